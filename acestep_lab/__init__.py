@@ -1,0 +1,142 @@
+"""acestep_lab: a workbench for composing with the ACE-Step music models.
+
+The house, room by room; imports point down this list, never up::
+
+    errors      what can go wrong, as sentences
+    prompt/     what a musician says: Recipe, tasks, Region, lyrics; no torch
+    models/     weights and where they live: catalog, loading, tiers, residency, adapters, the pocket checkpoint
+    plan/       LM: Recipe → Plan
+    synth/      DiT: Plan and words → latent, one Frame a step
+    decode/     VAE: latent ↔ sound; Audio, Codec
+    takes/      finished pieces: Take, Library
+    listen/     what can be heard in a take
+    train/      making weights: the synthetic world, the pocket checkpoint
+    session     the front door, the one file where the stages meet;  run: a render under way
+    ui/ serve/  what people see: widgets, the studio page
+    cli         the command line
+
+The road::
+
+    from acestep_lab import Recipe, Region, Session
+
+    lab = Session.open()                                   # the pocket checkpoint, or "turbo", a folder, a hub id
+    take = lab.make(Recipe("slow dub techno, tape hiss", seconds=20, seed=7))
+
+Importing this package imports no torch: names are looked up when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from acestep_lab.decode.audio import Audio
+    from acestep_lab.errors import (
+        CheckpointError,
+        DownloadError,
+        LabError,
+        LibraryError,
+        MachineError,
+        RecipeError,
+        SourceError,
+        Stopped,
+    )
+    from acestep_lab.models.tiers import Tier
+    from acestep_lab.plan.plan import Plan
+    from acestep_lab.prompt.recipe import Planning, Recipe
+    from acestep_lab.prompt.tasks import (
+        Complete,
+        Cover,
+        Extend,
+        Extract,
+        FlowEdit,
+        Lego,
+        Region,
+        Repaint,
+        Retake,
+        Text2Music,
+    )
+    from acestep_lab.run import Run
+    from acestep_lab.session import Session
+    from acestep_lab.synth.sampler import Frame
+    from acestep_lab.takes.library import Library
+    from acestep_lab.takes.take import Take
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Audio": "decode.audio",
+    "CheckpointError": "errors",
+    "Complete": "prompt.tasks",
+    "Cover": "prompt.tasks",
+    "DownloadError": "errors",
+    "Extend": "prompt.tasks",
+    "Extract": "prompt.tasks",
+    "FlowEdit": "prompt.tasks",
+    "Frame": "synth.sampler",
+    "LabError": "errors",
+    "Lego": "prompt.tasks",
+    "Library": "takes.library",
+    "LibraryError": "errors",
+    "MachineError": "errors",
+    "Plan": "plan.plan",
+    "Planning": "prompt.recipe",
+    "Recipe": "prompt.recipe",
+    "RecipeError": "errors",
+    "Region": "prompt.tasks",
+    "Repaint": "prompt.tasks",
+    "Retake": "prompt.tasks",
+    "Run": "run",
+    "Session": "session",
+    "SourceError": "errors",
+    "Stopped": "errors",
+    "Take": "takes.take",
+    "Text2Music": "prompt.tasks",
+    "Tier": "models.tiers",
+}
+"""Where each public name lives."""
+
+__all__ = [
+    "Audio",
+    "CheckpointError",
+    "Complete",
+    "Cover",
+    "DownloadError",
+    "Extend",
+    "Extract",
+    "FlowEdit",
+    "Frame",
+    "LabError",
+    "Lego",
+    "Library",
+    "LibraryError",
+    "MachineError",
+    "Plan",
+    "Planning",
+    "Recipe",
+    "RecipeError",
+    "Region",
+    "Repaint",
+    "Retake",
+    "Run",
+    "Session",
+    "SourceError",
+    "Stopped",
+    "Take",
+    "Text2Music",
+    "Tier",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'acestep_lab' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"acestep_lab.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

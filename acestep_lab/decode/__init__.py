@@ -1,0 +1,1 @@
+"""VAE: latents to sound and back, and sound as a value."""
