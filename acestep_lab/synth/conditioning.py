@@ -1,0 +1,223 @@
+"""What the DiT listens to: words, lyrics and timbre become one row of states per item. Does not know tasks or the loop.
+
+Two looks so that a small machine can hold one part at a time: `read` needs the text encoder, `fuse` the condition
+encoder. Every item is encoded alone and padded afterwards, so that it hears the same in a batch as by itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from acestep_lab.errors import SourceError
+
+TEXT_TOKENS = 256  # what the checkpoints were trained to read of caption and metadata
+LYRIC_TOKENS = 2048
+TIMBRE_SECONDS = 30.0  # the timbre encoder hears three windows of a third each
+
+PROMPT = "# Instruction\n{}\n\n# Caption\n{}\n\n# Metas\n{}<|endoftext|>\n"
+METAS = "- bpm: {}\n- timesignature: {}\n- keyscale: {}\n- duration: {}\n"
+LYRICS = "# Languages\n{}\n\n# Lyric\n{}<|endoftext|>"
+
+
+@dataclass(frozen=True)
+class Words:
+    """Everything said about one item; None is written as N/A, which the model reads as "choose"."""
+
+    caption: str
+    lyrics: str = ""
+    language: str = "unknown"
+    seconds: float | None = None
+    bpm: int | None = None
+    keyscale: str | None = None
+    timesignature: str | None = None
+    instruction: str = "Fill the audio semantic mask based on the given conditions:"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One item as the text encoder read it: contextual states of the prompt, plain embeddings of the lyrics."""
+
+    text: Tensor  # [tokens, text width]
+    lyrics: Tensor  # [tokens, text width]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """All the DiT listens to besides the noise."""
+
+    states: Tensor  # [items, tokens, width]
+    mask: Tensor  # [items, tokens], True where there is something to hear
+    null: Tensor  # [1, 1, width], what is heard when nothing is said
+    notes: tuple[str, ...] = ()
+
+    @property
+    def nothing(self) -> Tensor:
+        """The learned silence of words in the shape of the states: the other half of guidance."""
+        return self.null.expand_as(self.states)
+
+    @property
+    def padded(self) -> bool:
+        """Whether some item is shorter than others, so that the DiT needs the mask."""
+        return not bool(self.mask.all())
+
+
+def prompt_texts(words: Words) -> tuple[str, str]:
+    """The prompt and the lyrics exactly as the checkpoints were trained to read them (diffusers `_format_prompt`)."""
+    colon = "" if words.instruction.endswith(":") else ":"
+    metas = METAS.format(
+        words.bpm or "N/A",
+        words.timesignature or "N/A",
+        words.keyscale or "N/A",
+        f"{int(words.seconds) if words.seconds else 30} seconds",
+    )
+    return PROMPT.format(words.instruction + colon, words.caption, metas), LYRICS.format(words.language, words.lyrics)
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def read(text_encoder: nn.Module, tokenizer: Any, items: Sequence[Words]) -> list[Reading]:
+    """Read every item alone: prompt through the whole text encoder, lyrics through its embedding table only."""
+    return [_read_one(text_encoder, tokenizer, words) for words in items]
+
+
+def _read_one(text_encoder: Any, tokenizer: Any, words: Words) -> Reading:
+    fitted, notes = _fitted(tokenizer, words)
+    text, lyrics = prompt_texts(fitted)
+    device = next(text_encoder.parameters()).device
+    lyric_ids, lyric_notes = _lyric_ids(tokenizer, lyrics)
+    text_ids = torch.tensor([_ids(tokenizer, text)[:TEXT_TOKENS]], device=device)
+    states = text_encoder(input_ids=text_ids).last_hidden_state
+    embedded = text_encoder.get_input_embeddings()(torch.tensor([lyric_ids], device=device))
+    return Reading(states[0], embedded[0], notes + lyric_notes)
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    return list(tokenizer(text, truncation=False, verbose=False).input_ids)
+
+
+def _fitted(tokenizer: Any, words: Words) -> tuple[Words, tuple[str, ...]]:
+    """Words whose prompt fits. Tempo, key and length stand at the end of the prompt, where a plain cut would lose
+    them; so the caption gives way, word by word from its end.
+    """
+    if _prompt_length(tokenizer, words) <= TEXT_TOKENS:
+        return words, ()
+    pieces = words.caption.split()
+    kept = _most(len(pieces), lambda n: _prompt_length(tokenizer, _shortened(words, pieces[:n])) <= TEXT_TOKENS)
+    note = (
+        f"The caption is longer than the {TEXT_TOKENS} tokens this model reads; its first {kept} of {len(pieces)} words "
+        "were used, and tempo, key, meter and length were kept."
+    )
+    return _shortened(words, pieces[:kept]), (note,)
+
+
+def _prompt_length(tokenizer: Any, words: Words) -> int:
+    return len(_ids(tokenizer, prompt_texts(words)[0]))
+
+
+def _shortened(words: Words, pieces: Sequence[str]) -> Words:
+    return replace(words, caption=" ".join(pieces))
+
+
+def _most(count: int, fits: Any) -> int:
+    """The largest n below `count` for which `fits(n)` holds, by halving; 0 if none does."""
+    low, high = 0, count - 1
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return low
+
+
+def _lyric_ids(tokenizer: Any, lyrics: str) -> tuple[list[int], tuple[str, ...]]:
+    ids = _ids(tokenizer, lyrics)
+    if len(ids) <= LYRIC_TOKENS:
+        return ids, ()
+    note = f"The lyrics have {len(ids)} tokens; this model hears the first {LYRIC_TOKENS}, the end is not sung."
+    return ids[:LYRIC_TOKENS], (note,)
+
+
+# --- fusing ----------------------------------------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def fuse(
+    condition_encoder: nn.Module,
+    readings: Sequence[Reading],
+    timbre_frames: int,
+    timbre: Sequence[Tensor | None] | Tensor | None = None,
+) -> Conditions:
+    """Lyrics, timbre and text of every item as one padded batch. `timbre` holds reference latents [frames, channels],
+    one for all or one per item; where there is none the encoder hears recorded silence (zeros would sound like a drone).
+    """
+    references = timbre if isinstance(timbre, list | tuple) else [timbre] * len(readings)
+    rows = [_fuse_one(condition_encoder, r, t, timbre_frames) for r, t in zip(readings, references, strict=True)]
+    longest = max(len(row) for row in rows)
+    states = torch.stack([torch.cat([row, row.new_zeros(longest - len(row), row.shape[1])]) for row in rows])
+    lengths = torch.tensor([len(row) for row in rows], device=states.device)
+    mask = torch.arange(longest, device=states.device)[None] < lengths[:, None]
+    notes = tuple(dict.fromkeys(note for reading in readings for note in reading.notes))
+    return Conditions(states, mask, condition_encoder.null_condition_emb.detach().to(states), notes)
+
+
+def _fuse_one(encoder: Any, reading: Reading, timbre: Tensor | None, timbre_frames: int) -> Tensor:
+    """States of one item without padding, [tokens, width]."""
+    like = encoder.null_condition_emb
+    if timbre is None:
+        timbre = tiled(encoder.silence_latent[0], timbre_frames)
+    text, lyrics = reading.text[None].to(like), reading.lyrics[None].to(like)
+    states, mask = encoder(
+        text_hidden_states=text,
+        text_attention_mask=torch.ones(text.shape[:2], dtype=torch.bool, device=like.device),
+        lyric_hidden_states=lyrics,
+        lyric_attention_mask=torch.ones(lyrics.shape[:2], dtype=torch.bool, device=like.device),
+        refer_audio_acoustic_hidden_states_packed=timbre[None].to(like),
+        refer_audio_order_mask=torch.zeros(1, dtype=torch.long, device=like.device),
+    )
+    return states[0, : int(mask.sum())]
+
+
+def encode(
+    text_encoder: nn.Module,
+    condition_encoder: nn.Module,
+    tokenizer: Any,
+    items: Sequence[Words],
+    timbre_frames: int,
+    timbre: Sequence[Tensor | None] | Tensor | None = None,
+) -> Conditions:
+    """`read` and `fuse` in one go, for machines that hold both encoders."""
+    return fuse(condition_encoder, read(text_encoder, tokenizer, items), timbre_frames, timbre)
+
+
+# --- timbre ----------------------------------------------------------------------------------------------------------
+
+
+def timbre_frames(frames_per_second: float) -> int:
+    """Latent frames the timbre encoder hears."""
+    return math.ceil(TIMBRE_SECONDS * frames_per_second)
+
+
+def timbre_windows(samples: Tensor, rate: int) -> Tensor:
+    """Front, middle and back of a reference recording, ten seconds each, [channels, samples].
+
+    Fixed windows, so that the same reference always gives the same timbre; a shorter one is repeated.
+    """
+    if not samples.abs().amax() > 1e-5:
+        raise SourceError("The reference audio is silent; choose a part with sound in it, or leave the reference away.")
+    whole, window = round(TIMBRE_SECONDS * rate), round(TIMBRE_SECONDS / 3 * rate)
+    samples = samples.clamp(-1.0, 1.0).repeat(1, max(1, math.ceil(whole / samples.shape[-1])))
+    length = samples.shape[-1]
+    starts = (0, length // 3, length - window)
+    return torch.cat([samples[:, start : start + window] for start in starts], dim=-1)
+
+
+def tiled(silence: Tensor, frames: int) -> Tensor:
+    """So many frames of silence, [frames, channels], repeating the recorded silence where it is too short."""
+    return silence.repeat(math.ceil(frames / silence.shape[0]), 1)[:frames]

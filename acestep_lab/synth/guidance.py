@@ -1,0 +1,137 @@
+"""How the velocity with the wish and the velocity without it become one. Does not know models, prompts or schedules.
+
+The interval is given on t itself: t = 1 is pure noise, t = 0 is music. (0.0, 1.0) guides always; (0.5, 1.0) guides
+only the noisy first half of the way, (0.0, 0.5) only the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from acestep_lab.errors import RecipeError
+
+Velocity = Callable[[Tensor, float], Tensor]
+Pair = Callable[[Tensor, float], tuple[Tensor, Tensor]]
+Rule = Callable[[Tensor, Tensor, Tensor, float], Tensor]  # (with wish, without, x, t) -> one velocity
+
+
+def guided(
+    alone: Velocity,
+    pair: Pair,
+    name: str = "none",
+    scale: float = 1.0,
+    interval: tuple[float, float] = (0.0, 1.0),
+) -> Velocity:
+    """One velocity out of two. `alone` hears the wish, `pair` gives (with wish, without); outside the interval, or
+    with scale 1, only `alone` is asked. Whatever a rule remembers lives as long as the returned function: make a new
+    one for every run.
+    """
+    if name not in RULES:
+        raise RecipeError(f"There is no guidance {name!r}. There are: {', '.join(RULES)}.")
+    low, high = interval
+    if not 0.0 <= low <= high <= 1.0:
+        raise RecipeError(f"guidance_interval={interval} is not possible: 0 <= start <= end <= 1, where 1 is noise.")
+    if name == "none" or scale <= 1.0:
+        return alone
+    rule = RULES[name](scale)
+
+    def velocity(x: Tensor, t: float) -> Tensor:
+        if not low <= t <= high:
+            return alone(x, t)
+        wished, plain = pair(x, t)
+        return rule(wished, plain, x, t)
+
+    return velocity
+
+
+def cfg(scale: float) -> Rule:
+    """Classifier-free guidance (Ho & Salimans 2022): away from the plain velocity."""
+    return lambda wished, plain, x, t: plain + scale * (wished - plain)
+
+
+def apg(scale: float, momentum: float = -0.75, eta: float = 0.0, norm_threshold: float = 2.5) -> Rule:
+    """Adaptive projected guidance (Sadat et al. 2024) over time, with the constants of ACE-Step.
+
+    The difference is averaged with its past, its norm per channel is held, and the part parallel to the wished
+    velocity is dropped: stronger guidance without louder or duller sound. A time asked twice (heun's corrector, then
+    the next predictor) counts once in the average.
+    """
+    past: dict[str, Tensor | float] = {}
+
+    def rule(wished: Tensor, plain: Tensor, x: Tensor, t: float) -> Tensor:
+        if past.get("t") != t:
+            past["before"] = past.get("average", 0.0)
+            past["t"] = t
+        difference = (wished - plain) + momentum * past["before"]
+        past["average"] = difference
+        length = difference.norm(p=2, dim=1, keepdim=True)
+        difference = difference * torch.minimum(torch.ones_like(length), norm_threshold / length)
+        parallel, orthogonal = _split(difference, wished)
+        return wished + (scale - 1.0) * (orthogonal + eta * parallel)
+
+    return rule
+
+
+def _split(difference: Tensor, along: Tensor) -> tuple[Tensor, Tensor]:
+    """Parts of the difference parallel and orthogonal to a velocity, both over time, worked out in double precision."""
+    if difference.device.type == "mps":  # no doubles there
+        parallel, orthogonal = _split(difference.cpu(), along.cpu())
+        return parallel.to(difference.device), orthogonal.to(difference.device)
+    wide, unit = difference.double(), F.normalize(along.double(), dim=1)
+    parallel = (wide * unit).sum(dim=1, keepdim=True) * unit
+    return parallel.to(difference.dtype), (wide - parallel).to(difference.dtype)
+
+
+def adg(scale: float, angle_clip: float = 3.14 / 6) -> Rule:
+    """Angle-based dynamic guidance, ACE-Step's second rule: per frame, the estimated music is turned away from the
+    plain estimate by at most `angle_clip` radians instead of being pushed.
+    """
+    weight = max(scale - 1.0, 0.0) + 1e-3
+
+    def rule(wished: Tensor, plain: Tensor, x: Tensor, t: float) -> Tensor:
+        music, other = (x - t * wished).float(), (x - t * plain).float()
+        angle = _angle(music, other)
+        turned = (weight * angle).clamp(-angle_clip, angle_clip)
+        ratio = torch.where(torch.sin(angle) > 1e-3, torch.sin(turned) / torch.sin(angle), torch.full_like(angle, weight))
+        moved = torch.cos(turned) * music + ratio * _perpendicular(music - other, other)
+        return ((x - moved) / t).to(wished.dtype)
+
+    return rule
+
+
+def _angle(one: Tensor, other: Tensor) -> Tensor:
+    """Angle between two latents in every frame, [items, frames, 1]."""
+    cosine = (F.normalize(one, dim=-1) * F.normalize(other, dim=-1)).sum(dim=-1, keepdim=True)
+    return torch.acos(cosine.clamp(-1.0, 1.0))
+
+
+def _perpendicular(difference: Tensor, along: Tensor) -> Tensor:
+    """Part of the difference that is perpendicular to `along` in every frame."""
+    share = (difference * along).sum(-1, keepdim=True) / ((along * along).sum(-1, keepdim=True) + 1e-8)
+    return difference - share * along
+
+
+def cfg_zero(scale: float) -> Rule:
+    """CFG-Zero* (Fan et al. 2025): the plain velocity is scaled to fit the wished one; pure noise (t = 1) stands still."""
+
+    def rule(wished: Tensor, plain: Tensor, x: Tensor, t: float) -> Tensor:
+        if t >= 1.0:
+            return torch.zeros_like(wished)
+        dot = (wished.float() * plain.float()).sum(dim=(1, 2), keepdim=True)
+        fitted = plain * (dot / (plain.float().square().sum(dim=(1, 2), keepdim=True) + 1e-8)).to(plain.dtype)
+        return fitted + scale * (wished - fitted)
+
+    return rule
+
+
+RULES: dict[str, Callable[[float], Rule]] = {
+    "none": cfg,
+    "cfg": cfg,
+    "apg": apg,
+    "adg": adg,
+    "cfg_zero": cfg_zero,
+}
