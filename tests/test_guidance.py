@@ -1,0 +1,117 @@
+"""Two velocities become one."""
+
+import pytest
+import torch
+
+from acestep_lab._torchaudio import cure
+from acestep_lab.errors import RecipeError
+from acestep_lab.synth.guidance import RULES, guided
+from acestep_lab.synth.sampler import sample
+from acestep_lab.synth.schedule import times
+
+cure()
+from diffusers.guiders.adaptive_projected_guidance import MomentumBuffer, normalized_guidance  # noqa: E402
+
+torch.manual_seed(0)
+WISHED, PLAIN, X = torch.randn(3, 2, 40, 6).unbind(0)
+
+
+def pair(x, t):
+    return WISHED * t, PLAIN * t
+
+
+def alone(x, t):
+    return WISHED * t
+
+
+def test_cfg_goes_beyond_the_wish_by_the_scale():
+    assert torch.allclose(guided(alone, pair, "cfg", 3.0)(X, 1.0), PLAIN + 3.0 * (WISHED - PLAIN), atol=1e-6)
+
+
+def test_apg_is_that_of_diffusers_over_several_steps():
+    ours, momentum = guided(alone, pair, "apg", 7.0), MomentumBuffer(-0.75)
+    for t in times(6, 3.0):
+        theirs = normalized_guidance(
+            *pair(X, t), 6.0, momentum, eta=0.0, norm_threshold=2.5, use_original_formulation=True, norm_dim=(1,)
+        )
+        assert (ours(X, t) - theirs).abs().max() < 1e-6
+
+
+def test_apg_remembers_one_thing_per_time_however_often_it_is_asked():
+    once, twice = guided(alone, pair, "apg", 7.0), guided(alone, pair, "apg", 7.0)
+    for t in times(4):
+        twice(X, t)
+        assert torch.equal(once(X, t), twice(X, t))
+
+
+def test_every_run_begins_without_memory():
+    first = guided(alone, pair, "apg", 7.0)
+    first(X, 1.0)
+    assert not torch.equal(first(X, 0.5), guided(alone, pair, "apg", 7.0)(X, 0.5))
+
+
+def reference_adg(latents, cond, uncond, sigma, scale, clip=3.14 / 6):
+    """The published arithmetic, written out per frame in double precision."""
+    x, c, u = (v.double() for v in (latents, cond, uncond))
+    weight = (scale - 1) + 1e-3
+    text, other = x - sigma * c, x - sigma * u
+    theta = torch.acos(torch.cosine_similarity(text, other, dim=-1).clamp(-1, 1))[..., None]
+    new = (weight * theta).clip(-clip, clip)
+    diff = text - other
+    perp = diff - (diff * other).sum(-1, keepdim=True) / other.square().sum(-1, keepdim=True) * other
+    return (x - (torch.cos(new) * text + perp * torch.sin(new) / torch.sin(theta))) / sigma
+
+
+def test_adg_turns_the_estimate_by_at_most_thirty_degrees():
+    ours = guided(alone, pair, "adg", 5.0)(X, 0.6)
+    assert (ours - reference_adg(X, *pair(X, 0.6), 0.6, 5.0)).abs().max() < 1e-4
+
+
+def test_adg_of_two_equal_velocities_is_that_velocity():
+    ours = guided(alone, lambda x, t: (WISHED, WISHED), "adg", 5.0)(X, 0.6)
+    assert (ours - WISHED).abs().max() < 1e-4
+
+
+def test_cfg_zero_stands_still_in_pure_noise_and_fits_the_plain_velocity_later():
+    velocity = guided(alone, lambda x, t: (WISHED, 5.0 * WISHED), "cfg_zero", 4.0)
+    assert not velocity(X, 1.0).any()
+    assert torch.allclose(velocity(X, 0.5), WISHED, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_rule_treats_an_item_in_a_batch_as_it_treats_it_alone(name):
+    def only(index):
+        return guided(
+            lambda x, t: WISHED[index : index + 1] * t,
+            lambda x, t: (WISHED[index : index + 1] * t, PLAIN[index : index + 1] * t),
+            name,
+            6.0,
+        )
+
+    together, single = guided(alone, pair, name, 6.0), only(1)
+    for t in times(4):
+        assert (together(X, t)[1:] - single(X[1:], t)).abs().max() < 1e-5
+
+
+def test_outside_the_interval_only_the_wish_is_heard_and_t_one_is_noise():
+    asked = []
+
+    def watched(x, t):
+        asked.append(t)
+        return pair(x, t)
+
+    velocity = guided(alone, watched, "cfg", 3.0, interval=(0.5, 1.0))
+    list(sample(velocity, X, times(4)))
+    assert asked == [1.0, 0.75, 0.5]
+
+
+@pytest.mark.parametrize(("name", "scale"), [("none", 7.0), ("cfg", 1.0), ("apg", 0.5)])
+def test_without_guidance_only_one_velocity_is_worked_out(name, scale):
+    assert guided(alone, pair, name, scale) is alone
+
+
+def test_unknown_rules_and_backward_intervals_are_refused():
+    with pytest.raises(RecipeError, match="none, cfg, apg, adg, cfg_zero"):
+        guided(alone, pair, "cfg++", 3.0)
+    with pytest.raises(RecipeError, match="1 is noise"):
+        guided(alone, pair, "cfg", 3.0, interval=(0.9, 0.1))

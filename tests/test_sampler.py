@@ -1,0 +1,181 @@
+"""The loop, on velocities whose answer is known."""
+
+import math
+
+import pytest
+import torch
+
+from acestep_lab.errors import MachineError, RecipeError
+from acestep_lab.synth.flowedit import edit
+from acestep_lab.synth.sampler import SOLVERS, checked, noise, noised, noises, sample, tamed, turned
+from acestep_lab.synth.schedule import times
+
+MEAN, SPREAD = 0.7, 0.5
+
+
+def gaussian(x, t):
+    """Velocity of the flow from noise N(0, 1) to music N(MEAN, SPREAD²): known in closed form."""
+    variance = (1 - t) ** 2 * SPREAD**2 + t**2
+    centred = x - (1 - t) * MEAN
+    return -MEAN + (t - (1 - t) * SPREAD**2) / variance * centred
+
+
+def exact(start):
+    """Where that flow ends."""
+    return MEAN + SPREAD * start
+
+
+def last(frames):
+    *_, frame = frames
+    return frame
+
+
+def error(solver, steps, shift=3.0):
+    start = noises([1], 64, 4)
+    return (last(sample(gaussian, start, times(steps, shift), solver=solver)).latent - exact(start)).abs().max().item()
+
+
+def test_with_thirty_two_steps_heun_and_dpmpp_are_closer_than_euler():
+    euler = error("euler", 32)
+    assert error("heun", 32) < euler / 2
+    assert error("dpmpp2m", 32) < euler / 2
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun", "dpmpp2m"])
+def test_every_solver_gets_closer_with_more_steps(solver):
+    assert error(solver, 64) < error(solver, 16) < error(solver, 4)
+
+
+def test_euler_halves_its_error_and_heun_quarters_it_when_the_steps_double():
+    assert error("euler", 32) / error("euler", 64) == pytest.approx(2.0, rel=0.1)
+    assert error("heun", 32) / error("heun", 64) > 3.0
+
+
+def test_euler_is_the_scheduler_of_diffusers():
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1, shift=1.0)
+    scheduler.set_timesteps(sigmas=list(times(8, 3.0)))
+    theirs = start = noises([3], 20, 4)
+    for t in scheduler.timesteps:
+        theirs = scheduler.step(gaussian(theirs, float(t)), t, theirs, return_dict=False)[0]
+    ours = last(sample(gaussian, start, times(8, 3.0))).latent
+    assert (ours - theirs).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_every_step_is_yielded_with_its_place_and_its_estimate(solver):
+    start = noises([1, 2], 10, 3)
+    frames = list(sample(gaussian, start, times(5), solver=solver, fresh=lambda i: noises([1, 2], 10, 3, i + 1)))
+    assert [frame.index for frame in frames] == [0, 1, 2, 3, 4]
+    assert frames[-1].t == 0.0
+    assert frames[-1].fraction == 1.0
+    assert all(frame.latent.shape == frame.estimate.shape == start.shape for frame in frames)
+    if solver != "heun":  # heun's estimate is its predictor's
+        assert (frames[-1].latent - frames[-1].estimate).abs().max() < 1e-6
+
+
+def test_a_consumer_who_stops_looking_stops_the_work():
+    asked = []
+
+    def counting(x, t):
+        asked.append(t)
+        return gaussian(x, t)
+
+    frames = sample(counting, noises([1], 10, 3), times(8))
+    next(frames)
+    next(frames)
+    frames.close()
+    assert len(asked) == 2
+
+
+def test_sde_makes_the_same_music_from_the_same_seeds_and_needs_fresh_noise():
+    def run():
+        return last(sample(gaussian, noises([5], 30, 3), times(8), solver="sde", fresh=lambda i: noises([5], 30, 3, i + 1)))
+
+    assert torch.equal(run().latent, run().latent)
+    with pytest.raises(RecipeError, match="fresh"):
+        next(sample(gaussian, noises([5], 30, 3), times(8), solver="sde"))
+
+
+def test_what_happens_after_a_step_is_where_the_next_one_begins():
+    seen = []
+
+    def watching(x, t):
+        seen.append(x.clone())
+        return gaussian(x, t)
+
+    frames = list(sample(watching, noises([1], 4, 2), times(3), after=lambda index, t, x: torch.full_like(x, index)))
+    assert [s.mean().item() for s in seen[1:]] == [0.0, 1.0]
+    assert frames[-1].latent.mean() == 2.0
+
+
+def test_clamp_holds_the_norm_and_ema_blends_with_the_step_before():
+    x = torch.ones(2, 5, 3)
+    clamped = tamed(lambda x, t: 10 * x, clamp=2.0)(x, 1.0)
+    assert (clamped - 2 * x).abs().max() < 1e-5
+    blend = tamed(lambda x, t: x * t, ema=0.25)
+    assert blend(x, 1.0).mean() == 1.0
+    assert blend(x, 0.5).mean() == pytest.approx(0.75 * 0.5 + 0.25)
+    assert tamed(gaussian) is gaussian
+
+
+def test_a_longer_song_begins_with_the_same_noise():
+    assert torch.equal(noise(7, 900, 5)[:300], noise(7, 300, 5))
+
+
+def test_every_item_draws_from_its_own_seed_alone():
+    assert torch.equal(noises([4, 9], 50, 3)[1], noise(9, 50, 3))
+    assert not torch.equal(noise(9, 50, 3), noise(9, 50, 3, draw=1))
+
+
+def test_turning_by_nothing_is_the_same_noise_and_any_turn_keeps_its_spread():
+    one, other = noise(1, 4000, 2), noise(2, 4000, 2)
+    assert turned(one, other, 0.0) is one
+    assert torch.allclose(turned(one, other, 1.0), other, atol=1e-6)
+    assert turned(one, other, 0.5).std() == pytest.approx(1.0, abs=0.05)
+
+
+def test_nan_and_empty_latents_are_named_where_they_appear():
+    with pytest.raises(MachineError, match="Step 1 of 4 produced NaN"):
+        list(checked(sample(lambda x, t: x * math.nan, noises([1], 4, 2), times(4))))
+    with pytest.raises(MachineError, match="zeros"):
+        list(checked(sample(lambda x, t: x / t, noises([1], 4, 2), times(4))))
+
+
+def test_an_unknown_solver_is_refused_with_the_known_ones():
+    with pytest.raises(RecipeError, match="euler, heun, sde, dpmpp2m"):
+        next(sample(gaussian, noises([1], 4, 2), times(4), solver="rk45"))
+
+
+# --- flow edit -------------------------------------------------------------------------------------------------------
+
+
+def towards(goal):
+    """Velocity of a flow that ends in one point."""
+    return lambda x, t: (x - goal) / t
+
+
+def edited(old, new, source, **how):
+    return last(edit(old, new, source, times(8), lambda k: noises([1], 6, 2, k), **how)).latent
+
+
+def test_an_edit_without_a_difference_changes_nothing():
+    source = torch.rand(1, 6, 2)
+    assert (edited(towards(source), towards(source), source) - source).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("how", [{}, {"n_avg": 3}, {"n_max": 0.5}, {"n_min": 0.25}])
+def test_an_edit_arrives_where_the_new_velocity_points(how):
+    source, goal = torch.rand(1, 6, 2), torch.rand(1, 6, 2)
+    assert (edited(towards(source), towards(goal), source, **how) - goal).abs().max() < 1e-4
+
+
+def test_an_edit_of_no_steps_is_the_source():
+    source, goal = torch.rand(1, 6, 2), torch.rand(1, 6, 2)
+    assert torch.equal(edited(towards(source), towards(goal), source, n_min=1.0), source)
+
+
+def test_noising_is_linear_between_music_and_noise():
+    clean, start = torch.zeros(1, 2, 2), torch.ones(1, 2, 2)
+    assert noised(clean, start, 0.25).mean() == 0.25
