@@ -1,0 +1,1 @@
+"""Making weights: a synthetic world of music, the pocket checkpoint trained on it, data sets, LoRA."""

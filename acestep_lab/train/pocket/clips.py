@@ -1,0 +1,141 @@
+"""Songs as the later stages see them: latents of the mix and of stems, the facts, and where the notes are.
+
+A second process may run `fill` all the time: it composes, renders and encodes song after song into shards of a folder, while
+the trainer's `ClipPool` picks up whatever has appeared. Songs begin at t = 0, always: the phase of the beat is then a function
+of the tempo, which is the only way a prompt can fix it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from acestep_lab.train import world
+from acestep_lab.train.pocket.shapes import Shapes
+from acestep_lab.train.pocket.vae import PocketVae
+from acestep_lab.train.world import Song
+
+LENGTHS = (10, 10, 10, 10, 5, 5, 7, 8, 14, 20)  # seconds; ten is what most people try first
+SHARD = 60  # clips in a file
+SLOTS = 10  # onset slots in one code's span
+UNPITCHED = frozenset({"drums", "percussion", "fx"})
+
+
+@dataclass
+class Clip:
+    """One song: its facts and its latents, half precision, [frames, channels]."""
+
+    song: Song
+    seconds: int
+    mix: Tensor
+    stem: str = ""
+    part: Tensor | None = None  # one stem alone
+    rest: Tensor | None = None  # the mix without it
+    notes: Tensor | None = None  # [codes, 24 + slots]: chroma, chroma of the bass, onsets
+
+
+def snapped(song: Song, grid: float) -> Song:
+    """The song with every note start on the latent grid (10 ms, below what is heard as a shift).
+
+    A note then always has the same latents, wherever it stands, instead of one set for every offset within a frame.
+    """
+    notes = tuple(note._replace(start=round(note.start / grid) * grid) for note in song.notes)
+    return dataclasses.replace(song, notes=notes)
+
+
+def note_targets(song: Song, codes: int, per_second: int) -> Tensor:
+    """What a code should know: chroma of everything, chroma of the bass, and onsets inside its span, [codes, 24 + SLOTS]."""
+    found = np.zeros((codes, 24 + SLOTS), np.float32)
+    for note in song.notes:
+        first, last = note.start * per_second, (note.start + max(note.length, 0.05)) * per_second
+        slot = int(note.start * per_second * SLOTS + 0.5)
+        if 0 <= slot < codes * SLOTS:
+            found[slot // SLOTS, 24 + slot % SLOTS] += note.velocity
+        if note.stem in UNPITCHED:
+            continue
+        for code in range(max(0, int(first)), min(codes, int(last) + 1)):
+            overlap = min(last, code + 1) - max(first, code)
+            found[code, note.pitch % 12 + (12 if note.stem == "bass" else 0)] += note.velocity * max(0.0, overlap)
+    return torch.from_numpy(np.tanh(found))
+
+
+@torch.no_grad()
+def encode(vae: PocketVae, sounds: np.ndarray, device: str) -> Tensor:
+    """Latents [items, frames, channels] in half precision of mono sounds [items, samples]."""
+    batch = torch.from_numpy(np.ascontiguousarray(sounds, np.float32))[:, None].to(device)
+    with torch.autocast(device, torch.bfloat16):
+        mean = vae.moments(batch)[0]
+    return mean.transpose(1, 2).to("cpu", torch.float16)
+
+
+def make_clip(seed: int, seconds: int, vae: PocketVae, shapes: Shapes, random: np.random.Generator, device: str = "cpu") -> Clip:
+    """Compose, render and encode song number `seed`; four in ten songs keep one stem and the rest apart as well."""
+    song = snapped(world.compose(seed, seconds), 1 / shapes.latents_per_second)
+    stems = {name: np.asarray(stem, np.float32).reshape(-1) for name, stem in world.render(song, shapes.rate, 1).stems.items()}
+    samples = seconds * shapes.rate
+    stems = {name: np.pad(stem, (0, max(0, samples - len(stem))))[:samples] for name, stem in stems.items()}
+    mix = sum(stems.values())
+    clip = Clip(song, seconds, torch.empty(0), notes=note_targets(song, seconds * shapes.codes_per_second, shapes.codes_per_second))
+    sounds = [mix]
+    if len(stems) > 1 and random.random() < 0.4:
+        clip.stem = str(random.choice(sorted(stems)))
+        sounds += [stems[clip.stem], mix - stems[clip.stem]]
+    latents = encode(vae, np.stack(sounds), device)
+    clip.mix = latents[0].clone()
+    if clip.stem:
+        clip.part, clip.rest = latents[1].clone(), latents[2].clone()
+    return clip
+
+
+def fill(folder: Path, vae: PocketVae, shapes: Shapes, first_seed: int, shards: int, device: str = "cpu") -> None:
+    """Write so many shards of new songs; a shard appears whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for shard in range(shards):
+        seed = first_seed + shard * SHARD
+        file = folder / f"{seed:09d}.pt"
+        if file.exists():
+            continue
+        random = np.random.default_rng(seed)
+        clips = [make_clip(seed + i, int(random.choice(LENGTHS)), vae, shapes, random, device) for i in range(SHARD)]
+        torch.save(clips, file.with_suffix(".new"))
+        os.replace(file.with_suffix(".new"), file)
+
+
+class ClipPool:
+    """All clips that have appeared in a folder, sorted by length."""
+
+    def __init__(self, folder: Path, seed: int, most: int = 12_000) -> None:
+        self.folder, self.most = folder, most
+        self.random = np.random.default_rng(seed)
+        self.read: set[Path] = set()
+        self.by_length: dict[int, list[Clip]] = defaultdict(list)
+        self.update()
+
+    def __len__(self) -> int:
+        return sum(map(len, self.by_length.values()))
+
+    def update(self, shards: int = 10**6) -> int:
+        """Read shards that are new, at most so many; returns how many clips there are."""
+        for file in sorted(set(self.folder.glob("*.pt")) - self.read)[:shards]:
+            self.read.add(file)
+            for clip in torch.load(file, weights_only=False):
+                self.by_length[clip.seconds].append(clip)
+        return len(self)
+
+    def length(self) -> int:
+        """A clip length in seconds, drawn by how much music there is of it."""
+        lengths = sorted(self.by_length)
+        weights = np.array([len(self.by_length[length]) * length for length in lengths], float)
+        return int(self.random.choice(lengths, p=weights / weights.sum()))
+
+    def draw(self, seconds: int, count: int) -> list[Clip]:
+        """So many clips of one length."""
+        clips = self.by_length[seconds]
+        return [clips[i] for i in self.random.integers(len(clips), size=count)]

@@ -1,0 +1,95 @@
+"""The autoencoder's stage: crops in, spectral + waveform loss, figures every half minute, standardised at the end."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from acestep_lab.train.pocket.bench import Every, Stage, set_rate
+from acestep_lab.train.pocket.shapes import Shapes
+from acestep_lab.train.pocket.sounds import SoundPool, rendered
+from acestep_lab.train.pocket.vae import PocketVae, SpectralLoss, log_spectral_distance, si_sdr, standardise, use_fast_snake
+
+HELD_OUT = 900_000_000  # seeds from here on are never trained on
+PEAK = 2e-3
+
+
+def held_out_clips(shapes: Shapes, count: int = 12, seconds: float = 4.0) -> Tensor:
+    """Unseen mixes [count, 1, samples]."""
+    clips = [torch.from_numpy(rendered(HELD_OUT + i, 12, shapes.rate).stems.sum(0)) for i in range(count)]
+    start, length = 2 * shapes.rate, int(seconds * shapes.rate)
+    return torch.stack([clip[start : start + length] for clip in clips])[:, None]
+
+
+@torch.no_grad()
+def quality(vae: PocketVae, clips: Tensor) -> dict[str, float]:
+    """Round trip of unseen clips: SI-SDR and log spectral distance in dB."""
+    made = vae.decode(vae.moments(clips)[0])[:, 0].float().cpu()
+    true = clips[:, 0].cpu()
+    return {"si_sdr": si_sdr(made, true).mean().item(), "lsd": log_spectral_distance(made, true)}
+
+
+def loss_of(vae: PocketVae, spectral: SpectralLoss, sound: Tensor, fraction: float, hop: int) -> tuple[Tensor, dict[str, Tensor]]:
+    """Spectral loss + waveform distance (its weight falling from 4 to 2) + a little divergence (rising to 1e-4)."""
+    device = sound.device.type
+    channels = vae.from_latent.in_channels
+    noise = torch.randn(sound.shape[0], channels, sound.shape[-1] // hop, device=sound.device)
+    with torch.autocast(device, torch.bfloat16):
+        made, divergence = vae(sound, noise)
+    spectra, wave = spectral(made.float(), sound), (made.float() - sound).abs().mean()
+    weight = 1e-4 * min(1.0, 0.1 + 5 * fraction)
+    total = spectra + (4 - 2 * fraction) * wave + weight * divergence
+    return total, {"spectral": spectra, "wave": wave, "kl": divergence}
+
+
+def train_vae(stage: Stage, shapes: Shapes, songs: int = 300) -> PocketVae:
+    """Train until the stage's box is used up; the result has standardised latents and is final."""
+    torch.manual_seed(1)
+    vae = use_fast_snake(PocketVae(shapes)).to(stage.device)
+    optimiser = torch.optim.AdamW(vae.parameters(), PEAK, betas=(0.8, 0.99), weight_decay=1e-3)
+    kept = stage.load()
+    if kept:
+        vae.load_state_dict(kept["vae"])
+        if kept["final"]:
+            return vae
+        optimiser.load_state_dict(kept["optimiser"])
+    pool = SoundPool(songs, 20, shapes.rate, 1_000_000 * (1 + stage.step % 89))
+    _fit(stage, shapes, vae, optimiser, pool)
+    standardise(vae, (pool.batch(16, 4 * shapes.rate).to(stage.device) for _ in range(8)))
+    stage.log(final=True, **quality(vae, held_out_clips(shapes).to(stage.device)))
+    stage.save(vae=vae.state_dict(), final=True)
+    return vae
+
+
+def _fit(stage: Stage, shapes: Shapes, vae: PocketVae, optimiser: torch.optim.Optimizer, pool: SoundPool) -> None:
+    spectral, clips = SpectralLoss().to(stage.device), held_out_clips(shapes).to(stage.device)
+    look, keep = Every(30), Every(60)
+    size = 8 if stage.device == "cpu" else 64
+    for step in stage.steps():
+        set_rate(optimiser, stage.rate(PEAK))
+        sound = pool.batch(size, 96 * shapes.hop).to(stage.device)
+        loss, parts = loss_of(vae, spectral, sound, stage.fraction, shapes.hop)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad()
+        if step % 4 == 0:
+            pool.exchange()
+        if look.due(stage.spent):
+            stage.log(loss=loss, norm=norm, **parts, **quality(vae, clips))
+        if keep.due(stage.spent):
+            stage.save(vae=vae.state_dict(), optimiser=optimiser.state_dict(), final=False)
+
+
+def main() -> None:
+    """Run this stage alone."""
+    shapes = Shapes()
+    stage = Stage("vae", 60 * float(os.environ["MINUTES"]), Path(os.environ["WORK"]))
+    train_vae(stage, shapes)
+
+
+if __name__ == "__main__":
+    main()
