@@ -96,6 +96,10 @@ class Audio:
         """The samples inside a region."""
         return Audio(self.samples[:, region.samples(self.rate)], self.rate)
 
+    def on_grid(self) -> Audio:
+        """The same sound on the grid of 24-bit files, so that a FLAC of it gives these very samples back."""
+        return Audio(_steps24(self.samples).astype(np.float32) / np.float32(_GRID), self.rate)
+
     def with_channels(self, channels: int) -> Audio:
         """The same sound with another number of channels: mono is copied, more are averaged."""
         if channels == self.channels:
@@ -189,7 +193,8 @@ class Audio:
                 if text:
                     setattr(file, name, text)
             for start in range(0, audio.samples.shape[1], audio.rate):
-                file.write(audio.samples[:, start : start + audio.rate].T)
+                block = audio.samples[:, start : start + audio.rate].T
+                file.write(_steps24(block).astype(np.int32) << 8 if kind == "flac" else block)
 
     def encoded(self, kind: str = "wav") -> bytes:
         """The bytes of a file: "wav" (16 bit), "flac" or "opus" (in an Ogg)."""
@@ -207,6 +212,14 @@ class Audio:
         from acestep_lab.ui.notebook import sound_bundle
 
         return sound_bundle(self, include=include, exclude=exclude)
+
+
+_GRID = 2**23
+
+
+def _steps24(samples: np.ndarray) -> np.ndarray:
+    """Samples as whole steps of a 24-bit file, clipped at full scale."""
+    return np.clip(np.rint(samples.astype(np.float64) * _GRID), -_GRID, _GRID - 1)
 
 
 def normalizing_gain(samples: np.ndarray, peak_dbfs: float = -1.0) -> float:

@@ -44,6 +44,8 @@ class Take:
     """The recipe before anything was resolved, where it differs."""
     created: str = field(default_factory=_now)
     """Time of making, ISO 8601, UTC."""
+    known_as: str | None = None
+    """The id a file gives, where it cannot be worked out again (its latent is not at hand)."""
 
     def __post_init__(self) -> None:
         latent = np.array(self.latent, dtype=np.float32)
@@ -64,6 +66,8 @@ class Take:
     @cached_property
     def id(self) -> str:
         """A name made of what was made and how: the same recipe giving the same sound has the same id."""
+        if self.known_as:
+            return self.known_as
         digest = hashlib.blake2b(digest_size=6)
         digest.update(json.dumps(self.recipe.to_json(), sort_keys=True, ensure_ascii=False).encode())
         digest.update(str(self.made_with.get("checkpoint", "")).encode())
