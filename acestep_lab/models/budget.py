@@ -1,0 +1,303 @@
+"""What fits where: a pure function from a machine, the parts' sizes and a recipe to an Arrangement.
+
+It knows no tensors and moves nothing. The ladder of `tiers.RUNGS` is walked from the top until the weights aboard and the
+work of the hungriest stage fit; more memory therefore never gives a worse arrangement. Where memory still runs out (an
+estimate is an estimate), `Arrangement.step_down()` says what to try next.
+
+The estimates, all from the reference's planner constants or measured on its modules:
+working memory of the DiT 0.3 GB per take and guided pass for each minute begun, at 3.15 GB of weights; of the VAE 75 MB for
+each second of a tile, at 0.34 GB; of the LM its key-value cache (0.6, 1.0, 1.6 GB at 0.6B, 1.7B, 4B).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Protocol
+
+from acestep_lab.models.tiers import GB, PARTS, RUNG_BY_NAME, RUNGS, Machine, Rung, Tier, parts_at_once
+
+if TYPE_CHECKING:
+    import torch
+
+CONTEXT_BYTES = GB // 2  # of the driver on a card; of Python and torch in RAM
+SAFETY_BYTES = GB // 2
+SAFETY_SHARE = 0.1  # of the memory: what an allocator loses to gaps
+
+DIT_WORK_PER_MINUTE = 0.3 / 3.15  # of the DiT's bf16 weights, for each take and guided pass
+VAE_WORK_PER_FRAME = 0.003 / 0.34  # of the VAE's bf16 weights, for each latent frame of a tile
+LM_WORK, LM_WORK_SHARE = int(0.4e9), 0.15  # a cache of 4k tokens: so much, and so much of the LM's weights
+SMALL_WORK = 0.1  # of the weights: the encoders, over a few hundred tokens
+
+INT8_SHARE = {"dit": 0.52, "condition": 0.52, "text": 0.65}  # of the bf16 weights; embeddings and norms stay
+FP8_SHARE = {"dit": 0.51, "condition": 0.51, "text": 0.51}
+STREAM_SHARE = {"block": 0.2, "leaf": 0.12}  # of the stored weights: what is aboard while a part is streamed
+
+TILES = (1536, 1024, 512, 256, 128, 64)  # latent frames
+LENGTHS = (600.0, 480.0, 360.0, 240.0, 180.0, 120.0, 60.0, 30.0)  # seconds
+NOMINAL_SECONDS = 240.0  # planned for where no recipe says how long
+SMALL_CHECKPOINT = GB  # bytes; below this a CPU computes in full precision, since there is no speed to win
+
+
+class Asks(Protocol):
+    """What a plan for memory needs of a Recipe."""
+
+    @property
+    def seconds(self) -> float | None: ...
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """Who is aboard, how, and what can be asked for: the decision, as a value that says itself in words."""
+
+    machine: Machine
+    tier: Tier
+    rung: Rung
+    sizes: Mapping[str, int]  # bf16 bytes per part; a part that cannot work here is left out
+    dtype: str  # "bf16" or "float32": what the parts compute in
+    tile_frames: int
+    seconds: float  # what was planned for
+    takes: int  # rendered together, as planned for
+    passes: int = 1  # of the DiT per step: 2 where it is guided
+    longest_seconds: float = 600.0
+    batch: int = 1  # most takes together at `seconds`
+    preview: str = "window"
+    notes: tuple[str, ...] = ()
+
+    @property
+    def device(self) -> str:
+        """The torch device the parts work on."""
+        return self.machine.device
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """What to build the parts in."""
+        import torch
+
+        return torch.bfloat16 if self.dtype == "bf16" else torch.float32
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(self.sizes)
+
+    @property
+    def parts_at_once(self) -> int:
+        """How many parts may be aboard together."""
+        return parts_at_once(self.rung, self.parts)
+
+    def mechanism(self, part: str) -> str:
+        """"resident", "offload" (in turn), "block" or "leaf"."""
+        return self.rung.mechanism(part)
+
+    def stored(self, part: str) -> str:
+        """"full", "int8" or "fp8"."""
+        return self.rung.stored(part)
+
+    @property
+    def parked(self) -> str:
+        """Where a part waits: in "ram", or on "disk" (loaded again) where the RAM is the memory, or too small."""
+        if self.machine.kind in ("cpu", "mps"):
+            return "disk"
+        ram = self.machine.ram_bytes
+        return "ram" if ram is None or ram > 1.2 * sum(self.sizes.values()) + CONTEXT_BYTES else "disk"
+
+    def aboard_bytes(self, part: str) -> int:
+        """What a part takes of the memory while it is aboard."""
+        full = self.sizes[part] * self._scale
+        share = {"full": 1.0, "int8": INT8_SHARE.get(part, 1.0), "fp8": FP8_SHARE.get(part, 1.0)}[self.stored(part)]
+        return int(full * share * STREAM_SHARE.get(self.mechanism(part), 1.0))
+
+    def work_bytes(self, part: str) -> int:
+        """What a part takes besides its weights while it works."""
+        size = self.sizes[part] * self._scale
+        if part == "dit":
+            return int(size * DIT_WORK_PER_MINUTE * self.takes * self.passes * max(1.0, self.seconds / 60))
+        if part == "vae":
+            return int(size * VAE_WORK_PER_FRAME * self.tile_frames)
+        if part == "lm":
+            return int(min(LM_WORK * self._scale, size) + LM_WORK_SHARE * size)
+        return int(size * SMALL_WORK)
+
+    @property
+    def need_bytes(self) -> int:
+        """The most that is in use at any time, the driver and a margin included."""
+        staying = sum(self.aboard_bytes(part) for part in self.parts if self.mechanism(part) == "resident")
+        moving = [part for part in self.parts if self.mechanism(part) != "resident"]
+        waiting = max((self.aboard_bytes(part) for part in moving), default=0)  # the last one stays until the next
+        peaks = [
+            staying + (self.aboard_bytes(part) if part in moving else waiting) + self.work_bytes(part) for part in self.parts
+        ]
+        return max(peaks, default=0) + overhead(self.machine)
+
+    @property
+    def have_bytes(self) -> int:
+        machine = self.machine
+        return machine.memory_bytes if machine.free_bytes is None else min(machine.free_bytes, machine.memory_bytes)
+
+    @property
+    def fits(self) -> bool:
+        return self.need_bytes <= self.have_bytes
+
+    @property
+    def _scale(self) -> int:
+        return 2 if self.dtype == "float32" else 1
+
+    def fit(self, recipe: Asks | None = None, takes: int = 1, passes: int | None = None) -> Arrangement:
+        """The arrangement for another recipe, on the same machine with the same parts."""
+        return budget(self.machine, self.sizes, recipe, takes=takes, passes=passes or self.passes, tier=self.tier)
+
+    def step_down(self, part: str | None = None) -> Arrangement | None:
+        """What to try after running out of memory: a smaller tile, then fewer aboard, then more offload; None: nothing left.
+
+        `part` is the part that ran out; a smaller tile helps the VAE alone.
+        """
+        if part in (None, "vae") and self.tile_frames > TILES[-1]:
+            return replace(self, tile_frames=next(tile for tile in TILES if tile < self.tile_frames))
+        ladder = list(rungs_for(self.machine, self.parts))
+        lower = ladder[ladder.index(self.rung) + 1 :]
+        fewer = max(1, self.takes // 2)
+        if lower:
+            return replace(self, rung=lower[0], batch=min(self.batch, fewer), preview=preview(self.tier, lower[0]))
+        return None
+
+    def words(self) -> str:
+        """One sentence: "12 GB: LM leaves while the DiT works; up to 8 min; batch 2"."""
+        head = f"{self.machine.label}: {self.rung.words}; up to {minutes(self.longest_seconds)}; batch {self.batch}"
+        short = "" if self.fits else f"needs about {gb(self.need_bytes)} and has {gb(self.have_bytes)}: it may run out"
+        return "; ".join(filter(None, (head, *self.notes, short)))
+
+    def table(self) -> tuple[tuple[str, ...], ...]:
+        """A header and a row per part: size, kept as, how it gets to work, memory while it works."""
+        rows = [
+            (
+                part,
+                gb(self.sizes[part] * self._scale),
+                self.dtype if self.stored(part) == "full" else self.stored(part),
+                HOW[self.mechanism(part)],
+                gb(self.aboard_bytes(part) + self.work_bytes(part)),
+            )
+            for part in self.parts
+        ]
+        return (("part", "size", "kept as", "aboard", "at work"), *rows)
+
+
+HOW = {
+    "resident": "stays",
+    "offload": "in turn",
+    "block": "block by block",
+    "leaf": "layer by layer",
+}
+
+
+def budget(
+    machine: Machine,
+    sizes: Mapping[str, int],
+    recipe: Asks | None = None,
+    *,
+    takes: int = 1,
+    passes: int = 1,
+    tier: Tier | None = None,
+) -> Arrangement:
+    """The best arrangement that fits: the first rung and the largest tile of which the machine has room.
+
+    `sizes` are bf16 bytes per part (from the meta device, nothing is loaded). Where not even the leanest fits, the LM is left
+    out; where that does not fit either, the leanest comes back with `fits` False.
+    """
+    tier = tier or Tier.for_machine(machine)
+    seconds = (recipe.seconds if recipe is not None else None) or NOMINAL_SECONDS
+    best = _first(_candidates(machine, sizes, tier, seconds, takes, passes))
+    if not best.fits and "lm" in sizes:
+        others = {part: size for part, size in sizes.items() if part != "lm"}
+        alone = _first(_candidates(machine, others, tier, seconds, takes, passes))
+        if alone.fits:
+            best = replace(alone, notes=(f"no room for the LM ({gb(sizes['lm'])})",))
+    return _promise(best)
+
+
+def arrangement_of(given: Arrangement | Tier | None, sizes: Mapping[str, int] | None = None) -> Arrangement:
+    """An arrangement as given; that of a tier's row; or all aboard where nothing is said.
+
+    A row alone knows no sizes, so its rung is taken at its word.
+    """
+    if isinstance(given, Arrangement):
+        return given
+    tier = given or Tier.for_memory(16, "cpu")
+    sizes = MappingProxyType(dict.fromkeys(PARTS, 0) if sizes is None else dict(sizes))
+    rung = RUNG_BY_NAME[tier.rung]
+    machine = tier.machine
+    return Arrangement(
+        machine, tier, rung, sizes, tier.dtype, min(tier.tile_frames, TILES[0]), NOMINAL_SECONDS, 1,
+        longest_seconds=tier.longest_seconds, batch=tier.batch, preview=preview(tier, rung),
+    )  # fmt: skip
+
+
+def _first(candidates: Iterator[Arrangement]) -> Arrangement:
+    """The first that fits, else the last."""
+    last = next(candidates)
+    for candidate in (last, *candidates):
+        if candidate.fits:
+            return candidate
+        last = candidate
+    return last
+
+
+def _candidates(
+    machine: Machine, sizes: Mapping[str, int], tier: Tier, seconds: float, takes: int, passes: int
+) -> Iterator[Arrangement]:
+    """Every arrangement there is for this machine, best first."""
+    frozen = MappingProxyType({part: sizes[part] for part in PARTS if part in sizes})
+    dtype = compute_dtype(machine, frozen)
+    for rung in rungs_for(machine, tuple(frozen)):
+        for tile in (tile for tile in TILES if tile <= tier.tile_frames):
+            yield Arrangement(
+                machine, tier, rung, frozen, dtype, tile, seconds, takes, passes, preview=preview(tier, rung)
+            )
+
+
+def rungs_for(machine: Machine, parts: tuple[str, ...]) -> Iterator[Rung]:
+    """The rungs that exist on this kind of machine and change something for these parts."""
+    for rung in RUNGS:
+        if machine.kind in rung.kinds and ("lm" in parts or rung.name != "lm leaves"):
+            yield rung
+
+
+def _promise(chosen: Arrangement) -> Arrangement:
+    """Add the longest song and the largest batch that any arrangement on this machine has room for."""
+    tier = chosen.tier
+    ceiling = tier.longest_seconds if "lm" in chosen.sizes else tier.longest_without_lm
+    widest = tier.batch if "lm" in chosen.sizes else tier.batch_without_lm
+    *_, leanest = _candidates(
+        chosen.machine, chosen.sizes, tier, chosen.seconds, chosen.takes, chosen.passes
+    )
+    lengths = [length for length in LENGTHS if length <= ceiling]
+    longest = next((s for s in lengths if replace(leanest, seconds=s, takes=1).fits), lengths[-1])
+    batch = next((n for n in range(widest, 1, -1) if replace(leanest, takes=n).fits), 1)
+    return replace(chosen, longest_seconds=longest, batch=batch)
+
+
+def preview(tier: Tier, rung: Rung) -> str:
+    """The most that can be shown of a step without sending the DiT away."""
+    if rung.mechanism("vae") != "resident":
+        return "picture"
+    return tier.preview if rung.name == "all" or tier.preview == "picture" else "window"
+
+
+def compute_dtype(machine: Machine, sizes: Mapping[str, int]) -> str:
+    """bf16, except without bf16 in the machine (fp16 gives NaN on older cards) and for a small checkpoint on a CPU."""
+    small = machine.device == "cpu" and sum(sizes.values()) < SMALL_CHECKPOINT
+    return "bf16" if machine.bf16 and not small else "float32"
+
+
+def overhead(machine: Machine) -> int:
+    """What is gone before any weights come: the driver, and a margin for the allocator's gaps."""
+    return CONTEXT_BYTES + max(SAFETY_BYTES, int(SAFETY_SHARE * machine.memory_bytes))
+
+
+def gb(size: float) -> str:
+    """"3.1 GB", "120 MB"."""
+    return f"{size / GB:.1f} GB" if size >= GB / 10 else f"{max(1, round(size / 2**20)) if size else 0} MB"
+
+
+def minutes(seconds: float) -> str:
+    return f"{seconds / 60:g} min" if seconds >= 60 else f"{seconds:g} s"

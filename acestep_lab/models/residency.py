@@ -1,0 +1,300 @@
+"""Who is on the accelerator: the only file that moves parts. It knows no music and no sampler.
+
+::
+
+    residency = Residency(checkpoint.build, arrangement)
+    with residency.on("dit") as dit:          # entered per step, so a listener may decode or plan in between
+        velocity = dit(...)
+    velocity = residency.retrying("dit", lambda dit: dit(...))    # the same, and steps down when memory runs out
+
+A part is built when it is first entered, once, and waits in RAM when another one needs its place; where RAM is the memory
+(a CPU, an Apple GPU) it is let go and loaded again. One thread works at a time; entering again from the same thread is free.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import nn
+
+from acestep_lab.errors import MachineError
+from acestep_lab.models import storage
+from acestep_lab.models.budget import Arrangement, arrangement_of
+from acestep_lab.models.tiers import Tier
+
+T = TypeVar("T")
+
+
+class Mover(Protocol):
+    """What carries modules to and from a device; the tests' one counts, and runs out of memory on demand."""
+
+    def bring(self, module: nn.Module) -> None: ...
+    def park(self, module: nn.Module) -> None: ...
+    def stream(self, module: nn.Module, level: str) -> None: ...
+    def tidy(self) -> None: ...
+
+
+class DeviceMover:
+    """Carries modules between RAM and a torch device."""
+
+    def __init__(self, device: str | torch.device):
+        self.device = torch.device(device)
+
+    def bring(self, module: nn.Module) -> None:
+        module.to(self.device)
+
+    def park(self, module: nn.Module) -> None:
+        module.to("cpu")
+
+    def stream(self, module: nn.Module, level: str) -> None:
+        """From now on only the block ("block") or layer ("leaf") at work is on the device: diffusers' group offload."""
+        from diffusers.hooks import apply_group_offloading
+
+        apply_group_offloading(
+            module,
+            onload_device=self.device,
+            offload_device=torch.device("cpu"),
+            offload_type=f"{level}_level",
+            num_blocks_per_group=1 if level == "block" else None,
+            use_stream=self.device.type == "cuda",
+            low_cpu_mem_usage=True,
+        )
+
+    def tidy(self) -> None:
+        """Give freed memory back to the device."""
+        gc.collect()
+        if self.device.type in ("cuda", "xpu", "mps"):
+            getattr(torch, self.device.type).empty_cache()
+
+
+@dataclass
+class _Part:
+    """A built part: what was done to it, and whether it is at work now."""
+
+    module: nn.Module
+    stored: str = "full"
+    streamed: str = ""
+    aboard: bool = False
+    entered: int = 0
+    last_used: int = 0
+
+
+class Residency:
+    """Builds parts when they are first wanted and keeps no more aboard than the arrangement allows.
+
+    `build` makes a part on the CPU in the arrangement's dtype; `say` hears every sentence about a change of arrangement.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[str], nn.Module],
+        arrangement: Arrangement | Tier | None = None,
+        mover: Mover | None = None,
+        say: Callable[[str], None] | None = None,
+    ):
+        self.build = build
+        self.arrangement = arrangement_of(arrangement)
+        self.mover: Mover = mover or DeviceMover(self.arrangement.device)
+        self.say = say or (lambda sentence: None)
+        self.said: list[str] = []
+        self.peak_aboard = 0
+        self._parts: dict[str, _Part] = {}
+        self._lock = threading.RLock()
+        self._clock = 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parts work, and where their inputs belong."""
+        return torch.device(getattr(self.mover, "device", self.arrangement.device))
+
+    @property
+    def aboard(self) -> tuple[str, ...]:
+        """The parts on the device now, in the order they came into the house."""
+        return tuple(name for name, part in self._parts.items() if part.aboard)
+
+    @contextmanager
+    def on(self, name: str) -> Iterator[Any]:
+        """Bring a part aboard, hand it out, and keep it there until its place is needed."""
+        with self._lock:
+            part = self._enter(name)
+            try:
+                yield part.module
+            except RuntimeError as error:
+                if not is_lost_device(error):
+                    raise
+                raise self._device_lost(error) from error
+            finally:
+                part.entered -= 1
+
+    def retrying(self, name: str, operation: Callable[[Any], T]) -> T:
+        """Run `operation(module)` with a part aboard; out of memory steps the arrangement down, says so, and tries again.
+
+        The operation is run anew from its start, so it should change nothing outside itself before it is done: one step
+        of the sampler, one tile of the decoder.
+        """
+        while True:
+            trouble = None
+            try:
+                with self.on(name) as module:
+                    return operation(module)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                trouble = str(error).splitlines()[0] if str(error) else type(error).__name__
+            self.step_down(name, trouble)  # outside the handler, so that the failed step's tensors are gone
+
+    def step_down(self, name: str | None = None, trouble: str = "") -> None:
+        """Go to the next leaner arrangement and say so; MachineError when there is none."""
+        with self._lock:
+            lower = self.arrangement.step_down(name)
+            if lower is None:
+                self.free()
+                raise MachineError(
+                    f"Out of memory with the leanest arrangement ({self.arrangement.rung.words}, tiles of "
+                    f"{self.arrangement.tile_frames} frames). A shorter piece, fewer takes at once, or a smaller "
+                    f"checkpoint would fit. {trouble}".strip()
+                )
+            self._say(f"Memory ran out{f' in the {name}' if name else ''}; now: {_change(self.arrangement, lower)}.")
+            self.rearrange(lower)
+
+    def rearrange(self, arrangement: Arrangement) -> None:
+        """Take up another arrangement: parts at work stay, the others leave and come back as it says."""
+        with self._lock:
+            self.arrangement = arrangement
+            for name, part in list(self._parts.items()):
+                if part.entered:
+                    continue
+                self._leave(name, part)
+                if name in self._parts and not self._can_become(name, part):
+                    del self._parts[name]
+            self.mover.tidy()
+
+    def free(self) -> None:
+        """Give back all memory of parts that are not at work; the next `on` loads them again."""
+        with self._lock:
+            for name, part in list(self._parts.items()):
+                if not part.entered:
+                    del self._parts[name]
+            self.mover.tidy()
+
+    def _enter(self, name: str) -> _Part:
+        part = self._parts.get(name)
+        if part is None or not part.aboard:
+            self._make_room(name)
+            part = part or self._built(name)
+            self._come(name, part)
+        self._clock += 1
+        part.last_used = self._clock
+        part.entered += 1
+        return part
+
+    def _built(self, name: str) -> _Part:
+        """Build a part, shrink and stream it as the arrangement says."""
+        self._parts[name] = part = _Part(self.build(name))
+        return part
+
+    def _come(self, name: str, part: _Part) -> None:
+        wanted = self.arrangement.stored(name)
+        if part.stored == "full" and wanted != "full":
+            storage.store(part.module, wanted)
+            part.stored = wanted
+        level = _level(self.arrangement.mechanism(name))
+        if level and not part.streamed:
+            self.mover.stream(part.module, level)
+            part.streamed = level
+        part.aboard = True
+        self.peak_aboard = max(self.peak_aboard, len(self.aboard))
+        if not part.streamed:
+            self.mover.bring(part.module)
+
+    def _make_room(self, name: str) -> None:
+        """Send away parts that are not at work: those that take turns first, then the longest unused."""
+        in_turn = self.arrangement.mechanism(name) != "resident"
+        room = self.arrangement.parts_at_once
+        for other, part in sorted(self._parts.items(), key=lambda item: item[1].last_used):
+            moves = self.arrangement.mechanism(other) != "resident"
+            if part.aboard and not part.entered and other != name and moves and (in_turn or len(self.aboard) >= room):
+                self._leave(other, part)
+        for other, part in sorted(self._parts.items(), key=lambda item: item[1].last_used):
+            if part.aboard and not part.entered and other != name and len(self.aboard) >= room:
+                self._leave(other, part)
+        if len(self.aboard) >= room:
+            raise MachineError(
+                f"The {name} cannot come aboard while {' and '.join(self.aboard)} is at work: this arrangement "
+                f"({self.arrangement.rung.words}) holds {room} at once. Ask between two steps."
+            )
+
+    def _leave(self, name: str, part: _Part) -> None:
+        """Send one part away: to RAM, or (where RAM is the memory) out of the house."""
+        if not part.aboard:
+            return
+        part.aboard = False
+        if self.arrangement.parked == "disk":
+            self._parts.pop(name, None)
+        elif not part.streamed:
+            self.mover.park(part.module)
+        self.mover.tidy()
+
+    def _can_become(self, name: str, part: _Part) -> bool:
+        """Whether what was done to a part may stay under the arrangement at hand, or be gone on from."""
+        wanted = self.arrangement.stored(name)
+        level = _level(self.arrangement.mechanism(name))
+        kept = part.stored in ("full", wanted) or (part.stored == "int8" and wanted == "fp8")
+        return kept and part.streamed in ("", level)
+
+    def _device_lost(self, error: RuntimeError) -> MachineError:
+        """Forget everything that was on a device that no longer answers, and go on without it."""
+        for part in self._parts.values():
+            part.aboard = False
+        self._parts.clear()
+        return MachineError(
+            f"The {self.device.type} device stopped answering ({str(error).splitlines()[0]}). The parts on it are "
+            "let go and will be loaded again at the next render; if it stays away, restart the kernel or "
+            "open the session on the CPU. Takes made so far are safe."
+        )
+
+    def _say(self, sentence: str) -> None:
+        self.said.append(sentence)
+        self.say(sentence)
+
+
+def _level(mechanism: str) -> str:
+    return mechanism if mechanism in ("block", "leaf") else ""
+
+
+def _change(before: Arrangement, after: Arrangement) -> str:
+    """What is different, in words."""
+    if after.rung is not before.rung:
+        return after.rung.words
+    return f"tiles of {after.tile_frames} frames instead of {before.tile_frames}"
+
+
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "failed to allocate", "not enough memory")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: torch's own, Python's, or a driver's by its words."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
+
+
+_LOST = ("device unavailable", "no cuda-capable device", "device lost", "unspecified launch failure", "device-side assert",
+         "illegal memory access", "has fallen off the bus", "driver shutting down", "device is lost")  # fmt: skip
+
+
+def is_lost_device(error: BaseException) -> bool:
+    """Whether an error says that the accelerator is gone or must be restarted."""
+    accelerator = getattr(torch, "AcceleratorError", ())
+    if isinstance(error, torch.OutOfMemoryError):
+        return False
+    said = str(error).lower()
+    return any(words in said for words in _LOST) and (
+        isinstance(error, accelerator) or "cuda" in said or "xpu" in said or "device" in said
+    )

@@ -1,0 +1,88 @@
+"""Weights kept in eight bits, computed in sixteen. It knows no checkpoint and no device.
+
+int8: each linear layer keeps whole numbers and one scale per output row (symmetric, round to nearest; the same numbers as
+torchao's weight-only int8). It stays an `nn.Linear`, so peft puts a LoRA around it as around any other, and it works on every
+device without a compiler, which torchao's needs. fp8: diffusers' layer-wise casting, each layer widened while it works.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+FP8 = torch.float8_e4m3fn
+STEPS = 127
+
+
+class Int8Linear(nn.Linear):
+    """A linear layer whose weight is int8 `[out, in]` with one scale per output; computes in the scale's dtype."""
+
+    scale: Tensor  # [out]
+
+    def __init__(self, dense: nn.Linear):
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = dense.in_features, dense.out_features
+        whole, scale = quantize(dense.weight.detach())
+        self.weight = nn.Parameter(whole, requires_grad=False)
+        self.register_buffer("scale", scale)
+        self.bias = dense.bias
+
+    def forward(self, input: Tensor) -> Tensor:
+        product = functional.linear(input, self.weight.to(input.dtype))  # [..., out]
+        product = product * self.scale.to(input.dtype)
+        return product if self.bias is None else product + self.bias
+
+    def dense_weight(self) -> Tensor:
+        """The weight as it computes, `[out, in]`."""
+        return self.weight.to(self.scale.dtype) * self.scale[:, None]
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, int8"
+
+
+def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Whole numbers in ±127 `[out, in]` and the scale of each row `[out]`, in the weight's dtype."""
+    scale = (weight.float().abs().amax(1) / STEPS).clamp_min(torch.finfo(torch.float32).tiny)
+    whole = (weight.float() / scale[:, None]).round().clamp(-STEPS, STEPS).to(torch.int8)
+    return whole, scale.to(weight.dtype)
+
+
+def store(module: nn.Module, storage: str, compute: torch.dtype | None = None) -> None:
+    """Keep a module's weights as "int8" or "fp8" from now on, in place; "full" leaves them."""
+    if storage == "int8":
+        to_int8(module)
+    elif storage == "fp8":
+        to_fp8(module, compute or floating_dtype(module))
+
+
+def to_int8(module: nn.Module) -> None:
+    """Replace every plain linear layer; a LoRA's own small ones, and those kept already, are left as they are."""
+    for parent_name, parent in list(module.named_modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.Linear and not _is_adapter(f"{parent_name}.{name}"):
+                setattr(parent, name, Int8Linear(child))
+
+
+def to_fp8(module: nn.Module, compute: torch.dtype) -> None:
+    """Keep every layer that is still in full precision as float8 (e4m3), widened to `compute` while it works."""
+    from diffusers.hooks import apply_layerwise_casting
+
+    apply_layerwise_casting(
+        module,
+        storage_dtype=FP8,
+        compute_dtype=compute,
+        skip_modules_pattern=("pos_embed", "patch_embed", "norm", "lora_", "scale_shift_table"),
+        skip_modules_classes=(Int8Linear,),
+        non_blocking=False,
+    )
+
+
+def floating_dtype(module: nn.Module) -> torch.dtype:
+    """The dtype a module computes in: that of its first floating numbers (not of weights kept in eight bits)."""
+    tensors = (*module.parameters(), *module.buffers())
+    return next((t.dtype for t in tensors if t.is_floating_point() and t.dtype != FP8), torch.get_default_dtype())
+
+
+def _is_adapter(name: str) -> bool:
+    return "lora_" in name

@@ -1,0 +1,262 @@
+"""A row per size of machine. It knows no weights: what fits is decided in `budget.py`, who moves in `residency.py`.
+
+::
+
+    Machine.detect()      what is there: kind, memory, free memory (MAX_CUDA_VRAM and its kin simulate a smaller one)
+    Tier.for_memory(12)   the row for 12 GB: ceilings of length, batch and tile, which LM, which preview
+    RUNGS                 the ladder of arrangements, from "everything stays" down to "a layer at a time"
+
+The ceilings follow the reference's table of spring 2026 (`GPU tiers`), made even so that more memory never allows less. The
+rung in a row is what the full-size turbo checkpoint with the row's LM needs; a test computes it again from the sizes.
+Memory is in GB as cards are sold (2**30 bytes).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from acestep_lab.errors import MachineError
+
+GB = 2**30
+SIMULATED = {"cuda": "MAX_CUDA_VRAM", "mps": "MAX_MPS_VRAM", "xpu": "MAX_XPU_VRAM"}
+"""Environment variables that simulate a card of so many GB; on a real card they also cap this process."""
+
+PREVIEWS = ("picture", "window", "whole")
+"""What can be shown of a step, least work first: the latent drawn; the seconds under the playhead heard; all of it heard."""
+
+LADDER_OF_LMS = ("none", "0.6B", "1.7B", "4B")
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One way of sharing the memory between the parts; the parts it does not name stay aboard."""
+
+    name: str
+    words: str
+    in_turn: tuple[str, ...] = ()  # come aboard one at a time, each sending the one before away
+    storage: str = "full"  # of the big parts: "full", "int8" (weight-only) or "fp8" (layer-wise cast)
+    group: str = ""  # parts too big to come aboard whole go by "block" or by "leaf" while they work
+    kinds: tuple[str, ...] = ("cuda", "xpu", "mps", "cpu")  # where this way exists
+
+    def mechanism(self, part: str) -> str:
+        """How this part gets to work: "resident", "offload" (in turn), "block" or "leaf" (streamed while it works)."""
+        if self.group and part in STREAMED:
+            return self.group
+        return "offload" if part in self.in_turn else "resident"
+
+    def stored(self, part: str) -> str:
+        """In which precision this part's weights are kept."""
+        return self.storage if part in SHRUNK else "full"
+
+
+PARTS = ("text", "condition", "dit", "vae", "codes", "lm")
+SHRUNK = ("dit", "condition", "text")
+"""Parts whose linear layers may be kept in 8 bits; the LM's token choices and the small VAE and codes are left alone."""
+STREAMED = ("dit", "condition", "text")
+"""Parts that work through their own `forward` only, so that hooks can stream them (the LM's token loop reaches inside)."""
+
+_ALL_BUT_VAE = ("text", "condition", "dit", "codes", "lm")
+_DISCRETE = ("cuda", "xpu")  # memory of their own, with a slower one to wait in
+
+RUNGS = (
+    Rung("all", "everything stays loaded"),
+    Rung("lm leaves", "LM leaves while the DiT works", in_turn=("lm", "dit")),
+    Rung("in turn", "parts take turns beside the VAE", in_turn=_ALL_BUT_VAE),
+    Rung("in turn int8", "parts take turns beside the VAE, DiT kept in int8", _ALL_BUT_VAE, "int8"),
+    Rung("one int8", "one part at a time, DiT kept in int8", PARTS, "int8"),
+    Rung("blocks fp8", "one part at a time, DiT kept in fp8 and streamed block by block", PARTS, "fp8", "block", _DISCRETE),
+    Rung("leaves fp8", "one part at a time, DiT kept in fp8 and streamed layer by layer", PARTS, "fp8", "leaf", _DISCRETE),
+)
+RUNG_BY_NAME = {rung.name: rung for rung in RUNGS}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What there is to work with, as a value, so that a plan for any machine can be made on this one."""
+
+    kind: str = "cpu"  # "cuda", "xpu", "mps" or "cpu"
+    memory_bytes: int = 16 * GB  # of the accelerator; RAM where there is none
+    free_bytes: int | None = None  # of the same memory, now; None: all of it
+    name: str = ""
+    ram_bytes: int | None = None  # where parts wait that left the accelerator; None: enough
+    bf16: bool = True  # computes in bfloat16 natively
+    simulated: bool = False  # there is no such card here: the work runs on the CPU
+
+    @property
+    def gigabytes(self) -> float:
+        return self.memory_bytes / GB
+
+    @property
+    def device(self) -> str:
+        """The torch device the work runs on."""
+        return "cpu" if self.simulated else self.kind
+
+    @property
+    def label(self) -> str:
+        """"12 GB", or "CPU, 16 GB" where the memory is RAM."""
+        amount = f"{round(self.gigabytes, 1 if self.gigabytes < 8 else None):g} GB"
+        return amount if self.kind == "cuda" else f"{self.kind.upper()}, {amount}"
+
+    @classmethod
+    def detect(
+        cls,
+        environ: Mapping[str, str] = os.environ,
+        look: Callable[[], Machine] | None = None,
+    ) -> Machine:
+        """The machine this runs on, made smaller where `MAX_CUDA_VRAM`, `MAX_MPS_VRAM` or `MAX_XPU_VRAM` say so.
+
+        `look` says what is really there; tests hand in their own.
+        """
+        found = (look or look_around)()
+        asked = {kind: _gigabytes(name, environ[name]) for kind, name in SIMULATED.items() if environ.get(name)}
+        if found.kind in asked:
+            return found.limited(asked[found.kind])
+        if found.kind == "cpu" and asked:
+            kind, gigabytes = next(iter(asked.items()))
+            return cls(kind, int(gigabytes * GB), name=f"simulated {kind} card", ram_bytes=found.memory_bytes, simulated=True)
+        return found
+
+    def limited(self, gigabytes: float) -> Machine:
+        """The same machine with no more than so many GB."""
+        most = min(self.memory_bytes, int(gigabytes * GB))
+        free = None if self.free_bytes is None else min(self.free_bytes, most)
+        return replace(self, memory_bytes=most, free_bytes=free)
+
+
+def _gigabytes(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise MachineError(f"{name} is a size in GB such as 8 or 11.5, not {text!r}.")
+    return value
+
+
+def look_around() -> Machine:
+    """What torch and the operating system say is here, the first accelerator before the CPU."""
+    import torch
+
+    ram, free_ram = ram_bytes()
+    if torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        bf16 = torch.cuda.get_device_capability() >= (8, 0)  # before Ampere: fp16 gives NaN, so full precision
+        return Machine("cuda", total, free, torch.cuda.get_device_name(), ram, bf16)
+    if hasattr(torch, "xpu") and torch.xpu.is_available():
+        properties = torch.xpu.get_device_properties(0)
+        return Machine("xpu", properties.total_memory, None, properties.name, ram)
+    if torch.backends.mps.is_available():
+        return Machine("mps", int(torch.mps.recommended_max_memory()), None, "Apple GPU", ram)
+    bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return Machine("cpu", ram, free_ram, "CPU", None, bf16)
+
+
+def ram_bytes() -> tuple[int, int]:
+    """RAM this process may use and RAM free now; a container's limit (Binder, Docker) counts before the host's size."""
+    import psutil  # accelerate depends on it
+
+    memory = psutil.virtual_memory()
+    limits = [int(text) for text in map(_read, _CGROUP_LIMITS) if text.isdigit()]
+    total = min([memory.total, *limits])
+    return total, min(memory.available, total)
+
+
+_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
+
+
+@dataclass(frozen=True)
+class Tier:
+    """A row: how much machine there is, and what it is asked to do. `Tier.for_memory(12)`, `Tier.detect()`."""
+
+    name: str
+    kind: str
+    up_to: float  # GB: the row holds for machines with no more than this
+    rung: str  # of RUNGS: what the full-size turbo checkpoint and the row's LM need here
+    tile_frames: int  # latent frames decoded in one go, at most
+    longest_seconds: float  # a song that the LM plans
+    longest_without_lm: float
+    batch: int  # takes rendered together, with the LM
+    batch_without_lm: int
+    lm: str  # the largest LM worth its time here; "none"
+    preview: str  # of PREVIEWS: the most that is shown of each step
+    dtype: str = "bf16"  # computing precision; "float32" where the machine has no bf16 of its own
+    gigabytes: float = 0.0  # what is really there; 0: `up_to`
+
+    @property
+    def parts_at_once(self) -> int:
+        """How many of the six parts are aboard together, at most."""
+        return parts_at_once(RUNG_BY_NAME[self.rung], PARTS)
+
+    @property
+    def storage(self) -> str:
+        """Precision the big parts' weights are kept in: "full", "int8" or "fp8"."""
+        return RUNG_BY_NAME[self.rung].storage
+
+    def mechanism(self, part: str) -> str:
+        """How a part of the full-size checkpoint gets to work here."""
+        return RUNG_BY_NAME[self.rung].mechanism(part)
+
+    @property
+    def machine(self) -> Machine:
+        """A machine of this size, to plan for."""
+        gigabytes = self.gigabytes or (self.up_to if math.isfinite(self.up_to) else _ROOMY)
+        return Machine(self.kind, int(gigabytes * GB), name=f"{self.name} tier", simulated=self.kind != "cpu")
+
+    @classmethod
+    def for_memory(cls, gigabytes: float, kind: str = "cuda") -> Tier:
+        """The row for a machine with so many GB (of the accelerator; of RAM for kind "cpu")."""
+        if not (isinstance(gigabytes, int | float) and math.isfinite(gigabytes) and gigabytes > 0):
+            raise MachineError(f"Memory is a size in GB such as 8 or 11.5, not {gigabytes!r}.")
+        rows = [row for row in TIERS if row.kind == kind]
+        if not rows:
+            raise MachineError(f"{kind!r} is no kind of machine; known: {', '.join(dict.fromkeys(t.kind for t in TIERS))}.")
+        row = next(row for row in rows if gigabytes <= row.up_to + TOLERANCE_GB)
+        return replace(row, gigabytes=float(gigabytes))
+
+    @classmethod
+    def for_machine(cls, machine: Machine) -> Tier:
+        return cls.for_memory(machine.gigabytes, machine.kind)
+
+    @classmethod
+    def detect(cls, environ: Mapping[str, str] = os.environ, look: Callable[[], Machine] | None = None) -> Tier:
+        """The row for the machine this runs on."""
+        return cls.for_machine(Machine.detect(environ, look))
+
+
+TOLERANCE_GB = 0.25
+"""A "16 GB" card may report a little more than 16."""
+
+_ROOMY = 80.0  # GB: what a row without an upper end stands for
+
+ANY = math.inf
+TIERS = (
+    #    name     kind    up to  rung            tile  song  no LM  batch    LM     preview
+    Tier("4 GB", "cuda", 4, "one int8", 128, 240, 360, 1, 1, "0.6B", "picture"),
+    Tier("6 GB", "cuda", 6, "in turn", 256, 480, 600, 1, 1, "0.6B", "window"),
+    Tier("8 GB", "cuda", 8, "in turn", 256, 480, 600, 2, 2, "1.7B", "window"),
+    Tier("12 GB", "cuda", 12, "lm leaves", 512, 480, 600, 2, 4, "1.7B", "window"),
+    Tier("16 GB", "cuda", 16, "all", 512, 480, 600, 4, 4, "1.7B", "window"),
+    Tier("20 GB", "cuda", 20, "all", 512, 480, 600, 4, 8, "1.7B", "window"),
+    Tier("24 GB", "cuda", 24, "all", 1024, 600, 600, 8, 8, "4B", "whole"),
+    Tier("more", "cuda", ANY, "all", 1536, 600, 600, 8, 8, "4B", "whole"),
+    Tier("xpu", "xpu", ANY, "all", 512, 480, 600, 4, 4, "1.7B", "window"),
+    Tier("mps", "mps", ANY, "all", 256, 480, 600, 1, 2, "1.7B", "window"),
+    Tier("cpu", "cpu", ANY, "all", 256, 600, 600, 1, 1, "0.6B", "window"),
+)
+
+
+def parts_at_once(rung: Rung, parts: tuple[str, ...]) -> int:
+    """How many of these parts a rung lets aboard together: those that stay, and one of those that take turns."""
+    staying = [part for part in parts if rung.mechanism(part) == "resident"]
+    return len(staying) + (len(staying) < len(parts))
