@@ -55,7 +55,7 @@ def cure() -> None:
 
 
 def state() -> str:
-    """"absent", "works" or "cured": how torchaudio stands on this machine (imports it, and torch, to know)."""
+    """ "absent", "works" or "cured": how torchaudio stands on this machine (imports it, and torch, to know)."""
     if importlib.util.find_spec("torchaudio") is None:
         return "absent"
     import torchaudio

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+
+import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
@@ -11,3 +14,35 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 from acestep_lab._torchaudio import cure
 
 cure()
+
+
+@pytest.fixture(scope="session")
+def tiny_turbo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random turbo checkpoint in the diffusers layout, with a planner. Read it; write beside a copy."""
+    from tests.tiny import tiny_diffusers
+
+    return tiny_diffusers(tmp_path_factory.mktemp("checkpoints") / "tiny-turbo", turbo=True)
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random base checkpoint in the diffusers layout, with a planner."""
+    from tests.tiny import tiny_diffusers
+
+    return tiny_diffusers(tmp_path_factory.mktemp("checkpoints") / "tiny-base", turbo=False)
+
+
+@pytest.fixture(scope="session")
+def tiny_original_turbo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same turbo checkpoint in the published layout, in one file."""
+    from tests.tiny import tiny_original
+
+    return tiny_original(tmp_path_factory.mktemp("checkpoints") / "published-turbo", "turbo")
+
+
+@pytest.fixture(scope="session")
+def tiny_original_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same base checkpoint in the published layout, in shards."""
+    from tests.tiny import tiny_original
+
+    return tiny_original(tmp_path_factory.mktemp("checkpoints") / "published-base", "base", sharded=True)

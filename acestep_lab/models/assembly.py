@@ -1,0 +1,91 @@
+"""A module and the tensors that belong in it, put together. Knows neither layouts nor names of checkpoints."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from acestep_lab.errors import CheckpointError
+from acestep_lab.models import weights
+
+
+def assemble(
+    make: Callable[[], nn.Module],
+    entries: Mapping[str, weights.Entry],
+    folder: Path,
+    dtype: torch.dtype | None = None,
+    given: Mapping[str, Tensor] | None = None,
+) -> nn.Module:
+    """Build a module without memory, then hand it the stored tensors (and those given), strictly; ready for inference.
+
+    `dtype` None is float32 whatever is stored, so that a CPU can compute with it.
+    """
+    module = empty(make)
+    given = dict(given or {})
+    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    tied = tied_names(module) - set(entries)
+    weights.check({n: s for n, s in wanted.items() if n not in tied and n not in given}, entries, folder)
+    for name, tensor in given.items():
+        if tuple(tensor.shape) != wanted[name]:
+            raise CheckpointError(
+                f"{folder} has {name} {list(tensor.shape)} where {list(wanted[name])} belongs."
+            )
+    dtype = dtype or torch.float32
+    tensors = read(entries, dtype) | {name: _cast(tensor, dtype) for name, tensor in given.items()}
+    module.load_state_dict(tensors, strict=not tied, assign=True)
+    if tied:
+        module.tie_weights()  # type: ignore[operator]
+    return module.requires_grad_(False).eval()
+
+
+def empty(make: Callable[[], nn.Module]) -> nn.Module:
+    """The module with its parameters on the meta device (no memory) and its buffers in place."""
+    with init_empty_weights(include_buffers=False), quiet():
+        return make()
+
+
+@contextmanager
+def quiet() -> Any:
+    """Without torch's word that diffusers' autoencoder uses the old weight norm, which its user cannot change."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*weight_norm.*", category=FutureWarning)
+        yield
+
+
+def read(entries: Mapping[str, weights.Entry], dtype: torch.dtype) -> dict[str, Tensor]:
+    """The stored tensors by name, each file opened once; floating numbers in the given dtype."""
+    found: dict[str, Tensor] = {}
+    for file in sorted({entry.file for entry in entries.values()}):
+        with safe_open(file, framework="pt", device="cpu") as shelf:
+            for name, entry in entries.items():
+                if entry.file == file:
+                    found[name] = _cast(shelf.get_tensor(entry.key), dtype)
+    return found
+
+
+def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
+def tied_names(module: nn.Module) -> set[str]:
+    """Weights a language model does not store because they are its embedding table over again."""
+    config = getattr(module, "config", None)
+    ties = hasattr(module, "lm_head") and getattr(config, "tie_word_embeddings", False)
+    return {"lm_head.weight"} if ties else set()
+
+
+class Codes(nn.Module):
+    """The two halves of the audio codes: sound's latents to codes (`tokenizer`) and back (`detokenizer`)."""
+
+    def __init__(self, tokenizer: nn.Module, detokenizer: nn.Module):
+        super().__init__()
+        self.tokenizer = tokenizer
+        self.detokenizer = detokenizer

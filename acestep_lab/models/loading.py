@@ -1,0 +1,249 @@
+"""A name, a folder or a hub id, and the parts of the checkpoint it stands for. Knows files; never the network.
+
+Opening reads a few small JSON files and no weights; `build(part)` makes one part, strictly: every stored tensor has its
+place and every place its tensor. No pickle is executed, no code from a checkpoint is trusted, nothing is fetched.
+
+Two layouts are read. A **diffusers** folder has `transformer/`, `condition_encoder/`, `vae/`, `text_encoder/`, `tokenizer/`
+and, if it knows audio codes, `audio_tokenizer/` and `audio_token_detokenizer/`. The **published** one has
+`acestep-v15-*/` (transformer, condition encoder and codes in one file), `vae/` and `Qwen3-Embedding-0.6B/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from acestep_lab.errors import CheckpointError
+from acestep_lab.models import catalog, original, weights
+from acestep_lab.models.catalog import Row
+from acestep_lab.models.geometry import Geometry
+from acestep_lab.models.weights import Entry, read_json
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from transformers import PreTrainedTokenizerFast
+
+PARTS = ("text", "condition", "dit", "vae", "codes", "lm")
+POCKET = Path(__file__).parent / "pocket"
+
+_DIFFUSERS = {
+    "text": "text_encoder",
+    "tokenizer": "tokenizer",
+    "condition": "condition_encoder",
+    "dit": "transformer",
+    "vae": "vae",
+    "codes": "audio_tokenizer",
+    "codes_back": "audio_token_detokenizer",
+    "lm": "lm",
+}
+"""Our word for a part → its folder in a diffusers checkpoint."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One checkpoint on disk: how it is sampled, how large it is, and how each of its parts is made."""
+
+    row: Row
+    folder: Path
+    layout: str  # "diffusers" or "original"
+    places: Mapping[str, Path]  # part → folder
+    geometry: Geometry
+
+    @classmethod
+    def open(cls, name_or_folder: str | Path = "pocket", lm: str | Path | None = None) -> Checkpoint:
+        """Find a checkpoint by catalog name, folder or hub id; `lm` names another planner than its own.
+
+        Light: JSON only. CheckpointError says what is missing, and which names are near.
+        """
+        folder, row = _locate(name_or_folder)
+        places, layout = _places(folder, row)
+        if lm is not None:
+            places["lm"] = _lm_folder(lm, folder)
+        configs = _configs(places)
+        if row is None:
+            row = catalog.inferred(places["dit"] if layout == "original" else folder, configs["dit"])
+        row = _with_own_defaults(row, folder)
+        geometry = Geometry.read(configs["vae"], configs["dit"], configs.get("codes"), row.longest_seconds)
+        return cls(row, folder, layout, places, geometry)
+
+    @property
+    def name(self) -> str:
+        return self.row.name
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts this checkpoint has, in the order a render uses them."""
+        return tuple(part for part in PARTS if part in self.places)
+
+    @property
+    def has_lm(self) -> bool:
+        return "lm" in self.places
+
+    def sizes(self, bytes_per_number: int | None = None) -> dict[str, int]:
+        """Bytes of each part: as stored, or at so many bytes per number (4 float32, 2 bfloat16, 1 int8)."""
+        found = {}
+        for part in self.parts:
+            entries = self._entries(part).values()
+            found[part] = sum(e.numbers * bytes_per_number if bytes_per_number else e.size for e in entries)
+        return found
+
+    def build(self, part: str, dtype: torch.dtype | None = None) -> nn.Module:
+        """Make one part on the CPU, in evaluation mode and without gradients; `dtype` None is float32.
+
+        "text" Qwen3Model; "condition" AceStepConditionEncoder (with silence_latent and null_condition_emb); "dit"
+        AceStepTransformer1DModel; "vae" AutoencoderOobleck; "codes" a module with `.tokenizer` and `.detokenizer`;
+        "lm" Qwen3ForCausalLM.
+        """
+        self._require(part)
+        from acestep_lab.models import parts  # torch: only when something is built
+
+        return parts.build(self, part, dtype)
+
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """The text encoder's tokenizer; it pads on the right, as the model was trained."""
+        return _tokenizer(self.places["tokenizer"])
+
+    def lm_tokenizer(self) -> PreTrainedTokenizerFast:
+        """The planner's tokenizer, which knows every `<|audio_code_i|>`."""
+        self._require("lm")
+        return _tokenizer(self.places["lm"])
+
+    def config(self, part: str) -> dict[str, Any]:
+        """The JSON config a part is made from (the published layout has one for three parts)."""
+        return read_json(self.places[part] / "config.json")
+
+    def _require(self, part: str) -> None:
+        if part not in PARTS:
+            raise CheckpointError(f"No part is called {part!r}; the parts are {', '.join(PARTS)}.")
+        if part not in self.places:
+            advice = " Open it with lm='1.7B' or another planner." if part == "lm" else ""
+            raise CheckpointError(
+                f"The checkpoint {self.name} has no {part!r}; it has {', '.join(self.parts)}.{advice}"
+            )
+
+    def _entries(self, part: str) -> dict[str, Entry]:
+        """The stored tensors of one part, by the names its module gives them."""
+        if self.layout == "original" and part in original.PREFIXES:
+            return original.entries(part, weights.shelf(self.places[part]), self.places[part])
+        found = weights.shelf(self.places[part])
+        if part == "codes":
+            back = weights.shelf(self.places["codes_back"])
+            return {f"tokenizer.{n}": e for n, e in found.items()} | {
+                f"detokenizer.{n}": e for n, e in back.items()
+            }
+        return found
+
+
+def _locate(name: str | Path) -> tuple[Path, Row | None]:
+    """The folder a name stands for, and its catalog row where the name is in the catalog."""
+    if isinstance(name, str) and (row := catalog.find(name)) is not None and not Path(name).is_dir():
+        return (POCKET, row) if row.name == "pocket" else (_cached(row), row)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder, None
+    if isinstance(name, str) and _is_hub_id(name):
+        return _snapshot(name, f"{name} is not in the cache on this machine"), None
+    if isinstance(name, Path) or "/" in name or "\\" in name:
+        raise CheckpointError(f"There is no folder {folder}; {weights.holds(folder.parent)}")
+    raise CheckpointError(f"No checkpoint is called {name!r}; {catalog.nearest(name, catalog.ROWS)}")
+
+
+def _is_hub_id(name: str) -> bool:
+    owner, slash, rest = name.partition("/")
+    return bool(slash and owner and rest) and "/" not in rest and not name.startswith((".", "~", "/"))
+
+
+def _cached(row: Row) -> Path:
+    """The folder of a catalog row in the local cache of the hub."""
+    assert row.repo is not None
+    folder = _snapshot(row.repo, f"The checkpoint {row.name} has not been downloaded yet")
+    return folder / row.folder if row.folder else folder
+
+
+def _snapshot(repo: str, otherwise: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(repo, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError) as reason:
+        raise CheckpointError(
+            f"{otherwise} (looked for {repo} in the hub's cache; nothing is fetched unasked). "
+            f"Fetch it with `acestep-lab download {repo}`; the pocket checkpoint is always there."
+        ) from reason
+
+
+def _places(folder: Path, row: Row | None) -> tuple[dict[str, Path], str]:
+    """Where each part lies, and in which layout; CheckpointError naming the first thing missing."""
+    if (folder / _DIFFUSERS["dit"]).is_dir() or (folder / "model_index.json").is_file():
+        return _diffusers_places(folder), "diffusers"
+    return original.places(folder, row, _snapshot), "original"
+
+
+def _diffusers_places(folder: Path) -> dict[str, Path]:
+    found = {part: folder / name for part, name in _DIFFUSERS.items()}
+    for part in ("dit", "condition", "vae", "text"):
+        if not (found[part] / "config.json").is_file():
+            raise CheckpointError(_incomplete(folder, f"{_DIFFUSERS[part]}/config.json"))
+    if not found["tokenizer"].is_dir():
+        raise CheckpointError(_incomplete(folder, "tokenizer/"))
+    if found["codes"].is_dir() != found["codes_back"].is_dir():
+        raise CheckpointError(
+            _incomplete(folder, f"{_DIFFUSERS['codes']}/ and {_DIFFUSERS['codes_back']}/ together")
+        )
+    return {part: place for part, place in found.items() if place.is_dir()}
+
+
+def _incomplete(folder: Path, what: str) -> str:
+    return (
+        f"The folder {folder} has no {what}; {weights.holds(folder)} A checkpoint folder has transformer/, "
+        "condition_encoder/, vae/, text_encoder/ and tokenizer/ (diffusers), or acestep-v15-*/, vae/ and "
+        "Qwen3-Embedding-0.6B/ (as published)."
+    )
+
+
+def _configs(places: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+    return {
+        part: read_json(places[part] / "config.json") for part in ("vae", "dit", "codes") if part in places
+    }
+
+
+def _with_own_defaults(row: Row, folder: Path) -> Row:
+    """The row with what a `pocket.json` in the folder says of steps, shift, guidance and length."""
+    if not (folder / "pocket.json").is_file():
+        return row
+    said = read_json(folder / "pocket.json")
+    known = ("steps", "shift", "guidance", "guidance_scale", "longest_seconds")
+    return catalog.ROWS["pocket"].but(name=row.name, **{key: said[key] for key in known if key in said})
+
+
+def _lm_folder(lm: str | Path, folder: Path) -> Path:
+    """The folder of a planner named by catalog name, folder or hub id."""
+    row = catalog.lm_row(str(lm))
+    if row is not None and not Path(lm).is_dir():
+        return original.lm_place(row, folder, _snapshot)
+    found = Path(lm).expanduser()
+    if not found.is_dir() and isinstance(lm, str) and _is_hub_id(lm):
+        found = _snapshot(lm, f"The planner {lm} is not in the cache on this machine")
+    if not found.is_dir():
+        raise CheckpointError(f"No planner is called {str(lm)!r}; {catalog.nearest(str(lm), catalog.LMS)}")
+    if read_json(found / "config.json").get("model_type") != "qwen3":
+        raise CheckpointError(f"{found} holds no planner: its config.json is not of a Qwen3 language model.")
+    return found
+
+
+def _tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """Read a tokenizer from files; never code, never the network."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError) as reason:
+        raise CheckpointError(
+            f"The tokenizer in {folder} cannot be read ({reason}); {weights.holds(folder)}"
+        ) from reason
+    tokenizer.padding_side = "right"
+    return tokenizer
