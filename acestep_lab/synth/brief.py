@@ -1,0 +1,214 @@
+"""A task becomes a brief: which latents the DiT sees, what is held, where the loop begins. A row per task.
+
+Knows tasks and latents; does not know models, prompts' words, the loop or sound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from acestep_lab.errors import RecipeError, SourceError
+from acestep_lab.models.geometry import Geometry
+from acestep_lab.prompt.tasks import (
+    Complete,
+    Cover,
+    Extend,
+    Extract,
+    FlowEdit,
+    Lego,
+    Region,
+    Repaint,
+    Retake,
+    Task,
+    Text2Music,
+)
+from acestep_lab.prompt.vocabulary import INSTRUCTIONS
+from acestep_lab.synth import context
+from acestep_lab.synth.context import Context, Hold
+from acestep_lab.synth.semantic import fitted
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a task starts from, already as latents [frames, channels]."""
+
+    silence: Tensor
+    source: Tensor | None = None  # the source as the autoencoder hears it
+    semantic: Tensor | None = None  # the source, or codes, as the five-a-second codes remember it
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a repaint holds outside its regions."""
+
+    clean: Tensor  # [frames, channels]
+    mask: Tensor  # [frames], 1 = make, 0 = keep
+    hold: Hold
+    crossfade: int  # latent frames
+
+
+@dataclass(frozen=True)
+class Brief:
+    """One item's work order for the loop."""
+
+    context: Context
+    instruction: str
+    later: Context | None = None  # seen instead of `context` once the switch has come
+    follow: float = 1.0  # share of the steps before the switch
+    join: float = 0.0  # above 0: begin from the source noised to about 1 - join
+    source: Tensor | None = None  # what is joined, or edited [frames, channels]
+    kept: Kept | None = None
+
+    @property
+    def frames(self) -> int:
+        return self.context.frames
+
+
+def brief(task: Task, material: Material, geometry: Geometry, seconds: float) -> Brief:
+    """The work order of a task for a song of so many seconds."""
+    if material.source is not None:
+        context.checked_source(material.source, geometry.patch)
+    return BRIEFS[type(task)](task, material, geometry, frame_count(seconds, geometry))
+
+
+def frame_count(seconds: float, geometry: Geometry) -> int:
+    """Latent frames that hold so many seconds, rounded up; the sound is cut to length afterwards."""
+    return max(-(-round(seconds * geometry.rate) // geometry.hop), 1)
+
+
+def _text2music(task: Text2Music, material: Material, geometry: Geometry, frames: int) -> Brief:
+    silence = context.blank(material.silence, frames)
+    if material.semantic is None:
+        return Brief(silence, task.instruction())
+    return Brief(_following(material, frames), INSTRUCTIONS["cover"], later=silence)
+
+
+def _cover(task: Cover, material: Material, geometry: Geometry, frames: int) -> Brief:
+    seen = _following(material, frames) if material.semantic is not None else context.whole(_source(material, frames))
+    return Brief(
+        seen,
+        task.instruction(),
+        later=context.blank(material.silence, frames),
+        follow=task.strength,
+        join=task.noise_strength,
+        source=None if material.source is None else _source(material, frames),
+    )
+
+
+def _following(material: Material, frames: int) -> Context:
+    assert material.semantic is not None
+    return context.whole(fitted(material.semantic, context.tiled(material.silence, frames), frames))
+
+
+def _repaint(task: Repaint, material: Material, geometry: Geometry, frames: int) -> Brief:
+    spans = _spans(task.regions, frames, geometry)
+    return _held(task, _source(material, frames), spans, material, geometry, hold_of(task))
+
+
+def _extend(task: Extend, material: Material, geometry: Geometry, frames: int) -> Brief:
+    before, after = added_frames(task, geometry)
+    clean = context.extended(_source(material, frames - before - after), material.silence, before, after)
+    spans = [slice(0, before), slice(frames - after, frames)]
+    return _held(task, clean, spans, material, geometry, hold_of(task))
+
+
+def _held(
+    task: Repaint | Extend, clean: Tensor, spans: Sequence[slice], material: Material, geometry: Geometry, hold: Hold
+) -> Brief:
+    seen = context.holes(clean, material.silence, spans)
+    crossfade = round(hold.latent_seconds * geometry.frames_per_second)
+    return Brief(seen, task.instruction(), kept=Kept(clean, seen.mask, hold, crossfade))
+
+
+def hold_of(task: Repaint | Extend) -> Hold:
+    """How firmly this task holds its outside: the mode's numbers, or those given by hand."""
+    if isinstance(task, Extend):
+        hold = context.hold("balanced", 0.5)
+        return hold if task.wave_crossfade is None else replace(hold, wave_seconds=task.wave_crossfade)
+    hold = context.hold(task.mode, task.strength)
+    given = {"injection": task.injection, "latent_seconds": task.latent_crossfade, "wave_seconds": task.wave_crossfade}
+    return replace(hold, **{name: value for name, value in given.items() if value is not None})
+
+
+def added_frames(task: Extend, geometry: Geometry) -> tuple[int, int]:
+    """Whole latent frames added before and after."""
+    rate = geometry.frames_per_second
+    return round(task.before * rate), round(task.after * rate)
+
+
+def _lego(task: Lego, material: Material, geometry: Geometry, frames: int) -> Brief:
+    source = _source(material, frames)
+    spans = [slice(0, frames)] if task.region is None else _spans([task.region], frames, geometry)
+    return Brief(context.windowed(source, spans), task.instruction())
+
+
+def _on_whole(task: Extract | Complete, material: Material, geometry: Geometry, frames: int) -> Brief:
+    return Brief(context.whole(_source(material, frames)), task.instruction())
+
+
+def _flow_edit(task: FlowEdit, material: Material, geometry: Geometry, frames: int) -> Brief:
+    return Brief(context.blank(material.silence, frames), task.instruction(), source=_source(material, frames))
+
+
+def _retake(task: Retake, material: Material, geometry: Geometry, frames: int) -> Brief:
+    raise RecipeError("A retake is its source's own task with turned noise; ask for the brief of that task.")
+
+
+def _source(material: Material, frames: int) -> Tensor:
+    """The source's latent at the song's length."""
+    if material.source is None:
+        raise SourceError("This task starts from a sound: hand it a take or an audio.")
+    return fitted(material.source, context.tiled(material.silence, frames), frames)
+
+
+def _spans(regions: Sequence[Region], frames: int, geometry: Geometry) -> list[slice]:
+    """Frames of the regions, the last ones cut at the song's end."""
+    seconds = geometry.seconds(frames)
+    for region in regions:
+        if region.start >= seconds:
+            raise RecipeError(
+                f"The region {region.start:g}–{region.end:g} s begins after the source ends ({seconds:.2f} s); to add "
+                "music after it, use Extend."
+            )
+    spans = [region.frames(geometry.frames_per_second) for region in regions]
+    return [slice(min(span.start, frames - 1), min(span.stop, frames)) for span in spans]
+
+
+BRIEFS: dict[type, Callable[[Any, Material, Geometry, int], Brief]] = {
+    Text2Music: _text2music,
+    Cover: _cover,
+    Repaint: _repaint,
+    Extend: _extend,
+    Retake: _retake,
+    Extract: _on_whole,
+    Complete: _on_whole,
+    Lego: _lego,
+    FlowEdit: _flow_edit,
+}
+
+
+def finished(latent: Tensor, kept: Kept | None) -> Tensor:
+    """The loop's last latent [frames, channels] with the kept part put back, fading over the crossfade."""
+    if kept is None:
+        return latent
+    return context.crossfaded(latent[None], kept.clean[None].to(latent), kept.mask[None].to(latent), kept.crossfade)[0]
+
+
+def holding(kept: Sequence[Kept | None], start: Tensor, steps: int) -> Callable[[int, float, Tensor], Tensor] | None:
+    """What holds the outside during the loop for a batch: each item by its own share of the steps."""
+    if all(item is None for item in kept):
+        return None
+    hooks = [_holding_one(item, start[index : index + 1], steps) for index, item in enumerate(kept)]
+    return lambda index, t, x: torch.cat([hook(index, t, x[n : n + 1]) for n, hook in enumerate(hooks)])
+
+
+def _holding_one(kept: Kept | None, start: Tensor, steps: int) -> Callable[[int, float, Tensor], Tensor]:
+    if kept is None:
+        return lambda index, t, x: x
+    clean, mask = kept.clean[None].to(start), kept.mask[None].to(start)
+    return context.injection(clean, start, mask, round(kept.hold.injection * steps))
