@@ -56,7 +56,7 @@ ALONE = {
     "keyboard": (("piano", "arp"), ("piano", "quarters"), ("electric piano", "charleston"), ("organ", "halves")),
     "guitar": (("nylon guitar", "arp"), ("acoustic guitar", "strum"), ("electric guitar", "arp"), ("distorted guitar", "power")),
     "synth": (("warm pad", "pad"), ("bright pad", "pad"), ("synth pluck", "arp")), "strings": (("strings", "pad"), ("pizzicato strings", "arp")),
-    "brass": (("brass section", "halves"),), "bass": (("bass guitar", "walk"), ("synth bass", "octaves"), ("upright bass", "walk")),
+    "brass": (("brass section", "halves"),), "bass": (("bass guitar", "walk"), ("synth bass", "walk"), ("upright bass", "walk")),
 }  # fmt: skip
 
 
@@ -75,12 +75,13 @@ def _cast(style: Style, stems: tuple[str, ...], dice: Dice) -> dict[str, tuple[s
     return cast
 
 
-def _slots(bars: int, meter: Meter, loop: str, tonic: int, mode: str) -> tuple[Slot, ...]:
+def _slots(bars: int, meter: Meter, tonic: int, mode: str, harmony: str, dice: Dice) -> tuple[Slot, ...]:
     """A chord a bar, or half a bar where the song is so short that it would not come home."""
     halves = bars < 4 and meter.beats % 2 == 0
     length = meter.beats / 2 if halves else float(meter.beats)
     count = bars * (2 if halves else 1)
-    names = progression(loop, count, mode)
+    cadence = dice.pick(("V", "V", "IV" if mode == "major" else "iv"))
+    names = progression(dice.pick(PROGRESSIONS[mode][harmony]), count, mode, cadence)
     classes = [tuple((tonic + c) % 12 for c in CHORDS[mode][name]) for name in names]
     return tuple(Slot(i * length, length, n, c) for i, (n, c) in enumerate(zip(names, classes, strict=True)))
 
@@ -190,8 +191,8 @@ def compose(
     tonic, mode = parse_key(keyscale)
     bars = bars_in(seconds, bpm, meter)
     form = tuple(plan_form(bars, stems, Dice(seed, "form"), full))
-    loop = Dice(seed, "harmony").pick(PROGRESSIONS[mode][row.harmony])
-    sheet = Sheet(row, meter, bpm, tonic, mode, _slots(bars, meter, loop, tonic, mode), form, bars)
+    slots = _slots(bars, meter, tonic, mode, row.harmony, Dice(seed, "harmony"))
+    sheet = Sheet(row, meter, bpm, tonic, mode, slots, form, bars)
     cast = _cast(row, stems, Dice(seed, "cast"))
     lines: dict[int, list[str]] = {}
     hits: list[Hit] = players.drums(sheet, Dice(seed, "drums")) if "drums" in stems else []

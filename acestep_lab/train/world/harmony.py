@@ -22,18 +22,18 @@ CHORDS: dict[str, dict[str, tuple[int, ...]]] = {
 # One entry per harmony slot; half of the slots are tonic so that a key finder (and an ear) has no doubt.
 PROGRESSIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "major": {
-        "plain": ("I IV I V", "I I IV V", "I V IV I", "I IV V I"),
-        "pop": ("I V vi IV", "I vi IV V", "I IV I V", "I V I IV"),
-        "jazz": ("I ii V7 I", "I6 ii7 V7 I", "I vi ii V7", "I IV I V7"),
-        "blues": ("I IV I I V7 IV I V7", "I I IV I V7 I"),
-        "drone": ("I I IV I", "I I V I", "I I I IV"),
+        "plain": ("I IV I V", "I I IV I", "I IV I I", "I IV V I"),
+        "pop": ("I IV I V", "I vi IV I", "I I IV V", "I IV vi I"),
+        "jazz": ("I ii V7 I", "I6 IV ii7 I", "I IV I V7", "I6 I6 ii7 V7"),
+        "blues": ("I IV I I", "I I IV I", "I IV I V7"),
+        "drone": ("I I IV I", "I IV I I", "I I I IV"),
     },
     "minor": {
-        "plain": ("i iv i V", "i i iv V", "i V iv i", "i iv V i"),
-        "pop": ("i VI iv V", "i iv i V", "i VI i V", "i i VI V"),
-        "jazz": ("i iio V7 i", "i iv V7 i", "i VI iio V7", "i iv i V7"),
-        "blues": ("i iv i i V7 iv i V7", "i i iv i V7 i"),
-        "drone": ("i i iv i", "i i v i", "i i i iv"),
+        "plain": ("i iv i V", "i i iv i", "i iv i i", "i iv V i"),
+        "pop": ("i VI iv i", "i iv i V", "i VI i iv", "i i VI iv"),
+        "jazz": ("i iio V7 i", "i iv i V7", "i VI iv i", "i iv i i7"),
+        "blues": ("i iv i i", "i i iv i", "i iv i V7"),
+        "drone": ("i i iv i", "i iv i i", "i i i iv"),
     },
 }
 
@@ -48,12 +48,14 @@ def key_name(tonic: int, mode: str) -> str:
     return f"{NOTE_NAMES[tonic % 12]} {mode}"
 
 
-def progression(loop: str, slots: int, mode: str) -> list[str]:
-    """`slots` numerals: the loop repeated, but the first is I, the last is I and is led into by V."""
+def progression(loop: str, slots: int, mode: str, cadence: str) -> list[str]:
+    """`slots` numerals: the loop repeated, but the first and last are I and the last is led into by `cadence`."""
     numerals = loop.split()
     tonic = "I" if mode == "major" else "i"
     line = [numerals[i % len(numerals)] for i in range(slots)]
     if slots >= 4:
-        line[-2] = "V"
+        line[-2] = cadence
+        if line[-3] == cadence:
+            line[-3] = tonic
     line[0] = line[-1] = tonic
     return line

@@ -63,8 +63,8 @@ class Sheet:
         return whole + self.style.swing if abs(rest - 0.5) < 1e-6 else beat
 
     def tune(self) -> int:
-        """The MIDI note between 33 and 44 that drums are tuned to: the tonic."""
-        return 33 + (self.tonic - 33) % 12
+        """The MIDI note between 30 and 41 that drums are tuned to: the tonic."""
+        return 30 + (self.tonic - 30) % 12
 
 
 def human(dice: Dice) -> float:
@@ -179,6 +179,12 @@ def voicing(slot: Slot, centre: int, size: int = 3) -> list[int]:
     return sorted(_near(c, centre) for c in slot.classes[:size])
 
 
+def power_chord(slot: Slot, centre: int) -> list[int]:
+    """Root and fifth, and the third an octave up, so that the mode is heard."""
+    root = _near(slot.classes[0], centre)
+    return [root, root + 7, root + 12 + (slot.classes[1] - slot.classes[0]) % 12]
+
+
 def chords(sheet: Sheet, stem: str, sound: str, manner: str, dice: Dice) -> list[Hit]:
     """A comping pattern; "power" is root and fifth in eighths."""
     power = manner == "power"
@@ -199,7 +205,7 @@ def chords(sheet: Sheet, stem: str, sound: str, manner: str, dice: Dice) -> list
             slot = sheet.slot_at(start)
             following = marks[n + 1][0] if n + 1 < len(marks) else len(pattern)
             length = (following - i) * eighth * 0.96 if mark == "h" or power else min(eighth * 0.7, 0.35 * sheet.bpm / 60)
-            notes = [_near(slot.classes[0], centre), _near(slot.classes[0], centre) + 7] if power else voicing(slot, centre, size)
+            notes = power_chord(slot, centre) if power else voicing(slot, centre, size)
             strength = human(dice) * _accent(sheet, i * eighth) * part.intensity * (3 / len(notes)) ** 0.5
             hits += [Hit(stem, sound, sheet.swung(start), length, p, strength) for p in notes]
     return hits
