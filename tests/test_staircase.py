@@ -1,0 +1,111 @@
+"""Imports point down the stairs of the house, never up."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "acestep_lab"
+STAIRS = (
+    ("errors",),
+    ("_torchaudio",),
+    ("prompt",),
+    ("models",),
+    ("plan", "synth", "decode"),
+    ("takes",),
+    ("listen",),
+    ("run",),
+    ("session",),
+    ("train", "doctor", "judge"),
+    ("ui",),
+    ("serve",),
+    ("cli", "__main__"),
+)
+"""From the ground up. Rooms on one stair do not enter each other, except decode.audio, which is a value for all above."""
+LEVEL = {room: level for level, rooms in enumerate(STAIRS) for room in rooms}
+FOR_ALL = {"decode.audio", "plan.plan"}
+"""Values that travel: any room from the stages up may hold one."""
+BELLS = {"_repr_mimebundle_", "show", "studio", "_ipython_display_"}
+"""A value may ring for somebody who can show it, inside these functions only; nothing depends on the answer."""
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[0]
+
+
+def imports(source: str) -> Iterator[tuple[str, int]]:
+    """Every acestep_lab module a source imports, with its line; those for type checking and those in bells left out."""
+
+    def walk(node: ast.AST) -> Iterator[tuple[str, int]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) and child.name in BELLS:
+                continue
+            if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
+                continue
+            if isinstance(child, ast.ImportFrom) and child.module and child.module.startswith("acestep_lab."):
+                yield child.module.removeprefix("acestep_lab."), child.lineno
+            elif isinstance(child, ast.ImportFrom) and child.module == "acestep_lab":
+                for alias in child.names:
+                    yield alias.name, child.lineno
+            elif isinstance(child, ast.Import):
+                for alias in child.names:
+                    if alias.name.startswith("acestep_lab."):
+                        yield alias.name.removeprefix("acestep_lab."), child.lineno
+            yield from walk(child)
+
+    yield from walk(ast.parse(source))
+
+
+def climbs(room: str, source: str) -> list[str]:
+    """Sentences about imports in `source`, a file of `room`, that point up or sideways."""
+    found = []
+    for module, line in imports(source):
+        other = room_of(module)
+        if other == room or other not in LEVEL or any(module.startswith(name) for name in FOR_ALL):
+            continue
+        if LEVEL[other] >= LEVEL[room]:
+            found.append(f"line {line}: {room} may not import {module}")
+    return found
+
+
+@pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_every_import_points_down_the_stairs(file: Path) -> None:
+    room = room_of(str(file.relative_to(PACKAGE).with_suffix("")).replace("/", "."))
+    if room == "__init__":
+        return
+    assert room in LEVEL, f"{room} has no stair; give it one in STAIRS."
+    assert climbs(room, file.read_text(encoding="utf-8")) == []
+
+
+def test_a_planted_upward_import_is_seen() -> None:
+    assert climbs("synth", "def f():\n    from acestep_lab.session import Session\n") == [
+        "line 2: synth may not import session"
+    ]
+    assert climbs("synth", "from acestep_lab.decode import codec") != []
+    assert climbs("session", "from acestep_lab.synth import sampler") == []
+
+
+def test_the_package_imports_fast_and_without_torch() -> None:
+    import subprocess
+    import sys
+
+    look = (
+        "import sys; before = set(sys.modules); import acestep_lab; print(*sorted(set(sys.modules) - before))"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", look], capture_output=True, text=True, check=True
+    ).stdout.split()
+    heavy = {"torch", "numpy", "transformers", "diffusers", "panel", "bokeh"} & {
+        name.split(".")[0] for name in loaded
+    }
+    assert heavy == set()
+
+
+def test_every_public_name_can_be_looked_up() -> None:
+    import acestep_lab
+
+    assert [name for name in acestep_lab.__all__ if not hasattr(acestep_lab, name)] == []
+    assert sorted(acestep_lab.__all__) == acestep_lab.__all__
