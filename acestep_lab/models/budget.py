@@ -5,27 +5,39 @@ work of the hungriest stage fit; more memory therefore never gives a worse arran
 estimate is an estimate), `Arrangement.step_down()` says what to try next.
 
 The estimates, all from the reference's planner constants or measured on its modules:
-working memory of the DiT 0.3 GB per take and guided pass for each minute begun, at 3.15 GB of weights; of the VAE 75 MB for
-each second of a tile, at 0.34 GB; of the LM its key-value cache (0.6, 1.0, 1.6 GB at 0.6B, 1.7B, 4B).
+working memory of the DiT 0.3 GB per take and pass for each minute begun, at 3.15 GB of weights, growing with their root (0.5
+at 8.3 GB); of the VAE 75 MB for each second of a tile, at 0.34 GB; of the LM its key-value cache (0.6, 1.0, 1.6 GB at 0.6B,
+1.7B, 4B). They have been checked against tables, not against a card.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
-from acestep_lab.models.tiers import GB, PARTS, RUNG_BY_NAME, RUNGS, Machine, Rung, Tier, parts_at_once
+from acestep_lab.models.tiers import (
+    CONTEXT_BYTES,
+    GB,
+    LAST_RESORT,
+    PARTS,
+    RUNG_BY_NAME,
+    RUNGS,
+    Machine,
+    Rung,
+    Tier,
+    parts_at_once,
+)
 
 if TYPE_CHECKING:
     import torch
 
-CONTEXT_BYTES = GB // 2  # of the driver on a card; of Python and torch in RAM
 SAFETY_BYTES = GB // 2
 SAFETY_SHARE = 0.1  # of the memory: what an allocator loses to gaps
 
-DIT_WORK_PER_MINUTE = 0.3 / 3.15  # of the DiT's bf16 weights, for each take and guided pass
+DIT_WORK_PER_MINUTE, DIT_WORK_AT = 0.3e9, 3.15e9  # bytes for each take and pass, at bf16 weights of so many bytes
 VAE_WORK_PER_FRAME = 0.003 / 0.34  # of the VAE's bf16 weights, for each latent frame of a tile
 LM_WORK, LM_WORK_SHARE = int(0.4e9), 0.15  # a cache of 4k tokens: so much, and so much of the LM's weights
 SMALL_WORK = 0.1  # of the weights: the encoders, over a few hundred tokens
@@ -54,7 +66,7 @@ class Arrangement:
     machine: Machine
     tier: Tier
     rung: Rung
-    sizes: Mapping[str, int]  # bf16 bytes per part; a part that cannot work here is left out
+    sizes: Mapping[str, int]  # bf16 bytes per part
     dtype: str  # "bf16" or "float32": what the parts compute in
     tile_frames: int
     seconds: float  # what was planned for
@@ -63,12 +75,12 @@ class Arrangement:
     longest_seconds: float = 600.0
     batch: int = 1  # most takes together at `seconds`
     preview: str = "window"
-    notes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()  # parts that have no room here at all
 
     @property
     def device(self) -> str:
         """The torch device the parts work on."""
-        return self.machine.device
+        return "cpu" if self.rung is LAST_RESORT else self.machine.device
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -104,15 +116,15 @@ class Arrangement:
 
     def aboard_bytes(self, part: str) -> int:
         """What a part takes of the memory while it is aboard."""
-        full = self.sizes[part] * self._scale
-        share = {"full": 1.0, "int8": INT8_SHARE.get(part, 1.0), "fp8": FP8_SHARE.get(part, 1.0)}[self.stored(part)]
-        return int(full * share * STREAM_SHARE.get(self.mechanism(part), 1.0))
+        share = {"full": self._scale, "int8": INT8_SHARE.get(part), "fp8": FP8_SHARE.get(part)}[self.stored(part)]
+        return int(self.sizes[part] * (share or self._scale) * STREAM_SHARE.get(self.mechanism(part), 1.0))
 
     def work_bytes(self, part: str) -> int:
         """What a part takes besides its weights while it works."""
         size = self.sizes[part] * self._scale
         if part == "dit":
-            return int(size * DIT_WORK_PER_MINUTE * self.takes * self.passes * max(1.0, self.seconds / 60))
+            each = DIT_WORK_PER_MINUTE * self._scale * math.sqrt(self.sizes[part] / DIT_WORK_AT)
+            return int(each * self.takes * self.passes * max(1.0, self.seconds / 60))
         if part == "vae":
             return int(size * VAE_WORK_PER_FRAME * self.tile_frames)
         if part == "lm":
@@ -125,10 +137,20 @@ class Arrangement:
         staying = sum(self.aboard_bytes(part) for part in self.parts if self.mechanism(part) == "resident")
         moving = [part for part in self.parts if self.mechanism(part) != "resident"]
         waiting = max((self.aboard_bytes(part) for part in moving), default=0)  # the last one stays until the next
-        peaks = [
-            staying + (self.aboard_bytes(part) if part in moving else waiting) + self.work_bytes(part) for part in self.parts
-        ]
+        peaks = [staying + (0 if part in moving else waiting) + self._peak_bytes(part, part in moving) for part in self.parts]
         return max(peaks, default=0) + overhead(self.machine)
+
+    def _peak_bytes(self, part: str, moving: bool) -> int:
+        """The most one part adds: its weights at work, or (in RAM) while they are read, before they are shrunk."""
+        reading = self.sizes[part] * self._scale if self.machine.kind in ("cpu", "mps") else 0
+        if not moving:
+            return max(self.work_bytes(part), reading - self.aboard_bytes(part))
+        return max(self.aboard_bytes(part) + self.work_bytes(part), reading)
+
+    def fits_alone(self, part: str) -> bool:
+        """Whether a part has room to work, with those that stay."""
+        staying = sum(self.aboard_bytes(p) for p in self.parts if self.mechanism(p) == "resident" and p != part)
+        return staying + self._peak_bytes(part, True) + overhead(self.machine) <= self.have_bytes
 
     @property
     def have_bytes(self) -> int:
@@ -145,7 +167,8 @@ class Arrangement:
 
     def fit(self, recipe: Asks | None = None, takes: int = 1, passes: int | None = None) -> Arrangement:
         """The arrangement for another recipe, on the same machine with the same parts."""
-        return budget(self.machine, self.sizes, recipe, takes=takes, passes=passes or self.passes, tier=self.tier)
+        again = budget(self.machine, self.sizes, recipe, takes=takes, passes=passes or self.passes, tier=self.tier)
+        return replace(again, left_out=self.left_out)
 
     def step_down(self, part: str | None = None) -> Arrangement | None:
         """What to try after running out of memory: a smaller tile, then fewer aboard, then more offload; None: nothing left.
@@ -155,17 +178,20 @@ class Arrangement:
         if part in (None, "vae") and self.tile_frames > TILES[-1]:
             return replace(self, tile_frames=next(tile for tile in TILES if tile < self.tile_frames))
         ladder = list(rungs_for(self.machine, self.parts))
+        ladder += [LAST_RESORT] if self.machine.kind in LAST_RESORT.kinds else []
         lower = ladder[ladder.index(self.rung) + 1 :]
-        fewer = max(1, self.takes // 2)
-        if lower:
-            return replace(self, rung=lower[0], batch=min(self.batch, fewer), preview=preview(self.tier, lower[0]))
-        return None
+        if not lower:
+            return None
+        fewer = min(self.batch, max(1, self.takes // 2))
+        return replace(self, rung=lower[0], batch=fewer, preview=preview(self.tier, lower[0]))
 
     def words(self) -> str:
         """One sentence: "12 GB: LM leaves while the DiT works; up to 8 min; batch 2"."""
         head = f"{self.machine.label}: {self.rung.words}; up to {minutes(self.longest_seconds)}; batch {self.batch}"
-        short = "" if self.fits else f"needs about {gb(self.need_bytes)} and has {gb(self.have_bytes)}: it may run out"
-        return "; ".join(filter(None, (head, *self.notes, short)))
+        notes = [f"no room for the {part.upper()}: take a smaller one, or plan by hand" for part in self.left_out]
+        if not self.fits:
+            notes.append(f"needs about {gb(self.need_bytes)} and has {gb(self.have_bytes)}: it may run out")
+        return "; ".join((head, *notes))
 
     def table(self) -> tuple[tuple[str, ...], ...]:
         """A header and a row per part: size, kept as, how it gets to work, memory while it works."""
@@ -201,18 +227,57 @@ def budget(
 ) -> Arrangement:
     """The best arrangement that fits: the first rung and the largest tile of which the machine has room.
 
-    `sizes` are bf16 bytes per part (from the meta device, nothing is loaded). Where not even the leanest fits, the LM is left
-    out; where that does not fit either, the leanest comes back with `fits` False.
+    `sizes` are bf16 bytes per part (`checkpoint.sizes(2)`; nothing is loaded). An LM that has no room by itself is left out.
+    Where nothing fits, the leanest comes back with `fits` False and its words say so.
     """
     tier = tier or Tier.for_machine(machine)
-    seconds = (recipe.seconds if recipe is not None else None) or NOMINAL_SECONDS
-    best = _first(_candidates(machine, sizes, tier, seconds, takes, passes))
-    if not best.fits and "lm" in sizes:
-        others = {part: size for part, size in sizes.items() if part != "lm"}
-        alone = _first(_candidates(machine, others, tier, seconds, takes, passes))
-        if alone.fits:
-            best = replace(alone, notes=(f"no room for the LM ({gb(sizes['lm'])})",))
-    return _promise(best)
+    room = _Room(machine, MappingProxyType({p: int(sizes[p]) for p in PARTS if p in sizes}), tier, passes)
+    room = room.without_lm() if "lm" in room.sizes and not room.leanest(1.0).fits_alone("lm") else room
+    longest = room.longest_seconds()
+    seconds = (recipe.seconds if recipe is not None else None) or min(NOMINAL_SECONDS, longest)
+    best = _first(room.candidates(seconds, takes))
+    return replace(best, longest_seconds=longest, batch=room.widest(seconds))
+
+
+@dataclass(frozen=True)
+class _Room:
+    """A machine and the parts that are to work in it: everything that can be tried there."""
+
+    machine: Machine
+    sizes: Mapping[str, int]
+    tier: Tier
+    passes: int
+    left_out: tuple[str, ...] = ()
+
+    def without_lm(self) -> _Room:
+        others = MappingProxyType({part: size for part, size in self.sizes.items() if part != "lm"})
+        return replace(self, sizes=others, left_out=("lm",))
+
+    def candidates(self, seconds: float, takes: int) -> Iterator[Arrangement]:
+        """Every arrangement there is for this machine, best first."""
+        dtype = compute_dtype(self.machine, self.sizes)
+        for rung in rungs_for(self.machine, tuple(self.sizes)):
+            for tile in (tile for tile in TILES if tile <= self.tier.tile_frames):
+                yield Arrangement(
+                    self.machine, self.tier, rung, self.sizes, dtype, tile, seconds, takes, self.passes,
+                    preview=preview(self.tier, rung), left_out=self.left_out,
+                )  # fmt: skip
+
+    def leanest(self, seconds: float, takes: int = 1) -> Arrangement:
+        *_, last = self.candidates(seconds, takes)
+        return last
+
+    def longest_seconds(self) -> float:
+        """The longest song that any arrangement here has room for."""
+        planned = "lm" in self.sizes or "lm" in self.left_out
+        ceiling = self.tier.longest_seconds if planned else self.tier.longest_without_lm
+        lengths = [length for length in LENGTHS if length <= ceiling]
+        return next((length for length in lengths if self.leanest(length).fits), lengths[-1])
+
+    def widest(self, seconds: float) -> int:
+        """The most takes of this length at once that any arrangement here has room for."""
+        ceiling = self.tier.batch if "lm" in self.sizes or "lm" in self.left_out else self.tier.batch_without_lm
+        return next((takes for takes in range(ceiling, 1, -1) if self.leanest(seconds, takes).fits), 1)
 
 
 def arrangement_of(given: Arrangement | Tier | None, sizes: Mapping[str, int] | None = None) -> Arrangement:
@@ -242,38 +307,11 @@ def _first(candidates: Iterator[Arrangement]) -> Arrangement:
     return last
 
 
-def _candidates(
-    machine: Machine, sizes: Mapping[str, int], tier: Tier, seconds: float, takes: int, passes: int
-) -> Iterator[Arrangement]:
-    """Every arrangement there is for this machine, best first."""
-    frozen = MappingProxyType({part: sizes[part] for part in PARTS if part in sizes})
-    dtype = compute_dtype(machine, frozen)
-    for rung in rungs_for(machine, tuple(frozen)):
-        for tile in (tile for tile in TILES if tile <= tier.tile_frames):
-            yield Arrangement(
-                machine, tier, rung, frozen, dtype, tile, seconds, takes, passes, preview=preview(tier, rung)
-            )
-
-
 def rungs_for(machine: Machine, parts: tuple[str, ...]) -> Iterator[Rung]:
     """The rungs that exist on this kind of machine and change something for these parts."""
     for rung in RUNGS:
         if machine.kind in rung.kinds and ("lm" in parts or rung.name != "lm leaves"):
             yield rung
-
-
-def _promise(chosen: Arrangement) -> Arrangement:
-    """Add the longest song and the largest batch that any arrangement on this machine has room for."""
-    tier = chosen.tier
-    ceiling = tier.longest_seconds if "lm" in chosen.sizes else tier.longest_without_lm
-    widest = tier.batch if "lm" in chosen.sizes else tier.batch_without_lm
-    *_, leanest = _candidates(
-        chosen.machine, chosen.sizes, tier, chosen.seconds, chosen.takes, chosen.passes
-    )
-    lengths = [length for length in LENGTHS if length <= ceiling]
-    longest = next((s for s in lengths if replace(leanest, seconds=s, takes=1).fits), lengths[-1])
-    batch = next((n for n in range(widest, 1, -1) if replace(leanest, takes=n).fits), 1)
-    return replace(chosen, longest_seconds=longest, batch=batch)
 
 
 def preview(tier: Tier, rung: Rung) -> str:

@@ -17,7 +17,7 @@ import gc
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -25,8 +25,8 @@ from torch import nn
 
 from acestep_lab.errors import MachineError
 from acestep_lab.models import storage
-from acestep_lab.models.budget import Arrangement, arrangement_of
-from acestep_lab.models.tiers import Tier
+from acestep_lab.models.budget import Arrangement, arrangement_of, budget
+from acestep_lab.models.tiers import Machine, Tier, ram_bytes
 
 T = TypeVar("T")
 
@@ -43,8 +43,10 @@ class Mover(Protocol):
 class DeviceMover:
     """Carries modules between RAM and a torch device."""
 
-    def __init__(self, device: str | torch.device):
+    def __init__(self, device: str | torch.device, fraction: float | None = None):
         self.device = torch.device(device)
+        if fraction is not None and self.device.type != "cpu":
+            getattr(torch, self.device.type).set_per_process_memory_fraction(fraction)
 
     def bring(self, module: nn.Module) -> None:
         module.to(self.device)
@@ -88,19 +90,21 @@ class _Part:
 class Residency:
     """Builds parts when they are first wanted and keeps no more aboard than the arrangement allows.
 
-    `build` makes a part on the CPU in the arrangement's dtype; `say` hears every sentence about a change of arrangement.
+    `build` makes a part on the CPU in the arrangement's dtype, with any LoRA it is to carry; `mover` makes the carrier for an
+    arrangement's device; `say` hears every sentence about a change of arrangement.
     """
 
     def __init__(
         self,
         build: Callable[[str], nn.Module],
         arrangement: Arrangement | Tier | None = None,
-        mover: Mover | None = None,
+        mover: Callable[[Arrangement], Mover] | None = None,
         say: Callable[[str], None] | None = None,
     ):
         self.build = build
         self.arrangement = arrangement_of(arrangement)
-        self.mover: Mover = mover or DeviceMover(self.arrangement.device)
+        self._mover_for = mover or device_mover
+        self.mover: Mover = self._mover_for(self.arrangement)
         self.say = say or (lambda sentence: None)
         self.said: list[str] = []
         self.peak_aboard = 0
@@ -116,27 +120,23 @@ class Residency:
     @property
     def aboard(self) -> tuple[str, ...]:
         """The parts on the device now, in the order they came into the house."""
-        return tuple(name for name, part in self._parts.items() if part.aboard)
+        return tuple(name for name, part in list(self._parts.items()) if part.aboard)
 
     @contextmanager
     def on(self, name: str) -> Iterator[Any]:
         """Bring a part aboard, hand it out, and keep it there until its place is needed."""
-        with self._lock:
+        with self._lock, self._watching():
             part = self._enter(name)
             try:
                 yield part.module
-            except RuntimeError as error:
-                if not is_lost_device(error):
-                    raise
-                raise self._device_lost(error) from error
             finally:
                 part.entered -= 1
 
     def retrying(self, name: str, operation: Callable[[Any], T]) -> T:
         """Run `operation(module)` with a part aboard; out of memory steps the arrangement down, says so, and tries again.
 
-        The operation is run anew from its start, so it should change nothing outside itself before it is done: one step
-        of the sampler, one tile of the decoder.
+        The operation is run anew from its start, so it changes nothing outside itself before it is done (one step of the
+        sampler, one tile of the decoder), and it takes its inputs to `residency.device`, which a last resort changes.
         """
         while True:
             trouble = None
@@ -166,7 +166,10 @@ class Residency:
     def rearrange(self, arrangement: Arrangement) -> None:
         """Take up another arrangement: parts at work stay, the others leave and come back as it says."""
         with self._lock:
-            self.arrangement = arrangement
+            before, self.arrangement = self.arrangement, arrangement
+            if arrangement.rung is before.rung and arrangement.device == before.device:
+                self.mover.tidy()
+                return
             for name, part in list(self._parts.items()):
                 if part.entered:
                     continue
@@ -174,6 +177,8 @@ class Residency:
                 if name in self._parts and not self._can_become(name, part):
                     del self._parts[name]
             self.mover.tidy()
+            if arrangement.device != before.device:
+                self.mover = self._mover_for(arrangement)
 
     def free(self) -> None:
         """Give back all memory of parts that are not at work; the next `on` loads them again."""
@@ -184,49 +189,51 @@ class Residency:
             self.mover.tidy()
 
     def _enter(self, name: str) -> _Part:
+        if name in self.arrangement.left_out:
+            raise MachineError(f"The {name} does not fit into this machine. {self.arrangement.words()}.")
         part = self._parts.get(name)
         if part is None or not part.aboard:
             self._make_room(name)
-            part = part or self._built(name)
-            self._come(name, part)
+            part = self._come(name)
         self._clock += 1
         part.last_used = self._clock
         part.entered += 1
         return part
 
-    def _built(self, name: str) -> _Part:
-        """Build a part, shrink and stream it as the arrangement says."""
-        self._parts[name] = part = _Part(self.build(name))
-        return part
-
-    def _come(self, name: str, part: _Part) -> None:
-        wanted = self.arrangement.stored(name)
-        if part.stored == "full" and wanted != "full":
-            storage.store(part.module, wanted)
-            part.stored = wanted
-        level = _level(self.arrangement.mechanism(name))
-        if level and not part.streamed:
-            self.mover.stream(part.module, level)
+    def _come(self, name: str) -> _Part:
+        """Build a part if it is new, and bring it aboard in the precision and by the way the arrangement names."""
+        part = self._parts.get(name) or _Part(self.build(name))
+        self._parts[name] = part
+        if part.stored == "full":
+            part.stored = self.arrangement.stored(name)
+            storage.store(part.module, part.stored)
+        level = self.arrangement.mechanism(name)
+        if level in ("block", "leaf") and not part.streamed:
             part.streamed = level
+            self.mover.stream(part.module, level)
         part.aboard = True
         self.peak_aboard = max(self.peak_aboard, len(self.aboard))
-        if not part.streamed:
-            self.mover.bring(part.module)
+        try:
+            if not part.streamed:
+                self.mover.bring(part.module)
+        except (RuntimeError, MemoryError):
+            self._leave(name, part)  # what had come halfway
+            raise
+        return part
 
     def _make_room(self, name: str) -> None:
-        """Send away parts that are not at work: those that take turns first, then the longest unused."""
-        in_turn = self.arrangement.mechanism(name) != "resident"
+        """Send parts away that are not at work: the one whose turn it was, then the longest unused, until there is room."""
+        takes_turns = self.arrangement.mechanism(name) != "resident"
         room = self.arrangement.parts_at_once
-        for other, part in sorted(self._parts.items(), key=lambda item: item[1].last_used):
-            moves = self.arrangement.mechanism(other) != "resident"
-            if part.aboard and not part.entered and other != name and moves and (in_turn or len(self.aboard) >= room):
-                self._leave(other, part)
-        for other, part in sorted(self._parts.items(), key=lambda item: item[1].last_used):
-            if part.aboard and not part.entered and other != name and len(self.aboard) >= room:
+        idle = [(other, part) for other, part in self._parts.items() if part.aboard and not part.entered]
+        idle.sort(key=lambda item: (self.arrangement.mechanism(item[0]) == "resident", item[1].last_used))
+        for other, part in idle:
+            its_turn_is_over = takes_turns and self.arrangement.mechanism(other) != "resident"
+            if its_turn_is_over or len(self.aboard) >= room:
                 self._leave(other, part)
         if len(self.aboard) >= room:
             raise MachineError(
-                f"The {name} cannot come aboard while {' and '.join(self.aboard)} is at work: this arrangement "
+                f"The {name} cannot come aboard while the {' and the '.join(self.aboard)} is at work: this arrangement "
                 f"({self.arrangement.rung.words}) holds {room} at once. Ask between two steps."
             )
 
@@ -244,19 +251,32 @@ class Residency:
     def _can_become(self, name: str, part: _Part) -> bool:
         """Whether what was done to a part may stay under the arrangement at hand, or be gone on from."""
         wanted = self.arrangement.stored(name)
-        level = _level(self.arrangement.mechanism(name))
+        mechanism = self.arrangement.mechanism(name)
         kept = part.stored in ("full", wanted) or (part.stored == "int8" and wanted == "fp8")
-        return kept and part.streamed in ("", level)
+        return kept and part.streamed in ("", mechanism)
 
-    def _device_lost(self, error: RuntimeError) -> MachineError:
-        """Forget everything that was on a device that no longer answers, and go on without it."""
-        for part in self._parts.values():
-            part.aboard = False
+    @contextmanager
+    def _watching(self) -> Iterator[None]:
+        """A device that disappears becomes a sentence, and the next render works on the CPU."""
+        try:
+            yield
+        except RuntimeError as error:
+            if not is_lost_device(error):
+                raise
+            raise MachineError(self._go_on_without_device(str(error).splitlines()[0])) from error
+
+    def _go_on_without_device(self, reason: str) -> str:
+        """Forget all that was on the device (it cannot be moved from there any more) and settle on the CPU."""
+        lost, before = self.device.type, self.arrangement
         self._parts.clear()
-        return MachineError(
-            f"The {self.device.type} device stopped answering ({str(error).splitlines()[0]}). The parts on it are "
-            "let go and will be loaded again at the next render; if it stays away, restart the kernel or "
-            "open the session on the CPU. Takes made so far are safe."
+        if before.sizes and lost != "cpu":
+            ram, free = ram_bytes()
+            self.arrangement = replace(budget(Machine("cpu", ram, free, "CPU"), before.sizes), dtype=before.dtype)
+            self.mover = self._mover_for(self.arrangement)
+        self._say(f"The {lost} device stopped answering; from now on the work is done on the {self.device.type}.")
+        return (
+            f"The {lost} device stopped answering ({reason}). Takes made so far are safe; the next render works on the "
+            f"{self.device.type}. Restart the kernel to look for the device again."
         )
 
     def _say(self, sentence: str) -> None:
@@ -264,8 +284,9 @@ class Residency:
         self.say(sentence)
 
 
-def _level(mechanism: str) -> str:
-    return mechanism if mechanism in ("block", "leaf") else ""
+def device_mover(arrangement: Arrangement) -> DeviceMover:
+    """The carrier for an arrangement's device, capped where a smaller card is simulated."""
+    return DeviceMover(arrangement.device, arrangement.machine.fraction)
 
 
 def _change(before: Arrangement, after: Arrangement) -> str:
@@ -291,10 +312,5 @@ _LOST = ("device unavailable", "no cuda-capable device", "device lost", "unspeci
 
 def is_lost_device(error: BaseException) -> bool:
     """Whether an error says that the accelerator is gone or must be restarted."""
-    accelerator = getattr(torch, "AcceleratorError", ())
-    if isinstance(error, torch.OutOfMemoryError):
-        return False
     said = str(error).lower()
-    return any(words in said for words in _LOST) and (
-        isinstance(error, accelerator) or "cuda" in said or "xpu" in said or "device" in said
-    )
+    return not is_out_of_memory(error) and any(words in said for words in _LOST)

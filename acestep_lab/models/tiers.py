@@ -22,6 +22,9 @@ from pathlib import Path
 from acestep_lab.errors import MachineError
 
 GB = 2**30
+CONTEXT_BYTES = GB // 2
+"""Taken before any weights come: by the driver on a card, by Python and torch in RAM."""
+
 SIMULATED = {"cuda": "MAX_CUDA_VRAM", "mps": "MAX_MPS_VRAM", "xpu": "MAX_XPU_VRAM"}
 """Environment variables that simulate a card of so many GB; on a real card they also cap this process."""
 
@@ -71,6 +74,8 @@ RUNGS = (
     Rung("blocks fp8", "one part at a time, DiT kept in fp8 and streamed block by block", PARTS, "fp8", "block", _DISCRETE),
     Rung("leaves fp8", "one part at a time, DiT kept in fp8 and streamed layer by layer", PARTS, "fp8", "leaf", _DISCRETE),
 )
+LAST_RESORT = Rung("cpu", "the card is left and the work goes on on the CPU", PARTS, kinds=_DISCRETE)
+"""Never planned for; where a card runs out with the leanest rung, a take is still not lost."""
 RUNG_BY_NAME = {rung.name: rung for rung in RUNGS}
 
 
@@ -85,6 +90,7 @@ class Machine:
     ram_bytes: int | None = None  # where parts wait that left the accelerator; None: enough
     bf16: bool = True  # computes in bfloat16 natively
     simulated: bool = False  # there is no such card here: the work runs on the CPU
+    real_bytes: int | None = None  # what the card has where this is less: the process is then capped
 
     @property
     def gigabytes(self) -> float:
@@ -122,9 +128,31 @@ class Machine:
 
     def limited(self, gigabytes: float) -> Machine:
         """The same machine with no more than so many GB."""
-        most = min(self.memory_bytes, int(gigabytes * GB))
+        if gigabytes * GB >= self.memory_bytes:
+            return self
+        most = int(gigabytes * GB)
         free = None if self.free_bytes is None else min(self.free_bytes, most)
-        return replace(self, memory_bytes=most, free_bytes=free)
+        return replace(self, memory_bytes=most, free_bytes=free, real_bytes=self.real_bytes or self.memory_bytes)
+
+    @classmethod
+    def for_tier(
+        cls, tier: Tier, environ: Mapping[str, str] = os.environ, look: Callable[[], Machine] | None = None
+    ) -> Machine:
+        """This machine made as small as a tier; one simulated on the CPU where the tier is of another kind."""
+        found = cls.detect(environ, look)
+        if found.kind == tier.kind and not found.simulated:
+            return found.limited(tier.gigabytes or tier.up_to)
+        if tier.kind == "cpu":
+            return cls("cpu", tier.machine.memory_bytes, name="CPU", bf16=found.bf16)
+        ram = found.memory_bytes if found.kind == "cpu" else found.ram_bytes
+        return replace(tier.machine, ram_bytes=ram)
+
+    @property
+    def fraction(self) -> float | None:
+        """Which share of the real card this process may allocate; None: all of it. The driver's context comes off first."""
+        if self.real_bytes is None or self.simulated:
+            return None
+        return max(0.0, self.memory_bytes - CONTEXT_BYTES) / self.real_bytes
 
 
 def _gigabytes(name: str, text: str) -> float:
@@ -143,9 +171,7 @@ def look_around() -> Machine:
 
     ram, free_ram = ram_bytes()
     if torch.cuda.is_available():
-        free, total = torch.cuda.mem_get_info()
-        bf16 = torch.cuda.get_device_capability() >= (8, 0)  # before Ampere: fp16 gives NaN, so full precision
-        return Machine("cuda", total, free, torch.cuda.get_device_name(), ram, bf16)
+        return _cuda(ram)
     if hasattr(torch, "xpu") and torch.xpu.is_available():
         properties = torch.xpu.get_device_properties(0)
         return Machine("xpu", properties.total_memory, None, properties.name, ram)
@@ -153,6 +179,21 @@ def look_around() -> Machine:
         return Machine("mps", int(torch.mps.recommended_max_memory()), None, "Apple GPU", ram)
     bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return Machine("cpu", ram, free_ram, "CPU", None, bf16)
+
+
+def _cuda(ram: int) -> Machine:
+    """The first CUDA card; MachineError where it is listed and does not answer."""
+    import torch
+
+    try:
+        free, total = torch.cuda.mem_get_info()
+        bf16 = torch.cuda.get_device_capability() >= (8, 0)  # before Ampere: fp16 gives NaN, so full precision
+        return Machine("cuda", total, free, torch.cuda.get_device_name(), ram, bf16)
+    except RuntimeError as reason:
+        raise MachineError(
+            f"A CUDA card is listed but does not answer ({str(reason).splitlines()[0]}). Restart the kernel; "
+            "or set CUDA_VISIBLE_DEVICES to nothing to work on the CPU."
+        ) from reason
 
 
 def ram_bytes() -> tuple[int, int]:
@@ -242,7 +283,7 @@ _ROOMY = 80.0  # GB: what a row without an upper end stands for
 ANY = math.inf
 TIERS = (
     #    name     kind    up to  rung            tile  song  no LM  batch    LM     preview
-    Tier("4 GB", "cuda", 4, "one int8", 128, 240, 360, 1, 1, "0.6B", "picture"),
+    Tier("4 GB", "cuda", 4, "in turn int8", 128, 240, 360, 1, 1, "0.6B", "picture"),
     Tier("6 GB", "cuda", 6, "in turn", 256, 480, 600, 1, 1, "0.6B", "window"),
     Tier("8 GB", "cuda", 8, "in turn", 256, 480, 600, 2, 2, "1.7B", "window"),
     Tier("12 GB", "cuda", 12, "lm leaves", 512, 480, 600, 2, 4, "1.7B", "window"),

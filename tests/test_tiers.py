@@ -1,0 +1,229 @@
+"""Machines as values, tiers as rows, and a budget that never does worse with more memory."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from acestep_lab.errors import MachineError
+from acestep_lab.models.budget import TILES, Arrangement, budget, gb
+from acestep_lab.models.tiers import GB, LADDER_OF_LMS, PARTS, PREVIEWS, RUNGS, TIERS, Machine, Tier
+from acestep_lab.prompt import Recipe
+
+SHARED = {"text": 1_191_586_816, "condition": 1_218_659_328, "vae": 337_390_852, "codes": 420_087_948}
+TURBO = {**SHARED, "dit": 3_150_917_760}
+XL = {**SHARED, "dit": 8_337_794_176}
+LM = {"none": 0, "0.6B": 1_330_000_000, "1.7B": 3_700_000_000, "4B": 8_400_000_000}
+POCKET = dict.fromkeys(PARTS, 10_000_000)
+KINDS = ("cuda", "xpu", "mps", "cpu")
+SIZES_GB = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 32, 40, 48, 64, 80)
+LADDER = {rung.name: index for index, rung in enumerate(RUNGS)}
+CHECKPOINTS = {
+    "turbo with 1.7B": {**TURBO, "lm": LM["1.7B"]},
+    "turbo with 4B": {**TURBO, "lm": LM["4B"]},
+    "turbo alone": TURBO,
+    "xl with 4B": {**XL, "lm": LM["4B"]},
+    "pocket": POCKET,
+}
+
+
+def machine(gigabytes: float, kind: str = "cuda") -> Machine:
+    return Machine(kind, int(gigabytes * GB))
+
+
+def worth(arrangement: Arrangement) -> tuple[bool, bool, int, int]:
+    """An arrangement's worth: that it fits, that the LM is in, how high on the ladder, how large the tile."""
+    fits, lm = arrangement.fits, not arrangement.left_out
+    return fits, lm, -LADDER[arrangement.rung.name], arrangement.tile_frames
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "row"),
+    [(2, "4 GB"), (4, "4 GB"), (6, "6 GB"), (7.8, "8 GB"), (8.2, "8 GB"), (10, "12 GB"), (11.6, "12 GB"), (15.7, "16 GB"),
+     (20, "20 GB"), (23.6, "24 GB"), (25, "more"), (80, "more")],
+)  # fmt: skip
+def test_a_card_finds_its_row(gigabytes, row):
+    assert Tier.for_memory(gigabytes).name == row
+
+
+@pytest.mark.parametrize("kind", ["cpu", "mps", "xpu"])
+def test_the_other_kinds_of_machine_have_rows_of_their_own(kind):
+    assert Tier.for_memory(16, kind).name == kind
+
+
+@pytest.mark.parametrize("nonsense", [0, -4, math.nan, math.inf, "8"])
+def test_memory_that_is_no_size_is_refused_in_a_sentence(nonsense):
+    with pytest.raises(MachineError, match="Memory is a size in GB"):
+        Tier.for_memory(nonsense)
+
+
+def test_a_kind_of_machine_nobody_knows_is_refused_with_those_known():
+    with pytest.raises(MachineError, match="'tpu' is no kind of machine; known: cuda, xpu, mps, cpu"):
+        Tier.for_memory(8, "tpu")
+
+
+@pytest.mark.parametrize("tier", [row for row in TIERS if row.kind == "cuda"], ids=lambda row: row.name)
+def test_a_row_says_what_the_full_size_checkpoint_with_its_lm_really_gets(tier):
+    there = replace(tier, gigabytes=48.0 if math.isinf(tier.up_to) else tier.up_to)
+    plan = budget(there.machine, {**TURBO, "lm": LM[tier.lm]})
+    assert (plan.rung.name, plan.tile_frames, plan.preview) == (tier.rung, tier.tile_frames, tier.preview)
+    assert (plan.longest_seconds, plan.batch, plan.left_out) == (tier.longest_seconds, tier.batch, ())
+    assert plan.parts_at_once == tier.parts_at_once
+    assert plan.fits
+
+
+def test_a_bigger_card_never_has_a_poorer_row():
+    rows = [row for row in TIERS if row.kind == "cuda"]
+    for less, more in zip(rows, rows[1:], strict=False):
+        assert LADDER[more.rung] <= LADDER[less.rung]
+        assert more.tile_frames >= less.tile_frames
+        assert more.longest_seconds >= less.longest_seconds
+        assert more.longest_without_lm >= less.longest_without_lm
+        assert more.batch >= less.batch
+        assert more.batch_without_lm >= less.batch_without_lm
+        assert LADDER_OF_LMS.index(more.lm) >= LADDER_OF_LMS.index(less.lm)
+        assert PREVIEWS.index(more.preview) >= PREVIEWS.index(less.preview)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("sizes", CHECKPOINTS.values(), ids=CHECKPOINTS)
+@pytest.mark.parametrize("seconds", [None, 600.0])
+def test_more_memory_never_gives_a_worse_arrangement(kind, sizes, seconds):
+    recipe = Recipe("dub", seconds=seconds)
+    steps = [half / 2 for half in range(4, 54)] + [4.2, 6.3, 8.2, 12.3, 16.2, 20.3, 24.2, 32, 48, 64, 80]
+    plans = [budget(machine(size, kind), sizes, recipe) for size in sorted(steps)]
+    for less, more in zip(plans, plans[1:], strict=False):
+        if seconds is not None or less.seconds == more.seconds:
+            assert worth(more) >= worth(less)
+        if less.left_out == more.left_out:
+            assert more.longest_seconds >= less.longest_seconds
+            assert more.batch >= less.batch or more.seconds > less.seconds
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("gigabytes", SIZES_GB)
+@pytest.mark.parametrize("sizes", CHECKPOINTS.values(), ids=CHECKPOINTS)
+def test_what_is_said_to_fit_is_within_the_memory_and_what_does_not_says_so(kind, gigabytes, sizes):
+    plan = budget(machine(gigabytes, kind), sizes)
+    assert plan.fits == (plan.need_bytes <= gigabytes * GB)
+    assert ("it may run out" in plan.words()) == (not plan.fits)
+    assert kind in plan.rung.kinds
+    assert 1 <= plan.parts_at_once <= len(plan.parts)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_pocket_checkpoint_stays_loaded_on_two_gigabytes(kind):
+    assert budget(machine(2, kind), POCKET).rung.name == "all"
+
+
+def test_a_plan_says_itself_in_one_sentence():
+    plan = budget(machine(12), {**TURBO, "lm": LM["1.7B"]})
+    assert plan.words() == "12 GB: LM leaves while the DiT works; up to 8 min; batch 2"
+
+
+def test_a_plan_shows_a_row_per_part():
+    header, *rows = budget(machine(4), {**TURBO, "lm": LM["0.6B"]}).table()
+    assert header == ("part", "size", "kept as", "aboard", "at work")
+    assert [row[0] for row in rows] == list(PARTS)
+    assert dict(zip(header, rows[2], strict=True)) | {"at work": ""} == {
+        "part": "dit", "size": "2.9 GB", "kept as": "int8", "aboard": "in turn", "at work": "",
+    }  # fmt: skip
+
+
+def test_an_lm_too_big_for_the_card_is_left_out_and_the_words_say_what_to_do():
+    plan = budget(machine(6), {**TURBO, "lm": LM["4B"]})
+    assert plan.left_out == ("lm",)
+    assert "no room for the LM: take a smaller one, or plan by hand" in plan.words()
+
+
+def test_a_busy_card_is_planned_for_by_what_is_free():
+    busy = Machine("cuda", 24 * GB, free_bytes=7 * GB)
+    assert LADDER[budget(busy, TURBO).rung.name] > LADDER[budget(machine(24), TURBO).rung.name]
+
+
+def test_a_long_guided_batch_needs_more_than_a_short_take():
+    short = budget(machine(12), {**TURBO, "lm": LM["1.7B"]}, Recipe("dub", seconds=30))
+    long = short.fit(Recipe("dub", seconds=480), takes=2, passes=2)
+    assert long.need_bytes - long.aboard_bytes("dit") > 0
+    assert LADDER[long.rung.name] > LADDER[short.rung.name]
+
+
+def test_older_cards_compute_in_full_precision_and_small_checkpoints_do_on_a_cpu():
+    assert budget(Machine("cuda", 24 * GB, bf16=False), TURBO).dtype == "float32"
+    assert budget(machine(24), TURBO).dtype == "bf16"
+    assert budget(machine(24, "cpu"), POCKET).dtype == "float32"
+    assert budget(machine(24, "cpu"), TURBO).dtype == "bf16"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stepping_down_takes_a_smaller_tile_then_fewer_aboard_then_ends(kind):
+    plan: Arrangement | None = budget(machine(24, kind), {**TURBO, "lm": LM["1.7B"]})
+    seen = []
+    while plan is not None:
+        seen.append((plan.tile_frames, plan.rung, plan.parts_at_once))
+        plan = plan.step_down()
+    tiles = [tile for tile, rung, _ in seen if rung is seen[0][1]]
+    assert tiles == [tile for tile in TILES if tile <= tiles[0]]
+    aboard = [count for _, _, count in seen]
+    assert aboard == sorted(aboard, reverse=True)
+    assert aboard[-1] == 1
+    assert len(set(seen)) == len(seen)
+
+
+def test_memory_that_ran_out_in_the_dit_is_not_cured_by_a_smaller_tile():
+    plan = budget(machine(24), {**TURBO, "lm": LM["1.7B"]})
+    lower = plan.step_down("dit")
+    assert lower is not None
+    assert (lower.tile_frames, lower.rung.name) == (plan.tile_frames, "lm leaves")
+
+
+@pytest.mark.parametrize(
+    ("variable", "kind"), [("MAX_CUDA_VRAM", "cuda"), ("MAX_MPS_VRAM", "mps"), ("MAX_XPU_VRAM", "xpu")]
+)
+def test_a_card_can_be_simulated_where_there_is_none(variable, kind):
+    found = Machine.detect({variable: "8"}, lambda: Machine("cpu", 32 * GB))
+    assert (found.kind, found.gigabytes, found.device, found.simulated) == (kind, 8, "cpu", True)
+    assert Tier.detect({variable: "8"}, lambda: Machine("cpu", 32 * GB)).kind == kind
+
+
+def test_a_real_card_is_made_smaller_and_the_process_capped():
+    card = Machine("cuda", 24 * GB, 23 * GB, "a card")
+    found = Machine.detect({"MAX_CUDA_VRAM": "8"}, lambda: card)
+    assert (found.gigabytes, found.free_bytes, found.device) == (8, 8 * GB, "cuda")
+    assert found.fraction == pytest.approx(7.5 / 24)
+    assert card.fraction is None
+
+
+def test_a_simulated_size_beyond_the_real_card_changes_nothing():
+    card = Machine("cuda", 8 * GB, 7 * GB, "a card")
+    assert Machine.detect({"MAX_CUDA_VRAM": "80"}, lambda: card) == card
+
+
+@pytest.mark.parametrize("nonsense", ["eight", "-1", "0", "nan"])
+def test_a_simulated_size_that_is_no_number_is_refused_in_a_sentence(nonsense):
+    with pytest.raises(MachineError, match="MAX_CUDA_VRAM is a size in GB"):
+        Machine.detect({"MAX_CUDA_VRAM": nonsense}, lambda: Machine("cpu", 32 * GB))
+
+
+def test_a_tier_asked_for_limits_the_real_card_or_is_simulated():
+    card = Machine("cuda", 24 * GB, 23 * GB, "a card", ram_bytes=64 * GB)
+    tier = Tier.for_memory(8)
+    assert Machine.for_tier(tier, {}, lambda: card).fraction is not None
+    assert Machine.for_tier(tier, {}, lambda: Machine("cpu", 16 * GB)).simulated
+    assert Machine.for_tier(Tier.for_memory(16, "cpu"), {}, lambda: card).device == "cpu"
+
+
+def test_parts_wait_on_disk_where_ram_is_the_memory_or_too_small():
+    assert budget(machine(8, "cpu"), TURBO).parked == "disk"
+    assert budget(Machine("cuda", 8 * GB, ram_bytes=32 * GB), TURBO).parked == "ram"
+    assert budget(Machine("cuda", 8 * GB, ram_bytes=6 * GB), TURBO).parked == "disk"
+
+
+def test_this_machine_is_found_with_some_memory():
+    found = Machine.detect({})
+    assert found.memory_bytes > GB
+    assert Tier.for_machine(found).gigabytes == pytest.approx(found.gigabytes)
+
+
+def test_sizes_are_written_for_people():
+    assert [gb(size) for size in (0, 3_000, 50 * 2**20, 3 * GB)] == ["0 MB", "1 MB", "50 MB", "3.0 GB"]
