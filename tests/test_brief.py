@@ -5,7 +5,17 @@ import torch
 
 from acestep_lab.errors import RecipeError, SourceError
 from acestep_lab.models.geometry import Geometry
-from acestep_lab.prompt.tasks import Complete, Cover, Extend, Extract, FlowEdit, Lego, Region, Repaint, Text2Music
+from acestep_lab.prompt.tasks import (
+    Complete,
+    Cover,
+    Extend,
+    Extract,
+    FlowEdit,
+    Lego,
+    Region,
+    Repaint,
+    Text2Music,
+)
 from acestep_lab.synth.brief import Material, brief, finished, frame_count, hold_of, holding
 from acestep_lab.synth.context import Context, crossfaded, fade, stacked
 
@@ -55,7 +65,12 @@ def test_a_region_after_the_end_is_refused_and_extend_is_named():
 
 @pytest.mark.parametrize(
     ("mode", "strength", "numbers"),
-    [("conservative", 0.5, (1, 1, 0.05)), ("balanced", 0.5, (0.5, 0.5, 0.025)), ("balanced", 0.9, (0.1, 0.1, 0.005)), ("aggressive", 0.5, (0, 0, 0))],
+    [
+        ("conservative", 0.5, (1, 1, 0.05)),
+        ("balanced", 0.5, (0.5, 0.5, 0.025)),
+        ("balanced", 0.9, (0.1, 0.1, 0.005)),
+        ("aggressive", 0.5, (0, 0, 0)),
+    ],
 )
 def test_the_modes_stand_for_the_reference_numbers(mode, strength, numbers):
     hold = hold_of(Repaint(TAKE, (Region(1, 2),), mode=mode, strength=strength))
@@ -120,7 +135,9 @@ def test_a_cover_follows_codes_or_latents_and_later_only_the_words():
     assert torch.equal(through.source, SOURCE)
 
 
-@pytest.mark.parametrize("task", [Extract(TAKE, "drums"), Complete(TAKE, ("drums", "bass")), Lego(TAKE, "bass")])
+@pytest.mark.parametrize(
+    "task", [Extract(TAKE, "drums"), Complete(TAKE, ("drums", "bass")), Lego(TAKE, "bass")]
+)
 def test_stems_see_the_whole_source(task):
     seen = made(task).context
     assert torch.equal(seen.source, SOURCE)

@@ -32,7 +32,13 @@ def test_apg_is_that_of_diffusers_over_several_steps():
     ours, momentum = guided(alone, pair, "apg", 7.0), MomentumBuffer(-0.75)
     for t in times(6, 3.0):
         theirs = normalized_guidance(
-            *pair(X, t), 6.0, momentum, eta=0.0, norm_threshold=2.5, use_original_formulation=True, norm_dim=(1,)
+            *pair(X, t),
+            6.0,
+            momentum,
+            eta=0.0,
+            norm_threshold=2.5,
+            use_original_formulation=True,
+            norm_dim=(1,),
         )
         assert (ours(X, t) - theirs).abs().max() < 1e-6
 

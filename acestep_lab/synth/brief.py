@@ -89,7 +89,11 @@ def _text2music(task: Text2Music, material: Material, geometry: Geometry, frames
 
 
 def _cover(task: Cover, material: Material, geometry: Geometry, frames: int) -> Brief:
-    seen = _following(material, frames) if material.semantic is not None else context.whole(_source(material, frames))
+    seen = (
+        _following(material, frames)
+        if material.semantic is not None
+        else context.whole(_source(material, frames))
+    )
     return Brief(
         seen,
         task.instruction(),
@@ -118,7 +122,12 @@ def _extend(task: Extend, material: Material, geometry: Geometry, frames: int) -
 
 
 def _held(
-    task: Repaint | Extend, clean: Tensor, spans: Sequence[slice], material: Material, geometry: Geometry, hold: Hold
+    task: Repaint | Extend,
+    clean: Tensor,
+    spans: Sequence[slice],
+    material: Material,
+    geometry: Geometry,
+    hold: Hold,
 ) -> Brief:
     seen = context.holes(clean, material.silence, spans)
     crossfade = round(hold.latent_seconds * geometry.frames_per_second)
@@ -131,7 +140,11 @@ def hold_of(task: Repaint | Extend) -> Hold:
         hold = context.hold("balanced", 0.5)
         return hold if task.wave_crossfade is None else replace(hold, wave_seconds=task.wave_crossfade)
     hold = context.hold(task.mode, task.strength)
-    given = {"injection": task.injection, "latent_seconds": task.latent_crossfade, "wave_seconds": task.wave_crossfade}
+    given = {
+        "injection": task.injection,
+        "latent_seconds": task.latent_crossfade,
+        "wave_seconds": task.wave_crossfade,
+    }
     return replace(hold, **{name: value for name, value in given.items() if value is not None})
 
 
@@ -152,7 +165,9 @@ def _on_whole(task: Extract | Complete, material: Material, geometry: Geometry, 
 
 
 def _flow_edit(task: FlowEdit, material: Material, geometry: Geometry, frames: int) -> Brief:
-    return Brief(context.blank(material.silence, frames), task.instruction(), source=_source(material, frames))
+    return Brief(
+        context.blank(material.silence, frames), task.instruction(), source=_source(material, frames)
+    )
 
 
 def _retake(task: Retake, material: Material, geometry: Geometry, frames: int) -> Brief:
@@ -196,10 +211,14 @@ def finished(latent: Tensor, kept: Kept | None) -> Tensor:
     """The loop's last latent [frames, channels] with the kept part put back, fading over the crossfade."""
     if kept is None:
         return latent
-    return context.crossfaded(latent[None], kept.clean[None].to(latent), kept.mask[None].to(latent), kept.crossfade)[0]
+    return context.crossfaded(
+        latent[None], kept.clean[None].to(latent), kept.mask[None].to(latent), kept.crossfade
+    )[0]
 
 
-def holding(kept: Sequence[Kept | None], start: Tensor, steps: int) -> Callable[[int, float, Tensor], Tensor] | None:
+def holding(
+    kept: Sequence[Kept | None], start: Tensor, steps: int
+) -> Callable[[int, float, Tensor], Tensor] | None:
     """What holds the outside during the loop for a batch: each item by its own share of the steps."""
     if all(item is None for item in kept):
         return None

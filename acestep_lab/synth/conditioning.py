@@ -77,7 +77,9 @@ def prompt_texts(words: Words) -> tuple[str, str]:
         words.keyscale or "N/A",
         f"{int(words.seconds) if words.seconds else 30} seconds",
     )
-    return PROMPT.format(words.instruction + colon, words.caption, metas), LYRICS.format(words.language, words.lyrics)
+    return PROMPT.format(words.instruction + colon, words.caption, metas), LYRICS.format(
+        words.language, words.lyrics
+    )
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -111,7 +113,9 @@ def _fitted(tokenizer: Any, words: Words) -> tuple[Words, tuple[str, ...]]:
     if _prompt_length(tokenizer, words) <= TEXT_TOKENS:
         return words, ()
     pieces = words.caption.split()
-    kept = _most(len(pieces), lambda n: _prompt_length(tokenizer, _shortened(words, pieces[:n])) <= TEXT_TOKENS)
+    kept = _most(
+        len(pieces), lambda n: _prompt_length(tokenizer, _shortened(words, pieces[:n])) <= TEXT_TOKENS
+    )
     note = (
         f"The caption is longer than the {TEXT_TOKENS} tokens this model reads; its first {kept} of {len(pieces)} words "
         "were used, and tempo, key, meter and length were kept."
@@ -140,7 +144,9 @@ def _lyric_ids(tokenizer: Any, lyrics: str) -> tuple[list[int], tuple[str, ...]]
     ids = _ids(tokenizer, lyrics)
     if len(ids) <= LYRIC_TOKENS:
         return ids, ()
-    note = f"The lyrics have {len(ids)} tokens; this model hears the first {LYRIC_TOKENS}, the end is not sung."
+    note = (
+        f"The lyrics have {len(ids)} tokens; this model hears the first {LYRIC_TOKENS}, the end is not sung."
+    )
     return ids[:LYRIC_TOKENS], (note,)
 
 
@@ -158,7 +164,9 @@ def fuse(
     one for all or one per item; where there is none the encoder hears recorded silence (zeros would sound like a drone).
     """
     references = timbre if isinstance(timbre, list | tuple) else [timbre] * len(readings)
-    rows = [_fuse_one(condition_encoder, r, t, timbre_frames) for r, t in zip(readings, references, strict=True)]
+    rows = [
+        _fuse_one(condition_encoder, r, t, timbre_frames) for r, t in zip(readings, references, strict=True)
+    ]
     longest = max(len(row) for row in rows)
     states = torch.stack([torch.cat([row, row.new_zeros(longest - len(row), row.shape[1])]) for row in rows])
     lengths = torch.tensor([len(row) for row in rows], device=states.device)
@@ -210,7 +218,9 @@ def timbre_windows(samples: Tensor, rate: int) -> Tensor:
     Fixed windows, so that the same reference always gives the same timbre; a shorter one is repeated.
     """
     if not samples.abs().amax() > 1e-5:
-        raise SourceError("The reference audio is silent; choose a part with sound in it, or leave the reference away.")
+        raise SourceError(
+            "The reference audio is silent; choose a part with sound in it, or leave the reference away."
+        )
     whole, window = round(TIMBRE_SECONDS * rate), round(TIMBRE_SECONDS / 3 * rate)
     samples = samples.clamp(-1.0, 1.0).repeat(1, max(1, math.ceil(whole / samples.shape[-1])))
     length = samples.shape[-1]

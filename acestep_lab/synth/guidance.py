@@ -34,7 +34,9 @@ def guided(
         raise RecipeError(f"There is no guidance {name!r}. There are: {', '.join(RULES)}.")
     low, high = interval
     if not 0.0 <= low <= high <= 1.0:
-        raise RecipeError(f"guidance_interval={interval} is not possible: 0 <= start <= end <= 1, where 1 is noise.")
+        raise RecipeError(
+            f"guidance_interval={interval} is not possible: 0 <= start <= end <= 1, where 1 is noise."
+        )
     if name == "none" or scale <= 1.0:
         return alone
     rule = RULES[name](scale)
@@ -96,7 +98,9 @@ def adg(scale: float, angle_clip: float = 3.14 / 6) -> Rule:
         music, other = (x - t * wished).float(), (x - t * plain).float()
         angle = _angle(music, other)
         turned = (weight * angle).clamp(-angle_clip, angle_clip)
-        ratio = torch.where(torch.sin(angle) > 1e-3, torch.sin(turned) / torch.sin(angle), torch.full_like(angle, weight))
+        ratio = torch.where(
+            torch.sin(angle) > 1e-3, torch.sin(turned) / torch.sin(angle), torch.full_like(angle, weight)
+        )
         moved = torch.cos(turned) * music + ratio * _perpendicular(music - other, other)
         return ((x - moved) / t).to(wished.dtype)
 

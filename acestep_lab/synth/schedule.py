@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from acestep_lab.errors import RecipeError
 
 
@@ -20,8 +22,17 @@ def times(steps: int, shift: float = 1.0) -> tuple[float, ...]:
         raise RecipeError(f"steps={steps} makes no music: at least one step is needed.")
     if shift <= 0:
         raise RecipeError(f"shift={shift} is not possible: it is a positive number, usually between 1 and 5.")
-    even = (1.0 - index / steps for index in range(steps))
-    return tuple(shift * t / (1.0 + (shift - 1.0) * t) for t in even)
+    even = _evenly(steps)
+    shifted = np.float32(shift) * even / (np.float32(1.0) + np.float32(shift - 1.0) * even)
+    return tuple(float(t) for t in shifted)
+
+
+def _evenly(steps: int) -> np.ndarray:
+    """1 to 0 in equal steps without the 0, rounded to single precision as torch.linspace rounds: the DiT looks at
+    1000 * t, where a last bit can be seen in a comparison.
+    """
+    step, index = float(np.float32(-1.0) / np.float32(steps)), np.arange(steps)
+    return np.where(index < (steps + 1) // 2, 1.0 + step * index, -step * (steps - index)).astype(np.float32)
 
 
 def checked_times(values: Iterable[float]) -> tuple[float, ...]:
@@ -32,9 +43,13 @@ def checked_times(values: Iterable[float]) -> tuple[float, ...]:
     if not given:
         raise RecipeError("timesteps is empty: give at least one time, such as (1.0, 0.75, 0.5, 0.25).")
     if outside := [t for t in given if not 0.0 < t <= 1.0]:
-        raise RecipeError(f"timesteps contains {outside[0]:g}: times lie above 0 and up to 1, where 1 is pure noise.")
+        raise RecipeError(
+            f"timesteps contains {outside[0]:g}: times lie above 0 and up to 1, where 1 is pure noise."
+        )
     if any(later >= earlier for earlier, later in zip(given, given[1:])):
-        raise RecipeError("timesteps must fall from noise to music, each smaller than the one before: (1.0, 0.6, 0.3).")
+        raise RecipeError(
+            "timesteps must fall from noise to music, each smaller than the one before: (1.0, 0.6, 0.3)."
+        )
     return given
 
 

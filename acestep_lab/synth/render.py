@@ -1,0 +1,164 @@
+"""Briefs and conditions become Frames: the one place where schedule, guidance and solver meet. Does not know how the
+DiT is built or where it lives: it is handed `look`, which asks it once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.prompt.tasks import FlowEdit
+from acestep_lab.synth import sampler, schedule
+from acestep_lab.synth.brief import Brief, holding
+from acestep_lab.synth.conditioning import Conditions
+from acestep_lab.synth.context import Context, stacked
+from acestep_lab.synth.flowedit import edit
+from acestep_lab.synth.guidance import guided
+from acestep_lab.synth.sampler import Frame, Velocity
+
+Look = Callable[[Tensor, float, Tensor, Tensor, Tensor], Tensor]
+"""look(x, t, states, mask, context) -> velocity, all [items, …]."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One of the songs rendered together: its recipe with every number decided, its brief, its start noise."""
+
+    recipe: Recipe
+    brief: Brief
+    start: Tensor  # [frames, channels]
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """Items of one kind can share a loop: same length, same schedule, same way of walking it."""
+        r, b = self.recipe, self.brief
+        walk = (r.solver, r.guidance, r.guidance_scale, r.guidance_interval, r.velocity_clamp, r.velocity_ema)
+        flow = (r.task.n_min, r.task.n_max, r.task.n_avg) if isinstance(r.task, FlowEdit) else None
+        return b.frames, times_of(r), walk, flow, b.follow if b.later else 1.0, b.join
+
+
+def times_of(recipe: Recipe) -> tuple[float, ...]:
+    """The schedule of a recipe whose numbers are decided."""
+    if recipe.timesteps:
+        return schedule.checked_times(recipe.timesteps)
+    return schedule.times(recipe.steps or 1, 1.0 if recipe.shift is None else recipe.shift)
+
+
+def render(
+    items: Sequence[Item], heard: Conditions, later: Conditions | None, look: Look, together: bool = False
+) -> Iterator[Frame]:
+    """Walk items of one kind from noise to music, yielding every step as [items, frames, channels].
+
+    heard is what they listen to; later what a cover listens to after its switch, or how a flow-edit's source is
+    described. together asks the DiT for both halves of guidance at once: quicker on an accelerator.
+    """
+    recipe, briefs = items[0].recipe, [item.brief for item in items]
+    times = times_of(recipe)
+    velocity = partial(_velocity, recipe=recipe, look=look, together=together)
+    if isinstance(recipe.task, FlowEdit):
+        yield from sampler.checked(_edited(items, heard, later or heard, velocity, times))
+        return
+    start = torch.stack([item.start for item in items])
+    if briefs[0].join:
+        times = schedule.starting_near(times, 1.0 - briefs[0].join)
+    switch = _switch(briefs, heard, later, times)
+    frames = sampler.sample(
+        velocity(switch),
+        sampler.noised(_sources(briefs), start, times[0]) if briefs[0].join else start,
+        times,
+        solver=recipe.solver or "euler",
+        fresh=_fresh(items, first=1),
+        after=holding([b.kept for b in briefs], start, len(times)),
+        clamp=recipe.velocity_clamp,
+        ema=recipe.velocity_ema,
+    )
+    yield from sampler.checked(frames)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What the DiT hears and sees at one moment."""
+
+    heard: Conditions
+    context: Tensor  # [items, frames, 2 * channels]
+
+
+def _switch(
+    briefs: Sequence[Brief], heard: Conditions, later: Conditions | None, times: Sequence[float]
+) -> Callable[[float], Sight]:
+    """What is heard and seen at time t. A cover of strength s follows its source for int(steps * s) steps, then only
+    the words (the reference's meaning of audio_cover_strength).
+    """
+    at_first = Sight(heard, stacked([brief.context for brief in briefs]))
+    count = schedule.step_count(briefs[0].follow, len(times))
+    if later is None or count >= len(times):
+        return lambda t: at_first
+    then = Sight(later, stacked([_later(brief) for brief in briefs]))
+    return lambda t: at_first if t > times[count] else then
+
+
+def _later(brief: Brief) -> Context:
+    assert brief.later is not None
+    return brief.later
+
+
+def _velocity(sight: Callable[[float], Sight], recipe: Recipe, look: Look, together: bool) -> Velocity:
+    """The DiT as a function of x and t, guided as the recipe says."""
+
+    def alone(x: Tensor, t: float) -> Tensor:
+        now = sight(t)
+        return look(x, t, now.heard.states, now.heard.mask, now.context)
+
+    def apart(x: Tensor, t: float) -> tuple[Tensor, Tensor]:
+        now = sight(t)
+        return alone(x, t), look(x, t, now.heard.nothing, now.heard.mask, now.context)
+
+    def at_once(x: Tensor, t: float) -> tuple[Tensor, Tensor]:
+        now = sight(t)
+        states = torch.cat([now.heard.states, now.heard.nothing])
+        mask, context = torch.cat([now.heard.mask] * 2), torch.cat([now.context] * 2)
+        wished, plain = look(torch.cat([x, x]), t, states, mask, context).chunk(2)
+        return wished, plain
+
+    return guided(
+        alone,
+        at_once if together else apart,
+        recipe.guidance or "none",
+        1.0 if recipe.guidance_scale is None else recipe.guidance_scale,
+        recipe.guidance_interval or (0.0, 1.0),
+    )
+
+
+def _edited(
+    items: Sequence[Item],
+    heard: Conditions,
+    described: Conditions,
+    velocity: Callable[[Callable[[float], Sight]], Velocity],
+    times: Sequence[float],
+) -> Iterator[Frame]:
+    """The flow-edit loop: the old description and the new, each with a guidance memory of its own."""
+    task, briefs = items[0].recipe.task, [item.brief for item in items]
+    assert isinstance(task, FlowEdit)
+    context = stacked([brief.context for brief in briefs])
+    calm = partial(sampler.tamed, clamp=items[0].recipe.velocity_clamp, ema=items[0].recipe.velocity_ema)
+    old, new = (calm(velocity(lambda t, words=words: Sight(words, context))) for words in (described, heard))
+    window = {"n_min": task.n_min, "n_max": task.n_max, "n_avg": task.n_avg}
+    return edit(old, new, _sources(briefs), times, _fresh(items, first=0), **window)
+
+
+def _sources(briefs: Sequence[Brief]) -> Tensor:
+    """The sources of all items, [items, frames, channels]."""
+    return torch.stack([brief.source for brief in briefs if brief.source is not None])
+
+
+def _fresh(items: Sequence[Item], first: int) -> Callable[[int], Tensor]:
+    """New noise for the k-th time, every item from its own seed; draw 0 is the start noise."""
+    seeds = [item.recipe.seed or 0 for item in items]
+    frames, channels = items[0].start.shape
+    return lambda k: sampler.noises(seeds, frames, channels, draw=k + first)
