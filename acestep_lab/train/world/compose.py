@@ -19,8 +19,13 @@ HARMONIC_STEMS = ("keyboard", "guitar", "synth", "strings")
 
 
 def _draw_bpm(style: Style, dice: Dice) -> int:
-    typical, anywhere = dice.whole(*style.bpm), dice.whole(50, 190)
-    return typical if dice.chance(0.72) else anywhere
+    typical, anywhere = dice.whole(*style.bpm), dice.whole(45, 200)
+    return typical if dice.chance(0.7) else anywhere
+
+
+def _draw_meter(style: Style, dice: Dice) -> str:
+    usual, anything = dice.weighted(style.meters), dice.pick(tuple(METERS))
+    return usual if dice.chance(0.8) else anything
 
 
 def _draw_key(style: Style, dice: Dice) -> str:
@@ -185,7 +190,7 @@ def compose(
     row = STYLES[style or Dice(seed, "style").pick(sorted(STYLES))]
     bpm = bpm or _draw_bpm(row, Dice(seed, "bpm"))
     keyscale = keyscale or _draw_key(row, Dice(seed, "key"))
-    meter = METERS[timesignature or Dice(seed, "meter").weighted(row.meters)]
+    meter = METERS[timesignature or _draw_meter(row, Dice(seed, "meter"))]
     asked = tuple(s for s in STEMS if s in set(instruments)) if instruments is not None else None
     stems = asked or _draw_stems(row, Dice(seed, "stems"), full)
     tonic, mode = parse_key(keyscale)

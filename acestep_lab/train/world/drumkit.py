@@ -104,6 +104,7 @@ def vinyl(rate: int, hz: float, random: np.random.Generator) -> Signal:
 
 
 Maker = Callable[[int, float, np.random.Generator], Signal]
+LOUDEST = 0.36  # hits are pressed below this, so that one hit does not set the level of a song
 # name: (maker, loudness as RMS of its loudest 60 ms)
 HITS: dict[str, tuple[Maker, float]] = {
     "kick acoustic": (lambda r, h, g: kick(r, h, g, 12, 0.35, 90), 0.30),
@@ -115,18 +116,18 @@ HITS: dict[str, tuple[Maker, float]] = {
     "snare big": (lambda r, h, g: snare(r, h, g, 9, 700, 0.6), 0.20),
     "clap": (clap, 0.15),
     "brush": (brush, 0.09),
-    "rim": (rim, 0.14),
+    "rim": (rim, 0.11),
     "tom": (tom, 0.20),
     "hat": (hat, 0.065),
     "hat open": (lambda r, h, g: hat(r, h, g, 11, 6000, 0.4), 0.065),
     "ride": (lambda r, h, g: hat(r, h, g, 9, 5000, 0.5), 0.05),
     "crash": (crash, 0.09),
     "conga": (conga, 0.11),
-    "shaker": (shaker, 0.05),
-    "tambourine": (tambourine, 0.05),
+    "shaker": (shaker, 0.06),
+    "tambourine": (tambourine, 0.06),
     "riser": (riser, 0.06),
     "impact": (impact, 0.16),
-    "vinyl": (vinyl, 0.012),
+    "vinyl": (vinyl, 0.016),
 }
 
 
@@ -137,4 +138,5 @@ def make_hit(name: str, pitch: int, rate: int) -> Signal:
     signal = maker(rate, 440 * 2 ** ((pitch - 69) / 12), random)
     window = int(0.06 * rate)
     sums = np.cumsum(signal**2)
-    return signal * (loudness / np.sqrt(np.max(sums[window:] - sums[:-window]) / window + 1e-12))
+    level = loudness / np.sqrt(np.max(sums[window:] - sums[:-window]) / window + 1e-12)
+    return LOUDEST * np.tanh(signal * (level / LOUDEST))

@@ -80,10 +80,10 @@ def _playing(tag: str, stems: tuple[str, ...], dice: Dice) -> tuple[set[str], fl
     out: set[str] = set()
     intensity = {"Intro": 0.85, "Verse": 0.9, "Chorus": 1.0, "Bridge": 0.85, "Outro": 0.85, "Instrumental": 0.95}[tag]
     rests = {
-        "Intro": {"drums": 0.65, "percussion": 0.5, "vocals": 1.0, "backing_vocals": 0.6, "bass": 0.35, "strings": 0.3},
+        "Intro": {"drums": 0.72, "percussion": 0.5, "vocals": 1.0, "backing_vocals": 0.6, "bass": 0.35, "strings": 0.3},
         "Verse": {"backing_vocals": 0.7, "strings": 0.3, "brass": 0.4, "synth": 0.2, "guitar": 0.15},
         "Chorus": {},
-        "Bridge": {"drums": 0.65, "percussion": 0.6, "bass": 0.3, "guitar": 0.3, "brass": 0.4, "keyboard": 0.2},
+        "Bridge": {"drums": 0.72, "percussion": 0.6, "bass": 0.3, "guitar": 0.3, "brass": 0.4, "keyboard": 0.2},
         "Outro": {"drums": 0.5, "percussion": 0.4, "vocals": 0.8, "brass": 0.5, "guitar": 0.25},
         "Instrumental": {"vocals": 1.0, "backing_vocals": 0.5},
     }[tag]

@@ -116,7 +116,7 @@ def _fill(sheet: Sheet, at: float, dice: Dice) -> list[Hit]:
     sounds = dice.pick(("st", "s", "t"))
     snare = sheet.style.kit["snare"]
     return [
-        Hit("drums", snare if sounds == "s" or (sounds == "st" and i < count / 2) else "tom", at + i * step, 0.2, sheet.tune() + (0 if i < count - 2 else -0), (0.5 + 0.4 * i / count) * human(dice))
+        Hit("drums", snare if sounds == "s" or (sounds == "st" and i < count / 2) else "tom", at + i * step, 0.2, sheet.tune(), (0.5 + 0.4 * i / count) * human(dice))
         for i in range(count)
     ]
 

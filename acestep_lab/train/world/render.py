@@ -15,7 +15,7 @@ TARGET_LUFS = -16.0
 PEAK = 0.95
 CACHE_BYTES = 256 * 2**20
 LEVELS = {
-    "drums": 1.0, "percussion": 0.8, "bass": 1.05, "keyboard": 0.6, "guitar": 0.6, "synth": 0.5, "strings": 0.5,
+    "drums": 0.9, "percussion": 0.95, "bass": 1.15, "keyboard": 0.6, "guitar": 0.6, "synth": 0.5, "strings": 0.5,
     "woodwinds": 0.75, "brass": 0.65, "vocals": 0.95, "backing_vocals": 0.4, "fx": 0.8,
 }  # fmt: skip
 PANS = {

@@ -210,7 +210,7 @@ def saxophone(voice: Voice) -> Signal:
 
 
 def trumpet(voice: Voice) -> Signal:
-    bright = table(voice, lambda h, f: (0.3 + peak(f, 1300, 700)) * low(f, 5200) / h**0.35)
+    bright = table(voice, lambda h, f: (0.3 + peak(f, 1300, 700)) * low(f, 4200) / h**0.5)
     dark = table(voice, lambda h, f: low(f, 1300, 1.5) / h**0.5)
     open_ = np.clip(voice.time / 0.09, 0, 1) * (0.6 + 0.4 * np.exp(-3 * voice.time))
     start = play(voice, dark, vibrato=9) * (1 - open_)
@@ -274,13 +274,13 @@ SOUNDS: dict[str, Sound] = {
     "distorted guitar": Sound(distorted_guitar, 38, 84, 2.4, 0.06),
     "bass guitar": Sound(finger_bass, 26, 55, 1.8, 0.05),
     "upright bass": Sound(upright_bass, 26, 55, 1.6, 0.08),
-    "synth bass": Sound(synth_bass, 26, 55, 2.0, 0.03),
-    "sub bass": Sound(sub_bass, 26, 52, 2.4, 0.05),
+    "synth bass": Sound(synth_bass, 26, 55, 2.0, 0.03, 1.15),
+    "sub bass": Sound(sub_bass, 26, 55, 2.4, 0.05, 0.85),
     "warm pad": Sound(warm_pad, 43, 80, 3.2, 0.35),
     "bright pad": Sound(bright_pad, 43, 80, 3.2, 0.30),
-    "synth pluck": Sound(synth_pluck, 48, 88, 1.2, 0.10),
-    "synth lead": Sound(saw_lead, 52, 88, 2.0, 0.06),
-    "square lead": Sound(square_lead, 52, 88, 2.0, 0.05),
+    "synth pluck": Sound(synth_pluck, 48, 88, 1.2, 0.10, 1.3),
+    "synth lead": Sound(saw_lead, 52, 88, 2.0, 0.06, 1.4),
+    "square lead": Sound(square_lead, 52, 88, 2.0, 0.05, 1.3),
     "strings": Sound(string_ensemble, 40, 88, 3.2, 0.25),
     "violin": Sound(violin, 55, 90, 2.4, 0.10),
     "pizzicato strings": Sound(pizzicato, 45, 86, 1.0, 0.10),
@@ -288,7 +288,7 @@ SOUNDS: dict[str, Sound] = {
     "clarinet": Sound(clarinet, 52, 84, 2.2, 0.06),
     "saxophone": Sound(saxophone, 50, 82, 2.2, 0.06),
     "trumpet": Sound(trumpet, 54, 84, 2.2, 0.06),
-    "brass section": Sound(horn_section, 45, 80, 2.2, 0.07),
+    "brass section": Sound(horn_section, 45, 80, 2.2, 0.07, 0.8),
     **{f"voice {v}": Sound(singer(v), 52, 80, 2.2, 0.08) for v in VOWELS},
     "choir a": Sound(choir("a"), 48, 78, 3.2, 0.22),
     "choir u": Sound(choir("u"), 48, 78, 3.2, 0.22),
