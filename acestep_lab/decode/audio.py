@@ -161,14 +161,7 @@ class Audio:
         self, path: str | os.PathLike[str], *, comment: str | None = None, title: str | None = None
     ) -> Path:
         """Write FLAC, WAV (float), OGG/Opus or MP3 by the file's ending; whole or not at all."""
-        target = Path(path)
-        kind = target.suffix.lower().lstrip(".")
-        if kind not in _FORMATS:
-            raise SourceError(
-                f"{target.name!r} has no ending that can be written; use .flac, .wav, .opus, .ogg or .mp3."
-            )
-        if not target.parent.is_dir():
-            raise SourceError(f"There is no folder {str(target.parent)!r} to write {target.name!r} into.")
+        target, kind = can_write(path)
         try:
             handle, draft = tempfile.mkstemp(dir=target.parent, suffix=f".part.{kind}")
             os.close(handle)
@@ -212,6 +205,21 @@ class Audio:
         from acestep_lab.ui.notebook import sound_bundle
 
         return sound_bundle(self, include=include, exclude=exclude)
+
+
+def can_write(path: str | os.PathLike[str]) -> tuple[Path, str]:
+    """A path and its kind of file, or SourceError where no sound can be written there."""
+    target = Path(path)
+    kind = target.suffix.lower().lstrip(".")
+    if kind not in _FORMATS:
+        raise SourceError(
+            f"{target.name!r} has no ending that can be written; use .flac, .wav, .opus, .ogg or .mp3."
+        )
+    if not target.parent.is_dir():
+        raise SourceError(f"There is no folder {str(target.parent)!r} to write {target.name!r} into.")
+    if target.is_dir() or not os.access(target.parent, os.W_OK):
+        raise SourceError(f"{str(target)!r} cannot be written; name a file in a folder of your own.")
+    return target, kind
 
 
 _GRID = 2**23

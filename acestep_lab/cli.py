@@ -1,0 +1,320 @@
+"""The command line: `acestep-lab compose | demo | serve | judge | download | doctor`. Thin: every verb is a Session's."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from acestep_lab.errors import LabError, RecipeError, Stopped
+from acestep_lab.prompt.recipe import GUIDANCE, SOLVERS, Recipe
+
+if TYPE_CHECKING:
+    from acestep_lab.run import Event, Run
+    from acestep_lab.session import Session
+    from acestep_lab.takes.take import Take
+
+DEMO = "warm lo-fi hip hop with soft keys, round bass and lazy drums"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status. Errors are one sentence on stderr."""
+    chosen = _parser().parse_args(arguments)
+    try:
+        status: int = chosen.run(chosen)
+    except Stopped:
+        print("Stopped; nothing was written.", file=sys.stderr)
+        return 130
+    except KeyboardInterrupt:
+        print("\nStopped; nothing was written.", file=sys.stderr)
+        return 130
+    except LabError as error:
+        print(f"acestep-lab: {error}", file=sys.stderr)
+        return 2
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    from acestep_lab import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="acestep-lab", description="A workbench for composing with ACE-Step."
+    )
+    parser.add_argument("--version", action="version", version=f"acestep_lab {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for add in (_add_compose, _add_demo, _add_serve, _add_judge, _add_download, _add_doctor):
+        add(commands)
+    return parser
+
+
+Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def _command(commands: Commands, name: str, run: Callable[..., int], about: str) -> argparse.ArgumentParser:  # type: ignore[valid-type]
+    command: argparse.ArgumentParser = commands.add_parser(name, help=about, description=about)  # type: ignore[attr-defined]
+    command.set_defaults(run=run)
+    return command
+
+
+def _checkpoint_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--checkpoint", default="pocket", help="pocket, a catalog name such as turbo, a folder, or a hub id"
+    )
+
+
+def _add_compose(commands: Commands) -> None:  # type: ignore[valid-type]
+    command = _command(commands, "compose", _compose, "Make music from a sentence and write it to a file.")
+    command.add_argument("caption", help="what it should sound like")
+    command.add_argument(
+        "-o", "--out", type=Path, default=Path("take.flac"), help=".flac, .wav, .opus, .ogg or .mp3"
+    )
+    command.add_argument("--lyrics", default="", help="words with section tags, or @file")
+    command.add_argument("--language", help="code of the lyrics' language, such as en")
+    command.add_argument("--seconds", type=_number, help="length")
+    command.add_argument("--seed", type=_whole, help="the same seed gives the same take")
+    command.add_argument("--bpm", type=_whole, help="beats per minute")
+    command.add_argument("--key", dest="keyscale", help="such as 'F# minor'")
+    command.add_argument("--meter", dest="timesignature", help="2, 3, 4 or 6 beats in a bar")
+    command.add_argument("--steps", type=_whole, help="sampling steps")
+    command.add_argument("--shift", type=_number, help="shift of the schedule")
+    command.add_argument("--solver", help=", ".join(SOLVERS))
+    command.add_argument("--guidance", help=", ".join(GUIDANCE))
+    command.add_argument("--guidance-scale", type=_number)
+    command.add_argument("--page", type=Path, help="also write a self-contained HTML page here")
+    _checkpoint_option(command)
+
+
+def _add_demo(commands: Commands) -> None:  # type: ignore[valid-type]
+    command = _command(
+        commands, "demo", _demo, "Compose a first song with the pocket checkpoint: FLAC and a page."
+    )
+    command.add_argument("caption", nargs="?", default=DEMO)
+    command.add_argument("--out", type=Path, default=Path("demo"), help="folder to write into")
+    command.add_argument("--seconds", type=_number, default=20.0)
+    command.add_argument("--seed", type=_whole, default=7)
+
+
+def _add_serve(commands: Commands) -> None:  # type: ignore[valid-type]
+    command = _command(commands, "serve", _serve, "Open the studio page in a browser.")
+    command.add_argument("--port", type=_whole, default=5006)
+    command.add_argument("--address", default="127.0.0.1", help="anything but loopback asks for a token")
+    command.add_argument("--token", help="word that visitors must know; made up where needed")
+    command.add_argument("--show", action="store_true", help="open the page in this machine's browser")
+    command.add_argument("--takes", type=Path, help="folder of the library")
+    _checkpoint_option(command)
+
+
+def _add_judge(commands: Commands) -> None:  # type: ignore[valid-type]
+    command = _command(
+        commands, "judge", _judge, "Measure what a checkpoint can do, with chance and ceiling beside."
+    )
+    command.add_argument("checkpoint", nargs="?", default="pocket")
+    command.add_argument("--prompts", type=_whole, default=64, help="how many of the fixed prompts")
+    command.add_argument("--seconds", type=_number, default=10.0)
+    command.add_argument("--out", type=Path, help="folder for the table (JSON, Markdown) and the picture")
+    command.add_argument("--only", help="comma-separated measures")
+
+
+def _add_download(commands: Commands) -> None:  # type: ignore[valid-type]
+    command = _command(commands, "download", _download, "Fetch a published checkpoint (resumable, checked).")
+    command.add_argument("checkpoint", help="a catalog name such as turbo, or a hub id")
+    command.add_argument("--lm", help="also fetch a planner: 0.6B, 1.7B or 4B")
+    command.add_argument("--folder", type=Path, help="where to; the hub's cache by default")
+
+
+def _add_doctor(commands: Commands) -> None:  # type: ignore[valid-type]
+    command = _command(
+        commands, "doctor", _doctor, "Look this machine over: what works, what does not, what helps."
+    )
+    _checkpoint_option(command)
+
+
+# -- commands ------------------------------------------------------------------------------------------------------------
+
+
+def _compose(chosen: argparse.Namespace) -> int:
+    fields = (
+        "lyrics", "language", "seconds", "seed", "bpm", "keyscale", "timesignature",
+        "steps", "shift", "solver", "guidance", "guidance_scale",
+    )  # fmt: skip
+    asked = {name: getattr(chosen, name) for name in fields}
+    asked["lyrics"] = _text(asked["lyrics"])
+    recipe = Recipe(chosen.caption, **{k: v for k, v in asked.items() if v is not None})
+    _writable(chosen.out)
+    from acestep_lab.session import Session
+
+    with Session.open(chosen.checkpoint) as lab:
+        run, take = _watch(lab, recipe)
+        _export(take, chosen.out)
+        if chosen.page:
+            _page(run, take, chosen.page)
+    return 0
+
+
+def _demo(chosen: argparse.Namespace) -> int:
+    began = time.perf_counter()
+    try:
+        chosen.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LabError(f"The folder {str(chosen.out)!r} cannot be made ({error.strerror}).") from None
+    from acestep_lab.session import Session
+
+    with Session.open() as lab:
+        print(f'Composing {chosen.seconds:g} seconds of "{chosen.caption}", seed {chosen.seed} …')
+        run, take = _watch(lab, Recipe(chosen.caption, seconds=chosen.seconds, seed=chosen.seed))
+        sound = _export(take, chosen.out / "first_song.flac")
+        page = _page(run, take, chosen.out / "first_song.html")
+    print(f"\nDone in {time.perf_counter() - began:.1f} s.\n")
+    print(f"  sound   {sound.resolve()}\n  page    {page.resolve()}   (open it in any browser)")
+    print("  studio  make studio   (or: acestep-lab serve --show)")
+    return 0
+
+
+def _serve(chosen: argparse.Namespace) -> int:
+    from acestep_lab.serve.app import serve
+    from acestep_lab.session import Session
+
+    with Session.open(chosen.checkpoint, library=chosen.takes) as lab:
+        serve(lab, port=chosen.port, address=chosen.address, show=chosen.show, token=chosen.token)
+    return 0
+
+
+def _judge(chosen: argparse.Namespace) -> int:
+    from acestep_lab.judge import judge
+
+    report = judge(
+        chosen.checkpoint,
+        prompts=chosen.prompts,
+        seconds=chosen.seconds,
+        only=chosen.only.split(",") if chosen.only else None,
+        say=lambda sentence: print(sentence, file=sys.stderr, flush=True),
+    )
+    print(report.table())
+    if chosen.out:
+        report.write(chosen.out)
+    return 0
+
+
+def _download(chosen: argparse.Namespace) -> int:
+    from acestep_lab.models.download import fetch
+
+    print(fetch(chosen.checkpoint, lm=chosen.lm, folder=chosen.folder, say=print))
+    return 0
+
+
+def _doctor(chosen: argparse.Namespace) -> int:
+    from acestep_lab.doctor import examine
+
+    findings = examine(chosen.checkpoint)
+    for finding in findings:
+        print(finding)
+    return 1 if any(finding.state == "bad" for finding in findings) else 0
+
+
+# -- what the commands share ---------------------------------------------------------------------------------------------
+
+
+def _watch(lab: Session, recipe: Recipe) -> tuple[Run, Take]:
+    """Render with a progress bar on stderr; Ctrl-C stops within a step."""
+    run = lab.start(recipe)
+    bar = Bar(run)
+    run.subscribe(bar.show)
+    try:
+        take = run.take()
+    finally:
+        bar.close()
+    for note in run.notes:
+        print(note, file=sys.stderr)
+    return run, take
+
+
+class Bar:
+    """One line of progress, redrawn in a terminal, written sparsely elsewhere."""
+
+    def __init__(self, run: Run, width: int = 32) -> None:
+        self.run, self.width, self.live = run, width, sys.stderr.isatty()
+        self.shown = ""
+
+    def show(self, event: Event) -> None:
+        """Draw the run's state."""
+        done = round(self.width * self.run.fraction)
+        eta = self.run.eta
+        line = (
+            f"{self.run.state:>9} [{'█' * done}{'·' * (self.width - done)}] {100 * self.run.fraction:3.0f} %"
+        )
+        line += f"  {eta:.0f} s to go" if eta and not self.run.over else ""
+        if self.live:
+            print(f"\r{line:<78}", end="", file=sys.stderr, flush=True)
+        elif event.kind == "state" and self.run.state != self.shown:
+            print(self.run.state, file=sys.stderr, flush=True)
+        self.shown = self.run.state
+
+    def close(self) -> None:
+        """Leave the line."""
+        if self.live:
+            print(file=sys.stderr)
+
+
+def _export(take: Take, path: Path) -> Path:
+    """Write the sound with its manifest inside, and say where."""
+    from acestep_lab.takes import manifest
+
+    written = take.audio.write(
+        path, comment=manifest.to_text(manifest.describe(take)), title=take.recipe.caption[:200]
+    )
+    print(f"{written}: {take.seconds:.1f} s, seed {take.recipe.seed}, {take.audio.loudness():.1f} LUFS")
+    return written
+
+
+def _page(run: Run, take: Take, path: Path) -> Path:
+    from acestep_lab.decode.preview import picture, png_bytes
+    from acestep_lab.ui import report
+
+    chosen = (
+        run.frames
+        if len(run.frames) <= 12
+        else [run.frames[round(i * (len(run.frames) - 1) / 11)] for i in range(12)]
+    )
+    steps = [
+        (f"after step {f.index + 1} of {f.steps}, t = {f.t:.2f}", png_bytes(picture(f.estimate)))
+        for f in chosen
+    ]
+    return report.write(take, path, steps)
+
+
+def _writable(path: Path) -> None:
+    """Refuse an output path that cannot be written, before any work."""
+    from acestep_lab.decode.audio import can_write
+
+    can_write(path)
+
+
+def _text(value: str | None) -> str | None:
+    """Lyrics as given, or from the file named after an @."""
+    if not value or not value.startswith("@"):
+        return value
+    try:
+        return Path(value[1:]).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"The lyrics file {value[1:]!r} cannot be read ({error}).") from None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number, such as 7") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""One take as one HTML file that needs nothing else: player, waveform, the picture of every step, the recipe.
+
+Knows values only; the pictures of the steps are handed in as PNG bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from acestep_lab.takes.take import Take
+from acestep_lab.ui.notebook import wave_path
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark; --ink: #1d2330; --soft: #626b7c; --paper: #fbfaf7; --line: #e2dfd6; --wave: #0072b2;
+  --played: #d55e00; }}
+@media (prefers-color-scheme: dark) {{ :root {{ --ink: #e9e7e1; --soft: #9aa3b2; --paper: #14171d; --line: #2a303b;
+  --wave: #56b4e9; --played: #e69f00; }} }}
+* {{ box-sizing: border-box }}
+body {{ margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, sans-serif }}
+main {{ max-width: 860px; margin: 0 auto; padding: 48px 20px 80px }}
+h1 {{ font-size: 1.7rem; line-height: 1.25; font-weight: 600; margin: 0 0 6px; text-wrap: balance }}
+h2 {{ font-size: .8rem; letter-spacing: .08em; text-transform: uppercase; color: var(--soft); margin: 44px 0 12px }}
+p {{ margin: 0 0 10px; color: var(--soft) }}
+.wave {{ position: relative; margin: 22px 0 10px; cursor: pointer }}
+.wave svg {{ display: block; width: 100%; height: 130px }}
+.wave path {{ fill: var(--wave) }}
+.wave i {{ position: absolute; inset: 0 auto 0 0; width: 2px; background: var(--played); pointer-events: none }}
+audio {{ width: 100% }}
+.steps {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(190px, 1fr)); gap: 14px }}
+figure {{ margin: 0 }}
+figure img {{ width: 100%; height: 84px; object-fit: fill; border-radius: 6px; border: 1px solid var(--line);
+  image-rendering: auto }}
+figcaption {{ font-size: .8rem; color: var(--soft) }}
+dl {{ display: grid; grid-template-columns: max-content 1fr; gap: 4px 18px; margin: 0 }}
+dt {{ color: var(--soft) }} dd {{ margin: 0 }}
+pre {{ overflow: auto; padding: 14px 16px; border: 1px solid var(--line); border-radius: 8px; font-size: .85rem }}
+</style>
+</head>
+<body><main>
+<h1>{title}</h1>
+<p>{facts}</p>
+<div class="wave" role="img" aria-label="Waveform; click to listen from there"><svg viewBox="0 0 860 130"
+ preserveAspectRatio="none"><path d="{wave}"/></svg><i></i></div>
+<audio controls preload="metadata" src="data:audio/flac;base64,{sound}"></audio>
+<h2>From noise to music</h2>
+<p>Each picture is the model's estimate of the finished song after one more step (time runs to the right).</p>
+<div class="steps">{steps}</div>
+<h2>Recipe</h2>
+<dl>{rows}</dl>
+<h2>Make it again</h2>
+<pre>from acestep_lab import *
+lab = Session.open({checkpoint})
+{code}</pre>
+</main>
+<script>
+const audio = document.querySelector("audio"), wave = document.querySelector(".wave"), head = wave.querySelector("i");
+audio.volume = 0.5;
+wave.addEventListener("click", (e) => {{ const box = wave.getBoundingClientRect();
+  audio.currentTime = audio.duration * (e.clientX - box.left) / box.width; audio.play(); }});
+(function draw() {{ if (audio.duration) head.style.left = 100 * audio.currentTime / audio.duration + "%";
+  requestAnimationFrame(draw); }})();
+</script>
+</body></html>
+"""
+
+
+def page(take: Take, steps: Sequence[tuple[str, bytes]] = ()) -> str:
+    """The page of a take as HTML; `steps` are (caption, PNG bytes)."""
+    recipe = take.recipe.to_json()
+    task = recipe.pop("task")["task"]
+    facts = f"{take.seconds:.1f} s · seed {take.recipe.seed} · {take.audio.rate:,} Hz · {take.audio.loudness():.1f} LUFS"
+    return _PAGE.format(
+        title=html.escape(take.recipe.caption or take.id),
+        facts=html.escape(facts.replace(",", " ")),
+        wave=wave_path(take.audio, 860, 130, 860),
+        sound=_base64(take.audio.encoded("flac")),
+        steps="".join(_figure(caption, png) for caption, png in steps),
+        rows="".join(_row(name, value) for name, value in {"task": task, **recipe}.items()),
+        checkpoint=html.escape(repr(take.made_with.get("checkpoint", "pocket"))),
+        code=html.escape(take.code()),
+    )
+
+
+def write(take: Take, path: str | Path, steps: Sequence[tuple[str, bytes]] = ()) -> Path:
+    """Write the page of a take and return its path."""
+    target = Path(path)
+    target.write_text(page(take, steps), encoding="utf-8")
+    return target
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _figure(caption: str, png: bytes) -> str:
+    return (
+        f'<figure><img alt="{html.escape(caption, quote=True)}" src="data:image/png;base64,{_base64(png)}">'
+        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+    )
+
+
+def _row(name: str, value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>"

@@ -1,0 +1,151 @@
+"""A session turns a recipe into a take, shows every step, can be stopped, and always makes the same from the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from acestep_lab import Library, Recipe, RecipeError, Session, Stopped
+from acestep_lab.models.loading import Checkpoint
+from acestep_lab.run import Event
+from tests.tiny import tiny_diffusers
+
+WORDS = Recipe("slow dub techno, tape hiss", seconds=2, seed=7, steps=4, bpm=118, language="en")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_diffusers(tmp_path_factory.mktemp("tiny") / "base", turbo=False)
+
+
+@pytest.fixture
+def lab(folder: Path, tmp_path: Path) -> Iterator[Session]:
+    with Session(Checkpoint.open(folder), library=Library(tmp_path)) as session:
+        yield session
+
+
+def test_a_sentence_becomes_a_take_of_the_asked_length_at_the_checkpoints_rate(lab: Session) -> None:
+    take = lab.make(WORDS)
+    geometry = lab.checkpoint.geometry
+    assert take.audio.rate == geometry.rate
+    assert take.audio.seconds == pytest.approx(2, abs=1 / geometry.frames_per_second)
+    assert take.latent.shape == (geometry.frames(2), geometry.latent_channels)
+    assert take.audio.peak == pytest.approx(10 ** (-1 / 20), abs=1e-4)
+
+
+def test_the_same_recipe_gives_the_same_bytes_and_another_seed_another_take(lab: Session) -> None:
+    one, again = lab.make(WORDS), lab.make(WORDS)
+    other = lab.make(WORDS.but(seed=8))
+    assert np.array_equal(one.audio.samples, again.audio.samples)
+    assert one.id == again.id
+    assert abs(np.corrcoef(one.latent.ravel(), other.latent.ravel())[0, 1]) < 0.9
+
+
+def test_a_take_carries_the_recipe_with_everything_resolved(lab: Session) -> None:
+    take = lab.make(Recipe("anything", seconds=1))
+    assert take.recipe.seed is not None
+    assert take.recipe.steps == lab.checkpoint.row.steps
+    assert lab.make(take.recipe).id == take.id
+
+
+def test_every_step_is_a_frame_and_the_last_estimate_is_the_song(lab: Session) -> None:
+    run = lab.start(WORDS)
+    frames = list(run)
+    assert [frame.index for frame in frames] == [0, 1, 2, 3]
+    assert all(frame.latent.shape == frame.estimate.shape == run.take().latent.shape for frame in frames)
+    torch.testing.assert_close(
+        torch.from_numpy(run.take().latent.copy()), frames[-1].estimate, atol=1e-5, rtol=0
+    )
+    assert list(run) == frames
+
+
+def test_stopping_takes_effect_within_a_step_and_the_session_lives_on(lab: Session) -> None:
+    run = lab.start(WORDS.but(steps=400))
+    for frame in run:
+        if frame.index == 2:
+            run.stop()
+    assert run.state == "stopped"
+    assert len(run.frames) <= 5
+    with pytest.raises(Stopped):
+        run.take()
+    run.stop()
+    assert lab.make(WORDS).seconds > 0
+
+
+def test_a_step_can_be_kept_even_of_a_stopped_run(lab: Session) -> None:
+    run = lab.start(WORDS.but(steps=400))
+    for frame in run:
+        if frame.index == 2:
+            run.stop()
+    kept = run.keep(2)
+    assert np.array_equal(kept.latent, run.frames[2].estimate.numpy())
+    with pytest.raises(RecipeError, match="no step 999"):
+        run.keep(999)
+
+
+def test_runs_wait_for_each_other_and_say_their_place(lab: Session) -> None:
+    first, second, third = (lab.start(WORDS.but(seed=seed, steps=30)) for seed in range(3))
+    assert (second.position, third.position) == (1, 2)
+    second.stop()
+    assert third.take().recipe.seed == 2
+    assert (first.state, second.state, third.state) == ("done", "stopped", "done")
+
+
+def test_a_listener_hears_states_in_order_and_a_broken_one_costs_nothing(lab: Session) -> None:
+    heard: list[str] = []
+
+    def broken(event: Event) -> None:
+        raise ValueError("a bug in a view")
+
+    run = lab.start(WORDS)
+    run.subscribe(broken)
+    run.subscribe(lambda event: heard.append(event.value) if event.kind == "state" else None)
+    assert run.take().seconds > 0
+    assert heard[-2:] == ["decoding", "done"]
+
+
+def test_a_re_roll_with_a_new_seed_runs_no_encoder(folder: Path, tmp_path: Path) -> None:
+    entered: list[str] = []
+    with Session(Checkpoint.open(folder), library=Library(tmp_path)) as lab:
+        real = lab.residency
+
+        class Counting:
+            def on(self, name: str):  # type: ignore[no-untyped-def]
+                entered.append(name)
+                return real.on(name)
+
+        with Session(lab.checkpoint, library=lab.library, residency=Counting()) as counted:  # type: ignore[arg-type]
+            counted.make(WORDS)
+            assert "text" in entered
+            entered.clear()
+            counted.make(WORDS.but(seed=8))
+    assert "text" not in entered
+
+
+@pytest.mark.parametrize(("wrong", "says"), [({"seconds": 0}, "cannot be made"), ({"steps": 0}, "between")])
+def test_what_the_checkpoint_cannot_make_is_refused_before_any_work(
+    lab: Session, wrong: dict[str, float], says: str
+) -> None:
+    with pytest.raises(RecipeError, match=says):
+        lab.start(WORDS.but(**wrong))
+    assert lab.runs == ()
+
+
+def test_the_take_equals_the_diffusers_pipeline_with_the_same_noise(lab: Session, folder: Path) -> None:
+    from diffusers import AceStepPipeline
+
+    from acestep_lab.synth import sampler
+
+    pipe = AceStepPipeline.from_pretrained(folder)
+    recipe = WORDS.but(guidance="apg", guidance_scale=4.0, shift=3.0, lyrics="[Verse]\nhello there")
+    take, geometry = lab.make(recipe), lab.checkpoint.geometry
+    start = sampler.noises([7], geometry.frames(2), geometry.latent_channels)
+    theirs = pipe(
+        prompt=recipe.caption, lyrics=recipe.lyrics, audio_duration=2.0, num_inference_steps=4, guidance_scale=4.0, shift=3.0,
+        latents=start, bpm=118, vocal_language="en",
+    ).audios[0]  # fmt: skip
+    assert np.abs(take.audio.samples - theirs.numpy()).max() <= 1e-5
