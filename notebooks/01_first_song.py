@@ -1,0 +1,93 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 01 · First song
+#
+# **What this lesson teaches.** How a sentence becomes music: open a session, write a recipe, render it, hear it, make
+# variations, and get the very same take again from its recipe.
+#
+# Everything runs on the *pocket* checkpoint that ships with the package — the same model classes as ACE-Step 1.5 at tiny
+# size, trained on a synthetic world of simple tunes. No graphics card, no download, under a minute.
+
+# %%
+from acestep_lab import Recipe, Session
+
+lab = Session.open()
+lab
+
+# %% [markdown]
+# ## A recipe
+# A recipe holds everything asked for. What you leave out is decided for you — and written down in the take.
+
+# %%
+recipe = Recipe("warm lo-fi hip hop with soft keys, round bass and lazy drums", seconds=10, seed=7, bpm=84, keyscale="A minor")
+take = lab.make(recipe)
+take
+
+# %% [markdown]
+# The take carries its recipe *as resolved*: steps, guidance, seed and all.
+
+# %%
+take.recipe.to_json()
+
+# %% [markdown]
+# ## Watch it form
+# `start` returns at once; the run can be iterated (one frame a step), asked how long it will take, and stopped.
+# Each frame holds `latent` (where the sampler stands, still noisy) and `estimate` (what the song would be if it ended
+# here). The estimate is worth looking at from the first step.
+
+# %%
+run = lab.start(recipe.but(caption="slow dub techno with deep bass and a soft pad", seed=11))
+for frame in run:
+    print(f"step {frame.index + 1}/{frame.steps}  t={frame.t:.2f}  estimate's spread {float(frame.estimate.std()):.2f}")
+
+# %%
+from IPython.display import Image, display
+
+from acestep_lab.decode.preview import picture, png_bytes
+
+frames = run.frames
+for frame in (frames[0], frames[len(frames) // 2], frames[-1]):
+    display(Image(png_bytes(picture(frame.estimate)), width=640, height=110))
+
+# %%
+run.take()
+
+# %% [markdown]
+# ## Variations
+# The same words, other seeds.
+
+# %%
+variations = lab.vary(take, seeds=range(2))
+variations[0]
+
+# %%
+variations[1]
+
+# %% [markdown]
+# ## The same again
+# A take's own recipe makes the same take: same recipe, same machine, same bytes.
+
+# %%
+again = lab.make(take.recipe)
+assert again.id == take.id
+print(take.code())
+
+# %% [markdown]
+# ## Keep it
+# Takes are kept in the library: a FLAC with the whole story in its tags, and the latent beside it.
+
+# %%
+lab.keep(take)
+lab.library.takes(most=3)
