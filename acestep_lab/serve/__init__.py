@@ -1,0 +1,1 @@
+"""Other doors into the same Session: the studio as an app."""

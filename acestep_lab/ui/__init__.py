@@ -1,0 +1,28 @@
+"""The rooms people see: each component one Python class and one ES module, as anywidget and as Panel component.
+
+`…Widget` is an anywidget (JupyterLab, VS Code, Colab, marimo), `…Pane` a Panel component (apps, JupyterLab). Names are
+looked up when first used, so that importing `acestep_lab` stays light.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "LatentPreview": "latent_preview",
+    "Player": "player",
+    "PromptEditor": "prompt_editor",
+    "RunQueue": "queue_view",
+    "Topbar": "topbar",
+}
+"""Where each component lives."""
+
+__all__ = sorted(f"{name}{host}" for name in _HOMES for host in ("Pane", "Widget"))
+
+
+def __getattr__(name: str) -> Any:
+    core = name.removesuffix("Widget").removesuffix("Pane")
+    if core not in _HOMES:
+        raise AttributeError(f"module 'acestep_lab.ui' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"acestep_lab.ui.{_HOMES[core]}"), name)

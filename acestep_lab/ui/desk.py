@@ -1,0 +1,243 @@
+"""The Desk: what all open pages of one Session share; runs and their owners, takes and where they lie.
+
+Knows no browser. Pages come and go; a run, and the take it ends in, outlive them. A take is kept in the library the
+moment it exists; where the disk refuses, it stays in memory and the sentence says so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from acestep_lab.errors import LabError, LibraryError
+from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.takes.take import Take
+from acestep_lab.ui.spec import sentence
+
+MOST_REMEMBERED = 40
+"""Takes held in memory besides those on disk."""
+MOST_WAITING = 12
+"""Runs one person may have under way and waiting."""
+_OWNERS = "owners.json"
+
+
+@dataclass(eq=False)
+class Job:
+    """A run, whose it is, and what became of it."""
+
+    run: Any
+    owner: str
+    title: str
+    problem: str = ""
+    stopping: bool = False
+    takes: tuple[str, ...] = ()
+    began: float = field(default_factory=time.time)
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return str(self.run.id)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.run.state in ("done", "stopped", "failed")
+
+    def row(self, asking: str) -> dict[str, Any]:
+        """What a page is told of it."""
+        mine = asking == self.owner
+        eta = self.run.eta
+        return {
+            "id": self.id, "title": self.title if mine else "Somebody else's run", "state": self.run.state,
+            "fraction": float(self.run.fraction), "eta": None if eta is None else round(float(eta), 1),
+            "position": int(self.run.position), "mine": mine, "problem": self.problem if mine else "",
+            "notes": list(getattr(self.run, "notes", ())) if mine else [], "stopping": self.stopping,
+            "took": f"{self.run.seconds_running:.1f} s" if self.over and hasattr(self.run, "seconds_running") else "",
+        }  # fmt: skip
+
+
+class Desk:
+    """Starts runs for people, remembers them, and keeps what they make."""
+
+    def __init__(self, session: Any) -> None:
+        self.session = session
+        self._jobs: list[Job] = []
+        self._shelf: OrderedDict[str, Take] = OrderedDict()
+        self._unsaved: dict[str, Take] = {}
+        self._listeners: list[Callable[[Job, Any], None]] = []
+        self._lock = threading.RLock()
+        self._owners = self._read_owners()
+
+    def start(self, recipe: Recipe, plan: Any = None, owner: str = "", title: str = "") -> Job:
+        """Begin a render for somebody; returns at once."""
+        with self._lock:
+            if len([job for job in self._jobs if job.owner == owner and not job.over]) >= MOST_WAITING:
+                raise LabError(f"{MOST_WAITING} runs are waiting already; stop one, or let one finish first.")
+            run = self.session.start(recipe, plan) if plan is not None else self.session.start(recipe)
+            return self.follow(run, owner, title or recipe.caption or recipe.lyrics or type(recipe.task).__name__)
+
+    def follow(self, run: Any, owner: str = "", title: str = "") -> Job:
+        """Put a run that was started elsewhere on the desk."""
+        job = Job(run, owner, " ".join(title.split())[:90])
+        with self._lock:
+            self._jobs = [job, *[j for j in self._jobs if not j.over], *[j for j in self._jobs if j.over]][:60]
+        run.subscribe(lambda event: self._heard(job, event))
+        if job.over and not job.takes:
+            self._ended(job)
+        self._tell(job, None)
+        return job
+
+    def jobs(self, owner: str | None = None) -> list[Job]:
+        """Runs, newest first; only somebody's, if asked."""
+        with self._lock:
+            return [job for job in self._jobs if owner is None or job.owner == owner]
+
+    def job(self, id: str) -> Job | None:
+        """A run by its id."""
+        return next((job for job in self.jobs() if job.id == id), None)
+
+    def stop(self, id: str, owner: str = "") -> None:
+        """Ask somebody's own run to stop; a run of someone else, or one that is over, is left alone."""
+        job = self.job(id)
+        if job is not None and job.owner == owner and not job.over:
+            job.stopping = True
+            job.run.stop()
+            self._tell(job, None)
+
+    def dismiss(self, id: str, owner: str = "") -> None:
+        """Take a finished run off the list."""
+        with self._lock:
+            self._jobs = [j for j in self._jobs if not (j.id == id and j.owner == owner and j.over)]
+        self._tell(None, None)
+
+    def subscribe(self, listener: Callable[[Job | None, Any], None]) -> Callable[[], None]:
+        """Call `listener(job, event)` whenever something happens, from whatever thread; returns the way to unsubscribe."""
+        with self._lock:
+            self._listeners.append(listener)
+        return lambda: self._forget(listener)
+
+    # -- takes ----------------------------------------------------------------------------------------------------------
+
+    def keep(self, take: Take, owner: str = "") -> str:
+        """Write a take to the library and return ""; or the sentence that says why the disk refused (it stays in memory)."""
+        with self._lock:
+            self._shelf[take.id] = take
+            while len(self._shelf) > MOST_REMEMBERED:
+                old, _ = self._shelf.popitem(last=False)
+                if old in self._unsaved:
+                    self._shelf[old] = self._unsaved[old]
+                    self._shelf.move_to_end(old)
+                    break
+            self._owners[take.id] = owner
+        try:
+            self.session.library.keep(take)
+            self._unsaved.pop(take.id, None)
+            self._write_owners()
+            return ""
+        except (LabError, OSError) as problem:
+            self._unsaved[take.id] = take
+            return f"{sentence(problem)} The take stays in memory while this session runs; press Save again once there is room."
+
+    def keep_unsaved(self) -> str:
+        """Try once more to write the takes the disk refused."""
+        return next((said for take in list(self._unsaved.values()) if (said := self.keep(take, self.owner_of(take.id)))), "")
+
+    @property
+    def unsaved(self) -> tuple[str, ...]:
+        """Ids of the takes that are only in memory."""
+        return tuple(self._unsaved)
+
+    def owner_of(self, id: str) -> str:
+        """Whose take it is; "" for takes that were there before."""
+        return self._owners.get(id, "")
+
+    def take(self, id: str) -> Take:
+        """A take by its id, from memory or disk."""
+        with self._lock:
+            if id in self._shelf:
+                self._shelf.move_to_end(id)
+                return self._shelf[id]
+        take = self.session.library.open(id)
+        with self._lock:
+            self._shelf[id] = take
+        return take
+
+    def takes(self, owner: str = "", most: int = 60) -> list[Take]:
+        """Somebody's takes, newest first: those in memory only, then the library's. Damaged ones are left out."""
+        mine = [take for id, take in reversed(self._unsaved.items()) if self.owner_of(id) == owner]
+        for id in self.ids(owner)[: most - len(mine)]:
+            try:
+                mine.append(self.take(id))
+            except (LabError, OSError):
+                continue
+        return mine
+
+    def ids(self, owner: str = "") -> list[str]:
+        """Ids of somebody's kept takes, newest first."""
+        try:
+            return [id for id in self.session.library.ids() if self.owner_of(id) == owner and id not in self._unsaved]
+        except OSError as problem:
+            raise LibraryError(f"The library folder cannot be read ({problem.strerror}).") from None
+
+    # -- inside ---------------------------------------------------------------------------------------------------------
+
+    def _heard(self, job: Job, event: Any) -> None:
+        if getattr(event, "kind", "") == "state" and job.over:
+            self._ended(job)
+        self._tell(job, event)
+
+    def _ended(self, job: Job) -> None:
+        if job.run.state == "done":
+            takes = job.run.takes()
+            said = [self.keep(take, job.owner) for take in takes]
+            job.takes = tuple(take.id for take in takes)
+            job.problem = next((text for text in said if text), "")
+        elif job.run.state == "failed":
+            job.problem = sentence(job.run.error) if job.run.error is not None else "The run failed."
+
+    def _tell(self, job: Job | None, event: Any) -> None:
+        with self._lock:
+            listeners = tuple(self._listeners)
+        for listener in listeners:
+            listener(job, event)
+
+    def _forget(self, listener: Callable[[Job | None, Any], None]) -> None:
+        with self._lock:
+            self._listeners = [one for one in self._listeners if one is not listener]
+
+    def _read_owners(self) -> dict[str, str]:
+        path = self.session.library.folder / _OWNERS if hasattr(self.session.library, "folder") else None
+        try:
+            found = json.loads(path.read_text(encoding="utf-8")) if path is not None and path.is_file() else {}
+        except (OSError, ValueError):
+            return {}
+        return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
+
+    def _write_owners(self) -> None:
+        named = {id: owner for id, owner in self._owners.items() if owner}
+        if not named or not hasattr(self.session.library, "folder"):
+            return
+        with self._lock:
+            handle, draft = tempfile.mkstemp(dir=self.session.library.folder, prefix=".draft-", suffix=".json")
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(named, file)
+            os.replace(draft, self.session.library.folder / _OWNERS)
+
+
+_ONE = threading.Lock()
+
+
+def desk_of(session: Any) -> Desk:
+    """The one Desk of a session; it lives as long as the session does."""
+    with _ONE:
+        desk = vars(session).get("_desk")
+        if desk is None:
+            desk = vars(session)["_desk"] = Desk(session)
+        return desk

@@ -1,0 +1,221 @@
+"""A Draft: a recipe while somebody is still typing it, mistakes and all.
+
+Knows no browser and no model. What was typed stays as it was typed; `problems` says, field by field, what would be
+right; `recipe` makes the Recipe or raises the first of those sentences.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from acestep_lab.errors import RecipeError
+from acestep_lab.prompt import vocabulary
+from acestep_lab.prompt.recipe import GUIDANCE, SOLVERS, Recipe
+from acestep_lab.prompt.tasks import REPAINT_MODES, TASKS, Region, Task
+
+Kind = Literal["number", "whole", "choice", "share", "text", "flag", "stems"]
+
+
+@dataclass(frozen=True)
+class Field:
+    """One thing a musician may set: how it is called, shown and read."""
+
+    name: str
+    label: str
+    kind: Kind
+    hint: str
+    options: tuple[str, ...] = ()
+    unit: str = ""
+    default: Any = None
+
+    def read(self, typed: Any) -> Any:
+        """The value of what was typed; None for nothing; RecipeError where it is no value of this kind."""
+        if typed is None or (isinstance(typed, str) and not typed.strip()):
+            return self.default
+        return _READ[self.kind](self, typed)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for the browser half."""
+        return {
+            "name": self.name, "label": self.label, "kind": self.kind, "hint": self.hint,
+            "options": list(self.options), "unit": self.unit, "default": self.default,
+        }  # fmt: skip
+
+
+def _number(field: Field, typed: Any) -> float:
+    try:
+        value = float(str(typed).replace(",", ".")) if not isinstance(typed, bool) else math.nan
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise RecipeError(f"{field.label} is a number{field.unit and f' of {field.unit}'}, not {str(typed)[:40]!r}.")
+    return value
+
+
+def _whole(field: Field, typed: Any) -> int:
+    value = int(typed) if str(typed).strip().lstrip("-").isdigit() else _number(field, typed)
+    if value != int(value):
+        raise RecipeError(f"{field.label} is a whole number, not {str(typed)[:40]!r}.")
+    return int(value)
+
+
+_READ: dict[str, Callable[[Field, Any], Any]] = {
+    "number": _number,
+    "share": _number,
+    "whole": _whole,
+    "choice": lambda _, typed: str(typed),
+    "text": lambda _, typed: str(typed),
+    "flag": lambda _, typed: bool(typed),
+    "stems": lambda _, typed: tuple(str(stem) for stem in typed),
+}
+
+METADATA = (
+    Field("bpm", "Tempo", "whole", "Beats in a minute, 30 to 300.", unit="beats per minute"),
+    Field("keyscale", "Key", "choice", "The scale the song stands in.", tuple(f"{n} {m}" for m in ("major", "minor") for n in vocabulary.NOTES)),
+    Field("timesignature", "Meter", "choice", "Beats in a bar; 6 means 6/8.", vocabulary.TIMESIGNATURES),
+)  # fmt: skip
+SONG = (
+    Field("seconds", "Length", "number", "How long the music lasts.", unit="seconds"),
+    Field("seed", "Seed", "whole", "The same seed and words give the same take.", unit=""),
+)
+SAMPLING = (
+    Field("steps", "Steps", "whole", "How often the model looks at the noise; more is slower and cleaner."),
+    Field("shift", "Shift", "number", "Above 1, more of the steps are spent on the large shapes."),
+    Field("solver", "Solver", "choice", "How one step follows from the last.", SOLVERS),
+    Field("guidance", "Guidance", "choice", "How the words are made to count more.", GUIDANCE),
+    Field("guidance_scale", "Guidance scale", "number", "How much more they count; turbo models need none."),
+)
+_STEMS = tuple(vocabulary.STEMS)
+
+
+@dataclass(frozen=True)
+class TaskForm:
+    """One task as a form: only its own fields."""
+
+    name: str
+    title: str
+    hint: str
+    fields: tuple[Field, ...] = ()
+    needs_source: bool = True
+
+
+TASK_FORMS = (
+    TaskForm("Text2Music", "From words", "A new piece from what you write.", needs_source=False),
+    TaskForm("Repaint", "Repaint", "New music inside the regions marked on the waveform; the rest stays, sample for sample.", (
+        Field("mode", "Mode", "choice", "How freely the inside may leave the old music.", REPAINT_MODES, default="balanced"),
+        Field("strength", "Strength", "share", "0 keeps much of the old music, 1 lets go of it.", default=0.5),
+    )),
+    TaskForm("Extend", "Extend", "More music before or after the take; the take itself stays.", (
+        Field("before", "Before", "number", "Seconds of new music in front.", unit="seconds", default=0.0),
+        Field("after", "After", "number", "Seconds of new music behind.", unit="seconds", default=0.0),
+    )),
+    TaskForm("Cover", "Cover", "The take's rhythm and harmony in another sound.", (
+        Field("strength", "Follow the take", "share", "For this share of the steps the take leads, then the words.", default=1.0),
+        Field("noise_strength", "Keep its sound", "share", "Above 0, more of the take's own sound stays.", default=0.0),
+    )),
+    TaskForm("Retake", "Vary", "The same piece, turned a little towards another seed.", (
+        Field("variance", "Distance", "share", "0 is the same take, 1 another one.", default=0.3),
+        Field("seed", "Towards seed", "whole", "The seed the take is turned towards.", default=1),
+    )),
+    TaskForm("Extract", "Extract a stem", "One instrument of the take, alone.", (
+        Field("stem", "Stem", "choice", "Which instrument.", _STEMS, default="drums"),)),
+    TaskForm("Lego", "Add a stem", "A new instrument that fits the take.", (
+        Field("stem", "Stem", "choice", "Which instrument.", _STEMS, default="bass"),)),
+    TaskForm("Complete", "Complete", "The take with accompaniment around it.", (
+        Field("stems", "Stems", "stems", "Which instruments to add.", _STEMS, default=("drums", "bass")),)),
+    TaskForm("FlowEdit", "Change the words", "The take moved from its old words to those above.", (
+        Field("caption", "The take's words", "text", "What describes the take as it is.", default=""),
+        Field("n_min", "From", "share", "Share of the schedule at which the change begins.", default=0.0),
+        Field("n_max", "To", "share", "Share of the schedule at which it ends.", default=1.0),
+    )),
+)  # fmt: skip
+FORMS = {form.name: form for form in TASK_FORMS}
+PLAIN_FIELDS = {f.name: f for f in (*METADATA, *SONG, *SAMPLING)}
+
+
+def new_seed() -> int:
+    """A seed by the dice: nine digits at most, easy to read out."""
+    return random.SystemRandom().randrange(1, 10**9)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What stands in the editor: raw values by field name, task fields as "Task.field"."""
+
+    caption: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    task: str = "Text2Music"
+    locked: frozenset[str] = frozenset()
+    """Fields that presets, dice and loaded takes leave alone."""
+
+    def put(self, name: str, value: Any) -> Draft:
+        """The draft with one field changed; None makes it Auto."""
+        if name == "caption":
+            return replace(self, caption=str(value or "")[:20_000])
+        if name == "task":
+            return replace(self, task=value if value in TASKS else self.task)
+        if name not in PLAIN_FIELDS and name not in _task_fields():
+            raise RecipeError(f"There is no field {name!r}.")
+        return replace(self, values={**self.values, name: value if not isinstance(value, str) else value[:2000]})
+
+    def lock(self, name: str, on: bool) -> Draft:
+        """The draft with a field locked or let go."""
+        return replace(self, locked=self.locked | {name} if on else self.locked - {name})
+
+    def take_over(self, values: Mapping[str, Any]) -> Draft:
+        """The draft with many fields set at once, locked ones excepted; how presets and old takes come in."""
+        draft = self
+        for name, value in values.items():
+            if name not in self.locked and (name in ("caption", "task") or name in PLAIN_FIELDS or name in _task_fields()):
+                draft = draft.put(name, value)
+        return draft
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Draft:
+        """The draft that makes this recipe again."""
+        task = type(recipe.task).__name__
+        values = {name: getattr(recipe, name) for name in PLAIN_FIELDS}
+        values |= {f"{task}.{f.name}": getattr(recipe.task, f.name) for f in FORMS[task].fields}
+        return cls(recipe.caption, {k: v for k, v in values.items() if v is not None}, task)
+
+    def problems(self) -> dict[str, str]:
+        """What is wrong, by field name; empty where a recipe can be made of the plain fields."""
+        found: dict[str, str] = {}
+        for name, form in PLAIN_FIELDS.items():
+            try:
+                Recipe("words", **{name: form.read(self.values.get(name))})
+            except RecipeError as problem:
+                found[name] = str(problem)
+        for form in FORMS[self.task].fields:
+            try:
+                form.read(self.values.get(f"{self.task}.{form.name}"))
+            except RecipeError as problem:
+                found[f"{self.task}.{form.name}"] = str(problem)
+        return found
+
+    def recipe(self, lyrics: str = "", language: str | None = None, source: Any = None, regions: Sequence[Region] = ()) -> Recipe:
+        """The Recipe; RecipeError with the first thing that is wrong."""
+        for problem in self.problems().values():
+            raise RecipeError(problem)
+        values = {name: form.read(self.values.get(name)) for name, form in PLAIN_FIELDS.items()}
+        return Recipe(self.caption, lyrics, language=language, task=self._task(source, regions), **values)
+
+    def _task(self, source: Any, regions: Sequence[Region]) -> Task:
+        form = FORMS[self.task]
+        if form.needs_source and source is None:
+            raise RecipeError(f"{form.title} starts from a take: pick one below first.")
+        given = {f.name: f.read(self.values.get(f"{self.task}.{f.name}")) for f in form.fields}
+        if self.task == "Repaint":
+            given["regions"] = tuple(regions)
+        if form.needs_source:
+            given["source"] = source
+        task: Task = TASKS[self.task](**given)
+        return task
+
+
+def _task_fields() -> set[str]:
+    return {f"{form.name}.{f.name}" for form in TASK_FORMS for f in form.fields}

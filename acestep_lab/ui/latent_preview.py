@@ -1,0 +1,108 @@
+"""LatentPreview: watch the music appear, step by step. The browser half is `widgets/latent.js`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from acestep_lab.decode.audio import Audio
+from acestep_lab.errors import RecipeError
+from acestep_lab.ui.pace import Pace
+from acestep_lab.ui.spec import Component, both
+
+PICTURES_PER_SECOND = 4.0
+
+
+def picture_of(frame: Any) -> bytes:
+    """The estimate of a frame as a PNG."""
+    from acestep_lab.decode import preview
+
+    return preview.png_bytes(preview.picture(frame.estimate))
+
+
+class LatentPreview(Component):
+    """The estimate (x0) as a picture at every step; scrub back, hear a window of a step, keep it, stop.
+
+    Pictures are made of frames only as fast as somebody can look (the latest wins) and of past steps when asked for.
+    Listeners: "stop", "keep" (step), "hear" (step, start, end).
+    """
+
+    module = "latent"
+    parts = ("voice",)
+    fields: ClassVar[dict[str, Any]] = {"run": "", "steps": 0, "latest": -1, "seconds": 0.0, "live": False, "note": "", "code": "", "track": {}}
+
+    def setup(self, picture: Callable[[Any], bytes] = picture_of) -> None:
+        """Take the way a frame becomes a picture."""
+        self._picture = picture
+        self._frames: dict[int, Any] = {}
+        self._pace = Pace(PICTURES_PER_SECOND)
+        self._window: Audio | None = None
+
+    def begin(self, run: str, seconds: float, steps: int = 0) -> None:
+        """Look at another run."""
+        self._frames = {}
+        self.latest, self.steps, self.seconds, self.live, self.note, self.track = -1, steps, float(seconds), True, "", {}
+        self.code = "for frame in run:\n    frame.show()          # and run.keep(step), run.stop()"
+        self.run = run
+
+    def add(self, frame: Any) -> None:
+        """Show one more step; called from the worker thread."""
+        self._frames[frame.index] = frame
+        self._pace.offer(lambda: self._push(frame))
+
+    def end(self, note: str = "") -> None:
+        """No more steps come."""
+        self._pace.flush()
+        self.note, self.live = note, False
+
+    def sound(self, audio: Audio, step: int, start: float) -> None:
+        """Play the window that was asked for."""
+        from acestep_lab.ui import sound
+
+        self._window = audio
+        self.track = {**sound.track(audio, title=f"step {step + 1}, from {start:.1f} s"), "step": step}
+
+    def do_ready(self) -> None:
+        """A view was drawn: show it the latest step."""
+        if self._frames:
+            self._push(self._frames[max(self._frames)])
+        super().do_ready()
+
+    def do_picture(self, step: int = 0) -> None:
+        """Send the picture of a past step."""
+        if int(step) in self._frames:
+            self._send(self._frames[int(step)])
+
+    def do_bytes(self, id: str = "") -> None:
+        """Send the window that was asked for, as a WAV file."""
+        if self._window is not None and self._window.id == id:
+            self.tell("bytes", self._window.encoded("wav"), id=id)
+
+    def do_hear(self, step: int = 0, start: float = 0.0, end: float = 0.0) -> None:
+        """Ask for a window of a step as sound."""
+        self._known(step)
+        start = max(0.0, min(float(start), self.seconds))
+        self.ask("hear", step=int(step), start=start, end=max(start, min(float(end), self.seconds)))
+
+    def do_keep(self, step: int = 0) -> None:
+        """Ask for a take made of a step."""
+        self._known(step)
+        self.ask("keep", step=int(step))
+
+    def do_stop(self) -> None:
+        """Ask the run to stop."""
+        self.ask("stop")
+
+    def _known(self, step: int) -> None:
+        if int(step) not in self._frames:
+            raise RecipeError(f"Step {int(step) + 1} has not been reached yet.")
+
+    def _push(self, frame: Any) -> None:
+        self.steps, self.latest = int(frame.steps), int(frame.index)
+        self._send(frame)
+
+    def _send(self, frame: Any) -> None:
+        self.tell("picture", self._picture(frame), run=self.run, step=int(frame.index), t=float(frame.t))
+
+
+LatentPreviewWidget, LatentPreviewPane = both(LatentPreview)

@@ -1,0 +1,240 @@
+"""PromptEditor: write what should sound. The browser half is `widgets/prompt.js`."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import yaml
+
+from acestep_lab.errors import LabError, RecipeError
+from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.prompt.tasks import TASKS, Region
+from acestep_lab.ui.draft import METADATA, SAMPLING, SONG, TASK_FORMS, Draft, new_seed
+from acestep_lab.ui.spec import Component, both
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "Lo-fi evening": {"caption": "warm lo-fi hip hop, dusty drums, soft electric piano, vinyl crackle", "bpm": 78, "seconds": 20},
+    "Slow dub techno": {"caption": "slow dub techno, tape hiss, deep chords, long echoes", "bpm": 112, "seconds": 20},
+    "Brushed jazz trio": {"caption": "jazz trio, brushed drums, upright bass, late-night piano", "timesignature": "4", "seconds": 20},
+    "Bright synth pop": {"caption": "bright synth pop, driving bass, sparkling arpeggio, big chorus", "bpm": 122, "seconds": 30},
+    "Waltz for strings": {"caption": "waltz for string quartet, tender and slow", "timesignature": "3", "bpm": 92, "seconds": 24},
+}  # fmt: skip
+"""Starting points that ship; a musician's own stand beside them in a YAML file."""
+
+EVERYTHING: Mapping[str, str | None] = dict.fromkeys(TASKS)
+_DEEPEST_UNDO = 200
+
+
+class PromptEditor(Component):
+    """Caption, metadata (Auto or fixed, each with a lock), length, seed, task, presets, undo.
+
+    `abilities` maps each task to None, or to the reason why this checkpoint cannot do it. `source` and `words` give,
+    when asked, the take a task starts from and (lyrics, language, regions) from the other rooms of the page.
+    """
+
+    module = "prompt"
+    fields: ClassVar[dict[str, Any]] = {
+        "draft": {}, "forms": {}, "presets": [], "trouble": {}, "code": "", "busy": "", "source": "", "limits": {},
+        "undo": [False, False], "revision": 0, "clicks": 0,
+    }  # fmt: skip
+
+    def setup(
+        self,
+        draft: Draft | Recipe | None = None,
+        *,
+        abilities: Mapping[str, str | None] = EVERYTHING,
+        defaults: Mapping[str, Any] | None = None,
+        presets: Path | None = None,
+        source: Callable[[], Any] = lambda: None,
+        words: Callable[[], tuple[str, str | None, Sequence[Region]]] = lambda: ("", None, ()),
+    ) -> None:
+        """Begin with a draft (a Recipe will do); `defaults` says what Auto means, `presets` is a YAML file."""
+        self._source, self._words, self._file = source, words, presets
+        self._past: list[Draft] = []
+        self._future: list[Draft] = []
+        first = Draft.of(draft) if isinstance(draft, Recipe) else draft or Draft()
+        self._draft = first if first.values.get("seed") is not None else first.put("seed", new_seed())
+        self._abilities = dict(abilities)
+        self.limits = {k: v for k, v in (defaults or {}).items() if v is not None}
+        self.forms = {
+            "metadata": [f.to_json() for f in METADATA],
+            "song": [f.to_json() for f in SONG],
+            "sampling": [f.to_json() for f in SAMPLING],
+            "tasks": [
+                {"name": form.name, "title": form.title, "hint": form.hint, "reason": self._abilities.get(form.name),
+                 "source": form.needs_source, "fields": [{**f.to_json(), "name": f"{form.name}.{f.name}"} for f in form.fields]}
+                for form in TASK_FORMS
+            ],
+        }  # fmt: skip
+        self._show(force=True)
+        self.presets = sorted({**PRESETS, **self._own_presets()})
+
+    # -- what the page asks ---------------------------------------------------------------------------------------------
+
+    @property
+    def value(self) -> Draft:
+        """The draft as it stands."""
+        return self._draft
+
+    def recipe(self) -> Recipe:
+        """The Recipe as it stands; RecipeError says what is wrong, and the editor shows it beside the field."""
+        lyrics, language, regions = self._words()
+        return self._draft.recipe(lyrics, language, self._source(), regions)
+
+    def load(self, recipe: Recipe) -> None:
+        """Take an old recipe into the editor; locked fields stay. One undo brings the former draft back."""
+        draft = Draft.of(recipe)
+        cleared = dict.fromkeys(f.name for f in (*METADATA, *SAMPLING))
+        self._change(self._draft.take_over({**cleared, **draft.values, "caption": draft.caption, "task": draft.task}), force=True)
+
+    def resolve_seed(self) -> int:
+        """The seed of the run about to start: the one shown if locked or fresh, else newly drawn, and shown."""
+        if "seed" not in self._draft.locked and self._used:
+            self._change(self._draft.put("seed", new_seed()), force=True)
+        self._used = True
+        return int(self._draft.values["seed"])
+
+    _used = False
+    _clicks = 0
+
+    def refresh(self, source: str | None = None) -> None:
+        """Show again after another room of the page changed (lyrics, regions, the take in hand)."""
+        if source is not None:
+            self.source = source
+        self._show()
+
+    # -- what the browser asks ------------------------------------------------------------------------------------------
+
+    def do_edit(self, field: str = "", value: Any = None) -> None:
+        """Change one field."""
+        if field == "seed":
+            self._used = False
+        self._change(self._draft.put(field, value))
+
+    def do_lock(self, field: str = "", on: bool = True) -> None:
+        """Lock a field or let it go."""
+        self._change(self._draft.lock(field, bool(on)))
+
+    def do_dice(self) -> None:
+        """Another seed."""
+        self._used = False
+        self._change(self._draft.put("seed", new_seed()), force=True)
+
+    def do_next_seed(self) -> None:
+        """The seed after this one."""
+        self._used = False
+        seed = self._draft.values.get("seed")
+        self._change(self._draft.put("seed", int(seed) + 1 if str(seed).isdigit() else new_seed()), force=True)
+
+    def do_undo(self) -> None:
+        """Back by one change."""
+        self._travel(self._past, self._future)
+
+    def do_redo(self) -> None:
+        """Forth by one change."""
+        self._travel(self._future, self._past)
+
+    def do_preset(self, name: str = "") -> None:
+        """Take a preset into the editor; locked fields stay."""
+        values = {**PRESETS, **self._own_presets()}.get(name)
+        if values is None:
+            raise RecipeError(f"There is no preset {name!r}.")
+        cleared = dict.fromkeys(f.name for f in METADATA)
+        self._change(self._draft.take_over({**cleared, **values}), force=True)
+
+    def do_save_preset(self, name: str = "") -> None:
+        """Keep the draft as a preset in the YAML file."""
+        name = " ".join(str(name).split())[:60]
+        if not name:
+            raise RecipeError("A preset needs a name.")
+        if self._file is None:
+            raise LabError("Presets are kept beside the takes; this editor has no folder to keep them in.")
+        values = {k: v for k, v in self._draft.values.items() if v not in (None, "") and k != "seed"}
+        self._write_presets({**self._own_presets(), name: {"caption": self._draft.caption, "task": self._draft.task, **values}})
+        self.presets = sorted({**PRESETS, **self._own_presets()})
+
+    def do_go(self, revision: int | None = None) -> None:
+        """Make it; only if all that was typed makes sense, else say where it does not.
+
+        A click carries the revision it was made on; one made on an older page is a double click, and makes nothing.
+        """
+        if revision is not None and int(revision) != self._clicks:
+            return
+        try:
+            self.resolve_seed() if self._draft.problems().get("seed") is None else None
+            recipe = self.recipe()
+        except RecipeError as problem:
+            self._show()
+            at = next((name for name, text in self.trouble.items() if text == str(problem)), "")
+            self.complain(str(problem), at or ("caption" if "words" in str(problem) else ""))
+            return
+        self._clicks += 1
+        self.clicks = self._clicks
+        self.ask("go", recipe=recipe)
+
+    def do_plan(self) -> None:
+        """Let the planner write its plan first, to read and change before a note is made."""
+        try:
+            recipe = self.recipe()
+        except RecipeError as problem:
+            self.complain(str(problem), "caption" if "words" in str(problem) else "")
+            return
+        self.ask("plan", recipe=recipe)
+
+    # -- inside ---------------------------------------------------------------------------------------------------------
+
+    def _change(self, draft: Draft, force: bool = False) -> None:
+        if draft != self._draft:
+            self._past = [*self._past[-_DEEPEST_UNDO:], self._draft]
+            self._future, self._draft = [], draft
+        self._show(force)
+        self.ask("changed")
+
+    def _travel(self, here: list[Draft], there: list[Draft]) -> None:
+        if here:
+            there.append(self._draft)
+            self._draft = here.pop()
+            self._show(force=True)
+            self.ask("changed")
+
+    def _show(self, force: bool = False) -> None:
+        """Publish the draft; `force` makes the browser overwrite what is being typed."""
+        draft = self._draft
+        self.trouble = draft.problems()
+        self.undo = [bool(self._past), bool(self._future)]
+        self.code = self._code()
+        if force:
+            self.revision = self.revision + 1
+        self.draft = {
+            "caption": draft.caption, "task": draft.task, "locked": sorted(draft.locked), "revision": self.revision,
+            "values": {k: list(v) if isinstance(v, tuple) else v for k, v in draft.values.items()},
+        }  # fmt: skip
+
+    def _code(self) -> str:
+        try:
+            return f"take = lab.make({self.recipe().code()})"
+        except RecipeError as problem:
+            return f"# {problem}"
+
+    def _own_presets(self) -> dict[str, dict[str, Any]]:
+        if self._file is None or not self._file.is_file():
+            return {}
+        try:
+            found = yaml.safe_load(self._file.read_text(encoding="utf-8")) or {}
+        except (yaml.YAMLError, UnicodeDecodeError) as problem:
+            raise LabError(f"The presets in {self._file.name} cannot be read: {problem}") from None
+        return {str(name): dict(values) for name, values in found.items() if isinstance(values, dict)} if isinstance(found, dict) else {}
+
+    def _write_presets(self, presets: Mapping[str, Any]) -> None:
+        assert self._file is not None
+        handle, draft = tempfile.mkstemp(dir=self._file.parent, suffix=".part")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            yaml.safe_dump(dict(presets), file, allow_unicode=True, sort_keys=True)
+        os.replace(draft, self._file)
+
+
+PromptEditorWidget, PromptEditorPane = both(PromptEditor)

@@ -1,0 +1,32 @@
+"""RunQueue: what is being made, what waits, what went wrong. The browser half is `widgets/queue.js`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from acestep_lab.ui.spec import Component, both
+
+
+class RunQueue(Component):
+    """The runs, each with its state, progress, time to go, place in the queue, and a way to stop it.
+
+    `rows` are plain data: id, title, state, fraction, eta, position, mine, problem, notes. Listener: "stop" (id), "look" (id).
+    """
+
+    module = "queue"
+    fields: ClassVar[dict[str, Any]] = {"rows": [], "ahead": 0}
+
+    def do_stop(self, id: str = "") -> None:
+        """Ask for a run to be stopped."""
+        self.ask("stop", id=str(id))
+
+    def do_look(self, id: str = "") -> None:
+        """Ask for a run to be shown."""
+        self.ask("look", id=str(id))
+
+    def do_dismiss(self, id: str = "") -> None:
+        """Take a finished run off the list."""
+        self.ask("dismiss", id=str(id))
+
+
+RunQueueWidget, RunQueuePane = both(RunQueue)

@@ -1,0 +1,75 @@
+"""A sound as the browser needs it: an id, a title, peaks, bytes.
+
+Knows no browser. Peaks and bytes are made on demand and kept for the sounds used last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+from acestep_lab.decode.audio import Audio
+from acestep_lab.takes.take import Take
+from acestep_lab.ui.peaks import Peaks, View
+
+UrlOf = Callable[[Audio], str]
+"""Gives a sound an address the browser can fetch from (an app); without one its bytes travel by message."""
+
+
+@lru_cache(maxsize=24)
+def peaks_of(audio: Audio) -> Peaks:
+    """The pyramid of a sound; the last 24 are kept."""
+    return Peaks(audio.samples, audio.rate)
+
+
+@lru_cache(maxsize=4)
+def wav_of(audio: Audio) -> bytes:
+    """The sound as a 16-bit WAV file; the last four are kept."""
+    return audio.encoded("wav")
+
+
+def audio_of(sound: Take | Audio) -> Audio:
+    """The samples of a take, or of a sound itself."""
+    return sound.audio if hasattr(sound, "audio") else sound
+
+
+def title_of(sound: Take | Audio, longest: int = 90) -> str:
+    """What a card says on top: the words it was made from, else its id."""
+    recipe = getattr(sound, "recipe", None)
+    words = (recipe.caption or recipe.lyrics).strip() if recipe is not None else ""
+    words = " ".join(words.split()) or sound.id
+    return words if len(words) <= longest else words[: longest - 1] + "…"
+
+
+def facts_of(sound: Take | Audio) -> list[str]:
+    """The few facts under a title: seed, tempo, key, task; only those that are known."""
+    recipe, plan = getattr(sound, "recipe", None), getattr(sound, "plan", None)
+    if recipe is None:
+        return [f"{audio_of(sound).rate:,} Hz".replace(",", " ")]
+    facts = [] if type(recipe.task).__name__ == "Text2Music" else [type(recipe.task).__name__.lower()]
+    facts += [f"seed {recipe.seed}"] if recipe.seed is not None else []
+    for name, form in (("bpm", "{} bpm"), ("keyscale", "{}")):
+        value = getattr(plan, name, None) or getattr(recipe, name)
+        facts += [form.format(value)] if value else []
+    return facts
+
+
+def track(sound: Take | Audio, url: UrlOf | None = None, lines: Sequence[tuple[float, str]] = (), title: str = "") -> dict[str, Any]:
+    """What a browser half is told of a sound; plain data."""
+    audio = audio_of(sound)
+    return {
+        "id": sound.id,
+        "title": title or title_of(sound),
+        "facts": facts_of(sound),
+        "seconds": float(audio.seconds),
+        "rate": audio.rate,
+        "channels": audio.channels,
+        "url": url(audio) if url else None,
+        "lines": [[float(at), str(text)] for at, text in lines],
+    }
+
+
+def view(sound: Take | Audio, start: float, end: float, pixels: int) -> View:
+    """Peaks of a span of a sound."""
+    return peaks_of(audio_of(sound)).view(start, end, pixels)

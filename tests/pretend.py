@@ -1,0 +1,111 @@
+"""A stand-in Session for the tests of what people see: the real Run, Worker and Library, a sine instead of a model."""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+import threading
+import zlib
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from acestep_lab.decode.audio import Audio
+from acestep_lab.errors import RecipeError
+from acestep_lab.models.catalog import ROWS
+from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.run import Run, Worker
+from acestep_lab.takes.library import Library
+from acestep_lab.takes.take import Take
+
+RATE = 8000
+
+
+@dataclasses.dataclass(frozen=True)
+class PretendFrame:
+    """A step: where it is and what the music would be."""
+
+    index: int
+    steps: int
+    t: float
+    latent: np.ndarray
+    estimate: np.ndarray
+
+
+def png(frame: PretendFrame) -> bytes:
+    """The estimate as a grey PNG, by hand."""
+    values = frame.estimate.T
+    grey = np.clip((values - values.min()) / (np.ptp(values) + 1e-9) * 255, 0, 255).astype(np.uint8)
+    height, width = grey.shape
+    raw = b"".join(b"\0" + row.tobytes() for row in grey)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
+
+
+def tone(seconds: float, seed: int = 1, rate: int = RATE) -> Audio:
+    """A quiet stereo sound that differs by seed and swells, so that its waveform has a shape."""
+    at = np.arange(round(seconds * rate)) / rate
+    swell = 0.35 + 0.3 * np.sin(2 * np.pi * at / 3.1 + seed) + 0.1 * np.sin(2 * np.pi * 1.7 * at)
+    wave = swell * np.sin(2 * np.pi * (110 + 20 * (seed % 12)) * at)
+    return Audio(np.stack([wave, np.roll(wave, 40)]).astype(np.float32), rate)
+
+
+class PretendSession:
+    """The verbs of a Session over sines; each step waits for `pause` seconds, or for `gate` if one is handed in."""
+
+    def __init__(self, folder: Any, pause: float = 0.02, gate: threading.Semaphore | None = None, row: str = "base", library: Any = None) -> None:
+        self.library = library or Library(folder)
+        self.checkpoint = SimpleNamespace(name="pretend", row=ROWS[row], geometry=SimpleNamespace(longest_seconds=60.0, rate=RATE, frames_per_second=5.0))
+        self.tier = SimpleNamespace(name="test")
+        self.started: list[Recipe] = []
+        self._worker, self._pause, self._gate = Worker(), pause, gate
+
+    def start(self, recipe: Recipe, plan: Any = None) -> Run:
+        seconds = recipe.seconds or 8.0
+        if seconds > 60:
+            raise RecipeError(f"pretend makes songs of up to 60 s; {seconds:g} s is too long. Make it shorter.")
+        resolved = recipe.but(seconds=seconds, seed=recipe.seed or 1, steps=recipe.steps or 6)
+        self.started.append(recipe)
+        return self._worker.submit(Run((resolved,), 1.0), partial(self._render, asked=recipe))
+
+    def _render(self, run: Run, asked: Recipe) -> None:
+        recipe = run.recipe
+        steps, frames = int(recipe.steps or 6), max(4, int(5 * (recipe.seconds or 8)))
+        goal = np.random.default_rng(recipe.seed).standard_normal((frames, 8)).cumsum(axis=0).astype(np.float32)
+        noise = np.random.default_rng(1).standard_normal((frames, 8)).astype(np.float32)
+        run.enter("rendering", 0.0)
+        run.can_keep(lambda frame: [self._take(recipe, frame)])
+        for index in range(steps):
+            self._wait(run)
+            share = (index + 1) / steps
+            x = share * goal + (1 - share) * noise
+            run.show(PretendFrame(index, steps, 1 - share, x, goal * share), 0.9 * share)
+            run.check()
+        run.enter("decoding")
+        run.finish([self._take(recipe, run.frames[-1])])
+
+    def _wait(self, run: Run) -> None:
+        if self._gate is None:
+            run.stop_event.wait(self._pause)
+            return
+        while not self._gate.acquire(timeout=0.05) and not run.stopping:
+            pass
+
+    def _take(self, recipe: Recipe, frame: PretendFrame) -> Take:
+        source = recipe.task.sources().get("source")
+        made = Take(recipe.but(task=recipe.task.with_ids()), tone(recipe.seconds or 8.0, (recipe.seed or 1) + frame.index), frame.latent,
+                    parents=(source.id,) if hasattr(source, "id") else (), made_with={"checkpoint": "pretend"})  # fmt: skip
+        return made
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        return self._worker.waiting
+
+    def close(self) -> None:
+        self._worker.close()

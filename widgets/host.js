@@ -1,0 +1,185 @@
+// What every component shares: one way to reach Python from two hosts, small DOM words, theme, one player at a time.
+// Knows nothing of music. It is put in front of each component's source by ui/assets.py; there is no bundler.
+
+/**
+ * @typedef {{model: any, el: HTMLElement, view?: any}} Context  what anywidget and Panel hand to render
+ * @typedef {(name: string) => any} Get
+ * @typedef {{get: Get, watch: (names: string | string[], cb: () => void) => void, send: (kind: string, body?: object, buffers?: ArrayBuffer[]) => void,
+ *   on: (kind: string, cb: (body: any, buffers: DataView[]) => void) => void, close: () => void, root: HTMLElement, say: (text: string) => void}} Host
+ */
+
+const lab = (globalThis.__acestepLab ??= { modules: {}, keymaps: new Map(), serial: 0 });
+lab.keymaps ??= new Map();
+
+/** One model, two hosts: Panel's adapter has no `model.send`, and puts buffers into the message. @param {Context} context */
+function connect({ model, view }) {
+  /** @type {[string, Function][]} */
+  const heard = [];
+  const listen = (event, cb) => { model.on(event, cb); heard.push([event, cb]); };
+  const send = (kind, body = {}, buffers = []) => {
+    if (model.send) model.send({ ...body, kind }, undefined, buffers);
+    else view.model_proxy.send_msg({ ...body, kind, _buffers: buffers });
+  };
+  const view_of = (buffer) => (buffer instanceof DataView ? buffer : ArrayBuffer.isView(buffer)
+    ? new DataView(buffer.buffer, buffer.byteOffset, buffer.byteLength) : new DataView(buffer));
+  return {
+    get: (name) => model.get(name),
+    watch: (names, cb) => [names].flat().forEach((name) => listen(`change:${name}`, cb)),
+    send,
+    on: (kind, cb) => listen("msg:custom", (message, buffers) => {
+      if (message?.kind === kind) cb(message, [...(buffers?.length ? buffers : message._buffers ?? [])].map(view_of));
+    }),
+    close: () => heard.forEach(([event, cb]) => model.off?.(event, cb)),
+  };
+}
+
+/** `h("button.go", {onclick}, "Go")`: text is always text, never markup. @returns {any} */
+function h(what, attributes = {}, ...children) {
+  const [tag, ...classes] = what.split(".");
+  const node = document.createElement(tag || "div");
+  if (classes.length) node.className = classes.join(" ");
+  for (const [key, value] of Object.entries(attributes ?? {})) {
+    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else if (value === true) node.setAttribute(key, "");
+    else if (value !== false && value != null) key in node && typeof value !== "string" ? (node[key] = value) : node.setAttribute(key, String(value));
+  }
+  node.append(...children.flat().filter((child) => child != null && child !== false));
+  return node;
+}
+
+/** Set text only where it changed, so that screen readers are not told twice. */
+function put(node, text) { if (node.textContent !== text) node.textContent = text; }
+
+function themeName() {
+  const html = document.documentElement, body = document.body;
+  if (html.dataset.aclTheme) return html.dataset.aclTheme;
+  if (body.dataset.jpThemeLight) return body.dataset.jpThemeLight === "false" ? "dark" : "light";
+  if (html.classList.contains("dark") || body.classList.contains("dark") || body.classList.contains("dark-theme") || html.dataset.theme === "dark") return "dark";
+  const [r, g, b, a = 1] = (getComputedStyle(body).backgroundColor.match(/[\d.]+/g) ?? []).map(Number);
+  return a > 0.5 && (r * 0.3 + g * 0.6 + b * 0.1) < 90 ? "dark" : "light";
+}
+
+/** Keeps `data-theme` right on a root; calls back after a change so that canvases repaint. */
+function themed(root, repaint = () => {}) {
+  const look = () => { const name = themeName(); if (root.dataset.theme !== name) { root.dataset.theme = name; repaint(); } };
+  const watcher = new MutationObserver(look);
+  for (const node of [document.documentElement, document.body]) watcher.observe(node, { attributes: true, attributeFilter: ["class", "data-jp-theme-light", "data-acl-theme", "data-theme", "style"] });
+  look();
+  return () => watcher.disconnect();
+}
+
+const colour = (root, name) => getComputedStyle(root).getPropertyValue(`--${name}`).trim() || "#888";
+
+function clock(seconds) {
+  if (!Number.isFinite(seconds)) return "–:––";
+  const whole = Math.max(0, Math.floor(seconds + 1e-6));
+  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+}
+function clockFine(seconds) { return `${clock(seconds)}.${String(Math.floor((Math.max(0, seconds) * 10 + 1e-6) % 10))}`; }
+function wait(seconds) {
+  if (seconds == null || !Number.isFinite(seconds)) return "";
+  if (seconds < 1.5) return "about a second";
+  if (seconds < 90) return `about ${Math.round(seconds)} s`;
+  return `about ${Math.round(seconds / 60)} min`;
+}
+
+/** A canvas sized to its box and the screen's density; `draw(context, width, height)` in CSS pixels. */
+function surface(height, draw, attributes = {}) {
+  const canvas = h("canvas", { ...attributes, style: `height:${height}px` });
+  const paint = () => {
+    const width = canvas.clientWidth, tall = canvas.clientHeight || height, ratio = globalThis.devicePixelRatio || 1;
+    if (!width) return;
+    const wide = Math.round(width * ratio), high = Math.round(tall * ratio);
+    if (canvas.width !== wide || canvas.height !== high) { canvas.width = wide; canvas.height = high; }
+    const context = canvas.getContext("2d");
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.clearRect(0, 0, width, tall);
+    draw(context, width, tall);
+  };
+  const watcher = new ResizeObserver(paint);
+  watcher.observe(canvas);
+  return { canvas, paint, close: () => watcher.disconnect() };
+}
+
+/** int8 min/max pairs → a mirrored waveform; `done` (0..1) is drawn in the strong colour. */
+function drawWave(context, width, height, peaks, done, strong, soft) {
+  const bins = peaks ? peaks.length >> 1 : 0;
+  if (!bins) return;
+  const middle = height / 2, scale = (height / 2 - 2) / 127, step = 3, bar = 2;
+  for (let x = 0; x < width; x += step) {
+    const from = Math.floor((x / width) * bins), to = Math.max(from + 1, Math.floor(((x + step) / width) * bins));
+    let low = 127, high = -127;
+    for (let bin = from; bin < Math.min(to, bins); bin++) { low = Math.min(low, peaks[2 * bin]); high = Math.max(high, peaks[2 * bin + 1]); }
+    context.fillStyle = x / width < done ? strong : soft;
+    const top = middle - Math.max(high * scale, 0.75), bottom = middle - Math.min(low * scale, -0.75);
+    context.fillRect(x, top, bar, bottom - top);
+  }
+}
+
+/** One voice at a time: whoever claims the air silences the others on this page. */
+function air(quiet) {
+  const owner = ++lab.serial;
+  const heard = (event) => { if (event.detail !== owner) quiet(); };
+  globalThis.addEventListener("acestep-lab:claim", heard);
+  return { claim: () => globalThis.dispatchEvent(new CustomEvent("acestep-lab:claim", { detail: owner })), close: () => globalThis.removeEventListener("acestep-lab:claim", heard) };
+}
+
+/** Browser-only news between components (playhead, seek): no Python involved, so it keeps 60 a second. */
+function gossip(name, cb) {
+  const heard = (event) => cb(event.detail);
+  globalThis.addEventListener(`acestep-lab:${name}`, heard);
+  return () => globalThis.removeEventListener(`acestep-lab:${name}`, heard);
+}
+const tellAll = (name, detail) => globalThis.dispatchEvent(new CustomEvent(`acestep-lab:${name}`, { detail }));
+
+const typing = (event) => {
+  const node = event.composedPath()[0];
+  return node instanceof HTMLElement && (node.isContentEditable || node.tagName === "TEXTAREA" || node.tagName === "SELECT"
+    || (node.tagName === "INPUT" && !["range", "checkbox", "button"].includes(/** @type {any} */(node).type)));
+};
+
+/** Text to the clipboard; where the page may not, it is shown selected. */
+async function copyText(root, text, say) {
+  try { await navigator.clipboard.writeText(text); say("Copied."); }
+  catch {
+    const box = h("textarea", { readOnly: true, rows: 6, "aria-label": "Code to copy" }); box.value = text;
+    const dialog = h("dialog", { onclose: () => dialog.remove() }, h("h2", {}, "Copy this"), h("div", { style: "height:10px" }), box,
+      h("div.row", { style: "margin-top:12px" }, h("span.spring"), h("button", { onclick: () => dialog.close() }, "Close")));
+    root.append(dialog); dialog.showModal(); box.select();
+  }
+}
+
+/** The keyboard map of everything on the page, on `?`. */
+function showKeys(root) {
+  const groups = [...lab.keymaps.entries()].map(([name, rows]) => [h("h3", {}, name), h("dl.keys", {}, rows.map(([key, what]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, what)]))]);
+  const dialog = h("dialog", { "aria-label": "Keyboard map", class: "keymap", onclose: () => dialog.remove() }, h("div.head", {}, h("h2", {}, "Keyboard"), h("span.spring"), h("button.plain", { onclick: () => dialog.close() }, "Close")), ...groups.flat());
+  root.append(dialog); dialog.showModal();
+}
+
+/** A component: `mount("Player", keys, build)` gives `{render}` for both hosts; `build` returns what to undo. */
+function mount(name, keys, build) {
+  if (keys.length) lab.keymaps.set(name, keys);
+  return {
+    /** @param {Context} context */
+    render(context) {
+      const link = connect(context), live = h("p.live.hidden", { "aria-live": "polite" });
+      const root = h("section.acl", { "aria-label": name, class: `acl-${name.toLowerCase().replace(/\W+/g, "-")}` });
+      root.classList.add("acl");
+      const undo = [];
+      const repaints = [];
+      const node = { ...link, root, say: (text) => put(live, text), onTheme: (cb) => repaints.push(cb), undo: (cb) => undo.push(cb) };
+      root.addEventListener("keydown", (event) => {
+        if (event.key === "?" && !typing(event)) { showKeys(root); event.preventDefault(); }
+        if (event.key === "Escape" && !root.querySelector("dialog[open]")) /** @type {any} */(root.getRootNode()).activeElement?.blur?.();
+        else event.stopPropagation();
+      });
+      context.el.replaceChildren(h("style", {}, CSS), root);
+      undo.push(themed(root, () => repaints.forEach((cb) => cb())));
+      const stop = build(node);
+      root.append(live);
+      root.dataset.ready = "true";
+      link.send("ready");
+      return () => { stop?.(); undo.forEach((cb) => cb()); link.close(); context.el.replaceChildren(); };
+    },
+  };
+}

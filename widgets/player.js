@@ -1,0 +1,63 @@
+// Player: see a sound's real waveform, click to seek, hear it. Python half: acestep_lab/ui/player.py.
+
+export default mount("Player", [["Space", "play or pause"], ["← →", "back or on by 0.1 s (Shift: 1 s)"], ["Home End", "to the start, to the end"], ["↑ ↓", "louder, softer"]], (host) => {
+  let peaks = null, at = 0;
+  const track = () => host.get("track") ?? {};
+  const player = voice(host, track, (seconds, playing) => { at = seconds; button.setAttribute("aria-pressed", String(playing)); button.setAttribute("aria-label", playing ? "Pause" : "Play"); button.firstChild.textContent = playing ? "❚❚" : "▶"; show(); });
+  const button = h("button.icon.play", { "aria-label": "Play", "aria-pressed": "false", onclick: () => player.toggle() }, h("span", {}, "▶"));
+  const title = h("h3"), facts = h("p.tiny"), time = h("span.num.tiny.time"), line = h("p.line", { "aria-live": "off" }), trouble = h("p.say", { role: "alert" });
+  const volume = h("input", { type: "range", min: "0", max: "1", step: "0.01", value: String(player.audio.volume), "aria-label": "Volume", style: "width:92px", oninput: () => { player.volume(Number(volume.value)); decibels(); } });
+  const loud = h("span.tiny.num", { style: "min-width:52px" });
+  const decibels = () => put(loud, Number(volume.value) > 0 ? `${(20 * Math.log10(Number(volume.value))).toFixed(0).replace("-", "−")} dB` : "silent");
+  const wave = surface(72, (context, width, height) => {
+    const total = track().seconds || 1, done = at / total;
+    drawWave(context, width, height, peaks, done, colour(host.root, "wave"), colour(host.root, "wave-soft"));
+    context.fillStyle = colour(host.root, "head");
+    context.fillRect(Math.min(width - 2, done * width), 0, 2, height);
+  }, { tabIndex: 0, role: "slider", "aria-label": "Position", "aria-valuemin": "0", class: "wave" });
+  const seekAt = (event) => { const box = wave.canvas.getBoundingClientRect(); player.seek(((event.clientX - box.left) / box.width) * (track().seconds || 0)); };
+  wave.canvas.addEventListener("pointerdown", (event) => { wave.canvas.setPointerCapture(event.pointerId); seekAt(event); });
+  wave.canvas.addEventListener("pointermove", (event) => { if (event.buttons) seekAt(event); });
+  function show() {
+    const { seconds = 0, lines = [] } = track();
+    put(time, `${clockFine(at)} / ${clock(seconds)}`);
+    wave.canvas.setAttribute("aria-valuenow", at.toFixed(1));
+    wave.canvas.setAttribute("aria-valuetext", `${at.toFixed(1)} of ${seconds.toFixed(1)} seconds`);
+    put(line, [...lines].reverse().find(([from]) => from <= at + 0.05)?.[1] ?? "");
+    wave.paint();
+  }
+  function load() {
+    const { id, seconds } = track();
+    player.reset(); peaks = null; at = 0;
+    put(title, track().title ?? "Nothing to hear yet"); put(facts, (track().facts ?? []).join("  ·  "));
+    wave.canvas.setAttribute("aria-valuemax", String(seconds ?? 0));
+    button.disabled = !id;
+    if (id) host.send("peaks", { id, pixels: Math.max(300, Math.round(wave.canvas.clientWidth || 800)) });
+    show();
+  }
+  const keys = { " ": () => player.toggle(), ArrowLeft: (e) => player.seek(at - (e.shiftKey ? 1 : 0.1)), ArrowRight: (e) => player.seek(at + (e.shiftKey ? 1 : 0.1)),
+    Home: () => player.seek(0), End: () => player.seek(track().seconds), ArrowUp: () => nudge(0.05), ArrowDown: () => nudge(-0.05) };
+  const nudge = (by) => { volume.value = String(Number(volume.value) + by); player.volume(Number(volume.value)); decibels(); };
+  host.root.addEventListener("keydown", (event) => {
+    if (event.target === volume || (event.target.tagName === "BUTTON" && event.key === " ")) return;
+    if (keys[event.key]) { keys[event.key](event); event.preventDefault(); }
+  });
+  const save = h("button.plain.wide-only", { title: "Save this sound as a WAV file", onclick: () => saveWav() }, "Save WAV");
+  function saveWav() {
+    const { id, url, title: name } = track(), file = `${String(name).replace(/[^\p{L}\p{N} ]+/gu, "").trim().slice(0, 40) || "take"}.wav`;
+    const go = (href) => { const a = h("a", { href, download: file }); host.root.append(a); a.click(); a.remove(); };
+    if (url) return go(url);
+    player.seek(at);
+    const poll = setInterval(() => { if (player.audio.src.startsWith("blob:")) { clearInterval(poll); go(player.audio.src); } }, 60);
+    setTimeout(() => clearInterval(poll), 20000);
+    host.say(`Saving ${id}.`);
+  }
+  const code = h("button.plain", { title: "The Python line for this sound", onclick: () => copyText(host.root, host.get("code") || "", host.say) }, "Copy as code");
+  host.on("peaks", (body, [bytes]) => { if (body.id === track().id) { peaks = new Int8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength); host.root.dataset.peaks = String(peaks.length >> 1); show(); } });
+  host.on("trouble", (body) => put(trouble, body.text));
+  player.audio.addEventListener("error", () => { if (player.audio.getAttribute("src")) put(trouble, "This sound could not be fetched. Is the kernel still running?"); });
+  host.root.append(h("div.top", {}, button, h("div.words", {}, title, facts), h("span.spring"), time), wave.canvas, line,
+    h("div.row.tools", {}, h("span.tiny.wide-only", {}, "Volume"), volume, loud, h("span.spring"), save, code), trouble);
+  host.onTheme(show); host.watch("track", load); host.undo(wave.close);
+  decibels(); load();
+});

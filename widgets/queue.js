@@ -1,0 +1,38 @@
+// RunQueue: runs with state, progress, time to go, place in the queue. Python half: acestep_lab/ui/queue_view.py.
+
+const WORDS = { queued: "Waiting", planning: "Planning", rendering: "Rendering", decoding: "Decoding", done: "Done", stopped: "Stopped", failed: "Failed" };
+export default mount("Runs", [["X", "stop the run in hand"]], (host) => {
+  const list = h("ul.runs", { "aria-label": "Runs" }), live = h("p.hidden", { "aria-live": "polite" }), trouble = h("p.say", { role: "alert" });
+  const items = new Map();
+  let told = "";
+  function item(row) {
+    const state = h("span.chip.state"), title = h("button.plain.title", { title: "Look at this run", onclick: () => host.send("look", { id: row.id }) }), time = h("span.tiny.num"), problem = h("p.say"), notes = h("p.tiny");
+    const bar = h("div.bar", { role: "progressbar", "aria-valuemin": "0", "aria-valuemax": "100" }, h("div")), stop = h("button.stop.small", { onclick: () => host.send("stop", { id: row.id }) }, "Stop"), away = h("button.plain.small", { "aria-label": "Dismiss", onclick: () => host.send("dismiss", { id: row.id }) }, "✕");
+    const node = h("li", { "data-run": row.id }, h("div.row", {}, state, title, h("span.spring"), time, stop, away), bar, problem, notes);
+    return { node, state, title, time, problem, notes, bar, stop, away };
+  }
+  function show() {
+    const rows = host.get("rows") ?? [];
+    for (const [id, view] of items) if (!rows.some((row) => row.id === id)) { view.node.remove(); items.delete(id); }
+    rows.forEach((row, place) => {
+      if (!items.has(row.id)) items.set(row.id, item(row));
+      const view = items.get(row.id), over = ["done", "stopped", "failed"].includes(row.state), percent = Math.round(100 * row.fraction);
+      if (list.children[place] !== view.node) list.insertBefore(view.node, list.children[place] ?? null);
+      view.node.dataset.state = row.state;
+      put(view.state, row.state === "queued" && row.position > 0 ? `Waiting, ${row.position} before it` : row.stopping && !over ? "Stopping" : WORDS[row.state] ?? row.state);
+      put(view.title, row.title);
+      put(view.time, over ? row.took || "" : row.eta != null ? `${percent} %, ${wait(row.eta)} to go` : `${percent} %`);
+      view.bar.firstChild.style.width = `${percent}%`; view.bar.setAttribute("aria-valuenow", String(percent)); view.bar.setAttribute("aria-label", `${row.title}: ${percent} %`);
+      view.bar.hidden = over; view.stop.hidden = over || !row.mine; view.stop.disabled = Boolean(row.stopping); view.away.hidden = !over;
+      put(view.problem, row.problem || ""); put(view.notes, (row.notes ?? []).join("  "));
+    });
+    host.root.hidden = !rows.length;
+    const first = rows[0], saying = first ? `${WORDS[first.state]}: ${first.title}` : "";
+    if (saying !== told) { told = saying; put(live, saying); }
+  }
+  host.on("trouble", (body) => put(trouble, body.text));
+  host.root.addEventListener("keydown", (event) => { if (event.key.toLowerCase() === "x" && !typing(event)) list.querySelector("li:not([data-state=done]) button.stop:not([hidden])")?.click(); });
+  host.root.append(h("div.head", {}, h("h2", {}, "Runs")), list, live, trouble);
+  host.watch("rows", show);
+  show();
+});

@@ -1,0 +1,54 @@
+// One audible sound: an <audio> element fed by URL or by bytes from Python, exclusive on the page, its clock told to all.
+
+/** @param {Host} host @param {() => any} trackOf */
+function voice(host, trackOf, onTick) {
+  const audio = new Audio();
+  audio.preload = "auto";
+  audio.volume = lab.volume ?? 10 ** (-6 / 20);
+  let loaded = null, blobUrl = null, raf = 0, wanted = null, span = null;
+  const station = air(() => audio.pause());
+  const tick = () => {
+    cancelAnimationFrame(raf);
+    if (span && audio.currentTime >= span[1]) { audio.pause(); audio.currentTime = span[0]; span = null; }
+    onTick(audio.currentTime, !audio.paused);
+    tellAll("time", { id: trackOf()?.id, time: audio.currentTime, playing: !audio.paused });
+    if (!audio.paused) raf = requestAnimationFrame(tick);
+  };
+  for (const event of ["play", "pause", "seeked", "ended", "loadedmetadata"]) audio.addEventListener(event, tick);
+  audio.addEventListener("pause", () => host.send("at", { seconds: audio.currentTime }));
+  const use = (id, url) => { loaded = id; audio.src = url; };
+  const dropBlob = () => { if (blobUrl) URL.revokeObjectURL(blobUrl); blobUrl = null; };
+  host.on("bytes", (body, [bytes]) => {
+    if (body.id !== trackOf()?.id || loaded === body.id) return;
+    dropBlob();
+    blobUrl = URL.createObjectURL(new Blob([bytes], { type: "audio/wav" }));
+    use(body.id, blobUrl);
+    wanted?.();
+    wanted = null;
+  });
+  const ready = (then) => {
+    const track = trackOf();
+    if (!track?.id) return;
+    if (loaded === track.id) return then();
+    if (track.url) { use(track.id, new URL(track.url, document.baseURI).href); return then(); }
+    wanted = then;
+    host.send("bytes", { id: track.id });
+  };
+  const api = {
+    audio,
+    get time() { return loaded === trackOf()?.id ? audio.currentTime : 0; },
+    play: () => ready(() => { station.claim(); audio.play().catch((error) => { if (error.name !== "AbortError") host.say("The browser would not play: press play once more."); }); }),
+    pause: () => audio.pause(),
+    toggle: () => (audio.paused ? api.play() : api.pause()),
+    seek: (seconds) => ready(() => { span = null; const to = Math.max(0, Math.min(seconds, trackOf().seconds || 0)); audio.readyState ? (audio.currentTime = to) : audio.addEventListener("loadedmetadata", () => { audio.currentTime = to; }, { once: true }); onTick(to, !audio.paused); }),
+    playSpan: (start, end) => { api.seek(start); ready(() => { span = [start, end]; api.play(); }); },
+    volume: (value) => { audio.volume = lab.volume = value; },
+    reset: () => { audio.pause(); loaded = null; dropBlob(); audio.removeAttribute("src"); },
+    close: () => { cancelAnimationFrame(raf); audio.pause(); audio.removeAttribute("src"); dropBlob(); station.close(); },
+  };
+  host.undo(gossip("play", (ask) => { if (ask.id === trackOf()?.id) ask.end != null ? api.playSpan(ask.start, ask.end) : (ask.start != null && api.seek(ask.start), api.play()); }));
+  host.undo(gossip("toggle", (ask) => { if (ask.id === trackOf()?.id) api.toggle(); }));
+  host.undo(gossip("seek", (ask) => { if (ask.id === trackOf()?.id) api.seek(ask.time); }));
+  host.undo(api.close);
+  return api;
+}
