@@ -97,8 +97,8 @@ def plan_form(bars: int, stems: tuple[str, ...], dice: Dice, full: bool) -> list
     """Sections over `bars`; every stem plays somewhere and something pitched plays from the first beat."""
     count = min(bars, _count(bars, dice))
     tags, lengths = _tags(count, dice), _lengths(bars, count)
-    if tags == ["Instrumental"] and "vocals" in stems:
-        tags = ["Verse"]
+    if count == 1:
+        tags = ["Instrumental"] if "vocals" not in stems else ["Verse" if tags == ["Instrumental"] else tags[0]]
     pitched = [s for s in stems if s in HARMONIC or s == "bass"]
     rows: list[tuple[str, set[str], float]] = []
     for tag in tags:

@@ -49,13 +49,16 @@ def key_name(tonic: int, mode: str) -> str:
 
 
 def progression(loop: str, slots: int, mode: str, cadence: str) -> list[str]:
-    """`slots` numerals: the loop repeated, but the first and last are I and the last is led into by `cadence`."""
+    """`slots` numerals: the loop repeated, but the first and last are I and the last is led into by `cadence`.
+
+    A short song rests on I before its cadence: two bars away from home in five would leave the key open.
+    """
     numerals = loop.split()
     tonic = "I" if mode == "major" else "i"
     line = [numerals[i % len(numerals)] for i in range(slots)]
     if slots >= 4:
         line[-2] = cadence
-        if line[-3] == cadence:
+        if slots <= 6 or line[-3] == cadence:
             line[-3] = tonic
     line[0] = line[-1] = tonic
     return line

@@ -79,6 +79,7 @@ def caption(facts: Facts, dice: Dice) -> str:
     """One or two sentences, or a list of tags, about style, mood, instruments, absences, tempo, key."""
     names, style, mood = _names(facts, dice), dice.pick(facts.style_words), dice.pick(facts.moods)
     slow = tempo_word(facts.bpm, dice) if dice.chance(0.5) else ""
+    mood, slow = ("" if word in style or word == slow_or_mood else word for word, slow_or_mood in ((mood, ""), (slow, mood)))
     gone = [ABSENT_WORDS[s] for s in dice.shuffled(facts.absent)][: dice.whole(1, 2)] if facts.absent and dice.chance(0.45) else []
     extras = [f"{facts.bpm} BPM"] * dice.chance(0.15) + [facts.keyscale] * dice.chance(0.12) + [meter_word(facts.timesignature, dice)] * dice.chance(0.15)
     if len(facts.sounds) == 1 and dice.chance(0.8):
@@ -104,7 +105,7 @@ def caption(facts: Facts, dice: Dice) -> str:
 
 
 def _article(words: str) -> str:
-    return ("an " if words[0].lower() in "aeio8" else "a ") + words
+    return ("an " if words[0].lower() in "aeiou8" else "a ") + words
 
 
 def _finish(text: str, dice: Dice) -> str:
