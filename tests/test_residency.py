@@ -1,35 +1,43 @@
 """The parts' house: built once, no more aboard than allowed, and memory that runs out is survived."""
 
+import threading
 
 import pytest
+import torch
 from torch import nn
 
 from acestep_lab.errors import MachineError
 from acestep_lab.models.budget import budget
-from acestep_lab.models.residency import Residency
+from acestep_lab.models.residency import DeviceMover, Residency, is_lost_device, is_out_of_memory
 from acestep_lab.models.tiers import GB, PARTS, Machine, Tier
 
-SIZES = {"text": 1.19e9, "condition": 1.22e9, "dit": 3.15e9, "vae": 0.34e9, "codes": 0.42e9, "lm": 3.7e9}
+SIZES = {"text": 1.19e9, "condition": 1.22e9, "dit": 3.15e9, "vae": 0.34e9, "codes": 0.42e9, "lm": 1.33e9}
+ORDER = ("lm", "vae", "codes", "text", "condition", "dit", "vae", "dit", "vae")
+"""What a render enters, in its order; between two steps of the DiT somebody listens."""
 
 
 class CountingMover:
-    """Carries nothing, counts who is on the device, and runs out of memory when told to."""
+    """Carries nothing, counts who is on the device, and runs out of memory after so many arrivals."""
 
-    def __init__(self):
+    def __init__(self, arrangement=None):
+        self.arrangement = arrangement
         self.on_device: set[int] = set()
         self.peak = 0
-        self.moves = 0
+        self.streamed: list[str] = []
+        self.arrivals_left = 10**9
 
     def bring(self, module):
+        if self.arrivals_left == 0:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        self.arrivals_left -= 1
         self.on_device.add(id(module))
-        self.moves += 1
         self.peak = max(self.peak, len(self.on_device))
 
     def park(self, module):
         self.on_device.discard(id(module))
 
     def stream(self, module, level):
-        self.moves += 1
+        self.streamed.append(level)
 
     def tidy(self):
         pass
@@ -43,55 +51,260 @@ class Builder:
 
     def __call__(self, part):
         self.built.append(part)
-        return nn.Linear(4, 4)
+        return nn.Sequential(nn.Linear(8, 8), nn.GELU(), nn.Linear(8, 8))
 
 
 def house(gigabytes, kind="cuda", **more):
     arrangement = budget(Machine(kind, int(gigabytes * GB), simulated=True), SIZES)
-    return Residency(Builder(), arrangement, CountingMover(), **more)
+    return Residency(Builder(), arrangement, CountingMover, **more)
 
 
-def render(residency, steps=3):
-    """What a render enters, in its order, with a preview after each step."""
-    for part in ("lm", "vae", "codes", "text", "condition"):
-        with residency.on(part):
-            pass
-    for _ in range(steps):
-        with residency.on("dit"):
-            pass
-        if residency.arrangement.preview != "picture":
-            with residency.on("vae"):
+def enter(residency, order=ORDER):
+    for part in order:
+        if part not in residency.arrangement.left_out:
+            with residency.on(part):
                 pass
-    with residency.on("vae"):
-        pass
+
+
+def runs_out(times):
+    """An operation that runs out of memory so many times before it succeeds."""
+    left = iter(range(times))
+
+    def operation(module):
+        for _ in left:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return "done"
+
+    return operation
 
 
 def test_a_part_is_built_when_first_entered_and_only_once():
     residency = house(80)
     assert residency.build.built == []
-    render(residency)
-    render(residency)
+    enter(residency)
+    enter(residency)
     assert sorted(residency.build.built) == sorted(PARTS)
+    assert residency.peak_aboard == len(PARTS)
 
 
-@pytest.mark.parametrize("gigabytes", [2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 48, 80])
-def test_never_more_parts_aboard_than_the_tier_allows(gigabytes):
+@pytest.mark.parametrize("gigabytes", [3, 4, 6, 8, 10, 12, 16, 24, 80])
+def test_a_part_that_waits_in_ram_is_not_built_again(gigabytes):
     residency = house(gigabytes)
-    render(residency)
-    assert residency.peak_aboard <= residency.arrangement.parts_at_once
-    assert residency.mover.peak <= residency.arrangement.parts_at_once
+    enter(residency)
+    enter(residency)
+    assert len(residency.build.built) == len(set(residency.build.built))
+
+
+@pytest.mark.parametrize("kind", ["cuda", "xpu", "mps", "cpu"])
+@pytest.mark.parametrize("gigabytes", [2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 48, 80])
+def test_never_more_parts_aboard_than_the_tier_allows(gigabytes, kind):
+    residency = house(gigabytes, kind)
+    enter(residency)
+    assert 0 < residency.peak_aboard <= residency.arrangement.parts_at_once
+    if residency.arrangement.parked == "ram":
+        assert residency.mover.peak <= residency.arrangement.parts_at_once
+
+
+def test_a_tier_alone_is_enough_to_open_the_house():
+    residency = Residency(Builder(), Tier.for_memory(8), CountingMover)
+    enter(residency)
+    assert residency.peak_aboard == Tier.for_memory(8).parts_at_once == 2
+
+
+def test_without_a_tier_everything_stays_in_ram():
+    residency = Residency(Builder())
+    enter(residency)
+    assert set(residency.aboard) == set(ORDER)
+    assert residency.device == torch.device("cpu")
+
+
+def test_the_lm_leaves_while_the_dit_works_and_the_dit_while_the_lm_plans():
+    residency = Residency(Builder(), Tier.for_memory(12), CountingMover)
+    enter(residency, ("lm", "vae", "text"))
+    assert "lm" in residency.aboard
+    enter(residency, ("dit",))
+    assert "lm" not in residency.aboard
+    enter(residency, ("lm",))
+    assert "dit" not in residency.aboard
+    assert {"vae", "text"} <= set(residency.aboard)
+
+
+def test_listening_between_two_steps_does_not_send_the_dit_away():
+    residency = Residency(Builder(), Tier.for_memory(6), CountingMover)
+    with residency.on("dit") as before:
+        pass
+    with residency.on("vae"):
+        pass
+    assert "dit" in residency.aboard
+    with residency.on("dit") as after:
+        assert after is before
 
 
 def test_entering_again_from_the_same_thread_is_free():
-    residency = Residency(Builder(), Tier.for_memory(4), CountingMover())
+    residency = house(3)
     with residency.on("vae") as outer, residency.on("vae") as inner:
         assert outer is inner
     assert residency.build.built == ["vae"]
 
 
-def test_a_second_part_is_refused_while_the_only_place_is_at_work():
-    residency = Residency(Builder(), Tier.for_memory(4), CountingMover())
-    with residency.on("codes"), pytest.raises(MachineError, match="holds 1 at once"), residency.on("vae"):
-        pass
+def test_a_second_part_is_refused_in_a_sentence_while_the_only_place_is_at_work():
+    residency = house(3)
+    with residency.on("codes"):
+        with pytest.raises(MachineError, match="holds 1 at once"), residency.on("vae"):
+            pass
+        assert residency.aboard == ("codes",)
     with residency.on("vae") as vae:
         assert vae is not None
+
+
+def test_a_part_left_out_is_refused_with_what_to_do():
+    residency = house(2)
+    with pytest.raises(MachineError, match="take a smaller one"), residency.on("lm"):
+        pass
+
+
+def test_two_threads_take_turns():
+    residency = house(8)
+    inside, most = [0], [0]
+
+    def work(part):
+        for _ in range(50):
+            with residency.on(part):
+                inside[0] += 1
+                most[0] = max(most[0], inside[0])
+                inside[0] -= 1
+
+    threads = [threading.Thread(target=work, args=(part,)) for part in ("dit", "lm", "text", "dit")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most[0] == 1
+    assert residency.peak_aboard <= residency.arrangement.parts_at_once
+
+
+def test_free_gives_the_memory_back_and_the_next_use_loads_again():
+    residency = house(80)
+    enter(residency, ("dit", "vae"))
+    residency.free()
+    assert residency.aboard == ()
+    enter(residency, ("dit",))
+    assert residency.build.built == ["dit", "vae", "dit"]
+
+
+def test_free_leaves_a_part_alone_that_is_at_work():
+    residency = house(80)
+    with residency.on("dit"):
+        residency.free()
+        assert residency.aboard == ("dit",)
+
+
+def test_running_out_of_memory_steps_down_says_so_and_finishes():
+    heard = []
+    residency = house(80, say=heard.append)
+    assert residency.retrying("dit", runs_out(2)) == "done"
+    assert residency.arrangement.rung.name == "in turn"
+    assert heard == residency.said
+    assert heard[0] == "Memory ran out in the dit; now: LM leaves while the DiT works."
+
+
+def test_a_decoder_that_runs_out_gets_a_smaller_tile_first():
+    residency = house(80)
+    tile = residency.arrangement.tile_frames
+    assert residency.retrying("vae", runs_out(1)) == "done"
+    assert residency.arrangement.tile_frames < tile
+    assert f"instead of {tile}" in residency.said[0]
+
+
+def test_a_part_that_does_not_even_come_aboard_steps_down_and_leaves_nothing_behind():
+    residency = house(80)
+    enter(residency, ("lm", "vae"))
+    residency.mover.arrivals_left = 0
+    with pytest.raises(torch.OutOfMemoryError), residency.on("dit"):
+        pass
+    assert "dit" not in residency.aboard
+    residency.mover.arrivals_left = 1
+    assert residency.retrying("dit", lambda dit: "done") == "done"
+
+
+def test_where_a_card_has_no_room_at_all_the_take_is_finished_on_the_cpu():
+    residency = house(80)
+    depth = 0
+    while residency.arrangement.device != "cpu" or residency.arrangement.rung.name != "cpu":
+        residency.step_down("dit")
+        depth += 1
+    assert depth < 10
+    assert residency.retrying("dit", lambda dit: "done") == "done"
+    assert residency.said[-1] == "Memory ran out in the dit; now: the card is left and the work goes on on the CPU."
+
+
+def test_where_nothing_is_left_to_try_a_sentence_says_what_would_fit():
+    residency = house(80, "cpu")
+    with pytest.raises(MachineError, match="A shorter piece, fewer takes at once"):
+        residency.retrying("dit", runs_out(99))
+    assert residency.aboard == ()
+    assert residency.retrying("vae", lambda vae: "alive") == "alive"
+
+
+def test_an_error_that_is_not_about_memory_is_nobody_elses_business():
+    residency = house(80)
+    with pytest.raises(RuntimeError, match="shapes"):
+        residency.retrying("dit", lambda dit: (_ for _ in ()).throw(RuntimeError("shapes differ")))
+    assert residency.said == []
+    with residency.on("dit"):
+        pass
+
+
+def test_a_card_that_disappears_becomes_a_sentence_and_the_next_render_works_on_the_cpu():
+    plan = budget(Machine("cuda", 24 * GB), SIZES)
+
+    class GoneMover(CountingMover):
+        def __init__(self, arrangement):
+            super().__init__(arrangement)
+            self.device = torch.device(arrangement.device)
+
+        def bring(self, module):
+            if self.device.type == "cuda":
+                raise RuntimeError("CUDA error: device unavailable\nmore of it")
+
+    residency = Residency(Builder(), plan, GoneMover)
+    with pytest.raises(MachineError, match="cuda device stopped answering .* Takes made so far are safe"):
+        residency.retrying("dit", lambda dit: dit)
+    assert residency.device.type == "cpu"
+    assert "on the cpu" in residency.said[-1]
+    assert residency.retrying("dit", lambda dit: "alive") == "alive"
+
+
+def test_errors_are_told_apart_by_their_words():
+    assert is_out_of_memory(torch.OutOfMemoryError("x"))
+    assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"))
+    assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"))
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert is_lost_device(RuntimeError("CUDA error: unspecified launch failure"))
+    assert not is_lost_device(RuntimeError("CUDA error: out of memory"))
+
+
+def test_another_recipe_may_rearrange_the_house_and_parts_come_back_whole():
+    residency = house(3)
+    enter(residency, ("dit",))
+    assert residency.mover.streamed == ["block"]
+    residency.rearrange(budget(Machine("cuda", 80 * GB, simulated=True), SIZES))
+    enter(residency, ("dit",))
+    assert residency.build.built == ["dit", "dit"]
+
+
+def test_the_same_arrangement_again_moves_nobody():
+    residency = house(80)
+    enter(residency)
+    aboard = residency.aboard
+    residency.rearrange(residency.arrangement.fit())
+    assert residency.aboard == aboard
+
+
+def test_the_real_carrier_carries_to_the_cpu_and_back():
+    mover, module = DeviceMover("cpu"), nn.Linear(2, 2)
+    mover.bring(module)
+    mover.park(module)
+    mover.tidy()
+    assert next(module.parameters()).device.type == "cpu"

@@ -239,6 +239,13 @@ def budget(
     return replace(best, longest_seconds=longest, batch=room.widest(seconds))
 
 
+def arrange(
+    tier: Tier, sizes: Mapping[str, int], recipe: Asks | None = None, *, takes: int = 1, passes: int = 1
+) -> Arrangement:
+    """`budget` for this machine, made as small as a tier."""
+    return budget(Machine.for_tier(tier), sizes, recipe, takes=takes, passes=passes, tier=tier)
+
+
 @dataclass(frozen=True)
 class _Room:
     """A machine and the parts that are to work in it: everything that can be tried there."""
@@ -280,19 +287,18 @@ class _Room:
         return next((takes for takes in range(ceiling, 1, -1) if self.leanest(seconds, takes).fits), 1)
 
 
-def arrangement_of(given: Arrangement | Tier | None, sizes: Mapping[str, int] | None = None) -> Arrangement:
-    """An arrangement as given; that of a tier's row; or all aboard where nothing is said.
+def arrangement_of(given: Arrangement | Tier | None = None) -> Arrangement:
+    """An arrangement as given; that of a tier's row, on this machine; or all aboard where nothing is said.
 
     A row alone knows no sizes, so its rung is taken at its word.
     """
     if isinstance(given, Arrangement):
         return given
     tier = given or Tier.for_memory(16, "cpu")
-    sizes = MappingProxyType(dict.fromkeys(PARTS, 0) if sizes is None else dict(sizes))
     rung = RUNG_BY_NAME[tier.rung]
-    machine = tier.machine
     return Arrangement(
-        machine, tier, rung, sizes, tier.dtype, min(tier.tile_frames, TILES[0]), NOMINAL_SECONDS, 1,
+        Machine.for_tier(tier), tier, rung, dict.fromkeys(PARTS, 0), tier.dtype, min(tier.tile_frames, TILES[0]),
+        NOMINAL_SECONDS, 1,
         longest_seconds=tier.longest_seconds, batch=tier.batch, preview=preview(tier, rung),
     )  # fmt: skip
 

@@ -1,7 +1,7 @@
 """Weights kept in eight bits, computed in sixteen. It knows no checkpoint and no device.
 
-int8: each linear layer keeps whole numbers and one scale per output row (symmetric, round to nearest; the same numbers as
-torchao's weight-only int8). It stays an `nn.Linear`, so peft puts a LoRA around it as around any other, and it works on every
+int8: each linear layer keeps whole numbers and one scale per output row (symmetric, round to nearest; the
+scheme of torchao's weight-only int8). It stays an `nn.Linear`, so peft puts a LoRA around it as around any other, and it works on every
 device without a compiler, which torchao's needs. fp8: diffusers' layer-wise casting, each layer widened while it works.
 """
 

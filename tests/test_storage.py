@@ -1,0 +1,136 @@
+"""Weights kept in eight bits or streamed: the same music within a measured tolerance, LoRA included."""
+
+import pytest
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from torch import nn
+
+from acestep_lab.models.loading import Checkpoint
+from acestep_lab.models.residency import DeviceMover
+from acestep_lab.models.storage import Int8Linear, floating_dtype, quantize, store
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tiny_turbo):
+    return Checkpoint.open(tiny_turbo)
+
+
+def dit_inputs(checkpoint, seed=0):
+    """Arguments of one call of the tiny transformer."""
+    generator = torch.Generator().manual_seed(seed)
+    latent = checkpoint.geometry.latent_channels
+    config = checkpoint.config("dit")
+    width = config.get("encoder_hidden_size") or config["hidden_size"]
+    return {
+        "hidden_states": torch.randn(1, 20, latent, generator=generator),
+        "context_latents": torch.randn(1, 20, 2 * latent, generator=generator),
+        "encoder_hidden_states": torch.randn(1, 7, width, generator=generator),
+        "timestep": torch.tensor([0.6]),
+        "timestep_r": torch.tensor([0.6]),
+        "return_dict": False,
+    }
+
+
+def velocity(dit, inputs):
+    with torch.no_grad():
+        return dit(**inputs)[0].float()
+
+
+def relative(one, other):
+    return ((one - other).norm() / other.norm()).item()
+
+
+def test_int8_weights_are_whole_numbers_within_half_a_step():
+    weight = torch.randn(6, 32)
+    whole, scale = quantize(weight)
+    assert whole.dtype == torch.int8
+    assert (whole.float() * scale[:, None] - weight).abs().amax(1).le(scale / 2 + 1e-7).all()
+
+
+def test_int8_weights_of_zeros_stay_zeros():
+    whole, scale = quantize(torch.zeros(2, 3))
+    assert not whole.any()
+    assert scale.isfinite().all()
+
+
+def test_int8_is_as_near_to_full_precision_as_torchao_is():
+    quantization = pytest.importorskip("torchao.quantization", reason="torchao is optional")
+    dense = nn.Linear(256, 128)
+    theirs = nn.Sequential(nn.Linear(256, 128))
+    theirs.load_state_dict({f"0.{name}": value for name, value in dense.state_dict().items()})
+    quantization.quantize_(theirs, quantization.Int8WeightOnlyConfig())
+    sound = torch.randn(5, 256)
+    assert relative(Int8Linear(dense)(sound), dense(sound)) <= 1.02 * relative(theirs(sound), dense(sound))
+
+
+@pytest.mark.parametrize(("how", "tolerance"), [("int8", 0.02), ("fp8", 0.08)])
+@pytest.mark.parametrize("part", ["dit", "text"])
+def test_eight_bits_take_half_the_room_and_change_little(checkpoint, how, tolerance, part):
+    whole, kept = checkpoint.build(part), checkpoint.build(part)
+    store(kept, how)
+    if part == "dit":
+        inputs = dit_inputs(checkpoint)
+        error = relative(velocity(kept, inputs), velocity(whole, inputs))
+    else:
+        words = torch.tensor([[1, 2, 3, 4]])
+        with torch.no_grad():
+            error = relative(kept(words)[0], whole(words)[0])
+    assert 0 < error < tolerance
+    layers = [(a, b) for a, b in zip(whole.modules(), kept.modules()) if isinstance(a, nn.Linear)]
+    small = [b for a, b in layers if b.weight.element_size() == 1]
+    assert len(small) >= 0.8 * len(layers)
+    assert floating_dtype(kept) == torch.float32
+
+
+def test_a_module_stored_in_full_is_left_alone(checkpoint):
+    dit = checkpoint.build("dit")
+    store(dit, "full")
+    assert not any(isinstance(module, Int8Linear) for module in dit.modules())
+
+
+@pytest.mark.parametrize("level", ["block", "leaf"])
+@pytest.mark.parametrize("how", ["full", "int8", "fp8"])
+def test_a_transformer_streamed_piece_by_piece_sings_the_same(checkpoint, level, how):
+    inputs = dit_inputs(checkpoint)
+    still, streamed = checkpoint.build("dit"), checkpoint.build("dit")
+    store(still, how)
+    store(streamed, how)
+    DeviceMover("cpu").stream(streamed, level)
+    assert relative(velocity(streamed, inputs), velocity(still, inputs)) < 1e-6
+
+
+@pytest.mark.parametrize("level", ["block", "leaf"])
+def test_the_text_encoder_streams_as_well(checkpoint, level):
+    words = torch.tensor([[1, 2, 3, 4]])
+    still, streamed = checkpoint.build("text"), checkpoint.build("text")
+    store(streamed, "full")
+    DeviceMover("cpu").stream(streamed, level)
+    with torch.no_grad():
+        assert relative(streamed(words)[0], still(words)[0]) < 1e-6
+
+
+def with_lora(dit):
+    """The same small random LoRA around every query projection."""
+    inject_adapter_in_model(LoraConfig(r=2, lora_alpha=2, target_modules=["to_q"]), dit)
+    for index, (name, parameter) in enumerate(sorted(dit.named_parameters())):
+        if "lora_" in name:
+            generator = torch.Generator().manual_seed(index % 7)
+            parameter.data = torch.randn(parameter.shape, generator=generator) * 0.3
+    return dit
+
+
+@pytest.mark.parametrize("order", ["shrunk, then the LoRA", "the LoRA, then shrunk"])
+@pytest.mark.parametrize(("how", "tolerance"), [("int8", 0.05), ("fp8", 0.3)])
+def test_a_lora_works_on_weights_kept_in_eight_bits(checkpoint, order, how, tolerance):
+    inputs = dit_inputs(checkpoint)
+    plain = velocity(checkpoint.build("dit"), inputs)
+    full = velocity(with_lora(checkpoint.build("dit")), inputs)
+    kept = checkpoint.build("dit")
+    if order.startswith("shrunk"):
+        store(kept, how)
+        with_lora(kept)
+    else:
+        with_lora(kept)
+        store(kept, how)
+    heard = velocity(kept, inputs) - plain
+    assert relative(heard, full - plain) < tolerance
