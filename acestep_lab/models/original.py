@@ -125,6 +125,15 @@ def encoder_size(config: Mapping[str, Any], name: str) -> int:
     return config.get(f"encoder_{name}") or config[name]
 
 
+def timbre_takes_a_token(config: Mapping[str, Any]) -> bool:
+    """Whether the timbre encoder reads its learnt token first, as the XL models do and the others do not.
+
+    The reference switched it on for XL only ("`special_token` prepend enabled in timbre encoder", its pull request 1001);
+    diffusers' class never reads it. XL is told by its encoders' sizes, written apart from the transformer's.
+    """
+    return encoder_size(config, "hidden_size") != config["hidden_size"]
+
+
 def layer_types(config: Mapping[str, Any], layers: int) -> list[str]:
     """Which of the layers see a window and which see all; unwritten, they alternate, starting with a window."""
     written = config.get("layer_types") or alternating(layers)

@@ -62,11 +62,30 @@ def from_published(part: str, config: Mapping[str, Any]) -> Make:
     if part == "dit":
         return lambda: _make(AceStepTransformer1DModel, original.dit_config(config))
     if part == "condition":
-        return lambda: _make(AceStepConditionEncoder, original.condition_config(config))
+        return lambda: _condition(config)
     return lambda: Codes(
         _make(AceStepAudioTokenizer, original.tokenizer_config(config)),
         _make(AceStepAudioTokenDetokenizer, original.detokenizer_config(config)),
     )
+
+
+def _condition(config: Mapping[str, Any]) -> nn.Module:
+    condition = _make(AceStepConditionEncoder, original.condition_config(config))
+    if original.timbre_takes_a_token(config):
+        encoder = condition.timbre_encoder
+        encoder.embed_tokens.register_forward_hook(_TokenFirst(encoder))
+    return condition
+
+
+class _TokenFirst:
+    """Puts the timbre encoder's learnt token before the frames; the encoder then reads its answer there."""
+
+    def __init__(self, encoder: Any):
+        self.encoder = encoder
+
+    def __call__(self, module: nn.Module, inputs: Any, frames: Tensor) -> Tensor:
+        token = self.encoder.special_token.to(frames).expand(len(frames), 1, -1)
+        return torch.cat([token, frames], dim=1)  # [clips, 1 + frames, width]
 
 
 def _make(kind: type[nn.Module], config: Mapping[str, Any]) -> nn.Module:
