@@ -118,11 +118,16 @@ def test_items_of_a_batch_are_held_each_by_its_own():
 
 
 def test_an_extension_makes_what_is_new_and_keeps_the_source():
-    seen = made(Extend(TAKE, before=1.0, after=0.4), 5.4)
+    seen = made(Extend(TAKE, before=1.0, after=0.4), 5.4, samples=9600)
     assert seen.frames == 135
     assert torch.equal(seen.context.source[25:125], SOURCE)
     assert seen.context.mask.nonzero()[:, 0].tolist() == [*range(25), *range(125, 135)]
     assert torch.equal(seen.kept.clean[25:125], SOURCE)
+
+
+def test_a_frame_the_source_fills_only_in_part_belongs_to_what_is_added():
+    seen = made(Extend(TAKE, after=1.0), 9590 / 2400 + 1.0, samples=9590)
+    assert seen.context.mask.nonzero()[:, 0].tolist() == list(range(99, 125))
 
 
 def test_a_cover_follows_codes_or_latents_and_later_only_the_words():

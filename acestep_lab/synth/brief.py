@@ -40,6 +40,7 @@ class Material:
     silence: Tensor
     source: Tensor | None = None  # the source as the autoencoder hears it
     semantic: Tensor | None = None  # the source, or codes, as the five-a-second codes remember it
+    samples: int = 0  # length of the source's sound
 
 
 @dataclass(frozen=True)
@@ -115,9 +116,11 @@ def _repaint(task: Repaint, material: Material, geometry: Geometry, frames: int)
 
 
 def _extend(task: Extend, material: Material, geometry: Geometry, frames: int) -> Brief:
-    before, after = added_frames(task, geometry)
-    clean = context.extended(_source(material, frames - before - after), material.silence, before, after)
-    spans = [slice(0, before), slice(frames - after, frames)]
+    """A last frame the source fills only in part is made anew, so that no gap is left before what is added."""
+    before, whole = added_frames(task, geometry), material.samples // geometry.hop
+    source = _source(material, max(frames - before, 1))
+    clean = torch.cat([context.tiled(material.silence, before).to(source), source])[:frames]
+    spans = [slice(0, before), slice(before + whole if task.after else frames, frames)]
     return _held(task, clean, spans, material, geometry, hold_of(task))
 
 
@@ -148,10 +151,9 @@ def hold_of(task: Repaint | Extend) -> Hold:
     return replace(hold, **{name: value for name, value in given.items() if value is not None})
 
 
-def added_frames(task: Extend, geometry: Geometry) -> tuple[int, int]:
-    """Whole latent frames added before and after."""
-    rate = geometry.frames_per_second
-    return round(task.before * rate), round(task.after * rate)
+def added_frames(task: Extend, geometry: Geometry) -> int:
+    """Latent frames added before the source; whole ones, so that the source's own frames stay as they are."""
+    return round(task.before * geometry.frames_per_second)
 
 
 def _lego(task: Lego, material: Material, geometry: Geometry, frames: int) -> Brief:

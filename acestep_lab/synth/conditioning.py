@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from acestep_lab.errors import SourceError
@@ -164,15 +165,22 @@ def fuse(
     one for all or one per item; where there is none the encoder hears recorded silence (zeros would sound like a drone).
     """
     references = timbre if isinstance(timbre, list | tuple) else [timbre] * len(readings)
-    rows = [
-        _fuse_one(condition_encoder, r, t, timbre_frames) for r, t in zip(readings, references, strict=True)
-    ]
-    longest = max(len(row) for row in rows)
-    states = torch.stack([torch.cat([row, row.new_zeros(longest - len(row), row.shape[1])]) for row in rows])
-    lengths = torch.tensor([len(row) for row in rows], device=states.device)
-    mask = torch.arange(longest, device=states.device)[None] < lengths[:, None]
-    notes = tuple(dict.fromkeys(note for reading in readings for note in reading.notes))
-    return Conditions(states, mask, condition_encoder.null_condition_emb.detach().to(states), notes)
+    null: Any = condition_encoder.null_condition_emb
+    alone = []
+    for reading, reference in zip(readings, references, strict=True):
+        states = _fuse_one(condition_encoder, reading, reference, timbre_frames)[None]
+        heard = torch.ones(states.shape[:2], dtype=torch.bool, device=states.device)
+        alone.append(Conditions(states, heard, null.detach().to(states), reading.notes))
+    return joined(alone)
+
+
+def joined(conditions: Sequence[Conditions]) -> Conditions:
+    """Several conditions as one batch, the shorter ones padded at their end."""
+    longest = max(c.states.shape[1] for c in conditions)
+    states = torch.cat([F.pad(c.states, (0, 0, 0, longest - c.states.shape[1])) for c in conditions])
+    mask = torch.cat([F.pad(c.mask, (0, longest - c.mask.shape[1])) for c in conditions])
+    notes = tuple(dict.fromkeys(note for c in conditions for note in c.notes))
+    return Conditions(states, mask, conditions[0].null, notes)
 
 
 def _fuse_one(encoder: Any, reading: Reading, timbre: Tensor | None, timbre_frames: int) -> Tensor:

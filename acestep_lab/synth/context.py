@@ -61,11 +61,6 @@ def holes(source: Tensor, silence: Tensor, spans: Spans) -> Context:
     return Context(torch.where(mask[:, None] > 0.5, tiled(silence, source.shape[0]).to(source), source), mask)
 
 
-def extended(source: Tensor, silence: Tensor, before: int, after: int) -> Tensor:
-    """The source with so many frames of silence before and after it: what an out-painting starts from."""
-    return torch.cat([tiled(silence, before).to(source), source, tiled(silence, after).to(source)])
-
-
 def inside(source: Tensor, spans: Spans) -> Tensor:
     """1 for frames within the spans, 0 elsewhere, [frames]."""
     mask = source.new_zeros(source.shape[0])
@@ -74,7 +69,7 @@ def inside(source: Tensor, spans: Spans) -> Tensor:
     return mask
 
 
-def checked_source(source: Tensor, patch: int, silence: Tensor | None = None) -> Tensor:
+def checked_source(source: Tensor, patch: int) -> Tensor:
     """A source latent that can be worked on: long enough for one token of the DiT, and all numbers."""
     if source.shape[0] < patch:
         raise SourceError(
