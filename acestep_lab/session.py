@@ -6,13 +6,13 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, overload
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from torch import Tensor
 from acestep_lab._torchaudio import cure
 from acestep_lab.decode.audio import Audio, normalizing_gain
 from acestep_lab.decode.codec import Codec, prepare_vae
-from acestep_lab.errors import RecipeError
+from acestep_lab.errors import LibraryError, RecipeError
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.models.residency import Residency
 from acestep_lab.models.tiers import Tier
@@ -31,8 +31,9 @@ from acestep_lab.run import Run, Worker
 from acestep_lab.synth import conditioning, context, guidance, sampler, schedule
 from acestep_lab.synth.conditioning import Conditions, Words
 from acestep_lab.synth.sampler import Frame
-from acestep_lab.takes.library import Library
+from acestep_lab.takes.library import Library, read_file
 from acestep_lab.takes.take import Take
+from acestep_lab.takes.verdict import Comparison, Verdict
 
 cure()
 
@@ -41,6 +42,17 @@ DEFAULT_SECONDS = 30.0
 
 DECODE_SHARE = 0.15
 """Share of a run's progress bar that belongs to decoding."""
+
+
+class _Open:
+    """`Session.open("turbo")` opens a checkpoint; `lab.open("song.flac")` opens a take."""
+
+    @overload
+    def __get__(self, session: None, kind: type[Session]) -> Callable[..., Session]: ...
+    @overload
+    def __get__(self, session: Session, kind: type[Session]) -> Callable[[str | os.PathLike[str]], Take]: ...
+    def __get__(self, session: Session | None, kind: type[Session]) -> Callable[..., Any]:
+        return kind.open_checkpoint if session is None else session.open_take
 
 
 class Session:
@@ -68,8 +80,10 @@ class Session:
         self._pace = Pace()
         self._known: dict[str, Take | Audio] = {}
 
+    open = _Open()
+
     @classmethod
-    def open(
+    def open_checkpoint(
         cls,
         checkpoint: str | os.PathLike[str] = "pocket",
         tier: Tier | None = None,
@@ -107,9 +121,34 @@ class Session:
         return [run.take() for run in [self.start(recipe.but(seed=seed)) for seed in seeds]]
 
     def keep(self, take: Take) -> Take:
-        """Keep a take in the library."""
+        """Keep a take in the library; every take a run makes is kept already."""
         self.library.keep(take)
         return take
+
+    def open_take(self, name: str | os.PathLike[str]) -> Take:
+        """A take by its id, or out of any of our sound files: recipe, plan and parents come along."""
+        known = self._known.get(str(name))
+        if isinstance(known, Take):
+            return known
+        take = read_file(name) if Path(name).is_file() else self.library.open(str(name))
+        self._known[take.id] = take
+        return take
+
+    def compare(self, one: Take, other: Take) -> Comparison:
+        """What differs between two takes: the fields of their recipes, and their sounds."""
+        return Comparison.of(one, other)
+
+    def verify(self, take: Take) -> Verdict:
+        """Make a take again from its recipe and say: same, same to the ear, or different."""
+        return take.verify(self)
+
+    def studio(self) -> Any:
+        """The studio page, to be shown in a notebook; the same page `acestep-lab serve` shows."""
+        from acestep_lab.serve.app import page
+
+        return page(self)
+
+    show = studio
 
     def close(self) -> None:
         """Stop what runs and end the worker thread."""
@@ -173,6 +212,7 @@ class Session:
         with clock("decode"):
             take = self._finish(recipe, asked, plan, frame.latent, clock, run)
         self._pace.learn(recipe, run.seconds_running)
+        self._store(take, run)
         run.finish([take])
 
     @torch.inference_mode()
@@ -286,6 +326,13 @@ class Session:
             if run:
                 run.check()
             return torch.cat(windows, dim=-1).float()
+
+    def _store(self, take: Take, run: Run) -> None:
+        """Put a take on disk the moment it exists; a full disk costs a sentence, never the take."""
+        try:
+            self.library.keep(take)
+        except LibraryError as error:
+            run.note(f"{error} The take is safe in memory: free some space, then call lab.keep(take).")
 
     # -- collaborators -------------------------------------------------------------------------------------------------
 

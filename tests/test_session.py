@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from acestep_lab import Library, Recipe, RecipeError, Session, Stopped
+from acestep_lab import Library, LibraryError, Recipe, RecipeError, Session, Stopped
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.run import Event
 from tests.tiny import tiny_diffusers
@@ -149,3 +149,26 @@ def test_the_take_equals_the_diffusers_pipeline_with_the_same_noise(lab: Session
         latents=start, bpm=118, vocal_language="en",
     ).audios[0]  # fmt: skip
     assert np.abs(take.audio.samples - theirs.numpy()).max() <= 1e-5
+
+
+def test_a_take_is_on_disk_the_moment_it_exists_and_opens_by_id_and_by_file(
+    lab: Session, tmp_path: Path
+) -> None:
+    take = lab.make(WORDS)
+    assert take.id in lab.library
+    assert lab.open(take.id) == take
+    again = lab.open(take.export(tmp_path / "song.flac"))
+    assert again.recipe == take.recipe
+    assert lab.verify(again).word == "same"
+    assert lab.compare(take, lab.make(WORDS.but(seed=8))).fields == {"seed": (7, 8)}
+
+
+def test_a_library_that_cannot_keep_a_take_never_costs_it(lab: Session, tmp_path: Path) -> None:
+    class Full(Library):
+        def keep(self, take):  # type: ignore[no-untyped-def]
+            raise LibraryError("The disk is full.")
+
+    lab.library = Full(tmp_path / "full")
+    run = lab.start(WORDS)
+    assert run.take().seconds > 0
+    assert any("safe in memory" in note for note in run.notes)

@@ -17,12 +17,14 @@ STAIRS = (
     ("plan", "synth", "decode"),
     ("takes",),
     ("listen",),
-    ("run",),
+    ("run", "resolve"),
+    ("road",),
     ("session",),
     ("train", "doctor", "judge"),
     ("ui",),
     ("serve",),
-    ("cli", "__main__"),
+    ("cli",),
+    ("__main__",),
 )
 """From the ground up. Rooms on one stair do not enter each other, except decode.audio, which is a value for all above."""
 LEVEL = {room: level for level, rooms in enumerate(STAIRS) for room in rooms}

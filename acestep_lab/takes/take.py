@@ -8,18 +8,27 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
 from acestep_lab.decode.audio import Audio
 from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.takes.verdict import Verdict, compare
 
 if TYPE_CHECKING:
     from acestep_lab.plan.plan import Plan
+
+
+class Maker(Protocol):
+    """Anything that can make a take: a Session."""
+
+    def make(self, recipe: Recipe, plan: Plan | None = None) -> Take: ...
 
 
 def _now() -> str:
@@ -87,6 +96,17 @@ class Take:
     def code(self, session: str = "lab") -> str:
         """The line of Python that makes this take again."""
         return f"{session}.make({self.recipe.code()})"
+
+    def verify(self, again: Take | Maker) -> Verdict:
+        """Compare with another take, or with what a session makes of the same recipe: same, same to the ear, different."""
+        other = again if isinstance(again, Take) else again.make(self.recipe, self.plan)
+        return compare(self.audio, other.audio)
+
+    def export(self, path: str | os.PathLike[str]) -> Path:
+        """Write it as .flac, .wav, .opus, .ogg, .mp3, or .zip with latent and manifest."""
+        from acestep_lab.takes.library import export
+
+        return export(self, path)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         from acestep_lab.ui.notebook import take_bundle
