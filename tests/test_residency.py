@@ -268,7 +268,7 @@ def test_a_card_that_disappears_becomes_a_sentence_and_the_next_render_works_on_
                 raise RuntimeError("CUDA error: device unavailable\nmore of it")
 
     residency = Residency(Builder(), plan, GoneMover)
-    with pytest.raises(MachineError, match="cuda device stopped answering .* Takes made so far are safe"):
+    with pytest.raises(MachineError, match=r"cuda device stopped answering .* Takes made so far are safe"):
         residency.retrying("dit", lambda dit: dit)
     assert residency.device.type == "cpu"
     assert "on the cpu" in residency.said[-1]
