@@ -12,8 +12,10 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from acestep_lab.errors import LabError, RecipeError, Stopped
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from acestep_lab.takes.take import Take
 
 State = Literal["queued", "planning", "rendering", "decoding", "done", "stopped", "failed"]
+T = TypeVar("T")
 OVER = ("done", "stopped", "failed")
 _log = logging.getLogger(__name__)
 _numbers = itertools.count(1)
@@ -55,7 +58,7 @@ class Run:
         self._state: State = "queued"
         self._frames: list[Frame] = []
         self._takes: list[Take] = []
-        self._keeper: Callable[[Frame], list[Take]] | None = None
+        self._keeper: Callable[[Frame, int], Take] | None = None
         self._stop = threading.Event()
         self._changed = threading.Condition()
         self._listeners: list[Callable[[Event], None]] = []
@@ -134,13 +137,17 @@ class Run:
         """Wait for the take; raises what made the run fail, or Stopped."""
         return self.takes()[0]
 
-    def keep(self, step: int) -> Take:
-        """Make a take of the estimate (x0) of a step, counted from 0; works during the run and after a stop."""
-        if not 0 <= step < len(self._frames):
-            raise RecipeError(f"There is no step {step}; this run has shown steps 0 to {len(self._frames) - 1}.")
+    def keep(self, step: int, song: int = 0) -> Take:
+        """Make a take of the estimate (x0) of a step, counted from 0; works during the run and after a stop.
+
+        `song` says which, where several recipes are rendered.
+        """
+        shown = [frame for frame in self._frames if song in frame.items]
+        if not 0 <= step < len(shown):
+            raise RecipeError(f"There is no step {step}; this run has shown steps 0 to {len(shown) - 1}.")
         if self._keeper is None:
             raise LabError("This run cannot keep a step: it has not begun.")
-        return self._keeper(self._frames[step])[0]
+        return self._keeper(shown[step], song)
 
     def subscribe(self, listener: Callable[[Event], None]) -> Callable[[], None]:
         """Call `listener` with every Event, on the worker thread; returns the way to unsubscribe."""
@@ -189,7 +196,7 @@ class Run:
         self.fraction = self.fraction if fraction is None else fraction
         self._tell(Event("state", state))
 
-    def can_keep(self, keeper: Callable[[Frame], list[Take]]) -> None:
+    def can_keep(self, keeper: Callable[[Frame, int], Take]) -> None:
         """From now on a step can be kept."""
         self._keeper = keeper
 
@@ -243,11 +250,12 @@ class Run:
 
 
 class Worker:
-    """One daemon thread that does one run after another."""
+    """One daemon thread that does one run after another, and small jobs between two frames of a run."""
 
     def __init__(self, name: str = "acestep_lab") -> None:
         self._name = name
-        self._queue: queue.Queue[tuple[Run, Callable[[Run], None]] | None] = queue.Queue()
+        self._queue: queue.Queue[Callable[[], None] | None] = queue.Queue()
+        self._asides: queue.Queue[tuple[Future[Any], Callable[[], Any]]] = queue.Queue()
         self._waiting: list[Run] = []
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -260,11 +268,38 @@ class Worker:
                 raise LabError("This session is closed; open another one with Session.open().")
             run.position = len(self._waiting)
             self._waiting.append(run)
-            self._queue.put((run, work))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._loop, name=self._name, daemon=True)
-                self._thread.start()
+            self._enqueue(partial(self._do, run, work))
         return run
+
+    def call(self, job: Callable[[], T]) -> T:
+        """Do a small job on the worker thread and return what it gives; a run under way does it between two frames."""
+        if self.is_current:
+            return job()
+        future: Future[T] = Future()
+        with self._lock:
+            if self._closed:
+                raise LabError("This session is closed; open another one with Session.open().")
+            self._asides.put((future, job))
+            self._enqueue(self.breathe)
+        while not future.done():
+            wait([future], timeout=0.2)  # in naps, so that a notebook's interrupt gets through
+        return future.result()
+
+    def breathe(self) -> None:
+        """Do the small jobs that wait; a run calls this between two frames."""
+        while not self._asides.empty():
+            future, job = self._asides.get()
+            try:
+                future.set_result(job())
+            except BaseException as error:  # noqa: BLE001 - it belongs to whoever asked
+                future.set_exception(error)
+
+    def _enqueue(self, job: Callable[[], None]) -> None:
+        """Queue a job and see that somebody does it; the lock is held."""
+        self._queue.put(job)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._loop, name=self._name, daemon=True)
+            self._thread.start()
 
     @property
     def waiting(self) -> tuple[Run, ...]:
@@ -286,15 +321,18 @@ class Worker:
             self._queue.put(None)
 
     def _loop(self) -> None:
-        while (item := self._queue.get()) is not None:
-            run, work = item
-            try:
-                run.check()
-                work(run)
-            except BaseException as error:  # noqa: BLE001 - whatever happens belongs to the run, the thread lives on
-                run.fail(error)
-            finally:
-                self._leave(run)
+        while (job := self._queue.get()) is not None:
+            job()
+        self.breathe()
+
+    def _do(self, run: Run, work: Callable[[Run], None]) -> None:
+        try:
+            run.check()
+            work(run)
+        except BaseException as error:  # noqa: BLE001 - whatever happens belongs to the run, the thread lives on
+            run.fail(error)
+        finally:
+            self._leave(run)
 
     def _leave(self, run: Run) -> None:
         with self._lock:

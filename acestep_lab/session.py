@@ -1,47 +1,60 @@
-"""The front door: a Session holds the loaded models and turns recipes into takes. The one file where the stages meet."""
+"""The front door: a Session holds the loaded models and turns recipes into takes.
+
+The stages meet in `road.py`; here are the verbs, the worker thread and the library.
+"""
 
 from __future__ import annotations
 
 import os
-import secrets
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self, overload
+from typing import Any, Self, TypeVar, overload
 
 import torch
 from torch import Tensor
 
-from acestep_lab._torchaudio import cure
-from acestep_lab.decode.audio import Audio, normalizing_gain
-from acestep_lab.decode.codec import Codec, prepare_vae
-from acestep_lab.errors import LibraryError, RecipeError
+from acestep_lab import resolve as resolving
+from acestep_lab.decode.audio import Audio
+from acestep_lab.errors import LibraryError, RecipeError, SourceError
+from acestep_lab.models.budget import budget
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.models.residency import Residency
-from acestep_lab.models.tiers import Tier
+from acestep_lab.models.tiers import Machine, Tier
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
-from acestep_lab.prompt.tasks import Text2Music
+from acestep_lab.prompt.tasks import (
+    Complete,
+    Cover,
+    Extend,
+    Extract,
+    FlowEdit,
+    Lego,
+    Region,
+    Repaint,
+    Retake,
+    Source,
+    Task,
+    regions,
+)
+from acestep_lab.road import Recent, Road, Song, build
 from acestep_lab.run import Run, Worker
-from acestep_lab.synth import conditioning, context, guidance, sampler, schedule
-from acestep_lab.synth.conditioning import Conditions, Words
 from acestep_lab.synth.sampler import Frame
 from acestep_lab.takes.library import Library, read_file
 from acestep_lab.takes.take import Take
 from acestep_lab.takes.verdict import Comparison, Verdict
 
-cure()
-
-DEFAULT_SECONDS = 30.0
-"""What the models are told where nobody says how long a song lasts."""
+DEFAULT_SECONDS = resolving.DEFAULT_SECONDS
 
 DECODE_SHARE = 0.15
 """Share of a run's progress bar that belongs to decoding."""
+
+T = TypeVar("T")
 
 
 class _Open:
@@ -73,12 +86,12 @@ class Session:
         self.checkpoint = checkpoint
         self.tier = tier or Tier.detect()
         self.library = library or Library(default_folder())
-        self.residency = residency or Residency(self._build, self.tier)
+        self.residency = residency or Residency(self._build, self._arrangement(tier))
+        self.road = Road(checkpoint, self.residency)
         self._worker = worker or Worker()
-        self._tokenizer: Any = None
-        self._conditions: dict[tuple[Any, ...], Conditions] = {}
         self._pace = Pace()
-        self._known: dict[str, Take | Audio] = {}
+        self._known: Recent[Take | Audio] = Recent(256)
+        self._said: set[str] = set()
 
     open = _Open()
 
@@ -100,25 +113,150 @@ class Session:
         g = self.checkpoint.geometry
         return f"<Session {self.checkpoint.name!r}: {g.rate} Hz, {self.tier.name} tier, {len(self.library)} takes kept>"
 
-    # -- verbs ---------------------------------------------------------------------------------------------------------
+    # -- making --------------------------------------------------------------------------------------------------------
 
-    def start(self, recipe: Recipe, plan: Plan | None = None) -> Run:
-        """Begin a render and return at once; the run shows frames, can be stopped, and has a take at its end.
+    def start(self, recipe: Recipe | Sequence[Recipe], plan: Plan | None = None) -> Run:
+        """Begin a render and return at once; the run shows frames, can be stopped, and has a take for each recipe.
 
         Raises RecipeError for what this checkpoint cannot make, before any work.
         """
-        resolved = self.resolve(recipe, plan)
-        run = Run((resolved,), self._pace.expect(resolved))
-        return self._worker.submit(run, partial(self._render, asked=recipe, plan=plan))
+        asked = (recipe,) if isinstance(recipe, Recipe) else tuple(recipe)
+        if not asked:
+            raise RecipeError("There is no recipe to make; hand over at least one.")
+        resolved = tuple(self.resolve(one, plan) for one in asked)
+        run = Run(resolved, self._pace.expect(resolved))
+        self._warn(run, asked)
+        return self._worker.submit(run, partial(self._render, asked=asked, plan=plan))
 
     def make(self, recipe: Recipe, plan: Plan | None = None) -> Take:
         """Render a recipe and wait for its take."""
         return self.start(recipe, plan).take()
 
-    def vary(self, source: Take | Recipe, seeds: Iterable[int]) -> list[Take]:
-        """The same recipe with other seeds, a take for each."""
-        recipe = source.recipe if isinstance(source, Take) else source
-        return [run.take() for run in [self.start(recipe.but(seed=seed)) for seed in seeds]]
+    def vary(self, source: Take | Recipe, seeds: Iterable[int], variance: float | None = None) -> list[Take]:
+        """The same recipe with other seeds, a take for each.
+
+        With a variance between 0 and 1 the takes stay near the source: its noise is turned towards each seed's, and 0
+        gives the source itself.
+        """
+        if variance is None:
+            recipe = source.recipe if isinstance(source, Take) else source
+            return self.start([recipe.but(seed=seed) for seed in seeds]).takes()
+        if not isinstance(source, Take):
+            raise RecipeError("A variance is the distance from a take; make one first, then vary it.")
+        return self.start([source.recipe.but(task=Retake(source, variance, seed)) for seed in seeds]).takes()
+
+    def repaint(
+        self,
+        source: Source,
+        region: Region | Iterable[Region],
+        caption: str | None = None,
+        lyrics: str | None = None,
+        *,
+        mode: str = "balanced",
+        strength: float = 0.5,
+        **changes: Any,
+    ) -> Take:
+        """New music inside one or several regions; every sample outside them and their crossfades stays."""
+        task = Repaint(source, regions(region), mode=mode, strength=strength)
+        return self._make_from(source, task, caption, lyrics, changes)
+
+    def extend(
+        self,
+        source: Source,
+        before: float = 0.0,
+        after: float = 0.0,
+        caption: str | None = None,
+        lyrics: str | None = None,
+        **changes: Any,
+    ) -> Take:
+        """So many seconds of new music before the source, after it, or both."""
+        return self._make_from(source, Extend(source, before, after), caption, lyrics, changes)
+
+    def cover(
+        self,
+        source: Source,
+        caption: str | None = None,
+        lyrics: str | None = None,
+        *,
+        strength: float = 1.0,
+        noise_strength: float = 0.0,
+        through_codes: bool | None = None,
+        reference: Source | None = None,
+        **changes: Any,
+    ) -> Take:
+        """The source's rhythm and harmony in another sound; `through_codes` None: where the checkpoint has codes."""
+        through = "codes" in self.checkpoint.parts if through_codes is None else through_codes
+        task = Cover(source, strength, noise_strength, through, reference=reference)
+        return self._make_from(source, task, caption, lyrics, changes)
+
+    def extract(self, source: Source, stem: str, **changes: Any) -> Take:
+        """One stem of the source, alone."""
+        return self._make_from(source, Extract(source, stem), changes.pop("caption", None), None, changes)
+
+    def lego(
+        self,
+        source: Source,
+        stem: str,
+        caption: str | None = None,
+        region: Region | None = None,
+        lyrics: str | None = None,
+        **changes: Any,
+    ) -> Take:
+        """A new stem that fits the source, in a region or all along."""
+        return self._make_from(source, Lego(source, stem, region), caption, lyrics, changes)
+
+    def complete(
+        self,
+        source: Source,
+        stems: str | Iterable[str],
+        caption: str | None = None,
+        lyrics: str | None = None,
+        **changes: Any,
+    ) -> Take:
+        """The source with accompaniment by the named stems."""
+        named = (stems,) if isinstance(stems, str) else tuple(stems)
+        return self._make_from(source, Complete(source, named), caption, lyrics, changes)
+
+    def edit(
+        self,
+        source: Source,
+        caption: str,
+        lyrics: str | None = None,
+        *,
+        described: str = "",
+        n_min: float = 0.0,
+        n_max: float = 1.0,
+        n_avg: int = 1,
+        **changes: Any,
+    ) -> Take:
+        """The source moved from its description to another (FlowEdit); `described` says how it sounds now, and may be
+        left away for a take, which knows.
+        """
+        task = FlowEdit(source, described, n_min=n_min, n_max=n_max, n_avg=n_avg)
+        return self._make_from(source, task, caption, lyrics, changes)
+
+    def codes(self, source: Source) -> tuple[int, ...]:
+        """The audio codes of a take or any sound: what a cover through codes hears of it."""
+        if "codes" not in self.checkpoint.parts:
+            raise RecipeError(f"{self.checkpoint.name} has no audio codes.")
+        return self._worker.call(partial(self.road.codes, self.sound(source)))
+
+    def recipe_from(self, source: Source, task: Task, **changes: Any) -> Recipe:
+        """A recipe for a task on a source: a take's words and choices come along, its seed and length do not."""
+        sound = self.sound(source)
+        asked = (sound.asked or sound.recipe) if isinstance(sound, Take) else Recipe("", task=task)
+        words = sound.recipe if isinstance(sound, Take) else asked
+        kept = {name: getattr(words, name) for name in ("bpm", "keyscale", "timesignature", "language")}
+        return asked.but(**({**kept, "task": task, "seed": None, "seconds": None} | changes))
+
+    def _make_from(
+        self, source: Source, task: Task, caption: str | None, lyrics: str | None, changes: dict[str, Any]
+    ) -> Take:
+        words = {"caption": caption, "lyrics": lyrics}
+        changes |= {name: value for name, value in words.items() if value is not None}
+        return self.make(self.recipe_from(source, task, **changes))
+
+    # -- keeping and looking -------------------------------------------------------------------------------------------
 
     def keep(self, take: Take) -> Take:
         """Keep a take in the library; every take a run makes is kept already."""
@@ -131,8 +269,37 @@ class Session:
         if isinstance(known, Take):
             return known
         take = read_file(name) if Path(name).is_file() else self.library.open(str(name))
-        self._known[take.id] = take
+        self._known.put(take.id, take)
         return take
+
+    def sound(self, source: Source | os.PathLike[str]) -> Take | Audio:
+        """The take or sound that a source stands for: itself, an id this session or its library knows, or a file."""
+        if isinstance(source, Take | Audio):
+            self._known.put(source.id, source)
+            return source
+        name = os.fspath(source) if isinstance(source, os.PathLike) else source
+        if not isinstance(name, str):
+            raise SourceError(
+                f"A source is a take, an audio, an id or a file, not a {type(source).__name__}."
+            )
+        if name in self._known:
+            return self._known[name]
+        if Path(name).is_file():
+            return Audio.read(name)
+        try:
+            return self.library.open(name)
+        except LibraryError:
+            raise SourceError(
+                f"{name!r} is no file and no take this session knows; its library has {len(self.library)} takes."
+            ) from None
+
+    def glimpse(self, frame: Frame | Take, at: float, seconds: float = 3.0, song: int = 0) -> Audio:
+        """The seconds around a time of a step's estimate, decoded alone; exact, and cheap enough between two frames."""
+        if isinstance(frame, Take):
+            latent = torch.from_numpy(frame.latent.copy())
+        else:
+            latent = _of(frame.estimate, frame.items, song)
+        return self._worker.call(partial(self.road.glimpse, latent, at, seconds))
 
     def compare(self, one: Take, other: Take) -> Comparison:
         """What differs between two takes: the fields of their recipes, and their sounds."""
@@ -165,167 +332,91 @@ class Session:
         """Runs under way or waiting, in order."""
         return self._worker.waiting
 
-    # -- resolving: every "auto" becomes a number, everything impossible is refused ------------------------------------
+    # -- resolving -----------------------------------------------------------------------------------------------------
 
     def resolve(self, recipe: Recipe, plan: Plan | None = None) -> Recipe:
         """The recipe with every "auto" decided by the plan, then the checkpoint's row; raises RecipeError."""
-        row, longest = self.checkpoint.row, self.checkpoint.geometry.longest_seconds
-        if not isinstance(recipe.task, Text2Music):
-            raise RecipeError(f"{type(recipe.task).__name__} is not wired to this session yet.")
-        seconds = recipe.seconds or (plan.seconds if plan else None) or min(DEFAULT_SECONDS, longest)
-        if seconds > longest:
-            raise RecipeError(
-                f"{self.checkpoint.name} makes songs of up to {longest:g} s; {seconds:g} s is too long. Make it shorter, "
-                "or extend a take in parts."
-            )
-        times = recipe.timesteps
-        scale = recipe.guidance_scale if recipe.guidance_scale is not None else row.guidance_scale
-        return recipe.but(
-            seconds=seconds,
-            seed=recipe.seed if recipe.seed is not None else secrets.randbelow(2**32),
-            bpm=recipe.bpm or (plan.bpm if plan else None),
-            keyscale=recipe.keyscale or (plan.keyscale if plan else None),
-            timesignature=recipe.timesignature or (plan.timesignature if plan else None),
-            language=recipe.language or (plan.language if plan else None) or "unknown",
-            steps=len(times) if times else recipe.steps or row.steps,
-            shift=recipe.shift if recipe.shift is not None else row.shift,
-            solver=recipe.solver or "euler",
-            guidance=recipe.guidance or row.guidance,
-            guidance_scale=scale,
-        )
+        geometry, most = self.checkpoint.geometry, self.residency.arrangement.longest_seconds
+        longest = min(geometry.longest_seconds, most)
+        house = resolving.House(self.checkpoint.row, geometry, self.checkpoint.parts, longest, self.sound)
+        return resolving.resolve(recipe, house, plan)
+
+    def _warn(self, run: Run, asked: Sequence[Recipe]) -> None:
+        """Say once what usually comes of an odd choice."""
+        sentences = [s for recipe in asked for s in resolving.odd_choices(recipe, self.checkpoint.row)]
+        for sentence in dict.fromkeys(sentences):
+            run.note(sentence)
+            if sentence not in self._said:
+                self._said.add(sentence)
+                warnings.warn(sentence, OddChoice, stacklevel=3)
 
     # -- the road, on the worker thread --------------------------------------------------------------------------------
 
-    def _render(self, run: Run, asked: Recipe, plan: Plan | None) -> None:
-        """Words → conditions → frames → sound → take."""
-        recipe, clock = run.recipe, Clock()
+    def _render(self, run: Run, asked: Sequence[Recipe], plan: Plan | None) -> None:
+        """Words and sources → conditions → frames → sound → takes."""
+        clock = Clock()
         run.enter("rendering", 0.0)
         with clock("encode"):
-            conditions = self._listen_to(recipe)
-            [run.note(note) for note in conditions.notes]
-        run.can_keep(lambda frame: [self._finish(recipe, asked, plan, frame.estimate, clock)])
+            songs = self.road.prepare(run.recipes, run.stop_event)
+        made = partial(self._finish, run, asked, plan, songs, clock)
+        run.can_keep(
+            lambda frame, song: self._worker.call(partial(made, song, _of(frame.estimate, frame.items, song)))
+        )
         with clock("render"):
-            for frame in self._frames(recipe, conditions, run):
-                run.show(frame, (1 - DECODE_SHARE) * frame.fraction)
-                run.check()
+            latents = self._watch(run, songs)
         run.enter("decoding")
         with clock("decode"):
-            take = self._finish(recipe, asked, plan, frame.latent, clock, run)
-        self._pace.learn(recipe, run.seconds_running)
-        self._store(take, run)
-        run.finish([take])
+            takes = [made(place, latent, progress=True) for place, latent in sorted(latents.items())]
+        self._pace.learn(run.recipes, run.seconds_running)
+        for take in takes:
+            self._store(take, run)
+        run.finish(takes)
 
-    @torch.inference_mode()
-    def _listen_to(self, recipe: Recipe) -> Conditions:
-        """What the DiT listens to, from the cache where the words were read before."""
-        words = Words(
-            caption=recipe.caption,
-            lyrics=recipe.lyrics,
-            language=recipe.language or "unknown",
-            seconds=recipe.seconds,
-            bpm=recipe.bpm,
-            keyscale=recipe.keyscale,
-            timesignature=recipe.timesignature,
-            instruction=recipe.task.instruction(),
-        )
-        if (words,) not in self._conditions:
-            with self.residency.on("text") as text:
-                readings = conditioning.read(text, self._text_tokenizer(), [words])
-            frames = conditioning.timbre_frames(self.checkpoint.geometry.frames_per_second)
-            with self.residency.on("condition") as encoder:
-                self._conditions[(words,)] = conditioning.fuse(encoder, readings, frames)
-            while len(self._conditions) > 64:
-                self._conditions.pop(next(iter(self._conditions)))
-        return self._conditions[(words,)]
-
-    @torch.inference_mode()
-    def _frames(self, recipe: Recipe, conditions: Conditions, run: Run) -> Iterator[Frame]:
-        """The loop over the DiT, one Frame a step."""
-        geometry = self.checkpoint.geometry
-        frames = geometry.frames(recipe.seconds or DEFAULT_SECONDS)
-        with self.residency.on("condition") as encoder:
-            source = context.stacked([context.blank(encoder.silence_latent[0], frames)])
-        times = recipe.timesteps or schedule.times(recipe.steps or 1, recipe.shift or 1.0)
-        start = sampler.noises([recipe.seed or 0], frames, geometry.latent_channels)
-        velocity = self._velocity(recipe, conditions, source, run)
-        fresh = partial(_fresh, recipe.seed or 0, frames, geometry.latent_channels)
-        steps = sampler.sample(
-            velocity, start, times, solver=recipe.solver or "euler", fresh=fresh,
-            clamp=recipe.velocity_clamp, ema=recipe.velocity_ema,
-        )  # fmt: skip
-        for frame in sampler.checked(steps):
-            yield replace(frame, latent=frame.latent[0].cpu(), estimate=frame.estimate[0].cpu())
-
-    def _velocity(self, recipe: Recipe, conditions: Conditions, source: Tensor, run: Run) -> sampler.Velocity:
-        """The DiT as a function of x and t, guided as the recipe says; the DiT is aboard only while it works."""
-
-        def look(states: Tensor, x: Tensor, t: float) -> Tensor:
+    def _watch(self, run: Run, songs: Sequence[Song]) -> dict[int, Tensor]:
+        """Walk the loop, show every step, and return each song's last latent."""
+        for song in songs:
+            for note in song.heard.notes:
+                run.note(note)
+        latents: dict[int, Tensor] = {}
+        for frame in self.road.frames(songs, run.check, self.residency.arrangement.batch):
+            begun = len(latents.keys() - set(frame.items))
+            latents |= dict(zip(frame.items, frame.latent, strict=True))
+            share = (begun + len(frame.items) * frame.fraction) / len(songs)
+            run.show(_single(frame) if len(songs) == 1 else frame, (1 - DECODE_SHARE) * share)
+            self._worker.breathe()
             run.check()
-            with self.residency.on("dit") as dit:
-                like = next(dit.parameters())
-                when = torch.full((x.shape[0],), t, dtype=like.dtype, device=like.device)
-                return dit(
-                    hidden_states=x.to(like),
-                    timestep=when,
-                    timestep_r=when,
-                    encoder_hidden_states=states.to(like),
-                    context_latents=source.to(like),
-                    return_dict=False,
-                )[0].to(x)
+        return latents
 
-        def alone(x: Tensor, t: float) -> Tensor:
-            return look(conditions.states, x, t)
-
-        def pair(x: Tensor, t: float) -> tuple[Tensor, Tensor]:
-            return alone(x, t), look(conditions.nothing, x, t)
-
-        return guidance.guided(
-            alone,
-            pair,
-            recipe.guidance or "none",
-            recipe.guidance_scale or 1.0,
-            recipe.guidance_interval or (0.0, 1.0),
-        )
-
-    @torch.inference_mode()
     def _finish(
         self,
-        recipe: Recipe,
-        asked: Recipe,
+        run: Run,
+        asked: Sequence[Recipe],
         plan: Plan | None,
-        latent: Tensor,
+        songs: Sequence[Song],
         clock: Clock,
-        run: Run | None = None,
+        place: int,
+        latent: Tensor,
+        progress: bool = False,
     ) -> Take:
-        """Decode a latent, bring it to -1 dBFS, and make the take."""
-        samples = self._decode(latent, run)
-        gain = normalizing_gain(samples.numpy())
-        audio = Audio(samples.numpy() * gain, self.checkpoint.geometry.rate).on_grid()
+        """Decode a song's latent and make its take."""
+
+        def report(share: float) -> None:
+            run.progress(1 - DECODE_SHARE * (1 - (place + share) / len(songs)))
+
+        song, listener = songs[place], {"stop": run.stop_event, "progress": report} if progress else {}
+        audio, latent, gain = self.road.finish(song, latent, **listener)  # type: ignore[arg-type]
+        task = song.recipe.task
         take = Take(
-            recipe=recipe.but(task=recipe.task.with_ids()),
+            recipe=song.recipe.but(task=task.with_ids()),
             audio=audio,
             latent=latent.float().numpy(),
             plan=plan,
+            parents=tuple(dict.fromkeys(source.id for source in task.sources().values())),  # type: ignore[union-attr]
             made_with=self._made_with(clock, gain),
-            asked=asked.but(task=asked.task.with_ids()),
+            asked=asked[place].but(task=asked[place].task.with_ids()),
         )
-        self._known[take.id] = take
+        self._known.put(take.id, take)
         return take
-
-    def _decode(self, latent: Tensor, run: Run | None) -> Tensor:
-        """Samples `[channels, samples]` of a latent, tile by tile; stops between tiles."""
-        with self.residency.on("vae") as vae:
-            codec = Codec(vae, self.tier.tile_frames)
-            windows = []
-            total = codec.hop * latent.shape[0]
-            for window in codec.stream(latent, run.stop_event if run else threading.Event()):
-                windows.append(window.cpu())
-                if run:
-                    done = sum(w.shape[-1] for w in windows) / total
-                    run.progress(1 - DECODE_SHARE + DECODE_SHARE * min(1.0, done))
-            if run:
-                run.check()
-            return torch.cat(windows, dim=-1).float()
 
     def _store(self, take: Take, run: Run) -> None:
         """Put a take on disk the moment it exists; a full disk costs a sentence, never the take."""
@@ -336,19 +427,19 @@ class Session:
 
     # -- collaborators -------------------------------------------------------------------------------------------------
 
-    def _build(self, part: str) -> torch.nn.Module:
-        """Make a part; the VAE is slimmed on the way (same numbers, less work)."""
-        module = self.checkpoint.build(part)
-        return prepare_vae(module) if part == "vae" else module
+    def _arrangement(self, tier: Tier | None) -> Any:
+        """How this checkpoint fits this machine, or the one a tier describes."""
+        machine = Machine.detect() if tier is None else tier.machine
+        return budget(machine, self.checkpoint.sizes(2), tier=tier)
 
-    def _text_tokenizer(self) -> Any:
-        self._tokenizer = self._tokenizer or self.checkpoint.tokenizer()
-        return self._tokenizer
+    def _build(self, part: str) -> torch.nn.Module:
+        return build(self.checkpoint, part, self.residency.arrangement.torch_dtype)
 
     def _made_with(self, clock: Clock, gain: float) -> dict[str, Any]:
         """What a take was made with, as plain data."""
         return {
             "checkpoint": self.checkpoint.name,
+            "vae": self.road.vae_mark,
             "tier": self.tier.name,
             "threads": torch.get_num_threads(),
             "gain": gain,
@@ -359,16 +450,25 @@ class Session:
         }
 
 
+class OddChoice(UserWarning):
+    """An explicit choice that usually spoils the music with this checkpoint."""
+
+
+def _single(frame: Frame) -> Frame:
+    """A frame of one song, its latents [frames, channels]."""
+    return replace(frame, latent=frame.latent[0], estimate=frame.estimate[0])
+
+
+def _of(latents: Tensor, items: tuple[int, ...], song: int) -> Tensor:
+    """One song's latent of a frame, [frames, channels]."""
+    return latents if latents.ndim == 2 else latents[items.index(song)]
+
+
 def default_folder() -> Path:
     """Where takes are kept unless told otherwise: `ACESTEP_LAB_TAKES`, or this user's data folder."""
     from platformdirs import user_data_path
 
     return Path(os.environ.get("ACESTEP_LAB_TAKES") or user_data_path("acestep_lab") / "takes")
-
-
-def _fresh(seed: int, frames: int, channels: int, index: int) -> Tensor:
-    """New noise for step `index` of a stochastic solver."""
-    return sampler.noises([seed], frames, channels, draw=index + 1)
 
 
 @dataclass
@@ -392,17 +492,20 @@ class Pace:
     def __init__(self) -> None:
         self._per_unit: list[float] = []
 
-    def learn(self, recipe: Recipe, seconds: float) -> None:
-        """Remember that this recipe took so many seconds."""
-        self._per_unit = [*self._per_unit[-19:], seconds / self._units(recipe)]
+    def learn(self, recipes: Sequence[Recipe], seconds: float) -> None:
+        """Remember that these recipes took so many seconds."""
+        self._per_unit = [*self._per_unit[-19:], seconds / self._units(recipes)]
 
-    def expect(self, recipe: Recipe) -> float | None:
-        """Seconds this recipe should take; None before the first run."""
+    def expect(self, recipes: Sequence[Recipe]) -> float | None:
+        """Seconds these recipes should take; None before the first run."""
         if not self._per_unit:
             return None
-        return sorted(self._per_unit)[len(self._per_unit) // 2] * self._units(recipe)
+        return sorted(self._per_unit)[len(self._per_unit) // 2] * self._units(recipes)
 
-    def _units(self, recipe: Recipe) -> float:
+    def _units(self, recipes: Sequence[Recipe]) -> float:
         """Work in seconds of music times looks at the DiT, decoding counted as four looks."""
-        looks = (recipe.steps or 1) * (1 if recipe.guidance in (None, "none") else 2)
-        return (recipe.seconds or DEFAULT_SECONDS) * (looks + 4)
+        return sum(_looks(recipe) * (recipe.seconds or DEFAULT_SECONDS) for recipe in recipes)
+
+
+def _looks(recipe: Recipe) -> int:
+    return (recipe.steps or 1) * (1 if recipe.guidance in (None, "none") else 2) + 4

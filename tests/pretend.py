@@ -80,7 +80,7 @@ class PretendSession:
         goal = np.random.default_rng(recipe.seed).standard_normal((frames, 8)).cumsum(axis=0).astype(np.float32)
         noise = np.random.default_rng(1).standard_normal((frames, 8)).astype(np.float32)
         run.enter("rendering", 0.0)
-        run.can_keep(lambda frame: [self._take(recipe, frame)])
+        run.can_keep(lambda frame, song: self._take(recipe, frame))
         for index in range(steps):
             self._wait(run)
             share = (index + 1) / steps

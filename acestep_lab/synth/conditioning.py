@@ -63,10 +63,9 @@ class Conditions:
         """The learned silence of words in the shape of the states: the other half of guidance."""
         return self.null.expand_as(self.states)
 
-    @property
-    def padded(self) -> bool:
-        """Whether some item is shorter than others, so that the DiT needs the mask."""
-        return not bool(self.mask.all())
+    def cpu(self) -> Conditions:
+        """The same in RAM, where many of them can be remembered."""
+        return replace(self, states=self.states.cpu(), mask=self.mask.cpu(), null=self.null.cpu())
 
 
 def prompt_texts(words: Words) -> tuple[str, str]:

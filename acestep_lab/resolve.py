@@ -1,0 +1,238 @@
+"""Every "auto" of a recipe becomes a number, every impossible wish a sentence: before any work is done.
+
+Knows recipes, plans, takes and a checkpoint's row; no torch and no weights. The row decides steps, shift and guidance, so
+that a turbo under guidance cannot happen by accident; whoever insists is told once what usually comes of it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from acestep_lab.decode.audio import Audio
+from acestep_lab.errors import RecipeError, SourceError
+from acestep_lab.models.catalog import ROWS, Row
+from acestep_lab.models.geometry import Geometry
+from acestep_lab.plan.plan import Plan
+from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.prompt.tasks import (
+    Complete,
+    Cover,
+    Extend,
+    Extract,
+    FlowEdit,
+    Lego,
+    Repaint,
+    Retake,
+    Task,
+    Text2Music,
+)
+from acestep_lab.takes.take import Take
+
+DEFAULT_SECONDS = 30.0
+"""What the models are told where nobody says how long a song lasts."""
+
+SILENT = 1e-5
+"""A sound whose peak is no higher is silence (-100 dBFS)."""
+
+Find = Callable[[Any], "Take | Audio"]
+
+
+@dataclass(frozen=True)
+class House:
+    """What a recipe is resolved against: the checkpoint at hand and the longest song this machine has room for."""
+
+    row: Row
+    geometry: Geometry
+    parts: tuple[str, ...]
+    longest_seconds: float
+    find: Find
+    """The sound an id, a path, a take or an audio stands for; SourceError where there is none."""
+
+
+def resolve(recipe: Recipe, house: House, plan: Plan | None = None) -> Recipe:
+    """The recipe with every "auto" decided and every source at hand; raises RecipeError or SourceError."""
+    recipe = _planned(recipe, plan)
+    recipe = recipe.but(task=_with_sources(recipe.task, house.find))
+    recipe = _of_its_source(recipe)
+    _check_allowed(rooted(recipe.task), house)
+    _check_sources(recipe.task, house.geometry)
+    _check_codes(recipe.task, house)
+    return _with_defaults(recipe.but(seconds=_seconds(recipe, house)), house.row)
+
+
+def rooted(task: Task) -> Task:
+    """The task itself; of a retake, the task of the take it turns."""
+    while isinstance(task, Retake):
+        task = _take(task).recipe.task
+    return task
+
+
+def _take(task: Retake) -> Take:
+    if not isinstance(task.source, Take):
+        raise SourceError(
+            "A retake turns the noise of a take; a bare sound has none. Use Cover or FlowEdit for a sound."
+        )
+    return task.source
+
+
+# --- filling in ------------------------------------------------------------------------------------------------------
+
+
+def _planned(recipe: Recipe, plan: Plan | None) -> Recipe:
+    """The recipe with the plan's decisions in its open fields, and its codes in the task."""
+    if plan is None:
+        return recipe
+    recipe = plan.resolve(recipe)
+    task = recipe.task
+    if isinstance(task, Text2Music) and task.codes is None and plan.codes and recipe.thinking is not False:
+        return recipe.but(task=replace(task, codes=plan.codes))
+    return recipe
+
+
+def _with_sources(task: Task, find: Find) -> Task:
+    """The task with its sources as takes and sounds instead of ids and paths; those of a turned take as well."""
+    found: dict[str, Any] = {name: find(source) for name, source in task.sources().items()}
+    task = replace(task, **found) if found else task
+    if isinstance(task, Retake):
+        inner = _take(task)
+        return replace(
+            task, source=inner.but(recipe=inner.recipe.but(task=_with_sources(inner.recipe.task, find)))
+        )
+    return task
+
+
+def _of_its_source(recipe: Recipe) -> Recipe:
+    """A retake takes over everything its source's recipe says and its own does not."""
+    if not isinstance(recipe.task, Retake):
+        return recipe
+    source = _take(recipe.task).recipe
+    names = (
+        "lyrics", "seconds", "seed", "bpm", "keyscale", "timesignature", "language", "steps", "shift", "timesteps",
+        "solver", "guidance", "guidance_scale", "guidance_interval", "velocity_clamp", "velocity_ema",
+    )  # fmt: skip
+    open_fields = [name for name in names if getattr(recipe, name) in (None, "")]
+    return recipe.but(
+        caption=recipe.caption or source.caption, **{name: getattr(source, name) for name in open_fields}
+    )
+
+
+def _with_defaults(recipe: Recipe, row: Row) -> Recipe:
+    times = recipe.timesteps
+    return recipe.but(
+        seed=recipe.seed if recipe.seed is not None else secrets.randbelow(2**32),
+        language=recipe.language or "unknown",
+        steps=len(times) if times else recipe.steps or row.steps,
+        shift=recipe.shift if recipe.shift is not None else row.shift,
+        solver=recipe.solver or "euler",
+        guidance=recipe.guidance or row.guidance,
+        guidance_scale=recipe.guidance_scale if recipe.guidance_scale is not None else row.guidance_scale,
+    )
+
+
+def _seconds(recipe: Recipe, house: House) -> float:
+    """Length of the song: its source's, its codes', as asked, or the default."""
+    seconds = _given_seconds(rooted(recipe.task), recipe, house.geometry)
+    if seconds > house.longest_seconds + 1e-6:
+        raise RecipeError(
+            f"{house.row.name} makes songs of up to {house.longest_seconds:g} s here; {seconds:g} s is too long. Make it "
+            "shorter, or extend a take in parts."
+        )
+    return seconds
+
+
+def _given_seconds(task: Task, recipe: Recipe, geometry: Geometry) -> float:
+    source = getattr(task, "source", None)
+    if isinstance(task, Extend):
+        before = round(task.before * geometry.frames_per_second) * geometry.hop / geometry.rate
+        return float(before + source.seconds + task.after)  # type: ignore[union-attr]
+    if source is not None:
+        return float(source.seconds)
+    codes = getattr(task, "codes", None)
+    if recipe.seconds is None and codes and geometry.codes_per_second:
+        return len(codes) / geometry.codes_per_second
+    return recipe.seconds or min(DEFAULT_SECONDS, geometry.longest_seconds)
+
+
+# --- refusing --------------------------------------------------------------------------------------------------------
+
+
+def _check_allowed(task: Task, house: House) -> None:
+    """Refuse what the checkpoint cannot do, with the reason and one that can."""
+    if house.row.allows(task.name):
+        return
+    able = [row.name for row in ROWS.values() if row.allows(task.name)]
+    raise RecipeError(
+        f"{house.row.name} cannot {_DOES.get(type(task), task.name)}: {_why_not(house.row)} Open one that can, such as "
+        f"Session.open({able[0]!r}){' or ' + repr(able[-1]) if len(able) > 1 else ''}."
+    )
+
+
+def _why_not(row: Row) -> str:
+    if row.kind == "base":
+        return "it was not trained for this."
+    return f"a {row.kind} checkpoint was trained on whole mixes only, not on stems."
+
+
+_DOES = {
+    Extract: "take a stem out of a sound (Extract)",
+    Lego: "add a stem to a sound (Lego)",
+    Complete: "accompany a stem (Complete)",
+    Repaint: "repaint",
+    Extend: "extend a sound",
+    Cover: "make covers",
+    FlowEdit: "edit a sound",
+}
+
+
+def _check_sources(task: Task, geometry: Geometry) -> None:
+    """Refuse sounds that cannot be worked from, before anything is encoded."""
+    for name, source in task.sources().items():
+        audio: Audio = source.audio if isinstance(source, Take) else source  # type: ignore[assignment]
+        if not np.isfinite(audio.samples).all():
+            raise SourceError(f"The {name} holds samples that are not numbers.")
+        if audio.seconds * geometry.frames_per_second < geometry.patch:
+            least = geometry.patch / geometry.frames_per_second
+            raise SourceError(f"The {name} lasts {audio.seconds:.3f} s; at least {least:g} s are needed.")
+        if audio.peak <= SILENT and not isinstance(task, Repaint | Extend):
+            raise SourceError(f"The {name} is silent; choose a sound with something to hear in it.")
+    if isinstance(task, Repaint) and task.regions[-1].start >= task.source.seconds:  # type: ignore[union-attr]
+        raise RecipeError(
+            f"The region {task.regions[-1].start:g}–{task.regions[-1].end:g} s begins after the source ends "
+            f"({task.source.seconds:.2f} s); to add music after it, use Extend."  # type: ignore[union-attr]
+        )
+
+
+def _check_codes(task: Task, house: House) -> None:
+    """Refuse codes that do not exist here, and the way through codes where there are none."""
+    task, geometry = rooted(task), house.geometry
+    codes = getattr(task, "codes", None)
+    needs = bool(codes) or (isinstance(task, Cover) and task.through_codes)
+    if needs and "codes" not in house.parts:
+        advice = " Use Cover(…, through_codes=False)." if not codes else " Leave the codes away."
+        raise RecipeError(f"{house.row.name} has no audio codes.{advice}")
+    if codes and max(codes) >= geometry.code_count:
+        raise RecipeError(
+            f"Code {max(codes)} does not exist: this checkpoint's run from 0 to {geometry.code_count - 1}."
+        )
+
+
+# --- warning ---------------------------------------------------------------------------------------------------------
+
+
+def odd_choices(asked: Recipe, row: Row) -> Iterator[str]:
+    """A sentence for each explicit choice that usually spoils the music with this checkpoint."""
+    scale = asked.guidance_scale if asked.guidance_scale is not None else row.guidance_scale
+    guided = (asked.guidance or row.guidance) != "none" and scale > 1.0
+    if row.is_turbo and guided:
+        yield f"{row.name} has its guidance built in; more of it ({asked.guidance or row.guidance}) usually gives noise."
+    if not row.is_turbo and not guided:
+        yield f"{row.name} was trained to be guided ({row.guidance}, {row.guidance_scale:g}); without, it usually drifts."
+    if asked.shift is not None and row.name != "turbo-continuous" and abs(asked.shift - row.shift) >= 0.5:
+        yield f"{row.name} is used with shift {row.shift:g}; with {asked.shift:g} its steps fall where it did not learn."
+    if row.is_turbo and asked.steps is not None and asked.steps > 20:
+        yield f"{row.name} needs {row.steps} steps; {asked.steps} take longer and do not sound better."

@@ -1,0 +1,393 @@
+"""The road from resolved recipes to sound: words, sources, the loop, the autoencoder. Runs on one thread; knows no
+threads, no library and no view.
+
+::
+
+    songs = road.prepare(recipes)                 # sources and words are encoded
+    for items, frame in road.frames(songs, check) # the loop, one Frame a step
+    road.finish(song, latent)                     # latent -> Audio
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import threading
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from acestep_lab._torchaudio import cure
+from acestep_lab.decode.audio import Audio, normalizing_gain, splice
+from acestep_lab.decode.codec import Codec, prepare_vae
+from acestep_lab.models.loading import Checkpoint
+from acestep_lab.models.residency import Residency
+from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.prompt.tasks import Cover, Extend, FlowEdit, Region, Repaint, Retake, Task
+from acestep_lab.prompt.vocabulary import INSTRUCTIONS
+from acestep_lab.resolve import rooted
+from acestep_lab.synth import conditioning, sampler, semantic
+from acestep_lab.synth.brief import Material, added_frames, brief, finished, hold_of
+from acestep_lab.synth.conditioning import Conditions, Words
+from acestep_lab.synth.render import Item, Look, render
+from acestep_lab.synth.sampler import Frame
+from acestep_lab.takes.take import Take
+
+cure()
+
+T = TypeVar("T")
+Check = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Song:
+    """One resolved recipe with everything the loop and the decoder need."""
+
+    item: Item
+    heard: Conditions
+    later: Conditions | None
+    canvas: Audio | None = None  # what stays outside a repaint's regions, at the song's length
+    gain: float | None = None  # the canvas's own level; None: brought to -1 dBFS
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.item.recipe
+
+
+class Road:
+    """Everything that computes, given a checkpoint and the house that keeps its parts aboard."""
+
+    def __init__(self, checkpoint: Checkpoint, residency: Residency):
+        self.checkpoint = checkpoint
+        self.geometry = checkpoint.geometry
+        self.residency = residency
+        self._heard = Recent[Conditions](128)
+        self._latents = Recent[Tensor](16)
+        self._canvases = Recent[Audio](16)
+
+    # -- before the loop -----------------------------------------------------------------------------------------------
+
+    def prepare(self, recipes: Sequence[Recipe], stop: threading.Event | None = None) -> list[Song]:
+        """Sources and words encoded, part after part, so that a small machine changes parts only a few times."""
+        items = [self._item(recipe, stop) for recipe in recipes]
+        wishes = [wish for item in items for wish in self._wishes(item, stop)]
+        self._hear([wish for wish in wishes if wish is not None])
+        return [self._song(item, *self._wishes(item, stop)) for item in items]
+
+    def _item(self, recipe: Recipe, stop: threading.Event | None) -> Item:
+        task = rooted(recipe.task)
+        material = self._material(task, stop)
+        work = brief(task, material, self.geometry, recipe.seconds or 0.0)
+        return Item(recipe, work, self._start(recipe, work.frames))
+
+    def _material(self, task: Task, stop: threading.Event | None) -> Material:
+        """What the task starts from, as latents."""
+        source, codes = getattr(task, "source", None), getattr(task, "codes", None)
+        latent = None if source is None else self.latent(source, stop)
+        through = codes or (isinstance(task, Cover) and task.through_codes)
+        heard = self._semantic(latent, codes) if through else None
+        samples = 0 if source is None else self.canvas(source).samples.shape[1]
+        return Material(self.silence, latent, heard, samples)
+
+    def _semantic(self, latent: Tensor | None, codes: tuple[int, ...] | None) -> Tensor:
+        with self.residency.on("codes") as coder:
+            if codes:
+                return semantic.from_codes(coder, codes).cpu()
+            assert latent is not None
+            return semantic.through_codes(coder, latent, self.silence).cpu()
+
+    def _start(self, recipe: Recipe, frames: int) -> Tensor:
+        """Start noise; of a retake its source's, turned towards the second seed."""
+        task, channels = recipe.task, self.geometry.latent_channels
+        if not isinstance(task, Retake):
+            return sampler.noise(recipe.seed or 0, frames, channels)
+        assert isinstance(task.source, Take)
+        first = self._start(task.source.recipe, frames)
+        return sampler.turned(first, sampler.noise(task.seed, frames, channels), task.variance)
+
+    @cached_property
+    def silence(self) -> Tensor:
+        """The checkpoint's recorded silence, [frames, channels]."""
+        with self.residency.on("condition") as encoder:
+            return encoder.silence_latent[0].float().cpu()
+
+    def latent(self, sound: Take | Audio, stop: threading.Event | None = None) -> Tensor:
+        """A sound's latent [frames, channels]: a take's own where it was made with this autoencoder, else encoded."""
+        if isinstance(sound, Take) and self._is_ours(sound):
+            return torch.from_numpy(sound.latent.copy())
+        return self._latents.recall(sound.id, lambda: self._encoded(self.canvas(sound), stop))
+
+    def _is_ours(self, take: Take) -> bool:
+        frames = math.ceil(take.audio.samples.shape[1] / self.geometry.hop)
+        return take.made_with.get("vae") == self.vae_mark and take.latent.shape[0] == frames
+
+    def _encoded(self, audio: Audio, stop: threading.Event | None) -> Tensor:
+        samples = torch.from_numpy(audio.samples.copy())
+        return self.residency.retrying("vae", lambda vae: self._codec(vae).encode(samples, stop)).cpu()
+
+    def canvas(self, sound: Take | Audio) -> Audio:
+        """A sound as this checkpoint hears it: its rate, its number of channels."""
+        audio, g = sound.audio if isinstance(sound, Take) else sound, self.geometry
+        return self._canvases.recall(sound.id, lambda: audio.with_channels(g.channels).resample(g.rate))
+
+    def codes(self, sound: Take | Audio, stop: threading.Event | None = None) -> tuple[int, ...]:
+        """The audio codes of a sound."""
+        latent, silence = self.latent(sound, stop), self.silence
+        with self.residency.on("codes") as coder:
+            return semantic.to_codes(coder, latent, silence)
+
+    # -- words ---------------------------------------------------------------------------------------------------------
+
+    def _wishes(self, item: Item, stop: threading.Event | None) -> tuple[_Wish, _Wish | None]:
+        """What is listened to, and what instead once a cover has switched or as the source of a flow-edit."""
+        recipe, task = item.recipe, rooted(item.recipe.task)
+        reference = getattr(task, "reference", None)
+        first = _Wish(_words(recipe, item.brief.instruction), reference)
+        if isinstance(task, FlowEdit):
+            return first, _Wish(_old_words(recipe, task), reference)
+        if item.brief.later is not None and item.brief.follow < 1.0:
+            return first, _Wish(_words(recipe, INSTRUCTIONS["text2music"]), reference)
+        return first, None
+
+    def _hear(self, wishes: Iterable[_Wish]) -> None:
+        """Encode the wishes not heard before: the text encoder for all of them, then the condition encoder."""
+        new = list({wish.key: wish for wish in wishes if wish.key not in self._heard}.values())
+        if not new:
+            return
+        timbres = [self._timbre(wish.reference) for wish in new]
+        with self.residency.on("text") as text:
+            readings = conditioning.read(text, self._tokenizer, [wish.words for wish in new])
+        frames = conditioning.timbre_frames(self.geometry.frames_per_second)
+        with self.residency.on("condition") as encoder:
+            for wish, reading, timbre in zip(new, readings, timbres, strict=True):
+                self._heard.put(wish.key, conditioning.fuse(encoder, [reading], frames, timbre).cpu())
+
+    def _timbre(self, reference: Take | Audio | None) -> Tensor | None:
+        """The latent of a reference's three windows."""
+        if reference is None:
+            return None
+
+        def windows() -> Tensor:
+            audio = self.canvas(reference)
+            samples = conditioning.timbre_windows(torch.from_numpy(audio.samples.copy()), audio.rate)
+            return self._encoded(Audio(samples.numpy(), audio.rate), None)
+
+        return self._latents.recall(("timbre", reference.id), windows)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return self.checkpoint.tokenizer()
+
+    def _song(self, item: Item, first: _Wish, second: _Wish | None) -> Song:
+        task = rooted(item.recipe.task)
+        song = Song(item, self._heard[first.key], self._heard[second.key] if second else None)
+        if not isinstance(task, Repaint | Extend):
+            return song
+        source: Any = task.source
+        gain = (
+            source.made_with.get("gain", 1.0) if isinstance(source, Take) and self._is_ours(source) else 1.0
+        )
+        return replace(song, canvas=self._placed(task, self.canvas(source), item.recipe), gain=gain)
+
+    def _placed(self, task: Repaint | Extend, source: Audio, recipe: Recipe) -> Audio:
+        """The source where it lies in the song, with nothing around it."""
+        before = added_frames(task, self.geometry) * self.geometry.hop if isinstance(task, Extend) else 0
+        samples = np.pad(source.samples, ((0, 0), (before, 0)))[:, : self._length(recipe)]
+        return Audio(np.pad(samples, ((0, 0), (0, self._length(recipe) - samples.shape[1]))), source.rate)
+
+    def _length(self, recipe: Recipe) -> int:
+        """Samples in a song of this recipe."""
+        return round((recipe.seconds or 0.0) * self.geometry.rate)
+
+    # -- the loop ------------------------------------------------------------------------------------------------------
+
+    def frames(self, songs: Sequence[Song], check: Check, most: int = 1) -> Iterator[Frame]:
+        """Render all songs, those of one kind together (at most so many), and yield every step.
+
+        `check` is called before every look at the DiT and may raise.
+        """
+        for places in groups(songs, most):
+            group = [songs[place] for place in places]
+            heard = conditioning.joined([song.heard for song in group])
+            later = [song.later for song in group if song.later is not None]
+            together = self.residency.device.type != "cpu"
+            steps = render(
+                [s.item for s in group],
+                heard,
+                conditioning.joined(later) if later else None,
+                self._look(check),
+                together,
+            )
+            for frame in steps:
+                yield replace(frame, items=tuple(places))
+
+    def _look(self, check: Check) -> Look:
+        def look(x: Tensor, t: float, states: Tensor, mask: Tensor, context: Tensor) -> Tensor:
+            check()
+            return self.residency.retrying("dit", lambda dit: ask(dit, x, t, states, mask, context))
+
+        return look
+
+    # -- after the loop ------------------------------------------------------------------------------------------------
+
+    def finish(
+        self,
+        song: Song,
+        latent: Tensor,
+        stop: threading.Event | None = None,
+        progress: Callable[[float], None] = lambda share: None,
+    ) -> tuple[Audio, Tensor, float]:
+        """A latent [frames, channels] as sound: kept parts put back, decoded, brought to its level. Returns the sound,
+        the latent it stands for, and the gain.
+        """
+        latent = finished(latent, song.item.brief.kept)
+        samples = self.decode(latent, stop, progress)[:, : self._length(song.recipe)]
+        gain = normalizing_gain(samples) if song.gain is None else song.gain
+        audio = Audio(samples * np.float32(gain), self.geometry.rate).on_grid()
+        if song.canvas is not None:
+            audio = self._spliced(song, audio)
+        return audio, latent, float(gain)
+
+    def _spliced(self, song: Song, new: Audio) -> Audio:
+        """The new sound inside the regions, the source's own samples outside."""
+        task = rooted(song.recipe.task)
+        assert isinstance(task, Repaint | Extend)
+        assert song.canvas is not None
+        return splice(song.canvas, new, self._regions(task, song), hold_of(task).wave_seconds)
+
+    def _regions(self, task: Repaint | Extend, song: Song) -> Sequence[Region]:
+        if isinstance(task, Repaint):
+            return task.regions
+        rate, whole = self.geometry.rate, song.recipe.seconds or 0.0
+        start = added_frames(task, self.geometry) * self.geometry.hop / rate
+        end = whole - task.after
+        return [Region(*span) for span in ((0.0, start), (end, whole)) if span[1] > span[0] + 0.5 / rate]
+
+    def decode(
+        self,
+        latent: Tensor,
+        stop: threading.Event | None = None,
+        progress: Callable[[float], None] = lambda share: None,
+    ) -> np.ndarray:
+        """Samples [channels, samples] of a latent, tile by tile; stops between tiles."""
+
+        def run(vae: Any) -> Tensor:
+            codec, pieces, done = self._codec(vae), [], 0
+            for piece in codec.stream(latent, stop):
+                pieces.append(piece.cpu())
+                done += piece.shape[-1]
+                progress(done / (latent.shape[0] * codec.hop))
+            return torch.cat(pieces, dim=-1).float()
+
+        return self.residency.retrying("vae", run).numpy()
+
+    def glimpse(self, latent: Tensor, at: float, seconds: float) -> Audio:
+        """The seconds around a time of a latent [frames, channels], exactly as they sound in the whole."""
+        rate, frames = self.geometry.frames_per_second, latent.shape[0]
+        first = min(max(0, math.floor((at - seconds / 2) * rate)), frames - 1)
+        last = min(frames, max(first + 1, math.ceil((at + seconds / 2) * rate)))
+        with self.residency.on("vae") as vae:
+            samples = self._codec(vae).window(latent.float(), first, last).cpu().numpy()
+        return Audio(samples * np.float32(min(1.0, normalizing_gain(samples))), self.geometry.rate)
+
+    def _codec(self, vae: Any) -> Codec:
+        return Codec(vae, self.residency.arrangement.tile_frames)
+
+    # -- parts ---------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def vae_mark(self) -> str:
+        """Which autoencoder this is, from the first bytes of its weights: takes made with it keep their latents."""
+        digest = hashlib.blake2b(digest_size=8)
+        for file in sorted(self.checkpoint.places["vae"].glob("*.safetensors")):
+            with file.open("rb") as opened:
+                digest.update(str(file.stat().st_size).encode() + opened.read(1 << 20))
+        return digest.hexdigest()
+
+
+def build(checkpoint: Checkpoint, part: str, dtype: torch.dtype) -> torch.nn.Module:
+    """Make a part in a dtype; the autoencoder is slimmed first (same numbers, less work)."""
+    if part == "vae":
+        return prepare_vae(checkpoint.build(part)).to(dtype)
+    return checkpoint.build(part, dtype)
+
+
+@torch.inference_mode()
+def ask(dit: Any, x: Tensor, t: float, states: Tensor, mask: Tensor, context: Tensor) -> Tensor:
+    """One look at the DiT: the velocity at x and t, where x lies and as wide as x."""
+    like = next(dit.parameters())
+    when = torch.full((x.shape[0],), t, dtype=like.dtype, device=like.device)
+    return dit(
+        hidden_states=x.to(like),
+        timestep=when,
+        timestep_r=when,
+        encoder_hidden_states=states.to(like),
+        context_latents=context.to(like),
+        return_dict=False,
+    )[0].to(x)
+
+
+def groups(songs: Sequence[Song], most: int) -> Iterator[list[int]]:
+    """Places of songs that can share a loop, in order of the first of each kind, at most so many together."""
+    kinds: dict[Hashable, list[int]] = {}
+    for place, song in enumerate(songs):
+        tokens = song.heard.states.shape[1], song.later and song.later.states.shape[1]
+        kinds.setdefault((song.item.kind, tokens), []).append(place)
+    for places in kinds.values():
+        for first in range(0, len(places), max(1, most)):
+            yield places[first : first + max(1, most)]
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """Words and a timbre to lean on."""
+
+    words: Words
+    reference: Any = None
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        return self.words, getattr(self.reference, "id", None)
+
+
+def _words(recipe: Recipe, instruction: str) -> Words:
+    return Words(
+        caption=recipe.caption,
+        lyrics=recipe.lyrics,
+        language=recipe.language or "unknown",
+        seconds=recipe.seconds,
+        bpm=recipe.bpm,
+        keyscale=recipe.keyscale,
+        timesignature=recipe.timesignature,
+        instruction=instruction,
+    )
+
+
+def _old_words(recipe: Recipe, task: FlowEdit) -> Words:
+    """How a flow-edit's source is described: as the task says, else as the source take was asked for."""
+    old = task.source.recipe if isinstance(task.source, Take) else recipe.but(lyrics="")
+    described = recipe.but(caption=task.caption or old.caption, lyrics=task.lyrics or old.lyrics)
+    return _words(described, task.instruction())
+
+
+class Recent(dict[Hashable, T]):
+    """The last so many results by key."""
+
+    def __init__(self, most: int):
+        super().__init__()
+        self.most = most
+
+    def put(self, key: Hashable, value: T) -> T:
+        self[key] = value
+        while len(self) > self.most:
+            del self[next(iter(self))]
+        return value
+
+    def recall(self, key: Hashable, make: Callable[[], T]) -> T:
+        """The result of a key, made where it is not at hand."""
+        return self[key] if key in self else self.put(key, make())
