@@ -20,7 +20,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3Model
 
 from acestep_lab.errors import CheckpointError
 from acestep_lab.models import original, weights
-from acestep_lab.models.assembly import Codes, assemble
+from acestep_lab.models.assembly import Codes, assemble, fitting
 from acestep_lab.models.weights import Entry, read_json
 
 if TYPE_CHECKING:
@@ -31,12 +31,26 @@ Make = Callable[[], nn.Module]
 
 def build(checkpoint: Checkpoint, part: str, dtype: torch.dtype | None) -> nn.Module:
     """One part of a checkpoint on the CPU, strictly loaded, in evaluation mode."""
+    make, entries, place, given = _ingredients(checkpoint, part)
+    return assemble(make, entries, place, dtype, given)
+
+
+def verify(checkpoint: Checkpoint, part: str) -> None:
+    """Compare a part's stored tensors with its module by name and shape, without reading them; CheckpointError."""
+    make, entries, place, given = _ingredients(checkpoint, part)
+    fitting(make, entries, place, given)
+
+
+def _ingredients(
+    checkpoint: Checkpoint, part: str
+) -> tuple[Make, Mapping[str, Entry], Path, dict[str, Tensor]]:
+    """What makes a part, the tensors stored for it, where they are, and those that are stored apart."""
     place = checkpoint.places[part]
-    entries = checkpoint._entries(part)
+    entries: Mapping[str, Entry] = checkpoint._entries(part)
     if part in ("text", "lm"):
         entries = _language_entries(part, entries)
     given = _silence(place) if part == "condition" and checkpoint.layout == "original" else {}
-    return assemble(maker(checkpoint, part), entries, place, dtype, given)
+    return maker(checkpoint, part), entries, place, given
 
 
 def maker(checkpoint: Checkpoint, part: str) -> Make:

@@ -108,6 +108,11 @@ def header(file: Path) -> dict[str, Entry]:
     return found
 
 
+def notes(file: Path) -> dict[str, str]:
+    """What the writer of a safetensors file noted in its header beside the tensors."""
+    return dict(_table(file)[0].get("__metadata__") or {})
+
+
 def _table(file: Path) -> tuple[dict[str, Any], int, int]:
     """The header's table, the byte at which the numbers start, and the file's length."""
     length = file.stat().st_size
