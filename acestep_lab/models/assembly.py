@@ -28,8 +28,21 @@ def assemble(
 
     `dtype` None is float32 whatever is stored, so that a CPU can compute with it.
     """
-    module = empty(make)
     given = dict(given or {})
+    module, tied = fitting(make, entries, folder, given)
+    dtype = dtype or torch.float32
+    tensors = read(entries, dtype) | {name: _cast(tensor, dtype) for name, tensor in given.items()}
+    module.load_state_dict(tensors, strict=not tied, assign=True)
+    if tied:
+        module.tie_weights()  # type: ignore[operator]
+    return module.requires_grad_(False).eval()
+
+
+def fitting(
+    make: Callable[[], nn.Module], entries: Mapping[str, weights.Entry], folder: Path, given: Mapping[str, Tensor]
+) -> tuple[nn.Module, set[str]]:
+    """The module without memory, and the names it ties; CheckpointError unless every stored tensor has its place."""
+    module = empty(make)
     wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     tied = tied_names(module) - set(entries)
     weights.check({n: s for n, s in wanted.items() if n not in tied and n not in given}, entries, folder)
@@ -38,12 +51,7 @@ def assemble(
             raise CheckpointError(
                 f"{folder} has {name} {list(tensor.shape)} where {list(wanted[name])} belongs."
             )
-    dtype = dtype or torch.float32
-    tensors = read(entries, dtype) | {name: _cast(tensor, dtype) for name, tensor in given.items()}
-    module.load_state_dict(tensors, strict=not tied, assign=True)
-    if tied:
-        module.tie_weights()  # type: ignore[operator]
-    return module.requires_grad_(False).eval()
+    return module, tied
 
 
 def empty(make: Callable[[], nn.Module]) -> nn.Module:

@@ -102,6 +102,13 @@ class Checkpoint:
 
         return parts.build(self, part, dtype)
 
+    def verify(self, part: str) -> None:
+        """Check a part's files against its config, names and shapes, without reading the weights; CheckpointError."""
+        self._require(part)
+        from acestep_lab.models import parts
+
+        parts.verify(self, part)
+
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """The text encoder's tokenizer; it pads on the right, as the model was trained."""
         return _tokenizer(self.places["tokenizer"])
