@@ -32,9 +32,8 @@ class Frame:
     t: float  # time of `latent`: 0 after the last step
     latent: Tensor  # x_t   [items, frames, channels]
     estimate: Tensor  # x0  [items, frames, channels]
-    items: tuple[int, ...] = (
-        0,
-    )  # which songs of a run these are; of a single song, latents are [frames, channels]
+    items: tuple[int, ...] = (0,)
+    """Which songs of a run these are; a run of one song shows its latents as [frames, channels]."""
 
     @property
     def fraction(self) -> float:
