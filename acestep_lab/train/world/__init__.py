@@ -4,9 +4,10 @@
 lyrics), `render(song, rate)` plays it. Lessons and tests are drawn from it because every fact about it is known.
 """
 
+from acestep_lab.prompt.vocabulary import STEMS
 from acestep_lab.train.world.compose import compose
 from acestep_lab.train.world.render import Rendering, render
-from acestep_lab.train.world.score import STEMS, Chord, Note, Section, Song
+from acestep_lab.train.world.score import Chord, Note, Section, Song
 from acestep_lab.train.world.styles import STYLES
 
 __all__ = ["STEMS", "STYLES", "Chord", "Note", "Rendering", "Section", "Song", "compose", "render"]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
+from acestep_lab.errors import RecipeError
+from acestep_lab.prompt.vocabulary import STEMS, nearest
 from acestep_lab.train.world import parts as players
 from acestep_lab.train.world.dice import Dice
 from acestep_lab.train.world.form import METERS, Meter, Part, bars_in, plan_form
 from acestep_lab.train.world.harmony import CHORDS, NOTE_NAMES, PROGRESSIONS, key_name, parse_key, progression
 from acestep_lab.train.world.parts import Hit, Sheet, Slot
-from acestep_lab.train.world.score import STEMS, Chord, Note, Section, Song
+from acestep_lab.train.world.score import Chord, Note, Section, Song
 from acestep_lab.train.world.styles import STYLES, Style
 from acestep_lab.train.world.words import ABSENT_WORDS, Facts, caption, lyric_line, vowels
 
@@ -80,13 +83,15 @@ def _cast(style: Style, stems: tuple[str, ...], dice: Dice) -> dict[str, tuple[s
     return cast
 
 
-def _slots(bars: int, meter: Meter, tonic: int, mode: str, harmony: str, dice: Dice) -> tuple[Slot, ...]:
+def _slots(bars: int, beats: float, meter: Meter, tonic: int, mode: str, harmony: str, dice: Dice) -> tuple[Slot, ...]:
     """A chord a bar, or half a bar where the song is so short that it would not come home."""
     halves = bars < 4 and meter.beats % 2 == 0
     length = meter.beats / 2 if halves else float(meter.beats)
     count = bars * (2 if halves else 1)
+    heard = min(count, max(1, math.ceil(beats / length - 0.12)))
     cadence = dice.pick(("V", "V", "IV" if mode == "major" else "iv"))
-    names = progression(dice.pick(PROGRESSIONS[mode][harmony]), count, mode, cadence)
+    names = progression(dice.pick(PROGRESSIONS[mode][harmony]), heard, mode, cadence)
+    names += names[-1:] * (count - heard)
     classes = [tuple((tonic + c) % 12 for c in CHORDS[mode][name]) for name in names]
     return tuple(Slot(i * length, length, n, c) for i, (n, c) in enumerate(zip(names, classes, strict=True)))
 
@@ -170,6 +175,19 @@ def _sections(sheet: Sheet, notes: list[Note], seconds: float) -> tuple[Section,
     return tuple(rows)
 
 
+def _refuse_nonsense(
+    seconds: float, style: str | None, timesignature: str | None, instruments: Iterable[str] | None
+) -> None:
+    if not SHORTEST <= seconds <= LONGEST:
+        raise RecipeError(f"A song of this world lasts {SHORTEST:g} to {LONGEST:g} seconds, not {seconds:g}.")
+    if style is not None and style not in STYLES:
+        raise RecipeError(f"This world has no style {style!r}.{nearest(style, STYLES)} It has {', '.join(sorted(STYLES))}.")
+    if timesignature is not None and timesignature not in METERS:
+        raise RecipeError(f"{timesignature!r} is no meter of this world; it has {', '.join(METERS)}.")
+    if instruments is not None and (not set(instruments) or set(instruments) - set(STEMS)):
+        raise RecipeError(f"Instruments are some of {', '.join(STEMS)}; these are not: {sorted(set(instruments) - set(STEMS))}.")
+
+
 def compose(
     seed: int,
     seconds: float = 10.0,
@@ -185,8 +203,8 @@ def compose(
 
     `full` asks for everybody who usually plays in the style, in every section (no solos, no breakdowns).
     """
-    if not SHORTEST <= seconds <= LONGEST:
-        raise ValueError(f"A song of the world lasts {SHORTEST:g} to {LONGEST:g} seconds, not {seconds:g}.")
+    instruments = None if instruments is None else tuple(instruments)
+    _refuse_nonsense(seconds, style, timesignature, instruments)
     row = STYLES[style or Dice(seed, "style").pick(sorted(STYLES))]
     bpm = bpm or _draw_bpm(row, Dice(seed, "bpm"))
     keyscale = keyscale or _draw_key(row, Dice(seed, "key"))
@@ -196,7 +214,7 @@ def compose(
     tonic, mode = parse_key(keyscale)
     bars = bars_in(seconds, bpm, meter)
     form = tuple(plan_form(bars, stems, Dice(seed, "form"), full))
-    slots = _slots(bars, meter, tonic, mode, row.harmony, Dice(seed, "harmony"))
+    slots = _slots(bars, seconds * bpm / 60, meter, tonic, mode, row.harmony, Dice(seed, "harmony"))
     sheet = Sheet(row, meter, bpm, tonic, mode, slots, form, bars)
     cast = _cast(row, stems, Dice(seed, "cast"))
     lines: dict[int, list[str]] = {}
@@ -210,7 +228,7 @@ def compose(
     notes = sorted(_audible(sheet, hits, seconds), key=lambda n: (n.start, n.stem, n.pitch))
     present = tuple(s for s in STEMS if any(n.stem == s for n in notes))
     sounds = tuple((s, "drums" if s == "drums" else cast[s][0]) for s in present)
-    absent = tuple(s for s in ABSENT_WORDS if s not in present)
+    absent = tuple(s for s in ABSENT_WORDS if s not in present and not (s == "vocals" and "backing_vocals" in present))
     facts = Facts(row.name, row.words, row.moods, bpm, keyscale, meter.sign, sounds, absent)
     beat = 60 / bpm
     total = int(seconds / beat - 1e-6) + 1

@@ -5,11 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-STEMS = (
-    "woodwinds", "brass", "fx", "synth", "strings", "percussion",
-    "keyboard", "guitar", "bass", "drums", "backing_vocals", "vocals",
-)  # fmt: skip
-
 
 class Note(NamedTuple):
     """One sounding event; times in seconds, pitch in MIDI numbers, velocity 0-1."""
