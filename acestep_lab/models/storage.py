@@ -11,31 +11,38 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from acestep_lab.errors import MachineError
+
 FP8 = torch.float8_e4m3fn
 STEPS = 127
 
 
 class Int8Linear(nn.Linear):
-    """A linear layer whose weight is int8 `[out, in]` with one scale per output; computes in the scale's dtype."""
+    """A linear layer whose weight is kept as int8 `[out, in]` with one scale per output; computes in the input's dtype.
 
+    `weight` widens it anew at each look, so whoever asks for its dtype or its length (DoRA does) sees an ordinary layer.
+    """
+
+    whole: Tensor  # int8 [out, in]
     scale: Tensor  # [out]
 
     def __init__(self, dense: nn.Linear):
         nn.Module.__init__(self)
         self.in_features, self.out_features = dense.in_features, dense.out_features
         whole, scale = quantize(dense.weight.detach())
-        self.weight = nn.Parameter(whole, requires_grad=False)
+        self.register_buffer("whole", whole)
         self.register_buffer("scale", scale)
         self.bias = dense.bias
 
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        """The weight as it computes, `[out, in]`."""
+        return self.whole.to(self.scale.dtype) * self.scale[:, None]
+
     def forward(self, input: Tensor) -> Tensor:
-        product = functional.linear(input, self.weight.to(input.dtype))  # [..., out]
+        product = functional.linear(input, self.whole.to(input.dtype))  # [..., out]
         product = product * self.scale.to(input.dtype)
         return product if self.bias is None else product + self.bias
-
-    def dense_weight(self) -> Tensor:
-        """The weight as it computes, `[out, in]`."""
-        return self.weight.to(self.scale.dtype) * self.scale[:, None]
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, int8"
@@ -76,6 +83,18 @@ def to_fp8(module: nn.Module, compute: torch.dtype) -> None:
         skip_modules_classes=(Int8Linear,),
         non_blocking=False,
     )
+
+
+def refuse_adapter(module: nn.Module, kind: str) -> None:
+    """MachineError if an adapter of this kind ("lora", "dora", "lokr") cannot act on a module as its weights are kept.
+
+    LoRA and LoKr add beside the weights and work on all; DoRA reads the weights, which fp8 has widened only while at work.
+    """
+    if kind == "dora" and any(parameter.dtype == FP8 for parameter in module.parameters()):
+        raise MachineError(
+            "A DoRA measures the weights themselves, and on this machine the DiT's are kept in fp8. Use a tier with int8 "
+            "or full precision (6 GB and more for the 2B models), or a plain LoRA."
+        )
 
 
 def floating_dtype(module: nn.Module) -> torch.dtype:
