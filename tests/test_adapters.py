@@ -49,9 +49,7 @@ CONFIGS: dict[str, Callable[[], Any]] = {
     "with biases": lambda: LoraConfig(
         r=2, lora_alpha=8, target_modules=["linear_1", "condition_embedder"], lora_bias=True
     ),
-    "lokr": lambda: LoKrConfig(
-        r=2, alpha=6, target_modules=ATTENTION, decompose_both=True, decompose_factor=4
-    ),
+    "lokr": lambda: LoKrConfig(r=2, alpha=6, target_modules=ATTENTION, decompose_both=True, decompose_factor=4),
     "lokr with patterns": lambda: LoKrConfig(
         r=64,
         alpha=32,
@@ -136,9 +134,7 @@ def apart(one: Tensor, other: Tensor) -> float:
 
 @pytest.mark.filterwarnings("ignore:Adapter .default.:UserWarning")  # PEFT about its own saving of biases
 @pytest.mark.parametrize("layout", CONFIGS)
-def test_adapted_velocity_is_that_of_peft_on_the_references_names(
-    layout: str, dit: Any, tmp_path: Path
-) -> None:
+def test_adapted_velocity_is_that_of_peft_on_the_references_names(layout: str, dit: Any, tmp_path: Path) -> None:
     before = velocity(dit)
     expected = velocity(trained(dit, CONFIGS[layout](), tmp_path / "adapter"))
 
@@ -250,49 +246,37 @@ def test_a_lycoris_lokr_acts_as_its_formula_says(settings: dict[str, bool], dit:
 def lycoris_file(
     folder: Path, model: nn.Module, decompose_both: bool = False, full: bool = False, rs_lora: bool = False
 ) -> Path:
-    """A LoKr as LyCORIS stores it; what it does at strength 0.6 is added to the model. ΔW = alpha/rank · w1 ⊗ w2."""
+    """A LoKr as LyCORIS stores it; what it does at strength 0.6 is added to the model. ΔW = alpha/rank · w1 ⊗ w2.
+
+    As LyCORIS does under the reference's trainer, it also holds layers that were never trained, convolutions among them.
+    """
     torch.manual_seed(8)
-    rank, alpha, stored = 2, 6.0, {}
-    config = {
-        "linear_dim": rank,
-        "linear_alpha": alpha,
-        "factor": 4,
-        "rs_lora": rs_lora,
-        "decompose_both": decompose_both,
-    }
-    scale = 1.0 if full else alpha / (rank**0.5 if rs_lora else rank)
+    rank = 2
+    scale = 1.0 if full else 6.0 / (rank**0.5 if rs_lora else rank)
+    stored = {"lycoris_proj_in_1.lokr_w1": torch.randn(4, 4), "lycoris_proj_in_1.lokr_w2": torch.zeros(8, 6, 2)}
     for name, weight in model.named_parameters():
-        if not name.endswith(("attn.to_q.weight", "attn.to_out.0.weight")):
-            continue
-        rows, columns = weight.shape[0] // 4, weight.shape[1] // 4
-        left, right = torch.randn(4, 4) * 0.3, torch.randn(rows, columns) * 0.1
-        flat = "lycoris_" + name.removesuffix(".weight").replace("to_q", "q_proj").replace(
-            "to_out.0", "o_proj"
-        ).replace(".", "_")
-        factors = {"lokr_w1": left, "lokr_w2": right}
-        if not full:
-            factors["lokr_w2_a"], factors["lokr_w2_b"] = (
-                torch.randn(rows, rank) * 0.3,
-                torch.randn(rank, columns) * 0.3,
-            )
-            right = factors["lokr_w2_a"] @ factors["lokr_w2_b"]
-            del factors["lokr_w2"]
-        if decompose_both:
-            factors["lokr_w1_a"], factors["lokr_w1_b"] = (
-                torch.randn(4, rank) * 0.3,
-                torch.randn(rank, 4) * 0.3,
-            )
-            left = factors["lokr_w1_a"] @ factors["lokr_w1_b"]
-            del factors["lokr_w1"]
-        stored |= {f"{flat}.{word}": tensor for word, tensor in factors.items()} | {
-            f"{flat}.alpha": torch.tensor(alpha)
-        }
-        weight.data += 0.6 * scale * torch.kron(left, right)
+        if name.endswith(("attn.to_q.weight", "attn.to_out.0.weight")):
+            rows, columns = weight.shape[0] // 4, weight.shape[1] // 4
+            left, small = factor("lokr_w1", 4, 4, rank if decompose_both else None)
+            right, large = factor("lokr_w2", rows, columns, None if full else rank)
+            weight.data += 0.6 * scale * torch.kron(left, right)
+            kept = {**small, **large, "alpha": torch.tensor(scale * rank)}  # alpha is stored as it scales
+            theirs = tiny.published_name(name.removesuffix(".weight")).replace(".", "_")
+            stored |= {f"lycoris_{theirs}.{word}": tensor for word, tensor in kept.items()}
     folder.mkdir()
-    save_file(
-        stored, folder / "lokr_weights.safetensors", {"algo": "lokr", "lokr_config": json.dumps(config)}
-    )
-    return folder / "lokr_weights.safetensors"
+    config = {"linear_dim": rank, "linear_alpha": 6, "rs_lora": rs_lora, "decompose_both": decompose_both}
+    file = folder / "lokr_weights.safetensors"
+    save_file(stored, file, {"algo": "lokr", "lokr_config": json.dumps(config)})
+    return file
+
+
+def factor(word: str, rows: int, columns: int, rank: int | None) -> tuple[Tensor, dict[str, Tensor]]:
+    """A factor of a Kronecker product and how it is stored: whole, or as a product over the rank."""
+    if rank is None:
+        whole = 0.2 * torch.randn(rows, columns)
+        return whole, {word: whole}
+    first, second = 0.3 * torch.randn(rows, rank), 0.3 * torch.randn(rank, columns)
+    return first @ second, {f"{word}_a": first, f"{word}_b": second}
 
 
 def test_a_trainers_output_folder_is_found_through(dit: Any, tmp_path: Path) -> None:
@@ -305,9 +289,7 @@ def test_a_trainers_output_folder_is_found_through(dit: Any, tmp_path: Path) -> 
     assert adapter == Adapter.open(tmp_path / "growl")
 
 
-def test_an_adapter_for_a_larger_model_says_so_and_leaves_the_transformer_alone(
-    dit: Any, tmp_path: Path
-) -> None:
+def test_an_adapter_for_a_larger_model_says_so_and_leaves_the_transformer_alone(dit: Any, tmp_path: Path) -> None:
     before = velocity(dit)
     trained(tiny.tiny_parts(xl=True)["dit"], CONFIGS["attention"](), tmp_path / "xl")  # type: ignore[arg-type]
     trained(dit, CONFIGS["mlp"](), tmp_path / "fits")

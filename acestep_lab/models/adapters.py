@@ -5,7 +5,7 @@ rsLoRA, rank and alpha patterns, LoKr) and LyCORIS' (`lokr_weights.safetensors`)
 the file itself in the reference's own words and only then said in diffusers' words, because translating patterns would not
 be safe and diffusers' `load_lora_weights` drops alpha. The base weights are never touched: off is exactly the bare model.
 
-    growl = Adapter.open("growl")                    # JSON and headers only, no torch
+    growl = Adapter.open("growl")                    # JSON and headers; nothing is put on yet
     apply(dit, [(growl, 0.8), (choir, 0.3)])         # these two and no others; call again to change strengths
     apply(dit, [])                                   # off
     remove(dit)                                      # off, and their memory given back
@@ -40,9 +40,7 @@ _TARGET = re.compile(
 _PEFT_KEY = re.compile(
     r"(?P<module>.+?)\.(?P<word>lora_[AB]|lora_magnitude_vector|lokr_w[12](_[ab])?|lokr_t2)(\.\w+)*$"
 )
-_LYCORIS_KEY = re.compile(
-    r"lycoris_(?P<module>\w+)\.(?P<word>lokr_w[12](_[ab])?|lokr_t[12]|alpha|dora_scale|scalar)$"
-)
+_LYCORIS_KEY = re.compile(r"lycoris_(?P<module>\w+)\.(?P<word>lokr_w[12](_[ab])?|lokr_t[12]|alpha|dora_scale|scalar)$")
 _OVERWRITES_BASE = ("pissa", "olora", "corda", "loftq", "mica", "orthogonal", "lora_ga")
 """Ways of starting a LoRA that change the base weights too; such a LoRA means nothing without them."""
 
@@ -164,14 +162,11 @@ def _peft(folder: Path, name: str | None = None) -> Adapter:
     found = _grouped(file, _PEFT_KEY)
     build = _lora_layer if kind == "LORA" else _lokr_layer
     layers = {
-        original.ours(f"{module}.")[:-1]: build(module, config, tensors, file)
-        for module, tensors in found.items()
+        original.ours(f"{module}.")[:-1]: build(module, config, tensors, file) for module, tensors in found.items()
     }
     _check_targets(layers, file)
     word = "dora" if config.get("use_dora") else kind.lower()
-    return Adapter(
-        file, file.stat().st_mtime_ns, name or folder.name, word, layers, bool(config.get("lora_bias"))
-    )
+    return Adapter(file, file.stat().st_mtime_ns, name or folder.name, word, layers, bool(config.get("lora_bias")))
 
 
 def _refuse_unsupported(folder: Path, config: Mapping[str, Any]) -> None:
@@ -194,9 +189,7 @@ def _grouped(file: Path, pattern: re.Pattern[str]) -> dict[str, dict[str, Entry]
     for key, entry in weights.header(file).items():
         match = pattern.match(key)
         if match is None:
-            raise CheckpointError(
-                f"In {file}, {key} belongs to no kind of adapter that is read (LoRA, DoRA, LoKr)."
-            )
+            raise CheckpointError(f"In {file}, {key} belongs to no kind of adapter that is read (LoRA, DoRA, LoKr).")
         module = _bare(match["module"])
         word = f"{match['word']}.bias" if key.endswith("lora_B.bias") else match["word"]
         found.setdefault(module, {})[word] = entry
@@ -214,9 +207,7 @@ def _bare(module: str) -> str:
 
 def _lora_layer(module: str, config: Mapping[str, Any], tensors: Mapping[str, Entry], file: Path) -> Layer:
     if not {"lora_A", "lora_B"} <= set(tensors):
-        raise CheckpointError(
-            f"In {file}, {module} has {', '.join(sorted(tensors))} but a LoRA has lora_A and lora_B."
-        )
+        raise CheckpointError(f"In {file}, {module} has {', '.join(sorted(tensors))} but a LoRA has lora_A and lora_B.")
     if config.get("use_dora") and "lora_magnitude_vector" not in tensors:
         raise CheckpointError(f"In {file}, {module} lacks the magnitudes its config promises (use_dora).")
     rank = tensors["lora_A"].shape[0]
@@ -253,15 +244,15 @@ def _lycoris_file(place: Path) -> Path | None:
         return place if place.suffix == ".safetensors" else None
     if (place / LYCORIS_WEIGHTS).is_file():
         return place / LYCORIS_WEIGHTS
-    return next(
-        (file for file in sorted(place.glob("*.safetensors")) if LYCORIS_CONFIG in weights.notes(file)), None
-    )
+    return next((file for file in sorted(place.glob("*.safetensors")) if LYCORIS_CONFIG in weights.notes(file)), None)
 
 
 def _lycoris(file: Path) -> Adapter:
     config = _lycoris_config(file)
     layers = {}
     for flat, tensors in _grouped(file, _LYCORIS_KEY).items():
+        if _does_nothing(tensors):
+            continue
         module = _unflattened(flat)
         if "dora_scale" in tensors:
             raise CheckpointError(
@@ -269,9 +260,23 @@ def _lycoris(file: Path) -> Adapter:
                 "train it without, or as a DoRA."
             )
         layers[original.ours(f"{module}.")[:-1]] = _lycoris_layer(module, config, tensors, file)
+    if not layers:
+        raise CheckpointError(f"The adapter {file} adds nothing: every one of its weights is zero.")
     _check_targets(layers, file)
     name = file.parent.name if file.name == LYCORIS_WEIGHTS else file.stem
     return Adapter(file, file.stat().st_mtime_ns, name, "lokr", layers)
+
+
+def _does_nothing(tensors: Mapping[str, Entry]) -> bool:
+    """Whether a layer was never trained: the reference has LyCORIS wrap every layer, convolutions too, and trains some.
+
+    What it does not train keeps the zeros it was born with, so that nothing is added.
+    """
+    from safetensors import safe_open
+
+    factors = [entry for word, entry in tensors.items() if word.startswith(("lokr_w", "scalar"))]
+    with safe_open(factors[0].file, framework="pt") as stored:
+        return any(not stored.get_tensor(entry.key).any() for entry in factors)
 
 
 def _lycoris_config(file: Path) -> Mapping[str, Any]:
@@ -284,17 +289,14 @@ def _lycoris_config(file: Path) -> Mapping[str, Any]:
 
 
 def _lycoris_layer(module: str, config: Mapping[str, Any], tensors: Mapping[str, Entry], file: Path) -> Layer:
-    """LyCORIS scales by alpha / rank (or its root), but not at all where both factors are stored whole."""
-    factors = _kron(
-        module, {word: entry for word, entry in tensors.items() if word.startswith("lokr_")}, file
-    )
+    """LyCORIS stores alpha as it scales, so that alpha / rank holds for rsLoRA too; factors stored whole have no rank."""
+    factors = _kron(module, {word: entry for word, entry in tensors.items() if word.startswith("lokr_")}, file)
     split = next((factors[word] for word in ("lokr_w2_a", "lokr_w1_a") if word in factors), None)
-    rank = split.shape[1] if split is not None else int(config.get("linear_dim", 1))
-    alpha = float(config.get("linear_alpha") or rank) if split is not None else float(rank)
-    if "linear_alpha" not in config and split is not None:
-        alpha = _one_number(tensors.get("alpha"), rank)
-        return Layer(module, alpha / rank, rank, factors)
-    return Layer(module, alpha / (math.sqrt(rank) if config.get("rs_lora") else rank), rank, factors)
+    rank = split.shape[1] if split is not None else int(config.get("linear_dim") or 0)
+    if not rank:
+        return Layer(module, 1.0, 1, factors)
+    otherwise = float(config.get("linear_alpha") or rank) if split is not None else rank
+    return Layer(module, _one_number(tensors.get("alpha"), otherwise) / rank, rank, factors)
 
 
 def _one_number(entry: Entry | None, otherwise: float) -> float:
