@@ -22,7 +22,8 @@ from acestep_lab.train.pocket.shapes import Shapes
 from acestep_lab.train.pocket.vae import PocketVae
 from acestep_lab.train.world import Song
 
-LENGTHS = (10, 10, 10, 10, 5, 5, 7, 8, 14, 20)  # seconds; ten is what most people try first
+LENGTHS = {10: 0.50, 5: 0.12, 7: 0.10, 8: 0.10, 14: 0.08, 20: 0.06, 30: 0.025, 60: 0.01, 120: 0.005}
+"""Seconds → share of the songs; ten is what most people try first."""
 SHARD = 60  # clips in a file
 SLOTS = 10  # onset slots in one code's span
 UNPITCHED = frozenset({"drums", "percussion", "fx"})
@@ -103,7 +104,7 @@ def fill(folder: Path, vae: PocketVae, shapes: Shapes, first_seed: int, shards: 
         if file.exists():
             continue
         random = np.random.default_rng(seed)
-        clips = [make_clip(seed + i, int(random.choice(LENGTHS)), vae, shapes, random, device) for i in range(SHARD)]
+        clips = [make_clip(seed + i, int(random.choice(list(LENGTHS), p=list(LENGTHS.values()))), vae, shapes, random, device) for i in range(SHARD)]
         torch.save(clips, file.with_suffix(".new"))
         os.replace(file.with_suffix(".new"), file)
 

@@ -71,7 +71,7 @@ class Shapes:
 
     def text_config(self, vocabulary: int) -> dict[str, Any]:
         """Arguments of `Qwen3Config` for the text encoder."""
-        return qwen3(self.text, 2, 512, vocabulary, heads=4, positions=4096)
+        return qwen3(self.text, 2, 320, vocabulary, heads=4, positions=4096)
 
     def lm_config(self, vocabulary: int) -> dict[str, Any]:
         """Arguments of `Qwen3Config` for the planning language model."""
@@ -100,7 +100,7 @@ class Shapes:
         """Arguments of `AceStepConditionEncoder`; the window covers the whole timbre clip, so one layer hears all of it."""
         return {
             "hidden_size": self.condition,
-            "intermediate_size": 512,
+            "intermediate_size": 384,
             "text_hidden_dim": self.text,
             "timbre_hidden_dim": self.latent_channels,
             "num_lyric_encoder_hidden_layers": 2,

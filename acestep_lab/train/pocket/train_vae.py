@@ -45,7 +45,7 @@ def loss_of(vae: PocketVae, spectral: SpectralLoss, sound: Tensor, fraction: flo
     return total, {"spectral": spectra, "wave": wave, "kl": divergence}
 
 
-def train_vae(stage: Stage, shapes: Shapes, songs: int = 300) -> PocketVae:
+def train_vae(stage: Stage, shapes: Shapes, songs: int = 150) -> PocketVae:
     """Train until the stage's box is used up; the result has standardised latents and is final."""
     torch.manual_seed(1)
     vae = use_fast_snake(PocketVae(shapes)).to(stage.device)

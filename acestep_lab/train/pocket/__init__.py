@@ -1,0 +1,5 @@
+"""Training of the pocket checkpoint, stage by stage: autoencoder, words, codes, transformer, planner, export."""
+
+from acestep_lab._torchaudio import cure
+
+cure()  # diffusers and transformers are imported by every stage

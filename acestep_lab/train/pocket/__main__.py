@@ -1,0 +1,171 @@
+"""`python -m acestep_lab.train.pocket`: the whole pocket checkpoint, from nothing, in the time that is given.
+
+    python -m acestep_lab.train.pocket --out FOLDER --minutes 120 --work DIR [--device cuda] [--stages vae,clips,…]
+
+Every stage continues where an earlier call stopped. Give a stage more time with --box, as in `--box dit=90`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+
+from acestep_lab.train import world
+from acestep_lab.train.pocket import export
+from acestep_lab.train.pocket.bench import Stage
+from acestep_lab.train.pocket.clips import SHARD, ClipPool, fill
+from acestep_lab.train.pocket.codes import Codec5, train_codes
+from acestep_lab.train.pocket.dit import CodeSource, train_dit
+from acestep_lab.train.pocket.lm import Library, train_lm
+from acestep_lab.train.pocket.parts import Parts
+from acestep_lab.train.pocket.shapes import Shapes
+from acestep_lab.train.pocket.silence import timed_silence
+from acestep_lab.train.pocket.train_vae import train_vae
+from acestep_lab.train.pocket.vae import PocketVae, use_fast_snake
+from acestep_lab.train.pocket.words import for_lm, for_text, train_tokenizer
+
+BOXES = {"vae": 0.18, "clips": 0.07, "words": 0.0, "codes": 0.05, "dit": 0.55, "lm": 0.14, "export": 0.0}
+"""Stage → its share of the minutes."""
+FIRST_SEED = 10_000_000  # of the clips; each feeder counts on from its own start
+DEFAULTS = {"steps": 16, "shift": 3.0, "guidance": "cfg", "guidance_scale": 2.0, "longest_seconds": 120.0}
+
+
+@dataclass
+class Workshop:
+    """The stages of one checkpoint and the folder they share."""
+
+    work: Path
+    out: Path
+    minutes: dict[str, float]
+    device: str
+    shapes: Shapes = Shapes()
+
+    def stage(self, name: str) -> Stage:
+        return Stage(name, 60 * self.minutes[name], self.work, self.device)
+
+    # --- what earlier stages left -------------------------------------------------------------------------------
+
+    @cached_property
+    def made_vae(self) -> PocketVae:
+        vae = use_fast_snake(PocketVae(self.shapes))
+        vae.load_state_dict(self._kept("vae")["vae"])
+        return vae.to(self.device).eval()
+
+    @cached_property
+    def tokens(self) -> Tokenizer:
+        return Tokenizer.from_file(str(self.work / "words.json"))
+
+    @cached_property
+    def pool(self) -> ClipPool:
+        return ClipPool(self.work / "clips", seed=5)
+
+    @cached_property
+    def codec(self) -> Codec5:
+        codec = Codec5(self.shapes)
+        codec.load_state_dict(self._kept("codes")["codec"])
+        return codec.to(self.device).eval()
+
+    def parts(self) -> Parts:
+        torch.manual_seed(3)
+        return Parts(self.shapes, len(for_text(self.tokens)), timed_silence(self.made_vae, self.shapes))
+
+    def _kept(self, name: str) -> dict[str, Any]:
+        return torch.load(self.work / f"{name}.pt", map_location="cpu", weights_only=False)["state"]
+
+    # --- stages -------------------------------------------------------------------------------------------------
+
+    def vae(self) -> None:
+        """Sound to latents and back."""
+        train_vae(self.stage("vae"), self.shapes)
+
+    def words(self) -> None:
+        """The tokenizer, from the world's own texts."""
+        if not (self.work / "words.json").exists():
+            songs = (world.compose(seed, 10.0 + seed % 20) for seed in range(2000))
+            train_tokenizer(songs).save(str(self.work / "words.json"))
+
+    def clips(self) -> None:
+        """Encoded songs to begin with; `feeding` adds more all the time."""
+        until, seed = time.monotonic() + 60 * self.minutes["clips"], FIRST_SEED
+        while time.monotonic() < until or seed == FIRST_SEED:
+            fill(self.work / "clips", self.made_vae, self.shapes, seed, 1, self.device)
+            seed += SHARD
+
+    def codes(self) -> None:
+        """Five codes a second."""
+        train_codes(self.stage("codes"), self.shapes, self.pool)
+
+    def dit(self) -> None:
+        """Words and sources to latents."""
+        pair = CodeSource(self.codec.tokenizer, self.codec.detokenizer)
+        train_dit(self.stage("dit"), self.parts(), self.pool, for_text(self.tokens), pair)
+
+    def lm(self) -> None:
+        """Words to a plan with codes."""
+        library = Library(self.pool, self.codec.tokenizer)
+        library.update()
+        train_lm(self.stage("lm"), self.shapes, for_lm(self.tokens, self.shapes.codes), library)
+
+    def export(self) -> None:
+        """The folder that everybody opens; parts not yet trained are exported as they begin, and `pocket.json` says so."""
+        parts, lm_tokenizer = self.parts(), for_lm(self.tokens, self.shapes.codes)
+        if (self.work / "dit.pt").exists():
+            export.with_weights(parts, self._kept("dit")["average"])
+        lm = export.lm_from(self._kept("lm")["average"], self.shapes, lm_tokenizer) if (self.work / "lm.pt").exists() else None
+        codec = self.codec if (self.work / "codes.pt").exists() else Codec5(self.shapes)
+        pipe = export.pipeline(self.made_vae.cpu(), codec.cpu(), parts, for_text(self.tokens), self.shapes)
+        print("bytes", export.write(self.out, pipe, DEFAULTS | {"training": self.diary()}, lm, lm_tokenizer))
+
+    def diary(self) -> dict[str, Any]:
+        """The last line of every stage's log."""
+        logs = ((name, self.work / f"{name}.jsonl") for name in BOXES)
+        return {name: json.loads(log.read_text().splitlines()[-1]) for name, log in logs if log.exists()}
+
+
+def feed(work: Path, seed: int) -> None:
+    """A second process: compose, render and encode songs for as long as it lives."""
+    os.nice(5)
+    torch.set_num_threads(1)
+    shop = Workshop(work, work, dict.fromkeys(BOXES, 0.0), "cpu")
+    fill(work / "clips", shop.made_vae, shop.shapes, seed, 10**6)
+
+
+def main() -> None:
+    """Read the command line and run the stages."""
+    asked = _arguments()
+    torch.set_num_threads(asked.threads)
+    minutes = {name: asked.minutes * share for name, share in BOXES.items()} | {k: float(v) for k, v in (b.split("=") for b in asked.box)}
+    asked.work.mkdir(parents=True, exist_ok=True)
+    shop, feeder = Workshop(asked.work, asked.out, minutes, asked.device), None
+    for name in asked.stages.split(","):
+        if name in ("codes", "dit", "lm") and asked.feeder and feeder is None:
+            feeder = multiprocessing.get_context("spawn").Process(target=feed, args=(asked.work, 20_000_000), daemon=True)
+            feeder.start()
+        getattr(shop, name)()
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m acestep_lab.train.pocket", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the finished checkpoint")
+    parser.add_argument("--work", type=Path, required=True, help="folder for states and logs; the next call continues there")
+    parser.add_argument("--minutes", type=float, default=120, help="time for all stages together")
+    parser.add_argument("--box", action="append", default=[], metavar="STAGE=MINUTES", help="another box for one stage")
+    parser.add_argument("--stages", default=",".join(BOXES), help="stages to run, in order")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--feeder", action="store_true", help="compose and encode new songs in a second process")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""The transformer's stage: flow matching on all tasks at once, with a dashboard that says which words are obeyed.
+
+x_t = (1 - t)·music + t·noise, and the model learns the velocity noise - music. High noise gets more than its share of the
+lessons, because tempo, key and form are decided there, and a step at t = 1 is the first that sampling takes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerFast
+
+from acestep_lab.train.pocket.bench import Average, Every, Stage, set_rate
+from acestep_lab.train.pocket.clips import ClipPool
+from acestep_lab.train.pocket.codes import code_indices, hints
+from acestep_lab.train.pocket.parts import Parts
+from acestep_lab.train.pocket.tasks import Batch, choose_task, collate, lesson
+
+PEAK = 2e-3
+UNTOLD = 0.12  # chance that an item hears nothing at all, for guidance
+MISHEARD = 0.04  # share of codes replaced at random, because a language model's codes are not perfect
+SECONDS_A_BATCH = {"cpu": 200, "cuda": 2400}
+
+
+def times(count: int, random: torch.Generator) -> Tensor:
+    """Times of a batch, [items]: half from high noise, the rest from everywhere, a twentieth at t = 1; spread evenly."""
+    even = (torch.arange(count) + torch.rand(count, generator=random)) / count
+    normal = torch.special.ndtri(even.clamp(1e-4, 1 - 1e-4))
+    kind = torch.rand(count, generator=random)
+    t = torch.where(kind < 0.5, torch.sigmoid(normal + 1.0), torch.where(kind < 0.85, torch.sigmoid(normal), even))
+    return torch.where(kind > 0.95, torch.ones(()), t).clamp(1e-3, 1.0)
+
+
+class CodeSource:
+    """Fills in the sources of items that go by their codes; the pair of models is frozen."""
+
+    def __init__(self, tokenizer: nn.Module, detokenizer: nn.Module, seed: int = 0) -> None:
+        self.tokenizer, self.detokenizer = tokenizer.eval().requires_grad_(False), detokenizer.eval().requires_grad_(False)
+        self.random = torch.Generator().manual_seed(seed)
+
+    def __call__(self, latents: Tensor) -> Tensor:
+        """Latents through the five codes a second, a few of them misheard."""
+        indices = code_indices(self.tokenizer, latents)
+        count = self.tokenizer.quantizer.codebook_size
+        wrong = torch.rand(indices.shape, generator=self.random) < MISHEARD
+        other = torch.randint(count, indices.shape, generator=self.random)
+        return hints(self.tokenizer, self.detokenizer, torch.where(wrong.to(indices.device), other.to(indices.device), indices))
+
+
+def fill_in(batch: Batch, source: CodeSource | None) -> None:
+    """Replace the sources of coded items by what their codes stand for."""
+    if batch.coded and source is not None:
+        batch.source[batch.coded] = source(batch.goal[batch.coded])[:, : batch.goal.shape[1]]
+
+
+def velocity_loss(parts: Parts, batch: Batch, t: Tensor, noise: Tensor, untold: Tensor) -> Tensor:
+    """Squared error of the velocity per item, [items]; items marked `untold` hear the null condition."""
+    noisy = torch.lerp(batch.goal, noise, t[:, None, None])
+    context = torch.cat([batch.source, batch.mask[..., None].expand_as(batch.source)], dim=-1)
+    with torch.autocast(noisy.device.type, torch.bfloat16):
+        heard = parts.conditions(batch.texts, batch.lyrics, batch.references)
+        heard = torch.where(untold[:, None, None], parts.null(heard), heard)
+        answer = parts.velocity(noisy, t, heard, context)
+    return (answer.float() - (noise - batch.goal)).square().mean((1, 2))
+
+
+def optimisers(parts: Parts) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the transformer (Jordan 2024), AdamW for everything else; words learn faster."""
+    inner = [p for name, p in parts.dit.named_parameters() if p.ndim == 2 and "layers." in name and "table" not in name]
+    chosen = {id(p) for p in inner}
+    words = [*parts.text.parameters(), *parts.condition.parameters()]
+    others = [p for p in parts.dit.parameters() if id(p) not in chosen]
+    return [
+        torch.optim.Muon(inner, PEAK, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW([{"params": words}, {"params": others, "scale": 0.7}], PEAK, betas=(0.9, 0.98), weight_decay=0.01),
+    ]
+
+
+def draw(pool: ClipPool, tokenizer: PreTrainedTokenizerFast, silence: Tensor, frames_a_code: int, budget: int,
+         random: np.random.Generator, coded: bool) -> Batch:
+    """A batch of lessons of one length, worth `budget` seconds of music."""
+    seconds = pool.length()
+    clips = pool.draw(seconds, max(2, budget // seconds))
+    tasks = [choose_task(clip, random) for clip in clips]
+    tasks = ["text2music" if task == "codes" and not coded else task for task in tasks]
+    return collate([lesson(c, task, silence, random, frames_a_code) for c, task in zip(clips, tasks, strict=True)], tokenizer)
+
+
+def train_dit(stage: Stage, parts: Parts, pool: ClipPool, tokenizer: PreTrainedTokenizerFast, codes: CodeSource | None) -> Average:
+    """Train until the box is used up; returns the averaged weights, which are what counts."""
+    parts.to(stage.device).train()
+    tools, average = optimisers(parts), Average(parts)
+    kept = stage.load()
+    if kept:
+        _restore(kept, parts, tools, average)
+    random, dice = np.random.default_rng(17 + stage.step), torch.Generator().manual_seed(17 + stage.step)
+    look, keep, more = Every(60), Every(180), Every(20)
+    silence, smooth = parts.condition.silence_latent[0].cpu(), {}
+    for _ in stage.steps():
+        for tool in tools:
+            set_rate(tool, stage.rate(PEAK, warm=200))
+        budget = SECONDS_A_BATCH["cpu" if stage.device == "cpu" else "cuda"]
+        batch = draw(pool, tokenizer, silence, parts.shapes.pool, budget, random, codes is not None).to(stage.device)
+        losses = _step(parts, batch, codes, tools, dice)
+        average.follow(parts)
+        _remember(smooth, batch.tasks, losses)
+        if more.due(stage.spent):
+            pool.update(2)
+        if look.due(stage.spent):
+            stage.log(clips=len(pool), **smooth)
+        if keep.due(stage.spent):
+            _keep(stage, parts, tools, average)
+    _keep(stage, parts, tools, average)
+    return average
+
+
+def _step(parts: Parts, batch: Batch, codes: CodeSource | None, tools: list[torch.optim.Optimizer], dice: torch.Generator) -> Tensor:
+    fill_in(batch, codes)
+    count, device = len(batch.goal), batch.goal.device
+    t = times(count, dice)[torch.randperm(count, generator=dice)].to(device)
+    untold = (torch.rand(count, generator=dice) < UNTOLD).to(device)
+    losses = velocity_loss(parts, batch, t, torch.randn_like(batch.goal), untold)
+    losses.mean().backward()
+    nn.utils.clip_grad_norm_(parts.parameters(), 1.0)
+    for tool in tools:
+        tool.step()
+        tool.zero_grad()
+    return losses.detach()
+
+
+def _remember(smooth: dict[str, float], tasks: list[str], losses: Tensor) -> None:
+    """Slow averages of the loss, over all and per task."""
+    rows = [("loss", float(losses.mean())), *zip(tasks, losses.tolist(), strict=True)]
+    for name, value in rows:
+        smooth[name] = value if name not in smooth else 0.98 * smooth[name] + 0.02 * value
+
+
+def _keep(stage: Stage, parts: Parts, tools: list[torch.optim.Optimizer], average: Average) -> None:
+    stage.save(parts=parts.state_dict(), tools=[t.state_dict() for t in tools], average=average.weights, count=average.count)
+
+
+def _restore(kept: dict, parts: Parts, tools: list[torch.optim.Optimizer], average: Average) -> None:
+    parts.load_state_dict(kept["parts"])
+    for tool, state in zip(tools, kept["tools"], strict=True):
+        tool.load_state_dict(state)
+    average.weights, average.count = kept["average"], kept["count"]
