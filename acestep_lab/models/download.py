@@ -318,7 +318,7 @@ def fetch(
     )  # fmt: skip
     listings = {want: errand.look_up(want, update) for want in order}
     missing = {want: errand.missing(want, listing) for want, listing in listings.items()}
-    errand.check_disk(name, missing, free_bytes or _free_bytes)
+    errand.check_disk(name, missing, free_bytes or free_disk)
     fetched = sum(errand.bring(want, listings[want], files) for want, files in missing.items())
     return Fetched(
         name,
@@ -556,7 +556,7 @@ def _size(path: Path) -> int | None:
         return None
 
 
-def _free_bytes(path: Path) -> int:
+def free_disk(path: Path) -> int:
     """Free bytes on the disk a folder lies on, or will lie on."""
     while not path.exists():
         path = path.parent

@@ -1,0 +1,290 @@
+"""Looks a machine over: what works, what does not, and what helps. Every finding is a value; nothing here raises.
+
+    for finding in examine("turbo"):
+        print(finding)
+
+Each check is a small function that returns findings; what it needs to know is handed in, so that a test can play a machine
+that is broken in a certain way. Weights are looked at by their headers and never read, so a full-size checkpoint takes no longer
+than a small one (unless `deep`, which reads every file for its checksum).
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from acestep_lab.errors import LabError
+
+STATES = ("ok", "warn", "bad")
+PACKAGE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: its state, what is so, and what would help."""
+
+    name: str
+    state: str  # of STATES
+    what: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        mark = {"ok": "ok  ", "warn": "warn", "bad": "BAD "}[self.state]
+        return f"{mark}  {self.name:<12} {self.what}" + (f"\n{'':>19}→ {self.fix}" if self.fix else "")
+
+
+Check = Callable[[], Iterable[Finding]]
+
+
+def examine(checkpoint: str | Path = "pocket", deep: bool = False, checks: Sequence[Check] | None = None) -> list[Finding]:
+    """Everything that can be said of this machine and one checkpoint, the foundations first."""
+    usual: tuple[Check, ...] = (
+        python,
+        torch_build,
+        torchaudio,
+        libraries,
+        device,
+        codecs,
+        browser,
+        disk,
+        lambda: cached(deep),
+        lambda: weights(checkpoint),
+    )
+    return [finding for check in (usual if checks is None else checks) for finding in _safely(check)]
+
+
+_TROUBLE = (LabError, OSError, ImportError, RuntimeError, ValueError, TypeError, AttributeError, KeyError)
+
+
+def _safely(check: Check) -> Iterator[Finding]:
+    """What a check finds; that it could not look is a finding too."""
+    name = getattr(check, "__name__", "check").strip("<>")
+    try:
+        yield from list(check())
+    except LabError as error:
+        yield Finding(name, "bad", str(error))
+    except _TROUBLE as error:
+        reason = str(error).splitlines()[0] if str(error) else ""
+        yield Finding(name, "bad", f"could not be examined ({type(error).__name__}: {reason})", _REINSTALL)
+
+
+_REINSTALL = "Reinstall in a fresh environment: `pip install --upgrade acestep_lab`."
+
+
+def python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Iterator[Finding]:
+    said = f"Python {'.'.join(map(str, version))} on {platform.system()} {platform.machine()}"
+    if version < (3, 11):
+        yield Finding("python", "bad", said, "Python 3.11 or newer is needed.")
+    else:
+        yield Finding("python", "ok", said)
+
+
+@dataclass(frozen=True)
+class TorchBuild:
+    """How torch was built and what is beside it."""
+
+    version: str
+    built_for: str  # "cpu", "CUDA 12.8", "ROCm 6.2", "Apple GPU", "Intel GPU"
+    sees_device: bool
+    has_nvidia_driver: bool
+    capability: tuple[int, int] | None = None
+
+    @classmethod
+    def here(cls) -> TorchBuild:
+        import torch
+
+        cuda, hip = torch.version.cuda, torch.version.hip
+        built_for = f"CUDA {cuda}" if cuda else f"ROCm {hip}" if hip else "cpu"
+        if torch.backends.mps.is_built():
+            built_for = "Apple GPU"
+        sees = torch.cuda.is_available() or torch.backends.mps.is_available()
+        driver = Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
+        capability = torch.cuda.get_device_capability() if torch.cuda.is_available() else None
+        return cls(torch.__version__, built_for, sees, driver, capability)
+
+
+def torch_build(build: TorchBuild | None = None) -> Iterator[Finding]:
+    """Whether torch is built for what is in the machine."""
+    build = build or TorchBuild.here()
+    said = f"torch {build.version}, built for {build.built_for}"
+    if build.built_for == "cpu" and build.has_nvidia_driver:
+        fix = "Install the CUDA build of torch (pytorch.org, “Get Started”); everything runs on the CPU until then."
+        yield Finding("torch", "warn", f"{said}, though there is an NVIDIA driver", fix)
+    elif build.built_for.startswith("CUDA") and not build.sees_device:
+        fix = "Check `nvidia-smi`; the driver may be too old for this build, or the card hidden by CUDA_VISIBLE_DEVICES."
+        state = "warn" if build.has_nvidia_driver else "ok"
+        yield Finding("torch", state, f"{said}, and sees no card", fix if state == "warn" else "")
+    elif build.capability is not None and build.capability < (8, 0):
+        older = f"{said}; the card (compute capability {build.capability[0]}.{build.capability[1]}) has no bf16 of its own"
+        yield Finding("torch", "warn", older, "Parts compute in float32, which doubles their size: choose a smaller LM.")
+    else:
+        yield Finding("torch", "ok", said)
+
+
+def torchaudio(state: str | None = None) -> Iterator[Finding]:
+    """The torchaudio trap: a wheel whose compiled half does not load takes diffusers and transformers down with it."""
+    from acestep_lab import _torchaudio
+
+    state = state or _torchaudio.state()
+    said = {
+        "works": Finding("torchaudio", "ok", "loads whole"),
+        "cured": Finding("torchaudio", "ok", "its compiled half does not load; made harmless, its Python half is used"),
+        "absent": Finding(
+            "torchaudio", "warn", "is not installed: no mel spectrograms on the accelerator",
+            "`pip install torchaudio` (any version; one whose compiled half does not load will do).",
+        ),
+    }  # fmt: skip
+    yield said[state]
+
+
+LEAST = {
+    "diffusers": "0.42.1",
+    "transformers": "5.0",
+    "accelerate": "1.0",
+    "peft": "0.17",
+    "huggingface_hub": "1.0",
+    "llguidance": "1.7",
+    "safetensors": "0.4.5",
+    "numpy": "1.26",
+}
+"""The libraries the music goes through, and the least version of each."""
+
+
+def libraries(installed: Callable[[str], str] = importlib.metadata.version) -> Iterator[Finding]:
+    """Which libraries are missing or too old."""
+    wrong = []
+    for name, least in LEAST.items():
+        try:
+            found = installed(name)
+        except importlib.metadata.PackageNotFoundError:
+            wrong.append((name, "is not installed"))
+            continue
+        if _numbers(found) < _numbers(least):
+            wrong.append((name, f"{found} is older than {least}"))
+    if wrong:
+        names = " ".join(f"'{name}>={LEAST[name]}'" for name, _ in wrong)
+        said = "; ".join(f"{name} {what}" for name, what in wrong)
+        yield Finding("libraries", "bad", said, f"`pip install --upgrade {names}`")
+    else:
+        yield Finding("libraries", "ok", f"diffusers {installed('diffusers')}, transformers {installed('transformers')}")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """"0.42.1.dev0" → (0, 42, 1)."""
+    numbers = []
+    for piece in version.split(".")[:3]:
+        if not piece[:1].isdigit():
+            break
+        numbers.append(int("".join(character for character in piece if character.isdigit())))
+    return tuple(numbers)
+
+
+def device() -> Iterator[Finding]:
+    """What the work runs on, and how much memory there is."""
+    from acestep_lab.models.budget import gb
+    from acestep_lab.models.tiers import GB, Machine, Tier
+
+    machine = Machine.detect()
+    tier = Tier.for_machine(machine)
+    free = "" if machine.free_bytes is None else f", {gb(machine.free_bytes)} free"
+    simulated = " (simulated; the work runs on the CPU)" if machine.simulated else ""
+    said = f"{machine.name or machine.kind}{simulated}, {gb(machine.memory_bytes)}{free}; {tier.name} tier, LM up to {tier.lm}"
+    if machine.free_bytes is not None and machine.free_bytes < 1.5 * GB:
+        fix = "Close other programs or notebooks that hold memory (`session.free()` gives a session's back)."
+        yield Finding("device", "warn", said, fix)
+    else:
+        yield Finding("device", "ok", said)
+
+
+def codecs(formats: Iterable[str] | None = None) -> Iterator[Finding]:
+    """Which kinds of sound files can be read and written."""
+    if formats is None:
+        import soundfile
+
+        formats = soundfile.available_formats()
+    missing = [name for name in ("WAV", "FLAC", "OGG", "MP3") if name not in set(formats)]
+    if "WAV" in missing or "FLAC" in missing:
+        yield Finding("codecs", "bad", f"libsndfile lacks {', '.join(missing)}", "`pip install --upgrade soundfile`")
+    elif missing:
+        fix = "`pip install --upgrade soundfile` brings libsndfile 1.1 or newer; WAV and FLAC work meanwhile."
+        yield Finding("codecs", "warn", f"libsndfile lacks {', '.join(missing)}", fix)
+    else:
+        yield Finding("codecs", "ok", "WAV, FLAC, OGG and MP3 can be read and written")
+
+
+def browser(folders: Sequence[Path] = (PACKAGE / "static", PACKAGE.parent / "widgets")) -> Iterator[Finding]:
+    """Whether the widgets' browser halves are here, and what shows them."""
+    modules = next((found for folder in folders if (found := sorted(folder.glob("*.js")))), [])
+    empty = [file.name for file in modules if file.stat().st_size == 0]
+    if not modules:
+        yield Finding("browser", "bad", "the widgets' browser halves (*.js) are missing", _REINSTALL)
+    elif empty:
+        yield Finding("browser", "bad", f"{', '.join(empty)} in {modules[0].parent} is empty", _REINSTALL)
+    else:
+        yield Finding("browser", "ok", f"{len(modules)} browser halves in {modules[0].parent.name}/, no internet needed")
+    missing = [name for name in ("anywidget", "panel") if importlib.util.find_spec(name) is None]
+    if missing:
+        yield Finding("browser", "bad", f"{' and '.join(missing)} cannot be imported", f"`pip install {' '.join(missing)}`")
+
+
+def disk(folder: Path | None = None, free_bytes: Callable[[Path], int] | None = None) -> Iterator[Finding]:
+    """Room for checkpoints, and whether fetching is allowed."""
+    from huggingface_hub import constants
+
+    from acestep_lab.models import download
+    from acestep_lab.models.budget import gb
+
+    folder = folder or download.cache().root
+    free = (free_bytes or download.free_disk)(folder)
+    said = f"{gb(free)} free for checkpoints in {folder}"
+    if free < 10 * 2**30:
+        fix = "A full-size checkpoint with its LM takes 10 GB; HF_HOME moves the cache, `--folder` one download."
+        yield Finding("disk", "warn", said, fix)
+    else:
+        yield Finding("disk", "ok", said)
+    if constants.is_offline_mode():
+        yield Finding("network", "ok", "offline mode is on (HF_HUB_OFFLINE): nothing is fetched, all that is here works")
+
+
+def cached(deep: bool = False) -> Iterator[Finding]:
+    """Whether what `acestep-lab download` fetched is still whole."""
+    from acestep_lab.models import catalog, download
+
+    store = download.cache()
+    names = {row.repo: row.name for row in (*catalog.LMS.values(), *catalog.ROWS.values()) if row.repo}
+    for repo, name in names.items():
+        if store.lock(repo) is None:
+            continue
+        wrong = download.flaws(repo, store, deep)
+        if wrong:
+            more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+            yield Finding("downloads", "bad", wrong[0] + more, f"`acestep-lab download {name}` fetches what is wrong again.")
+        else:
+            yield Finding("downloads", "ok", f"{repo} is whole" + (", every checksum right" if deep else ""))
+
+
+def weights(checkpoint: str | Path = "pocket", environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
+    """Whether a checkpoint's files fit its configs, and what this machine will make of it."""
+    from acestep_lab.models.budget import budget, gb
+    from acestep_lab.models.loading import Checkpoint
+    from acestep_lab.models.tiers import Machine
+
+    try:
+        opened = Checkpoint.open(checkpoint)
+        sizes = opened.sizes(2)
+        for part in opened.parts:
+            opened.verify(part)
+    except LabError as error:
+        yield Finding("checkpoint", "bad", str(error), f"`acestep-lab download {checkpoint}` fetches what is missing or wrong.")
+        return
+    yield Finding("checkpoint", "ok", f"{opened.name}: {', '.join(opened.parts)}; {gb(sum(sizes.values()))}, every shape right")
+    plan = budget(Machine.detect(environ), sizes)
+    fix = "" if plan.fits else "Close other programs, or take a smaller checkpoint or LM."
+    yield Finding("plan", "ok" if plan.fits else "warn", plan.words(), fix)
