@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from acestep_lab.decode.audio import integrated_loudness
+from acestep_lab.errors import SourceError
 from acestep_lab.listen.instruments import Presence, shipped, train_presence
 from acestep_lab.listen.key import chroma_correlation, key, same_key, scale_mass
 from acestep_lab.listen.meter import meter
@@ -59,6 +60,8 @@ class Heard:
 
 def listen(audio: Sound, bpm: float | None = None) -> Heard:
     """Hear a whole sound; an asked `bpm` only tells the meter which beat to count."""
+    if audio.samples.shape[-1] < audio.rate:
+        raise SourceError("A sound shorter than a second has no tempo, key or meter to hear; play a longer one.")
     speed, strength = tempo(audio)
     name, lead = key(audio)
     sign, sure = meter(audio, bpm or speed)

@@ -11,6 +11,7 @@ from acestep_lab.errors import SourceError
 from acestep_lab.listen.spectra import Sound, magnitudes, mel_bands, mono_of, power_of_two
 
 BANDS = 24
+HALF = 4  # hops of an eighth of a window: windows this far on either side just touch
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ def _steps(mono: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray, float]:
     hop = size // 8
     power = magnitudes(mono, size, hop) ** 2 @ mel_bands(rate, size, BANDS, 40, min(16000.0, rate / 2))
     level = 10 * np.log10(power.sum(axis=1) + 1e-10)
-    bands = 10 * np.log10(power + 1e-10)
-    half = 4  # hops: windows on both sides just touch
+    bands = 10 * np.log10(power + 1e-5 * power.mean() + 1e-12)
+    half = HALF
     before, after = slice(None, -2 * half), slice(2 * half, None)
     return (
         np.pad(np.abs(level[after] - level[before]), half),
@@ -59,10 +60,18 @@ def seams(audio: Sound, times: Sequence[float]) -> list[Seam]:
     rows = []
     for time in times:
         at = min(len(level) - 1, round(time * per_second))
-        near = slice(max(0, at - 1), at + 2)
+        near, elsewhere = slice(max(0, at - 1), at + 2), _elsewhere(len(level), at)
         one, other = float(level[near].max()), float(spectrum[near].max())
-        rows.append(Seam(time, one, other, _click(mono, round(time * audio.rate)), float((level < one).mean()), float((spectrum < other).mean())))
+        ranks = float((level[elsewhere] < one).mean()), float((spectrum[elsewhere] < other).mean())
+        rows.append(Seam(time, one, other, _click(mono, round(time * audio.rate)), *ranks))
     return rows
+
+
+def _elsewhere(count: int, at: int) -> np.ndarray:
+    """Which hops a moment is ranked among: all but its own neighbourhood and the sound's two ends."""
+    hops = np.arange(count)
+    far = (np.abs(hops - at) > 2 * HALF) & (hops >= 2 * HALF) & (hops < count - 2 * HALF)
+    return far if far.any() else np.ones(count, bool)
 
 
 def seam(audio: Sound, time: float) -> Seam:
