@@ -6,16 +6,17 @@ import dataclasses
 import struct
 import threading
 import zlib
-from functools import partial
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from acestep_lab.decode.audio import Audio
+from acestep_lab.decode.audio import Audio, splice
 from acestep_lab.errors import RecipeError
 from acestep_lab.models.catalog import ROWS
 from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.prompt.tasks import Repaint
 from acestep_lab.run import Run, Worker
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.take import Take
@@ -66,15 +67,26 @@ class PretendSession:
         self.started: list[Recipe] = []
         self._worker, self._pause, self._gate = Worker(), pause, gate
 
-    def start(self, recipe: Recipe, plan: Any = None) -> Run:
-        seconds = recipe.seconds or 8.0
+    def start(self, recipe: Recipe | Sequence[Recipe], plan: Any = None) -> Run:
+        asked = (recipe,) if isinstance(recipe, Recipe) else tuple(recipe)
+        resolved = tuple(self._resolved(one) for one in asked)
+        self.started.extend(asked)
+        return self._worker.submit(Run(resolved, 1.0), self._render)
+
+    def _resolved(self, recipe: Recipe) -> Recipe:
+        source = recipe.task.sources().get("source")
+        seconds = recipe.seconds or getattr(source, "seconds", 8.0)
         if seconds > 60:
             raise RecipeError(f"pretend makes songs of up to 60 s; {seconds:g} s is too long. Make it shorter.")
-        resolved = recipe.but(seconds=seconds, seed=recipe.seed or 1, steps=recipe.steps or 6)
-        self.started.append(recipe)
-        return self._worker.submit(Run((resolved,), 1.0), partial(self._render, asked=recipe))
+        return recipe.but(seconds=seconds, seed=recipe.seed or 1, steps=recipe.steps or 6)
 
-    def _render(self, run: Run, asked: Recipe) -> None:
+    def recipe_from(self, source: Any, task: Any, **changes: Any) -> Recipe:
+        return source.recipe.but(**({"task": task, "seed": None, "seconds": None} | changes))
+
+    def glimpse(self, frame: PretendFrame, at: float, seconds: float = 3.0) -> Audio:
+        return tone(seconds, frame.index + 1)
+
+    def _render(self, run: Run) -> None:
         recipe = run.recipe
         steps, frames = int(recipe.steps or 6), max(4, int(5 * (recipe.seconds or 8)))
         goal = np.random.default_rng(recipe.seed).standard_normal((frames, 8)).cumsum(axis=0).astype(np.float32)
@@ -88,7 +100,7 @@ class PretendSession:
             run.show(PretendFrame(index, steps, 1 - share, x, goal * share), 0.9 * share)
             run.check()
         run.enter("decoding")
-        run.finish([self._take(recipe, run.frames[-1])])
+        run.finish([self._take(one, run.frames[-1]) for one in run.recipes])
 
     def _wait(self, run: Run) -> None:
         if self._gate is None:
@@ -99,9 +111,12 @@ class PretendSession:
 
     def _take(self, recipe: Recipe, frame: PretendFrame) -> Take:
         source = recipe.task.sources().get("source")
-        made = Take(recipe.but(task=recipe.task.with_ids()), tone(recipe.seconds or 8.0, (recipe.seed or 1) + frame.index), frame.latent,
-                    parents=(source.id,) if hasattr(source, "id") else (), made_with={"checkpoint": "pretend"})  # fmt: skip
-        return made
+        audio = tone(recipe.seconds or 8.0, (recipe.seed or 1) + frame.index)
+        if isinstance(recipe.task, Repaint):
+            audio = splice(source.audio, audio, recipe.task.regions, recipe.task.wave_crossfade or 0.05)
+        audio = audio.on_grid() if hasattr(audio, "on_grid") else audio
+        parents = (source.id,) if hasattr(source, "id") else ()
+        return Take(recipe.but(task=recipe.task.with_ids()), audio, frame.latent, parents=parents, made_with={"checkpoint": "pretend"})
 
     @property
     def runs(self) -> tuple[Run, ...]:

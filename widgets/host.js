@@ -5,7 +5,8 @@
  * @typedef {{model: any, el: HTMLElement, view?: any}} Context  what anywidget and Panel hand to render
  * @typedef {(name: string) => any} Get
  * @typedef {{get: Get, watch: (names: string | string[], cb: () => void) => void, send: (kind: string, body?: object, buffers?: ArrayBuffer[]) => void,
- *   on: (kind: string, cb: (body: any, buffers: DataView[]) => void) => void, close: () => void, root: HTMLElement, say: (text: string) => void}} Host
+ *   on: (kind: string, cb: (body: any, buffers: DataView[]) => void) => void, close: () => void, root: HTMLElement, say: (text: string) => void,
+ *   hide: (on: boolean) => void, onTheme: (cb: () => void) => void, undo: (cb: () => void) => void}} Host
  */
 
 const lab = (globalThis.__acestepLab ??= { modules: {}, keymaps: new Map(), serial: 0 });
@@ -167,7 +168,7 @@ function mount(name, keys, build) {
       root.classList.add("acl");
       const undo = [];
       const repaints = [];
-      const node = { ...link, root, say: (text) => put(live, text), onTheme: (cb) => repaints.push(cb), undo: (cb) => undo.push(cb) };
+      const node = { ...link, root, say: (text) => put(live, text), hide: (on) => { root.hidden = on; const shell = /** @type {any} */(context.el.getRootNode()).host; if (shell) shell.style.display = on ? "none" : ""; }, onTheme: (cb) => repaints.push(cb), undo: (cb) => undo.push(cb) };
       root.addEventListener("keydown", (event) => {
         if (event.key === "?" && !typing(event)) { showKeys(root); event.preventDefault(); }
         if (event.key === "Escape" && !root.querySelector("dialog[open]")) /** @type {any} */(root.getRootNode()).activeElement?.blur?.();
@@ -182,4 +183,11 @@ function mount(name, keys, build) {
       return () => { stop?.(); undo.forEach((cb) => cb()); link.close(); context.el.replaceChildren(); };
     },
   };
+}
+
+/** A colour for an audio code: light for low, dark for high, the same code the same colour (viridis-like, safe for colour-blind eyes). */
+function codeColour(code) {
+  const at = ((code * 2654435761) >>> 0) / 4294967296, stops = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
+  const place = at * (stops.length - 1), low = Math.min(stops.length - 2, Math.floor(place)), part = place - low;
+  return `rgb(${stops[low].map((v, i) => Math.round(v + part * (stops[low + 1][i] - v))).join(",")})`;
 }

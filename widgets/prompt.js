@@ -76,6 +76,8 @@ export default mount("Compose", [["Ctrl Enter", "make it"], ["Ctrl Z", "undo (Sh
     host.root.append(dialog); dialog.showModal();
   } }, "Keep as preset");
 
+  const axis = (word) => h("select", { "aria-label": `Sweep ${word}` }), xs = axis("across"), ys = axis("down"), values = (word) => h("input", { type: "text", placeholder: "1, 3, 5", "aria-label": `Values ${word}` }), xv = values("across"), yv = values("down");
+  const sweep = h("div.sweepform", {}, xs, xv, ys, yv, h("button", { title: "A take for each, side by side in the gallery", onclick: (event) => { settle(); put(trouble, ""); event.target.disabled = true; setTimeout(() => { event.target.disabled = false; }, 900); host.send("sweep", { x: xs.value, xs: xv.value, y: ys.value, ys: yv.value }); } }, "Make the grid"));
   function build() {
     const { metadata = [], song: length = [], sampling: how = [], tasks: rows = [] } = forms();
     meta.replaceChildren(...metadata.map((spec) => box(spec, { auto: true, lock: true })));
@@ -84,6 +86,8 @@ export default mount("Compose", [["Ctrl Enter", "make it"], ["Ctrl Z", "undo (Sh
     sampling.replaceChildren(...how.map((spec) => box(spec, { auto: true, lock: true })));
     tasks.replaceChildren(...rows.map((row) => h("button", { "aria-pressed": "false", "data-task": row.name, title: row.reason || row.hint, "aria-disabled": row.reason ? "true" : null,
       class: row.reason ? "cannot" : "", onclick: () => (row.reason ? put(reason, row.reason) : (put(reason, ""), edit("task", row.name))) }, row.title)));
+    const sweepable = [...how, ...metadata, ...length];
+    xs.replaceChildren(...sweepable.map((f) => h("option", { value: f.name }, f.label))); ys.replaceChildren(h("option", { value: "" }, "and perhaps…"), ...sweepable.map((f) => h("option", { value: f.name }, f.label)));
     presets.replaceChildren(h("option", { value: "" }, "Presets"), ...(host.get("presets") ?? []).map((name) => h("option", { value: name }, name)));
   }
   let shownTask = null;
@@ -94,6 +98,7 @@ export default mount("Compose", [["Ctrl Enter", "make it"], ["Ctrl Z", "undo (Sh
     for (const key of Object.keys(boxes)) if (key.includes(".")) delete boxes[key];
     taskFields.replaceChildren(...row.fields.map((spec) => box(spec)));
     put(taskHint, row.hint);
+    if (boxes.seconds) boxes.seconds.node.hidden = Boolean(row.source);
     for (const button of tasks.children) button.setAttribute("aria-pressed", String(button.dataset.task === name));
   }
   const focused = () => /** @type {any} */(host.root.getRootNode()).activeElement;
@@ -133,7 +138,7 @@ export default mount("Compose", [["Ctrl Enter", "make it"], ["Ctrl Z", "undo (Sh
     h("div.head", {}, h("h2", {}, "Compose"), h("span.spring"), back, forth, h("div.presets", {}, presets)),
     h("div.stack", {}, tasks, reason, h("div", {}, taskHint, source), taskFields,
       h("div", {}, h("label.hidden", { for: caption.id }, "Caption: what should sound"), caption, captionSay),
-      song, meta, h("details", {}, h("summary", {}, "Sampling"), sampling),
+      song, meta, h("details", {}, h("summary", {}, "Sampling"), sampling), h("details", {}, h("summary", {}, "Sweep a parameter"), sweep),
       trouble,
       h("div.row.actions", {}, go, plan, busy, h("span.spring"), keep, h("button.plain", { title: "The Python line for this", onclick: () => { settle(); setTimeout(() => copyText(host.root, host.get("code") || "", host.say), 60); } }, "Copy as code"))));
   build(); show();

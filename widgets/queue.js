@@ -26,7 +26,7 @@ export default mount("Runs", [["X", "stop the run in hand"]], (host) => {
       view.bar.hidden = over; view.stop.hidden = over || !row.mine; view.stop.disabled = Boolean(row.stopping); view.away.hidden = !over;
       put(view.problem, row.problem || ""); put(view.notes, (row.notes ?? []).join("  "));
     });
-    host.root.hidden = !rows.length;
+    host.hide(!rows.length);
     const first = rows[0], saying = first ? `${WORDS[first.state]}: ${first.title}` : "";
     if (saying !== told) { told = saying; put(live, saying); }
   }

@@ -10,11 +10,17 @@ import importlib
 from typing import Any
 
 _HOMES = {
+    "Gallery": "gallery",
     "LatentPreview": "latent_preview",
+    "LyricsEditor": "lyrics_editor",
+    "PlanView": "plan_view",
     "Player": "player",
     "PromptEditor": "prompt_editor",
     "RunQueue": "queue_view",
+    "SoundDrop": "sound_drop",
+    "TakeTree": "take_tree",
     "Topbar": "topbar",
+    "WaveformPicker": "waveform_picker",
 }
 """Where each component lives."""
 

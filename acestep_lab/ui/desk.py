@@ -12,13 +12,14 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from acestep_lab.errors import LabError, LibraryError
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.takes.take import Take
+from acestep_lab.ui.gallery import card_of
 from acestep_lab.ui.spec import sentence
 
 MOST_REMEMBERED = 40
@@ -75,13 +76,14 @@ class Desk:
         self._lock = threading.RLock()
         self._owners = self._read_owners()
 
-    def start(self, recipe: Recipe, plan: Any = None, owner: str = "", title: str = "") -> Job:
+    def start(self, recipe: Recipe | Sequence[Recipe], plan: Any = None, owner: str = "", title: str = "") -> Job:
         """Begin a render for somebody; returns at once."""
         with self._lock:
             if len([job for job in self._jobs if job.owner == owner and not job.over]) >= MOST_WAITING:
                 raise LabError(f"{MOST_WAITING} runs are waiting already; stop one, or let one finish first.")
             run = self.session.start(recipe, plan) if plan is not None else self.session.start(recipe)
-            return self.follow(run, owner, title or recipe.caption or recipe.lyrics or type(recipe.task).__name__)
+            first = recipe if isinstance(recipe, Recipe) else recipe[0]
+            return self.follow(run, owner, title or first.caption or first.lyrics or type(first.task).__name__)
 
     def follow(self, run: Any, owner: str = "", title: str = "") -> Job:
         """Put a run that was started elsewhere on the desk."""
@@ -169,22 +171,50 @@ class Desk:
             self._shelf[id] = take
         return take
 
-    def takes(self, owner: str = "", most: int = 60) -> list[Take]:
-        """Somebody's takes, newest first: those in memory only, then the library's. Damaged ones are left out."""
-        mine = [take for id, take in reversed(self._unsaved.items()) if self.owner_of(id) == owner]
-        for id in self.ids(owner)[: most - len(mine)]:
-            try:
-                mine.append(self.take(id))
-            except (LabError, OSError):
-                continue
-        return mine
-
     def ids(self, owner: str = "") -> list[str]:
-        """Ids of somebody's kept takes, newest first."""
+        """Ids of somebody's takes, newest first: those in memory only, then the library's."""
+        lost = [id for id in reversed(self._unsaved) if self.owner_of(id) == owner]
+        return lost + [id for id in self._reading(self.session.library.ids) if self.owner_of(id) == owner and id not in self._unsaved]
+
+    def cards(self, owner: str = "", query: str = "", most: int = 60) -> list[dict[str, Any]]:
+        """Cards of somebody's takes, newest first; no sound is read for those on disk."""
+        lost = [] if query else [card_of(take) for id, take in reversed(self._unsaved.items()) if self.owner_of(id) == owner]
+        found = self._reading(lambda: self.session.library.cards(query))
+        mine = [card for card in found if self.owner_of(card.id) == owner and card.id not in self._unsaved]
+        return lost + [_plain(card) for card in mine[:most]]
+
+    def mark(self, id: str, owner: str, **marks: Any) -> None:
+        """Star, reject or write a note on somebody's own take."""
+        self._own(id, owner)
+        if id not in self._unsaved:
+            self._reading(lambda: self.session.library.mark(id, **marks))
+
+    def bin(self, ids: list[str], owner: str) -> list[str]:
+        """Put somebody's own takes into the bin, from where they come back for a day."""
+        for id in ids:
+            self._own(id, owner)
+        return list(self._reading(lambda: self.session.library.bin(*[id for id in ids if id not in self._unsaved])))
+
+    def binned(self, owner: str) -> list[str]:
+        """Ids of somebody's takes in the bin."""
+        return [id for id in self._reading(self.session.library.trash) if self.owner_of(id) == owner]
+
+    def restore(self, owner: str) -> list[str]:
+        """Bring back what somebody binned."""
+        return list(self._reading(lambda: self.session.library.restore(*self.binned(owner))))
+
+    def _own(self, id: str, owner: str) -> None:
+        if self.owner_of(id) != owner:
+            raise LibraryError("That take belongs to somebody else.")
+
+    def _reading(self, work: Callable[[], Any]) -> Any:
+        """Ask the library; a folder that has vanished becomes a sentence."""
         try:
-            return [id for id in self.session.library.ids() if self.owner_of(id) == owner and id not in self._unsaved]
+            return work()
         except OSError as problem:
-            raise LibraryError(f"The library folder cannot be read ({problem.strerror}).") from None
+            raise LibraryError(
+                f"The library folder cannot be used ({(problem.strerror or str(problem)).lower()}). Takes of this session are still in memory."
+            ) from None
 
     # -- inside ---------------------------------------------------------------------------------------------------------
 
@@ -229,6 +259,18 @@ class Desk:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 json.dump(named, file)
             os.replace(draft, self.session.library.folder / _OWNERS)
+
+
+def _plain(card: Any) -> dict[str, Any]:
+    """A library's card as plain data for the gallery."""
+    title = " ".join(card.caption.split()) or card.id
+    facts = [] if card.task == "Text2Music" else [card.task.lower()]
+    facts += [text for text in (f"seed {card.seed}" if card.seed is not None else "", f"{card.bpm} bpm" if card.bpm else "", card.keyscale or "") if text]
+    return {
+        "id": card.id, "title": title[:90], "facts": facts, "seconds": float(card.seconds), "created": card.created, "task": card.task,
+        "parents": list(card.parents), "star": card.star, "reject": card.reject, "note": card.note, "scores": dict(card.scores),
+        "recipe": dict(card.recipe),
+    }  # fmt: skip
 
 
 _ONE = threading.Lock()

@@ -202,6 +202,8 @@ class Draft:
         for problem in self.problems().values():
             raise RecipeError(problem)
         values = {name: form.read(self.values.get(name)) for name, form in PLAIN_FIELDS.items()}
+        if FORMS[self.task].needs_source:
+            values["seconds"] = None  # the source says how long
         return Recipe(self.caption, lyrics, language=language, task=self._task(source, regions), **values)
 
     def _task(self, source: Any, regions: Sequence[Region]) -> Task:

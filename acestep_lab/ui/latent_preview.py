@@ -71,7 +71,7 @@ class LatentPreview(Component):
     def do_picture(self, step: int = 0) -> None:
         """Send the picture of a past step."""
         if int(step) in self._frames:
-            self._send(self._frames[int(step)])
+            self._send_picture(self._frames[int(step)])
 
     def do_bytes(self, id: str = "") -> None:
         """Send the window that was asked for, as a WAV file."""
@@ -99,9 +99,9 @@ class LatentPreview(Component):
 
     def _push(self, frame: Any) -> None:
         self.steps, self.latest = int(frame.steps), int(frame.index)
-        self._send(frame)
+        self._send_picture(frame)
 
-    def _send(self, frame: Any) -> None:
+    def _send_picture(self, frame: Any) -> None:
         self.tell("picture", self._picture(frame), run=self.run, step=int(frame.index), t=float(frame.t))
 
 

@@ -42,7 +42,7 @@ def setup(inline: bool = True) -> None:
 
 def studio(session: Any) -> Viewable:
     """The studio page over a session, in a notebook; call `setup()` once before."""
-    from acestep_lab.serve.app import page
+    from acestep_lab.ui.page import page
 
     return page(session)
 

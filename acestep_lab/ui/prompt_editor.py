@@ -13,7 +13,7 @@ import yaml
 from acestep_lab.errors import LabError, RecipeError
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import TASKS, Region
-from acestep_lab.ui.draft import METADATA, SAMPLING, SONG, TASK_FORMS, Draft, new_seed
+from acestep_lab.ui.draft import METADATA, PLAIN_FIELDS, SAMPLING, SONG, TASK_FORMS, Draft, new_seed
 from acestep_lab.ui.spec import Component, both
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -176,6 +176,17 @@ class PromptEditor(Component):
         self.clicks = self._clicks
         self.ask("go", recipe=recipe)
 
+    def do_sweep(self, x: str = "", xs: str = "", y: str = "", ys: str = "") -> None:
+        """Make a grid of takes over one or two parameters: names, and values with commas between."""
+        across = _values(x, xs)
+        down = _values(y, ys) if y and y != x else [None]
+        if len(across) * len(down) > MOST_CELLS:
+            raise RecipeError(f"That would be {len(across) * len(down)} takes; a sweep makes at most {MOST_CELLS} at once.")
+        self.resolve_seed()
+        base = self.recipe()
+        recipes = [[base.but(**{x: a}, **({y: d} if d is not None else {})) for a in across] for d in down]
+        self.ask("sweep", x=(x, across), y=(y, down) if down != [None] else None, recipes=recipes)
+
     def do_plan(self) -> None:
         """Let the planner write its plan first, to read and change before a note is made."""
         try:
@@ -235,6 +246,21 @@ class PromptEditor(Component):
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             yaml.safe_dump(dict(presets), file, allow_unicode=True, sort_keys=True)
         os.replace(draft, self._file)
+
+
+MOST_CELLS = 16
+SWEEPABLE = tuple(f.name for f in (*SAMPLING, *METADATA, *SONG))
+
+
+def _values(name: str, typed: str) -> list[Any]:
+    """The values of a sweep: "1, 3, 5" for the shift, "C major, A minor" for the key."""
+    if name not in SWEEPABLE:
+        raise RecipeError("Choose the parameter to sweep over.")
+    form = PLAIN_FIELDS[name]
+    values = [form.read(part.strip()) for part in str(typed).replace(";", ",").split(",") if part.strip()]
+    if not values:
+        raise RecipeError(f"Write the values of {form.label.lower()} with commas between, such as 1, 3, 5.")
+    return values
 
 
 PromptEditorWidget, PromptEditorPane = both(PromptEditor)

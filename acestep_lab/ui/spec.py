@@ -126,6 +126,10 @@ class _PaneHost(AnyWidgetComponent):
 
 def both(core: type[Component]) -> tuple[type[Any], type[Any]]:
     """Return `(XWidget, XPane)` for a Component X."""
+    own = {name for part in core.__mro__[:-1] for name in vars(part) if not name.startswith("__")} | set(core.fields)
+    for host in (_WidgetHost, _PaneHost):
+        if taken := sorted(name for name in own & set(dir(host.__base__))):
+            raise TypeError(f"{core.__name__} uses names that belong to {host.__base__.__name__}: {', '.join(taken)}.")
     _, text = assets.loader(core.module, *core.parts)
     about = {"__doc__": core.__doc__, "__module__": core.__module__, "_esm": text}
     traits = {name: traitlets.Any(_fresh(value)).tag(sync=True) for name, value in core.fields.items()}

@@ -1,22 +1,42 @@
 """The Studio: the whole road on one page; every click is a Session verb. Knows no model and no host.
 
 It makes the components, hands each what it needs, and passes their wishes to the Desk. `panes=False` makes anywidgets.
+Listeners may come from any thread: the worker's, the server's, a kernel's subshell.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
+from acestep_lab.decode.audio import Audio
 from acestep_lab.errors import LabError
 from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.prompt.tasks import TASKS, Region, Repaint
 from acestep_lab.takes.take import Take
-from acestep_lab.ui import latent_preview, player, prompt_editor, queue_view, sound, topbar
+from acestep_lab.ui import (
+    gallery,
+    latent_preview,
+    lyrics_editor,
+    plan_view,
+    player,
+    prompt_editor,
+    queue_view,
+    sound,
+    sound_drop,
+    take_tree,
+    topbar,
+    waveform_picker,
+)
 from acestep_lab.ui.desk import Desk, Job
 from acestep_lab.ui.pace import Pace
-from acestep_lab.ui.spec import sentence
+from acestep_lab.ui.spec import Component, sentence
 
 PROGRESS_PER_SECOND = 8.0
+LISTED_RUNS = 4
 
 
 class Studio:
@@ -32,20 +52,33 @@ class Studio:
         url: sound.UrlOf | None = None,
         picture: Callable[[Any], bytes] = latent_preview.picture_of,
     ) -> None:
-        self.desk, self.owner, self._url = desk, owner, url
-        self.hand: Take | None = None
+        self.desk, self.owner = desk, owner
+        self.hand: Take | Audio | None = None
         """The take in hand: what the player plays and a task starts from."""
         self._watched: Job | None = None
+        self._sweep: tuple[Job, Any, Any, tuple[int, int]] | None = None
         self._pace = Pace(PROGRESS_PER_SECOND)
-        made = (lambda pane, widget: pane) if panes else (lambda pane, widget: widget)
-        self.top = made(topbar.TopbarPane, topbar.TopbarWidget)()
+        host = "Pane" if panes else "Widget"
+        able = abilities(desk.session)
+
+        def made(room: Any, name: str, *arguments: Any, **keywords: Any) -> Any:
+            return getattr(room, name + host)(*arguments, **keywords)
+
+        self.top = made(topbar, "Topbar")
         self.top.page = page
-        self.prompt = made(prompt_editor.PromptEditorPane, prompt_editor.PromptEditorWidget)(
-            abilities=abilities(desk.session), defaults=defaults(desk.session), presets=self._presets(), source=lambda: self.hand
-        )
-        self.queue = made(queue_view.RunQueuePane, queue_view.RunQueueWidget)()
-        self.preview = made(latent_preview.LatentPreviewPane, latent_preview.LatentPreviewWidget)(picture=picture)
-        self.player = made(player.PlayerPane, player.PlayerWidget)(url=url)
+        self.lyrics = made(lyrics_editor, "LyricsEditor")
+        self.picker = made(waveform_picker, "WaveformPicker", url=url, alone=False, cannot=able["Repaint"] or "")
+        self.prompt = made(
+            prompt_editor, "PromptEditor", abilities=able, defaults=defaults(desk.session), presets=self._presets(),
+            source=lambda: self.hand, words=lambda: (self.lyrics.value, self.lyrics.chosen_language, self.picker.value),
+        )  # fmt: skip
+        self.queue = made(queue_view, "RunQueue")
+        self.plan = made(plan_view, "PlanView")
+        self.preview = made(latent_preview, "LatentPreview", picture=picture)
+        self.player = made(player, "Player", url=url)
+        self.gallery = made(gallery, "Gallery", open=desk.take, url=url)
+        self.tree = made(take_tree, "TakeTree")
+        self.drop = made(sound_drop, "SoundDrop")
         self._wire()
         self.refresh()
         self._unsubscribe = desk.subscribe(self._heard)
@@ -58,53 +91,134 @@ class Studio:
     # -- wishes ---------------------------------------------------------------------------------------------------------
 
     def _wire(self) -> None:
-        self.prompt.on("go", self.go)
-        self.queue.on("stop", lambda id: self.desk.stop(id, self.owner))
-        self.queue.on("dismiss", lambda id: self.desk.dismiss(id, self.owner))
-        self.queue.on("look", self._look)
-        self.preview.on("stop", lambda: self._watched and self.desk.stop(self._watched.id, self.owner))
-        self.preview.on("keep", self._keep_step)
-        self.preview.on("hear", self._hear_step)
-        self.top.on("again", self._save_again)
+        """Which wish of which component is done by what."""
+        for component, wishes in (
+            (self.prompt, {"go": self.go, "plan": self._plan, "sweep": self._start_sweep, "changed": self._retold}),
+            (self.lyrics, {"changed": self.prompt.refresh}),
+            (self.queue, {"stop": lambda id: self.desk.stop(id, self.owner), "look": self._look,
+                          "dismiss": lambda id: self.desk.dismiss(id, self.owner)}),
+            (self.plan, {"make": self.go}),
+            (self.preview, {"stop": self._stop_watched, "keep": self._keep_step, "hear": self._hear_step}),
+            (self.picker, {"repaint": self._repaint, "changed": self.prompt.refresh}),
+            (self.gallery, {"mark": self._mark, "bin": self._bin, "restore": self._restore, "pick": self.pick, "reuse": self.reuse,
+                            "search": lambda text: self._list()}),
+            (self.tree, {"pick": lambda id: self.pick(self.desk.take(id))}),
+            (self.drop, {"sound": self._brought}),
+            (self.top, {"again": self._save_again}),
+        ):  # fmt: skip
+            for kind, work in wishes.items():
+                component.on(kind, work)
 
-    def go(self, recipe: Recipe, plan: Any = None) -> Job:
-        """Start a render and watch it."""
-        job = self.desk.start(recipe, plan, self.owner)
+    def go(self, recipe: Recipe | Sequence[Recipe], plan: Any = None, title: str = "") -> Job:
+        """Start a render, and watch it unless another is being watched."""
+        job = self.desk.start(recipe, plan, self.owner, title)
         if self._watched is None or self._watched.over:
             self._watch(job)
         return job
+
+    def _plan(self, recipe: Recipe) -> None:
+        """Let the planner write; its tokens arrive while it does."""
+        session = self.desk.session
+        if not hasattr(session, "plan") or not getattr(session.checkpoint, "has_lm", True):
+            raise LabError("This checkpoint has no planner; press Make it, and the words go to the music model as they are.")
+        self.plan.begin()
+
+        def work() -> None:
+            try:
+                made = session.plan(recipe, on_token=self.plan.hear)
+            finally:
+                self.plan.end()
+            self.plan.show_plan(made, recipe)
+
+        self._aside(self.prompt, work)
+
+    def _start_sweep(self, x: Any, y: Any, recipes: list[list[Recipe]]) -> None:
+        flat = [recipe for row in recipes for recipe in row]
+        names = " and ".join(axis[0] for axis in (x, y) if axis)
+        job = self.go(flat, title=f"Sweep over {names}: {flat[0].caption}")
+        self._sweep = (job, x, y, (len(recipes), len(recipes[0])))
+        self._show_sweep()
+
+    def _repaint(self, take: Any, regions: list[Region], caption: str, **how: Any) -> None:
+        chosen = {name: value for name, value in how.items() if value is not None}
+        task = Repaint(take, tuple(regions), **chosen)
+        words = {"caption": caption} if caption.strip() else {}
+        self.go(self.desk.session.recipe_from(take, task, seed=self.prompt.resolve_seed(), **words), title=f"Repaint: {sound.title_of(take, 60)}")
 
     def _look(self, id: str) -> None:
         job = self.desk.job(id)
         if job is not None and job.owner == self.owner:
             self._watch(job)
 
-    def _watch(self, job: Job) -> None:
-        self._watched = job
-        recipe = job.run.recipe
-        self.preview.begin(job.id, recipe.seconds or 0.0, recipe.steps or 0)
-        for frame in getattr(job.run, "frames", ()):
-            self.preview.add(frame)
-        if job.over:
-            self.preview.end()
+    def _stop_watched(self) -> None:
+        if self._watched is not None:
+            self.desk.stop(self._watched.id, self.owner)
 
     def _keep_step(self, step: int) -> None:
         job = self._needed()
-        self._took(job.run.keep(step))
+        self.preview.note = f"Decoding step {step + 1} whole…"
+
+        def work() -> None:
+            try:
+                self._took(job.run.keep(step))
+            finally:
+                self.preview.note = ""
+
+        self._aside(self.preview, work)
 
     def _hear_step(self, step: int, start: float, end: float) -> None:
         job = self._needed()
-        audio = job.run.hear(step, start, end)
-        self.preview.sound(audio, step, start)
+        frame = next((f for f in job.run.frames if f.index == step), None)
+        if frame is None:
+            raise LabError(f"Step {step + 1} has not been reached yet.")
+        self._aside(self.preview, lambda: self.preview.sound(self.desk.session.glimpse(frame, start, max(0.2, end - start)), step, start))
 
     def _needed(self) -> Job:
         if self._watched is None:
             raise LabError("Nothing is being made yet.")
         return self._watched
 
+    def _mark(self, id: str, marks: dict[str, Any]) -> None:
+        self.desk.mark(id, self.owner, **marks)
+        self._draw_tree()
+
+    def _bin(self, ids: list[str]) -> None:
+        self.desk.bin(ids, self.owner)
+        self._list()
+
+    def _restore(self) -> None:
+        self.desk.restore(self.owner)
+        self._list()
+
+    def reuse(self, take: Take) -> None:
+        """Load a take's recipe, as it was asked for, into the editors."""
+        recipe = getattr(take, "asked", None) or take.recipe
+        self.prompt.load(recipe.but(seed=take.recipe.seed))
+        self.lyrics.load(recipe.lyrics, recipe.language)
+        if take.recipe.task.sources():
+            self._aside(self.gallery, lambda: self.pick(self.desk.take(next(iter(take.recipe.task.with_ids().sources().values())))))
+
+    def _brought(self, sound: Take | Audio, name: str) -> None:
+        """A sound was brought in: a take of ours is kept, anything else is taken in hand as it is."""
+        if isinstance(sound, Take):
+            self._took(sound)
+        else:
+            self.pick(sound, title=name)
+
     def _save_again(self) -> None:
         self.top.banner = self.desk.keep_unsaved()
-        self.refresh()
+        self._list()
+
+    def _aside(self, component: Component, work: Callable[[], None]) -> None:
+        """Do what takes a while on a thread of its own, so that the page stays awake; say there what went wrong."""
+
+        def run() -> None:
+            try:
+                work()
+            except (LabError, OSError) as problem:
+                component.complain(sentence(problem))
+
+        threading.Thread(target=run, name="acestep_lab page", daemon=True).start()
 
     # -- news -----------------------------------------------------------------------------------------------------------
 
@@ -112,45 +226,96 @@ class Studio:
         """Something happened at the desk; called from any thread."""
         kind = getattr(event, "kind", "")
         if job is not None and job is self._watched:
-            if kind == "frame":
-                self.preview.add(event.value)
-            if job.over:
-                self.preview.end("" if job.run.state == "done" else "Stopped. The steps so far can still be heard and kept." if job.run.state == "stopped" else job.problem)
-        over = job is not None and job.over and kind == "state"
+            self._show_watched(job, kind, event)
         self._pace.offer(self._show_queue)
-        if over:
+        if job is not None and job.over and kind == "state":
             self._pace.flush()
-            self._finished(job)
+            self._show_queue()
+            if job.owner == self.owner:
+                self._finished(job)
+
+    def _show_watched(self, job: Job, kind: str, event: Any) -> None:
+        if kind == "frame":
+            self.preview.add(event.value)
+        elif kind == "token":
+            self.plan.hear(event.value)
+        elif kind == "state" and event.value == "planning":
+            self.plan.begin()
+        elif kind == "state" and self.plan.live:
+            self.plan.end()
+        if job.over:
+            self.preview.end({"done": "", "stopped": "Stopped. The steps so far can still be heard and kept."}.get(job.run.state, job.problem))
 
     def _finished(self, job: Job) -> None:
-        if job.owner != self.owner:
-            return
         if job.problem and job.run.state == "done":
             self.top.banner = job.problem
+        self._list()
         if job.takes:
-            self._took(self.desk.take(job.takes[0]), keep=False)
+            self.pick(self.desk.take(job.takes[0]))
         waiting = next((j for j in reversed(self.desk.jobs(self.owner)) if not j.over), None)
         if waiting is not None and job is self._watched:
             self._watch(waiting)
 
-    def _took(self, take: Take, keep: bool = True) -> None:
-        """A new take exists: keep it, take it in hand, list it."""
-        if keep:
-            self.top.banner = self.desk.keep(take, self.owner)
+    def _took(self, take: Take) -> None:
+        """A new take exists: keep it, list it, take it in hand."""
+        self.top.banner = self.desk.keep(take, self.owner)
+        self._list()
         self.pick(take)
-        self.refresh()
 
-    def pick(self, take: Take) -> None:
-        """Take a take in hand."""
+    # -- showing --------------------------------------------------------------------------------------------------------
+
+    def pick(self, take: Take | Audio, title: str = "") -> None:
+        """Take a take in hand: play it, mark it, start tasks from it."""
         self.hand = take
-        self.player.load(take)
-        self.prompt.refresh(sound.title_of(take, 60))
+        self.player.load(take, title=title)
+        self.picker.load(take, beats=beats_of(take))
+        self.prompt.refresh(title or sound.title_of(take, 60))
+        self.gallery.in_hand = take.id
+        self._draw_tree()
+        recipe, plan = getattr(take, "recipe", None), getattr(take, "plan", None)
+        if plan is not None:
+            self.plan.show_plan(plan, getattr(take, "asked", None) or recipe)
+        if recipe is not None and isinstance(recipe.task, Repaint):
+            self._aside(self.picker, lambda: self._compare(take))
+
+    def _compare(self, take: Any) -> None:
+        """Prove what a repaint did not change; where the parent is gone, there is nothing to compare."""
+        self.picker.mark(take.recipe.task.regions)
+        self.picker.compare(self.desk.take(take.parents[0]))
 
     def refresh(self) -> None:
         """Show queue and takes as they are."""
         self._show_queue()
-        session = self.desk.session
-        self.top.about = about(session)
+        self.top.about = about(self.desk.session)
+        self._list()
+
+    def _list(self) -> None:
+        """Show the takes; a library that cannot be read says so on top."""
+        try:
+            self.gallery.show_cards(self.desk.cards(self.owner, self.gallery.query), self.desk.unsaved)
+            self.gallery.trashed = len(self.desk.binned(self.owner))
+        except LabError as problem:
+            self.top.banner = sentence(problem)
+        self._show_sweep()
+        self._draw_tree()
+
+    def _show_sweep(self) -> None:
+        if self._sweep is not None:
+            job, x, y, (rows, columns) = self._sweep
+            ids = [*job.takes, *[""] * (rows * columns)]
+            self.gallery.sweep(x, y, [ids[row * columns : (row + 1) * columns] for row in range(rows)])
+
+    def _draw_tree(self) -> None:
+        self.tree.draw(self.gallery.cards, getattr(self.hand, "id", ""))
+
+    def _watch(self, job: Job) -> None:
+        self._watched = job
+        recipe = job.run.recipe
+        self.preview.begin(job.id, recipe.seconds or 0.0, recipe.steps or 0)
+        for frame in job.run.frames:
+            self.preview.add(frame)
+        if job.over:
+            self.preview.end(job.problem)
 
     def _attach(self) -> None:
         """A page that (re)opens takes up what is under way and the latest take."""
@@ -158,49 +323,52 @@ class Studio:
         live = next((job for job in reversed(mine) if not job.over), mine[0] if mine else None)
         if live is not None:
             self._watch(live)
-        try:
-            latest = self.desk.takes(self.owner, most=1)
-        except LabError as problem:
-            self.top.banner = sentence(problem)
-            return
-        if latest:
-            self.pick(latest[0])
+        if self.gallery.cards:
+            try:
+                self.pick(self.desk.take(self.gallery.cards[0]["id"]))
+            except LabError as problem:
+                self.top.banner = sentence(problem)
 
     def _show_queue(self) -> None:
         jobs = self.desk.jobs()
         live = [job for job in reversed(jobs) if not job.over]
-        done = [job for job in jobs if job.over and job.owner == self.owner][:4]
+        done = [job for job in jobs if job.over and job.owner == self.owner][:LISTED_RUNS]
         self.queue.rows = [job.row(self.owner) for job in (*live, *done)]
+
+    def _retold(self) -> None:
+        """The prompt changed: hold the lyrics' length against the new song's."""
+        wrong, values = self.prompt.value.problems(), self.prompt.value.values
+        seconds = None if "seconds" in wrong else values.get("seconds")
+        bpm = None if "bpm" in wrong else values.get("bpm")
+        self.lyrics.against(float(str(seconds).replace(",", ".")) if seconds else None, float(bpm) if bpm else None)
 
     def _presets(self) -> Any:
         folder = getattr(self.desk.session.library, "folder", None)
         return folder / "presets.yaml" if folder is not None else None
 
 
+def beats_of(take: Take | Audio) -> list[float]:
+    """Times of the beats of a take of known tempo, counted from its start; none where the tempo is not known."""
+    recipe, plan = getattr(take, "recipe", None), getattr(take, "plan", None)
+    bpm = getattr(plan, "bpm", None) or getattr(recipe, "bpm", None)
+    return list(np.arange(0.0, take.seconds, 60.0 / bpm)) if bpm else []
+
+
 def abilities(session: Any) -> dict[str, str | None]:
     """For each task None, or why the session's checkpoint cannot do it."""
-    from acestep_lab.prompt.tasks import TASKS
-
-    row = getattr(getattr(session, "checkpoint", None), "row", None)
-    if row is None:
-        return dict.fromkeys(TASKS)
+    row = session.checkpoint.row
     return {
-        name: None if row.allows(task.name) else f"{row.name} was not trained for this; a base checkpoint is."
+        name: None if row.allows(task.name) else f"The {row.name} checkpoint was not trained for this; a base checkpoint was."
         for name, task in TASKS.items()
     }
 
 
 def defaults(session: Any) -> dict[str, Any]:
     """What Auto means for the sampler's fields of this checkpoint."""
-    row = getattr(getattr(session, "checkpoint", None), "row", None)
-    return {name: getattr(row, name, None) for name in ("steps", "shift", "guidance", "guidance_scale")} if row else {}
+    row = session.checkpoint.row
+    return {name: getattr(row, name) for name in ("steps", "shift", "guidance", "guidance_scale")}
 
 
 def about(session: Any) -> list[str]:
     """A few facts on what is loaded."""
-    checkpoint, tier = getattr(session, "checkpoint", None), getattr(session, "tier", None)
-    facts = [str(checkpoint.name)] if checkpoint is not None else []
-    facts += [f"{tier.name} tier"] if tier is not None else []
-    return facts
-
-
+    return [str(session.checkpoint.name), f"{session.tier.name} tier"]

@@ -1,0 +1,189 @@
+"""Gallery: all takes side by side, starred, compared by ear. The browser half is `widgets/gallery.js`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, ClassVar
+
+from acestep_lab.decode.audio import Audio
+from acestep_lab.errors import LabError, RecipeError
+from acestep_lab.takes.take import Take
+from acestep_lab.ui import sound
+from acestep_lab.ui.spec import Component, both
+
+MEANING = {
+    "tempo": "Beats in a minute heard in the take.",
+    "bpm": "Beats in a minute heard in the take.",
+    "loudness": "Integrated loudness in LUFS (BS.1770-4); −14 is loud for a stream.",
+    "key": "How sure the ear is of the key, 0 to 1.",
+    "lm": "How likely the planner finds the take for its words; higher is better, only comparable between takes of one recipe.",
+    "pmi": "How much the words tell about the take; higher is better, only comparable between takes of one recipe.",
+    "blind": "How often it was preferred in blind comparisons, out of how many.",
+}
+"""What each score means; a column without a line here shows its name only."""
+
+_BINS = 200
+
+
+@lru_cache(maxsize=256)
+def loudness_of(audio: Audio) -> float:
+    """Integrated loudness in LUFS, remembered."""
+    return audio.loudness()
+
+
+class Gallery(Component):
+    """Cards of takes with real waveforms; star, reject, note; keep the starred and bin the rest; compare up to four.
+
+    `open` gives the take of an id. Comparisons are loudness-matched (the louder are turned down, never up), switched
+    instantly, and may be blind. Listeners: "mark" (id, marks), "bin" (ids), "restore", "pick", "reuse", "search",
+    "vote" (winner, among, blind).
+    """
+
+    module = "gallery"
+    fields: ClassVar[dict[str, Any]] = {
+        "cards": [], "columns": [], "grid": {}, "in_hand": "", "trashed": 0, "query": "", "verdict": "", "code": "lab.library.takes()",
+    }  # fmt: skip
+
+    def setup(self, takes: Iterable[Take] = (), *, open: Callable[[str], Take] | None = None, url: sound.UrlOf | None = None) -> None:
+        """Show some takes, or cards given later by `show_cards`."""
+        self._url, self._takes = url, {take.id: take for take in takes}
+        self._open = open or self._takes.__getitem__
+        self._wins: dict[str, tuple[int, int]] = {}
+        self._marks: dict[str, dict[str, Any]] = {}
+        if self._takes:
+            self.show_takes(list(self._takes.values()))
+
+    # -- what Python asks -----------------------------------------------------------------------------------------------
+
+    def show_takes(self, takes: Sequence[Take]) -> None:
+        """Show these takes."""
+        self._takes.update({take.id: take for take in takes})
+        self.show_cards([card_of(take, self._marks.get(take.id, {})) for take in takes])
+
+    def show_cards(self, cards: Sequence[Mapping[str, Any]], unsaved: Iterable[str] = ()) -> None:
+        """Show these cards: id, title, recipe (plain data), and perhaps star, reject, note, parents, scores."""
+        lost = set(unsaved)
+        told = [{**card, "unsaved": card["id"] in lost, "scores": self._scores(card), "code": f'take = lab.library.open("{card["id"]}")'} for card in cards]
+        shared = differing([card.get("recipe", {}) for card in told])
+        for card in told:
+            card["differs"] = {name: card.get("recipe", {}).get(name) for name in shared if name in card.get("recipe", {})}
+            card.pop("recipe", None)
+        names = sorted({name for card in told for name in card["scores"]})
+        self.columns = [{"name": name, "meaning": MEANING.get(name, "")} for name in names]
+        self.cards = told
+
+    def sweep(self, x: tuple[str, Sequence[Any]], y: tuple[str, Sequence[Any]] | None, cells: Sequence[Sequence[str]]) -> None:
+        """Show takes as a grid over one or two parameters: `cells[row][column]` are ids, "" where none is yet."""
+        self.grid = {
+            "x": {"name": x[0], "values": [str(v) for v in x[1]]}, "cells": [list(row) for row in cells],
+            "y": {"name": y[0], "values": [str(v) for v in y[1]]} if y else None,
+        }  # fmt: skip
+
+    # -- what the browser asks ------------------------------------------------------------------------------------------
+
+    def do_peaks(self, id: str = "") -> None:
+        """Send the waveform of a card."""
+        take = self._take(id)
+        seen = sound.view(take, 0.0, take.seconds, _BINS)
+        self.tell("peaks", seen.pairs.tobytes(), id=id)
+
+    def do_bytes(self, id: str = "") -> None:
+        """Send a sound: as an address in an app, else as a WAV file."""
+        audio = self._take(id).audio
+        if self._url:
+            self.tell("bytes", id=id, url=self._url(audio))
+        else:
+            self.tell("bytes", sound.wav_of(audio), id=id, url=None)
+
+    def do_compare(self, ids: Sequence[str] = ()) -> None:
+        """Say how much each of two to four takes is turned down so that all are equally loud."""
+        wanted = list(ids)[:4]
+        levels = {id: loudness_of(self._take(id).audio) for id in wanted}
+        real = [level for level in levels.values() if math.isfinite(level)]
+        goal = min(real) if real else 0.0
+        gains = {id: round(goal - level, 2) if math.isfinite(level) else 0.0 for id, level in levels.items()}
+        self.tell("compare", gains=gains, seconds={id: self._take(id).seconds for id in wanted})
+
+    def do_vote(self, winner: str = "", among: Sequence[str] = (), blind: bool = False) -> None:
+        """One was preferred; the verdict reveals which."""
+        for id in among:
+            won, of = self._wins.get(id, (0, 0))
+            self._wins[id] = (won + (id == winner), of + 1)
+        title = next((c["title"] for c in self.cards if c["id"] == winner), winner)
+        self.verdict = f"Preferred{' without knowing which it was' if blind else ''}: {title}"
+        self.cards = [{**card, "scores": self._scores(card)} for card in self.cards]
+        if "blind" not in {column["name"] for column in self.columns}:
+            self.columns = [*self.columns, {"name": "blind", "meaning": MEANING["blind"]}]
+        self.ask("vote", winner=winner, among=list(among), blind=bool(blind))
+
+    def do_mark(self, id: str = "", star: bool | None = None, reject: bool | None = None, note: str | None = None) -> None:
+        """Star or reject a take, or write a note on it."""
+        marks = {k: v for k, v in {"star": star, "reject": reject, "note": None if note is None else str(note)[:2000]}.items() if v is not None}
+        if marks.get("star"):
+            marks["reject"] = False
+        if marks.get("reject"):
+            marks["star"] = False
+        self._marks[id] = {**self._marks.get(id, {}), **marks}
+        self.cards = [{**card, **marks} if card["id"] == id else card for card in self.cards]
+        self.ask("mark", id=id, marks=marks)
+
+    def do_bin(self) -> None:
+        """Keep what is starred, put the rest in the bin, from where it can be brought back for a day."""
+        kept = [card for card in self.cards if card.get("star")]
+        if not kept:
+            raise RecipeError("Nothing is starred, so everything would be binned. Star what you would like to keep first.")
+        self.ask("bin", ids=[card["id"] for card in self.cards if not card.get("star")])
+
+    def do_restore(self) -> None:
+        """Bring back what was binned last."""
+        self.ask("restore")
+
+    def do_search(self, text: str = "") -> None:
+        """Show only takes whose words, tempo, key or note match."""
+        self.query = str(text)[:200]
+        self.ask("search", text=self.query)
+
+    def do_pick(self, id: str = "") -> None:
+        """Take a take in hand."""
+        self.ask("pick", take=self._take(id))
+
+    def do_reuse(self, id: str = "") -> None:
+        """Load a take's recipe into the editor."""
+        self.ask("reuse", take=self._take(id))
+
+    # -- inside ---------------------------------------------------------------------------------------------------------
+
+    def _take(self, id: str) -> Take:
+        try:
+            return self._open(str(id))
+        except KeyError:
+            raise LabError(f"There is no take {str(id)[:60]!r} here any more.") from None
+
+    def _scores(self, card: Mapping[str, Any]) -> dict[str, Any]:
+        scores = {str(k): round(float(v), 2) for k, v in (card.get("scores") or {}).items() if isinstance(v, int | float) and math.isfinite(v)}
+        won, of = self._wins.get(card["id"], (0, 0))
+        return {**scores, **({"blind": f"{won} of {of}"} if of else {})}
+
+
+def card_of(take: Take, marks: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A card of a take at hand."""
+    marks = marks or {}
+    return {
+        "id": take.id, "title": sound.title_of(take), "facts": sound.facts_of(take), "seconds": take.seconds, "created": take.created, "task": type(take.recipe.task).__name__,
+        "parents": list(take.parents), "star": bool(marks.get("star")), "reject": bool(marks.get("reject")),
+        "note": str(marks.get("note", "")), "scores": dict(marks.get("scores", {})), "recipe": take.recipe.to_json(),
+    }  # fmt: skip
+
+
+_QUIET = ("caption", "lyrics", "task", "planning", "language")
+
+
+def differing(recipes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of the plain parameters that are not the same in all recipes."""
+    names = sorted({name for recipe in recipes for name in recipe if name not in _QUIET})
+    return [name for name in names if len({repr(recipe.get(name)) for recipe in recipes}) > 1]
+
+
+GalleryWidget, GalleryPane = both(Gallery)

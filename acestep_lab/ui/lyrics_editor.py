@@ -1,0 +1,104 @@
+"""LyricsEditor: words and section tags. The browser half is `widgets/lyrics.js`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from acestep_lab.prompt import lyrics as words
+from acestep_lab.prompt import vocabulary
+from acestep_lab.ui.spec import Component, both
+
+NAMES = {
+    "ar": "Arabic", "az": "Azerbaijani", "bg": "Bulgarian", "bn": "Bengali", "ca": "Catalan", "cs": "Czech", "da": "Danish",
+    "de": "German", "el": "Greek", "en": "English", "es": "Spanish", "fa": "Persian", "fi": "Finnish", "fr": "French",
+    "he": "Hebrew", "hi": "Hindi", "hr": "Croatian", "ht": "Haitian Creole", "hu": "Hungarian", "id": "Indonesian",
+    "is": "Icelandic", "it": "Italian", "ja": "Japanese", "ko": "Korean", "la": "Latin", "lt": "Lithuanian", "ms": "Malay",
+    "ne": "Nepali", "nl": "Dutch", "no": "Norwegian", "pa": "Punjabi", "pl": "Polish", "pt": "Portuguese", "ro": "Romanian",
+    "ru": "Russian", "sa": "Sanskrit", "sk": "Slovak", "sr": "Serbian", "sv": "Swedish", "sw": "Swahili", "ta": "Tamil",
+    "te": "Telugu", "th": "Thai", "tl": "Tagalog", "tr": "Turkish", "uk": "Ukrainian", "ur": "Urdu", "vi": "Vietnamese",
+    "yue": "Cantonese", "zh": "Chinese", "unknown": "Unknown",
+}  # fmt: skip
+"""What a language is called in this interface."""
+
+_LONGEST = 100_000
+
+
+class LyricsEditor(Component):
+    """Lyrics with section tags recognised as they are typed, an estimate of each section's length, and what may surprise.
+
+    Any script; the text is never rewritten. `instrumental` puts the text aside and brings it back.
+    """
+
+    module = "lyrics"
+    fields: ClassVar[dict[str, Any]] = {
+        "text": "", "language": "", "instrumental": False, "sections": [], "remarks": [], "needed": 0.0, "duration": None,
+        "tag_names": [], "languages": [], "revision": 0, "code": "",
+    }  # fmt: skip
+
+    def setup(self, text: str = "", language: str | None = None, seconds: float | None = None, bpm: float | None = None) -> None:
+        """Begin with these lyrics; `seconds` and `bpm` are what the estimate is held against."""
+        self._seconds, self._bpm = seconds, bpm
+        self._wanted = text
+        self.tag_names = list(vocabulary.SECTION_TAGS)
+        self.languages = [[code, NAMES.get(code, code)] for code in vocabulary.LANGUAGES]
+        self.language = language or ""
+        self.load(text, language)
+
+    @property
+    def value(self) -> str:
+        """The lyrics as a recipe wants them; "[Instrumental]" where the switch is on."""
+        return vocabulary.INSTRUMENTAL if self.instrumental else self._wanted
+
+    @property
+    def chosen_language(self) -> str | None:
+        """The language code, or None for auto."""
+        return self.language or None
+
+    def load(self, text: str, language: str | None = None) -> None:
+        """Show other lyrics; the typed ones are replaced."""
+        self.instrumental = text.strip() == vocabulary.INSTRUMENTAL
+        self._wanted = "" if self.instrumental else text[:_LONGEST]
+        self.language = language or ""
+        self.revision = self.revision + 1
+        self._show()
+
+    def against(self, seconds: float | None, bpm: float | None) -> None:
+        """Hold the estimate against another length and tempo."""
+        if (seconds, bpm) != (self._seconds, self._bpm):
+            self._seconds, self._bpm = seconds, bpm
+            self._show()
+
+    def do_text(self, text: str = "") -> None:
+        """The text was changed."""
+        self._wanted = str(text)[:_LONGEST]
+        self._show()
+        self.ask("changed")
+
+    def do_language(self, code: str = "") -> None:
+        """The language was chosen; "" is auto."""
+        self.language = vocabulary.language(code) if code else ""
+        self._show()
+        self.ask("changed")
+
+    def do_instrumental(self, on: bool = False) -> None:
+        """No voice, or the words again."""
+        self.instrumental = bool(on)
+        self._show()
+        self.ask("changed")
+
+    def _show(self) -> None:
+        text, bpm = self._wanted, self._bpm or 100.0
+        found = words.sections(text)
+        self.sections = [
+            {"tag": s.tag or "before the first tag", "modifier": s.modifier, "line": s.start_line, "known": s.known,
+             "seconds": round(words.estimate_seconds(s, bpm), 1), "lines": len(s.lines), "first": s.lines[0] if s.lines else ""}
+            for s in found
+        ]  # fmt: skip
+        self.needed = round(sum(s["seconds"] for s in self.sections), 1)
+        self.duration = self._seconds
+        self.remarks = [{"line": r.line, "text": r.text} for r in words.remarks(text, self._seconds, self._bpm)]
+        self.text = text
+        self.code = f"lyrics = {self.value!r}"
+
+
+LyricsEditorWidget, LyricsEditorPane = both(LyricsEditor)

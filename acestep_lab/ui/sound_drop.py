@@ -1,0 +1,95 @@
+"""SoundDrop: bring in a sound, or any of our files with everything in it. The browser half is `widgets/drop.js`."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any, ClassVar
+
+from acestep_lab.decode.audio import Audio
+from acestep_lab.errors import LabError, SourceError
+from acestep_lab.takes.library import read_file
+from acestep_lab.takes.take import Take
+from acestep_lab.ui.spec import Component, both
+
+MOST_BYTES = 200 * 1024 * 1024
+KINDS = ("wav", "flac", "ogg", "opus", "mp3", "aif", "aiff")
+CHUNK = 512 * 1024
+"""Bytes in one message; a web socket refuses very large ones."""
+
+
+class SoundDrop(Component):
+    """Takes one file at a time, in pieces, refuses what is too big or of another kind, and decodes it with libsndfile only.
+
+    The name a file had is shown and never used as a path. Listener: "sound" (a Take for our own files, else an Audio, and its name).
+    """
+
+    module = "drop"
+    fields: ClassVar[dict[str, Any]] = {"limit": MOST_BYTES, "kinds": list(KINDS), "chunk": CHUNK, "status": ""}
+
+    def setup(self, most_bytes: int = MOST_BYTES) -> None:
+        """Refuse files larger than this."""
+        self.limit = most_bytes
+        self._drop()
+
+    def do_begin(self, name: str = "", size: int = 0) -> None:
+        """A file is about to come."""
+        self._drop()
+        check(str(name), int(size), self.limit)
+        self._name, self._size = str(name)[-200:], int(size)
+        self.status = "Reading…"
+        self.tell("next", at=0)
+
+    def do_piece(self, buffers: list[Any], at: int = 0) -> None:
+        """A piece of it."""
+        data = bytes(buffers[0])
+        if not self._size or int(at) != len(self._data) or len(self._data) + len(data) > self._size:
+            self._drop()
+            raise SourceError("The file did not arrive whole; bring it in again.")
+        self._data += data
+        if len(self._data) < self._size:
+            self.tell("next", at=len(self._data))
+            return
+        data, name = bytes(self._data), self._name
+        self._drop()
+        sound = decode(data, name)
+        self.status = f"Brought in: {name}"
+        self.tell("done", name=name)
+        self.ask("sound", sound=sound, name=name)
+
+    def complain(self, text: str, field: str = "") -> None:
+        self.status = ""
+        super().complain(text, field)
+
+    def _drop(self) -> None:
+        self._data, self._name, self._size, self.status = bytearray(), "", 0, ""
+
+
+def check(name: str, size: int, most: int = MOST_BYTES) -> None:
+    """Refuse by size and kind, before a byte is read; SourceError says what would do."""
+    kind = name.rsplit(".", 1)[-1].lower() if "." in name else ""
+    if kind not in KINDS:
+        raise SourceError(f"{name[-60:]!r} is no sound file; {', '.join(k.upper() for k in KINDS[:5])} and AIFF can be brought in.")
+    if size <= 0:
+        raise SourceError(f"{name[-60:]!r} is empty.")
+    if size > most:
+        raise SourceError(f"{name[-60:]!r} has {size / 2**20:,.0f} MB; at most {most / 2**20:,.0f} MB can be brought in. Cut it, or save it as FLAC.")
+
+
+def decode(data: bytes, name: str) -> Take | Audio:
+    """A take where the file is one of ours, else its sound; the bytes are written to a file of our own naming."""
+    kind = name.rsplit(".", 1)[-1].lower()
+    with tempfile.TemporaryDirectory(prefix="acestep-lab-") as folder:
+        path = Path(folder) / f"sound.{kind}"
+        path.write_bytes(data)
+        try:
+            audio = Audio.read(path)
+        except SourceError as problem:
+            raise SourceError(str(problem).replace(repr(path.name), repr(name[-60:]))) from None
+        try:
+            return read_file(path)
+        except LabError:
+            return audio
+
+
+SoundDropWidget, SoundDropPane = both(SoundDrop)

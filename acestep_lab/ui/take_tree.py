@@ -1,0 +1,83 @@
+"""TakeTree: who came from whom. The browser half is `widgets/tree.js`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from acestep_lab.ui.spec import Component, both
+
+
+class TakeTree(Component):
+    """The lineage of takes as a picture one can click. Listener: "pick" (id).
+
+    `draw` wants for each take its id, title, parents and perhaps star and task; parents that are gone are drawn hollow.
+    """
+
+    module = "tree"
+    fields: ClassVar[dict[str, Any]] = {"nodes": [], "edges": [], "in_hand": "", "code": ""}
+
+    def draw(self, takes: Sequence[Mapping[str, Any]], in_hand: str = "") -> None:
+        """Draw these takes; only families (takes with a parent or a child) are drawn."""
+        known = {str(t["id"]): t for t in takes}
+        edges = [(p, id) for id, t in known.items() for p in t.get("parents", ())]
+        family = {id for edge in edges for id in edge}
+        depth = depths(family, edges)
+        rows = places(family, edges, depth)
+        self.nodes = [
+            {"id": id, "title": known[id]["title"] if id in known else "gone", "task": known[id].get("task", "") if id in known else "",
+             "star": bool(known[id].get("star")) if id in known else False, "here": id in known, "x": depth[id], "y": rows[id]}
+            for id in sorted(family, key=lambda i: (rows[i], depth[i]))
+        ]  # fmt: skip
+        self.edges = [list(edge) for edge in edges]
+        self.in_hand = in_hand
+        self.code = f'take = lab.library.open("{in_hand}")' if in_hand else ""
+
+    def do_pick(self, id: str = "") -> None:
+        """A take was clicked."""
+        self.ask("pick", id=str(id))
+
+
+def depths(ids: set[str], edges: Sequence[tuple[str, str]]) -> dict[str, int]:
+    """How many generations each take is from its oldest ancestor; a circle, which cannot be, ends the walk."""
+    depth = dict.fromkeys(ids, 0)
+    for _ in range(len(ids)):
+        moved = False
+        for parent, child in edges:
+            if depth[child] < depth[parent] + 1 <= len(ids):
+                depth[child] = depth[parent] + 1
+                moved = True
+        if not moved:
+            break
+    return depth
+
+
+def places(ids: set[str], edges: Sequence[tuple[str, str]], depth: Mapping[str, int]) -> dict[str, int]:
+    """A row for each take: a first child stands on its parent's row, each further one begins a new row."""
+    children: dict[str, list[str]] = {}
+    for parent, child in edges:
+        if depth[child] == depth[parent] + 1 and not any(child in c for c in children.values()):
+            children.setdefault(parent, []).append(child)
+    placed: dict[str, int] = {}
+    free = 0
+    stack = sorted((id for id in ids if depth[id] == 0), reverse=True)
+    row_of = {}
+    for root in reversed(stack):
+        line = [(root, free)]
+        free += 1
+        while line:
+            id, row = line.pop()
+            if id in placed:
+                continue
+            placed[id] = row
+            for place, child in enumerate(children.get(id, [])):
+                if place == 0:
+                    row_of[child] = row
+                else:
+                    row_of[child] = free
+                    free += 1
+                line.append((child, row_of[child]))
+    return {id: placed.get(id, free) for id in ids}
+
+
+TakeTreeWidget, TakeTreePane = both(TakeTree)

@@ -1,0 +1,237 @@
+"""WaveformPicker: mark regions on a real waveform, repaint them, see what stayed. The browser half is `widgets/waveform.js`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from acestep_lab.decode.audio import Audio
+from acestep_lab.errors import RecipeError
+from acestep_lab.prompt.tasks import REPAINT_MODES, Region
+from acestep_lab.prompt.tasks import regions as checked
+from acestep_lab.takes.take import Take
+from acestep_lab.ui import figure, sound
+from acestep_lab.ui.difference import Difference
+from acestep_lab.ui.draft import Field
+from acestep_lab.ui.spec import Component, both
+
+SHORTEST = 0.1
+"""Seconds; a shorter region is widened to this."""
+SNAPS = ("off", "beats", "lines")
+_NAMES = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_SECONDS = Field("seconds", "A time", "number", "", unit="seconds")
+
+
+class WaveformPicker(Component):
+    """Named regions on a Bokeh waveform: dragged, resized, typed, moved by keys, snapped to beats or lyric lines.
+
+    `load` shows a take or a sound; the playhead follows the page's player in the browser. After a repaint, `compare`
+    adds a lane that shows where samples differ. Listeners: "changed", "repaint" (regions, caption, mode, strength, …).
+    """
+
+    module = "waveform"
+    parts = ("voice",)
+    fields: ClassVar[dict[str, Any]] = {
+        "track": {}, "regions": [], "selected": 0, "revision": 0, "mode": "balanced", "modes": list(REPAINT_MODES), "strength": 0.5,
+        "latent_crossfade": None, "wave_crossfade": None, "caption": "", "snap": "off", "snaps": ["off"], "verdict": "", "code": "",
+        "cannot": "", "has_codes": False, "alone": True,
+    }  # fmt: skip
+
+    def setup(self, take: Take | Audio | None = None, *, url: sound.UrlOf | None = None, cannot: str = "", alone: bool = True) -> None:
+        """Show a take or a sound, if one is given; `cannot` is why this checkpoint cannot repaint, if it cannot.
+
+        `alone`: it plays the sound itself; on a page with a Player, that one does.
+        """
+        self._url, self._take = url, None
+        self._regions: list[dict[str, Any]] = []
+        self._grids: dict[str, list[float]] = {}
+        self._difference: Difference | None = None
+        self._codes: tuple[int, ...] = ()
+        self.cannot, self.alone = cannot, alone
+        if take is not None:
+            self.load(take)
+
+    # -- what Python asks -----------------------------------------------------------------------------------------------
+
+    @property
+    def value(self) -> list[Region]:
+        """The regions, in order; RecipeError where they overlap."""
+        found = [Region(r["start"], r["end"]) for r in self._regions]
+        return list(checked(found)) if found else []
+
+    def load(self, take: Take | Audio, beats: Iterable[float] = (), lines: Iterable[tuple[float, str]] = ()) -> None:
+        """Show another sound; `beats` and lyric `lines` are what regions may snap to."""
+        timed = [(float(at), str(text)) for at, text in lines]
+        self._take, self._difference, self.verdict = take, None, ""
+        self._grids = {"beats": sorted(float(b) for b in beats), "lines": [at for at, _ in timed]}
+        self._codes = tuple(getattr(getattr(take, "plan", None), "codes", ()) or ())
+        self.has_codes = bool(self._codes)
+        self.snaps = ["off", *(name for name in SNAPS[1:] if self._grids.get(name))]
+        self.snap = self.snap if self.snap in self.snaps else "off"
+        self._regions = [r for r in self._regions if r["end"] <= float(take.seconds if hasattr(take, "seconds") else 0)]
+        self.track = sound.track(take, self._url, timed)
+        self._show(force=True)
+        self._send_all()
+
+    def compare(self, parent: Take | Audio) -> None:
+        """Add the lane that shows where this sound differs from the one it was made from."""
+        if self._take is None:
+            return
+        before, after = sound.audio_of(parent), sound.audio_of(self._take)
+        if before.rate == after.rate:
+            self._difference = Difference(before, after)
+            self.verdict = self._difference.sentence()
+            self._send_difference()
+
+    def mark(self, regions: Sequence[Region]) -> None:
+        """Put these regions on the waveform instead of those there."""
+        self._put([{"name": "", "start": r.start, "end": r.end} for r in regions], force=True)
+
+    # -- what the browser asks ------------------------------------------------------------------------------------------
+
+    def do_bokeh(self) -> None:
+        """Hand over BokehJS where the host has none (a notebook without Panel, marimo): nothing comes from the internet."""
+        import bokeh
+
+        self.tell("bokeh", (Path(bokeh.__file__).parent / "server/static/js/bokeh.min.js").read_bytes())
+
+    def do_ready(self) -> None:
+        """A view was drawn: send the figure and all it shows."""
+        self._send_all()
+        super().do_ready()
+
+    def do_view(self, start: float = 0.0, end: float = 0.0, pixels: int = 1000) -> None:
+        """Send the peaks of what is in view."""
+        if self._take is None:
+            return
+        seen = sound.view(self._take, float(start), float(end), int(pixels))
+        self.tell("peaks", seen.pairs.tobytes(), lane="wave", id=self._take.id, start=seen.start, end=seen.end)
+        self._send_difference(float(start), float(end), int(pixels))
+
+    def do_regions(self, regions: Sequence[dict[str, Any]] = (), selected: int = 0, snapped: bool = False, force: bool = False) -> None:
+        """The regions were changed by hand; `snapped` once a drag has ended."""
+        self._put(list(regions)[:26], snap=bool(snapped), force=bool(force), selected=int(selected))
+        self.ask("changed")
+
+    def do_bytes(self, id: str = "") -> None:
+        """Send the sound as a WAV file."""
+        if self._take is not None and self._take.id == id:
+            self.tell("bytes", sound.wav_of(sound.audio_of(self._take)), id=id)
+
+    def do_snap(self, to: str = "off") -> None:
+        """Snap to beats, lyric lines, or nothing."""
+        if to in self.snaps:
+            self.snap = to
+            self._put(self._regions, snap=True, force=True)
+            self._send_grid()
+
+    def do_setting(self, name: str = "", value: Any = None) -> None:
+        """Change how the repaint will be done."""
+        if name == "mode" and value in REPAINT_MODES:
+            self.mode = value
+        elif name == "caption":
+            self.caption = str(value or "")[:20_000]
+        elif name in ("strength", "latent_crossfade", "wave_crossfade"):
+            number = Field(name, name.replace("_", " ").capitalize(), "number", "").read(value)
+            low, high = (0.0, 1.0) if name == "strength" else (0.0, 5.0)
+            if number is not None and not low <= number <= high:
+                raise RecipeError(f"The {name.replace('_', ' ')} lies between {low:g} and {high:g}, not at {number:g}.")
+            setattr(self, name, number if number is not None or name != "strength" else 0.5)
+        self._show()
+        self.ask("changed")
+
+    def do_repaint(self) -> None:
+        """New music in the regions."""
+        if self.cannot:
+            raise RecipeError(self.cannot)
+        if self._take is None:
+            raise RecipeError("There is nothing to repaint yet: make or open a take first.")
+        if not self._regions:
+            raise RecipeError("Mark a region first: double-click on the waveform, or press A.")
+        self.ask("repaint", take=self._take, regions=self.value, caption=self.caption, mode=self.mode, strength=self.strength,
+                 latent_crossfade=self.latent_crossfade, wave_crossfade=self.wave_crossfade)  # fmt: skip
+
+    # -- inside ---------------------------------------------------------------------------------------------------------
+
+    def _put(self, regions: Sequence[Any], snap: bool = False, force: bool = False, selected: int | None = None) -> None:
+        """Check, cut and name regions; what makes no sense leaves the old ones and raises a sentence."""
+        fresh, said = [], ""
+        try:
+            for place, asked in enumerate(regions):
+                region, remark = self._one(asked, place, snap)
+                fresh.append(region)
+                said = said or remark
+        except RecipeError:
+            self._show(force=True)
+            raise
+        self._regions = fresh
+        if selected is not None:
+            self.selected = max(0, min(selected, len(fresh) - 1))
+        self._show(force or bool(said))
+        if said:
+            raise RecipeError(said)
+        checked([Region(r["start"], r["end"]) for r in fresh]) if fresh else None
+
+    def _one(self, asked: Any, place: int, snap: bool) -> tuple[dict[str, Any], str]:
+        """One region within the sound, and a remark where it had to be cut."""
+        total = float(self.track.get("seconds", 0.0))
+        start, end = (float(_SECONDS.read(asked.get(k))) for k in ("start", "end"))
+        if snap and self.snap != "off":
+            start, end = (self._nearest(t) for t in (start, end))
+        if end < start:
+            start, end = end, start
+        if start >= total:
+            raise RecipeError(f"The sound ends at {total:.1f} s, before that region begins.")
+        remark = f"The sound ends at {total:.1f} s; the region was cut there." if end > total + 0.05 else ""
+        start, end = max(0.0, start), min(end, total)
+        if end - start < SHORTEST:
+            start, end = max(0.0, min(start, total - SHORTEST)), min(total, max(end, start + SHORTEST))
+        name = " ".join(str(asked.get("name") or "").split())[:40] or _NAMES[place % len(_NAMES)]
+        return {"name": name, "start": round(start, 4), "end": round(end, 4)}, remark
+
+    def _nearest(self, at: float) -> float:
+        grid = np.array([0.0, *self._grids[self.snap], float(self.track["seconds"])])
+        return float(grid[np.abs(grid - at).argmin()])
+
+    def _show(self, force: bool = False) -> None:
+        if force:
+            self.revision = self.revision + 1
+        self.regions = [dict(r) for r in self._regions]
+        self.code = self._code()
+
+    def _code(self) -> str:
+        spans = ", ".join(f"Region({r['start']:g}, {r['end']:g})" for r in self._regions)
+        if not spans:
+            return "# mark a region first"
+        words = f", caption={self.caption!r}" if self.caption else ""
+        extra = "".join(f", {k}={getattr(self, k)!r}" for k in ("latent_crossfade", "wave_crossfade") if getattr(self, k) is not None)
+        return f"take = lab.repaint(take, [{spans}]{words}, mode={self.mode!r}, strength={self.strength:g}{extra})"
+
+    def _send_all(self) -> None:
+        if self._take is None:
+            return
+        seconds = float(self.track["seconds"])
+        self.tell("figure", item=json.dumps(figure.build(seconds)), id=self._take.id)
+        whole = sound.view(self._take, 0.0, seconds, 1600)
+        self.tell("peaks", whole.pairs.tobytes(), lane="overview wave", id=self._take.id, start=whole.start, end=whole.end)
+        self.do_view(0.0, seconds, 1600)
+        self._send_grid()
+        if self._codes:
+            self.tell("codes", np.array(self._codes, np.uint32).tobytes(), each=seconds / len(self._codes))
+
+    def _send_grid(self) -> None:
+        grid = self._grids.get(self.snap, []) if self.snap != "off" else []
+        self.tell("grid", np.array(grid, np.float64).tobytes())
+
+    def _send_difference(self, start: float = 0.0, end: float | None = None, pixels: int = 1600) -> None:
+        if self._difference is None or self._take is None:
+            return
+        seen = self._difference.peaks.view(start, end if end is not None else float(self.track["seconds"]), pixels)
+        self.tell("peaks", seen.pairs.tobytes(), lane="difference data", id=self._take.id, start=seen.start, end=seen.end)
+
+
+WaveformPickerWidget, WaveformPickerPane = both(WaveformPicker)

@@ -1,0 +1,169 @@
+// Gallery: cards, table, sweep grid, and the loudness-matched comparison of up to four takes. Python half: acestep_lab/ui/gallery.py.
+
+const LETTERS = "ABCD", LONGEST_DECODED = 180;
+
+/** Up to four sounds on one clock. Short ones are decoded and started together; long ones are <audio> elements kept in step. */
+function comparison(host, bytesOf) {
+  let context = null, lanes = [], on = 0, playing = false, startedAt = 0, from = 0, length = 0, raf = 0, tick = () => {};
+  const station = air(() => pause());
+  const now = () => (playing ? (lanes[0]?.audio ? lanes[on].audio.currentTime : Math.min(length, from + context.currentTime - startedAt)) : from);
+  function loop() { cancelAnimationFrame(raf); const at = now(); if (playing && at >= length - 0.01) { pause(); from = 0; } tick(now(), playing); if (playing) raf = requestAnimationFrame(loop); }
+  async function load(ids, gains, seconds, volume) {
+    close();
+    context = new AudioContext();
+    length = Math.max(...ids.map((id) => seconds[id]));
+    const long = length > LONGEST_DECODED;
+    lanes = await Promise.all(ids.map(async (id) => {
+      const { buffer, url } = await bytesOf(id), level = 10 ** (gains[id] / 20), gain = context.createGain();
+      gain.connect(context.destination); gain.gain.value = 0;
+      if (!long) return { id, level, gain, data: await context.decodeAudioData(buffer ?? (await (await fetch(url)).arrayBuffer())) };
+      const audio = new Audio(url ?? URL.createObjectURL(new Blob([buffer], { type: "audio/wav" })));
+      context.createMediaElementSource(audio).connect(gain);
+      return { id, level, gain, audio };
+    }));
+    from = 0; master = volume; choose(0);
+  }
+  let master = 0.5;
+  function choose(place) {
+    on = Math.max(0, Math.min(place, lanes.length - 1));
+    lanes.forEach((lane, i) => { const g = lane.gain.gain; g.cancelScheduledValues(context.currentTime); g.setValueAtTime(g.value, context.currentTime); g.linearRampToValueAtTime(i === on ? lane.level * master : 0, context.currentTime + 0.005); if (lane.audio && playing && i === on) lane.audio.currentTime = now(); });
+  }
+  function play() {
+    if (!lanes.length) return;
+    station.claim(); context.resume();
+    const at = context.currentTime + 0.02;
+    lanes.forEach((lane) => { if (lane.audio) { lane.audio.currentTime = from; lane.audio.play(); } else { lane.source = context.createBufferSource(); lane.source.buffer = lane.data; lane.source.connect(lane.gain); lane.source.start(at, from); } });
+    startedAt = at; playing = true; choose(on); loop();
+  }
+  function pause() { if (!playing) return; from = now(); playing = false; lanes.forEach((lane) => { lane.audio?.pause(); try { lane.source?.stop(); } catch { /* it had ended by itself */ } lane.source = null; }); loop(); }
+  function seek(to) { const was = playing; pause(); from = Math.max(0, Math.min(to, length)); if (was) play(); else loop(); }
+  function close() { pause(); lanes.forEach((lane) => { if (lane.audio?.src.startsWith("blob:")) URL.revokeObjectURL(lane.audio.src); }); lanes = []; context?.close(); context = null; }
+  return { load, choose, play, pause, toggle: () => (playing ? pause() : play()), seek, now, close: () => { close(); station.close(); }, onTick: (cb) => { tick = cb; }, get on() { return on; }, get playing() { return playing; }, get length() { return length; }, level: (v) => { master = v; if (context) choose(on); }, get gains() { return lanes.map((l, i) => [l.id, l.gain.gain.value, i === on]); } };
+}
+
+export default mount("Gallery", [["1…4", "switch between the compared takes"], ["Space", "play or pause the comparison"], ["S", "star the card in focus"], ["X", "reject it"], ["C", "compare it"], ["Enter", "take it in hand"]], (host) => {
+  const peaks = new Map(), waiting = new Map(), views = new Map();
+  let chosen = [], shape = "cards", onlyStars = false, blind = false, order = [], voted = false, loaded = "";
+  const cards = () => host.get("cards") ?? [];
+  const bytesOf = (id) => new Promise((resolve) => { waiting.set(id, resolve); host.send("bytes", { id }); });
+  const compare = comparison(host, bytesOf);
+  const watcher = new IntersectionObserver((entries) => entries.forEach(({ isIntersecting, target }) => { if (isIntersecting && !peaks.has(target.dataset.take)) { peaks.set(target.dataset.take, null); host.send("peaks", { id: target.dataset.take }); } }), { rootMargin: "200px" });
+
+  const single = new Audio(); single.volume = lab.volume ?? 10 ** (-6 / 20);
+  const station = air(() => single.pause()); let sounding = "", raf = 0;
+  const beat = () => { cancelAnimationFrame(raf); for (const view of views.values()) if (view.id === sounding || view.wasOn) { view.wasOn = view.id === sounding; view.paint(); } if (!single.paused) raf = requestAnimationFrame(beat); };
+  for (const event of ["play", "pause", "ended", "seeked"]) single.addEventListener(event, beat);
+  async function hear(id, at = null) {
+    compare.pause();
+    if (sounding === id && !single.paused && at == null) return single.pause();
+    if (sounding !== id) { const { buffer, url } = await bytesOf(id); if (single.src.startsWith("blob:")) URL.revokeObjectURL(single.src); single.src = url ? new URL(url, document.baseURI).href : URL.createObjectURL(new Blob([buffer], { type: "audio/wav" })); sounding = id; }
+    if (at != null) single.currentTime = at;
+    station.claim(); single.volume = lab.volume ?? single.volume; single.play().catch(() => host.say("The browser would not play: press play once more."));
+  }
+  function wave(id, seconds, height) {
+    const s = surface(height, (context, width, tall) => { const done = sounding === id && seconds ? single.currentTime / seconds : 0; drawWave(context, width, tall, peaks.get(id), done, colour(host.root, "wave"), colour(host.root, "wave-soft")); if (done) { context.fillStyle = colour(host.root, "head"); context.fillRect(done * width, 0, 2, tall); } }, { "data-take": id, class: "wave", title: "Click to listen from here" });
+    s.canvas.addEventListener("click", (event) => { const box = s.canvas.getBoundingClientRect(); hear(id, ((event.clientX - box.left) / box.width) * seconds); event.stopPropagation(); });
+    watcher.observe(s.canvas);
+    return s;
+  }
+  const mark = (id, marks) => host.send("mark", { id, ...marks });
+  function pickForCompare(id) { chosen = chosen.includes(id) ? chosen.filter((c) => c !== id) : [...chosen, id].slice(-4); loaded = ""; voted = false; order = []; compare.pause(); show(); }
+  function card(info) {
+    const s = wave(info.id, info.seconds, 54), title = h("h3"), facts = h("p.tiny"), chips = h("div.row.chips"), scores = h("p.tiny.num"), letter = h("button.small.letter", { title: "Compare by ear with up to three others", onclick: () => pickForCompare(info.id) });
+    const star = h("button.plain.icon.star", { "aria-label": "Star", title: "Star", onclick: () => mark(info.id, { star: star.getAttribute("aria-pressed") !== "true" }) }), reject = h("button.plain.icon", { "aria-label": "Reject", title: "Reject", onclick: () => mark(info.id, { reject: reject.getAttribute("aria-pressed") !== "true" }) }, "✕");
+    const note = h("input", { type: "text", "aria-label": "Note", placeholder: "Note", maxLength: 2000, onchange: () => mark(info.id, { note: note.value }) });
+    const node = h("article.card", { tabIndex: 0, "data-card": info.id }, h("div.row.top", {}, h("button.plain.icon", { "aria-label": "Play or pause", title: "Play or pause", onclick: () => hear(info.id) }, "▶"), h("div.words", {}, title, facts), star, reject), s.canvas, chips, scores, note,
+      h("div.row.does", {}, h("button.small", { title: "Play, mark, repaint it; tasks start from it", onclick: () => host.send("pick", { id: info.id }) }, "Take in hand"), h("button.small.plain", { title: "Load its recipe into the editor", onclick: () => host.send("reuse", { id: info.id }) }, "Reuse words"), letter, h("span.spring"), h("button.small.plain", { title: "The Python line for this take", onclick: () => copyText(host.root, views.get(info.id)?.info.code || "", host.say) }, "Code")));
+    node.addEventListener("keydown", (event) => {
+      if (typing(event) || event.target !== node) return;
+      const does = { s: () => star.click(), x: () => reject.click(), c: () => letter.click(), Enter: () => host.send("pick", { id: info.id }), " ": () => hear(info.id) }[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+      if (does) { does(); event.preventDefault(); event.stopPropagation(); }
+    });
+    return { id: info.id, node, paint: s.paint, close: s.close, info, update(next) {
+      this.info = next;
+      put(title, next.title); put(facts, [clock(next.seconds), ...(next.facts ?? [])].join("  ·  "));
+      star.setAttribute("aria-pressed", String(Boolean(next.star))); put(star, next.star ? "★" : "☆"); reject.setAttribute("aria-pressed", String(Boolean(next.reject)));
+      node.classList.toggle("rejected", Boolean(next.reject)); node.classList.toggle("hand", host.get("in_hand") === next.id);
+      const differs = Object.entries(next.differs ?? {}).filter(([k]) => !["seed"].includes(k)).map(([k, v]) => h("span.chip", {}, `${k} ${Array.isArray(v) ? v.join("–") : v}`));
+      chips.replaceChildren(...(next.unsaved ? [h("span.chip.lost", {}, "only in memory")] : []), ...(next.parents ?? []).slice(0, 2).map((p) => h("button.chip.parent", { title: "Made from this take", onclick: () => flash(p) }, `from ${p.replace("take-", "").slice(0, 6)}`)), ...differs);
+      put(scores, Object.entries(next.scores ?? {}).map(([k, v]) => `${k} ${v}`).join("   "));
+      if (/** @type {any} */(host.root.getRootNode()).activeElement !== note) note.value = next.note ?? "";
+      const place = chosen.indexOf(next.id); put(letter, place >= 0 ? `Compared as ${LETTERS[place]}` : "Compare"); letter.setAttribute("aria-pressed", String(place >= 0));
+      s.paint();
+    } };
+  }
+  function flash(id) { const view = views.get(id); if (view) { view.node.scrollIntoView({ block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" }); view.node.focus(); } else host.send("pick", { id }); }
+
+  const grid = h("div.cards"), table = h("div.scroll"), sweep = h("div.scroll"), trouble = h("p.say", { role: "alert" }), status = h("p.quiet", { role: "status" }), emptiness = h("p.empty");
+  const search = h("input", { type: "search", placeholder: "Search words, key, tempo, note", "aria-label": "Search takes", oninput: () => { clearTimeout(search.later); search.later = setTimeout(() => host.send("search", { text: search.value }), 300); } });
+  const shapes = h("div.seg", { role: "group", "aria-label": "View" }), stars = h("button", { "aria-pressed": "false", onclick: () => { onlyStars = !onlyStars; stars.setAttribute("aria-pressed", String(onlyStars)); show(); } }, "★ only");
+  const bin = h("button", { title: "Everything without a star goes to the bin, for a day", onclick: () => ask() }, "Keep starred, bin the rest"), back = h("button.plain", { onclick: () => host.send("restore") });
+  function ask() {
+    const kept = cards().filter((c) => c.star).length, gone = cards().length - kept;
+    put(trouble, "");
+    if (!kept || !gone) return host.send("bin");
+    const dialog = h("dialog", { onclose: () => dialog.remove() }, h("div.head", {}, h("h2", {}, "Keep starred, bin the rest")), h("p", {}, `${kept} stay, ${gone} go to the bin. They can be brought back for 24 hours.`), h("div.row", { style: "margin-top:16px" }, h("span.spring"), h("button.plain", { onclick: () => dialog.close() }, "Cancel"), h("button.stop", { onclick: () => { host.send("bin"); dialog.close(); } }, `Bin ${gone}`)));
+    host.root.append(dialog); dialog.showModal();
+  }
+  function showTable(list) {
+    const columns = host.get("columns") ?? [];
+    table.replaceChildren(h("table", {}, h("thead", {}, h("tr", {}, ["", "Take", "Length", "Seed"].map((t) => h("th", {}, t)), columns.map((c) => h("th", { title: c.meaning }, c.name, c.meaning ? h("p.tiny.meaning", {}, c.meaning) : null)))),
+      h("tbody", {}, list.map((c) => h("tr", {}, h("td", {}, h("button.plain.icon", { "aria-label": `Play ${c.title}`, onclick: () => hear(c.id) }, "▶")), h("td", {}, h("button.plain.title", { onclick: () => host.send("pick", { id: c.id }) }, `${c.star ? "★ " : ""}${c.title}`)), h("td.num", {}, clock(c.seconds)), h("td.num", {}, (c.facts ?? []).find((f) => f.startsWith("seed"))?.slice(5) ?? ""), columns.map((k) => h("td.num", {}, c.scores?.[k.name] ?? "")))))));
+  }
+  function showSweep() {
+    const { x, y, cells = [] } = host.get("grid") ?? {};
+    if (!x) return;
+    sweep.replaceChildren(h("table.sweep", {}, h("thead", {}, h("tr", {}, h("th", {}, y ? `${y.name} ↓  ${x.name} →` : x.name), x.values.map((v) => h("th.num", {}, v)))),
+      h("tbody", {}, cells.map((row, r) => h("tr", {}, h("th.num", {}, y ? y.values[r] : ""), row.map((id) => { const info = cards().find((c) => c.id === id); if (!info) return h("td.tiny", {}, id ? "binned" : "not made yet"); const key = `cell ${id}`; views.get(key)?.close(); const s = wave(id, info.seconds, 40); views.set(key, { id, paint: s.paint, close: s.close, cell: true }); return h("td", {}, s.canvas, h("div.row", {}, h("button.small.plain", { "aria-label": "Star", onclick: () => mark(id, { star: !info.star }) }, info.star ? "★" : "☆"), h("button.small.plain", { onclick: () => pickForCompare(id) }, chosen.includes(id) ? LETTERS[chosen.indexOf(id)] : "Compare"))); }))))));
+  }
+
+  // -- comparison by ear
+  const panel = h("div.compare", { tabIndex: 0, role: "group", "aria-label": "Comparison by ear: keys 1 to 4 switch, space plays" }), lanes = h("div.row"), where = h("input", { type: "range", min: "0", max: "1000", value: "0", "aria-label": "Position", oninput: () => compare.seek((Number(where.value) / 1000) * compare.length) }), time = h("span.tiny.num"), told = h("p.quiet", { role: "status" });
+  const playAll = h("button.icon.play", { "aria-label": "Play the comparison", onclick: () => start() }, "▶"), blindly = h("input", { type: "checkbox", onchange: () => { blind = blindly.checked; voted = false; order = []; showCompare(); } });
+  compare.onTick((at, playing) => { where.value = String(compare.length ? Math.round((1000 * at) / compare.length) : 0); put(time, `${clockFine(at)} / ${clock(compare.length)}`); put(playAll, playing ? "❚❚" : "▶"); host.root.dataset.playing = String(playing); host.root.dataset.on = String(compare.on); host.root.dataset.at = at.toFixed(2); });
+  const arranged = () => { if (order.length !== chosen.length) { order = [...chosen]; if (blind) for (let i = order.length - 1; i > 0; i--) { const j = Math.floor(Math.random() * (i + 1)); [order[i], order[j]] = [order[j], order[i]]; } } return order; };
+  async function start() {
+    if (chosen.length < 2) return;
+    const ids = arranged(), key = ids.join();
+    single.pause();
+    if (loaded !== key) { put(told, "Fetching the sounds and matching their loudness…"); const matched = await new Promise((resolve) => { waiting.set("compare", resolve); host.send("compare", { ids }); }); await compare.load(ids, matched.gains, matched.seconds, lab.volume ?? 10 ** (-6 / 20)); loaded = key; host.root.dataset.gains = JSON.stringify(ids.map((id) => matched.gains[id])); put(told, blind ? "" : `Turned down to match: ${ids.map((id, i) => `${LETTERS[i]} ${matched.gains[id].toFixed(1)} dB`).join(", ")}`); }
+    compare.toggle(); showCompare();
+  }
+  const switchTo = (place) => { if (place < chosen.length) { compare.choose(place); showCompare(); } };
+  function showCompare() {
+    panel.hidden = chosen.length < 2;
+    if (panel.hidden) return;
+    const ids = arranged(), hidden = blind && !voted;
+    lanes.replaceChildren(...ids.map((id, i) => h("button.lane", { "aria-pressed": String(compare.on === i), "data-lane": i, onclick: () => switchTo(i) }, h("strong", {}, `${i + 1}`), ` ${hidden ? `Take ${"?"}` : cards().find((c) => c.id === id)?.title ?? id}`)));
+    votes.replaceChildren(h("span.quiet", {}, voted ? "" : "Which is better?"), ...(voted ? [] : ids.map((id, i) => h("button.small", { "data-vote": i, onclick: () => { voted = true; host.send("vote", { winner: id, among: ids, blind }); showCompare(); } }, `${i + 1}`))));
+    if (voted) put(told, host.get("verdict") || "");
+  }
+  const votes = h("div.row");
+  panel.append(h("div.row", {}, playAll, h("div.lanes", {}, lanes), h("span.spring"), h("label.check", {}, blindly, "Blind"), h("button.plain", { onclick: () => { chosen = []; order = []; compare.close(); loaded = ""; show(); } }, "Done")), h("div.row.pos", {}, where, time), h("div.row", {}, votes), told);
+  panel.addEventListener("keydown", (event) => { if (event.key === " " && event.target.tagName !== "BUTTON") { start(); event.preventDefault(); } });
+  host.root.addEventListener("keydown", (event) => { if (!typing(event) && chosen.length > 1 && /^[1-4]$/.test(event.key)) { switchTo(Number(event.key) - 1); event.preventDefault(); } });
+
+  function show() {
+    const all = cards(), list = all.filter((c) => !onlyStars || c.star), has = Boolean(host.get("grid")?.x);
+    chosen = chosen.filter((id) => all.some((c) => c.id === id));
+    if (shape === "sweep" && !has) shape = "cards";
+    shapes.replaceChildren(...[["cards", "Cards"], ["table", "Table"], ...(has ? [["sweep", "Sweep"]] : [])].map(([name, word]) => h("button", { "aria-pressed": String(shape === name), onclick: () => { shape = name; show(); } }, word)));
+    for (const [id, view] of views) if (!view.cell && !list.some((c) => c.id === id)) { view.node.remove(); view.close(); views.delete(id); }
+    list.forEach((info, place) => { if (!views.has(info.id)) views.set(info.id, card(info)); const view = views.get(info.id); if (grid.children[place] !== view.node) grid.insertBefore(view.node, grid.children[place] ?? null); view.update(info); });
+    grid.hidden = shape !== "cards"; table.hidden = shape !== "table"; sweep.hidden = shape !== "sweep";
+    if (shape === "table") showTable(list); if (shape === "sweep") showSweep();
+    emptiness.hidden = list.length > 0; put(emptiness, host.get("query") || onlyStars ? "No take matches." : "Takes gather here as you make them.");
+    const trashed = host.get("trashed") || 0; back.hidden = !trashed; put(back, `Bring back ${trashed} binned`);
+    bin.disabled = !all.length; host.root.dataset.cards = String(list.length);
+    showCompare();
+  }
+  host.on("peaks", (body, [bytes]) => { peaks.set(body.id, new Int8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)); for (const view of views.values()) if (view.id === body.id) view.paint(); host.root.dataset.peaks = String([...peaks.values()].filter(Boolean).length); });
+  host.on("bytes", (body, [bytes]) => { const resolve = waiting.get(body.id); waiting.delete(body.id); resolve?.({ url: body.url, buffer: bytes ? bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) : null }); });
+  host.on("compare", (body) => { const resolve = waiting.get("compare"); waiting.delete("compare"); resolve?.(body); });
+  host.on("trouble", (body) => { put(trouble, body.text); put(told, ""); });
+  host.root.append(h("div.head", {}, h("h2", {}, "Takes"), shapes, stars, h("span.spring"), h("div.search", {}, search), bin, back), panel, emptiness, grid, table, sweep, status, trouble);
+  host.watch(["cards", "grid", "in_hand", "trashed", "columns"], show); host.watch("verdict", showCompare);
+  host.onTheme(() => views.forEach((view) => view.paint()));
+  host.undo(() => { watcher.disconnect(); single.pause(); single.removeAttribute("src"); station.close(); compare.close(); views.forEach((view) => view.close()); cancelAnimationFrame(raf); });
+  show();
+});

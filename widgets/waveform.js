@@ -1,0 +1,213 @@
+// WaveformPicker: regions on a Bokeh waveform, zoom, overview, playhead, difference lane. Python half: acestep_lab/ui/waveform_picker.py.
+// The figure comes from Python as JSON and is embedded here, so it is the same in every host; BokehJS too, where the page has none.
+
+async function needBokeh(host) {
+  if (globalThis.Bokeh?.embed) return globalThis.Bokeh;
+  return (lab.bokeh ??= new Promise((resolve) => {
+    host.on("bokeh", (_, [bytes]) => {
+      if (globalThis.Bokeh?.embed) return resolve(globalThis.Bokeh);
+      const script = h("script", { src: URL.createObjectURL(new Blob([bytes], { type: "text/javascript" })) });
+      script.onload = () => resolve(globalThis.Bokeh);
+      document.head.append(script);
+    });
+    host.send("bokeh");
+  }));
+}
+
+export default mount("Waveform", [["A", "add a region at the playhead (or double-click)"], ["← →", "move the region by 0.1 s (Shift: 1 s, Alt: one beat)"], ["[ ]", "set its start, its end at the playhead"],
+  ["N", "next region"], ["Delete", "remove the region"], ["Space", "play or pause"], ["P", "play the region"], ["+ −", "zoom in, out"], ["0", "see it all"], ["R", "repaint"]], (host) => {
+  let doc = null, views = null, models = {}, item = null, pending = {}, head = 0, marks = [], dragging = false, timer = 0, viewTimer = 0, tip = -1, asked = 0;
+  let local = [], selected = 0;
+  const track = () => host.get("track") ?? {}, total = () => track().seconds || 0;
+  const stage = h("div.stage", { tabIndex: 0, role: "group", "aria-label": "Waveform with regions; A adds one, arrows move it" }), table = h("div.regions"), trouble = h("p.say", { role: "alert" }), verdict = h("p.verdict");
+  const hint = h("p.tiny", {}, "Double-click to mark a region, drag it or its edges. Ctrl + wheel zooms, drag moves the view.");
+  const find = (name) => models[name];
+
+  async function draw() {
+    const wanted = item;
+    if (!wanted) return;
+    const Bokeh = await needBokeh(host);
+    if (wanted !== item || !stage.isConnected) return;
+    drop();
+    const target = h("div");
+    stage.replaceChildren(target);
+    views = await Bokeh.embed.embed_item(JSON.parse(wanted), target);
+    const root = [...(views.roots ?? views)][0]?.model ?? views[0]?.model;
+    doc = root.document; models = {};
+    for (const model of doc._all_models.values()) if (model.name) models[model.name] = model;
+    const range = find("view");
+    const moved = () => { clearTimeout(viewTimer); viewTimer = setTimeout(askView, 70); };
+    find("main").on_event?.("rangesupdate", moved);
+    range.properties.start.change.connect(moved); range.properties.end.change.connect(moved);
+    find("main").on_event?.("doubletap", (event) => add(event.x));
+    find("main").on_event?.("tap", (event) => { const hit = local.findIndex((r) => event.x >= r.start && event.x <= r.end); if (hit >= 0) choose(hit); tellAll("seek", { id: track().id, time: event.x }); moveHead(event.x); });
+    for (const [lane, body] of Object.entries(pending)) fill(lane, body);
+    paintTheme(); syncBoxes(); showLanes();
+    host.root.dataset.drawn = track().id;
+    moved();
+  }
+  function drop() { marks.forEach((m) => m.gone?.()); marks = []; if (views) { try { (views.clear ? views.clear() : [...views].forEach((v) => v.remove?.())); } catch { /* the host has removed it already */ } } views = null; doc = null; models = {}; }
+  function askView() {
+    const range = find("view");
+    if (!range) return;
+    const span = range.end - range.start, start = Math.max(0, range.start - span * 0.1), end = Math.min(total(), range.end + span * 0.1);
+    asked++;
+    host.send("view", { start, end, pixels: Math.round((stage.clientWidth || 900) * 1.2) });
+    host.root.dataset.view = `${range.start.toFixed(3)} ${range.end.toFixed(3)}`;
+  }
+  function fill(lane, { start, end, pairs }) {
+    const source = find(lane);
+    if (!source) return;
+    const bins = pairs.length >> 1, x = new Float64Array(bins), low = new Float64Array(bins), high = new Float64Array(bins), each = (end - start) / bins;
+    for (let i = 0; i < bins; i++) { x[i] = start + (i + 0.5) * each; low[i] = pairs[2 * i] / 127; high[i] = pairs[2 * i + 1] / 127; }
+    if (lane === "difference data") low.fill(0);
+    source.data = { x, low, high };
+    if (lane === "wave") host.root.dataset.bins = String(bins);
+    showLanes();
+  }
+  function showLanes() {
+    if (find("difference")) find("difference").visible = Boolean(host.get("verdict"));
+    if (find("codes")) find("codes").visible = Boolean(host.get("has_codes"));
+  }
+  function paintTheme() {
+    const ink = colour(host.root, "soft"), line = colour(host.root, "line"), wave = colour(host.root, "wave"), soft = colour(host.root, "wave-soft"), mark = colour(host.root, "head");
+    for (const name of ["main"]) for (const axis of [...(find(name)?.below ?? [])]) Object.assign(axis, { major_label_text_color: ink, major_tick_line_color: line, major_label_text_font_size: "11px" });
+    for (const [name, paint] of [["wave", wave], ["overview wave", soft], ["difference", mark]]) {
+      const band = find(`${name} band`)?.glyph; if (band) band.fill_color = { value: paint };
+      for (const edge of ["top", "bottom"]) { const glyph = find(`${name} ${edge}`)?.glyph; if (glyph) glyph.line_color = { value: paint }; }
+    }
+    for (const name of ["playhead", "difference playhead", "codes playhead"]) if (find(name)) find(name).line_color = mark;
+    marks.forEach((m) => m.paint());
+  }
+  function moveHead(time) { head = time; for (const name of ["playhead", "difference playhead", "codes playhead"]) { const span = find(name); if (span) span.location = time; } host.root.dataset.head = time.toFixed(3); }
+
+  // -- regions: the boxes of the figure and the numbers below it are two views of `local`
+  const fade = () => Math.max(Number(host.get("wave_crossfade")) || 0, Number(host.get("latent_crossfade")) || 0);
+  function syncBoxes() {
+    const plot = find("main");
+    if (!plot || dragging) return;
+    const Box = globalThis.Bokeh.Models.get ? globalThis.Bokeh.Models.get("BoxAnnotation") : globalThis.Bokeh.Models("BoxAnnotation");
+    while (marks.length > local.length) { const old = marks.pop(); plot.center = plot.center.filter((r) => !old.all.includes(r)); old.gone(); }
+    local.forEach((region, place) => {
+      let mark = marks[place];
+      if (!mark) {
+        const box = new Box({ left: region.start, right: region.end, movable: "x", resizable: "x", editable: true, use_handles: true, fill_alpha: 0.22, line_width: 2, hover_fill_alpha: 0.32, level: "annotation" });
+        const side = () => new Box({ left: 0, right: 0, editable: false, movable: "none", resizable: "none", use_handles: false, line_alpha: 0, fill_alpha: 0.1, hatch_pattern: "right_diagonal_line", hatch_alpha: 0.5, hatch_scale: 6 });
+        const before = side(), after = side();
+        mark = { box, before, after, all: [box, before, after], gone: () => {}, place,
+          paint: () => { const paint = colour(host.root, "region"), on = mark.place === selected; for (const b of mark.all) { b.fill_color = paint; b.hatch_color = paint; } box.line_color = paint; box.line_width = on ? 3 : 1.5; box.line_dash = on ? [] : [5, 4]; box.hatch_pattern = mark.place % 2 ? "dot" : "blank"; box.hatch_alpha = 0.4; box.hatch_color = paint; } };
+        const heard = () => { if (!mark.setting) fromBox(mark); };
+        box.properties.left.change.connect(heard); box.properties.right.change.connect(heard);
+        marks[place] = mark;
+        plot.center = [...plot.center, before, after, box];
+      }
+      mark.place = place;
+      mark.setting = true;
+      if (mark.box.left !== region.start || mark.box.right !== region.end) mark.box.setv({ left: region.start, right: region.end });
+      const wide = fade();
+      mark.before.setv({ left: Math.max(0, region.start - wide), right: region.start, visible: wide > 0 }); mark.after.setv({ left: region.end, right: Math.min(total(), region.end + wide), visible: wide > 0 });
+      mark.setting = false;
+      mark.paint();
+    });
+    host.root.dataset.regions = JSON.stringify(local.map((r) => [Number(r.start.toFixed(3)), Number(r.end.toFixed(3))]));
+  }
+  function fromBox(mark) {
+    dragging = true;
+    const { left, right } = mark.box, [start, end] = left <= right ? [left, right] : [right, left];
+    selected = mark.place;
+    local = local.map((r, i) => (i === mark.place ? { ...r, start, end } : r));
+    const wide = fade();
+    mark.before.setv({ left: Math.max(0, start - wide), right: start }); mark.after.setv({ left: end, right: Math.min(total(), end + wide) });
+    showNumbers();
+    clearTimeout(timer);
+    timer = setTimeout(() => { dragging = false; tell(true); syncBoxes(); }, 160);
+  }
+  const tell = (snapped = false, force = false) => { put(trouble, ""); host.send("regions", { regions: local, selected, snapped, force }); };
+  function change(next, keep = selected) { local = next; selected = Math.max(0, Math.min(keep, next.length - 1)); syncBoxes(); showNumbers(); tell(true, true); }
+  function choose(place) { selected = place; marks.forEach((m) => m.paint()); showNumbers(); }
+  function add(at = head) {
+    const range = find("view"), wide = Math.min(total(), Math.max(0.5, ((range?.end ?? total()) - (range?.start ?? 0)) * 0.15)), start = Math.max(0, Math.min(at - wide / 2, total() - wide));
+    const used = new Set(local.map((r) => r.name)), name = [..."ABCDEFGHIJKLMNOPQRSTUVWXYZ"].find((n) => !used.has(n)) ?? "Z";
+    change([...local, { name, start, end: start + wide }], local.length);
+  }
+  const remove = (place) => change(local.filter((_, i) => i !== place));
+  const nudge = (by) => { const r = local[selected]; if (r) { const shift = Math.max(-r.start, Math.min(by, total() - r.end)); local = local.map((q, i) => (i === selected ? { ...q, start: q.start + shift, end: q.end + shift } : q)); syncBoxes(); showNumbers(); clearTimeout(timer); timer = setTimeout(() => tell(false, true), 200); host.say(`${r.name}: ${(r.start + shift).toFixed(1)} to ${(r.end + shift).toFixed(1)} seconds`); } };
+  const rows = new Map();
+  function rowOf(place) {
+    const edge = (key, label) => h("input", { type: "text", inputmode: "decimal", "aria-label": label, onfocus: () => choose(place),
+      onchange: (event) => { host.send("regions", { regions: local.map((r, i) => (i === place ? { ...r, [key]: event.target.value } : r)), selected: place, snapped: false, force: true }); put(trouble, ""); } });
+    const name = h("input", { type: "text", "aria-label": "Name of the region", maxLength: 40, onfocus: () => choose(place), onchange: () => change(local.map((r, i) => (i === place ? { ...r, name: name.value } : r)), place) });
+    const from = edge("start", "Start in seconds"), to = edge("end", "End in seconds"), length = h("span.tiny.num");
+    const node = h("div.region", { "data-region": place }, h("span.swatch", { "aria-hidden": "true" }), name, from, h("span.tiny", {}, "to"), to, length, h("button.plain.icon", { title: "Play it", "aria-label": "Play the region", onclick: () => play(place) }, "▶"), h("button.plain.icon", { title: "Remove it", "aria-label": "Remove the region", onclick: () => remove(place) }, "✕"));
+    return { node, name, from, to, length };
+  }
+  function showNumbers() {
+    const focus = /** @type {any} */(host.root.getRootNode()).activeElement;
+    for (const [place, row] of rows) if (place >= local.length) { row.node.remove(); rows.delete(place); }
+    local.forEach((r, place) => {
+      if (!rows.has(place)) { rows.set(place, rowOf(place)); table.append(rows.get(place).node); }
+      const row = rows.get(place);
+      for (const [input, value] of [[row.name, r.name], [row.from, Number(r.start).toFixed(2)], [row.to, Number(r.end).toFixed(2)]]) if (input !== focus || stale) input.value = value;
+      put(row.length, `${(r.end - r.start).toFixed(2)} s`); row.node.classList.toggle("on", place === selected);
+    });
+    hint.hidden = local.length > 0;
+    go.disabled = !local.length || Boolean(host.get("cannot"));
+  }
+  let stale = false, seen = -1;
+  function fromPython() {
+    if (host.get("revision") !== seen || !dragging) {
+      stale = host.get("revision") !== seen; seen = host.get("revision");
+      if (!dragging && !timerPending()) { local = (host.get("regions") ?? []).map((r) => ({ ...r })); selected = Math.min(selected, Math.max(0, local.length - 1)); }
+      syncBoxes(); showNumbers(); stale = false;
+    }
+    settings();
+  }
+  const timerPending = () => dragging;
+  const play = (place) => { const r = local[place]; if (r) tellAll("play", { id: track().id, start: r.start, end: r.end }); };
+  function zoom(by) { const range = find("view"); if (!range) return; const span = Math.min(total(), Math.max(0.05, (range.end - range.start) * by)), middle = Math.min(range.end, Math.max(range.start, head || (range.start + range.end) / 2)), start = Math.max(0, Math.min(middle - span / 2, total() - span)); range.setv({ start, end: start + span }); }
+  const whole = () => find("view")?.setv({ start: 0, end: total() });
+
+  // -- how to repaint
+  const caption = h("input", { type: "text", maxLength: 20000, dir: "auto", "aria-label": "What should sound there", placeholder: "What should sound there? Empty: the take's own words", onchange: () => host.send("setting", { name: "caption", value: caption.value }) });
+  const modes = h("div.seg", { role: "group", "aria-label": "Repaint mode" }), strength = h("input", { type: "range", min: "0", max: "1", step: "0.01", "aria-label": "Strength", style: "width:110px", onchange: () => host.send("setting", { name: "strength", value: Number(strength.value) }), oninput: () => put(strong, Number(strength.value).toFixed(2)) }), strong = h("output.tiny.num");
+  const fadeBox = (name, label, title) => h("label.inline", { title }, label, h("input", { type: "text", inputmode: "decimal", placeholder: "auto", "data-fade": name, onchange: (event) => host.send("setting", { name, value: event.target.value }) }));
+  const fades = [fadeBox("wave_crossfade", "Crossfade of samples, s", "Old and new samples are blended over this long, outside the region"), fadeBox("latent_crossfade", "of latents, s", "Old and new latents are blended over this long, outside the region")];
+  const snap = h("select", { "aria-label": "Snap to", onchange: () => host.send("snap", { to: snap.value }) });
+  const go = h("button.go", { onclick: () => { if (!go.disabled) { put(trouble, ""); go.disabled = true; setTimeout(() => showNumbers(), 700); caption.blur(); host.send("setting", { name: "caption", value: caption.value }); host.send("repaint"); } } }, "Repaint");
+  const cannot = h("p.quiet");
+  function settings() {
+    const focus = /** @type {any} */(host.root.getRootNode()).activeElement;
+    modes.replaceChildren(...(host.get("modes") ?? []).map((mode) => h("button", { "aria-pressed": String(mode === host.get("mode")), onclick: () => host.send("setting", { name: "mode", value: mode }) }, mode)));
+    if (focus !== strength) strength.value = String(host.get("strength")); put(strong, Number(strength.value).toFixed(2));
+    if (focus !== caption) caption.value = host.get("caption") || "";
+    for (const label of fades) { const input = label.querySelector("input"); if (input !== focus) input.value = host.get(input.dataset.fade) ?? ""; }
+    snap.replaceChildren(...(host.get("snaps") ?? []).map((name) => h("option", { value: name }, name === "off" ? "Snap: off" : `Snap to ${name}`))); snap.value = host.get("snap"); snap.hidden = (host.get("snaps") ?? []).length < 2;
+    put(verdict, host.get("verdict") || ""); put(cannot, host.get("cannot") || ""); showLanes();
+    tools.hidden = !total(); empty.hidden = Boolean(total()); stage.hidden = !total();
+  }
+  host.on("figure", (body) => { item = body.item; pending = {}; draw(); });
+  host.on("peaks", (body, [bytes]) => { if (body.id !== track().id) return; const pairs = new Int8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength); pending[body.lane] = { start: body.start, end: body.end, pairs }; fill(body.lane, pending[body.lane]); });
+  host.on("grid", (_, [bytes]) => { beats = [...new Float64Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength))]; const source = find("grid"); if (source) source.data = { x: beats }; });
+  host.on("codes", (body, [bytes]) => { const codes = new Uint32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength)); const source = find("codes data"); if (source) source.data = { left: Float64Array.from(codes, (_, i) => i * body.each), right: Float64Array.from(codes, (_, i) => (i + 0.94) * body.each), colour: [...codes].map(codeColour) }; host.root.dataset.codes = String(codes.length); });
+  let beats = [];
+  host.on("trouble", (body) => { put(trouble, body.text); });
+  if (host.get("alone")) { const own = voice(host, track, moveHead); host.watch("track", own.reset); }
+  else host.undo(gossip("time", (news) => { if (news.id === track().id) moveHead(news.time); }));
+  host.root.addEventListener("keydown", (event) => {
+    if (typing(event) || event.ctrlKey || event.metaKey) return;
+    const beat = beats.length > 1 ? beats[1] - beats[0] : 0.5, step = event.altKey ? beat : event.shiftKey ? 1 : 0.1, r = local[selected];
+    const set = (key) => r && change(local.map((q, i) => (i === selected ? { ...q, [key]: head } : q)));
+    const does = { a: () => add(), ArrowLeft: () => nudge(-step), ArrowRight: () => nudge(step), "[": () => set("start"), "]": () => set("end"), n: () => local.length && choose((selected + 1) % local.length), Delete: () => remove(selected), Backspace: () => remove(selected),
+      " ": () => tellAll("toggle", { id: track().id }), p: () => play(selected), "+": () => zoom(0.5), "=": () => zoom(0.5), "-": () => zoom(2), 0: whole, r: () => go.click() }[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+    if (does && !(event.key === " " && event.target.tagName === "BUTTON") && event.target.type !== "range") { does(); event.preventDefault(); }
+  });
+  const empty = h("p.empty", {}, "Once there is a take, its waveform is here: mark what you would like to hear anew.");
+  const tools = h("div.stack.tools", {}, table, hint, h("div.row", {}, h("button", { onclick: () => add() }, "Add a region"), snap, h("span.spring"), h("button.plain.icon", { "aria-label": "Zoom in", title: "Zoom in", onclick: () => zoom(0.5) }, "+"), h("button.plain.icon", { "aria-label": "Zoom out", title: "Zoom out", onclick: () => zoom(2) }, "−"), h("button.plain", { onclick: whole }, "See it all")),
+    h("div.repaint.stack", {}, caption, h("div.row", {}, modes, h("label.inline", {}, "Strength", strength, strong), h("details", {}, h("summary", {}, "Crossfade"), h("div.row", {}, ...fades))), h("div.row", {}, go, cannot, h("span.spring"), h("button.plain", { onclick: () => copyText(host.root, host.get("code") || "", host.say) }, "Copy as code"))));
+  host.root.append(h("div.head", {}, h("h2", {}, "Pick and repaint")), empty, stage, verdict, tools, trouble);
+  host.onTheme(paintTheme);
+  host.watch(["regions", "revision", "mode", "modes", "strength", "caption", "wave_crossfade", "latent_crossfade", "snap", "snaps", "verdict", "cannot", "has_codes"], fromPython);
+  host.watch("track", () => { moveHead(0); put(trouble, ""); settings(); });
+  host.undo(() => { clearTimeout(timer); clearTimeout(viewTimer); drop(); });
+  fromPython();
+});
