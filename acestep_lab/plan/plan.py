@@ -45,9 +45,7 @@ class Plan:
                 object.__setattr__(self, name, check(value))
         unknown = sorted(self.locked - set(LOCKABLE))
         if unknown:
-            raise RecipeError(
-                f"A plan has no field {unknown[0]!r} to lock.{vocabulary.nearest(unknown[0], LOCKABLE)}"
-            )
+            raise RecipeError(f"A plan has no field {unknown[0]!r} to lock.{vocabulary.nearest(unknown[0], LOCKABLE)}")
 
     def but(self, **changes: Any) -> Self:
         """The same plan with some fields changed.
@@ -136,9 +134,7 @@ def _codes(value: Any) -> tuple[int, ...]:
     if isinstance(value, str):
         found = script.read(value).codes
         if value.strip() != script.codes_text(found):
-            raise RecipeError(
-                "Codes as text look like '<|audio_code_5|><|audio_code_17|>', with nothing between them."
-            )
+            raise RecipeError("Codes as text look like '<|audio_code_5|><|audio_code_17|>', with nothing between them.")
         return found
     codes = tuple(value)
     if any(isinstance(code, bool) or not isinstance(code, int) or code < 0 for code in codes):

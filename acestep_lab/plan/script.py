@@ -114,11 +114,12 @@ def _cut(text: str, start: int, tokenizer: Tokenizer) -> list[int]:
 
 
 def _added(tokenizer: Tokenizer) -> frozenset[int]:
-    cached = getattr(tokenizer, "_added_ids_of_script", None)
-    if cached is None or len(cached) != len(tokenizer.added_tokens_encoder):
-        cached = frozenset(tokenizer.added_tokens_encoder.values())
-        tokenizer._added_ids_of_script = cached  # type: ignore[attr-defined]
-    return cached
+    """Ids of the added tokens; remembered on the tokenizer, which takes a second to list 65,000 of them."""
+    found: frozenset[int] | None = getattr(tokenizer, "_ids_of_added_tokens", None)
+    if found is None:
+        found = frozenset(tokenizer.added_tokens_encoder.values())
+        tokenizer._ids_of_added_tokens = found  # type: ignore[attr-defined]
+    return found
 
 
 def _encode(piece: Piece, tokenizer: Tokenizer) -> list[int]:
@@ -159,9 +160,7 @@ def sketch_prompt(sentence: str, instrumental: bool = False) -> Script:
 
 def polish_prompt(caption: str, lyrics: str) -> Script:
     """The question behind a polish: rough words in, better words and metadata out."""
-    return _chat(
-        "polish", plain(f"# Caption\n{_or(caption, NO_INPUT)}\n\n# Lyric\n{_or(lyrics, INSTRUMENTAL)}")
-    )
+    return _chat("polish", plain(f"# Caption\n{_or(caption, NO_INPUT)}\n\n# Lyric\n{_or(lyrics, INSTRUMENTAL)}"))
 
 
 def understand_prompt(codes: Iterable[int]) -> Script:
@@ -197,9 +196,7 @@ def thought(fields: Mapping[str, Any] | object, names: Iterable[str] = FIELDS) -
 
     `fields` is a mapping or any value with such attributes; seconds may be called `seconds` or `duration`.
     """
-    values = {
-        name: ROWS[name].write(value) for name in names if (value := _value(fields, name)) not in (None, "")
-    }
+    values = {name: ROWS[name].write(value) for name in names if (value := _value(fields, name)) not in (None, "")}
     return str(yaml.dump(values, allow_unicode=True, sort_keys=True)).strip() if values else ""
 
 
@@ -348,7 +345,7 @@ def _scalar(text: str) -> str:
     text = text.strip()
     if text[:1] in ("'", '"'):
         try:
-            value = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506  (strings only, no construction)
+            value = yaml.load(text, Loader=yaml.BaseLoader)  # strings only
         except (yaml.YAMLError, ValueError):
             value = None
         if isinstance(value, str):
@@ -359,6 +356,4 @@ def _scalar(text: str) -> str:
 def _folded(text: str) -> str:
     """Plain YAML folding: one line break is a space, an empty line is a line break."""
     paragraphs = re.split(r"\n[ \t]*\n", text)
-    return "\n".join(
-        " ".join(line.strip() for line in part.split("\n")).strip() for part in paragraphs
-    ).strip()
+    return "\n".join(" ".join(line.strip() for line in part.split("\n")).strip() for part in paragraphs).strip()

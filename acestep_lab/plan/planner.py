@@ -1,0 +1,573 @@
+"""The planner: a language model handed in, a Recipe or a sentence or codes in, Plans out, one token at a time.
+
+Knows no files, no devices and no Session; it is handed the model (or something that lends it, such as a residency) for each
+call. One `Walk` is the whole loop: think under a grammar, then write codes with guidance or lyrics without. Every token is an
+event; a walk may be left lying after any of them and taken up again, and gives the same tokens.
+"""
+
+from __future__ import annotations
+
+import re
+from codecs import getincrementaldecoder
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from acestep_lab.errors import RecipeError, Stopped
+from acestep_lab.plan import script
+from acestep_lab.plan.choir import Choir
+from acestep_lab.plan.decoder import Decoder
+from acestep_lab.plan.fields import FIELDS, ROWS
+from acestep_lab.plan.grammar import Guide, Lexicon, pattern
+from acestep_lab.plan.plan import Plan
+from acestep_lab.plan.sampling import Draw
+from acestep_lab.plan.script import Script
+from acestep_lab.prompt.recipe import Planning, Recipe
+
+THOUGHT_TOKENS = 512
+"""Room set aside for a thought when a song's longest length is worked out; the reference's limit for a caption."""
+
+LYRIC_TOKENS = 2048
+"""The most tokens of lyrics a sketch may write: what the lyric encoder reads."""
+
+UNDERSTANDING = Planning(temperature=0.3)
+"""How the reference listens: cooler than it invents."""
+
+Lent: TypeAlias = "nn.Module | Callable[[], AbstractContextManager[nn.Module]]"
+"""A language model, or what lends one for the time of a call: `lambda: residency.on("lm")`."""
+
+
+class Rates(Protocol):
+    """What a planner needs to know of a checkpoint's geometry."""
+
+    @property
+    def code_count(self) -> int: ...
+    @property
+    def codes_per_second(self) -> float: ...
+    @property
+    def longest_seconds(self) -> float: ...
+    def codes(self, seconds: float) -> int: ...
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token as it was said: which plan, which field ("bpm", …, "codes", "lyrics"), its text, and how far that plan is."""
+
+    row: int
+    field: str
+    text: str
+    fraction: float
+
+
+@dataclass(frozen=True)
+class Question:
+    """All a walk needs to know: prompts, what stands fixed, what is to be written, how to draw."""
+
+    prompt: Script
+    fixed: dict[str, Any]
+    names: tuple[str, ...]
+    planning: Planning
+    longest: float
+    negative_thought: Script | None = None
+    """The unconditional side while thinking; None = no guidance there."""
+    negative_codes: Script | None = None
+    """The unconditional side while writing codes; None = no guidance there."""
+    writes: str = "codes"
+    """What follows the thought: "codes", "lyrics" or "" (nothing)."""
+    lyrics: str | None = None
+    """Lyrics that need not be written, because they are known."""
+    codes: tuple[int, ...] = ()
+    """Codes that need not be written, because they are known."""
+    asked: dict[str, Any] = field(default_factory=dict)
+    locked: frozenset[str] = frozenset()
+
+
+class Planner:
+    """Plans for one tokenizer and one geometry; cheap to make, the tables are built when first used and kept."""
+
+    def __init__(self, tokenizer: Any, geometry: Rates) -> None:
+        self.lexicon = Lexicon(tokenizer)
+        self.geometry = geometry
+
+    @cached_property
+    def code_ids(self) -> NDArray[np.int64]:
+        """Token ids of this checkpoint's codes, in order."""
+        return self.lexicon.codes(self.geometry.code_count)
+
+    @cached_property
+    def code_of(self) -> dict[int, int]:
+        """Token id → code."""
+        return {int(token): code for code, token in enumerate(self.code_ids)}
+
+    @cached_property
+    def text_end(self) -> int:
+        """Past the last token that is text: the part of the head a thought needs."""
+        return int(np.flatnonzero(self.lexicon.text)[-1]) + 1
+
+    # ── the verbs ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def plan(
+        self,
+        lm: Lent,
+        recipe: Recipe,
+        seeds: int | Iterable[int],
+        *,
+        n: int | None = None,
+        codes: bool | None = None,
+        keep: Plan | None = None,
+        on_token: Callable[[Token], None] | None = None,
+        stop: Callable[[], bool] | None = None,
+        longest: float | None = None,
+    ) -> list[Plan]:
+        """Plans for a recipe, one for each seed, from one reading of the prompt; what the recipe says stands.
+
+        `codes` False leaves the codes out, None writes them where the task's music starts from words. `keep` is a plan
+        whose locked fields stand too. `stop` is asked after every token; Stopped is raised when it says yes.
+        """
+        question = self.question(recipe, codes=codes, keep=keep, longest=longest)
+        return self._finish(self.walk(lm, question, _seeds(seeds, n)), on_token, stop)
+
+    def replan(self, lm: Lent, plan: Plan, recipe: Recipe, seeds: int | Iterable[int], **options: Any) -> list[Plan]:
+        """New plans that keep what is locked in this one: `planner.replan(lm, plan.lock("bpm"), recipe, 8)`."""
+        return self.plan(lm, recipe, seeds, keep=plan, **options)
+
+    def sketch(
+        self,
+        lm: Lent,
+        sentence: str,
+        instrumental: bool = False,
+        seed: int = 0,
+        *,
+        language: str | None = None,
+        planning: Planning | None = None,
+        longest: float | None = None,
+        on_token: Callable[[Token], None] | None = None,
+        stop: Callable[[], bool] | None = None,
+    ) -> Plan:
+        """A caption, lyrics and metadata out of one sentence."""
+        asked = {"sentence": sentence, "instrumental": instrumental, "language": language}
+        fixed = {"language": language} if language else {}
+        lyrics = script.INSTRUMENTAL if instrumental else None
+        question = self._description(
+            script.sketch_prompt(sentence, instrumental), fixed, asked, planning, longest, lyrics
+        )
+        return self._finish(self.walk(lm, question, [seed]), on_token, stop)[0]
+
+    def polish(
+        self,
+        lm: Lent,
+        caption: str,
+        lyrics: str = "",
+        seed: int = 0,
+        *,
+        fixed: dict[str, Any] | None = None,
+        planning: Planning | None = None,
+        longest: float | None = None,
+        on_token: Callable[[Token], None] | None = None,
+        stop: Callable[[], bool] | None = None,
+    ) -> Plan:
+        """Better words for a caption and lyrics, with metadata; `fixed` holds fields that must stand, such as bpm."""
+        fixed = {name: value for name, value in (fixed or {}).items() if value is not None}
+        asked = {"caption": caption, "lyrics": lyrics, **fixed}
+        question = self._description(script.polish_prompt(caption, lyrics), _named(fixed), asked, planning, longest)
+        return self._finish(self.walk(lm, question, [seed]), on_token, stop)[0]
+
+    def understand(
+        self,
+        lm: Lent,
+        codes: Sequence[int],
+        seed: int = 0,
+        *,
+        planning: Planning = UNDERSTANDING,
+        on_token: Callable[[Token], None] | None = None,
+        stop: Callable[[], bool] | None = None,
+    ) -> Plan:
+        """What the model hears in codes: caption, lyrics, metadata. Their number says how long the music is."""
+        codes = self._known(codes)
+        seconds = len(codes) / self.geometry.codes_per_second
+        fixed = {"duration": seconds} if seconds >= 1 else {}
+        question = self._description(script.understand_prompt(codes), fixed, {}, planning, None, codes=tuple(codes))
+        return self._finish(self.walk(lm, question, [seed]), on_token, stop)[0]
+
+    # ── questions ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def question(
+        self, recipe: Recipe, *, codes: bool | None = None, keep: Plan | None = None, longest: float | None = None
+    ) -> Question:
+        """What to ask for a recipe: its prompt, its fixed fields, and the negative prompts its guidance needs."""
+        longest = min(self.geometry.longest_seconds, longest or self.geometry.longest_seconds)
+        fixed = _agreed(_asked(recipe), keep)
+        self._fits(fixed, longest)
+        planning, given = recipe.planning, keep.codes if keep and "codes" in keep.locked else ()
+        if given:
+            fixed["duration"] = self._seconds_of(given, fixed.get("duration"))
+        lyrics = keep.lyrics if keep and "lyrics" in keep.locked else recipe.lyrics
+        writes = "codes" if (recipe.task.plans if codes is None else codes) and not given else ""
+        guided = planning.cfg_scale > 1.0
+        legacy, negative = planning.legacy_negative_layout, planning.negative_prompt
+        return Question(
+            prompt=script.plan_prompt(recipe.caption, lyrics),
+            fixed=fixed,
+            names=script.PLAN_FIELDS,
+            planning=planning,
+            longest=longest,
+            negative_thought=script.negative_thought_prompt(lyrics, negative) if guided and legacy else None,
+            negative_codes=script.negative_prompt(recipe.caption, lyrics, negative, legacy=legacy) if guided else None,
+            writes=writes if self.geometry.code_count else "",
+            lyrics=lyrics,
+            codes=given,
+            asked=_words(recipe),
+            locked=keep.locked if keep else frozenset(),
+        )
+
+    def _description(
+        self,
+        prompt: Script,
+        fixed: dict[str, Any],
+        asked: dict[str, Any],
+        planning: Planning | None,
+        longest: float | None,
+        lyrics: str | None = None,
+        codes: tuple[int, ...] = (),
+    ) -> Question:
+        """A question whose answer is words: all fields, then lyrics; never guided, as in the reference."""
+        return Question(
+            prompt=prompt,
+            fixed=fixed,
+            names=FIELDS,
+            planning=planning or Planning(),
+            longest=min(self.geometry.longest_seconds, longest or self.geometry.longest_seconds),
+            writes="lyrics" if lyrics is None else "",
+            lyrics=lyrics,
+            codes=codes,
+            asked={name: value for name, value in asked.items() if value not in (None, "")},
+        )
+
+    def _fits(self, fixed: dict[str, Any], longest: float) -> None:
+        seconds = fixed.get("duration")
+        if seconds is not None and seconds > longest:
+            raise RecipeError(
+                f"A song of {seconds:g} s is longer than this checkpoint and machine allow: {longest:g} s."
+            )
+
+    def _seconds_of(self, codes: Sequence[int], seconds: float | None) -> float:
+        """The length locked codes stand for; RecipeError where another one is asked for."""
+        found = len(self._known(codes)) / self.geometry.codes_per_second
+        if seconds is not None and self.geometry.codes(seconds) != len(codes):
+            raise RecipeError(
+                f"{len(codes)} locked codes are {found:g} s of music, but {seconds:g} s are asked for. Unlock one of the two."
+            )
+        return seconds or found
+
+    def _known(self, codes: Sequence[int]) -> list[int]:
+        """Codes this checkpoint has; RecipeError on others."""
+        strange = [code for code in codes if not 0 <= code < self.geometry.code_count]
+        if strange or not codes:
+            what = f"Code {strange[0]} is unknown" if strange else "There are no codes to work from"
+            raise RecipeError(f"{what}; this checkpoint has the codes 0 to {self.geometry.code_count - 1}.")
+        return list(codes)
+
+    # ── the loop ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def walk(self, lm: Lent, question: Question, seeds: Sequence[int]) -> Walk:
+        """The loop as an iterator of tokens, one plan for each seed; nothing runs until it is iterated."""
+        return Walk(self, lm, question, seeds)
+
+    def _finish(
+        self, walk: Walk, on_token: Callable[[Token], None] | None, stop: Callable[[], bool] | None
+    ) -> list[Plan]:
+        """Run a walk to its end."""
+        for token in walk:
+            if on_token:
+                on_token(token)
+            if stop and stop():
+                walk.close()
+                raise Stopped("Planning was stopped before there was a plan.")
+        return [plan for plan in walk.plans if plan is not None]
+
+
+@dataclass
+class _Row:
+    """One plan under way: its chance, its grammar, what it has said."""
+
+    number: int
+    draw: Draw
+    guide: Guide
+    thought: list[int] = field(default_factory=list)
+    written: list[int] = field(default_factory=list)
+    """Token ids after the thought."""
+    wanted: int = 0
+    """How many codes there must be."""
+    text: str = ""
+    """The thought as far as it was told in events, `told` tokens of it."""
+    told: int = 0
+    speech: Any = field(default_factory=lambda: getincrementaldecoder("utf-8")("replace"))
+
+    @property
+    def thinking(self) -> str:
+        """The field the thought has come to."""
+        return heads[-1] if (heads := _HEAD.findall(self.text)) else FIELDS[0]
+
+
+class Walk:
+    """Several plans being written side by side: iterate its tokens, `stop(row)` one of them, read `plans` at the end.
+
+    Each row has its own seed, its own grammar and its own length, so a row alone and a row in company say the same.
+    """
+
+    def __init__(self, planner: Planner, lm: Lent, question: Question, seeds: Sequence[int]) -> None:
+        self.planner, self.question, self.seeds, self._lm = planner, question, list(seeds), lm
+        self.plans: list[Plan | None] = [None] * len(self.seeds)
+        self._stopped: set[int] = set()
+        self._tokens = self._run()
+
+    def __iter__(self) -> Iterator[Token]:
+        return self
+
+    def __next__(self) -> Token:
+        return next(self._tokens)
+
+    def stop(self, row: int) -> None:
+        """Let one plan go; the others walk on."""
+        self._stopped.add(row)
+
+    def close(self) -> None:
+        """Let all go and hand the model back."""
+        self._tokens.close()
+
+    def _run(self) -> Generator[Token, None, None]:
+        lent = nullcontext(self._lm) if isinstance(self._lm, nn.Module) else self._lm()
+        with lent as lm:
+            choir = self._gather(Decoder(lm))
+            yield from self._think(choir)
+            if self.question.writes == "codes":
+                yield from self._write_codes(choir)
+            elif self.question.writes == "lyrics":
+                yield from self._write_lyrics(choir)
+
+    # ── the stages ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _gather(self, decoder: Decoder) -> Choir:
+        """All rows behind the prompt, which is read once; an unconditional twin for each where thinking is guided."""
+        question, lexicon = self.question, self.planner.lexicon
+        prompts = [p.encode(lexicon.tokenizer) for p in (question.prompt, question.negative_thought) if p is not None]
+        rule = pattern(question.fixed, question.names, self._longest(decoder, max(map(len, prompts))))
+        rows = [_Row(i, Draw(question.planning, seed), Guide(lexicon, rule)) for i, seed in enumerate(self.seeds)]
+        return Choir.read(decoder, rows, prompts, question.planning.cfg_scale, THOUGHT_TOKENS)
+
+    def _longest(self, decoder: Decoder, prompt: int) -> float:
+        """The longest song, in seconds, the model has room to write after this prompt; RecipeError where there is none."""
+        question, geometry = self.question, self.planner.geometry
+        fixed = script.plain(script.thought(question.fixed)).encode(self.planner.lexicon.tokenizer)
+        room = decoder.longest - prompt - max(THOUGHT_TOKENS, len(fixed))
+        if question.writes != "codes":
+            needed, most = 0, question.longest
+        else:
+            needed = geometry.codes(question.fixed.get("duration") or 1.0)
+            most = min(question.longest, room / geometry.codes_per_second)
+        if room < needed:
+            raise RecipeError(
+                f"This planner reads {decoder.longest:,} tokens, and {prompt + len(fixed):,} are taken by the words alone. "
+                "Shorten the lyrics or the song, or make it with thinking=False."
+            )
+        return most
+
+    def _think(self, choir: Choir) -> Generator[Token, None, None]:
+        """The thought under its grammar; rows that have finished wait until all have."""
+        waiting: list[Choir] = []
+        said = [[self.planner.lexicon.think, *self._forced(row)] for row in choir.rows]
+        while choir.rows:
+            for row in choir.rows:
+                yield from self._events(row)
+            said = choir.keep(self._live(choir.rows), said)
+            choir.say(said)
+            waiting.append(choir.part([row for row in choir.rows if row.guide.done]))
+            choir.keep([row for row in choir.rows if not row.guide.done])
+            said = self._thoughts(choir)
+        choir.gather(waiting)
+        for row in choir.rows:
+            row.wanted = self._codes_wanted(row)
+            if not self.question.writes:
+                self.plans[row.number] = self._plan(row)
+
+    def _thoughts(self, choir: Choir) -> list[list[int]]:
+        """Each row's next token and what is forced after it."""
+        if not choir.rows:
+            return []
+        masks = [torch.from_numpy(row.guide.allowed()) for row in choir.rows]
+        said = []
+        for row, (ids, logits) in zip(choir.rows, choir.chances(masks, self.planner.text_end), strict=True):
+            token = int(ids[row.draw.pick(logits, self._repeated(row, ids))])
+            row.guide.take(token)
+            row.thought.append(token)
+            said.append([token, *self._forced(row)])
+        return said
+
+    def _forced(self, row: _Row) -> list[int]:
+        """What the grammar forces now; the end of the thought brings its tag and what opens the next part."""
+        tokens = row.guide.forced()
+        row.thought += tokens
+        return [*tokens, *self._opening()] if row.guide.done else tokens
+
+    def _opening(self) -> list[int]:
+        lexicon, after = self.planner.lexicon, "\n\n# Lyric\n" if self.question.writes == "lyrics" else "\n\n"
+        return [lexicon.thought, *script.encode_plain(after, lexicon.tokenizer)]
+
+    def _write_codes(self, choir: Choir) -> Generator[Token, None, None]:
+        """Exactly the wanted number of codes a row; the head is computed for codes only."""
+        ids = torch.from_numpy(self.planner.code_ids)
+        wanted = _span(ids)
+        self._turn(choir)
+        while choir.rows:
+            logits = choir.logits(wanted)
+            for row, chances in zip(choir.rows, logits, strict=True):
+                code = row.draw.pick(chances, self._repeated(row, ids))
+                row.written.append(int(ids[code]))
+                yield Token(row.number, "codes", f"<|audio_code_{code}|>", 0.1 + 0.9 * len(row.written) / row.wanted)
+            self._conclude(choir, lambda row: len(row.written) >= row.wanted)
+            if choir.rows:
+                choir.say([[row.written[-1]] for row in choir.rows])
+
+    def _turn(self, choir: Choir) -> None:
+        """From thinking to coding: each row gets its unconditional twin, whose thought is empty."""
+        negative = self.question.negative_codes
+        self._conclude(choir, lambda row: row.wanted == 0)
+        if choir.rows:
+            most = max(row.wanted for row in choir.rows)
+            choir.pair(negative.encode(self.planner.lexicon.tokenizer) if negative else None, most)
+
+    def _write_lyrics(self, choir: Choir) -> Generator[Token, None, None]:
+        """Free text up to the end token, or until the room for lyrics is full."""
+        lexicon = self.planner.lexicon
+        mask = torch.from_numpy(lexicon.text.copy())
+        mask[lexicon.end] = True
+        stop = max(self.planner.text_end, lexicon.end + 1)
+        choir.pair(None, 0)
+        while choir.rows:
+            for row, (ids, logits) in zip(choir.rows, choir.chances([mask] * len(choir.rows), stop), strict=True):
+                row.written.append(int(ids[row.draw.pick(logits, self._repeated(row, ids))]))
+                if row.written[-1] != lexicon.end:
+                    text = row.speech.decode(lexicon.bytes[row.written[-1]])
+                    yield Token(row.number, "lyrics", text, 0.3 + 0.7 * len(row.written) / LYRIC_TOKENS)
+            full = choir.left() == 0
+            self._conclude(choir, lambda row, full=full: full or self._sung(row))  # type: ignore[misc]
+            if choir.rows:
+                choir.say([[row.written[-1]] for row in choir.rows])
+
+    # ── rows ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _live(self, rows: Iterable[_Row]) -> list[_Row]:
+        return [row for row in rows if row.number not in self._stopped]
+
+    def _conclude(self, choir: Choir, done: Callable[[_Row], bool]) -> None:
+        """Make plans of the rows that are done, and go on with the rest."""
+        for row in self._live(choir.rows):
+            if done(row):
+                self.plans[row.number] = self._plan(row)
+        choir.keep([row for row in self._live(choir.rows) if not done(row)])
+
+    def _sung(self, row: _Row) -> bool:
+        return row.written[-1] == self.planner.lexicon.end or len(row.written) >= LYRIC_TOKENS
+
+    def _repeated(self, row: _Row, ids: Tensor) -> Tensor | None:
+        """Which of `ids` this row has said; None where no penalty asks for it."""
+        if self.question.planning.repetition_penalty == 1.0:
+            return None
+        return torch.isin(ids, torch.tensor(row.thought + row.written, dtype=ids.dtype))
+
+    def _events(self, row: _Row) -> Iterator[Token]:
+        """What a row has thought since it was last asked, one event for each line it touches."""
+        fresh, row.told = row.thought[row.told :], len(row.thought)
+        text = row.speech.decode(b"".join(self.planner.lexicon.bytes[token] for token in fresh))
+        share = {"codes": 0.1, "lyrics": 0.3}.get(self.question.writes, 1.0)
+        for line in text.splitlines(keepends=True):
+            row.text += line
+            done = (FIELDS.index(row.thinking) + 1) / len(FIELDS)
+            yield Token(row.number, row.thinking, line, share * done)
+
+    def _codes_wanted(self, row: _Row) -> int:
+        seconds = self.question.fixed.get("duration") or self._read(row)[0].get("seconds") or 0.0
+        return self.planner.geometry.codes(seconds)
+
+    def _read(self, row: _Row) -> tuple[dict[str, Any], dict[str, str]]:
+        return script.read_thought(self.planner.lexicon.decode(row.thought))
+
+    def _plan(self, row: _Row) -> Plan:
+        """What a row has said, as a value; what was fixed is taken from the question, to the letter."""
+        question = self.question
+        values, problems = self._read(row)
+        values |= {ROWS[name].attribute: value for name, value in question.fixed.items()}
+        lyrics = self._lyrics(row, problems) if question.writes == "lyrics" else question.lyrics
+        values |= {"lyrics": lyrics or "", "codes": self._codes(row) if question.writes == "codes" else question.codes}
+        thought = self.planner.lexicon.decode(row.thought).strip("\n")
+        return Plan(**values, thought=thought, locked=question.locked, asked=question.asked, problems=problems)
+
+    def _codes(self, row: _Row) -> tuple[int, ...]:
+        index = self.planner.code_of
+        return tuple(index[token] for token in row.written)
+
+    def _lyrics(self, row: _Row, problems: dict[str, str]) -> str:
+        lexicon = self.planner.lexicon
+        if row.written[-1:] != [lexicon.end]:
+            problems["lyrics"] = "The model wrote on and on; these lyrics end where the room for them did."
+        return script.read_lyrics(lexicon.decode(token for token in row.written if token != lexicon.end))
+
+
+_HEAD = re.compile(rf"^({'|'.join(FIELDS)}):", re.MULTILINE)
+
+
+def _span(ids: Tensor) -> slice | Tensor:
+    """Ids as a slice where they follow one another, so that their rows of the head need no copy."""
+    first, last = int(ids[0]), int(ids[-1])
+    return slice(first, last + 1) if last - first + 1 == len(ids) and bool((ids.diff() == 1).all()) else ids
+
+
+def _seeds(seeds: int | Iterable[int], n: int | None) -> list[int]:
+    """One seed for each plan: those given, or `n` that follow one another from the first."""
+    if isinstance(seeds, int):
+        return [seeds + step for step in range(n or 1)]
+    listed = list(seeds)
+    if n is not None and n != len(listed):
+        raise RecipeError(f"{n} plans want {n} seeds, not {len(listed)}.")
+    return listed
+
+
+def _asked(recipe: Recipe) -> dict[str, Any]:
+    """Field name → what the recipe fixes; its caption stands too, unless it is empty or may be rewritten."""
+    values = {row.name: getattr(recipe, row.attribute, None) for row in ROWS.values()}
+    if recipe.planning.rewrite_caption or not recipe.caption.strip():
+        values["caption"] = None
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _words(recipe: Recipe) -> dict[str, Any]:
+    """What the recipe said, by attribute name, for the plan to remember."""
+    names = ["caption", "lyrics", *(row.attribute for row in ROWS.values() if row.attribute != "caption")]
+    return {name: value for name in names if (value := getattr(recipe, name, None)) not in (None, "")}
+
+
+def _named(fixed: dict[str, Any]) -> dict[str, Any]:
+    """Values by attribute name as values by field name, checked as a plan checks them."""
+    plan = Plan(**fixed)
+    return {row.name: getattr(plan, row.attribute) for row in ROWS.values() if row.attribute in fixed}
+
+
+def _agreed(fixed: dict[str, Any], keep: Plan | None) -> dict[str, Any]:
+    """The recipe's fixed fields and the plan's locked ones together; RecipeError where they contradict."""
+    for row in ROWS.values():
+        if keep is None or row.attribute not in keep.locked:
+            continue
+        locked, asked = getattr(keep, row.attribute), fixed.get(row.name)
+        if asked is not None and asked != locked:
+            raise RecipeError(
+                f"The recipe asks for {row.attribute} {asked!r}, the plan has {locked!r} locked. Change one or unlock it."
+            )
+        fixed = fixed | {row.name: locked}
+    return fixed
