@@ -26,6 +26,7 @@ from acestep_lab.prompt.tasks import (
     Extract,
     FlowEdit,
     Lego,
+    Region,
     Repaint,
     Retake,
     Task,
@@ -100,9 +101,7 @@ def _with_sources(task: Task, find: Find) -> Task:
     task = replace(task, **found) if found else task
     if isinstance(task, Retake):
         inner = _take(task)
-        return replace(
-            task, source=inner.but(recipe=inner.recipe.but(task=_with_sources(inner.recipe.task, find)))
-        )
+        return replace(task, source=inner.but(recipe=inner.recipe.but(task=_with_sources(inner.recipe.task, find))))
     return task
 
 
@@ -116,9 +115,7 @@ def _of_its_source(recipe: Recipe) -> Recipe:
         "solver", "guidance", "guidance_scale", "guidance_interval", "velocity_clamp", "velocity_ema",
     )  # fmt: skip
     open_fields = [name for name in names if getattr(recipe, name) in (None, "")]
-    return recipe.but(
-        caption=recipe.caption or source.caption, **{name: getattr(source, name) for name in open_fields}
-    )
+    return recipe.but(caption=recipe.caption or source.caption, **{name: getattr(source, name) for name in open_fields})
 
 
 def _with_defaults(recipe: Recipe, row: Row) -> Recipe:
@@ -200,11 +197,18 @@ def _check_sources(task: Task, geometry: Geometry) -> None:
             raise SourceError(f"The {name} lasts {audio.seconds:.3f} s; at least {least:g} s are needed.")
         if audio.peak <= SILENT and not isinstance(task, Repaint | Extend):
             raise SourceError(f"The {name} is silent; choose a sound with something to hear in it.")
-    if isinstance(task, Repaint) and task.regions[-1].start >= task.source.seconds:  # type: ignore[union-attr]
-        raise RecipeError(
-            f"The region {task.regions[-1].start:g}–{task.regions[-1].end:g} s begins after the source ends "
-            f"({task.source.seconds:.2f} s); to add music after it, use Extend."  # type: ignore[union-attr]
-        )
+    for region in _regions(task):
+        if region.start >= task.source.seconds:  # type: ignore[union-attr]
+            raise RecipeError(
+                f"The region {region.start:g}–{region.end:g} s begins after the source ends "
+                f"({task.source.seconds:.2f} s); to add music after it, use Extend."  # type: ignore[union-attr]
+            )
+
+
+def _regions(task: Task) -> tuple[Region, ...]:
+    if isinstance(task, Lego) and task.region is not None:
+        return (task.region,)
+    return task.regions if isinstance(task, Repaint) else ()
 
 
 def _check_codes(task: Task, house: House) -> None:

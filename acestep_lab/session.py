@@ -154,10 +154,17 @@ class Session:
         *,
         mode: str = "balanced",
         strength: float = 0.5,
+        injection: float | None = None,
+        latent_crossfade: float | None = None,
+        wave_crossfade: float | None = None,
         **changes: Any,
     ) -> Take:
-        """New music inside one or several regions; every sample outside them and their crossfades stays."""
-        task = Repaint(source, regions(region), mode=mode, strength=strength)
+        """New music inside one or several regions; every sample outside them and their crossfades stays.
+
+        mode and strength stand for three numbers (`Repaint` says which); one given here wins.
+        """
+        numbers = (injection, latent_crossfade, wave_crossfade)
+        task = Repaint(source, regions(region), mode, strength, *numbers)
         return self._make_from(source, task, caption, lyrics, changes)
 
     def extend(
@@ -167,10 +174,13 @@ class Session:
         after: float = 0.0,
         caption: str | None = None,
         lyrics: str | None = None,
+        *,
+        wave_crossfade: float | None = None,
         **changes: Any,
     ) -> Take:
         """So many seconds of new music before the source, after it, or both."""
-        return self._make_from(source, Extend(source, before, after), caption, lyrics, changes)
+        task = Extend(source, before, after, wave_crossfade)
+        return self._make_from(source, task, caption, lyrics, changes)
 
     def cover(
         self,
@@ -279,9 +289,7 @@ class Session:
             return source
         name = os.fspath(source) if isinstance(source, os.PathLike) else source
         if not isinstance(name, str):
-            raise SourceError(
-                f"A source is a take, an audio, an id or a file, not a {type(source).__name__}."
-            )
+            raise SourceError(f"A source is a take, an audio, an id or a file, not a {type(source).__name__}.")
         if name in self._known:
             return self._known[name]
         if Path(name).is_file():
@@ -359,9 +367,7 @@ class Session:
         with clock("encode"):
             songs = self.road.prepare(run.recipes, run.stop_event)
         made = partial(self._finish, run, asked, plan, songs, clock)
-        run.can_keep(
-            lambda frame, song: self._worker.call(partial(made, song, _of(frame.estimate, frame.items, song)))
-        )
+        run.can_keep(lambda frame, song: self._worker.call(partial(made, song, _of(frame.estimate, frame.items, song))))
         with clock("render"):
             latents = self._watch(run, songs)
         run.enter("decoding")
@@ -429,7 +435,7 @@ class Session:
 
     def _arrangement(self, tier: Tier | None) -> Any:
         """How this checkpoint fits this machine, or the one a tier describes."""
-        machine = Machine.detect() if tier is None else tier.machine
+        machine = Machine.detect() if tier is None else Machine.for_tier(tier)
         return budget(machine, self.checkpoint.sizes(2), tier=tier)
 
     def _build(self, part: str) -> torch.nn.Module:
@@ -444,9 +450,7 @@ class Session:
             "threads": torch.get_num_threads(),
             "gain": gain,
             "seconds": {name: round(seconds, 4) for name, seconds in clock.seconds.items()},
-            "versions": {
-                name: version(name) for name in ("acestep_lab", "torch", "diffusers", "transformers")
-            },
+            "versions": {name: version(name) for name in ("acestep_lab", "torch", "diffusers", "transformers")},
         }
 
 

@@ -1,0 +1,376 @@
+"""Every task a verb of the session, on a tiny random checkpoint: lengths, levels, what stays and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from acestep_lab import Audio, Library, Plan, Recipe, RecipeError, Region, Session, SourceError, Take
+from acestep_lab.models.loading import Checkpoint
+from acestep_lab.prompt.tasks import Cover, Extend, Extract, FlowEdit, Lego, Repaint, Retake, Text2Music
+from acestep_lab.session import OddChoice
+from tests.tiny import RATE, tiny_diffusers, tiny_original
+
+WORDS = Recipe("slow dub techno", "[Verse]\nla", 2.0, 7, 118, steps=3)
+HOP = 160
+REGIONS = (Region(0.2, 0.4), Region(0.9, 1.1), Region(1.5, 1.7))
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    root = tmp_path_factory.mktemp("tasks")
+    checkpoint = Checkpoint.open(tiny_diffusers(root / "base", turbo=False, lm=False))
+    with Session(checkpoint, library=Library(root / "takes")) as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+def take(lab: Session) -> Take:
+    return lab.make(WORDS)
+
+
+@pytest.fixture(scope="module")
+def recording() -> Audio:
+    """A mono recording at another rate, of no whole number of frames."""
+    time = np.arange(24_001) / 11_025
+    return Audio(0.4 * np.sin(2 * np.pi * 200 * time * (1 + 0.2 * time))[None], 11_025)
+
+
+def outside(regions: Any, crossfade: float, samples: int) -> np.ndarray:
+    """Samples that lie neither in a region nor in its crossfade."""
+    at = np.arange(samples) / RATE
+    return np.all([(at < r.start - crossfade) | (at >= r.end + crossfade) for r in regions], axis=0)
+
+
+# --- repaint ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["conservative", "balanced", "aggressive"])
+def test_outside_three_regions_and_their_crossfades_every_sample_stays(lab: Session, take: Take, mode: str) -> None:
+    new = lab.repaint(take, REGIONS, "brushed snare", mode=mode)
+    keep = outside(REGIONS, {"conservative": 0.05, "balanced": 0.025, "aggressive": 0.0}[mode] + 1 / RATE, 16_000)
+    assert np.array_equal(new.audio.samples[:, keep], take.audio.samples[:, keep])
+    for region in REGIONS:
+        inside = region.samples(RATE)
+        assert np.abs(new.audio.samples[:, inside] - take.audio.samples[:, inside]).max() > 1e-3
+    assert new.parents == (take.id,)
+
+
+def test_a_repaint_of_a_recording_keeps_its_length_and_its_samples(lab: Session, recording: Audio) -> None:
+    new = lab.repaint(recording, Region(0.5, 0.8), "brushed snare", wave_crossfade=0.01, steps=3)
+    same = recording.with_channels(2).resample(RATE)
+    length = new.audio.samples.shape[1]
+    keep = outside([Region(0.5, 0.8)], 0.0102, length)
+    assert length == round(recording.seconds * RATE) <= same.samples.shape[1]
+    assert np.array_equal(new.audio.samples[:, keep], same.samples[:, :length][:, keep])
+
+
+def test_a_repaint_of_our_own_take_starts_from_its_latent_without_the_encoder(lab: Session, take: Take) -> None:
+    assert torch.equal(lab.road.latent(take), torch.from_numpy(take.latent.copy()))
+    new = lab.repaint(take, Region(0.9, 1.1), mode="aggressive")
+    assert np.array_equal(new.latent[:45], take.latent[:45])
+    assert np.array_equal(new.latent[55:], take.latent[55:])
+
+
+def test_a_take_of_another_autoencoder_is_encoded_from_its_sound(lab: Session, take: Take) -> None:
+    stranger = take.but(made_with={**take.made_with, "vae": "another"})
+    assert not torch.equal(lab.road.latent(stranger), torch.from_numpy(take.latent.copy()))
+
+
+def test_a_repaint_keeps_the_level_of_its_source(lab: Session, take: Take) -> None:
+    new = lab.repaint(take, Region(0.9, 1.1))
+    assert new.made_with["gain"] == take.made_with["gain"]
+
+
+def test_a_repaint_has_words_of_its_own_and_else_those_of_its_source(lab: Session, take: Take) -> None:
+    own = lab.repaint(take, Region(0.9, 1.1), "brushed snare", "[Chorus]\nhey", seed=3)
+    inherited = lab.repaint(take, Region(0.9, 1.1), seed=3)
+    assert (own.recipe.caption, own.recipe.lyrics) == ("brushed snare", "[Chorus]\nhey")
+    assert (inherited.recipe.caption, inherited.recipe.lyrics) == (WORDS.caption, WORDS.lyrics)
+    assert inherited.recipe.bpm == 118
+    assert inherited.recipe.steps == 3
+    assert inherited.recipe.seed == 3
+    assert not np.array_equal(own.audio.samples, inherited.audio.samples)
+
+
+def test_repainting_a_repaint_keeps_what_both_kept(lab: Session, take: Take) -> None:
+    first = lab.repaint(take, Region(0.2, 0.4))
+    second = lab.repaint(first, Region(1.5, 1.7))
+    keep = outside([Region(1.5, 1.7)], 0.03, 16_000)
+    assert np.array_equal(second.audio.samples[:, keep], first.audio.samples[:, keep])
+
+
+# --- extend ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("before", "after"), [(1.0, 0.0), (0.0, 0.73), (0.5, 1.0)])
+def test_an_extension_has_the_length_asked_for_and_keeps_the_source(
+    lab: Session, take: Take, before: float, after: float
+) -> None:
+    new = lab.extend(take, before, after, "a brass fanfare")
+    start, samples = round(before * RATE), take.audio.samples.shape[1]
+    assert new.audio.samples.shape[1] == start + samples + round(after * RATE)
+    fade = round(0.026 * RATE)
+    kept = slice(fade if before else 0, samples - (fade if after else 0))
+    placed = new.audio.samples[:, start : start + samples]
+    assert np.array_equal(placed[:, kept], take.audio.samples[:, kept])
+    for part in (new.audio.samples[:, :start], new.audio.samples[:, start + samples :]):
+        assert part.size == 0 or np.abs(part).max() > 1e-3
+
+
+def test_an_extension_hears_its_lyrics(lab: Session, take: Take) -> None:
+    one, other = (lab.extend(take, 0, 1, lyrics=f"[Outro]\n{word}", seed=1) for word in ("bye", "hello again"))
+    assert not np.array_equal(one.audio.samples[:, 16_000:], other.audio.samples[:, 16_000:])
+
+
+def test_a_recording_of_any_length_is_extended_without_a_gap(lab: Session, recording: Audio) -> None:
+    new = lab.extend(recording, after=0.5, caption="a brass fanfare", steps=3)
+    end = round(recording.seconds * RATE)
+    assert new.audio.samples.shape[1] == round((recording.seconds + 0.5) * RATE)
+    assert np.abs(new.audio.samples[:, end : end + 200]).max(axis=0).min() > 0
+
+
+def test_an_extension_past_the_longest_song_is_refused(lab: Session, take: Take) -> None:
+    with pytest.raises(RecipeError, match="too long"):
+        lab.extend(take, after=599.5)
+
+
+# --- cover -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_cover_of_strength_zero_hears_only_the_words(lab: Session, take: Take) -> None:
+    none = lab.make(WORDS.but(task=Cover(take, strength=0.0)))
+    text = lab.make(WORDS)
+    assert np.array_equal(none.latent, text.latent)
+
+
+def test_a_cover_follows_its_source_for_its_share_of_the_steps_then_the_words(lab: Session, take: Take) -> None:
+    def first_frames(strength: float) -> list[torch.Tensor]:
+        return [f.latent for f in lab.start(WORDS.but(steps=4, task=Cover(take, strength=strength)))]
+
+    full, half, none = first_frames(1.0), first_frames(0.5), first_frames(0.0)
+    assert torch.equal(half[1], full[1])
+    assert not torch.equal(half[2], full[2])
+    assert not torch.equal(half[0], none[0])
+
+
+def test_a_cover_from_the_noised_source_takes_fewer_steps_and_stays_nearer(lab: Session, take: Take) -> None:
+    free = lab.make(WORDS.but(steps=8, seed=1, task=Cover(take, through_codes=False)))
+    run = lab.start(WORDS.but(steps=8, seed=1, task=Cover(take, noise_strength=0.75, through_codes=False)))
+    near = run.take()
+
+    def distance(other: Take) -> float:
+        return float(np.abs(other.latent - take.latent).mean())
+
+    assert len(run.frames) == 2
+    assert distance(near) < distance(free)
+
+
+def test_a_cover_of_a_recording_has_its_length(lab: Session, recording: Audio) -> None:
+    for through_codes in (True, False):
+        new = lab.cover(recording, "as a waltz", through_codes=through_codes, steps=2)
+        assert new.audio.samples.shape[1] == round(recording.seconds * RATE)
+        assert new.audio.peak == pytest.approx(10 ** (-1 / 20), abs=1e-4)
+
+
+def test_codes_come_out_of_any_sound_and_make_the_cover_that_the_sound_makes(lab: Session, take: Take) -> None:
+    codes = lab.codes(take)
+    assert len(codes) == 20
+    of_codes = lab.make(WORDS.but(task=Cover(codes=codes)))
+    of_sound = lab.make(WORDS.but(task=Cover(take)))
+    assert np.abs(of_codes.latent - of_sound.latent).max() < 1e-5
+
+
+def test_codes_set_the_length_where_nobody_else_does_and_are_filled_up_or_cut(lab: Session) -> None:
+    lengths = {
+        seconds: lab.make(WORDS.but(seconds=seconds, task=Text2Music(codes=(1, 2, 3) * 4))).seconds
+        for seconds in (None, 0.7, 1.9)
+    }
+    assert lengths == pytest.approx({None: 1.2, 0.7: 0.7, 1.9: 1.9})
+
+
+def test_codes_of_a_plan_are_followed_and_written_into_the_recipe(lab: Session) -> None:
+    plan = Plan(bpm=90, seconds=1.0, codes=(5, 6, 7, 8, 9, 10, 11, 12, 13, 14))
+    made = lab.make(Recipe("dub", seed=3, steps=2), plan)
+    assert (made.recipe.bpm, made.recipe.seconds, made.recipe.task.codes) == (90, 1.0, plan.codes)
+    assert np.array_equal(lab.make(made.recipe).latent, made.latent)
+    without = lab.make(Recipe("dub", seed=3, steps=2, thinking=False), plan)
+    assert without.recipe.task.codes is None
+
+
+# --- retake ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_retake_without_variance_is_the_same_take_bit_for_bit(lab: Session, take: Take) -> None:
+    [again] = lab.vary(take, seeds=[99], variance=0.0)
+    assert np.array_equal(again.latent, take.latent)
+    assert np.array_equal(again.audio.samples, take.audio.samples)
+    assert again.parents == (take.id,)
+
+
+def test_the_more_variance_the_further_a_retake_goes(lab: Session, take: Take) -> None:
+    distances = [
+        np.abs(lab.vary(take, seeds=[99], variance=variance)[0].latent - take.latent).mean()
+        for variance in (0.02, 0.2, 1.0)
+    ]
+    assert distances == sorted(distances)
+    whole, other = lab.vary(take, seeds=[99], variance=1.0)[0], lab.make(WORDS.but(seed=99))
+    assert np.abs(whole.latent - other.latent).max() < 1e-4
+
+
+def test_a_retake_of_a_repaint_repaints_and_a_retake_of_a_retake_turns_on(lab: Session, take: Take) -> None:
+    bridge = lab.repaint(take, Region(0.9, 1.1))
+    [again] = lab.vary(bridge, [5], variance=0.0)
+    assert np.array_equal(again.audio.samples, bridge.audio.samples)
+    [near] = lab.vary(bridge, [5], variance=0.3)
+    [same] = lab.vary(near, [6], variance=0.0)
+    assert np.array_equal(same.audio.samples, near.audio.samples)
+    keep = outside([Region(0.9, 1.1)], 0.03, 16_000)
+    assert np.array_equal(near.audio.samples[:, keep], take.audio.samples[:, keep])
+
+
+def test_other_seeds_of_a_repaint_are_other_repaints(lab: Session, take: Take) -> None:
+    bridge = lab.repaint(take, Region(0.9, 1.1))
+    gallery = lab.vary(bridge, seeds=range(3))
+    assert [made.recipe.seed for made in gallery] == [0, 1, 2]
+    assert len({made.id for made in gallery}) == 3
+    assert all(isinstance(made.recipe.task, Repaint) for made in gallery)
+
+
+# --- stems and edits -------------------------------------------------------------------------------------------------
+
+
+def test_stem_verbs_have_the_length_of_their_source(lab: Session, take: Take, recording: Audio) -> None:
+    made = [
+        lab.extract(take, "Drums"),
+        lab.lego(take, "bass", "a walking bass"),
+        lab.lego(take, "bass", region=Region(0.5, 1.0)),
+        lab.complete(take, ["drums", "bass"], "a whole band"),
+    ]
+    assert all(each.audio.samples.shape == take.audio.samples.shape for each in made)
+    assert lab.extract(recording, "vocals", steps=2).seconds == pytest.approx(recording.seconds, abs=1 / RATE)
+
+
+def test_an_edit_to_the_same_words_changes_nothing(lab: Session, take: Take) -> None:
+    same = lab.edit(take, WORDS.caption, WORDS.lyrics)
+    assert np.abs(same.latent - take.latent).max() < 1e-5
+
+
+def test_an_edit_to_other_words_moves_and_its_window_limits_how_far(lab: Session, take: Take) -> None:
+    def moved(**how: Any) -> float:
+        new = lab.edit(take, "a string quartet", seed=1, guidance_scale=2.0, **how)
+        return float(np.abs(new.latent - take.latent).mean())
+
+    assert moved() > moved(n_min=0.67) > 0
+    assert moved(n_avg=2) > 0
+
+
+def test_a_described_recording_can_be_edited(lab: Session, recording: Audio) -> None:
+    new = lab.edit(recording, "a string quartet", described="a siren", steps=2, n_max=0.5)
+    assert new.seconds == pytest.approx(recording.seconds, abs=1 / RATE)
+
+
+# --- what is refused, and where --------------------------------------------------------------------------------------
+
+
+def test_stems_are_refused_on_a_turbo_with_the_reason_and_a_checkpoint_that_can(tmp_path: Path, take: Take) -> None:
+    checkpoint = Checkpoint.open(tiny_original(tmp_path / "turbo", "turbo", lm=False))
+    with Session(checkpoint, library=Library(tmp_path / "takes")) as turbo:
+        with pytest.raises(RecipeError, match=r"whole mixes only.*Session.open\('pocket'\)"):
+            turbo.extract(take, "drums")
+        with pytest.warns(OddChoice, match="guidance built in"):
+            turbo.make(WORDS.but(guidance="cfg", guidance_scale=7.0))
+        turbo.make(WORDS.but(guidance="cfg", guidance_scale=7.0))  # said once
+        assert turbo.make(WORDS).recipe.guidance == "none"
+        assert turbo.resolve(WORDS.but(steps=None)).steps == 8
+
+
+def test_a_shift_that_was_not_learned_is_remarked_and_written_into_the_run(lab: Session) -> None:
+    with pytest.warns(OddChoice, match="shift 1"):
+        run = lab.start(WORDS.but(shift=3.0))
+    assert any("shift" in note for note in run.notes)
+    run.take()
+
+
+SILENCE = Audio(np.zeros((2, RATE)), RATE)
+
+
+@pytest.mark.parametrize(
+    ("task", "error", "says"),
+    [
+        (lambda t: Extract(SILENCE, "drums"), SourceError, "silent"),
+        (lambda t: Text2Music(reference=SILENCE), SourceError, "reference is silent"),
+        (lambda t: Extract(Audio(np.full((1, RATE), np.nan), RATE), "drums"), SourceError, "not numbers"),
+        (lambda t: Extract(Audio(np.ones((1, 100)), RATE), "drums"), SourceError, "at least"),
+        (lambda t: Repaint(t, (Region(2.0, 2.5),)), RecipeError, "Extend"),
+        (lambda t: Text2Music(codes=(1, 40)), RecipeError, "0 to 39"),
+        (lambda t: Extract("nowhere", "drums"), SourceError, "no file and no take"),
+        (lambda t: Retake(Audio(np.ones((1, RATE)), RATE), 0.2, 1), SourceError, "of a take"),
+        (lambda t: Lego(t, "bass", Region(5, 6)), RecipeError, "begins after"),
+    ],
+)
+def test_what_cannot_be_worked_from_is_a_sentence_before_any_work(
+    lab: Session, take: Take, task: Any, error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        lab.start(WORDS.but(task=task(take)))
+
+
+def test_a_silent_canvas_may_be_repainted_and_extended(lab: Session) -> None:
+    assert lab.repaint(SILENCE, Region(0.2, 0.5), "a gong", steps=2).audio.peak > 0
+    assert lab.extend(SILENCE, after=0.5, caption="a gong", steps=2).audio.peak > 0
+
+
+def test_a_source_by_id_and_by_file_is_the_take_and_the_sound(lab: Session, take: Take, tmp_path: Path) -> None:
+    by_id = lab.make(WORDS.but(task=Extract(take.id, "drums")))
+    by_take = lab.make(WORDS.but(task=Extract(take, "drums")))
+    assert by_id.id == by_take.id
+    file = take.audio.write(tmp_path / "sound.wav")
+    assert lab.extract(str(file), "drums", steps=2).seconds == pytest.approx(2.0)
+
+
+def test_a_take_of_every_task_makes_itself_again(lab: Session, take: Take) -> None:
+    tasks = [Repaint(take, (Region(0.5, 1),)), Extend(take, 0.5), Cover(take), FlowEdit(take), Retake(take, 0.5, 3)]
+    for made in lab.start([WORDS.but(caption="a gong", seconds=None, task=task) for task in tasks]).takes():
+        assert lab.make(made.recipe).id == made.id
+
+
+# --- looking and stopping --------------------------------------------------------------------------------------------
+
+
+def test_a_listener_hears_the_seconds_around_a_time_between_two_frames(lab: Session) -> None:
+    heard: list[Audio] = []
+    run = lab.start(WORDS.but(steps=6))
+    run.subscribe(lambda event: heard.append(lab.glimpse(event.value, 1.0, 0.5)) if event.kind == "frame" else None)
+    take = run.take()
+    assert heard
+    assert all(0.5 <= glimpse.seconds <= 0.54 for glimpse in heard)
+    exact = lab.glimpse(take, 1.0, 0.5).samples
+    whole = take.audio.samples[:, 37 * HOP : 63 * HOP] / np.float32(take.made_with["gain"])
+    assert np.abs(exact / np.abs(exact).max() - whole / np.abs(whole).max()).max() < 1e-4
+
+
+def test_a_step_is_kept_and_a_glimpse_taken_while_the_run_goes_on(lab: Session) -> None:
+    run = lab.start(WORDS.but(steps=60))
+    for frame in run:
+        if frame.index == 3:
+            kept, glimpse = run.keep(3), lab.glimpse(frame, 0.5, 0.2)
+            break
+    assert run.state in ("rendering", "decoding", "done")
+    assert kept.audio.samples.shape == run.take().audio.samples.shape
+    assert glimpse.seconds == pytest.approx(0.2, abs=0.05)
+
+
+def test_stopping_is_heard_between_the_halves_of_guidance_and_before_decoding(lab: Session) -> None:
+    run = lab.start(WORDS.but(steps=500, guidance="cfg", guidance_scale=3.0))
+    next(iter(run))
+    run.stop()
+    run.wait()
+    assert run.state == "stopped"
+    assert len(run.frames) < 20
+    assert lab.make(WORDS).seconds == 2.0
