@@ -89,7 +89,7 @@ LMS: Mapping[str, LMRow] = MappingProxyType(
 )
 
 # Bytes on disk: two per parameter (bfloat16), counted from the modules' shapes without any weights.
-_SHARED = {"condition": 1_218_659_328, "codes": 420_087_948, "vae": 337_390_852, "text": 1_191_586_816}
+_SHARED = {"condition": 1_218_659_328, "codes": 420_087_948, "vae": 337_390_852, "text": 1_191_553_024}
 _2B = MappingProxyType({"dit": 3_150_917_760, **_SHARED})
 _XL = MappingProxyType({"dit": 8_337_794_176, **_SHARED})
 

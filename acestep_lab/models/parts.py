@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,9 +42,7 @@ def verify(checkpoint: Checkpoint, part: str) -> None:
     fitting(make, entries, place, given)
 
 
-def _ingredients(
-    checkpoint: Checkpoint, part: str
-) -> tuple[Make, Mapping[str, Entry], Path, dict[str, Tensor]]:
+def _ingredients(checkpoint: Checkpoint, part: str) -> tuple[Make, Mapping[str, Entry], Path, dict[str, Tensor]]:
     """What makes a part, the tensors stored for it, where they are, and those that are stored apart."""
     place = checkpoint.places[part]
     entries: Mapping[str, Entry] = checkpoint._entries(part)
@@ -120,9 +119,7 @@ def _make(kind: type[nn.Module], config: Mapping[str, Any]) -> nn.Module:
 def _language(part: str, folder: Path) -> Make:
     config = read_json(folder / "config.json")
     if config.get("model_type") != "qwen3":
-        raise CheckpointError(
-            f"{folder / 'config.json'} is of a {config.get('model_type')!r} where a 'qwen3' belongs."
-        )
+        raise CheckpointError(f"{folder / 'config.json'} is of a {config.get('model_type')!r} where a 'qwen3' belongs.")
     kind = Qwen3Model if part == "text" else Qwen3ForCausalLM
     return lambda: kind(Qwen3Config.from_dict(config))
 
@@ -140,7 +137,9 @@ def _silence(folder: Path) -> dict[str, Tensor]:
     if not file.is_file():
         raise CheckpointError(f"The file {file} is missing; {weights.holds(folder)}")
     try:
-        stored = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")
+            stored = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as reason:
         raise CheckpointError(
             f"The file {file} is damaged, or holds more than numbers and is not trusted. Fetch it again."
