@@ -1,0 +1,103 @@
+"""Figures as values: a table to print, a picture, files to keep. Knows no models."""
+
+from __future__ import annotations
+
+import html
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from acestep_lab.errors import LibraryError
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured figure, its chance and its ceiling."""
+
+    group: str
+    name: str
+    value: float
+    chance: float | None = None
+    ceiling: float | None = None
+    n: int = 0
+    unit: str = ""
+    wanted: float | None = None
+    """The project's own threshold for the pocket, where there is one."""
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the threshold is met; None where there is none."""
+        return None if self.wanted is None else self.value >= self.wanted
+
+
+@dataclass(frozen=True)
+class Report:
+    """All figures of one judging."""
+
+    checkpoint: str
+    settings: dict[str, Any]
+    figures: tuple[Figure, ...]
+
+    def __getitem__(self, name: str) -> Figure:
+        return next(figure for figure in self.figures if figure.name == name)
+
+    def table(self) -> str:
+        """The figures as a Markdown table."""
+        head = f"Judged: {self.checkpoint} ({', '.join(f'{k} {v}' for k, v in self.settings.items())})\n\n"
+        rows = ["| | measure | value | chance | ceiling | n | wanted |", "|---|---|---|---|---|---|---|"]
+        for figure in self.figures:
+            wanted = "" if figure.wanted is None else f"≥ {_text(figure.wanted)} {'✓' if figure.met else '✗'}"
+            cells = (figure.group, figure.name, f"{_text(figure.value)} {figure.unit}".strip(),
+                     _text(figure.chance), _text(figure.ceiling), str(figure.n or ""), wanted)  # fmt: skip
+            rows.append("| " + " | ".join(cells) + " |")
+        return head + "\n".join(rows)
+
+    def picture(self) -> str:
+        """Shares from 0 to 1 as an SVG: a bar from chance to value, a tick at the ceiling."""
+        shares = [f for f in self.figures if not f.unit and f.chance is not None]
+        rows = "".join(_bar(figure, 34 + 26 * place) for place, figure in enumerate(shares))
+        height = 52 + 26 * len(shares)
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 760 {height}" font-family="system-ui, sans-serif" '
+            f'font-size="13"><rect width="760" height="{height}" fill="#fff"/>'
+            f'<text x="12" y="20" font-weight="600">{html.escape(self.checkpoint)}</text>'
+            f'<text x="250" y="20" fill="#666">chance ○ — value ● — ceiling ▏</text>{rows}</svg>'
+        )
+
+    def write(self, folder: str | Path) -> Path:
+        """Write `judge.json`, `judge.md` and `judge.svg`."""
+        target = Path(folder)
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            facts = {
+                "checkpoint": self.checkpoint,
+                "settings": self.settings,
+                "figures": [asdict(f) for f in self.figures],
+            }
+            (target / "judge.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+            (target / "judge.md").write_text(self.table() + "\n", encoding="utf-8")
+            (target / "judge.svg").write_text(self.picture() + "\n", encoding="utf-8")
+        except OSError as error:
+            raise LibraryError(f"The report cannot be written to {str(target)!r} ({error.strerror}).") from None
+        return target
+
+
+def _text(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}" if abs(value) < 2 else f"{value:.2f}"
+
+
+def _bar(figure: Figure, y: int) -> str:
+    def x(share: float | None) -> float:
+        return 250 + 480 * min(1.0, max(0.0, share or 0.0))
+
+    ceiling = "" if figure.ceiling is None else (
+        f'<line x1="{x(figure.ceiling):.0f}" x2="{x(figure.ceiling):.0f}" y1="{y - 2}" y2="{y + 16}" stroke="#000" stroke-width="2"/>'
+    )  # fmt: skip
+    return (
+        f'<text x="12" y="{y + 12}">{html.escape(figure.name)}</text>'
+        f'<line x1="250" x2="730" y1="{y + 7}" y2="{y + 7}" stroke="#ddd"/>'
+        f'<line x1="{x(figure.chance):.0f}" x2="{x(figure.value):.0f}" y1="{y + 7}" y2="{y + 7}" stroke="#0072B2" stroke-width="5"/>'
+        f'<circle cx="{x(figure.chance):.0f}" cy="{y + 7}" r="5" fill="#fff" stroke="#0072B2" stroke-width="2"/>'
+        f'<circle cx="{x(figure.value):.0f}" cy="{y + 7}" r="6" fill="#D55E00"/>{ceiling}'
+    )
