@@ -41,5 +41,5 @@ $(PACKAGE): $(VENV)/bin/python pyproject.toml constraints.txt
 	touch $@
 
 $(TOOLS): $(PACKAGE)
-	$(PIP) install -c constraints.txt -e ".[lab,listen,quantize,test]"
+	$(PIP) install -c constraints.txt -e ".[lab,listen,test]"
 	touch $@

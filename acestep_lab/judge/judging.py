@@ -170,7 +170,7 @@ def _obedience(bench: Bench, group: str, what: str, **more: Any) -> list[Figure]
             measures.presence_accuracy(bench.ear, bench.round_trips, bench.prompts),
             len(takes),
             wanted=0.82,
-        )  # fmt: skip
+        )
     )
     return figures
 
@@ -182,11 +182,15 @@ def solo(bench: Bench) -> list[Figure]:
     true = [bench.round_trip(bench.audio(bench.rendered(prompt).mix)) for prompt in asked]
     return [
         Figure(
-            "words", "single instrument",
-            measures.solo_accuracy(bench.ear, made, asked), measures.solo_accuracy(bench.ear, made, measures.shuffled(asked)),
-            measures.solo_accuracy(bench.ear, true, asked), len(asked), wanted=0.90,
+            "words",
+            "single instrument",
+            measures.solo_accuracy(bench.ear, made, asked),
+            measures.solo_accuracy(bench.ear, made, measures.shuffled(asked)),
+            measures.solo_accuracy(bench.ear, true, asked),
+            len(asked),
+            wanted=0.90,
         )
-    ]  # fmt: skip
+    ]
 
 
 def stems(bench: Bench) -> list[Figure]:
@@ -247,9 +251,16 @@ def cover(bench: Bench) -> list[Figure]:
     top = [chroma_correlation(b, s) for b, s in zip(bench.round_trips, bench.originals, strict=False)][: len(half)]
     return [
         Figure("cover", "tempo kept", float(np.mean(beat)), float(np.mean(luck)), 1.0, len(beat), wanted=0.9),
-        Figure("cover", "harmony kept (chroma correlation)", float(np.mean(kept)), float(np.mean(chance)),
-               float(np.mean(top)), len(kept), wanted=0.6),
-    ]  # fmt: skip
+        Figure(
+            "cover",
+            "harmony kept (chroma correlation)",
+            float(np.mean(kept)),
+            float(np.mean(chance)),
+            float(np.mean(top)),
+            len(kept),
+            wanted=0.6,
+        ),
+    ]
 
 
 def repaint(bench: Bench) -> list[Figure]:
@@ -267,11 +278,18 @@ def repaint(bench: Bench) -> list[Figure]:
         raw.append(_kept_decibels(bench, source, free, region))
     n = len(quiet)
     return [
-        Figure("repaint", "borders no louder than the song's own joints", float(np.mean(quiet)), None,
-               float(np.mean(own)), n, wanted=0.9),
+        Figure(
+            "repaint",
+            "borders no louder than the song's own joints",
+            float(np.mean(quiet)),
+            None,
+            float(np.mean(own)),
+            n,
+            wanted=0.9,
+        ),
         Figure("repaint", "largest change outside", float(np.max(outside)), None, 0.0, len(outside), "of full scale"),
         Figure("repaint", "new inside: distance to the old", float(np.mean(raw)), None, None, len(raw), "dB"),
-    ]  # fmt: skip
+    ]
 
 
 def _largest_change_outside(source: Take, take: Take, region: Region, margin: float = 0.06) -> float:
