@@ -96,11 +96,12 @@ class Road:
         return Material(self.silence, latent, heard, samples)
 
     def _semantic(self, latent: Tensor | None, codes: tuple[int, ...] | None) -> Tensor:
+        silence = self.silence  # before the codes come aboard: it lives in another part
         with self.residency.on("codes") as coder:
             if codes:
                 return semantic.from_codes(coder, codes).cpu()
             assert latent is not None
-            return semantic.through_codes(coder, latent, self.silence).cpu()
+            return semantic.through_codes(coder, latent, silence).cpu()
 
     def _start(self, recipe: Recipe, frames: int) -> Tensor:
         """Start noise; of a retake its source's, turned towards the second seed."""

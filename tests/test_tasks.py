@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,10 @@ import torch
 
 from acestep_lab import Audio, Library, Plan, Recipe, RecipeError, Region, Session, SourceError, Take
 from acestep_lab.models.loading import Checkpoint
+from acestep_lab.models.residency import Residency
+from acestep_lab.models.tiers import RUNG_BY_NAME
 from acestep_lab.prompt.tasks import Cover, Extend, Extract, FlowEdit, Lego, Repaint, Retake, Text2Music
+from acestep_lab.road import build
 from acestep_lab.session import OddChoice
 from tests.tiny import RATE, tiny_diffusers, tiny_original
 
@@ -353,6 +358,22 @@ def test_a_listener_hears_the_seconds_around_a_time_between_two_frames(lab: Sess
     exact = lab.glimpse(take, 1.0, 0.5).samples
     whole = take.audio.samples[:, 37 * HOP : 63 * HOP] / np.float32(take.made_with["gain"])
     assert np.abs(exact / np.abs(exact).max() - whole / np.abs(whole).max()).max() < 1e-4
+
+
+def test_where_one_part_fits_at_a_time_every_stage_takes_its_turn(lab: Session, take: Take, tmp_path: Path) -> None:
+    alone = replace(RUNG_BY_NAME["one int8"], storage="full")
+    arrangement = replace(lab.residency.arrangement, rung=alone)
+    residency = Residency(partial(build, lab.checkpoint, dtype=torch.float32), arrangement)
+    with Session(lab.checkpoint, library=Library(tmp_path), residency=residency) as small:
+        heard: list[Audio] = []
+        run = small.start(WORDS.but(task=Cover(take.audio, strength=0.5, reference=take.audio)))
+        run.subscribe(lambda e: heard.append(small.glimpse(e.value, 1.0, 0.5)) if e.kind == "frame" else None)
+        cover = run.take()
+        assert small.codes(take.audio)
+    assert heard
+    assert residency.peak_aboard == 1
+    again = lab.make(WORDS.but(task=Cover(take.audio, strength=0.5, reference=take.audio)))
+    assert np.abs(cover.latent - again.latent).max() < 1e-5
 
 
 def test_a_step_is_kept_and_a_glimpse_taken_while_the_run_goes_on(lab: Session) -> None:
