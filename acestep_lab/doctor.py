@@ -18,6 +18,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from acestep_lab.errors import LabError
@@ -54,8 +55,8 @@ def examine(checkpoint: str | Path = "pocket", deep: bool = False, checks: Seque
         codecs,
         browser,
         disk,
-        lambda: cached(deep),
-        lambda: weights(checkpoint),
+        partial(cached, deep),
+        partial(weights, checkpoint),
     )
     return [finding for check in (usual if checks is None else checks) for finding in _safely(check)]
 
@@ -65,7 +66,7 @@ _TROUBLE = (LabError, OSError, ImportError, RuntimeError, ValueError, TypeError,
 
 def _safely(check: Check) -> Iterator[Finding]:
     """What a check finds; that it could not look is a finding too."""
-    name = getattr(check, "__name__", "check").strip("<>")
+    name = getattr(check, "func", check).__name__
     try:
         yield from list(check())
     except LabError as error:
@@ -132,6 +133,7 @@ def torchaudio(state: str | None = None) -> Iterator[Finding]:
     """The torchaudio trap: a wheel whose compiled half does not load takes diffusers and transformers down with it."""
     from acestep_lab import _torchaudio
 
+    _torchaudio.cure()
     state = state or _torchaudio.state()
     said = {
         "works": Finding("torchaudio", "ok", "loads whole"),
@@ -282,7 +284,8 @@ def weights(checkpoint: str | Path = "pocket", environ: Mapping[str, str] = os.e
         for part in opened.parts:
             opened.verify(part)
     except LabError as error:
-        yield Finding("checkpoint", "bad", str(error), f"`acestep-lab download {checkpoint}` fetches what is missing or wrong.")
+        fetch = f"`acestep-lab download {checkpoint}` fetches what is missing or wrong."
+        yield Finding("checkpoint", "bad", str(error), _REINSTALL if checkpoint == "pocket" else fetch)
         return
     yield Finding("checkpoint", "ok", f"{opened.name}: {', '.join(opened.parts)}; {gb(sum(sizes.values()))}, every shape right")
     plan = budget(Machine.detect(environ), sizes)

@@ -17,19 +17,19 @@ ORDER = ("lm", "vae", "codes", "text", "condition", "dit", "vae", "dit", "vae")
 
 
 class CountingMover:
-    """Carries nothing, counts who is on the device, and runs out of memory after so many arrivals."""
+    """Carries nothing, counts who is on the device, and runs out of memory at the next so many arrivals."""
 
     def __init__(self, arrangement=None):
         self.arrangement = arrangement
         self.on_device: set[int] = set()
         self.peak = 0
         self.streamed: list[str] = []
-        self.arrivals_left = 10**9
+        self.runs_out = 0
 
     def bring(self, module):
-        if self.arrivals_left == 0:
+        if self.runs_out:
+            self.runs_out -= 1
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        self.arrivals_left -= 1
         self.on_device.add(id(module))
         self.peak = max(self.peak, len(self.on_device))
 
@@ -216,15 +216,24 @@ def test_a_decoder_that_runs_out_gets_a_smaller_tile_first():
     assert f"instead of {tile}" in residency.said[0]
 
 
-def test_a_part_that_does_not_even_come_aboard_steps_down_and_leaves_nothing_behind():
+def test_a_part_that_does_not_even_come_aboard_steps_down_and_comes():
     residency = house(80)
     enter(residency, ("lm", "vae"))
-    residency.mover.arrivals_left = 0
-    with pytest.raises(torch.OutOfMemoryError), residency.on("dit"):
+    residency.mover.runs_out = 2
+    with residency.on("dit") as dit:
+        assert dit is not None
+    assert "lm" not in residency.aboard
+    assert len(residency.said) == 2
+    assert residency.arrangement.rung.name == "in turn"
+
+
+def test_a_part_that_never_comes_aboard_leaves_nothing_behind():
+    residency = house(80, "cpu")
+    residency.mover.runs_out = 99
+    with pytest.raises(MachineError, match="leanest arrangement"), residency.on("dit"):
         pass
-    assert "dit" not in residency.aboard
-    residency.mover.arrivals_left = 1
-    assert residency.retrying("dit", lambda dit: "done") == "done"
+    assert residency.aboard == ()
+    assert residency.mover.on_device == set()
 
 
 def test_where_a_card_has_no_room_at_all_the_take_is_finished_on_the_cpu():

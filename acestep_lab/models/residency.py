@@ -124,9 +124,12 @@ class Residency:
 
     @contextmanager
     def on(self, name: str) -> Iterator[Any]:
-        """Bring a part aboard, hand it out, and keep it there until its place is needed."""
+        """Bring a part aboard, hand it out, and keep it there until its place is needed.
+
+        Memory that runs out on its way aboard steps the arrangement down; what happens inside is `retrying`'s business.
+        """
         with self._lock, self._watching():
-            part = self._enter(name)
+            part = self._stepping_down(name, lambda: self._enter(name))
             try:
                 yield part.module
             finally:
@@ -138,11 +141,18 @@ class Residency:
         The operation is run anew from its start, so it changes nothing outside itself before it is done (one step of the
         sampler, one tile of the decoder), and it takes its inputs to `residency.device`, which a last resort changes.
         """
+
+        def attempt() -> T:
+            with self.on(name) as module:
+                return operation(module)
+
+        return self._stepping_down(name, attempt)
+
+    def _stepping_down(self, name: str, attempt: Callable[[], T]) -> T:
+        """Try until memory suffices, each time with a leaner arrangement."""
         while True:
-            trouble = None
             try:
-                with self.on(name) as module:
-                    return operation(module)
+                return attempt()
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise

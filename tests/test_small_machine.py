@@ -1,0 +1,86 @@
+"""A whole song on every size of machine: the same music, no more parts aboard than allowed, memory that runs out survived."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from acestep_lab import Library, Recipe, Session
+from acestep_lab.models.budget import TILES, budget
+from acestep_lab.models.loading import Checkpoint
+from acestep_lab.models.residency import DeviceMover, Residency
+from acestep_lab.models.tiers import GB, RUNGS, Machine
+from acestep_lab.road import build
+
+WORDS = Recipe("slow dub techno", lyrics="[Verse]\nla la", seconds=2, seed=7, steps=3, bpm=118, language="en")
+
+
+class WatchedMover(DeviceMover):
+    """The real carrier on the CPU; counts who is aboard, and can run out of memory at an arrival."""
+
+    def __init__(self, arrangement, runs_out_at=()):
+        super().__init__("cpu")
+        self.aboard, self.peak, self.arrivals, self.runs_out_at = set(), 0, 0, runs_out_at
+
+    def bring(self, module):
+        self.arrivals += 1
+        if self.arrivals in self.runs_out_at:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        super().bring(module)
+        self.aboard.add(id(module))
+        self.peak = max(self.peak, len(self.aboard))
+
+    def park(self, module):
+        super().park(module)
+        self.aboard.discard(id(module))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tiny_turbo):
+    return Checkpoint.open(tiny_turbo)
+
+
+def arrangement(checkpoint, rung, tile=TILES[0]):
+    """The tiny checkpoint as if it were big: on the rung, whatever its size."""
+    plan = budget(Machine("cuda", 80 * GB, simulated=True), checkpoint.sizes(2))
+    return replace(plan, rung=rung, tile_frames=tile, dtype="float32")
+
+
+def song(checkpoint, folder, plan, mover=WatchedMover):
+    """A take made under an arrangement, and the house it was made in."""
+    house = Residency(lambda part: build(checkpoint, part, plan.torch_dtype), plan, mover)
+    with Session(checkpoint, library=Library(folder), residency=house) as lab:
+        return lab.make(WORDS), house
+
+
+@pytest.fixture(scope="module")
+def roomy(checkpoint, tmp_path_factory):
+    return song(checkpoint, tmp_path_factory.mktemp("roomy"), arrangement(checkpoint, RUNGS[0]))[0]
+
+
+@pytest.mark.parametrize("rung", RUNGS, ids=lambda rung: rung.name)
+def test_every_rung_makes_the_song_with_no_more_parts_aboard_than_it_allows(checkpoint, roomy, tmp_path, rung):
+    take, house = song(checkpoint, tmp_path, arrangement(checkpoint, rung))
+    assert house.peak_aboard <= house.arrangement.parts_at_once
+    assert house.mover.peak <= house.arrangement.parts_at_once
+    assert house.said == []
+    if rung.storage == "full":
+        assert np.array_equal(take.latent, roomy.latent)
+    else:
+        difference = np.linalg.norm(take.latent - roomy.latent) / np.linalg.norm(roomy.latent)
+        assert 0 < difference < 0.3
+
+
+def test_memory_that_runs_out_on_the_way_costs_no_take_and_is_told(checkpoint, roomy, tmp_path):
+    take, house = song(
+        checkpoint, tmp_path, arrangement(checkpoint, RUNGS[0]), lambda plan: WatchedMover(plan, runs_out_at=(1, 4))
+    )
+    assert np.array_equal(take.latent, roomy.latent)
+    assert len(house.said) == 2
+    assert house.arrangement.rung is not RUNGS[0]
+
+
+def test_a_tiny_tile_sounds_the_same(checkpoint, roomy, tmp_path):
+    take, _ = song(checkpoint, tmp_path, arrangement(checkpoint, RUNGS[0], tile=TILES[-1]))
+    assert np.abs(take.audio.samples - roomy.audio.samples).max() < 1e-5
