@@ -105,9 +105,14 @@ class Decoder:
         empty = [[self._head.new_zeros(shape, dtype=self._norm.dtype) for _ in self._layers] for _ in range(2)]
         return Memory(empty[0], empty[1], [0] * rows)
 
-    @torch.inference_mode()
     def feed(self, memory: Memory, tokens: Sequence[Sequence[int]]) -> Tensor:
         """Add each row's tokens (at least one a row) and return the hidden state after its last one, [rows, hidden]."""
+        states, counts = self.states(memory, tokens), [len(row) for row in tokens]
+        return states[torch.arange(len(counts)), torch.tensor(counts) - 1]
+
+    @torch.inference_mode()
+    def states(self, memory: Memory, tokens: Sequence[Sequence[int]]) -> Tensor:
+        """Add each row's tokens and return the hidden state after every one of them, [rows, most tokens, hidden]."""
         counts = [len(row) for row in tokens]
         most = max(counts)
         ids = torch.tensor([[*row, *[0] * (most - len(row))] for row in tokens], device=self.device)  # [rows, most]
@@ -120,8 +125,7 @@ class Decoder:
             gate, up = layer.gate_up(F.rms_norm(state, state.shape[-1:], layer.after, self.eps)).chunk(2, dim=-1)
             state = state + layer.down(F.silu(gate) * up)
         memory.lengths = [length + count for length, count in zip(memory.lengths, counts, strict=True)]
-        last = state[torch.arange(len(counts)), torch.tensor(counts) - 1]
-        return F.rms_norm(last, last.shape[-1:], self._norm, self.eps)
+        return F.rms_norm(state, state.shape[-1:], self._norm, self.eps)
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor, wanted: slice | Tensor) -> Tensor:
