@@ -33,6 +33,7 @@ class PretendFrame:
     t: float
     latent: np.ndarray
     estimate: np.ndarray
+    items: tuple[int, ...] = (0,)
 
 
 def png(frame: PretendFrame) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 from acestep_lab.decode.audio import Audio
@@ -44,6 +44,14 @@ class LatentPreview(Component):
         self.latest, self.steps, self.seconds, self.live, self.note, self.track = -1, steps, float(seconds), True, "", {}
         self.code = "for frame in run:\n    frame.show()          # and run.keep(step), run.stop()"
         self.run = run
+
+    def catch_up(self, frames: Iterable[Any]) -> None:
+        """Take over the steps a run has shown already; the latest is drawn once somebody looks."""
+        self._frames = {frame.index: frame for frame in frames}
+        if self._frames:
+            last = self._frames[max(self._frames)]
+            self.steps, self.latest = int(last.steps), int(last.index)
+            self._send_picture(last)
 
     def add(self, frame: Any) -> None:
         """Show one more step; called from the worker thread."""

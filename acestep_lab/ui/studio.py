@@ -312,8 +312,7 @@ class Studio:
         self._watched = job
         recipe = job.run.recipe
         self.preview.begin(job.id, recipe.seconds or 0.0, recipe.steps or 0)
-        for frame in job.run.frames:
-            self.preview.add(frame)
+        self.preview.catch_up(job.run.frames)
         if job.over:
             self.preview.end(job.problem)
 

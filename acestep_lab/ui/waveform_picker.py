@@ -182,8 +182,8 @@ class WaveformPicker(Component):
         start, end = (float(_SECONDS.read(asked.get(k))) for k in ("start", "end"))
         if snap and self.snap != "off":
             start, end = (self._nearest(t) for t in (start, end))
-        if end < start:
-            start, end = end, start
+        if end <= start:
+            start, end = self._carried(place, start, end)
         if start >= total:
             raise RecipeError(f"The sound ends at {total:.1f} s, before that region begins.")
         remark = f"The sound ends at {total:.1f} s; the region was cut there." if end > total + 0.05 else ""
@@ -192,6 +192,15 @@ class WaveformPicker(Component):
             start, end = max(0.0, min(start, total - SHORTEST)), min(total, max(end, start + SHORTEST))
         name = " ".join(str(asked.get("name") or "").split())[:40] or _NAMES[place % len(_NAMES)]
         return {"name": name, "start": round(start, 4), "end": round(end, 4)}, remark
+
+    def _carried(self, place: int, start: float, end: float) -> tuple[float, float]:
+        """A region turned inside out: where one typed edge passed the other, the other is carried along at its distance."""
+        old = self._regions[place] if place < len(self._regions) else None
+        if old is not None and end == old["end"]:
+            return start, start + old["end"] - old["start"]
+        if old is not None and start == old["start"]:
+            return end - (old["end"] - old["start"]), end
+        return end, start
 
     def _nearest(self, at: float) -> float:
         grid = np.array([0.0, *self._grids[self.snap], float(self.track["seconds"])])

@@ -1,0 +1,129 @@
+"""A real browser that can reach nothing but this machine, and a studio to look at."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.pretend import PretendSession, png
+
+for _name in ("panel", "bokeh", "tornado", "asyncio"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
+CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+PICTURES = Path(os.environ.get("ACESTEP_LAB_SCREENSHOTS") or Path(__file__).parent / "screenshots")
+OFFLINE = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--autoplay-policy=no-user-gesture-required", "--mute-audio"]
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(ready: Callable[[], Any], seconds: float = 90.0, what: str = "it") -> Any:
+    """Wait until something is so."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := ready():
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"{what} did not happen within {seconds} s")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("There is no Chromium on this machine; these tests need a real browser.")
+    with playwright.sync_playwright() as running:
+        chromium = running.chromium.launch(executable_path=CHROMIUM, args=OFFLINE)
+        yield chromium
+        chromium.close()
+
+
+class Window:
+    """A page with its complaints: failed requests and errors of our own making."""
+
+    def __init__(self, browser: Any, width: int = 1280, height: int = 900, dark: bool = False) -> None:
+        self.context = browser.new_context(viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", accept_downloads=True)
+        self.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(90_000)
+        self.failed: list[str] = []
+        self.errors: list[str] = []
+        self.page.on("requestfailed", lambda r: self.failed.append(r.url) if not _harmless(r) else None)
+        self.page.on("response", lambda r: self.failed.append(f"{r.status} {r.url}") if r.status >= 400 else None)
+        self.page.on("pageerror", lambda e: self.errors.append(str(e)))
+
+    def picture(self, name: str) -> None:
+        """Keep a screenshot for whoever looks at the run."""
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=str(PICTURES / f"{name}.png"), full_page=True)
+
+    def close(self) -> None:
+        self.context.close()
+
+
+def _harmless(request: Any) -> bool:
+    """An <audio> element that is given up on aborts its own request."""
+    return "ERR_ABORTED" in (request.failure or "") or request.url.startswith("blob:")
+
+
+@pytest.fixture()
+def window(browser: Any) -> Iterator[Window]:
+    opened = Window(browser)
+    yield opened
+    opened.close()
+    assert opened.failed == [], "a request failed"
+    assert opened.errors == [], "a script failed"
+
+
+class Studio:
+    """A served studio over a stand-in session."""
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        from acestep_lab.serve.app import serve
+
+        self.gate = options.pop("gate", None)
+        token = options.pop("token", None)
+        self.session = PretendSession(folder, gate=self.gate, **options)
+        self.port = free_port()
+        self.server = serve(self.session, port=self.port, block=False, token=token, announce=lambda _: None, picture=png)
+        wait_for(self._answers, what="the server")
+        self.url = f"http://127.0.0.1:{self.port}/"
+
+    def _answers(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def stop(self) -> None:
+        self.session.close()
+        self.server.stop()
+
+
+@pytest.fixture()
+def studio(tmp_path: Path) -> Iterator[Studio]:
+    served = Studio(tmp_path / "library")
+    yield served
+    served.stop()
+
+
+@pytest.fixture()
+def gated(tmp_path: Path) -> Iterator[Studio]:
+    """A studio whose every step waits until the test lets it go."""
+    served = Studio(tmp_path / "library", gate=threading.Semaphore(0))
+    yield served
+    for _ in range(100):
+        served.gate.release()
+    served.stop()
