@@ -81,6 +81,15 @@ def _take(task: Retake) -> Take:
     return task.source
 
 
+def thinks(recipe: Recipe, has_planner: bool) -> bool:
+    """Whether the planner has the first word: for music from words alone, unless the recipe says otherwise."""
+    if recipe.thinking and not has_planner:
+        raise RecipeError("thinking=True needs a planner, and this checkpoint has none aboard. Leave it away.")
+    if recipe.thinking is False or not has_planner:
+        return False
+    return isinstance(recipe.task, Text2Music) and recipe.task.codes is None
+
+
 # --- filling in ------------------------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ import hashlib
 import math
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, TypeVar
@@ -27,6 +28,8 @@ from acestep_lab.decode.audio import Audio, normalizing_gain, splice
 from acestep_lab.decode.codec import Codec, prepare_vae
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.models.residency import Residency
+from acestep_lab.plan.plan import Plan
+from acestep_lab.plan.planner import Planner
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import Cover, Extend, FlowEdit, Region, Repaint, Retake, Task
 from acestep_lab.prompt.vocabulary import INSTRUCTIONS
@@ -70,6 +73,22 @@ class Road:
         self._latents = Recent[Tensor](16)
         self._canvases = Recent[Audio](16)
         self._memory = attention.Memory()
+
+    # -- the planner ---------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def planner(self) -> Planner:
+        """What asks this checkpoint's language model; its tables are built once."""
+        return Planner(self.checkpoint.lm_tokenizer(), self.geometry)
+
+    def lm(self) -> AbstractContextManager[Any]:
+        """The language model, aboard for the time of a call."""
+        return self.residency.on("lm")
+
+    def plan(self, recipe: Recipe, seed: int, **how: Any) -> Plan:
+        """One plan for a recipe; `how` goes to `Planner.plan`."""
+        longest = self.residency.arrangement.longest_seconds
+        return self.planner.plan(self.lm, recipe, seed, longest=longest, **how)[0]
 
     # -- before the loop -----------------------------------------------------------------------------------------------
 
@@ -191,9 +210,7 @@ class Road:
         if not isinstance(task, Repaint | Extend):
             return song
         source: Any = task.source
-        gain = (
-            source.made_with.get("gain", 1.0) if isinstance(source, Take) and self._is_ours(source) else 1.0
-        )
+        gain = source.made_with.get("gain", 1.0) if isinstance(source, Take) and self._is_ours(source) else 1.0
         return replace(song, canvas=self._placed(task, self.canvas(source), item.recipe), gain=gain)
 
     def _placed(self, task: Repaint | Extend, source: Audio, recipe: Recipe) -> Audio:

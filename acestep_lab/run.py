@@ -47,7 +47,7 @@ class Run:
         self.id = f"run-{next(_numbers)}"
         self.recipes = recipes
         self.notes: list[str] = []
-        self.plans: tuple[Plan, ...] = ()
+        self.plans: tuple[Plan | None, ...] = ()
         self.error: BaseException | None = None
         self.fraction = 0.0
         self.position = 0

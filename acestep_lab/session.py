@@ -6,6 +6,7 @@ The stages meet in `road.py`; here are the verbs, the worker thread and the libr
 from __future__ import annotations
 
 import os
+import secrets
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +23,8 @@ from torch import Tensor
 from acestep_lab import resolve as resolving
 from acestep_lab.decode.audio import Audio
 from acestep_lab.errors import LibraryError, RecipeError, SourceError
+from acestep_lab.listen import Heard
+from acestep_lab.listen import listen as listening
 from acestep_lab.models.budget import budget
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.models.residency import Residency
@@ -118,12 +121,15 @@ class Session:
     def start(self, recipe: Recipe | Sequence[Recipe], plan: Plan | None = None) -> Run:
         """Begin a render and return at once; the run shows frames, can be stopped, and has a take for each recipe.
 
-        Raises RecipeError for what this checkpoint cannot make, before any work.
+        Without a plan the checkpoint's planner, if it has one, writes one first for music from words; `thinking=False` in
+        a recipe goes straight to the music. Raises RecipeError for what this checkpoint cannot make, before any work.
         """
         asked = (recipe,) if isinstance(recipe, Recipe) else tuple(recipe)
         if not asked:
             raise RecipeError("There is no recipe to make; hand over at least one.")
         resolved = tuple(self.resolve(one, plan) for one in asked)
+        for one in resolved:
+            resolving.thinks(one, self.checkpoint.has_lm)
         run = Run(resolved, self._pace.expect(resolved))
         self._warn(run, asked)
         return self._worker.submit(run, partial(self._render, asked=asked, plan=plan))
@@ -266,6 +272,93 @@ class Session:
         changes |= {name: value for name, value in words.items() if value is not None}
         return self.make(self.recipe_from(source, task, **changes))
 
+    # -- planning ------------------------------------------------------------------------------------------------------
+
+    def plan(
+        self,
+        recipe: Recipe,
+        *,
+        keep: Plan | None = None,
+        codes: bool | None = None,
+        on_token: Callable[[Any], None] | None = None,
+    ) -> Plan:
+        """What the planner decides before a note is made: read it, change it, hand it to `make` or `start`.
+
+        `keep` is a plan whose locked fields stand; `codes` False leaves the audio codes out; `on_token` hears every
+        token as it is written.
+        """
+        seeded = recipe if recipe.seed is not None else recipe.but(seed=secrets.randbelow(2**32))
+        return self._ask_planner(seeded, partial(self._plan_one, seeded, keep=keep, codes=codes), on_token)
+
+    def sketch(
+        self,
+        sentence: str,
+        instrumental: bool = False,
+        seed: int = 0,
+        *,
+        language: str | None = None,
+        on_token: Callable[[Any], None] | None = None,
+    ) -> Plan:
+        """A caption, lyrics and metadata out of one sentence: `lab.sketch("a sad song about rain")`."""
+
+        def ask(run: Run) -> Plan:
+            how = {"language": language, **_heeded(run)}
+            return self.road.planner.sketch(self.road.lm, sentence, instrumental, seed, **how)
+
+        return self._ask_planner(Recipe(sentence or "a song"), ask, on_token)
+
+    def polish(
+        self,
+        caption: str,
+        lyrics: str = "",
+        seed: int = 0,
+        *,
+        on_token: Callable[[Any], None] | None = None,
+        **fixed: Any,
+    ) -> Plan:
+        """Better words for a caption and lyrics, with metadata; fields given by name stand: `bpm=118`."""
+
+        def ask(run: Run) -> Plan:
+            return self.road.planner.polish(self.road.lm, caption, lyrics, seed, fixed=fixed, **_heeded(run))
+
+        return self._ask_planner(Recipe(caption or "a song", lyrics), ask, on_token)
+
+    def understand(self, source: Source, seed: int = 0, *, on_token: Callable[[Any], None] | None = None) -> Plan:
+        """What the planner hears in a take or any sound: caption, lyrics and metadata."""
+        sound = self.sound(source)
+
+        def ask(run: Run) -> Plan:
+            codes = self.road.codes(sound, run.stop_event)
+            return self.road.planner.understand(self.road.lm, codes, seed, **_heeded(run))
+
+        return self._ask_planner(Recipe(f"what is heard in {sound.id}"), ask, on_token)
+
+    def _plan_one(self, recipe: Recipe, run: Run, *, keep: Plan | None = None, codes: bool | None = None) -> Plan:
+        return self.road.plan(recipe, recipe.seed or 0, keep=keep, codes=codes, **_heeded(run))
+
+    def _ask_planner(
+        self, recipe: Recipe, ask: Callable[[Run], Plan], on_token: Callable[[Any], None] | None = None
+    ) -> Plan:
+        """Ask the planner in a run of its own, which waits its turn and can be interrupted."""
+        if not self.checkpoint.has_lm:
+            raise RecipeError(
+                f"{self.checkpoint.name} has no planner aboard. Open a checkpoint with one, or write the plan by hand: "
+                "Plan(bpm=118, …)."
+            )
+
+        def work(run: Run) -> None:
+            run.enter("planning", 0.0)
+            run.plans = (ask(run),)
+            run.finish([])
+
+        run = Run((recipe,))
+        if on_token is not None:
+            run.subscribe(lambda event: on_token(event.value) if event.kind == "token" else None)
+        self._worker.submit(run, work).takes()
+        [plan] = run.plans
+        assert plan is not None
+        return plan
+
     # -- keeping and looking -------------------------------------------------------------------------------------------
 
     def keep(self, take: Take) -> Take:
@@ -300,6 +393,12 @@ class Session:
             raise SourceError(
                 f"{name!r} is no file and no take this session knows; its library has {len(self.library)} takes."
             ) from None
+
+    def listen(self, source: Source, bpm: float | None = None) -> Heard:
+        """What can be heard in a take or any sound: tempo, key, meter, loudness, instruments."""
+        sound = self.sound(source)
+        asked = sound.recipe.bpm if isinstance(sound, Take) else None
+        return listening(sound.audio if isinstance(sound, Take) else sound, bpm or asked)
 
     def glimpse(self, frame: Frame | Take, at: float, seconds: float = 3.0, song: int = 0) -> Audio:
         """The seconds around a time of a step's estimate, decoded alone; exact, and cheap enough between two frames."""
@@ -361,12 +460,14 @@ class Session:
     # -- the road, on the worker thread --------------------------------------------------------------------------------
 
     def _render(self, run: Run, asked: Sequence[Recipe], plan: Plan | None) -> None:
-        """Words and sources → conditions → frames → sound → takes."""
+        """Plan → words and sources → conditions → frames → sound → takes."""
         clock = Clock()
+        with clock("plan"):
+            self._think(run, asked, plan)
         run.enter("rendering", 0.0)
         with clock("encode"):
             songs = self.road.prepare(run.recipes, run.stop_event)
-        made = partial(self._finish, run, asked, plan, songs, clock)
+        made = partial(self._finish, run, asked, songs, clock)
         run.can_keep(lambda frame, song: self._worker.call(partial(made, song, _of(frame.estimate, frame.items, song))))
         with clock("render"):
             latents = self._watch(run, songs)
@@ -377,6 +478,18 @@ class Session:
         for take in takes:
             self._store(take, run)
         run.finish(takes)
+
+    def _think(self, run: Run, asked: Sequence[Recipe], plan: Plan | None) -> None:
+        """Let the planner decide for each recipe that wants it, and resolve those recipes anew."""
+        plans: list[Plan | None] = [plan] * len(asked)
+        recipes = list(run.recipes)
+        for place, (wish, resolved) in enumerate(zip(asked, run.recipes, strict=True)):
+            if plan is None and resolving.thinks(resolved, self.checkpoint.has_lm):
+                run.enter("planning", 0.0)
+                seeded = wish.but(seed=resolved.seed)
+                plans[place] = self._plan_one(seeded, run)
+                recipes[place] = self.resolve(seeded, plans[place])
+        run.recipes, run.plans = tuple(recipes), tuple(plans)
 
     def _watch(self, run: Run, songs: Sequence[Song]) -> dict[int, Tensor]:
         """Walk the loop, show every step, and return each song's last latent."""
@@ -397,7 +510,6 @@ class Session:
         self,
         run: Run,
         asked: Sequence[Recipe],
-        plan: Plan | None,
         songs: Sequence[Song],
         clock: Clock,
         place: int,
@@ -416,7 +528,7 @@ class Session:
             recipe=song.recipe.but(task=task.with_ids()),
             audio=audio,
             latent=latent.float().numpy(),
-            plan=plan,
+            plan=run.plans[place],
             parents=tuple(dict.fromkeys(source.id for source in task.sources().values())),  # type: ignore[union-attr]
             made_with=self._made_with(clock, gain),
             asked=asked[place].but(task=asked[place].task.with_ids()),
@@ -452,6 +564,11 @@ class Session:
             "seconds": {name: round(seconds, 4) for name, seconds in clock.seconds.items()},
             "versions": {name: version(name) for name in ("acestep_lab", "torch", "diffusers", "transformers")},
         }
+
+
+def _heeded(run: Run) -> dict[str, Any]:
+    """How a planner tells its run every token, and heeds its wish to stop."""
+    return {"on_token": run.token, "stop": lambda: run.stopping}
 
 
 class OddChoice(UserWarning):

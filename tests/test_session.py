@@ -19,7 +19,7 @@ WORDS = Recipe("slow dub techno, tape hiss", seconds=2, seed=7, steps=4, bpm=118
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_diffusers(tmp_path_factory.mktemp("tiny") / "base", turbo=False)
+    return tiny_diffusers(tmp_path_factory.mktemp("tiny") / "base", turbo=False, lm=False)
 
 
 @pytest.fixture
