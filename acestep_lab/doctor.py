@@ -288,6 +288,6 @@ def weights(checkpoint: str | Path = "pocket", environ: Mapping[str, str] = os.e
         yield Finding("checkpoint", "bad", str(error), _REINSTALL if checkpoint == "pocket" else fetch)
         return
     yield Finding("checkpoint", "ok", f"{opened.name}: {', '.join(opened.parts)}; {gb(sum(sizes.values()))}, every shape right")
-    plan = budget(Machine.detect(environ), sizes)
+    plan = budget(Machine.detect(environ), sizes, longest=opened.geometry.longest_seconds)
     fix = "" if plan.fits else "Close other programs, or take a smaller checkpoint or LM."
     yield Finding("plan", "ok" if plan.fits else "warn", plan.words(), fix)

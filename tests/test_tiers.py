@@ -130,6 +130,21 @@ def test_a_plan_shows_a_row_per_part():
     }  # fmt: skip
 
 
+def test_a_plan_printed_is_the_sentence_and_the_table():
+    first, empty, header, *rows = str(budget(machine(12), TURBO)).splitlines()
+    assert first.startswith("12 GB: ")
+    assert empty == ""
+    assert header.split()[0] == "part"
+    assert len(rows) == len(TURBO)
+
+
+def test_a_checkpoint_may_allow_less_than_the_machine():
+    plan = budget(machine(24), POCKET, longest=60)
+    assert (plan.longest_seconds, plan.seconds) == (60, 60)
+    assert "up to 1 min" in plan.words()
+    assert plan.fit().longest_seconds == 60
+
+
 def test_an_lm_too_big_for_the_card_is_left_out_and_the_words_say_what_to_do():
     plan = budget(machine(6), {**TURBO, "lm": LM["4B"]})
     assert plan.left_out == ("lm",)

@@ -76,6 +76,7 @@ class Arrangement:
     batch: int = 1  # most takes together at `seconds`
     preview: str = "window"
     left_out: tuple[str, ...] = ()  # parts that have no room here at all
+    own_longest: float = math.inf  # seconds: the checkpoint's own limit, whatever the machine
 
     @property
     def device(self) -> str:
@@ -167,7 +168,10 @@ class Arrangement:
 
     def fit(self, recipe: Asks | None = None, takes: int = 1, passes: int | None = None) -> Arrangement:
         """The arrangement for another recipe, on the same machine with the same parts."""
-        again = budget(self.machine, self.sizes, recipe, takes=takes, passes=passes or self.passes, tier=self.tier)
+        again = budget(
+            self.machine, self.sizes, recipe,
+            takes=takes, passes=passes or self.passes, tier=self.tier, longest=self.own_longest,
+        )  # fmt: skip
         return replace(again, left_out=self.left_out)
 
     def step_down(self, part: str | None = None) -> Arrangement | None:
@@ -192,6 +196,13 @@ class Arrangement:
         if not self.fits:
             notes.append(f"needs about {gb(self.need_bytes)} and has {gb(self.have_bytes)}: it may run out")
         return "; ".join((head, *notes))
+
+    def __str__(self) -> str:
+        """The sentence and the table, aligned, for a terminal or a cell."""
+        rows = self.table()
+        widths = [max(map(len, column)) for column in zip(*rows)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+        return "\n".join((self.words(), "", *lines))
 
     def table(self) -> tuple[tuple[str, ...], ...]:
         """A header and a row per part: size, kept as, how it gets to work, memory while it works."""
@@ -224,26 +235,33 @@ def budget(
     takes: int = 1,
     passes: int = 1,
     tier: Tier | None = None,
+    longest: float = math.inf,
 ) -> Arrangement:
     """The best arrangement that fits: the first rung and the largest tile of which the machine has room.
 
     `sizes` are bf16 bytes per part (`checkpoint.sizes(2)`; nothing is loaded). An LM that has no room by itself is left out.
-    Where nothing fits, the leanest comes back with `fits` False and its words say so.
+    `longest` is the checkpoint's own limit in seconds. Where nothing fits, the leanest comes back with `fits` False and its words say so.
     """
     tier = tier or Tier.for_machine(machine)
     room = _Room(machine, MappingProxyType({p: int(sizes[p]) for p in PARTS if p in sizes}), tier, passes)
     room = room.without_lm() if "lm" in room.sizes and not room.leanest(1.0).fits_alone("lm") else room
-    longest = room.longest_seconds()
-    seconds = (recipe.seconds if recipe is not None else None) or min(NOMINAL_SECONDS, longest)
+    allowed = min(room.longest_seconds(), longest)
+    seconds = (recipe.seconds if recipe is not None else None) or min(NOMINAL_SECONDS, allowed)
     best = _first(room.candidates(seconds, takes))
-    return replace(best, longest_seconds=longest, batch=room.widest(seconds))
+    return replace(best, longest_seconds=allowed, batch=room.widest(seconds), own_longest=longest)
 
 
 def arrange(
-    tier: Tier, sizes: Mapping[str, int], recipe: Asks | None = None, *, takes: int = 1, passes: int = 1
+    tier: Tier,
+    sizes: Mapping[str, int],
+    recipe: Asks | None = None,
+    *,
+    takes: int = 1,
+    passes: int = 1,
+    longest: float = math.inf,
 ) -> Arrangement:
     """`budget` for this machine, made as small as a tier."""
-    return budget(Machine.for_tier(tier), sizes, recipe, takes=takes, passes=passes, tier=tier)
+    return budget(Machine.for_tier(tier), sizes, recipe, takes=takes, passes=passes, tier=tier, longest=longest)
 
 
 @dataclass(frozen=True)
