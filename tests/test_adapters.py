@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from acestep_lab.errors import CheckpointError
 from acestep_lab.models.adapters import Adapter, active, apply, remove
+from acestep_lab.models.storage import Int8Linear, to_int8
 from tests import tiny
 
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
@@ -101,9 +102,11 @@ def in_reference_words(dit: AceStepTransformer1DModel) -> AceStepTransformer1DMo
     return copy
 
 
-def trained(dit: AceStepTransformer1DModel, config: Any, folder: Path, seed: int = 3) -> nn.Module:
+def trained(
+    dit: AceStepTransformer1DModel, config: Any, folder: Path, seed: int = 3, words: Callable = in_reference_words
+) -> nn.Module:
     """An adapter as if trained by the reference, saved into the folder; the adapted model comes back."""
-    model = get_peft_model(in_reference_words(dit), config)  # type: ignore[arg-type]
+    model = get_peft_model(words(dit), config)
     torch.manual_seed(seed)
     with torch.no_grad():
         for name, weight in model.named_parameters():
@@ -154,6 +157,30 @@ def test_half_strength_is_half_of_what_is_added_to_the_weights(layout: str, dit:
     apply(dit, [(Adapter.open(tmp_path / "adapter"), 0.5)])
 
     assert apart(velocity(dit), velocity(model)) <= 1e-5
+
+
+def test_an_adapter_trained_on_diffusers_names_is_read_as_well(dit: Any, tmp_path: Path) -> None:
+    config = LoraConfig(r=4, lora_alpha=16, target_modules=["to_q", "to_k", "to_v", "to_out.0"])
+    expected = velocity(trained(dit, config, tmp_path / "ours", words=deepcopy))
+
+    assert apart(velocity(apply(dit, [(Adapter.open(tmp_path / "ours"), 1.0)])), expected) <= 1e-5
+
+
+@pytest.mark.parametrize("layout", ["attention", "dora", "lokr"])
+def test_adapters_act_on_weights_kept_in_eight_bits(layout: str, dit: Any, tmp_path: Path) -> None:
+    to_int8(dit)
+    widened = deepcopy(dit)
+    for module in list(widened.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, Int8Linear):
+                dense = nn.Linear(child.in_features, child.out_features, child.bias is not None)
+                dense.weight.data.copy_(child.weight)
+                if child.bias is not None:
+                    dense.bias.data.copy_(child.bias)
+                setattr(module, name, dense)
+    expected = velocity(trained(widened, CONFIGS[layout](), tmp_path / "adapter"))
+
+    assert apart(velocity(apply(dit, [(Adapter.open(tmp_path / "adapter"), 1.0)])), expected) <= 2e-5
 
 
 def test_several_adapters_of_different_kinds_add_up(dit: Any, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from acestep_lab.errors import CheckpointError
 from acestep_lab.models import original, weights
+from acestep_lab.models.loading import is_hub_id, snapshot
 from acestep_lab.models.weights import Entry, read_json
 
 if TYPE_CHECKING:
@@ -68,8 +69,13 @@ class Adapter:
 
     @classmethod
     def open(cls, folder: str | Path) -> Adapter:
-        """Read an adapter's config and the headers of its weights; CheckpointError where it is none for ACE-Step 1.5."""
+        """Read an adapter's config and the headers of its weights; CheckpointError where it is none for ACE-Step 1.5.
+
+        A folder, a LyCORIS file, or a hub id in the local cache.
+        """
         place = Path(folder).expanduser()
+        if not place.exists() and isinstance(folder, str) and is_hub_id(folder):
+            place = snapshot(folder, f"There is no folder {folder}, and no adapter of that name in the cache")
         if not place.exists():
             raise CheckpointError(f"There is no adapter {place}; {weights.holds(place.parent)}")
         if place.is_dir() and (place / PEFT_CONFIG).is_file():
@@ -337,7 +343,10 @@ def _check_targets(layers: Iterable[str], file: Path) -> None:
 
 
 def _check(adapter: Adapter, dit: nn.Module) -> None:
-    """CheckpointError if the adapter was trained for a transformer of another size."""
+    """CheckpointError if the adapter was trained for a transformer of another size, MachineError if fp8 forbids it."""
+    from acestep_lab.models.storage import refuse_adapter
+
+    refuse_adapter(dit, adapter.kind)
     for name, layer in adapter.layers.items():
         here = _linear(dit, name)
         if here is None:
@@ -451,12 +460,12 @@ def _weigh(dit: nn.Module, strengths: Mapping[str, float]) -> None:
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     acting = [name for name, strength in strengths.items() if strength != 0.0]
-    for module in dit.modules():
-        if isinstance(module, BaseTunerLayer):
-            module.enable_adapters(bool(acting))
-            if acting:
-                module.set_adapter(acting)
-            for name in acting:
-                module.set_scale(name, strengths[name])
+    worn: list[Any] = [module for module in dit.modules() if isinstance(module, BaseTunerLayer)]
+    for layer in worn:
+        layer.enable_adapters(bool(acting))
+        if acting:
+            layer.set_adapter(acting)
+        for name in acting:
+            layer.set_scale(name, strengths[name])
     dit.requires_grad_(False)
     dit.eval()

@@ -138,9 +138,7 @@ class Checkpoint:
         found = weights.shelf(self.places[part])
         if part == "codes":
             back = weights.shelf(self.places["codes_back"])
-            return {f"tokenizer.{n}": e for n, e in found.items()} | {
-                f"detokenizer.{n}": e for n, e in back.items()
-            }
+            return {f"tokenizer.{n}": e for n, e in found.items()} | {f"detokenizer.{n}": e for n, e in back.items()}
         return found
 
 
@@ -151,14 +149,15 @@ def _locate(name: str | Path) -> tuple[Path, Row | None]:
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder, None
-    if isinstance(name, str) and _is_hub_id(name):
-        return _snapshot(name, f"{name} is not in the cache on this machine"), None
+    if isinstance(name, str) and is_hub_id(name):
+        return snapshot(name, f"{name} is not in the cache on this machine"), None
     if isinstance(name, Path) or "/" in name or "\\" in name:
         raise CheckpointError(f"There is no folder {folder}; {weights.holds(folder.parent)}")
     raise CheckpointError(f"No checkpoint is called {name!r}; {catalog.nearest(name, catalog.ROWS)}")
 
 
-def _is_hub_id(name: str) -> bool:
+def is_hub_id(name: str) -> bool:
+    """Whether a name has the form of a repo on the hub, "owner/name"."""
     owner, slash, rest = name.partition("/")
     return bool(slash and owner and rest) and "/" not in rest and not name.startswith((".", "~", "/"))
 
@@ -166,11 +165,12 @@ def _is_hub_id(name: str) -> bool:
 def _cached(row: Row) -> Path:
     """The folder of a catalog row in the local cache of the hub."""
     assert row.repo is not None
-    folder = _snapshot(row.repo, f"The checkpoint {row.name} has not been downloaded yet")
+    folder = snapshot(row.repo, f"The checkpoint {row.name} has not been downloaded yet")
     return folder / row.folder if row.folder else folder
 
 
-def _snapshot(repo: str, otherwise: str) -> Path:
+def snapshot(repo: str, otherwise: str) -> Path:
+    """Where a repo lies in the local cache of the hub; CheckpointError, beginning with `otherwise`, if it does not."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -187,7 +187,7 @@ def _places(folder: Path, row: Row | None) -> tuple[dict[str, Path], str]:
     """Where each part lies, and in which layout; CheckpointError naming the first thing missing."""
     if (folder / _DIFFUSERS["dit"]).is_dir() or (folder / "model_index.json").is_file():
         return _diffusers_places(folder), "diffusers"
-    return original.places(folder, row, _snapshot), "original"
+    return original.places(folder, row, snapshot), "original"
 
 
 def _diffusers_places(folder: Path) -> dict[str, Path]:
@@ -198,9 +198,7 @@ def _diffusers_places(folder: Path) -> dict[str, Path]:
     if not found["tokenizer"].is_dir():
         raise CheckpointError(_incomplete(folder, "tokenizer/"))
     if found["codes"].is_dir() != found["codes_back"].is_dir():
-        raise CheckpointError(
-            _incomplete(folder, f"{_DIFFUSERS['codes']}/ and {_DIFFUSERS['codes_back']}/ together")
-        )
+        raise CheckpointError(_incomplete(folder, f"{_DIFFUSERS['codes']}/ and {_DIFFUSERS['codes_back']}/ together"))
     return {part: place for part, place in found.items() if place.is_dir()}
 
 
@@ -213,9 +211,7 @@ def _incomplete(folder: Path, what: str) -> str:
 
 
 def _configs(places: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
-    return {
-        part: read_json(places[part] / "config.json") for part in ("vae", "dit", "codes") if part in places
-    }
+    return {part: read_json(places[part] / "config.json") for part in ("vae", "dit", "codes") if part in places}
 
 
 def _with_own_defaults(row: Row, folder: Path) -> Row:
@@ -231,10 +227,10 @@ def _lm_folder(lm: str | Path, folder: Path) -> Path:
     """The folder of a planner named by catalog name, folder or hub id."""
     row = catalog.lm_row(str(lm))
     if row is not None and not Path(lm).is_dir():
-        return original.lm_place(row, folder, _snapshot)
+        return original.lm_place(row, folder, snapshot)
     found = Path(lm).expanduser()
-    if not found.is_dir() and isinstance(lm, str) and _is_hub_id(lm):
-        found = _snapshot(lm, f"The planner {lm} is not in the cache on this machine")
+    if not found.is_dir() and isinstance(lm, str) and is_hub_id(lm):
+        found = snapshot(lm, f"The planner {lm} is not in the cache on this machine")
     if not found.is_dir():
         raise CheckpointError(f"No planner is called {str(lm)!r}; {catalog.nearest(str(lm), catalog.LMS)}")
     if read_json(found / "config.json").get("model_type") != "qwen3":
@@ -247,7 +243,7 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as reason:
         raise CheckpointError(
             f"The tokenizer in {folder} cannot be read ({reason}); {weights.holds(folder)}"

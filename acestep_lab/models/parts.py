@@ -101,7 +101,7 @@ class _TokenFirst:
         return torch.cat([token, frames], dim=1)  # [clips, 1 + frames, width]
 
 
-def _make(kind: type[nn.Module], config: Mapping[str, Any]) -> nn.Module:
+def _make(kind: Any, config: Mapping[str, Any]) -> Any:
     """The module of a config, whose notes to itself ("_class_name", …) are not arguments."""
     named = config.get("_class_name", kind.__name__)
     if named != kind.__name__:
