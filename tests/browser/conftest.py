@@ -21,7 +21,7 @@ for _name in ("panel", "bokeh", "tornado", "asyncio"):
 
 CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
 PICTURES = Path(os.environ.get("ACESTEP_LAB_SCREENSHOTS") or Path(__file__).parent / "screenshots")
-OFFLINE = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--autoplay-policy=no-user-gesture-required", "--mute-audio"]
+OFFLINE = ["--no-sandbox", "--disable-gpu", "--renderer-process-limit=1", "--disable-dev-shm-usage", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--autoplay-policy=no-user-gesture-required", "--mute-audio"]
 
 
 def free_port() -> int:
