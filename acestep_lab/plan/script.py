@@ -333,7 +333,7 @@ def _raw_fields(text: str) -> dict[str, str]:
         match = _FIELD.match(line)
         if match and match[1] not in chunks:
             lines = chunks[match[1]] = [match[2]]
-        elif line[:1] in (" ", "\t", ""):
+        elif not line or line[0].isspace():
             lines.append(line)
         else:
             lines = []

@@ -1,0 +1,86 @@
+"""The Plan as a value: changed, locked, compared, kept."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from acestep_lab import Plan, RecipeError
+
+PLAN = Plan(
+    bpm=120,
+    keyscale="C# minor",
+    timesignature="4/4",
+    language="en",
+    caption="dub",
+    lyrics="la",
+    seconds=2,
+    codes=tuple(range(10)),
+    thought="bpm: 120\ncaption: dub",
+    asked={"caption": "dub"},
+)
+
+
+def test_a_plan_goes_to_json_and_comes_back() -> None:
+    plan = PLAN.lock("bpm", "caption")
+    assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+    assert Plan().to_json() == {}
+    with pytest.raises(RecipeError, match="no field 'tempo'"):
+        Plan.from_json({"tempo": 3})
+
+
+def test_codes_go_out_as_the_references_string_and_come_in_as_one() -> None:
+    text = PLAN.codes_text()
+    assert text.startswith("<|audio_code_0|><|audio_code_1|>")
+    assert PLAN.but(codes=text).codes == PLAN.codes
+    with pytest.raises(RecipeError, match="audio_code"):
+        PLAN.but(codes="12, 13")
+
+
+def test_changing_the_music_drops_codes_that_no_longer_fit_and_rewrites_the_thought() -> None:
+    changed = PLAN.but(bpm=118)
+    assert (changed.bpm, changed.codes) == (118, ())
+    assert "bpm: 118" in changed.thought
+    assert PLAN.but(bpm=118, codes=PLAN.codes).codes == PLAN.codes
+    assert PLAN.lock("codes").but(bpm=118).codes == PLAN.codes
+    assert PLAN.but(bpm=120).codes == PLAN.codes
+
+
+def test_two_plans_tell_their_difference() -> None:
+    assert PLAN.diff(PLAN) == {}
+    assert PLAN.diff(PLAN.but(bpm=90, codes=PLAN.codes)) == {"bpm": (120, 90)}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"bpm": 29}, "30"),
+        ({"bpm": 301}, "300"),
+        ({"keyscale": "H major"}, "no key"),
+        ({"timesignature": 5}, "meter"),
+        ({"language": "xx"}, "language"),
+        ({"seconds": -1}, "seconds"),
+        ({"codes": (1, -2)}, "whole numbers"),
+        ({"caption": 3}, "text"),
+        ({"tempo": 3}, "no field"),
+        ({"locked": frozenset({"tempo"})}, "to lock"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_a_sentence(change: dict, sentence: str) -> None:
+    with pytest.raises(RecipeError, match=sentence):
+        PLAN.but(**change)
+
+
+def test_what_is_not_there_cannot_be_locked() -> None:
+    with pytest.raises(RecipeError, match="nothing to lock"):
+        Plan().lock("bpm")
+    assert PLAN.lock("bpm", "codes").unlock("bpm").locked == {"codes"}
+    assert PLAN.lock("bpm").unlock().locked == frozenset()
+
+
+def test_plan_and_script_need_no_torch() -> None:
+    check = "import acestep_lab.plan, sys; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", check], check=True)
