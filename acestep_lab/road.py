@@ -334,7 +334,8 @@ class Road:
 def build(checkpoint: Checkpoint, part: str, dtype: torch.dtype) -> torch.nn.Module:
     """Make a part in a dtype; autoencoder and DiT are made quicker on the way (same numbers, less work)."""
     if part == "vae":
-        return prepare_vae(checkpoint.build(part)).to(dtype)
+        vae = prepare_vae(checkpoint.build(part))
+        return vae if dtype == torch.float32 else vae.to(dtype)
     module = checkpoint.build(part, dtype)
     return attention.install(module) if part == "dit" else module
 
