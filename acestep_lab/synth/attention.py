@@ -167,6 +167,7 @@ def _patched(dit: Any, seen: Tensor, frame_mask: Tensor | None) -> tuple[Tensor,
         lengths = tuple(math.ceil(int(count) / dit.patch_size) for count in counts)
     seen = F.pad(seen, (0, 0, 0, -seen.shape[1] % dit.patch_size))
     tokens = dit.proj_in_conv(seen.transpose(1, 2)).transpose(1, 2)
+    tokens = tokens.contiguous()  # or every linear layer copies its frozen weight: torch folds only what is contiguous
     whole = lengths is None or min(lengths) == tokens.shape[1]
     return tokens, None if whole else lengths
 
