@@ -24,7 +24,7 @@ from acestep_lab.train import world
 from acestep_lab.train.pocket import export
 from acestep_lab.train.pocket.bench import Stage
 from acestep_lab.train.pocket.clips import SHARD, ClipPool, fill
-from acestep_lab.train.pocket.codes import Codec5, train_codes
+from acestep_lab.train.pocket.codes import Codec5, train_codes, train_ears
 from acestep_lab.train.pocket.dit import CodeSource, train_dit
 from acestep_lab.train.pocket.lm import Library, train_lm
 from acestep_lab.train.pocket.parts import Parts
@@ -34,7 +34,7 @@ from acestep_lab.train.pocket.train_vae import train_vae
 from acestep_lab.train.pocket.vae import PocketVae, use_fast_snake
 from acestep_lab.train.pocket.words import for_lm, for_text, train_tokenizer
 
-BOXES = {"vae": 0.18, "clips": 0.07, "words": 0.0, "codes": 0.05, "dit": 0.55, "lm": 0.14, "export": 0.0}
+BOXES = {"vae": 0.18, "clips": 0.07, "words": 0.0, "codes": 0.02, "ears": 0.05, "dit": 0.53, "lm": 0.14, "export": 0.0}
 """Stage → its share of the minutes."""
 FIRST_SEED = 10_000_000  # of the clips; each feeder counts on from its own start
 DEFAULTS = {"steps": 16, "shift": 3.0, "guidance": "cfg", "guidance_scale": 2.0, "longest_seconds": 120.0}
@@ -73,6 +73,8 @@ class Workshop:
     def codec(self) -> Codec5:
         codec = Codec5(self.shapes)
         codec.load_state_dict(self._kept("codes")["codec"])
+        if (self.work / "ears.pt").exists():
+            codec.tokenizer.load_state_dict(self._kept("ears")["tokenizer"])
         return codec.to(self.device).eval()
 
     def parts(self) -> Parts:
@@ -105,14 +107,19 @@ class Workshop:
         """Five codes a second."""
         train_codes(self.stage("codes"), self.shapes, self.pool)
 
+    def ears(self) -> None:
+        """The same codes heard in latents."""
+        train_ears(self.stage("ears"), self.codec, self.pool)
+
     def dit(self) -> None:
         """Words and sources to latents."""
-        pair = CodeSource(self.codec.tokenizer, self.codec.detokenizer)
+        trained = (self.work / "codes.pt").exists()
+        pair = CodeSource(self.codec) if trained else None
         train_dit(self.stage("dit"), self.parts(), self.pool, for_text(self.tokens), pair)
 
     def lm(self) -> None:
         """Words to a plan with codes."""
-        library = Library(self.pool, self.codec.tokenizer)
+        library = Library(self.pool, self.codec)
         library.update()
         train_lm(self.stage("lm"), self.shapes, for_lm(self.tokens, self.shapes.codes), library)
 
@@ -121,7 +128,7 @@ class Workshop:
         parts, lm_tokenizer = self.parts(), for_lm(self.tokens, self.shapes.codes)
         if (self.work / "dit.pt").exists():
             export.with_weights(parts, self._kept("dit")["average"])
-        lm = export.lm_from(self._kept("lm")["average"], self.shapes, lm_tokenizer) if (self.work / "lm.pt").exists() else None
+        lm = export.lm_from(self._kept("lm")["average"] if (self.work / "lm.pt").exists() else None, self.shapes, lm_tokenizer)
         codec = self.codec if (self.work / "codes.pt").exists() else Codec5(self.shapes)
         pipe = export.pipeline(self.made_vae.cpu(), codec.cpu(), parts, for_text(self.tokens), self.shapes)
         print("bytes", export.write(self.out, pipe, DEFAULTS | {"training": self.diary()}, lm, lm_tokenizer))

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from acestep_lab.train import world
+from acestep_lab.train.pocket.heard import note_sheet
 from acestep_lab.train.pocket.shapes import Shapes
 from acestep_lab.train.pocket.vae import PocketVae
 from acestep_lab.train.world import Song
@@ -25,8 +26,6 @@ from acestep_lab.train.world import Song
 LENGTHS = {10: 0.50, 5: 0.12, 7: 0.10, 8: 0.10, 14: 0.08, 20: 0.06, 30: 0.025, 60: 0.01, 120: 0.005}
 """Seconds → share of the songs; ten is what most people try first."""
 SHARD = 60  # clips in a file
-SLOTS = 10  # onset slots in one code's span
-UNPITCHED = frozenset({"drums", "percussion", "fx"})
 
 
 @dataclass
@@ -39,7 +38,13 @@ class Clip:
     stem: str = ""
     part: Tensor | None = None  # one stem alone
     rest: Tensor | None = None  # the mix without it
-    notes: Tensor | None = None  # [codes, 24 + slots]: chroma, chroma of the bass, onsets
+    notes: Tensor | None = None  # the note sheet, once it has been asked for
+
+    def sheet(self) -> Tensor:
+        """What can be heard, [frames, 32], half precision."""
+        if self.notes is None or len(self.notes) != len(self.mix):
+            self.notes = note_sheet(self.song, len(self.mix), len(self.mix) / self.seconds)
+        return self.notes
 
 
 def snapped(song: Song, grid: float) -> Song:
@@ -49,22 +54,6 @@ def snapped(song: Song, grid: float) -> Song:
     """
     notes = tuple(note._replace(start=round(note.start / grid) * grid) for note in song.notes)
     return dataclasses.replace(song, notes=notes)
-
-
-def note_targets(song: Song, codes: int, per_second: int) -> Tensor:
-    """What a code should know: chroma of everything, chroma of the bass, and onsets inside its span, [codes, 24 + SLOTS]."""
-    found = np.zeros((codes, 24 + SLOTS), np.float32)
-    for note in song.notes:
-        first, last = note.start * per_second, (note.start + max(note.length, 0.05)) * per_second
-        slot = int(note.start * per_second * SLOTS + 0.5)
-        if 0 <= slot < codes * SLOTS:
-            found[slot // SLOTS, 24 + slot % SLOTS] += note.velocity
-        if note.stem in UNPITCHED:
-            continue
-        for code in range(max(0, int(first)), min(codes, int(last) + 1)):
-            overlap = min(last, code + 1) - max(first, code)
-            found[code, note.pitch % 12 + (12 if note.stem == "bass" else 0)] += note.velocity * max(0.0, overlap)
-    return torch.from_numpy(np.tanh(found))
 
 
 @torch.no_grad()
@@ -83,7 +72,7 @@ def make_clip(seed: int, seconds: int, vae: PocketVae, shapes: Shapes, random: n
     samples = seconds * shapes.rate
     stems = {name: np.pad(stem, (0, max(0, samples - len(stem))))[:samples] for name, stem in stems.items()}
     mix = sum(stems.values())
-    clip = Clip(song, seconds, torch.empty(0), notes=note_targets(song, seconds * shapes.codes_per_second, shapes.codes_per_second))
+    clip = Clip(song, seconds, torch.empty(0))
     sounds = [mix]
     if len(stems) > 1 and random.random() < 0.4:
         clip.stem = str(random.choice(sorted(stems)))

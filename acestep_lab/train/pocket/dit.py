@@ -9,18 +9,19 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedTokenizerFast
 
 from acestep_lab.train.pocket.bench import Average, Every, Stage, set_rate
 from acestep_lab.train.pocket.clips import ClipPool
-from acestep_lab.train.pocket.codes import code_indices, hints
+from acestep_lab.train.pocket.codes import Codec5, hints
 from acestep_lab.train.pocket.parts import Parts
 from acestep_lab.train.pocket.tasks import Batch, choose_task, collate, lesson
 
 PEAK = 2e-3
 UNTOLD = 0.12  # chance that an item hears nothing at all, for guidance
 MISHEARD = 0.04  # share of codes replaced at random, because a language model's codes are not perfect
-SECONDS_A_BATCH = {"cpu": 200, "cuda": 2400}
+SECONDS_A_BATCH = {"cpu": 160, "cuda": 2400}
 
 
 def times(count: int, random: torch.Generator) -> Tensor:
@@ -33,25 +34,25 @@ def times(count: int, random: torch.Generator) -> Tensor:
 
 
 class CodeSource:
-    """Fills in the sources of items that go by their codes; the pair of models is frozen."""
+    """Turns note sheets into what the pipeline would make of their codes; the models behind it are frozen."""
 
-    def __init__(self, tokenizer: nn.Module, detokenizer: nn.Module, seed: int = 0) -> None:
-        self.tokenizer, self.detokenizer = tokenizer.eval().requires_grad_(False), detokenizer.eval().requires_grad_(False)
+    def __init__(self, codec: Codec5, seed: int = 0) -> None:
+        self.codec = codec.eval().requires_grad_(False)
         self.random = torch.Generator().manual_seed(seed)
 
-    def __call__(self, latents: Tensor) -> Tensor:
-        """Latents through the five codes a second, a few of them misheard."""
-        indices = code_indices(self.tokenizer, latents)
-        count = self.tokenizer.quantizer.codebook_size
-        wrong = torch.rand(indices.shape, generator=self.random) < MISHEARD
-        other = torch.randint(count, indices.shape, generator=self.random)
-        return hints(self.tokenizer, self.detokenizer, torch.where(wrong.to(indices.device), other.to(indices.device), indices))
+    def __call__(self, sheet: Tensor, misheard: float = MISHEARD) -> Tensor:
+        """Sheets [items, frames, channels] through five codes a second, a few of them misheard."""
+        indices = self.codec.true_codes(sheet)
+        wrong = torch.rand(indices.shape, generator=self.random) < misheard
+        other = torch.randint(self.codec.tokenizer.quantizer.codebook_size, indices.shape, generator=self.random)
+        indices = torch.where(wrong.to(indices.device), other.to(indices.device), indices)
+        return hints(self.codec.tokenizer, self.codec.detokenizer, indices)
 
 
 def fill_in(batch: Batch, source: CodeSource | None) -> None:
-    """Replace the sources of coded items by what their codes stand for."""
+    """Replace the sources of coded items (note sheets so far) by what their codes stand for."""
     if batch.coded and source is not None:
-        batch.source[batch.coded] = source(batch.goal[batch.coded])[:, : batch.goal.shape[1]]
+        batch.source[batch.coded] = source(batch.source[batch.coded])
 
 
 def velocity_loss(parts: Parts, batch: Batch, t: Tensor, noise: Tensor, untold: Tensor) -> Tensor:
@@ -120,9 +121,11 @@ def _step(parts: Parts, batch: Batch, codes: CodeSource | None, tools: list[torc
     count, device = len(batch.goal), batch.goal.device
     t = times(count, dice)[torch.randperm(count, generator=dice)].to(device)
     untold = (torch.rand(count, generator=dice) < UNTOLD).to(device)
-    losses = velocity_loss(parts, batch, t, torch.randn_like(batch.goal), untold)
-    losses.mean().backward()
-    nn.utils.clip_grad_norm_(parts.parameters(), 1.0)
+    kernels = [SDPBackend.MATH] if device.type == "cpu" else [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+    with sdpa_kernel(kernels):  # for short rows the CPU is quicker without the flash kernel
+        losses = velocity_loss(parts, batch, t, torch.randn_like(batch.goal), untold)
+        losses.mean().backward()
+    nn.utils.clip_grad_norm_(parts.parameters(), 1.0, error_if_nonfinite=True)
     for tool in tools:
         tool.step()
         tool.zero_grad()

@@ -39,25 +39,23 @@ def pipeline(vae: PocketVae, codec: Codec5, parts: Parts, tokenizer: PreTrainedT
     )  # fmt: skip
 
 
-def lm_from(weights: dict[str, Tensor], shapes: Shapes, tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
-    """The planner from its weights."""
+def lm_from(weights: dict[str, Tensor] | None, shapes: Shapes, tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
+    """The planner from its weights; untrained without them."""
     config = Qwen3Config(
         **shapes.lm_config(len(tokenizer)), eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, bos_token_id=None
     )  # fmt: skip
-    return with_weights(Qwen3ForCausalLM(config), weights)
+    model = Qwen3ForCausalLM(config).eval()
+    return model if weights is None else with_weights(model, weights)
 
 
-def write(folder: Path, pipe: AceStepPipeline, facts: dict[str, Any], lm: Qwen3ForCausalLM | None,
-          lm_tokenizer: PreTrainedTokenizerFast | None) -> int:
+def write(folder: Path, pipe: AceStepPipeline, facts: dict[str, Any], lm: Qwen3ForCausalLM,
+          lm_tokenizer: PreTrainedTokenizerFast) -> int:
     """Write the folder (replacing what was there) in half precision; returns the bytes of its weights."""
     fresh = folder.with_name(folder.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     pipe.to(dtype=torch.float16).save_pretrained(fresh, safe_serialization=True)
-    pipe.to(dtype=torch.float32)
-    if lm is not None and lm_tokenizer is not None:
-        lm.to(torch.float16).save_pretrained(fresh / "lm", safe_serialization=True)
-        lm.to(torch.float32)
-        lm_tokenizer.save_pretrained(fresh / "lm")
+    lm.to(torch.float16).save_pretrained(fresh / "lm", safe_serialization=True)
+    lm_tokenizer.save_pretrained(fresh / "lm")
     size = sum(file.stat().st_size for file in fresh.rglob("*.safetensors"))
     if size > BUDGET:
         raise ValueError(f"The checkpoint has {size / 1e6:.1f} MB of weights; the budget is {BUDGET / 1e6:.0f} MB.")

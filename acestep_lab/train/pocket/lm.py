@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from acestep_lab.plan import script
 from acestep_lab.train.pocket.bench import Average, Every, Stage, set_rate
 from acestep_lab.train.pocket.clips import Clip, ClipPool
-from acestep_lab.train.pocket.codes import code_indices
+from acestep_lab.train.pocket.codes import Codec5
 from acestep_lab.train.pocket.shapes import Shapes
 
 PEAK = 3e-3
@@ -36,8 +36,8 @@ class Written:
 class Library:
     """The codes of all clips that have appeared so far."""
 
-    def __init__(self, pool: ClipPool, tokenizer: nn.Module) -> None:
-        self.pool, self.tokenizer = pool, tokenizer
+    def __init__(self, pool: ClipPool, codec: Codec5) -> None:
+        self.pool, self.codec = pool, codec
         self.songs: list[Written] = []
         self._done: dict[int, int] = {}
 
@@ -45,13 +45,13 @@ class Library:
     def update(self, shards: int = 10**6) -> int:
         """Write down the codes of clips that are new; returns how many songs there are."""
         self.pool.update(shards)
-        device = next(self.tokenizer.parameters()).device
+        device = next(self.codec.parameters()).device
         for seconds, clips in self.pool.by_length.items():
             fresh = clips[self._done.get(seconds, 0) :]
             self._done[seconds] = len(clips)
             for start in range(0, len(fresh), 16):
                 part = fresh[start : start + 16]
-                indices = code_indices(self.tokenizer, torch.stack([c.mix for c in part]).float().to(device))
+                indices = self.codec.true_codes(torch.stack([c.sheet() for c in part]).float().to(device))
                 self.songs += [Written(c, tuple(row)) for c, row in zip(part, indices.tolist(), strict=True)]
         return len(self.songs)
 

@@ -103,7 +103,7 @@ def lesson(clip: Clip, task: str, silence: Tensor, random: np.random.Generator, 
         return Lesson(mix, clip.part.float(), everywhere, *_words(clip, task, missing, random), task)
     if task == "codes":
         name = "cover" if random.random() < 0.6 else "text2music"
-        return Lesson(mix, mix, everywhere, *_words(clip, name, (), random), task, codes=True)
+        return Lesson(mix, clip.sheet().float(), everywhere, *_words(clip, name, (), random), task, codes=True)
     reference = _reference(mix, random) if task == "timbre" else None
     return Lesson(mix, quiet, everywhere, *_words(clip, "text2music", (), random), task, reference=reference)
 

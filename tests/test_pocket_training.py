@@ -1,0 +1,194 @@
+"""The pieces of the pocket trainer: what is trained is what is exported, and lessons are what the pipeline would hand over."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AceStepPipeline
+
+from acestep_lab.train import world
+from acestep_lab.train.pocket.bench import Average, Stage
+from acestep_lab.train.pocket.clips import Clip, snapped
+from acestep_lab.train.pocket.codes import Codec5, Rounding
+from acestep_lab.train.pocket.dit import CodeSource, fill_in, times, velocity_loss
+from acestep_lab.train.pocket.heard import note_sheet
+from acestep_lab.train.pocket.parts import Parts, timbre_row
+from acestep_lab.train.pocket.shapes import Shapes
+from acestep_lab.train.pocket.silence import time_code, timed_silence
+from acestep_lab.train.pocket.tasks import SHARES, collate, lesson
+from acestep_lab.train.pocket.vae import PocketVae, export, standardise, use_fast_snake
+from acestep_lab.train.pocket.words import TEMPI, for_lm, for_text, instruction, prompt_and_lyrics, train_tokenizer
+
+SHAPES = Shapes(text=32, condition=32, dit=64, dit_layers=2, code_width=32)
+
+
+@pytest.fixture(scope="module")
+def tokens():
+    return train_tokenizer(world.compose(seed, 10.0) for seed in range(40))
+
+
+@pytest.fixture(scope="module")
+def vae() -> PocketVae:
+    torch.manual_seed(0)
+    return use_fast_snake(PocketVae(SHAPES)).eval()
+
+
+@pytest.fixture(scope="module")
+def parts(tokens, vae) -> Parts:
+    torch.manual_seed(0)
+    return Parts(SHAPES, len(for_text(tokens)), timed_silence(vae, SHAPES))
+
+
+def clip(seed: int = 3) -> Clip:
+    song = world.compose(seed, 4.0)
+    make = torch.Generator().manual_seed(seed)
+    latents = torch.randn(3, 400, 32, generator=make).half()
+    return Clip(song, 4, latents[0], song.instruments[0], latents[1], latents[2])
+
+
+def test_the_exported_class_computes_what_was_trained(vae: PocketVae) -> None:
+    real, sound = export(vae, SHAPES), 0.1 * torch.randn(1, 1, 4800)
+    with torch.no_grad():
+        mean, std = vae.moments(sound)
+        heard = real.encode(sound).latent_dist
+        assert torch.allclose(heard.mean, mean, atol=1e-5) and torch.allclose(heard.std, std, atol=1e-5)
+        assert torch.allclose(real.decode(mean).sample, vae.decode(mean), atol=1e-5)
+
+
+def test_the_autoencoder_starts_with_the_low_bands_already_passing_through() -> None:
+    torch.manual_seed(0)
+    vae, time = PocketVae(Shapes()), torch.arange(9600) / 24_000
+    sound = 0.1 * torch.sin(2 * torch.pi * 220 * time)[None, None]
+    with torch.no_grad():
+        made = vae.decode(vae.moments(sound)[0])
+    assert torch.nn.functional.cosine_similarity(made[0, 0, 960:-960], sound[0, 0, 960:-960], dim=0) > 0.5
+
+
+def test_standardised_latents_have_spread_one_and_sound_the_same() -> None:
+    torch.manual_seed(1)
+    vae, sound = PocketVae(SHAPES).eval(), 0.2 * torch.randn(2, 1, 24_000)
+    with torch.no_grad():
+        before = vae.decode(vae.moments(sound)[0])
+        standardise(vae, iter([sound]))
+        latents = vae.moments(sound)[0]
+        after = vae.decode(latents)
+    assert torch.allclose(latents.std((0, 2)), torch.ones(32), atol=0.01)
+    assert torch.allclose(before[..., 2400:-2400], after[..., 2400:-2400], atol=1e-3)  # the ends see padding
+
+
+def test_every_tempo_is_one_token_and_every_key_two(tokens) -> None:
+    text = for_text(tokens)
+    bare = len(text.encode("- bpm:\n"))
+    assert {len(text.encode(f"- bpm: {bpm}\n")) - bare for bpm in TEMPI} == {1}
+    assert {len(text.tokenize(f"keyscale: {key}")) for key in ("C major", "F# minor", "Bb major")} == {4}
+
+
+def test_the_planner_reads_the_same_words_and_a_thousand_codes_more(tokens) -> None:
+    text, lm = for_text(tokens), for_lm(tokens, 1000)
+    assert len(lm) == len(text) + 1000
+    assert lm.encode("bpm: 120") == text.encode("bpm: 120")
+    assert len(lm.encode("<|audio_code_0|><|audio_code_999|>")) == 2
+
+
+def test_prompts_are_the_pipelines_own_and_left_out_facts_are_not_said() -> None:
+    song = world.compose(5, 10.0)
+    text, lyrics = prompt_and_lyrics(song, 10, instruction("extract", ["drums"]), frozenset({"bpm"}))
+    assert "Extract the DRUMS track from the audio:" in text and f"- bpm: {song.bpm}" in text
+    assert "- keyscale: N/A" in text and "- duration: 10 seconds" in text
+    assert lyrics == f"# Languages\nen\n\n# Lyric\n{song.lyrics}<|endoftext|>"
+
+
+def test_the_short_cut_for_timbre_is_what_the_class_says(parts: Parts) -> None:
+    latents, encoder = torch.randn(2, 300, 32), parts.condition.timbre_encoder
+    with torch.no_grad():
+        assert torch.allclose(encoder(latents, torch.arange(2))[0][:, 0], timbre_row(encoder, latents), atol=1e-5)
+
+
+def test_conditions_are_the_pipelines(parts: Parts, tokens) -> None:
+    tokenizer, song = for_text(tokens), world.compose(5, 10.0)
+    text, lyrics = (tokenizer([t], return_tensors="pt") for t in prompt_and_lyrics(song, 10, instruction("text2music")))
+    with torch.no_grad():
+        ours = parts.conditions(text, lyrics, {})
+        theirs, _ = parts.condition(
+            parts.text(input_ids=text["input_ids"]).last_hidden_state, text["attention_mask"].bool(),
+            parts.text.get_input_embeddings()(lyrics["input_ids"]), lyrics["attention_mask"].bool(),
+            parts.silence(SHAPES.timbre_frames)[None], torch.arange(1),
+        )  # fmt: skip
+    assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize("task", SHARES)
+def test_a_lesson_of_every_task_can_be_learnt_from(task: str, parts: Parts, tokens) -> None:
+    random, silence = np.random.default_rng(1), parts.condition.silence_latent[0]
+    batch = collate([lesson(clip(seed), task, silence, random, SHAPES.pool) for seed in (3, 4)], for_text(tokens))
+    fill_in(batch, CodeSource(Codec5(SHAPES)))
+    losses = velocity_loss(parts, batch, torch.tensor([0.5, 1.0]), torch.randn_like(batch.goal), torch.tensor([False, True]))
+    assert losses.shape == (2,) and torch.isfinite(losses).all()
+    losses.mean().backward()
+    assert parts.condition.null_condition_emb.grad is not None
+    parts.zero_grad()
+
+
+def test_a_repaint_shows_the_outside_and_hides_the_inside(parts: Parts) -> None:
+    one, silence = clip(), parts.condition.silence_latent[0]
+    made = lesson(one, "repaint", silence, np.random.default_rng(2), SHAPES.pool)
+    inside = made.mask > 0.5
+    assert torch.equal(made.source[~inside], one.mix.float()[~inside]) and torch.equal(made.source[inside], silence[:400][inside])
+    assert 0 < inside.sum() < 400
+
+
+def test_rounding_lets_gradients_through() -> None:
+    codec = Codec5(SHAPES)
+    Rounding(codec.tokenizer.quantizer)
+    sheet = torch.randn(1, 40, 32)
+    codec(sheet)[0].square().mean().backward()
+    assert all(p.grad.abs().sum() > 0 for p in codec.scribe.parameters())
+
+
+def test_the_note_sheet_shows_where_notes_are() -> None:
+    song = world.compose(8, 6.0)
+    sheet, note = note_sheet(song, 600, 100).float(), next(n for n in song.notes if n.stem == "bass")
+    middle = int((note.start + 0.05) * 100)
+    assert sheet[middle, 12 + note.pitch % 12] > sheet[:, 12 + note.pitch % 12].min() + 0.5
+
+
+def test_snapped_notes_stand_on_the_latent_grid() -> None:
+    song = snapped(world.compose(8, 6.0), 0.01)
+    assert all(abs(note.start * 100 - round(note.start * 100)) < 1e-6 for note in song.notes)
+
+
+def test_silence_tells_the_time(vae: PocketVae) -> None:
+    silence = timed_silence(vae, SHAPES)
+    assert silence.shape == (1, 15_000, 32)
+    code = time_code(15_000, 32, 100)
+    assert torch.pdist(code[::500]).min() > 0.1  # no two moments look alike
+
+
+def test_half_of_the_times_are_high_noise() -> None:
+    found = times(4000, torch.Generator().manual_seed(0))
+    assert 0.5 < (found > 0.6).float().mean() < 0.75 and found.max() == 1.0 and found.min() > 0
+
+
+def test_a_stage_continues_where_it_stopped(tmp_path) -> None:
+    stage = Stage("demo", 100.0, tmp_path)
+    stage.step, stage.spent = 7, 40.0
+    stage.save(weight=torch.ones(2))
+    later = Stage("demo", 100.0, tmp_path)
+    assert torch.equal(later.load()["weight"], torch.ones(2))
+    assert (later.step, later.fraction) == (7, 0.4) and Stage("other", 1.0, tmp_path).load() is None
+
+
+def test_an_average_follows_slowly() -> None:
+    model = torch.nn.Linear(1, 1, bias=False)
+    average = Average(model, 0.9)
+    before = average.weights["weight"].clone()
+    with torch.no_grad():
+        model.weight += 1
+    for _ in range(200):
+        average.follow(model)
+    assert torch.allclose(average.weights["weight"], before + 1, atol=1e-3)
+
+
+def test_the_pipeline_class_is_still_the_one_we_write_prompts_for() -> None:
+    assert AceStepPipeline._build_metadata_string(120, "C major", "4", 10.0).splitlines()[-1] == "- duration: 10 seconds"
