@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from acestep_lab.errors import CheckpointError
 from acestep_lab.models.adapters import Adapter, active, apply, remove
-from acestep_lab.models.storage import Int8Linear, to_int8
+from acestep_lab.models.storage import Int8Linear, to_fp8, to_int8
 from tests import tiny
 
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
@@ -181,6 +181,19 @@ def test_adapters_act_on_weights_kept_in_eight_bits(layout: str, dit: Any, tmp_p
     expected = velocity(trained(widened, CONFIGS[layout](), tmp_path / "adapter"))
 
     assert apart(velocity(apply(dit, [(Adapter.open(tmp_path / "adapter"), 1.0)])), expected) <= 2e-5
+
+
+@pytest.mark.parametrize("layout", ["attention", "lokr"])
+def test_on_fp8_weights_it_does_not_matter_which_came_first(layout: str, dit: Any, tmp_path: Path) -> None:
+    trained(dit, CONFIGS[layout](), tmp_path / "adapter")
+    wanted = [(Adapter.open(tmp_path / "adapter"), 1.0)]
+    early, late = apply(deepcopy(dit), wanted), deepcopy(dit)
+    to_fp8(early, torch.float32)
+    to_fp8(late, torch.float32)
+    small = velocity(late)
+
+    assert torch.equal(velocity(apply(late, wanted)), velocity(early))
+    assert torch.equal(velocity(apply(late, [])), small)
 
 
 def test_several_adapters_of_different_kinds_add_up(dit: Any, tmp_path: Path) -> None:
@@ -371,6 +384,8 @@ def test_the_same_adapter_twice_is_refused(dit: Any, tmp_path: Path) -> None:
 
     with pytest.raises(CheckpointError, match="named twice"):
         apply(dit, [(adapter, 1.0), (Adapter.open(tmp_path / "adapter"), 0.5)])
+    with pytest.raises(CheckpointError, match="strength is a number"):
+        apply(dit, [(adapter, float("nan"))])
 
 
 def test_adapters_follow_the_precision_of_the_transformer(dit: Any, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from acestep_lab.models.loading import is_hub_id, snapshot
 from acestep_lab.models.weights import Entry, read_json
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
 PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -113,6 +114,9 @@ def apply(dit: nn.Module, wanted: Sequence[tuple[Adapter, float]]) -> nn.Module:
     transformer as it was, if one does not fit. With DoRA the strength weighs its direction; its magnitudes act whole.
     """
     adapters = [adapter for adapter, _ in wanted]
+    odd = next((strength for _, strength in wanted if not math.isfinite(strength)), None)
+    if odd is not None:
+        raise CheckpointError(f"An adapter's strength is a number, 1 as trained and 0 off, not {odd!r}.")
     for place, adapter in enumerate(adapters):
         if adapter in adapters[:place]:
             raise CheckpointError(f"The adapter {adapter.name} is named twice; give it one strength.")
@@ -382,9 +386,12 @@ def _shape(layer: Layer) -> tuple[int, int]:
 
 
 def _put_on(dit: nn.Module, adapter: Adapter, name: str) -> str:
-    """Let PEFT wrap the adapter's layers and fill in its weights, in the precision and on the device of each layer."""
+    """Let PEFT wrap the adapter's layers and fill in its weights, on each layer's device, in the precision it computes in."""
     from peft import LoKrConfig, LoraConfig, inject_adapter_in_model
 
+    from acestep_lab.models.storage import floating_dtype
+
+    dtype = floating_dtype(dit)
     targets = list(adapter.layers)
     if adapter.kind == "lokr":
         inject_adapter_in_model(LoKrConfig(r=1, alpha=1, target_modules=targets), dit, name)
@@ -402,7 +409,7 @@ def _put_on(dit: nn.Module, adapter: Adapter, name: str) -> str:
     del dit.peft_config  # one per model in PEFT's eyes, which warns at the next; ours is `_aboard`
     fill = _fill_kron if adapter.kind == "lokr" else _fill_lora
     for target, layer in adapter.layers.items():
-        fill(_wearing(dit, target, name), name, layer)
+        fill(_wearing(dit, target, name), name, layer, dtype)
     return name
 
 
@@ -418,31 +425,28 @@ def _wearing(dit: nn.Module, target: str, name: str) -> Any:
     return found
 
 
-def _fill_lora(worn: Any, name: str, layer: Layer) -> None:
-    import torch
-
+def _fill_lora(worn: Any, name: str, layer: Layer, dtype: torch.dtype) -> None:
     homes = {"lora_A": "lora_A.{}.weight", "lora_B": "lora_B.{}.weight", "lora_B.bias": "lora_B.{}.bias"}
     homes["lora_magnitude_vector"] = "lora_magnitude_vector.{}.weight"
-    with torch.no_grad():
-        for word, tensor in _read(layer).items():
-            worn.get_parameter(homes[word].format(name)).copy_(tensor)
-    worn.lora_alpha[name] = layer.scale * (math.sqrt(layer.rank) if worn.use_rslora[name] else layer.rank)
+    for word, tensor in _read(layer).items():
+        weight = worn.get_parameter(homes[word].format(name))
+        weight.data = tensor.to(weight.device, dtype)
+    worn.lora_alpha[name] = layer.scale * layer.rank
     worn.set_scale(name, 1.0)
 
 
-def _fill_kron(worn: Any, name: str, layer: Layer) -> None:
+def _fill_kron(worn: Any, name: str, layer: Layer, dtype: torch.dtype) -> None:
     """Both factors whole, so that no rule of factorisation need agree with the trainer's."""
     from torch import nn
 
     stored = _read(layer)
-    base = worn.get_base_layer().weight
-    dtype = base.dtype if base.is_floating_point() else None
+    device = worn.get_base_layer().weight.device
     for factor in ("lokr_w1", "lokr_w2"):
         whole = stored[factor] if factor in stored else stored[f"{factor}_a"] @ stored[f"{factor}_b"]
         for half in (getattr(worn, f"{factor}_a"), getattr(worn, f"{factor}_b")):
             if name in half:
                 del half[name]
-        getattr(worn, factor)[name] = nn.Parameter(whole.to(base.device, dtype), requires_grad=False)
+        getattr(worn, factor)[name] = nn.Parameter(whole.to(device, dtype), requires_grad=False)
     worn.alpha[name], worn.r[name] = layer.scale, 1
     worn.set_scale(name, 1.0)
 
