@@ -59,6 +59,12 @@ def roomy(checkpoint, tmp_path_factory):
     return song(checkpoint, tmp_path_factory.mktemp("roomy"), arrangement(checkpoint, RUNGS[0]))[0]
 
 
+def test_sizes_read_from_headers_are_those_of_the_parts_once_built(checkpoint):
+    for part, size in checkpoint.sizes(4).items():
+        numbers = {tensor.data_ptr(): tensor.numel() for tensor in checkpoint.build(part).state_dict().values()}
+        assert 4 * sum(numbers.values()) == pytest.approx(size, rel=0.01)
+
+
 @pytest.mark.parametrize("rung", RUNGS, ids=lambda rung: rung.name)
 def test_every_rung_makes_the_song_with_no_more_parts_aboard_than_it_allows(checkpoint, roomy, tmp_path, rung):
     take, house = song(checkpoint, tmp_path, arrangement(checkpoint, rung))

@@ -55,6 +55,16 @@ def test_int8_weights_are_whole_numbers_within_half_a_step():
     assert (whole.float() * scale[:, None] - weight).abs().amax(1).le(scale / 2 + 1e-7).all()
 
 
+def test_int8_weights_in_bf16_are_as_good_as_in_float32():
+    torch.manual_seed(0)
+    weight = torch.randn(64, 256)
+    errors = []
+    for dtype in (torch.float32, torch.bfloat16):
+        whole, scale = quantize(weight.to(dtype))
+        errors.append(relative(whole.float() * scale.float()[:, None], weight.to(dtype).float()))
+    assert errors[1] < 1.05 * errors[0]
+
+
 def test_int8_weights_of_zeros_stay_zeros():
     whole, scale = quantize(torch.zeros(2, 3))
     assert not whole.any()

@@ -51,10 +51,10 @@ class Int8Linear(nn.Linear):
 
 
 def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Whole numbers in ±127 `[out, in]` and the scale of each row `[out]`, in the weight's dtype."""
-    scale = (weight.float().abs().amax(1) / STEPS).clamp_min(torch.finfo(torch.float32).tiny)
-    whole = (weight.float() / scale[:, None]).round().clamp(-STEPS, STEPS).to(torch.int8)
-    return whole, scale.to(weight.dtype)
+    """Whole numbers in ±127 `[out, in]` and the scale of each row `[out]`, in the weight's dtype (rounded before it is used)."""
+    scale = (weight.float().abs().amax(1) / STEPS).clamp_min(torch.finfo(weight.dtype).tiny).to(weight.dtype)
+    whole = (weight.float() / scale.float()[:, None]).round().clamp(-STEPS, STEPS).to(torch.int8)
+    return whole, scale
 
 
 def store(module: nn.Module, storage: str, compute: torch.dtype | None = None) -> None:
