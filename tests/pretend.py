@@ -62,8 +62,8 @@ class PretendSession:
     """The verbs of a Session over sines; each step waits for `pause` seconds, or for `gate` if one is handed in."""
 
     def __init__(self, folder: Any, pause: float = 0.02, gate: threading.Semaphore | None = None, row: str = "base", library: Any = None) -> None:
-        self.library = library or Library(folder)
-        self.checkpoint = SimpleNamespace(name="pretend", row=ROWS[row], geometry=SimpleNamespace(longest_seconds=60.0, rate=RATE, frames_per_second=5.0))
+        self.library = Library(folder) if library is None else library
+        self.checkpoint = SimpleNamespace(name="pretend", row=ROWS[row], has_lm=True, geometry=SimpleNamespace(longest_seconds=60.0, rate=RATE, frames_per_second=5.0))
         self.tier = SimpleNamespace(name="test")
         self.started: list[Recipe] = []
         self._worker, self._pause, self._gate = Worker(), pause, gate

@@ -21,9 +21,11 @@ def test_every_view_spans_what_was_asked_and_hides_no_peak(start: float, end: fl
     samples, rate = noise(80_000), 8000
     peaks = Peaks(samples, rate)
     seen = peaks.view(start, end, pixels)
-    assert seen.start <= start + 1e-9 and seen.end >= min(end, 10) - 1 / rate
+    assert seen.start <= start + 1e-9
+    assert seen.end >= min(end, 10) - 1 / rate
     part = samples[:, round(start * rate) : round(end * rate)]
-    assert seen.pairs[1::2].max() >= np.floor(part.max() * 127) and seen.pairs[::2].min() <= np.ceil(part.min() * 127)
+    assert seen.pairs[1::2].max() >= np.floor(part.max() * 127)
+    assert seen.pairs[::2].min() <= np.ceil(part.min() * 127)
     assert len(seen.pairs) // 2 <= max(pixels, 1)
 
 
@@ -50,7 +52,9 @@ def test_the_difference_names_what_changed_and_counts_what_did_not() -> None:
     assert [(round(r.start, 1), round(r.end, 1)) for r in found.changed] == [(2.0, 3.0)]
     assert "Changed only within 2.00–3.00 s" in found.sentence()
     lane = found.peaks.view(0, 10, 100).pairs[1::2]
-    assert lane[:19].max() == 0 and lane[31:].max() == 0 and lane[22:28].min() > 0
+    assert lane[:19].max() == 0
+    assert lane[31:].max() == 0
+    assert lane[22:28].min() > 0
 
 
 def test_two_equal_sounds_differ_nowhere() -> None:
@@ -71,8 +75,10 @@ def test_a_sound_has_one_name_that_says_nothing_of_it() -> None:
     shelf = Shelf()
     url = shelf.url(tone(1.0))
     name = url.removeprefix("takes/").removesuffix(".wav")
-    assert shelf.url(tone(1.0)) == url and len(name) == 32
-    assert shelf.open(name) == tone(1.0) and shelf.open("nothing") is None
+    assert shelf.url(tone(1.0)) == url
+    assert len(name) == 32
+    assert shelf.open(name) == tone(1.0)
+    assert shelf.open("nothing") is None
     assert shelf.url(tone(1.0, seed=2)) != url
 
 

@@ -90,14 +90,16 @@ def test_messages_from_many_threads_are_done_one_after_another(bell: Any) -> Non
     threads = [threading.Thread(target=lambda: [send(bell, {"kind": "ring", "by": "x"}) for _ in range(20)]) for _ in range(4)]
     [t.start() for t in threads]
     [t.join() for t in threads]
-    assert bell.rung == 80 and len(bell.who) == 80
+    assert bell.rung == 80
+    assert len(bell.who) == 80
 
 
 def test_two_of_a_kind_share_no_state() -> None:
     for kind in (BellWidget, BellPane):
         one, other = kind(), kind()
         one.do_ring("Ada")
-        assert other.who == [] and other.rung == 0
+        assert other.who == []
+        assert other.rung == 0
 
 
 @pytest.mark.parametrize("name", CORES)
@@ -131,7 +133,8 @@ def test_what_a_host_stores_of_a_component_is_small_and_fetches_nothing() -> Non
         _, loader = assets.loader(core.module, *core.parts)
         assert len(loader) < 2500
         for text in (loader, assets.module(core.module, *core.parts)):
-            assert "http://" not in text.replace("http://www.w3.org/2000/svg", "") and "https://" not in text
+            assert "http://" not in text.replace("http://www.w3.org/2000/svg", "")
+            assert "https://" not in text
             assert "innerHTML" not in text, "words are shown as text, never as markup"
 
 

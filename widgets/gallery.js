@@ -98,6 +98,7 @@ export default mount("Gallery", [["1…4", "switch between the compared takes"],
   const search = h("input", { type: "search", placeholder: "Search words, key, tempo, note", "aria-label": "Search takes", oninput: () => { clearTimeout(search.later); search.later = setTimeout(() => host.send("search", { text: search.value }), 300); } });
   const shapes = h("div.seg", { role: "group", "aria-label": "View" }), stars = h("button", { "aria-pressed": "false", onclick: () => { onlyStars = !onlyStars; stars.setAttribute("aria-pressed", String(onlyStars)); show(); } }, "★ only");
   const bin = h("button", { title: "Everything without a star goes to the bin, for a day", onclick: () => ask() }, "Keep starred, bin the rest"), back = h("button.plain", { onclick: () => host.send("restore") });
+  const listen = h("button.plain", { title: "Hear tempo, key and loudness of every take shown and add them as columns", onclick: () => { put(status, "Listening…"); host.send("listen", { ids: cards().filter((c) => !("tempo" in (c.scores ?? {}))).map((c) => c.id) }); shape = "table"; show(); } }, "Listen");
   function ask() {
     const kept = cards().filter((c) => c.star).length, gone = cards().length - kept;
     put(trouble, "");
@@ -154,14 +155,14 @@ export default mount("Gallery", [["1…4", "switch between the compared takes"],
     if (shape === "table") showTable(list); if (shape === "sweep") showSweep();
     emptiness.hidden = list.length > 0; put(emptiness, host.get("query") || onlyStars ? "No take matches." : "Takes gather here as you make them.");
     const trashed = host.get("trashed") || 0; back.hidden = !trashed; put(back, `Bring back ${trashed} binned`);
-    bin.disabled = !all.length; host.root.dataset.cards = String(list.length);
+    bin.disabled = listen.disabled = !all.length; if (all.every((c) => "tempo" in (c.scores ?? {}))) put(status, ""); host.root.dataset.cards = String(list.length);
     showCompare();
   }
   host.on("peaks", (body, [bytes]) => { peaks.set(body.id, new Int8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)); for (const view of views.values()) if (view.id === body.id) view.paint(); host.root.dataset.peaks = String([...peaks.values()].filter(Boolean).length); });
   host.on("bytes", (body, [bytes]) => { const resolve = waiting.get(body.id); waiting.delete(body.id); resolve?.({ url: body.url, buffer: bytes ? bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) : null }); });
   host.on("compare", (body) => { const resolve = waiting.get("compare"); waiting.delete("compare"); resolve?.(body); });
   host.on("trouble", (body) => { put(trouble, body.text); put(told, ""); });
-  host.root.append(h("div.head", {}, h("h2", {}, "Takes"), shapes, stars, h("span.spring"), h("div.search", {}, search), bin, back), panel, emptiness, grid, table, sweep, status, trouble);
+  host.root.append(h("div.head", {}, h("h2", {}, "Takes"), shapes, stars, h("span.spring"), h("div.search", {}, search), listen, bin, back), panel, emptiness, grid, table, sweep, status, trouble);
   host.watch(["cards", "grid", "in_hand", "trashed", "columns"], show); host.watch("verdict", showCompare);
   host.onTheme(() => views.forEach((view) => view.paint()));
   host.undo(() => { watcher.disconnect(); single.pause(); single.removeAttribute("src"); station.close(); compare.close(); views.forEach((view) => view.close()); cancelAnimationFrame(raf); });

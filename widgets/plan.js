@@ -4,6 +4,7 @@ export default mount("Plan", [["Ctrl Enter", "make it with this plan"]], (host) 
   const stream = h("pre.stream.mono", { "aria-live": "off", tabIndex: 0, "aria-label": "What the planner writes" }), fields = h("div.grid.planfields"), diffs = h("div.stack.diffs"), trouble = h("p.say", { role: "alert" }), live = h("span.chip", { role: "status" });
   let codes = new Uint32Array(0);
   const strip = surface(26, (context, width, height) => { const each = width / Math.max(1, codes.length); codes.forEach((code, i) => { context.fillStyle = codeColour(code); context.fillRect(i * each, 0, Math.max(1, each - (each > 3 ? 1 : 0)), height); }); }, { "aria-label": "Audio codes", role: "img" });
+  const stop = h("button.stop", { onclick: () => host.send("stop") }, "Stop");
   const count = h("p.tiny"), lane = h("div.codes", {}, strip.canvas, count);
   const make = h("button.go", { onclick: () => { if (!make.disabled) { make.disabled = true; setTimeout(() => { make.disabled = !rows().length; }, 700); put(trouble, ""); host.send("make"); } } }, "Make it with this plan");
   const rows = () => host.get("rows") ?? [];
@@ -28,7 +29,7 @@ export default mount("Plan", [["Ctrl Enter", "make it with this plan"]], (host) 
     seen = host.get("revision");
     host.hide(!writing && !list.length && !host.get("stream"));
     put(stream, host.get("stream") || ""); stream.hidden = !host.get("stream"); stream.scrollTop = stream.scrollHeight;
-    put(live, writing ? "Writing…" : list.length ? "Ready to read and change" : ""); live.hidden = !live.textContent;
+    put(live, writing ? "Writing…" : list.length ? "Ready to read and change" : ""); live.hidden = !live.textContent; stop.hidden = !writing;
     for (const row of list) {
       if (!boxes.has(row.name)) { boxes.set(row.name, box(row)); fields.append(boxes.get(row.name).node); }
       const b = boxes.get(row.name);
@@ -44,7 +45,7 @@ export default mount("Plan", [["Ctrl Enter", "make it with this plan"]], (host) 
   host.on("trouble", (body) => { if (boxes.has(body.field)) put(boxes.get(body.field).say, body.text); else put(trouble, body.text); });
   host.root.addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) make.click(); });
   const actions = h("div.row", {}, make, h("span.spring"), h("button.plain", { onclick: () => copyText(host.root, host.get("code") || "", host.say) }, "Copy as code"));
-  host.root.append(h("div.head", {}, h("h2", {}, "Plan"), live), h("div.stack", {}, stream, diffs, fields, lane, actions, trouble));
+  host.root.append(h("div.head", {}, h("h2", {}, "Plan"), live, h("span.spring"), stop), h("div.stack", {}, stream, diffs, fields, lane, actions, trouble));
   host.watch(["stream", "live", "rows", "codes", "revision"], show); host.onTheme(strip.paint); host.undo(strip.close);
   show();
 });

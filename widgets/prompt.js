@@ -59,14 +59,15 @@ export default mount("Compose", [["Ctrl Enter", "make it"], ["Ctrl Z", "undo (Sh
   const back = h("button.plain.icon", { "aria-label": "Undo", title: "Undo", onclick: () => { settle(); host.send("undo"); } }, "↶"), forth = h("button.plain.icon", { "aria-label": "Redo", title: "Redo", onclick: () => host.send("redo") }, "↷");
   const go = h("button.go", { onclick: () => act("go") }, "Make it");
   const plan = h("button", { title: "Let the planner write tempo, key, words and codes first; change them; then make it", onclick: () => act("plan") }, "Plan first");
+  const polish = h("button", { title: "Let the planner find better words; you see the difference and take what you like", onclick: () => act("polish") }, "Polish words");
   const busy = h("span.quiet", { role: "status" }), trouble = h("p.say", { role: "alert" });
   const act = (kind) => {
     if (go.disabled) return;
     settle();
     for (const { say } of Object.values(boxes)) put(say, "");
     put(trouble, "");
-    [go, plan].forEach((b) => { b.disabled = true; });
-    setTimeout(() => [go, plan].forEach((b) => { b.disabled = false; }), 700);
+    [go, plan, polish].forEach((b) => { b.disabled = true; });
+    setTimeout(() => [go, plan, polish].forEach((b) => { b.disabled = false; }), 700);
     host.send(kind, kind === "go" ? { revision: host.get("clicks") } : {});
   };
   const keep = h("button.plain", { title: "Keep these settings as a preset", onclick: () => {
@@ -140,7 +141,7 @@ export default mount("Compose", [["Ctrl Enter", "make it"], ["Ctrl Z", "undo (Sh
       h("div", {}, h("label.hidden", { for: caption.id }, "Caption: what should sound"), caption, captionSay),
       song, meta, h("details", {}, h("summary", {}, "Sampling"), sampling), h("details", {}, h("summary", {}, "Sweep a parameter"), sweep),
       trouble,
-      h("div.row.actions", {}, go, plan, busy, h("span.spring"), keep, h("button.plain", { title: "The Python line for this", onclick: () => { settle(); setTimeout(() => copyText(host.root, host.get("code") || "", host.say), 60); } }, "Copy as code"))));
+      h("div.row.actions", {}, go, plan, polish, busy, h("span.spring"), keep, h("button.plain", { title: "The Python line for this", onclick: () => { settle(); setTimeout(() => copyText(host.root, host.get("code") || "", host.say), 60); } }, "Copy as code"))));
   build(); show();
   host.watch(["draft", "trouble", "undo", "busy", "source", "limits"], show);
   host.watch(["forms", "presets"], () => { shownTask = null; build(); show(); });

@@ -12,13 +12,15 @@ from typing import Any
 
 import panel as pn
 
+from acestep_lab.errors import MachineError
+from acestep_lab.serve.door import Door, person
 from acestep_lab.serve.sounds import PATH, Shelf, SoundHandler
 from acestep_lab.ui.page import page
 
 
 def is_loopback(address: str) -> bool:
     """Whether only this machine can reach an address."""
-    if address in ("localhost", ""):
+    if address == "localhost":
         return True
     try:
         return ipaddress.ip_address(address).is_loopback
@@ -39,21 +41,35 @@ def serve(
 ) -> Any:
     """Serve the studio until interrupted; `block=False` returns the server, which is stopped by `.stop()`.
 
-    Bound to anything but loopback it needs a token: the given one, or a fresh one that is said on the console.
+    Bound to anything but loopback it needs a token: the given one, or a fresh one that is said on the console. With a
+    token every browser sees its own takes only.
     """
     shelf = Shelf()
     if not is_loopback(address) and not token:
         token = secrets.token_urlsafe(16)
+    guarded: dict[str, Any] = {"auth_provider": Door(token), "websocket_origin": ["*"]} if token else {}
     announce(f"acestep_lab studio: {_where(address, port, token)}")
-    return pn.serve(
-        {"/": lambda: page(session, url=shelf.url, whole=True, **options)},
-        port=port,
-        address=address,
-        show=show,
-        threaded=not block,
-        title="acestep_lab",
-        extra_patterns=[(rf"/{PATH}/([A-Za-z0-9_-]{{20,64}})\.wav", SoundHandler, {"shelf": shelf})],
-    )
+
+    def studio() -> Any:
+        owner = person(pn.state.cookies) if token else ""
+        return page(session, owner=owner, url=shelf.url, whole=True, **options)
+
+    try:
+        return pn.serve(
+            {"/": studio},
+            port=port,
+            address=address,
+            show=show,
+            threaded=not block,
+            verbose=False,
+            title="acestep_lab",
+            extra_patterns=[(rf"/{PATH}/([A-Za-z0-9_-]{{20,64}})\.wav", SoundHandler, {"shelf": shelf})],
+            **guarded,
+        )
+    except OSError as problem:
+        raise MachineError(
+            f"Port {port} of {address} cannot be used ({problem.strerror}); choose another with --port."
+        ) from None
 
 
 def _where(address: str, port: int, token: str | None) -> str:
@@ -61,3 +77,4 @@ def _where(address: str, port: int, token: str | None) -> str:
     return f"http://{host}:{port}/" + (f"?token={token}" if token else "")
 
 
+__all__ = ["is_loopback", "page", "serve"]

@@ -18,6 +18,7 @@ from typing import Any
 
 from acestep_lab.errors import LabError, LibraryError
 from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.run import Event
 from acestep_lab.takes.take import Take
 from acestep_lab.ui.gallery import card_of
 from acestep_lab.ui.spec import sentence
@@ -38,6 +39,7 @@ class Job:
     title: str
     problem: str = ""
     stopping: bool = False
+    settled: bool = False
     takes: tuple[str, ...] = ()
     began: float = field(default_factory=time.time)
 
@@ -91,9 +93,9 @@ class Desk:
         with self._lock:
             self._jobs = [job, *[j for j in self._jobs if not j.over], *[j for j in self._jobs if j.over]][:60]
         run.subscribe(lambda event: self._heard(job, event))
-        if job.over and not job.takes:
-            self._ended(job)
         self._tell(job, None)
+        if job.over:  # it was quicker than we
+            self._settle(job)
         return job
 
     def jobs(self, owner: str | None = None) -> list[Job]:
@@ -220,8 +222,18 @@ class Desk:
 
     def _heard(self, job: Job, event: Any) -> None:
         if getattr(event, "kind", "") == "state" and job.over:
-            self._ended(job)
-        self._tell(job, event)
+            self._settle(job)
+        else:
+            self._tell(job, event)
+
+    def _settle(self, job: Job) -> None:
+        """See to the end of a run, once."""
+        with self._lock:
+            if job.settled:
+                return
+            job.settled = True
+        self._ended(job)
+        self._tell(job, Event("state", job.run.state))
 
     def _ended(self, job: Job) -> None:
         if job.run.state == "done":

@@ -14,13 +14,12 @@ from acestep_lab.ui import sound
 from acestep_lab.ui.spec import Component, both
 
 MEANING = {
-    "tempo": "Beats in a minute heard in the take.",
-    "bpm": "Beats in a minute heard in the take.",
-    "loudness": "Integrated loudness in LUFS (BS.1770-4); −14 is loud for a stream.",
-    "key": "How sure the ear is of the key, 0 to 1.",
-    "lm": "How likely the planner finds the take for its words; higher is better, only comparable between takes of one recipe.",
-    "pmi": "How much the words tell about the take; higher is better, only comparable between takes of one recipe.",
-    "blind": "How often it was preferred in blind comparisons, out of how many.",
+    "tempo": "Beats in a minute, as heard.",
+    "pulse": "How strong the beat is, 0 to 1.",
+    "key": "How far the heard key leads the next one, 0 to 0.5.",
+    "loudness": "LUFS (BS.1770-4); −14 is loud for a stream.",
+    "agreement": "How well codes and words fit in the planner's ear; compare takes of one recipe only.",
+    "blind": "Preferred in blind comparisons, out of how many.",
 }
 """What each score means; a column without a line here shows its name only."""
 
@@ -37,7 +36,7 @@ class Gallery(Component):
     """Cards of takes with real waveforms; star, reject, note; keep the starred and bin the rest; compare up to four.
 
     `open` gives the take of an id. Comparisons are loudness-matched (the louder are turned down, never up), switched
-    instantly, and may be blind. Listeners: "mark" (id, marks), "bin" (ids), "restore", "pick", "reuse", "search",
+    instantly, and may be blind. Listeners: "mark" (id, marks), "bin" (ids), "restore", "listen" (ids), "pick", "reuse", "search",
     "vote" (winner, among, blind).
     """
 
@@ -135,6 +134,10 @@ class Gallery(Component):
         if not kept:
             raise RecipeError("Nothing is starred, so everything would be binned. Star what you would like to keep first.")
         self.ask("bin", ids=[card["id"] for card in self.cards if not card.get("star")])
+
+    def do_listen(self, ids: Sequence[str] = ()) -> None:
+        """Hear tempo, key and loudness of these takes and add them as columns."""
+        self.ask("listen", ids=[str(id) for id in ids][:60])
 
     def do_restore(self) -> None:
         """Bring back what was binned last."""

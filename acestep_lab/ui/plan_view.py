@@ -29,6 +29,7 @@ FIELDS = (
 _LONG = ("caption", "lyrics")
 _BY_NAME = {f.name: f for f in FIELDS}
 _LONGEST_STREAM = 20_000
+_CODE = re.compile(r"<\|audio_code_(\d+)\|>")
 
 
 class PlanView(Component):
@@ -60,13 +61,13 @@ class PlanView(Component):
         self.stream, self.live, self.codes = "", True, 0
 
     def hear(self, token: Any) -> None:
-        """One more token: text, an audio code (a whole number), or anything with `.text` or `.code`; from any thread."""
-        code = token if isinstance(token, int) else getattr(token, "code", None)
-        if code is not None:
-            self._fresh_codes.append(int(code))
-        else:
-            self._text.append(token if isinstance(token, str) else str(getattr(token, "text", token)))
-        self._pace.offer(self._push)
+        """One more token of the planner (`.text`, and `.row` where several plans are written); called from any thread."""
+        text = token if isinstance(token, str) else str(token.text)
+        if getattr(token, "row", 0) == 0:
+            codes = _CODE.findall(text)
+            self._fresh_codes += [int(code) for code in codes]
+            self._text += [] if codes else [text]
+            self._pace.offer(self._push)
 
     def end(self) -> None:
         """The planner has ended, with a plan or without."""
@@ -124,6 +125,10 @@ class PlanView(Component):
             self._accepted[name] = bool(on)
         self._show()
         self.ask("changed")
+
+    def do_stop(self) -> None:
+        """Let the planner stop writing."""
+        self.ask("stop")
 
     def do_make(self) -> None:
         """Render with this plan."""

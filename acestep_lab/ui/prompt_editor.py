@@ -189,12 +189,19 @@ class PromptEditor(Component):
 
     def do_plan(self) -> None:
         """Let the planner write its plan first, to read and change before a note is made."""
+        self._ask_planner("plan")
+
+    def do_polish(self) -> None:
+        """Let the planner find better words, to be taken field by field."""
+        self._ask_planner("polish")
+
+    def _ask_planner(self, kind: str) -> None:
         try:
             recipe = self.recipe()
         except RecipeError as problem:
             self.complain(str(problem), "caption" if "words" in str(problem) else "")
             return
-        self.ask("plan", recipe=recipe)
+        self.ask(kind, recipe=recipe)
 
     # -- inside ---------------------------------------------------------------------------------------------------------
 

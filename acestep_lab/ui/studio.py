@@ -93,14 +93,14 @@ class Studio:
     def _wire(self) -> None:
         """Which wish of which component is done by what."""
         for component, wishes in (
-            (self.prompt, {"go": self.go, "plan": self._plan, "sweep": self._start_sweep, "changed": self._retold}),
+            (self.prompt, {"go": self.go, "plan": self._plan, "polish": self._polish, "sweep": self._start_sweep, "changed": self._retold}),
             (self.lyrics, {"changed": self.prompt.refresh}),
             (self.queue, {"stop": lambda id: self.desk.stop(id, self.owner), "look": self._look,
                           "dismiss": lambda id: self.desk.dismiss(id, self.owner)}),
-            (self.plan, {"make": self.go}),
+            (self.plan, {"make": self.go, "stop": self._stop_writing}),
             (self.preview, {"stop": self._stop_watched, "keep": self._keep_step, "hear": self._hear_step}),
             (self.picker, {"repaint": self._repaint, "changed": self.prompt.refresh}),
-            (self.gallery, {"mark": self._mark, "bin": self._bin, "restore": self._restore, "pick": self.pick, "reuse": self.reuse,
+            (self.gallery, {"mark": self._mark, "bin": self._bin, "restore": self._restore, "listen": self._listen, "pick": self.pick, "reuse": self.reuse,
                             "search": lambda text: self._list()}),
             (self.tree, {"pick": lambda id: self.pick(self.desk.take(id))}),
             (self.drop, {"sound": self._brought}),
@@ -117,20 +117,47 @@ class Studio:
         return job
 
     def _plan(self, recipe: Recipe) -> None:
-        """Let the planner write; its tokens arrive while it does."""
-        session = self.desk.session
-        if not hasattr(session, "plan") or not getattr(session.checkpoint, "has_lm", True):
-            raise LabError("This checkpoint has no planner; press Make it, and the words go to the music model as they are.")
+        """Let the planner write; what is locked in the plan at hand stands."""
+        locked = self.plan.value if self.plan.value is not None and self.plan.value.locked else None
+        self._write(recipe, lambda: self.desk.session.plan(recipe, keep=locked, on_token=self.plan.hear))
+
+    def _polish(self, recipe: Recipe) -> None:
+        """Let the planner find better words; they are shown as a difference, and taken field by field."""
+        fixed = {name: getattr(recipe, name) for name in ("bpm", "keyscale", "timesignature", "language") if getattr(recipe, name)}
+        self._write(recipe, lambda: self.desk.session.polish(recipe.caption, recipe.lyrics, recipe.seed or 0, on_token=self.plan.hear, **fixed))
+
+    def _write(self, recipe: Recipe, ask: Callable[[], Any]) -> None:
+        if not self.desk.session.checkpoint.has_lm:
+            raise LabError("This checkpoint has no planner aboard; press Make it, and the words go to the music model as they are.")
+        if self.plan.live:
+            raise LabError("The planner is writing already; stop it, or let it finish.")
         self.plan.begin()
 
         def work() -> None:
             try:
-                made = session.plan(recipe, on_token=self.plan.hear)
+                made = ask()
             finally:
                 self.plan.end()
             self.plan.show_plan(made, recipe)
 
-        self._aside(self.prompt, work)
+        self._aside(self.plan, work)
+
+    def _stop_writing(self) -> None:
+        known = {job.id for job in self.desk.jobs()}
+        for run in self.desk.session.runs:
+            if run.id not in known and run.state in ("queued", "planning"):
+                run.stop()
+
+    def _listen(self, ids: list[str]) -> None:
+        """Hear tempo, key and loudness of takes, one after another, and write them down as scores."""
+
+        def work() -> None:
+            for id in ids:
+                heard = self.desk.session.listen(self.desk.take(id))
+                self.desk.mark(id, self.owner, scores={"tempo": heard.bpm, "pulse": heard.pulse, "key": heard.key_confidence, "loudness": heard.loudness})
+                self._list()
+
+        self._aside(self.gallery, work)
 
     def _start_sweep(self, x: Any, y: Any, recipes: list[list[Recipe]]) -> None:
         flat = [recipe for row in recipes for recipe in row]

@@ -80,7 +80,7 @@ def _harmless(request: Any) -> bool:
     return "ERR_ABORTED" in (request.failure or "") or request.url.startswith("blob:")
 
 
-@pytest.fixture()
+@pytest.fixture
 def window(browser: Any) -> Iterator[Window]:
     opened = Window(browser)
     yield opened
@@ -112,14 +112,14 @@ class Studio:
         self.server.stop()
 
 
-@pytest.fixture()
+@pytest.fixture
 def studio(tmp_path: Path) -> Iterator[Studio]:
     served = Studio(tmp_path / "library")
     yield served
     served.stop()
 
 
-@pytest.fixture()
+@pytest.fixture
 def gated(tmp_path: Path) -> Iterator[Studio]:
     """A studio whose every step waits until the test lets it go."""
     served = Studio(tmp_path / "library", gate=threading.Semaphore(0))

@@ -80,7 +80,8 @@ def test_the_whole_road_compose_watch_pick_repaint_compare_keep(window: Window, 
     page.keyboard.press("2")
     until(page, ".acl-gallery", "on", "1")
     gains = json.loads(until(page, ".acl-gallery", "gains", lambda s: True))
-    assert max(gains) == 0 and min(gains) <= 0
+    assert max(gains) == 0
+    assert min(gains) <= 0
     window.picture("studio-compare")
 
     page.locator(".acl-gallery .card .star").first.click()
@@ -153,7 +154,8 @@ def test_two_tabs_share_one_queue_and_say_the_place_in_it(browser: Any, gated: S
         gated.gate.release()
     for tab in (one, two):
         until(tab.page, ".acl-gallery", "cards", "2")
-        assert tab.failed == [] and tab.errors == []
+        assert tab.failed == []
+        assert tab.errors == []
         tab.close()
 
 
@@ -284,7 +286,8 @@ def test_the_narrow_page_has_one_column_and_nothing_hangs_over(browser: Any, stu
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert state_of(page, ".acl-compose", "theme") == "dark"
     phone.picture("studio-390-dark")
-    assert phone.failed == [] and phone.errors == []
+    assert phone.failed == []
+    assert phone.errors == []
     phone.close()
 
 
