@@ -1,0 +1,96 @@
+"""One step of the DiT at its real size (random weights, fewer layers): diffusers, ours, and ours in int8.
+
+python -m tests.benchmarks.bench_dit            # about four minutes of processor time
+python -m tests.benchmarks.bench_dit 10 60      # these seconds only
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from acestep_lab.models import precision
+from acestep_lab.synth import attention
+from tests.benchmarks.meter import error, race, show, write
+
+LAYERS, FRAMES_PER_SECOND, TOKENS, WIDTH, CHANNELS = 4, 25, 351, 2048, 64
+ROUNDS = {10: 5, 240: 1}
+
+
+def real_size(layers: int = LAYERS) -> Any:
+    """The 2B DiT with fewer layers; biases, norms and gates moved, so that nothing is a plain one or zero."""
+    from diffusers import AceStepTransformer1DModel
+
+    torch.manual_seed(0)
+    dit = AceStepTransformer1DModel(num_hidden_layers=layers).eval().requires_grad_(False)
+    for name, weight in dit.named_parameters():
+        if "norm" in name:
+            weight.add_(0.3 * torch.randn_like(weight))
+    return dit
+
+
+def inputs(seconds: int, dtype: torch.dtype = torch.bfloat16) -> tuple[Tensor, ...]:
+    """x, states and context of one item, in the dtype."""
+    draw = torch.Generator().manual_seed(1)
+    frames = seconds * FRAMES_PER_SECOND
+    shapes = ((1, frames, CHANNELS), (1, TOKENS, WIDTH), (1, frames, 2 * CHANNELS))
+    return tuple(torch.randn(shape, generator=draw).to(dtype) for shape in shapes)
+
+
+def stock(dit: Any, x: Tensor, states: Tensor, context: Tensor, t: float = 0.7) -> Tensor:
+    """diffusers' own forward."""
+    times = torch.full((len(x),), t, dtype=x.dtype)
+    return dit(x, times, times, states, context, return_dict=False)[0]
+
+
+def three() -> tuple[Tensor, Any, Any, Any]:
+    """The float32 answer at 10 s, and the DiT in bfloat16: diffusers', ours, and ours in int8."""
+    plain = real_size()
+    with torch.inference_mode():
+        exact = stock(plain, *inputs(10, torch.float32))
+    plain = plain.bfloat16()
+    ours, eight = attention.install(copy.deepcopy(plain)), copy.deepcopy(plain)
+    plain.requires_grad_(
+        True
+    )  # as from_pretrained leaves it: frozen, torch copies every weight for strided tokens (x 4)
+    precision.quicken(eight)
+    return exact, plain, ours, attention.install(eight)
+
+
+def main(lengths: list[int]) -> None:
+    exact, plain, ours, eight = three()
+    with torch.inference_mode():
+        x, states, context = inputs(10)
+        errors = {
+            "diffusers bf16": error(stock(plain, x, states, context), exact),
+            "ours bf16": error(attention.velocity(ours, x, 0.7, states, context), exact),
+            "ours int8": error(attention.velocity(eight, x, 0.7, states, context), exact),
+        }
+        show("relative error against float32, 10 s", {name: {"error": f"{e:.2e}"} for name, e in errors.items()})
+        tables = {f"{seconds} s": one_length(seconds, plain, ours, eight) for seconds in lengths}
+    figures = {"layers": LAYERS, "tokens listened to": TOKENS, "error against float32": errors}
+    write("dit", figures | tables)
+
+
+def one_length(seconds: int, plain: Any, ours: Any, eight: Any) -> dict[str, Any]:
+    """Milliseconds of one step at one length."""
+    x, states, context = inputs(seconds)
+    memory, memory8 = attention.Memory(), attention.Memory()
+    table = race(
+        {
+            "diffusers bf16": lambda: stock(plain, x, states, context),
+            "ours bf16": lambda: attention.velocity(ours, x, 0.7, states, context, memory=memory),
+            "ours int8": lambda: attention.velocity(eight, x, 0.7, states, context, memory=memory8),
+        },
+        ROUNDS.get(seconds, 3),
+    )
+    show(f"one step of {LAYERS} layers, {seconds} s of music", table)
+    return table
+
+
+if __name__ == "__main__":
+    main([int(word) for word in sys.argv[1:]] or list(ROUNDS))

@@ -1,0 +1,67 @@
+"""Decoding one second of sound with the VAE at its real size (random weights): diffusers, and ours.
+
+python -m tests.benchmarks.bench_vae            # under a minute of processor time
+python -m tests.benchmarks.bench_vae compile    # and torch.compile (a C++ compiler, half a minute more)
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+import warnings
+from typing import Any
+
+import torch
+from torch import nn
+
+from acestep_lab.decode.codec import prepare_vae
+from tests.benchmarks.meter import error, race, show, write
+
+RATIOS, FRAMES, FRAMES_PER_SECOND, CHANNELS = [10, 6, 4, 4, 2], 25, 25, 64
+ROUNDS = 5
+
+
+def real_size() -> Any:
+    """The decoder of the published VAE with random weights."""
+    from diffusers.models.autoencoders.autoencoder_oobleck import OobleckDecoder
+
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        decoder = OobleckDecoder(128, CHANNELS, 2, RATIOS, [1, 2, 4, 8, 16])
+    return decoder.eval().requires_grad_(False)
+
+
+def fused(decoder: nn.Module) -> nn.Module:
+    """Weight norm fused, nothing else changed."""
+    for module in decoder.modules():
+        if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
+            nn.utils.remove_weight_norm(module)
+    return decoder
+
+
+@torch.inference_mode()
+def main(compiled: bool) -> None:
+    stock = real_size()
+    latent = torch.randn(1, CHANNELS, FRAMES, generator=torch.Generator().manual_seed(1))
+    half = latent.bfloat16()
+    decoders = {
+        "diffusers fp32": (stock, latent),
+        "diffusers bf16": (copy.deepcopy(stock).bfloat16(), half),
+        "bf16, weight norm fused": (fused(copy.deepcopy(stock)).bfloat16(), half),
+        "ours bf16": (prepare_vae(copy.deepcopy(stock)).bfloat16(), half),
+        "ours fp32": (prepare_vae(copy.deepcopy(stock)), latent),
+    }
+    if compiled:
+        whole = torch.compile(fused(copy.deepcopy(stock)).bfloat16(), dynamic=False)
+        decoders["bf16, fused, torch.compile"] = (whole, half)
+    exact = stock(latent)
+    table = race({name: lambda d=d, z=z: d(z) for name, (d, z) in decoders.items()}, ROUNDS, FRAMES / FRAMES_PER_SECOND)
+    for name, (decoder, z) in decoders.items():
+        table[name]["error"] = float(f"{error(decoder(z), exact):.2e}")
+    show("decoding, processor milliseconds per second of sound", table)
+    write("vae", {"decode 1 s": table})
+
+
+if __name__ == "__main__":
+    main("compile" in sys.argv[1:])
