@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self, TypeVar, overload
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -88,7 +89,7 @@ class Session:
     ) -> None:
         self.checkpoint = checkpoint
         self.tier = tier or Tier.detect()
-        self.library = library or Library(default_folder())
+        self.library = Library(default_folder()) if library is None else library  # an empty one is falsy
         self.residency = residency or Residency(self._build, self._arrangement(tier))
         self.road = Road(checkpoint, self.residency)
         self._worker = worker or Worker()
@@ -110,7 +111,7 @@ class Session:
         Raises CheckpointError where there is none, saying what is missing.
         """
         kept = library if isinstance(library, Library | None) else Library(library)
-        return cls(Checkpoint.open(checkpoint), tier, kept)
+        return cls(Checkpoint.open(os.fspath(checkpoint)), tier, kept)
 
     def __repr__(self) -> str:
         g = self.checkpoint.geometry
@@ -407,6 +408,19 @@ class Session:
         else:
             latent = _of(frame.estimate, frame.items, song)
         return self._worker.call(partial(self.road.glimpse, latent, at, seconds))
+
+    def encode(self, source: Source) -> np.ndarray:
+        """The latent [frames, channels] of a take or any sound."""
+        return self._worker.call(partial(self.road.latent, self.sound(source))).numpy()
+
+    def decode(self, latent: np.ndarray | Tensor) -> Audio:
+        """The sound of a latent [frames, channels], at its own level."""
+        samples = self._worker.call(partial(self.road.decode, torch.as_tensor(np.array(latent))))
+        return Audio(samples, self.checkpoint.geometry.rate)
+
+    def free(self) -> None:
+        """Give back the memory of all parts; the next render loads them again."""
+        self._worker.call(self.residency.free)
 
     def compare(self, one: Take, other: Take) -> Comparison:
         """What differs between two takes: the fields of their recipes, and their sounds."""

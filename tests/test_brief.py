@@ -140,9 +140,7 @@ def test_a_cover_follows_codes_or_latents_and_later_only_the_words():
     assert torch.equal(through.source, SOURCE)
 
 
-@pytest.mark.parametrize(
-    "task", [Extract(TAKE, "drums"), Complete(TAKE, ("drums", "bass")), Lego(TAKE, "bass")]
-)
+@pytest.mark.parametrize("task", [Extract(TAKE, "drums"), Complete(TAKE, ("drums", "bass")), Lego(TAKE, "bass")])
 def test_stems_see_the_whole_source(task):
     seen = made(task).context
     assert torch.equal(seen.source, SOURCE)

@@ -32,12 +32,7 @@ def last(frames):
 
 def error(solver, steps, shift=3.0):
     start = noises([1], 64, 4)
-    return (
-        (last(sample(gaussian, start, times(steps, shift), solver=solver)).latent - exact(start))
-        .abs()
-        .max()
-        .item()
-    )
+    return (last(sample(gaussian, start, times(steps, shift), solver=solver)).latent - exact(start)).abs().max().item()
 
 
 def test_with_thirty_two_steps_heun_and_dpmpp_are_closer_than_euler():
@@ -71,9 +66,7 @@ def test_euler_is_the_scheduler_of_diffusers():
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_every_step_is_yielded_with_its_place_and_its_estimate(solver):
     start = noises([1, 2], 10, 3)
-    frames = list(
-        sample(gaussian, start, times(5), solver=solver, fresh=lambda i: noises([1, 2], 10, 3, i + 1))
-    )
+    frames = list(sample(gaussian, start, times(5), solver=solver, fresh=lambda i: noises([1, 2], 10, 3, i + 1)))
     assert [frame.index for frame in frames] == [0, 1, 2, 3, 4]
     assert frames[-1].t == 0.0
     assert frames[-1].fraction == 1.0
@@ -120,9 +113,7 @@ def test_what_happens_after_a_step_is_where_the_next_one_begins():
         seen.append(x.clone())
         return gaussian(x, t)
 
-    frames = list(
-        sample(watching, noises([1], 4, 2), times(3), after=lambda index, t, x: torch.full_like(x, index))
-    )
+    frames = list(sample(watching, noises([1], 4, 2), times(3), after=lambda index, t, x: torch.full_like(x, index)))
     assert [s.mean().item() for s in seen[1:]] == [0.0, 1.0]
     assert frames[-1].latent.mean() == 2.0
 

@@ -90,11 +90,7 @@ def _text2music(task: Text2Music, material: Material, geometry: Geometry, frames
 
 
 def _cover(task: Cover, material: Material, geometry: Geometry, frames: int) -> Brief:
-    seen = (
-        _following(material, frames)
-        if material.semantic is not None
-        else context.whole(_source(material, frames))
-    )
+    seen = _following(material, frames) if material.semantic is not None else context.whole(_source(material, frames))
     return Brief(
         seen,
         task.instruction(),
@@ -167,9 +163,7 @@ def _on_whole(task: Extract | Complete, material: Material, geometry: Geometry, 
 
 
 def _flow_edit(task: FlowEdit, material: Material, geometry: Geometry, frames: int) -> Brief:
-    return Brief(
-        context.blank(material.silence, frames), task.instruction(), source=_source(material, frames)
-    )
+    return Brief(context.blank(material.silence, frames), task.instruction(), source=_source(material, frames))
 
 
 def _retake(task: Retake, material: Material, geometry: Geometry, frames: int) -> Brief:
@@ -213,14 +207,10 @@ def finished(latent: Tensor, kept: Kept | None) -> Tensor:
     """The loop's last latent [frames, channels] with the kept part put back, fading over the crossfade."""
     if kept is None:
         return latent
-    return context.crossfaded(
-        latent[None], kept.clean[None].to(latent), kept.mask[None].to(latent), kept.crossfade
-    )[0]
+    return context.crossfaded(latent[None], kept.clean[None].to(latent), kept.mask[None].to(latent), kept.crossfade)[0]
 
 
-def holding(
-    kept: Sequence[Kept | None], start: Tensor, steps: int
-) -> Callable[[int, float, Tensor], Tensor] | None:
+def holding(kept: Sequence[Kept | None], start: Tensor, steps: int) -> Callable[[int, float, Tensor], Tensor] | None:
     """What holds the outside during the loop for a batch: each item by its own share of the steps."""
     if all(item is None for item in kept):
         return None

@@ -77,9 +77,7 @@ def prompt_texts(words: Words) -> tuple[str, str]:
         words.keyscale or "N/A",
         f"{int(words.seconds) if words.seconds else 30} seconds",
     )
-    return PROMPT.format(words.instruction + colon, words.caption, metas), LYRICS.format(
-        words.language, words.lyrics
-    )
+    return PROMPT.format(words.instruction + colon, words.caption, metas), LYRICS.format(words.language, words.lyrics)
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -113,9 +111,7 @@ def _fitted(tokenizer: Any, words: Words) -> tuple[Words, tuple[str, ...]]:
     if _prompt_length(tokenizer, words) <= TEXT_TOKENS:
         return words, ()
     pieces = words.caption.split()
-    kept = _most(
-        len(pieces), lambda n: _prompt_length(tokenizer, _shortened(words, pieces[:n])) <= TEXT_TOKENS
-    )
+    kept = _most(len(pieces), lambda n: _prompt_length(tokenizer, _shortened(words, pieces[:n])) <= TEXT_TOKENS)
     note = (
         f"The caption is longer than the {TEXT_TOKENS} tokens this model reads; its first {kept} of {len(pieces)} words "
         "were used, and tempo, key, meter and length were kept."
@@ -144,9 +140,7 @@ def _lyric_ids(tokenizer: Any, lyrics: str) -> tuple[list[int], tuple[str, ...]]
     ids = _ids(tokenizer, lyrics)
     if len(ids) <= LYRIC_TOKENS:
         return ids, ()
-    note = (
-        f"The lyrics have {len(ids)} tokens; this model hears the first {LYRIC_TOKENS}, the end is not sung."
-    )
+    note = f"The lyrics have {len(ids)} tokens; this model hears the first {LYRIC_TOKENS}, the end is not sung."
     return ids[:LYRIC_TOKENS], (note,)
 
 
@@ -225,9 +219,7 @@ def timbre_windows(samples: Tensor, rate: int) -> Tensor:
     Fixed windows, so that the same reference always gives the same timbre; a shorter one is repeated.
     """
     if not samples.abs().amax() > 1e-5:
-        raise SourceError(
-            "The reference audio is silent; choose a part with sound in it, or leave the reference away."
-        )
+        raise SourceError("The reference audio is silent; choose a part with sound in it, or leave the reference away.")
     whole, window = round(TIMBRE_SECONDS * rate), round(TIMBRE_SECONDS / 3 * rate)
     samples = samples.clamp(-1.0, 1.0).repeat(1, max(1, math.ceil(whole / samples.shape[-1])))
     length = samples.shape[-1]

@@ -99,9 +99,7 @@ def hold(mode: str, strength: float) -> Hold:
     return Hold(loose, loose * 1.0, loose * 0.05)
 
 
-def injection(
-    clean: Tensor, start: Tensor, mask: Tensor, steps: int
-) -> Callable[[int, float, Tensor], Tensor]:
+def injection(clean: Tensor, start: Tensor, mask: Tensor, steps: int) -> Callable[[int, float, Tensor], Tensor]:
     """For the first so many steps, set the frames outside the mask to the source noised by the run's own noise.
 
     clean, start: [items, frames, channels]; mask: [items, frames], 1 = make.
@@ -119,9 +117,7 @@ def injection(
 def crossfaded(made: Tensor, clean: Tensor, mask: Tensor, frames: int) -> Tensor:
     """The made latent inside the mask, the clean one outside, fading over so many frames outside each border."""
     share = fade(mask, frames)[..., None]
-    return torch.where(
-        share == 0.0, clean, torch.where(share == 1.0, made, share * made + (1.0 - share) * clean)
-    )
+    return torch.where(share == 0.0, clean, torch.where(share == 1.0, made, share * made + (1.0 - share) * clean))
 
 
 def fade(mask: Tensor, frames: int) -> Tensor:

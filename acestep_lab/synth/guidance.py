@@ -34,9 +34,7 @@ def guided(
         raise RecipeError(f"There is no guidance {name!r}. There are: {', '.join(RULES)}.")
     low, high = interval
     if not 0.0 <= low <= high <= 1.0:
-        raise RecipeError(
-            f"guidance_interval={interval} is not possible: 0 <= start <= end <= 1, where 1 is noise."
-        )
+        raise RecipeError(f"guidance_interval={interval} is not possible: 0 <= start <= end <= 1, where 1 is noise.")
     if name == "none" or scale <= 1.0:
         return alone
     rule = RULES[name](scale)

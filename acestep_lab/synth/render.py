@@ -147,9 +147,14 @@ def _edited(
     assert isinstance(task, FlowEdit)
     context = stacked([brief.context for brief in briefs])
     calm = partial(sampler.tamed, clamp=items[0].recipe.velocity_clamp, ema=items[0].recipe.velocity_ema)
-    old, new = (calm(velocity(lambda t, words=words: Sight(words, context))) for words in (described, heard))
-    window = {"n_min": task.n_min, "n_max": task.n_max, "n_avg": task.n_avg}
-    return edit(old, new, _sources(briefs), times, _fresh(items, first=0), **window)
+    old, new = calm(velocity(_always(described, context))), calm(velocity(_always(heard, context)))
+    fresh = _fresh(items, first=0)
+    return edit(old, new, _sources(briefs), times, fresh, n_min=task.n_min, n_max=task.n_max, n_avg=task.n_avg)
+
+
+def _always(heard: Conditions, context: Tensor) -> Callable[[float], Sight]:
+    sight = Sight(heard, context)
+    return lambda t: sight
 
 
 def _sources(briefs: Sequence[Brief]) -> Tensor:

@@ -43,13 +43,9 @@ def checked_times(values: Iterable[float]) -> tuple[float, ...]:
     if not given:
         raise RecipeError("timesteps is empty: give at least one time, such as (1.0, 0.75, 0.5, 0.25).")
     if outside := [t for t in given if not 0.0 < t <= 1.0]:
-        raise RecipeError(
-            f"timesteps contains {outside[0]:g}: times lie above 0 and up to 1, where 1 is pure noise."
-        )
+        raise RecipeError(f"timesteps contains {outside[0]:g}: times lie above 0 and up to 1, where 1 is pure noise.")
     if any(later >= earlier for earlier, later in zip(given, given[1:])):
-        raise RecipeError(
-            "timesteps must fall from noise to music, each smaller than the one before: (1.0, 0.6, 0.3)."
-        )
+        raise RecipeError("timesteps must fall from noise to music, each smaller than the one before: (1.0, 0.6, 0.3).")
     return given
 
 

@@ -29,14 +29,10 @@ def from_codes(coder: Any, codes: Sequence[int]) -> Tensor:
     if not codes:
         raise RecipeError("The list of codes is empty: give at least one code.")
     if wrong := [code for code in codes if not 0 <= code < count]:
-        raise RecipeError(
-            f"Code {wrong[0]} does not exist: this checkpoint's codes run from 0 to {count - 1}."
-        )
+        raise RecipeError(f"Code {wrong[0]} does not exist: this checkpoint's codes run from 0 to {count - 1}.")
     weight = coder.tokenizer.quantizer.project_out.weight
     indices = torch.tensor(codes, device=weight.device, dtype=torch.long)[None, :, None]
-    return coder.detokenizer(coder.tokenizer.quantizer.get_output_from_indices(indices).to(weight.dtype))[
-        0
-    ].float()
+    return coder.detokenizer(coder.tokenizer.quantizer.get_output_from_indices(indices).to(weight.dtype))[0].float()
 
 
 @torch.inference_mode()
