@@ -173,6 +173,10 @@ def test_the_config_decides_where_it_and_the_folders_name_disagree() -> None:
 
     assert catalog.inferred(Path("acestep-v15-base"), turbo).guidance == "none"
     assert catalog.inferred(Path("my-music"), base).steps == 50
+    assert catalog.inferred(Path("my-music"), {"model_version": "turbo"}).is_turbo
+    leftover = {"is_turbo": False, "model_version": "turbo"}
+    assert catalog.inferred(Path("acestep-v15-xl-base"), leftover).name == "xl-base"
+    assert catalog.inferred(Path("my-music"), leftover).is_turbo
     assert catalog.inferred(Path("my-music"), base).repo is None
     assert catalog.inferred(Path("acestep-v15-sft"), base).name == "sft"
     assert catalog.inferred(Path("acestep-v15-xl-turbo-diffusers"), turbo).name == "xl-turbo"

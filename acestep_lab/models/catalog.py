@@ -79,12 +79,8 @@ LMS: Mapping[str, LMRow] = MappingProxyType(
             1_200_000_000,
             "small; composes well, copies melodies weakly",
         ),
-        "1.7B": LMRow(
-            "1.7B", MAIN_REPO, "acestep-5Hz-lm-1.7B", 3_400_000_000, "the default; ships with turbo"
-        ),
-        "4B": LMRow(
-            "4B", "ACE-Step/acestep-5Hz-lm-4B", "", 8_000_000_000, "the strongest; wants 12 GB and more"
-        ),
+        "1.7B": LMRow("1.7B", MAIN_REPO, "acestep-5Hz-lm-1.7B", 3_400_000_000, "the default; ships with turbo"),
+        "4B": LMRow("4B", "ACE-Step/acestep-5Hz-lm-4B", "", 8_000_000_000, "the strongest; wants 12 GB and more"),
     }
 )
 
@@ -163,22 +159,26 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 def inferred(folder: Path, dit: Mapping[str, Any]) -> Row:
     """The row for a folder, from its name and its transformer's config; the config decides where they disagree."""
-    kind = _kind(dit)
     named = ROWS.get(_bare(folder.name))
-    if named is not None and named.repo is not None and kind in (None, named.kind):
-        return named
-    if named is not None and kind == "base" and named.kind == "sft":
+    named = named if named is not None and named.repo is not None else None
+    kind = _kind(dit, named)
+    if named is not None and (kind in (None, named.kind) or (kind, named.kind) == ("base", "sft")):
         return named  # finely tuned models may be written down as base: the same defaults
     model = ROWS[kind or "base"]
-    return replace(
-        model, name=folder.name, repo=None, folder="", note=f"not in the catalog; sampled like {model.name}"
-    )
+    return replace(model, name=folder.name, repo=None, folder="", note=f"not in the catalog; sampled like {model.name}")
 
 
-def _kind(dit: Mapping[str, Any]) -> str | None:
+def _kind(dit: Mapping[str, Any], named: Row | None) -> str | None:
+    """ "turbo", "sft" or "base" as the config says it; None if it does not.
+
+    `is_turbo` is the reference's own mark. A version of "turbo" without it is believed (diffusers does), unless the folder
+    bears the name of another kind: the reference's config class writes "turbo" where nothing was said.
+    """
     version = str(dit.get("model_version") or "").lower()
-    if dit.get("is_turbo") or "turbo" in version:
+    if dit.get("is_turbo"):
         return "turbo"
+    if "turbo" in version:
+        return named.kind if named is not None and "is_turbo" in dit else "turbo"
     return next((kind for kind in ("sft", "base") if kind in version), "base" if "is_turbo" in dit else None)
 
 
