@@ -208,7 +208,7 @@ class Planner:
         planning, given = recipe.planning, keep.codes if keep and "codes" in keep.locked else ()
         if given:
             fixed["duration"] = self._seconds_of(given, fixed.get("duration"))
-        lyrics = keep.lyrics if keep and "lyrics" in keep.locked else recipe.lyrics
+        lyrics = _lyrics(recipe, keep)
         writes = "codes" if (recipe.task.plans if codes is None else codes) and not given else ""
         guided = planning.cfg_scale > 1.0
         legacy, negative = planning.legacy_negative_layout, planning.negative_prompt
@@ -283,13 +283,15 @@ class Planner:
     def _finish(
         self, walk: Walk, on_token: Callable[[Token], None] | None, stop: Callable[[], bool] | None
     ) -> list[Plan]:
-        """Run a walk to its end."""
-        for token in walk:
-            if on_token:
-                on_token(token)
-            if stop and stop():
-                walk.close()
-                raise Stopped("Planning was stopped before there was a plan.")
+        """Run a walk to its end; the model is handed back whatever happens."""
+        try:
+            for token in walk:
+                if on_token:
+                    on_token(token)
+                if stop and stop():
+                    raise Stopped("Planning was stopped before there was a plan.")
+        finally:
+            walk.close()
         return [plan for plan in walk.plans if plan is not None]
 
 
@@ -477,7 +479,7 @@ class Walk:
         return row.written[-1] == self.planner.lexicon.end or len(row.written) >= LYRIC_TOKENS
 
     def _repeated(self, row: _Row, ids: Tensor) -> Tensor | None:
-        """Which of `ids` this row has said; None where no penalty asks for it."""
+        """Which of `ids` this row has said itself; None where no penalty asks for it."""
         if self.question.planning.repetition_penalty == 1.0:
             return None
         return torch.isin(ids, torch.tensor(row.thought + row.written, dtype=ids.dtype))
@@ -557,6 +559,15 @@ def _named(fixed: dict[str, Any]) -> dict[str, Any]:
     """Values by attribute name as values by field name, checked as a plan checks them."""
     plan = Plan(**fixed)
     return {row.name: getattr(plan, row.attribute) for row in ROWS.values() if row.attribute in fixed}
+
+
+def _lyrics(recipe: Recipe, keep: Plan | None) -> str:
+    """The recipe's lyrics or the locked ones; RecipeError where both are there and differ."""
+    if keep is None or "lyrics" not in keep.locked:
+        return recipe.lyrics
+    if recipe.lyrics not in ("", keep.lyrics):
+        raise RecipeError("The recipe has other lyrics than the plan has locked. Unlock them or take them out of one.")
+    return keep.lyrics
 
 
 def _agreed(fixed: dict[str, Any], keep: Plan | None) -> dict[str, Any]:

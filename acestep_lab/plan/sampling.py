@@ -27,12 +27,12 @@ class Draw:
         """An index into `logits`, float32 [allowed]; `repeated` marks the tokens that were heard before."""
         rules = self.rules
         if repeated is not None and rules.repetition_penalty != 1.0:
-            logits = penalised(logits, repeated, rules.repetition_penalty)
+            logits = penalised(logits, repeated.to(logits.device), rules.repetition_penalty)
         if rules.temperature == 0.0:
             return int(logits.argmax())
         kept, places = nucleus(logits, rules.top_k, rules.top_p)
-        heights = (kept.double() / rules.temperature).softmax(dim=0).cumsum(dim=0)
-        chance = torch.rand((), generator=self.generator, dtype=torch.float64).to(heights.device) * heights[-1]
+        heights = (kept.cpu().double() / rules.temperature).softmax(dim=0).cumsum(dim=0)
+        chance = torch.rand((), generator=self.generator, dtype=torch.float64) * heights[-1]
         index = min(int(torch.searchsorted(heights, chance, right=True)), len(heights) - 1)
         return index if places is None else int(places[index])
 
