@@ -1,0 +1,201 @@
+"""diffusers is the oracle: the same numbers with masks, with memory, in slabs, and under a LoRA."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import peft
+import pytest
+import torch
+from torch import Tensor, nn
+
+from acestep_lab.errors import RecipeError
+from acestep_lab.synth import attention
+from acestep_lab.synth.attention import Memory, attend, velocity
+from tests.tiny import CONDITION, LATENT, tiny_parts
+
+ITEMS, FRAMES, TOKENS = 2, 1061, 13  # more tokens than two slabs, an odd number of frames
+
+
+def draw(*shape: int, seed: int = 1) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def stock() -> Any:
+    return tiny_parts()["dit"]
+
+
+@pytest.fixture(scope="module")
+def ours(stock: Any) -> Any:
+    return attention.install(copy.deepcopy(stock))
+
+
+@pytest.fixture(scope="module")
+def inputs() -> tuple[Tensor, Tensor, Tensor]:
+    return draw(ITEMS, FRAMES, LATENT), draw(ITEMS, TOKENS, CONDITION, seed=2), draw(ITEMS, FRAMES, 2 * LATENT, seed=3)
+
+
+def oracle(dit: Any, x: Tensor, states: Tensor, context: Tensor, t: float = 0.7) -> Tensor:
+    times = torch.full((len(x),), t, dtype=x.dtype)
+    with torch.inference_mode():
+        return dit(x, times, times, states, context).sample
+
+
+def test_the_velocity_is_the_one_of_diffusers(stock: Any, ours: Any, inputs: tuple[Tensor, ...]) -> None:
+    x, states, context = inputs
+    found = velocity(ours, x, 0.7, states, context)
+    torch.testing.assert_close(found, oracle(stock, *inputs), atol=1e-5, rtol=0)
+    torch.testing.assert_close(oracle(ours, *inputs), found, atol=0, rtol=0)  # and so it is for a stock caller
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_an_item_in_a_padded_batch_is_the_item_alone(stock: Any, inputs: tuple[Tensor, ...], quick: bool) -> None:
+    x, states, context = inputs
+    dit = attention.install(copy.deepcopy(stock), quick=quick)
+    sizes = [(FRAMES, TOKENS), (533, 7)]
+    frame_mask = torch.stack([torch.arange(FRAMES) < frames for frames, _ in sizes])
+    mask = torch.stack([torch.arange(TOKENS) < tokens for _, tokens in sizes])
+    found = velocity(dit, x, 0.7, states, context, mask=mask, frame_mask=frame_mask)
+    for item, (frames, tokens) in enumerate(sizes):
+        row = slice(item, item + 1)
+        alone = oracle(stock, x[row, :frames], states[row, :tokens], context[row, :frames])
+        torch.testing.assert_close(found[row, :frames], alone, atol=1e-5, rtol=0)
+    assert not found[1, 533:].any()
+
+
+def test_a_mask_may_have_holes_among_the_words(stock: Any, ours: Any, inputs: tuple[Tensor, ...]) -> None:
+    x, states, context = inputs
+    mask = torch.arange(TOKENS) % 3 != 1
+    found = velocity(ours, x[:1], 0.7, states[:1], context[:1], mask=mask[None])
+    expected = oracle(stock, x[:1], states[:1, mask], context[:1])
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_one_word_said_many_times_is_heard_once(stock: Any, ours: Any, inputs: tuple[Tensor, ...]) -> None:
+    x, _, context = inputs
+    nothing, memory = draw(1, 1, CONDITION).expand(ITEMS, TOKENS, CONDITION), Memory()
+    found = velocity(ours, x, 0.7, nothing, context, memory=memory)
+    torch.testing.assert_close(found, oracle(stock, x, nothing, context), atol=1e-5, rtol=0)
+    key, _ = next(iter(memory._kept.values()))[3].kept[ours.layers[0].cross_attn]
+    assert key.shape[1] == 1
+
+
+def counted(dit: Any) -> list[str]:
+    """The names of cross-attention projections, as they are called from now on."""
+    calls: list[str] = []
+    for name, layer in dit.named_modules():
+        if name.endswith(("cross_attn.to_k", "cross_attn.to_v")) or name == "condition_embedder":
+            layer.register_forward_hook(lambda *_, name=name: calls.append(name))
+    return calls
+
+
+def test_what_was_heard_is_remembered_by_its_content(stock: Any, inputs: tuple[Tensor, ...]) -> None:
+    x, states, context = inputs
+    dit, memory = attention.install(copy.deepcopy(stock)), Memory()
+    calls = counted(dit)
+    first = velocity(dit, x, 0.7, states, context, memory=memory)
+    made = len(calls)
+    again = velocity(dit, x, 0.7, states.clone(), context, memory=memory)  # a re-roll: same words, new tensors
+    assert (made, len(calls)) == (2 * len(dit.layers) + 1, made)
+    assert torch.equal(first, again) and (memory.hits, memory.misses) == (1, 1)  # noqa: PT018
+    other = velocity(dit, x, 0.7, states + 1, context, memory=memory)
+    assert len(calls) == 2 * made and not torch.equal(other, first)  # noqa: PT018
+    masked = torch.ones(ITEMS, TOKENS, dtype=torch.bool)
+    masked[0, 5:] = False
+    assert not torch.equal(velocity(dit, x, 0.7, states, context, mask=masked, memory=memory), first)
+
+
+def test_memory_notices_a_lora_and_every_change_of_it(stock: Any, inputs: tuple[Tensor, ...]) -> None:
+    x, states, context = (value[:1, :20] for value in inputs)
+    dit, memory = attention.install(copy.deepcopy(stock)), Memory()
+    bare = velocity(dit, x, 0.7, states, context, memory=memory)
+    torch.manual_seed(9)
+    peft.inject_adapter_in_model(peft.LoraConfig(r=2, target_modules=["to_k", "to_v"], init_lora_weights=False), dit)
+    dit.requires_grad_(False)
+    plain = attention.uninstall(copy.deepcopy(dit))
+    worn = velocity(dit, x, 0.7, states, context, memory=memory)
+    torch.testing.assert_close(worn, oracle(plain, x, states, context), atol=1e-5, rtol=0)
+    assert not torch.equal(worn, bare)
+    for module in dit.modules():
+        if isinstance(module, peft.tuners.lora.LoraLayer):
+            module.set_scale("default", 0.5)
+    assert not torch.equal(velocity(dit, x, 0.7, states, context, memory=memory), worn)
+    for module in dit.modules():
+        if isinstance(module, peft.tuners.lora.LoraLayer):
+            module.enable_adapters(False)
+    assert torch.equal(velocity(dit, x, 0.7, states, context, memory=memory), bare)
+
+
+def test_memory_keeps_within_its_bounds_and_lets_go_of_the_longest_unused(
+    ours: Any, inputs: tuple[Tensor, ...]
+) -> None:
+    x, states, context = (value[:1, :20] for value in inputs)
+    memory = Memory(entries=2)
+    for shift in (0, 1, 0, 2, 0, 1):
+        velocity(ours, x, 0.7, states + shift, context, memory=memory)
+    assert (memory.hits, memory.misses) == (2, 4)
+    assert memory.size > 0
+    memory.clear()
+    assert memory.size == 0
+
+
+def test_gradients_flow_and_nothing_is_remembered_while_they_do(stock: Any, inputs: tuple[Tensor, ...]) -> None:
+    x, states, context = (value[:1, :600] for value in inputs)
+    grown = {}
+    for name, dit in {"stock": copy.deepcopy(stock), "ours": attention.install(copy.deepcopy(stock))}.items():
+        dit.requires_grad_(True)
+        times = torch.tensor([0.7])
+        extra = {"memory": Memory()} if name == "ours" else {}
+        dit(x, times, times, states, context, **extra).sample.square().mean().backward()
+        grown[name] = dit.layers[0].self_attn.to_q.weight.grad
+        assert not extra or extra["memory"].size == 0
+    torch.testing.assert_close(grown["ours"], grown["stock"], atol=1e-6, rtol=1e-4)
+
+
+def test_bfloat16_strays_no_further_from_float32_than_diffusers_does(stock: Any, inputs: tuple[Tensor, ...]) -> None:
+    exact, half = oracle(stock, *inputs), copy.deepcopy(stock).bfloat16()
+    theirs = oracle(half, *(value.bfloat16() for value in inputs)).float()
+    found = velocity(attention.install(half), *inputs[:1], 0.7, *inputs[1:])
+    assert found.dtype == torch.float32
+    assert (found - exact).norm() < 1.1 * (theirs - exact).norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("tokens", [1, 7, 256, 257, 700])
+@pytest.mark.parametrize("window", [None, 6, 128, 1000])
+def test_attention_in_slabs_is_attention_under_a_dense_mask(
+    tokens: int, window: int | None, dtype: torch.dtype
+) -> None:
+    query, key, value = (draw(2, tokens, heads, 8, seed=heads).to(dtype) for heads in (4, 2, 1))
+    value = value.expand(2, tokens, 2, 8)
+    steps = torch.arange(tokens)
+    near = (steps[:, None] - steps).abs() <= (tokens if window is None else window)
+    wide = [x.double().transpose(1, 2) for x in (query, key, value)]
+    expected = nn.functional.scaled_dot_product_attention(*wide, attn_mask=near, scale=0.3, enable_gqa=True)
+    found = attend(query, key, value, 0.3, window).double().transpose(1, 2)
+    torch.testing.assert_close(found, expected, atol=1e-5 if dtype == torch.float32 else 0.03, rtol=0)
+
+
+def test_the_precision_of_other_products_is_left_alone() -> None:
+    query = draw(1, 300, 2, 8).bfloat16()
+    attend(query, query, query, 0.3)
+    one, other = draw(64, 64), draw(64, 64, seed=2)
+    torch.testing.assert_close((one @ other).double(), one.double() @ other.double(), atol=1e-4, rtol=0)
+
+
+def test_uninstalling_leaves_diffusers_as_it_was(stock: Any, inputs: tuple[Tensor, ...]) -> None:
+    x, states, context = (value[:1, :20] for value in inputs)
+    dit = attention.uninstall(attention.install(copy.deepcopy(stock)))
+    assert torch.equal(oracle(dit, x, states, context), oracle(stock, x, states, context))
+    assert torch.equal(velocity(dit, x, 0.7, states, context), oracle(stock, x, states, context))
+
+
+def test_what_cannot_be_is_said_in_words(stock: Any, ours: Any, inputs: tuple[Tensor, ...]) -> None:
+    x, states, context = (value[:1, :20] for value in inputs)
+    with pytest.raises(RecipeError, match="install"):
+        velocity(stock, x, 0.7, states, context, memory=Memory())
+    holes = torch.arange(20)[None] % 2 == 0
+    with pytest.raises(RecipeError, match="first frame"):
+        velocity(ours, x, 0.7, states, context, frame_mask=holes)

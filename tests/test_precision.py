@@ -1,0 +1,99 @@
+"""Whole numbers: close where they may be used, refused in words where they may not, and a LoRA stays what it was."""
+
+from __future__ import annotations
+
+import copy
+from types import SimpleNamespace
+
+import peft
+import pytest
+import torch
+from torch import Tensor, nn
+
+from acestep_lab.errors import MachineError
+from acestep_lab.models import precision
+from acestep_lab.models.precision import QuickLinear, cpu_dtype, gated, quicken, restore
+from acestep_lab.synth import attention
+from tests.tiny import CONDITION, LATENT, tiny_parts
+
+
+@pytest.fixture(scope="module")
+def dit() -> nn.Module:
+    return attention.install(tiny_parts()["dit"])
+
+
+def look(dit: nn.Module) -> Tensor:
+    """Velocities at two times, [2, items, frames, channels]."""
+    draw = torch.Generator().manual_seed(4)
+    x, states, context = (
+        torch.randn(1, *size, generator=draw) for size in ((40, LATENT), (9, CONDITION), (40, 2 * LATENT))
+    )
+    return torch.stack([attention.velocity(dit, x, t, states, context) for t in (0.9, 0.3)])
+
+
+@pytest.mark.parametrize("rows", [1, 3, 700])
+def test_a_layer_of_whole_numbers_is_within_a_percent_of_the_dense_one(rows: int) -> None:
+    torch.manual_seed(0)
+    dense = nn.Linear(96, 32).requires_grad_(False)
+    x = torch.randn(rows, 96) * torch.logspace(-3, 3, rows)[:, None]  # tokens of very different loudness
+    found = QuickLinear(dense)(x[None])[0]
+    true = dense(x)
+    product = true - dense.bias
+    assert ((found - true).norm(dim=1) < 0.02 * product.norm(dim=1)).all()
+
+
+def test_a_token_says_the_same_alone_and_among_loud_ones() -> None:
+    quick = QuickLinear(nn.Linear(64, 16).requires_grad_(False))
+    x = torch.randn(5, 64)
+    x[0] *= 1000
+    torch.testing.assert_close(quick(x)[3:4], quick(x[3:4]))
+
+
+def test_a_silent_token_gives_the_bias() -> None:
+    dense = nn.Linear(8, 8).requires_grad_(False)
+    torch.testing.assert_close(QuickLinear(dense)(torch.zeros(1, 8)), dense.bias[None])
+
+
+def test_the_gate_lets_a_dit_through_and_says_its_error(dit: nn.Module) -> None:
+    quick = copy.deepcopy(dit)
+    gate = gated(quick, look)
+    assert 0 < gate.error < gate.largest and "%" in str(gate)
+    assert isinstance(quick.layers[0].mlp.up_proj, QuickLinear)
+    assert type(quick.time_embed.linear_1) is nn.Linear
+
+
+def test_a_closed_gate_leaves_the_dit_as_it_was_and_says_so(dit: nn.Module) -> None:
+    quick, before = copy.deepcopy(dit), look(dit)
+    with pytest.raises(MachineError, match=r"only 0\.0% is let through.*stays as it was"):
+        gated(quick, look, largest=1e-6)
+    assert torch.equal(look(quick), before)
+
+
+def test_restoring_brings_the_same_numbers_back(dit: nn.Module) -> None:
+    quick, before = copy.deepcopy(dit), look(dit)
+    replaced = quicken(quick)
+    assert not torch.equal(look(quick), before)
+    restore(replaced)
+    assert torch.equal(look(quick), before)
+
+
+@pytest.mark.parametrize("first", ["lora", "int8"])
+def test_a_lora_speaks_the_same_whether_it_comes_before_or_after(dit: nn.Module, first: str) -> None:
+    def with_lora(module: nn.Module) -> nn.Module:
+        torch.manual_seed(9)
+        config = peft.LoraConfig(r=2, target_modules=["to_q", "up_proj"], init_lora_weights=False)
+        return peft.inject_adapter_in_model(config, module)
+
+    exact, quick = copy.deepcopy(dit), copy.deepcopy(dit)
+    with_lora(exact)
+    for step in (with_lora, quicken) if first == "lora" else (quicken, with_lora):
+        step(quick)
+    effect = (look(exact) - look(dit)).norm()
+    assert (look(quick) - look(exact)).norm() < 0.1 * effect
+    assert {p.dtype for n, p in quick.named_parameters() if "lora_" in n} == {torch.float32}
+
+
+def test_the_dtype_of_a_cpu_is_what_it_has_instructions_for() -> None:
+    assert cpu_dtype(SimpleNamespace(_is_amx_tile_supported=lambda: True)) == torch.bfloat16
+    assert cpu_dtype(SimpleNamespace(_is_avx512_bf16_supported=lambda: False)) == torch.float32
+    assert precision.cpu_dtype() in (torch.bfloat16, torch.float32)
