@@ -30,7 +30,13 @@ from acestep_lab.listen.key import chroma
 from acestep_lab.train.world import compose, render
 
 RATE = 24000
-ASKED = {"bpm": 112, "keyscale": "E minor", "timesignature": "4", "style": "house", "instruments": ("drums", "bass", "keyboard")}
+ASKED = {
+    "bpm": 112,
+    "keyscale": "E minor",
+    "timesignature": "4",
+    "style": "house",
+    "instruments": ("drums", "bass", "keyboard"),
+}
 
 
 def tones(pitches: list[list[float]], seconds: float = 0.8, rate: int = RATE, cents: float = 0.0) -> Audio:
@@ -39,7 +45,9 @@ def tones(pitches: list[list[float]], seconds: float = 0.8, rate: int = RATE, ce
     chords = []
     for chord in pitches:
         hz = [440 * 2 ** ((p - 69 + cents / 100) / 12) for p in chord]
-        chords.append(sum(np.sin(2 * np.pi * f * h * time) / h**1.5 for f in hz for h in (1, 2, 3, 4)) * np.exp(-2 * time))
+        chords.append(
+            sum(np.sin(2 * np.pi * f * h * time) / h**1.5 for f in hz for h in (1, 2, 3, 4)) * np.exp(-2 * time)
+        )
     return Audio(0.1 * np.concatenate(chords), rate)
 
 
@@ -151,7 +159,9 @@ def test_everything_is_heard_at_once():
 def drone(pitches: tuple[int, ...], seconds: float = 6.0) -> Audio:
     """A held chord that swells slowly, over a little noise."""
     time = np.arange(int(seconds * RATE)) / RATE
-    wave = sum(np.sin(2 * np.pi * 440 * 2 ** ((p - 69) / 12) * time) for p in pitches) * (1 + 0.3 * np.sin(2 * np.pi * 0.7 * time))
+    wave = sum(np.sin(2 * np.pi * 440 * 2 ** ((p - 69) / 12) * time) for p in pitches) * (
+        1 + 0.3 * np.sin(2 * np.pi * 0.7 * time)
+    )
     return Audio(0.1 * wave + 0.002 * np.random.Generator(np.random.PCG64(2)).standard_normal(len(time)), RATE)
 
 
@@ -203,7 +213,10 @@ def test_the_shipped_ear_is_small_and_knows_the_stems():
 
 
 def test_an_ear_can_be_taught_and_kept(tmp_path):
-    songs = [compose(seed, 5.0, instruments=("keyboard", "drums") if seed % 2 else ("keyboard", "bass")) for seed in range(40)]
+    songs = [
+        compose(seed, 5.0, instruments=("keyboard", "drums") if seed % 2 else ("keyboard", "bass"))
+        for seed in range(40)
+    ]
     sounds = [Audio(render(s, RATE).mix, RATE) for s in songs]
     ear = train_presence(sounds[:30], [s.instruments for s in songs[:30]], roles=("drums", "bass"))
     again = Presence.load(ear.save(tmp_path / "ear.npz"))

@@ -70,7 +70,9 @@ def test_songs_are_evenly_loud_and_never_clip():
 
 
 def test_what_is_given_is_obeyed():
-    song = compose(5, 9.0, bpm=77, keyscale="Bb major", timesignature="3", style="house", instruments=("drums", "bass", "keyboard"))
+    song = compose(
+        5, 9.0, bpm=77, keyscale="Bb major", timesignature="3", style="house", instruments=("drums", "bass", "keyboard")
+    )
     assert (song.bpm, song.keyscale, song.timesignature, song.style) == (77, "Bb major", "3", "house")
     assert set(song.instruments) == {"drums", "bass", "keyboard"}
     assert song.seconds == 9.0
@@ -177,7 +179,13 @@ def test_four_seconds_and_four_minutes_are_songs():
 
 
 def test_nonsense_is_refused_with_a_sentence():
-    for asked in ({"seconds": 2.0}, {"style": "hause"}, {"timesignature": "5"}, {"instruments": ("banjo",)}, {"instruments": ()}):
+    for asked in (
+        {"seconds": 2.0},
+        {"style": "hause"},
+        {"timesignature": "5"},
+        {"instruments": ("banjo",)},
+        {"instruments": ()},
+    ):
         with pytest.raises(RecipeError, match=r"\.$"):
             compose(1, **asked)
 
@@ -187,7 +195,9 @@ def test_patterns_fill_their_bars():
     for table_ in (BASS, COMP):
         assert all(len(row[sign]) == n for row in table_.values() for sign, n in eighths.items())
     sixteenths = {"4": 16, "3": 12, "2": 8, "6": 12}
-    assert all(len(p) == sixteenths[sign] for row in DRUMS.values() for sign, rows in row.items() for p in rows.values())
+    assert all(
+        len(p) == sixteenths[sign] for row in DRUMS.values() for sign, rows in row.items() for p in rows.values()
+    )
     assert all(len(p) == sixteenths[sign] for row in PERCUSSION.values() for sign, p in row.items())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -27,15 +27,19 @@ class Classifier:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write an .npz, weights as half floats."""
         target = Path(path)
-        arrays = {f"w{i}": weight.astype(np.float16) for i, weight in enumerate(self.weights)}
-        np.savez_compressed(target, labels=np.array(self.labels), exclusive=self.exclusive, centre=self.centre.astype(np.float32), scale=self.scale.astype(np.float32), **arrays)
+        arrays: dict[str, Any] = {f"w{i}": weight.astype(np.float16) for i, weight in enumerate(self.weights)}
+        arrays |= {"centre": self.centre.astype(np.float32), "scale": self.scale.astype(np.float32)}
+        arrays |= {"labels": np.array(self.labels), "exclusive": np.array(self.exclusive)}
+        np.savez_compressed(target, **arrays)
         return target
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
         with np.load(path, allow_pickle=False) as file:
             weights = tuple(file[f"w{i}"].astype(np.float32) for i in range(4))
-            return cls(tuple(str(x) for x in file["labels"]), bool(file["exclusive"]), file["centre"], file["scale"], weights)
+            return cls(
+                tuple(str(x) for x in file["labels"]), bool(file["exclusive"]), file["centre"], file["scale"], weights
+            )
 
 
 def _forward(x: np.ndarray, weights: tuple[np.ndarray, ...], exclusive: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -56,7 +56,10 @@ def _harmony(songs: Sequence[Song], sounds: Sequence[Audio]) -> list[Row]:
     chance = _against_next(songs, names, lambda song, name: same_key(song.keyscale, name))
     mass = np.mean([scale_mass(sound, song.keyscale) for song, sound in zip(songs, sounds, strict=True)])
     other = _against_next(songs, sounds, lambda song, sound: scale_mass(sound, song.keyscale))
-    return [Row("key, exact", float(exact), chance, len(songs)), Row("mass on the scale", float(mass), other, len(songs))]
+    return [
+        Row("key, exact", float(exact), chance, len(songs)),
+        Row("mass on the scale", float(mass), other, len(songs)),
+    ]
 
 
 def _rhythm(songs: Sequence[Song], sounds: Sequence[Audio]) -> list[Row]:
@@ -81,11 +84,20 @@ def _players(songs: Sequence[Song], sounds: Sequence[Audio]) -> list[Row]:
     def share(song: Song, stems: frozenset[str]) -> float:
         return float(np.mean([(stem in stems) == (stem in song.instruments) for stem in STEMS]))
 
-    parted = [(song, sound) for song, sound in zip(songs, sounds, strict=True) if "drums" in song.instruments and len(song.sections) > 1]
+    parted = [
+        (song, sound)
+        for song, sound in zip(songs, sounds, strict=True)
+        if "drums" in song.instruments and len(song.sections) > 1
+    ]
     accuracy = [section_accuracy(sound, song.sections) for song, sound in parted]
     always = [np.mean(["drums" in s.stems_playing for s in song.sections]) for song, _ in parted]
     return [
-        Row("stems present", float(np.mean([share(s, h) for s, h in zip(songs, heard, strict=True)])), _against_next(songs, heard, share), len(songs)),
+        Row(
+            "stems present",
+            float(np.mean([share(s, h) for s, h in zip(songs, heard, strict=True)])),
+            _against_next(songs, heard, share),
+            len(songs),
+        ),
         Row("drums by section", float(np.mean(accuracy)), float(np.mean(always)), len(parted)),
     ]
 
@@ -94,7 +106,9 @@ def _sound(songs: Sequence[Song], sounds: Sequence[Audio]) -> list[Row]:
     loud = [integrated_loudness(sound.samples, sound.rate) for sound in sounds]
     return [
         Row("loudness LUFS, median", float(np.median(loud)), float("nan"), len(songs)),
-        Row("loudness LUFS, spread 5-95 %", float(np.subtract(*np.percentile(loud, (95, 5)))), float("nan"), len(songs)),
+        Row(
+            "loudness LUFS, spread 5-95 %", float(np.subtract(*np.percentile(loud, (95, 5)))), float("nan"), len(songs)
+        ),
         Row("largest peak", max(sound.peak for sound in sounds), float("nan"), len(songs)),
         Row("x real time, composed and played", speed(songs), float("nan"), len(songs)),
     ]

@@ -181,11 +181,15 @@ def _refuse_nonsense(
     if not SHORTEST <= seconds <= LONGEST:
         raise RecipeError(f"A song of this world lasts {SHORTEST:g} to {LONGEST:g} seconds, not {seconds:g}.")
     if style is not None and style not in STYLES:
-        raise RecipeError(f"This world has no style {style!r}.{nearest(style, STYLES)} It has {', '.join(sorted(STYLES))}.")
+        raise RecipeError(
+            f"This world has no style {style!r}.{nearest(style, STYLES)} It has {', '.join(sorted(STYLES))}."
+        )
     if timesignature is not None and timesignature not in METERS:
         raise RecipeError(f"{timesignature!r} is no meter of this world; it has {', '.join(METERS)}.")
     if instruments is not None and (not set(instruments) or set(instruments) - set(STEMS)):
-        raise RecipeError(f"Instruments are some of {', '.join(STEMS)}; these are not: {sorted(set(instruments) - set(STEMS))}.")
+        raise RecipeError(
+            f"Instruments are some of {', '.join(STEMS)}; these are not: {sorted(set(instruments) - set(STEMS))}."
+        )
 
 
 def compose(

@@ -20,7 +20,9 @@ def _band(signal: Signal, rate: int, low: float, high: float) -> Signal:
     return np.fft.irfft(np.fft.rfft(signal) * gate, len(signal))
 
 
-def kick(rate: int, hz: float, random: np.random.Generator, fall: float = 9, click: float = 0.2, sweep: float = 110) -> Signal:
+def kick(
+    rate: int, hz: float, random: np.random.Generator, fall: float = 9, click: float = 0.2, sweep: float = 110
+) -> Signal:
     time = _time(0.45, rate)
     phase = np.cumsum(hz + sweep * np.exp(-45 * time)) / rate
     body = np.sin(2 * np.pi * phase) * np.exp(-fall * time)
@@ -28,14 +30,18 @@ def kick(rate: int, hz: float, random: np.random.Generator, fall: float = 9, cli
     return np.tanh(1.6 * body + click * snap)
 
 
-def snare(rate: int, hz: float, random: np.random.Generator, fall: float = 16, low: float = 900, body: float = 0.5) -> Signal:
+def snare(
+    rate: int, hz: float, random: np.random.Generator, fall: float = 16, low: float = 900, body: float = 0.5
+) -> Signal:
     time = _time(0.35, rate)
     skin = np.sin(2 * np.pi * np.cumsum(185 + 60 * np.exp(-60 * time)) / rate) * np.exp(-32 * time)
     wires = _band(random.standard_normal(len(time)), rate, low, 9000) * np.exp(-fall * time)
     return np.tanh(body * skin + 0.9 * wires)
 
 
-def hat(rate: int, hz: float, random: np.random.Generator, fall: float = 55, low: float = 6500, seconds: float = 0.2) -> Signal:
+def hat(
+    rate: int, hz: float, random: np.random.Generator, fall: float = 55, low: float = 6500, seconds: float = 0.2
+) -> Signal:
     time = _time(seconds, rate)
     return _band(random.standard_normal(len(time)), rate, low, 11500) * np.exp(-fall * time) * 0.5
 
@@ -87,7 +93,10 @@ def tambourine(rate: int, hz: float, random: np.random.Generator) -> Signal:
 def riser(rate: int, hz: float, random: np.random.Generator) -> Signal:
     time = _time(2.0, rate)
     noise = random.standard_normal(len(time))
-    layers = (_band(noise, rate, c, 2 * c) * np.exp(-(((time / 2.0) * 5 - i) ** 2)) for i, c in enumerate((350, 700, 1400, 2800, 5000, 6500)))
+    layers = (
+        _band(noise, rate, c, 2 * c) * np.exp(-(((time / 2.0) * 5 - i) ** 2))
+        for i, c in enumerate((350, 700, 1400, 2800, 5000, 6500))
+    )
     return sum(layers, np.zeros(len(time))) * (0.15 + 0.85 * (time / 2.0) ** 2) * np.clip((2.0 - time) / 0.02, 0, 1)
 
 

@@ -41,8 +41,20 @@ class Part:
 
 SHORT_FORMS = {
     1: (("Verse",), ("Chorus",), ("Instrumental",), ("Verse",)),
-    2: (("Intro", "Verse"), ("Verse", "Chorus"), ("Verse", "Bridge"), ("Chorus", "Outro"), ("Intro", "Chorus"), ("Bridge", "Chorus")),
-    3: (("Intro", "Verse", "Chorus"), ("Verse", "Chorus", "Outro"), ("Verse", "Bridge", "Chorus"), ("Chorus", "Bridge", "Chorus")),
+    2: (
+        ("Intro", "Verse"),
+        ("Verse", "Chorus"),
+        ("Verse", "Bridge"),
+        ("Chorus", "Outro"),
+        ("Intro", "Chorus"),
+        ("Bridge", "Chorus"),
+    ),
+    3: (
+        ("Intro", "Verse", "Chorus"),
+        ("Verse", "Chorus", "Outro"),
+        ("Verse", "Bridge", "Chorus"),
+        ("Chorus", "Bridge", "Chorus"),
+    ),
 }
 
 

@@ -88,7 +88,14 @@ def drums(sheet: Sheet, dice: Dice) -> list[Hit]:
     """The style's pattern bar by bar, a crash where sections begin, a fill where they end."""
     style, meter, tune = sheet.style, sheet.meter, sheet.tune()
     rows = DRUMS[dice.pick(style.drums)][meter.sign]
-    hat = dice.pick(("hat", "hat", "hat open" if style.name == "house" else "hat", "ride" if style.name in ("rock", "blues") else "hat"))
+    hat = dice.pick(
+        (
+            "hat",
+            "hat",
+            "hat open" if style.name == "house" else "hat",
+            "ride" if style.name in ("rock", "blues") else "hat",
+        )
+    )
     names = {**style.kit, "hat": hat, "hat2": "hat", "ride": "ride"}
     fills = dice.chance(0.75)
     hits = []
@@ -105,7 +112,11 @@ def drums(sheet: Sheet, dice: Dice) -> list[Hit]:
                 hits.append(Hit("drums", names[row], sheet.swung(at + offset), 0.2, tune, strength * part.intensity))
         if fill_from < 99:
             hits += _fill(sheet, at + fill_from, dice)
-        if bar == part.first and (part.intensity >= 0.95 or bar == 0) and style.name not in ("bossa nova", "waltz", "ambient"):
+        if (
+            bar == part.first
+            and (part.intensity >= 0.95 or bar == 0)
+            and style.name not in ("bossa nova", "waltz", "ambient")
+        ):
             hits.append(Hit("drums", "crash", at, 1, tune, 0.8))
     return hits
 
@@ -116,7 +127,14 @@ def _fill(sheet: Sheet, at: float, dice: Dice) -> list[Hit]:
     sounds = dice.pick(("st", "s", "t"))
     snare = sheet.style.kit["snare"]
     return [
-        Hit("drums", snare if sounds == "s" or (sounds == "st" and i < count / 2) else "tom", at + i * step, 0.2, sheet.tune(), (0.5 + 0.4 * i / count) * human(dice))
+        Hit(
+            "drums",
+            snare if sounds == "s" or (sounds == "st" and i < count / 2) else "tom",
+            at + i * step,
+            0.2,
+            sheet.tune(),
+            (0.5 + 0.4 * i / count) * human(dice),
+        )
         for i in range(count)
     ]
 
@@ -128,7 +146,9 @@ def percussion(sheet: Sheet, sound: str, dice: Dice) -> list[Hit]:
             if sheet.bpm > 150 and mark == "-":
                 continue
             strength = STRENGTH[mark] * human(dice) * sheet.part_at(bar).intensity
-            hits.append(Hit("percussion", sound, sheet.swung(bar * sheet.meter.beats + offset), 0.2, sheet.tune(), strength))
+            hits.append(
+                Hit("percussion", sound, sheet.swung(bar * sheet.meter.beats + offset), 0.2, sheet.tune(), strength)
+            )
     return hits
 
 
@@ -137,7 +157,7 @@ def effects(sheet: Sheet, sound: str, dice: Dice) -> list[Hit]:
     beats, length = sheet.bars * sheet.meter.beats, 2.0 * sheet.bpm / 60
     if sound == "vinyl":
         return [Hit("fx", sound, i * length, 1, 40, 1.0) for i in range(int(beats / length) + 1)]
-    starts = [part.first * sheet.meter.beats for part in sheet.form]
+    starts = [float(part.first * sheet.meter.beats) for part in sheet.form]
     if sound == "riser":
         ends = starts[1:] or [min(beats, max(length, sheet.meter.beats * 2.0))]
         return [Hit("fx", sound, max(0.0, end - length), 1, sheet.tune(), 1.0) for end in ends]
@@ -163,7 +183,9 @@ def bass(sheet: Sheet, sound: str, manner: str, dice: Dice) -> list[Hit]:
             start = at + i * eighth
             slot = sheet.slot_at(start)
             root = floor + (slot.classes[0] - floor) % 12
-            pitch = {"1": root, "5": root + 7, "8": root + 12, "3": root + (slot.classes[1] - slot.classes[0]) % 12}[mark]
+            pitch = {"1": root, "5": root + 7, "8": root + 12, "3": root + (slot.classes[1] - slot.classes[0]) % 12}[
+                mark
+            ]
             holds = 1 + next((k for k, m in enumerate(pattern[i + 1 :]) if m != "-"), len(pattern) - i - 1)
             if walks and i == len(pattern) - 1 and bar + 1 < sheet.bars:
                 target = sheet.slot_at(at + sheet.meter.beats)
@@ -204,7 +226,9 @@ def chords(sheet: Sheet, stem: str, sound: str, manner: str, dice: Dice) -> list
             start = bar * beats + i * eighth
             slot = sheet.slot_at(start)
             following = marks[n + 1][0] if n + 1 < len(marks) else len(pattern)
-            length = (following - i) * eighth * 0.96 if mark == "h" or power else min(eighth * 0.7, 0.35 * sheet.bpm / 60)
+            length = (
+                (following - i) * eighth * 0.96 if mark == "h" or power else min(eighth * 0.7, 0.35 * sheet.bpm / 60)
+            )
             notes = power_chord(slot, centre) if power else voicing(slot, centre, size)
             strength = human(dice) * _accent(sheet, i * eighth) * part.intensity * (3 / len(notes)) ** 0.5
             hits += [Hit(stem, sound, sheet.swung(start), length, p, strength) for p in notes]
@@ -215,7 +239,14 @@ def pad(sheet: Sheet, stem: str, sound: str, dice: Dice) -> list[Hit]:
     centre = 62 + dice.whole(-4, 5)
     size = 4 if sheet.style.harmony in ("jazz", "drone") else 3
     return [
-        Hit(stem, sound, slot.start, slot.length * 0.98, pitch, human(dice) * sheet.part_at(int(slot.start / sheet.meter.beats + 1e-6)).intensity)
+        Hit(
+            stem,
+            sound,
+            slot.start,
+            slot.length * 0.98,
+            pitch,
+            human(dice) * sheet.part_at(int(slot.start / sheet.meter.beats + 1e-6)).intensity,
+        )
         for slot in sheet.slots
         for pitch in voicing(slot, centre, size)
     ]
@@ -224,7 +255,11 @@ def pad(sheet: Sheet, stem: str, sound: str, dice: Dice) -> list[Hit]:
 def arpeggio(sheet: Sheet, stem: str, sound: str, dice: Dice) -> list[Hit]:
     """Broken chords, low note on the chord's first beat."""
     eighth = sheet.meter.eighth
-    step = eighth / 2 if sheet.bpm < 76 or (sheet.bpm < 118 and sound == "synth pluck" and sheet.meter.sign != "6") else eighth
+    step = (
+        eighth / 2
+        if sheet.bpm < 76 or (sheet.bpm < 118 and sound == "synth pluck" and sheet.meter.sign != "6")
+        else eighth
+    )
     centre = 60 + dice.whole(-2, 8)
     shape = dice.pick(((0, 1, 2, 3), (0, 2, 1, 3), (0, 1, 2, 3, 2, 1), (0, 2, 3, 2), (0, 1, 2)))
     hits = []
@@ -245,7 +280,13 @@ RHYTHMS = {
     "4": ("2 1 1", "1 1 2", "1.5 .5 1 1", ".5 .5 1 2", "1 .5 .5 2", "1 1 1 1", "3 1", "1.5 .5 2", ".5 .5 .5 .5 1 1"),
     "3": ("2 1", "1 1 1", "1.5 .5 1", "3", "1 .5 .5 1"),
     "2": ("1 1", "2", "1 .5 .5", "1.5 .5"),
-    "6": ("1 1", "0.66666667 0.33333333 1", "0.66666667 0.33333333 0.66666667 0.33333333", "0.33333333 0.33333333 0.33333333 1", "2"),
+    "6": (
+        "1 1",
+        "0.66666667 0.33333333 1",
+        "0.66666667 0.33333333 0.66666667 0.33333333",
+        "0.33333333 0.33333333 0.33333333 1",
+        "2",
+    ),
 }
 
 
@@ -275,7 +316,9 @@ def _pitch(sheet: Sheet, step: int, base: int) -> int:
 
 
 def _on_chord(pitch: int, slot: Slot) -> int:
-    return min((pitch + d for d in (0, -1, 1, -2, 2, -3, 3)), key=lambda p: (p % 12 not in slot.classes, abs(p - pitch)))
+    return min(
+        (pitch + d for d in (0, -1, 1, -2, 2, -3, 3)), key=lambda p: (p % 12 not in slot.classes, abs(p - pitch))
+    )
 
 
 def melody(sheet: Sheet, dice: Dice, centre: int) -> list[tuple[float, float, int, float]]:

@@ -61,7 +61,14 @@ def _room(rate: int, wet: float) -> np.ndarray:
     """Six early reflections and a short diffuse tail, the same for every note."""
     response = np.zeros(int(0.3 * rate))
     response[0] = 1.0
-    for delay, gain in ((0.0071, 0.22), (0.0113, -0.18), (0.0177, 0.15), (0.0231, -0.12), (0.0313, 0.1), (0.0419, -0.08)):
+    for delay, gain in (
+        (0.0071, 0.22),
+        (0.0113, -0.18),
+        (0.0177, 0.15),
+        (0.0231, -0.12),
+        (0.0313, 0.1),
+        (0.0419, -0.08),
+    ):
         response[int(delay * rate)] += wet * gain
     random = np.random.Generator(np.random.PCG64(1))
     time = np.arange(len(response)) / rate

@@ -9,6 +9,7 @@ from zlib import crc32
 import numpy as np
 
 Signal = np.ndarray  # float64 [samples] while a note is made
+Level = Callable[[np.ndarray, np.ndarray], np.ndarray]  # harmonic numbers and their Hz to amplitudes
 TABLE = 8192
 
 
@@ -26,7 +27,7 @@ class Voice:
         return np.arange(self.count) / self.rate
 
 
-def table(voice: Voice, amplitude: Callable[[np.ndarray, np.ndarray], np.ndarray], phases: bool = False) -> Signal:
+def table(voice: Voice, amplitude: Level, phases: bool = False) -> Signal:
     """One period of a band-limited wave; `amplitude(harmonic, hz)` gives each harmonic's level."""
     top = max(1, min(TABLE // 4, int(0.47 * voice.rate / voice.hz)))
     harmonic = np.arange(1, top + 1)
@@ -37,7 +38,9 @@ def table(voice: Voice, amplitude: Callable[[np.ndarray, np.ndarray], np.ndarray
     return wave
 
 
-def play(voice: Voice, wave: Signal, cents: float = 0.0, vibrato: float = 0.0, wobble: float = 5.2, late: float = 0.25) -> Signal:
+def play(
+    voice: Voice, wave: Signal, cents: float = 0.0, vibrato: float = 0.0, wobble: float = 5.2, late: float = 0.25
+) -> Signal:
     """Read a period at the voice's pitch; `vibrato` in cents grows in after `late` seconds."""
     start = voice.random.random()
     hz = voice.hz * 2 ** (cents / 1200)
@@ -70,14 +73,18 @@ def shaped_noise(voice: Voice, curve: Callable[[np.ndarray], np.ndarray]) -> Sig
     return np.fft.irfft(spectrum * curve(np.fft.rfftfreq(voice.count, 1 / voice.rate)), voice.count)
 
 
-def struck(voice: Voice, level: Callable[[np.ndarray, np.ndarray], np.ndarray], fall: float, spread: float = 1.0) -> Signal:
+def struck(voice: Voice, level: Level, fall: float, spread: float = 1.0) -> Signal:
     """A struck or plucked string: three groups of harmonics, the higher ones falling faster."""
     total = np.zeros(voice.count)
     for first, last, faster in ((1, 2, 1.0), (3, 6, 2.2), (7, 400, 5.0)):
-        wave = table(voice, lambda h, f, a=first, b=last: level(h, f) * ((h >= a) & (h <= b)))
+        wave = table(voice, _between(level, first, last))
         total += play(voice, wave) * np.exp(-fall * faster * voice.time)
-    total += 0.5 * play(voice, table(voice, lambda h, f: level(h, f) * (h <= 4)), cents=spread) * np.exp(-fall * 1.3 * voice.time)
-    return total * envelope(voice, 0.003)
+    second = play(voice, table(voice, _between(level, 1, 4)), cents=spread)  # the other string of the course
+    return (total + 0.5 * second * np.exp(-fall * 1.3 * voice.time)) * envelope(voice, 0.003)
+
+
+def _between(level: Level, first: int, last: int) -> Level:
+    return lambda h, f: level(h, f) * ((h >= first) & (h <= last))
 
 
 def piano(voice: Voice) -> Signal:
@@ -183,7 +190,9 @@ def string_ensemble(voice: Voice) -> Signal:
 
 
 def violin(voice: Voice) -> Signal:
-    body = table(voice, lambda h, f: (0.5 + peak(f, 480, 160) + peak(f, 1100, 350) + 0.7 * peak(f, 2800, 800)) * low(f, 5500) / h)
+    body = table(
+        voice, lambda h, f: (0.5 + peak(f, 480, 160) + peak(f, 1100, 350) + 0.7 * peak(f, 2800, 800)) * low(f, 5500) / h
+    )
     bow = 0.02 * shaped_noise(voice, lambda f: peak(f, 3000, 1500))
     return (play(voice, body, vibrato=22, wobble=5.7) + bow) * envelope(voice, 0.06)
 
@@ -231,7 +240,7 @@ VOWELS = {
 }  # formants as (Hz, width, level), after Peterson & Barney 1952
 
 
-def _formants(vowel: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+def _formants(vowel: str) -> Level:
     rows = VOWELS[vowel]
     return lambda h, f: (sum(g * peak(f, c, 1.6 * w) for c, w, g in rows) + 0.06 * low(f, 3500)) / h**0.35
 
@@ -240,7 +249,9 @@ def singer(vowel: str) -> Callable[[Voice], Signal]:
     def sing(voice: Voice) -> Signal:
         air = 0.02 * shaped_noise(voice, lambda f: peak(f, 3200, 1500))
         onset = 0.15 * shaped_noise(voice, lambda f: peak(f, 4500, 1800)) * np.exp(-45 * voice.time)
-        return (play(voice, table(voice, _formants(vowel)), vibrato=28, wobble=5.5) + air) * envelope(voice, 0.04) + onset
+        return (play(voice, table(voice, _formants(vowel)), vibrato=28, wobble=5.5) + air) * envelope(
+            voice, 0.04
+        ) + onset
 
     return sing
 

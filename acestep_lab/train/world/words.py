@@ -33,7 +33,17 @@ ABSENT_WORDS = {
     "drums": "drums", "bass": "bass", "vocals": "vocals", "guitar": "guitar", "keyboard": "keys", "synth": "synths",
     "strings": "strings", "brass": "brass", "percussion": "percussion", "woodwinds": "woodwinds",
 }  # fmt: skip
-FAMILY_WORDS = {"keyboard": "keys", "guitar": "guitar", "synth": "synth", "strings": "strings", "brass": "brass", "woodwinds": "woodwinds", "bass": "bass", "vocals": "vocals", "drums": "drums"}
+FAMILY_WORDS = {
+    "keyboard": "keys",
+    "guitar": "guitar",
+    "synth": "synth",
+    "strings": "strings",
+    "brass": "brass",
+    "woodwinds": "woodwinds",
+    "bass": "bass",
+    "vocals": "vocals",
+    "drums": "drums",
+}
 
 
 @dataclass(frozen=True)
@@ -57,7 +67,14 @@ def tempo_word(bpm: int, dice: Dice) -> str:
 
 
 def meter_word(sign: str, dice: Dice) -> str:
-    return dice.pick({"2": ("in 2/4", "in two"), "3": ("in 3/4", "in three-four time", "in waltz time"), "4": ("in 4/4", "in four-four time"), "6": ("in 6/8", "in six-eight time")}[sign])
+    return dice.pick(
+        {
+            "2": ("in 2/4", "in two"),
+            "3": ("in 3/4", "in three-four time", "in waltz time"),
+            "4": ("in 4/4", "in four-four time"),
+            "6": ("in 6/8", "in six-eight time"),
+        }[sign]
+    )
 
 
 def _joined(words: list[str]) -> str:
@@ -69,7 +86,11 @@ def _names(facts: Facts, dice: Dice) -> list[str]:
     for stem, sound in dice.shuffled(facts.sounds):
         if len(facts.sounds) > 1 and dice.chance(0.1):
             continue
-        word = FAMILY_WORDS[stem] if stem in FAMILY_WORDS and dice.chance(0.25) else dice.pick(SOUND_WORDS["voice" if sound.startswith("voice") else sound])
+        word = (
+            FAMILY_WORDS[stem]
+            if stem in FAMILY_WORDS and dice.chance(0.25)
+            else dice.pick(SOUND_WORDS["voice" if sound.startswith("voice") else sound])
+        )
         if word not in names:
             names.append(word)
     return names or [dice.pick(SOUND_WORDS["voice" if facts.sounds[0][1].startswith("voice") else facts.sounds[0][1]])]
@@ -79,14 +100,26 @@ def caption(facts: Facts, dice: Dice) -> str:
     """One or two sentences, or a list of tags, about style, mood, instruments, absences, tempo, key."""
     names, style, mood = _names(facts, dice), dice.pick(facts.style_words), dice.pick(facts.moods)
     slow = tempo_word(facts.bpm, dice) if dice.chance(0.5) else ""
-    mood, slow = ("" if word in style or word == slow_or_mood else word for word, slow_or_mood in ((mood, ""), (slow, mood)))
-    gone = [ABSENT_WORDS[s] for s in dice.shuffled(facts.absent)][: dice.whole(1, 2)] if facts.absent and dice.chance(0.45) else []
-    extras = [f"{facts.bpm} BPM"] * dice.chance(0.15) + [facts.keyscale] * dice.chance(0.12) + [meter_word(facts.timesignature, dice)] * dice.chance(0.15)
+    mood, slow = (
+        "" if word in style or word == slow_or_mood else word for word, slow_or_mood in ((mood, ""), (slow, mood))
+    )
+    gone = (
+        [ABSENT_WORDS[s] for s in dice.shuffled(facts.absent)][: dice.whole(1, 2)]
+        if facts.absent and dice.chance(0.45)
+        else []
+    )
+    extras = (
+        [f"{facts.bpm} BPM"] * dice.chance(0.15)
+        + [facts.keyscale] * dice.chance(0.12)
+        + [meter_word(facts.timesignature, dice)] * dice.chance(0.15)
+    )
     if len(facts.sounds) == 1 and dice.chance(0.8):
         head = f"{slow} {mood} solo {names[0].replace('solo ', '').removeprefix('a ')} {dice.pick(('piece', 'performance', 'improvisation'))}".strip()
         return _finish(", ".join([f"{head} in {_article(style)} style", *extras]), dice)
     if dice.chance(0.3):
-        return ", ".join([*dice.shuffled([x for x in (style, mood, slow) if x]), *names, *[f"no {g}" for g in gone], *extras])
+        return ", ".join(
+            [*dice.shuffled([x for x in (style, mood, slow) if x]), *names, *[f"no {g}" for g in gone], *extras]
+        )
     what = " ".join(x for x in (slow, mood, style) if x)
     lack = f"{dice.pick((' without ', ', no ', ' but no '))}{' or '.join(gone)}" if gone else ""
     form = dice.whole(0, 4)
@@ -100,7 +133,9 @@ def caption(facts: Facts, dice: Dice) -> str:
     elif form == 3:
         text = f"{what} {dice.pick(('built on', 'carried by', 'led by', 'driven by'))} {listed}{lack}"
     else:
-        text = f"{listed} {dice.pick(('play', 'in'))} {_article(what)}{dice.pick((' groove', ' piece', ' track'))}{lack}"
+        text = (
+            f"{listed} {dice.pick(('play', 'in'))} {_article(what)}{dice.pick((' groove', ' piece', ' track'))}{lack}"
+        )
     return _finish(", ".join([text, *extras]), dice)
 
 
