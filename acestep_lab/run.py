@@ -98,7 +98,7 @@ class Run:
 
     @property
     def frames(self) -> tuple[Frame, ...]:
-        """All frames so far."""
+        """All frames so far; of several songs rendered together, each step once for every song."""
         return tuple(self._frames)
 
     def __iter__(self) -> Iterator[Frame]:

@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -401,12 +401,9 @@ class Session:
         asked = sound.recipe.bpm if isinstance(sound, Take) else None
         return listening(sound.audio if isinstance(sound, Take) else sound, bpm or asked)
 
-    def glimpse(self, frame: Frame | Take, at: float, seconds: float = 3.0, song: int = 0) -> Audio:
+    def glimpse(self, frame: Frame | Take, at: float, seconds: float = 3.0) -> Audio:
         """The seconds around a time of a step's estimate, decoded alone; exact, and cheap enough between two frames."""
-        if isinstance(frame, Take):
-            latent = torch.from_numpy(frame.latent.copy())
-        else:
-            latent = _of(frame.estimate, frame.items, song)
+        latent = torch.from_numpy(frame.latent.copy()) if isinstance(frame, Take) else frame.estimate
         return self._worker.call(partial(self.road.glimpse, latent, at, seconds))
 
     def encode(self, source: Source) -> np.ndarray:
@@ -482,7 +479,7 @@ class Session:
         with clock("encode"):
             songs = self.road.prepare(run.recipes, run.stop_event)
         made = partial(self._finish, run, asked, songs, clock)
-        run.can_keep(lambda frame, song: self._worker.call(partial(made, song, _of(frame.estimate, frame.items, song))))
+        run.can_keep(lambda frame, song: self._worker.call(partial(made, song, frame.estimate)))
         with clock("render"):
             latents = self._watch(run, songs)
         run.enter("decoding")
@@ -515,7 +512,8 @@ class Session:
             begun = len(latents.keys() - set(frame.items))
             latents |= dict(zip(frame.items, frame.latent, strict=True))
             share = (begun + len(frame.items) * frame.fraction) / len(songs)
-            run.show(_single(frame) if len(songs) == 1 else frame, (1 - DECODE_SHARE) * share)
+            for one in frame.each():
+                run.show(one, (1 - DECODE_SHARE) * share)
             self._worker.breathe()
             run.check()
         return latents
@@ -587,16 +585,6 @@ def _heeded(run: Run) -> dict[str, Any]:
 
 class OddChoice(UserWarning):
     """An explicit choice that usually spoils the music with this checkpoint."""
-
-
-def _single(frame: Frame) -> Frame:
-    """A frame of one song, its latents [frames, channels]."""
-    return replace(frame, latent=frame.latent[0], estimate=frame.estimate[0])
-
-
-def _of(latents: Tensor, items: tuple[int, ...], song: int) -> Tensor:
-    """One song's latent of a frame, [frames, channels]."""
-    return latents if latents.ndim == 2 else latents[items.index(song)]
 
 
 def default_folder() -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -33,7 +33,25 @@ class Frame:
     latent: Tensor  # x_t   [items, frames, channels]
     estimate: Tensor  # x0  [items, frames, channels]
     items: tuple[int, ...] = (0,)
-    """Which songs of a run these are; a run of one song shows its latents as [frames, channels]."""
+    """Which songs of a run these are; a run shows one song at a time, its latents as [frames, channels]."""
+
+    @property
+    def song(self) -> int:
+        """Which song of a run this is, counted from 0."""
+        return self.items[0]
+
+    def each(self) -> Iterator[Frame]:
+        """One frame for every song, latents [frames, channels]."""
+        for place, latent, estimate in zip(self.items, self.latent, self.estimate, strict=True):
+            yield replace(self, latent=latent, estimate=estimate, items=(place,))
+
+    def show(self) -> None:
+        """Draw the estimate in a notebook: rows are channels, columns are time."""
+        from IPython.display import Image, display
+
+        from acestep_lab.decode.preview import picture, png_bytes
+
+        display(Image(png_bytes(picture(self.estimate)), width=640, height=110))
 
     @property
     def fraction(self) -> float:
