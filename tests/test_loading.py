@@ -101,6 +101,17 @@ def test_the_tied_head_of_a_planner_is_its_embedding_table(tiny_turbo: Path) -> 
     assert lm.lm_head.weight is lm.model.embed_tokens.weight
 
 
+@pytest.mark.parametrize("part", ["text", "lm"])
+def test_a_language_model_may_be_stored_with_its_head_or_without(part: str, tiny_turbo: Path, tmp_path: Path) -> None:
+    expected = Checkpoint.open(tiny_turbo).build(part)
+    folder = Path(shutil.copytree(tiny_turbo, tmp_path / "other"))
+    file = folder / ("lm" if part == "lm" else "text_encoder") / "model.safetensors"
+    bare = {key.removeprefix("model."): t for key, t in load_file(file).items() if key != "lm_head.weight"}
+    save_file(bare if part == "lm" else {f"model.{key}": t for key, t in bare.items()}, file)
+
+    assert same(Checkpoint.open(folder).build(part), expected)
+
+
 def test_tokenizers_pad_on_the_right_and_know_every_code(tiny_turbo: Path) -> None:
     checkpoint = Checkpoint.open(tiny_turbo)
 

@@ -125,10 +125,15 @@ def _language(part: str, folder: Path) -> Make:
 
 
 def _language_entries(part: str, entries: Mapping[str, Entry]) -> dict[str, Entry]:
-    """Stored keys of a language model in the words of the class: a bare model has no "model." before its names."""
-    if part == "lm":
+    """Stored keys of a language model in the words of the class, whether it was saved with its head or without.
+
+    With its head a model's names begin with "model.", without it they do not.
+    """
+    if part == "text":
+        return {key.removeprefix("model."): entry for key, entry in entries.items() if key != "lm_head.weight"}
+    if any(key.startswith("model.") for key in entries):
         return dict(entries)
-    return {key.removeprefix("model."): entry for key, entry in entries.items() if key != "lm_head.weight"}
+    return {key if key == "lm_head.weight" else f"model.{key}": entry for key, entry in entries.items()}
 
 
 def _silence(folder: Path) -> dict[str, Tensor]:
