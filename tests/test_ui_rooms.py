@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -204,12 +206,16 @@ def test_a_player_hands_over_its_sound_by_message_or_by_address_never_as_state()
 
 
 def test_a_take_in_a_notebook_is_a_small_thing() -> None:
-    import json
-
     bundle = take_bundle(take())
     data = bundle[0] if isinstance(bundle, tuple) else bundle
     assert len(json.dumps(data)) < 2000
     assert "Take" in data["text/plain"]
+
+
+def test_ten_takes_shown_leave_less_than_a_hundred_kilobytes_in_a_notebook() -> None:
+    players = [PlayerWidget(take(seed)) for seed in range(1, 11)]
+    stored = sum(len(json.dumps(player.get_state(), default=str)) for player in players)
+    assert stored < 100_000, "even where a front end stores the widgets' state"
 
 
 def test_a_sound_comes_in_pieces_and_our_own_file_brings_its_recipe(tmp_path: Path) -> None:
@@ -298,7 +304,7 @@ def made(page: Studio, job: Any) -> None:
 
 
 def studio_of(session: Any, **options: Any) -> Studio:
-    return Studio(desk_of(session), panes=False, picture=png, **options)
+    return Studio(desk_of(session), panes=False, picture=png, fades=lambda mode, strength: (0.04, 0.05), **options)
 
 
 def test_a_take_is_on_disk_the_moment_it_exists_and_in_every_open_page(lab: Any) -> None:
@@ -371,6 +377,23 @@ def test_a_full_disk_costs_a_sentence_and_no_take(tmp_path: Path) -> None:
     assert page.gallery.cards[0]["unsaved"] is False
     session.close()
     library.close()
+
+
+def test_a_library_folder_that_vanishes_costs_no_take(tmp_path: Path) -> None:
+    session = PretendSession(tmp_path / "library", pause=0.0)
+    page = studio_of(session)
+    made(page, page.go(Recipe("before", seconds=2, seed=1)))
+    shutil.rmtree(session.library.folder)
+    session.library.folder.write_text("a file stands where the folder was")
+    made(page, page.go(Recipe("after", seconds=2, seed=2)))
+    assert "stays in memory" in page.top.banner
+    assert page.top.unsaved == 1
+    session.library.folder.unlink()
+    page._save_again()
+    assert page.top.banner == ""
+    assert session.library.ids() == [page.hand.id]
+    session.close()
+    session.library.close()
 
 
 def test_a_click_while_the_session_closes_is_answered(lab: Any) -> None:

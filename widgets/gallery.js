@@ -1,6 +1,6 @@
 // Gallery: cards, table, sweep grid, and the loudness-matched comparison of up to four takes. Python half: acestep_lab/ui/gallery.py.
 
-const LETTERS = "ABCD", LONGEST_DECODED = 180;
+const LETTERS = "1234", LONGEST_DECODED = 180;
 
 /** Up to four sounds on one clock. Short ones are decoded and started together; long ones are <audio> elements kept in step. */
 function comparison(host, bytesOf) {
@@ -88,7 +88,7 @@ export default mount("Gallery", [["1…4", "switch between the compared takes"],
       chips.replaceChildren(...(next.unsaved ? [h("span.chip.lost", {}, "only in memory")] : []), ...(next.parents ?? []).slice(0, 2).map((p) => h("button.chip.parent", { title: "Made from this take", onclick: () => flash(p) }, `from ${p.replace("take-", "").slice(0, 6)}`)), ...differs);
       put(scores, Object.entries(next.scores ?? {}).map(([k, v]) => `${k} ${v}`).join("   "));
       if (/** @type {any} */(host.root.getRootNode()).activeElement !== note) note.value = next.note ?? "";
-      const place = chosen.indexOf(next.id); put(letter, place >= 0 ? `Compared as ${LETTERS[place]}` : "Compare"); letter.setAttribute("aria-pressed", String(place >= 0));
+      const place = chosen.indexOf(next.id); put(letter, place >= 0 ? `Compared: ${LETTERS[place]}` : "Compare"); letter.setAttribute("aria-pressed", String(place >= 0));
       s.paint();
     } };
   }

@@ -179,8 +179,9 @@ function mount(name, keys, build) {
       const stop = build(node);
       root.append(live);
       root.dataset.ready = "true";
+      lab.alive = (lab.alive ?? 0) + 1;
       link.send("ready");
-      return () => { stop?.(); undo.forEach((cb) => cb()); link.close(); context.el.replaceChildren(); };
+      return () => { lab.alive -= 1; stop?.(); undo.forEach((cb) => cb()); link.close(); context.el.replaceChildren(); };
     },
   };
 }

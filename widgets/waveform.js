@@ -15,7 +15,7 @@ async function needBokeh(host) {
 }
 
 export default mount("Waveform", [["A", "add a region at the playhead (or double-click)"], ["← →", "move the region by 0.1 s (Shift: 1 s, Alt: one beat)"], ["[ ]", "set its start, its end at the playhead"],
-  ["N", "next region"], ["Delete", "remove the region"], ["Space", "play or pause"], ["P", "play the region"], ["+ −", "zoom in, out"], ["0", "see it all"], ["R", "repaint"]], (host) => {
+  ["N", "next region"], ["Delete", "remove the region"], ["Space", "play or pause"], ["P", "play the region"], ["+ −", "zoom in, out"], ["0", "see it all"], ["Z", "undo the last change of the regions"], ["R", "repaint"]], (host) => {
   let doc = null, views = null, models = {}, item = null, pending = {}, head = 0, marks = [], dragging = false, timer = 0, viewTimer = 0, tip = -1, asked = 0;
   let local = [], selected = 0;
   const track = () => host.get("track") ?? {}, total = () => track().seconds || 0;
@@ -82,7 +82,7 @@ export default mount("Waveform", [["A", "add a region at the playhead (or double
   function moveHead(time) { head = time; for (const name of ["playhead", "difference playhead", "codes playhead"]) { const span = find(name); if (span) span.location = time; } host.root.dataset.head = time.toFixed(3); }
 
   // -- regions: the boxes of the figure and the numbers below it are two views of `local`
-  const fade = () => Math.max(Number(host.get("wave_crossfade")) || 0, Number(host.get("latent_crossfade")) || 0);
+  const fade = () => { const [latent, wave] = host.get("fades") ?? [0, 0]; return Math.max(host.get("latent_crossfade") ?? latent, host.get("wave_crossfade") ?? wave); };
   function syncBoxes() {
     const plot = find("main");
     if (!plot || dragging) return;
@@ -122,7 +122,10 @@ export default mount("Waveform", [["A", "add a region at the playhead (or double
     clearTimeout(timer);
     timer = setTimeout(() => { dragging = false; tell(true); syncBoxes(); }, 160);
   }
-  const tell = (snapped = false, force = false) => { put(trouble, ""); host.send("regions", { regions: local, selected, snapped, force }); };
+  const past = [];
+  const remember = () => { const now = JSON.stringify(host.get("regions") ?? []); if (past[past.length - 1] !== now) past.push(now); if (past.length > 100) past.shift(); };
+  const back = () => { const before = past.pop(); if (before) { local = JSON.parse(before); selected = Math.max(0, Math.min(selected, local.length - 1)); syncBoxes(); showNumbers(); put(trouble, ""); host.send("regions", { regions: local, selected, snapped: false, force: true }); } };
+  const tell = (snapped = false, force = false) => { put(trouble, ""); remember(); host.send("regions", { regions: local, selected, snapped, force }); };
   function change(next, keep = selected) { local = next; selected = Math.max(0, Math.min(keep, next.length - 1)); syncBoxes(); showNumbers(); tell(true, true); }
   function choose(place) { selected = place; marks.forEach((m) => m.paint()); showNumbers(); }
   function add(at = head) {
@@ -135,7 +138,7 @@ export default mount("Waveform", [["A", "add a region at the playhead (or double
   const rows = new Map();
   function rowOf(place) {
     const edge = (key, label) => h("input", { type: "text", inputmode: "decimal", "aria-label": label, onfocus: () => choose(place),
-      onchange: (event) => { host.send("regions", { regions: local.map((r, i) => (i === place ? { ...r, [key]: event.target.value } : r)), selected: place, snapped: false, force: true }); put(trouble, ""); } });
+      onchange: (event) => { remember(); host.send("regions", { regions: local.map((r, i) => (i === place ? { ...r, [key]: event.target.value } : r)), selected: place, snapped: false, force: true }); put(trouble, ""); } });
     const name = h("input", { type: "text", "aria-label": "Name of the region", maxLength: 40, onfocus: () => choose(place), onchange: () => change(local.map((r, i) => (i === place ? { ...r, name: name.value } : r)), place) });
     const from = edge("start", "Start in seconds"), to = edge("end", "End in seconds"), length = h("span.tiny.num");
     const node = h("div.region", { "data-region": place }, h("span.swatch", { "aria-hidden": "true" }), name, from, h("span.tiny", {}, "to"), to, length, h("button.plain.icon", { title: "Play it", "aria-label": "Play the region", onclick: () => play(place) }, "▶"), h("button.plain.icon", { title: "Remove it", "aria-label": "Remove the region", onclick: () => remove(place) }, "✕"));
@@ -180,7 +183,7 @@ export default mount("Waveform", [["A", "add a region at the playhead (or double
     modes.replaceChildren(...(host.get("modes") ?? []).map((mode) => h("button", { "aria-pressed": String(mode === host.get("mode")), onclick: () => host.send("setting", { name: "mode", value: mode }) }, mode)));
     if (focus !== strength) strength.value = String(host.get("strength")); put(strong, Number(strength.value).toFixed(2));
     if (focus !== caption) caption.value = host.get("caption") || "";
-    for (const label of fades) { const input = label.querySelector("input"); if (input !== focus) input.value = host.get(input.dataset.fade) ?? ""; }
+    for (const label of fades) { const input = label.querySelector("input"); if (input !== focus) input.value = host.get(input.dataset.fade) ?? ""; const own = (host.get("fades") ?? [])[input.dataset.fade === "wave_crossfade" ? 1 : 0]; input.placeholder = own ? `auto ${Number(own).toFixed(2)}` : "auto"; }
     snap.replaceChildren(...(host.get("snaps") ?? []).map((name) => h("option", { value: name }, name === "off" ? "Snap: off" : `Snap to ${name}`))); snap.value = host.get("snap"); snap.hidden = (host.get("snaps") ?? []).length < 2;
     put(verdict, host.get("verdict") || ""); put(cannot, host.get("cannot") || ""); showLanes();
     tools.hidden = !total(); empty.hidden = Boolean(total()); stage.hidden = !total();
@@ -198,7 +201,7 @@ export default mount("Waveform", [["A", "add a region at the playhead (or double
     const beat = beats.length > 1 ? beats[1] - beats[0] : 0.5, step = event.altKey ? beat : event.shiftKey ? 1 : 0.1, r = local[selected];
     const set = (key) => r && change(local.map((q, i) => (i === selected ? { ...q, [key]: head } : q)));
     const does = { a: () => add(), ArrowLeft: () => nudge(-step), ArrowRight: () => nudge(step), "[": () => set("start"), "]": () => set("end"), n: () => local.length && choose((selected + 1) % local.length), Delete: () => remove(selected), Backspace: () => remove(selected),
-      " ": () => tellAll("toggle", { id: track().id }), p: () => play(selected), "+": () => zoom(0.5), "=": () => zoom(0.5), "-": () => zoom(2), 0: whole, r: () => go.click() }[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+      " ": () => tellAll("toggle", { id: track().id }), p: () => play(selected), "+": () => zoom(0.5), "=": () => zoom(0.5), "-": () => zoom(2), 0: whole, z: back, r: () => go.click() }[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (does && !(event.key === " " && event.target.tagName === "BUTTON") && event.target.type !== "range") { does(); event.preventDefault(); }
   });
   const empty = h("p.empty", {}, "Once there is a take, its waveform is here: mark what you would like to hear anew.");
@@ -206,7 +209,7 @@ export default mount("Waveform", [["A", "add a region at the playhead (or double
     h("div.repaint.stack", {}, caption, h("div.row", {}, modes, h("label.inline", {}, "Strength", strength, strong), h("details", {}, h("summary", {}, "Crossfade"), h("div.row", {}, ...fades))), h("div.row", {}, go, cannot, h("span.spring"), h("button.plain", { onclick: () => copyText(host.root, host.get("code") || "", host.say) }, "Copy as code"))));
   host.root.append(h("div.head", {}, h("h2", {}, "Pick and repaint")), empty, stage, verdict, tools, trouble);
   host.onTheme(paintTheme);
-  host.watch(["regions", "revision", "mode", "modes", "strength", "caption", "wave_crossfade", "latent_crossfade", "snap", "snaps", "verdict", "cannot", "has_codes"], fromPython);
+  host.watch(["regions", "revision", "mode", "modes", "strength", "caption", "wave_crossfade", "latent_crossfade", "fades", "snap", "snaps", "verdict", "cannot", "has_codes"], fromPython);
   host.watch("track", () => { moveHead(0); put(trouble, ""); settings(); });
   host.undo(() => { clearTimeout(timer); clearTimeout(viewTimer); drop(); });
   fromPython();

@@ -17,6 +17,9 @@ from acestep_lab.serve.door import Door, person
 from acestep_lab.serve.sounds import PATH, Shelf, SoundHandler
 from acestep_lab.ui.page import page
 
+PATIENCE = 120_000
+"""Milliseconds a page may take from being sent to being connected; a slow or sleeping computer needs some."""
+
 
 def is_loopback(address: str) -> bool:
     """Whether only this machine can reach an address."""
@@ -63,6 +66,8 @@ def serve(
             threaded=not block,
             verbose=False,
             title="acestep_lab",
+            unused_session_lifetime_milliseconds=PATIENCE,
+            check_unused_sessions_milliseconds=PATIENCE // 10,
             extra_patterns=[(rf"/{PATH}/([A-Za-z0-9_-]{{20,64}})\.wav", SoundHandler, {"shelf": shelf})],
             **guarded,
         )

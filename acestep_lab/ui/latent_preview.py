@@ -11,13 +11,23 @@ from acestep_lab.ui.pace import Pace
 from acestep_lab.ui.spec import Component, both
 
 PICTURES_PER_SECOND = 4.0
+WIDEST = 1200
+"""Pixels; a longer song's frames are averaged into these."""
 
 
-def picture_of(frame: Any) -> bytes:
-    """The estimate of a frame as a PNG."""
-    from acestep_lab.decode import preview
+class Pictures:
+    """Draws estimates (x0) as PNGs; channels that move together stand together, in one order for a whole run."""
 
-    return preview.png_bytes(preview.picture(frame.estimate))
+    def __init__(self) -> None:
+        self._order: Any = None
+
+    def __call__(self, frame: Any) -> bytes:
+        from acestep_lab.decode import preview
+
+        latent = frame.estimate[0] if frame.estimate.ndim == 3 else frame.estimate
+        if frame.index == 0 or self._order is None or len(self._order) != latent.shape[-1]:
+            self._order = preview.order_of(latent)
+        return preview.png_bytes(preview.picture(latent, self._order, min(latent.shape[0], WIDEST)))
 
 
 class LatentPreview(Component):
@@ -31,9 +41,9 @@ class LatentPreview(Component):
     parts = ("voice",)
     fields: ClassVar[dict[str, Any]] = {"run": "", "steps": 0, "latest": -1, "seconds": 0.0, "live": False, "note": "", "code": "", "track": {}}
 
-    def setup(self, picture: Callable[[Any], bytes] = picture_of) -> None:
+    def setup(self, picture: Callable[[Any], bytes] | None = None) -> None:
         """Take the way a frame becomes a picture."""
-        self._picture = picture
+        self._picture = picture or Pictures()
         self._frames: dict[int, Any] = {}
         self._pace = Pace(PICTURES_PER_SECOND)
         self._window: Audio | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import panel as pn
+from panel.io.resources import LOCAL_DIST
 from panel.viewable import Viewable
 
 from acestep_lab.ui import sound
@@ -35,8 +36,18 @@ def _column(style: str, *children: Any) -> pn.Column:
 
 def page(session: Any, *, owner: str = "", url: sound.UrlOf | None = None, whole: bool = False, **options: Any) -> Viewable:
     """The studio over a session as something Panel shows: in an app, or in a notebook."""
+    local_styles()
     studio = Studio(desk_of(session), owner, panes=True, page=whole, url=url, **options)
     view = layout(studio)
     if pn.state.curdoc is not None and pn.state.curdoc.session_context is not None:
         pn.state.on_session_destroyed(lambda _: studio.close())
     return view
+
+
+def local_styles() -> None:
+    """Have Panel's own style sheets served from here, even to a page whose session was made anew over its web socket.
+
+    Panel says where they are only while it answers a page over HTTP; otherwise it points browsers to a CDN.
+    """
+    if pn.state.curdoc is not None and pn.state.curdoc.session_context is not None:
+        pn.state.curdoc.template_variables.setdefault("dist_url", LOCAL_DIST)

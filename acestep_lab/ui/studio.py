@@ -50,7 +50,8 @@ class Studio:
         panes: bool = True,
         page: bool = False,
         url: sound.UrlOf | None = None,
-        picture: Callable[[Any], bytes] = latent_preview.picture_of,
+        picture: Callable[[Any], bytes] | None = None,
+        fades: Callable[[str, float], tuple[float, float]] | None = None,
     ) -> None:
         self.desk, self.owner = desk, owner
         self.hand: Take | Audio | None = None
@@ -67,7 +68,7 @@ class Studio:
         self.top = made(topbar, "Topbar")
         self.top.page = page
         self.lyrics = made(lyrics_editor, "LyricsEditor")
-        self.picker = made(waveform_picker, "WaveformPicker", url=url, alone=False, cannot=able["Repaint"] or "")
+        self.picker = made(waveform_picker, "WaveformPicker", url=url, alone=False, cannot=able["Repaint"] or "", fades=fades or fades_of)
         self.prompt = made(
             prompt_editor, "PromptEditor", abilities=able, defaults=defaults(desk.session), presets=self._presets(),
             source=lambda: self.hand, words=lambda: (self.lyrics.value, self.lyrics.chosen_language, self.picker.value),
@@ -322,7 +323,8 @@ class Studio:
             self.gallery.show_cards(self.desk.cards(self.owner, self.gallery.query), self.desk.unsaved)
             self.gallery.trashed = len(self.desk.binned(self.owner))
         except LabError as problem:
-            self.top.banner = sentence(problem)
+            self.top.banner = self.top.banner or sentence(problem)
+        self.top.unsaved = len(self.desk.unsaved)
         self._show_sweep()
         self._draw_tree()
 
@@ -387,6 +389,14 @@ def abilities(session: Any) -> dict[str, str | None]:
         name: None if row.allows(task.name) else f"The {row.name} checkpoint was not trained for this; a base checkpoint was."
         for name, task in TASKS.items()
     }
+
+
+def fades_of(mode: str, strength: float) -> tuple[float, float]:
+    """Seconds of crossfade of latents and of samples that a repaint has by itself."""
+    from acestep_lab.synth.context import hold
+
+    held = hold(mode, strength)
+    return held.latent_seconds, held.wave_seconds
 
 
 def defaults(session: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ class Topbar(Component):
     """
 
     module = "topbar"
-    fields: ClassVar[dict[str, Any]] = {"title": "acestep_lab", "about": [], "page": False, "banner": ""}
+    fields: ClassVar[dict[str, Any]] = {"title": "acestep_lab", "about": [], "page": False, "banner": "", "unsaved": 0}
 
     def do_beat(self) -> None:
         """Answer the heartbeat."""

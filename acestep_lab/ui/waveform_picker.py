@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -38,20 +38,23 @@ class WaveformPicker(Component):
     fields: ClassVar[dict[str, Any]] = {
         "track": {}, "regions": [], "selected": 0, "revision": 0, "mode": "balanced", "modes": list(REPAINT_MODES), "strength": 0.5,
         "latent_crossfade": None, "wave_crossfade": None, "caption": "", "snap": "off", "snaps": ["off"], "verdict": "", "code": "",
-        "cannot": "", "has_codes": False, "alone": True,
+        "cannot": "", "has_codes": False, "alone": True, "fades": [0.0, 0.0],
     }  # fmt: skip
 
-    def setup(self, take: Take | Audio | None = None, *, url: sound.UrlOf | None = None, cannot: str = "", alone: bool = True) -> None:
+    def setup(self, take: Take | Audio | None = None, *, url: sound.UrlOf | None = None, cannot: str = "", alone: bool = True,
+              fades: Callable[[str, float], tuple[float, float]] = lambda mode, strength: (0.0, 0.0)) -> None:  # fmt: skip
         """Show a take or a sound, if one is given; `cannot` is why this checkpoint cannot repaint, if it cannot.
 
-        `alone`: it plays the sound itself; on a page with a Player, that one does.
+        `alone`: it plays the sound itself; on a page with a Player, that one does. `fades` gives the crossfades (of
+        latents, of samples; seconds) that a mode and strength bring along, to be drawn where none is set by hand.
         """
         self._url, self._take = url, None
         self._regions: list[dict[str, Any]] = []
         self._grids: dict[str, list[float]] = {}
         self._difference: Difference | None = None
         self._codes: tuple[int, ...] = ()
-        self.cannot, self.alone = cannot, alone
+        self.cannot, self.alone, self._fades = cannot, alone, fades
+        self.fades = list(fades(self.mode, self.strength))
         if take is not None:
             self.load(take)
 
@@ -141,6 +144,7 @@ class WaveformPicker(Component):
             if number is not None and not low <= number <= high:
                 raise RecipeError(f"The {name.replace('_', ' ')} lies between {low:g} and {high:g}, not at {number:g}.")
             setattr(self, name, number if number is not None or name != "strength" else 0.5)
+        self.fades = list(self._fades(self.mode, self.strength))
         self._show()
         self.ask("changed")
 

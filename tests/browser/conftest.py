@@ -99,7 +99,7 @@ class Studio:
         token = options.pop("token", None)
         self.session = PretendSession(folder, gate=self.gate, **options)
         self.port = free_port()
-        self.server = serve(self.session, port=self.port, block=False, token=token, announce=lambda _: None, picture=png)
+        self.server = serve(self.session, port=self.port, block=False, token=token, announce=lambda _: None, picture=png, fades=lambda mode, strength: (0.04, 0.05))
         wait_for(self._answers, what="the server")
         self.url = f"http://127.0.0.1:{self.port}/"
 
