@@ -67,15 +67,11 @@ class Index:
                     yield self._connection
             except sqlite3.OperationalError as error:
                 self.close()
-                raise LibraryError(
-                    f"The library's index {str(self.path)!r} cannot be used ({error})."
-                ) from None
+                raise LibraryError(f"The library's index {str(self.path)!r} cannot be used ({error}).") from None
             except sqlite3.DatabaseError:
                 self.close()
                 self.path.unlink(missing_ok=True)
-                raise LibraryError(
-                    "The library's index was damaged and has been dropped; ask again."
-                ) from None
+                raise LibraryError("The library's index was damaged and has been dropped; ask again.") from None
 
     def _connect(self) -> sqlite3.Connection:
         self.close()
@@ -106,9 +102,7 @@ class Index:
         with self._open() as db:
             for stamp, story, marks in entries:
                 db.execute("DELETE FROM words WHERE id = ?", (story["id"],))
-                db.execute(
-                    f"INSERT OR REPLACE INTO takes VALUES ({','.join('?' * 16)})", _row(stamp, story, marks)
-                )
+                db.execute(f"INSERT OR REPLACE INTO takes VALUES ({','.join('?' * 16)})", _row(stamp, story, marks))
                 db.execute("INSERT INTO words VALUES (?, ?)", (story["id"], _text(story, marks)))
 
     def drop(self, ids: Iterable[str]) -> None:
@@ -126,9 +120,7 @@ class Index:
             values.insert(0, wanted)
         sql = "SELECT * FROM takes" + (f" WHERE {' AND '.join(clauses)}" if clauses else "")
         with self._open() as db:
-            rows = db.execute(
-                f"{sql} ORDER BY created DESC, id LIMIT ?", (*values, -1 if most is None else most)
-            )
+            rows = db.execute(f"{sql} ORDER BY created DESC, id LIMIT ?", (*values, -1 if most is None else most))
             return [_card(row) for row in rows]
 
     def ids(self) -> list[str]:

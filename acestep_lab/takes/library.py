@@ -31,6 +31,9 @@ from acestep_lab.takes.take import Take
 TRASH_HOURS = 24.0
 """How long a binned take can be brought back."""
 
+CLOCK_TICK_NS = 100_000_000
+"""A folder changed more recently than this may change again without its time changing."""
+
 _KINDS = ("flac", "safetensors", "marks.json", "json")
 
 
@@ -41,15 +44,14 @@ class Library:
         self.folder = Path(folder).expanduser()
         self._make_folder()
         self._index = Index(self.folder / ".index.sqlite")
+        self._seen = 0
         self.empty_trash(older_than_hours=TRASH_HOURS)
 
     def _make_folder(self) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise LibraryError(
-                f"The library folder {str(self.folder)!r} cannot be made ({error.strerror})."
-            ) from None
+            raise LibraryError(f"The library folder {str(self.folder)!r} cannot be made ({error.strerror}).") from None
 
     def __repr__(self) -> str:
         return f"<Library of {len(self)} takes in {str(self.folder)!r}>"
@@ -121,15 +123,9 @@ class Library:
         story = manifest.describe(take)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            take.audio.write(
-                sound, comment=manifest.to_text(story), title=take.recipe.caption[:200] or take.id
-            )
-            self._whole(
-                take.id, "safetensors", lambda path: save_file({"latent": np.array(take.latent)}, path)
-            )
-            self._whole(
-                take.id, "json", lambda path: path.write_text(manifest.to_text(story), encoding="utf-8")
-            )
+            take.audio.write(sound, comment=manifest.to_text(story), title=take.recipe.caption[:200] or take.id)
+            self._whole(take.id, "safetensors", lambda path: save_file({"latent": np.array(take.latent)}, path))
+            self._whole(take.id, "json", lambda path: path.write_text(manifest.to_text(story), encoding="utf-8"))
         except (OSError, SourceError) as error:
             for kind in _KINDS:
                 self._file(take.id, kind).unlink(missing_ok=True)
@@ -233,14 +229,16 @@ class Library:
     def _sync(self) -> None:
         """Bring the index up to what lies in the folder, which another process may have changed."""
         if not self.folder.is_dir():
-            raise LibraryError(
-                f"The library folder {str(self.folder)!r} is gone. Bring it back, or open another one."
-            )
+            raise LibraryError(f"The library folder {str(self.folder)!r} is gone. Bring it back, or open another one.")
+        changed_at, now = self.folder.stat().st_mtime_ns, time.time_ns()
+        if changed_at == self._seen and self._index.path.exists():
+            return
         here, known = self._stamps(), self._index.stamps()
         if gone := set(known) - set(here):
             self._index.drop(gone)
         if changed := [name for name, stamp in here.items() if known.get(name) != stamp]:
             self._index.put(self._entries(changed, here))
+        self._seen = changed_at if now - changed_at > CLOCK_TICK_NS else 0  # else a later change may bear the same time
 
     def _entries(
         self, names: Iterable[str], stamps: dict[str, str]
@@ -256,22 +254,17 @@ class Library:
             yield stamps[name], story, self.marks(name)
 
     def _stamps(self) -> dict[str, str]:
-        """Id → size and time of its manifest and marks."""
-        stamps: dict[str, list[str]] = {}
+        """Id → size and time of its manifest and marks, for every take in the folder."""
         with os.scandir(self.folder) as entries:
-            for entry in entries:
-                name, _, kind = entry.name.partition(".")
-                if name.startswith("take-") and kind in ("json", "marks.json"):
-                    facts = entry.stat()
-                    stamps.setdefault(name, []).append(f"{kind}:{facts.st_mtime_ns}:{facts.st_size}")
-        return {
-            name: " ".join(sorted(parts))
-            for name, parts in stamps.items()
-            if any(p.startswith("json") for p in parts)
-        }
+            files = [e for e in entries if e.name.startswith("take-") and e.name.endswith(".json")]
+            marks = {e.name.removesuffix(".marks.json"): e.stat() for e in files if e.name.endswith(".marks.json")}
+            plain = ((e.name.removesuffix(".json"), e.stat()) for e in files if not e.name.endswith(".marks.json"))
+            return {name: _stamp(facts, marks.get(name)) for name, facts in plain}
 
     def _stamp(self, name: str) -> str:
-        return self._stamps().get(name, "")
+        """The same for one take."""
+        marks = self._file(name, "marks.json")
+        return _stamp(self._file(name, "json").stat(), marks.stat() if marks.exists() else None)
 
     def _known(self, name: str) -> str:
         """The id, where the library keeps it; LibraryError otherwise."""
@@ -296,6 +289,11 @@ class Library:
             Path(draft).unlink(missing_ok=True)
 
 
+def _stamp(story: os.stat_result, marks: os.stat_result | None) -> str:
+    """What changes whenever a take's manifest or marks do."""
+    return " ".join(f"{facts.st_mtime_ns}:{facts.st_size}" for facts in (story, marks) if facts is not None)
+
+
 def read_file(path: str | os.PathLike[str]) -> Take:
     """Read a take out of any of our sound files; its latent comes along where it lies beside the file.
 
@@ -308,9 +306,7 @@ def read_file(path: str | os.PathLike[str]) -> Take:
     beside = file.with_suffix(".json")
     if not comment.startswith("{") and beside.is_file():
         comment = beside.read_text(encoding="utf-8")
-    return manifest.rebuild(
-        manifest.from_text(comment, file.name), audio, _latent(file.with_suffix(".safetensors"))
-    )
+    return manifest.rebuild(manifest.from_text(comment, file.name), audio, _latent(file.with_suffix(".safetensors")))
 
 
 def _latent(path: Path) -> np.ndarray | None:
@@ -335,9 +331,7 @@ def export(take: Take, path: str | os.PathLike[str]) -> Path:
         return _export_zip(take, target)
     target, kind = can_write(target)
     story = manifest.to_text(manifest.describe(take))
-    take.audio.write(
-        target, comment=story if kind in _INSIDE else take.id, title=take.recipe.caption[:200] or take.id
-    )
+    take.audio.write(target, comment=story if kind in _INSIDE else take.id, title=take.recipe.caption[:200] or take.id)
     if kind not in _INSIDE:
         target.with_suffix(".json").write_text(story, encoding="utf-8")
     return target

@@ -60,9 +60,7 @@ def from_text(text: str, where: str) -> dict[str, Any]:
     if not isinstance(manifest, dict) or not str(manifest.get("format", "")).startswith("acestep_lab.take/"):
         raise LibraryError(f"{where} carries no take of ours: its comment holds no acestep_lab manifest.")
     if manifest["format"] != FORMAT:
-        raise LibraryError(
-            f"{where} was written by a newer acestep_lab ({manifest['format']}); update to open it."
-        )
+        raise LibraryError(f"{where} was written by a newer acestep_lab ({manifest['format']}); update to open it.")
     return manifest
 
 
