@@ -147,7 +147,9 @@ def test_a_prepared_vae_makes_the_same_sound_and_latent(vae: Any, latent: Tensor
     torch.testing.assert_close(Codec(prepared).decode(latent), whole(vae, latent), atol=1e-6, rtol=0)
     torch.testing.assert_close(Codec(prepared).encode(sound), Codec(vae).encode(sound), atol=1e-5, rtol=0)
     assert not [name for name, _ in prepared.named_parameters() if "weight_g" in name]
-    assert any(isinstance(module, Upsampling) for module in prepared.modules())
+    raised = [module for module in prepared.bfloat16().modules() if isinstance(module, Upsampling)]
+    assert len(raised) == 3
+    assert all(module.weight.permute(1, 2, 0).is_contiguous() for module in raised)  # no copy at every call
 
 
 def test_idle_residual_units_are_dropped_even_without_a_direction(latent: Tensor) -> None:

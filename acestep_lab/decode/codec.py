@@ -304,6 +304,8 @@ def _quicken(module: nn.Module) -> None:
     raised: Any = getattr(module, "conv_t1", None)
     if type(raised) is nn.ConvTranspose1d and raised.kernel_size[0] == 2 * raised.stride[0]:
         raised.__class__ = Upsampling
+        stored = raised.weight.permute(1, 2, 0).contiguous()  # [out, kernel, in], as the product reads it
+        raised.weight = nn.Parameter(stored.permute(2, 0, 1), requires_grad=raised.weight.requires_grad)
 
 
 class Snake(nn.Module):
@@ -347,11 +349,12 @@ class Upsampling(nn.ConvTranspose1d):
             return super().forward(input, output_size)
         items, _, steps = input.shape
         stride, padding = self.stride[0], int(self.padding[0])
-        made = torch.matmul(self.weight.flatten(1).t(), input)  # [items, out * 2 * stride, steps]
-        made = made.view(items, self.out_channels, 2, stride, steps)
-        out = made.new_zeros(items, self.out_channels, steps + 1, stride)
-        out[:, :, :-1] = made[:, :, 0].transpose(2, 3)
-        out[:, :, 1:] += made[:, :, 1].transpose(2, 3)
+        weight = self.weight.permute(1, 2, 0).flatten(0, 1)  # [out * 2 * stride, in], a view
+        out = input.new_zeros(items, self.out_channels, steps + 1, stride)
+        for item in range(items):
+            made = (weight @ input[item]).view(self.out_channels, 2, stride, steps)
+            out[item, :, :-1] = made[:, 0].transpose(1, 2)
+            out[item, :, 1:] += made[:, 1].transpose(1, 2)
         if self.bias is not None:
             out += self.bias[:, None, None]
         return out.flatten(2)[..., padding : (steps + 1) * stride - padding]

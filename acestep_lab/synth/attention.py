@@ -38,6 +38,7 @@ from diffusers.utils import apply_lora_scale
 from torch import Tensor, nn
 
 from acestep_lab.errors import RecipeError
+from acestep_lab.synth.cache import fingerprint, same
 
 SLAB = 256
 """Queries looked at together in a sliding layer: wide enough to keep a core busy, narrow next to a song."""
@@ -87,12 +88,12 @@ def velocity(
     frame_mask: Tensor | None = None,
     memory: Memory | None = None,
 ) -> Tensor:
-    """The DiT's velocity [items, frames, channels] at x [items, frames, channels] and time t, in x's dtype.
+    """The DiT's velocity [items, frames, channels] at x [items, frames, channels] and time t, in x's dtype and where x is.
 
     `states` [items, tokens, width] are listened to where `mask` [items, tokens] is True; `frame_mask` [items, frames],
-    True from the start of each item to its end, is for items of different lengths. Inputs are cast to the DiT's dtype.
+    True from the start of each item to its end, is for items of different lengths. Inputs are cast and brought to the DiT.
     """
-    like = dit.proj_in_conv.weight
+    like = dit.scale_shift_table  # stays in the computing dtype however the layers are stored
     times = torch.as_tensor(t, dtype=like.dtype, device=like.device).expand(len(x))
     extra: dict[str, Any] = {}
     if mask is not None or frame_mask is not None or memory is not None:
@@ -100,7 +101,7 @@ def velocity(
             raise RecipeError("This DiT knows no masks and no memory yet: call attention.install(dit) first.")
         extra = {"encoder_mask": mask, "frame_mask": frame_mask, "memory": memory}
     found = dit(x.to(like), times, times, _as(states, like), context.to(like), return_dict=False, **extra)[0]
-    return found.to(x.dtype)
+    return found.to(x)
 
 
 def _as(states: Tensor, like: Tensor) -> Tensor:
@@ -248,7 +249,7 @@ class Memory:
         """What is heard in these states, kept from before if nothing has changed."""
         worn = _worn(dit)
         for key, (known, masked, weights, heard) in reversed(self._kept.items()):
-            if weights == worn and _same(known, states) and _same(masked, mask):
+            if weights == worn and same(known, states) and same(masked, mask):
                 self._kept.move_to_end(key)
                 self.hits += 1
                 return heard
@@ -275,15 +276,6 @@ class Memory:
             self._kept.popitem(last=False)
 
 
-def _same(one: Tensor | None, other: Tensor | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    if one is other:
-        return True
-    alike = one.shape == other.shape and one.dtype == other.dtype and one.device == other.device
-    return alike and torch.equal(one, other)
-
-
 def _size(heard: Heard) -> int:
     kept = heard.kept or {}
     return heard.states.nbytes + sum(key.nbytes + value.nbytes for key, value in kept.values())
@@ -294,18 +286,7 @@ def _worn(dit: Any) -> tuple[Any, ...]:
     layers = [dit.condition_embedder]
     for layer in dit.layers:
         layers += [layer.cross_attn.to_k, layer.cross_attn.to_v, layer.cross_attn.norm_k]
-    return tuple(_fingerprint(layer) for layer in layers)
-
-
-def _fingerprint(layer: Any) -> tuple[Any, ...]:
-    numbers = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in layer.parameters())
-    adapters = (
-        tuple(getattr(layer, "active_adapters", ())),
-        tuple(sorted(getattr(layer, "scaling", {}).items())),
-        getattr(layer, "disable_adapters", None),
-        tuple(getattr(layer, "merged_adapters", ())),
-    )
-    return numbers, adapters
+    return tuple(fingerprint(layer) for layer in layers)
 
 
 # --- processors --------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""How fast the planner is: run it by hand, `OMP_NUM_THREADS=1 python tests/benchmarks/bench_planner.py`.
+"""How fast the planner is: run it by hand, `OMP_NUM_THREADS=1 python -m tests.benchmarks.bench_planner`.
 
 One thread, process CPU time, ratios within one run; random weights of the 0.6B shape with a few layers and the full vocabulary.
 Three figures: the code-phase step with guidance against `transformers.generate` with its two forward passes, the set-up of the
@@ -12,6 +12,7 @@ import argparse
 import random
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from acestep_lab._torchaudio import cure
@@ -23,12 +24,14 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
+from acestep_lab.plan import Planner
 from acestep_lab.plan.choir import Choir
 from acestep_lab.plan.decoder import Decoder
 from acestep_lab.plan.fields import FIELDS
 from acestep_lab.plan.grammar import Guide, Lexicon, pattern
 from acestep_lab.plan.sampling import Draw
-from acestep_lab.prompt.recipe import Planning
+from acestep_lab.prompt.recipe import Planning, Recipe
+from tests.tiny import tiny_lm, tiny_tokenizer
 
 TEXT, CODES = 151_669, 65_535
 FIRST = TEXT
@@ -113,7 +116,7 @@ def vocabulary() -> PreTrainedTokenizerFast:
     starts, tails, merges = ["Ġ" + letter for letter in letters], list(letters), [("Ġ", letter) for letter in letters]
     words |= {word: len(words) + index for index, word in enumerate(starts)}
     while len(words) < TEXT - 26:
-        pair = rng.choice(starts if rng.random() < 0.5 else tails), rng.choice(tails)
+        pair = rng.choice(starts if rng.random() < 0.5 else tails), rng.choice(letters)
         word = "".join(pair)
         if word in words or len(word) > 14:
             continue
@@ -186,18 +189,43 @@ def steps(layers: int, dtype: torch.dtype, count: int) -> None:
                   f"x{stock / own:.2f} (goal: x{goal})")  # fmt: skip
 
 
+def walks(count: int) -> None:
+    """Random walks of a tiny model that chooses its own lengths from 10 to 600 s: form and number of codes."""
+    tokenizer = tiny_tokenizer(40)
+    lm = tiny_lm(tokenizer).eval()
+    lm.config.max_position_embeddings = 8192
+    rates = SimpleNamespace(code_count=40, codes_per_second=5.0, longest_seconds=600.0, codes=lambda s: int(s * 5))
+    planner, recipe = (
+        Planner(tokenizer, rates),
+        Recipe("dub", planning=Planning(cfg_scale=1.0, temperature=2.0, top_p=1.0)),
+    )
+    seconds: list[float] = []
+    for start in range(0, count, 25):
+        for plan in planner.plan(lm, recipe, start, n=min(25, count - start)):
+            assert plan.problems == {}
+            assert plan.seconds is not None
+            assert len(plan.codes) == 5 * plan.seconds
+            seconds.append(plan.seconds)
+    print(f"walks: {count} plans, all read back, exactly 5 codes a second at {len(set(seconds))} lengths "
+          f"from {min(seconds):g} to {max(seconds):g} s")  # fmt: skip
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--layers", type=int, default=4)
     options.add_argument("--steps", type=int, default=12)
     options.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
-    options.add_argument("--skip-grammar", action="store_true")
+    options.add_argument("--walks", type=int, default=0, help="also so many random walks with codes")
+    options.add_argument("--parts", nargs="*", default=["steps", "grammar"], choices=["steps", "grammar"])
     chosen = options.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    steps(chosen.layers, getattr(torch, chosen.dtype), chosen.steps)
-    if not chosen.skip_grammar:
+    if "grammar" in chosen.parts:
         grammar()
+    if chosen.walks:
+        walks(chosen.walks)
+    if "steps" in chosen.parts:
+        steps(chosen.layers, getattr(torch, chosen.dtype), chosen.steps)
 
 
 if __name__ == "__main__":

@@ -32,12 +32,14 @@ def cpu_seconds(work: Callable[[], Any]) -> float:
     return time.process_time() - start
 
 
-def race(variants: Mapping[str, Callable[[], Any]], rounds: int, units: float = 1.0) -> dict[str, dict[str, float]]:
+def race(
+    variants: Mapping[str, Callable[[], Any]], rounds: int, units: float = 1.0, warm: bool = True
+) -> dict[str, dict[str, float]]:
     """Median processor milliseconds per unit of each variant, and how many times quicker than the first it is.
 
-    Every variant runs once unmeasured, then `rounds` times in turn.
+    Every variant runs once unmeasured if `warm`, then `rounds` times in turn.
     """
-    for work in variants.values():
+    for work in variants.values() if warm else ():
         work()
     taken: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds):
