@@ -10,7 +10,7 @@ import hmac
 import secrets
 from html import escape
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qs, urlsplit
 
 from bokeh.server.auth_provider import AuthProvider
 from tornado.web import RequestHandler
@@ -34,20 +34,16 @@ class Door(AuthProvider):
     """Lets in who has the token."""
 
     def __init__(self, token: str) -> None:
-        super().__init__()
         self._token = token
+        super().__init__()
 
     @property
     def get_user(self) -> Any:
         return lambda handler: handler.get_cookie(_NAME) if matches(handler.get_cookie(_KEY), self._token) else None
 
     @property
-    def get_login_url(self) -> Any:
-        def where(handler: RequestHandler) -> str:
-            given = handler.get_query_argument("token", "")
-            return "/login" + (f"?token={quote(given, safe='')}" if given else "")
-
-        return where
+    def login_url(self) -> str:
+        return "/login"
 
     @property
     def login_handler(self) -> type[RequestHandler]:
@@ -57,7 +53,8 @@ class Door(AuthProvider):
             """The form, and what it does."""
 
             def get(self) -> None:
-                given = self.get_query_argument("token", "")
+                asked = self.get_query_argument("next", "")  # the address that was asked for, with its ?token=…
+                given = self.get_query_argument("token", "") or parse_qs(urlsplit(asked).query).get("token", [""])[0]
                 self._let_in() if matches(given, token) else self._ask("That was not the token." if given else "")
 
             def post(self) -> None:
