@@ -395,3 +395,29 @@ def test_stopping_is_heard_between_the_halves_of_guidance_and_before_decoding(la
     assert run.state == "stopped"
     assert len(run.frames) < 20
     assert lab.make(WORDS).seconds == 2.0
+
+
+# --- the pocket checkpoint -------------------------------------------------------------------------------------------
+
+
+def test_every_task_works_on_the_pocket_and_has_the_right_length(tmp_path: Path) -> None:
+    with Session.open("pocket", library=tmp_path) as pocket:
+        rate = pocket.checkpoint.geometry.rate
+        first = pocket.make(Recipe("slow dub techno with deep bass", seconds=1.5, seed=1, steps=2))
+        made = {
+            "text with a reference": pocket.make(first.recipe.but(task=Text2Music(reference=first))),
+            "repaint": pocket.repaint(first, [Region(0.2, 0.5), Region(0.9, 1.2)], "brushed drums"),
+            "extend": pocket.extend(first, 0.5, 1.0),
+            "cover": pocket.cover(first, "a waltz", strength=0.5, noise_strength=0.3),
+            "cover of latents": pocket.cover(first, "a waltz", through_codes=False),
+            "cover of codes": pocket.make(first.recipe.but(task=Cover(codes=pocket.codes(first)), steps=2)),
+            "retake": pocket.vary(first, [5], variance=0.2)[0],
+            "extract": pocket.extract(first, "drums"),
+            "lego": pocket.lego(first, "bass"),
+            "complete": pocket.complete(first, ["drums", "bass"]),
+            "flow edit": pocket.edit(first, "a choir"),
+        }
+    lengths = {name: take.audio.samples.shape[1] / rate for name, take in made.items()}
+    assert lengths == {name: 3.0 if name == "extend" else 1.5 for name in made}
+    assert all(take.audio.channels == first.audio.channels for take in made.values())
+    assert all(np.isfinite(take.audio.samples).all() and take.audio.peak > 0.01 for take in made.values())
