@@ -36,6 +36,7 @@ from acestep_lab.prompt.vocabulary import INSTRUCTIONS
 from acestep_lab.resolve import rooted
 from acestep_lab.synth import attention, conditioning, sampler, semantic
 from acestep_lab.synth.brief import Material, added_frames, brief, finished, hold_of
+from acestep_lab.synth.cache import remember
 from acestep_lab.synth.conditioning import Conditions, Words
 from acestep_lab.synth.render import Item, Look, render
 from acestep_lab.synth.sampler import Frame
@@ -337,6 +338,8 @@ def build(checkpoint: Checkpoint, part: str, dtype: torch.dtype) -> torch.nn.Mod
         vae = prepare_vae(checkpoint.build(part))
         return vae if dtype == torch.float32 else vae.to(dtype)
     module = checkpoint.build(part, dtype)
+    if part == "condition":
+        remember(module.timbre_encoder)  # without reference audio it hears the same silence every time
     return attention.install(module) if part == "dit" else module
 
 
