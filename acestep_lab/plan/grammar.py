@@ -192,15 +192,19 @@ class Guide:
             raise LabError(f"The planner's grammar failed: {self._matcher.get_error()}")
 
 
-def _spell(name: str, letters: Mapping[str, int], added: bool) -> bytes:
-    if added or any(letter not in letters for letter in name):
-        return name.encode("utf-8", "replace")
-    return bytes(letters[letter] for letter in name)
+def _spell(name: str, letters: Mapping[int, int], added: bool) -> bytes:
+    """A token's bytes; added tokens are written as they are, others in the letters of byte-level BPE."""
+    if not added:
+        try:
+            return name.translate(letters).encode("latin-1")
+        except UnicodeEncodeError:
+            pass
+    return name.encode("utf-8", "replace")
 
 
 @lru_cache(maxsize=1)
-def _byte_letters() -> dict[str, int]:
-    """The letters byte-level BPE writes bytes with (GPT-2): printable ones stand for themselves, the rest follow from 256."""
+def _byte_letters() -> dict[int, int]:
+    """Letter → byte, both as numbers: printable bytes stand for themselves, the rest follow from 256 (as in GPT-2)."""
     plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     rest = [byte for byte in range(256) if byte not in set(plain)]
-    return {chr(byte): byte for byte in plain} | {chr(256 + index): byte for index, byte in enumerate(rest)}
+    return {256 + index: byte for index, byte in enumerate(rest)}

@@ -394,6 +394,7 @@ class Walk:
             choir.keep([row for row in choir.rows if not row.guide.done])
             said = self._thoughts(choir)
         choir.gather(waiting)
+        choir.keep(self._live(choir.rows))
         for row in choir.rows:
             row.wanted = self._codes_wanted(row)
             if not self.question.writes:
