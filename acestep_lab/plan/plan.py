@@ -5,7 +5,7 @@ Knows no torch, no model and no tokens.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
@@ -155,7 +155,7 @@ def _text(value: Any) -> str:
     return value
 
 
-_CHECKS = {
+_CHECKS: dict[str, Callable[[Any], Any]] = {
     "bpm": vocabulary.bpm,
     "keyscale": vocabulary.keyscale,
     "timesignature": vocabulary.timesignature,

@@ -232,15 +232,10 @@ def example(mode: str, fields: Mapping[str, Any] | object, **question: Any) -> t
     codes. `question` replaces what the prompt says where it is not what the answer says: `caption` and `lyrics` for plan
     and polish, `sentence` and `instrumental` for sketch. In plan mode the thought has no genres, as in generation.
     """
-    caption, lyrics, codes = (
-        _get(fields, name) or empty for name, empty in (("caption", ""), ("lyrics", ""), ("codes", ()))
-    )
-    asked = {
-        "caption": caption,
-        "lyrics": lyrics,
-        "sentence": caption,
-        "instrumental": lyrics in ("", INSTRUMENTAL),
-    } | question
+    caption, lyrics = str(_get(fields, "caption") or ""), str(_get(fields, "lyrics") or "")
+    codes: tuple[int, ...] = tuple(_get(fields, "codes") or ())
+    asked: dict[str, Any] = {"caption": caption, "lyrics": lyrics, "sentence": caption}
+    asked |= {"instrumental": lyrics in ("", INSTRUMENTAL)} | question
     if mode == "plan":
         body = thought_block(thought(fields, PLAN_FIELDS)) + code_script(codes)
         return plan_prompt(asked["caption"], asked["lyrics"]), body + closing()
