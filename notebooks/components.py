@@ -1,0 +1,144 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The components, one cell each
+#
+# **What this notebook shows.** Every piece of the studio is an object of its own. `…Widget` is an anywidget (JupyterLab, VS Code,
+# Colab, marimo); `…Pane` is the same thing for Panel. Each takes Python values and tells you what was done in it:
+# `component.on("wish", function)`. Nothing you hear or see here is stored in the notebook file.
+
+# %%
+from acestep_lab import Recipe, Session
+from acestep_lab.ui import (
+    GalleryWidget,
+    LatentPreviewWidget,
+    LyricsEditorWidget,
+    PlanViewWidget,
+    PlayerWidget,
+    PromptEditorWidget,
+    RunQueueWidget,
+    SoundDropWidget,
+    TakeTreeWidget,
+    WaveformPickerWidget,
+)
+
+lab = Session.open()
+
+# %% [markdown]
+# ## Player — Space plays, arrows move, it starts at −6 dB
+# A take shows itself as one; put it last in a cell.
+
+# %%
+take = lab.make(Recipe("slow dub techno with deep bass and a soft pad", seconds=6, seed=7, bpm=112))
+PlayerWidget(take)
+
+# %% [markdown]
+# ## PromptEditor — captions, metadata with Auto and locks, tasks, presets, undo
+# `prompt.recipe()` is the Recipe as it stands; `prompt.code` the Python line for it.
+
+# %%
+prompt = PromptEditorWidget(take.recipe)
+prompt
+
+# %%
+prompt.recipe()
+
+# %% [markdown]
+# ## LyricsEditor — section tags, estimates, any script
+
+# %%
+lyrics = LyricsEditorWidget("[Verse]\nRain on the tin roof\nnobody is home\n\n[Chorus]\nStay, stay a while", language="en", seconds=20, bpm=90)
+lyrics
+
+# %% [markdown]
+# ## PlanView — what the planner decided, as fields and as a difference
+# `on_token=view.hear` shows its tokens as they are written.
+
+# %%
+view = PlanViewWidget()
+recipe = Recipe("a waltz for strings", seconds=6, seed=3)
+view.begin()
+plan = lab.plan(recipe, on_token=view.hear)
+view.end()
+view.show_plan(plan, recipe)
+view
+
+# %% [markdown]
+# ## LatentPreview — the music appearing, step by step
+# Pictures go out at most four times a second; the scrubber has every step.
+
+# %%
+watch = LatentPreviewWidget()
+run = lab.start(recipe, plan)
+watch.begin(run.id, 6.0)
+run.subscribe(lambda event: watch.add(event.value) if event.kind == "frame" else None)
+waltz = run.take()
+watch.end()
+watch
+
+# %% [markdown]
+# ## WaveformPicker — regions dragged, typed, moved by keys; and the proof of what a repaint left alone
+
+# %%
+picker = WaveformPickerWidget(take)
+picker.do_regions([{"name": "bridge", "start": 2, "end": 3.5}])
+picker
+
+# %%
+bridge = lab.repaint(take, picker.value, "brushed snare, softer")
+proof = WaveformPickerWidget(bridge)
+proof.compare(take)
+proof
+
+# %% [markdown]
+# ## Gallery — star, reject, note; compare up to four at equal loudness, blind if you like (keys 1–4)
+
+# %%
+takes = [take, bridge, waltz]
+GalleryWidget(takes, open=lab.open_take)
+
+# %% [markdown]
+# ## TakeTree — who came from whom
+
+# %%
+tree = TakeTreeWidget()
+tree.draw([{"id": t.id, "title": t.recipe.caption, "parents": t.parents, "task": type(t.recipe.task).__name__} for t in takes], bridge.id)
+tree
+
+# %% [markdown]
+# ## SoundDrop — bring a file in; RunQueue — what is being made
+
+# %%
+drop = SoundDropWidget()
+drop.on("sound", lambda sound, name: print(name, sound))
+drop
+
+# %%
+queue = RunQueueWidget()
+queue.rows = [{"id": run.id, "title": recipe.caption, "state": run.state, "fraction": run.fraction, "eta": run.eta, "position": 0, "mine": True, "problem": "", "notes": run.notes}]
+queue
+
+# %% [markdown]
+# ## All of it on one page
+# `lab.studio()` shows the page that `acestep-lab serve` serves. Panel needs its JavaScript in this notebook once; without the
+# internet that is 6 MB in the file, so it is not run here:
+#
+# ```python
+# from acestep_lab.ui.notebook import setup
+# setup()
+# lab.studio()        # after a reload: lab.show()
+# ```
+
+# %%
+lab.close()
