@@ -130,6 +130,7 @@ def keeps_the_contract(page: Any, host: Host, folder: Path) -> None:
         return box["x"] + 4 + (box["width"] - 8) * second / 10
 
     page.mouse.move(at((start + end) / 2), box["y"] + 90)
+    page.wait_for_timeout(800)  # until the box is painted under the pointer
     page.mouse.down()
     page.mouse.move(at(5), box["y"] + 90, steps=6)
     page.mouse.move(at(6), box["y"] + 90, steps=6)

@@ -178,6 +178,7 @@ def test_a_region_is_dragged_resized_and_a_whole_number_survives(window: Window,
         return left + width * second / 10
 
     page.mouse.move(at(3), middle)
+    page.wait_for_timeout(800)  # until the box is painted under the pointer
     page.mouse.down()
     page.mouse.move(at(4), middle, steps=4)
     page.mouse.move(at(5), middle, steps=4)
@@ -185,6 +186,7 @@ def test_a_region_is_dragged_resized_and_a_whole_number_survives(window: Window,
     moved = json.loads(until(page, ".acl-waveform", "regions", lambda s: json.loads(s)[0][0] > 3))[0]
     assert moved == pytest.approx([4, 6], abs=0.15)
     page.mouse.move(at(moved[1]), middle)
+    page.wait_for_timeout(800)
     page.mouse.down()
     page.mouse.move(at(8), middle, steps=6)
     page.mouse.up()
@@ -260,6 +262,7 @@ def test_the_narrow_page_has_one_column_and_nothing_hangs_over(browser: Any, stu
     page = open_page(phone, studio)
     compose(page, "in the hand")
     until(page, ".acl-gallery", "cards", "1")
+    until(page, ".acl-waveform", "bins", lambda n: n != "0")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert state_of(page, ".acl-compose", "theme") == "dark"
     phone.picture("studio-390-dark")
