@@ -26,11 +26,15 @@ from acestep_lab.decode.audio import Audio
 from acestep_lab.errors import LibraryError, RecipeError, SourceError
 from acestep_lab.listen import Heard
 from acestep_lab.listen import listen as listening
-from acestep_lab.models.budget import budget
+from acestep_lab.models.adapters import Adapter
+from acestep_lab.models.adapters import apply as wear_adapters
+from acestep_lab.models.budget import Arrangement, budget
+from acestep_lab.models.floors import measured_peak
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.models.residency import Residency
 from acestep_lab.models.tiers import Machine, Tier
 from acestep_lab.plan.plan import Plan
+from acestep_lab.profile import Profile, profile
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import (
     Complete,
@@ -96,6 +100,7 @@ class Session:
         self._pace = Pace()
         self._known: Recent[Take | Audio] = Recent(256)
         self._said: set[str] = set()
+        self._adapters: tuple[tuple[Adapter, float], ...] = ()
 
     open = _Open()
 
@@ -415,6 +420,36 @@ class Session:
         samples = self._worker.call(partial(self.road.decode, torch.as_tensor(np.array(latent))))
         return Audio(samples, self.checkpoint.geometry.rate)
 
+    def explain(self, recipe: Recipe | None = None) -> Arrangement:
+        """How this checkpoint fits this machine, before anything loads: print it for a sentence and a table."""
+        arrangement: Arrangement = self.residency.arrangement
+        return arrangement if recipe is None else arrangement.fit(recipe)
+
+    def lora(self, *adapters: str | os.PathLike[str] | tuple[str | os.PathLike[str], float]) -> tuple[str, ...]:
+        """Put adapters (PEFT or LoKr folders, each alone or with a strength) on the DiT, and only these; none: the bare model.
+
+        Raises CheckpointError for a folder that is no adapter or does not fit, and leaves all as it was.
+        """
+        pairs = [one if isinstance(one, tuple) else (one, 1.0) for one in adapters]
+        wanted = tuple((Adapter.open(Path(folder)), float(strength)) for folder, strength in pairs)
+
+        def wear() -> None:
+            with self.residency.on("dit") as dit:
+                wear_adapters(dit, wanted)
+
+        self._worker.call(wear)
+        self._adapters = wanted
+        return tuple(adapter.name for adapter, _ in wanted)
+
+    def profile(self, recipe: Recipe) -> Profile:
+        """Render a recipe and say where the seconds went, stage by stage, beside this machine's floor."""
+        warm = recipe.but(caption=recipe.caption + " (warming up)", steps=1)  # other words: nothing is remembered
+        self.start(warm).take()
+        take = self.make(recipe)
+        dtype = self.residency.arrangement.torch_dtype
+        peak = self._worker.call(partial(measured_peak, dtype, self.residency.device))
+        return profile(take, self.checkpoint, peak, torch.finfo(dtype).bits // 8)
+
     def free(self) -> None:
         """Give back the memory of all parts; the next render loads them again."""
         self._worker.call(self.residency.free)
@@ -560,10 +595,11 @@ class Session:
     def _arrangement(self, tier: Tier | None) -> Any:
         """How this checkpoint fits this machine, or the one a tier describes."""
         machine = Machine.detect() if tier is None else Machine.for_tier(tier)
-        return budget(machine, self.checkpoint.sizes(2), tier=tier)
+        return budget(machine, self.checkpoint.sizes(2), tier=tier, longest=self.checkpoint.geometry.longest_seconds)
 
     def _build(self, part: str) -> torch.nn.Module:
-        return build(self.checkpoint, part, self.residency.arrangement.torch_dtype)
+        module = build(self.checkpoint, part, self.residency.arrangement.torch_dtype)
+        return wear_adapters(module, self._adapters) if part == "dit" and self._adapters else module
 
     def _made_with(self, clock: Clock, gain: float) -> dict[str, Any]:
         """What a take was made with, as plain data."""
@@ -573,7 +609,8 @@ class Session:
             "tier": self.tier.name,
             "threads": torch.get_num_threads(),
             "gain": gain,
-            "seconds": {name: round(seconds, 4) for name, seconds in clock.seconds.items()},
+            "adapters": {adapter.name: strength for adapter, strength in self._adapters},
+            "seconds": {name: round(seconds, 4) for name, seconds in clock.so_far().items()},
             "versions": {name: version(name) for name in ("acestep_lab", "torch", "diffusers", "transformers")},
         }
 
@@ -599,14 +636,21 @@ class Clock:
     """Seconds spent per stage."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    running: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
-        began = time.perf_counter()
+        self.running[stage] = time.perf_counter()
         try:
             yield
         finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - began
+            self.seconds = self.so_far()
+            del self.running[stage]
+
+    def so_far(self) -> dict[str, float]:
+        """Seconds per stage, the running one's included."""
+        now = time.perf_counter()
+        return self.seconds | {name: self.seconds.get(name, 0.0) + now - began for name, began in self.running.items()}
 
 
 class Pace:

@@ -17,7 +17,7 @@ STAIRS = (
     ("plan", "synth", "decode"),
     ("takes",),
     ("listen",),
-    ("run", "resolve"),
+    ("run", "resolve", "profile"),
     ("road",),
     ("session",),
     ("train", "doctor"),

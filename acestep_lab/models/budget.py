@@ -100,11 +100,11 @@ class Arrangement:
         return parts_at_once(self.rung, self.parts)
 
     def mechanism(self, part: str) -> str:
-        """"resident", "offload" (in turn), "block" or "leaf"."""
+        """ "resident", "offload" (in turn), "block" or "leaf"."""
         return self.rung.mechanism(part)
 
     def stored(self, part: str) -> str:
-        """"full", "int8" or "fp8"."""
+        """ "full", "int8" or "fp8"."""
         return self.rung.stored(part)
 
     @property
@@ -138,7 +138,9 @@ class Arrangement:
         staying = sum(self.aboard_bytes(part) for part in self.parts if self.mechanism(part) == "resident")
         moving = [part for part in self.parts if self.mechanism(part) != "resident"]
         waiting = max((self.aboard_bytes(part) for part in moving), default=0)  # the last one stays until the next
-        peaks = [staying + (0 if part in moving else waiting) + self._peak_bytes(part, part in moving) for part in self.parts]
+        peaks = [
+            staying + (0 if part in moving else waiting) + self._peak_bytes(part, part in moving) for part in self.parts
+        ]
         return max(peaks, default=0) + overhead(self.machine)
 
     def _peak_bytes(self, part: str, moving: bool) -> int:
@@ -203,6 +205,9 @@ class Arrangement:
         widths = [max(map(len, column)) for column in zip(*rows)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
         return "\n".join((self.words(), "", *lines))
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(str(self))
 
     def table(self) -> tuple[tuple[str, ...], ...]:
         """A header and a row per part: size, kept as, how it gets to work, memory while it works."""
@@ -357,7 +362,7 @@ def overhead(machine: Machine) -> int:
 
 
 def gb(size: float) -> str:
-    """"3.1 GB", "120 MB"."""
+    """ "3.1 GB", "120 MB"."""
     return f"{size / GB:.1f} GB" if size >= GB / 10 else f"{max(1, round(size / 2**20)) if size else 0} MB"
 
 
