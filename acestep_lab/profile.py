@@ -82,11 +82,16 @@ def _work(take: Take, checkpoint: Checkpoint, size: int) -> dict[str, Work]:
     config, recipe, frames = checkpoint.config, take.recipe, len(take.latent)
     tokenizer = checkpoint.tokenizer()
     words, lyrics = (len(tokenizer(text or " ").input_ids) + 40 for text in (recipe.caption, recipe.lyrics))
-    timbre = round(30 * checkpoint.geometry.frames_per_second)
+    encode = floors.encode(
+        config("text"), config("condition"), words, lyrics, 0, size
+    )  # silence is read once a session
+    if "reference" in recipe.task.sources():
+        heard_frames = round(30 * checkpoint.geometry.frames_per_second)
+        encode = floors.encode(config("text"), config("condition"), words, lyrics, heard_frames, size)
     passes = 2 if recipe.guidance not in (None, "none") and (recipe.guidance_scale or 1) > 1 else 1
     heard = words + lyrics + 1
     work = {
-        "encode": floors.encode(config("text"), config("condition"), words, lyrics, timbre, size),
+        "encode": encode,
         "render": floors.dit_step(config("dit"), frames, heard, passes, size) * (recipe.steps or 1),
         "decode": floors.decode(config("vae"), frames, size),
         "plan": Work(0, 0),
