@@ -11,7 +11,9 @@ The house, room by room; imports point down this list, never up::
     takes/      finished pieces: Take, Library
     listen/     what can be heard in a take
     train/      making weights: the synthetic world, the pocket checkpoint
-    session     the front door, the one file where the stages meet;  run: a render under way
+    resolve     every "auto" of a recipe becomes a number, every impossible wish a sentence
+    road        the one file where the stages meet: recipes → frames → sound;  run: a render under way
+    session     the front door: the verbs, the worker thread, the library
     ui/ serve/  what people see: widgets, the studio page
     cli         the command line
 
