@@ -345,6 +345,9 @@ def test_people_see_their_own_takes_and_stop_only_their_own_runs(tmp_path: Path)
     assert bob.gallery.cards == []
     with pytest.raises(LibraryError, match="somebody else"):
         bob.desk.mark(job.takes[0], "bob", star=True)
+    messages = told(bob.gallery)
+    bob.gallery.receive({"kind": "bytes", "id": job.takes[0]}, [])
+    assert [m["kind"] for m in messages] == ["trouble"], "an id is no key"
     session.close()
     session.library.close()
 

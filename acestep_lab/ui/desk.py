@@ -162,8 +162,10 @@ class Desk:
         """Whose take it is; "" for takes that were there before."""
         return self._owners.get(id, "")
 
-    def take(self, id: str) -> Take:
-        """A take by its id, from memory or disk."""
+    def take(self, id: str, owner: str | None = None) -> Take:
+        """A take by its id, from memory or disk; with an owner, only if it is theirs."""
+        if owner is not None:
+            self._own(id, owner)
         with self._lock:
             if id in self._shelf:
                 self._shelf.move_to_end(id)

@@ -60,8 +60,7 @@ class LatentPreview(Component):
         self._frames = {frame.index: frame for frame in frames}
         if self._frames:
             last = self._frames[max(self._frames)]
-            self.steps, self.latest = int(last.steps), int(last.index)
-            self._send_picture(last)
+            self._push(last)
 
     def add(self, frame: Any) -> None:
         """Show one more step; called from the worker thread."""
@@ -117,7 +116,8 @@ class LatentPreview(Component):
 
     def _push(self, frame: Any) -> None:
         self.steps, self.latest = int(frame.steps), int(frame.index)
-        self._send_picture(frame)
+        if self.seen:
+            self._send_picture(frame)
 
     def _send_picture(self, frame: Any) -> None:
         self.tell("picture", self._picture(frame), run=self.run, step=int(frame.index), t=float(frame.t))

@@ -1,6 +1,6 @@
 """A sound as the browser needs it: an id, a title, peaks, bytes.
 
-Knows no browser. Peaks and bytes are made on demand and kept for the sounds used last.
+Knows no browser. Peaks and bytes are made on demand; bytes are kept for the sounds used last.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ UrlOf = Callable[[Audio], str]
 """Gives a sound an address the browser can fetch from (an app); without one its bytes travel by message."""
 
 
-@lru_cache(maxsize=24)
 def peaks_of(audio: Audio) -> Peaks:
-    """The pyramid of a sound; the last 24 are kept."""
-    return Peaks(audio.samples, audio.rate)
+    """The pyramid of a sound, made once and kept beside it (to be asked for its id would take longer)."""
+    kept = vars(audio)
+    if "_peaks" not in kept:
+        kept["_peaks"] = Peaks(audio.samples, audio.rate)
+    peaks: Peaks = kept["_peaks"]
+    return peaks
 
 
 @lru_cache(maxsize=4)

@@ -47,6 +47,11 @@ class Component:
         """Send one message, with bytes if need be, to every view of this component."""
         raise NotImplementedError
 
+    @property
+    def seen(self) -> bool:
+        """Whether any view may be looking; what costs work is only made for those."""
+        return True
+
     def on(self, kind: str, listener: Listener) -> None:
         """Call `listener(**body)` whenever the component asks for `kind`."""
         self._ears.setdefault(kind, []).append(listener)
@@ -116,6 +121,10 @@ class _PaneHost(AnyWidgetComponent):
         super().__init__(sizing_mode="stretch_width", margin=0)
         self._begin(*arguments, **keywords)  # type: ignore[attr-defined]
 
+    @property
+    def seen(self) -> bool:
+        return bool(self._models)
+
     def tell(self, kind: str, *buffers: Buffer, **body: Any) -> None:
         self._send_msg({**body, "kind": kind, "_buffers": [bytes(b) for b in buffers]})
 
@@ -128,7 +137,7 @@ def both(core: type[Component]) -> tuple[type[Any], type[Any]]:
     """Return `(XWidget, XPane)` for a Component X."""
     own = {name for part in core.__mro__[:-1] for name in vars(part) if not name.startswith("__")} | set(core.fields)
     for host in (_WidgetHost, _PaneHost):
-        if taken := sorted(name for name in own & set(dir(host.__base__))):
+        if taken := sorted(own & set(dir(host.__base__))):
             raise TypeError(f"{core.__name__} uses names that belong to {host.__base__.__name__}: {', '.join(taken)}.")
     _, text = assets.loader(core.module, *core.parts)
     about = {"__doc__": core.__doc__, "__module__": core.__module__, "_esm": text}

@@ -77,7 +77,7 @@ class Studio:
         self.plan = made(plan_view, "PlanView")
         self.preview = made(latent_preview, "LatentPreview", picture=picture)
         self.player = made(player, "Player", url=url)
-        self.gallery = made(gallery, "Gallery", open=desk.take, url=url)
+        self.gallery = made(gallery, "Gallery", open=self._open, url=url)
         self.tree = made(take_tree, "TakeTree")
         self.drop = made(sound_drop, "SoundDrop")
         self._wire()
@@ -88,6 +88,10 @@ class Studio:
     def close(self) -> None:
         """Let go of the desk; runs and takes live on."""
         self._unsubscribe()
+
+    def _open(self, id: str) -> Take:
+        """One of this person's takes."""
+        return self.desk.take(id, self.owner)
 
     # -- wishes ---------------------------------------------------------------------------------------------------------
 
@@ -103,7 +107,7 @@ class Studio:
             (self.picker, {"repaint": self._repaint, "changed": self.prompt.refresh}),
             (self.gallery, {"mark": self._mark, "bin": self._bin, "restore": self._restore, "listen": self._listen, "pick": self.pick, "reuse": self.reuse,
                             "search": lambda text: self._list()}),
-            (self.tree, {"pick": lambda id: self.pick(self.desk.take(id))}),
+            (self.tree, {"pick": lambda id: self.pick(self._open(id))}),
             (self.drop, {"sound": self._brought}),
             (self.top, {"again": self._save_again}),
         ):  # fmt: skip
@@ -224,7 +228,7 @@ class Studio:
         self.prompt.load(recipe.but(seed=take.recipe.seed))
         self.lyrics.load(recipe.lyrics, recipe.language)
         if take.recipe.task.sources():
-            self._aside(self.gallery, lambda: self.pick(self.desk.take(next(iter(take.recipe.task.with_ids().sources().values())))))
+            self._aside(self.gallery, lambda: self.pick(self._open(next(iter(take.recipe.task.with_ids().sources().values())))))
 
     def _brought(self, sound: Take | Audio, name: str) -> None:
         """A sound was brought in: a take of ours is kept, anything else is taken in hand as it is."""
