@@ -127,7 +127,7 @@ export default mount("Gallery", [["1…4", "switch between the compared takes"],
     if (chosen.length < 2) return;
     const ids = arranged(), key = ids.join();
     single.pause();
-    if (loaded !== key) { put(told, "Fetching the sounds and matching their loudness…"); const matched = await new Promise((resolve) => { waiting.set("compare", resolve); host.send("compare", { ids }); }); await compare.load(ids, matched.gains, matched.seconds, lab.volume ?? 10 ** (-6 / 20)); loaded = key; host.root.dataset.gains = JSON.stringify(ids.map((id) => matched.gains[id])); put(told, blind ? "" : `Turned down to match: ${ids.map((id, i) => `${LETTERS[i]} ${matched.gains[id].toFixed(1)} dB`).join(", ")}`); }
+    if (loaded !== key) { put(told, "Fetching the sounds and matching their loudness…"); const matched = await new Promise((resolve) => { waiting.set("compare", resolve); host.send("compare", { ids }); }); await compare.load(ids, matched.gains, matched.seconds, lab.volume ?? 10 ** (-6 / 20)); loaded = key; host.root.dataset.gains = JSON.stringify(ids.map((id) => matched.gains[id])); put(told, blind ? "" : `Turned down to match: ${ids.map((id, i) => `${LETTERS[i]} ${matched.gains[id].toFixed(1).replace("-", "−")} dB`).join(", ")}`); }
     compare.toggle(); showCompare();
   }
   const switchTo = (place) => { if (place < chosen.length) { compare.choose(place); showCompare(); } };

@@ -71,6 +71,8 @@ export default mount("Waveform", [["A", "add a region at the playhead (or double
   }
   function paintTheme() {
     const ink = colour(host.root, "soft"), line = colour(host.root, "line"), wave = colour(host.root, "wave"), soft = colour(host.root, "wave-soft"), mark = colour(host.root, "head");
+    const paper = colour(host.root, "paper");
+    for (const name of ["main", "difference", "codes", "overview"]) { const plot = find(name); if (plot) Object.assign(plot, { background_fill_color: paper, border_fill_color: paper }); }
     for (const name of ["main"]) for (const axis of [...(find(name)?.below ?? [])]) Object.assign(axis, { major_label_text_color: ink, major_tick_line_color: line, major_label_text_font_size: "11px" });
     for (const [name, paint] of [["wave", wave], ["overview wave", soft], ["difference", mark]]) {
       const band = find(`${name} band`)?.glyph; if (band) band.fill_color = { value: paint };

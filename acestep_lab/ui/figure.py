@@ -39,7 +39,7 @@ def _plain(height: int, **options: Any) -> Any:
     """An empty figure without furniture."""
     plot = figure(
         height=height, sizing_mode="stretch_width", toolbar_location=None, tools="", output_backend="canvas", min_border=0,
-        min_border_left=4, min_border_right=4, background_fill_alpha=0, border_fill_alpha=0, outline_line_color=None, **options,
+        min_border_left=4, min_border_right=4, outline_line_color=None, **options,
     )  # fmt: skip
     plot.yaxis.visible = False
     plot.grid.visible = False

@@ -158,8 +158,7 @@ class Studio:
 
         def work() -> None:
             for id in ids:
-                heard = self.desk.session.listen(self.desk.take(id))
-                self.desk.mark(id, self.owner, scores={"tempo": heard.bpm, "pulse": heard.pulse, "key": heard.key_confidence, "loudness": heard.loudness})
+                self.desk.mark(id, self.owner, scores=scores_of(self.desk.session, self._open(id)))
                 self._list()
 
         self._aside(self.gallery, work)
@@ -384,6 +383,13 @@ def beats_of(take: Take | Audio) -> list[float]:
     recipe, plan = getattr(take, "recipe", None), getattr(take, "plan", None)
     bpm = getattr(plan, "bpm", None) or getattr(recipe, "bpm", None)
     return list(np.arange(0.0, take.seconds, 60.0 / bpm)) if bpm else []
+
+
+def scores_of(session: Any, take: Take) -> dict[str, float]:
+    """What can be heard in a take, and how well it agrees with its words where a planner is aboard."""
+    heard = session.listen(take)
+    scores = {"tempo": heard.bpm, "pulse": heard.pulse, "key": heard.key_confidence, "loudness": heard.loudness}
+    return scores | ({"agreement": session.agreement(take).total} if session.checkpoint.has_lm else {})
 
 
 def abilities(session: Any) -> dict[str, str | None]:

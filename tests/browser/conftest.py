@@ -89,6 +89,22 @@ def window(browser: Any) -> Iterator[Window]:
     assert opened.errors == [], "a script failed"
 
 
+CURSOR = """([x, y]) => { let node = document.elementFromPoint(x, y); while (node?.shadowRoot) { const deeper = node.shadowRoot.elementFromPoint(x, y); if (!deeper || deeper === node) break; node = deeper; } return getComputedStyle(node).cursor; }"""
+
+
+def take_hold(page: Any, x: float, y: float) -> None:
+    """Point at something that can be dragged until the page shows that it knows, then press."""
+
+    def known() -> bool:
+        page.mouse.move(x + 1, y + 1)
+        page.mouse.move(x, y)
+        page.wait_for_timeout(100)
+        return page.evaluate(CURSOR, [x, y]) not in ("auto", "default", "crosshair")
+
+    wait_for(known, what="the box under the pointer")
+    page.mouse.down()
+
+
 class Studio:
     """A served studio over a stand-in session."""
 

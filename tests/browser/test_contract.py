@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import Window, free_port, wait_for
+from tests.browser.conftest import Window, free_port, take_hold, wait_for
 from tests.pretend import tone
 
 pytestmark = pytest.mark.browser
@@ -129,9 +129,7 @@ def keeps_the_contract(page: Any, host: Host, folder: Path) -> None:
     def at(second: float) -> float:
         return box["x"] + 4 + (box["width"] - 8) * second / 10
 
-    page.mouse.move(at((start + end) / 2), box["y"] + 90)
-    page.wait_for_timeout(800)  # until the box is painted under the pointer
-    page.mouse.down()
+    take_hold(page, at((start + end) / 2), box["y"] + 90)
     page.mouse.move(at(5), box["y"] + 90, steps=6)
     page.mouse.move(at(6), box["y"] + 90, steps=6)
     page.mouse.up()

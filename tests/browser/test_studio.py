@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import Studio, Window, wait_for
+from tests.browser.conftest import Studio, Window, take_hold, wait_for
 from tests.pretend import tone
 
 pytestmark = pytest.mark.browser
@@ -177,17 +177,13 @@ def test_a_region_is_dragged_resized_and_a_whole_number_survives(window: Window,
     def at(second: float) -> float:
         return left + width * second / 10
 
-    page.mouse.move(at(3), middle)
-    page.wait_for_timeout(800)  # until the box is painted under the pointer
-    page.mouse.down()
+    take_hold(page, at(3), middle)
     page.mouse.move(at(4), middle, steps=4)
     page.mouse.move(at(5), middle, steps=4)
     page.mouse.up()
     moved = json.loads(until(page, ".acl-waveform", "regions", lambda s: json.loads(s)[0][0] > 3))[0]
     assert moved == pytest.approx([4, 6], abs=0.15)
-    page.mouse.move(at(moved[1]), middle)
-    page.wait_for_timeout(800)
-    page.mouse.down()
+    take_hold(page, at(moved[1]), middle)
     page.mouse.move(at(8), middle, steps=6)
     page.mouse.up()
     grown = json.loads(until(page, ".acl-waveform", "regions", lambda s: json.loads(s)[0][1] > 7))[0]
