@@ -86,10 +86,10 @@ class Road:
         """The language model, aboard for the time of a call."""
         return self.residency.on("lm")
 
-    def plan(self, recipe: Recipe, seed: int, **how: Any) -> Plan:
-        """One plan for a recipe; `how` goes to `Planner.plan`."""
+    def plans(self, recipe: Recipe, seeds: Sequence[int], **how: Any) -> list[Plan]:
+        """A plan for each seed, from one reading of the recipe; `how` goes to `Planner.plan`."""
         longest = self.residency.arrangement.longest_seconds
-        return self.planner.plan(self.lm, recipe, seed, longest=longest, **how)[0]
+        return self.planner.plan(self.lm, recipe, seeds, longest=longest, **how)
 
     # -- before the loop -----------------------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from acestep_lab.decode.audio import Audio
 from acestep_lab.errors import LibraryError, RecipeError, SourceError
 from acestep_lab.listen import Heard
 from acestep_lab.listen import listen as listening
+from acestep_lab.listen.agreement import Agreement, agreement
 from acestep_lab.models.adapters import Adapter
 from acestep_lab.models.adapters import apply as wear_adapters
 from acestep_lab.models.budget import Arrangement, budget
@@ -56,6 +57,9 @@ from acestep_lab.synth.sampler import Frame
 from acestep_lab.takes.library import Library, read_file
 from acestep_lab.takes.take import Take
 from acestep_lab.takes.verdict import Comparison, Verdict
+
+MOST_PLANS = 16
+"""Plans written from one reading."""
 
 DEFAULT_SECONDS = resolving.DEFAULT_SECONDS
 
@@ -280,21 +284,31 @@ class Session:
 
     # -- planning ------------------------------------------------------------------------------------------------------
 
+    @overload
+    def plan(self, recipe: Recipe, n: None = None, **how: Any) -> Plan: ...
+    @overload
+    def plan(self, recipe: Recipe, n: int, **how: Any) -> list[Plan]: ...
     def plan(
         self,
         recipe: Recipe,
+        n: int | None = None,
         *,
         keep: Plan | None = None,
         codes: bool | None = None,
         on_token: Callable[[Any], None] | None = None,
-    ) -> Plan:
+    ) -> Plan | list[Plan]:
         """What the planner decides before a note is made: read it, change it, hand it to `make` or `start`.
 
-        `keep` is a plan whose locked fields stand; `codes` False leaves the audio codes out; `on_token` hears every
-        token as it is written.
+        With `n`, so many plans from one reading of the prompt, by the recipe's seed and those after it. `keep` is a plan
+        whose locked fields stand; `codes` False leaves the audio codes out; `on_token` hears every token as it is written.
         """
-        seeded = recipe if recipe.seed is not None else recipe.but(seed=secrets.randbelow(2**32))
-        return self._ask_planner(seeded, partial(self._plan_one, seeded, keep=keep, codes=codes), on_token)
+        if n is not None and not 1 <= n <= MOST_PLANS:
+            raise RecipeError(f"The planner writes 1 to {MOST_PLANS} plans at once, not {n!r}.")
+        first = recipe.seed if recipe.seed is not None else secrets.randbelow(2**32)
+        seeds = range(first, first + (n or 1))
+        ask = partial(self._plans, recipe.but(seed=first), seeds, keep=keep, codes=codes)
+        plans = self._ask_planner(recipe.but(seed=first), ask, on_token)
+        return plans[0] if n is None else plans
 
     def sketch(
         self,
@@ -307,11 +321,11 @@ class Session:
     ) -> Plan:
         """A caption, lyrics and metadata out of one sentence: `lab.sketch("a sad song about rain")`."""
 
-        def ask(run: Run) -> Plan:
+        def ask(run: Run) -> list[Plan]:
             how = {"language": language, **_heeded(run)}
-            return self.road.planner.sketch(self.road.lm, sentence, instrumental, seed, **how)
+            return [self.road.planner.sketch(self.road.lm, sentence, instrumental, seed, **how)]
 
-        return self._ask_planner(Recipe(sentence or "a song"), ask, on_token)
+        return self._ask_planner(Recipe(sentence or "a song"), ask, on_token)[0]
 
     def polish(
         self,
@@ -324,46 +338,59 @@ class Session:
     ) -> Plan:
         """Better words for a caption and lyrics, with metadata; fields given by name stand: `bpm=118`."""
 
-        def ask(run: Run) -> Plan:
-            return self.road.planner.polish(self.road.lm, caption, lyrics, seed, fixed=fixed, **_heeded(run))
+        def ask(run: Run) -> list[Plan]:
+            return [self.road.planner.polish(self.road.lm, caption, lyrics, seed, fixed=fixed, **_heeded(run))]
 
-        return self._ask_planner(Recipe(caption or "a song", lyrics), ask, on_token)
+        return self._ask_planner(Recipe(caption or "a song", lyrics), ask, on_token)[0]
 
     def understand(self, source: Source, seed: int = 0, *, on_token: Callable[[Any], None] | None = None) -> Plan:
         """What the planner hears in a take or any sound: caption, lyrics and metadata."""
         sound = self.sound(source)
 
-        def ask(run: Run) -> Plan:
+        def ask(run: Run) -> list[Plan]:
             codes = self.road.codes(sound, run.stop_event)
-            return self.road.planner.understand(self.road.lm, codes, seed, **_heeded(run))
+            return [self.road.planner.understand(self.road.lm, codes, seed, **_heeded(run))]
 
-        return self._ask_planner(Recipe(f"what is heard in {sound.id}"), ask, on_token)
+        return self._ask_planner(Recipe(f"what is heard in {sound.id}"), ask, on_token)[0]
 
-    def _plan_one(self, recipe: Recipe, run: Run, *, keep: Plan | None = None, codes: bool | None = None) -> Plan:
-        return self.road.plan(recipe, recipe.seed or 0, keep=keep, codes=codes, **_heeded(run))
+    def agreement(self, take: Take, plan: Plan | None = None, scale: float = 0.1) -> Agreement:
+        """How well a take agrees with its plan, or with its recipe, in the planner's ears: a score per field, 0 to 1."""
+        said = plan or take.plan or Plan(caption=take.recipe.caption, lyrics=take.recipe.lyrics, bpm=take.recipe.bpm)
 
-    def _ask_planner(
-        self, recipe: Recipe, ask: Callable[[Run], Plan], on_token: Callable[[Any], None] | None = None
-    ) -> Plan:
-        """Ask the planner in a run of its own, which waits its turn and can be interrupted."""
+        def ask() -> Agreement:
+            codes = self.road.codes(take)
+            with self.road.lm() as lm:
+                return agreement(lm, self.checkpoint.lm_tokenizer(), codes, said, scale=scale)
+
+        self._needs_planner()
+        return self._worker.call(ask)
+
+    def _plans(self, recipe: Recipe, seeds: Sequence[int], run: Run, **how: Any) -> list[Plan]:
+        return self.road.plans(recipe, seeds, **how, **_heeded(run))
+
+    def _needs_planner(self) -> None:
         if not self.checkpoint.has_lm:
             raise RecipeError(
                 f"{self.checkpoint.name} has no planner aboard. Open a checkpoint with one, or write the plan by hand: "
                 "Plan(bpm=118, …)."
             )
 
+    def _ask_planner(
+        self, recipe: Recipe, ask: Callable[[Run], list[Plan]], on_token: Callable[[Any], None] | None = None
+    ) -> list[Plan]:
+        """Ask the planner in a run of its own, which waits its turn and can be interrupted."""
+        self._needs_planner()
+
         def work(run: Run) -> None:
             run.enter("planning", 0.0)
-            run.plans = (ask(run),)
+            run.plans = tuple(ask(run))
             run.finish([])
 
         run = Run((recipe,))
         if on_token is not None:
             run.subscribe(lambda event: on_token(event.value) if event.kind == "token" else None)
         self._worker.submit(run, work).takes()
-        [plan] = run.plans
-        assert plan is not None
-        return plan
+        return [plan for plan in run.plans if plan is not None]
 
     # -- keeping and looking -------------------------------------------------------------------------------------------
 
@@ -533,7 +560,7 @@ class Session:
             if plan is None and resolving.thinks(resolved, self.checkpoint.has_lm):
                 run.enter("planning", 0.0)
                 seeded = wish.but(seed=resolved.seed)
-                plans[place] = self._plan_one(seeded, run)
+                [plans[place]] = self._plans(seeded, [resolved.seed or 0], run)
                 recipes[place] = self.resolve(seeded, plans[place])
         run.recipes, run.plans = tuple(recipes), tuple(plans)
 

@@ -91,3 +91,19 @@ def test_a_checkpoint_without_a_planner_says_so(tmp_path: Path) -> None:
         with pytest.raises(RecipeError, match="needs a planner"):
             bare.start(WORDS.but(thinking=True))
         assert bare.make(WORDS).plan is None
+
+
+def test_several_plans_come_from_one_reading_each_by_its_own_seed(lab: Session) -> None:
+    recipe = Recipe("slow dub techno", seconds=2, seed=5)
+    plans = lab.plan(recipe, n=3)
+    assert plans[0] == lab.plan(recipe)
+    assert plans[2] == lab.plan(recipe.but(seed=7))
+    with pytest.raises(RecipeError, match="1 to 16"):
+        lab.plan(recipe, n=0)
+
+
+def test_agreement_gives_every_field_a_share(lab: Session) -> None:
+    take = lab.make(Recipe("slow dub techno", seconds=2, seed=5, bpm=118, steps=2))
+    found = lab.agreement(take)
+    assert {"caption", "bpm"} <= set(found.scores)
+    assert all(0 <= score <= 1 for score in (*found.scores.values(), found.total))
