@@ -12,6 +12,7 @@ from acestep_lab.train.pocket.bench import Average, Stage
 from acestep_lab.train.pocket.clips import Clip, snapped
 from acestep_lab.train.pocket.codes import Codec5, Rounding
 from acestep_lab.train.pocket.dit import CodeSource, fill_in, times, velocity_loss
+from acestep_lab.train.pocket.gist import Gist, meaning, train_gist
 from acestep_lab.train.pocket.heard import note_sheet
 from acestep_lab.train.pocket.parts import Parts, timbre_row
 from acestep_lab.train.pocket.shapes import Shapes
@@ -20,7 +21,7 @@ from acestep_lab.train.pocket.tasks import SHARES, collate, lesson
 from acestep_lab.train.pocket.vae import PocketVae, export, standardise, use_fast_snake
 from acestep_lab.train.pocket.words import TEMPI, for_lm, for_text, instruction, prompt_and_lyrics, train_tokenizer
 
-SHAPES = Shapes(text=32, condition=32, dit=64, dit_layers=2, code_width=32)
+SHAPES = Shapes(text=32, condition=32, dit=160, dit_layers=2, code_width=32)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,8 @@ def test_the_exported_class_computes_what_was_trained(vae: PocketVae) -> None:
     with torch.no_grad():
         mean, std = vae.moments(sound)
         heard = real.encode(sound).latent_dist
-        assert torch.allclose(heard.mean, mean, atol=1e-5) and torch.allclose(heard.std, std, atol=1e-5)
+        assert torch.allclose(heard.mean, mean, atol=1e-5)
+        assert torch.allclose(heard.std, std, atol=1e-5)
         assert torch.allclose(real.decode(mean).sample, vae.decode(mean), atol=1e-5)
 
 
@@ -94,8 +96,10 @@ def test_the_planner_reads_the_same_words_and_a_thousand_codes_more(tokens) -> N
 def test_prompts_are_the_pipelines_own_and_left_out_facts_are_not_said() -> None:
     song = world.compose(5, 10.0)
     text, lyrics = prompt_and_lyrics(song, 10, instruction("extract", ["drums"]), frozenset({"bpm"}))
-    assert "Extract the DRUMS track from the audio:" in text and f"- bpm: {song.bpm}" in text
-    assert "- keyscale: N/A" in text and "- duration: 10 seconds" in text
+    assert "Extract the DRUMS track from the audio:" in text
+    assert f"- bpm: {song.bpm}" in text
+    assert "- keyscale: N/A" in text
+    assert "- duration: 10 seconds" in text
     assert lyrics == f"# Languages\nen\n\n# Lyric\n{song.lyrics}<|endoftext|>"
 
 
@@ -124,7 +128,8 @@ def test_a_lesson_of_every_task_can_be_learnt_from(task: str, parts: Parts, toke
     batch = collate([lesson(clip(seed), task, silence, random, SHAPES.pool) for seed in (3, 4)], for_text(tokens))
     fill_in(batch, CodeSource(Codec5(SHAPES)))
     losses = velocity_loss(parts, batch, torch.tensor([0.5, 1.0]), torch.randn_like(batch.goal), torch.tensor([False, True]))
-    assert losses.shape == (2,) and torch.isfinite(losses).all()
+    assert losses.shape == (2,)
+    assert torch.isfinite(losses).all()
     losses.mean().backward()
     assert parts.condition.null_condition_emb.grad is not None
     parts.zero_grad()
@@ -134,7 +139,8 @@ def test_a_repaint_shows_the_outside_and_hides_the_inside(parts: Parts) -> None:
     one, silence = clip(), parts.condition.silence_latent[0]
     made = lesson(one, "repaint", silence, np.random.default_rng(2), SHAPES.pool)
     inside = made.mask > 0.5
-    assert torch.equal(made.source[~inside], one.mix.float()[~inside]) and torch.equal(made.source[inside], silence[:400][inside])
+    assert torch.equal(made.source[~inside], one.mix.float()[~inside])
+    assert torch.equal(made.source[inside], silence[:400][inside])
     assert 0 < inside.sum() < 400
 
 
@@ -165,9 +171,35 @@ def test_silence_tells_the_time(vae: PocketVae) -> None:
     assert torch.pdist(code[::500]).min() > 0.1  # no two moments look alike
 
 
+def test_the_transformer_starts_by_letting_the_noise_through(parts: Parts) -> None:
+    noise, heard = torch.randn(1, 80, 32), torch.randn(1, 5, 32)
+    context = torch.cat([parts.silence(80)[None], torch.ones(1, 80, 32)], dim=-1)
+    with torch.no_grad():
+        answer = parts.velocity(noise, torch.ones(1), heard, context)
+    assert torch.nn.functional.cosine_similarity(answer.flatten(), noise.flatten(), dim=0) > 0.8
+
+
+def test_the_mean_of_a_prompt_can_be_taught_what_it_means(parts: Parts, tokens, tmp_path) -> None:
+    gist, stage = Gist(SHAPES.condition), Stage("gist", 2.0, tmp_path)
+    songs = [world.compose(seed, 10.0) for seed in range(8)]
+    tokenized = for_text(tokens)([prompt_and_lyrics(s, 10, instruction("text2music"))[0] for s in songs], padding=True, return_tensors="pt")
+    meanings = [meaning(song) for song in songs]
+
+    def missed() -> float:
+        with torch.no_grad():
+            return float(sum(gist.losses(parts.tell(tokenized), tokenized["attention_mask"], meanings).values()))
+
+    before = missed()
+    train_gist(stage, parts, gist, for_text(tokens), songs=60)
+    assert missed() < before
+    assert stage.file.exists()
+
+
 def test_half_of_the_times_are_high_noise() -> None:
     found = times(4000, torch.Generator().manual_seed(0))
-    assert 0.5 < (found > 0.6).float().mean() < 0.75 and found.max() == 1.0 and found.min() > 0
+    assert 0.5 < (found > 0.6).float().mean() < 0.75
+    assert found.max() == 1.0
+    assert found.min() > 0
 
 
 def test_a_stage_continues_where_it_stopped(tmp_path) -> None:
@@ -176,7 +208,8 @@ def test_a_stage_continues_where_it_stopped(tmp_path) -> None:
     stage.save(weight=torch.ones(2))
     later = Stage("demo", 100.0, tmp_path)
     assert torch.equal(later.load()["weight"], torch.ones(2))
-    assert (later.step, later.fraction) == (7, 0.4) and Stage("other", 1.0, tmp_path).load() is None
+    assert (later.step, later.fraction) == (7, 0.4)
+    assert Stage("other", 1.0, tmp_path).load() is None
 
 
 def test_an_average_follows_slowly() -> None:

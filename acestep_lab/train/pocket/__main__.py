@@ -12,7 +12,7 @@ import json
 import multiprocessing
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from acestep_lab.train.pocket.bench import Stage
 from acestep_lab.train.pocket.clips import SHARD, ClipPool, fill
 from acestep_lab.train.pocket.codes import Codec5, train_codes, train_ears
 from acestep_lab.train.pocket.dit import CodeSource, train_dit
+from acestep_lab.train.pocket.gist import Gist, train_gist
 from acestep_lab.train.pocket.lm import Library, train_lm
 from acestep_lab.train.pocket.parts import Parts
 from acestep_lab.train.pocket.shapes import Shapes
@@ -34,7 +35,7 @@ from acestep_lab.train.pocket.train_vae import train_vae
 from acestep_lab.train.pocket.vae import PocketVae, use_fast_snake
 from acestep_lab.train.pocket.words import for_lm, for_text, train_tokenizer
 
-BOXES = {"vae": 0.18, "clips": 0.07, "words": 0.0, "codes": 0.02, "ears": 0.05, "dit": 0.53, "lm": 0.14, "export": 0.0}
+BOXES = {"vae": 0.18, "clips": 0.07, "words": 0.0, "gist": 0.02, "codes": 0.02, "ears": 0.05, "dit": 0.51, "lm": 0.14, "export": 0.0}
 """Stage → its share of the minutes."""
 FIRST_SEED = 10_000_000  # of the clips; each feeder counts on from its own start
 DEFAULTS = {"steps": 16, "shift": 3.0, "guidance": "cfg", "guidance_scale": 2.0, "longest_seconds": 120.0}
@@ -48,7 +49,7 @@ class Workshop:
     out: Path
     minutes: dict[str, float]
     device: str
-    shapes: Shapes = Shapes()
+    shapes: Shapes = field(default_factory=Shapes)
 
     def stage(self, name: str) -> Stage:
         return Stage(name, 60 * self.minutes[name], self.work, self.device)
@@ -103,6 +104,11 @@ class Workshop:
             fill(self.work / "clips", self.made_vae, self.shapes, seed, 1, self.device)
             seed += SHARD
 
+    def gist(self) -> None:
+        """What the words mean, before there is any sound."""
+        parts = self.parts()
+        train_gist(self.stage("gist"), parts, Gist(self.shapes.condition), for_text(self.tokens))
+
     def codes(self) -> None:
         """Five codes a second."""
         train_codes(self.stage("codes"), self.shapes, self.pool)
@@ -115,7 +121,13 @@ class Workshop:
         """Words and sources to latents."""
         trained = (self.work / "codes.pt").exists()
         pair = CodeSource(self.codec) if trained else None
-        train_dit(self.stage("dit"), self.parts(), self.pool, for_text(self.tokens), pair)
+        parts, gist = self.parts(), Gist(self.shapes.condition)
+        if (self.work / "gist.pt").exists():
+            learnt = self._kept("gist")
+            parts.text.load_state_dict(learnt["text"])
+            parts.condition.text_projector.load_state_dict(learnt["projector"])
+            gist.load_state_dict(learnt["gist"])
+        train_dit(self.stage("dit"), parts, gist, self.pool, for_text(self.tokens), pair)
 
     def lm(self) -> None:
         """Words to a plan with codes."""

@@ -119,9 +119,9 @@ class ClipPool:
                 self.by_length[clip.seconds].append(clip)
         return len(self)
 
-    def length(self) -> int:
-        """A clip length in seconds, drawn by how much music there is of it."""
-        lengths = sorted(self.by_length)
+    def length(self, most: int = 10**6) -> int:
+        """A clip length in seconds, at most so many, drawn by how much music there is of it."""
+        lengths = sorted(length for length in self.by_length if length <= most)
         weights = np.array([len(self.by_length[length]) * length for length in lengths], float)
         return int(self.random.choice(lengths, p=weights / weights.sum()))
 

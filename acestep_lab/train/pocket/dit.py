@@ -15,13 +15,16 @@ from transformers import PreTrainedTokenizerFast
 from acestep_lab.train.pocket.bench import Average, Every, Stage, set_rate
 from acestep_lab.train.pocket.clips import ClipPool
 from acestep_lab.train.pocket.codes import Codec5, hints
+from acestep_lab.train.pocket.gist import Gist
 from acestep_lab.train.pocket.parts import Parts
 from acestep_lab.train.pocket.tasks import Batch, choose_task, collate, lesson
 
 PEAK = 2e-3
-UNTOLD = 0.12  # chance that an item hears nothing at all, for guidance
+REMINDER = 0.02  # weight of what the words have to mean
+UNTOLD = 0.10  # chance that an item hears nothing at all, for guidance
+LONGEST = 20  # seconds of a clip on the CPU; attention grows with the square
 MISHEARD = 0.04  # share of codes replaced at random, because a language model's codes are not perfect
-SECONDS_A_BATCH = {"cpu": 160, "cuda": 2400}
+SECONDS_A_BATCH = {"cpu": 100, "cuda": 2400}
 
 
 def times(count: int, random: torch.Generator) -> Tensor:
@@ -55,46 +58,49 @@ def fill_in(batch: Batch, source: CodeSource | None) -> None:
         batch.source[batch.coded] = source(batch.source[batch.coded])
 
 
-def velocity_loss(parts: Parts, batch: Batch, t: Tensor, noise: Tensor, untold: Tensor) -> Tensor:
-    """Squared error of the velocity per item, [items]; items marked `untold` hear the null condition."""
+def velocity_loss(parts: Parts, batch: Batch, t: Tensor, noise: Tensor, untold: Tensor, told: Tensor | None = None) -> Tensor:
+    """Squared error of the velocity per item, [items]; items marked `untold` hear the null condition.
+
+    `told` are the states of the prompts where they are known already.
+    """
     noisy = torch.lerp(batch.goal, noise, t[:, None, None])
     context = torch.cat([batch.source, batch.mask[..., None].expand_as(batch.source)], dim=-1)
     with torch.autocast(noisy.device.type, torch.bfloat16):
-        heard = parts.conditions(batch.texts, batch.lyrics, batch.references)
+        heard = parts.conditions(batch.texts, batch.lyrics, batch.references, told)
         heard = torch.where(untold[:, None, None], parts.null(heard), heard)
         answer = parts.velocity(noisy, t, heard, context)
     return (answer.float() - (noise - batch.goal)).square().mean((1, 2))
 
 
-def optimisers(parts: Parts) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the transformer (Jordan 2024), AdamW for everything else; words learn faster."""
+def optimisers(parts: Parts, gist: Gist) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the transformer (Jordan 2024), AdamW for everything else."""
     inner = [p for name, p in parts.dit.named_parameters() if p.ndim == 2 and "layers." in name and "table" not in name]
     chosen = {id(p) for p in inner}
-    words = [*parts.text.parameters(), *parts.condition.parameters()]
-    others = [p for p in parts.dit.parameters() if id(p) not in chosen]
+    others = [p for model in (parts, gist) for p in model.parameters() if id(p) not in chosen]
     return [
         torch.optim.Muon(inner, PEAK, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW([{"params": words}, {"params": others, "scale": 0.7}], PEAK, betas=(0.9, 0.98), weight_decay=0.01),
+        torch.optim.AdamW([{"params": others, "scale": 0.7}], PEAK, betas=(0.9, 0.98), weight_decay=0.01),
     ]
 
 
 def draw(pool: ClipPool, tokenizer: PreTrainedTokenizerFast, silence: Tensor, frames_a_code: int, budget: int,
          random: np.random.Generator, coded: bool) -> Batch:
     """A batch of lessons of one length, worth `budget` seconds of music."""
-    seconds = pool.length()
+    seconds = pool.length(LONGEST)
     clips = pool.draw(seconds, max(2, budget // seconds))
     tasks = [choose_task(clip, random) for clip in clips]
     tasks = ["text2music" if task == "codes" and not coded else task for task in tasks]
     return collate([lesson(c, task, silence, random, frames_a_code) for c, task in zip(clips, tasks, strict=True)], tokenizer)
 
 
-def train_dit(stage: Stage, parts: Parts, pool: ClipPool, tokenizer: PreTrainedTokenizerFast, codes: CodeSource | None) -> Average:
+def train_dit(stage: Stage, parts: Parts, gist: Gist, pool: ClipPool, tokenizer: PreTrainedTokenizerFast,
+              codes: CodeSource | None) -> Average:
     """Train until the box is used up; returns the averaged weights, which are what counts."""
-    parts.to(stage.device).train()
-    tools, average = optimisers(parts), Average(parts)
+    parts.to(stage.device).train(), gist.to(stage.device)
+    tools, average = optimisers(parts, gist), Average(parts)
     kept = stage.load()
     if kept:
-        _restore(kept, parts, tools, average)
+        _restore(kept, parts, gist, tools, average)
     random, dice = np.random.default_rng(17 + stage.step), torch.Generator().manual_seed(17 + stage.step)
     look, keep, more = Every(60), Every(180), Every(20)
     silence, smooth = parts.condition.silence_latent[0].cpu(), {}
@@ -103,7 +109,7 @@ def train_dit(stage: Stage, parts: Parts, pool: ClipPool, tokenizer: PreTrainedT
             set_rate(tool, stage.rate(PEAK, warm=200))
         budget = SECONDS_A_BATCH["cpu" if stage.device == "cpu" else "cuda"]
         batch = draw(pool, tokenizer, silence, parts.shapes.pool, budget, random, codes is not None).to(stage.device)
-        losses = _step(parts, batch, codes, tools, dice)
+        losses = _step(parts, gist, batch, codes, tools, dice)
         average.follow(parts)
         _remember(smooth, batch.tasks, losses)
         if more.due(stage.spent):
@@ -111,20 +117,24 @@ def train_dit(stage: Stage, parts: Parts, pool: ClipPool, tokenizer: PreTrainedT
         if look.due(stage.spent):
             stage.log(clips=len(pool), **smooth)
         if keep.due(stage.spent):
-            _keep(stage, parts, tools, average)
-    _keep(stage, parts, tools, average)
+            _keep(stage, parts, gist, tools, average)
+    _keep(stage, parts, gist, tools, average)
     return average
 
 
-def _step(parts: Parts, batch: Batch, codes: CodeSource | None, tools: list[torch.optim.Optimizer], dice: torch.Generator) -> Tensor:
+def _step(parts: Parts, gist: Gist, batch: Batch, codes: CodeSource | None, tools: list[torch.optim.Optimizer],
+          dice: torch.Generator) -> Tensor:
     fill_in(batch, codes)
     count, device = len(batch.goal), batch.goal.device
     t = times(count, dice)[torch.randperm(count, generator=dice)].to(device)
     untold = (torch.rand(count, generator=dice) < UNTOLD).to(device)
     kernels = [SDPBackend.MATH] if device.type == "cpu" else [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
     with sdpa_kernel(kernels):  # for short rows the CPU is quicker without the flash kernel
-        losses = velocity_loss(parts, batch, t, torch.randn_like(batch.goal), untold)
-        losses.mean().backward()
+        with torch.autocast(device.type, torch.bfloat16):
+            told = parts.tell(batch.texts)
+        losses = velocity_loss(parts, batch, t, torch.randn_like(batch.goal), untold, told)
+        meant = gist.losses(told, batch.texts["attention_mask"], batch.meanings)
+        (losses.mean() + REMINDER * torch.stack(list(meant.values())).sum()).backward()
     nn.utils.clip_grad_norm_(parts.parameters(), 1.0, error_if_nonfinite=True)
     for tool in tools:
         tool.step()
@@ -139,12 +149,16 @@ def _remember(smooth: dict[str, float], tasks: list[str], losses: Tensor) -> Non
         smooth[name] = value if name not in smooth else 0.98 * smooth[name] + 0.02 * value
 
 
-def _keep(stage: Stage, parts: Parts, tools: list[torch.optim.Optimizer], average: Average) -> None:
-    stage.save(parts=parts.state_dict(), tools=[t.state_dict() for t in tools], average=average.weights, count=average.count)
+def _keep(stage: Stage, parts: Parts, gist: Gist, tools: list[torch.optim.Optimizer], average: Average) -> None:
+    stage.save(
+        parts=parts.state_dict(), gist=gist.state_dict(), tools=[t.state_dict() for t in tools], average=average.weights,
+        count=average.count,
+    )  # fmt: skip
 
 
-def _restore(kept: dict, parts: Parts, tools: list[torch.optim.Optimizer], average: Average) -> None:
+def _restore(kept: dict, parts: Parts, gist: Gist, tools: list[torch.optim.Optimizer], average: Average) -> None:
     parts.load_state_dict(kept["parts"])
+    gist.load_state_dict(kept["gist"])
     for tool, state in zip(tools, kept["tools"], strict=True):
         tool.load_state_dict(state)
     average.weights, average.count = kept["average"], kept["count"]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import torch
 from diffusers import AceStepTransformer1DModel
-from diffusers.models.transformers.ace_step_transformer import _ace_step_rotary_freqs
 from diffusers.models.embeddings import apply_rotary_emb
+from diffusers.models.transformers.ace_step_transformer import _ace_step_rotary_freqs
 from diffusers.pipelines.ace_step.modeling_ace_step import AceStepConditionEncoder, _pack_sequences
 from torch import Tensor, nn
 from torch.nn import functional
@@ -35,6 +35,24 @@ def timbre_row(encoder: nn.Module, latents: Tensor) -> Tensor:
     return encoder.norm(hidden + layer.mlp(layer.post_attention_layernorm(hidden)))
 
 
+def let_noise_through(dit: nn.Module, shapes: Shapes) -> None:
+    """Start as a transformer that answers "all of it is noise": x_t has channels of its own from input to output.
+
+    The velocity contains the noise itself, whole. A model that has to find that out first loses a thousand steps, and one
+    whose tokens are as wide as their noise never does.
+    """
+    channels, frames = shapes.latent_channels, torch.arange(shapes.patch)
+    for channel in range(channels):
+        lane = frames * channels + channel
+        dit.proj_in_conv.weight[lane] = 0
+        dit.proj_in_conv.weight[lane, 2 * channels + channel, frames] = 1
+        dit.proj_out_conv.weight[:, channel].mul_(0.1)
+        dit.proj_out_conv.weight[lane, channel, frames] = 0.75  # about the length of a token's state before the last norm
+    for layer in dit.layers:
+        for last in (layer.self_attn.to_out[0], layer.mlp.down_proj):
+            last.weight.mul_(0.3)
+
+
 class Parts(nn.Module):
     """Text encoder, condition encoder and transformer, trained as one."""
 
@@ -47,14 +65,20 @@ class Parts(nn.Module):
         self.condition.silence_latent.copy_(silence)
         with torch.no_grad():
             self.condition.null_condition_emb.mul_(0.5)
+            let_noise_through(self.dit, shapes)
 
     def silence(self, frames: int) -> Tensor:
         """The timed silence, [frames, channels]."""
         return self.condition.silence_latent[0, :frames]
 
-    def conditions(self, texts: dict[str, Tensor], lyrics: dict[str, Tensor], references: dict[int, Tensor]) -> Tensor:
+    def tell(self, texts: dict[str, Tensor]) -> Tensor:
+        """The states of prompts, [items, tokens, width]."""
+        return self.condition.text_projector(self.text(input_ids=texts["input_ids"]).last_hidden_state)
+
+    def conditions(self, texts: dict[str, Tensor], lyrics: dict[str, Tensor], references: dict[int, Tensor],
+                   told: Tensor | None = None) -> Tensor:
         """What the transformer listens to, [items, tokens, width]; `references` holds latents for some of the items."""
-        told = self.condition.text_projector(self.text(input_ids=texts["input_ids"]).last_hidden_state)
+        told = self.tell(texts) if told is None else told
         sung_mask = lyrics["attention_mask"].bool()
         sung = self.condition.lyric_encoder(self.text.get_input_embeddings()(lyrics["input_ids"]), sung_mask)
         timbre = self._timbres(len(told), references)[:, None].to(sung.dtype)

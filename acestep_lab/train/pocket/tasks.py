@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from acestep_lab.train.pocket.clips import Clip
+from acestep_lab.train.pocket.gist import meaning
 from acestep_lab.train.pocket.words import instruction, prompt_and_lyrics
 
 SHARES = {"text2music": 0.30, "codes": 0.30, "repaint": 0.16, "extract": 0.08, "lego": 0.06, "complete": 0.04, "timbre": 0.06}
@@ -31,6 +32,7 @@ class Lesson:
     task: str
     codes: bool = False
     reference: Tensor | None = None
+    meaning: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass
@@ -45,6 +47,7 @@ class Batch:
     coded: list[int]
     references: dict[int, Tensor] = field(default_factory=dict)
     tasks: list[str] = field(default_factory=list)
+    meanings: list[dict[str, Tensor]] = field(default_factory=list)
 
     def to(self, device: str) -> Batch:
         """The batch on a device."""
@@ -52,7 +55,7 @@ class Batch:
         return Batch(**moved)
 
 
-def _moved(value, device: str):  # noqa: ANN001, ANN202 - tensors wherever they are
+def _moved(value, device: str):
     if isinstance(value, Tensor):
         return value.to(device)
     if isinstance(value, dict):
@@ -83,6 +86,12 @@ def _words(clip: Clip, task: str, stems: tuple[str, ...], random: np.random.Gene
 
 def lesson(clip: Clip, task: str, silence: Tensor, random: np.random.Generator, pool: int) -> Lesson:
     """Make one lesson of a clip."""
+    made = _lesson(clip, task, silence, random, pool)
+    made.meaning = meaning(clip.song)
+    return made
+
+
+def _lesson(clip: Clip, task: str, silence: Tensor, random: np.random.Generator, pool: int) -> Lesson:
     frames = len(clip.mix)
     quiet, mix = silence[:frames], clip.mix.float()
     everywhere, stems = torch.ones(frames), (clip.stem,) if clip.stem else ()
@@ -130,4 +139,5 @@ def collate(lessons: list[Lesson], tokenizer: PreTrainedTokenizerFast) -> Batch:
         coded=[i for i, x in enumerate(lessons) if x.codes],
         references={i: x.reference for i, x in enumerate(lessons) if x.reference is not None},
         tasks=[x.task for x in lessons],
+        meanings=[x.meaning for x in lessons],
     )

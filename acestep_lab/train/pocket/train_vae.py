@@ -11,7 +11,14 @@ from torch import Tensor
 from acestep_lab.train.pocket.bench import Every, Stage, set_rate
 from acestep_lab.train.pocket.shapes import Shapes
 from acestep_lab.train.pocket.sounds import SoundPool, rendered
-from acestep_lab.train.pocket.vae import PocketVae, SpectralLoss, log_spectral_distance, si_sdr, standardise, use_fast_snake
+from acestep_lab.train.pocket.vae import (
+    PocketVae,
+    SpectralLoss,
+    log_spectral_distance,
+    si_sdr,
+    standardise,
+    use_fast_snake,
+)
 
 HELD_OUT = 900_000_000  # seeds from here on are never trained on
 PEAK = 2e-3

@@ -27,14 +27,14 @@ class FastSnake(torch.autograd.Function):
     """x + sin²(a·x)/b with a hand-written backward pass: autograd's own keeps four times the memory moving."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:  # noqa: D102 - see the class
+    def forward(ctx, x: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
         a, b = alpha.exp(), (beta.exp() + 1e-9).reciprocal()
         phase = x * a
         ctx.save_for_backward(phase, a, b, beta)
         return torch.addcmul(x, torch.sin(phase).square_(), b.expand_as(x))
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: D102 - see the class
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         phase, a, b, beta = ctx.saved_tensors
         turn = torch.sin(phase * 2).mul_(grad)  # d sin²(p)/dp = sin 2p
         to_alpha = (turn * phase).sum((0, 2), keepdim=True) * b
