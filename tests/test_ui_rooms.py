@@ -442,6 +442,19 @@ def test_words_are_reused_from_a_take(lab: Any) -> None:
     assert page.lyrics.chosen_language == "en"
 
 
+def test_a_page_that_breaks_costs_neither_the_take_nor_the_other_pages(lab: Any, caplog: pytest.LogCaptureFixture) -> None:
+    desk = desk_of(lab)
+
+    def broken(job: Any, event: Any) -> None:
+        raise ZeroDivisionError
+
+    desk.subscribe(broken)
+    page = studio_of(lab)
+    made(page, page.go(Recipe("dub", seconds=2, seed=3)))
+    assert len(lab.library.ids()) == 1
+    assert "A page failed" in caplog.text
+
+
 def test_a_listener_may_be_called_from_any_thread(lab: Any) -> None:
     page = studio_of(lab)
     threads = [threading.Thread(target=lambda seed=seed: page.go(Recipe("dub", seconds=2, seed=seed))) for seed in range(1, 6)]

@@ -14,7 +14,8 @@ from tornado.web import HTTPError, RequestHandler
 from acestep_lab.decode.audio import Audio
 from acestep_lab.ui import sound
 
-MOST_SOUNDS = 400
+MOST_BYTES = 2**30
+"""Bytes of sounds that can be fetched; the one not asked for longest goes first."""
 PATH = "takes"
 
 
@@ -32,14 +33,18 @@ class Shelf:
             name = self._names.get(audio.id) or secrets.token_urlsafe(24)
             self._names[audio.id], self._sounds[name] = name, audio
             self._sounds.move_to_end(name)
-            while len(self._sounds) > MOST_SOUNDS:
+            held = sum(one.samples.nbytes for one in self._sounds.values())
+            while held > MOST_BYTES and len(self._sounds) > 1:
                 _, old = self._sounds.popitem(last=False)
                 self._names.pop(old.id, None)
+                held -= old.samples.nbytes
         return f"{PATH}/{name}.wav"
 
     def open(self, name: str) -> Audio | None:
         """The sound of a name."""
         with self._lock:
+            if name in self._sounds:
+                self._sounds.move_to_end(name)
             return self._sounds.get(name)
 
 

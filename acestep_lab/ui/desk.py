@@ -7,6 +7,7 @@ moment it exists; where the disk refuses, it stays in memory and the sentence sa
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
 import threading
@@ -23,11 +24,14 @@ from acestep_lab.takes.take import Take
 from acestep_lab.ui.gallery import card_of
 from acestep_lab.ui.spec import sentence
 
-MOST_REMEMBERED = 40
-"""Takes held in memory besides those on disk."""
+MOST_REMEMBERED = 512 * 2**20
+"""Bytes of takes held in memory besides those on disk."""
+MOST_FINISHED = 12
+"""Finished runs remembered with their steps, so that one may still hear and keep them."""
 MOST_WAITING = 12
 """Runs one person may have under way and waiting."""
 _OWNERS = "owners.json"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -91,7 +95,8 @@ class Desk:
         """Put a run that was started elsewhere on the desk."""
         job = Job(run, owner, " ".join(title.split())[:90])
         with self._lock:
-            self._jobs = [job, *[j for j in self._jobs if not j.over], *[j for j in self._jobs if j.over]][:60]
+            done = [j for j in self._jobs if j.over][: MOST_FINISHED - 1]
+            self._jobs = [job, *[j for j in self._jobs if not j.over], *done]
         run.subscribe(lambda event: self._heard(job, event))
         self._tell(job, None)
         if job.over:  # it was quicker than we
@@ -132,13 +137,7 @@ class Desk:
     def keep(self, take: Take, owner: str = "") -> str:
         """Write a take to the library and return ""; or the sentence that says why the disk refused (it stays in memory)."""
         with self._lock:
-            self._shelf[take.id] = take
-            while len(self._shelf) > MOST_REMEMBERED:
-                old, _ = self._shelf.popitem(last=False)
-                if old in self._unsaved:
-                    self._shelf[old] = self._unsaved[old]
-                    self._shelf.move_to_end(old)
-                    break
+            self._remember(take)
             self._owners[take.id] = owner
         try:
             self.session.library.keep(take)
@@ -170,9 +169,9 @@ class Desk:
             if id in self._shelf:
                 self._shelf.move_to_end(id)
                 return self._shelf[id]
-        take = self.session.library.open(id)
+        take = self._unsaved.get(id) or self.session.library.open(id)
         with self._lock:
-            self._shelf[id] = take
+            self._remember(take)
         return take
 
     def ids(self, owner: str = "") -> list[str]:
@@ -222,6 +221,15 @@ class Desk:
 
     # -- inside ---------------------------------------------------------------------------------------------------------
 
+    def _remember(self, take: Take) -> None:
+        """Hold a take in memory, and let go of those not asked for lately once there are too many bytes."""
+        self._shelf[take.id] = take
+        self._shelf.move_to_end(take.id)
+        held = sum(one.audio.samples.nbytes for one in self._shelf.values())
+        while held > MOST_REMEMBERED and len(self._shelf) > 1:
+            _, old = self._shelf.popitem(last=False)
+            held -= old.audio.samples.nbytes
+
     def _heard(self, job: Job, event: Any) -> None:
         if getattr(event, "kind", "") == "state" and job.over:
             self._settle(job)
@@ -250,7 +258,10 @@ class Desk:
         with self._lock:
             listeners = tuple(self._listeners)
         for listener in listeners:
-            listener(job, event)
+            try:
+                listener(job, event)
+            except Exception:  # noqa: BLE001 - a broken page must not silence the others, nor cost a take
+                _log.exception("A page failed to show what happened.")
 
     def _forget(self, listener: Callable[[Job | None, Any], None]) -> None:
         with self._lock:
