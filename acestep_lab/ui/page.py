@@ -25,9 +25,9 @@ _PAGE = """
 
 def layout(studio: Studio) -> Viewable:
     """The studio's components as one page: two columns where there is room, one where there is not."""
-    left = _column(_STACK, studio.prompt, studio.lyrics, studio.drop)
+    left = _column(_STACK, studio.prompt, studio.lyrics)
     right = _column(_STACK, studio.queue, studio.plan, studio.preview, studio.player, studio.picker)
-    return _column(_PAGE, studio.top, _column(_GRID, left, right), studio.gallery, studio.tree)
+    return _column(_PAGE, studio.top, _column(_GRID, left, right), studio.gallery, _column(_GRID, studio.drop, studio.tree))
 
 
 def _column(style: str, *children: Any) -> pn.Column:

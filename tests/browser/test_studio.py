@@ -13,14 +13,14 @@ from tests.browser.conftest import Studio, Window, take_hold, wait_for
 from tests.pretend import tone
 
 pytestmark = pytest.mark.browser
+COMPONENTS = 11
 
 
 def open_page(window: Window, studio: Studio) -> Any:
     """Open the studio and wait until everything on it is drawn."""
     page = window.page
     page.goto(studio.url)
-    page.wait_for_selector(".acl-lineage[data-ready]", state="attached")
-    page.wait_for_selector(".acl-compose[data-ready]")
+    wait_for(lambda: page.locator(".acl[data-ready]").count() == COMPONENTS, what="the whole page")
     return page
 
 
@@ -134,6 +134,7 @@ def test_a_reload_in_the_middle_of_a_render_takes_up_where_it_was(window: Window
         gated.gate.release()
     until(page, ".acl-watch", "latest", "2")
     page.reload()
+    wait_for(lambda: page.locator(".acl[data-ready]").count() == COMPONENTS, what="the whole page")
     until(page, ".acl-watch", "latest", "2")
     page.locator(".acl-runs li", has_text="outlives the page").wait_for()
     for _ in range(10):
