@@ -622,7 +622,9 @@ class Session:
     def _arrangement(self, tier: Tier | None) -> Any:
         """How this checkpoint fits this machine, or the one a tier describes."""
         machine = Machine.detect() if tier is None else Machine.for_tier(tier)
-        return budget(machine, self.checkpoint.sizes(2), tier=tier, longest=self.checkpoint.geometry.longest_seconds)
+        passes = 1 if self.checkpoint.row.is_turbo else 2  # of the DiT per step: guided ones look twice
+        sizes, longest = self.checkpoint.sizes(2), self.checkpoint.geometry.longest_seconds
+        return budget(machine, sizes, passes=passes, tier=tier, longest=longest)
 
     def _build(self, part: str) -> torch.nn.Module:
         module = build(self.checkpoint, part, self.residency.arrangement.torch_dtype)
