@@ -40,10 +40,9 @@ def test_every_format_keeps_length_and_level(kind: str, tmp_path: Path) -> None:
     assert again.loudness() == pytest.approx(sound.loudness(), abs=0.3)
 
 
-def test_two_minutes_of_opus_do_not_bring_the_process_down(tmp_path: Path) -> None:
-    assert Audio.read(tone(seconds=120, rate=48_000).write(tmp_path / "long.ogg")).seconds == pytest.approx(
-        120, abs=0.1
-    )
+def test_a_minute_and_more_of_opus_does_not_bring_the_process_down(tmp_path: Path) -> None:
+    long = tone(seconds=70).write(tmp_path / "long.ogg")
+    assert Audio.read(long).seconds == pytest.approx(70, abs=0.1)
 
 
 def test_full_scale_sine_measures_as_the_standard_says() -> None:
@@ -96,3 +95,9 @@ def test_the_same_samples_have_the_same_name() -> None:
     assert tone() == tone()
     assert tone() != tone(level=0.4)
     assert tone().id == Audio(tone().samples, 24_000).id
+
+
+def test_a_written_file_can_be_read_by_whoever_may_read_files_here(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    assert tone().write(tmp_path / "a.flac").stat().st_mode == plain.stat().st_mode

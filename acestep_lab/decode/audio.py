@@ -9,7 +9,7 @@ import hashlib
 import io
 import math
 import os
-import tempfile
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -42,18 +42,14 @@ class Audio:
         if samples.ndim == 1:
             samples = samples[None]
         if samples.ndim != 2 or not 1 <= samples.shape[0] <= 16:
-            raise SourceError(
-                f"Samples come as [channels, samples]; these have the shape {list(samples.shape)}."
-            )
+            raise SourceError(f"Samples come as [channels, samples]; these have the shape {list(samples.shape)}.")
         if np.issubdtype(samples.dtype, np.integer):
             samples = samples / np.float32(np.iinfo(samples.dtype).max)
         samples = np.array(samples, dtype=np.float32, order="C")
         samples.flags.writeable = False
         object.__setattr__(self, "samples", samples)
         if isinstance(self.rate, bool) or int(self.rate) != self.rate or not 1000 <= self.rate <= 768_000:
-            raise SourceError(
-                f"A sample rate is a whole number such as 48000 (per second), not {self.rate!r}."
-            )
+            raise SourceError(f"A sample rate is a whole number such as 48000 (per second), not {self.rate!r}.")
         object.__setattr__(self, "rate", int(self.rate))
 
     def __eq__(self, other: object) -> bool:
@@ -63,9 +59,7 @@ class Audio:
         return hash(self.id)
 
     def __repr__(self) -> str:
-        return (
-            f"Audio({self.seconds:.2f} s, {self.channels} channel{'s' * (self.channels > 1)}, {self.rate} Hz)"
-        )
+        return f"Audio({self.seconds:.2f} s, {self.channels} channel{'s' * (self.channels > 1)}, {self.rate} Hz)"
 
     @property
     def channels(self) -> int:
@@ -157,23 +151,17 @@ class Audio:
             raise SourceError(f"{name} holds samples that are not numbers.")
         return cls(samples.T, rate)
 
-    def write(
-        self, path: str | os.PathLike[str], *, comment: str | None = None, title: str | None = None
-    ) -> Path:
+    def write(self, path: str | os.PathLike[str], *, comment: str | None = None, title: str | None = None) -> Path:
         """Write FLAC, WAV (float), OGG/Opus or MP3 by the file's ending; whole or not at all."""
         target, kind = can_write(path)
+        draft = draft_of(target)
         try:
-            handle, draft = tempfile.mkstemp(dir=target.parent, suffix=f".part.{kind}")
-            os.close(handle)
-        except OSError as error:
-            raise SourceError(f"{str(target)!r} cannot be written ({error.strerror}).") from None
-        try:
-            self._write(Path(draft), kind, {"comment": comment, "title": title})
+            self._write(draft, kind, {"comment": comment, "title": title})
             os.replace(draft, target)
         except (soundfile.LibsndfileError, OSError) as error:
             raise SourceError(f"{str(target)!r} cannot be written ({error}).") from None
         finally:
-            Path(draft).unlink(missing_ok=True)
+            draft.unlink(missing_ok=True)
         return target
 
     def _write(self, path: Path, kind: str, tags: dict[str, str | None]) -> None:
@@ -194,9 +182,7 @@ class Audio:
         buffer = io.BytesIO()
         subtype, form = {"wav": ("PCM_16", "WAV"), "flac": ("PCM_16", "FLAC"), "opus": ("OPUS", "OGG")}[kind]
         audio = self if kind != "opus" or self.rate in _OPUS_RATES else self.resample(48000)
-        with soundfile.SoundFile(
-            buffer, "w", audio.rate, audio.channels, subtype=subtype, format=form
-        ) as file:
+        with soundfile.SoundFile(buffer, "w", audio.rate, audio.channels, subtype=subtype, format=form) as file:
             for start in range(0, audio.samples.shape[1], audio.rate):
                 file.write(audio.samples[:, start : start + audio.rate].T)
         return buffer.getvalue()
@@ -212,14 +198,17 @@ def can_write(path: str | os.PathLike[str]) -> tuple[Path, str]:
     target = Path(path)
     kind = target.suffix.lower().lstrip(".")
     if kind not in _FORMATS:
-        raise SourceError(
-            f"{target.name!r} has no ending that can be written; use .flac, .wav, .opus, .ogg or .mp3."
-        )
+        raise SourceError(f"{target.name!r} has no ending that can be written; use .flac, .wav, .opus, .ogg or .mp3.")
     if not target.parent.is_dir():
         raise SourceError(f"There is no folder {str(target.parent)!r} to write {target.name!r} into.")
     if target.is_dir() or not os.access(target.parent, os.W_OK):
         raise SourceError(f"{str(target)!r} cannot be written; name a file in a folder of your own.")
     return target, kind
+
+
+def draft_of(target: Path) -> Path:
+    """A name beside a file, of the same kind, under which to write it before it is moved into place."""
+    return target.with_name(f".draft-{secrets.token_hex(6)}{target.suffix}")
 
 
 _GRID = 2**23
@@ -248,9 +237,7 @@ def splice(original: Audio, new: Audio, regions: Sequence[Region], crossfade: fl
     for region in regions:
         weight = np.maximum(weight, _window(region, original, crossfade))
     mixed = original.samples + weight * (new.samples - original.samples)
-    return Audio(
-        np.where(weight == 0, original.samples, np.where(weight == 1, new.samples, mixed)), original.rate
-    )
+    return Audio(np.where(weight == 0, original.samples, np.where(weight == 1, new.samples, mixed)), original.rate)
 
 
 def _window(region: Region, audio: Audio, crossfade: float) -> np.ndarray:

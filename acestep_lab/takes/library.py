@@ -22,7 +22,7 @@ import soundfile
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from acestep_lab.decode.audio import Audio, can_write
+from acestep_lab.decode.audio import Audio, can_write, draft_of
 from acestep_lab.errors import LibraryError, SourceError
 from acestep_lab.takes import manifest
 from acestep_lab.takes.index import Card, Index
@@ -262,6 +262,34 @@ class Library:
             return {name: _stamp(facts, marks.get(name)) for name, facts in plain}
 
     def _stamp(self, name: str) -> str:
+        """The same for one take."""
+        marks = self._file(name, "marks.json")
+        return _stamp(self._file(name, "json").stat(), marks.stat() if marks.exists() else None)
+
+    def _known(self, name: str) -> str:
+        """The id, where the library keeps it; LibraryError otherwise."""
+        if name not in self:
+            raise LibraryError(f"The library {str(self.folder)!r} keeps no take {name!r}.")
+        return name
+
+    def _file(self, name: str, kind: str) -> Path:
+        """The path of one of a take's files; a name that leaves the folder is refused."""
+        if not name or Path(name).name != name or name.startswith(".") or "\\" in name or "\0" in name:
+            raise LibraryError(f"{name!r} is no take's name.")
+        return self.folder / f"{name}.{kind}"
+
+    def _whole(self, name: str, kind: str, write: Callable[[Path], object]) -> None:
+        """Write a file under a draft name and move it into place."""
+        target = self._file(name, kind)
+        draft = draft_of(target)
+        try:
+            write(draft)
+            os.replace(draft, target)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def _stamp(self, name: str) -> str:
         """The same for one take."""
         marks = self._file(name, "marks.json")
         return _stamp(self._file(name, "json").stat(), marks.stat() if marks.exists() else None)

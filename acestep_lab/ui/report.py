@@ -11,8 +11,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from acestep_lab.decode.audio import Audio
 from acestep_lab.takes.take import Take
-from acestep_lab.ui.notebook import wave_path
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -82,7 +82,7 @@ def page(take: Take, steps: Sequence[tuple[str, bytes]] = ()) -> str:
     return _PAGE.format(
         title=html.escape(take.recipe.caption or take.id),
         facts=html.escape(facts.replace(",", " ")),
-        wave=wave_path(take.audio, 860, 130, 860),
+        wave=wave_path(take.audio, 860, 130),
         sound=_base64(take.audio.encoded("flac")),
         steps="".join(_figure(caption, png) for caption, png in steps),
         rows="".join(_row(name, value) for name, value in {"task": task, **recipe}.items()),
@@ -96,6 +96,15 @@ def write(take: Take, path: str | Path, steps: Sequence[tuple[str, bytes]] = ())
     target = Path(path)
     target.write_text(page(take, steps), encoding="utf-8")
     return target
+
+
+def wave_path(audio: Audio, width: int, height: int) -> str:
+    """The outline of a waveform as an SVG path, a step a pixel."""
+    peaks = audio.with_channels(1).peaks(width)[0]
+    step, middle = width / max(1, len(peaks)), height / 2
+    top = [f"{i * step:.1f},{middle - high * middle:.1f}" for i, (_, high) in enumerate(peaks)]
+    bottom = [f"{i * step:.1f},{middle - low * middle:.1f}" for i, (low, _) in enumerate(peaks)]
+    return "M" + "L".join(top + bottom[::-1]) + "Z" if len(peaks) else ""
 
 
 def _base64(data: bytes) -> str:
