@@ -289,34 +289,6 @@ class Library:
             draft.unlink(missing_ok=True)
 
 
-def _stamp(self, name: str) -> str:
-        """The same for one take."""
-        marks = self._file(name, "marks.json")
-        return _stamp(self._file(name, "json").stat(), marks.stat() if marks.exists() else None)
-
-    def _known(self, name: str) -> str:
-        """The id, where the library keeps it; LibraryError otherwise."""
-        if name not in self:
-            raise LibraryError(f"The library {str(self.folder)!r} keeps no take {name!r}.")
-        return name
-
-    def _file(self, name: str, kind: str) -> Path:
-        """The path of one of a take's files; a name that leaves the folder is refused."""
-        if not name or Path(name).name != name or name.startswith(".") or "\\" in name or "\0" in name:
-            raise LibraryError(f"{name!r} is no take's name.")
-        return self.folder / f"{name}.{kind}"
-
-    def _whole(self, name: str, kind: str, write: Callable[[Path], object]) -> None:
-        """Write a file under a draft name and move it into place."""
-        handle, draft = tempfile.mkstemp(dir=self.folder, prefix=".draft-", suffix=f".{kind}")
-        os.close(handle)
-        try:
-            write(Path(draft))
-            os.replace(draft, self._file(name, kind))
-        finally:
-            Path(draft).unlink(missing_ok=True)
-
-
 def _stamp(story: os.stat_result, marks: os.stat_result | None) -> str:
     """What changes whenever a take's manifest or marks do."""
     return " ".join(f"{facts.st_mtime_ns}:{facts.st_size}" for facts in (story, marks) if facts is not None)
