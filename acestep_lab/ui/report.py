@@ -43,7 +43,7 @@ figure img {{ width: 100%; height: 84px; object-fit: fill; border-radius: 6px; b
 figcaption {{ font-size: .8rem; color: var(--soft) }}
 dl {{ display: grid; grid-template-columns: max-content 1fr; gap: 4px 18px; margin: 0 }}
 dt {{ color: var(--soft) }} dd {{ margin: 0 }}
-pre {{ overflow: auto; padding: 14px 16px; border: 1px solid var(--line); border-radius: 8px; font-size: .85rem }}
+pre {{ white-space: pre-wrap; overflow-wrap: anywhere; padding: 14px 16px; border: 1px solid var(--line); border-radius: 8px; font-size: .85rem }}
 </style>
 </head>
 <body><main>
