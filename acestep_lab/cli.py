@@ -24,7 +24,9 @@ DEMO = "warm lo-fi hip hop with soft keys, round bass and lazy drums"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status. Errors are one sentence on stderr."""
     chosen = _parser().parse_args(arguments)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # on a busy machine, threads that spin cost twenty times the work
+    os.environ.setdefault(
+        "OMP_WAIT_POLICY", "PASSIVE"
+    )  # on a busy machine, threads that spin cost twenty times the work
     try:
         status: int = chosen.run(chosen)
     except Stopped:
@@ -42,9 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     from acestep_lab import __version__
 
-    parser = argparse.ArgumentParser(
-        prog="acestep-lab", description="A workbench for composing with ACE-Step."
-    )
+    parser = argparse.ArgumentParser(prog="acestep-lab", description="A workbench for composing with ACE-Step.")
     parser.add_argument("--version", action="version", version=f"acestep_lab {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for add in (_add_compose, _add_demo, _add_serve, _add_judge, _add_download, _add_doctor):
@@ -70,9 +70,7 @@ def _checkpoint_option(command: argparse.ArgumentParser) -> None:
 def _add_compose(commands: Commands) -> None:  # type: ignore[valid-type]
     command = _command(commands, "compose", _compose, "Make music from a sentence and write it to a file.")
     command.add_argument("caption", help="what it should sound like")
-    command.add_argument(
-        "-o", "--out", type=Path, default=Path("take.flac"), help=".flac, .wav, .opus, .ogg or .mp3"
-    )
+    command.add_argument("-o", "--out", type=Path, default=Path("take.flac"), help=".flac, .wav, .opus, .ogg or .mp3")
     command.add_argument("--lyrics", default="", help="words with section tags, or @file")
     command.add_argument("--language", help="code of the lyrics' language, such as en")
     command.add_argument("--seconds", type=_number, help="length")
@@ -90,9 +88,7 @@ def _add_compose(commands: Commands) -> None:  # type: ignore[valid-type]
 
 
 def _add_demo(commands: Commands) -> None:  # type: ignore[valid-type]
-    command = _command(
-        commands, "demo", _demo, "Compose a first song with the pocket checkpoint: FLAC and a page."
-    )
+    command = _command(commands, "demo", _demo, "Compose a first song with the pocket checkpoint: FLAC and a page.")
     command.add_argument("caption", nargs="?", default=DEMO)
     command.add_argument("--out", type=Path, default=Path("demo"), help="folder to write into")
     command.add_argument("--seconds", type=_number, default=20.0)
@@ -110,9 +106,7 @@ def _add_serve(commands: Commands) -> None:  # type: ignore[valid-type]
 
 
 def _add_judge(commands: Commands) -> None:  # type: ignore[valid-type]
-    command = _command(
-        commands, "judge", _judge, "Measure what a checkpoint can do, with chance and ceiling beside."
-    )
+    command = _command(commands, "judge", _judge, "Measure what a checkpoint can do, with chance and ceiling beside.")
     command.add_argument("checkpoint", nargs="?", default="pocket")
     command.add_argument("--prompts", type=_whole, default=64, help="how many of the fixed prompts")
     command.add_argument("--seconds", type=_number, default=10.0)
@@ -128,9 +122,7 @@ def _add_download(commands: Commands) -> None:  # type: ignore[valid-type]
 
 
 def _add_doctor(commands: Commands) -> None:  # type: ignore[valid-type]
-    command = _command(
-        commands, "doctor", _doctor, "Look this machine over: what works, what does not, what helps."
-    )
+    command = _command(commands, "doctor", _doctor, "Look this machine over: what works, what does not, what helps.")
     _checkpoint_option(command)
 
 
@@ -244,9 +236,7 @@ class Bar:
         """Draw the run's state."""
         done = round(self.width * self.run.fraction)
         eta = self.run.eta
-        line = (
-            f"{self.run.state:>9} [{'█' * done}{'·' * (self.width - done)}] {100 * self.run.fraction:3.0f} %"
-        )
+        line = f"{self.run.state:>9} [{'█' * done}{'·' * (self.width - done)}] {100 * self.run.fraction:3.0f} %"
         line += f"  {eta:.0f} s to go" if eta and not self.run.over else ""
         if self.live:
             print(f"\r{line:<78}", end="", file=sys.stderr, flush=True)
@@ -264,9 +254,7 @@ def _export(take: Take, path: Path) -> Path:
     """Write the sound with its manifest inside, and say where."""
     from acestep_lab.takes import manifest
 
-    written = take.audio.write(
-        path, comment=manifest.to_text(manifest.describe(take)), title=take.recipe.caption[:200]
-    )
+    written = take.audio.write(path, comment=manifest.to_text(manifest.describe(take)), title=take.recipe.caption[:200])
     print(f"{written}: {take.seconds:.1f} s, seed {take.recipe.seed}, {take.audio.loudness():.1f} LUFS")
     return written
 
@@ -276,14 +264,9 @@ def _page(run: Run, take: Take, path: Path) -> Path:
     from acestep_lab.ui import report
 
     chosen = (
-        run.frames
-        if len(run.frames) <= 12
-        else [run.frames[round(i * (len(run.frames) - 1) / 11)] for i in range(12)]
+        run.frames if len(run.frames) <= 12 else [run.frames[round(i * (len(run.frames) - 1) / 11)] for i in range(12)]
     )
-    steps = [
-        (f"after step {f.index + 1} of {f.steps}, t = {f.t:.2f}", png_bytes(picture(f.estimate)))
-        for f in chosen
-    ]
+    steps = [(f"after step {f.index + 1} of {f.steps}, t = {f.t:.2f}", png_bytes(picture(f.estimate))) for f in chosen]
     return report.write(take, path, steps)
 
 

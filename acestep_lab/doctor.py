@@ -44,7 +44,9 @@ class Finding:
 Check = Callable[[], Iterable[Finding]]
 
 
-def examine(checkpoint: str | Path = "pocket", deep: bool = False, checks: Sequence[Check] | None = None) -> list[Finding]:
+def examine(
+    checkpoint: str | Path = "pocket", deep: bool = False, checks: Sequence[Check] | None = None
+) -> list[Finding]:
     """Everything that can be said of this machine and one checkpoint, the foundations first."""
     usual: tuple[Check, ...] = (
         python,
@@ -119,12 +121,18 @@ def torch_build(build: TorchBuild | None = None) -> Iterator[Finding]:
         fix = "Install the CUDA build of torch (pytorch.org, “Get Started”); everything runs on the CPU until then."
         yield Finding("torch", "warn", f"{said}, though there is an NVIDIA driver", fix)
     elif build.built_for.startswith("CUDA") and not build.sees_device:
-        fix = "Check `nvidia-smi`; the driver may be too old for this build, or the card hidden by CUDA_VISIBLE_DEVICES."
+        fix = (
+            "Check `nvidia-smi`; the driver may be too old for this build, or the card hidden by CUDA_VISIBLE_DEVICES."
+        )
         state = "warn" if build.has_nvidia_driver else "ok"
         yield Finding("torch", state, f"{said}, and sees no card", fix if state == "warn" else "")
     elif build.capability is not None and build.capability < (8, 0):
-        older = f"{said}; the card (compute capability {build.capability[0]}.{build.capability[1]}) has no bf16 of its own"
-        yield Finding("torch", "warn", older, "Parts compute in float32, which doubles their size: choose a smaller LM.")
+        older = (
+            f"{said}; the card (compute capability {build.capability[0]}.{build.capability[1]}) has no bf16 of its own"
+        )
+        yield Finding(
+            "torch", "warn", older, "Parts compute in float32, which doubles their size: choose a smaller LM."
+        )
     else:
         yield Finding("torch", "ok", said)
 
@@ -175,11 +183,13 @@ def libraries(installed: Callable[[str], str] = importlib.metadata.version) -> I
         said = "; ".join(f"{name} {what}" for name, what in wrong)
         yield Finding("libraries", "bad", said, f"`pip install --upgrade {names}`")
     else:
-        yield Finding("libraries", "ok", f"diffusers {installed('diffusers')}, transformers {installed('transformers')}")
+        yield Finding(
+            "libraries", "ok", f"diffusers {installed('diffusers')}, transformers {installed('transformers')}"
+        )
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """"0.42.1.dev0" → (0, 42, 1)."""
+    """ "0.42.1.dev0" → (0, 42, 1)."""
     numbers = []
     for piece in version.split(".")[:3]:
         if not piece[:1].isdigit():
@@ -230,10 +240,14 @@ def browser(folders: Sequence[Path] = (PACKAGE / "static", PACKAGE.parent / "wid
     elif empty:
         yield Finding("browser", "bad", f"{', '.join(empty)} in {modules[0].parent} is empty", _REINSTALL)
     else:
-        yield Finding("browser", "ok", f"{len(modules)} browser halves in {modules[0].parent.name}/, no internet needed")
+        yield Finding(
+            "browser", "ok", f"{len(modules)} browser halves in {modules[0].parent.name}/, no internet needed"
+        )
     missing = [name for name in ("anywidget", "panel") if importlib.util.find_spec(name) is None]
     if missing:
-        yield Finding("browser", "bad", f"{' and '.join(missing)} cannot be imported", f"`pip install {' '.join(missing)}`")
+        yield Finding(
+            "browser", "bad", f"{' and '.join(missing)} cannot be imported", f"`pip install {' '.join(missing)}`"
+        )
 
 
 def disk(folder: Path | None = None, free_bytes: Callable[[Path], int] | None = None) -> Iterator[Finding]:
@@ -252,7 +266,9 @@ def disk(folder: Path | None = None, free_bytes: Callable[[Path], int] | None = 
     else:
         yield Finding("disk", "ok", said)
     if constants.is_offline_mode():
-        yield Finding("network", "ok", "offline mode is on (HF_HUB_OFFLINE): nothing is fetched, all that is here works")
+        yield Finding(
+            "network", "ok", "offline mode is on (HF_HUB_OFFLINE): nothing is fetched, all that is here works"
+        )
 
 
 def cached(deep: bool = False) -> Iterator[Finding]:
@@ -267,7 +283,9 @@ def cached(deep: bool = False) -> Iterator[Finding]:
         wrong = download.flaws(repo, store, deep)
         if wrong:
             more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-            yield Finding("downloads", "bad", wrong[0] + more, f"`acestep-lab download {name}` fetches what is wrong again.")
+            yield Finding(
+                "downloads", "bad", wrong[0] + more, f"`acestep-lab download {name}` fetches what is wrong again."
+            )
         else:
             yield Finding("downloads", "ok", f"{repo} is whole" + (", every checksum right" if deep else ""))
 
@@ -287,7 +305,9 @@ def weights(checkpoint: str | Path = "pocket", environ: Mapping[str, str] = os.e
         fetch = f"`acestep-lab download {checkpoint}` fetches what is missing or wrong."
         yield Finding("checkpoint", "bad", str(error), _REINSTALL if checkpoint == "pocket" else fetch)
         return
-    yield Finding("checkpoint", "ok", f"{opened.name}: {', '.join(opened.parts)}; {gb(sum(sizes.values()))}, every shape right")
+    yield Finding(
+        "checkpoint", "ok", f"{opened.name}: {', '.join(opened.parts)}; {gb(sum(sizes.values()))}, every shape right"
+    )
     plan = budget(Machine.detect(environ), sizes, longest=opened.geometry.longest_seconds)
     fix = "" if plan.fits else "Close other programs, or take a smaller checkpoint or LM."
     yield Finding("plan", "ok" if plan.fits else "warn", plan.words(), fix)

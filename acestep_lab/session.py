@@ -285,9 +285,25 @@ class Session:
     # -- planning ------------------------------------------------------------------------------------------------------
 
     @overload
-    def plan(self, recipe: Recipe, n: None = None, **how: Any) -> Plan: ...
+    def plan(
+        self,
+        recipe: Recipe,
+        n: None = None,
+        *,
+        keep: Plan | None = None,
+        codes: bool | None = None,
+        on_token: Callable[[Any], None] | None = None,
+    ) -> Plan: ...
     @overload
-    def plan(self, recipe: Recipe, n: int, **how: Any) -> list[Plan]: ...
+    def plan(
+        self,
+        recipe: Recipe,
+        n: int,
+        *,
+        keep: Plan | None = None,
+        codes: bool | None = None,
+        on_token: Callable[[Any], None] | None = None,
+    ) -> list[Plan]: ...
     def plan(
         self,
         recipe: Recipe,

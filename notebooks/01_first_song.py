@@ -53,8 +53,9 @@ for frame in run:
     print(f"step {frame.index + 1}/{frame.steps}  t={frame.t:.2f}  estimate's spread {float(frame.estimate.std()):.2f}")
 
 # %%
-from acestep_lab.decode.preview import picture, png_bytes
 from IPython.display import Image, display
+
+from acestep_lab.decode.preview import picture, png_bytes
 
 frames = run.frames
 for frame in (frames[0], frames[len(frames) // 2], frames[-1]):

@@ -20,10 +20,10 @@
 
 # %%
 import numpy as np
-from acestep_lab.decode.preview import picture, png_bytes
 from IPython.display import Image, display
 
 from acestep_lab import Recipe, Session
+from acestep_lab.decode.preview import picture, png_bytes
 
 lab = Session.open()
 recipe = Recipe("bright house with piano chords, bass and a steady kick", seconds=6, seed=21, bpm=124, keyscale="C major")

@@ -61,9 +61,21 @@ def tone(seconds: float, seed: int = 1, rate: int = RATE) -> Audio:
 class PretendSession:
     """The verbs of a Session over sines; each step waits for `pause` seconds, or for `gate` if one is handed in."""
 
-    def __init__(self, folder: Any, pause: float = 0.02, gate: threading.Semaphore | None = None, row: str = "base", library: Any = None) -> None:
+    def __init__(
+        self,
+        folder: Any,
+        pause: float = 0.02,
+        gate: threading.Semaphore | None = None,
+        row: str = "base",
+        library: Any = None,
+    ) -> None:
         self.library = Library(folder) if library is None else library
-        self.checkpoint = SimpleNamespace(name="pretend", row=ROWS[row], has_lm=True, geometry=SimpleNamespace(longest_seconds=60.0, rate=RATE, frames_per_second=5.0))
+        self.checkpoint = SimpleNamespace(
+            name="pretend",
+            row=ROWS[row],
+            has_lm=True,
+            geometry=SimpleNamespace(longest_seconds=60.0, rate=RATE, frames_per_second=5.0),
+        )
         self.tier = SimpleNamespace(name="test")
         self.started: list[Recipe] = []
         self._worker, self._pause, self._gate = Worker(), pause, gate
@@ -117,7 +129,13 @@ class PretendSession:
             audio = splice(source.audio, audio, recipe.task.regions, recipe.task.wave_crossfade or 0.05)
         audio = audio.on_grid() if hasattr(audio, "on_grid") else audio
         parents = (source.id,) if hasattr(source, "id") else ()
-        return Take(recipe.but(task=recipe.task.with_ids()), audio, frame.latent, parents=parents, made_with={"checkpoint": "pretend"})
+        return Take(
+            recipe.but(task=recipe.task.with_ids()),
+            audio,
+            frame.latent,
+            parents=parents,
+            made_with={"checkpoint": "pretend"},
+        )
 
     @property
     def runs(self) -> tuple[Run, ...]:

@@ -29,7 +29,9 @@ def test_this_environment_is_healthy_apart_from_the_missing_checkpoint(tmp_path)
     assert "There is no folder" in wrong[0].what
 
 
-@pytest.mark.parametrize("error", [OSError("no such device"), RuntimeError("CUDA error"), ImportError("libc10"), ValueError()])
+@pytest.mark.parametrize(
+    "error", [OSError("no such device"), RuntimeError("CUDA error"), ImportError("libc10"), ValueError()]
+)
 def test_a_check_that_fails_is_a_finding_and_the_next_ones_still_run(error):
     def broken():
         raise error

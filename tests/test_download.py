@@ -235,7 +235,9 @@ def test_a_file_truncated_everywhere_is_refused_with_how_much_is_there(hub, brin
 
 def test_a_file_with_a_wrong_checksum_is_never_kept(hub, bring, tmp_path):
     wrong = hub(instead=b"x" * len(WEIGHTS))
-    with pytest.raises(DownloadError, match=r"sent another file: its checksum is [0-9a-f]{12}… instead of .* Nothing of it is kept"):
+    with pytest.raises(
+        DownloadError, match=r"sent another file: its checksum is [0-9a-f]{12}… instead of .* Nothing of it is kept"
+    ):
         bring(wrong)
     assert not list((tmp_path / "cache").rglob("*.safetensors"))
 

@@ -37,9 +37,7 @@ def test_a_kept_take_comes_back_the_same_sample_for_sample(library: Library) -> 
     assert one.verify(again).word == "same"
 
 
-def test_any_of_our_files_opens_on_its_own_and_brings_recipe_and_parents(
-    library: Library, tmp_path: Path
-) -> None:
+def test_any_of_our_files_opens_on_its_own_and_brings_recipe_and_parents(library: Library, tmp_path: Path) -> None:
     one = take(caption="", task=Repaint("take-parent", [Region(0.1, 0.2)])).but(parents=("take-parent",))
     for kind in ("flac", "wav", "opus", "mp3"):
         found = read_file(one.export(tmp_path / f"anything.{kind}"))
@@ -52,9 +50,7 @@ def test_any_of_our_files_opens_on_its_own_and_brings_recipe_and_parents(
 def test_the_sound_written_into_a_zip_stands_beside_latent_and_manifest(tmp_path: Path) -> None:
     one = take()
     with zipfile.ZipFile(one.export(tmp_path / "all.zip")) as archive:
-        assert sorted(archive.namelist()) == sorted(
-            f"{one.id}.{kind}" for kind in ("flac", "json", "safetensors")
-        )
+        assert sorted(archive.namelist()) == sorted(f"{one.id}.{kind}" for kind in ("flac", "json", "safetensors"))
 
 
 def test_search_finds_words_by_their_beginnings_and_never_fails_on_odd_queries(library: Library) -> None:

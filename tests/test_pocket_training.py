@@ -127,7 +127,9 @@ def test_a_lesson_of_every_task_can_be_learnt_from(task: str, parts: Parts, toke
     random, silence = np.random.default_rng(1), parts.condition.silence_latent[0]
     batch = collate([lesson(clip(seed), task, silence, random, SHAPES.pool) for seed in (3, 4)], for_text(tokens))
     fill_in(batch, CodeSource(Codec5(SHAPES)))
-    losses = velocity_loss(parts, batch, torch.tensor([0.5, 1.0]), torch.randn_like(batch.goal), torch.tensor([False, True]))
+    losses = velocity_loss(
+        parts, batch, torch.tensor([0.5, 1.0]), torch.randn_like(batch.goal), torch.tensor([False, True])
+    )
     assert losses.shape == (2,)
     assert torch.isfinite(losses).all()
     losses.mean().backward()
@@ -182,7 +184,9 @@ def test_the_transformer_starts_by_letting_the_noise_through(parts: Parts) -> No
 def test_the_mean_of_a_prompt_can_be_taught_what_it_means(parts: Parts, tokens, tmp_path) -> None:
     gist, stage = Gist(SHAPES.condition), Stage("gist", 2.0, tmp_path)
     songs = [world.compose(seed, 10.0) for seed in range(8)]
-    tokenized = for_text(tokens)([prompt_and_lyrics(s, 10, instruction("text2music"))[0] for s in songs], padding=True, return_tensors="pt")
+    tokenized = for_text(tokens)(
+        [prompt_and_lyrics(s, 10, instruction("text2music"))[0] for s in songs], padding=True, return_tensors="pt"
+    )
     meanings = [meaning(song) for song in songs]
 
     def missed() -> float:
@@ -224,4 +228,6 @@ def test_an_average_follows_slowly() -> None:
 
 
 def test_the_pipeline_class_is_still_the_one_we_write_prompts_for() -> None:
-    assert AceStepPipeline._build_metadata_string(120, "C major", "4", 10.0).splitlines()[-1] == "- duration: 10 seconds"
+    assert (
+        AceStepPipeline._build_metadata_string(120, "C major", "4", 10.0).splitlines()[-1] == "- duration: 10 seconds"
+    )

@@ -57,7 +57,8 @@ def test_a_silent_token_gives_the_bias() -> None:
 def test_the_gate_lets_a_dit_through_and_says_its_error(dit: nn.Module) -> None:
     quick = copy.deepcopy(dit)
     gate = gated(quick, look)
-    assert 0 < gate.error < gate.largest and "%" in str(gate)
+    assert 0 < gate.error < gate.largest
+    assert "%" in str(gate)
     assert isinstance(quick.layers[0].mlp.up_proj, QuickLinear)
     assert type(quick.time_embed.linear_1) is nn.Linear
 

@@ -57,9 +57,7 @@ def test_every_step_is_a_frame_and_the_last_estimate_is_the_song(lab: Session) -
     frames = list(run)
     assert [frame.index for frame in frames] == [0, 1, 2, 3]
     assert all(frame.latent.shape == frame.estimate.shape == run.take().latent.shape for frame in frames)
-    torch.testing.assert_close(
-        torch.from_numpy(run.take().latent.copy()), frames[-1].estimate, atol=1e-5, rtol=0
-    )
+    torch.testing.assert_close(torch.from_numpy(run.take().latent.copy()), frames[-1].estimate, atol=1e-5, rtol=0)
     assert list(run) == frames
 
 
@@ -155,9 +153,7 @@ def test_the_take_equals_the_diffusers_pipeline_with_the_same_noise(lab: Session
     assert np.abs(take.audio.samples - theirs.numpy()).max() <= 1e-5
 
 
-def test_a_take_is_on_disk_the_moment_it_exists_and_opens_by_id_and_by_file(
-    lab: Session, tmp_path: Path
-) -> None:
+def test_a_take_is_on_disk_the_moment_it_exists_and_opens_by_id_and_by_file(lab: Session, tmp_path: Path) -> None:
     take = lab.make(WORDS)
     assert take.id in lab.library
     assert lab.open(take.id) == take

@@ -95,15 +95,9 @@ def test_the_package_imports_fast_and_without_torch() -> None:
     import subprocess
     import sys
 
-    look = (
-        "import sys; before = set(sys.modules); import acestep_lab; print(*sorted(set(sys.modules) - before))"
-    )
-    loaded = subprocess.run(
-        [sys.executable, "-c", look], capture_output=True, text=True, check=True
-    ).stdout.split()
-    heavy = {"torch", "numpy", "transformers", "diffusers", "panel", "bokeh"} & {
-        name.split(".")[0] for name in loaded
-    }
+    look = "import sys; before = set(sys.modules); import acestep_lab; print(*sorted(set(sys.modules) - before))"
+    loaded = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout.split()
+    heavy = {"torch", "numpy", "transformers", "diffusers", "panel", "bokeh"} & {name.split(".")[0] for name in loaded}
     assert heavy == set()
 
 

@@ -96,7 +96,9 @@ def test_eight_bits_take_half_the_room_and_change_little(checkpoint, how, tolera
             error = relative(kept(words)[0], whole(words)[0])
     assert 0 < error < tolerance
     layers = [(a, b) for a, b in zip(whole.modules(), kept.modules()) if isinstance(a, nn.Linear)]
-    small = [b for a, b in layers if next((t for t in b.state_dict().values() if t.element_size() == 1), None) is not None]
+    small = [
+        b for a, b in layers if next((t for t in b.state_dict().values() if t.element_size() == 1), None) is not None
+    ]
     assert len(small) >= 0.7 * len(layers)
     assert sum(map(room, (b for _, b in layers))) < 0.65 * sum(map(room, (a for a, _ in layers)))
     assert floating_dtype(kept) == torch.float32

@@ -40,7 +40,9 @@ def editor(**options: Any) -> tuple[Any, list[Recipe]]:
     [("seed", "seven", "not 'seven'"), ("seed", "-1", "between 0"), ("seconds", "0", "0 s cannot be made"), ("seconds", "10000", "10000 s cannot be made"),
      ("seconds", "nan", "number of seconds"), ("bpm", "20", "30 to 300"), ("steps", "2.5", "whole number"), ("keyscale", "H minor", "is no key")],
 )  # fmt: skip
-def test_what_makes_no_sense_is_said_of_its_field_and_stays_as_it_was_typed(field: str, typed: str, answer: str) -> None:
+def test_what_makes_no_sense_is_said_of_its_field_and_stays_as_it_was_typed(
+    field: str, typed: str, answer: str
+) -> None:
     draft = Draft("words").put(field, typed)
     assert answer in draft.problems()[field]
     assert draft.values[field] == typed
@@ -162,7 +164,9 @@ def test_a_sweep_is_a_grid_of_recipes_that_differ_in_two_fields_and_share_the_se
     prompt.do_sweep(x="shift", xs="1, 3", y="steps", ys="8;16;30")
     x, y, recipes = grids[0]
     assert (x, y) == (("shift", [1.0, 3.0]), ("steps", [8, 16, 30]))
-    assert [[(r.shift, r.steps, r.seed) for r in row] for row in recipes] == [[(s, n, 4) for s in (1.0, 3.0)] for n in (8, 16, 30)]
+    assert [[(r.shift, r.steps, r.seed) for r in row] for row in recipes] == [
+        [(s, n, 4) for s in (1.0, 3.0)] for n in (8, 16, 30)
+    ]
     with pytest.raises(RecipeError, match="at most 16"):
         prompt.do_sweep(x="seed", xs=",".join(map(str, range(20))))
     with pytest.raises(RecipeError, match="commas between"):
@@ -180,8 +184,14 @@ def test_the_code_of_the_editor_makes_the_same_recipe() -> None:
 
 
 def test_sections_are_recognised_measured_and_strange_tags_remarked() -> None:
-    lyrics = LyricsEditorWidget("[Verse]\none two three four\n\n[Chorus - loud]\nla la\n[Gnarl]\nx", seconds=60, bpm=120)
-    assert [(s["tag"], s["modifier"], s["known"]) for s in lyrics.sections] == [("Verse", "", True), ("Chorus", "loud", True), ("Gnarl", "", False)]
+    lyrics = LyricsEditorWidget(
+        "[Verse]\none two three four\n\n[Chorus - loud]\nla la\n[Gnarl]\nx", seconds=60, bpm=120
+    )
+    assert [(s["tag"], s["modifier"], s["known"]) for s in lyrics.sections] == [
+        ("Verse", "", True),
+        ("Chorus", "loud", True),
+        ("Gnarl", "", False),
+    ]
     assert all(s["seconds"] > 0 for s in lyrics.sections)
     assert lyrics.needed == pytest.approx(sum(s["seconds"] for s in lyrics.sections))
     assert any("[Gnarl]" in r["text"] for r in lyrics.remarks)
@@ -194,7 +204,9 @@ def test_more_words_than_the_song_has_room_for_are_remarked_when_the_length_chan
     assert "need about" in lyrics.remarks[0]["text"]
 
 
-@pytest.mark.parametrize("text", ["[Verse]\n雪が降る\n", "[Verse]\nשלום עולם", "[Verse]\nПривет 🎵", "no tags at all", ""])
+@pytest.mark.parametrize(
+    "text", ["[Verse]\n雪が降る\n", "[Verse]\nשלום עולם", "[Verse]\nПривет 🎵", "no tags at all", ""]
+)
 def test_any_script_comes_back_as_it_was_typed(text: str) -> None:
     lyrics = LyricsEditorWidget()
     lyrics.do_text(text)
@@ -215,7 +227,15 @@ def test_the_instrumental_switch_puts_the_words_aside_and_brings_them_back() -> 
 # -- the plan
 
 
-PLAN = Plan(bpm=120, keyscale="A minor", timesignature="4", language="en", caption="warm dub techno, deep tape hiss", seconds=20.0, codes=(5, 17, 3))
+PLAN = Plan(
+    bpm=120,
+    keyscale="A minor",
+    timesignature="4",
+    language="en",
+    caption="warm dub techno, deep tape hiss",
+    seconds=20.0,
+    codes=(5, 17, 3),
+)
 
 
 def test_what_the_planner_changed_is_a_difference_and_ones_own_words_stand_until_accepted() -> None:
@@ -268,5 +288,8 @@ def test_tasks_keep_their_own_numbers_in_the_draft() -> None:
     task = Draft("w", {"Cover.strength": 0.4}, "Cover").recipe(source=tone(2.0)).task
     assert isinstance(task, Cover)
     assert task.strength == 0.4
-    assert Draft.of(Recipe("w", task=Repaint("take-1", (Region(1, 2),), mode="aggressive"))).values["Repaint.mode"] == "aggressive"
+    assert (
+        Draft.of(Recipe("w", task=Repaint("take-1", (Region(1, 2),), mode="aggressive"))).values["Repaint.mode"]
+        == "aggressive"
+    )
     assert isinstance(Draft("w").recipe().task, Text2Music)

@@ -25,6 +25,14 @@ def test_the_notebook_runs_and_stays_small_even_with_the_widgets_state_in_it(tmp
     from nbclient import NotebookClient
 
     notebook = jupytext.read(SOURCE)
-    notebook.cells.insert(0, nbformat.v4.new_code_cell(f"import os; os.environ['ACESTEP_LAB_TAKES'] = {str(tmp_path)!r}"))
-    NotebookClient(notebook, timeout=300, kernel_name="python3", store_widget_state=True, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    notebook.cells.insert(
+        0, nbformat.v4.new_code_cell(f"import os; os.environ['ACESTEP_LAB_TAKES'] = {str(tmp_path)!r}")
+    )
+    NotebookClient(
+        notebook,
+        timeout=300,
+        kernel_name="python3",
+        store_widget_state=True,
+        resources={"metadata": {"path": str(tmp_path)}},
+    ).execute()
     assert len(json.dumps(notebook)) < 200_000

@@ -16,7 +16,9 @@ def noise(samples: int) -> np.ndarray:
     return np.random.default_rng(0).uniform(-0.9, 0.9, (2, samples)).astype(np.float32)
 
 
-@pytest.mark.parametrize(("start", "end", "pixels"), [(0, 10, 300), (0, 10, 3000), (2.5, 2.6, 100), (9.9, 10, 50), (0, 0.001, 20)])
+@pytest.mark.parametrize(
+    ("start", "end", "pixels"), [(0, 10, 300), (0, 10, 3000), (2.5, 2.6, 100), (9.9, 10, 50), (0, 0.001, 20)]
+)
 def test_every_view_spans_what_was_asked_and_hides_no_peak(start: float, end: float, pixels: int) -> None:
     samples, rate = noise(80_000), 8000
     peaks = Peaks(samples, rate)
@@ -80,5 +82,3 @@ def test_a_sound_has_one_name_that_says_nothing_of_it() -> None:
     assert shelf.open(name) == tone(1.0)
     assert shelf.open("nothing") is None
     assert shelf.url(tone(1.0, seed=2)) != url
-
-

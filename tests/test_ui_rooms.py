@@ -32,7 +32,9 @@ from tests.test_ui_editors import told
 
 
 def take(seed: int = 1, seconds: float = 4.0, **about: Any) -> Take:
-    return Take(Recipe("dub", seconds=seconds, seed=seed, bpm=120), tone(seconds, seed), np.zeros((20, 8), np.float32), **about)
+    return Take(
+        Recipe("dub", seconds=seconds, seed=seed, bpm=120), tone(seconds, seed), np.zeros((20, 8), np.float32), **about
+    )
 
 
 # -- the waveform
@@ -102,11 +104,29 @@ def test_a_repaint_is_asked_for_with_all_that_was_set_and_the_code_says_the_same
     with pytest.raises(RecipeError, match="Mark a region"):
         picker.do_repaint()
     picker.do_regions(asked((1, 2)))
-    for name, value in (("mode", "aggressive"), ("strength", "0,8"), ("caption", "brushed snare"), ("wave_crossfade", "0.1")):
+    for name, value in (
+        ("mode", "aggressive"),
+        ("strength", "0,8"),
+        ("caption", "brushed snare"),
+        ("wave_crossfade", "0.1"),
+    ):
         picker.do_setting(name, value)
     picker.do_repaint()
-    assert heard == [{"take": one, "regions": [Region(1, 2)], "caption": "brushed snare", "mode": "aggressive", "strength": 0.8, "latent_crossfade": None, "wave_crossfade": 0.1}]
-    assert picker.code == "take = lab.repaint(take, [Region(1, 2)], caption='brushed snare', mode='aggressive', strength=0.8, wave_crossfade=0.1)"
+    assert heard == [
+        {
+            "take": one,
+            "regions": [Region(1, 2)],
+            "caption": "brushed snare",
+            "mode": "aggressive",
+            "strength": 0.8,
+            "latent_crossfade": None,
+            "wave_crossfade": 0.1,
+        }
+    ]
+    assert (
+        picker.code
+        == "take = lab.repaint(take, [Region(1, 2)], caption='brushed snare', mode='aggressive', strength=0.8, wave_crossfade=0.1)"
+    )
     with pytest.raises(RecipeError, match="between 0 and 5"):
         picker.do_setting("wave_crossfade", "9")
 
@@ -235,7 +255,15 @@ def test_a_sound_comes_in_pieces_and_our_own_file_brings_its_recipe(tmp_path: Pa
     library.close()
 
 
-@pytest.mark.parametrize(("name", "size", "answer"), [("a.wav", 2 * 2**30, "2,048 MB"), ("a.exe", 10, "no sound file"), ("../../etc/passwd", 10, "no sound file"), ("a.wav", 0, "is empty")])
+@pytest.mark.parametrize(
+    ("name", "size", "answer"),
+    [
+        ("a.wav", 2 * 2**30, "2,048 MB"),
+        ("a.exe", 10, "no sound file"),
+        ("../../etc/passwd", 10, "no sound file"),
+        ("a.wav", 0, "is empty"),
+    ],
+)
 def test_a_file_is_refused_by_size_and_kind_before_a_byte_is_read(name: str, size: int, answer: str) -> None:
     with pytest.raises(SourceError, match=answer):
         SoundDropWidget().do_begin(name, size)
@@ -442,7 +470,9 @@ def test_words_are_reused_from_a_take(lab: Any) -> None:
     assert page.lyrics.chosen_language == "en"
 
 
-def test_a_page_that_breaks_costs_neither_the_take_nor_the_other_pages(lab: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_page_that_breaks_costs_neither_the_take_nor_the_other_pages(
+    lab: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     desk = desk_of(lab)
 
     def broken(job: Any, event: Any) -> None:
@@ -457,7 +487,9 @@ def test_a_page_that_breaks_costs_neither_the_take_nor_the_other_pages(lab: Any,
 
 def test_a_listener_may_be_called_from_any_thread(lab: Any) -> None:
     page = studio_of(lab)
-    threads = [threading.Thread(target=lambda seed=seed: page.go(Recipe("dub", seconds=2, seed=seed))) for seed in range(1, 6)]
+    threads = [
+        threading.Thread(target=lambda seed=seed: page.go(Recipe("dub", seconds=2, seed=seed))) for seed in range(1, 6)
+    ]
     [t.start() for t in threads]
     [t.join() for t in threads]
     until(lambda: len(page.gallery.cards) == 5)

@@ -29,7 +29,9 @@ def session(tmp_path: Path) -> Iterator[PretendSession]:
 def started(session: Any, **options: Any) -> tuple[Any, str, list[str]]:
     said: list[str] = []
     port = free_port()
-    server = serve(session, port=port, block=False, announce=said.append, picture=png, fades=lambda *_: (0.0, 0.0), **options)
+    server = serve(
+        session, port=port, block=False, announce=said.append, picture=png, fades=lambda *_: (0.0, 0.0), **options
+    )
     url = f"http://127.0.0.1:{port}"
     wait_for(lambda: status(f"{url}/takes/{'x' * 32}.wav") == 404, what="the server")
     return server, url, said
@@ -37,7 +39,11 @@ def started(session: Any, **options: Any) -> tuple[Any, str, list[str]]:
 
 def status(url: str, opener: Any = urllib.request, **headers: str) -> int:
     try:
-        with opener.open(urllib.request.Request(url, headers=headers)) if hasattr(opener, "open") else opener.urlopen(urllib.request.Request(url, headers=headers)) as reply:
+        with (
+            opener.open(urllib.request.Request(url, headers=headers))
+            if hasattr(opener, "open")
+            else opener.urlopen(urllib.request.Request(url, headers=headers)) as reply
+        ):
             return int(reply.status)
     except urllib.error.HTTPError as error:
         return int(error.code)
@@ -45,7 +51,19 @@ def status(url: str, opener: Any = urllib.request, **headers: str) -> int:
         return 0
 
 
-@pytest.mark.parametrize(("address", "only_here"), [("127.0.0.1", True), ("localhost", True), ("::1", True), ("127.9.9.9", True), ("0.0.0.0", False), ("", False), ("192.168.1.7", False), ("example.org", False)])
+@pytest.mark.parametrize(
+    ("address", "only_here"),
+    [
+        ("127.0.0.1", True),
+        ("localhost", True),
+        ("::1", True),
+        ("127.9.9.9", True),
+        ("0.0.0.0", False),
+        ("", False),
+        ("192.168.1.7", False),
+        ("example.org", False),
+    ],
+)
 def test_what_is_loopback_and_what_is_not(address: str, only_here: bool) -> None:
     assert is_loopback(address) is only_here
 
@@ -64,13 +82,22 @@ def test_bound_elsewhere_it_asks_for_a_token_and_every_browser_is_a_person(sessi
         assert b"root_id" in reply.read() or reply.status == 200
     cookies = {cookie.name: cookie.value for cookie in jar}
     assert person(cookies)
-    assert all(cookie.has_nonstandard_attr("HttpOnly") and cookie.get_nonstandard_attr("SameSite") == "Strict" for cookie in jar)
+    assert all(
+        cookie.has_nonstandard_attr("HttpOnly") and cookie.get_nonstandard_attr("SameSite") == "Strict"
+        for cookie in jar
+    )
     server.stop()
 
 
 def test_names_of_sounds_cannot_be_guessed_and_no_path_is_one(session: PretendSession) -> None:
     server, url, _ = started(session)
-    for path in ("/takes/../pyproject.toml", "/takes/%2e%2e%2fpyproject.wav", "/takes/" + "a" * 32 + ".wav", "/takes/short.wav", "/takes/.wav"):
+    for path in (
+        "/takes/../pyproject.toml",
+        "/takes/%2e%2e%2fpyproject.wav",
+        "/takes/" + "a" * 32 + ".wav",
+        "/takes/short.wav",
+        "/takes/.wav",
+    ):
         assert status(url + path) == 404
     server.stop()
 

@@ -62,7 +62,9 @@ def test_bytes_arrive_whole(bell: Any) -> None:
     assert bell.heard == ("a", b"\x00\xff\x80")
 
 
-@pytest.mark.parametrize("message", [{}, {"kind": "unknown"}, {"kind": "_begin"}, {"kind": ["ring"]}, "ring", None, {"kind": "receive"}])
+@pytest.mark.parametrize(
+    "message", [{}, {"kind": "unknown"}, {"kind": "_begin"}, {"kind": ["ring"]}, "ring", None, {"kind": "receive"}]
+)
 def test_a_message_nobody_wrote_a_method_for_does_nothing(bell: Any, message: Any) -> None:
     bell.receive(message, [])
     assert bell.rung == 0
@@ -87,7 +89,9 @@ def test_an_error_on_purpose_becomes_a_sentence_in_view(bell: Any) -> None:
 
 
 def test_messages_from_many_threads_are_done_one_after_another(bell: Any) -> None:
-    threads = [threading.Thread(target=lambda: [send(bell, {"kind": "ring", "by": "x"}) for _ in range(20)]) for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda: [send(bell, {"kind": "ring", "by": "x"}) for _ in range(20)]) for _ in range(4)
+    ]
     [t.start() for t in threads]
     [t.join() for t in threads]
     assert bell.rung == 80
@@ -107,7 +111,9 @@ def test_both_hosts_have_the_same_fields_wishes_and_module(name: str) -> None:
     widget, pane = getattr(ui, f"{name}Widget"), getattr(ui, f"{name}Pane")
     core = next(c for c in widget.__mro__ if c.__name__ == name)
     assert core in pane.__mro__
-    assert all(widget.class_traits().get(f) is not None and widget.class_traits()[f].metadata.get("sync") for f in core.fields)
+    assert all(
+        widget.class_traits().get(f) is not None and widget.class_traits()[f].metadata.get("sync") for f in core.fields
+    )
     assert set(core.fields) <= set(pane.param)
     assert str(widget._esm) == str(pane._esm)
     assert json.dumps(core.fields), "fields are plain data"

@@ -97,9 +97,7 @@ def tiny_lm(tokenizer: PreTrainedTokenizerFast, seed: int = 5) -> Qwen3ForCausal
     return _perturbed(Qwen3ForCausalLM(config))
 
 
-def tiny_diffusers(
-    folder: Path, turbo: bool = True, *, xl: bool = False, lm: bool = True, seed: int = 0
-) -> Path:
+def tiny_diffusers(folder: Path, turbo: bool = True, *, xl: bool = False, lm: bool = True, seed: int = 0) -> Path:
     """Write a random pipeline in the diffusers layout (with `lm/`, as the pocket has it); the folder comes back."""
     parts = tiny_parts(turbo=turbo, xl=xl, seed=seed)
     pipe = AceStepPipeline(
@@ -158,9 +156,7 @@ def write_lm(folder: Path) -> Path:
     return folder
 
 
-def tiny_parts(
-    turbo: bool = True, xl: bool = False, seed: int = 0, version: str | None = None
-) -> dict[str, nn.Module]:
+def tiny_parts(turbo: bool = True, xl: bool = False, seed: int = 0, version: str | None = None) -> dict[str, nn.Module]:
     """The random modules both layouts are written from; the same seed gives the same numbers."""
     torch.manual_seed(seed)
     version = version or ("turbo" if turbo else "base")
@@ -233,9 +229,7 @@ def published_config(kind: str, xl: bool) -> dict[str, Any]:
     del config["encoder_hidden_size"]
     if xl:
         config |= {f"encoder_{name}": _ENCODER[name] for name in ("hidden_size", "intermediate_size")}
-        config |= {
-            f"encoder_{name}": _ENCODER[name] for name in ("num_attention_heads", "num_key_value_heads")
-        }
+        config |= {f"encoder_{name}": _ENCODER[name] for name in ("num_attention_heads", "num_key_value_heads")}
     return config
 
 

@@ -48,9 +48,7 @@ def fitting(
     weights.check({n: s for n, s in wanted.items() if n not in tied and n not in given}, entries, folder)
     for name, tensor in given.items():
         if tuple(tensor.shape) != wanted[name]:
-            raise CheckpointError(
-                f"{folder} has {name} {list(tensor.shape)} where {list(wanted[name])} belongs."
-            )
+            raise CheckpointError(f"{folder} has {name} {list(tensor.shape)} where {list(wanted[name])} belongs.")
     return module, tied
 
 

@@ -373,7 +373,9 @@ class _Errand:
     ) -> None:
         """MachineError if the disk has no room for what is to come."""
         need = sum(
-            file.size - (_size(self.store.partial(want.repo, file)) or 0) for want, files in missing.items() for file in files
+            file.size - (_size(self.store.partial(want.repo, file)) or 0)
+            for want, files in missing.items()
+            for file in files
         )
         free = free_bytes(self.store.root)
         if need and need + SPARE > free:
@@ -397,9 +399,7 @@ class _Errand:
         self.store.keep(want.repo, listing.revision)
         return sum(file.size for file in files)
 
-    def _bring_one(
-        self, repo: str, revision: str, file: RemoteFile, target: Path, number: int, of: int
-    ) -> None:
+    def _bring_one(self, repo: str, revision: str, file: RemoteFile, target: Path, number: int, of: int) -> None:
         partial = self.store.partial(repo, file)
         partial.parent.mkdir(parents=True, exist_ok=True)
         troubles = []
@@ -432,7 +432,9 @@ def _pull(
             trouble = _flaw(partial, file)
         except _TROUBLE as error:
             if getattr(error, "errno", None) == errno.ENOSPC:
-                raise MachineError(f"The disk is full; {gb(before)} of {file.path} are kept. Make room and go on.") from error
+                raise MachineError(
+                    f"The disk is full; {gb(before)} of {file.path} are kept. Make room and go on."
+                ) from error
             trouble = _reason(error)
         if trouble.startswith(_HOPELESS):
             if trouble.startswith(_WRONG):
@@ -537,7 +539,11 @@ def _nobody(repo: str, troubles: Sequence[str]) -> str:
 
 
 def _not_fetched(repo: str, file: RemoteFile, troubles: Sequence[str], kept: int) -> str:
-    partly = f" {gb(kept)} of it are kept; run the download again to go on from there." if kept else " Nothing of it is kept."
+    partly = (
+        f" {gb(kept)} of it are kept; run the download again to go on from there."
+        if kept
+        else " Nothing of it is kept."
+    )
     return f"{file.path} of {repo} could not be fetched whole: {'; '.join(troubles)}.{partly}"
 
 
@@ -546,7 +552,9 @@ def _refuse_strange_paths(repo: str, files: Iterable[RemoteFile]) -> None:
     for file in files:
         path = PurePosixPath(file.path)
         if path.is_absolute() or ".." in path.parts or "\\" in file.path or ":" in file.path:
-            raise DownloadError(f"{repo} lists a file {file.path!r}, which would land outside its folder; it is not fetched.")
+            raise DownloadError(
+                f"{repo} lists a file {file.path!r}, which would land outside its folder; it is not fetched."
+            )
 
 
 def _size(path: Path) -> int | None:

@@ -115,9 +115,7 @@ def detokenizer_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def tokenizer_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of `AceStepAudioTokenizer` from a published config."""
-    return detokenizer_config(config) | _taken(
-        config, ("fsq_dim", "fsq_input_levels", "fsq_input_num_quantizers")
-    )
+    return detokenizer_config(config) | _taken(config, ("fsq_dim", "fsq_input_levels", "fsq_input_num_quantizers"))
 
 
 def encoder_size(config: Mapping[str, Any], name: str) -> int:
@@ -180,9 +178,7 @@ def _rope_theta(config: Mapping[str, Any]) -> float:
 def _taken(config: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     missing = [name for name in names if name not in config]
     if missing:
-        raise CheckpointError(
-            f"The config of the transformer lacks {', '.join(missing)}; fetch the folder again."
-        )
+        raise CheckpointError(f"The config of the transformer lacks {', '.join(missing)}; fetch the folder again.")
     return {name: config[name] for name in names}
 
 
@@ -217,9 +213,7 @@ def _own_folder(folder: Path, row: Row | None) -> Path:
         return inside[0]
     if inside:
         names = ", ".join(entry.name for entry in inside)
-        raise CheckpointError(
-            f"The folder {folder} holds {len(inside)} checkpoints ({names}); open one of them."
-        )
+        raise CheckpointError(f"The folder {folder} holds {len(inside)} checkpoints ({names}); open one of them.")
     raise CheckpointError(
         f"The folder {folder} holds no checkpoint; {weights.holds(folder)} A checkpoint folder has transformer/config.json "
         "and its siblings (diffusers), or acestep-v15-*/config.json, vae/ and Qwen3-Embedding-0.6B/ (as published)."
@@ -234,13 +228,9 @@ def _is_transformer(folder: Path) -> bool:
 
 def _main_repo(own: Path, snapshot: _Snapshot) -> Path:
     try:
-        return snapshot(
-            MAIN_REPO, f"{own} lacks {VAE_FOLDER}/ or {TEXT_FOLDER}/, which every checkpoint shares"
-        )
+        return snapshot(MAIN_REPO, f"{own} lacks {VAE_FOLDER}/ or {TEXT_FOLDER}/, which every checkpoint shares")
     except CheckpointError as reason:
-        raise CheckpointError(
-            f"{reason} They may also lie beside {own.name}; {weights.holds(own.parent)}"
-        ) from reason
+        raise CheckpointError(f"{reason} They may also lie beside {own.name}; {weights.holds(own.parent)}") from reason
 
 
 def _beside(roots: list[Path], name: str, own: Path) -> Path:
@@ -253,10 +243,7 @@ def _beside(roots: list[Path], name: str, own: Path) -> Path:
 def _planner(roots: list[Path], row: Row | None) -> Path | None:
     """The planner beside the checkpoint: the recommended one if it is there, else the first by name."""
     found = sorted(
-        folder
-        for root in roots
-        for folder in root.glob(f"{_LM_PREFIX}*")
-        if (folder / "config.json").is_file()
+        folder for root in roots for folder in root.glob(f"{_LM_PREFIX}*") if (folder / "config.json").is_file()
     )
     wanted = f"{_LM_PREFIX}{row.lm}" if row is not None and row.lm else None
     return next((folder for folder in found if folder.name == wanted), found[0] if found else None)

@@ -71,8 +71,17 @@ RUNGS = (
     Rung("in turn", "parts take turns beside the VAE", in_turn=_ALL_BUT_VAE),
     Rung("in turn int8", "parts take turns beside the VAE, DiT kept in int8", _ALL_BUT_VAE, "int8"),
     Rung("one int8", "one part at a time, DiT kept in int8", PARTS, "int8"),
-    Rung("blocks fp8", "one part at a time, DiT kept in fp8 and streamed block by block", PARTS, "fp8", "block", _DISCRETE),
-    Rung("leaves fp8", "one part at a time, DiT kept in fp8 and streamed layer by layer", PARTS, "fp8", "leaf", _DISCRETE),
+    Rung(
+        "blocks fp8",
+        "one part at a time, DiT kept in fp8 and streamed block by block",
+        PARTS,
+        "fp8",
+        "block",
+        _DISCRETE,
+    ),
+    Rung(
+        "leaves fp8", "one part at a time, DiT kept in fp8 and streamed layer by layer", PARTS, "fp8", "leaf", _DISCRETE
+    ),
 )
 LAST_RESORT = Rung("cpu", "the card is left and the work goes on on the CPU", PARTS, kinds=_DISCRETE)
 """Never planned for; where a card runs out with the leanest rung, a take is still not lost."""
@@ -103,7 +112,7 @@ class Machine:
 
     @property
     def label(self) -> str:
-        """"12 GB", or "CPU, 16 GB" where the memory is RAM."""
+        """ "12 GB", or "CPU, 16 GB" where the memory is RAM."""
         amount = f"{round(self.gigabytes, 1 if self.gigabytes < 8 else None):g} GB"
         return amount if self.kind == "cuda" else f"{self.kind.upper()}, {amount}"
 
@@ -123,7 +132,9 @@ class Machine:
             return found.limited(asked[found.kind])
         if found.kind == "cpu" and asked:
             kind, gigabytes = next(iter(asked.items()))
-            return cls(kind, int(gigabytes * GB), name=f"simulated {kind} card", ram_bytes=found.memory_bytes, simulated=True)
+            return cls(
+                kind, int(gigabytes * GB), name=f"simulated {kind} card", ram_bytes=found.memory_bytes, simulated=True
+            )
         return found
 
     def limited(self, gigabytes: float) -> Machine:
@@ -261,7 +272,9 @@ class Tier:
             raise MachineError(f"Memory is a size in GB such as 8 or 11.5, not {gigabytes!r}.")
         rows = [row for row in TIERS if row.kind == kind]
         if not rows:
-            raise MachineError(f"{kind!r} is no kind of machine; known: {', '.join(dict.fromkeys(t.kind for t in TIERS))}.")
+            raise MachineError(
+                f"{kind!r} is no kind of machine; known: {', '.join(dict.fromkeys(t.kind for t in TIERS))}."
+            )
         row = next(row for row in rows if gigabytes <= row.up_to + TOLERANCE_GB)
         return replace(row, gigabytes=float(gigabytes))
 

@@ -40,9 +40,7 @@ def read_json(file: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise CheckpointError(f"The file {file} is missing; {holds(file.parent)}") from None
     except (ValueError, OSError) as reason:
-        raise CheckpointError(
-            f"The file {file} cannot be read as JSON ({reason}); fetch it again."
-        ) from reason
+        raise CheckpointError(f"The file {file} cannot be read as JSON ({reason}); fetch it again.") from reason
     if not isinstance(found, dict):
         raise CheckpointError(f"The file {file} holds {type(found).__name__} where a JSON table belongs.")
     return found
@@ -70,9 +68,7 @@ def _sharded(index: Path) -> dict[str, Entry]:
     names = sorted(set(places.values()))
     strange = [name for name in names if Path(name).name != name or not name.endswith(".safetensors")]
     if strange:
-        raise CheckpointError(
-            f"The index {index} points to {strange[0]!r}, which is no safetensors file beside it."
-        )
+        raise CheckpointError(f"The index {index} points to {strange[0]!r}, which is no safetensors file beside it.")
     missing = [name for name in names if not (index.parent / name).is_file()]
     if missing:
         raise CheckpointError(
@@ -83,9 +79,7 @@ def _sharded(index: Path) -> dict[str, Entry]:
         found.update(header(index.parent / name))
     lost = sorted(set(places) - set(found))
     if lost:
-        raise CheckpointError(
-            f"The index {index} promises {lost[0]}{_more(lost)}, but {places[lost[0]]} lacks it."
-        )
+        raise CheckpointError(f"The index {index} promises {lost[0]}{_more(lost)}, but {places[lost[0]]} lacks it.")
     return found
 
 
@@ -98,13 +92,9 @@ def header(file: Path) -> dict[str, Entry]:
             continue
         first, last = fact["data_offsets"]
         found[key] = Entry(file, key, tuple(fact["shape"]), fact["dtype"], last - first)
-    end = start + max(
-        (fact["data_offsets"][1] for key, fact in table.items() if key != "__metadata__"), default=0
-    )
+    end = start + max((fact["data_offsets"][1] for key, fact in table.items() if key != "__metadata__"), default=0)
     if end > length:
-        raise CheckpointError(
-            f"The file {file} is cut short: {length:,} of {end:,} bytes are there. Fetch it again."
-        )
+        raise CheckpointError(f"The file {file} is cut short: {length:,} of {end:,} bytes are there. Fetch it again.")
     return found
 
 

@@ -64,13 +64,9 @@ def syllables(line: str) -> int:
     """Estimate sung syllables: vowel groups in alphabets, one per letter in scripts of syllables."""
     count = 0
     for word in re.findall(r"\w+", re.sub(r"\([^)]*\)", "", line)):
-        wide = sum(
-            1 for ch in word if unicodedata.name(ch, "").startswith(("CJK", "HIRAGANA", "KATAKANA", "HANGUL"))
-        )
+        wide = sum(1 for ch in word if unicodedata.name(ch, "").startswith(("CJK", "HIRAGANA", "KATAKANA", "HANGUL")))
         plain = "".join(
-            c
-            for c in unicodedata.normalize("NFKD", word.lower())
-            if not unicodedata.combining(c) and c.isascii()
+            c for c in unicodedata.normalize("NFKD", word.lower()) if not unicodedata.combining(c) and c.isascii()
         )
         groups = len(re.findall(r"[aeiouy]+", plain))
         other = 0 if (wide or plain) else max(1, round(len(word) / 2.5))

@@ -41,9 +41,7 @@ def _whole(name: str, value: object, low: int, high: int) -> int:
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> str:
     if value not in known:
-        raise RecipeError(
-            f"{value!r} is no {name}.{vocabulary.nearest(str(value), known)} Known: {', '.join(known)}."
-        )
+        raise RecipeError(f"{value!r} is no {name}.{vocabulary.nearest(str(value), known)} Known: {', '.join(known)}.")
     return value
 
 
@@ -115,9 +113,7 @@ class Recipe:
             if value is not None:
                 object.__setattr__(self, name, check(value))
         if not self.caption.strip() and not self.lyrics.strip() and _needs_words(self.task):
-            raise RecipeError(
-                "There are no words to work from. Write a caption such as 'slow dub techno, tape hiss'."
-            )
+            raise RecipeError("There are no words to work from. Write a caption such as 'slow dub techno, tape hiss'.")
 
     def but(self, **changes: Any) -> Self:
         """The same recipe with some fields changed."""
@@ -137,11 +133,7 @@ class Recipe:
             if f.name == "task":
                 plain["task"] = value.to_json()
             elif f.name == "planning":
-                changed = {
-                    p.name: getattr(value, p.name)
-                    for p in fields(value)
-                    if getattr(value, p.name) != p.default
-                }
+                changed = {p.name: getattr(value, p.name) for p in fields(value) if getattr(value, p.name) != p.default}
                 plain |= {"planning": changed} if changed else {}
             elif value is not None and value != f.default:
                 plain[f.name] = list(value) if isinstance(value, tuple) else value
@@ -185,9 +177,7 @@ def _text(name: str, longest: int) -> Callable[[object], str]:
         if not isinstance(value, str):
             raise RecipeError(f"The {name} is text, not {type(value).__name__}.")
         if len(value) > longest:
-            raise RecipeError(
-                f"The {name} has {len(value):,} characters; the models read at most {longest:,}."
-            )
+            raise RecipeError(f"The {name} has {len(value):,} characters; the models read at most {longest:,}.")
         return value
 
     return check
@@ -224,9 +214,7 @@ def _times(value: Any) -> tuple[float, ...]:
 def _interval(value: Any) -> tuple[float, float]:
     pair = tuple(value) if isinstance(value, tuple | list) else ()
     if len(pair) != 2:
-        raise RecipeError(
-            f"A guidance interval is a pair (low, high) of t, such as (0.1, 0.9), not {value!r}."
-        )
+        raise RecipeError(f"A guidance interval is a pair (low, high) of t, such as (0.1, 0.9), not {value!r}.")
     low, high = (float(_number("A guidance interval's end", v, 0.0, 1.0)) for v in pair)
     if low >= high:
         raise RecipeError(

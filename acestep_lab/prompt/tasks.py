@@ -103,9 +103,7 @@ def _needs_source(task: Task) -> None:
     if source is None or source == "":
         raise RecipeError(f"{type(task).__name__} starts from a sound: hand it a take or an audio.")
     if not isinstance(source, str) and not isinstance(source, HasId):
-        raise RecipeError(
-            f"{type(task).__name__} starts from a take or an audio, not from {type(source).__name__}."
-        )
+        raise RecipeError(f"{type(task).__name__} starts from a take or an audio, not from {type(source).__name__}.")
 
 
 class _Task:
@@ -211,12 +209,7 @@ class Extend(_Task):
         _needs_source(self)
         for field in ("before", "after"):
             value = getattr(self, field)
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, int | float)
-                or not math.isfinite(value)
-                or value < 0
-            ):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
                 raise RecipeError(f"Extend adds a number of seconds {field} the source, not {value!r}.")
         if not self.before and not self.after:
             raise RecipeError("Extend needs seconds to add: before=4, after=8, or both.")
@@ -246,9 +239,7 @@ class Cover(_Task):
         elif self.source is not None:
             raise RecipeError("A cover follows either a source or codes; hand it one of the two.")
         elif self.noise_strength:
-            raise RecipeError(
-                "A cover from codes alone has no source to add noise to; leave noise_strength at 0."
-            )
+            raise RecipeError("A cover from codes alone has no source to add noise to; leave noise_strength at 0.")
         object.__setattr__(self, "strength", _share("A cover's strength", self.strength))
         object.__setattr__(self, "noise_strength", _share("A cover's noise strength", self.noise_strength))
 

@@ -99,9 +99,7 @@ def timesignature(value: object) -> str:
     text = str(value).strip()
     beats = text.split("/")[0].strip()
     if beats not in TIMESIGNATURES or (("/" in text) and text.split("/")[1].strip() not in ("2", "4", "8")):
-        raise RecipeError(
-            f"{value!r} is no meter these models know. They know 2, 3, 4 and 6 beats in a bar: '4/4'."
-        )
+        raise RecipeError(f"{value!r} is no meter these models know. They know 2, 3, 4 and 6 beats in a bar: '4/4'.")
     return beats
 
 
@@ -113,9 +111,7 @@ def bpm(value: object) -> int:
     try:
         number = float(value)
     except ValueError:
-        raise RecipeError(
-            f"A tempo is a number of beats per minute from {low} to {high}, not {value!r}."
-        ) from None
+        raise RecipeError(f"A tempo is a number of beats per minute from {low} to {high}, not {value!r}.") from None
     if not low <= number <= high:
         raise RecipeError(f"{value} beats per minute is outside what these models know: {low} to {high}.")
     return round(number)

@@ -66,7 +66,9 @@ class Door(AuthProvider):
 
             def _ask(self, said: str) -> None:
                 self.set_status(403 if said else 200)
-                self.finish(_PAGE.format(action="login", said=f'<p class="say" role="alert">{escape(said)}</p>' if said else ""))
+                self.finish(
+                    _PAGE.format(action="login", said=f'<p class="say" role="alert">{escape(said)}</p>' if said else "")
+                )
 
             def _let_in(self) -> None:
                 for name, value in ((_KEY, token), (_NAME, self.get_cookie(_NAME) or secrets.token_urlsafe(12))):
@@ -74,8 +76,6 @@ class Door(AuthProvider):
                 self.redirect("./")
 
         return Login
-
-
 
 
 def person(cookies: dict[str, str] | None) -> str:

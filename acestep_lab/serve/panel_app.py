@@ -19,7 +19,9 @@ def session() -> Any:
     """The session of this process."""
     from acestep_lab.session import Session
 
-    return pn.state.as_cached("acestep_lab session", lambda: Session.open(os.environ.get("ACESTEP_LAB_CHECKPOINT", "pocket")))
+    return pn.state.as_cached(
+        "acestep_lab session", lambda: Session.open(os.environ.get("ACESTEP_LAB_CHECKPOINT", "pocket"))
+    )
 
 
 if __name__.startswith("bokeh_app"):

@@ -63,7 +63,7 @@ class Library:
         return (self.open(name) for name in self.ids())
 
     def __contains__(self, take: Take | str) -> bool:
-        return self._file(getattr(take, "id", take), "json").is_file()
+        return self._file(take.id if isinstance(take, Take) else take, "json").is_file()
 
     def close(self) -> None:
         """Let the index's file go."""

@@ -150,7 +150,9 @@ class Desk:
 
     def keep_unsaved(self) -> str:
         """Try once more to write the takes the disk refused."""
-        return next((said for take in list(self._unsaved.values()) if (said := self.keep(take, self.owner_of(take.id)))), "")
+        return next(
+            (said for take in list(self._unsaved.values()) if (said := self.keep(take, self.owner_of(take.id)))), ""
+        )
 
     @property
     def unsaved(self) -> tuple[str, ...]:
@@ -177,11 +179,19 @@ class Desk:
     def ids(self, owner: str = "") -> list[str]:
         """Ids of somebody's takes, newest first: those in memory only, then the library's."""
         lost = [id for id in reversed(self._unsaved) if self.owner_of(id) == owner]
-        return lost + [id for id in self._reading(self.session.library.ids) if self.owner_of(id) == owner and id not in self._unsaved]
+        return lost + [
+            id
+            for id in self._reading(self.session.library.ids)
+            if self.owner_of(id) == owner and id not in self._unsaved
+        ]
 
     def cards(self, owner: str = "", query: str = "", most: int = 60) -> list[dict[str, Any]]:
         """Cards of somebody's takes, newest first; no sound is read for those on disk."""
-        lost = [] if query else [card_of(take) for id, take in reversed(self._unsaved.items()) if self.owner_of(id) == owner]
+        lost = (
+            []
+            if query
+            else [card_of(take) for id, take in reversed(self._unsaved.items()) if self.owner_of(id) == owner]
+        )
         found = self._reading(lambda: self.session.library.cards(query))
         mine = [card for card in found if self.owner_of(card.id) == owner and card.id not in self._unsaved]
         return lost + [_plain(card) for card in mine[:most]]
@@ -290,7 +300,15 @@ def _plain(card: Any) -> dict[str, Any]:
     """A library's card as plain data for the gallery."""
     title = " ".join(card.caption.split()) or card.id
     facts = [] if card.task == "Text2Music" else [card.task.lower()]
-    facts += [text for text in (f"seed {card.seed}" if card.seed is not None else "", f"{card.bpm} bpm" if card.bpm else "", card.keyscale or "") if text]
+    facts += [
+        text
+        for text in (
+            f"seed {card.seed}" if card.seed is not None else "",
+            f"{card.bpm} bpm" if card.bpm else "",
+            card.keyscale or "",
+        )
+        if text
+    ]
     return {
         "id": card.id, "title": title[:90], "facts": facts, "seconds": float(card.seconds), "created": card.created, "task": card.task,
         "parents": list(card.parents), "star": card.star, "reject": card.reject, "note": card.note, "scores": dict(card.scores),

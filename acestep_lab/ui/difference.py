@@ -41,7 +41,10 @@ class Difference:
             return []
         breaks = np.flatnonzero(np.diff(where) > 0.05 * self.after.rate)
         starts, ends = where[np.r_[0, breaks + 1]], where[np.r_[breaks, len(where) - 1]]
-        return [Region(float(a) / self.after.rate, float(b + 1) / self.after.rate) for a, b in zip(starts, ends, strict=True)]
+        return [
+            Region(float(a) / self.after.rate, float(b + 1) / self.after.rate)
+            for a, b in zip(starts, ends, strict=True)
+        ]
 
     def sentence(self) -> str:
         """What stayed, in numbers one can check."""
@@ -50,6 +53,8 @@ class Difference:
             return "The two sounds have different rates and cannot be compared sample by sample."
         if same == total:
             return f"Nothing differs: all {total:,} samples are the same."
-        spans = ", ".join(f"{r.start:.2f}–{r.end:.2f} s" for r in self.changed[:4]) + (" and more" if len(self.changed) > 4 else "")
+        spans = ", ".join(f"{r.start:.2f}–{r.end:.2f} s" for r in self.changed[:4]) + (
+            " and more" if len(self.changed) > 4 else ""
+        )
         outside = total - sum(r.samples(self.after.rate).stop - r.samples(self.after.rate).start for r in self.changed)
         return f"Changed only within {spans}. The other {outside:,} samples of {total:,} are the same, bit for bit."

@@ -170,7 +170,9 @@ class Draft:
         """The draft with many fields set at once, locked ones excepted; how presets and old takes come in."""
         draft = self
         for name, value in values.items():
-            if name not in self.locked and (name in ("caption", "task") or name in PLAIN_FIELDS or name in _task_fields()):
+            if name not in self.locked and (
+                name in ("caption", "task") or name in PLAIN_FIELDS or name in _task_fields()
+            ):
                 draft = draft.put(name, value)
         return draft
 
@@ -197,7 +199,9 @@ class Draft:
                 found[f"{self.task}.{form.name}"] = str(problem)
         return found
 
-    def recipe(self, lyrics: str = "", language: str | None = None, source: Any = None, regions: Sequence[Region] = ()) -> Recipe:
+    def recipe(
+        self, lyrics: str = "", language: str | None = None, source: Any = None, regions: Sequence[Region] = ()
+    ) -> Recipe:
         """The Recipe; RecipeError with the first thing that is wrong."""
         for problem in self.problems().values():
             raise RecipeError(problem)

@@ -29,10 +29,14 @@ SHORTEST_VIEW = 0.02
 
 def build(seconds: float) -> dict[str, Any]:
     """The figure of a sound of some length as a JSON item."""
-    shared = Range1d(0, max(seconds, SHORTEST_VIEW), bounds=(0, max(seconds, SHORTEST_VIEW)), min_interval=SHORTEST_VIEW, name="view")
+    shared = Range1d(
+        0, max(seconds, SHORTEST_VIEW), bounds=(0, max(seconds, SHORTEST_VIEW)), min_interval=SHORTEST_VIEW, name="view"
+    )
     main = _main(shared)
     lanes = [main, _lane("difference", 44, shared), _lane("codes", 22, shared)]
-    return dict(json_item(column(*lanes, _overview(seconds, shared), sizing_mode="stretch_width", spacing=4, name="rows")))
+    return dict(
+        json_item(column(*lanes, _overview(seconds, shared), sizing_mode="stretch_width", spacing=4, name="rows"))
+    )
 
 
 def _plain(height: int, **options: Any) -> Any:
@@ -56,8 +60,19 @@ def _main(shared: Range1d) -> Any:
     plot.xaxis.axis_line_color = None
     plot.xaxis.minor_tick_line_color = None
     _wave(plot, "wave", "#0072b2")
-    plot.segment("x", -1.05, "x", 1.05, source=ColumnDataSource({"x": []}, name="grid"), line_color="#888888", line_alpha=0.35, name="grid lines")
-    plot.add_layout(Span(location=0, dimension="height", line_color="#d55e00", line_width=2, name="playhead", level="overlay"))
+    plot.segment(
+        "x",
+        -1.05,
+        "x",
+        1.05,
+        source=ColumnDataSource({"x": []}, name="grid"),
+        line_color="#888888",
+        line_alpha=0.35,
+        name="grid lines",
+    )
+    plot.add_layout(
+        Span(location=0, dimension="height", line_color="#d55e00", line_width=2, name="playhead", level="overlay")
+    )
     return plot
 
 
@@ -87,7 +102,9 @@ def _overview(seconds: float, shared: Range1d) -> Any:
     plot = _plain(52, x_range=Range1d(0, max(seconds, SHORTEST_VIEW)), y_range=Range1d(-1.05, 1.05), name="overview")
     plot.xaxis.visible = False
     _wave(plot, "overview wave", "#56b4e9")
-    window = BoxAnnotation(fill_color="#0072b2", fill_alpha=0.1, line_color="#0072b2", line_alpha=0.6, use_handles=False, name="window")
+    window = BoxAnnotation(
+        fill_color="#0072b2", fill_alpha=0.1, line_color="#0072b2", line_alpha=0.6, use_handles=False, name="window"
+    )
     tool = RangeTool(x_range=shared, overlay=window)
     plot.add_tools(tool)
     plot.toolbar.active_multi = "auto"
@@ -99,4 +116,3 @@ const whole = Math.floor(tick), minutes = Math.floor(whole / 60), seconds = Stri
 const part = Math.round((tick - whole) * 1000) / 1000;
 return `${minutes}:${seconds}${part ? String(part).slice(1) : ""}`;
 """
-

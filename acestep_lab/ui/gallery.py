@@ -45,7 +45,9 @@ class Gallery(Component):
         "cards": [], "columns": [], "grid": {}, "in_hand": "", "trashed": 0, "query": "", "verdict": "", "code": "lab.library.takes()",
     }  # fmt: skip
 
-    def setup(self, takes: Iterable[Take] = (), *, open: Callable[[str], Take] | None = None, url: sound.UrlOf | None = None) -> None:
+    def setup(
+        self, takes: Iterable[Take] = (), *, open: Callable[[str], Take] | None = None, url: sound.UrlOf | None = None
+    ) -> None:
         """Show some takes, or cards given later by `show_cards`."""
         self._url, self._takes = url, {take.id: take for take in takes}
         self._open = open or self._takes.__getitem__
@@ -64,16 +66,28 @@ class Gallery(Component):
     def show_cards(self, cards: Sequence[Mapping[str, Any]], unsaved: Iterable[str] = ()) -> None:
         """Show these cards: id, title, recipe (plain data), and perhaps star, reject, note, parents, scores."""
         lost = set(unsaved)
-        told = [{**card, "unsaved": card["id"] in lost, "scores": self._scores(card), "code": f'take = lab.library.open("{card["id"]}")'} for card in cards]
+        told = [
+            {
+                **card,
+                "unsaved": card["id"] in lost,
+                "scores": self._scores(card),
+                "code": f'take = lab.library.open("{card["id"]}")',
+            }
+            for card in cards
+        ]
         shared = differing([card.get("recipe", {}) for card in told])
         for card in told:
-            card["differs"] = {name: card.get("recipe", {}).get(name) for name in shared if name in card.get("recipe", {})}
+            card["differs"] = {
+                name: card.get("recipe", {}).get(name) for name in shared if name in card.get("recipe", {})
+            }
             card.pop("recipe", None)
         names = sorted({name for card in told for name in card["scores"]})
         self.columns = [{"name": name, "meaning": MEANING.get(name, "")} for name in names]
         self.cards = told
 
-    def sweep(self, x: tuple[str, Sequence[Any]], y: tuple[str, Sequence[Any]] | None, cells: Sequence[Sequence[str]]) -> None:
+    def sweep(
+        self, x: tuple[str, Sequence[Any]], y: tuple[str, Sequence[Any]] | None, cells: Sequence[Sequence[str]]
+    ) -> None:
         """Show takes as a grid over one or two parameters: `cells[row][column]` are ids, "" where none is yet."""
         self.grid = {
             "x": {"name": x[0], "values": [str(v) for v in x[1]]}, "cells": [list(row) for row in cells],
@@ -117,9 +131,15 @@ class Gallery(Component):
             self.columns = [*self.columns, {"name": "blind", "meaning": MEANING["blind"]}]
         self.ask("vote", winner=winner, among=list(among), blind=bool(blind))
 
-    def do_mark(self, id: str = "", star: bool | None = None, reject: bool | None = None, note: str | None = None) -> None:
+    def do_mark(
+        self, id: str = "", star: bool | None = None, reject: bool | None = None, note: str | None = None
+    ) -> None:
         """Star or reject a take, or write a note on it."""
-        marks = {k: v for k, v in {"star": star, "reject": reject, "note": None if note is None else str(note)[:2000]}.items() if v is not None}
+        marks = {
+            k: v
+            for k, v in {"star": star, "reject": reject, "note": None if note is None else str(note)[:2000]}.items()
+            if v is not None
+        }
         if marks.get("star"):
             marks["reject"] = False
         if marks.get("reject"):
@@ -132,7 +152,9 @@ class Gallery(Component):
         """Keep what is starred, put the rest in the bin, from where it can be brought back for a day."""
         kept = [card for card in self.cards if card.get("star")]
         if not kept:
-            raise RecipeError("Nothing is starred, so everything would be binned. Star what you would like to keep first.")
+            raise RecipeError(
+                "Nothing is starred, so everything would be binned. Star what you would like to keep first."
+            )
         self.ask("bin", ids=[card["id"] for card in self.cards if not card.get("star")])
 
     def do_listen(self, ids: Sequence[str] = ()) -> None:
@@ -165,7 +187,11 @@ class Gallery(Component):
             raise LabError(f"There is no take {str(id)[:60]!r} here any more.") from None
 
     def _scores(self, card: Mapping[str, Any]) -> dict[str, Any]:
-        scores = {str(k): round(float(v), 2) for k, v in (card.get("scores") or {}).items() if isinstance(v, int | float) and math.isfinite(v)}
+        scores = {
+            str(k): round(float(v), 2)
+            for k, v in (card.get("scores") or {}).items()
+            if isinstance(v, int | float) and math.isfinite(v)
+        }
         won, of = self._wins.get(card["id"], (0, 0))
         return {**scores, **({"blind": f"{won} of {of}"} if of else {})}
 

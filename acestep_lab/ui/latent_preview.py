@@ -39,7 +39,16 @@ class LatentPreview(Component):
 
     module = "latent"
     parts = ("voice",)
-    fields: ClassVar[dict[str, Any]] = {"run": "", "steps": 0, "latest": -1, "seconds": 0.0, "live": False, "note": "", "code": "", "track": {}}
+    fields: ClassVar[dict[str, Any]] = {
+        "run": "",
+        "steps": 0,
+        "latest": -1,
+        "seconds": 0.0,
+        "live": False,
+        "note": "",
+        "code": "",
+        "track": {},
+    }
 
     def setup(self, picture: Callable[[Any], bytes] | None = None) -> None:
         """Take the way a frame becomes a picture."""
@@ -51,7 +60,14 @@ class LatentPreview(Component):
     def begin(self, run: str, seconds: float, steps: int = 0) -> None:
         """Look at another run."""
         self._frames = {}
-        self.latest, self.steps, self.seconds, self.live, self.note, self.track = -1, steps, float(seconds), True, "", {}
+        self.latest, self.steps, self.seconds, self.live, self.note, self.track = (
+            -1,
+            steps,
+            float(seconds),
+            True,
+            "",
+            {},
+        )
         self.code = "for frame in run:\n    frame.show()          # and run.keep(step), run.stop()"
         self.run = run
 

@@ -35,7 +35,9 @@ class LyricsEditor(Component):
         "tag_names": [], "languages": [], "revision": 0, "code": "",
     }  # fmt: skip
 
-    def setup(self, text: str = "", language: str | None = None, seconds: float | None = None, bpm: float | None = None) -> None:
+    def setup(
+        self, text: str = "", language: str | None = None, seconds: float | None = None, bpm: float | None = None
+    ) -> None:
         """Begin with these lyrics; `seconds` and `bpm` are what the estimate is held against."""
         self._seconds, self._bpm = seconds, bpm
         self._wanted = text

@@ -27,14 +27,18 @@ def layout(studio: Studio) -> Viewable:
     """The studio's components as one page: two columns where there is room, one where there is not."""
     left = _column(_STACK, studio.prompt, studio.lyrics)
     right = _column(_STACK, studio.queue, studio.plan, studio.preview, studio.player, studio.picker)
-    return _column(_PAGE, studio.top, _column(_GRID, left, right), studio.gallery, _column(_GRID, studio.drop, studio.tree))
+    return _column(
+        _PAGE, studio.top, _column(_GRID, left, right), studio.gallery, _column(_GRID, studio.drop, studio.tree)
+    )
 
 
 def _column(style: str, *children: Any) -> pn.Column:
     return pn.Column(*children, sizing_mode="stretch_width", margin=0, stylesheets=[style])
 
 
-def page(session: Any, *, owner: str = "", url: sound.UrlOf | None = None, whole: bool = False, **options: Any) -> Viewable:
+def page(
+    session: Any, *, owner: str = "", url: sound.UrlOf | None = None, whole: bool = False, **options: Any
+) -> Viewable:
     """The studio over a session as something Panel shows: in an app, or in a notebook."""
     local_styles()
     studio = Studio(desk_of(session), owner, panes=True, page=whole, url=url, **options)

@@ -18,7 +18,13 @@ from acestep_lab.ui.spec import Component, both
 
 FIELDS = (
     Field("bpm", "Tempo", "whole", "Beats in a minute."),
-    Field("keyscale", "Key", "choice", "The scale.", tuple(f"{n} {m}" for m in ("major", "minor") for n in vocabulary.NOTES)),
+    Field(
+        "keyscale",
+        "Key",
+        "choice",
+        "The scale.",
+        tuple(f"{n} {m}" for m in ("major", "minor") for n in vocabulary.NOTES),
+    ),
     Field("timesignature", "Meter", "choice", "Beats in a bar.", vocabulary.TIMESIGNATURES),
     Field("seconds", "Length", "number", "Seconds.", unit="seconds"),
     Field("language", "Language", "choice", "Of the lyrics.", tuple(vocabulary.LANGUAGES)),
@@ -40,7 +46,15 @@ class PlanView(Component):
     """
 
     module = "plan"
-    fields: ClassVar[dict[str, Any]] = {"stream": "", "live": False, "rows": [], "codes": 0, "code": "", "busy": "", "revision": 0}
+    fields: ClassVar[dict[str, Any]] = {
+        "stream": "",
+        "live": False,
+        "rows": [],
+        "codes": 0,
+        "code": "",
+        "busy": "",
+        "revision": 0,
+    }
 
     def setup(self, plan: Plan | None = None, recipe: Recipe | None = None) -> None:
         """Show a plan, if there is one, against the recipe it was asked for."""
@@ -91,7 +105,11 @@ class PlanView(Component):
         """The recipe with what was accepted of the plan."""
         if self._plan is None or self._recipe is None:
             raise RecipeError("There is no plan yet: press Plan first.")
-        taken = {n: getattr(self._plan, n) for n in _BY_NAME if n != "genres" and self._accepted.get(n) and getattr(self._plan, n) not in (None, "")}
+        taken = {
+            n: getattr(self._plan, n)
+            for n in _BY_NAME
+            if n != "genres" and self._accepted.get(n) and getattr(self._plan, n) not in (None, "")
+        }
         return self._recipe.but(**taken)
 
     # -- what the browser asks ------------------------------------------------------------------------------------------

@@ -27,7 +27,9 @@ class Player(Component):
         if take is not None:
             self.load(take, **about)
 
-    def load(self, take: Take | Audio, lines: Sequence[tuple[float, str]] = (), title: str = "", code: str = "") -> None:
+    def load(
+        self, take: Take | Audio, lines: Sequence[tuple[float, str]] = (), title: str = "", code: str = ""
+    ) -> None:
         """Show another sound; `lines` are (seconds, words) for lyrics that follow."""
         self._sound = take
         self.code = code or getattr(take, "code", str)()

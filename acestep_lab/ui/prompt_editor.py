@@ -89,7 +89,9 @@ class PromptEditor(Component):
         """Take an old recipe into the editor; locked fields stay. One undo brings the former draft back."""
         draft = Draft.of(recipe)
         cleared = dict.fromkeys(f.name for f in (*METADATA, *SAMPLING))
-        self._change(self._draft.take_over({**cleared, **draft.values, "caption": draft.caption, "task": draft.task}), force=True)
+        self._change(
+            self._draft.take_over({**cleared, **draft.values, "caption": draft.caption, "task": draft.task}), force=True
+        )
 
     def resolve_seed(self) -> int:
         """The seed of the run about to start: the one shown if locked or fresh, else newly drawn, and shown."""
@@ -154,7 +156,9 @@ class PromptEditor(Component):
         if self._file is None:
             raise LabError("Presets are kept beside the takes; this editor has no folder to keep them in.")
         values = {k: v for k, v in self._draft.values.items() if v not in (None, "") and k != "seed"}
-        self._write_presets({**self._own_presets(), name: {"caption": self._draft.caption, "task": self._draft.task, **values}})
+        self._write_presets(
+            {**self._own_presets(), name: {"caption": self._draft.caption, "task": self._draft.task, **values}}
+        )
         self.presets = sorted({**PRESETS, **self._own_presets()})
 
     def do_go(self, revision: int | None = None) -> None:
@@ -181,7 +185,9 @@ class PromptEditor(Component):
         across = _values(x, xs)
         down = _values(y, ys) if y and y != x else [None]
         if len(across) * len(down) > MOST_CELLS:
-            raise RecipeError(f"That would be {len(across) * len(down)} takes; a sweep makes at most {MOST_CELLS} at once.")
+            raise RecipeError(
+                f"That would be {len(across) * len(down)} takes; a sweep makes at most {MOST_CELLS} at once."
+            )
         self.resolve_seed()
         base = self.recipe()
         recipes = [[base.but(**{x: a}, **({y: d} if d is not None else {})) for a in across] for d in down]
@@ -245,7 +251,11 @@ class PromptEditor(Component):
             found = yaml.safe_load(self._file.read_text(encoding="utf-8")) or {}
         except (yaml.YAMLError, UnicodeDecodeError) as problem:
             raise LabError(f"The presets in {self._file.name} cannot be read: {problem}") from None
-        return {str(name): dict(values) for name, values in found.items() if isinstance(values, dict)} if isinstance(found, dict) else {}
+        return (
+            {str(name): dict(values) for name, values in found.items() if isinstance(values, dict)}
+            if isinstance(found, dict)
+            else {}
+        )
 
     def _write_presets(self, presets: Mapping[str, Any]) -> None:
         assert self._file is not None

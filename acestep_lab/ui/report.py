@@ -78,7 +78,9 @@ def page(take: Take, steps: Sequence[tuple[str, bytes]] = ()) -> str:
     """The page of a take as HTML; `steps` are (caption, PNG bytes)."""
     recipe = take.recipe.to_json()
     task = recipe.pop("task")["task"]
-    facts = f"{take.seconds:.1f} s · seed {take.recipe.seed} · {take.audio.rate:,} Hz · {take.audio.loudness():.1f} LUFS"
+    facts = (
+        f"{take.seconds:.1f} s · seed {take.recipe.seed} · {take.audio.rate:,} Hz · {take.audio.loudness():.1f} LUFS"
+    )
     return _PAGE.format(
         title=html.escape(take.recipe.caption or take.id),
         facts=html.escape(facts.replace(",", " ")),

@@ -58,7 +58,9 @@ def facts_of(sound: Take | Audio) -> list[str]:
     return facts
 
 
-def track(sound: Take | Audio, url: UrlOf | None = None, lines: Sequence[tuple[float, str]] = (), title: str = "") -> dict[str, Any]:
+def track(
+    sound: Take | Audio, url: UrlOf | None = None, lines: Sequence[tuple[float, str]] = (), title: str = ""
+) -> dict[str, Any]:
     """What a browser half is told of a sound; plain data."""
     audio = audio_of(sound)
     return {

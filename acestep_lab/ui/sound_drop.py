@@ -69,11 +69,15 @@ def check(name: str, size: int, most: int = MOST_BYTES) -> None:
     """Refuse by size and kind, before a byte is read; SourceError says what would do."""
     kind = name.rsplit(".", 1)[-1].lower() if "." in name else ""
     if kind not in KINDS:
-        raise SourceError(f"{name[-60:]!r} is no sound file; {', '.join(k.upper() for k in KINDS[:5])} and AIFF can be brought in.")
+        raise SourceError(
+            f"{name[-60:]!r} is no sound file; {', '.join(k.upper() for k in KINDS[:5])} and AIFF can be brought in."
+        )
     if size <= 0:
         raise SourceError(f"{name[-60:]!r} is empty.")
     if size > most:
-        raise SourceError(f"{name[-60:]!r} has {size / 2**20:,.0f} MB; at most {most / 2**20:,.0f} MB can be brought in. Cut it, or save it as FLAC.")
+        raise SourceError(
+            f"{name[-60:]!r} has {size / 2**20:,.0f} MB; at most {most / 2**20:,.0f} MB can be brought in. Cut it, or save it as FLAC."
+        )
 
 
 def decode(data: bytes, name: str) -> Take | Audio:

@@ -142,9 +142,7 @@ def both(core: type[Component]) -> tuple[type[Any], type[Any]]:
     _, text = assets.loader(core.module, *core.parts)
     about = {"__doc__": core.__doc__, "__module__": core.__module__, "_esm": text}
     traits = {name: traitlets.Any(_fresh(value)).tag(sync=True) for name, value in core.fields.items()}
-    params = {
-        name: param.Parameter(copy.deepcopy(value), instantiate=True) for name, value in core.fields.items()
-    }
+    params = {name: param.Parameter(copy.deepcopy(value), instantiate=True) for name, value in core.fields.items()}
     # The hosts' own `tell` must win over Component's, hence the order of the bases.
     widget = type(f"{core.__name__}Widget", (_WidgetHost, core), {**about, **traits})
     pane = type(_PaneHost)(f"{core.__name__}Pane", (_PaneHost, core), {**about, **params})

@@ -68,7 +68,14 @@ class Studio:
         self.top = made(topbar, "Topbar")
         self.top.page = page
         self.lyrics = made(lyrics_editor, "LyricsEditor")
-        self.picker = made(waveform_picker, "WaveformPicker", url=url, alone=False, cannot=able["Repaint"] or "", fades=fades or fades_of)
+        self.picker = made(
+            waveform_picker,
+            "WaveformPicker",
+            url=url,
+            alone=False,
+            cannot=able["Repaint"] or "",
+            fades=fades or fades_of,
+        )
         self.prompt = made(
             prompt_editor, "PromptEditor", abilities=able, defaults=defaults(desk.session), presets=self._presets(),
             source=lambda: self.hand, words=lambda: (self.lyrics.value, self.lyrics.chosen_language, self.picker.value),
@@ -128,12 +135,23 @@ class Studio:
 
     def _polish(self, recipe: Recipe) -> None:
         """Let the planner find better words; they are shown as a difference, and taken field by field."""
-        fixed = {name: getattr(recipe, name) for name in ("bpm", "keyscale", "timesignature", "language") if getattr(recipe, name)}
-        self._write(recipe, lambda: self.desk.session.polish(recipe.caption, recipe.lyrics, recipe.seed or 0, on_token=self.plan.hear, **fixed))
+        fixed = {
+            name: getattr(recipe, name)
+            for name in ("bpm", "keyscale", "timesignature", "language")
+            if getattr(recipe, name)
+        }
+        self._write(
+            recipe,
+            lambda: self.desk.session.polish(
+                recipe.caption, recipe.lyrics, recipe.seed or 0, on_token=self.plan.hear, **fixed
+            ),
+        )
 
     def _write(self, recipe: Recipe, ask: Callable[[], Any]) -> None:
         if not self.desk.session.checkpoint.has_lm:
-            raise LabError("This checkpoint has no planner aboard; press Make it, and the words go to the music model as they are.")
+            raise LabError(
+                "This checkpoint has no planner aboard; press Make it, and the words go to the music model as they are."
+            )
         if self.plan.live:
             raise LabError("The planner is writing already; stop it, or let it finish.")
         self.plan.begin()
@@ -174,7 +192,10 @@ class Studio:
         chosen = {name: value for name, value in how.items() if value is not None}
         task = Repaint(take, tuple(regions), **chosen)
         words = {"caption": caption} if caption.strip() else {}
-        self.go(self.desk.session.recipe_from(take, task, seed=self.prompt.resolve_seed(), **words), title=f"Repaint: {sound.title_of(take, 60)}")
+        self.go(
+            self.desk.session.recipe_from(take, task, seed=self.prompt.resolve_seed(), **words),
+            title=f"Repaint: {sound.title_of(take, 60)}",
+        )
 
     def _look(self, id: str) -> None:
         job = self.desk.job(id)
@@ -202,7 +223,10 @@ class Studio:
         frame = next((f for f in job.run.frames if f.index == step), None)
         if frame is None:
             raise LabError(f"Step {step + 1} has not been reached yet.")
-        self._aside(self.preview, lambda: self.preview.sound(self.desk.session.glimpse(frame, start, max(0.2, end - start)), step, start))
+        self._aside(
+            self.preview,
+            lambda: self.preview.sound(self.desk.session.glimpse(frame, start, max(0.2, end - start)), step, start),
+        )
 
     def _needed(self) -> Job:
         if self._watched is None:
@@ -227,7 +251,9 @@ class Studio:
         self.prompt.load(recipe.but(seed=take.recipe.seed))
         self.lyrics.load(recipe.lyrics, recipe.language)
         if take.recipe.task.sources():
-            self._aside(self.gallery, lambda: self.pick(self._open(next(iter(take.recipe.task.with_ids().sources().values())))))
+            self._aside(
+                self.gallery, lambda: self.pick(self._open(next(iter(take.recipe.task.with_ids().sources().values()))))
+            )
 
     def _brought(self, sound: Take | Audio, name: str) -> None:
         """A sound was brought in: a take of ours is kept, anything else is taken in hand as it is."""
@@ -275,7 +301,11 @@ class Studio:
         elif kind == "state" and self.plan.live:
             self.plan.end()
         if job.over:
-            self.preview.end({"done": "", "stopped": "Stopped. The steps so far can still be heard and kept."}.get(job.run.state, job.problem))
+            self.preview.end(
+                {"done": "", "stopped": "Stopped. The steps so far can still be heard and kept."}.get(
+                    job.run.state, job.problem
+                )
+            )
 
     def _finished(self, job: Job) -> None:
         if job.problem and job.run.state == "done":
@@ -396,7 +426,9 @@ def abilities(session: Any) -> dict[str, str | None]:
     """For each task None, or why the session's checkpoint cannot do it."""
     row = session.checkpoint.row
     return {
-        name: None if row.allows(task.name) else f"The {row.name} checkpoint was not trained for this; a base checkpoint was."
+        name: None
+        if row.allows(task.name)
+        else f"The {row.name} checkpoint was not trained for this; a base checkpoint was."
         for name, task in TASKS.items()
     }
 

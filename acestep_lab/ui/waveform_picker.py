@@ -115,7 +115,9 @@ class WaveformPicker(Component):
         self.tell("peaks", seen.pairs.tobytes(), lane="wave", id=self._take.id, start=seen.start, end=seen.end)
         self._send_difference(float(start), float(end), int(pixels))
 
-    def do_regions(self, regions: Sequence[dict[str, Any]] = (), selected: int = 0, snapped: bool = False, force: bool = False) -> None:
+    def do_regions(
+        self, regions: Sequence[dict[str, Any]] = (), selected: int = 0, snapped: bool = False, force: bool = False
+    ) -> None:
         """The regions were changed by hand; `snapped` once a drag has ended."""
         self._put(list(regions)[:26], snap=bool(snapped), force=bool(force), selected=int(selected))
         self.ask("changed")
@@ -161,7 +163,9 @@ class WaveformPicker(Component):
 
     # -- inside ---------------------------------------------------------------------------------------------------------
 
-    def _put(self, regions: Sequence[Any], snap: bool = False, force: bool = False, selected: int | None = None) -> None:
+    def _put(
+        self, regions: Sequence[Any], snap: bool = False, force: bool = False, selected: int | None = None
+    ) -> None:
         """Check, cut and name regions; what makes no sense leaves the old ones and raises a sentence."""
         fresh, said = [], ""
         try:
@@ -221,7 +225,11 @@ class WaveformPicker(Component):
         if not spans:
             return "# mark a region first"
         words = f", caption={self.caption!r}" if self.caption else ""
-        extra = "".join(f", {k}={getattr(self, k)!r}" for k in ("latent_crossfade", "wave_crossfade") if getattr(self, k) is not None)
+        extra = "".join(
+            f", {k}={getattr(self, k)!r}"
+            for k in ("latent_crossfade", "wave_crossfade")
+            if getattr(self, k) is not None
+        )
         return f"take = lab.repaint(take, [{spans}]{words}, mode={self.mode!r}, strength={self.strength:g}{extra})"
 
     def _send_all(self) -> None:
@@ -230,7 +238,9 @@ class WaveformPicker(Component):
         seconds = float(self.track["seconds"])
         self.tell("figure", item=json.dumps(figure.build(seconds)), id=self._take.id)
         whole = sound.view(self._take, 0.0, seconds, 1600)
-        self.tell("peaks", whole.pairs.tobytes(), lane="overview wave", id=self._take.id, start=whole.start, end=whole.end)
+        self.tell(
+            "peaks", whole.pairs.tobytes(), lane="overview wave", id=self._take.id, start=whole.start, end=whole.end
+        )
         self.do_view(0.0, seconds, 1600)
         self._send_grid()
         if self._codes:
@@ -244,7 +254,9 @@ class WaveformPicker(Component):
         if self._difference is None or self._take is None:
             return
         seen = self._difference.peaks.view(start, end if end is not None else float(self.track["seconds"]), pixels)
-        self.tell("peaks", seen.pairs.tobytes(), lane="difference data", id=self._take.id, start=seen.start, end=seen.end)
+        self.tell(
+            "peaks", seen.pairs.tobytes(), lane="difference data", id=self._take.id, start=seen.start, end=seen.end
+        )
 
 
 WaveformPickerWidget, WaveformPickerPane = both(WaveformPicker)

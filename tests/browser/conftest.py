@@ -19,9 +19,19 @@ from tests.pretend import PretendSession, png
 for _name in ("panel", "bokeh", "tornado", "asyncio"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
-CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+)
 PICTURES = Path(os.environ.get("ACESTEP_LAB_SCREENSHOTS") or Path(__file__).parent / "screenshots")
-OFFLINE = ["--no-sandbox", "--disable-gpu", "--renderer-process-limit=1", "--disable-dev-shm-usage", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--autoplay-policy=no-user-gesture-required", "--mute-audio"]
+OFFLINE = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--renderer-process-limit=1",
+    "--disable-dev-shm-usage",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    "--autoplay-policy=no-user-gesture-required",
+    "--mute-audio",
+]
 
 
 def free_port() -> int:
@@ -56,7 +66,9 @@ class Window:
     """A page with its complaints: failed requests and errors of our own making."""
 
     def __init__(self, browser: Any, width: int = 1280, height: int = 900, dark: bool = False) -> None:
-        self.context = browser.new_context(viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", accept_downloads=True)
+        self.context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", accept_downloads=True
+        )
         self.context.grant_permissions(["clipboard-read", "clipboard-write"])
         self.page = self.context.new_page()
         self.page.set_default_timeout(90_000)
@@ -115,7 +127,15 @@ class Studio:
         token = options.pop("token", None)
         self.session = PretendSession(folder, gate=self.gate, **options)
         self.port = free_port()
-        self.server = serve(self.session, port=self.port, block=False, token=token, announce=lambda _: None, picture=png, fades=lambda mode, strength: (0.04, 0.05))
+        self.server = serve(
+            self.session,
+            port=self.port,
+            block=False,
+            token=token,
+            announce=lambda _: None,
+            picture=png,
+            fades=lambda mode, strength: (0.04, 0.05),
+        )
         wait_for(self._answers, what="the server")
         self.url = f"http://127.0.0.1:{self.port}/"
 

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parent.parent.parent
 OLD = os.environ.get("ACESTEP_LAB_OLD_KERNEL")
 
-HEARD = '''
+HEARD = """
 import json, os, sys
 sys.path.insert(0, {root!r})
 from tests.pretend import tone
@@ -44,7 +44,7 @@ def wired(picker, drop, queue):
     queue.on("stop", lambda id: tell(stops=told["stops"] + 1))
     tell()
     return picker, drop, queue
-'''
+"""
 WIDGETS = "from acestep_lab.ui import WaveformPickerWidget as Picker, SoundDropWidget as Drop, RunQueueWidget as Queue\nparts = wired(Picker(), Drop(), Queue())\n"
 PANES = "from acestep_lab.ui import WaveformPickerPane as Picker, SoundDropPane as Drop, RunQueuePane as Queue\nparts = wired(Picker(), Drop(), Queue())\n"
 
@@ -60,7 +60,9 @@ class Host:
     def run(self, *command: str, **environment: str) -> None:
         env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **environment}
         self.log = (self.folder / "host.log").open("wb")
-        self.process = subprocess.Popen(command, cwd=self.folder, env=env, stdout=self.log, stderr=self.log, start_new_session=True)
+        self.process = subprocess.Popen(
+            command, cwd=self.folder, env=env, stdout=self.log, stderr=self.log, start_new_session=True
+        )
 
     def heard(self) -> dict[str, Any]:
         return json.loads(self.out.read_text()) if self.out.is_file() else {}
@@ -77,8 +79,27 @@ class Host:
 
 def notebook(path: Path, *cells: str, kernel: str = "python3") -> None:
     """Write a notebook of code cells."""
-    code = [{"cell_type": "code", "id": f"c{i}", "metadata": {}, "source": textwrap.dedent(c), "outputs": [], "execution_count": None} for i, c in enumerate(cells)]
-    path.write_text(json.dumps({"cells": code, "metadata": {"kernelspec": {"name": kernel, "display_name": kernel}}, "nbformat": 4, "nbformat_minor": 5}))
+    code = [
+        {
+            "cell_type": "code",
+            "id": f"c{i}",
+            "metadata": {},
+            "source": textwrap.dedent(c),
+            "outputs": [],
+            "execution_count": None,
+        }
+        for i, c in enumerate(cells)
+    ]
+    path.write_text(
+        json.dumps(
+            {
+                "cells": code,
+                "metadata": {"kernelspec": {"name": kernel, "display_name": kernel}},
+                "nbformat": 4,
+                "nbformat_minor": 5,
+            }
+        )
+    )
 
 
 def lab(host: Host, kernel: str) -> None:
@@ -91,8 +112,30 @@ def lab(host: Host, kernel: str) -> None:
     spec = host.folder / f"data/kernels/{kernel}"
     spec.mkdir(parents=True)
     python = OLD if kernel == "old" else sys.executable
-    (spec / "kernel.json").write_text(json.dumps({"argv": [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"], "display_name": kernel, "language": "python"}))
-    host.run(sys.executable, "-m", "jupyterlab", "--allow-root", "--no-browser", "--ip", "127.0.0.1", "--port", str(host.port), "--IdentityProvider.token=", "--ServerApp.password=", "--ServerApp.root_dir=.", **places)
+    (spec / "kernel.json").write_text(
+        json.dumps(
+            {
+                "argv": [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+                "display_name": kernel,
+                "language": "python",
+            }
+        )
+    )
+    host.run(
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--allow-root",
+        "--no-browser",
+        "--ip",
+        "127.0.0.1",
+        "--port",
+        str(host.port),
+        "--IdentityProvider.token=",
+        "--ServerApp.password=",
+        "--ServerApp.root_dir=.",
+        **places,
+    )
 
 
 def open_lab(window: Window, host: Host) -> Any:
@@ -149,8 +192,24 @@ def host(tmp_path: Path) -> Iterator[Host]:
 
 def test_in_panel_serve(window: Window, host: Host, tmp_path: Path) -> None:
     app = tmp_path / "app.py"
-    app.write_text(host.head + PANES + "import panel as pn\nfrom acestep_lab.ui.page import local_styles\nlocal_styles()\nshown = pn.Column(*parts)\nparts[2].on('dismiss', lambda id: shown.clear())\nshown.servable()\n")
-    host.run(sys.executable, "-m", "panel", "serve", str(app), "--port", str(host.port), "--address", "127.0.0.1", "--unused-session-lifetime", "120000")
+    app.write_text(
+        host.head
+        + PANES
+        + "import panel as pn\nfrom acestep_lab.ui.page import local_styles\nlocal_styles()\nshown = pn.Column(*parts)\nparts[2].on('dismiss', lambda id: shown.clear())\nshown.servable()\n"
+    )
+    host.run(
+        sys.executable,
+        "-m",
+        "panel",
+        "serve",
+        str(app),
+        "--port",
+        str(host.port),
+        "--address",
+        "127.0.0.1",
+        "--unused-session-lifetime",
+        "120000",
+    )
     wait_for(lambda: answers(host.port), 240, "panel serve")
     window.page.goto(f"http://127.0.0.1:{host.port}/app")
     keeps_the_contract(window.page, host, tmp_path)
@@ -162,12 +221,24 @@ def test_in_panel_serve(window: Window, host: Host, tmp_path: Path) -> None:
     assert window.page.locator(".acl").count() == 0
 
 
-KERNELS = ["python3", pytest.param("old", marks=pytest.mark.skipif(not OLD, reason="ACESTEP_LAB_OLD_KERNEL names no Python with an old ipykernel"))]
+KERNELS = [
+    "python3",
+    pytest.param(
+        "old", marks=pytest.mark.skipif(not OLD, reason="ACESTEP_LAB_OLD_KERNEL names no Python with an old ipykernel")
+    ),
+]
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_in_jupyterlab_as_anywidget_and_never_muted_after_an_async_cell(window: Window, host: Host, tmp_path: Path, kernel: str) -> None:
-    notebook(tmp_path / "contract.ipynb", host.head + WIDGETS + "display(*parts)", "import asyncio\nfor _ in range(40):\n    await asyncio.sleep(0.1)\n    parts[2].ahead += 1\ntell(awaited=True)", kernel=kernel)
+def test_in_jupyterlab_as_anywidget_and_never_muted_after_an_async_cell(
+    window: Window, host: Host, tmp_path: Path, kernel: str
+) -> None:
+    notebook(
+        tmp_path / "contract.ipynb",
+        host.head + WIDGETS + "display(*parts)",
+        "import asyncio\nfor _ in range(40):\n    await asyncio.sleep(0.1)\n    parts[2].ahead += 1\ntell(awaited=True)",
+        kernel=kernel,
+    )
     lab(host, kernel)
     page = open_lab(window, host)
     stop = page.locator(".acl-runs button.stop")
@@ -186,7 +257,11 @@ def test_in_jupyterlab_as_anywidget_and_never_muted_after_an_async_cell(window: 
 
 
 def test_in_jupyterlab_as_panel_component(window: Window, host: Host, tmp_path: Path) -> None:
-    notebook(tmp_path / "contract.ipynb", "import panel as pn\npn.extension(inline=True)", host.head + PANES + "pn.Column(*parts)")
+    notebook(
+        tmp_path / "contract.ipynb",
+        "import panel as pn\npn.extension(inline=True)",
+        host.head + PANES + "pn.Column(*parts)",
+    )
     lab(host, "python3")
     page = open_lab(window, host)
     keeps_the_contract(page, host, tmp_path)
@@ -196,11 +271,32 @@ def test_in_jupyterlab_as_panel_component(window: Window, host: Host, tmp_path: 
 
 @pytest.mark.skipif(importlib.util.find_spec("marimo") is None, reason="marimo is not installed")
 def test_in_marimo(window: Window, host: Host, tmp_path: Path) -> None:
-    body = textwrap.indent(host.head + WIDGETS + "import marimo as mo\nshown = mo.vstack([mo.ui.anywidget(part) for part in parts])\nshown", "    ")
+    body = textwrap.indent(
+        host.head
+        + WIDGETS
+        + "import marimo as mo\nshown = mo.vstack([mo.ui.anywidget(part) for part in parts])\nshown",
+        "    ",
+    )
     app = tmp_path / "contract.py"
-    app.write_text(f"import marimo\napp = marimo.App()\n@app.cell\ndef _():\n{body}\n    return\nif __name__ == '__main__':\n    app.run()\n")
-    host.run(sys.executable, "-m", "marimo", "run", str(app), "--headless", "--no-token", "--host", "127.0.0.1", "--port", str(host.port))
+    app.write_text(
+        f"import marimo\napp = marimo.App()\n@app.cell\ndef _():\n{body}\n    return\nif __name__ == '__main__':\n    app.run()\n"
+    )
+    host.run(
+        sys.executable,
+        "-m",
+        "marimo",
+        "run",
+        str(app),
+        "--headless",
+        "--no-token",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(host.port),
+    )
     wait_for(lambda: answers(host.port), 240, "marimo")
     window.page.goto(f"http://127.0.0.1:{host.port}/")
     keeps_the_contract(window.page, host, tmp_path)
-    window.failed = [url for url in window.failed if "127.0.0.1" in url and "acestep" in url]  # marimo's own page asks for things of its own
+    window.failed = [
+        url for url in window.failed if "127.0.0.1" in url and "acestep" in url
+    ]  # marimo's own page asks for things of its own

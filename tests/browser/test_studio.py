@@ -42,7 +42,15 @@ def state_of(page: Any, selector: str, key: str) -> str | None:
 
 
 def until(page: Any, selector: str, key: str, wanted: Any, seconds: float = 90) -> str:
-    return wait_for(lambda: (s := state_of(page, selector, key)) is not None and (wanted(s) if callable(wanted) else s == wanted) and (s or "·"), seconds, f"{selector} {key}")
+    return wait_for(
+        lambda: (
+            (s := state_of(page, selector, key)) is not None
+            and (wanted(s) if callable(wanted) else s == wanted)
+            and (s or "·")
+        ),
+        seconds,
+        f"{selector} {key}",
+    )
 
 
 def said(page: Any) -> list[str]:
@@ -92,11 +100,17 @@ def test_the_whole_road_compose_watch_pick_repaint_compare_keep(window: Window, 
     assert len(studio.session.library.cards(star=True)) == 1
 
 
-def test_words_that_make_no_sense_are_answered_beside_the_field_and_the_page_lives_on(window: Window, studio: Studio) -> None:
+def test_words_that_make_no_sense_are_answered_beside_the_field_and_the_page_lives_on(
+    window: Window, studio: Studio
+) -> None:
     page = open_page(window, studio)
     page.get_by_role("button", name="Make it", exact=True).click()
     page.get_by_text("There are no words to work from").wait_for()
-    for name, typed, answer in (("Seed", "seven", "not 'seven'"), ("Length", "0", "0 s cannot be made"), ("Length", "10000", "10000 s cannot be made")):
+    for name, typed, answer in (
+        ("Seed", "seven", "not 'seven'"),
+        ("Length", "0", "0 s cannot be made"),
+        ("Length", "10000", "10000 s cannot be made"),
+    ):
         field(page, name).fill(typed)
         page.locator(f".acl-compose .box:has(label:has-text('{name}')) .say", has_text=answer).wait_for()
     assert studio.session.started == []
@@ -229,7 +243,9 @@ def test_names_and_words_are_shown_as_text_never_as_markup(window: Window, studi
     assert page.title() == "acestep_lab"
 
 
-def test_files_that_are_no_sound_are_refused_in_a_sentence_and_a_sound_is_taken_in_hand(window: Window, studio: Studio, tmp_path: Path) -> None:
+def test_files_that_are_no_sound_are_refused_in_a_sentence_and_a_sound_is_taken_in_hand(
+    window: Window, studio: Studio, tmp_path: Path
+) -> None:
     page = open_page(window, studio)
     liar, text, real = tmp_path / "words.wav", tmp_path / "notes.txt", tmp_path / "tone.flac"
     liar.write_text("these are words")

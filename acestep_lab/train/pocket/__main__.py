@@ -17,25 +17,39 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 
 from acestep_lab.train import world
 from acestep_lab.train.pocket import export
 from acestep_lab.train.pocket.bench import Stage
-from acestep_lab.train.pocket.clips import SHARD, ClipPool, fill
+from acestep_lab.train.pocket.clips import SHARD, Clip, ClipPool, fill, make_clip
 from acestep_lab.train.pocket.codes import Codec5, train_codes, train_ears
+from acestep_lab.train.pocket.dashboard import gaps
 from acestep_lab.train.pocket.dit import CodeSource, train_dit
 from acestep_lab.train.pocket.gist import Gist, train_gist
+from acestep_lab.train.pocket.listening import Sampling, roads
 from acestep_lab.train.pocket.lm import Library, train_lm
 from acestep_lab.train.pocket.parts import Parts
 from acestep_lab.train.pocket.shapes import Shapes
 from acestep_lab.train.pocket.silence import timed_silence
-from acestep_lab.train.pocket.train_vae import train_vae
+from acestep_lab.train.pocket.train_vae import HELD_OUT, train_vae
 from acestep_lab.train.pocket.vae import PocketVae, use_fast_snake
 from acestep_lab.train.pocket.words import for_lm, for_text, train_tokenizer
 
-BOXES = {"vae": 0.18, "clips": 0.07, "words": 0.0, "gist": 0.02, "codes": 0.02, "ears": 0.05, "dit": 0.51, "lm": 0.14, "export": 0.0}
+BOXES = {
+    "vae": 0.18,
+    "clips": 0.07,
+    "words": 0.0,
+    "gist": 0.02,
+    "codes": 0.02,
+    "ears": 0.05,
+    "dit": 0.51,
+    "lm": 0.14,
+    "judge": 0.0,
+    "export": 0.0,
+}
 """Stage → its share of the minutes."""
 FIRST_SEED = 10_000_000  # of the clips; each feeder counts on from its own start
 DEFAULTS = {"steps": 16, "shift": 3.0, "guidance": "cfg", "guidance_scale": 2.0, "longest_seconds": 120.0}
@@ -135,15 +149,50 @@ class Workshop:
         library.update()
         train_lm(self.stage("lm"), self.shapes, for_lm(self.tokens, self.shapes.codes), library)
 
+    def judge(self) -> None:
+        """Which words are obeyed, on songs never trained on: the loss's answer and the listener's."""
+        clips, words = self.held_out(), for_text(self.tokens)
+        parts = export.with_weights(self.parts(), self._kept("dit")["average"]).requires_grad_(False)
+        lm_tokenizer = for_lm(self.tokens, self.shapes.codes)
+        lm = export.lm_from(self._kept("lm")["average"], self.shapes, lm_tokenizer)
+        how = Sampling(DEFAULTS["steps"], DEFAULTS["shift"], DEFAULTS["guidance_scale"])
+        found = {
+            "gaps": gaps(parts, clips[:48], words, CodeSource(self.codec)),
+            "roads": roads(parts, self.made_vae, CodeSource(self.codec), clips[:64], words, how, lm, lm_tokenizer),
+        }
+        (self.work / "judged.json").write_text(json.dumps(found, indent=1))
+        print(json.dumps(found, indent=1))
+
+    def held_out(self, count: int = 96) -> list[Clip]:
+        """Ten-second songs that no stage has seen."""
+        file, random = self.work / "held.pt", np.random.default_rng(3)
+        if not file.exists():
+            torch.save(
+                [
+                    make_clip(HELD_OUT + 100_000 + i, 10, self.made_vae, self.shapes, random, self.device)
+                    for i in range(count)
+                ],
+                file,
+            )
+        return torch.load(file, weights_only=False)
+
     def export(self) -> None:
         """The folder that everybody opens; parts not yet trained are exported as they begin, and `pocket.json` says so."""
         parts, lm_tokenizer = self.parts(), for_lm(self.tokens, self.shapes.codes)
         if (self.work / "dit.pt").exists():
             export.with_weights(parts, self._kept("dit")["average"])
-        lm = export.lm_from(self._kept("lm")["average"] if (self.work / "lm.pt").exists() else None, self.shapes, lm_tokenizer)
+        lm = export.lm_from(
+            self._kept("lm")["average"] if (self.work / "lm.pt").exists() else None, self.shapes, lm_tokenizer
+        )
         codec = self.codec if (self.work / "codes.pt").exists() else Codec5(self.shapes)
         pipe = export.pipeline(self.made_vae.cpu(), codec.cpu(), parts, for_text(self.tokens), self.shapes)
-        print("bytes", export.write(self.out, pipe, DEFAULTS | {"training": self.diary()}, lm, lm_tokenizer))
+        judged = self.work / "judged.json"
+        facts = (
+            DEFAULTS
+            | {"training": self.diary()}
+            | ({"judged": json.loads(judged.read_text())} if judged.exists() else {})
+        )
+        print("bytes", export.write(self.out, pipe, facts, lm, lm_tokenizer))
 
     def diary(self) -> dict[str, Any]:
         """The last line of every stage's log."""
@@ -163,12 +212,16 @@ def main() -> None:
     """Read the command line and run the stages."""
     asked = _arguments()
     torch.set_num_threads(asked.threads)
-    minutes = {name: asked.minutes * share for name, share in BOXES.items()} | {k: float(v) for k, v in (b.split("=") for b in asked.box)}
+    minutes = {name: asked.minutes * share for name, share in BOXES.items()} | {
+        k: float(v) for k, v in (b.split("=") for b in asked.box)
+    }
     asked.work.mkdir(parents=True, exist_ok=True)
     shop, feeder = Workshop(asked.work, asked.out, minutes, asked.device), None
     for name in asked.stages.split(","):
         if name in ("codes", "dit", "lm") and asked.feeder and feeder is None:
-            feeder = multiprocessing.get_context("spawn").Process(target=feed, args=(asked.work, 20_000_000), daemon=True)
+            feeder = multiprocessing.get_context("spawn").Process(
+                target=feed, args=(asked.work, 20_000_000), daemon=True
+            )
             feeder.start()
         getattr(shop, name)()
 
@@ -176,7 +229,9 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m acestep_lab.train.pocket", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the finished checkpoint")
-    parser.add_argument("--work", type=Path, required=True, help="folder for states and logs; the next call continues there")
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder for states and logs; the next call continues there"
+    )
     parser.add_argument("--minutes", type=float, default=120, help="time for all stages together")
     parser.add_argument("--box", action="append", default=[], metavar="STAGE=MINUTES", help="another box for one stage")
     parser.add_argument("--stages", default=",".join(BOXES), help="stages to run, in order")

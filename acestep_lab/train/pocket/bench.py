@@ -68,7 +68,9 @@ class Stage:
 
     def log(self, **figures: Any) -> None:
         """One line of figures to the screen and to the stage's log."""
-        line = {"stage": self.name, "step": self.step, "seconds": round(self.spent, 1)} | {k: _short(v) for k, v in figures.items()}
+        line = {"stage": self.name, "step": self.step, "seconds": round(self.spent, 1)} | {
+            k: _short(v) for k, v in figures.items()
+        }
         print(json.dumps(line), flush=True)
         with (self.folder / f"{self.name}.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")

@@ -65,10 +65,15 @@ def encode(vae: PocketVae, sounds: np.ndarray, device: str) -> Tensor:
     return mean.transpose(1, 2).to("cpu", torch.float16)
 
 
-def make_clip(seed: int, seconds: int, vae: PocketVae, shapes: Shapes, random: np.random.Generator, device: str = "cpu") -> Clip:
+def make_clip(
+    seed: int, seconds: int, vae: PocketVae, shapes: Shapes, random: np.random.Generator, device: str = "cpu"
+) -> Clip:
     """Compose, render and encode song number `seed`; four in ten songs keep one stem and the rest apart as well."""
     song = snapped(world.compose(seed, seconds), 1 / shapes.latents_per_second)
-    stems = {name: np.asarray(stem, np.float32).reshape(-1) for name, stem in world.render(song, shapes.rate, 1).stems.items()}
+    stems = {
+        name: np.asarray(stem, np.float32).reshape(-1)
+        for name, stem in world.render(song, shapes.rate, 1).stems.items()
+    }
     samples = seconds * shapes.rate
     stems = {name: np.pad(stem, (0, max(0, samples - len(stem))))[:samples] for name, stem in stems.items()}
     mix = sum(stems.values())
@@ -93,7 +98,12 @@ def fill(folder: Path, vae: PocketVae, shapes: Shapes, first_seed: int, shards: 
         if file.exists():
             continue
         random = np.random.default_rng(seed)
-        clips = [make_clip(seed + i, int(random.choice(list(LENGTHS), p=list(LENGTHS.values()))), vae, shapes, random, device) for i in range(SHARD)]
+        clips = [
+            make_clip(
+                seed + i, int(random.choice(list(LENGTHS), p=list(LENGTHS.values()))), vae, shapes, random, device
+            )
+            for i in range(SHARD)
+        ]
         torch.save(clips, file.with_suffix(".new"))
         os.replace(file.with_suffix(".new"), file)
 

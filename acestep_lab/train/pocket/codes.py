@@ -20,7 +20,13 @@ from acestep_lab.train.pocket.shapes import Shapes
 
 PEAK = 1.5e-3
 WEIGHTS = {"chroma": 2.0, "bass": 1.2, "drums": 1.5, "entries": 0.8, "lead": 0.1}
-USUAL = {"chroma": 0.60, "bass": 0.095, "drums": 0.134, "entries": 0.64, "lead": 0.665}  # variance of each kind over 96 songs
+USUAL = {
+    "chroma": 0.60,
+    "bass": 0.095,
+    "drums": 0.134,
+    "entries": 0.64,
+    "lead": 0.665,
+}  # variance of each kind over 96 songs
 FILLED = 1 / 3  # variance of a number spread evenly over -1..1
 
 
@@ -175,7 +181,9 @@ def _stacked(pool: ClipPool, budget: int, device: str) -> tuple[Tensor, Tensor]:
     """Latents and note sheets of clips of one length, [batch, frames, channels] each."""
     seconds = pool.length()
     clips = pool.draw(seconds, max(1, budget // seconds))
-    return torch.stack([c.mix for c in clips]).float().to(device), torch.stack([c.sheet() for c in clips]).float().to(device)
+    return torch.stack([c.mix for c in clips]).float().to(device), torch.stack([c.sheet() for c in clips]).float().to(
+        device
+    )
 
 
 def missing(made: Tensor, sheet: Tensor) -> dict[str, Tensor]:

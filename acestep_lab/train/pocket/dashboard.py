@@ -39,7 +39,9 @@ def _lesson(clip: Clip, told: Song, source: Tensor, coded: bool) -> Lesson:
     return Lesson(clip.mix.float(), source, torch.ones(len(clip.mix)), *words, "codes" if coded else "text2music")
 
 
-def _batch(clips: list[Clip], told: list[Song], sources: list[Tensor], coded: bool, tokenizer: PreTrainedTokenizerFast) -> Batch:
+def _batch(
+    clips: list[Clip], told: list[Song], sources: list[Tensor], coded: bool, tokenizer: PreTrainedTokenizerFast
+) -> Batch:
     return collate([_lesson(c, t, s, coded) for c, t, s in zip(clips, told, sources, strict=True)], tokenizer)
 
 
@@ -53,13 +55,18 @@ def _losses(parts: Parts, batch: Batch, untold: bool = False) -> Tensor:
     return torch.stack(rows).mean(0)
 
 
-def gaps(parts: Parts, clips: list[Clip], tokenizer: PreTrainedTokenizerFast, codes: CodeSource | None) -> dict[str, tuple[float, float]]:
+def gaps(
+    parts: Parts, clips: list[Clip], tokenizer: PreTrainedTokenizerFast, codes: CodeSource | None
+) -> dict[str, tuple[float, float]]:
     """Loss when swapped minus loss when told truly, in thousandths: name → (mean, standard error); clips of one length."""
     others = clips[1:] + clips[:1]
     quiet = [parts.silence(len(c.mix)).cpu() for c in clips]
     songs = [c.song for c in clips]
     true = _losses(parts, _batch(clips, songs, quiet, False, tokenizer))
-    found = {"true": _figure(true), "null": _figure(_losses(parts, _batch(clips, songs, quiet, False, tokenizer), untold=True) - true)}
+    found = {
+        "true": _figure(true),
+        "null": _figure(_losses(parts, _batch(clips, songs, quiet, False, tokenizer), untold=True) - true),
+    }
     for name, swap in SWAPS.items():
         told = [swap(song, other.song) for song, other in zip(songs, others, strict=True)]
         found[name] = _figure(_losses(parts, _batch(clips, told, quiet, False, tokenizer)) - true)
@@ -68,7 +75,9 @@ def gaps(parts: Parts, clips: list[Clip], tokenizer: PreTrainedTokenizerFast, co
     return found
 
 
-def _code_gaps(parts: Parts, clips: list[Clip], tokenizer: PreTrainedTokenizerFast, codes: CodeSource) -> dict[str, tuple[float, float]]:
+def _code_gaps(
+    parts: Parts, clips: list[Clip], tokenizer: PreTrainedTokenizerFast, codes: CodeSource
+) -> dict[str, tuple[float, float]]:
     hint = codes(torch.stack([c.sheet() for c in clips]).float(), misheard=0.0)
     songs, own, others = [c.song for c in clips], list(hint), [*hint[1:], hint[0]]
     guided = _losses(parts, _batch(clips, songs, own, True, tokenizer))

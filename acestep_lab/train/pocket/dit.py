@@ -58,7 +58,9 @@ def fill_in(batch: Batch, source: CodeSource | None) -> None:
         batch.source[batch.coded] = source(batch.source[batch.coded])
 
 
-def velocity_loss(parts: Parts, batch: Batch, t: Tensor, noise: Tensor, untold: Tensor, told: Tensor | None = None) -> Tensor:
+def velocity_loss(
+    parts: Parts, batch: Batch, t: Tensor, noise: Tensor, untold: Tensor, told: Tensor | None = None
+) -> Tensor:
     """Squared error of the velocity per item, [items]; items marked `untold` hear the null condition.
 
     `told` are the states of the prompts where they are known already.
@@ -83,19 +85,32 @@ def optimisers(parts: Parts, gist: Gist) -> list[torch.optim.Optimizer]:
     ]
 
 
-def draw(pool: ClipPool, tokenizer: PreTrainedTokenizerFast, silence: Tensor, frames_a_code: int, budget: int,
-         random: np.random.Generator, coded: bool) -> Batch:
+def draw(
+    pool: ClipPool,
+    tokenizer: PreTrainedTokenizerFast,
+    silence: Tensor,
+    frames_a_code: int,
+    budget: int,
+    random: np.random.Generator,
+    coded: bool,
+) -> Batch:
     """A batch of lessons of one length, worth `budget` seconds of music."""
     seconds = pool.length(LONGEST)
     clips = pool.draw(seconds, max(2, budget // seconds))
     tasks = [choose_task(clip, random) for clip in clips]
     tasks = ["text2music" if task == "codes" and not coded else task for task in tasks]
-    return collate([lesson(c, task, silence, random, frames_a_code) for c, task in zip(clips, tasks, strict=True)], tokenizer)
+    return collate(
+        [lesson(c, task, silence, random, frames_a_code) for c, task in zip(clips, tasks, strict=True)], tokenizer
+    )
 
 
-def train_dit(stage: Stage, parts: Parts, gist: Gist, pool: ClipPool, tokenizer: PreTrainedTokenizerFast,
-              codes: CodeSource | None) -> Average:
+def train_dit(
+    stage: Stage, parts: Parts, gist: Gist, pool: ClipPool, tokenizer: PreTrainedTokenizerFast, codes: CodeSource | None
+) -> Average:
     """Train until the box is used up; returns the averaged weights, which are what counts."""
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(
+        True
+    )  # without it plain attention on the CPU goes through float32
     parts.to(stage.device).train(), gist.to(stage.device)
     tools, average = optimisers(parts, gist), Average(parts)
     kept = stage.load()
@@ -122,13 +137,23 @@ def train_dit(stage: Stage, parts: Parts, gist: Gist, pool: ClipPool, tokenizer:
     return average
 
 
-def _step(parts: Parts, gist: Gist, batch: Batch, codes: CodeSource | None, tools: list[torch.optim.Optimizer],
-          dice: torch.Generator) -> Tensor:
+def _step(
+    parts: Parts,
+    gist: Gist,
+    batch: Batch,
+    codes: CodeSource | None,
+    tools: list[torch.optim.Optimizer],
+    dice: torch.Generator,
+) -> Tensor:
     fill_in(batch, codes)
     count, device = len(batch.goal), batch.goal.device
     t = times(count, dice)[torch.randperm(count, generator=dice)].to(device)
     untold = (torch.rand(count, generator=dice) < UNTOLD).to(device)
-    kernels = [SDPBackend.MATH] if device.type == "cpu" else [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+    kernels = (
+        [SDPBackend.MATH]
+        if device.type == "cpu"
+        else [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+    )
     with sdpa_kernel(kernels):  # for short rows the CPU is quicker without the flash kernel
         with torch.autocast(device.type, torch.bfloat16):
             told = parts.tell(batch.texts)

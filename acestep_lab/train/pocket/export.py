@@ -30,7 +30,9 @@ def with_weights(model: nn.Module, weights: dict[str, Tensor]) -> nn.Module:
     return model.eval()
 
 
-def pipeline(vae: PocketVae, codec: Codec5, parts: Parts, tokenizer: PreTrainedTokenizerFast, shapes: Shapes) -> AceStepPipeline:
+def pipeline(
+    vae: PocketVae, codec: Codec5, parts: Parts, tokenizer: PreTrainedTokenizerFast, shapes: Shapes
+) -> AceStepPipeline:
     """All parts but the planner in the class that runs them."""
     return AceStepPipeline(
         vae=export_vae(vae, shapes), text_encoder=parts.text, tokenizer=tokenizer, transformer=parts.dit,
@@ -48,8 +50,13 @@ def lm_from(weights: dict[str, Tensor] | None, shapes: Shapes, tokenizer: PreTra
     return model if weights is None else with_weights(model, weights)
 
 
-def write(folder: Path, pipe: AceStepPipeline, facts: dict[str, Any], lm: Qwen3ForCausalLM,
-          lm_tokenizer: PreTrainedTokenizerFast) -> int:
+def write(
+    folder: Path,
+    pipe: AceStepPipeline,
+    facts: dict[str, Any],
+    lm: Qwen3ForCausalLM,
+    lm_tokenizer: PreTrainedTokenizerFast,
+) -> int:
     """Write the folder (replacing what was there) in half precision; returns the bytes of its weights."""
     fresh = folder.with_name(folder.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)

@@ -53,7 +53,14 @@ class Gist(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        sizes = {"stems": len(STEMS), "sounds": len(SOUND_NAMES), "style": len(STYLES), "tempo": TEMPO_BINS, "key": 24, "meter": 4}
+        sizes = {
+            "stems": len(STEMS),
+            "sounds": len(SOUND_NAMES),
+            "style": len(STYLES),
+            "tempo": TEMPO_BINS,
+            "key": 24,
+            "meter": 4,
+        }
         self.heads = nn.ModuleDict({name: nn.Linear(width, size) for name, size in sizes.items()})
 
     def losses(self, told: Tensor, mask: Tensor, meanings: list[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -62,17 +69,25 @@ class Gist(nn.Module):
         mean = (told.float() * weight).sum(1) / weight.sum(1)
         found = {}
         for name, head in self.heads.items():
-            goal = torch.stack([m[name] for m in meanings]).to(mean.device)  # bpm, key, meter left out of the words: a guess
+            goal = torch.stack([m[name] for m in meanings]).to(
+                mean.device
+            )  # bpm, key, meter left out of the words: a guess
             several = name in ("stems", "sounds")
             guess = head(mean)
-            found[name] = functional.binary_cross_entropy_with_logits(guess, goal) * 4 if several else functional.cross_entropy(guess, goal)
+            found[name] = (
+                functional.binary_cross_entropy_with_logits(guess, goal) * 4
+                if several
+                else functional.cross_entropy(guess, goal)
+            )
         return found
 
 
 def train_gist(stage: Stage, parts: Parts, gist: Gist, tokenizer: PreTrainedTokenizerFast, songs: int = 6000) -> None:
     """Teach the text encoder and its projection until the box is used up."""
     random = np.random.default_rng(6)
-    rows = [(song, meaning(song)) for song in (world.compose(seed, 10.0) for seed in range(30_000_000, 30_000_000 + songs))]
+    rows = [
+        (song, meaning(song)) for song in (world.compose(seed, 10.0) for seed in range(30_000_000, 30_000_000 + songs))
+    ]
     learners = [*parts.text.parameters(), *parts.condition.text_projector.parameters(), *gist.parameters()]
     optimiser, look = torch.optim.AdamW(learners, PEAK, weight_decay=0.01), Every(15)
     parts.to(stage.device), gist.to(stage.device)
@@ -80,7 +95,9 @@ def train_gist(stage: Stage, parts: Parts, gist: Gist, tokenizer: PreTrainedToke
         set_rate(optimiser, stage.rate(PEAK))
         chosen = [rows[i] for i in random.integers(len(rows), size=48)]
         texts = [prompt_and_lyrics(song, 10, instruction("text2music"))[0] for song, _ in chosen]
-        tokens = tokenizer(texts, padding="longest", truncation=True, max_length=256, return_tensors="pt").to(stage.device)
+        tokens = tokenizer(texts, padding="longest", truncation=True, max_length=256, return_tensors="pt").to(
+            stage.device
+        )
         with torch.autocast(stage.device, torch.bfloat16):
             told = parts.tell(tokens)
         losses = gist.losses(told, tokens["attention_mask"], [m for _, m in chosen])
@@ -90,5 +107,9 @@ def train_gist(stage: Stage, parts: Parts, gist: Gist, tokenizer: PreTrainedToke
         optimiser.zero_grad()
         if look.due(stage.spent):
             stage.log(**{name: value.detach() for name, value in losses.items()})
-    weights = {"text": parts.text.state_dict(), "projector": parts.condition.text_projector.state_dict(), "gist": gist.state_dict()}
+    weights = {
+        "text": parts.text.state_dict(),
+        "projector": parts.condition.text_projector.state_dict(),
+        "gist": gist.state_dict(),
+    }
     stage.save(**weights)

@@ -14,7 +14,13 @@ from torch import Tensor
 from acestep_lab.train.world import Song
 
 LOW, HIGH = ("kick", "tom", "conga"), ("hat", "ride", "shaker", "tambourine", "crash")  # every other hit is a snare
-KINDS = {"chroma": slice(0, 12), "bass": slice(12, 24), "drums": slice(24, 27), "entries": slice(27, 28), "lead": slice(28, 32)}
+KINDS = {
+    "chroma": slice(0, 12),
+    "bass": slice(12, 24),
+    "drums": slice(24, 27),
+    "entries": slice(27, 28),
+    "lead": slice(28, 32),
+}
 """Name → channels."""
 UNPITCHED = frozenset({"drums", "percussion", "fx"})
 HIT, FADE = 0.06, 1.5  # seconds in which a hit and a held note fall to a third

@@ -43,7 +43,9 @@ class Sampling:
 
 
 @torch.no_grad()
-def generate(parts: Parts, tokenizer: PreTrainedTokenizerFast, lessons: list[Lesson], how: Sampling, seed: int = 0) -> Tensor:
+def generate(
+    parts: Parts, tokenizer: PreTrainedTokenizerFast, lessons: list[Lesson], how: Sampling, seed: int = 0
+) -> Tensor:
     """Latents [items, frames, channels] of lessons of one length, by Euler steps."""
     batch = collate(lessons, tokenizer)
     x = torch.randn(batch.goal.shape, generator=torch.Generator().manual_seed(seed))
@@ -62,12 +64,25 @@ def generate(parts: Parts, tokenizer: PreTrainedTokenizerFast, lessons: list[Les
 
 def lesson_of(clip: Clip, source: Tensor, name: str = "text2music") -> Lesson:
     """The words of a clip with a source."""
-    return Lesson(clip.mix.float(), source, torch.ones(len(clip.mix)), *prompt_and_lyrics(clip.song, clip.seconds, instruction(name)), name)
+    return Lesson(
+        clip.mix.float(),
+        source,
+        torch.ones(len(clip.mix)),
+        *prompt_and_lyrics(clip.song, clip.seconds, instruction(name)),
+        name,
+    )
 
 
 @torch.no_grad()
-def written_codes(lm: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, clip: Clip, count: int, scale: float = 1.5,
-                  temperature: float = 0.85, seed: int = 0) -> list[int]:
+def written_codes(
+    lm: Qwen3ForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    clip: Clip,
+    count: int,
+    scale: float = 1.5,
+    temperature: float = 0.85,
+    seed: int = 0,
+) -> list[int]:
     """Codes that the planner writes when the thought is given: guided by what the words add, forced to `count`."""
     told = facts(Written(clip, ()))
     thought = script.thought_block(script.thought(told, script.PLAN_FIELDS))
@@ -119,11 +134,22 @@ def judged(sounds: list[Audio], songs: list[Song]) -> dict[str, float]:
     return {name: round(float(np.mean(values)), 3) for name, values in figures.items()}
 
 
-def roads(parts: Parts, vae: PocketVae, codes: CodeSource, clips: list[Clip], tokenizer: PreTrainedTokenizerFast, how: Sampling,
-          lm: Qwen3ForCausalLM | None = None, lm_tokenizer: PreTrainedTokenizerFast | None = None) -> dict[str, dict[str, float]]:
+def roads(
+    parts: Parts,
+    vae: PocketVae,
+    codes: CodeSource,
+    clips: list[Clip],
+    tokenizer: PreTrainedTokenizerFast,
+    how: Sampling,
+    lm: Qwen3ForCausalLM | None = None,
+    lm_tokenizer: PreTrainedTokenizerFast | None = None,
+) -> dict[str, dict[str, float]]:
     """Road → figures, over clips of one length."""
     quiet = [parts.silence(len(c.mix)) for c in clips]
-    sources = {"words": ("text2music", quiet), "own codes": ("cover", list(codes(torch.stack([c.sheet() for c in clips]).float(), 0.0)))}
+    sources = {
+        "words": ("text2music", quiet),
+        "own codes": ("cover", list(codes(torch.stack([c.sheet() for c in clips]).float(), 0.0))),
+    }
     if lm is not None and lm_tokenizer is not None:
         count = len(clips[0].mix) // parts.shapes.pool
         rows = torch.tensor([written_codes(lm, lm_tokenizer, c, count, seed=i) for i, c in enumerate(clips)])
@@ -132,6 +158,8 @@ def roads(parts: Parts, vae: PocketVae, codes: CodeSource, clips: list[Clip], to
     found = {"autoencoder": judged(sounds_of(vae, torch.stack([c.mix for c in clips]), rate), songs)}
     for road, (name, source) in sources.items():
         lessons = [lesson_of(c, s, name) for c, s in zip(clips, source, strict=True)]
-        latents = torch.cat([generate(parts, tokenizer, lessons[i : i + 8], how, seed=i) for i in range(0, len(lessons), 8)])
+        latents = torch.cat(
+            [generate(parts, tokenizer, lessons[i : i + 8], how, seed=i) for i in range(0, len(lessons), 8)]
+        )
         found[road] = judged(sounds_of(vae, latents, rate), songs)
     return found

@@ -139,12 +139,16 @@ def train_lm(stage: Stage, shapes: Shapes, tokenizer: PreTrainedTokenizerFast, l
         if look.due(stage.spent):
             stage.log(songs=len(library.songs), **smooth)
         if keep.due(stage.spent):
-            stage.save(model=model.state_dict(), optimiser=optimiser.state_dict(), average=average.weights, count=average.count)
+            stage.save(
+                model=model.state_dict(), optimiser=optimiser.state_dict(), average=average.weights, count=average.count
+            )
     stage.save(model=model.state_dict(), optimiser=optimiser.state_dict(), average=average.weights, count=average.count)
     return average
 
 
-def _rows(library: Library, tokenizer: PreTrainedTokenizerFast, random: np.random.Generator, budget: int) -> list[tuple[list[int], int]]:
+def _rows(
+    library: Library, tokenizer: PreTrainedTokenizerFast, random: np.random.Generator, budget: int
+) -> list[tuple[list[int], int]]:
     """Examples of similar length, about `budget` tokens together."""
     seconds = library.songs[random.integers(len(library.songs))].clip.seconds
     alike = [song for song in library.songs if 0.7 * seconds <= song.clip.seconds <= 1.4 * seconds]
@@ -159,7 +163,9 @@ def _losses(model: nn.Module, ids: Tensor) -> Tensor:
     """Negative log likelihood of every token but the first, [items, tokens - 1]."""
     with torch.autocast(ids.device.type, torch.bfloat16):
         logits = model(input_ids=ids).logits[:, :-1]
-    return functional.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten(), reduction="none").view(len(ids), -1)
+    return functional.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten(), reduction="none").view(
+        len(ids), -1
+    )
 
 
 def _remember(smooth: dict[str, float], losses: Tensor, weights: Tensor, codes: Tensor) -> None:

@@ -30,7 +30,9 @@ def timbre_row(encoder: nn.Module, latents: Tensor) -> Tensor:
     waves = _ace_step_rotary_freqs(key.shape[1], encoder.head_dim, encoder.rope_theta, key.device, key.dtype)
     key = apply_rotary_emb(key, waves, use_real=True, use_real_unbind_dim=-2, sequence_dim=1)
     query, key, value = (x.transpose(1, 2) for x in (query, key, value))
-    heard = functional.scaled_dot_product_attention(query, key.to(query.dtype), value.to(query.dtype), scale=attention.scaling, enable_gqa=True)
+    heard = functional.scaled_dot_product_attention(
+        query, key.to(query.dtype), value.to(query.dtype), scale=attention.scaling, enable_gqa=True
+    )
     hidden = hidden[:, 0] + attention.to_out[0](heard.transpose(1, 2).flatten(2))[:, 0]
     return encoder.norm(hidden + layer.mlp(layer.post_attention_layernorm(hidden)))
 
@@ -47,7 +49,9 @@ def let_noise_through(dit: nn.Module, shapes: Shapes) -> None:
         dit.proj_in_conv.weight[lane] = 0
         dit.proj_in_conv.weight[lane, 2 * channels + channel, frames] = 1
         dit.proj_out_conv.weight[:, channel].mul_(0.1)
-        dit.proj_out_conv.weight[lane, channel, frames] = 0.75  # about the length of a token's state before the last norm
+        dit.proj_out_conv.weight[lane, channel, frames] = (
+            0.75  # about the length of a token's state before the last norm
+        )
     for layer in dit.layers:
         for last in (layer.self_attn.to_out[0], layer.mlp.down_proj):
             last.weight.mul_(0.3)
@@ -75,8 +79,13 @@ class Parts(nn.Module):
         """The states of prompts, [items, tokens, width]."""
         return self.condition.text_projector(self.text(input_ids=texts["input_ids"]).last_hidden_state)
 
-    def conditions(self, texts: dict[str, Tensor], lyrics: dict[str, Tensor], references: dict[int, Tensor],
-                   told: Tensor | None = None) -> Tensor:
+    def conditions(
+        self,
+        texts: dict[str, Tensor],
+        lyrics: dict[str, Tensor],
+        references: dict[int, Tensor],
+        told: Tensor | None = None,
+    ) -> Tensor:
         """What the transformer listens to, [items, tokens, width]; `references` holds latents for some of the items."""
         told = self.tell(texts) if told is None else told
         sung_mask = lyrics["attention_mask"].bool()

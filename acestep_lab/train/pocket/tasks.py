@@ -14,7 +14,15 @@ from acestep_lab.train.pocket.clips import Clip
 from acestep_lab.train.pocket.gist import meaning
 from acestep_lab.train.pocket.words import instruction, prompt_and_lyrics
 
-SHARES = {"text2music": 0.30, "codes": 0.30, "repaint": 0.16, "extract": 0.08, "lego": 0.06, "complete": 0.04, "timbre": 0.06}
+SHARES = {
+    "text2music": 0.36,
+    "codes": 0.34,
+    "repaint": 0.14,
+    "extract": 0.05,
+    "lego": 0.04,
+    "complete": 0.03,
+    "timbre": 0.04,
+}
 NEEDS_STEM = ("extract", "lego", "complete")
 META = ("bpm", "keyscale", "timesignature")
 DROPPED = 0.12  # chance of each of bpm, key and meter to be left out of the words
@@ -106,7 +114,13 @@ def _lesson(clip: Clip, task: str, silence: Tensor, random: np.random.Generator,
         if random.random() < 0.4:
             mask.zero_()[window(frames, random, pool)] = 1
         goal = torch.where(mask[:, None] > 0.5, clip.part.float(), clip.rest.float())
-        return Lesson(clip.part.float() if mask.min() > 0 else goal, clip.rest.float(), mask, *_words(clip, task, stems, random), task)
+        return Lesson(
+            clip.part.float() if mask.min() > 0 else goal,
+            clip.rest.float(),
+            mask,
+            *_words(clip, task, stems, random),
+            task,
+        )
     if task == "complete":
         missing = tuple(s for s in clip.song.instruments if s != clip.stem)
         return Lesson(mix, clip.part.float(), everywhere, *_words(clip, task, missing, random), task)
@@ -126,6 +140,7 @@ def _reference(mix: Tensor, random: np.random.Generator) -> Tensor:
 
 def collate(lessons: list[Lesson], tokenizer: PreTrainedTokenizerFast) -> Batch:
     """Stack lessons; texts are padded on the right, as the pipeline pads them."""
+
     def tokens(texts: list[str], most: int) -> dict[str, Tensor]:
         found = tokenizer(texts, padding="longest", truncation=True, max_length=most, return_tensors="pt")
         return {"input_ids": found["input_ids"], "attention_mask": found["attention_mask"]}

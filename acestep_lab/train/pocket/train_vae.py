@@ -39,7 +39,9 @@ def quality(vae: PocketVae, clips: Tensor) -> dict[str, float]:
     return {"si_sdr": si_sdr(made, true).mean().item(), "lsd": log_spectral_distance(made, true)}
 
 
-def loss_of(vae: PocketVae, spectral: SpectralLoss, sound: Tensor, fraction: float, hop: int) -> tuple[Tensor, dict[str, Tensor]]:
+def loss_of(
+    vae: PocketVae, spectral: SpectralLoss, sound: Tensor, fraction: float, hop: int
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Spectral loss + waveform distance (its weight falling from 4 to 2) + a little divergence (rising to 1e-4)."""
     device = sound.device.type
     channels = vae.from_latent.in_channels

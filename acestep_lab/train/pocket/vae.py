@@ -138,8 +138,15 @@ class SpectralLoss(nn.Module):
             self.register_buffer(f"window{size}", torch.hann_window(size))
 
     def _magnitude(self, sound: Tensor, size: int) -> Tensor:
-        bins = torch.stft(sound[:, 0], size, size // 4, window=getattr(self, f"window{size}"), normalized=True,
-                          return_complex=True, pad_mode="constant")
+        bins = torch.stft(
+            sound[:, 0],
+            size,
+            size // 4,
+            window=getattr(self, f"window{size}"),
+            normalized=True,
+            return_complex=True,
+            pad_mode="constant",
+        )
         return torch.view_as_real(bins).square().sum(-1).add(1e-9).sqrt()
 
     def forward(self, made: Tensor, true: Tensor) -> Tensor:
@@ -161,7 +168,9 @@ def si_sdr(made: Tensor, true: Tensor) -> Tensor:
 def log_spectral_distance(made: Tensor, true: Tensor, size: int = 1024, floor: float = 1e-3) -> float:
     """Root mean square difference of log spectra in dB, over `[batch, samples]`."""
     window = torch.hann_window(size)
-    a, b = (torch.stft(x, size, size // 4, window=window, normalized=True, return_complex=True).abs() for x in (made, true))
+    a, b = (
+        torch.stft(x, size, size // 4, window=window, normalized=True, return_complex=True).abs() for x in (made, true)
+    )
     difference = 20 * (torch.log10(a + floor) - torch.log10(b + floor))
     return difference.square().mean(1).sqrt().mean().item()
 
@@ -208,6 +217,35 @@ def export(vae: PocketVae, shapes: Shapes) -> AutoencoderOobleck:
     _export_encoder(vae, real.encoder)
     _export_decoder(vae, real.decoder)
     return real.eval()
+
+
+@torch.no_grad()
+def imported(real: AutoencoderOobleck, shapes: Shapes) -> PocketVae:
+    """The way back from `export`: a shipped autoencoder in the form it is trained in, to go on from there."""
+    vae = PocketVae(shapes)
+    encoder, decoder = real.encoder, real.decoder
+    (narrow, second), (first, last) = encoder.block, decoder.block
+    vae.front.weight.copy_(_plain(narrow.conv1)[:, :1])
+    vae.front.bias.copy_(narrow.conv1.bias)
+    vae.down.load_state_dict(second.state_dict())
+    vae.down_snake.load_state_dict(encoder.snake1.state_dict())
+    vae.to_latent.weight.copy_(_plain(encoder.conv2))
+    vae.to_latent.bias.copy_(encoder.conv2.bias)
+    vae.from_latent.weight.copy_(_plain(decoder.conv1))
+    vae.from_latent.bias.copy_(decoder.conv1.bias)
+    vae.up.load_state_dict(first.state_dict())
+    vae.up_snake.load_state_dict(last.snake1.state_dict())
+    vae.back.weight.copy_(_plain(last.conv_t1)[:, :VOICES])
+    vae.back.bias.copy_(last.conv_t1.bias[:VOICES])
+    vae.out_snake.alpha.copy_(decoder.snake1.alpha[:, :VOICES])
+    vae.out_snake.beta.copy_(decoder.snake1.beta[:, :VOICES])
+    vae.out.weight.copy_(_plain(decoder.conv2)[:, :VOICES])
+    return vae.eval()
+
+
+def _plain(conv: nn.Module) -> Tensor:
+    """The weight that a weight-normalised convolution works with."""
+    return conv.weight_v * (conv.weight_g / conv.weight_v.flatten(1).norm(dim=1).view(-1, 1, 1))
 
 
 def _export_encoder(vae: PocketVae, encoder: nn.Module) -> None:

@@ -26,8 +26,13 @@ def instruction(task: str, stems: Iterable[str] = ()) -> str:
     return INSTRUCTIONS[task].format(" | ".join(stem.upper() for stem in stems))
 
 
-def prompt_and_lyrics(song: Song, seconds: float, line: str, keep: frozenset[str] = frozenset({"bpm", "keyscale", "timesignature"}),
-                      language: str = "en") -> tuple[str, str]:
+def prompt_and_lyrics(
+    song: Song,
+    seconds: float,
+    line: str,
+    keep: frozenset[str] = frozenset({"bpm", "keyscale", "timesignature"}),
+    language: str = "en",
+) -> tuple[str, str]:
     """The two texts the pipeline would write for `song`; facts not in `keep` become N/A."""
     return AceStepPipeline._format_prompt(
         AceStepPipeline, song.caption, song.lyrics, language, seconds, line,
@@ -41,8 +46,10 @@ def corpus(songs: Iterable[Song]) -> Iterator[str]:
     """What the tokenizer learns from: prompts, lyrics, plans, and every word of the closed vocabularies."""
     for song in songs:
         yield "\n".join(prompt_and_lyrics(song, song.seconds, instruction("text2music")))
-        yield f"bpm: {song.bpm}\ncaption: {song.caption}\nduration: {int(song.seconds)}\nkeyscale: {song.keyscale}\n" \
-              f"language: en\ntimesignature: {song.timesignature}\n# Lyric\n{song.lyrics}\n"
+        yield (
+            f"bpm: {song.bpm}\ncaption: {song.caption}\nduration: {int(song.seconds)}\nkeyscale: {song.keyscale}\n"
+            f"language: en\ntimesignature: {song.timesignature}\n# Lyric\n{song.lyrics}\n"
+        )
     for _ in range(40):
         yield "\n".join(f"bpm: {bpm}\n- bpm: {bpm}\nduration: {bpm}\n- duration: {bpm - 39} seconds" for bpm in TEMPI)
         yield "\n".join(f"keyscale: {key}" for key in KEYSCALES)
