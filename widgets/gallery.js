@@ -4,7 +4,9 @@ const LETTERS = "1234", LONGEST_DECODED = 180;
 
 /** Up to four sounds on one clock. Short ones are decoded and started together; long ones are <audio> elements kept in step. */
 function comparison(host, bytesOf) {
-  let context = null, lanes = [], on = 0, playing = false, startedAt = 0, from = 0, length = 0, raf = 0, tick = () => {};
+  /** @type {(at: number, playing: boolean) => void} */
+  let tick = () => {};
+  let context = null, lanes = [], on = 0, playing = false, startedAt = 0, from = 0, length = 0, raf = 0;
   const station = air(() => pause());
   const now = () => (playing ? (lanes[0]?.audio ? lanes[on].audio.currentTime : Math.min(length, from + context.currentTime - startedAt)) : from);
   function loop() { cancelAnimationFrame(raf); const at = now(); if (playing && at >= length - 0.01) { pause(); from = 0; } tick(now(), playing); if (playing) raf = requestAnimationFrame(loop); }
@@ -47,12 +49,16 @@ export default mount("Gallery", [["1…4", "switch between the compared takes"],
   const cards = () => host.get("cards") ?? [];
   const bytesOf = (id) => new Promise((resolve) => { waiting.set(id, resolve); host.send("bytes", { id }); });
   const compare = comparison(host, bytesOf);
-  const watcher = new IntersectionObserver((entries) => entries.forEach(({ isIntersecting, target }) => { if (isIntersecting && !peaks.has(target.dataset.take)) { peaks.set(target.dataset.take, null); host.send("peaks", { id: target.dataset.take }); } }), { rootMargin: "200px" });
+  const watcher = new IntersectionObserver((entries) => entries.forEach(({ isIntersecting, target }) => {
+    const { take } = /** @type {HTMLElement} */(target).dataset;
+    if (isIntersecting && take && !peaks.has(take)) { peaks.set(take, null); host.send("peaks", { id: take }); }
+  }), { rootMargin: "200px" });
 
   const single = new Audio(); single.volume = lab.volume ?? 10 ** (-6 / 20);
   const station = air(() => single.pause()); let sounding = "", raf = 0;
   const beat = () => { cancelAnimationFrame(raf); for (const view of views.values()) if (view.id === sounding || view.wasOn) { view.wasOn = view.id === sounding; view.paint(); } if (!single.paused) raf = requestAnimationFrame(beat); };
   for (const event of ["play", "pause", "ended", "seeked"]) single.addEventListener(event, beat);
+  /** @param {string} id @param {number | null} at */
   async function hear(id, at = null) {
     compare.pause();
     if (sounding === id && !single.paused && at == null) return single.pause();

@@ -43,7 +43,8 @@ export default mount("Watch", [["← →", "one step back or on"], ["H", "hear a
   }
   host.on("picture", (body, [bytes]) => {
     if (body.run !== host.get("run")) return;
-    if (pictures.has(body.step)) URL.revokeObjectURL(pictures.get(body.step));
+    const before = pictures.get(body.step);
+    if (before) URL.revokeObjectURL(before);
     pictures.set(body.step, URL.createObjectURL(new Blob([bytes], { type: "image/png" })));
     if (follow) step = body.step;
     show();

@@ -1,7 +1,7 @@
 // PromptEditor: caption, metadata with Auto and locks, length, seed, task, presets, undo. Python half: acestep_lab/ui/prompt_editor.py.
 
 export default mount("Compose", [["Ctrl Enter", "make it"], ["Ctrl Z", "undo (Shift: redo)"], ["Alt D", "another seed by the dice"]], (host) => {
-  /** @type {Record<string, {set: (v: any) => void, node: HTMLElement, say: HTMLElement, inputs: any[]}>} */
+  /** @type {Record<string, {set: (v: any) => void, node: HTMLElement, say: HTMLElement, inputs: any[], locker?: HTMLElement | null, auto?: boolean, input?: any}>} */
   const boxes = {};
   let revision = -1, serial = lab.serial++;
   const later = {};
@@ -83,7 +83,7 @@ export default mount("Compose", [["Ctrl Enter", "make it"], ["Ctrl Z", "undo (Sh
     const { metadata = [], song: length = [], sampling: how = [], tasks: rows = [] } = forms();
     meta.replaceChildren(...metadata.map((spec) => box(spec, { auto: true, lock: true })));
     song.replaceChildren(...length.map((spec) => box(spec, { auto: spec.name === "seconds", lock: true })));
-    boxes.seed?.node.querySelector(".label").append(seedTools);
+    boxes.seed?.node.querySelector(".label")?.append(seedTools);
     sampling.replaceChildren(...how.map((spec) => box(spec, { auto: true, lock: true })));
     tasks.replaceChildren(...rows.map((row) => h("button", { "aria-pressed": "false", "data-task": row.name, title: row.reason || row.hint, "aria-disabled": row.reason ? "true" : null,
       class: row.reason ? "cannot" : "", onclick: () => (row.reason ? put(reason, row.reason) : (put(reason, ""), edit("task", row.name))) }, row.title)));

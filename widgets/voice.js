@@ -21,7 +21,7 @@ function voice(host, trackOf, onTick) {
   host.on("bytes", (body, [bytes]) => {
     if (body.id !== trackOf()?.id || loaded === body.id) return;
     dropBlob();
-    blobUrl = URL.createObjectURL(new Blob([bytes], { type: "audio/wav" }));
+    blobUrl = URL.createObjectURL(new Blob([/** @type {DataView<ArrayBuffer>} */(bytes)], { type: "audio/wav" }));
     use(body.id, blobUrl);
     wanted?.();
     wanted = null;
