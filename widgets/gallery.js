@@ -72,14 +72,15 @@ export default mount("Gallery", [["1…4", "switch between the compared takes"],
     watcher.observe(s.canvas);
     return s;
   }
+  const figure = (value) => String(value).replace("-", "−");
   const mark = (id, marks) => host.send("mark", { id, ...marks });
   function pickForCompare(id) { chosen = chosen.includes(id) ? chosen.filter((c) => c !== id) : [...chosen, id].slice(-4); loaded = ""; voted = false; order = []; compare.pause(); show(); }
   function card(info) {
     const s = wave(info.id, info.seconds, 54), title = h("h3"), facts = h("p.tiny"), chips = h("div.row.chips"), scores = h("p.tiny.num"), letter = h("button.small.letter", { title: "Compare by ear with up to three others", onclick: () => pickForCompare(info.id) });
     const star = h("button.plain.icon.star", { "aria-label": "Star", title: "Star", onclick: () => mark(info.id, { star: star.getAttribute("aria-pressed") !== "true" }) }), reject = h("button.plain.icon", { "aria-label": "Reject", title: "Reject", onclick: () => mark(info.id, { reject: reject.getAttribute("aria-pressed") !== "true" }) }, "✕");
     const note = h("input", { type: "text", "aria-label": "Note", placeholder: "Note", maxLength: 2000, onchange: () => mark(info.id, { note: note.value }) });
-    const node = h("article.card", { tabIndex: 0, "data-card": info.id }, h("div.row.top", {}, h("button.plain.icon", { "aria-label": "Play or pause", title: "Play or pause", onclick: () => hear(info.id) }, "▶"), h("div.words", {}, title, facts), star, reject), s.canvas, chips, scores, note,
-      h("div.row.does", {}, h("button.small", { title: "Play, mark, repaint it; tasks start from it", onclick: () => host.send("pick", { id: info.id }) }, "Take in hand"), h("button.small.plain", { title: "Load its recipe into the editor", onclick: () => host.send("reuse", { id: info.id }) }, "Reuse words"), letter, h("span.spring"), h("button.small.plain", { title: "The Python line for this take", onclick: () => copyText(host.root, views.get(info.id)?.info.code || "", host.say) }, "Code")));
+    const node = h("article.card", { tabIndex: 0, "data-card": info.id }, h("div.row.top", {}, h("button.plain.icon", { "aria-label": "Play or pause", title: "Play or pause", onclick: () => hear(info.id) }, "▶"), h("div.words", {}, title), star, reject), facts, s.canvas, chips, scores, note,
+      h("div.row.does", {}, h("button.small", { title: "Play, mark, repaint it; tasks start from it", onclick: () => host.send("pick", { id: info.id }) }, "Take in hand"), h("button.small", { title: "Load its recipe into the editor", onclick: () => host.send("reuse", { id: info.id }) }, "Reuse words"), letter, h("button.small", { title: "The Python line for this take", onclick: () => copyText(host.root, views.get(info.id)?.info.code || "", host.say) }, "Copy as code")));
     node.addEventListener("keydown", (event) => {
       if (typing(event) || event.target !== node) return;
       const does = { s: () => star.click(), x: () => reject.click(), c: () => letter.click(), Enter: () => host.send("pick", { id: info.id }), " ": () => hear(info.id) }[event.key.length === 1 ? event.key.toLowerCase() : event.key];
@@ -92,7 +93,7 @@ export default mount("Gallery", [["1…4", "switch between the compared takes"],
       node.classList.toggle("rejected", Boolean(next.reject)); node.classList.toggle("hand", host.get("in_hand") === next.id);
       const differs = Object.entries(next.differs ?? {}).filter(([k]) => !["seed"].includes(k)).map(([k, v]) => h("span.chip", {}, `${k} ${Array.isArray(v) ? v.join("–") : v}`));
       chips.replaceChildren(...(next.unsaved ? [h("span.chip.lost", {}, "only in memory")] : []), ...(next.parents ?? []).slice(0, 2).map((p) => h("button.chip.parent", { title: "Made from this take", onclick: () => flash(p) }, `from ${p.replace("take-", "").slice(0, 6)}`)), ...differs);
-      put(scores, Object.entries(next.scores ?? {}).map(([k, v]) => `${k} ${v}`).join("   "));
+      put(scores, Object.entries(next.scores ?? {}).map(([k, v]) => `${k} ${figure(v)}`).join("  ·  "));
       if (/** @type {any} */(host.root.getRootNode()).activeElement !== note) note.value = next.note ?? "";
       const place = chosen.indexOf(next.id); put(letter, place >= 0 ? `Compared: ${LETTERS[place]}` : "Compare"); letter.setAttribute("aria-pressed", String(place >= 0));
       s.paint();
@@ -104,7 +105,7 @@ export default mount("Gallery", [["1…4", "switch between the compared takes"],
   const search = h("input", { type: "search", placeholder: "Search words, key, tempo, note", "aria-label": "Search takes", oninput: () => { clearTimeout(search.later); search.later = setTimeout(() => host.send("search", { text: search.value }), 300); } });
   const shapes = h("div.seg", { role: "group", "aria-label": "View" }), stars = h("button", { "aria-pressed": "false", onclick: () => { onlyStars = !onlyStars; stars.setAttribute("aria-pressed", String(onlyStars)); show(); } }, "★ only");
   const bin = h("button", { title: "Everything without a star goes to the bin, for a day", onclick: () => ask() }, "Keep starred, bin the rest"), back = h("button.plain", { onclick: () => host.send("restore") });
-  const listen = h("button.plain", { title: "Hear tempo, key and loudness of every take shown and add them as columns", onclick: () => { put(status, "Listening…"); host.send("listen", { ids: cards().filter((c) => !("tempo" in (c.scores ?? {}))).map((c) => c.id) }); shape = "table"; show(); } }, "Listen");
+  const listen = h("button", { title: "Hear tempo, key and loudness of every take shown, and add them as columns", onclick: () => { put(status, "Listening to the takes…"); host.send("listen", { ids: cards().filter((c) => !("tempo" in (c.scores ?? {}))).map((c) => c.id) }); shape = "table"; show(); } }, "Measure");
   function ask() {
     const kept = cards().filter((c) => c.star).length, gone = cards().length - kept;
     put(trouble, "");
@@ -115,7 +116,7 @@ export default mount("Gallery", [["1…4", "switch between the compared takes"],
   function showTable(list) {
     const columns = host.get("columns") ?? [];
     table.replaceChildren(h("table", {}, h("thead", {}, h("tr", {}, ["", "Take", "Length", "Seed"].map((t) => h("th", {}, t)), columns.map((c) => h("th", { title: c.meaning }, c.name, c.meaning ? h("p.tiny.meaning", {}, c.meaning) : null)))),
-      h("tbody", {}, list.map((c) => h("tr", {}, h("td", {}, h("button.plain.icon", { "aria-label": `Play ${c.title}`, onclick: () => hear(c.id) }, "▶")), h("td", {}, h("button.plain.title", { onclick: () => host.send("pick", { id: c.id }) }, `${c.star ? "★ " : ""}${c.title}`)), h("td.num", {}, clock(c.seconds)), h("td.num", {}, (c.facts ?? []).find((f) => f.startsWith("seed"))?.slice(5) ?? ""), columns.map((k) => h("td.num", {}, c.scores?.[k.name] ?? "")))))));
+      h("tbody", {}, list.map((c) => h("tr", {}, h("td", {}, h("button.plain.icon", { "aria-label": `Play ${c.title}`, onclick: () => hear(c.id) }, "▶")), h("td", {}, h("button.plain.title", { onclick: () => host.send("pick", { id: c.id }) }, `${c.star ? "★ " : ""}${c.title}`)), h("td.num", {}, clock(c.seconds)), h("td.num", {}, (c.facts ?? []).find((f) => f.startsWith("seed"))?.slice(5) ?? ""), columns.map((k) => h("td.num", {}, figure(c.scores?.[k.name] ?? ""))))))));
   }
   function showSweep() {
     const { x, y, cells = [] } = host.get("grid") ?? {};

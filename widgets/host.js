@@ -48,6 +48,21 @@ function h(what, attributes = {}, ...children) {
   return node;
 }
 
+const ICONS = {
+  locked: "M6 11h12v9H6z M8.5 11V8a3.5 3.5 0 0 1 7 0v3 M12 14.5v2", open: "M6 11h12v9H6z M8.5 11V7.5a3.5 3.5 0 0 1 6.6-1.6",
+  dice: "M7 4h10a3 3 0 0 1 3 3v10a3 3 0 0 1-3 3H7a3 3 0 0 1-3-3V7a3 3 0 0 1 3-3z M8.7 8.7h.01 M15.3 8.7h.01 M12 12h.01 M8.7 15.3h.01 M15.3 15.3h.01",
+};
+/** A small drawing in the colour of its text; put there once. */
+function showIcon(button, name) {
+  if (button.dataset.icon === name) return;
+  button.dataset.icon = name;
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg"), path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  svg.setAttribute("viewBox", "0 0 24 24"); svg.setAttribute("class", "icon"); svg.setAttribute("aria-hidden", "true");
+  path.setAttribute("d", ICONS[name]); svg.append(path); button.replaceChildren(svg);
+}
+/** A lock that says whether it is shut, by its picture, its name and `aria-pressed`. */
+function showLock(button, on) { button.setAttribute("aria-pressed", String(on)); showIcon(button, on ? "locked" : "open"); }
+
 /** Set text only where it changed, so that screen readers are not told twice. */
 function put(node, text) { if (node.textContent !== text) node.textContent = text; }
 

@@ -9,7 +9,7 @@ export default mount("Watch", [["← →", "one step back or on"], ["H", "hear a
   const frame = h("div.picture", { tabIndex: 0, role: "slider", "aria-label": "Where to listen in this step", "aria-valuemin": "0" }, image, h("div.span"), h("p.none.quiet", {}, "The picture of the music appears here, step by step, once something is being made."));
   const span = frame.children[1], none = frame.children[2];
   const scrub = h("input", { type: "range", min: "0", max: "0", step: "1", "aria-label": "Step", oninput: () => { follow = Number(scrub.value) >= host.get("latest"); go(Number(scrub.value)); } });
-  const label = h("span.num.quiet", { style: "min-width:150px" });
+  const label = h("span.num.quiet.step");
   const hear = h("button", { title: "Decode a few seconds of this step and play them", onclick: () => { if (step >= 0) { host.say("Decoding a window of this step."); host.send("hear", { step, start: from, end: from + WINDOW }); } } }, "Hear this step");
   const keep = h("button", { title: "Decode this step whole and keep it as a take", onclick: () => { if (step >= 0) host.send("keep", { step }); } }, "Keep this step");
   const stop = h("button.stop", { onclick: () => host.send("stop") }, "Stop");
@@ -36,7 +36,7 @@ export default mount("Watch", [["← →", "one step back or on"], ["H", "hear a
     if (url && shown !== url) { image.src = url; shown = url; image.alt = `Estimate of the music at step ${step + 1}`; }
     image.hidden = !shown; none.hidden = Boolean(shown); span.hidden = !shown;
     for (const button of [hear, keep]) button.disabled = step < 0;
-    stop.disabled = !live;
+    stop.hidden = !live; tools.hidden = latest < 0; row.hidden = latest < 0 && !live;
     put(note, host.get("note") || "");
     host.root.dataset.step = String(step); host.root.dataset.latest = String(latest); host.root.dataset.pictures = String(pictures.size);
     put_span();
@@ -58,8 +58,9 @@ export default mount("Watch", [["← →", "one step back or on"], ["H", "hear a
     else if (event.ctrlKey || event.metaKey) return;
     else if (key === "h") hear.click(); else if (key === "k") keep.click(); else if (key === "x") stop.click();
   });
-  host.root.append(h("div.head", {}, h("h2", {}, "Watch"), h("span.spring"), stop), frame,
-    h("div.row.scrub", {}, scrub, label), h("div.row", {}, hear, keep, h("span.spring"), h("button.plain", { onclick: () => copyText(host.root, host.get("code") || "", host.say) }, "Copy as code")), note, trouble);
+  const row = h("div.row.scrub", {}, scrub, label);
+  const tools = h("div.row", {}, hear, keep, h("span.spring"), h("button.plain", { onclick: () => copyText(host.root, host.get("code") || "", host.say) }, "Copy as code"));
+  host.root.append(h("div.head", {}, h("h2", {}, "Watch"), h("span.spring"), stop), frame, row, tools, note, trouble);
   host.watch("run", clear);
   host.watch(["latest", "steps", "live", "note", "seconds"], () => { if (follow && host.get("latest") >= 0 && pictures.has(host.get("latest"))) step = host.get("latest"); show(); });
   host.watch("track", () => { player.reset(); if (track().id) player.play(); });

@@ -14,7 +14,7 @@ export default mount("Plan", [["Ctrl Enter", "make it with this plan"]], (host) 
     if (row.kind === "choice") { input = h("select", { "aria-label": row.label, onchange: () => host.send("edit", { field: row.name, value: input.value || null }) }, h("option", { value: "" }, "–"), row.options.map((o) => h("option", { value: o }, o)));
       set = (v) => { const text = v == null ? "" : String(v); if (text && ![...input.options].some((o) => o.value === text)) input.append(h("option", { value: text }, text)); input.value = text; };
     } else { input = row.long ? h("textarea", { rows: row.name === "lyrics" ? 4 : 2, dir: "auto", "aria-label": row.label }) : h("input", { type: "text", "aria-label": row.label }); input.addEventListener("change", () => host.send("edit", { field: row.name, value: input.value })); set = (v) => { input.value = v ?? ""; }; }
-    const lock = h("button.plain.icon.lock", { "aria-label": `Lock ${row.label}`, onclick: () => host.send("lock", { field: row.name, on: lock.getAttribute("aria-pressed") !== "true" }) }, "○"), say = h("p.say");
+    const lock = h("button.plain.icon.lock", { "aria-label": `Lock ${row.label}`, onclick: () => host.send("lock", { field: row.name, on: lock.getAttribute("aria-pressed") !== "true" }) }), say = h("p.say");
     const node = h("div.box", { class: row.long ? "box long" : "box" }, h("div.label", {}, h("label.field", {}, h("span.name", {}, row.label)), row.lockable ? lock : null), input, say);
     return { node, input, set, lock, say };
   }
@@ -23,29 +23,36 @@ export default mount("Plan", [["Ctrl Enter", "make it with this plan"]], (host) 
     return h("div.diff", { "data-field": row.name, class: row.accepted ? "diff accepted" : "diff" }, h("div.row", {}, h("h3", {}, row.label), h("span.spring"), h("div.seg", { role: "group", "aria-label": `${row.label}: whose words` },
       h("button", { "aria-pressed": String(!row.accepted), onclick: () => host.send("accept", { field: row.name, on: false }) }, "Keep mine"), h("button", { "aria-pressed": String(row.accepted), onclick: () => host.send("accept", { field: row.name, on: true }) }, "Take the planner's"))), text);
   }
+  const SHORT = { bpm: (v) => `${v} bpm`, seconds: (v) => `${v} s`, timesignature: (v) => (v === "6" ? "6/8" : `${v}/4`) };
   let seen = -1;
+  /** @type {boolean | null} */
+  let wasWriting = null;
   function show() {
     const writing = host.get("live"), list = rows(), focus = /** @type {any} */(host.root.getRootNode()).activeElement, force = host.get("revision") !== seen;
     seen = host.get("revision");
     host.hide(!writing && !list.length && !host.get("stream"));
-    put(stream, host.get("stream") || ""); stream.hidden = !host.get("stream"); stream.scrollTop = stream.scrollHeight;
+    put(stream, (host.get("stream") || "").trim()); stream.scrollTop = stream.scrollHeight;
     put(live, writing ? "Writing…" : list.length ? "Ready to read and change" : ""); live.hidden = !live.textContent; stop.hidden = !writing;
     for (const row of list) {
       if (!boxes.has(row.name)) { boxes.set(row.name, box(row)); fields.append(boxes.get(row.name).node); }
       const b = boxes.get(row.name);
       if (force || b.input !== focus) b.set(row.value);
-      b.lock.setAttribute("aria-pressed", String(row.locked)); put(b.lock, row.locked ? "●" : "○"); put(b.say, row.problem || "");
+      showLock(b.lock, row.locked); put(b.say, row.problem || "");
     }
+    put(brief, list.filter((row) => !row.long && row.value != null && row.value !== "").map((row) => SHORT[row.name]?.(row.value) ?? String(row.value)).join("  ·  ") || "Read and change");
+    if (force) more.open = Boolean(host.get("unfolded"));
+    more.hidden = !list.length; wrote.hidden = !host.get("stream"); if (writing !== wasWriting) { wrote.open = writing; wasWriting = writing; }
     diffs.replaceChildren(...list.filter((row) => row.differs).map(diff));
     host.root.dataset.diffs = String(diffs.children.length);
     const n = host.get("codes"); lane.hidden = !n; put(count, n ? `${n} audio codes` : ""); strip.paint();
-    actions.hidden = !list.length; make.disabled = !list.length || writing;
+    make.disabled = !list.length || writing;
   }
   host.on("codes", (_, [bytes]) => { codes = bytes ? new Uint32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength)) : codes; strip.paint(); });
   host.on("trouble", (body) => { if (boxes.has(body.field)) put(boxes.get(body.field).say, body.text); else put(trouble, body.text); });
   host.root.addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) make.click(); });
   const actions = h("div.row", {}, make, h("span.spring"), h("button.plain", { onclick: () => copyText(host.root, host.get("code") || "", host.say) }, "Copy as code"));
-  host.root.append(h("div.head", {}, h("h2", {}, "Plan"), live, h("span.spring"), stop), h("div.stack", {}, stream, diffs, fields, lane, actions, trouble));
+  const wrote = h("details.wrote", {}, h("summary", {}, "As the planner wrote it"), stream), brief = h("summary.brief"), more = h("details.more", {}, brief, h("div.stack.inner", {}, fields, actions));
+  host.root.append(h("div.head", {}, h("h2", {}, "Plan"), live, h("span.spring"), stop), h("div.stack", {}, wrote, diffs, lane, more, trouble));
   host.watch(["stream", "live", "rows", "codes", "revision"], show); host.onTheme(strip.paint); host.undo(strip.close);
   show();
 });

@@ -5,7 +5,7 @@ export default mount("Player", [["Space", "play or pause"], ["← →", "back or
   const track = () => host.get("track") ?? {};
   const player = voice(host, track, (seconds, playing) => { at = seconds; button.setAttribute("aria-pressed", String(playing)); button.setAttribute("aria-label", playing ? "Pause" : "Play"); button.firstChild.textContent = playing ? "❚❚" : "▶"; show(); });
   const button = h("button.icon.play", { "aria-label": "Play", "aria-pressed": "false", onclick: () => player.toggle() }, h("span", {}, "▶"));
-  const title = h("h3"), facts = h("p.tiny"), time = h("span.num.tiny.time"), line = h("p.line", { "aria-live": "off" }), trouble = h("p.say", { role: "alert" });
+  const title = h("h3"), facts = h("p.tiny"), time = h("span.num.tiny.time"), line = h("p.line", { "aria-live": "off" }), trouble = h("p.say", { role: "alert" }), note = h("p.quiet", { role: "status" });
   const volume = h("input", { type: "range", min: "0", max: "1", step: "0.01", value: String(player.audio.volume), "aria-label": "Volume", style: "width:92px", oninput: () => { player.volume(Number(volume.value)); decibels(); } });
   const loud = h("span.tiny.num", { style: "min-width:52px" });
   const decibels = () => put(loud, Number(volume.value) > 0 ? `${(20 * Math.log10(Number(volume.value))).toFixed(0).replace("-", "−")} dB` : "silent");
@@ -31,7 +31,8 @@ export default mount("Player", [["Space", "play or pause"], ["← →", "back or
     player.reset(); peaks = null; at = 0;
     put(title, track().title ?? "Nothing to hear yet"); put(facts, (track().facts ?? []).join("  ·  "));
     wave.canvas.setAttribute("aria-valuemax", String(seconds ?? 0));
-    button.disabled = !id;
+    button.disabled = !id; wave.canvas.hidden = time.hidden = tools.hidden = !id; put(note, "");
+    save.replaceChildren(h("option", { value: "" }, "Save as…"), ...(host.get("kinds") ?? []).map(([kind, name]) => h("option", { value: kind }, name)));
     if (id) host.send("peaks", { id, pixels: Math.max(300, Math.round(wave.canvas.clientWidth || 800)) });
     show();
   }
@@ -42,22 +43,19 @@ export default mount("Player", [["Space", "play or pause"], ["← →", "back or
     if (event.target === volume || (event.target.tagName === "BUTTON" && event.key === " ")) return;
     if (keys[event.key]) { keys[event.key](event); event.preventDefault(); }
   });
-  const save = h("button.plain.wide-only", { title: "Save this sound as a WAV file", onclick: () => saveWav() }, "Save WAV");
-  function saveWav() {
-    const { id, url, title: name } = track(), file = `${String(name).replace(/[^\p{L}\p{N} ]+/gu, "").trim().slice(0, 40) || "take"}.wav`;
-    const go = (href) => { const a = h("a", { href, download: file }); host.root.append(a); a.click(); a.remove(); };
-    if (url) return go(url);
-    player.seek(at);
-    const poll = setInterval(() => { if (player.audio.src.startsWith("blob:")) { clearInterval(poll); go(player.audio.src); } }, 60);
-    setTimeout(() => clearInterval(poll), 20000);
-    host.say(`Saving ${id}.`);
-  }
+  const save = h("select", { "aria-label": "Save this sound as a file", title: "FLAC, Opus and the zip hold recipe and plan as well", onchange: () => { if (save.value) { put(trouble, ""); put(note, "Writing the file…"); host.send("save", { kind: save.value }); } save.value = ""; } });
+  host.on("file", (body, [bytes]) => {
+    const href = URL.createObjectURL(new Blob([/** @type {DataView<ArrayBuffer>} */(bytes)])), link = h("a", { href, download: body.name });
+    host.root.append(link); link.click(); link.remove();
+    setTimeout(() => URL.revokeObjectURL(href), 60_000);
+    put(note, `Saved as ${body.name}`);
+  });
   const code = h("button.plain", { title: "The Python line for this sound", onclick: () => copyText(host.root, host.get("code") || "", host.say) }, "Copy as code");
   host.on("peaks", (body, [bytes]) => { if (body.id === track().id) { peaks = new Int8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength); host.root.dataset.peaks = String(peaks.length >> 1); show(); } });
-  host.on("trouble", (body) => put(trouble, body.text));
+  host.on("trouble", (body) => { put(note, ""); put(trouble, body.text); });
   player.audio.addEventListener("error", () => { if (player.audio.getAttribute("src")) put(trouble, "This sound could not be fetched. Is the kernel still running?"); });
-  host.root.append(h("div.top", {}, button, h("div.words", {}, title, facts), h("span.spring"), time), wave.canvas, line,
-    h("div.row.tools", {}, h("span.tiny.wide-only", {}, "Volume"), volume, loud, h("span.spring"), save, code), trouble);
+  const tools = h("div.row.tools", {}, h("span.tiny.wide-only", {}, "Volume"), volume, loud, h("span.spring"), h("div.save", {}, save), code);
+  host.root.append(h("div.top", {}, button, h("div.words", {}, title, facts), h("span.spring"), time), wave.canvas, line, tools, note, trouble);
   host.onTheme(show); host.watch("track", load); host.undo(wave.close);
   decibels(); load();
 });

@@ -44,15 +44,16 @@ export default mount("Compose", [["Ctrl Enter", "make it"], ["Ctrl Z", "undo (Sh
     }
     const focusable = input.matches?.("input,select") ? input : input.querySelector("input");
     focusable?.setAttribute("aria-describedby", say.id);
-    const locker = lock ? h("button.plain.icon.lock", { "aria-label": `Lock ${spec.label}`, "aria-pressed": "false", title: "Locked fields are left alone by presets, the planner and loaded takes", onclick: () => host.send("lock", { field: spec.name, on: locker.getAttribute("aria-pressed") !== "true" }) }, "○") : null;
-    const label = h("label.field", { for: id, title: spec.hint }, h("span.name", {}, spec.label, spec.unit === "seconds" ? h("span.tiny", {}, " s") : null), null);
+    const locker = lock ? h("button.plain.icon.lock", { "aria-label": `Lock ${spec.label}`, "aria-pressed": "false", title: "Locked fields are left alone by presets, the planner and loaded takes", onclick: () => host.send("lock", { field: spec.name, on: locker?.getAttribute("aria-pressed") !== "true" }) }) : null;
+    const label = h("label.field", { for: id, title: spec.hint }, h("span.name", {}, spec.label, spec.unit === "seconds" ? " (s)" : null));
     const node = h("div.box", {}, h("div.label", {}, label, locker), input, say);
     boxes[spec.name] = { node, say, set, inputs: [...(input.matches?.("input,select,textarea") ? [input] : input.querySelectorAll("input"))], locker, auto, input };
     return node;
   }
 
   const seedTools = h("div.row.seedtools", {}, h("button.plain.icon", { title: "The next seed", "aria-label": "Next seed", onclick: () => host.send("next_seed") }, "+1"),
-    h("button.plain.icon", { title: "Another seed by the dice", "aria-label": "Roll the dice", onclick: () => host.send("dice") }, "⚄"));
+    h("button.plain.icon", { title: "Another seed by the dice", "aria-label": "Roll the dice", onclick: () => host.send("dice") }));
+  showIcon(seedTools.lastChild, "dice");
   const tasks = h("div.seg.tasks", { role: "group", "aria-label": "Task" }), taskHint = h("p.quiet"), taskFields = h("div.grid"), reason = h("p.say");
   const meta = h("div.grid"), song = h("div.grid.song"), sampling = h("div.grid"), source = h("p.tiny");
   const presets = h("select", { "aria-label": "Preset", onchange: () => { if (presets.value) host.send("preset", { name: presets.value }); presets.value = ""; } });
@@ -69,6 +70,7 @@ export default mount("Compose", [["Ctrl Enter", "make it"], ["Ctrl Z", "undo (Sh
     [go, plan, polish].forEach((b) => { b.disabled = true; });
     setTimeout(() => [go, plan, polish].forEach((b) => { b.disabled = false; }), 700);
     host.send(kind, kind === "go" ? { revision: host.get("clicks") } : {});
+    tellAll("begun", {});
   };
   const keep = h("button.plain", { title: "Keep these settings as a preset", onclick: () => {
     const name = h("input", { type: "text", "aria-label": "Name of the preset", placeholder: "Name", maxLength: 60 });
@@ -77,7 +79,8 @@ export default mount("Compose", [["Ctrl Enter", "make it"], ["Ctrl Z", "undo (Sh
     host.root.append(dialog); dialog.showModal();
   } }, "Keep as preset");
 
-  const axis = (word) => h("select", { "aria-label": `Sweep ${word}` }), xs = axis("across"), ys = axis("down"), values = (word) => h("input", { type: "text", placeholder: "1, 3, 5", "aria-label": `Values ${word}` }), xv = values("across"), yv = values("down");
+  const axis = (word) => h("select", { "aria-label": `Sweep ${word}` }), xs = axis("across"), ys = axis("down"), allow = () => { yv.disabled = !ys.value; }, values = (word) => h("input", { type: "text", placeholder: "1, 3, 5", "aria-label": `Values ${word}` }), xv = values("across"), yv = values("down");
+  ys.addEventListener("change", allow);
   const sweep = h("div.sweepform", {}, xs, xv, ys, yv, h("button", { title: "A take for each, side by side in the gallery", onclick: (event) => { settle(); put(trouble, ""); event.target.disabled = true; setTimeout(() => { event.target.disabled = false; }, 900); host.send("sweep", { x: xs.value, xs: xv.value, y: ys.value, ys: yv.value }); } }, "Make the grid"));
   function build() {
     const { metadata = [], song: length = [], sampling: how = [], tasks: rows = [] } = forms();
@@ -88,7 +91,7 @@ export default mount("Compose", [["Ctrl Enter", "make it"], ["Ctrl Z", "undo (Sh
     tasks.replaceChildren(...rows.map((row) => h("button", { "aria-pressed": "false", "data-task": row.name, title: row.reason || row.hint, "aria-disabled": row.reason ? "true" : null,
       class: row.reason ? "cannot" : "", onclick: () => (row.reason ? put(reason, row.reason) : (put(reason, ""), edit("task", row.name))) }, row.title)));
     const sweepable = [...how, ...metadata, ...length];
-    xs.replaceChildren(...sweepable.map((f) => h("option", { value: f.name }, f.label))); ys.replaceChildren(h("option", { value: "" }, "and perhaps…"), ...sweepable.map((f) => h("option", { value: f.name }, f.label)));
+    xs.replaceChildren(...sweepable.map((f) => h("option", { value: f.name }, f.label))); ys.replaceChildren(h("option", { value: "" }, "and perhaps…"), ...sweepable.map((f) => h("option", { value: f.name }, f.label))); allow();
     presets.replaceChildren(h("option", { value: "" }, "Presets"), ...(host.get("presets") ?? []).map((name) => h("option", { value: name }, name)));
   }
   let shownTask = null;
@@ -110,7 +113,7 @@ export default mount("Compose", [["Ctrl Enter", "make it"], ["Ctrl Z", "undo (Sh
     revision = now;
     for (const [name, field] of Object.entries(boxes)) {
       if (force || !field.inputs.includes(focused())) { if (!later[name] || force) field.set(name === "caption" ? words : values[name]); }
-      if (field.locker) { const on = locked.includes(name); field.locker.setAttribute("aria-pressed", String(on)); put(field.locker, on ? "●" : "○"); field.locker.title = on ? "Locked: presets, planner and loaded takes leave it alone" : "Lock this field"; }
+      if (field.locker) { const on = locked.includes(name); showLock(field.locker, on); field.locker.title = on ? "Locked: presets, planner and loaded takes leave it alone" : "Lock this field"; }
       if (field.auto && field.inputs[0]?.placeholder !== undefined) field.inputs[0].placeholder = limits()[name] != null ? `Auto (${limits()[name]})` : "Auto";
     }
     const row = (forms().tasks ?? []).find((r) => r.name === task);
@@ -118,7 +121,7 @@ export default mount("Compose", [["Ctrl Enter", "make it"], ["Ctrl Z", "undo (Sh
     say();
     const [can, again] = host.get("undo") ?? [false, false];
     back.disabled = !can; forth.disabled = !again;
-    put(busy, host.get("busy") || "");
+    put(busy, host.get("busy") || lab.busy || "");
   }
   function say(extra = {}) {
     const wrong = { ...(host.get("trouble") ?? {}), ...extra };
@@ -143,6 +146,7 @@ export default mount("Compose", [["Ctrl Enter", "make it"], ["Ctrl Z", "undo (Sh
       trouble,
       h("div.row.actions", {}, go, plan, polish, busy, h("span.spring"), keep, h("button.plain", { title: "The Python line for this", onclick: () => { settle(); setTimeout(() => copyText(host.root, host.get("code") || "", host.say), 60); } }, "Copy as code"))));
   build(); show();
+  host.undo(gossip("busy", () => put(busy, host.get("busy") || lab.busy || "")));
   host.watch(["draft", "trouble", "undo", "busy", "source", "limits"], show);
   host.watch(["forms", "presets"], () => { shownTask = null; build(); show(); });
 });

@@ -4,6 +4,10 @@ const WORDS = { queued: "Waiting", planning: "Planning", rendering: "Rendering",
 export default mount("Runs", [["X", "stop the run in hand"]], (host) => {
   const list = h("ul.runs", { "aria-label": "Runs" }), live = h("p.hidden", { "aria-live": "polite" }), trouble = h("p.say", { role: "alert" });
   const items = new Map();
+  let begun = 0;
+  host.undo(gossip("begun", () => { begun = Date.now(); }));
+  /** On a narrow page the runs are far from the button that began one: bring them into view. */
+  const look = () => { if (innerWidth < 900 && Date.now() - begun < 3000) { begun = 0; host.root.scrollIntoView({ block: "start", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" }); } };
   let told = "";
   function item(row) {
     const state = h("span.chip.state"), title = h("button.plain.title", { title: "Look at this run", onclick: () => host.send("look", { id: row.id }) }), time = h("span.tiny.num"), problem = h("p.say"), notes = h("p.tiny");
@@ -14,6 +18,7 @@ export default mount("Runs", [["X", "stop the run in hand"]], (host) => {
   function show() {
     const rows = host.get("rows") ?? [];
     for (const [id, view] of items) if (!rows.some((row) => row.id === id)) { view.node.remove(); items.delete(id); }
+    const fresh = rows.some((row) => row.mine && !items.has(row.id));
     rows.forEach((row, place) => {
       if (!items.has(row.id)) items.set(row.id, item(row));
       const view = items.get(row.id), over = ["done", "stopped", "failed"].includes(row.state), percent = Math.round(100 * row.fraction);
@@ -27,6 +32,10 @@ export default mount("Runs", [["X", "stop the run in hand"]], (host) => {
       put(view.problem, row.problem || ""); put(view.notes, (row.notes ?? []).join("  "));
     });
     host.hide(!rows.length);
+    const live = rows.filter((row) => row.mine && !["done", "stopped", "failed"].includes(row.state));
+    lab.busy = live.length ? `${WORDS[live[0].state] ?? live[0].state}, ${Math.round(100 * live[0].fraction)} %${live.length > 1 ? `; ${live.length - 1} more waiting` : ""}` : "";
+    tellAll("busy", {});
+    if (fresh) look();
     const first = rows[0], saying = first ? `${WORDS[first.state]}: ${first.title}` : "";
     if (saying !== told) { told = saying; put(live, saying); }
   }

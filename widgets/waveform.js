@@ -16,7 +16,11 @@ async function needBokeh(host) {
 
 export default mount("Waveform", [["A", "add a region at the playhead (or double-click)"], ["← →", "move the region by 0.1 s (Shift: 1 s, Alt: one beat)"], ["[ ]", "set its start, its end at the playhead"],
   ["N", "next region"], ["Delete", "remove the region"], ["Space", "play or pause"], ["P", "play the region"], ["+ −", "zoom in, out"], ["0", "see it all"], ["Z", "undo the last change of the regions"], ["R", "repaint"]], (host) => {
-  let doc = null, views = null, models = {}, item = null, pending = {}, head = 0, marks = [], dragging = false, timer = 0, viewTimer = 0, tip = -1, asked = 0;
+  /** @type {any} */
+  let views = null;
+  /** @type {any} */
+  let building = null;
+  let again = false, models = {}, item = null, pending = {}, head = 0, marks = [], dragging = false, timer = 0, viewTimer = 0, tip = -1, asked = 0;
   let local = [], selected = 0;
   const track = () => host.get("track") ?? {}, total = () => track().seconds || 0;
   const stage = h("div.stage", { tabIndex: 0, role: "group", "aria-label": "Waveform with regions; A adds one, arrows move it" }), table = h("div.regions"), trouble = h("p.say", { role: "alert" }), verdict = h("p.verdict");
@@ -33,8 +37,8 @@ export default mount("Waveform", [["A", "add a region at the playhead (or double
     stage.replaceChildren(target);
     views = await Bokeh.embed.embed_item(JSON.parse(wanted), target);
     const root = [...(views.roots ?? views)][0]?.model ?? views[0]?.model;
-    doc = root.document; models = {};
-    for (const model of doc._all_models.values()) if (model.name) models[model.name] = model;
+    models = {};
+    for (const model of root.document._all_models.values()) if (model.name) models[model.name] = model;
     const range = find("view");
     const moved = () => { clearTimeout(viewTimer); viewTimer = setTimeout(askView, 70); };
     find("main").on_event?.("rangesupdate", moved);
@@ -46,7 +50,7 @@ export default mount("Waveform", [["A", "add a region at the playhead (or double
     host.root.dataset.drawn = track().id;
     moved();
   }
-  function drop() { marks.forEach((m) => m.gone?.()); marks = []; if (views) { try { (views.clear ? views.clear() : [...views].forEach((v) => v.remove?.())); } catch { /* the host has removed it already */ } } views = null; doc = null; models = {}; }
+  function drop() { marks = []; building = null; if (views) { try { (views.clear ? views.clear() : [...views].forEach((v) => v.remove?.())); } catch { /* the host has removed it already */ } } views = null; models = {}; }
   function askView() {
     const range = find("view");
     if (!range) return;
@@ -66,6 +70,7 @@ export default mount("Waveform", [["A", "add a region at the playhead (or double
     showLanes();
   }
   function showLanes() {
+    if (building) { again = true; return; }
     if (find("difference")) find("difference").visible = Boolean(host.get("verdict"));
     if (find("codes")) find("codes").visible = Boolean(host.get("has_codes"));
   }
@@ -84,42 +89,58 @@ export default mount("Waveform", [["A", "add a region at the playhead (or double
   function moveHead(time) { head = time; for (const name of ["playhead", "difference playhead", "codes playhead"]) { const span = find(name); if (span) span.location = time; } host.root.dataset.head = time.toFixed(3); }
 
   // -- regions: the boxes of the figure and the numbers below it are two views of `local`
-  const fade = () => { const [latent, wave] = host.get("fades") ?? [0, 0]; return Math.max(host.get("latent_crossfade") ?? latent, host.get("wave_crossfade") ?? wave); };
+  /** Seconds of crossfade outside a region: of samples (hatched, they change), of latents (faint, the model hears them blended). */
+  const fadesNow = () => { const [latent, wave] = host.get("fades") ?? [0, 0]; return [host.get("wave_crossfade") ?? wave, host.get("latent_crossfade") ?? latent]; };
+  function newMark(region, place) {
+    const Box = globalThis.Bokeh.Models.get ? globalThis.Bokeh.Models.get("BoxAnnotation") : globalThis.Bokeh.Models("BoxAnnotation");
+    const box = new Box({ left: region.start, right: region.end, movable: "x", resizable: "x", editable: true, use_handles: true, fill_alpha: 0.22, line_width: 2, hover_fill_alpha: 0.32, level: "annotation" });
+    const side = (how) => new Box({ left: 0, right: 0, editable: false, movable: "none", resizable: "none", use_handles: false, line_alpha: 0, ...how });
+    const hatched = { fill_alpha: 0.12, hatch_pattern: "right_diagonal_line", hatch_alpha: 0.6, hatch_scale: 6 }, faint = { fill_alpha: 0.08 };
+    const sides = [[side(hatched), side(hatched)], [side(faint), side(faint)]];
+    const mark = { box, sides, all: [...sides.flat(), box], place, setting: false,
+      paint: () => { const paint = colour(host.root, "region"), on = mark.place === selected; for (const b of mark.all) { b.fill_color = paint; b.hatch_color = paint; } box.line_color = paint; box.line_width = on ? 3 : 1.5; box.line_dash = on ? [] : [5, 4]; box.hatch_pattern = mark.place % 2 ? "dot" : "blank"; box.hatch_alpha = 0.4; box.hatch_color = paint; },
+      put: (start, end) => fadesNow().forEach((wide, kind) => {
+        const [before, after] = mark.sides[kind];
+        before.setv({ left: Math.max(0, start - wide), right: start, visible: wide > 0 }); after.setv({ left: end, right: Math.min(total(), end + wide), visible: wide > 0 });
+      }) };
+    const heard = () => { if (!mark.setting) fromBox(mark); };
+    box.properties.left.change.connect(heard); box.properties.right.change.connect(heard);
+    return mark;
+  }
+  /** Bokeh builds the views of new boxes in its own time and fails when asked to lay out before that: one change at a time. */
+  async function grow(plot, fresh) {
+    const mine = building = views;
+    plot.center = [...plot.center, ...fresh.flatMap((mark) => mark.all)];
+    for (let i = 0; i < 200 && mine === views && fresh.some((mark) => mark.all.some((box) => !mine.find_one(box))); i++) await new Promise((resolve) => setTimeout(resolve, 16));
+    if (mine !== views) return;
+    building = null;
+    if (again) { again = false; showLanes(); syncBoxes(); }
+  }
   function syncBoxes() {
     const plot = find("main");
+    host.root.dataset.regions = JSON.stringify(local.map((r) => [Number(r.start.toFixed(3)), Number(r.end.toFixed(3))]));
     if (!plot || dragging) return;
-    const Box = globalThis.Bokeh.Models.get ? globalThis.Bokeh.Models.get("BoxAnnotation") : globalThis.Bokeh.Models("BoxAnnotation");
-    while (marks.length > local.length) { const old = marks.pop(); plot.center = plot.center.filter((r) => !old.all.includes(r)); old.gone(); }
-    local.forEach((region, place) => {
-      let mark = marks[place];
-      if (!mark) {
-        const box = new Box({ left: region.start, right: region.end, movable: "x", resizable: "x", editable: true, use_handles: true, fill_alpha: 0.22, line_width: 2, hover_fill_alpha: 0.32, level: "annotation" });
-        const side = () => new Box({ left: 0, right: 0, editable: false, movable: "none", resizable: "none", use_handles: false, line_alpha: 0, fill_alpha: 0.1, hatch_pattern: "right_diagonal_line", hatch_alpha: 0.5, hatch_scale: 6 });
-        const before = side(), after = side();
-        mark = { box, before, after, all: [box, before, after], gone: () => {}, place,
-          paint: () => { const paint = colour(host.root, "region"), on = mark.place === selected; for (const b of mark.all) { b.fill_color = paint; b.hatch_color = paint; } box.line_color = paint; box.line_width = on ? 3 : 1.5; box.line_dash = on ? [] : [5, 4]; box.hatch_pattern = mark.place % 2 ? "dot" : "blank"; box.hatch_alpha = 0.4; box.hatch_color = paint; } };
-        const heard = () => { if (!mark.setting) fromBox(mark); };
-        box.properties.left.change.connect(heard); box.properties.right.change.connect(heard);
-        marks[place] = mark;
-        plot.center = [...plot.center, before, after, box];
-      }
+    if (building) { again = true; return; }
+    const fresh = local.slice(marks.length).map((region, i) => newMark(region, marks.length + i));
+    marks.push(...fresh);
+    marks.forEach((mark, place) => {
+      const region = local[place];
       mark.place = place;
+      if (!region) { for (const box of mark.all) box.visible = false; return; }
       mark.setting = true;
-      if (mark.box.left !== region.start || mark.box.right !== region.end) mark.box.setv({ left: region.start, right: region.end });
-      const wide = fade();
-      mark.before.setv({ left: Math.max(0, region.start - wide), right: region.start, visible: wide > 0 }); mark.after.setv({ left: region.end, right: Math.min(total(), region.end + wide), visible: wide > 0 });
+      if (mark.box.left !== region.start || mark.box.right !== region.end || !mark.box.visible) mark.box.setv({ left: region.start, right: region.end, visible: true });
+      mark.put(region.start, region.end);
       mark.setting = false;
       mark.paint();
     });
-    host.root.dataset.regions = JSON.stringify(local.map((r) => [Number(r.start.toFixed(3)), Number(r.end.toFixed(3))]));
+    if (fresh.length) grow(plot, fresh);
   }
   function fromBox(mark) {
     dragging = true;
     const { left, right } = mark.box, [start, end] = left <= right ? [left, right] : [right, left];
     selected = mark.place;
     local = local.map((r, i) => (i === mark.place ? { ...r, start, end } : r));
-    const wide = fade();
-    mark.before.setv({ left: Math.max(0, start - wide), right: start }); mark.after.setv({ left: end, right: Math.min(total(), end + wide) });
+    mark.put(start, end);
     showNumbers();
     clearTimeout(timer);
     timer = setTimeout(() => { dragging = false; tell(true); syncBoxes(); }, 160);
@@ -131,7 +152,10 @@ export default mount("Waveform", [["A", "add a region at the playhead (or double
   function change(next, keep = selected) { local = next; selected = Math.max(0, Math.min(keep, next.length - 1)); syncBoxes(); showNumbers(); tell(true, true); }
   function choose(place) { selected = place; marks.forEach((m) => m.paint()); showNumbers(); }
   function add(at = head) {
-    const range = find("view"), wide = Math.min(total(), Math.max(0.5, ((range?.end ?? total()) - (range?.start ?? 0)) * 0.15)), start = Math.max(0, Math.min(at - wide / 2, total() - wide));
+    const taken = [...local].sort((a, b) => a.start - b.start), edges = [0, ...taken.flatMap((r) => [r.start, r.end]), total()];
+    const gaps = edges.flatMap((edge, i) => (i % 2 ? [] : [[edge, edges[i + 1]]])).filter(([from, to]) => to - from >= 0.2).sort(([a, b], [c, d]) => Math.max(a - at, at - b, 0) - Math.max(c - at, at - d, 0));
+    if (!gaps.length) { put(trouble, "The whole sound is marked already: make a region shorter, or remove one."); return; }
+    const [from, to] = gaps[0], range = find("view"), wide = Math.min(to - from, Math.max(0.5, ((range?.end ?? total()) - (range?.start ?? 0)) * 0.15)), start = Math.max(from, Math.min(at - wide / 2, to - wide));
     const used = new Set(local.map((r) => r.name)), name = [..."ABCDEFGHIJKLMNOPQRSTUVWXYZ"].find((n) => !used.has(n)) ?? "Z";
     change([...local, { name, start, end: start + wide }], local.length);
   }
@@ -176,10 +200,11 @@ export default mount("Waveform", [["A", "add a region at the playhead (or double
   const caption = h("input", { type: "text", maxLength: 20000, dir: "auto", "aria-label": "What should sound there", placeholder: "What should sound there? Empty: the take's own words", onchange: () => host.send("setting", { name: "caption", value: caption.value }) });
   const modes = h("div.seg", { role: "group", "aria-label": "Repaint mode" }), strength = h("input", { type: "range", min: "0", max: "1", step: "0.01", "aria-label": "Strength", style: "width:110px", onchange: () => host.send("setting", { name: "strength", value: Number(strength.value) }), oninput: () => put(strong, Number(strength.value).toFixed(2)) }), strong = h("output.tiny.num");
   const fadeBox = (name, label, title) => h("label.inline", { title }, label, h("input", { type: "text", inputmode: "decimal", placeholder: "auto", "data-fade": name, onchange: (event) => host.send("setting", { name, value: event.target.value }) }));
-  const fades = [fadeBox("wave_crossfade", "Crossfade of samples, s", "Old and new samples are blended over this long, outside the region"), fadeBox("latent_crossfade", "of latents, s", "Old and new latents are blended over this long, outside the region")];
+  const fades = [fadeBox("wave_crossfade", "Crossfade of samples, s", "Old and new samples are blended over this long, just outside the region: the hatched edge"), fadeBox("latent_crossfade", "of latents, s", "While the music forms, old and new are blended over this long: the faint edge. No sample changes there")];
   const snap = h("select", { "aria-label": "Snap to", onchange: () => host.send("snap", { to: snap.value }) });
-  const go = h("button.go", { onclick: () => { if (!go.disabled) { put(trouble, ""); go.disabled = true; setTimeout(() => showNumbers(), 700); caption.blur(); host.send("setting", { name: "caption", value: caption.value }); host.send("repaint"); } } }, "Repaint");
-  const cannot = h("p.quiet");
+  const go = h("button.go", { onclick: () => { if (!go.disabled) { put(trouble, ""); go.disabled = true; setTimeout(() => showNumbers(), 700); caption.blur(); host.send("setting", { name: "caption", value: caption.value }); host.send("repaint"); tellAll("begun", {}); } } }, "Repaint");
+  const cannot = h("p.quiet"), busy = h("span.quiet", { role: "status" });
+  host.undo(gossip("busy", () => put(busy, lab.busy || "")));
   function settings() {
     const focus = /** @type {any} */(host.root.getRootNode()).activeElement;
     modes.replaceChildren(...(host.get("modes") ?? []).map((mode) => h("button", { "aria-pressed": String(mode === host.get("mode")), onclick: () => host.send("setting", { name: "mode", value: mode }) }, mode)));
@@ -208,7 +233,7 @@ export default mount("Waveform", [["A", "add a region at the playhead (or double
   });
   const empty = h("p.empty", {}, "Once there is a take, its waveform is here: mark what you would like to hear anew.");
   const tools = h("div.stack.tools", {}, table, hint, h("div.row", {}, h("button", { onclick: () => add() }, "Add a region"), snap, h("span.spring"), h("button.plain.icon", { "aria-label": "Zoom in", title: "Zoom in", onclick: () => zoom(0.5) }, "+"), h("button.plain.icon", { "aria-label": "Zoom out", title: "Zoom out", onclick: () => zoom(2) }, "−"), h("button.plain", { onclick: whole }, "See it all")),
-    h("div.repaint.stack", {}, caption, h("div.row", {}, modes, h("label.inline", {}, "Strength", strength, strong), h("details", {}, h("summary", {}, "Crossfade"), h("div.row", {}, ...fades))), h("div.row", {}, go, cannot, h("span.spring"), h("button.plain", { onclick: () => copyText(host.root, host.get("code") || "", host.say) }, "Copy as code"))));
+    h("div.repaint.stack", {}, caption, h("div.row", {}, modes, h("label.inline", {}, "Strength", strength, strong), h("details", {}, h("summary", {}, "Crossfade"), h("div.row", {}, ...fades))), h("div.row", {}, go, busy, cannot, h("span.spring"), h("button.plain", { onclick: () => copyText(host.root, host.get("code") || "", host.say) }, "Copy as code"))));
   host.root.append(h("div.head", {}, h("h2", {}, "Pick and repaint")), empty, stage, verdict, tools, trouble);
   host.onTheme(paintTheme);
   host.watch(["regions", "revision", "mode", "modes", "strength", "caption", "wave_crossfade", "latent_crossfade", "fades", "snap", "snaps", "verdict", "cannot", "has_codes"], fromPython);

@@ -12,24 +12,25 @@ from acestep_lab.ui import sound
 from acestep_lab.ui.desk import desk_of
 from acestep_lab.ui.studio import Studio
 
+# Panel's columns end in a button, unseen but for the gap before it.
 _GRID = """
 :host { display: grid !important; grid-template-columns: minmax(360px, 5fr) minmax(0, 8fr); gap: 20px; align-items: start; width: 100% !important; }
+.scroll-button { display: none; }
 @media (max-width: 900px) { :host { grid-template-columns: minmax(0, 1fr); gap: 14px; } }
 """
-_STACK = ":host { display: flex !important; flex-direction: column; gap: 20px; width: 100% !important; min-width: 0; }"
+_STACK = ":host { display: flex !important; flex-direction: column; gap: 20px; width: 100% !important; min-width: 0; } .scroll-button { display: none; }"
 _PAGE = """
 :host { display: flex !important; flex-direction: column; gap: 20px; width: 100% !important; max-width: 1440px; margin: 0 auto !important; padding: 18px 28px 60px; box-sizing: border-box; }
+.scroll-button { display: none; }
 @media (max-width: 900px) { :host { padding: 10px 12px 40px; gap: 14px; } }
 """
 
 
 def layout(studio: Studio) -> Viewable:
     """The studio's components as one page: two columns where there is room, one where there is not."""
-    left = _column(_STACK, studio.prompt, studio.lyrics)
+    left = _column(_STACK, studio.prompt, studio.lyrics, studio.drop)
     right = _column(_STACK, studio.queue, studio.plan, studio.preview, studio.player, studio.picker)
-    return _column(
-        _PAGE, studio.top, _column(_GRID, left, right), studio.gallery, _column(_GRID, studio.drop, studio.tree)
-    )
+    return _column(_PAGE, studio.top, _column(_GRID, left, right), studio.gallery, studio.tree)
 
 
 def _column(style: str, *children: Any) -> pn.Column:

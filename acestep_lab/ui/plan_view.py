@@ -54,6 +54,7 @@ class PlanView(Component):
         "code": "",
         "busy": "",
         "revision": 0,
+        "unfolded": True,
     }
 
     def setup(self, plan: Plan | None = None, recipe: Recipe | None = None) -> None:
@@ -89,9 +90,9 @@ class PlanView(Component):
         self._push()
         self.live = False
 
-    def show_plan(self, plan: Plan, recipe: Recipe | None = None) -> None:
-        """Show a plan as fields, against the recipe it was asked for."""
-        self._plan, self._recipe = plan, recipe
+    def show_plan(self, plan: Plan, recipe: Recipe | None = None, unfolded: bool = True) -> None:
+        """Show a plan as fields, against the recipe it was asked for; or folded into one line, to be opened by hand."""
+        self._plan, self._recipe, self.unfolded = plan, recipe, unfolded
         self._accepted = {name: not self._asked(name) for name in _BY_NAME}
         self._show(force=True)
         self._send_codes(plan.codes)
@@ -126,7 +127,7 @@ class PlanView(Component):
             return
         read = _BY_NAME[field].read(value)
         self._plan = self._plan.but(**{field: read})
-        self._accepted[field] = True
+        self._accepted[field], self.unfolded = True, True
         self._show(force=True)
         self._send_codes(self._plan.codes)
         self.ask("changed")

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import re
+import tempfile
+import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from acestep_lab.decode.audio import Audio
+from acestep_lab.errors import LabError, SourceError
 from acestep_lab.takes.take import Take
 from acestep_lab.ui import sound
-from acestep_lab.ui.spec import Component, both
+from acestep_lab.ui.spec import Component, both, sentence
+
+FILES = (
+    ("flac", "FLAC, with its recipe"),
+    ("wav", "WAV, 32-bit float"),
+    ("opus", "Opus, with its recipe"),
+    ("mp3", "MP3"),
+    ("zip", "Zip: FLAC, latent, manifest"),
+)
+"""Kinds of file a sound can be saved as, and what they are called; a zip only for takes."""
 
 
 class Player(Component):
@@ -19,7 +33,7 @@ class Player(Component):
 
     module = "player"
     parts = ("voice",)
-    fields: ClassVar[dict[str, Any]] = {"track": {}, "code": ""}
+    fields: ClassVar[dict[str, Any]] = {"track": {}, "code": "", "kinds": []}
 
     def setup(self, take: Take | Audio | None = None, *, url: sound.UrlOf | None = None, **about: Any) -> None:
         """Show a take or a sound, if one is given."""
@@ -33,6 +47,7 @@ class Player(Component):
         """Show another sound; `lines` are (seconds, words) for lyrics that follow."""
         self._sound = take
         self.code = code or getattr(take, "code", str)()
+        self.kinds = [list(kind) for kind in FILES if kind[0] != "zip" or isinstance(take, Take)]
         self.track = sound.track(take, self._url, lines, title)
 
     def do_peaks(self, id: str = "", pixels: int = 800) -> None:
@@ -45,6 +60,26 @@ class Player(Component):
         """Send the sound as a WAV file."""
         if self._sound is not None and self._sound.id == id:
             self.tell("bytes", sound.wav_of(sound.audio_of(self._sound)), id=id)
+
+    def do_save(self, kind: str = "flac") -> None:
+        """Hand over the sound as a file; written aside, since ten minutes of Opus take a while."""
+        if self._sound is None:
+            raise SourceError("There is nothing to save yet.")
+        if kind not in dict(FILES):
+            raise SourceError(f"{str(kind)[:20]!r} is no kind of file that can be written here.")
+        threading.Thread(target=self._save, args=(self._sound, kind), name="acestep_lab save", daemon=True).start()
+
+    def _save(self, what: Take | Audio, kind: str) -> None:
+        words = re.sub(r"[^\w ]+", "", sound.title_of(what, 60)).strip()[:40] or what.id
+        try:
+            with tempfile.TemporaryDirectory(prefix="acestep-lab-") as folder:
+                path = Path(folder) / f"{what.id}.{kind}"
+                what.export(path) if isinstance(what, Take) else what.write(path)
+                data = path.read_bytes()
+        except (LabError, OSError) as problem:
+            self.complain(sentence(problem))
+        else:
+            self.tell("file", data, name=f"{words}.{kind}", kind=kind)
 
     def do_at(self, seconds: float = 0.0) -> None:
         """The listener paused or sought here."""

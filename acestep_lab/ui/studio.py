@@ -335,7 +335,7 @@ class Studio:
         self._draw_tree()
         recipe, plan = getattr(take, "recipe", None), getattr(take, "plan", None)
         if plan is not None:
-            self.plan.show_plan(plan, getattr(take, "asked", None) or recipe)
+            self.plan.show_plan(plan, getattr(take, "asked", None) or recipe, unfolded=False)
         if recipe is not None and isinstance(recipe.task, Repaint):
             self._aside(self.picker, lambda: self._compare(take))
 
