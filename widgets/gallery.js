@@ -1,6 +1,8 @@
 // Gallery: cards, table, sweep grid, and the loudness-matched comparison of up to four takes. Python half: acestep_lab/ui/gallery.py.
 
 const LETTERS = "1234", LONGEST_DECODED = 180;
+/** What a card says in its line of facts needs no chip. */
+const TOLD = ["seed", "bpm", "keyscale", "seconds"], NAMES = { timesignature: "meter" };
 
 /** Up to four sounds on one clock. Short ones are decoded and started together; long ones are <audio> elements kept in step. */
 function comparison(host, bytesOf) {
@@ -91,7 +93,7 @@ export default mount("Gallery", [["1…4", "switch between the compared takes"],
       put(title, next.title); put(facts, [clock(next.seconds), ...(next.facts ?? [])].join("  ·  "));
       star.setAttribute("aria-pressed", String(Boolean(next.star))); put(star, next.star ? "★" : "☆"); reject.setAttribute("aria-pressed", String(Boolean(next.reject)));
       node.classList.toggle("rejected", Boolean(next.reject)); node.classList.toggle("hand", host.get("in_hand") === next.id);
-      const differs = Object.entries(next.differs ?? {}).filter(([k]) => !["seed"].includes(k)).map(([k, v]) => h("span.chip", {}, `${k} ${Array.isArray(v) ? v.join("–") : v}`));
+      const differs = Object.entries(next.differs ?? {}).filter(([k, v]) => v != null && !TOLD.includes(k)).map(([k, v]) => h("span.chip", {}, `${NAMES[k] ?? k.replaceAll("_", " ")} ${Array.isArray(v) ? v.join("–") : v}`));
       chips.replaceChildren(...(next.unsaved ? [h("span.chip.lost", {}, "only in memory")] : []), ...(next.parents ?? []).slice(0, 2).map((p) => h("button.chip.parent", { title: "Made from this take", onclick: () => flash(p) }, `from ${p.replace("take-", "").slice(0, 6)}`)), ...differs);
       put(scores, Object.entries(next.scores ?? {}).map(([k, v]) => `${k} ${figure(v)}`).join("  ·  "));
       if (/** @type {any} */(host.root.getRootNode()).activeElement !== note) note.value = next.note ?? "";

@@ -50,7 +50,7 @@ function h(what, attributes = {}, ...children) {
 
 const ICONS = {
   locked: "M6 11h12v9H6z M8.5 11V8a3.5 3.5 0 0 1 7 0v3 M12 14.5v2", open: "M6 11h12v9H6z M8.5 11V7.5a3.5 3.5 0 0 1 6.6-1.6",
-  dice: "M7 4h10a3 3 0 0 1 3 3v10a3 3 0 0 1-3 3H7a3 3 0 0 1-3-3V7a3 3 0 0 1 3-3z M8.7 8.7h.01 M15.3 8.7h.01 M12 12h.01 M8.7 15.3h.01 M15.3 15.3h.01",
+  dice: "M7 4h10a3 3 0 0 1 3 3v10a3 3 0 0 1-3 3H7a3 3 0 0 1-3-3V7a3 3 0 0 1 3-3z M8.4 8.4v.4 M15.6 15.2v.4 M12 11.8v.4 M8.4 15.2v.4 M15.6 8.4v.4",
 };
 /** A small drawing in the colour of its text; put there once. */
 function showIcon(button, name) {

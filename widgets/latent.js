@@ -38,6 +38,7 @@ export default mount("Watch", [["← →", "one step back or on"], ["H", "hear a
     for (const button of [hear, keep]) button.disabled = step < 0;
     stop.hidden = !live; tools.hidden = latest < 0; row.hidden = latest < 0 && !live;
     put(note, host.get("note") || "");
+    frame.classList.toggle("idle", latest < 0 && !live);
     host.root.dataset.step = String(step); host.root.dataset.latest = String(latest); host.root.dataset.pictures = String(pictures.size);
     put_span();
   }

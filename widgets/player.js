@@ -32,7 +32,7 @@ export default mount("Player", [["Space", "play or pause"], ["← →", "back or
     put(title, track().title ?? "Nothing to hear yet"); put(facts, (track().facts ?? []).join("  ·  "));
     wave.canvas.setAttribute("aria-valuemax", String(seconds ?? 0));
     button.disabled = !id; wave.canvas.hidden = time.hidden = tools.hidden = !id; put(note, "");
-    save.replaceChildren(h("option", { value: "" }, "Save as…"), ...(host.get("kinds") ?? []).map(([kind, name]) => h("option", { value: kind }, name)));
+    save.replaceChildren(h("option", { value: "" }, "Save as…"), ...(host.get("forms") ?? []).map(([form, name]) => h("option", { value: form }, name)));
     if (id) host.send("peaks", { id, pixels: Math.max(300, Math.round(wave.canvas.clientWidth || 800)) });
     show();
   }
@@ -43,7 +43,7 @@ export default mount("Player", [["Space", "play or pause"], ["← →", "back or
     if (event.target === volume || (event.target.tagName === "BUTTON" && event.key === " ")) return;
     if (keys[event.key]) { keys[event.key](event); event.preventDefault(); }
   });
-  const save = h("select", { "aria-label": "Save this sound as a file", title: "FLAC, Opus and the zip hold recipe and plan as well", onchange: () => { if (save.value) { put(trouble, ""); put(note, "Writing the file…"); host.send("save", { kind: save.value }); } save.value = ""; } });
+  const save = h("select", { "aria-label": "Save this sound as a file", title: "FLAC, Opus and the zip hold recipe and plan as well", onchange: () => { if (save.value) { put(trouble, ""); put(note, "Writing the file…"); host.send("save", { form: save.value }); } save.value = ""; } });
   host.on("file", (body, [bytes]) => {
     const href = URL.createObjectURL(new Blob([/** @type {DataView<ArrayBuffer>} */(bytes)])), link = h("a", { href, download: body.name });
     host.root.append(link); link.click(); link.remove();

@@ -33,7 +33,7 @@ class Player(Component):
 
     module = "player"
     parts = ("voice",)
-    fields: ClassVar[dict[str, Any]] = {"track": {}, "code": "", "kinds": []}
+    fields: ClassVar[dict[str, Any]] = {"track": {}, "code": "", "forms": []}
 
     def setup(self, take: Take | Audio | None = None, *, url: sound.UrlOf | None = None, **about: Any) -> None:
         """Show a take or a sound, if one is given."""
@@ -47,7 +47,7 @@ class Player(Component):
         """Show another sound; `lines` are (seconds, words) for lyrics that follow."""
         self._sound = take
         self.code = code or getattr(take, "code", str)()
-        self.kinds = [list(kind) for kind in FILES if kind[0] != "zip" or isinstance(take, Take)]
+        self.forms = [list(form) for form in FILES if form[0] != "zip" or isinstance(take, Take)]
         self.track = sound.track(take, self._url, lines, title)
 
     def do_peaks(self, id: str = "", pixels: int = 800) -> None:
@@ -61,25 +61,25 @@ class Player(Component):
         if self._sound is not None and self._sound.id == id:
             self.tell("bytes", sound.wav_of(sound.audio_of(self._sound)), id=id)
 
-    def do_save(self, kind: str = "flac") -> None:
+    def do_save(self, form: str = "flac") -> None:
         """Hand over the sound as a file; written aside, since ten minutes of Opus take a while."""
         if self._sound is None:
             raise SourceError("There is nothing to save yet.")
-        if kind not in dict(FILES):
-            raise SourceError(f"{str(kind)[:20]!r} is no kind of file that can be written here.")
-        threading.Thread(target=self._save, args=(self._sound, kind), name="acestep_lab save", daemon=True).start()
+        if form not in dict(FILES):
+            raise SourceError(f"{str(form)[:20]!r} is no kind of file that can be written here.")
+        threading.Thread(target=self._save, args=(self._sound, form), name="acestep_lab save", daemon=True).start()
 
-    def _save(self, what: Take | Audio, kind: str) -> None:
+    def _save(self, what: Take | Audio, form: str) -> None:
         words = re.sub(r"[^\w ]+", "", sound.title_of(what, 60)).strip()[:40] or what.id
         try:
             with tempfile.TemporaryDirectory(prefix="acestep-lab-") as folder:
-                path = Path(folder) / f"{what.id}.{kind}"
+                path = Path(folder) / f"{what.id}.{form}"
                 what.export(path) if isinstance(what, Take) else what.write(path)
                 data = path.read_bytes()
         except (LabError, OSError) as problem:
             self.complain(sentence(problem))
         else:
-            self.tell("file", data, name=f"{words}.{kind}", kind=kind)
+            self.tell("file", data, name=f"{words}.{form}")
 
     def do_at(self, seconds: float = 0.0) -> None:
         """The listener paused or sought here."""

@@ -166,6 +166,8 @@ class Studio:
         self._aside(self.plan, work)
 
     def _stop_writing(self) -> None:
+        if self._watched is not None and self._watched.run.state == "planning":
+            self._stop_watched()
         known = {job.id for job in self.desk.jobs()}
         for run in self.desk.session.runs:
             if run.id not in known and run.state in ("queued", "planning"):
@@ -295,6 +297,8 @@ class Studio:
         if kind == "frame":
             self.preview.add(event.value)
         elif kind == "token":
+            if not self.plan.live:  # it began before anybody looked
+                self.plan.begin()
             self.plan.hear(event.value)
         elif kind == "state" and event.value == "planning":
             self.plan.begin()
