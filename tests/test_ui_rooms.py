@@ -225,6 +225,26 @@ def test_a_player_hands_over_its_sound_by_message_or_by_address_never_as_state()
     assert PlayerWidget(one, url=lambda audio: "takes/x.wav").track["url"] == "takes/x.wav"
 
 
+@pytest.mark.parametrize("form", ["flac", "wav", "opus", "mp3", "zip"])
+def test_a_player_writes_its_sound_as_any_kind_of_file(form: str) -> None:
+    one = take()
+    room = PlayerWidget(one.but(recipe=one.recipe.but(caption="any <words> at all")))
+    messages = told(room)
+    room.do_save(form)
+    for thread in [t for t in threading.enumerate() if t.name == "acestep_lab save"]:
+        thread.join(60)
+    [message] = messages
+    assert (message["kind"], message["name"]) == ("file", f"any words at all.{form}")
+    assert len(message["buffers"][0]) > 1000
+
+
+def test_a_sound_that_is_no_take_has_no_zip_and_an_odd_kind_is_answered() -> None:
+    room = PlayerWidget(tone(1.0))
+    assert [form for form, _ in room.forms] == ["flac", "wav", "opus", "mp3"]
+    with pytest.raises(LabError, match="no kind of file"):
+        room.do_save("exe")
+
+
 def test_a_take_in_a_notebook_is_a_small_thing() -> None:
     bundle = take_bundle(take())
     data = bundle[0] if isinstance(bundle, tuple) else bundle

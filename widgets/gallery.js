@@ -20,7 +20,7 @@ function comparison(host, bytesOf) {
     lanes = await Promise.all(ids.map(async (id) => {
       const { buffer, url } = await bytesOf(id), level = 10 ** (gains[id] / 20), gain = context.createGain();
       gain.connect(context.destination); gain.gain.value = 0;
-      if (!long) return { id, level, gain, data: await context.decodeAudioData(buffer ?? (await (await fetch(url)).arrayBuffer())) };
+      if (!long) return { id, level, gain, data: await context.decodeAudioData(buffer?.slice(0) ?? (await (await fetch(url)).arrayBuffer())) };
       const audio = new Audio(url ?? URL.createObjectURL(new Blob([buffer], { type: "audio/wav" })));
       context.createMediaElementSource(audio).connect(gain);
       return { id, level, gain, audio };
@@ -49,7 +49,12 @@ export default mount("Gallery", [["1…4", "switch between the compared takes"],
   const peaks = new Map(), waiting = new Map(), views = new Map();
   let chosen = [], shape = "cards", onlyStars = false, blind = false, order = [], voted = false, loaded = "";
   const cards = () => host.get("cards") ?? [];
-  const bytesOf = (id) => new Promise((resolve) => { waiting.set(id, resolve); host.send("bytes", { id }); });
+  const coming = new Map();
+  /** The sound of a take; asked twice while it travels, it travels once. */
+  const bytesOf = (id) => {
+    if (!coming.has(id)) coming.set(id, new Promise((resolve) => { waiting.set(id, resolve); host.send("bytes", { id }); }).finally(() => coming.delete(id)));
+    return coming.get(id);
+  };
   const compare = comparison(host, bytesOf);
   const watcher = new IntersectionObserver((entries) => entries.forEach(({ isIntersecting, target }) => {
     const { take } = /** @type {HTMLElement} */(target).dataset;
@@ -76,7 +81,7 @@ export default mount("Gallery", [["1…4", "switch between the compared takes"],
   }
   const figure = (value) => String(value).replace("-", "−");
   const mark = (id, marks) => host.send("mark", { id, ...marks });
-  function pickForCompare(id) { chosen = chosen.includes(id) ? chosen.filter((c) => c !== id) : [...chosen, id].slice(-4); loaded = ""; voted = false; order = []; compare.pause(); show(); }
+  function pickForCompare(id) { chosen = chosen.includes(id) ? chosen.filter((c) => c !== id) : [...chosen, id].slice(-4); again(); show(); }
   function card(info) {
     const s = wave(info.id, info.seconds, 54), title = h("h3"), facts = h("p.tiny"), chips = h("div.row.chips"), scores = h("p.tiny.num"), letter = h("button.small.letter", { title: "Compare by ear with up to three others", onclick: () => pickForCompare(info.id) });
     const star = h("button.plain.icon.star", { "aria-label": "Star", title: "Star", onclick: () => mark(info.id, { star: star.getAttribute("aria-pressed") !== "true" }) }), reject = h("button.plain.icon", { "aria-label": "Reject", title: "Reject", onclick: () => mark(info.id, { reject: reject.getAttribute("aria-pressed") !== "true" }) }, "✕");
@@ -97,7 +102,7 @@ export default mount("Gallery", [["1…4", "switch between the compared takes"],
       chips.replaceChildren(...(next.unsaved ? [h("span.chip.lost", {}, "only in memory")] : []), ...(next.parents ?? []).slice(0, 2).map((p) => h("button.chip.parent", { title: "Made from this take", onclick: () => flash(p) }, `from ${p.replace("take-", "").slice(0, 6)}`)), ...differs);
       put(scores, Object.entries(next.scores ?? {}).map(([k, v]) => `${k} ${figure(v)}`).join("  ·  "));
       if (/** @type {any} */(host.root.getRootNode()).activeElement !== note) note.value = next.note ?? "";
-      const place = chosen.indexOf(next.id); put(letter, place >= 0 ? `Compared: ${LETTERS[place]}` : "Compare"); letter.setAttribute("aria-pressed", String(place >= 0));
+      const place = chosen.indexOf(next.id); put(letter, place < 0 ? "Compare" : blind && !voted ? "Compared" : `Compared: ${LETTERS[arranged().indexOf(next.id)]}`); letter.setAttribute("aria-pressed", String(place >= 0));
       s.paint();
     } };
   }
@@ -129,27 +134,36 @@ export default mount("Gallery", [["1…4", "switch between the compared takes"],
 
   // -- comparison by ear
   const panel = h("div.compare", { tabIndex: 0, role: "group", "aria-label": "Comparison by ear: keys 1 to 4 switch, space plays" }), lanes = h("div.row"), where = h("input", { type: "range", min: "0", max: "1000", value: "0", "aria-label": "Position", oninput: () => compare.seek((Number(where.value) / 1000) * compare.length) }), time = h("span.tiny.num"), told = h("p.quiet", { role: "status" });
-  const playAll = h("button.icon.play", { "aria-label": "Play the comparison", onclick: () => start() }, "▶"), blindly = h("input", { type: "checkbox", onchange: () => { blind = blindly.checked; voted = false; order = []; showCompare(); } });
+  const playAll = h("button.icon.play", { "aria-label": "Play the comparison", onclick: () => start() }, "▶"), blindly = h("input", { type: "checkbox", onchange: () => { blind = blindly.checked; again(); show(); } });
+  /** Another order, another vote: what is loaded no longer stands for what is shown. */
+  const again = () => { compare.pause(); voted = false; order = []; loaded = ""; put(told, ""); };
   compare.onTick((at, playing) => { where.value = String(compare.length ? Math.round((1000 * at) / compare.length) : 0); put(time, `${clockFine(at)} / ${clock(compare.length)}`); put(playAll, playing ? "❚❚" : "▶"); host.root.dataset.playing = String(playing); host.root.dataset.on = String(compare.on); host.root.dataset.at = at.toFixed(2); });
   const arranged = () => { if (order.length !== chosen.length) { order = [...chosen]; if (blind) for (let i = order.length - 1; i > 0; i--) { const j = Math.floor(Math.random() * (i + 1)); [order[i], order[j]] = [order[j], order[i]]; } } return order; };
-  async function start() {
-    if (chosen.length < 2) return;
+  let loading = false;
+  async function start(place = -1) {
+    if (chosen.length < 2 || loading) return;
+    loading = true;
+    try { await begin(); if (place >= 0) compare.choose(place); } finally { loading = false; }
+    compare.toggle(); showCompare();
+  }
+  async function begin() {
     const ids = arranged(), key = ids.join();
     single.pause();
     if (loaded !== key) { put(told, "Fetching the sounds and matching their loudness…"); const matched = await new Promise((resolve) => { waiting.set("compare", resolve); host.send("compare", { ids }); }); await compare.load(ids, matched.gains, matched.seconds, lab.volume ?? 10 ** (-6 / 20)); loaded = key; host.root.dataset.gains = JSON.stringify(ids.map((id) => matched.gains[id])); put(told, blind ? "" : `Turned down to match: ${ids.map((id, i) => `${LETTERS[i]} ${matched.gains[id].toFixed(1).replace("-", "−")} dB`).join(", ")}`); }
-    compare.toggle(); showCompare();
   }
-  const switchTo = (place) => { if (place < chosen.length) { compare.choose(place); showCompare(); } };
+  const switchTo = (place) => { if (place < chosen.length) { if (loaded === arranged().join()) compare.choose(place); else start(place); showCompare(); } };
+  /** What tells a compared take from the others: its words, or where those are the same, its facts. */
+  const called = (id, ids) => { const find = (one) => cards().find((c) => c.id === one), own = find(id); return ids.some((other) => other !== id && find(other)?.title === own?.title) ? (own?.facts ?? []).join("  ·  ") : own?.title ?? id; };
   function showCompare() {
     panel.hidden = chosen.length < 2;
     if (panel.hidden) return;
     const ids = arranged(), hidden = blind && !voted;
-    lanes.replaceChildren(...ids.map((id, i) => h("button.lane", { "aria-pressed": String(compare.on === i), "data-lane": i, onclick: () => switchTo(i) }, h("strong", {}, `${i + 1}`), ` ${hidden ? `Take ${"?"}` : cards().find((c) => c.id === id)?.title ?? id}`)));
-    votes.replaceChildren(h("span.quiet", {}, voted ? "" : "Which is better?"), ...(voted ? [] : ids.map((id, i) => h("button.small", { "data-vote": i, onclick: () => { voted = true; host.send("vote", { winner: id, among: ids, blind }); showCompare(); } }, `${i + 1}`))));
+    lanes.replaceChildren(...ids.map((id, i) => h("button.lane", { "aria-pressed": String(compare.on === i), "data-lane": i, onclick: () => switchTo(i) }, h("strong", {}, `${i + 1}`), hidden ? "" : ` ${called(id, ids)}`)));
+    votes.replaceChildren(h("span.quiet", {}, voted ? "" : "Which is better?"), ...(voted ? [] : ids.map((id, i) => h("button.small", { "data-vote": i, onclick: () => { voted = true; host.send("vote", { winner: id, among: ids, blind }); show(); } }, `${i + 1}`))));
     if (voted) put(told, host.get("verdict") || "");
   }
   const votes = h("div.row");
-  panel.append(h("div.row", {}, playAll, h("div.lanes", {}, lanes), h("span.spring"), h("label.check", {}, blindly, "Blind"), h("button.plain", { onclick: () => { chosen = []; order = []; compare.close(); loaded = ""; show(); } }, "Done")), h("div.row.pos", {}, where, time), h("div.row", {}, votes), told);
+  panel.append(h("div.row", {}, playAll, h("div.lanes", {}, lanes), h("span.spring"), h("label.check", {}, blindly, "Blind"), h("button.plain", { onclick: () => { chosen = []; again(); compare.close(); show(); } }, "Done")), h("div.row.pos", {}, where, time), h("div.row", {}, votes), told);
   panel.addEventListener("keydown", (event) => { if (event.key === " " && event.target.tagName !== "BUTTON") { start(); event.preventDefault(); } });
   host.root.addEventListener("keydown", (event) => { if (!typing(event) && chosen.length > 1 && /^[1-4]$/.test(event.key)) { switchTo(Number(event.key) - 1); event.preventDefault(); } });
 
@@ -170,7 +184,7 @@ export default mount("Gallery", [["1…4", "switch between the compared takes"],
   host.on("peaks", (body, [bytes]) => { peaks.set(body.id, new Int8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)); for (const view of views.values()) if (view.id === body.id) view.paint(); host.root.dataset.peaks = String([...peaks.values()].filter(Boolean).length); });
   host.on("bytes", (body, [bytes]) => { const resolve = waiting.get(body.id); waiting.delete(body.id); resolve?.({ url: body.url, buffer: bytes ? bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) : null }); });
   host.on("compare", (body) => { const resolve = waiting.get("compare"); waiting.delete("compare"); resolve?.(body); });
-  host.on("trouble", (body) => { put(trouble, body.text); put(told, ""); });
+  host.on("trouble", (body) => { put(trouble, body.text); put(told, ""); put(status, ""); waiting.clear(); coming.clear(); loading = false; });
   host.root.append(h("div.head", {}, h("h2", {}, "Takes"), shapes, stars, h("span.spring"), h("div.search", {}, search), listen, bin, back), panel, emptiness, grid, table, sweep, status, trouble);
   host.watch(["cards", "grid", "in_hand", "trashed", "columns"], show); host.watch("verdict", showCompare);
   host.onTheme(() => views.forEach((view) => view.paint()));

@@ -124,7 +124,8 @@ class Gallery(Component):
         for id in among:
             won, of = self._wins.get(id, (0, 0))
             self._wins[id] = (won + (id == winner), of + 1)
-        title = next((c["title"] for c in self.cards if c["id"] == winner), winner)
+        card = next((c for c in self.cards if c["id"] == winner), {})
+        title = ", ".join([card.get("title", winner), *card.get("facts", [])])
         self.verdict = f"Preferred{' without knowing which it was' if blind else ''}: {title}"
         self.cards = [{**card, "scores": self._scores(card)} for card in self.cards]
         if "blind" not in {column["name"] for column in self.columns}:

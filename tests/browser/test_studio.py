@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from acestep_lab.takes.library import read_file
 from tests.browser.conftest import Studio, Window, take_hold, wait_for
 from tests.pretend import tone
 
@@ -268,6 +269,94 @@ def test_a_file_of_two_gigabytes_is_refused_before_it_is_read(window: Window, st
         os.truncate(file.fileno(), 2 * 2**30)
     page.get_by_label("A sound file").set_input_files(str(huge))
     page.get_by_text("2,048 MB; at most 200 MB").wait_for()
+
+
+def test_regions_added_in_a_hurry_find_room_of_their_own(window: Window, studio: Studio) -> None:
+    page = open_page(window, studio)
+    compose(page, "mark me often", seconds="10")
+    until(page, ".acl-waveform", "drawn", lambda s: s.startswith("take-"))
+    page.locator(".acl-waveform .stage").focus()
+    for _ in range(4):
+        page.keyboard.press("a")
+    spans = json.loads(until(page, ".acl-waveform", "regions", lambda s: len(json.loads(s)) == 4))
+    page.wait_for_timeout(500)
+    ordered = sorted(spans)
+    assert all(before[1] <= after[0] for before, after in zip(ordered, ordered[1:], strict=False))
+    page.keyboard.press("Delete")
+    until(page, ".acl-waveform", "regions", lambda s: len(json.loads(s)) == 3)
+
+
+@pytest.mark.parametrize(("form", "begins"), [("flac", b"fLaC"), ("wav", b"RIFF"), ("zip", b"PK")])
+def test_a_take_is_saved_as_a_file_that_brings_everything_back(
+    window: Window, studio: Studio, tmp_path: Path, form: str, begins: bytes
+) -> None:
+    page = open_page(window, studio)
+    compose(page, "take me home", seconds="3")
+    until(page, ".acl-gallery", "cards", "1")
+    with page.expect_download() as arriving:
+        page.get_by_label("Save this sound as a file").select_option(form)
+    saved = tmp_path / arriving.value.suggested_filename
+    arriving.value.save_as(saved)
+    assert saved.name == f"take me home.{form}"
+    assert saved.read_bytes().startswith(begins)
+    if form == "flac":
+        assert read_file(saved).recipe.caption == "take me home"
+
+
+def test_a_blind_comparison_hides_who_is_who_until_the_vote(window: Window, studio: Studio) -> None:
+    page = open_page(window, studio)
+    for seed in ("1", "2"):
+        compose(page, "twins", seconds="3", seed=seed)
+        until(page, ".acl-gallery", "cards", seed)
+    for button in page.locator(".acl-gallery .letter").all():
+        button.click()
+    page.get_by_label("Blind").check()
+    lanes = page.locator(".acl-gallery .lane")
+    assert [lane.inner_text().strip() for lane in lanes.all()] == ["1", "2"]
+    page.get_by_role("button", name="Play the comparison").click()
+    until(page, ".acl-gallery", "playing", "true")
+    page.locator(".acl-gallery .compare").focus()
+    page.keyboard.press("2")
+    until(page, ".acl-gallery", "on", "1")
+    page.locator(".acl-gallery [data-vote='1']").click()
+    page.get_by_text("Preferred without knowing which it was: twins, seed").wait_for()
+    assert sorted(lane.inner_text().split()[-1] for lane in lanes.all()) == ["1", "2"]
+    assert all("seed" in lane.inner_text() for lane in lanes.all())
+
+
+def test_a_sweep_over_two_parameters_is_a_grid_of_takes(window: Window, studio: Studio) -> None:
+    page = open_page(window, studio)
+    page.locator(".acl-compose textarea").fill("swept")
+    field(page, "Length").fill("3")
+    page.locator(".acl-compose summary", has_text="Sweep").click()
+    page.get_by_label("Sweep across").select_option("shift")
+    page.get_by_label("Values across").fill("1, 3")
+    page.get_by_label("Sweep down").select_option("seed")
+    page.get_by_label("Values down").fill("4; 5")
+    page.get_by_role("button", name="Make the grid").click()
+    until(page, ".acl-gallery", "cards", "4")
+    page.get_by_role("button", name="Sweep", exact=True).click()
+    assert page.locator(".acl-gallery table.sweep td canvas").count() == 4
+    assert page.locator(".acl-gallery table.sweep th").all_inner_texts() == ["seed ↓  shift →", "1.0", "3.0", "4", "5"]
+
+
+def test_a_click_while_the_session_closes_is_answered_on_the_page(window: Window, studio: Studio) -> None:
+    page = open_page(window, studio)
+    studio.session.close()
+    compose(page, "too late")
+    page.locator(".acl-compose .say", has_text="This session is closed").wait_for()
+
+
+def test_on_a_narrow_page_the_run_comes_into_view(browser: Any, gated: Studio) -> None:
+    phone = Window(browser, width=390, height=844)
+    page = open_page(phone, gated)
+    compose(page, "where is it")
+    wait_for(
+        lambda: page.locator(".acl-runs").evaluate("node => Math.abs(node.getBoundingClientRect().top) < 40"),
+        what="the runs in view",
+    )
+    page.locator(".acl-compose .actions", has_text="Rendering").wait_for()
+    phone.close()
 
 
 def test_the_narrow_page_has_one_column_and_nothing_hangs_over(browser: Any, studio: Studio) -> None:
