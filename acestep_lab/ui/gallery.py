@@ -90,8 +90,8 @@ class Gallery(Component):
     ) -> None:
         """Show takes as a grid over one or two parameters: `cells[row][column]` are ids, "" where none is yet."""
         self.grid = {
-            "x": {"name": x[0], "values": [str(v) for v in x[1]]}, "cells": [list(row) for row in cells],
-            "y": {"name": y[0], "values": [str(v) for v in y[1]]} if y else None,
+            "x": {"name": x[0], "values": [f"{v:g}" if isinstance(v, float) else str(v) for v in x[1]]}, "cells": [list(row) for row in cells],
+            "y": {"name": y[0], "values": [f"{v:g}" if isinstance(v, float) else str(v) for v in y[1]]} if y else None,
         }  # fmt: skip
 
     # -- what the browser asks ------------------------------------------------------------------------------------------
