@@ -25,7 +25,8 @@ from torch import Tensor
 
 from acestep_lab._torchaudio import cure
 from acestep_lab.decode.audio import Audio, normalizing_gain, splice
-from acestep_lab.decode.codec import Codec, prepare_vae
+from acestep_lab.decode.codec import Codec
+from acestep_lab.decode.quick import prepare_vae
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.models.residency import Residency
 from acestep_lab.plan.plan import Plan

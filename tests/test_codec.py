@@ -11,7 +11,9 @@ import torch
 from diffusers import AutoencoderOobleck
 from torch import Tensor, nn
 
-from acestep_lab.decode.codec import Codec, Upsampling, prepare_vae, reach, tiles
+from acestep_lab.decode import quick
+from acestep_lab.decode.codec import Codec, reach, tiles
+from acestep_lab.decode.quick import Convolution, Upsampling, prepare_vae
 from acestep_lab.errors import CheckpointError, MachineError, SourceError, Stopped
 from tests.tiny import CHANNELS, LATENT, RATE, tiny_parts
 
@@ -147,9 +149,41 @@ def test_a_prepared_vae_makes_the_same_sound_and_latent(vae: Any, latent: Tensor
     torch.testing.assert_close(Codec(prepared).decode(latent), whole(vae, latent), atol=1e-6, rtol=0)
     torch.testing.assert_close(Codec(prepared).encode(sound), Codec(vae).encode(sound), atol=1e-5, rtol=0)
     assert not [name for name, _ in prepared.named_parameters() if "weight_g" in name]
-    raised = [module for module in prepared.bfloat16().modules() if isinstance(module, Upsampling)]
+    layers = list(prepared.bfloat16().modules())
+    raised = [module for module in layers if isinstance(module, Upsampling)]
     assert len(raised) == 3
-    assert all(module.weight.permute(1, 2, 0).is_contiguous() for module in raised)  # no copy at every call
+    assert all(module.weight.is_contiguous() for module in raised)  # no copy at every call
+    assert all(m.weight.transpose(1, 2).is_contiguous() for m in layers if isinstance(m, Convolution))
+
+
+def test_a_prepared_vae_says_the_same_while_gradients_flow_and_lets_them_through(vae: Any, latent: Tensor) -> None:
+    prepared = prepare_vae(tiny_parts()["vae"])
+    listened = latent.T[None].clone().requires_grad_()
+    sound = prepared.decoder(listened)
+    torch.testing.assert_close(sound[0].detach(), whole(vae, latent), atol=1e-6, rtol=0)
+    sound.square().sum().backward()
+    assert listened.grad is not None
+    assert listened.grad.isfinite().all()
+
+
+def test_a_piece_walks_through_a_block_in_stretches_and_comes_out_the_same() -> None:
+    prepared = prepare_vae(tiny_parts()["vae"])
+    units = quick._units(prepared.decoder.block[-1])
+    channels = units[0].conv1.in_channels
+    longer_than_a_stretch = quick.STRETCH // channels + 5000
+    x = torch.randn(1, channels, longer_than_a_stretch, generator=torch.Generator().manual_seed(5))
+    with torch.inference_mode():
+        at_once = quick._one_after_another(units, x.clone())
+        torch.testing.assert_close(quick.through(units, x), at_once, atol=1e-6, rtol=0)
+
+
+def test_half_precision_is_as_near_to_full_as_diffusers_is_and_nearer(latent: Tensor) -> None:
+    exact = whole(tiny_parts()["vae"], latent)
+    stock = tiny_parts()["vae"].bfloat16()
+    ours = prepare_vae(tiny_parts()["vae"]).bfloat16()
+    with torch.inference_mode():
+        theirs = stock.decoder(latent.T[None].bfloat16())[0].float()
+    assert (Codec(ours).decode(latent) - exact).norm() <= (theirs - exact).norm()
 
 
 def test_idle_residual_units_are_dropped_even_without_a_direction(latent: Tensor) -> None:

@@ -19,7 +19,8 @@ from typing import Any
 
 import torch
 
-from acestep_lab.decode.codec import Codec, prepare_vae
+from acestep_lab.decode.codec import Codec
+from acestep_lab.decode.quick import prepare_vae
 from acestep_lab.synth import attention
 from tests.benchmarks import bench_dit
 from tests.benchmarks.meter import show, write

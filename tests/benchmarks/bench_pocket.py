@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from acestep_lab._torchaudio import mel
-from acestep_lab.decode.codec import Codec, prepare_vae
+from acestep_lab.decode.codec import Codec
 from acestep_lab.decode.preview import Probe
+from acestep_lab.decode.quick import prepare_vae
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.train.world import compose, render
 from tests.benchmarks.meter import error, race, show, write
