@@ -154,7 +154,7 @@ def _seconds(recipe: Recipe, house: House) -> float:
 def _given_seconds(task: Task, recipe: Recipe, geometry: Geometry) -> float:
     source = getattr(task, "source", None)
     if isinstance(task, Extend):
-        before = round(task.before * geometry.frames_per_second) * geometry.hop / geometry.rate
+        before = geometry.seconds(round(task.before * geometry.frames_per_second))
         return float(before + source.seconds + task.after)  # type: ignore[union-attr]
     if source is not None:
         return float(source.seconds)
@@ -171,10 +171,11 @@ def _check_allowed(task: Task, house: House) -> None:
     """Refuse what the checkpoint cannot do, with the reason and one that can."""
     if house.row.allows(task.name):
         return
-    able = [row.name for row in ROWS.values() if row.allows(task.name)]
+    able = [row for row in ROWS.values() if row.allows(task.name)]
+    able.sort(key=lambda row: (row.repo is None, row.sizes != house.row.sizes))  # as large as this one first, toys last
     raise RecipeError(
         f"{house.row.name} cannot {_DOES.get(type(task), task.name)}: {_why_not(house.row)} Open one that can, such as "
-        f"Session.open({able[0]!r}){' or ' + repr(able[-1]) if len(able) > 1 else ''}."
+        f"Session.open({able[0].name!r}){' or ' + repr(able[1].name) if len(able) > 1 else ''}."
     )
 
 
@@ -206,11 +207,23 @@ def _check_sources(task: Task, geometry: Geometry) -> None:
             raise SourceError(f"The {name} lasts {audio.seconds:.3f} s; at least {least:g} s are needed.")
         if audio.peak <= SILENT and not isinstance(task, Repaint | Extend):
             raise SourceError(f"The {name} is silent; choose a sound with something to hear in it.")
+    if isinstance(task, Extend):
+        _check_added(task, geometry)
     for region in _regions(task):
         if region.start >= task.source.seconds:  # type: ignore[union-attr]
             raise RecipeError(
                 f"The region {region.start:g}–{region.end:g} s begins after the source ends "
                 f"({task.source.seconds:.2f} s); to add music after it, use Extend."  # type: ignore[union-attr]
+            )
+
+
+def _check_added(task: Extend, geometry: Geometry) -> None:
+    """Refuse to add less than the autoencoder can make."""
+    for name in ("before", "after"):
+        if 0 < getattr(task, name) < 1 / geometry.frames_per_second:
+            raise RecipeError(
+                f"Extend adds at least {1 / geometry.frames_per_second:g} s, one frame of the autoencoder; "
+                f"{name}={getattr(task, name):g} is less."
             )
 
 
@@ -234,6 +247,25 @@ def _check_codes(task: Task, house: House) -> None:
         )
 
 
+# --- remarking -------------------------------------------------------------------------------------------------------
+
+
+def remarks(recipe: Recipe, geometry: Geometry) -> Iterator[str]:
+    """A sentence for each wish of a resolved recipe that its source or its codes can only fulfil in part."""
+    task = rooted(recipe.task)
+    for region in _regions(task):
+        end = task.source.seconds  # type: ignore[union-attr]
+        if region.end > end + 1 / geometry.frames_per_second:
+            yield f"The region {region.start:g}–{region.end:g} s ends with the source, at {end:.2f} s."
+    codes = getattr(task, "codes", None)
+    if codes and geometry.codes_per_second:
+        heard, whole = len(codes) / geometry.codes_per_second, recipe.seconds or 0.0
+        if heard < whole - 1 / geometry.codes_per_second:
+            yield f"The {len(codes)} codes last {heard:g} s of {whole:g} s; what comes after them is free."
+        if heard > whole + 1 / geometry.codes_per_second:
+            yield f"The {len(codes)} codes last {heard:g} s and the song {whole:g} s; the last ones are not heard."
+
+
 # --- warning ---------------------------------------------------------------------------------------------------------
 
 
@@ -249,3 +281,20 @@ def odd_choices(asked: Recipe, row: Row) -> Iterator[str]:
         yield f"{row.name} is used with shift {row.shift:g}; with {asked.shift:g} its steps fall where it did not learn."
     if row.is_turbo and asked.steps is not None and asked.steps > 20:
         yield f"{row.name} needs {row.steps} steps; {asked.steps} take longer and do not sound better."
+    yield from _idle_choices(asked, row)
+
+
+def _idle_choices(asked: Recipe, row: Row) -> Iterator[str]:
+    """A sentence for each explicit choice that another one leaves without effect."""
+    how = asked.guidance or row.guidance
+    if how == "none" and (asked.guidance_scale or 1.0) > 1.0:
+        yield (
+            f"guidance_scale={asked.guidance_scale:g} is not used: {row.name} is sampled with guidance 'none'. Whoever "
+            "insists says which: guidance='apg'."
+        )
+    if how == "none" and asked.guidance_interval is not None:
+        yield f"guidance_interval is not used: {row.name} is sampled with guidance 'none' here."
+    if asked.timesteps and asked.steps is not None and asked.steps != len(asked.timesteps):
+        yield f"steps={asked.steps} is not used: timesteps names {len(asked.timesteps)}."
+    if isinstance(asked.task, FlowEdit) and asked.solver not in (None, "euler"):
+        yield f"solver={asked.solver!r} is not used: a flow-edit goes by euler's steps."

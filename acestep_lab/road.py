@@ -27,6 +27,7 @@ from acestep_lab._torchaudio import cure
 from acestep_lab.decode.audio import Audio, normalizing_gain, splice
 from acestep_lab.decode.codec import Codec
 from acestep_lab.decode.quick import prepare_vae
+from acestep_lab.errors import MachineError, RecipeError, SourceError
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.models.residency import Residency
 from acestep_lab.plan.plan import Plan
@@ -299,10 +300,13 @@ class Road:
     ) -> np.ndarray:
         """Samples [channels, samples] of a latent, tile by tile; stops between tiles."""
 
+        if not torch.isfinite(latent).all():
+            raise SourceError("This latent holds values that are not numbers; there is no sound in it.")
+
         def run(vae: Any) -> Tensor:
             codec, pieces, done = self._codec(vae), [], 0
             for piece in codec.stream(latent, stop):
-                pieces.append(piece.cpu())
+                pieces.append(_sounding(piece.cpu()))
                 done += piece.shape[-1]
                 progress(done / (latent.shape[0] * codec.hop))
             return torch.cat(pieces, dim=-1).float()
@@ -312,6 +316,10 @@ class Road:
     def glimpse(self, latent: Tensor, at: float, seconds: float) -> Audio:
         """The seconds around a time of a latent [frames, channels], exactly as they sound in the whole."""
         rate, frames = self.geometry.frames_per_second, latent.shape[0]
+        if not seconds > 0:
+            raise RecipeError(f"A glimpse lasts some seconds, such as 3, not {seconds:g}.")
+        if not 0 <= at <= frames / rate:
+            raise RecipeError(f"There is nothing to hear at {at:g} s: this song runs from 0 to {frames / rate:.2f} s.")
         first = min(max(0, math.floor((at - seconds / 2) * rate)), frames - 1)
         last = min(frames, max(first + 1, math.ceil((at + seconds / 2) * rate)))
         with self.residency.on("vae") as vae:
@@ -331,6 +339,16 @@ class Road:
             with file.open("rb") as opened:
                 digest.update(str(file.stat().st_size).encode() + opened.read(1 << 20))
         return digest.hexdigest()
+
+
+def _sounding(piece: Tensor) -> Tensor:
+    """Pass decoded samples on as long as they are numbers."""
+    if not torch.isfinite(piece).all():
+        raise MachineError(
+            "The autoencoder produced NaN. Usually this is float16 on a machine without bfloat16: open the session with a "
+            "tier whose dtype is float32."
+        )
+    return piece
 
 
 def build(checkpoint: Checkpoint, part: str, dtype: torch.dtype) -> torch.nn.Module:
@@ -380,9 +398,12 @@ def _words(recipe: Recipe, instruction: str) -> Words:
 
 
 def _old_words(recipe: Recipe, task: FlowEdit) -> Words:
-    """How a flow-edit's source is described: as the task says, else as the source take was asked for."""
+    """How a flow-edit's source is described: as the task says, else as its own recipe does; a recording's tempo, key and
+    meter are taken to be the goal's.
+    """
     old = task.source.recipe if isinstance(task.source, Take) else recipe.but(lyrics="")
-    described = recipe.but(caption=task.caption or old.caption, lyrics=task.lyrics or old.lyrics)
+    metas = {name: getattr(old, name) for name in ("bpm", "keyscale", "timesignature", "language")}
+    described = recipe.but(caption=task.caption or old.caption, lyrics=task.lyrics or old.lyrics, **metas)
     return _words(described, task.instruction())
 
 

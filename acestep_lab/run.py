@@ -6,6 +6,7 @@ Listeners are called on the worker thread, the only thread that computes.
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import logging
 import queue
@@ -143,6 +144,8 @@ class Run:
         `song` says which, where several recipes are rendered.
         """
         shown = [frame for frame in self._frames if song in frame.items]
+        if not shown:
+            raise RecipeError(f"Song {song} of this run has shown no step yet; wait for its first frame.")
         if not 0 <= step < len(shown):
             raise RecipeError(f"There is no step {step}; this run has shown steps 0 to {len(shown) - 1}.")
         if self._keeper is None:
@@ -154,12 +157,7 @@ class Run:
         with self._changed:
             self._listeners.append(listener)
 
-        def unsubscribe() -> None:
-            with self._changed:
-                if listener in self._listeners:
-                    self._listeners.remove(listener)
-
-        return unsubscribe
+        return partial(self._let_go, listener)
 
     def _wait(self, ready: Callable[[], bool], seconds: float | None = None) -> bool:
         """Wait in short naps, so that a notebook's interrupt gets through."""
@@ -246,6 +244,11 @@ class Run:
                 listener(event)
             except Exception:  # noqa: BLE001 - a broken view must not cost a musician the take
                 _log.exception("A listener of %s failed and was let go.", self.id)
+                self._let_go(listener)
+
+    def _let_go(self, listener: Callable[[Event], None]) -> None:
+        with self._changed:
+            if listener in self._listeners:
                 self._listeners.remove(listener)
 
 
@@ -300,6 +303,7 @@ class Worker:
         if self._thread is None:
             self._thread = threading.Thread(target=self._loop, name=self._name, daemon=True)
             self._thread.start()
+            atexit.register(self.close)  # Python must not go while torch is at work: it would end with a crash
 
     @property
     def waiting(self) -> tuple[Run, ...]:
@@ -312,13 +316,16 @@ class Worker:
         """Whether the caller is on the worker thread."""
         return threading.current_thread() is self._thread
 
-    def close(self) -> None:
-        """Stop what runs, drop what waits, end the thread."""
+    def close(self, patience: float = 10.0) -> None:
+        """Stop what runs, drop what waits, end the thread; wait so many seconds for the step at work."""
         with self._lock:
             self._closed = True
             for run in self._waiting:
                 run.stop()
             self._queue.put(None)
+        if self._thread is not None and not self.is_current:
+            self._thread.join(patience)
+        atexit.unregister(self.close)
 
     def _loop(self) -> None:
         while (job := self._queue.get()) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -97,9 +98,16 @@ def test_a_caption_too_long_gives_way_so_that_tempo_and_length_are_read(parts: d
     long = "warm bass and tape hiss " * 200
     at_100, at_140 = (heard(parts, Words(long, bpm=bpm, seconds=9.0)) for bpm in (100, 140))
     assert not torch.equal(at_100.states, at_140.states)
-    assert "words were used, and tempo, key, meter and length were kept" in at_100.notes[0]
+    assert re.search(r"“…[^”]+ (warm|bass|and|tape|hiss)”, and tempo, key, meter and length were kept", at_100.notes[0])
     reading = read(parts["text"], parts["words"], [Words(long, bpm=100)])[0]
     assert TEXT_TOKENS - 12 < len(reading.text) <= TEXT_TOKENS
+
+
+def test_a_long_caption_in_a_script_without_spaces_is_shortened_not_dropped(parts: dict[str, Any]) -> None:
+    long = "慢速回响科技舞曲，磁带嘶嘶声，温暖的低音" * 40
+    [reading] = read(parts["text"], parts["words"], [Words(long, bpm=100)])
+    assert TEXT_TOKENS - 4 < len(reading.text) <= TEXT_TOKENS
+    assert "tempo, key, meter and length were kept" in reading.notes[0]
 
 
 def test_a_caption_that_fits_is_not_touched(parts: dict[str, Any]) -> None:

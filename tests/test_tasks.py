@@ -286,7 +286,7 @@ def test_a_described_recording_can_be_edited(lab: Session, recording: Audio) -> 
 def test_stems_are_refused_on_a_turbo_with_the_reason_and_a_checkpoint_that_can(tmp_path: Path, take: Take) -> None:
     checkpoint = Checkpoint.open(tiny_original(tmp_path / "turbo", "turbo", lm=False))
     with Session(checkpoint, library=Library(tmp_path / "takes")) as turbo:
-        with pytest.raises(RecipeError, match=r"whole mixes only.*Session.open\('pocket'\)"):
+        with pytest.raises(RecipeError, match=r"whole mixes only.*Session.open\('base'\)"):
             turbo.extract(take, "drums")
         with pytest.warns(OddChoice, match="guidance built in"):
             turbo.make(WORDS.but(guidance="cfg", guidance_scale=7.0))

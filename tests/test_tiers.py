@@ -242,3 +242,10 @@ def test_this_machine_is_found_with_some_memory():
 
 def test_sizes_are_written_for_people():
     assert [gb(size) for size in (0, 3_000, 50 * 2**20, 3 * GB)] == ["0 MB", "1 MB", "50 MB", "3.0 GB"]
+
+
+@pytest.mark.parametrize("free", [0.2, 0.8, 2, 6])
+def test_how_a_small_checkpoint_sounds_does_not_depend_on_what_else_runs(free):
+    crowded = replace(machine(24, "cpu"), free_bytes=int(free * GB))
+    found = budget(crowded, POCKET)
+    assert (found.rung.storage, found.dtype) == ("full", "float32")

@@ -366,6 +366,24 @@ def test_a_take_is_on_disk_the_moment_it_exists_and_in_every_open_page(lab: Any)
         assert page.hand.id == job.takes[0]
 
 
+def test_the_window_that_is_heard_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
+    asked_for: list[tuple[float, float]] = []
+
+    class Listened(PretendSession):
+        def glimpse(self, frame: Any, at: float, seconds: float = 3.0) -> Audio:
+            asked_for.append((at, seconds))  # `at` is the middle of the window
+            return super().glimpse(frame, at, seconds)
+
+    session = Listened(tmp_path)
+    page = studio_of(session)
+    job = page.go(Recipe("dub", seconds=4, seed=3))
+    made(page, job)
+    page.preview.do_hear(step=2, start=1.0, end=2.5)
+    until(lambda: bool(page.preview.track))
+    assert asked_for == [(1.75, 1.5)]
+    session.close()
+
+
 def test_a_page_that_was_closed_hears_nothing_more_and_a_new_one_takes_up(lab: Any) -> None:
     gone = studio_of(lab)
     gone.close()

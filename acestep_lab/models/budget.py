@@ -284,9 +284,12 @@ class _Room:
         return replace(self, sizes=others, left_out=("lm",))
 
     def candidates(self, seconds: float, takes: int) -> Iterator[Arrangement]:
-        """Every arrangement there is for this machine, best first."""
+        """Every arrangement there is for this machine, best first. A small checkpoint is never kept in fewer bits: it would
+        save next to nothing, and what else runs on the machine would decide how the same recipe sounds.
+        """
         dtype = compute_dtype(self.machine, self.sizes)
-        for rung in rungs_for(self.machine, tuple(self.sizes)):
+        rungs = rungs_for(self.machine, tuple(self.sizes))
+        for rung in (rung for rung in rungs if rung.storage == "full" or not is_small(self.sizes)):
             for tile in (tile for tile in TILES if tile <= self.tier.tile_frames):
                 yield Arrangement(
                     self.machine, self.tier, rung, self.sizes, dtype, tile, seconds, takes, self.passes,
@@ -352,8 +355,13 @@ def preview(tier: Tier, rung: Rung) -> str:
 
 def compute_dtype(machine: Machine, sizes: Mapping[str, int]) -> str:
     """bf16, except without bf16 in the machine (fp16 gives NaN on older cards) and for a small checkpoint on a CPU."""
-    small = machine.device == "cpu" and sum(sizes.values()) < SMALL_CHECKPOINT
+    small = machine.device == "cpu" and is_small(sizes)
     return "bf16" if machine.bf16 and not small else "float32"
+
+
+def is_small(sizes: Mapping[str, int]) -> bool:
+    """Whether a checkpoint (bf16 bytes per part) is like the pocket: no burden to any machine."""
+    return sum(sizes.values()) < SMALL_CHECKPOINT
 
 
 def overhead(machine: Machine) -> int:

@@ -6,14 +6,13 @@ sampler's; what was decided is written into the recipe a take carries.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 from acestep_lab.errors import RecipeError
 from acestep_lab.prompt import vocabulary
-from acestep_lab.prompt.tasks import Task, Text2Music, task_from_json
+from acestep_lab.prompt.tasks import Task, Text2Music, is_number, is_whole, task_from_json
 
 SECONDS_RANGE = (0.5, 600.0)
 """Lengths any recipe may ask for; a checkpoint and a machine may allow less and say so."""
@@ -23,18 +22,18 @@ SOLVERS = ("euler", "heun", "sde", "dpmpp2m")
 GUIDANCE = ("none", "cfg", "apg", "adg", "cfg_zero")
 
 
-def _number(name: str, value: object, low: float, high: float) -> float:
+def _number(name: str, value: Any, low: float, high: float) -> float:
     """Return a finite number between two ends; RecipeError otherwise."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if not is_number(value):
         raise RecipeError(f"{name} is a number, not {value!r}.")
     if not low <= value <= high:
         raise RecipeError(f"{name} lies between {low:g} and {high:g}, not at {value:g}.")
-    return value
+    return value if isinstance(value, int) else float(value)
 
 
 def _whole(name: str, value: object, low: int, high: int) -> int:
     """Return a whole number between two ends; RecipeError otherwise."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    if not is_whole(value):
         raise RecipeError(f"{name} is a whole number, not {value!r}.")
     return int(_number(name, value, low, high))
 
@@ -183,17 +182,17 @@ def _text(name: str, longest: int) -> Callable[[object], str]:
     return check
 
 
-def _seed(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
+def _seed(value: Any) -> int:
+    if not is_whole(value):
         raise RecipeError(f"A seed is a whole number, such as 7, not {value!r}.")
     if not 0 <= value <= MAX_SEED:
         raise RecipeError(f"A seed lies between 0 and {MAX_SEED}, not at {value}.")
-    return value
+    return int(value)
 
 
-def _seconds(value: object) -> float:
+def _seconds(value: Any) -> float:
     low, high = SECONDS_RANGE
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if not is_number(value):
         raise RecipeError(f"A song's length is a number of seconds, not {value!r}.")
     if not low <= value <= high:
         raise RecipeError(f"A song of {value:g} s cannot be made; ask for {low:g} to {high:g} seconds.")

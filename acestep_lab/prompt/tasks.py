@@ -7,8 +7,10 @@ written to JSON it becomes the id. The names are the field's own.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from typing import Any, ClassVar, Protocol, Self, TypeAlias, runtime_checkable
 
 from acestep_lab.errors import RecipeError
@@ -23,8 +25,8 @@ class HasId(Protocol):
     def id(self) -> str: ...
 
 
-Source: TypeAlias = "HasId | str"
-"""A sound to start from: a Take, an Audio, or the id (or path) of one."""
+Source: TypeAlias = "HasId | str | os.PathLike[str]"
+"""A sound to start from: a Take, an Audio, the id of one, or a file."""
 
 
 @dataclass(frozen=True, order=True)
@@ -37,7 +39,7 @@ class Region:
     def __post_init__(self) -> None:
         for name in ("start", "end"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            if not is_number(value):
                 raise RecipeError(f"A region's {name} is a time in seconds, not {value!r}.")
             object.__setattr__(self, name, float(value))
         if self.start < 0:
@@ -64,14 +66,24 @@ class Region:
         return slice(round(self.start * rate), round(self.end * rate))
 
 
+def is_number(value: object) -> bool:
+    """Whether a value is a finite number, Python's or numpy's."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_whole(value: object) -> bool:
+    """Whether a value is a whole number, Python's or numpy's."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 def regions(value: Region | Iterable[Any]) -> tuple[Region, ...]:
     """Return one or several regions as a sorted tuple; RecipeError where they overlap or none is given."""
     if isinstance(value, Region):
         return (value,)
-    items = list(value)
-    if len(items) == 2 and all(isinstance(i, int | float) for i in items):
+    items = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+    if len(items) == 2 and all(is_number(i) for i in items):
         items = [items]
-    found = sorted(item if isinstance(item, Region) else Region(*item) for item in items)
+    found = sorted(_region(item) for item in items)
     if not found:
         raise RecipeError("Name at least one region to repaint, such as Region(8, 12).")
     for before, after in zip(found, found[1:], strict=False):
@@ -82,9 +94,19 @@ def regions(value: Region | Iterable[Any]) -> tuple[Region, ...]:
     return tuple(found)
 
 
+def _region(value: Any) -> Region:
+    """Return a region, or a pair of seconds as one; RecipeError otherwise."""
+    if isinstance(value, Region):
+        return value
+    pair = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else ()
+    if len(pair) != 2:
+        raise RecipeError(f"A region is Region(start, end) in seconds, such as Region(8, 12), not {value!r}.")
+    return Region(*pair)
+
+
 def _share(name: str, value: float) -> float:
     """Return a number between 0 and 1; RecipeError otherwise."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
+    if not is_number(value) or not 0.0 <= value <= 1.0:
         raise RecipeError(f"{name} is a share between 0 and 1, not {value!r}.")
     return float(value)
 
@@ -92,18 +114,30 @@ def _share(name: str, value: float) -> float:
 def _codes(value: Iterable[int] | None) -> tuple[int, ...] | None:
     if value is None:
         return None
-    codes = tuple(value)
-    if not codes or any(isinstance(c, bool) or not isinstance(c, int) or c < 0 for c in codes):
+    codes = tuple(value) if isinstance(value, Iterable) else ()
+    if not codes or any(not is_whole(code) or code < 0 for code in codes):
         raise RecipeError("Audio codes are a list of whole numbers from 0 up, five for each second of music.")
-    return codes
+    return tuple(int(code) for code in codes)
 
 
 def _needs_source(task: Task) -> None:
+    """Refuse a task without a sound to start from; a file becomes its name."""
     source = getattr(task, "source", None)
-    if source is None or source == "":
+    if source is None or (isinstance(source, str) and not source):
         raise RecipeError(f"{type(task).__name__} starts from a sound: hand it a take or an audio.")
-    if not isinstance(source, str) and not isinstance(source, HasId):
-        raise RecipeError(f"{type(task).__name__} starts from a take or an audio, not from {type(source).__name__}.")
+    _hears(task, "source", f"{type(task).__name__} starts from")
+
+
+def _hears(task: Task, field: str, words: str) -> None:
+    """Refuse what is no sound in a field; a file becomes its name. `words` begin the sentence."""
+    sound = getattr(task, field)
+    if isinstance(sound, os.PathLike):
+        object.__setattr__(task, field, os.fspath(sound))
+    elif not isinstance(sound, str | HasId):
+        raise RecipeError(
+            f"{words} a take, an audio or a file, not {type(sound).__name__}; bare samples become a sound as "
+            "Audio(samples, rate)."
+        )
 
 
 class _Task:
@@ -157,6 +191,8 @@ class Text2Music(_Task):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "codes", _codes(self.codes))
+        if self.reference is not None:
+            _hears(self, "reference", "A timbre is lent by")
 
 
 REPAINT_MODES = ("conservative", "balanced", "aggressive")
@@ -191,28 +227,34 @@ class Repaint(_Task):
             _share("The injection ratio", self.injection)
         for field in ("latent_crossfade", "wave_crossfade"):
             value = getattr(self, field)
-            if value is not None and not 0 <= value <= 5:
+            if value is not None and not (is_number(value) and 0 <= value <= 5):
                 raise RecipeError(f"A {field.replace('_', ' ')} lasts 0 to 5 seconds, not {value!r}.")
 
 
 @dataclass(frozen=True)
 class Extend(_Task):
-    """The source with new music before it, after it, or both; the source itself stays."""
+    """The source with new music before it, after it, or both; the source itself stays.
+
+    `before` and `after` are seconds; `before` is rounded to whole latent frames, so that the source's own stay whole.
+    """
 
     name = "repaint"
     source: Source
     before: float = 0.0
     after: float = 0.0
     wave_crossfade: float | None = None
+    """Seconds of crossfade between old and new samples, on the source's side of each seam; None: 0.025."""
 
     def __post_init__(self) -> None:
         _needs_source(self)
         for field in ("before", "after"):
             value = getattr(self, field)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+            if not is_number(value) or value < 0:
                 raise RecipeError(f"Extend adds a number of seconds {field} the source, not {value!r}.")
         if not self.before and not self.after:
             raise RecipeError("Extend needs seconds to add: before=4, after=8, or both.")
+        if self.wave_crossfade is not None and not (is_number(self.wave_crossfade) and 0 <= self.wave_crossfade <= 5):
+            raise RecipeError(f"A wave crossfade lasts 0 to 5 seconds, not {self.wave_crossfade!r}.")
 
 
 @dataclass(frozen=True)
@@ -234,6 +276,8 @@ class Cover(_Task):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "codes", _codes(self.codes))
+        if self.reference is not None:
+            _hears(self, "reference", "A timbre is lent by")
         if self.codes is None:
             _needs_source(self)
         elif self.source is not None:
@@ -257,6 +301,9 @@ class Retake(_Task):
     def __post_init__(self) -> None:
         _needs_source(self)
         object.__setattr__(self, "variance", _share("A retake's variance", self.variance))
+        if not is_whole(self.seed) or self.seed < 0:
+            raise RecipeError(f"A retake's second seed is a whole number from 0 up, such as 7, not {self.seed!r}.")
+        object.__setattr__(self, "seed", int(self.seed))
 
 
 @dataclass(frozen=True)
@@ -288,8 +335,8 @@ class Lego(_Task):
     def __post_init__(self) -> None:
         _needs_source(self)
         object.__setattr__(self, "stem", vocabulary.stem(self.stem))
-        if self.region is not None and not isinstance(self.region, Region):
-            object.__setattr__(self, "region", Region(*self.region))
+        if self.region is not None:
+            object.__setattr__(self, "region", _region(self.region))
 
     def instruction(self) -> str:
         return vocabulary.INSTRUCTIONS[self.name].format(self.stem.upper())
@@ -337,7 +384,7 @@ class FlowEdit(_Task):
         object.__setattr__(self, "n_max", _share("n_max", self.n_max))
         if self.n_max <= self.n_min:
             raise RecipeError(f"n_max ({self.n_max:g}) must be above n_min ({self.n_min:g}).")
-        if isinstance(self.n_avg, bool) or not isinstance(self.n_avg, int) or not 1 <= self.n_avg <= 64:
+        if not is_whole(self.n_avg) or not 1 <= self.n_avg <= 64:
             raise RecipeError(f"n_avg is a whole number of noises from 1 to 64, not {self.n_avg!r}.")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from numbers import Real
 
 from acestep_lab.errors import RecipeError
 
@@ -106,7 +107,7 @@ def timesignature(value: object) -> str:
 def bpm(value: object) -> int:
     """Return a tempo as a whole number of beats per minute in BPM_RANGE; RecipeError otherwise."""
     low, high = BPM_RANGE
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if isinstance(value, bool) or not isinstance(value, Real | str):
         raise RecipeError(f"A tempo is a number of beats per minute, not {value!r}.")
     try:
         number = float(value)

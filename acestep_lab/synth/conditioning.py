@@ -7,7 +7,7 @@ encoder. Every item is encoded alone and padded afterwards, so that it hears the
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from acestep_lab.errors import SourceError
 
 TEXT_TOKENS = 256  # what the checkpoints were trained to read of caption and metadata
 LYRIC_TOKENS = 2048
+LONGEST_WORD = 40  # letters without a space, beyond which a script is taken to have none
 TIMBRE_SECONDS = 30.0  # the timbre encoder hears three windows of a third each
 
 PROMPT = "# Instruction\n{}\n\n# Caption\n{}\n\n# Metas\n{}<|endoftext|>\n"
@@ -106,34 +107,32 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
 
 def _fitted(tokenizer: Any, words: Words) -> tuple[Words, tuple[str, ...]]:
     """Words whose prompt fits. Tempo, key and length stand at the end of the prompt, where a plain cut would lose
-    them; so the caption gives way, word by word from its end.
+    them; so the caption gives way from its end, at a word where the script has spaces.
     """
-    if _prompt_length(tokenizer, words) <= TEXT_TOKENS:
+
+    def fits(caption: str) -> bool:
+        return len(_ids(tokenizer, prompt_texts(replace(words, caption=caption))[0])) <= TEXT_TOKENS
+
+    if fits(words.caption):
         return words, ()
-    pieces = words.caption.split()
-    kept = _most(len(pieces), lambda n: _prompt_length(tokenizer, _shortened(words, pieces[:n])) <= TEXT_TOKENS)
+    kept = _beginning(words.caption, fits)
     note = (
-        f"The caption is longer than the {TEXT_TOKENS} tokens this model reads; its first {kept} of {len(pieces)} words "
-        "were used, and tempo, key, meter and length were kept."
+        f"The caption is longer than the {TEXT_TOKENS} tokens this model reads; it was read up to “…{kept[-24:]}”, and "
+        "tempo, key, meter and length were kept."
     )
-    return _shortened(words, pieces[:kept]), (note,)
+    return replace(words, caption=kept), (note,)
 
 
-def _prompt_length(tokenizer: Any, words: Words) -> int:
-    return len(_ids(tokenizer, prompt_texts(words)[0]))
-
-
-def _shortened(words: Words, pieces: Sequence[str]) -> Words:
-    return replace(words, caption=" ".join(pieces))
-
-
-def _most(count: int, fits: Any) -> int:
-    """The largest n below `count` for which `fits(n)` holds, by halving; 0 if none does."""
-    low, high = 0, count - 1
+def _beginning(text: str, fits: Callable[[str], bool]) -> str:
+    """About the longest beginning of a text that fits, found by halving; no word is cut if it has spaces nearby."""
+    low, high = 0, len(text) - 1
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle - 1)
-    return low
+        low, high = (middle, high) if fits(text[:middle]) else (low, middle - 1)
+    kept = text[:low]
+    if not text[low].isspace() and any(letter.isspace() for letter in kept[-LONGEST_WORD:]):
+        kept = kept.rsplit(maxsplit=1)[0]
+    return kept.rstrip()
 
 
 def _lyric_ids(tokenizer: Any, lyrics: str) -> tuple[list[int], tuple[str, ...]]:

@@ -20,7 +20,7 @@ from acestep_lab.synth.conditioning import Conditions
 from acestep_lab.synth.context import Context, stacked
 from acestep_lab.synth.flowedit import edit
 from acestep_lab.synth.guidance import guided
-from acestep_lab.synth.sampler import Frame, Velocity
+from acestep_lab.synth.sampler import After, Frame, Velocity
 
 Look = Callable[[Tensor, float, Tensor, Tensor, Tensor], Tensor]
 """look(x, t, states, mask, context) -> velocity, all [items, …]."""
@@ -67,14 +67,15 @@ def render(
     start = torch.stack([item.start for item in items])
     if briefs[0].join:
         times = schedule.starting_near(times, 1.0 - briefs[0].join)
-    switch = _switch(briefs, heard, later, times)
+    switch = Switch.of(briefs, heard, later, times)
+    hold = holding([b.kept for b in briefs], start, len(times))
     frames = sampler.sample(
         velocity(switch),
         sampler.noised(_sources(briefs), start, times[0]) if briefs[0].join else start,
         times,
         solver=recipe.solver or "euler",
         fresh=_fresh(items, first=1),
-        after=holding([b.kept for b in briefs], start, len(times)),
+        after=switch.watching(hold),
         clamp=recipe.velocity_clamp,
         ema=recipe.velocity_ema,
     )
@@ -89,18 +90,36 @@ class Sight:
     context: Tensor  # [items, frames, 2 * channels]
 
 
-def _switch(
-    briefs: Sequence[Brief], heard: Conditions, later: Conditions | None, times: Sequence[float]
-) -> Callable[[float], Sight]:
-    """What is heard and seen at time t. A cover of strength s follows its source for int(steps * s) steps, then only
-    the words (the reference's meaning of audio_cover_strength).
+@dataclass
+class Switch:
+    """What is heard and seen now. A cover of strength s follows its source for int(steps * s) whole steps, then only the
+    words (the reference's meaning of audio_cover_strength): both looks of a heun step see the same.
     """
-    at_first = Sight(heard, stacked([brief.context for brief in briefs]))
-    count = schedule.step_count(briefs[0].follow, len(times))
-    if later is None or count >= len(times):
-        return lambda t: at_first
-    then = Sight(later, stacked([_later(brief) for brief in briefs]))
-    return lambda t: at_first if t > times[count] else then
+
+    at_first: Sight
+    then: Sight
+    count: int  # steps before the switch
+    done: int = 0
+
+    @classmethod
+    def of(cls, briefs: Sequence[Brief], heard: Conditions, later: Conditions | None, times: Sequence[float]) -> Switch:
+        at_first = Sight(heard, stacked([brief.context for brief in briefs]))
+        count = schedule.step_count(briefs[0].follow, len(times))
+        if later is None or count >= len(times):
+            return cls(at_first, at_first, len(times))
+        return cls(at_first, Sight(later, stacked([_later(brief) for brief in briefs])), count)
+
+    def __call__(self, t: float) -> Sight:
+        return self.at_first if self.done < self.count else self.then
+
+    def watching(self, hold: After | None) -> After:
+        """What happens after a step: it is counted, and what a repaint keeps is held."""
+
+        def after(index: int, t: float, x: Tensor) -> Tensor:
+            self.done = index + 1
+            return x if hold is None else hold(index, t, x)
+
+        return after
 
 
 def _later(brief: Brief) -> Context:

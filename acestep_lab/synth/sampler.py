@@ -153,7 +153,7 @@ def checked(frames: Iterable[Frame]) -> Iterator[Frame]:
                 f"Step {frame.index + 1} of {frame.steps} produced NaN. Usually this is float16 on a machine without "
                 "bfloat16: open the session with a tier whose dtype is float32."
             )
-        if not frame.estimate.any():
+        if not frame.estimate.flatten(1).any(dim=1).all():
             raise MachineError(
                 f"Step {frame.index + 1} of {frame.steps} produced nothing but zeros: the weights of the DiT did not "
                 "arrive whole on the device. Open the session again."

@@ -3,6 +3,7 @@
 Knows takes and files; no model. A take is three files named by its id: the sound (FLAC, 24 bit, with the manifest in
 its comment), the latent (safetensors) and the manifest (JSON) — the last written, so that a manifest means a take.
 What a musician says about it (star, reject, note, tags, scores) is a fourth, small one. The index is only a mirror.
+Recordings that takes start from lie in `sounds/`, sample for sample, so that such a take can be made again.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ TRASH_HOURS = 24.0
 
 CLOCK_TICK_NS = 100_000_000
 """A folder changed more recently than this may change again without its time changing."""
+
+SOUNDS = "sounds"
+"""The folder of recordings, inside the library's."""
 
 _KINDS = ("flac", "safetensors", "marks.json", "json")
 
@@ -133,6 +137,34 @@ class Library:
         self._index.put([(self._stamp(take.id), story, self.marks(take.id))])
         return sound
 
+    def keep_sound(self, audio: Audio) -> Path:
+        """Write a recording that a take starts from, sample for sample; keeping it twice changes nothing."""
+        known = self._sound_file(audio.id)
+        if known is not None:
+            return known
+        kind = "flac" if audio.channels <= 2 and audio == audio.on_grid() else "wav"
+        target = self.folder / SOUNDS / f"{audio.id}.{kind}"
+        try:
+            target.parent.mkdir(exist_ok=True)
+            return audio.write(target)
+        except (OSError, SourceError) as error:
+            raise LibraryError(f"The recording could not be kept in {str(self.folder)!r}: {error}") from None
+
+    def open_sound(self, name: str) -> Audio:
+        """Read a kept recording by its id; LibraryError where there is none or its file is damaged."""
+        file = self._sound_file(name)
+        if file is None:
+            raise LibraryError(f"The library {str(self.folder)!r} keeps no recording {name!r}.")
+        try:
+            return Audio.read(file)
+        except SourceError as error:
+            raise LibraryError(f"The recording {name} cannot be read: {error}") from None
+
+    def _sound_file(self, name: str) -> Path | None:
+        """The file of a kept recording, if there is one."""
+        places = [self._file(name, kind) for kind in ("flac", "wav")]
+        return next((found for place in places if (found := self.folder / SOUNDS / place.name).is_file()), None)
+
     # -- marking ---------------------------------------------------------------------------------------------------------
 
     def marks(self, name: str) -> dict[str, Any]:
@@ -208,10 +240,21 @@ class Library:
         return back
 
     def empty_trash(self, older_than_hours: float = 0.0) -> None:
-        """Delete what has been in the trash for so long."""
-        for place in self._binned():
-            if time.time_ns() - int(place.name.split("-", 1)[0]) >= older_than_hours * 3600e9:
-                shutil.rmtree(place, ignore_errors=True)
+        """Delete what has been in the trash for so long, and the recordings only such takes started from."""
+        old = [
+            place
+            for place in self._binned()
+            if time.time_ns() - int(place.name.split("-", 1)[0]) >= older_than_hours * 3600e9
+        ]
+        started_from = {name for place in old for name in _parents(place)}
+        for place in old:
+            shutil.rmtree(place, ignore_errors=True)
+        if started_from:
+            needed = {name for card in self.cards() for name in card.parents}
+            needed |= {name for place in self._binned() for name in _parents(place)}
+            for name in started_from - needed:
+                if (file := self._sound_file(name)) is not None:
+                    file.unlink(missing_ok=True)
 
     def _binned(self) -> list[Path]:
         folder = self.folder / ".trash"
@@ -292,6 +335,17 @@ class Library:
 def _stamp(story: os.stat_result, marks: os.stat_result | None) -> str:
     """What changes whenever a take's manifest or marks do."""
     return " ".join(f"{facts.st_mtime_ns}:{facts.st_size}" for facts in (story, marks) if facts is not None)
+
+
+def _parents(binned: Path) -> list[str]:
+    """What a binned take was made from."""
+    for file in binned.glob("take-*.json"):
+        if not file.name.endswith(".marks.json"):
+            try:
+                return list(manifest.from_text(file.read_text(encoding="utf-8"), file.name)["parents"])
+            except (OSError, LibraryError):
+                return []
+    return []
 
 
 def read_file(path: str | os.PathLike[str]) -> Take:

@@ -227,7 +227,9 @@ class Studio:
             raise LabError(f"Step {step + 1} has not been reached yet.")
         self._aside(
             self.preview,
-            lambda: self.preview.sound(self.desk.session.glimpse(frame, start, max(0.2, end - start)), step, start),
+            lambda: self.preview.sound(
+                self.desk.session.glimpse(frame, (start + end) / 2, max(0.2, end - start)), step, start
+            ),
         )
 
     def _needed(self) -> Job:
