@@ -5,13 +5,16 @@ PIP = $(VENV)/bin/python -m pip --disable-pip-version-check -q
 PACKAGE = $(VENV)/.package
 TOOLS = $(VENV)/.tools
 
-.PHONY: demo studio test lint types widgets notebooks clean
+.PHONY: demo studio lab test lint types widgets notebooks clean
 
 demo: $(PACKAGE)            ## set up, compose from a sentence, write FLAC and a page
 	$(VENV)/bin/acestep-lab demo --out demo
 
 studio: $(PACKAGE)          ## open the studio page
 	$(VENV)/bin/acestep-lab serve --show
+
+lab: $(TOOLS)               ## open the lessons in Jupyter
+	$(VENV)/bin/jupyter lab notebooks
 
 test: $(TOOLS)              ## set up and run every test
 	$(VENV)/bin/python -m pytest
@@ -33,7 +36,9 @@ clean:
 	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "acestep_lab needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12 …" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "No virtual environment could be made; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@echo "Installing into $(VENV); the first time this takes a minute or two …"
 
 $(PACKAGE): $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt "torch==2.13.0"

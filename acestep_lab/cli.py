@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import io
+import itertools
 import os
+import shutil
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,12 +27,15 @@ DEMO = "warm lo-fi hip hop with soft keys, round bass and lazy drums"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status. Errors are one sentence on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without a letter shows a mark for it
     chosen = _parser().parse_args(arguments)
-    os.environ.setdefault(
-        "OMP_WAIT_POLICY", "PASSIVE"
-    )  # on a busy machine, threads that spin cost twenty times the work
+    # On a busy machine, threads that spin cost twenty times the work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         status: int = chosen.run(chosen)
+        sys.stdout.flush()
     except Stopped:
         print("Stopped; nothing was written.", file=sys.stderr)
         return 130
@@ -38,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LabError as error:
         print(f"acestep-lab: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read our output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     return status
 
 
@@ -70,7 +80,9 @@ def _checkpoint_option(command: argparse.ArgumentParser) -> None:
 def _add_compose(commands: Commands) -> None:  # type: ignore[valid-type]
     command = _command(commands, "compose", _compose, "Make music from a sentence and write it to a file.")
     command.add_argument("caption", help="what it should sound like")
-    command.add_argument("-o", "--out", type=Path, default=Path("take.flac"), help=".flac, .wav, .opus, .ogg or .mp3")
+    command.add_argument(
+        "-o", "--out", type=Path, help=".flac, .wav, .opus, .ogg or .mp3; by default a new take.flac, take-2.flac, …"
+    )
     command.add_argument("--lyrics", default="", help="words with section tags, or @file")
     command.add_argument("--language", help="code of the lyrics' language, such as en")
     command.add_argument("--seconds", type=_number, help="length")
@@ -78,11 +90,11 @@ def _add_compose(commands: Commands) -> None:  # type: ignore[valid-type]
     command.add_argument("--bpm", type=_whole, help="beats per minute")
     command.add_argument("--key", dest="keyscale", help="such as 'F# minor'")
     command.add_argument("--meter", dest="timesignature", help="2, 3, 4 or 6 beats in a bar")
-    command.add_argument("--steps", type=_whole, help="sampling steps")
+    command.add_argument("--steps", type=_whole, help="sampling steps; fewer are faster")
     command.add_argument("--shift", type=_number, help="shift of the schedule")
     command.add_argument("--solver", help=", ".join(SOLVERS))
     command.add_argument("--guidance", help=", ".join(GUIDANCE))
-    command.add_argument("--guidance-scale", type=_number)
+    command.add_argument("--guidance-scale", type=_number, help="how strongly; 1 is off")
     command.add_argument("--page", type=Path, help="also write a self-contained HTML page here")
     _checkpoint_option(command)
 
@@ -97,7 +109,7 @@ def _add_demo(commands: Commands) -> None:  # type: ignore[valid-type]
 
 def _add_serve(commands: Commands) -> None:  # type: ignore[valid-type]
     command = _command(commands, "serve", _serve, "Open the studio page in a browser.")
-    command.add_argument("--port", type=_whole, default=5006)
+    command.add_argument("--port", type=_port, default=5006)
     command.add_argument("--address", default="127.0.0.1", help="anything but loopback asks for a token")
     command.add_argument("--token", help="word that visitors must know; made up where needed")
     command.add_argument("--show", action="store_true", help="open the page in this machine's browser")
@@ -137,30 +149,30 @@ def _compose(chosen: argparse.Namespace) -> int:
     asked = {name: getattr(chosen, name) for name in fields}
     asked["lyrics"] = _text(asked["lyrics"])
     recipe = Recipe(chosen.caption, **{k: v for k, v in asked.items() if v is not None})
-    _writable(chosen.out)
+    out = chosen.out or _free("take.flac")
+    _writable(out, chosen.page)
     from acestep_lab.session import Session
 
     with Session.open(chosen.checkpoint) as lab:
         run, take = _watch(lab, recipe)
-        _export(take, chosen.out)
+        _export(take, out)
         if chosen.page:
-            _page(run, take, chosen.page)
+            print(f"{_page(run, take, chosen.page)}: the page of it, to open in any browser")
     return 0
 
 
 def _demo(chosen: argparse.Namespace) -> int:
     began = time.perf_counter()
-    try:
-        chosen.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LabError(f"The folder {str(chosen.out)!r} cannot be made ({error.strerror}).") from None
+    recipe = Recipe(chosen.caption, seconds=chosen.seconds, seed=chosen.seed)
+    sound, page = (_folder(chosen.out) / f"first_song.{ending}" for ending in ("flac", "html"))
+    _writable(sound, page)
+    print(f'Composing {chosen.seconds:g} seconds of "{chosen.caption}", seed {chosen.seed} …', flush=True)
     from acestep_lab.session import Session
 
     with Session.open() as lab:
-        print(f'Composing {chosen.seconds:g} seconds of "{chosen.caption}", seed {chosen.seed} …')
-        run, take = _watch(lab, Recipe(chosen.caption, seconds=chosen.seconds, seed=chosen.seed))
-        sound = _export(take, chosen.out / "first_song.flac")
-        page = _page(run, take, chosen.out / "first_song.html")
+        run, take = _watch(lab, recipe)
+        _export(take, sound)
+        _page(run, take, page)
     print(f"\nDone in {time.perf_counter() - began:.1f} s.\n")
     print(f"  sound   {sound.resolve()}\n  page    {page.resolve()}   (open it in any browser)")
     print("  studio  make studio   (or: acestep-lab serve --show)")
@@ -177,6 +189,8 @@ def _serve(chosen: argparse.Namespace) -> int:
 
 
 def _judge(chosen: argparse.Namespace) -> int:
+    if chosen.out:
+        _folder(chosen.out)
     from acestep_lab.judge import judge
 
     report = judge(
@@ -213,7 +227,9 @@ def _doctor(chosen: argparse.Namespace) -> int:
 
 def _watch(lab: Session, recipe: Recipe) -> tuple[Run, Take]:
     """Render with a progress bar on stderr; Ctrl-C stops within a step."""
-    run = lab.start(recipe)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # an odd choice is among the run's notes
+        run = lab.start(recipe)
     bar = Bar(run)
     run.subscribe(bar.show)
     try:
@@ -228,8 +244,10 @@ def _watch(lab: Session, recipe: Recipe) -> tuple[Run, Take]:
 class Bar:
     """One line of progress, redrawn in a terminal, written sparsely elsewhere."""
 
-    def __init__(self, run: Run, width: int = 32) -> None:
-        self.run, self.width, self.live = run, width, sys.stderr.isatty()
+    def __init__(self, run: Run) -> None:
+        self.run, self.live = run, sys.stderr.isatty()
+        self.columns = shutil.get_terminal_size((80, 24)).columns - 1 if self.live else 79
+        self.width = min(32, max(0, self.columns - 40))
         self.shown = ""
 
     def show(self, event: Event) -> None:
@@ -239,7 +257,7 @@ class Bar:
         line = f"{self.run.state:>9} [{'█' * done}{'·' * (self.width - done)}] {100 * self.run.fraction:3.0f} %"
         line += f"  {eta:.0f} s to go" if eta and not self.run.over else ""
         if self.live:
-            print(f"\r{line:<78}", end="", file=sys.stderr, flush=True)
+            print(f"\r{line[: self.columns]:<{self.columns}}", end="", file=sys.stderr, flush=True)
         elif event.kind == "state" and self.run.state != self.shown:
             print(self.run.state, file=sys.stderr, flush=True)
         self.shown = self.run.state
@@ -270,11 +288,29 @@ def _page(run: Run, take: Take, path: Path) -> Path:
     return report.write(take, path, steps)
 
 
-def _writable(path: Path) -> None:
-    """Refuse an output path that cannot be written, before any work."""
-    from acestep_lab.decode.audio import can_write
+def _writable(sound: Path, page: Path | None) -> None:
+    """Refuse output paths that cannot be written, before any work."""
+    from acestep_lab.decode.audio import can_write, has_room
 
-    can_write(path)
+    can_write(sound)
+    if page is not None:
+        has_room(page)
+
+
+def _folder(path: Path) -> Path:
+    """A folder to write into, made where there is none yet."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LabError(f"The folder {str(path)!r} cannot be made ({error.strerror}).") from None
+    return path
+
+
+def _free(name: str) -> Path:
+    """A name no file has here yet: take.flac, take-2.flac, …"""
+    path = Path(name)
+    names = itertools.chain([path], (path.with_stem(f"{path.stem}-{i}") for i in itertools.count(2)))
+    return next(one for one in names if not one.exists())
 
 
 def _text(value: str | None) -> str | None:
@@ -292,6 +328,13 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+
+
+def _port(text: str) -> int:
+    port = _whole(text)
+    if not 1 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"a port lies between 1 and 65535, not at {port}")
+    return port
 
 
 def _whole(text: str) -> int:

@@ -302,8 +302,7 @@ def weights(checkpoint: str | Path = "pocket", environ: Mapping[str, str] = os.e
         for part in opened.parts:
             opened.verify(part)
     except LabError as error:
-        fetch = f"`acestep-lab download {checkpoint}` fetches what is missing or wrong."
-        yield Finding("checkpoint", "bad", str(error), _REINSTALL if checkpoint == "pocket" else fetch)
+        yield Finding("checkpoint", "bad", str(error), _remedy(str(checkpoint)))
         return
     yield Finding(
         "checkpoint", "ok", f"{opened.name}: {', '.join(opened.parts)}; {gb(sum(sizes.values()))}, every shape right"
@@ -311,3 +310,17 @@ def weights(checkpoint: str | Path = "pocket", environ: Mapping[str, str] = os.e
     plan = budget(Machine.detect(environ), sizes, longest=opened.geometry.longest_seconds)
     fix = "" if plan.fits else "Close other programs, or take a smaller checkpoint or LM."
     yield Finding("plan", "ok" if plan.fits else "warn", plan.words(), fix)
+
+
+def _remedy(checkpoint: str) -> str:
+    """What mends a checkpoint: fetching it where that can be done."""
+    from acestep_lab.models.catalog import ROWS
+
+    if checkpoint == "pocket":
+        return _REINSTALL
+    on_the_hub = (
+        checkpoint.count("/") == 1 and not checkpoint.startswith(("/", ".", "~")) and not Path(checkpoint).exists()
+    )
+    if checkpoint in ROWS or on_the_hub:
+        return f"`acestep-lab download {checkpoint}` fetches what is missing or wrong."
+    return ""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,6 +45,15 @@ def test_compose_writes_a_file_that_opens_again_with_its_recipe(
         (["compose", "x", "--seconds", "10000"], "10000 s cannot be made"),
         (["compose", "x", "-o", "/nowhere/at/all/a.flac"], "no folder"),
         (["compose", "x", "-o", "song.xyz"], ".flac"),
+        (["compose", "x", "-o", "/"], "'/' has no ending"),
+        (["compose", "x", "--page", "/nowhere/at/all/a.html"], "no folder"),
+        (["compose", "x", "--page", "/"], "is a folder"),
+        (["demo", ""], "no words"),
+        (["demo", "--seconds", "0"], "0 s cannot be made"),
+        (["demo", "--out", "/dev/null/demo"], "cannot be made"),
+        (["judge", "pocket", "--out", "/dev/null/table"], "cannot be made"),
+        (["serve", "--checkpoint", "trubo"], "turbo"),
+        (["serve", "--takes", "/dev/null/takes"], "cannot be made"),
         (["compose", "x", "--key", "H major"], "no key"),
         (["compose", "x", "--lyrics", "@/nowhere.txt"], "cannot be read"),
         (["compose", "x", "--checkpoint", "trubo"], "turbo"),
@@ -59,11 +71,53 @@ def test_nonsense_is_one_sentence_and_status_two(
     assert "Traceback" not in out
 
 
-def test_a_seed_of_words_is_refused_by_the_parser(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["compose", "x", "--seed", "seven"], "no whole number"),
+        (["compose", "x", "--seconds", "long"], "no number"),
+        (["serve", "--port", "99999"], "between 1 and 65535"),
+    ],
+)
+def test_words_for_numbers_are_refused_by_the_parser(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as stopped:
-        main(["compose", "x", "--seed", "seven"])
+        main(arguments)
     assert stopped.value.code == 2
-    assert "no whole number" in said(capsys)
+    assert sentence in said(capsys)
+
+
+def test_a_take_without_a_name_replaces_no_file(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["compose", "slow dub techno", "--seconds", "1", "--steps", "1", "--checkpoint", str(tiny_base)]
+    for _ in range(3):
+        assert main(arguments) == 0
+    assert sorted(path.name for path in tmp_path.glob("*.flac")) == ["take-2.flac", "take-3.flac", "take.flac"]
+    assert not list(tmp_path.glob(".draft*"))
+    assert "take-3.flac: 1.0 s" in said(capsys)
+
+
+def test_an_odd_choice_is_said_once(tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "a.wav")
+    arguments = ["compose", "x", "--seconds", "1", "--steps", "1", "--shift", "9", "-o", out]
+    assert main([*arguments, "--checkpoint", str(tiny_base)]) == 0
+    assert said(capsys).count("with 9 its steps fall where it did not learn") == 1
+
+
+def test_a_reader_that_goes_away_is_no_accident(tmp_path: Path) -> None:
+    environment = os.environ | {"ACESTEP_LAB_TAKES": str(tmp_path / "takes")}
+    speak = "import sys, time; from acestep_lab.cli import main; time.sleep(1); sys.exit(main(['doctor']))"
+    with subprocess.Popen(
+        [sys.executable, "-c", speak], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    ) as doctor:
+        assert doctor.stdout is not None
+        assert doctor.stderr is not None
+        doctor.stdout.close()
+        assert "Traceback" not in doctor.stderr.read().decode()
+    assert doctor.returncode == 141
 
 
 def test_a_folder_that_is_no_checkpoint_is_named_with_what_it_lacks(

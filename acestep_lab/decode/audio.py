@@ -198,12 +198,27 @@ def can_write(path: str | os.PathLike[str]) -> tuple[Path, str]:
     target = Path(path)
     kind = target.suffix.lower().lstrip(".")
     if kind not in _FORMATS:
-        raise SourceError(f"{target.name!r} has no ending that can be written; use .flac, .wav, .opus, .ogg or .mp3.")
+        raise SourceError(f"{str(target)!r} has no ending that can be written; use .flac, .wav, .opus, .ogg or .mp3.")
+    has_room(target)
+    return target, kind
+
+
+def has_room(target: Path) -> None:
+    """Try whether a file can be written there, leaving nothing behind; SourceError where it cannot."""
     if not target.parent.is_dir():
         raise SourceError(f"There is no folder {str(target.parent)!r} to write {target.name!r} into.")
-    if target.is_dir() or not os.access(target.parent, os.W_OK):
-        raise SourceError(f"{str(target)!r} cannot be written; name a file in a folder of your own.")
-    return target, kind
+    if target.is_dir():
+        raise SourceError(f"{str(target)!r} is a folder; name a file in it.")
+    if target.exists() and not os.access(target, os.W_OK):
+        raise SourceError(f"{str(target)!r} is write-protected; choose another name.")
+    draft = draft_of(target)
+    try:
+        draft.touch(exist_ok=False)  # only trying tells: rights, full disks and odd file systems alike
+        draft.unlink()
+    except OSError as error:
+        raise SourceError(
+            f"{str(target)!r} cannot be written ({error.strerror}); name a file in a folder of your own."
+        ) from None
 
 
 def draft_of(target: Path) -> Path:

@@ -53,6 +53,8 @@ def wait_for(ready: Callable[[], Any], seconds: float = 90.0, what: str = "it") 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
+    if CHROMIUM is None and os.environ.get("ACESTEP_LAB_REQUIRE_BROWSER"):
+        pytest.fail("There is no Chromium on this machine, and ACESTEP_LAB_REQUIRE_BROWSER asks for one.")
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if CHROMIUM is None:
         pytest.skip("There is no Chromium on this machine; these tests need a real browser.")

@@ -22,6 +22,7 @@ PANS = {
     "keyboard": -0.3, "guitar": 0.35, "strings": 0.25, "synth": -0.15, "woodwinds": 0.2, "brass": -0.25,
     "percussion": 0.4, "backing_vocals": -0.1,
 }  # fmt: skip
+PUMP_ATTACK = 0.004  # seconds a duck takes to bite
 LOOP_FADE = 0.4  # seconds over which a held note joins its own repetition
 
 
@@ -132,9 +133,11 @@ def _echo(stem: np.ndarray, delay: int, level: float) -> None:
 
 
 def _pump(stem: np.ndarray, song: Song, rate: int) -> None:
-    """Duck a stem at every beat while the drums play, as a compressor keyed by the kick does."""
+    """Duck a stem at every beat while the drums play, as a compressor keyed by the kick does, without a step."""
     period = 60 / song.bpm
-    dip = (1 - song.pump * np.exp(-np.arange(int(period * rate)) / rate / min(0.12, period / 3))).astype(np.float32)
+    time, decay = np.arange(int(period * rate)) / rate, min(0.12, period / 3)
+    duck = (np.exp(-time / decay) - np.exp(-period / decay)) * np.minimum(1, time / PUMP_ATTACK)
+    dip = (1 - song.pump * duck).astype(np.float32)
     for section in song.sections:
         if "drums" not in section.stems_playing:
             continue
