@@ -318,9 +318,7 @@ def _remedy(checkpoint: str) -> str:
 
     if checkpoint == "pocket":
         return _REINSTALL
-    on_the_hub = (
-        checkpoint.count("/") == 1 and not checkpoint.startswith(("/", ".", "~")) and not Path(checkpoint).exists()
-    )
-    if checkpoint in ROWS or on_the_hub:
+    on_the_hub = checkpoint.count("/") == 1 and not checkpoint.startswith(("/", ".", "~"))
+    if checkpoint in ROWS or (on_the_hub and not Path(checkpoint).exists()):
         return f"`acestep-lab download {checkpoint}` fetches what is missing or wrong."
-    return ""
+    return "Copy the folder anew, or name another checkpoint; `acestep-lab download turbo` fetches a published one."

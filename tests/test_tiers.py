@@ -249,3 +249,12 @@ def test_how_a_small_checkpoint_sounds_does_not_depend_on_what_else_runs(free):
     crowded = replace(machine(24, "cpu"), free_bytes=int(free * GB))
     found = budget(crowded, POCKET)
     assert (found.rung.storage, found.dtype) == ("full", "float32")
+
+
+@pytest.mark.parametrize("gigabytes", [2, 8, 24, 64])
+def test_the_pocket_has_all_its_parts_aboard_wherever_a_gigabyte_and_a_half_is_free(gigabytes: int):
+    laptop = Machine("cpu", gigabytes * GB, free_bytes=3 * GB // 2)
+    found = budget(laptop, POCKET, passes=2)
+    assert found.fits, found.words()
+    assert found.left_out == ()
+    assert found.rung.name == "all"

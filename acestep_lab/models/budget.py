@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import torch
 
 SAFETY_BYTES = GB // 2
-SAFETY_SHARE = 0.1  # of the memory: what an allocator loses to gaps
+SAFETY_SHARE = 0.1  # of a card's memory, or of what is used of the RAM: what an allocator loses to gaps
 
 DIT_WORK_PER_MINUTE, DIT_WORK_AT = 0.3e9, 3.15e9  # bytes for each take and pass, at bf16 weights of so many bytes
 VAE_WORK_PER_FRAME = 0.003 / 0.34  # of the VAE's bf16 weights, for each latent frame of a tile
@@ -141,7 +141,7 @@ class Arrangement:
         peaks = [
             staying + (0 if part in moving else waiting) + self._peak_bytes(part, part in moving) for part in self.parts
         ]
-        return max(peaks, default=0) + overhead(self.machine)
+        return max(peaks, default=0) + overhead(self.machine, max(peaks, default=0))
 
     def _peak_bytes(self, part: str, moving: bool) -> int:
         """The most one part adds: its weights at work, or (in RAM) while they are read, before they are shrunk."""
@@ -153,7 +153,8 @@ class Arrangement:
     def fits_alone(self, part: str) -> bool:
         """Whether a part has room to work, with those that stay."""
         staying = sum(self.aboard_bytes(p) for p in self.parts if self.mechanism(p) == "resident" and p != part)
-        return staying + self._peak_bytes(part, True) + overhead(self.machine) <= self.have_bytes
+        used = staying + self._peak_bytes(part, True)
+        return used + overhead(self.machine, used) <= self.have_bytes
 
     @property
     def have_bytes(self) -> int:
@@ -364,9 +365,14 @@ def is_small(sizes: Mapping[str, int]) -> bool:
     return sum(sizes.values()) < SMALL_CHECKPOINT
 
 
-def overhead(machine: Machine) -> int:
-    """What is gone before any weights come: the driver, and a margin for the allocator's gaps."""
-    return CONTEXT_BYTES + max(SAFETY_BYTES, int(SAFETY_SHARE * machine.memory_bytes))
+def overhead(machine: Machine, used: int) -> int:
+    """What is gone besides the parts: the driver, and a margin for the allocator's gaps.
+
+    RAM is shared with other programs and what is free of it is known, so that a small checkpoint asks a large machine
+    for no more than a small one.
+    """
+    whole = used if machine.kind == "cpu" else machine.memory_bytes
+    return CONTEXT_BYTES + max(SAFETY_BYTES, int(SAFETY_SHARE * whole))
 
 
 def gb(size: float) -> str:
