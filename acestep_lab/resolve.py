@@ -82,12 +82,17 @@ def _take(task: Retake) -> Take:
 
 
 def thinks(recipe: Recipe, has_planner: bool) -> bool:
-    """Whether the planner has the first word: for music from words alone, unless the recipe says otherwise."""
-    if recipe.thinking and not has_planner:
-        raise RecipeError("thinking=True needs a planner, and this checkpoint has none aboard. Leave it away.")
-    if recipe.thinking is False or not has_planner:
+    """Whether the planner has the first word: where music starts from words and has no codes yet, unless the recipe says
+    otherwise.
+    """
+    if not recipe.task.plans or getattr(recipe.task, "codes", None) or recipe.thinking is False:
         return False
-    return isinstance(recipe.task, Text2Music) and recipe.task.codes is None
+    if recipe.thinking and not has_planner:
+        raise RecipeError(
+            "thinking=True needs a planner, and none is aboard: this checkpoint has none, or this machine no room for it. "
+            "Leave it away."
+        )
+    return has_planner
 
 
 # --- filling in ------------------------------------------------------------------------------------------------------
@@ -97,6 +102,11 @@ def _planned(recipe: Recipe, plan: Plan | None) -> Recipe:
     """The recipe with the plan's decisions in its open fields, and its codes in the task."""
     if plan is None:
         return recipe
+    for name, (asked, planned) in plan.against(recipe).items():
+        if name in plan.locked:
+            raise RecipeError(
+                f"The recipe asks for {name} {asked!r}, the plan has {planned!r} locked. Change one or unlock it."
+            )
     recipe = plan.resolve(recipe)
     task = recipe.task
     if isinstance(task, Text2Music) and task.codes is None and plan.codes and recipe.thinking is not False:
@@ -269,8 +279,26 @@ def remarks(recipe: Recipe, geometry: Geometry) -> Iterator[str]:
 # --- warning ---------------------------------------------------------------------------------------------------------
 
 
+def quarrels(asked: Recipe, plan: Plan, geometry: Geometry) -> Iterator[str]:
+    """A sentence for each field in which a plan is not followed, because the recipe says otherwise."""
+    for name, (own, planned) in plan.against(asked).items():
+        yield f"The recipe's {name} {_short(own)} stands; the plan says {_short(planned)}."
+    seconds = asked.seconds
+    follows = isinstance(asked.task, Text2Music) and asked.task.codes is None and asked.thinking is not False
+    if follows and plan.codes and seconds and geometry.codes(seconds) != len(plan.codes):
+        found = len(plan.codes) / geometry.codes_per_second
+        end = "they are cut" if found > seconds else "the rest is made without"
+        yield f"The plan's codes are {found:g} s of music, the recipe asks for {seconds:g} s: {end}."
+
+
+def _short(value: Any) -> str:
+    return repr(value if not isinstance(value, str) or len(value) <= 40 else value[:39] + "…")
+
+
 def odd_choices(asked: Recipe, row: Row) -> Iterator[str]:
-    """A sentence for each explicit choice that usually spoils the music with this checkpoint."""
+    """A sentence for each explicit choice that usually spoils the music with this checkpoint, or does nothing."""
+    if asked.thinking and not asked.task.plans and not isinstance(asked.task, Retake):
+        yield f"{type(asked.task).__name__} follows its source and not the planner; thinking=True does nothing here."
     scale = asked.guidance_scale if asked.guidance_scale is not None else row.guidance_scale
     guided = (asked.guidance or row.guidance) != "none" and scale > 1.0
     if row.is_turbo and guided:

@@ -314,6 +314,52 @@ def test_contradicting_locks_are_refused(
 # ── words ──
 
 
+def test_the_language_is_the_likeliest_however_the_rest_is_drawn(planner: Planner, lm: Qwen3ForCausalLM) -> None:
+    wild = Recipe("dub", seconds=2, bpm=100, keyscale="C major", planning=Planning(temperature=2.0, top_p=1.0))
+    plans = planner.plan(lm, wild, range(12), codes=False)
+    sure = planner.plan(lm, wild.but(planning=GREEDY), 0, codes=False)[0]
+    assert {plan.language for plan in plans} == {sure.language}
+    assert len({plan.timesignature for plan in plans}) > 1
+
+
+@contextmanager
+def nobody() -> Iterator[Qwen3ForCausalLM]:
+    raise AssertionError("the model was asked for")
+    yield
+
+
+@pytest.mark.parametrize(
+    ("ask", "sentence"),
+    [
+        (lambda p: p.sketch(nobody, "rain", language="xx"), "no language code"),
+        (lambda p: p.sketch(nobody, 3), "a sentence"),
+        (lambda p: p.sketch(nobody, "rain", seed="x"), "A seed is"),
+        (lambda p: p.plan(nobody, RECIPE, -1), "A seed is"),
+        (lambda p: p.polish(nobody, "dub", fixed={"tempo": 90}), "no field 'tempo'"),
+        (lambda p: p.polish(nobody, "dub", fixed={"bpm": 29}), "30 to 300"),
+        (lambda p: p.polish(nobody, "dub", fixed={"bpm": 301}), "30 to 300"),
+        (lambda p: p.polish(nobody, "dub", fixed={"keyscale": "H major"}), "no key"),
+        (lambda p: p.polish(nobody, "dub", fixed={"seconds": 90}, longest=60), "longer than"),
+        (lambda p: p.polish(nobody, "dub", None), "both text"),
+        (lambda p: p.plan(nobody, RECIPE.but(seconds=90), 0, longest=60), "longer than"),
+    ],
+)
+def test_what_cannot_be_is_said_before_the_model_is_asked(planner: Planner, ask: Any, sentence: str) -> None:
+    with pytest.raises(RecipeError, match=sentence):
+        ask(planner)
+
+
+def test_too_much_to_read_is_said_in_the_words_of_the_verb(
+    planner: Planner, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    narrow = tiny_lm(tokenizer).eval()
+    narrow.config.max_position_embeddings = 800
+    with pytest.raises(RecipeError, match="Shorten them"):
+        planner.polish(narrow, "dub", "la " * 1000)
+    with pytest.raises(RecipeError, match="shorter sound"):
+        planner.understand(narrow, (1,) * 600)
+
+
 def test_a_sketch_makes_words_of_a_sentence(planner: Planner, brief: Qwen3ForCausalLM) -> None:
     plan = planner.sketch(brief, "a sad song </think>", seed=3, language="de", longest=30)
     assert (plan.language, plan.codes) == ("de", ())

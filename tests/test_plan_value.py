@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
-from acestep_lab import Plan, RecipeError
+from acestep_lab import Plan, Planning, Recipe, RecipeError
 
 PLAN = Plan(
     bpm=120,
@@ -79,6 +80,43 @@ def test_what_is_not_there_cannot_be_locked() -> None:
         Plan().lock("bpm")
     assert PLAN.lock("bpm", "codes").unlock("bpm").locked == {"codes"}
     assert PLAN.lock("bpm").unlock().locked == frozenset()
+
+
+def test_where_recipe_and_plan_quarrel_and_what_is_open() -> None:
+    recipe = Recipe("dub", bpm=90, keyscale="C# minor", seconds=2)
+    assert PLAN.against(recipe) == {"bpm": (90, 120)}
+    assert PLAN.but(caption="techno").against(recipe)["caption"] == ("dub", "techno")
+    rewritten = recipe.but(planning=Planning(rewrite_caption=True))
+    assert "caption" not in PLAN.but(caption="techno").against(rewritten)
+    assert PLAN.held(recipe).locked == {"timesignature", "language", "lyrics"}
+
+
+def test_words_are_filled_only_where_the_recipe_has_none() -> None:
+    assert PLAN.resolve(Recipe("techno")).caption == "techno"
+    assert PLAN.resolve(Recipe("techno")).lyrics == "la"
+    assert PLAN.resolve(Recipe("techno", "mine")).lyrics == "mine"
+    assert PLAN.resolve(Recipe("", "mine")).caption == "dub"
+
+
+def test_a_plan_shows_itself_in_a_line_and_as_a_table() -> None:
+    long = PLAN.but(caption="<b>" * 40, codes=range(500)).lock("bpm")
+    assert repr(PLAN) == "<Plan 120 bpm, C# minor, 4 beats, en, 2 s, 10 codes: 'dub'>"
+    assert repr(Plan()) == "<Plan open>"
+    assert len(repr(long)) < 140
+    table = long._repr_html_()
+    assert "&lt;b&gt;" in table
+    assert "<b>" not in table
+    assert "planner's, locked" in table
+    assert "yours, changed" in table
+    assert len(table) < 2500
+
+
+@pytest.mark.parametrize(
+    "data", [5, None, {"codes": 5}, {"codes": None}, {"locked": "bpm"}, {"locked": 3}, {"asked": 3}, {"problems": None}]
+)
+def test_odd_json_is_refused_in_a_sentence(data: Any) -> None:
+    with pytest.raises(RecipeError):
+        Plan.from_json(data)
 
 
 def test_plan_and_script_need_no_torch() -> None:

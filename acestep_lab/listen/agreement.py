@@ -53,6 +53,8 @@ def agreement(
     A larger `scale` makes the words' scores less touchy: 0.1 is the reference's default, its page offers 0.01 to 1.
     """
     targets = _targets(plan)
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < float("inf"):
+        raise RecipeError(f"The scale of an agreement is a number above 0, such as 0.1, not {scale!r}.")
     if not codes or not targets:
         raise RecipeError("Agreement wants codes and at least one field, such as a caption, to compare them with.")
     heard = _Listener(lm, tokenizer, script.understand_prompt(codes))

@@ -22,6 +22,8 @@ class Field:
     """Text → value; ValueError (a sentence) where it is none."""
     write: Callable[[Any], Any]
     """Value → what YAML is to dump."""
+    certain: bool = False
+    """Whether the likeliest value is taken instead of a drawn one, as the reference does for the language."""
 
 
 def _read_duration(text: str) -> float:
@@ -54,7 +56,7 @@ ROWS: dict[str, Field] = {
         Field("duration", "seconds", _read_duration, int),
         Field("genres", "genres", _read_text, str),
         Field("keyscale", "keyscale", vocabulary.keyscale, str),
-        Field("language", "language", vocabulary.language, str),
+        Field("language", "language", vocabulary.language, str, certain=True),
         Field("timesignature", "timesignature", vocabulary.timesignature, _beats),
     )
 }

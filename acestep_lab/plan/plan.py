@@ -5,8 +5,9 @@ Knows no torch, no model and no tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from html import escape
 from typing import Any, Self
 
 from acestep_lab.errors import RecipeError
@@ -16,7 +17,7 @@ from acestep_lab.prompt import vocabulary
 from acestep_lab.prompt.recipe import SECONDS_RANGE, Recipe
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """Tempo, key, meter, language, words, length and audio codes; `None` and `()` mean "not decided".
 
@@ -41,7 +42,7 @@ class Plan:
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():
             value = getattr(self, name)
-            if value is not None:
+            if value is not None or name not in _MAY_BE_OPEN:
                 object.__setattr__(self, name, check(value))
         unknown = sorted(self.locked - set(LOCKABLE))
         if unknown:
@@ -86,11 +87,21 @@ class Plan:
         """The codes as the one string the reference accepts: `<|audio_code_5|>…`."""
         return script.codes_text(self.codes)
 
+    def against(self, recipe: Recipe) -> dict[str, tuple[Any, Any]]:
+        """Where recipe and plan say different things, as field → (the recipe's, the plan's); open fields never do."""
+        pairs = {name: (getattr(recipe, name), getattr(self, name)) for name in _SHARED if not _is_open(recipe, name)}
+        return {name: pair for name, pair in pairs.items() if pair[1] not in (None, "") and pair[0] != pair[1]}
+
+    def held(self, recipe: Recipe) -> Self:
+        """The same plan with everything locked that the recipe leaves open: what stands while only codes are written."""
+        names = {name for name in _SHARED if getattr(self, name) not in (None, "") and _is_open(recipe, name)}
+        return replace(self, locked=self.locked | names)
+
     def resolve(self, recipe: Recipe, *, words: bool | None = None) -> Recipe:
         """The recipe with its open fields filled from this plan; what the musician set stays as it was.
 
-        `words` also takes the plan's caption and lyrics; left out, the recipe's `planning.rewrite_caption` decides about
-        the caption, and an empty caption is always filled.
+        `words` also takes the plan's caption and lyrics in place of the recipe's; left out, the recipe's
+        `planning.rewrite_caption` decides about the caption, and empty words are always filled.
         """
         open_fields = [
             name
@@ -100,8 +111,8 @@ class Plan:
         filled = {name: getattr(self, name) for name in open_fields}
         if words or (words is None and recipe.planning.rewrite_caption) or not recipe.caption.strip():
             filled["caption"] = self.caption or recipe.caption
-        if words and self.lyrics:
-            filled["lyrics"] = self.lyrics
+        if words or not recipe.lyrics.strip():
+            filled["lyrics"] = self.lyrics or recipe.lyrics
         return recipe.but(**filled)
 
     def to_json(self) -> dict[str, Any]:
@@ -113,14 +124,51 @@ class Plan:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Read a plan back from `to_json`; RecipeError on unknown fields."""
+        if not isinstance(data, Mapping):
+            raise RecipeError(f"A plan is read from the fields `to_json` gives, not from {type(data).__name__}.")
         unknown = sorted(set(data) - {f.name for f in fields(cls)})
         if unknown:
             raise RecipeError(f"A plan has no field {unknown[0]!r}.")
         return cls(**data)
 
+    def __repr__(self) -> str:
+        values = {"bpm": "{} bpm", "keyscale": "{}", "timesignature": "{} beats", "language": "{}", "seconds": "{:g} s"}
+        parts = [form.format(value) for name, form in values.items() if (value := getattr(self, name)) is not None]
+        parts += [f"{len(self.codes)} codes"] if self.codes else []
+        words = f": {self.caption if len(self.caption) <= 60 else self.caption[:59] + '…'!r}" if self.caption else ""
+        return f"<Plan {', '.join(parts) or 'open'}{words}>"
+
+    def _repr_html_(self) -> str:
+        rows = [(name, getattr(self, name)) for name in (*_SHARED, "genres") if getattr(self, name) not in (None, "")]
+        rows += [("codes", f"{len(self.codes)}: {', '.join(map(str, self.codes[:12]))} …")] if self.codes else []
+        cells = "".join(
+            f"<tr><th>{name}</th><td style='text-align:left;white-space:pre-wrap'>{escape(str(value))}</td>"
+            f"<td style='text-align:left'>{self._whose(name)}</td></tr>"
+            for name, value in rows
+        )
+        return f"<table>{cells}</table>"
+
+    def _whose(self, name: str) -> str:
+        """Who decided a field: "yours", "yours, changed" or the planner; and whether it is locked."""
+        asked = self.asked.get(name)
+        whose = "planner's" if asked in (None, "") else "yours" if asked == getattr(self, name) else "yours, changed"
+        return f"{whose}, locked" if name in self.locked else whose
+
 
 LOCKABLE: tuple[str, ...] = (*ATTRIBUTES, "lyrics", "codes")
 """The fields a plan can hold on to."""
+
+
+_SHARED: tuple[str, ...] = tuple(name for name in (*ATTRIBUTES, "lyrics") if name != "genres")
+"""The fields recipe and plan have in common."""
+
+
+def _is_open(recipe: Recipe, name: str) -> bool:
+    """Whether a recipe leaves a field to the plan."""
+    value = getattr(recipe, name)
+    if name == "caption" and recipe.planning.rewrite_caption:
+        return True
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _names_in(thought: str) -> tuple[str, ...]:
@@ -136,9 +184,9 @@ def _codes(value: Any) -> tuple[int, ...]:
         if value.strip() != script.codes_text(found):
             raise RecipeError("Codes as text look like '<|audio_code_5|><|audio_code_17|>', with nothing between them.")
         return found
-    codes = tuple(value)
+    codes = tuple(value) if isinstance(value, Iterable) else (-1,)
     if any(isinstance(code, bool) or not isinstance(code, int) or code < 0 for code in codes):
-        raise RecipeError("Audio codes are whole numbers from 0 up.")
+        raise RecipeError("Audio codes are a list of whole numbers from 0 up.")
     return codes
 
 
@@ -147,6 +195,18 @@ def _seconds(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise RecipeError(f"A song's length is a number of seconds from {low:g} to {high:g}, not {value!r}.")
     return float(value)
+
+
+def _names(value: Any) -> frozenset[str]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise RecipeError(f"What is locked is a list of field names, such as ['bpm'], not {value!r}.")
+    return frozenset(value)
+
+
+def _table(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise RecipeError(f"A plan's notes map field names to values; {value!r} does not.")
+    return dict(value)
 
 
 def _text(value: Any) -> str:
@@ -166,7 +226,8 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "thought": _text,
     "seconds": _seconds,
     "codes": _codes,
-    "locked": frozenset,
-    "asked": dict,
-    "problems": dict,
+    "locked": _names,
+    "asked": _table,
+    "problems": _table,
 }
+_MAY_BE_OPEN = ("bpm", "keyscale", "timesignature", "language", "seconds")

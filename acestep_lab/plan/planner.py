@@ -24,12 +24,13 @@ from acestep_lab.errors import RecipeError, Stopped
 from acestep_lab.plan import script
 from acestep_lab.plan.choir import Choir
 from acestep_lab.plan.decoder import Decoder
-from acestep_lab.plan.fields import FIELDS, ROWS
+from acestep_lab.plan.fields import ATTRIBUTES, FIELDS, ROWS
 from acestep_lab.plan.grammar import Guide, Lexicon, pattern
 from acestep_lab.plan.plan import Plan
 from acestep_lab.plan.sampling import Draw
 from acestep_lab.plan.script import Script
-from acestep_lab.prompt.recipe import Planning, Recipe
+from acestep_lab.prompt import vocabulary
+from acestep_lab.prompt.recipe import MAX_SEED, Planning, Recipe
 
 THOUGHT_TOKENS = 512
 """Room set aside for a thought when a song's longest length is worked out; the reference's limit for a caption."""
@@ -152,13 +153,15 @@ class Planner:
         stop: Callable[[], bool] | None = None,
     ) -> Plan:
         """A caption, lyrics and metadata out of one sentence."""
+        if not isinstance(sentence, str):
+            raise RecipeError(f"A sketch starts from a sentence, not from {type(sentence).__name__}.")
         asked = {"sentence": sentence, "instrumental": instrumental, "language": language}
-        fixed = {"language": language} if language else {}
+        fixed = _named({"language": language})
         lyrics = script.INSTRUMENTAL if instrumental else None
         question = self._description(
             script.sketch_prompt(sentence, instrumental), fixed, asked, planning, longest, lyrics
         )
-        return self._finish(self.walk(lm, question, [seed]), on_token, stop)[0]
+        return self._finish(self.walk(lm, question, _seeds(seed, None)), on_token, stop)[0]
 
     def polish(
         self,
@@ -176,8 +179,10 @@ class Planner:
         """Better words for a caption and lyrics, with metadata; `fixed` holds fields that must stand, such as bpm."""
         fixed = {name: value for name, value in (fixed or {}).items() if value is not None}
         asked = {"caption": caption, "lyrics": lyrics, **fixed}
+        if not (isinstance(caption, str) and isinstance(lyrics, str)):
+            raise RecipeError("What is to be polished are words: a caption and lyrics, both text.")
         question = self._description(script.polish_prompt(caption, lyrics), _named(fixed), asked, planning, longest)
-        return self._finish(self.walk(lm, question, [seed]), on_token, stop)[0]
+        return self._finish(self.walk(lm, question, _seeds(seed, None)), on_token, stop)[0]
 
     def understand(
         self,
@@ -194,7 +199,7 @@ class Planner:
         seconds = len(codes) / self.geometry.codes_per_second
         fixed = {"duration": seconds} if seconds >= 1 else {}
         question = self._description(script.understand_prompt(codes), fixed, {}, planning, None, codes=tuple(codes))
-        return self._finish(self.walk(lm, question, [seed]), on_token, stop)[0]
+        return self._finish(self.walk(lm, question, _seeds(seed, None)), on_token, stop)[0]
 
     # ── questions ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -238,12 +243,15 @@ class Planner:
         codes: tuple[int, ...] = (),
     ) -> Question:
         """A question whose answer is words: all fields, then lyrics; never guided, as in the reference."""
+        longest = min(self.geometry.longest_seconds, longest or self.geometry.longest_seconds)
+        if not codes:
+            self._fits(fixed, longest)
         return Question(
             prompt=prompt,
             fixed=fixed,
             names=FIELDS,
             planning=planning or Planning(),
-            longest=min(self.geometry.longest_seconds, longest or self.geometry.longest_seconds),
+            longest=longest,
             writes="lyrics" if lyrics is None else "",
             lyrics=lyrics,
             codes=codes,
@@ -376,8 +384,14 @@ class Walk:
             most = min(question.longest, room / geometry.codes_per_second)
         if room < needed:
             raise RecipeError(
-                f"This planner reads {decoder.longest:,} tokens, and {prompt + len(fixed):,} are taken by the words alone. "
-                "Shorten the lyrics or the song, or make it with thinking=False."
+                f"This planner reads {decoder.longest:,} tokens, and {prompt + len(fixed):,} are taken by "
+                + (
+                    "what it is to hear alone. Let it hear a shorter sound."
+                    if question.codes and question.writes == "lyrics"
+                    else "the words alone. Shorten them."
+                    if question.writes == "lyrics"
+                    else "the words alone. Shorten the lyrics or the song, or make it with thinking=False."
+                )
             )
         return most
 
@@ -407,7 +421,7 @@ class Walk:
         masks = [torch.from_numpy(row.guide.allowed()) for row in choir.rows]
         said = []
         for row, (ids, logits) in zip(choir.rows, choir.chances(masks, self.planner.text_end), strict=True):
-            token = int(ids[row.draw.pick(logits, self._repeated(row, ids))])
+            token = int(ids[row.draw.pick(logits, self._repeated(row, ids), certain=ROWS[row.thinking].certain)])
             row.guide.take(token)
             row.thought.append(token)
             said.append([token, *self._forced(row)])
@@ -534,12 +548,18 @@ def _span(ids: Tensor) -> slice | Tensor:
 
 def _seeds(seeds: int | Iterable[int], n: int | None) -> list[int]:
     """One seed for each plan: those given, or `n` that follow one another from the first."""
-    if isinstance(seeds, int):
-        return [seeds + step for step in range(n or 1)]
-    listed = list(seeds)
+    if not isinstance(seeds, Iterable):
+        return [_seed(seeds) + step for step in range(n or 1)]
+    listed = [_seed(seed) for seed in seeds]
     if n is not None and n != len(listed):
         raise RecipeError(f"{n} plans want {n} seeds, not {len(listed)}.")
     return listed
+
+
+def _seed(seed: Any) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+        raise RecipeError(f"A seed is a whole number from 0 to {MAX_SEED}, not {seed!r}.")
+    return seed
 
 
 def _asked(recipe: Recipe) -> dict[str, Any]:
@@ -557,9 +577,12 @@ def _words(recipe: Recipe) -> dict[str, Any]:
 
 
 def _named(fixed: dict[str, Any]) -> dict[str, Any]:
-    """Values by attribute name as values by field name, checked as a plan checks them."""
-    plan = Plan(**fixed)
-    return {row.name: getattr(plan, row.attribute) for row in ROWS.values() if row.attribute in fixed}
+    """Values by attribute name as values by field name, checked as a plan checks them; RecipeError for other names."""
+    for name in set(fixed) - set(ATTRIBUTES):
+        raise RecipeError(f"There is no field {name!r} to fix.{vocabulary.nearest(name, ATTRIBUTES)}")
+    plan = Plan(**{name: value for name, value in fixed.items() if value is not None})
+    values = {row.name: getattr(plan, row.attribute) for row in ROWS.values() if row.attribute in fixed}
+    return {name: value for name, value in values.items() if value not in (None, "")}
 
 
 def _lyrics(recipe: Recipe, keep: Plan | None) -> str:

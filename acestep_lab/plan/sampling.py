@@ -1,7 +1,7 @@
 """Drawing one token from logits, with a seed of its own.
 
 Knows no grammar and no model: logits of the allowed tokens in, an index out. The order is the reference's: (mask,) repetition
-penalty → top-k → top-p → temperature. One uniform number is used up for each token, so a seed means the same song whatever
+penalty → top-k → top-p → temperature. One uniform number is used up for each token that is drawn, so a seed means the same song whatever
 the neighbours do.
 """
 
@@ -23,12 +23,14 @@ class Draw:
         self.rules = planning
         self.generator = torch.Generator("cpu").manual_seed(seed)
 
-    def pick(self, logits: Tensor, repeated: Tensor | None = None) -> int:
-        """An index into `logits`, float32 [allowed]; `repeated` marks the tokens that were heard before."""
+    def pick(self, logits: Tensor, repeated: Tensor | None = None, certain: bool = False) -> int:
+        """An index into `logits`, float32 [allowed]; `repeated` marks the tokens that were heard before, and `certain`
+        takes the likeliest whatever the rules.
+        """
         rules = self.rules
         if repeated is not None and rules.repetition_penalty != 1.0:
             logits = penalised(logits, repeated.to(logits.device), rules.repetition_penalty)
-        if rules.temperature == 0.0:
+        if certain or rules.temperature == 0.0:
             return int(logits.argmax())
         kept, places = nucleus(logits, rules.top_k, rules.top_p)
         heights = (kept.cpu().double() / rules.temperature).softmax(dim=0).cumsum(dim=0)

@@ -67,6 +67,8 @@ class Planning:
         _whole("top_k", self.top_k, 0, 1_000_000)
         _number("The repetition penalty", self.repetition_penalty, 0.5, 2.0)
         _number("The planner's guidance scale", self.cfg_scale, 1.0, 10.0)
+        if not isinstance(self.negative_prompt, str):
+            raise RecipeError(f"The planner's negative prompt is text, not {type(self.negative_prompt).__name__}.")
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ class Recipe:
         if "task" in values:
             values["task"] = task_from_json(values["task"])
         if "planning" in values:
-            values["planning"] = Planning(**values["planning"])
+            values["planning"] = _planning(values["planning"])
         return cls(**values)
 
     def code(self) -> str:
@@ -164,6 +166,13 @@ class Recipe:
                 continue
             parts.append(f"{f.name}={value!r}")
         return f"Recipe({', '.join(parts)})"
+
+
+def _planning(data: Mapping[str, Any]) -> Planning:
+    unknown = sorted(set(data) - {f.name for f in fields(Planning)})
+    if unknown:
+        raise RecipeError(f"Planning has no field {unknown[0]!r}.")
+    return Planning(**data)
 
 
 def _needs_words(task: Task) -> bool:

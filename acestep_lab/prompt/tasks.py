@@ -145,7 +145,8 @@ class _Task:
 
     name: ClassVar[str]
     plans: ClassVar[bool] = False
-    """Whether the planner (LM) has a say in this task."""
+    """Whether the planner (LM) has a say in this task: only where music starts from words. Elsewhere tempo, key and rhythm
+    are the source's, and a guess from words would contradict it."""
 
     def instruction(self) -> str:
         """The instruction line the DiT reads."""
@@ -293,7 +294,6 @@ class Retake(_Task):
     """The same recipe with its noise turned towards a second seed: 0 is the same take, 1 another one."""
 
     name = "text2music"
-    plans = True
     source: Source
     variance: float
     seed: int
@@ -327,7 +327,6 @@ class Lego(_Task):
     """A new stem that fits the source, in a region or all along."""
 
     name = "lego"
-    plans = True
     source: Source
     stem: str
     region: Region | None = None
@@ -347,7 +346,6 @@ class Complete(_Task):
     """The source with accompaniment by the named stems."""
 
     name = "complete"
-    plans = True
     source: Source
     stems: tuple[str, ...]
 

@@ -1,17 +1,21 @@
-"""How fast the planner is: run it by hand, `OMP_NUM_THREADS=1 python -m tests.benchmarks.bench_planner`.
+"""How fast the planner is, on random weights of the 0.6B shape with a few layers and the full vocabulary.
 
-One thread, process CPU time, ratios within one run; random weights of the 0.6B shape with a few layers and the full vocabulary.
-Three figures: the code-phase step with guidance against `transformers.generate` with its two forward passes, the set-up of the
-grammar, and the mean cost of a token mask. Nothing is downloaded.
+    python -m tests.benchmarks.bench_planner                   # two minutes of processor time
+    python -m tests.benchmarks.bench_planner --parts grammar   # or: steps, company, walks
+
+Figures: the code-phase step with guidance against `transformers.generate` with its two forward passes, the set-up of the
+grammar, the mean cost of a token mask, whether rows in company draw what they draw alone at real width, and the form of 500
+random walks with their codes. Nothing is downloaded; each part run replaces its part of `results/planner.json`.
 """
 
 # ruff: noqa: E402  (torchaudio must be cured before transformers is imported)
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import time
-from collections.abc import Callable
+from statistics import median
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,13 +28,14 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from acestep_lab.plan import Planner
+from acestep_lab.plan import Plan, Planner, script
 from acestep_lab.plan.choir import Choir
 from acestep_lab.plan.decoder import Decoder
 from acestep_lab.plan.fields import FIELDS
 from acestep_lab.plan.grammar import Guide, Lexicon, pattern
 from acestep_lab.plan.sampling import Draw
 from acestep_lab.prompt.recipe import Planning, Recipe
+from tests.benchmarks.meter import RESULTS, cpu_seconds, show, write
 from tests.tiny import tiny_lm, tiny_tokenizer
 
 TEXT, CODES = 151_669, 65_535
@@ -64,12 +69,6 @@ class OnlyCodes(LogitsProcessor):
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         return scores + self.mask
-
-
-def cpu_seconds(work: Callable[[], Any]) -> float:
-    start = time.process_time()
-    work()
-    return time.process_time() - start
 
 
 def generate_step(lm: Qwen3ForCausalLM, prompt: list[int], steps: int, sample: bool) -> float:
@@ -154,78 +153,140 @@ class WithCodes:
         return [*self.tokenizer.convert_ids_to_tokens([i for i in ids if i < self.first]), *self.codes]
 
 
-def grammar() -> None:
+def grammar(options: argparse.Namespace) -> dict[str, Any]:
     """Set-up at full vocabulary and the mean cost of a mask over random walks of all fields."""
     tokenizer = WithCodes(vocabulary())
-    start = time.process_time()
-    lexicon = Lexicon(tokenizer)
-    rule = pattern({}, FIELDS)
-    guide = Guide(lexicon, rule)
-    lexicon.codes(64_000)
-    print(f"grammar set-up at {len(lexicon.bytes):,} tokens: {time.process_time() - start:.2f} s (goal: under 1.5 s)")
-    print(f"another grammar on the same tables: {1e3 * cpu_seconds(lambda: Guide(lexicon, rule)):.1f} ms")
+    rule, tables = pattern({}, FIELDS), []
+    set_up = cpu_seconds(lambda: tables.append(_tables(tokenizer, rule)))
+    lexicon = tables[0]
+    another = cpu_seconds(lambda: Guide(lexicon, rule))
     costs = []
     for seed in range(20):
         chance, guide = np.random.default_rng(seed), Guide(lexicon, rule)
         while guide.forced() is not None and not guide.done:
             start = time.process_time()
             allowed = guide.allowed()
-            costs.append(time.process_time() - start)
+            costs.append(1000 * (time.process_time() - start))
             guide.take(int(chance.choice(np.flatnonzero(allowed))))
-    print(f"mask: mean {1e3 * np.mean(costs):.3f} ms, median {1e3 * np.median(costs):.3f} ms, "
-          f"worst {1e3 * max(costs):.1f} ms over {len(costs)} tokens (goal: mean under 0.5 ms)")  # fmt: skip
+    return {
+        "set-up": {"words": len(lexicon.bytes), "seconds": round(set_up, 3), "goal": 1.5, "again ms": round(1000 * another, 1)},
+        "mask": {
+            "tokens": len(costs), "mean ms": round(float(np.mean(costs)), 3), "goal": 0.5,
+            "median ms": round(median(costs), 3), "worst ms": round(max(costs), 1),
+        },
+    }  # fmt: skip
 
 
-def steps(layers: int, dtype: torch.dtype, count: int) -> None:
-    """The guided code step, own against stock, greedy and as a song is drawn."""
-    lm, rng = language_model(layers, dtype), random.Random(0)
-    print(f"guided code step, {layers} layers of the 0.6B shape, {str(dtype).removeprefix('torch.')}")
+def _tables(tokenizer: Any, rule: str) -> Lexicon:
+    """Everything a first plan waits for."""
+    lexicon = Lexicon(tokenizer)
+    Guide(lexicon, rule)
+    lexicon.codes(64_000)
+    return lexicon
+
+
+def steps(options: argparse.Namespace) -> dict[str, Any]:
+    """The guided code step, own against stock, greedy and as a song is drawn; the two take turns."""
+    dtype = getattr(torch, options.dtype)
+    lm, rng, rows = language_model(options.layers, dtype), random.Random(0), {}
     for prefix, goal in ((300, 1.6), (1500, 2.0)):
         prompt = [rng.randrange(TEXT - 100) for _ in range(prefix)]
         for sample in (False, True):
-            stock, own = generate_step(lm, prompt, count, sample), own_step(lm, prompt, count, sample)
-            how = "drawn" if sample else "greedy"
-            print(f"  prefix {prefix:4d} {how:6s} generate {1e3 * stock:6.1f} ms  own {1e3 * own:6.1f} ms  "
-                  f"x{stock / own:.2f} (goal: x{goal})")  # fmt: skip
+            stock, own = [], []
+            for _ in range(options.rounds):
+                stock.append(1000 * generate_step(lm, prompt, options.steps, sample))
+                own.append(1000 * own_step(lm, prompt, options.steps, sample))
+            ratios = [theirs / ours for theirs, ours in zip(stock, own, strict=True)]
+            rows[f"prefix {prefix}, {'drawn' if sample else 'greedy'}"] = {
+                "generate ms": round(median(stock), 1), "own ms": round(median(own), 1),
+                "quicker": round(median(ratios), 2), "goal": goal,
+            }  # fmt: skip
+    return {f"guided code step, {options.layers} layers, {options.dtype}": rows}
 
 
-def walks(count: int) -> None:
-    """Random walks of a tiny model that chooses its own lengths from 10 to 600 s: form and number of codes."""
+def company(options: argparse.Namespace) -> dict[str, Any]:
+    """Guided rows at real width: the codes a seed draws alone and among four, and how far the logits lie apart."""
+    rng, rows = random.Random(0), {}
+    prompt, negative = ([rng.randrange(TEXT - 100) for _ in range(length)] for length in (200, 30))
+
+    def draw(lm: Qwen3ForCausalLM, seeds: list[int]) -> tuple[list[list[int]], torch.Tensor]:
+        draws, said = [Draw(Planning(), seed) for seed in seeds], [[] for _ in seeds]
+        choir: Choir[int] = Choir.read(Decoder(lm), seeds, [prompt], 2.0, 64)
+        choir.pair(negative, 64)
+        for _ in range(40):
+            logits = choir.logits(slice(FIRST, FIRST + 64_000))
+            for one, chance, row in zip(said, draws, logits, strict=True):
+                one.append(chance.pick(row))
+            choir.say([[FIRST + one[-1]] for one in said])
+        return said, logits
+
+    for dtype in ("float32", "bfloat16"):
+        lm = language_model(2, getattr(torch, dtype))
+        (alone, apart), (together, among) = draw(lm, [5]), draw(lm, [4, 5, 6, 7])
+        same = sum(a == b for a, b in zip(alone[0], together[1], strict=True))
+        rows[dtype] = {"same codes": f"{same} of 40", "logits apart": float((apart[0] - among[1]).abs().max())}
+    return {"alone and among four, 2 layers": rows}
+
+
+def walks(options: argparse.Namespace) -> dict[str, Any]:
+    """Random walks of a tiny model that chooses its own lengths from 10 to 600 s: every one reads back to its plan."""
     tokenizer = tiny_tokenizer(40)
     lm = tiny_lm(tokenizer).eval()
     lm.config.max_position_embeddings = 8192
     rates = SimpleNamespace(code_count=40, codes_per_second=5.0, longest_seconds=600.0, codes=lambda s: int(s * 5))
-    planner, recipe = (
-        Planner(tokenizer, rates),
-        Recipe("dub", planning=Planning(cfg_scale=1.0, temperature=2.0, top_p=1.0)),
-    )
+    planner, drawing = Planner(tokenizer, rates), Planning(cfg_scale=1.0, temperature=2.0, top_p=1.0)
+    fixed: list[dict[str, Any]] = [
+        {"caption": "dub"},
+        {"caption": "", "lyrics": "la </think>", "bpm": 99},
+        {"caption": "dub: <|audio_code_3|>", "keyscale": "F# major", "language": "no"},
+        {"caption": "", "lyrics": "la", "timesignature": "6", "bpm": 300},
+    ]
     seconds: list[float] = []
-    for start in range(0, count, 25):
-        for plan in planner.plan(lm, recipe, start, n=min(25, count - start)):
-            assert plan.problems == {}
+    start = time.process_time()
+    for words in fixed:
+        for plan in planner.plan(lm, Recipe(**words, planning=drawing), len(seconds), n=options.walks // len(fixed)):
+            whole = script.read(f"<think>\n{plan.thought}\n</think>\n\n{plan.codes_text()}", codes=40)
+            assert plan.problems == whole.problems == {}
+            assert (
+                Plan(**whole.fields, codes=whole.codes, lyrics=plan.lyrics, thought=plan.thought, asked=plan.asked)
+                == plan
+            )
+            assert all(getattr(plan, name) == value for name, value in words.items() if value)
             assert plan.seconds is not None
             assert len(plan.codes) == 5 * plan.seconds
             seconds.append(plan.seconds)
-    print(f"walks: {count} plans, all read back, exactly 5 codes a second at {len(set(seconds))} lengths "
-          f"from {min(seconds):g} to {max(seconds):g} s")  # fmt: skip
+    return {
+        "walks": {
+            "plans": len(seconds), "read back": len(seconds), "lengths": len(set(seconds)),
+            "shortest s": min(seconds), "longest s": max(seconds), "codes": int(5 * sum(seconds)),
+            "processor s": round(time.process_time() - start),
+        }
+    }  # fmt: skip
+
+
+PARTS = {"grammar": grammar, "steps": steps, "company": company, "walks": walks}
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--layers", type=int, default=4)
     options.add_argument("--steps", type=int, default=12)
+    options.add_argument("--rounds", type=int, default=1)
     options.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
-    options.add_argument("--walks", type=int, default=0, help="also so many random walks with codes")
-    options.add_argument("--parts", nargs="*", default=["steps", "grammar"], choices=["steps", "grammar"])
+    options.add_argument("--walks", type=int, default=500, help="how many random walks, a multiple of 4")
+    options.add_argument("--parts", nargs="*", default=list(PARTS), choices=PARTS)
     chosen = options.parse_args()
-    torch.set_num_threads(1)
     torch.manual_seed(0)
-    if "grammar" in chosen.parts:
-        grammar()
-    if chosen.walks:
-        walks(chosen.walks)
-    if "steps" in chosen.parts:
-        steps(chosen.layers, getattr(torch, chosen.dtype), chosen.steps)
+    kept = RESULTS / "planner.json"
+    for part in chosen.parts:
+        found = PARTS[part](chosen)
+        for title, table in found.items():
+            show(title, table if isinstance(next(iter(table.values())), dict) else {"": table})
+        before = json.loads(kept.read_text()) if kept.exists() else {}
+        write(
+            "planner",
+            {**{name: value for name, value in before.items() if name not in ("command", "machine")}, **found},
+        )
 
 
 if __name__ == "__main__":
