@@ -112,6 +112,12 @@ def _add_serve(commands: Commands) -> None:  # type: ignore[valid-type]
     command.add_argument("--port", type=_port, default=5006)
     command.add_argument("--address", default="127.0.0.1", help="anything but loopback asks for a token")
     command.add_argument("--token", help="word that visitors must know; made up where needed")
+    command.add_argument(
+        "--origin",
+        action="append",
+        default=[],
+        help="host of a proxy whose pages may reach the studio; may be repeated",
+    )
     command.add_argument("--show", action="store_true", help="open the page in this machine's browser")
     command.add_argument("--takes", type=Path, help="folder of the library")
     _checkpoint_option(command)
@@ -184,7 +190,7 @@ def _serve(chosen: argparse.Namespace) -> int:
     from acestep_lab.session import Session
 
     with Session.open(chosen.checkpoint, library=chosen.takes) as lab:
-        serve(lab, port=chosen.port, address=chosen.address, show=chosen.show, token=chosen.token)
+        serve(lab, chosen.port, chosen.address, chosen.show, chosen.token, chosen.origin)
     return 0
 
 

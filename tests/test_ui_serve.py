@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.cookiejar
 import urllib.error
 import urllib.request
@@ -10,6 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bokeh.util.token import generate_jwt_token
+from tornado.httpclient import HTTPClientError as HTTPError
+from tornado.httpclient import HTTPRequest
+from tornado.websocket import websocket_connect
 
 from acestep_lab.errors import MachineError
 from acestep_lab.serve.app import is_loopback, serve
@@ -87,6 +92,32 @@ def test_bound_elsewhere_it_asks_for_a_token_and_every_browser_is_a_person(sessi
         for cookie in jar
     )
     server.stop()
+
+
+def shakes_hands(url: str, origin: str) -> bool:
+    """Whether the studio's web socket lets in a page of another origin."""
+    try:
+        request = HTTPRequest(url.replace("http", "ws") + "/ws", headers={"Origin": origin})
+        asyncio.run(_shake(request))
+        return True
+    except HTTPError:
+        return False
+
+
+async def _shake(request: HTTPRequest) -> None:
+    (await websocket_connect(request, subprotocols=["bokeh", generate_jwt_token("any session")])).close()
+
+
+def test_pages_of_other_hosts_are_kept_out_unless_their_host_was_named(session: PretendSession) -> None:
+    server, url, _ = started(session, origins=["hub.example.org"])
+    assert shakes_hands(url, url)
+    assert shakes_hands(url, "https://hub.example.org")
+    assert not shakes_hands(url, "https://other.example.org")
+    server.stop()
+    closed, url, _ = started(session)
+    assert shakes_hands(url, url)
+    assert not shakes_hands(url, "https://hub.example.org")
+    closed.stop()
 
 
 def test_names_of_sounds_cannot_be_guessed_and_no_path_is_one(session: PretendSession) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import panel as pn
@@ -37,6 +37,7 @@ def serve(
     address: str = "127.0.0.1",
     show: bool = False,
     token: str | None = None,
+    origins: Sequence[str] = (),
     *,
     block: bool = True,
     announce: Callable[[str], None] = print,
@@ -45,12 +46,16 @@ def serve(
     """Serve the studio until interrupted; `block=False` returns the server, which is stopped by `.stop()`.
 
     Bound to anything but loopback it needs a token: the given one, or a fresh one that is said on the console. With a
-    token every browser sees its own takes only.
+    token every browser sees its own takes only. `origins` are hosts, such as "hub.example.org", whose pages may reach it
+    through a proxy; "*" is any, for a proxy that itself lets in only who may.
     """
     shelf = Shelf()
     if not is_loopback(address) and not token:
         token = secrets.token_urlsafe(16)
-    guarded: dict[str, Any] = {"auth_provider": Door(token), "websocket_origin": ["*"]} if token else {}
+    guarded: dict[str, Any] = {"auth_provider": Door(token)} if token else {}
+    if token or origins:
+        here = [f"{host}:{port}" for host in ("127.0.0.1", "localhost", address)]
+        guarded["websocket_origin"] = ["*"] if token else [*here, *origins]
     announce(f"acestep_lab studio: {_where(address, port, token)}")
 
     def studio() -> Any:
