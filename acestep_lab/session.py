@@ -507,9 +507,9 @@ class Session:
 
     def studio(self) -> Any:
         """The studio page, to be shown in a notebook; the same page `acestep-lab serve` shows."""
-        from acestep_lab.serve.app import page
+        from acestep_lab.ui.notebook import studio
 
-        return page(self)
+        return studio(self)
 
     show = studio
 

@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -16,7 +18,7 @@
 #
 # **What this lesson teaches.** The nine things the music model can be asked for, each as a small value (`Repaint`, `Cover`,
 # …) and as a verb of the session (`lab.repaint`, `lab.cover`, …); what stays and what changes in each; and how samplers,
-# guidance and batches are chosen.
+# guidance and batches are chosen. Every line names its seed, so that the lesson sounds the same when it is run again.
 #
 # Everything runs on the *pocket* checkpoint: real model classes at tiny size. On a large checkpoint the same lines make
 # grown-up music. Where a checkpoint was not trained for a task it says so, and names one that was.
@@ -58,7 +60,7 @@ lab.make(recipe.but(task=Text2Music(reference=take), caption="a bright tune with
 
 # %%
 regions = (Region(1, 2), Region(4, 5.5))
-bridge = lab.repaint(take, regions, "brushed drums, softer", mode="balanced")
+bridge = lab.repaint(take, regions, "brushed drums, softer", mode="balanced", seed=8)
 
 rate = bridge.audio.rate
 time = np.arange(bridge.audio.samples.shape[1]) / rate
@@ -73,7 +75,7 @@ bridge
 # More music before, after, or both; the source stays as it is. The new part hears its own lyrics and words.
 
 # %%
-longer = lab.extend(take, before=1, after=3, caption="the same groove opens up, with a bell melody")
+longer = lab.extend(take, before=1, after=3, caption="the same groove opens up, with a bell melody", seed=9)
 print(f"{take.seconds:g} s -> {longer.seconds:g} s")
 longer
 
@@ -84,11 +86,11 @@ longer
 # hears the source as it is instead of through the five-a-second codes.
 
 # %%
-cover = lab.cover(take, "warm lo-fi hip hop with soft keys", strength=0.7)
+cover = lab.cover(take, "warm lo-fi hip hop with soft keys", strength=0.7, seed=10)
 cover
 
 # %%
-near = lab.cover(take, "warm lo-fi hip hop with soft keys", noise_strength=0.6, through_codes=False)
+near = lab.cover(take, "warm lo-fi hip hop with soft keys", noise_strength=0.6, through_codes=False, seed=10)
 near
 
 # %% [markdown]
@@ -119,14 +121,14 @@ others[0]
 # this: they were trained on whole mixes.
 
 # %%
-drums = lab.extract(take, "drums")
+drums = lab.extract(take, "drums", seed=11)
 drums
 
 # %%
-lab.lego(drums, "bass", "a round walking bass")
+lab.lego(drums, "bass", "a round walking bass", seed=12)
 
 # %%
-lab.complete(drums, ["bass", "keyboard"], "a small jazz band")
+lab.complete(drums, ["bass", "keyboard"], "a small jazz band", seed=13)
 
 # %% [markdown]
 # ## FlowEdit
@@ -134,7 +136,7 @@ lab.complete(drums, ["bass", "keyboard"], "a small jazz band")
 # words and in the new. A window over the schedule (`n_min`, `n_max`) limits how far it goes.
 
 # %%
-edited = lab.edit(take, "slow dub techno with deep bass, a choir pad and no drums", n_max=0.8)
+edited = lab.edit(take, "slow dub techno with deep bass, a choir pad and no drums", n_max=0.8, seed=14)
 print("moved by", np.abs(edited.latent - take.latent).mean())
 edited
 

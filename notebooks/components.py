@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -96,7 +98,7 @@ picker.do_regions([{"name": "bridge", "start": 2, "end": 3.5}])
 picker
 
 # %%
-bridge = lab.repaint(take, picker.value, "brushed snare, softer")
+bridge = lab.repaint(take, picker.value, "brushed snare, softer", seed=8)
 proof = WaveformPickerWidget(bridge)
 proof.compare(take)
 proof

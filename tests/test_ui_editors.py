@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -171,6 +172,21 @@ def test_a_sweep_is_a_grid_of_recipes_that_differ_in_two_fields_and_share_the_se
         prompt.do_sweep(x="seed", xs=",".join(map(str, range(20))))
     with pytest.raises(RecipeError, match="commas between"):
         prompt.do_sweep(x="shift", xs=" ")
+
+
+def test_the_code_of_a_sweep_makes_the_same_recipes() -> None:
+    prompt, _ = editor(draft=Draft("dub", {"seed": 4}))
+    grids: list[list[list[Recipe]]] = []
+    prompt.on("sweep", lambda x, y, recipes: grids.append(recipes))
+    sent = told(prompt)
+    for swept in ({"x": "shift", "xs": "1, 3"}, {"x": "shift", "xs": "1, 3", "y": "seed", "ys": "8, 9"}):
+        prompt.do_sweep(**swept)
+        prompt.do_sweep_code(**swept)
+        made: list[list[Recipe]] = []
+        run = SimpleNamespace(takes=lambda: None)
+        lab = SimpleNamespace(start=lambda recipes, made=made, run=run: made.append(recipes) or run)
+        exec(sent[-1]["text"], {"Recipe": Recipe, "lab": lab})
+        assert made == [[recipe for row in grids[-1] for recipe in row]]
 
 
 def test_the_code_of_the_editor_makes_the_same_recipe() -> None:

@@ -81,7 +81,8 @@ export default mount("Compose", [["Ctrl Enter", "make it"], ["Ctrl Z", "undo (Sh
 
   const axis = (word) => h("select", { "aria-label": `Sweep ${word}` }), xs = axis("across"), ys = axis("down"), allow = () => { yv.disabled = !ys.value; }, values = (word) => h("input", { type: "text", placeholder: "1, 3, 5", "aria-label": `Values ${word}` }), xv = values("across"), yv = values("down");
   ys.addEventListener("change", allow);
-  const sweep = h("div.sweepform", {}, xs, xv, ys, yv, h("button", { title: "A take for each, side by side in the gallery", onclick: (event) => { settle(); put(trouble, ""); event.target.disabled = true; setTimeout(() => { event.target.disabled = false; }, 900); host.send("sweep", { x: xs.value, xs: xv.value, y: ys.value, ys: yv.value }); } }, "Make the grid"));
+  const sweep = h("div.sweepform", {}, xs, xv, ys, yv, h("button", { title: "A take for each, side by side in the gallery", onclick: (event) => { settle(); put(trouble, ""); event.target.disabled = true; setTimeout(() => { event.target.disabled = false; }, 900); host.send("sweep", { x: xs.value, xs: xv.value, y: ys.value, ys: yv.value }); } }, "Make the grid"), h("button.plain", { title: "The Python line for this grid", onclick: () => { settle(); put(trouble, ""); host.send("sweep_code", { x: xs.value, xs: xv.value, y: ys.value, ys: yv.value }); } }, "Copy as code"));
+  host.on("sweep_code", (body) => copyText(host.root, body.text, host.say));
   function build() {
     const { metadata = [], song: length = [], sampling: how = [], tasks: rows = [] } = forms();
     meta.replaceChildren(...metadata.map((spec) => box(spec, { auto: true, lock: true })));

@@ -182,16 +182,22 @@ class PromptEditor(Component):
 
     def do_sweep(self, x: str = "", xs: str = "", y: str = "", ys: str = "") -> None:
         """Make a grid of takes over one or two parameters: names, and values with commas between."""
-        across = _values(x, xs)
-        down = _values(y, ys) if y and y != x else [None]
-        if len(across) * len(down) > MOST_CELLS:
-            raise RecipeError(
-                f"That would be {len(across) * len(down)} takes; a sweep makes at most {MOST_CELLS} at once."
-            )
+        across, down = _axes(x, xs, y, ys)
         self.resolve_seed()
         base = self.recipe()
         recipes = [[base.but(**{x: a}, **({y: d} if d is not None else {})) for a in across] for d in down]
         self.ask("sweep", x=(x, across), y=(y, down) if down != [None] else None, recipes=recipes)
+
+    def do_sweep_code(self, x: str = "", xs: str = "", y: str = "", ys: str = "") -> None:
+        """Hand over the Python line that makes the grid."""
+        across, down = _axes(x, xs, y, ys)
+        changes, loops = f"{x}={x}", f"for {x} in {across!r}"
+        if down != [None]:
+            changes, loops = f"{changes}, {y}={y}", f"for {y} in {down!r} {loops}"
+        self.tell(
+            "sweep_code",
+            text=f"recipe = {self.recipe().code()}\ntakes = lab.start([recipe.but({changes}) {loops}]).takes()",
+        )
 
     def do_plan(self) -> None:
         """Let the planner write its plan first, to read and change before a note is made."""
@@ -267,6 +273,15 @@ class PromptEditor(Component):
 
 MOST_CELLS = 16
 SWEEPABLE = tuple(f.name for f in (*SAMPLING, *METADATA, *SONG))
+
+
+def _axes(x: str, xs: str, y: str, ys: str) -> tuple[list[Any], list[Any]]:
+    """The values across and down; [None] down where only one parameter is swept over."""
+    across = _values(x, xs)
+    down = _values(y, ys) if y and y != x else [None]
+    if len(across) * len(down) > MOST_CELLS:
+        raise RecipeError(f"That would be {len(across) * len(down)} takes; a sweep makes at most {MOST_CELLS} at once.")
+    return across, down
 
 
 def _values(name: str, typed: str) -> list[Any]:
