@@ -39,6 +39,7 @@ export default mount("Waveform", [["A", "add a region at the playhead (or double
     const root = [...(views.roots ?? views)][0]?.model ?? views[0]?.model;
     models = {};
     for (const model of root.document._all_models.values()) if (model.name) models[model.name] = model;
+    ["main", "overview"].forEach((name) => patient(views.find_one(find(name))));
     const range = find("view");
     const moved = () => { clearTimeout(viewTimer); viewTimer = setTimeout(askView, 70); };
     find("main").on_event?.("rangesupdate", moved);
@@ -49,6 +50,11 @@ export default mount("Waveform", [["A", "add a region at the playhead (or double
     paintTheme(); syncBoxes(); showLanes();
     host.root.dataset.drawn = track().id;
     moved();
+  }
+  /** Bokeh takes a button held still for 0.3 s for a press, which then never becomes a drag; here nothing is pressed, all is dragged. */
+  function patient(view) {
+    const gestures = view?.canvas_view?.ui_event_bus?.ui_gestures;
+    if (gestures?._start_timeout) gestures._start_timeout = () => {};
   }
   function drop() { marks = []; building = null; if (views) { try { (views.clear ? views.clear() : [...views].forEach((v) => v.remove?.())); } catch { /* the host has removed it already */ } } views = null; models = {}; }
   function askView() {
@@ -91,14 +97,16 @@ export default mount("Waveform", [["A", "add a region at the playhead (or double
   // -- regions: the boxes of the figure and the numbers below it are two views of `local`
   /** Seconds of crossfade outside a region: of samples (hatched, they change), of latents (faint, the model hears them blended). */
   const fadesNow = () => { const [latent, wave] = host.get("fades") ?? [0, 0]; return [host.get("wave_crossfade") ?? wave, host.get("latent_crossfade") ?? latent]; };
+  /** Pixels of a region's edge: what one can take hold of to resize it; the rest of the box moves it. */
+  const GRIP = matchMedia("(pointer: coarse)").matches ? 16 : 7;
   function newMark(region, place) {
     const Box = globalThis.Bokeh.Models.get ? globalThis.Bokeh.Models.get("BoxAnnotation") : globalThis.Bokeh.Models("BoxAnnotation");
-    const box = new Box({ left: region.start, right: region.end, movable: "x", resizable: "x", editable: true, use_handles: true, fill_alpha: 0.22, line_width: 2, hover_fill_alpha: 0.32, level: "annotation" });
+    const box = new Box({ left: region.start, right: region.end, movable: "x", resizable: "x", editable: true, use_handles: false, fill_alpha: 0.22, line_width: GRIP, hover_fill_alpha: 0.32, level: "annotation" });
     const side = (how) => new Box({ left: 0, right: 0, editable: false, movable: "none", resizable: "none", use_handles: false, line_alpha: 0, ...how });
     const hatched = { fill_alpha: 0.12, hatch_pattern: "right_diagonal_line", hatch_alpha: 0.6, hatch_scale: 6 }, faint = { fill_alpha: 0.08 };
     const sides = [[side(hatched), side(hatched)], [side(faint), side(faint)]];
     const mark = { box, sides, all: [...sides.flat(), box], place, setting: false,
-      paint: () => { const paint = colour(host.root, "region"), on = mark.place === selected; for (const b of mark.all) { b.fill_color = paint; b.hatch_color = paint; } box.line_color = paint; box.line_width = on ? 3 : 1.5; box.line_dash = on ? [] : [5, 4]; box.hatch_pattern = mark.place % 2 ? "dot" : "blank"; box.hatch_alpha = 0.4; box.hatch_color = paint; },
+      paint: () => { const paint = colour(host.root, "region"), on = mark.place === selected; for (const b of mark.all) { b.fill_color = paint; b.hatch_color = paint; } box.line_color = paint; box.line_alpha = on ? 0.95 : 0.5; box.hatch_pattern = mark.place % 2 ? "dot" : "blank"; box.hatch_alpha = 0.4; box.hatch_color = paint; },
       put: (start, end) => fadesNow().forEach((wide, kind) => {
         const [before, after] = mark.sides[kind];
         before.setv({ left: Math.max(0, start - wide), right: start, visible: wide > 0 }); after.setv({ left: end, right: Math.min(total(), end + wide), visible: wide > 0 });
@@ -110,7 +118,8 @@ export default mount("Waveform", [["A", "add a region at the playhead (or double
   /** Bokeh builds the views of new boxes in its own time and fails when asked to lay out before that: one change at a time. */
   async function grow(plot, fresh) {
     const mine = building = views;
-    plot.center = [...plot.center, ...fresh.flatMap((mark) => mark.all)];
+    // Edges lie under all boxes: they must not catch what is meant for a neighbour.
+    plot.center = [...fresh.flatMap((mark) => mark.sides.flat()), ...plot.center, ...fresh.map((mark) => mark.box)];
     for (let i = 0; i < 200 && mine === views && fresh.some((mark) => mark.all.some((box) => !mine.find_one(box))); i++) await new Promise((resolve) => setTimeout(resolve, 16));
     if (mine !== views) return;
     building = null;

@@ -194,6 +194,7 @@ def test_a_region_is_dragged_resized_and_a_whole_number_survives(window: Window,
         return left + width * second / 10
 
     take_hold(page, at(3), middle)
+    page.wait_for_timeout(400)  # held still for a while, as careful people do
     page.mouse.move(at(4), middle, steps=4)
     page.mouse.move(at(5), middle, steps=4)
     page.mouse.up()
