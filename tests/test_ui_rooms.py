@@ -191,7 +191,7 @@ def test_a_star_takes_a_rejection_back_and_nothing_is_binned_without_a_star() ->
 def test_a_sweep_is_a_grid_of_ids_with_its_values() -> None:
     gallery = GalleryWidget([one := take(1)])
     gallery.sweep(("shift", [1.0, 3.0]), None, [[one.id, ""]])
-    assert gallery.grid == {"x": {"name": "shift", "values": ["1.0", "3.0"]}, "y": None, "cells": [[one.id, ""]]}
+    assert gallery.grid == {"x": {"name": "shift", "values": ["1", "3"]}, "y": None, "cells": [[one.id, ""]]}
 
 
 def test_lineage_places_children_right_of_parents_and_families_apart() -> None:
