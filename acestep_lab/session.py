@@ -507,9 +507,9 @@ class Session:
 
     def studio(self) -> Any:
         """The studio page, to be shown in a notebook; the same page `acestep-lab serve` shows."""
-        from acestep_lab.ui.notebook import studio
+        from acestep_lab.serve.app import page
 
-        return studio(self)
+        return page(self)
 
     show = studio
 

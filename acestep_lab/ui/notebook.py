@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
-
-from acestep_lab.errors import LabError
 
 if TYPE_CHECKING:
     from panel.viewable import Viewable
@@ -47,24 +44,7 @@ def studio(session: Any) -> Viewable:
     """The studio page over a session, in a notebook; call `setup()` once before. LabError where that was forgotten."""
     from acestep_lab.ui.page import page
 
-    if _in_a_kernel() and not _panel_is_here():
-        raise LabError(
-            "This notebook has no Panel in it yet. Run `from acestep_lab.ui.notebook import setup; setup()` in a cell of "
-            "its own, then this one again."
-        )
     return page(session)
-
-
-def _in_a_kernel() -> bool:
-    """Whether this is a Jupyter kernel; there Panel needs its JavaScript in the page before it can show anything."""
-    kernel = sys.modules.get("ipykernel.kernelapp")
-    return kernel is not None and bool(kernel.IPKernelApp.initialized())
-
-
-def _panel_is_here() -> bool:
-    import panel
-
-    return bool(panel.extension._loaded)
 
 
 show = studio

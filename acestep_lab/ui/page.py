@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import panel as pn
 from panel.io.resources import LOCAL_DIST
 from panel.viewable import Viewable
 
+from acestep_lab.errors import LabError
 from acestep_lab.ui import sound
 from acestep_lab.ui.desk import desk_of
 from acestep_lab.ui.studio import Studio
@@ -40,13 +42,24 @@ def _column(style: str, *children: Any) -> pn.Column:
 def page(
     session: Any, *, owner: str = "", url: sound.UrlOf | None = None, whole: bool = False, **options: Any
 ) -> Viewable:
-    """The studio over a session as something Panel shows: in an app, or in a notebook."""
+    """The studio over a session as something Panel shows: in an app, or in a notebook; LabError where Panel is not in it."""
+    if _in_a_kernel() and not pn.extension._loaded:
+        raise LabError(
+            "This notebook has no Panel in it yet. Run `from acestep_lab.ui.notebook import setup; setup()` in a cell of "
+            "its own, then this one again."
+        )
     local_styles()
     studio = Studio(desk_of(session), owner, panes=True, page=whole, url=url, **options)
     view = layout(studio)
     if pn.state.curdoc is not None and pn.state.curdoc.session_context is not None:
         pn.state.on_session_destroyed(lambda _: studio.close())
     return view
+
+
+def _in_a_kernel() -> bool:
+    """Whether this is a Jupyter kernel; there Panel needs its JavaScript in the page before it can show anything."""
+    kernel = sys.modules.get("ipykernel.kernelapp")
+    return kernel is not None and bool(kernel.IPKernelApp.initialized())
 
 
 def local_styles() -> None:
