@@ -369,12 +369,20 @@ class Session:
 
         return self._ask_planner(Recipe(f"what is heard in {sound.id}"), ask, on_token)[0]
 
-    def agreement(self, take: Take, plan: Plan | None = None, scale: float = 0.1) -> Agreement:
-        """How well a take agrees with its plan, or with its recipe, in the planner's ears: a score per field, 0 to 1."""
-        said = plan or take.plan or Plan(caption=take.recipe.caption, lyrics=take.recipe.lyrics, bpm=take.recipe.bpm)
+    def agreement(self, source: Source, plan: Plan | None = None, scale: float = 0.1) -> Agreement:
+        """How well a sound agrees with a plan in the planner's ears: a score per field, 0 to 1.
+
+        Without a plan, a take is held against its own, or against its recipe; any other sound needs one.
+        """
+        sound = self.sound(source)
+        said = plan or (_said(sound) if isinstance(sound, Take) else None)
+        if said is None:
+            raise RecipeError(
+                "A sound that is no take has no plan of its own; say what to hold it against: plan=Plan(…)."
+            )
 
         def ask() -> Agreement:
-            codes = self.road.codes(take)
+            codes = self.road.codes(sound)
             with self.road.lm() as lm:
                 return agreement(lm, self.checkpoint.lm_tokenizer(), codes, said, scale=scale)
 
@@ -658,6 +666,15 @@ class Session:
             "seconds": {name: round(seconds, 4) for name, seconds in clock.so_far().items()},
             "versions": {name: version(name) for name in ("acestep_lab", "torch", "diffusers", "transformers")},
         }
+
+
+def _said(take: Take) -> Plan:
+    """What a take was made from, as a plan."""
+    recipe = take.recipe
+    return take.plan or Plan(
+        caption=recipe.caption, lyrics=recipe.lyrics, bpm=recipe.bpm, keyscale=recipe.keyscale,
+        timesignature=recipe.timesignature, language=recipe.language,
+    )  # fmt: skip
 
 
 def _heeded(run: Run) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.train.world import Song, compose
 
@@ -51,6 +52,13 @@ class Prompt:
             "en",
             **more,  # type: ignore[arg-type]
         )
+
+    def plan(self, seconds: float = SECONDS) -> Plan:
+        """The prompt as a plan without codes."""
+        return Plan(
+            caption=self.caption, lyrics=self.lyrics, seconds=seconds, bpm=self.bpm, keyscale=self.keyscale,
+            timesignature=self.timesignature, language="en",
+        )  # fmt: skip
 
 
 def prompts(count: int = 64, solo: bool = False) -> list[Prompt]:

@@ -1,23 +1,26 @@
 """Teaching the ears of `listen` (who plays, which meter) on the synthetic world, where both are known.
 
-`python -m acestep_lab.train.ears --songs 6000 -o folder` writes the files that `listen` ships. Knows no model: to judge
-sounds that went through a codec, hand `lessons` the round trip.
+`python -m acestep_lab.train.ears --songs 3000 --work DIR -o FOLDER` writes the files that `listen` ships. The ear for stems also
+hears the clips that a pocket training left in DIR, after their trip through its autoencoder: it has to judge such sounds.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from acestep_lab.decode.audio import Audio
 from acestep_lab.listen.classifier import Classifier, train
-from acestep_lab.listen.instruments import presence_features
+from acestep_lab.listen.instruments import Presence, mel_picture, taught
 from acestep_lab.listen.meter import SIGNS, meter_features
 from acestep_lab.prompt.vocabulary import STEMS
+from acestep_lab.train.pocket.shapes import Shapes
+from acestep_lab.train.pocket.vae import PocketVae
 from acestep_lab.train.world import Song, compose, render
 
 FIRST_SEED = 210_000
@@ -28,7 +31,7 @@ HELD_OUT = 0.1
 class Lessons(NamedTuple):
     """What was heard in songs, and what was in them."""
 
-    presence: np.ndarray  # [songs, features]
+    pictures: list[np.ndarray]  # [frames, bands] of each song
     stems: np.ndarray  # [songs, 12] of 0 and 1
     meter: np.ndarray  # [songs, features]
     signs: np.ndarray  # [songs, 4] of 0 and 1
@@ -54,38 +57,68 @@ def songs(count: int, rate: int = 24000, first_seed: int = FIRST_SEED) -> Iterat
         yield song, Audio(worn(render(song, rate).mix, rate, random), rate)
 
 
-def lessons(pairs: Iterable[tuple[Song, Audio]], through: Callable[[Audio], Audio] | None = None) -> Lessons:
-    """Hear every song, `through` a codec's round trip if one is handed in."""
+@torch.no_grad()
+def clips(work: Path, shapes: Shapes) -> Iterator[tuple[tuple[str, ...], Audio]]:
+    """Who plays in the clips of a pocket training, and their sound after its autoencoder; stems alone too."""
+    vae = PocketVae(shapes)
+    vae.load_state_dict(torch.load(work / "vae.pt", weights_only=False)["state"]["vae"])
+    for file in sorted((work / "clips").glob("*.pt")):
+        for clip in torch.load(file, weights_only=False):
+            if clip.seconds > max(LENGTHS):
+                continue
+            for latent, stems in ((clip.mix, clip.song.instruments), (clip.part, (clip.stem,))):
+                if latent is not None:
+                    yield stems, Audio(vae.decode(latent.float().T[None])[0].numpy(), shapes.rate)
+
+
+def lessons(pairs: Iterable[tuple[Song, Audio]]) -> Lessons:
+    """Hear every song."""
     rows = []
     for song, sound in pairs:
-        heard = through(sound) if through else sound
         stems, signs = [s in song.instruments for s in STEMS], [s == song.timesignature for s in SIGNS]
-        rows.append((presence_features(heard), stems, meter_features(heard, song.bpm), signs))
-    return Lessons(*(np.array(column, np.float32) for column in zip(*rows, strict=True)))
+        rows.append((mel_picture(sound), stems, meter_features(sound, song.bpm), signs))
+    pictures, *others = zip(*rows, strict=True)
+    return Lessons(list(pictures), *(np.array(column, np.float32) for column in others))
 
 
-def teach(taught: Lessons) -> tuple[Classifier, Classifier, dict[str, float]]:
-    """The ear for stems, the ear for meter, and their accuracy on the tenth of songs they were not taught on."""
-    cut = round(len(taught.stems) * (1 - HELD_OUT))
-    old, new = Lessons(*(a[:cut] for a in taught)), Lessons(*(a[cut:] for a in taught))
-    presence = train(old.presence, old.stems, STEMS, hidden=96, epochs=80, decay=1e-2)
-    meter = train(old.meter, old.signs, SIGNS, exclusive=True, hidden=32)
-    right = (presence.probabilities(new.presence) > 0.5) == (new.stems > 0.5)
-    signs = meter.probabilities(new.meter).argmax(axis=1) == new.signs.argmax(axis=1)
-    scores = {"stems": float(right.mean()), "meter": float(signs.mean())}
-    return presence, meter, scores | {s: float(r) for s, r in zip(STEMS, right.mean(axis=0), strict=True)}
+def teach_presence(pictures: list[np.ndarray], stems: np.ndarray) -> tuple[Presence, dict[str, float]]:
+    """The ear for stems and its balanced accuracy on the tenth of the songs it was not taught on."""
+    order = np.random.default_rng(0).permutation(len(pictures))
+    cut = round(len(pictures) * (1 - HELD_OUT))
+    ear = taught([pictures[i] for i in order[:cut]], stems[order[:cut]])
+    found = np.array([list(ear.chances(pictures[i])) for i in order[cut:]]) > 0.5
+    true = stems[order[cut:]] > 0.5
+    scores = {
+        stem: float((found[true[:, i], i].mean() + (~found)[~true[:, i], i].mean()) / 2) for i, stem in enumerate(STEMS)
+    }
+    return ear, {"stems": float(np.mean(list(scores.values()))), **scores}
+
+
+def teach_meter(heard: Lessons) -> tuple[Classifier, dict[str, float]]:
+    """The ear for meter and its accuracy on the tenth of the songs it was not taught on."""
+    cut = round(len(heard.signs) * (1 - HELD_OUT))
+    ear = train(heard.meter[:cut], heard.signs[:cut], SIGNS, exclusive=True, hidden=32)
+    right = ear.probabilities(heard.meter[cut:]).argmax(axis=1) == heard.signs[cut:].argmax(axis=1)
+    return ear, {"meter": float(right.mean())}
 
 
 def main() -> None:
     """Teach both ears and write them."""
     parser = argparse.ArgumentParser(prog="python -m acestep_lab.train.ears", description=__doc__)
-    parser.add_argument("--songs", type=int, default=6000)
+    parser.add_argument("--songs", type=int, default=3000)
+    parser.add_argument("--work", type=Path, help="folder of a pocket training, for sounds after its autoencoder")
     parser.add_argument("-o", "--output", type=Path, default=Path("."))
     asked = parser.parse_args()
-    presence, meter, scores = teach(lessons(songs(asked.songs)))
+    heard = lessons(songs(asked.songs))
+    pictures, stems = heard.pictures, [heard.stems]
+    for names, sound in clips(asked.work, Shapes()) if asked.work else ():
+        pictures.append(mel_picture(sound))
+        stems.append(np.array([[stem in names for stem in STEMS]], np.float32))
+    presence, scores = teach_presence(pictures, np.concatenate(stems))
+    meter, signs = teach_meter(heard)
     presence.save(asked.output / "presence.npz")
     meter.save(asked.output / "meter.npz")
-    print("\n".join(f"{name:16}{score:.3f}" for name, score in scores.items()))
+    print("\n".join(f"{name:16}{score:.3f}" for name, score in (scores | signs).items()))
 
 
 if __name__ == "__main__":

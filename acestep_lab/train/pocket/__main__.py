@@ -11,6 +11,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import shutil
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers import AutoencoderOobleck
 from tokenizers import Tokenizer
 
 from acestep_lab.train import world
@@ -34,19 +36,20 @@ from acestep_lab.train.pocket.lm import Library, train_lm
 from acestep_lab.train.pocket.parts import Parts
 from acestep_lab.train.pocket.shapes import Shapes
 from acestep_lab.train.pocket.silence import timed_silence
-from acestep_lab.train.pocket.train_vae import HELD_OUT, train_vae
-from acestep_lab.train.pocket.vae import PocketVae, use_fast_snake
+from acestep_lab.train.pocket.train_vae import HELD_OUT, polish, train_vae
+from acestep_lab.train.pocket.vae import PocketVae, imported, use_fast_snake
 from acestep_lab.train.pocket.words import for_lm, for_text, train_tokenizer
 
 BOXES = {
-    "vae": 0.18,
-    "clips": 0.07,
+    "vae": 0.16,
+    "clips": 0.05,
     "words": 0.0,
     "gist": 0.02,
-    "codes": 0.02,
-    "ears": 0.05,
-    "dit": 0.51,
-    "lm": 0.14,
+    "codes": 0.03,
+    "ears": 0.06,
+    "dit": 0.48,
+    "lm": 0.16,
+    "polish": 0.04,
     "judge": 0.0,
     "export": 0.0,
 }
@@ -73,7 +76,8 @@ class Workshop:
     @cached_property
     def made_vae(self) -> PocketVae:
         vae = use_fast_snake(PocketVae(self.shapes))
-        vae.load_state_dict(self._kept("vae")["vae"])
+        polished = (self.work / "polish.pt").exists()
+        vae.load_state_dict(self._kept("polish" if polished else "vae")["vae"])
         return vae.to(self.device).eval()
 
     @cached_property
@@ -104,6 +108,14 @@ class Workshop:
     def vae(self) -> None:
         """Sound to latents and back."""
         train_vae(self.stage("vae"), self.shapes)
+
+    def begin_with(self, folder: Path) -> None:
+        """Take autoencoder and words from a finished folder, so that its latents stay valid and the rest is trained anew."""
+        real = AutoencoderOobleck.from_pretrained(folder / "vae", torch_dtype=torch.float32)
+        if not (self.work / "vae.pt").exists():
+            self.stage("vae").save(vae=imported(real, self.shapes).state_dict(), final=True)
+        if not (self.work / "words.json").exists():
+            shutil.copy(folder / "tokenizer" / "tokenizer.json", self.work / "words.json")
 
     def words(self) -> None:
         """The tokenizer, from the world's own texts."""
@@ -141,13 +153,17 @@ class Workshop:
             parts.text.load_state_dict(learnt["text"])
             parts.condition.text_projector.load_state_dict(learnt["projector"])
             gist.load_state_dict(learnt["gist"])
-        train_dit(self.stage("dit"), parts, gist, self.pool, for_text(self.tokens), pair)
+        train_dit(self.stage("dit"), parts, gist, self.pool, for_text(self.tokens), pair, self.made_vae)
 
     def lm(self) -> None:
         """Words to a plan with codes."""
         library = Library(self.pool, self.codec)
         library.update()
         train_lm(self.stage("lm"), self.shapes, for_lm(self.tokens, self.shapes.codes), library)
+
+    def polish(self) -> None:
+        """The decoder once more, on latents that are a little off."""
+        polish(self.stage("polish"), self.shapes, self.made_vae)
 
     def judge(self) -> None:
         """Which words are obeyed, on songs never trained on: the loss's answer and the listener's."""
@@ -217,6 +233,8 @@ def main() -> None:
     }
     asked.work.mkdir(parents=True, exist_ok=True)
     shop, feeder = Workshop(asked.work, asked.out, minutes, asked.device), None
+    if asked.begin_with:
+        shop.begin_with(asked.begin_with)
     for name in asked.stages.split(","):
         if name in ("codes", "dit", "lm") and asked.feeder and feeder is None:
             feeder = multiprocessing.get_context("spawn").Process(
@@ -235,6 +253,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=120, help="time for all stages together")
     parser.add_argument("--box", action="append", default=[], metavar="STAGE=MINUTES", help="another box for one stage")
     parser.add_argument("--stages", default=",".join(BOXES), help="stages to run, in order")
+    parser.add_argument(
+        "--begin-with", type=Path, metavar="FOLDER", help="a finished checkpoint whose autoencoder and words to keep"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--feeder", action="store_true", help="compose and encode new songs in a second process")

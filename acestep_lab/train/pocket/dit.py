@@ -13,11 +13,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedTokenizerFast
 
 from acestep_lab.train.pocket.bench import Average, Every, Stage, set_rate
-from acestep_lab.train.pocket.clips import ClipPool
+from acestep_lab.train.pocket.clips import Clip, ClipPool
 from acestep_lab.train.pocket.codes import Codec5, hints
 from acestep_lab.train.pocket.gist import Gist
 from acestep_lab.train.pocket.parts import Parts
 from acestep_lab.train.pocket.tasks import Batch, choose_task, collate, lesson
+from acestep_lab.train.pocket.vae import PocketVae
 
 PEAK = 2e-3
 REMINDER = 0.02  # weight of what the words have to mean
@@ -58,12 +59,37 @@ def fill_in(batch: Batch, source: CodeSource | None) -> None:
         batch.source[batch.coded] = source(batch.source[batch.coded])
 
 
+@torch.no_grad()
+def audibility(vae: PocketVae, clips: list[Clip]) -> Tensor:
+    """How much each latent channel should count, [channels], mean 1: the root of its share of the sound's energy.
+
+    Latents are standardised, so without weights a channel of faint treble counts as much as one that carries the tune. The
+    best velocity of every channel stays the same; a small model just spends itself on what is heard.
+    """
+    device = next(vae.parameters()).device
+    latents = torch.stack([clip.mix for clip in clips]).float().transpose(1, 2).to(device)  # [items, channels, frames]
+    sound = vae.decode(latents)
+    lost = []
+    for channel in range(latents.shape[1]):
+        without = latents.clone()
+        without[:, channel] = 0
+        lost.append((vae.decode(without) - sound).square().mean())
+    share = torch.stack(lost).sqrt()
+    return share / share.mean()
+
+
 def velocity_loss(
-    parts: Parts, batch: Batch, t: Tensor, noise: Tensor, untold: Tensor, told: Tensor | None = None
+    parts: Parts,
+    batch: Batch,
+    t: Tensor,
+    noise: Tensor,
+    untold: Tensor,
+    told: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Squared error of the velocity per item, [items]; items marked `untold` hear the null condition.
 
-    `told` are the states of the prompts where they are known already.
+    `told` are the states of the prompts where they are known already; `weights` [channels] say what counts more.
     """
     noisy = torch.lerp(batch.goal, noise, t[:, None, None])
     context = torch.cat([batch.source, batch.mask[..., None].expand_as(batch.source)], dim=-1)
@@ -71,7 +97,8 @@ def velocity_loss(
         heard = parts.conditions(batch.texts, batch.lyrics, batch.references, told)
         heard = torch.where(untold[:, None, None], parts.null(heard), heard)
         answer = parts.velocity(noisy, t, heard, context)
-    return (answer.float() - (noise - batch.goal)).square().mean((1, 2))
+    error = (answer.float() - (noise - batch.goal)).square()
+    return (error if weights is None else error * weights).mean((1, 2))
 
 
 def optimisers(parts: Parts, gist: Gist) -> list[torch.optim.Optimizer]:
@@ -105,12 +132,18 @@ def draw(
 
 
 def train_dit(
-    stage: Stage, parts: Parts, gist: Gist, pool: ClipPool, tokenizer: PreTrainedTokenizerFast, codes: CodeSource | None
+    stage: Stage,
+    parts: Parts,
+    gist: Gist,
+    pool: ClipPool,
+    tokenizer: PreTrainedTokenizerFast,
+    codes: CodeSource | None,
+    vae: PocketVae,
 ) -> Average:
     """Train until the box is used up; returns the averaged weights, which are what counts."""
-    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(
-        True
-    )  # without it plain attention on the CPU goes through float32
+    # without this, plain attention on the CPU goes through float32
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
+    weights = audibility(vae, pool.draw(10, 12)).to(stage.device)
     parts.to(stage.device).train(), gist.to(stage.device)
     tools, average = optimisers(parts, gist), Average(parts)
     kept = stage.load()
@@ -124,7 +157,7 @@ def train_dit(
             set_rate(tool, stage.rate(PEAK, warm=200))
         budget = SECONDS_A_BATCH["cpu" if stage.device == "cpu" else "cuda"]
         batch = draw(pool, tokenizer, silence, parts.shapes.pool, budget, random, codes is not None).to(stage.device)
-        losses = _step(parts, gist, batch, codes, tools, dice)
+        losses = _step(parts, gist, batch, codes, tools, dice, weights)
         average.follow(parts)
         _remember(smooth, batch.tasks, losses)
         if more.due(stage.spent):
@@ -144,6 +177,7 @@ def _step(
     codes: CodeSource | None,
     tools: list[torch.optim.Optimizer],
     dice: torch.Generator,
+    weights: Tensor,
 ) -> Tensor:
     fill_in(batch, codes)
     count, device = len(batch.goal), batch.goal.device
@@ -157,7 +191,7 @@ def _step(
     with sdpa_kernel(kernels):  # for short rows the CPU is quicker without the flash kernel
         with torch.autocast(device.type, torch.bfloat16):
             told = parts.tell(batch.texts)
-        losses = velocity_loss(parts, batch, t, torch.randn_like(batch.goal), untold, told)
+        losses = velocity_loss(parts, batch, t, torch.randn_like(batch.goal), untold, told, weights)
         meant = gist.losses(told, batch.texts["attention_mask"], batch.meanings)
         (losses.mean() + REMINDER * torch.stack(list(meant.values())).sum()).backward()
     nn.utils.clip_grad_norm_(parts.parameters(), 1.0, error_if_nonfinite=True)
