@@ -139,9 +139,13 @@ class Session:
             raise RecipeError("There is no recipe to make; hand over at least one.")
         resolved = tuple(self.resolve(one, plan) for one in asked)
         for one in resolved:
-            resolving.thinks(one, self.checkpoint.has_lm)
+            resolving.thinks(one, self._has_planner)
         run = Run(resolved, self._pace.expect(resolved))
         self._warn(run, asked)
+        if not self._has_planner and any(resolving.thinks(one, self.checkpoint.has_lm) for one in resolved):
+            run.note(
+                f"The planner has no room here, and the music is made straight from the words. {self.explain().words()}."
+            )
         return self._worker.submit(run, partial(self._render, asked=asked, plan=plan))
 
     def make(self, recipe: Recipe, plan: Plan | None = None) -> Take:
@@ -392,6 +396,11 @@ class Session:
     def _plans(self, recipe: Recipe, seeds: Sequence[int], run: Run, **how: Any) -> list[Plan]:
         return self.road.plans(recipe, seeds, **how, **_heeded(run))
 
+    @property
+    def _has_planner(self) -> bool:
+        """Whether the checkpoint has a planner, and this machine room for it."""
+        return self.checkpoint.has_lm and "lm" not in self.explain().left_out
+
     def _needs_planner(self) -> None:
         if not self.checkpoint.has_lm:
             raise RecipeError(
@@ -581,7 +590,7 @@ class Session:
         plans: list[Plan | None] = [plan] * len(asked)
         recipes = list(run.recipes)
         for place, (wish, resolved) in enumerate(zip(asked, run.recipes, strict=True)):
-            if plan is None and resolving.thinks(resolved, self.checkpoint.has_lm):
+            if plan is None and resolving.thinks(resolved, self._has_planner):
                 run.enter("planning", 0.0)
                 seeded = wish.but(seed=resolved.seed)
                 [plans[place]] = self._plans(seeded, [resolved.seed or 0], run)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from acestep_lab import Library, Plan, Recipe, RecipeError, Session, Stopped
 from acestep_lab.models.loading import Checkpoint
+from acestep_lab.models.residency import Residency
+from acestep_lab.road import build
 from tests.tiny import tiny_diffusers
 
 WORDS = Recipe("slow dub techno", seconds=2, seed=7, steps=2)
@@ -51,6 +56,17 @@ def test_without_thinking_the_words_go_straight_to_the_music(lab: Session) -> No
     take = lab.make(WORDS.but(thinking=False))
     assert take.plan is None
     assert take.recipe.task.codes is None
+
+
+def test_where_the_planner_has_no_room_the_song_is_made_without_it_and_says_so(lab: Session, tmp_path: Path) -> None:
+    narrow = replace(lab.explain(), left_out=("lm",))
+    residency = Residency(partial(build, lab.checkpoint, dtype=torch.float32), narrow)
+    with Session(lab.checkpoint, library=Library(tmp_path), residency=residency) as small:
+        run = small.start(WORDS)
+        assert run.take().plan is None
+        assert "The planner has no room here" in run.notes[0]
+        with pytest.raises(RecipeError, match="needs a planner"):
+            small.start(WORDS.but(thinking=True))
 
 
 def test_every_song_of_a_batch_is_planned_by_itself(lab: Session) -> None:
