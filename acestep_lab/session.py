@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from acestep_lab import resolve as resolving
 from acestep_lab.decode.audio import Audio
-from acestep_lab.errors import LibraryError, RecipeError, SourceError
+from acestep_lab.errors import LibraryError, MachineError, RecipeError, SourceError
 from acestep_lab.listen import Heard
 from acestep_lab.listen import listen as listening
 from acestep_lab.listen.agreement import Agreement, agreement
@@ -57,6 +57,8 @@ from acestep_lab.synth.sampler import Frame
 from acestep_lab.takes.library import Library, read_file
 from acestep_lab.takes.take import Take
 from acestep_lab.takes.verdict import Comparison, Verdict
+
+NO_ROOM = "This machine has no room for the planner of this checkpoint."
 
 MOST_PLANS = 16
 """Plans written from one reading."""
@@ -131,18 +133,21 @@ class Session:
     def start(self, recipe: Recipe | Sequence[Recipe], plan: Plan | None = None) -> Run:
         """Begin a render and return at once; the run shows frames, can be stopped, and has a take for each recipe.
 
-        Without a plan the checkpoint's planner, if it has one, writes one first for music from words; `thinking=False` in
-        a recipe goes straight to the music. Raises RecipeError for what this checkpoint cannot make, before any work.
+        The checkpoint's planner, if it has one, first writes what is missing for music from words: a whole plan, or the
+        codes of the plan at hand, whose fields then stand. `thinking=False` in a recipe goes straight to the music. What a
+        recipe sets always stands. Raises RecipeError for what this checkpoint cannot make, before any work.
         """
         asked = (recipe,) if isinstance(recipe, Recipe) else tuple(recipe)
-        if not asked:
-            raise RecipeError("There is no recipe to make; hand over at least one.")
+        if not asked or not all(isinstance(one, Recipe) for one in asked) or not isinstance(plan, Plan | None):
+            raise RecipeError(
+                "There is no recipe to make; hand over at least one: lab.make(Recipe('slow dub techno'))."
+            )
         resolved = tuple(self.resolve(one, plan) for one in asked)
         for one in resolved:
-            resolving.thinks(one, self._has_planner)
+            resolving.thinks(one, self.has_planner)
         run = Run(resolved, self._pace.expect(resolved))
-        self._warn(run, asked)
-        if not self._has_planner and any(resolving.thinks(one, self.checkpoint.has_lm) for one in resolved):
+        self._warn(run, asked, plan)
+        if not self.has_planner and any(resolving.thinks(one, self.checkpoint.has_lm) for one in resolved):
             run.note(
                 f"The planner has no room here, and the music is made straight from the words. {self.explain().words()}."
             )
@@ -275,6 +280,7 @@ class Session:
         """A recipe for a task on a source: a take's words and choices come along, its seed and length do not."""
         sound = self.sound(source)
         asked = (sound.asked or sound.recipe) if isinstance(sound, Take) else Recipe("", task=task)
+        asked = asked if task.plans else replace(asked, task=task, thinking=None)
         words = sound.recipe if isinstance(sound, Take) else asked
         kept = {name: getattr(words, name) for name in ("bpm", "keyscale", "timesignature", "language")}
         return asked.but(**({**kept, "task": task, "seed": None, "seconds": None} | changes))
@@ -322,8 +328,12 @@ class Session:
         With `n`, so many plans from one reading of the prompt, by the recipe's seed and those after it. `keep` is a plan
         whose locked fields stand; `codes` False leaves the audio codes out; `on_token` hears every token as it is written.
         """
-        if n is not None and not 1 <= n <= MOST_PLANS:
+        if n is not None and (isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MOST_PLANS):
             raise RecipeError(f"The planner writes 1 to {MOST_PLANS} plans at once, not {n!r}.")
+        if not isinstance(recipe, Recipe) or not isinstance(keep, Plan | None):
+            raise RecipeError(
+                "The planner is asked with a recipe, and keeps a plan: lab.plan(Recipe('dub'), keep=plan)."
+            )
         first = recipe.seed if recipe.seed is not None else secrets.randbelow(2**32)
         seeds = range(first, first + (n or 1))
         ask = partial(self._plans, recipe.but(seed=first), seeds, keep=keep, codes=codes)
@@ -342,10 +352,10 @@ class Session:
         """A caption, lyrics and metadata out of one sentence: `lab.sketch("a sad song about rain")`."""
 
         def ask(run: Run) -> list[Plan]:
-            how = {"language": language, **_heeded(run)}
+            how = {"language": language, "longest": self._longest, **_heeded(run)}
             return [self.road.planner.sketch(self.road.lm, sentence, instrumental, seed, **how)]
 
-        return self._ask_planner(Recipe(sentence or "a song"), ask, on_token)[0]
+        return self._ask_planner(_titled(sentence), ask, on_token)[0]
 
     def polish(
         self,
@@ -359,9 +369,10 @@ class Session:
         """Better words for a caption and lyrics, with metadata; fields given by name stand: `bpm=118`."""
 
         def ask(run: Run) -> list[Plan]:
-            return [self.road.planner.polish(self.road.lm, caption, lyrics, seed, fixed=fixed, **_heeded(run))]
+            how = {"fixed": fixed, "longest": self._longest, **_heeded(run)}
+            return [self.road.planner.polish(self.road.lm, caption, lyrics, seed, **how)]
 
-        return self._ask_planner(Recipe(caption or "a song", lyrics), ask, on_token)[0]
+        return self._ask_planner(_titled(caption, lyrics), ask, on_token)[0]
 
     def understand(self, source: Source, seed: int = 0, *, on_token: Callable[[Any], None] | None = None) -> Plan:
         """What the planner hears in a take or any sound: caption, lyrics and metadata."""
@@ -397,11 +408,18 @@ class Session:
         return self.road.plans(recipe, seeds, **how, **_heeded(run))
 
     @property
-    def _has_planner(self) -> bool:
-        """Whether the checkpoint has a planner, and this machine room for it."""
-        return self.checkpoint.has_lm and "lm" not in self.explain().left_out
+    def has_planner(self) -> bool:
+        """Whether the checkpoint has a planner and this machine has room for it."""
+        return self.checkpoint.has_lm and "lm" not in self.residency.arrangement.left_out
+
+    @property
+    def _longest(self) -> float:
+        """The longest song this machine has room for, in seconds."""
+        return float(self.residency.arrangement.longest_seconds)
 
     def _needs_planner(self) -> None:
+        if self.checkpoint.has_lm and not self.has_planner:
+            raise MachineError(f"{NO_ROOM} Open a smaller one, or write the plan by hand: Plan(bpm=118, …).")
         if not self.checkpoint.has_lm:
             raise RecipeError(
                 f"{self.checkpoint.name} has no planner aboard. Open a checkpoint with one, or write the plan by hand: "
@@ -554,9 +572,11 @@ class Session:
         house = resolving.House(self.checkpoint.row, geometry, self.checkpoint.parts, longest, self.sound)
         return resolving.resolve(recipe, house, plan)
 
-    def _warn(self, run: Run, asked: Sequence[Recipe]) -> None:
-        """Say once what usually comes of an odd choice."""
+    def _warn(self, run: Run, asked: Sequence[Recipe], plan: Plan | None) -> None:
+        """Say once what usually comes of an odd choice, and what of a plan is not followed."""
         sentences = [s for recipe in asked for s in resolving.odd_choices(recipe, self.checkpoint.row)]
+        if plan is not None:
+            sentences += [s for recipe in asked for s in resolving.quarrels(recipe, plan, self.checkpoint.geometry)]
         for sentence in dict.fromkeys(sentences):
             run.note(sentence)
             if sentence not in self._said:
@@ -590,10 +610,11 @@ class Session:
         plans: list[Plan | None] = [plan] * len(asked)
         recipes = list(run.recipes)
         for place, (wish, resolved) in enumerate(zip(asked, run.recipes, strict=True)):
-            if plan is None and resolving.thinks(resolved, self._has_planner):
+            if resolving.thinks(resolved, self.has_planner):
                 run.enter("planning", 0.0)
-                seeded = wish.but(seed=resolved.seed)
-                [plans[place]] = self._plans(seeded, [resolved.seed or 0], run)
+                seeded, held = wish.but(seed=resolved.seed), plan.held(wish) if plan is not None else None
+                [written] = self._plans(seeded, [resolved.seed or 0], run, keep=held)
+                plans[place] = replace(written, locked=plan.locked if plan is not None else frozenset())
                 recipes[place] = self.resolve(seeded, plans[place])
         run.recipes, run.plans = tuple(recipes), tuple(plans)
 
@@ -689,6 +710,11 @@ def _said(take: Take) -> Plan:
 def _heeded(run: Run) -> dict[str, Any]:
     """How a planner tells its run every token, and heeds its wish to stop."""
     return {"on_token": run.token, "stop": lambda: run.stopping}
+
+
+def _titled(caption: str, lyrics: str = "") -> Recipe:
+    """A recipe for a run that asks the planner for words, which may start from none."""
+    return Recipe(caption if not isinstance(caption, str) or caption.strip() else "a song", lyrics)
 
 
 class OddChoice(UserWarning):

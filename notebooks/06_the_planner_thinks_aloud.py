@@ -36,15 +36,17 @@ for name, pieces in written.items():
 
 # %%
 print(plan.thought)
-print(len(plan.codes), "codes:", plan.codes[:10], "…")
+plan
 
 # %% [markdown]
 # ## Change it
-# A plan is a value. Changing the tempo drops the codes, which were written for the old one.
+# A plan is a value. Changing the tempo drops the codes, which were written for the old one; `lab.make(recipe, faster)` has
+# the planner write new ones and leaves every other field as it stands.
 
 # %%
 faster = plan.but(bpm=140)
-print(plan.diff(faster).keys())
+print(*plan.diff(faster))
+print(lab.make(recipe, faster).plan)
 
 # %% [markdown]
 # ## Lock and ask again
@@ -72,3 +74,12 @@ print(take.recipe.bpm, take.recipe.keyscale, take.plan == plan)
 # %%
 heard = lab.understand(take)
 print(heard.bpm, heard.keyscale, heard.timesignature, "—", heard.caption)
+
+# %% [markdown]
+# Asked the other way: how much more likely does the planner find these words once it has heard the take? One half means that
+# hearing it did not help; numbers compare takes of one model, they are no grades.
+
+# %%
+agreement = lab.agreement(take)
+for name, score in agreement.scores.items():
+    print(f"{name:>14}: {score:.2f}")

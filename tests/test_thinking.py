@@ -12,10 +12,24 @@ import numpy as np
 import pytest
 import torch
 
-from acestep_lab import Library, Plan, Recipe, RecipeError, Session, Stopped
+from acestep_lab import (
+    Cover,
+    Extract,
+    Library,
+    MachineError,
+    Plan,
+    Planning,
+    Recipe,
+    RecipeError,
+    Region,
+    Repaint,
+    Session,
+    Stopped,
+)
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.models.residency import Residency
 from acestep_lab.road import build
+from acestep_lab.session import OddChoice
 from tests.tiny import tiny_diffusers
 
 WORDS = Recipe("slow dub techno", seconds=2, seed=7, steps=2)
@@ -67,6 +81,9 @@ def test_where_the_planner_has_no_room_the_song_is_made_without_it_and_says_so(l
         assert "The planner has no room here" in run.notes[0]
         with pytest.raises(RecipeError, match="needs a planner"):
             small.start(WORDS.but(thinking=True))
+        with pytest.raises(MachineError, match="no room"):
+            small.plan(WORDS)
+        assert not small.has_planner
 
 
 def test_every_song_of_a_batch_is_planned_by_itself(lab: Session) -> None:
@@ -123,3 +140,99 @@ def test_agreement_gives_every_field_a_share(lab: Session) -> None:
     found = lab.agreement(take)
     assert {"caption", "bpm"} <= set(found.scores)
     assert all(0 <= score <= 1 for score in (*found.scores.values(), found.total))
+
+
+def test_a_changed_plan_keeps_its_fields_and_gets_new_codes(lab: Session) -> None:
+    first = lab.plan(WORDS)
+    take = lab.make(WORDS, first.lock("keyscale").but(bpm=61))
+    kept = ("bpm", "keyscale", "timesignature", "language", "seconds")
+    assert take.plan is not None
+    assert [getattr(take.plan, name) for name in kept] == [61, *(getattr(first, name) for name in kept[1:])]
+    assert len(take.plan.codes) == len(first.codes)
+    assert take.recipe.task.codes == take.plan.codes
+    assert take.recipe.bpm == 61
+    assert take.plan.locked == {"keyscale"}
+    assert "bpm: 61" in take.plan.thought
+    assert lab.make(take.recipe, take.plan).id == take.id
+    assert lab.make(WORDS.but(thinking=False), first.but(bpm=61)).recipe.task.codes is None
+
+
+def test_words_written_into_a_plan_are_sung(lab: Session) -> None:
+    take = lab.make(WORDS, Plan(lyrics="[Verse]\nla la"))
+    assert take.recipe.lyrics == "[Verse]\nla la"
+    assert take.plan is not None
+    assert take.plan.lyrics == take.recipe.lyrics
+    assert take.plan.bpm == take.recipe.bpm is not None
+
+
+def test_a_recipe_is_never_overruled_and_a_quarrel_is_told(lab: Session) -> None:
+    recipe = WORDS.but(
+        bpm=120, keyscale="C major", timesignature="3", language="de", planning=Planning(temperature=2.0)
+    )
+    free = lab.make(recipe)
+    fixed = ("caption", "lyrics", "seconds", "bpm", "keyscale", "timesignature", "language")
+    assert [getattr(free.recipe, name) for name in fixed] == [getattr(recipe, name) for name in fixed]
+    with pytest.warns(OddChoice, match="bpm 120 stands; the plan says 61"):
+        take = lab.make(recipe, Plan(bpm=61))
+    assert take.recipe.bpm == 120
+    with pytest.raises(RecipeError, match=r"asks for bpm 120, the plan has 61 locked"):
+        lab.start(recipe, Plan(bpm=61).lock("bpm"))
+    with pytest.warns(OddChoice, match="5 codes|codes are .* the rest is made without"):
+        lab.make(WORDS.but(seed=1), Plan(codes=(1,) * 5))
+
+
+@pytest.mark.parametrize("task", [Repaint("take", ((0, 1),)), Cover("take"), Extract("take", "bass")])
+def test_music_from_a_sound_is_not_planned(lab: Session, task: Any) -> None:
+    source = lab.make(WORDS.but(thinking=False))
+    recipe = WORDS.but(task=replace(task, source=source), seconds=None)
+    assert lab.make(recipe).plan is None
+
+
+def test_thinking_about_a_repaint_is_answered(lab: Session) -> None:
+    source = lab.make(WORDS.but(thinking=True))
+    assert lab.repaint(source, Region(0, 1)).plan is None  # what the source was asked for is not asked for here
+    with pytest.warns(OddChoice, match="Repaint follows its source"):
+        lab.repaint(source, Region(0, 1), thinking=True)
+
+
+@pytest.mark.parametrize("n", [17, "4", 2.5, True])
+def test_the_number_of_plans_is_a_whole_number(lab: Session, n: Any) -> None:
+    with pytest.raises(RecipeError, match="1 to 16"):
+        lab.plan(WORDS, n=n)
+
+
+def test_the_planner_wants_a_recipe_and_a_plan(lab: Session) -> None:
+    for ask in (
+        lambda: lab.plan("dub"),
+        lambda: lab.plan(WORDS, keep="x"),
+        lambda: lab.make("dub"),
+        lambda: lab.make(WORDS, "x"),
+    ):
+        with pytest.raises(RecipeError, match=r"Recipe\("):
+            ask()  # type: ignore[no-untyped-call]
+
+
+def test_words_from_the_planner_stay_within_the_machine(lab: Session, tmp_path: Path) -> None:
+    modest = replace(lab.explain(), longest_seconds=30.0)
+    residency = Residency(partial(build, lab.checkpoint, dtype=torch.float32), modest)
+    with Session(lab.checkpoint, library=Library(tmp_path), residency=residency) as small:
+        for ask in (
+            lambda: small.polish("dub", "[Instrumental]", seconds=31),
+            lambda: small.plan(WORDS.but(seconds=31)),
+            lambda: small.start(WORDS.but(seconds=31)),
+        ):
+            with pytest.raises(RecipeError, match=r"longer than|too long"):
+                ask()
+        for seed in range(4):
+            plan = small.sketch("  ", instrumental=True, seed=seed)
+            assert plan.seconds is not None
+            assert plan.seconds <= 30
+
+
+def test_agreement_without_a_plan_asks_about_what_was_asked_for(lab: Session) -> None:
+    take = lab.make(WORDS.but(thinking=False, keyscale="C minor"))
+    assert {"caption", "keyscale"} <= set(lab.agreement(take).scores)
+    with pytest.raises(RecipeError, match="hold it against"):
+        lab.agreement(take.audio)
+    with pytest.raises(RecipeError, match="above 0"):
+        lab.agreement(take, scale=0)

@@ -417,7 +417,7 @@ class Studio:
 def beats_of(take: Take | Audio) -> list[float]:
     """Times of the beats of a take of known tempo, counted from its start; none where the tempo is not known."""
     recipe, plan = getattr(take, "recipe", None), getattr(take, "plan", None)
-    bpm = getattr(plan, "bpm", None) or getattr(recipe, "bpm", None)
+    bpm = getattr(recipe, "bpm", None) or getattr(plan, "bpm", None)  # a recipe stands against its plan
     return list(np.arange(0.0, take.seconds, 60.0 / bpm)) if bpm else []
 
 
@@ -425,7 +425,7 @@ def scores_of(session: Any, take: Take) -> dict[str, float]:
     """What can be heard in a take, and how well it agrees with its words where a planner is aboard."""
     heard = session.listen(take)
     scores = {"tempo": heard.bpm, "pulse": heard.pulse, "key": heard.key_confidence, "loudness": heard.loudness}
-    return scores | ({"agreement": session.agreement(take).total} if session.checkpoint.has_lm else {})
+    return scores | ({"agreement": session.agreement(take).total} if session.has_planner else {})
 
 
 def abilities(session: Any) -> dict[str, str | None]:
