@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -137,11 +138,9 @@ class Session:
         codes of the plan at hand, whose fields then stand. `thinking=False` in a recipe goes straight to the music. What a
         recipe sets always stands. Raises RecipeError for what this checkpoint cannot make, before any work.
         """
-        asked = (recipe,) if isinstance(recipe, Recipe) else tuple(recipe)
-        if not asked or not all(isinstance(one, Recipe) for one in asked) or not isinstance(plan, Plan | None):
-            raise RecipeError(
-                "There is no recipe to make; hand over at least one: lab.make(Recipe('slow dub techno'))."
-            )
+        asked = _recipes(recipe)
+        if not isinstance(plan, Plan | None):
+            raise RecipeError(f"A plan is a Plan, such as lab.plan(recipe) gives, not {type(plan).__name__}.")
         resolved = tuple(self.resolve(one, plan) for one in asked)
         for one in resolved:
             resolving.thinks(one, self.has_planner)
@@ -154,7 +153,9 @@ class Session:
         return self._worker.submit(run, partial(self._render, asked=asked, plan=plan))
 
     def make(self, recipe: Recipe, plan: Plan | None = None) -> Take:
-        """Render a recipe and wait for its take."""
+        """Render a recipe and wait for its take; several at once are for `start`."""
+        if not isinstance(recipe, Recipe) and len(_recipes(recipe)) != 1:
+            raise RecipeError("make renders one recipe; for several write lab.start(recipes).takes().")
         return self.start(recipe, plan).take()
 
     def vary(self, source: Take | Recipe, seeds: Iterable[int], variance: float | None = None) -> list[Take]:
@@ -163,6 +164,8 @@ class Session:
         With a variance between 0 and 1 the takes stay near the source: its noise is turned towards each seed's, and 0
         gives the source itself.
         """
+        if not isinstance(seeds, Iterable) or isinstance(seeds, str):
+            raise RecipeError(f"vary makes a take for each of several seeds, such as seeds=range(4), not {seeds!r}.")
         if variance is None:
             recipe = source.recipe if isinstance(source, Take) else source
             return self.start([recipe.but(seed=seed) for seed in seeds]).takes()
@@ -259,15 +262,16 @@ class Session:
         lyrics: str | None = None,
         *,
         described: str = "",
+        described_lyrics: str = "",
         n_min: float = 0.0,
         n_max: float = 1.0,
         n_avg: int = 1,
         **changes: Any,
     ) -> Take:
-        """The source moved from its description to another (FlowEdit); `described` says how it sounds now, and may be
-        left away for a take, which knows.
+        """The source moved from its description to another (FlowEdit); `described` and `described_lyrics` say how it sounds
+        now, and may be left away for a take, which knows.
         """
-        task = FlowEdit(source, described, n_min=n_min, n_max=n_max, n_avg=n_avg)
+        task = FlowEdit(source, described, described_lyrics, n_min, n_max, n_avg)
         return self._make_from(source, task, caption, lyrics, changes)
 
     def codes(self, source: Source) -> tuple[int, ...]:
@@ -446,7 +450,7 @@ class Session:
     # -- keeping and looking -------------------------------------------------------------------------------------------
 
     def keep(self, take: Take) -> Take:
-        """Keep a take in the library; every take a run makes is kept already."""
+        """Keep a take in the library; every take a run makes is kept already, those of single steps (`run.keep`) as well."""
         self.library.keep(take)
         return take
 
@@ -472,7 +476,7 @@ class Session:
         if Path(name).is_file():
             return Audio.read(name)
         try:
-            return self.library.open(name)
+            return self.library.open_sound(name) if name.startswith("audio-") else self.library.open(name)
         except LibraryError:
             raise SourceError(
                 f"{name!r} is no file and no take this session knows; its library has {len(self.library)} takes."
@@ -538,7 +542,18 @@ class Session:
 
     def verify(self, take: Take) -> Verdict:
         """Make a take again from its recipe and say: same, same to the ear, or different."""
-        return take.verify(self)
+        step = take.made_with.get("step")
+        return take.verify(self) if step is None else take.verify(self._until(step, take))
+
+    def _until(self, step: int, take: Take) -> Take:
+        """The take of a step, made again as far as that step."""
+        run = self.start(take.recipe, take.plan)
+        for frame in run:
+            if frame.index == step:
+                again = run.keep(step)
+                run.stop()
+                return again
+        raise RecipeError(f"The run of this recipe ended before step {step + 1}; it has {len(run.frames)}.")
 
     def studio(self) -> Any:
         """The studio page, to be shown in a notebook; the same page `acestep-lab serve` shows."""
@@ -573,7 +588,7 @@ class Session:
         return resolving.resolve(recipe, house, plan)
 
     def _warn(self, run: Run, asked: Sequence[Recipe], plan: Plan | None) -> None:
-        """Say once what usually comes of an odd choice, and what of a plan is not followed."""
+        """Say once what usually comes of an odd choice, what of a plan is not followed, and what is done only in part."""
         sentences = [s for recipe in asked for s in resolving.odd_choices(recipe, self.checkpoint.row)]
         if plan is not None:
             sentences += [s for recipe in asked for s in resolving.quarrels(recipe, plan, self.checkpoint.geometry)]
@@ -581,7 +596,10 @@ class Session:
             run.note(sentence)
             if sentence not in self._said:
                 self._said.add(sentence)
-                warnings.warn(sentence, OddChoice, stacklevel=3)
+                warnings.warn(sentence, OddChoice, stacklevel=_levels_to_the_caller())
+        for recipe in run.recipes:
+            for remark in resolving.remarks(recipe, self.checkpoint.geometry):
+                run.note(remark)
 
     # -- the road, on the worker thread --------------------------------------------------------------------------------
 
@@ -594,7 +612,7 @@ class Session:
         with clock("encode"):
             songs = self.road.prepare(run.recipes, run.stop_event)
         made = partial(self._finish, run, asked, songs, clock)
-        run.can_keep(lambda frame, song: self._worker.call(partial(made, song, frame.estimate)))
+        run.can_keep(lambda frame, song: self._worker.call(partial(self._kept, made, frame, song, run)))
         with clock("render"):
             latents = self._watch(run, songs)
         run.enter("decoding")
@@ -664,9 +682,22 @@ class Session:
         self._known.put(take.id, take)
         return take
 
+    def _kept(self, made: Callable[[int, Tensor], Take], frame: Frame, song: int, run: Run) -> Take:
+        """The take of a step's estimate, kept."""
+        take = made(song, frame.estimate)
+        take = take.but(made_with={**take.made_with, "step": frame.index})
+        self._known.put(take.id, take)
+        self._store(take, run)
+        return take
+
     def _store(self, take: Take, run: Run) -> None:
-        """Put a take on disk the moment it exists; a full disk costs a sentence, never the take."""
+        """Put a take on disk the moment it exists, and the recordings it starts from; a full disk costs a sentence, never
+        the take.
+        """
         try:
+            for name in take.parents:
+                if isinstance(sound := self._known.get(name), Audio):
+                    self.library.keep_sound(sound)
             self.library.keep(take)
         except LibraryError as error:
             run.note(f"{error} The take is safe in memory: free some space, then call lab.keep(take).")
@@ -715,6 +746,27 @@ def _heeded(run: Run) -> dict[str, Any]:
 def _titled(caption: str, lyrics: str = "") -> Recipe:
     """A recipe for a run that asks the planner for words, which may start from none."""
     return Recipe(caption if not isinstance(caption, str) or caption.strip() else "a song", lyrics)
+
+
+def _recipes(asked: Recipe | Sequence[Recipe]) -> tuple[Recipe, ...]:
+    """What is to be made as a tuple; RecipeError where there is none, or something else."""
+    if isinstance(asked, str):
+        raise RecipeError(f"Words become a recipe first: Recipe({asked[:40]!r}, seconds=30).")
+    found = (asked,) if isinstance(asked, Recipe) else tuple(asked) if isinstance(asked, Iterable) else ()
+    strange = next((one for one in found if not isinstance(one, Recipe)), None)
+    if strange is not None:
+        raise RecipeError(f"A session makes recipes, not {type(strange).__name__}; write Recipe('…', seconds=30).")
+    if not found:
+        raise RecipeError("There is no recipe to make; hand over at least one.")
+    return found
+
+
+def _levels_to_the_caller() -> int:
+    """How far up the first frame outside this package is, so that a warning shows the musician's own line."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).startswith("acestep_lab"):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 class OddChoice(UserWarning):

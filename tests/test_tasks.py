@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,12 +12,26 @@ import numpy as np
 import pytest
 import torch
 
-from acestep_lab import Audio, Library, Plan, Recipe, RecipeError, Region, Session, SourceError, Take
+from acestep_lab import (
+    Audio,
+    Library,
+    LibraryError,
+    Plan,
+    Recipe,
+    RecipeError,
+    Region,
+    Session,
+    SourceError,
+    Stopped,
+    Take,
+)
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.models.residency import Residency
 from acestep_lab.models.tiers import RUNG_BY_NAME
 from acestep_lab.prompt.tasks import Cover, Extend, Extract, FlowEdit, Lego, Repaint, Retake, Text2Music
+from acestep_lab.resolve import odd_choices
 from acestep_lab.road import build
+from acestep_lab.run import Event
 from acestep_lab.session import OddChoice
 from tests.tiny import RATE, tiny_diffusers, tiny_original
 
@@ -140,6 +154,13 @@ def test_a_recording_of_any_length_is_extended_without_a_gap(lab: Session, recor
     assert np.abs(new.audio.samples[:, end : end + 200]).max(axis=0).min() > 0
 
 
+def test_a_song_grows_up_to_the_longest_the_checkpoint_makes(lab: Session, take: Take) -> None:
+    longest = lab.resolve(WORDS.but(seconds=None, task=Extend(take, after=598.0)))
+    assert longest.seconds == lab.checkpoint.geometry.longest_seconds == 600.0
+    with pytest.raises(RecipeError, match=r"up to 600 s here; 600.5 s is too long"):
+        lab.resolve(WORDS.but(seconds=None, task=Extend(take, after=598.5)))
+
+
 def test_an_extension_past_the_longest_song_is_refused(lab: Session, take: Take) -> None:
     with pytest.raises(RecipeError, match="too long"):
         lab.extend(take, after=599.5)
@@ -162,6 +183,16 @@ def test_a_cover_follows_its_source_for_its_share_of_the_steps_then_the_words(la
     assert torch.equal(half[1], full[1])
     assert not torch.equal(half[2], full[2])
     assert not torch.equal(half[0], none[0])
+
+
+def test_a_step_of_two_looks_follows_the_source_with_both_or_with_none(lab: Session, take: Take) -> None:
+    def frames(strength: float) -> list[torch.Tensor]:
+        recipe = WORDS.but(steps=4, solver="heun", task=Cover(take, strength=strength))
+        return [frame.latent for frame in lab.start(recipe)]
+
+    full, half = frames(1.0), frames(0.5)
+    assert torch.equal(half[1], full[1])
+    assert not torch.equal(half[2], full[2])
 
 
 def test_a_cover_from_the_noised_source_takes_fewer_steps_and_stays_nearer(lab: Session, take: Take) -> None:
@@ -266,6 +297,11 @@ def test_an_edit_to_the_same_words_changes_nothing(lab: Session, take: Take) -> 
     assert np.abs(same.latent - take.latent).max() < 1e-5
 
 
+def test_an_edit_of_the_tempo_alone_moves_the_take(lab: Session, take: Take) -> None:
+    faster = lab.edit(take, WORDS.caption, WORDS.lyrics, bpm=160)
+    assert np.abs(faster.latent - take.latent).max() > 1e-3
+
+
 def test_an_edit_to_other_words_moves_and_its_window_limits_how_far(lab: Session, take: Take) -> None:
     def moved(**how: Any) -> float:
         new = lab.edit(take, "a string quartet", seed=1, guidance_scale=2.0, **how)
@@ -291,6 +327,8 @@ def test_stems_are_refused_on_a_turbo_with_the_reason_and_a_checkpoint_that_can(
         with pytest.warns(OddChoice, match="guidance built in"):
             turbo.make(WORDS.but(guidance="cfg", guidance_scale=7.0))
         turbo.make(WORDS.but(guidance="cfg", guidance_scale=7.0))  # said once
+        with pytest.warns(OddChoice, match="guidance_scale=5 is not used"):
+            turbo.make(WORDS.but(guidance_scale=5.0))
         assert turbo.make(WORDS).recipe.guidance == "none"
         assert turbo.resolve(WORDS.but(steps=None)).steps == 8
 
@@ -300,6 +338,66 @@ def test_a_shift_that_was_not_learned_is_remarked_and_written_into_the_run(lab: 
         run = lab.start(WORDS.but(shift=3.0))
     assert any("shift" in note for note in run.notes)
     run.take()
+
+
+def test_a_choice_that_another_leaves_without_effect_is_named(lab: Session, take: Take) -> None:
+    def said(recipe: Recipe) -> list[str]:
+        return list(odd_choices(recipe, lab.checkpoint.row))
+
+    assert said(WORDS) == []
+    [steps] = said(WORDS.but(steps=5, timesteps=(1.0, 0.5)))
+    assert steps == "steps=5 is not used: timesteps names 2."
+    [solver] = said(WORDS.but(solver="heun", task=FlowEdit(take)))
+    assert "euler" in solver
+    assert any(
+        "guidance_interval is not used" in s for s in said(WORDS.but(guidance="none", guidance_interval=(0, 0.5)))
+    )
+
+
+def test_what_a_source_or_codes_fulfil_only_in_part_is_written_into_the_run(lab: Session, take: Take) -> None:
+    wishes = [
+        WORDS.but(seconds=None, task=Repaint(take, (Region(1.0, 9.0),))),
+        WORDS.but(task=Text2Music(codes=(1, 2, 3, 4))),
+        WORDS.but(seconds=1.0, task=Text2Music(codes=(1, 2, 3, 4) * 5)),
+    ]
+    run = lab.start(wishes)
+    assert [note.split(" s")[0] for note in run.notes] == [
+        "The region 1–9",
+        "The 4 codes last 0.4",
+        "The 20 codes last 2",
+    ]
+    assert [take.seconds for take in run.takes()] == [2.0, 2.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("ask", "says"),
+    [
+        (lambda lab, take: lab.make("slow dub techno"), "Words become a recipe first"),
+        (lambda lab, take: lab.make([WORDS, WORDS]), r"lab.start\(recipes\).takes\(\)"),
+        (lambda lab, take: lab.start([WORDS, "dub"]), "not str"),
+        (lambda lab, take: lab.vary(take, 4), r"seeds=range\(4\)"),
+        (lambda lab, take: lab.vary(take, [-1], variance=0.5), "second seed"),
+        (lambda lab, take: lab.cover(take.audio.samples), r"Audio\(samples, rate\)"),
+        (lambda lab, take: lab.repaint(take, "8-12"), r"Region\(8, 12\)"),
+        (lambda lab, take: lab.extend(take, after=0.001), "at least 0.02 s"),
+        (lambda lab, take: lab.glimpse(take, 99.0), "from 0 to 2.00 s"),
+        (lambda lab, take: lab.glimpse(take, 1.0, -1.0), "lasts some seconds"),
+    ],
+)
+def test_a_slip_of_the_hand_is_answered_with_what_would_be_right(lab: Session, take: Take, ask: Any, says: str) -> None:
+    with pytest.raises(RecipeError, match=says):
+        ask(lab, take)
+
+
+def test_numbers_of_numpy_are_numbers(lab: Session) -> None:
+    gallery = lab.vary(WORDS.but(seconds=np.float32(1)), seeds=np.arange(2))
+    assert [take.recipe.seed for take in gallery] == [0, 1]
+    assert all(type(take.recipe.seed) is int for take in gallery)
+
+
+def test_a_latent_that_is_no_sound_is_named(lab: Session, take: Take) -> None:
+    with pytest.raises(SourceError, match="not numbers"):
+        lab.decode(np.full_like(take.latent, np.nan))
 
 
 SILENCE = Audio(np.zeros((2, RATE)), RATE)
@@ -336,7 +434,37 @@ def test_a_source_by_id_and_by_file_is_the_take_and_the_sound(lab: Session, take
     by_take = lab.make(WORDS.but(task=Extract(take, "drums")))
     assert by_id.id == by_take.id
     file = take.audio.write(tmp_path / "sound.wav")
-    assert lab.extract(str(file), "drums", steps=2).seconds == pytest.approx(2.0)
+    for name in (str(file), file):
+        assert lab.extract(name, "drums", steps=2).seconds == pytest.approx(2.0)
+    lent = lab.make(WORDS.but(task=Text2Music(reference=file)))
+    assert lent.parents == (Audio.read(file).id,)
+
+
+def test_a_take_of_a_recording_makes_itself_again_another_day(lab: Session, recording: Audio, tmp_path: Path) -> None:
+    loud = Audio(1.5 * recording.samples, recording.rate)  # its samples lie on no file's grid, and beyond full scale
+    with Session(lab.checkpoint, library=Library(tmp_path)) as today:
+        take = today.cover(loud, "a waltz", reference=recording.on_grid(), steps=2, seed=1)
+    with Session(lab.checkpoint, library=Library(tmp_path)) as tomorrow:
+        again = tomorrow.open(take.id)
+        assert tomorrow.verify(again).word == "same"
+        assert np.array_equal(tomorrow.sound(loud.id).samples, loud.samples)
+    kept = sorted(file.suffix for file in (tmp_path / "sounds").iterdir())
+    assert kept == [".flac", ".wav"]
+
+
+def test_a_recording_goes_with_the_last_take_that_started_from_it(
+    lab: Session, recording: Audio, tmp_path: Path
+) -> None:
+    library = Library(tmp_path)
+    with Session(lab.checkpoint, library=library) as session:
+        first, second = (session.cover(recording, "a waltz", steps=1, seed=seed) for seed in (1, 2))
+    library.bin(first)
+    library.empty_trash()
+    assert library.open_sound(recording.id) == recording
+    library.bin(second)
+    library.empty_trash()
+    with pytest.raises(LibraryError, match="keeps no recording"):
+        library.open_sound(recording.id)
 
 
 def test_a_take_of_every_task_makes_itself_again(lab: Session, take: Take) -> None:
@@ -387,14 +515,69 @@ def test_a_step_is_kept_and_a_glimpse_taken_while_the_run_goes_on(lab: Session) 
     assert glimpse.seconds == pytest.approx(0.2, abs=0.05)
 
 
-def test_stopping_is_heard_between_the_halves_of_guidance_and_before_decoding(lab: Session) -> None:
-    run = lab.start(WORDS.but(steps=500, guidance="cfg", guidance_scale=3.0))
-    next(iter(run))
-    run.stop()
+def test_a_kept_step_is_in_the_library_and_makes_itself_again(lab: Session) -> None:
+    run = lab.start(WORDS.but(steps=4))
     run.wait()
+    kept = run.keep(1)
+    assert kept.made_with["step"] == 1
+    assert kept in lab.library
+    assert lab.verify(kept).word == "same"
+    assert lab.verify(run.take()).word == "same"
+
+
+class Watched(Residency):
+    """A residency that tells every use of a part, before the part is used."""
+
+    def __init__(self, lab: Session, told: Callable[[str], None], tile: int | None = None) -> None:
+        arrangement = lab.residency.arrangement
+        super().__init__(
+            partial(build, lab.checkpoint, dtype=torch.float32),
+            arrangement if tile is None else replace(arrangement, tile_frames=tile),
+        )
+        self.told = told
+
+    def retrying(self, name: str, operation: Callable[[Any], Any]) -> Any:
+        self.told(name)
+        return super().retrying(name, operation)
+
+
+def test_stopping_is_heard_between_the_halves_of_guidance(lab: Session, tmp_path: Path) -> None:
+    looks: list[str] = []
+
+    def told(name: str) -> None:
+        looks.append(name)
+        if len(looks) == 3:  # the wished half of the second step
+            watched.runs[0].stop()
+
+    with Session(lab.checkpoint, library=Library(tmp_path), residency=Watched(lab, told)) as watched:
+        run = watched.start(WORDS.but(guidance="cfg", guidance_scale=3.0))
+        run.wait()
     assert run.state == "stopped"
-    assert len(run.frames) < 20
-    assert lab.make(WORDS).seconds == 2.0
+    assert looks == ["dit"] * 3
+    assert len(run.frames) == 1
+    assert len(watched.library) == 0
+
+
+def test_stopping_is_heard_between_two_tiles_of_the_decoder(lab: Session, tmp_path: Path) -> None:
+    shares: list[float] = []
+
+    def heard(event: Event) -> None:
+        if event.kind == "progress":
+            shares.append(event.value)
+            watched.runs[0].stop()
+
+    def told(name: str) -> None:
+        if name == "vae":
+            watched.runs[0].subscribe(heard)
+
+    with Session(lab.checkpoint, library=Library(tmp_path), residency=Watched(lab, told, tile=60)) as watched:
+        run = watched.start(WORDS.but(seconds=6.0, steps=1))
+        run.wait()
+    assert run.state == "stopped"
+    assert len(shares) == 1
+    assert shares[0] < 0.95
+    with pytest.raises(Stopped):
+        run.take()
 
 
 # --- the pocket checkpoint -------------------------------------------------------------------------------------------
