@@ -72,7 +72,9 @@ def first_paint(sound: Audio, chromium: str, rounds: int) -> dict[str, Any]:
             picker = tab.locator(".acl-waveform")
             tab.wait_for_function(_READY.replace("ID", shown[-1].track["id"]))
             for place in range(rounds):
-                fresh = Audio(sound.samples * np.float32(1 - place / 100), RATE) if place else sound  # nothing is remembered
+                fresh = (
+                    Audio(sound.samples * np.float32(1 - place / 100), RATE) if place else sound
+                )  # nothing is remembered
                 fresh.id  # noqa: B018 - a take has its name long before it is shown
                 tab.evaluate(_WATCH, fresh.id)
                 began = time.time()
