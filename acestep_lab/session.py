@@ -140,7 +140,7 @@ class Session:
         """
         asked = _recipes(recipe)
         if not isinstance(plan, Plan | None):
-            raise RecipeError(f"A plan is a Plan, such as lab.plan(recipe) gives, not {type(plan).__name__}.")
+            raise RecipeError(f"A plan is a Plan, such as lab.plan(Recipe('…')) gives, not {type(plan).__name__}.")
         resolved = tuple(self.resolve(one, plan) for one in asked)
         for one in resolved:
             resolving.thinks(one, self.has_planner)
