@@ -18,10 +18,12 @@ from acestep_lab.errors import LabError, RecipeError, Stopped
 from acestep_lab.prompt.recipe import GUIDANCE, SOLVERS, Recipe
 
 if TYPE_CHECKING:
+    from acestep_lab.models.download import Progress
     from acestep_lab.run import Event, Run
     from acestep_lab.session import Session
     from acestep_lab.takes.take import Take
 
+PLANNERS = "another planner than the checkpoint's own: 0.6B, 1.7B, 4B, a folder or a hub id"
 DEMO = "warm lo-fi hip hop with soft keys, round bass and lazy drums"
 
 
@@ -95,6 +97,10 @@ def _add_compose(commands: Commands) -> None:  # type: ignore[valid-type]
     command.add_argument("--solver", help=", ".join(SOLVERS))
     command.add_argument("--guidance", help=", ".join(GUIDANCE))
     command.add_argument("--guidance-scale", type=_number, help="how strongly; 1 is off")
+    command.add_argument("--lm", help=PLANNERS)
+    command.add_argument(
+        "--precision", choices=("auto", "int8"), default="auto", help="int8: quicker on a CPU, measured"
+    )
     command.add_argument("--page", type=Path, help="also write a self-contained HTML page here")
     _checkpoint_option(command)
 
@@ -120,6 +126,7 @@ def _add_serve(commands: Commands) -> None:  # type: ignore[valid-type]
     )
     command.add_argument("--show", action="store_true", help="open the page in this machine's browser")
     command.add_argument("--takes", type=Path, help="folder of the library")
+    command.add_argument("--lm", help=PLANNERS)
     _checkpoint_option(command)
 
 
@@ -137,10 +144,15 @@ def _add_download(commands: Commands) -> None:  # type: ignore[valid-type]
     command.add_argument("checkpoint", help="a catalog name such as turbo, or a hub id")
     command.add_argument("--lm", help="also fetch a planner: 0.6B, 1.7B or 4B")
     command.add_argument("--folder", type=Path, help="where to; the hub's cache by default")
+    command.add_argument("--update", action="store_true", help="the newest revision instead of the one fetched first")
+    command.add_argument(
+        "--offline", action=argparse.BooleanOptionalAction, help="ask nobody; only say what is missing (HF_HUB_OFFLINE)"
+    )
 
 
 def _add_doctor(commands: Commands) -> None:  # type: ignore[valid-type]
     command = _command(commands, "doctor", _doctor, "Look this machine over: what works, what does not, what helps.")
+    command.add_argument("--deep", action="store_true", help="also read what was downloaded, for its checksums")
     _checkpoint_option(command)
 
 
@@ -159,7 +171,7 @@ def _compose(chosen: argparse.Namespace) -> int:
     _writable(out, chosen.page)
     from acestep_lab.session import Session
 
-    with Session.open(chosen.checkpoint) as lab:
+    with Session.open(chosen.checkpoint, precision=chosen.precision, lm=chosen.lm) as lab:
         run, take = _watch(lab, recipe)
         _export(take, out)
         if chosen.page:
@@ -189,7 +201,7 @@ def _serve(chosen: argparse.Namespace) -> int:
     from acestep_lab.serve.app import serve
     from acestep_lab.session import Session
 
-    with Session.open(chosen.checkpoint, library=chosen.takes) as lab:
+    with Session.open(chosen.checkpoint, library=chosen.takes, lm=chosen.lm) as lab:
         serve(lab, chosen.port, chosen.address, chosen.show, chosen.token, chosen.origin)
     return 0
 
@@ -215,14 +227,22 @@ def _judge(chosen: argparse.Namespace) -> int:
 def _download(chosen: argparse.Namespace) -> int:
     from acestep_lab.models.download import fetch
 
-    print(fetch(chosen.checkpoint, lm=chosen.lm, folder=chosen.folder, say=print))
+    line = Line()
+    try:
+        fetched = fetch(
+            chosen.checkpoint, lm=chosen.lm, folder=chosen.folder, say=line.say, report=line.show,
+            update=chosen.update, offline=chosen.offline,
+        )  # fmt: skip
+    finally:
+        line.close()
+    print(fetched)
     return 0
 
 
 def _doctor(chosen: argparse.Namespace) -> int:
     from acestep_lab.doctor import examine
 
-    findings = examine(chosen.checkpoint)
+    findings = examine(chosen.checkpoint, deep=chosen.deep)
     for finding in findings:
         print(finding)
     return 1 if any(finding.state == "bad" for finding in findings) else 0
@@ -272,6 +292,35 @@ class Bar:
         """Leave the line."""
         if self.live:
             print(file=sys.stderr)
+
+
+class Line:
+    """How far a download is: redrawn on one line in a terminal, a tenth at a time elsewhere."""
+
+    def __init__(self) -> None:
+        self.live, self.drawn = sys.stderr.isatty(), False
+        self.last: tuple[str, int] = ("", 0)
+
+    def show(self, progress: Progress) -> None:
+        """Draw how far one file is."""
+        now = (progress.path, 10 * progress.done // max(progress.total, 1))
+        if self.live:
+            print(f"\r{str(progress)[:100]:<100}", end="", file=sys.stderr, flush=True)
+            self.drawn = True
+        elif now != self.last and progress.total > 10 * 2**20:
+            print(progress, file=sys.stderr, flush=True)
+        self.last = now
+
+    def say(self, sentence: str) -> None:
+        """A sentence on a line of its own."""
+        self.close()
+        print(sentence, flush=True)
+
+    def close(self) -> None:
+        """Leave the line."""
+        if self.drawn:
+            print(file=sys.stderr)
+        self.drawn = False
 
 
 def _export(take: Take, path: Path) -> Path:

@@ -105,9 +105,12 @@ class TorchBuild:
 
         cuda, hip = torch.version.cuda, torch.version.hip
         built_for = f"CUDA {cuda}" if cuda else f"ROCm {hip}" if hip else "cpu"
+        xpu = torch.version.xpu if hasattr(torch.version, "xpu") else None
         if torch.backends.mps.is_built():
             built_for = "Apple GPU"
-        sees = torch.cuda.is_available() or torch.backends.mps.is_available()
+        elif xpu:
+            built_for = "Intel GPU"
+        sees = torch.cuda.is_available() or torch.backends.mps.is_available() or torch.xpu.is_available()
         driver = Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
         capability = torch.cuda.get_device_capability() if torch.cuda.is_available() else None
         return cls(torch.__version__, built_for, sees, driver, capability)

@@ -5,8 +5,9 @@ Knows a checkpoint's configs, a take's clock and the floors of `models/floors.py
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from acestep_lab.models import floors
@@ -42,6 +43,7 @@ class Profile:
     """The stages of one render; a table, and a picture in a notebook."""
 
     stages: tuple[Stage, ...]
+    """plan (where there was one), encode, step 1, step 2, …, decode."""
     peak: Peak
     take: Take
 
@@ -64,17 +66,29 @@ class Profile:
         return _bars(self.stages) + str(self.frame().round(4).to_html(border=0))
 
 
-def profile(take: Take, checkpoint: Checkpoint, peak: Peak, size: int = 4) -> Profile:
-    """The profile of a render from its take's clock; `size` is bytes per number (4 float32, 2 bfloat16)."""
+def profile(take: Take, checkpoint: Checkpoint, peak: Peak, size: int = 4, shown_at: Sequence[float] = ()) -> Profile:
+    """The profile of a render from its take's clock; `size` is bytes per number (4 float32, 2 bfloat16).
+
+    `shown_at` says when each frame came; with it every step is a stage of its own, without it they are one.
+    """
     seconds: Mapping[str, float] = take.made_with["seconds"]
     work = _work(take, checkpoint, size)
     whole = sum(seconds.get(name, 0.0) for name in STAGES) or 1.0
-    stages = [
-        Stage(name, seconds.get(name, 0.0), seconds.get(name, 0.0) / whole, work[name].floor(peak))
-        for name in STAGES
-        if seconds.get(name)
-    ]
+    stages: list[Stage] = []
+    for name in STAGES:
+        took, floor = seconds.get(name, 0.0), work[name].floor(peak)
+        if name == "render" and shown_at:
+            each = _steps(took, shown_at)
+            stages += [Stage(f"step {n}", s, s / whole, floor / len(each)) for n, s in enumerate(each, 1)]
+        elif took:
+            stages.append(Stage(name, took, took / whole, floor))
     return Profile(tuple(stages), peak, take)
+
+
+def _steps(took: float, shown_at: Sequence[float]) -> list[float]:
+    """Seconds of each step; the first one's begin with the loop and are what the others leave."""
+    later = [after - before for before, after in pairwise(shown_at)]
+    return [took - sum(later), *later]
 
 
 def _work(take: Take, checkpoint: Checkpoint, size: int) -> dict[str, Work]:

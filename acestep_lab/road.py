@@ -46,6 +46,9 @@ from acestep_lab.takes.take import Take
 
 cure()
 
+PROBED_FRAMES, PROBED_TIMES = 250, (0.95, 0.6, 0.25)
+"""Where a change of the DiT is measured: enough of a song to hear it, little beside rendering one."""
+
 T = TypeVar("T")
 Check = Callable[[], None]
 
@@ -248,6 +251,23 @@ class Road:
             for frame in steps:
                 yield replace(frame, items=tuple(places))
 
+    def probing(self, song: Song) -> Callable[[torch.nn.Module], Tensor]:
+        """What asks a DiT for its velocities at three times of a song's first seconds: how far a change moves it."""
+        frames = slice(0, PROBED_FRAMES)
+        noise = song.item.start[frames]
+        seen, silence = song.item.brief.context.latents[frames], self.silence[: len(noise)]
+        noise = noise[: len(silence)]
+
+        def look(dit: torch.nn.Module) -> Tensor:
+            asked = [t * noise + (1 - t) * silence for t in PROBED_TIMES]
+            heard = song.heard
+            return torch.cat(
+                [attention.velocity(dit, x[None], t, heard.states, seen[None, : len(x)], mask=heard.mask)
+                 for x, t in zip(asked, PROBED_TIMES, strict=True)]
+            )  # fmt: skip
+
+        return look
+
     def _look(self, check: Check) -> Look:
         ask = torch.inference_mode()(partial(attention.velocity, memory=self._memory))
 
@@ -272,7 +292,8 @@ class Road:
         latent = finished(latent, song.item.brief.kept)
         samples = self.decode(latent, stop, progress)[:, : self._length(song.recipe)]
         gain = normalizing_gain(samples) if song.gain is None else song.gain
-        audio = Audio(samples * np.float32(gain), self.geometry.rate).on_grid()
+        samples *= np.float32(gain)  # our own, and long: no copy
+        audio = Audio(samples, self.geometry.rate).on_grid()
         if song.canvas is not None:
             audio = self._spliced(song, audio)
         return audio, latent, float(gain)
@@ -304,12 +325,13 @@ class Road:
             raise SourceError("This latent holds values that are not numbers; there is no sound in it.")
 
         def run(vae: Any) -> Tensor:
-            codec, pieces, done = self._codec(vae), [], 0
+            codec, done = self._codec(vae), 0
+            sound = torch.empty(codec.channels, latent.shape[0] * codec.hop)
             for piece in codec.stream(latent, stop):
-                pieces.append(_sounding(piece.cpu()))
+                sound[:, done : done + piece.shape[-1]] = _sounding(piece)
                 done += piece.shape[-1]
-                progress(done / (latent.shape[0] * codec.hop))
-            return torch.cat(pieces, dim=-1).float()
+                progress(done / sound.shape[-1])
+            return sound
 
         return self.residency.retrying("vae", run).numpy()
 

@@ -51,6 +51,8 @@ class Run:
         self.plans: tuple[Plan | None, ...] = ()
         self.error: BaseException | None = None
         self.fraction = 0.0
+        self.shown_at: list[float] = []
+        """When each frame came, by a clock in seconds that starts anywhere."""
         self.position = 0
         """Runs before this one in the queue."""
         self._expected = expected_seconds
@@ -200,6 +202,7 @@ class Run:
 
     def show(self, frame: Frame, fraction: float) -> None:
         """Add a frame."""
+        self.shown_at.append(time.monotonic())
         self._frames.append(frame)
         self.fraction = fraction
         self._tell(Event("frame", frame))

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
+from acestep_lab.cli import main
 from acestep_lab.errors import CheckpointError, DownloadError, MachineError
 from acestep_lab.models.catalog import MAIN_REPO
 from acestep_lab.models.download import (
@@ -404,3 +405,18 @@ def test_files_changed_on_disk_are_found(hub, bring, tmp_path):
 
 def test_this_machines_hubs_are_the_two_known_ones():
     assert [type(hub) for hub in known_hubs()] == [HuggingFace, ModelScope]
+
+
+def test_the_command_line_fetches_goes_on_and_says_what_is_here(hub, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ACESTEP_DOWNLOAD_SOURCE", "modelscope")
+    server = hub(FILES | {"transformer/model.safetensors": bytes(12 * 2**20)}, drops=1, after=5 * 2**20)
+    monkeypatch.setenv("MODELSCOPE_ENDPOINT", server.endpoint)
+    asked = ["download", REPO, "--folder", str(tmp_path)]
+    assert main([*asked, "--offline"]) == 2
+    assert "offline mode is on" in capsys.readouterr().err
+    assert main([*asked, "--no-offline"]) == 0
+    out, err = capsys.readouterr()
+    assert f"{REPO} is here whole, 3 files" in out
+    assert "transformer/model.safetensors: 12 MB of 12 MB" in err
+    assert main([*asked, "--offline"]) == 0
+    assert "nothing was missing" in capsys.readouterr().out

@@ -315,7 +315,13 @@ def test_catalog_names_are_found_in_the_hubs_cache_and_nowhere_else(tmp_path: Pa
     assert lines[:2] == [f"turbo {snapshot / 'vae'} True"] * 2
     assert lines[2] == f"sft {snapshot / 'vae'} True", "what all share comes from the main repo"
     assert "xl-base has not been downloaded yet" in lines[3]
-    assert "acestep-lab download" in lines[3]
+    assert "`acestep-lab download xl-base`" in lines[3]
+
+    shutil.rmtree(snapshot / "acestep-v15-turbo")  # as after a download of sft alone
+    lines = run(code, HF_HUB_CACHE=str(tmp_path), HF_HUB_OFFLINE="0").splitlines()
+    assert "turbo has not been downloaded yet" in lines[0]
+    assert "`acestep-lab download turbo`" in lines[0]
+    assert lines[2] == f"sft {snapshot / 'vae'} True"
 
 
 class Trap:

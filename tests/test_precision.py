@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from acestep_lab.errors import MachineError
 from acestep_lab.models import precision
 from acestep_lab.models.precision import QuickLinear, cpu_dtype, gated, quicken, restore
+from acestep_lab.models.storage import refuse_adapter
 from acestep_lab.synth import attention
 from tests.tiny import CONDITION, LATENT, tiny_parts
 
@@ -98,3 +99,11 @@ def test_the_dtype_of_a_cpu_is_what_it_has_instructions_for() -> None:
     assert cpu_dtype(SimpleNamespace(_is_amx_tile_supported=lambda: True)) == torch.bfloat16
     assert cpu_dtype(SimpleNamespace(_is_avx512_bf16_supported=lambda: False)) == torch.float32
     assert precision.cpu_dtype() in (torch.bfloat16, torch.float32)
+
+
+def test_a_dora_on_whole_numbers_is_refused_with_the_reason(dit: nn.Module) -> None:
+    quick = copy.deepcopy(dit)
+    quicken(quick)
+    refuse_adapter(quick, "lora")
+    with pytest.raises(MachineError, match="multiplies them as whole numbers"):
+        refuse_adapter(quick, "dora")

@@ -303,6 +303,29 @@ def test_another_recipe_may_rearrange_the_house_and_parts_come_back_whole():
     assert residency.build.built == ["dit", "dit"]
 
 
+def test_a_long_batch_gets_a_leaner_arrangement_says_so_and_a_short_piece_the_usual_one_again():
+    heard = []
+    residency = house(12)
+    usual = residency.arrangement.rung
+    with residency.telling(heard.append):
+        residency.suit(30)
+        assert (residency.arrangement.rung, heard) == (usual, [])
+        residency.suit(600, takes=8)
+        assert residency.arrangement.rung is not usual
+        assert heard == [f"For this piece: {residency.arrangement.rung.words}."]
+        residency.suit(30)
+    assert residency.arrangement.rung is usual
+    assert len(heard) == 1
+
+
+def test_what_memory_was_survived_with_stays_for_the_pieces_to_come():
+    residency = house(80)
+    residency.retrying("dit", runs_out(2))
+    survived = residency.arrangement
+    residency.suit(30)
+    assert residency.arrangement is survived
+
+
 def test_the_same_arrangement_again_moves_nobody():
     residency = house(80)
     enter(residency)

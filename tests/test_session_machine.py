@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from acestep_lab import CheckpointError, Library, Recipe, Session, Tier
+from acestep_lab import CheckpointError, Library, MachineError, Recipe, Session, Tier
 from acestep_lab.models.loading import Checkpoint
 
 WORDS = Recipe("slow dub techno", seconds=2, seed=7, steps=2, thinking=False)
@@ -72,7 +72,30 @@ def test_a_folder_that_is_no_adapter_is_refused_and_changes_nothing(lab: Session
 
 def test_a_profile_shares_the_seconds_out_and_sets_a_floor_below_each(lab: Session) -> None:
     found = lab.profile(WORDS)
-    assert [stage.name for stage in found.stages][-2:] == ["render", "decode"]
-    assert sum(stage.share for stage in found.stages) == pytest.approx(1)
+    assert [stage.name for stage in found.stages] == ["encode", "step 1", "step 2", "decode"]
+    assert sum(stage.share for stage in found.stages) == pytest.approx(1, abs=0.01)
     assert all(0 < stage.floor < stage.seconds for stage in found.stages), str(found)
     assert list(found.frame().columns) == ["seconds", "share %", "floor s", "of floor %"]
+    assert found._repr_html_().count("<rect") == 2 * len(found.stages)
+
+
+def test_whole_numbers_are_measured_on_the_first_song_and_told(tiny_base: Path, tmp_path: Path) -> None:
+    exact = Session.open(tiny_base, library=tmp_path / "exact")
+    with exact, Session.open(tiny_base, library=tmp_path / "int8", precision="int8") as lab:
+        run = lab.start(WORDS)
+        take, plain = run.take(), exact.make(WORDS)
+        assert any("int8 moved the velocity by" in note for note in run.notes)
+        assert take.made_with["precision"] == "int8"
+        assert plain.made_with["precision"] == "auto"
+        moved = np.linalg.norm(take.latent - plain.latent) / np.linalg.norm(plain.latent)
+        assert 0 < moved < 0.2
+        lab.free()  # built again, the DiT is made of whole numbers again
+        assert np.array_equal(lab.make(WORDS).latent, take.latent)
+        worn = adapter(lab, tmp_path / "one", 1)
+        lab.lora(worn)
+        assert not np.array_equal(lab.make(WORDS).latent, take.latent)
+
+
+def test_a_precision_nobody_knows_is_refused_with_those_known(tiny_base: Path, tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match="A precision is 'auto' or 'int8', not 'int4'"):
+        Session.open(tiny_base, library=tmp_path, precision="int4")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from acestep_lab import Library, Recipe, Session
+from acestep_lab import Library, MachineError, Recipe, Session
 from acestep_lab.models.budget import TILES, budget
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.models.residency import DeviceMover, Residency
@@ -85,6 +85,37 @@ def test_memory_that_runs_out_on_the_way_costs_no_take_and_is_told(checkpoint, r
     assert np.array_equal(take.latent, roomy.latent)
     assert len(house.said) == 2
     assert house.arrangement.rung is not RUNGS[0]
+
+
+def test_whoever_waits_for_the_take_hears_that_memory_ran_out(checkpoint, tmp_path):
+    plan = arrangement(checkpoint, RUNGS[0])
+    house = Residency(
+        lambda part: build(checkpoint, part, plan.torch_dtype), plan, lambda plan: WatchedMover(plan, runs_out_at=(4,))
+    )
+    with Session(checkpoint, library=Library(tmp_path), residency=house) as lab:
+        run = lab.start(WORDS)
+        run.take()
+        assert [note for note in run.notes if note.startswith("Memory ran out")] == house.said
+
+
+def test_a_card_that_disappears_fails_its_run_in_a_sentence_and_the_next_song_is_made_on_the_cpu(
+    checkpoint, roomy, tmp_path
+):
+    class GoneMover(WatchedMover):
+        def bring(self, module):
+            self.arrivals += 1
+            if lost and self.arrivals == 3:
+                lost.pop()
+                raise RuntimeError("CUDA error: device unavailable")
+            super().bring(module)
+
+    lost = ["once"]
+    plan = arrangement(checkpoint, RUNGS[0])
+    house = Residency(lambda part: build(checkpoint, part, plan.torch_dtype), plan, GoneMover)
+    with Session(checkpoint, library=Library(tmp_path), residency=house) as lab:
+        with pytest.raises(MachineError, match="stopped answering"):
+            lab.make(WORDS)
+        assert np.array_equal(lab.make(WORDS).latent, roomy.latent)
 
 
 def test_a_tiny_tile_sounds_the_same(checkpoint, roomy, tmp_path):

@@ -92,7 +92,9 @@ class Audio:
 
     def on_grid(self) -> Audio:
         """The same sound on the grid of 24-bit files, so that a FLAC of it gives these very samples back."""
-        return Audio(_steps24(self.samples).astype(np.float32) / np.float32(_GRID), self.rate)
+        steps = _steps24(self.samples)
+        steps /= np.float32(_GRID)
+        return Audio(steps, self.rate)
 
     def with_channels(self, channels: int) -> Audio:
         """The same sound with another number of channels: mono is copied, more are averaged."""
@@ -231,7 +233,8 @@ _GRID = 2**23
 
 def _steps24(samples: np.ndarray) -> np.ndarray:
     """Samples as whole steps of a 24-bit file, clipped at full scale."""
-    return np.clip(np.rint(samples.astype(np.float64) * _GRID), -_GRID, _GRID - 1)
+    steps = samples.astype(np.float32) * np.float32(_GRID)  # exact: a power of two, and 24 bits are what float32 has
+    return np.clip(np.rint(steps, out=steps), -_GRID, _GRID - 1, out=steps)
 
 
 def normalizing_gain(samples: np.ndarray, peak_dbfs: float = -1.0) -> float:

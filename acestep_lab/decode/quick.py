@@ -278,6 +278,8 @@ def _units(block: Any) -> list[Any]:
 
 def through(units: list[Any], x: Tensor) -> Tensor:
     """x after one residual unit after another, stretch by stretch with the context that each needs; the same numbers."""
+    if not units:
+        return x
     context = sum(int(unit.conv1.padding[0]) for unit in units)
     stretch = max(STRETCH // x.shape[1], 16 * context)
     if not _by_hand(x) or x.shape[-1] <= stretch:

@@ -165,22 +165,32 @@ def is_hub_id(name: str) -> bool:
 def _cached(row: Row) -> Path:
     """The folder of a catalog row in the local cache of the hub."""
     assert row.repo is not None
-    folder = snapshot(row.repo, f"The checkpoint {row.name} has not been downloaded yet")
-    return folder / row.folder if row.folder else folder
+    otherwise = f"The checkpoint {row.name} has not been downloaded yet"
+    folder = snapshot(row.repo, otherwise, row.name) / row.folder
+    if not folder.is_dir():  # another checkpoint brought what all share, from the same repo
+        raise CheckpointError(_not_here(otherwise, row.repo, row.name))
+    return folder
 
 
-def snapshot(repo: str, otherwise: str) -> Path:
-    """Where a repo lies in the local cache of the hub; CheckpointError, beginning with `otherwise`, if it does not."""
+def _not_here(otherwise: str, repo: str, name: str) -> str:
+    return (
+        f"{otherwise} (looked for {repo} in the hub's cache; nothing is fetched unasked). "
+        f"Fetch it with `acestep-lab download {name}`; the pocket checkpoint is always there."
+    )
+
+
+def snapshot(repo: str, otherwise: str, name: str = "") -> Path:
+    """Where a repo lies in the local cache of the hub; CheckpointError, beginning with `otherwise`, if it does not.
+
+    `name` is what to ask the download for, where that is not the repo.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(repo, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError) as reason:
-        raise CheckpointError(
-            f"{otherwise} (looked for {repo} in the hub's cache; nothing is fetched unasked). "
-            f"Fetch it with `acestep-lab download {repo}`; the pocket checkpoint is always there."
-        ) from reason
+        raise CheckpointError(_not_here(otherwise, repo, name or repo)) from reason
 
 
 def _places(folder: Path, row: Row | None) -> tuple[dict[str, Path], str]:

@@ -87,6 +87,13 @@ class _Part:
     last_used: int = 0
 
 
+@dataclass(frozen=True)
+class Piece:
+    """What a plan for memory asks of a recipe."""
+
+    seconds: float | None
+
+
 class Residency:
     """Builds parts when they are first wanted and keeps no more aboard than the arrangement allows.
 
@@ -108,6 +115,9 @@ class Residency:
         self.say = say or (lambda sentence: None)
         self.said: list[str] = []
         self.peak_aboard = 0
+        self._usual = self.arrangement
+        self._stepped_down = False
+        self._listeners: list[Callable[[str], None]] = []
         self._parts: dict[str, _Part] = {}
         self._lock = threading.RLock()
         self._clock = 0
@@ -170,8 +180,36 @@ class Residency:
                     f"{self.arrangement.tile_frames} frames). A shorter piece, fewer takes at once, or a smaller "
                     f"checkpoint would fit. {trouble}".strip()
                 )
+            self._stepped_down = True
             self._say(f"Memory ran out{f' in the {name}' if name else ''}; now: {_change(self.arrangement, lower)}.")
             self.rearrange(lower)
+
+    @contextmanager
+    def telling(self, listener: Callable[[str], None]) -> Iterator[None]:
+        """For a time, tell somebody more of every change: whoever waits for the music."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
+
+    def suit(self, seconds: float, takes: int = 1) -> None:
+        """Take up the arrangement for a piece: the usual one where it has room, else a leaner one, and say so.
+
+        After memory has run out, the arrangement it was survived with stays.
+        """
+        with self._lock:
+            if self._stepped_down or not self.arrangement.sizes:
+                return
+            wanted = replace(self._usual, seconds=seconds, takes=takes)
+            if not wanted.fits:
+                wanted = self._usual.fit(Piece(seconds), takes)
+            if wanted.rung is not self.arrangement.rung and wanted.rung is not self._usual.rung:
+                self._say(f"For this piece: {wanted.rung.words}.")
+            if (wanted.rung, wanted.tile_frames) == (self.arrangement.rung, self.arrangement.tile_frames):
+                self.arrangement = wanted
+            else:
+                self.rearrange(wanted)
 
     def rearrange(self, arrangement: Arrangement) -> None:
         """Take up another arrangement: parts at work stay, the others leave and come back as it says."""
@@ -279,6 +317,7 @@ class Residency:
         """Forget all that was on the device (it cannot be moved from there any more) and settle on the CPU."""
         lost, before = self.device.type, self.arrangement
         self._parts.clear()
+        self._stepped_down = True
         if before.sizes and lost != "cpu":
             ram, free = ram_bytes()
             self.arrangement = replace(budget(Machine("cpu", ram, free, "CPU"), before.sizes), dtype=before.dtype)
@@ -291,7 +330,8 @@ class Residency:
 
     def _say(self, sentence: str) -> None:
         self.said.append(sentence)
-        self.say(sentence)
+        for listener in (self.say, *self._listeners):
+            listener(sentence)
 
 
 def device_mover(arrangement: Arrangement) -> DeviceMover:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from acestep_lab.errors import MachineError
+from acestep_lab.models.precision import QuickLinear
 
 FP8 = torch.float8_e4m3fn
 STEPS = 127
@@ -90,8 +91,14 @@ def to_fp8(module: nn.Module, compute: torch.dtype) -> None:
 def refuse_adapter(module: nn.Module, kind: str) -> None:
     """MachineError if an adapter of this kind ("lora", "dora", "lokr") cannot act on a module as its weights are kept.
 
-    LoRA and LoKr add beside the weights and work on all; DoRA reads the weights, which fp8 has widened only while at work.
+    LoRA and LoKr add beside the weights and work on all; DoRA reads the weights, which fp8 has widened only while at work,
+    and which `precision="int8"` has as whole numbers.
     """
+    if kind == "dora" and any(isinstance(layer, QuickLinear) for layer in module.modules()):
+        raise MachineError(
+            'A DoRA measures the weights themselves, and precision="int8" multiplies them as whole numbers. Open the '
+            'session with precision="auto", or use a plain LoRA.'
+        )
     if kind == "dora" and any(parameter.dtype == FP8 for parameter in module.parameters()):
         raise MachineError(
             "A DoRA measures the weights themselves, and on this machine the DiT's are kept in fp8. Use a tier with int8 "

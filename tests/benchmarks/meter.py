@@ -74,6 +74,13 @@ def write(name: str, figures: Mapping[str, Any]) -> None:
     (RESULTS / f"{name}.json").write_text(json.dumps(whole, indent=1) + "\n")
 
 
+def known(name: str) -> dict[str, Any]:
+    """What results/<name>.json holds from before."""
+    file = RESULTS / f"{name}.json"
+    found: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    return found
+
+
 def machine() -> dict[str, str]:
     """What the figures were measured on."""
     model = platform.processor()
