@@ -19,7 +19,8 @@ from acestep_lab.train.pocket.heard import KINDS
 from acestep_lab.train.pocket.shapes import Shapes
 
 PEAK = 1.5e-3
-WEIGHTS = {"chroma": 2.0, "bass": 1.2, "drums": 1.5, "entries": 0.8, "lead": 0.1}
+WEIGHTS = {"chroma": 1.0, "bass": 0.7, "drums": 2.8, "entries": 1.2, "lead": 0.05}
+"""Rhythm first: the transformer obeys a key from the words alone, but never found the beat without codes that carry it."""
 USUAL = {
     "chroma": 0.60,
     "bass": 0.095,

@@ -15,8 +15,8 @@ from acestep_lab.train.pocket.gist import meaning
 from acestep_lab.train.pocket.words import instruction, prompt_and_lyrics
 
 SHARES = {
-    "text2music": 0.36,
-    "codes": 0.34,
+    "text2music": 0.30,
+    "codes": 0.40,
     "repaint": 0.14,
     "extract": 0.05,
     "lego": 0.04,
