@@ -145,9 +145,20 @@ def open_lab(window: Window, host: Host) -> Any:
     page.goto(f"http://127.0.0.1:{host.port}/lab/tree/contract.ipynb?reset")
     page.locator(".jp-Notebook").wait_for(timeout=240_000)
     page.get_by_text("Idle", exact=False).first.wait_for(timeout=240_000, state="attached")
+    wait_for(lambda: _runs(page), 240, "the first cell's run")
+    return page
+
+
+def _runs(page: Any) -> bool:
+    """Ask JupyterLab to run all cells; before its kernel is really there it asks back which one, or does nothing at all."""
+    asked = page.locator(".jp-Dialog .jp-mod-accept")
+    if asked.count():
+        asked.first.click()
+        page.wait_for_timeout(1000)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    return page
+    page.wait_for_timeout(3000)
+    return page.locator(".jp-CodeCell .jp-InputPrompt").first.inner_text().strip() not in ("", "[ ]:", "[]:")
 
 
 def answers(port: int) -> bool:
@@ -185,12 +196,13 @@ def keeps_the_contract(page: Any, host: Host, folder: Path) -> None:
 
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[Host]:
+    """Named before `window` in a test, so that the page is closed before the program behind it."""
     made = Host(tmp_path)
     yield made
     made.stop()
 
 
-def test_in_panel_serve(window: Window, host: Host, tmp_path: Path) -> None:
+def test_in_panel_serve(host: Host, window: Window, tmp_path: Path) -> None:
     app = tmp_path / "app.py"
     app.write_text(
         host.head
@@ -231,7 +243,7 @@ KERNELS = [
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_in_jupyterlab_as_anywidget_and_never_muted_after_an_async_cell(
-    window: Window, host: Host, tmp_path: Path, kernel: str
+    host: Host, window: Window, tmp_path: Path, kernel: str
 ) -> None:
     notebook(
         tmp_path / "contract.ipynb",
@@ -256,7 +268,7 @@ def test_in_jupyterlab_as_anywidget_and_never_muted_after_an_async_cell(
     wait_for(lambda: (tmp_path / "contract.ipynb").stat().st_size < 100_000, what="a small notebook")
 
 
-def test_in_jupyterlab_as_panel_component(window: Window, host: Host, tmp_path: Path) -> None:
+def test_in_jupyterlab_as_panel_component(host: Host, window: Window, tmp_path: Path) -> None:
     notebook(
         tmp_path / "contract.ipynb",
         "import panel as pn\npn.extension(inline=True)",
@@ -270,7 +282,7 @@ def test_in_jupyterlab_as_panel_component(window: Window, host: Host, tmp_path: 
 
 
 @pytest.mark.skipif(importlib.util.find_spec("marimo") is None, reason="marimo is not installed")
-def test_in_marimo(window: Window, host: Host, tmp_path: Path) -> None:
+def test_in_marimo(host: Host, window: Window, tmp_path: Path) -> None:
     body = textwrap.indent(
         host.head
         + WIDGETS
