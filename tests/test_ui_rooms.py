@@ -90,6 +90,15 @@ def test_edges_snap_to_beats_and_lines_on_request() -> None:
     assert picker.snaps == ["off", "beats", "lines"]
 
 
+def test_two_edges_typed_in_a_row_both_count_however_slow_the_answer() -> None:
+    picker = WaveformPickerWidget(take())
+    picker.do_regions(asked((0.5, 1)))
+    picker.do_edge(0, "start", "0.2")
+    picker.do_edge(0, "end", "1.5")  # sent before the page has heard of the first
+    picker.do_edge(7, "end", "1.9")  # a region removed meanwhile
+    assert spans(picker) == [(0.2, 1.5)]
+
+
 def test_an_edge_typed_past_the_other_carries_it_along() -> None:
     picker = WaveformPickerWidget(take())
     picker.do_regions(asked((0, 1)))

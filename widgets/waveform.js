@@ -173,7 +173,8 @@ export default mount("Waveform", [["A", "add a region at the playhead (or double
   const rows = new Map();
   function rowOf(place) {
     const edge = (key, label) => h("input", { type: "text", inputmode: "decimal", "aria-label": label, onfocus: () => choose(place),
-      onchange: (event) => { remember(); host.send("regions", { regions: local.map((r, i) => (i === place ? { ...r, [key]: event.target.value } : r)), selected: place, snapped: false, force: true }); put(trouble, ""); } });
+      oninput: (event) => { event.target.dataset.typing = "yes"; }, // an answer to the field before must not overwrite this one
+      onchange: (event) => { delete event.target.dataset.typing; remember(); host.send("edge", { place, key, value: event.target.value }); put(trouble, ""); } });
     const name = h("input", { type: "text", "aria-label": "Name of the region", maxLength: 40, onfocus: () => choose(place), onchange: () => change(local.map((r, i) => (i === place ? { ...r, name: name.value } : r)), place) });
     const from = edge("start", "Start in seconds"), to = edge("end", "End in seconds"), length = h("span.tiny.num");
     const node = h("div.region", { "data-region": place }, h("span.swatch", { "aria-hidden": "true" }), name, from, h("span.tiny", {}, "to"), to, length, h("button.plain.icon", { title: "Play it", "aria-label": "Play the region", onclick: () => play(place) }, "▶"), h("button.plain.icon", { title: "Remove it", "aria-label": "Remove the region", onclick: () => remove(place) }, "✕"));
@@ -185,7 +186,7 @@ export default mount("Waveform", [["A", "add a region at the playhead (or double
     local.forEach((r, place) => {
       if (!rows.has(place)) { rows.set(place, rowOf(place)); table.append(rows.get(place).node); }
       const row = rows.get(place);
-      for (const [input, value] of [[row.name, r.name], [row.from, Number(r.start).toFixed(2)], [row.to, Number(r.end).toFixed(2)]]) if (input !== focus || stale) input.value = value;
+      for (const [input, value] of [[row.name, r.name], [row.from, Number(r.start).toFixed(2)], [row.to, Number(r.end).toFixed(2)]]) if (!input.dataset.typing && (input !== focus || stale)) input.value = value;
       put(row.length, `${(r.end - r.start).toFixed(2)} s`); row.node.classList.toggle("on", place === selected);
     });
     hint.hidden = local.length > 0;

@@ -115,6 +115,14 @@ class WaveformPicker(Component):
         self.tell("peaks", seen.pairs.tobytes(), lane="wave", id=self._take.id, start=seen.start, end=seen.end)
         self._send_difference(float(start), float(end), int(pixels))
 
+    def do_edge(self, place: int, key: str, value: str) -> None:
+        """One edge of a region was typed. Only that edge is sent: two typed in a row both count, however slow the answers."""
+        if key not in ("start", "end") or not 0 <= int(place) < len(self._regions):
+            return
+        changed = [dict(r) for r in self._regions]
+        changed[int(place)][key] = value
+        self._put(changed, force=True, selected=int(place))
+
     def do_regions(
         self, regions: Sequence[dict[str, Any]] = (), selected: int = 0, snapped: bool = False, force: bool = False
     ) -> None:
