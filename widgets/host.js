@@ -167,7 +167,8 @@ async function copyText(root, text, say) {
 
 /** The keyboard map of everything on the page, on `?`. */
 function showKeys(root) {
-  const groups = [...lab.keymaps.entries()].map(([name, rows]) => [h("h3", {}, name), h("dl.keys", {}, rows.map(([key, what]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, what)]))]);
+  if (root.querySelector("dialog.keymap")) return; // a second press while it is open
+  const groups = [...lab.keymaps.entries()].map(([name, rows]) => [h("h3", {}, name), h("dl.keys", {}, rows.flatMap(([key, what]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, what)]))]);
   const dialog = h("dialog", { "aria-label": "Keyboard map", class: "keymap", onclose: () => dialog.remove() }, h("div.head", {}, h("h2", {}, "Keyboard"), h("span.spring"), h("button.plain", { onclick: () => dialog.close() }, "Close")), ...groups.flat());
   root.append(dialog); dialog.showModal();
 }
