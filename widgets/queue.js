@@ -6,8 +6,16 @@ export default mount("Runs", [["X", "stop the run in hand"]], (host) => {
   const items = new Map();
   let begun = 0;
   host.undo(gossip("begun", () => { begun = Date.now(); }));
-  /** On a narrow page the runs are far from the button that began one: bring them into view. */
-  const look = () => { if (innerWidth < 900 && Date.now() - begun < 3000) { begun = 0; host.root.scrollIntoView({ block: "start", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" }); } };
+  const into = () => host.root.scrollIntoView({ block: "start", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+  /** On a narrow page the runs are far from the button that began one: bring them into view, and once more when the rooms below,
+   * which make the page long enough to scroll, have opened; unless somebody has scrolled meanwhile. */
+  const look = () => {
+    if (innerWidth >= 900 || Date.now() - begun >= 3000) return;
+    begun = 0; into();
+    const again = setTimeout(into, 900), leave = () => clearTimeout(again);
+    for (const kind of ["wheel", "touchstart"]) addEventListener(kind, leave, { once: true, passive: true });
+    host.undo(leave);
+  };
   let told = "";
   function item(row) {
     const state = h("span.chip.state"), title = h("button.plain.title", { title: "Look at this run", onclick: () => host.send("look", { id: row.id }) }), time = h("span.tiny.num"), problem = h("p.say"), notes = h("p.tiny");
