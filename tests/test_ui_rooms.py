@@ -95,7 +95,8 @@ def test_two_edges_typed_in_a_row_both_count_however_slow_the_answer() -> None:
     picker.do_regions(asked((0.5, 1)))
     picker.do_edge(0, "start", "0.2")
     picker.do_edge(0, "end", "1.5")  # sent before the page has heard of the first
-    picker.do_edge(7, "end", "1.9")  # a region removed meanwhile
+    picker.do_edge(7, "end", "1.9", turn="me:3")  # a region removed meanwhile
+    assert picker.turn == "me:3"  # the page is answered all the same
     assert spans(picker) == [(0.2, 1.5)]
 
 

@@ -156,8 +156,13 @@ export default mount("Waveform", [["A", "add a region at the playhead (or double
   }
   const past = [];
   const remember = () => { const now = JSON.stringify(host.get("regions") ?? []); if (past[past.length - 1] !== now) past.push(now); if (past.length > 100) past.shift(); };
-  const back = () => { const before = past.pop(); if (before) { local = JSON.parse(before); selected = Math.max(0, Math.min(selected, local.length - 1)); syncBoxes(); showNumbers(); put(trouble, ""); host.send("regions", { regions: local, selected, snapped: false, force: true }); } };
-  const tell = (snapped = false, force = false) => { put(trouble, ""); remember(); host.send("regions", { regions: local, selected, snapped, force }); };
+  // Every change carries a turn that Python hands back with its answer: until then what is here is newer than what Python shows.
+  const view = Math.random().toString(36).slice(2);
+  let turns = 0, waiting = "", patience = 0;
+  const turn = () => { clearTimeout(patience); patience = setTimeout(() => { waiting = ""; fromPython(); }, 8000); return (waiting = `${view}:${++turns}`); };
+  host.undo(() => clearTimeout(patience));
+  const back = () => { const before = past.pop(); if (before) { local = JSON.parse(before); selected = Math.max(0, Math.min(selected, local.length - 1)); syncBoxes(); showNumbers(); put(trouble, ""); host.send("regions", { regions: local, selected, snapped: false, force: true, turn: turn() }); } };
+  const tell = (snapped = false, force = false) => { put(trouble, ""); remember(); host.send("regions", { regions: local, selected, snapped, force, turn: turn() }); };
   function change(next, keep = selected) { local = next; selected = Math.max(0, Math.min(keep, next.length - 1)); syncBoxes(); showNumbers(); tell(true, true); }
   function choose(place) { selected = place; marks.forEach((m) => m.paint()); showNumbers(); }
   function add(at = head) {
@@ -169,12 +174,12 @@ export default mount("Waveform", [["A", "add a region at the playhead (or double
     change([...local, { name, start, end: start + wide }], local.length);
   }
   const remove = (place) => change(local.filter((_, i) => i !== place));
-  const nudge = (by) => { const r = local[selected]; if (r) { const shift = Math.max(-r.start, Math.min(by, total() - r.end)); local = local.map((q, i) => (i === selected ? { ...q, start: q.start + shift, end: q.end + shift } : q)); syncBoxes(); showNumbers(); clearTimeout(timer); timer = setTimeout(() => tell(false, true), 200); host.say(`${r.name}: ${(r.start + shift).toFixed(1)} to ${(r.end + shift).toFixed(1)} seconds`); } };
+  const nudge = (by) => { const r = local[selected]; if (r) { const shift = Math.max(-r.start, Math.min(by, total() - r.end)); turn(); local = local.map((q, i) => (i === selected ? { ...q, start: q.start + shift, end: q.end + shift } : q)); syncBoxes(); showNumbers(); clearTimeout(timer); timer = setTimeout(() => tell(false, true), 200); host.say(`${r.name}: ${(r.start + shift).toFixed(1)} to ${(r.end + shift).toFixed(1)} seconds`); } };
   const rows = new Map();
   function rowOf(place) {
     const edge = (key, label) => h("input", { type: "text", inputmode: "decimal", "aria-label": label, onfocus: () => choose(place),
       oninput: (event) => { event.target.dataset.typing = "yes"; }, // an answer to the field before must not overwrite this one
-      onchange: (event) => { delete event.target.dataset.typing; remember(); host.send("edge", { place, key, value: event.target.value }); put(trouble, ""); } });
+      onchange: (event) => { delete event.target.dataset.typing; remember(); host.send("edge", { place, key, value: event.target.value, turn: turn() }); put(trouble, ""); } });
     const name = h("input", { type: "text", "aria-label": "Name of the region", maxLength: 40, onfocus: () => choose(place), onchange: () => change(local.map((r, i) => (i === place ? { ...r, name: name.value } : r)), place) });
     const from = edge("start", "Start in seconds"), to = edge("end", "End in seconds"), length = h("span.tiny.num");
     const node = h("div.region", { "data-region": place }, h("span.swatch", { "aria-hidden": "true" }), name, from, h("span.tiny", {}, "to"), to, length, h("button.plain.icon", { title: "Play it", "aria-label": "Play the region", onclick: () => play(place) }, "▶"), h("button.plain.icon", { title: "Remove it", "aria-label": "Remove the region", onclick: () => remove(place) }, "✕"));
@@ -194,7 +199,8 @@ export default mount("Waveform", [["A", "add a region at the playhead (or double
   }
   let stale = false, seen = -1;
   function fromPython() {
-    if (host.get("revision") !== seen || !dragging) {
+    if (waiting && host.get("turn") === waiting) { waiting = ""; clearTimeout(patience); }
+    if (!waiting && (host.get("revision") !== seen || !dragging)) {
       stale = host.get("revision") !== seen; seen = host.get("revision");
       if (!dragging && !timerPending()) { local = (host.get("regions") ?? []).map((r) => ({ ...r })); selected = Math.min(selected, Math.max(0, local.length - 1)); }
       syncBoxes(); showNumbers(); stale = false;
@@ -246,7 +252,7 @@ export default mount("Waveform", [["A", "add a region at the playhead (or double
     h("div.repaint.stack", {}, caption, h("div.row", {}, modes, h("label.inline", {}, "Strength", strength, strong), h("details", {}, h("summary", {}, "Crossfade"), h("div.row", {}, ...fades))), h("div.row", {}, go, busy, cannot, h("span.spring"), h("button.plain", { onclick: () => copyText(host.root, host.get("code") || "", host.say) }, "Copy as code"))));
   host.root.append(h("div.head", {}, h("h2", {}, "Pick and repaint")), empty, stage, verdict, tools, trouble);
   host.onTheme(paintTheme);
-  host.watch(["regions", "revision", "mode", "modes", "strength", "caption", "wave_crossfade", "latent_crossfade", "fades", "snap", "snaps", "verdict", "cannot", "has_codes"], fromPython);
+  host.watch(["regions", "turn", "revision", "mode", "modes", "strength", "caption", "wave_crossfade", "latent_crossfade", "fades", "snap", "snaps", "verdict", "cannot", "has_codes"], fromPython);
   host.watch("track", () => { moveHead(0); put(trouble, ""); settings(); });
   host.undo(() => { clearTimeout(timer); clearTimeout(viewTimer); drop(); });
   fromPython();

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -36,7 +37,7 @@ class WaveformPicker(Component):
     module = "waveform"
     parts = ("voice",)
     fields: ClassVar[dict[str, Any]] = {
-        "track": {}, "regions": [], "selected": 0, "revision": 0, "mode": "balanced", "modes": list(REPAINT_MODES), "strength": 0.5,
+        "track": {}, "regions": [], "turn": "", "selected": 0, "revision": 0, "mode": "balanced", "modes": list(REPAINT_MODES), "strength": 0.5,
         "latent_crossfade": None, "wave_crossfade": None, "caption": "", "snap": "off", "snaps": ["off"], "verdict": "", "code": "",
         "cannot": "", "has_codes": False, "alone": True, "fades": [0.0, 0.0],
     }  # fmt: skip
@@ -115,19 +116,33 @@ class WaveformPicker(Component):
         self.tell("peaks", seen.pairs.tobytes(), lane="wave", id=self._take.id, start=seen.start, end=seen.end)
         self._send_difference(float(start), float(end), int(pixels))
 
-    def do_edge(self, place: int, key: str, value: str) -> None:
+    def do_edge(self, place: int, key: str, value: str, turn: str = "") -> None:
         """One edge of a region was typed. Only that edge is sent: two typed in a row both count, however slow the answers."""
-        if key not in ("start", "end") or not 0 <= int(place) < len(self._regions):
-            return
         changed = [dict(r) for r in self._regions]
-        changed[int(place)][key] = value
-        self._put(changed, force=True, selected=int(place))
+        with self._answering(turn):
+            if key in ("start", "end") and 0 <= int(place) < len(changed):
+                changed[int(place)][key] = value
+                self._put(changed, force=True, selected=int(place))
+
+    @contextmanager
+    def _answering(self, turn: str) -> Iterator[None]:
+        """Hand a change's turn back once its answer stands, also where the answer is a sentence; the page waits for it."""
+        try:
+            yield
+        finally:
+            self.turn = str(turn)
 
     def do_regions(
-        self, regions: Sequence[dict[str, Any]] = (), selected: int = 0, snapped: bool = False, force: bool = False
+        self,
+        regions: Sequence[dict[str, Any]] = (),
+        selected: int = 0,
+        snapped: bool = False,
+        force: bool = False,
+        turn: str = "",
     ) -> None:
         """The regions were changed by hand; `snapped` once a drag has ended."""
-        self._put(list(regions)[:26], snap=bool(snapped), force=bool(force), selected=int(selected))
+        with self._answering(turn):
+            self._put(list(regions)[:26], snap=bool(snapped), force=bool(force), selected=int(selected))
         self.ask("changed")
 
     def do_bytes(self, id: str = "") -> None:
