@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -46,3 +48,23 @@ def tiny_original_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.tiny import tiny_original
 
     return tiny_original(tmp_path_factory.mktemp("checkpoints") / "published-base", "base", sharded=True)
+
+
+PATIENCE = 60.0
+"""Seconds after the last test in which all threads have to end."""
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Python waits at its end for threads that are no daemons: one left by a failed test would keep a test run open for ever."""
+
+    def leave() -> None:
+        left = [one.name for one in threading.enumerate() if not one.daemon and one is not threading.main_thread()]
+        print(
+            f"Left behind by the tests, and still at work after {PATIENCE:g} s: {', '.join(left)}.", file=sys.__stderr__
+        )
+        sys.__stderr__.flush()
+        os._exit(int(exitstatus) or 1)
+
+    watch = threading.Timer(PATIENCE, leave)
+    watch.daemon = True
+    watch.start()

@@ -39,11 +39,13 @@ with Session.open() as lab:
             return urlopen(f"http://127.0.0.1:{port}/").status == 200
         except OSError:
             return False
-    wait_for(answers, 240, "the page")
-    page = Studio(desk_of(lab))
-    page.go(Recipe("warm lo-fi with keys, bass and drums", seconds=20, seed=7))
-    wait_for(lambda: page.gallery.cards, 240, "the take")
-    server.stop()
+    try:
+        wait_for(answers, 240, "the page")
+        page = Studio(desk_of(lab))
+        page.go(Recipe("warm lo-fi with keys, bass and drums", seconds=20, seed=7))
+        wait_for(lambda: page.gallery.cards, 240, "the take")
+    finally:
+        server.stop()
 """
 
 

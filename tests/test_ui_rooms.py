@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from acestep_lab.ui.sound_drop import SoundDropWidget, decode
 from acestep_lab.ui.studio import Studio
 from acestep_lab.ui.take_tree import TakeTreeWidget
 from acestep_lab.ui.waveform_picker import WaveformPickerWidget
-from tests.pretend import PretendSession, png, tone
+from tests.pretend import PretendFrame, PretendSession, png, tone
 from tests.test_ui_editors import told
 
 
@@ -392,6 +392,31 @@ def test_the_window_that_is_heard_is_the_one_that_was_asked_for(tmp_path: Path) 
     until(lambda: bool(page.preview.track))
     assert asked_for == [(1.75, 1.5)]
     session.close()
+
+
+def test_a_step_that_comes_while_a_page_catches_up_is_the_one_it_shows() -> None:
+    preview = LatentPreviewWidget(picture=png)
+    steps = [PretendFrame(i, 3, 1.0, np.zeros((4, 8)), np.zeros((4, 8))) for i in range(3)]
+
+    def so_far() -> Iterator[PretendFrame]:
+        yield from steps[:2]
+        preview.add(steps[2])  # as the worker does, from its own thread
+
+    preview.begin("run-1", 2.0, 3)
+    preview.catch_up(so_far())
+    assert preview.latest == 2
+    preview.do_picture(2)
+
+
+def test_a_picture_that_waits_for_its_moment_is_not_shown_for_the_next_run() -> None:
+    preview = LatentPreviewWidget(picture=png)
+    steps = [PretendFrame(i, 3, 1.0, np.zeros((4, 8)), np.zeros((4, 8))) for i in range(3)]
+    preview.begin("run-1", 2.0, 3)
+    for step in steps:
+        preview.add(step)
+    preview.begin("run-2", 2.0, 3)
+    preview.end()
+    assert preview.latest == -1
 
 
 def test_a_page_that_was_closed_hears_nothing_more_and_a_new_one_takes_up(lab: Any) -> None:

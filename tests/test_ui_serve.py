@@ -6,7 +6,8 @@ import asyncio
 import http.cookiejar
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from acestep_lab.serve.door import matches, person
 from tests.browser.conftest import free_port, wait_for
 from tests.pretend import PretendSession, png
 
+Started = Callable[..., tuple[str, list[str]]]
+
 
 @pytest.fixture
 def session(tmp_path: Path) -> Iterator[PretendSession]:
@@ -31,15 +34,32 @@ def session(tmp_path: Path) -> Iterator[PretendSession]:
     made.library.close()
 
 
-def started(session: Any, **options: Any) -> tuple[Any, str, list[str]]:
-    said: list[str] = []
-    port = free_port()
-    server = serve(
-        session, port=port, block=False, announce=said.append, picture=png, fades=lambda *_: (0.0, 0.0), **options
-    )
-    url = f"http://127.0.0.1:{port}"
-    wait_for(lambda: status(f"{url}/takes/{'x' * 32}.wav") == 404, what="the server")
-    return server, url, said
+@pytest.fixture
+def started() -> Iterator[Started]:
+    """Serve a studio and tell its address and what it said; it ends with the test, whatever becomes of that."""
+    servers: list[Any] = []
+
+    def start(session: Any, **options: Any) -> tuple[str, list[str]]:
+        said: list[str] = []
+        port = free_port()
+        servers.append(
+            serve(
+                session,
+                port=port,
+                block=False,
+                announce=said.append,
+                picture=png,
+                fades=lambda *_: (0.0, 0.0),
+                **options,
+            )
+        )
+        url = f"http://127.0.0.1:{port}"
+        wait_for(lambda: status(f"{url}/takes/{'x' * 32}.wav") == 404, what="the server")
+        return url, said
+
+    yield start
+    for server in servers:
+        server.stop()
 
 
 def status(url: str, opener: Any = urllib.request, **headers: str) -> int:
@@ -73,8 +93,10 @@ def test_what_is_loopback_and_what_is_not(address: str, only_here: bool) -> None
     assert is_loopback(address) is only_here
 
 
-def test_bound_elsewhere_it_asks_for_a_token_and_every_browser_is_a_person(session: PretendSession) -> None:
-    server, url, said = started(session, address="0.0.0.0")
+def test_bound_elsewhere_it_asks_for_a_token_and_every_browser_is_a_person(
+    session: PretendSession, started: Started
+) -> None:
+    url, said = started(session, address="0.0.0.0")
     token = said[0].split("token=")[1]
     assert len(token) >= 20, "a token nobody guesses"
     jar = http.cookiejar.CookieJar()
@@ -91,37 +113,39 @@ def test_bound_elsewhere_it_asks_for_a_token_and_every_browser_is_a_person(sessi
         cookie.has_nonstandard_attr("HttpOnly") and cookie.get_nonstandard_attr("SameSite") == "Strict"
         for cookie in jar
     )
-    server.stop()
 
 
 def shakes_hands(url: str, origin: str) -> bool:
-    """Whether the studio's web socket lets in a page of another origin."""
-    try:
-        request = HTTPRequest(url.replace("http", "ws") + "/ws", headers={"Origin": origin})
-        asyncio.run(_shake(request))
-        return True
-    except HTTPError:
-        return False
+    """Whether the studio's web socket lets in a page of another origin. Asked from a thread: a browser's tests leave an event
+    loop running in this one.
+    """
+    request = HTTPRequest(url.replace("http", "ws") + "/ws", headers={"Origin": origin})
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            pool.submit(asyncio.run, _shake(request)).result()
+        except HTTPError:
+            return False
+    return True
 
 
 async def _shake(request: HTTPRequest) -> None:
     (await websocket_connect(request, subprotocols=["bokeh", generate_jwt_token("any session")])).close()
 
 
-def test_pages_of_other_hosts_are_kept_out_unless_their_host_was_named(session: PretendSession) -> None:
-    server, url, _ = started(session, origins=["hub.example.org"])
+def test_pages_of_other_hosts_are_kept_out_unless_their_host_was_named(
+    session: PretendSession, started: Started
+) -> None:
+    url, _ = started(session, origins=["hub.example.org"])
     assert shakes_hands(url, url)
     assert shakes_hands(url, "https://hub.example.org")
     assert not shakes_hands(url, "https://other.example.org")
-    server.stop()
-    closed, url, _ = started(session)
+    url, _ = started(session)
     assert shakes_hands(url, url)
     assert not shakes_hands(url, "https://hub.example.org")
-    closed.stop()
 
 
-def test_names_of_sounds_cannot_be_guessed_and_no_path_is_one(session: PretendSession) -> None:
-    server, url, _ = started(session)
+def test_names_of_sounds_cannot_be_guessed_and_no_path_is_one(session: PretendSession, started: Started) -> None:
+    url, _ = started(session)
     for path in (
         "/takes/../pyproject.toml",
         "/takes/%2e%2e%2fpyproject.wav",
@@ -130,7 +154,6 @@ def test_names_of_sounds_cannot_be_guessed_and_no_path_is_one(session: PretendSe
         "/takes/.wav",
     ):
         assert status(url + path) == 404
-    server.stop()
 
 
 def test_a_token_is_compared_whole() -> None:

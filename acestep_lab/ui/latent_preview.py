@@ -54,11 +54,13 @@ class LatentPreview(Component):
         """Take the way a frame becomes a picture."""
         self._picture = picture or Pictures()
         self._frames: dict[int, Any] = {}
+        self._turn = 0  # which run is looked at; a picture that waits for its moment may belong to the one before
         self._pace = Pace(PICTURES_PER_SECOND)
         self._window: Audio | None = None
 
     def begin(self, run: str, seconds: float, steps: int = 0) -> None:
         """Look at another run."""
+        self._turn += 1
         self._frames = {}
         self.latest, self.steps, self.seconds, self.live, self.note, self.track = (
             -1,
@@ -73,15 +75,14 @@ class LatentPreview(Component):
 
     def catch_up(self, frames: Iterable[Any]) -> None:
         """Take over the steps a run has shown already; the latest is drawn once somebody looks."""
-        self._frames = {frame.index: frame for frame in frames}
-        if self._frames:
-            last = self._frames[max(self._frames)]
-            self._push(last)
+        self._frames.update((frame.index, frame) for frame in frames)
+        self._show_newest()
 
     def add(self, frame: Any) -> None:
-        """Show one more step; called from the worker thread."""
+        """Show one more step; called from the worker thread, also while `begin` and `catch_up` are at work."""
+        turn = self._turn
         self._frames[frame.index] = frame
-        self._pace.offer(lambda: self._push(frame))
+        self._pace.offer(lambda: self._push(frame) if turn == self._turn else None)
 
     def end(self, note: str = "") -> None:
         """No more steps come."""
@@ -97,8 +98,7 @@ class LatentPreview(Component):
 
     def do_ready(self) -> None:
         """A view was drawn: show it the latest step."""
-        if self._frames:
-            self._push(self._frames[max(self._frames)])
+        self._show_newest()
         super().do_ready()
 
     def do_picture(self, step: int = 0) -> None:
@@ -129,6 +129,13 @@ class LatentPreview(Component):
     def _known(self, step: int) -> None:
         if int(step) not in self._frames:
             raise RecipeError(f"Step {int(step) + 1} has not been reached yet.")
+
+    def _show_newest(self) -> None:
+        """Show the newest step, and again if the worker brought a newer one meanwhile: ours may have covered it."""
+        shown = -1
+        while self._frames and (newest := max(self._frames)) != shown:
+            self._push(self._frames[newest])
+            shown = newest
 
     def _push(self, frame: Any) -> None:
         self.steps, self.latest = int(frame.steps), int(frame.index)

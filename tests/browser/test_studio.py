@@ -43,15 +43,18 @@ def state_of(page: Any, selector: str, key: str) -> str | None:
 
 
 def until(page: Any, selector: str, key: str, wanted: Any, seconds: float = 90) -> str:
-    return wait_for(
-        lambda: (
-            (s := state_of(page, selector, key)) is not None
-            and (wanted(s) if callable(wanted) else s == wanted)
-            and (s or "·")
-        ),
-        seconds,
-        f"{selector} {key}",
-    )
+    def so() -> str | None:
+        seen = state_of(page, selector, key)
+        fits = seen is not None and (wanted(seen) if callable(wanted) else seen == wanted)
+        return (seen or "·") if fits else None
+
+    try:
+        return wait_for(so, seconds)
+    except AssertionError:
+        shown = page.locator(selector).all_inner_texts()
+        raise AssertionError(
+            f"{selector} {key} stayed {state_of(page, selector, key)!r}, not {wanted!r}: {shown}"
+        ) from None
 
 
 def said(page: Any) -> list[str]:

@@ -55,6 +55,7 @@ BOXES = {
 }
 """Stage → its share of the minutes."""
 FIRST_SEED = 10_000_000  # of the clips; each feeder counts on from its own start
+SETTLED = 1000  # steps after which an average of weights no longer hurries
 DEFAULTS = {"steps": 16, "shift": 3.0, "guidance": "cfg", "guidance_scale": 2.0, "longest_seconds": 120.0}
 
 
@@ -67,9 +68,10 @@ class Workshop:
     minutes: dict[str, float]
     device: str
     shapes: Shapes = field(default_factory=Shapes)
+    pace: float = 1.0
 
     def stage(self, name: str) -> Stage:
-        return Stage(name, 60 * self.minutes[name], self.work, self.device)
+        return Stage(name, 60 * self.minutes[name], self.work, self.device, pace=self.pace)
 
     # --- what earlier stages left -------------------------------------------------------------------------------
 
@@ -116,6 +118,23 @@ class Workshop:
             self.stage("vae").save(vae=imported(real, self.shapes).state_dict(), final=True)
         if not (self.work / "words.json").exists():
             shutil.copy(folder / "tokenizer" / "tokenizer.json", self.work / "words.json")
+
+    def go_on_from(self, folder: Path) -> None:
+        """Take every part from a finished folder, to train it further; what only training knows (scribe, optimisers) begins anew."""
+        self.begin_with(folder)
+        if not (self.work / "codes.pt").exists():
+            self.stage("codes").save(codec=export.codec_of(folder, self.shapes).state_dict())
+        if not (self.work / "dit.pt").exists():
+            parts = export.parts_of(folder, self.parts())
+            gist = Gist(self.shapes.condition)
+            train_gist(
+                Stage("readings", 60, self.work, self.device), parts, gist, for_text(self.tokens), words_too=False
+            )
+            weights = parts.cpu().state_dict()
+            self.stage("dit").save(parts=weights, gist=gist.cpu().state_dict(), average=weights, count=SETTLED)
+        if not (self.work / "lm.pt").exists():
+            weights = export.lm_of(folder).state_dict()
+            self.stage("lm").save(model=weights, average=weights, count=SETTLED)
 
     def words(self) -> None:
         """The tokenizer, from the world's own texts."""
@@ -232,9 +251,11 @@ def main() -> None:
         k: float(v) for k, v in (b.split("=") for b in asked.box)
     }
     asked.work.mkdir(parents=True, exist_ok=True)
-    shop, feeder = Workshop(asked.work, asked.out, minutes, asked.device), None
+    shop, feeder = Workshop(asked.work, asked.out, minutes, asked.device, pace=asked.pace), None
     if asked.begin_with:
         shop.begin_with(asked.begin_with)
+    if asked.go_on_from:
+        shop.go_on_from(asked.go_on_from)
     for name in asked.stages.split(","):
         if name in ("codes", "dit", "lm") and asked.feeder and feeder is None:
             feeder = multiprocessing.get_context("spawn").Process(
@@ -255,6 +276,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--stages", default=",".join(BOXES), help="stages to run, in order")
     parser.add_argument(
         "--begin-with", type=Path, metavar="FOLDER", help="a finished checkpoint whose autoencoder and words to keep"
+    )
+    parser.add_argument(
+        "--go-on-from", type=Path, metavar="FOLDER", help="a finished checkpoint to train further in all its parts"
+    )
+    parser.add_argument(
+        "--pace", type=float, default=1.0, help="share of the usual learning rates, such as 0.5 to go on"
     )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)

@@ -29,6 +29,8 @@ class Stage:
     device: str = "cpu"
     spent: float = 0.0
     step: int = 0
+    pace: float = 1.0
+    """Multiplies every learning rate; below one for what is trained already."""
 
     @property
     def fraction(self) -> float:
@@ -50,7 +52,7 @@ class Stage:
     def rate(self, peak: float, warm: int = 100) -> float:
         """Learning rate now: a short linear warm-up, then a cosine down to a fiftieth of the peak."""
         cosine = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.fraction))
-        return peak * min(1.0, (self.step + 1) / warm) * cosine
+        return self.pace * peak * min(1.0, (self.step + 1) / warm) * cosine
 
     def save(self, **state: Any) -> None:
         """Write the state beside the old one, then replace it, so that a break never leaves half a file."""

@@ -75,6 +75,7 @@ class Codec5(nn.Module):
             nn.Linear(256, shapes.code_width),
         )  # fmt: skip
         self.pool = shapes.pool
+        self._words: tuple[Tensor, Tensor] | None = None  # what all codes stand for, once training them is over
         with torch.no_grad():
             self.detokenizer.proj_out.weight.mul_(0.2)
 
@@ -89,8 +90,26 @@ class Codec5(nn.Module):
 
     @torch.no_grad()
     def true_codes(self, sheet: Tensor) -> Tensor:
-        """Indices [batch, codes] of note sheets."""
-        return self.tokenizer.quantizer(self.read(sheet))[1][..., 0]
+        """Indices [batch, codes] of note sheets: of all codes, the one whose own sheet misses least, weighed as in training.
+
+        The scribe's answer is a guess at this, good enough to learn from; a finished checkpoint has no scribe and needs none.
+        """
+        if self._words is None:
+            self._words = self._dictionary()
+        words, weight = self._words
+        asked = (sheet.unflatten(1, (-1, self.pool)) * weight).flatten(2)  # [batch, codes, numbers]
+        return (words.square().sum(1) - 2 * asked @ words.T).argmin(-1)
+
+    def _dictionary(self) -> tuple[Tensor, Tensor]:
+        """The weighted sheets of all codes [codes, numbers], and the root of each channel's weight [channels]."""
+        quantizer = self.tokenizer.quantizer
+        device = next(self.parameters()).device
+        weight = torch.zeros(self.detokenizer.proj_out.out_features, device=device)
+        for name, channels in KINDS.items():
+            weight[channels] = (WEIGHTS[name] / USUAL[name] / (channels.stop - channels.start)) ** 0.5
+        every = torch.arange(quantizer.codebook_size, device=device)[:, None]
+        sheets = hints(self.tokenizer, self.detokenizer, every)  # [codes, pool, channels]
+        return (sheets.float() * weight).flatten(1), weight
 
     def numbers(self, hidden: Tensor) -> Tensor:
         """The numbers behind a code before rounding, [..., dimensions]."""

@@ -218,6 +218,6 @@ def _keep(stage: Stage, parts: Parts, gist: Gist, tools: list[torch.optim.Optimi
 def _restore(kept: dict, parts: Parts, gist: Gist, tools: list[torch.optim.Optimizer], average: Average) -> None:
     parts.load_state_dict(kept["parts"])
     gist.load_state_dict(kept["gist"])
-    for tool, state in zip(tools, kept["tools"], strict=True):
+    for tool, state in zip(tools, kept.get("tools") or (), strict="tools" in kept):
         tool.load_state_dict(state)
     average.weights, average.count = kept["average"], kept["count"]

@@ -11,9 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AceStepPipeline, FlowMatchEulerDiscreteScheduler
+from diffusers import AceStepPipeline, AceStepTransformer1DModel, FlowMatchEulerDiscreteScheduler
+from diffusers.pipelines.ace_step.modeling_ace_step import (
+    AceStepAudioTokenDetokenizer,
+    AceStepAudioTokenizer,
+    AceStepConditionEncoder,
+)
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM, Qwen3Model
 
 from acestep_lab.train.pocket.codes import Codec5
 from acestep_lab.train.pocket.parts import Parts
@@ -48,6 +53,29 @@ def lm_from(weights: dict[str, Tensor] | None, shapes: Shapes, tokenizer: PreTra
     )  # fmt: skip
     model = Qwen3ForCausalLM(config).eval()
     return model if weights is None else with_weights(model, weights)
+
+
+def codec_of(folder: Path, shapes: Shapes) -> Codec5:
+    """The code pair of a finished folder; its scribe is untaught."""
+    codec = Codec5(shapes)
+    codec.tokenizer.load_state_dict(AceStepAudioTokenizer.from_pretrained(folder / "audio_tokenizer").state_dict())
+    codec.detokenizer.load_state_dict(
+        AceStepAudioTokenDetokenizer.from_pretrained(folder / "audio_token_detokenizer").state_dict()
+    )
+    return codec.float().eval()
+
+
+def parts_of(folder: Path, parts: Parts) -> Parts:
+    """Parts with the weights of a finished folder."""
+    parts.text.load_state_dict(Qwen3Model.from_pretrained(folder / "text_encoder").state_dict())
+    parts.condition.load_state_dict(AceStepConditionEncoder.from_pretrained(folder / "condition_encoder").state_dict())
+    parts.dit.load_state_dict(AceStepTransformer1DModel.from_pretrained(folder / "transformer").state_dict())
+    return parts.float()
+
+
+def lm_of(folder: Path) -> Qwen3ForCausalLM:
+    """The planner of a finished folder."""
+    return Qwen3ForCausalLM.from_pretrained(folder / "lm", dtype=torch.float32)
 
 
 def write(

@@ -82,13 +82,22 @@ class Gist(nn.Module):
         return found
 
 
-def train_gist(stage: Stage, parts: Parts, gist: Gist, tokenizer: PreTrainedTokenizerFast, songs: int = 6000) -> None:
-    """Teach the text encoder and its projection until the box is used up."""
+def train_gist(
+    stage: Stage,
+    parts: Parts,
+    gist: Gist,
+    tokenizer: PreTrainedTokenizerFast,
+    songs: int = 6000,
+    *,
+    words_too: bool = True,
+) -> None:
+    """Teach the text encoder and its projection until the box is used up; without `words_too`, only to read off what they say."""
     random = np.random.default_rng(6)
     rows = [
         (song, meaning(song)) for song in (world.compose(seed, 10.0) for seed in range(30_000_000, 30_000_000 + songs))
     ]
-    learners = [*parts.text.parameters(), *parts.condition.text_projector.parameters(), *gist.parameters()]
+    learners = [*parts.text.parameters(), *parts.condition.text_projector.parameters()] if words_too else []
+    learners += gist.parameters()
     optimiser, look = torch.optim.AdamW(learners, PEAK, weight_decay=0.01), Every(15)
     parts.to(stage.device), gist.to(stage.device)
     for _ in stage.steps():
@@ -98,7 +107,7 @@ def train_gist(stage: Stage, parts: Parts, gist: Gist, tokenizer: PreTrainedToke
         tokens = tokenizer(texts, padding="longest", truncation=True, max_length=256, return_tensors="pt").to(
             stage.device
         )
-        with torch.autocast(stage.device, torch.bfloat16):
+        with torch.autocast(stage.device, torch.bfloat16), torch.set_grad_enabled(words_too):
             told = parts.tell(tokens)
         losses = gist.losses(told, tokens["attention_mask"], [m for _, m in chosen])
         torch.stack(list(losses.values())).sum().backward()

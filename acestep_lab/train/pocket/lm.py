@@ -116,7 +116,8 @@ def train_lm(stage: Stage, shapes: Shapes, tokenizer: PreTrainedTokenizerFast, l
     kept = stage.load()
     if kept:
         model.load_state_dict(kept["model"])
-        optimiser.load_state_dict(kept["optimiser"])
+        if "optimiser" in kept:
+            optimiser.load_state_dict(kept["optimiser"])
         average.weights, average.count = kept["average"], kept["count"]
     random = np.random.default_rng(23 + stage.step)
     look, keep, more = Every(60), Every(180), Every(30)
