@@ -199,6 +199,36 @@ def test_idle_residual_units_are_dropped_even_without_a_direction(latent: Tensor
     torch.testing.assert_close(Codec(idle).decode(latent), whole(same, latent), atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("units_too", [True, False], ids=["a snake between", "a residual unit between"])
+def test_full_rate_channels_that_are_always_zero_are_left_out_where_only_a_snake_hears_them(
+    latent: Tensor, units_too: bool
+) -> None:
+    sparse, same = tiny_parts()["vae"], tiny_parts()["vae"]
+    for one in (sparse, same):
+        with torch.no_grad():
+            for unit in _units_of(one.encoder.block[0]) + _units_of(one.decoder.block[-1]) if units_too else ():
+                unit.conv2.weight_g.zero_()
+                unit.conv2.bias.zero_()
+            one.encoder.conv1.weight_g[1:].zero_()
+            one.encoder.conv1.bias[1:] = 0
+            last = one.decoder.block[-1].conv_t1
+            last.weight_v[:, 2] = 0
+            last.bias[2] = 0
+    full = same.decoder.conv2.in_channels
+    prepared = prepare_vae(sparse)
+    assert prepared.decoder.conv2.in_channels == full - units_too
+    assert prepared.encoder.conv1.out_channels == (1 if units_too else same.encoder.conv1.out_channels)
+    sound = whole(same, latent)
+    torch.testing.assert_close(Codec(prepared).decode(latent), sound, atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        Codec(prepared).encode(sound), same.encode(sound[None]).latent_dist.mean[0].T, atol=1e-5, rtol=1e-5
+    )
+
+
+def _units_of(block: Any) -> list[Any]:
+    return [block.res_unit1, block.res_unit2, block.res_unit3]
+
+
 def test_both_of_torchs_weight_norms_are_fused() -> None:
     torch.manual_seed(0)
     with warnings.catch_warnings():

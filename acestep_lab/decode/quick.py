@@ -26,7 +26,7 @@ from acestep_lab.decode.codec import tiles
 def prepare_vae(vae: nn.Module) -> nn.Module:
     """Make an Oobleck VAE quicker in place, changing its numbers by rounding only; the same module comes back.
 
-    Residual units that add nothing are dropped as well. Do it in float32 and cast afterwards, so that every weight is
+    Residual units that add nothing and full-rate channels that are always zero are dropped as well. Do it in float32 and cast afterwards, so that every weight is
     rounded once. Without gradients, layers overwrite inputs that nobody needs again.
     """
     with torch.no_grad():
@@ -34,6 +34,7 @@ def prepare_vae(vae: nn.Module) -> nn.Module:
             if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
                 _fuse_weight_norm(module)
         _drop_identities(vae)
+        _drop_silence(vae)
         for module in list(vae.modules()):
             _quicken(module)
     return vae
@@ -105,6 +106,41 @@ def _adds_nothing(module: nn.Module) -> bool:
     if type(module).__name__ != "OobleckResidualUnit" or not isinstance(last, nn.Conv1d):
         return False
     return not last.weight.any() and (last.bias is None or not last.bias.any())
+
+
+def _drop_silence(vae: nn.Module) -> None:
+    """Leave out full-rate channels that are zero whatever is heard, where nothing but a snake (0 stays 0) lies between the
+    convolution that makes them and the one that reads them.
+    """
+    encoder, decoder = getattr(vae, "encoder", None), getattr(vae, "decoder", None)
+    if type(encoder).__name__ == "OobleckEncoder":
+        first: Any = encoder.block[0]
+        if not _units(first):
+            _drop_between(encoder.conv1, first.snake1, first.conv1)
+    if type(decoder).__name__ == "OobleckDecoder":
+        last: Any = decoder.block[-1]
+        if not _units(last):
+            _drop_between(last.conv_t1, decoder.snake1, decoder.conv2)
+
+
+def _drop_between(maker: Any, snake: Any, reader: nn.Conv1d) -> None:
+    """Leave out the channels from `maker` to `reader` whose weights and bias are zero."""
+    raised = isinstance(maker, nn.ConvTranspose1d)
+    made = (maker.weight.transpose(0, 1) if raised else maker.weight).flatten(1).any(dim=1)  # [channels]
+    sounding = made if maker.bias is None else made | (maker.bias != 0)
+    if sounding.all() or not sounding.any() or maker.groups != 1 or reader.groups != 1:
+        return
+    maker.weight = _some(maker.weight, 1 if raised else 0, sounding)
+    if maker.bias is not None:
+        maker.bias = _some(maker.bias, 0, sounding)
+    snake.alpha, snake.beta = _some(snake.alpha, 1, sounding), _some(snake.beta, 1, sounding)
+    reader.weight = _some(reader.weight, 1, sounding)
+    maker.out_channels = reader.in_channels = int(sounding.sum())
+
+
+def _some(weight: nn.Parameter, dim: int, chosen: Tensor) -> nn.Parameter:
+    """Some of a weight's channels."""
+    return nn.Parameter(weight.index_select(dim, chosen.nonzero()[:, 0]), requires_grad=weight.requires_grad)
 
 
 # --- layers ----------------------------------------------------------------------------------------------------------

@@ -54,13 +54,13 @@ class LatentPreview(Component):
         """Take the way a frame becomes a picture."""
         self._picture = picture or Pictures()
         self._frames: dict[int, Any] = {}
-        self._turn = 0  # which run is looked at; a picture that waits for its moment may belong to the one before
+        self._looked = 0  # which run is looked at; a picture that waits for its moment may belong to the one before
         self._pace = Pace(PICTURES_PER_SECOND)
         self._window: Audio | None = None
 
     def begin(self, run: str, seconds: float, steps: int = 0) -> None:
         """Look at another run."""
-        self._turn += 1
+        self._looked += 1
         self._frames = {}
         self.latest, self.steps, self.seconds, self.live, self.note, self.track = (
             -1,
@@ -80,9 +80,9 @@ class LatentPreview(Component):
 
     def add(self, frame: Any) -> None:
         """Show one more step; called from the worker thread, also while `begin` and `catch_up` are at work."""
-        turn = self._turn
+        looked = self._looked
         self._frames[frame.index] = frame
-        self._pace.offer(lambda: self._push(frame) if turn == self._turn else None)
+        self._pace.offer(lambda: self._push(frame) if looked == self._looked else None)
 
     def end(self, note: str = "") -> None:
         """No more steps come."""
