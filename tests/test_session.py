@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from acestep_lab import Library, LibraryError, Recipe, RecipeError, Session, Stopped
+from acestep_lab import CheckpointError, Library, LibraryError, Recipe, RecipeError, Session, Stopped
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.run import Event
 from tests.tiny import tiny_diffusers
@@ -35,6 +35,22 @@ def test_a_sentence_becomes_a_take_of_the_asked_length_at_the_checkpoints_rate(l
     assert take.audio.seconds == pytest.approx(2, abs=1 / geometry.frames_per_second)
     assert take.latent.shape == (geometry.frames(2), geometry.latent_channels)
     assert take.audio.peak == pytest.approx(10 ** (-1 / 20), abs=1e-4)
+
+
+def test_a_checkpoint_without_a_planner_plans_with_one_that_is_handed_over(
+    folder: Path, tiny_turbo: Path, tmp_path: Path
+) -> None:
+    with Session.open(folder, library=tmp_path) as silent:
+        assert not silent.checkpoint.has_lm
+        with pytest.raises(RecipeError, match="no planner aboard.*lm="):
+            silent.plan(WORDS)
+    with Session.open(folder, library=tmp_path, lm=tiny_turbo / "lm") as lab:
+        assert lab.checkpoint.has_lm
+        plan = lab.plan(WORDS)
+        assert plan.bpm == 118
+        assert len(plan.codes) == lab.checkpoint.geometry.codes(2)
+    with pytest.raises(CheckpointError, match="No planner is called 'nowhere'"):
+        Session.open(folder, library=tmp_path, lm="nowhere")
 
 
 def test_the_same_recipe_gives_the_same_bytes_and_another_seed_another_take(lab: Session) -> None:
