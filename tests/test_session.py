@@ -42,7 +42,7 @@ def test_a_checkpoint_without_a_planner_plans_with_one_that_is_handed_over(
 ) -> None:
     with Session.open(folder, library=tmp_path) as silent:
         assert not silent.checkpoint.has_lm
-        with pytest.raises(RecipeError, match="no planner aboard.*lm="):
+        with pytest.raises(RecipeError, match=r"no planner aboard.*lm="):
             silent.plan(WORDS)
     with Session.open(folder, library=tmp_path, lm=tiny_turbo / "lm") as lab:
         assert lab.checkpoint.has_lm

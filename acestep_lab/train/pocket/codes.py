@@ -1,8 +1,8 @@
 """Five codes a second: a word out of a thousand for a fifth of a second of music, and back to what can be heard in it.
 
 Two lessons. First the words themselves: note sheets (`heard.py`) are squeezed through a code and rebuilt, so that ten bits keep
-harmony, bass, drums and entries. Then the ears: the tokenizer learns to hear those same codes in latents. That order matters:
-latents carry phase, pitch is hard to hear in them, and a pair trained from latents alone ends with codes that mean loudness.
+what they can of harmony, bass, drums and entries. Then the ears: the tokenizer learns to hear in latents the codes that give the
+sheet back. That order matters: latents carry phase, pitch is hard to hear in them, and a pair trained from latents alone ends with codes that mean loudness.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ USUAL = {
     "entries": 0.64,
     "lead": 0.665,
 }  # variance of each kind over 96 songs
-FILLED = 1 / 3  # variance of a number spread evenly over -1..1
 
 
 class Rounding:
@@ -111,16 +110,10 @@ class Codec5(nn.Module):
         sheets = hints(self.tokenizer, self.detokenizer, every)  # [codes, pool, channels]
         return (sheets.float() * weight).flatten(1), weight
 
-    def numbers(self, hidden: Tensor) -> Tensor:
-        """The numbers behind a code before rounding, [..., dimensions]."""
-        levels = self.tokenizer.quantizer._levels.to(hidden.device, torch.float32)
-        edge = 1 + 1 / (levels - 1)
-        return torch.tanh(self.tokenizer.quantizer.project_in(hidden).float() / edge) * edge
-
-    def listen(self, latents: Tensor) -> Tensor:
-        """The same numbers as the tokenizer hears them in latents [batch, frames, channels]."""
+    def hear(self, latents: Tensor) -> Tensor:
+        """What the tokenizer makes of latents [batch, frames, channels] before it rounds: [batch, codes, width]."""
         windows = latents.unflatten(1, (-1, self.pool))
-        return self.numbers(self.tokenizer.attention_pooler(self.tokenizer.audio_acoustic_proj(windows)))
+        return self.tokenizer.attention_pooler(self.tokenizer.audio_acoustic_proj(windows))
 
 
 @torch.no_grad()
@@ -164,14 +157,15 @@ def train_codes(stage: Stage, shapes: Shapes, pool: ClipPool) -> Codec5:
 
 
 def train_ears(stage: Stage, codec: Codec5, pool: ClipPool) -> Codec5:
-    """The ears: the tokenizer's pooler learns to hear in latents the numbers that the scribe reads off the sheet."""
+    """The ears: the tokenizer's pooler learns to hear in latents what, through the codes, gives the sheet back."""
     torch.manual_seed(3)
     codec.to(stage.device).requires_grad_(False)
     learners = [*codec.tokenizer.attention_pooler.parameters(), *codec.tokenizer.audio_acoustic_proj.parameters()]
     for parameter in learners:
         parameter.requires_grad_(True)
-    optimiser, look, keep, smooth = torch.optim.AdamW(learners, PEAK, weight_decay=1e-2), Every(30), Every(60), None
-    kept = stage.load()
+    rounding = Rounding(codec.tokenizer.quantizer)
+    optimiser, look, keep = torch.optim.AdamW(learners, PEAK, weight_decay=1e-2), Every(30), Every(60)
+    kept, smooth = stage.load(), dict[str, float]()
     if kept:
         codec.tokenizer.load_state_dict(kept["tokenizer"])
         if "optimiser" in kept:
@@ -180,19 +174,20 @@ def train_ears(stage: Stage, codec: Codec5, pool: ClipPool) -> Codec5:
         set_rate(optimiser, stage.rate(PEAK))
         latents, sheet = _stacked(pool, 60 if stage.device == "cpu" else 1500, stage.device)
         with sdpa_kernel(SDPBackend.MATH), torch.autocast(stage.device, torch.bfloat16):
-            goal = codec.numbers(codec.read(sheet)).detach()
-            heard = codec.listen(latents)
-        loss = functional.mse_loss(heard, goal) / FILLED
-        loss.backward()
+            made = codec.detokenizer(codec.tokenizer.quantizer(codec.hear(latents))[0])
+        missed = missing(made.float(), sheet)
+        sum(WEIGHTS[name] * value for name, value in missed.items()).backward()
         torch.nn.utils.clip_grad_norm_(learners, 1.0)
         optimiser.step()
         optimiser.zero_grad()
-        smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
+        for name, value in missed.items():
+            smooth[name] = 0.98 * smooth.get(name, 1 - value.item()) + 0.02 * (1 - value.item())
         if look.due(stage.spent):
             pool.update(1)
-            stage.log(heard=1 - smooth)
+            stage.log(**smooth)
         if keep.due(stage.spent):
             stage.save(tokenizer=codec.tokenizer.state_dict(), optimiser=optimiser.state_dict())
+    codec.tokenizer.quantizer._quantize = rounding.plain
     stage.save(tokenizer=codec.tokenizer.state_dict(), optimiser=optimiser.state_dict())
     return codec.eval()
 
