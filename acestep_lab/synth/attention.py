@@ -10,6 +10,7 @@ What changes against the forward of diffusers:
   time and memory grow with the length of the song instead of its square.
 - Keys and values of the conditions are worked out once and remembered by content (`Memory`), not at every step.
 - On a CPU that multiplies bfloat16, scores are a matrix product kept in float32 rather than torch's slower kernel.
+- A layer's network takes a long song in slabs, so that its wide inner states are never there for all of it at once.
 - `mask` (which states are words, per item) and `frame_mask` (which frames are sound, per item) make an item in a padded
   batch equal to the item alone; diffusers and the reference hear the padding.
 
@@ -42,6 +43,8 @@ from acestep_lab.synth.cache import fingerprint, same
 
 SLAB = 256
 """Queries looked at together in a sliding layer: wide enough to keep a core busy, narrow next to a song."""
+ROWS = 512
+"""Tokens that go through a layer's two-branched network together: its inner width is three times the song's, and stays small."""
 SCORES = 1024
 """Rows of scores held at once in a full layer, so that they stay in the cache and memory grows with the length only."""
 
@@ -57,6 +60,10 @@ def install(dit: nn.Module, quick: bool = True) -> nn.Module:
     for layer in dit.layers:
         layer.self_attn.set_processor(SelfAttention() if quick else AceStepAttnProcessor2_0())
         layer.cross_attn.set_processor(CrossAttention() if quick else AceStepAttnProcessor2_0())
+        if quick:
+            layer.mlp.forward = MethodType(_in_slabs, layer.mlp)
+        else:
+            layer.mlp.__dict__.pop("forward", None)
     dit.forward = MethodType(_forward, dit)
     return dit
 
@@ -67,6 +74,7 @@ def uninstall(dit: nn.Module) -> nn.Module:
     for layer in dit.layers:
         layer.self_attn.set_processor(AceStepAttnProcessor2_0())
         layer.cross_attn.set_processor(AceStepAttnProcessor2_0())
+        layer.mlp.__dict__.pop("forward", None)
     return dit
 
 
@@ -109,6 +117,15 @@ def _as(states: Tensor, like: Tensor) -> Tensor:
     if states.dtype == like.dtype and states.device == like.device:
         return states
     return states[:, :1].to(like).expand(states.shape) if states.stride(1) == 0 else states.to(like)
+
+
+def _in_slabs(mlp: Any, x: Tensor) -> Tensor:
+    """What the network of a layer makes of tokens [items, tokens, width], some of them at a time: each is looked at by itself."""
+    plain, rows = (
+        type(mlp).forward,
+        x.flatten(0, 1),
+    )  # flat: cut along the tokens, torch would copy the weights each time
+    return torch.cat([plain(mlp, some) for some in rows.split(ROWS)]).view_as(x)
 
 
 @apply_lora_scale("attention_kwargs")
