@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import subprocess
 import sys
 import textwrap
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -74,11 +74,11 @@ def test_the_studio_fits(tmp_path: Path) -> None:
     assert peak_megabytes(STUDIO, tmp_path) < 1500
 
 
-def test_the_proxy_starts_the_studio_with_options_it_knows() -> None:
+def test_the_proxy_finds_the_studio_and_starts_it_with_options_it_knows() -> None:
     from acestep_lab.cli import _parser
 
-    told = json.loads((ROOT / "binder/studio.json").read_text(encoding="utf-8"))
-    command = told["ServerProxy"]["servers"]["studio"]["command"]
-    assert command[:3] == ["python", "-m", "acestep_lab"]
+    (found,) = (e for e in entry_points(group="jupyter_serverproxy_servers") if e.name == "acestep-lab")
+    command = found.load()()["command"]
+    assert command[:3] == [sys.executable, "-m", "acestep_lab"]
     chosen = _parser().parse_args([part.format(port=5007) for part in command[3:]])
     assert (chosen.command, chosen.port, chosen.origin) == ("serve", 5007, ["*"])
