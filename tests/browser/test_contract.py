@@ -151,14 +151,26 @@ def open_lab(window: Window, host: Host) -> Any:
 
 def _runs(page: Any) -> bool:
     """Ask JupyterLab to run all cells; before its kernel is really there it asks back which one, or does nothing at all."""
-    asked = page.locator(".jp-Dialog .jp-mod-accept")
-    if asked.count():
-        asked.first.click()
-        page.wait_for_timeout(1000)
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    page.wait_for_timeout(3000)
+    if _choose(page, "Run", "Run All Cells"):
+        page.wait_for_timeout(3000)
     return page.locator(".jp-CodeCell .jp-InputPrompt").first.inner_text().strip() not in ("", "[ ]:", "[]:")
+
+
+def _choose(page: Any, menu: str, entry: str) -> bool:
+    """Choose from JupyterLab's menus and say whether that worked: a dialog may come up at any moment and stand before them."""
+    from playwright.sync_api import TimeoutError as TooSlow
+
+    try:
+        asked = page.locator(".jp-Dialog .jp-mod-accept")
+        if asked.count():
+            asked.first.click(timeout=3000)
+            page.wait_for_timeout(1000)
+        page.get_by_role("menuitem", name=menu, exact=True).click(timeout=3000)
+        page.get_by_role("menuitem", name=entry, exact=True).click(timeout=3000)
+    except TooSlow:
+        page.keyboard.press("Escape")  # no menu stays open half way
+        return False
+    return True
 
 
 def answers(port: int) -> bool:
@@ -261,8 +273,7 @@ def test_in_jupyterlab_as_anywidget_and_never_muted_after_an_async_cell(
     wait_for(lambda: host.heard()["stops"] == 2, what="both stops, during and after the async cell")
     keeps_the_contract(page, host, tmp_path)
     alive = page.evaluate("globalThis.__acestepLab.alive")
-    page.get_by_role("menuitem", name="Edit", exact=True).click()
-    page.get_by_role("menuitem", name="Clear Outputs of All Cells").click()
+    wait_for(lambda: _choose(page, "Edit", "Clear Outputs of All Cells"), what="the menu")
     wait_for(lambda: page.evaluate("globalThis.__acestepLab.alive") == alive - 3, what="the end of all views")
     page.keyboard.press("Control+s")
     wait_for(lambda: (tmp_path / "contract.ipynb").stat().st_size < 100_000, what="a small notebook")
