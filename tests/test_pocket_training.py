@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from diffusers import AceStepPipeline
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
 
+import acestep_lab
 from acestep_lab.train import world
+from acestep_lab.train.pocket import export
 from acestep_lab.train.pocket.bench import Average, Stage
 from acestep_lab.train.pocket.clips import Clip, snapped
-from acestep_lab.train.pocket.codes import Codec5, Rounding
+from acestep_lab.train.pocket.codes import Codec5, Rounding, hints
 from acestep_lab.train.pocket.dit import CodeSource, fill_in, times, velocity_loss
 from acestep_lab.train.pocket.gist import Gist, meaning, train_gist
 from acestep_lab.train.pocket.heard import note_sheet
+from acestep_lab.train.pocket.lm import Library
 from acestep_lab.train.pocket.parts import Parts, timbre_row
 from acestep_lab.train.pocket.shapes import Shapes
 from acestep_lab.train.pocket.silence import time_code, timed_silence
 from acestep_lab.train.pocket.tasks import SHARES, collate, lesson
-from acestep_lab.train.pocket.vae import PocketVae, export, standardise, use_fast_snake
+from acestep_lab.train.pocket.vae import PocketVae, standardise, use_fast_snake
+from acestep_lab.train.pocket.vae import export as export_vae
 from acestep_lab.train.pocket.words import TEMPI, for_lm, for_text, instruction, prompt_and_lyrics, train_tokenizer
 
 SHAPES = Shapes(text=32, condition=32, dit=160, dit_layers=2, code_width=32)
@@ -49,7 +57,7 @@ def clip(seed: int = 3) -> Clip:
 
 
 def test_the_exported_class_computes_what_was_trained(vae: PocketVae) -> None:
-    real, sound = export(vae, SHAPES), 0.1 * torch.randn(1, 1, 4800)
+    real, sound = export_vae(vae, SHAPES), 0.1 * torch.randn(1, 1, 4800)
     with torch.no_grad():
         mean, std = vae.moments(sound)
         heard = real.encode(sound).latent_dist
@@ -231,3 +239,44 @@ def test_the_pipeline_class_is_still_the_one_we_write_prompts_for() -> None:
     assert (
         AceStepPipeline._build_metadata_string(120, "C major", "4", 10.0).splitlines()[-1] == "- duration: 10 seconds"
     )
+
+
+def test_a_sheets_true_code_is_the_one_whose_own_sheet_is_nearest() -> None:
+    torch.manual_seed(0)
+    codec = Codec5(SHAPES)
+    with torch.no_grad():
+        codec.detokenizer.proj_out.weight.mul_(20)  # far enough apart to be told from each other
+    asked = torch.tensor([[0, 999, 123, 500, 77]])
+    sheet = hints(codec.tokenizer, codec.detokenizer, asked)
+    assert torch.equal(codec.true_codes(sheet), asked)
+    assert torch.equal(codec.true_codes(sheet + 1e-4 * torch.randn_like(sheet)), asked)
+
+
+def test_the_planners_songs_are_composed_from_their_numbers_and_the_oldest_are_forgotten() -> None:
+    torch.manual_seed(0)
+    codec = Codec5(SHAPES)
+    one, other = Library(codec, SHAPES, most=4), Library(codec, SHAPES)
+    one.compose(3), other.compose(1), other.compose(2)
+    assert [song.codes for song in one.songs] == [song.codes for song in other.songs]
+    assert all(len(song.codes) == 5 * song.seconds for song in one.songs)
+    before = one.songs[1:]
+    one.compose(2)
+    assert len(one.songs) == 4
+    assert one.songs[:2] == before
+
+
+def test_training_can_go_on_from_the_shipped_checkpoint_in_all_its_parts() -> None:
+    shapes, folder = Shapes(), Path(acestep_lab.__file__).parent / "models/pocket"
+    vocabulary = len(Tokenizer.from_file(str(folder / "tokenizer/tokenizer.json")).get_vocab())
+    silence = torch.zeros(1, shapes.silence_frames, shapes.latent_channels)
+    parts = export.parts_of(folder, Parts(shapes, vocabulary, silence))
+    codec, lm = export.codec_of(folder, shapes), export.lm_of(folder)
+    for model, place in (
+        (parts.dit, "transformer/diffusion_pytorch_model"), (parts.condition, "condition_encoder/diffusion_pytorch_model"),
+        (parts.text, "text_encoder/model"), (codec.detokenizer, "audio_token_detokenizer/diffusion_pytorch_model"),
+        (lm, "lm/model"),
+    ):  # fmt: skip
+        kept = load_file(folder / f"{place}.safetensors")
+        weights = model.state_dict()
+        assert set(kept) <= set(weights)
+        assert all(torch.equal(weights[name], tensor.float()) for name, tensor in kept.items())

@@ -176,8 +176,7 @@ class Workshop:
 
     def lm(self) -> None:
         """Words to a plan with codes."""
-        library = Library(self.pool, self.codec)
-        library.update()
+        library = Library(self.codec, self.shapes)
         train_lm(self.stage("lm"), self.shapes, for_lm(self.tokens, self.shapes.codes), library)
 
     def polish(self) -> None:
@@ -257,7 +256,7 @@ def main() -> None:
     if asked.go_on_from:
         shop.go_on_from(asked.go_on_from)
     for name in asked.stages.split(","):
-        if name in ("codes", "dit", "lm") and asked.feeder and feeder is None:
+        if name in ("codes", "dit") and asked.feeder and feeder is None:
             feeder = multiprocessing.get_context("spawn").Process(
                 target=feed, args=(asked.work, 20_000_000), daemon=True
             )

@@ -84,7 +84,7 @@ def written_codes(
     seed: int = 0,
 ) -> list[int]:
     """Codes that the planner writes when the thought is given: guided by what the words add, forced to `count`."""
-    told = facts(Written(clip, ()))
+    told = facts(Written(clip.song, clip.seconds, ()))
     thought = script.thought_block(script.thought(told, script.PLAN_FIELDS))
     questions = [script.plan_prompt(told["caption"], told["lyrics"]) + thought, script.negative_prompt("", "")]
     first = tokenizer.convert_tokens_to_ids("<|audio_code_0|>")
