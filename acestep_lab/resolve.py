@@ -145,7 +145,7 @@ def _with_defaults(recipe: Recipe, row: Row) -> Recipe:
         steps=len(times) if times else recipe.steps or row.steps,
         shift=recipe.shift if recipe.shift is not None else row.shift,
         solver=recipe.solver or "euler",
-        guidance=recipe.guidance or row.guidance,
+        guidance=recipe.guidance or row.guidance_for(recipe.task.name),
         guidance_scale=recipe.guidance_scale if recipe.guidance_scale is not None else row.guidance_scale,
     )
 
@@ -300,10 +300,11 @@ def odd_choices(asked: Recipe, row: Row) -> Iterator[str]:
     if asked.thinking and not asked.task.plans and not isinstance(asked.task, Retake):
         yield f"{type(asked.task).__name__} follows its source and not the planner; thinking=True does nothing here."
     scale = asked.guidance_scale if asked.guidance_scale is not None else row.guidance_scale
-    guided = (asked.guidance or row.guidance) != "none" and scale > 1.0
+    usual = row.guidance_for(asked.task.name)
+    guided = (asked.guidance or usual) != "none" and scale > 1.0
     if row.is_turbo and guided:
-        yield f"{row.name} has its guidance built in; more of it ({asked.guidance or row.guidance}) usually gives noise."
-    if not row.is_turbo and not guided:
+        yield f"{row.name} has its guidance built in; more of it ({asked.guidance or usual}) usually gives noise."
+    if not row.is_turbo and not guided and usual != "none":
         yield f"{row.name} was trained to be guided ({row.guidance}, {row.guidance_scale:g}); without, it usually drifts."
     if asked.shift is not None and row.name != "turbo-continuous" and abs(asked.shift - row.shift) >= 0.5:
         yield f"{row.name} is used with shift {row.shift:g}; with {asked.shift:g} its steps fall where it did not learn."
@@ -314,7 +315,7 @@ def odd_choices(asked: Recipe, row: Row) -> Iterator[str]:
 
 def _idle_choices(asked: Recipe, row: Row) -> Iterator[str]:
     """A sentence for each explicit choice that another one leaves without effect."""
-    how = asked.guidance or row.guidance
+    how = asked.guidance or row.guidance_for(asked.task.name)
     if how == "none" and (asked.guidance_scale or 1.0) > 1.0:
         yield (
             f"guidance_scale={asked.guidance_scale:g} is not used: {row.name} is sampled with guidance 'none'. Whoever "

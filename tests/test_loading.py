@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderOobleck
@@ -18,11 +19,15 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import Qwen3Config, Qwen3Model
 
+from acestep_lab import Recipe, Session
+from acestep_lab.decode.audio import Audio
 from acestep_lab.errors import CheckpointError
 from acestep_lab.models import catalog, original, parts
 from acestep_lab.models.assembly import empty
 from acestep_lab.models.geometry import Geometry
 from acestep_lab.models.loading import Checkpoint
+from acestep_lab.prompt.tasks import Extract
+from acestep_lab.resolve import odd_choices
 from tests import tiny
 
 PUBLISHED = [(kind, xl, sharded) for kind in ("turbo", "base") for xl in (False, True) for sharded in (False, True)]
@@ -201,6 +206,21 @@ def test_a_pocket_json_overrides_the_defaults(tiny_base: Path, tmp_path: Path) -
     assert (checkpoint.row.steps, checkpoint.row.guidance_scale, checkpoint.row.guidance) == (12, 2.5, "apg")
     assert checkpoint.geometry.longest_seconds == 30
     assert checkpoint.row.allows("extract")
+
+
+def test_a_row_may_name_tasks_that_are_sampled_without_guidance_unless_asked(tiny_base: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_base, tmp_path / "small"))
+    (folder / "pocket.json").write_text(json.dumps({"guidance": "cfg", "guidance_scale": 3, "unguided": ["extract"]}))
+    mix = Audio(np.random.default_rng(0).uniform(-0.1, 0.1, (1, 4000)).astype(np.float32), 4000)
+    words, stem = Recipe("dub", seconds=1), Recipe("dub", task=Extract(mix, "drums"))
+    with Session.open(folder, library=tmp_path / "takes") as lab:
+        assert lab.resolve(words).guidance == "cfg"
+        assert lab.resolve(stem).guidance == "none"
+        assert lab.resolve(stem.but(guidance="apg")).guidance == "apg"
+        row = lab.checkpoint.row
+    assert not list(odd_choices(stem, row))
+    assert "guidance_scale=4 is not used" in next(odd_choices(stem.but(guidance_scale=4.0), row))
+    assert "usually drifts" in next(odd_choices(words.but(guidance="none"), row))
 
 
 def test_another_planner_can_be_named(tiny_original_turbo: Path, tmp_path: Path) -> None:

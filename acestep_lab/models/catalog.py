@@ -44,6 +44,11 @@ class Row:
     sizes: Mapping[str, int] = field(default_factory=dict)  # bytes on disk by part, as published
     licence: str = "MIT"
     note: str = ""
+    unguided: tuple[str, ...] = ()  # tasks, as in `tasks`, that are sampled without guidance unless it is asked for
+
+    def guidance_for(self, task: str) -> str:
+        """The guidance a task is sampled with unless another is asked for. One right answer, as in "extract", needs none."""
+        return "none" if task in self.unguided else self.guidance
 
     @property
     def is_turbo(self) -> bool:
