@@ -497,8 +497,9 @@ class Session:
     def listen(self, source: Source, bpm: float | None = None) -> Heard:
         """What can be heard in a take or any sound: tempo, key, meter, loudness, instruments."""
         sound = self.sound(source)
-        asked = sound.recipe.bpm if isinstance(sound, Take) else None
-        return listening(sound.audio if isinstance(sound, Take) else sound, bpm or asked)
+        if isinstance(sound, Take):
+            return sound.listen() if bpm is None else listening(sound.audio, bpm)
+        return listening(sound, bpm)
 
     def glimpse(self, frame: Frame | Take, at: float, seconds: float = 3.0) -> Audio:
         """The seconds around a time of a step's estimate, decoded alone; exact, and cheap enough between two frames."""

@@ -27,6 +27,8 @@ from acestep_lab.listen import (
 )
 from acestep_lab.listen.instruments import SHIPPED
 from acestep_lab.listen.key import chroma
+from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.takes.take import Take
 from acestep_lab.train.world import compose, render
 
 RATE = 24000
@@ -232,3 +234,12 @@ def test_mir_eval_gives_full_marks():
     found = tempo(sound)[0]
     halves = np.array([found / 2, found]) if found > 150 else np.array([found, found * 2])
     assert mir_eval.tempo.detection(np.array([56.0, 112.0]), 0.5, halves, tol=0.04)[1]
+
+
+def test_a_take_can_be_listened_to_and_its_asked_tempo_tells_which_beat_to_count() -> None:
+    song = compose(7, 8.0)
+    audio = Audio(render(song, 24000).mix, 24000)
+    take = Take(Recipe("a song", bpm=song.bpm), audio, np.zeros((8, 2), np.float32))
+    assert take.listen() == listen(audio, song.bpm)
+    with pytest.raises(SourceError, match="shorter than a second"):
+        Take(Recipe("a blip"), Audio(audio.samples[:, :6000], 24000), np.zeros((8, 2), np.float32)).listen()

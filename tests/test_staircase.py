@@ -31,8 +31,8 @@ STAIRS = (
 LEVEL = {room: level for level, rooms in enumerate(STAIRS) for room in rooms}
 FOR_ALL = {"decode.audio", "plan.plan"}
 """Values that travel: any room from the stages up may hold one."""
-BELLS = {"_repr_mimebundle_", "show", "studio", "_ipython_display_"}
-"""A value may ring for somebody who can show it, inside these functions only; nothing depends on the answer."""
+BELLS = {"_repr_mimebundle_", "show", "studio", "_ipython_display_", "listen"}
+"""A value may ring for somebody who can show it or hear it, inside these functions only; nothing else depends on the answer."""
 
 
 def room_of(module: str) -> str:

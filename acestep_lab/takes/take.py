@@ -22,6 +22,7 @@ from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.takes.verdict import Verdict, compare
 
 if TYPE_CHECKING:
+    from acestep_lab.listen import Heard
     from acestep_lab.plan.plan import Plan
 
 
@@ -101,6 +102,15 @@ class Take:
         """Compare with another take, or with what a session makes of the same recipe: same, same to the ear, different."""
         other = again if isinstance(again, Take) else again.make(self.recipe, self.plan)
         return compare(self.audio, other.audio)
+
+    def listen(self) -> Heard:
+        """What can be heard in it: tempo, key, meter, loudness, instruments, each with how far to trust it.
+
+        The tempo that was asked for only tells the meter which beat to count. Raises SourceError for less than a second.
+        """
+        from acestep_lab.listen import listen
+
+        return listen(self.audio, self.recipe.bpm)
 
     def export(self, path: str | os.PathLike[str]) -> Path:
         """Write it as .flac, .wav, .opus, .ogg, .mp3, or .zip with latent and manifest."""
