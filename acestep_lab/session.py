@@ -437,8 +437,8 @@ class Session:
             raise MachineError(f"{NO_ROOM} Open a smaller one, or write the plan by hand: Plan(bpm=118, …).")
         if not self.checkpoint.has_lm:
             raise RecipeError(
-                f"{self.checkpoint.name} has no planner aboard. Hand it one with Session.open(…, lm='0.6B'), or write the plan by hand: "
-                "Plan(bpm=118, …)."
+                f"{self.checkpoint.name} has no planner aboard. Hand it one with Session.open(…, lm='0.6B'), or write the plan "
+                "by hand: Plan(bpm=118, …)."
             )
 
     def _ask_planner(

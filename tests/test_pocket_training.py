@@ -15,8 +15,8 @@ import acestep_lab
 from acestep_lab.train import world
 from acestep_lab.train.pocket import export
 from acestep_lab.train.pocket.bench import Average, Stage
-from acestep_lab.train.pocket.clips import Clip, snapped
-from acestep_lab.train.pocket.codes import Codec5, Rounding, hints
+from acestep_lab.train.pocket.clips import Clip, ClipPool, snapped
+from acestep_lab.train.pocket.codes import Codec5, Rounding, hints, train_codes
 from acestep_lab.train.pocket.dit import CodeSource, fill_in, times, velocity_loss
 from acestep_lab.train.pocket.gist import Gist, meaning, train_gist
 from acestep_lab.train.pocket.heard import note_sheet
@@ -250,6 +250,16 @@ def test_a_sheets_true_code_is_the_one_whose_own_sheet_is_nearest() -> None:
     sheet = hints(codec.tokenizer, codec.detokenizer, asked)
     assert torch.equal(codec.true_codes(sheet), asked)
     assert torch.equal(codec.true_codes(sheet + 1e-4 * torch.randn_like(sheet)), asked)
+
+
+def test_codes_of_a_finished_checkpoint_are_not_trained_again(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    codec = Codec5(SHAPES)
+    Stage("codes", 60, tmp_path).save(codec=codec.state_dict(), final=True)
+    stage = Stage("codes", 60, tmp_path)
+    kept = train_codes(stage, SHAPES, ClipPool(tmp_path / "no clips", seed=0)).state_dict()
+    assert stage.step == 0
+    assert all(torch.equal(kept[name], weight) for name, weight in codec.state_dict().items())
 
 
 def test_the_planners_songs_are_composed_from_their_numbers_and_the_oldest_are_forgotten() -> None:

@@ -31,8 +31,15 @@ STAIRS = (
 LEVEL = {room: level for level, rooms in enumerate(STAIRS) for room in rooms}
 FOR_ALL = {"decode.audio", "plan.plan"}
 """Values that travel: any room from the stages up may hold one."""
-BELLS = {"_repr_mimebundle_", "show", "studio", "_ipython_display_", "listen"}
-"""A value may ring for somebody who can show it or hear it, inside these functions only; nothing else depends on the answer."""
+SHOWING = {"ui", "serve", "decode"}  # pages, and the picture of a step
+BELLS = {
+    "_repr_mimebundle_": SHOWING,
+    "_ipython_display_": SHOWING,
+    "show": SHOWING,
+    "studio": SHOWING,
+    "listen": {"listen"},
+}
+"""A value may ring for somebody who can show it, or hear it: inside these functions only, and for these rooms only."""
 
 
 def room_of(module: str) -> str:
@@ -40,11 +47,12 @@ def room_of(module: str) -> str:
 
 
 def imports(source: str) -> Iterator[tuple[str, int]]:
-    """Every acestep_lab module a source imports, with its line; those for type checking and those in bells left out."""
+    """Every acestep_lab module a source imports, with its line; those for type checking and what bells ring for left out."""
 
     def walk(node: ast.AST) -> Iterator[tuple[str, int]]:
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) and child.name in BELLS:
+                yield from (found for found in walk(child) if room_of(found[0]) not in BELLS[child.name])
                 continue
             if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
                 continue
@@ -95,6 +103,9 @@ def test_a_planted_upward_import_is_seen() -> None:
     assert climbs("session", "from acestep_lab.synth import sampler") == []
     assert climbs("synth", "from ..session import Session") != []
     assert climbs("synth", "import acestep_lab.session") != []
+    assert climbs("takes", "def listen():\n    from acestep_lab.listen import key\n") == []
+    assert climbs("takes", "def listen():\n    from acestep_lab.session import Session\n") != []
+    assert climbs("takes", "def hear():\n    from acestep_lab.listen import key\n") != []
 
 
 def test_the_package_imports_fast_and_without_torch() -> None:

@@ -26,8 +26,8 @@ from acestep_lab.decode.codec import tiles
 def prepare_vae(vae: nn.Module) -> nn.Module:
     """Make an Oobleck VAE quicker in place, changing its numbers by rounding only; the same module comes back.
 
-    Residual units that add nothing and full-rate channels that are always zero are dropped as well. Do it in float32 and cast afterwards, so that every weight is
-    rounded once. Without gradients, layers overwrite inputs that nobody needs again.
+    Residual units that add nothing and full-rate channels that are always zero are dropped as well. Do it in float32 and
+    cast afterwards, so that every weight is rounded once. Without gradients, layers overwrite inputs that nobody needs again.
     """
     with torch.no_grad():
         for module in list(vae.modules()):

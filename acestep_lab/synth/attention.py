@@ -121,10 +121,8 @@ def _as(states: Tensor, like: Tensor) -> Tensor:
 
 def _in_slabs(mlp: Any, x: Tensor) -> Tensor:
     """What the network of a layer makes of tokens [items, tokens, width], some of them at a time: each is looked at by itself."""
-    plain, rows = (
-        type(mlp).forward,
-        x.flatten(0, 1),
-    )  # flat: cut along the tokens, torch would copy the weights each time
+    plain = type(mlp).forward
+    rows = x.flatten(0, 1)  # cut along [items, tokens], torch would copy the weights for every slab
     return torch.cat([plain(mlp, some) for some in rows.split(ROWS)]).view_as(x)
 
 

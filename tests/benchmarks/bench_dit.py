@@ -2,12 +2,14 @@
 
 python -m tests.benchmarks.bench_dit            # under a minute of processor time
 python -m tests.benchmarks.bench_dit 10 60      # these seconds only
+python -m tests.benchmarks.bench_dit compile    # ours, and ours with every layer under torch.compile; minutes of compilation
 """
 
 from __future__ import annotations
 
 import copy
 import sys
+import time
 from typing import Any
 
 import torch
@@ -93,5 +95,33 @@ def one_length(seconds: int, plain: Any, ours: Any, eight: Any) -> dict[str, Any
     return table
 
 
+@torch.inference_mode()
+def compiled(seconds: int = 10) -> None:
+    """What torch.compile adds to ours, and how long it takes to compile."""
+    torch.compiler.config.force_disable_caches = True  # compilation as on the first day
+    ours, quicker = (attention.install(real_size().bfloat16()) for _ in range(2))
+    for layer in quicker.layers:
+        layer.compile(dynamic=True)
+    x, states, context = inputs(seconds)
+    memories = attention.Memory(), attention.Memory()
+    plain = attention.velocity(ours, x, 0.7, states, context, memory=memories[0])
+    began = time.perf_counter()
+    found = attention.velocity(quicker, x, 0.7, states, context, memory=memories[1])
+    took = round(time.perf_counter() - began, 1)
+    table: dict[str, Any] = race(
+        {
+            "ours bf16": lambda: attention.velocity(ours, x, 0.7, states, context, memory=memories[0]),
+            "compiled": lambda: attention.velocity(quicker, x, 0.7, states, context, memory=memories[1]),
+        },
+        7,
+    )
+    table["compiled"] |= {"compilation s": took, "away from ours": error(found, plain)}
+    show(f"one step of {LAYERS} layers under torch.compile, {seconds} s of music", table)
+    write("dit_compile", {f"{seconds} s": table})
+
+
 if __name__ == "__main__":
+    if sys.argv[1:] == ["compile"]:
+        compiled()
+        sys.exit()
     main([int(word) for word in sys.argv[1:]] or list(ROUNDS))

@@ -122,10 +122,12 @@ class Workshop:
             shutil.copy(folder / "tokenizer" / "tokenizer.json", self.work / "words.json")
 
     def go_on_from(self, folder: Path) -> None:
-        """Take every part from a finished folder, to train it further; what only training knows (scribe, optimisers) begins anew."""
+        """Take every part from a finished folder, to train it further: transformer, planner, ears and decoder. Autoencoder, words and
+        codes stay, since all others are built on them; optimisers begin anew.
+        """
         self.begin_with(folder)
         if not (self.work / "codes.pt").exists():
-            self.stage("codes").save(codec=export.codec_of(folder, self.shapes).state_dict())
+            self.stage("codes").save(codec=export.codec_of(folder, self.shapes).state_dict(), final=True)
         if not (self.work / "dit.pt").exists():
             parts = export.parts_of(folder, self.parts())
             gist = Gist(self.shapes.condition)
@@ -152,7 +154,9 @@ class Workshop:
             seed += SHARD
 
     def gist(self) -> None:
-        """What the words mean, before there is any sound."""
+        """What the words mean, before there is any sound; a transformer that has begun knows it."""
+        if (self.work / "dit.pt").exists():
+            return
         parts = self.parts()
         train_gist(self.stage("gist"), parts, Gist(self.shapes.condition), for_text(self.tokens))
 

@@ -2,7 +2,8 @@
 
 Two lessons. First the words themselves: note sheets (`heard.py`) are squeezed through a code and rebuilt, so that ten bits keep
 what they can of harmony, bass, drums and entries. Then the ears: the tokenizer learns to hear in latents the codes that give the
-sheet back. That order matters: latents carry phase, pitch is hard to hear in them, and a pair trained from latents alone ends with codes that mean loudness.
+sheet back. That order matters: latents carry phase, pitch is hard to hear in them, and a pair trained from latents alone ends with
+codes that mean loudness.
 """
 
 from __future__ import annotations
@@ -129,12 +130,14 @@ def hints(tokenizer: nn.Module, detokenizer: nn.Module, indices: Tensor) -> Tens
 
 
 def train_codes(stage: Stage, shapes: Shapes, pool: ClipPool) -> Codec5:
-    """The words: scribe, quantiser and detokenizer on note sheets."""
+    """The words: scribe, quantiser and detokenizer on note sheets. Codes that came from a finished checkpoint stay as they are."""
     torch.manual_seed(2)
     codec = Codec5(shapes).to(stage.device)
     kept = stage.load()
     if kept:
         codec.load_state_dict(kept["codec"])
+        if kept.get("final"):
+            return codec.eval()
     rounding = Rounding(codec.tokenizer.quantizer)
     learners = [*codec.scribe.parameters(), *codec.tokenizer.quantizer.parameters(), *codec.detokenizer.parameters()]
     optimiser, look = torch.optim.AdamW(learners, PEAK, weight_decay=1e-2), Every(15)

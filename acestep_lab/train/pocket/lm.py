@@ -31,7 +31,7 @@ TOKENS_A_BATCH = {"cpu": 6000, "cuda": 60_000}
 
 FIRST_SEED = 40_000_000  # of the planner's songs
 FRESH = 12  # songs composed for every step
-MOST = 30_000  # songs remembered; each is read about three times
+MOST = 30_000  # songs remembered
 
 
 @dataclass
