@@ -5,10 +5,12 @@ export default mount("Watch", [["← →", "one step back or on"], ["H", "hear a
   const pictures = new Map();
   let step = -1, follow = true, shown = null, from = 0, t = {};
   const WINDOW = 3;
+  // Two threads of Python tell of steps, and a word of an older one may come last; a picture that is here has been reached.
+  const newest = () => Math.max(host.get("latest"), ...pictures.keys());
   const image = h("img", { alt: "", draggable: false });
   const frame = h("div.picture", { tabIndex: 0, role: "slider", "aria-label": "Where to listen in this step", "aria-valuemin": "0" }, image, h("div.span"), h("p.none.quiet", {}, "The picture of the music appears here, step by step, once something is being made."));
   const span = frame.children[1], none = frame.children[2];
-  const scrub = h("input", { type: "range", min: "0", max: "0", step: "1", "aria-label": "Step", oninput: () => { follow = Number(scrub.value) >= host.get("latest"); go(Number(scrub.value)); } });
+  const scrub = h("input", { type: "range", min: "0", max: "0", step: "1", "aria-label": "Step", oninput: () => { follow = Number(scrub.value) >= newest(); go(Number(scrub.value)); } });
   const label = h("span.num.quiet.step");
   const hear = h("button", { title: "Decode a few seconds of this step and play them", onclick: () => { if (step >= 0) { host.say("Decoding a window of this step."); host.send("hear", { step, start: from, end: from + WINDOW }); } } }, "Hear this step");
   const keep = h("button", { title: "Decode this step whole and keep it as a take", onclick: () => { if (step >= 0) host.send("keep", { step }); } }, "Keep this step");
@@ -24,12 +26,12 @@ export default mount("Watch", [["← →", "one step back or on"], ["H", "hear a
   };
   frame.addEventListener("pointerdown", (event) => { const box = frame.getBoundingClientRect(), total = host.get("seconds") || 0; from = Math.max(0, Math.min(total - WINDOW, ((event.clientX - box.left) / box.width) * total - WINDOW / 2)); put_span(); });
   function go(to) {
-    step = Math.max(-1, Math.min(to, host.get("latest")));
+    step = Math.max(-1, Math.min(to, newest()));
     if (step >= 0 && !pictures.has(step)) host.send("picture", { step });
     show();
   }
   function show() {
-    const latest = host.get("latest"), steps = host.get("steps"), live = host.get("live");
+    const latest = newest(), steps = host.get("steps"), live = host.get("live");
     scrub.max = String(Math.max(0, latest)); scrub.value = String(Math.max(0, step)); scrub.disabled = latest < 0;
     put(label, latest < 0 ? (live ? "Listening to the words…" : "No step yet") : `Step ${step + 1} of ${steps}`);
     const url = pictures.get(step);
@@ -47,7 +49,7 @@ export default mount("Watch", [["← →", "one step back or on"], ["H", "hear a
     const before = pictures.get(body.step);
     if (before) URL.revokeObjectURL(before);
     pictures.set(body.step, URL.createObjectURL(new Blob([bytes], { type: "image/png" })));
-    if (follow) step = body.step;
+    if (follow) step = newest();
     show();
   });
   const clear = () => { pictures.forEach((url) => URL.revokeObjectURL(url)); pictures.clear(); shown = null; step = -1; follow = true; from = 0; put(trouble, ""); player.reset(); show(); };
@@ -55,7 +57,7 @@ export default mount("Watch", [["← →", "one step back or on"], ["H", "hear a
   host.root.addEventListener("keydown", (event) => {
     if (typing(event)) return;
     const key = event.key.toLowerCase(), move = { arrowleft: -1, arrowright: 1 }[key];
-    if (move && event.target !== scrub) { follow = step + move >= host.get("latest"); go(Math.max(0, step + move)); event.preventDefault(); }
+    if (move && event.target !== scrub) { follow = step + move >= newest(); go(Math.max(0, step + move)); event.preventDefault(); }
     else if (event.ctrlKey || event.metaKey) return;
     else if (key === "h") hear.click(); else if (key === "k") keep.click(); else if (key === "x") stop.click();
   });
@@ -63,7 +65,7 @@ export default mount("Watch", [["← →", "one step back or on"], ["H", "hear a
   const tools = h("div.row", {}, hear, keep, h("span.spring"), h("button.plain", { onclick: () => copyText(host.root, host.get("code") || "", host.say) }, "Copy as code"));
   host.root.append(h("div.head", {}, h("h2", {}, "Watch"), h("span.spring"), stop), frame, row, tools, note, trouble);
   host.watch("run", clear);
-  host.watch(["latest", "steps", "live", "note", "seconds"], () => { if (follow && host.get("latest") >= 0 && pictures.has(host.get("latest"))) step = host.get("latest"); show(); });
+  host.watch(["latest", "steps", "live", "note", "seconds"], () => { if (follow && pictures.has(newest())) step = newest(); show(); });
   host.watch("track", () => { player.reset(); if (track().id) player.play(); });
   host.undo(() => pictures.forEach((url) => URL.revokeObjectURL(url)));
   show();
