@@ -142,7 +142,7 @@ def _with_defaults(recipe: Recipe, row: Row) -> Recipe:
     return recipe.but(
         seed=recipe.seed if recipe.seed is not None else secrets.randbelow(2**32),
         language=recipe.language or "unknown",
-        steps=len(times) if times else recipe.steps or row.steps,
+        steps=len(times) if times else recipe.steps or row.steps_for(recipe.task.name),
         shift=recipe.shift if recipe.shift is not None else row.shift,
         solver=recipe.solver or "euler",
         guidance=recipe.guidance or row.guidance_for(recipe.task.name),

@@ -208,15 +208,19 @@ def test_a_pocket_json_overrides_the_defaults(tiny_base: Path, tmp_path: Path) -
     assert checkpoint.row.allows("extract")
 
 
-def test_a_row_may_name_tasks_that_are_sampled_without_guidance_unless_asked(tiny_base: Path, tmp_path: Path) -> None:
+def test_a_row_may_name_tasks_with_one_right_answer_that_take_one_step_without_guidance_unless_asked(
+    tiny_base: Path, tmp_path: Path
+) -> None:
     folder = Path(shutil.copytree(tiny_base, tmp_path / "small"))
-    (folder / "pocket.json").write_text(json.dumps({"guidance": "cfg", "guidance_scale": 3, "unguided": ["extract"]}))
+    (folder / "pocket.json").write_text(json.dumps({"guidance": "cfg", "guidance_scale": 3, "direct": ["extract"]}))
     mix = Audio(np.random.default_rng(0).uniform(-0.1, 0.1, (1, 4000)).astype(np.float32), 4000)
     words, stem = Recipe("dub", seconds=1), Recipe("dub", task=Extract(mix, "drums"))
     with Session.open(folder, library=tmp_path / "takes") as lab:
         assert lab.resolve(words).guidance == "cfg"
-        assert lab.resolve(stem).guidance == "none"
-        assert lab.resolve(stem.but(guidance="apg")).guidance == "apg"
+        assert (lab.resolve(stem).guidance, lab.resolve(stem).steps) == ("none", 1)
+        asked = lab.resolve(stem.but(guidance="apg", steps=5))
+        assert (asked.guidance, asked.steps) == ("apg", 5)
+        assert lab.resolve(words).steps == lab.checkpoint.row.steps > 1
         row = lab.checkpoint.row
     assert not list(odd_choices(stem, row))
     assert "guidance_scale=4 is not used" in next(odd_choices(stem.but(guidance_scale=4.0), row))

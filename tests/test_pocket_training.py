@@ -12,10 +12,12 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 import acestep_lab
+from acestep_lab.prompt.vocabulary import STEMS
 from acestep_lab.train import world
+from acestep_lab.train.ears import pictures_of
 from acestep_lab.train.pocket import export
 from acestep_lab.train.pocket.bench import Average, Stage
-from acestep_lab.train.pocket.clips import Clip, ClipPool, snapped
+from acestep_lab.train.pocket.clips import Clip, ClipPool, lesson_song, make_clip, snapped
 from acestep_lab.train.pocket.codes import Codec5, Rounding, hints, train_codes
 from acestep_lab.train.pocket.dit import CodeSource, fill_in, times, velocity_loss
 from acestep_lab.train.pocket.gist import Gist, meaning, train_gist
@@ -172,6 +174,36 @@ def test_the_note_sheet_shows_where_notes_are() -> None:
 def test_snapped_notes_stand_on_the_latent_grid() -> None:
     song = snapped(world.compose(8, 6.0), 0.01)
     assert all(abs(note.start * 100 - round(note.start * 100)) < 1e-6 for note in song.notes)
+
+
+def test_a_third_of_the_lessons_have_players_that_their_style_did_not_choose() -> None:
+    songs = [lesson_song(seed, 5) for seed in range(300)]
+    chosen = [song for song in songs if song.instruments != world.compose(song.seed, 5).instruments]
+    assert 0.25 < len(chosen) / len(songs) < 0.40
+    assert {stem for song in chosen for stem in song.instruments} == set(STEMS)
+    assert 0.2 < np.mean([len(song.instruments) == 1 for song in chosen]) < 0.5
+    assert lesson_song(7, 5) == lesson_song(7, 5)
+
+
+def test_what_an_ear_has_heard_is_kept_and_stems_and_rests_have_rows_of_their_own(
+    vae: PocketVae, tmp_path: Path
+) -> None:
+    Stage("vae", 1, tmp_path).save(vae=vae.state_dict())
+    random, shard = np.random.default_rng(0), tmp_path / "clips" / "000000006.pt"
+    shard.parent.mkdir()
+    clips = [make_clip(seed, 4, vae, SHAPES, random) for seed in range(4)]
+    torch.save(clips, shard)
+    pictures, stems = pictures_of(tmp_path)
+    there = [{stem for stem, plays in zip(STEMS, row, strict=True) if plays} for row in stems]
+    asked: list[set[str]] = []
+    for one in clips:
+        everybody = set(one.song.instruments)
+        asked += [everybody, {one.stem}, everybody - {one.stem}] if one.stem else [everybody]
+    assert len(asked) > len(clips)
+    assert there == asked
+    shard.write_bytes(b"never read again")
+    again, _ = pictures_of(tmp_path)
+    assert all(np.array_equal(old, new) for old, new in zip(pictures, again, strict=True))
 
 
 def test_silence_tells_the_time(vae: PocketVae) -> None:

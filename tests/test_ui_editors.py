@@ -309,3 +309,10 @@ def test_tasks_keep_their_own_numbers_in_the_draft() -> None:
         == "aggressive"
     )
     assert isinstance(Draft("w").recipe().task, Text2Music)
+
+
+def test_auto_means_what_the_chosen_task_does_by_itself():
+    prompt = PromptEditorWidget(defaults=lambda task: {"steps": 1 if task == "Extract" else 16, "shift": None})
+    assert prompt.limits == {"steps": 16}
+    prompt.do_edit("task", "Extract")
+    assert prompt.limits == {"steps": 1}

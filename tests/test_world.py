@@ -190,6 +190,11 @@ def test_nonsense_is_refused_with_a_sentence():
             compose(1, **asked)
 
 
+def test_players_who_would_play_nothing_are_refused_with_a_sentence():
+    with pytest.raises(RecipeError, match="fx alone would play nothing"):
+        compose(40, 4.0, instruments=("fx",))
+
+
 def test_patterns_fill_their_bars():
     eighths = {"4": 8, "3": 6, "2": 4, "6": 6}
     for table_ in (BASS, COMP):

@@ -26,7 +26,7 @@ from acestep_lab.listen.seams import seam
 from acestep_lab.listen.tempo import same_tempo, tempo
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
-from acestep_lab.prompt.tasks import Region
+from acestep_lab.prompt.tasks import Region, Repaint
 from acestep_lab.session import Session
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.take import Take
@@ -276,10 +276,10 @@ def repaint(bench: Bench) -> list[Figure]:
         quiet += [not seam(take.audio, at).audible for at in (region.start, region.end)]
         own += [not seam(source.audio, at).audible for at in (region.start, region.end)]
         outside.append(_largest_change_outside(source, take, region))
-        free = bench.lab.repaint(source, region, seed=prompt.seed + 1, injection=0.0, latent_crossfade=0.0)
+        free = _left_to_the_model(bench, source, region, prompt.seed + 1)
         span = region.frames(bench.lab.checkpoint.geometry.frames_per_second)
-        inside.append(_change_decibels(source.latent[span], free.latent[span]))
-        again.append(_change_outside_decibels(source.latent, free.latent, span))
+        inside.append(_change_decibels(source.latent[span], free[span]))
+        again.append(_change_outside_decibels(source.latent, free, span))
     n = len(quiet)
     return [
         Figure(
@@ -297,6 +297,15 @@ def repaint(bench: Bench) -> list[Figure]:
             "repaint", "outside when left to the model: distance", float(np.mean(again)), None, None, len(again), "dB"
         ),
     ]
+
+
+def _left_to_the_model(bench: Bench, source: Take, region: Region, seed: int) -> np.ndarray:
+    """The latent [frames, channels] of a repaint as the loop leaves it: nothing held on the way, nothing put back after it."""
+    task = Repaint(source, (region,), injection=0.0, latent_crossfade=0.0)
+    run = bench.lab.start(bench.lab.recipe_from(source, task, seed=seed))
+    run.take()
+    latent: np.ndarray = run.frames[-1].latent.float().cpu().numpy()
+    return latent
 
 
 def _largest_change_outside(source: Take, take: Take, region: Region, margin: float = 0.06) -> float:

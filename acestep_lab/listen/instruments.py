@@ -7,7 +7,7 @@ knows that world; for other music teach another with `train_presence`. Torch is 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,14 +21,15 @@ from acestep_lab.prompt.vocabulary import STEMS
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-BANDS = 80
+BANDS = 128
 LOWEST_HZ, HIGHEST_HZ = 40.0, 11000.0
 WINDOW, HOP = 0.085, 0.0213  # seconds
 SHIPPED = Path(__file__).with_name("presence.npz")
-WIDTHS = (20, 36, 56, 64)
-"""Channels of the four convolutions; each halves bands and frames by its stride."""
-PIECE = 220
-"""Frames of a crop in training: the shortest stretch the ear is sure about, 4.7 s."""
+SCALE = " scale"
+WIDTHS, WIDE = (32, 64, 72), 112
+"""Channels of the three convolutions over time and pitch, and of the two over time alone."""
+PIECE = 440
+"""Frames of a crop in training, 9.4 s: nearly a whole short song, since a stem may rest in half of it."""
 
 
 def mel_picture(audio: Sound) -> np.ndarray:
@@ -40,19 +41,29 @@ def mel_picture(audio: Sound) -> np.ndarray:
 
 
 def _network(roles: int) -> nn.Module:
-    """Four convolutions, then the mean and the greatest of each channel and band over time, then one hidden layer."""
+    """Three convolutions over time and pitch, two over time that see all bands at once (a timbre is spread over them), then three
+    readings of every channel: its mean, its greatest, and what a role's own attention finds.
+    """
     from torch import nn
 
-    layers: list[nn.Module] = []
-    before = 1
-    for width in WIDTHS:
-        size = 5 if before == 1 else 3
-        layers += [nn.Conv2d(before, width, size, stride=2, padding=size // 2), nn.GroupNorm(4, width), nn.SiLU()]
-        before = width
+    def layer(convolution: nn.Module, width: int) -> list[nn.Module]:
+        return [convolution, nn.GroupNorm(4, width), nn.SiLU()]
+
+    first, second, third = WIDTHS
     return nn.ModuleDict(
         {
-            "look": nn.Sequential(*layers),
-            "mix": nn.Sequential(nn.Linear(2 * before * (BANDS // 16), 48), nn.SiLU(), nn.Dropout(0.3)),
+            "look": nn.Sequential(
+                *layer(nn.Conv2d(1, first, (7, 5), stride=(4, 2), padding=(3, 2)), first),
+                *layer(nn.Conv2d(first, second, 3, stride=2, padding=1), second),
+                *layer(nn.Conv2d(second, third, 3, stride=2, padding=1), third),
+            ),
+            "follow": nn.Sequential(
+                *layer(nn.Conv1d(third * (BANDS // 8), WIDE, 1), WIDE),
+                *layer(nn.Conv1d(WIDE, WIDE, 3, padding=1), WIDE),
+            ),
+            "where": nn.Conv1d(WIDE, roles, 1),
+            "what": nn.Conv1d(WIDE, roles, 1),
+            "mix": nn.Sequential(nn.Linear(2 * WIDE, 48), nn.SiLU(), nn.Dropout(0.3)),
             "say": nn.Linear(48, roles),
         }
     )
@@ -62,8 +73,10 @@ def _scores(network: nn.Module, pictures: Tensor) -> Tensor:
     """Scores `[items, roles]` (log odds) of pictures `[items, frames, bands]`."""
     import torch
 
-    seen = network["look"](pictures[:, None].float() / 2 + 1)  # [items, channels, frames / 16, bands / 16]
-    return network["say"](network["mix"](torch.cat([seen.mean(2), seen.amax(2)], dim=1).flatten(1)))
+    seen = network["look"](pictures[:, None].float() / 2 + 1)  # [items, channels, frames / 16, bands / 8]
+    heard = network["follow"](seen.transpose(2, 3).flatten(1, 2))  # [items, channels, frames / 16]
+    found = (network["what"](heard) * network["where"](heard).softmax(-1)).sum(-1)
+    return found + network["say"](network["mix"](torch.cat([heard.mean(-1), heard.amax(-1)], dim=1)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,10 +105,19 @@ class Presence:
         return frozenset(role for role, chance in self.probabilities(audio).items() if chance > 0.5)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the ear as an .npz, weights as half floats."""
+        """Write the ear as an .npz: matrices as bytes with a scale for each row, the rest as half floats."""
         target = Path(path)
-        weights = {name: value.numpy().astype(np.float16) for name, value in self.network.state_dict().items()}
-        np.savez_compressed(target, roles=np.array(self.roles), **weights)  # type: ignore[arg-type]
+        arrays: dict[str, np.ndarray] = {"roles": np.array(self.roles)}
+        for name, value in self.network.state_dict().items():
+            weights = value.numpy()
+            if weights.ndim > 1:
+                scale = np.abs(weights).reshape(len(weights), -1).max(axis=1).astype(np.float16) / np.float16(127)
+                arrays[name + SCALE] = scale = np.maximum(scale, np.float16(1e-6))
+                weights = np.round(weights / scale.astype(np.float32).reshape(-1, *[1] * (weights.ndim - 1)))
+                arrays[name] = weights.clip(-127, 127).astype(np.int8)
+            else:
+                arrays[name] = weights.astype(np.float16)
+        np.savez_compressed(target, **arrays)  # type: ignore[arg-type]
         return target
 
     @classmethod
@@ -105,7 +127,12 @@ class Presence:
 
         with np.load(path, allow_pickle=False) as file:
             roles = tuple(str(role) for role in file["roles"])
-            weights = {name: torch.from_numpy(file[name].astype(np.float32)) for name in file.files if name != "roles"}
+            weights = {}
+            for name in file.files:
+                if name != "roles" and not name.endswith(SCALE):
+                    scale = file[name + SCALE].astype(np.float32) if name + SCALE in file.files else np.float32(1)
+                    rows = file[name].astype(np.float32)
+                    weights[name] = torch.from_numpy(rows * scale.reshape(-1, *[1] * (rows.ndim - 1)))
         network = _network(len(roles))
         network.load_state_dict(weights)
         return cls(roles, network.eval())
@@ -130,36 +157,52 @@ def train_presence(
 
 
 def taught(
-    pictures: list[np.ndarray], targets: np.ndarray, roles: tuple[str, ...] = STEMS, seed: int = 0, epochs: int = 20
+    pictures: list[np.ndarray],
+    targets: np.ndarray,
+    roles: tuple[str, ...] = STEMS,
+    seed: int = 0,
+    epochs: int = 20,
+    say: Callable[[str], None] = lambda sentence: None,
 ) -> Presence:
     """Teach an ear from mel pictures `[frames, bands]` and who plays in each, targets `[songs, roles]`.
 
     Rare stems weigh as much as common ones, so that one half is the fair threshold for all (balanced accuracy). Crops, a
-    random tilt of the spectrum and dropped bands keep it from learning songs by heart. Draws from its own seeded generators.
+    random tilt of the spectrum and dropped bands keep it from learning songs by heart; what is kept is a slow average of the
+    weights. Draws from its own seeded generators.
     """
     import torch
     from torch.nn import functional
+    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
     random, wanted = np.random.default_rng(seed), torch.from_numpy(targets)
     share = wanted.mean(0).clamp(0.02, 0.98)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = _network(len(roles)).train()
-        optimiser = torch.optim.AdamW(network.parameters(), 3e-3, weight_decay=2e-2)
         batches = [range(len(pictures))[i : i + 32] for i in range(0, len(pictures), 32)]
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=epochs * len(batches))
-        for _ in range(epochs):
-            order = random.permutation(len(pictures))
+        steps = epochs * len(batches)
+        average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(1 - 1 / min(200, 1 + steps / 10)))
+        optimiser = torch.optim.AdamW(network.parameters(), 3e-3, weight_decay=2e-2)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=steps, pct_start=0.1)
+        for epoch in range(epochs):
+            order, total = random.permutation(len(pictures)), 0.0
             for places in batches:
                 chosen = order[places.start : places.stop]
-                answer = _scores(network, torch.from_numpy(np.stack([_crop(pictures[i], random) for i in chosen])))
+                shown = torch.from_numpy(np.stack([_crop(pictures[i], random) for i in chosen]))
                 goal = wanted[chosen]
+                with torch.autocast("cpu", torch.bfloat16):
+                    answer = _scores(network, shown).float()
                 weight = torch.where(goal > 0.5, 0.5 / share, 0.5 / (1 - share))
-                functional.binary_cross_entropy_with_logits(answer, goal, weight=weight).backward()
+                loss = functional.binary_cross_entropy_with_logits(answer, goal, weight=weight)
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
                 optimiser.step()
                 optimiser.zero_grad()
                 schedule.step()
-    return Presence(roles, network.eval())
+                average.update_parameters(network)
+                total += loss.item()
+            say(f"epoch {epoch + 1} of {epochs}: loss {total / len(batches):.3f}")
+    return Presence(roles, average.module.eval())
 
 
 def _crop(picture: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -170,6 +213,6 @@ def _crop(picture: np.ndarray, random: np.random.Generator) -> np.ndarray:
     tilt = random.normal(0, 0.25) * np.linspace(-1, 1, BANDS) + random.normal(0, 0.1)
     piece = picture[start : start + PIECE].astype(np.float32) + tilt.astype(np.float32)
     if random.random() < 0.3:
-        first = random.integers(0, BANDS - 8)
-        piece[:, first : first + random.integers(2, 8)] = piece.mean()
+        first = random.integers(0, BANDS - 12)
+        piece[:, first : first + random.integers(3, 12)] = piece.mean()
     return piece

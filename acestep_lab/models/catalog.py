@@ -44,11 +44,19 @@ class Row:
     sizes: Mapping[str, int] = field(default_factory=dict)  # bytes on disk by part, as published
     licence: str = "MIT"
     note: str = ""
-    unguided: tuple[str, ...] = ()  # tasks, as in `tasks`, that are sampled without guidance unless it is asked for
+    direct: tuple[str, ...] = ()
+    """Tasks, as in `tasks`, that have one right answer: sampled in a single step without guidance unless asked otherwise.
+
+    The first estimate is the mean of all answers and so the nearest to the right one; every further step chooses among them.
+    """
 
     def guidance_for(self, task: str) -> str:
-        """The guidance a task is sampled with unless another is asked for. One right answer, as in "extract", needs none."""
-        return "none" if task in self.unguided else self.guidance
+        """The guidance a task is sampled with unless another is asked for."""
+        return "none" if task in self.direct else self.guidance
+
+    def steps_for(self, task: str) -> int:
+        """The steps a task is sampled in unless others are asked for."""
+        return 1 if task in self.direct else self.steps
 
     @property
     def is_turbo(self) -> bool:

@@ -7,6 +7,7 @@ hears the clips that a pocket training left in DIR, after their trip through its
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +27,7 @@ from acestep_lab.train.world import Song, compose, render
 FIRST_SEED = 210_000
 LENGTHS = (5.0, 8.0, 10.0, 10.0, 10.0, 14.0, 20.0)  # seconds
 HELD_OUT = 0.1
+OFF = (0.02, 0.25)  # how far latents are off, in their own standard deviations
 
 
 class Lessons(NamedTuple):
@@ -58,17 +60,43 @@ def songs(count: int, rate: int = 24000, first_seed: int = FIRST_SEED) -> Iterat
 
 
 @torch.no_grad()
-def clips(work: Path, shapes: Shapes) -> Iterator[tuple[tuple[str, ...], Audio]]:
-    """Who plays in the clips of a pocket training, and their sound after its autoencoder; stems alone too."""
-    vae = PocketVae(shapes)
-    vae.load_state_dict(torch.load(work / "vae.pt", weights_only=False)["state"]["vae"])
-    for file in sorted((work / "clips").glob("*.pt")):
-        for clip in torch.load(file, weights_only=False):
-            if clip.seconds > max(LENGTHS):
+def clips(file: Path, vae: PocketVae) -> Iterator[tuple[tuple[str, ...], Audio]]:
+    """Who plays in the clips of one shard, and their sound after the autoencoder; stems alone and mixes without one too.
+
+    Half of the latents are a little off, as a transformer's are.
+    """
+    random = np.random.default_rng(int(file.stem))
+    for clip in torch.load(file, weights_only=False):
+        if clip.seconds > max(LENGTHS):
+            continue
+        rest = tuple(stem for stem in clip.song.instruments if stem != clip.stem)
+        for latent, stems in ((clip.mix, clip.song.instruments), (clip.part, (clip.stem,)), (clip.rest, rest)):
+            if latent is None:
                 continue
-            for latent, stems in ((clip.mix, clip.song.instruments), (clip.part, (clip.stem,))):
-                if latent is not None:
-                    yield stems, Audio(vae.decode(latent.float().T[None])[0].numpy(), shapes.rate)
+            latent = latent.float().T[None]
+            if random.random() < 0.5:
+                noise = random.standard_normal(latent.shape, np.float32)
+                latent = latent + random.uniform(*OFF) * torch.from_numpy(noise)
+            yield stems, Audio(vae.decode(latent)[0].numpy(), Shapes().rate)
+
+
+def pictures_of(work: Path) -> tuple[list[np.ndarray], np.ndarray]:
+    """Pictures of all clips in the folder of a pocket training and who plays in them; what has been heard once is kept there."""
+    vae, pictures, stems = PocketVae(Shapes()), [], []
+    vae.load_state_dict(torch.load(work / "vae.pt", weights_only=False)["state"]["vae"])
+    (work / "pictures").mkdir(exist_ok=True)
+    for file in sorted((work / "clips").glob("*.pt")):
+        kept = work / "pictures" / f"{file.stem}.npz"
+        if not kept.exists():
+            rows = [(mel_picture(sound), [stem in names for stem in STEMS]) for names, sound in clips(file, vae)]
+            shown, present = zip(*rows, strict=True)
+            fresh = kept.with_suffix(".new.npz")
+            np.savez(fresh, n=[len(p) for p in shown], p=np.concatenate(shown), s=np.array(present))
+            os.replace(fresh, kept)
+        with np.load(kept) as found:
+            pictures += np.split(found["p"], np.cumsum(found["n"])[:-1])
+            stems.append(found["s"].astype(np.float32))
+    return pictures, np.concatenate(stems)
 
 
 def lessons(pairs: Iterable[tuple[Song, Audio]]) -> Lessons:
@@ -81,13 +109,14 @@ def lessons(pairs: Iterable[tuple[Song, Audio]]) -> Lessons:
     return Lessons(list(pictures), *(np.array(column, np.float32) for column in others))
 
 
-def teach_presence(pictures: list[np.ndarray], stems: np.ndarray) -> tuple[Presence, dict[str, float]]:
-    """The ear for stems and its balanced accuracy on the tenth of the songs it was not taught on."""
-    order = np.random.default_rng(0).permutation(len(pictures))
-    cut = round(len(pictures) * (1 - HELD_OUT))
-    ear = taught([pictures[i] for i in order[:cut]], stems[order[:cut]])
-    found = np.array([list(ear.chances(pictures[i])) for i in order[cut:]]) > 0.5
-    true = stems[order[cut:]] > 0.5
+def teach_presence(pictures: list[np.ndarray], stems: np.ndarray, epochs: int) -> tuple[Presence, dict[str, float]]:
+    """The ear for stems and its balanced accuracy on songs it was not taught on: every tenth hundred of the pictures, since a
+    song, its stem and its rest stand together.
+    """
+    held = np.arange(len(pictures)) // 100 % round(1 / HELD_OUT) == round(1 / HELD_OUT) - 1
+    ear = taught([pictures[i] for i in np.flatnonzero(~held)], stems[~held], epochs=epochs, say=print)
+    found = np.array([ear.chances(pictures[i]) for i in np.flatnonzero(held)]) > 0.5
+    true = stems[held] > 0.5
     scores = {
         stem: float((found[true[:, i], i].mean() + (~found)[~true[:, i], i].mean()) / 2) for i, stem in enumerate(STEMS)
     }
@@ -106,15 +135,16 @@ def main() -> None:
     """Teach both ears and write them."""
     parser = argparse.ArgumentParser(prog="python -m acestep_lab.train.ears", description=__doc__)
     parser.add_argument("--songs", type=int, default=3000)
+    parser.add_argument("--epochs", type=int, default=20, help="how often the ear for stems hears every song")
     parser.add_argument("--work", type=Path, help="folder of a pocket training, for sounds after its autoencoder")
     parser.add_argument("-o", "--output", type=Path, default=Path("."))
     asked = parser.parse_args()
     heard = lessons(songs(asked.songs))
-    pictures, stems = heard.pictures, [heard.stems]
-    for names, sound in clips(asked.work, Shapes()) if asked.work else ():
-        pictures.append(mel_picture(sound))
-        stems.append(np.array([[stem in names for stem in STEMS]], np.float32))
-    presence, scores = teach_presence(pictures, np.concatenate(stems))
+    pictures, stems = heard.pictures, heard.stems
+    if asked.work:
+        more, theirs = pictures_of(asked.work)
+        pictures, stems = pictures + more, np.concatenate([stems, theirs])
+    presence, scores = teach_presence(pictures, stems, asked.epochs)
     meter, signs = teach_meter(heard)
     presence.save(asked.output / "presence.npz")
     meter.save(asked.output / "meter.npz")

@@ -47,19 +47,19 @@ class PromptEditor(Component):
         draft: Draft | Recipe | None = None,
         *,
         abilities: Mapping[str, str | None] = EVERYTHING,
-        defaults: Mapping[str, Any] | None = None,
+        defaults: Callable[[str], Mapping[str, Any]] = lambda task: {},
         presets: Path | None = None,
         source: Callable[[], Any] = lambda: None,
         words: Callable[[], tuple[str, str | None, Sequence[Region]]] = lambda: ("", None, ()),
     ) -> None:
-        """Begin with a draft (a Recipe will do); `defaults` says what Auto means, `presets` is a YAML file."""
+        """Begin with a draft (a Recipe will do); `defaults` says what Auto means for a task, `presets` is a YAML file."""
         self._source, self._words, self._file = source, words, presets
         self._past: list[Draft] = []
         self._future: list[Draft] = []
         first = Draft.of(draft) if isinstance(draft, Recipe) else draft or Draft()
         self._draft = first if first.values.get("seed") is not None else first.put("seed", new_seed())
         self._abilities = dict(abilities)
-        self.limits = {k: v for k, v in (defaults or {}).items() if v is not None}
+        self._defaults = defaults
         self.forms = {
             "metadata": [f.to_json() for f in METADATA],
             "song": [f.to_json() for f in SONG],
@@ -237,6 +237,7 @@ class PromptEditor(Component):
         self.trouble = draft.problems()
         self.undo = [bool(self._past), bool(self._future)]
         self.code = self._code()
+        self.limits = {k: v for k, v in self._defaults(draft.task).items() if v is not None}
         if force:
             self.revision = self.revision + 1
         self.draft = {

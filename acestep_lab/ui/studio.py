@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ class Studio:
             fades=fades or fades_of,
         )
         self.prompt = made(
-            prompt_editor, "PromptEditor", abilities=able, defaults=defaults(desk.session), presets=self._presets(),
+            prompt_editor, "PromptEditor", abilities=able, defaults=partial(defaults, desk.session), presets=self._presets(),
             source=lambda: self.hand, words=lambda: (self.lyrics.value, self.lyrics.chosen_language, self.picker.value),
         )  # fmt: skip
         self.queue = made(queue_view, "RunQueue")
@@ -447,10 +448,11 @@ def fades_of(mode: str, strength: float) -> tuple[float, float]:
     return held.latent_seconds, held.wave_seconds
 
 
-def defaults(session: Any) -> dict[str, Any]:
-    """What Auto means for the sampler's fields of this checkpoint."""
-    row = session.checkpoint.row
-    return {name: getattr(row, name) for name in ("steps", "shift", "guidance", "guidance_scale")}
+def defaults(session: Any, task: str) -> dict[str, Any]:
+    """What Auto means for the sampler's fields of this checkpoint in a task of this name (a key of TASKS)."""
+    row, name = session.checkpoint.row, TASKS[task].name
+    how = {"steps": row.steps_for(name), "shift": row.shift, "guidance": row.guidance_for(name)}
+    return how | {"guidance_scale": None if how["guidance"] == "none" else row.guidance_scale}
 
 
 def about(session: Any) -> list[str]:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from acestep_lab.prompt.vocabulary import STEMS
 from acestep_lab.train import world
 from acestep_lab.train.pocket.heard import note_sheet
 from acestep_lab.train.pocket.shapes import Shapes
@@ -26,6 +27,10 @@ from acestep_lab.train.world import Song
 LENGTHS = {10: 0.50, 5: 0.12, 7: 0.10, 8: 0.10, 14: 0.08, 20: 0.06, 30: 0.025, 60: 0.01, 120: 0.005}
 """Seconds → share of the songs; ten is what most people try first."""
 SHARD = 60  # clips in a file
+CHOSEN = 0.35
+"""Share of the songs whose players are drawn from all twelve alike, whatever their style would choose."""
+PLAYERS = {1: 0.35, 2: 0.2, 3: 0.2, 4: 0.15, 6: 0.1}
+"""Stems in such a song → its share."""
 
 
 @dataclass
@@ -56,6 +61,22 @@ def snapped(song: Song, grid: float) -> Song:
     return dataclasses.replace(song, notes=notes)
 
 
+def lesson_song(seed: int, seconds: int) -> Song:
+    """Song number `seed` as the models are taught it: as the world writes it, or for any players at all.
+
+    Left to their styles, a piano comes with jazz and a choir hardly ever, so that a model may listen to the style instead of
+    the instruments named.
+    """
+    random = np.random.default_rng([seed, 12])
+    if random.random() >= CHOSEN:
+        return world.compose(seed, seconds)
+    count = random.choice(list(PLAYERS), p=list(PLAYERS.values()))
+    players = random.choice(STEMS, size=count, replace=False).tolist()
+    if players == ["fx"]:  # an effect comes between sections, and a short song has one
+        players.append("drums")
+    return world.compose(seed, seconds, instruments=players)
+
+
 @torch.no_grad()
 def encode(vae: PocketVae, sounds: np.ndarray, device: str) -> Tensor:
     """Latents [items, frames, channels] in half precision of mono sounds [items, samples]."""
@@ -69,7 +90,7 @@ def make_clip(
     seed: int, seconds: int, vae: PocketVae, shapes: Shapes, random: np.random.Generator, device: str = "cpu"
 ) -> Clip:
     """Compose, render and encode song number `seed`; four in ten songs keep one stem and the rest apart as well."""
-    song = snapped(world.compose(seed, seconds), 1 / shapes.latents_per_second)
+    song = snapped(lesson_song(seed, seconds), 1 / shapes.latents_per_second)
     stems = {
         name: np.asarray(stem, np.float32).reshape(-1)
         for name, stem in world.render(song, shapes.rate, 1).stems.items()

@@ -16,9 +16,8 @@ from torch.nn import functional
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from acestep_lab.plan import script
-from acestep_lab.train import world
 from acestep_lab.train.pocket.bench import Average, Every, Stage, set_rate
-from acestep_lab.train.pocket.clips import LENGTHS, snapped
+from acestep_lab.train.pocket.clips import LENGTHS, lesson_song, snapped
 from acestep_lab.train.pocket.codes import Codec5
 from acestep_lab.train.pocket.heard import note_sheet
 from acestep_lab.train.pocket.shapes import Shapes
@@ -60,7 +59,7 @@ class Library:
         device, rate = next(self.codec.parameters()).device, self.shapes.latents_per_second
         for seed in range(self.seed, self.seed + count):
             seconds = int(np.random.default_rng(seed).choice(list(LENGTHS), p=list(LENGTHS.values())))
-            song = snapped(world.compose(seed, seconds), 1 / rate)
+            song = snapped(lesson_song(seed, seconds), 1 / rate)
             sheet = note_sheet(song, seconds * rate, rate).float().to(device)
             codes = self.codec.true_codes(sheet[None])[0].tolist()
             self.songs.append(Written(dataclasses.replace(song, notes=()), seconds, tuple(codes)))

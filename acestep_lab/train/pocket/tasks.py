@@ -16,12 +16,12 @@ from acestep_lab.train.pocket.words import instruction, prompt_and_lyrics
 
 SHARES = {
     "text2music": 0.30,
-    "codes": 0.40,
-    "repaint": 0.14,
-    "extract": 0.05,
-    "lego": 0.04,
-    "complete": 0.03,
-    "timbre": 0.04,
+    "codes": 0.38,
+    "repaint": 0.11,
+    "extract": 0.09,
+    "lego": 0.05,
+    "complete": 0.04,
+    "timbre": 0.03,
 }
 NEEDS_STEM = ("extract", "lego", "complete")
 META = ("bpm", "keyscale", "timesignature")

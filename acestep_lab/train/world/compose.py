@@ -231,6 +231,10 @@ def compose(
             hits += _play(sheet, stem, sound, manner, seed)
     notes = sorted(_audible(sheet, hits, seconds), key=lambda n: (n.start, n.stem, n.pitch))
     present = tuple(s for s in STEMS if any(n.stem == s for n in notes))
+    if not present:
+        raise RecipeError(
+            f"In {seconds:g} seconds {' and '.join(stems)} alone would play nothing; add another instrument."
+        )
     sounds = tuple((s, "drums" if s == "drums" else cast[s][0]) for s in present)
     absent = tuple(s for s in ABSENT_WORDS if s not in present and not (s == "vocals" and "backing_vocals" in present))
     facts = Facts(row.name, row.words, row.moods, bpm, keyscale, meter.sign, sounds, absent)
