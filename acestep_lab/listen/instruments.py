@@ -28,8 +28,10 @@ SHIPPED = Path(__file__).with_name("presence.npz")
 SCALE = " scale"
 WIDTHS, WIDE = (32, 64, 72), 112
 """Channels of the three convolutions over time and pitch, and of the two over time alone."""
+FEWEST = 60
+"""Steps of training, however few the sounds."""
 PIECE = 440
-"""Frames of a crop in training, 9.4 s: nearly a whole short song, since a stem may rest in half of it."""
+"""Frames of a crop in training at most, 9.4 s: nearly a whole short song, since a stem may rest in half of it."""
 
 
 def mel_picture(audio: Sound) -> np.ndarray:
@@ -175,11 +177,13 @@ def taught(
     from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
     random, wanted = np.random.default_rng(seed), torch.from_numpy(targets)
+    frames = min(PIECE, max(map(len, pictures)))
     share = wanted.mean(0).clamp(0.02, 0.98)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = _network(len(roles)).train()
         batches = [range(len(pictures))[i : i + 32] for i in range(0, len(pictures), 32)]
+        epochs = max(epochs, round(FEWEST / len(batches)))
         steps = epochs * len(batches)
         average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(1 - 1 / min(200, 1 + steps / 10)))
         optimiser = torch.optim.AdamW(network.parameters(), 3e-3, weight_decay=2e-2)
@@ -188,7 +192,7 @@ def taught(
             order, total = random.permutation(len(pictures)), 0.0
             for places in batches:
                 chosen = order[places.start : places.stop]
-                shown = torch.from_numpy(np.stack([_crop(pictures[i], random) for i in chosen]))
+                shown = torch.from_numpy(np.stack([_crop(pictures[i], frames, random) for i in chosen]))
                 goal = wanted[chosen]
                 with torch.autocast("cpu", torch.bfloat16):
                     answer = _scores(network, shown).float()
@@ -205,13 +209,13 @@ def taught(
     return Presence(roles, average.module.eval())
 
 
-def _crop(picture: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """`PIECE` frames of a picture (repeated where it is shorter), tilted a little, some bands dropped; `[frames, bands]`."""
-    while len(picture) < PIECE:
+def _crop(picture: np.ndarray, frames: int, random: np.random.Generator) -> np.ndarray:
+    """So many frames of a picture (repeated where it is shorter), tilted a little, some bands dropped; `[frames, bands]`."""
+    while len(picture) < frames:
         picture = np.concatenate([picture, picture])
-    start = random.integers(0, len(picture) - PIECE + 1)
+    start = random.integers(0, len(picture) - frames + 1)
     tilt = random.normal(0, 0.25) * np.linspace(-1, 1, BANDS) + random.normal(0, 0.1)
-    piece = picture[start : start + PIECE].astype(np.float32) + tilt.astype(np.float32)
+    piece = picture[start : start + frames].astype(np.float32) + tilt.astype(np.float32)
     if random.random() < 0.3:
         first = random.integers(0, BANDS - 12)
         piece[:, first : first + random.integers(3, 12)] = piece.mean()
