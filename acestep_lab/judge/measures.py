@@ -94,18 +94,24 @@ def mean_scores(measure: Scored, sounds: Sequence[Audio], asked: Sequence[Prompt
     return float(np.mean(true)), float(np.mean(chance)), len(pairs)
 
 
-def presence_accuracy(ear: Presence, sounds: Sequence[Audio], asked: Sequence[Prompt]) -> float:
+def presence_accuracy(
+    ear: Presence, sounds: Sequence[Audio], asked: Sequence[Prompt], unnamed_too: bool = False
+) -> float:
     """Balanced accuracy of stems present or absent as asked: mean over stems of (hit rate + rejection rate) / 2.
 
-    Stems that fewer than four prompts ask for, or fewer than four leave out, are not counted; luck gives 0.5.
+    Asked for is what the words name. What the prompt's own song has beyond them was neither asked for nor ruled out, and counts
+    only with `unnamed_too`. Stems that fewer than four prompts ask for, or fewer than four leave out, are not counted; luck
+    gives 0.5.
     """
     heard = [ear.heard(sound) for sound in sounds]
+    named = [prompt.named for prompt in asked]
     rates = []
     for role in ear.roles:
-        wanted = np.array([role in prompt.instruments for prompt in asked])
+        playing = np.array([role in prompt.instruments for prompt in asked])
+        wanted = playing if unnamed_too else np.array([role in names for names in named])
         found = np.array([role in present for present in heard])
-        if min(wanted.sum(), (~wanted).sum()) >= 4:
-            rates.append((found[wanted].mean() + (~found)[~wanted].mean()) / 2)
+        if min(wanted.sum(), (~playing).sum()) >= 4:
+            rates.append((found[wanted].mean() + (~found)[~playing].mean()) / 2)
     return float(np.mean(rates)) if rates else float("nan")
 
 

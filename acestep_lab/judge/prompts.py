@@ -12,6 +12,7 @@ from pathlib import Path
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.train.world import Song, compose
+from acestep_lab.train.world.words import spoken
 
 FILE = Path(__file__).with_name("prompts.json")
 FIRST_SEED, SOLO_SEED = 7_700_000, 7_800_000
@@ -33,6 +34,17 @@ class Prompt:
     timesignature: str
     instruments: tuple[str, ...]
     solo: bool
+
+    @property
+    def named(self) -> frozenset[str]:
+        """The instruments that the words name. A caption leaves out one in ten of those that play, and nobody can be blamed for
+        not playing, or for playing, what it does not say.
+        """
+        text, sounds = f"{self.caption}\n{self.lyrics}".lower(), {(n.stem, n.sound) for n in self.song().notes}
+        words = {stem: spoken(stem, {sound for s, sound in sounds if s == stem}) for stem in self.instruments}
+        named = {stem for stem, said in words.items() if any(word.lower() in text for word in said)}
+        sung = any(line and not line.startswith("[") for line in self.lyrics.splitlines())
+        return frozenset(named | ({"vocals"} & set(self.instruments) if sung else set()))
 
     def song(self, seconds: float = SECONDS) -> Song:
         """The world's own song for this prompt."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from acestep_lab.train.world.dice import Dice
@@ -25,10 +26,6 @@ SOUND_WORDS = {
     "riser": ("risers", "sweeping effects", "noise sweeps"), "impact": ("impacts", "boom effects", "sound effects"),
     "vinyl": ("vinyl crackle", "tape hiss", "record crackle"), "drums": ("drums", "a drum kit", "a steady beat"),
 }  # fmt: skip
-DRUM_WORDS = {
-    "four": ("four-on-the-floor drums", "a four-on-the-floor kick", "drums"), "back": ("drums", "a backbeat", "a steady drum beat"),
-    "bossa": ("soft drums", "a bossa drum pattern", "brushed drums"), "break": ("breakbeat drums", "fast drums", "drums"),
-}  # fmt: skip
 ABSENT_WORDS = {
     "drums": "drums", "bass": "bass", "vocals": "vocals", "guitar": "guitar", "keyboard": "keys", "synth": "synths",
     "strings": "strings", "brass": "brass", "percussion": "percussion", "woodwinds": "woodwinds",
@@ -44,6 +41,13 @@ FAMILY_WORDS = {
     "vocals": "vocals",
     "drums": "drums",
 }
+
+
+def spoken(stem: str, sounds: Iterable[str]) -> set[str]:
+    """Every word by which a caption may name a stem that plays these sounds."""
+    words = {FAMILY_WORDS[stem]} if stem in FAMILY_WORDS else set()
+    names = ("drums",) if stem == "drums" else ["voice" if sound.startswith("voice") else sound for sound in sounds]
+    return {word.removeprefix("a ") for word in words.union(*(SOUND_WORDS[name] for name in names))}
 
 
 @dataclass(frozen=True)
