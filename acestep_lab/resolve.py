@@ -15,6 +15,7 @@ import numpy as np
 
 from acestep_lab.decode.audio import Audio
 from acestep_lab.errors import RecipeError, SourceError
+from acestep_lab.listen.key import key
 from acestep_lab.models.catalog import ROWS, Row
 from acestep_lab.models.geometry import Geometry
 from acestep_lab.plan.plan import Plan
@@ -40,6 +41,9 @@ DEFAULT_SECONDS = 30.0
 SILENT = 1e-5
 """A sound whose peak is no higher is silence (-100 dBFS)."""
 
+SURE = 0.05
+"""A key's lead over the second best from which it is told; below, it is a guess between two (one in ten songs)."""
+
 Find = Callable[[Any], "Take | Audio"]
 
 
@@ -63,6 +67,7 @@ def resolve(recipe: Recipe, house: House, plan: Plan | None = None) -> Recipe:
     _check_allowed(rooted(recipe.task), house)
     _check_sources(recipe.task, house.geometry)
     _check_codes(recipe.task, house)
+    recipe = _with_key_heard(recipe, house.row)
     return _with_defaults(recipe.but(seconds=_seconds(recipe, house)), house.row)
 
 
@@ -135,6 +140,16 @@ def _of_its_source(recipe: Recipe) -> Recipe:
     )  # fmt: skip
     open_fields = [name for name in names if getattr(recipe, name) in (None, "")]
     return recipe.but(caption=recipe.caption or source.caption, **{name: getattr(source, name) for name in open_fields})
+
+
+def _with_key_heard(recipe: Recipe, row: Row) -> Recipe:
+    """A cover's open key becomes the one heard in its source, for checkpoints whose codes do not carry it."""
+    task = recipe.task
+    if not row.tells_key or not isinstance(task, Cover) or recipe.keyscale is not None:
+        return recipe
+    source = task.source.audio if isinstance(task.source, Take) else task.source
+    found, lead = key(source)  # type: ignore[arg-type]
+    return recipe.but(keyscale=found) if lead >= SURE else recipe
 
 
 def _with_defaults(recipe: Recipe, row: Row) -> Recipe:

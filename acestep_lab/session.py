@@ -611,7 +611,11 @@ class Session:
             if sentence not in self._said:
                 self._said.add(sentence)
                 warnings.warn(sentence, OddChoice, stacklevel=_levels_to_the_caller())
-        for recipe in run.recipes:
+        for wished, recipe in zip(asked, run.recipes, strict=True):
+            if recipe.keyscale and not wished.keyscale and isinstance(recipe.task, Cover):
+                run.note(
+                    f"Heard in the source and told to the model: {recipe.keyscale}. Another keyscale may be asked for."
+                )
             for remark in resolving.remarks(recipe, self.checkpoint.geometry):
                 run.note(remark)
 

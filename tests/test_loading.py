@@ -26,7 +26,7 @@ from acestep_lab.models import catalog, original, parts
 from acestep_lab.models.assembly import empty
 from acestep_lab.models.geometry import Geometry
 from acestep_lab.models.loading import Checkpoint
-from acestep_lab.prompt.tasks import Extract
+from acestep_lab.prompt.tasks import Cover, Extract
 from acestep_lab.resolve import odd_choices
 from tests import tiny
 
@@ -225,6 +225,21 @@ def test_a_row_may_name_tasks_with_one_right_answer_that_take_one_step_without_g
     assert not list(odd_choices(stem, row))
     assert "guidance_scale=4 is not used" in next(odd_choices(stem.but(guidance_scale=4.0), row))
     assert "usually drifts" in next(odd_choices(words.but(guidance="none"), row))
+
+
+def test_a_cover_tells_the_key_heard_in_its_source_where_the_codes_do_not_carry_it(tmp_path: Path) -> None:
+    time = np.arange(8 * 24_000) / 24_000
+    chords = [(69, 73, 76), (62, 66, 69), (64, 68, 71), (69, 73, 76)]  # A major: I, IV, V, I
+    notes = [sum(np.sin(2 * np.pi * 440 * 2 ** ((p - 69) / 12) * time[:48_000]) for p in chord) for chord in chords]
+    source = Audio(0.1 * np.concatenate(notes)[None].astype(np.float32), 24_000)
+    with Session.open("pocket", library=tmp_path / "takes") as lab:
+        asked = lab.recipe_from(source, Cover(source), caption="dub")
+        assert lab.resolve(asked).keyscale == "A major"
+        assert lab.resolve(asked.but(keyscale="D minor")).keyscale == "D minor"
+        assert lab.resolve(lab.recipe_from(source, Extract(source, "bass"))).keyscale is None
+        run = lab.start(asked.but(steps=1))
+        run.take()
+        assert any("A major" in note for note in run.notes)
 
 
 def test_another_planner_can_be_named(tiny_original_turbo: Path, tmp_path: Path) -> None:

@@ -50,6 +50,9 @@ class Row:
     The first estimate is the mean of all answers and so the nearest to the right one; every further step chooses among them.
     """
 
+    tells_key: bool = False
+    """Whether a cover says in words the key that is heard in its source, for codes that carry the beat and hardly a chord."""
+
     def guidance_for(self, task: str) -> str:
         """The guidance a task is sampled with unless another is asked for."""
         return "none" if task in self.direct else self.guidance

@@ -229,7 +229,7 @@ def _with_own_defaults(row: Row, folder: Path) -> Row:
     if not (folder / "pocket.json").is_file():
         return row
     said = read_json(folder / "pocket.json")
-    known = ("steps", "shift", "guidance", "guidance_scale", "longest_seconds", "direct")
+    known = ("steps", "shift", "guidance", "guidance_scale", "longest_seconds", "direct", "tells_key")
     return catalog.ROWS["pocket"].but(name=row.name, **{key: said[key] for key in known if key in said})
 
 

@@ -57,7 +57,7 @@ BOXES = {
 FIRST_SEED = 10_000_000  # of the clips; each feeder counts on from its own start
 SETTLED = 1000  # steps after which an average of weights no longer hurries
 DEFAULTS = {
-    "steps": 16, "shift": 3.0, "guidance": "cfg", "guidance_scale": 3.0, "longest_seconds": 120.0, "direct": ["extract"],
+    "steps": 16, "shift": 3.0, "guidance": "cfg", "guidance_scale": 3.0, "longest_seconds": 120.0, "direct": ["extract"], "tells_key": True,
 }  # fmt: skip
 
 
