@@ -1,6 +1,6 @@
 """Every "auto" of a recipe becomes a number, every impossible wish a sentence: before any work is done.
 
-Knows recipes, plans, takes and a checkpoint's row; no torch and no weights. The row decides steps, shift and guidance, so
+Knows recipes, plans, takes, a checkpoint's row and how to hear a key; no torch and no weights. The row decides steps, shift and guidance, so
 that a turbo under guidance cannot happen by accident; whoever insists is told once what usually comes of it.
 """
 

@@ -612,7 +612,8 @@ class Session:
                 self._said.add(sentence)
                 warnings.warn(sentence, OddChoice, stacklevel=_levels_to_the_caller())
         for wished, recipe in zip(asked, run.recipes, strict=True):
-            if recipe.keyscale and not wished.keyscale and isinstance(recipe.task, Cover):
+            planned = None if plan is None else plan.keyscale
+            if isinstance(recipe.task, Cover) and recipe.keyscale and not (wished.keyscale or planned):
                 run.note(
                     f"Heard in the source and told to the model: {recipe.keyscale}. Another keyscale may be asked for."
                 )

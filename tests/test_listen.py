@@ -210,7 +210,7 @@ def test_three_four_and_six_are_told_apart_by_the_beat():
 
 
 def test_the_shipped_ear_is_small_and_knows_the_stems():
-    assert SHIPPED.stat().st_size < 250_000
+    assert SHIPPED.stat().st_size < 200_000
     ear = Presence.load()
     written = [compose(seed, 10.0) for seed in range(900_000_300, 900_000_340)]
     heard = [ear.heard(Audio(render(song, RATE).mix, RATE)) for song in written]

@@ -26,6 +26,7 @@ from acestep_lab.models import catalog, original, parts
 from acestep_lab.models.assembly import empty
 from acestep_lab.models.geometry import Geometry
 from acestep_lab.models.loading import Checkpoint
+from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.tasks import Cover, Extract
 from acestep_lab.resolve import odd_choices
 from tests import tiny
@@ -240,6 +241,9 @@ def test_a_cover_tells_the_key_heard_in_its_source_where_the_codes_do_not_carry_
         run = lab.start(asked.but(steps=1))
         run.take()
         assert any("A major" in note for note in run.notes)
+        planned = lab.start(asked.but(steps=1), Plan(keyscale="D minor"))
+        assert planned.take().recipe.keyscale == "D minor"
+        assert not any("Heard in the source" in note for note in planned.notes)
 
 
 def test_another_planner_can_be_named(tiny_original_turbo: Path, tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ BANDS = 128
 LOWEST_HZ, HIGHEST_HZ = 40.0, 11000.0
 WINDOW, HOP = 0.085, 0.0213  # seconds
 SHIPPED = Path(__file__).with_name("presence.npz")
-SCALE = " scale"
+SCALE, LARGEST = " scale", 63
+"""Matrices are kept as whole numbers up to so many, which compress to six bits each, and a scale for each row."""
 WIDTHS, WIDE = (32, 64, 72), 112
 """Channels of the three convolutions over time and pitch, and of the two over time alone."""
 FEWEST = 60
@@ -107,16 +108,16 @@ class Presence:
         return frozenset(role for role, chance in self.probabilities(audio).items() if chance > 0.5)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the ear as an .npz: matrices as bytes with a scale for each row, the rest as half floats."""
+        """Write the ear as an .npz: matrices as small whole numbers with a scale for each row, the rest as half floats."""
         target = Path(path)
         arrays: dict[str, np.ndarray] = {"roles": np.array(self.roles)}
         for name, value in self.network.state_dict().items():
             weights = value.numpy()
             if weights.ndim > 1:
-                scale = np.abs(weights).reshape(len(weights), -1).max(axis=1).astype(np.float16) / np.float16(127)
+                scale = np.abs(weights).reshape(len(weights), -1).max(axis=1).astype(np.float16) / np.float16(LARGEST)
                 arrays[name + SCALE] = scale = np.maximum(scale, np.float16(1e-6))
                 weights = np.round(weights / scale.astype(np.float32).reshape(-1, *[1] * (weights.ndim - 1)))
-                arrays[name] = weights.clip(-127, 127).astype(np.int8)
+                arrays[name] = weights.clip(-LARGEST, LARGEST).astype(np.int8)
             else:
                 arrays[name] = weights.astype(np.float16)
         np.savez_compressed(target, **arrays)  # type: ignore[arg-type]

@@ -72,7 +72,7 @@ def lesson_song(seed: int, seconds: int) -> Song:
         return world.compose(seed, seconds)
     count = random.choice(list(PLAYERS), p=list(PLAYERS.values()))
     players = random.choice(STEMS, size=count, replace=False).tolist()
-    if players == ["fx"]:  # an effect comes between sections, and a short song has one
+    if players == ["fx"]:  # effects stand between sections, and a short song may have only one
         players.append("drums")
     return world.compose(seed, seconds, instruments=players)
 
