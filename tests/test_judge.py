@@ -8,6 +8,7 @@ import pytest
 from acestep_lab.errors import RecipeError
 from acestep_lab.judge import MEASURES, Figure, Report, judge, prompts
 from acestep_lab.judge import prompts as fixed
+from acestep_lab.judge.measures import FIVE_ROLES, presence_accuracy
 from acestep_lab.judge.prompts import written
 from acestep_lab.train.world import compose
 
@@ -42,12 +43,33 @@ def test_only_instruments_that_the_words_name_are_asked_for():
     assert all(p.named == set(p.instruments) for p in prompts(32, solo=True))
 
 
+class Listener:
+    """Hears what it is told to, one set of stems a sound."""
+
+    roles = ("drums", "percussion", "bass")
+
+    def heard(self, sound: frozenset[str]) -> frozenset[str]:
+        return sound
+
+
+def test_a_role_is_there_when_any_of_its_stems_is():
+    asked = [p for p in prompts(128) if "fx" not in p.instruments]
+    drums = [
+        "percussion" if "drums" in p.named else "drums" if "percussion" in p.named else "fx" for p in asked
+    ]  # always the other stem of the role
+    heard = [frozenset({stem}) for stem in drums]
+    roles = {"drums": FIVE_ROLES["drums"]}
+    assert presence_accuracy(Listener(), heard, asked) < 0.5
+    assert presence_accuracy(Listener(), heard, asked, roles=roles) == 1.0
+    assert presence_accuracy(Listener(), [frozenset({"drums"})] * len(asked), asked, roles=roles) == 0.5
+
+
 def test_figures_come_with_chance_ceiling_and_count(report):
     obedience = [figure for figure in report.figures if figure.group == "words"]
     assert obedience
     assert all(f.chance is not None and f.ceiling is not None and f.n for f in obedience)
     assert report["same recipe, same bytes"].value == 1.0
-    few = ("present or absent", "the words leave out")  # four songs are too few for these
+    few = ("present or absent", "the words leave out", "five roles")  # four songs are too few for these
     told = [f for f in report.figures if not any(name in f.name for name in few)]
     assert all(math.isfinite(f.value) for f in told)
 

@@ -162,11 +162,11 @@ def _obedience(bench: Bench, group: str, what: str, **more: Any) -> list[Figure]
         if n:
             figures.append(Figure(group, measure.name, value, chance, ceiling, n, wanted=wanted))
     other = measures.shuffled(bench.prompts)
-    for name, unnamed_too, goal in (
-        ("instruments present or absent as asked", False, 0.90),
-        ("the same, those that the words leave out counted too", True, None),
+    for name, how, goal in (
+        ("instruments present or absent as asked", {}, 0.90),
+        ("the same, those that the words leave out counted too", {"unnamed_too": True}, None),
+        ("the same in five roles", {"roles": measures.FIVE_ROLES}, 0.82),
     ):
-        how = {"unnamed_too": unnamed_too}
         figures.append(
             Figure(
                 group,

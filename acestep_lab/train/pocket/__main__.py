@@ -54,7 +54,8 @@ BOXES = {
     "export": 0.0,
 }
 """Stage → its share of the minutes."""
-FIRST_SEED = 10_000_000  # of the clips; each feeder counts on from its own start
+FIRST_SONG = 10_000_000  # of the clips, by number
+FEEDER, PLANNER = 10_000_000, 30_000_000  # how much further on the songs of a feeder and of the planner begin
 SETTLED = 1000  # steps after which an average of weights no longer hurries
 DEFAULTS = {
     "steps": 16, "shift": 3.0, "guidance": "cfg", "guidance_scale": 3.0, "longest_seconds": 120.0, "direct": ["extract"], "tells_key": True,
@@ -71,6 +72,7 @@ class Workshop:
     device: str
     shapes: Shapes = field(default_factory=Shapes)
     pace: float = 1.0
+    first_song: int = FIRST_SONG
 
     def stage(self, name: str) -> Stage:
         return Stage(name, 60 * self.minutes[name], self.work, self.device, pace=self.pace)
@@ -148,8 +150,8 @@ class Workshop:
 
     def clips(self) -> None:
         """Encoded songs to begin with; `feeding` adds more all the time."""
-        until, seed = time.monotonic() + 60 * self.minutes["clips"], FIRST_SEED
-        while time.monotonic() < until or seed == FIRST_SEED:
+        until, seed = time.monotonic() + 60 * self.minutes["clips"], self.first_song
+        while time.monotonic() < until or seed == self.first_song:
             fill(self.work / "clips", self.made_vae, self.shapes, seed, 1, self.device)
             seed += SHARD
 
@@ -182,7 +184,7 @@ class Workshop:
 
     def lm(self) -> None:
         """Words to a plan with codes."""
-        library = Library(self.codec, self.shapes)
+        library = Library(self.codec, self.shapes, self.first_song + PLANNER)
         train_lm(self.stage("lm"), self.shapes, for_lm(self.tokens, self.shapes.codes), library)
 
     def polish(self) -> None:
@@ -256,7 +258,7 @@ def main() -> None:
         k: float(v) for k, v in (b.split("=") for b in asked.box)
     }
     asked.work.mkdir(parents=True, exist_ok=True)
-    shop, feeder = Workshop(asked.work, asked.out, minutes, asked.device, pace=asked.pace), None
+    shop, feeder = Workshop(asked.work, asked.out, minutes, asked.device, pace=asked.pace, first_song=asked.first_song), None
     if asked.begin_with:
         shop.begin_with(asked.begin_with)
     if asked.go_on_from:
@@ -264,7 +266,7 @@ def main() -> None:
     for name in asked.stages.split(","):
         if name in ("codes", "dit") and asked.feeder and feeder is None:
             feeder = multiprocessing.get_context("spawn").Process(
-                target=feed, args=(asked.work, 20_000_000), daemon=True
+                target=feed, args=(asked.work, asked.first_song + FEEDER), daemon=True
             )
             feeder.start()
         getattr(shop, name)()
@@ -288,6 +290,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--pace", type=float, default=1.0, help="share of the usual learning rates, such as 0.5 to go on"
     )
+    parser.add_argument(
+        "--first-song", type=int, default=FIRST_SONG, metavar="N",
+        help="number of the first song to learn from; another one when going on, or the same songs are read again",
+    )  # fmt: skip
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--feeder", action="store_true", help="compose and encode new songs in a second process")

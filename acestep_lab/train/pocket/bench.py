@@ -11,12 +11,14 @@ import math
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
 @dataclass
@@ -82,6 +84,22 @@ def _short(value: Any) -> Any:
     if isinstance(value, Tensor):
         value = value.item()
     return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+@contextmanager
+def quick(device: str) -> Iterator[None]:
+    """The arithmetic that this device is quickest at: halves on a GPU and on a CPU with matrix tiles (AMX), floats on any other CPU.
+
+    A step of the transformer, one core of a CPU without tiles: 2.2 to 2.7 s in halves, 1.4 s in floats. With tiles plain attention is
+    quicker than the flash kernel for rows as short as ours, without them it is not.
+    """
+    if device == "cpu":
+        tiles = bool(torch.cpu.get_capabilities().get("amx_bf16"))
+        kernels = [SDPBackend.MATH] if tiles else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
+    else:
+        tiles, kernels = True, [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+    with sdpa_kernel(kernels), torch.autocast(device, torch.bfloat16, enabled=tiles):
+        yield
 
 
 class Average:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from acestep_lab.prompt.vocabulary import STEMS
 from acestep_lab.train import world
+from acestep_lab.train.pocket.bench import quick
 from acestep_lab.train.pocket.heard import note_sheet
 from acestep_lab.train.pocket.shapes import Shapes
 from acestep_lab.train.pocket.vae import PocketVae
@@ -27,8 +28,8 @@ from acestep_lab.train.world import Song
 LENGTHS = {10: 0.50, 5: 0.12, 7: 0.10, 8: 0.10, 14: 0.08, 20: 0.06, 30: 0.025, 60: 0.01, 120: 0.005}
 """Seconds → share of the songs; ten is what most people try first."""
 SHARD = 60  # clips in a file
-CHOSEN = 0.35
-"""Share of the songs whose players are drawn from all twelve alike, whatever their style would choose."""
+CHOSEN = 0.5
+"""Share of the transformer's songs whose players are drawn from all twelve alike, whatever their style would choose."""
 PLAYERS = {1: 0.35, 2: 0.2, 3: 0.2, 4: 0.15, 6: 0.1}
 """Stems in such a song → its share."""
 
@@ -61,14 +62,14 @@ def snapped(song: Song, grid: float) -> Song:
     return dataclasses.replace(song, notes=notes)
 
 
-def lesson_song(seed: int, seconds: int) -> Song:
+def lesson_song(seed: int, seconds: int, chosen: float = CHOSEN) -> Song:
     """Song number `seed` as the models are taught it: as the world writes it, or for any players at all.
 
     Left to their styles, a piano comes with jazz and a choir hardly ever, so that a model may listen to the style instead of
     the instruments named.
     """
     random = np.random.default_rng([seed, 12])
-    if random.random() >= CHOSEN:
+    if random.random() >= chosen:
         return world.compose(seed, seconds)
     count = random.choice(list(PLAYERS), p=list(PLAYERS.values()))
     players = random.choice(STEMS, size=count, replace=False).tolist()
@@ -81,7 +82,7 @@ def lesson_song(seed: int, seconds: int) -> Song:
 def encode(vae: PocketVae, sounds: np.ndarray, device: str) -> Tensor:
     """Latents [items, frames, channels] in half precision of mono sounds [items, samples]."""
     batch = torch.from_numpy(np.ascontiguousarray(sounds, np.float32))[:, None].to(device)
-    with torch.autocast(device, torch.bfloat16):
+    with quick(device):
         mean = vae.moments(batch)[0]
     return mean.transpose(1, 2).to("cpu", torch.float16)
 

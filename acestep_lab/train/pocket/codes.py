@@ -12,9 +12,8 @@ import torch
 from diffusers.pipelines.ace_step.modeling_ace_step import AceStepAudioTokenDetokenizer, AceStepAudioTokenizer
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from acestep_lab.train.pocket.bench import Every, Stage, set_rate
+from acestep_lab.train.pocket.bench import Every, Stage, quick, set_rate
 from acestep_lab.train.pocket.clips import ClipPool
 from acestep_lab.train.pocket.heard import KINDS
 from acestep_lab.train.pocket.shapes import Shapes
@@ -145,7 +144,7 @@ def train_codes(stage: Stage, shapes: Shapes, pool: ClipPool) -> Codec5:
         set_rate(optimiser, stage.rate(PEAK))
         rounding.share = min(1.0, 4 * stage.fraction)
         sheet = _stacked(pool, 80 if stage.device == "cpu" else 2000, stage.device)[1]
-        with sdpa_kernel(SDPBackend.MATH), torch.autocast(stage.device, torch.bfloat16):
+        with quick(stage.device):
             made, indices = codec(sheet)
         missed = missing(made.float(), sheet)
         (sum(WEIGHTS[name] * value for name, value in missed.items()) + 2 * rounding.crowding).backward()
@@ -176,7 +175,7 @@ def train_ears(stage: Stage, codec: Codec5, pool: ClipPool) -> Codec5:
     for _ in stage.steps():
         set_rate(optimiser, stage.rate(PEAK))
         latents, sheet = _stacked(pool, 60 if stage.device == "cpu" else 1500, stage.device)
-        with sdpa_kernel(SDPBackend.MATH), torch.autocast(stage.device, torch.bfloat16):
+        with quick(stage.device):
             made = codec.detokenizer(codec.tokenizer.quantizer(codec.hear(latents))[0])
         missed = missing(made.float(), sheet)
         sum(WEIGHTS[name] * value for name, value in missed.items()).backward()

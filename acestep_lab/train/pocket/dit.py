@@ -9,19 +9,20 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedTokenizerFast
 
-from acestep_lab.train.pocket.bench import Average, Every, Stage, set_rate
+from acestep_lab.train.pocket.bench import Average, Every, Stage, quick, set_rate
 from acestep_lab.train.pocket.clips import Clip, ClipPool
 from acestep_lab.train.pocket.codes import Codec5, hints
 from acestep_lab.train.pocket.gist import Gist
 from acestep_lab.train.pocket.parts import Parts
+from acestep_lab.train.pocket.reading import WEIGHTS, Reader
 from acestep_lab.train.pocket.tasks import Batch, choose_task, collate, lesson
 from acestep_lab.train.pocket.vae import PocketVae
 
 PEAK = 2e-3
 REMINDER = 0.02  # weight of what the words have to mean
+ALONE = 150  # steps in which a new reader learns to read before the transformer is asked to write for it
 UNTOLD = 0.10  # chance that an item hears nothing at all, for guidance
 LONGEST = 20  # seconds of a clip on the CPU; attention grows with the square
 MISHEARD = 0.04  # share of codes replaced at random, because a language model's codes are not perfect
@@ -93,7 +94,7 @@ def velocity_loss(
     """
     noisy = torch.lerp(batch.goal, noise, t[:, None, None])
     context = torch.cat([batch.source, batch.mask[..., None].expand_as(batch.source)], dim=-1)
-    with torch.autocast(noisy.device.type, torch.bfloat16):
+    with quick(noisy.device.type):
         heard = parts.conditions(batch.texts, batch.lyrics, batch.references, told)
         heard = torch.where(untold[:, None, None], parts.null(heard), heard)
         answer = parts.velocity(noisy, t, heard, context)
@@ -101,14 +102,15 @@ def velocity_loss(
     return (error if weights is None else error * weights).mean((1, 2))
 
 
-def optimisers(parts: Parts, gist: Gist) -> list[torch.optim.Optimizer]:
+def optimisers(parts: Parts, gist: Gist, reader: Reader) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the transformer (Jordan 2024), AdamW for everything else."""
     inner = [p for name, p in parts.dit.named_parameters() if p.ndim == 2 and "layers." in name and "table" not in name]
     chosen = {id(p) for p in inner}
     others = [p for model in (parts, gist) for p in model.parameters() if id(p) not in chosen]
+    readers = {"params": list(reader.parameters()), "scale": 1.0}
     return [
         torch.optim.Muon(inner, PEAK, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW([{"params": others, "scale": 0.7}], PEAK, betas=(0.9, 0.98), weight_decay=0.01),
+        torch.optim.AdamW([{"params": others, "scale": 0.7}, readers], PEAK, betas=(0.9, 0.98), weight_decay=0.01),
     ]
 
 
@@ -145,10 +147,12 @@ def train_dit(
     torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
     weights = audibility(vae, pool.draw(10, 12)).to(stage.device)
     parts.to(stage.device).train(), gist.to(stage.device)
-    tools, average = optimisers(parts, gist), Average(parts)
+    reader = Reader(parts.shapes.dit).to(stage.device)
+    tools, average = optimisers(parts, gist, reader), Average(parts)
     kept = stage.load()
     if kept:
-        _restore(kept, parts, gist, tools, average)
+        _restore(kept, parts, gist, reader, tools, average)
+    learning = stage.step + ALONE if kept and "reader" not in kept else 0
     random, dice = np.random.default_rng(17 + stage.step), torch.Generator().manual_seed(17 + stage.step)
     look, keep, more = Every(60), Every(180), Every(20)
     silence, smooth = parts.condition.silence_latent[0].cpu(), {}
@@ -157,67 +161,69 @@ def train_dit(
             set_rate(tool, stage.rate(PEAK, warm=200))
         budget = SECONDS_A_BATCH["cpu" if stage.device == "cpu" else "cuda"]
         batch = draw(pool, tokenizer, silence, parts.shapes.pool, budget, random, codes is not None).to(stage.device)
-        losses = _step(parts, gist, batch, codes, tools, dice, weights)
+        losses, read = _step(parts, gist, reader, batch, codes, tools, dice, weights, alone=stage.step < learning)
         average.follow(parts)
-        _remember(smooth, batch.tasks, losses)
+        _remember(smooth, batch.tasks, losses, read)
         if more.due(stage.spent):
             pool.update(2)
         if look.due(stage.spent):
             stage.log(clips=len(pool), **smooth)
         if keep.due(stage.spent):
-            _keep(stage, parts, gist, tools, average)
-    _keep(stage, parts, gist, tools, average)
+            _keep(stage, parts, gist, reader, tools, average)
+    _keep(stage, parts, gist, reader, tools, average)
     return average
 
 
 def _step(
     parts: Parts,
     gist: Gist,
+    reader: Reader,
     batch: Batch,
     codes: CodeSource | None,
     tools: list[torch.optim.Optimizer],
     dice: torch.Generator,
     weights: Tensor,
-) -> Tensor:
+    alone: bool,
+) -> tuple[Tensor, dict[str, Tensor]]:
     fill_in(batch, codes)
     count, device = len(batch.goal), batch.goal.device
     t = times(count, dice)[torch.randperm(count, generator=dice)].to(device)
     untold = (torch.rand(count, generator=dice) < UNTOLD).to(device)
-    kernels = (
-        [SDPBackend.MATH]
-        if device.type == "cpu"
-        else [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
-    )
-    with sdpa_kernel(kernels):  # for short rows the CPU is quicker without the flash kernel
-        with torch.autocast(device.type, torch.bfloat16):
-            told = parts.tell(batch.texts)
+    with quick(device.type):
+        told = parts.tell(batch.texts)
+    with reader.listening_to(parts.dit):
         losses = velocity_loss(parts, batch, t, torch.randn_like(batch.goal), untold, told, weights)
-        meant = gist.losses(told, batch.texts["attention_mask"], batch.meanings)
-        (losses.mean() + REMINDER * torch.stack(list(meant.values())).sum()).backward()
+    meant = gist.losses(told, batch.texts["attention_mask"], batch.meanings)
+    read = reader.losses(batch.playing, batch.sheets, alone=alone)
+    known = sum(WEIGHTS[name] * loss for name, loss in read.items())
+    (losses.mean() + REMINDER * torch.stack(list(meant.values())).sum() + known).backward()
     nn.utils.clip_grad_norm_(parts.parameters(), 1.0, error_if_nonfinite=True)
     for tool in tools:
         tool.step()
         tool.zero_grad()
-    return losses.detach()
+    return losses.detach(), {name: loss.detach() for name, loss in read.items()}
 
 
-def _remember(smooth: dict[str, float], tasks: list[str], losses: Tensor) -> None:
-    """Slow averages of the loss, over all and per task."""
-    rows = [("loss", float(losses.mean())), *zip(tasks, losses.tolist(), strict=True)]
+def _remember(smooth: dict[str, float], tasks: list[str], losses: Tensor, read: dict[str, Tensor]) -> None:
+    """Slow averages of the loss, over all and per task, and of the reader's."""
+    rows = [("loss", float(losses.mean())), *((name, float(loss)) for name, loss in read.items())]
+    rows += zip(tasks, losses.tolist(), strict=True)
     for name, value in rows:
         smooth[name] = value if name not in smooth else 0.98 * smooth[name] + 0.02 * value
 
 
-def _keep(stage: Stage, parts: Parts, gist: Gist, tools: list[torch.optim.Optimizer], average: Average) -> None:
+def _keep(stage: Stage, parts: Parts, gist: Gist, reader: Reader, tools: list[torch.optim.Optimizer], average: Average) -> None:
     stage.save(
         parts=parts.state_dict(), gist=gist.state_dict(), tools=[t.state_dict() for t in tools], average=average.weights,
-        count=average.count,
+        count=average.count, reader=reader.state_dict(),
     )  # fmt: skip
 
 
-def _restore(kept: dict, parts: Parts, gist: Gist, tools: list[torch.optim.Optimizer], average: Average) -> None:
+def _restore(kept: dict, parts: Parts, gist: Gist, reader: Reader, tools: list[torch.optim.Optimizer], average: Average) -> None:
     parts.load_state_dict(kept["parts"])
     gist.load_state_dict(kept["gist"])
+    if "reader" in kept:
+        reader.load_state_dict(kept["reader"])
     for tool, state in zip(tools, kept.get("tools") or (), strict="tools" in kept):
         tool.load_state_dict(state)
     average.weights, average.count = kept["average"], kept["count"]

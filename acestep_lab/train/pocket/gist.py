@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 
 from acestep_lab.prompt.vocabulary import STEMS, TIMESIGNATURES, key_parts
 from acestep_lab.train import world
-from acestep_lab.train.pocket.bench import Every, Stage, set_rate
+from acestep_lab.train.pocket.bench import Every, Stage, quick, set_rate
 from acestep_lab.train.pocket.parts import Parts
 from acestep_lab.train.pocket.words import instruction, prompt_and_lyrics
 from acestep_lab.train.world import Song
@@ -107,7 +107,7 @@ def train_gist(
         tokens = tokenizer(texts, padding="longest", truncation=True, max_length=256, return_tensors="pt").to(
             stage.device
         )
-        with torch.autocast(stage.device, torch.bfloat16), torch.set_grad_enabled(words_too):
+        with quick(stage.device), torch.set_grad_enabled(words_too):
             told = parts.tell(tokens)
         losses = gist.losses(told, tokens["attention_mask"], [m for _, m in chosen])
         torch.stack(list(losses.values())).sum().backward()

@@ -16,7 +16,7 @@ from torch.nn import functional
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from acestep_lab.plan import script
-from acestep_lab.train.pocket.bench import Average, Every, Stage, set_rate
+from acestep_lab.train.pocket.bench import Average, Every, Stage, quick, set_rate
 from acestep_lab.train.pocket.clips import LENGTHS, lesson_song, snapped
 from acestep_lab.train.pocket.codes import Codec5
 from acestep_lab.train.pocket.heard import note_sheet
@@ -26,9 +26,7 @@ from acestep_lab.train.world import Song
 PEAK = 3e-3
 MODES = {"plan": 0.72, "untold": 0.08, "understand": 0.10, "sketch": 0.05, "polish": 0.05}
 TOKENS_A_BATCH = {"cpu": 6000, "cuda": 60_000}
-
-
-FIRST_SEED = 40_000_000  # of the planner's songs
+CHOSEN = 0.2  # share of songs for any players; with more of them, which are sparse, meter was lost
 FRESH = 12  # songs composed for every step
 MOST = 30_000  # songs remembered
 
@@ -49,7 +47,7 @@ class Library:
     songs it had not seen).
     """
 
-    def __init__(self, codec: Codec5, shapes: Shapes, first_seed: int = FIRST_SEED, most: int = MOST) -> None:
+    def __init__(self, codec: Codec5, shapes: Shapes, first_seed: int, most: int = MOST) -> None:
         self.codec, self.shapes, self.seed, self.most = codec, shapes, first_seed, most
         self.songs: list[Written] = []
 
@@ -59,7 +57,7 @@ class Library:
         device, rate = next(self.codec.parameters()).device, self.shapes.latents_per_second
         for seed in range(self.seed, self.seed + count):
             seconds = int(np.random.default_rng(seed).choice(list(LENGTHS), p=list(LENGTHS.values())))
-            song = snapped(lesson_song(seed, seconds), 1 / rate)
+            song = snapped(lesson_song(seed, seconds, CHOSEN), 1 / rate)
             sheet = note_sheet(song, seconds * rate, rate).float().to(device)
             codes = self.codec.true_codes(sheet[None])[0].tolist()
             self.songs.append(Written(dataclasses.replace(song, notes=()), seconds, tuple(codes)))
@@ -174,7 +172,7 @@ def _rows(
 
 def _losses(model: nn.Module, ids: Tensor) -> Tensor:
     """Negative log likelihood of every token but the first, [items, tokens - 1]."""
-    with torch.autocast(ids.device.type, torch.bfloat16):
+    with quick(ids.device.type):
         logits = model(input_ids=ids).logits[:, :-1]
     return functional.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten(), reduction="none").view(
         len(ids), -1

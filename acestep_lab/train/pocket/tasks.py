@@ -12,6 +12,8 @@ from transformers import PreTrainedTokenizerFast
 
 from acestep_lab.train.pocket.clips import Clip
 from acestep_lab.train.pocket.gist import meaning
+from acestep_lab.train.pocket.heard import note_sheet
+from acestep_lab.train.pocket.reading import players
 from acestep_lab.train.pocket.words import instruction, prompt_and_lyrics
 
 SHARES = {
@@ -41,6 +43,8 @@ class Lesson:
     codes: bool = False
     reference: Tensor | None = None
     meaning: dict[str, Tensor] = field(default_factory=dict)
+    playing: Tensor | None = None  # who plays in the goal, [frames, stems]
+    sheet: Tensor | None = None  # and what, [frames, channels of the note sheet]
 
 
 @dataclass
@@ -56,6 +60,8 @@ class Batch:
     references: dict[int, Tensor] = field(default_factory=dict)
     tasks: list[str] = field(default_factory=list)
     meanings: list[dict[str, Tensor]] = field(default_factory=list)
+    playing: Tensor | None = None  # [items, frames, stems]
+    sheets: Tensor | None = None  # [items, frames, channels of the note sheet]
 
     def to(self, device: str) -> Batch:
         """The batch on a device."""
@@ -96,7 +102,24 @@ def lesson(clip: Clip, task: str, silence: Tensor, random: np.random.Generator, 
     """Make one lesson of a clip."""
     made = _lesson(clip, task, silence, random, pool)
     made.meaning = meaning(clip.song)
+    made.playing, made.sheet = _score(clip, made)
     return made
+
+
+def _score(clip: Clip, made: Lesson) -> tuple[Tensor, Tensor]:
+    """Who plays in the goal of a lesson, and what."""
+    frames, rate = len(clip.mix), len(clip.mix) / clip.seconds
+    playing, sheet = players(clip.song, frames, rate), clip.sheet()
+    if made.task not in ("extract", "lego"):
+        return playing, sheet
+    inside = (made.mask > 0.5)[:, None]
+    ours, theirs = (
+        dataclasses.replace(clip.song, notes=tuple(n for n in clip.song.notes if (n.stem == clip.stem) == own))
+        for own in (True, False)
+    )
+    return tuple(
+        torch.where(inside, score(ours, frames, rate), score(theirs, frames, rate)) for score in (players, note_sheet)
+    )
 
 
 def _lesson(clip: Clip, task: str, silence: Tensor, random: np.random.Generator, pool: int) -> Lesson:
@@ -155,4 +178,11 @@ def collate(lessons: list[Lesson], tokenizer: PreTrainedTokenizerFast) -> Batch:
         references={i: x.reference for i, x in enumerate(lessons) if x.reference is not None},
         tasks=[x.task for x in lessons],
         meanings=[x.meaning for x in lessons],
+        playing=_stacked([x.playing for x in lessons]),
+        sheets=_stacked([x.sheet for x in lessons]),
     )
+
+
+def _stacked(rows: list[Tensor | None]) -> Tensor | None:
+    known = [row for row in rows if row is not None]
+    return torch.stack(known) if len(known) == len(rows) else None

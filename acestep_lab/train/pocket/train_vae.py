@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from acestep_lab.train.pocket.bench import Every, Stage, set_rate
+from acestep_lab.train.pocket.bench import Every, Stage, quick, set_rate
 from acestep_lab.train.pocket.shapes import Shapes
 from acestep_lab.train.pocket.sounds import SoundPool, rendered
 from acestep_lab.train.pocket.vae import (
@@ -49,7 +49,7 @@ def loss_of(
     device = sound.device.type
     channels = vae.from_latent.in_channels
     noise = torch.randn(sound.shape[0], channels, sound.shape[-1] // hop, device=sound.device)
-    with torch.autocast(device, torch.bfloat16):
+    with quick(device):
         made, divergence = vae(sound, noise)
     spectra, wave = spectral(made.float(), sound), (made.float() - sound).abs().mean()
     weight = 1e-4 * min(1.0, 0.1 + 5 * fraction)
@@ -113,7 +113,7 @@ def polish(stage: Stage, shapes: Shapes, vae: PocketVae, songs: int = 60) -> Poc
     for step in stage.steps():
         set_rate(optimiser, stage.rate(POLISH, warm=20))
         sound = pool.batch(8 if stage.device == "cpu" else 64, 96 * shapes.hop).to(stage.device)
-        with torch.autocast(stage.device, torch.bfloat16):
+        with quick(stage.device):
             latent = vae.moments(sound)[0]
             off = 0.1 * torch.rand(len(latent), 1, 1, device=latent.device)
             off[::2] = 0
