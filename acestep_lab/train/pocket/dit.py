@@ -212,14 +212,18 @@ def _remember(smooth: dict[str, float], tasks: list[str], losses: Tensor, read: 
         smooth[name] = value if name not in smooth else 0.98 * smooth[name] + 0.02 * value
 
 
-def _keep(stage: Stage, parts: Parts, gist: Gist, reader: Reader, tools: list[torch.optim.Optimizer], average: Average) -> None:
+def _keep(
+    stage: Stage, parts: Parts, gist: Gist, reader: Reader, tools: list[torch.optim.Optimizer], average: Average
+) -> None:
     stage.save(
         parts=parts.state_dict(), gist=gist.state_dict(), tools=[t.state_dict() for t in tools], average=average.weights,
         count=average.count, reader=reader.state_dict(),
     )  # fmt: skip
 
 
-def _restore(kept: dict, parts: Parts, gist: Gist, reader: Reader, tools: list[torch.optim.Optimizer], average: Average) -> None:
+def _restore(
+    kept: dict, parts: Parts, gist: Gist, reader: Reader, tools: list[torch.optim.Optimizer], average: Average
+) -> None:
     parts.load_state_dict(kept["parts"])
     gist.load_state_dict(kept["gist"])
     if "reader" in kept:

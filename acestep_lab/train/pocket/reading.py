@@ -30,7 +30,9 @@ def players(song: Song, frames: int, per_second: float) -> Tensor:
     playing = np.zeros((frames, len(STEMS)), np.float16)
     for note in song.notes:
         first = max(0, round(note.start * per_second))
-        playing[first : max(first, round((note.start + max(note.length, RINGS)) * per_second)), STEMS.index(note.stem)] = 1
+        playing[
+            first : max(first, round((note.start + max(note.length, RINGS)) * per_second)), STEMS.index(note.stem)
+        ] = 1
     return torch.from_numpy(playing)
 
 
