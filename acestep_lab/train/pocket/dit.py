@@ -23,7 +23,8 @@ from acestep_lab.train.pocket.vae import PocketVae
 PEAK = 2e-3
 REMINDER = 0.02  # weight of what the words have to mean
 ALONE = 150  # steps in which a new reader learns to read before the transformer is asked to write for it
-DIRECT = {"extract": 0.8}  # tasks made in one step and without guidance → share of their lessons that stand where that step does
+DIRECT = {"extract": 0.8}
+"""Tasks made in one step and without guidance → the share of their lessons that stand where that step does, at t = 1."""
 UNTOLD = 0.10  # chance that an item hears nothing at all, for guidance
 LONGEST = 20  # seconds of a clip on the CPU; attention grows with the square
 MISHEARD = 0.04  # share of codes replaced at random, because a language model's codes are not perfect
