@@ -19,7 +19,7 @@ from acestep_lab.train.pocket import export
 from acestep_lab.train.pocket.bench import Average, Stage
 from acestep_lab.train.pocket.clips import Clip, ClipPool, lesson_song, make_clip, snapped
 from acestep_lab.train.pocket.codes import Codec5, Rounding, hints, train_codes
-from acestep_lab.train.pocket.dit import CodeSource, fill_in, times, velocity_loss
+from acestep_lab.train.pocket.dit import CodeSource, fill_in, moments, times, velocity_loss
 from acestep_lab.train.pocket.gist import Gist, meaning, train_gist
 from acestep_lab.train.pocket.heard import note_sheet
 from acestep_lab.train.pocket.lm import Library
@@ -184,6 +184,14 @@ def test_a_reader_asks_the_lower_layers_only_and_can_learn_alone(parts: Parts, t
     assert asked(alone=True) == {"reader": True, "words": False, "lower": False, "upper": False}
     assert asked(alone=False) == {"reader": True, "words": True, "lower": True, "upper": False}
     parts.zero_grad()
+
+
+def test_what_is_made_in_one_step_is_learnt_where_that_step_stands_and_always_told() -> None:
+    t, untold = moments(["extract"] * 400 + ["text2music"] * 400, torch.Generator().manual_seed(0))
+    assert (t[:400] == 1).float().mean() > 0.7
+    assert (t[400:] == 1).float().mean() < 0.15
+    assert not untold[:400].any()
+    assert 0.05 < untold[400:].float().mean() < 0.15
 
 
 def test_a_repaint_shows_the_outside_and_hides_the_inside(parts: Parts) -> None:

@@ -40,6 +40,15 @@ def times(count: int, random: torch.Generator) -> Tensor:
     return torch.where(kind > 0.95, torch.ones(()), t).clamp(1e-3, 1.0)
 
 
+def moments(tasks: list[str], random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """For lessons of these tasks, each [items]: the times, and whether the words go unheard, as guidance needs it."""
+    t = times(len(tasks), random)[torch.randperm(len(tasks), generator=random)]
+    untold = torch.rand(len(tasks), generator=random) < UNTOLD
+    direct = torch.tensor([DIRECT.get(task, 0.0) for task in tasks])
+    t = torch.where(torch.rand(len(tasks), generator=random) < direct, torch.ones(()), t)
+    return t, untold & (direct == 0)
+
+
 class CodeSource:
     """Turns note sheets into what the pipeline would make of their codes; the models behind it are frozen."""
 
@@ -188,12 +197,8 @@ def _step(
     alone: bool,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     fill_in(batch, codes)
-    count, device = len(batch.goal), batch.goal.device
-    t = times(count, dice)[torch.randperm(count, generator=dice)]
-    untold = torch.rand(count, generator=dice) < UNTOLD
-    direct = torch.tensor([DIRECT.get(task, 0.0) for task in batch.tasks])
-    t = torch.where(torch.rand(count, generator=dice) < direct, torch.ones(()), t).to(device)
-    untold = (untold & (direct == 0)).to(device)
+    device = batch.goal.device
+    t, untold = (x.to(device) for x in moments(batch.tasks, dice))
     with quick(device.type):
         told = parts.tell(batch.texts)
     with reader.listening_to(parts.dit):

@@ -26,7 +26,7 @@ from acestep_lab.train.world import Song
 PEAK = 3e-3
 MODES = {"plan": 0.72, "untold": 0.08, "understand": 0.10, "sketch": 0.05, "polish": 0.05}
 TOKENS_A_BATCH = {"cpu": 6000, "cuda": 60_000}
-CHOSEN = 0.2  # share of songs for any players; with more of them, which are sparse, meter was lost
+CHOSEN = 0.2  # share of songs for any players, which are sparse: fewer than the transformer has
 FRESH = 12  # songs composed for every step
 MOST = 30_000  # songs remembered
 
