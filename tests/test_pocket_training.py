@@ -10,13 +10,15 @@ import torch
 from diffusers import AceStepPipeline
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
+from torch import nn
+from torch.nn import functional
 
 import acestep_lab
 from acestep_lab.prompt.vocabulary import STEMS
 from acestep_lab.train import world
 from acestep_lab.train.ears import pictures_of
 from acestep_lab.train.pocket import export
-from acestep_lab.train.pocket.bench import Average, Stage
+from acestep_lab.train.pocket.bench import Average, Stage, quick
 from acestep_lab.train.pocket.clips import Clip, ClipPool, lesson_song, make_clip, snapped
 from acestep_lab.train.pocket.codes import Codec5, Rounding, hints, train_codes
 from acestep_lab.train.pocket.dit import CodeSource, fill_in, moments, times, velocity_loss
@@ -184,6 +186,25 @@ def test_a_reader_asks_the_lower_layers_only_and_can_learn_alone(parts: Parts, t
     assert asked(alone=True) == {"reader": True, "words": False, "lower": False, "upper": False}
     assert asked(alone=False) == {"reader": True, "words": True, "lower": True, "upper": False}
     parts.zero_grad()
+
+
+@pytest.mark.parametrize("short_rows", [True, False])
+def test_quick_arithmetic_gives_what_plain_floats_give(short_rows: bool) -> None:
+    torch.manual_seed(0)
+    width, queries, keys = nn.Linear(64, 64), torch.randn(2, 4, 50, 64), torch.randn(2, 2, 50, 64)
+    mask = torch.ones(50, 50, dtype=torch.bool).tril()
+
+    def answer() -> torch.Tensor:
+        heard = functional.scaled_dot_product_attention(
+            queries.to(width(queries).dtype), keys.to(width(queries).dtype), keys.to(width(queries).dtype), attn_mask=mask, enable_gqa=True
+        )  # fmt: skip
+        return width(heard).float()
+
+    plain = answer()
+    with quick("cpu", short_rows=short_rows):
+        assert torch.is_autocast_enabled("cpu") == bool(torch.cpu.get_capabilities().get("amx_bf16"))
+        assert torch.allclose(answer(), plain, atol=0.02)
+    assert not torch.is_autocast_enabled("cpu")
 
 
 def test_what_is_made_in_one_step_is_learnt_where_that_step_stands_and_always_told() -> None:

@@ -258,10 +258,8 @@ def main() -> None:
         k: float(v) for k, v in (b.split("=") for b in asked.box)
     }
     asked.work.mkdir(parents=True, exist_ok=True)
-    shop, feeder = (
-        Workshop(asked.work, asked.out, minutes, asked.device, pace=asked.pace, first_song=asked.first_song),
-        None,
-    )
+    shop = Workshop(asked.work, asked.out, minutes, asked.device, pace=asked.pace, first_song=asked.first_song)
+    feeder = None
     if asked.begin_with:
         shop.begin_with(asked.begin_with)
     if asked.go_on_from:

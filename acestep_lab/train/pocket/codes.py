@@ -144,7 +144,7 @@ def train_codes(stage: Stage, shapes: Shapes, pool: ClipPool) -> Codec5:
         set_rate(optimiser, stage.rate(PEAK))
         rounding.share = min(1.0, 4 * stage.fraction)
         sheet = _stacked(pool, 80 if stage.device == "cpu" else 2000, stage.device)[1]
-        with quick(stage.device):
+        with quick(stage.device, short_rows=True):
             made, indices = codec(sheet)
         missed = missing(made.float(), sheet)
         (sum(WEIGHTS[name] * value for name, value in missed.items()) + 2 * rounding.crowding).backward()
@@ -175,7 +175,7 @@ def train_ears(stage: Stage, codec: Codec5, pool: ClipPool) -> Codec5:
     for _ in stage.steps():
         set_rate(optimiser, stage.rate(PEAK))
         latents, sheet = _stacked(pool, 60 if stage.device == "cpu" else 1500, stage.device)
-        with quick(stage.device):
+        with quick(stage.device, short_rows=True):
             made = codec.detokenizer(codec.tokenizer.quantizer(codec.hear(latents))[0])
         missed = missing(made.float(), sheet)
         sum(WEIGHTS[name] * value for name, value in missed.items()).backward()

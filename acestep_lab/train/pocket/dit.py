@@ -105,7 +105,7 @@ def velocity_loss(
     """
     noisy = torch.lerp(batch.goal, noise, t[:, None, None])
     context = torch.cat([batch.source, batch.mask[..., None].expand_as(batch.source)], dim=-1)
-    with quick(noisy.device.type):
+    with quick(noisy.device.type, short_rows=True):
         heard = parts.conditions(batch.texts, batch.lyrics, batch.references, told)
         heard = torch.where(untold[:, None, None], parts.null(heard), heard)
         answer = parts.velocity(noisy, t, heard, context)
@@ -118,10 +118,10 @@ def optimisers(parts: Parts, gist: Gist, reader: Reader) -> list[torch.optim.Opt
     inner = [p for name, p in parts.dit.named_parameters() if p.ndim == 2 and "layers." in name and "table" not in name]
     chosen = {id(p) for p in inner}
     others = [p for model in (parts, gist) for p in model.parameters() if id(p) not in chosen]
-    readers = {"params": list(reader.parameters()), "scale": 1.0}
+    groups = [{"params": others, "scale": 0.7}, {"params": list(reader.parameters())}]
     return [
         torch.optim.Muon(inner, PEAK, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW([{"params": others, "scale": 0.7}, readers], PEAK, betas=(0.9, 0.98), weight_decay=0.01),
+        torch.optim.AdamW(groups, PEAK, betas=(0.9, 0.98), weight_decay=0.01),
     ]
 
 
@@ -199,7 +199,7 @@ def _step(
     fill_in(batch, codes)
     device = batch.goal.device
     t, untold = (x.to(device) for x in moments(batch.tasks, dice))
-    with quick(device.type):
+    with quick(device.type, short_rows=True):
         told = parts.tell(batch.texts)
     with reader.listening_to(parts.dit):
         losses = velocity_loss(parts, batch, t, torch.randn_like(batch.goal), untold, told, weights)
