@@ -14,9 +14,30 @@
 
 from __future__ import annotations
 
+MOST_CHARACTERS = 300
+"""The longest sentence an error says; what is longer loses its middle."""
+
+
+def shown(value: object, most: int = 60) -> str:
+    """A value as a sentence may quote it: its repr in at most `most` characters, whatever the value is."""
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 4 * most:
+        return "a number of hundreds of digits" if value.bit_length() < 10_000 else "an enormous number"
+    try:
+        text = repr(value[: most + 1] if isinstance(value, str | bytes) else value)
+    except Exception:  # noqa: BLE001 - somebody else's __repr__ may raise anything, and this is called while raising
+        text = f"<{type(value).__name__}>"
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
 
 class LabError(Exception):
     """The root of every error this package raises on purpose."""
+
+    def __init__(self, message: str = "") -> None:
+        text = str(message).encode("utf-8", "backslashreplace").decode()
+        if len(text) > MOST_CHARACTERS:
+            text = f"{text[: MOST_CHARACTERS - 81]}…{text[-80:]}"
+        super().__init__(text)
 
 
 class RecipeError(LabError, ValueError):

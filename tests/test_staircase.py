@@ -11,6 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "acestep_lab"
 STAIRS = (
     ("errors",),
+    ("files",),
     ("_torchaudio",),
     ("prompt",),
     ("models",),

@@ -20,6 +20,7 @@ SECONDS_RANGE = (0.5, 600.0)
 MAX_SEED = 2**63 - 1
 SOLVERS = ("euler", "heun", "sde", "dpmpp2m")
 GUIDANCE = ("none", "cfg", "apg", "adg", "cfg_zero")
+DCW_MODES = ("off", "low", "high", "double", "pix")
 
 
 def _number(name: str, value: Any, low: float, high: float) -> float:
@@ -36,6 +37,13 @@ def _whole(name: str, value: object, low: int, high: int) -> int:
     if not is_whole(value):
         raise RecipeError(f"{name} is a whole number, not {value!r}.")
     return int(_number(name, value, low, high))
+
+
+def _truth(name: str, value: object) -> bool:
+    """Return True or False; RecipeError for anything that merely counts as such."""
+    if not isinstance(value, bool):
+        raise RecipeError(f"{name} is True or False, not {value!r}.")
+    return value
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> str:
@@ -104,6 +112,29 @@ class Recipe:
     """Largest norm of the velocity relative to that of x_t; None = off."""
     velocity_ema: float | None = field(default=None, kw_only=True)
     """Share of the previous step's velocity blended in; None = off."""
+    dcw: str | None = field(default=None, kw_only=True)
+    """Correction of each step in the wavelet domain (DCW, arXiv 2604.16044): off, low, high, double or pix; None = the
+    checkpoint's own."""
+    dcw_low: float | None = field(default=None, kw_only=True)
+    """How much DCW moves the means of frame pairs; None: 0.05."""
+    dcw_high: float | None = field(default=None, kw_only=True)
+    """How much DCW moves their half-differences; None: 0.02."""
+    instruction: str = field(default="", kw_only=True)
+    """The line the DiT reads before the words, instead of the task's own; "" = the task's."""
+    global_caption: str = field(default="", kw_only=True)
+    """What the whole song is, where the caption speaks of one part or stem of it; for checkpoints that were taught both."""
+    latent_shift: float = field(default=0.0, kw_only=True)
+    """Added to the finished latent before it is decoded."""
+    latent_rescale: float = field(default=1.0, kw_only=True)
+    """The finished latent is multiplied by this before the shift."""
+    fade_in: float = field(default=0.0, kw_only=True)
+    """Seconds from silence at the song's start."""
+    fade_out: float = field(default=0.0, kw_only=True)
+    """Seconds to silence at the song's end."""
+    normalize: bool | None = field(default=None, kw_only=True)
+    """Whether the song is brought to `peak_db`; None: yes, wherever it is made anew."""
+    peak_db: float | None = field(default=None, kw_only=True)
+    """The peak a normalized song is brought to, in dBFS; None: -1."""
     thinking: bool | None = field(default=None, kw_only=True)
     """Whether the planner writes audio codes first; None = wherever a planner is aboard and the task uses one."""
     planning: Planning = field(default_factory=Planning, kw_only=True)
@@ -249,4 +280,15 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "guidance_interval": _interval,
     "velocity_clamp": lambda v: float(_number("The velocity clamp", v, 0.01, 100.0)),
     "velocity_ema": lambda v: float(_number("The velocity's moving average", v, 0.0, 0.99)),
+    "dcw": lambda v: _one_of("DCW mode", v, DCW_MODES),
+    "dcw_low": lambda v: float(_number("DCW's low part", v, 0.0, 1.0)),
+    "dcw_high": lambda v: float(_number("DCW's high part", v, 0.0, 1.0)),
+    "instruction": _text("instruction", 2_000),
+    "global_caption": _text("global caption", 20_000),
+    "latent_shift": lambda v: float(_number("The latent shift", v, -10.0, 10.0)),
+    "latent_rescale": lambda v: float(_number("The latent rescale", v, 0.01, 10.0)),
+    "fade_in": lambda v: float(_number("The fade-in", v, 0.0, SECONDS_RANGE[1])),
+    "fade_out": lambda v: float(_number("The fade-out", v, 0.0, SECONDS_RANGE[1])),
+    "normalize": lambda v: _truth("normalize", v),
+    "peak_db": lambda v: float(_number("The peak in dBFS", v, -60.0, 0.0)),
 }

@@ -104,6 +104,11 @@ def _region(value: Any) -> Region:
     return Region(*pair)
 
 
+def _known_mask(value: str) -> None:
+    if value not in MASKS:
+        raise RecipeError(f"{value!r} is no mask; the two are {' and '.join(MASKS)}.")
+
+
 def _share(name: str, value: float) -> float:
     """Return a number between 0 and 1; RecipeError otherwise."""
     if not is_number(value) or not 0.0 <= value <= 1.0:
@@ -197,6 +202,8 @@ class Text2Music(_Task):
 
 
 REPAINT_MODES = ("conservative", "balanced", "aggressive")
+MASKS = ("explicit", "auto")
+"""How the DiT is told what to make anew: by the region itself, or by ones everywhere, as the reference's default does."""
 
 
 @dataclass(frozen=True)
@@ -217,9 +224,12 @@ class Repaint(_Task):
     """Seconds of crossfade between old and new latents on each side, outside the region."""
     wave_crossfade: float | None = None
     """Seconds of crossfade between old and new samples on each side, outside the region."""
+    mask: str = "explicit"
+    """explicit or auto (see MASKS)."""
 
     def __post_init__(self) -> None:
         _needs_source(self)
+        _known_mask(self.mask)
         object.__setattr__(self, "regions", regions(self.regions))
         object.__setattr__(self, "strength", _share("A repaint's strength", self.strength))
         if self.mode not in REPAINT_MODES:
@@ -330,9 +340,12 @@ class Lego(_Task):
     source: Source
     stem: str
     region: Region | None = None
+    mask: str = "explicit"
+    """explicit or auto (see MASKS)."""
 
     def __post_init__(self) -> None:
         _needs_source(self)
+        _known_mask(self.mask)
         object.__setattr__(self, "stem", vocabulary.stem(self.stem))
         if self.region is not None:
             object.__setattr__(self, "region", _region(self.region))

@@ -1,0 +1,168 @@
+"""Files and texts that come from outside, read at one boundary: whatever cannot be read is one sentence.
+
+Knows bytes, text and JSON; no take, no checkpoint, no model. Each reader takes the LabError to raise, since the same broken
+file is a LibraryError in a library and a CheckpointError in a checkpoint.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import json
+import os
+import secrets
+import stat
+import unicodedata
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from acestep_lab.errors import LabError, LibraryError, RecipeError, shown
+
+MOST_TEXT = 32 * 2**20
+"""Bytes of the largest text or JSON file that is read."""
+
+INVISIBLE = "\ufeff\u200b\u2060"
+"""Byte order mark, zero-width space, word joiner: editors leave them at the ends of a text, and nobody sees them."""
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+
+
+def clean_text(text: str, what: str = "The text", error: type[LabError] = RecipeError) -> str:
+    """One form for every text: NFC, lines ending in "\\n", no invisible characters at its ends.
+
+    Raises `error` where it holds what no text holds: half a character (a lone surrogate) or a NUL.
+    """
+    text = unicodedata.normalize("NFC", text.strip(INVISIBLE).replace("\r\n", "\n").replace("\r", "\n"))
+    bad = next((ch for ch in text if ch == "\0" or "\ud800" <= ch <= "\udfff"), None)
+    if bad is not None:
+        raise error(f"{what} holds a character that is none (U+{ord(bad):04X}), at place {text.index(bad) + 1}.")
+    return text
+
+
+def decode_text(data: bytes, what: str = "The text", error: type[LabError] = RecipeError) -> str:
+    """Bytes as text: by their byte order mark, else UTF-8, else UTF-16 where every other byte is zero."""
+    coding = next((name for mark, name in _MARKS if data.startswith(mark)), None) or _guessed(data)
+    try:
+        return clean_text(data.decode(coding), what, error)
+    except UnicodeDecodeError as problem:
+        raise error(
+            f"{what} is not {coding.upper()} text (byte {problem.start + 1:,} of {len(data):,}); save it as UTF-8."
+        ) from None
+
+
+def _guessed(data: bytes) -> str:
+    """UTF-16 without a mark shows itself by its zeros; everything else is taken for UTF-8."""
+    head = data[:4096]
+    if len(head) >= 4 and head.count(0) >= len(head) // 4:
+        return "utf-16-le" if head[1::2].count(0) > head[::2].count(0) else "utf-16-be"
+    return "utf-8"
+
+
+def read_bytes(
+    path: str | os.PathLike[str], what: str = "The file", error: type[LabError] = RecipeError, most: int = MOST_TEXT
+) -> bytes:
+    """All bytes of an ordinary file of at most `most` bytes; `error` for a folder, a pipe, a device, or one too large."""
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except (OSError, ValueError) as problem:
+        raise error(f"{what} {shown(str(path))} cannot be read ({_reason(problem)}).") from None
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(handle)
+        raise error(f"{what} {shown(str(path))} is no ordinary file.")
+    with os.fdopen(handle, "rb") as file:
+        if found.st_size > most:
+            raise error(f"{what} {shown(str(path))} has {found.st_size:,} bytes; at most {most:,} are read.")
+        try:
+            return file.read(most + 1)[:most]
+        except OSError as problem:
+            raise error(f"{what} {shown(str(path))} cannot be read ({_reason(problem)}).") from None
+
+
+def read_text(
+    path: str | os.PathLike[str], what: str = "The file", error: type[LabError] = RecipeError, most: int = MOST_TEXT
+) -> str:
+    """A text file in `clean_text`'s form; a leading "~" is the home folder."""
+    path = Path(path).expanduser()
+    return decode_text(read_bytes(path, what, error, most), f"{what} {shown(path.name)}", error)
+
+
+def parse_json(text: str | bytes, what: str = "The JSON", error: type[LabError] = RecipeError) -> Any:
+    """Plain data out of JSON: finite numbers only; `error` for anything else, however deep or long."""
+    try:
+        return json.loads(text, parse_constant=_no_number, parse_float=_finite)
+    except (ValueError, RecursionError) as problem:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
+        where = f"line {problem.lineno}" if isinstance(problem, json.JSONDecodeError) else _reason(problem)
+        raise error(f"{what} is not JSON ({where}).") from None
+
+
+def read_json(
+    path: str | os.PathLike[str], what: str = "The file", error: type[LabError] = RecipeError, most: int = MOST_TEXT
+) -> dict[str, Any]:
+    """The JSON object in a file; `error` where there is none."""
+    named = f"{what} {shown(Path(path).name)}"
+    found = parse_json(decode_text(read_bytes(path, what, error, most), named, error), named, error)
+    if not isinstance(found, dict):
+        raise error(f"{named} holds no JSON object, but {type(found).__name__}.")
+    return found
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"{text[:20]} is too large a number")
+    return value
+
+
+def _reason(problem: BaseException) -> str:
+    if isinstance(problem, RecursionError):
+        return "nested too deeply"
+    return str(getattr(problem, "strerror", None) or problem)[:80]
+
+
+def write_whole(
+    target: Path, write: Callable[[Path], object], what: str = "The file", error: type[LabError] = LibraryError
+) -> Path:
+    """Write a file whole or not at all: into a draft beside it, flushed to the disk, then moved into place.
+
+    `write` is handed the draft's path. Raises `error` where the disk refuses; a draft that cannot be removed is left.
+    """
+    draft = target.with_name(f".draft-{secrets.token_hex(6)}{target.suffix}")
+    try:
+        write(draft)
+        with draft.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(draft, target)
+        flush_folder(target.parent)
+    except OSError as problem:
+        raise error(f"{what} {shown(target.name)} cannot be written ({_reason(problem)}).") from None
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+    return target
+
+
+def flush_folder(folder: Path) -> None:
+    """Make a folder's names last through a power cut, where the system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def to_json(data: Mapping[str, Any]) -> str:
+    """Plain data as one line of JSON."""
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
