@@ -298,6 +298,11 @@ def quarrels(asked: Recipe, plan: Plan, geometry: Geometry) -> Iterator[str]:
     """A sentence for each field in which a plan is not followed, because the recipe says otherwise."""
     for name, (own, planned) in plan.against(asked).items():
         yield f"The recipe's {name} {_short(own)} stands; the plan says {_short(planned)}."
+    if "caption" in plan.locked and not asked.planning.rewrite_caption and plan.caption != asked.caption != "":
+        yield (
+            f"The codes follow the plan's locked caption {_short(plan.caption)}; the sound is made from the recipe's "
+            f"{_short(asked.caption)}. To hand on the plan's, say planning=Planning(rewrite_caption=True)."
+        )
     seconds = asked.seconds
     follows = isinstance(asked.task, Text2Music) and asked.task.codes is None and asked.thinking is not False
     if follows and plan.codes and seconds and geometry.codes(seconds) != len(plan.codes):
@@ -338,6 +343,12 @@ def _idle_choices(asked: Recipe, row: Row) -> Iterator[str]:
         )
     if how == "none" and asked.guidance_interval is not None:
         yield f"guidance_interval is not used: {row.name} is sampled with guidance 'none' here."
+    if asked.global_caption and not row.stem_captions:
+        yield f"global_caption is not used: {row.name} reads one caption; only checkpoints tuned on stems read two."
+    if isinstance(asked.task, Repaint | Extend) and (asked.normalize is not None or asked.peak_db is not None):
+        yield "normalize and peak_db are not used: what is made anew takes the level of the source around it."
+    if isinstance(asked.task, Repaint) and (asked.fade_in or asked.fade_out):
+        yield "fade_in and fade_out are heard only where a region reaches them: a repaint keeps what lies outside."
     if asked.timesteps and asked.steps is not None and asked.steps != len(asked.timesteps):
         yield f"steps={asked.steps} is not used: timesteps names {len(asked.timesteps)}."
     if isinstance(asked.task, FlowEdit) and asked.solver not in (None, "euler"):

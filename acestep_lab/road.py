@@ -26,6 +26,7 @@ from torch import Tensor
 from acestep_lab._torchaudio import cure
 from acestep_lab.decode.audio import Audio, normalizing_gain, splice
 from acestep_lab.decode.codec import Codec
+from acestep_lab.decode.mastering import gain_for, mastered
 from acestep_lab.decode.quick import prepare_vae
 from acestep_lab.errors import MachineError, RecipeError, SourceError
 from acestep_lab.models.loading import Checkpoint
@@ -174,12 +175,22 @@ class Road:
         """What is listened to, and what instead once a cover has switched or as the source of a flow-edit."""
         recipe, task = item.recipe, rooted(item.recipe.task)
         reference = getattr(task, "reference", None)
-        first = _Wish(_words(recipe, item.brief.instruction), reference)
+        first = _Wish(self._told(recipe, recipe.instruction or item.brief.instruction), reference)
         if isinstance(task, FlowEdit):
-            return first, _Wish(_old_words(recipe, task), reference)
+            return first, _Wish(
+                self._told(_old_recipe(recipe, task), recipe.instruction or task.instruction()), reference
+            )
         if item.brief.later is not None and item.brief.follow < 1.0:
             return first, _Wish(_words(recipe, INSTRUCTIONS["text2music"]), reference)
         return first, None
+
+    def _told(self, recipe: Recipe, instruction: str) -> Words:
+        """A recipe's words as this checkpoint was taught to read them."""
+        words = _words(recipe, instruction)
+        if not self.checkpoint.row.stem_captions:
+            return words
+        mask = getattr(rooted(recipe.task), "mask", "auto")
+        return replace(words, global_caption=recipe.global_caption, mask_control=mask == "explicit")
 
     def _hear(self, wishes: Iterable[_Wish]) -> None:
         """Encode the wishes not heard before: the text encoder for all of them, then the condition encoder."""
@@ -289,11 +300,11 @@ class Road:
         """A latent [frames, channels] as sound: kept parts put back, decoded, brought to its level. Returns the sound,
         the latent it stands for, and the gain.
         """
-        latent = finished(latent, song.item.brief.kept)
-        samples = self.decode(latent, stop, progress)[:, : self._length(song.recipe)]
-        gain = normalizing_gain(samples) if song.gain is None else song.gain
-        samples *= np.float32(gain)  # our own, and long: no copy
-        audio = Audio(samples, self.geometry.rate).on_grid()
+        recipe = song.recipe
+        latent = finished(latent * recipe.latent_rescale + recipe.latent_shift, song.item.brief.kept)
+        samples = self.decode(latent, stop, progress)[:, : self._length(recipe)]
+        gain = gain_for(recipe, samples) if song.gain is None else song.gain
+        audio = mastered(recipe, samples, self.geometry.rate, gain)
         if song.canvas is not None:
             audio = self._spliced(song, audio)
         return audio, latent, float(gain)
@@ -419,14 +430,13 @@ def _words(recipe: Recipe, instruction: str) -> Words:
     )
 
 
-def _old_words(recipe: Recipe, task: FlowEdit) -> Words:
+def _old_recipe(recipe: Recipe, task: FlowEdit) -> Recipe:
     """How a flow-edit's source is described: as the task says, else as its own recipe does; a recording's tempo, key and
     meter are taken to be the goal's.
     """
     old = task.source.recipe if isinstance(task.source, Take) else recipe.but(lyrics="")
     metas = {name: getattr(old, name) for name in ("bpm", "keyscale", "timesignature", "language")}
-    described = recipe.but(caption=task.caption or old.caption, lyrics=task.lyrics or old.lyrics, **metas)
-    return _words(described, task.instruction())
+    return recipe.but(caption=task.caption or old.caption, lyrics=task.lyrics or old.lyrics, **metas)
 
 
 class Recent(dict[Hashable, T]):

@@ -80,14 +80,15 @@ def test_a_model_with_a_sliding_window_is_refused() -> None:
 
 
 def test_memory_makes_room_when_a_row_says_more_than_was_foreseen(lm: Qwen3ForCausalLM) -> None:
-    choir: Choir[str] = Choir.read(Decoder(lm), ["one"], [[1, 2], [3]], 1.0, 1)
+    choir: Choir[str] = Choir.read(Decoder(lm), ["one"], [1, 2], 1.0, 1)
+    choir.pair([3], 1)
     for token in range(10, 20):
         choir.say([[token]])
     torch.testing.assert_close(choir.logits(slice(0, 300))[0], stock(lm, [1, 2, *range(10, 20)]), atol=1e-5, rtol=1e-5)
 
 
 def test_few_and_many_allowed_tokens_have_the_same_logits(lm: Qwen3ForCausalLM) -> None:
-    choir: Choir[str] = Choir.read(Decoder(lm), ["one", "two"], [[1, 2]], 1.0, 1)
+    choir: Choir[str] = Choir.read(Decoder(lm), ["one", "two"], [1, 2], 1.0, 1)
     masks = [torch.zeros(300, dtype=torch.bool) for _ in range(2)]
     masks[0][[5, 9]], masks[1][[9, 200, 250]] = True, True
     (ids, logits), (more, others) = choir.chances(masks, 300)

@@ -81,20 +81,42 @@ def test_what_the_musician_fixed_stands_to_the_letter(planner: Planner, lm: Qwen
         language="no",
     )
     plan = planner.plan(lm, recipe, 3)[0]
-    fixed = ("caption", "lyrics", "seconds", "bpm", "keyscale", "timesignature", "language")
+    fixed = ("lyrics", "seconds", "bpm", "keyscale", "timesignature", "language")
     assert {name: getattr(plan, name) for name in fixed} == {name: getattr(recipe, name) for name in fixed}
-    assert plan.asked == {name: getattr(recipe, name) for name in fixed}
+    assert plan.asked == {name: getattr(recipe, name) for name in ("caption", *fixed)}
     assert len(plan.codes) == 62
 
 
-def test_a_caption_is_rewritten_only_where_that_was_asked(planner: Planner, lm: Qwen3ForCausalLM) -> None:
-    free = RECIPE.but(planning=Planning(rewrite_caption=True))
-    assert planner.plan(lm, RECIPE, 1)[0].caption == "dub techno"
-    rewritten = planner.plan(lm, free, 1)[0]
-    assert rewritten.caption != "dub techno"
-    assert rewritten.asked["caption"] == "dub techno"
-    assert rewritten.resolve(free).caption == rewritten.caption
-    assert rewritten.resolve(RECIPE).caption == "dub techno"
+def test_the_planner_writes_a_caption_of_its_own_and_the_dit_hears_the_asked_one(
+    planner: Planner, lm: Qwen3ForCausalLM
+) -> None:
+    plan = planner.plan(lm, RECIPE, 1)[0]
+    assert plan.caption not in ("", "dub techno")
+    assert script.read_thought(plan.thought)[0]["caption"] == plan.caption
+    assert plan.asked["caption"] == "dub techno"
+    assert plan.resolve(RECIPE).caption == "dub techno"
+    rewriting = RECIPE.but(planning=Planning(rewrite_caption=True))
+    assert planner.plan(lm, rewriting, 1)[0] == plan
+    assert plan.resolve(rewriting).caption == plan.caption
+
+
+def test_a_thought_without_a_caption_and_one_with_a_locked_caption(planner: Planner, lm: Qwen3ForCausalLM) -> None:
+    silent = RECIPE.but(planning=Planning(writes_caption=False))
+    plan = planner.plan(lm, silent, 1)[0]
+    assert plan.caption == ""
+    assert "caption" not in plan.thought
+    assert len(plan.codes) == 5 * plan.seconds  # type: ignore[operator]
+    locked = plan.but(caption="mine").lock("caption")
+    for recipe in (silent, RECIPE):
+        again = planner.replan(lm, locked, recipe, 1)[0]
+        assert again.caption == script.read_thought(again.thought)[0]["caption"] == "mine"
+
+
+def test_thinking_is_never_guided_whatever_the_negative_layout(planner: Planner, lm: Qwen3ForCausalLM) -> None:
+    layouts = [Planning(cfg_scale=6.0), Planning(cfg_scale=6.0, legacy_negative_layout=True), Planning(cfg_scale=1.0)]
+    plans = [planner.plan(lm, RECIPE.but(planning=layout), 1)[0] for layout in layouts]
+    assert len({plan.thought for plan in plans}) == 1
+    assert len({plan.codes for plan in plans}) == 3
 
 
 def test_five_hundred_random_walks_read_back_to_their_plans(planner: Planner, lm: Qwen3ForCausalLM) -> None:
@@ -316,8 +338,9 @@ def test_contradicting_locks_are_refused(
 
 def test_the_language_is_the_likeliest_however_the_rest_is_drawn(planner: Planner, lm: Qwen3ForCausalLM) -> None:
     wild = Recipe("dub", seconds=2, bpm=100, keyscale="C major", planning=Planning(temperature=2.0, top_p=1.0))
-    plans = planner.plan(lm, wild, range(12), codes=False)
-    sure = planner.plan(lm, wild.but(planning=GREEDY), 0, codes=False)[0]
+    keep = Plan(caption="dub").lock("caption")
+    plans = planner.plan(lm, wild, range(12), codes=False, keep=keep)
+    sure = planner.plan(lm, wild.but(planning=GREEDY), 0, codes=False, keep=keep)[0]
     assert {plan.language for plan in plans} == {sure.language}
     assert len({plan.timesignature for plan in plans}) > 1
 
@@ -402,8 +425,7 @@ def test_odd_words_are_plain_text(planner: Planner, lm: Qwen3ForCausalLM, words:
     plan = planner.plan(lm, Recipe(**words, seconds=2), 1)[0]
     assert len(plan.codes) == 10
     assert plan.lyrics == words["lyrics"]
-    if words["caption"]:
-        assert plan.caption == words["caption"]
+    assert plan.asked.get("caption", "") == words["caption"]
 
 
 def test_ten_thousand_letters_of_lyrics_fit_or_are_refused_in_a_sentence(
@@ -447,7 +469,7 @@ def test_tasks_that_start_from_a_sound_get_no_codes(planner: Planner, lm: Qwen3F
 def test_a_checkpoint_without_codes_still_plans_words(tokenizer: PreTrainedTokenizerFast, lm: Qwen3ForCausalLM) -> None:
     bare = SimpleNamespace(code_count=0, codes_per_second=0.0, longest_seconds=60.0, codes=lambda seconds: 0)
     plan = Planner(tokenizer, bare).plan(lm, RECIPE, 1)[0]
-    assert (plan.codes, plan.caption) == ((), "dub techno")
+    assert (plan.codes, plan.asked["caption"]) == ((), "dub techno")
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,6 @@ def test_the_negative_prompt_has_two_layouts() -> None:
     older = str(script.negative_prompt("dub", "la", legacy=True))
     assert "# Caption\ndub\n\n# Lyric\nla\n" in older
     assert "# Caption\nnoise\n\n# Lyric\nla\n" in str(script.negative_prompt("dub", "la", "noise", legacy=True))
-    assert "user\n# Lyric\nla\n" in str(script.negative_thought_prompt("la"))
 
 
 def test_typed_control_tokens_are_only_letters(tokenizer: PreTrainedTokenizerFast) -> None:

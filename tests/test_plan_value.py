@@ -85,10 +85,15 @@ def test_what_is_not_there_cannot_be_locked() -> None:
 def test_where_recipe_and_plan_quarrel_and_what_is_open() -> None:
     recipe = Recipe("dub", bpm=90, keyscale="C# minor", seconds=2)
     assert PLAN.against(recipe) == {"bpm": (90, 120)}
-    assert PLAN.but(caption="techno").against(recipe)["caption"] == ("dub", "techno")
-    rewritten = recipe.but(planning=Planning(rewrite_caption=True))
-    assert "caption" not in PLAN.but(caption="techno").against(rewritten)
-    assert PLAN.held(recipe).locked == {"timesignature", "language", "lyrics"}
+    assert PLAN.held(recipe).locked == {"caption", "timesignature", "language", "lyrics"}
+
+
+def test_a_plans_own_caption_is_no_quarrel_with_the_recipes() -> None:
+    own = PLAN.but(caption="techno", thought="caption: techno")
+    assert "caption" not in own.against(Recipe("dub"))
+    assert ">techno</td><td style='text-align:left'>planner's<" in own._repr_html_()
+    assert own.resolve(Recipe("dub")).caption == "dub"
+    assert own.resolve(Recipe("dub", planning=Planning(rewrite_caption=True))).caption == "techno"
 
 
 def test_words_are_filled_only_where_the_recipe_has_none() -> None:
@@ -99,7 +104,7 @@ def test_words_are_filled_only_where_the_recipe_has_none() -> None:
 
 
 def test_a_plan_shows_itself_in_a_line_and_as_a_table() -> None:
-    long = PLAN.but(caption="<b>" * 40, codes=range(500)).lock("bpm")
+    long = PLAN.but(caption="<b>" * 40, codes=range(500), asked={"caption": "dub", "keyscale": "A minor"}).lock("bpm")
     assert repr(PLAN) == "<Plan 120 bpm, C# minor, 4 beats, en, 2 s, 10 codes: 'dub'>"
     assert repr(Plan()) == "<Plan open>"
     assert len(repr(long)) < 140

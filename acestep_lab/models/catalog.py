@@ -53,6 +53,9 @@ class Row:
     tells_key: bool = False
     """Whether a cover says in words the key that is heard in its source, for codes that carry the beat and hardly a chord."""
 
+    stem_captions: bool = False
+    """Whether it was finely tuned on stems and reads a caption in a block with the song's own (`is_lego_sft`)."""
+
     def guidance_for(self, task: str) -> str:
         """The guidance a task is sampled with unless another is asked for."""
         return "none" if task in self.direct else self.guidance

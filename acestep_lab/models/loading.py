@@ -66,6 +66,7 @@ class Checkpoint:
         if row is None:
             row = catalog.inferred(places["dit"] if layout == "original" else folder, configs["dit"])
         row = _with_own_defaults(row, folder)
+        row = row.but(stem_captions=True) if configs["dit"].get("is_lego_sft") is True else row
         geometry = Geometry.read(configs["vae"], configs["dit"], configs.get("codes"), row.longest_seconds)
         return cls(row, folder, layout, places, geometry)
 

@@ -24,6 +24,9 @@ from acestep_lab.models import original, weights
 from acestep_lab.models.assembly import Codes, assemble, fitting
 from acestep_lab.models.weights import Entry, read_json
 
+MARKS = frozenset({"is_lego_sft"})
+"""What a config says of how a part was taught, not of how it is built."""
+
 if TYPE_CHECKING:
     from acestep_lab.models.loading import Checkpoint
 
@@ -106,7 +109,7 @@ def _make(kind: Any, config: Mapping[str, Any]) -> Any:
     named = config.get("_class_name", kind.__name__)
     if named != kind.__name__:
         raise CheckpointError(f"A config is of a {named} where a {kind.__name__} belongs.")
-    arguments = {key: value for key, value in config.items() if not key.startswith("_")}
+    arguments = {key: value for key, value in config.items() if not key.startswith("_") and key not in MARKS}
     unknown = sorted(set(arguments) - set(inspect.signature(kind.__init__).parameters))
     if unknown:
         raise CheckpointError(

@@ -30,12 +30,12 @@ class Choir(Generic[Row]):
         self.scale, self.twins = scale, twins
 
     @classmethod
-    def read(cls, decoder: Decoder, rows: list[Row], prompts: list[list[int]], scale: float, ahead: int) -> Choir[Row]:
-        """Every row behind the first prompt, its twin behind the second if there is one; each prompt is read once."""
-        memory = decoder.memory(len(prompts), max(map(len, prompts)))
-        hidden = decoder.feed(memory, prompts)
-        places = [side for side in range(len(prompts)) for _ in rows]
-        return cls(decoder, rows, memory.pick(places, memory.room + ahead), hidden[places], scale, len(prompts) > 1)
+    def read(cls, decoder: Decoder, rows: list[Row], prompt: list[int], scale: float, ahead: int) -> Choir[Row]:
+        """Every row behind the prompt, which is read once; twins come with `pair`."""
+        memory = decoder.memory(1, len(prompt))
+        hidden = decoder.feed(memory, [prompt])
+        places = [0] * len(rows)
+        return cls(decoder, rows, memory.pick(places, memory.room + ahead), hidden[places], scale, False)
 
     def say(self, tokens: Sequence[Sequence[int]]) -> None:
         """Feed each row's tokens, to its twin as well."""

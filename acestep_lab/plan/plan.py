@@ -88,7 +88,10 @@ class Plan:
         return script.codes_text(self.codes)
 
     def against(self, recipe: Recipe) -> dict[str, tuple[Any, Any]]:
-        """Where recipe and plan say different things, as field → (the recipe's, the plan's); open fields never do."""
+        """Where recipe and plan say different things, as field → (the recipe's, the plan's); open fields never do.
+
+        Nor do captions: the plan's is what its codes follow, the recipe's what the DiT hears.
+        """
         pairs = {name: (getattr(recipe, name), getattr(self, name)) for name in _SHARED if not _is_open(recipe, name)}
         return {name: pair for name, pair in pairs.items() if pair[1] not in (None, "") and pair[0] != pair[1]}
 
@@ -151,6 +154,8 @@ class Plan:
     def _whose(self, name: str) -> str:
         """Who decided a field: "yours", "yours, changed" or the planner; and whether it is locked."""
         asked = self.asked.get(name)
+        if name == "caption" and asked != self.caption:
+            asked = None  # the planner's own, beside the one it was asked with
         whose = "planner's" if asked in (None, "") else "yours" if asked == getattr(self, name) else "yours, changed"
         return f"{whose}, locked" if name in self.locked else whose
 
@@ -164,9 +169,9 @@ _SHARED: tuple[str, ...] = tuple(name for name in (*ATTRIBUTES, "lyrics") if nam
 
 
 def _is_open(recipe: Recipe, name: str) -> bool:
-    """Whether a recipe leaves a field to the plan."""
+    """Whether a recipe leaves a field to the plan; a caption always, since the planner writes its own."""
     value = getattr(recipe, name)
-    if name == "caption" and recipe.planning.rewrite_caption:
+    if name == "caption":
         return True
     return value is None or (isinstance(value, str) and not value.strip())
 

@@ -76,10 +76,8 @@ class Question:
     names: tuple[str, ...]
     planning: Planning
     longest: float
-    negative_thought: Script | None = None
-    """The unconditional side while thinking; None = no guidance there."""
     negative_codes: Script | None = None
-    """The unconditional side while writing codes; None = no guidance there."""
+    """The unconditional side while writing codes; None = no guidance there. Thinking is never guided, as in the reference."""
     writes: str = "codes"
     """What follows the thought: "codes", "lyrics" or "" (nothing)."""
     lyrics: str | None = None
@@ -217,13 +215,13 @@ class Planner:
         writes = "codes" if (recipe.task.plans if codes is None else codes) and not given else ""
         guided = planning.cfg_scale > 1.0
         legacy, negative = planning.legacy_negative_layout, planning.negative_prompt
+        told = planning.writes_caption or "caption" in fixed  # a locked caption is told whoever wrote it
         return Question(
             prompt=script.plan_prompt(recipe.caption, lyrics),
             fixed=fixed,
-            names=script.PLAN_FIELDS,
+            names=script.PLAN_FIELDS if told else tuple(name for name in script.PLAN_FIELDS if name != "caption"),
             planning=planning,
             longest=longest,
-            negative_thought=script.negative_thought_prompt(lyrics, negative) if guided and legacy else None,
             negative_codes=script.negative_prompt(recipe.caption, lyrics, negative, legacy=legacy) if guided else None,
             writes=writes if self.geometry.code_count else "",
             lyrics=lyrics,
@@ -365,12 +363,12 @@ class Walk:
     # ── the stages ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _gather(self, decoder: Decoder) -> Choir:
-        """All rows behind the prompt, which is read once; an unconditional twin for each where thinking is guided."""
+        """All rows behind the prompt, which is read once."""
         question, lexicon = self.question, self.planner.lexicon
-        prompts = [p.encode(lexicon.tokenizer) for p in (question.prompt, question.negative_thought) if p is not None]
-        rule = pattern(question.fixed, question.names, self._longest(decoder, max(map(len, prompts))))
+        prompt = question.prompt.encode(lexicon.tokenizer)
+        rule = pattern(question.fixed, question.names, self._longest(decoder, len(prompt)))
         rows = [_Row(i, Draw(question.planning, seed), Guide(lexicon, rule)) for i, seed in enumerate(self.seeds)]
-        return Choir.read(decoder, rows, prompts, question.planning.cfg_scale, THOUGHT_TOKENS)
+        return Choir.read(decoder, rows, prompt, question.planning.cfg_scale, THOUGHT_TOKENS)
 
     def _longest(self, decoder: Decoder, prompt: int) -> float:
         """The longest song, in seconds, the model has room to write after this prompt; RecipeError where there is none."""
@@ -563,10 +561,10 @@ def _seed(seed: Any) -> int:
 
 
 def _asked(recipe: Recipe) -> dict[str, Any]:
-    """Field name → what the recipe fixes; its caption stands too, unless it is empty or may be rewritten."""
-    values = {row.name: getattr(recipe, row.attribute, None) for row in ROWS.values()}
-    if recipe.planning.rewrite_caption or not recipe.caption.strip():
-        values["caption"] = None
+    """Field name → what the recipe fixes. Its caption is the question and never part of the thought: the planner writes
+    its own there, as the reference's does (`use_cot_caption`), and the DiT hears the recipe's.
+    """
+    values = {row.name: getattr(recipe, row.attribute, None) for row in ROWS.values() if row.name != "caption"}
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -136,12 +136,6 @@ def plan_prompt(caption: str, lyrics: str) -> Script:
     return _chat("plan", plain(f"# Caption\n{caption}\n\n# Lyric\n{lyrics}\n"))
 
 
-def negative_thought_prompt(lyrics: str, negative: str = NO_INPUT) -> Script:
-    """The unconditional side while thinking, in the older layout: lyrics alone, or a negative caption before them."""
-    caption = f"# Caption\n{negative}\n\n" if _meant(negative) else ""
-    return _chat("plan", plain(f"{caption}# Lyric\n{lyrics}\n"))
-
-
 def negative_prompt(caption: str, lyrics: str, negative: str = NO_INPUT, *, legacy: bool = False) -> Script:
     """The unconditional side while writing codes, up to and including an empty thought.
 

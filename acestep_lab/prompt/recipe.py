@@ -65,6 +65,9 @@ class Planning:
     cfg_scale: float = 2.0
     """Guidance of the audio codes; 1 = off."""
     negative_prompt: str = "NO USER INPUT"
+    writes_caption: bool = True
+    """Whether the planner writes a caption of its own into its thought, for the codes to follow (the reference's
+    `use_cot_caption`); off, the thought has none."""
     rewrite_caption: bool = False
     """Whether the plan's own caption replaces the asked one for the DiT; off, the musician's words stand."""
     legacy_negative_layout: bool = False

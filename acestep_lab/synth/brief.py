@@ -108,7 +108,7 @@ def _following(material: Material, frames: int) -> Context:
 
 def _repaint(task: Repaint, material: Material, geometry: Geometry, frames: int) -> Brief:
     spans = _spans(task.regions, frames, geometry)
-    return _held(task, _source(material, frames), spans, material, geometry, hold_of(task))
+    return _held(task, _source(material, frames), spans, material, geometry, hold_of(task), task.mask)
 
 
 def _extend(task: Extend, material: Material, geometry: Geometry, frames: int) -> Brief:
@@ -127,10 +127,16 @@ def _held(
     material: Material,
     geometry: Geometry,
     hold: Hold,
+    mask: str = "explicit",
 ) -> Brief:
     seen = context.holes(clean, material.silence, spans)
     crossfade = round(hold.latent_seconds * geometry.frames_per_second)
-    return Brief(seen, task.instruction(), kept=Kept(clean, seen.mask, hold, crossfade))
+    return Brief(_told(seen, mask), task.instruction(), kept=Kept(clean, seen.mask, hold, crossfade))
+
+
+def _told(seen: Context, mask: str) -> Context:
+    """What the DiT is told to make: the mask as it is, or ones everywhere (the reference's "auto")."""
+    return replace(seen, mask=torch.ones_like(seen.mask)) if mask == "auto" else seen
 
 
 def hold_of(task: Repaint | Extend) -> Hold:
@@ -155,7 +161,7 @@ def added_frames(task: Extend, geometry: Geometry) -> int:
 def _lego(task: Lego, material: Material, geometry: Geometry, frames: int) -> Brief:
     source = _source(material, frames)
     spans = [slice(0, frames)] if task.region is None else _spans([task.region], frames, geometry)
-    return Brief(context.windowed(source, spans), task.instruction())
+    return Brief(_told(context.windowed(source, spans), task.mask), task.instruction())
 
 
 def _on_whole(task: Extract | Complete, material: Material, geometry: Geometry, frames: int) -> Brief:

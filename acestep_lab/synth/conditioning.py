@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from acestep_lab.errors import SourceError
+from acestep_lab.errors import RecipeError, SourceError
 
 TEXT_TOKENS = 256  # what the checkpoints were trained to read of caption and metadata
 LYRIC_TOKENS = 2048
@@ -39,6 +39,9 @@ class Words:
     keyscale: str | None = None
     timesignature: str | None = None
     instruction: str = "Fill the audio semantic mask based on the given conditions:"
+    global_caption: str = ""
+    mask_control: bool | None = None
+    """Of a checkpoint finely tuned on stems: whether the mask says where to play. None: any other checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,18 @@ def prompt_texts(words: Words) -> tuple[str, str]:
         words.keyscale or "N/A",
         f"{int(words.seconds) if words.seconds else 30} seconds",
     )
-    return PROMPT.format(words.instruction + colon, words.caption, metas), LYRICS.format(words.language, words.lyrics)
+    return PROMPT.format(words.instruction + colon, _caption(words), metas), LYRICS.format(words.language, words.lyrics)
+
+
+def _caption(words: Words) -> str:
+    """The caption; for a checkpoint finely tuned on stems the block it was taught with (the reference's `is_lego_sft`).
+
+    An instruction for "a segment" was taught without the song's own caption.
+    """
+    if words.mask_control is None:
+        return words.caption
+    whole = "" if "a segment" in words.instruction.lower() else f"Global: {words.global_caption}\n"
+    return f"{whole}Local: {words.caption}\nMask Control: {str(words.mask_control).lower()}"
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -107,30 +121,45 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
 
 def _fitted(tokenizer: Any, words: Words) -> tuple[Words, tuple[str, ...]]:
     """Words whose prompt fits. Tempo, key and length stand at the end of the prompt, where a plain cut would lose
-    them; so the caption gives way from its end, at a word where the script has spaces.
+    them; so the song's own caption, then the caption gives way from its end, at a word where the script has spaces.
+
+    Raises RecipeError where an instruction of one's own leaves no room even for an empty caption.
     """
+    words, song_notes = _shortened(tokenizer, words, "global_caption", "song's caption")
+    words, notes = _shortened(tokenizer, words, "caption", "caption")
+    if not _fits(tokenizer, words):
+        raise RecipeError(f"The instruction leaves no room for a caption in the {TEXT_TOKENS} tokens this model reads.")
+    return words, song_notes + notes
 
-    def fits(caption: str) -> bool:
-        return len(_ids(tokenizer, prompt_texts(replace(words, caption=caption))[0])) <= TEXT_TOKENS
 
-    if fits(words.caption):
+def _fits(tokenizer: Any, words: Words) -> bool:
+    return len(_ids(tokenizer, prompt_texts(words)[0])) <= TEXT_TOKENS
+
+
+def _shortened(tokenizer: Any, words: Words, field: str, called: str) -> tuple[Words, tuple[str, ...]]:
+    """Words with one caption shortened until the prompt fits, and the note that says so; as they are where it does."""
+    if _fits(tokenizer, words):
         return words, ()
-    kept = _beginning(words.caption, fits)
+
+    def held(text: str) -> Words:
+        return replace(words, **{field: text})  # type: ignore[arg-type]
+
+    kept = _beginning(getattr(words, field), lambda text: _fits(tokenizer, held(text)))
     note = (
-        f"The caption is longer than the {TEXT_TOKENS} tokens this model reads; it was read up to “…{kept[-24:]}”, and "
+        f"The {called} is longer than the {TEXT_TOKENS} tokens this model reads; it was read up to “…{kept[-24:]}”, and "
         "tempo, key, meter and length were kept."
     )
-    return replace(words, caption=kept), (note,)
+    return held(kept), (note,) if getattr(words, field) else ()
 
 
 def _beginning(text: str, fits: Callable[[str], bool]) -> str:
     """About the longest beginning of a text that fits, found by halving; no word is cut if it has spaces nearby."""
-    low, high = 0, len(text) - 1
+    low, high = 0, max(len(text) - 1, 0)
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if fits(text[:middle]) else (low, middle - 1)
     kept = text[:low]
-    if not text[low].isspace() and any(letter.isspace() for letter in kept[-LONGEST_WORD:]):
+    if low < len(text) and not text[low].isspace() and any(letter.isspace() for letter in kept[-LONGEST_WORD:]):
         kept = kept.rsplit(maxsplit=1)[0]
     return kept.rstrip()
 
@@ -140,7 +169,7 @@ def _lyric_ids(tokenizer: Any, lyrics: str) -> tuple[list[int], tuple[str, ...]]
     if len(ids) <= LYRIC_TOKENS:
         return ids, ()
     note = f"The lyrics have {len(ids)} tokens; this model hears the first {LYRIC_TOKENS}, the end is not sung."
-    return ids[:LYRIC_TOKENS], (note,)
+    return [*ids[: LYRIC_TOKENS - 1], ids[-1]], (note,)  # the end token says that the words are over
 
 
 # --- fusing ----------------------------------------------------------------------------------------------------------
