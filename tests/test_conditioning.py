@@ -13,6 +13,7 @@ from diffusers import AceStepPipeline
 from acestep_lab.errors import SourceError
 from acestep_lab.synth import conditioning
 from acestep_lab.synth.conditioning import (
+    LYRIC_TOKENS,
     TEXT_TOKENS,
     Words,
     encode,
@@ -151,3 +152,11 @@ def test_a_short_reference_is_repeated_and_a_silent_one_refused() -> None:
     assert timbre_windows(stairs(4.0), 100).shape == (2, 3000)
     with pytest.raises(SourceError, match="silent"):
         timbre_windows(torch.zeros(2, 500), 100)
+
+
+def test_lyrics_longer_than_the_model_hears_still_end_with_the_end_token(parts: dict[str, Any]) -> None:
+    [reading] = read(parts["text"], parts["words"], [Words("dub", "la " * 3000)])
+    end = parts["words"](prompt_texts(Words("dub", "la"))[1]).input_ids[-1]
+    assert len(reading.lyrics) == LYRIC_TOKENS
+    assert torch.equal(reading.lyrics[-1], parts["text"].get_input_embeddings()(torch.tensor(end)))
+    assert "the end is not sung" in reading.notes[0]
