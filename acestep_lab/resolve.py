@@ -143,6 +143,7 @@ def _of_its_source(recipe: Recipe) -> Recipe:
     if not isinstance(recipe.task, Retake):
         return recipe
     source = _take(recipe.task).recipe
+    source = source if source.dcw else source.but(dcw="off")  # made before DCW was known
     names = (
         "lyrics", "seconds", "seed", "bpm", "keyscale", "timesignature", "language", "steps", "shift", "timesteps",
         "solver", "guidance", "guidance_scale", "guidance_interval", "velocity_clamp", "velocity_ema", "dcw", "dcw_low",

@@ -253,6 +253,8 @@ def test_a_retake_is_corrected_as_its_source_was(turbo: Session) -> None:
     again = turbo.make(Recipe("", task=Retake(strong, 0.0, 3)))
     assert (again.recipe.dcw, again.recipe.dcw_low) == ("low", 0.3)
     assert np.array_equal(again.latent, strong.latent)
+    before = replace(source, recipe=source.recipe.but(dcw=None))  # as an earlier version kept it
+    assert turbo.make(Recipe("", task=Retake(before, 0.0, 3))).recipe.dcw == "off"
 
 
 @pytest.mark.filterwarnings("ignore::acestep_lab.session.OddChoice")
