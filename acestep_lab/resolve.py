@@ -44,6 +44,15 @@ SILENT = 1e-5
 SURE = 0.05
 """A key's lead over the second best from which it is told; below, it is a guess between two (one in ten songs)."""
 
+TURBO_TIMES = tuple(sorted({round(shift * n / (8 + (shift - 1) * n), 12) for shift in (1, 2, 3) for n in range(1, 9)}))
+"""The 20 times of the reference's turbo tables: eight steps at shift 1, 2 and 3."""
+
+NEAR_TIME = 1e-3
+"""How far a timestep may lie beside one of them and still be meant: the tables are printed with four digits."""
+
+MOST_TIMES = 20
+"""Timesteps the reference reads of a turbo's own schedule."""
+
 Find = Callable[[Any], "Take | Audio"]
 
 
@@ -134,9 +143,11 @@ def _of_its_source(recipe: Recipe) -> Recipe:
     if not isinstance(recipe.task, Retake):
         return recipe
     source = _take(recipe.task).recipe
+    source = source if source.dcw else source.but(dcw="off")  # made before DCW was known
     names = (
         "lyrics", "seconds", "seed", "bpm", "keyscale", "timesignature", "language", "steps", "shift", "timesteps",
-        "solver", "guidance", "guidance_scale", "guidance_interval", "velocity_clamp", "velocity_ema",
+        "solver", "guidance", "guidance_scale", "guidance_interval", "velocity_clamp", "velocity_ema", "dcw", "dcw_low",
+        "dcw_high",
     )  # fmt: skip
     open_fields = [name for name in names if getattr(recipe, name) in (None, "")]
     return recipe.but(caption=recipe.caption or source.caption, **{name: getattr(source, name) for name in open_fields})
@@ -154,6 +165,7 @@ def _with_key_heard(recipe: Recipe, row: Row) -> Recipe:
 
 def _with_defaults(recipe: Recipe, row: Row) -> Recipe:
     times = recipe.timesteps
+    recipe = _with_dcw(recipe, row)
     return recipe.but(
         seed=recipe.seed if recipe.seed is not None else secrets.randbelow(2**32),
         language=recipe.language or "unknown",
@@ -163,6 +175,15 @@ def _with_defaults(recipe: Recipe, row: Row) -> Recipe:
         guidance=recipe.guidance or row.guidance_for(recipe.task.name),
         guidance_scale=recipe.guidance_scale if recipe.guidance_scale is not None else row.guidance_scale,
     )
+
+
+def _with_dcw(recipe: Recipe, row: Row) -> Recipe:
+    """The mode of DCW and its two strengths; a flow-edit goes without, as the reference's does."""
+    mode = "off" if isinstance(rooted(recipe.task), FlowEdit) else recipe.dcw or row.dcw
+    if mode == "off":
+        return recipe.but(dcw="off", dcw_low=None, dcw_high=None)
+    low = row.dcw_low if recipe.dcw_low is None else recipe.dcw_low
+    return recipe.but(dcw=mode, dcw_low=low, dcw_high=row.dcw_high if recipe.dcw_high is None else recipe.dcw_high)
 
 
 def _seconds(recipe: Recipe, house: House) -> float:
@@ -328,9 +349,34 @@ def odd_choices(asked: Recipe, row: Row) -> Iterator[str]:
         yield f"{row.name} was trained to be guided ({row.guidance}, {row.guidance_scale:g}); without, it usually drifts."
     if asked.shift is not None and row.name != "turbo-continuous" and abs(asked.shift - row.shift) >= 0.5:
         yield f"{row.name} is used with shift {row.shift:g}; with {asked.shift:g} its steps fall where it did not learn."
-    if row.is_turbo and asked.steps is not None and asked.steps > 20:
-        yield f"{row.name} needs {row.steps} steps; {asked.steps} take longer and do not sound better."
+    if row.most_steps is not None:
+        yield from _beyond_the_reference(asked, row)
     yield from _idle_choices(asked, row)
+
+
+def _beyond_the_reference(asked: Recipe, row: Row) -> Iterator[str]:
+    """A sentence where the reference would silently take other times for a turbo than those asked for: it cuts its steps
+    down and moves each timestep to the nearest of TURBO_TIMES.
+    """
+    if not asked.timesteps:
+        if asked.steps is not None and row.most_steps is not None and asked.steps > row.most_steps:
+            yield (
+                f"{row.name} is made for {row.steps} steps, and the reference cuts more than {row.most_steps} down to "
+                f"{row.most_steps} unsaid; all {asked.steps} are taken here."
+            )
+        return
+    off = [t for t in asked.timesteps if min(abs(t - known) for known in TURBO_TIMES) > NEAR_TIME]
+    if off:
+        nearest = min(TURBO_TIMES, key=lambda known: abs(known - off[0]))
+        yield (
+            f"{row.name} was distilled at {len(TURBO_TIMES)} times, and the reference moves others there unsaid "
+            f"({off[0]:g} to {nearest:.4g}); the timesteps are taken here as they are."
+        )
+    elif len(asked.timesteps) > MOST_TIMES:
+        yield (
+            f"The reference reads the first {MOST_TIMES} timesteps of a turbo and drops the rest unsaid; all "
+            f"{len(asked.timesteps)} are taken here."
+        )
 
 
 def _idle_choices(asked: Recipe, row: Row) -> Iterator[str]:
@@ -353,3 +399,26 @@ def _idle_choices(asked: Recipe, row: Row) -> Iterator[str]:
         yield f"steps={asked.steps} is not used: timesteps names {len(asked.timesteps)}."
     if isinstance(asked.task, FlowEdit) and asked.solver not in (None, "euler"):
         yield f"solver={asked.solver!r} is not used: a flow-edit goes by euler's steps."
+    yield from _idle_dcw(asked, row)
+
+
+def _idle_dcw(asked: Recipe, row: Row) -> Iterator[str]:
+    """A sentence for each part of DCW that was asked for and does nothing."""
+    mode = asked.dcw or row.dcw
+    if isinstance(asked.task, FlowEdit):
+        if (asked.dcw or "off") != "off":
+            yield f"dcw={asked.dcw!r} is not used: a flow-edit's steps are not corrected."
+        mode = "off"
+    for name in ("dcw_low", "dcw_high"):
+        if getattr(asked, name) is not None and name not in _DCW_READS[mode]:
+            yield f"{name}={getattr(asked, name):g} is not used: with dcw={mode!r} nothing reads it."
+
+
+_DCW_READS: dict[str, tuple[str, ...]] = {
+    "off": (),
+    "low": ("dcw_low",),
+    "high": ("dcw_high",),
+    "double": ("dcw_low", "dcw_high"),
+    "pix": ("dcw_low",),
+}
+"""Which strengths a mode of DCW reads."""

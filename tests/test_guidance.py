@@ -111,6 +111,58 @@ def test_outside_the_interval_only_the_wish_is_heard_and_t_one_is_noise():
     assert asked == [1.0, 0.75, 0.5]
 
 
+@pytest.mark.parametrize("steps", [5, 10, 50])
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+@pytest.mark.parametrize("ends", [(0.3, 0.8), (0.2, 0.6), (0.1, 0.7), (0.4, 0.4)])
+def test_the_interval_is_compared_in_the_precision_of_the_schedule(steps, shift, ends):
+    asked = []
+
+    def watched(x, t):
+        asked.append(t)
+        return pair(x, t)
+
+    list(sample(guided(alone, watched, "cfg", 3.0, interval=ends), X, times(steps, shift)))
+    schedule = torch.tensor(times(steps, shift), dtype=torch.float32)
+    assert asked == [float(t) for t in schedule if ends[0] <= t <= ends[1]]  # the reference's own comparison
+
+
+def test_an_end_of_the_interval_is_inside_it_however_a_step_is_rounded():
+    def inside(t):
+        return not torch.equal(guided(alone, pair, "cfg", 3.0, interval=(0.3, 0.8))(X, t), alone(X, t))
+
+    assert [t for t in (*times(5), *times(10)) if inside(t)] == [times(5)[1], times(5)[2], times(5)[3], *times(10)[2:8]]
+    assert inside(0.8)
+    assert inside(0.3)
+    assert not inside(0.8001)
+
+
+def written_apg(wished, plain, before, scale=7.0):
+    """ACE-Step's rule with its running average written out; (velocity, the average after it)."""
+    average = (wished - plain) + -0.75 * before
+    length = average.norm(p=2, dim=1, keepdim=True)
+    held = average * torch.minimum(torch.ones_like(length), 2.5 / length)
+    along = wished.double() / wished.double().norm(dim=1, keepdim=True)
+    orthogonal = held.double() - (held.double() * along).sum(1, keepdim=True) * along
+    return wished + (scale - 1) * orthogonal.float(), average
+
+
+def test_over_several_draws_of_a_time_apg_remembers_their_mean_and_each_sees_what_was_before():
+    draws = [torch.randn(3, 2, 40, 6, generator=torch.Generator().manual_seed(n)) for n in range(6)]
+    at = iter(draws)
+
+    def drawn(x, t):
+        wished, plain, _ = next(at)
+        return wished, plain
+
+    ours = guided(alone, drawn, "apg", 7.0, draws=True)
+    before = torch.zeros_like(X)
+    for step, t in enumerate(times(3)):
+        both = draws[2 * step : 2 * step + 2]
+        for wished, plain, _ in both:
+            assert (ours(X, t) - written_apg(wished, plain, before)[0]).abs().max() < 1e-5
+        before = sum((wished - plain) for wished, plain, _ in both) / 2 + -0.75 * before
+
+
 @pytest.mark.parametrize(("name", "scale"), [("none", 7.0), ("cfg", 1.0), ("apg", 0.5)])
 def test_without_guidance_only_one_velocity_is_worked_out(name, scale):
     assert guided(alone, pair, name, scale) is alone

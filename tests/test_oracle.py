@@ -2,7 +2,8 @@
 
 Where the two mean different things on purpose, the reference's meaning is ours and there is no equality to show: the
 interval of guidance is measured on t (diffusers: 1 - t), a cover of strength below 1 switches (diffusers blends), a repaint
-holds its outside (diffusers does not), and the autoencoder's posterior gives its mode (diffusers draws from it; here it is
+holds its outside (diffusers does not), a turbo's steps are corrected (DCW; diffusers knows none, so it is off here; see
+test_dcw), and the autoencoder's posterior gives its mode (diffusers draws from it; here it is
 told not to).
 """
 
@@ -40,6 +41,7 @@ WORDS = Recipe(
     "en",
     steps=4,
     shift=1.0,
+    dcw="off",
 )
 SAID = {
     "prompt": WORDS.caption, "lyrics": WORDS.lyrics, "audio_duration": 2.0, "bpm": 118, "keyscale": "C minor",
@@ -197,3 +199,28 @@ def test_codes_of_a_sound_are_those_of_the_audio_tokenizer(turbo: Pair) -> None:
     with torch.no_grad():
         _, theirs = turbo.pipe.audio_tokenizer.tokenize(latent, turbo.pipe.condition_encoder.silence_latent)
     assert turbo.lab.codes(source) == tuple(theirs[0, :, 0].tolist())
+
+
+@pytest.mark.parametrize("kind", ["turbo", "base"])
+def test_an_xl_checkpoint_makes_the_same_song_in_both_layouts(kind: str, tmp_path: Path) -> None:
+    folders = (
+        tiny_original(tmp_path / "published", kind, xl=True, lm=False),
+        tiny_diffusers(tmp_path / "diffusers", turbo=kind == "turbo", xl=True, lm=False),
+    )
+    songs = []
+    for folder in folders:
+        with Session(Checkpoint.open(folder), library=Library(tmp_path / f"{folder.name}-takes")) as lab:
+            encoder = lab.checkpoint.build("condition").timbre_encoder
+            told = encoder(torch.ones(1, 30, encoder.embed_tokens.in_features), torch.zeros(1, dtype=torch.long))
+            songs.append((lab.make(WORDS.but(guidance_scale=None)).latent, told[0]))
+    assert np.abs(songs[0][0] - songs[1][0]).max() <= CLOSE
+    assert torch.equal(songs[0][1], songs[1][1])
+
+
+def test_the_timbre_token_is_read_beside_a_wider_transformer_only_and_never_by_a_pocket(tmp_path: Path) -> None:
+    def hooked(folder: Path | str) -> bool:
+        return bool(Checkpoint.open(folder).build("condition").timbre_encoder.embed_tokens._forward_hooks)
+
+    assert hooked(tiny_diffusers(tmp_path / "xl", xl=True, lm=False))
+    assert not hooked(tiny_diffusers(tmp_path / "2b", lm=False))
+    assert not hooked("pocket"), "as wide as an XL, but taught with diffusers' class"

@@ -7,6 +7,7 @@ import torch
 
 from acestep_lab.errors import MachineError, RecipeError
 from acestep_lab.synth.flowedit import edit
+from acestep_lab.synth.guidance import guided
 from acestep_lab.synth.sampler import SOLVERS, checked, noise, noised, noises, sample, tamed, turned
 from acestep_lab.synth.schedule import times
 
@@ -128,6 +129,19 @@ def test_clamp_holds_the_norm_and_ema_blends_with_the_step_before():
     assert tamed(gaussian) is gaussian
 
 
+def test_heun_hands_the_velocity_it_went_by_to_the_moving_average():
+    start, schedule, ema = noises([1, 2], 12, 3).double(), times(5, 3.0), 0.3
+    x, before = start, None
+    for t, t_next in zip(schedule, (*schedule[1:], 0.0)):
+        v = gaussian(x, t) if before is None else (1 - ema) * gaussian(x, t) + ema * before
+        if t_next > 0:
+            ahead = (1 - ema) * gaussian(x + (t_next - t) * v, t_next) + ema * v
+            v = (v + ahead) / 2
+        x, before = x + (t_next - t) * v, v
+    ours = last(sample(gaussian, start, schedule, solver="heun", ema=ema)).latent
+    assert (ours - x).abs().max() <= 1e-12
+
+
 def test_a_longer_song_begins_with_the_same_noise():
     assert torch.equal(noise(7, 900, 5)[:300], noise(7, 300, 5))
 
@@ -177,6 +191,39 @@ def test_an_edit_without_a_difference_changes_nothing():
 def test_an_edit_arrives_where_the_new_velocity_points(how):
     source, goal = torch.rand(1, 6, 2), torch.rand(1, 6, 2)
     assert (edited(towards(source), towards(goal), source, **how) - goal).abs().max() < 1e-4
+
+
+def test_an_edit_over_several_noises_is_the_written_one_under_guidance_and_a_moving_average():
+    """The reference's loop with its snapshots written out: momentum and average advance once a step, by the draws' mean."""
+    source, schedule, ema, scale, n_avg = torch.randn(1, 10, 3).double(), times(6), 0.2, 5.0, 3
+
+    def answers(bend):
+        return lambda x, t: (torch.sin(bend * x) - x.roll(1, 1) * t, torch.cos(x) * t)
+
+    def rule(wished, plain, before):
+        average = wished - plain - 0.75 * before
+        length = average.norm(dim=1, keepdim=True)
+        held = average * torch.minimum(torch.ones_like(length), 2.5 / length)
+        along = wished / wished.norm(dim=1, keepdim=True)
+        return wished + (scale - 1) * (held - (held * along).sum(1, keepdim=True) * along)
+
+    edited, momentum, before = source, [0.0, 0.0], [None, None]
+    for index, (t, t_next) in enumerate(zip(schedule, (*schedule[1:], 0.0))):
+        means = []
+        for which, bend in enumerate((1.3, 2.1)):  # the old description, the new
+            pairs = []
+            for k in range(n_avg):
+                there = noised(source, noises([1], 10, 3, index * n_avg + k).double(), t)
+                pairs.append(answers(bend)(there if which == 0 else edited + there - source, t))
+            v = sum(rule(*pair, momentum[which]) for pair in pairs) / n_avg
+            momentum[which] = sum(wished - plain for wished, plain in pairs) / n_avg - 0.75 * momentum[which]
+            before[which] = v if before[which] is None else (1 - ema) * v + ema * before[which]
+            means.append(before[which])
+        edited = edited + (t_next - t) * (means[1] - means[0])
+
+    old, new = (guided(None, answers(bend), "apg", scale, draws=True) for bend in (1.3, 2.1))
+    ours = last(edit(old, new, source, schedule, lambda k: noises([1], 10, 3, k), n_avg=n_avg, ema=ema)).latent
+    assert (ours - edited).abs().max() / edited.abs().max() <= 1e-9
 
 
 def test_an_edit_of_no_steps_is_the_source():

@@ -5,8 +5,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from acestep_lab import Recipe
 from acestep_lab._torchaudio import cure
 from acestep_lab.errors import RecipeError
+from acestep_lab.models.catalog import ROWS
+from acestep_lab.resolve import TURBO_TIMES, odd_choices
 from acestep_lab.synth.schedule import checked_times, starting_near, step_count, times
 
 cure()
@@ -58,3 +61,33 @@ def test_a_noised_source_joins_at_the_nearest_time():
 
 def test_shares_of_the_schedule_are_cut_downwards():
     assert [step_count(share, 8) for share in (0.0, 0.49, 0.5, 1.0)] == [0, 3, 4, 8]
+
+
+def test_the_twenty_times_of_the_reference_are_those_of_its_three_tables():
+    assert len(TURBO_TIMES) == 20
+    assert sorted({round(t, 5) for shift in (1, 2, 3) for t in times(8, shift)}) == pytest.approx(TURBO_TIMES, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("row", "asked", "says"),
+    [
+        ("turbo", {"steps": 8}, None),
+        ("turbo", {"steps": 4}, None),
+        ("turbo", {"steps": 9}, "cuts more than 8 down to 8"),
+        ("turbo-shift1", {"steps": 50}, "all 50 are taken here"),
+        ("xl-turbo", {"steps": 20}, None),
+        ("xl-turbo", {"steps": 21}, "cuts more than 20 down to 20"),
+        ("base", {"steps": 200}, None),
+        ("pocket", {"steps": 200}, None),
+        ("turbo", {"timesteps": (1.0, 0.9545, 0.6429, 0.3)}, None),
+        ("turbo", {"timesteps": (0.97, 0.76, 0.615, 0.5)}, "0.97 to 0.9545"),
+        ("xl-turbo", {"timesteps": (1.0, 0.1)}, "0.1 to 0.125"),
+        ("turbo", {"timesteps": tuple(0.5 + 0.0004 * n / 24 for n in range(24, -1, -1))}, "first 20"),
+        ("base", {"timesteps": (0.97, 0.1)}, None),
+        ("turbo", {"timesteps": (1.0, 0.5), "steps": 30}, "steps=30 is not used"),
+    ],
+)
+def test_what_the_reference_would_change_of_a_turbo_unsaid_is_said_in_one_sentence(row, asked, says):
+    said = list(odd_choices(Recipe("dub", **asked), ROWS[row]))
+    assert len(said) == (says is not None)
+    assert all(says in sentence and len(sentence) < 300 for sentence in said)

@@ -56,6 +56,17 @@ class Row:
     stem_captions: bool = False
     """Whether it was finely tuned on stems and reads a caption in a block with the song's own (`is_lego_sft`)."""
 
+    dcw: str = "off"
+    """The mode of DCW, a correction of every step, that is used unless another is asked for: the reference has it on for
+    turbo and off for the guided ones."""
+
+    dcw_low: float = 0.05
+    dcw_high: float = 0.02
+    """How far DCW moves the means and the half-differences of frame pairs; the reference's defaults."""
+
+    most_steps: int | None = None
+    """Steps to which the reference cuts down more of them without a word; None: it cuts nothing."""
+
     def guidance_for(self, task: str) -> str:
         """The guidance a task is sampled with unless another is asked for."""
         return "none" if task in self.direct else self.guidance
@@ -110,7 +121,9 @@ _XL = MappingProxyType({"dit": 8_337_794_176, **_SHARED})
 
 
 def _turbo(name: str, repo: str, folder: str = "", **changes: Any) -> Row:
-    row = Row(name, "turbo", repo, folder, 8, 3.0, "none", 1.0, WHOLE_MIX_TASKS, "1.7B", sizes=_2B)
+    row = Row(
+        name, "turbo", repo, folder, 8, 3.0, "none", 1.0, WHOLE_MIX_TASKS, "1.7B", sizes=_2B, dcw="double", most_steps=8
+    )  # fmt: skip
     return replace(row, **changes)
 
 
@@ -136,7 +149,8 @@ ROWS: Mapping[str, Row] = MappingProxyType(
             _guided("sft", "sft", WHOLE_MIX_TASKS, note="finely tuned, guided"),
             _guided("base", "base", EVERY_TASK, note="every task, stems included, guided"),
             _turbo(
-                "xl-turbo", "ACE-Step/acestep-v15-xl-turbo", lm="4B", sizes=_XL, note="four billion parameters, eight steps"
+                "xl-turbo", "ACE-Step/acestep-v15-xl-turbo", lm="4B", sizes=_XL, most_steps=20,
+                note="four billion parameters, eight steps",
             ),
             _guided("xl-sft", "sft", WHOLE_MIX_TASKS, lm="4B", sizes=_XL),
             _guided("xl-base", "base", EVERY_TASK, lm="4B", sizes=_XL),

@@ -70,7 +70,25 @@ def maker(checkpoint: Checkpoint, part: str) -> Make:
         "vae": AutoencoderOobleck,
     }
     config = checkpoint.config(part)
+    if part == "condition":
+        token = _reads_token(checkpoint, config)
+        return lambda: _condition(config, token)
     return lambda: _make(classes[part], config)
+
+
+def _reads_token(checkpoint: Checkpoint, config: Mapping[str, Any]) -> bool:
+    """Whether the timbre encoder reads its learnt token first: beside a wider transformer (XL), in both layouts.
+
+    A pocket may be as wide, but was taught with diffusers' own class, which never reads it.
+    """
+    if (checkpoint.folder / "pocket.json").is_file():
+        return False
+    return _width(AceStepTransformer1DModel, checkpoint.config("dit")) != _width(AceStepConditionEncoder, config)
+
+
+def _width(kind: Any, config: Mapping[str, Any]) -> int:
+    """The width a config gives its module, or the module's own where the config leaves it open."""
+    return config.get("hidden_size") or inspect.signature(kind.__init__).parameters["hidden_size"].default
 
 
 def from_published(part: str, config: Mapping[str, Any]) -> Make:
@@ -78,16 +96,17 @@ def from_published(part: str, config: Mapping[str, Any]) -> Make:
     if part == "dit":
         return lambda: _make(AceStepTransformer1DModel, original.dit_config(config))
     if part == "condition":
-        return lambda: _condition(config)
+        return lambda: _condition(original.condition_config(config), original.timbre_takes_a_token(config))
     return lambda: Codes(
         _make(AceStepAudioTokenizer, original.tokenizer_config(config)),
         _make(AceStepAudioTokenDetokenizer, original.detokenizer_config(config)),
     )
 
 
-def _condition(config: Mapping[str, Any]) -> nn.Module:
-    condition = _make(AceStepConditionEncoder, original.condition_config(config))
-    if original.timbre_takes_a_token(config):
+def _condition(config: Mapping[str, Any], token: bool) -> nn.Module:
+    """The condition encoder; `token`: its timbre encoder reads its learnt token first."""
+    condition = _make(AceStepConditionEncoder, config)
+    if token:
         encoder = condition.timbre_encoder
         encoder.embed_tokens.register_forward_hook(_TokenFirst(encoder))
     return condition

@@ -7,7 +7,9 @@ only the noisy first half of the way, (0.0, 0.5) only the last.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -25,10 +27,11 @@ def guided(
     name: str = "none",
     scale: float = 1.0,
     interval: tuple[float, float] = (0.0, 1.0),
+    draws: bool = False,
 ) -> Velocity:
     """One velocity out of two. `alone` hears the wish, `pair` gives (with wish, without); outside the interval, or
     with scale 1, only `alone` is asked. Whatever a rule remembers lives as long as the returned function: make a new
-    one for every run.
+    one for every run. draws: a time is asked once for each of several noises, whose mean is what a rule remembers.
     """
     if name not in RULES:
         raise RecipeError(f"There is no guidance {name!r}. There are: {', '.join(RULES)}.")
@@ -37,10 +40,12 @@ def guided(
         raise RecipeError(f"guidance_interval={interval} is not possible: 0 <= start <= end <= 1, where 1 is noise.")
     if name == "none" or scale <= 1.0:
         return alone
-    rule = RULES[name](scale)
+    rule = apg(scale, draws=True) if draws and name == "apg" else RULES[name](scale)
 
     def velocity(x: Tensor, t: float) -> Tensor:
-        if not low <= t <= high:
+        if (
+            not np.float32(low) <= np.float32(t) <= np.float32(high)
+        ):  # a schedule's 0.8 is a float32, and inside (0.3, 0.8)
             return alone(x, t)
         wished, plain = pair(x, t)
         return rule(wished, plain, x, t)
@@ -53,27 +58,48 @@ def cfg(scale: float) -> Rule:
     return lambda wished, plain, x, t: plain + scale * (wished - plain)
 
 
-def apg(scale: float, momentum: float = -0.75, eta: float = 0.0, norm_threshold: float = 2.5) -> Rule:
+def apg(
+    scale: float, momentum: float = -0.75, eta: float = 0.0, norm_threshold: float = 2.5, draws: bool = False
+) -> Rule:
     """Adaptive projected guidance (Sadat et al. 2024) over time, with the constants of ACE-Step.
 
     The difference is averaged with its past, its norm per channel is held, and the part parallel to the wished
-    velocity is dropped: stronger guidance without louder or duller sound. A time asked twice (heun's corrector, then
-    the next predictor) counts once in the average.
+    velocity is dropped: stronger guidance without louder or duller sound. A time asked more than once counts once in
+    the average: the last answer (heun's corrector, then the next predictor), or with `draws` the mean of the answers
+    (flow-edit's noises), each of which sees the average as it was before that time.
     """
-    past: dict[str, Tensor | float] = {}
+    past = _Past()
 
     def rule(wished: Tensor, plain: Tensor, x: Tensor, t: float) -> Tensor:
-        if past.get("t") != t:
-            past["before"] = past.get("average", 0.0)
-            past["t"] = t
-        difference = (wished - plain) + momentum * past["before"]
-        past["average"] = difference
+        difference = (wished - plain) + momentum * past.before(t)
+        past.add(difference, draws)
         length = difference.norm(p=2, dim=1, keepdim=True)
         difference = difference * torch.minimum(torch.ones_like(length), norm_threshold / length)
         parallel, orthogonal = _split(difference, wished)
         return wished + (scale - 1.0) * (orthogonal + eta * parallel)
 
     return rule
+
+
+@dataclass
+class _Past:
+    """The running average of a guidance rule, advanced once per time."""
+
+    t: float | None = None
+    old: Tensor | float = 0.0  # as it was when this time was first asked
+    new: Tensor | float = 0.0
+    count: int = 0
+
+    def before(self, t: float) -> Tensor | float:
+        """The average as it was before this time."""
+        if t != self.t:
+            self.t, self.old, self.count = t, self.new, 0
+        return self.old
+
+    def add(self, average: Tensor, mean: bool) -> None:
+        """One more answer at this time: it replaces the ones before, or is averaged with them."""
+        self.count += 1
+        self.new = self.new + (average - self.new) / self.count if mean and self.count > 1 else average
 
 
 def _split(difference: Tensor, along: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from acestep_lab.prompt.recipe import Recipe
-from acestep_lab.prompt.tasks import FlowEdit
+from acestep_lab.prompt.tasks import FlowEdit, Retake
 from acestep_lab.synth import sampler, schedule
 from acestep_lab.synth.brief import Brief, holding
 from acestep_lab.synth.conditioning import Conditions
 from acestep_lab.synth.context import Context, stacked
+from acestep_lab.synth.dcw import correction
 from acestep_lab.synth.flowedit import edit
 from acestep_lab.synth.guidance import guided
 from acestep_lab.synth.sampler import After, Frame, Velocity
@@ -39,8 +40,17 @@ class Item:
         """Items of one kind can share a loop: same length, same schedule, same way of walking it."""
         r, b = self.recipe, self.brief
         walk = (r.solver, r.guidance, r.guidance_scale, r.guidance_interval, r.velocity_clamp, r.velocity_ema)
-        flow = (r.task.n_min, r.task.n_max, r.task.n_avg) if isinstance(r.task, FlowEdit) else None
-        return b.frames, times_of(r), walk, flow, b.follow if b.later else 1.0, b.join
+        dcw = (r.dcw, r.dcw_low, r.dcw_high)
+        flow = None if (edit := flow_edit_of(r)) is None else (edit.n_min, edit.n_max, edit.n_avg)
+        return b.frames, times_of(r), walk, dcw, flow, b.follow if b.later else 1.0, b.join
+
+
+def flow_edit_of(recipe: Recipe) -> FlowEdit | None:
+    """The flow-edit a recipe is, or turns the noises of; None for every other task."""
+    task: Any = recipe.task
+    while isinstance(task, Retake):
+        task = task.source.recipe.task  # type: ignore[union-attr]
+    return task if isinstance(task, FlowEdit) else None
 
 
 def times_of(recipe: Recipe) -> tuple[float, ...]:
@@ -61,7 +71,7 @@ def render(
     recipe, briefs = items[0].recipe, [item.brief for item in items]
     times = times_of(recipe)
     velocity = partial(_velocity, recipe=recipe, look=look, together=together)
-    if isinstance(recipe.task, FlowEdit):
+    if flow_edit_of(recipe) is not None:
         yield from sampler.checked(_edited(items, heard, later or heard, velocity, times))
         return
     start = torch.stack([item.start for item in items])
@@ -78,6 +88,7 @@ def render(
         after=switch.watching(hold),
         clamp=recipe.velocity_clamp,
         ema=recipe.velocity_ema,
+        correct=correction(recipe.dcw or "off", recipe.dcw_low or 0.0, recipe.dcw_high or 0.0),
     )
     yield from sampler.checked(frames)
 
@@ -151,6 +162,7 @@ def _velocity(sight: Callable[[float], Sight], recipe: Recipe, look: Look, toget
         recipe.guidance or "none",
         1.0 if recipe.guidance_scale is None else recipe.guidance_scale,
         recipe.guidance_interval or (0.0, 1.0),
+        draws=flow_edit_of(recipe) is not None,
     )
 
 
@@ -162,13 +174,19 @@ def _edited(
     times: Sequence[float],
 ) -> Iterator[Frame]:
     """The flow-edit loop: the old description and the new, each with a guidance memory of its own."""
-    task, briefs = items[0].recipe.task, [item.brief for item in items]
-    assert isinstance(task, FlowEdit)
+    task, briefs = flow_edit_of(items[0].recipe), [item.brief for item in items]
+    assert task is not None
     context = stacked([brief.context for brief in briefs])
-    calm = partial(sampler.tamed, clamp=items[0].recipe.velocity_clamp, ema=items[0].recipe.velocity_ema)
+    calm = partial(sampler.tamed, clamp=items[0].recipe.velocity_clamp)
     old, new = calm(velocity(_always(described, context))), calm(velocity(_always(heard, context)))
-    fresh = _fresh(items, first=0)
-    return edit(old, new, _sources(briefs), times, fresh, n_min=task.n_min, n_max=task.n_max, n_avg=task.n_avg)
+    frames, channels = items[0].start.shape
+
+    def fresh(k: int) -> Tensor:
+        return torch.stack([_turned_draw(item.recipe, frames, channels, k) for item in items])
+
+    window = {"n_min": task.n_min, "n_max": task.n_max}
+    ema = items[0].recipe.velocity_ema
+    return edit(old, new, _sources(briefs), times, fresh, n_avg=task.n_avg, ema=ema, **window)
 
 
 def _always(heard: Conditions, context: Tensor) -> Callable[[float], Sight]:
@@ -179,6 +197,15 @@ def _always(heard: Conditions, context: Tensor) -> Callable[[float], Sight]:
 def _sources(briefs: Sequence[Brief]) -> Tensor:
     """The sources of all items, [items, frames, channels]."""
     return torch.stack([brief.source for brief in briefs if brief.source is not None])
+
+
+def _turned_draw(recipe: Recipe, frames: int, channels: int, k: int) -> Tensor:
+    """The k-th noise of a flow-edit, which has no start noise: a retake of it turns each of them."""
+    task: Any = recipe.task
+    if not isinstance(task, Retake):
+        return sampler.noise(recipe.seed or 0, frames, channels, draw=k)
+    first = _turned_draw(task.source.recipe, frames, channels, k)
+    return sampler.turned(first, sampler.noise(task.seed, frames, channels, draw=k), task.variance)
 
 
 def _fresh(items: Sequence[Item], first: int) -> Callable[[int], Tensor]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from acestep_lab.errors import MachineError, RecipeError
+from acestep_lab.synth.dcw import Correct
 
 Velocity = Callable[[Tensor, float], Tensor]
 Fresh = Callable[[int], Tensor]
@@ -109,16 +110,20 @@ def sample(
     after: After | None = None,
     clamp: float | None = None,
     ema: float | None = None,
+    correct: Correct | None = None,
 ) -> Iterator[Frame]:
     """Walk from noise to music and yield every step.
 
-    fresh(index) is new noise for the "sde" solver; after(index, t, x) may change x after a step (repaint holds the
-    kept part there); clamp and ema tame the velocity.
+    fresh(index) is new noise for the "sde" solver; correct(x, estimate, t) moves every step from t, the last included
+    (see `dcw`); after(index, t, x) may then change x (repaint holds the kept part there, so that what is kept is not
+    corrected); clamp and ema tame the velocity. The estimate stays what the step took the music for.
     """
     step = solver_named(solver)(tamed(velocity, clamp, ema), fresh)
     x = noise
     for index, (t, t_next) in enumerate(zip(times, (*times[1:], 0.0))):
         x, estimate = step(index, x, t, t_next)
+        if correct is not None:
+            x = correct(x, estimate, t)
         if after is not None:
             x = after(index, t_next, x)
         yield Frame(index, len(times), t_next, x, estimate)
@@ -126,18 +131,42 @@ def sample(
 
 def tamed(velocity: Velocity, clamp: float | None = None, ema: float | None = None) -> Velocity:
     """Velocity held to `clamp` times the norm of x, then blended with `ema` of the one before (ACE-Step 1.5)."""
-    before: list[Tensor] = []
+    return Tamed(velocity, clamp, Smooth(ema)) if clamp or ema else velocity
 
-    def calm(x: Tensor, t: float) -> Tensor:
-        v = velocity(x, t)
-        if clamp:
-            v = v * (clamp * _norm(x) / _norm(v)).clamp(max=1.0)
-        if ema and before:
-            v = (1.0 - ema) * v + ema * before[0]
-        before[:] = [v]
+
+class Smooth:
+    """Blends every velocity with the one before: (1 - ema) * v + ema * before."""
+
+    def __init__(self, ema: float | None):
+        self.ema = ema
+        self.before: Tensor | None = None
+
+    def __call__(self, v: Tensor) -> Tensor:
+        if self.ema and self.before is not None:
+            v = (1.0 - self.ema) * v + self.ema * self.before
+        self.before = v
         return v
 
-    return calm if clamp or ema else velocity
+
+@dataclass(frozen=True)
+class Tamed:
+    """A velocity whose norm is held and which remembers the one before."""
+
+    velocity: Velocity
+    clamp: float | None
+    smooth: Smooth
+
+    def __call__(self, x: Tensor, t: float) -> Tensor:
+        v = self.velocity(x, t)
+        if self.clamp:
+            v = v * (self.clamp * _norm(x) / _norm(v)).clamp(max=1.0)
+        return self.smooth(v)
+
+
+def went(velocity: Velocity, v: Tensor) -> None:
+    """Tell a tamed velocity which one a step really went by: that is the one before the next, as in the reference."""
+    if isinstance(velocity, Tamed):
+        velocity.smooth.before = v
 
 
 def _norm(x: Tensor) -> Tensor:
@@ -181,8 +210,9 @@ def heun(velocity: Velocity, fresh: Fresh | None) -> Step:
         v = velocity(x, t)
         ahead = x + (t_next - t) * v
         if t_next > 0.0:
-            v_ahead = velocity(ahead, t_next)
-            ahead = x + (t_next - t) * 0.5 * (v + v_ahead)
+            mean = 0.5 * (v + velocity(ahead, t_next))
+            ahead = x + (t_next - t) * mean
+            went(velocity, mean)
         return ahead, x - t * v
 
     return step
