@@ -1,34 +1,34 @@
 """The studio as an app: one model per process, a page per tab, takes per person. Knows no model.
 
-It binds to loopback unless told otherwise, and asks for a token wherever else it is bound.
+It binds to loopback unless told otherwise, and asks for a token wherever else it is bound. Whose takes a page shows is said by
+the connection's own cookie, read by the gate in front of every handler; what a browser says in a Bokeh token counts for nothing.
 """
 
 from __future__ import annotations
 
-import ipaddress
+import asyncio
 import secrets
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any
+from urllib.parse import quote
 
 import panel as pn
+from panel.io.server import get_server
+from panel.io.threads import StoppableThread
+from tornado.ioloop import IOLoop
 
-from acestep_lab.errors import MachineError
-from acestep_lab.serve.door import Door, person
+from acestep_lab.errors import MachineError, shown
+from acestep_lab.serve.door import Door, LoginHandler
+from acestep_lab.serve.gate import LOGIN, Gate, Headers, Visitor
+from acestep_lab.serve.hosts import Hosts, is_everywhere, is_loopback
+from acestep_lab.serve.people import BYTES, People, default_place, secret_at
 from acestep_lab.serve.sounds import PATH, Shelf, SoundHandler
 from acestep_lab.ui.page import page
 
 PATIENCE = 120_000
 """Milliseconds a page may take from being sent to being connected; a slow or sleeping computer needs some."""
-
-
-def is_loopback(address: str) -> bool:
-    """Whether only this machine can reach an address."""
-    if address == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
+SHORTEST_TOKEN = 8
 
 
 def serve(
@@ -46,45 +46,130 @@ def serve(
     """Serve the studio until interrupted; `block=False` returns the server, which is stopped by `.stop()`.
 
     Bound to anything but loopback it needs a token: the given one, or a fresh one that is said on the console. With a
-    token every browser sees its own takes only. `origins` are hosts, such as "hub.example.org", whose pages may reach it
-    through a proxy; "*" is any, for a proxy that itself lets in only who may.
+    token every browser sees its own takes only, and finds them again after a restart. `origins` are hosts, such as
+    "hub.example.org", by which the studio is known behind a proxy; "*" is any, for a proxy that itself lets in only who may.
+    Raises MachineError for a port in use, an origin that is none, or a secret of people that others can read.
     """
-    shelf = Shelf()
+    hosts = Hosts(address, origins)
     if not is_loopback(address) and not token:
         token = secrets.token_urlsafe(16)
-    guarded: dict[str, Any] = {"auth_provider": Door(token)} if token else {}
-    if token or origins:
-        here = [f"{host}:{port}" for host in ("127.0.0.1", "localhost", address)]
-        guarded["websocket_origin"] = ["*"] if token else [*here, *origins]
-    announce(f"acestep_lab studio: {_where(address, port, token)}")
+    remarks: list[str] = []
+    door = _door(token, remarks) if token else None
+
+    def begin(loop: IOLoop | None = None, server_id: str | None = None) -> Any:
+        server = _built(session, port, address, show, hosts, door, options, loop, server_id)
+        announce(f"acestep_lab studio: {_where(address, server.port, token)}")
+        for remark in remarks:
+            announce(remark)
+        server.start()
+        return server
+
+    if not block:
+        return _in_background(begin)
+    server = begin()
+    server.io_loop.start()
+    return server
+
+
+def _built(
+    session: Any, port: int, address: str, show: bool, hosts: Hosts, door: Door | None,
+    options: dict[str, Any], loop: IOLoop | None, server_id: str | None,
+) -> Any:  # fmt: skip
+    """The server, with the gate before its routes; it listens, and answers once it is started."""
+    shelf = Shelf()
+    gates: list[Gate] = []
 
     def studio() -> Any:
-        owner = person(pn.state.cookies) if token else ""
-        return page(session, owner=owner, url=shelf.url, whole=True, **options)
+        visitor = visitor_of(pn.state.curdoc.session_context)
+        pn.state.on_session_destroyed(lambda context: gates[0].forget(context.id))
+        return page(
+            session,
+            owner=visitor.owner,
+            address=visitor.address,
+            url=lambda audio: shelf.url(audio, visitor.owner),
+            whole=True,
+            **options,
+        )
 
+    routes: list[Any] = [(rf"/{PATH}/([A-Za-z0-9_-]{{20,64}})\.wav", SoundHandler, {"shelf": shelf})]
+    if door is not None:
+        routes.append((LOGIN, LoginHandler, {"door": door}))
     try:
-        return pn.serve(
+        server = get_server(
             {"/": studio},
             port=port,
             address=address,
             show=show,
-            threaded=not block,
-            verbose=False,
+            loop=loop,
             title="acestep_lab",
             unused_session_lifetime_milliseconds=PATIENCE,
             check_unused_sessions_milliseconds=PATIENCE // 10,
-            extra_patterns=[(rf"/{PATH}/([A-Za-z0-9_-]{{20,64}})\.wav", SoundHandler, {"shelf": shelf})],
-            **guarded,
+            extra_patterns=routes,
+            transforms=[Headers],
+            secret_key=secrets.token_bytes(32),
+            sign_sessions=True,
+            include_cookies=[],  # a Bokeh token is readable by every script of the page; no cookie is put into it
+            exclude_headers=["Cookie", "Authorization"],
+            **({"server_id": server_id} if server_id else {}),
         )
     except OSError as problem:
         raise MachineError(
-            f"Port {port} of {address} cannot be used ({problem.strerror}); choose another with --port."
+            f"Port {port} of {shown(address)} cannot be used ({problem.strerror}); choose another with --port."
         ) from None
+    if door is not None:
+        door.port = server.port
+    gates.append(Gate(server._tornado, hosts, door))
+    server._http.request_callback = gates[0]
+    return server
+
+
+def visitor_of(context: Any) -> Visitor:
+    """Who asked for a page: said by the gate on the connection's own request, never by the token that a browser sends."""
+    visitor = getattr(context.request, "visitor", None)
+    if not isinstance(visitor, Visitor):
+        raise MachineError("This page was asked for past the gate; nobody knows by whom.")
+    return visitor
+
+
+def _in_background(begin: Callable[..., Any]) -> StoppableThread:
+    """Run a server in a thread of its own; what goes wrong before it answers is raised here."""
+    loop, begun = IOLoop(make_current=False), Future[None]()
+
+    def run(server_id: str) -> Any:
+        asyncio.set_event_loop(loop.asyncio_loop)
+        try:
+            server = begin(loop, server_id)
+        except BaseException as problem:  # noqa: BLE001 - raised again by whoever waits
+            begun.set_exception(problem)
+            return None
+        begun.set_result(None)
+        server.io_loop.start()
+        return server
+
+    thread = StoppableThread(target=run, io_loop=loop, owns_loop=True, kwargs={"server_id": secrets.token_hex(16)})
+    pn.state._threads[thread.server_id] = thread
+    thread.start()
+    begun.result()
+    return thread
+
+
+def _door(token: str, remarks: list[str]) -> Door:
+    """The door for a token; what the host should know of it is put into the remarks."""
+    if len(token) < SHORTEST_TOKEN:
+        remarks.append(f"The token is short; one of {SHORTEST_TOKEN} characters or more is not guessed.")
+    try:
+        return Door(token, People(secret_at(default_place())))
+    except OSError as problem:
+        remarks.append(
+            f"The user's data folder cannot be written ({problem.strerror}): after a restart everybody is new, and takes "
+            "made until then are the host's to hand out."
+        )
+        return Door(token, People(secrets.token_bytes(BYTES)))
 
 
 def _where(address: str, port: int, token: str | None) -> str:
-    host = "127.0.0.1" if address in ("", "0.0.0.0", "::") else address
-    return f"http://{host}:{port}/" + (f"?token={token}" if token else "")
+    host = "127.0.0.1" if is_everywhere(address) else f"[{address}]" if ":" in address else address
+    return f"http://{host}:{port}/" + (f"?token={quote(token, safe='')}" if token else "")
 
 
-__all__ = ["is_loopback", "page", "serve"]
+__all__ = ["is_loopback", "page", "serve", "visitor_of"]

@@ -1,83 +1,199 @@
-"""The door of a studio that others can reach: a token to come in, then a name for each browser. Knows no page.
+"""The door of a studio that others can reach: a token to come in, then a login for each browser. Knows no page.
 
-The token comes in the address once (`/?token=…`) or is typed; from then on a cookie of this browser carries it. Cookies
-are strict about other sites, so that no foreign page can use the studio in a visitor's name.
+The token comes in the address once (`/?token=…`) or is typed. What the browser keeps is not the token but the random id of a
+login that this process remembers, so a restart asks again; and the signed name of a person, so that takes are found again.
+Cookies are strict about other sites, so that no foreign page can use the studio in a visitor's name.
 """
 
 from __future__ import annotations
 
+import hashlib
 import hmac
+import ipaddress
+import math
 import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
 from html import escape
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from typing import NamedTuple
 
-from bokeh.server.auth_provider import AuthProvider
+from tornado.httputil import HTTPServerRequest
 from tornado.web import RequestHandler
 
-_KEY, _NAME = "acestep_lab_key", "acestep_lab_person"
-_PAGE = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>acestep_lab</title>
-<style>body{{margin:0;min-height:100vh;display:grid;place-items:center;background:#f6f5f1;color:#1c2229;font:16px/1.5 system-ui,sans-serif}}
-form{{background:#fff;border:1px solid #e3e1db;border-radius:14px;padding:28px 32px;max-width:340px}}input,button{{font:inherit;padding:9px 12px;border-radius:9px;border:1px solid #d6d3ca;width:100%;box-sizing:border-box;margin-top:10px}}
-button{{background:#0072b2;color:#fff;border:none;font-weight:600}}p{{margin:0}}.say{{color:#b84a00;margin-top:10px}}
-@media (prefers-color-scheme:dark){{body{{background:#101317;color:#e8e6e1}}form{{background:#1a1e23;border-color:#30363d}}}}</style></head>
-<body><form method="post" action="{action}"><p><strong>acestep_lab</strong></p><p>This studio asks for a token; whoever started it was told one.</p>
-<input name="token" type="password" autocomplete="current-password" aria-label="Token" autofocus><button>Come in</button>{said}</form></body></html>"""
+from acestep_lab.serve.people import COOKIE, DAYS, People
+
+LOGIN_DAYS = 7
+"""Days until a browser is asked for the token again."""
+MOST_LOGINS = 10_000
+FREE_ATTEMPTS = 3
+LONGEST_WAIT = 60.0
+"""Seconds an address waits at most between two wrong tokens."""
+FORGIVEN = 900.0
+"""Seconds after which an address's wrong tokens are forgotten."""
+MOST_ADDRESSES = 4096
+
+_STYLE = """body{margin:0;min-height:100vh;display:grid;place-items:center;background:#f6f5f1;color:#1c2229;font:16px/1.5 system-ui,sans-serif}
+form{background:#fff;border:1px solid #e3e1db;border-radius:14px;padding:28px 32px;max-width:340px}
+input,button{font:inherit;padding:9px 12px;border-radius:9px;border:1px solid #d6d3ca;width:100%;box-sizing:border-box;margin-top:10px}
+button{background:#0072b2;color:#fff;border:none;font-weight:600}p{margin:0}.say{color:#b84a00;margin-top:10px}
+@media (prefers-color-scheme:dark){body{background:#101317;color:#e8e6e1}form{background:#1a1e23;border-color:#30363d}
+input{background:#101317;color:#e8e6e1;border-color:#30363d}.say{color:#ff9a52}}"""
+_HEAD = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>acestep_lab</title><link rel="icon" href="data:,">"""
+_PAGE = (
+    _HEAD
+    + """<meta name="viewport" content="width=device-width, initial-scale=1"><style>%s</style></head>
+<body><form method="post" action="./login"><p><strong>acestep_lab</strong></p><p>This studio asks for a token; whoever started it was told one.</p>
+<input name="token" type="password" autocomplete="current-password" aria-label="Token" autofocus><button>Come in</button>%s</form></body></html>"""
+)
+_HOP = _HEAD + """<meta http-equiv="refresh" content="0"></head><body></body></html>"""
+"""Asks for the same address again, now from a page of ours: a browser that follows a link from elsewhere keeps strict cookies back."""
+
+
+class Login(NamedTuple):
+    """A browser that gave the token."""
+
+    owner: str
+    until: float
+
+
+class Attempts:
+    """Slows wrong tokens down, each address for itself; nobody else waits, and no thread does."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._wrong: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def wait(self, address: str) -> float:
+        """Seconds until this address may try again."""
+        return max(0.0, self._wrong.get(_network(address), (0, -math.inf))[1] - self._clock())
+
+    def failed(self, address: str) -> None:
+        """Count a wrong token: the first few are free, then each wait is twice the one before."""
+        key, now = _network(address), self._clock()
+        count, until = self._wrong.pop(key, (0, now))
+        count = 1 if now > until + FORGIVEN else count + 1
+        self._wrong[key] = (
+            count,
+            now + min(LONGEST_WAIT, 2.0 ** min(count - FREE_ATTEMPTS, 9) if count > FREE_ATTEMPTS else 0.0),
+        )
+        while len(self._wrong) > MOST_ADDRESSES:
+            self._wrong.popitem(last=False)
+
+    def passed(self, address: str) -> None:
+        """Forget an address's wrong tokens, now that it knows the right one."""
+        self._wrong.pop(_network(address), None)
+
+
+def _network(address: str) -> str:
+    """An address as one customer has it: an IPv6 network of 64 bits counts once."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    return str(ipaddress.ip_network((found, 64), strict=False)) if found.version == 6 else str(found)
+
+
+class Door:
+    """Lets in who has the token, and knows them again."""
+
+    def __init__(self, token: str, people: People, clock: Callable[[], float] = time.time) -> None:
+        self._token, self.people, self._clock = token, people, clock
+        self._logins: OrderedDict[bytes, Login] = OrderedDict()
+        self.attempts = Attempts()
+        self.port = 0
+        """The port that is served, once it is known: cookies of a host are shared by all its ports."""
+
+    @property
+    def cookie(self) -> str:
+        """The name of this studio's login cookie."""
+        return f"acestep_lab_login_{self.port}"
+
+    def owner(self, request: HTTPServerRequest) -> str:
+        """Who asks, by the cookie of the connection itself; "" for nobody who came in."""
+        login = self._logins.get(_digest(cookies_of(request).get(self.cookie, "")))
+        return login.owner if login is not None and self._clock() < login.until else ""
+
+    def open(self, given: str, address: str, owner: str) -> str:
+        """The id of a new login of somebody who gave a token; "" where it was the wrong one."""
+        if not matches(given, self._token):
+            self.attempts.failed(address)
+            return ""
+        self.attempts.passed(address)
+        id = secrets.token_urlsafe(32)
+        self._logins[_digest(id)] = Login(owner, self._clock() + LOGIN_DAYS * 86400)
+        while len(self._logins) > MOST_LOGINS or next(iter(self._logins.values())).until < self._clock():
+            self._logins.popitem(last=False)
+        return id
 
 
 def matches(given: str | None, token: str) -> bool:
     """Whether a given token is the right one, in a time that says nothing of how near it was."""
-    return bool(given) and hmac.compare_digest(str(given).encode(), token.encode())
+    return bool(given) and hmac.compare_digest(_digest(str(given)), _digest(token))
 
 
-class Door(AuthProvider):
-    """Lets in who has the token."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-        super().__init__()
-
-    @property
-    def get_user(self) -> Any:
-        return lambda handler: handler.get_cookie(_NAME) if matches(handler.get_cookie(_KEY), self._token) else None
-
-    @property
-    def login_url(self) -> str:
-        return "/login"
-
-    @property
-    def login_handler(self) -> type[RequestHandler]:
-        token = self._token
-
-        class Login(RequestHandler):
-            """The form, and what it does."""
-
-            def get(self) -> None:
-                asked = self.get_query_argument("next", "")  # the address that was asked for, with its ?token=…
-                given = self.get_query_argument("token", "") or parse_qs(urlsplit(asked).query).get("token", [""])[0]
-                self._let_in() if matches(given, token) else self._ask("That was not the token." if given else "")
-
-            def post(self) -> None:
-                given = self.get_body_argument("token", "")
-                self._let_in() if matches(given, token) else self._ask("That was not the token.")
-
-            def check_xsrf_cookie(self) -> None:
-                """The token itself is what a foreign page cannot know."""
-
-            def _ask(self, said: str) -> None:
-                self.set_status(403 if said else 200)
-                self.finish(
-                    _PAGE.format(action="login", said=f'<p class="say" role="alert">{escape(said)}</p>' if said else "")
-                )
-
-            def _let_in(self) -> None:
-                for name, value in ((_KEY, token), (_NAME, self.get_cookie(_NAME) or secrets.token_urlsafe(12))):
-                    self.set_cookie(name, value, httponly=True, samesite="Strict", path="/", expires_days=30)
-                self.redirect("./")
-
-        return Login
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
-def person(cookies: dict[str, str] | None) -> str:
-    """Whose browser this is, by its cookie."""
-    return str((cookies or {}).get(_NAME, ""))[:40]
+def cookies_of(request: HTTPServerRequest) -> dict[str, str]:
+    """The cookies a connection sent itself."""
+    return {name: morsel.value for name, morsel in request.cookies.items()}
+
+
+class LoginHandler(RequestHandler):
+    """The form, and what it does."""
+
+    def initialize(self, door: Door) -> None:
+        self._door = door
+
+    def get(self) -> None:
+        self._answer(self.get_query_argument("token", ""))
+
+    def post(self) -> None:
+        self._answer(self.get_body_argument("token", ""))
+
+    def _answer(self, given: str) -> None:
+        address = self.request.visitor.address
+        if given and (wait := self._door.attempts.wait(address)):
+            self.set_header("Retry-After", str(math.ceil(wait)))
+            self._ask(f"Too many wrong tokens. Try again in {math.ceil(wait)} s.", 429)
+            return
+        owner = self._door.people.read(cookies_of(self.request)) or self._door.people.new()
+        if given and (id := self._door.open(given, address, owner)):
+            self._let_in(id, owner)
+        else:
+            self._ask("That was not the token." if given else "", 403 if given else 200)
+
+    def _ask(self, said: str, status: int) -> None:
+        self.set_status(status)
+        self.set_header("Cache-Control", "no-store")
+        self.finish(_PAGE % (_STYLE, f'<p class="say" role="alert">{escape(said)}</p>' if said else ""))
+
+    def _let_in(self, id: str, owner: str) -> None:
+        """Give a browser its cookies and show it the page, at an address without the token."""
+        person = f"{COOKIE}_{self._door.port}"
+        for name, value, days in (
+            (self._door.cookie, id, LOGIN_DAYS),
+            (person, self._door.people.signed(owner), DAYS),
+        ):
+            self.set_cookie(
+                name,
+                value,
+                httponly=True,
+                samesite="Strict",
+                path="/",
+                expires_days=days,
+                secure=self.request.visitor.safe,
+            )
+        self.redirect("./")
+
+
+class HopHandler(RequestHandler):
+    """Asks the browser to ask once more, as our own page."""
+
+    def get(self) -> None:
+        self.set_header("Cache-Control", "no-store")
+        self.finish(_HOP)
+
+    head = get

@@ -1,10 +1,12 @@
-"""Sounds over HTTP with range requests, each under a name nobody can guess. Knows no page and no library.
+"""Sounds over HTTP with range requests, each under a name nobody can guess, for one person. Knows no page and no library.
 
-A name is 192 random bits, made when a page first shows the sound; it names bytes in this process, never a path.
+A name is 192 random bits, made when a page first shows the sound; it names bytes in this process, never a path. Whoever
+asks with it must be the person whose page it was made for.
 """
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 from collections import OrderedDict
@@ -17,35 +19,38 @@ from acestep_lab.ui import sound
 MOST_BYTES = 2**30
 """Bytes of sounds that can be fetched; the one not asked for longest goes first."""
 PATH = "takes"
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.ASCII)
 
 
 class Shelf:
     """Sounds that may be fetched, by their names."""
 
     def __init__(self) -> None:
-        self._sounds: OrderedDict[str, Audio] = OrderedDict()
-        self._names: dict[str, str] = {}
+        self._sounds: OrderedDict[str, tuple[str, Audio]] = OrderedDict()
+        self._names: dict[tuple[str, str], str] = {}
         self._lock = threading.Lock()
 
-    def url(self, audio: Audio) -> str:
-        """An address, relative to the page, that serves this sound."""
+    def url(self, audio: Audio, owner: str = "") -> str:
+        """An address, relative to the page, that serves this sound to this person."""
         with self._lock:
-            name = self._names.get(audio.id) or secrets.token_urlsafe(24)
-            self._names[audio.id], self._sounds[name] = name, audio
+            name = self._names.get((owner, audio.id)) or secrets.token_urlsafe(24)
+            self._names[owner, audio.id], self._sounds[name] = name, (owner, audio)
             self._sounds.move_to_end(name)
-            held = sum(one.samples.nbytes for one in self._sounds.values())
+            held = sum(one.samples.nbytes for one in {id(one): one for _, one in self._sounds.values()}.values())
             while held > MOST_BYTES and len(self._sounds) > 1:
-                _, old = self._sounds.popitem(last=False)
-                self._names.pop(old.id, None)
+                _, (whose, old) = self._sounds.popitem(last=False)
+                self._names.pop((whose, old.id), None)
                 held -= old.samples.nbytes
         return f"{PATH}/{name}.wav"
 
-    def open(self, name: str) -> Audio | None:
-        """The sound of a name."""
+    def open(self, name: str, owner: str = "") -> Audio | None:
+        """The sound of a name, for the person it was made for."""
         with self._lock:
-            if name in self._sounds:
-                self._sounds.move_to_end(name)
-            return self._sounds.get(name)
+            whose, audio = self._sounds.get(name, (owner, None))
+            if audio is None or whose != owner:
+                return None
+            self._sounds.move_to_end(name)
+            return audio
 
 
 class SoundHandler(RequestHandler):
@@ -61,7 +66,7 @@ class SoundHandler(RequestHandler):
         self._serve(name, body=True)
 
     def _serve(self, name: str, body: bool) -> None:
-        audio = self._shelf.open(name)
+        audio = self._shelf.open(name, self.request.visitor.owner)
         if audio is None:
             raise HTTPError(404)
         data = sound.wav_of(audio)
@@ -76,7 +81,7 @@ class SoundHandler(RequestHandler):
             self.set_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
         for key, value in {
             "Content-Type": "audio/wav", "Accept-Ranges": "bytes", "Cache-Control": "private, max-age=3600",
-            "X-Content-Type-Options": "nosniff", "Content-Length": str(last - first + 1),
+            "Vary": "Cookie", "Content-Length": str(last - first + 1),
         }.items():  # fmt: skip
             self.set_header(key, value)
         if body:
@@ -86,11 +91,10 @@ class SoundHandler(RequestHandler):
 
 def byte_range(header: str, size: int) -> tuple[int, int] | None:
     """First and last byte asked for (RFC 9110 §14, one range); the whole where none is; None where there is no such byte."""
-    if not header.startswith("bytes=") or "," in header:
+    asked = _RANGE.fullmatch(header.replace(" ", ""))
+    if asked is None or asked[0] == "bytes=-":
         return 0, size - 1
-    first, _, last = header[6:].strip().partition("-")
-    if not (first.isdigit() or (not first and last.isdigit())) or not (last.isdigit() or not last):
-        return 0, size - 1
+    first, last = asked.groups()
     if not first:
         return (max(0, size - int(last)), size - 1) if int(last) else None
     begin, end = int(first), min(int(last), size - 1) if last else size - 1

@@ -40,7 +40,13 @@ def _column(style: str, *children: Any) -> pn.Column:
 
 
 def page(
-    session: Any, *, owner: str = "", url: sound.UrlOf | None = None, whole: bool = False, **options: Any
+    session: Any,
+    *,
+    owner: str = "",
+    address: str = "",
+    url: sound.UrlOf | None = None,
+    whole: bool = False,
+    **options: Any,
 ) -> Viewable:
     """The studio over a session as something Panel shows: in an app, or in a notebook; LabError where Panel is not in it."""
     if _in_a_kernel() and not pn.extension._loaded:

@@ -1,0 +1,234 @@
+"""The one boundary in front of every handler: which host is meant, which page asks, who it is. Knows no page and no take.
+
+It stands before the routes, so that a handler added tomorrow is behind it too. A request that passes carries its `Visitor`;
+everything else ends here in a sentence. A Bokeh session belongs to whoever's request made it.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from bokeh.server.contexts import ApplicationContext
+from bokeh.server.tornado import BokehTornado
+from bokeh.util.token import check_token_signature, get_session_id
+from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest
+from tornado.routing import Router
+from tornado.web import HTTPError, OutputTransform, RequestHandler, stream_request_body
+
+from acestep_lab.serve.door import Door, HopHandler
+from acestep_lab.serve.hosts import Hosts, is_loopback, one_name, read_address, read_host
+
+LOGIN = "/login"
+MOST_LOGIN_BYTES = 4096
+_TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
+_COMPONENT = re.compile(r"/components/(?!(panel|acestep_lab)[./])")
+"""Panel imports the module that such an address names; only those that have something to show are let through."""
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Who asks: whose takes are theirs ("" is the host), from which address, and whether the way is encrypted."""
+
+    owner: str
+    address: str
+    safe: bool = False
+
+
+class Gate(Router):
+    """Refuses, or hands on to the studio's own routes."""
+
+    def __init__(self, app: BokehTornado, hosts: Hosts, door: Door | None = None) -> None:
+        self._app, self._hosts, self._door = app, hosts, door
+        self._holders: dict[str, str] = {}
+        for context in app.applications.values():
+            self._bind(context)
+
+    def find_handler(self, request: HTTPServerRequest, **options: Any) -> HTTPMessageDelegate:
+        """The handler of a request that may pass; else the one that says why not."""
+        problem = self._foreign(request)
+        if problem:
+            return self._refuse(request, problem)
+        visitor = self._visitor(request)
+        request.visitor = visitor
+        if self._door is not None and not visitor.owner:
+            return self._outside(request)
+        if self._door is not None and request.path == "/" and "token" in request.query_arguments:
+            return self._ask_again(request, "./")  # who is in needs no token in the address, nor in the history
+        problem = self._not_theirs(request, visitor)
+        if problem:
+            return self._refuse(request, problem)
+        return self._app.find_handler(request, **options)
+
+    def forget(self, session: str) -> None:
+        """A session is over."""
+        self._holders.pop(session, None)
+
+    # -- who asks -------------------------------------------------------------------------------------------------------
+
+    def _foreign(self, request: HTTPServerRequest) -> str:
+        """Why a request is not for this studio, or comes from a page of somebody else; "" where neither is so."""
+        named = request.headers.get_list("Host")
+        host = read_host(named[0]) if len(named) == 1 else None
+        if not self._hosts.has(host, _here(request)):
+            return (
+                "This studio is not known by that name. If it should be, start it with "
+                f"--origin {one_name(host.name) if host else 'and the name'}."
+            )
+        origins = request.headers.get_list("Origin") + request.headers.get_list("Sec-Websocket-Origin")
+        if not all(self._hosts.welcomes(origin, host) for origin in origins):
+            return "Pages of other hosts may not use this studio. If this is its own address, name it with --origin."
+        elsewhere = request.headers.get("Sec-Fetch-Site", "") in ("cross-site", "same-site")
+        if elsewhere and not origins and request.headers.get("Sec-Fetch-Mode") != "navigate":
+            return "Pages of other hosts may not use this studio's parts."
+        for name in ("Origin", "Sec-Websocket-Origin"):  # judged here; Bokeh's own list knows no tunnels
+            request.headers.pop(name, None)
+        return ""
+
+    def _visitor(self, request: HTTPServerRequest) -> Visitor:
+        """The visitor of a connection. A proxy on this machine, told of by `--origin`, is believed whom it speaks for."""
+        address, scheme = one_name(str(request.remote_ip)), str(request.protocol)
+        if self._hosts.behind and is_loopback(address):
+            address = read_address(request.headers.get("X-Forwarded-For", "").rpartition(",")[2]) or address
+            scheme = request.headers.get("X-Forwarded-Proto", scheme).rpartition(",")[2].strip()
+        return Visitor(self._door.owner(request) if self._door is not None else "", address, scheme == "https")
+
+    def _outside(self, request: HTTPServerRequest) -> HTTPMessageDelegate:
+        """Who has not come in finds the door, and nothing else."""
+        shown = request.method in ("GET", "HEAD") and request.path in ("/", LOGIN)
+        if shown and request.headers.get("Sec-Fetch-Site", "") in ("cross-site", "same-site"):
+            return self._app.get_handler_delegate(request, HopHandler)
+        if request.path == LOGIN:
+            long = request.headers.get("Content-Length", "0")
+            known = "Transfer-Encoding" not in request.headers and long.isascii() and long.isdecimal() and len(long) < 9
+            if known and int(long) <= MOST_LOGIN_BYTES:
+                return self._app.find_handler(request)
+        if shown and "Upgrade" not in request.headers:
+            token = request.query_arguments.get("token", [b""])[-1]
+            return self._ask_again(request, "./login" + (f"?token={quote(token, safe='')}" if token else ""))
+        return self._refuse(request, "This studio asks for a token; open its page first.")
+
+    def _not_theirs(self, request: HTTPServerRequest, visitor: Visitor) -> str:
+        """Why a request asks for what no page of this visitor would ask for; "" otherwise."""
+        if _COMPONENT.match(request.path):
+            return "There is no such component."
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            session = self._session(request)
+            if session is None or self._holders.get(session, visitor.owner) != visitor.owner:
+                return "That page belongs to another browser. Reload it."
+        return ""
+
+    # -- whose session --------------------------------------------------------------------------------------------------
+
+    def _session(self, request: HTTPServerRequest) -> str | None:
+        """The session that a web socket asks for, where this process signed it."""
+        said = [part.strip() for part in request.headers.get("Sec-Websocket-Protocol", "").split(",")]
+        if len(said) != 2 or not _TOKEN.fullmatch(said[1]):
+            return None
+        try:
+            good = check_token_signature(said[1], secret_key=self._app.secret_key, signed=True)
+            return str(get_session_id(said[1])) if good else None
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            AssertionError,
+            RecursionError,
+        ):  # whatever was sent as a token
+            return None
+
+    def _bind(self, context: ApplicationContext) -> None:
+        """Have every session of an application belong to the visitor whose request made it, however its id is brought."""
+        make = context.create_session_if_needed
+
+        async def made(session_id: Any, request: Any = None, token: str | None = None) -> Any:
+            owner = request.visitor.owner
+            if self._holders.setdefault(session_id, owner) != owner:
+                raise HTTPError(403, reason="That page belongs to another browser.")
+            return await make(session_id, request, token)
+
+        context.create_session_if_needed = made
+
+    # -- answers --------------------------------------------------------------------------------------------------------
+
+    def _refuse(self, request: HTTPServerRequest, sentence: str) -> HTTPMessageDelegate:
+        return self._app.get_handler_delegate(request, RefusalHandler, {"sentence": sentence})
+
+    def _ask_again(self, request: HTTPServerRequest, where: str) -> HTTPMessageDelegate:
+        return self._app.get_handler_delegate(request, GoHandler, {"where": where})
+
+
+def _here(request: HTTPServerRequest) -> str:
+    """This machine's end of a connection."""
+    stream = getattr(request.connection, "stream", None)
+    end = stream.socket.getsockname() if stream is not None and stream.socket is not None else ""
+    return str(end[0]) if isinstance(end, tuple) else ""
+
+
+@stream_request_body
+class RefusalHandler(RequestHandler):
+    """Says why not, before any body is read."""
+
+    def initialize(self, sentence: str) -> None:
+        self._sentence = sentence
+
+    def prepare(self) -> None:
+        self.set_status(403)
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.set_header("Cache-Control", "no-store")
+        self.finish(self._sentence + "\n")
+
+    def data_received(self, chunk: bytes) -> None:
+        """Let it pass by."""
+
+
+class GoHandler(RequestHandler):
+    """Sends a browser to another address."""
+
+    def initialize(self, where: str) -> None:
+        self._where = where
+
+    def get(self) -> None:
+        self.set_header("Cache-Control", "no-store")
+        self.redirect(self._where)
+
+    head = get
+
+
+class Headers(OutputTransform):
+    """What every answer tells the browser: whose scripts run, who may frame it, that it is no other kind of file."""
+
+    def transform_first_chunk(
+        self, status_code: int, headers: HTTPHeaders, chunk: bytes, finishing: bool
+    ) -> tuple[int, HTTPHeaders, bytes]:
+        """Add the headers. The scripts of a page carry a number of this answer alone; it holds no text of anybody's."""
+        nonce = secrets.token_urlsafe(16)
+        if headers.get("Content-Type", "").startswith("text/html") and finishing:
+            chunk = chunk.replace(b"<script", f'<script nonce="{nonce}"'.encode())
+            if "Content-Length" in headers and chunk:
+                headers["Content-Length"] = str(len(chunk))
+        if status_code != 304:  # what a browser kept has its own
+            headers["Content-Security-Policy"] = policy(nonce)
+        headers["X-Frame-Options"] = "SAMEORIGIN"
+        headers["X-Content-Type-Options"] = "nosniff"
+        headers["Referrer-Policy"] = "same-origin"
+        headers["Cross-Origin-Resource-Policy"] = "same-origin"
+        return status_code, headers, chunk
+
+
+def policy(nonce: str) -> str:
+    """The Content-Security-Policy of an answer whose own scripts carry this number (CSP 3).
+
+    Components are ES modules that Panel loads from blobs; Bokeh writes styles into the page; nothing comes from elsewhere.
+    """
+    return "; ".join(
+        (
+            "default-src 'none'", f"script-src 'self' blob: 'nonce-{nonce}'", "style-src 'self' 'unsafe-inline'",
+            "img-src 'self' data: blob:", "media-src 'self' blob: data:", "font-src 'self' data:", "connect-src 'self' blob:",
+            "worker-src 'self' blob:", "manifest-src 'self'", "form-action 'self'", "base-uri 'none'", "frame-ancestors 'self'",
+        )
+    )  # fmt: skip
