@@ -39,6 +39,7 @@ export default mount("Waveform", [["A", "add a region at the playhead (or double
     const root = [...(views.roots ?? views)][0]?.model ?? views[0]?.model;
     models = {};
     for (const model of root.document._all_models.values()) if (model.name) models[model.name] = model;
+    find("clock").doFormat = (ticks) => ticks.map((tick) => { const part = Math.round((tick - Math.floor(tick)) * 1000) / 1000; return clock(Math.floor(tick)) + (part ? String(part).slice(1) : ""); });
     ["main", "overview"].forEach((name) => patient(views.find_one(find(name))));
     const range = find("view");
     const moved = () => { clearTimeout(viewTimer); viewTimer = setTimeout(askView, 70); };
