@@ -117,12 +117,14 @@ def _add_serve(commands: Commands) -> None:  # type: ignore[valid-type]
     command = _command(commands, "serve", _serve, "Open the studio page in a browser.")
     command.add_argument("--port", type=_port, default=5006)
     command.add_argument("--address", default="127.0.0.1", help="anything but loopback asks for a token")
-    command.add_argument("--token", help="word that visitors must know; made up where needed")
+    command.add_argument(
+        "--token", help="word that visitors must know; made up where needed; each browser has takes of its own"
+    )
     command.add_argument(
         "--origin",
         action="append",
         default=[],
-        help="host of a proxy whose pages may reach the studio; may be repeated",
+        help="host by which the studio is known behind a proxy, such as hub.example.org; may be repeated; * is any",
     )
     command.add_argument("--show", action="store_true", help="open the page in this machine's browser")
     command.add_argument("--takes", type=Path, help="folder of the library")

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 import subprocess
 import sys
 import textwrap
+import tomllib
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from acestep_lab.serve.hosts import Hosts, read_host
 
 ROOT = Path(__file__).parent.parent
 LIMIT = 2 * 2**30
@@ -74,11 +79,53 @@ def test_the_studio_fits(tmp_path: Path) -> None:
     assert peak_megabytes(STUDIO, tmp_path) < 1500
 
 
-def test_the_proxy_finds_the_studio_and_starts_it_with_options_it_knows() -> None:
+def proxied(monkeypatch: pytest.MonkeyPatch, **environment: str) -> tuple[int, list[str]]:
+    """The port and the origins with which the proxy starts the studio."""
     from acestep_lab.cli import _parser
 
+    for name in list(os.environ):
+        if name.startswith(("JUPYTERHUB_", "BINDER_", "ACESTEP_LAB_ORIGIN")):
+            monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
     (found,) = (e for e in entry_points(group="jupyter_serverproxy_servers") if e.name == "acestep-lab")
     command = found.load()()["command"]
     assert command[:3] == [sys.executable, "-m", "acestep_lab"]
     chosen = _parser().parse_args([part.format(port=5007) for part in command[3:]])
-    assert (chosen.command, chosen.port, chosen.origin) == ("serve", 5007, ["*"])
+    assert chosen.command == "serve"
+    Hosts("127.0.0.1", chosen.origin)  # a sentence if it were none
+    return chosen.port, chosen.origin
+
+
+@pytest.mark.parametrize("sign", ["JUPYTERHUB_SERVICE_PREFIX", "JUPYTERHUB_API_TOKEN", "BINDER_SERVICE_HOST"])
+def test_on_a_hub_the_proxy_starts_the_studio_for_pages_of_any_origin(
+    monkeypatch: pytest.MonkeyPatch, sign: str
+) -> None:
+    assert proxied(monkeypatch, **{sign: "x"}) == (5007, ["*"])
+
+
+def test_outside_a_hub_no_foreign_page_is_let_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "*" not in proxied(monkeypatch)[1]
+    named = proxied(monkeypatch, ACESTEP_LAB_ORIGIN="lab.example.org, https://b.example.org:8443,*,")[1]
+    assert named[:2] == ["lab.example.org", "https://b.example.org:8443"]
+    assert "*" not in named
+
+
+@pytest.mark.parametrize(("ip", "reached"), [("127.0.0.1", False), ("localhost", False), ("0.0.0.0", True), ("", True)])
+def test_beside_a_jupyter_server_its_own_names_are_known(
+    monkeypatch: pytest.MonkeyPatch, ip: str, reached: bool
+) -> None:
+    server = SimpleNamespace(ip=ip, port=8888)
+    app = SimpleNamespace(initialized=lambda: True, instance=lambda: server)
+    monkeypatch.setitem(sys.modules, "jupyter_server.serverapp", SimpleNamespace(ServerApp=app))
+    origins = proxied(monkeypatch)[1]
+    assert origins[:2] == ["localhost:8888", "127.0.0.1:8888"]
+    assert (f"{socket.gethostname().lower()}:8888" in origins) is (reached or socket.gethostname() == "localhost")
+    assert Hosts("127.0.0.1", origins).has(read_host("localhost:8888"))
+    assert not Hosts("127.0.0.1", origins).has(read_host("evil.example:8888"))
+
+
+def test_the_servers_libraries_are_no_older_than_their_holes() -> None:
+    """Web sockets could be taken over before Bokeh 3.8.2; a cookie's attributes injected before Tornado 6.5.5."""
+    asked = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    assert {"bokeh>=3.8.2", "tornado>=6.5.5"} <= set(asked)

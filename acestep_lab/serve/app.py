@@ -10,6 +10,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -41,6 +42,7 @@ def serve(
     *,
     block: bool = True,
     announce: Callable[[str], None] = print,
+    people: Path | None = None,
     **options: Any,
 ) -> Any:
     """Serve the studio until interrupted; `block=False` returns the server, which is stopped by `.stop()`.
@@ -48,13 +50,14 @@ def serve(
     Bound to anything but loopback it needs a token: the given one, or a fresh one that is said on the console. With a
     token every browser sees its own takes only, and finds them again after a restart. `origins` are hosts, such as
     "hub.example.org", by which the studio is known behind a proxy; "*" is any, for a proxy that itself lets in only who may.
+    `people` is the file of the secret by which browsers are known again; by default one in the user's data folder.
     Raises MachineError for a port in use, an origin that is none, or a secret of people that others can read.
     """
     hosts = Hosts(address, origins)
     if not is_loopback(address) and not token:
         token = secrets.token_urlsafe(16)
     remarks: list[str] = []
-    door = _door(token, remarks) if token else None
+    door = _door(token, people or default_place(), remarks) if token else None
 
     def begin(loop: IOLoop | None = None, server_id: str | None = None) -> Any:
         server = _built(session, port, address, show, hosts, door, options, loop, server_id)
@@ -153,16 +156,15 @@ def _in_background(begin: Callable[..., Any]) -> StoppableThread:
     return thread
 
 
-def _door(token: str, remarks: list[str]) -> Door:
+def _door(token: str, people: Path, remarks: list[str]) -> Door:
     """The door for a token; what the host should know of it is put into the remarks."""
     if len(token) < SHORTEST_TOKEN:
         remarks.append(f"The token is short; one of {SHORTEST_TOKEN} characters or more is not guessed.")
     try:
-        return Door(token, People(secret_at(default_place())))
+        return Door(token, People(secret_at(people)))
     except OSError as problem:
         remarks.append(
-            f"The user's data folder cannot be written ({problem.strerror}): after a restart everybody is new, and takes "
-            "made until then are the host's to hand out."
+            f"{shown(str(people), 120)} cannot be used ({problem.strerror}): after a restart nobody finds their takes again."
         )
         return Door(token, People(secrets.token_bytes(BYTES)))
 

@@ -122,7 +122,7 @@ class Door:
         self.attempts.passed(address)
         id = secrets.token_urlsafe(32)
         self._logins[_digest(id)] = Login(owner, self._clock() + LOGIN_DAYS * 86400)
-        while len(self._logins) > MOST_LOGINS or next(iter(self._logins.values())).until < self._clock():
+        while len(self._logins) > MOST_LOGINS or next(iter(self._logins.values())).until <= self._clock():
             self._logins.popitem(last=False)
         return id
 

@@ -135,6 +135,7 @@ class Studio:
             block=False,
             token=token,
             announce=lambda _: None,
+            people=folder.parent / "people.secret",
             picture=png,
             fades=lambda mode, strength: (0.04, 0.05),
         )

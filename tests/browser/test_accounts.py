@@ -27,9 +27,8 @@ SAY_TO_ALL = """(message) => {
 
 
 @pytest.fixture
-def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Studio]:
+def shared(tmp_path: Path) -> Iterator[Studio]:
     """A studio with a token, whose every step waits until the test lets it go."""
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     served = Studio(tmp_path / "library", gate=threading.Semaphore(0), token=TOKEN)
     yield served
     for _ in range(100):
