@@ -459,6 +459,17 @@ def test_a_token_outlives_its_page_only_for_whose_it_was(
     assert pages[2].owner == pages[1].owner != pages[0].owner, "it is the thief's own, not the victim's"
 
 
+def test_whose_a_page_was_is_forgotten_with_it(start: Callable[..., Served], pages: list[SimpleNamespace]) -> None:
+    served = start()
+    for _ in range(3):
+        Browser(served).ask("/")
+    holders = served.server._http.request_callback._holders
+    assert len(holders) == len(pages) == 3
+    (context,) = served.server._tornado.applications.values()
+    asyncio.run_coroutine_threadsafe(context._cleanup_sessions(-1), served.thread.asyncio_loop).result(30)
+    assert holders == {}
+
+
 def test_cookies_cannot_be_chosen(start: Callable[..., Served], pages: list[SimpleNamespace]) -> None:
     served = start(token=TOKEN)
     victim = Browser(served)

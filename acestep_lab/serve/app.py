@@ -58,6 +58,8 @@ def serve(
         token = secrets.token_urlsafe(16)
     remarks: list[str] = []
     door = _door(token, people or default_place(), remarks) if token else None
+    if origins and door is None:
+        remarks.append("It has no token: whoever the proxy lets in sees the host's takes. Give --token for takes of their own.")
 
     def begin(loop: IOLoop | None = None, server_id: str | None = None) -> Any:
         server = _built(session, port, address, show, hosts, door, options, loop, server_id)

@@ -165,7 +165,10 @@ class Gate(Router):
 def _here(request: HTTPServerRequest) -> str:
     """This machine's end of a connection."""
     stream = getattr(request.connection, "stream", None)
-    end = stream.socket.getsockname() if stream is not None and stream.socket is not None else ""
+    try:
+        end = stream.socket.getsockname() if stream is not None and stream.socket is not None else ""
+    except OSError:  # it has gone meanwhile
+        return ""
     return str(end[0]) if isinstance(end, tuple) else ""
 
 
