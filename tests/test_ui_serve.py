@@ -17,8 +17,8 @@ from typing import Any
 import panel as pn
 import pytest
 from bokeh.util.token import generate_jwt_token, generate_session_id, get_session_id, get_token_payload
+from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 from tornado.httpclient import HTTPClientError as HTTPError
-from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
 from acestep_lab.errors import MachineError
@@ -675,6 +675,19 @@ def test_a_port_in_use_is_said_in_a_sentence(session: PretendSession, block: boo
         taken.listen()
         with pytest.raises(MachineError, match="choose another"):
             serve(session, port=taken.getsockname()[1], announce=lambda _: None, block=block)
+
+
+def test_where_a_loop_runs_already_as_in_a_notebook_it_serves_there(session: PretendSession) -> None:
+    async def cell() -> int:
+        port = free_port()
+        server = serve(session, port=port, announce=lambda _: None, picture=png)
+        try:
+            return (await AsyncHTTPClient().fetch(f"http://127.0.0.1:{port}/")).code
+        finally:
+            server.stop()
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(asyncio.run, cell()).result(60) == 200
 
 
 def test_a_page_asked_for_past_the_gate_is_nobodys() -> None:

@@ -59,7 +59,9 @@ def serve(
     remarks: list[str] = []
     door = _door(token, people or default_place(), remarks) if token else None
     if origins and door is None:
-        remarks.append("It has no token: whoever the proxy lets in sees the host's takes. Give --token for takes of their own.")
+        remarks.append(
+            "It has no token: whoever the proxy lets in sees the host's takes. Give --token for takes of their own."
+        )
 
     def begin(loop: IOLoop | None = None, server_id: str | None = None) -> Any:
         server = _built(session, port, address, show, hosts, door, options, loop, server_id)
@@ -72,7 +74,8 @@ def serve(
     if not block:
         return _in_background(begin)
     server = begin()
-    server.io_loop.start()
+    if not server.io_loop.asyncio_loop.is_running():  # in a notebook it is, and goes on serving
+        server.io_loop.start()
     return server
 
 
@@ -161,7 +164,7 @@ def _in_background(begin: Callable[..., Any]) -> StoppableThread:
 def _door(token: str, people: Path, remarks: list[str]) -> Door:
     """The door for a token; what the host should know of it is put into the remarks."""
     if len(token) < SHORTEST_TOKEN:
-        remarks.append(f"The token is short; one of {SHORTEST_TOKEN} characters or more is not guessed.")
+        remarks.append(f"A token this short can be guessed; take one of {SHORTEST_TOKEN} characters or more.")
     try:
         return Door(token, People(secret_at(people)))
     except OSError as problem:
