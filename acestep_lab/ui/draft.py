@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import math
 import random
+import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral, Real
 from typing import Any, Literal
 
-from acestep_lab.errors import RecipeError
+from acestep_lab.errors import RecipeError, shown
 from acestep_lab.prompt import vocabulary
 from acestep_lab.prompt.recipe import GUIDANCE, SOLVERS, Recipe
 from acestep_lab.prompt.tasks import REPAINT_MODES, TASKS, Region, Task
+from acestep_lab.ui.messages import kind_of, text
+from acestep_lab.ui.messages import typed as plain
 
 Kind = Literal["number", "whole", "choice", "share", "text", "flag", "stems"]
 
@@ -46,31 +51,80 @@ class Field:
         }  # fmt: skip
 
 
+_FIGURE = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+"""A number as people type it, once its digits are ASCII and its comma is a point."""
+_LONGEST_FIGURE = 60
+
+
+def figure(typed: Any) -> float | int | None:
+    """The finite number somebody typed, in any alphabet's digits, with comma or point; None where it is none.
+
+    "²" and "Ⅷ" are no digits, though Python's `isdigit` and `isnumeric` say so.
+    """
+    if isinstance(typed, bool) or not isinstance(typed, str | Real):
+        return None
+    if isinstance(typed, Integral):
+        return int(typed) if int(typed).bit_length() <= 64 else None
+    if isinstance(typed, Real):
+        return float(typed) if math.isfinite(typed) else None
+    digits = "".join(str(unicodedata.decimal(ch, ch)) for ch in typed.strip()[: _LONGEST_FIGURE + 1])
+    digits = digits.replace("−", "-").replace(",", ".")
+    if len(digits) > _LONGEST_FIGURE or not _FIGURE.fullmatch(digits):
+        return None
+    return figure(int(digits) if digits.lstrip("+-").isdigit() else float(digits))
+
+
 def _number(field: Field, typed: Any) -> float:
-    try:
-        value = float(str(typed).replace(",", ".")) if not isinstance(typed, bool) else math.nan
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise RecipeError(f"{field.label} is a number{field.unit and f' of {field.unit}'}, not {str(typed)[:40]!r}.")
+    value = figure(typed)
+    if value is None:
+        raise RecipeError(f"{field.label} is a number{field.unit and f' of {field.unit}'}, not {_said(typed)}.")
+    return value
+
+
+def _share(field: Field, typed: Any) -> float:
+    value = _number(field, typed)
+    if not 0 <= value <= 1:
+        raise RecipeError(f"{field.label} lies between 0 and 1, not at {_said(typed)}.")
     return value
 
 
 def _whole(field: Field, typed: Any) -> int:
-    value = int(typed) if str(typed).strip().lstrip("-").isdigit() else _number(field, typed)
+    value = _number(field, typed)
     if value != int(value):
-        raise RecipeError(f"{field.label} is a whole number, not {str(typed)[:40]!r}.")
+        raise RecipeError(f"{field.label} is a whole number, not {_said(typed)}.")
     return int(value)
+
+
+def _word(field: Field, typed: Any) -> str:
+    if isinstance(typed, bool) or not isinstance(typed, str | int | float):
+        raise RecipeError(f"{field.label} is a word, not {_said(typed)}.")
+    return str(typed)
+
+
+def _stems(field: Field, typed: Any) -> tuple[str, ...]:
+    if not isinstance(typed, list | tuple) or not all(isinstance(stem, str) for stem in typed):
+        raise RecipeError(f"{field.label} are a list of words, such as drums and bass, not {_said(typed)}.")
+    return tuple(typed)
+
+
+def _flag(field: Field, typed: Any) -> bool:
+    if not isinstance(typed, bool):
+        raise RecipeError(f"{field.label} is on or off, not {_said(typed)}.")
+    return typed
+
+
+def _said(typed: Any) -> str:
+    return shown(typed, 42) if isinstance(typed, str) else kind_of(typed)
 
 
 _READ: dict[str, Callable[[Field, Any], Any]] = {
     "number": _number,
-    "share": _number,
+    "share": _share,
     "whole": _whole,
-    "choice": lambda _, typed: str(typed),
-    "text": lambda _, typed: str(typed),
-    "flag": lambda _, typed: bool(typed),
-    "stems": lambda _, typed: tuple(str(stem) for stem in typed),
+    "choice": _word,
+    "text": _word,
+    "flag": _flag,
+    "stems": _stems,
 }
 
 METADATA = (
@@ -152,27 +206,35 @@ class Draft:
     locked: frozenset[str] = frozenset()
     """Fields that presets, dice and loaded takes leave alone."""
 
+    def __post_init__(self) -> None:
+        _caption("The caption", self.caption)
+        if not isinstance(self.task, str) or self.task not in TASKS:
+            raise RecipeError(f"{kind_of(self.task)} is no task; known are {', '.join(TASKS)}.")
+        if not isinstance(self.values, Mapping) or not isinstance(self.locked, frozenset):
+            raise RecipeError("A draft holds values by field name, and a set of the names that are locked.")
+        for name, value in self.values.items():
+            _known(name)
+            plain(name, value)
+
     def put(self, name: str, value: Any) -> Draft:
-        """The draft with one field changed; None makes it Auto."""
+        """The draft with one field changed; None makes it Auto. RecipeError where there is no such field, task or value."""
         if name == "caption":
-            return replace(self, caption=str(value or "")[:20_000])
+            return replace(self, caption=_caption("The caption", value if value is not None else ""))
         if name == "task":
-            return replace(self, task=value if value in TASKS else self.task)
-        if name not in PLAIN_FIELDS and name not in _task_fields():
-            raise RecipeError(f"There is no field {name!r}.")
-        return replace(self, values={**self.values, name: value if not isinstance(value, str) else value[:2000]})
+            return replace(self, task=value)
+        return replace(self, values={**self.values, _known(name): value})
 
     def lock(self, name: str, on: bool) -> Draft:
         """The draft with a field locked or let go."""
+        if name not in ("caption", "task"):
+            _known(name)
         return replace(self, locked=self.locked | {name} if on else self.locked - {name})
 
     def take_over(self, values: Mapping[str, Any]) -> Draft:
         """The draft with many fields set at once, locked ones excepted; how presets and old takes come in."""
         draft = self
         for name, value in values.items():
-            if name not in self.locked and (
-                name in ("caption", "task") or name in PLAIN_FIELDS or name in _task_fields()
-            ):
+            if name not in self.locked and (name in ("caption", "task", *PLAIN_FIELDS) or name in _TASK_FIELDS):
                 draft = draft.put(name, value)
         return draft
 
@@ -223,5 +285,12 @@ class Draft:
         return task
 
 
-def _task_fields() -> set[str]:
-    return {f"{form.name}.{f.name}" for form in TASK_FORMS for f in form.fields}
+_TASK_FIELDS = frozenset(f"{form.name}.{f.name}" for form in TASK_FORMS for f in form.fields)
+_caption = text(20_000)
+
+
+def _known(name: Any) -> str:
+    """A field's name; RecipeError where there is none of that name."""
+    if not isinstance(name, str) or (name not in PLAIN_FIELDS and name not in _TASK_FIELDS):
+        raise RecipeError(f"There is no field {shown(name, 42)}.")
+    return name

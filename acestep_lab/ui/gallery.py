@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from acestep_lab.decode.audio import Audio
-from acestep_lab.errors import LabError, RecipeError
+from acestep_lab.errors import LabError, RecipeError, shown
+from acestep_lab.prompt.literal import literal
 from acestep_lab.takes.take import Take
 from acestep_lab.ui import sound
+from acestep_lab.ui.messages import Id, Ids, Line, listed, maybe, text
 from acestep_lab.ui.spec import Component, both
 
 MEANING = {
@@ -24,6 +26,9 @@ MEANING = {
 """What each score means; a column without a line here shows its name only."""
 
 _BINS = 200
+MOST_COMPARED = 4
+Compared = Annotated[Sequence[str], listed(text(200), MOST_COMPARED)]
+Note = Annotated[str | None, maybe(text(2_000))]
 
 
 @lru_cache(maxsize=256)
@@ -49,7 +54,8 @@ class Gallery(Component):
         self, takes: Iterable[Take] = (), *, open: Callable[[str], Take] | None = None, url: sound.UrlOf | None = None
     ) -> None:
         """Show some takes, or cards given later by `show_cards`."""
-        self._url, self._takes = url, {take.id: take for take in takes}
+        self._url, self._takes = url, {take.id: take for take in _takes_of(takes)}
+        self._cards: list[dict[str, Any]] = []
         self._open = open or self._takes.__getitem__
         self._wins: dict[str, tuple[int, int]] = {}
         self._marks: dict[str, dict[str, Any]] = {}
@@ -60,7 +66,7 @@ class Gallery(Component):
 
     def show_takes(self, takes: Sequence[Take]) -> None:
         """Show these takes."""
-        self._takes.update({take.id: take for take in takes})
+        self._takes.update({take.id: take for take in _takes_of(takes)})
         self.show_cards([card_of(take, self._marks.get(take.id, {})) for take in takes])
 
     def show_cards(self, cards: Sequence[Mapping[str, Any]], unsaved: Iterable[str] = ()) -> None:
@@ -71,7 +77,7 @@ class Gallery(Component):
                 **card,
                 "unsaved": card["id"] in lost,
                 "scores": self._scores(card),
-                "code": f'take = lab.library.open("{card["id"]}")',
+                "code": f"take = lab.library.open({literal(card['id'])})",
             }
             for card in cards
         ]
@@ -83,7 +89,7 @@ class Gallery(Component):
             card.pop("recipe", None)
         names = sorted({name for card in told for name in card["scores"]})
         self.columns = [{"name": name, "meaning": MEANING.get(name, "")} for name in names]
-        self.cards = told
+        self._tell_cards(told)
 
     def sweep(
         self, x: tuple[str, Sequence[Any]], y: tuple[str, Sequence[Any]] | None, cells: Sequence[Sequence[str]]
@@ -96,13 +102,13 @@ class Gallery(Component):
 
     # -- what the browser asks ------------------------------------------------------------------------------------------
 
-    def do_peaks(self, id: str = "") -> None:
+    def do_peaks(self, id: Id) -> None:
         """Send the waveform of a card."""
         take = self._take(id)
         seen = sound.view(take, 0.0, take.seconds, _BINS)
         self.tell("peaks", seen.pairs.tobytes(), id=id)
 
-    def do_bytes(self, id: str = "") -> None:
+    def do_bytes(self, id: Id) -> None:
         """Send a sound: as an address in an app, else as a WAV file."""
         audio = self._take(id).audio
         if self._url:
@@ -110,72 +116,69 @@ class Gallery(Component):
         else:
             self.tell("bytes", sound.wav_of(audio), id=id, url=None)
 
-    def do_compare(self, ids: Sequence[str] = ()) -> None:
+    def do_compare(self, ids: Compared) -> None:
         """Say how much each of two to four takes is turned down so that all are equally loud."""
-        wanted = list(ids)[:4]
-        levels = {id: loudness_of(self._take(id).audio) for id in wanted}
+        levels = {id: loudness_of(self._take(id).audio) for id in ids}
         real = [level for level in levels.values() if math.isfinite(level)]
         goal = min(real) if real else 0.0
         gains = {id: round(goal - level, 2) if math.isfinite(level) else 0.0 for id, level in levels.items()}
-        self.tell("compare", gains=gains, seconds={id: self._take(id).seconds for id in wanted})
+        self.tell("compare", gains=gains, seconds={id: self._take(id).seconds for id in ids})
 
-    def do_vote(self, winner: str = "", among: Sequence[str] = (), blind: bool = False) -> None:
+    def do_vote(self, winner: Id, among: Compared, blind: bool = False) -> None:
         """One was preferred; the verdict reveals which."""
-        for id in among:
+        cards = {id: self._card(id) for id in among}
+        if winner not in cards:
+            raise RecipeError("The one that is preferred is one of those compared.")
+        for id in cards:
             won, of = self._wins.get(id, (0, 0))
             self._wins[id] = (won + (id == winner), of + 1)
-        card = next((c for c in self.cards if c["id"] == winner), {})
-        title = ", ".join([card.get("title", winner), *card.get("facts", [])])
+        title = ", ".join([cards[winner].get("title", winner), *cards[winner].get("facts", [])])
         self.verdict = f"Preferred{' without knowing which it was' if blind else ''}: {title}"
-        self.cards = [{**card, "scores": self._scores(card)} for card in self.cards]
+        self._tell_cards([{**card, "scores": self._scores(card)} for card in self._cards])
         if "blind" not in {column["name"] for column in self.columns}:
             self.columns = [*self.columns, {"name": "blind", "meaning": MEANING["blind"]}]
-        self.ask("vote", winner=winner, among=list(among), blind=bool(blind))
+        self.ask("vote", winner=winner, among=list(among), blind=blind)
 
-    def do_mark(
-        self, id: str = "", star: bool | None = None, reject: bool | None = None, note: str | None = None
-    ) -> None:
+    def do_mark(self, id: Id, star: bool | None = None, reject: bool | None = None, note: Note = None) -> None:
         """Star or reject a take, or write a note on it."""
-        marks = {
-            k: v
-            for k, v in {"star": star, "reject": reject, "note": None if note is None else str(note)[:2000]}.items()
-            if v is not None
-        }
+        self._card(id)
+        marks: dict[str, Any] = {"star": star, "reject": reject, "note": note}
+        marks = {name: value for name, value in marks.items() if value is not None}
         if marks.get("star"):
             marks["reject"] = False
         if marks.get("reject"):
             marks["star"] = False
         self._marks[id] = {**self._marks.get(id, {}), **marks}
-        self.cards = [{**card, **marks} if card["id"] == id else card for card in self.cards]
+        self._tell_cards([{**card, **marks} if card["id"] == id else card for card in self._cards])
         self.ask("mark", id=id, marks=marks)
 
     def do_bin(self) -> None:
         """Keep what is starred, put the rest in the bin, from where it can be brought back for a day."""
-        kept = [card for card in self.cards if card.get("star")]
+        kept = [card for card in self._cards if card.get("star")]
         if not kept:
             raise RecipeError(
                 "Nothing is starred, so everything would be binned. Star what you would like to keep first."
             )
-        self.ask("bin", ids=[card["id"] for card in self.cards if not card.get("star")])
+        self.ask("bin", ids=[card["id"] for card in self._cards if not card.get("star")])
 
-    def do_listen(self, ids: Sequence[str] = ()) -> None:
+    def do_listen(self, ids: Ids) -> None:
         """Hear tempo, key and loudness of these takes and add them as columns."""
-        self.ask("listen", ids=[str(id) for id in ids][:60])
+        self.ask("listen", ids=[self._card(id)["id"] for id in ids])
 
     def do_restore(self) -> None:
         """Bring back what was binned last."""
         self.ask("restore")
 
-    def do_search(self, text: str = "") -> None:
+    def do_search(self, text: Line = "") -> None:
         """Show only takes whose words, tempo, key or note match."""
-        self.query = str(text)[:200]
+        self.query = text[:200]
         self.ask("search", text=self.query)
 
-    def do_pick(self, id: str = "") -> None:
+    def do_pick(self, id: Id) -> None:
         """Take a take in hand."""
         self.ask("pick", take=self._take(id))
 
-    def do_reuse(self, id: str = "") -> None:
+    def do_reuse(self, id: Id) -> None:
         """Load a take's recipe into the editor."""
         self.ask("reuse", take=self._take(id))
 
@@ -183,9 +186,20 @@ class Gallery(Component):
 
     def _take(self, id: str) -> Take:
         try:
-            return self._open(str(id))
+            return self._open(id)
         except KeyError:
-            raise LabError(f"There is no take {str(id)[:60]!r} here any more.") from None
+            raise LabError(f"There is no take {shown(id)} here any more.") from None
+
+    def _card(self, id: str) -> dict[str, Any]:
+        """The card of an id; LabError where none is shown."""
+        for card in self._cards:
+            if card["id"] == id:
+                return card
+        raise LabError(f"There is no take {shown(id)} here any more.")
+
+    def _tell_cards(self, cards: list[dict[str, Any]]) -> None:
+        """Show these cards; the page has a copy of what is kept here."""
+        self._cards, self.cards = cards, cards
 
     def _scores(self, card: Mapping[str, Any]) -> dict[str, Any]:
         scores = {
@@ -195,6 +209,15 @@ class Gallery(Component):
         }
         won, of = self._wins.get(card["id"], (0, 0))
         return {**scores, **({"blind": f"{won} of {of}"} if of else {})}
+
+
+def _takes_of(takes: Iterable[Any]) -> list[Take]:
+    """Takes as a list; LabError where something else is among them."""
+    found = list(takes) if isinstance(takes, Iterable) and not isinstance(takes, str) else [takes]
+    for one in found:
+        if not isinstance(one, Take):
+            raise RecipeError(f"A gallery shows takes, not {shown(one)}.")
+    return found
 
 
 def card_of(take: Take, marks: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from acestep_lab.decode.audio import Audio
 from acestep_lab.errors import RecipeError
+from acestep_lab.ui.messages import Id
 from acestep_lab.ui.pace import Pace
 from acestep_lab.ui.spec import Component, both
 
@@ -57,11 +58,12 @@ class LatentPreview(Component):
         self._looked = 0  # which run is looked at; a picture that waits for its moment may belong to the one before
         self._pace = Pace(PICTURES_PER_SECOND)
         self._window: Audio | None = None
+        self._length = 0.0
 
     def begin(self, run: str, seconds: float, steps: int = 0) -> None:
         """Look at another run."""
         self._looked += 1
-        self._frames = {}
+        self._frames, self._length = {}, float(seconds)
         self.latest, self.steps, self.seconds, self.live, self.note, self.track = (
             -1,
             steps,
@@ -101,34 +103,37 @@ class LatentPreview(Component):
         self._show_newest()
         super().do_ready()
 
-    def do_picture(self, step: int = 0) -> None:
+    def do_picture(self, step: int) -> None:
         """Send the picture of a past step."""
-        if int(step) in self._frames:
-            self._send_picture(self._frames[int(step)])
+        if step in self._frames:
+            self._send_picture(self._frames[step])
 
-    def do_bytes(self, id: str = "") -> None:
+    def do_bytes(self, id: Id = "") -> None:
         """Send the window that was asked for, as a WAV file."""
         if self._window is not None and self._window.id == id:
             self.tell("bytes", self._window.encoded("wav"), id=id)
 
-    def do_hear(self, step: int = 0, start: float = 0.0, end: float = 0.0) -> None:
+    def do_hear(self, step: int, start: float = 0.0, end: float = 0.0) -> None:
         """Ask for a window of a step as sound."""
         self._known(step)
-        start = max(0.0, min(float(start), self.seconds))
-        self.ask("hear", step=int(step), start=start, end=max(start, min(float(end), self.seconds)))
+        start = max(0.0, min(float(start), self._length))
+        self.ask("hear", step=step, start=start, end=max(start, min(float(end), self._length)))
 
-    def do_keep(self, step: int = 0) -> None:
+    def do_at(self, seconds: float = 0.0) -> None:
+        """The listener paused or sought here, in the window that was heard."""
+
+    def do_keep(self, step: int) -> None:
         """Ask for a take made of a step."""
         self._known(step)
-        self.ask("keep", step=int(step))
+        self.ask("keep", step=step)
 
     def do_stop(self) -> None:
         """Ask the run to stop."""
         self.ask("stop")
 
     def _known(self, step: int) -> None:
-        if int(step) not in self._frames:
-            raise RecipeError(f"Step {int(step) + 1} has not been reached yet.")
+        if step not in self._frames:
+            raise RecipeError(f"Step {step + 1} has not been reached yet.")
 
     def _show_newest(self) -> None:
         """Show the newest step, and again if the worker brought a newer one meanwhile: ours may have covered it."""

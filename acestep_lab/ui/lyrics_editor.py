@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+from acestep_lab.errors import RecipeError, shown
 from acestep_lab.prompt import lyrics as words
 from acestep_lab.prompt import vocabulary
+from acestep_lab.prompt.literal import literal
+from acestep_lab.ui.messages import Name, fits
+from acestep_lab.ui.messages import text as words_of
 from acestep_lab.ui.spec import Component, both
 
 NAMES = {
@@ -21,6 +25,8 @@ NAMES = {
 """What a language is called in this interface."""
 
 _LONGEST = 100_000
+Lyrics = Annotated[str, words_of(_LONGEST)]
+_read = words_of(_LONGEST)
 
 
 class LyricsEditor(Component):
@@ -39,11 +45,10 @@ class LyricsEditor(Component):
         self, text: str = "", language: str | None = None, seconds: float | None = None, bpm: float | None = None
     ) -> None:
         """Begin with these lyrics; `seconds` and `bpm` are what the estimate is held against."""
-        self._seconds, self._bpm = seconds, bpm
-        self._wanted = text
+        self._seconds, self._bpm = _measure("length", seconds), _measure("tempo", bpm)
+        self._wanted = ""
         self.tag_names = list(vocabulary.SECTION_TAGS)
         self.languages = [[code, NAMES.get(code, code)] for code in vocabulary.LANGUAGES]
-        self.language = language or ""
         self.load(text, language)
 
     @property
@@ -58,33 +63,34 @@ class LyricsEditor(Component):
 
     def load(self, text: str, language: str | None = None) -> None:
         """Show other lyrics; the typed ones are replaced."""
+        text, code = _read("The lyrics", text), vocabulary.language(language) if language else ""
         self.instrumental = text.strip() == vocabulary.INSTRUMENTAL
-        self._wanted = "" if self.instrumental else text[:_LONGEST]
-        self.language = language or ""
+        self._wanted = "" if self.instrumental else text
+        self.language = code
         self.revision = self.revision + 1
         self._show()
 
     def against(self, seconds: float | None, bpm: float | None) -> None:
         """Hold the estimate against another length and tempo."""
         if (seconds, bpm) != (self._seconds, self._bpm):
-            self._seconds, self._bpm = seconds, bpm
+            self._seconds, self._bpm = _measure("length", seconds), _measure("tempo", bpm)
             self._show()
 
-    def do_text(self, text: str = "") -> None:
+    def do_text(self, text: Lyrics) -> None:
         """The text was changed."""
-        self._wanted = str(text)[:_LONGEST]
+        self._wanted = text
         self._show()
         self.ask("changed")
 
-    def do_language(self, code: str = "") -> None:
+    def do_language(self, code: Name = "") -> None:
         """The language was chosen; "" is auto."""
         self.language = vocabulary.language(code) if code else ""
         self._show()
         self.ask("changed")
 
-    def do_instrumental(self, on: bool = False) -> None:
+    def do_instrumental(self, on: bool) -> None:
         """No voice, or the words again."""
-        self.instrumental = bool(on)
+        self.instrumental = on
         self._show()
         self.ask("changed")
 
@@ -100,7 +106,14 @@ class LyricsEditor(Component):
         self.duration = self._seconds
         self.remarks = [{"line": r.line, "text": r.text} for r in words.remarks(text, self._seconds, self._bpm)]
         self.text = text
-        self.code = f"lyrics = {self.value!r}"
+        self.code = f"lyrics = {literal(self.value)}"
+
+
+def _measure(name: str, value: float | None) -> float | None:
+    """A length or tempo to hold the words against, or None."""
+    if not fits(None, value) or (value is not None and value <= 0):
+        raise RecipeError(f"Lyrics are held against a {name} above 0, not {shown(value)}.")
+    return value
 
 
 LyricsEditorWidget, LyricsEditorPane = both(LyricsEditor)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import numpy as np
 
-from acestep_lab.errors import RecipeError
+from acestep_lab.errors import LabError, RecipeError, shown
 from acestep_lab.plan.plan import LOCKABLE, Plan
 from acestep_lab.prompt import vocabulary
+from acestep_lab.prompt.literal import comment
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.ui.draft import Field
+from acestep_lab.ui.messages import Name, Typed
 from acestep_lab.ui.pace import Pace
 from acestep_lab.ui.spec import Component, both
 
@@ -28,10 +31,11 @@ FIELDS = (
     Field("timesignature", "Meter", "choice", "Beats in a bar.", vocabulary.TIMESIGNATURES),
     Field("seconds", "Length", "number", "Seconds.", unit="seconds"),
     Field("language", "Language", "choice", "Of the lyrics.", tuple(vocabulary.LANGUAGES)),
-    Field("genres", "Genres", "text", "In a few words."),
+    Field("genres", "Genres", "text", "In a few words.", default=""),
     Field("caption", "Caption", "text", "What should sound.", default=""),
     Field("lyrics", "Lyrics", "text", "What is sung.", default=""),
 )
+_NONE = "There is no plan yet: press Plan first."
 _LONG = ("caption", "lyrics")
 _BY_NAME = {f.name: f for f in FIELDS}
 _LONGEST_STREAM = 20_000
@@ -92,6 +96,8 @@ class PlanView(Component):
 
     def show_plan(self, plan: Plan, recipe: Recipe | None = None, unfolded: bool = True) -> None:
         """Show a plan as fields, against the recipe it was asked for; or folded into one line, to be opened by hand."""
+        if not isinstance(plan, Plan) or not isinstance(recipe, Recipe | None):
+            raise RecipeError(f"A plan is shown, perhaps against a recipe; not {shown(plan)} against {shown(recipe)}.")
         self._plan, self._recipe, self.unfolded = plan, recipe, unfolded
         self._accepted = {name: not self._asked(name) for name in _BY_NAME}
         self._show(force=True)
@@ -105,7 +111,7 @@ class PlanView(Component):
     def recipe(self) -> Recipe:
         """The recipe with what was accepted of the plan."""
         if self._plan is None or self._recipe is None:
-            raise RecipeError("There is no plan yet: press Plan first.")
+            raise RecipeError(_NONE)
         taken = {
             n: getattr(self._plan, n)
             for n in _BY_NAME
@@ -121,27 +127,29 @@ class PlanView(Component):
             self._send_codes(self._plan.codes)
         super().do_ready()
 
-    def do_edit(self, field: str = "", value: Any = None) -> None:
+    def do_edit(self, field: Name, value: Typed) -> None:
         """Change one field of the plan."""
-        if self._plan is None or field not in _BY_NAME:
-            return
-        read = _BY_NAME[field].read(value)
+        if self._plan is None:
+            raise RecipeError(_NONE)
+        read = _BY_NAME[_known(field, _BY_NAME)].read(value)
         self._plan = self._plan.but(**{field: read})
         self._accepted[field], self.unfolded = True, True
         self._show(force=True)
         self._send_codes(self._plan.codes)
         self.ask("changed")
 
-    def do_lock(self, field: str = "", on: bool = True) -> None:
+    def do_lock(self, field: Name, on: bool = True) -> None:
         """Hold a field for the next planning, or let it go."""
-        if self._plan is not None and field in LOCKABLE:
-            self._plan = self._plan.lock(field) if on else self._plan.unlock(field)
-            self._show()
+        if self._plan is None:
+            raise RecipeError(_NONE)
+        _known(field, LOCKABLE)
+        self._plan = self._plan.lock(field) if on else self._plan.unlock(field)
+        self._show()
 
-    def do_accept(self, field: str = "", on: bool = True) -> None:
+    def do_accept(self, field: Name = "", on: bool = True) -> None:
         """Take the planner's word for a field, or keep one's own; "" is all of them."""
-        for name in [field] if field in _BY_NAME else list(_BY_NAME):
-            self._accepted[name] = bool(on)
+        for name in [_known(field, _BY_NAME)] if field else list(_BY_NAME):
+            self._accepted[name] = on
         self._show()
         self.ask("changed")
 
@@ -180,7 +188,10 @@ class PlanView(Component):
     def _code(self) -> str:
         if self._plan is None or self._recipe is None:
             return "plan = lab.plan(recipe)"
-        return f"recipe = {self.recipe().code()}\nplan = lab.plan(recipe)\ntake = lab.make(recipe, plan)"
+        try:
+            return f"recipe = {self.recipe().code()}\nplan = lab.plan(recipe)\ntake = lab.make(recipe, plan)"
+        except LabError as problem:
+            return comment(problem)
 
     def _push(self) -> None:
         self.stream = "".join(self._text)[-_LONGEST_STREAM:]
@@ -189,6 +200,13 @@ class PlanView(Component):
 
     def _send_codes(self, codes: Any) -> None:
         self.tell("codes", np.array(list(codes), np.uint32).tobytes())
+
+
+def _known(field: str, names: Iterable[str]) -> str:
+    """A field's name; RecipeError where it is none of these."""
+    if field not in names:
+        raise RecipeError(f"A plan has no field {shown(field)} of that kind; it has {', '.join(names)}.")
+    return field
 
 
 def parts(before: str, after: str) -> list[list[str]]:

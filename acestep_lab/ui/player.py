@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import tempfile
 import threading
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from acestep_lab.decode.audio import Audio
-from acestep_lab.errors import LabError, SourceError
+from acestep_lab.errors import LabError, SourceError, shown
 from acestep_lab.takes.take import Take
 from acestep_lab.ui import sound
+from acestep_lab.ui.messages import Id, Name
 from acestep_lab.ui.spec import Component, both, sentence
 
 FILES = (
@@ -37,7 +39,8 @@ class Player(Component):
 
     def setup(self, take: Take | Audio | None = None, *, url: sound.UrlOf | None = None, **about: Any) -> None:
         """Show a take or a sound, if one is given."""
-        self._url, self._sound = url, None
+        self._url = url
+        self._sound: Take | Audio | None = None
         if take is not None:
             self.load(take, **about)
 
@@ -45,45 +48,57 @@ class Player(Component):
         self, take: Take | Audio, lines: Sequence[tuple[float, str]] = (), title: str = "", code: str = ""
     ) -> None:
         """Show another sound; `lines` are (seconds, words) for lyrics that follow."""
+        if not isinstance(take, Take | Audio):
+            raise SourceError(f"A player plays a take or an audio, not {shown(take)}.")
         self._sound = take
         self.code = code or getattr(take, "code", str)()
         self.forms = [list(form) for form in FILES if form[0] != "zip" or isinstance(take, Take)]
         self.track = sound.track(take, self._url, lines, title)
 
-    def do_peaks(self, id: str = "", pixels: int = 800) -> None:
+    def do_peaks(self, id: Id, pixels: int = 800) -> None:
         """Send the peaks of the whole sound for a picture this wide."""
         if self._sound is not None and self._sound.id == id:
-            seen = sound.view(self._sound, 0.0, float(self.track["seconds"]), int(pixels))
+            seen = sound.view(self._sound, 0.0, self._sound.seconds, pixels)
             self.tell("peaks", seen.pairs.tobytes(), id=id)
 
-    def do_bytes(self, id: str = "") -> None:
+    def do_bytes(self, id: Id) -> None:
         """Send the sound as a WAV file."""
         if self._sound is not None and self._sound.id == id:
             self.tell("bytes", sound.wav_of(sound.audio_of(self._sound)), id=id)
 
-    def do_save(self, form: str = "flac") -> None:
+    def do_save(self, form: Name = "flac") -> None:
         """Hand over the sound as a file; written aside, since ten minutes of Opus take a while."""
         if self._sound is None:
             raise SourceError("There is nothing to save yet.")
         if form not in dict(FILES):
-            raise SourceError(f"{str(form)[:20]!r} is no kind of file that can be written here.")
+            raise SourceError(f"{shown(form)} is no kind of file that can be written here.")
         threading.Thread(target=self._save, args=(self._sound, form), name="acestep_lab save", daemon=True).start()
 
     def _save(self, what: Take | Audio, form: str) -> None:
-        words = re.sub(r"[^\w ]+", "", sound.title_of(what, 60)).strip()[:40] or what.id
         try:
             with tempfile.TemporaryDirectory(prefix="acestep-lab-") as folder:
-                path = Path(folder) / f"{what.id}.{form}"
+                path = Path(folder) / f"sound.{form}"  # never by a name that came from a file
                 what.export(path) if isinstance(what, Take) else what.write(path)
                 data = path.read_bytes()
         except (LabError, OSError) as problem:
             self.complain(sentence(problem))
         else:
-            self.tell("file", data, name=f"{words}.{form}")
+            self.tell("file", data, name=f"{file_name(sound.title_of(what, 60))}.{form}")
 
     def do_at(self, seconds: float = 0.0) -> None:
         """The listener paused or sought here."""
         self.ask("at", seconds=float(seconds))
+
+
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)
+
+
+def file_name(words: str) -> str:
+    """Words as the name of a file on any system: letters, digits, hyphens and single spaces; no name Windows keeps."""
+    plain = unicodedata.normalize("NFC", words)
+    kept = "".join(ch for ch in plain if ch in " -_" or unicodedata.category(ch)[0] in "LMN")
+    kept = " ".join(kept.split())[:40].strip(" -")
+    return f"{kept or 'sound'}_" if _RESERVED.fullmatch(kept) else kept or "sound"
 
 
 PlayerWidget, PlayerPane = both(Player)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import yaml
-
-from acestep_lab.errors import LabError, RecipeError
+from acestep_lab.errors import LabError, RecipeError, shown
+from acestep_lab.prompt.literal import comment, literal
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import TASKS, Region
 from acestep_lab.ui.draft import METADATA, PLAIN_FIELDS, SAMPLING, SONG, TASK_FORMS, Draft, new_seed
+from acestep_lab.ui.messages import Line, Name, Typed
+from acestep_lab.ui.presets import Presets
 from acestep_lab.ui.spec import Component, both
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -27,6 +26,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 EVERYTHING: Mapping[str, str | None] = dict.fromkeys(TASKS)
 _DEEPEST_UNDO = 200
+_MOST_TOLD = 6
+"""Presets left out that are named on the page."""
 
 
 class PromptEditor(Component):
@@ -39,7 +40,7 @@ class PromptEditor(Component):
     module = "prompt"
     fields: ClassVar[dict[str, Any]] = {
         "draft": {}, "forms": {}, "presets": [], "trouble": {}, "code": "", "busy": "", "source": "", "limits": {},
-        "undo": [False, False], "revision": 0, "clicks": 0,
+        "undo": [False, False], "revision": 0, "clicks": 0, "left_out": [],
     }  # fmt: skip
 
     def setup(
@@ -53,9 +54,12 @@ class PromptEditor(Component):
         words: Callable[[], tuple[str, str | None, Sequence[Region]]] = lambda: ("", None, ()),
     ) -> None:
         """Begin with a draft (a Recipe will do); `defaults` says what Auto means for a task, `presets` is a YAML file."""
-        self._source, self._words, self._file = source, words, presets
+        self._source, self._words = source, words
+        self._kept = Presets(None if presets is None else Path(presets).expanduser())
         self._past: list[Draft] = []
         self._future: list[Draft] = []
+        if not isinstance(draft, Draft | Recipe | None):
+            raise RecipeError(f"An editor begins with a Recipe or a Draft, not {shown(draft)}.")
         first = Draft.of(draft) if isinstance(draft, Recipe) else draft or Draft()
         self._draft = first if first.values.get("seed") is not None else first.put("seed", new_seed())
         self._abilities = dict(abilities)
@@ -71,7 +75,7 @@ class PromptEditor(Component):
             ],
         }  # fmt: skip
         self._show(force=True)
-        self.presets = sorted({**PRESETS, **self._own_presets()})
+        self._own_presets()
 
     # -- what the page asks ---------------------------------------------------------------------------------------------
 
@@ -87,6 +91,8 @@ class PromptEditor(Component):
 
     def load(self, recipe: Recipe) -> None:
         """Take an old recipe into the editor; locked fields stay. One undo brings the former draft back."""
+        if not isinstance(recipe, Recipe):
+            raise RecipeError(f"A recipe is loaded, not {shown(recipe)}.")
         draft = Draft.of(recipe)
         cleared = dict.fromkeys(f.name for f in (*METADATA, *SAMPLING))
         self._change(
@@ -94,11 +100,16 @@ class PromptEditor(Component):
         )
 
     def resolve_seed(self) -> int:
-        """The seed of the run about to start: the one shown if locked or fresh, else newly drawn, and shown."""
-        if "seed" not in self._draft.locked and self._used:
-            self._change(self._draft.put("seed", new_seed()), force=True)
+        """The seed of the run about to start: the one shown if locked or fresh, else newly drawn, and shown.
+
+        RecipeError where what is shown is no seed.
+        """
+        shown_one = PLAIN_FIELDS["seed"].read(self._draft.values.get("seed"))
+        if shown_one is None or ("seed" not in self._draft.locked and self._used):
+            shown_one = new_seed()
+            self._change(self._draft.put("seed", shown_one), force=True)
         self._used = True
-        return int(self._draft.values["seed"])
+        return int(shown_one)
 
     _used = False
     _clicks = 0
@@ -111,15 +122,15 @@ class PromptEditor(Component):
 
     # -- what the browser asks ------------------------------------------------------------------------------------------
 
-    def do_edit(self, field: str = "", value: Any = None) -> None:
+    def do_edit(self, field: Name, value: Typed) -> None:
         """Change one field."""
         if field == "seed":
             self._used = False
         self._change(self._draft.put(field, value))
 
-    def do_lock(self, field: str = "", on: bool = True) -> None:
+    def do_lock(self, field: Name, on: bool = True) -> None:
         """Lock a field or let it go."""
-        self._change(self._draft.lock(field, bool(on)))
+        self._change(self._draft.lock(field, on))
 
     def do_dice(self) -> None:
         """Another seed."""
@@ -128,9 +139,9 @@ class PromptEditor(Component):
 
     def do_next_seed(self) -> None:
         """The seed after this one."""
+        seed = PLAIN_FIELDS["seed"].read(self._draft.values.get("seed"))
         self._used = False
-        seed = self._draft.values.get("seed")
-        self._change(self._draft.put("seed", int(seed) + 1 if str(seed).isdigit() else new_seed()), force=True)
+        self._change(self._draft.put("seed", new_seed() if seed is None else seed + 1), force=True)
 
     def do_undo(self) -> None:
         """Back by one change."""
@@ -140,36 +151,35 @@ class PromptEditor(Component):
         """Forth by one change."""
         self._travel(self._future, self._past)
 
-    def do_preset(self, name: str = "") -> None:
+    def do_preset(self, name: Line) -> None:
         """Take a preset into the editor; locked fields stay."""
         values = {**PRESETS, **self._own_presets()}.get(name)
         if values is None:
-            raise RecipeError(f"There is no preset {name!r}.")
+            raise LabError(next(iter(self._kept.problems), f"There is no preset {shown(name)}."))
         cleared = dict.fromkeys(f.name for f in METADATA)
         self._change(self._draft.take_over({**cleared, **values}), force=True)
 
-    def do_save_preset(self, name: str = "") -> None:
+    def do_save_preset(self, name: Line) -> None:
         """Keep the draft as a preset in the YAML file."""
-        name = " ".join(str(name).split())[:60]
+        name = " ".join(name.split())[:60]
         if not name:
             raise RecipeError("A preset needs a name.")
-        if self._file is None:
-            raise LabError("Presets are kept beside the takes; this editor has no folder to keep them in.")
+        for problem in self._draft.problems().values():
+            raise RecipeError(problem)
         values = {k: v for k, v in self._draft.values.items() if v not in (None, "") and k != "seed"}
-        self._write_presets(
-            {**self._own_presets(), name: {"caption": self._draft.caption, "task": self._draft.task, **values}}
-        )
-        self.presets = sorted({**PRESETS, **self._own_presets()})
+        self._kept.save(name, {"caption": self._draft.caption, "task": self._draft.task, **values})
+        self._own_presets()
 
     def do_go(self, revision: int | None = None) -> None:
         """Make it; only if all that was typed makes sense, else say where it does not.
 
         A click carries the revision it was made on; one made on an older page is a double click, and makes nothing.
         """
-        if revision is not None and int(revision) != self._clicks:
+        if revision is not None and revision != self._clicks:
             return
         try:
-            self.resolve_seed() if self._draft.problems().get("seed") is None else None
+            if "seed" not in self._draft.problems():
+                self.resolve_seed()
             recipe = self.recipe()
         except RecipeError as problem:
             self._show()
@@ -180,7 +190,7 @@ class PromptEditor(Component):
         self.clicks = self._clicks
         self.ask("go", recipe=recipe)
 
-    def do_sweep(self, x: str = "", xs: str = "", y: str = "", ys: str = "") -> None:
+    def do_sweep(self, x: Name, xs: Line, y: Name = "", ys: Line = "") -> None:
         """Make a grid of takes over one or two parameters: names, and values with commas between."""
         across, down = _axes(x, xs, y, ys)
         self.resolve_seed()
@@ -188,12 +198,12 @@ class PromptEditor(Component):
         recipes = [[base.but(**{x: a}, **({y: d} if d is not None else {})) for a in across] for d in down]
         self.ask("sweep", x=(x, across), y=(y, down) if down != [None] else None, recipes=recipes)
 
-    def do_sweep_code(self, x: str = "", xs: str = "", y: str = "", ys: str = "") -> None:
+    def do_sweep_code(self, x: Name, xs: Line, y: Name = "", ys: Line = "") -> None:
         """Hand over the Python line that makes the grid."""
         across, down = _axes(x, xs, y, ys)
-        changes, loops = f"{x}={x}", f"for {x} in {across!r}"
+        changes, loops = f"{x}={x}", f"for {x} in {literal(across)}"
         if down != [None]:
-            changes, loops = f"{changes}, {y}={y}", f"for {y} in {down!r} {loops}"
+            changes, loops = f"{changes}, {y}={y}", f"for {y} in {literal(down)} {loops}"
         self.tell(
             "sweep_code",
             text=f"recipe = {self.recipe().code()}\ntakes = lab.start([recipe.but({changes}) {loops}]).takes()",
@@ -248,28 +258,15 @@ class PromptEditor(Component):
     def _code(self) -> str:
         try:
             return f"take = lab.make({self.recipe().code()})"
-        except RecipeError as problem:
-            return f"# {problem}"
+        except LabError as problem:
+            return comment(problem)
 
     def _own_presets(self) -> dict[str, dict[str, Any]]:
-        if self._file is None or not self._file.is_file():
-            return {}
-        try:
-            found = yaml.safe_load(self._file.read_text(encoding="utf-8")) or {}
-        except (yaml.YAMLError, UnicodeDecodeError) as problem:
-            raise LabError(f"The presets in {self._file.name} cannot be read: {problem}") from None
-        return (
-            {str(name): dict(values) for name, values in found.items() if isinstance(values, dict)}
-            if isinstance(found, dict)
-            else {}
-        )
-
-    def _write_presets(self, presets: Mapping[str, Any]) -> None:
-        assert self._file is not None
-        handle, draft = tempfile.mkstemp(dir=self._file.parent, suffix=".part")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            yaml.safe_dump(dict(presets), file, allow_unicode=True, sort_keys=True)
-        os.replace(draft, self._file)
+        """The presets in the musician's file; the page is told their names, and what had to be left out."""
+        found = self._kept.read()
+        self.presets = sorted({**PRESETS, **found})
+        self.left_out = self._kept.problems[:_MOST_TOLD]
+        return found
 
 
 MOST_CELLS = 16

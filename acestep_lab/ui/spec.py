@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import anywidget
@@ -17,8 +17,9 @@ import param
 import traitlets
 from panel.custom import AnyWidgetComponent
 
-from acestep_lab.errors import LabError
+from acestep_lab.errors import LabError, RecipeError, shown
 from acestep_lab.ui import assets
+from acestep_lab.ui.messages import field_of, fits, guarded, opened
 
 Buffer = bytes | bytearray | memoryview
 Listener = Callable[..., None]
@@ -27,13 +28,26 @@ Listener = Callable[..., None]
 class Component:
     """The Python half of a component: fields the browser shows, `do_…` methods the browser may ask for.
 
-    A subclass names its ES module, its fields with their defaults, and writes one `do_<kind>` per message. It runs
-    unchanged under both hosts; `both` makes the two classes.
+    A subclass names its ES module, its fields with their defaults, and writes one `do_<kind>` per message, whose signature
+    says how each field of the message is read (see `messages`). It runs unchanged under both hosts; `both` makes the two
+    classes. Nothing a browser sends reaches a method, or a field, but through `receive`.
     """
 
     module: ClassVar[str] = ""
     parts: ClassVar[tuple[str, ...]] = ()
     fields: ClassVar[dict[str, Any]] = {}
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        own = {name: work for name, work in vars(cls).items() if name.startswith("do_") and callable(work)}
+        for name, work in own.items():
+            setattr(cls, name, guarded(work))
+        cls._wishes = {**cls._wishes, **{name.removeprefix("do_"): getattr(cls, name) for name in own}}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.fields and not fits(self.fields[name], value):
+            raise RecipeError(f"The field {name!r} of a {type(self).__name__} cannot be {shown(value)}.")
+        super().__setattr__(name, value)
 
     def setup(self, *arguments: Any, **keywords: Any) -> None:
         """Called once with the constructor's arguments, after the host's own constructor."""
@@ -68,28 +82,37 @@ class Component:
         """Show a sentence at the top of the component, or beside one of its fields."""
         self.tell("trouble", text=text, field=field)
 
-    def receive(self, message: Any, buffers: list[Any]) -> None:
-        """Do what one message asks; a kind nobody wrote a method for is ignored."""
-        if not isinstance(message, dict):
-            return
-        body = {k: v for k, v in message.items() if isinstance(k, str) and k not in ("kind", "_buffers")}
-        work = getattr(self, f"do_{message.get('kind')}", None)
-        if work is None:
-            return
+    def receive(self, message: Any, buffers: Any = ()) -> None:
+        """Do what one message asks; whatever makes no sense of it is one sentence in view, and nothing has changed."""
         with self._turn:
             try:
-                work(*([buffers] if buffers else []), **body)
+                kind, body = opened(message, buffers, self._wishes)
+                getattr(self, f"do_{kind}")(**body)
             except (LabError, OSError) as problem:
-                self.complain(sentence(problem), str(body.get("field", "")))
+                self.complain(sentence(problem), field_of(message))
+                self._refused(message)
 
+    def _refused(self, message: Any) -> None:
+        """A message was answered by a sentence; for a component whose page waits for more than that."""
+
+    def unlike(self, state: Any) -> list[str]:
+        """Of a state a page claims, the fields that stand otherwise here: state goes from Python to the page only."""
+        if not isinstance(state, Mapping):
+            return []
+        return [name for name in self.fields if name in state and state[name] != getattr(self, name)]
+
+    @guarded
     def do_code(self) -> None:
         """Hand over the component's ES module (the host stores only a loader)."""
         key, _ = assets.loader(self.module, *self.parts)
         self.tell("code", key=key, text=assets.module(self.module, *self.parts))
 
+    @guarded
     def do_ready(self) -> None:
         """A view has been drawn; bulk data may be sent. Subclasses say which."""
         self.ask("ready")
+
+    _wishes: ClassVar[dict[str, Callable[..., Any]]] = {"code": do_code, "ready": do_ready}
 
 
 def sentence(problem: BaseException) -> str:
@@ -101,19 +124,36 @@ def sentence(problem: BaseException) -> str:
 
 
 class _WidgetHost(anywidget.AnyWidget):
-    """Component over a Jupyter comm."""
+    """Component over a Jupyter comm; everything a front end sends comes in by `_handle_msg`."""
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__()
-        self.on_msg(lambda _, message, buffers: self.receive(message, list(buffers)))  # type: ignore[attr-defined]
         self._begin(*arguments, **keywords)  # type: ignore[attr-defined]
 
     def tell(self, kind: str, *buffers: Buffer, **body: Any) -> None:
         self.send({**body, "kind": kind}, list(buffers) or None)
 
+    def _handle_msg(self, msg: Any) -> None:
+        content = msg.get("content") if isinstance(msg, Mapping) else None
+        data = content.get("data") if isinstance(content, Mapping) else None
+        method = data.get("method") if isinstance(data, Mapping) else None
+        if method == "custom":
+            self._handle_custom_msg(data.get("content"), msg.get("buffers"))
+        elif method == "update":
+            self.set_state(data.get("state"))
+        elif method == "request_state":
+            self.send_state()
+
+    def _handle_custom_msg(self, content: Any, buffers: Any) -> None:
+        self.receive(content, buffers)  # type: ignore[attr-defined]
+
+    def set_state(self, sync_data: Any) -> None:
+        if names := self.unlike(sync_data):  # type: ignore[attr-defined]
+            self.send_state(names)
+
 
 class _PaneHost(AnyWidgetComponent):
-    """Component over a Bokeh document, in an app or in a notebook."""
+    """Component over a Bokeh document, in an app or in a notebook; a page's events come in by the two methods below."""
 
     __abstract = True
 
@@ -129,8 +169,11 @@ class _PaneHost(AnyWidgetComponent):
         self._send_msg({**body, "kind": kind, "_buffers": [bytes(b) for b in buffers]})
 
     def _handle_msg(self, data: Any) -> None:
-        buffers = data.get("_buffers", []) if isinstance(data, dict) else []
-        self.receive(data, list(buffers))  # type: ignore[attr-defined]
+        self.receive(data, data.get("_buffers") if isinstance(data, Mapping) else None)  # type: ignore[attr-defined]
+
+    def _process_events(self, events: Any) -> None:
+        for name in self.unlike(events):  # type: ignore[attr-defined]
+            self.param.trigger(name)
 
 
 def both(core: type[Component]) -> tuple[type[Any], type[Any]]:

@@ -33,6 +33,7 @@ from acestep_lab.ui import (
     waveform_picker,
 )
 from acestep_lab.ui.desk import Desk, Job
+from acestep_lab.ui.draft import PLAIN_FIELDS
 from acestep_lab.ui.pace import Pace
 from acestep_lab.ui.spec import Component, sentence
 
@@ -406,9 +407,10 @@ class Studio:
     def _retold(self) -> None:
         """The prompt changed: hold the lyrics' length against the new song's."""
         wrong, values = self.prompt.value.problems(), self.prompt.value.values
-        seconds = None if "seconds" in wrong else values.get("seconds")
-        bpm = None if "bpm" in wrong else values.get("bpm")
-        self.lyrics.against(float(str(seconds).replace(",", ".")) if seconds else None, float(bpm) if bpm else None)
+        seconds, bpm = (
+            None if name in wrong else PLAIN_FIELDS[name].read(values.get(name)) for name in ("seconds", "bpm")
+        )
+        self.lyrics.against(seconds, bpm)
 
     def _presets(self) -> Any:
         folder = getattr(self.desk.session.library, "folder", None)

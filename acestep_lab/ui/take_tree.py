@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from acestep_lab.prompt.literal import literal
+from acestep_lab.ui.messages import Id
 from acestep_lab.ui.spec import Component, both
 
 
@@ -31,11 +33,11 @@ class TakeTree(Component):
         ]  # fmt: skip
         self.edges = [list(edge) for edge in edges]
         self.in_hand = in_hand
-        self.code = f'take = lab.library.open("{in_hand}")' if in_hand else ""
+        self.code = f"take = lab.library.open({literal(in_hand)})" if in_hand else ""
 
-    def do_pick(self, id: str = "") -> None:
+    def do_pick(self, id: Id) -> None:
         """A take was clicked."""
-        self.ask("pick", id=str(id))
+        self.ask("pick", id=id)
 
 
 def depths(ids: set[str], edges: Sequence[tuple[str, str]]) -> dict[str, int]:

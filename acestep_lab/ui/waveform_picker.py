@@ -6,18 +6,20 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from acestep_lab.decode.audio import Audio
-from acestep_lab.errors import RecipeError
+from acestep_lab.errors import RecipeError, SourceError, shown
+from acestep_lab.prompt.literal import literal
 from acestep_lab.prompt.tasks import REPAINT_MODES, Region
 from acestep_lab.prompt.tasks import regions as checked
 from acestep_lab.takes.take import Take
 from acestep_lab.ui import figure, sound
 from acestep_lab.ui.difference import Difference
 from acestep_lab.ui.draft import Field
+from acestep_lab.ui.messages import Id, Name, Typed, field_of, listed, maybe, table, text, typed
 from acestep_lab.ui.spec import Component, both
 
 SHORTEST = 0.1
@@ -25,6 +27,9 @@ SHORTEST = 0.1
 SNAPS = ("off", "beats", "lines")
 _NAMES = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _SECONDS = Field("seconds", "A time", "number", "", unit="seconds")
+MOST_REGIONS = 26
+Spans = Annotated[Sequence[dict[str, Any]], listed(table(name=maybe(text(2_000)), start=typed, end=typed), MOST_REGIONS)]
+Turn = Annotated[str, text(100)]
 
 
 class WaveformPicker(Component):
@@ -49,7 +54,9 @@ class WaveformPicker(Component):
         `alone`: it plays the sound itself; on a page with a Player, that one does. `fades` gives the crossfades (of
         latents, of samples; seconds) that a mode and strength bring along, to be drawn where none is set by hand.
         """
-        self._url, self._take = url, None
+        self._url = url
+        self._take: Take | Audio | None = None
+        self._total = 0.0
         self._regions: list[dict[str, Any]] = []
         self._grids: dict[str, list[float]] = {}
         self._difference: Difference | None = None
@@ -69,14 +76,16 @@ class WaveformPicker(Component):
 
     def load(self, take: Take | Audio, beats: Iterable[float] = (), lines: Iterable[tuple[float, str]] = ()) -> None:
         """Show another sound; `beats` and lyric `lines` are what regions may snap to."""
-        timed = [(float(at), str(text)) for at, text in lines]
-        self._take, self._difference, self.verdict = take, None, ""
+        if not isinstance(take, Take | Audio):
+            raise SourceError(f"A take or an audio has a waveform, {shown(take)} has none.")
+        timed = [(float(at), str(words)) for at, words in lines]
+        self._take, self._difference, self.verdict, self._total = take, None, "", float(take.seconds)
         self._grids = {"beats": sorted(float(b) for b in beats), "lines": [at for at, _ in timed]}
         self._codes = tuple(getattr(getattr(take, "plan", None), "codes", ()) or ())
         self.has_codes = bool(self._codes)
         self.snaps = ["off", *(name for name in SNAPS[1:] if self._grids.get(name))]
         self.snap = self.snap if self.snap in self.snaps else "off"
-        self._regions = [r for r in self._regions if r["end"] <= float(take.seconds if hasattr(take, "seconds") else 0)]
+        self._regions = [r for r in self._regions if r["end"] <= self._total]
         self.track = sound.track(take, self._url, timed)
         self._show(force=True)
         self._send_all()
@@ -112,17 +121,23 @@ class WaveformPicker(Component):
         """Send the peaks of what is in view."""
         if self._take is None:
             return
-        seen = sound.view(self._take, float(start), float(end), int(pixels))
+        start, end = (max(0.0, min(float(at), self._total)) for at in (start, end))
+        seen = sound.view(self._take, start, end, pixels)
         self.tell("peaks", seen.pairs.tobytes(), lane="wave", id=self._take.id, start=seen.start, end=seen.end)
-        self._send_difference(float(start), float(end), int(pixels))
+        self._send_difference(start, end, pixels)
 
-    def do_edge(self, place: int, key: str, value: str, turn: str = "") -> None:
+    def do_at(self, seconds: float = 0.0) -> None:
+        """The listener paused or sought here, where this component plays the sound itself."""
+
+    def do_edge(self, place: int, key: Name, value: Typed, turn: Turn = "") -> None:
         """One edge of a region was typed. Only that edge is sent: two typed in a row both count, however slow the answers."""
         changed = [dict(r) for r in self._regions]
         with self._answering(turn):
-            if key in ("start", "end") and 0 <= int(place) < len(changed):
-                changed[int(place)][key] = value
-                self._put(changed, force=True, selected=int(place))
+            if key not in ("start", "end"):
+                raise RecipeError(f"A region has a start and an end, no {shown(key)}.")
+            if 0 <= place < len(changed):
+                changed[place][key] = value
+                self._put(changed, force=True, selected=place)
 
     @contextmanager
     def _answering(self, turn: str) -> Iterator[None]:
@@ -130,45 +145,39 @@ class WaveformPicker(Component):
         try:
             yield
         finally:
-            self.turn = str(turn)
+            self.turn = turn
+
+    def _refused(self, message: Any) -> None:
+        """The page waits for the turn of its change, also where nothing came of it; then it shows again what stands here."""
+        if turn := field_of(message, "turn"):
+            self.turn = turn
 
     def do_regions(
-        self,
-        regions: Sequence[dict[str, Any]] = (),
-        selected: int = 0,
-        snapped: bool = False,
-        force: bool = False,
-        turn: str = "",
+        self, regions: Spans, selected: int = 0, snapped: bool = False, force: bool = False, turn: Turn = ""
     ) -> None:
         """The regions were changed by hand; `snapped` once a drag has ended."""
         with self._answering(turn):
-            self._put(list(regions)[:26], snap=bool(snapped), force=bool(force), selected=int(selected))
+            self._put(regions, snap=snapped, force=force, selected=selected)
         self.ask("changed")
 
-    def do_bytes(self, id: str = "") -> None:
+    def do_bytes(self, id: Id) -> None:
         """Send the sound as a WAV file."""
         if self._take is not None and self._take.id == id:
             self.tell("bytes", sound.wav_of(sound.audio_of(self._take)), id=id)
 
-    def do_snap(self, to: str = "off") -> None:
+    def do_snap(self, to: Name) -> None:
         """Snap to beats, lyric lines, or nothing."""
-        if to in self.snaps:
-            self.snap = to
-            self._put(self._regions, snap=True, force=True)
-            self._send_grid()
+        if to not in self.snaps:
+            raise RecipeError(f"There is nothing called {shown(to)} to snap to here; there is {', '.join(self.snaps)}.")
+        self.snap = to
+        self._put(self._regions, snap=True, force=True)
+        self._send_grid()
 
-    def do_setting(self, name: str = "", value: Any = None) -> None:
+    def do_setting(self, name: Name, value: Typed = None) -> None:
         """Change how the repaint will be done."""
-        if name == "mode" and value in REPAINT_MODES:
-            self.mode = value
-        elif name == "caption":
-            self.caption = str(value or "")[:20_000]
-        elif name in ("strength", "latent_crossfade", "wave_crossfade"):
-            number = Field(name, name.replace("_", " ").capitalize(), "number", "").read(value)
-            low, high = (0.0, 1.0) if name == "strength" else (0.0, 5.0)
-            if number is not None and not low <= number <= high:
-                raise RecipeError(f"The {name.replace('_', ' ')} lies between {low:g} and {high:g}, not at {number:g}.")
-            setattr(self, name, number if number is not None or name != "strength" else 0.5)
+        if name not in _SETTINGS:
+            raise RecipeError(f"A repaint has no setting {shown(name)}; it has {', '.join(_SETTINGS)}.")
+        setattr(self, name, _SETTINGS[name](name, value))
         self.fades = list(self._fades(self.mode, self.strength))
         self._show()
         self.ask("changed")
@@ -209,8 +218,8 @@ class WaveformPicker(Component):
 
     def _one(self, asked: Any, place: int, snap: bool) -> tuple[dict[str, Any], str]:
         """One region within the sound, and a remark where it had to be cut."""
-        total = float(self.track.get("seconds", 0.0))
-        start, end = (float(_SECONDS.read(asked.get(k))) for k in ("start", "end"))
+        total = self._total
+        start, end = (_time(asked.get(k)) for k in ("start", "end"))
         if snap and self.snap != "off":
             start, end = (self._nearest(t) for t in (start, end))
         if end <= start:
@@ -234,7 +243,7 @@ class WaveformPicker(Component):
         return end, start
 
     def _nearest(self, at: float) -> float:
-        grid = np.array([0.0, *self._grids[self.snap], float(self.track["seconds"])])
+        grid = np.array([0.0, *self._grids.get(self.snap, ()), self._total])
         return float(grid[np.abs(grid - at).argmin()])
 
     def _show(self, force: bool = False) -> None:
@@ -247,18 +256,18 @@ class WaveformPicker(Component):
         spans = ", ".join(f"Region({r['start']:g}, {r['end']:g})" for r in self._regions)
         if not spans:
             return "# mark a region first"
-        words = f", caption={self.caption!r}" if self.caption else ""
+        words = f", caption={literal(self.caption)}" if self.caption else ""
         extra = "".join(
-            f", {k}={getattr(self, k)!r}"
+            f", {k}={literal(getattr(self, k))}"
             for k in ("latent_crossfade", "wave_crossfade")
             if getattr(self, k) is not None
         )
-        return f"take = lab.repaint(take, [{spans}]{words}, mode={self.mode!r}, strength={self.strength:g}{extra})"
+        return f"take = lab.repaint(take, [{spans}]{words}, mode={literal(self.mode)}, strength={self.strength:g}{extra})"
 
     def _send_all(self) -> None:
         if self._take is None:
             return
-        seconds = float(self.track["seconds"])
+        seconds = self._total
         self.tell("figure", item=json.dumps(figure.build(seconds)), id=self._take.id)
         whole = sound.view(self._take, 0.0, seconds, 1600)
         self.tell(
@@ -276,10 +285,50 @@ class WaveformPicker(Component):
     def _send_difference(self, start: float = 0.0, end: float | None = None, pixels: int = 1600) -> None:
         if self._difference is None or self._take is None:
             return
-        seen = self._difference.peaks.view(start, end if end is not None else float(self.track["seconds"]), pixels)
+        seen = self._difference.peaks.view(start, self._total if end is None else end, pixels)
         self.tell(
             "peaks", seen.pairs.tobytes(), lane="difference data", id=self._take.id, start=seen.start, end=seen.end
         )
 
+
+def _time(value: Any) -> float:
+    """A time that was typed or dragged; RecipeError where there is none."""
+    seconds = _SECONDS.read(value)
+    if seconds is None:
+        raise RecipeError("A region has a start and an end in seconds; one of them is empty.")
+    return float(seconds)
+
+
+def _mode(name: str, value: Any) -> str:
+    if value not in REPAINT_MODES:
+        raise RecipeError(f"{shown(value)} is no repaint mode; the three are {', '.join(REPAINT_MODES)}.")
+    return str(value)
+
+
+def _caption(name: str, value: Any) -> str:
+    return text(20_000)(name, value if value is not None else "")
+
+
+def _between(high: float, default: float | None = None) -> Callable[[str, Any], float | None]:
+    """A reader of a typed number from 0 up to `high`; nothing typed is the default."""
+
+    def read(name: str, value: Any) -> float | None:
+        words = name.replace("_", " ")
+        number = Field(name, words.capitalize(), "number", "", default=default).read(value)
+        if number is not None and not 0 <= number <= high:
+            raise RecipeError(f"The {words} lies between 0 and {high:g}, not at {number:g}.")
+        return number if number is None else float(number)
+
+    return read
+
+
+_SETTINGS: dict[str, Callable[[str, Any], Any]] = {
+    "mode": _mode,
+    "caption": _caption,
+    "strength": _between(1.0, 0.5),
+    "latent_crossfade": _between(5.0),
+    "wave_crossfade": _between(5.0),
+}
+"""How a repaint may be set, each with the reader of what was typed."""
 
 WaveformPickerWidget, WaveformPickerPane = both(WaveformPicker)
