@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from acestep_lab.errors import RecipeError
 from acestep_lab.prompt import vocabulary
+from acestep_lab.prompt.literal import literal
 from acestep_lab.prompt.tasks import Task, Text2Music, is_number, is_whole, task_from_json
 
 SECONDS_RANGE = (0.5, 600.0)
@@ -189,7 +190,7 @@ class Recipe:
 
     def code(self) -> str:
         """The Python expression that makes this recipe."""
-        parts = [repr(self.caption)]
+        parts = [literal(self.caption)]
         for f in fields(self)[1:]:
             value = getattr(self, f.name)
             if f.name == "task":
@@ -198,7 +199,7 @@ class Recipe:
                     continue
             elif value is None or value == f.default or (f.name == "planning" and value == Planning()):
                 continue
-            parts.append(f"{f.name}={value!r}")
+            parts.append(f"{f.name}={literal(value)}")
         return f"Recipe({', '.join(parts)})"
 
 

@@ -8,10 +8,14 @@ from __future__ import annotations
 import base64
 import html
 import json
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 from acestep_lab.decode.audio import Audio
+from acestep_lab.errors import LibraryError
+from acestep_lab.files import write_whole
+from acestep_lab.prompt.literal import literal
 from acestep_lab.takes.take import Take
 
 _PAGE = """<!doctype html>
@@ -42,7 +46,7 @@ figure img {{ width: 100%; height: 84px; object-fit: fill; border-radius: 6px; b
   image-rendering: auto }}
 figcaption {{ font-size: .8rem; color: var(--soft) }}
 dl {{ display: grid; grid-template-columns: max-content 1fr; gap: 4px 18px; margin: 0 }}
-dt {{ color: var(--soft) }} dd {{ margin: 0 }}
+dt {{ color: var(--soft) }} dd {{ margin: 0 }} h1, dd, figcaption {{ unicode-bidi: isolate }}
 pre {{ white-space: pre-wrap; overflow-wrap: anywhere; padding: 14px 16px; border: 1px solid var(--line); border-radius: 8px; font-size: .85rem }}
 </style>
 </head>
@@ -82,22 +86,32 @@ def page(take: Take, steps: Sequence[tuple[str, bytes]] = ()) -> str:
         f"{take.seconds:.1f} s · seed {take.recipe.seed} · {take.audio.rate:,} Hz · {take.audio.loudness():.1f} LUFS"
     )
     return _PAGE.format(
-        title=html.escape(take.recipe.caption or take.id),
-        facts=html.escape(facts.replace(",", " ")),
+        title=escaped(take.recipe.caption or take.id),
+        facts=escaped(facts.replace(",", " ")),
         wave=wave_path(take.audio, 860, 130),
         sound=_base64(take.audio.encoded("flac")),
         steps="".join(_figure(caption, png) for caption, png in steps),
         rows="".join(_row(name, value) for name, value in {"task": task, **recipe}.items()),
-        checkpoint=html.escape(repr(take.made_with.get("checkpoint", "pocket"))),
-        code=html.escape(take.code()),
+        checkpoint=escaped(literal(str(take.made_with.get("checkpoint", "pocket")))),
+        code=escaped(take.code()),
     )
 
 
 def write(take: Take, path: str | Path, steps: Sequence[tuple[str, bytes]] = ()) -> Path:
-    """Write the page of a take and return its path."""
-    target = Path(path)
-    target.write_text(page(take, steps), encoding="utf-8")
-    return target
+    """Write the page of a take and return its path; LibraryError where the disk refuses, and nothing half is left."""
+    text = page(take, steps)
+    return write_whole(
+        Path(path).expanduser(), lambda draft: draft.write_text(text, encoding="utf-8"), "The page", LibraryError
+    )
+
+
+def escaped(text: str) -> str:
+    """Text as HTML that says just it, in an element or an attribute: no markup, no half or invisible control characters.
+
+    Marks that turn the reading direction stay, and turn only the element they stand in (`unicode-bidi: isolate`).
+    """
+    plain = "".join(ch if ch in "\n\t" or unicodedata.category(ch) not in ("Cc", "Cs") else "\ufffd" for ch in text)
+    return html.escape(plain, quote=True)
 
 
 def wave_path(audio: Audio, width: int, height: int) -> str:
@@ -115,11 +129,11 @@ def _base64(data: bytes) -> str:
 
 def _figure(caption: str, png: bytes) -> str:
     return (
-        f'<figure><img alt="{html.escape(caption, quote=True)}" src="data:image/png;base64,{_base64(png)}">'
-        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+        f'<figure><img alt="{escaped(caption)}" src="data:image/png;base64,{_base64(png)}">'
+        f"<figcaption>{escaped(caption)}</figcaption></figure>"
     )
 
 
 def _row(name: str, value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>"
+    return f"<dt>{escaped(name)}</dt><dd>{escaped(text)}</dd>"
