@@ -48,7 +48,8 @@ function comparison(host, bytesOf) {
 export default mount("Gallery", [["1…4", "switch between the compared takes"], ["Space", "play or pause the comparison"], ["S", "star the card in focus"], ["X", "reject it"], ["C", "compare it"], ["Enter", "take it in hand"]], (host) => {
   const peaks = new Map(), waiting = new Map(), views = new Map();
   let chosen = [], shape = "cards", onlyStars = false, blind = false, order = [], voted = false, loaded = "";
-  const cards = () => host.get("cards") ?? [];
+  /** The cards, each with what is read of it below in its kind. */
+  const cards = () => tablesOf(host.get("cards")).map((c) => ({ ...c, id: textOf(c.id), title: textOf(c.title), seconds: numberOf(c.seconds), facts: textsOf(c.facts), parents: textsOf(c.parents), scores: tableOf(c.scores), differs: tableOf(c.differs) }));
   const coming = new Map();
   /** The sound of a take; asked twice while it travels, it travels once. */
   const bytesOf = (id) => {
@@ -79,7 +80,7 @@ export default mount("Gallery", [["1…4", "switch between the compared takes"],
     watcher.observe(s.canvas);
     return s;
   }
-  const figure = (value) => String(value).replace("-", "−");
+  const figure = (value) => textOf(value).replace("-", "−");
   const mark = (id, marks) => host.send("mark", { id, ...marks });
   function pickForCompare(id) { chosen = chosen.includes(id) ? chosen.filter((c) => c !== id) : [...chosen, id].slice(-4); again(); show(); }
   function card(info) {
@@ -87,7 +88,7 @@ export default mount("Gallery", [["1…4", "switch between the compared takes"],
     const star = h("button.plain.icon.star", { "aria-label": "Star", title: "Star", onclick: () => mark(info.id, { star: star.getAttribute("aria-pressed") !== "true" }) }), reject = h("button.plain.icon", { "aria-label": "Reject", title: "Reject", onclick: () => mark(info.id, { reject: reject.getAttribute("aria-pressed") !== "true" }) }, "✕");
     const note = h("input", { type: "text", "aria-label": "Note", placeholder: "Note", maxLength: 2000, onchange: () => mark(info.id, { note: note.value }) });
     const node = h("article.card", { tabIndex: 0, "data-card": info.id }, h("div.row.top", {}, h("button.plain.icon", { "aria-label": "Play or pause", title: "Play or pause", onclick: () => hear(info.id) }, "▶"), h("div.words", {}, title), star, reject), facts, s.canvas, chips, scores, note,
-      h("div.row.does", {}, h("button.small", { title: "Play, mark, repaint it; tasks start from it", onclick: () => host.send("pick", { id: info.id }) }, "Take in hand"), h("button.small", { title: "Load its recipe into the editor", onclick: () => host.send("reuse", { id: info.id }) }, "Reuse words"), letter, h("button.small", { title: "The Python line for this take", onclick: () => copyText(host.root, views.get(info.id)?.info.code || "", host.say) }, "Copy as code")));
+      h("div.row.does", {}, h("button.small", { title: "Play, mark, repaint it; tasks start from it", onclick: () => host.send("pick", { id: info.id }) }, "Take in hand"), h("button.small", { title: "Load its recipe into the editor", onclick: () => host.send("reuse", { id: info.id }) }, "Reuse words"), letter, h("button.small", { title: "The Python line for this take", onclick: () => copyText(host.root, textOf(views.get(info.id)?.info.code), host.say) }, "Copy as code")));
     node.addEventListener("keydown", (event) => {
       if (typing(event) || event.target !== node) return;
       const does = { s: () => star.click(), x: () => reject.click(), c: () => letter.click(), Enter: () => host.send("pick", { id: info.id }), " ": () => hear(info.id) }[event.key.length === 1 ? event.key.toLowerCase() : event.key];
@@ -95,13 +96,13 @@ export default mount("Gallery", [["1…4", "switch between the compared takes"],
     });
     return { id: info.id, node, paint: s.paint, close: s.close, info, update(next) {
       this.info = next;
-      put(title, next.title); put(facts, [clock(next.seconds), ...(next.facts ?? [])].join("  ·  "));
+      put(title, next.title); put(facts, [clock(next.seconds), ...next.facts].join("  ·  "));
       star.setAttribute("aria-pressed", String(Boolean(next.star))); put(star, next.star ? "★" : "☆"); reject.setAttribute("aria-pressed", String(Boolean(next.reject)));
       node.classList.toggle("rejected", Boolean(next.reject)); node.classList.toggle("hand", host.get("in_hand") === next.id);
-      const differs = Object.entries(next.differs ?? {}).filter(([k, v]) => v != null && !TOLD.includes(k)).map(([k, v]) => h("span.chip", {}, `${NAMES[k] ?? k.replaceAll("_", " ")} ${Array.isArray(v) ? v.join("–") : v}`));
-      chips.replaceChildren(...(next.unsaved ? [h("span.chip.lost", {}, "only in memory")] : []), ...(next.parents ?? []).slice(0, 2).map((p) => h("button.chip.parent", { title: "Made from this take", onclick: () => flash(p) }, `from ${p.replace("take-", "").slice(0, 6)}`)), ...differs);
-      put(scores, Object.entries(next.scores ?? {}).map(([k, v]) => `${k} ${figure(v)}`).join("  ·  "));
-      if (/** @type {any} */(host.root.getRootNode()).activeElement !== note) note.value = next.note ?? "";
+      const differs = Object.entries(next.differs).filter(([k, v]) => v != null && !TOLD.includes(k)).map(([k, v]) => h("span.chip", {}, `${Object.hasOwn(NAMES, k) ? NAMES[k] : k.replaceAll("_", " ")} ${Array.isArray(v) ? textsOf(v).join("–") : typeof v === "boolean" ? v : textOf(v)}`));
+      chips.replaceChildren(...(next.unsaved ? [h("span.chip.lost", {}, "only in memory")] : []), ...next.parents.slice(0, 2).map((p) => h("button.chip.parent", { title: "Made from this take", onclick: () => flash(p) }, `from ${p.replace("take-", "").slice(0, 6)}`)), ...differs);
+      put(scores, Object.entries(next.scores).map(([k, v]) => `${k} ${figure(v)}`).join("  ·  "));
+      if (/** @type {any} */(host.root.getRootNode()).activeElement !== note) note.value = textOf(next.note);
       const place = chosen.indexOf(next.id); put(letter, place < 0 ? "Compare" : blind && !voted ? "Compared" : `Compared: ${LETTERS[arranged().indexOf(next.id)]}`); letter.setAttribute("aria-pressed", String(place >= 0));
       s.paint();
     } };
@@ -112,7 +113,7 @@ export default mount("Gallery", [["1…4", "switch between the compared takes"],
   const search = h("input", { type: "search", placeholder: "Search words, key, tempo, note", "aria-label": "Search takes", oninput: () => { clearTimeout(search.later); search.later = setTimeout(() => host.send("search", { text: search.value }), 300); } });
   const shapes = h("div.seg", { role: "group", "aria-label": "View" }), stars = h("button", { "aria-pressed": "false", onclick: () => { onlyStars = !onlyStars; stars.setAttribute("aria-pressed", String(onlyStars)); show(); } }, "★ only");
   const bin = h("button", { title: "Everything without a star goes to the bin, for a day", onclick: () => ask() }, "Keep starred, bin the rest"), back = h("button.plain", { onclick: () => host.send("restore") });
-  const listen = h("button", { title: "Hear tempo, key and loudness of every take shown, and add them as columns", onclick: () => { put(status, "Listening to the takes…"); host.send("listen", { ids: cards().filter((c) => !("tempo" in (c.scores ?? {}))).map((c) => c.id) }); shape = "table"; show(); } }, "Measure");
+  const listen = h("button", { title: "Hear tempo, key and loudness of every take shown, and add them as columns", onclick: () => { put(status, "Listening to the takes…"); host.send("listen", { ids: cards().filter((c) => !("tempo" in c.scores)).map((c) => c.id) }); shape = "table"; show(); } }, "Measure");
   function ask() {
     const kept = cards().filter((c) => c.star).length, gone = cards().length - kept;
     put(trouble, "");
@@ -121,12 +122,12 @@ export default mount("Gallery", [["1…4", "switch between the compared takes"],
     host.root.append(dialog); dialog.showModal();
   }
   function showTable(list) {
-    const columns = host.get("columns") ?? [];
+    const columns = tablesOf(host.get("columns")).map((c) => ({ name: textOf(c.name), meaning: textOf(c.meaning) }));
     table.replaceChildren(h("table", {}, h("thead", {}, h("tr", {}, ["", "Take", "Length", "Seed"].map((t) => h("th", {}, t)), columns.map((c) => h("th", { title: c.meaning }, c.name, c.meaning ? h("p.tiny.meaning", {}, c.meaning) : null)))),
-      h("tbody", {}, list.map((c) => h("tr", {}, h("td", {}, h("button.plain.icon", { "aria-label": `Play ${c.title}`, onclick: () => hear(c.id) }, "▶")), h("td", {}, h("button.plain.title", { onclick: () => host.send("pick", { id: c.id }) }, `${c.star ? "★ " : ""}${c.title}`)), h("td.num", {}, clock(c.seconds)), h("td.num", {}, (c.facts ?? []).find((f) => f.startsWith("seed"))?.slice(5) ?? ""), columns.map((k) => h("td.num", {}, figure(c.scores?.[k.name] ?? ""))))))));
+      h("tbody", {}, list.map((c) => h("tr", {}, h("td", {}, h("button.plain.icon", { "aria-label": `Play ${c.title}`, onclick: () => hear(c.id) }, "▶")), h("td", {}, h("button.plain.title", { onclick: () => host.send("pick", { id: c.id }) }, `${c.star ? "★ " : ""}${c.title}`)), h("td.num", {}, clock(c.seconds)), h("td.num", {}, c.facts.find((f) => f.startsWith("seed"))?.slice(5) ?? ""), columns.map((k) => h("td.num", {}, figure(c.scores[k.name] ?? ""))))))));
   }
   function showSweep() {
-    const { x, y, cells = [] } = host.get("grid") ?? {};
+    const axis = (one) => (one ? { name: textOf(one.name), values: listOf(one.values).map(textOf) } : null), grid = host.table("grid"), x = axis(grid.x), y = axis(grid.y), cells = listOf(grid.cells).map(listOf);
     if (!x) return;
     sweep.replaceChildren(h("table.sweep", {}, h("thead", {}, h("tr", {}, h("th", {}, y ? `${y.name} ↓  ${x.name} →` : x.name), x.values.map((v) => h("th.num", {}, v)))),
       h("tbody", {}, cells.map((row, r) => h("tr", {}, h("th.num", {}, y ? y.values[r] : ""), row.map((id) => { const info = cards().find((c) => c.id === id); if (!info) return h("td.tiny", {}, id ? "binned" : "not made yet"); const key = `cell ${id}`; views.get(key)?.close(); const s = wave(id, info.seconds, 40); views.set(key, { id, paint: s.paint, close: s.close, cell: true }); return h("td", {}, s.canvas, h("div.row", {}, h("button.small.plain", { "aria-label": "Star", onclick: () => mark(id, { star: !info.star }) }, info.star ? "★" : "☆"), h("button.small.plain", { onclick: () => pickForCompare(id) }, chosen.includes(id) ? LETTERS[chosen.indexOf(id)] : "Compare"))); }))))));
@@ -153,14 +154,14 @@ export default mount("Gallery", [["1…4", "switch between the compared takes"],
   }
   const switchTo = (place) => { if (place < chosen.length) { if (loaded === arranged().join()) compare.choose(place); else start(place); showCompare(); } };
   /** What tells a compared take from the others: its words, or where those are the same, its facts. */
-  const called = (id, ids) => { const find = (one) => cards().find((c) => c.id === one), own = find(id); return ids.some((other) => other !== id && find(other)?.title === own?.title) ? (own?.facts ?? []).join("  ·  ") : own?.title ?? id; };
+  const called = (id, ids) => { const find = (one) => cards().find((c) => c.id === one), own = find(id); return ids.some((other) => other !== id && find(other)?.title === own?.title) ? textsOf(own?.facts).join("  ·  ") : own?.title ?? id; };
   function showCompare() {
     panel.hidden = chosen.length < 2;
     if (panel.hidden) return;
     const ids = arranged(), hidden = blind && !voted;
     lanes.replaceChildren(...ids.map((id, i) => h("button.lane", { "aria-pressed": String(compare.on === i), "data-lane": i, onclick: () => switchTo(i) }, h("strong", {}, `${i + 1}`), hidden ? "" : ` ${called(id, ids)}`)));
     votes.replaceChildren(h("span.quiet", {}, voted ? "" : "Which is better?"), ...(voted ? [] : ids.map((id, i) => h("button.small", { "data-vote": i, onclick: () => { voted = true; host.send("vote", { winner: id, among: ids, blind }); show(); } }, `${i + 1}`))));
-    if (voted) put(told, host.get("verdict") || "");
+    if (voted) put(told, host.text("verdict"));
   }
   const votes = h("div.row");
   panel.append(h("div.row", {}, playAll, h("div.lanes", {}, lanes), h("span.spring"), h("label.check", {}, blindly, "Blind"), h("button.plain", { onclick: () => { chosen = []; again(); compare.close(); show(); } }, "Done")), h("div.row.pos", {}, where, time), h("div.row", {}, votes), told);
@@ -168,7 +169,7 @@ export default mount("Gallery", [["1…4", "switch between the compared takes"],
   host.root.addEventListener("keydown", (event) => { if (!typing(event) && chosen.length > 1 && /^[1-4]$/.test(event.key)) { switchTo(Number(event.key) - 1); event.preventDefault(); } });
 
   function show() {
-    const all = cards(), list = all.filter((c) => !onlyStars || c.star), has = Boolean(host.get("grid")?.x);
+    const all = cards(), list = all.filter((c) => !onlyStars || c.star), has = Boolean(host.table("grid").x);
     chosen = chosen.filter((id) => all.some((c) => c.id === id));
     if (shape === "sweep" && !has) shape = "cards";
     shapes.replaceChildren(...[["cards", "Cards"], ["table", "Table"], ...(has ? [["sweep", "Sweep"]] : [])].map(([name, word]) => h("button", { "aria-pressed": String(shape === name), onclick: () => { shape = name; show(); } }, word)));
@@ -176,12 +177,12 @@ export default mount("Gallery", [["1…4", "switch between the compared takes"],
     list.forEach((info, place) => { if (!views.has(info.id)) views.set(info.id, card(info)); const view = views.get(info.id); if (grid.children[place] !== view.node) grid.insertBefore(view.node, grid.children[place] ?? null); view.update(info); });
     grid.hidden = shape !== "cards"; table.hidden = shape !== "table"; sweep.hidden = shape !== "sweep";
     if (shape === "table") showTable(list); if (shape === "sweep") showSweep();
-    emptiness.hidden = list.length > 0; put(emptiness, host.get("query") || onlyStars ? "No take matches." : "Takes gather here as you make them.");
-    const trashed = host.get("trashed") || 0; back.hidden = !trashed; put(back, `Bring back ${trashed} binned`);
-    bin.disabled = listen.disabled = !all.length; if (all.every((c) => "tempo" in (c.scores ?? {}))) put(status, ""); host.root.dataset.cards = String(list.length);
+    emptiness.hidden = list.length > 0; put(emptiness, host.text("query") || onlyStars ? "No take matches." : "Takes gather here as you make them.");
+    const trashed = host.number("trashed"); back.hidden = !trashed; put(back, `Bring back ${trashed} binned`);
+    bin.disabled = listen.disabled = !all.length; if (all.every((c) => "tempo" in c.scores)) put(status, ""); host.root.dataset.cards = String(list.length);
     showCompare();
   }
-  host.on("peaks", (body, [bytes]) => { peaks.set(body.id, new Int8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)); for (const view of views.values()) if (view.id === body.id) view.paint(); host.root.dataset.peaks = String([...peaks.values()].filter(Boolean).length); });
+  host.on("peaks", (body, [bytes]) => { if (!bytes) return; peaks.set(body.id, new Int8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)); for (const view of views.values()) if (view.id === body.id) view.paint(); host.root.dataset.peaks = String([...peaks.values()].filter(Boolean).length); });
   host.on("bytes", (body, [bytes]) => { const resolve = waiting.get(body.id); waiting.delete(body.id); resolve?.({ url: body.url, buffer: bytes ? bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) : null }); });
   host.on("compare", (body) => { const resolve = waiting.get("compare"); waiting.delete("compare"); resolve?.(body); });
   host.on("trouble", (body) => { put(trouble, body.text); put(told, ""); put(status, ""); waiting.clear(); coming.clear(); loading = false; });

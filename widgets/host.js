@@ -4,13 +4,25 @@
 /**
  * @typedef {{model: any, el: HTMLElement, view?: any}} Context  what anywidget and Panel hand to render
  * @typedef {(name: string) => any} Get
- * @typedef {{get: Get, watch: (names: string | string[], cb: () => void) => void, send: (kind: string, body?: object, buffers?: ArrayBuffer[]) => void,
+ * @typedef {{get: Get, list: (name: string) => any[], table: (name: string) => any, text: (name: string) => string, number: (name: string) => number, watch: (names: string | string[], cb: () => void) => void, send: (kind: string, body?: object, buffers?: ArrayBuffer[]) => void,
  *   on: (kind: string, cb: (body: any, buffers: DataView[]) => void) => void, close: () => void, root: HTMLElement, say: (text: string) => void,
  *   hide: (on: boolean) => void, onTheme: (cb: () => void) => void, undo: (cb: () => void) => void}} Host
  */
 
 const lab = (globalThis.__acestepLab ??= { modules: {}, keymaps: new Map(), serial: 0 });
 lab.keymaps ??= new Map();
+
+// What a field holds may be missing, or of another kind than it should be (an old page, another version): read by these, it
+// is empty then, and nothing breaks.
+/** @returns {any[]} */
+const listOf = (value) => (Array.isArray(value) ? value.filter((one) => one != null) : []);
+/** @returns {any} */
+const tableOf = (value) => (value != null && typeof value === "object" && !Array.isArray(value) ? value : {});
+/** The tables in a list. @returns {any[]} */
+const tablesOf = (value) => listOf(value).filter((one) => typeof one === "object" && !Array.isArray(one));
+const textOf = (value) => (typeof value === "string" ? value : typeof value === "number" ? String(value) : "");
+const textsOf = (value) => listOf(value).map(textOf).filter(Boolean);
+const numberOf = (value, otherwise = 0) => (typeof value === "number" && Number.isFinite(value) ? value : otherwise);
 
 /** One model, two hosts: Panel's adapter has no `model.send`, and puts buffers into the message. @param {Context} context */
 function connect({ model, view }) {
@@ -25,10 +37,11 @@ function connect({ model, view }) {
     ? new DataView(buffer.buffer, buffer.byteOffset, buffer.byteLength) : new DataView(buffer));
   return {
     get: (name) => model.get(name),
+    list: (name) => listOf(model.get(name)), table: (name) => tableOf(model.get(name)), text: (name) => textOf(model.get(name)), number: (name) => numberOf(model.get(name)),
     watch: (names, cb) => [names].flat().forEach((name) => listen(`change:${name}`, cb)),
     send,
     on: (kind, cb) => listen("msg:custom", (message, buffers) => {
-      if (message?.kind === kind) cb(message, [...(buffers?.length ? buffers : message._buffers ?? [])].map(view_of));
+      if (message?.kind === kind) cb(message, [...(buffers?.length ? buffers : listOf(message._buffers))].map(view_of));
     }),
     close: () => heard.forEach(([event, cb]) => model.off?.(event, cb)),
   };
@@ -64,7 +77,7 @@ function showIcon(button, name) {
 function showLock(button, on) { button.setAttribute("aria-pressed", String(on)); showIcon(button, on ? "locked" : "open"); }
 
 /** Set text only where it changed, so that screen readers are not told twice. */
-function put(node, text) { if (node.textContent !== text) node.textContent = text; }
+function put(node, text) { text = textOf(text); if (node.textContent !== text) node.textContent = text; }
 
 function themeName() {
   const html = document.documentElement, body = document.body;

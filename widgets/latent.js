@@ -6,7 +6,7 @@ export default mount("Watch", [["← →", "one step back or on"], ["H", "hear a
   let step = -1, follow = true, shown = null, from = 0, t = {};
   const WINDOW = 3;
   // Two threads of Python tell of steps, and a word of an older one may come last; a picture that is here has been reached.
-  const newest = () => Math.max(host.get("latest"), ...pictures.keys());
+  const newest = () => Math.max(numberOf(host.get("latest"), -1), ...pictures.keys());
   const image = h("img", { alt: "", draggable: false });
   const frame = h("div.picture", { tabIndex: 0, role: "slider", "aria-label": "Where to listen in this step", "aria-valuemin": "0" }, image, h("div.span"), h("p.none.quiet", {}, "The picture of the music appears here, step by step, once something is being made."));
   const span = frame.children[1], none = frame.children[2];
@@ -16,22 +16,22 @@ export default mount("Watch", [["← →", "one step back or on"], ["H", "hear a
   const keep = h("button", { title: "Decode this step whole and keep it as a take", onclick: () => { if (step >= 0) host.send("keep", { step }); } }, "Keep this step");
   const stop = h("button.stop", { onclick: () => host.send("stop") }, "Stop");
   const note = h("p.quiet", { role: "status" }), trouble = h("p.say", { role: "alert" });
-  const track = () => host.get("track") ?? {};
+  const track = () => host.table("track");
   const player = voice(host, track, () => {});
   const put_span = () => {
-    const total = host.get("seconds") || 1;
+    const total = host.number("seconds") || 1;
     span.style.left = `${(100 * from) / total}%`; span.style.width = `${Math.min(100 - (100 * from) / total, (100 * WINDOW) / total)}%`;
     frame.setAttribute("aria-valuemax", String(total)); frame.setAttribute("aria-valuenow", from.toFixed(1)); frame.setAttribute("aria-valuetext", `${from.toFixed(1)} to ${Math.min(total, from + WINDOW).toFixed(1)} seconds`);
     put(hear, `Hear ${clockFine(from)}–${clockFine(Math.min(total, from + WINDOW))} of this step`);
   };
-  frame.addEventListener("pointerdown", (event) => { const box = frame.getBoundingClientRect(), total = host.get("seconds") || 0; from = Math.max(0, Math.min(total - WINDOW, ((event.clientX - box.left) / box.width) * total - WINDOW / 2)); put_span(); });
+  frame.addEventListener("pointerdown", (event) => { const box = frame.getBoundingClientRect(), total = host.number("seconds"); from = Math.max(0, Math.min(total - WINDOW, ((event.clientX - box.left) / box.width) * total - WINDOW / 2)); put_span(); });
   function go(to) {
     step = Math.max(-1, Math.min(to, newest()));
     if (step >= 0 && !pictures.has(step)) host.send("picture", { step });
     show();
   }
   function show() {
-    const latest = newest(), steps = host.get("steps"), live = host.get("live");
+    const latest = newest(), steps = host.number("steps"), live = Boolean(host.get("live"));
     scrub.max = String(Math.max(0, latest)); scrub.value = String(Math.max(0, step)); scrub.disabled = latest < 0;
     put(label, latest < 0 ? (live ? "Listening to the words…" : "No step yet") : `Step ${step + 1} of ${steps}`);
     const url = pictures.get(step);
@@ -39,7 +39,7 @@ export default mount("Watch", [["← →", "one step back or on"], ["H", "hear a
     image.hidden = !shown; none.hidden = Boolean(shown); span.hidden = !shown;
     for (const button of [hear, keep]) button.disabled = step < 0;
     stop.hidden = !live; tools.hidden = latest < 0; row.hidden = latest < 0 && !live;
-    put(note, host.get("note") || "");
+    put(note, host.text("note"));
     frame.classList.toggle("idle", latest < 0 && !live);
     host.root.dataset.step = String(step); host.root.dataset.latest = String(latest); host.root.dataset.pictures = String(pictures.size);
     put_span();
@@ -62,7 +62,7 @@ export default mount("Watch", [["← →", "one step back or on"], ["H", "hear a
     else if (key === "h") hear.click(); else if (key === "k") keep.click(); else if (key === "x") stop.click();
   });
   const row = h("div.row.scrub", {}, scrub, label);
-  const tools = h("div.row", {}, hear, keep, h("span.spring"), h("button.plain", { onclick: () => copyText(host.root, host.get("code") || "", host.say) }, "Copy as code"));
+  const tools = h("div.row", {}, hear, keep, h("span.spring"), h("button.plain", { onclick: () => copyText(host.root, host.text("code"), host.say) }, "Copy as code"));
   host.root.append(h("div.head", {}, h("h2", {}, "Watch"), h("span.spring"), stop), frame, row, tools, note, trouble);
   host.watch("run", clear);
   host.watch(["latest", "steps", "live", "note", "seconds"], () => { if (follow && pictures.has(newest())) step = newest(); show(); });

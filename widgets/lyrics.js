@@ -11,33 +11,33 @@ export default mount("Lyrics", [["Alt 1…9", "insert the first nine section tag
   const mute = h("input", { type: "checkbox", onchange: () => host.send("instrumental", { on: mute.checked }) });
   const go = (line) => { const at = text.value.split("\n").slice(0, line).join("\n").length + (line ? 1 : 0); text.focus(); text.setSelectionRange(at, at + (text.value.split("\n")[line] ?? "").length); text.scrollTop = Math.max(0, line - 2) * 22; };
   function insert(tag) {
-    if (text.disabled) return;
+    if (text.disabled || !tag) return;
     const at = text.selectionStart, before = text.value.slice(0, at), gap = before === "" || before.endsWith("\n\n") ? "" : before.endsWith("\n") ? "\n" : "\n\n";
     text.focus(); text.setRangeText(`${gap}[${tag}]\n`, at, text.selectionEnd, "end"); push();
   }
   function show() {
-    const now = host.get("revision"), off = host.get("instrumental"), root = /** @type {any} */(host.root.getRootNode());
-    if (now !== revision || root.activeElement !== text) { if (!timer && text.value !== host.get("text")) text.value = host.get("text"); }
+    const now = host.get("revision"), off = Boolean(host.get("instrumental")), root = /** @type {any} */(host.root.getRootNode());
+    if (now !== revision || root.activeElement !== text) { if (!timer && text.value !== host.text("text")) text.value = host.text("text"); }
     revision = now;
-    text.disabled = off; mute.checked = off; language.value = host.get("language") || ""; language.disabled = off;
+    text.disabled = off; mute.checked = off; language.value = host.text("language"); language.disabled = off;
     host.root.dataset.instrumental = String(off);
-    const found = off ? [] : host.get("sections") ?? [], needed = host.get("needed") || 0, duration = host.get("duration");
+    const found = off ? [] : tablesOf(host.get("sections")).map((s) => ({ ...s, line: numberOf(s.line), seconds: numberOf(s.seconds) })), needed = host.number("needed"), duration = host.number("duration");
     rail.replaceChildren(...found.map((s) => h("li", { class: s.known ? "" : "strange" }, h("button.plain", { title: s.known ? `Go to line ${s.line + 1}` : "Not a tag the models were taught", onclick: () => go(s.line) },
-      h("span.name", {}, `${s.known ? "" : "? "}${s.tag}${s.modifier ? ` · ${s.modifier}` : ""}`), h("span.tiny.num", {}, `${s.seconds.toFixed(0)} s`)), h("div.len", { style: `width:${Math.min(100, (100 * s.seconds) / Math.max(needed, duration || 0, 1))}%` }))));
-    put(total, off ? "No voice will be asked for." : found.length ? `About ${needed.toFixed(0)} s of singing${duration ? ` in ${Number(duration).toFixed(0)} s` : ""}` : "No words: the model decides whether somebody sings.");
+      h("span.name", {}, `${s.known ? "" : "? "}${textOf(s.tag)}${s.modifier ? ` · ${textOf(s.modifier)}` : ""}`), h("span.tiny.num", {}, `${s.seconds.toFixed(0)} s`)), h("div.len", { style: `width:${Math.min(100, (100 * s.seconds) / Math.max(needed, duration || 0, 1))}%` }))));
+    put(total, off ? "No voice will be asked for." : found.length ? `About ${needed.toFixed(0)} s of singing${duration ? ` in ${duration.toFixed(0)} s` : ""}` : "No words: the model decides whether somebody sings.");
     room.hidden = !duration || off || !found.length;
     room.style.setProperty("--full", `${Math.min(100, (100 * needed) / (duration || 1))}%`); room.classList.toggle("over", needed > (duration || 0) * 1.15);
-    remarks.replaceChildren(...(off ? [] : host.get("remarks") ?? []).map((r) => h("button.plain.remark", { onclick: () => go(r.line) }, `Line ${r.line + 1}: ${r.text}`)));
+    remarks.replaceChildren(...(off ? [] : tablesOf(host.get("remarks"))).map((r) => h("button.plain.remark", { onclick: () => go(numberOf(r.line)) }, `Line ${numberOf(r.line) + 1}: ${textOf(r.text)}`)));
   }
   function build() {
-    const names = host.get("tag_names") ?? [];
+    const names = textsOf(host.get("tag_names"));
     tags.replaceChildren(...names.map((tag) => h("button.tag", { onclick: () => insert(tag) }, tag)));
-    language.replaceChildren(h("option", { value: "" }, "Language: auto"), ...(host.get("languages") ?? []).map(([code, name]) => h("option", { value: code }, name)));
+    language.replaceChildren(h("option", { value: "" }, "Language: auto"), ...host.list("languages").filter(Array.isArray).map(([code, name]) => h("option", { value: code }, name)));
   }
   host.root.addEventListener("keydown", (event) => {
     if (!event.altKey) return;
     const digit = Number(event.code.replace("Digit", ""));
-    if (digit >= 1) { insert((host.get("tag_names") ?? [])[digit - 1]); event.preventDefault(); }
+    if (digit >= 1) { insert(textsOf(host.get("tag_names"))[digit - 1]); event.preventDefault(); }
     if (event.code === "KeyI") { host.send("instrumental", { on: !mute.checked }); event.preventDefault(); }
   });
   host.on("trouble", (body) => put(trouble, body.text));

@@ -5,7 +5,10 @@ export default mount("Compose", [["Ctrl Enter", "make it"], ["Ctrl Z", "undo (Sh
   const boxes = {};
   let revision = -1, serial = lab.serial++;
   const later = {};
-  const draft = () => host.get("draft") ?? {}, forms = () => host.get("forms") ?? {}, limits = () => host.get("limits") ?? {};
+  /** Fields of a form, each with what is read of it below in its kind. */
+  const specs = (value) => tablesOf(value).map((spec) => ({ ...spec, name: textOf(spec.name), label: textOf(spec.label), hint: textOf(spec.hint), options: textsOf(spec.options) }));
+  const draft = () => host.table("draft"), limits = () => host.table("limits");
+  const forms = () => { const all = host.table("forms"); return { metadata: specs(all.metadata), song: specs(all.song), sampling: specs(all.sampling), tasks: tablesOf(all.tasks).map((row) => ({ ...row, fields: specs(row.fields) })) }; };
   const edit = (field, value) => { clearTimeout(later[field]); delete later[field]; pending.delete(field); host.send("edit", { field, value }); };
   const editSoon = (field, value) => { clearTimeout(later[field]); later[field] = setTimeout(() => edit(field, value()), 250); pending.set(field, value); };
   const pending = new Map();
@@ -15,7 +18,7 @@ export default mount("Compose", [["Ctrl Enter", "make it"], ["Ctrl Z", "undo (Sh
   const sayOf = (id) => h("p.say", { id, role: "alert" });
   const captionSay = sayOf(`caption-say-${serial}`);
   caption.setAttribute("aria-describedby", captionSay.id);
-  boxes.caption = { node: caption, say: captionSay, inputs: [caption], set: (value) => { caption.value = value ?? ""; } };
+  boxes.caption = { node: caption, say: captionSay, inputs: [caption], set: (value) => { caption.value = textOf(value); } };
 
   /** One field of a form, with its Auto or its value, and perhaps a lock. */
   function box(spec, { auto = false, lock = false } = {}) {
@@ -36,7 +39,7 @@ export default mount("Compose", [["Ctrl Enter", "make it"], ["Ctrl Z", "undo (Sh
     } else if (spec.kind === "stems") {
       const checks = spec.options.map((option) => [option, h("input", { type: "checkbox", onchange: () => edit(spec.name, checks.filter(([, c]) => c.checked).map(([o]) => o)) })]);
       input = h("div.checks", {}, checks.map(([option, check]) => h("label.check", {}, check, option.replaceAll("_", " "))));
-      set = (value) => checks.forEach(([option, check]) => { check.checked = (value ?? spec.default ?? []).includes(option); });
+      set = (value) => checks.forEach(([option, check]) => { check.checked = listOf(value ?? spec.default).includes(option); });
     } else {
       input = h("input", { id, type: "text", inputmode: spec.kind === "text" ? "text" : "decimal", autocomplete: "off", oninput: () => editSoon(spec.name, () => input.value.trim() === "" ? null : input.value) });
       set = (value) => { input.value = value == null ? (auto ? "" : spec.default ?? "") : String(value); };
@@ -61,7 +64,7 @@ export default mount("Compose", [["Ctrl Enter", "make it"], ["Ctrl Z", "undo (Sh
   const go = h("button.go", { onclick: () => act("go") }, "Make it");
   const plan = h("button", { title: "Let the planner write tempo, key, words and codes first; change them; then make it", onclick: () => act("plan") }, "Plan first");
   const polish = h("button", { title: "Let the planner find better words; you see the difference and take what you like", onclick: () => act("polish") }, "Polish words");
-  const busy = h("span.quiet", { role: "status" }), trouble = h("p.say", { role: "alert" });
+  const leftOut = h("div.stack"), busy = h("span.quiet", { role: "status" }), trouble = h("p.say", { role: "alert" });
   const act = (kind) => {
     if (go.disabled) return;
     settle();
@@ -84,7 +87,7 @@ export default mount("Compose", [["Ctrl Enter", "make it"], ["Ctrl Z", "undo (Sh
   const sweep = h("div.sweepform", {}, xs, xv, ys, yv, h("button", { title: "A take for each, side by side in the gallery", onclick: (event) => { settle(); put(trouble, ""); event.target.disabled = true; setTimeout(() => { event.target.disabled = false; }, 900); host.send("sweep", { x: xs.value, xs: xv.value, y: ys.value, ys: yv.value }); } }, "Make the grid"), h("button.plain", { title: "The Python line for this grid", onclick: () => { settle(); put(trouble, ""); host.send("sweep_code", { x: xs.value, xs: xv.value, y: ys.value, ys: yv.value }); } }, "Copy as code"));
   host.on("sweep_code", (body) => copyText(host.root, body.text, host.say));
   function build() {
-    const { metadata = [], song: length = [], sampling: how = [], tasks: rows = [] } = forms();
+    const { metadata, song: length, sampling: how, tasks: rows } = forms();
     meta.replaceChildren(...metadata.map((spec) => box(spec, { auto: true, lock: true })));
     song.replaceChildren(...length.map((spec) => box(spec, { auto: spec.name === "seconds", lock: true })));
     boxes.seed?.node.querySelector(".label")?.append(seedTools);
@@ -93,11 +96,11 @@ export default mount("Compose", [["Ctrl Enter", "make it"], ["Ctrl Z", "undo (Sh
       class: row.reason ? "cannot" : "", onclick: () => (row.reason ? put(reason, row.reason) : (put(reason, ""), edit("task", row.name))) }, row.title)));
     const sweepable = [...how, ...metadata, ...length];
     xs.replaceChildren(...sweepable.map((f) => h("option", { value: f.name }, f.label))); ys.replaceChildren(h("option", { value: "" }, "and perhaps…"), ...sweepable.map((f) => h("option", { value: f.name }, f.label))); allow();
-    presets.replaceChildren(h("option", { value: "" }, "Presets"), ...(host.get("presets") ?? []).map((name) => h("option", { value: name }, name)));
+    presets.replaceChildren(h("option", { value: "" }, "Presets"), ...textsOf(host.get("presets")).map((name) => h("option", { value: name }, name)));
   }
   let shownTask = null;
   function showTask(name) {
-    const row = (forms().tasks ?? []).find((r) => r.name === name);
+    const row = forms().tasks.find((r) => r.name === name);
     if (!row || shownTask === name) return;
     shownTask = name;
     for (const key of Object.keys(boxes)) if (key.includes(".")) delete boxes[key];
@@ -108,7 +111,7 @@ export default mount("Compose", [["Ctrl Enter", "make it"], ["Ctrl Z", "undo (Sh
   }
   const focused = () => /** @type {any} */(host.root.getRootNode()).activeElement;
   function show() {
-    const { caption: words, values = {}, locked = [], task, revision: now = 0 } = draft();
+    const { caption: words, task, revision: now = 0 } = draft(), values = tableOf(draft().values), locked = listOf(draft().locked);
     showTask(task);
     const force = now !== revision;
     revision = now;
@@ -117,22 +120,23 @@ export default mount("Compose", [["Ctrl Enter", "make it"], ["Ctrl Z", "undo (Sh
       if (field.locker) { const on = locked.includes(name); showLock(field.locker, on); field.locker.title = on ? "Locked: presets, planner and loaded takes leave it alone" : "Lock this field"; }
       if (field.auto && field.inputs[0]?.placeholder !== undefined) field.inputs[0].placeholder = limits()[name] != null ? `Auto (${limits()[name]})` : "Auto";
     }
-    const row = (forms().tasks ?? []).find((r) => r.name === task);
-    put(source, row?.source ? (host.get("source") ? `Starts from: ${host.get("source")}` : "Pick a take below to start from.") : "");
+    const row = forms().tasks.find((r) => r.name === task);
+    put(source, row?.source ? (host.text("source") ? `Starts from: ${host.text("source")}` : "Pick a take below to start from.") : "");
     say();
-    const [can, again] = host.get("undo") ?? [false, false];
+    const [can, again] = host.list("undo");
     back.disabled = !can; forth.disabled = !again;
-    put(busy, host.get("busy") || lab.busy || "");
+    put(busy, host.text("busy") || lab.busy || "");
+    leftOut.replaceChildren(...textsOf(host.get("left_out")).map((text) => h("p.say", {}, text)));
   }
   function say(extra = {}) {
-    const wrong = { ...(host.get("trouble") ?? {}), ...extra };
+    const wrong = { ...host.table("trouble"), ...extra };
     for (const [name, field] of Object.entries(boxes)) {
       const text = wrong[name] ?? (name === "caption" && !("caption" in extra) && field.say.textContent && !field.inputs[0].value.trim() ? field.say.textContent : "");
       put(field.say, text);
       field.inputs.forEach((input) => input.setAttribute("aria-invalid", String(Boolean(text))));
     }
   }
-  host.on("trouble", (body) => { if (body.field && boxes[body.field]) { say({ [body.field]: body.text }); boxes[body.field].inputs[0]?.focus(); } else put(trouble, body.text); });
+  host.on("trouble", (body) => { if (body.field && Object.hasOwn(boxes, body.field)) { say({ [body.field]: body.text }); boxes[body.field].inputs[0]?.focus(); } else put(trouble, body.text); });
   host.root.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { act("go"); event.preventDefault(); }
     else if (event.key.toLowerCase() === "z" && (event.ctrlKey || event.metaKey)) { settle(); host.send(event.shiftKey ? "redo" : "undo"); event.preventDefault(); }
@@ -140,14 +144,14 @@ export default mount("Compose", [["Ctrl Enter", "make it"], ["Ctrl Z", "undo (Sh
     else if (event.key === "Enter" && event.target.matches?.("input[type=text]") && !event.target.closest("dialog")) { act("go"); event.preventDefault(); }
   });
   host.root.append(
-    h("div.head", {}, h("h2", {}, "Compose"), h("span.spring"), back, forth, h("div.presets", {}, presets)),
+    h("div.head", {}, h("h2", {}, "Compose"), h("span.spring"), back, forth, h("div.presets", {}, presets)), leftOut,
     h("div.stack", {}, tasks, reason, h("div", {}, taskHint, source), taskFields,
       h("div", {}, h("label.hidden", { for: caption.id }, "Caption: what should sound"), caption, captionSay),
       song, meta, h("details", {}, h("summary", {}, "Sampling"), sampling), h("details", {}, h("summary", {}, "Sweep a parameter"), sweep),
       trouble,
-      h("div.row.actions", {}, go, plan, polish, busy, h("span.spring"), keep, h("button.plain", { title: "The Python line for this", onclick: () => { settle(); setTimeout(() => copyText(host.root, host.get("code") || "", host.say), 60); } }, "Copy as code"))));
+      h("div.row.actions", {}, go, plan, polish, busy, h("span.spring"), keep, h("button.plain", { title: "The Python line for this", onclick: () => { settle(); setTimeout(() => copyText(host.root, host.text("code"), host.say), 60); } }, "Copy as code"))));
   build(); show();
-  host.undo(gossip("busy", () => put(busy, host.get("busy") || lab.busy || "")));
-  host.watch(["draft", "trouble", "undo", "busy", "source", "limits"], show);
+  host.undo(gossip("busy", () => put(busy, host.text("busy") || lab.busy || "")));
+  host.watch(["draft", "trouble", "undo", "busy", "source", "limits", "left_out"], show);
   host.watch(["forms", "presets"], () => { shownTask = null; build(); show(); });
 });

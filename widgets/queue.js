@@ -1,6 +1,7 @@
 // RunQueue: runs with state, progress, time to go, place in the queue. Python half: acestep_lab/ui/queue_view.py.
 
 const WORDS = { queued: "Waiting", planning: "Planning", rendering: "Rendering", decoding: "Decoding", done: "Done", stopped: "Stopped", failed: "Failed" };
+const wordOf = (state) => (Object.hasOwn(WORDS, state) ? WORDS[state] : textOf(state));
 export default mount("Runs", [["X", "stop the run in hand"]], (host) => {
   const list = h("ul.runs", { "aria-label": "Runs" }), live = h("p.hidden", { "aria-live": "polite" }), trouble = h("p.say", { role: "alert" });
   const items = new Map();
@@ -24,7 +25,7 @@ export default mount("Runs", [["X", "stop the run in hand"]], (host) => {
     return { node, state, title, time, problem, notes, bar, stop, away };
   }
   function show() {
-    const rows = host.get("rows") ?? [];
+    const rows = tablesOf(host.get("rows")).map((row) => ({ ...row, fraction: Math.max(0, Math.min(1, numberOf(row.fraction))) }));
     for (const [id, view] of items) if (!rows.some((row) => row.id === id)) { view.node.remove(); items.delete(id); }
     const fresh = rows.some((row) => row.mine && !items.has(row.id));
     rows.forEach((row, place) => {
@@ -32,19 +33,19 @@ export default mount("Runs", [["X", "stop the run in hand"]], (host) => {
       const view = items.get(row.id), over = ["done", "stopped", "failed"].includes(row.state), percent = Math.round(100 * row.fraction);
       if (list.children[place] !== view.node) list.insertBefore(view.node, list.children[place] ?? null);
       view.node.dataset.state = row.state;
-      put(view.state, row.state === "queued" && row.position > 0 ? `Waiting, ${row.position} before it` : row.stopping && !over ? "Stopping" : WORDS[row.state] ?? row.state);
+      put(view.state, row.state === "queued" && row.position > 0 ? `Waiting, ${row.position} before it` : row.stopping && !over ? "Stopping" : wordOf(row.state));
       put(view.title, row.title);
       put(view.time, over ? row.took || "" : row.eta != null ? `${percent} %, ${wait(row.eta)} to go` : `${percent} %`);
-      view.bar.firstChild.style.width = `${percent}%`; view.bar.setAttribute("aria-valuenow", String(percent)); view.bar.setAttribute("aria-label", `${row.title}: ${percent} %`);
+      view.bar.firstChild.style.width = `${percent}%`; view.bar.setAttribute("aria-valuenow", String(percent)); view.bar.setAttribute("aria-label", `${textOf(row.title)}: ${percent} %`);
       view.bar.hidden = over; view.stop.hidden = over || !row.mine; view.stop.disabled = Boolean(row.stopping); view.away.hidden = !over;
-      put(view.problem, row.problem || ""); put(view.notes, (row.notes ?? []).join("  "));
+      put(view.problem, row.problem || ""); put(view.notes, textsOf(row.notes).join("  "));
     });
     host.hide(!rows.length);
     const live = rows.filter((row) => row.mine && !["done", "stopped", "failed"].includes(row.state));
-    lab.busy = live.length ? `${WORDS[live[0].state] ?? live[0].state}, ${Math.round(100 * live[0].fraction)} %${live.length > 1 ? `; ${live.length - 1} more waiting` : ""}` : "";
+    lab.busy = live.length ? `${wordOf(live[0].state)}, ${Math.round(100 * live[0].fraction)} %${live.length > 1 ? `; ${live.length - 1} more waiting` : ""}` : "";
     tellAll("busy", {});
     if (fresh) look();
-    const first = rows[0], saying = first ? `${WORDS[first.state]}: ${first.title}` : "";
+    const first = rows[0], saying = first ? `${wordOf(first.state)}: ${textOf(first.title)}` : "";
     if (saying !== told) { told = saying; put(live, saying); }
   }
   host.on("trouble", (body) => put(trouble, body.text));

@@ -23,11 +23,11 @@ export default mount("Page", [["?", "this map"], ["Esc", "leave a field or a com
   let gone = false;
   function lost(now) { gone = now; show(); }
   function show() {
-    put(about, (host.get("about") ?? []).join("  ·  "));
-    const text = gone ? "This page has lost its kernel. What was kept is on disk; start the kernel and reload the page." : host.get("banner") || "";
+    put(about, textsOf(host.get("about")).join("  ·  "));
+    const text = gone ? "This page has lost its kernel. What was kept is on disk; start the kernel and reload the page." : host.text("banner");
     put(banner, text); again.hidden = gone || !host.get("unsaved");
   }
-  host.root.append(h("div.row.name", {}, h("span.mark", { "aria-hidden": "true" }), h("h1", {}, host.get("title")), about, h("span.spring"), theme, keys), h("div.row", {}, banner, again));
+  host.root.append(h("div.row.name", {}, h("span.mark", { "aria-hidden": "true" }), h("h1", {}, host.text("title")), about, h("span.spring"), theme, keys), h("div.row", {}, banner, again));
   host.watch(["about", "banner", "unsaved"], show);
   host.undo(() => { clearInterval(beat); document.removeEventListener("keydown", heard); style?.remove(); });
   show();

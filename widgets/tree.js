@@ -5,7 +5,7 @@ export default mount("Lineage", [["← → ↑ ↓", "walk the tree"], ["Enter",
   const s = (tag, attributes = {}, ...children) => { const node = document.createElementNS(SVG, tag); for (const [k, v] of Object.entries(attributes)) node.setAttribute(k, v); node.append(...children); return node; };
   const STEP = 168, ROW = 54, at = (n) => [26 + n.x * STEP, 30 + n.y * ROW];
   function show() {
-    const nodes = host.get("nodes") ?? [], edges = host.get("edges") ?? [], hand = host.get("in_hand"), by = new Map(nodes.map((n) => [n.id, n]));
+    const nodes = tablesOf(host.get("nodes")).map((n) => ({ ...n, id: textOf(n.id), title: textOf(n.title), task: textOf(n.task), x: numberOf(n.x), y: numberOf(n.y) })), edges = host.list("edges").filter(Array.isArray), hand = host.get("in_hand"), by = new Map(nodes.map((n) => [n.id, n]));
     host.root.dataset.nodes = String(nodes.length);
     empty.hidden = nodes.length > 0; stage.hidden = !nodes.length;
     if (!nodes.length) return;
@@ -31,7 +31,7 @@ export default mount("Lineage", [["← → ↑ ↓", "walk the tree"], ["Enter",
   }
   const CSS_escape = (text) => globalThis.CSS.escape(text);
   host.on("trouble", (body) => put(trouble, body.text));
-  host.root.append(h("div.head", {}, h("h2", {}, "Lineage"), h("span.spring"), h("button.plain", { onclick: () => copyText(host.root, host.get("code") || "", host.say) }, "Copy as code")), empty, stage, trouble);
+  host.root.append(h("div.head", {}, h("h2", {}, "Lineage"), h("span.spring"), h("button.plain", { onclick: () => copyText(host.root, host.text("code"), host.say) }, "Copy as code")), empty, stage, trouble);
   host.watch(["nodes", "edges", "in_hand"], show);
   show();
 });

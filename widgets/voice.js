@@ -40,7 +40,7 @@ function voice(host, trackOf, onTick) {
     play: () => ready(() => { station.claim(); audio.play().catch((error) => { if (error.name !== "AbortError") host.say("The browser would not play: press play once more."); }); }),
     pause: () => audio.pause(),
     toggle: () => (audio.paused ? api.play() : api.pause()),
-    seek: (seconds) => ready(() => { span = null; const to = Math.max(0, Math.min(seconds, trackOf().seconds || 0)); audio.readyState ? (audio.currentTime = to) : audio.addEventListener("loadedmetadata", () => { audio.currentTime = to; }, { once: true }); onTick(to, !audio.paused); }),
+    seek: (seconds) => ready(() => { span = null; const to = Math.max(0, Math.min(numberOf(seconds), numberOf(trackOf().seconds))); audio.readyState ? (audio.currentTime = to) : audio.addEventListener("loadedmetadata", () => { audio.currentTime = to; }, { once: true }); onTick(to, !audio.paused); }),
     playSpan: (start, end) => { api.seek(start); ready(() => { span = [start, end]; api.play(); }); },
     volume: (value) => { audio.volume = lab.volume = value; },
     reset: () => { audio.pause(); loaded = null; dropBlob(); audio.removeAttribute("src"); },

@@ -22,7 +22,7 @@ export default mount("Waveform", [["A", "add a region at the playhead (or double
   let building = null;
   let again = false, models = {}, item = null, pending = {}, head = 0, marks = [], dragging = false, timer = 0, viewTimer = 0, tip = -1, asked = 0;
   let local = [], selected = 0;
-  const track = () => host.get("track") ?? {}, total = () => track().seconds || 0;
+  const track = () => host.table("track"), total = () => numberOf(track().seconds);
   const stage = h("div.stage", { tabIndex: 0, role: "group", "aria-label": "Waveform with regions; A adds one, arrows move it" }), table = h("div.regions"), trouble = h("p.say", { role: "alert" }), verdict = h("p.verdict");
   const hint = h("p.tiny", {}, "Double-click to mark a region, drag it or its edges. Ctrl + wheel zooms, drag moves the view.");
   const find = (name) => models[name];
@@ -78,7 +78,7 @@ export default mount("Waveform", [["A", "add a region at the playhead (or double
   }
   function showLanes() {
     if (building) { again = true; return; }
-    if (find("difference")) find("difference").visible = Boolean(host.get("verdict"));
+    if (find("difference")) find("difference").visible = Boolean(host.text("verdict"));
     if (find("codes")) find("codes").visible = Boolean(host.get("has_codes"));
   }
   function paintTheme() {
@@ -97,7 +97,7 @@ export default mount("Waveform", [["A", "add a region at the playhead (or double
 
   // -- regions: the boxes of the figure and the numbers below it are two views of `local`
   /** Seconds of crossfade outside a region: of samples (hatched, they change), of latents (faint, the model hears them blended). */
-  const fadesNow = () => { const [latent, wave] = host.get("fades") ?? [0, 0]; return [host.get("wave_crossfade") ?? wave, host.get("latent_crossfade") ?? latent]; };
+  const fadesNow = () => { const [latent, wave] = host.list("fades").map((one) => numberOf(one)); return [numberOf(host.get("wave_crossfade"), wave ?? 0), numberOf(host.get("latent_crossfade"), latent ?? 0)]; };
   /** Pixels of a region's edge: what one can take hold of to resize it; the rest of the box moves it. */
   const GRIP = matchMedia("(pointer: coarse)").matches ? 16 : 7;
   function newMark(region, place) {
@@ -156,7 +156,9 @@ export default mount("Waveform", [["A", "add a region at the playhead (or double
     timer = setTimeout(() => { dragging = false; tell(true); syncBoxes(); }, 160);
   }
   const past = [];
-  const remember = () => { const now = JSON.stringify(host.get("regions") ?? []); if (past[past.length - 1] !== now) past.push(now); if (past.length > 100) past.shift(); };
+  /** The regions as Python has them. */
+  const marked = () => tablesOf(host.get("regions")).map((r) => ({ name: textOf(r.name), start: numberOf(r.start), end: numberOf(r.end) }));
+  const remember = () => { const now = JSON.stringify(marked()); if (past[past.length - 1] !== now) past.push(now); if (past.length > 100) past.shift(); };
   // Every change carries a turn that Python hands back with its answer: until then what is here is newer than what Python shows.
   const view = Math.random().toString(36).slice(2);
   let turns = 0, waiting = "", patience = 0;
@@ -203,7 +205,7 @@ export default mount("Waveform", [["A", "add a region at the playhead (or double
     if (waiting && host.get("turn") === waiting) { waiting = ""; clearTimeout(patience); }
     if (!waiting && (host.get("revision") !== seen || !dragging)) {
       stale = host.get("revision") !== seen; seen = host.get("revision");
-      if (!dragging && !timerPending()) { local = (host.get("regions") ?? []).map((r) => ({ ...r })); selected = Math.min(selected, Math.max(0, local.length - 1)); }
+      if (!dragging && !timerPending()) { local = marked(); selected = Math.min(selected, Math.max(0, local.length - 1)); }
       syncBoxes(); showNumbers(); stale = false;
     }
     settings();
@@ -224,18 +226,18 @@ export default mount("Waveform", [["A", "add a region at the playhead (or double
   host.undo(gossip("busy", () => put(busy, lab.busy || "")));
   function settings() {
     const focus = /** @type {any} */(host.root.getRootNode()).activeElement;
-    modes.replaceChildren(...(host.get("modes") ?? []).map((mode) => h("button", { "aria-pressed": String(mode === host.get("mode")), onclick: () => host.send("setting", { name: "mode", value: mode }) }, mode)));
-    if (focus !== strength) strength.value = String(host.get("strength")); put(strong, Number(strength.value).toFixed(2));
-    if (focus !== caption) caption.value = host.get("caption") || "";
-    for (const label of fades) { const input = label.querySelector("input"); if (input !== focus) input.value = host.get(input.dataset.fade) ?? ""; const own = (host.get("fades") ?? [])[input.dataset.fade === "wave_crossfade" ? 1 : 0]; input.placeholder = own ? `auto ${Number(own).toFixed(2)}` : "auto"; }
-    snap.replaceChildren(...(host.get("snaps") ?? []).map((name) => h("option", { value: name }, name === "off" ? "Snap: off" : `Snap to ${name}`))); snap.value = host.get("snap"); snap.hidden = (host.get("snaps") ?? []).length < 2;
-    put(verdict, host.get("verdict") || ""); put(cannot, host.get("cannot") || ""); showLanes();
+    modes.replaceChildren(...textsOf(host.get("modes")).map((mode) => h("button", { "aria-pressed": String(mode === host.get("mode")), onclick: () => host.send("setting", { name: "mode", value: mode }) }, mode)));
+    if (focus !== strength) strength.value = String(numberOf(host.get("strength"), 0.5)); put(strong, Number(strength.value).toFixed(2));
+    if (focus !== caption) caption.value = host.text("caption");
+    for (const label of fades) { const input = label.querySelector("input"); if (input !== focus) input.value = textOf(host.get(input.dataset.fade)); const own = host.list("fades")[input.dataset.fade === "wave_crossfade" ? 1 : 0]; input.placeholder = own ? `auto ${Number(own).toFixed(2)}` : "auto"; }
+    snap.replaceChildren(...textsOf(host.get("snaps")).map((name) => h("option", { value: name }, name === "off" ? "Snap: off" : `Snap to ${name}`))); snap.value = host.text("snap"); snap.hidden = host.list("snaps").length < 2;
+    put(verdict, host.text("verdict")); put(cannot, host.text("cannot")); showLanes();
     tools.hidden = !total(); empty.hidden = Boolean(total()); stage.hidden = !total();
   }
   host.on("figure", (body) => { item = body.item; pending = {}; draw(); });
-  host.on("peaks", (body, [bytes]) => { if (body.id !== track().id) return; const pairs = new Int8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength); pending[body.lane] = { start: body.start, end: body.end, pairs }; fill(body.lane, pending[body.lane]); });
-  host.on("grid", (_, [bytes]) => { beats = [...new Float64Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength))]; const source = find("grid"); if (source) source.data = { x: beats }; });
-  host.on("codes", (body, [bytes]) => { const codes = new Uint32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength)); const source = find("codes data"); if (source) source.data = { left: Float64Array.from(codes, (_, i) => i * body.each), right: Float64Array.from(codes, (_, i) => (i + 0.94) * body.each), colour: [...codes].map(codeColour) }; host.root.dataset.codes = String(codes.length); });
+  host.on("peaks", (body, [bytes]) => { if (!bytes || body.id !== track().id) return; const pairs = new Int8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength); pending[body.lane] = { start: body.start, end: body.end, pairs }; fill(body.lane, pending[body.lane]); });
+  host.on("grid", (_, [bytes]) => { if (!bytes) return; beats = [...new Float64Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength))]; const source = find("grid"); if (source) source.data = { x: beats }; });
+  host.on("codes", (body, [bytes]) => { if (!bytes) return; const codes = new Uint32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength)); const source = find("codes data"); if (source) source.data = { left: Float64Array.from(codes, (_, i) => i * body.each), right: Float64Array.from(codes, (_, i) => (i + 0.94) * body.each), colour: [...codes].map(codeColour) }; host.root.dataset.codes = String(codes.length); });
   let beats = [];
   host.on("trouble", (body) => { put(trouble, body.text); });
   if (host.get("alone")) { const own = voice(host, track, moveHead); host.watch("track", own.reset); }
@@ -250,7 +252,7 @@ export default mount("Waveform", [["A", "add a region at the playhead (or double
   });
   const empty = h("p.empty", {}, "Once there is a take, its waveform is here: mark what you would like to hear anew.");
   const tools = h("div.stack.tools", {}, table, hint, h("div.row", {}, h("button", { onclick: () => add() }, "Add a region"), snap, h("span.spring"), h("button.plain.icon", { "aria-label": "Zoom in", title: "Zoom in", onclick: () => zoom(0.5) }, "+"), h("button.plain.icon", { "aria-label": "Zoom out", title: "Zoom out", onclick: () => zoom(2) }, "−"), h("button.plain", { onclick: whole }, "See it all")),
-    h("div.repaint.stack", {}, caption, h("div.row", {}, modes, h("label.inline", {}, "Strength", strength, strong), h("details", {}, h("summary", {}, "Crossfade"), h("div.row", {}, ...fades))), h("div.row", {}, go, busy, cannot, h("span.spring"), h("button.plain", { onclick: () => copyText(host.root, host.get("code") || "", host.say) }, "Copy as code"))));
+    h("div.repaint.stack", {}, caption, h("div.row", {}, modes, h("label.inline", {}, "Strength", strength, strong), h("details", {}, h("summary", {}, "Crossfade"), h("div.row", {}, ...fades))), h("div.row", {}, go, busy, cannot, h("span.spring"), h("button.plain", { onclick: () => copyText(host.root, host.text("code"), host.say) }, "Copy as code"))));
   host.root.append(h("div.head", {}, h("h2", {}, "Pick and repaint")), empty, stage, verdict, tools, trouble);
   host.onTheme(paintTheme);
   host.watch(["regions", "turn", "revision", "mode", "modes", "strength", "caption", "wave_crossfade", "latent_crossfade", "fades", "snap", "snaps", "verdict", "cannot", "has_codes"], fromPython);

@@ -145,7 +145,10 @@ class Wish:
     @classmethod
     def of(cls, method: Callable[..., Any]) -> Wish:
         """The table a method's signature is; TypeError where an annotation names no reader."""
-        hints, arguments = get_type_hints(method, include_extras=True), list(inspect.signature(method).parameters.items())
+        hints, arguments = (
+            get_type_hints(method, include_extras=True),
+            list(inspect.signature(method).parameters.items()),
+        )
         return cls(
             method.__name__.removeprefix("do_"),
             {name: buffers if name == "buffers" else _reader(method, name, hints) for name, _ in arguments[1:]},
@@ -159,7 +162,9 @@ class Wish:
         sent = dict(zip(self.fields, given, strict=False))
         for name, value in named.items():
             if name not in self.fields or name in sent:
-                raise RecipeError(f"“{self.name}” takes no field {shown(name, 40)}; reload the page if it is an old one.")
+                raise RecipeError(
+                    f"“{self.name}” takes no field {shown(name, 40)}; reload the page if it is an old one."
+                )
             sent[name] = value
         for name in self.fields:
             if name in self.needed and name not in sent:

@@ -44,7 +44,9 @@ _Loader.yaml_implicit_resolvers = {
     for first, rows in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.yaml_constructors = {
-    tag: work for tag, work in yaml.SafeLoader.yaml_constructors.items() if tag is None or tag.rsplit(":", 1)[-1] in _PLAIN
+    tag: work
+    for tag, work in yaml.SafeLoader.yaml_constructors.items()
+    if tag is None or tag.rsplit(":", 1)[-1] in _PLAIN
 }
 for _kind in ("int", "float"):
     _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.construct_number)
@@ -98,7 +100,9 @@ class Presets:
         root.value = sorted([*others, *fresh.value], key=lambda pair: str(pair[0].value))
         written = yaml.serialize(root, Dumper=_Dumper, allow_unicode=True)
         if len(written.encode()) > MOST_BYTES:
-            raise LibraryError(f"The presets in {shown(self._file.name)} are too many to keep another one; remove some.")
+            raise LibraryError(
+                f"The presets in {shown(self._file.name)} are too many to keep another one; remove some."
+            )
         write_whole(self._file, lambda draft: draft.write_text(written, encoding="utf-8"), "The presets' file")
 
     def _root(self, hint: str = ".") -> yaml.MappingNode:

@@ -28,7 +28,9 @@ SNAPS = ("off", "beats", "lines")
 _NAMES = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _SECONDS = Field("seconds", "A time", "number", "", unit="seconds")
 MOST_REGIONS = 26
-Spans = Annotated[Sequence[dict[str, Any]], listed(table(name=maybe(text(2_000)), start=typed, end=typed), MOST_REGIONS)]
+Spans = Annotated[
+    Sequence[dict[str, Any]], listed(table(name=maybe(text(2_000)), start=typed, end=typed), MOST_REGIONS)
+]
 Turn = Annotated[str, text(100)]
 
 
@@ -262,7 +264,9 @@ class WaveformPicker(Component):
             for k in ("latent_crossfade", "wave_crossfade")
             if getattr(self, k) is not None
         )
-        return f"take = lab.repaint(take, [{spans}]{words}, mode={literal(self.mode)}, strength={self.strength:g}{extra})"
+        return (
+            f"take = lab.repaint(take, [{spans}]{words}, mode={literal(self.mode)}, strength={self.strength:g}{extra})"
+        )
 
     def _send_all(self) -> None:
         if self._take is None:

@@ -1,0 +1,50 @@
+"""The browser halves by themselves, with fields as no version of Python would send them: each is drawn all the same."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from acestep_lab import ui
+from acestep_lab.ui import assets
+from tests.browser.conftest import Window
+
+pytestmark = pytest.mark.browser
+CORES = sorted({name.removesuffix("Widget") for name in ui.__all__ if name.endswith("Widget")})
+ODD: tuple[Any, ...] = (
+    None, True, 5, -1, "", "x", "<img src=x onerror=alert(1)>", [], {}, [None], [[]], [{}], [5], ["x"], [{"id": None, "name": 5, "title": {}, "parts": 5, "options": "x", "fields": [{}]}], {"a": None},
+    {"x": 5, "cells": 5, "tasks": [{}], "values": 5, "locked": 5, "id": 5, "seconds": "x", "lines": [5], "metadata": [{"name": "bpm"}], "song": [{"kind": "choice"}], "sampling": 5},
+)  # fmt: skip
+
+DRAWN = """async ([text, odd, kinds]) => {
+  const module = await import(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));
+  const wrong = [];
+  for (const value of odd) {
+    let shown = value;
+    const heard = [], el = document.createElement("div");
+    document.body.append(el);
+    const model = { get: () => shown, on: (event, cb) => heard.push([event, cb]), off: () => {}, send: () => {} };
+    const step = (what, work) => { try { work(); } catch (error) { wrong.push(`${what} of ${JSON.stringify(value)}: ${error.message}`); } };
+    let stop = null;
+    step("render", () => { stop = module.default.render({ model, el }); });
+    for (const next of odd) { shown = next; for (const [event, cb] of heard) if (event.startsWith("change:")) step(`${event} to ${JSON.stringify(next)}`, () => cb()); }
+    for (const kind of kinds) for (const body of [{}, { id: null, at: null, text: null, field: "constructor", gains: null, lane: "no", item: null, each: null }])
+      for (const [event, cb] of heard) if (event === "msg:custom") step(`message ${kind}`, () => cb({ ...body, kind }, []));
+    if (el.querySelector("img[onerror]")) wrong.push("markup was made of text");
+    step("removal", () => stop?.());
+    el.remove();
+  }
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  return [...new Set(wrong)];
+}"""
+
+
+@pytest.mark.parametrize("name", CORES)
+def test_odd_fields_and_messages_leave_a_component_standing(name: str, window: Window) -> None:
+    core = next(c for c in getattr(ui, f"{name}Widget").__mro__ if c.__name__ == name)
+    text = assets.module(core.module, *core.parts)
+    kinds = ["trouble", "peaks", "bytes", "codes", "grid", "picture", "next", "done", "file", "beat", "compare", "sweep_code"]
+    wrong = window.page.evaluate(DRAWN, json.loads(json.dumps([text, list(ODD), kinds])))
+    assert wrong == []
