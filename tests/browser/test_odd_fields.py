@@ -9,7 +9,8 @@ import pytest
 
 from acestep_lab import ui
 from acestep_lab.ui import assets
-from tests.browser.conftest import Window
+from tests.browser.conftest import Studio, Window, wait_for
+from tests.browser.test_studio import compose, field, open_page, said, until
 
 pytestmark = pytest.mark.browser
 CORES = sorted({name.removesuffix("Widget") for name in ui.__all__ if name.endswith("Widget")})
@@ -45,6 +46,42 @@ DRAWN = """async ([text, odd, kinds]) => {
 def test_odd_fields_and_messages_leave_a_component_standing(name: str, window: Window) -> None:
     core = next(c for c in getattr(ui, f"{name}Widget").__mro__ if c.__name__ == name)
     text = assets.module(core.module, *core.parts)
-    kinds = ["trouble", "peaks", "bytes", "codes", "grid", "picture", "next", "done", "file", "beat", "compare", "sweep_code"]
+    kinds = [
+        "trouble",
+        "peaks",
+        "bytes",
+        "codes",
+        "grid",
+        "picture",
+        "next",
+        "done",
+        "file",
+        "beat",
+        "compare",
+        "sweep_code",
+    ]
     wrong = window.page.evaluate(DRAWN, json.loads(json.dumps([text, list(ODD), kinds])))
     assert wrong == []
+
+
+def test_a_tempo_that_is_no_number_is_answered_beside_its_box_and_the_editor_goes_on(
+    window: Window, studio: Studio
+) -> None:
+    page = open_page(window, studio)
+    page.locator(".acl-compose textarea").fill("slow dub techno")
+    for typed in ("²", "Ⅷ", "1e400", "-0", "120,5"):
+        field(page, "Tempo").fill(typed)
+        wait_for(
+            lambda typed=typed: field(page, "Tempo").get_attribute("aria-invalid") == "true",
+            what=f"an answer to {typed}",
+        )
+        box = page.locator(".acl-compose .box:has(label:has-text('Tempo'))")
+        assert box.locator(".say").inner_text().startswith(("Tempo is a", "The tempo", "0 beats", "A tempo")), typed
+        if typed == "²":
+            window.picture("tempo")
+        field(page, "Tempo").fill("")
+        wait_for(lambda: field(page, "Tempo").get_attribute("aria-invalid") == "false", what="Auto")
+    field(page, "Tempo").fill("１２０")
+    compose(page, "slow dub techno, tape hiss")
+    until(page, ".acl-gallery", "cards", "1")
+    assert said(page) == []

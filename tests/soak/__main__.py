@@ -13,7 +13,7 @@ from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from tests.soak import Row, disks, files, kills, pages, renders
+from tests.soak import Row, disks, files, kills, messages, pages, renders
 
 Trial = Callable[[float, int, Path], list[Row]]
 TRIALS: dict[str, tuple[Trial, float]] = {
@@ -21,6 +21,7 @@ TRIALS: dict[str, tuple[Trial, float]] = {
     "kills": (kills.trial, 0.2),
     "disks": (disks.trial, 0.05),
     "pages": (pages.trial, 0.2),
+    "messages": (messages.trial, 0.2),
     "renders": (renders.trial, 0.25),
 }
 """Trial → what does it, and its share of the time."""

@@ -14,6 +14,7 @@ import random
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ from acestep_lab.ui.desk import desk_of
 from acestep_lab.ui.draft import PLAIN_FIELDS
 from acestep_lab.ui.studio import Studio
 from tests.pretend import PretendSession, png
+from tests.soak import Row
 
 PARTS = ("prompt", "lyrics", "plan", "picker", "gallery", "player", "tree", "top", "queue", "drop", "preview")
 BATCH = 50
@@ -133,6 +135,16 @@ class Tally:
     def total(self, answer: str) -> int:
         """Messages that were answered so."""
         return sum(count for (_, kind), count in self.counts.items() if kind == answer)
+
+    def rows(self) -> list[Row]:
+        """The same as lines of the soak's table: what was answered or done counts as survived."""
+        made = {name: Row(f"hostile messages to the {name}") for name, _ in self.counts}
+        for (name, kind), count in self.counts.items():
+            made[name].tried += count
+            made[name].survived += count * (kind != "other")
+        for line in reversed(self.others):
+            made[line.split(" → ")[0].split(":")[0]].note = line[-120:]
+        return list(made.values())
 
     def table(self) -> str:
         """A row for each component."""
@@ -355,6 +367,17 @@ def run(count: int, seed: int, folder: Path, tell: Callable[[str], None] = lambd
             session.close()
             session.library.close()
     return tally
+
+
+def trial(seconds: float, seed: int, folder: Path) -> list[Row]:
+    """Send messages for about so long; a row for each component in each host."""
+    whole, began, turn = Tally(), time.monotonic(), 0
+    while turn == 0 or time.monotonic() - began < seconds:
+        found = run(1100, seed + turn, folder / f"messages-{turn}")
+        whole.counts.update(found.counts)
+        whole.others += found.others
+        turn += 1
+    return whole.rows()
 
 
 def _once(tally: Tally, dice: random.Random, room: Room, take: str) -> None:
