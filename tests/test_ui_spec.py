@@ -126,8 +126,8 @@ def test_what_the_browser_half_sends_has_a_method_and_what_it_reads_is_a_field(n
     core = next(c for c in getattr(ui, f"{name}Widget").__mro__ if c.__name__ == name)
     text = assets.read(f"{core.module}.js") + "".join(assets.read(f"{part}.js") for part in core.parts)
     for kind in set(re.findall(r"host\.send\(\"(\w+)\"", text)):
-        assert hasattr(core, f"do_{kind}") or kind in ("at", "bytes"), f"nobody does {kind!r}"
-    for field in set(re.findall(r"host\.get\(\"(\w+)\"\)", text)):
+        assert kind in core._wishes, f"nobody does {kind!r}"
+    for field in set(re.findall(r"host\.(?:get|list|table|text|number)\(\"(\w+)\"\)", text)):
         assert field in core.fields, f"{field!r} is no field of {name}"
     for field in set(re.findall(r"host\.watch\(\"(\w+)\"", text)):
         assert field in core.fields, f"{field!r} is watched but no field of {name}"
