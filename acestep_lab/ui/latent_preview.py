@@ -109,7 +109,7 @@ class LatentPreview(Component):
     def do_bytes(self, id: str = "") -> None:
         """Send the window that was asked for, as a WAV file."""
         if self._window is not None and self._window.id == id:
-            self.tell("bytes", self._window.encoded("wav"), id=id)
+            self.tell("bytes", self._window.encoded("wav", bits=16), id=id)
 
     def do_hear(self, step: int = 0, start: float = 0.0, end: float = 0.0) -> None:
         """Ask for a window of a step as sound."""
