@@ -37,11 +37,16 @@ _KINDS = (
 )
 """Place and bytes that tell a container, its name in words, ffmpeg's name of it."""
 
+_OGGS = (b"OpusHead", b"\x01vorbis", b"\x7fFLAC")
+"""How an Ogg begins that libsndfile reads."""
+
 _ADTS = "AAC (.aac)", "aac"
 
 
 def kind_of(head: bytes) -> tuple[str, str] | None:
     """Words and ffmpeg's name for the container that a file's first kilobytes tell; None where it is none of them."""
+    if any(mark in head[:64] for mark in _OGGS):
+        return None
     for at, mark, words, name in _KINDS:
         if head[at : at + len(mark)] == mark:
             return words, name
@@ -78,20 +83,23 @@ def read(file: BinaryIO, container: str, name: str, longest: float) -> tuple[np.
             if not opened.streams.audio:
                 raise SourceError(f"There is no sound in {name}.")
             return _decoded(opened, name, longest)
-    except (av.FFmpegError, EOFError, UnicodeError) as error:
+    except (av.FFmpegError, EOFError, ValueError) as error:
         reason = str(getattr(error, "strerror", None) or error)[:60]
         raise SourceError(f"{name} is damaged, or of a kind that ffmpeg cannot read ({reason}).") from None
 
 
 def _decoded(opened: Any, name: str, longest: float) -> tuple[np.ndarray, int, tuple[str, ...]]:
     """All frames of the first sound, within the limits of every file."""
-    stream, blocks, rate, layout = opened.streams.audio[0], [], 0, ()
-    told = float(stream.duration * stream.time_base) if stream.duration else (opened.duration or 0) / 1_000_000
+    stream, rate = opened.streams.audio[0], 0
+    layout: tuple[str, ...] = ()
+    blocks: list[np.ndarray] = []
+    base = stream.time_base or 0
+    told = float(stream.duration * base) if stream.duration else (opened.duration or 0) / 1_000_000
     frames = 0
     for block, block_rate, block_layout in _frames(opened, stream):
         if not blocks:
             rate, layout = block_rate, block_layout
-            if container_tells(opened):
+            if _tells(opened):
                 arrays.check_size(name, rate, len(block), round(told * rate), longest)
         if (block_rate, len(block)) != (rate, len(blocks[0]) if blocks else len(block)):
             raise SourceError(f"{name} changes its rate or its number of channels at {frames / rate:.1f} s.")
@@ -104,7 +112,7 @@ def _decoded(opened: Any, name: str, longest: float) -> tuple[np.ndarray, int, t
     return np.concatenate(blocks, axis=1), rate, layout
 
 
-def container_tells(opened: Any) -> bool:
+def _tells(opened: Any) -> bool:
     """Whether a container's length is written in it; that of raw AAC is guessed from its first frames."""
     return opened.format.name != "aac"
 

@@ -57,9 +57,7 @@ def read(source: Any, longest: float = LONGEST_SOURCE_SECONDS) -> SoundFile:
             return _by_libsndfile(file, name, path, longest)
         except soundfile.LibsndfileError as error:
             if kind is None:
-                raise SourceError(
-                    f"{name} is no sound file that can be read{_reason(error)}. WAV, FLAC, OGG, MP3 and AIFF can."
-                ) from None
+                raise _no_sound(name, error) from None
         if not pyav.installed():
             raise pyav.how_else(name, kind[0], Path(path or "song").name)
         file.seek(0)
@@ -74,7 +72,7 @@ def tags(source: Any) -> dict[str, str]:
             with _sound(file, path) as sound:
                 found = {key: str(value) for key, value in sound.copy_metadata().items()}
         except soundfile.LibsndfileError as error:
-            raise SourceError(f"{name} is no sound file that can be read{_reason(error)}.") from None
+            raise _no_sound(name, error) from None
         return found | wav.tags_of(file)
 
 
@@ -92,8 +90,11 @@ def opened(source: Any) -> Iterator[tuple[BinaryIO, str, str | None]]:
         return
     path = path_of(source)
     name = shown(path.name or str(path))
-    with _ordinary(path, name) as file:
-        yield file, name, str(path)
+    try:
+        with _ordinary(path, name) as file:
+            yield file, name, str(path)
+    except OSError as error:  # a disk that fails, a share that went away
+        raise SourceError(f"{name} cannot be read ({error.strerror or error}).") from None
 
 
 def path_of(source: Any) -> Path:
@@ -147,7 +148,7 @@ def _by_libsndfile(file: BinaryIO, name: str, path: str | None, longest: float) 
         samples = np.ldexp(samples, min(int(found[1]), 128))
         arrays.check_finite(samples, name, rate)
     layout = layouts.VORBIS.get(channels, ()) if kind == "OGG" and sound.subtype != "FLAC" else wav.layout_of(file)
-    return SoundFile(samples), rate, layouts.known(layout, channels)
+    return SoundFile(samples, rate, layouts.known(layout, channels))
 
 
 def _decoded(sound: soundfile.SoundFile, name: str, frames: int | None, longest: float) -> np.ndarray:
@@ -174,6 +175,10 @@ def _decoded(sound: soundfile.SoundFile, name: str, frames: int | None, longest:
     if not at:
         raise SourceError(f"{name} holds no samples.")
     return np.concatenate(blocks, axis=1) if whole is None else whole[:, :at]
+
+
+def _no_sound(name: str, error: soundfile.LibsndfileError) -> SourceError:
+    return SourceError(f"{name} is no sound file that can be read{_reason(error)}. WAV, FLAC, OGG, MP3 and AIFF can.")
 
 
 def _reason(error: soundfile.LibsndfileError) -> str:

@@ -116,7 +116,7 @@ def layout_of(file: BinaryIO) -> tuple[str, ...]:
 
 def tags_of(file: BinaryIO) -> dict[str, str]:
     """The texts in a WAV's INFO list, by `INFO`'s names; what is no UTF-8 is read as Windows-1252, as of old."""
-    found = {}
+    found: dict[str, str] = {}
     for name, at, length in chunks(file):
         if name == b"LIST" and length <= MOST_INFO:
             file.seek(at)

@@ -79,8 +79,10 @@ def draft_of(target: Path) -> Path:
 
 def halvings(samples: np.ndarray) -> int:
     """How often samples are halved until none is above full scale."""
-    peak = max(float(samples.max(initial=0.0)), -float(samples.min(initial=0.0)))
-    return math.frexp(peak)[1] if peak > 1 else 0
+    high, low = float(samples.max(initial=0.0)), -float(samples.min(initial=0.0))
+    above = math.frexp(high)[1] if high > 1 else 0
+    part, below = math.frexp(low)
+    return max(above, below - (part == 0.5) if low > 1 else 0)  # -1 is a step of the grid, 1 the one above its last
 
 
 def steps24(samples: np.ndarray, halved: int = 0) -> np.ndarray:
@@ -129,7 +131,7 @@ def best_rate(kind: str, rate: int) -> int:
 
 def check(kind: Any, samples: np.ndarray, rate: int, tags: Mapping[str, str | None]) -> dict[str, str]:
     """Refuse what a kind of file cannot hold, before it is begun; the tags that are there."""
-    if kind not in _FORMATS:
+    if not isinstance(kind, str) or kind not in _FORMATS:
         raise SourceError(f'A kind of sound file is "flac", "wav", "opus", "ogg" or "mp3", not {shown(kind)}.')
     if samples.shape[1] == 0:
         raise SourceError("This sound has no samples; there is nothing to write.")
