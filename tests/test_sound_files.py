@@ -395,6 +395,13 @@ def test_common_rates_are_resampled_bit_for_bit_as_ever(rate: int, target: int) 
         assert np.array_equal(sound.resample(wanted).samples, as_ever)
 
 
+@pytest.mark.parametrize(("source", "target"), [(44100, 48000), (48000, 44100), (192000, 44100), (8000, 48000)])
+def test_a_long_sound_is_resampled_in_blocks_and_nobody_can_tell(source: int, target: int) -> None:
+    samples = noise(2, source // 2 + 17)
+    whole = resampling._polyphase(samples, source, target)
+    assert np.array_equal(resampling._polyphase(samples, source, target, block=source // 20), whole)
+
+
 def test_all_common_pairs_of_rates_keep_their_filter() -> None:
     tables = [resampling.table_size(*pair) for pair in itertools.permutations(COMMON, 2)]
     assert max(tables) <= resampling.MOST_TABLE

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from typing import Any, Self
 import numpy as np
 
 from acestep_lab.decode import arrays, layouts, reading, writing
+from acestep_lab.decode.loudness import integrated_loudness as integrated_loudness
+from acestep_lab.decode.loudness import weights_of
 from acestep_lab.decode.reading import LONGEST_SOURCE_SECONDS as LONGEST_SOURCE_SECONDS
 from acestep_lab.decode.writing import can_write as can_write
 from acestep_lab.decode.writing import draft_of as draft_of
@@ -76,7 +77,8 @@ class Audio:
 
     def loudness(self) -> float:
         """Integrated loudness in LUFS (ITU-R BS.1770-4); -inf for silence or under 0.4 s."""
-        return integrated_loudness(self.samples, self.rate)
+        weights = weights_of(self.layout or layouts.STANDARD.get(self.channels, ()))
+        return integrated_loudness(self.samples, self.rate, weights)
 
     def cut(self, region: Region) -> Audio:
         """The samples inside a region."""
@@ -245,46 +247,3 @@ def _window(region: Region, audio: Audio, crossfade: float) -> np.ndarray:
     if fade == 0:
         return (outside <= 0).astype(np.float32)
     return np.clip(1 - outside / (fade + 1), 0, 1).astype(np.float32)
-
-
-def integrated_loudness(samples: np.ndarray, rate: int) -> float:
-    """Loudness of `[channels, samples]` in LUFS, gated in 400 ms blocks (ITU-R BS.1770-4)."""
-    block, hop = round(0.4 * rate), round(0.1 * rate)
-    if samples.shape[1] < block:
-        return -math.inf
-    power = np.cumsum(_k_weighted(samples.astype(np.float64), rate) ** 2, axis=1)
-    power = np.concatenate([np.zeros((len(power), 1)), power], axis=1)
-    starts = np.arange(0, samples.shape[1] - block + 1, hop)
-    energy = (power[:, starts + block] - power[:, starts]).sum(axis=0) / block
-    energy = energy[energy > 10 ** ((-70 + 0.691) / 10)]
-    if not energy.size:
-        return -math.inf
-    energy = energy[energy > energy.mean() / 10]
-    return float(-0.691 + 10 * np.log10(energy.mean()))
-
-
-def _k_weighted(samples: np.ndarray, rate: int) -> np.ndarray:
-    """The K-weighting curve applied in the frequency domain, `[channels, samples]`."""
-    length = 1 << (samples.shape[1] + rate // 4 - 1).bit_length()
-    z = np.exp(-2j * np.pi * np.arange(length // 2 + 1) / length)
-    response = np.ones_like(z)
-    for b, a in (_shelf(rate), _highpass(rate)):
-        response *= (b[0] + b[1] * z + b[2] * z**2) / (a[0] + a[1] * z + a[2] * z**2)
-    return np.fft.irfft(np.fft.rfft(samples, length) * response, length)[:, : samples.shape[1]]
-
-
-def _shelf(rate: int) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """BS.1770's first stage for any rate: a high shelf of +4 dB at 1.7 kHz (De Man, 2018)."""
-    k, q = math.tan(math.pi * 1681.974450955533 / rate), 0.7071752369554196
-    high = 10 ** (3.999843853973347 / 20)
-    band = high**0.4996667741545416
-    a0 = 1 + k / q + k * k
-    b = ((high + band * k / q + k * k) / a0, 2 * (k * k - high) / a0, (high - band * k / q + k * k) / a0)
-    return b, (1.0, 2 * (k * k - 1) / a0, (1 - k / q + k * k) / a0)
-
-
-def _highpass(rate: int) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """BS.1770's second stage for any rate: a high pass at 38 Hz."""
-    k, q = math.tan(math.pi * 38.13547087602444 / rate), 0.5003270373238773
-    a0 = 1 + k / q + k * k
-    return (1.0, -2.0, 1.0), (1.0, 2 * (k * k - 1) / a0, (1 - k / q + k * k) / a0)

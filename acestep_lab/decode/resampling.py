@@ -18,6 +18,8 @@ from acestep_lab.decode.arrays import rate_of
 MOST_TABLE = 2**20
 """Numbers in the largest polyphase table: all pairs of rates from 8 to 192 kHz that are in common use stay below it."""
 
+_BLOCK = 2**22
+"""Samples of a channel that the polyphase filter is given at once: a minute and a half of 48 kHz."""
 _CUTOFF = 0.9475937167399596
 """Where the filter is at half, as a share of the lower rate's Nyquist frequency: that of the polyphase filter."""
 _ZEROS = 64
@@ -39,16 +41,41 @@ def resample(samples: np.ndarray, source: int, target: int) -> np.ndarray:
 def table_size(source: int, target: int) -> int:
     """How many numbers the polyphase filter between two rates has."""
     common = math.gcd(source, target)
+    return target // common * (source // common + 2 * reach(source, target))
+
+
+def _polyphase(samples: np.ndarray, source: int, target: int, block: int = _BLOCK) -> np.ndarray:
+    """torchaudio's filter, `block` samples after another where there are more: it takes six times the memory of its input.
+
+    As many samples as torchaudio makes, which counts them in float32.
+    """
+    common = math.gcd(source, target)
     up, down = target // common, source // common
-    return up * (down + 2 * math.ceil(_ZEROS * down / (min(up, down) * _CUTOFF)))
+    if samples.shape[1] <= block:
+        return _by_torchaudio(samples, source, target)
+    halo, step = (-(-reach(source, target) // down) + 1) * down, -(-block // down) * down
+    made = np.zeros((len(samples), math.ceil(np.float32(up * samples.shape[1] / down))), np.float32)
+    for first in range(0, samples.shape[1], step):
+        begin = max(0, first - halo)
+        part = _span(samples, begin, first + step + halo - begin)
+        at, skip = first // down * up, (first - begin) // down * up
+        piece = _by_torchaudio(part, source, target)[:, skip : skip + step // down * up]
+        made[:, at : at + piece.shape[1]] = piece[:, : made.shape[1] - at]
+    return made
 
 
-def _polyphase(samples: np.ndarray, source: int, target: int) -> np.ndarray:
+def reach(source: int, target: int) -> int:
+    """How many input samples to each side an output of the polyphase filter depends on."""
+    return math.ceil(_ZEROS * source / (min(source, target) * _CUTOFF))
+
+
+def _by_torchaudio(samples: np.ndarray, source: int, target: int) -> np.ndarray:
     import torch
 
     from acestep_lab._torchaudio import resample
 
-    return resample(torch.from_numpy(np.array(samples)), source, target).numpy()
+    made: np.ndarray = resample(torch.from_numpy(np.array(samples)), source, target).numpy()
+    return made
 
 
 def _by_seconds(samples: np.ndarray, source: int, target: int) -> np.ndarray:
