@@ -11,6 +11,7 @@ import time
 import tracemalloc
 import wave
 from collections.abc import Callable
+from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,10 @@ from acestep_lab import _torchaudio
 from acestep_lab.decode import arrays, layouts, reading, resampling
 from acestep_lab.decode.audio import Audio, splice
 from acestep_lab.errors import SourceError
-from acestep_lab.prompt.tasks import Region
+from acestep_lab.models.geometry import Geometry
+from acestep_lab.prompt.tasks import Cover, Region
+from acestep_lab.resolve import _check_sources
+from acestep_lab.ui.sound_drop import check, decode
 
 RATE = 8000
 COMMON = (8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 176400, 192000)
@@ -205,13 +209,32 @@ def test_what_is_no_ordinary_sound_file_is_a_sentence_at_once(tmp_path: Path) ->
     assert time.perf_counter() - began < 5
 
 
+def test_a_damaged_file_of_any_format_is_a_sound_or_a_sentence() -> None:
+    sound, dice = Audio(noise(2, 3000), 48000), np.random.default_rng(1)
+    wholes = [sound.encoded(kind) for kind in ("wav", "flac", "mp3", "opus")]
+    for kind in ("AIFF", "CAF", "W64", "AU", "OGG"):
+        soundfile.write(into := io.BytesIO(), sound.samples.T, 48000, format=kind)
+        wholes.append(into.getvalue())
+    answers = []
+    for number in range(450):
+        data = bytearray(wholes[number % len(wholes)])
+        at = int(dice.integers(0, 100))
+        data[at : at + 4] = (b"\xff" * 4, b"\0" * 4, dice.bytes(4), dice.bytes(9), b"")[number % 5]
+        try:
+            assert Audio.read(bytes(data)).samples.size
+        except SourceError as said:
+            answers.append(len(str(said)))
+    assert 100 < len(answers) < 450
+    assert max(answers) <= 300
+
+
 def test_a_sound_bomb_is_refused_by_its_head_and_costs_nothing(tmp_path: Path) -> None:
     small, second = noise(8, 100) * 0, 655_350
     bomb = flac(tmp_path / "bomb.flac", small, second, total=1000 * second)
     liar = flac(tmp_path / "liar.flac", small, second, total=2**36 - 1)
 
     def refused() -> None:
-        with pytest.raises(SourceError, match=r"would take 19\.5 GB .*8 channels, 655350 Hz.*at most 1\.0 GB"):
+        with pytest.raises(SourceError, match=r"would take at least 19\.5 GB .*8 channels, 655350 Hz.*at most 1\.0 GB"):
             Audio.read(bomb)
         with pytest.raises(SourceError, match=r"lasts 1,747\.\d minutes; at most 20\.0 minutes"):
             Audio.read(liar)
@@ -383,6 +406,17 @@ def test_a_files_own_order_of_channels_is_known(tmp_path: Path) -> None:
     assert layouts.of_mask(0, 6) == layouts.of_mask(3, 6) == ()
 
 
+@pytest.mark.parametrize(("channels", "silent"), [(1, True), (2, False)])
+def test_silence_is_what_a_model_would_hear_as_silence(channels: int, silent: bool) -> None:
+    wave_ = noise(1)
+    against = Audio(np.concatenate([wave_, -wave_]), RATE)
+    rumble = Audio(np.concatenate([wave_ * 0] * 3 + [wave_] + [wave_ * 0] * 2), RATE)
+    ears = Geometry(RATE, channels, hop=80, latent_channels=8, patch=2, pool_window=5, code_count=9, longest_seconds=60)
+    for sound, unheard in ((against, silent), (rumble, True), (Audio(wave_, RATE), False)):
+        with pytest.raises(SourceError, match="silent") if unheard else nullcontext():
+            _check_sources(Cover(sound), ears)
+
+
 # -- rates
 
 
@@ -455,6 +489,7 @@ def with_ffmpeg(path: Path, container: str, codec: str, layout: str, samples: np
     """A file written with PyAV's encoders."""
     av = pytest.importorskip("av")
     with av.open(str(path), "w", format=container) as file:
+        file.metadata["title"] = "Tö 音"
         stream = file.add_stream(codec, rate=rate, layout=layout)
         frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout=layout)
         frame.sample_rate = rate
@@ -488,6 +523,7 @@ def test_aac_m4a_and_webm_are_read_where_pyav_is_and_within_the_same_limits(
     assert sound.seconds == pytest.approx(2, abs=0.1)
     assert sound.with_channels(1).loudness() == pytest.approx(Audio(tones, 48000).with_channels(1).loudness(), abs=0.5)
     assert Audio.read(path.read_bytes()) == sound
+    assert reading.tags(path).get("title", "") == ("" if container == "adts" else "Tö 音")
     with pytest.raises(SourceError, match=r"at most 0\.50 s"):
         Audio.read(path, longest=0.5)
     (tmp_path / "half").write_bytes(path.read_bytes()[:300])
@@ -502,6 +538,15 @@ def test_without_pyav_the_sentence_names_the_format_and_the_conversion(
     (tmp_path / "my song.m4a").write_bytes(b"\0\0\0\x1cftypM4A " + bytes(200))
     with pytest.raises(SourceError, match=r"AAC .*acestep_lab\[codecs\].*`ffmpeg -i 'my song.m4a' 'my song.flac'`"):
         Audio.read(tmp_path / "my song.m4a")
+
+
+def test_a_page_lets_in_what_can_be_read(tmp_path: Path) -> None:
+    at = np.arange(48000) / 48000
+    song = with_ffmpeg(tmp_path / "a.m4a", "ipod", "aac", "mono", np.sin(at * 2000, dtype=np.float32)[None], 48000)
+    check("My Song.M4A", song.stat().st_size)
+    assert decode(song.read_bytes(), "My Song.M4A").seconds == pytest.approx(1, abs=0.1)
+    with pytest.raises(SourceError, match=r"'two\.webm' is"):
+        decode(b"\x1aE\xdf\xa3" + bytes(99), "two.webm")
 
 
 def test_a_playlist_is_never_followed(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def check_size(name: str, rate: int, channels: int, frames: int, longest: float)
         raise SourceError(f"{name} lasts {span(frames / rate)}; at most {span(longest)} can be read. Cut it first.")
     if frames * channels > MOST_SAMPLES:
         raise SourceError(
-            f"{name} would take {size(frames * channels)} ({span(frames / rate)}, {channels} channels, {rate} Hz); at most "
+            f"{name} would take at least {size(frames * channels)} ({span(frames / rate)}, {channels} channels, {rate} Hz); at most "
             f"{size(MOST_SAMPLES)} can be read: {span(MOST_SAMPLES / rate / channels)} of this kind. Convert it to 48000 Hz stereo."
         )
 

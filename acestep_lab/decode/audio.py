@@ -20,6 +20,7 @@ from acestep_lab.decode import arrays, layouts, reading, writing
 from acestep_lab.decode.loudness import integrated_loudness as integrated_loudness
 from acestep_lab.decode.loudness import weights_of
 from acestep_lab.decode.reading import LONGEST_SOURCE_SECONDS as LONGEST_SOURCE_SECONDS
+from acestep_lab.decode.reading import tags as tags
 from acestep_lab.decode.writing import can_write as can_write
 from acestep_lab.decode.writing import draft_of as draft_of
 from acestep_lab.decode.writing import has_room as has_room

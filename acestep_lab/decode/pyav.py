@@ -6,6 +6,7 @@ playlist, which ffmpeg would follow. PyAV is BSD-licensed; the ffmpeg in its whe
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import shlex
 from collections.abc import Iterator
@@ -74,15 +75,26 @@ def how_else(name: str, words: str, path: str) -> SourceError:
 
 def read(file: BinaryIO, container: str, name: str, longest: float) -> tuple[np.ndarray, int, tuple[str, ...]]:
     """Samples `[channels, samples]`, rate and layout of the first sound in a file; SourceError says what was wrong."""
+    with _opened(file, container, name) as opened:
+        if not opened.streams.audio:
+            raise SourceError(f"There is no sound in {name}.")
+        return _decoded(opened, name, longest)
+
+
+def tags(file: BinaryIO, container: str, name: str) -> dict[str, str]:
+    """The texts in a file, their names in small letters."""
+    with _opened(file, container, name) as opened:
+        return {key.lower(): value for key, value in opened.metadata.items()}
+
+
+@contextlib.contextmanager
+def _opened(file: BinaryIO, container: str, name: str) -> Iterator[Any]:
     import av
 
+    asked = {"protocol_whitelist": "file"}
     try:
-        with av.open(
-            file, format=container, metadata_errors="replace", options={"protocol_whitelist": "file"}
-        ) as opened:
-            if not opened.streams.audio:
-                raise SourceError(f"There is no sound in {name}.")
-            return _decoded(opened, name, longest)
+        with av.open(file, format=container, metadata_errors="replace", options=asked) as opened:
+            yield opened
     except (av.FFmpegError, EOFError, ValueError) as error:
         reason = str(getattr(error, "strerror", None) or error)[:60]
         raise SourceError(f"{name} is damaged, or of a kind that ffmpeg cannot read ({reason}).") from None

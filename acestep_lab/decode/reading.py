@@ -68,11 +68,15 @@ def read(source: Any, longest: float = LONGEST_SOURCE_SECONDS) -> SoundFile:
 def tags(source: Any) -> dict[str, str]:
     """The texts in a sound file: "title", "comment", "software" and the like, of any length; SourceError where it is none."""
     with opened(source) as (file, name, path):
+        kind = pyav.kind_of(file.read(_HEAD))
         try:
             with _sound(file, path) as sound:
                 found = {key: str(value) for key, value in sound.copy_metadata().items()}
         except soundfile.LibsndfileError as error:
-            raise _no_sound(name, error) from None
+            if kind is None or not pyav.installed():
+                raise _no_sound(name, error) from None
+            file.seek(0)
+            return pyav.tags(file, kind[1], name)
         return found | wav.tags_of(file)
 
 
