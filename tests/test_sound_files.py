@@ -176,12 +176,15 @@ def test_what_is_no_ordinary_sound_file_is_a_sentence_at_once(tmp_path: Path) ->
     sound = Audio(noise(2, 4000), RATE)
     wav, mp3 = sound.encoded("wav", bits=16), sound.encoded("mp3")
     contents = {
-        "empty.wav": b"", "words.wav": b"words\n" * 1000, "head.wav": wav[:30], "zeros.mp3": bytes(2**20), "junk.raw": b"abc" * 99,
+        "empty.wav": b"", "words.wav": b"words\n" * 1000, "head.wav": wav[:30],
+        "zeros.mp3": bytes(2**20), "junk.raw": b"abc" * 99,
         "silent.wav": sound.encoded("wav")[:44].replace(b"data", b"junk"), "lost.flac": sound.encoded("flac")[:900],
         "rate0.wav": wav[:24] + bytes(4) + wav[28:], "rate1.wav": wav[:24] + struct.pack("<I", 1) + wav[28:],
         "huge.wav": wav[:24] + b"\xff" * 4 + wav[28:], "many.wav": wav[:22] + struct.pack("<H", 300) + wav[24:],
-        "tag.mp3": b"ID3\x04\0\0\x7f\x7f\x7f\x7f" + mp3, "nan.wav": Audio(noise(1, 9), RATE).encoded("wav")[:-4] + b"\xff" * 4,
-        "no.m4a": b"\0\0\0\x1cftypM4A " + bytes(200), "no.webm": b"\x1aE\xdf\xa3" + bytes(200), "no.opus": sound.encoded("opus")[:200],
+        "tag.mp3": b"ID3\x04\0\0\x7f\x7f\x7f\x7f" + mp3,
+        "nan.wav": Audio(noise(1, 9), RATE).encoded("wav")[:-4] + b"\xff" * 4,
+        "no.m4a": b"\0\0\0\x1cftypM4A " + bytes(200),
+        "no.webm": b"\x1aE\xdf\xa3" + bytes(200), "no.opus": sound.encoded("opus")[:200],
     }  # fmt: skip
     for name, data in contents.items():
         (tmp_path / name).write_bytes(data)
@@ -307,7 +310,8 @@ def test_lossy_files_of_loud_sounds_are_not_clipped_either(kind: str) -> None:
 def test_a_sound_knows_which_lossless_file_gives_its_very_samples_back(tmp_path: Path) -> None:
     grid = Audio(noise(), RATE).on_grid()
     sounds = {
-        "flac": [grid, grid.gain(0), Audio(grid.samples * 8, RATE), Audio([1.5, -2], RATE), Audio(noise(6), RATE).on_grid(), Audio([0.5, -1], RATE)],
+        "flac": [grid, grid.gain(0), Audio(grid.samples * 8, RATE), Audio([1.5, -2], RATE),
+                 Audio(noise(6), RATE).on_grid(), Audio([0.5, -1], RATE)],
         "wav": [Audio(noise(), RATE), Audio([1.0, 0.5], RATE), Audio([-0.0, 0.5], RATE), Audio(grid.samples, 99991),
                 Audio(noise(9), RATE).on_grid(), Audio(noise(3), RATE, ("FL", "FR", "LFE")).on_grid()],
     }  # fmt: skip
@@ -442,7 +446,7 @@ def test_all_common_pairs_of_rates_keep_their_filter() -> None:
 
 
 def heard(source: int, target: int, hertz: float) -> tuple[np.ndarray, np.ndarray]:
-    """A sine at one rate brought to another, and that sine as it ought to be; without the ends, where it begins and stops."""
+    """A sine at one rate brought to another, and that sine as it ought to be; without the ends, where it begins."""
     seconds = 2.3 if max(source, target) < 200_000 else 1.3
     sine = 0.9 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * source)) / source)
     made = Audio(sine, source).resample(target)

@@ -14,7 +14,7 @@ from acestep_lab.decode.layouts import MOST_CHANNELS
 from acestep_lab.errors import SourceError, shown
 
 MOST_SAMPLES = 2**28
-"""Samples of all channels together that a sound may have: 1 GiB as float32, 46 minutes of 48 kHz stereo, 11 of 192 kHz."""
+"""Samples of all channels together that a sound may have: 1 GiB in float32, 46 minutes of 48 kHz stereo, 11 of 192."""
 MOST_BYTES = 4 * MOST_SAMPLES
 
 LOWEST_RATE, HIGHEST_RATE = 1000, 768_000
@@ -31,7 +31,8 @@ def planar(samples: Any) -> np.ndarray:
     array = samples.array if isinstance(samples, Given) else _shaped(_array(samples))
     if array.size > MOST_SAMPLES:
         raise SourceError(
-            f"These are {array.size:,} samples ({size(array.size)}); a sound may have {MOST_SAMPLES:,} ({size(MOST_SAMPLES)})."
+            f"These are {array.size:,} samples ({size(array.size)}); "
+            f"a sound may have {MOST_SAMPLES:,} ({size(MOST_SAMPLES)})."
         )
     if given:
         array = np.require(array, np.float32, ["C"])
@@ -63,7 +64,7 @@ def check_finite(array: np.ndarray, name: str = "The samples", rate: int = 0, at
 
 
 def check_size(name: str, rate: int, channels: int, frames: int, longest: float) -> None:
-    """Refuse by what a file says, or what has come of it so far: SourceError with its size and the most that is read."""
+    """Refuse by what a file says, or what has come of it so far: SourceError with its size and the most."""
     rate_of_file(name, rate)
     if not 1 <= channels <= MOST_CHANNELS:
         raise SourceError(f"{name} has {channels} channels; 1 to {MOST_CHANNELS} can be read.")
@@ -71,8 +72,10 @@ def check_size(name: str, rate: int, channels: int, frames: int, longest: float)
         raise SourceError(f"{name} lasts {span(frames / rate)}; at most {span(longest)} can be read. Cut it first.")
     if frames * channels > MOST_SAMPLES:
         raise SourceError(
-            f"{name} would take at least {size(frames * channels)} ({span(frames / rate)}, {channels} channels, {rate} Hz); at most "
-            f"{size(MOST_SAMPLES)} can be read: {span(MOST_SAMPLES / rate / channels)} of this kind. Convert it to 48000 Hz stereo."
+            f"{name} would take at least {size(frames * channels)} "
+            f"({span(frames / rate)}, {channels} channels, {rate} Hz); "
+            f"at most {size(MOST_SAMPLES)} can be read: {span(MOST_SAMPLES / rate / channels)} of this kind. "
+            "Convert it to 48000 Hz stereo."
         )
 
 
@@ -101,7 +104,8 @@ def rate_of(rate: Any) -> int:
         fits = False
     if not fits:
         raise SourceError(
-            f"A sample rate is a whole number from {LOWEST_RATE} to {HIGHEST_RATE}, such as 48000 (per second), not {shown(rate)}."
+            f"A sample rate is a whole number from {LOWEST_RATE} to {HIGHEST_RATE}, such as 48000 (per second), "
+            f"not {shown(rate)}."
         )
     return whole
 
@@ -157,7 +161,8 @@ def _shaped(array: np.ndarray) -> np.ndarray:
     if array.ndim == 2 and array.shape[0] and 1 <= array.shape[1] <= MOST_CHANNELS:
         return array.T
     raise SourceError(
-        f"Samples come as [channels, samples] with 1 to {MOST_CHANNELS} channels; these have the shape {shown(list(array.shape))}."
+        f"Samples come as [channels, samples] with 1 to {MOST_CHANNELS} channels; "
+        f"these have the shape {shown(list(array.shape))}."
     )
 
 

@@ -32,8 +32,8 @@ from acestep_lab.prompt.tasks import Region
 class Audio:
     """A sound: float32 samples `[channels, samples]` at `rate` per second.
 
-    Made of any array, tensor or list of finite numbers (see `arrays.planar`), of at most `arrays.MOST_SAMPLES`. `layout` says
-    where three and more channels stand, `("FL", "FR", "FC", …)`; () is the standard order of WAV and FLAC.
+    Made of any array, tensor or list of finite numbers (see `arrays.planar`), of at most `arrays.MOST_SAMPLES`.
+    `layout` says where three and more channels stand, `("FL", "FR", "FC", …)`; () is the order of WAV and FLAC.
     """
 
     samples: np.ndarray
@@ -105,8 +105,8 @@ class Audio:
     def with_channels(self, channels: int) -> Audio:
         """The same sound with another number of channels: mono is copied, stereo averaged, surround folded down first.
 
-        5.1 and the like become stereo by ITU-R BS.775 (L + 0.707·C + 0.707·Ls, without the low frequency channel). Nothing is
-        levelled or clipped: loud channels may add up to more than full scale.
+        5.1 and the like become stereo by ITU-R BS.775 (L + 0.707·C + 0.707·Ls, without the low frequency channel).
+        Nothing is levelled or clipped: loud channels may add up to more than full scale.
         """
         channels = arrays.whole(channels, "A number of channels", 1, layouts.MOST_CHANNELS)
         if channels == self.channels:
@@ -122,8 +122,8 @@ class Audio:
 
         if self.samples.shape[1] * rate > arrays.MOST_SAMPLES * self.rate // self.channels:
             raise SourceError(
-                f"At {rate} Hz this sound would take {arrays.size(int(self.seconds * rate) * self.channels)}; a sound may have "
-                f"{arrays.size(arrays.MOST_SAMPLES)}. Cut it first."
+                f"At {rate} Hz this sound would take {arrays.size(int(self.seconds * rate) * self.channels)}; "
+                f"a sound may have {arrays.size(arrays.MOST_SAMPLES)}. Cut it first."
             )
         return self._given(resample(self.samples, self.rate, rate), rate, self.layout)
 
@@ -171,19 +171,19 @@ class Audio:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str] | io.BytesIO | bytes, longest: float = LONGEST_SOURCE_SECONDS) -> Self:
-        """Read a sound file, or the bytes of one: WAV, FLAC, OGG, Opus, MP3, AIFF, CAF and whatever else libsndfile knows.
+        """Read a sound file, or the bytes of one: WAV, FLAC, OGG, Opus, MP3, AIFF and whatever else libsndfile knows.
 
-        AAC, M4A, WebM and the like too where PyAV is installed (`pip install "acestep_lab[codecs]"`). At most `longest` seconds
-        and `arrays.MOST_SAMPLES` samples are decoded, whatever the file says of itself. SourceError says what was wrong.
+        AAC, M4A, WebM and the like too where PyAV is installed (`pip install "acestep_lab[codecs]"`). At most `longest`
+        seconds and `arrays.MOST_SAMPLES` samples are decoded, whatever the file says. SourceError says what was wrong.
         """
         sound = reading.read(path, longest)
         return cls._given(sound.samples, sound.rate, sound.layout)
 
     def write(self, path: str | os.PathLike[str], *, comment: str | None = None, title: str | None = None) -> Path:
-        """Write FLAC (24 bit), WAV (float), OGG/Opus or MP3 by the file's ending; whole or not at all, and never clipped.
+        """Write FLAC (24 bit), WAV (float), OGG/Opus or MP3 by the file's ending; whole or not at all, never clipped.
 
-        What is above full scale is halved as often as it takes in all but WAV; the file's "software" tag says so, and `read`
-        undoes it. Reading a WAV gives these very samples back; a FLAC does, where they are `on_grid`.
+        What is above full scale is halved as often as it takes in all but WAV; the file's "software" tag says so, and
+        `read` undoes it. Reading a WAV gives these very samples back; a FLAC does, where they are `on_grid`.
         """
         target, kind = can_write(path)
         tags = writing.check(kind, self.samples, self.rate, {"title": title, "comment": comment})
@@ -193,8 +193,8 @@ class Audio:
     def encoded(self, kind: str = "wav", bits: int = 24) -> bytes:
         """The bytes of a file: "wav", "flac", "opus", "ogg" or "mp3", never clipped.
 
-        A "wav" of 24 bits holds floats where 24-bit whole numbers would not give these very samples back; `bits` = 16 makes
-        smaller WAV and FLAC files for listening.
+        A "wav" of 24 bits holds floats where 24-bit whole numbers would not give these very samples back; `bits` = 16
+        makes smaller WAV and FLAC files for listening.
         """
         tags = writing.check(kind, self.samples, self.rate, {})
         if bits not in (16, 24, 32) or (bits == 32 and kind != "wav"):

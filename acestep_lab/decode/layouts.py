@@ -1,6 +1,6 @@
 """Which channel stands where, and how many become few.
 
-Knows numbers and names of loudspeakers; no file, no model. The names and their order are those of WAVE_FORMAT_EXTENSIBLE.
+Knows numbers and names of loudspeakers; no file, no model. Names and order are those of WAVE_FORMAT_EXTENSIBLE.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def fold(samples: np.ndarray, layout: tuple[str, ...] = ()) -> np.ndarray:
 
 
 def to_channels(samples: np.ndarray, channels: int, layout: tuple[str, ...] = ()) -> np.ndarray:
-    """Samples as another number of channels: one is copied to all, more are folded to stereo, stereo is averaged to one.
+    """Samples in another number of channels: one copied to all, more are folded to stereo, stereo is averaged to one.
 
     Towards more than two, every channel keeps its place where the larger layout has it, and new places are silent.
     """

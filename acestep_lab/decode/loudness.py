@@ -1,4 +1,4 @@
-"""How loud a sound is: integrated loudness by ITU-R BS.1770-4. Knows samples and a rate; measures a few seconds at a time."""
+"""How loud a sound is: integrated loudness by ITU-R BS.1770-4. Knows samples and a rate; takes seconds at a time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def weights_of(layout: Sequence[str]) -> list[float]:
 
 
 def integrated_loudness(samples: np.ndarray, rate: int, weights: Sequence[float] = ()) -> float:
-    """Loudness of `[channels, samples]` in LUFS, gated in 400 ms blocks; `weights` are the channels', 1 where none are given."""
+    """Loudness of `[channels, samples]` in LUFS, gated in 400 ms blocks; `weights` are the channels', else 1 each."""
     block, hop = round(0.4 * rate), round(0.1 * rate)
     if samples.shape[1] < block:
         return -math.inf
@@ -37,7 +37,7 @@ def integrated_loudness(samples: np.ndarray, rate: int, weights: Sequence[float]
 
 
 def _energies(samples: np.ndarray, rate: int, starts: np.ndarray, block: int) -> np.ndarray:
-    """Mean power of the blocks that begin at `starts`: `[channels, starts]`. The filter starts half a second before them."""
+    """Mean power of the blocks that begin at `starts`, `[channels, starts]`; the filter starts 0.5 s earlier."""
     first = max(0, int(starts[0]) - rate // 2)
     power = _k_weighted(samples[:, first : int(starts[-1]) + block].astype(np.float64), rate) ** 2
     total = np.concatenate([np.zeros((len(power), 1)), np.cumsum(power, axis=1)], axis=1)
@@ -47,7 +47,9 @@ def _energies(samples: np.ndarray, rate: int, starts: np.ndarray, block: int) ->
 
 def _k_weighted(samples: np.ndarray, rate: int) -> np.ndarray:
     """The K-weighting curve applied in the frequency domain, `[channels, samples]`."""
-    length = 1 << (samples.shape[1] + rate // 4 - 1).bit_length()
+    least = samples.shape[1] + rate // 4
+    unit = 1 << max(0, least.bit_length() - 3)
+    length = -(-least // unit) * unit  # 4 to 8 times a power of two: quick to transform, and hardly longer than needed
     return np.fft.irfft(np.fft.rfft(samples, length) * _curve(length, rate), length)[:, : samples.shape[1]]
 
 

@@ -1,7 +1,7 @@
-"""AAC, M4A, WebM, WMA and others, read by ffmpeg's libraries where PyAV is installed (`pip install "acestep_lab[codecs]"`).
+"""AAC, M4A, WebM and others, read by ffmpeg's libraries where PyAV is installed (`pip install "acestep_lab[codecs]"`).
 
-Knows files and frames. A file is opened by the container its first bytes name and by nothing else: never by an address or a
-playlist, which ffmpeg would follow. PyAV is BSD-licensed; the ffmpeg in its wheels is LGPL, so that it is an extra.
+Knows files and frames. A file is opened by the container its first bytes name and by nothing else: never by an address
+or a playlist, which ffmpeg would follow. PyAV is BSD-licensed; the ffmpeg in its wheels is LGPL, hence an extra.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ _SCALED = re.compile(r"acestep_lab, scaled by 2\^-(\d{1,3})\b")
 
 @dataclass(frozen=True)
 class SoundFile:
-    """What was read: float32 `[channels, samples]`, the rate, and where the channels stand (() in the standard order)."""
+    """What was read: float32 `[channels, samples]`, the rate, and where channels stand (() in the standard order)."""
 
     samples: np.ndarray
     rate: int
@@ -66,7 +66,7 @@ def read(source: Any, longest: float = LONGEST_SOURCE_SECONDS) -> SoundFile:
 
 
 def tags(source: Any) -> dict[str, str]:
-    """The texts in a sound file: "title", "comment", "software" and the like, of any length; SourceError where it is none."""
+    """The texts in a sound file: "title", "comment", "software" and the like; SourceError where it is none."""
     with opened(source) as (file, name, path):
         kind = pyav.kind_of(file.read(_HEAD))
         try:

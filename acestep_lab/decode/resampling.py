@@ -1,8 +1,8 @@
 """From any sample rate to any other, in bounded time and memory.
 
 Knows samples and rates only. Rates with a small common ratio go through torchaudio's polyphase filter, whose table has
-`up · (down + width)` numbers; for the others that table would have billions (44,101 Hz to 48,000: 8.5 GB), and they go through
-Fourier transforms of one second each: in a second both rates have a whole number of samples, whatever they are.
+`up · (down + width)` numbers; for the others that table would have billions (44,101 Hz to 48,000: 8.5 GB), and they go
+through Fourier transforms of one second each: in a second both rates have a whole number of samples, whatever they are.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def table_size(source: int, target: int) -> int:
 
 
 def _polyphase(samples: np.ndarray, source: int, target: int, block: int = _BLOCK) -> np.ndarray:
-    """torchaudio's filter, `block` samples after another where there are more: it takes six times the memory of its input.
+    """torchaudio's filter, `block` samples at a time: it takes six times the memory of its input.
 
     As many samples as torchaudio makes, which counts them in float32.
     """
@@ -107,7 +107,7 @@ def _span(samples: np.ndarray, begin: int, count: int) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def _response(low: int) -> np.ndarray:
-    """The filter at 0, 1, 2 … Hz: 1, then falling along the integral of a Kaiser window to 0 at the Nyquist frequency."""
+    """The filter at 0, 1, 2 … Hz: 1, then falling along a Kaiser window's integral to 0 at the Nyquist frequency."""
     nyquist = low / 2
     fine = np.concatenate([[0.0], np.cumsum(np.kaiser(4096, _BETA))])
     start = (2 * _CUTOFF - 1) * nyquist

@@ -1,4 +1,4 @@
-"""WAV files by hand, where libsndfile does not suffice: comments of any length, channel masks, lengths that nobody wrote down.
+"""WAV files by hand, where libsndfile does not suffice: long comments, channel masks, lengths that nobody wrote down.
 
 Knows bytes and samples. libsndfile 1.2 drops every INFO text of a WAV whose comment has more than 2,000 bytes.
 """
@@ -145,7 +145,7 @@ def _decoded(text: bytes) -> str:
 def unfinished(file: BinaryIO) -> dict[int, bytes]:
     """What to read in a WAV's head instead of what is there: a stream's data that says it has no bytes goes to the end.
 
-    Whoever writes a WAV into a pipe cannot come back to write its length; where that stayed 0, libsndfile finds no sound.
+    Whoever writes a WAV into a pipe cannot come back to write its length; where that is 0, libsndfile finds none.
     """
     for name, at, length in chunks(file):
         if name == b"data":

@@ -1,7 +1,7 @@
 """Samples as sound files, whole or not at all, and never clipped.
 
-Knows files, libsndfile and WAV. What holds whole numbers only (FLAC) or expects full scale (Opus, MP3) gets louder sounds scaled by
-a power of two, which costs no precision, and says so in the file's "software" tag, where reading undoes it.
+Knows files, libsndfile and WAV. What holds whole numbers only (FLAC) or full scale (Opus, MP3) gets louder sounds
+scaled by a power of two, which costs no precision, and says so in the file's "software" tag, where reading undoes it.
 """
 
 from __future__ import annotations
@@ -137,7 +137,8 @@ def check(kind: Any, samples: np.ndarray, rate: int, tags: Mapping[str, str | No
         raise SourceError("This sound has no samples; there is nothing to write.")
     if len(samples) > _CHANNELS[kind]:
         raise SourceError(
-            f"A .{kind} file holds at most {_CHANNELS[kind]} channels, not {len(samples)}; use `audio.with_channels(2)`, or write a .wav."
+            f"A .{kind} file holds at most {_CHANNELS[kind]} channels, not {len(samples)}; "
+            "use `audio.with_channels(2)`, or write a .wav."
         )
     if kind == "flac" and not _flac_rate(rate):
         raise SourceError(
