@@ -251,7 +251,7 @@ def _check_sources(task: Task, geometry: Geometry) -> None:
         if audio.seconds * geometry.frames_per_second < geometry.patch:
             least = geometry.patch / geometry.frames_per_second
             raise SourceError(f"The {name} lasts {audio.seconds:.3f} s; at least {least:g} s are needed.")
-        if audio.peak <= SILENT and not isinstance(task, Repaint | Extend):
+        if audio.with_channels(geometry.channels).peak <= SILENT and not isinstance(task, Repaint | Extend):
             raise SourceError(f"The {name} is silent; choose a sound with something to hear in it.")
     if isinstance(task, Extend):
         _check_added(task, geometry)

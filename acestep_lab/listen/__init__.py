@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from acestep_lab.decode.audio import integrated_loudness
 from acestep_lab.errors import SourceError
 from acestep_lab.listen.instruments import Presence, shipped, train_presence
 from acestep_lab.listen.key import chroma_correlation, key, same_key, scale_mass
@@ -67,5 +66,5 @@ def listen(audio: Sound, bpm: float | None = None) -> Heard:
     sign, sure = meter(audio, bpm or speed)
     return Heard(
         bpm=round(speed, 1), pulse=strength, keyscale=name, key_confidence=lead, timesignature=sign, meter_confidence=sure,
-        loudness=integrated_loudness(audio.samples, audio.rate), instruments=tuple(shipped().probabilities(audio).items()),
+        loudness=audio.loudness(), instruments=tuple(shipped().probabilities(audio).items()),
     )  # fmt: skip

@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from acestep_lab.decode.audio import Audio, can_write, draft_of
+from acestep_lab.decode.audio import Audio, can_write, draft_of, tags
 from acestep_lab.errors import LibraryError, SourceError
 from acestep_lab.takes import manifest
 from acestep_lab.takes.index import Card, Index
@@ -355,8 +354,7 @@ def read_file(path: str | os.PathLike[str]) -> Take:
     """
     file = Path(path).expanduser()
     audio = Audio.read(file)
-    with soundfile.SoundFile(str(file)) as opened:
-        comment = opened.comment or ""
+    comment = tags(file).get("comment", "")
     beside = file.with_suffix(".json")
     if not comment.startswith("{") and beside.is_file():
         comment = beside.read_text(encoding="utf-8")

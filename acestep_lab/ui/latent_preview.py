@@ -111,7 +111,7 @@ class LatentPreview(Component):
     def do_bytes(self, id: Id = "") -> None:
         """Send the window that was asked for, as a WAV file."""
         if self._window is not None and self._window.id == id:
-            self.tell("bytes", self._window.encoded("wav"), id=id)
+            self.tell("bytes", self._window.encoded("wav", bits=16), id=id)
 
     def do_hear(self, step: int, start: float = 0.0, end: float = 0.0) -> None:
         """Ask for a window of a step as sound."""

@@ -89,7 +89,7 @@ def page(take: Take, steps: Sequence[tuple[str, bytes]] = ()) -> str:
         title=escaped(take.recipe.caption or take.id),
         facts=escaped(facts.replace(",", " ")),
         wave=wave_path(take.audio, 860, 130),
-        sound=_base64(take.audio.encoded("flac")),
+        sound=_base64(take.audio.encoded("flac", bits=16)),
         steps="".join(_figure(caption, png) for caption, png in steps),
         rows="".join(_row(name, value) for name, value in {"task": task, **recipe}.items()),
         checkpoint=escaped(literal(str(take.made_with.get("checkpoint", "pocket")))),

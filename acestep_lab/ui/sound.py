@@ -28,7 +28,7 @@ def peaks_of(audio: Audio) -> Peaks:
 
 @lru_cache(maxsize=4)
 def wav_of(audio: Audio) -> bytes:
-    """The sound as a 16-bit WAV file; the last four are kept."""
+    """The sound as a WAV file that holds these very samples; the last four are kept."""
     return audio.encoded("wav")
 
 

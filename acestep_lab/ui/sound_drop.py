@@ -13,7 +13,8 @@ from acestep_lab.takes.take import Take
 from acestep_lab.ui.spec import Component, both
 
 MOST_BYTES = 200 * 1024 * 1024
-KINDS = ("wav", "flac", "ogg", "opus", "mp3", "aif", "aiff")
+KINDS = tuple("wav flac ogg opus oga mp3 aif aiff caf au w64 rf64 m4a aac mp4 mov webm mka wma".split())
+"""Endings that are let in; what is in a file, and whether it can be read here, `Audio.read` tells."""
 CHUNK = 512 * 1024
 """Bytes in one message; a web socket refuses very large ones."""
 
@@ -70,7 +71,7 @@ def check(name: str, size: int, most: int = MOST_BYTES) -> None:
     kind = name.rsplit(".", 1)[-1].lower() if "." in name else ""
     if kind not in KINDS:
         raise SourceError(
-            f"{name[-60:]!r} is no sound file; {', '.join(k.upper() for k in KINDS[:5])} and AIFF can be brought in."
+            f"{name[-60:]!r} is no sound file; {', '.join(k.upper() for k in KINDS[:4])}, MP3, AIFF, M4A and WebM can be brought in."
         )
     if size <= 0:
         raise SourceError(f"{name[-60:]!r} is empty.")
