@@ -3,9 +3,10 @@ threads, no library and no view.
 
 ::
 
-    songs = road.prepare(recipes)                 # sources and words are encoded
-    for items, frame in road.frames(songs, check) # the loop, one Frame a step
-    road.finish(song, latent)                     # latent -> Audio
+    songs = road.prepare(recipes)                     # sources and words are encoded; a song owns all it needs
+    for places in groups(songs, most):                # those that share a loop
+        for frame in road.walk(songs, places, check)  # the loop, one Frame a step
+        road.finish(song, latent)                     # latent -> Audio
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Song:
     """One resolved recipe with everything the loop and the decoder need."""
 
     item: Item
-    heard: Conditions
+    heard: Conditions | None  # None once the loop is through
     later: Conditions | None
     canvas: Audio | None = None  # what stays outside a repaint's regions, at the song's length
     gain: float | None = None  # the canvas's own level; None: brought to -1 dBFS
@@ -67,6 +68,10 @@ class Song:
     @property
     def recipe(self) -> Recipe:
         return self.item.recipe
+
+    def after_the_loop(self) -> Song:
+        """The same without its words, which only the loop listens to: what is kept while the run's steps can be."""
+        return replace(self, heard=None, later=None)
 
 
 class Road:
@@ -102,9 +107,9 @@ class Road:
     def prepare(self, recipes: Sequence[Recipe], stop: threading.Event | None = None) -> list[Song]:
         """Sources and words encoded, part after part, so that a small machine changes parts only a few times."""
         items = [self._item(recipe, stop) for recipe in recipes]
-        wishes = [wish for item in items for wish in self._wishes(item, stop)]
-        self._hear([wish for wish in wishes if wish is not None])
-        return [self._song(item, *self._wishes(item, stop)) for item in items]
+        wishes = [self._wishes(item, stop) for item in items]
+        heard = self._hear([wish for pair in wishes for wish in pair if wish is not None])
+        return [self._song(item, heard, *pair) for item, pair in zip(items, wishes, strict=True)]
 
     def _item(self, recipe: Recipe, stop: threading.Event | None) -> Item:
         task = rooted(recipe.task)
@@ -192,18 +197,26 @@ class Road:
         mask = getattr(rooted(recipe.task), "mask", "auto")
         return replace(words, global_caption=recipe.global_caption, mask_control=mask == "explicit")
 
-    def _hear(self, wishes: Iterable[_Wish]) -> None:
-        """Encode the wishes not heard before: the text encoder for all of them, then the condition encoder."""
-        new = list({wish.key: wish for wish in wishes if wish.key not in self._heard}.values())
-        if not new:
-            return
+    def _hear(self, wishes: Iterable[_Wish]) -> dict[Hashable, Conditions]:
+        """What the wishes say, by their keys. Those not heard before are encoded: by the text encoder, all of them, then by
+        the condition encoder.
+        """
+        asked = {wish.key: wish for wish in wishes}
+        found: dict[Hashable, Conditions] = {key: self._heard[key] for key in asked if key in self._heard}
+        new = [wish for key, wish in asked.items() if key not in found]
+        return found | self._encode_words(new) if new else found
+
+    def _encode_words(self, new: Sequence[_Wish]) -> dict[Hashable, Conditions]:
+        """Wishes encoded, and remembered as far as there is room."""
         timbres = [self._timbre(wish.reference) for wish in new]
         with self.residency.on("text") as text:
             readings = conditioning.read(text, self._tokenizer, [wish.words for wish in new])
         frames = conditioning.timbre_frames(self.geometry.frames_per_second)
         with self.residency.on("condition") as encoder:
-            for wish, reading, timbre in zip(new, readings, timbres, strict=True):
-                self._heard.put(wish.key, conditioning.fuse(encoder, [reading], frames, timbre).cpu())
+            return {
+                wish.key: self._heard.put(wish.key, conditioning.fuse(encoder, [reading], frames, timbre).cpu())
+                for wish, reading, timbre in zip(new, readings, timbres, strict=True)
+            }
 
     def _timbre(self, reference: Take | Audio | None) -> Tensor | None:
         """The latent of a reference's three windows."""
@@ -221,9 +234,9 @@ class Road:
     def _tokenizer(self) -> Any:
         return self.checkpoint.tokenizer()
 
-    def _song(self, item: Item, first: _Wish, second: _Wish | None) -> Song:
+    def _song(self, item: Item, heard: dict[Hashable, Conditions], first: _Wish, second: _Wish | None) -> Song:
         task = rooted(item.recipe.task)
-        song = Song(item, self._heard[first.key], self._heard[second.key] if second else None)
+        song = Song(item, heard[first.key], heard[second.key] if second else None)
         if not isinstance(task, Repaint | Extend):
             return song
         source: Any = task.source
@@ -243,24 +256,28 @@ class Road:
     # -- the loop ------------------------------------------------------------------------------------------------------
 
     def frames(self, songs: Sequence[Song], check: Check, most: int = 1) -> Iterator[Frame]:
-        """Render all songs, those of one kind together (at most so many), and yield every step.
+        """Render all songs, those of one kind together (at most so many), and yield every step."""
+        for places in groups(songs, most):
+            yield from self.walk(songs, places, check)
+
+    def walk(self, songs: Sequence[Song], places: Sequence[int], check: Check) -> Iterator[Frame]:
+        """Render the songs at these places, which are of one kind, together; yield every step.
 
         `check` is called before every look at the DiT and may raise.
         """
-        for places in groups(songs, most):
-            group = [songs[place] for place in places]
-            heard = conditioning.joined([song.heard for song in group])
-            later = [song.later for song in group if song.later is not None]
-            together = self.residency.device.type != "cpu"
-            steps = render(
-                [s.item for s in group],
-                heard,
-                conditioning.joined(later) if later else None,
-                self._look(check),
-                together,
-            )
-            for frame in steps:
-                yield replace(frame, items=tuple(places))
+        group = [songs[place] for place in places]
+        heard = conditioning.joined([song.heard for song in group if song.heard is not None])
+        later = [song.later for song in group if song.later is not None]
+        together = self.residency.device.type != "cpu"
+        steps = render(
+            [s.item for s in group],
+            heard,
+            conditioning.joined(later) if later else None,
+            self._look(check),
+            together,
+        )
+        for frame in steps:
+            yield replace(frame, items=tuple(places))
 
     def probing(self, song: Song) -> Callable[[torch.nn.Module], Tensor]:
         """What asks a DiT for its velocities at three times of a song's first seconds: how far a change moves it."""
@@ -272,6 +289,7 @@ class Road:
         def look(dit: torch.nn.Module) -> Tensor:
             asked = [t * noise + (1 - t) * silence for t in PROBED_TIMES]
             heard = song.heard
+            assert heard is not None
             return torch.cat(
                 [attention.velocity(dit, x[None], t, heard.states, seen[None, : len(x)], mask=heard.mask)
                  for x, t in zip(asked, PROBED_TIMES, strict=True)]
@@ -440,7 +458,7 @@ def _old_recipe(recipe: Recipe, task: FlowEdit) -> Recipe:
 
 
 class Recent(dict[Hashable, T]):
-    """The last so many results by key."""
+    """The last so many results by key: a cache, which may have forgotten any of them when it is asked again."""
 
     def __init__(self, most: int):
         super().__init__()

@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self, TypeVar, overload
 
@@ -53,12 +53,14 @@ from acestep_lab.prompt.tasks import (
     Task,
     regions,
 )
-from acestep_lab.road import Recent, Road, Song, build
-from acestep_lab.run import Run, Worker
+from acestep_lab.road import Recent, Road, Song, build, groups
+from acestep_lab.run import Run
 from acestep_lab.synth.sampler import Frame
 from acestep_lab.takes.library import Library, read_file
 from acestep_lab.takes.take import Take
 from acestep_lab.takes.verdict import Comparison, Verdict
+from acestep_lab.versions import version_of
+from acestep_lab.worker import Worker
 
 NO_ROOM = "This machine has no room for the planner of this checkpoint."
 
@@ -71,6 +73,9 @@ DECODE_SHARE = 0.15
 """Share of a run's progress bar that belongs to decoding."""
 
 PRECISIONS = ("auto", "int8")
+
+PACKAGES = ("acestep_lab", "torch", "diffusers", "transformers")
+"""Whose versions a take remembers."""
 
 T = TypeVar("T")
 
@@ -108,7 +113,7 @@ class Session:
         self.residency = residency or Residency(self._build, self._arrangement(tier))
         self.road = Road(checkpoint, self.residency)
         self._worker = worker or Worker()
-        self._pace = Pace()
+        self._pace, self._planning_pace = Pace(), Pace(seconds_of)
         self._known: Recent[Take | Audio] = Recent(256)
         self._said: set[str] = set()
         self._adapters: tuple[tuple[Adapter, float], ...] = ()
@@ -149,7 +154,9 @@ class Session:
         codes of the plan at hand, whose fields then stand. `thinking=False` in a recipe goes straight to the music. What a
         recipe sets always stands. Raises RecipeError for what this checkpoint cannot make, before any work.
         """
-        asked = _recipes(recipe)
+        return self._begin(_recipes(recipe), plan)
+
+    def _begin(self, asked: Sequence[Recipe], plan: Plan | None = None, shared: Shared | None = None) -> Run:
         if not isinstance(plan, Plan | None):
             raise RecipeError(f"A plan is a Plan, such as lab.plan(Recipe('…')) gives, not {type(plan).__name__}.")
         resolved = tuple(self.resolve(one, plan) for one in asked)
@@ -161,25 +168,28 @@ class Session:
             run.note(
                 f"The planner has no room here, and the music is made straight from the words. {self.explain().words()}."
             )
-        return self._worker.submit(run, partial(self._render, asked=asked, plan=plan))
+        return self._worker.submit(run, partial(self._render, asked=asked, plan=plan, shared=shared))
 
     def make(self, recipe: Recipe, plan: Plan | None = None) -> Take:
         """Render a recipe and wait for its take; several at once are for `start`."""
         if not isinstance(recipe, Recipe) and len(_recipes(recipe)) != 1:
             raise RecipeError("make renders one recipe; for several write lab.start(recipes).takes().")
+        self._worker.refuse_to_wait()
         return self.start(recipe, plan).take()
 
     def vary(self, source: Take | Recipe, seeds: Iterable[int], variance: float | None = None) -> list[Take]:
-        """The same recipe with other seeds, a take for each.
+        """The same music from other noise, a take for each seed.
 
-        With a variance between 0 and 1 the takes stay near the source: its noise is turned towards each seed's, and 0
-        gives the source itself.
+        What varies is the noise alone: words, numbers and codes are those of the source take, or of one plan, written with
+        the first seed. Other plans come from `lab.start([recipe.but(seed=seed) for seed in seeds])`. With a variance between
+        0 and 1 the takes stay near the source: its noise is turned towards each seed's, and 0 gives the source itself.
         """
+        self._worker.refuse_to_wait()
         if not isinstance(seeds, Iterable) or isinstance(seeds, str):
             raise RecipeError(f"vary makes a take for each of several seeds, such as seeds=range(4), not {seeds!r}.")
         if variance is None:
-            recipe = source.recipe if isinstance(source, Take) else source
-            return self.start([recipe.but(seed=seed) for seed in seeds]).takes()
+            recipe, plan = (source.recipe, source.plan) if isinstance(source, Take) else (source, None)
+            return self._begin(_recipes([recipe.but(seed=seed) for seed in seeds]), shared=Shared(plan)).takes()
         if not isinstance(source, Take):
             raise RecipeError("A variance is the distance from a take; make one first, then vary it.")
         return self.start([source.recipe.but(task=Retake(source, variance, seed)) for seed in seeds]).takes()
@@ -289,7 +299,8 @@ class Session:
         """The audio codes of a take or any sound: what a cover through codes hears of it."""
         if "codes" not in self.checkpoint.parts:
             raise RecipeError(f"{self.checkpoint.name} has no audio codes.")
-        return self._worker.call(partial(self.road.codes, self.sound(source)))
+        sound = self.sound(source)
+        return self._aside(lambda stop: self.road.codes(sound, stop))
 
     def recipe_from(self, source: Source, task: Task, **changes: Any) -> Recipe:
         """A recipe for a task on a source: a take's words and choices come along, its seed and length do not."""
@@ -446,14 +457,16 @@ class Session:
     ) -> list[Plan]:
         """Ask the planner in a run of its own, which waits its turn and can be interrupted."""
         self._needs_planner()
+        self._worker.refuse_to_wait()
 
         def work(run: Run) -> None:
             run.enter("planning", 0.0)
             with self.residency.telling(run.note):
                 run.plans = tuple(ask(run))
-            run.finish([])
+            self._planning_pace.learn(run.recipes, run.seconds_running)
+            run.finish()
 
-        run = Run((recipe,))
+        run = Run((recipe,), self._planning_pace.expect((recipe,)))
         if on_token is not None:
             run.subscribe(lambda event: on_token(event.value) if event.kind == "token" else None)
         self._worker.submit(run, work).takes()
@@ -508,12 +521,19 @@ class Session:
 
     def encode(self, source: Source) -> np.ndarray:
         """The latent [frames, channels] of a take or any sound."""
-        return self._worker.call(partial(self.road.latent, self.sound(source))).numpy()
+        sound = self.sound(source)
+        return self._aside(lambda stop: self.road.latent(sound, stop)).numpy()
 
     def decode(self, latent: np.ndarray | Tensor) -> Audio:
         """The sound of a latent [frames, channels], at its own level."""
-        samples = self._worker.call(partial(self.road.decode, torch.as_tensor(np.array(latent))))
+        wanted = torch.as_tensor(np.array(latent))
+        samples = self._aside(lambda stop: self.road.decode(wanted, stop))
         return Audio(samples, self.checkpoint.geometry.rate)
+
+    def _aside(self, job: Callable[[threading.Event], T]) -> T:
+        """Do a small job on the worker thread and wait for it; Ctrl-C sets the event it is handed."""
+        stop = threading.Event()
+        return self._worker.call(partial(job, stop), stop)
 
     def explain(self, recipe: Recipe | None = None) -> Arrangement:
         """How this checkpoint fits this machine, before anything loads: print it for a sentence and a table."""
@@ -538,6 +558,7 @@ class Session:
 
     def profile(self, recipe: Recipe) -> Profile:
         """Render a recipe and say where the seconds went, stage by stage, beside this machine's floor."""
+        self._worker.refuse_to_wait()
         warm = recipe.but(caption=recipe.caption + " (warming up)", steps=1)  # other words: nothing is remembered
         self.start(warm).take()
         run = self.start(recipe)
@@ -561,6 +582,7 @@ class Session:
 
     def _until(self, step: int, take: Take) -> Take:
         """The take of a step, made again as far as that step."""
+        self._worker.refuse_to_wait()
         run = self.start(take.recipe, take.plan)
         for frame in run:
             if frame.index == step:
@@ -578,7 +600,10 @@ class Session:
     show = studio
 
     def close(self) -> None:
-        """Stop what runs and end the worker thread."""
+        """Stop what runs and waits, and end the worker thread; a session that nobody holds any more does so itself.
+
+        As `with Session.open() as lab:` it is closed at the block's end.
+        """
         self._worker.close()
 
     def __enter__(self) -> Self:
@@ -589,7 +614,7 @@ class Session:
 
     @property
     def runs(self) -> tuple[Run, ...]:
-        """Runs under way or waiting, in order."""
+        """Runs under way or waiting, as they will be done."""
         return self._worker.waiting
 
     # -- resolving -----------------------------------------------------------------------------------------------------
@@ -622,45 +647,70 @@ class Session:
 
     # -- the road, on the worker thread --------------------------------------------------------------------------------
 
-    def _render(self, run: Run, asked: Sequence[Recipe], plan: Plan | None) -> None:
+    def _render(self, run: Run, asked: Sequence[Recipe], plan: Plan | None, shared: Shared | None) -> None:
         """Plan → words and sources → conditions → frames → sound → takes; what the machine does meanwhile is told."""
         with self.residency.telling(run.note):
-            self._road(run, asked, plan)
+            self._road(run, asked, plan, shared)
 
-    def _road(self, run: Run, asked: Sequence[Recipe], plan: Plan | None) -> None:
+    def _road(self, run: Run, asked: Sequence[Recipe], plan: Plan | None, shared: Shared | None) -> None:
         clock = Clock()
         with clock("plan"):
-            self._think(run, asked, plan)
+            self._think(run, asked, plan, shared)
         run.enter("rendering", 0.0)
         longest = max(recipe.seconds or DEFAULT_SECONDS for recipe in run.recipes)
         self.residency.suit(longest, min(len(run.recipes), self.residency.arrangement.batch))
         with clock("encode"):
             songs = self.road.prepare(run.recipes, run.stop_event)
         self._measure(run, songs[0])
+        for note in dict.fromkeys(note for song in songs if song.heard is not None for note in song.heard.notes):
+            run.note(note)
         made = partial(self._finish, run, asked, songs, clock)
         run.can_keep(lambda frame, song: self._worker.call(partial(self._kept, made, frame, song, run)))
-        with clock("render"):
-            latents = self._watch(run, songs)
-        run.enter("decoding")
-        with clock("decode"):
-            takes = [made(place, latent, progress=True) for place, latent in sorted(latents.items())]
+        for places in groups(songs, self.residency.arrangement.batch):
+            self._sing(run, songs, places, clock, made)
         self._pace.learn(run.recipes, run.seconds_running)
-        for take in takes:
-            self._store(take, run)
-        run.finish(takes)
+        run.finish()
 
-    def _think(self, run: Run, asked: Sequence[Recipe], plan: Plan | None) -> None:
+    def _sing(
+        self, run: Run, songs: list[Song], places: Sequence[int], clock: Clock, made: Callable[..., Take]
+    ) -> None:
+        """Songs that share a loop, from noise to kept takes: sampled together, then each decoded, kept and let go, so that a
+        run that is stopped or fails has what it had finished.
+        """
+        if run.state != "rendering":
+            run.enter("rendering")
+        done = len(run.made)
+        with clock("render"):
+            latents = self._watch(run, songs, places)
+        for place in places:
+            songs[place] = songs[place].after_the_loop()
+        run.enter("decoding")
+        for number, place in enumerate(places):
+            begun = done + number + (len(places) - number) * (1 - DECODE_SHARE)
+            with clock("decode"):
+                take = made(place, latents.pop(place), progress=partial(_share, run, begun))
+            self._store(take, run, run.recipes[place])
+            run.add(place, take)
+
+    def _think(self, run: Run, asked: Sequence[Recipe], plan: Plan | None, shared: Shared | None) -> None:
         """Let the planner decide for each recipe that wants it, and resolve those recipes anew."""
-        plans: list[Plan | None] = [plan] * len(asked)
+        common = None if shared is None else shared.plan
+        plans: list[Plan | None] = [plan or common] * len(asked)
         recipes = list(run.recipes)
         for place, (wish, resolved) in enumerate(zip(asked, run.recipes, strict=True)):
             if resolving.thinks(resolved, self.has_planner):
-                run.enter("planning", 0.0)
-                seeded, held = wish.but(seed=resolved.seed), plan.held(wish) if plan is not None else None
-                [written] = self._plans(seeded, [resolved.seed or 0], run, keep=held)
-                plans[place] = replace(written, locked=plan.locked if plan is not None else frozenset())
-                recipes[place] = self.resolve(seeded, plans[place])
+                seeded = wish.but(seed=resolved.seed)
+                written = common or self._thought(run, seeded, resolved.seed or 0, plan)
+                common = None if shared is None else written
+                plans[place], recipes[place] = written, self.resolve(seeded, written)
         run.recipes, run.plans = tuple(recipes), tuple(plans)
+
+    def _thought(self, run: Run, recipe: Recipe, seed: int, plan: Plan | None) -> Plan:
+        """A plan for a recipe; of a plan at hand everything stands, and only what it lacks is written."""
+        run.enter("planning", 0.0)
+        held = None if plan is None else plan.held(recipe)
+        [written] = self._plans(recipe, [seed], run, keep=held)
+        return replace(written, locked=frozenset() if plan is None else plan.locked)
 
     def _measure(self, run: Run, song: Song) -> None:
         """Before the first song in whole numbers: have them measured when the DiT is built, and say what came of it."""
@@ -673,18 +723,15 @@ class Session:
             pass
         run.note(str(numbers.gate))
 
-    def _watch(self, run: Run, songs: Sequence[Song]) -> dict[int, Tensor]:
-        """Walk the loop, show every step, and return each song's last latent."""
-        for song in songs:
-            for note in song.heard.notes:
-                run.note(note)
+    def _watch(self, run: Run, songs: Sequence[Song], places: Sequence[int]) -> dict[int, Tensor]:
+        """Walk the loop of the songs at these places, show every step, and return each one's last latent."""
         latents: dict[int, Tensor] = {}
-        for frame in self.road.frames(songs, run.check, self.residency.arrangement.batch):
-            begun = len(latents.keys() - set(frame.items))
-            latents |= dict(zip(frame.items, frame.latent, strict=True))
-            share = (begun + len(frame.items) * frame.fraction) / len(songs)
+        done = len(run.made)
+        for frame in self.road.walk(songs, places, run.check):
+            latents = dict(zip(frame.items, frame.latent, strict=True))
+            share = (done + len(places) * (1 - DECODE_SHARE) * frame.fraction) / len(songs)
             for one in frame.each():
-                run.show(one, (1 - DECODE_SHARE) * share)
+                run.show(one, share)
             self._worker.breathe()
             run.check()
         return latents
@@ -697,14 +744,10 @@ class Session:
         clock: Clock,
         place: int,
         latent: Tensor,
-        progress: bool = False,
+        progress: Callable[[float], None] | None = None,
     ) -> Take:
         """Decode a song's latent and make its take."""
-
-        def report(share: float) -> None:
-            run.progress(1 - DECODE_SHARE * (1 - (place + share) / len(songs)))
-
-        song, listener = songs[place], {"stop": run.stop_event, "progress": report} if progress else {}
+        song, listener = songs[place], {"stop": run.stop_event, "progress": progress} if progress else {}
         audio, latent, gain = self.road.finish(song, latent, **listener)  # type: ignore[arg-type]
         task = song.recipe.task
         take = Take(
@@ -724,16 +767,16 @@ class Session:
         take = made(song, frame.estimate)
         take = take.but(made_with={**take.made_with, "step": frame.index})
         self._known.put(take.id, take)
-        self._store(take, run)
+        self._store(take, run, run.recipes[song])
         return take
 
-    def _store(self, take: Take, run: Run) -> None:
-        """Put a take on disk the moment it exists, and the recordings it starts from; a full disk costs a sentence, never
-        the take.
+    def _store(self, take: Take, run: Run, recipe: Recipe) -> None:
+        """Put a take on disk the moment it exists, and the recordings its recipe starts from; a full disk costs a sentence,
+        never the take.
         """
         try:
-            for name in take.parents:
-                if isinstance(sound := self._known.get(name), Audio):
+            for sound in recipe.task.sources().values():
+                if isinstance(sound, Audio):
                     self.library.keep_sound(sound)
             self.library.keep(take)
         except LibraryError as error:
@@ -765,7 +808,7 @@ class Session:
             "gain": gain,
             "adapters": {adapter.name: strength for adapter, strength in self._adapters},
             "seconds": {name: round(seconds, 4) for name, seconds in clock.so_far().items()},
-            "versions": {name: version(name) for name in ("acestep_lab", "torch", "diffusers", "transformers")},
+            "versions": {name: version_of(name) for name in PACKAGES},
         }
 
 
@@ -776,6 +819,18 @@ def _said(take: Take) -> Plan:
         caption=recipe.caption, lyrics=recipe.lyrics, bpm=recipe.bpm, keyscale=recipe.keyscale,
         timesignature=recipe.timesignature, language=recipe.language,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Shared:
+    """One plan for all recipes of a run: this one, or the first that is written."""
+
+    plan: Plan | None = None
+
+
+def _share(run: Run, begun: float, share: float) -> None:
+    """Tell a run how far it is: so many songs' work, and a share of the one that is decoded."""
+    run.progress((begun + DECODE_SHARE * share) / len(run.recipes))
 
 
 def _heeded(run: Run) -> dict[str, Any]:
@@ -871,11 +926,22 @@ class Clock:
         return self.seconds | {name: self.seconds.get(name, 0.0) + now - began for name, began in self.running.items()}
 
 
-class Pace:
-    """How long renders took here, to say how long the next one will take."""
+def seconds_of(recipes: Sequence[Recipe]) -> float:
+    """Seconds of music that recipes ask for."""
+    return sum(recipe.seconds or DEFAULT_SECONDS for recipe in recipes)
 
-    def __init__(self) -> None:
+
+def work_of(recipes: Sequence[Recipe]) -> float:
+    """Work in seconds of music times looks at the DiT, decoding counted as four looks."""
+    return sum(_looks(recipe) * (recipe.seconds or DEFAULT_SECONDS) for recipe in recipes)
+
+
+class Pace:
+    """How long work took here, to say how long more of it will take; `units` measures it."""
+
+    def __init__(self, units: Callable[[Sequence[Recipe]], float] = work_of) -> None:
         self._per_unit: list[float] = []
+        self._units = units
 
     def learn(self, recipes: Sequence[Recipe], seconds: float) -> None:
         """Remember that these recipes took so many seconds."""
@@ -886,10 +952,6 @@ class Pace:
         if not self._per_unit:
             return None
         return sorted(self._per_unit)[len(self._per_unit) // 2] * self._units(recipes)
-
-    def _units(self, recipes: Sequence[Recipe]) -> float:
-        """Work in seconds of music times looks at the DiT, decoding counted as four looks."""
-        return sum(_looks(recipe) * (recipe.seconds or DEFAULT_SECONDS) for recipe in recipes)
 
 
 def _looks(recipe: Recipe) -> int:

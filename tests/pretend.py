@@ -17,9 +17,10 @@ from acestep_lab.errors import RecipeError
 from acestep_lab.models.catalog import ROWS
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import Repaint
-from acestep_lab.run import Run, Worker
+from acestep_lab.run import Run
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.take import Take
+from acestep_lab.worker import Worker
 
 RATE = 8000
 

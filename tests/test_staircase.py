@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "acestep_lab"
 STAIRS = (
     ("errors",),
     ("files",),
+    ("queueing", "versions"),
     ("_torchaudio",),
     ("prompt",),
     ("models",),
@@ -19,6 +20,7 @@ STAIRS = (
     ("takes",),
     ("listen",),
     ("run", "resolve", "profile"),
+    ("worker",),
     ("road",),
     ("session",),
     ("train", "doctor"),
