@@ -6,22 +6,20 @@ moment it exists; where the disk refuses, it stays in memory and the sentence sa
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from acestep_lab.errors import LabError, LibraryError
 from acestep_lab.prompt.recipe import Recipe
-from acestep_lab.run import Event
+from acestep_lab.run import Client, Event
 from acestep_lab.takes.take import Take
 from acestep_lab.ui.gallery import card_of
+from acestep_lab.ui.owners import Owners
 from acestep_lab.ui.spec import sentence
 
 MOST_REMEMBERED = 512 * 2**20
@@ -29,8 +27,9 @@ MOST_REMEMBERED = 512 * 2**20
 MOST_FINISHED = 12
 """Finished runs remembered with their steps, so that one may still hear and keep them."""
 MOST_WAITING = 12
-"""Runs one person may have under way and waiting."""
-_OWNERS = "owners.json"
+"""Runs one person, or one address, may have under way and waiting; those that ask the planner count."""
+T = TypeVar("T")
+NOT_YOURS = "That take belongs to somebody else."
 _log = logging.getLogger(__name__)
 
 
@@ -39,18 +38,29 @@ class Job:
     """A run, whose it is, and what became of it."""
 
     run: Any
-    owner: str
+    client: Client
     title: str
     problem: str = ""
     stopping: bool = False
     settled: bool = False
-    takes: tuple[str, ...] = ()
+    places: dict[int, str] = field(default_factory=dict)
+    """Ids of the takes so far, by the place of their recipe."""
     began: float = field(default_factory=time.time)
 
     @property
     def id(self) -> str:
         """The run's id."""
         return str(self.run.id)
+
+    @property
+    def owner(self) -> str:
+        """Whose it is."""
+        return self.client.owner
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """Ids of the takes so far, in the order of the recipes."""
+        return tuple(self.places[place] for place in sorted(self.places))
 
     @property
     def over(self) -> bool:
@@ -79,21 +89,55 @@ class Desk:
         self._shelf: OrderedDict[str, Take] = OrderedDict()
         self._unsaved: dict[str, Take] = {}
         self._listeners: list[Callable[[Job, Any], None]] = []
+        self._asking: list[Client] = []
         self._lock = threading.RLock()
-        self._owners = self._read_owners()
+        self.owners = Owners(getattr(session.library, "folder", None))
 
-    def start(self, recipe: Recipe | Sequence[Recipe], plan: Any = None, owner: str = "", title: str = "") -> Job:
-        """Begin a render for somebody; returns at once."""
+    def start(
+        self,
+        recipe: Recipe | Sequence[Recipe],
+        plan: Any = None,
+        owner: str = "",
+        title: str = "",
+        address: str = "",
+    ) -> Job:
+        """Begin a render for somebody, who comes from an address; returns at once."""
+        client = Client(owner, address)
         with self._lock:
-            if len([job for job in self._jobs if job.owner == owner and not job.over]) >= MOST_WAITING:
-                raise LabError(f"{MOST_WAITING} runs are waiting already; stop one, or let one finish first.")
-            run = self.session.start(recipe, plan) if plan is not None else self.session.start(recipe)
+            self._admit(client)
+            with client.acting():
+                run = self.session.start(recipe, plan) if plan is not None else self.session.start(recipe)
             first = recipe if isinstance(recipe, Recipe) else recipe[0]
-            return self.follow(run, owner, title or first.caption or first.lyrics or type(first.task).__name__)
+            return self._put(run, client, title or first.caption or first.lyrics or type(first.task).__name__)
+
+    def ask(self, client: Client, work: Callable[[], T]) -> T:
+        """Ask the planner for somebody, and wait for what it says; `client.stop()` ends it, and nothing of anybody else."""
+        with self._lock:
+            self._admit(client)
+            self._asking.append(client)
+        self._tell(None, None)
+        try:
+            with client.acting():
+                return work()
+        finally:
+            with self._lock:
+                self._asking.remove(client)
+            self._tell(None, None)
+
+    def _admit(self, client: Client) -> None:
+        """LabError where a person, or everybody at their address together, has enough to wait for; the lock is held."""
+        live = [*(job.client for job in self._jobs if not job.over), *self._asking]
+        mine = [one for one in live if one.owner == client.owner]
+        near = [one for one in live if client.address and one.address == client.address]
+        if max(len(mine), len(near)) >= MOST_WAITING:
+            raise LabError(f"{MOST_WAITING} runs are waiting already; stop one, or let one finish first.")
 
     def follow(self, run: Any, owner: str = "", title: str = "") -> Job:
         """Put a run that was started elsewhere on the desk."""
-        job = Job(run, owner, " ".join(title.split())[:90])
+        return self._put(run, Client(owner), title)
+
+    def _put(self, run: Any, client: Client, title: str) -> Job:
+        job = Job(run, client, " ".join(title.split())[:90])
         with self._lock:
             done = [j for j in self._jobs if j.over][: MOST_FINISHED - 1]
             self._jobs = [job, *[j for j in self._jobs if not j.over], *done]
@@ -102,6 +146,11 @@ class Desk:
         if job.over:  # it was quicker than we
             self._settle(job)
         return job
+
+    def queue(self) -> list[Job]:
+        """Runs under way and waiting, as they will be done."""
+        live = [job for job in reversed(self.jobs()) if not job.over]
+        return sorted(live, key=lambda job: job.run.position)
 
     def jobs(self, owner: str | None = None) -> list[Job]:
         """Runs, newest first; only somebody's, if asked."""
@@ -134,19 +183,42 @@ class Desk:
 
     # -- takes ----------------------------------------------------------------------------------------------------------
 
-    def keep(self, take: Take, owner: str = "") -> str:
-        """Write a take to the library and return ""; or the sentence that says why the disk refused (it stays in memory)."""
+    def keep(self, take: Take, owner: str = "", made: bool = True) -> str:
+        """Write a take to the library and return ""; or the sentence that says why the disk refused (it stays in memory).
+
+        A take that is known already stays whose it is. Somebody who `made` the very same sees it as well; somebody who
+        brought it as a file has it in hand, and that is all.
+        """
         with self._lock:
+            before = self._whose(take, made)
             self._remember(take)
-            self._owners[take.id] = owner
+            if before is not None and before != owner and not made:
+                return "This take is in the library already, and somebody else's there; you have it in hand."
+            self.owners.claim(take.id, before, owner)
         try:
             self.session.library.keep(take)
+            self.owners.write()
             self._unsaved.pop(take.id, None)
-            self._write_owners()
             return ""
         except (LabError, OSError) as problem:
             self._unsaved[take.id] = take
             return f"{sentence(problem)} The take stays in memory while this session runs; press Save again once there is room."
+
+    def _whose(self, take: Take, made: bool) -> str | None:
+        """Whose a take is already; None for one that nobody has. What a run has made the session may have kept a moment ago,
+        and only one kept at another time was there before.
+        """
+        known = self.owners.of(take.id)
+        if known is not None or take.id not in self.session.library:
+            return known
+        return None if made and self._created(take.id) in (take.created, None) else ""
+
+    def _created(self, id: str) -> str | None:
+        """When a kept take was made; None where the library cannot say."""
+        try:
+            return str(self._reading(lambda: self.session.library.card(id)).created)
+        except LibraryError:
+            return None
 
     def keep_unsaved(self) -> str:
         """Try once more to write the takes the disk refused."""
@@ -161,12 +233,16 @@ class Desk:
 
     def owner_of(self, id: str) -> str:
         """Whose take it is; "" for takes that were there before."""
-        return self._owners.get(id, "")
+        return self.owners.of(id) or ""
+
+    def _sees(self, id: str, owner: str) -> bool:
+        """Whether somebody owns a take, or made the very same one."""
+        return owner in self.owners.holders(id)
 
     def take(self, id: str, owner: str | None = None) -> Take:
-        """A take by its id, from memory or disk; with an owner, only if it is theirs."""
-        if owner is not None:
-            self._own(id, owner)
+        """A take by its id, from memory or disk; with an owner, only if it is theirs or they made the same."""
+        if owner is not None and not self._sees(id, owner):
+            raise LibraryError(NOT_YOURS)
         with self._lock:
             if id in self._shelf:
                 self._shelf.move_to_end(id)
@@ -178,23 +254,17 @@ class Desk:
 
     def ids(self, owner: str = "") -> list[str]:
         """Ids of somebody's takes, newest first: those in memory only, then the library's."""
-        lost = [id for id in reversed(self._unsaved) if self.owner_of(id) == owner]
+        lost = [id for id in reversed(self._unsaved) if self._sees(id, owner)]
         return lost + [
-            id
-            for id in self._reading(self.session.library.ids)
-            if self.owner_of(id) == owner and id not in self._unsaved
+            id for id in self._reading(self.session.library.ids) if self._sees(id, owner) and id not in self._unsaved
         ]
 
     def cards(self, owner: str = "", query: str = "", most: int = 60) -> list[dict[str, Any]]:
         """Cards of somebody's takes, newest first; no sound is read for those on disk."""
-        lost = (
-            []
-            if query
-            else [card_of(take) for id, take in reversed(self._unsaved.items()) if self.owner_of(id) == owner]
-        )
+        lost = [] if query else [card_of(take) for id, take in reversed(self._unsaved.items()) if self._sees(id, owner)]
         found = self._reading(lambda: self.session.library.cards(query))
-        mine = [card for card in found if self.owner_of(card.id) == owner and card.id not in self._unsaved]
-        return lost + [_plain(card) for card in mine[:most]]
+        mine = [card for card in found if self._sees(card.id, owner) and card.id not in self._unsaved]
+        return lost + [_plain(card, self.owner_of(card.id) == owner) for card in mine[:most]]
 
     def mark(self, id: str, owner: str, **marks: Any) -> None:
         """Star, reject or write a note on somebody's own take."""
@@ -205,8 +275,13 @@ class Desk:
     def bin(self, ids: list[str], owner: str) -> list[str]:
         """Put somebody's own takes into the bin, from where they come back for a day."""
         for id in ids:
-            self._own(id, owner)
-        return list(self._reading(lambda: self.session.library.bin(*[id for id in ids if id not in self._unsaved])))
+            if not self._sees(id, owner):
+                raise LibraryError(NOT_YOURS)
+        mine = [id for id in ids if self.owner_of(id) == owner]
+        for id in set(ids) - set(mine):  # it lives on for its owner
+            self.owners.release(id, owner)
+        self.owners.write()
+        return list(self._reading(lambda: self.session.library.bin(*[id for id in mine if id not in self._unsaved])))
 
     def binned(self, owner: str) -> list[str]:
         """Ids of somebody's takes in the bin."""
@@ -218,7 +293,7 @@ class Desk:
 
     def _own(self, id: str, owner: str) -> None:
         if self.owner_of(id) != owner:
-            raise LibraryError("That take belongs to somebody else.")
+            raise LibraryError(NOT_YOURS)
 
     def _reading(self, work: Callable[[], Any]) -> Any:
         """Ask the library; a folder that has vanished becomes a sentence."""
@@ -241,7 +316,10 @@ class Desk:
             held -= old.audio.samples.nbytes
 
     def _heard(self, job: Job, event: Any) -> None:
-        if getattr(event, "kind", "") == "state" and job.over:
+        kind = getattr(event, "kind", "")
+        if kind == "take":
+            self._receive(job, *event.value)
+        if kind == "state" and job.over:
             self._settle(job)
         else:
             self._tell(job, event)
@@ -256,13 +334,20 @@ class Desk:
         self._tell(job, Event("state", job.run.state))
 
     def _ended(self, job: Job) -> None:
-        if job.run.state == "done":
-            takes = job.run.takes()
-            said = [self.keep(take, job.owner) for take in takes]
-            job.takes = tuple(take.id for take in takes)
-            job.problem = next((text for text in said if text), "")
-        elif job.run.state == "failed":
+        """Keep what was made, however the run ended."""
+        made: Mapping[int, Take] = job.run.made
+        for place, take in made.items():
+            self._receive(job, place, take)
+        if job.run.state == "failed":
             job.problem = sentence(job.run.error) if job.run.error is not None else "The run failed."
+
+    def _receive(self, job: Job, place: int, take: Take) -> None:
+        """A take exists: keep it for whoever asked, once."""
+        with self._lock:
+            if place in job.places:
+                return
+            job.places[place] = take.id
+        job.problem = job.problem or self.keep(take, job.owner)
 
     def _tell(self, job: Job | None, event: Any) -> None:
         with self._lock:
@@ -277,27 +362,9 @@ class Desk:
         with self._lock:
             self._listeners = [one for one in self._listeners if one is not listener]
 
-    def _read_owners(self) -> dict[str, str]:
-        path = self.session.library.folder / _OWNERS if hasattr(self.session.library, "folder") else None
-        try:
-            found = json.loads(path.read_text(encoding="utf-8")) if path is not None and path.is_file() else {}
-        except (OSError, ValueError):
-            return {}
-        return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
 
-    def _write_owners(self) -> None:
-        named = {id: owner for id, owner in self._owners.items() if owner}
-        if not named or not hasattr(self.session.library, "folder"):
-            return
-        with self._lock:
-            handle, draft = tempfile.mkstemp(dir=self.session.library.folder, prefix=".draft-", suffix=".json")
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(named, file)
-            os.replace(draft, self.session.library.folder / _OWNERS)
-
-
-def _plain(card: Any) -> dict[str, Any]:
-    """A library's card as plain data for the gallery."""
+def _plain(card: Any, mine: bool = True) -> dict[str, Any]:
+    """A library's card as plain data for the gallery; what its owner said of it is for the owner."""
     title = " ".join(card.caption.split()) or card.id
     facts = [] if card.task == "Text2Music" else [card.task.lower()]
     facts += [
@@ -311,7 +378,8 @@ def _plain(card: Any) -> dict[str, Any]:
     ]
     return {
         "id": card.id, "title": title[:90], "facts": facts, "seconds": float(card.seconds), "created": card.created, "task": card.task,
-        "parents": list(card.parents), "star": card.star, "reject": card.reject, "note": card.note, "scores": dict(card.scores),
+        "parents": list(card.parents), "star": mine and card.star, "reject": mine and card.reject,
+        "note": card.note if mine else "", "scores": dict(card.scores) if mine else {},
         "recipe": dict(card.recipe),
     }  # fmt: skip
 

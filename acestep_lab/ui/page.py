@@ -48,14 +48,17 @@ def page(
     whole: bool = False,
     **options: Any,
 ) -> Viewable:
-    """The studio over a session as something Panel shows: in an app, or in a notebook; LabError where Panel is not in it."""
+    """The studio over a session as something Panel shows: in an app, or in a notebook; LabError where Panel is not in it.
+
+    `owner` is the person, "" the host; `address` is where they come from, so that another name buys no more room in the queue.
+    """
     if _in_a_kernel() and not pn.extension._loaded:
         raise LabError(
             "This notebook has no Panel in it yet. Run `from acestep_lab.ui.notebook import setup; setup()` in a cell of "
             "its own, then this one again."
         )
     local_styles()
-    studio = Studio(desk_of(session), owner, panes=True, page=whole, url=url, **options)
+    studio = Studio(desk_of(session), owner, address=address, panes=True, page=whole, url=url, **options)
     view = layout(studio)
     if pn.state.curdoc is not None and pn.state.curdoc.session_context is not None:
         pn.state.on_session_destroyed(lambda _: studio.close())

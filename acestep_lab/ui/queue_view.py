@@ -10,7 +10,8 @@ from acestep_lab.ui.spec import Component, both
 class RunQueue(Component):
     """The runs, each with its state, progress, time to go, place in the queue, and a way to stop it.
 
-    `rows` are plain data: id, title, state, fraction, eta, position, mine, problem, notes. Listener: "stop" (id), "look" (id).
+    `rows` are plain data, in the order the runs will be done: id, title, state, fraction, eta (seconds until it is done, those
+    before it included), position (runs before it), mine, problem, notes. Listener: "stop" (id), "look" (id).
     """
 
     module = "queue"

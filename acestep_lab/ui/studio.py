@@ -17,6 +17,7 @@ from acestep_lab.decode.audio import Audio
 from acestep_lab.errors import LabError
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import TASKS, Region, Repaint
+from acestep_lab.run import Client
 from acestep_lab.takes.take import Take
 from acestep_lab.ui import (
     gallery,
@@ -49,16 +50,18 @@ class Studio:
         desk: Desk,
         owner: str = "",
         *,
+        address: str = "",
         panes: bool = True,
         page: bool = False,
         url: sound.UrlOf | None = None,
         picture: Callable[[Any], bytes] | None = None,
         fades: Callable[[str, float], tuple[float, float]] | None = None,
     ) -> None:
-        self.desk, self.owner = desk, owner
+        self.desk, self.owner, self.address = desk, owner, address
         self.hand: Take | Audio | None = None
         """The take in hand: what the player plays and a task starts from."""
         self._watched: Job | None = None
+        self._writing: Client | None = None
         self._sweep: tuple[Job, Any, Any, tuple[int, int]] | None = None
         self._pace = Pace(PROGRESS_PER_SECOND)
         host = "Pane" if panes else "Widget"
@@ -95,8 +98,10 @@ class Studio:
         self._attach()
 
     def close(self) -> None:
-        """Let go of the desk; runs and takes live on."""
+        """Let go of the desk; runs and takes live on, and nobody is left to read what the planner writes for this page."""
         self._unsubscribe()
+        if self._writing is not None:
+            self._writing.stop()
 
     def _open(self, id: str) -> Take:
         """One of this person's takes."""
@@ -125,7 +130,7 @@ class Studio:
 
     def go(self, recipe: Recipe | Sequence[Recipe], plan: Any = None, title: str = "") -> Job:
         """Start a render, and watch it unless another is being watched."""
-        job = self.desk.start(recipe, plan, self.owner, title)
+        job = self.desk.start(recipe, plan, self.owner, title, self.address)
         if self._watched is None or self._watched.over:
             self._watch(job)
         return job
@@ -156,11 +161,12 @@ class Studio:
             )
         if self.plan.live:
             raise LabError("The planner is writing already; stop it, or let it finish.")
+        client = self._writing = Client(self.owner, self.address)
         self.plan.begin()
 
         def work() -> None:
             try:
-                made = ask()
+                made = self.desk.ask(client, ask)
             finally:
                 self.plan.end()
             self.plan.show_plan(made, recipe)
@@ -168,12 +174,11 @@ class Studio:
         self._aside(self.plan, work)
 
     def _stop_writing(self) -> None:
+        """Stop what the planner writes for this page, and nothing it writes for anybody else."""
+        if self._writing is not None:
+            self._writing.stop()
         if self._watched is not None and self._watched.run.state == "planning":
             self._stop_watched()
-        known = {job.id for job in self.desk.jobs()}
-        for run in self.desk.session.runs:
-            if run.id not in known and run.state in ("queued", "planning"):
-                run.stop()
 
     def _listen(self, ids: list[str]) -> None:
         """Hear tempo, key and loudness of takes, one after another, and write them down as scores."""
@@ -264,7 +269,7 @@ class Studio:
     def _brought(self, sound: Take | Audio, name: str) -> None:
         """A sound was brought in: a take of ours is kept, anything else is taken in hand as it is."""
         if isinstance(sound, Take):
-            self._took(sound)
+            self._took(sound, made=False)
         else:
             self.pick(sound, title=name)
 
@@ -296,6 +301,8 @@ class Studio:
             self._show_queue()
             if job.owner == self.owner:
                 self._finished(job)
+        elif job is not None and kind == "take" and job.owner == self.owner:
+            self._list()
 
     def _show_watched(self, job: Job, kind: str, event: Any) -> None:
         if kind == "frame":
@@ -316,7 +323,7 @@ class Studio:
             )
 
     def _finished(self, job: Job) -> None:
-        if job.problem and job.run.state == "done":
+        if job.problem and job.run.state != "failed":
             self.top.banner = job.problem
         self._list()
         if job.takes:
@@ -325,9 +332,9 @@ class Studio:
         if waiting is not None and job is self._watched:
             self._watch(waiting)
 
-    def _took(self, take: Take) -> None:
-        """A new take exists: keep it, list it, take it in hand."""
-        self.top.banner = self.desk.keep(take, self.owner)
+    def _took(self, take: Take, made: bool = True) -> None:
+        """A new take exists, made here or brought: keep it, list it, take it in hand."""
+        self.top.banner = self.desk.keep(take, self.owner, made)
         self._list()
         self.pick(take)
 
@@ -356,6 +363,7 @@ class Studio:
         """Show queue and takes as they are."""
         self._show_queue()
         self.top.about = about(self.desk.session)
+        self.top.banner = self.top.banner or self.desk.owners.problem
         self._list()
 
     def _list(self) -> None:
@@ -372,7 +380,7 @@ class Studio:
     def _show_sweep(self) -> None:
         if self._sweep is not None:
             job, x, y, (rows, columns) = self._sweep
-            ids = [*job.takes, *[""] * (rows * columns)]
+            ids = [job.places.get(place, "") for place in range(rows * columns)]
             self.gallery.sweep(x, y, [ids[row * columns : (row + 1) * columns] for row in range(rows)])
 
     def _draw_tree(self) -> None:
@@ -399,9 +407,8 @@ class Studio:
                 self.top.banner = sentence(problem)
 
     def _show_queue(self) -> None:
-        jobs = self.desk.jobs()
-        live = [job for job in reversed(jobs) if not job.over]
-        done = [job for job in jobs if job.over and job.owner == self.owner][:LISTED_RUNS]
+        live = self.desk.queue()
+        done = [job for job in self.desk.jobs() if job.over and job.owner == self.owner][:LISTED_RUNS]
         self.queue.rows = [job.row(self.owner) for job in (*live, *done)]
 
     def _retold(self) -> None:
