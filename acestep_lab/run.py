@@ -69,6 +69,9 @@ class Line(Protocol):
     def ahead(self, run: Run) -> Sequence[Run]:
         """The runs that will be done before this one."""
 
+    def withdraw(self, run: Run) -> bool:
+        """Take a run out of the queue, and say whether it was still waiting there."""
+
 
 class Client:
     """On whose behalf runs begin: a person's name and the address they come from; without a name it is the host.
@@ -236,9 +239,13 @@ class Run:
             raise self.error
 
     def stop(self) -> None:
-        """Ask the run to end; it does so within one step. Stopping twice, or too late, does no harm."""
+        """Ask the run to end; it does so within one step, and one that still waits its turn at once (its listeners are told
+        by this thread). Stopping twice, or too late, does no harm.
+        """
         if self._line is None or not self._line.is_foreign:
             self._stop.set()
+            if self._line is not None and self._state == "queued" and self._line.withdraw(self):
+                self.fail(self.stopped())
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait until the run is over and say whether it is; Ctrl-C stops it."""
@@ -458,7 +465,7 @@ class _Steps:
     def __del__(self) -> None:
         """A loop that was left by `break` lets its run go on; the collector may call this, so it only sets an event."""
         if self._task is not None and self._task.cancelling():
-            self._run.stop()
+            self._run.stop_event.set()
 
 
 class _Interrupts:
@@ -502,7 +509,7 @@ class _Interrupts:
 
     def _interrupted(self, number: int, frame: Any) -> None:
         for run in self._runs:
-            run.stop()
+            run.stop_event.set()  # no more: whatever this interrupts may hold a lock
         self._before(number, frame)
 
 

@@ -116,8 +116,20 @@ class WorkerLine:
         order = self.order()
         return order[: order.index(run)] if run in order else []
 
+    def withdraw(self, run: Run) -> bool:
+        """Take a run out of the queue, and say whether it was still waiting there."""
+        with self.lock:
+            if run in self.withdrawn:
+                self.withdrawn.remove(run)
+            elif run in self.queue.waiting:
+                self.queue.leave(run)
+            else:
+                return False
+            self.work.pop(run, None)
+        return True
+
     def _sweep(self) -> None:
-        """Take those out of the queue that were stopped while they waited; the worker tells them. The lock is held."""
+        """Take those out of the queue that were asked to stop while they waited; the worker tells them. The lock is held."""
         for run in [one for one in self.queue.waiting if one.stopping]:
             self.queue.leave(run)
             self.withdrawn.append(run)
@@ -128,8 +140,9 @@ class WorkerLine:
             return
         with self.lock:
             self.closed = True
-            for run in self.queue.order():
-                run.stop()
+            runs = self.queue.order()
+        for run in runs:
+            run.stop()
         self.wake.put(None)
         if self.thread is not None and not self.is_current:
             self.thread.join(patience)
@@ -151,10 +164,16 @@ class WorkerLine:
                     future.set_result(job())
                 except BaseException as error:  # noqa: BLE001 - it belongs to whoever asked
                     future.set_exception(error)
-        self.order()
-        while self.withdrawn:
-            run = self.withdrawn.pop(0)
-            self.work.pop(run, None)
+        self.tell_stopped()
+
+    def tell_stopped(self) -> None:
+        """End the runs that were asked to stop while they waited, and were not told on the spot."""
+        with self.lock:
+            self._sweep()
+            gone, self.withdrawn = self.withdrawn, []
+            for run in gone:
+                self.work.pop(run, None)
+        for run in gone:
             run.fail(run.stopped())
 
     def serve_next(self) -> bool:

@@ -1,0 +1,549 @@
+"""The queue is fair by person and says its real order; one person's Stop, quota and takes are their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from acestep_lab.errors import LabError, LibraryError, Stopped
+from acestep_lab.plan.plan import Plan
+from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.queueing import FairQueue, network
+from acestep_lab.run import Client, Run
+from acestep_lab.takes.take import Take
+from acestep_lab.ui.desk import MOST_WAITING, Desk, desk_of
+from acestep_lab.ui.owners import FILE, Owners
+from acestep_lab.ui.studio import Studio
+from acestep_lab.worker import Worker
+from tests.pretend import PretendSession, png, tone
+from tests.test_ui_editors import told
+
+# --- the order -------------------------------------------------------------------------------------------------------
+
+
+def queue_of(*asked: tuple[str, float]) -> FairQueue[str]:
+    """A queue of jobs named after who asked, "ada1", "ada2" …"""
+    queue: FairQueue[str] = FairQueue()
+    count: dict[str, int] = {}
+    for who, seconds in asked:
+        count[who] = count.get(who, 0) + 1
+        queue.join(f"{who}{count[who]}", (who, who), seconds)
+    return queue
+
+
+def served(queue: FairQueue[str]) -> list[str]:
+    """All that waits, in the order it is really served."""
+    found = []
+    while (job := queue.pop()) is not None:
+        found.append(job)
+        queue.leave(job)
+    return found
+
+
+def test_people_take_turns_and_one_who_asks_for_much_does_not_keep_the_others_waiting() -> None:
+    queue = queue_of(*[("ada", 30.0)] * 4, ("bob", 30.0), ("bob", 30.0), ("cem", 30.0))
+    assert served(queue) == ["ada1", "bob1", "cem1", "ada2", "bob2", "ada3", "ada4"]
+
+
+def test_turns_are_weighed_by_seconds_asked() -> None:
+    queue = queue_of(*[("ada", 240.0)] * 2, *[("bob", 60.0)] * 6)
+    assert served(queue) == ["ada1", "bob1", "bob2", "bob3", "bob4", "ada2", "bob5", "bob6"]
+
+
+def test_whoever_comes_late_is_next_but_does_not_catch_up_on_time_they_did_not_ask_for() -> None:
+    queue = queue_of(*[("ada", 30.0)] * 6)
+    for _ in range(3):
+        queue.leave(queue.pop() or "")
+    queue.pop()
+    for _ in range(3):
+        queue.join("bob", ("bob", "bob"), 30.0)
+    assert queue.order() == ["ada4", "bob", "ada5", "bob", "ada6", "bob"]
+
+
+def test_whoever_has_been_served_and_comes_back_waits_for_those_who_were_not() -> None:
+    queue = queue_of(("ada", 240.0), ("bob", 30.0), ("bob", 30.0))
+    queue.leave(queue.pop() or "")
+    queue.join("ada again", ("ada", "ada"), 10.0)
+    assert served(queue) == ["bob1", "bob2", "ada again"]
+
+
+def test_what_was_stopped_early_costs_only_what_it_used() -> None:
+    queue = queue_of(("ada", 200.0), ("ada", 30.0), ("bob", 30.0), ("bob", 30.0), ("bob", 30.0))
+    queue.leave(queue.pop() or "", share=0.1)
+    assert served(queue) == ["bob1", "ada2", "bob2", "bob3"]
+
+
+def test_people_of_one_address_share_what_it_gets() -> None:
+    queue: FairQueue[str] = FairQueue()
+    for number in range(3):
+        queue.join(f"cookie{number}", ("192.0.2.7", f"cookie{number}"), 30.0)
+    queue.join("bob1", ("192.0.2.8", "bob"), 30.0)
+    queue.join("bob2", ("192.0.2.8", "bob"), 30.0)
+    assert served(queue) == ["cookie0", "bob1", "cookie1", "bob2", "cookie2"]
+
+
+def test_a_queue_that_is_empty_remembers_nobody() -> None:
+    queue = queue_of(*[(f"person {number}", 30.0) for number in range(100)])
+    served(queue)
+    assert (queue._served, queue._now) == ({}, {})
+
+
+ASKED = st.tuples(st.sampled_from("abcd"), st.floats(0, 600))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(ASKED, max_size=25), st.data())
+def test_the_order_that_is_told_is_the_order_that_comes_whoever_joins_or_leaves(
+    asked: list[tuple[str, float]], data: st.DataObject
+) -> None:
+    queue: FairQueue[int] = FairQueue()
+    under_way: int | None = None
+    for number, (who, seconds) in enumerate(asked):
+        queue.join(number, (who, who), seconds)
+        action = data.draw(st.sampled_from(["nothing", "serve", "end", "give up"]))
+        if action == "serve" and under_way is None:
+            next_one = queue.order()[0]
+            under_way = queue.pop()
+            assert under_way == next_one
+            assert queue.order()[0] == under_way
+        elif action == "end" and under_way is not None:
+            queue.leave(under_way, data.draw(st.floats(0, 1)))
+            under_way = None
+        elif action == "give up" and queue.waiting:
+            gone = data.draw(st.sampled_from(queue.waiting))
+            queue.leave(gone)
+            assert gone not in queue.order()
+    told_order = queue.order()
+    if under_way is not None:
+        assert told_order.pop(0) == under_way
+        queue.leave(under_way)
+        told_order = queue.order()
+    real = []
+    while (job := queue.pop()) is not None:
+        real.append(job)
+        queue.leave(job)
+    assert real == told_order
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(1, 240)), min_size=1, max_size=40))
+def test_nobody_who_waits_is_behind_another_by_more_than_one_piece_of_work(asked: list[tuple[str, float]]) -> None:
+    """The bound of start-time fair queueing: over any time in which two wait, they differ by at most one piece each."""
+    queue: FairQueue[int] = FairQueue()
+    for number, (who, seconds) in enumerate(asked):
+        queue.join(number, (who, who), seconds)
+    got = dict.fromkeys("abc", 0.0)
+    longest = max(seconds for _, seconds in asked)
+    while (job := queue.pop()) is not None:
+        who, seconds = asked[job]
+        got[who] += seconds
+        queue.leave(job)
+        left = {asked[waiting][0] for waiting in queue.waiting}
+        assert all(abs(got[one] - got[other]) <= longest + 1e-6 for one in left for other in left)
+
+
+@pytest.mark.parametrize(
+    ("address", "is_"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::99", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::1"),
+        ("", ""),
+        ("a unix socket", "a unix socket"),
+    ],
+)
+def test_a_visitor_is_known_by_the_network_they_come_from(address: str, is_: str) -> None:
+    assert network(address) == is_
+
+
+# --- runs ------------------------------------------------------------------------------------------------------------
+
+
+def run_for(owner: str, seconds: float = 30.0, expected: float | None = 10.0, address: str = "") -> Run:
+    with Client(owner, address).acting():
+        return Run((Recipe("dub", seconds=seconds, seed=1),), expected)
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Semaphore]:
+    gate = threading.Semaphore(0)
+    yield gate
+    for _ in range(1000):
+        gate.release()
+
+
+def test_position_and_time_to_go_are_those_of_the_real_order_as_others_join_and_leave(
+    gate: threading.Semaphore,
+) -> None:
+    worker, ended = Worker(), []
+
+    def work(run: Run) -> None:
+        run.enter("rendering", 0.0)
+        gate.acquire()
+        run.finish()
+        ended.append(run)
+
+    running, *adas = [worker.submit(run_for("ada"), work) for _ in range(4)]
+    running.subscribe(lambda event: None)
+    while running.state == "queued":
+        threading.Event().wait(0.005)
+    assert [run.position for run in adas] == [1, 2, 3]
+    bob = worker.submit(run_for("bob"), work)
+    assert (bob.position, [run.position for run in adas]) == (1, [2, 3, 4])
+    assert worker.waiting == (running, bob, *adas)
+    assert bob.eta == pytest.approx(20, abs=1)
+    assert adas[2].eta == pytest.approx(50, abs=1)
+    adas[0].stop()
+    assert (adas[1].position, adas[2].position) == (2, 3)
+    assert adas[2].eta == pytest.approx(40, abs=1)
+    unknown = worker.submit(run_for("cem", expected=None), work)
+    assert (unknown.position, unknown.eta, adas[1].eta) == (2, None, None)
+    unknown.stop()
+    for _ in range(4):
+        gate.release()
+    assert adas[2].wait(5)
+    assert ended == [running, bob, adas[1], adas[2]]
+    assert [run.eta for run in (bob, adas[0])] == [0.0, 0.0]
+    worker.close()
+
+
+def test_a_client_stops_what_was_begun_on_its_behalf_and_what_is_about_to_begin() -> None:
+    ada, bob = Client("ada"), Client("bob")
+    with ada.acting():
+        one = Run((Recipe("dub"),))
+        with bob.acting():
+            other = Run((Recipe("dub"),))
+    ada.stop()
+    with ada.acting():
+        late = Run((Recipe("dub"),))
+    assert [run.stopping for run in (one, other, late, Run((Recipe("dub"),)))] == [True, False, True, False]
+    assert [run.client.owner for run in (one, other, Run((Recipe("dub"),)))] == ["ada", "bob", ""]
+
+
+# --- the desk --------------------------------------------------------------------------------------------------------
+
+
+class Planning(PretendSession):
+    """A pretend session whose planner writes until it is stopped, or let through."""
+
+    def plan(self, recipe: Recipe, *, keep: Plan | None = None, on_token: Any = None) -> Plan:
+        def work(run: Run) -> None:
+            run.enter("planning", 0.0)
+            self._wait(run)
+            run.check()
+            run.plans = (Plan(bpm=118),)
+            run.finish()
+
+        run = self._worker.submit(Run((recipe,)), work)
+        run.takes()
+        [plan] = run.plans
+        assert plan is not None
+        return plan
+
+
+@pytest.fixture
+def lab(tmp_path: Path, gate: threading.Semaphore) -> Iterator[Planning]:
+    session = Planning(tmp_path / "library", gate=gate)
+    yield session
+    session.close()
+    session.library.close()
+
+
+def page_of(session: Any, owner: str = "", address: str = "") -> Studio:
+    return Studio(
+        desk_of(session), owner, address=address, panes=False, picture=png, fades=lambda mode, strength: (0.04, 0.05)
+    )
+
+
+def until(ready: Callable[[], Any]) -> None:
+    for _ in range(1000):
+        if ready():
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError("it did not happen")
+
+
+def song(seed: int = 1, seconds: float = 2.0) -> Recipe:
+    return Recipe("dub", seconds=seconds, seed=seed)
+
+
+def test_one_persons_stop_ends_their_own_planning_and_no_other(lab: Planning, gate: threading.Semaphore) -> None:
+    ada, bob = page_of(lab, "ada"), page_of(lab, "bob")
+    mine = threading.Thread(target=lambda: notebook.append(lab.plan(song())))
+    notebook: list[Plan] = []
+    ada._plan(song())
+    until(lambda: len(lab.runs) == 1)
+    bob._plan(song())
+    mine.start()
+    until(lambda: len(lab.runs) == 3)
+    bob._stop_writing()
+    until(lambda: not bob.plan.live)
+    assert [run.client.owner for run in lab.runs] == ["ada", ""]
+    assert not any(run.stopping for run in lab.runs)
+    for _ in range(2):
+        gate.release()
+    mine.join(10)
+    until(lambda: not ada.plan.live)
+    assert ada.plan.value is not None
+    assert (ada.plan.value.bpm, notebook[0].bpm) == (118, 118)
+    assert bob.plan.value is None
+
+
+def test_a_page_that_goes_takes_its_planning_along(lab: Planning) -> None:
+    ada = page_of(lab, "ada")
+    ada._plan(song())
+    until(lambda: len(lab.runs) == 1)
+    ada.close()
+    until(lambda: not lab.runs)
+
+
+def test_planning_waits_its_turn_and_counts(lab: Planning) -> None:
+    desk, client = desk_of(lab), Client("ada")
+    for number in range(MOST_WAITING - 1):
+        desk.start(song(number), owner="ada")
+    said: list[str] = []
+
+    def ask() -> None:
+        try:
+            desk.ask(client, lambda: lab.plan(song()))
+        except Stopped:
+            said.append("stopped")
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    until(lambda: len(lab.runs) == MOST_WAITING)
+    for more in (lambda: desk.start(song(99), owner="ada"), lambda: desk.ask(Client("ada"), lambda: lab.plan(song()))):
+        with pytest.raises(LabError, match="12 runs are waiting already; stop one"):
+            more()
+    assert desk.start(song(), owner="bob").run.position == 1
+    client.stop()
+    for job in desk.jobs("ada"):
+        desk.stop(job.id, "ada")
+    asking.join(10)
+    assert said == ["stopped"]
+    until(lambda: all(job.over for job in desk.jobs("ada")))
+    desk.start(song(5), owner="ada")
+
+
+def test_a_new_cookie_buys_no_new_quota_from_one_address(lab: Planning) -> None:
+    desk = desk_of(lab)
+    for number in range(MOST_WAITING):
+        desk.start(song(number), owner=f"cookie {number}", address=f"2001:db8::{number}")
+    with pytest.raises(LabError, match="12 runs are waiting already"):
+        desk.start(song(), owner="another cookie", address="2001:db8::ffff")
+    desk.start(song(), owner="bob", address="192.0.2.8")
+    for number in range(MOST_WAITING):
+        desk.start(song(number), owner="", address="127.0.0.1")
+    page = page_of(lab, "one more cookie", "2001:db8::1")
+    messages = told(page.prompt)
+    page.prompt.do_edit("caption", "dub")
+    page.prompt.receive({"kind": "go"}, [])
+    assert any("waiting already" in message.get("text", "") for message in messages)
+
+
+def test_a_page_lists_the_queue_in_its_real_order_and_tells_the_real_wait(lab: Planning) -> None:
+    ada, bob = page_of(lab, "ada"), page_of(lab, "bob")
+    jobs = [ada.go(song(number)) for number in range(3)]
+    late = bob.go(song(9))
+    ada._pace.flush()
+    ada._show_queue()
+    order = [jobs[0].id, late.id, jobs[1].id, jobs[2].id]
+    assert [row["id"] for row in ada.queue.rows] == order
+    assert [row["position"] for row in ada.queue.rows] == [0, 1, 2, 3]
+    etas = [row["eta"] for row in ada.queue.rows]
+    assert etas == sorted(etas)
+    assert etas[3] == pytest.approx(4.0, abs=0.8)
+    ada.desk.stop(jobs[1].id, "ada")
+    assert jobs[2].row("ada")["position"] == 2
+
+
+# --- takes and their owners ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quick_lab(tmp_path: Path) -> Iterator[PretendSession]:
+    session = PretendSession(tmp_path / "library", pause=0.0)
+    yield session
+    session.close()
+    session.library.close()
+
+
+def take(seed: int = 1) -> Take:
+    import numpy as np
+
+    return Take(song(seed), tone(1.0, seed), np.zeros((4, 8), np.float32))
+
+
+def made_by(desk: Desk, owner: str, recipe: Recipe) -> str:
+    job = desk.start(recipe, owner=owner)
+    assert job.run.wait(10)
+    desk.session._worker.call(lambda: None)  # by then the desk has heard of the end
+    [id] = job.takes
+    return id
+
+
+def test_two_who_make_the_very_same_take_both_have_it_and_the_first_owns_it(quick_lab: PretendSession) -> None:
+    desk = desk_of(quick_lab)
+    id = made_by(desk, "ada", song())
+    desk.mark(id, "ada", star=True, note="for my mother")
+    assert made_by(desk, "bob", song()) == id
+    assert (desk.owner_of(id), desk.owners.holders(id)) == ("ada", ("ada", "bob"))
+    assert desk.take(id, "bob").id == id
+    [card] = desk.cards("bob")
+    assert (card["id"], card["star"], card["note"]) == (id, False, "")
+    for forbidden in (lambda: desk.mark(id, "bob", star=False), lambda: desk.take(id, "cem")):
+        with pytest.raises(LibraryError, match="somebody else"):
+            forbidden()
+    assert desk.bin([id], "bob") == []
+    assert (desk.ids("bob"), desk.ids("ada")) == ([], [id])
+    again = Desk(quick_lab)
+    assert (again.owner_of(id), again.ids("bob"), again.cards("ada")[0]["note"]) == ("ada", [], "for my mother")
+
+
+def test_a_file_brought_by_another_changes_no_owner_and_opens_nothing(quick_lab: PretendSession) -> None:
+    desk, hosts, adas = desk_of(quick_lab), take(1), take(2)
+    quick_lab.library.keep(hosts)
+    assert desk.keep(adas, "ada") == ""
+    for known in (hosts, adas):
+        assert "somebody else's" in desk.keep(known, "bob", made=False)
+        with pytest.raises(LibraryError, match="somebody else"):
+            desk.take(known.id, "bob")
+    assert (desk.ids("bob"), desk.ids(""), desk.ids("ada")) == ([], [hosts.id], [adas.id])
+    assert desk.keep(take(3), "bob", made=False) == ""
+    assert desk.ids("bob") == [take(3).id]
+
+
+def test_a_take_that_lay_in_the_library_before_is_still_its_owners_when_somebody_makes_it_again(
+    tmp_path: Path,
+) -> None:
+    class Keeping(PretendSession):
+        """Keeps a take the moment it exists, as a session does."""
+
+        def _take(self, recipe: Recipe, frame: Any) -> Take:
+            made = super()._take(recipe, frame)
+            self.library.keep(made)
+            return made
+
+    session = Keeping(tmp_path / "library", pause=0.0)
+    hosts = session.start(song(1)).take()
+    desk = desk_of(session)
+    assert made_by(desk, "bob", song(1)) == hosts.id
+    assert desk.owners.holders(hosts.id) == ("", "bob")
+    mine = made_by(desk, "bob", song(2))
+    assert desk.owners.holders(mine) == ("bob",)
+    session.close()
+    session.library.close()
+
+
+BROKEN: dict[str, Callable[[Path], object]] = {
+    "no json": lambda path: path.write_text("{"),
+    "a list": lambda path: path.write_text("[1]"),
+    "deep": lambda path: path.write_text("[" * 100_000),
+    "utf-16": lambda path: path.write_bytes(b"\xff\xfe{"),
+    "bytes": lambda path: path.write_bytes(b"\x80\x81\x82"),
+    "a folder": lambda path: path.mkdir(),
+    "a pipe": lambda path: os.mkfifo(path),
+    "a broken link": lambda path: path.symlink_to("nowhere"),
+    "infinite": lambda path: path.write_text('{"a": Infinity}'),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_list_of_owners_is_told_kept_aside_and_gives_nothing_away(
+    quick_lab: PretendSession, kind: str
+) -> None:
+    path = quick_lab.library.folder / FILE
+    quick_lab.library.keep(take(7))
+    BROKEN[kind](path)
+    page = page_of(quick_lab, "bob")
+    assert "list of owners" in page.top.banner
+    assert page.gallery.cards == []
+    assert os.path.lexists(path), "reading changes nothing"
+    id = made_by(page.desk, "bob", song())
+    assert (page.desk.ids("bob"), page.desk.ids("")) == ([id], [take(7).id])
+    assert json.loads(path.read_text()) == {id: "bob"}
+    assert len(list(path.parent.glob("owners-unread-*"))) == 1
+
+
+def test_entries_that_name_nobody_cost_only_themselves(tmp_path: Path) -> None:
+    odd: dict[str, Any] = {
+        "take-1": None,
+        "take-2": 5,
+        "take-3": ["ada", 5],
+        "take-4": [],
+        "take-5": {},
+        "take-6": "x" * 999,
+    }
+    (tmp_path / FILE).write_text(json.dumps(odd | {"take-7": "ada", "take-8": ["bob", "ada"]}))
+    owners = Owners(tmp_path)
+    assert owners.problem.startswith("6 entries")
+    assert [owners.of(id) for id in (*odd, "take-7", "take-8")] == [None] * 6 + ["ada", "bob"]
+    assert owners.holders("take-8") == ("bob", "ada")
+    owners.claim("take-9", None, "cem")
+    owners.write()
+    assert json.loads((tmp_path / FILE).read_text()) == {"take-7": "ada", "take-8": ["bob", "ada"], "take-9": "cem"}
+
+
+def test_two_processes_write_one_list_and_neither_takes_from_the_other(tmp_path: Path) -> None:
+    one, two = Owners(tmp_path), Owners(tmp_path)
+    one.claim("take-1", None, "ada")
+    one.write()
+    two.claim("take-2", None, "bob")
+    two.write()
+    assert two.of("take-1") == "ada"
+    (tmp_path / FILE).write_text(json.dumps({"take-1": "mallory", "take-2": "mallory"}))
+    one.write()
+    assert one.of("take-1") == "ada"
+    assert json.loads((tmp_path / FILE).read_text())["take-1"] == "ada"
+
+
+def test_a_list_of_owners_that_cannot_be_written_costs_a_sentence_and_no_take(quick_lab: PretendSession) -> None:
+    desk = desk_of(quick_lab)
+    desk.owners._path = quick_lab.library.folder / "gone" / FILE
+    assert "stays in memory" in desk.keep(take(1), "ada")
+    assert desk.ids("ada") == [take(1).id]
+    desk.owners._path = quick_lab.library.folder / FILE
+    assert desk.keep_unsaved() == ""
+    assert desk.unsaved == ()
+
+
+def test_takes_show_one_by_one_and_those_of_a_stopped_run_stay(tmp_path: Path) -> None:
+    class OneByOne(PretendSession):
+        """A run of several songs, each kept before the next."""
+
+        def _render(self, run: Run) -> None:
+            run.enter("rendering")
+            for place in (2, 0, 1):
+                self._wait(run)
+                run.check()
+                run.add(place, take(place))
+            run.finish()
+
+    gate = threading.Semaphore(0)
+    session = OneByOne(tmp_path / "library", gate=gate)
+    page = page_of(session, "ada")
+    page._start_sweep(("seed", [0, 1, 2]), None, [[song(0), song(1), song(2)]])
+    job = page.desk.jobs()[0]
+    gate.release()
+    until(lambda: page.gallery.grid["cells"] == [["", "", take(2).id]])
+    gate.release()
+    until(lambda: page.gallery.grid["cells"] == [[take(0).id, "", take(2).id]])
+    page.desk.stop(job.id, "ada")
+    assert job.run.wait(10)
+    session._worker.call(lambda: None)
+    assert job.run.state == "stopped"
+    assert job.takes == (take(0).id, take(2).id)
+    assert set(session.library.ids()) == set(job.takes) == set(page.desk.ids("ada"))
+    session.close()
+    session.library.close()

@@ -1,0 +1,452 @@
+"""A run can be waited for, looked at, awaited and stopped from anywhere, and its worker is nobody's burden."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from acestep_lab.errors import LabError, Stopped
+from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.run import Event, Run
+from acestep_lab.takes.take import Take
+from acestep_lab.worker import Worker
+from tests.pretend import PretendFrame, PretendSession, tone
+
+RECIPE = Recipe("dub", seconds=2, seed=1)
+STEPS = 400
+
+
+def until(ready: Callable[[], Any], seconds: float = 10.0) -> None:
+    """Wait for news of another thread."""
+    end = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.005)
+
+
+def take_of(recipe: Recipe) -> Take:
+    return Take(recipe, tone(1.0, recipe.seed or 1), np.zeros((4, 8), np.float32))
+
+
+def render(run: Run, steps: int = STEPS, pause: float = 0.01) -> None:
+    """What a session does, without a model."""
+    run.enter("rendering", 0.0)
+    for index in range(steps):
+        run.stop_event.wait(pause)
+        run.check()
+        run.show(PretendFrame(index, steps, 0.0, np.zeros((4, 8)), np.zeros((4, 8))), (index + 1) / steps)  # type: ignore[arg-type]
+    run.enter("decoding")
+    for place, recipe in enumerate(run.recipes):
+        run.add(place, take_of(recipe))
+    run.finish()
+
+
+def quick(run: Run) -> None:
+    render(run, 4, 0.0)
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    worker = Worker("test worker")
+    yield worker
+    worker.close()
+
+
+def interrupt_soon() -> None:
+    """Ctrl-C, a moment from now."""
+    threading.Timer(0.15, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+
+
+# --- Ctrl-C ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "look",
+    [lambda run: list(run), lambda run: run.take(), lambda run: run.takes(), lambda run: run.wait()],
+    ids=["for", "take", "takes", "wait"],
+)
+def test_ctrl_c_stops_the_run_that_is_waited_for(worker: Worker, look: Callable[[Run], Any]) -> None:
+    run = worker.submit(Run((RECIPE,)), render)
+    interrupt_soon()
+    with pytest.raises(KeyboardInterrupt):
+        look(run)
+    assert run.wait(5)
+    assert run.state == "stopped"
+
+
+def test_ctrl_c_in_the_body_of_a_loop_stops_the_run_and_interrupts_are_as_before(worker: Worker) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    run = worker.submit(Run((RECIPE,)), render)
+
+    def look() -> None:
+        for _ in run:
+            interrupt_soon()
+            time.sleep(5)
+
+    with pytest.raises(KeyboardInterrupt):
+        look()
+    assert signal.getsignal(signal.SIGINT) == before
+    assert run.wait(5)
+    assert run.state == "stopped"
+
+
+def test_leaving_a_loop_by_break_lets_the_run_go_on(worker: Worker) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    run = worker.submit(Run((RECIPE,)), quick)
+    for _ in run:
+        break
+    assert next(iter(run)).index == 0
+    assert run.take().recipe == RECIPE
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_two_loops_at_once_give_the_interrupt_back_whichever_ends_first(worker: Worker) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    one, two = (iter(worker.submit(Run((RECIPE,)), quick)) for _ in range(2))
+    next(one)
+    next(two)
+    list(one)
+    list(two)
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_loop_in_another_thread_leaves_interrupts_alone(worker: Worker) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    seen: list[Any] = []
+    run = worker.submit(Run((RECIPE,)), quick)
+    thread = threading.Thread(target=lambda: seen.extend((signal.getsignal(signal.SIGINT), len(list(run)))))
+    thread.start()
+    thread.join()
+    assert seen == [before, 4]
+
+
+def test_ctrl_c_drops_a_small_job_that_has_not_begun(worker: Worker) -> None:
+    run = worker.submit(Run((RECIPE,)), render)
+    until(lambda: run.frames)
+    done, stop = [], threading.Event()
+    interrupt_soon()
+    with pytest.raises(KeyboardInterrupt):
+        worker.call(lambda: done.append(1), stop)
+    assert stop.is_set()
+    run.stop()
+    run.wait()
+    worker.call(lambda: None)
+    assert done == []
+
+
+# --- in an event loop ------------------------------------------------------------------------------------------------
+
+
+def test_a_run_can_be_awaited_and_iterated_without_holding_up_the_loop(worker: Worker) -> None:
+    async def main() -> tuple[Take, list[int], int]:
+        ticks = 0
+
+        async def tick() -> None:
+            nonlocal ticks
+            while True:
+                await asyncio.sleep(0.005)
+                ticks += 1
+
+        ticking = asyncio.create_task(tick())
+        run = worker.submit(Run((RECIPE,)), lambda run: render(run, 20))
+        steps = [step.index async for step in run]
+        again = await worker.submit(Run((RECIPE,)), quick)
+        assert await run == again
+        ticking.cancel()
+        return again, steps, ticks
+
+    take, steps, ticks = asyncio.run(main())
+    assert take.recipe == RECIPE
+    assert steps == list(range(20))
+    assert ticks > 10
+
+
+def test_awaiting_what_failed_or_was_stopped_raises_it(worker: Worker) -> None:
+    def fails(run: Run) -> None:
+        raise LabError("no music today")
+
+    async def main() -> None:
+        with pytest.raises(LabError, match="no music"):
+            await worker.submit(Run((RECIPE,)), fails)
+        run = worker.submit(Run((RECIPE,)), render)
+        run.stop()
+        with pytest.raises(Stopped):
+            await run
+        assert [step async for step in run] == list(run.frames)
+
+    asyncio.run(main())
+
+
+async def _awaiting(run: Run) -> None:
+    await run
+
+
+async def _looking(run: Run) -> None:
+    async for _ in run:
+        pass
+
+
+async def _busy_in_the_body(run: Run) -> None:
+    async for _ in run:
+        await asyncio.sleep(60)
+
+
+@pytest.mark.parametrize("look", [_awaiting, _looking, _busy_in_the_body])
+@pytest.mark.parametrize("how", ["cancel", "timeout"])
+def test_a_cancelled_task_stops_the_run_it_looks_at(worker: Worker, look: Callable[[Run], Any], how: str) -> None:
+    async def main() -> None:
+        if how == "timeout":
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.15):
+                    await look(run)
+            return
+        task = asyncio.create_task(look(run))
+        await asyncio.sleep(0.15)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run = worker.submit(Run((RECIPE,)), render)
+    asyncio.run(main())
+    assert run.wait(5)
+    assert run.state == "stopped"
+
+
+def test_an_async_loop_left_by_break_lets_the_run_go_on(worker: Worker) -> None:
+    async def main(run: Run) -> None:
+        async for _ in run:
+            break
+
+    run = worker.submit(Run((RECIPE,)), lambda run: render(run, 10))
+    asyncio.run(main(run))
+    assert run.take().recipe == RECIPE
+
+
+# --- listeners -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda run, worker: run.take(),
+        lambda run, worker: run.wait(1),
+        lambda run, worker: list(run),
+        lambda run, worker: worker.submit(Run((RECIPE,)), quick).take(),
+        lambda run, worker: worker.refuse_to_wait(),
+        lambda run, worker: asyncio.run(_awaiting(run)),
+        lambda run, worker: asyncio.run(_looking(run)),
+    ],
+)
+def test_waiting_inside_a_listener_is_a_sentence_and_not_a_deadlock(
+    worker: Worker, wait: Callable[[Run, Worker], Any]
+) -> None:
+    said: list[BaseException] = []
+
+    def listener(event: Event) -> None:
+        if event.kind == "frame" and not said:
+            try:
+                wait(run, worker)
+            except LabError as error:
+                said.append(error)
+
+    run = Run((RECIPE,))
+    run.subscribe(listener)
+    worker.submit(run, quick)
+    assert run.take().recipe == RECIPE
+    assert "very thread it is called on" in str(said[0])
+
+
+def test_a_small_job_and_a_new_run_may_be_asked_for_inside_a_listener(worker: Worker) -> None:
+    begun: list[Run] = []
+    run = Run((RECIPE,))
+    run.subscribe(
+        lambda event: (
+            begun.append(worker.submit(Run((RECIPE,)), quick))
+            if event.kind == "frame" and not begun and worker.call(lambda: True)
+            else None
+        )
+    )
+    worker.submit(run, quick)
+    assert run.take() == begun[0].take()
+
+
+@pytest.mark.parametrize("crash", [ValueError("a bug"), SystemExit(1), KeyboardInterrupt(), asyncio.CancelledError()])
+@pytest.mark.parametrize("kind", ["state", "frame", "take", "progress"])
+def test_a_listener_that_crashes_costs_neither_the_take_nor_the_worker(
+    worker: Worker, crash: BaseException, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def listener(event: Event) -> None:
+        if event.kind == kind:
+            raise crash
+
+    def work(run: Run) -> None:
+        run.progress(0.0)
+        quick(run)
+
+    run = Run((RECIPE,))
+    run.subscribe(listener)
+    assert worker.submit(run, work).take().recipe == RECIPE
+    assert "was let go" in caplog.text
+    assert worker.submit(Run((RECIPE,)), quick).take().recipe == RECIPE
+
+
+# --- stopping and what is left ---------------------------------------------------------------------------------------
+
+
+def test_what_was_made_before_a_stop_or_a_failure_stays(worker: Worker) -> None:
+    def stopped(run: Run) -> None:
+        run.enter("rendering")
+        run.add(1, take_of(RECIPE))
+        run.stop()
+        run.check()
+
+    def failed(run: Run) -> None:
+        run.add(0, take_of(RECIPE))
+        raise LabError("out of memory")
+
+    run = worker.submit(Run((RECIPE, RECIPE, RECIPE)), stopped)
+    with pytest.raises(Stopped, match="1 of its 3 takes made"):
+        run.takes()
+    assert list(run.made) == [1]
+    run = worker.submit(Run((RECIPE, RECIPE)), failed)
+    with pytest.raises(LabError, match="out of memory"):
+        run.takes()
+    assert list(run.made) == [0]
+
+
+def test_a_run_stopped_while_it_waits_is_over_before_its_turn(worker: Worker) -> None:
+    def breathing(run: Run) -> None:
+        run.enter("rendering")
+        while not run.stop_event.wait(0.005):
+            worker.breathe()
+
+    first = worker.submit(Run((RECIPE,)), breathing)
+    second, third = (worker.submit(Run((RECIPE,)), quick) for _ in range(2))
+    until(lambda: first.state == "rendering")
+    assert (second.position, third.position) == (1, 2)
+    second.stop()
+    assert third.position == 1
+    assert second.wait(5)
+    assert (first.state, second.state) == ("rendering", "stopped")
+    first.stop()
+    assert third.take().recipe == RECIPE
+
+
+def test_a_run_that_asked_the_planner_has_plans_and_says_so(worker: Worker) -> None:
+    run = worker.submit(Run((RECIPE,)), lambda run: run.finish())
+    assert run.takes() == []
+    with pytest.raises(LabError, match=r"run\.plans"):
+        run.take()
+
+
+def test_a_closed_worker_says_so_and_everything_that_waited_is_over() -> None:
+    worker = Worker()
+    runs = [worker.submit(Run((RECIPE,)), render) for _ in range(3)]
+    until(lambda: runs[0].frames)
+    worker.close()
+    assert [run.state for run in runs] == ["stopped"] * 3
+    for late in (lambda: worker.submit(Run((RECIPE,)), quick), lambda: worker.call(lambda: 1), worker.refuse_to_wait):
+        with pytest.raises(LabError, match="closed"):
+            late()
+    worker.close()
+
+
+# --- threads and processes -------------------------------------------------------------------------------------------
+
+
+def threads(name: str) -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == name]
+
+
+def test_sessions_that_are_dropped_leave_no_threads(tmp_path: Path) -> None:
+    before = len(threads("acestep_lab"))
+    gone = []
+    for number in range(5):
+        lab = PretendSession(tmp_path / str(number), pause=0.0)
+        lab.start(RECIPE).take()
+        gone.append(weakref.ref(lab))
+        lab.library.close()
+    del lab
+    gc.collect()
+    assert [ref() for ref in gone] == [None] * 5
+    until(lambda: len(threads("acestep_lab")) == before)
+
+
+def test_what_was_asked_of_a_dropped_worker_is_still_done() -> None:
+    worker = Worker("dropped")
+    runs = [worker.submit(Run((RECIPE,)), lambda run: render(run, 10)) for _ in range(2)]
+    del worker
+    gc.collect()
+    assert [run.take().recipe for run in runs] == [RECIPE] * 2
+    until(lambda: not threads("dropped"))
+
+
+def script(text: str, seconds: float = 30.0) -> subprocess.CompletedProcess[str]:
+    """Run a small program that has a worker, a run that takes seconds, and `quick`."""
+    head = """
+        import os, sys, threading, time
+        from acestep_lab.errors import LabError
+        from acestep_lab.prompt.recipe import Recipe
+        from acestep_lab.run import Run
+        from acestep_lab.worker import Worker
+        recipe, worker = Recipe("dub", seconds=2, seed=1), Worker()
+        def long(run):
+            run.enter("rendering")
+            while True:
+                run.check()
+                time.sleep(0.01)
+        def quick(run):
+            run.finish()
+    """
+    program = textwrap.dedent(head) + textwrap.dedent(text)
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=seconds, check=False)
+
+
+def test_after_a_fork_there_is_a_sentence_and_no_hang() -> None:
+    done = script("""
+        over, run = worker.submit(Run((recipe,)), quick), worker.submit(Run((recipe,)), long)
+        over.wait()
+        child = os.fork()
+        if child == 0:
+            said = []
+            for ask in (lambda: worker.submit(Run((recipe,)), quick), lambda: worker.call(int), run.wait, run.take,
+                        lambda: list(run), lambda: run.subscribe(print), worker.refuse_to_wait):
+                try:
+                    ask()
+                except LabError as error:
+                    said.append("after a fork" in str(error))
+            run.stop(), worker.close(), worker.waiting, run.position, run.eta
+            fresh = Worker()
+            said.append(over.wait() and fresh.submit(Run((recipe,)), quick).wait())
+            os._exit(0 if said == [True] * 8 else 1)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        print("child", status, "parent", run.state)
+    """)
+    assert done.stdout.strip() == "child 0 parent rendering", done.stderr
+
+
+def test_python_ends_at_once_with_a_run_under_way_and_no_thread_left() -> None:
+    began = time.monotonic()
+    done = script("""
+        run = worker.submit(Run((recipe,)), long)
+        waiting = worker.submit(Run((recipe,)), long)
+        while run.state != "rendering":
+            time.sleep(0.01)
+        print("going")
+    """)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "going", "")
+    assert time.monotonic() - began < 8
