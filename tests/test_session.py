@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import gc
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from acestep_lab import CheckpointError, Library, LibraryError, Recipe, RecipeError, Session, Stopped
+from acestep_lab import (
+    CheckpointError,
+    LabError,
+    Library,
+    LibraryError,
+    Recipe,
+    RecipeError,
+    Session,
+    Stopped,
+)
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.run import Event
 from tests.tiny import tiny_diffusers
@@ -188,3 +203,147 @@ def test_a_library_that_cannot_keep_a_take_never_costs_it(lab: Session, tmp_path
     run = lab.start(WORDS)
     assert run.take().seconds > 0
     assert any("safe in memory" in note for note in run.notes)
+
+
+# --- nothing lost ----------------------------------------------------------------------------------------------------
+
+
+def test_more_songs_than_any_cache_holds_are_made_in_one_run(lab: Session) -> None:
+    run = lab.start([WORDS.but(caption=f"song number {number}", seconds=0.5, steps=1) for number in range(130)])
+    takes = run.takes()
+    assert [take.recipe.caption for take in takes] == [f"song number {number}" for number in range(130)]
+    assert len(lab.library) == 130
+    assert lab.verify(takes[0]).word == lab.verify(takes[129]).word == "same"
+
+
+def test_songs_finished_before_a_stop_are_kept_and_in_the_run(lab: Session) -> None:
+    def stop_in_the_third(event: Event) -> None:
+        if event.kind == "take" and len(run.made) == 2:
+            run.stop()
+
+    recipes = [WORDS.but(seed=seed) for seed in range(3)]
+    run = lab.start(recipes)
+    run.subscribe(stop_in_the_third)
+    with pytest.raises(Stopped, match="2 of its 3 takes made"):
+        run.takes()
+    assert list(run.made) == [0, 1]
+    assert {take.id for take in run.made.values()} == set(lab.library.ids())
+    for place, take in run.made.items():
+        assert lab.make(recipes[place]) == take
+
+
+def test_a_song_is_kept_before_the_next_is_decoded_and_a_failure_costs_only_the_rest(
+    lab: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[int] = []
+    real = lab.road.decode
+
+    def decode(*args: Any, **named: Any) -> Any:
+        decoded.append(len(lab.library))
+        if len(decoded) == 3:
+            raise LabError("The memory ran out.")
+        return real(*args, **named)
+
+    monkeypatch.setattr(lab.road, "decode", decode)
+    run = lab.start([WORDS.but(seed=seed) for seed in range(3)])
+    with pytest.raises(LabError, match="ran out"):
+        run.takes()
+    assert decoded == [0, 1, 2]
+    assert set(lab.library.ids()) == {take.id for take in run.made.values()}
+
+
+def test_the_words_of_a_song_are_let_go_once_its_loop_is_through(lab: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared: list[Any] = []
+    real = lab.road.prepare
+    monkeypatch.setattr(lab.road, "prepare", lambda *a: prepared.append(real(*a)) or prepared[0])
+    run = lab.start([WORDS.but(seed=seed) for seed in range(2)])
+    run.takes()
+    assert [song.heard for song in prepared[0]] == [None, None]
+    assert run.keep(1, song=1).recipe.seed == 1
+
+
+def test_recordings_that_takes_start_from_are_kept_however_many_there_are(lab: Session) -> None:
+    from acestep_lab import Audio, Repaint
+
+    sounds = [
+        Audio(0.3 * np.sin(np.arange(4000) * (0.05 + 0.001 * number), dtype=np.float32)[None], 8000).on_grid()
+        for number in range(4)
+    ]
+    lab._known.most = 2
+    recipes = [WORDS.but(seconds=None, steps=1, task=Repaint(sound, ((0.05, 0.1),))) for sound in sounds]
+    takes = lab.start(recipes).takes()
+    assert [lab.library.open_sound(sound.id) for sound in sounds] == sounds
+    assert [lab.verify(lab.library.open(take.id)).word for take in takes] == ["same"] * 4
+
+
+# --- threads ---------------------------------------------------------------------------------------------------------
+
+
+WAITING: dict[str, Callable[[Session, Any], object]] = {
+    "make": lambda lab, run: lab.make(WORDS),
+    "vary": lambda lab, run: lab.vary(WORDS, [1]),
+    "repaint": lambda lab, run: lab.repaint(run.made[0], (0.1, 0.2)),
+    "take": lambda lab, run: run.take(),
+    "for": lambda lab, run: list(run),
+    "verify": lambda lab, run: lab.verify(run.made[0]),
+    "profile": lambda lab, run: lab.profile(WORDS),
+}
+
+
+@pytest.mark.parametrize("verb", WAITING)
+def test_a_verb_that_waits_inside_a_listener_is_a_sentence_and_starts_nothing(lab: Session, verb: str) -> None:
+    said: list[str] = []
+
+    def listener(event: Event) -> None:
+        if event.kind == "take":
+            try:
+                WAITING[verb](lab, run)
+            except LabError as error:
+                said.append(str(error))
+
+    run = lab.start(WORDS)
+    run.subscribe(listener)
+    take = run.take()
+    assert "very thread it is called on" in said[0]
+    assert lab.library.ids() == [take.id]
+    assert lab.runs == ()
+
+
+def test_small_jobs_are_done_inside_a_listener(lab: Session) -> None:
+    heard: list[Any] = []
+
+    def listener(event: Event) -> None:
+        if event.kind == "frame" and not heard:
+            heard.extend((lab.glimpse(event.value, 1.0, 0.5).seconds, len(lab.encode(source)), run.keep(0).seconds))
+
+    source = lab.make(WORDS.but(seed=1))
+    run = lab.start(WORDS)
+    run.subscribe(listener)
+    assert run.take() == lab.make(WORDS)
+    assert heard == pytest.approx([0.5, 100, 2.0], abs=0.05)
+
+
+def test_a_run_is_awaited_and_looked_at_in_an_event_loop(lab: Session) -> None:
+    async def main() -> tuple[list[int], Any]:
+        run = lab.start(WORDS)
+        return [step.index async for step in run], await run
+
+    steps, take = asyncio.run(main())
+    assert steps == [0, 1, 2, 3]
+    assert take == lab.make(WORDS)
+
+
+def test_five_dropped_sessions_leave_no_threads_and_no_sessions(folder: Path, tmp_path: Path) -> None:
+    before = set(threading.enumerate())
+    gone: list[weakref.ref[Session]] = []
+    for number in range(5):
+        lab = Session(Checkpoint.open(folder), library=Library(tmp_path / str(number)))
+        lab.make(WORDS.but(seconds=0.5, steps=1))
+        gone.append(weakref.ref(lab))
+    del lab
+    gc.collect()
+    end = time.monotonic() + 10
+    while set(threading.enumerate()) - before and time.monotonic() < end:
+        time.sleep(0.01)
+    assert set(threading.enumerate()) <= before
+    assert [ref() for ref in gone] == [None] * 5

@@ -15,6 +15,7 @@ import torch
 from acestep_lab import (
     Cover,
     Extract,
+    LabError,
     Library,
     MachineError,
     Plan,
@@ -236,3 +237,64 @@ def test_agreement_without_a_plan_asks_about_what_was_asked_for(lab: Session) ->
         lab.agreement(take.audio)
     with pytest.raises(RecipeError, match="above 0"):
         lab.agreement(take, scale=0)
+
+
+def asked_of(lab: Session, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The seeds the planner is asked with from now on."""
+    seeds: list[Any] = []
+    real = lab.road.plans
+    monkeypatch.setattr(
+        lab.road, "plans", lambda recipe, asked, **how: seeds.extend(asked) or real(recipe, asked, **how)
+    )
+    return seeds
+
+
+def test_varying_a_recipe_asks_the_planner_once_and_only_the_noise_varies(
+    lab: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds = asked_of(lab, monkeypatch)
+    takes = lab.vary(WORDS, [7, 8, 9])
+    assert seeds == [7]
+    assert takes[0] == lab.make(WORDS)
+    assert len({take.id for take in takes}) == 3
+    assert {take.plan for take in takes} == {takes[0].plan}
+    assert {take.recipe.but(seed=7) for take in takes} == {takes[0].recipe}
+    seeds.clear()
+    assert [take.verify(lab).word for take in takes] == ["same"] * 3
+    assert [lab.make(take.recipe, take.plan).id for take in takes] == [take.id for take in takes]
+    assert seeds == []
+
+
+def test_varying_a_take_keeps_its_plan_and_asks_nobody(lab: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = lab.make(WORDS)
+    seeds = asked_of(lab, monkeypatch)
+    takes = lab.vary(source, [7, 8])
+    assert seeds == []
+    assert takes[0] == source
+    assert [take.plan for take in takes] == [source.plan] * 2
+    assert takes[1].recipe.task.codes == source.recipe.task.codes
+    bare = lab.make(WORDS.but(thinking=False))
+    assert [take.plan for take in lab.vary(bare, [1])] == [None]
+    assert seeds == []
+
+
+def test_the_planner_inside_a_listener_is_a_sentence(lab: Session) -> None:
+    said: list[str] = []
+
+    def listener(event: Any) -> None:
+        if event.kind == "frame":
+            for ask in (lambda: lab.plan(WORDS), lambda: lab.sketch("rain"), lambda: lab.polish("dub")):
+                try:
+                    ask()
+                except LabError as error:
+                    said.append(str(error))
+
+    run = lab.start(WORDS.but(thinking=False, steps=1))
+    run.subscribe(listener)
+    assert run.take().seconds == 2
+    assert ["very thread" in text for text in said] == [True] * 3
+
+
+def test_the_time_a_plan_takes_is_learned(lab: Session) -> None:
+    lab.plan(WORDS)
+    assert lab._planning_pace.expect([WORDS]) == pytest.approx(lab._planning_pace.expect([WORDS.but(seconds=4)]) / 2)
