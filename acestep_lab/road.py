@@ -255,11 +255,6 @@ class Road:
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
-    def frames(self, songs: Sequence[Song], check: Check, most: int = 1) -> Iterator[Frame]:
-        """Render all songs, those of one kind together (at most so many), and yield every step."""
-        for places in groups(songs, most):
-            yield from self.walk(songs, places, check)
-
     def walk(self, songs: Sequence[Song], places: Sequence[int], check: Check) -> Iterator[Frame]:
         """Render the songs at these places, which are of one kind, together; yield every step.
 

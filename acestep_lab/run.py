@@ -44,12 +44,12 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened in a run: a new state, a frame, a planner's token, a remark, a take.
+    """Something that happened in a run: a new state, a frame, a planner's token, a remark, a take, another place in the queue.
 
-    The value of "take" is a pair: the place of its recipe, and the take.
+    The value of "take" is a pair: the place of its recipe, and the take. That of "place" counts the runs before this one.
     """
 
-    kind: Literal["state", "frame", "token", "note", "progress", "take"]
+    kind: Literal["state", "frame", "token", "note", "progress", "take", "place"]
     value: Any
 
 
@@ -135,6 +135,7 @@ class Run:
         self.client = _client.get() or Client()
         """On whose behalf it began."""
         self._line: Line | None = None
+        self._place = 0
         self._expected = expected_seconds
         self._began: float | None = None
         self._ended: float | None = None
@@ -348,6 +349,12 @@ class Run:
     def wait_in(self, line: Line) -> None:
         """Stand in a queue from now on."""
         self._line = line
+
+    def stand(self, place: int) -> None:
+        """Be told how many runs are before this one."""
+        if self._state == "queued" and place != self._place:
+            self._place = place
+            self._tell(Event("place", place))
 
     @property
     def stopping(self) -> bool:

@@ -157,6 +157,8 @@ class Session:
         return self._begin(_recipes(recipe), plan)
 
     def _begin(self, asked: Sequence[Recipe], plan: Plan | None = None, shared: Shared | None = None) -> Run:
+        """Queue a run; with `shared`, one plan for all of its recipes."""
+        self._worker.must_be_open()
         if not isinstance(plan, Plan | None):
             raise RecipeError(f"A plan is a Plan, such as lab.plan(Recipe('…')) gives, not {type(plan).__name__}.")
         resolved = tuple(self.resolve(one, plan) for one in asked)

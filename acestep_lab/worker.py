@@ -43,6 +43,7 @@ class WorkerLine:
         self.queue: FairQueue[Run] = FairQueue()
         self.work: dict[Run, Callable[[Run], None]] = {}
         self.withdrawn: list[Run] = []
+        self.moved = False  # somebody joined or left since the others were told their places
         self.thread: threading.Thread | None = None
         self.closed = False
 
@@ -82,6 +83,7 @@ class WorkerLine:
             run.wait_in(self)
             self.work[run] = work
             self.queue.join(run, run.client.lane, run.seconds_asked)
+            self.moved = True
         self.wake.put(None)
 
     def put_aside(self, future: Future[Any], job: Callable[[], Any]) -> None:
@@ -126,6 +128,7 @@ class WorkerLine:
             else:
                 return False
             self.work.pop(run, None)
+            self.moved = True
         return True
 
     def _sweep(self) -> None:
@@ -133,6 +136,7 @@ class WorkerLine:
         for run in [one for one in self.queue.waiting if one.stopping]:
             self.queue.leave(run)
             self.withdrawn.append(run)
+            self.moved = True
 
     def close(self, patience: float) -> None:
         """Stop what runs and waits, and end the thread; wait so many seconds for the step at work."""
@@ -156,7 +160,7 @@ class WorkerLine:
     # -- for the worker thread
 
     def breathe(self) -> None:
-        """Do the small jobs that wait now, and tell the runs that were stopped while they waited."""
+        """Do the small jobs that wait now, and tell the runs that wait how they stand."""
         for _ in range(self.asides.qsize()):
             future, job = self.asides.get()
             if future.set_running_or_notify_cancel():
@@ -164,23 +168,28 @@ class WorkerLine:
                     future.set_result(job())
                 except BaseException as error:  # noqa: BLE001 - it belongs to whoever asked
                     future.set_exception(error)
-        self.tell_stopped()
+        self.tell_waiting()
 
-    def tell_stopped(self) -> None:
-        """End the runs that were asked to stop while they waited, and were not told on the spot."""
+    def tell_waiting(self) -> None:
+        """End the runs that were asked to stop while they waited, and tell the others their places where these changed."""
         with self.lock:
             self._sweep()
             gone, self.withdrawn = self.withdrawn, []
+            order = self.queue.order() if self.moved else []
+            self.moved = False
             for run in gone:
                 self.work.pop(run, None)
         for run in gone:
             run.fail(run.stopped())
+        for place, run in enumerate(order):
+            run.stand(place)
 
     def serve_next(self) -> bool:
         """Do the next run, whole; False where none waits."""
         with self.lock:
             self._sweep()
             run = self.queue.pop()
+            self.moved = True
         if run is None:
             return False
         work = self.work.pop(run)
@@ -260,8 +269,12 @@ class Worker:
         """Do the small jobs that wait; a run calls this between two frames."""
         self._line.breathe()
 
+    def must_be_open(self) -> None:
+        """LabError after `close`, and in a forked process."""
+        self._line.must_be_open()
+
     def refuse_to_wait(self) -> None:
-        """LabError for whoever is about to wait on the worker thread for the worker thread, or after a fork."""
+        """LabError for whoever is about to wait on the worker thread for the worker thread, or for what is closed."""
         self._line.must_be_open()
         self._line.refuse_to_wait()
 

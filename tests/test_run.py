@@ -21,7 +21,7 @@ import pytest
 
 from acestep_lab.errors import LabError, Stopped
 from acestep_lab.prompt.recipe import Recipe
-from acestep_lab.run import Event, Run
+from acestep_lab.run import Client, Event, Run
 from acestep_lab.takes.take import Take
 from acestep_lab.worker import Worker
 from tests.pretend import PretendFrame, PretendSession, tone
@@ -191,6 +191,15 @@ def test_awaiting_what_failed_or_was_stopped_raises_it(worker: Worker) -> None:
     asyncio.run(main())
 
 
+def test_several_runs_are_awaited_together_and_with_a_timeout(worker: Worker) -> None:
+    async def main() -> list[Take]:
+        runs = [worker.submit(Run((RECIPE,)), quick) for _ in range(3)]
+        takes = await asyncio.gather(*runs)
+        return [*takes, await asyncio.wait_for(worker.submit(Run((RECIPE,)), quick), 10)]
+
+    assert [take.recipe for take in asyncio.run(main())] == [RECIPE] * 4
+
+
 async def _awaiting(run: Run) -> None:
     await run
 
@@ -344,6 +353,34 @@ def test_a_run_stopped_while_it_waits_is_over_before_its_turn(worker: Worker) ->
     assert (first.state, second.state) == ("rendering", "stopped")
     first.stop()
     assert third.take().recipe == RECIPE
+
+
+def test_whoever_waits_is_told_their_place_as_others_come_and_go(worker: Worker) -> None:
+    heard: list[int] = []
+    go = threading.Event()
+
+    def breathing(run: Run) -> None:
+        run.enter("rendering")
+        while not go.is_set():
+            worker.breathe()
+            time.sleep(0.005)
+        run.finish()
+
+    def run_for(owner: str) -> Run:
+        with Client(owner).acting():
+            return Run((RECIPE,))
+
+    worker.submit(run_for("ada"), breathing)
+    waiting = run_for("ada")
+    waiting.subscribe(lambda event: heard.append(event.value) if event.kind == "place" else None)
+    worker.submit(waiting, quick)
+    until(lambda: heard == [1])
+    bob = worker.submit(run_for("bob"), quick)
+    until(lambda: heard == [1, 2])
+    bob.stop()
+    until(lambda: heard == [1, 2, 1])
+    go.set()
+    assert waiting.take().recipe == RECIPE
 
 
 def test_a_run_that_asked_the_planner_has_plans_and_says_so(worker: Worker) -> None:
