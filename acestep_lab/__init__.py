@@ -13,7 +13,9 @@ The house, room by room; imports point down this list, never up::
     listen/     what can be heard in a take
     train/      making weights: the synthetic world, the pocket checkpoint
     resolve     every "auto" of a recipe becomes a number, every impossible wish a sentence
+    queueing    who is next: a fair order of several people's runs
     road        the one file where the stages meet: recipes → frames → sound;  run: a render under way
+    worker      the one thread that computes, and the queue before it
     session     the front door: the verbs, the worker thread, the library
     ui/ serve/  what people see: widgets, the studio page
     cli         the command line

@@ -45,7 +45,9 @@ take.recipe.to_json()
 
 # %% [markdown]
 # ## Watch it form
-# `start` returns at once; the run can be iterated (one frame a step), asked how long it will take, and stopped.
+# `start` returns at once; the run can be iterated (one frame a step), asked how long it will take, and stopped, also by
+# interrupting the cell. Where a loop of events is at work, as in a notebook, `async for frame in run` and
+# `take = await run` leave it awake.
 # Each frame holds `latent` (where the sampler stands, still noisy) and `estimate` (what the song would be if it ended
 # here). The estimate is worth looking at from the first step.
 

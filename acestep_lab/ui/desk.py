@@ -67,14 +67,14 @@ class Job:
         """Whether nothing more will happen."""
         return self.run.state in ("done", "stopped", "failed")
 
-    def row(self, asking: str) -> dict[str, Any]:
-        """What a page is told of it."""
+    def row(self, asking: str, place: tuple[int, float | None] | None = None) -> dict[str, Any]:
+        """What a page is told of it; `place` is its position and its seconds to go, where these are known already."""
         mine = asking == self.owner
-        eta = self.run.eta
+        position, eta = place or (self.run.position, self.run.eta)
         return {
             "id": self.id, "title": self.title if mine else "Somebody else's run", "state": self.run.state,
             "fraction": float(self.run.fraction), "eta": None if eta is None else round(float(eta), 1),
-            "position": int(self.run.position), "mine": mine, "problem": self.problem if mine else "",
+            "position": int(position), "mine": mine, "problem": self.problem if mine else "",
             "notes": list(getattr(self.run, "notes", ())) if mine else [], "stopping": self.stopping,
             "took": f"{self.run.seconds_running:.1f} s" if self.over and hasattr(self.run, "seconds_running") else "",
         }  # fmt: skip
@@ -147,10 +147,20 @@ class Desk:
             self._settle(job)
         return job
 
-    def queue(self) -> list[Job]:
-        """Runs under way and waiting, as they will be done."""
-        live = [job for job in reversed(self.jobs()) if not job.over]
-        return sorted(live, key=lambda job: job.run.position)
+    def rows(self, asking: str, most_over: int) -> list[dict[str, Any]]:
+        """What a page is told: runs under way and waiting as they will be done, then somebody's own last ones."""
+        places, wait = {}, 0.0
+        known = True
+        for position, run in enumerate(self.session.runs):
+            remaining = run.remaining
+            known = known and remaining is not None
+            wait += remaining or 0.0
+            places[run.id] = (position, wait if known else None)
+        jobs = self.jobs()
+        live = [job for job in reversed(jobs) if not job.over]
+        live.sort(key=lambda job: places.get(job.id, (0, None))[0])
+        over = [job for job in jobs if job.over and job.owner == asking][:most_over]
+        return [job.row(asking, places.get(job.id)) for job in (*live, *over)]
 
     def jobs(self, owner: str | None = None) -> list[Job]:
         """Runs, newest first; only somebody's, if asked."""

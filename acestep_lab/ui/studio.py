@@ -407,9 +407,7 @@ class Studio:
                 self.top.banner = sentence(problem)
 
     def _show_queue(self) -> None:
-        live = self.desk.queue()
-        done = [job for job in self.desk.jobs() if job.over and job.owner == self.owner][:LISTED_RUNS]
-        self.queue.rows = [job.row(self.owner) for job in (*live, *done)]
+        self.queue.rows = self.desk.rows(self.owner, LISTED_RUNS)
 
     def _retold(self) -> None:
         """The prompt changed: hold the lyrics' length against the new song's."""
