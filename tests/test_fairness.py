@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from acestep_lab.errors import LabError, LibraryError, Stopped
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.prompt.tasks import Cover, Repaint, Retake, Text2Music
 from acestep_lab.queueing import FairQueue, network
 from acestep_lab.run import Client, Run
 from acestep_lab.takes.take import Take
@@ -422,6 +423,36 @@ def test_a_file_brought_by_another_changes_no_owner_and_opens_nothing(quick_lab:
     assert (desk.ids("bob"), desk.ids(""), desk.ids("ada")) == ([], [hosts.id], [adas.id])
     assert desk.keep(take(3), "bob", made=False) == ""
     assert desk.ids("bob") == [take(3).id]
+
+
+def test_nobody_starts_from_what_is_somebody_elses_by_naming_its_id(quick_lab: PretendSession) -> None:
+    desk, adas, recording = desk_of(quick_lab), take(2), tone(1.0, 5)
+    desk.keep(adas, "ada")
+    desk.keep(take(3).but(parents=(recording.id,)), "ada")
+    forged = take(4).but(recipe=song(4).but(task=Repaint(adas.id, ((0, 1),))))
+    desk.keep(forged, "bob", made=False)
+    stolen = [
+        Cover(adas.id),
+        Retake(forged, 0.1, 1),
+        Retake(forged.id, 0.1, 1),
+        Text2Music(reference=adas.id),
+        Cover(recording.id),
+        Cover("/etc/passwd"),
+        Cover(Path("/etc/passwd")),
+    ]
+    for task in stolen:
+        with pytest.raises(LibraryError, match=r"somebody else|no recording of yours"):
+            desk.start(song().but(task=task), owner="bob")
+        with pytest.raises(LibraryError, match=r"somebody else|no recording of yours"):
+            desk.start([song(), song().but(task=task)], owner="bob")
+    assert quick_lab.runs == ()
+    for task in (Cover(adas.id), Cover(recording.id)):
+        assert desk.start(song().but(task=task), owner="ada").run.wait(10)
+    bob = page_of(quick_lab, "bob")
+    messages = told(bob.picker)
+    bob.pick(forged.but(parents=(adas.id,)))
+    until(lambda: any("somebody else" in message.get("text", "") for message in messages))
+    assert bob.picker.verdict == ""
 
 
 def test_a_take_that_lay_in_the_library_before_is_still_its_owners_when_somebody_makes_it_again(

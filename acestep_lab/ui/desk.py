@@ -7,6 +7,7 @@ moment it exists; where the disk refuses, it stays in memory and the sentence sa
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -14,8 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from acestep_lab.errors import LabError, LibraryError
+from acestep_lab.errors import LabError, LibraryError, shown
 from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.prompt.tasks import Retake, Task
 from acestep_lab.run import Client, Event
 from acestep_lab.takes.take import Take
 from acestep_lab.ui.gallery import card_of
@@ -26,6 +28,8 @@ MOST_REMEMBERED = 512 * 2**20
 """Bytes of takes held in memory besides those on disk."""
 MOST_FINISHED = 12
 """Finished runs remembered with their steps, so that one may still hear and keep them."""
+MOST_SEARCHED = 100_000
+"""Takes looked through for one that started from a recording."""
 MOST_WAITING = 12
 """Runs one person, or one address, may have under way and waiting; those that ask the planner count."""
 T = TypeVar("T")
@@ -103,12 +107,31 @@ class Desk:
     ) -> Job:
         """Begin a render for somebody, who comes from an address; returns at once."""
         client = Client(owner, address)
+        if owner:
+            for one in (recipe,) if isinstance(recipe, Recipe) else recipe:
+                self._check_sources(one.task, owner)
         with self._lock:
             self._admit(client)
             with client.acting():
                 run = self.session.start(recipe, plan) if plan is not None else self.session.start(recipe)
             first = recipe if isinstance(recipe, Recipe) else recipe[0]
             return self._put(run, client, title or first.caption or first.lyrics or type(first.task).__name__)
+
+    def _check_sources(self, task: Task, owner: str) -> None:
+        """LabError where a task starts from what is somebody else's: an id in a recipe may come out of any file."""
+        for source in task.sources().values():
+            if isinstance(source, str | os.PathLike):
+                source = self._source(os.fspath(source), owner)
+            if isinstance(task, Retake) and isinstance(source, Take):  # it is made once more, from its own sources
+                self._check_sources(source.recipe.task, owner)
+
+    def _source(self, name: str, owner: str) -> Take | None:
+        """The take of an id that somebody may start from; None for a recording that one of their takes started from."""
+        if name.startswith("take-"):
+            return self.take(name, owner)
+        if not any(name in card["parents"] for card in self.cards(owner, most=MOST_SEARCHED)):
+            raise LibraryError(f"{shown(name)} is no recording of yours; bring its file once more.")
+        return None
 
     def ask(self, client: Client, work: Callable[[], T]) -> T:
         """Ask the planner for somebody, and wait for what it says; `client.stop()` ends it, and nothing of anybody else."""

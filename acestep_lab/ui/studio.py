@@ -355,9 +355,10 @@ class Studio:
             self._aside(self.picker, lambda: self._compare(take))
 
     def _compare(self, take: Any) -> None:
-        """Prove what a repaint did not change; where the parent is gone, there is nothing to compare."""
+        """Prove what a repaint did not change; where the parent is gone, or somebody else's, there is nothing to compare."""
         self.picker.mark(take.recipe.task.regions)
-        self.picker.compare(self.desk.take(take.parents[0]))
+        if take.parents:  # a file from elsewhere may name none
+            self.picker.compare(self._open(take.parents[0]))
 
     def refresh(self) -> None:
         """Show queue and takes as they are."""
