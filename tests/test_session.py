@@ -280,8 +280,7 @@ def test_recordings_that_takes_start_from_are_kept_however_many_there_are(lab: S
 def test_a_recording_has_the_same_id_when_it_comes_back_from_its_file(tmp_path: Path) -> None:
     from acestep_lab import Audio
 
-    quiet = Audio(np.array([[-1e-9, 0.5, -0.25, 1e-9]], np.float32), 8000).on_grid()
-    assert np.signbit(quiet.samples[0, 0])
+    quiet = Audio(np.array([[-0.0, 0.5, -0.25, 0.0]], np.float32), 8000)
     assert Audio.read(quiet.write(tmp_path / "quiet.flac")).id == quiet.id
 
 
