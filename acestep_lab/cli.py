@@ -327,9 +327,7 @@ class Line:
 
 def _export(take: Take, path: Path) -> Path:
     """Write the sound with its manifest inside, and say where."""
-    from acestep_lab.takes import manifest
-
-    written = take.audio.write(path, comment=manifest.to_text(manifest.describe(take)), title=take.recipe.caption[:200])
+    written = take.export(path)
     print(f"{written}: {take.seconds:.1f} s, seed {take.recipe.seed}, {take.audio.loudness():.1f} LUFS")
     return written
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from acestep_lab import resolve as resolving
 from acestep_lab.decode.audio import Audio
-from acestep_lab.errors import LibraryError, MachineError, RecipeError, SourceError
+from acestep_lab.errors import LibraryError, MachineError, RecipeError, SourceError, shown
 from acestep_lab.listen import Heard
 from acestep_lab.listen import listen as listening
 from acestep_lab.listen.agreement import Agreement, agreement
@@ -56,6 +56,7 @@ from acestep_lab.prompt.tasks import (
 from acestep_lab.road import Recent, Road, Song, build, groups
 from acestep_lab.run import Run
 from acestep_lab.synth.sampler import Frame
+from acestep_lab.takes.ids import is_id, is_sound_id, is_take_id
 from acestep_lab.takes.library import Library, read_file
 from acestep_lab.takes.take import Take
 from acestep_lab.takes.verdict import Comparison, Verdict
@@ -477,36 +478,81 @@ class Session:
     # -- keeping and looking -------------------------------------------------------------------------------------------
 
     def keep(self, take: Take) -> Take:
-        """Keep a take in the library; every take a run makes is kept already, those of single steps (`run.keep`) as well."""
+        """Keep a take in the library, and return it as it is kept: every take a run makes is kept already, those of single
+        steps (`run.keep`) as well.
+
+        A take whose id belongs to another sound here, as an edited copy's may, gets an id of its own.
+        """
+        if not isinstance(take, Take):
+            raise LibraryError(f"A library keeps takes, not {shown(take)}.")
+        take = self._admitted(take)
+        self._remember(take)
         self.library.keep(take)
         return take
 
     def open_take(self, name: str | os.PathLike[str]) -> Take:
-        """A take by its id, or out of any of our sound files: recipe, plan and parents come along."""
-        known = self._known.get(str(name))
+        """A take by its id, or out of any of our sound files: recipe, plan and parents come along.
+
+        A file whose sound is not the one its manifest tells of is a new take with that one as its parent; what was found out
+        of the ordinary is warned of (`TakeWarning`) and stays in the take's `remarks`.
+        """
+        if not isinstance(name, str | os.PathLike) or not isinstance(os.fspath(name), str):
+            raise LibraryError(f"A take is opened by its id or its file's name, not by {shown(name)}.")
+        text = os.fspath(name)
+        known = self._known.get(text)
         if isinstance(known, Take):
             return known
-        take = read_file(name) if Path(name).is_file() else self.library.open(str(name))
-        self._known.put(take.id, take)
+        file = os.path.expanduser(text)  # Path.expanduser raises where there is no such home
+        if is_take_id(text) and (text in self.library or not os.path.isfile(file)):
+            take = self.library.open(text)
+        elif not os.path.isfile(file):
+            raise LibraryError(
+                f"There is no file {shown(text)}, and no take of that name; ids look like 'take-1f0c9a52'."
+            )
+        else:
+            take = self._admitted(read_file(file))
+        self._remember(take)
+        for remark in take.remarks:
+            warnings.warn(remark, TakeWarning, stacklevel=_levels_to_the_caller())
         return take
+
+    def _admitted(self, take: Take) -> Take:
+        """The take, or the same under an id of its own where its id is another sound's, in memory or in the library."""
+        known = self._known.get(take.id)
+        if take.manifest is not None and isinstance(known, Take) and not take.has_sound_of(known):
+            return take.descended(
+                f"{take.id} is another take here; this one got an id of its own, with that one as its parent."
+            )
+        return self.library.admit(take)
+
+    def _remember(self, sound: Take | Audio) -> None:
+        """Find a sound by its id from now on; an id that is known stays whose it is."""
+        known = self._known.get(sound.id)
+        if isinstance(sound, Take) and sound.manifest is not None:
+            taken = known is not None and not (isinstance(known, Take) and known.is_copy and not sound.is_copy)
+            if taken or (sound.is_copy and sound in self.library) or self._admitted(sound) is not sound:
+                return
+        self._known.put(sound.id, sound)
 
     def sound(self, source: Source | os.PathLike[str]) -> Take | Audio:
         """The take or sound that a source stands for: itself, an id this session or its library knows, or a file."""
         if isinstance(source, Take | Audio):
-            self._known.put(source.id, source)
+            self._remember(source)
             return source
         name = os.fspath(source) if isinstance(source, os.PathLike) else source
         if not isinstance(name, str):
             raise SourceError(f"A source is a take, an audio, an id or a file, not a {type(source).__name__}.")
         if name in self._known:
             return self._known[name]
-        if Path(name).is_file():
-            return Audio.read(name)
+        if not is_id(name) and os.path.isfile(os.path.expanduser(name)):
+            return Audio.read(os.path.expanduser(name))
         try:
-            return self.library.open_sound(name) if name.startswith("audio-") else self.library.open(name)
-        except LibraryError:
+            return self.library.open_sound(name) if is_sound_id(name) else self.library.open(name)
+        except LibraryError as problem:
+            if name in self.library:
+                raise SourceError(str(problem)) from None
             raise SourceError(
-                f"{name!r} is no file and no take this session knows; its library has {len(self.library)} takes."
+                f"{shown(name)} is no file and no take this session knows; its library has {len(self.library)} takes."
             ) from None
 
     def listen(self, source: Source, bpm: float | None = None) -> Heard:
@@ -781,7 +827,7 @@ class Session:
                 if isinstance(sound, Audio):
                     self.library.keep_sound(sound)
             self.library.keep(take)
-        except LibraryError as error:
+        except (LibraryError, OSError) as error:
             run.note(f"{error} The take is safe in memory: free some space, then call lab.keep(take).")
 
     # -- collaborators -------------------------------------------------------------------------------------------------
@@ -893,6 +939,10 @@ class WholeNumbers:
             quicken(dit)
         elif self.look is not None:
             self.gate = gated(dit, self.look)
+
+
+class TakeWarning(UserWarning):
+    """Opening a take found something out of the ordinary."""
 
 
 class OddChoice(UserWarning):

@@ -89,8 +89,6 @@ def test_the_index_is_made_again_from_the_files(library: Library) -> None:
     assert library.cards() == before
     library.close()
     library._index.path.write_bytes(b"not a database at all, just bytes" * 100)
-    with pytest.raises(LibraryError, match="damaged"):
-        library.cards()
     assert library.cards() == before
 
 
@@ -110,7 +108,7 @@ def test_two_processes_may_keep_takes_in_one_folder(library: Library) -> None:
 def test_a_take_half_written_is_no_take(library: Library) -> None:
     one = take()
     library.keep(one)
-    library._file(one.id, "json").unlink()
+    (library.folder / f"{one.id}.json").unlink()
     assert library.ids() == []
     assert library.keep(one).is_file()
     assert library.ids() == [one.id]

@@ -1,22 +1,28 @@
 """The library's index: one SQLite table and a full-text one, always to be made again from the files.
 
-Knows manifests and marks as plain data. Two processes may use it at once (WAL, a busy timeout of ten seconds).
+Knows manifests and marks as plain data. Two processes may use it at once (WAL, a busy timeout of ten seconds). Where its
+file cannot be written (a full disk, a read-only one), it lives in memory; where it is damaged, it starts anew.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from acestep_lab.errors import LibraryError
+from acestep_lab.errors import LibraryError, shown
 
-VERSION = 1
+VERSION = 2
+MOST_WORDS, MOST_LETTERS = 32, 64
+"""Of a search; what is longer says no more."""
+
+_DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR", "SQLITE_MISMATCH", "SQLITE_SCHEMA", "SQLITE_CONSTRAINT")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS takes (
   id TEXT PRIMARY KEY, stamp TEXT NOT NULL, created TEXT NOT NULL, caption TEXT NOT NULL, seconds REAL NOT NULL,
@@ -44,8 +50,12 @@ class Card:
     reject: bool
     note: str
     tags: tuple[str, ...]
-    recipe: Mapping[str, Any]
-    scores: Mapping[str, float]
+    recipe: Mapping[str, Any] = field(hash=False)
+    scores: Mapping[str, float] = field(hash=False)
+
+
+class IndexLost(LibraryError):
+    """The index had to start anew, empty; fill it and ask again."""
 
 
 class Index:
@@ -53,43 +63,77 @@ class Index:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.in_memory = False
+        """Whether the file cannot be used."""
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
 
+    @property
+    def ready(self) -> bool:
+        """Whether what was put in is still there."""
+        return self._connection is not None and (self.in_memory or self.path.exists())
+
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        """The one connection, made anew where the file has vanished or is damaged."""
+        """The one connection, made anew where the file has vanished; IndexLost where it cannot be used as it is."""
         with self._lock:
             try:
-                if self._connection is None or not self.path.exists():
-                    self._connection = self._connect()
-                with self._connection:
-                    yield self._connection
-            except sqlite3.OperationalError as error:
-                self.close()
-                raise LibraryError(f"The library's index {str(self.path)!r} cannot be used ({error}).") from None
-            except sqlite3.DatabaseError:
-                self.close()
-                self.path.unlink(missing_ok=True)
-                raise LibraryError("The library's index was damaged and has been dropped; ask again.") from None
+                connection = self._connection if self.ready else None
+                connection = self._connection = connection or self._connect()
+                with connection:
+                    yield connection
+            except (sqlite3.Error, OSError, _BadRow) as error:
+                self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        """Start anew: in place of a damaged file, else in memory."""
+        if self.in_memory:
+            raise LibraryError(f"The library cannot be searched ({shown(str(error))}).") from None
+        name = str(getattr(error, "sqlite_errorname", "") or "")
+        damaged = isinstance(error, _BadRow) or (isinstance(error, sqlite3.Error) and name.startswith(_DAMAGED))
+        self.in_memory = not (damaged and self.forget())
+        self.close()
+        raise IndexLost("The library's index could not be used and is made anew; ask again.") from None
+
+    def forget(self) -> bool:
+        """Delete the index's files, which are only a mirror; whether that was possible."""
+        self.close()
+        files = [self.path.with_name(self.path.name + suffix) for suffix in ("-wal", "-shm", "-journal", "")]
+        for file in files:
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
+        return not self.path.exists()
+
+    def to_memory(self) -> None:
+        """Give the disk its space back, and live in memory."""
+        with self._lock:
+            self.forget()
+            self.in_memory = True
 
     def _connect(self) -> sqlite3.Connection:
         self.close()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self.path, timeout=10, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-        if connection.execute("PRAGMA user_version").fetchone()[0] not in (0, VERSION):
-            connection.executescript("DROP TABLE IF EXISTS takes; DROP TABLE IF EXISTS words;")
-        connection.executescript(_SCHEMA)
-        connection.execute(f"PRAGMA user_version = {VERSION}")
+        if not self.in_memory and self.path.exists() and not self.path.is_file():
+            self.in_memory = True  # a folder or a pipe of that name
+        place = ":memory:" if self.in_memory else self.path
+        connection = sqlite3.connect(place, timeout=10, check_same_thread=False)
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            if connection.execute("PRAGMA user_version").fetchone()[0] not in (0, VERSION):
+                connection.executescript("DROP TABLE IF EXISTS takes; DROP TABLE IF EXISTS words;")
+            connection.executescript(_SCHEMA)
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
 
     def close(self) -> None:
         """Let the file go."""
         with self._lock:
             if self._connection is not None:
-                self._connection.close()
+                with suppress(sqlite3.Error):
+                    self._connection.close()
                 self._connection = None
 
     def stamps(self) -> dict[str, str]:
@@ -114,10 +158,12 @@ class Index:
 
     def cards(self, query: str = "", most: int | None = None, **where: object) -> list[Card]:
         """Cards newest first; `query` words must all occur (beginnings count); `where` fixes columns."""
-        clauses, values = [f"{name} = ?" for name in where], list(where.values())
+        clauses, values = _narrowed(where)
         if wanted := _match(query):
             clauses.insert(0, "id IN (SELECT id FROM words WHERE words MATCH ?)")
             values.insert(0, wanted)
+        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or not 0 <= most < 2**31):
+            raise LibraryError(f"At most so many cards is a whole number from 0 up, not {shown(most)}.")
         sql = "SELECT * FROM takes" + (f" WHERE {' AND '.join(clauses)}" if clauses else "")
         with self._open() as db:
             rows = db.execute(f"{sql} ORDER BY created DESC, id LIMIT ?", (*values, -1 if most is None else most))
@@ -129,9 +175,24 @@ class Index:
             return [row[0] for row in db.execute("SELECT id FROM takes ORDER BY created DESC, id")]
 
 
+def _narrowed(where: Mapping[str, object]) -> tuple[list[str], list[object]]:
+    """SQL for the columns that are fixed; LibraryError for what is no column or no plain value."""
+    columns = [f.name for f in fields(Card)]
+    for name, value in where.items():
+        if name not in columns:
+            raise LibraryError(f"A card has no {shown(name)}; it has {', '.join(columns)}.")
+        if not isinstance(value, str | bool | float | int | None) or (isinstance(value, int) and abs(value) >= 2**63):
+            raise LibraryError(f"A card's {name} is plain text or a number, not {shown(value)}.")
+    plain = [value.encode("utf-8", "replace").decode() if isinstance(value, str) else value for value in where.values()]
+    return [f"{name} IS ?" for name in where], plain
+
+
 def _match(query: str) -> str:
     """An FTS5 expression out of whatever was typed: every word quoted, its beginning enough."""
-    words = [word.replace('"', "") for word in query.split()]
+    if not isinstance(query, str):
+        raise LibraryError(f"A search is words, not {shown(query)}.")
+    text = re.sub(r'[\0"\ud800-\udfff]', " ", query)
+    words = [word[:MOST_LETTERS] for word in text.split()][:MOST_WORDS]
     return " ".join(f'"{word}"*' for word in words if any(ch.isalnum() for ch in word))
 
 
@@ -158,26 +219,18 @@ def _text(story: Mapping[str, Any], marks: Mapping[str, Any]) -> str:
     return "\n".join(str(part) for part in parts if part)
 
 
+class _BadRow(Exception):
+    """A row of the index holds what was never put there."""
+
+
 def _card(row: tuple[Any, ...]) -> Card:
-    (
-        name,
-        _,
-        created,
-        caption,
-        seconds,
-        seed,
-        task,
-        bpm,
-        key,
-        parents,
-        star,
-        reject,
-        note,
-        tags,
-        recipe,
-        scores,
-    ) = row
-    return Card(
-        name, created, caption, seconds, seed, task, bpm, key, tuple(json.loads(parents)), bool(star), bool(reject),
-        note, tuple(json.loads(tags)), json.loads(recipe), json.loads(scores),
-    )  # fmt: skip
+    try:
+        name, _, created, caption, seconds, seed, task, bpm, key, parents, star, reject, note, tags, recipe, scores = (
+            row
+        )
+        return Card(
+            str(name), str(created), str(caption), float(seconds), seed, str(task), bpm, key, tuple(json.loads(parents)),
+            bool(star), bool(reject), str(note), tuple(json.loads(tags)), dict(json.loads(recipe)), dict(json.loads(scores)),
+        )  # fmt: skip
+    except (TypeError, ValueError, RecursionError):
+        raise _BadRow from None

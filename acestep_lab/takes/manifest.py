@@ -1,81 +1,324 @@
 """The manifest: a take's story as JSON, written beside its sound and inside it.
 
-Knows values only. Samples and latents travel in their own files; their digests stand here.
+Knows values only. Samples and latents travel in their own files; their digests stand here. Whatever comes from a file passes
+`checked` before anybody looks into it, and a recipe from a file names its sources by id: never a path of this machine.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from acestep_lab.decode.audio import Audio
-from acestep_lab.errors import LibraryError
+from acestep_lab.errors import LabError, LibraryError, shown
+from acestep_lab.files import clean_text, parse_json
 from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.prompt.tasks import Text2Music
+from acestep_lab.takes import identity
+from acestep_lab.takes.identity import FORMAT, OLD_FORMAT
+from acestep_lab.takes.ids import is_id, is_take_id
 from acestep_lab.takes.take import Take
 
-FORMAT = "acestep_lab.take/1"
-
-
-def digest(array: np.ndarray) -> str:
-    """sha256 of an array's bytes."""
-    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+MOST_PARENTS = 64
+_FAMILY = "acestep_lab.take/"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_TIME = re.compile(r"[0-9T:.+\-Z]{1,40}")
+_EDITED = (
+    "The sound in {where} is not the one its manifest tells of: it is opened as a new take, with {id} as its parent."
+)
+_REWRITTEN = (
+    "The manifest in {where} is not the one that {id} earned: it is opened as a new take, with that one as its parent."
+)
+_UNSURE = "{where} was written by an earlier version, which does not tell whether the sound was changed since."
 
 
 def describe(take: Take) -> dict[str, Any]:
     """Everything about a take but its samples and latent, as plain data."""
-    return {
-        "format": FORMAT,
-        "id": take.id,
+    said = {
         "created": take.created,
-        "recipe": take.recipe.to_json(),
-        "asked": take.asked.to_json() if take.asked else None,
+        "asked": _asked(take).to_json() if take.asked else None,
         "plan": take.plan.to_json() if take.plan else None,
-        "parents": list(take.parents),
         "made_with": dict(take.made_with),
-        "audio": {
-            "seconds": take.audio.seconds,
-            "rate": take.audio.rate,
-            "channels": take.audio.channels,
-            "sha256": digest(take.audio.samples),
-        },
-        "latent": {"shape": list(take.latent.shape), "sha256": digest(take.latent)},
     }
+    if take.manifest is None:
+        return _sealed({"format": FORMAT, "id": take.id, **take.facts, **said})
+    facts = {"audio": _audio(take.manifest, take), "latent": _latent(take.manifest, take)}
+    return _sealed({**take.manifest, **said, **facts})
+
+
+def _sealed(story: dict[str, Any]) -> dict[str, Any]:
+    """A manifest with a checksum of all it says."""
+    return {**story, "checksum": _checksum(story)}
+
+
+def is_intact(story: Mapping[str, Any]) -> bool:
+    """Whether a manifest says what it said when it was written."""
+    return story.get("checksum") in (None, _checksum(story))
+
+
+def _checksum(story: Mapping[str, Any]) -> str:
+    text = json.dumps({name: value for name, value in story.items() if name != "checksum"}, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _asked(take: Take) -> Recipe:
+    """The recipe as asked, its sources by id: a file's place on this machine is nobody else's business."""
+    asked = take.asked or take.recipe
+    known: dict[str, Any] = dict(take.recipe.task.with_ids().sources())
+    paths = [name for name, source in asked.task.with_ids().sources().items() if not is_id(source)]
+    if any(not is_id(known.get(name)) for name in paths):
+        return asked.but(task=take.recipe.task.with_ids())
+    return asked.but(task=replace(asked.task.with_ids(), **{name: known[name] for name in paths}))
+
+
+def _audio(story: Mapping[str, Any], take: Take) -> dict[str, Any]:
+    """The facts of a take's sound, and of the original that earned the id where this is a copy of it."""
+    now, told = take.facts["audio"], identity.original_of(story)
+    same = told["sha256"] == now["sha256"] and told["rate"] == now["rate"] and "fingerprint" in told
+    return dict(told) if same else {**now, "original": dict(told)}
+
+
+def _latent(story: Mapping[str, Any], take: Take) -> dict[str, Any]:
+    """The facts of a take's latent, also where the latent itself is not at hand."""
+    return dict(take.facts["latent"] if take.latent.size else story["latent"])
 
 
 def to_text(manifest: Mapping[str, Any]) -> str:
-    """A manifest as the one line of JSON that goes into a file's comment tag."""
-    return json.dumps(manifest, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    """A manifest as the one line of JSON that goes into a file's comment tag; LibraryError for what JSON cannot hold."""
+    try:
+        text = json.dumps(manifest, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text.encode()
+    except (TypeError, ValueError, RecursionError) as problem:
+        raise LibraryError(f"A take's manifest holds what cannot be written ({shown(str(problem))}).") from None
+    return text
 
 
 def from_text(text: str, where: str) -> dict[str, Any]:
-    """Read a manifest back; LibraryError says which file holds none."""
+    """Read a manifest back; LibraryError says which file holds none, or what of it is damaged."""
     try:
-        manifest = json.loads(text)
-    except json.JSONDecodeError:
-        manifest = None
-    if not isinstance(manifest, dict) or not str(manifest.get("format", "")).startswith("acestep_lab.take/"):
+        found = parse_json(text, where, LibraryError) if text.lstrip()[:1] == "{" else None
+    except LibraryError:
+        found = None
+    return checked(found, where)
+
+
+def checked(found: object, where: str) -> dict[str, Any]:
+    """Plain data as a manifest, every field of the right kind; LibraryError says what is wrong."""
+    kind = found.get("format") if isinstance(found, dict) else None
+    if not isinstance(found, dict) or not isinstance(kind, str) or not kind.startswith(_FAMILY):
         raise LibraryError(f"{where} carries no take of ours: its comment holds no acestep_lab manifest.")
-    if manifest["format"] != FORMAT:
-        raise LibraryError(f"{where} was written by a newer acestep_lab ({manifest['format']}); update to open it.")
-    return manifest
+    if kind not in (FORMAT, OLD_FORMAT):
+        raise LibraryError(f"{where} was written by a newer acestep_lab ({shown(kind)}); update to open it.")
+    story = {"asked": None, "plan": None, **found}
+    for name, check in _FIELDS.items():
+        if name not in story or not check(story[name]):
+            raise LibraryError(f"{where} is damaged: its {name} is {shown(story.get(name))}.")
+    if kind == FORMAT and not _has_facts(identity.original_of(story)):
+        raise LibraryError(f"{where} is damaged: it does not tell its sound's fingerprint.")
+    to_text(story)
+    _told(story, where)
+    return story
 
 
-def rebuild(manifest: Mapping[str, Any], audio: Audio, latent: np.ndarray | None) -> Take:
-    """A take from its manifest, its samples, and its latent where that is at hand."""
+@dataclass(frozen=True)
+class _Told:
+    """A manifest's values, and what had to be left out."""
+
+    values: dict[str, Any]
+    remarks: tuple[str, ...]
+    whole: bool
+    """Whether the recipe is the one written there."""
+
+
+def rebuild(story: Mapping[str, Any], audio: Audio, latent: np.ndarray | None, *remarks: str) -> Take:
+    """The take of a checked manifest, bearing its id, with its samples, and its latent where that is at hand."""
+    told = _told(story, "The manifest")
+    empty = np.zeros((0, story["latent"]["shape"][1]), np.float32)
+    take = Take(
+        audio=audio, latent=empty if latent is None else latent, remarks=(*remarks, *told.remarks), **told.values
+    )
+    return take.named(story) if told.whole else replace(take, parents=(story["id"],))
+
+
+def receive(story: Mapping[str, Any], audio: Audio, latent: np.ndarray | None, lossy: bool, where: str) -> Take:
+    """The take in a file from anywhere: the one its manifest names if the sound is that one's, else a new one."""
+    found = identity.judge(story, audio, lossy)
+    if found != "other":
+        said = (_UNSURE.format(where=where),) if found == "unsure" else ()
+        return rebuild(story, audio, latent, *said)
+    sentence = _EDITED if story["format"] == OLD_FORMAT or identity.is_proven(story) else _REWRITTEN
+    take = rebuild(story, audio, None, sentence.format(where=where, id=story["id"]))
+    return replace(take, parents=(story["id"],))
+
+
+def recipe_of(story: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe of a checked manifest as plain data of today."""
+    recipe: Recipe = _told(story, "The manifest").values["recipe"]
+    return recipe.to_json()
+
+
+def _told(story: Mapping[str, Any], where: str) -> _Told:
+    """A manifest's values; LibraryError for a recipe or plan that is none."""
     from acestep_lab.plan.plan import Plan
 
-    return Take(
-        recipe=Recipe.from_json(manifest["recipe"]),
-        audio=audio,
-        latent=latent if latent is not None else np.zeros((0, manifest["latent"]["shape"][1]), np.float32),
-        plan=Plan.from_json(manifest["plan"]) if manifest.get("plan") else None,
-        parents=tuple(manifest["parents"]),
-        made_with=manifest["made_with"],
-        asked=Recipe.from_json(manifest["asked"]) if manifest.get("asked") else None,
-        created=manifest["created"],
-        known_as=manifest["id"],
+    try:
+        written = _recipe(story["recipe"], story["format"])
+        asked = _recipe(story["asked"], story["format"]) if story["asked"] else None
+        plan = Plan.from_json(story["plan"]) if story["plan"] else None
+        recipe = _by_ids(written)
+    except LabError as problem:
+        raise LibraryError(f"{where} is damaged: {problem}") from None
+    parents = tuple(name for name in story["parents"] if is_id(name))
+    values = {
+        "recipe": recipe,
+        "asked": _asked_by_ids(asked, recipe),
+        "plan": plan,
+        "parents": parents,
+        "made_with": dict(story["made_with"]),
+        "created": story["created"],
+    }
+    whole = recipe == written and len(parents) == len(story["parents"])
+    remark = f"{where} names a file of some machine as what the take came from; that was left out."
+    return _Told(values, () if whole else (remark,), whole)
+
+
+def _recipe(data: Mapping[str, Any], kind: str) -> Recipe:
+    """A recipe from a file. Those of take/1 were rendered before there was DCW, so without it."""
+    return Recipe.from_json({"dcw": "off", **data} if kind == OLD_FORMAT else data)
+
+
+def _by_ids(recipe: Recipe) -> Recipe:
+    """The recipe, music from words alone where it names anything but takes and recordings."""
+    return recipe if all(map(is_id, recipe.task.sources().values())) else recipe.but(task=Text2Music())
+
+
+def _asked_by_ids(asked: Recipe | None, recipe: Recipe) -> Recipe | None:
+    """What was asked, with the sources that were decided on where it names files."""
+    if asked is None or all(map(is_id, asked.task.sources().values())):
+        return asked
+    return asked.but(task=recipe.task)
+
+
+# -- kinds of fields ------------------------------------------------------------------------------------------------------
+
+
+def _is_table(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_table_or_none(value: object) -> bool:
+    return value is None or isinstance(value, dict)
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, str) and _TIME.fullmatch(value) is not None
+
+
+def _are_parents(value: object) -> bool:
+    return isinstance(value, list) and len(value) <= MOST_PARENTS and all(isinstance(name, str) for name in value)
+
+
+def _is_making(value: object) -> bool:
+    """Checkpoint, step and gain are looked at by others; the rest is only shown."""
+    if not isinstance(value, dict):
+        return False
+    step, gain, seconds = value.get("step", 0), value.get("gain", 1.0), value.get("seconds", {})
+    return (
+        isinstance(value.get("checkpoint", ""), str)
+        and _is_count(step, 10**6)
+        and _is_between(gain, 1e-12, 1e12)
+        and isinstance(seconds, dict)
+        and all(_is_between(value, 0, 1e9) for value in seconds.values())
     )
+
+
+def _is_sha(value: object) -> bool:
+    return isinstance(value, str) and _SHA256.fullmatch(value) is not None
+
+
+def _is_sound(value: object) -> bool:
+    """The facts of a sound, perhaps with those of its original."""
+    if not isinstance(value, dict) or not _is_sha(value.get("sha256")):
+        return False
+    inner = value.get("original", {})
+    plain = isinstance(inner, dict) and "original" not in inner and (not inner or _is_sound(inner))
+    return bool(
+        plain
+        and ("original" not in value or inner)
+        and _is_between(value.get("seconds"), 0, 1e6)
+        and _is_count(value.get("rate"), 768_000)
+        and _is_count(value.get("channels"), 64)
+        and value["rate"] and value["channels"]
+    )  # fmt: skip
+
+
+def _is_between(value: object, low: float, high: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+
+
+def _is_count(value: object, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
+
+
+def _has_facts(value: Mapping[str, Any]) -> bool:
+    return _is_count(value.get("frames"), 2**40) and isinstance(value.get("fingerprint"), str)
+
+
+def _is_latent(value: object) -> bool:
+    if not isinstance(value, dict) or not _is_sha(value.get("sha256")):
+        return False
+    shape = value.get("shape")
+    return isinstance(shape, list) and len(shape) == 2 and _is_count(shape[0], 2**24) and _is_count(shape[1], 4096)
+
+
+_FIELDS: dict[str, Callable[[object], bool]] = {
+    "id": is_take_id,
+    "created": _is_time,
+    "recipe": _is_table,
+    "asked": _is_table_or_none,
+    "plan": _is_table_or_none,
+    "parents": _are_parents,
+    "made_with": _is_making,
+    "audio": _is_sound,
+    "latent": _is_latent,
+}
+
+
+# -- marks ----------------------------------------------------------------------------------------------------------------
+
+
+def checked_marks(found: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """What was said about a take, every field of the right kind; LibraryError says what is wrong."""
+    marks = dict(found)
+    for name, value in marks.items():
+        if name not in _MARKS:
+            raise LibraryError(f"{where}: takes have no mark {shown(name)}; there are {', '.join(_MARKS)}.")
+        if not _MARKS[name](value):
+            raise LibraryError(f"{where}: the {name} cannot be {shown(value)}.")
+    if "note" in marks:
+        marks["note"] = clean_text(marks["note"], f"{where}: the note", LibraryError)
+    if "tags" in marks:
+        marks["tags"] = [clean_text(tag, f"{where}: a tag", LibraryError) for tag in marks["tags"]]
+    return marks
+
+
+def _is_truth(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+_MARKS: dict[str, Callable[[Any], bool]] = {
+    "star": _is_truth,
+    "reject": _is_truth,
+    "note": lambda value: isinstance(value, str) and len(value) <= 100_000,
+    "tags": lambda value: isinstance(value, list) and len(value) <= 1000 and all(isinstance(tag, str) for tag in value),
+    "scores": lambda value: (
+        isinstance(value, dict)
+        and all(isinstance(name, str) and _is_between(score, -1e300, 1e300) for name, score in value.items())
+    ),
+}

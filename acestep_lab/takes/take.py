@@ -1,16 +1,15 @@
 """The Take: a finished piece with everything it came from.
 
-Knows no torch and no model. A take never changes; `but` makes another one.
+Knows no torch and no model. A take never changes; `but` makes another one. Its id is earned by what it holds: a take read
+from a file keeps the id its manifest proves only as long as it holds what that manifest tells of.
 """
 
 from __future__ import annotations
 
 import datetime
-import hashlib
-import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -18,7 +17,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 
 from acestep_lab.decode.audio import Audio
+from acestep_lab.errors import LibraryError, RecipeError, shown
 from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.takes import identity
 from acestep_lab.takes.verdict import Verdict, compare
 
 if TYPE_CHECKING:
@@ -54,14 +55,19 @@ class Take:
     """The recipe before anything was resolved, where it differs."""
     created: str = field(default_factory=_now)
     """Time of making, ISO 8601, UTC."""
-    known_as: str | None = None
-    """The id a file gives, where it cannot be worked out again (its latent is not at hand)."""
+    remarks: tuple[str, ...] = ()
+    """What opening its file had to say, in sentences."""
+    manifest: Mapping[str, Any] | None = field(default=None, init=False, repr=False)
+    """The manifest it was read from, whose id it bears; another recipe, sound or latent makes it a take of its own."""
 
     def __post_init__(self) -> None:
-        latent = np.array(self.latent, dtype=np.float32)
-        latent.flags.writeable = False
-        object.__setattr__(self, "latent", latent)
-        object.__setattr__(self, "parents", tuple(self.parents))
+        for name, kind in (("recipe", Recipe), ("audio", Audio), ("made_with", Mapping), ("created", str)):
+            if not isinstance(getattr(self, name), kind):
+                raise LibraryError(f"A take's {name} is a {kind.__name__}, not {shown(getattr(self, name))}.")
+        object.__setattr__(self, "latent", _latent(self.latent))
+        object.__setattr__(self, "audio", identity.without_negative_zeros(self.audio))
+        object.__setattr__(self, "parents", _names("parents", self.parents))
+        object.__setattr__(self, "remarks", _names("remarks", self.remarks))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Take) and self.id == other.id
@@ -76,14 +82,29 @@ class Take:
     @cached_property
     def id(self) -> str:
         """A name made of what was made and how: the same recipe giving the same sound has the same id."""
-        if self.known_as:
-            return self.known_as
-        digest = hashlib.blake2b(digest_size=6)
-        digest.update(json.dumps(self.recipe.to_json(), sort_keys=True, ensure_ascii=False).encode())
-        digest.update(str(self.made_with.get("checkpoint", "")).encode())
-        digest.update(np.ascontiguousarray(self.latent).tobytes())
-        digest.update(self.audio.samples.tobytes())
-        return f"take-{digest.hexdigest()}"
+        return str(self.manifest["id"]) if self.manifest is not None else identity.identity(self.facts)
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What its id is made of, as plain data: recipe, parents, and digests of its sound and latent."""
+        return {
+            "recipe": self.recipe.to_json(),
+            "parents": list(self.parents),
+            "made_with": dict(self.made_with),
+            "audio": identity.sound_facts(self.audio),
+            "latent": identity.latent_facts(self.latent),
+        }
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether its sound is a copy of the one that earned its id, as a lossy format left it."""
+        told = None if self.manifest is None else identity.original_of(self.manifest)
+        return told is not None and "fingerprint" in told and told["sha256"] != self.facts["audio"]["sha256"]
+
+    def has_sound_of(self, other: Take) -> bool:
+        """Whether its sound is another take's, or a copy of it."""
+        one, two = self.facts["audio"], other.facts["audio"]
+        return bool(one["sha256"] == two["sha256"] or identity.is_copy_of(two, self.audio))
 
     @property
     def seconds(self) -> float:
@@ -91,15 +112,35 @@ class Take:
         return self.audio.seconds
 
     def but(self, **changes: Any) -> Self:
-        """The same take with some fields changed; a new value with a new id."""
-        return replace(self, **changes)
+        """The same take with some fields changed; a new value, with a new id where recipe, sound, latent or parents differ."""
+        unknown = sorted(set(changes) - {f.name for f in fields(self) if f.init})
+        if unknown:
+            raise RecipeError(f"A take has no field {shown(unknown[0])} that can be changed.")
+        changed = replace(self, **changes)
+        return changed.named(self.manifest) if self.manifest is not None and _alike(self, changed) else changed
+
+    def named(self, manifest: Mapping[str, Any]) -> Self:
+        """The same take, bearing the id of the manifest it was read from."""
+        take = replace(self)
+        object.__setattr__(take, "manifest", dict(manifest))
+        return take
+
+    def descended(self, *remarks: str) -> Self:
+        """A take of its own with the same content and this one as its parent, so that it has another id."""
+        return replace(self, parents=(self.id,), remarks=(*self.remarks, *remarks))
 
     def code(self, session: str = "lab") -> str:
         """The line of Python that makes this take again."""
+        if not isinstance(session, str) or not session.isidentifier():
+            raise RecipeError(f"A session's name is a word of Python, such as 'lab', not {shown(session)}.")
         return f"{session}.make({self.recipe.code()})"
 
     def verify(self, again: Take | Maker) -> Verdict:
         """Compare with another take, or with what a session makes of the same recipe: same, same to the ear, different."""
+        if not isinstance(again, Take) and not callable(getattr(again, "make", None)):
+            raise LibraryError(
+                f"A take is held against another one, or against what a session makes, not {shown(again)}."
+            )
         other = again if isinstance(again, Take) else again.make(self.recipe, self.plan)
         return compare(self.audio, other.audio)
 
@@ -114,7 +155,7 @@ class Take:
 
     def export(self, path: str | os.PathLike[str]) -> Path:
         """Write it as .flac, .wav, .opus, .ogg, .mp3, or .zip with latent and manifest."""
-        from acestep_lab.takes.library import export
+        from acestep_lab.takes.exchange import export
 
         return export(self, path)
 
@@ -122,3 +163,30 @@ class Take:
         from acestep_lab.ui.notebook import take_bundle
 
         return take_bundle(self, include=include, exclude=exclude)
+
+
+def _latent(value: Any) -> np.ndarray:
+    """A latent as float32 `[frames, channels]` that nobody can write to."""
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            latent = np.asarray(value, dtype=np.float32).copy()
+    except (TypeError, ValueError, OverflowError, MemoryError):
+        raise LibraryError(f"A take's latent is numbers [frames, channels], not {shown(value)}.") from None
+    if latent.ndim != 2:
+        raise LibraryError(f"A take's latent comes as [frames, channels]; this one has the shape {list(latent.shape)}.")
+    latent.flags.writeable = False
+    return latent
+
+
+def _names(what: str, value: Any) -> tuple[str, ...]:
+    listed = isinstance(value, Sequence | Set) and not isinstance(value, str | bytes)
+    if not listed or not all(isinstance(one, str) for one in value):
+        raise LibraryError(f"A take's {what} are text, not {shown(value)}.")
+    return tuple(value)
+
+
+def _alike(one: Take, other: Take) -> bool:
+    """Whether two takes hold the same of everything that an id is made of."""
+    made = [take.made_with.get("checkpoint") for take in (one, other)]
+    same = (one.recipe, one.parents, made[0]) == (other.recipe, other.parents, made[1])
+    return same and one.audio == other.audio and np.array_equal(one.latent, other.latent)

@@ -337,6 +337,14 @@ class Desk:
                 f"The library folder cannot be used ({(problem.strerror or str(problem)).lower()}). Takes of this session are still in memory."
             ) from None
 
+    def admit(self, take: Take) -> Take:
+        """A take that was brought in, under an id of its own where the one it claims is another sound's here."""
+        known = self._unsaved.get(take.id) or self._shelf.get(take.id)
+        if known is not None and take.manifest is not None and not take.has_sound_of(known):
+            return take.descended()
+        admitted: Take = self.session.library.admit(take)
+        return admitted
+
     # -- inside ---------------------------------------------------------------------------------------------------------
 
     def _remember(self, take: Take) -> None:

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 from acestep_lab.decode.audio import Audio
 from acestep_lab.errors import LabError, SourceError
-from acestep_lab.takes.library import read_file
+from acestep_lab.takes.comments import read_comment
+from acestep_lab.takes.exchange import read_file
 from acestep_lab.takes.take import Take
 from acestep_lab.ui.spec import Component, both
 
@@ -53,8 +54,8 @@ class SoundDrop(Component):
             return
         data, name = bytes(self._data), self._name
         self._drop()
-        sound = decode(data, name)
-        self.status = f"Brought in: {name}"
+        sound, remarks = receive(data, name)
+        self.status = " ".join([f"Brought in: {name}", *remarks])
         self.tell("done", name=name)
         self.ask("sound", sound=sound, name=name)
 
@@ -83,6 +84,11 @@ def check(name: str, size: int, most: int = MOST_BYTES) -> None:
 
 def decode(data: bytes, name: str) -> Take | Audio:
     """A take where the file is one of ours, else its sound; the bytes are written to a file of our own naming."""
+    return receive(data, name)[0]
+
+
+def receive(data: bytes, name: str) -> tuple[Take | Audio, tuple[str, ...]]:
+    """The same, and what was found out of the ordinary, in sentences: whoever edits a take's file brings a new take."""
     kind = name.rsplit(".", 1)[-1].lower()
     with tempfile.TemporaryDirectory(prefix="acestep-lab-") as folder:
         path = Path(folder) / f"sound.{kind}"
@@ -92,9 +98,17 @@ def decode(data: bytes, name: str) -> Take | Audio:
         except SourceError as problem:
             raise SourceError(str(problem).replace(repr(path.name), repr(name[-60:]))) from None
         try:
-            return read_file(path)
-        except LabError:
-            return audio
+            take = read_file(path)
+        except LabError as problem:
+            ours = "acestep_lab.take/" in read_comment(path)[0]
+            return audio, (f"{_named(str(problem), path.name, name)} Only its sound was taken.",) if ours else ()
+    remarks = tuple(_named(remark, path.name, name) for remark in take.remarks)
+    return take.but(remarks=remarks), remarks
+
+
+def _named(text: str, ours: str, theirs: str) -> str:
+    """A sentence about our file of the bytes, told of the file that came."""
+    return text.replace(ours, repr(theirs[-60:]))
 
 
 SoundDropWidget, SoundDropPane = both(SoundDrop)

@@ -269,6 +269,8 @@ class Studio:
     def _brought(self, sound: Take | Audio, name: str) -> None:
         """A sound was brought in: a take of ours is kept, anything else is taken in hand as it is."""
         if isinstance(sound, Take):
+            sound = self.desk.admit(sound)
+        if isinstance(sound, Take) and not (sound.is_copy and self.desk.session.library.knows(sound.id)):
             self._took(sound, made=False)
         else:
             self.pick(sound, title=name)
@@ -372,6 +374,7 @@ class Studio:
         try:
             self.gallery.show_cards(self.desk.cards(self.owner, self.gallery.query), self.desk.unsaved)
             self.gallery.trashed = len(self.desk.binned(self.owner))
+            self.top.banner = self.top.banner or damage(self.desk.session.library)
         except LabError as problem:
             self.top.banner = self.top.banner or sentence(problem)
         self.top.unsaved = len(self.desk.unsaved)
@@ -428,6 +431,15 @@ def beats_of(take: Take | Audio) -> list[float]:
     recipe, plan = getattr(take, "recipe", None), getattr(take, "plan", None)
     bpm = getattr(recipe, "bpm", None) or getattr(plan, "bpm", None)  # a recipe stands against its plan
     return list(np.arange(0.0, take.seconds, 60.0 / bpm)) if bpm else []
+
+
+def damage(library: Any) -> str:
+    """A sentence on takes that could not be read and are left out of the list; "" where there is none."""
+    damaged = library.damaged
+    if not damaged:
+        return ""
+    others = f" So are {len(damaged) - 1} others." if len(damaged) > 1 else ""
+    return f"A take is left out of the list, since its file is damaged. {damaged[0]}{others}"
 
 
 def scores_of(session: Any, take: Take) -> dict[str, float]:

@@ -1,0 +1,135 @@
+"""Takes as files that travel: reading one from anywhere, writing one in any format.
+
+Knows files and takes; no library. A file from anywhere may claim to be any take: it is that one only if its sound is.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from acestep_lab.decode.audio import Audio, can_write
+from acestep_lab.errors import LibraryError, SourceError, shown
+from acestep_lab.files import read_json, write_whole
+from acestep_lab.takes import identity, manifest
+from acestep_lab.takes.comments import MOST_OPUS, read_comment
+from acestep_lab.takes.take import Take
+
+_HEADER_BYTES = 2**20
+
+
+def read_file(path: str | os.PathLike[str]) -> Take:
+    """Read a take out of any of our sound files; its latent comes along where it lies beside the file.
+
+    The manifest is inside the file, or lies beside it as a `.json` of the same name. Where the sound is not the one the
+    manifest tells of, it is a new take with that one as its parent, and its `remarks` say so. Raises LibraryError where
+    there is no manifest, SourceError where there is no sound.
+    """
+    file = _place(path)
+    audio = Audio.read(file)
+    story, lossy = _story(file)
+    latent, remarks = read_latent(file.with_suffix(".safetensors"), story["latent"])
+    take = manifest.receive(story, audio, latent, lossy, file.name)
+    return take.but(remarks=(*take.remarks, *remarks)) if remarks else take
+
+
+def _place(path: str | os.PathLike[str]) -> Path:
+    """A path, "~" being the home folder; SourceError for what is none."""
+    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str) or "\0" in os.fspath(path):
+        raise SourceError(f"A file is named by text or a path, not by {shown(path)}.")
+    return Path(os.path.expanduser(path))
+
+
+def _story(file: Path) -> tuple[dict[str, Any], bool]:
+    """The manifest in a file or beside it, and whether the file's format changes samples."""
+    comment, lossy = read_comment(file)
+    beside = file.with_suffix(".json")
+    if not comment.startswith("{") and beside.is_file():
+        return manifest.checked(read_json(beside, "The manifest", LibraryError), beside.name), lossy
+    return manifest.from_text(comment, file.name), lossy
+
+
+def read_latent(path: Path, facts: dict[str, Any]) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """A latent from its file, if it is the one that a manifest tells of; else None, and a sentence where there is a file."""
+    if not os.path.lexists(path):
+        return None, ()
+    try:
+        latent = _read_latent(path, tuple(facts["shape"]))
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+        latent = None
+    if latent is not None and identity.latent_facts(latent) == facts:
+        return latent, ()
+    return None, (f"The latent {path.name} is damaged or another take's; the take is opened by its sound.",)
+
+
+def _read_latent(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The array of a latent's file, None where the file is no ordinary one or of another size."""
+    if not path.is_file() or path.stat().st_size > 4 * int(np.prod(shape, dtype=object)) + _HEADER_BYTES:
+        return None
+    with safe_open(str(path), framework="numpy") as file:
+        found = file.get_slice("latent")
+        if found.get_dtype() != "F32" or tuple(found.get_shape()) != shape:
+            return None
+        return np.asarray(file.get_tensor("latent"))
+
+
+def write_sound(path: Path, audio: Audio, story: dict[str, Any]) -> None:
+    """Write a sound with its manifest inside; where the format has no room for it, beside the file."""
+    kind, title = path.suffix.lower(), (story["recipe"]["caption"].replace("\0", "")[:200] or story["id"])
+    text = manifest.to_text(story)
+    fits = kind not in (".opus", ".ogg") or len(text.encode()) <= MOST_OPUS
+    audio.write(path, comment=text if fits else None, title=title)
+    if not fits:
+        write_whole(path.with_suffix(".json"), lambda draft: draft.write_text(text, encoding="utf-8"))
+
+
+def write_latent(path: Path, latent: np.ndarray) -> None:
+    """Write a latent as safetensors."""
+    save_file({"latent": np.array(latent)}, path)
+
+
+def export(take: Take, path: str | os.PathLike[str]) -> Path:
+    """Write a take as .flac, .wav (float), .opus, .ogg, .mp3 with its manifest inside — or .zip: sound, latent and manifest.
+
+    A FLAC of a sound its 24-bit grid does not hold is a copy: opened again, it is recognised as the same take.
+    """
+    target = _place(path)
+    try:
+        if target.suffix.lower() == ".zip":
+            return _export_zip(take, target)
+        target, kind = can_write(target)
+        story = manifest.describe(take)
+        if kind == "flac" and take.audio.lossless_kind != "flac":
+            story["audio"] = {**_as_flac(take.audio, target.parent), "original": identity.original_of(story)}
+        write_sound(target, take.audio, story)
+    except OSError as problem:
+        raise SourceError(f"{shown(target.name)} cannot be written ({problem.strerror or problem}).") from None
+    return target
+
+
+def _as_flac(audio: Audio, folder: Path) -> dict[str, Any]:
+    """The facts of a sound as a FLAC gives it back."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".draft-") as place:
+        return identity.sound_facts(Audio.read(audio.write(Path(place) / "sound.flac")))
+
+
+def _export_zip(take: Take, target: Path) -> Path:
+    can_write(target.with_suffix(".flac"))
+    story = manifest.describe(take)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".draft-") as draft:
+        folder = Path(draft)
+        write_sound(folder / f"{take.id}.{take.audio.lossless_kind}", take.audio, story)
+        write_latent(folder / f"{take.id}.safetensors", take.latent)
+        (folder / f"{take.id}.json").write_text(manifest.to_text(story), encoding="utf-8")
+        with zipfile.ZipFile(folder / "whole.zip", "w", zipfile.ZIP_STORED) as archive:
+            for file in sorted(folder.glob(f"{take.id}.*")):
+                archive.write(file, file.name)
+        os.replace(folder / "whole.zip", target)
+    return target
