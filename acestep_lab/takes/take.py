@@ -170,7 +170,13 @@ def _latent(value: Any) -> np.ndarray:
     try:
         with np.errstate(over="ignore", invalid="ignore"):
             latent = np.asarray(value, dtype=np.float32).copy()
-    except (TypeError, ValueError, OverflowError, MemoryError):
+    except (
+        TypeError,
+        ValueError,
+        ArithmeticError,
+        RuntimeError,
+        MemoryError,
+    ):  # whatever __array__ and __float__ raise
         raise LibraryError(f"A take's latent is numbers [frames, channels], not {shown(value)}.") from None
     if latent.ndim != 2:
         raise LibraryError(f"A take's latent comes as [frames, channels]; this one has the shape {list(latent.shape)}.")
