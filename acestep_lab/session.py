@@ -30,6 +30,7 @@ from acestep_lab.listen import listen as listening
 from acestep_lab.listen.agreement import Agreement, agreement
 from acestep_lab.models.adapters import Adapter
 from acestep_lab.models.adapters import apply as wear_adapters
+from acestep_lab.models.adapters import opened as open_adapters
 from acestep_lab.models.budget import Arrangement, budget
 from acestep_lab.models.floors import measured_peak
 from acestep_lab.models.loading import Checkpoint
@@ -543,12 +544,11 @@ class Session:
         return arrangement if recipe is None else arrangement.fit(recipe)
 
     def lora(self, *adapters: str | os.PathLike[str] | tuple[str | os.PathLike[str], float]) -> tuple[str, ...]:
-        """Put adapters (PEFT or LoKr folders, each alone or with a strength) on the DiT, and only these; none: the bare model.
+        """Put adapters (files or folders, each alone or with a strength) on the DiT, and only these; none: the bare model.
 
-        Raises CheckpointError for a folder that is no adapter or does not fit, and leaves all as it was.
+        Raises CheckpointError for one that is no adapter or does not fit, and leaves all as it was.
         """
-        pairs = [one if isinstance(one, tuple) else (one, 1.0) for one in adapters]
-        wanted = tuple((Adapter.open(Path(folder)), float(strength)) for folder, strength in pairs)
+        wanted = open_adapters(adapters)
 
         def wear() -> None:
             with self.residency.on("dit") as dit:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import init_empty_weights
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from acestep_lab.errors import CheckpointError
@@ -70,11 +70,23 @@ def read(entries: Mapping[str, weights.Entry], dtype: torch.dtype) -> dict[str, 
     """The stored tensors by name, each file opened once; floating numbers in the given dtype."""
     found: dict[str, Tensor] = {}
     for file in sorted({entry.file for entry in entries.values()}):
-        with safe_open(file, framework="pt", device="cpu") as shelf:
+        with opened(file) as shelf:
             for name, entry in entries.items():
                 if entry.file == file:
                     found[name] = _cast(shelf.get_tensor(entry.key), dtype)
     return found
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[Any]:
+    """A safetensors file for reading; CheckpointError where the library finds it damaged, or the disk does."""
+    try:
+        with safe_open(file, framework="pt", device="cpu") as shelf:
+            yield shelf
+    except (SafetensorError, OSError) as reason:
+        raise CheckpointError(
+            f"The file {weights.short(file)} is damaged ({str(reason)[:120]}). Fetch it again."
+        ) from reason
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
