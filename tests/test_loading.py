@@ -481,7 +481,7 @@ def test_a_damaged_folder_says_which_file_and_which_weight(
 PUBLISHED_BROKEN: list[tuple[str, str, Callable[[Path], None], str]] = [
     ("dit", "model-00002-of-00002.safetensors", Path.unlink, r"shard .*model-00002-of-00002\.safetensors is missing \(1 of 2"),
     ("dit", "model-00001-of-00002.safetensors", cut, r"model-00001-of-00002\.safetensors is cut short"),
-    ("dit", "model-00001-of-00002.safetensors", with_a_weight_too_many, r"holds layers\.9\.extra\.weight .* no part of ACE-Step"),
+    ("dit", "model-00001-of-00002.safetensors", with_a_weight_too_many, r"holds 'layers\.9\.extra\.weight' .* no part of ACE-Step"),
     ("condition", "silence_latent.pt", Path.unlink, r"silence_latent\.pt is missing"),
     ("condition", "silence_latent.pt", cut, r"silence_latent\.pt is damaged"),
     ("dit", "../vae/config.json", Path.unlink, r"vae/config\.json is missing beside"),

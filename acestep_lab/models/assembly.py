@@ -10,11 +10,18 @@ from typing import Any
 
 import torch
 from accelerate import init_empty_weights
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from acestep_lab.errors import CheckpointError
+from acestep_lab.errors import CheckpointError, LabError
 from acestep_lab.models import weights
+
+ODD_CONFIG = (
+    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, MemoryError, RuntimeError, StrictDataclassError,
+    TypeError, ValueError,
+)  # fmt: skip
+"""What the classes of diffusers, transformers and torch raise when a config asks for a module that cannot be."""
 
 
 def assemble(
@@ -42,14 +49,33 @@ def fitting(
     make: Callable[[], nn.Module], entries: Mapping[str, weights.Entry], folder: Path, given: Mapping[str, Tensor]
 ) -> tuple[nn.Module, set[str]]:
     """The module without memory, and the names it ties; CheckpointError unless every stored tensor has its place."""
-    module = empty(make)
-    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    module = _made(make, folder)
+    tensors = module.state_dict()
+    wanted = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     tied = tied_names(module) - set(entries)
     weights.check({n: s for n, s in wanted.items() if n not in tied and n not in given}, entries, folder)
+    for name, entry in entries.items():
+        if entry.is_floating != tensors[name].is_floating_point():
+            raise CheckpointError(f"In {weights.short(entry.file)}, {entry.key} is of the type {entry.dtype}.")
     for name, tensor in given.items():
         if tuple(tensor.shape) != wanted[name]:
-            raise CheckpointError(f"{folder} has {name} {list(tensor.shape)} where {list(wanted[name])} belongs.")
+            raise CheckpointError(
+                f"{weights.short(folder)} has {name} {list(tensor.shape)} where {list(wanted[name])} belongs."
+            )
     return module, tied
+
+
+def _made(make: Callable[[], nn.Module], folder: Path) -> nn.Module:
+    """The module without memory; CheckpointError where its config asks for one that cannot be."""
+    try:
+        return empty(make)
+    except LabError:
+        raise
+    except ODD_CONFIG as reason:
+        said = f"{type(reason).__name__}: {' '.join(str(reason).split())[:120]}"
+        raise CheckpointError(
+            f"The config of {weights.short(folder)} describes no module that can be made ({said}). Fetch it again."
+        ) from reason
 
 
 def empty(make: Callable[[], nn.Module]) -> nn.Module:

@@ -70,11 +70,8 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def read_config(file: Path) -> dict[str, Any]:
-    """The config of a module: JSON whose numbers are of a size that a module can be built from.
-
-    A number left as null is as good as none: whoever saved it meant the default (diffusers saves what was left out so).
-    """
-    config = {key: value for key, value in read_json(file).items() if value is not None}
+    """The config of a module: JSON whose numbers are of a size that a module can be built from."""
+    config = read_json(file)
     for name, value in _numbers(config):
         most = LARGEST_COUNT if name.endswith(("layers", "quantizers")) else LARGEST_NUMBER
         if isinstance(value, int) and abs(value) > most:
