@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -523,3 +524,12 @@ def test_an_index_that_points_outside_its_folder_is_refused(tiny_original_base: 
 def test_an_unknown_part_is_refused(tiny_turbo: Path) -> None:
     with pytest.raises(CheckpointError, match=r"No part is called 'transformer'; the parts are text, condition, dit"):
         Checkpoint.open(tiny_turbo).build("transformer")
+
+
+def test_parts_built_by_several_threads_at_once_are_whole_and_so_is_what_is_made_meanwhile(tiny_turbo: Path) -> None:
+    checkpoint = Checkpoint.open(tiny_turbo)
+    jobs = [lambda: checkpoint.build("dit"), lambda: checkpoint.build("condition"), lambda: nn.Linear(4, 4)] * 8
+    with ThreadPoolExecutor(6) as pool:
+        made = [job.result() for job in [pool.submit(job) for job in jobs]]
+    tensors = [tensor for module in (*made, nn.Linear(2, 2)) for tensor in module.parameters()]
+    assert not any(tensor.is_meta for tensor in tensors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import init_empty_weights
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
@@ -80,8 +80,33 @@ def _made(make: Callable[[], nn.Module], folder: Path) -> nn.Module:
 
 def empty(make: Callable[[], nn.Module]) -> nn.Module:
     """The module with its parameters on the meta device (no memory) and its buffers in place."""
-    with init_empty_weights(include_buffers=False), quiet():
+    with parameters_without_memory(), quiet():
         return make()
+
+
+_ONE_AT_A_TIME = threading.RLock()
+
+
+@contextmanager
+def parameters_without_memory() -> Iterator[None]:
+    """Modules made inside have their parameters on the meta device, in this thread and in no other.
+
+    accelerate's `init_empty_weights` does the same for the whole process: two sessions that build at once left it switched
+    on for ever, and every module made later came out empty.
+    """
+    with _ONE_AT_A_TIME:
+        register, owner = nn.Module.register_parameter, threading.get_ident()
+
+        def without_memory(module: nn.Module, name: str, param: nn.Parameter | None) -> None:
+            register(module, name, param)
+            if param is not None and threading.get_ident() == owner:
+                module._parameters[name] = nn.Parameter(param.detach().to("meta"), param.requires_grad)
+
+        nn.Module.register_parameter = without_memory  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            nn.Module.register_parameter = register  # type: ignore[method-assign]
 
 
 @contextmanager

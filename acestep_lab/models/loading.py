@@ -10,6 +10,7 @@ and, if it knows audio codes, `audio_tokenizer/` and `audio_token_detokenizer/`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,14 +54,14 @@ class Checkpoint:
     geometry: Geometry
 
     @classmethod
-    def open(cls, name_or_folder: str | Path = "pocket", lm: str | Path | None = None) -> Checkpoint:
+    def open(
+        cls, name_or_folder: str | os.PathLike[str] = "pocket", lm: str | os.PathLike[str] | None = None
+    ) -> Checkpoint:
         """Find a checkpoint by catalog name, folder or hub id; `lm` names another planner than its own.
 
         Light: JSON only. CheckpointError says what is missing, and which names are near.
         """
-        for asked in (name_or_folder, *(() if lm is None else (lm,))):
-            if not isinstance(asked, str | Path) or not str(asked).strip():
-                raise CheckpointError(f"A checkpoint is a name, a folder or a hub id, not {shown(asked)}.")
+        name_or_folder, lm = _named(name_or_folder), None if lm is None else _named(lm)
         try:
             return cls._opened(name_or_folder, lm)
         except LabError:
@@ -155,6 +156,14 @@ class Checkpoint:
             back = weights.shelf(self.places["codes_back"])
             return {f"tokenizer.{n}": e for n, e in found.items()} | {f"detokenizer.{n}": e for n, e in back.items()}
         return found
+
+
+def _named(asked: object) -> str | Path:
+    """A name, or a path of whatever kind; CheckpointError for anything else."""
+    found = os.fspath(asked) if isinstance(asked, os.PathLike) else asked
+    if not isinstance(found, str) or not found.strip():
+        raise CheckpointError(f"A checkpoint is a name, a folder or a hub id, not {shown(asked)}.")
+    return Path(found) if isinstance(asked, os.PathLike) else found
 
 
 def _locate(name: str | Path) -> tuple[Path, Row | None]:

@@ -229,8 +229,8 @@ def _own_folder(folder: Path, row: Row | None) -> Path:
             f"The folder {short(folder)} holds {len(inside)} checkpoints ({names}); open one of them."
         )
     raise CheckpointError(
-        f"No checkpoint: {weights.holds(folder)} A checkpoint folder has transformer/config.json "
-        "and its siblings (diffusers), or acestep-v15-*/config.json, vae/ and Qwen3-Embedding-0.6B/ (as published)."
+        f"No checkpoint is in {shown(str(folder), 110)}: {weights.holds(folder)} A checkpoint folder has "
+        "transformer/config.json and its siblings (diffusers), or acestep-v15-*/config.json, vae/, Qwen3-Embedding-0.6B/."
     )
 
 

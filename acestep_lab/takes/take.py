@@ -19,7 +19,7 @@ import numpy as np
 
 from acestep_lab.decode.audio import Audio
 from acestep_lab.prompt.recipe import Recipe
-from acestep_lab.takes.verdict import Verdict, compare
+from acestep_lab.takes.verdict import Verdict, compare, made_otherwise
 
 if TYPE_CHECKING:
     from acestep_lab.listen import Heard
@@ -101,7 +101,7 @@ class Take:
     def verify(self, again: Take | Maker) -> Verdict:
         """Compare with another take, or with what a session makes of the same recipe: same, same to the ear, different."""
         other = again if isinstance(again, Take) else again.make(self.recipe, self.plan)
-        return compare(self.audio, other.audio)
+        return replace(compare(self.audio, other.audio), remark=made_otherwise(self.made_with, other.made_with))
 
     def listen(self) -> Heard:
         """What can be heard in it: tempo, key, meter, loudness, instruments, each with how far to trust it.
