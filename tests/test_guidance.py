@@ -160,7 +160,7 @@ def test_over_several_draws_of_a_time_apg_remembers_their_mean_and_each_sees_wha
     for step, t in enumerate(times(3)):
         both = draws[2 * step : 2 * step + 2]
         for wished, plain, _ in both:
-            assert (ours(X, t) - written_apg(wished, plain, before)[0]).abs().max() < 1e-5
+            assert_near(ours(X, t), written_apg(wished, plain, before)[0])
         before = sum((wished - plain) for wished, plain, _ in both) / 2 + -0.75 * before
 
 

@@ -368,6 +368,15 @@ def test_the_environment_says_it_for_all_sessions_and_an_argument_wins():
         asked_dtype(None, {"ACESTEP_DTYPE": "int4"})
 
 
+@pytest.mark.parametrize("nonsense", ["8", None, True, 0, -1, math.nan, math.inf, 10**400, [8]])
+def test_what_is_no_size_or_no_tier_is_a_sentence(nonsense):
+    with pytest.raises(MachineError, match="Memory is a size in GB"):
+        Tier.for_memory(nonsense)
+    if nonsense is not None:
+        with pytest.raises(MachineError, match="A tier is a row"):
+            Machine.for_session(nonsense, "auto", on)
+
+
 @pytest.mark.parametrize(
     "nonsense", ["gpu", "cuda:", "cuda:-1", "cuda:x", "", 0, 1.5, b"cpu", ["cpu"], object(), True, "cuda:" + "9" * 400]
 )

@@ -380,7 +380,7 @@ def bare(module: str) -> str:
 
 def ours_of(module: str) -> str | None:
     """diffusers' name of a layer, however it is written; None if the transformer has no linear layer of that name."""
-    flat = module.replace(".", "_")
+    flat = module.replace(".", "_").replace("__orig_mod_", "_")
     while (head := next((word for word in _WRAPPERS if flat.startswith(f"{word}_")), None)) is not None:
         flat = flat[len(head) + 1 :]
     match = _LAYER.fullmatch(flat)

@@ -176,6 +176,8 @@ class Machine:
         cls, tier: Tier | None, device: str = "auto", on: Callable[[str], Machine] | None = None
     ) -> Machine:
         """The device that was asked for, made as small as a tier; MachineError where the two contradict each other."""
+        if not isinstance(tier, Tier | None):
+            raise MachineError(f"A tier is a row such as Tier.for_memory(12), not {shown(tier)}.")
         found = (on or cls.on)(device)
         if tier is None:
             return found
@@ -219,8 +221,8 @@ def _gigabytes(name: str, text: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not (math.isfinite(value) and value > 0):
-        raise MachineError(f"{name} is a size in GB such as 8 or 11.5, not {text!r}.")
+    if not 0 < value < MOST_GB:
+        raise MachineError(f"{name} is a size in GB such as 8 or 11.5, not {shown(text)}.")
     return value
 
 
@@ -378,12 +380,12 @@ class Tier:
     @classmethod
     def for_memory(cls, gigabytes: float, kind: str = "cuda") -> Tier:
         """The row for a machine with so many GB (of the accelerator; of RAM for kind "cpu")."""
-        if not (isinstance(gigabytes, int | float) and math.isfinite(gigabytes) and gigabytes > 0):
-            raise MachineError(f"Memory is a size in GB such as 8 or 11.5, not {gigabytes!r}.")
+        if isinstance(gigabytes, bool) or not isinstance(gigabytes, int | float) or not 0 < gigabytes < MOST_GB:
+            raise MachineError(f"Memory is a size in GB such as 8 or 11.5, not {shown(gigabytes)}.")
         rows = [row for row in TIERS if row.kind == kind]
         if not rows:
             raise MachineError(
-                f"{kind!r} is no kind of machine; known: {', '.join(dict.fromkeys(t.kind for t in TIERS))}."
+                f"{shown(kind)} is no kind of machine; known: {', '.join(dict.fromkeys(t.kind for t in TIERS))}."
             )
         row = next(row for row in rows if gigabytes <= row.up_to + TOLERANCE_GB)
         return replace(row, gigabytes=float(gigabytes))
@@ -398,6 +400,8 @@ class Tier:
         return cls.for_machine(Machine.detect(environ, look))
 
 
+MOST_GB = 1e6
+"""No machine has as much."""
 TOLERANCE_GB = 0.25
 """A "16 GB" card may report a little more than 16."""
 
