@@ -79,6 +79,13 @@ def _checkpoint_option(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _machine_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--device", help="where the work runs: auto, cpu, cuda, cuda:1, mps or xpu (or ACESTEP_DEVICE)"
+    )
+    command.add_argument("--dtype", help="what it computes in: auto, float32, bfloat16 or float16 (or ACESTEP_DTYPE)")
+
+
 def _add_compose(commands: Commands) -> None:  # type: ignore[valid-type]
     command = _command(commands, "compose", _compose, "Make music from a sentence and write it to a file.")
     command.add_argument("caption", help="what it should sound like")
@@ -99,8 +106,12 @@ def _add_compose(commands: Commands) -> None:  # type: ignore[valid-type]
     command.add_argument("--guidance-scale", type=_number, help="how strongly; 1 is off")
     command.add_argument("--lm", help=PLANNERS)
     command.add_argument(
-        "--precision", choices=("auto", "int8"), default="auto", help="int8: quicker on a CPU, measured"
+        "--precision",
+        choices=("auto", "int8"),
+        default="auto",
+        help="int8: kept where it is measured to be close and quicker",
     )
+    _machine_options(command)
     command.add_argument("--page", type=Path, help="also write a self-contained HTML page here")
     _checkpoint_option(command)
 
@@ -128,6 +139,7 @@ def _add_serve(commands: Commands) -> None:  # type: ignore[valid-type]
     )
     command.add_argument("--show", action="store_true", help="open the page in this machine's browser")
     command.add_argument("--takes", type=Path, help="folder of the library")
+    _machine_options(command)
     command.add_argument("--lm", help=PLANNERS)
     _checkpoint_option(command)
 
@@ -155,6 +167,7 @@ def _add_download(commands: Commands) -> None:  # type: ignore[valid-type]
 def _add_doctor(commands: Commands) -> None:  # type: ignore[valid-type]
     command = _command(commands, "doctor", _doctor, "Look this machine over: what works, what does not, what helps.")
     command.add_argument("--deep", action="store_true", help="also read what was downloaded, for its checksums")
+    _machine_options(command)
     _checkpoint_option(command)
 
 
@@ -173,7 +186,8 @@ def _compose(chosen: argparse.Namespace) -> int:
     _writable(out, chosen.page)
     from acestep_lab.session import Session
 
-    with Session.open(chosen.checkpoint, precision=chosen.precision, lm=chosen.lm) as lab:
+    machine = {"device": chosen.device, "dtype": chosen.dtype}
+    with Session.open(chosen.checkpoint, precision=chosen.precision, lm=chosen.lm, **machine) as lab:
         run, take = _watch(lab, recipe)
         _export(take, out)
         if chosen.page:
@@ -203,7 +217,8 @@ def _serve(chosen: argparse.Namespace) -> int:
     from acestep_lab.serve.app import serve
     from acestep_lab.session import Session
 
-    with Session.open(chosen.checkpoint, library=chosen.takes, lm=chosen.lm) as lab:
+    machine = {"device": chosen.device, "dtype": chosen.dtype}
+    with Session.open(chosen.checkpoint, library=chosen.takes, lm=chosen.lm, **machine) as lab:
         serve(lab, chosen.port, chosen.address, chosen.show, chosen.token, chosen.origin)
     return 0
 
@@ -242,9 +257,9 @@ def _download(chosen: argparse.Namespace) -> int:
 
 
 def _doctor(chosen: argparse.Namespace) -> int:
-    from acestep_lab.doctor import examine
+    from acestep_lab.doctor import Asked, examine
 
-    findings = examine(chosen.checkpoint, deep=chosen.deep)
+    findings = examine(chosen.checkpoint, deep=chosen.deep, asked=Asked(chosen.device, chosen.dtype))
     for finding in findings:
         print(finding)
     return 1 if any(finding.state == "bad" for finding in findings) else 0

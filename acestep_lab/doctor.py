@@ -20,8 +20,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from acestep_lab.errors import LabError
+
+if TYPE_CHECKING:
+    from acestep_lab.models.tiers import Machine, Tier
 
 STATES = ("ok", "warn", "bad")
 PACKAGE = Path(__file__).parent
@@ -44,21 +48,47 @@ class Finding:
 Check = Callable[[], Iterable[Finding]]
 
 
+@dataclass(frozen=True)
+class Asked:
+    """The device and dtype a session would be opened with; None: what the environment says."""
+
+    device: str | None = None
+    dtype: str | None = None
+
+    def machine(self, environ: Mapping[str, str] = os.environ) -> Machine:
+        """The device that is meant; MachineError where it is not here."""
+        from acestep_lab.models.tiers import Machine, asked_device
+
+        return Machine.on(asked_device(self.device, environ), environ)
+
+    def tier(self, machine: Machine, environ: Mapping[str, str] = os.environ) -> Tier:
+        """The row for a machine, computing in the dtype that is meant."""
+        from acestep_lab.models.tiers import Tier, asked_dtype
+
+        return Tier.for_machine(machine).computing_in(asked_dtype(self.dtype, environ))
+
+
 def examine(
-    checkpoint: str | Path = "pocket", deep: bool = False, checks: Sequence[Check] | None = None
+    checkpoint: str | Path = "pocket",
+    deep: bool = False,
+    checks: Sequence[Check] | None = None,
+    asked: Asked | None = None,
 ) -> list[Finding]:
-    """Everything that can be said of this machine and one checkpoint, the foundations first."""
+    """Everything that can be said of this machine and one checkpoint, the foundations first.
+
+    `asked` is the device and dtype a session would be opened with; None: ACESTEP_DEVICE and ACESTEP_DTYPE.
+    """
     usual: tuple[Check, ...] = (
         python,
         torch_build,
         torchaudio,
         libraries,
-        device,
+        partial(device, asked),
         codecs,
         browser,
         disk,
         partial(cached, deep),
-        partial(weights, checkpoint),
+        partial(weights, checkpoint, asked=asked),
     )
     return [finding for check in (usual if checks is None else checks) for finding in _safely(check)]
 
@@ -201,13 +231,14 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def device() -> Iterator[Finding]:
-    """What the work runs on, and how much memory there is."""
+def device(asked: Asked | None = None) -> Iterator[Finding]:
+    """What the work runs on, how much memory there is, and whether whole numbers could be quicker."""
     from acestep_lab.models.budget import gb
-    from acestep_lab.models.tiers import GB, Machine, Tier
+    from acestep_lab.models.tiers import GB
 
-    machine = Machine.detect()
-    tier = Tier.for_machine(machine)
+    asked = asked or Asked()
+    machine = asked.machine()
+    tier = asked.tier(machine)
     free = "" if machine.free_bytes is None else f", {gb(machine.free_bytes)} free"
     simulated = " (simulated; the work runs on the CPU)" if machine.simulated else ""
     said = f"{machine.name or machine.kind}{simulated}, {gb(machine.memory_bytes)}{free}; {tier.name} tier, LM up to {tier.lm}"
@@ -216,6 +247,22 @@ def device() -> Iterator[Finding]:
         yield Finding("device", "warn", said, fix)
     else:
         yield Finding("device", "ok", said)
+    if machine.device == "cpu":
+        yield from whole_numbers()
+
+
+def whole_numbers(exact: bool | None = None) -> Iterator[Finding]:
+    """Whether `precision="int8"` has a chance on this CPU; the first song measures it."""
+    from acestep_lab.models.precision import sums_are_exact
+
+    if sums_are_exact() if exact is None else exact:
+        yield Finding(
+            "int8", "ok", 'precision="int8" is measured on the first song, and kept where it is close and quicker'
+        )
+    else:
+        yield Finding(
+            "int8", "ok", 'this CPU has no instructions for int8 (VNNI): precision="int8" would not be quicker'
+        )
 
 
 def codecs(formats: Iterable[str] | None = None) -> Iterator[Finding]:
@@ -293,11 +340,12 @@ def cached(deep: bool = False) -> Iterator[Finding]:
             yield Finding("downloads", "ok", f"{repo} is whole" + (", every checksum right" if deep else ""))
 
 
-def weights(checkpoint: str | Path = "pocket", environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
+def weights(
+    checkpoint: str | Path = "pocket", environ: Mapping[str, str] = os.environ, asked: Asked | None = None
+) -> Iterator[Finding]:
     """Whether a checkpoint's files fit its configs, and what this machine will make of it."""
     from acestep_lab.models.budget import budget, gb
     from acestep_lab.models.loading import Checkpoint
-    from acestep_lab.models.tiers import Machine
 
     try:
         opened = Checkpoint.open(checkpoint)
@@ -310,9 +358,13 @@ def weights(checkpoint: str | Path = "pocket", environ: Mapping[str, str] = os.e
     yield Finding(
         "checkpoint", "ok", f"{opened.name}: {', '.join(opened.parts)}; {gb(sum(sizes.values()))}, every shape right"
     )
-    plan = budget(Machine.detect(environ), sizes, longest=opened.geometry.longest_seconds)
+    asked = asked or Asked()
+    machine = asked.machine(environ)
+    tier = asked.tier(machine, environ)
+    plan = budget(machine, sizes, tier=tier, longest=opened.geometry.longest_seconds)
     fix = "" if plan.fits else "Close other programs, or take a smaller checkpoint or LM."
-    yield Finding("plan", "ok" if plan.fits else "warn", plan.words(), fix)
+    said = f"{plan.words()}; computes in {plan.dtype_name} on {plan.device}"
+    yield Finding("plan", "ok" if plan.fits else "warn", said, fix)
 
 
 def _remedy(checkpoint: str) -> str:

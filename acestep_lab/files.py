@@ -15,7 +15,7 @@ import stat
 import unicodedata
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from acestep_lab.errors import LabError, LibraryError, RecipeError, shown
 
@@ -69,21 +69,28 @@ def read_bytes(
     path: str | os.PathLike[str], what: str = "The file", error: type[LabError] = RecipeError, most: int = MOST_TEXT
 ) -> bytes:
     """All bytes of an ordinary file of at most `most` bytes; `error` for a folder, a pipe, a device, or one too large."""
-    try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except (OSError, ValueError) as problem:
-        raise error(f"{what} {shown(str(path))} cannot be read ({_reason(problem)}).") from None
-    found = os.fstat(handle)
-    if not stat.S_ISREG(found.st_mode):
-        os.close(handle)
-        raise error(f"{what} {shown(str(path))} is no ordinary file.")
-    with os.fdopen(handle, "rb") as file:
-        if found.st_size > most:
-            raise error(f"{what} {shown(str(path))} has {found.st_size:,} bytes; at most {most:,} are read.")
+    with open_ordinary(path, what, error) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise error(f"{what} {shown(str(path))} has {size:,} bytes; at most {most:,} are read.")
         try:
             return file.read(most + 1)[:most]
         except OSError as problem:
             raise error(f"{what} {shown(str(path))} cannot be read ({_reason(problem)}).") from None
+
+
+def open_ordinary(
+    path: str | os.PathLike[str], what: str = "The file", error: type[LabError] = RecipeError
+) -> BinaryIO:
+    """An ordinary file opened for reading; `error` for a folder, a pipe, a device, or one that cannot be opened."""
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except (OSError, ValueError) as problem:
+        raise error(f"{what} {shown(str(path))} cannot be read ({_reason(problem)}).") from None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise error(f"{what} {shown(str(path))} is no ordinary file.")
+    return os.fdopen(handle, "rb")
 
 
 def read_text(

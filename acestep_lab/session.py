@@ -30,12 +30,13 @@ from acestep_lab.listen import listen as listening
 from acestep_lab.listen.agreement import Agreement, agreement
 from acestep_lab.models.adapters import Adapter
 from acestep_lab.models.adapters import apply as wear_adapters
+from acestep_lab.models.adapters import opened as open_adapters
 from acestep_lab.models.budget import Arrangement, budget
 from acestep_lab.models.floors import measured_peak
 from acestep_lab.models.loading import Checkpoint
-from acestep_lab.models.precision import Gate, gated, quicken
+from acestep_lab.models.precision import WholeNumbers
 from acestep_lab.models.residency import Residency
-from acestep_lab.models.tiers import Machine, Tier
+from acestep_lab.models.tiers import Machine, Tier, asked_device, asked_dtype
 from acestep_lab.plan.plan import Plan
 from acestep_lab.profile import Profile, profile
 from acestep_lab.prompt.recipe import Recipe
@@ -73,8 +74,6 @@ DEFAULT_SECONDS = resolving.DEFAULT_SECONDS
 DECODE_SHARE = 0.15
 """Share of a run's progress bar that belongs to decoding."""
 
-PRECISIONS = ("auto", "int8")
-
 PACKAGES = ("acestep_lab", "torch", "diffusers", "transformers")
 """Whose versions a take remembers."""
 
@@ -106,12 +105,15 @@ class Session:
         library: Library | None = None,
         residency: Residency | None = None,
         worker: Worker | None = None,
-        precision: str = "auto",
+        precision: str | WholeNumbers = "auto",
+        device: object = None,
+        dtype: object = None,
     ) -> None:
         self.checkpoint = checkpoint
-        self.tier = tier or Tier.detect()
+        machine = Machine.for_session(tier, asked_device(device))
+        self.tier = (tier or Tier.for_machine(machine)).computing_in(asked_dtype(dtype))
         self.library = Library(default_folder()) if library is None else library  # an empty one is falsy
-        self.residency = residency or Residency(self._build, self._arrangement(tier))
+        self.residency = residency or Residency(self._build, self._arrangement(machine))
         self.road = Road(checkpoint, self.residency)
         self._worker = worker or Worker()
         self._pace, self._planning_pace = Pace(), Pace(seconds_of)
@@ -128,19 +130,24 @@ class Session:
         checkpoint: str | os.PathLike[str] = "pocket",
         tier: Tier | None = None,
         library: Library | str | os.PathLike[str] | None = None,
-        precision: str = "auto",
+        precision: str | WholeNumbers = "auto",
         lm: str | os.PathLike[str] | None = None,
+        device: object = None,
+        dtype: object = None,
     ) -> Self:
         """Open a checkpoint: "pocket", a catalog name, a folder, or a hub id; no weights are read yet.
 
-        `precision="int8"` lets the DiT multiply whole numbers on a CPU, quicker by half and more, once a measurement on the
-        first song has shown that it changes little. `lm` names another planner than the checkpoint's own: "0.6B", "1.7B",
-        "4B", a folder or a hub id. Raises CheckpointError where there is no checkpoint, saying what is
-        missing.
+        `precision="int8"` lets the DiT multiply whole numbers on a CPU, once a measurement on the first song has shown that
+        it changes little and is quicker here. `lm` names another planner than the checkpoint's own: "0.6B", "1.7B", "4B", a
+        folder or a hub id. `device` is where the work runs ("auto", "cpu", "cuda", "cuda:1", "mps", "xpu", or torch's own)
+        and `dtype` what it computes in ("auto", "float32", "bfloat16", "float16", or torch's own); ACESTEP_DEVICE and
+        ACESTEP_DTYPE say so for all sessions. Raises CheckpointError where there is no checkpoint, saying what is missing,
+        and MachineError for a device that is not there.
         """
         kept = library if isinstance(library, Library | None) else Library(library)
-        opened = Checkpoint.open(os.fspath(checkpoint), None if lm is None else os.fspath(lm))
-        return cls(opened, tier, kept, precision=precision)
+        asked_device(device), asked_dtype(dtype)  # refused before anything is opened
+        opened = Checkpoint.open(checkpoint, lm)
+        return cls(opened, tier, kept, precision=precision, device=device, dtype=dtype)
 
     def __repr__(self) -> str:
         g = self.checkpoint.geometry
@@ -589,12 +596,11 @@ class Session:
         return arrangement if recipe is None else arrangement.fit(recipe)
 
     def lora(self, *adapters: str | os.PathLike[str] | tuple[str | os.PathLike[str], float]) -> tuple[str, ...]:
-        """Put adapters (PEFT or LoKr folders, each alone or with a strength) on the DiT, and only these; none: the bare model.
+        """Put adapters (files or folders, each alone or with a strength) on the DiT, and only these; none: the bare model.
 
-        Raises CheckpointError for a folder that is no adapter or does not fit, and leaves all as it was.
+        Raises CheckpointError for one that is no adapter or does not fit, and leaves all as it was.
         """
-        pairs = [one if isinstance(one, tuple) else (one, 1.0) for one in adapters]
-        wanted = tuple((Adapter.open(Path(folder)), float(strength)) for folder, strength in pairs)
+        wanted = open_adapters(adapters)
 
         def wear() -> None:
             with self.residency.on("dit") as dit:
@@ -832,12 +838,11 @@ class Session:
 
     # -- collaborators -------------------------------------------------------------------------------------------------
 
-    def _arrangement(self, tier: Tier | None) -> Any:
-        """How this checkpoint fits this machine, or the one a tier describes."""
-        machine = Machine.detect() if tier is None else Machine.for_tier(tier)
+    def _arrangement(self, machine: Machine) -> Any:
+        """How this checkpoint fits a machine."""
         passes = 1 if self.checkpoint.row.is_turbo else 2  # of the DiT per step: guided ones look twice
         sizes, longest = self.checkpoint.sizes(2), self.checkpoint.geometry.longest_seconds
-        return budget(machine, sizes, passes=passes, tier=tier, longest=longest)
+        return budget(machine, sizes, passes=passes, tier=self.tier, longest=longest)
 
     def _build(self, part: str) -> torch.nn.Module:
         module = build(self.checkpoint, part, self.residency.arrangement.torch_dtype)
@@ -851,7 +856,9 @@ class Session:
             "checkpoint": self.checkpoint.name,
             "vae": self.road.vae_mark,
             "tier": self.tier.name,
-            "precision": "auto" if self._whole_numbers is None else "int8",
+            "precision": "auto" if self._whole_numbers is None else self._whole_numbers.chosen,
+            "device": str(self.residency.device),
+            "dtype": self.residency.arrangement.dtype_name,
             "threads": torch.get_num_threads(),
             "gain": gain,
             "adapters": {adapter.name: strength for adapter, strength in self._adapters},
@@ -910,35 +917,6 @@ def _levels_to_the_caller() -> int:
     while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).startswith("acestep_lab"):
         level, frame = level + 1, frame.f_back
     return level
-
-
-@dataclass
-class WholeNumbers:
-    """`precision="int8"`: the DiT multiplies whole numbers once the first song has shown that it changes little."""
-
-    look: Callable[[torch.nn.Module], Tensor] | None = None
-    gate: Gate | None = None
-
-    @classmethod
-    def asked(cls, precision: str, device: torch.device) -> WholeNumbers | None:
-        """None for "auto"; MachineError for a word nobody knows, and on a card."""
-        if precision not in PRECISIONS:
-            raise MachineError(f"A precision is {' or '.join(map(repr, PRECISIONS))}, not {precision!r}.")
-        if precision == "auto":
-            return None
-        if device.type != "cpu":
-            raise MachineError(
-                f'precision="int8" is for CPUs, and the work runs on {device.type}; a tier that stores the DiT in int8 or '
-                "fp8 saves memory there (Tier.for_memory(4)), and bfloat16 is quicker."
-            )
-        return cls()
-
-    def put_into(self, dit: torch.nn.Module) -> None:
-        """Make a fresh DiT's layers whole numbers: measured the first time, taken on trust when it is built again."""
-        if self.gate is not None:
-            quicken(dit)
-        elif self.look is not None:
-            self.gate = gated(dit, self.look)
 
 
 class TakeWarning(UserWarning):

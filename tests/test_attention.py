@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from acestep_lab.errors import RecipeError
 from acestep_lab.synth import attention
 from acestep_lab.synth.attention import Memory, attend, velocity
+from tests.closeness import NEAR, assert_near
 from tests.tiny import CONDITION, LATENT, tiny_parts
 
 ITEMS, FRAMES, TOKENS = 2, 1061, 13  # more tokens than two slabs, an odd number of frames
@@ -46,7 +47,7 @@ def oracle(dit: Any, x: Tensor, states: Tensor, context: Tensor, t: float = 0.7)
 def test_the_velocity_is_the_one_of_diffusers(stock: Any, ours: Any, inputs: tuple[Tensor, ...]) -> None:
     x, states, context = inputs
     found = velocity(ours, x, 0.7, states, context)
-    torch.testing.assert_close(found, oracle(stock, *inputs), atol=1e-5, rtol=0)
+    assert_near(found, oracle(stock, *inputs))
     torch.testing.assert_close(oracle(ours, *inputs), found, atol=0, rtol=0)  # and so it is for a stock caller
 
 
@@ -61,7 +62,7 @@ def test_an_item_in_a_padded_batch_is_the_item_alone(stock: Any, inputs: tuple[T
     for item, (frames, tokens) in enumerate(sizes):
         row = slice(item, item + 1)
         alone = oracle(stock, x[row, :frames], states[row, :tokens], context[row, :frames])
-        torch.testing.assert_close(found[row, :frames], alone, atol=1e-5, rtol=0)
+        assert_near(found[row, :frames], alone)
     assert not found[1, 533:].any()
 
 
@@ -70,14 +71,14 @@ def test_a_mask_may_have_holes_among_the_words(stock: Any, ours: Any, inputs: tu
     mask = torch.arange(TOKENS) % 3 != 1
     found = velocity(ours, x[:1], 0.7, states[:1], context[:1], mask=mask[None])
     expected = oracle(stock, x[:1], states[:1, mask], context[:1])
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert_near(found, expected)
 
 
 def test_one_word_said_many_times_is_heard_once(stock: Any, ours: Any, inputs: tuple[Tensor, ...]) -> None:
     x, _, context = inputs
     nothing, memory = draw(1, 1, CONDITION).expand(ITEMS, TOKENS, CONDITION), Memory()
     found = velocity(ours, x, 0.7, nothing, context, memory=memory)
-    torch.testing.assert_close(found, oracle(stock, x, nothing, context), atol=1e-5, rtol=0)
+    assert_near(found, oracle(stock, x, nothing, context))
     key, _ = next(iter(memory._kept.values()))[3].kept[ours.layers[0].cross_attn]
     assert key.shape[1] == 1
 
@@ -116,7 +117,7 @@ def test_memory_notices_a_lora_and_every_change_of_it(stock: Any, inputs: tuple[
     dit.requires_grad_(False)
     plain = attention.uninstall(copy.deepcopy(dit))
     worn = velocity(dit, x, 0.7, states, context, memory=memory)
-    torch.testing.assert_close(worn, oracle(plain, x, states, context), atol=1e-5, rtol=0)
+    assert_near(worn, oracle(plain, x, states, context))
     assert not torch.equal(worn, bare)
     for module in dit.modules():
         if isinstance(module, peft.tuners.lora.LoraLayer):
@@ -151,7 +152,7 @@ def test_gradients_flow_and_nothing_is_remembered_while_they_do(stock: Any, inpu
         dit(x, times, times, states, context, **extra).sample.square().mean().backward()
         grown[name] = dit.layers[0].self_attn.to_q.weight.grad
         assert not extra or extra["memory"].size == 0
-    torch.testing.assert_close(grown["ours"], grown["stock"], atol=1e-6, rtol=1e-4)
+    assert_near(grown["ours"], grown["stock"])
 
 
 def test_bfloat16_strays_no_further_from_float32_than_diffusers_does(stock: Any, inputs: tuple[Tensor, ...]) -> None:
@@ -175,14 +176,14 @@ def test_attention_in_slabs_is_attention_under_a_dense_mask(
     wide = [x.double().transpose(1, 2) for x in (query, key, value)]
     expected = nn.functional.scaled_dot_product_attention(*wide, attn_mask=near, scale=0.3, enable_gqa=True)
     found = attend(query, key, value, 0.3, window).double().transpose(1, 2)
-    torch.testing.assert_close(found, expected, atol=1e-5 if dtype == torch.float32 else 0.03, rtol=0)
+    assert_near(found, expected, NEAR if dtype == torch.float32 else 0.03)
 
 
 def test_the_precision_of_other_products_is_left_alone() -> None:
     query = draw(1, 300, 2, 8).bfloat16()
     attend(query, query, query, 0.3)
     one, other = draw(64, 64), draw(64, 64, seed=2)
-    torch.testing.assert_close((one @ other).double(), one.double() @ other.double(), atol=1e-4, rtol=0)
+    assert_near((one @ other).double(), one.double() @ other.double())
 
 
 def test_uninstalling_leaves_diffusers_as_it_was(stock: Any, inputs: tuple[Tensor, ...]) -> None:

@@ -13,6 +13,7 @@ from acestep_lab import Library, Recipe, RecipeError, Region, Session, Tier
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.prompt.tasks import Cover, FlowEdit, Repaint
 from acestep_lab.road import groups
+from tests.closeness import assert_near
 from tests.tiny import tiny_diffusers
 
 DUB = Recipe("dub", seconds=2, seed=1, bpm=90, steps=4, language="en")
@@ -40,7 +41,7 @@ def test_an_item_in_a_batch_equals_the_item_alone(lab: Session, solver: str) -> 
     assert [frame.song for frame in run.frames[:4]] == [0, 1, 2, 0]
     assert run.frames[0].latent.shape == together[0].latent.shape
     for take, recipe in zip(together, recipes, strict=True):
-        assert np.abs(take.latent - lab.make(recipe).latent).max() <= 1e-5
+        assert_near(take.latent, lab.make(recipe).latent)
         assert (take.recipe.seed, take.recipe.caption) == (recipe.seed, recipe.caption)
 
 
@@ -49,7 +50,7 @@ def test_an_item_in_a_batch_equals_the_item_alone(lab: Session, solver: str) -> 
 def test_guidance_treats_every_item_as_it_treats_it_alone(lab: Session, guidance: str) -> None:
     recipes = [r.but(guidance=guidance, guidance_scale=3.0, guidance_interval=(0.2, 1.0)) for r in (DUB, WALTZ)]
     for take, recipe in zip(lab.start(recipes).takes(), recipes, strict=True):
-        assert np.abs(take.latent - lab.make(recipe).latent).max() <= 1e-5
+        assert_near(take.latent, lab.make(recipe).latent)
 
 
 def test_songs_of_different_lengths_and_schedules_are_rendered_in_one_run(lab: Session) -> None:
@@ -60,7 +61,7 @@ def test_songs_of_different_lengths_and_schedules_are_rendered_in_one_run(lab: S
     assert [frame.song for frame in run.frames if frame.index == 0] == [0, 2, 1, 4, 3]
     assert run.fraction == 1.0
     for take, recipe in zip(takes, recipes, strict=True):
-        assert np.abs(take.latent - lab.make(recipe).latent).max() <= 1e-5
+        assert_near(take.latent, lab.make(recipe).latent)
 
 
 def test_tasks_of_one_kind_share_a_loop_each_with_its_own_regions(lab: Session) -> None:
@@ -77,7 +78,7 @@ def test_tasks_of_one_kind_share_a_loop_each_with_its_own_regions(lab: Session) 
     takes = run.takes()
     assert [f.song for f in run.frames if f.index == 0] == [0, 1, 2, 3, 4, 5]
     for take, recipe in zip(takes, recipes, strict=True):
-        assert np.abs(take.latent - lab.make(recipe).latent).max() <= 1e-5
+        assert_near(take.latent, lab.make(recipe).latent)
 
 
 def test_asking_for_both_halves_of_guidance_at_once_changes_nothing(lab: Session) -> None:
@@ -90,7 +91,7 @@ def test_asking_for_both_halves_of_guidance_at_once_changes_nothing(lab: Session
         (*_, apart), (*_, at_once) = (
             render.render([song.item for song in songs], heard, None, look, together) for together in (False, True)
         )
-    assert (apart.latent - at_once.latent).abs().max() <= 1e-5
+    assert_near(apart.latent, at_once.latent)
 
 
 def test_no_more_songs_go_together_than_the_machine_has_room_for(lab: Session) -> None:

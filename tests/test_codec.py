@@ -15,6 +15,7 @@ from acestep_lab.decode import quick
 from acestep_lab.decode.codec import Codec, reach, tiles
 from acestep_lab.decode.quick import Convolution, Upsampling, prepare_vae
 from acestep_lab.errors import CheckpointError, MachineError, SourceError, Stopped
+from tests.closeness import assert_near
 from tests.tiny import CHANNELS, LATENT, RATE, tiny_parts
 
 REAL_RATIOS, POCKET_RATIOS = [2, 4, 4, 6, 10], [120, 2]
@@ -84,7 +85,7 @@ def test_tiles_cover_every_frame_once_with_its_context_and_one_shape() -> None:
 @pytest.mark.parametrize("tile", [None, 33, 50])
 def test_a_latent_decoded_in_tiles_is_the_latent_decoded_whole(vae: Any, latent: Tensor, tile: int | None) -> None:
     codec = Codec(vae, tile)
-    torch.testing.assert_close(codec.decode(latent), whole(vae, latent), atol=1e-6, rtol=0)
+    assert_near(codec.decode(latent), whole(vae, latent))
     joined = torch.cat(list(codec.stream(latent)), dim=-1)
     torch.testing.assert_close(joined, codec.decode(latent), atol=0, rtol=0)
 
@@ -96,7 +97,7 @@ def test_a_sound_encoded_in_tiles_is_the_posteriors_mode_of_the_whole(vae: Any, 
     with torch.inference_mode():
         expected = vae.encode(sound[None]).latent_dist.mode()[0].T
     found = codec.encode(sound)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert_near(found, expected)
     assert torch.equal(found, codec.encode(sound))
 
 
@@ -118,13 +119,13 @@ def test_a_window_sounds_as_it_does_in_the_whole(vae: Any, latent: Tensor) -> No
     codec, expected = Codec(vae, 40), whole(vae, latent)
     for start, end in ((0, 5), (30, 41), (60, FRAMES), (0, FRAMES)):
         found = codec.window(latent, start, end)
-        torch.testing.assert_close(found, expected[:, start * 160 : end * 160], atol=1e-6, rtol=0)
+        assert_near(found, expected[:, start * 160 : end * 160])
 
 
 def test_a_batch_is_its_items(vae: Any, latent: Tensor) -> None:
     codec, pair = Codec(vae, 40), torch.stack([latent, latent.flip(0)])
     both = codec.decode(pair)
-    torch.testing.assert_close(both[1], codec.decode(pair[1]), atol=1e-6, rtol=0)
+    assert_near(both[1], codec.decode(pair[1]))
     assert codec.encode(both).shape == pair.shape
 
 
@@ -146,8 +147,8 @@ def test_the_first_piece_comes_before_the_second_is_decoded_and_a_stop_ends_the_
 def test_a_prepared_vae_makes_the_same_sound_and_latent(vae: Any, latent: Tensor) -> None:
     prepared = prepare_vae(prepare_vae(tiny_parts()["vae"]))
     sound = torch.randn(CHANNELS, 3200)
-    torch.testing.assert_close(Codec(prepared).decode(latent), whole(vae, latent), atol=1e-6, rtol=0)
-    torch.testing.assert_close(Codec(prepared).encode(sound), Codec(vae).encode(sound), atol=1e-5, rtol=0)
+    assert_near(Codec(prepared).decode(latent), whole(vae, latent))
+    assert_near(Codec(prepared).encode(sound), Codec(vae).encode(sound))
     assert not [name for name, _ in prepared.named_parameters() if "weight_g" in name]
     layers = list(prepared.bfloat16().modules())
     raised = [module for module in layers if isinstance(module, Upsampling)]
@@ -160,7 +161,7 @@ def test_a_prepared_vae_says_the_same_while_gradients_flow_and_lets_them_through
     prepared = prepare_vae(tiny_parts()["vae"])
     listened = latent.T[None].clone().requires_grad_()
     sound = prepared.decoder(listened)
-    torch.testing.assert_close(sound[0].detach(), whole(vae, latent), atol=1e-6, rtol=0)
+    assert_near(sound[0].detach(), whole(vae, latent))
     sound.square().sum().backward()
     assert listened.grad is not None
     assert listened.grad.isfinite().all()
@@ -174,7 +175,7 @@ def test_a_piece_walks_through_a_block_in_stretches_and_comes_out_the_same() -> 
     x = torch.randn(1, channels, longer_than_a_stretch, generator=torch.Generator().manual_seed(5))
     with torch.inference_mode():
         at_once = quick._one_after_another(units, x.clone())
-        torch.testing.assert_close(quick.through(units, x), at_once, atol=1e-6, rtol=0)
+        assert_near(quick.through(units, x), at_once)
 
 
 def test_half_precision_is_as_near_to_full_as_diffusers_is_and_nearer(latent: Tensor) -> None:
@@ -196,7 +197,7 @@ def test_idle_residual_units_are_dropped_even_without_a_direction(latent: Tensor
     prepare_vae(idle)
     assert isinstance(idle.decoder.block[2].res_unit1, nn.Identity)
     assert isinstance(idle.decoder.block[2].res_unit3, nn.Identity)
-    torch.testing.assert_close(Codec(idle).decode(latent), whole(same, latent), atol=1e-6, rtol=0)
+    assert_near(Codec(idle).decode(latent), whole(same, latent))
 
 
 @pytest.mark.parametrize("units_too", [True, False], ids=["a snake between", "a residual unit between"])
@@ -219,10 +220,8 @@ def test_full_rate_channels_that_are_always_zero_are_left_out_where_only_a_snake
     assert prepared.decoder.conv2.in_channels == full - units_too
     assert prepared.encoder.conv1.out_channels == (1 if units_too else same.encoder.conv1.out_channels)
     sound = whole(same, latent)
-    torch.testing.assert_close(Codec(prepared).decode(latent), sound, atol=1e-6, rtol=0)
-    torch.testing.assert_close(
-        Codec(prepared).encode(sound), same.encode(sound[None]).latent_dist.mean[0].T, atol=1e-5, rtol=1e-5
-    )
+    assert_near(Codec(prepared).decode(latent), sound)
+    assert_near(Codec(prepared).encode(sound), same.encode(sound[None]).latent_dist.mean[0].T)
 
 
 def _units_of(block: Any) -> list[Any]:
@@ -239,7 +238,7 @@ def test_both_of_torchs_weight_norms_are_fused() -> None:
     for conv in (old, new):
         expected = conv(x)
         prepare_vae(nn.Sequential(conv))
-        torch.testing.assert_close(conv(x), expected)
+        assert_near(conv(x), expected)
         assert set(dict(conv.named_parameters())) == {"weight", "bias"}
 
 

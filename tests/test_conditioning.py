@@ -22,6 +22,7 @@ from acestep_lab.synth.conditioning import (
     read,
     timbre_windows,
 )
+from tests.closeness import assert_near
 from tests.tiny import LATENT, tiny_parts, tiny_tokenizer
 
 FRAMES = 120
@@ -84,7 +85,7 @@ def test_states_equal_the_pipelines_own_encoding(parts: dict[str, Any]) -> None:
             refer_audio_acoustic_hidden_states_packed=parts["condition"].silence_latent[:, :FRAMES],
             refer_audio_order_mask=torch.arange(1),
         )
-    assert (heard(parts, words).states - states).abs().max() < 1e-6
+    assert_near(heard(parts, words).states, states)
 
 
 def test_without_a_reference_the_timbre_is_recorded_silence_not_zeros(parts: dict[str, Any]) -> None:

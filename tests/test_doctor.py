@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import shutil
+from functools import partial
 
 import pytest
 
@@ -156,3 +157,22 @@ def test_a_broken_checkpoint_is_named_by_the_file_that_is_wrong(tiny_turbo, tmp_
 
 def test_an_unknown_checkpoint_is_answered_with_the_nearest_names():
     assert "did you mean turbo" in one(doctor.weights("turbbo")).what
+
+
+def test_the_device_and_dtype_asked_for_are_planned_with(tiny_turbo):
+    [*_, plan] = doctor.weights(tiny_turbo, {}, doctor.Asked("cpu", "bfloat16"))
+    assert plan.what.endswith("computes in bfloat16 on cpu")
+    [*_, plan] = doctor.weights(tiny_turbo, {"ACESTEP_DTYPE": "float16", "ACESTEP_DEVICE": "cpu"})
+    assert plan.what.endswith("computes in float16 on cpu")
+
+
+def test_a_device_that_is_not_here_is_a_finding():
+    found = one(examine(checks=[partial(doctor.device, doctor.Asked("cuda:77"))]))
+    assert found.state == "bad"
+    assert "no device cuda:77 here" in found.what
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_what_int8_may_bring_here_is_said(exact):
+    [found] = doctor.whole_numbers(exact)
+    assert ("measured on the first song" in found.what) == exact

@@ -15,6 +15,7 @@ from acestep_lab import Extend, Lego, Recipe, Region, Repaint, Session, Take
 from acestep_lab.decode.mastering import fade
 from acestep_lab.errors import RecipeError
 from acestep_lab.synth.conditioning import Words, prompt_texts, read
+from tests.closeness import assert_near
 from tests.tiny import tiny_parts, tiny_tokenizer
 
 WORDS = Recipe("dub", seconds=1.0, seed=3, steps=2, thinking=False)
@@ -45,7 +46,7 @@ def test_a_song_that_is_not_normalized_keeps_the_decoders_level_and_nothing_is_c
     raw = lab.make(WORDS.but(normalize=False))
     assert raw.made_with["gain"] == 1.0
     louder = lab.make(WORDS.but(normalize=False, latent_rescale=10.0))
-    np.testing.assert_allclose(raw.audio.samples * plain.made_with["gain"], plain.audio.samples, atol=2e-7)
+    assert_near(raw.audio.samples * plain.made_with["gain"], plain.audio.samples, 1e-6)
     assert lab.library.open(louder.id).audio == louder.audio
 
 
@@ -54,7 +55,7 @@ def test_fades_are_straight_lines_over_the_finished_level(lab: Session, plain: T
     wanted, rate = plain.audio.samples.copy(), plain.audio.rate
     wanted[:, : rate // 4] *= np.linspace(0, 1, rate // 4, dtype=np.float32)
     wanted[:, -(rate // 2) :] *= np.linspace(1, 0, rate // 2, dtype=np.float32)
-    np.testing.assert_allclose(faded, wanted, atol=2**-23)
+    assert_near(faded, wanted, 1e-6)
     assert not faded[:, 0].any()
     assert not faded[:, -1].any()
 
@@ -71,7 +72,7 @@ def test_a_fade_longer_than_the_song_is_as_long_as_the_song(into: int, out: int)
 
 def test_the_latent_is_scaled_then_shifted_before_it_is_decoded(lab: Session, plain: Take) -> None:
     moved = lab.make(WORDS.but(latent_shift=0.1, latent_rescale=0.8))
-    np.testing.assert_allclose(moved.latent, plain.latent * 0.8 + 0.1, rtol=1e-6, atol=1e-6)
+    assert_near(moved.latent, plain.latent * 0.8 + 0.1)
     assert moved.audio != plain.audio
 
 

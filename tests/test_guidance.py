@@ -8,6 +8,7 @@ from acestep_lab.errors import RecipeError
 from acestep_lab.synth.guidance import RULES, guided
 from acestep_lab.synth.sampler import sample
 from acestep_lab.synth.schedule import times
+from tests.closeness import assert_near
 
 cure()
 from diffusers.guiders.adaptive_projected_guidance import MomentumBuffer, normalized_guidance  # noqa: E402
@@ -25,7 +26,7 @@ def alone(x, t):
 
 
 def test_cfg_goes_beyond_the_wish_by_the_scale():
-    assert torch.allclose(guided(alone, pair, "cfg", 3.0)(X, 1.0), PLAIN + 3.0 * (WISHED - PLAIN), atol=1e-6)
+    assert_near(guided(alone, pair, "cfg", 3.0)(X, 1.0), PLAIN + 3.0 * (WISHED - PLAIN))
 
 
 def test_apg_is_that_of_diffusers_over_several_steps():
@@ -40,7 +41,7 @@ def test_apg_is_that_of_diffusers_over_several_steps():
             use_original_formulation=True,
             norm_dim=(1,),
         )
-        assert (ours(X, t) - theirs).abs().max() < 1e-6
+        assert_near(ours(X, t), theirs)
 
 
 def test_apg_remembers_one_thing_per_time_however_often_it_is_asked():
@@ -70,18 +71,18 @@ def reference_adg(latents, cond, uncond, sigma, scale, clip=3.14 / 6):
 
 def test_adg_turns_the_estimate_by_at_most_thirty_degrees():
     ours = guided(alone, pair, "adg", 5.0)(X, 0.6)
-    assert (ours - reference_adg(X, *pair(X, 0.6), 0.6, 5.0)).abs().max() < 1e-4
+    assert_near(ours, reference_adg(X, *pair(X, 0.6), 0.6, 5.0), 1e-4)
 
 
 def test_adg_of_two_equal_velocities_is_that_velocity():
     ours = guided(alone, lambda x, t: (WISHED, WISHED), "adg", 5.0)(X, 0.6)
-    assert (ours - WISHED).abs().max() < 1e-4
+    assert_near(ours, WISHED, 1e-4)
 
 
 def test_cfg_zero_stands_still_in_pure_noise_and_fits_the_plain_velocity_later():
     velocity = guided(alone, lambda x, t: (WISHED, 5.0 * WISHED), "cfg_zero", 4.0)
     assert not velocity(X, 1.0).any()
-    assert torch.allclose(velocity(X, 0.5), WISHED, atol=1e-5)
+    assert_near(velocity(X, 0.5), WISHED)
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -96,7 +97,7 @@ def test_every_rule_treats_an_item_in_a_batch_as_it_treats_it_alone(name):
 
     together, single = guided(alone, pair, name, 6.0), only(1)
     for t in times(4):
-        assert (together(X, t)[1:] - single(X[1:], t)).abs().max() < 1e-5
+        assert_near(together(X, t)[1:], single(X[1:], t))
 
 
 def test_outside_the_interval_only_the_wish_is_heard_and_t_one_is_noise():
@@ -159,7 +160,7 @@ def test_over_several_draws_of_a_time_apg_remembers_their_mean_and_each_sees_wha
     for step, t in enumerate(times(3)):
         both = draws[2 * step : 2 * step + 2]
         for wished, plain, _ in both:
-            assert (ours(X, t) - written_apg(wished, plain, before)[0]).abs().max() < 1e-5
+            assert_near(ours(X, t), written_apg(wished, plain, before)[0])
         before = sum((wished - plain) for wished, plain, _ in both) / 2 + -0.75 * before
 
 

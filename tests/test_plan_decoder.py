@@ -12,6 +12,7 @@ from acestep_lab.plan.choir import Choir
 from acestep_lab.plan.decoder import Decoder, Memory
 from acestep_lab.plan.sampling import Draw, nucleus, penalised
 from acestep_lab.prompt.recipe import Planning
+from tests.closeness import assert_near
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def test_rows_of_different_lengths_give_the_stock_logits(lm: Qwen3ForCausalLM) -
         rows = rows if not more[0] else [row + fresh for row, fresh in zip(rows, more, strict=True)]
         logits = decoder.logits(decoder.feed(memory, fed), everything)
         for row, got in zip(rows, logits, strict=True):
-            torch.testing.assert_close(got, stock(lm, row), atol=1e-5, rtol=1e-5)
+            assert_near(got, stock(lm, row))
 
 
 def test_rows_can_be_doubled_dropped_and_put_together(lm: Qwen3ForCausalLM) -> None:
@@ -48,15 +49,15 @@ def test_rows_can_be_doubled_dropped_and_put_together(lm: Qwen3ForCausalLM) -> N
     joined = Memory.stack([memory.pick([1, 0, 1], 9), memory.pick([0])], 16)
     logits = decoder.logits(decoder.feed(joined, [[6], [6], [7], [7]]), slice(0, 300))
     for row, got in zip(([4, 5, 6], [1, 2, 3, 6], [4, 5, 7], [1, 2, 3, 7]), logits, strict=True):
-        torch.testing.assert_close(got, stock(lm, list(row)), atol=1e-5, rtol=1e-5)
+        assert_near(got, stock(lm, list(row)))
 
 
 def test_part_of_the_head_is_that_part_of_the_logits(lm: Qwen3ForCausalLM) -> None:
     decoder = Decoder(lm)
     hidden = decoder.feed(decoder.memory(1, 4), [[1, 2, 3]])
     whole = decoder.logits(hidden, slice(0, 300))
-    torch.testing.assert_close(decoder.logits(hidden, slice(250, 290)), whole[:, 250:290])
-    torch.testing.assert_close(decoder.logits(hidden, torch.tensor([5, 250])), whole[:, [5, 250]])
+    assert_near(decoder.logits(hidden, slice(250, 290)), whole[:, 250:290])
+    assert_near(decoder.logits(hidden, torch.tensor([5, 250])), whole[:, [5, 250]])
 
 
 def test_fused_weights_are_held_once_and_the_stock_model_still_works(lm: Qwen3ForCausalLM) -> None:
@@ -67,7 +68,7 @@ def test_fused_weights_are_held_once_and_the_stock_model_still_works(lm: Qwen3Fo
     place = gate.data_ptr()
     Decoder(lm)
     assert lm.model.layers[0].mlp.gate_proj.weight.data_ptr() == place
-    torch.testing.assert_close(stock(lm, [1, 2, 3]), before, atol=1e-6, rtol=1e-6)
+    assert_near(stock(lm, [1, 2, 3]), before)
 
 
 def test_a_model_with_a_sliding_window_is_refused() -> None:
@@ -84,7 +85,7 @@ def test_memory_makes_room_when_a_row_says_more_than_was_foreseen(lm: Qwen3ForCa
     choir.pair([3], 1)
     for token in range(10, 20):
         choir.say([[token]])
-    torch.testing.assert_close(choir.logits(slice(0, 300))[0], stock(lm, [1, 2, *range(10, 20)]), atol=1e-5, rtol=1e-5)
+    assert_near(choir.logits(slice(0, 300))[0], stock(lm, [1, 2, *range(10, 20)]))
 
 
 def test_few_and_many_allowed_tokens_have_the_same_logits(lm: Qwen3ForCausalLM) -> None:
@@ -93,8 +94,8 @@ def test_few_and_many_allowed_tokens_have_the_same_logits(lm: Qwen3ForCausalLM) 
     masks[0][[5, 9]], masks[1][[9, 200, 250]] = True, True
     (ids, logits), (more, others) = choir.chances(masks, 300)
     whole = choir.logits(slice(0, 300))
-    torch.testing.assert_close(logits, whole[0, ids])
-    torch.testing.assert_close(others, whole[1, more])
+    assert_near(logits, whole[0, ids])
+    assert_near(others, whole[1, more])
 
 
 # ── drawing ──
@@ -109,7 +110,7 @@ def test_the_nucleus_is_the_references() -> None:
         before = ordered.softmax(0).cumsum(0) - ordered.softmax(0)
         assert places is not None
         assert set(places.tolist()) == set(order[before <= p].tolist())
-        torch.testing.assert_close(kept, logits[places])
+        assert_near(kept, logits[places])
 
 
 def test_top_k_comes_before_top_p() -> None:

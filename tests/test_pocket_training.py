@@ -33,6 +33,7 @@ from acestep_lab.train.pocket.tasks import SHARES, collate, lesson
 from acestep_lab.train.pocket.vae import PocketVae, standardise, use_fast_snake
 from acestep_lab.train.pocket.vae import export as export_vae
 from acestep_lab.train.pocket.words import TEMPI, for_lm, for_text, instruction, prompt_and_lyrics, train_tokenizer
+from tests.closeness import assert_near
 
 SHAPES = Shapes(text=32, condition=32, dit=160, dit_layers=2, code_width=32)
 
@@ -66,9 +67,9 @@ def test_the_exported_class_computes_what_was_trained(vae: PocketVae) -> None:
     with torch.no_grad():
         mean, std = vae.moments(sound)
         heard = real.encode(sound).latent_dist
-        assert torch.allclose(heard.mean, mean, atol=1e-5)
-        assert torch.allclose(heard.std, std, atol=1e-5)
-        assert torch.allclose(real.decode(mean).sample, vae.decode(mean), atol=1e-5)
+        assert_near(heard.mean, mean)
+        assert_near(heard.std, std)
+        assert_near(real.decode(mean).sample, vae.decode(mean))
 
 
 def test_the_autoencoder_starts_with_the_low_bands_already_passing_through() -> None:
@@ -88,7 +89,7 @@ def test_standardised_latents_have_spread_one_and_sound_the_same() -> None:
         standardise(vae, iter([sound]))
         latents = vae.moments(sound)[0]
         after = vae.decode(latents)
-    assert torch.allclose(latents.std((0, 2)), torch.ones(32), atol=0.01)
+    assert_near(latents.std((0, 2)), torch.ones(32), 0.01)
     assert torch.allclose(before[..., 2400:-2400], after[..., 2400:-2400], atol=1e-3)  # the ends see padding
 
 
@@ -119,7 +120,7 @@ def test_prompts_are_the_pipelines_own_and_left_out_facts_are_not_said() -> None
 def test_the_short_cut_for_timbre_is_what_the_class_says(parts: Parts) -> None:
     latents, encoder = torch.randn(2, 300, 32), parts.condition.timbre_encoder
     with torch.no_grad():
-        assert torch.allclose(encoder(latents, torch.arange(2))[0][:, 0], timbre_row(encoder, latents), atol=1e-5)
+        assert_near(encoder(latents, torch.arange(2))[0][:, 0], timbre_row(encoder, latents))
 
 
 def test_conditions_are_the_pipelines(parts: Parts, tokens) -> None:
@@ -132,7 +133,7 @@ def test_conditions_are_the_pipelines(parts: Parts, tokens) -> None:
             parts.text.get_input_embeddings()(lyrics["input_ids"]), lyrics["attention_mask"].bool(),
             parts.silence(SHAPES.timbre_frames)[None], torch.arange(1),
         )  # fmt: skip
-    assert torch.allclose(ours, theirs, atol=1e-4)
+    assert_near(ours, theirs, 0.0001)
 
 
 @pytest.mark.parametrize("task", SHARES)
@@ -203,7 +204,7 @@ def test_quick_arithmetic_gives_what_plain_floats_give(short_rows: bool) -> None
     plain = answer()
     with quick("cpu", short_rows=short_rows):
         assert torch.is_autocast_enabled("cpu") == bool(torch.cpu.get_capabilities().get("amx_bf16"))
-        assert torch.allclose(answer(), plain, atol=0.02)
+        assert_near(answer(), plain, 0.02)
     assert not torch.is_autocast_enabled("cpu")
 
 
@@ -333,7 +334,7 @@ def test_an_average_follows_slowly() -> None:
         model.weight += 1
     for _ in range(200):
         average.follow(model)
-    assert torch.allclose(average.weights["weight"], before + 1, atol=1e-3)
+    assert_near(average.weights["weight"], before + 1, 0.001)
 
 
 def test_the_pipeline_class_is_still_the_one_we_write_prompts_for() -> None:

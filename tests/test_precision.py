@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from types import SimpleNamespace
 
 import peft
@@ -15,6 +16,7 @@ from acestep_lab.models import precision
 from acestep_lab.models.precision import QuickLinear, cpu_dtype, gated, quicken, restore
 from acestep_lab.models.storage import refuse_adapter
 from acestep_lab.synth import attention
+from tests.closeness import assert_near
 from tests.tiny import CONDITION, LATENT, tiny_parts
 
 
@@ -47,28 +49,71 @@ def test_a_token_says_the_same_alone_and_among_loud_ones() -> None:
     quick = QuickLinear(nn.Linear(64, 16).requires_grad_(False))
     x = torch.randn(5, 64)
     x[0] *= 1000
-    torch.testing.assert_close(quick(x)[3:4], quick(x[3:4]))
+    assert_near(quick(x)[3:4], quick(x[3:4]))
 
 
 def test_a_silent_token_gives_the_bias() -> None:
     dense = nn.Linear(8, 8).requires_grad_(False)
-    torch.testing.assert_close(QuickLinear(dense)(torch.zeros(1, 8)), dense.bias[None])
+    assert_near(QuickLinear(dense)(torch.zeros(1, 8)), dense.bias[None])
 
 
 def test_the_gate_lets_a_dit_through_and_says_its_error(dit: nn.Module) -> None:
     quick = copy.deepcopy(dit)
-    gate = gated(quick, look)
+    gate = gated(quick, look, race=lambda dense, whole, x: (1.9, 1.0))
     assert 0 < gate.error < gate.largest
-    assert "%" in str(gate)
+    assert gate.speed == pytest.approx(1.9)
+    assert re.search(r"moved the velocity by \d\.\d% .* 1\.9 times as quick .*: int8 is used", str(gate))
+    assert gate.chosen == "int8"
     assert isinstance(quick.layers[0].mlp.up_proj, QuickLinear)
     assert type(quick.time_embed.linear_1) is nn.Linear
 
 
-def test_a_closed_gate_leaves_the_dit_as_it_was_and_says_so(dit: nn.Module) -> None:
+@pytest.mark.parametrize(("largest", "seconds"), [(1e-6, (1.9, 1.0)), (0.05, (1.0, 14.0)), (0.05, (1.0, 1.0))])
+def test_a_gate_closed_by_error_or_by_speed_leaves_the_dit_as_it_was_and_says_so(
+    dit: nn.Module, largest: float, seconds: tuple[float, float]
+) -> None:
     quick, before = copy.deepcopy(dit), look(dit)
-    with pytest.raises(MachineError, match=r"only 0\.0% is let through.*stays as it was"):
-        gated(quick, look, largest=1e-6)
+    gate = gated(quick, look, largest, race=lambda dense, whole, x: seconds)
+    assert not gate.open
+    assert gate.chosen == "auto"
+    assert "the DiT stays as it was" in str(gate)
+    assert f"{seconds[0] / seconds[1]:.2g} times as quick" in str(gate)
     assert torch.equal(look(quick), before)
+    assert type(quick.layers[0].mlp.up_proj) is nn.Linear  # type: ignore[union-attr,index]
+
+
+def test_each_shape_is_raced_on_its_own_input_and_counts_for_all_of_its_shape(dit: nn.Module) -> None:
+    raced = {}
+
+    def stand_in(dense: nn.Linear, whole: nn.Linear, x: Tensor) -> tuple[float, float]:
+        assert isinstance(whole, QuickLinear)
+        assert x.shape[-1] == dense.in_features == whole.in_features
+        raced[dense.out_features, dense.in_features] = True
+        return (3.0, 1.0) if dense.out_features == 32 and dense.in_features == 48 else (1.0, 1.0)
+
+    gate = gated(copy.deepcopy(dit), look, race=stand_in)
+    shapes = [(one.out_features, one.in_features) for _, _, one in precision._candidates(dit)]
+    assert set(raced) == set(shapes)
+    share = shapes.count((32, 48)) / len(shapes)
+    assert gate.speed == pytest.approx(1 + 2 * share)
+
+
+def test_two_layers_are_timed_by_turns() -> None:
+    dense = nn.Linear(64, 64).requires_grad_(False)
+    seconds = precision.race(dense, QuickLinear(dense), torch.randn(4, 64))
+    assert all(0 < one < 10 for one in seconds)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_sums_of_whole_numbers_are_exact_with_the_cpus_product_and_without(
+    exact: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if exact and not precision.sums_are_exact():
+        exact = False
+    monkeypatch.setattr(precision, "sums_are_exact", lambda: exact)
+    left, right = torch.full((5, 96), 127, dtype=torch.int8), torch.full((96, 16), -127, dtype=torch.int8)
+    found = precision.product_of_whole_numbers(left, right)
+    assert torch.equal(found.double(), torch.full((5, 16), -127.0 * 127 * 96).double())
 
 
 def test_restoring_brings_the_same_numbers_back(dit: nn.Module) -> None:

@@ -10,6 +10,7 @@ from acestep_lab.synth.flowedit import edit
 from acestep_lab.synth.guidance import guided
 from acestep_lab.synth.sampler import SOLVERS, checked, noise, noised, noises, sample, tamed, turned
 from acestep_lab.synth.schedule import times
+from tests.closeness import assert_near
 
 MEAN, SPREAD = 0.7, 0.5
 
@@ -61,7 +62,7 @@ def test_euler_is_the_scheduler_of_diffusers():
     for t in scheduler.timesteps:
         theirs = scheduler.step(gaussian(theirs, float(t)), t, theirs, return_dict=False)[0]
     ours = last(sample(gaussian, start, times(8, 3.0))).latent
-    assert (ours - theirs).abs().max() < 1e-5
+    assert_near(ours, theirs)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -73,7 +74,7 @@ def test_every_step_is_yielded_with_its_place_and_its_estimate(solver):
     assert frames[-1].fraction == 1.0
     assert all(frame.latent.shape == frame.estimate.shape == start.shape for frame in frames)
     if solver != "heun":  # heun's estimate is its predictor's
-        assert (frames[-1].latent - frames[-1].estimate).abs().max() < 1e-6
+        assert_near(frames[-1].latent, frames[-1].estimate)
 
 
 def test_a_consumer_who_stops_looking_stops_the_work():
@@ -122,7 +123,7 @@ def test_what_happens_after_a_step_is_where_the_next_one_begins():
 def test_clamp_holds_the_norm_and_ema_blends_with_the_step_before():
     x = torch.ones(2, 5, 3)
     clamped = tamed(lambda x, t: 10 * x, clamp=2.0)(x, 1.0)
-    assert (clamped - 2 * x).abs().max() < 1e-5
+    assert_near(clamped, 2 * x)
     blend = tamed(lambda x, t: x * t, ema=0.25)
     assert blend(x, 1.0).mean() == 1.0
     assert blend(x, 0.5).mean() == pytest.approx(0.75 * 0.5 + 0.25)
@@ -154,7 +155,7 @@ def test_every_item_draws_from_its_own_seed_alone():
 def test_turning_by_nothing_is_the_same_noise_and_any_turn_keeps_its_spread():
     one, other = noise(1, 4000, 2), noise(2, 4000, 2)
     assert turned(one, other, 0.0) is one
-    assert torch.allclose(turned(one, other, 1.0), other, atol=1e-6)
+    assert_near(turned(one, other, 1.0), other)
     assert turned(one, other, 0.5).std() == pytest.approx(1.0, abs=0.05)
 
 
@@ -184,13 +185,13 @@ def edited(old, new, source, **how):
 
 def test_an_edit_without_a_difference_changes_nothing():
     source = torch.rand(1, 6, 2)
-    assert (edited(towards(source), towards(source), source) - source).abs().max() < 1e-5
+    assert_near(edited(towards(source), towards(source), source), source)
 
 
 @pytest.mark.parametrize("how", [{}, {"n_avg": 3}, {"n_max": 0.5}, {"n_min": 0.25}])
 def test_an_edit_arrives_where_the_new_velocity_points(how):
     source, goal = torch.rand(1, 6, 2), torch.rand(1, 6, 2)
-    assert (edited(towards(source), towards(goal), source, **how) - goal).abs().max() < 1e-4
+    assert_near(edited(towards(source), towards(goal), source, **how), goal, 1e-4)
 
 
 def test_an_edit_over_several_noises_is_the_written_one_under_guidance_and_a_moving_average():

@@ -27,6 +27,7 @@ from acestep_lab import (
 )
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.run import Event
+from tests.closeness import assert_near
 from tests.tiny import tiny_diffusers
 
 WORDS = Recipe("slow dub techno, tape hiss", seconds=2, seed=7, steps=4, bpm=118, language="en")
@@ -88,7 +89,7 @@ def test_every_step_is_a_frame_and_the_last_estimate_is_the_song(lab: Session) -
     frames = list(run)
     assert [frame.index for frame in frames] == [0, 1, 2, 3]
     assert all(frame.latent.shape == frame.estimate.shape == run.take().latent.shape for frame in frames)
-    torch.testing.assert_close(torch.from_numpy(run.take().latent.copy()), frames[-1].estimate, atol=1e-5, rtol=0)
+    assert_near(torch.from_numpy(run.take().latent.copy()), frames[-1].estimate)
     assert list(run) == frames
 
 
@@ -181,7 +182,7 @@ def test_the_take_equals_the_diffusers_pipeline_with_the_same_noise(lab: Session
         prompt=recipe.caption, lyrics=recipe.lyrics, audio_duration=2.0, num_inference_steps=4, guidance_scale=4.0, shift=3.0,
         latents=start, bpm=118, vocal_language="en",
     ).audios[0]  # fmt: skip
-    assert np.abs(take.audio.samples - theirs.numpy()).max() <= 1e-5
+    assert_near(take.audio.samples, theirs.numpy())
 
 
 def test_a_take_is_on_disk_the_moment_it_exists_and_opens_by_id_and_by_file(lab: Session, tmp_path: Path) -> None:

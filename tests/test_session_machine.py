@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ import torch
 
 from acestep_lab import CheckpointError, Library, MachineError, Recipe, Session, Tier
 from acestep_lab.models.loading import Checkpoint
+from acestep_lab.models.precision import WholeNumbers
 
 WORDS = Recipe("slow dub techno", seconds=2, seed=7, steps=2, thinking=False)
 
@@ -65,8 +69,9 @@ def test_a_folder_that_is_no_adapter_is_refused_and_changes_nothing(lab: Session
     worn = adapter(lab, tmp_path / "one", 1)
     lab.lora(worn)
     before = lab.make(WORDS)
+    (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError):
-        lab.lora(tmp_path)
+        lab.lora(tmp_path / "empty")
     assert np.array_equal(lab.make(WORDS).latent, before.latent)
 
 
@@ -81,10 +86,12 @@ def test_a_profile_shares_the_seconds_out_and_sets_a_floor_below_each(lab: Sessi
 
 def test_whole_numbers_are_measured_on_the_first_song_and_told(tiny_base: Path, tmp_path: Path) -> None:
     exact = Session.open(tiny_base, library=tmp_path / "exact")
-    with exact, Session.open(tiny_base, library=tmp_path / "int8", precision="int8") as lab:
+    quicker = WholeNumbers(race=lambda dense, whole, x: (2.5, 1.0))
+    with exact, Session.open(tiny_base, library=tmp_path / "int8", precision=quicker) as lab:
         run = lab.start(WORDS)
         take, plain = run.take(), exact.make(WORDS)
-        assert any("int8 moved the velocity by" in note for note in run.notes)
+        [said] = [note for note in run.notes if "int8" in note]
+        assert re.search(r"moved the velocity by .*% .* 2\.5 times as quick .*: int8 is used\.", said)
         assert take.made_with["precision"] == "int8"
         assert plain.made_with["precision"] == "auto"
         moved = np.linalg.norm(take.latent - plain.latent) / np.linalg.norm(plain.latent)
@@ -94,6 +101,60 @@ def test_whole_numbers_are_measured_on_the_first_song_and_told(tiny_base: Path, 
         worn = adapter(lab, tmp_path / "one", 1)
         lab.lora(worn)
         assert not np.array_equal(lab.make(WORDS).latent, take.latent)
+
+
+def test_where_whole_numbers_are_slower_the_music_is_that_of_the_plain_session(tiny_base: Path, tmp_path: Path) -> None:
+    slower = WholeNumbers(race=lambda dense, whole, x: (1.0, 14.0))
+    quicker = WholeNumbers(race=lambda dense, whole, x: (2.5, 1.0))
+    with (
+        Session.open(tiny_base, library=tmp_path / "exact") as exact,
+        Session.open(tiny_base, library=tmp_path / "slower", precision=slower) as lab,
+        Session.open(tiny_base, library=tmp_path / "quicker", precision=quicker) as other,
+    ):
+        run, plain = lab.start(WORDS), exact.make(WORDS)
+        assert np.array_equal(run.take().latent, plain.latent)
+        [said] = [note for note in run.notes if "int8" in note]
+        assert "0.071 times as quick" in said
+        assert "the DiT stays as it was" in said
+        assert run.take().made_with["precision"] == "auto"
+        lab.free()
+        assert np.array_equal(lab.make(WORDS).latent, plain.latent)
+        again = lab.start(WORDS.but(seed=5))
+        again.take()
+        assert not any("int8" in note for note in again.notes)
+        whole = other.make(WORDS)
+        assert "made in int8 and again in auto" in str(lab.verify(whole))
+        assert "int8" not in str(other.verify(whole))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", torch.float16])
+def test_a_session_computes_in_the_dtype_it_is_asked_for_and_says_so(
+    dtype: Any, tiny_base: Path, tmp_path: Path
+) -> None:
+    with Session.open(tiny_base, library=tmp_path, dtype=dtype, device="cpu") as lab:
+        take = lab.make(WORDS.but(seconds=1.0, steps=1))
+        name = str(dtype).removeprefix("torch.")
+        assert (take.made_with["dtype"], take.made_with["device"]) == (name, "cpu")
+        assert str(lab.explain()).endswith(f"Computes in {name} on cpu.")
+        assert np.isfinite(take.audio.samples).all()
+        with lab.residency.on("dit") as dit:
+            assert next(dit.parameters()).dtype == getattr(torch, name)
+
+
+def test_a_tiers_dtype_and_the_environments_device_are_heeded(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACESTEP_DEVICE", "cpu")
+    monkeypatch.setenv("ACESTEP_DTYPE", "bfloat16")
+    tier = replace(Tier.for_memory(16, "cpu"), dtype="float32")
+    assert Session.open(tiny_base, library=tmp_path).explain().dtype_name == "bfloat16"
+    assert Session.open(tiny_base, library=tmp_path, dtype="float32").explain().dtype_name == "float32"
+    assert Session.open(tiny_base, library=tmp_path).explain().device == "cpu"
+    monkeypatch.delenv("ACESTEP_DTYPE")
+    assert Session.open(tiny_base, tier, library=tmp_path).explain().dtype_name == "float32"
+    monkeypatch.setenv("ACESTEP_DEVICE", "toaster")
+    with pytest.raises(MachineError, match="A device is auto, cpu"):
+        Session.open(tiny_base, library=tmp_path)
 
 
 def test_a_precision_nobody_knows_is_refused_with_those_known(tiny_base: Path, tmp_path: Path) -> None:

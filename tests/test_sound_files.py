@@ -29,6 +29,7 @@ from acestep_lab.models.geometry import Geometry
 from acestep_lab.prompt.tasks import Cover, Region
 from acestep_lab.resolve import _check_sources
 from acestep_lab.ui.sound_drop import check, decode
+from tests.closeness import assert_near
 
 RATE = 8000
 COMMON = (8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 176400, 192000)
@@ -372,14 +373,14 @@ def test_surround_folds_to_stereo_as_the_standard_says() -> None:
     six = Audio(np.stack([left, right, centre, low, back_left, back_right]), RATE)
     half = np.float32(0.5**0.5)
     wanted = np.stack([left + half * centre + half * back_left, right + half * centre + half * back_right])
-    assert np.allclose(six.with_channels(2).samples, wanted, atol=1e-6)
-    assert np.allclose(six.with_channels(1).samples[0], wanted.mean(axis=0), atol=1e-6)
+    assert_near(six.with_channels(2).samples, wanted, 1e-6)
+    assert_near(six.with_channels(1).samples[0], wanted.mean(axis=0), 1e-6)
     five = Audio(six.samples[[0, 1, 2, 4, 5]], RATE)
     eight = Audio(np.concatenate([six.samples, six.samples[4:] * 0]), RATE)
     for other in (five, eight):
-        assert np.allclose(other.with_channels(2).samples, wanted, atol=1e-6)
+        assert_near(other.with_channels(2).samples, wanted, 1e-6)
     quad = Audio(six.samples[[0, 1, 4, 5]], RATE)
-    assert np.allclose(quad.with_channels(2).samples, wanted - half * centre, atol=1e-6)
+    assert_near(quad.with_channels(2).samples, wanted - half * centre, 1e-6)
 
 
 @pytest.mark.parametrize("count", range(1, 17))

@@ -33,6 +33,7 @@ from acestep_lab.resolve import odd_choices
 from acestep_lab.road import build
 from acestep_lab.run import Event
 from acestep_lab.session import OddChoice
+from tests.closeness import assert_near
 from tests.tiny import RATE, tiny_diffusers, tiny_original
 
 WORDS = Recipe("slow dub techno", "[Verse]\nla", 2.0, 7, 118, steps=3)
@@ -219,7 +220,7 @@ def test_codes_come_out_of_any_sound_and_make_the_cover_that_the_sound_makes(lab
     assert len(codes) == 20
     of_codes = lab.make(WORDS.but(task=Cover(codes=codes)))
     of_sound = lab.make(WORDS.but(task=Cover(take)))
-    assert np.abs(of_codes.latent - of_sound.latent).max() < 1e-5
+    assert_near(of_codes.latent, of_sound.latent)
 
 
 def test_codes_set_the_length_where_nobody_else_does_and_are_filled_up_or_cut(lab: Session) -> None:
@@ -256,7 +257,7 @@ def test_the_more_variance_the_further_a_retake_goes(lab: Session, take: Take) -
     ]
     assert distances == sorted(distances)
     whole, other = lab.vary(take, seeds=[99], variance=1.0)[0], lab.make(WORDS.but(seed=99))
-    assert np.abs(whole.latent - other.latent).max() < 1e-4
+    assert_near(whole.latent, other.latent, 1e-4)
 
 
 def test_a_retake_of_a_repaint_repaints_and_a_retake_of_a_retake_turns_on(lab: Session, take: Take) -> None:
@@ -294,7 +295,7 @@ def test_stem_verbs_have_the_length_of_their_source(lab: Session, take: Take, re
 
 def test_an_edit_to_the_same_words_changes_nothing(lab: Session, take: Take) -> None:
     same = lab.edit(take, WORDS.caption, WORDS.lyrics)
-    assert np.abs(same.latent - take.latent).max() < 1e-5
+    assert_near(same.latent, take.latent)
 
 
 def test_an_edit_of_the_tempo_alone_moves_the_take(lab: Session, take: Take) -> None:
@@ -485,7 +486,7 @@ def test_a_listener_hears_the_seconds_around_a_time_between_two_frames(lab: Sess
     assert all(0.5 <= glimpse.seconds <= 0.54 for glimpse in heard)
     exact = lab.glimpse(take, 1.0, 0.5).samples
     whole = take.audio.samples[:, 37 * HOP : 63 * HOP] / np.float32(take.made_with["gain"])
-    assert np.abs(exact / np.abs(exact).max() - whole / np.abs(whole).max()).max() < 1e-4
+    assert_near(exact / np.abs(exact).max(), whole / np.abs(whole).max(), 1e-4)
 
 
 def test_where_one_part_fits_at_a_time_every_stage_takes_its_turn(lab: Session, take: Take, tmp_path: Path) -> None:
@@ -501,7 +502,7 @@ def test_where_one_part_fits_at_a_time_every_stage_takes_its_turn(lab: Session, 
     assert heard
     assert residency.peak_aboard == 1
     again = lab.make(WORDS.but(task=Cover(take.audio, strength=0.5, reference=take.audio)))
-    assert np.abs(cover.latent - again.latent).max() < 1e-5
+    assert_near(cover.latent, again.latent)
 
 
 def test_a_step_is_kept_and_a_glimpse_taken_while_the_run_goes_on(lab: Session) -> None:

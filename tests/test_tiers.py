@@ -6,8 +6,19 @@ from dataclasses import replace
 import pytest
 
 from acestep_lab.errors import MachineError
-from acestep_lab.models.budget import TILES, Arrangement, budget, gb
-from acestep_lab.models.tiers import GB, LADDER_OF_LMS, PARTS, PREVIEWS, RUNGS, TIERS, Machine, Tier
+from acestep_lab.models.budget import TILES, Arrangement, arrange, arrangement_of, budget, gb
+from acestep_lab.models.tiers import (
+    GB,
+    LADDER_OF_LMS,
+    PARTS,
+    PREVIEWS,
+    RUNGS,
+    TIERS,
+    Machine,
+    Tier,
+    asked_device,
+    asked_dtype,
+)
 from acestep_lab.prompt import Recipe
 
 SHARED = {"text": 1_191_586_816, "condition": 1_218_659_328, "vae": 337_390_852, "codes": 420_087_948}
@@ -131,9 +142,10 @@ def test_a_plan_shows_a_row_per_part():
 
 
 def test_a_plan_printed_is_the_sentence_and_the_table():
-    first, empty, header, *rows = str(budget(machine(12), TURBO)).splitlines()
+    first, empty, header, *rows, gap, last = str(budget(machine(12), TURBO)).splitlines()
     assert first.startswith("12 GB: ")
-    assert empty == ""
+    assert empty == gap == ""
+    assert last == "Computes in bfloat16 on cuda."
     assert header.split()[0] == "part"
     assert len(rows) == len(TURBO)
 
@@ -258,3 +270,118 @@ def test_the_pocket_has_all_its_parts_aboard_wherever_a_gigabyte_and_a_half_is_f
     assert found.fits, found.words()
     assert found.left_out == ()
     assert found.rung.name == "all"
+
+
+# --- device and dtype that are asked for ------------------------------------------------------------------------------
+
+CARDS = {"cpu": 1, "cuda": 2, "xpu": 0, "mps": 0}
+
+
+def one_of_them(kind: str, index: int | None) -> Machine:
+    return Machine(kind, (16 if kind == "cpu" else 24) * GB, index=index, ram_bytes=None if kind == "cpu" else 64 * GB)
+
+
+def on(device: str, environ: dict[str, str] | None = None) -> Machine:
+    return Machine.on(device, environ or {}, lambda: one_of_them("cuda", None), one_of_them, lambda: CARDS)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bf16", "float16"])
+@pytest.mark.parametrize("kind", ["cuda", "xpu", "mps", "cpu"])
+@pytest.mark.parametrize("sizes", [TURBO, POCKET], ids=["turbo", "pocket"])
+def test_a_tiers_dtype_is_kept_to_on_every_device_and_for_every_size(dtype, kind, sizes):
+    asked = replace(Tier.for_memory(64, kind), dtype=dtype)
+    for has_bf16 in (True, False):
+        plan = budget(Machine(kind, 64 * GB, bf16=has_bf16), sizes, tier=asked)
+        assert plan.dtype == dtype
+        assert str(plan.torch_dtype) == {"bf16": "torch.bfloat16"}.get(dtype, f"torch.{dtype}")
+        assert plan.fit().dtype == dtype
+    assert arrange(asked, sizes).dtype == dtype
+    assert arrangement_of(asked).dtype == dtype
+
+
+def test_float32_is_planned_for_with_twice_the_bytes():
+    asked = replace(Tier.for_memory(24), dtype="float32")
+    assert budget(machine(24), TURBO, tier=asked).aboard_bytes("vae") == 2 * budget(machine(24), TURBO).aboard_bytes(
+        "vae"
+    )
+
+
+@pytest.mark.parametrize(
+    ("device", "expected"), [("auto", "cuda"), ("cuda", "cuda"), ("cuda:0", "cuda:0"), ("cuda:1", "cuda:1"), ("cpu", "cpu"),
+                             ("cpu:0", "cpu")])  # fmt: skip
+def test_a_device_asked_for_is_the_one_the_work_runs_on(device, expected):
+    assert on(device).device == expected
+    assert budget(on(device), TURBO).device == expected
+
+
+@pytest.mark.parametrize("device", ["cuda:2", "mps", "xpu", "cuda:99"])
+def test_a_device_that_is_not_here_is_refused_with_those_that_are(device):
+    with pytest.raises(MachineError, match=rf"no device {device} here; there is cpu, cuda:0 and cuda:1\."):
+        on(device)
+
+
+def test_a_simulated_card_may_be_asked_for_and_a_real_one_made_smaller():
+    cpu_only = {"cpu": 1, "cuda": 0}
+    found = Machine.on("cuda", {"MAX_CUDA_VRAM": "8"}, lambda: Machine("cpu", 32 * GB), one_of_them, lambda: cpu_only)
+    assert (found.simulated, found.device, found.gigabytes) == (True, "cpu", 8)
+    assert on("cuda:1", {"MAX_CUDA_VRAM": "8"}).gigabytes == 8
+    assert on("cpu", {"MAX_CUDA_VRAM": "8"}).device == "cpu"
+
+
+def test_a_tier_makes_the_device_smaller_or_contradicts_it():
+    assert Machine.for_session(Tier.for_memory(8), "cuda:1", on).gigabytes == 8
+    assert Machine.for_session(Tier.for_memory(8), "cuda:1", on).device == "cuda:1"
+    assert Machine.for_session(Tier.for_memory(8), "cpu", on).simulated
+    assert Machine.for_session(Tier.for_memory(16, "cpu"), "auto", on).device == "cpu"
+    with pytest.raises(MachineError, match=r"tier cpu is a CPU's and the device asked for is cuda"):
+        Machine.for_session(Tier.for_memory(16, "cpu"), "cuda", on)
+
+
+def test_words_and_torchs_own_objects_name_devices_and_dtypes():
+    import torch
+
+    for given, expected in {
+        "CPU": "cpu",
+        " cuda:1 ": "cuda:1",
+        torch.device("cuda", 1): "cuda:1",
+        torch.device("mps"): "mps",
+    }.items():
+        assert asked_device(given, {}) == expected
+    for given, expected in {
+        "float32": "float32",
+        "FP32": "float32",
+        torch.bfloat16: "bf16",
+        torch.float16: "float16",
+    }.items():
+        assert asked_dtype(given, {}) == expected
+
+
+def test_the_environment_says_it_for_all_sessions_and_an_argument_wins():
+    environ = {"ACESTEP_DEVICE": "cuda:1", "ACESTEP_DTYPE": "float32"}
+    assert (asked_device(None, environ), asked_dtype(None, environ)) == ("cuda:1", "float32")
+    assert (asked_device("cpu", environ), asked_dtype("bf16", environ)) == ("cpu", "bf16")
+    assert (asked_device("auto", environ), asked_dtype("auto", environ)) == ("auto", "auto")
+    assert (asked_device(None, {}), asked_dtype(None, {})) == ("auto", "auto")
+    with pytest.raises(MachineError, match=r"not 'toaster' \(from ACESTEP_DEVICE\); here there is cpu"):
+        asked_device(None, {"ACESTEP_DEVICE": "toaster"})
+    with pytest.raises(MachineError, match=r"not 'int4' \(from ACESTEP_DTYPE\)"):
+        asked_dtype(None, {"ACESTEP_DTYPE": "int4"})
+
+
+@pytest.mark.parametrize("nonsense", ["8", None, True, 0, -1, math.nan, math.inf, 10**400, [8]])
+def test_what_is_no_size_or_no_tier_is_a_sentence(nonsense):
+    with pytest.raises(MachineError, match="Memory is a size in GB"):
+        Tier.for_memory(nonsense)
+    if nonsense is not None:
+        with pytest.raises(MachineError, match="A tier is a row"):
+            Machine.for_session(nonsense, "auto", on)
+
+
+@pytest.mark.parametrize(
+    "nonsense", ["gpu", "cuda:", "cuda:-1", "cuda:x", "", 0, 1.5, b"cpu", ["cpu"], object(), True, "cuda:" + "9" * 400]
+)
+def test_what_is_no_device_or_dtype_is_a_sentence(nonsense):
+    with pytest.raises(MachineError, match="A device is"):
+        asked_device(nonsense, {})
+    with pytest.raises(MachineError, match="A dtype is"):
+        asked_dtype(nonsense, {})

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import init_empty_weights
-from safetensors import safe_open
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from acestep_lab.errors import CheckpointError
+from acestep_lab.errors import CheckpointError, LabError
 from acestep_lab.models import weights
+
+ODD_CONFIG = (
+    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, MemoryError, RuntimeError, StrictDataclassError,
+    TypeError, ValueError,
+)  # fmt: skip
+"""What the classes of diffusers, transformers and torch raise when a config asks for a module that cannot be."""
 
 
 def assemble(
@@ -42,20 +49,64 @@ def fitting(
     make: Callable[[], nn.Module], entries: Mapping[str, weights.Entry], folder: Path, given: Mapping[str, Tensor]
 ) -> tuple[nn.Module, set[str]]:
     """The module without memory, and the names it ties; CheckpointError unless every stored tensor has its place."""
-    module = empty(make)
-    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    module = _made(make, folder)
+    tensors = module.state_dict()
+    wanted = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     tied = tied_names(module) - set(entries)
     weights.check({n: s for n, s in wanted.items() if n not in tied and n not in given}, entries, folder)
+    for name, entry in entries.items():
+        if entry.is_floating != tensors[name].is_floating_point():
+            raise CheckpointError(f"In {weights.short(entry.file)}, {entry.key} is of the type {entry.dtype}.")
     for name, tensor in given.items():
         if tuple(tensor.shape) != wanted[name]:
-            raise CheckpointError(f"{folder} has {name} {list(tensor.shape)} where {list(wanted[name])} belongs.")
+            raise CheckpointError(
+                f"{weights.short(folder)} has {name} {list(tensor.shape)} where {list(wanted[name])} belongs."
+            )
     return module, tied
+
+
+def _made(make: Callable[[], nn.Module], folder: Path) -> nn.Module:
+    """The module without memory; CheckpointError where its config asks for one that cannot be."""
+    try:
+        return empty(make)
+    except LabError:
+        raise
+    except ODD_CONFIG as reason:
+        said = f"{type(reason).__name__}: {' '.join(str(reason).split())[:120]}"
+        raise CheckpointError(
+            f"The config of {weights.short(folder)} describes no module that can be made ({said}). Fetch it again."
+        ) from reason
 
 
 def empty(make: Callable[[], nn.Module]) -> nn.Module:
     """The module with its parameters on the meta device (no memory) and its buffers in place."""
-    with init_empty_weights(include_buffers=False), quiet():
+    with parameters_without_memory(), quiet():
         return make()
+
+
+_ONE_AT_A_TIME = threading.RLock()
+
+
+@contextmanager
+def parameters_without_memory() -> Iterator[None]:
+    """Modules made inside have their parameters on the meta device, in this thread and in no other.
+
+    accelerate's `init_empty_weights` does the same for the whole process: two sessions that build at once left it switched
+    on for ever, and every module made later came out empty.
+    """
+    with _ONE_AT_A_TIME:
+        register, owner = nn.Module.register_parameter, threading.get_ident()
+
+        def without_memory(module: nn.Module, name: str, param: nn.Parameter | None) -> None:
+            register(module, name, param)
+            if param is not None and threading.get_ident() == owner:
+                module._parameters[name] = nn.Parameter(param.detach().to("meta"), param.requires_grad)
+
+        nn.Module.register_parameter = without_memory  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            nn.Module.register_parameter = register  # type: ignore[method-assign]
 
 
 @contextmanager
@@ -70,11 +121,23 @@ def read(entries: Mapping[str, weights.Entry], dtype: torch.dtype) -> dict[str, 
     """The stored tensors by name, each file opened once; floating numbers in the given dtype."""
     found: dict[str, Tensor] = {}
     for file in sorted({entry.file for entry in entries.values()}):
-        with safe_open(file, framework="pt", device="cpu") as shelf:
+        with opened(file) as shelf:
             for name, entry in entries.items():
                 if entry.file == file:
                     found[name] = _cast(shelf.get_tensor(entry.key), dtype)
     return found
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[Any]:
+    """A safetensors file for reading; CheckpointError where the library finds it damaged, or the disk does."""
+    try:
+        with safe_open(file, framework="pt", device="cpu") as shelf:
+            yield shelf
+    except (SafetensorError, OSError) as reason:
+        raise CheckpointError(
+            f"The file {weights.short(file)} is damaged ({str(reason)[:120]}). Fetch it again."
+        ) from reason
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -28,6 +28,7 @@ from acestep_lab.models.tiers import (
     Machine,
     Rung,
     Tier,
+    asked_dtype,
     parts_at_once,
 )
 
@@ -67,7 +68,7 @@ class Arrangement:
     tier: Tier
     rung: Rung
     sizes: Mapping[str, int]  # bf16 bytes per part
-    dtype: str  # "bf16" or "float32": what the parts compute in
+    dtype: str  # "bf16", "float32" or "float16": what the parts compute in
     tile_frames: int
     seconds: float  # what was planned for
     takes: int  # rendered together, as planned for
@@ -88,7 +89,12 @@ class Arrangement:
         """What to build the parts in."""
         import torch
 
-        return torch.bfloat16 if self.dtype == "bf16" else torch.float32
+        return getattr(torch, self.dtype_name)  # type: ignore[no-any-return]
+
+    @property
+    def dtype_name(self) -> str:
+        """What the parts compute in, by torch's name: "bfloat16", "float32" or "float16"."""
+        return "bfloat16" if self.dtype == "bf16" else self.dtype
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -205,7 +211,7 @@ class Arrangement:
         rows = self.table()
         widths = [max(map(len, column)) for column in zip(*rows)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
-        return "\n".join((self.words(), "", *lines))
+        return "\n".join((self.words(), "", *lines, "", f"Computes in {self.dtype_name} on {self.device}."))
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(str(self))
@@ -288,7 +294,7 @@ class _Room:
         """Every arrangement there is for this machine, best first. A small checkpoint is never kept in fewer bits: it would
         save next to nothing, and what else runs on the machine would decide how the same recipe sounds.
         """
-        dtype = compute_dtype(self.machine, self.sizes)
+        dtype = compute_dtype(self.machine, self.sizes, self.tier.dtype)
         rungs = rungs_for(self.machine, tuple(self.sizes))
         for rung in (rung for rung in rungs if rung.storage == "full" or not is_small(self.sizes)):
             for tile in (tile for tile in TILES if tile <= self.tier.tile_frames):
@@ -322,9 +328,9 @@ def arrangement_of(given: Arrangement | Tier | None = None) -> Arrangement:
     if isinstance(given, Arrangement):
         return given
     tier = given or Tier.for_memory(16, "cpu")
-    rung = RUNG_BY_NAME[tier.rung]
+    rung, machine = RUNG_BY_NAME[tier.rung], Machine.for_tier(tier)
     return Arrangement(
-        Machine.for_tier(tier), tier, rung, dict.fromkeys(PARTS, 0), tier.dtype, min(tier.tile_frames, TILES[0]),
+        machine, tier, rung, dict.fromkeys(PARTS, 0), compute_dtype(machine, {}, tier.dtype), min(tier.tile_frames, TILES[0]),
         NOMINAL_SECONDS, 1,
         longest_seconds=tier.longest_seconds, batch=tier.batch, preview=preview(tier, rung),
     )  # fmt: skip
@@ -354,8 +360,13 @@ def preview(tier: Tier, rung: Rung) -> str:
     return tier.preview if rung.name == "all" or tier.preview == "picture" else "window"
 
 
-def compute_dtype(machine: Machine, sizes: Mapping[str, int]) -> str:
-    """bf16, except without bf16 in the machine (fp16 gives NaN on older cards) and for a small checkpoint on a CPU."""
+def compute_dtype(machine: Machine, sizes: Mapping[str, int], asked: str = "auto") -> str:
+    """What was asked for; else bf16, except without bf16 in the machine (fp16 gives NaN on older cards) and for a small
+    checkpoint on a CPU.
+    """
+    asked = asked_dtype(asked)
+    if asked != "auto":
+        return asked
     small = machine.device == "cpu" and is_small(sizes)
     return "bf16" if machine.bf16 and not small else "float32"
 

@@ -11,6 +11,14 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from acestep_lab.errors import CheckpointError, shown
+from acestep_lab.models.weights import whole_number
+
+DEFAULTS: Mapping[str, int] = {"sampling_rate": 44_100, "audio_channels": 2, "decoder_input_channels": 64, "patch_size": 2,
+                               "pool_window_size": 5}  # fmt: skip
+RATIOS, LEVELS = (2, 4, 4, 8, 8), (8, 8, 8, 5, 5, 5)
+"""What diffusers' classes take where their config says nothing, or null: `downsampling_ratios`, `fsq_input_levels`."""
+
 SILENCE_FRAMES = 15_000
 """Frames of the `silence_latent` buffer: fixed by diffusers' `AceStepConditionEncoder`, whatever the frame rate."""
 
@@ -56,14 +64,34 @@ class Geometry:
         codes: Mapping[str, Any] | None,
         longest_seconds: float,
     ) -> Geometry:
-        """From the configs of the autoencoder, the transformer and (if there is one) the audio tokenizer."""
+        """From the configs of the autoencoder, the transformer and (if there is one) the audio tokenizer; CheckpointError
+        where one of them says something else than a number of that kind.
+        """
+
+        def said(config: Mapping[str, Any], name: str, where: str, most: int) -> int:
+            return whole_number(config, name, where, DEFAULTS[name], most=most)
+
         return cls(
-            rate=vae["sampling_rate"],
-            channels=vae["audio_channels"],
-            hop=prod(vae["downsampling_ratios"]),
-            latent_channels=vae["decoder_input_channels"],
-            patch=dit["patch_size"],
-            pool_window=codes["pool_window_size"] if codes else 0,
-            code_count=prod(codes["fsq_input_levels"]) if codes else 0,
+            rate=said(vae, "sampling_rate", "the autoencoder", 768_000),
+            channels=said(vae, "audio_channels", "the autoencoder", 64),
+            hop=_product(vae, "downsampling_ratios", "the autoencoder", RATIOS, 2**20),
+            latent_channels=said(vae, "decoder_input_channels", "the autoencoder", 2**16),
+            patch=said(dit, "patch_size", "the transformer", 2**10),
+            pool_window=0 if codes is None else said(codes, "pool_window_size", "the audio codes", 2**16),
+            code_count=0 if codes is None else _product(codes, "fsq_input_levels", "the audio codes", LEVELS, 2**31),
             longest_seconds=longest_seconds,
         )
+
+
+def _product(config: Mapping[str, Any], name: str, where: str, otherwise: tuple[int, ...], most: int) -> int:
+    """The product of a config's list of whole numbers; CheckpointError where it is none."""
+    members = config.get(name)
+    members = otherwise if members is None else members
+    if not isinstance(members, list | tuple) or not 0 < len(members) <= 32:
+        raise CheckpointError(f"The config of {where} has {shown(members)} for {name}, a list of whole numbers.")
+    found = prod(whole_number({name: one}, name, where, most=most) for one in members)
+    if found > most:
+        raise CheckpointError(
+            f"The config of {where} has {name} whose product is {shown(found)}; at most {most:,} makes sense."
+        )
+    return found

@@ -10,16 +10,17 @@ and, if it knows audio codes, `audio_tokenizer/` and `audio_token_detokenizer/`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from acestep_lab.errors import CheckpointError
+from acestep_lab.errors import CheckpointError, LabError, shown
 from acestep_lab.models import catalog, original, weights
 from acestep_lab.models.catalog import Row
 from acestep_lab.models.geometry import Geometry
-from acestep_lab.models.weights import Entry, read_json
+from acestep_lab.models.weights import Entry, read_config, read_json, short
 
 if TYPE_CHECKING:
     import torch
@@ -53,11 +54,25 @@ class Checkpoint:
     geometry: Geometry
 
     @classmethod
-    def open(cls, name_or_folder: str | Path = "pocket", lm: str | Path | None = None) -> Checkpoint:
+    def open(
+        cls, name_or_folder: str | os.PathLike[str] = "pocket", lm: str | os.PathLike[str] | None = None
+    ) -> Checkpoint:
         """Find a checkpoint by catalog name, folder or hub id; `lm` names another planner than its own.
 
         Light: JSON only. CheckpointError says what is missing, and which names are near.
         """
+        name_or_folder, lm = _named(name_or_folder), None if lm is None else _named(lm)
+        try:
+            return cls._opened(name_or_folder, lm)
+        except LabError:
+            raise
+        except (OSError, ValueError, RuntimeError) as reason:  # a name no disk has, a folder that may not be read
+            raise CheckpointError(
+                f"The checkpoint {shown(str(name_or_folder))} cannot be read ({shown(str(reason), 100)})."
+            ) from reason
+
+    @classmethod
+    def _opened(cls, name_or_folder: str | Path, lm: str | Path | None) -> Checkpoint:
         folder, row = _locate(name_or_folder)
         places, layout = _places(folder, row)
         if lm is not None:
@@ -112,16 +127,16 @@ class Checkpoint:
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """The text encoder's tokenizer; it pads on the right, as the model was trained."""
-        return _tokenizer(self.places["tokenizer"])
+        return _tokenizer(self.places["tokenizer"], self.config("text"))
 
     def lm_tokenizer(self) -> PreTrainedTokenizerFast:
         """The planner's tokenizer, which knows every `<|audio_code_i|>`."""
         self._require("lm")
-        return _tokenizer(self.places["lm"])
+        return _tokenizer(self.places["lm"], self.config("lm"))
 
     def config(self, part: str) -> dict[str, Any]:
         """The JSON config a part is made from (the published layout has one for three parts)."""
-        return read_json(self.places[part] / "config.json")
+        return read_config(self.places[part] / "config.json")
 
     def _require(self, part: str) -> None:
         if part not in PARTS:
@@ -143,6 +158,14 @@ class Checkpoint:
         return found
 
 
+def _named(asked: object) -> str | Path:
+    """A name, or a path of whatever kind; CheckpointError for anything else."""
+    found = os.fspath(asked) if isinstance(asked, os.PathLike) else asked
+    if not isinstance(found, str) or not found.strip():
+        raise CheckpointError(f"A checkpoint is a name, a folder or a hub id, not {shown(asked)}.")
+    return Path(found) if isinstance(asked, os.PathLike) else found
+
+
 def _locate(name: str | Path) -> tuple[Path, Row | None]:
     """The folder a name stands for, and its catalog row where the name is in the catalog."""
     if isinstance(name, str) and (row := catalog.find(name)) is not None and not Path(name).is_dir():
@@ -151,10 +174,10 @@ def _locate(name: str | Path) -> tuple[Path, Row | None]:
     if folder.is_dir():
         return folder, None
     if isinstance(name, str) and is_hub_id(name):
-        return snapshot(name, f"{name} is not in the cache on this machine"), None
+        return snapshot(name, f"{shown(name)} is not in the cache on this machine"), None
     if isinstance(name, Path) or "/" in name or "\\" in name:
-        raise CheckpointError(f"There is no folder {folder}; {weights.holds(folder.parent)}")
-    raise CheckpointError(f"No checkpoint is called {name!r}; {catalog.nearest(name, catalog.ROWS)}")
+        raise CheckpointError(f"There is no folder {shown(str(folder), 120)}; {weights.holds(folder.parent)}")
+    raise CheckpointError(f"No checkpoint is called {shown(name)}; {catalog.nearest(name, catalog.ROWS)}")
 
 
 def is_hub_id(name: str) -> bool:
@@ -215,14 +238,13 @@ def _diffusers_places(folder: Path) -> dict[str, Path]:
 
 def _incomplete(folder: Path, what: str) -> str:
     return (
-        f"The folder {folder} has no {what}; {weights.holds(folder)} A checkpoint folder has transformer/, "
-        "condition_encoder/, vae/, text_encoder/ and tokenizer/ (diffusers), or acestep-v15-*/, vae/ and "
-        "Qwen3-Embedding-0.6B/ (as published)."
+        f"The folder {short(folder)} has no {what}; {weights.holds(folder)} A checkpoint has transformer/, "
+        "condition_encoder/, vae/, text_encoder/, tokenizer/; or, as published, acestep-v15-*/, vae/, Qwen3-Embedding-0.6B/."
     )
 
 
 def _configs(places: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
-    return {part: read_json(places[part] / "config.json") for part in ("vae", "dit", "codes") if part in places}
+    return {part: read_config(places[part] / "config.json") for part in ("vae", "dit", "codes") if part in places}
 
 
 def _with_own_defaults(row: Row, folder: Path) -> Row:
@@ -230,8 +252,41 @@ def _with_own_defaults(row: Row, folder: Path) -> Row:
     if not (folder / "pocket.json").is_file():
         return row
     said = read_json(folder / "pocket.json")
-    known = ("steps", "shift", "guidance", "guidance_scale", "longest_seconds", "direct", "tells_key")
-    return catalog.ROWS["pocket"].but(name=row.name, **{key: said[key] for key in known if key in said})
+    return catalog.ROWS["pocket"].but(
+        name=row.name, **{key: read(said, key) for key, read in _OWN.items() if key in said}
+    )
+
+
+def _names(config: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    found = config[name]
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise CheckpointError(f"pocket.json has {shown(found)} for {name}, a list of names.")
+    return tuple(found)
+
+
+def _positive(config: Mapping[str, Any], name: str) -> float:
+    found = weights.number(config, name, "pocket.json")
+    if found <= 0:
+        raise CheckpointError(f"pocket.json has {shown(found)} for {name}, a number above 0.")
+    return found
+
+
+def _rule(config: Mapping[str, Any], name: str) -> str:
+    if not isinstance(config[name], str):
+        raise CheckpointError(f"pocket.json has {shown(config[name])} for {name}, the name of a rule such as 'apg'.")
+    return config[name]
+
+
+_OWN: Mapping[str, Callable[[Mapping[str, Any], str], Any]] = {
+    "steps": lambda config, name: weights.whole_number(config, name, "pocket.json", most=1000),
+    "shift": _positive,
+    "guidance": _rule,
+    "guidance_scale": _positive,
+    "longest_seconds": _positive,
+    "direct": _names,
+    "tells_key": lambda config, name: config[name] is True,
+}
+"""What a checkpoint may say of its own defaults, and how each is read."""
 
 
 def _lm_folder(lm: str | Path, folder: Path) -> Path:
@@ -241,23 +296,41 @@ def _lm_folder(lm: str | Path, folder: Path) -> Path:
         return original.lm_place(row, folder, snapshot)
     found = Path(lm).expanduser()
     if not found.is_dir() and isinstance(lm, str) and is_hub_id(lm):
-        found = snapshot(lm, f"The planner {lm} is not in the cache on this machine")
+        found = snapshot(lm, f"The planner {shown(lm)} is not in the cache on this machine")
     if not found.is_dir():
-        raise CheckpointError(f"No planner is called {str(lm)!r}; {catalog.nearest(str(lm), catalog.LMS)}")
+        raise CheckpointError(f"No planner is called {shown(str(lm))}; {catalog.nearest(str(lm), catalog.LMS)}")
     if read_json(found / "config.json").get("model_type") != "qwen3":
-        raise CheckpointError(f"{found} holds no planner: its config.json is not of a Qwen3 language model.")
+        raise CheckpointError(f"{short(found)} holds no planner: its config.json is not of a Qwen3 language model.")
     return found
 
 
-def _tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """Read a tokenizer from files; never code, never the network."""
+def _tokenizer(folder: Path, config: Mapping[str, Any]) -> PreTrainedTokenizerFast:
+    """Read a tokenizer from files; never code, never the network. It knows no word that its model does not."""
     from transformers import AutoTokenizer
 
+    _only_ordinary_files(folder)
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError) as reason:
+        tokenizer.padding_side = "right"
+        ids = tokenizer(["a", "a b"], padding=True)["input_ids"]
+        largest = max(tokenizer.vocab_size - 1, *(token for row in ids for token in row))
+    except LabError:
+        raise
+    except Exception as reason:
+        said = shown(" ".join(str(reason).split()), 100)
         raise CheckpointError(
-            f"The tokenizer in {folder} cannot be read ({reason}); {weights.holds(folder)}"
+            f"The tokenizer in {short(folder)} cannot be read ({said}); {weights.holds(folder)}"
         ) from reason
-    tokenizer.padding_side = "right"
+    words = config.get("vocab_size")
+    if isinstance(words, int) and largest >= words:
+        raise CheckpointError(
+            f"The tokenizer in {short(folder)} knows {largest + 1:,} words and its model {words:,}: they are not of a kind."
+        )
     return tokenizer
+
+
+def _only_ordinary_files(folder: Path) -> None:
+    """CheckpointError for a pipe, a device or a folder where a tokenizer's file belongs: reading it might never end."""
+    for file in sorted(folder.iterdir()):
+        if file.suffix in (".json", ".txt", ".model", ".jinja") and file.exists() and not file.is_file():
+            raise CheckpointError(f"The file {short(file)} of the tokenizer is no ordinary file.")

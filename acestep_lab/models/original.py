@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from acestep_lab.errors import CheckpointError
+from acestep_lab.errors import CheckpointError, shown
 from acestep_lab.models import weights
 from acestep_lab.models.catalog import MAIN_REPO, TEXT_FOLDER, VAE_FOLDER, LMRow, Row
-from acestep_lab.models.weights import Entry, read_json
+from acestep_lab.models.weights import Entry, read_json, short, whole_number
 
 PREFIXES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "dit": (("decoder.", ""),),
@@ -52,7 +52,7 @@ def entries(part: str, stored: Mapping[str, Entry], folder: Path) -> dict[str, E
     stray = sorted(key for key in stored if _owner(key) is None)
     if stray:
         raise CheckpointError(
-            f"{folder} holds {stray[0]} and in all {len(stray)} weights that no part of ACE-Step 1.5 takes; "
+            f"{short(folder)} holds {shown(stray[0])} and in all {len(stray)} weights that no part of ACE-Step 1.5 takes; "
             "it is a checkpoint of another kind."
         )
     found = {}
@@ -82,7 +82,7 @@ def dit_config(config: Mapping[str, Any]) -> dict[str, Any]:
         _attention(config)
         | _taken(config, direct)
         | {
-            "layer_types": layer_types(config, config["num_hidden_layers"]),
+            "layer_types": layer_types(config, _count(config, "num_hidden_layers")),
             "encoder_hidden_size": encoder_size(config, "hidden_size"),
             "is_turbo": bool(config.get("is_turbo", False)),
             "model_version": config.get("model_version"),
@@ -95,11 +95,11 @@ def condition_config(config: Mapping[str, Any]) -> dict[str, Any]:
     direct = (
         "text_hidden_dim", "timbre_hidden_dim", "num_lyric_encoder_hidden_layers", "num_timbre_encoder_hidden_layers",
     )  # fmt: skip
-    _must_alternate(config, config["num_timbre_encoder_hidden_layers"])
+    _must_alternate(config, _count(config, "num_timbre_encoder_hidden_layers"))
     return (
         _encoder(config)
         | _taken(config, direct)
-        | {"layer_types": layer_types(config, config["num_lyric_encoder_hidden_layers"])}
+        | {"layer_types": layer_types(config, _count(config, "num_lyric_encoder_hidden_layers"))}
     )
 
 
@@ -109,7 +109,7 @@ def detokenizer_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return (
         _encoder(config)
         | _taken(config, direct)
-        | {"layer_types": layer_types(config, config["num_attention_pooler_hidden_layers"])}
+        | {"layer_types": layer_types(config, _count(config, "num_attention_pooler_hidden_layers"))}
     )
 
 
@@ -118,9 +118,18 @@ def tokenizer_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return detokenizer_config(config) | _taken(config, ("fsq_dim", "fsq_input_levels", "fsq_input_num_quantizers"))
 
 
+TRANSFORMER = "the transformer"
+
+
+def _count(config: Mapping[str, Any], name: str) -> int:
+    """How many layers a config names."""
+    return whole_number(config, name, TRANSFORMER, least=0, most=weights.LARGEST_COUNT)
+
+
 def encoder_size(config: Mapping[str, Any], name: str) -> int:
     """A size of everything but the transformer: XL checkpoints write it apart ("encoder_hidden_size")."""
-    return config.get(f"encoder_{name}") or config[name]
+    apart = f"encoder_{name}"
+    return whole_number(config, apart if config.get(apart) else name, TRANSFORMER)
 
 
 def timbre_takes_a_token(config: Mapping[str, Any]) -> bool:
@@ -129,12 +138,14 @@ def timbre_takes_a_token(config: Mapping[str, Any]) -> bool:
     The reference switched it on for XL only ("`special_token` prepend enabled in timbre encoder", its pull request 1001);
     diffusers' class never reads it. XL is told by its encoders' sizes, written apart from the transformer's.
     """
-    return encoder_size(config, "hidden_size") != config["hidden_size"]
+    return encoder_size(config, "hidden_size") != config.get("hidden_size")
 
 
 def layer_types(config: Mapping[str, Any], layers: int) -> list[str]:
     """Which of the layers see a window and which see all; unwritten, they alternate, starting with a window."""
     written = config.get("layer_types") or alternating(layers)
+    if not isinstance(written, list) or not all(isinstance(one, str) for one in written):
+        raise CheckpointError(f"The config of {TRANSFORMER} has {shown(written)} for layer_types, a list of names.")
     if len(written) < layers:
         raise CheckpointError(f"The config names {len(written)} layer_types for {layers} layers.")
     return list(written[:layers])
@@ -163,20 +174,19 @@ def _attention(config: Mapping[str, Any]) -> dict[str, Any]:
     return taken | {
         "rope_theta": _rope_theta(config),
         "attention_bias": bool(config.get("attention_bias", False)),
-        "attention_dropout": float(config.get("attention_dropout", 0.0)),
+        "attention_dropout": weights.number(config, "attention_dropout", TRANSFORMER, 0.0),
     }
 
 
 def _rope_theta(config: Mapping[str, Any]) -> float:
     """The base of the rotary positions: written plainly, or (by newer transformers) among `rope_parameters`."""
-    plain = config.get("rope_theta") or (config.get("rope_parameters") or {}).get("rope_theta")
-    if plain is None:
-        raise CheckpointError("The config of the transformer lacks rope_theta.")
-    return float(plain)
+    among = config.get("rope_parameters")
+    holder = among if not config.get("rope_theta") and isinstance(among, dict) else config
+    return weights.number(holder, "rope_theta", TRANSFORMER)
 
 
 def _taken(config: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    missing = [name for name in names if name not in config]
+    missing = [name for name in names if config.get(name) is None]
     if missing:
         raise CheckpointError(f"The config of the transformer lacks {', '.join(missing)}; fetch the folder again.")
     return {name: config[name] for name in names}
@@ -205,19 +215,36 @@ def _own_folder(folder: Path, row: Row | None) -> Path:
         if _is_transformer(folder):
             return folder
         raise CheckpointError(
-            f"The folder {folder} holds no ACE-Step 1.5 transformer: its config.json is of a "
-            f"{read_json(folder / 'config.json').get('model_type', 'model of another kind')!r}."
+            f"The folder {short(folder)} holds no ACE-Step 1.5 transformer: its config.json is of a "
+            f"{shown(read_json(folder / 'config.json').get('model_type', 'model of another kind'))}."
         )
-    inside = sorted(entry.parent for entry in folder.glob("*/config.json") if _is_transformer(entry.parent))
+    inside, damaged = _transformers_inside(folder)
+    if damaged is not None and not inside:
+        raise damaged
     if len(inside) == 1:
         return inside[0]
     if inside:
         names = ", ".join(entry.name for entry in inside)
-        raise CheckpointError(f"The folder {folder} holds {len(inside)} checkpoints ({names}); open one of them.")
+        raise CheckpointError(
+            f"The folder {short(folder)} holds {len(inside)} checkpoints ({names}); open one of them."
+        )
     raise CheckpointError(
-        f"The folder {folder} holds no checkpoint; {weights.holds(folder)} A checkpoint folder has transformer/config.json "
-        "and its siblings (diffusers), or acestep-v15-*/config.json, vae/ and Qwen3-Embedding-0.6B/ (as published)."
+        f"No checkpoint is in {shown(str(folder), 110)}: {weights.holds(folder)} A checkpoint folder has "
+        "transformer/config.json and its siblings (diffusers), or acestep-v15-*/config.json, vae/, Qwen3-Embedding-0.6B/."
     )
+
+
+def _transformers_inside(folder: Path) -> tuple[list[Path], CheckpointError | None]:
+    """The folders inside one that are published transformers, and what is wrong with the first config that is unreadable:
+    a damaged neighbour does not close the others.
+    """
+    found, damaged = [], None
+    for config in sorted(folder.glob("*/config.json")):
+        try:
+            found += [config.parent] if _is_transformer(config.parent) else []
+        except CheckpointError as reason:
+            damaged = damaged or reason
+    return found, damaged
 
 
 def _is_transformer(folder: Path) -> bool:
@@ -228,16 +255,16 @@ def _is_transformer(folder: Path) -> bool:
 
 def _main_repo(own: Path, snapshot: _Snapshot) -> Path:
     try:
-        return snapshot(MAIN_REPO, f"{own} lacks {VAE_FOLDER}/ or {TEXT_FOLDER}/, which every checkpoint shares")
+        return snapshot(MAIN_REPO, f"{short(own)} lacks {VAE_FOLDER}/ or {TEXT_FOLDER}/, which every checkpoint shares")
     except CheckpointError as reason:
-        raise CheckpointError(f"{reason} They may also lie beside {own.name}; {weights.holds(own.parent)}") from reason
+        raise CheckpointError(f"{reason} They may also lie beside {own.name}.") from reason
 
 
 def _beside(roots: list[Path], name: str, own: Path) -> Path:
     for root in roots:
         if (root / name / "config.json").is_file():
             return root / name
-    raise CheckpointError(f"{name}/config.json is missing beside {own}; {weights.holds(own.parent)}")
+    raise CheckpointError(f"{name}/config.json is missing beside {short(own)}; {weights.holds(own.parent)}")
 
 
 def _planner(roots: list[Path], row: Row | None) -> Path | None:

@@ -19,10 +19,10 @@ from diffusers.pipelines.ace_step.modeling_ace_step import (
 from torch import Tensor, nn
 from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3Model
 
-from acestep_lab.errors import CheckpointError
+from acestep_lab.errors import CheckpointError, shown
 from acestep_lab.models import original, weights
-from acestep_lab.models.assembly import Codes, assemble, fitting
-from acestep_lab.models.weights import Entry, read_json
+from acestep_lab.models.assembly import ODD_CONFIG, Codes, assemble, fitting
+from acestep_lab.models.weights import Entry, read_config, short
 
 MARKS = frozenset({"is_lego_sft"})
 """What a config says of how a part was taught, not of how it is built."""
@@ -62,7 +62,7 @@ def maker(checkpoint: Checkpoint, part: str) -> Make:
     if checkpoint.layout == "original" and part in original.PREFIXES:
         return from_published(part, checkpoint.config(part))
     if part == "codes":
-        here, back = checkpoint.config("codes"), read_json(checkpoint.places["codes_back"] / "config.json")
+        here, back = checkpoint.config("codes"), read_config(checkpoint.places["codes_back"] / "config.json")
         return lambda: Codes(_make(AceStepAudioTokenizer, here), _make(AceStepAudioTokenDetokenizer, back))
     classes = {
         "dit": AceStepTransformer1DModel,
@@ -127,23 +127,57 @@ def _make(kind: Any, config: Mapping[str, Any]) -> Any:
     """The module of a config, whose notes to itself ("_class_name", …) are not arguments."""
     named = config.get("_class_name", kind.__name__)
     if named != kind.__name__:
-        raise CheckpointError(f"A config is of a {named} where a {kind.__name__} belongs.")
+        raise CheckpointError(f"A config is of a {shown(named)} where a {kind.__name__} belongs.")
+    known = inspect.signature(kind.__init__).parameters
     arguments = {key: value for key, value in config.items() if not key.startswith("_") and key not in MARKS}
-    unknown = sorted(set(arguments) - set(inspect.signature(kind.__init__).parameters))
+    unknown = sorted(set(arguments) - set(known))
     if unknown:
         raise CheckpointError(
-            f"The config of a {kind.__name__} has {', '.join(unknown)}, which this version of diffusers does not know; "
+            f"The config of a {kind.__name__} has {shown(', '.join(unknown))}, which this version of diffusers does not know; "
             "a newer diffusers may."
         )
+    arguments = {key: value for key, value in arguments.items() if value is not None or key in NULL_HAS_A_MEANING}
+    for key, value in arguments.items():
+        if not _is_like(value, known[key].default, key):
+            raise CheckpointError(
+                f"The config of a {kind.__name__} has {shown(value)} for {key}, which is no value of its kind."
+            )
     return kind(**arguments)
 
 
+NULL_HAS_A_MEANING = ("sliding_window",)
+"""Where null is not "as usual", which is what diffusers saves for whatever was left out: no window, every frame is seen."""
+LAYER_TYPES = ("sliding_attention", "full_attention")
+
+
+def _is_like(value: Any, default: Any, name: str) -> bool:
+    """Whether a config's value is of the kind of the class's own default; where that is None, of what is known by name."""
+    if value is None:
+        return True
+    if name == "layer_types":
+        return isinstance(value, list) and all(one in LAYER_TYPES for one in value)
+    if name == "fsq_input_levels" or isinstance(default, list):
+        return isinstance(value, list) and bool(value) and all(type(one) is int and one > 0 for one in value)
+    if name == "model_version" or isinstance(default, bool):
+        return isinstance(value, str) if name == "model_version" else isinstance(value, bool)
+    if name == "encoder_hidden_size" or isinstance(default, int):
+        return type(value) is int and value > 0
+    return not isinstance(default, float) or (type(value) in (int, float) and value >= 0)
+
+
 def _language(part: str, folder: Path) -> Make:
-    config = read_json(folder / "config.json")
+    config = read_config(folder / "config.json")
     if config.get("model_type") != "qwen3":
-        raise CheckpointError(f"{folder / 'config.json'} is of a {config.get('model_type')!r} where a 'qwen3' belongs.")
+        raise CheckpointError(
+            f"{short(folder / 'config.json')} is of a {shown(config.get('model_type'))} where a 'qwen3' belongs."
+        )
     kind = Qwen3Model if part == "text" else Qwen3ForCausalLM
-    return lambda: kind(Qwen3Config.from_dict(config))
+    plain = {key: value for key, value in config.items() if not key.startswith("_") and key not in NOT_OURS}
+    return lambda: kind(Qwen3Config.from_dict(plain))
+
+
+NOT_OURS = ("auto_map", "attn_implementation", "quantization_config", "transformers_version", "torch_dtype", "dtype")
+"""What a config says of code, kernels and storage; how its weights are computed with is decided here."""
 
 
 def _language_entries(part: str, entries: Mapping[str, Entry]) -> dict[str, Entry]:
@@ -158,19 +192,25 @@ def _language_entries(part: str, entries: Mapping[str, Entry]) -> dict[str, Entr
     return {key if key == "lm_head.weight" else f"model.{key}": entry for key, entry in entries.items()}
 
 
+LARGEST_SILENCE = 2**30
+"""Bytes, once a tensor is laid out: a file of some bytes may claim any size."""
+
+
 def _silence(folder: Path) -> dict[str, Tensor]:
     """The silence latent of a published checkpoint, [1, frames, channels]; read as numbers only, never as code."""
     file = folder / original.SILENCE
     if not file.is_file():
-        raise CheckpointError(f"The file {file} is missing; {weights.holds(folder)}")
+        raise CheckpointError(f"The file {short(file)} is missing; {weights.holds(folder)}")
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Detected pickle protocol")
             stored = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as reason:
+    except (pickle.UnpicklingError, OSError, EOFError, *ODD_CONFIG) as reason:  # a damaged pickle raises any of them
         raise CheckpointError(
-            f"The file {file} is damaged, or holds more than numbers and is not trusted. Fetch it again."
+            f"The file {short(file)} is damaged, or holds more than numbers and is not trusted. Fetch it again."
         ) from reason
-    if not isinstance(stored, Tensor) or stored.ndim != 3:
-        raise CheckpointError(f"The file {file} does not hold one tensor [1, channels, frames].")
+    if not isinstance(stored, Tensor) or stored.ndim != 3 or not stored.is_floating_point():
+        raise CheckpointError(f"The file {short(file)} does not hold one tensor [1, channels, frames].")
+    if stored.numel() * stored.element_size() > LARGEST_SILENCE:
+        raise CheckpointError(f"The file {short(file)} holds {stored.numel():,} numbers; a silence has some millions.")
     return {"silence_latent": stored.transpose(1, 2).contiguous()}  # stored [1, channels, frames]

@@ -1,25 +1,30 @@
-"""The DiT's linear layers in whole numbers, for CPUs: quicker than bfloat16, behind a gate that measures the error.
+"""The DiT's linear layers in whole numbers, for CPUs that are quicker so, behind a gate that measures error and speed.
 
 It knows no checkpoint and no sampler. Weights are int8 with one scale per output row, activations int8 with one scale per
 token, found anew at every call ("W8A8 dynamic", as torchao's int8 dynamic); products are summed in int32, exactly. This is
 about speed: `models.storage` keeps weights in eight bits to save memory and computes as before.
 
     gate = precision.gated(dit, look)        # look(dit) -> velocities at a few noisy latents
-    print(gate)                              # int8 moved the velocity by 1.1 % (at most 5.0 % is let through).
+    print(gate)                              # int8 moved the velocity by 1.1% …; its layers are 1.9 times as quick …
 
-`gated` leaves the DiT as it was and raises MachineError where int8 would change the music more than that.
+Quicker it is only where the CPU has instructions for it (VNNI, AMX): without them it was seen to take 14 times as long, and
+torch's product overflows its 16-bit sums. So both are measured, on the layers' own inputs, and `gated` leaves the DiT as it
+was unless int8 is close and quicker.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
+from statistics import median
+from time import perf_counter
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from acestep_lab.errors import MachineError
+from acestep_lab.errors import MachineError, shown
 
 ROWS = 512
 """Tokens worked on at once, so that the int32 sums stay in the cache and memory does not grow with the song."""
@@ -28,6 +33,8 @@ REACHED = 126
 """The largest activation of a token becomes this: one below the end, so that rounding never runs over it."""
 LARGEST_ERROR = 0.05
 """Relative error of the velocity above which int8 is refused (bfloat16 itself is at about 0.01 from float32)."""
+LEAST_SPEED = 1.1
+"""How many times as quick int8 has to be to be kept: below that it would change numbers for nothing."""
 TENDER = ("time_embed", "condition_embedder", "lora_")
 """Layers left as they are: little work, and every token depends on them; a LoRA's own small ones."""
 
@@ -61,7 +68,7 @@ class QuickLinear(nn.Linear):
         largest = rows.abs().amax(-1, keepdim=True).float().clamp_min(1e-20)
         finer = (REACHED / largest).to(rows.dtype)  # per token
         whole = (rows * finer).round_().to(torch.int8)
-        sums = torch._int_mm(whole, self.weight.t())  # int32, exact
+        sums = product_of_whole_numbers(whole, self.weight.t())
         out = sums.float().mul_(self.scale.float()).div_(finer.float())
         if self.bias is not None:
             out += self.bias
@@ -77,39 +84,124 @@ class QuickLinear(nn.Linear):
 
 @dataclass(frozen=True)
 class Gate:
-    """How far whole numbers moved what the DiT says, and how far they may."""
+    """How far whole numbers moved what the DiT says and how much quicker they are here, and what both had to be."""
 
-    error: float
+    error: float  # relative, of the velocity; inf where it was no number
+    speed: float  # how many times as quick the layers are
     largest: float = LARGEST_ERROR
+    least: float = LEAST_SPEED
 
     @property
     def open(self) -> bool:
-        return self.error <= self.largest
+        return self.error <= self.largest and self.speed >= self.least
+
+    @property
+    def chosen(self) -> str:
+        """The precision that was chosen: "int8" or "auto"."""
+        return "int8" if self.open else "auto"
 
     def __str__(self) -> str:
-        verdict = "at most" if self.open else "only"
-        return f"int8 moved the velocity by {self.error:.1%} ({verdict} {self.largest:.1%} is let through)."
-
-
-def gated(dit: nn.Module, look: Callable[[nn.Module], Tensor], largest: float = LARGEST_ERROR) -> Gate:
-    """Make a DiT's layers int8 in place if its answers stay close; otherwise leave it and say by how much they moved.
-
-    `look(dit)` asks it for velocities where they matter: a few times of the schedule, with real conditions.
-    """
-    with torch.inference_mode():
-        before = look(dit).double()
-        replaced = quicken(dit)
-        after = look(dit).double()
-    gate = Gate(float((after - before).norm() / before.norm().clamp_min(1e-12)), largest)
-    if not gate.open or not torch.isfinite(after).all():
-        restore(replaced)
-        raise MachineError(
-            f'precision="int8" is not for these weights: {gate} The DiT stays as it was; use precision="auto".'
+        kept = "int8 is used" if self.open else 'the DiT stays as it was (precision "auto")'
+        return (
+            f"int8 moved the velocity by {self.error:.1%} (at most {self.largest:.1%} is let through) and its layers are "
+            f"{self.speed:.2g} times as quick (at least {self.least:g} is asked): {kept}."
         )
-    return gate
 
 
 Replaced = list[tuple[nn.Module, str, nn.Linear]]
+Race = Callable[[nn.Linear, nn.Linear, Tensor], tuple[float, float]]
+"""Times two layers on one input: seconds of the first, seconds of the second. Tests hand in one that does not time."""
+
+
+def race(dense: nn.Linear, quick: nn.Linear, x: Tensor, rounds: int = 5) -> tuple[float, float]:
+    """The median seconds of each of two layers, run by turns so that what else the machine does hits both alike."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for layer in (dense, quick):
+        layer(x)  # torch prepares a product the first time it sees its shape
+    for _ in range(rounds):
+        for layer, kept in zip((dense, quick), seconds, strict=True):
+            begun = perf_counter()
+            layer(x)
+            kept.append(perf_counter() - begun)
+    return median(seconds[0]), median(seconds[1])
+
+
+def gated(
+    dit: nn.Module,
+    look: Callable[[nn.Module], Tensor],
+    largest: float = LARGEST_ERROR,
+    least: float = LEAST_SPEED,
+    race: Race = race,
+) -> Gate:
+    """Make a DiT's layers int8 in place if its answers stay close and its layers become quicker; otherwise leave it.
+
+    `look(dit)` asks it for velocities where they matter: a few times of the schedule, with real conditions. One layer of
+    each shape is raced on what it was given there, and counts for as many as there are of its shape.
+    """
+    with torch.inference_mode():
+        before, inputs = _seen(dit, look)
+        replaced = quicken(dit)
+        speed = _speed(replaced, inputs, race)
+        after = look(dit).double()
+    moved = float((after - before).norm() / before.norm().clamp_min(1e-12))
+    gate = Gate(moved if torch.isfinite(after).all() else float("inf"), speed, largest, least)
+    if not gate.open:
+        restore(replaced)
+    return gate
+
+
+def _seen(dit: nn.Module, look: Callable[[nn.Module], Tensor]) -> tuple[Tensor, dict[tuple[int, int], Tensor]]:
+    """What the DiT says, and the first input of one linear layer of each shape while it says it."""
+    inputs: dict[tuple[int, int], Tensor] = {}
+
+    def watch(layer: nn.Module, given: tuple[Tensor, ...]) -> None:
+        inputs.setdefault(_shape(layer), given[0].detach())
+
+    layers = {_shape(layer): layer for _, _, layer in _candidates(dit)}
+    watching = [layer.register_forward_pre_hook(watch) for layer in layers.values()]
+    try:
+        return look(dit).double(), inputs
+    finally:
+        for watched in watching:
+            watched.remove()
+
+
+def _speed(replaced: Replaced, inputs: dict[tuple[int, int], Tensor], race: Race) -> float:
+    """How many times as quick all replaced layers are together."""
+    counts: dict[tuple[int, int], int] = {}
+    for _, _, dense in replaced:
+        counts[_shape(dense)] = counts.get(_shape(dense), 0) + 1
+    slow = quick = 0.0
+    for parent, name, dense in {_shape(one[2]): one for one in replaced}.values():
+        shape = _shape(dense)
+        if shape in inputs:
+            one, other = race(dense, getattr(parent, name), inputs[shape])
+            slow, quick = slow + counts[shape] * one, quick + counts[shape] * other
+    return slow / quick if quick > 0 else 1.0
+
+
+def _shape(layer: Any) -> tuple[int, int]:
+    return layer.out_features, layer.in_features
+
+
+def product_of_whole_numbers(left: Tensor, right: Tensor) -> Tensor:
+    """int8 [rows, inner] by int8 [inner, columns], summed exactly, whatever the CPU."""
+    if sums_are_exact():
+        return torch._int_mm(left, right)
+    return left.double() @ right.double()  # whole numbers below 2**53: exact
+
+
+@cache
+def sums_are_exact() -> bool:
+    """Whether torch's int8 product is one: without VNNI it adds pairs in 16 bits, and pairs of large numbers overflow."""
+    for rows in (1, 7, 64):
+        left = torch.full((rows, 64), STEPS, dtype=torch.int8)
+        right = torch.full((64, 32), -STEPS - 1, dtype=torch.int8)
+        right[:, ::2] = STEPS
+        for laid_out in (right, right.t().contiguous().t()):
+            if not torch.equal(torch._int_mm(left, laid_out).double(), left.double() @ laid_out.double()):
+                return False
+    return True
 
 
 def quicken(dit: nn.Module) -> Replaced:
@@ -141,6 +233,48 @@ def _candidates(dit: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
             path = f"{parent_name}.{name}"
             if type(child) is nn.Linear and not any(word in path for word in TENDER):
                 yield parent, name, child
+
+
+PRECISIONS = ("auto", "int8")
+
+
+@dataclass
+class WholeNumbers:
+    """`precision="int8"`: the DiT multiplies whole numbers once the first song has shown that it is close and quicker so.
+
+    Tests hand a session one with a `race` of their own: `Session(…, precision=WholeNumbers(race=…))`.
+    """
+
+    race: Race = race
+    look: Callable[[nn.Module], Tensor] | None = None
+    gate: Gate | None = None
+
+    @classmethod
+    def asked(cls, precision: object, device: torch.device) -> WholeNumbers | None:
+        """None for "auto"; MachineError for a word nobody knows, and on a card."""
+        if precision == "auto":
+            return None
+        if not isinstance(precision, WholeNumbers) and precision != "int8":
+            raise MachineError(f"A precision is {' or '.join(map(repr, PRECISIONS))}, not {shown(precision)}.")
+        if device.type != "cpu":
+            raise MachineError(
+                f'precision="int8" is for CPUs, and the work runs on {device.type}; a tier that stores the DiT in int8 or '
+                "fp8 saves memory there (Tier.for_memory(4)), and bfloat16 is quicker."
+            )
+        return precision if isinstance(precision, WholeNumbers) else cls()
+
+    @property
+    def chosen(self) -> str:
+        """What takes are made with: "int8" once the gate has let it through, else "auto"."""
+        return "auto" if self.gate is None else self.gate.chosen
+
+    def put_into(self, dit: nn.Module) -> None:
+        """Make a fresh DiT's layers whole numbers: measured the first time, as it was decided when it is built again."""
+        if self.gate is not None and self.gate.open:
+            quicken(dit)
+        elif self.gate is None and self.look is not None:
+            self.gate = gated(dit, self.look, race=self.race)
+            self.look = None  # it holds a song
 
 
 def cpu_dtype(capabilities: Any = torch.cpu) -> torch.dtype:

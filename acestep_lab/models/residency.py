@@ -46,7 +46,8 @@ class DeviceMover:
     def __init__(self, device: str | torch.device, fraction: float | None = None):
         self.device = torch.device(device)
         if fraction is not None and self.device.type != "cpu":
-            getattr(torch, self.device.type).set_per_process_memory_fraction(fraction)
+            where = () if self.device.index is None else (self.device.index,)
+            getattr(torch, self.device.type).set_per_process_memory_fraction(fraction, *where)
 
     def bring(self, module: nn.Module) -> None:
         module.to(self.device)

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from acestep_lab.errors import MachineError
+from acestep_lab.errors import MachineError, shown
 
 GB = 2**30
 CONTEXT_BYTES = GB // 2
@@ -98,6 +99,7 @@ class Machine:
     name: str = ""
     ram_bytes: int | None = None  # where parts wait that left the accelerator; None: enough
     bf16: bool = True  # computes in bfloat16 natively
+    index: int | None = None  # of several cards; None: the first
     simulated: bool = False  # there is no such card here: the work runs on the CPU
     real_bytes: int | None = None  # what the card has where this is less: the process is then capped
 
@@ -107,8 +109,10 @@ class Machine:
 
     @property
     def device(self) -> str:
-        """The torch device the work runs on."""
-        return "cpu" if self.simulated else self.kind
+        """The torch device the work runs on: "cpu", "cuda", "cuda:1", "mps" or "xpu"."""
+        if self.simulated:
+            return "cpu"
+        return self.kind if self.index is None else f"{self.kind}:{self.index}"
 
     @property
     def label(self) -> str:
@@ -136,6 +140,52 @@ class Machine:
                 kind, int(gigabytes * GB), name=f"simulated {kind} card", ram_bytes=found.memory_bytes, simulated=True
             )
         return found
+
+    @classmethod
+    def on(
+        cls,
+        device: str,
+        environ: Mapping[str, str] = os.environ,
+        look: Callable[[], Machine] | None = None,
+        look_at: Callable[[str, int | None], Machine] | None = None,
+        present: Callable[[], Mapping[str, int]] | None = None,
+    ) -> Machine:
+        """The machine as one of its devices: "auto", "cpu", "cuda", "cuda:1", "mps", "xpu"; MachineError, naming what there
+        is, for one that is not here. A card that is simulated (`MAX_CUDA_VRAM`) is here too.
+
+        `look` says what is found first, `look_at` what one device is, `present` how many there are of each kind.
+        """
+        if device == "auto":
+            return cls.detect(environ, look)
+        kind, _, number = device.partition(":")
+        index = int(number) if number else None
+        here = dict((present or devices_here)())
+        found = cls.detect(environ, look) if environ.get(SIMULATED.get(kind, "")) else None
+        if found is not None and found.simulated and found.kind == kind and not index:
+            return found
+        if here.get(kind, 0) <= (index or 0):
+            raise MachineError(
+                f"There is no device {device} here; there is {_listed(here)}. Or leave it to device='auto'."
+            )
+        there = (look_at or look_at_one)(kind, None if kind == "cpu" else index)
+        simulated = environ.get(SIMULATED.get(kind, ""))
+        return there.limited(_gigabytes(SIMULATED[kind], simulated)) if simulated else there
+
+    @classmethod
+    def for_session(
+        cls, tier: Tier | None, device: str = "auto", on: Callable[[str], Machine] | None = None
+    ) -> Machine:
+        """The device that was asked for, made as small as a tier; MachineError where the two contradict each other."""
+        if not isinstance(tier, Tier | None):
+            raise MachineError(f"A tier is a row such as Tier.for_memory(12), not {shown(tier)}.")
+        found = (on or cls.on)(device)
+        if tier is None:
+            return found
+        if device != "auto" and tier.kind == "cpu" and found.kind != "cpu":
+            raise MachineError(
+                f"The tier {tier.name} is a CPU's and the device asked for is {device}; name one of them, not both."
+            )
+        return cls.for_tier(tier, {}, lambda: found)
 
     def limited(self, gigabytes: float) -> Machine:
         """The same machine with no more than so many GB."""
@@ -171,35 +221,93 @@ def _gigabytes(name: str, text: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not (math.isfinite(value) and value > 0):
-        raise MachineError(f"{name} is a size in GB such as 8 or 11.5, not {text!r}.")
+    if not 0 < value < MOST_GB:
+        raise MachineError(f"{name} is a size in GB such as 8 or 11.5, not {shown(text)}.")
     return value
+
+
+DEVICE_VARIABLE, DTYPE_VARIABLE = "ACESTEP_DEVICE", "ACESTEP_DTYPE"
+"""Environment variables for what is asked for where a session is opened without `device` and `dtype`."""
+
+DEVICE_FORMS = "auto, cpu, cuda, cuda:1, mps or xpu"
+DTYPES = {
+    "auto": "auto", "float32": "float32", "fp32": "float32", "bfloat16": "bf16", "bf16": "bf16",
+    "float16": "float16", "fp16": "float16", "half": "float16",
+}  # fmt: skip
+"""What people call a dtype → what a tier calls it."""
+
+
+def asked_device(device: object = None, environ: Mapping[str, str] = os.environ) -> str:
+    """A device as a word, out of a word, torch's own device, or (None) ACESTEP_DEVICE; MachineError for anything else."""
+    given = environ.get(DEVICE_VARIABLE) or "auto" if device is None else device
+    text = str(given).strip().lower() if isinstance(given, str) or hasattr(given, "index") else ""
+    if not re.fullmatch(r"auto|(cpu|cuda|mps|xpu)(:\d{1,3})?", text):
+        where = f" (from {DEVICE_VARIABLE})" if device is None else ""
+        raise MachineError(
+            f"A device is {DEVICE_FORMS}, not {shown(given)}{where}; here there is {_listed(devices_here())}."
+        )
+    return text
+
+
+def asked_dtype(dtype: object = None, environ: Mapping[str, str] = os.environ) -> str:
+    """A dtype as a tier calls it, out of a word, torch's own dtype, or (None) ACESTEP_DTYPE; MachineError otherwise."""
+    given = environ.get(DTYPE_VARIABLE) or "auto" if dtype is None else dtype
+    found = (
+        DTYPES.get(str(given).strip().lower().removeprefix("torch."))
+        if given.__class__.__name__ in ("str", "dtype")
+        else None
+    )
+    if found is None:
+        where = f" (from {DTYPE_VARIABLE})" if dtype is None else ""
+        raise MachineError(f"A dtype is auto, float32, bfloat16 or float16, not {shown(given)}{where}.")
+    return found
+
+
+def devices_here() -> Mapping[str, int]:
+    """How many devices of each kind torch sees."""
+    import torch
+
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0}
+    counts["xpu"] = torch.xpu.device_count() if hasattr(torch, "xpu") and torch.xpu.is_available() else 0
+    return counts | {"mps": int(torch.backends.mps.is_available())}
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    """ "cpu and cuda:0, cuda:1"."""
+    names = [f"{kind}:{n}" if count > 1 else kind for kind, count in counts.items() for n in range(count)]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def look_around() -> Machine:
     """What torch and the operating system say is here, the first accelerator before the CPU."""
+    here = devices_here()
+    return look_at_one(next((kind for kind in ("cuda", "xpu", "mps") if here[kind]), "cpu"), None)
+
+
+def look_at_one(kind: str, index: int | None) -> Machine:
+    """One device that is here."""
     import torch
 
     ram, free_ram = ram_bytes()
-    if torch.cuda.is_available():
-        return _cuda(ram)
-    if hasattr(torch, "xpu") and torch.xpu.is_available():
-        properties = torch.xpu.get_device_properties(0)
-        return Machine("xpu", properties.total_memory, None, properties.name, ram)
-    if torch.backends.mps.is_available():
+    if kind == "cuda":
+        return _cuda(ram, index)
+    if kind == "xpu":
+        properties = torch.xpu.get_device_properties(index or 0)
+        return Machine("xpu", properties.total_memory, None, properties.name, ram, index=index)
+    if kind == "mps":
         return Machine("mps", int(torch.mps.recommended_max_memory()), None, "Apple GPU", ram)
     bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return Machine("cpu", ram, free_ram, "CPU", None, bf16)
 
 
-def _cuda(ram: int) -> Machine:
-    """The first CUDA card; MachineError where it is listed and does not answer."""
+def _cuda(ram: int, index: int | None = None) -> Machine:
+    """A CUDA card, the first unless another is named; MachineError where it is listed and does not answer."""
     import torch
 
     try:
-        free, total = torch.cuda.mem_get_info()
-        bf16 = torch.cuda.get_device_capability() >= (8, 0)  # before Ampere: fp16 gives NaN, so full precision
-        return Machine("cuda", total, free, torch.cuda.get_device_name(), ram, bf16)
+        free, total = torch.cuda.mem_get_info(index)
+        bf16 = torch.cuda.get_device_capability(index) >= (8, 0)  # before Ampere: fp16 gives NaN, so full precision
+        return Machine("cuda", total, free, torch.cuda.get_device_name(index), ram, bf16, index)
     except RuntimeError as reason:
         raise MachineError(
             f"A CUDA card is listed but does not answer ({str(reason).splitlines()[0]}). Restart the kernel; "
@@ -242,8 +350,12 @@ class Tier:
     batch_without_lm: int
     lm: str  # the largest LM worth its time here; "none"
     preview: str  # of PREVIEWS: the most that is shown of each step
-    dtype: str = "bf16"  # computing precision; "float32" where the machine has no bf16 of its own
+    dtype: str = "auto"  # computing precision: "float32", "bf16", "float16"; "auto": bf16 where the machine has it
     gigabytes: float = 0.0  # what is really there; 0: `up_to`
+
+    def computing_in(self, dtype: str) -> Tier:
+        """The same row with another computing precision; "auto" leaves what it says."""
+        return self if dtype == "auto" else replace(self, dtype=dtype)
 
     @property
     def parts_at_once(self) -> int:
@@ -268,12 +380,12 @@ class Tier:
     @classmethod
     def for_memory(cls, gigabytes: float, kind: str = "cuda") -> Tier:
         """The row for a machine with so many GB (of the accelerator; of RAM for kind "cpu")."""
-        if not (isinstance(gigabytes, int | float) and math.isfinite(gigabytes) and gigabytes > 0):
-            raise MachineError(f"Memory is a size in GB such as 8 or 11.5, not {gigabytes!r}.")
+        if isinstance(gigabytes, bool) or not isinstance(gigabytes, int | float) or not 0 < gigabytes < MOST_GB:
+            raise MachineError(f"Memory is a size in GB such as 8 or 11.5, not {shown(gigabytes)}.")
         rows = [row for row in TIERS if row.kind == kind]
         if not rows:
             raise MachineError(
-                f"{kind!r} is no kind of machine; known: {', '.join(dict.fromkeys(t.kind for t in TIERS))}."
+                f"{shown(kind)} is no kind of machine; known: {', '.join(dict.fromkeys(t.kind for t in TIERS))}."
             )
         row = next(row for row in rows if gigabytes <= row.up_to + TOLERANCE_GB)
         return replace(row, gigabytes=float(gigabytes))
@@ -288,6 +400,8 @@ class Tier:
         return cls.for_machine(Machine.detect(environ, look))
 
 
+MOST_GB = 1e6
+"""No machine has as much."""
 TOLERANCE_GB = 0.25
 """A "16 GB" card may report a little more than 16."""
 

@@ -9,6 +9,7 @@ what the condition encoder does; remembered, new words cost only the reading of 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import MethodType
 from typing import Any
@@ -73,10 +74,16 @@ def same(one: Tensor | None, other: Tensor | None) -> bool:
 def fingerprint(layer: Any) -> tuple[Any, ...]:
     """Changes whenever a module's numbers may have: written into, moved, replaced, or a LoRA on it heard otherwise."""
     numbers = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in layer.parameters())
-    adapters = (
-        tuple(getattr(layer, "active_adapters", ())),
-        tuple(sorted(getattr(layer, "scaling", {}).items())),
-        getattr(layer, "disable_adapters", None),
-        tuple(getattr(layer, "merged_adapters", ())),
-    )
-    return numbers, adapters
+    return numbers, tuple(_worn(layer))
+
+
+def _worn(layer: Any) -> Iterator[tuple[Any, ...]]:
+    """What each adapter around a layer does, the outermost first: adapters of several kinds wrap each other."""
+    while layer is not None:
+        yield (
+            tuple(getattr(layer, "active_adapters", ())),
+            tuple(sorted(getattr(layer, "scaling", {}).items())),
+            getattr(layer, "disable_adapters", None),
+            tuple(getattr(layer, "merged_adapters", ())),
+        )
+        layer = getattr(layer, "base_layer", None)

@@ -20,7 +20,7 @@ from acestep_lab.decode.audio import Audio
 from acestep_lab.errors import LibraryError, RecipeError, shown
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.takes import identity
-from acestep_lab.takes.verdict import Verdict, compare
+from acestep_lab.takes.verdict import Verdict, compare, made_otherwise
 
 if TYPE_CHECKING:
     from acestep_lab.listen import Heard
@@ -142,7 +142,7 @@ class Take:
                 f"A take is held against another one, or against what a session makes, not {shown(again)}."
             )
         other = again if isinstance(again, Take) else again.make(self.recipe, self.plan)
-        return compare(self.audio, other.audio)
+        return replace(compare(self.audio, other.audio), remark=made_otherwise(self.made_with, other.made_with))
 
     def listen(self) -> Heard:
         """What can be heard in it: tempo, key, meter, loudness, instruments, each with how far to trust it.

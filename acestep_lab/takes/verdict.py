@@ -27,14 +27,17 @@ class Verdict:
     """Mean difference of third-octave band levels, in dB; 0 for the same samples, inf for different lengths."""
     largest: float
     """Largest difference of two samples, full scale being 1."""
+    remark: str = ""
+    """What was different in the making: another precision, dtype or device."""
 
     def __bool__(self) -> bool:
         return self.word != "different"
 
     def __str__(self) -> str:
-        if self.word == "same":
-            return "same: every sample is equal"
-        return f"{self.word}: band levels differ by {self.decibels:.2f} dB on average, samples by at most {self.largest:.2g}"
+        said = "same: every sample is equal"
+        if self.word != "same":
+            said = f"{self.word}: band levels differ by {self.decibels:.2f} dB on average, samples by at most {self.largest:.2g}"
+        return f"{said} ({self.remark})" if self.remark else said
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,16 @@ def compare(one: Audio, other: Audio) -> Verdict:
     largest = float(np.abs(one.samples - other.samples).max(initial=0.0))
     distance = float(np.abs(band_levels(one) - band_levels(other)).mean())
     return Verdict("same to the ear" if distance <= EAR_DECIBELS else "different", distance, largest)
+
+
+def made_otherwise(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """What changes numbers and is different between how two takes were made (`made_with`): "made in int8 and again in auto";
+    nothing where it is the same, or where one of them does not say.
+    """
+    names = ("precision", "dtype", "device")
+    pairs = [(one.get(name), other.get(name)) for name in names]
+    told = [f"made in {first} and again in {then}" for first, then in pairs if first and then and first != then]
+    return ", ".join(told)
 
 
 def band_levels(audio: Audio) -> np.ndarray:
