@@ -14,7 +14,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from acestep_lab.errors import LabError, RecipeError, Stopped
+from acestep_lab.errors import LabError, Stopped, shown
+from acestep_lab.files import read_text
+from acestep_lab.prompt.lyrics import without_times
 from acestep_lab.prompt.recipe import GUIDANCE, SOLVERS, Recipe
 
 if TYPE_CHECKING:
@@ -88,11 +90,14 @@ def _machine_options(command: argparse.ArgumentParser) -> None:
 
 def _add_compose(commands: Commands) -> None:  # type: ignore[valid-type]
     command = _command(commands, "compose", _compose, "Make music from a sentence and write it to a file.")
-    command.add_argument("caption", help="what it should sound like")
+    command.add_argument("caption", help="what it should sound like, or @file")
     command.add_argument(
         "-o", "--out", type=Path, help=".flac, .wav, .opus, .ogg or .mp3; by default a new take.flac, take-2.flac, …"
     )
     command.add_argument("--lyrics", default="", help="words with section tags, or @file")
+    command.add_argument(
+        "--without-times", action="store_true", help="take the times of an LRC, SRT or WebVTT file off the lyrics"
+    )
     command.add_argument("--language", help="code of the lyrics' language, such as en")
     command.add_argument("--seconds", type=_number, help="length")
     command.add_argument("--seed", type=_whole, help="the same seed gives the same take")
@@ -181,7 +186,9 @@ def _compose(chosen: argparse.Namespace) -> int:
     )  # fmt: skip
     asked = {name: getattr(chosen, name) for name in fields}
     asked["lyrics"] = _text(asked["lyrics"])
-    recipe = Recipe(chosen.caption, **{k: v for k, v in asked.items() if v is not None})
+    if chosen.without_times:
+        asked["lyrics"] = without_times(asked["lyrics"])
+    recipe = Recipe(_text(chosen.caption), **{k: v for k, v in asked.items() if v is not None})
     out = chosen.out or _free("take.flac")
     _writable(out, chosen.page)
     from acestep_lab.session import Session
@@ -383,21 +390,16 @@ def _free(name: str) -> Path:
     return next(one for one in names if not one.exists())
 
 
-def _text(value: str | None) -> str | None:
-    """Lyrics as given, or from the file named after an @."""
-    if not value or not value.startswith("@"):
-        return value
-    try:
-        return Path(value[1:]).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"The lyrics file {value[1:]!r} cannot be read ({error}).") from None
+def _text(value: str) -> str:
+    """Words as given, or from the file named after an @."""
+    return read_text(value[1:], "The text file") if value.startswith("@") else value
 
 
 def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+        raise argparse.ArgumentTypeError(f"{shown(text)} is no number") from None
 
 
 def _port(text: str) -> int:
@@ -411,7 +413,7 @@ def _whole(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number, such as 7") from None
+        raise argparse.ArgumentTypeError(f"{shown(text)} is no whole number, such as 7") from None
 
 
 if __name__ == "__main__":

@@ -20,10 +20,11 @@ MOST_CHARACTERS = 300
 
 def shown(value: object, most: int = 60) -> str:
     """A value as a sentence may quote it: its repr in at most `most` characters, whatever the value is."""
-    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 4 * most:
-        return "a number of hundreds of digits" if value.bit_length() < 10_000 else "an enormous number"
+    kind = type(value)  # and not isinstance: a value may lie about its class, or raise when it is asked
+    if issubclass(kind, int) and (bits := int.bit_length(value)) > 4 * most:  # type: ignore[arg-type]
+        return "a number of hundreds of digits" if bits < 10_000 else "an enormous number"
     try:
-        text = repr(value[: most + 1] if isinstance(value, str | bytes) else value)
+        text = repr(value[: most + 1] if issubclass(kind, str | bytes) else value)  # type: ignore[index]
     except Exception:  # noqa: BLE001 - somebody else's __repr__ may raise anything, and this is called while raising
         text = f"<{type(value).__name__}>"
     text = text.encode("utf-8", "backslashreplace").decode()

@@ -10,6 +10,7 @@ import codecs
 import contextlib
 import json
 import os
+import re
 import secrets
 import stat
 import unicodedata
@@ -22,8 +23,12 @@ from acestep_lab.errors import LabError, LibraryError, RecipeError, shown
 MOST_TEXT = 32 * 2**20
 """Bytes of the largest text or JSON file that is read."""
 
-INVISIBLE = "\ufeff\u200b\u2060"
-"""Byte order mark, zero-width space, word joiner: editors leave them at the ends of a text, and nobody sees them."""
+INVISIBLE = "\ufeff\u200b\u200c\u200d\u200e\u200f\u2060\u00ad"
+"""Byte order mark, zero-width space and joiners, marks of direction, word joiner, soft hyphen: editors and web pages leave them
+at the ends of lines, where nobody sees them and they mean nothing. Inside a line they may (Thai, Persian, emoji)."""
+
+_LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
+"""Windows, old Macs, word processors' soft breaks and pages, and Unicode's own; `str.splitlines` breaks at all of these."""
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -35,15 +40,34 @@ _MARKS = (
 
 
 def clean_text(text: str, what: str = "The text", error: type[LabError] = RecipeError) -> str:
-    """One form for every text: NFC, lines ending in "\\n", no invisible characters at its ends.
+    """One form for every text: NFC, lines ending in "\\n", no byte order mark, nothing invisible at a line's ends.
 
-    Raises `error` where it holds what no text holds: half a character (a lone surrogate) or a NUL.
+    Raises `error` where it holds what no text holds: half a character (a lone surrogate) or a NUL. What comes out is left as it
+    is when it comes in again.
     """
-    text = unicodedata.normalize("NFC", text.strip(INVISIBLE).replace("\r\n", "\n").replace("\r", "\n"))
-    bad = next((ch for ch in text if ch == "\0" or "\ud800" <= ch <= "\udfff"), None)
+    if not (text.isascii() and not _LINE_ENDS.search(text)):
+        text = _LINE_ENDS.sub("\n", text.replace("\ufeff", ""))
+        text = unicodedata.normalize("NFC", "\n".join(_bare(line) for line in text.split("\n")))
+    bad = _NO_CHARACTER.search(text)
     if bad is not None:
-        raise error(f"{what} holds a character that is none (U+{ord(bad):04X}), at place {text.index(bad) + 1}.")
+        raise error(f"{what} holds a character that is none (U+{ord(bad.group()):04X}), at place {bad.start() + 1}.")
     return text
+
+
+def mended_text(text: str) -> str:
+    """A text nobody can be asked about, such as a model's, without what is no character."""
+    return _NO_CHARACTER.sub("", text)
+
+
+_NO_CHARACTER = re.compile("[\0\ud800-\udfff]")
+
+
+def _bare(line: str) -> str:
+    """A line without what is invisible at its ends; plain spaces there stay, unless mixed with such."""
+    bare = line.strip(INVISIBLE + " \t")
+    start = line.find(bare)
+    ends = line[:start] + line[start + len(bare) :]
+    return bare if any(ch in INVISIBLE for ch in ends) else line
 
 
 def decode_text(data: bytes, what: str = "The text", error: type[LabError] = RecipeError) -> str:
@@ -97,8 +121,8 @@ def read_text(
     path: str | os.PathLike[str], what: str = "The file", error: type[LabError] = RecipeError, most: int = MOST_TEXT
 ) -> str:
     """A text file in `clean_text`'s form; a leading "~" is the home folder."""
-    path = Path(path).expanduser()
-    return decode_text(read_bytes(path, what, error, most), f"{what} {shown(path.name)}", error)
+    place = os.path.expanduser(os.fspath(path))  # Path.expanduser raises where there is no such home
+    return decode_text(read_bytes(place, what, error, most), f"{what} {shown(os.path.basename(place))}", error)
 
 
 def parse_json(text: str | bytes, what: str = "The JSON", error: type[LabError] = RecipeError) -> Any:

@@ -19,6 +19,7 @@ from acestep_lab.listen.key import key
 from acestep_lab.models.catalog import ROWS, Row
 from acestep_lab.models.geometry import Geometry
 from acestep_lab.plan.plan import Plan
+from acestep_lab.prompt.lyrics import sung_by_mistake
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import (
     Complete,
@@ -351,6 +352,7 @@ def odd_choices(asked: Recipe, row: Row) -> Iterator[str]:
         yield f"{row.name} is used with shift {row.shift:g}; with {asked.shift:g} its steps fall where it did not learn."
     if row.most_steps is not None:
         yield from _beyond_the_reference(asked, row)
+    yield from _lines_sung_by_mistake(asked.lyrics)
     yield from _idle_choices(asked, row)
 
 
@@ -377,6 +379,15 @@ def _beyond_the_reference(asked: Recipe, row: Row) -> Iterator[str]:
             f"The reference reads the first {MOST_TIMES} timesteps of a turbo and drops the rest unsaid; all "
             f"{len(asked.timesteps)} are taken here."
         )
+
+
+def _lines_sung_by_mistake(lyrics: str) -> Iterator[str]:
+    """A sentence for the times in lyrics, and one for section tags in another form; the first of each says how to mend it."""
+    found = sung_by_mistake(lyrics)
+    for remark in found[:2]:
+        more = len(found) - 2 if remark is found[:2][-1] and len(found) > 2 else 0
+        also = f" ({more} more line{'s' * (more > 1)} like it.)" if more else ""
+        yield f"Lyrics, line {remark.line + 1}: {remark.text}{also}"
 
 
 def _idle_choices(asked: Recipe, row: Row) -> Iterator[str]:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from types import NoneType
 from typing import Any, Self, TypeVar, overload
 
 import numpy as np
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from acestep_lab import resolve as resolving
 from acestep_lab.decode.audio import Audio
-from acestep_lab.errors import LibraryError, MachineError, RecipeError, SourceError, shown
+from acestep_lab.errors import LabError, LibraryError, MachineError, RecipeError, SourceError, shown
 from acestep_lab.listen import Heard
 from acestep_lab.listen import listen as listening
 from acestep_lab.listen.agreement import Agreement, agreement
@@ -37,10 +38,17 @@ from acestep_lab.models.loading import Checkpoint
 from acestep_lab.models.precision import WholeNumbers
 from acestep_lab.models.residency import Residency
 from acestep_lab.models.tiers import Machine, Tier, asked_device, asked_dtype
+from acestep_lab.plan.fields import ATTRIBUTES
 from acestep_lab.plan.plan import Plan
 from acestep_lab.profile import Profile, profile
+from acestep_lab.prompt import checks, vocabulary
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import (
+    MAX_SEED,
+    MOST_CAPTION,
+    MOST_LYRICS,
+    MOST_SECONDS,
+    TASKS,
     Complete,
     Cover,
     Extend,
@@ -65,6 +73,9 @@ from acestep_lab.versions import version_of
 from acestep_lab.worker import Worker
 
 NO_ROOM = "This machine has no room for the planner of this checkpoint."
+
+MOST_RECIPES = 10_000
+"""Recipes of one start; a generator without end is refused."""
 
 MOST_PLANS = 16
 """Plans written from one reading."""
@@ -144,9 +155,12 @@ class Session:
         ACESTEP_DTYPE say so for all sessions. Raises CheckpointError where there is no checkpoint, saying what is missing,
         and MachineError for a device that is not there.
         """
-        kept = library if isinstance(library, Library | None) else Library(library)
+        checks.instance("A tier", tier, (Tier, NoneType), " Tier.for_memory(8) gives one.")
+        named = _place("A checkpoint", checkpoint), None if lm is None else _place("A planner (lm)", lm)
+        given: Any = library
+        kept = given if checks.is_a(given, Library, NoneType) else Library(_place("A library's folder", given))
         asked_device(device), asked_dtype(dtype)  # refused before anything is opened
-        opened = Checkpoint.open(checkpoint, lm)
+        opened = Checkpoint.open(*named)
         return cls(opened, tier, kept, precision=precision, device=device, dtype=dtype)
 
     def __repr__(self) -> str:
@@ -167,8 +181,6 @@ class Session:
     def _begin(self, asked: Sequence[Recipe], plan: Plan | None = None, shared: Shared | None = None) -> Run:
         """Queue a run; with `shared`, one plan for all of its recipes."""
         self._worker.must_be_open()
-        if not isinstance(plan, Plan | None):
-            raise RecipeError(f"A plan is a Plan, such as lab.plan(Recipe('…')) gives, not {type(plan).__name__}.")
         resolved = tuple(self.resolve(one, plan) for one in asked)
         for one in resolved:
             resolving.thinks(one, self.has_planner)
@@ -182,7 +194,7 @@ class Session:
 
     def make(self, recipe: Recipe, plan: Plan | None = None) -> Take:
         """Render a recipe and wait for its take; several at once are for `start`."""
-        if not isinstance(recipe, Recipe) and len(_recipes(recipe)) != 1:
+        if not checks.is_a(recipe, Recipe) and len(_recipes(recipe)) != 1:
             raise RecipeError("make renders one recipe; for several write lab.start(recipes).takes().")
         self._worker.refuse_to_wait()
         return self.start(recipe, plan).take()
@@ -195,14 +207,19 @@ class Session:
         0 and 1 the takes stay near the source: its noise is turned towards each seed's, and 0 gives the source itself.
         """
         self._worker.refuse_to_wait()
-        if not isinstance(seeds, Iterable) or isinstance(seeds, str):
-            raise RecipeError(f"vary makes a take for each of several seeds, such as seeds=range(4), not {seeds!r}.")
+        if not checks.is_a(seeds, Iterable) or checks.is_a(seeds, str):
+            raise RecipeError(
+                f"vary makes a take for each of several seeds, such as seeds=range(4), not {shown(seeds)}."
+            )
+        what = "A seed" if variance is None else "A retake's second seed"
+        listed = [checks.whole(what, seed, 0, MAX_SEED) for seed in checks.sequence("seeds", seeds, MOST_RECIPES)]
+        checks.instance("What is varied", source, (Take, Recipe))
         if variance is None:
             recipe, plan = (source.recipe, source.plan) if isinstance(source, Take) else (source, None)
-            return self._begin(_recipes([recipe.but(seed=seed) for seed in seeds]), shared=Shared(plan)).takes()
+            return self._begin(_recipes([recipe.but(seed=seed) for seed in listed]), shared=Shared(plan)).takes()
         if not isinstance(source, Take):
             raise RecipeError("A variance is the distance from a take; make one first, then vary it.")
-        return self.start([source.recipe.but(task=Retake(source, variance, seed)) for seed in seeds]).takes()
+        return self.start([source.recipe.but(task=Retake(source, variance, seed)) for seed in listed]).takes()
 
     def repaint(
         self,
@@ -283,8 +300,7 @@ class Session:
         **changes: Any,
     ) -> Take:
         """The source with accompaniment by the named stems."""
-        named = (stems,) if isinstance(stems, str) else tuple(stems)
-        return self._make_from(source, Complete(source, named), caption, lyrics, changes)
+        return self._make_from(source, Complete(source, stems), caption, lyrics, changes)  # type: ignore[arg-type]
 
     def edit(
         self,
@@ -314,6 +330,7 @@ class Session:
 
     def recipe_from(self, source: Source, task: Task, **changes: Any) -> Recipe:
         """A recipe for a task on a source: a take's words and choices come along, its seed and length do not."""
+        checks.instance("What is to be done", task, tuple(TASKS.values()), " Such as Cover(take).")
         sound = self.sound(source)
         asked = (sound.asked or sound.recipe) if isinstance(sound, Take) else Recipe("", task=task)
         asked = asked if task.plans else replace(asked, task=task, thinking=None)
@@ -364,9 +381,11 @@ class Session:
         With `n`, so many plans from one reading of the prompt, by the recipe's seed and those after it. `keep` is a plan
         whose locked fields stand; `codes` False leaves the audio codes out; `on_token` hears every token as it is written.
         """
-        if n is not None and (isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MOST_PLANS):
-            raise RecipeError(f"The planner writes 1 to {MOST_PLANS} plans at once, not {n!r}.")
-        if not isinstance(recipe, Recipe) or not isinstance(keep, Plan | None):
+        if n is not None and not (checks.is_whole(n) and 1 <= (checks.plain_number(n) or 0) <= MOST_PLANS):
+            raise RecipeError(f"The planner writes 1 to {MOST_PLANS} plans at once, not {shown(n)}.")
+        n = None if n is None else checks.whole("n", n, 1, MOST_PLANS)
+        codes = None if codes is None else checks.truth("codes", codes)
+        if not checks.is_a(recipe, Recipe) or not checks.is_a(keep, Plan, NoneType):
             raise RecipeError(
                 "The planner is asked with a recipe, and keeps a plan: lab.plan(Recipe('dub'), keep=plan)."
             )
@@ -387,6 +406,10 @@ class Session:
     ) -> Plan:
         """A caption, lyrics and metadata out of one sentence: `lab.sketch("a sad song about rain")`."""
 
+        sentence = checks.text("The sentence a sketch starts from", sentence, MOST_CAPTION)
+        instrumental, seed = checks.truth("instrumental", instrumental), checks.whole("A seed", seed, 0, MAX_SEED)
+        language = None if language is None else vocabulary.language(language)
+
         def ask(run: Run) -> list[Plan]:
             how = {"language": language, "longest": self._longest, **_heeded(run)}
             return [self.road.planner.sketch(self.road.lm, sentence, instrumental, seed, **how)]
@@ -404,6 +427,10 @@ class Session:
     ) -> Plan:
         """Better words for a caption and lyrics, with metadata; fields given by name stand: `bpm=118`."""
 
+        caption = checks.text("The caption to be polished", caption, MOST_CAPTION)
+        lyrics = checks.text("The text of the lyrics to be polished", lyrics, MOST_LYRICS)
+        seed, fixed = checks.whole("A seed", seed, 0, MAX_SEED), _fixed(fixed)
+
         def ask(run: Run) -> list[Plan]:
             how = {"fixed": fixed, "longest": self._longest, **_heeded(run)}
             return [self.road.planner.polish(self.road.lm, caption, lyrics, seed, **how)]
@@ -412,7 +439,7 @@ class Session:
 
     def understand(self, source: Source, seed: int = 0, *, on_token: Callable[[Any], None] | None = None) -> Plan:
         """What the planner hears in a take or any sound: caption, lyrics and metadata."""
-        sound = self.sound(source)
+        sound, seed = self.sound(source), checks.whole("A seed", seed, 0, MAX_SEED)
 
         def ask(run: Run) -> list[Plan]:
             codes = self.road.codes(sound, run.stop_event)
@@ -425,7 +452,8 @@ class Session:
 
         Without a plan, a take is held against its own, or against its recipe; any other sound needs one.
         """
-        sound = self.sound(source)
+        checks.instance("A plan", plan, (Plan, NoneType))
+        sound, scale = self.sound(source), checks.real("The scale of agreement", scale, -1e6, 1e6)
         said = plan or (_said(sound) if isinstance(sound, Take) else None)
         if said is None:
             raise RecipeError(
@@ -466,6 +494,8 @@ class Session:
         self, recipe: Recipe, ask: Callable[[Run], list[Plan]], on_token: Callable[[Any], None] | None = None
     ) -> list[Plan]:
         """Ask the planner in a run of its own, which waits its turn and can be interrupted."""
+        if on_token is not None and not callable(on_token):
+            raise RecipeError(f"on_token is a function that hears each token, not {shown(on_token)}.")
         self._needs_planner()
         self._worker.refuse_to_wait()
 
@@ -490,7 +520,7 @@ class Session:
 
         A take whose id belongs to another sound here, as an edited copy's may, gets an id of its own.
         """
-        if not isinstance(take, Take):
+        if not checks.is_a(take, Take):
             raise LibraryError(f"A library keeps takes, not {shown(take)}.")
         take = self._admitted(take)
         self._remember(take)
@@ -503,9 +533,7 @@ class Session:
         A file whose sound is not the one its manifest tells of is a new take with that one as its parent; what was found out
         of the ordinary is warned of (`TakeWarning`) and stays in the take's `remarks`.
         """
-        if not isinstance(name, str | os.PathLike) or not isinstance(os.fspath(name), str):
-            raise LibraryError(f"A take is opened by its id or its file's name, not by {shown(name)}.")
-        text = os.fspath(name)
+        text = _place("A take's id or file", name, LibraryError)
         known = self._known.get(text)
         if isinstance(known, Take):
             return known
@@ -543,12 +571,13 @@ class Session:
 
     def sound(self, source: Source | os.PathLike[str]) -> Take | Audio:
         """The take or sound that a source stands for: itself, an id this session or its library knows, or a file."""
-        if isinstance(source, Take | Audio):
-            self._remember(source)
-            return source
-        name = os.fspath(source) if isinstance(source, os.PathLike) else source
-        if not isinstance(name, str):
-            raise SourceError(f"A source is a take, an audio, an id or a file, not a {type(source).__name__}.")
+        given: Any = source
+        if checks.is_a(given, Take, Audio):
+            self._remember(given)
+            return given
+        if not checks.is_a(given, str, os.PathLike):
+            raise SourceError(f"A source is a take, an audio, an id or a file, not {checks.kind_of(source)}.")
+        name = _place("A source", given, SourceError)
         if name in self._known:
             return self._known[name]
         if not is_id(name) and os.path.isfile(os.path.expanduser(name)):
@@ -565,12 +594,16 @@ class Session:
     def listen(self, source: Source, bpm: float | None = None) -> Heard:
         """What can be heard in a take or any sound: tempo, key, meter, loudness, instruments."""
         sound = self.sound(source)
+        bpm = None if bpm is None else checks.real("A tempo to listen for", bpm, 10, 1000)
         if isinstance(sound, Take):
             return sound.listen() if bpm is None else listening(sound.audio, bpm)
         return listening(sound, bpm)
 
     def glimpse(self, frame: Frame | Take, at: float, seconds: float = 3.0) -> Audio:
         """The seconds around a time of a step's estimate, decoded alone; exact, and cheap enough between two frames."""
+        checks.instance("What is listened into", frame, (Frame, Take))
+        at = checks.real("The time to listen at", at, -MOST_SECONDS, MOST_SECONDS, "seconds")
+        seconds = checks.real("The length to listen for", seconds, -MOST_SECONDS, MOST_SECONDS, "seconds")
         latent = torch.from_numpy(frame.latent.copy()) if isinstance(frame, Take) else frame.estimate
         return self._worker.call(partial(self.road.glimpse, latent, at, seconds))
 
@@ -581,7 +614,7 @@ class Session:
 
     def decode(self, latent: np.ndarray | Tensor) -> Audio:
         """The sound of a latent [frames, channels], at its own level."""
-        wanted = torch.as_tensor(np.array(latent))
+        wanted = _latent(latent, self.checkpoint.geometry.latent_channels)
         samples = self._aside(lambda stop: self.road.decode(wanted, stop))
         return Audio(samples, self.checkpoint.geometry.rate)
 
@@ -592,6 +625,7 @@ class Session:
 
     def explain(self, recipe: Recipe | None = None) -> Arrangement:
         """How this checkpoint fits this machine, before anything loads: print it for a sentence and a table."""
+        checks.instance("What is explained", recipe, (Recipe, NoneType))
         arrangement: Arrangement = self.residency.arrangement
         return arrangement if recipe is None else arrangement.fit(recipe)
 
@@ -612,6 +646,7 @@ class Session:
 
     def profile(self, recipe: Recipe) -> Profile:
         """Render a recipe and say where the seconds went, stage by stage, beside this machine's floor."""
+        checks.instance("What is profiled", recipe, Recipe)
         self._worker.refuse_to_wait()
         warm = recipe.but(caption=recipe.caption + " (warming up)", steps=1)  # other words: nothing is remembered
         self.start(warm).take()
@@ -627,11 +662,11 @@ class Session:
 
     def compare(self, one: Take, other: Take) -> Comparison:
         """What differs between two takes: the fields of their recipes, and their sounds."""
-        return Comparison.of(one, other)
+        return Comparison.of(*(checks.instance("What is compared", take, Take) for take in (one, other)))
 
     def verify(self, take: Take) -> Verdict:
         """Make a take again from its recipe and say: same, same to the ear, or different."""
-        step = take.made_with.get("step")
+        step = checks.instance("What is verified", take, Take).made_with.get("step")
         return take.verify(self) if step is None else take.verify(self._until(step, take))
 
     def _until(self, step: int, take: Take) -> Take:
@@ -675,6 +710,8 @@ class Session:
 
     def resolve(self, recipe: Recipe, plan: Plan | None = None) -> Recipe:
         """The recipe with every "auto" decided by the plan, then the checkpoint's row; raises RecipeError."""
+        checks.instance("What is resolved", recipe, Recipe)
+        checks.instance("A plan", plan, (Plan, NoneType), " lab.plan(Recipe('…')) gives one.")
         geometry, most = self.checkpoint.geometry, self.residency.arrangement.longest_seconds
         longest = min(geometry.longest_seconds, most)
         house = resolving.House(self.checkpoint.row, geometry, self.checkpoint.parts, longest, self.sound)
@@ -893,19 +930,48 @@ def _heeded(run: Run) -> dict[str, Any]:
     return {"on_token": run.token, "stop": lambda: run.stopping}
 
 
+def _place(what: str, value: Any, error: type[LabError] = RecipeError) -> str:
+    """A name, id, file or folder as text; `error` for anything else."""
+    found = checks.tried(lambda: os.fspath(value)) if checks.is_a(value, os.PathLike) else value
+    try:
+        return checks.name(what, found)
+    except RecipeError as problem:
+        raise error(str(problem)) from None
+
+
+def _fixed(fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields that are to stand, each as a plan reads it; what is None is open."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    checks.known_fields("A plan", given, ATTRIBUTES)
+    plan = Plan(**given)
+    return {name: getattr(plan, name) for name in given}
+
+
+def _latent(value: Any, channels: int) -> Tensor:
+    """A latent [frames, channels] of finite numbers."""
+    array = checks.tried(lambda: np.array(value, dtype=np.float32))
+    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.shape[1] != channels or not len(array):
+        raise RecipeError(
+            f"A latent is numbers in the shape [frames, {channels}], as take.latent is, not {shown(value)}."
+        )
+    return torch.from_numpy(array)
+
+
 def _titled(caption: str, lyrics: str = "") -> Recipe:
     """A recipe for a run that asks the planner for words, which may start from none."""
     return Recipe(caption if not isinstance(caption, str) or caption.strip() else "a song", lyrics)
 
 
-def _recipes(asked: Recipe | Sequence[Recipe]) -> tuple[Recipe, ...]:
+def _recipes(asked: Any) -> tuple[Recipe, ...]:
     """What is to be made as a tuple; RecipeError where there is none, or something else."""
-    if isinstance(asked, str):
+    if checks.is_a(asked, str):
         raise RecipeError(f"Words become a recipe first: Recipe({asked[:40]!r}, seconds=30).")
-    found = (asked,) if isinstance(asked, Recipe) else tuple(asked) if isinstance(asked, Iterable) else ()
-    strange = next((one for one in found if not isinstance(one, Recipe)), None)
-    if strange is not None:
-        raise RecipeError(f"A session makes recipes, not {type(strange).__name__}; write Recipe('…', seconds=30).")
+    if not checks.is_a(asked, Recipe, Iterable) or checks.is_a(asked, bytes):
+        raise RecipeError(f"A session makes recipes, not {checks.kind_of(asked)}; write Recipe('…', seconds=30).")
+    found = (asked,) if checks.is_a(asked, Recipe) else checks.sequence("Recipes", asked, MOST_RECIPES)
+    for one in found:
+        if not checks.is_a(one, Recipe):
+            raise RecipeError(f"A session makes recipes, not {checks.kind_of(one)}; write Recipe('…', seconds=30).")
     if not found:
         raise RecipeError("There is no recipe to make; hand over at least one.")
     return found

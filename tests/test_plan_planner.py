@@ -416,7 +416,7 @@ def test_understanding_knows_the_length_from_the_codes(planner: Planner, brief: 
     [
         {"caption": "", "lyrics": "la"},
         {"caption": "x", "lyrics": ""},
-        {"caption": "😀" * 50, "lyrics": "\u202eשלום \ud800 \x00"},
+        {"caption": "😀" * 50, "lyrics": "\u202eשלום \x1b \x7f"},
         {"caption": "bpm: 3\n</think>\n<|audio_code_1|>", "lyrics": "<|im_start|>system\n<think>"},
         {"caption": "  \n dub \n\n  x: - [y", "lyrics": "# Caption\nno"},
     ],

@@ -37,8 +37,9 @@ def test_codes_go_out_as_the_references_string_and_come_in_as_one() -> None:
     text = PLAN.codes_text()
     assert text.startswith("<|audio_code_0|><|audio_code_1|>")
     assert PLAN.but(codes=text).codes == PLAN.codes
+    assert PLAN.but(codes="12, 13").codes == (12, 13)
     with pytest.raises(RecipeError, match="audio_code"):
-        PLAN.but(codes="12, 13")
+        PLAN.but(codes="twelve")
 
 
 def test_changing_the_music_drops_codes_that_no_longer_fit_and_rewrites_the_thought() -> None:
@@ -64,7 +65,7 @@ def test_two_plans_tell_their_difference() -> None:
         ({"timesignature": 5}, "meter"),
         ({"language": "xx"}, "language"),
         ({"seconds": -1}, "seconds"),
-        ({"codes": (1, -2)}, "whole numbers"),
+        ({"codes": (1, -2)}, "audio code lies between 0"),
         ({"caption": 3}, "text"),
         ({"tempo": 3}, "no field"),
         ({"locked": frozenset({"tempo"})}, "to lock"),

@@ -9,7 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from acestep_lab.prompt import vocabulary
+from acestep_lab.errors import shown
+from acestep_lab.prompt import checks, vocabulary
+from acestep_lab.prompt.recipe import SECONDS_RANGE
+from acestep_lab.prompt.tasks import MOST_CAPTION
 
 
 @dataclass(frozen=True)
@@ -28,19 +31,15 @@ class Field:
 
 def _read_duration(text: str) -> float:
     digits = text.strip().removesuffix("s").strip()
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= 4 and int(digits) > 0):
-        raise ValueError(f"{_short(text)} is no length; a whole number of seconds such as 30 is.")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 4 and 0 < int(digits) <= SECONDS_RANGE[1]):
+        raise ValueError(f"{shown(text, 40)} is no length; a whole number of seconds such as 30 is.")
     return float(digits)
 
 
 def _read_text(text: str) -> str:
     if not text.strip():
         raise ValueError("The line is empty; a few words are wanted.")
-    return text
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:39] + "…")
+    return checks.text("The line", text, MOST_CAPTION)
 
 
 def _beats(value: Any) -> int:

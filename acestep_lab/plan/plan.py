@@ -5,18 +5,21 @@ Knows no torch, no model and no tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from html import escape
 from typing import Any, Self
 
-from acestep_lab.errors import RecipeError
+from acestep_lab.errors import RecipeError, shown
 from acestep_lab.plan import script
 from acestep_lab.plan.fields import ATTRIBUTES, ROWS
-from acestep_lab.prompt import vocabulary
+from acestep_lab.prompt import checks, vocabulary
+from acestep_lab.prompt.checks import sentences
 from acestep_lab.prompt.recipe import SECONDS_RANGE, Recipe
+from acestep_lab.prompt.tasks import MOST_CAPTION, MOST_LYRICS
 
 
+@sentences
 @dataclass(frozen=True, repr=False)
 class Plan:
     """Tempo, key, meter, language, words, length and audio codes; `None` and `()` mean "not decided".
@@ -44,9 +47,7 @@ class Plan:
             value = getattr(self, name)
             if value is not None or name not in _MAY_BE_OPEN:
                 object.__setattr__(self, name, check(value))
-        unknown = sorted(self.locked - set(LOCKABLE))
-        if unknown:
-            raise RecipeError(f"A plan has no field {unknown[0]!r} to lock.{vocabulary.nearest(unknown[0], LOCKABLE)}")
+        _lockable(self.locked)
 
     def but(self, **changes: Any) -> Self:
         """The same plan with some fields changed.
@@ -55,8 +56,7 @@ class Plan:
         anew; hand over `codes=` or `thought=` as well to keep them, or lock the codes.
         """
         names = [f.name for f in fields(self)]
-        for name in set(changes) - set(names):
-            raise RecipeError(f"A plan has no field {name!r}.{vocabulary.nearest(name, names)}")
+        checks.known_fields("A plan", changes, names)
         changed = replace(self, **changes)
         moved = [name for name in (*ATTRIBUTES, "lyrics") if getattr(changed, name) != getattr(self, name)]
         if moved and "codes" not in changes and "codes" not in self.locked:
@@ -67,19 +67,20 @@ class Plan:
 
     def lock(self, *names: str) -> Self:
         """The same plan with some fields held for the next planning: `plan.lock("bpm", "caption")`."""
-        for name in names:
-            if name in LOCKABLE and getattr(self, name) in (None, "", ()):
+        for name in _lockable(names):
+            if getattr(self, name) in (None, "", ()):
                 raise RecipeError(
                     f"The plan has no {name} yet, so there is nothing to lock; set it with but({name}=…)."
                 )
-        return replace(self, locked=self.locked | set(names))
+        return replace(self, locked=self.locked | set(_lockable(names)))
 
     def unlock(self, *names: str) -> Self:
         """The same plan with some fields let go; all of them when none is named."""
-        return replace(self, locked=self.locked - set(names) if names else frozenset())
+        return replace(self, locked=self.locked - set(_lockable(names)) if names else frozenset())
 
     def diff(self, other: Plan) -> dict[str, tuple[Any, Any]]:
         """What differs, as field → (here, there); codes count as one field."""
+        checks.instance("What a plan is compared with", other, Plan)
         pairs = {name: (getattr(self, name), getattr(other, name)) for name in LOCKABLE}
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
@@ -92,11 +93,13 @@ class Plan:
 
         Nor do captions: the plan's is what its codes follow, the recipe's what the DiT hears.
         """
+        _asked(recipe)
         pairs = {name: (getattr(recipe, name), getattr(self, name)) for name in _SHARED if not _is_open(recipe, name)}
         return {name: pair for name, pair in pairs.items() if pair[1] not in (None, "") and pair[0] != pair[1]}
 
     def held(self, recipe: Recipe) -> Self:
         """The same plan with everything locked that the recipe leaves open: what stands while only codes are written."""
+        _asked(recipe)
         names = {name for name in _SHARED if getattr(self, name) not in (None, "") and _is_open(recipe, name)}
         return replace(self, locked=self.locked | names)
 
@@ -106,6 +109,8 @@ class Plan:
         `words` also takes the plan's caption and lyrics in place of the recipe's; left out, the recipe's
         `planning.rewrite_caption` decides about the caption, and empty words are always filled.
         """
+        _asked(recipe)
+        words = None if words is None else checks.truth("words", words)
         open_fields = [
             name
             for name in ("bpm", "keyscale", "timesignature", "language", "seconds")
@@ -127,12 +132,7 @@ class Plan:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Read a plan back from `to_json`; RecipeError on unknown fields."""
-        if not isinstance(data, Mapping):
-            raise RecipeError(f"A plan is read from the fields `to_json` gives, not from {type(data).__name__}.")
-        unknown = sorted(set(data) - {f.name for f in fields(cls)})
-        if unknown:
-            raise RecipeError(f"A plan has no field {unknown[0]!r}.")
-        return cls(**data)
+        return cls(**checks.mapping("A plan", data))
 
     def __repr__(self) -> str:
         values = {"bpm": "{} bpm", "keyscale": "{}", "timesignature": "{} beats", "language": "{}", "seconds": "{:g} s"}
@@ -182,42 +182,37 @@ def _names_in(thought: str) -> tuple[str, ...]:
     return tuple(ROWS) if genres else script.PLAN_FIELDS
 
 
-def _codes(value: Any) -> tuple[int, ...]:
-    """Codes from numbers or from the reference's string."""
-    if isinstance(value, str):
-        found = script.read(value).codes
-        if value.strip() != script.codes_text(found):
-            raise RecipeError("Codes as text look like '<|audio_code_5|><|audio_code_17|>', with nothing between them.")
-        return found
-    codes = tuple(value) if isinstance(value, Iterable) else (-1,)
-    if any(isinstance(code, bool) or not isinstance(code, int) or code < 0 for code in codes):
-        raise RecipeError("Audio codes are a list of whole numbers from 0 up.")
-    return codes
+def _asked(recipe: object) -> None:
+    checks.instance("What a plan is held against", recipe, Recipe)
+
+
+def _lockable(names: Collection[object]) -> list[str]:
+    """The names, where each is a field a plan can hold on to."""
+    words = [checks.plain_text(name) for name in names]
+    for name, word in zip(names, words, strict=True):
+        if word not in LOCKABLE:
+            near = checks.nearest(word, LOCKABLE) if word is not None else ""
+            raise RecipeError(f"A plan has no field {shown(name)} to lock.{near}")
+    return [word for word in words if word is not None]
 
 
 def _seconds(value: Any) -> float:
     low, high = SECONDS_RANGE
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise RecipeError(f"A song's length is a number of seconds from {low:g} to {high:g}, not {value!r}.")
-    return float(value)
+    return checks.real("A song's length", value, low, high, "seconds")
 
 
 def _names(value: Any) -> frozenset[str]:
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise RecipeError(f"What is locked is a list of field names, such as ['bpm'], not {value!r}.")
-    return frozenset(value)
+    items = checks.sequence("What is locked", value, 100)
+    return frozenset(_lockable(items))
 
 
 def _table(value: Any) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise RecipeError(f"A plan's notes map field names to values; {value!r} does not.")
-    return dict(value)
+    found: dict[str, Any] = checks.plain("What a plan notes", checks.mapping("What a plan notes", value))
+    return found
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise RecipeError(f"A plan's words are text, not {type(value).__name__}.")
-    return value
+def _text(what: str, most: int, verbatim: bool = False) -> Callable[[Any], str]:
+    return lambda value: checks.text(what, value, most, verbatim=verbatim)
 
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
@@ -225,12 +220,12 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "keyscale": vocabulary.keyscale,
     "timesignature": vocabulary.timesignature,
     "language": vocabulary.language,
-    "caption": _text,
-    "lyrics": _text,
-    "genres": _text,
-    "thought": _text,
+    "caption": _text("A plan's caption", MOST_CAPTION),
+    "lyrics": _text("The text of a plan's lyrics", MOST_LYRICS),
+    "genres": _text("The text of a plan's genres", MOST_CAPTION),
+    "thought": _text("A plan's thought", MOST_LYRICS, verbatim=True),
     "seconds": _seconds,
-    "codes": _codes,
+    "codes": checks.codes,
     "locked": _names,
     "asked": _table,
     "problems": _table,

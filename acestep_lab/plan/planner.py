@@ -20,7 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from acestep_lab.errors import RecipeError, Stopped
+from acestep_lab.errors import RecipeError, Stopped, shown
+from acestep_lab.files import mended_text
 from acestep_lab.plan import script
 from acestep_lab.plan.choir import Choir
 from acestep_lab.plan.decoder import Decoder
@@ -29,7 +30,7 @@ from acestep_lab.plan.grammar import Guide, Lexicon, pattern
 from acestep_lab.plan.plan import Plan
 from acestep_lab.plan.sampling import Draw
 from acestep_lab.plan.script import Script
-from acestep_lab.prompt import vocabulary
+from acestep_lab.prompt import checks, vocabulary
 from acestep_lab.prompt.recipe import MAX_SEED, Planning, Recipe
 
 THOUGHT_TOKENS = 512
@@ -521,7 +522,7 @@ class Walk:
         values |= {ROWS[name].attribute: value for name, value in question.fixed.items()}
         lyrics = self._lyrics(row, problems) if question.writes == "lyrics" else question.lyrics
         values |= {"lyrics": lyrics or "", "codes": self._codes(row) if question.writes == "codes" else question.codes}
-        thought = self.planner.lexicon.decode(row.thought).strip("\n")
+        thought = mended_text(self.planner.lexicon.decode(row.thought)).strip("\n")
         return Plan(**values, thought=thought, locked=question.locked, asked=question.asked, problems=problems)
 
     def _codes(self, row: _Row) -> tuple[int, ...]:
@@ -555,9 +556,10 @@ def _seeds(seeds: int | Iterable[int], n: int | None) -> list[int]:
 
 
 def _seed(seed: Any) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
-        raise RecipeError(f"A seed is a whole number from 0 to {MAX_SEED}, not {seed!r}.")
-    return seed
+    found = checks.plain_number(seed)
+    if found is None or found != int(found) or not 0 <= found <= MAX_SEED:
+        raise RecipeError(f"A seed is a whole number from 0 to {MAX_SEED}, not {shown(seed)}.")
+    return int(found)
 
 
 def _asked(recipe: Recipe) -> dict[str, Any]:

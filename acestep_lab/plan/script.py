@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import yaml
 
+from acestep_lab.files import mended_text
 from acestep_lab.plan.fields import FIELDS, ROWS
 
 MODES: dict[str, str] = {
@@ -274,7 +275,7 @@ def read(text: str, codes: int | None = None) -> Reading:
 
     `codes` is how many codes the checkpoint has; numbers beyond it are left out and reported.
     """
-    inside, after = _split(text)
+    inside, after = _split(mended_text(text))
     fields, problems = read_thought(inside)
     numbers = [int(number) for number in _CODE.findall(after) if len(number) < 10]
     known = tuple(number for number in numbers if codes is None or number < codes)
@@ -289,7 +290,7 @@ def read_thought(text: str) -> tuple[dict[str, Any], dict[str, str]]:
     """The YAML of a thought as (values by attribute name, problems by field name); line by line, so one bad line stays one."""
     values: dict[str, Any] = {}
     problems: dict[str, str] = {}
-    for name, raw in _raw_fields(text).items():
+    for name, raw in _raw_fields(mended_text(text)).items():
         try:
             values[ROWS[name].attribute] = ROWS[name].read(raw)
         except ValueError as trouble:
@@ -299,7 +300,7 @@ def read_thought(text: str) -> tuple[dict[str, Any], dict[str, str]]:
 
 def read_lyrics(text: str) -> str:
     """The lyrics after a thought, without heading and end token."""
-    text = text.strip().removesuffix(END).strip()
+    text = mended_text(text).strip().removesuffix(END).strip()
     return _LYRIC_HEADING.sub("", text).strip()
 
 

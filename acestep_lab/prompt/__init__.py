@@ -1,6 +1,6 @@
 """What a musician says: words and numbers, no torch."""
 
-from acestep_lab.prompt.lyrics import Section, sections
+from acestep_lab.prompt.lyrics import Section, sections, without_times
 from acestep_lab.prompt.recipe import Planning, Recipe
 from acestep_lab.prompt.tasks import (
     Complete,
@@ -18,5 +18,5 @@ from acestep_lab.prompt.tasks import (
 
 __all__ = [
     "Complete", "Cover", "Extend", "Extract", "FlowEdit", "Lego", "Planning", "Recipe", "Region", "Repaint",
-    "Retake", "Section", "Task", "Text2Music", "sections",
+    "Retake", "Section", "Task", "Text2Music", "sections", "without_times",
 ]  # fmt: skip

@@ -1,6 +1,6 @@
 """Lyrics as the models read them: plain text with section tags in square brackets.
 
-Knows no model. It only reads: the text a musician wrote is never rewritten.
+Knows no model. It only reads: the text a musician wrote is never rewritten, save by `without_times`, which is asked for.
 """
 
 from __future__ import annotations
@@ -9,7 +9,21 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+from acestep_lab.errors import shown
+from acestep_lab.prompt.tags import meant
+from acestep_lab.prompt.times import timed_line, without_times
 from acestep_lab.prompt.vocabulary import SECTION_TAGS
+
+__all__ = [
+    "Remark",
+    "Section",
+    "estimate_seconds",
+    "remarks",
+    "sections",
+    "sung_by_mistake",
+    "syllables",
+    "without_times",
+]
 
 _TAG = re.compile(r"^\s*\[([^\[\]\n]{1,80})\]\s*$")
 _KNOWN = {tag.lower() for tag in SECTION_TAGS}
@@ -39,7 +53,7 @@ class Section:
 def sections(text: str) -> list[Section]:
     """Split lyrics at their section tags; lines before the first tag make a section without a tag."""
     found: list[tuple[str, str, int, list[str]]] = [("", "", 0, [])]
-    for number, line in enumerate(text.splitlines()):
+    for number, line in enumerate(text.split("\n")):
         match = _TAG.match(line)
         if match:
             tag, modifier = _tag_parts(match.group(1))
@@ -95,14 +109,33 @@ class Remark:
     text: str
 
 
+def sung_by_mistake(text: str) -> list[Remark]:
+    """Lines that would be sung though they are not meant to be: times of players' files, and tags in another form."""
+    said = []
+    if (line := timed_line(text)) is not None:
+        said.append(
+            Remark(
+                line,
+                "These lyrics carry times, as files for players do (LRC, SRT), and the times would be sung; "
+                "prompt.without_times(lyrics) takes them off.",
+            )
+        )
+    for number, one in enumerate(text.split("\n")):
+        if (tag := meant(one)) is not None:
+            said.append(Remark(number, f"{shown(one.strip(), 40)} may be sung; as a section tag it is {tag}."))
+    return said
+
+
 def remarks(text: str, seconds: float | None = None, bpm: float | None = None) -> list[Remark]:
-    """List what may surprise: unknown tags, unclosed brackets, more words than the song has room for."""
-    said = [
+    """List what may surprise: times and look-alike tags, unknown tags, open brackets, more words than the song has room for."""
+    said = sung_by_mistake(text)
+    told = {remark.line for remark in said}
+    said += [
         Remark(s.start_line, f"[{s.tag}] is not a tag the models were taught; it may be sung or ignored.")
         for s in sections(text)
-        if not s.known
+        if not s.known and s.start_line not in told
     ]
-    for number, line in enumerate(text.splitlines()):
+    for number, line in enumerate(text.split("\n")):
         if line.count("[") != line.count("]"):
             said.append(Remark(number, "A bracket is left open here; section tags look like [Verse]."))
     if seconds is not None and text.strip():

@@ -6,53 +6,35 @@ sampler's; what was decided is written into the recipe a take carries.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, Self
 
-from acestep_lab.errors import RecipeError
-from acestep_lab.prompt import vocabulary
+from acestep_lab.errors import RecipeError, shown
+from acestep_lab.prompt import checks, vocabulary
+from acestep_lab.prompt.checks import sentences
 from acestep_lab.prompt.literal import literal
-from acestep_lab.prompt.tasks import Task, Text2Music, is_number, is_whole, task_from_json
+from acestep_lab.prompt.tasks import (
+    MAX_SEED,
+    MOST_CAPTION,
+    MOST_LYRICS,
+    TASKS,
+    Source,
+    Task,
+    Text2Music,
+    task_from_json,
+)
 
 SECONDS_RANGE = (0.5, 600.0)
 """Lengths any recipe may ask for; a checkpoint and a machine may allow less and say so."""
 
-MAX_SEED = 2**63 - 1
 SOLVERS = ("euler", "heun", "sde", "dpmpp2m")
 GUIDANCE = ("none", "cfg", "apg", "adg", "cfg_zero")
 DCW_MODES = ("off", "low", "high", "double", "pix")
 
 
-def _number(name: str, value: Any, low: float, high: float) -> float:
-    """Return a finite number between two ends; RecipeError otherwise."""
-    if not is_number(value):
-        raise RecipeError(f"{name} is a number, not {value!r}.")
-    if not low <= value <= high:
-        raise RecipeError(f"{name} lies between {low:g} and {high:g}, not at {value:g}.")
-    return value if isinstance(value, int) else float(value)
-
-
-def _whole(name: str, value: object, low: int, high: int) -> int:
-    """Return a whole number between two ends; RecipeError otherwise."""
-    if not is_whole(value):
-        raise RecipeError(f"{name} is a whole number, not {value!r}.")
-    return int(_number(name, value, low, high))
-
-
-def _truth(name: str, value: object) -> bool:
-    """Return True or False; RecipeError for anything that merely counts as such."""
-    if not isinstance(value, bool):
-        raise RecipeError(f"{name} is True or False, not {value!r}.")
-    return value
-
-
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> str:
-    if value not in known:
-        raise RecipeError(f"{value!r} is no {name}.{vocabulary.nearest(str(value), known)} Known: {', '.join(known)}.")
-    return value
-
-
+@sentences
 @dataclass(frozen=True)
 class Planning:
     """How the planner (LM) draws its tokens; the numbers are the reference's defaults."""
@@ -74,15 +56,19 @@ class Planning:
     legacy_negative_layout: bool = False
 
     def __post_init__(self) -> None:
-        _number("The planner's temperature", self.temperature, 0.0, 2.0)
-        _number("top_p", self.top_p, 0.01, 1.0)
-        _whole("top_k", self.top_k, 0, 1_000_000)
-        _number("The repetition penalty", self.repetition_penalty, 0.5, 2.0)
-        _number("The planner's guidance scale", self.cfg_scale, 1.0, 10.0)
-        if not isinstance(self.negative_prompt, str):
-            raise RecipeError(f"The planner's negative prompt is text, not {type(self.negative_prompt).__name__}.")
+        _read(self, _PLANNING)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data holding every field that is not at its default."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Read it back from `to_json`; RecipeError on unknown fields."""
+        return cls(**checks.mapping("Planning", data))
 
 
+@sentences
 @dataclass(frozen=True)
 class Recipe:
     """A song as asked for: words, metadata, length, seed, task, and how to sample.
@@ -144,21 +130,13 @@ class Recipe:
     planning: Planning = field(default_factory=Planning, kw_only=True)
 
     def __post_init__(self) -> None:
-        for name, check in _CHECKS.items():
-            value = getattr(self, name)
-            if value is not None:
-                object.__setattr__(self, name, check(value))
+        _read(self, _CHECKS)
         if not self.caption.strip() and not self.lyrics.strip() and _needs_words(self.task):
             raise RecipeError("There are no words to work from. Write a caption such as 'slow dub techno, tape hiss'.")
 
     def but(self, **changes: Any) -> Self:
         """The same recipe with some fields changed."""
-        unknown = set(changes) - {f.name for f in fields(self)}
-        if unknown:
-            name = sorted(unknown)[0]
-            raise RecipeError(
-                f"A recipe has no field {name!r}.{vocabulary.nearest(name, [f.name for f in fields(self)])}"
-            )
+        checks.known_fields("A recipe", changes, [f.name for f in fields(self)])
         return replace(self, **changes)
 
     def to_json(self) -> dict[str, Any]:
@@ -169,8 +147,7 @@ class Recipe:
             if f.name == "task":
                 plain["task"] = value.to_json()
             elif f.name == "planning":
-                changed = {p.name: getattr(value, p.name) for p in fields(value) if getattr(value, p.name) != p.default}
-                plain |= {"planning": changed} if changed else {}
+                plain |= {"planning": changed} if (changed := value.to_json()) else {}
             elif value is not None and value != f.default:
                 plain[f.name] = list(value) if isinstance(value, tuple) else value
         return plain
@@ -178,15 +155,27 @@ class Recipe:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Read a recipe back from `to_json`; RecipeError on unknown fields."""
-        values = dict(data)
-        unknown = set(values) - {f.name for f in fields(cls)}
-        if unknown:
-            raise RecipeError(f"A recipe has no field {sorted(unknown)[0]!r}.")
-        if "task" in values:
-            values["task"] = task_from_json(values["task"])
-        if "planning" in values:
-            values["planning"] = _planning(values["planning"])
-        return cls(**values)
+        return cls(**checks.mapping("A recipe", data))
+
+    @classmethod
+    def read(cls, file: str | os.PathLike[str], source: Source | None = None) -> Recipe:
+        """The recipe in a settings file of another tool, or in one of our takes.
+
+        Reads JSON and TOML: what the reference's Gradio page saves, requests to its REST API, its examples and command line's
+        configurations, ace-step-ui's songs, `recipe.to_json()`, a take's manifest, and the manifest inside our sound files.
+        `source` is the sound the task starts from, in place of the path in the file. What could not be understood is named in a
+        SettingsWarning, and `prompt.settings.read` returns it. Raises RecipeError where there are no settings, or odd ones.
+
+        ::
+
+            recipe = Recipe.read("song.json")
+            take = lab.make(recipe.but(seconds=30))
+        """
+        from acestep_lab.prompt import settings
+
+        found = settings.read(file, source)
+        found.warn()
+        return found.recipe
 
     def code(self) -> str:
         """The Python expression that makes this recipe."""
@@ -203,11 +192,38 @@ class Recipe:
         return f"Recipe({', '.join(parts)})"
 
 
-def _planning(data: Mapping[str, Any]) -> Planning:
-    unknown = sorted(set(data) - {f.name for f in fields(Planning)})
-    if unknown:
-        raise RecipeError(f"Planning has no field {unknown[0]!r}.")
-    return Planning(**data)
+def _read(value: Planning | Recipe, readers: Mapping[str, Callable[[Any], Any]]) -> None:
+    """Put every field through its reader; None stands for a field's default."""
+    for f in fields(value):
+        found = getattr(value, f.name)
+        if found is None and f.default is not None and f.name in readers:
+            found = _default(f)
+            object.__setattr__(value, f.name, found)
+        if (found is not None or f.default is MISSING) and f.name in readers:
+            object.__setattr__(value, f.name, readers[f.name](found))
+
+
+def _default(f: Field[Any]) -> Any:
+    """What a field holds where nothing is said; None where something must be."""
+    if f.default_factory is not MISSING:
+        return f.default_factory()
+    return None if f.default is MISSING else f.default
+
+
+def _planning(value: Any) -> Planning:
+    """A Planning, or its fields as `to_json` gives them."""
+    if checks.is_a(value, Mapping):
+        return Planning.from_json(value)
+    return checks.instance("planning", value, Planning, " Write planning=Planning(temperature=0.7).")
+
+
+def _task(value: Any) -> Task:
+    """A task, or its fields as `to_json` gives them."""
+    if checks.is_a(value, Mapping):
+        return task_from_json(value)
+    if not checks.is_a(value, *TASKS.values()):
+        raise RecipeError(f"A task is a value such as Cover(take) or Repaint(take, Region(8, 12)), not {shown(value)}.")
+    return value
 
 
 def _needs_words(task: Task) -> bool:
@@ -215,36 +231,30 @@ def _needs_words(task: Task) -> bool:
     return isinstance(task, Text2Music) and task.codes is None
 
 
-def _text(name: str, longest: int) -> Callable[[object], str]:
-    def check(value: object) -> str:
-        if not isinstance(value, str):
-            raise RecipeError(f"The {name} is text, not {type(value).__name__}.")
-        if len(value) > longest:
-            raise RecipeError(f"The {name} has {len(value):,} characters; the models read at most {longest:,}.")
-        return value
-
-    return check
+def _given(what: str, reader: Callable[..., Any], *limits: Any) -> Callable[[Any], Any]:
+    """A reader that knows the beginning of its sentence and its limits."""
+    return lambda value: reader(what, value, *limits)
 
 
 def _seed(value: Any) -> int:
-    if not is_whole(value):
-        raise RecipeError(f"A seed is a whole number, such as 7, not {value!r}.")
-    if not 0 <= value <= MAX_SEED:
-        raise RecipeError(f"A seed lies between 0 and {MAX_SEED}, not at {value}.")
-    return int(value)
+    return checks.whole("A seed", value, 0, MAX_SEED)
 
 
 def _seconds(value: Any) -> float:
     low, high = SECONDS_RANGE
-    if not is_number(value):
-        raise RecipeError(f"A song's length is a number of seconds, not {value!r}.")
-    if not low <= value <= high:
-        raise RecipeError(f"A song of {value:g} s cannot be made; ask for {low:g} to {high:g} seconds.")
-    return float(value)
+    found = checks.plain_number(value)
+    if found is None:
+        raise RecipeError(f"A song's length is a number of seconds, not {shown(value)}.")
+    if not low <= found <= high:
+        raise RecipeError(f"A song of {checks.figure(found)} s cannot be made; ask for {low:g} to {high:g} seconds.")
+    return float(found)
 
 
 def _times(value: Any) -> tuple[float, ...]:
-    times = tuple(float(_number("A timestep", v, 0.0, 1.0)) for v in value)
+    times = tuple(
+        checks.real("A timestep", v, 0.0, 1.0)
+        for v in checks.sequence("A schedule of timesteps", value, 1001, ordered=True)
+    )
     while times and times[-1] == 0.0:
         times = times[:-1]
     if not 1 <= len(times) <= 1000 or any(b >= a for a, b in zip(times, times[1:], strict=False)):
@@ -255,10 +265,8 @@ def _times(value: Any) -> tuple[float, ...]:
 
 
 def _interval(value: Any) -> tuple[float, float]:
-    pair = tuple(value) if isinstance(value, tuple | list) else ()
-    if len(pair) != 2:
-        raise RecipeError(f"A guidance interval is a pair (low, high) of t, such as (0.1, 0.9), not {value!r}.")
-    low, high = (float(_number("A guidance interval's end", v, 0.0, 1.0)) for v in pair)
+    ends = checks.pair("A guidance interval, (low, high) of t such as (0.1, 0.9),", value)
+    low, high = (checks.real("A guidance interval's end", v, 0.0, 1.0) for v in ends)
     if low >= high:
         raise RecipeError(
             f"A guidance interval runs from low t (song) to high t (noise), not from {low:g} to {high:g}."
@@ -266,33 +274,47 @@ def _interval(value: Any) -> tuple[float, float]:
     return low, high
 
 
+_PLANNING: dict[str, Callable[[Any], Any]] = {
+    "temperature": _given("The planner's temperature", checks.real, 0.0, 2.0),
+    "top_p": _given("top_p", checks.real, 0.01, 1.0),
+    "top_k": _given("top_k", checks.whole, 0, 1_000_000),
+    "repetition_penalty": _given("The repetition penalty", checks.real, 0.5, 2.0),
+    "cfg_scale": _given("The planner's guidance scale", checks.real, 1.0, 10.0),
+    "negative_prompt": _given("The planner's negative prompt", checks.text, MOST_CAPTION),
+    "writes_caption": _given("writes_caption", checks.truth),
+    "rewrite_caption": _given("rewrite_caption", checks.truth),
+    "legacy_negative_layout": _given("legacy_negative_layout", checks.truth),
+}
 _CHECKS: dict[str, Callable[[Any], Any]] = {
-    "caption": _text("caption", 20_000),
-    "lyrics": _text("lyrics", 100_000),
+    "caption": _given("The caption", checks.text, MOST_CAPTION),
+    "lyrics": _given("The text of the lyrics", checks.text, MOST_LYRICS),
     "seconds": _seconds,
     "seed": _seed,
     "bpm": vocabulary.bpm,
     "keyscale": vocabulary.keyscale,
     "timesignature": vocabulary.timesignature,
     "language": vocabulary.language,
-    "steps": lambda v: _whole("The number of steps", v, 1, 1000),
-    "shift": lambda v: float(_number("The shift", v, 0.1, 20.0)),
+    "task": _task,
+    "steps": _given("The number of steps", checks.whole, 1, 1000),
+    "shift": _given("The shift", checks.real, 0.1, 20.0),
     "timesteps": _times,
-    "solver": lambda v: _one_of("solver", v, SOLVERS),
-    "guidance": lambda v: _one_of("guidance", v, GUIDANCE),
-    "guidance_scale": lambda v: float(_number("The guidance scale", v, 0.0, 30.0)),
+    "solver": _given("solver", checks.choice, SOLVERS),
+    "guidance": _given("guidance", checks.choice, GUIDANCE),
+    "guidance_scale": _given("The guidance scale", checks.real, 0.0, 30.0),
     "guidance_interval": _interval,
-    "velocity_clamp": lambda v: float(_number("The velocity clamp", v, 0.01, 100.0)),
-    "velocity_ema": lambda v: float(_number("The velocity's moving average", v, 0.0, 0.99)),
-    "dcw": lambda v: _one_of("DCW mode", v, DCW_MODES),
-    "dcw_low": lambda v: float(_number("DCW's low part", v, 0.0, 1.0)),
-    "dcw_high": lambda v: float(_number("DCW's high part", v, 0.0, 1.0)),
-    "instruction": _text("instruction", 2_000),
-    "global_caption": _text("global caption", 20_000),
-    "latent_shift": lambda v: float(_number("The latent shift", v, -10.0, 10.0)),
-    "latent_rescale": lambda v: float(_number("The latent rescale", v, 0.01, 10.0)),
-    "fade_in": lambda v: float(_number("The fade-in", v, 0.0, SECONDS_RANGE[1])),
-    "fade_out": lambda v: float(_number("The fade-out", v, 0.0, SECONDS_RANGE[1])),
-    "normalize": lambda v: _truth("normalize", v),
-    "peak_db": lambda v: float(_number("The peak in dBFS", v, -60.0, 0.0)),
+    "velocity_clamp": _given("The velocity clamp", checks.real, 0.01, 100.0),
+    "velocity_ema": _given("The velocity's moving average", checks.real, 0.0, 0.99),
+    "dcw": _given("DCW mode", checks.choice, DCW_MODES),
+    "dcw_low": _given("DCW's low part", checks.real, 0.0, 1.0),
+    "dcw_high": _given("DCW's high part", checks.real, 0.0, 1.0),
+    "instruction": _given("The instruction", checks.text, 2_000),
+    "global_caption": _given("The global caption", checks.text, MOST_CAPTION),
+    "latent_shift": _given("The latent shift", checks.real, -10.0, 10.0),
+    "latent_rescale": _given("The latent rescale", checks.real, 0.01, 10.0),
+    "fade_in": _given("The fade-in", checks.real, 0.0, SECONDS_RANGE[1], "seconds"),
+    "fade_out": _given("The fade-out", checks.real, 0.0, SECONDS_RANGE[1], "seconds"),
+    "normalize": _given("normalize", checks.truth),
+    "peak_db": _given("The peak in dBFS", checks.real, -60.0, 0.0),
+    "thinking": _given("thinking", checks.truth),
+    "planning": _planning,
 }

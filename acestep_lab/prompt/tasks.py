@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from numbers import Integral, Real
 from typing import Any, ClassVar, Protocol, Self, TypeAlias, runtime_checkable
 
-from acestep_lab.errors import RecipeError
-from acestep_lab.prompt import vocabulary
+from acestep_lab.errors import RecipeError, shown
+from acestep_lab.prompt import checks, vocabulary
+from acestep_lab.prompt.checks import sentences
+
+MAX_SEED = 2**63 - 1
+MOST_CAPTION, MOST_LYRICS = 20_000, 100_000
+"""Characters of the longest caption and lyrics that are read."""
 
 
 @runtime_checkable
@@ -29,6 +33,14 @@ Source: TypeAlias = "HasId | str | os.PathLike[str]"
 """A sound to start from: a Take, an Audio, the id of one, or a file."""
 
 
+MOST_SECONDS = 100_000.0
+"""The latest time a region may name; a source is much shorter."""
+
+SEAM_SECONDS = 5.0
+"""The longest crossfade."""
+
+
+@sentences
 @dataclass(frozen=True, order=True)
 class Region:
     """A span of time in seconds, `start` before `end`."""
@@ -38,10 +50,14 @@ class Region:
 
     def __post_init__(self) -> None:
         for name in ("start", "end"):
-            value = getattr(self, name)
-            if not is_number(value):
-                raise RecipeError(f"A region's {name} is a time in seconds, not {value!r}.")
-            object.__setattr__(self, name, float(value))
+            value = checks.plain_number(getattr(self, name))
+            if value is None:
+                raise RecipeError(f"A region's {name} is a time in seconds, not {shown(getattr(self, name))}.")
+            if value > MOST_SECONDS:
+                raise RecipeError(
+                    f"A region's {name} is a time of at most {MOST_SECONDS:,.0f} s, not {checks.figure(value)}."
+                )
+            object.__setattr__(self, name, float(max(value, -MOST_SECONDS)))
         if self.start < 0:
             raise RecipeError(
                 f"A region starts at 0 s or later, not at {self.start:g} s; to add time before, use Extend."
@@ -58,30 +74,22 @@ class Region:
 
     def frames(self, rate: float) -> slice:
         """Latent frames this region covers at `rate` frames per second; at least one."""
+        rate = checks.real("A rate", rate, 1e-3, 1e6)
         first = math.floor(self.start * rate + 1e-6)
         return slice(first, max(first + 1, math.ceil(self.end * rate - 1e-6)))
 
     def samples(self, rate: int) -> slice:
         """Samples this region covers at `rate` samples per second."""
+        rate = checks.whole("A sample rate", rate, 1, 10**9)
         return slice(round(self.start * rate), round(self.end * rate))
-
-
-def is_number(value: object) -> bool:
-    """Whether a value is a finite number, Python's or numpy's."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def is_whole(value: object) -> bool:
-    """Whether a value is a whole number, Python's or numpy's."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def regions(value: Region | Iterable[Any]) -> tuple[Region, ...]:
     """Return one or several regions as a sorted tuple; RecipeError where they overlap or none is given."""
-    if isinstance(value, Region):
-        return (value,)
-    items = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
-    if len(items) == 2 and all(is_number(i) for i in items):
+    items: Sequence[Any] = (
+        [value] if checks.is_a(value, Region, str) else checks.sequence("A list of regions", value, 1000)
+    )
+    if not checks.is_a(value, set, frozenset) and len(items) == 2 and all(checks.is_number(i) for i in items):
         items = [items]
     found = sorted(_region(item) for item in items)
     if not found:
@@ -96,53 +104,86 @@ def regions(value: Region | Iterable[Any]) -> tuple[Region, ...]:
 
 def _region(value: Any) -> Region:
     """Return a region, or a pair of seconds as one; RecipeError otherwise."""
-    if isinstance(value, Region):
+    if checks.is_a(value, Region):
         return value
-    pair = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else ()
-    if len(pair) != 2:
-        raise RecipeError(f"A region is Region(start, end) in seconds, such as Region(8, 12), not {value!r}.")
-    return Region(*pair)
+    if checks.is_a(value, str) or not checks.is_a(value, Iterable):
+        raise RecipeError(f"A region is Region(start, end) in seconds, such as Region(8, 12), not {shown(value)}.")
+    return Region(*checks.pair("A region, from start to end in seconds,", value))
 
 
-def _known_mask(value: str) -> None:
-    if value not in MASKS:
-        raise RecipeError(f"{value!r} is no mask; the two are {' and '.join(MASKS)}.")
+def _set(task: _Task, name: str, value: object) -> None:
+    """Put a checked value into a frozen task."""
+    object.__setattr__(task, name, value)
 
 
-def _share(name: str, value: float) -> float:
-    """Return a number between 0 and 1; RecipeError otherwise."""
-    if not is_number(value) or not 0.0 <= value <= 1.0:
-        raise RecipeError(f"{name} is a share between 0 and 1, not {value!r}.")
-    return float(value)
+def _read(task: _Task, **readers: Callable[[Any], Any]) -> None:
+    """Put a task's fields through their readers; what is None stays so."""
+    for name, reader in readers.items():
+        if (value := getattr(task, name)) is not None:
+            _set(task, name, reader(value))
 
 
-def _codes(value: Iterable[int] | None) -> tuple[int, ...] | None:
-    if value is None:
-        return None
-    codes = tuple(value) if isinstance(value, Iterable) else ()
-    if not codes or any(not is_whole(code) or code < 0 for code in codes):
+def _given(what: str, reader: Callable[..., Any], *limits: Any) -> Callable[[Any], Any]:
+    """A reader that knows the beginning of its sentence and its limits."""
+    return lambda value: reader(what, value, *limits)
+
+
+def _needed(task: _Task, *names: str) -> None:
+    """None in a field means its default; RecipeError where it has none."""
+    for name in names:
+        if getattr(task, name) is None:
+            _set(task, name, next(f.default for f in fields(task) if f.name == name))  # type: ignore[arg-type]
+
+
+def _codes(value: Any) -> tuple[int, ...]:
+    """At least one code."""
+    found = checks.codes(value)
+    if not found:
         raise RecipeError("Audio codes are a list of whole numbers from 0 up, five for each second of music.")
-    return tuple(int(code) for code in codes)
+    return found
 
 
-def _needs_source(task: Task) -> None:
+def _mode(value: Any) -> str:
+    return checks.choice("repaint mode", value, REPAINT_MODES)
+
+
+def _mask(value: Any) -> str:
+    return checks.choice("mask", value, MASKS)
+
+
+def _seam(name: str) -> Callable[[Any], float]:
+    """Seconds of crossfade at a seam."""
+    return _given(f"A {name.replace('_', ' ')}", checks.real, 0.0, SEAM_SECONDS, "seconds")
+
+
+def _needs_source(task: _Task) -> None:
     """Refuse a task without a sound to start from; a file becomes its name."""
     source = getattr(task, "source", None)
-    if source is None or (isinstance(source, str) and not source):
+    if source is None or checks.plain_text(source) == "":
         raise RecipeError(f"{type(task).__name__} starts from a sound: hand it a take or an audio.")
     _hears(task, "source", f"{type(task).__name__} starts from")
 
 
-def _hears(task: Task, field: str, words: str) -> None:
+def _hears(task: _Task, field: str, words: str) -> None:
     """Refuse what is no sound in a field; a file becomes its name. `words` begin the sentence."""
     sound = getattr(task, field)
-    if isinstance(sound, os.PathLike):
-        object.__setattr__(task, field, os.fspath(sound))
-    elif not isinstance(sound, str | HasId):
+    if checks.is_a(sound, os.PathLike):
+        sound = checks.tried(lambda: os.fspath(sound))
+    if checks.is_a(sound, str):
+        _set(task, field, checks.name(f"{words} an id or a file's name, which", sound))
+        return
+    named = None if checks.is_a(sound, type) else checks.tried(lambda: sound.id)
+    if not checks.is_a(named, str):
         raise RecipeError(
-            f"{words} a take, an audio or a file, not {type(sound).__name__}; bare samples become a sound as "
+            f"{words} a take, an audio or a file, not {checks.kind_of(sound)}; bare samples become a sound as "
             "Audio(samples, rate)."
         )
+    checks.name(f"The id of the {field}", named)
+
+
+def source_id(source: Source) -> str:
+    """The id or name a source goes by."""
+    return str.__str__(source) if isinstance(source, str) else str(getattr(source, "id", source))
 
 
 class _Task:
@@ -164,7 +205,7 @@ class _Task:
 
     def with_ids(self) -> Self:
         """The same task with every source given by its id, so that it holds plain data only."""
-        changed = {name: getattr(source, "id", source) for name, source in self.sources().items()}
+        changed = {name: source_id(source) for name, source in self.sources().items()}
         kept = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
         return type(self)(**{**kept, **changed})
 
@@ -186,6 +227,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
+@sentences
 @dataclass(frozen=True)
 class Text2Music(_Task):
     """Music from words alone, perhaps with a timbre to lean on and semantic codes to follow."""
@@ -196,7 +238,7 @@ class Text2Music(_Task):
     codes: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "codes", _codes(self.codes))
+        _read(self, codes=_codes)
         if self.reference is not None:
             _hears(self, "reference", "A timbre is lent by")
 
@@ -206,6 +248,7 @@ MASKS = ("explicit", "auto")
 """How the DiT is told what to make anew: by the region itself, or by ones everywhere, as the reference's default does."""
 
 
+@sentences
 @dataclass(frozen=True)
 class Repaint(_Task):
     """New music inside one or several regions; every sample outside them and their crossfades stays.
@@ -229,19 +272,22 @@ class Repaint(_Task):
 
     def __post_init__(self) -> None:
         _needs_source(self)
-        _known_mask(self.mask)
-        object.__setattr__(self, "regions", regions(self.regions))
-        object.__setattr__(self, "strength", _share("A repaint's strength", self.strength))
-        if self.mode not in REPAINT_MODES:
-            raise RecipeError(f"{self.mode!r} is no repaint mode; the three are {', '.join(REPAINT_MODES)}.")
-        if self.injection is not None:
-            _share("The injection ratio", self.injection)
-        for field in ("latent_crossfade", "wave_crossfade"):
-            value = getattr(self, field)
-            if value is not None and not (is_number(value) and 0 <= value <= 5):
-                raise RecipeError(f"A {field.replace('_', ' ')} lasts 0 to 5 seconds, not {value!r}.")
+        _needed(self, "mode", "strength", "mask")
+        if self.regions is None:
+            raise RecipeError("Name at least one region to repaint, such as Region(8, 12).")
+        _read(
+            self,
+            regions=regions,
+            mode=_mode,
+            strength=_given("A repaint's strength", checks.share),
+            injection=_given("The injection ratio", checks.share),
+            latent_crossfade=_seam("latent_crossfade"),
+            wave_crossfade=_seam("wave_crossfade"),
+            mask=_mask,
+        )
 
 
+@sentences
 @dataclass(frozen=True)
 class Extend(_Task):
     """The source with new music before it, after it, or both; the source itself stays.
@@ -258,16 +304,17 @@ class Extend(_Task):
 
     def __post_init__(self) -> None:
         _needs_source(self)
-        for field in ("before", "after"):
-            value = getattr(self, field)
-            if not is_number(value) or value < 0:
-                raise RecipeError(f"Extend adds a number of seconds {field} the source, not {value!r}.")
+        _needed(self, "before", "after")
+        added = {
+            name: _given(f"What Extend adds {name} the source", checks.real, 0.0, 600.0, "seconds")
+            for name in ("before", "after")
+        }
+        _read(self, **added, wave_crossfade=_seam("wave_crossfade"))
         if not self.before and not self.after:
             raise RecipeError("Extend needs seconds to add: before=4, after=8, or both.")
-        if self.wave_crossfade is not None and not (is_number(self.wave_crossfade) and 0 <= self.wave_crossfade <= 5):
-            raise RecipeError(f"A wave crossfade lasts 0 to 5 seconds, not {self.wave_crossfade!r}.")
 
 
+@sentences
 @dataclass(frozen=True)
 class Cover(_Task):
     """The source's rhythm and harmony in another sound.
@@ -286,7 +333,14 @@ class Cover(_Task):
     reference: Source | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "codes", _codes(self.codes))
+        _needed(self, "strength", "noise_strength", "through_codes")
+        _read(
+            self,
+            codes=_codes,
+            strength=_given("A cover's strength", checks.share),
+            noise_strength=_given("A cover's noise strength", checks.share),
+            through_codes=_given("A cover's through_codes", checks.truth),
+        )
         if self.reference is not None:
             _hears(self, "reference", "A timbre is lent by")
         if self.codes is None:
@@ -295,10 +349,9 @@ class Cover(_Task):
             raise RecipeError("A cover follows either a source or codes; hand it one of the two.")
         elif self.noise_strength:
             raise RecipeError("A cover from codes alone has no source to add noise to; leave noise_strength at 0.")
-        object.__setattr__(self, "strength", _share("A cover's strength", self.strength))
-        object.__setattr__(self, "noise_strength", _share("A cover's noise strength", self.noise_strength))
 
 
+@sentences
 @dataclass(frozen=True)
 class Retake(_Task):
     """The same recipe with its noise turned towards a second seed: 0 is the same take, 1 another one."""
@@ -310,12 +363,11 @@ class Retake(_Task):
 
     def __post_init__(self) -> None:
         _needs_source(self)
-        object.__setattr__(self, "variance", _share("A retake's variance", self.variance))
-        if not is_whole(self.seed) or self.seed < 0:
-            raise RecipeError(f"A retake's second seed is a whole number from 0 up, such as 7, not {self.seed!r}.")
-        object.__setattr__(self, "seed", int(self.seed))
+        _set(self, "variance", checks.share("A retake's variance", self.variance))
+        _set(self, "seed", checks.whole("A retake's second seed", self.seed, 0, MAX_SEED))
 
 
+@sentences
 @dataclass(frozen=True)
 class Extract(_Task):
     """One stem of the source, alone."""
@@ -326,12 +378,13 @@ class Extract(_Task):
 
     def __post_init__(self) -> None:
         _needs_source(self)
-        object.__setattr__(self, "stem", vocabulary.stem(self.stem))
+        _set(self, "stem", vocabulary.stem(self.stem))
 
     def instruction(self) -> str:
         return vocabulary.INSTRUCTIONS[self.name].format(self.stem.upper())
 
 
+@sentences
 @dataclass(frozen=True)
 class Lego(_Task):
     """A new stem that fits the source, in a region or all along."""
@@ -345,15 +398,15 @@ class Lego(_Task):
 
     def __post_init__(self) -> None:
         _needs_source(self)
-        _known_mask(self.mask)
-        object.__setattr__(self, "stem", vocabulary.stem(self.stem))
-        if self.region is not None:
-            object.__setattr__(self, "region", _region(self.region))
+        _needed(self, "mask")
+        _set(self, "stem", vocabulary.stem(self.stem))
+        _read(self, region=_region, mask=_mask)
 
     def instruction(self) -> str:
         return vocabulary.INSTRUCTIONS[self.name].format(self.stem.upper())
 
 
+@sentences
 @dataclass(frozen=True)
 class Complete(_Task):
     """The source with accompaniment by the named stems."""
@@ -364,15 +417,19 @@ class Complete(_Task):
 
     def __post_init__(self) -> None:
         _needs_source(self)
-        stems = (self.stems,) if isinstance(self.stems, str) else tuple(self.stems)
+        given = self.stems
+        stems = (
+            (given,) if checks.is_a(given, str) else checks.sequence("What Complete adds", given, len(vocabulary.STEMS))
+        )
         if not stems:
             raise RecipeError("Complete needs the stems to add, such as ('drums', 'bass').")
-        object.__setattr__(self, "stems", tuple(vocabulary.stem(s) for s in stems))
+        _set(self, "stems", tuple(vocabulary.stem(one) for one in stems))
 
     def instruction(self) -> str:
         return vocabulary.INSTRUCTIONS[self.name].format(" | ".join(s.upper() for s in self.stems))
 
 
+@sentences
 @dataclass(frozen=True)
 class FlowEdit(_Task):
     """The source moved from one description to another (FlowEdit, arXiv 2412.08629).
@@ -391,12 +448,17 @@ class FlowEdit(_Task):
 
     def __post_init__(self) -> None:
         _needs_source(self)
-        object.__setattr__(self, "n_min", _share("n_min", self.n_min))
-        object.__setattr__(self, "n_max", _share("n_max", self.n_max))
+        _needed(self, "caption", "lyrics", "n_min", "n_max", "n_avg")
+        _read(
+            self,
+            caption=_given("The source's caption", checks.text, MOST_CAPTION),
+            lyrics=_given("The text of the source's lyrics", checks.text, MOST_LYRICS),
+            n_min=_given("n_min", checks.share),
+            n_max=_given("n_max", checks.share),
+            n_avg=_given("n_avg", checks.whole, 1, 64),
+        )
         if self.n_max <= self.n_min:
             raise RecipeError(f"n_max ({self.n_max:g}) must be above n_min ({self.n_min:g}).")
-        if not is_whole(self.n_avg) or not 1 <= self.n_avg <= 64:
-            raise RecipeError(f"n_avg is a whole number of noises from 1 to 64, not {self.n_avg!r}.")
 
 
 Task: TypeAlias = Text2Music | Repaint | Extend | Cover | Retake | Extract | Lego | Complete | FlowEdit
@@ -408,18 +470,11 @@ TASKS: dict[str, type[Any]] = {
 
 def task_from_json(data: Mapping[str, Any]) -> Task:
     """Read a task back from `to_json`; RecipeError on an unknown task or field."""
-    values = dict(data)
+    values = checks.mapping("A task", data)
     name = values.pop("task", "Text2Music")
-    if name not in TASKS:
-        raise RecipeError(f"{name!r} is no task.{vocabulary.nearest(str(name), TASKS)}")
-    kind = TASKS[name]
-    unknown = set(values) - {f.name for f in fields(kind)}
-    if unknown:
-        raise RecipeError(f"{name} has no field {sorted(unknown)[0]!r}.")
-    if values.get("region") is not None:
-        values["region"] = Region(*values["region"])
-    for name in ("codes", "stems"):
-        if isinstance(values.get(name), list):
-            values[name] = tuple(values[name])
-    task: Task = kind(**values)
+    name = checks.plain_text(name) or name
+    if not checks.is_a(name, str) or name not in TASKS:
+        near = vocabulary.nearest(name, TASKS) if checks.is_a(name, str) else ""
+        raise RecipeError(f"{shown(name)} is no task.{near} Known: {', '.join(TASKS)}.")
+    task: Task = TASKS[name](**values)
     return task

@@ -6,12 +6,11 @@ Knows no torch and no model. The strings are the ones the published models were 
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable
-from numbers import Real
 
-from acestep_lab.errors import RecipeError
+from acestep_lab.errors import RecipeError, shown
+from acestep_lab.prompt import checks, keys, languages
+from acestep_lab.prompt.checks import nearest
 
 BPM_RANGE = (30, 300)
 """Beats per minute the published planner accepts, both ends included."""
@@ -62,27 +61,20 @@ INSTRUMENTAL = "[Instrumental]"
 """Lyrics that ask for no voice."""
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return `", did you mean 'x'?"`, or nothing where no known word is near."""
-    close = difflib.get_close_matches(word.lower(), {k.lower(): k for k in known}, n=1, cutoff=0.5)
-    by_lower = {k.lower(): k for k in known}
-    return f" Did you mean {by_lower[close[0]]!r}?" if close else ""
+def keyscale(value: object) -> str:
+    """Return a key in the models' spelling ("c♯ min", "cis-moll", "C#:min" → "C# minor"); RecipeError if it is none.
 
-
-_KEY = re.compile(r"^\s*([A-Ga-g])\s*(#|b|♯|♭|sharp|flat)?\s*[- ]?\s*(major|minor|maj|min|dur|moll|m)?\s*$")
-
-
-def keyscale(text: str) -> str:
-    """Return a key in the models' spelling ("c♯ min" → "C# minor"); RecipeError if it is none."""
-    match = _KEY.match(text)
-    if not match:
-        raise RecipeError(
-            f"{text!r} is no key. A key is a note from A to G, perhaps with # or b, and major or minor: 'F# minor'."
-        )
-    letter, accidental, mode = match.groups()
-    sign = {"#": "#", "♯": "#", "sharp": "#", "b": "b", "♭": "b", "flat": "b"}.get(accidental or "", "")
-    minor = mode in ("minor", "min", "moll", "m")
-    return f"{letter.upper()}{sign} {'minor' if minor else 'major'}"
+    `prompt.keys` says which spellings are read, and that "B-Dur" is B flat.
+    """
+    text = checks.plain_text(value) or ""
+    if (found := keys.read(text)) is not None:
+        return str(found)
+    hint = ""
+    if mode := keys.church_mode(text):
+        hint = f" These models know no {mode[0]}; the nearest is {str(mode[1])!r}."
+    raise RecipeError(
+        f"{shown(value)} is no key.{hint} A key is a note from A to G, perhaps with # or b, and major or minor: 'F# minor'."
+    )
 
 
 _PITCH = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
@@ -95,45 +87,70 @@ def key_parts(text: str) -> tuple[int, bool]:
     return (_PITCH[name[0]] + shift) % 12, mode == "minor"
 
 
+_METER = re.compile(r"^(\d{1,3}(?:\.0+)?)\s*(?:[/／|:]\s*(2|4|8))?(?:\s*[- ]?(?:time|beats?|beats in a bar|takt))?$")
+
+
 def timesignature(value: object) -> str:
-    """Return "2", "3", "4" or "6" from 4, "4", "4/4", "6/8"; RecipeError otherwise."""
-    text = str(value).strip()
-    beats = text.split("/")[0].strip()
-    if beats not in TIMESIGNATURES or (("/" in text) and text.split("/")[1].strip() not in ("2", "4", "8")):
-        raise RecipeError(f"{value!r} is no meter these models know. They know 2, 3, 4 and 6 beats in a bar: '4/4'.")
-    return beats
+    """Return "2", "3", "4" or "6" from 4, "4", "4/4", "6/8 time"; RecipeError otherwise."""
+    text = (checks.plain_text(value) or "").strip().lower()
+    beats = _decimal(match.group(1)) if (match := _METER.match(text[:40])) else checks.plain_number(value)
+    found = next((known for known in TIMESIGNATURES if beats is not None and beats == int(known)), None)
+    if found is None:
+        raise RecipeError(
+            f"{shown(value)} is no meter these models know. They know 2, 3, 4 and 6 beats in a bar: '4/4'."
+        )
+    return found
+
+
+_TEMPO = re.compile(r"^(?:tempo|bpm|[♩♪𝅘])?\s*[:=]?\s*([\d.,]{1,12})\s*(?:bpm|beats per minute|beats/min(?:ute)?)?$")
 
 
 def bpm(value: object) -> int:
-    """Return a tempo as a whole number of beats per minute in BPM_RANGE; RecipeError otherwise."""
+    """Return a tempo as a whole number of beats per minute in BPM_RANGE ("120 bpm" as well); RecipeError otherwise."""
     low, high = BPM_RANGE
-    if isinstance(value, bool) or not isinstance(value, Real | str):
-        raise RecipeError(f"A tempo is a number of beats per minute, not {value!r}.")
-    try:
-        number = float(value)
-    except ValueError:
-        raise RecipeError(f"A tempo is a number of beats per minute from {low} to {high}, not {value!r}.") from None
+    text = (checks.plain_text(value) or "").strip().lower()
+    match = _TEMPO.match(text[:60])
+    number = _decimal(match.group(1)) if match else checks.plain_number(value)
+    if number is None:
+        raise RecipeError(f"A tempo is a number of beats per minute from {low} to {high}, not {shown(value)}.")
     if not low <= number <= high:
-        raise RecipeError(f"{value} beats per minute is outside what these models know: {low} to {high}.")
+        raise RecipeError(
+            f"{checks.figure(number)} beats per minute is outside what these models know: {low} to {high}."
+        )
     return round(number)
 
 
-def language(value: str) -> str:
-    """Return a language code of LANGUAGES; RecipeError otherwise."""
-    code = str(value).strip().lower()
-    if code not in LANGUAGES:
-        raise RecipeError(
-            f"{value!r} is no language code these models know.{nearest(code, LANGUAGES)} "
-            "Use a code such as 'en', 'ja' or 'unknown'."
-        )
-    return code
+def _decimal(text: str) -> float | None:
+    """The number in digits and at most one point or comma; None where they make none."""
+    try:
+        return float(text.replace(",", "."))
+    except ValueError:
+        return None
 
 
-def stem(value: str) -> str:
+def language(value: object) -> str:
+    """Return a language code of LANGUAGES ("pt-BR", "Portuguese" → "pt"); RecipeError otherwise.
+
+    `prompt.languages` says what is read; a word is taken for what it means, never for a code it merely looks like.
+    """
+    text = checks.plain_text(value)
+    word = (text or "").strip().lower()
+    if (found := languages.read(word)) is not None:
+        return found
+    hint = checks.nearest(word, languages.names(), 0.8) if 4 < len(word) < 60 else ""
+    hint = f" Did you mean {languages.COUNTRIES[word]!r}?" if word in languages.COUNTRIES else hint
+    if text is not None and word in languages.AUTO:
+        hint = " Leave it away to have it chosen."
+    raise RecipeError(
+        f"{shown(value)} is no language code these models know.{hint} Use a code such as 'en', 'ja' or 'unknown'."
+    )
+
+
+def stem(value: object) -> str:
     """Return one of the 12 stem names ("Backing vocals" → "backing_vocals"); RecipeError otherwise."""
-    name = str(value).strip().lower().replace(" ", "_").replace("-", "_")
+    name = (checks.plain_text(value) or "")[:100].strip().lower().replace(" ", "_").replace("-", "_")
     if name not in STEMS:
         raise RecipeError(
-            f"{value!r} is no stem these models know.{nearest(name, STEMS)} The twelve are: {', '.join(STEMS)}."
+            f"{shown(value)} is no stem these models know.{nearest(name, STEMS)} The twelve are: {', '.join(STEMS)}."
         )
     return name

@@ -13,7 +13,7 @@ from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from tests.soak import Row, disks, files, kills, messages, pages, renders
+from tests.soak import Row, disks, files, kills, messages, pages, renders, values
 
 Trial = Callable[[float, int, Path], list[Row]]
 TRIALS: dict[str, tuple[Trial, float]] = {
@@ -23,6 +23,7 @@ TRIALS: dict[str, tuple[Trial, float]] = {
     "pages": (pages.trial, 0.2),
     "messages": (messages.trial, 0.2),
     "renders": (renders.trial, 0.25),
+    "values": (values.trial, 0.1),
 }
 """Trial → what does it, and its share of the time."""
 
