@@ -12,7 +12,6 @@ and diffusers' `load_lora_weights` drops alpha. The base weights are never touch
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from acestep_lab.errors import CheckpointError, shown
 from acestep_lab.models import adapter_files, weights
 from acestep_lab.models.adapter_files import Layer
 from acestep_lab.models.loading import is_hub_id, snapshot
+from acestep_lab.prompt.checks import is_a, plain_number
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +45,7 @@ class Adapter:
 
         A safetensors file, a folder with one (or a trainer's output folder), or a hub id in the local cache.
         """
-        if not isinstance(place, str | Path) or not str(place).strip():
+        if not is_a(place, str, Path) or not str(place).strip():
             raise CheckpointError(f"An adapter is a file or a folder, not {shown(place)}.")
         try:
             there = Path(place).expanduser()
@@ -126,17 +126,13 @@ def _check_strengths(strengths: Sequence[object]) -> None:
 
 
 def _is_strength(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        return False
+    number = plain_number(value)
+    return number is not None and abs(number) < 1e6
 
 
 def opened(asked: Sequence[object]) -> tuple[tuple[Adapter, float], ...]:
     """Adapters as people name them, each alone or with a strength: `("growl", ("choir.safetensors", 0.5))`."""
-    pairs = [one if isinstance(one, tuple) and len(one) == 2 else (one, 1.0) for one in asked]
+    pairs: list[Any] = [one if is_a(one, tuple) and len(one) == 2 else (one, 1.0) for one in asked]  # type: ignore[arg-type]
     _check_strengths([strength for _, strength in pairs])
     return tuple((Adapter.open(place), float(strength)) for place, strength in pairs)
 

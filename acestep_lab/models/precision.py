@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from acestep_lab.errors import MachineError, shown
+from acestep_lab.prompt.checks import is_a, plain_text
 
 ROWS = 512
 """Tokens worked on at once, so that the int32 sums stay in the cache and memory does not grow with the song."""
@@ -252,9 +253,10 @@ class WholeNumbers:
     @classmethod
     def asked(cls, precision: object, device: torch.device) -> WholeNumbers | None:
         """None for "auto"; MachineError for a word nobody knows, and on a card."""
-        if precision == "auto":
+        word = plain_text(precision)
+        if word == "auto":
             return None
-        if not isinstance(precision, WholeNumbers) and precision != "int8":
+        if not is_a(precision, WholeNumbers) and word != "int8":
             raise MachineError(f"A precision is {' or '.join(map(repr, PRECISIONS))}, not {shown(precision)}.")
         if device.type != "cpu":
             raise MachineError(

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from acestep_lab.errors import MachineError, shown
+from acestep_lab.prompt.checks import plain_number, plain_text
 
 GB = 2**30
 CONTEXT_BYTES = GB // 2
@@ -380,9 +381,11 @@ class Tier:
     @classmethod
     def for_memory(cls, gigabytes: float, kind: str = "cuda") -> Tier:
         """The row for a machine with so many GB (of the accelerator; of RAM for kind "cpu")."""
-        if isinstance(gigabytes, bool) or not isinstance(gigabytes, int | float) or not 0 < gigabytes < MOST_GB:
+        size = plain_number(gigabytes)
+        if size is None or not 0 < size < MOST_GB:
             raise MachineError(f"Memory is a size in GB such as 8 or 11.5, not {shown(gigabytes)}.")
-        rows = [row for row in TIERS if row.kind == kind]
+        gigabytes = float(size)
+        rows = [row for row in TIERS if row.kind == plain_text(kind)]
         if not rows:
             raise MachineError(
                 f"{shown(kind)} is no kind of machine; known: {', '.join(dict.fromkeys(t.kind for t in TIERS))}."

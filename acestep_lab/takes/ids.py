@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from acestep_lab.errors import LibraryError, shown
+from acestep_lab.prompt.checks import plain_text
 
 MOST_LETTERS = 40
 _TAKE = re.compile(rf"take-[0-9a-z]{{1,{MOST_LETTERS}}}")
@@ -16,12 +17,12 @@ _SOUND = re.compile(rf"audio-[0-9a-z]{{1,{MOST_LETTERS}}}")
 
 def is_take_id(name: object) -> bool:
     """Whether this can be the id of a take."""
-    return isinstance(name, str) and _TAKE.fullmatch(name) is not None
+    return _TAKE.fullmatch(plain_text(name) or "") is not None
 
 
 def is_sound_id(name: object) -> bool:
     """Whether this can be the id of a recording."""
-    return isinstance(name, str) and _SOUND.fullmatch(name) is not None
+    return _SOUND.fullmatch(plain_text(name) or "") is not None
 
 
 def is_id(name: object) -> bool:
@@ -31,13 +32,13 @@ def is_id(name: object) -> bool:
 
 def take_id(name: object) -> str:
     """The name of a take; LibraryError for anything else."""
-    if isinstance(name, str) and is_take_id(name):
-        return name
+    if is_take_id(name):
+        return plain_text(name) or ""
     raise LibraryError(f"{shown(name)} is no take's name; one looks like 'take-1f0c9a52b7d3e846'.")
 
 
 def sound_id(name: object) -> str:
     """The name of a recording; LibraryError for anything else."""
-    if isinstance(name, str) and is_sound_id(name):
-        return name
+    if is_sound_id(name):
+        return plain_text(name) or ""
     raise LibraryError(f"{shown(name)} is no recording's name; one looks like 'audio-1f0c9a52b7d3e846'.")

@@ -14,9 +14,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from acestep_lab.errors import LibraryError, shown
+from acestep_lab.prompt.checks import is_a, is_whole, plain_number, plain_text
 
 VERSION = 2
 MOST_WORDS, MOST_LETTERS = 32, 64
@@ -162,11 +164,14 @@ class Index:
         if wanted := _match(query):
             clauses.insert(0, "id IN (SELECT id FROM words WHERE words MATCH ?)")
             values.insert(0, wanted)
-        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or not 0 <= most < 2**31):
+        if most is not None and not (is_whole(most) and 0 <= (plain_number(most) or 0) < 2**31):
             raise LibraryError(f"At most so many cards is a whole number from 0 up, not {shown(most)}.")
         sql = "SELECT * FROM takes" + (f" WHERE {' AND '.join(clauses)}" if clauses else "")
         with self._open() as db:
-            rows = db.execute(f"{sql} ORDER BY created DESC, id LIMIT ?", (*values, -1 if most is None else most))
+            rows = db.execute(
+                f"{sql} ORDER BY created DESC, id LIMIT ?",
+                (*values, -1 if most is None else int(plain_number(most) or 0)),
+            )
             return [_card(row) for row in rows]
 
     def ids(self) -> list[str]:
@@ -181,17 +186,25 @@ def _narrowed(where: Mapping[str, object]) -> tuple[list[str], list[object]]:
     for name, value in where.items():
         if name not in columns:
             raise LibraryError(f"A card has no {shown(name)}; it has {', '.join(columns)}.")
-        if not isinstance(value, str | bool | float | int | None) or (isinstance(value, int) and abs(value) >= 2**63):
+        number = plain_number(value)
+        if not is_a(value, str, bool, NoneType) and (number is None or abs(number) >= 2**63):
             raise LibraryError(f"A card's {name} is plain text or a number, not {shown(value)}.")
-    plain = [value.encode("utf-8", "replace").decode() if isinstance(value, str) else value for value in where.values()]
+    plain = [_plain(value) for value in where.values()]
     return [f"{name} IS ?" for name in where], plain
+
+
+def _plain(value: object) -> object:
+    """A value as SQLite takes it."""
+    if (text := plain_text(value)) is not None:
+        return text.encode("utf-8", "replace").decode()
+    return value if value is None or is_a(value, bool) else plain_number(value)
 
 
 def _match(query: str) -> str:
     """An FTS5 expression out of whatever was typed: every word quoted, its beginning enough."""
-    if not isinstance(query, str):
+    if (asked := plain_text(query)) is None:
         raise LibraryError(f"A search is words, not {shown(query)}.")
-    text = re.sub(r'[\0"\ud800-\udfff]', " ", query)
+    text = re.sub(r'[\0"\ud800-\udfff]', " ", asked)
     words = [word[:MOST_LETTERS] for word in text.split()][:MOST_WORDS]
     return " ".join(f'"{word}"*' for word in words if any(ch.isalnum() for ch in word))
 

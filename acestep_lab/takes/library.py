@@ -25,6 +25,7 @@ import numpy as np
 from acestep_lab.decode.audio import Audio
 from acestep_lab.errors import LibraryError, SourceError, shown
 from acestep_lab.files import read_json, to_json, write_whole
+from acestep_lab.prompt.checks import is_a, is_whole, plain, plain_number
 from acestep_lab.takes import identity, manifest
 from acestep_lab.takes.exchange import export, read_file, read_latent, write_latent, write_sound
 from acestep_lab.takes.ids import is_sound_id, is_take_id, sound_id, take_id
@@ -118,9 +119,9 @@ class Library:
 
     def takes(self, most: int | None = None) -> list[Take]:
         """Kept takes, newest first, each with its sound; damaged ones are left out."""
-        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 0):
+        if most is not None and not (is_whole(most) and (plain_number(most) or 0) >= 0):
             raise LibraryError(f"At most so many takes is a whole number from 0 up, not {shown(most)}.")
-        return list(self._readable(self.ids()[:most]))
+        return list(self._readable(self.ids()[: None if most is None else int(plain_number(most) or 0)]))
 
     def _readable(self, names: Iterable[str]) -> Iterator[Take]:
         for name in names:
@@ -217,7 +218,7 @@ class Library:
         A take whose id belongs to another sound here is kept under an id of its own (see `admit`). Raises LibraryError where
         it cannot be written; nothing of it is left then, and the take is as whole in memory as before.
         """
-        if not isinstance(take, Take):
+        if not is_a(take, Take):
             raise LibraryError(f"A library keeps takes, not {shown(take)}.")
         if not take.audio.samples.size:
             raise LibraryError("The take's sound has no samples: there is nothing to keep.")
@@ -252,7 +253,7 @@ class Library:
 
         Ids are earned by content, but one of an old file is only claimed; a claim never takes over what is here.
         """
-        if not isinstance(take, Take):
+        if not is_a(take, Take):
             raise LibraryError(f"A library admits takes, not {shown(take)}.")
         if take.manifest is None:
             return take
@@ -362,8 +363,12 @@ class Library:
         """Say something about a take; what is None stays as it was. A star takes a rejection back, and vice versa."""
         said, unread = self._marks(self._known(name))
         new: dict[str, Any] = {"star": star, "reject": reject, "note": note, "scores": scores, "tags": tags}
-        if isinstance(tags, Sequence | Set) and not isinstance(tags, str | bytes):
-            new["tags"] = sorted(set(tags)) if all(isinstance(tag, str) for tag in tags) else tags
+        if tags is not None and is_a(tags, Sequence, Set) and not is_a(tags, str, bytes):
+            new["tags"] = sorted(set(tags)) if all(is_a(tag, str) for tag in tags) else tags
+        for what, value in new.items():
+            plain(
+                f"A mark's {what}", value
+            )  # what is no plain data is a sentence here, whatever it does when it is asked
         if star is True:
             new["reject"] = False
         if reject is True:
@@ -381,7 +386,7 @@ class Library:
 
     def bin(self, *names: str) -> list[str]:
         """Put takes into the trash, from where `restore` brings them back for a day; returns their ids."""
-        gone = [self._known(name.id if isinstance(name, Take | Card) else name) for name in names]
+        gone = [self._known(getattr(name, "id", name) if is_a(name, Take, Card) else name) for name in names]
         for name in gone:
             self._bin(name)
         return gone

@@ -18,6 +18,7 @@ import numpy as np
 
 from acestep_lab.decode.audio import Audio
 from acestep_lab.errors import LibraryError, RecipeError, shown
+from acestep_lab.prompt.checks import is_a
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.takes import identity
 from acestep_lab.takes.verdict import Verdict, compare, made_otherwise
@@ -62,7 +63,7 @@ class Take:
 
     def __post_init__(self) -> None:
         for name, kind in (("recipe", Recipe), ("audio", Audio), ("made_with", Mapping), ("created", str)):
-            if not isinstance(getattr(self, name), kind):
+            if not is_a(getattr(self, name), kind):
                 raise LibraryError(f"A take's {name} is a {kind.__name__}, not {shown(getattr(self, name))}.")
         object.__setattr__(self, "latent", _latent(self.latent))
         object.__setattr__(self, "audio", identity.without_negative_zeros(self.audio))
@@ -185,8 +186,8 @@ def _latent(value: Any) -> np.ndarray:
 
 
 def _names(what: str, value: Any) -> tuple[str, ...]:
-    listed = isinstance(value, Sequence | Set) and not isinstance(value, str | bytes)
-    if not listed or not all(isinstance(one, str) for one in value):
+    listed = is_a(value, Sequence, Set) and not is_a(value, str, bytes)
+    if not listed or not all(is_a(one, str) for one in value):
         raise LibraryError(f"A take's {what} are text, not {shown(value)}.")
     return tuple(value)
 
