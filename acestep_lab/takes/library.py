@@ -365,10 +365,7 @@ class Library:
         new: dict[str, Any] = {"star": star, "reject": reject, "note": note, "scores": scores, "tags": tags}
         if tags is not None and is_a(tags, Sequence, Set) and not is_a(tags, str, bytes):
             new["tags"] = sorted(set(tags)) if all(is_a(tag, str) for tag in tags) else tags
-        for what, value in new.items():
-            plain(
-                f"A mark's {what}", value
-            )  # what is no plain data is a sentence here, whatever it does when it is asked
+        new = {what: plain(f"A mark's {what}", value) for what, value in new.items()}
         if star is True:
             new["reject"] = False
         if reject is True:
