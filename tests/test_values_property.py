@@ -43,14 +43,16 @@ def test_every_odd_value_in_every_field_is_accepted_or_refused(value: int) -> No
 
 @settings(max_examples=600, derandomize=True, database=None, deadline=None)
 @given(st.sampled_from(FIELDS), values(), st.booleans())
-def test_any_value_in_any_field_is_accepted_or_refused(place: tuple[str, str], value: Any, by_edit: bool) -> None:
-    SURVEY.field(place, value, by_edit)
+def test_any_value_in_any_field_is_accepted_or_refused(
+    place: tuple[str, str], value: Callable[[], Any], by_edit: bool
+) -> None:
+    SURVEY.field(place, value(), by_edit)
 
 
 @settings(max_examples=400, derandomize=True, database=None, deadline=None)
 @given(st.sampled_from(sorted(CALLS)), values())
-def test_any_value_handed_to_any_reader_is_accepted_or_refused(name: str, value: Any) -> None:
-    SURVEY.call(name, value)
+def test_any_value_handed_to_any_reader_is_accepted_or_refused(name: str, value: Callable[[], Any]) -> None:
+    SURVEY.call(name, value())
 
 
 # -- verbs -------------------------------------------------------------------------------------------------------------

@@ -58,11 +58,11 @@ def random_ones(survey: Survey, count: int, number: int) -> None:
     @seed(number)
     @settings(max_examples=count, database=None, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.sampled_from(FIELDS), st.sampled_from(sorted(CALLS)), values(), st.integers(0, 2))
-    def more(place: tuple[str, str], name: str, value: object, way: int) -> None:
+    def more(place: tuple[str, str], name: str, value: Callable[[], object], way: int) -> None:
         if way == 2:
-            survey.call(name, value)
+            survey.call(name, value())
         else:
-            survey.field(place, value, by_edit=bool(way))
+            survey.field(place, value(), by_edit=bool(way))
 
     more()
 
