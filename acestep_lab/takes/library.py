@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from acestep_lab.decode.audio import Audio
-from acestep_lab.errors import LibraryError, SourceError, shown
+from acestep_lab.errors import LibraryError, RecipeError, SourceError, shown
 from acestep_lab.files import read_json, to_json, write_whole
 from acestep_lab.prompt.checks import is_a, is_whole, plain, plain_number
 from acestep_lab.takes import identity, manifest
@@ -365,7 +365,10 @@ class Library:
         new: dict[str, Any] = {"star": star, "reject": reject, "note": note, "scores": scores, "tags": tags}
         if tags is not None and is_a(tags, Sequence, Set) and not is_a(tags, str, bytes):
             new["tags"] = sorted(set(tags)) if all(is_a(tag, str) for tag in tags) else tags
-        new = {what: plain(f"A mark's {what}", value) for what, value in new.items()}
+        try:
+            new = {what: plain(f"A mark's {what}", value) for what, value in new.items()}
+        except RecipeError as problem:
+            raise LibraryError(str(problem)) from None
         if star is True:
             new["reject"] = False
         if reject is True:
