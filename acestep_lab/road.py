@@ -91,7 +91,9 @@ class Road:
     @cached_property
     def planner(self) -> Planner:
         """What asks this checkpoint's language model; its tables are built once."""
-        return Planner(self.checkpoint.lm_tokenizer(), self.geometry)
+        checkpoint = self.checkpoint
+        own = checkpoint.places["lm"].parent == checkpoint.folder  # another planner may have been opened with it
+        return Planner(checkpoint.lm_tokenizer(), self.geometry, own and checkpoint.row.repeats_caption)
 
     def lm(self) -> AbstractContextManager[Any]:
         """The language model, aboard for the time of a call."""

@@ -486,3 +486,15 @@ def test_every_way_to_draw_keeps_the_form(planner: Planner, lm: Qwen3ForCausalLM
     plan = planner.plan(lm, RECIPE.but(planning=planning), 1)[0]
     assert len(plan.codes) == 10
     assert plan == planner.plan(lm, RECIPE.but(planning=planning), 1)[0]
+
+
+def test_a_planner_that_was_taught_to_repeat_the_caption_repeats_it(
+    tokenizer: PreTrainedTokenizerFast, lm: Qwen3ForCausalLM
+) -> None:
+    planner = Planner(tokenizer, GEOMETRY, repeats_caption=True)
+    plan = planner.plan(lm, RECIPE, 1)[0]
+    assert plan.caption == script.read_thought(plan.thought)[0]["caption"] == "dub techno"
+    rewritten = planner.plan(lm, RECIPE.but(planning=Planning(rewrite_caption=True)), 1)[0]
+    assert rewritten.caption != "dub techno"
+    assert planner.replan(lm, rewritten.lock("caption"), RECIPE, 2)[0].caption == rewritten.caption
+    assert planner.plan(lm, RECIPE.but(planning=Planning(writes_caption=False)), 1)[0].caption == ""

@@ -285,6 +285,7 @@ _OWN: Mapping[str, Callable[[Mapping[str, Any], str], Any]] = {
     "longest_seconds": _positive,
     "direct": _names,
     "tells_key": lambda config, name: config[name] is True,
+    "repeats_caption": lambda config, name: config[name] is True,
 }
 """What a checkpoint may say of its own defaults, and how each is read."""
 

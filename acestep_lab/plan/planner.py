@@ -92,9 +92,11 @@ class Question:
 class Planner:
     """Plans for one tokenizer and one geometry; cheap to make, the tables are built when first used and kept."""
 
-    def __init__(self, tokenizer: Any, geometry: Rates) -> None:
+    def __init__(self, tokenizer: Any, geometry: Rates, repeats_caption: bool = False) -> None:
+        """`repeats_caption`: the model was taught to repeat the asked caption in its thought; others write their own."""
         self.lexicon = Lexicon(tokenizer)
         self.geometry = geometry
+        self.repeats_caption = repeats_caption
 
     @cached_property
     def code_ids(self) -> NDArray[np.int64]:
@@ -207,7 +209,7 @@ class Planner:
     ) -> Question:
         """What to ask for a recipe: its prompt, its fixed fields, and the negative prompts its guidance needs."""
         longest = min(self.geometry.longest_seconds, longest or self.geometry.longest_seconds)
-        fixed = _agreed(_asked(recipe), keep)
+        fixed = self._caption(recipe, keep) | _agreed(_asked(recipe), keep)
         self._fits(fixed, longest)
         planning, given = recipe.planning, keep.codes if keep and "codes" in keep.locked else ()
         if given:
@@ -230,6 +232,12 @@ class Planner:
             asked=_words(recipe),
             locked=keep.locked if keep else frozenset(),
         )
+
+    def _caption(self, recipe: Recipe, keep: Plan | None) -> dict[str, str]:
+        """The caption a planner repeats in its thought; one that writes its own, or keeps a locked one, is told none."""
+        wanted = recipe.planning.writes_caption and not recipe.planning.rewrite_caption and recipe.caption.strip()
+        locked = keep is not None and "caption" in keep.locked
+        return {"caption": recipe.caption} if self.repeats_caption and wanted and not locked else {}
 
     def _description(
         self,
@@ -563,8 +571,8 @@ def _seed(seed: Any) -> int:
 
 
 def _asked(recipe: Recipe) -> dict[str, Any]:
-    """Field name → what the recipe fixes. Its caption is the question and never part of the thought: the planner writes
-    its own there, as the reference's does (`use_cot_caption`), and the DiT hears the recipe's.
+    """Field name → what the recipe fixes. Its caption is the question: in the thought the planner writes its own, as the
+    reference's does (`use_cot_caption`), and the DiT hears the recipe's.
     """
     values = {row.name: getattr(recipe, row.attribute, None) for row in ROWS.values() if row.name != "caption"}
     return {name: value for name, value in values.items() if value is not None}

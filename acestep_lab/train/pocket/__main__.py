@@ -58,7 +58,7 @@ FIRST_SONG = 10_000_000  # of the clips, by number
 FEEDER, PLANNER = 10_000_000, 30_000_000  # how much further on the songs of a feeder and of the planner begin
 SETTLED = 1000  # steps after which an average of weights no longer hurries
 DEFAULTS = {
-    "steps": 16, "shift": 3.0, "guidance": "cfg", "guidance_scale": 3.0, "longest_seconds": 120.0, "direct": ["extract"], "tells_key": True,
+    "steps": 16, "shift": 3.0, "guidance": "cfg", "guidance_scale": 3.0, "longest_seconds": 120.0, "direct": ["extract"], "tells_key": True, "repeats_caption": True,
 }  # fmt: skip
 
 
