@@ -50,7 +50,8 @@ class FairQueue(Generic[T]):
         return [ticket.job for ticket in self._waiting]
 
     def join(self, job: T, lane: Lane, seconds: float) -> None:
-        """Let a job wait in a lane."""
+        """Let a job wait in a lane; whoever has one in use already stays in it, from wherever they come now."""
+        lane = next((ticket.lane for ticket in self._tickets() if ticket.lane[-1:] == lane[-1:]), lane)
         busy = {part for ticket in self._tickets() for part in _parts(ticket.lane)}
         for part in _parts(lane):
             if part not in busy:
@@ -72,12 +73,16 @@ class FairQueue(Generic[T]):
         return ticket.job
 
     def leave(self, job: T, share: float = 1.0) -> None:
-        """A job is over, or does not want to wait any longer; of one that was served, only a share is paid."""
+        """A job is over, or does not want to wait any longer; of one that was served, only a share is paid.
+
+        The least is paid in any case: who could stop, or fail, for nothing would be next for as long as they go on.
+        """
         ticket = next((one for one in self._tickets() if one.job is job), None)
         if ticket is None:
             return
         if ticket is self._serving:
-            _charge(ticket, self._served, -(1.0 - min(1.0, max(0.0, share))))
+            least = LEAST_SECONDS / ticket.seconds
+            _charge(ticket, self._served, min(1.0, max(least, share)) - 1.0)
             self._serving = None
         else:
             self._waiting.remove(ticket)

@@ -19,7 +19,7 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -318,7 +318,7 @@ class Run:
         return True
 
     async def _until(self, ready: Callable[[], bool]) -> None:
-        """Wait in an event loop; whoever cancels this stops the run."""
+        """Wait in an event loop; whoever cancels this stops the run, and so does Ctrl-C, whatever runs the loop."""
         if ready():
             return
         loop, news = asyncio.get_running_loop(), asyncio.Event()
@@ -331,9 +331,10 @@ class Run:
 
         let_go = self.subscribe(tell)
         try:
-            while not ready():
-                await news.wait()
-                news.clear()
+            with _interrupts.watching(self):
+                while not ready():
+                    await news.wait()
+                    news.clear()
         except asyncio.CancelledError:
             self.stop()
             raise
@@ -452,18 +453,28 @@ class Run:
 
 
 class _Steps:
-    """The frames of a run for `async for`; let go while its task is being cancelled, it stops the run."""
+    """The frames of a run for `async for`; let go while its task is being cancelled, it stops the run.
+
+    So does Ctrl-C, also while the loop's own body is at work.
+    """
 
     def __init__(self, run: Run) -> None:
         self._run, self._seen, self._task = run, 0, asyncio.current_task()
+        self._watch = ExitStack()
+        self._watch.enter_context(_interrupts.watching(run))
 
     def __aiter__(self) -> _Steps:
         return self
 
     async def __anext__(self) -> Frame:
         run = self._run
-        await run._until(partial(run._has_more, self._seen))
+        try:
+            await run._until(partial(run._has_more, self._seen))
+        except BaseException:
+            self._watch.close()
+            raise
         if len(run._frames) <= self._seen:
+            self._watch.close()
             run._raise_failure()
             raise StopAsyncIteration
         self._seen += 1
@@ -471,6 +482,7 @@ class _Steps:
 
     def __del__(self) -> None:
         """A loop that was left by `break` lets its run go on; the collector may call this, so it only sets an event."""
+        self._watch.close()
         if self._task is not None and self._task.cancelling():
             self._run.stop_event.set()
 

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from acestep_lab.prompt.tasks import Cover, Repaint, Retake, Text2Music
 from acestep_lab.queueing import FairQueue, network
 from acestep_lab.run import Client, Run
 from acestep_lab.takes.take import Take
-from acestep_lab.ui.desk import MOST_WAITING, Desk, desk_of
+from acestep_lab.ui.desk import MOST_ASIDE, MOST_WAITING, Desk, desk_of
 from acestep_lab.ui.owners import FILE, Owners
 from acestep_lab.ui.studio import Studio
 from acestep_lab.worker import Worker
@@ -80,6 +81,24 @@ def test_what_was_stopped_early_costs_only_what_it_used() -> None:
     queue = queue_of(("ada", 200.0), ("ada", 30.0), ("bob", 30.0), ("bob", 30.0), ("bob", 30.0))
     queue.leave(queue.pop() or "", share=0.1)
     assert served(queue) == ["bob1", "ada2", "bob2", "bob3"]
+
+
+def test_whoever_stops_or_fails_early_pays_the_least_and_is_not_next_again() -> None:
+    queue = queue_of(*[("ada", 30.0)] * 4, ("bob", 30.0), ("ada", 0.0))
+    for done in ("ada1", "bob1"):
+        assert queue.pop() == done
+        queue.leave(done, share=0.0)
+    assert served(queue)[:2] == ["ada2", "ada3"]
+
+
+def test_one_person_at_several_addresses_has_one_turn() -> None:
+    queue: FairQueue[str] = FairQueue()
+    for number in range(4):
+        queue.join(f"ada{number}", (f"at 192.0.2.{number}", "ada"), 30.0)
+    for number in range(3):
+        queue.join(f"bob{number}", ("at 198.51.100.1", "bob"), 30.0)
+    assert queue.order() == ["ada0", "bob0", "ada1", "bob1", "ada2", "bob2", "ada3"]
+    assert served(queue) == ["ada0", "bob0", "ada1", "bob1", "ada2", "bob2", "ada3"]
 
 
 def test_people_of_one_address_share_what_it_gets() -> None:
@@ -412,6 +431,99 @@ def test_two_who_make_the_very_same_take_both_have_it_and_the_first_owns_it(quic
     assert (again.owner_of(id), again.ids("bob"), again.cards("ada")[0]["note"]) == ("ada", [], "for my mother")
 
 
+def test_whoever_bins_what_others_made_as_well_takes_it_from_nobody(quick_lab: PretendSession) -> None:
+    desk = desk_of(quick_lab)
+    [id] = {made_by(desk, who, song()) for who in ("ada", "bob")}
+    own = made_by(desk, "ada", song(2))
+    desk.mark(id, "ada", note="for my mother")
+    assert desk.bin([id, own], "ada") == [own]
+    assert (desk.ids("ada"), desk.ids("bob"), desk.owner_of(id)) == ([], [id], "ada")
+    for forbidden in (lambda: desk.take(id, "ada"), lambda: desk.mark(id, "bob", star=True)):
+        with pytest.raises(LibraryError, match="somebody else"):
+            forbidden()
+    assert desk.cards("bob")[0]["note"] == ""
+    again = Desk(quick_lab)
+    assert set(again.binned("ada")) == {id, own}
+    assert (again.ids("ada"), again.ids("bob")) == ([], [id])
+    assert set(desk.restore("ada")) == {id, own}
+    assert (set(desk.ids("ada")), desk.ids("bob"), desk.binned("ada")) == ({id, own}, [id], [])
+    assert desk.bin([id], "ada") == []
+    assert desk.bin([id], "bob") == [id], "nobody has it any more"
+    assert (desk.binned("bob"), desk.binned("ada")) == ([id], [])
+    assert desk.restore("bob") == [id]
+    assert (desk.ids("bob"), desk.ids("ada")) == ([id], [own])
+    assert made_by(desk, "ada", song()) == id
+    assert (desk.owner_of(id), set(desk.ids("ada"))) == ("ada", {id, own})
+
+
+def test_a_file_that_claims_a_known_id_never_stands_for_the_take_that_has_it(quick_lab: PretendSession) -> None:
+    desk, adas = desk_of(quick_lab), take(2)
+    desk.keep(adas, "ada")
+    forged = song(2).but(caption="forged")
+
+    class Claims(Take):
+        """Says it were another one, as a file might."""
+
+        id = adas.id  # type: ignore[assignment]
+
+    for who in ("bob", "ada", ""):
+        desk.keep(Claims(forged, tone(1.0, 9), adas.latent), who, made=False)
+        known = desk.take(adas.id, "ada")
+        assert (known.recipe, known.audio) == (adas.recipe, adas.audio), who
+    assert desk.ids("bob") == desk.ids("") == []
+
+
+def test_one_persons_small_wishes_are_done_a_few_at_once(quick_lab: PretendSession) -> None:
+    desk = desk_of(quick_lab)
+    id = made_by(desk, "ada", song())
+    hold = threading.Event()
+    heard = SimpleNamespace(bpm=120.0, pulse=0.5, key_confidence=0.1, loudness=-14.0)
+    quick_lab.has_planner = False  # type: ignore[attr-defined]
+    quick_lab.listen = lambda take: hold.wait(20) and heard  # type: ignore[attr-defined]
+    ada, again, bob = page_of(quick_lab, "ada"), page_of(quick_lab, "ada"), page_of(quick_lab, "bob")
+    before = threading.active_count()
+    answers = [told(page.gallery) for page in (ada, again)]
+    for page in (ada, again):
+        for _ in range(30):
+            page.gallery.receive({"kind": "listen", "ids": [id]})
+    assert threading.active_count() - before <= MOST_ASIDE
+    refused = [one for heard in answers for one in heard if "being done for you already" in one.get("text", "")]
+    assert len(refused) == 60 - MOST_ASIDE
+    done = []
+    bob._aside(bob.gallery, lambda: done.append(1))
+    until(lambda: done)
+    newcomer = Client("cem", "192.0.2.7")
+    for who in range(MOST_ASIDE):
+        desk.attend(Client(f"cookie {who}", "192.0.2.7"))
+    with pytest.raises(LabError, match="already"):
+        desk.attend(newcomer)
+    hold.set()
+    until(lambda: [one for one in desk._attended if one.owner == "ada"] == [])
+
+
+def test_presets_are_their_makers_own(quick_lab: PretendSession) -> None:
+    pages = {who: page_of(quick_lab, who) for who in ("", "ada", "../bob", "user:" + "x" * 190)}
+    for who, page in pages.items():
+        page.prompt.do_edit("caption", f"words of {who[:20]}")
+        page.prompt.do_save_preset("my own")
+        page.prompt.do_save_preset(f"of {who[:20] or 'the host'}")
+    for who in pages:
+        page = page_of(quick_lab, who)
+        assert {name for name in page.prompt.presets if name.startswith("of ")} == {f"of {who[:20] or 'the host'}"}
+        page.prompt.do_preset("my own")
+        assert page.prompt.value.caption == f"words of {who[:20]}"
+    assert len(list(quick_lab.library.folder.glob("presets*.yaml"))) == len(pages)
+    assert (quick_lab.library.folder / "presets.yaml").is_file(), "the host's are where they were"
+
+
+def test_what_is_only_in_memory_is_told_to_whom_it_belongs(quick_lab: PretendSession) -> None:
+    desk = desk_of(quick_lab)
+    desk.owners._path = quick_lab.library.folder / "gone" / FILE
+    assert "stays in memory" in desk.keep(take(1), "ada")
+    pages = [page_of(quick_lab, who) for who in ("ada", "bob", "")]
+    assert [page.top.unsaved for page in pages] == [1, 0, 0]
+
+
 def test_a_file_brought_by_another_changes_no_owner_and_opens_nothing(quick_lab: PretendSession) -> None:
     desk, hosts, adas = desk_of(quick_lab), take(1), take(2)
     quick_lab.library.keep(hosts)
@@ -509,6 +621,9 @@ def test_a_broken_list_of_owners_is_told_kept_aside_and_gives_nothing_away(
 
 def test_entries_that_name_nobody_cost_only_themselves(tmp_path: Path) -> None:
     odd: dict[str, Any] = {
+        "take-a": {"made": []},
+        "take-b": {"made": ["ada"], "left": [5]},
+        "take-c": {"made": "ada", "left": {"x": 1}},
         "take-1": None,
         "take-2": 5,
         "take-3": ["ada", 5],
@@ -518,8 +633,8 @@ def test_entries_that_name_nobody_cost_only_themselves(tmp_path: Path) -> None:
     }
     (tmp_path / FILE).write_text(json.dumps(odd | {"take-7": "ada", "take-8": ["bob", "ada"]}))
     owners = Owners(tmp_path)
-    assert owners.problem.startswith("6 entries")
-    assert [owners.of(id) for id in (*odd, "take-7", "take-8")] == [None] * 6 + ["ada", "bob"]
+    assert owners.problem.startswith("9 entries")
+    assert [owners.of(id) for id in (*odd, "take-7", "take-8")] == [None] * 9 + ["ada", "bob"]
     assert owners.holders("take-8") == ("bob", "ada")
     owners.claim("take-9", None, "cem")
     owners.write()

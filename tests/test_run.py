@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -12,7 +13,7 @@ import textwrap
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,54 @@ def test_ctrl_c_drops_a_small_job_that_has_not_begun(worker: Worker) -> None:
     run.wait()
     worker.call(lambda: None)
     assert done == []
+
+
+async def await_it(run: Run) -> None:
+    """Wait for a run."""
+    await run
+
+
+async def iterate_over_it(run: Run) -> None:
+    """Look at a run's frames."""
+    async for _ in run:
+        pass
+
+
+async def work_in_its_loop(run: Run) -> None:
+    """Be busy in the body of a loop over a run's frames."""
+    async for _ in run:
+        time.sleep(0.5)
+
+
+@pytest.mark.parametrize("look", [await_it, iterate_over_it, work_in_its_loop])
+@pytest.mark.parametrize("how", ["asyncio.run", "run_until_complete"])
+def test_ctrl_c_stops_a_run_that_is_awaited_whatever_runs_the_loop(
+    worker: Worker, look: Callable[[Run], Coroutine[Any, Any, None]], how: str
+) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    run = worker.submit(Run((RECIPE,)), render)
+    interrupt_soon()
+    if how == "asyncio.run":
+        with pytest.raises(KeyboardInterrupt):
+            asyncio.run(look(run))
+    else:
+        loop = asyncio.new_event_loop()
+        task = loop.create_task(look(run))
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(task)
+        assert run.stopping
+        if not task.done():
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                loop.run_until_complete(task)
+        with contextlib.suppress(asyncio.CancelledError, KeyboardInterrupt):
+            task.result()
+        del task
+        loop.close()
+    assert run.wait(6)
+    assert run.state == "stopped"
+    gc.collect()
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 # --- in an event loop ------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import datetime
 import functools
 import html.parser
 import json
@@ -10,6 +11,7 @@ import math
 import os
 import re
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -106,6 +108,52 @@ def test_the_trial_notices_what_is_no_answer() -> None:
     messages.tried(tally, room, "ring", lambda: room.send({"kind": "ring"}))
     assert tally.total("other") == 1
     assert "KeyError" in tally.others[0]
+
+
+ARRAYS: tuple[Any, ...] = (
+    np.array([1, 2]), np.array(5), np.array([]), np.array(["ring", "x"]), np.zeros((2, 2)), np.float64(1), np.bool_(True), slice(1, 2),
+    datetime.timedelta(1), memoryview(b"x"), range(3), frozenset([1]),
+)  # fmt: skip
+"""What Bokeh makes of a browser's message besides plain values: arrays above all, whose comparison is no yes or no."""
+
+
+@pytest.mark.parametrize("host", [CarelessWidget, CarelessPane])
+def test_an_array_anywhere_in_a_message_is_answered_as_any_other_odd_value(host: Any) -> None:
+    room = messages.Room("careless", host())
+    it = room.it
+    for odd in ARRAYS:
+        for value in (odd, [odd], {"a": odd}):
+            for message, sent in (
+                (value, ()),
+                ({"kind": value}, ()),
+                ({"kind": "ready", "x": value}, ()),
+                ({"kind": "send", "at": value}, [b"x"]),
+                ({"kind": "send"}, value),
+                ({"kind": "ready"}, value),
+            ):
+                it.receive(message, sent)
+            it._handle_msg({"kind": "send", "_buffers": value})
+            (it._process_events if hasattr(it, "param") else it.set_state)({"rung": value})
+            (it._process_events if hasattr(it, "param") else it.set_state)(value)
+            assert it.rung in (0, 1), "one byte came in a list, as it should"
+    it.receive({"kind": "send"}, [b"xyz"])
+    assert it.rung == 3
+
+
+def test_a_player_writes_a_few_files_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    hold = threading.Event()
+    monkeypatch.setattr(Take, "export", lambda self, path: hold.wait(20) and path.write_bytes(b"x"))
+    room = PlayerWidget(take())
+    answers = told(room)
+    for _ in range(30):
+        room.receive({"kind": "save", "form": "flac"})
+    assert sum("are being written already" in one.get("text", "") for one in answers) == 28
+    hold.set()
+    end = time.monotonic() + 20
+    while sum(one["kind"] == "file" for one in answers) < 2 and time.monotonic() < end:
+        time.sleep(0.01)
+    room.receive({"kind": "save", "form": "flac"})
+    assert sum("already" in one.get("text", "") for one in answers) == 28
 
 
 @pytest.mark.parametrize("host", [CarelessWidget, CarelessPane])

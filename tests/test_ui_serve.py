@@ -8,6 +8,7 @@ import http.client
 import os
 import re
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 from bokeh.util.token import generate_jwt_token, generate_session_id, get_session_id, get_token_payload
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 from tornado.httpclient import HTTPClientError as HTTPError
+from tornado.httputil import HTTPHeaders
 from tornado.websocket import websocket_connect
 
 from acestep_lab.errors import MachineError
@@ -321,13 +323,21 @@ def test_no_page_of_another_site_takes_a_part_of_ours(start: Callable[..., Serve
     for site in ("cross-site", "same-site"):
         assert browser.ask(script, Sec_Fetch_Site=site, Sec_Fetch_Mode="no-cors").status == 403
         assert browser.ask("/", Sec_Fetch_Site=site, Sec_Fetch_Mode="navigate").status == 200, "a link may lead here"
+        for path in (script, "/metadata", "/components/panel.layout.base/Column/__css__/y", f"/takes/{'a' * 32}.wav"):
+            assert browser.ask(path, Sec_Fetch_Site=site, Sec_Fetch_Mode="navigate").status == 403, "and nowhere else"
 
 
 def test_no_address_makes_the_server_import_what_it_names(start: Callable[..., Served]) -> None:
     browser = Browser(start())
     for module in ("antigravity", "this", "panelx", "acestep_lab_x", "os.path", "tests.pretend"):
         assert browser.ask(f"/components/{module}/x/__css__/y").status == 403
-    assert browser.ask("/components/panel.io.server/x/__css__/y").status == 404
+    before = set(sys.modules)
+    for path in ("acestep_lab.__main__/x", "panel.__main__/x", "panel.tests.conftest/x", "panel..io/x", "panel.io.pyodide/x", "panel%2eio/x",
+                 "acestep_lab/Session", "panel.io.server/x", "panel/state", "panel/__path__", "panel", "panel/", "acestep_lab.session/x"):  # fmt: skip
+        assert browser.ask(f"/components/{path}/__css__/y").status == 403, path
+    assert set(sys.modules) == before
+    assert browser.ask("/").status == 200, "it goes on serving"
+    assert browser.ask("/components/panel.layout.base/Column/__css__/y").status in (403, 404), "Panel's own answer"
 
 
 def test_every_kind_of_answer_says_whose_scripts_run_and_who_may_frame_it(start: Callable[..., Served]) -> None:
@@ -350,6 +360,40 @@ def test_every_kind_of_answer_says_whose_scripts_run_and_who_may_frame_it(start:
     assert len(nonces) == 1
     assert f"'nonce-{nonces.pop()}'" in page.headers["Content-Security-Policy"]
     assert page.headers["Content-Security-Policy"] != visitor.ask("/").headers["Content-Security-Policy"]
+
+
+def test_no_request_that_no_page_makes_gets_to_a_handler(start: Callable[..., Served]) -> None:
+    served = start(token=TOKEN)
+    browser = Browser(served)
+    browser.come_in()
+    for method in ("OPTIONS", "PUT", "DELETE", "PATCH", "CONNECT", "PROPFIND"):
+        for path in ("/", "/autoload.js?bokeh-autoload-element=1", "/ws", "/login"):
+            assert browser.ask(path, method, Origin=f"http://{served.host}").status in (403, 405), (method, path)
+    for junk in ("", "a.b", "W10.x", "bnVsbA.AAAA", "%ff", "x" * 3000):
+        for name in ("bokeh-token", "bokeh-session-id"):
+            assert browser.ask(f"/?{name}={junk}").status == 403
+            assert browser.ask(f"/autoload.js?bokeh-autoload-element=1&{name}={junk}").status == 403
+            assert browser.ask("/", body=f"{name}={junk}").status == 403
+        assert browser.ask("/", Bokeh_Session_Id=junk).status == 403
+    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as link:
+        cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+        link.sendall(
+            f"GET / HTTP/1.1\r\nHost: {served.host}\r\nCookie: {cookies}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".encode()
+        )
+        assert link.recv(64).split()[1] == b"403"
+    assert browser.ask("/").status == 200
+
+
+def test_a_studio_is_opened_by_each_of_its_names(start: Callable[..., Served]) -> None:
+    served = start()
+    for name in ("127.0.0.1", "localhost", "LOCALHOST", "[::1]", "[::ffff:127.0.0.1]", "127.9.9.9"):
+        assert Browser(served).ask("/", hosts=(f"{name}:{served.port}",)).status == 200, name
+        assert Browser(served).ask("/", hosts=(name,)).status == 200, name
+    if socket.has_ipv6:
+        at_six = start(address="::1")
+        with contextlib.closing(http.client.HTTPConnection("::1", at_six.port, timeout=30)) as link:
+            link.request("GET", "/")
+            assert link.getresponse().status == 200
 
 
 # -- who it is ------------------------------------------------------------------------------------------------------------
@@ -487,8 +531,41 @@ def test_cookies_cannot_be_chosen(start: Callable[..., Served], pages: list[Simp
         guest.cookies = {person: value, COOKIE: value}
         guest.come_in()
         assert pages[-1].owner not in ("", owner)
-    assert People(b"k").read({COOKIE: People(b"k").signed("")}) == "", "nobody is the host"
-    assert People(b"k").read({COOKIE: People(b"k").signed("user:host")}) == ""
+    assert People(b"k").read(COOKIE, People(b"k").signed("")) == "", "nobody is the host"
+    assert People(b"k").read(COOKIE, People(b"k").signed("user:host")) == ""
+
+
+def test_a_second_cookie_of_one_name_makes_nobody_anybody_else(
+    start: Callable[..., Served], pages: list[SimpleNamespace]
+) -> None:
+    """Another port's pages can put a cookie beside ours; which of two a browser sends first is no proof."""
+    served = start(token=TOKEN)
+    victim, thief = Browser(served), Browser(served)
+    victim.come_in(), thief.come_in()
+    owners = [page.owner for page in pages]
+
+    def sent(*cookies: str) -> Reply:
+        return Browser(served).ask("/", Cookie="; ".join(cookies))
+
+    login, person = f"acestep_lab_login_{served.port}", f"{COOKIE}_{served.port}"
+    mine, theirs = (f"{login}={one.cookies[login]}" for one in (victim, thief))
+    assert sent(mine, theirs).status == sent(theirs, mine).status == 302
+    for beside in (f"{login}=junk", f"{login}=", mine, "x=\xff"):
+        for cookies in ((mine, beside), (beside, mine)):
+            assert sent(*cookies).status == 200, beside
+            assert pages[-1].owner == owners[0]
+    mine, theirs = (f'{person}="{one.cookies[person]}"' for one in (victim, thief))
+    for cookies in ((mine, theirs), (theirs, mine)):
+        guest = Browser(served)
+        let_in = guest.ask("/login?token=a%20word%20%26%20more", Cookie="; ".join(cookies))
+        assert let_in.status == 302
+        assert guest.ask("/").status == 200
+        assert pages[-1].owner not in owners
+    guest = Browser(served)
+    other_port = theirs.replace(str(served.port), "1")
+    assert guest.ask("/login?token=a%20word%20%26%20more", Cookie=f"{other_port}; {mine}").status == 302
+    assert guest.ask("/").status == 200
+    assert pages[-1].owner == owners[0], "this port's own cookie goes before those of others"
 
 
 def test_a_restart_asks_again_and_gives_people_their_names_back(
@@ -514,7 +591,7 @@ def test_a_login_ends(tmp_path: Path) -> None:
     made = door.Door(TOKEN, People(b"k"), lambda: now[0])
     made.port = 1
     id = made.open(TOKEN, "10.0.0.1", "somebody")
-    asked: Any = SimpleNamespace(cookies={made.cookie: SimpleNamespace(value=id)})
+    asked: Any = SimpleNamespace(headers=HTTPHeaders({"Cookie": f"{made.cookie}={id}"}))
     assert made.owner(asked) == "somebody"
     now[0] += door.LOGIN_DAYS * 86400
     assert made.owner(asked) == ""
@@ -606,6 +683,27 @@ def test_names_of_sounds_cannot_be_guessed_and_no_path_is_one(start: Callable[..
     browser = Browser(start())
     for path in ("../pyproject.toml", "%2e%2e%2fpyproject.wav", "a" * 32 + ".wav", "short.wav", ".wav"):
         assert browser.ask(f"/takes/{path}").status == 404
+
+
+def test_a_part_is_called_one_only_where_one_was_asked_for(
+    start: Callable[..., Served], pages: list[SimpleNamespace]
+) -> None:
+    browser = Browser(start())
+    browser.ask("/")
+    url = "/" + pages[0].url(tone(0.5))
+    for asked, status in (
+        ("bytes=0-", 206),
+        ("bytes=0-9", 206),
+        ("items=0-9", 200),
+        ("bytes=0-1,3-4", 200),
+        ("bytes", 200),
+    ):
+        answer = browser.ask(url, Range=asked)
+        assert answer.status == status, asked
+        assert ("Content-Range" in answer.headers) == (status == 206)
+    head = browser.ask(url, "HEAD")
+    assert (head.status, head.body) == (200, "")
+    assert int(head.headers["Content-Length"]) > 1000
 
 
 @pytest.mark.parametrize(

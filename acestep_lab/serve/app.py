@@ -110,6 +110,7 @@ def _built(
             show=show,
             loop=loop,
             title="acestep_lab",
+            location=False,  # Panel reads no IPv6 address of a page, and nothing here asks for it
             unused_session_lifetime_milliseconds=PATIENCE,
             check_unused_sessions_milliseconds=PATIENCE // 10,
             extra_patterns=routes,

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import math
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from html import escape
 from typing import NamedTuple
 
-from tornado.httputil import HTTPServerRequest
+from tornado.httputil import HTTPServerRequest, parse_cookie
 from tornado.web import RequestHandler
 
+from acestep_lab.queueing import network
 from acestep_lab.serve.people import COOKIE, DAYS, People
 
 LOGIN_DAYS = 7
@@ -66,11 +66,11 @@ class Attempts:
 
     def wait(self, address: str) -> float:
         """Seconds until this address may try again."""
-        return max(0.0, self._wrong.get(_network(address), (0, -math.inf))[1] - self._clock())
+        return max(0.0, self._wrong.get(network(address), (0, -math.inf))[1] - self._clock())
 
     def failed(self, address: str) -> None:
         """Count a wrong token: the first few are free, then each wait is twice the one before."""
-        key, now = _network(address), self._clock()
+        key, now = network(address), self._clock()
         count, until = self._wrong.pop(key, (0, now))
         count = 1 if now > until + FORGIVEN else count + 1
         self._wrong[key] = (
@@ -82,16 +82,7 @@ class Attempts:
 
     def passed(self, address: str) -> None:
         """Forget an address's wrong tokens, now that it knows the right one."""
-        self._wrong.pop(_network(address), None)
-
-
-def _network(address: str) -> str:
-    """An address as one customer has it: an IPv6 network of 64 bits counts once."""
-    try:
-        found = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    return str(ipaddress.ip_network((found, 64), strict=False)) if found.version == 6 else str(found)
+        self._wrong.pop(network(address), None)
 
 
 class Door:
@@ -110,9 +101,18 @@ class Door:
         return f"acestep_lab_login_{self.port}"
 
     def owner(self, request: HTTPServerRequest) -> str:
-        """Who asks, by the cookie of the connection itself; "" for nobody who came in."""
-        login = self._logins.get(_digest(cookies_of(request).get(self.cookie, "")))
-        return login.owner if login is not None and self._clock() < login.until else ""
+        """Who asks, by the cookie of the connection itself; "" for nobody who came in, and where cookies name several.
+
+        A page on another port of this host can put a second cookie of the same name beside ours (cookie tossing).
+        """
+        given = [self._logins.get(_digest(value)) for name, value in cookies_of(request) if name == self.cookie]
+        return _only(login.owner for login in given if login is not None and self._clock() < login.until)
+
+    def person(self, request: HTTPServerRequest) -> str:
+        """Who a browser was before, by this port's cookie, else by those of other ports; "" where that is not clear."""
+        named = [(name, person) for name, value in cookies_of(request) if (person := self.people.read(name, value))]
+        own = [person for name, person in named if name == f"{COOKIE}_{self.port}"]
+        return _only(own or [person for _, person in named])
 
     def open(self, given: str, address: str, owner: str) -> str:
         """The id of a new login of somebody who gave a token; "" where it was the wrong one."""
@@ -136,9 +136,16 @@ def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
-def cookies_of(request: HTTPServerRequest) -> dict[str, str]:
-    """The cookies a connection sent itself."""
-    return {name: morsel.value for name, morsel in request.cookies.items()}
+def cookies_of(request: HTTPServerRequest) -> list[tuple[str, str]]:
+    """The cookies a connection sent itself, with their values; several may have one name."""
+    parts = ";".join(request.headers.get_list("Cookie")).split(";")
+    return [pair for part in parts for pair in parse_cookie(part).items()]
+
+
+def _only(names: Iterable[str]) -> str:
+    """The one name among names; "" where there is none, or more than one."""
+    found = set(names)
+    return found.pop() if len(found) == 1 else ""
 
 
 class LoginHandler(RequestHandler):
@@ -159,7 +166,7 @@ class LoginHandler(RequestHandler):
             self.set_header("Retry-After", str(math.ceil(wait)))
             self._ask(f"Too many wrong tokens. Try again in {math.ceil(wait)} s.", 429)
             return
-        owner = self._door.people.read(cookies_of(self.request)) or self._door.people.new()
+        owner = self._door.person(self.request) or self._door.people.new()
         if given and (id := self._door.open(given, address, owner)):
             self._let_in(id, owner)
         else:

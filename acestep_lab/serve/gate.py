@@ -6,8 +6,10 @@ everything else ends here in a sentence. A Bokeh session belongs to whoever's re
 
 from __future__ import annotations
 
+import inspect
 import re
 import secrets
+import sys
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -25,8 +27,11 @@ from acestep_lab.serve.hosts import Hosts, is_loopback, one_name, read_address, 
 LOGIN = "/login"
 MOST_LOGIN_BYTES = 4096
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
-_COMPONENT = re.compile(r"/components/(?!(panel|acestep_lab)[./])")
-"""Panel imports the module that such an address names; only those that have something to show are let through."""
+_COMPONENT = re.compile(r"/components/((?:panel|acestep_lab)(?:\.\w+)*)/(\w+)/.*", re.ASCII)
+_PARTS = "/components/"
+"""Below it lies what components bring along. Panel imports whatever module such an address names, and runs it by that."""
+_ENTRIES = ("/", LOGIN)
+"""Where a link on a page of somebody else may lead."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class Gate(Router):
 
     def find_handler(self, request: HTTPServerRequest, **options: Any) -> HTTPMessageDelegate:
         """The handler of a request that may pass; else the one that says why not."""
-        problem = self._foreign(request)
+        problem = self._foreign(request) or _odd(request)
         if problem:
             return self._refuse(request, problem)
         visitor = self._visitor(request)
@@ -82,7 +87,8 @@ class Gate(Router):
         if not all(self._hosts.welcomes(origin, host) for origin in origins):
             return "Pages of other hosts may not use this studio. If this is its own address, name it with --origin."
         elsewhere = request.headers.get("Sec-Fetch-Site", "") in ("cross-site", "same-site")
-        if elsewhere and not origins and request.headers.get("Sec-Fetch-Mode") != "navigate":
+        linked = request.headers.get("Sec-Fetch-Mode") == "navigate" and request.path in _ENTRIES
+        if elsewhere and not origins and not linked:
             return "Pages of other hosts may not use this studio's parts."
         for name in ("Origin", "Sec-Websocket-Origin"):  # judged here; Bokeh's own list knows no tunnels
             request.headers.pop(name, None)
@@ -113,8 +119,6 @@ class Gate(Router):
 
     def _not_theirs(self, request: HTTPServerRequest, visitor: Visitor) -> str:
         """Why a request asks for what no page of this visitor would ask for; "" otherwise."""
-        if _COMPONENT.match(request.path):
-            return "There is no such component."
         if request.headers.get("Upgrade", "").lower() == "websocket":
             session = self._session(request)
             if session is None or self._holders.get(session, visitor.owner) != visitor.owner:
@@ -160,6 +164,28 @@ class Gate(Router):
 
     def _ask_again(self, request: HTTPServerRequest, where: str) -> HTTPMessageDelegate:
         return self._app.get_handler_delegate(request, GoHandler, {"where": where})
+
+
+def _odd(request: HTTPServerRequest) -> str:
+    """Why a request is none that a page of ours makes; "" where it might be."""
+    if request.method not in ("GET", "HEAD", "POST"):
+        return "This studio answers to GET, HEAD and POST."
+    bears = "Transfer-Encoding" in request.headers or request.headers.get("Content-Length", "0") != "0"
+    if bears and (request.method, request.path) != ("POST", LOGIN):
+        return "Only the token is sent to this studio."
+    brought = {"bokeh-token", "bokeh-session-id"} & set(request.query_arguments)
+    if brought or "Bokeh-Session-Id" in request.headers:
+        return "That page belongs to another browser. Reload it."  # ours are joined by web sockets alone
+    if request.path.startswith(_PARTS) and not _is_component(request.path):
+        return "There is no such component."
+    return ""
+
+
+def _is_component(path: str) -> bool:
+    """Whether an address names a class that is there already; nothing is imported, nor made, to find out."""
+    named = _COMPONENT.fullmatch(path)
+    module = sys.modules.get(named[1]) if named is not None else None
+    return named is not None and module is not None and inspect.isclass(vars(module).get(named[2]))
 
 
 def _here(request: HTTPServerRequest) -> str:

@@ -11,7 +11,6 @@ import re
 import secrets
 import stat
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 from tornado.web import create_signed_value, decode_signed_value
@@ -40,13 +39,11 @@ class People:
         """What a browser keeps of a name."""
         return create_signed_value(self._secret, COOKIE, person).decode()
 
-    def read(self, cookies: Mapping[str, str]) -> str:
-        """Whose cookies these are, or "" where no name in them is one of ours; the port of an earlier day does not matter."""
-        for name, value in cookies.items():
-            read = decode_signed_value(self._secret, COOKIE, value, DAYS) if name.startswith(COOKIE) else None
-            if read is not None and _PERSON.fullmatch(person := read.decode("utf-8", "replace")):
-                return person
-        return ""
+    def read(self, name: str, value: str) -> str:
+        """Whom a cookie names, or "" where it is none of ours; the port of an earlier day does not matter."""
+        read = decode_signed_value(self._secret, COOKIE, value, DAYS) if name.startswith(COOKIE) else None
+        person = "" if read is None else read.decode("utf-8", "replace")
+        return person if _PERSON.fullmatch(person) else ""
 
 
 def default_place() -> Path:

@@ -76,7 +76,7 @@ class SoundHandler(RequestHandler):
             self.set_status(416)
             return
         first, last = span
-        if "Range" in self.request.headers:
+        if _asked(self.request.headers.get("Range", "")):
             self.set_status(206)
             self.set_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
         for key, value in {
@@ -91,11 +91,17 @@ class SoundHandler(RequestHandler):
 
 def byte_range(header: str, size: int) -> tuple[int, int] | None:
     """First and last byte asked for (RFC 9110 §14, one range); the whole where none is; None where there is no such byte."""
-    asked = _RANGE.fullmatch(header.replace(" ", ""))
-    if asked is None or asked[0] == "bytes=-":
+    asked = _asked(header)
+    if asked is None:
         return 0, size - 1
     first, last = asked.groups()
     if not first:
         return (max(0, size - int(last)), size - 1) if int(last) else None
     begin, end = int(first), min(int(last), size - 1) if last else size - 1
     return (begin, end) if begin <= end and begin < size else None
+
+
+def _asked(header: str) -> re.Match[str] | None:
+    """The one range a header asks for; None for another unit, several ranges, or what is none: then all is sent."""
+    asked = _RANGE.fullmatch(header.replace(" ", ""))
+    return None if asked is None or asked[0] == "bytes=-" else asked

@@ -13,6 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from acestep_lab.errors import LabError, LibraryError, shown
@@ -32,6 +33,8 @@ MOST_SEARCHED = 100_000
 """Takes looked through for one that started from a recording."""
 MOST_WAITING = 12
 """Runs one person, or one address, may have under way and waiting; those that ask the planner count."""
+MOST_ASIDE = 8
+"""Small things, such as hearing a step, that are done at once for one person, or one address; they go before all runs."""
 T = TypeVar("T")
 NOT_YOURS = "That take belongs to somebody else."
 _log = logging.getLogger(__name__)
@@ -94,6 +97,7 @@ class Desk:
         self._unsaved: dict[str, Take] = {}
         self._listeners: list[Callable[[Job, Any], None]] = []
         self._asking: list[Client] = []
+        self._attended: list[Client] = []
         self._lock = threading.RLock()
         self.owners = Owners(getattr(session.library, "folder", None))
 
@@ -149,11 +153,20 @@ class Desk:
 
     def _admit(self, client: Client) -> None:
         """LabError where a person, or everybody at their address together, has enough to wait for; the lock is held."""
-        live = [*(job.client for job in self._jobs if not job.over), *self._asking]
-        mine = [one for one in live if one.owner == client.owner]
-        near = [one for one in live if client.address and one.address == client.address]
-        if max(len(mine), len(near)) >= MOST_WAITING:
+        if _count([*(job.client for job in self._jobs if not job.over), *self._asking], client) >= MOST_WAITING:
             raise LabError(f"{MOST_WAITING} runs are waiting already; stop one, or let one finish first.")
+
+    def attend(self, client: Client) -> Callable[[], None]:
+        """Let something small be done for somebody besides their runs; returns what to call after it. LabError if it is much."""
+        with self._lock:
+            if _count(self._attended, client) >= MOST_ASIDE:
+                raise LabError(f"{MOST_ASIDE} things are being done for you already; wait for one of them.")
+            self._attended.append(client)
+        return partial(self._attended_to, client)
+
+    def _attended_to(self, client: Client) -> None:
+        with self._lock:
+            self._attended.remove(client)
 
     def follow(self, run: Any, owner: str = "", title: str = "") -> Job:
         """Put a run that was started elsewhere on the desk."""
@@ -224,17 +237,20 @@ class Desk:
         """
         with self._lock:
             before = self._whose(take, made)
-            self._remember(take)
             if before is not None and before != owner and not made:
                 return "This take is in the library already, and somebody else's there; you have it in hand."
             self.owners.claim(take.id, before, owner)
+            if made or before is None:  # a file may hold less than what is known under its id
+                self._remember(take)
+            elif take.id in self._unsaved:
+                return ""
         try:
             self.session.library.keep(take)
             self.owners.write()
             self._unsaved.pop(take.id, None)
             return ""
         except (LabError, OSError) as problem:
-            self._unsaved[take.id] = take
+            self._unsaved.setdefault(take.id, take)
             return f"{sentence(problem)} The take stays in memory while this session runs; press Save again once there is room."
 
     def _whose(self, take: Take, made: bool) -> str | None:
@@ -263,6 +279,10 @@ class Desk:
     def unsaved(self) -> tuple[str, ...]:
         """Ids of the takes that are only in memory."""
         return tuple(self._unsaved)
+
+    def unsaved_of(self, owner: str) -> list[str]:
+        """Ids of somebody's takes that are only in memory."""
+        return [id for id in self._unsaved if self._sees(id, owner)]
 
     def owner_of(self, id: str) -> str:
         """Whose take it is; "" for takes that were there before."""
@@ -306,23 +326,30 @@ class Desk:
             self._reading(lambda: self.session.library.mark(id, **marks))
 
     def bin(self, ids: list[str], owner: str) -> list[str]:
-        """Put somebody's own takes into the bin, from where they come back for a day."""
+        """Put somebody's takes into the bin, from where they come back for a day; what others made as well lives on for them."""
         for id in ids:
             if not self._sees(id, owner):
                 raise LibraryError(NOT_YOURS)
-        mine = [id for id in ids if self.owner_of(id) == owner]
-        for id in set(ids) - set(mine):  # it lives on for its owner
-            self.owners.release(id, owner)
+        shared = [id for id in ids if len(self.owners.holders(id)) > 1]
+        for id in shared:
+            self.owners.leave(id, owner)
         self.owners.write()
-        return list(self._reading(lambda: self.session.library.bin(*[id for id in mine if id not in self._unsaved])))
+        gone = [id for id in ids if id not in shared and id not in self._unsaved]
+        return list(self._reading(lambda: self.session.library.bin(*gone)))
 
     def binned(self, owner: str) -> list[str]:
-        """Ids of somebody's takes in the bin."""
-        return [id for id in self._reading(self.session.library.trash) if self.owner_of(id) == owner]
+        """Ids of what somebody binned."""
+        gone = [id for id in self._reading(self.session.library.trash) if self._sees(id, owner)]
+        return gone + [id for id in self.owners.left(owner) if id in self.session.library]
 
     def restore(self, owner: str) -> list[str]:
         """Bring back what somebody binned."""
-        return list(self._reading(lambda: self.session.library.restore(*self.binned(owner))))
+        ids = self.binned(owner)
+        for id in ids:
+            self.owners.claim(id, self.owners.of(id), owner)
+        self.owners.write()
+        back = self._reading(lambda: self.session.library.restore(*ids))
+        return [id for id in ids if id in back or id in self.session.library]
 
     def _own(self, id: str, owner: str) -> None:
         if self.owner_of(id) != owner:
@@ -402,6 +429,12 @@ class Desk:
     def _forget(self, listener: Callable[[Job | None, Any], None]) -> None:
         with self._lock:
             self._listeners = [one for one in self._listeners if one is not listener]
+
+
+def _count(clients: Sequence[Client], client: Client) -> int:
+    """How many of these are for the same person, or for anybody at their address, whichever are more."""
+    mine = sum(one.owner == client.owner for one in clients)
+    return max(mine, sum(one.address == client.address for one in clients) if client.address else 0)
 
 
 def _plain(card: Any, mine: bool = True) -> dict[str, Any]:

@@ -193,7 +193,8 @@ def opened(message: Any, sent: Any, known: Mapping[str, Any]) -> tuple[str, dict
     body = {name: value for name, value in message.items() if name not in ("kind", "_buffers")}
     if odd := [name for name in body if not isinstance(name, str)]:
         raise RecipeError(f"“{kind}” takes no field {shown(odd[0], 40)}; reload the page if it is an old one.")
-    return kind, {**body, "buffers": sent} if sent else body
+    empty = sent is None or (isinstance(sent, list | tuple | dict) and not sent)
+    return kind, body if empty else {**body, "buffers": sent}
 
 
 def field_of(message: Any, called: str = "field") -> str:

@@ -1,7 +1,8 @@
 """Whose each take is: a table in memory and a small file beside the takes. Knows ids and names; no page and no take.
 
-The file maps ids to a name, or to several: the first is the owner, the others made the very same take. What is not in it is
-the host's. A known id is never given to anybody else, neither in memory nor in the file.
+The file maps ids to a name, or to several: the first is the owner, the others made the very same take. Where somebody has
+binned what others still have, it is a table: `{"made": [names], "left": [names]}`. What is not in it is the host's. A known id
+is never given to anybody else, neither in memory nor in the file.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from acestep_lab.errors import LibraryError
 from acestep_lab.files import read_json, write_whole
@@ -21,6 +23,16 @@ FILE = "owners.json"
 MOST_NAME = 200
 """Characters of the longest name in the file."""
 _log = logging.getLogger(__name__)
+
+
+class Made(NamedTuple):
+    """Who made a take, its owner first; and who of them binned it while others still had it."""
+
+    by: tuple[str, ...]
+    left: tuple[str, ...] = ()
+
+
+_HOSTS = Made(("",))
 
 
 class Owners:
@@ -35,41 +47,47 @@ class Owners:
 
     def of(self, id: str) -> str | None:
         """Whose a take is; None where nothing is known of it, "" for the host's."""
-        names = self._named.get(id)
-        return names[0] if names else None
+        made = self._named.get(id)
+        return made.by[0] if made else None
 
     def holders(self, id: str) -> tuple[str, ...]:
-        """The owner of a take and those who made the very same; the host, where nothing is known."""
-        return self._named.get(id, ("",))
+        """Who has a take: its owner and those who made the very same, but those who binned it; the host, if nothing is known."""
+        by, left = self._named.get(id, _HOSTS)
+        return tuple(name for name in by if name not in left)
+
+    def left(self, name: str) -> list[str]:
+        """Ids of the takes that somebody binned and others still have."""
+        with self._lock:
+            return [id for id, made in self._named.items() if name in made.left]
 
     def claim(self, id: str, before: str | None, name: str) -> None:
-        """Write down that somebody made a take: it is theirs, unless it was somebody's before."""
+        """Write down that somebody made a take, or has it again: it is theirs, unless it was somebody's before."""
         with self._lock:
-            first = name if before is None else before
-            self._named[id] = tuple(dict.fromkeys((*self._named.get(id, (first,)), name)))
+            by, left = self._named.get(id, Made((name if before is None else before,)))
+            self._named[id] = Made(_each((*by, name)), tuple(one for one in left if one != name))
 
-    def release(self, id: str, name: str) -> None:
-        """Somebody who made the same take as its owner does not want to see it any more."""
+    def leave(self, id: str, name: str) -> None:
+        """Somebody has binned a take that others still have."""
         with self._lock:
-            first, *others = self._named.get(id, ("",))
-            self._named[id] = (first, *(one for one in others if one != name))
+            by, left = self._named.get(id, _HOSTS)
+            self._named[id] = Made(by, _each((*left, name)))
 
     def write(self) -> None:
         """Bring the file up to date with what other processes wrote there; LibraryError where the disk refuses."""
         if self._path is None:
             return
         with self._lock:
-            mine = {id: names for id, names in self._named.items() if names != ("",)}
+            mine = {id: made for id, made in self._named.items() if made != _HOSTS}
             if not mine:
                 return
             found = self._read()
             if self.problem:
                 self._move_away(self._path)
-            self._named = self._named | {id: names for id, names in found.items() if id not in self._named}
-            text = json.dumps({id: _plain(names) for id, names in (found | mine).items()}, ensure_ascii=False)
+            self._named = self._named | {id: made for id, made in found.items() if id not in self._named}
+            text = json.dumps({id: _plain(made) for id, made in (found | mine).items()}, ensure_ascii=False)
             write_whole(self._path, lambda path: path.write_text(text, encoding="utf-8"), "The list of owners")
 
-    def _read(self) -> dict[str, tuple[str, ...]]:
+    def _read(self) -> dict[str, Made]:
         """The file's table; what cannot be read is told, and is nobody's but the host's."""
         self.problem = ""
         if self._path is None or not os.path.lexists(self._path):
@@ -78,12 +96,12 @@ class Owners:
             found = read_json(self._path, "The list of owners", LibraryError)
         except LibraryError as problem:
             return self._told(f"{problem} Takes it named are the host's until it is mended.")
-        named = {id: names for id, value in found.items() if (names := _names(value))}
+        named = {id: made for id, value in found.items() if (made := _made(value)) is not None}
         if len(named) < len(found):
             self._told(f"{len(found) - len(named)} entries of {FILE} name nobody; those takes are the host's.")
         return named
 
-    def _told(self, sentence: str) -> dict[str, tuple[str, ...]]:
+    def _told(self, sentence: str) -> dict[str, Made]:
         self.problem = sentence
         _log.warning(sentence)
         return {}
@@ -96,12 +114,24 @@ class Owners:
             raise LibraryError(f"{self.problem} It cannot be moved out of the way ({problem.strerror}).") from None
 
 
+def _made(value: Any) -> Made | None:
+    """What the file says of one take; None where it makes no sense."""
+    by, left = (value.get("made"), value.get("left")) if isinstance(value, Mapping) else (value, [])
+    made = Made(_names(by), _names(left) if left else ())
+    return made if made.by and (not left or made.left) else None
+
+
 def _names(value: Any) -> tuple[str, ...]:
     """Names out of the file: one, or several; none of anything else."""
     names = tuple(value) if isinstance(value, list) else (value,)
     right = bool(names) and all(isinstance(name, str) and len(name) <= MOST_NAME for name in names)
-    return tuple(dict.fromkeys(names)) if right else ()
+    return _each(names) if right else ()
 
 
-def _plain(names: tuple[str, ...]) -> str | list[str]:
-    return names[0] if len(names) == 1 else list(names)
+def _each(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+def _plain(made: Made) -> Any:
+    by = made.by[0] if len(made.by) == 1 else list(made.by)
+    return {"made": list(made.by), "left": list(made.left)} if made.left else by

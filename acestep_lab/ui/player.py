@@ -25,6 +25,8 @@ FILES = (
     ("zip", "Zip: FLAC, latent, manifest"),
 )
 """Kinds of file a sound can be saved as, and what they are called; a zip only for takes."""
+MOST_WRITTEN = 2
+"""Files that one player writes at once."""
 
 
 class Player(Component):
@@ -41,6 +43,7 @@ class Player(Component):
         """Show a take or a sound, if one is given."""
         self._url = url
         self._sound: Take | Audio | None = None
+        self._hands = threading.Semaphore(MOST_WRITTEN)
         if take is not None:
             self.load(take, **about)
 
@@ -72,6 +75,8 @@ class Player(Component):
             raise SourceError("There is nothing to save yet.")
         if form not in dict(FILES):
             raise SourceError(f"{shown(form)} is no kind of file that can be written here.")
+        if not self._hands.acquire(blocking=False):
+            raise SourceError(f"{MOST_WRITTEN} files are being written already; wait for one of them.")
         threading.Thread(target=self._save, args=(self._sound, form), name="acestep_lab save", daemon=True).start()
 
     def _save(self, what: Take | Audio, form: str) -> None:
@@ -84,6 +89,8 @@ class Player(Component):
             self.complain(sentence(problem))
         else:
             self.tell("file", data, name=f"{file_name(sound.title_of(what, 60))}.{form}")
+        finally:
+            self._hands.release()
 
     def do_at(self, seconds: float = 0.0) -> None:
         """The listener paused or sought here."""

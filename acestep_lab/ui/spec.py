@@ -99,7 +99,7 @@ class Component:
         """Of a state a page claims, the fields that stand otherwise here: state goes from Python to the page only."""
         if not isinstance(state, Mapping):
             return []
-        return [name for name in self.fields if name in state and state[name] != getattr(self, name)]
+        return [name for name in self.fields if name in state and not _same(state[name], getattr(self, name))]
 
     @guarded
     def do_code(self) -> None:
@@ -113,6 +113,14 @@ class Component:
         self.ask("ready")
 
     _wishes: ClassVar[dict[str, Callable[..., Any]]] = {"code": do_code, "ready": do_ready}
+
+
+def _same(claimed: Any, own: Any) -> bool:
+    """Whether what a page claims is what stands here; a page may send arrays, whose comparison is no yes or no."""
+    try:
+        return bool(claimed == own)
+    except (ValueError, TypeError, RecursionError):
+        return False
 
 
 def sentence(problem: BaseException) -> str:

@@ -6,6 +6,7 @@ Listeners may come from any thread: the worker's, the server's, a kernel's subsh
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -171,7 +172,7 @@ class Studio:
                 self.plan.end()
             self.plan.show_plan(made, recipe)
 
-        self._aside(self.plan, work)
+        _in_a_thread(self.plan, work)  # the planner's turns are counted by the desk
 
     def _stop_writing(self) -> None:
         """Stop what the planner writes for this page, and nothing it writes for anybody else."""
@@ -280,15 +281,13 @@ class Studio:
         self._list()
 
     def _aside(self, component: Component, work: Callable[[], None]) -> None:
-        """Do what takes a while on a thread of its own, so that the page stays awake; say there what went wrong."""
-
-        def run() -> None:
-            try:
-                work()
-            except (LabError, OSError) as problem:
-                component.complain(sentence(problem))
-
-        threading.Thread(target=run, name="acestep_lab page", daemon=True).start()
+        """Do what takes a while on a thread of its own, so that the page stays awake; so much at once for a person."""
+        try:
+            done = self.desk.attend(Client(self.owner, self.address))
+        except LabError as problem:
+            component.complain(sentence(problem))
+        else:
+            _in_a_thread(component, work, done)
 
     # -- news -----------------------------------------------------------------------------------------------------------
 
@@ -372,12 +371,12 @@ class Studio:
     def _list(self) -> None:
         """Show the takes; a library that cannot be read says so on top."""
         try:
-            self.gallery.show_cards(self.desk.cards(self.owner, self.gallery.query), self.desk.unsaved)
+            self.gallery.show_cards(self.desk.cards(self.owner, self.gallery.query), self.desk.unsaved_of(self.owner))
             self.gallery.trashed = len(self.desk.binned(self.owner))
             self.top.banner = self.top.banner or damage(self.desk.session.library)
         except LabError as problem:
             self.top.banner = self.top.banner or sentence(problem)
-        self.top.unsaved = len(self.desk.unsaved)
+        self.top.unsaved = len(self.desk.unsaved_of(self.owner))
         self._show_sweep()
         self._draw_tree()
 
@@ -422,8 +421,24 @@ class Studio:
         self.lyrics.against(seconds, bpm)
 
     def _presets(self) -> Any:
+        """The file of this person's presets; the words in them are theirs as those of their takes are."""
         folder = getattr(self.desk.session.library, "folder", None)
-        return folder / "presets.yaml" if folder is not None else None
+        whose = f"-{hashlib.sha256(self.owner.encode()).hexdigest()[:16]}" if self.owner else ""
+        return folder / f"presets{whose}.yaml" if folder is not None else None
+
+
+def _in_a_thread(component: Component, work: Callable[[], None], done: Callable[[], None] = lambda: None) -> None:
+    """Do something on a thread of its own, then call `done`; what goes wrong is said at the component."""
+
+    def run() -> None:
+        try:
+            work()
+        except (LabError, OSError) as problem:
+            component.complain(sentence(problem))
+        finally:
+            done()
+
+    threading.Thread(target=run, name="acestep_lab page", daemon=True).start()
 
 
 def beats_of(take: Take | Audio) -> list[float]:
