@@ -63,6 +63,7 @@ class Studio:
         """The take in hand: what the player plays and a task starts from."""
         self._watched: Job | None = None
         self._writing: Client | None = None
+        self._listing = threading.RLock()
         self._sweep: tuple[Job, Any, Any, tuple[int, int]] | None = None
         self._pace = Pace(PROGRESS_PER_SECOND)
         host = "Pane" if panes else "Widget"
@@ -369,16 +370,21 @@ class Studio:
         self._list()
 
     def _list(self) -> None:
-        """Show the takes; a library that cannot be read says so on top."""
-        try:
-            self.gallery.show_cards(self.desk.cards(self.owner, self.gallery.query), self.desk.unsaved_of(self.owner))
-            self.gallery.trashed = len(self.desk.binned(self.owner))
-            self.top.banner = self.top.banner or damage(self.desk.session.library)
-        except LabError as problem:
-            self.top.banner = self.top.banner or sentence(problem)
-        self.top.unsaved = len(self.desk.unsaved_of(self.owner))
-        self._show_sweep()
-        self._draw_tree()
+        """Show the takes; a library that cannot be read says so on top. Read and shown in one, since several threads may list
+        at once and an older reading must not be shown after a newer one.
+        """
+        with self._listing:
+            try:
+                self.gallery.show_cards(
+                    self.desk.cards(self.owner, self.gallery.query), self.desk.unsaved_of(self.owner)
+                )
+                self.gallery.trashed = len(self.desk.binned(self.owner))
+                self.top.banner = self.top.banner or damage(self.desk.session.library)
+            except LabError as problem:
+                self.top.banner = self.top.banner or sentence(problem)
+            self.top.unsaved = len(self.desk.unsaved_of(self.owner))
+            self._show_sweep()
+            self._draw_tree()
 
     def _show_sweep(self) -> None:
         if self._sweep is not None:
