@@ -71,10 +71,15 @@ def _bare(line: str) -> str:
 
 
 def decode_text(data: bytes, what: str = "The text", error: type[LabError] = RecipeError) -> str:
-    """Bytes as text: by their byte order mark, else UTF-8, else UTF-16 where every other byte is zero."""
+    """Bytes as text in `clean_text`'s form: by their byte order mark, else UTF-8, else UTF-16 where every other byte is zero."""
+    return clean_text(_decoded(data, what, error), what, error)
+
+
+def _decoded(data: bytes, what: str, error: type[LabError]) -> str:
+    """Bytes as the text they are, letter for letter."""
     coding = next((name for mark, name in _MARKS if data.startswith(mark)), None) or _guessed(data)
     try:
-        return clean_text(data.decode(coding), what, error)
+        return data.decode(coding).removeprefix("\ufeff")
     except UnicodeDecodeError as problem:
         raise error(
             f"{what} is not {coding.upper()} text (byte {problem.start + 1:,} of {len(data):,}); save it as UTF-8."
@@ -137,9 +142,12 @@ def parse_json(text: str | bytes, what: str = "The JSON", error: type[LabError] 
 def read_json(
     path: str | os.PathLike[str], what: str = "The file", error: type[LabError] = RecipeError, most: int = MOST_TEXT
 ) -> dict[str, Any]:
-    """The JSON object in a file; `error` where there is none."""
+    """The JSON object in a file; `error` where there is none.
+
+    Its strings are those that were written: some are names or part of a checksum, which another normal form would change.
+    """
     named = f"{what} {shown(Path(path).name)}"
-    found = parse_json(decode_text(read_bytes(path, what, error, most), named, error), named, error)
+    found = parse_json(_decoded(read_bytes(path, what, error, most), named, error), named, error)
     if not isinstance(found, dict):
         raise error(f"{named} holds no JSON object, but {type(found).__name__}.")
     return found

@@ -96,7 +96,8 @@ class Audio:
         halved = writing.halvings(self.samples)
         steps = writing.steps24(self.samples, halved)
         steps *= np.float32(2.0 ** (halved - 23))
-        return self._given(steps, self.rate, self.layout)
+        made = self._given(steps, self.rate, self.layout)
+        return made if writing.halvings(steps) == halved else made.on_grid()  # rounded down into a finer grid
 
     @property
     def lossless_kind(self) -> str:

@@ -7,7 +7,6 @@ or a playlist, which ffmpeg would follow. PyAV is BSD-licensed; the ffmpeg in it
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import shlex
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -59,8 +58,12 @@ def kind_of(head: bytes) -> tuple[str, str] | None:
 
 
 def installed() -> bool:
-    """Whether PyAV is there."""
-    return importlib.util.find_spec("av") is not None
+    """Whether PyAV is there and can be loaded."""
+    try:
+        import av  # noqa: F401
+    except ImportError:  # also of a wheel whose libraries are missing
+        return False
+    return True
 
 
 def how_else(name: str, words: str, path: str) -> SourceError:

@@ -149,7 +149,8 @@ def _by_libsndfile(file: BinaryIO, name: str, path: str | None, longest: float) 
         found = _SCALED.search(sound.software or "")
         rate, channels, kind = sound.samplerate, sound.channels, sound.format
     if found:
-        samples = np.ldexp(samples, min(int(found[1]), 128))
+        with np.errstate(over="ignore"):  # what a codec lifted beyond every float is refused below
+            samples = np.ldexp(samples, min(int(found[1]), 128))
         arrays.check_finite(samples, name, rate)
     layout = layouts.VORBIS.get(channels, ()) if kind == "OGG" and sound.subtype != "FLAC" else wav.layout_of(file)
     return SoundFile(samples, rate, layouts.known(layout, channels))

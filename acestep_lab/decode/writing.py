@@ -10,7 +10,7 @@ import io
 import math
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -193,16 +193,48 @@ def write_to(
         tags, file, into = {}, io.BytesIO(), file
     names = layouts.VORBIS if _SUBTYPES[kind] == "OPUS" else layouts.STANDARD
     samples = layouts.reorder(samples, layout, names.get(len(samples), layouts.STANDARD[len(samples)]))
+    told = _Told(file)
     try:
-        _by_libsndfile(file, kind, samples, rate, halved, bits, tags)
-    except soundfile.LibsndfileError as error:
-        raise SourceError(f"The sound cannot be written ({error.error_string.rstrip('.')}).") from None
+        _by_libsndfile(told, kind, samples, rate, halved, bits, tags)
+    except (soundfile.LibsndfileError, AssertionError) as error:  # the latter where fewer samples were written than given
+        if told.problem is None:
+            reason = getattr(error, "error_string", "").rstrip(".")
+            raise SourceError(f"The sound cannot be written ({reason or 'libsndfile stopped'}).") from None
+    if told.problem is not None:
+        raise told.problem
     if kind == "mp3":
         into.write(file.getbuffer())  # type: ignore[attr-defined]
 
 
+class _Told:
+    """A file that remembers what its disk refused: libsndfile goes on after it and says nothing."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.problem: OSError | None = None
+
+    def _tried(self, ask: Callable[[], int]) -> int:
+        try:
+            return ask() if self.problem is None else 0
+        except OSError as problem:
+            self.problem = problem
+            return 0
+
+    def write(self, data: bytes) -> int:
+        return self._tried(lambda: self._file.write(data))
+
+    def read(self, count: int = -1) -> bytes:
+        return self._file.read(count)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._tried(lambda: self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return self._tried(self._file.tell)
+
+
 def _by_libsndfile(
-    file: BinaryIO, kind: str, samples: np.ndarray, rate: int, halved: int, bits: int, tags: Mapping[str, str]
+    file: _Told, kind: str, samples: np.ndarray, rate: int, halved: int, bits: int, tags: Mapping[str, str]
 ) -> None:
     subtype = "PCM_16" if kind == "flac" and bits == 16 else _SUBTYPES[kind]
     step = max(1, _BLOCK // len(samples))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from acestep_lab.decode.audio import Audio, can_write
 from acestep_lab.errors import LibraryError, SourceError, shown
@@ -64,9 +64,15 @@ def read_latent(path: Path, facts: dict[str, Any]) -> tuple[np.ndarray | None, t
         latent = _read_latent(path, tuple(facts["shape"]))
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):
         latent = None
-    if latent is not None and identity.latent_facts(latent) == facts:
-        return latent, ()
+    for found in () if latent is None else (latent, _unturned(latent)):
+        if identity.latent_facts(found) == facts:
+            return found, ()
     return None, (f"The latent {path.name} is damaged or another take's; the take is opened by its sound.",)
+
+
+def _unturned(latent: np.ndarray) -> np.ndarray:
+    """A latent of an earlier version, which wrote some column by column under the shape of rows."""
+    return latent.reshape(latent.shape[::-1]).T
 
 
 def _read_latent(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -91,8 +97,8 @@ def write_sound(path: Path, audio: Audio, story: dict[str, Any]) -> None:
 
 
 def write_latent(path: Path, latent: np.ndarray) -> None:
-    """Write a latent as safetensors."""
-    save_file({"latent": np.array(latent)}, path)
+    """Write a latent as safetensors; OSError where the disk refuses, which safetensors' own writer words otherwise."""
+    path.write_bytes(save({"latent": np.ascontiguousarray(latent)}))
 
 
 def export(take: Take, path: str | os.PathLike[str]) -> Path:
@@ -107,7 +113,8 @@ def export(take: Take, path: str | os.PathLike[str]) -> Path:
         target, kind = can_write(target)
         story = manifest.describe(take)
         if kind == "flac" and take.audio.lossless_kind != "flac":
-            story["audio"] = {**_as_flac(take.audio, target.parent), "original": identity.original_of(story)}
+            facts = {**_as_flac(take.audio, target.parent), "original": identity.original_of(story)}
+            story = manifest.sealed({**story, "audio": facts})
         write_sound(target, take.audio, story)
     except OSError as problem:
         raise SourceError(f"{shown(target.name)} cannot be written ({problem.strerror or problem}).") from None

@@ -1,8 +1,8 @@
 """A sound's fingerprint: a few kilobytes by which a copy in a lossy format is recognised, and an edited sound is not.
 
-Knows samples only. Half-octave band levels from 50 Hz to 6.4 kHz (what every codec keeps), four times a second, in half
-decibels. Measured on music, noise and tones: MP3, Opus and Vorbis at libsndfile's usual quality move a cell by up to 0.6 dB;
-a quarter of a second made 3 dB louder moves one by 1.5 dB and more.
+Knows samples only. Half-octave band levels from 50 Hz to 12.8 kHz (what every codec keeps) in half decibels: of all channels
+together four times a second, and of the first one once a second, so that channels swapped or copied are noticed. Measured on music, noise and tones: MP3, Opus and Vorbis at libsndfile's usual quality move
+a cell by up to 0.75 dB; a quarter of a second made 3 dB louder moves one by 1.5 dB and more.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ CELL_SECONDS = 0.25
 MOST_CELLS = 2400
 """Longer sounds get longer cells."""
 
-BANDS = 14
+SIDE_CELLS = 4
+"""Cells of all channels together in one of the first channel."""
+
+BANDS = 16
 MOST_CHARACTERS = 80_000
 TOLERANCE_DECIBELS = 1.2
 """How far a copy's cell may be from the original's: on average over its bands, and in their sum."""
@@ -33,6 +36,8 @@ _DELAYS = (0, 529, 1105, 1152, 1681, 2257)
 _FLOOR, _STEPS = -100.0, 2.0
 _RANGE = 50.0
 """Cells so many decibels below the loudest are not compared: there a codec may do as it likes."""
+_SIDE_RANGE = 30.0
+"""The same for the first channel, which codecs code together with the others."""
 _NEAR = 30.0
 """The same for a band beside its cell's loudest."""
 _SILENT = 1e-4
@@ -41,32 +46,44 @@ _SILENT = 1e-4
 
 def fingerprint(audio: Audio) -> str:
     """The fingerprint of a sound, as text."""
-    levels = _levels(audio.samples, audio.rate, _cells(audio.seconds))
+    levels = np.concatenate(_views(audio.samples, audio.rate, _cells(audio.seconds)))
     steps = np.clip(np.rint((levels - _FLOOR) * _STEPS), 0, 255).astype(np.uint8)
     moved = np.diff(steps, axis=0, prepend=np.zeros((1, steps.shape[1]), np.uint8))  # wraps around, and back again
     return base64.b64encode(zlib.compress(moved.T.tobytes(), 9)).decode()
 
 
+def _views(samples: np.ndarray, rate: int, cells: int) -> list[np.ndarray]:
+    """Levels of all channels and, where there are several, of the first, `[cells, bands]` each."""
+    whole = _levels(samples, rate, cells)
+    return [whole] if len(samples) == 1 else [whole, _levels(samples[:1], rate, _side_cells(cells))]
+
+
+def _side_cells(cells: int) -> int:
+    return max(1, cells // SIDE_CELLS)
+
+
 def is_copy(mark: str, seconds: float, audio: Audio) -> bool:
     """Whether a sound is a copy of the one of this fingerprint and length, as a lossy format leaves it."""
-    known = _read(mark, _cells(seconds))
+    cells = _cells(seconds)
+    known = _read(mark, [cells] if audio.channels == 1 else [cells, _side_cells(cells)])
     length, rate = round(seconds * audio.rate), audio.rate
     longer = audio.samples.shape[1] - length
     if known is None or not -1 <= longer - (longer < 0) <= LONGER_SECONDS * rate:
         return False
     starts = [start for start in {*_DELAYS, longer} if 0 <= start <= max(longer, 0)]
-    if (known <= _FLOOR + 10).all():
+    if (known[0] <= _FLOOR + 10).all():
         return audio.peak < _SILENT
     parts = (audio.samples[:, start : start + length] for start in sorted(starts))
-    return any(_near(known, _levels(part, rate, len(known))) for part in parts)
+    return any(_all_near(known, _views(part, rate, cells)) for part in parts)
 
 
 def _cells(seconds: float) -> int:
     return int(min(MOST_CELLS, max(1, round(seconds / CELL_SECONDS))))
 
 
-def _read(mark: str, cells: int) -> np.ndarray | None:
-    """The levels in a fingerprint, `[cells, bands]`; None where it is none of so many cells."""
+def _read(mark: str, views: list[int]) -> list[np.ndarray] | None:
+    """The levels in a fingerprint, `[cells, bands]` of each view; None where it is none of so many cells."""
+    cells = sum(views)
     size = cells * BANDS
     try:
         packed = base64.b64decode(mark[:MOST_CHARACTERS], validate=True)
@@ -76,19 +93,29 @@ def _read(mark: str, cells: int) -> np.ndarray | None:
     if len(data) != size:
         return None
     moved = np.frombuffer(data, np.uint8).reshape(BANDS, cells).T
-    return np.cumsum(moved, axis=0, dtype=np.uint8) / _STEPS + _FLOOR
+    levels = np.cumsum(moved, axis=0, dtype=np.uint8) / _STEPS + _FLOOR
+    return np.split(levels, np.cumsum(views)[:-1])
 
 
-def _near(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether every cell that is loud enough to tell has nearly the same levels in both."""
+def _all_near(known: list[np.ndarray], found: list[np.ndarray]) -> bool:
+    """Whether all views of two sounds are near."""
+    peak = max(known[0].max(), found[0].max())
+    if peak <= _FLOOR + 10:
+        return False
+    floors = (peak - _RANGE, peak - _SIDE_RANGE)
+    return all(_near(*pair) for pair in zip(known, found, floors, strict=False))
+
+
+def _near(one: np.ndarray, other: np.ndarray, floor: float) -> bool:
+    """Whether every cell above a floor, in decibels, has nearly the same levels in both."""
     other = np.clip(other, _FLOOR, _FLOOR + 255 / _STEPS)
     away, top = np.abs(one - other), np.maximum(one, other)
     loudest = top.max(axis=1)
-    live = loudest > max(loudest.max() - _RANGE, _FLOOR + 10)
+    live = loudest > max(floor, _FLOOR + 10)
     heard = top > loudest[:, None] - _NEAR
     bands = np.where(heard, away, 0).sum(axis=1) / heard.sum(axis=1)
     sums = np.abs(_sum(one) - _sum(other))
-    return bool(live.any() and (np.maximum(bands, sums)[live] <= TOLERANCE_DECIBELS).all())
+    return bool((np.maximum(bands, sums)[live] <= TOLERANCE_DECIBELS).all())
 
 
 def _sum(levels: np.ndarray) -> np.ndarray:

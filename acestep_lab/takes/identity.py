@@ -25,6 +25,8 @@ Judgement = Literal["same", "copy", "unsure", "other"]
 """same: sample for sample; copy: as another format left it; unsure: an old manifest cannot tell; other: not this sound."""
 
 _MOST_HASHED = 2**28
+_SPLICED = ("Repaint", "Extend", "Retake")
+"""Tasks that put new samples between a source's own; a retake does if its source did."""
 _COPY_RATES = (8000, 12000, 16000, 24000, 48000)
 
 
@@ -87,7 +89,7 @@ def is_proven(story: Mapping[str, Any]) -> bool:
 def judge(story: Mapping[str, Any], audio: Audio, lossy: bool) -> Judgement:
     """Whether a sound is the one a manifest tells of; `lossy`: it comes from a format that changes samples."""
     if story["format"] == OLD_FORMAT:
-        return _judge_old(story["audio"], audio, lossy)
+        return _judge_old(story, audio, lossy)
     if not is_proven(story):
         return "other"
     facts, original = story["audio"], original_of(story)
@@ -105,15 +107,26 @@ def is_copy_of(facts: Mapping[str, Any], audio: Audio) -> bool:
     return is_copy(facts["fingerprint"], facts["frames"] / facts["rate"], audio)
 
 
-def _judge_old(facts: Mapping[str, Any], audio: Audio, lossy: bool) -> Judgement:
-    """The same for a manifest without a fingerprint, whose digest told 0 from -0, as a FLAC does not."""
+def _judge_old(story: Mapping[str, Any], audio: Audio, lossy: bool) -> Judgement:
+    """The same for a manifest without a fingerprint, whose digest told 0 from -0, as a FLAC does not.
+
+    What was spliced (a repaint, an extension) was not on the grid of the FLAC that it was kept in, nor always within full
+    scale: its digest is that of no file, and whether such a file was changed cannot be told.
+    """
+    facts = story["audio"]
     if lossy:
         near = abs(audio.seconds - facts["seconds"]) < 0.15 and audio.channels == facts["channels"]
         return "unsure" if near else "other"
     told = facts["seconds"], facts["rate"], facts["channels"]
     if told != (audio.seconds, audio.rate, audio.channels):
         return "other"
-    return signs_judged(audio.samples, hashlib.sha256, facts["sha256"])
+    found = signs_judged(audio.samples, hashlib.sha256, facts["sha256"])
+    return "unsure" if found == "other" and _task(story) in _SPLICED else found
+
+
+def _task(story: Mapping[str, Any]) -> object:
+    task = story["recipe"].get("task")
+    return task.get("task") if isinstance(task, dict) else None
 
 
 def signs_judged(samples: np.ndarray, begin: Callable[[], Any], told: str) -> Judgement:

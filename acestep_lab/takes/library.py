@@ -289,23 +289,21 @@ class Library:
             return False
 
     def _is_whole(self, take: Take) -> bool:
-        """Whether all of a take is here already: its manifest, its latent if it has one, and no copy instead of it."""
+        """Whether all of a take is here already, unharmed: its latent if it has one, and no copy instead of it."""
         try:
-            story = self._story(take.id)
+            kept = self.open(take.id)
         except LibraryError:
             return False
-        original = story["audio"].get("original")
-        is_copied = story["format"] == identity.FORMAT and original is not None
-        if is_copied and original["sha256"] == take.facts["audio"]["sha256"]:
+        if kept.is_copy and not take.is_copy:
             return False
-        return not take.latent.size or _is_file(self.folder / f"{take.id}.safetensors")
+        return bool(kept.latent.size or not take.latent.size)
 
     def keep_sound(self, audio: Audio) -> Path:
         """Write a recording that a take starts from, sample for sample; keeping it twice changes nothing."""
         if not isinstance(audio, Audio):
             raise LibraryError(f"A recording is an Audio, not {shown(audio)}.")
         known = self._sound_of(self.folder / SOUNDS, audio.id)
-        if known is not None:
+        if known is not None and self._holds_sound(audio.id):
             return known
         if not np.isfinite(audio.samples).all():
             raise LibraryError("The recording holds samples that are not numbers (NaN or infinite): it cannot be kept.")
@@ -316,6 +314,13 @@ class Library:
             return self._whole(f"{SOUNDS}/{audio.id}.{kind}", audio.write)
         except (LibraryError, OSError, SourceError) as error:
             raise self._refusal("recording", error, audio.samples.nbytes) from None
+
+    def _holds_sound(self, name: str) -> bool:
+        """Whether a recording is here, unharmed."""
+        try:
+            return self.open_sound(name).samples.size > 0
+        except LibraryError:
+            return False
 
     def open_sound(self, name: str) -> Audio:
         """Read a kept recording by its id; LibraryError where there is none or its file is damaged."""
@@ -416,12 +421,35 @@ class Library:
         back: list[str] = []
         for binned in self._trash:
             if binned.name in names and binned.name not in back:
-                if binned.name in self:  # it was kept again meanwhile
-                    self._trash.delete(binned)
-                else:
-                    self._trash.give_back(binned, self.folder)
+                self._trash.give_back(binned, self.folder, self._lacks(binned))
+                self._tidy(binned.name)
                 back.append(binned.name)
         return back
+
+    def _lacks(self, binned: Binned) -> Callable[[str], bool]:
+        """Which of a binned take's files are wanted back; where it was kept again meanwhile, only what that one lacks."""
+        name = binned.name
+        if name not in self:
+            return lambda file: True
+        binned_is_better = self._worth(name, binned.folder, binned.stem) > self._worth(name, self.folder, name)
+        apart = (f"{name}.marks.json", f"{name}.safetensors")
+        return lambda file: not _is_file(self.folder / file) if file in apart else binned_is_better
+
+    def _worth(self, name: str, folder: Path, stem: str) -> int:
+        """2 for a take with its own sound, 1 for one with a copy of it, 0 for what cannot be opened."""
+        try:
+            story = self._story(name, folder / f"{stem}.json")
+        except LibraryError:
+            return 0
+        return 0 if self._sound_of(folder, stem) is None else 1 + ("original" not in story["audio"])
+
+    def _tidy(self, name: str) -> None:
+        """Leave a take one sound file, the one its manifest tells of."""
+        files = [file for kind in KINDS if _is_file(file := self.folder / f"{name}.{kind}")]
+        for file in files if len(files) > 1 else ():
+            with contextlib.suppress(LibraryError, SourceError, OSError):
+                if identity.judge(self._story(name), Audio.read(file), lossy=False) == "other":
+                    file.unlink()
 
     def empty_trash(self, older_than_hours: float = 0.0) -> None:
         """Delete what has been in the trash for so long, and the recordings only such takes started from."""

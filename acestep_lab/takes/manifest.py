@@ -47,12 +47,12 @@ def describe(take: Take) -> dict[str, Any]:
         "made_with": dict(take.made_with),
     }
     if take.manifest is None:
-        return _sealed({"format": FORMAT, "id": take.id, **take.facts, **said})
+        return sealed({"format": FORMAT, "id": take.id, **take.facts, **said})
     facts = {"audio": _audio(take.manifest, take), "latent": _latent(take.manifest, take)}
-    return _sealed({**take.manifest, **said, **facts})
+    return sealed({**take.manifest, **said, **facts})
 
 
-def _sealed(story: dict[str, Any]) -> dict[str, Any]:
+def sealed(story: Mapping[str, Any]) -> dict[str, Any]:
     """A manifest with a checksum of all it says."""
     return {**story, "checksum": _checksum(story)}
 
@@ -149,10 +149,11 @@ def rebuild(story: Mapping[str, Any], audio: Audio, latent: np.ndarray | None, *
 def receive(story: Mapping[str, Any], audio: Audio, latent: np.ndarray | None, lossy: bool, where: str) -> Take:
     """The take in a file from anywhere: the one its manifest names if the sound is that one's, else a new one."""
     found = identity.judge(story, audio, lossy)
-    if found != "other":
+    is_own = story["format"] == OLD_FORMAT or (identity.is_proven(story) and is_intact(story))
+    if found != "other" and is_own:
         said = (_UNSURE.format(where=where),) if found == "unsure" else ()
         return rebuild(story, audio, latent, *said)
-    sentence = _EDITED if story["format"] == OLD_FORMAT or identity.is_proven(story) else _REWRITTEN
+    sentence = _EDITED if is_own else _REWRITTEN
     take = rebuild(story, audio, None, sentence.format(where=where, id=story["id"]))
     return replace(take, parents=(story["id"],))
 

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,23 +73,31 @@ class Trash:
             return []
 
     def take(self, name: str, files: Iterable[Path]) -> None:
-        """Move a take's files in, the first of them first; OSError where the disk refuses."""
+        """Move a take's files in, the first of them first; OSError where the disk refuses, and all lie where they lay."""
         since = time.time_ns()
         place: Path | None = self.folder / f"{since}-{name}"
         try:
             (self.folder / f"{since}-{name}").mkdir(parents=True)
         except OSError as problem:
-            if problem.errno not in FULL:
+            if problem.errno not in FULL or not self.folder.is_dir():
                 raise
             place = None
-        for file in files:
-            os.replace(file, self.folder / f"{since}-{file.name}" if place is None else place / file.name)
-
-    def give_back(self, binned: Binned, folder: Path) -> None:
-        """Move a take's files back into a folder, its manifest last; LibraryError where they cannot be moved."""
+        led = f"{since}-" if place is None else ""
         try:
-            for file, name in reversed(binned.files()):
-                os.replace(file, folder / name)
+            _move([(file, (place or self.folder) / f"{led}{file.name}") for file in files])
+        except OSError:
+            with contextlib.suppress(OSError):
+                if place is not None:
+                    place.rmdir()
+            raise
+
+    def give_back(self, binned: Binned, folder: Path, wanted: Callable[[str], bool] = lambda name: True) -> None:
+        """Move a take's files back into a folder, its manifest last, and delete those that are not `wanted` by their names.
+
+        LibraryError where they cannot be moved; all lie in the trash then.
+        """
+        try:
+            _move([(file, folder / name) for file, name in reversed(binned.files()) if wanted(name)])
         except OSError as problem:
             raise LibraryError(f"{binned.name} cannot be brought back ({shown(problem.strerror or '')}).") from None
         self.delete(binned)
@@ -102,6 +110,18 @@ class Trash:
         for file, _ in binned.files():
             with contextlib.suppress(OSError):
                 file.unlink()
+
+
+def _move(pairs: Sequence[tuple[Path, Path]]) -> None:
+    """Move files one after the other; where one cannot be moved, those before it go back, and OSError says why."""
+    for at, (file, target) in enumerate(pairs):
+        try:
+            os.replace(file, target)
+        except OSError:
+            for moved, place in reversed(pairs[:at]):
+                with contextlib.suppress(OSError):
+                    os.replace(place, moved)
+            raise
 
 
 def files_of(folder: Path, name: str) -> list[Path]:
