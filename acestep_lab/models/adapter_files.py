@@ -50,7 +50,7 @@ _SAME_WORD = {
 
 _WRAPPERS = {
     "base_model", "model", "module", "_orig_mod", "orig_mod", "base_layer", "diffusion_model", "transformer", "decoder",
-    "dit", "unet", "lora", "lycoris", "net", "processor",
+    "dit", "unet", "lora", "lycoris", "net", "processor", "pipe",
 }  # fmt: skip
 """Words around a layer's name that say who wrapped the model: PEFT, torch.compile, a data-parallel trainer, ComfyUI, kohya."""
 
