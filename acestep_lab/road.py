@@ -168,6 +168,8 @@ class Road:
     def canvas(self, sound: Take | Audio) -> Audio:
         """A sound as this checkpoint hears it: its rate, its number of channels."""
         audio, g = sound.audio if isinstance(sound, Take) else sound, self.geometry
+        if not audio.samples.size:
+            raise SourceError("This sound has no samples; there is nothing to hear in it.")
         return self._canvases.recall(sound.id, lambda: audio.with_channels(g.channels).resample(g.rate))
 
     def codes(self, sound: Take | Audio, stop: threading.Event | None = None) -> tuple[int, ...]:

@@ -890,7 +890,7 @@ class Session:
     def _made_with(self, clock: Clock, gain: float) -> dict[str, Any]:
         """What a take was made with, as plain data."""
         return {
-            "checkpoint": _written(self.checkpoint.name),
+            "checkpoint": self.checkpoint.name,
             "vae": self.road.vae_mark,
             "tier": self.tier.name,
             "precision": "auto" if self._whole_numbers is None else self._whole_numbers.chosen,
@@ -898,15 +898,10 @@ class Session:
             "dtype": self.residency.arrangement.dtype_name,
             "threads": torch.get_num_threads(),
             "gain": gain,
-            "adapters": {_written(adapter.name): strength for adapter, strength in self._adapters},
+            "adapters": {adapter.name: strength for adapter, strength in self._adapters},
             "seconds": {name: round(seconds, 4) for name, seconds in clock.so_far().items()},
             "versions": {name: version_of(name) for name in PACKAGES},
         }
-
-
-def _written(name: str) -> str:
-    """A name as text that can be written: a folder's may hold bytes that are no letters."""
-    return name.encode("utf-8", "replace").decode()
 
 
 def _said(take: Take) -> Plan:

@@ -116,6 +116,7 @@ LAYOUTS: dict[str, Callable[[dict[str, tuple[Tensor, Tensor]]], Stored]] = {
     "old diffusers": lambda at: written(
         renamed(at, in_ours), "transformer.{}.lora.down.weight", "transformer.{}.lora.up.weight", True
     ),
+    "diffsynth": lambda at: written(at, "pipe.dit.{}.lora_A.default.weight", "pipe.dit.{}.lora_B.default.weight", True),
     "without any prefix": lambda at: written(at, "{}.lora_A.weight", "{}.lora_B.weight", True),
 }  # fmt: skip
 

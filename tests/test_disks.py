@@ -405,3 +405,117 @@ def test_a_run_gives_its_take_although_the_disk_refuses(
         assert one.audio.seconds == pytest.approx(2, abs=0.1)
         assert any("could not be kept" in note and "safe in memory" in note for note in run.notes)
         assert lab.open(one.id) == one
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("which", ["a FLAC", "floats", "a large latent"])
+def test_a_disk_that_refuses_in_the_middle_of_any_file_is_heard(which: str, share: float, library: Library) -> None:
+    resource = pytest.importorskip("resource")
+    one = take(5)
+    if which == "floats":
+        one = one.but(audio=Audio(one.audio.samples * np.float32(1.7), one.audio.rate))
+    if which == "a large latent":
+        one = one.but(latent=np.ones((40_000, 8)))
+    probe = Library(library.folder.with_name("probe"))
+    probe.keep(one)
+    largest = max(file.stat().st_size for file in probe.folder.iterdir() if file.name.startswith(one.id))
+    probe.close()
+    kept = three(library)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(largest * share), hard))  # what is longer is refused by the system
+    try:
+        with pytest.raises(LibraryError, match="The take could not be kept"):
+            library.keep(one)
+        with pytest.raises(LabError):
+            one.export(library.folder.parent / "one.zip")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert sorted(library.ids()) == sorted(kept)
+    assert not [file for file in library.folder.iterdir() if file.name.startswith((one.id, ".draft-"))]
+    library.keep(one)
+    assert library.open(one.id) == one
+    assert library.problems(sounds=True) == ()
+
+
+@pytest.mark.parametrize("failing", range(1, 5))
+def test_a_take_that_cannot_be_moved_whole_stays_where_it_is(
+    failing: int, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, real, calls = three(library), os.replace, [0]
+    library.mark(kept[0], note="mine")
+    before = {name: file.read_bytes() for name in kept for file in library.folder.glob(f"{name}*")}
+
+    def once(source: Path, target: Path) -> None:
+        calls[0] += 1
+        if calls[0] == failing:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", once)
+    with pytest.raises(LibraryError, match="cannot be binned"):
+        library.bin(kept[0])
+    assert (sorted(library.ids()), library.trash()) == (sorted(kept), [])
+    assert {name: file.read_bytes() for name in kept for file in library.folder.glob(f"{name}*")} == before
+    library.bin(kept[0])
+    calls[0] = 0
+    with pytest.raises(LibraryError, match="cannot be brought back"):
+        library.restore(kept[0])
+    assert library.trash() == [kept[0]]
+    assert library.restore(kept[0]) == [kept[0]]
+    assert library.marks(kept[0])["note"] == "mine"
+
+
+def test_bringing_back_a_take_that_was_kept_again_gives_it_what_it_lacks(library: Library, tmp_path: Path) -> None:
+    one = take(3)
+    library.keep(one)
+    library.mark(one.id, star=True, note="mine")
+    copy = read_file(one.export(tmp_path / "copy.opus"))
+    library.bin(one.id)
+    library.keep(copy)
+    assert copy.id == one.id
+    assert not library.open(one.id).latent.size
+    library.restore(one.id)
+    again = library.open(one.id)
+    assert np.array_equal(again.audio.samples, one.audio.samples)
+    assert np.array_equal(again.latent, one.latent)
+    assert library.card(one.id).star
+    assert library.marks(one.id)["note"] == "mine"
+    library.bin(one.id)
+    library.keep(one)
+    library.mark(one.id, note="newer")
+    library.restore(one.id)
+    assert library.marks(one.id)["note"] == "newer"
+    assert (library.trash(), library.problems(sounds=True)) == ([], ())
+
+
+@pytest.mark.parametrize("hurt", [".flac", ".safetensors", ".json"])
+def test_keeping_a_take_again_heals_its_files(hurt: str, library: Library) -> None:
+    kept, other = take(1), take(2)
+    library.keep(kept)
+    library.keep(other)
+    (library.folder / f"{kept.id}{hurt}").write_bytes((library.folder / f"{other.id}{hurt}").read_bytes())
+    library.keep(kept)
+    assert library.open(kept.id) == kept
+    assert library.open(kept.id).latent.size
+    assert library.problems(sounds=True) == ()
+    recording = Audio(kept.audio.samples[:, :5000], 8000)
+    library.keep_sound(recording)
+    next((library.folder / "sounds").iterdir()).write_bytes(b"something else")
+    library.keep_sound(recording)
+    assert library.open_sound(recording.id) == recording
+
+
+def test_an_index_whose_error_is_no_text_is_made_anew(library: Library) -> None:
+    kept = three(library)
+    library.ids()
+    library.close()
+    whole = (library.folder / ".index.sqlite").read_bytes()
+    for seed in range(12):
+        dice = np.random.default_rng(seed)
+        hurt = np.frombuffer(whole, np.uint8).copy()
+        hurt[dice.integers(0, len(hurt), 200)] = dice.integers(0, 256, 200)
+        (library.folder / ".index.sqlite").write_bytes(hurt.tobytes())
+        again = Library(library.folder)
+        assert sorted(again.ids()) == sorted(kept)
+        assert len(again.cards("dub")) == 3
+        again.close()

@@ -424,3 +424,83 @@ def test_a_take_is_made_of_a_recipe_a_sound_and_a_latent() -> None:
     for change in wrong:
         with pytest.raises(LibraryError, match=f"A take's {next(iter(change))}"):
             one.but(**change)
+
+
+@pytest.mark.parametrize("field", ["created", "plan", "asked", "made_with"])
+@pytest.mark.parametrize("kind", ["flac", "mp3"])
+def test_a_manifest_edited_by_hand_is_a_new_take_whatever_was_edited(field: str, kind: str, tmp_path: Path) -> None:
+    one = piece()
+    new = {
+        "created": "2099-01-01T00:00:00",
+        "plan": {"bpm": 99, "caption": "forged"},
+        "asked": Recipe("forged").to_json(),
+        "made_with": {"checkpoint": "pretend", "gain": 2.0},
+    }
+    edited = rewritten(one.export(tmp_path / "one.flac"), tmp_path / f"edited.{kind}", one.audio, **{field: new[field]})
+    found = read_file(edited)
+    assert found.id != one.id
+    assert found.parents == (one.id,)
+    assert "is not the one that" in found.remarks[0]
+
+
+@pytest.mark.parametrize("kind", LOSSY)
+def test_channels_swapped_or_copied_and_high_sounds_added_are_edits_in_lossy_files_too(
+    kind: str, tmp_path: Path
+) -> None:
+    left, right = song(1, rate=48000).samples[0], song(2, rate=48000).samples[0]
+    one = piece().but(audio=Audio(np.stack([left, 0.7 * right]), 48000).on_grid())
+    whole = one.export(tmp_path / "one.flac")
+    high = 0.08 * np.sin(2 * np.pi * 9000 * np.arange(left.size) / 48000)
+    for name, samples in {
+        "swapped": one.audio.samples[::-1],
+        "copied": one.audio.samples[[0, 0]],
+        "whistling": one.audio.samples + high.astype(np.float32),
+    }.items():
+        edited = rewritten(whole, tmp_path / f"{name}.{kind}", Audio(samples.copy(), 48000))
+        assert read_file(edited).parents == (one.id,), name
+    assert read_file(one.export(tmp_path / f"honest.{kind}")).id == one.id
+
+
+@pytest.mark.parametrize("name", ["cafe\u0301", "\u212bngstr\u00f6m", "a\r\nb", "\ufeffx\u200b", "a\u2028\x85b"])
+def test_names_of_any_letters_come_back_as_they_were(name: str, library: Library, tmp_path: Path) -> None:
+    one = piece().but(made_with={"checkpoint": name, "adapters": {name: 1.0}})
+    library.keep(one)
+    assert library.open(one.id) == one
+    assert library.open(one.id).made_with == one.made_with
+    assert library.problems(sounds=True) == ()
+    assert read_file(one.export(tmp_path / "one.wav")) == one
+
+
+def test_a_library_in_a_folder_whose_name_is_no_text_keeps_latents_as_well(tmp_path: Path) -> None:
+    library = Library(tmp_path / "\udcff\udcfe")
+    library.keep(piece())
+    assert np.array_equal(library.open(piece().id).latent, piece().latent)
+    library.close()
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.5])
+def test_a_repaint_of_the_first_format_opens_although_its_digest_is_that_of_no_file(
+    factor: float, library: Library
+) -> None:
+    """That version digested the spliced floats, and wrote them, clipped, as 24 bits; and some latents column by column."""
+    floats = Audio(song().samples * np.float32(factor / 3), 24000)
+    one = piece().but(
+        recipe=Recipe("dub", seed=1, seconds=3, task=Repaint("take-1f0c9a52", Region(1, 2))), audio=floats
+    )
+    library.keep(one)
+    story = old(manifest.describe(one), floats)
+    story["latent"] = {"shape": list(one.latent.shape), "sha256": digest(one.latent)}
+    (library.folder / f"{one.id}.json").write_text(json.dumps(story))
+    clipped = np.clip(floats.samples, -1, 1 - 2**-23)
+    sound = library.sound(one.id)
+    sound.unlink()
+    soundfile.write(sound.with_suffix(".flac"), clipped.T, 24000, subtype="PCM_24")
+    from safetensors.numpy import save_file
+
+    columns = np.ascontiguousarray(one.latent.T).reshape(one.latent.shape)
+    save_file({"latent": columns}, library.folder / f"{one.id}.safetensors")
+    again = library.open(one.id)
+    assert again.id == one.id
+    assert np.abs(again.audio.samples - clipped).max() < 1e-6
+    assert np.array_equal(again.latent, one.latent)
+    assert again.remarks == ()

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from acestep_lab import (
+    Audio,
     CheckpointError,
     LabError,
     Library,
@@ -356,3 +357,10 @@ def test_five_dropped_sessions_leave_no_threads_and_no_sessions(folder: Path, tm
         time.sleep(0.01)
     assert set(threading.enumerate()) <= before
     assert [ref() for ref in gone] == [None] * 5
+
+
+def test_a_sound_without_samples_is_a_sentence_wherever_it_is_heard(lab: Session) -> None:
+    empty = Audio(np.zeros((2, 0), np.float32), 48000)
+    for ask in (lab.encode, lab.codes, lab.listen):
+        with pytest.raises(LabError):
+            ask(empty)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import math
 import os
 import struct
+import sys
 import time
 import tracemalloc
 import wave
@@ -562,3 +564,26 @@ def test_a_playlist_is_never_followed(tmp_path: Path) -> None:
         (tmp_path / "list.m4a").write_text(text)
         with pytest.raises(SourceError, match="no sound file"):
             Audio.read(tmp_path / "list.m4a")
+
+
+def test_a_pyav_whose_libraries_are_missing_counts_as_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)  # importing it raises ImportError
+    (tmp_path / "song.m4a").write_bytes(b"\0\0\0\x1cftypM4A " + bytes(200))
+    for ask in (Audio.read, reading.tags):
+        with pytest.raises(SourceError):
+            ask(tmp_path / "song.m4a")
+
+
+def test_the_grid_of_a_gridded_sound_is_the_sound_itself_and_a_flac_of_it_gives_it_back() -> None:
+    over = np.nextafter(np.float32(1), np.float32(2))
+    for value in (over, -over, 1.0, -1.0, 1.5, 2**20 + 0.3, 1 - 2**-24):
+        gridded = Audio(np.full((2, 500), value, np.float32), 48000).on_grid()
+        assert np.array_equal(gridded.on_grid().samples, gridded.samples)
+        assert np.array_equal(Audio.read(gridded.encoded("flac")).samples, gridded.samples)
+
+
+@pytest.mark.parametrize("kind", ["mp3", "opus"])
+def test_a_sound_as_loud_as_floats_go_is_written_and_read_without_a_warning(kind: str) -> None:
+    loud = Audio(np.full((1, 5000), np.finfo(np.float32).max), 48000)
+    with contextlib.suppress(SourceError):  # the codec may overshoot: then it is a sentence
+        assert Audio.read(loud.encoded(kind)).peak > 1e37

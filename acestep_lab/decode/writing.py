@@ -196,7 +196,10 @@ def write_to(
     told = _Told(file)
     try:
         _by_libsndfile(told, kind, samples, rate, halved, bits, tags)
-    except (soundfile.LibsndfileError, AssertionError) as error:  # the latter where fewer samples were written than given
+    except (
+        soundfile.LibsndfileError,
+        AssertionError,
+    ) as error:  # the latter where fewer samples were written than given
         if told.problem is None:
             reason = getattr(error, "error_string", "").rstrip(".")
             raise SourceError(f"The sound cannot be written ({reason or 'libsndfile stopped'}).") from None

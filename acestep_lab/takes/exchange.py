@@ -5,6 +5,7 @@ Knows files and takes; no library. A file from anywhere may claim to be any take
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import zipfile
@@ -12,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from acestep_lab.decode.audio import Audio, can_write
 from acestep_lab.errors import LibraryError, SourceError, shown
-from acestep_lab.files import read_json, write_whole
+from acestep_lab.files import read_bytes, read_json, write_whole
 from acestep_lab.takes import identity, manifest
 from acestep_lab.takes.comments import MOST_OPUS, read_comment
 from acestep_lab.takes.take import Take
@@ -62,7 +63,7 @@ def read_latent(path: Path, facts: dict[str, Any]) -> tuple[np.ndarray | None, t
         return None, ()
     try:
         latent = _read_latent(path, tuple(facts["shape"]))
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+    except (SafetensorError, LibraryError, KeyError, TypeError, ValueError):
         latent = None
     for found in () if latent is None else (latent, _unturned(latent)):
         if identity.latent_facts(found) == facts:
@@ -76,14 +77,10 @@ def _unturned(latent: np.ndarray) -> np.ndarray:
 
 
 def _read_latent(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """The array of a latent's file, None where the file is no ordinary one or of another size."""
-    if not path.is_file() or path.stat().st_size > 4 * int(np.prod(shape, dtype=object)) + _HEADER_BYTES:
-        return None
-    with safe_open(str(path), framework="numpy") as file:
-        found = file.get_slice("latent")
-        if found.get_dtype() != "F32" or tuple(found.get_shape()) != shape:
-            return None
-        return np.asarray(file.get_tensor("latent"))
+    """The array of a latent's file, None where it is of another shape or type; LibraryError for no ordinary file."""
+    most = 4 * math.prod(shape) + _HEADER_BYTES
+    found = load(read_bytes(path, "The latent", LibraryError, most))["latent"]
+    return found if found.dtype == np.float32 and found.shape == shape else None
 
 
 def write_sound(path: Path, audio: Audio, story: dict[str, Any]) -> None:

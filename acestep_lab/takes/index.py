@@ -92,7 +92,9 @@ class Index:
         if self.in_memory:
             raise LibraryError(f"The library cannot be searched ({shown(str(error))}).") from None
         name = str(getattr(error, "sqlite_errorname", "") or "")
-        damaged = isinstance(error, _BadRow | UnicodeDecodeError) or (isinstance(error, sqlite3.Error) and name.startswith(_DAMAGED))
+        damaged = isinstance(error, _BadRow | UnicodeDecodeError) or (
+            isinstance(error, sqlite3.Error) and name.startswith(_DAMAGED)
+        )
         self.in_memory = not (damaged and self.forget())
         self.close()
         raise IndexLost("The library's index could not be used and is made anew; ask again.") from None

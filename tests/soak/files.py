@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import faulthandler
 import io
 import json
 import os
 import random
 import shutil
+import signal
 import struct
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +89,36 @@ def odd_field(data: bytes, chance: random.Random) -> bytes:
     return json.dumps(story).encode()
 
 
+LONGEST = 30.0
+"""Seconds after which a question counts as one that hangs."""
+
+
+class Hangs(Exception):
+    """Something took longer than `LONGEST`."""
+
+
+@contextmanager
+def limited(seconds: float = LONGEST) -> Iterator[None]:
+    """Raise Hangs where what is inside takes longer; what no signal ends shows its stack and ends the soak."""
+
+    def stop(*_: object) -> None:
+        raise Hangs(f"no answer in {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    faulthandler.dump_traceback_later(3 * seconds, exit=True)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def answers(ask: Callable[[], object]) -> str:
     """ "" where it was a value or a sentence; else what came instead."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), limited():
             warnings.simplefilter("ignore")
             ask()
     except LabError as error:
@@ -146,15 +175,16 @@ def survives(place: Path, kept: list[Take], victim: Take, broken: str) -> tuple[
     others = {one.id for one in kept if one.id != victim.id}
     library = None
     try:
-        library = Library(place)
-        listed = set(library.ids())
-        if not others <= listed:
-            return False, f"{broken}: {others - listed} not listed"
-        library.cards("soak")
-        library.rebuild()
-        for name in others:
-            if library.open(name).audio != next(one for one in kept if one.id == name).audio:
-                return False, f"{broken}: {name} opens as something else"
+        with limited():
+            library = Library(place)
+            listed = set(library.ids())
+            if not others <= listed:
+                return False, f"{broken}: {others - listed} not listed"
+            library.cards("soak")
+            library.rebuild()
+            for name in others:
+                if library.open(name).audio != next(one for one in kept if one.id == name).audio:
+                    return False, f"{broken}: {name} opens as something else"
     except Exception as error:  # noqa: BLE001 - whatever comes is what is being looked for
         return False, f"{broken}: {type(error).__name__}: {error}"
     found = answers(lambda: opened(library, victim))
