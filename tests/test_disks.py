@@ -519,3 +519,14 @@ def test_an_index_whose_error_is_no_text_is_made_anew(library: Library) -> None:
         assert sorted(again.ids()) == sorted(kept)
         assert len(again.cards("dub")) == 3
         again.close()
+
+
+def test_a_take_binned_under_a_clock_before_1970_can_be_brought_back(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = three(library)
+    monkeypatch.setattr("acestep_lab.takes.trash.time.time_ns", lambda: -(10**18))
+    library.bin(kept[0])
+    assert library.trash() == [kept[0]]
+    assert library.restore(kept[0]) == [kept[0]]
+    assert sorted(library.ids()) == sorted(kept)

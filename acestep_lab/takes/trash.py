@@ -74,7 +74,7 @@ class Trash:
 
     def take(self, name: str, files: Iterable[Path]) -> None:
         """Move a take's files in, the first of them first; OSError where the disk refuses, and all lie where they lay."""
-        since = time.time_ns()
+        since = max(0, time.time_ns())  # a clock before 1970 is wrong, and its minus would hide the take
         place: Path | None = self.folder / f"{since}-{name}"
         try:
             (self.folder / f"{since}-{name}").mkdir(parents=True)
