@@ -42,13 +42,13 @@ _MARKS = (
 def clean_text(text: str, what: str = "The text", error: type[LabError] = RecipeError) -> str:
     """One form for every text: NFC, lines ending in "\\n", no byte order mark, nothing invisible at a line's ends.
 
-    Raises `error` where it holds what no text holds: half a character (a lone surrogate) or a NUL. What comes out is left as it
+    Raises `error` where it holds what no text holds (NO_CHARACTER). What comes out is left as it
     is when it comes in again.
     """
     if not (text.isascii() and not _LINE_ENDS.search(text)):
         text = _LINE_ENDS.sub("\n", text.replace("\ufeff", ""))
         text = unicodedata.normalize("NFC", "\n".join(_bare(line) for line in text.split("\n")))
-    bad = _NO_CHARACTER.search(text)
+    bad = NO_CHARACTER.search(text)
     if bad is not None:
         raise error(f"{what} holds a character that is none (U+{ord(bad.group()):04X}), at place {bad.start() + 1}.")
     return text
@@ -56,10 +56,11 @@ def clean_text(text: str, what: str = "The text", error: type[LabError] = Recipe
 
 def mended_text(text: str) -> str:
     """A text nobody can be asked about, such as a model's, without what is no character."""
-    return _NO_CHARACTER.sub("", text)
+    return NO_CHARACTER.sub("", text)
 
 
-_NO_CHARACTER = re.compile("[\0\ud800-\udfff]")
+NO_CHARACTER = re.compile("[\0\ud800-\udfff\ufffe\uffff]")
+"""What no text holds: NUL, half a character, and the two codes that are none (libFLAC aborts the process over them in a tag)."""
 
 
 def _bare(line: str) -> str:

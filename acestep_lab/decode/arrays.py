@@ -12,6 +12,7 @@ import numpy as np
 
 from acestep_lab.decode.layouts import MOST_CHANNELS
 from acestep_lab.errors import SourceError, shown
+from acestep_lab.prompt import checks
 
 MOST_SAMPLES = 2**28
 """Samples of all channels together that a sound may have: 1 GiB in float32, 46 minutes of 48 kHz stereo, 11 of 192."""
@@ -97,38 +98,28 @@ def size(samples: int) -> str:
 
 def rate_of(rate: Any) -> int:
     """A sample rate as a whole number between 1 kHz and 768 kHz; SourceError for anything else."""
-    try:
-        whole = int(rate) if not isinstance(rate, bool | str | bytes) else 0
-        fits = bool(whole == rate) and LOWEST_RATE <= whole <= HIGHEST_RATE
-    except (TypeError, ValueError, OverflowError, RuntimeError):
-        fits = False
-    if not fits:
+    found = checks.plain_number(rate)
+    if found is None or found != int(found) or not LOWEST_RATE <= found <= HIGHEST_RATE:
         raise SourceError(
             f"A sample rate is a whole number from {LOWEST_RATE} to {HIGHEST_RATE}, such as 48000 (per second), "
             f"not {shown(rate)}."
         )
-    return whole
+    return int(found)
 
 
 def whole(value: Any, what: str, least: int, most: int) -> int:
     """A whole number between two others; SourceError for anything else."""
-    try:
-        number = int(value) if not isinstance(value, bool | str | bytes) else least - 1
-        fits = bool(number == value) and least <= number <= most
-    except (TypeError, ValueError, OverflowError, RuntimeError):
-        fits = False
-    if not fits:
+    found = checks.plain_number(value)
+    if found is None or found != int(found) or not least <= found <= most:
         raise SourceError(f"{what} is a whole number from {least} to {most}, not {shown(value)}.")
-    return number
+    return int(found)
 
 
 def finite(value: Any, what: str, least: float = -np.inf) -> float:
     """A finite number, at least `least`; SourceError for anything else."""
-    try:
-        number = float(value) if not isinstance(value, bool | str | bytes) else np.nan
-    except (TypeError, ValueError, OverflowError, RuntimeError):
-        number = np.nan
-    if not np.isfinite(number) or number < least:
+    found = checks.plain_number(value)
+    number = np.nan if found is None or abs(found) > 1e300 else float(found)
+    if not number >= least:
         raise SourceError(
             f"{what} is a number{f' of at least {least:g}' if least > -np.inf else ''}, not {shown(value)}."
         )
@@ -137,19 +128,21 @@ def finite(value: Any, what: str, least: float = -np.inf) -> float:
 
 def _array(samples: Any) -> np.ndarray:
     """Anything as an array of numbers, without copying where that can be."""
-    try:
-        if hasattr(samples, "detach"):  # a tensor, perhaps with a gradient, on an accelerator, or bfloat16
-            samples = samples.detach().cpu()
-            samples = samples.float() if samples.is_floating_point() else samples
-        array = np.asarray(samples)
-        if array.dtype == object and array.ndim:
-            array = array.astype(np.float64)
-    except (TypeError, ValueError, OverflowError, RuntimeError, AttributeError):
-        raise SourceError(f"Samples are an array of numbers [channels, samples], not {shown(samples)}.") from None
+    array = checks.tried(lambda: _as_array(samples))
+    if not checks.is_a(array, np.ndarray):
+        raise SourceError(f"Samples are an array of numbers [channels, samples], not {shown(samples)}.")
     if array.ndim == 0 or array.dtype.kind not in "iuf":
         found = f"an array of {array.dtype}" if array.ndim else shown(samples)
         raise SourceError(f"Samples are an array of numbers [channels, samples], not {found}.")
     return array
+
+
+def _as_array(samples: Any) -> np.ndarray:
+    if hasattr(samples, "detach"):  # a tensor, perhaps with a gradient, on an accelerator, or bfloat16
+        samples = samples.detach().cpu()
+        samples = samples.float() if samples.is_floating_point() else samples
+    array = np.asarray(samples)
+    return array.astype(np.float64) if array.dtype == object and array.ndim else array
 
 
 def _shaped(array: np.ndarray) -> np.ndarray:

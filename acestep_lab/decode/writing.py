@@ -20,7 +20,7 @@ import soundfile
 from acestep_lab.decode import layouts, wav
 from acestep_lab.decode.reading import path_of
 from acestep_lab.errors import SourceError, shown
-from acestep_lab.files import write_whole
+from acestep_lab.files import NO_CHARACTER, write_whole
 
 _SUBTYPES = {"flac": "PCM_24", "ogg": "OPUS", "opus": "OPUS", "mp3": "MPEG_LAYER_III"}
 _FORMATS = {"flac": "FLAC", "wav": "WAV", "ogg": "OGG", "opus": "OGG", "mp3": "MP3"}
@@ -152,8 +152,8 @@ def _text(name: str, text: Any, kind: str) -> str:
         length = len(text.encode())
     except (AttributeError, UnicodeEncodeError):
         raise SourceError(f"A file's {name} is text, not {shown(text)}.") from None
-    if "\0" in text:
-        raise SourceError(f"A file's {name} cannot hold the character NUL.")
+    if bad := NO_CHARACTER.search(text):
+        raise SourceError(f"A file's {name} cannot hold what is no character (U+{ord(bad.group()):04X}).")
     most = _MOST_OPUS_TEXT if _SUBTYPES.get(kind) == "OPUS" else 2**24
     if length > most:
         raise SourceError(f"The {name} has {length:,} bytes; a .{kind} file holds {most:,}. A .flac file holds more.")

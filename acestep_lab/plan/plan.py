@@ -49,7 +49,7 @@ class Plan:
                 object.__setattr__(self, name, check(value))
         _lockable(self.locked)
 
-    def but(self, **changes: Any) -> Self:
+    def but(self, /, **changes: Any) -> Self:
         """The same plan with some fields changed.
 
         Codes follow from everything else, so a change of words, numbers or length drops them, and the thought is written

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import string
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields
 from decimal import Decimal
@@ -17,7 +18,7 @@ from numbers import Real
 from typing import Any, TypeVar
 
 from acestep_lab.errors import LabError, RecipeError, shown
-from acestep_lab.files import clean_text
+from acestep_lab.files import INVISIBLE, clean_text
 
 T = TypeVar("T")
 
@@ -163,13 +164,22 @@ def name(what: str, value: object, most: int = 4096) -> str:
     return found
 
 
+def bare(value: object) -> str:
+    """A short text without what is invisible or empty around it; "" for anything else."""
+    return (plain_text(value) or "")[:200].strip(INVISIBLE + string.whitespace)
+
+
+def word(value: object) -> str:
+    """The same in lower case, as known words are compared."""
+    return bare(value).lower()
+
+
 def choice(what: str, value: object, known: Iterable[str]) -> str:
     """One of some known words, in any case."""
-    known = tuple(known)
-    word = (plain_text(value) or "")[:200].strip().lower()
-    if word in known:
-        return word
-    near = nearest(word, known) if word else ""
+    known, found = tuple(known), word(value)
+    if found in known:
+        return found
+    near = nearest(found, known) if found else ""
     raise RecipeError(f"{shown(value)} is no {what}.{near} Known: {', '.join(known)}.")
 
 
@@ -306,7 +316,7 @@ def sentences(cls: type[T]) -> type[T]:
     plain_init = cls.__init__
 
     @wraps(plain_init)
-    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+    def init(self: Any, /, *args: Any, **kwargs: Any) -> None:
         known_fields(what, kwargs, [f.name for f in made])
         if len(args) > len(positional) or set(positional[: len(args)]) & set(kwargs):
             raise RecipeError(f"{what} is made of {', '.join(positional)}, in this order; the rest goes by name.")

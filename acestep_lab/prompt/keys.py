@@ -3,7 +3,8 @@
 Knows no model: a key is a letter, an accidental ("", "#", "b") and whether it is minor.
 
 German, Scandinavian and Slavic spellings call B natural "H" and B flat "B"; the letter follows the word beside it: "B-Dur" and
-"b-moll" are B flat, "B major", "Bm" and "B" alone are B natural, and "H" is read only beside Dur or Moll.
+"b-moll" are B flat, "B major", "Bm" and "B" alone are B natural, and "H" is read only beside Dur, Moll or an m.
+Of "C-" the dash is a lead sheet's minor.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ _MODES: dict[str, str] = {
     **dict.fromkeys(("長調", "メジャー", "장조", "메이저", "groot"), MAJOR),
     **dict.fromkeys(("minor", "min", "mineur", "menor", "minore", "aeolian", "минор", "小调", "小調", "短调"), MINOR),
     **dict.fromkeys(("短調", "マイナー", "단조", "마이너", "klein"), MINOR),
-    **dict.fromkeys(("natural minor", "harmonic minor", "melodic minor"), MINOR),
-    "dur": MAJOR, "moll": MINOR,
+    **dict.fromkeys(("natural minor", "harmonic minor", "melodic minor", "mi", "minor natural"), MINOR),
+    "dur": MAJOR, "moll": MINOR, "duuri": MAJOR, "molli": MINOR, "mol": MINOR,
 }  # fmt: skip
 
 CHURCH_MODES = {"dorian": MINOR, "phrygian": MINOR, "locrian": MINOR, "lydian": MAJOR, "mixolydian": MAJOR}
 """Modes the models do not know, and the one they know that is nearest."""
+
+_GERMANIC = ("dur", "moll", "duuri", "molli", "mol")
+"""Words beside which B is B flat and H is B."""
 
 _SHARPS = ("#", "♯", "sharp", "is", "diese", "diesis", "sostenido", "sustenido", "диез", "升", "嬰", "올림")
 _FLATS = ("b", "♭", "flat", "es", "bemol", "bemolle", "бемоль", "降", "変", "變", "내림")
@@ -59,6 +63,10 @@ _NOTE = re.compile(
     rf"^({'|'.join(sorted(_SYLLABLES, key=len, reverse=True))})"
     rf"[\s\-_]*({'|'.join(re.escape(a) for a in sorted(_ACCIDENTALS, key=len, reverse=True))})?$"
 )
+_SHORT = re.compile(
+    rf"^((?:{'|'.join(sorted(_SYLLABLES, key=len, reverse=True))})(?:\s*[#♯♭b]|[\s-]*(?:sharp|flat))?)\s*(?:[:-]?\s*m|-)$"
+)
+"""A note and a single sign for the mode: "Am", "F#-", "Lam"."""
 _BEFORE = re.compile(r"^(升|降|嬰|変|變|올림|내림|#|♯|♭)\s*(.+)$")
 
 
@@ -79,13 +87,12 @@ def read(text: str) -> Key | None:
     if len(text) > 60:
         return None
     given = _plain(text)
-    if given.replace(" ", "") in _CAMELOT:
-        tonic = _CAMELOT[given.replace(" ", "")]
+    if tonic := _CAMELOT.get(given.replace(" ", "").lstrip("0")):
         return Key(tonic[0], tonic[1:-1], tonic[-1] == "-")
     note, mode = _split(given, text)
     if mode is None or mode in CHURCH_MODES:
         return None
-    found = _german(note) if mode in ("dur", "moll") else None
+    found = _german(note) if mode in _GERMANIC else None
     found = found or _note(note, bare=mode == "")
     return None if found is None else Key(*found, _MODES.get(mode, MAJOR) == MINOR)
 
@@ -100,18 +107,20 @@ def church_mode(text: str) -> tuple[str, Key] | None:
 def _plain(text: str) -> str:
     """Lower case, one kind of letter for each, accents off the solfège, one space."""
     wide = unicodedata.normalize("NFKC", text).lower()
-    bare = "".join(ch for ch in unicodedata.normalize("NFD", wide) if ch not in "\u0300\u0301\u0302\u0308")
-    words = re.sub(r"[\s_]+", " ", unicodedata.normalize("NFC", bare)).strip(" .,;")
+    bare = "".join(ch for ch in unicodedata.normalize("NFD", wide) if ch not in "\u0300\u0301\u0302\u0308♮")
+    words = re.sub(r"[\s_()]+", " ", unicodedata.normalize("NFC", bare)).strip(" .,;'\"")
     match = _AROUND.match(words)
     return match.group(1) if match else words
 
 
 def _split(given: str, original: str) -> tuple[str, str | None]:
     """(note, mode): the mode "" where none is said, None where what is said is no mode."""
-    match = _MODE.search(given)
+    if given in ("hm", "h-"):
+        return "b", MINOR
+    match = None if given in _SYLLABLES else _MODE.search(given)  # "mi" is E
     if match:
         return given[: match.start()].rstrip(" -:_"), match.group(1)
-    if short := re.match(r"^([a-g](?:\s*[#♯♭b]|[\s-]*(?:sharp|flat))?)\s*[:-]?\s*m$", given):
+    if short := _SHORT.match(given):
         return short.group(1), MAJOR if original.rstrip(" .,;").endswith("M") else MINOR
     return given, ""
 

@@ -17,13 +17,13 @@ bn: ben, bengali, bangla, বাংলা, bd
 ca: cat, catalan, valencian, català
 cs: ces, cze, czech, čeština, česky, cz
 da: dan, danish, dansk, dk
-de: deu, ger, german, deutsch, at
+de: deu, ger, german, deutsch, allemand, alemán, tedesco, swiss german, schweizerdeutsch, 德语, ドイツ語, 독일어, at
 el: ell, gre, greek, modern greek, ελληνικά, gr
-en: eng, english, gb, us
-es: spa, spanish, castilian, español, castellano, mx
+en: eng, english, englisch, anglais, inglés, inglês, inglese, английский, 英语, 英文, 英語, 영어, gb, us
+es: spa, spanish, castilian, español, castellano, spanisch, espagnol, spagnolo, 西班牙语, スペイン語, 스페인어, mx
 fa: fas, per, persian, farsi, فارسی, ir
 fi: fin, finnish, suomi
-fr: fra, fre, french, français
+fr: fra, fre, french, français, französisch, francés, francese, francês, québécois, 法语, フランス語, 프랑스어
 he: heb, hebrew, עברית, iw, il
 hi: hin, hindi, हिन्दी, हिंदी
 hr: hrv, scr, croatian, hrvatski
@@ -31,9 +31,9 @@ ht: hat, haitian, haitian creole, kreyòl, kreyòl ayisyen
 hu: hun, hungarian, magyar
 id: ind, indonesian, bahasa indonesia, bahasa, in
 is: isl, ice, icelandic, íslenska
-it: ita, italian, italiano
-ja: jpn, japanese, 日本語, にほんご, jp
-ko: kor, korean, 한국어, 조선말, kr
+it: ita, italian, italiano, italienisch, italien, 意大利语, イタリア語, 이탈리아어
+ja: jpn, japanese, 日本語, にほんご, japanisch, japonais, japonés, giapponese, 日语, 日文, 일본어, jp
+ko: kor, korean, 한국어, 조선말, koreanisch, coréen, coreano, 韩语, 韓国語, kr
 la: lat, latin, latina
 lt: lit, lithuanian, lietuvių
 ms: msa, may, malay, bahasa melayu, melayu, zsm
@@ -42,9 +42,9 @@ nl: nld, dut, dutch, flemish, nederlands, vlaams
 no: nor, norwegian, norsk, nb, nn, nob, nno, bokmål, nynorsk, norsk bokmål, norwegian bokmål, norwegian nynorsk
 pa: pan, punjabi, panjabi, ਪੰਜਾਬੀ, پنجابی
 pl: pol, polish, polski
-pt: por, portuguese, brazilian, brazilian portuguese, português
+pt: por, portuguese, brazilian, brazilian portuguese, português, portugiesisch, portugais, portugués, 葡萄牙语, ポルトガル語
 ro: ron, rum, romanian, moldovan, moldavian, română, mo
-ru: rus, russian, русский
+ru: rus, russian, русский, russisch, russe, ruso, russo, 俄语, ロシア語, 러시아어
 sa: san, sanskrit, संस्कृतम्
 sk: slk, slo, slovak, slovenčina
 sr: srp, scc, serbian, srpski, српски, rs, sh
@@ -59,7 +59,7 @@ uk: ukr, ukrainian, українська, ua
 ur: urd, urdu, اردو, pk
 vi: vie, vietnamese, tiếng việt, vn
 yue: cantonese, 粵語, 粤语, 廣東話, 广东话, hk
-zh: zho, chi, cmn, chinese, mandarin, mandarin chinese, simplified chinese, traditional chinese, 中文, 汉语, 漢語, 普通话, 國語, 国语,
+zh: zho, chi, cmn, chinese, mandarin, mandarin chinese, chinesisch, chinois, chino, cinese, 中文, 中国語, 중국어, 汉语, 漢語, 普通话, 國語, 国语,
  华语, cn, tw
 unknown: und, mul, undetermined, zxx
 """
@@ -87,22 +87,38 @@ def _read_table() -> dict[str, str]:
 
 
 _BY_WORD = _read_table()
-_CANTONESE = re.compile(r"\b(hk|mo|yue|hong kong)\b")
+_QUALIFIERS = re.compile(
+    r"\b(?:american|australian|austrian|brazilian|british|canadian|egyptian|european|indian|irish|latin american|mexican|modern|"
+    r"scottish|simplified|standard|swiss|traditional)\b"
+)
+"""Words that say which kind of a language, where these models know one kind."""
+_LOCALE = re.compile(
+    r"([a-z]{2,3})(?:[-_]([a-z]{3}))*(?:[-_]([a-z]{4}))?(?:[-_](?:([a-z]{2})|\d{3}))?(?:[-_](?:[a-z0-9]{5,8}|\d[a-z0-9]{3}))*"
+)
+"""A language tag of BCP 47, or a POSIX locale: language, extended language, script, region, variants."""
 
 
 def read(text: str) -> str | None:
     """The code a language goes by here ("pt-BR" and "Portuguese" → "pt", "jp" → "ja"); None where it is none of them."""
     if len(text) > 100:
         return None
-    key = _key(text)
-    if key in _BY_WORD:
-        return _BY_WORD[key]
-    subtags = _key(re.split(r"[.@;,(/]", text.strip())[0])  # "pt_BR.UTF-8", "en-US;q=0.9", "English (US)"
-    first, _, rest = subtags.partition(" ")
-    if first == "zh" and _CANTONESE.search(rest):
-        return "yue"
-    is_locale = first in _BY_WORD and len(first) <= 3 and all(len(tag) <= 8 for tag in rest.split())
-    return _BY_WORD.get(subtags) or (_BY_WORD[first] if is_locale and rest else None)
+    if (code := _BY_WORD.get(_key(text))) is not None:
+        return code
+    first = re.split(r"[.@;,(/]", text.strip())[0].strip()  # "pt_BR.UTF-8", "en-US;q=0.9", "English (US)"
+    if tag := _LOCALE.fullmatch(first.casefold()):
+        return _of_tag(*tag.groups())
+    name = _key(first)
+    kind = _key(_QUALIFIERS.sub("", name))
+    return _BY_WORD.get(name) or (_BY_WORD.get(kind) if len(kind) > 3 else None)
+
+
+def _of_tag(language: str, extended: str | None, script: str | None, region: str | None) -> str | None:
+    """The code of a language tag; Chinese of Hong Kong and Macao is Cantonese, its other kinds ("zh-min-nan") nobody's."""
+    code = _BY_WORD.get(language)
+    if code == "zh":
+        spoken = extended or ("yue" if region in ("hk", "mo") else "zh")
+        return _BY_WORD.get(spoken) if spoken in ("yue", "cmn", "zh") else None
+    return code
 
 
 COUNTRIES = {

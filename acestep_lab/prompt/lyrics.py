@@ -10,6 +10,7 @@ import unicodedata
 from dataclasses import dataclass
 
 from acestep_lab.errors import shown
+from acestep_lab.prompt import checks
 from acestep_lab.prompt.tags import meant
 from acestep_lab.prompt.times import timed_line, without_times
 from acestep_lab.prompt.vocabulary import SECTION_TAGS
@@ -52,6 +53,7 @@ class Section:
 
 def sections(text: str) -> list[Section]:
     """Split lyrics at their section tags; lines before the first tag make a section without a tag."""
+    text = checks.text("The text of the lyrics", text)
     found: list[tuple[str, str, int, list[str]]] = [("", "", 0, [])]
     for number, line in enumerate(text.split("\n")):
         match = _TAG.match(line)
@@ -111,6 +113,7 @@ class Remark:
 
 def sung_by_mistake(text: str) -> list[Remark]:
     """Lines that would be sung though they are not meant to be: times of players' files, and tags in another form."""
+    text = checks.text("The text of the lyrics", text)
     said = []
     if (line := timed_line(text)) is not None:
         said.append(
@@ -128,6 +131,9 @@ def sung_by_mistake(text: str) -> list[Remark]:
 
 def remarks(text: str, seconds: float | None = None, bpm: float | None = None) -> list[Remark]:
     """List what may surprise: times and look-alike tags, unknown tags, open brackets, more words than the song has room for."""
+    text = checks.text("The text of the lyrics", text)
+    seconds = None if seconds is None else checks.real("A song's length", seconds, 0, 1e6, "seconds")
+    bpm = None if bpm is None else checks.real("A tempo", bpm, 1, 1e4)
     said = sung_by_mistake(text)
     told = {remark.line for remark in said}
     said += [

@@ -19,6 +19,8 @@ _NAMES: dict[str, str] = {tag.lower(): tag for tag in SECTION_TAGS} | {
     "桥段": "Bridge", "橋段": "Bridge", "导歌": "Pre-Chorus", "預副歌": "Pre-Chorus", "预副歌": "Pre-Chorus",
     "サビ": "Chorus", "aメロ": "Verse", "bメロ": "Pre-Chorus", "cメロ": "Bridge", "イントロ": "Intro", "アウトロ": "Outro",
     "후렴": "Chorus", "후렴구": "Chorus", "벌스": "Verse", "브릿지": "Bridge", "인트로": "Intro", "아웃트로": "Outro", "간주": "Interlude",
+    "1절": "Verse 1", "2절": "Verse 2", "3절": "Verse 3", "интро": "Intro", "last chorus": "Chorus", "piano solo": "Piano Solo",
+    "instrumental break": "Instrumental",
     "припев": "Chorus", "куплет": "Verse", "проигрыш": "Interlude", "бридж": "Bridge",
 }  # fmt: skip
 """What section names are called, in lower case → the tag the models were taught."""
@@ -29,9 +31,9 @@ _SAFE_ALONE = {
 }  # fmt: skip
 """Names that nobody sings as a line of their own; "Silence", "Bridge" or "Drop" might be."""
 
-_OPEN, _CLOSE = "([{<«【［〔〖「『《〈（｛＜*_#=~-–—", ")]}>»】］〕〗」』》〉）｝＞*_#=~-–—"
+_MARKUP = re.compile(r"</?(?:b|i|u|em|strong|h[1-6]|p)>|\[/?[bi]\]", re.IGNORECASE)
 _NUMBER = re.compile(
-    r"^(.*?)\s*[#.]?\s*(\d{1,2}|[ivx]{1,4}|one|two|three|four|[一二三四五六七八九])?\s*(?:[x×]\s*\d{1,2})?$",
+    r"^(?:\d{1,2}\.\s+)?(.*?)[\s#._-]*(\d{1,2}|[ivx]{1,4}|one|two|three|four|[一二三四五六七八九])?\s*(?:\(?[x×]\s*\d{1,2}\)?)?$",
     re.IGNORECASE,
 )
 _GOOD = re.compile(r"^\s*\[[^\[\]\n]{1,80}\]\s*$")
@@ -44,15 +46,30 @@ def meant(line: str) -> str | None:
     if not line or len(line) > 80:
         return _inline(line) if line.startswith("[") and len(line) <= 2000 else None
     good = _GOOD.match(line)
-    bare = line.rstrip(":：").strip()
-    inside = bare.strip(_OPEN + _CLOSE + " ").rstrip(":：").strip(_CLOSE + " ")
+    bare = _MARKUP.sub("", line).rstrip(":：").strip()
+    inside = _inside(_inside(bare).rstrip(":："))
     tag = _tag(inside.partition(" - ")[0] if good else inside)
     if tag is None:
         return _inline(line)
     if good:
-        return None if _name(line)[0] in _KNOWN else tag
+        as_taught = _name(line)[0] in _KNOWN and unicodedata.is_normalized("NFKC", line)
+        return None if as_taught or tag.lower() == line.lower() else tag
     is_marked = bare != line or inside != bare
     return tag if is_marked or _name(inside)[0] in _SAFE_ALONE else None
+
+
+def _inside(text: str) -> str:
+    """A text without the brackets, quotes, bullets, dashes and stars around it; marks that end a sentence stay."""
+    start, end = 0, len(text)
+    while start < end and _is_ornament(text[start]):
+        start += 1
+    while start < end and _is_ornament(text[end - 1]):
+        end -= 1
+    return text[start:end]
+
+
+def _is_ornament(ch: str) -> bool:
+    return ch in " *#_/|•·\"'~\\" or unicodedata.category(ch) in ("Ps", "Pe", "Pi", "Pf", "Pd", "Sm", "So", "Sk", "Cf", "Zs")
 
 
 _KNOWN = {tag.lower() for tag in SECTION_TAGS}

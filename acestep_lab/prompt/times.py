@@ -7,27 +7,41 @@ from __future__ import annotations
 
 import re
 
-_STAMP = r"\d{1,3}:\d{1,2}(?:[.:,]\d{1,3})?"
-_LRC = re.compile(rf"^\s*((?:\[{_STAMP}\]\s*)+)(.*)$")
-_ONE_STAMP = re.compile(rf"\[({_STAMP})\]")
-_WORD_STAMP = re.compile(rf"<(?:\d{{1,2}}:)?{_STAMP}>\s?")
+from acestep_lab.prompt import checks
+
+_STAMP = r"-?(?:\d{1,3}:)?\d{1,3}:\d{1,2}(?:[.:,]\d{1,3})?"
+_OPEN, _CLOSE = r"[\[(【［（]", r"[\])】］）]"
+_LRC = re.compile(rf"^\s*((?:{_OPEN}{_STAMP}{_CLOSE}\s*)+)(.*)$")
+_ONE_STAMP = re.compile(rf"{_OPEN}({_STAMP}){_CLOSE}")
+_WORD_STAMP = re.compile(rf"<{_STAMP}>|\[{_STAMP}\]")
+"""A time before one word, as LRC files for karaoke have it."""
+_BARE = re.compile(rf"^\s*({_STAMP})\s*(?:[-–—|:]\s*)?(\D.*)?$")
+_TAG = re.compile(r"^\s*(?:\[[^\[\]]*\]\s*)?$")
 _HEADER = re.compile(
     r"^\s*\[(?:ar|ti|al|au|by|lr|la|re|ve|offset|length|tool|id|by|encoding|total|kana|language|sign|hash|qq|root|#)\s*:[^\]]*\]\s*$",
     re.IGNORECASE,
 )
-_ARROW = re.compile(
-    r"^\s*(?:\d{1,3}:)?\d{1,2}:\d{2}[.,]\d{1,3}\s*-->\s*(?:\d{1,3}:)?\d{1,2}:\d{2}[.,]\d{1,3}(?:\s.*)?$"
-)
+_CLOCK = r"(?:\d{1,3}:)?\d{1,3}:\d{2}(?:[.,]\d{1,3})?"
+_ARROW = re.compile(rf"^\s*{_CLOCK}(?:\s*(?:-{{1,3}}>|→)\s*|,){_CLOCK}(?:\s.*)?$")
+"""From when to when a subtitle stands: SRT, WebVTT, and YouTube's SBV with its comma."""
 _VTT_BLOCK = re.compile(r"^\s*(?:NOTE|STYLE|REGION)\b")
 _MARKUP = re.compile(r"</?(?:i|b|u|c|v|ruby|rt|font|lang)(?:[\s.][^<>\n]{0,200})?>|\{\\[^{}\n]{0,200}\}", re.IGNORECASE)
 
 
 def timed_line(text: str) -> int | None:
     """The number of the first line that carries times for a player, counted from 0; None where none does."""
-    for number, line in enumerate(text.split("\n")):
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
         if _LRC.match(line) or _WORD_STAMP.search(line) or _ARROW.match(line):
             return number
-    return None
+    return next((number for number, line in enumerate(lines) if _BARE.match(line)), None) if _all_bare(lines) else None
+
+
+def _all_bare(lines: list[str]) -> bool:
+    """Whether every sung line begins with a time without brackets, each later than the one before; a time may be sung, too."""
+    said = [_BARE.match(line) for line in lines if not _TAG.match(line)]
+    times = [_seconds(match.group(1)) for match in said if match]
+    return len(said) == len(times) >= 2 and all(a < b for a, b in zip(times, times[1:], strict=False))
 
 
 def without_times(text: str) -> str:
@@ -39,19 +53,26 @@ def without_times(text: str) -> str:
 
         Recipe("ballad", lyrics=without_times(Path("song.lrc").read_text()))
     """
-    from acestep_lab.prompt.checks import text as checked
-
-    text = checked("The lyrics", text)
+    text = checks.text("The lyrics", text)
     if timed_line(text) is None:
         return text
     lines = text.split("\n")
     found = _subtitles(lines) if any(_ARROW.match(line) for line in lines) else _lrc(lines)
-    words = "\n".join(_WORD_STAMP.sub("", _MARKUP.sub("", line)).strip() for line in found)
+    words = "\n".join(_words(line) for line in found)
     return re.sub(r"\n{3,}", "\n\n", words).strip()
+
+
+def _words(line: str) -> str:
+    """A line without the times of its words and without markup."""
+    bare = _MARKUP.sub("", line)
+    timed = _WORD_STAMP.sub("", bare)
+    return (timed if timed == bare else re.sub(r" {2,}", " ", timed)).strip()
 
 
 def _lrc(lines: list[str]) -> list[str]:
     """Lines of an LRC file by their times; what has none (a section tag, an empty line) stays before what it stood before."""
+    if _all_bare(lines):
+        return [match.group(2) or "" if (match := _BARE.match(line)) else line for line in lines]
     said: list[tuple[float, int, str]] = []
     now = float("inf")  # read from the end, so that a line without time takes that of the next one
     for place, line in reversed(list(enumerate(lines))):
@@ -66,9 +87,13 @@ def _lrc(lines: list[str]) -> list[str]:
 
 
 def _seconds(stamp: str) -> float:
-    """ "01:15.30" and "01:15:30" in seconds."""
-    minutes, seconds, *rest = re.split(r"[.:,]", stamp)
-    return 60.0 * int(minutes) + int(seconds) + (float(f"0.{rest[0]}") if rest else 0.0)
+    """ "01:15.30", "01:15:30" and "1:01:15.30" in seconds; of three numbers the first are hours where a fraction follows."""
+    sign = -1.0 if stamp.startswith("-") else 1.0
+    *hours, minutes, seconds = stamp.lstrip("-").replace(",", ".").split(":")
+    if hours and "." not in seconds:
+        minutes, seconds = hours[0], f"{minutes}.{seconds}"
+        hours = []
+    return sign * (3600.0 * int(hours[0] if hours else 0) + 60.0 * int(minutes) + float(seconds))
 
 
 def _subtitles(lines: list[str]) -> list[str]:

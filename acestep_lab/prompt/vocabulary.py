@@ -42,8 +42,8 @@ STEMS = (
 """The 12 track names of extract, lego and complete."""
 
 SECTION_TAGS = (
-    "Intro", "Verse", "Pre-Chorus", "Chorus", "Post-Chorus", "Hook", "Bridge", "Interlude", "Instrumental", "Solo",
-    "Build", "Drop", "Breakdown", "Break", "Outro", "Fade Out", "Silence",
+    "Intro", "Verse", "Pre-Chorus", "Chorus", "Post-Chorus", "Hook", "Bridge", "Interlude", "Piano Interlude", "Instrumental", "Solo",
+    "Guitar Solo", "Build", "Drop", "Breakdown", "Break", "Outro", "Fade Out", "Silence",
 )  # fmt: skip
 """Section tags of the published tutorial; others are allowed, with a remark."""
 
@@ -66,7 +66,7 @@ def keyscale(value: object) -> str:
 
     `prompt.keys` says which spellings are read, and that "B-Dur" is B flat.
     """
-    text = checks.plain_text(value) or ""
+    text = checks.bare(value)
     if (found := keys.read(text)) is not None:
         return str(found)
     hint = ""
@@ -92,7 +92,7 @@ _METER = re.compile(r"^(\d{1,3}(?:\.0+)?)\s*(?:[/／|:]\s*(2|4|8))?(?:\s*[- ]?(?
 
 def timesignature(value: object) -> str:
     """Return "2", "3", "4" or "6" from 4, "4", "4/4", "6/8 time"; RecipeError otherwise."""
-    text = (checks.plain_text(value) or "").strip().lower()
+    text = checks.word(value)
     beats = _decimal(match.group(1)) if (match := _METER.match(text[:40])) else checks.plain_number(value)
     found = next((known for known in TIMESIGNATURES if beats is not None and beats == int(known)), None)
     if found is None:
@@ -108,7 +108,7 @@ _TEMPO = re.compile(r"^(?:tempo|bpm|[♩♪𝅘])?\s*[:=]?\s*([\d.,]{1,12})\s*(?
 def bpm(value: object) -> int:
     """Return a tempo as a whole number of beats per minute in BPM_RANGE ("120 bpm" as well); RecipeError otherwise."""
     low, high = BPM_RANGE
-    text = (checks.plain_text(value) or "").strip().lower()
+    text = checks.word(value)
     match = _TEMPO.match(text[:60])
     number = _decimal(match.group(1)) if match else checks.plain_number(value)
     if number is None:
@@ -133,13 +133,12 @@ def language(value: object) -> str:
 
     `prompt.languages` says what is read; a word is taken for what it means, never for a code it merely looks like.
     """
-    text = checks.plain_text(value)
-    word = (text or "").strip().lower()
+    word = checks.word(value)
     if (found := languages.read(word)) is not None:
         return found
     hint = checks.nearest(word, languages.names(), 0.8) if 4 < len(word) < 60 else ""
     hint = f" Did you mean {languages.COUNTRIES[word]!r}?" if word in languages.COUNTRIES else hint
-    if text is not None and word in languages.AUTO:
+    if checks.plain_text(value) is not None and word in languages.AUTO:
         hint = " Leave it away to have it chosen."
     raise RecipeError(
         f"{shown(value)} is no language code these models know.{hint} Use a code such as 'en', 'ja' or 'unknown'."
@@ -148,7 +147,7 @@ def language(value: object) -> str:
 
 def stem(value: object) -> str:
     """Return one of the 12 stem names ("Backing vocals" → "backing_vocals"); RecipeError otherwise."""
-    name = (checks.plain_text(value) or "")[:100].strip().lower().replace(" ", "_").replace("-", "_")
+    name = checks.word(value).replace(" ", "_").replace("-", "_")
     if name not in STEMS:
         raise RecipeError(
             f"{shown(value)} is no stem these models know.{nearest(name, STEMS)} The twelve are: {', '.join(STEMS)}."

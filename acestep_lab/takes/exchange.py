@@ -18,7 +18,7 @@ from safetensors.numpy import load, save
 
 from acestep_lab.decode.audio import Audio, can_write
 from acestep_lab.errors import LibraryError, SourceError, shown
-from acestep_lab.files import read_bytes, read_json, write_whole
+from acestep_lab.files import mended_text, read_bytes, read_json, write_whole
 from acestep_lab.takes import identity, manifest
 from acestep_lab.takes.comments import MOST_OPUS, read_comment
 from acestep_lab.takes.take import Take
@@ -85,7 +85,7 @@ def _read_latent(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
 
 def write_sound(path: Path, audio: Audio, story: dict[str, Any]) -> None:
     """Write a sound with its manifest inside; where the format has no room for it, beside the file."""
-    kind, title = path.suffix.lower(), (story["recipe"]["caption"].replace("\0", "")[:200] or story["id"])
+    kind, title = path.suffix.lower(), (mended_text(story["recipe"]["caption"])[:200] or story["id"])
     text = manifest.to_text(story)
     fits = kind not in (".opus", ".ogg") or len(text.encode()) <= MOST_OPUS
     audio.write(path, comment=text if fits else None, title=title)

@@ -17,7 +17,7 @@ import numpy as np
 
 from acestep_lab.decode.audio import Audio
 from acestep_lab.errors import LabError, LibraryError, shown
-from acestep_lab.files import clean_text, parse_json
+from acestep_lab.files import NO_CHARACTER, clean_text, parse_json
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import Text2Music
 from acestep_lab.takes import identity
@@ -93,7 +93,7 @@ def to_text(manifest: Mapping[str, Any]) -> str:
     """A manifest as the one line of JSON that goes into a file's comment tag; LibraryError for what JSON cannot hold."""
     try:
         text = json.dumps(manifest, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        text.encode()
+        text = NO_CHARACTER.sub(lambda bad: f"\\u{ord(bad.group()):04x}", text)  # such as an adapter's name may hold
     except (TypeError, ValueError, RecursionError) as problem:
         raise LibraryError(f"A take's manifest holds what cannot be written ({shown(str(problem))}).") from None
     return text

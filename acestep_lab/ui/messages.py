@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from numbers import Real
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from acestep_lab.errors import RecipeError, shown
+from acestep_lab.files import NO_CHARACTER
 
 Reader = Callable[[str, Any], Any]
 """Takes the name of a field and what was sent; returns the value, or raises RecipeError."""
@@ -26,7 +26,6 @@ MOST_BYTES = 64 * 2**20
 MOST_BUFFERS = 16
 FURTHEST = 1e12
 """No number a page sends is larger: seconds, pixels, places."""
-_HALF = re.compile("[\0\ud800-\udfff]")
 _KINDS = {dict: "a table", list: "a list", tuple: "a list", type(None): "nothing", bool: "yes or no", bytes: "bytes"}
 
 
@@ -45,7 +44,7 @@ def text(most: int = 2_000) -> Reader:
             raise RecipeError(f"{_named(name)} is text, not {kind_of(value)}.")
         if len(value) > most:
             raise RecipeError(f"{_named(name)} has {len(value):,} characters; at most {most:,} are taken.")
-        if bad := _HALF.search(value):
+        if bad := NO_CHARACTER.search(value):
             raise RecipeError(f"{_named(name)} holds a character that is none (U+{ord(bad[0]):04X}).")
         return str(value)
 
@@ -200,7 +199,7 @@ def opened(message: Any, sent: Any, known: Mapping[str, Any]) -> tuple[str, dict
 def field_of(message: Any, called: str = "field") -> str:
     """A short word of a message that was refused, "" where there is none: the field it spoke of, the turn it waits for."""
     name = message.get(called) if isinstance(message, Mapping) else None
-    return name if isinstance(name, str) and len(name) <= 60 and not _HALF.search(name) else ""
+    return name if isinstance(name, str) and len(name) <= 60 and not NO_CHARACTER.search(name) else ""
 
 
 def fits(default: Any, value: Any) -> bool:
