@@ -372,6 +372,8 @@ def _writable(sound: Path, page: Path | None) -> None:
     can_write(sound)
     if page is not None:
         has_room(page)
+        if os.path.realpath(page) == os.path.realpath(sound):
+            raise LabError(f"{str(page)!r} cannot be the sound and its page; name two files.")
 
 
 def _folder(path: Path) -> Path:

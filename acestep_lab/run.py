@@ -26,6 +26,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from acestep_lab.errors import LabError, RecipeError, Stopped
+from acestep_lab.prompt import checks
 from acestep_lab.queueing import Lane, network
 
 if TYPE_CHECKING:
@@ -274,6 +275,7 @@ class Run:
 
         `song` says which, where several recipes are rendered.
         """
+        step, song = checks.whole("A step", step, -(2**31), 2**31), checks.whole("A song", song, -(2**31), 2**31)
         shown = [frame for frame in self._frames if song in frame.items]
         if not shown:
             raise RecipeError(f"Song {song} of this run has shown no step yet; wait for its first frame.")

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from acestep_lab import resolve as resolving
 from acestep_lab.decode.audio import Audio
-from acestep_lab.errors import LabError, LibraryError, MachineError, RecipeError, SourceError, shown
+from acestep_lab.errors import LibraryError, MachineError, RecipeError, SourceError, shown
 from acestep_lab.listen import Heard
 from acestep_lab.listen import listen as listening
 from acestep_lab.listen.agreement import Agreement, agreement
@@ -156,9 +156,9 @@ class Session:
         and MachineError for a device that is not there.
         """
         checks.instance("A tier", tier, (Tier, NoneType), " Tier.for_memory(8) gives one.")
-        named = _place("A checkpoint", checkpoint), None if lm is None else _place("A planner (lm)", lm)
+        named = checks.place("A checkpoint", checkpoint), None if lm is None else checks.place("A planner (lm)", lm)
         given: Any = library
-        kept = given if checks.is_a(given, Library, NoneType) else Library(_place("A library's folder", given))
+        kept = given if checks.is_a(given, Library, NoneType) else Library(checks.place("A library's folder", given))
         asked_device(device), asked_dtype(dtype)  # refused before anything is opened
         opened = Checkpoint.open(*named)
         return cls(opened, tier, kept, precision=precision, device=device, dtype=dtype)
@@ -533,7 +533,7 @@ class Session:
         A file whose sound is not the one its manifest tells of is a new take with that one as its parent; what was found out
         of the ordinary is warned of (`TakeWarning`) and stays in the take's `remarks`.
         """
-        text = _place("A take's id or file", name, LibraryError)
+        text = checks.place("A take's id or file", name, LibraryError)
         known = self._known.get(text)
         if isinstance(known, Take):
             return known
@@ -577,7 +577,7 @@ class Session:
             return given
         if not checks.is_a(given, str, os.PathLike):
             raise SourceError(f"A source is a take, an audio, an id or a file, not {checks.kind_of(source)}.")
-        name = _place("A source", given, SourceError)
+        name = checks.place("A source", given, SourceError)
         if name in self._known:
             return self._known[name]
         if not is_id(name) and os.path.isfile(os.path.expanduser(name)):
@@ -928,15 +928,6 @@ def _share(run: Run, begun: float, share: float) -> None:
 def _heeded(run: Run) -> dict[str, Any]:
     """How a planner tells its run every token, and heeds its wish to stop."""
     return {"on_token": run.token, "stop": lambda: run.stopping}
-
-
-def _place(what: str, value: Any, error: type[LabError] = RecipeError) -> str:
-    """A name, id, file or folder as text; `error` for anything else."""
-    found = checks.tried(lambda: os.fspath(value)) if checks.is_a(value, os.PathLike) else value
-    try:
-        return checks.name(what, found)
-    except RecipeError as problem:
-        raise error(str(problem)) from None
 
 
 def _fixed(fields: dict[str, Any]) -> dict[str, Any]:

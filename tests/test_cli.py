@@ -125,3 +125,17 @@ def test_a_folder_that_is_no_checkpoint_is_named_with_what_it_lacks(
 ) -> None:
     assert main(["compose", "x", "--checkpoint", str(tmp_path)]) == 2
     assert str(tmp_path) in said(capsys)
+
+
+def test_a_page_never_takes_the_place_of_its_sound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    song = str(tmp_path / "song.flac")
+    assert main(["compose", "dub", "--seconds", "1", "-o", song, "--page", song]) == 2
+    assert "name two files" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("odd", [["--prompts", "0"], ["--prompts", "-3"], ["--seconds", "0"], ["--seconds", "nan"]])
+def test_a_judge_is_told_what_is_wrong_before_anything_is_rendered(
+    odd: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["judge", "pocket", *odd]) == 2
+    assert "lies between" in (said := capsys.readouterr().err) or "is a number" in said

@@ -6,11 +6,12 @@ import unicodedata
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acestep_lab import FlowEdit, Plan, Planning, Recipe, RecipeError, Session, Take
+from acestep_lab import Audio, FlowEdit, Plan, Planning, Recipe, RecipeError, Session, SourceError, Take
 from acestep_lab.files import INVISIBLE, clean_text
 from acestep_lab.prompt import keys, languages, lyrics, vocabulary
 from acestep_lab.prompt.tags import meant
@@ -283,3 +284,79 @@ def test_nothing_takes_long_on_hostile_text() -> None:
         assert isinstance(without_times(text), str)
         assert isinstance(lyrics.remarks(text), list)
     assert keys.read("#" * 60) is None
+
+
+@pytest.mark.parametrize("bad", ["\ufffe", "\uffff", "\ud800", "\0"])
+def test_what_is_no_character_never_reaches_a_files_tags(bad: str, tmp_path: Path) -> None:
+    """libFLAC refuses the first two in a tag, and libsndfile then aborts the process."""
+    with pytest.raises(RecipeError, match="none"):
+        Recipe("dub", f"la {bad}")
+    sound = Audio(np.full((2, 800), 0.1, np.float32), 8000)
+    with pytest.raises(SourceError, match=r"is no character|is text"):
+        sound.write(tmp_path / "song.flac", comment=bad, title="song")
+    named = Take(Recipe("dub"), sound, np.zeros((5, 8), np.float32), made_with={"adapters": {f"my{bad}lora": 1.0}})
+    assert named.export(tmp_path / "take.flac").is_file()
+
+
+@pytest.mark.parametrize(
+    ("said", "meant_by_it"),
+    [("C-", "C minor"), ("F#-", "F# minor"), ("Dmi", "D minor"), ("Lam", "A minor"), ("Hm", "B minor"), ("C-duuri", "C major"),
+     ("fis mol", "F# minor"), ("A (minor)", "A minor"), ("08A", "A minor"), ("'C♮ major'", "C major"), ("\ufeffAm\u200b", "A minor")],
+)  # fmt: skip
+def test_keys_of_lead_sheets_and_other_tongues_are_read(said: str, meant_by_it: str) -> None:
+    assert vocabulary.keyscale(said) == meant_by_it
+
+
+@pytest.mark.parametrize("words", ["no vocals", "in english", "is it", "la la", "it is", "zh-min-nan", "no problem"])
+def test_words_that_begin_like_a_language_tag_are_none(words: str) -> None:
+    with pytest.raises(RecipeError, match="no language"):
+        vocabulary.language(words)
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [("British English", "en"), ("Chinese Simplified", "zh"), ("Latin American Spanish", "es"), ("Egyptian Arabic", "ar"),
+     ("anglais", "en"), ("日语", "ja"), ("\ufeffen\u200b", "en"), ("zh-Hant-HK", "yue"), ("de-CH-1996", "de")],
+)  # fmt: skip
+def test_kinds_and_foreign_names_of_languages_are_read(said: str, code: str) -> None:
+    assert vocabulary.language(said) == code
+
+
+@pytest.mark.parametrize(
+    ("timed", "plain"),
+    [
+        ("[01:02:03.50]One\n[01:02:05.50]two", "One\ntwo"),
+        ("[-00:01.00]One\n[00:05]two", "One\ntwo"),
+        ("(0:12) One\n【00:15.5】two\n［00:17］three", "One\ntwo\nthree"),
+        ("0:12 One\n[Chorus]\n0:15 - two", "One\n[Chorus]\ntwo"),
+        ("[00:12.00]When[00:12.50] you[00:13.00] go", "When you go"),
+        ("WEBVTT\n\n00:12.000 --> 00:15.000\n<00:12.500><c>a</c><00:13.000><c> word</c>", "a word"),
+        ("1\n00:00:12 -> 00:00:15\nOne\n\n2\n00:00:16,0 → 00:00:18,0\ntwo", "One\n\ntwo"),
+        ("0:00:12.000,0:00:15.000\nOne", "One"),
+    ],
+)
+def test_times_in_any_brackets_are_noticed_and_come_off_whole(timed: str, plain: str) -> None:
+    assert timed_line(timed) is not None
+    found = without_times(timed)
+    assert found.replace("\n\n", "\n") == plain.replace("\n\n", "\n")
+    assert timed_line(found) is None
+
+
+def test_a_time_of_day_in_a_song_is_sung() -> None:
+    words = "[Verse]\n5:15 the angels have gone\nMeet me at 12:30"
+    assert timed_line(words) is None
+    assert without_times(words) == words
+
+
+@pytest.mark.parametrize(
+    "look", ["“{}”", "⟨{}⟩", "◆{}◆", "► {}", "• {}", "/{}/", "<b>{}</b>", "{} (x2)", "'{}'", "1. {}", "--{}--"]
+)
+def test_a_tag_in_any_ornament_gets_a_remark_with_the_right_form(look: str) -> None:
+    assert meant(look.format("Chorus")) == "[Chorus]"
+
+
+@pytest.mark.parametrize(
+    "sung", ["Drop!", "“Silence!”", "Break...", "(yeah)", "Chorus of angels", "[Guitar Solo]", "♪", "***"]
+)
+def test_what_is_sung_or_right_gets_none(sung: str) -> None:
+    assert meant(sung) is None

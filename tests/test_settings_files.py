@@ -279,3 +279,35 @@ def test_a_file_that_cannot_be_read_is_a_sentence(name: str, tmp_path: Path) -> 
 ))  # fmt: skip
 def test_any_settings_become_a_recipe_that_survives_or_a_sentence(data: dict[str, Any]) -> None:
     judge(lambda: understand(data))
+
+
+@pytest.mark.parametrize("name", ["dcw_scaler", "dcwScaler"])
+def test_the_high_mode_of_dcw_takes_the_references_first_strength(name: str) -> None:
+    base = {"caption": "x", "dcw_enabled": True, "dcw_mode": "high"}
+    assert understand({**base, name: 0.3, "dcw_high_scaler": 0.02}).recipe == Recipe("x", dcw="high", dcw_high=0.3)
+    assert understand(base).recipe == Recipe("x", dcw="high", dcw_high=0.05)
+    assert understand({**base, "dcw_mode": "pix", name: 0.3}).recipe == Recipe("x", dcw="pix", dcw_low=0.3)
+    own = Recipe("x", dcw="high", dcw_low=0.1, dcw_high=0.2)
+    assert understand(own.to_json()).recipe == own
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("seed", -1), ("bpm", 0), ("bpm", -1), ("timesignature", 0), ("seconds", -1), ("steps", 0), ("shift", -1), ("keyscale", "-1"),
+     ("language", 0)],
+)  # fmt: skip
+def test_nothing_said_in_numbers_is_open_also_where_all_names_are_ours(name: str, value: object) -> None:
+    assert understand({"caption": "x", name: value}).recipe == Recipe("x")
+
+
+def test_a_recipe_of_ours_with_a_seed_of_nothing_stays_what_it_is() -> None:
+    recipe = Recipe("x", seed=0, language="unknown")
+    assert understand(recipe.to_json()).recipe == recipe
+
+
+def test_codes_as_a_list_of_texts_are_one_song_or_the_first_of_several() -> None:
+    one = understand({"prompt": "x", "audio_codes": ["<|audio_code_5|>", "<|audio_code_6|>"]})
+    several = understand({"prompt": "x", "audio_codes": ["<|audio_code_5|><|audio_code_6|>", "<|audio_code_7|>"]})
+    assert one.recipe == several.recipe == Recipe("x", task=Text2Music(codes=(5, 6)))
+    assert not one.remarks
+    assert "2 songs" in several.remarks[0]

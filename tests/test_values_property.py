@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acestep_lab import Audio, LabError, Library, Plan, Planning, Recipe, Region, Session, Take
+from acestep_lab import Audio, LabError, Library, Plan, Planning, Recipe, Region, Run, Session, Take
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.plan import plan
-from acestep_lab.prompt import recipe
+from acestep_lab.prompt import checks, recipe
 from tests.values import CALLS, FIELDS, ODD, Survey, values
 
 SURVEY = Survey()
@@ -156,6 +156,13 @@ VERBS: dict[str, Callable[[Session, Any], Any]] = {
     "library.mark tags": lambda lab, v: lab.library.mark(kept(lab), tags=v),
     "library.mark scores": lambda lab, v: lab.library.mark(kept(lab), scores=v),
     "library.bin": lambda lab, v: lab.library.bin(v),
+    "library.problems": lambda lab, v: lab.library.problems(v),
+    "take.export": lambda lab, v: take().export(v) if not checks.is_a(v, Path, str) else None,
+    "audio.encoded": lambda lab, v: SOUND.encoded("wav", v),
+    "Audio rate": lambda lab, v: Audio(SOUND.samples, v),
+    "Audio": lambda lab, v: Audio(v, 8000),
+    "run.keep": lambda lab, v: Run((RECIPE,)).keep(v),
+    "run.keep song": lambda lab, v: Run((RECIPE,)).keep(0, v),
     "Take": lambda lab, v: Take(v, SOUND, np.zeros((4, 8), np.float32)),
     "Take audio": lambda lab, v: Take(RECIPE, v, np.zeros((4, 8), np.float32)),
     "Take latent": lambda lab, v: Take(RECIPE, SOUND, v),

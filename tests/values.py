@@ -135,6 +135,20 @@ class Sore(int):
         raise RuntimeError("no bits")
 
 
+class Broken(list[Any]):
+    """A list whose items cannot be had."""
+
+    def __iter__(self) -> Any:
+        raise MemoryError("no items")
+
+
+class NumberPath:
+    """A path that is a number."""
+
+    def __fspath__(self) -> Any:
+        return 5
+
+
 class BytesPath:
     """A path in bytes."""
 
@@ -164,6 +178,7 @@ _FRESH: tuple[Callable[[], Any], ...] = (
     lambda: (1 / (3 - n) for n in range(5)), lambda: itertools.repeat("drums"), lambda: nested(3000), lambda: map(int, "12"),
     lambda: {"a": nested(500)}, lambda: self_holding(), Liar, Mock, lambda: Touchy("drums"), lambda: Touchy("C major"),
     lambda: Sore(120), lambda: Sore(10**500), lambda: MappingProxyType({"caption": "x"}), lambda: deque([1, 2]),
+    lambda: Broken([1]), NumberPath, lambda: np.ma.masked, lambda: np.void(b"x"), lambda: {"caption": "x", "self": 1},
 )  # fmt: skip
 ODD: tuple[Callable[[], Any], ...] = (*(partial(next, itertools.repeat(value)) for value in _SAME), *_FRESH)
 """What makes each odd value; generators anew each time."""
@@ -208,7 +223,7 @@ GOOD: dict[str, dict[str, Any]] = {
 """What makes a good value of each kind, one field of which is then exchanged."""
 
 KINDS: dict[str, type[Any]] = {**TASKS, "Recipe": Recipe, "Planning": Planning, "Region": Region, "Plan": Plan}
-FIELDS = [(kind, name) for kind, cls in KINDS.items() for name in (*cls.__dataclass_fields__, "nonsense")]
+FIELDS = [(kind, name) for kind, cls in KINDS.items() for name in (*cls.__dataclass_fields__, "nonsense", "self")]
 NAMES: dict[str, Any] = {**KINDS, "Region": Region}
 PLAN = Plan(bpm=120, keyscale="C major", caption="dub", lyrics="la", codes=(1, 2, 3))
 
@@ -224,7 +239,8 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "Region.frames": lambda v: Region(1, 2).frames(v), "Region.samples": lambda v: Region(1, 2).samples(v),
     "Tier.for_memory": Tier.for_memory, "Tier.for_memory kind": lambda v: Tier.for_memory(8, v),
     "keyscale": vocabulary.keyscale, "bpm": vocabulary.bpm, "timesignature": vocabulary.timesignature,
-    "language": vocabulary.language, "stem": vocabulary.stem, "without_times": lyrics.without_times,
+    "language": vocabulary.language, "stem": vocabulary.stem, "sections": lyrics.sections, "remarks": lyrics.remarks,
+    "remarks seconds": lambda v: lyrics.remarks("la", v), "remarks bpm": lambda v: lyrics.remarks("la", 1, v), "without_times": lyrics.without_times,
     "settings": lambda v: settings.understand({"caption": "x", "seed": v, "bpm": v, "duration": v}),
 }  # fmt: skip
 

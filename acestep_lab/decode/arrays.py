@@ -28,8 +28,8 @@ def planar(samples: Any) -> np.ndarray:
     64-bit ones, which have no such custom, only where they are -1, 0 and 1. `[samples, channels]` is turned where only
     that can be meant. Raises SourceError for everything else.
     """
-    given = isinstance(samples, Given)
-    array = samples.array if isinstance(samples, Given) else _shaped(_array(samples))
+    given = checks.is_a(samples, Given)
+    array = samples.array if given else _shaped(_array(samples))
     if array.size > MOST_SAMPLES:
         raise SourceError(
             f"These are {array.size:,} samples ({size(array.size)}); "

@@ -25,6 +25,7 @@ from acestep_lab.decode.writing import can_write as can_write
 from acestep_lab.decode.writing import draft_of as draft_of
 from acestep_lab.decode.writing import has_room as has_room
 from acestep_lab.errors import SourceError, shown
+from acestep_lab.prompt import checks
 from acestep_lab.prompt.tasks import Region
 
 
@@ -84,7 +85,7 @@ class Audio:
 
     def cut(self, region: Region) -> Audio:
         """The samples inside a region."""
-        if not isinstance(region, Region):
+        if not checks.is_a(region, Region):
             raise SourceError(f"What is cut out is a Region, such as Region(1.5, 4), not {shown(region)}.")
         return self._with(self.samples[:, region.samples(self.rate)])
 
@@ -199,6 +200,7 @@ class Audio:
         makes smaller WAV and FLAC files for listening.
         """
         tags = writing.check(kind, self.samples, self.rate, {})
+        bits = arrays.whole(bits, "The bits of a sample", 1, 64)
         if bits not in (16, 24, 32) or (bits == 32 and kind != "wav"):
             raise SourceError(f"A sample has 16 or 24 bits, or 32 in a WAV, not {shown(bits)}.")
         sound, buffer = self.resample(writing.best_rate(kind, self.rate)), io.BytesIO()
@@ -225,7 +227,7 @@ def splice(original: Audio, new: Audio, regions: Sequence[Region], crossfade: fl
     Every sample outside regions and crossfades is the original's own, bit for bit. Both sounds have one rate,
     one number of channels and one length; `crossfade` is seconds on each side.
     """
-    if not isinstance(original, Audio) or not isinstance(new, Audio):
+    if not checks.is_a(original, Audio) or not checks.is_a(new, Audio):
         raise SourceError("Two sounds are spliced, both of them an Audio.")
     crossfade = arrays.finite(crossfade, "A crossfade in seconds", least=0)
     if original.rate != new.rate or original.samples.shape != new.samples.shape:

@@ -20,6 +20,7 @@ import soundfile
 
 from acestep_lab.decode import arrays, layouts, pyav, wav
 from acestep_lab.errors import SourceError, shown
+from acestep_lab.prompt import checks
 
 LONGEST_SOURCE_SECONDS = 1200.0
 """A longer file is refused before it is decoded into memory."""
@@ -86,9 +87,9 @@ def opened(source: Any) -> Iterator[tuple[BinaryIO, str, str | None]]:
 
     SourceError for what is no ordinary file: a pipe or a device could be read for ever.
     """
-    if isinstance(source, bytes | bytearray | memoryview):
+    if checks.is_a(source, bytes, bytearray, memoryview):
         source = io.BytesIO(source)
-    if isinstance(source, io.BytesIO):
+    if checks.is_a(source, io.BytesIO):
         source.seek(0)
         yield source, "the upload", None
         return
@@ -103,13 +104,10 @@ def opened(source: Any) -> Iterator[tuple[BinaryIO, str, str | None]]:
 
 def path_of(source: Any) -> Path:
     """A path as somebody wrote it, "~" for the home folder; SourceError for anything else."""
-    try:
-        path = Path(os.fspath(source)).expanduser() if isinstance(source, str | os.PathLike) else None
-    except (TypeError, RuntimeError):  # of bytes; of a user who has no home
-        path = None
-    if path is None or not str(source) or "\0" in str(source):
+    named = checks.plain_text(checks.tried(lambda: os.fspath(source)))
+    if not named or "\0" in named:  # half characters may be: the system writes bytes that are no text so
         raise SourceError(f"A sound file is named by its path, not by {shown(source)}.")
-    return path
+    return Path(os.path.expanduser(named))
 
 
 def _ordinary(path: Path, name: str) -> BinaryIO:

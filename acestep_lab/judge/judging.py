@@ -25,7 +25,8 @@ from acestep_lab.listen.key import chroma_correlation, key, same_key
 from acestep_lab.listen.seams import seam
 from acestep_lab.listen.tempo import same_tempo, tempo
 from acestep_lab.plan.plan import Plan
-from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.prompt import checks
+from acestep_lab.prompt.recipe import SECONDS_RANGE, Recipe
 from acestep_lab.prompt.tasks import Region, Repaint
 from acestep_lab.session import Session
 from acestep_lab.takes.library import Library
@@ -95,9 +96,11 @@ def judge(
     chosen = tuple(MEASURES) if only is None else tuple(only)
     if unknown := set(chosen) - set(MEASURES):
         raise RecipeError(f"There is no measure {sorted(unknown)[0]!r}; there are {', '.join(MEASURES)}.")
+    chosen_prompts = _prompts(prompts)
+    seconds = checks.real("The length of a song", seconds, *SECONDS_RANGE, "seconds")
     with tempfile.TemporaryDirectory() as folder:
         lab = checkpoint if isinstance(checkpoint, Session) else Session.open(checkpoint, library=Library(folder))
-        bench = Bench(lab, _prompts(prompts), seconds, say)
+        bench = Bench(lab, chosen_prompts, seconds, say)
         figures = [figure for name in chosen for figure in MEASURES[name](bench)]
         settings = {"prompts": len(bench.prompts), "seconds": f"{seconds:g}", **_row_settings(lab)}
         report = Report(lab.checkpoint.name, settings, tuple(figures))
@@ -107,7 +110,7 @@ def judge(
 
 
 def _prompts(count: int) -> list[Prompt]:
-    found = fixed_prompts(count)
+    found = fixed_prompts(checks.whole("The number of prompts", count, 1, 10_000))
     if len(found) < count:
         raise RecipeError(f"There are {len(found)} fixed prompts; ask for at most so many, not {count}.")
     return found

@@ -7,6 +7,7 @@ Knows no recipe and no torch; numpy's and torch's scalars are understood by what
 from __future__ import annotations
 
 import math
+import os
 import re
 import string
 from collections.abc import Callable, Iterable, Mapping
@@ -162,6 +163,15 @@ def name(what: str, value: object, most: int = 4096) -> str:
         raise RecipeError(f"{what} is a name of 1 to {most:,} characters, not of {len(found):,}.")
     clean_text(found, what)
     return found
+
+
+def place(what: str, value: object, error: type[LabError] = RecipeError) -> str:
+    """A name, id, file or folder as text; `error` for anything else."""
+    found = tried(lambda: os.fspath(value)) if is_a(value, os.PathLike) else value  # type: ignore[call-overload]
+    try:
+        return name(what, found)
+    except RecipeError as problem:
+        raise error(str(problem)) from None
 
 
 def bare(value: object) -> str:
@@ -325,5 +335,5 @@ def sentences(cls: type[T]) -> type[T]:
             raise RecipeError(f"{what} needs its {' and its '.join(missing)}.")
         plain_init(self, *args, **kwargs)
 
-    cls.__init__ = init  # type: ignore[method-assign]
+    cls.__init__ = init  # type: ignore[method-assign, assignment]
     return cls

@@ -38,6 +38,10 @@ FRAMES_PER_SECOND = 25.0
 """Latent frames a second of ACE-Step 1.5, in which the reference counts a crossfade."""
 
 
+_FIRST_STRENGTH = 0.05
+"""`dcw_scaler` of the reference, where a file leaves it out."""
+
+
 class SettingsWarning(UserWarning):
     """Something in a settings file was not understood, or means something else here."""
 
@@ -72,7 +76,7 @@ def read(file: str | os.PathLike[str], source: Source | None = None) -> Settings
     """
     if not checks.is_a(file, str, os.PathLike):
         raise RecipeError(f"Settings are read from a file's path, not from {checks.kind_of(file)}.")
-    path = Path(os.path.expanduser(checks.name("The settings file", checks.tried(lambda: os.fspath(file)))))
+    path = Path(os.path.expanduser(checks.place("The settings file", file)))
     if path.suffix.lower() in _SOUNDS:
         return understand(_inside(path), source)
     named = f"The settings file {shown(path.name)}"
@@ -140,7 +144,10 @@ def _is_ours(values: Mapping[str, Any]) -> bool:
     """Whether this is a recipe's own JSON: only its fields, and none that says something in another tool's way."""
     names = {f.name for f in fields(Recipe)}
     task = values.get("task", {})
-    foreign = any(_open(value) or (isinstance(value, str) and name not in _WORDS) for name, value in values.items())
+    foreign = any(
+        _open(value) or (isinstance(value, str) and name not in _WORDS) or _number(value) in _NOTHING.get(name, ())
+        for name, value in values.items()
+    )
     return bool(values) and set(values) <= names and isinstance(task, Mapping) and not foreign
 
 
@@ -159,6 +166,12 @@ _WORDS = {
 """Fields of a recipe that are text."""
 
 
+_NOTHING = {"seed": (-1,), "thinking": (0, 1)} | dict.fromkeys(
+    ("bpm", "timesignature", "seconds", "steps", "shift", "keyscale", "language"), (0, -1)
+)
+"""Numbers no recipe of ours has in these fields, and other tools have."""
+
+
 def _own_task(task: Mapping[str, Any], source: Source | None, paths: bool) -> dict[str, Any]:
     """A task as `to_json` gives it, with another source where one is handed over, and no paths where none are wanted."""
     changed = dict(task) if source is None else {**task, "source": source}
@@ -171,8 +184,13 @@ def _own_task(task: Mapping[str, Any], source: Source | None, paths: bool) -> di
     return changed
 
 
+def _is_auto(value: Any) -> bool:
+    """Whether a value is 0 or -1, which leave the choice to the planner where no song could have them."""
+    return _number(value) in (0, -1)
+
+
 def _open(value: Any) -> bool:
-    """Whether a value leaves the choice to the planner: None, "", "N/A", "auto", 0 and -1 as text."""
+    """Whether a value leaves the choice to the planner wherever it stands: None, "", "N/A", "auto"."""
     return value is None or (isinstance(value, str) and value.strip().lower() in languages.AUTO)
 
 
@@ -384,14 +402,12 @@ class _Reader:
 
     def _numbers(self) -> dict[str, Any]:
         """Length, tempo, key, meter and language; 0, -1 and "N/A" are left to the planner."""
-        language = self.text("language")
-        meter, key = self.get("timesignature"), self.get("keyscale")
+        asked = {name: self.get(name) for name in ("bpm", "keyscale", "timesignature", "language")}
+        if checks.word(asked["language"]) == "unknown":
+            asked["language"] = None
         return {
+            **{name: None if _is_auto(value) else value for name, value in asked.items()},
             "seconds": self.number("seconds", _not_positive),
-            "bpm": None if _number(self.get("bpm")) in (0, -1) else self.get("bpm"),
-            "keyscale": key,
-            "timesignature": None if _number(meter) in (0, -1) else meter,
-            "language": None if not language or language.strip().lower() == "unknown" else language,
             "thinking": self.truth("thinking") if not self.get("codes") else None,
         }
 
@@ -457,7 +473,10 @@ class _Reader:
             self.remarks.append(f"The wavelet of DCW is haar here, not {shown(wavelet)}.")
         named = ALIASES["dcw"][0] in self.given  # ours; elsewhere a mode means nothing until it is switched on
         chosen = "off" if enabled is False else mode or "double" if enabled else mode if named else ""
-        return {"dcw": chosen or None, "dcw_low": self.number("dcw_low"), "dcw_high": self.number("dcw_high")}
+        low, high = self.number("dcw_low"), self.number("dcw_high")
+        if chosen == "high" and not named:  # the reference reads its first strength in this mode
+            low, high = None, _FIRST_STRENGTH if low is None else low
+        return {"dcw": chosen or None, "dcw_low": low, "dcw_high": high}
 
     def _finish(self) -> dict[str, Any]:
         names = ("latent_shift", "latent_rescale", "fade_in", "fade_out", "peak_db")
@@ -510,9 +529,13 @@ class _Reader:
         return found
 
     def _codes(self) -> tuple[int, ...] | None:
+        """The codes of the song, or of the first of several whose codes are given as a list of texts."""
         value = self.get("codes")
-        if isinstance(value, list) and value and isinstance(value[0], str):
-            value = value[0]
+        if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+            songs = [checks.codes(item) for item in value]
+            if max(map(len, songs)) > 1 < len(songs):
+                self.remarks.append(f"The file holds the codes of {len(songs)} songs; these are the first's.")
+            value = songs[0] if max(map(len, songs)) > 1 else [code for song in songs for code in song]
         return checks.codes(value) or None if value is not None else None
 
     def _region(self, default: Region | None) -> Region | None:

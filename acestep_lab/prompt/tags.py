@@ -69,7 +69,18 @@ def _inside(text: str) -> str:
 
 
 def _is_ornament(ch: str) -> bool:
-    return ch in " *#_/|•·\"'~\\" or unicodedata.category(ch) in ("Ps", "Pe", "Pi", "Pf", "Pd", "Sm", "So", "Sk", "Cf", "Zs")
+    return ch in " *#_/|•·\"'~\\" or unicodedata.category(ch) in (
+        "Ps",
+        "Pe",
+        "Pi",
+        "Pf",
+        "Pd",
+        "Sm",
+        "So",
+        "Sk",
+        "Cf",
+        "Zs",
+    )
 
 
 _KNOWN = {tag.lower() for tag in SECTION_TAGS}

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from acestep_lab.decode.audio import Audio, can_write
+from acestep_lab.decode.reading import path_of
 from acestep_lab.errors import LibraryError, SourceError, shown
 from acestep_lab.files import mended_text, read_bytes, read_json, write_whole
 from acestep_lab.takes import identity, manifest
@@ -33,19 +34,12 @@ def read_file(path: str | os.PathLike[str]) -> Take:
     manifest tells of, it is a new take with that one as its parent, and its `remarks` say so. Raises LibraryError where
     there is no manifest, SourceError where there is no sound.
     """
-    file = _place(path)
+    file = path_of(path)
     audio = Audio.read(file)
     story, lossy = _story(file)
     latent, remarks = read_latent(file.with_suffix(".safetensors"), story["latent"])
     take = manifest.receive(story, audio, latent, lossy, file.name)
     return take.but(remarks=(*take.remarks, *remarks)) if remarks else take
-
-
-def _place(path: str | os.PathLike[str]) -> Path:
-    """A path, "~" being the home folder; SourceError for what is none."""
-    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str) or "\0" in os.fspath(path):
-        raise SourceError(f"A file is named by text or a path, not by {shown(path)}.")
-    return Path(os.path.expanduser(path))
 
 
 def _story(file: Path) -> tuple[dict[str, Any], bool]:
@@ -103,7 +97,7 @@ def export(take: Take, path: str | os.PathLike[str]) -> Path:
 
     A FLAC of a sound its 24-bit grid does not hold is a copy: opened again, it is recognised as the same take.
     """
-    target = _place(path)
+    target = path_of(path)
     try:
         if target.suffix.lower() == ".zip":
             return _export_zip(take, target)

@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +25,8 @@ import numpy as np
 from acestep_lab.decode.audio import Audio
 from acestep_lab.errors import LibraryError, RecipeError, SourceError, shown
 from acestep_lab.files import read_json, to_json, write_whole
-from acestep_lab.prompt.checks import is_a, is_whole, plain, plain_number
+from acestep_lab.prompt.checks import is_a, is_whole, plain, plain_number, sequence, truth
+from acestep_lab.prompt.checks import text as checked_text
 from acestep_lab.takes import identity, manifest
 from acestep_lab.takes.exchange import export, read_file, read_latent, write_latent, write_sound
 from acestep_lab.takes.ids import is_sound_id, is_take_id, sound_id, take_id
@@ -181,7 +182,7 @@ class Library:
     def problems(self, sounds: bool = False) -> tuple[Problem, ...]:
         """Every file that could not be used, and why; with `sounds`, each take is read whole and held against its digests."""
         self._seen = 0  # a file changed in place leaves its folder's time as it was
-        names = self.ids()
+        names, sounds = self.ids(), truth("sounds", sounds)
         found = [*self.damaged, *self._odd_marks(), *self._odd_places(), *self._lost(names)]
         for name in names if sounds else ():
             try:
@@ -368,9 +369,9 @@ class Library:
         """Say something about a take; what is None stays as it was. A star takes a rejection back, and vice versa."""
         said, unread = self._marks(self._known(name))
         new: dict[str, Any] = {"star": star, "reject": reject, "note": note, "scores": scores, "tags": tags}
-        if tags is not None and is_a(tags, Sequence, Set) and not is_a(tags, str, bytes):
-            new["tags"] = sorted(set(tags)) if all(is_a(tag, str) for tag in tags) else tags
         try:
+            if tags is not None:
+                new["tags"] = sorted({checked_text("A tag", tag) for tag in sequence("A mark's tags", tags, 1000)})
             new = {what: plain(f"A mark's {what}", value) for what, value in new.items()}
         except RecipeError as problem:
             raise LibraryError(str(problem)) from None

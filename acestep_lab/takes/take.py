@@ -18,7 +18,7 @@ import numpy as np
 
 from acestep_lab.decode.audio import Audio
 from acestep_lab.errors import LibraryError, RecipeError, shown
-from acestep_lab.prompt.checks import is_a
+from acestep_lab.prompt.checks import is_a, tried
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.takes import identity
 from acestep_lab.takes.verdict import Verdict, compare, made_otherwise
@@ -186,10 +186,10 @@ def _latent(value: Any) -> np.ndarray:
 
 
 def _names(what: str, value: Any) -> tuple[str, ...]:
-    listed = is_a(value, Sequence, Set) and not is_a(value, str, bytes)
-    if not listed or not all(is_a(one, str) for one in value):
+    found = tried(lambda: tuple(value)) if is_a(value, Sequence, Set) and not is_a(value, str, bytes) else None
+    if not isinstance(found, tuple) or not all(is_a(one, str) for one in found):
         raise LibraryError(f"A take's {what} are text, not {shown(value)}.")
-    return tuple(value)
+    return found
 
 
 def _alike(one: Take, other: Take) -> bool:
