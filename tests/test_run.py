@@ -67,9 +67,22 @@ def worker() -> Iterator[Worker]:
     worker.close()
 
 
+_interrupts: list[threading.Timer] = []
+
+
+@pytest.fixture(autouse=True)
+def no_late_interrupt() -> Iterator[None]:
+    """A test that fails before its Ctrl-C has come must not have it end the tests after it."""
+    yield
+    for timer in _interrupts:
+        timer.cancel()
+    _interrupts.clear()
+
+
 def interrupt_soon() -> None:
     """Ctrl-C, a moment from now."""
-    threading.Timer(0.15, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    _interrupts.append(threading.Timer(0.15, lambda: os.kill(os.getpid(), signal.SIGINT)))
+    _interrupts[-1].start()
 
 
 # --- Ctrl-C ----------------------------------------------------------------------------------------------------------

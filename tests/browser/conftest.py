@@ -51,8 +51,11 @@ def wait_for(ready: Callable[[], Any], seconds: float = 90.0, what: str = "it") 
     raise AssertionError(f"{what} did not happen within {seconds} s")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Any]:
+    """A Chromium for the tests of this folder. It ends with them: playwright keeps an event loop running in the main thread,
+    where later tests have their own.
+    """
     if CHROMIUM is None and os.environ.get("ACESTEP_LAB_REQUIRE_BROWSER"):
         pytest.fail("There is no Chromium on this machine, and ACESTEP_LAB_REQUIRE_BROWSER asks for one.")
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
