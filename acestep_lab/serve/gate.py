@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+import param
 from bokeh.server.contexts import ApplicationContext
 from bokeh.server.tornado import BokehTornado
 from bokeh.util.token import check_token_signature, get_session_id
@@ -182,10 +183,11 @@ def _odd(request: HTTPServerRequest) -> str:
 
 
 def _is_component(path: str) -> bool:
-    """Whether an address names a class that is there already; nothing is imported, nor made, to find out."""
+    """Whether an address names a component that is there already; nothing is imported, nor made, to find out."""
     named = _COMPONENT.fullmatch(path)
     module = sys.modules.get(named[1]) if named is not None else None
-    return named is not None and module is not None and inspect.isclass(vars(module).get(named[2]))
+    found = None if named is None or module is None else vars(module).get(named[2])
+    return inspect.isclass(found) and issubclass(found, param.Parameterized)  # as all of Panel's and ours are
 
 
 def _here(request: HTTPServerRequest) -> str:
