@@ -63,7 +63,7 @@ class Song:
     heard: Conditions | None  # None once the loop is through
     later: Conditions | None
     canvas: Audio | None = None  # what stays outside a repaint's regions, at the song's length
-    gain: float | None = None  # the canvas's own level; None: brought to -1 dBFS
+    gain: float | None = None  # the canvas's own level; None: the recipe's
 
     @property
     def recipe(self) -> Recipe:

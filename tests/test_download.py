@@ -13,7 +13,9 @@ from acestep_lab.cli import main
 from acestep_lab.errors import CheckpointError, DownloadError, MachineError
 from acestep_lab.models.catalog import MAIN_REPO
 from acestep_lab.models.download import (
+    LOCK,
     HuggingFace,
+    Listing,
     ModelScope,
     RemoteFile,
     Store,
@@ -420,3 +422,27 @@ def test_the_command_line_fetches_goes_on_and_says_what_is_here(hub, tmp_path, m
     assert "transformer/model.safetensors: 12 MB of 12 MB" in err
     assert main([*asked, "--offline"]) == 0
     assert "nothing was missing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["", "{", "[]", "[" * 60_000, '{"o/r": 3}', '{"o/r": {"revision": 5, "fetched": [], "files": []}}', "\ud800", None],
+    ids=["empty", "cut", "list", "deep", "number", "revision", "coding", "folder"],
+)
+def test_a_damaged_list_of_what_was_fetched_counts_as_none_and_is_written_anew(tmp_path, damage):
+    store = Store(tmp_path)
+    path = store.home("o/r") / LOCK
+    path.parent.mkdir(parents=True)
+    if damage is None:
+        path.mkdir()
+    else:
+        path.write_bytes(damage.encode("utf-16-le", "surrogatepass") if "\ud800" in damage else damage.encode())
+    listing = Listing("abc", (RemoteFile("a.bin", 3),))
+    assert store.lock("o/r") is None
+    if damage is None:
+        with pytest.raises(DownloadError, match="cannot be written"):
+            store.write_lock("o/r", listing, ["a.bin"])
+        return
+    store.write_lock("o/r", listing, ["a.bin"])
+    lock = store.lock("o/r")
+    assert (lock.listing, lock.fetched) == (listing, {"a.bin"})

@@ -22,14 +22,10 @@ def gain_for(recipe: Recipe, samples: np.ndarray) -> float:
 
 
 def mastered(recipe: Recipe, samples: np.ndarray, rate: int, gain: float) -> Audio:
-    """Samples `[channels, samples]`, changed in place, at their level and faded, on the 24-bit grid a FLAC holds.
-
-    A sound louder than full scale, as one that is not normalized may be, stays in floats: the grid would clip it.
-    """
+    """Samples `[channels, samples]`, changed in place, at their level and faded, on the grid that a kept file holds."""
     samples *= np.float32(gain)
     fade(samples, round(recipe.fade_in * rate), round(recipe.fade_out * rate))
-    audio = Audio(samples, rate)
-    return audio.on_grid() if audio.peak <= 1.0 else audio
+    return Audio(samples, rate).on_grid()
 
 
 def fade(samples: np.ndarray, into: int, out: int) -> None:

@@ -32,6 +32,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from acestep_lab.errors import CheckpointError, DownloadError, MachineError
+from acestep_lab.files import read_json, write_whole
 from acestep_lab.models import catalog
 from acestep_lab.models.budget import gb
 from acestep_lab.models.catalog import MAIN_REPO, TEXT_FOLDER, VAE_FOLDER
@@ -259,9 +260,16 @@ class Store:
         try:
             said = self._locks(repo)[repo]
             files = tuple(RemoteFile(**entry) for entry in said["files"])
-            return Lock(Listing(said["revision"], files), frozenset(said["fetched"]))
-        except (OSError, ValueError, KeyError, TypeError):
+            lock = Lock(Listing(said["revision"], files), frozenset(said["fetched"]))
+        except (ValueError, KeyError, TypeError):
             return None
+        texts = [
+            said["revision"],
+            *lock.fetched,
+            *(text for file in files for text in (file.path, file.sha256, file.blob)),
+        ]
+        whole = all(type(text) is str for text in texts) and all(type(file.size) is int for file in files)
+        return lock if whole else None
 
     def write_lock(self, repo: str, listing: Listing, fetched: Iterable[str]) -> None:
         """Record a listing, and which of its files are here whole."""
@@ -277,11 +285,17 @@ class Store:
         }
         path = self.home(repo) / LOCK
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(said, indent=1))
+        text = json.dumps(said, indent=1)
+        write_whole(
+            path, lambda draft: draft.write_text(text, encoding="utf-8"), "The list of what was fetched", DownloadError
+        )
 
     def _locks(self, repo: str) -> dict[str, Any]:
-        path = self.home(repo) / LOCK
-        return json.loads(path.read_text()) if path.is_file() else {}
+        """What the lock's file holds, by repo; nothing where there is none, or a damaged one."""
+        try:
+            return read_json(self.home(repo) / LOCK, "The list of what was fetched", DownloadError)
+        except DownloadError:
+            return {}
 
 
 def cache() -> Store:

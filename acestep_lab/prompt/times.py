@@ -51,7 +51,7 @@ def without_times(text: str) -> str:
 
     ::
 
-        Recipe("ballad", lyrics=without_times(Path("song.lrc").read_text()))
+        Recipe("ballad", lyrics=without_times(files.read_text("song.lrc")))
     """
     text = checks.text("The lyrics", text)
     if timed_line(text) is None:
