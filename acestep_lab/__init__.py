@@ -7,7 +7,7 @@ The house, room by room; imports point down this list, never up::
     prompt/     what a musician says: Recipe, tasks, Region, lyrics; no torch
     models/     weights and where they live: catalog, loading, tiers, residency, adapters, the pocket checkpoint
     plan/       LM: Recipe → Plan
-    synth/      DiT: Plan and words → latent, one Frame a step
+    synth/      DiT: Plan and words → latent, one Step a step
     decode/     VAE: latent ↔ sound; Audio, Codec
     takes/      finished pieces: Take, Library
     listen/     what can be heard in a take
@@ -36,7 +36,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from acestep_lab.decode.audio import Audio
+    from acestep_lab.audio.audio import Audio
+    from acestep_lab.diffusion.sampler import Step
     from acestep_lab.errors import (
         CheckpointError,
         DownloadError,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
         SourceError,
         Stopped,
     )
+    from acestep_lab.jobs.run import Run
     from acestep_lab.models.tiers import Tier
     from acestep_lab.plan.plan import Plan
     from acestep_lab.prompt.recipe import Planning, Recipe
@@ -62,16 +64,14 @@ if TYPE_CHECKING:
         Retake,
         Text2Music,
     )
-    from acestep_lab.run import Run
     from acestep_lab.session import Session
-    from acestep_lab.synth.sampler import Frame
     from acestep_lab.takes.library import Library
     from acestep_lab.takes.take import Take
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Audio": "decode.audio",
+    "Audio": "audio.audio",
     "CheckpointError": "errors",
     "Complete": "prompt.tasks",
     "Cover": "prompt.tasks",
@@ -79,7 +79,6 @@ _HOMES = {
     "Extend": "prompt.tasks",
     "Extract": "prompt.tasks",
     "FlowEdit": "prompt.tasks",
-    "Frame": "synth.sampler",
     "LabError": "errors",
     "Lego": "prompt.tasks",
     "Library": "takes.library",
@@ -92,9 +91,10 @@ _HOMES = {
     "Region": "prompt.tasks",
     "Repaint": "prompt.tasks",
     "Retake": "prompt.tasks",
-    "Run": "run",
+    "Run": "jobs.run",
     "Session": "session",
     "SourceError": "errors",
+    "Step": "diffusion.sampler",
     "Stopped": "errors",
     "Take": "takes.take",
     "Text2Music": "prompt.tasks",
@@ -111,7 +111,6 @@ __all__ = [
     "Extend",
     "Extract",
     "FlowEdit",
-    "Frame",
     "LabError",
     "Lego",
     "Library",
@@ -127,6 +126,7 @@ __all__ = [
     "Run",
     "Session",
     "SourceError",
+    "Step",
     "Stopped",
     "Take",
     "Text2Music",

@@ -3,13 +3,13 @@
 It knows nothing of music or models. The wheel of torchaudio found next to a CPU build of torch (or next to a newer torch)
 often cannot load its compiled half, and then `import torchaudio` raises `OSError`. Because transformers and diffusers
 import torchaudio whenever it is *installed*, such a wheel takes both of them down with it. Nothing they or we use lives in
-the compiled half, so `cure()` lets the Python half stand alone:
+the compiled half, so `patch_torchaudio()` lets the Python half stand alone:
 
-    from acestep_lab._torchaudio import cure
-    cure()                     # before diffusers or transformers is imported
+    from acestep_lab._torchaudio import patch_torchaudio
+    patch_torchaudio()                     # before diffusers or transformers is imported
     from diffusers import AceStepPipeline
 
-A torchaudio that loads is left exactly as it is: the cure is a hook on the import of `torchaudio._extension` that first
+A torchaudio that loads is left exactly as it is: the patch_torchaudio is a hook on the import of `torchaudio._extension` that first
 runs the real thing and steps in only when that raises.
 """
 
@@ -41,7 +41,7 @@ _KAISER_BEST = {
 _log = logging.getLogger(__name__)
 
 
-def cure() -> None:
+def patch_torchaudio() -> None:
     """Make `import torchaudio` succeed whether or not its compiled half loads.
 
     Cheap (no torch, no torchaudio is imported) and idempotent. Half-imported remains of an earlier, failed
@@ -79,7 +79,7 @@ def mel(samples: Tensor, rate: int, bins: int = 128, window: int = 2048, hop: in
 
 
 def _torchaudio() -> Any:
-    cure()
+    patch_torchaudio()
     if importlib.util.find_spec("torchaudio") is None:
         raise MachineError(
             "Resampling and mel spectrograms on the accelerator need torchaudio, which is not installed: "

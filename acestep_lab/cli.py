@@ -20,8 +20,8 @@ from acestep_lab.prompt.lyrics import without_times
 from acestep_lab.prompt.recipe import GUIDANCE, SOLVERS, Recipe
 
 if TYPE_CHECKING:
+    from acestep_lab.jobs.run import Event, Run
     from acestep_lab.models.download import Progress
-    from acestep_lab.run import Event, Run
     from acestep_lab.session import Session
     from acestep_lab.takes.take import Take
 
@@ -233,7 +233,7 @@ def _serve(chosen: argparse.Namespace) -> int:
 def _judge(chosen: argparse.Namespace) -> int:
     if chosen.out:
         _folder(chosen.out)
-    from acestep_lab.judge import judge
+    from acestep_lab.evaluate import judge
 
     report = judge(
         chosen.checkpoint,
@@ -355,8 +355,8 @@ def _export(take: Take, path: Path) -> Path:
 
 
 def _page(run: Run, take: Take, path: Path) -> Path:
-    from acestep_lab.decode.preview import picture, png_bytes
     from acestep_lab.ui import report
+    from acestep_lab.ui.latent_image import picture, png_bytes
 
     chosen = (
         run.frames if len(run.frames) <= 12 else [run.frames[round(i * (len(run.frames) - 1) / 11)] for i in range(12)]
@@ -367,7 +367,7 @@ def _page(run: Run, take: Take, path: Path) -> Path:
 
 def _writable(sound: Path, page: Path | None) -> None:
     """Refuse output paths that cannot be written, before any work."""
-    from acestep_lab.decode.audio import can_write, has_room
+    from acestep_lab.audio.audio import can_write, has_room
 
     can_write(sound)
     if page is not None:

@@ -174,7 +174,7 @@ def torchaudio(state: str | None = None) -> Iterator[Finding]:
     """The torchaudio trap: a wheel whose compiled half does not load takes diffusers and transformers down with it."""
     from acestep_lab import _torchaudio
 
-    _torchaudio.cure()
+    _torchaudio.patch_torchaudio()
     state = state or _torchaudio.state()
     said = {
         "works": Finding("torchaudio", "ok", "loads whole"),
@@ -233,7 +233,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def device(asked: Asked | None = None) -> Iterator[Finding]:
     """What the work runs on, how much memory there is, and whether whole numbers could be quicker."""
-    from acestep_lab.models.budget import gb
+    from acestep_lab.models.memory_plan import gb
     from acestep_lab.models.tiers import GB
 
     asked = asked or Asked()
@@ -305,7 +305,7 @@ def disk(folder: Path | None = None, free_bytes: Callable[[Path], int] | None = 
     from huggingface_hub import constants
 
     from acestep_lab.models import download
-    from acestep_lab.models.budget import gb
+    from acestep_lab.models.memory_plan import gb
 
     folder = folder or download.cache().root
     free = (free_bytes or download.free_disk)(folder)
@@ -344,8 +344,8 @@ def weights(
     checkpoint: str | Path = "pocket", environ: Mapping[str, str] = os.environ, asked: Asked | None = None
 ) -> Iterator[Finding]:
     """Whether a checkpoint's files fit its configs, and what this machine will make of it."""
-    from acestep_lab.models.budget import budget, gb
     from acestep_lab.models.loading import Checkpoint
+    from acestep_lab.models.memory_plan import budget, gb
 
     try:
         opened = Checkpoint.open(checkpoint)

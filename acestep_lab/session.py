@@ -23,24 +23,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from acestep_lab import resolve as resolving
-from acestep_lab.decode.audio import Audio
+from acestep_lab.audio.audio import Audio
+from acestep_lab.diffusion.sampler import Step
+from acestep_lab.engines.ace15 import resolve as resolving
+from acestep_lab.engines.ace15.engine import LRUCache, Prepared, Road, build, groups
+from acestep_lab.engines.ace15.profile import Profile, profile
 from acestep_lab.errors import LibraryError, MachineError, RecipeError, SourceError, shown
-from acestep_lab.listen import Heard
+from acestep_lab.jobs.run import Run
+from acestep_lab.jobs.worker import Worker
+from acestep_lab.listen import Analysis
 from acestep_lab.listen import listen as listening
-from acestep_lab.listen.agreement import Agreement, agreement
+from acestep_lab.listen.plan_score import PlanScore, agreement
 from acestep_lab.models.adapters import Adapter
-from acestep_lab.models.adapters import apply as wear_adapters
+from acestep_lab.models.adapters import apply as attach_adapters
 from acestep_lab.models.adapters import opened as open_adapters
-from acestep_lab.models.budget import Arrangement, budget
-from acestep_lab.models.floors import measured_peak
+from acestep_lab.models.device_manager import DeviceManager
 from acestep_lab.models.loading import Checkpoint
-from acestep_lab.models.precision import WholeNumbers
-from acestep_lab.models.residency import Residency
+from acestep_lab.models.memory_plan import MemoryPlan, budget
+from acestep_lab.models.precision import Int8Mode
+from acestep_lab.models.roofline import measured_peak
 from acestep_lab.models.tiers import Machine, Tier, asked_device, asked_dtype
 from acestep_lab.plan.fields import ATTRIBUTES
 from acestep_lab.plan.plan import Plan
-from acestep_lab.profile import Profile, profile
 from acestep_lab.prompt import checks, vocabulary
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import (
@@ -62,15 +66,11 @@ from acestep_lab.prompt.tasks import (
     Task,
     regions,
 )
-from acestep_lab.road import Recent, Road, Song, build, groups
-from acestep_lab.run import Run
-from acestep_lab.synth.sampler import Frame
 from acestep_lab.takes.ids import is_id, is_sound_id, is_take_id
 from acestep_lab.takes.library import Library, read_file
 from acestep_lab.takes.take import Take
 from acestep_lab.takes.verdict import Comparison, Verdict
 from acestep_lab.versions import version_of
-from acestep_lab.worker import Worker
 
 NO_ROOM = "This machine has no room for the planner of this checkpoint."
 
@@ -114,9 +114,9 @@ class Session:
         checkpoint: Checkpoint,
         tier: Tier | None = None,
         library: Library | None = None,
-        residency: Residency | None = None,
+        residency: DeviceManager | None = None,
         worker: Worker | None = None,
-        precision: str | WholeNumbers = "auto",
+        precision: str | Int8Mode = "auto",
         device: object = None,
         dtype: object = None,
     ) -> None:
@@ -124,14 +124,14 @@ class Session:
         machine = Machine.for_session(tier, asked_device(device))
         self.tier = (tier or Tier.for_machine(machine)).computing_in(asked_dtype(dtype))
         self.library = Library(default_folder()) if library is None else library  # an empty one is falsy
-        self.residency = residency or Residency(self._build, self._arrangement(machine))
+        self.residency = residency or DeviceManager(self._build, self._arrangement(machine))
         self.road = Road(checkpoint, self.residency)
         self._worker = worker or Worker()
-        self._pace, self._planning_pace = Pace(), Pace(seconds_of)
-        self._known: Recent[Take | Audio] = Recent(256)
+        self._pace, self._planning_pace = EtaEstimator(), EtaEstimator(seconds_of)
+        self._known: LRUCache[Take | Audio] = LRUCache(256)
         self._said: set[str] = set()
         self._adapters: tuple[tuple[Adapter, float], ...] = ()
-        self._whole_numbers = WholeNumbers.asked(precision, self.residency.device)
+        self._int8_mode = Int8Mode.asked(precision, self.residency.device)
 
     open = _Open()
 
@@ -141,7 +141,7 @@ class Session:
         checkpoint: str | os.PathLike[str] = "pocket",
         tier: Tier | None = None,
         library: Library | str | os.PathLike[str] | None = None,
-        precision: str | WholeNumbers = "auto",
+        precision: str | Int8Mode = "auto",
         lm: str | os.PathLike[str] | None = None,
         device: object = None,
         dtype: object = None,
@@ -203,7 +203,7 @@ class Session:
         """The same music from other noise, a take for each seed.
 
         What varies is the noise alone: words, numbers and codes are those of the source take, or of one plan, written with
-        the first seed. Other plans come from `lab.start([recipe.but(seed=seed) for seed in seeds])`. With a variance between
+        the first seed. Other plans come from `lab.start([recipe.replace(seed=seed) for seed in seeds])`. With a variance between
         0 and 1 the takes stay near the source: its noise is turned towards each seed's, and 0 gives the source itself.
         """
         self._worker.refuse_to_wait()
@@ -216,10 +216,10 @@ class Session:
         checks.instance("What is varied", source, (Take, Recipe))
         if variance is None:
             recipe, plan = (source.recipe, source.plan) if isinstance(source, Take) else (source, None)
-            return self._begin(_recipes([recipe.but(seed=seed) for seed in listed]), shared=Shared(plan)).takes()
+            return self._begin(_recipes([recipe.replace(seed=seed) for seed in listed]), shared=Shared(plan)).takes()
         if not isinstance(source, Take):
             raise RecipeError("A variance is the distance from a take; make one first, then vary it.")
-        return self.start([source.recipe.but(task=Retake(source, variance, seed)) for seed in listed]).takes()
+        return self.start([source.recipe.replace(task=Retake(source, variance, seed)) for seed in listed]).takes()
 
     def repaint(
         self,
@@ -336,7 +336,7 @@ class Session:
         asked = asked if task.plans else replace(asked, task=task, thinking=None)
         words = sound.recipe if isinstance(sound, Take) else asked
         kept = {name: getattr(words, name) for name in ("bpm", "keyscale", "timesignature", "language")}
-        return asked.but(**({**kept, "task": task, "seed": None, "seconds": None} | changes))
+        return asked.replace(**({**kept, "task": task, "seed": None, "seconds": None} | changes))
 
     def _make_from(
         self, source: Source, task: Task, caption: str | None, lyrics: str | None, changes: dict[str, Any]
@@ -391,8 +391,8 @@ class Session:
             )
         first = recipe.seed if recipe.seed is not None else secrets.randbelow(2**32)
         seeds = range(first, first + (n or 1))
-        ask = partial(self._plans, recipe.but(seed=first), seeds, keep=keep, codes=codes)
-        plans = self._ask_planner(recipe.but(seed=first), ask, on_token)
+        ask = partial(self._plans, recipe.replace(seed=first), seeds, keep=keep, codes=codes)
+        plans = self._ask_planner(recipe.replace(seed=first), ask, on_token)
         return plans[0] if n is None else plans
 
     def sketch(
@@ -447,7 +447,7 @@ class Session:
 
         return self._ask_planner(Recipe(f"what is heard in {sound.id}"), ask, on_token)[0]
 
-    def agreement(self, source: Source, plan: Plan | None = None, scale: float = 0.1) -> Agreement:
+    def agreement(self, source: Source, plan: Plan | None = None, scale: float = 0.1) -> PlanScore:
         """How well a sound agrees with a plan in the planner's ears: a score per field, 0 to 1.
 
         Without a plan, a take is held against its own, or against its recipe; any other sound needs one.
@@ -460,7 +460,7 @@ class Session:
                 "A sound that is no take has no plan of its own; say what to hold it against: plan=Plan(…)."
             )
 
-        def ask() -> Agreement:
+        def ask() -> PlanScore:
             codes = self.road.codes(sound)
             with self.road.lm() as lm:
                 return agreement(lm, self.checkpoint.lm_tokenizer(), codes, said, scale=scale)
@@ -591,7 +591,7 @@ class Session:
                 f"{shown(name)} is no file and no take this session knows; its library has {len(self.library)} takes."
             ) from None
 
-    def listen(self, source: Source, bpm: float | None = None) -> Heard:
+    def listen(self, source: Source, bpm: float | None = None) -> Analysis:
         """What can be heard in a take or any sound: tempo, key, meter, loudness, instruments."""
         sound = self.sound(source)
         bpm = None if bpm is None else checks.real("A tempo to listen for", bpm, 10, 1000)
@@ -599,9 +599,9 @@ class Session:
             return sound.listen() if bpm is None else listening(sound.audio, bpm)
         return listening(sound, bpm)
 
-    def glimpse(self, frame: Frame | Take, at: float, seconds: float = 3.0) -> Audio:
+    def glimpse(self, frame: Step | Take, at: float, seconds: float = 3.0) -> Audio:
         """The seconds around a time of a step's estimate, decoded alone; exact, and cheap enough between two frames."""
-        checks.instance("What is listened into", frame, (Frame, Take))
+        checks.instance("What is listened into", frame, (Step, Take))
         at = checks.real("The time to listen at", at, -MOST_SECONDS, MOST_SECONDS, "seconds")
         seconds = checks.real("The length to listen for", seconds, -MOST_SECONDS, MOST_SECONDS, "seconds")
         latent = torch.from_numpy(frame.latent.copy()) if isinstance(frame, Take) else frame.estimate
@@ -623,10 +623,10 @@ class Session:
         stop = threading.Event()
         return self._worker.call(partial(job, stop), stop)
 
-    def explain(self, recipe: Recipe | None = None) -> Arrangement:
+    def explain(self, recipe: Recipe | None = None) -> MemoryPlan:
         """How this checkpoint fits this machine, before anything loads: print it for a sentence and a table."""
         checks.instance("What is explained", recipe, (Recipe, NoneType))
-        arrangement: Arrangement = self.residency.arrangement
+        arrangement: MemoryPlan = self.residency.arrangement
         return arrangement if recipe is None else arrangement.fit(recipe)
 
     def lora(self, *adapters: str | os.PathLike[str] | tuple[str | os.PathLike[str], float]) -> tuple[str, ...]:
@@ -638,7 +638,7 @@ class Session:
 
         def wear() -> None:
             with self.residency.on("dit") as dit:
-                wear_adapters(dit, wanted)
+                attach_adapters(dit, wanted)
 
         self._worker.call(wear)
         self._adapters = wanted
@@ -648,7 +648,7 @@ class Session:
         """Render a recipe and say where the seconds went, stage by stage, beside this machine's floor."""
         checks.instance("What is profiled", recipe, Recipe)
         self._worker.refuse_to_wait()
-        warm = recipe.but(caption=recipe.caption + " (warming up)", steps=1)  # other words: nothing is remembered
+        warm = recipe.replace(caption=recipe.caption + " (warming up)", steps=1)  # other words: nothing is remembered
         self.start(warm).take()
         run = self.start(recipe)
         take = run.take()
@@ -714,24 +714,26 @@ class Session:
         checks.instance("A plan", plan, (Plan, NoneType), " lab.plan(Recipe('…')) gives one.")
         geometry, most = self.checkpoint.geometry, self.residency.arrangement.longest_seconds
         longest = min(geometry.longest_seconds, most)
-        house = resolving.House(self.checkpoint.row, geometry, self.checkpoint.parts, longest, self.sound)
+        house = resolving.ResolveContext(self.checkpoint.row, geometry, self.checkpoint.parts, longest, self.sound)
         return resolving.resolve(recipe, house, plan)
 
     def _warn(self, run: Run, asked: Sequence[Recipe], plan: Plan | None) -> None:
         """Say once what usually comes of an odd choice, what of a plan is not followed, and what is done only in part."""
-        sentences = [s for recipe in asked for s in resolving.odd_choices(recipe, self.checkpoint.row)]
+        sentences = [s for recipe in asked for s in resolving.lint(recipe, self.checkpoint.row)]
         if plan is not None:
-            sentences += [s for recipe in asked for s in resolving.quarrels(recipe, plan, self.checkpoint.geometry)]
+            sentences += [
+                s for recipe in asked for s in resolving.plan_conflicts(recipe, plan, self.checkpoint.geometry)
+            ]
         for sentence in dict.fromkeys(sentences):
             run.note(sentence)
             if sentence not in self._said:
                 self._said.add(sentence)
-                warnings.warn(sentence, OddChoice, stacklevel=_levels_to_the_caller())
+                warnings.warn(sentence, LintWarning, stacklevel=_levels_to_the_caller())
         for wished, recipe in zip(asked, run.recipes, strict=True):
             planned = None if plan is None else plan.keyscale
             if isinstance(recipe.task, Cover) and recipe.keyscale and not (wished.keyscale or planned):
                 run.note(
-                    f"Heard in the source and told to the model: {recipe.keyscale}. Another keyscale may be asked for."
+                    f"Analysis in the source and told to the model: {recipe.keyscale}. Another keyscale may be asked for."
                 )
             for remark in resolving.remarks(recipe, self.checkpoint.geometry):
                 run.note(remark)
@@ -744,7 +746,7 @@ class Session:
             self._road(run, asked, plan, shared)
 
     def _road(self, run: Run, asked: Sequence[Recipe], plan: Plan | None, shared: Shared | None) -> None:
-        clock = Clock()
+        clock = StageTimer()
         with clock("plan"):
             self._think(run, asked, plan, shared)
         run.enter("rendering", 0.0)
@@ -763,7 +765,7 @@ class Session:
         run.finish()
 
     def _sing(
-        self, run: Run, songs: list[Song], places: Sequence[int], clock: Clock, made: Callable[..., Take]
+        self, run: Run, songs: list[Prepared], places: Sequence[int], clock: StageTimer, made: Callable[..., Take]
     ) -> None:
         """Songs that share a loop, from noise to kept takes: sampled together, then each decoded, kept and let go, so that a
         run that is stopped or fails has what it had finished.
@@ -790,7 +792,7 @@ class Session:
         recipes = list(run.recipes)
         for place, (wish, resolved) in enumerate(zip(asked, run.recipes, strict=True)):
             if resolving.thinks(resolved, self.has_planner):
-                seeded = wish.but(seed=resolved.seed)
+                seeded = wish.replace(seed=resolved.seed)
                 written = common or self._thought(run, seeded, resolved.seed or 0, plan)
                 common = None if shared is None else written
                 plans[place], recipes[place] = written, self.resolve(seeded, written)
@@ -803,9 +805,9 @@ class Session:
         [written] = self._plans(recipe, [seed], run, keep=held)
         return replace(written, locked=frozenset() if plan is None else plan.locked)
 
-    def _measure(self, run: Run, song: Song) -> None:
+    def _measure(self, run: Run, song: Prepared) -> None:
         """Before the first song in whole numbers: have them measured when the DiT is built, and say what came of it."""
-        numbers = self._whole_numbers
+        numbers = self._int8_mode
         if numbers is None or numbers.gate is not None:
             return
         numbers.look = self.road.probing(song)
@@ -814,7 +816,7 @@ class Session:
             pass
         run.note(str(numbers.gate))
 
-    def _watch(self, run: Run, songs: Sequence[Song], places: Sequence[int]) -> dict[int, Tensor]:
+    def _watch(self, run: Run, songs: Sequence[Prepared], places: Sequence[int]) -> dict[int, Tensor]:
         """Walk the loop of the songs at these places, show every step, and return each one's last latent."""
         latents: dict[int, Tensor] = {}
         done = len(run.made)
@@ -831,8 +833,8 @@ class Session:
         self,
         run: Run,
         asked: Sequence[Recipe],
-        songs: Sequence[Song],
-        clock: Clock,
+        songs: Sequence[Prepared],
+        clock: StageTimer,
         place: int,
         latent: Tensor,
         progress: Callable[[float], None] | None = None,
@@ -842,21 +844,21 @@ class Session:
         audio, latent, gain = self.road.finish(song, latent, **listener)  # type: ignore[arg-type]
         task = song.recipe.task
         take = Take(
-            recipe=song.recipe.but(task=task.with_ids()),
+            recipe=song.recipe.replace(task=task.with_ids()),
             audio=audio,
             latent=latent.float().numpy(),
             plan=run.plans[place],
             parents=tuple(dict.fromkeys(source.id for source in task.sources().values())),  # type: ignore[union-attr]
             made_with=self._made_with(clock, gain),
-            asked=asked[place].but(task=asked[place].task.with_ids()),
+            asked=asked[place].replace(task=asked[place].task.with_ids()),
         )
         self._known.put(take.id, take)
         return take
 
-    def _kept(self, made: Callable[[int, Tensor], Take], frame: Frame, song: int, run: Run) -> Take:
+    def _kept(self, made: Callable[[int, Tensor], Take], frame: Step, song: int, run: Run) -> Take:
         """The take of a step's estimate, kept."""
         take = made(song, frame.estimate)
-        take = take.but(made_with={**take.made_with, "step": frame.index})
+        take = take.replace(made_with={**take.made_with, "step": frame.index})
         self._known.put(take.id, take)
         self._store(take, run, run.recipes[song])
         return take
@@ -883,17 +885,17 @@ class Session:
 
     def _build(self, part: str) -> torch.nn.Module:
         module = build(self.checkpoint, part, self.residency.arrangement.torch_dtype)
-        if part == "dit" and self._whole_numbers is not None:
-            self._whole_numbers.put_into(module)
-        return wear_adapters(module, self._adapters) if part == "dit" and self._adapters else module
+        if part == "dit" and self._int8_mode is not None:
+            self._int8_mode.put_into(module)
+        return attach_adapters(module, self._adapters) if part == "dit" and self._adapters else module
 
-    def _made_with(self, clock: Clock, gain: float) -> dict[str, Any]:
+    def _made_with(self, clock: StageTimer, gain: float) -> dict[str, Any]:
         """What a take was made with, as plain data."""
         return {
             "checkpoint": self.checkpoint.name,
             "vae": self.road.vae_mark,
             "tier": self.tier.name,
-            "precision": "auto" if self._whole_numbers is None else self._whole_numbers.chosen,
+            "precision": "auto" if self._int8_mode is None else self._int8_mode.chosen,
             "device": str(self.residency.device),
             "dtype": self.residency.arrangement.dtype_name,
             "threads": torch.get_num_threads(),
@@ -980,7 +982,7 @@ class TakeWarning(UserWarning):
     """Opening a take found something out of the ordinary."""
 
 
-class OddChoice(UserWarning):
+class LintWarning(UserWarning):
     """An explicit choice that usually spoils the music with this checkpoint."""
 
 
@@ -992,7 +994,7 @@ def default_folder() -> Path:
 
 
 @dataclass
-class Clock:
+class StageTimer:
     """Seconds spent per stage."""
 
     seconds: dict[str, float] = field(default_factory=dict)
@@ -1023,7 +1025,7 @@ def work_of(recipes: Sequence[Recipe]) -> float:
     return sum(_looks(recipe) * (recipe.seconds or DEFAULT_SECONDS) for recipe in recipes)
 
 
-class Pace:
+class EtaEstimator:
     """How long work took here, to say how long more of it will take; `units` measures it."""
 
     def __init__(self, units: Callable[[Sequence[Recipe]], float] = work_of) -> None:

@@ -52,14 +52,14 @@ take.recipe.to_json()
 # here). The estimate is worth looking at from the first step.
 
 # %%
-run = lab.start(recipe.but(caption="slow dub techno with deep bass and a soft pad", seed=11))
+run = lab.start(recipe.replace(caption="slow dub techno with deep bass and a soft pad", seed=11))
 for frame in run:
     print(f"step {frame.index + 1}/{frame.steps}  t={frame.t:.2f}  estimate's spread {float(frame.estimate.std()):.2f}")
 
 # %%
 from IPython.display import Image, display
 
-from acestep_lab.decode.preview import picture, png_bytes
+from acestep_lab.ui.latent_image import picture, png_bytes
 
 frames = run.frames
 for frame in (frames[0], frames[len(frames) // 2], frames[-1]):

@@ -42,7 +42,7 @@ take = lab.make(recipe)
 take
 
 # %%
-straight = lab.make(recipe.but(thinking=False))
+straight = lab.make(recipe.replace(thinking=False))
 straight
 
 # %% [markdown]
@@ -50,7 +50,7 @@ straight
 # always gives the same timbre.
 
 # %%
-lab.make(recipe.but(task=Text2Music(reference=take), caption="a bright tune with bells", seed=8))
+lab.make(recipe.replace(task=Text2Music(reference=take), caption="a bright tune with bells", seed=8))
 
 # %% [markdown]
 # ## Repaint
@@ -100,8 +100,8 @@ near
 # %%
 codes = lab.codes(take)
 print(len(codes), "codes for", take.seconds, "s:", codes[:12], "…")
-of_codes = lab.make(recipe.but(task=Cover(codes=codes)))
-of_sound = lab.make(recipe.but(task=Cover(take)))
+of_codes = lab.make(recipe.replace(task=Cover(codes=codes)))
+of_sound = lab.make(recipe.replace(task=Cover(take)))
 print("largest difference between the two:", np.abs(of_codes.latent - of_sound.latent).max())
 
 # %% [markdown]
@@ -147,12 +147,12 @@ edited
 
 # %%
 for solver in ("euler", "heun", "sde", "dpmpp2m"):
-    made = lab.make(take.recipe.but(solver=solver, steps=8))
+    made = lab.make(take.recipe.replace(solver=solver, steps=8))
     print(f"{solver:8}", f"{np.abs(made.latent - take.latent).mean():.3f} from the take of {take.recipe.steps} euler steps")
 
 # %%
 for guidance in ("none", "cfg", "apg", "adg", "cfg_zero"):
-    made = lab.make(take.recipe.but(guidance=guidance, guidance_scale=3.0, guidance_interval=(0.2, 1.0), steps=8))
+    made = lab.make(take.recipe.replace(guidance=guidance, guidance_scale=3.0, guidance_interval=(0.2, 1.0), steps=8))
     print(f"{guidance:8}", f"loudness {made.audio.loudness():.1f} LUFS")
 
 # %% [markdown]
@@ -160,9 +160,9 @@ for guidance in ("none", "cfg", "apg", "adg", "cfg_zero"):
 # A run may hold any number of recipes; those that can share a loop do, and each is what it would have been alone.
 
 # %%
-run = lab.start([recipe.but(seed=seed, caption=caption, thinking=False) for seed, caption in enumerate(("a slow waltz", "a march"))])
+run = lab.start([recipe.replace(seed=seed, caption=caption, thinking=False) for seed, caption in enumerate(("a slow waltz", "a march"))])
 takes = run.takes()
-alone = lab.make(recipe.but(seed=1, caption="a march", thinking=False))
+alone = lab.make(recipe.replace(seed=1, caption="a march", thinking=False))
 print("in company and alone:", np.abs(takes[1].latent - alone.latent).max())
 
 # %% [markdown]
@@ -172,9 +172,9 @@ print("in company and alone:", np.abs(takes[1].latent - alone.latent).max())
 # %%
 for wrong in (
     lambda: lab.repaint(take, Region(9, 10)),
-    lambda: lab.make(recipe.but(seconds=500)),
+    lambda: lab.make(recipe.replace(seconds=500)),
     lambda: lab.extract(take, "dums"),
-    lambda: lab.make(recipe.but(task=Cover(codes=(10**6,)))),
+    lambda: lab.make(recipe.replace(task=Cover(codes=(10**6,)))),
 ):
     try:
         wrong()

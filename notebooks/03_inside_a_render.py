@@ -25,11 +25,11 @@ import numpy as np
 from IPython.display import Image, display
 
 from acestep_lab import Recipe, Session
-from acestep_lab.decode.preview import picture, png_bytes
+from acestep_lab.ui.latent_image import picture, png_bytes
 
 lab = Session.open()
 recipe = Recipe("bright house with piano chords, bass and a steady kick", seconds=6, seed=21, bpm=124, keyscale="C major")
-run = lab.start(recipe.but(steps=12))
+run = lab.start(recipe.replace(steps=12))
 frames = list(run)
 take = run.take()
 take

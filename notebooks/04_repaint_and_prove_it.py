@@ -70,10 +70,10 @@ takes["conservative"]
 takes["aggressive"]
 
 # %%
-from acestep_lab.listen import seams
+from acestep_lab.listen import discontinuities
 
 for mode, take in takes.items():
-    steps = seams(take.audio, [r.start for r in regions] + [r.end for r in regions])
+    steps = discontinuities(take.audio, [r.start for r in regions] + [r.end for r in regions])
     print(f"{mode:>12}: level steps at the borders {[round(s.level, 1) for s in steps]} dB, audible: {[s.audible for s in steps]}")
 
 # %% [markdown]

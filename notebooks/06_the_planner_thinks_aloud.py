@@ -46,7 +46,7 @@ plan
 # the planner write new ones and leaves every other field as it stands.
 
 # %%
-faster = plan.but(bpm=140)
+faster = plan.replace(bpm=140)
 print(*plan.diff(faster))
 print(lab.make(recipe, faster).plan)
 
@@ -55,7 +55,7 @@ print(lab.make(recipe, faster).plan)
 # Keep tempo and key, let the rest be written anew — several times from one reading of the prompt.
 
 # %%
-for another in lab.plan(recipe.but(seed=8), keep=plan.lock("bpm", "keyscale"), n=3):
+for another in lab.plan(recipe.replace(seed=8), keep=plan.lock("bpm", "keyscale"), n=3):
     print(another.bpm, another.keyscale, another.timesignature, another.codes[:6])
 
 # %% [markdown]

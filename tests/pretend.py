@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from acestep_lab.decode.audio import Audio, splice
+from acestep_lab.audio.audio import Audio, splice
 from acestep_lab.errors import RecipeError
+from acestep_lab.jobs.run import Run
+from acestep_lab.jobs.worker import Worker
 from acestep_lab.models.catalog import ROWS
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import Repaint
-from acestep_lab.run import Run
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.take import Take
-from acestep_lab.worker import Worker
 
 RATE = 8000
 
@@ -92,10 +92,10 @@ class PretendSession:
         seconds = recipe.seconds or getattr(source, "seconds", 8.0)
         if seconds > 60:
             raise RecipeError(f"pretend makes songs of up to 60 s; {seconds:g} s is too long. Make it shorter.")
-        return recipe.but(seconds=seconds, seed=recipe.seed or 1, steps=recipe.steps or 6)
+        return recipe.replace(seconds=seconds, seed=recipe.seed or 1, steps=recipe.steps or 6)
 
     def recipe_from(self, source: Any, task: Any, **changes: Any) -> Recipe:
-        return source.recipe.but(**({"task": task, "seed": None, "seconds": None} | changes))
+        return source.recipe.replace(**({"task": task, "seed": None, "seconds": None} | changes))
 
     def glimpse(self, frame: PretendFrame, at: float, seconds: float = 3.0) -> Audio:
         return tone(seconds, frame.index + 1)
@@ -131,7 +131,7 @@ class PretendSession:
         audio = audio.on_grid() if hasattr(audio, "on_grid") else audio
         parents = (source.id,) if hasattr(source, "id") else ()
         return Take(
-            recipe.but(task=recipe.task.with_ids()),
+            recipe.replace(task=recipe.task.with_ids()),
             audio,
             frame.latent,
             parents=parents,

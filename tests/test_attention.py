@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from acestep_lab.engines.ace15 import attention
+from acestep_lab.engines.ace15.attention import Memory, attend, velocity
 from acestep_lab.errors import RecipeError
-from acestep_lab.synth import attention
-from acestep_lab.synth.attention import Memory, attend, velocity
 from tests.closeness import NEAR, assert_near
 from tests.tiny import CONDITION, LATENT, tiny_parts
 

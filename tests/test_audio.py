@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from acestep_lab.decode.audio import Audio, splice
+from acestep_lab.audio.audio import Audio, splice
 from acestep_lab.errors import SourceError
 from acestep_lab.prompt.tasks import Region
 from tests.closeness import assert_near

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from acestep_lab import Library, Recipe, RecipeError, Region, Session, Tier
+from acestep_lab.engines.ace15.engine import groups
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.prompt.tasks import Cover, FlowEdit, Repaint
-from acestep_lab.road import groups
 from tests.closeness import assert_near
 from tests.tiny import tiny_diffusers
 
@@ -35,7 +35,7 @@ def lab(folder: Path) -> Iterator[Session]:
 
 @pytest.mark.parametrize("solver", ["euler", "heun", "sde", "dpmpp2m"])
 def test_an_item_in_a_batch_equals_the_item_alone(lab: Session, solver: str) -> None:
-    recipes = [recipe.but(solver=solver) for recipe in (DUB, WALTZ, MARCH)]
+    recipes = [recipe.replace(solver=solver) for recipe in (DUB, WALTZ, MARCH)]
     run = lab.start(recipes)
     together = run.takes()
     assert [frame.song for frame in run.frames[:4]] == [0, 1, 2, 0]
@@ -46,15 +46,15 @@ def test_an_item_in_a_batch_equals_the_item_alone(lab: Session, solver: str) -> 
 
 
 @pytest.mark.parametrize("guidance", ["none", "cfg", "apg", "adg", "cfg_zero"])
-@pytest.mark.filterwarnings("ignore::acestep_lab.session.OddChoice")
+@pytest.mark.filterwarnings("ignore::acestep_lab.session.LintWarning")
 def test_guidance_treats_every_item_as_it_treats_it_alone(lab: Session, guidance: str) -> None:
-    recipes = [r.but(guidance=guidance, guidance_scale=3.0, guidance_interval=(0.2, 1.0)) for r in (DUB, WALTZ)]
+    recipes = [r.replace(guidance=guidance, guidance_scale=3.0, guidance_interval=(0.2, 1.0)) for r in (DUB, WALTZ)]
     for take, recipe in zip(lab.start(recipes).takes(), recipes, strict=True):
         assert_near(take.latent, lab.make(recipe).latent)
 
 
 def test_songs_of_different_lengths_and_schedules_are_rendered_in_one_run(lab: Session) -> None:
-    recipes = [DUB, WALTZ.but(seconds=1.3), MARCH, DUB.but(steps=6), WALTZ.but(seconds=1.3, seed=9)]
+    recipes = [DUB, WALTZ.replace(seconds=1.3), MARCH, DUB.replace(steps=6), WALTZ.replace(seconds=1.3, seed=9)]
     run = lab.start(recipes)
     takes = run.takes()
     assert [take.seconds for take in takes] == pytest.approx([2, 1.3, 2, 2, 1.3])
@@ -67,12 +67,12 @@ def test_songs_of_different_lengths_and_schedules_are_rendered_in_one_run(lab: S
 def test_tasks_of_one_kind_share_a_loop_each_with_its_own_regions(lab: Session) -> None:
     source = lab.make(DUB)
     recipes = [
-        MARCH.but(seconds=None, task=Repaint(source, (Region(0.5, 1.0),), "conservative")),
-        WALTZ.but(seconds=None, task=Repaint(source, (Region(0.2, 0.4), Region(1.0, 1.9)), "balanced")),
+        MARCH.replace(seconds=None, task=Repaint(source, (Region(0.5, 1.0),), "conservative")),
+        WALTZ.replace(seconds=None, task=Repaint(source, (Region(0.2, 0.4), Region(1.0, 1.9)), "balanced")),
         DUB,
-        MARCH.but(seconds=None, task=Cover(source, strength=0.5)),
-        WALTZ.but(seconds=None, task=Cover(source, strength=0.5)),
-        WALTZ.but(seconds=None, task=FlowEdit(source, n_avg=2)),
+        MARCH.replace(seconds=None, task=Cover(source, strength=0.5)),
+        WALTZ.replace(seconds=None, task=Cover(source, strength=0.5)),
+        WALTZ.replace(seconds=None, task=FlowEdit(source, n_avg=2)),
     ]
     run = lab.start(recipes)
     takes = run.takes()
@@ -82,9 +82,9 @@ def test_tasks_of_one_kind_share_a_loop_each_with_its_own_regions(lab: Session) 
 
 
 def test_asking_for_both_halves_of_guidance_at_once_changes_nothing(lab: Session) -> None:
-    from acestep_lab.synth import conditioning, render
+    from acestep_lab.engines.ace15 import conditioning, render
 
-    songs = lab.road.prepare([lab.resolve(recipe.but(guidance_scale=3.0)) for recipe in (DUB, WALTZ)])
+    songs = lab.road.prepare([lab.resolve(recipe.replace(guidance_scale=3.0)) for recipe in (DUB, WALTZ)])
     heard = conditioning.joined([song.heard for song in songs])
     look = lab.road._look(lambda: None)
     with torch.inference_mode():
@@ -95,7 +95,7 @@ def test_asking_for_both_halves_of_guidance_at_once_changes_nothing(lab: Session
 
 
 def test_no_more_songs_go_together_than_the_machine_has_room_for(lab: Session) -> None:
-    songs = lab.road.prepare([lab.resolve(DUB.but(seed=seed)) for seed in range(5)])
+    songs = lab.road.prepare([lab.resolve(DUB.replace(seed=seed)) for seed in range(5)])
     assert list(groups(songs, 2)) == [[0, 1], [2, 3], [4]]
     assert list(groups(songs, 1)) == [[0], [1], [2], [3], [4]]
 
@@ -107,7 +107,7 @@ def test_a_gallery_of_seeds_is_reproduced_whole(lab: Session) -> None:
 
 
 def test_a_step_of_one_song_of_a_batch_can_be_kept(lab: Session) -> None:
-    run = lab.start([DUB, WALTZ, DUB.but(seconds=1.0)])
+    run = lab.start([DUB, WALTZ, DUB.replace(seconds=1.0)])
     run.wait()
     kept = run.keep(1, song=1)
     assert kept.recipe.caption == WALTZ.caption
@@ -118,7 +118,7 @@ def test_a_step_of_one_song_of_a_batch_can_be_kept(lab: Session) -> None:
 
 
 def test_a_longer_song_begins_with_the_same_noise(lab: Session) -> None:
-    songs = lab.road.prepare([lab.resolve(DUB.but(seconds=seconds)) for seconds in (2, 9)])
+    songs = lab.road.prepare([lab.resolve(DUB.replace(seconds=seconds)) for seconds in (2, 9)])
     assert torch.equal(songs[0].item.start, songs[1].item.start[:100])
 
 

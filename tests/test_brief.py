@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from acestep_lab.engines.ace15.context import Context, crossfaded, fade, stacked
+from acestep_lab.engines.ace15.edit_spec import SourceLatents, brief, finished, frame_count, holding, keep_strength_of
 from acestep_lab.errors import RecipeError, SourceError
 from acestep_lab.models.geometry import Geometry
 from acestep_lab.prompt.tasks import (
@@ -16,8 +18,6 @@ from acestep_lab.prompt.tasks import (
     Repaint,
     Text2Music,
 )
-from acestep_lab.synth.brief import Material, brief, finished, frame_count, hold_of, holding
-from acestep_lab.synth.context import Context, crossfaded, fade, stacked
 from tests.closeness import assert_near
 
 GEOMETRY = Geometry(2400, 1, 96, 4, 2, 5, 1000, 60.0)  # 25 frames a second
@@ -28,7 +28,7 @@ TAKE = "a take's id"
 
 
 def made(task, seconds=SECONDS, source=SOURCE, **material):
-    return brief(task, Material(SILENCE, source, **material), GEOMETRY, seconds)
+    return brief(task, SourceLatents(SILENCE, source, **material), GEOMETRY, seconds)
 
 
 def test_text_alone_sees_silence_and_makes_everything():
@@ -74,12 +74,12 @@ def test_a_region_after_the_end_is_refused_and_extend_is_named():
     ],
 )
 def test_the_modes_stand_for_the_reference_numbers(mode, strength, numbers):
-    hold = hold_of(Repaint(TAKE, (Region(1, 2),), mode=mode, strength=strength))
+    hold = keep_strength_of(Repaint(TAKE, (Region(1, 2),), mode=mode, strength=strength))
     assert (hold.injection, hold.latent_seconds, hold.wave_seconds) == pytest.approx(numbers)
 
 
 def test_a_number_given_by_hand_wins_over_the_mode():
-    hold = hold_of(Repaint(TAKE, (Region(1, 2),), "conservative", injection=0.25, wave_crossfade=0.0))
+    hold = keep_strength_of(Repaint(TAKE, (Region(1, 2),), "conservative", injection=0.25, wave_crossfade=0.0))
     assert (hold.injection, hold.latent_seconds, hold.wave_seconds) == (0.25, 1.0, 0.0)
 
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from acestep_lab.synth import conditioning
-from acestep_lab.synth.cache import remember
-from acestep_lab.synth.conditioning import Reading
+from acestep_lab.engines.ace15 import conditioning
+from acestep_lab.engines.ace15.cache import remember
+from acestep_lab.engines.ace15.conditioning import Reading
 from tests.closeness import assert_near
 from tests.tiny import TEXT, tiny_parts
 

@@ -11,9 +11,9 @@ import torch
 from diffusers import AutoencoderOobleck
 from torch import Tensor, nn
 
-from acestep_lab.decode import quick
-from acestep_lab.decode.codec import Codec, reach, tiles
-from acestep_lab.decode.quick import Convolution, Upsampling, prepare_vae
+from acestep_lab.engines.ace15 import fast_vae
+from acestep_lab.engines.ace15.codec import Codec, reach, tiles
+from acestep_lab.engines.ace15.fast_vae import Convolution, Upsampling, prepare_vae
 from acestep_lab.errors import CheckpointError, MachineError, SourceError, Stopped
 from tests.closeness import assert_near
 from tests.tiny import CHANNELS, LATENT, RATE, tiny_parts
@@ -169,13 +169,13 @@ def test_a_prepared_vae_says_the_same_while_gradients_flow_and_lets_them_through
 
 def test_a_piece_walks_through_a_block_in_stretches_and_comes_out_the_same() -> None:
     prepared = prepare_vae(tiny_parts()["vae"])
-    units = quick._units(prepared.decoder.block[-1])
+    units = fast_vae._units(prepared.decoder.block[-1])
     channels = units[0].conv1.in_channels
-    longer_than_a_stretch = quick.STRETCH // channels + 5000
+    longer_than_a_stretch = fast_vae.STRETCH // channels + 5000
     x = torch.randn(1, channels, longer_than_a_stretch, generator=torch.Generator().manual_seed(5))
     with torch.inference_mode():
-        at_once = quick._one_after_another(units, x.clone())
-        assert_near(quick.through(units, x), at_once)
+        at_once = fast_vae._one_after_another(units, x.clone())
+        assert_near(fast_vae.through(units, x), at_once)
 
 
 def test_half_precision_is_as_near_to_full_as_diffusers_is_and_nearer(latent: Tensor) -> None:

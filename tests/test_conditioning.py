@@ -10,9 +10,8 @@ import pytest
 import torch
 from diffusers import AceStepPipeline
 
-from acestep_lab.errors import SourceError
-from acestep_lab.synth import conditioning
-from acestep_lab.synth.conditioning import (
+from acestep_lab.engines.ace15 import conditioning
+from acestep_lab.engines.ace15.conditioning import (
     LYRIC_TOKENS,
     TEXT_TOKENS,
     Words,
@@ -22,6 +21,7 @@ from acestep_lab.synth.conditioning import (
     read,
     timbre_windows,
 )
+from acestep_lab.errors import SourceError
 from tests.closeness import assert_near
 from tests.tiny import LATENT, tiny_parts, tiny_tokenizer
 

@@ -13,14 +13,14 @@ import torch
 from diffusers.guiders.adaptive_projected_guidance import MomentumBuffer, normalized_guidance
 
 from acestep_lab import Library, Recipe, RecipeError, Region, Session, Take, Tier
+from acestep_lab.diffusion import sampler
+from acestep_lab.diffusion.dcw import MODES, correction
+from acestep_lab.diffusion.sampler import noises, sample
+from acestep_lab.diffusion.schedule import times
+from acestep_lab.engines.ace15.resolve import lint
 from acestep_lab.models.catalog import ROWS
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.prompt.tasks import Cover, FlowEdit, Repaint, Retake
-from acestep_lab.resolve import odd_choices
-from acestep_lab.synth import sampler
-from acestep_lab.synth.dcw import MODES, correction
-from acestep_lab.synth.sampler import noises, sample
-from acestep_lab.synth.schedule import times
 from tests.tiny import RATE
 
 WORDS = Recipe("slow dub techno", "[Verse]\nla", 2.02, 7, 118, steps=4)  # 101 frames: the last one has no partner
@@ -164,7 +164,7 @@ def base(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="module")
 def take(turbo: Session) -> Take:
-    return turbo.make(WORDS.but(thinking=False))
+    return turbo.make(WORDS.replace(thinking=False))
 
 
 @torch.no_grad()
@@ -196,31 +196,36 @@ def render_apart(lab: Session, recipe: Recipe, mode: str, low: float = 0.05, hig
 
 def test_a_turbo_as_it_is_opened_is_corrected_by_the_formula(turbo: Session, take: Take) -> None:
     assert (take.recipe.dcw, take.recipe.dcw_low, take.recipe.dcw_high) == ("double", 0.05, 0.02)
-    assert off_by(take.latent, render_apart(turbo, WORDS.but(thinking=False), "double")) <= CLOSE
-    plain = turbo.make(WORDS.but(thinking=False, dcw="off"))
-    assert off_by(plain.latent, render_apart(turbo, WORDS.but(thinking=False, dcw="off"), "off")) <= CLOSE
+    assert off_by(take.latent, render_apart(turbo, WORDS.replace(thinking=False), "double")) <= CLOSE
+    plain = turbo.make(WORDS.replace(thinking=False, dcw="off"))
+    assert off_by(plain.latent, render_apart(turbo, WORDS.replace(thinking=False, dcw="off"), "off")) <= CLOSE
     assert off_by(take.latent, plain.latent) > 1e-3
     assert (plain.recipe.dcw, plain.recipe.dcw_low, plain.recipe.dcw_high) == ("off", None, None)
 
 
-@pytest.mark.filterwarnings("ignore::acestep_lab.session.OddChoice")
+@pytest.mark.filterwarnings("ignore::acestep_lab.session.LintWarning")
 @pytest.mark.parametrize("mode", MODES)
 def test_a_base_is_corrected_where_it_is_asked_for(base: Session, mode: str) -> None:
-    recipe = WORDS.but(thinking=False, dcw=mode, dcw_low=0.1, dcw_high=0.2)
+    recipe = WORDS.replace(thinking=False, dcw=mode, dcw_low=0.1, dcw_high=0.2)
     made = base.make(recipe)
     assert off_by(made.latent, render_apart(base, recipe, mode, 0.1, 0.2)) <= CLOSE
 
 
 def test_a_base_as_it_is_opened_is_not_corrected(base: Session) -> None:
-    made = base.make(WORDS.but(thinking=False))
+    made = base.make(WORDS.replace(thinking=False))
     assert made.recipe.dcw == "off"
-    assert off_by(made.latent, render_apart(base, WORDS.but(thinking=False), "off")) <= CLOSE
+    assert off_by(made.latent, render_apart(base, WORDS.replace(thinking=False), "off")) <= CLOSE
 
 
 @pytest.mark.parametrize("solver", sampler.SOLVERS)
 def test_a_corrected_item_in_a_batch_equals_the_item_alone_and_modes_may_differ(turbo: Session, solver: str) -> None:
-    recipe = WORDS.but(thinking=False, solver=solver)
-    recipes = [recipe, recipe.but(seed=8, caption="a waltz"), recipe.but(dcw="off"), recipe.but(dcw="low", dcw_low=0.2)]
+    recipe = WORDS.replace(thinking=False, solver=solver)
+    recipes = [
+        recipe,
+        recipe.replace(seed=8, caption="a waltz"),
+        recipe.replace(dcw="off"),
+        recipe.replace(dcw="low", dcw_low=0.2),
+    ]
     for together, alone in zip(turbo.start(recipes).takes(), recipes, strict=True):
         assert off_by(together.latent, turbo.make(alone).latent) <= 1e-5
 
@@ -245,22 +250,22 @@ def test_a_corrected_take_of_every_task_makes_itself_again(turbo: Session, take:
 
 
 def test_a_retake_is_corrected_as_its_source_was(turbo: Session) -> None:
-    source = turbo.make(WORDS.but(thinking=False, dcw="off"))
+    source = turbo.make(WORDS.replace(thinking=False, dcw="off"))
     again = turbo.make(Recipe("", task=Retake(source, 0.0, 3)))
     assert again.recipe.dcw == "off"
     assert np.array_equal(again.latent, source.latent)
-    strong = turbo.make(WORDS.but(thinking=False, dcw="low", dcw_low=0.3))
+    strong = turbo.make(WORDS.replace(thinking=False, dcw="low", dcw_low=0.3))
     again = turbo.make(Recipe("", task=Retake(strong, 0.0, 3)))
     assert (again.recipe.dcw, again.recipe.dcw_low) == ("low", 0.3)
     assert np.array_equal(again.latent, strong.latent)
-    before = replace(source, recipe=source.recipe.but(dcw=None))  # as an earlier version kept it
+    before = replace(source, recipe=source.recipe.replace(dcw=None))  # as an earlier version kept it
     assert turbo.make(Recipe("", task=Retake(before, 0.0, 3))).recipe.dcw == "off"
 
 
-@pytest.mark.filterwarnings("ignore::acestep_lab.session.OddChoice")
+@pytest.mark.filterwarnings("ignore::acestep_lab.session.LintWarning")
 def test_a_flow_edit_and_a_retake_of_it_go_without(turbo: Session, take: Take) -> None:
     edit = Recipe("a gong", task=FlowEdit(take), steps=4, seed=3)
-    plain, asked = turbo.make(edit), turbo.make(edit.but(dcw="double"))
+    plain, asked = turbo.make(edit), turbo.make(edit.replace(dcw="double"))
     assert plain.recipe.dcw == asked.recipe.dcw == "off"
     assert np.array_equal(plain.latent, asked.latent)
     again = turbo.make(Recipe("", task=Retake(plain, 0.0, 9), dcw="pix"))
@@ -291,12 +296,12 @@ def test_the_row_says_whether_a_checkpoint_is_corrected() -> None:
     ],
 )
 def test_a_strength_that_nothing_reads_is_remarked(asked: dict[str, Any], says: list[str]) -> None:
-    said = list(odd_choices(replace(WORDS, **asked), ROWS["turbo"]))
+    said = list(lint(replace(WORDS, **asked), ROWS["turbo"]))
     assert len(said) == len(says)
     assert all(part in sentence for part, sentence in zip(says, said, strict=True))
 
 
 def test_a_mode_asked_of_a_flow_edit_is_remarked(take: Take) -> None:
-    said = list(odd_choices(Recipe("a gong", task=FlowEdit(take), dcw="double", dcw_low=0.2), ROWS["turbo"]))
+    said = list(lint(Recipe("a gong", task=FlowEdit(take), dcw="double", dcw_low=0.2), ROWS["turbo"]))
     assert "dcw='double' is not used" in said[0]
     assert "dcw_low=0.2 is not used" in said[1]

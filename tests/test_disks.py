@@ -374,7 +374,7 @@ def test_recordings_are_let_go_with_the_last_take_that_needs_them_and_never_whil
     recording = Audio(np.random.default_rng(0).standard_normal((1, 900)), 8000)
     library.keep_sound(recording)
     made = [
-        take(seed, task=Repaint(recording, [Region(0.1, 0.2)]).with_ids()).but(parents=(recording.id,) * seed)
+        take(seed, task=Repaint(recording, [Region(0.1, 0.2)]).with_ids()).replace(parents=(recording.id,) * seed)
         for seed in range(3)
     ]  # the first names it in its recipe only
     for one in made:
@@ -413,9 +413,9 @@ def test_a_disk_that_refuses_in_the_middle_of_any_file_is_heard(which: str, shar
     resource = pytest.importorskip("resource")
     one = take(5)
     if which == "floats":
-        one = one.but(audio=Audio(one.audio.samples * np.float32(1.7), one.audio.rate))
+        one = one.replace(audio=Audio(one.audio.samples * np.float32(1.7), one.audio.rate))
     if which == "a large latent":
-        one = one.but(latent=np.ones((40_000, 8)))
+        one = one.replace(latent=np.ones((40_000, 8)))
     probe = Library(library.folder.with_name("probe"))
     probe.keep(one)
     largest = max(file.stat().st_size for file in probe.folder.iterdir() if file.name.startswith(one.id))

@@ -15,16 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acestep_lab.errors import LabError, LibraryError, Stopped
+from acestep_lab.jobs.fair_queue import FairQueue, network
+from acestep_lab.jobs.run import Client, Run
+from acestep_lab.jobs.worker import Worker
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import Cover, Repaint, Retake, Text2Music
-from acestep_lab.queueing import FairQueue, network
-from acestep_lab.run import Client, Run
 from acestep_lab.takes.take import Take
 from acestep_lab.ui.desk import MOST_ASIDE, MOST_WAITING, Desk, desk_of
 from acestep_lab.ui.owners import FILE, Owners
 from acestep_lab.ui.studio import Studio
-from acestep_lab.worker import Worker
 from tests.pretend import PretendSession, png, tone
 from tests.test_ui_editors import told
 
@@ -459,7 +459,7 @@ def test_whoever_bins_what_others_made_as_well_takes_it_from_nobody(quick_lab: P
 def test_a_file_that_claims_a_known_id_never_stands_for_the_take_that_has_it(quick_lab: PretendSession) -> None:
     desk, adas = desk_of(quick_lab), take(2)
     desk.keep(adas, "ada")
-    forged = song(2).but(caption="forged")
+    forged = song(2).replace(caption="forged")
 
     class Claims(Take):
         """Says it were another one, as a file might."""
@@ -540,8 +540,8 @@ def test_a_file_brought_by_another_changes_no_owner_and_opens_nothing(quick_lab:
 def test_nobody_starts_from_what_is_somebody_elses_by_naming_its_id(quick_lab: PretendSession) -> None:
     desk, adas, recording = desk_of(quick_lab), take(2), tone(1.0, 5)
     desk.keep(adas, "ada")
-    desk.keep(take(3).but(parents=(recording.id,)), "ada")
-    forged = take(4).but(recipe=song(4).but(task=Repaint(adas.id, ((0, 1),))))
+    desk.keep(take(3).replace(parents=(recording.id,)), "ada")
+    forged = take(4).replace(recipe=song(4).replace(task=Repaint(adas.id, ((0, 1),))))
     desk.keep(forged, "bob", made=False)
     stolen = [
         Cover(adas.id),
@@ -554,15 +554,15 @@ def test_nobody_starts_from_what_is_somebody_elses_by_naming_its_id(quick_lab: P
     ]
     for task in stolen:
         with pytest.raises(LibraryError, match=r"somebody else|no recording of yours"):
-            desk.start(song().but(task=task), owner="bob")
+            desk.start(song().replace(task=task), owner="bob")
         with pytest.raises(LibraryError, match=r"somebody else|no recording of yours"):
-            desk.start([song(), song().but(task=task)], owner="bob")
+            desk.start([song(), song().replace(task=task)], owner="bob")
     assert quick_lab.runs == ()
     for task in (Cover(adas.id), Cover(recording.id)):
-        assert desk.start(song().but(task=task), owner="ada").run.wait(10)
+        assert desk.start(song().replace(task=task), owner="ada").run.wait(10)
     bob = page_of(quick_lab, "bob")
     messages = told(bob.picker)
-    bob.pick(forged.but(parents=(adas.id,)))
+    bob.pick(forged.replace(parents=(adas.id,)))
     until(lambda: any("somebody else" in message.get("text", "") for message in messages))
     assert bob.picker.verdict == ""
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from acestep_lab import Extend, Lego, Recipe, Region, Repaint, Session, Take
-from acestep_lab.decode.mastering import fade
+from acestep_lab.audio.mastering import fade
+from acestep_lab.engines.ace15.conditioning import Words, prompt_texts, read
 from acestep_lab.errors import RecipeError
-from acestep_lab.synth.conditioning import Words, prompt_texts, read
 from tests.closeness import assert_near
 from tests.tiny import tiny_parts, tiny_tokenizer
 
@@ -37,21 +37,21 @@ def peak_db(take: Take) -> float:
 
 def test_a_song_comes_to_the_peak_it_is_asked_for_and_to_minus_one_otherwise(lab: Session, plain: Take) -> None:
     assert peak_db(plain) == pytest.approx(-1.0, abs=1e-3)
-    assert peak_db(lab.make(WORDS.but(peak_db=-12.0))) == pytest.approx(-12.0, abs=1e-3)
+    assert peak_db(lab.make(WORDS.replace(peak_db=-12.0))) == pytest.approx(-12.0, abs=1e-3)
 
 
 def test_a_song_that_is_not_normalized_keeps_the_decoders_level_and_nothing_is_clipped(
     lab: Session, plain: Take
 ) -> None:
-    raw = lab.make(WORDS.but(normalize=False))
+    raw = lab.make(WORDS.replace(normalize=False))
     assert raw.made_with["gain"] == 1.0
-    louder = lab.make(WORDS.but(normalize=False, latent_rescale=10.0))
+    louder = lab.make(WORDS.replace(normalize=False, latent_rescale=10.0))
     assert_near(raw.audio.samples * plain.made_with["gain"], plain.audio.samples, 1e-6)
     assert lab.library.open(louder.id).audio == louder.audio
 
 
 def test_fades_are_straight_lines_over_the_finished_level(lab: Session, plain: Take) -> None:
-    faded = lab.make(WORDS.but(fade_in=0.25, fade_out=0.5)).audio.samples
+    faded = lab.make(WORDS.replace(fade_in=0.25, fade_out=0.5)).audio.samples
     wanted, rate = plain.audio.samples.copy(), plain.audio.rate
     wanted[:, : rate // 4] *= np.linspace(0, 1, rate // 4, dtype=np.float32)
     wanted[:, -(rate // 2) :] *= np.linspace(1, 0, rate // 2, dtype=np.float32)
@@ -71,7 +71,7 @@ def test_a_fade_longer_than_the_song_is_as_long_as_the_song(into: int, out: int)
 
 
 def test_the_latent_is_scaled_then_shifted_before_it_is_decoded(lab: Session, plain: Take) -> None:
-    moved = lab.make(WORDS.but(latent_shift=0.1, latent_rescale=0.8))
+    moved = lab.make(WORDS.replace(latent_shift=0.1, latent_rescale=0.8))
     assert_near(moved.latent, plain.latent * 0.8 + 0.1)
     assert moved.audio != plain.audio
 
@@ -79,7 +79,7 @@ def test_the_latent_is_scaled_then_shifted_before_it_is_decoded(lab: Session, pl
 def test_a_repaint_keeps_its_outside_whatever_is_asked_of_level_and_fades(lab: Session, plain: Take) -> None:
     with pytest.warns(UserWarning, match="takes the level of the source|only where a region reaches them"):
         new = lab.make(
-            WORDS.but(
+            WORDS.replace(
                 task=Repaint(plain, (Region(0.2, 0.4),), wave_crossfade=0.0, latent_crossfade=0.0), seconds=None,
                 peak_db=-20.0, fade_out=0.9, latent_shift=0.2,
             )
@@ -90,27 +90,27 @@ def test_a_repaint_keeps_its_outside_whatever_is_asked_of_level_and_fades(lab: S
 
 
 def test_what_is_added_at_the_end_fades_out(lab: Session, plain: Take) -> None:
-    longer = lab.make(WORDS.but(task=Extend(plain, after=1.0, wave_crossfade=0.0), seconds=None, fade_out=0.5))
+    longer = lab.make(WORDS.replace(task=Extend(plain, after=1.0, wave_crossfade=0.0), seconds=None, fade_out=0.5))
     assert not longer.audio.samples[:, -1].any()
     assert (longer.audio.samples[:, : plain.audio.rate] == plain.audio.samples).all()
 
 
 def test_an_instruction_of_ones_own_is_what_the_text_encoder_reads(lab: Session, plain: Take) -> None:
-    same = lab.make(WORDS.but(instruction="Fill the audio semantic mask based on the given conditions:"))
-    other = lab.make(WORDS.but(instruction="Generate the LEAD track based on the audio context:"))
+    same = lab.make(WORDS.replace(instruction="Fill the audio semantic mask based on the given conditions:"))
+    other = lab.make(WORDS.replace(instruction="Generate the LEAD track based on the audio context:"))
     assert same.audio == plain.audio
     assert other.audio != plain.audio
 
 
 def test_an_instruction_that_fills_the_prompt_is_refused(lab: Session) -> None:
     with pytest.raises(RecipeError, match="no room for a caption"):
-        lab.make(WORDS.but(instruction="la " * 600))
+        lab.make(WORDS.replace(instruction="la " * 600))
 
 
 def test_the_mask_may_be_ones_everywhere_and_the_outside_stays_all_the_same(lab: Session, plain: Take) -> None:
     region = (Region(0.2, 0.4),)
     asked = [Repaint(plain, region, wave_crossfade=0.0, mask=mask) for mask in ("explicit", "auto")]
-    takes = [lab.make(WORDS.but(task=task, seconds=None)) for task in asked]
+    takes = [lab.make(WORDS.replace(task=task, seconds=None)) for task in asked]
     rate = plain.audio.rate
     assert takes[0].audio != takes[1].audio
     for take in takes:
@@ -152,14 +152,14 @@ def test_what_a_stems_checkpoint_is_told_comes_from_the_recipe(tiny_base: Path, 
     stems = Session.open(folder, library=tmp_path / "takes")
     assert stems.checkpoint.row.stem_captions
     source = stems.make(WORDS)
-    lego = WORDS.but(task=Lego(source, "bass"), seconds=None)
+    lego = WORDS.replace(task=Lego(source, "bass"), seconds=None)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        sounds = {stems.make(lego.but(global_caption=song)).audio.id for song in ("", "a dub song")}
-    sounds.add(stems.make(lego.but(task=Lego(source, "bass", mask="auto"))).audio.id)
+        sounds = {stems.make(lego.replace(global_caption=song)).audio.id for song in ("", "a dub song")}
+    sounds.add(stems.make(lego.replace(task=Lego(source, "bass", mask="auto"))).audio.id)
     assert len(sounds) == 3
 
 
 def test_other_checkpoints_say_that_they_read_one_caption(lab: Session) -> None:
     with pytest.warns(UserWarning, match="global_caption is not used"):
-        lab.make(WORDS.but(global_caption="a dub song"))
+        lab.make(WORDS.replace(global_caption="a dub song"))

@@ -9,8 +9,8 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from acestep_lab.models import floors
-from acestep_lab.models.floors import Peak, Work
+from acestep_lab.models import roofline
+from acestep_lab.models.roofline import Peak, Work
 from tests.tiny import CHANNELS, CONDITION, LATENT, RATIOS, VAE, dit_config, tiny_parts
 
 PUBLISHED: dict[str, Any] = {
@@ -30,9 +30,9 @@ def test_a_vae_does_what_the_floor_says() -> None:
     vae, frames, hop = tiny_parts()["vae"], 12, 160
     assert hop == torch.tensor(RATIOS).prod()
     decoded = counted(lambda: vae.decoder(torch.zeros(1, LATENT, frames)))
-    assert floors.decode(VAE, frames).flops == pytest.approx(decoded, rel=0.02)
+    assert roofline.decode(VAE, frames).flops == pytest.approx(decoded, rel=0.02)
     encoded = counted(lambda: vae.encoder(torch.zeros(1, CHANNELS, frames * hop)))
-    assert floors.encode_sound(VAE, frames).flops == pytest.approx(encoded, rel=0.02)
+    assert roofline.encode_sound(VAE, frames).flops == pytest.approx(encoded, rel=0.02)
 
 
 def test_a_step_does_no_less_than_the_floor_says_and_not_much_more() -> None:
@@ -45,20 +45,22 @@ def test_a_step_does_no_less_than_the_floor_says_and_not_much_more() -> None:
     )
     time = torch.ones(1)
     whole = counted(lambda: dit(x, time, time, states, context))
-    assert 0.6 * whole < floors.dit_step(config, frames, tokens).flops < whole
+    assert 0.6 * whole < roofline.dit_step(config, frames, tokens).flops < whole
 
 
 def test_the_published_sizes_come_out_as_surveyed() -> None:
-    assert floors.dit_step(PUBLISHED, 250, 0).bytes == pytest.approx(2.97e9, rel=0.02)  # without cross keys and values
-    assert floors.dit_step(PUBLISHED, 6000, 351).flops == pytest.approx(9.6e12, rel=0.02)
+    assert roofline.dit_step(PUBLISHED, 250, 0).bytes == pytest.approx(
+        2.97e9, rel=0.02
+    )  # without cross keys and values
+    assert roofline.dit_step(PUBLISHED, 6000, 351).flops == pytest.approx(9.6e12, rel=0.02)
     real = {"downsampling_ratios": [2, 4, 4, 6, 10], "channel_multiples": [1, 2, 4, 8, 16], "decoder_channels": 128,
             "encoder_hidden_size": 128, "decoder_input_channels": 64, "audio_channels": 2}  # fmt: skip
-    assert floors.decode(real, 25).flops == pytest.approx(121.9e9, rel=0.005)
-    assert floors.encode_sound(real, 25).flops == pytest.approx(121.8e9, rel=0.005)
+    assert roofline.decode(real, 25).flops == pytest.approx(121.9e9, rel=0.005)
+    assert roofline.encode_sound(real, 25).flops == pytest.approx(121.8e9, rel=0.005)
     planner = {"num_hidden_layers": 28, "hidden_size": 1024, "intermediate_size": 3072, "num_attention_heads": 16,
                "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 217_204}  # fmt: skip
-    assert floors.plan_token(planner, 0).bytes == pytest.approx(1326e6, rel=0.01)
-    assert floors.plan_token(planner, 0, head_rows=64_000).bytes == pytest.approx(1015e6, rel=0.01)
+    assert roofline.plan_token(planner, 0).bytes == pytest.approx(1326e6, rel=0.01)
+    assert roofline.plan_token(planner, 0, head_rows=64_000).bytes == pytest.approx(1015e6, rel=0.01)
 
 
 def test_a_floor_is_the_slower_of_arithmetic_and_traffic() -> None:
@@ -70,12 +72,12 @@ def test_a_floor_is_the_slower_of_arithmetic_and_traffic() -> None:
 
 def test_encoding_words_grows_with_every_stack() -> None:
     config = PUBLISHED | {"num_lyric_encoder_hidden_layers": 8, "num_timbre_encoder_hidden_layers": 4}
-    little, more = (floors.encode(PUBLISHED, config, 70, lyrics, 750) for lyrics in (100, 200))
-    assert more.flops > little.flops > floors.read(PUBLISHED, 70).flops
+    little, more = (roofline.encode(PUBLISHED, config, 70, lyrics, 750) for lyrics in (100, 200))
+    assert more.flops > little.flops > roofline.read(PUBLISHED, 70).flops
     assert more.bytes == little.bytes
 
 
 def test_a_machine_has_a_measurable_peak() -> None:
-    peak = floors.measured_peak(torch.float32, seconds=0.02)
+    peak = roofline.measured_peak(torch.float32, seconds=0.02)
     assert peak.flops > 1e8
     assert peak.bandwidth > 1e8

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from acestep_lab._torchaudio import cure
+from acestep_lab._torchaudio import patch_torchaudio
+from acestep_lab.diffusion.guidance import RULES, guided
+from acestep_lab.diffusion.sampler import sample
+from acestep_lab.diffusion.schedule import times
 from acestep_lab.errors import RecipeError
-from acestep_lab.synth.guidance import RULES, guided
-from acestep_lab.synth.sampler import sample
-from acestep_lab.synth.schedule import times
 from tests.closeness import assert_near
 
-cure()
+patch_torchaudio()
 from diffusers.guiders.adaptive_projected_guidance import MomentumBuffer, normalized_guidance  # noqa: E402
 
 torch.manual_seed(0)

@@ -186,13 +186,13 @@ def test_a_copy_that_is_kept_gives_way_to_its_original(library: Library, tmp_pat
 def test_a_take_opened_without_its_latent_keeps_its_id_and_an_other_content_never_does(tmp_path: Path) -> None:
     one = piece()
     found = read_file(one.export(tmp_path / "a.flac"))
-    assert found.but(created=one.created).id == one.id
-    assert found.but(audio=song(3)).id != one.id
-    assert found.but(recipe=one.recipe.but(seed=9)).id != one.id
-    assert found.but(parents=("take-other",)).id != one.id
-    assert found.but(latent=one.latent).id == one.id, "with all its content it earns the id anew"
+    assert found.replace(created=one.created).id == one.id
+    assert found.replace(audio=song(3)).id != one.id
+    assert found.replace(recipe=one.recipe.replace(seed=9)).id != one.id
+    assert found.replace(parents=("take-other",)).id != one.id
+    assert found.replace(latent=one.latent).id == one.id, "with all its content it earns the id anew"
     with pytest.raises(RecipeError, match="no field"):
-        found.but(manifest={})
+        found.replace(manifest={})
 
 
 # -- a session
@@ -274,7 +274,7 @@ def test_every_flip_of_a_latent_is_noticed_and_costs_no_sound(library: Library) 
 
 def test_every_flip_of_samples_is_an_error_and_of_a_manifest_too(library: Library) -> None:
     samples = np.random.default_rng(3).standard_normal((1, 4000))  # off the grid: a WAV of floats
-    library.keep(one := take().but(audio=Audio(samples, 8000)))
+    library.keep(one := take().replace(audio=Audio(samples, 8000)))
     sound, story = library.sound(one.id), library.folder / f"{one.id}.json"
     dice = np.random.default_rng(0)
     for path in (sound, story):
@@ -320,7 +320,7 @@ SOUNDS = {
 @pytest.mark.parametrize("rate", [8000, 768_000])
 def test_a_kept_sound_is_the_takes_sample_for_sample(name: str, rate: int, library: Library, tmp_path: Path) -> None:
     noise = np.random.default_rng(1).standard_normal((2, 600)).astype(np.float32)
-    one = take().but(audio=Audio(SOUNDS[name](noise), rate))
+    one = take().replace(audio=Audio(SOUNDS[name](noise), rate))
     path = library.keep(one)
     again = library.open(one.id)
     assert again.audio == one.audio
@@ -332,7 +332,7 @@ def test_a_kept_sound_is_the_takes_sample_for_sample(name: str, rate: int, libra
 
 def test_a_flac_of_what_its_grid_does_not_hold_is_still_the_same_take(tmp_path: Path) -> None:
     for sound in (Audio(song().samples * np.float32(0.777), 24000), Audio(song().samples * np.float32(0.9), 24000)):
-        one = piece().but(audio=sound)
+        one = piece().replace(audio=sound)
         found = read_file(one.export(tmp_path / "a.flac"))
         assert (found.id, found.remarks) == (one.id, ())
         assert np.allclose(found.audio.samples, one.audio.samples, rtol=0, atol=2**-23)
@@ -345,11 +345,11 @@ def test_what_is_no_number_is_not_kept(bad: float, library: Library) -> None:
     samples = np.zeros((1, 100), np.float32)
     samples[0, 7] = bad
     with pytest.raises(LabError, match=r"not numbers|finite"):
-        library.keep(take().but(audio=Audio(samples, 8000)))
+        library.keep(take().replace(audio=Audio(samples, 8000)))
     with pytest.raises(LabError, match=r"not numbers|finite"):
         library.keep_sound(Audio(samples, 8000))
     with pytest.raises(LibraryError, match="no samples"):
-        library.keep(take().but(audio=Audio(samples[:, :0], 8000)))
+        library.keep(take().replace(audio=Audio(samples[:, :0], 8000)))
     assert library.ids() == []
 
 
@@ -367,18 +367,18 @@ def test_a_long_story_fits_into_every_file(tmp_path: Path) -> None:
 
 
 def test_the_first_format_still_opens_with_its_id_and_without_dcw(library: Library) -> None:
-    library.keep(one := take().but(asked=Recipe("dub")))
+    library.keep(one := take().replace(asked=Recipe("dub")))
     path = library.folder / f"{one.id}.json"
     path.write_text(json.dumps(old(json.loads(path.read_text()), one.audio)))
     library.rebuild()
     found = library.open(one.id)
     assert (found.id, found.remarks) == (one.id, ())
-    assert found.recipe == one.recipe.but(dcw="off")
+    assert found.recipe == one.recipe.replace(dcw="off")
     assert found.asked == Recipe("dub", dcw="off")
     assert library.card(one.id).recipe["dcw"] == "off"
     library.keep(found)
     assert library.open(one.id).recipe.dcw == "off"
-    assert found.but(made_with={**one.made_with, "note": 1}).id == one.id
+    assert found.replace(made_with={**one.made_with, "note": 1}).id == one.id
 
 
 def test_an_old_digest_that_told_zero_from_minus_zero_is_still_understood() -> None:
@@ -409,7 +409,7 @@ def test_a_manifest_from_elsewhere_names_no_file_of_this_machine(place: str, tmp
 
 def test_our_own_manifests_name_no_file_of_this_machine(tmp_path: Path) -> None:
     recipe = Recipe("dub", task=Repaint("audio-1f", [Region(0.1, 0.2)]))
-    one = take(task=recipe.task).but(asked=Recipe("dub", task=Repaint("/home/me/song.wav", [Region(0.1, 0.2)])))
+    one = take(task=recipe.task).replace(asked=Recipe("dub", task=Repaint("/home/me/song.wav", [Region(0.1, 0.2)])))
     path = one.export(tmp_path / "a.flac")
     assert "/home/me" not in read_comment(path)[0]
     assert read_file(path).asked == recipe
@@ -423,7 +423,7 @@ def test_a_take_is_made_of_a_recipe_a_sound_and_a_latent() -> None:
     ]  # fmt: skip
     for change in wrong:
         with pytest.raises(LibraryError, match=f"A take's {next(iter(change))}"):
-            one.but(**change)
+            one.replace(**change)
 
 
 @pytest.mark.parametrize("field", ["created", "plan", "asked", "made_with"])
@@ -448,7 +448,7 @@ def test_channels_swapped_or_copied_and_high_sounds_added_are_edits_in_lossy_fil
     kind: str, tmp_path: Path
 ) -> None:
     left, right = song(1, rate=48000).samples[0], song(2, rate=48000).samples[0]
-    one = piece().but(audio=Audio(np.stack([left, 0.7 * right]), 48000).on_grid())
+    one = piece().replace(audio=Audio(np.stack([left, 0.7 * right]), 48000).on_grid())
     whole = one.export(tmp_path / "one.flac")
     high = 0.08 * np.sin(2 * np.pi * 9000 * np.arange(left.size) / 48000)
     for name, samples in {
@@ -463,7 +463,7 @@ def test_channels_swapped_or_copied_and_high_sounds_added_are_edits_in_lossy_fil
 
 @pytest.mark.parametrize("name", ["cafe\u0301", "\u212bngstr\u00f6m", "a\r\nb", "\ufeffx\u200b", "a\u2028\x85b"])
 def test_names_of_any_letters_come_back_as_they_were(name: str, library: Library, tmp_path: Path) -> None:
-    one = piece().but(made_with={"checkpoint": name, "adapters": {name: 1.0}})
+    one = piece().replace(made_with={"checkpoint": name, "adapters": {name: 1.0}})
     library.keep(one)
     assert library.open(one.id) == one
     assert library.open(one.id).made_with == one.made_with
@@ -484,7 +484,7 @@ def test_a_repaint_of_the_first_format_opens_although_its_digest_is_that_of_no_f
 ) -> None:
     """That version digested the spliced floats, and wrote them, clipped, as 24 bits; and some latents column by column."""
     floats = Audio(song().samples * np.float32(factor / 3), 24000)
-    one = piece().but(
+    one = piece().replace(
         recipe=Recipe("dub", seed=1, seconds=3, task=Repaint("take-1f0c9a52", Region(1, 2))), audio=floats
     )
     library.keep(one)

@@ -6,11 +6,11 @@ import math
 import pytest
 
 from acestep_lab.errors import RecipeError
-from acestep_lab.judge import MEASURES, Figure, Report, judge, prompts
-from acestep_lab.judge import prompts as fixed
-from acestep_lab.judge.measures import FIVE_ROLES, presence_accuracy
-from acestep_lab.judge.prompts import written
-from acestep_lab.train.world import compose
+from acestep_lab.evaluate import MEASURES, Figure, Report, judge, prompts
+from acestep_lab.evaluate import prompts as fixed
+from acestep_lab.evaluate.measures import FIVE_ROLES, presence_accuracy
+from acestep_lab.evaluate.prompts import written
+from acestep_lab.train.synthetic_music import compose
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ def test_a_kept_take_comes_back_the_same_sample_for_sample(library: Library) -> 
 
 
 def test_any_of_our_files_opens_on_its_own_and_brings_recipe_and_parents(library: Library, tmp_path: Path) -> None:
-    one = take(caption="", task=Repaint("take-parent", [Region(0.1, 0.2)])).but(parents=("take-parent",))
+    one = take(caption="", task=Repaint("take-parent", [Region(0.1, 0.2)])).replace(parents=("take-parent",))
     for kind in ("flac", "wav", "opus", "mp3"):
         found = read_file(one.export(tmp_path / f"anything.{kind}"))
         assert (found.id, found.recipe, found.parents) == (one.id, one.recipe, one.parents)

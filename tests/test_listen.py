@@ -7,11 +7,13 @@ from functools import cache
 import numpy as np
 import pytest
 
-from acestep_lab.decode.audio import Audio
+from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import SourceError
 from acestep_lab.listen import (
-    Presence,
+    InstrumentTagger,
     chroma_correlation,
+    discontinuities,
+    discontinuity,
     key,
     listen,
     meter,
@@ -19,8 +21,6 @@ from acestep_lab.listen import (
     same_key,
     same_tempo,
     scale_mass,
-    seam,
-    seams,
     section_accuracy,
     tempo,
     train_presence,
@@ -29,7 +29,7 @@ from acestep_lab.listen.instruments import SHIPPED
 from acestep_lab.listen.key import chroma
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.takes.take import Take
-from acestep_lab.train.world import compose, render
+from acestep_lab.train.synthetic_music import compose, render
 from tests.closeness import assert_near
 
 RATE = 24000
@@ -172,22 +172,22 @@ def test_a_cut_is_heard_and_a_whole_song_is_not():
     sound, other = drone((52, 59, 64)), drone((53, 62, 70))
     half = 3 * RATE + 1000
     cut = Audio(np.concatenate([sound.samples[:, :half], other.samples[:, half:]], axis=1), RATE)
-    assert seam(cut, half / RATE).audible
-    assert not seam(sound, half / RATE).audible
-    assert seam(cut, half / RATE).spectrum > 3 * seam(sound, half / RATE).spectrum
+    assert discontinuity(cut, half / RATE).audible
+    assert not discontinuity(sound, half / RATE).audible
+    assert discontinuity(cut, half / RATE).spectrum > 3 * discontinuity(sound, half / RATE).spectrum
 
 
 def test_a_click_is_heard():
     wave = 0.3 * np.sin(2 * np.pi * 110 * np.arange(4 * RATE) / RATE)
     broken = wave.copy()
     broken[2 * RATE + 50 :] *= -1
-    assert seam(Audio(broken, RATE), (2 * RATE + 50) / RATE).click > 30
-    assert seam(Audio(wave, RATE), 2.0).click < 5
+    assert discontinuity(Audio(broken, RATE), (2 * RATE + 50) / RATE).click > 30
+    assert discontinuity(Audio(wave, RATE), 2.0).click < 5
 
 
 def test_a_seam_lies_inside_the_sound():
     with pytest.raises(SourceError, match="inside the sound"):
-        seams(clicks(100, seconds=2), [2.5])
+        discontinuities(clicks(100, seconds=2), [2.5])
 
 
 def test_drums_are_missed_where_they_rest():
@@ -212,7 +212,7 @@ def test_three_four_and_six_are_told_apart_by_the_beat():
 
 def test_the_shipped_ear_is_small_and_knows_the_stems():
     assert SHIPPED.stat().st_size < 200_000
-    ear = Presence.load()
+    ear = InstrumentTagger.load()
     written = [compose(seed, 10.0) for seed in range(900_000_300, 900_000_340)]
     heard = [ear.heard(Audio(render(song, RATE).mix, RATE)) for song in written]
     right = []
@@ -230,7 +230,7 @@ def test_an_ear_can_be_taught_and_kept(tmp_path):
     ]
     sounds = [Audio(render(s, RATE).mix, RATE) for s in songs]
     ear = train_presence(sounds[:30], [s.instruments for s in songs[:30]], roles=("drums", "bass"))
-    again = Presence.load(ear.save(tmp_path / "ear.npz"))
+    again = InstrumentTagger.load(ear.save(tmp_path / "ear.npz"))
     for written, sound in zip(songs[30:], sounds[30:], strict=True):
         assert again.heard(sound) == set(written.instruments) & {"drums", "bass"}
 

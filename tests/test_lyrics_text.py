@@ -16,7 +16,7 @@ from acestep_lab.files import INVISIBLE, clean_text
 from acestep_lab.prompt import keys, languages, lyrics, vocabulary
 from acestep_lab.prompt.tags import meant
 from acestep_lab.prompt.times import timed_line, without_times
-from acestep_lab.session import OddChoice
+from acestep_lab.session import LintWarning
 
 # -- one form ----------------------------------------------------------------------------------------------------------
 
@@ -48,7 +48,7 @@ def test_every_text_of_a_recipe_goes_through_the_one_reader() -> None:
         plan.caption,
         plan.lyrics,
         plan.genres,
-        Plan().but(lyrics=MESSY).lyrics,
+        Plan().replace(lyrics=MESSY).lyrics,
     ]
     assert set(found) == {CLEAN}
 
@@ -263,7 +263,7 @@ def test_lyrics_with_times_and_false_tags_are_told_when_a_run_begins(tiny_turbo:
             warnings.simplefilter("always")
             run = lab.start(recipe)
         assert isinstance(run.take(), Take)
-    assert ["without_times" in str(one.message) for one in warned if one.category is OddChoice] == [True, False]
+    assert ["without_times" in str(one.message) for one in warned if one.category is LintWarning] == [True, False]
     told = " ".join(run.notes)
     assert "Lyrics, line 1" in told
     assert "[Verse 1]" in told

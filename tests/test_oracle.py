@@ -20,14 +20,14 @@ import torch
 from diffusers import AceStepPipeline, AutoencoderOobleck
 
 from acestep_lab import Audio, Library, Recipe, Region, Session
+from acestep_lab.diffusion import sampler
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.prompt.tasks import Complete, Cover, Extract, Lego, Repaint, Text2Music
-from acestep_lab.synth import sampler
 from tests.closeness import NEAR, assert_near, relative_error
 from tests.tiny import RATE, tiny_diffusers, tiny_original
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::acestep_lab.session.OddChoice"),
+    pytest.mark.filterwarnings("ignore::acestep_lab.session.LintWarning"),
     pytest.mark.filterwarnings("ignore:.*weight_norm.*"),
 ]
 
@@ -108,38 +108,38 @@ def tensor(audio: Audio) -> torch.Tensor:
 
 @pytest.mark.parametrize("shift", [1.0, 2.0, 3.0])
 def test_turbo_makes_the_same_sound_at_every_shift(turbo: Pair, shift: float) -> None:
-    assert turbo.differ(WORDS.but(shift=shift), shift=shift) <= NEAR
+    assert turbo.differ(WORDS.replace(shift=shift), shift=shift) <= NEAR
 
 
 @pytest.mark.parametrize("shift", [1.0, 3.0])
 def test_base_under_guidance_makes_the_same_sound(base: Pair, shift: float) -> None:
-    recipe = WORDS.but(shift=shift, guidance="apg", guidance_scale=4.0)
+    recipe = WORDS.replace(shift=shift, guidance="apg", guidance_scale=4.0)
     assert base.differ(recipe, shift=shift) <= NEAR
 
 
 def test_base_without_guidance_makes_the_same_sound(base: Pair) -> None:
-    assert base.differ(WORDS.but(guidance="none"), guidance_scale=1.0) <= NEAR
+    assert base.differ(WORDS.replace(guidance="none"), guidance_scale=1.0) <= NEAR
 
 
 def test_times_by_hand_make_the_same_sound(turbo: Pair) -> None:
     times = (1.0, 0.8, 0.35)
-    assert turbo.differ(WORDS.but(timesteps=times), timesteps=list(times)) <= NEAR
+    assert turbo.differ(WORDS.replace(timesteps=times), timesteps=list(times)) <= NEAR
 
 
 def test_guidance_in_a_part_of_the_way_is_theirs_mirrored(base: Pair) -> None:
-    recipe = WORDS.but(guidance="apg", guidance_scale=4.0, guidance_interval=(0.4, 0.9))
+    recipe = WORDS.replace(guidance="apg", guidance_scale=4.0, guidance_interval=(0.4, 0.9))
     assert base.differ(recipe, cfg_interval_start=0.1, cfg_interval_end=0.6) <= NEAR
 
 
 def test_a_reference_recording_gives_the_same_timbre(turbo: Pair) -> None:
     reference = sound(3.0, seed=5)
-    recipe = WORDS.but(task=Text2Music(reference=reference))
+    recipe = WORDS.replace(task=Text2Music(reference=reference))
     assert turbo.differ(recipe, reference_audio=tensor(reference)) <= NEAR
 
 
 def test_a_cover_of_a_sound_is_the_same(base: Pair) -> None:
     source = sound()
-    recipe = WORDS.but(task=Cover(source), guidance_scale=4.0)
+    recipe = WORDS.replace(task=Cover(source), guidance_scale=4.0)
     assert base.differ(recipe, task_type="cover", src_audio=tensor(source)) <= NEAR
 
 
@@ -147,7 +147,7 @@ def test_a_cover_of_a_sound_is_the_same(base: Pair) -> None:
 def test_a_cover_of_codes_is_the_same_whichever_way_it_is_asked_for(turbo: Pair, task: Any) -> None:
     codes = (3, 17, 0, 39, 21, 8, 8, 30, 5, 11, 2, 38, 19, 7, 6, 25, 31, 1, 13, 4)
     text = "".join(f"<|audio_code_{code}|>" for code in codes)
-    assert turbo.differ(WORDS.but(task=task(codes=codes)), audio_codes=text) <= NEAR
+    assert turbo.differ(WORDS.replace(task=task(codes=codes)), audio_codes=text) <= NEAR
 
 
 @pytest.mark.parametrize(
@@ -168,14 +168,14 @@ def test_a_cover_of_codes_is_the_same_whichever_way_it_is_asked_for(turbo: Pair,
 )
 def test_stem_tasks_are_the_same(base: Pair, task: Any, said: dict[str, Any]) -> None:
     source = sound()
-    recipe = WORDS.but(task=task(source), guidance_scale=4.0)
+    recipe = WORDS.replace(task=task(source), guidance_scale=4.0)
     assert base.differ(recipe, src_audio=tensor(source), **said) <= NEAR
 
 
 def test_inside_its_region_a_repaint_that_holds_nothing_is_the_same(base: Pair) -> None:
     source = sound()
     task = Repaint(source, (Region(0.4, 1.2),), mode="aggressive")
-    take = base.lab.make(WORDS.but(task=task, guidance_scale=4.0))
+    take = base.lab.make(WORDS.replace(task=task, guidance_scale=4.0))
     theirs = base.theirs(
         take.latent.shape[0],
         task_type="repaint",
@@ -189,7 +189,7 @@ def test_inside_its_region_a_repaint_that_holds_nothing_is_the_same(base: Pair) 
 
 def test_the_tail_of_a_source_that_fills_no_frame_is_kept(base: Pair) -> None:
     source = Audio(sound().samples[:, :-37], RATE)
-    take = base.lab.make(WORDS.but(task=Extract(source, "drums")))
+    take = base.lab.make(WORDS.replace(task=Extract(source, "drums")))
     assert take.audio.samples.shape == source.samples.shape
 
 
@@ -212,7 +212,7 @@ def test_an_xl_checkpoint_makes_the_same_song_in_both_layouts(kind: str, tmp_pat
         with Session(Checkpoint.open(folder), library=Library(tmp_path / f"{folder.name}-takes")) as lab:
             encoder = lab.checkpoint.build("condition").timbre_encoder
             told = encoder(torch.ones(1, 30, encoder.embed_tokens.in_features), torch.zeros(1, dtype=torch.long))
-            songs.append((lab.make(WORDS.but(guidance_scale=None)).latent, told[0]))
+            songs.append((lab.make(WORDS.replace(guidance_scale=None)).latent, told[0]))
     assert_near(songs[0][0], songs[1][0])
     assert torch.equal(songs[0][1], songs[1][1])
 

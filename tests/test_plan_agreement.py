@@ -10,8 +10,8 @@ import yaml
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from acestep_lab import Plan, RecipeError
-from acestep_lab.listen.agreement import agreement, total
-from acestep_lab.plan import script
+from acestep_lab.listen.plan_score import agreement, total
+from acestep_lab.plan import prompt_template
 from tests.tiny import tiny_lm, tiny_tokenizer
 
 PLAN = Plan(
@@ -48,7 +48,7 @@ def logits_and_targets(
 
 def test_scores_are_the_references(lm: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
     got = agreement(lm, tokenizer, CODES, PLAN, scale=0.5).scores
-    heard, unheard = str(script.understand_prompt(CODES)), str(script.nothing_heard_prompt())
+    heard, unheard = str(prompt_template.understand_prompt(CODES)), str(prompt_template.nothing_heard_prompt())
     lyrics = f"<think>\n</think>\n# Lyric\n{PLAN.lyrics}\n"
     caption = f"<think>\n{yaml.dump({'caption': PLAN.caption}).strip()}\n</think>\n"
     for name, answer in (("lyrics", lyrics), ("caption", caption)):

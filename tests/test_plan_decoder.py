@@ -8,9 +8,9 @@ from torch import Tensor
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from acestep_lab import CheckpointError
-from acestep_lab.plan.choir import Choir
+from acestep_lab.plan.decode_batch import DecodeBatch
 from acestep_lab.plan.decoder import Decoder, Memory
-from acestep_lab.plan.sampling import Draw, nucleus, penalised
+from acestep_lab.plan.token_sampler import TokenSampler, nucleus, penalised
 from acestep_lab.prompt.recipe import Planning
 from tests.closeness import assert_near
 
@@ -81,7 +81,7 @@ def test_a_model_with_a_sliding_window_is_refused() -> None:
 
 
 def test_memory_makes_room_when_a_row_says_more_than_was_foreseen(lm: Qwen3ForCausalLM) -> None:
-    choir: Choir[str] = Choir.read(Decoder(lm), ["one"], [1, 2], 1.0, 1)
+    choir: DecodeBatch[str] = DecodeBatch.read(Decoder(lm), ["one"], [1, 2], 1.0, 1)
     choir.pair([3], 1)
     for token in range(10, 20):
         choir.say([[token]])
@@ -89,7 +89,7 @@ def test_memory_makes_room_when_a_row_says_more_than_was_foreseen(lm: Qwen3ForCa
 
 
 def test_few_and_many_allowed_tokens_have_the_same_logits(lm: Qwen3ForCausalLM) -> None:
-    choir: Choir[str] = Choir.read(Decoder(lm), ["one", "two"], [1, 2], 1.0, 1)
+    choir: DecodeBatch[str] = DecodeBatch.read(Decoder(lm), ["one", "two"], [1, 2], 1.0, 1)
     masks = [torch.zeros(300, dtype=torch.bool) for _ in range(2)]
     masks[0][[5, 9]], masks[1][[9, 200, 250]] = True, True
     (ids, logits), (more, others) = choir.chances(masks, 300)
@@ -127,9 +127,9 @@ def test_repetition_is_punished_on_both_sides_of_zero() -> None:
 
 def test_draws_follow_the_probabilities_and_the_seed() -> None:
     logits = torch.tensor([0.0, 1.0, 2.0])
-    draw = Draw(Planning(temperature=0.5, top_p=1.0), 3)
+    draw = TokenSampler(Planning(temperature=0.5, top_p=1.0), 3)
     counts = torch.bincount(torch.tensor([draw.pick(logits) for _ in range(4000)]), minlength=3) / 4000
     torch.testing.assert_close(counts, (logits / 0.5).softmax(0), atol=0.03, rtol=0)
-    first, again = (Draw(Planning(), 9) for _ in range(2))
+    first, again = (TokenSampler(Planning(), 9) for _ in range(2))
     assert [first.pick(logits) for _ in range(20)] == [again.pick(logits) for _ in range(20)]
-    assert Draw(Planning(temperature=0.0), 0).pick(logits) == 2
+    assert TokenSampler(Planning(temperature=0.0), 0).pick(logits) == 2

@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 
 from acestep_lab import CheckpointError
-from acestep_lab.plan import script
+from acestep_lab.plan import prompt_template
 from acestep_lab.plan.fields import FIELDS
-from acestep_lab.plan.grammar import Guide, Lexicon, pattern
+from acestep_lab.plan.grammar import GrammarMatcher, TokenTable, pattern
 from tests.tiny import tiny_tokenizer
 
 
 @pytest.fixture(scope="module")
-def lexicon() -> Lexicon:
-    return Lexicon(tiny_tokenizer(40))
+def lexicon() -> TokenTable:
+    return TokenTable(tiny_tokenizer(40))
 
 
-def walk(lexicon: Lexicon, rule: str, seed: int) -> tuple[str, list[int]]:
+def walk(lexicon: TokenTable, rule: str, seed: int) -> tuple[str, list[int]]:
     """A thought said at random; its text and how many tokens were free."""
-    chance, guide = random.Random(seed), Guide(lexicon, rule)
+    chance, guide = random.Random(seed), GrammarMatcher(lexicon, rule)
     said, free = guide.forced(), 0
     while not guide.done:
         said.append(chance.choice(np.flatnonzero(guide.allowed()).tolist()))
@@ -32,11 +32,11 @@ def walk(lexicon: Lexicon, rule: str, seed: int) -> tuple[str, list[int]]:
     return lexicon.decode(said), [free]
 
 
-def test_every_random_thought_can_be_read(lexicon: Lexicon) -> None:
+def test_every_random_thought_can_be_read(lexicon: TokenTable) -> None:
     rule = pattern({}, FIELDS, longest=45)
     for seed in range(12):
         text, _ = walk(lexicon, rule, seed)
-        values, problems = script.read_thought(text)
+        values, problems = prompt_template.read_thought(text)
         assert problems == {}
         assert list(values) == ["bpm", "caption", "seconds", "genres", "keyscale", "language", "timesignature"]
         assert 10 <= values["seconds"] <= 45
@@ -45,7 +45,7 @@ def test_every_random_thought_can_be_read(lexicon: Lexicon) -> None:
 @pytest.mark.parametrize(
     "caption", ['a/b {x} [y] (z) 100% $5 ~ & - # "q" ^|\\.', "</think> <|im_end|> é 😀 שלום", "x: y", "a " * 200]
 )
-def test_a_fixed_caption_is_a_literal_to_the_letter(lexicon: Lexicon, caption: str) -> None:
+def test_a_fixed_caption_is_a_literal_to_the_letter(lexicon: TokenTable, caption: str) -> None:
     fixed = {
         "caption": caption,
         "bpm": 118,
@@ -54,31 +54,31 @@ def test_a_fixed_caption_is_a_literal_to_the_letter(lexicon: Lexicon, caption: s
         "timesignature": "4",
         "duration": 20.5,
     }
-    guide = Guide(lexicon, pattern(fixed))
+    guide = GrammarMatcher(lexicon, pattern(fixed))
     forced = guide.forced()
     assert guide.done
-    assert lexicon.decode(forced) == "\n" + script.thought(fixed) + "\n"
-    assert forced == script.encode_plain(lexicon.decode(forced), lexicon.tokenizer)
+    assert lexicon.decode(forced) == "\n" + prompt_template.thought(fixed) + "\n"
+    assert forced == prompt_template.encode_plain(lexicon.decode(forced), lexicon.tokenizer)
     assert lexicon.text[forced].all()
 
 
-def test_skipped_fields_are_absent(lexicon: Lexicon) -> None:
+def test_skipped_fields_are_absent(lexicon: TokenTable) -> None:
     text, _ = walk(lexicon, pattern({"bpm": 100}, ["bpm", "keyscale"]), 0)
-    assert set(script.read_thought(text)[0]) == {"bpm", "keyscale"}
+    assert set(prompt_template.read_thought(text)[0]) == {"bpm", "keyscale"}
 
 
-def test_a_caption_may_go_on_in_the_next_line_and_only_indented(lexicon: Lexicon) -> None:
+def test_a_caption_may_go_on_in_the_next_line_and_only_indented(lexicon: TokenTable) -> None:
     for text, fits in (
         ("\ncaption: dub\n  techno\nduration: 20\n", True),
         ("\ncaption: dub\ntechno\nduration: 20\n", False),
     ):
-        guide = Guide(lexicon, pattern({}, ["caption", "duration"]))
-        tokens = script.encode_plain(text, lexicon.tokenizer)
+        guide = GrammarMatcher(lexicon, pattern({}, ["caption", "duration"]))
+        tokens = prompt_template.encode_plain(text, lexicon.tokenizer)
         assert (guide._matcher.validate_tokens(tokens) == len(tokens)) is fits
 
 
-def test_no_control_token_and_no_code_is_ever_allowed(lexicon: Lexicon) -> None:
-    guide = Guide(lexicon, pattern({}, ["caption", "duration"]))
+def test_no_control_token_and_no_code_is_ever_allowed(lexicon: TokenTable) -> None:
+    guide = GrammarMatcher(lexicon, pattern({}, ["caption", "duration"]))
     while not guide.done:
         guide.forced()
         allowed = guide.allowed()
@@ -90,15 +90,15 @@ def test_no_control_token_and_no_code_is_ever_allowed(lexicon: Lexicon) -> None:
 
 
 @pytest.mark.parametrize("longest", [5.0, 10.0, 37.5, 600.0])
-def test_the_machines_limit_is_the_longest_song_a_model_may_choose(lexicon: Lexicon, longest: float) -> None:
+def test_the_machines_limit_is_the_longest_song_a_model_may_choose(lexicon: TokenTable, longest: float) -> None:
     seconds = set()
     for seed in range(6):
         text, _ = walk(lexicon, pattern({"bpm": 100}, ["bpm", "duration"], longest=longest), seed)
-        seconds.add(script.read_thought(text)[0]["seconds"])
+        seconds.add(prompt_template.read_thought(text)[0]["seconds"])
     assert max(seconds) <= longest
 
 
-def test_bytes_are_the_tokenizers_own(lexicon: Lexicon) -> None:
+def test_bytes_are_the_tokenizers_own(lexicon: TokenTable) -> None:
     text = "héllo 😀 wörld\n  x\tשלום"
     assert lexicon.decode(lexicon.tokenizer(text)["input_ids"]) == text
 
@@ -114,4 +114,4 @@ def test_a_tokenizer_without_the_tags_is_refused() -> None:
             return None
 
     with pytest.raises(CheckpointError, match="im_end"):
-        Lexicon(Bare())
+        TokenTable(Bare())

@@ -12,7 +12,7 @@ import torch
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from acestep_lab import Plan, Planning, Recipe, RecipeError, Repaint, Stopped
-from acestep_lab.plan import Planner, Token, script
+from acestep_lab.plan import Planner, Token, prompt_template
 from acestep_lab.prompt.vocabulary import KEYSCALES, LANGUAGES
 from tests.tiny import tiny_lm, tiny_tokenizer
 
@@ -61,7 +61,7 @@ def test_a_plan_has_every_field_and_exactly_its_codes(planner: Planner, lm: Qwen
         assert 10 <= plan.seconds <= 20  # type: ignore[operator]
         assert len(plan.codes) == 5 * plan.seconds  # type: ignore[operator]
         assert set(plan.codes) <= set(range(COUNT))
-        assert script.read_thought(plan.thought) == (
+        assert prompt_template.read_thought(plan.thought) == (
             {
                 name: getattr(plan, name)
                 for name in ("bpm", "caption", "seconds", "keyscale", "language", "timesignature")
@@ -92,29 +92,29 @@ def test_the_planner_writes_a_caption_of_its_own_and_the_dit_hears_the_asked_one
 ) -> None:
     plan = planner.plan(lm, RECIPE, 1)[0]
     assert plan.caption not in ("", "dub techno")
-    assert script.read_thought(plan.thought)[0]["caption"] == plan.caption
+    assert prompt_template.read_thought(plan.thought)[0]["caption"] == plan.caption
     assert plan.asked["caption"] == "dub techno"
     assert plan.resolve(RECIPE).caption == "dub techno"
-    rewriting = RECIPE.but(planning=Planning(rewrite_caption=True))
+    rewriting = RECIPE.replace(planning=Planning(rewrite_caption=True))
     assert planner.plan(lm, rewriting, 1)[0] == plan
     assert plan.resolve(rewriting).caption == plan.caption
 
 
 def test_a_thought_without_a_caption_and_one_with_a_locked_caption(planner: Planner, lm: Qwen3ForCausalLM) -> None:
-    silent = RECIPE.but(planning=Planning(writes_caption=False))
+    silent = RECIPE.replace(planning=Planning(writes_caption=False))
     plan = planner.plan(lm, silent, 1)[0]
     assert plan.caption == ""
     assert "caption" not in plan.thought
     assert len(plan.codes) == 5 * plan.seconds  # type: ignore[operator]
-    locked = plan.but(caption="mine").lock("caption")
+    locked = plan.replace(caption="mine").lock("caption")
     for recipe in (silent, RECIPE):
         again = planner.replan(lm, locked, recipe, 1)[0]
-        assert again.caption == script.read_thought(again.thought)[0]["caption"] == "mine"
+        assert again.caption == prompt_template.read_thought(again.thought)[0]["caption"] == "mine"
 
 
 def test_thinking_is_never_guided_whatever_the_negative_layout(planner: Planner, lm: Qwen3ForCausalLM) -> None:
     layouts = [Planning(cfg_scale=6.0), Planning(cfg_scale=6.0, legacy_negative_layout=True), Planning(cfg_scale=1.0)]
-    plans = [planner.plan(lm, RECIPE.but(planning=layout), 1)[0] for layout in layouts]
+    plans = [planner.plan(lm, RECIPE.replace(planning=layout), 1)[0] for layout in layouts]
     assert len({plan.thought for plan in plans}) == 1
     assert len({plan.codes for plan in plans}) == 3
 
@@ -131,7 +131,7 @@ def test_five_hundred_random_walks_read_back_to_their_plans(planner: Planner, lm
         fixed = {name: value for bit, (name, value) in enumerate(everything.items()) if group >> bit & 1}
         words = {"caption": "dub"} if group % 12 else {"caption": "", "lyrics": "la"}
         for plan in planner.plan(lm, Recipe(**words, **fixed), range(20), codes=False):
-            values, problems = script.read_thought(plan.thought)
+            values, problems = prompt_template.read_thought(plan.thought)
             assert problems == {}
             assert all(getattr(plan, name) == value for name, value in fixed.items())
             assert Plan(**values, lyrics=plan.lyrics, thought=plan.thought, asked=plan.asked) == plan
@@ -147,7 +147,7 @@ def test_lengths_the_model_chooses_get_exactly_five_codes_a_second(planner: Plan
 
 @pytest.mark.parametrize("seconds", [0.5, 1, 10, 11.3, 97, 600])
 def test_any_asked_length_gets_its_codes(planner: Planner, lm: Qwen3ForCausalLM, seconds: float) -> None:
-    assert len(planner.plan(lm, RECIPE.but(seconds=seconds), 1)[0].codes) == int(seconds * 5)
+    assert len(planner.plan(lm, RECIPE.replace(seconds=seconds), 1)[0].codes) == int(seconds * 5)
 
 
 # ── seeds, company, interruption ──
@@ -259,10 +259,10 @@ class OnlyCodes(LogitsProcessor):
 def test_greedy_codes_are_those_of_generate(planner: Planner, lm: Qwen3ForCausalLM, scale: float, legacy: bool) -> None:
     planning = Planning(temperature=0.0, cfg_scale=scale, legacy_negative_layout=legacy)
     fixed = {"bpm": 100, "keyscale": "C major", "timesignature": "4", "language": "en", "seconds": 8}
-    recipe = RECIPE.but(planning=planning, **fixed)  # all fixed, so that the thought has the tokenizer's own tokens
+    recipe = RECIPE.replace(planning=planning, **fixed)  # all fixed, so that the thought has the tokenizer's own tokens
     plan = planner.plan(lm, recipe, 0)[0]
     tokenizer, question = planner.lexicon.tokenizer, planner.question(recipe)
-    prompt = torch.tensor([(question.prompt + script.thought_block(plan.thought)).encode(tokenizer)])
+    prompt = torch.tensor([(question.prompt + prompt_template.thought_block(plan.thought)).encode(tokenizer)])
     options: dict[str, Any] = {}
     if question.negative_codes is not None:
         negative = torch.tensor([question.negative_codes.encode(tokenizer)])
@@ -282,10 +282,14 @@ def test_greedy_codes_are_those_of_generate(planner: Planner, lm: Qwen3ForCausal
 
 def test_the_thought_is_what_the_stock_model_finds_likeliest(planner: Planner, lm: Qwen3ForCausalLM) -> None:
     plan = planner.plan(
-        lm, RECIPE.but(planning=GREEDY, bpm=100, keyscale="C major", timesignature="4"), 0, codes=False
+        lm, RECIPE.replace(planning=GREEDY, bpm=100, keyscale="C major", timesignature="4"), 0, codes=False
     )[0]
     before = plan.thought[: plan.thought.index("language:") + len("language:")]
-    question = planner.question(RECIPE).prompt + script.control(script.THINK) + script.plain("\n" + before)
+    question = (
+        planner.question(RECIPE).prompt
+        + prompt_template.control(prompt_template.THINK)
+        + prompt_template.plain("\n" + before)
+    )
     with torch.inference_mode():
         logits = lm(torch.tensor([question.encode(planner.lexicon.tokenizer)])).logits[0, -1]
     space = planner.lexicon.tokenizer("language: en")["input_ids"][
@@ -303,7 +307,7 @@ def test_the_thought_is_what_the_stock_model_finds_likeliest(planner: Planner, l
 
 
 def test_locked_fields_stand_and_the_rest_is_planned_anew(planner: Planner, lm: Qwen3ForCausalLM) -> None:
-    first = planner.plan(lm, Recipe("dub"), 1, longest=12)[0].but(bpm=77)
+    first = planner.plan(lm, Recipe("dub"), 1, longest=12)[0].replace(bpm=77)
     again = planner.replan(lm, first.lock("bpm", "seconds"), Recipe("dub"), [2, 3], longest=12)
     assert [plan.bpm for plan in again] == [77, 77]
     assert [plan.seconds for plan in again] == [first.seconds] * 2
@@ -340,7 +344,7 @@ def test_the_language_is_the_likeliest_however_the_rest_is_drawn(planner: Planne
     wild = Recipe("dub", seconds=2, bpm=100, keyscale="C major", planning=Planning(temperature=2.0, top_p=1.0))
     keep = Plan(caption="dub").lock("caption")
     plans = planner.plan(lm, wild, range(12), codes=False, keep=keep)
-    sure = planner.plan(lm, wild.but(planning=GREEDY), 0, codes=False, keep=keep)[0]
+    sure = planner.plan(lm, wild.replace(planning=GREEDY), 0, codes=False, keep=keep)[0]
     assert {plan.language for plan in plans} == {sure.language}
     assert len({plan.timesignature for plan in plans}) > 1
 
@@ -364,7 +368,7 @@ def nobody() -> Iterator[Qwen3ForCausalLM]:
         (lambda p: p.polish(nobody, "dub", fixed={"keyscale": "H major"}), "no key"),
         (lambda p: p.polish(nobody, "dub", fixed={"seconds": 90}, longest=60), "longer than"),
         (lambda p: p.polish(nobody, "dub", None), "both text"),
-        (lambda p: p.plan(nobody, RECIPE.but(seconds=90), 0, longest=60), "longer than"),
+        (lambda p: p.plan(nobody, RECIPE.replace(seconds=90), 0, longest=60), "longer than"),
     ],
 )
 def test_what_cannot_be_is_said_before_the_model_is_asked(planner: Planner, ask: Any, sentence: str) -> None:
@@ -462,7 +466,7 @@ def test_seeds_and_plans_are_of_one_number(planner: Planner, lm: Qwen3ForCausalL
 
 
 def test_tasks_that_start_from_a_sound_get_no_codes(planner: Planner, lm: Qwen3ForCausalLM) -> None:
-    repaint = RECIPE.but(task=Repaint("take", ((0, 1),)))
+    repaint = RECIPE.replace(task=Repaint("take", ((0, 1),)))
     assert planner.plan(lm, repaint, 1)[0].codes == ()
 
 
@@ -483,9 +487,9 @@ def test_a_checkpoint_without_codes_still_plans_words(tokenizer: PreTrainedToken
     ],
 )
 def test_every_way_to_draw_keeps_the_form(planner: Planner, lm: Qwen3ForCausalLM, planning: Planning) -> None:
-    plan = planner.plan(lm, RECIPE.but(planning=planning), 1)[0]
+    plan = planner.plan(lm, RECIPE.replace(planning=planning), 1)[0]
     assert len(plan.codes) == 10
-    assert plan == planner.plan(lm, RECIPE.but(planning=planning), 1)[0]
+    assert plan == planner.plan(lm, RECIPE.replace(planning=planning), 1)[0]
 
 
 def test_a_planner_that_was_taught_to_repeat_the_caption_repeats_it(
@@ -493,8 +497,8 @@ def test_a_planner_that_was_taught_to_repeat_the_caption_repeats_it(
 ) -> None:
     planner = Planner(tokenizer, GEOMETRY, repeats_caption=True)
     plan = planner.plan(lm, RECIPE, 1)[0]
-    assert plan.caption == script.read_thought(plan.thought)[0]["caption"] == "dub techno"
-    rewritten = planner.plan(lm, RECIPE.but(planning=Planning(rewrite_caption=True)), 1)[0]
+    assert plan.caption == prompt_template.read_thought(plan.thought)[0]["caption"] == "dub techno"
+    rewritten = planner.plan(lm, RECIPE.replace(planning=Planning(rewrite_caption=True)), 1)[0]
     assert rewritten.caption != "dub techno"
     assert planner.replan(lm, rewritten.lock("caption"), RECIPE, 2)[0].caption == rewritten.caption
-    assert planner.plan(lm, RECIPE.but(planning=Planning(writes_caption=False)), 1)[0].caption == ""
+    assert planner.plan(lm, RECIPE.replace(planning=Planning(writes_caption=False)), 1)[0].caption == ""

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from acestep_lab.files import clean_text
-from acestep_lab.plan import Plan, script
+from acestep_lab.plan import Plan, prompt_template
 from tests.tiny import tiny_tokenizer
 
 FIELDS = {
@@ -46,25 +46,25 @@ def chat(tokenizer: PreTrainedTokenizerFast, *messages: tuple[str, str], ask: bo
 
 
 def test_a_training_text_is_what_qwens_chat_template_makes_of_it(tokenizer: PreTrainedTokenizerFast) -> None:
-    prompt, answer = script.example("plan", FIELDS)
+    prompt, answer = prompt_template.example("plan", FIELDS)
     system = "# Instruction\nGenerate audio semantic tokens based on the given conditions:\n\n"
     user = f"# Caption\n{FIELDS['caption']}\n\n# Lyric\n{FIELDS['lyrics']}\n"
-    said = f"<think>\n{script.thought(FIELDS, script.PLAN_FIELDS)}\n</think>{script.codes_text((1, 2, 3))}"
+    said = f"<think>\n{prompt_template.thought(FIELDS, prompt_template.PLAN_FIELDS)}\n</think>{prompt_template.codes_text((1, 2, 3))}"
     assert str(prompt + answer) == chat(tokenizer, ("system", system), ("user", user), ("assistant", said))
     assert str(prompt) == chat(tokenizer, ("system", system), ("user", user), ask=True)
 
 
-@pytest.mark.parametrize("mode", script.MODES)
+@pytest.mark.parametrize("mode", prompt_template.MODES)
 def test_pieces_give_the_same_tokens_as_the_whole_text(mode: str, tokenizer: PreTrainedTokenizerFast) -> None:
-    whole = script.Script()
-    for part in script.example(mode, FIELDS):
+    whole = prompt_template.PromptTemplate()
+    for part in prompt_template.example(mode, FIELDS):
         whole += part
     assert whole.encode(tokenizer) == tokenizer(str(whole), add_special_tokens=False)["input_ids"]
 
 
-@pytest.mark.parametrize("mode", script.MODES)
+@pytest.mark.parametrize("mode", prompt_template.MODES)
 def test_what_was_written_is_read_back(mode: str) -> None:
-    reading = script.read(str(script.example(mode, FIELDS)[1]))
+    reading = prompt_template.read(str(prompt_template.example(mode, FIELDS)[1]))
     wanted = {name: FIELDS[name] for name in ("caption", "bpm", "seconds", "keyscale", "language", "timesignature")}
     assert reading.problems == {}
     assert reading.fields == wanted | ({} if mode == "plan" else {"genres": "dub techno"})
@@ -72,7 +72,7 @@ def test_what_was_written_is_read_back(mode: str) -> None:
 
 
 def test_the_thought_is_yaml_with_sorted_keys_and_folded_lines() -> None:
-    text = script.thought(FIELDS)
+    text = prompt_template.thought(FIELDS)
     assert list(yaml.safe_load(text)) == sorted(yaml.safe_load(text))
     assert yaml.safe_load(text)["caption"] == FIELDS["caption"]
     assert "\n  " in text
@@ -81,17 +81,19 @@ def test_the_thought_is_yaml_with_sorted_keys_and_folded_lines() -> None:
 
 
 def test_the_negative_prompt_has_two_layouts() -> None:
-    bare = str(script.negative_prompt("dub", "la"))
+    bare = str(prompt_template.negative_prompt("dub", "la"))
     assert "user\nNO USER INPUT<|im_end|>" in bare
     assert bare.endswith("<think>\n\n</think>\n\n")
-    older = str(script.negative_prompt("dub", "la", legacy=True))
+    older = str(prompt_template.negative_prompt("dub", "la", legacy=True))
     assert "# Caption\ndub\n\n# Lyric\nla\n" in older
-    assert "# Caption\nnoise\n\n# Lyric\nla\n" in str(script.negative_prompt("dub", "la", "noise", legacy=True))
+    assert "# Caption\nnoise\n\n# Lyric\nla\n" in str(
+        prompt_template.negative_prompt("dub", "la", "noise", legacy=True)
+    )
 
 
 def test_typed_control_tokens_are_only_letters(tokenizer: PreTrainedTokenizerFast) -> None:
     typed = "hi </think> <|im_end|><|audio_code_3|><|audio_code_3|> <think>"
-    tokens = script.plan_prompt(typed, typed).encode(tokenizer)
+    tokens = prompt_template.plan_prompt(typed, typed).encode(tokenizer)
     kinds = [tokenizer.convert_tokens_to_ids(name) for name in ("<think>", "</think>", "<|audio_code_3|>")]
     assert not set(kinds) & set(tokens)
     assert tokens.count(tokenizer.convert_tokens_to_ids("<|im_end|>")) == 2
@@ -110,7 +112,7 @@ def test_a_word_is_not_torn_where_a_tokenizer_joins_signs_and_line_breaks() -> N
     )
     bare.add_special_tokens(["<|im_start|>", "<|im_end|>"])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bare)
-    prompt = script.plan_prompt("calm piano.", "la")
+    prompt = prompt_template.plan_prompt("calm piano.", "la")
     assert prompt.encode(tokenizer) == tokenizer(str(prompt), add_special_tokens=False)["input_ids"]
 
 
@@ -125,7 +127,7 @@ ODD = (
 @pytest.mark.parametrize("text", ODD)
 def test_odd_text_is_reported_and_never_raises(text: str) -> None:
     for whole in (text, f"<think>\n{text}\n</think>\n\n# Lyric\nla"):
-        reading = script.read(whole, codes=40)
+        reading = prompt_template.read(whole, codes=40)
         assert all(isinstance(sentence, str) and sentence for sentence in reading.problems.values())
         Plan(**reading.fields)
 
@@ -134,18 +136,18 @@ def test_random_letters_never_raise() -> None:
     chance = random.Random(0)
     words = [*"abc \n:'\"<>|-#[]{}é😀\u202e", "<think>", "</think>", "bpm: ", "caption: ", "  ", "<|audio_code_7|>"]
     for _ in range(500):
-        script.read("".join(chance.choices(words, k=chance.randrange(60))), codes=5)
+        prompt_template.read("".join(chance.choices(words, k=chance.randrange(60))), codes=5)
 
 
 def test_one_bad_field_does_not_take_the_others_along() -> None:
-    reading = script.read("<think>\nbpm: 29\ncaption: dub\nkeyscale: H major\nlanguage: en\n</think>")
+    reading = prompt_template.read("<think>\nbpm: 29\ncaption: dub\nkeyscale: H major\nlanguage: en\n</think>")
     assert reading.fields == {"caption": "dub", "language": "en"}
     assert sorted(reading.problems) == ["bpm", "keyscale"]
     assert "30" in reading.problems["bpm"]
 
 
 def test_codes_the_checkpoint_does_not_have_are_left_out_and_reported() -> None:
-    reading = script.read("<think>\n\n</think>\n\n<|audio_code_3|><|audio_code_70|>", codes=40)
+    reading = prompt_template.read("<think>\n\n</think>\n\n<|audio_code_3|><|audio_code_70|>", codes=40)
     assert reading.codes == (3,)
     assert "1" in reading.problems["codes"]
 
@@ -157,6 +159,8 @@ def test_any_caption_survives_the_way_there_and_back() -> None:
         caption = clean_text("".join(chance.choices(letters, k=chance.randrange(1, 90))))
         if caption.strip():
             assert (
-                script.read(str(script.thought_block(script.thought({"caption": caption})))).fields["caption"]
+                prompt_template.read(
+                    str(prompt_template.thought_block(prompt_template.thought({"caption": caption})))
+                ).fields["caption"]
                 == caption
             )

@@ -36,24 +36,24 @@ def test_a_plan_goes_to_json_and_comes_back() -> None:
 def test_codes_go_out_as_the_references_string_and_come_in_as_one() -> None:
     text = PLAN.codes_text()
     assert text.startswith("<|audio_code_0|><|audio_code_1|>")
-    assert PLAN.but(codes=text).codes == PLAN.codes
-    assert PLAN.but(codes="12, 13").codes == (12, 13)
+    assert PLAN.replace(codes=text).codes == PLAN.codes
+    assert PLAN.replace(codes="12, 13").codes == (12, 13)
     with pytest.raises(RecipeError, match="audio_code"):
-        PLAN.but(codes="twelve")
+        PLAN.replace(codes="twelve")
 
 
 def test_changing_the_music_drops_codes_that_no_longer_fit_and_rewrites_the_thought() -> None:
-    changed = PLAN.but(bpm=118)
+    changed = PLAN.replace(bpm=118)
     assert (changed.bpm, changed.codes) == (118, ())
     assert "bpm: 118" in changed.thought
-    assert PLAN.but(bpm=118, codes=PLAN.codes).codes == PLAN.codes
-    assert PLAN.lock("codes").but(bpm=118).codes == PLAN.codes
-    assert PLAN.but(bpm=120).codes == PLAN.codes
+    assert PLAN.replace(bpm=118, codes=PLAN.codes).codes == PLAN.codes
+    assert PLAN.lock("codes").replace(bpm=118).codes == PLAN.codes
+    assert PLAN.replace(bpm=120).codes == PLAN.codes
 
 
 def test_two_plans_tell_their_difference() -> None:
     assert PLAN.diff(PLAN) == {}
-    assert PLAN.diff(PLAN.but(bpm=90, codes=PLAN.codes)) == {"bpm": (120, 90)}
+    assert PLAN.diff(PLAN.replace(bpm=90, codes=PLAN.codes)) == {"bpm": (120, 90)}
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_two_plans_tell_their_difference() -> None:
 )
 def test_what_makes_no_sense_is_refused_in_a_sentence(change: dict, sentence: str) -> None:
     with pytest.raises(RecipeError, match=sentence):
-        PLAN.but(**change)
+        PLAN.replace(**change)
 
 
 def test_what_is_not_there_cannot_be_locked() -> None:
@@ -90,7 +90,7 @@ def test_where_recipe_and_plan_quarrel_and_what_is_open() -> None:
 
 
 def test_a_plans_own_caption_is_no_quarrel_with_the_recipes() -> None:
-    own = PLAN.but(caption="techno", thought="caption: techno")
+    own = PLAN.replace(caption="techno", thought="caption: techno")
     assert "caption" not in own.against(Recipe("dub"))
     assert ">techno</td><td style='text-align:left'>planner's<" in own._repr_html_()
     assert own.resolve(Recipe("dub")).caption == "dub"
@@ -105,7 +105,9 @@ def test_words_are_filled_only_where_the_recipe_has_none() -> None:
 
 
 def test_a_plan_shows_itself_in_a_line_and_as_a_table() -> None:
-    long = PLAN.but(caption="<b>" * 40, codes=range(500), asked={"caption": "dub", "keyscale": "A minor"}).lock("bpm")
+    long = PLAN.replace(caption="<b>" * 40, codes=range(500), asked={"caption": "dub", "keyscale": "A minor"}).lock(
+        "bpm"
+    )
     assert repr(PLAN) == "<Plan 120 bpm, C# minor, 4 beats, en, 2 s, 10 codes: 'dub'>"
     assert repr(Plan()) == "<Plan open>"
     assert len(repr(long)) < 140

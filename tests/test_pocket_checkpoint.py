@@ -9,10 +9,10 @@ import pytest
 import torch
 from diffusers import AceStepPipeline
 
-from acestep_lab.decode.audio import Audio
+from acestep_lab.audio.audio import Audio
 from acestep_lab.listen import key, same_key
 from acestep_lab.models.loading import POCKET, Checkpoint
-from acestep_lab.train import world
+from acestep_lab.train import synthetic_music
 from acestep_lab.train.pocket.heard import note_sheet
 from acestep_lab.train.pocket.vae import si_sdr
 
@@ -26,9 +26,9 @@ def pipe() -> AceStepPipeline:
     return pipe.to(torch.float32)
 
 
-def played(seed: int, seconds: float = 6.0) -> tuple[world.Song, np.ndarray]:
-    song = world.compose(seed, seconds)
-    return song, np.asarray(world.render(song, 24_000, 1).mix, np.float32).reshape(-1)
+def played(seed: int, seconds: float = 6.0) -> tuple[synthetic_music.Song, np.ndarray]:
+    song = synthetic_music.compose(seed, seconds)
+    return song, np.asarray(synthetic_music.render(song, 24_000, 1).mix, np.float32).reshape(-1)
 
 
 def test_all_weights_fit_into_forty_megabytes() -> None:
@@ -78,8 +78,8 @@ def test_sound_survives_the_autoencoder(pipe: AceStepPipeline) -> None:
 def test_codes_keep_where_the_drums_are(pipe: AceStepPipeline) -> None:
     found = []
     for seed in range(UNSEEN + 10, UNSEEN + 14):
-        song = world.compose(seed, 6.0, instruments=("drums", "bass", "keyboard"))
-        sound = np.asarray(world.render(song, 24_000, 1).mix, np.float32).reshape(-1)
+        song = synthetic_music.compose(seed, 6.0, instruments=("drums", "bass", "keyboard"))
+        sound = np.asarray(synthetic_music.render(song, 24_000, 1).mix, np.float32).reshape(-1)
         with torch.no_grad():
             latent = pipe.vae.encode(torch.from_numpy(sound)[None, None]).latent_dist.mode().transpose(1, 2)
             quantised, _ = pipe.audio_tokenizer.tokenize(latent)

@@ -15,8 +15,7 @@ from torch.nn import functional
 
 import acestep_lab
 from acestep_lab.prompt.vocabulary import STEMS
-from acestep_lab.train import world
-from acestep_lab.train.ears import pictures_of
+from acestep_lab.train import synthetic_music
 from acestep_lab.train.pocket import export
 from acestep_lab.train.pocket.bench import Average, Stage, quick
 from acestep_lab.train.pocket.clips import Clip, ClipPool, lesson_song, make_clip, snapped
@@ -33,6 +32,7 @@ from acestep_lab.train.pocket.tasks import SHARES, collate, lesson
 from acestep_lab.train.pocket.vae import PocketVae, standardise, use_fast_snake
 from acestep_lab.train.pocket.vae import export as export_vae
 from acestep_lab.train.pocket.words import TEMPI, for_lm, for_text, instruction, prompt_and_lyrics, train_tokenizer
+from acestep_lab.train.tagger import pictures_of
 from tests.closeness import assert_near
 
 SHAPES = Shapes(text=32, condition=32, dit=160, dit_layers=2, code_width=32)
@@ -40,7 +40,7 @@ SHAPES = Shapes(text=32, condition=32, dit=160, dit_layers=2, code_width=32)
 
 @pytest.fixture(scope="module")
 def tokens():
-    return train_tokenizer(world.compose(seed, 10.0) for seed in range(40))
+    return train_tokenizer(synthetic_music.compose(seed, 10.0) for seed in range(40))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def parts(tokens, vae) -> Parts:
 
 
 def clip(seed: int = 3) -> Clip:
-    song = world.compose(seed, 4.0)
+    song = synthetic_music.compose(seed, 4.0)
     make = torch.Generator().manual_seed(seed)
     latents = torch.randn(3, 400, 32, generator=make).half()
     return Clip(song, 4, latents[0], song.instruments[0], latents[1], latents[2])
@@ -108,7 +108,7 @@ def test_the_planner_reads_the_same_words_and_a_thousand_codes_more(tokens) -> N
 
 
 def test_prompts_are_the_pipelines_own_and_left_out_facts_are_not_said() -> None:
-    song = world.compose(5, 10.0)
+    song = synthetic_music.compose(5, 10.0)
     text, lyrics = prompt_and_lyrics(song, 10, instruction("extract", ["drums"]), frozenset({"bpm"}))
     assert "Extract the DRUMS track from the audio:" in text
     assert f"- bpm: {song.bpm}" in text
@@ -124,7 +124,7 @@ def test_the_short_cut_for_timbre_is_what_the_class_says(parts: Parts) -> None:
 
 
 def test_conditions_are_the_pipelines(parts: Parts, tokens) -> None:
-    tokenizer, song = for_text(tokens), world.compose(5, 10.0)
+    tokenizer, song = for_text(tokens), synthetic_music.compose(5, 10.0)
     text, lyrics = (tokenizer([t], return_tensors="pt") for t in prompt_and_lyrics(song, 10, instruction("text2music")))
     with torch.no_grad():
         ours = parts.conditions(text, lyrics, {})
@@ -234,22 +234,22 @@ def test_rounding_lets_gradients_through() -> None:
 
 
 def test_the_note_sheet_shows_where_notes_are() -> None:
-    song = world.compose(8, 6.0)
+    song = synthetic_music.compose(8, 6.0)
     sheet, note = note_sheet(song, 600, 100).float(), next(n for n in song.notes if n.stem == "bass")
     middle = int((note.start + 0.05) * 100)
     assert sheet[middle, 12 + note.pitch % 12] > sheet[:, 12 + note.pitch % 12].min() + 0.5
 
 
 def test_snapped_notes_stand_on_the_latent_grid() -> None:
-    song = snapped(world.compose(8, 6.0), 0.01)
+    song = snapped(synthetic_music.compose(8, 6.0), 0.01)
     assert all(abs(note.start * 100 - round(note.start * 100)) < 1e-6 for note in song.notes)
 
 
 def test_half_of_the_lessons_have_players_that_their_style_did_not_choose() -> None:
     songs = [lesson_song(seed, 5) for seed in range(300)]
-    chosen = [song for song in songs if song.instruments != world.compose(song.seed, 5).instruments]
+    chosen = [song for song in songs if song.instruments != synthetic_music.compose(song.seed, 5).instruments]
     assert 0.40 < len(chosen) / len(songs) < 0.60
-    assert lesson_song(7, 5, chosen=0.0) == world.compose(7, 5)
+    assert lesson_song(7, 5, chosen=0.0) == synthetic_music.compose(7, 5)
     assert {stem for song in chosen for stem in song.instruments} == set(STEMS)
     assert 0.2 < np.mean([len(song.instruments) == 1 for song in chosen]) < 0.5
     assert lesson_song(7, 5) == lesson_song(7, 5)
@@ -293,7 +293,7 @@ def test_the_transformer_starts_by_letting_the_noise_through(parts: Parts) -> No
 
 def test_the_mean_of_a_prompt_can_be_taught_what_it_means(parts: Parts, tokens, tmp_path) -> None:
     gist, stage = Gist(SHAPES.condition), Stage("gist", 2.0, tmp_path)
-    songs = [world.compose(seed, 10.0) for seed in range(8)]
+    songs = [synthetic_music.compose(seed, 10.0) for seed in range(8)]
     tokenized = for_text(tokens)(
         [prompt_and_lyrics(s, 10, instruction("text2music"))[0] for s in songs], padding=True, return_tensors="pt"
     )

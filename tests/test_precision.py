@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from acestep_lab.engines.ace15 import attention
 from acestep_lab.errors import MachineError
 from acestep_lab.models import precision
-from acestep_lab.models.precision import QuickLinear, cpu_dtype, gated, quicken, restore
+from acestep_lab.models.precision import QuickLinear, cpu_dtype, gated, quantize_linear, restore
 from acestep_lab.models.storage import refuse_adapter
-from acestep_lab.synth import attention
 from tests.closeness import assert_near
 from tests.tiny import CONDITION, LATENT, tiny_parts
 
@@ -118,7 +118,7 @@ def test_sums_of_whole_numbers_are_exact_with_the_cpus_product_and_without(
 
 def test_restoring_brings_the_same_numbers_back(dit: nn.Module) -> None:
     quick, before = copy.deepcopy(dit), look(dit)
-    replaced = quicken(quick)
+    replaced = quantize_linear(quick)
     assert not torch.equal(look(quick), before)
     restore(replaced)
     assert torch.equal(look(quick), before)
@@ -133,7 +133,7 @@ def test_a_lora_speaks_the_same_whether_it_comes_before_or_after(dit: nn.Module,
 
     exact, quick = copy.deepcopy(dit), copy.deepcopy(dit)
     with_lora(exact)
-    for step in (with_lora, quicken) if first == "lora" else (quicken, with_lora):
+    for step in (with_lora, quantize_linear) if first == "lora" else (quantize_linear, with_lora):
         step(quick)
     effect = (look(exact) - look(dit)).norm()
     assert (look(quick) - look(exact)).norm() < 0.1 * effect
@@ -148,7 +148,7 @@ def test_the_dtype_of_a_cpu_is_what_it_has_instructions_for() -> None:
 
 def test_a_dora_on_whole_numbers_is_refused_with_the_reason(dit: nn.Module) -> None:
     quick = copy.deepcopy(dit)
-    quicken(quick)
+    quantize_linear(quick)
     refuse_adapter(quick, "lora")
     with pytest.raises(MachineError, match="multiplies them as whole numbers"):
         refuse_adapter(quick, "dora")

@@ -76,10 +76,10 @@ def test_nonsense_is_refused_in_a_sentence(wrong: dict[str, object], says: str) 
 
 def test_a_changed_recipe_is_a_new_one_and_unknown_fields_are_named() -> None:
     recipe = Recipe(WORDS, seed=7)
-    assert recipe.but(seed=8).seed == 8
+    assert recipe.replace(seed=8).seed == 8
     assert recipe.seed == 7
     with pytest.raises(RecipeError, match=r"no field 'sed'. Did you mean 'seed'"):
-        recipe.but(sed=8)
+        recipe.replace(sed=8)
 
 
 def test_regions_run_forward_and_do_not_overlap() -> None:

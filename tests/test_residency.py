@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from acestep_lab.errors import MachineError
-from acestep_lab.models.budget import budget
-from acestep_lab.models.residency import DeviceMover, Residency, is_lost_device, is_out_of_memory
+from acestep_lab.models.device_manager import DeviceManager, DeviceMover, is_lost_device, is_out_of_memory
+from acestep_lab.models.memory_plan import budget
 from acestep_lab.models.tiers import GB, PARTS, Machine, Tier
 
 SIZES = {"text": 1.19e9, "condition": 1.22e9, "dit": 3.15e9, "vae": 0.34e9, "codes": 0.42e9, "lm": 1.33e9}
@@ -56,7 +56,7 @@ class Builder:
 
 def house(gigabytes, kind="cuda", **more):
     arrangement = budget(Machine(kind, int(gigabytes * GB), simulated=True), SIZES)
-    return Residency(Builder(), arrangement, CountingMover, **more)
+    return DeviceManager(Builder(), arrangement, CountingMover, **more)
 
 
 def enter(residency, order=ORDER):
@@ -106,20 +106,20 @@ def test_never_more_parts_aboard_than_the_tier_allows(gigabytes, kind):
 
 
 def test_a_tier_alone_is_enough_to_open_the_house():
-    residency = Residency(Builder(), Tier.for_memory(8), CountingMover)
+    residency = DeviceManager(Builder(), Tier.for_memory(8), CountingMover)
     enter(residency)
     assert residency.peak_aboard == Tier.for_memory(8).parts_at_once == 2
 
 
 def test_without_a_tier_everything_stays_in_ram():
-    residency = Residency(Builder())
+    residency = DeviceManager(Builder())
     enter(residency)
     assert set(residency.aboard) == set(ORDER)
     assert residency.device == torch.device("cpu")
 
 
 def test_the_lm_leaves_while_the_dit_works_and_the_dit_while_the_lm_plans():
-    residency = Residency(Builder(), Tier.for_memory(12), CountingMover)
+    residency = DeviceManager(Builder(), Tier.for_memory(12), CountingMover)
     enter(residency, ("lm", "vae", "text"))
     assert "lm" in residency.aboard
     enter(residency, ("dit",))
@@ -130,7 +130,7 @@ def test_the_lm_leaves_while_the_dit_works_and_the_dit_while_the_lm_plans():
 
 
 def test_listening_between_two_steps_does_not_send_the_dit_away():
-    residency = Residency(Builder(), Tier.for_memory(6), CountingMover)
+    residency = DeviceManager(Builder(), Tier.for_memory(6), CountingMover)
     with residency.on("dit") as before:
         pass
     with residency.on("vae"):
@@ -276,7 +276,7 @@ def test_a_card_that_disappears_becomes_a_sentence_and_the_next_render_works_on_
             if self.device.type == "cuda":
                 raise RuntimeError("CUDA error: device unavailable\nmore of it")
 
-    residency = Residency(Builder(), plan, GoneMover)
+    residency = DeviceManager(Builder(), plan, GoneMover)
     with pytest.raises(MachineError, match=r"cuda device stopped answering .* Takes made so far are safe"):
         residency.retrying("dit", lambda dit: dit)
     assert residency.device.type == "cpu"

@@ -21,10 +21,10 @@ import numpy as np
 import pytest
 
 from acestep_lab.errors import LabError, Stopped
+from acestep_lab.jobs.run import Client, Event, Run
+from acestep_lab.jobs.worker import Worker
 from acestep_lab.prompt.recipe import Recipe
-from acestep_lab.run import Client, Event, Run
 from acestep_lab.takes.take import Take
-from acestep_lab.worker import Worker
 from tests.pretend import PretendFrame, PretendSession, tone
 
 RECIPE = Recipe("dub", seconds=2, seed=1)
@@ -500,8 +500,8 @@ def script(text: str, seconds: float = 30.0) -> subprocess.CompletedProcess[str]
         import os, sys, threading, time
         from acestep_lab.errors import LabError
         from acestep_lab.prompt.recipe import Recipe
-        from acestep_lab.run import Run
-        from acestep_lab.worker import Worker
+        from acestep_lab.jobs.run import Run
+        from acestep_lab.jobs.worker import Worker
         recipe, worker = Recipe("dub", seconds=2, seed=1), Worker()
         def long(run):
             run.enter("rendering")

@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 
+from acestep_lab.diffusion.flowedit import edit
+from acestep_lab.diffusion.guidance import guided
+from acestep_lab.diffusion.sampler import SOLVERS, add_noise, checked, clamp_ema, noise, noises, rotate_noise, sample
+from acestep_lab.diffusion.schedule import times
 from acestep_lab.errors import MachineError, RecipeError
-from acestep_lab.synth.flowedit import edit
-from acestep_lab.synth.guidance import guided
-from acestep_lab.synth.sampler import SOLVERS, checked, noise, noised, noises, sample, tamed, turned
-from acestep_lab.synth.schedule import times
 from tests.closeness import assert_near
 
 MEAN, SPREAD = 0.7, 0.5
@@ -122,12 +122,12 @@ def test_what_happens_after_a_step_is_where_the_next_one_begins():
 
 def test_clamp_holds_the_norm_and_ema_blends_with_the_step_before():
     x = torch.ones(2, 5, 3)
-    clamped = tamed(lambda x, t: 10 * x, clamp=2.0)(x, 1.0)
+    clamped = clamp_ema(lambda x, t: 10 * x, clamp=2.0)(x, 1.0)
     assert_near(clamped, 2 * x)
-    blend = tamed(lambda x, t: x * t, ema=0.25)
+    blend = clamp_ema(lambda x, t: x * t, ema=0.25)
     assert blend(x, 1.0).mean() == 1.0
     assert blend(x, 0.5).mean() == pytest.approx(0.75 * 0.5 + 0.25)
-    assert tamed(gaussian) is gaussian
+    assert clamp_ema(gaussian) is gaussian
 
 
 def test_heun_hands_the_velocity_it_went_by_to_the_moving_average():
@@ -154,9 +154,9 @@ def test_every_item_draws_from_its_own_seed_alone():
 
 def test_turning_by_nothing_is_the_same_noise_and_any_turn_keeps_its_spread():
     one, other = noise(1, 4000, 2), noise(2, 4000, 2)
-    assert turned(one, other, 0.0) is one
-    assert_near(turned(one, other, 1.0), other)
-    assert turned(one, other, 0.5).std() == pytest.approx(1.0, abs=0.05)
+    assert rotate_noise(one, other, 0.0) is one
+    assert_near(rotate_noise(one, other, 1.0), other)
+    assert rotate_noise(one, other, 0.5).std() == pytest.approx(1.0, abs=0.05)
 
 
 def test_nan_and_empty_latents_are_named_where_they_appear():
@@ -214,7 +214,7 @@ def test_an_edit_over_several_noises_is_the_written_one_under_guidance_and_a_mov
         for which, bend in enumerate((1.3, 2.1)):  # the old description, the new
             pairs = []
             for k in range(n_avg):
-                there = noised(source, noises([1], 10, 3, index * n_avg + k).double(), t)
+                there = add_noise(source, noises([1], 10, 3, index * n_avg + k).double(), t)
                 pairs.append(answers(bend)(there if which == 0 else edited + there - source, t))
             v = sum(rule(*pair, momentum[which]) for pair in pairs) / n_avg
             momentum[which] = sum(wished - plain for wished, plain in pairs) / n_avg - 0.75 * momentum[which]
@@ -234,4 +234,4 @@ def test_an_edit_of_no_steps_is_the_source():
 
 def test_noising_is_linear_between_music_and_noise():
     clean, start = torch.zeros(1, 2, 2), torch.ones(1, 2, 2)
-    assert noised(clean, start, 0.25).mean() == 0.25
+    assert add_noise(clean, start, 0.25).mean() == 0.25

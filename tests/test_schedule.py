@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from acestep_lab import Recipe
-from acestep_lab._torchaudio import cure
+from acestep_lab._torchaudio import patch_torchaudio
+from acestep_lab.diffusion.schedule import checked_times, starting_near, step_count, times
+from acestep_lab.engines.ace15.resolve import TURBO_TIMES, lint
 from acestep_lab.errors import RecipeError
 from acestep_lab.models.catalog import ROWS
-from acestep_lab.resolve import TURBO_TIMES, odd_choices
-from acestep_lab.synth.schedule import checked_times, starting_near, step_count, times
 from tests.closeness import ROUNDING, assert_near
 
-cure()
+patch_torchaudio()
 from diffusers import AceStepPipeline  # noqa: E402
 
 
@@ -89,6 +89,6 @@ def test_the_twenty_times_of_the_reference_are_those_of_its_three_tables():
     ],
 )
 def test_what_the_reference_would_change_of_a_turbo_unsaid_is_said_in_one_sentence(row, asked, says):
-    said = list(odd_choices(Recipe("dub", **asked), ROWS[row]))
+    said = list(lint(Recipe("dub", **asked), ROWS[row]))
     assert len(said) == (says is not None)
     assert all(says in sentence and len(sentence) < 300 for sentence in said)

@@ -26,8 +26,8 @@ from acestep_lab import (
     Session,
     Stopped,
 )
+from acestep_lab.jobs.run import Event
 from acestep_lab.models.loading import Checkpoint
-from acestep_lab.run import Event
 from tests.closeness import assert_near
 from tests.tiny import tiny_diffusers
 
@@ -72,7 +72,7 @@ def test_a_checkpoint_without_a_planner_plans_with_one_that_is_handed_over(
 
 def test_the_same_recipe_gives_the_same_bytes_and_another_seed_another_take(lab: Session) -> None:
     one, again = lab.make(WORDS), lab.make(WORDS)
-    other = lab.make(WORDS.but(seed=8))
+    other = lab.make(WORDS.replace(seed=8))
     assert np.array_equal(one.audio.samples, again.audio.samples)
     assert one.id == again.id
     assert abs(np.corrcoef(one.latent.ravel(), other.latent.ravel())[0, 1]) < 0.9
@@ -95,7 +95,7 @@ def test_every_step_is_a_frame_and_the_last_estimate_is_the_song(lab: Session) -
 
 
 def test_stopping_takes_effect_within_a_step_and_the_session_lives_on(lab: Session) -> None:
-    run = lab.start(WORDS.but(steps=400))
+    run = lab.start(WORDS.replace(steps=400))
     for frame in run:
         if frame.index == 2:
             run.stop()
@@ -108,7 +108,7 @@ def test_stopping_takes_effect_within_a_step_and_the_session_lives_on(lab: Sessi
 
 
 def test_a_step_can_be_kept_even_of_a_stopped_run(lab: Session) -> None:
-    run = lab.start(WORDS.but(steps=400))
+    run = lab.start(WORDS.replace(steps=400))
     for frame in run:
         if frame.index == 2:
             run.stop()
@@ -119,7 +119,7 @@ def test_a_step_can_be_kept_even_of_a_stopped_run(lab: Session) -> None:
 
 
 def test_runs_wait_for_each_other_and_say_their_place(lab: Session) -> None:
-    first, second, third = (lab.start(WORDS.but(seed=seed, steps=30)) for seed in range(3))
+    first, second, third = (lab.start(WORDS.replace(seed=seed, steps=30)) for seed in range(3))
     assert (second.position, third.position) == (1, 2)
     second.stop()
     assert third.take().recipe.seed == 2
@@ -156,7 +156,7 @@ def test_a_re_roll_with_a_new_seed_runs_no_encoder(folder: Path, tmp_path: Path)
             counted.make(WORDS)
             assert "text" in entered
             entered.clear()
-            counted.make(WORDS.but(seed=8))
+            counted.make(WORDS.replace(seed=8))
     assert "text" not in entered
 
 
@@ -165,18 +165,18 @@ def test_what_the_checkpoint_cannot_make_is_refused_before_any_work(
     lab: Session, wrong: dict[str, float], says: str
 ) -> None:
     with pytest.raises(RecipeError, match=says):
-        lab.start(WORDS.but(**wrong))
+        lab.start(WORDS.replace(**wrong))
     assert lab.runs == ()
 
 
-@pytest.mark.filterwarnings("ignore::acestep_lab.session.OddChoice")
+@pytest.mark.filterwarnings("ignore::acestep_lab.session.LintWarning")
 def test_the_take_equals_the_diffusers_pipeline_with_the_same_noise(lab: Session, folder: Path) -> None:
     from diffusers import AceStepPipeline
 
-    from acestep_lab.synth import sampler
+    from acestep_lab.diffusion import sampler
 
     pipe = AceStepPipeline.from_pretrained(folder)
-    recipe = WORDS.but(guidance="apg", guidance_scale=4.0, shift=3.0, lyrics="[Verse]\nhello there")
+    recipe = WORDS.replace(guidance="apg", guidance_scale=4.0, shift=3.0, lyrics="[Verse]\nhello there")
     take, geometry = lab.make(recipe), lab.checkpoint.geometry
     start = sampler.noises([7], geometry.frames(2), geometry.latent_channels)
     theirs = pipe(
@@ -193,7 +193,7 @@ def test_a_take_is_on_disk_the_moment_it_exists_and_opens_by_id_and_by_file(lab:
     again = lab.open(take.export(tmp_path / "song.flac"))
     assert again.recipe == take.recipe
     assert lab.verify(again).word == "same"
-    assert lab.compare(take, lab.make(WORDS.but(seed=8))).fields == {"seed": (7, 8)}
+    assert lab.compare(take, lab.make(WORDS.replace(seed=8))).fields == {"seed": (7, 8)}
 
 
 def test_a_library_that_cannot_keep_a_take_never_costs_it(lab: Session, tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_a_library_that_cannot_keep_a_take_never_costs_it(lab: Session, tmp_path
 
 
 def test_more_songs_than_any_cache_holds_are_made_in_one_run(lab: Session) -> None:
-    run = lab.start([WORDS.but(caption=f"song number {number}", seconds=0.5, steps=1) for number in range(130)])
+    run = lab.start([WORDS.replace(caption=f"song number {number}", seconds=0.5, steps=1) for number in range(130)])
     takes = run.takes()
     assert [take.recipe.caption for take in takes] == [f"song number {number}" for number in range(130)]
     assert len(lab.library) == 130
@@ -223,7 +223,7 @@ def test_songs_finished_before_a_stop_are_kept_and_in_the_run(lab: Session) -> N
         if event.kind == "take" and len(run.made) == 2:
             run.stop()
 
-    recipes = [WORDS.but(seed=seed) for seed in range(3)]
+    recipes = [WORDS.replace(seed=seed) for seed in range(3)]
     run = lab.start(recipes)
     run.subscribe(stop_in_the_third)
     with pytest.raises(Stopped, match="2 of its 3 takes made"):
@@ -247,7 +247,7 @@ def test_a_song_is_kept_before_the_next_is_decoded_and_a_failure_costs_only_the_
         return real(*args, **named)
 
     monkeypatch.setattr(lab.road, "decode", decode)
-    run = lab.start([WORDS.but(seed=seed) for seed in range(3)])
+    run = lab.start([WORDS.replace(seed=seed) for seed in range(3)])
     with pytest.raises(LabError, match="ran out"):
         run.takes()
     assert decoded == [0, 1, 2]
@@ -258,7 +258,7 @@ def test_the_words_of_a_song_are_let_go_once_its_loop_is_through(lab: Session, m
     prepared: list[Any] = []
     real = lab.road.prepare
     monkeypatch.setattr(lab.road, "prepare", lambda *a: prepared.append(real(*a)) or prepared[0])
-    run = lab.start([WORDS.but(seed=seed) for seed in range(2)])
+    run = lab.start([WORDS.replace(seed=seed) for seed in range(2)])
     run.takes()
     assert [song.heard for song in prepared[0]] == [None, None]
     assert run.keep(1, song=1).recipe.seed == 1
@@ -272,7 +272,7 @@ def test_recordings_that_takes_start_from_are_kept_however_many_there_are(lab: S
         for number in range(4)
     ]
     lab._known.most = 2
-    recipes = [WORDS.but(seconds=None, steps=1, task=Repaint(sound, ((0.05, 0.1),))) for sound in sounds]
+    recipes = [WORDS.replace(seconds=None, steps=1, task=Repaint(sound, ((0.05, 0.1),))) for sound in sounds]
     takes = lab.start(recipes).takes()
     assert [lab.library.open_sound(sound.id) for sound in sounds] == sounds
     lab._known.clear()
@@ -326,7 +326,7 @@ def test_small_jobs_are_done_inside_a_listener(lab: Session) -> None:
         if event.kind == "frame" and not heard:
             heard.extend((lab.glimpse(event.value, 1.0, 0.5).seconds, len(lab.encode(source)), run.keep(0).seconds))
 
-    source = lab.make(WORDS.but(seed=1))
+    source = lab.make(WORDS.replace(seed=1))
     run = lab.start(WORDS)
     run.subscribe(listener)
     assert run.take() == lab.make(WORDS)
@@ -348,7 +348,7 @@ def test_five_dropped_sessions_leave_no_threads_and_no_sessions(folder: Path, tm
     gone: list[weakref.ref[Session]] = []
     for number in range(5):
         lab = Session(Checkpoint.open(folder), library=Library(tmp_path / str(number)))
-        lab.make(WORDS.but(seconds=0.5, steps=1))
+        lab.make(WORDS.replace(seconds=0.5, steps=1))
         gone.append(weakref.ref(lab))
     del lab
     gc.collect()

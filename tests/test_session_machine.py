@@ -14,7 +14,7 @@ import torch
 
 from acestep_lab import CheckpointError, Library, MachineError, Recipe, Session, Tier
 from acestep_lab.models.loading import Checkpoint
-from acestep_lab.models.precision import WholeNumbers
+from acestep_lab.models.precision import Int8Mode
 
 WORDS = Recipe("slow dub techno", seconds=2, seed=7, steps=2, thinking=False)
 
@@ -86,7 +86,7 @@ def test_a_profile_shares_the_seconds_out_and_sets_a_floor_below_each(lab: Sessi
 
 def test_whole_numbers_are_measured_on_the_first_song_and_told(tiny_base: Path, tmp_path: Path) -> None:
     exact = Session.open(tiny_base, library=tmp_path / "exact")
-    quicker = WholeNumbers(race=lambda dense, whole, x: (2.5, 1.0))
+    quicker = Int8Mode(race=lambda dense, whole, x: (2.5, 1.0))
     with exact, Session.open(tiny_base, library=tmp_path / "int8", precision=quicker) as lab:
         run = lab.start(WORDS)
         take, plain = run.take(), exact.make(WORDS)
@@ -104,8 +104,8 @@ def test_whole_numbers_are_measured_on_the_first_song_and_told(tiny_base: Path, 
 
 
 def test_where_whole_numbers_are_slower_the_music_is_that_of_the_plain_session(tiny_base: Path, tmp_path: Path) -> None:
-    slower = WholeNumbers(race=lambda dense, whole, x: (1.0, 14.0))
-    quicker = WholeNumbers(race=lambda dense, whole, x: (2.5, 1.0))
+    slower = Int8Mode(race=lambda dense, whole, x: (1.0, 14.0))
+    quicker = Int8Mode(race=lambda dense, whole, x: (2.5, 1.0))
     with (
         Session.open(tiny_base, library=tmp_path / "exact") as exact,
         Session.open(tiny_base, library=tmp_path / "slower", precision=slower) as lab,
@@ -119,7 +119,7 @@ def test_where_whole_numbers_are_slower_the_music_is_that_of_the_plain_session(t
         assert run.take().made_with["precision"] == "auto"
         lab.free()
         assert np.array_equal(lab.make(WORDS).latent, plain.latent)
-        again = lab.start(WORDS.but(seed=5))
+        again = lab.start(WORDS.replace(seed=5))
         again.take()
         assert not any("int8" in note for note in again.notes)
         whole = other.make(WORDS)
@@ -132,7 +132,7 @@ def test_a_session_computes_in_the_dtype_it_is_asked_for_and_says_so(
     dtype: Any, tiny_base: Path, tmp_path: Path
 ) -> None:
     with Session.open(tiny_base, library=tmp_path, dtype=dtype, device="cpu") as lab:
-        take = lab.make(WORDS.but(seconds=1.0, steps=1))
+        take = lab.make(WORDS.replace(seconds=1.0, steps=1))
         name = str(dtype).removeprefix("torch.")
         assert (take.made_with["dtype"], take.made_with["device"]) == (name, "cpu")
         assert str(lab.explain()).endswith(f"Computes in {name} on cpu.")

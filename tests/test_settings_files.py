@@ -232,7 +232,7 @@ def test_codes_are_accepted_as_text_and_numbers_wherever_there_are_codes(codes: 
         Text2Music(codes=codes).codes
         == Cover(codes=codes).codes
         == Plan(codes=codes).codes
-        == Plan().but(codes=codes).codes
+        == Plan().replace(codes=codes).codes
         == (5, 17)
     )
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from acestep_lab import Library, MachineError, Recipe, Session
-from acestep_lab.models.budget import TILES, budget
+from acestep_lab.engines.ace15.engine import build
+from acestep_lab.models.device_manager import DeviceManager, DeviceMover
 from acestep_lab.models.loading import Checkpoint
-from acestep_lab.models.residency import DeviceMover, Residency
-from acestep_lab.models.tiers import GB, RUNGS, Machine
-from acestep_lab.road import build
+from acestep_lab.models.memory_plan import TILES, budget
+from acestep_lab.models.tiers import GB, OFFLOAD_LEVELS, Machine
 from tests.closeness import assert_near
 
 WORDS = Recipe("slow dub techno", lyrics="[Verse]\nla la", seconds=2, seed=7, steps=3, bpm=118, language="en")
@@ -50,14 +50,14 @@ def arrangement(checkpoint, rung, tile=TILES[0]):
 
 def song(checkpoint, folder, plan, mover=WatchedMover):
     """A take made under an arrangement, and the house it was made in."""
-    house = Residency(lambda part: build(checkpoint, part, plan.torch_dtype), plan, mover)
+    house = DeviceManager(lambda part: build(checkpoint, part, plan.torch_dtype), plan, mover)
     with Session(checkpoint, library=Library(folder), residency=house) as lab:
         return lab.make(WORDS), house
 
 
 @pytest.fixture(scope="module")
 def roomy(checkpoint, tmp_path_factory):
-    return song(checkpoint, tmp_path_factory.mktemp("roomy"), arrangement(checkpoint, RUNGS[0]))[0]
+    return song(checkpoint, tmp_path_factory.mktemp("roomy"), arrangement(checkpoint, OFFLOAD_LEVELS[0]))[0]
 
 
 def test_sizes_read_from_headers_are_those_of_the_parts_once_built(checkpoint):
@@ -66,7 +66,7 @@ def test_sizes_read_from_headers_are_those_of_the_parts_once_built(checkpoint):
         assert 4 * sum(numbers.values()) == pytest.approx(size, rel=0.01)
 
 
-@pytest.mark.parametrize("rung", RUNGS, ids=lambda rung: rung.name)
+@pytest.mark.parametrize("rung", OFFLOAD_LEVELS, ids=lambda rung: rung.name)
 def test_every_rung_makes_the_song_with_no_more_parts_aboard_than_it_allows(checkpoint, roomy, tmp_path, rung):
     take, house = song(checkpoint, tmp_path, arrangement(checkpoint, rung))
     assert house.peak_aboard <= house.arrangement.parts_at_once
@@ -81,16 +81,19 @@ def test_every_rung_makes_the_song_with_no_more_parts_aboard_than_it_allows(chec
 
 def test_memory_that_runs_out_on_the_way_costs_no_take_and_is_told(checkpoint, roomy, tmp_path):
     take, house = song(
-        checkpoint, tmp_path, arrangement(checkpoint, RUNGS[0]), lambda plan: WatchedMover(plan, runs_out_at=(1, 4))
+        checkpoint,
+        tmp_path,
+        arrangement(checkpoint, OFFLOAD_LEVELS[0]),
+        lambda plan: WatchedMover(plan, runs_out_at=(1, 4)),
     )
     assert np.array_equal(take.latent, roomy.latent)
     assert len(house.said) == 2
-    assert house.arrangement.rung is not RUNGS[0]
+    assert house.arrangement.rung is not OFFLOAD_LEVELS[0]
 
 
 def test_whoever_waits_for_the_take_hears_that_memory_ran_out(checkpoint, tmp_path):
-    plan = arrangement(checkpoint, RUNGS[0])
-    house = Residency(
+    plan = arrangement(checkpoint, OFFLOAD_LEVELS[0])
+    house = DeviceManager(
         lambda part: build(checkpoint, part, plan.torch_dtype), plan, lambda plan: WatchedMover(plan, runs_out_at=(4,))
     )
     with Session(checkpoint, library=Library(tmp_path), residency=house) as lab:
@@ -111,8 +114,8 @@ def test_a_card_that_disappears_fails_its_run_in_a_sentence_and_the_next_song_is
             super().bring(module)
 
     lost = ["once"]
-    plan = arrangement(checkpoint, RUNGS[0])
-    house = Residency(lambda part: build(checkpoint, part, plan.torch_dtype), plan, GoneMover)
+    plan = arrangement(checkpoint, OFFLOAD_LEVELS[0])
+    house = DeviceManager(lambda part: build(checkpoint, part, plan.torch_dtype), plan, GoneMover)
     with Session(checkpoint, library=Library(tmp_path), residency=house) as lab:
         with pytest.raises(MachineError, match="stopped answering"):
             lab.make(WORDS)
@@ -120,5 +123,5 @@ def test_a_card_that_disappears_fails_its_run_in_a_sentence_and_the_next_song_is
 
 
 def test_a_tiny_tile_sounds_the_same(checkpoint, roomy, tmp_path):
-    take, _ = song(checkpoint, tmp_path, arrangement(checkpoint, RUNGS[0], tile=TILES[-1]))
+    take, _ = song(checkpoint, tmp_path, arrangement(checkpoint, OFFLOAD_LEVELS[0], tile=TILES[-1]))
     assert_near(take.audio.samples, roomy.audio.samples)

@@ -24,12 +24,12 @@ import soundfile
 import torch
 
 from acestep_lab import _torchaudio
-from acestep_lab.decode import arrays, layouts, reading, resampling
-from acestep_lab.decode.audio import Audio, splice
+from acestep_lab.audio import arrays, layouts, reading, resampling
+from acestep_lab.audio.audio import Audio, splice
+from acestep_lab.engines.ace15.resolve import _check_sources
 from acestep_lab.errors import SourceError
 from acestep_lab.models.geometry import Geometry
 from acestep_lab.prompt.tasks import Cover, Region
-from acestep_lab.resolve import _check_sources
 from acestep_lab.ui.sound_drop import check, decode
 from tests.closeness import assert_near
 
@@ -541,7 +541,7 @@ def test_aac_m4a_and_webm_are_read_where_pyav_is_and_within_the_same_limits(
 def test_without_pyav_the_sentence_names_the_format_and_the_conversion(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("acestep_lab.decode.pyav.installed", lambda: False)
+    monkeypatch.setattr("acestep_lab.audio.pyav.installed", lambda: False)
     (tmp_path / "my song.m4a").write_bytes(b"\0\0\0\x1cftypM4A " + bytes(200))
     with pytest.raises(SourceError, match=r"AAC .*acestep_lab\[codecs\].*`ffmpeg -i 'my song.m4a' 'my song.flac'`"):
         Audio.read(tmp_path / "my song.m4a")

@@ -12,29 +12,29 @@ PACKAGE = Path(__file__).parent.parent / "acestep_lab"
 STAIRS = (
     ("errors",),
     ("files",),
-    ("queueing", "versions"),
+    ("versions",),
     ("_torchaudio",),
     ("prompt",),
-    ("models",),
-    ("plan", "synth", "decode"),
+    ("audio",),
+    ("diffusion", "models"),
+    ("plan",),
     ("takes",),
     ("listen",),
-    ("run", "resolve", "profile"),
-    ("worker",),
-    ("road",),
+    ("jobs",),
+    ("engines",),
     ("session",),
     ("train", "doctor"),
-    ("judge",),
+    ("evaluate",),
     ("ui",),
     ("serve",),
     ("cli",),
     ("__main__",),
 )
-"""From the ground up. Rooms on one stair do not enter each other, except decode.audio, which is a value for all above."""
+"""From the ground up. Rooms on one stair do not enter each other, except audio.audio, which is a value for all above."""
 LEVEL = {room: level for level, rooms in enumerate(STAIRS) for room in rooms}
-FOR_ALL = {"decode.audio", "plan.plan"}
+FOR_ALL = {"audio.audio", "plan.plan"}
 """Values that travel: any room from the stages up may hold one."""
-SHOWING = {"ui", "serve", "decode"}  # pages, and the picture of a step
+SHOWING = {"ui", "serve"}
 BELLS = {
     "_repr_mimebundle_": SHOWING,
     "_ipython_display_": SHOWING,
@@ -99,13 +99,13 @@ def test_every_import_points_down_the_stairs(file: Path) -> None:
 
 
 def test_a_planted_upward_import_is_seen() -> None:
-    assert climbs("synth", "def f():\n    from acestep_lab.session import Session\n") == [
-        "line 2: synth may not import session"
+    assert climbs("diffusion", "def f():\n    from acestep_lab.session import Session\n") == [
+        "line 2: diffusion may not import session"
     ]
-    assert climbs("synth", "from acestep_lab.decode import codec") != []
-    assert climbs("session", "from acestep_lab.synth import sampler") == []
-    assert climbs("synth", "from ..session import Session") != []
-    assert climbs("synth", "import acestep_lab.session") != []
+    assert climbs("diffusion", "from acestep_lab.models import catalog") != []
+    assert climbs("session", "from acestep_lab.diffusion import sampler") == []
+    assert climbs("diffusion", "from ..session import Session") != []
+    assert climbs("diffusion", "import acestep_lab.session") != []
     assert climbs("takes", "def listen():\n    from acestep_lab.listen import key\n") == []
     assert climbs("takes", "def listen():\n    from acestep_lab.session import Session\n") != []
     assert climbs("takes", "def hear():\n    from acestep_lab.listen import key\n") != []

@@ -8,8 +8,8 @@ from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 
 from acestep_lab.errors import MachineError
+from acestep_lab.models.device_manager import DeviceMover
 from acestep_lab.models.loading import Checkpoint
-from acestep_lab.models.residency import DeviceMover
 from acestep_lab.models.storage import Int8Linear, floating_dtype, quantize, refuse_adapter, store
 
 

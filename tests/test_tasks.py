@@ -25,14 +25,14 @@ from acestep_lab import (
     Stopped,
     Take,
 )
+from acestep_lab.engines.ace15.engine import build
+from acestep_lab.engines.ace15.resolve import lint
+from acestep_lab.jobs.run import Event
+from acestep_lab.models.device_manager import DeviceManager
 from acestep_lab.models.loading import Checkpoint
-from acestep_lab.models.residency import Residency
 from acestep_lab.models.tiers import RUNG_BY_NAME
 from acestep_lab.prompt.tasks import Cover, Extend, Extract, FlowEdit, Lego, Repaint, Retake, Text2Music
-from acestep_lab.resolve import odd_choices
-from acestep_lab.road import build
-from acestep_lab.run import Event
-from acestep_lab.session import OddChoice
+from acestep_lab.session import LintWarning
 from tests.closeness import assert_near
 from tests.tiny import RATE, tiny_diffusers, tiny_original
 
@@ -98,7 +98,7 @@ def test_a_repaint_of_our_own_take_starts_from_its_latent_without_the_encoder(la
 
 
 def test_a_take_of_another_autoencoder_is_encoded_from_its_sound(lab: Session, take: Take) -> None:
-    stranger = take.but(made_with={**take.made_with, "vae": "another"})
+    stranger = take.replace(made_with={**take.made_with, "vae": "another"})
     assert not torch.equal(lab.road.latent(stranger), torch.from_numpy(take.latent.copy()))
 
 
@@ -156,10 +156,10 @@ def test_a_recording_of_any_length_is_extended_without_a_gap(lab: Session, recor
 
 
 def test_a_song_grows_up_to_the_longest_the_checkpoint_makes(lab: Session, take: Take) -> None:
-    longest = lab.resolve(WORDS.but(seconds=None, task=Extend(take, after=598.0)))
+    longest = lab.resolve(WORDS.replace(seconds=None, task=Extend(take, after=598.0)))
     assert longest.seconds == lab.checkpoint.geometry.longest_seconds == 600.0
     with pytest.raises(RecipeError, match=r"up to 600 s here; 600.5 s is too long"):
-        lab.resolve(WORDS.but(seconds=None, task=Extend(take, after=598.5)))
+        lab.resolve(WORDS.replace(seconds=None, task=Extend(take, after=598.5)))
 
 
 def test_an_extension_past_the_longest_song_is_refused(lab: Session, take: Take) -> None:
@@ -171,14 +171,14 @@ def test_an_extension_past_the_longest_song_is_refused(lab: Session, take: Take)
 
 
 def test_a_cover_of_strength_zero_hears_only_the_words(lab: Session, take: Take) -> None:
-    none = lab.make(WORDS.but(task=Cover(take, strength=0.0)))
+    none = lab.make(WORDS.replace(task=Cover(take, strength=0.0)))
     text = lab.make(WORDS)
     assert np.array_equal(none.latent, text.latent)
 
 
 def test_a_cover_follows_its_source_for_its_share_of_the_steps_then_the_words(lab: Session, take: Take) -> None:
     def first_frames(strength: float) -> list[torch.Tensor]:
-        return [f.latent for f in lab.start(WORDS.but(steps=4, task=Cover(take, strength=strength)))]
+        return [f.latent for f in lab.start(WORDS.replace(steps=4, task=Cover(take, strength=strength)))]
 
     full, half, none = first_frames(1.0), first_frames(0.5), first_frames(0.0)
     assert torch.equal(half[1], full[1])
@@ -188,7 +188,7 @@ def test_a_cover_follows_its_source_for_its_share_of_the_steps_then_the_words(la
 
 def test_a_step_of_two_looks_follows_the_source_with_both_or_with_none(lab: Session, take: Take) -> None:
     def frames(strength: float) -> list[torch.Tensor]:
-        recipe = WORDS.but(steps=4, solver="heun", task=Cover(take, strength=strength))
+        recipe = WORDS.replace(steps=4, solver="heun", task=Cover(take, strength=strength))
         return [frame.latent for frame in lab.start(recipe)]
 
     full, half = frames(1.0), frames(0.5)
@@ -197,8 +197,8 @@ def test_a_step_of_two_looks_follows_the_source_with_both_or_with_none(lab: Sess
 
 
 def test_a_cover_from_the_noised_source_takes_fewer_steps_and_stays_nearer(lab: Session, take: Take) -> None:
-    free = lab.make(WORDS.but(steps=8, seed=1, task=Cover(take, through_codes=False)))
-    run = lab.start(WORDS.but(steps=8, seed=1, task=Cover(take, noise_strength=0.75, through_codes=False)))
+    free = lab.make(WORDS.replace(steps=8, seed=1, task=Cover(take, through_codes=False)))
+    run = lab.start(WORDS.replace(steps=8, seed=1, task=Cover(take, noise_strength=0.75, through_codes=False)))
     near = run.take()
 
     def distance(other: Take) -> float:
@@ -218,14 +218,14 @@ def test_a_cover_of_a_recording_has_its_length(lab: Session, recording: Audio) -
 def test_codes_come_out_of_any_sound_and_make_the_cover_that_the_sound_makes(lab: Session, take: Take) -> None:
     codes = lab.codes(take)
     assert len(codes) == 20
-    of_codes = lab.make(WORDS.but(task=Cover(codes=codes)))
-    of_sound = lab.make(WORDS.but(task=Cover(take)))
+    of_codes = lab.make(WORDS.replace(task=Cover(codes=codes)))
+    of_sound = lab.make(WORDS.replace(task=Cover(take)))
     assert_near(of_codes.latent, of_sound.latent)
 
 
 def test_codes_set_the_length_where_nobody_else_does_and_are_filled_up_or_cut(lab: Session) -> None:
     lengths = {
-        seconds: lab.make(WORDS.but(seconds=seconds, task=Text2Music(codes=(1, 2, 3) * 4))).seconds
+        seconds: lab.make(WORDS.replace(seconds=seconds, task=Text2Music(codes=(1, 2, 3) * 4))).seconds
         for seconds in (None, 0.7, 1.9)
     }
     assert lengths == pytest.approx({None: 1.2, 0.7: 0.7, 1.9: 1.9})
@@ -256,7 +256,7 @@ def test_the_more_variance_the_further_a_retake_goes(lab: Session, take: Take) -
         for variance in (0.02, 0.2, 1.0)
     ]
     assert distances == sorted(distances)
-    whole, other = lab.vary(take, seeds=[99], variance=1.0)[0], lab.make(WORDS.but(seed=99))
+    whole, other = lab.vary(take, seeds=[99], variance=1.0)[0], lab.make(WORDS.replace(seed=99))
     assert_near(whole.latent, other.latent, 1e-4)
 
 
@@ -325,41 +325,41 @@ def test_stems_are_refused_on_a_turbo_with_the_reason_and_a_checkpoint_that_can(
     with Session(checkpoint, library=Library(tmp_path / "takes")) as turbo:
         with pytest.raises(RecipeError, match=r"whole mixes only.*Session.open\('base'\)"):
             turbo.extract(take, "drums")
-        with pytest.warns(OddChoice, match="guidance built in"):
-            turbo.make(WORDS.but(guidance="cfg", guidance_scale=7.0))
-        turbo.make(WORDS.but(guidance="cfg", guidance_scale=7.0))  # said once
-        with pytest.warns(OddChoice, match="guidance_scale=5 is not used"):
-            turbo.make(WORDS.but(guidance_scale=5.0))
+        with pytest.warns(LintWarning, match="guidance built in"):
+            turbo.make(WORDS.replace(guidance="cfg", guidance_scale=7.0))
+        turbo.make(WORDS.replace(guidance="cfg", guidance_scale=7.0))  # said once
+        with pytest.warns(LintWarning, match="guidance_scale=5 is not used"):
+            turbo.make(WORDS.replace(guidance_scale=5.0))
         assert turbo.make(WORDS).recipe.guidance == "none"
-        assert turbo.resolve(WORDS.but(steps=None)).steps == 8
+        assert turbo.resolve(WORDS.replace(steps=None)).steps == 8
 
 
 def test_a_shift_that_was_not_learned_is_remarked_and_written_into_the_run(lab: Session) -> None:
-    with pytest.warns(OddChoice, match="shift 1"):
-        run = lab.start(WORDS.but(shift=3.0))
+    with pytest.warns(LintWarning, match="shift 1"):
+        run = lab.start(WORDS.replace(shift=3.0))
     assert any("shift" in note for note in run.notes)
     run.take()
 
 
 def test_a_choice_that_another_leaves_without_effect_is_named(lab: Session, take: Take) -> None:
     def said(recipe: Recipe) -> list[str]:
-        return list(odd_choices(recipe, lab.checkpoint.row))
+        return list(lint(recipe, lab.checkpoint.row))
 
     assert said(WORDS) == []
-    [steps] = said(WORDS.but(steps=5, timesteps=(1.0, 0.5)))
+    [steps] = said(WORDS.replace(steps=5, timesteps=(1.0, 0.5)))
     assert steps == "steps=5 is not used: timesteps names 2."
-    [solver] = said(WORDS.but(solver="heun", task=FlowEdit(take)))
+    [solver] = said(WORDS.replace(solver="heun", task=FlowEdit(take)))
     assert "euler" in solver
     assert any(
-        "guidance_interval is not used" in s for s in said(WORDS.but(guidance="none", guidance_interval=(0, 0.5)))
+        "guidance_interval is not used" in s for s in said(WORDS.replace(guidance="none", guidance_interval=(0, 0.5)))
     )
 
 
 def test_what_a_source_or_codes_fulfil_only_in_part_is_written_into_the_run(lab: Session, take: Take) -> None:
     wishes = [
-        WORDS.but(seconds=None, task=Repaint(take, (Region(1.0, 9.0),))),
-        WORDS.but(task=Text2Music(codes=(1, 2, 3, 4))),
-        WORDS.but(seconds=1.0, task=Text2Music(codes=(1, 2, 3, 4) * 5)),
+        WORDS.replace(seconds=None, task=Repaint(take, (Region(1.0, 9.0),))),
+        WORDS.replace(task=Text2Music(codes=(1, 2, 3, 4))),
+        WORDS.replace(seconds=1.0, task=Text2Music(codes=(1, 2, 3, 4) * 5)),
     ]
     run = lab.start(wishes)
     assert [note.split(" s")[0] for note in run.notes] == [
@@ -391,7 +391,7 @@ def test_a_slip_of_the_hand_is_answered_with_what_would_be_right(lab: Session, t
 
 
 def test_numbers_of_numpy_are_numbers(lab: Session) -> None:
-    gallery = lab.vary(WORDS.but(seconds=np.float32(1)), seeds=np.arange(2))
+    gallery = lab.vary(WORDS.replace(seconds=np.float32(1)), seeds=np.arange(2))
     assert [take.recipe.seed for take in gallery] == [0, 1]
     assert all(type(take.recipe.seed) is int for take in gallery)
 
@@ -422,7 +422,7 @@ def test_what_cannot_be_worked_from_is_a_sentence_before_any_work(
     lab: Session, take: Take, task: Any, error: type[Exception], says: str
 ) -> None:
     with pytest.raises(error, match=says):
-        lab.start(WORDS.but(task=task(take)))
+        lab.start(WORDS.replace(task=task(take)))
 
 
 def test_a_silent_canvas_may_be_repainted_and_extended(lab: Session) -> None:
@@ -431,13 +431,13 @@ def test_a_silent_canvas_may_be_repainted_and_extended(lab: Session) -> None:
 
 
 def test_a_source_by_id_and_by_file_is_the_take_and_the_sound(lab: Session, take: Take, tmp_path: Path) -> None:
-    by_id = lab.make(WORDS.but(task=Extract(take.id, "drums")))
-    by_take = lab.make(WORDS.but(task=Extract(take, "drums")))
+    by_id = lab.make(WORDS.replace(task=Extract(take.id, "drums")))
+    by_take = lab.make(WORDS.replace(task=Extract(take, "drums")))
     assert by_id.id == by_take.id
     file = take.audio.write(tmp_path / "sound.wav")
     for name in (str(file), file):
         assert lab.extract(name, "drums", steps=2).seconds == pytest.approx(2.0)
-    lent = lab.make(WORDS.but(task=Text2Music(reference=file)))
+    lent = lab.make(WORDS.replace(task=Text2Music(reference=file)))
     assert lent.parents == (Audio.read(file).id,)
 
 
@@ -470,7 +470,7 @@ def test_a_recording_goes_with_the_last_take_that_started_from_it(
 
 def test_a_take_of_every_task_makes_itself_again(lab: Session, take: Take) -> None:
     tasks = [Repaint(take, (Region(0.5, 1),)), Extend(take, 0.5), Cover(take), FlowEdit(take), Retake(take, 0.5, 3)]
-    for made in lab.start([WORDS.but(caption="a gong", seconds=None, task=task) for task in tasks]).takes():
+    for made in lab.start([WORDS.replace(caption="a gong", seconds=None, task=task) for task in tasks]).takes():
         assert lab.make(made.recipe).id == made.id
 
 
@@ -479,7 +479,7 @@ def test_a_take_of_every_task_makes_itself_again(lab: Session, take: Take) -> No
 
 def test_a_listener_hears_the_seconds_around_a_time_between_two_frames(lab: Session) -> None:
     heard: list[Audio] = []
-    run = lab.start(WORDS.but(steps=6))
+    run = lab.start(WORDS.replace(steps=6))
     run.subscribe(lambda event: heard.append(lab.glimpse(event.value, 1.0, 0.5)) if event.kind == "frame" else None)
     take = run.take()
     assert heard
@@ -492,21 +492,21 @@ def test_a_listener_hears_the_seconds_around_a_time_between_two_frames(lab: Sess
 def test_where_one_part_fits_at_a_time_every_stage_takes_its_turn(lab: Session, take: Take, tmp_path: Path) -> None:
     alone = replace(RUNG_BY_NAME["one int8"], storage="full")
     arrangement = replace(lab.residency.arrangement, rung=alone)
-    residency = Residency(partial(build, lab.checkpoint, dtype=torch.float32), arrangement)
+    residency = DeviceManager(partial(build, lab.checkpoint, dtype=torch.float32), arrangement)
     with Session(lab.checkpoint, library=Library(tmp_path), residency=residency) as small:
         heard: list[Audio] = []
-        run = small.start(WORDS.but(task=Cover(take.audio, strength=0.5, reference=take.audio)))
+        run = small.start(WORDS.replace(task=Cover(take.audio, strength=0.5, reference=take.audio)))
         run.subscribe(lambda e: heard.append(small.glimpse(e.value, 1.0, 0.5)) if e.kind == "frame" else None)
         cover = run.take()
         assert small.codes(take.audio)
     assert heard
     assert residency.peak_aboard == 1
-    again = lab.make(WORDS.but(task=Cover(take.audio, strength=0.5, reference=take.audio)))
+    again = lab.make(WORDS.replace(task=Cover(take.audio, strength=0.5, reference=take.audio)))
     assert_near(cover.latent, again.latent)
 
 
 def test_a_step_is_kept_and_a_glimpse_taken_while_the_run_goes_on(lab: Session) -> None:
-    run = lab.start(WORDS.but(steps=60))
+    run = lab.start(WORDS.replace(steps=60))
     for frame in run:
         if frame.index == 3:
             kept, glimpse = run.keep(3), lab.glimpse(frame, 0.5, 0.2)
@@ -517,7 +517,7 @@ def test_a_step_is_kept_and_a_glimpse_taken_while_the_run_goes_on(lab: Session) 
 
 
 def test_a_kept_step_is_in_the_library_and_makes_itself_again(lab: Session) -> None:
-    run = lab.start(WORDS.but(steps=4))
+    run = lab.start(WORDS.replace(steps=4))
     run.wait()
     kept = run.keep(1)
     assert kept.made_with["step"] == 1
@@ -526,7 +526,7 @@ def test_a_kept_step_is_in_the_library_and_makes_itself_again(lab: Session) -> N
     assert lab.verify(run.take()).word == "same"
 
 
-class Watched(Residency):
+class Watched(DeviceManager):
     """A residency that tells every use of a part, before the part is used."""
 
     def __init__(self, lab: Session, told: Callable[[str], None], tile: int | None = None) -> None:
@@ -551,7 +551,7 @@ def test_stopping_is_heard_between_the_halves_of_guidance(lab: Session, tmp_path
             watched.runs[0].stop()
 
     with Session(lab.checkpoint, library=Library(tmp_path), residency=Watched(lab, told)) as watched:
-        run = watched.start(WORDS.but(guidance="cfg", guidance_scale=3.0))
+        run = watched.start(WORDS.replace(guidance="cfg", guidance_scale=3.0))
         run.wait()
     assert run.state == "stopped"
     assert looks == ["dit"] * 3
@@ -572,7 +572,7 @@ def test_stopping_is_heard_between_two_tiles_of_the_decoder(lab: Session, tmp_pa
             watched.runs[0].subscribe(heard)
 
     with Session(lab.checkpoint, library=Library(tmp_path), residency=Watched(lab, told, tile=60)) as watched:
-        run = watched.start(WORDS.but(seconds=6.0, steps=1))
+        run = watched.start(WORDS.replace(seconds=6.0, steps=1))
         run.wait()
     assert run.state == "stopped"
     assert len(shares) == 1
@@ -589,12 +589,12 @@ def test_every_task_works_on_the_pocket_and_has_the_right_length(tmp_path: Path)
         rate = pocket.checkpoint.geometry.rate
         first = pocket.make(Recipe("slow dub techno with deep bass", seconds=1.5, seed=1, steps=2))
         made = {
-            "text with a reference": pocket.make(first.recipe.but(task=Text2Music(reference=first))),
+            "text with a reference": pocket.make(first.recipe.replace(task=Text2Music(reference=first))),
             "repaint": pocket.repaint(first, [Region(0.2, 0.5), Region(0.9, 1.2)], "brushed drums"),
             "extend": pocket.extend(first, 0.5, 1.0),
             "cover": pocket.cover(first, "a waltz", strength=0.5, noise_strength=0.3),
             "cover of latents": pocket.cover(first, "a waltz", through_codes=False),
-            "cover of codes": pocket.make(first.recipe.but(task=Cover(codes=pocket.codes(first)), steps=2)),
+            "cover of codes": pocket.make(first.recipe.replace(task=Cover(codes=pocket.codes(first)), steps=2)),
             "retake": pocket.vary(first, [5], variance=0.2)[0],
             "extract": pocket.extract(first, "drums"),
             "lego": pocket.lego(first, "bass"),

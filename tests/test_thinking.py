@@ -27,10 +27,10 @@ from acestep_lab import (
     Session,
     Stopped,
 )
+from acestep_lab.engines.ace15.engine import build
+from acestep_lab.models.device_manager import DeviceManager
 from acestep_lab.models.loading import Checkpoint
-from acestep_lab.models.residency import Residency
-from acestep_lab.road import build
-from acestep_lab.session import OddChoice
+from acestep_lab.session import LintWarning
 from tests.tiny import tiny_diffusers
 
 WORDS = Recipe("slow dub techno", seconds=2, seed=7, steps=2)
@@ -50,7 +50,7 @@ def test_a_plan_can_be_read_changed_and_rendered(lab: Session) -> None:
     assert len(plan.codes) == 20
     assert plan.bpm is not None
     assert heard
-    take = lab.make(WORDS, plan.but(bpm=118, codes=plan.codes))
+    take = lab.make(WORDS, plan.replace(bpm=118, codes=plan.codes))
     assert (take.recipe.bpm, take.recipe.task.codes) == (118, plan.codes)
     assert take.plan is not None
     assert take.plan.bpm == 118
@@ -68,50 +68,50 @@ def test_music_from_words_is_planned_first_and_the_plan_travels_with_the_take(la
 
 
 def test_without_thinking_the_words_go_straight_to_the_music(lab: Session) -> None:
-    take = lab.make(WORDS.but(thinking=False))
+    take = lab.make(WORDS.replace(thinking=False))
     assert take.plan is None
     assert take.recipe.task.codes is None
 
 
 def test_where_the_planner_has_no_room_the_song_is_made_without_it_and_says_so(lab: Session, tmp_path: Path) -> None:
     narrow = replace(lab.explain(), left_out=("lm",))
-    residency = Residency(partial(build, lab.checkpoint, dtype=torch.float32), narrow)
+    residency = DeviceManager(partial(build, lab.checkpoint, dtype=torch.float32), narrow)
     with Session(lab.checkpoint, library=Library(tmp_path), residency=residency) as small:
         run = small.start(WORDS)
         assert run.take().plan is None
         assert "The planner has no room here" in run.notes[0]
         with pytest.raises(RecipeError, match="needs a planner"):
-            small.start(WORDS.but(thinking=True))
+            small.start(WORDS.replace(thinking=True))
         with pytest.raises(MachineError, match="no room"):
             small.plan(WORDS)
         assert not small.has_planner
 
 
 def test_every_song_of_a_batch_is_planned_by_itself(lab: Session) -> None:
-    run = lab.start([WORDS, WORDS.but(seed=8), WORDS.but(thinking=False)])
+    run = lab.start([WORDS, WORDS.replace(seed=8), WORDS.replace(thinking=False)])
     takes = run.takes()
-    assert takes[1].plan == lab.plan(WORDS.but(seed=8))
+    assert takes[1].plan == lab.plan(WORDS.replace(seed=8))
     assert takes[2].plan is None
     assert np.array_equal(takes[0].latent, lab.make(WORDS).latent)
 
 
 def test_planning_is_stopped_like_everything_else(lab: Session) -> None:
-    run = lab.start(WORDS.but(seconds=60))
+    run = lab.start(WORDS.replace(seconds=60))
     run.subscribe(lambda event: run.stop() if event.kind == "token" else None)
     with pytest.raises(Stopped):
         run.take()
-    assert lab.make(WORDS.but(thinking=False)).seconds == 2
+    assert lab.make(WORDS.replace(thinking=False)).seconds == 2
 
 
 def test_what_is_locked_stands_and_codes_can_be_left_out(lab: Session) -> None:
     plan = lab.plan(WORDS, codes=False)
     assert plan.codes == ()
-    again = lab.plan(WORDS.but(seed=99), keep=Plan(bpm=97).lock("bpm"), codes=False)
+    again = lab.plan(WORDS.replace(seed=99), keep=Plan(bpm=97).lock("bpm"), codes=False)
     assert again.bpm == 97
 
 
 def test_the_planner_writes_words_and_hears_sounds(lab: Session) -> None:
-    take = lab.make(WORDS.but(thinking=False))
+    take = lab.make(WORDS.replace(thinking=False))
     assert isinstance(lab.sketch("a song about rain", instrumental=True), Plan)
     assert lab.polish("dub", "[Instrumental]", bpm=90).bpm == 90
     assert lab.understand(take).seconds == pytest.approx(2.0)
@@ -123,7 +123,7 @@ def test_a_checkpoint_without_a_planner_says_so(tmp_path: Path) -> None:
         with pytest.raises(RecipeError, match="no planner aboard"):
             bare.plan(WORDS)
         with pytest.raises(RecipeError, match="needs a planner"):
-            bare.start(WORDS.but(thinking=True))
+            bare.start(WORDS.replace(thinking=True))
         assert bare.make(WORDS).plan is None
 
 
@@ -131,7 +131,7 @@ def test_several_plans_come_from_one_reading_each_by_its_own_seed(lab: Session) 
     recipe = Recipe("slow dub techno", seconds=2, seed=5)
     plans = lab.plan(recipe, n=3)
     assert plans[0] == lab.plan(recipe)
-    assert plans[2] == lab.plan(recipe.but(seed=7))
+    assert plans[2] == lab.plan(recipe.replace(seed=7))
     with pytest.raises(RecipeError, match="1 to 16"):
         lab.plan(recipe, n=0)
 
@@ -145,7 +145,7 @@ def test_agreement_gives_every_field_a_share(lab: Session) -> None:
 
 def test_a_changed_plan_keeps_its_fields_and_gets_new_codes(lab: Session) -> None:
     first = lab.plan(WORDS)
-    take = lab.make(WORDS, first.lock("keyscale").but(bpm=61))
+    take = lab.make(WORDS, first.lock("keyscale").replace(bpm=61))
     kept = ("bpm", "keyscale", "timesignature", "language", "seconds")
     assert take.plan is not None
     assert [getattr(take.plan, name) for name in kept] == [61, *(getattr(first, name) for name in kept[1:])]
@@ -155,7 +155,7 @@ def test_a_changed_plan_keeps_its_fields_and_gets_new_codes(lab: Session) -> Non
     assert take.plan.locked == {"keyscale"}
     assert "bpm: 61" in take.plan.thought
     assert lab.make(take.recipe, take.plan).id == take.id
-    assert lab.make(WORDS.but(thinking=False), first.but(bpm=61)).recipe.task.codes is None
+    assert lab.make(WORDS.replace(thinking=False), first.replace(bpm=61)).recipe.task.codes is None
 
 
 def test_words_written_into_a_plan_are_sung(lab: Session) -> None:
@@ -167,32 +167,32 @@ def test_words_written_into_a_plan_are_sung(lab: Session) -> None:
 
 
 def test_a_recipe_is_never_overruled_and_a_quarrel_is_told(lab: Session) -> None:
-    recipe = WORDS.but(
+    recipe = WORDS.replace(
         bpm=120, keyscale="C major", timesignature="3", language="de", planning=Planning(temperature=2.0)
     )
     free = lab.make(recipe)
     fixed = ("caption", "lyrics", "seconds", "bpm", "keyscale", "timesignature", "language")
     assert [getattr(free.recipe, name) for name in fixed] == [getattr(recipe, name) for name in fixed]
-    with pytest.warns(OddChoice, match="bpm 120 stands; the plan says 61"):
+    with pytest.warns(LintWarning, match="bpm 120 stands; the plan says 61"):
         take = lab.make(recipe, Plan(bpm=61))
     assert take.recipe.bpm == 120
     with pytest.raises(RecipeError, match=r"asks for bpm 120, the plan has 61 locked"):
         lab.start(recipe, Plan(bpm=61).lock("bpm"))
-    with pytest.warns(OddChoice, match="5 codes|codes are .* the rest is made without"):
-        lab.make(WORDS.but(seed=1), Plan(codes=(1,) * 5))
+    with pytest.warns(LintWarning, match="5 codes|codes are .* the rest is made without"):
+        lab.make(WORDS.replace(seed=1), Plan(codes=(1,) * 5))
 
 
 @pytest.mark.parametrize("task", [Repaint("take", ((0, 1),)), Cover("take"), Extract("take", "bass")])
 def test_music_from_a_sound_is_not_planned(lab: Session, task: Any) -> None:
-    source = lab.make(WORDS.but(thinking=False))
-    recipe = WORDS.but(task=replace(task, source=source), seconds=None)
+    source = lab.make(WORDS.replace(thinking=False))
+    recipe = WORDS.replace(task=replace(task, source=source), seconds=None)
     assert lab.make(recipe).plan is None
 
 
 def test_thinking_about_a_repaint_is_answered(lab: Session) -> None:
-    source = lab.make(WORDS.but(thinking=True))
+    source = lab.make(WORDS.replace(thinking=True))
     assert lab.repaint(source, Region(0, 1)).plan is None  # what the source was asked for is not asked for here
-    with pytest.warns(OddChoice, match="Repaint follows its source"):
+    with pytest.warns(LintWarning, match="Repaint follows its source"):
         lab.repaint(source, Region(0, 1), thinking=True)
 
 
@@ -215,12 +215,12 @@ def test_the_planner_wants_a_recipe_and_a_plan(lab: Session) -> None:
 
 def test_words_from_the_planner_stay_within_the_machine(lab: Session, tmp_path: Path) -> None:
     modest = replace(lab.explain(), longest_seconds=30.0)
-    residency = Residency(partial(build, lab.checkpoint, dtype=torch.float32), modest)
+    residency = DeviceManager(partial(build, lab.checkpoint, dtype=torch.float32), modest)
     with Session(lab.checkpoint, library=Library(tmp_path), residency=residency) as small:
         for ask in (
             lambda: small.polish("dub", "[Instrumental]", seconds=31),
-            lambda: small.plan(WORDS.but(seconds=31)),
-            lambda: small.start(WORDS.but(seconds=31)),
+            lambda: small.plan(WORDS.replace(seconds=31)),
+            lambda: small.start(WORDS.replace(seconds=31)),
         ):
             with pytest.raises(RecipeError, match=r"longer than|too long"):
                 ask()
@@ -231,7 +231,7 @@ def test_words_from_the_planner_stay_within_the_machine(lab: Session, tmp_path: 
 
 
 def test_agreement_without_a_plan_asks_about_what_was_asked_for(lab: Session) -> None:
-    take = lab.make(WORDS.but(thinking=False, keyscale="C minor"))
+    take = lab.make(WORDS.replace(thinking=False, keyscale="C minor"))
     assert {"caption", "keyscale"} <= set(lab.agreement(take).scores)
     with pytest.raises(RecipeError, match="hold it against"):
         lab.agreement(take.audio)
@@ -258,7 +258,7 @@ def test_varying_a_recipe_asks_the_planner_once_and_only_the_noise_varies(
     assert takes[0] == lab.make(WORDS)
     assert len({take.id for take in takes}) == 3
     assert {take.plan for take in takes} == {takes[0].plan}
-    assert {take.recipe.but(seed=7) for take in takes} == {takes[0].recipe}
+    assert {take.recipe.replace(seed=7) for take in takes} == {takes[0].recipe}
     seeds.clear()
     assert [take.verify(lab).word for take in takes] == ["same"] * 3
     assert [lab.make(take.recipe, take.plan).id for take in takes] == [take.id for take in takes]
@@ -273,7 +273,7 @@ def test_varying_a_take_keeps_its_plan_and_asks_nobody(lab: Session, monkeypatch
     assert takes[0] == source
     assert [take.plan for take in takes] == [source.plan] * 2
     assert takes[1].recipe.task.codes == source.recipe.task.codes
-    bare = lab.make(WORDS.but(thinking=False))
+    bare = lab.make(WORDS.replace(thinking=False))
     assert [take.plan for take in lab.vary(bare, [1])] == [None]
     assert seeds == []
 
@@ -289,7 +289,7 @@ def test_the_planner_inside_a_listener_is_a_sentence(lab: Session) -> None:
                 except LabError as error:
                     said.append(str(error))
 
-    run = lab.start(WORDS.but(thinking=False, steps=1))
+    run = lab.start(WORDS.replace(thinking=False, steps=1))
     run.subscribe(listener)
     assert run.take().seconds == 2
     assert ["very thread" in text for text in said] == [True] * 3
@@ -297,4 +297,6 @@ def test_the_planner_inside_a_listener_is_a_sentence(lab: Session) -> None:
 
 def test_the_time_a_plan_takes_is_learned(lab: Session) -> None:
     lab.plan(WORDS)
-    assert lab._planning_pace.expect([WORDS]) == pytest.approx(lab._planning_pace.expect([WORDS.but(seconds=4)]) / 2)
+    assert lab._planning_pace.expect([WORDS]) == pytest.approx(
+        lab._planning_pace.expect([WORDS.replace(seconds=4)]) / 2
+    )

@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 
 from acestep_lab.errors import MachineError
-from acestep_lab.models.budget import TILES, Arrangement, arrange, arrangement_of, budget, gb
+from acestep_lab.models.memory_plan import TILES, MemoryPlan, arrange, arrangement_of, budget, gb
 from acestep_lab.models.tiers import (
     GB,
     LADDER_OF_LMS,
+    OFFLOAD_LEVELS,
     PARTS,
     PREVIEWS,
-    RUNGS,
     TIERS,
     Machine,
     Tier,
@@ -28,7 +28,7 @@ LM = {"none": 0, "0.6B": 1_330_000_000, "1.7B": 3_700_000_000, "4B": 8_400_000_0
 POCKET = dict.fromkeys(PARTS, 10_000_000)
 KINDS = ("cuda", "xpu", "mps", "cpu")
 SIZES_GB = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 32, 40, 48, 64, 80)
-LADDER = {rung.name: index for index, rung in enumerate(RUNGS)}
+LADDER = {rung.name: index for index, rung in enumerate(OFFLOAD_LEVELS)}
 CHECKPOINTS = {
     "turbo with 1.7B": {**TURBO, "lm": LM["1.7B"]},
     "turbo with 4B": {**TURBO, "lm": LM["4B"]},
@@ -42,7 +42,7 @@ def machine(gigabytes: float, kind: str = "cuda") -> Machine:
     return Machine(kind, int(gigabytes * GB))
 
 
-def worth(arrangement: Arrangement) -> tuple[bool, bool, int, int]:
+def worth(arrangement: MemoryPlan) -> tuple[bool, bool, int, int]:
     """An arrangement's worth: that it fits, that the LM is in, how high on the ladder, how large the tile."""
     fits, lm = arrangement.fits, not arrangement.left_out
     return fits, lm, -LADDER[arrangement.rung.name], arrangement.tile_frames
@@ -184,7 +184,7 @@ def test_older_cards_compute_in_full_precision_and_small_checkpoints_do_on_a_cpu
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_stepping_down_takes_a_smaller_tile_then_fewer_aboard_then_ends(kind):
-    plan: Arrangement | None = budget(machine(24, kind), {**TURBO, "lm": LM["1.7B"]})
+    plan: MemoryPlan | None = budget(machine(24, kind), {**TURBO, "lm": LM["1.7B"]})
     seen = []
     while plan is not None:
         seen.append((plan.tile_frames, plan.rung, plan.parts_at_once))

@@ -47,7 +47,9 @@ def pretended(folder: Path, extension: str) -> Path:
     return folder
 
 
-CURED = "from acestep_lab._torchaudio import cure, state\ncure()\ncure()\nimport torchaudio\nprint(state())\n"
+CURED = (
+    "from acestep_lab._torchaudio import patch_torchaudio, state\ncure()\ncure()\nimport torchaudio\nprint(state())\n"
+)
 WHOLE = "_IS_TORCHAUDIO_EXT_AVAILABLE = True\ndef fail_if_no_align(f): return f\nmine = 'untouched'\n"
 
 
@@ -80,7 +82,7 @@ def test_the_remains_of_a_failed_import_are_cleared_away(tmp_path: Path) -> None
 
 def test_the_cure_is_cheap_and_imports_neither_torch_nor_torchaudio() -> None:
     code = (
-        "import sys\nfrom acestep_lab._torchaudio import cure\ncure(); finders = len(sys.meta_path); cure()\n"
+        "import sys\nfrom acestep_lab._torchaudio import patch_torchaudio\ncure(); finders = len(sys.meta_path); patch_torchaudio()\n"
         "print('torch' in sys.modules, 'torchaudio' in sys.modules, len(sys.meta_path) - finders)"
     )
 

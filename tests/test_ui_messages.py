@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from acestep_lab import ui
 from acestep_lab.errors import LabError, RecipeError
-from acestep_lab.judge.report import Figure, Report
+from acestep_lab.evaluate.report import Figure, Report
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.literal import comment, literal
 from acestep_lab.prompt.recipe import Planning, Recipe

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from acestep_lab.decode.audio import Audio
-from acestep_lab.serve.sounds import Shelf, byte_range
+from acestep_lab.audio.audio import Audio
+from acestep_lab.serve.sound_urls import SoundUrls, byte_range
 from acestep_lab.ui.difference import Difference
 from acestep_lab.ui.peaks import Peaks
 from tests.pretend import tone
@@ -74,7 +74,7 @@ def test_a_range_is_read_as_the_standard_says(header: str, span: tuple[int, int]
 
 
 def test_a_sound_has_one_name_that_says_nothing_of_it() -> None:
-    shelf = Shelf()
+    shelf = SoundUrls()
     url = shelf.url(tone(1.0))
     name = url.removeprefix("takes/").removesuffix(".wav")
     assert shelf.url(tone(1.0)) == url

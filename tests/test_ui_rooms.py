@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from acestep_lab.decode.audio import Audio
+from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import LabError, LibraryError, RecipeError, SourceError
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import Region, Repaint
@@ -238,7 +238,7 @@ def test_a_player_hands_over_its_sound_by_message_or_by_address_never_as_state()
 @pytest.mark.parametrize("form", ["flac", "wav", "opus", "mp3", "zip"])
 def test_a_player_writes_its_sound_as_any_kind_of_file(form: str) -> None:
     one = take()
-    room = PlayerWidget(one.but(recipe=one.recipe.but(caption="any <words> at all")))
+    room = PlayerWidget(one.replace(recipe=one.recipe.replace(caption="any <words> at all")))
     messages = told(room)
     room.do_save(form)
     for thread in [t for t in threading.enumerate() if t.name == "acestep_lab save"]:

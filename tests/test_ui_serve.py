@@ -24,13 +24,13 @@ from tornado.httputil import HTTPHeaders
 from tornado.websocket import websocket_connect
 
 from acestep_lab.errors import MachineError
-from acestep_lab.serve import app, door, gate
+from acestep_lab.serve import app, gate, token_auth
 from acestep_lab.serve.app import is_loopback, serve
-from acestep_lab.serve.door import Attempts, matches
 from acestep_lab.serve.hosts import Hosts, read_host
 from acestep_lab.serve.panel_app import owner_of
 from acestep_lab.serve.people import COOKIE, People, secret_at
-from acestep_lab.serve.sounds import byte_range
+from acestep_lab.serve.sound_urls import byte_range
+from acestep_lab.serve.token_auth import Attempts, matches
 from tests.browser.conftest import free_port, wait_for
 from tests.pretend import PretendSession, png, tone
 
@@ -588,12 +588,12 @@ def test_a_restart_asks_again_and_gives_people_their_names_back(
 
 def test_a_login_ends(tmp_path: Path) -> None:
     now = [1000.0]
-    made = door.Door(TOKEN, People(b"k"), lambda: now[0])
+    made = token_auth.TokenAuth(TOKEN, People(b"k"), lambda: now[0])
     made.port = 1
     id = made.open(TOKEN, "10.0.0.1", "somebody")
     asked: Any = SimpleNamespace(headers=HTTPHeaders({"Cookie": f"{made.cookie}={id}"}))
     assert made.owner(asked) == "somebody"
-    now[0] += door.LOGIN_DAYS * 86400
+    now[0] += token_auth.LOGIN_DAYS * 86400
     assert made.owner(asked) == ""
     made.open(TOKEN, "10.0.0.1", "somebody")
     assert len(made._logins) == 1, "what has ended is forgotten"
@@ -607,28 +607,28 @@ def test_wrong_tokens_are_slowed_for_their_address_alone() -> None:
         attempts.failed("10.0.0.1")
         waits.append(attempts.wait("10.0.0.1"))
         now[0] += waits[-1]
-    assert waits[: door.FREE_ATTEMPTS] == [0.0] * door.FREE_ATTEMPTS
+    assert waits[: token_auth.FREE_ATTEMPTS] == [0.0] * token_auth.FREE_ATTEMPTS
     assert waits[3:10] == [2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
-    assert max(waits) == door.LONGEST_WAIT
+    assert max(waits) == token_auth.LONGEST_WAIT
     attempts.failed("10.0.0.1")
     assert attempts.wait("10.0.0.2") == 0
     assert attempts.wait("::1") == 0
     for last in range(8):
         attempts.failed(f"2001:db8::{last}")
     assert attempts.wait("2001:db8::ffff") > 0, "a network of one customer counts once"
-    now[0] += door.FORGIVEN + door.LONGEST_WAIT + 1
+    now[0] += token_auth.FORGIVEN + token_auth.LONGEST_WAIT + 1
     attempts.failed("10.0.0.1")
     assert attempts.wait("10.0.0.1") == 0, "forgiven after a while"
-    for one in range(2 * door.MOST_ADDRESSES):
+    for one in range(2 * token_auth.MOST_ADDRESSES):
         attempts.failed(f"10.1.{one >> 8}.{one & 255}")
-    assert len(attempts._wrong) == door.MOST_ADDRESSES
+    assert len(attempts._wrong) == token_auth.MOST_ADDRESSES
 
 
 def test_one_address_that_guesses_waits_and_locks_nobody_else_out(start: Callable[..., Served]) -> None:
     served = start(token=TOKEN)
     guesser = Browser(served)
-    statuses = [guesser.ask(f"/login?token=guess{i}").status for i in range(door.FREE_ATTEMPTS + 3)]
-    assert statuses == [403] * (door.FREE_ATTEMPTS + 1) + [429] * 2
+    statuses = [guesser.ask(f"/login?token=guess{i}").status for i in range(token_auth.FREE_ATTEMPTS + 3)]
+    assert statuses == [403] * (token_auth.FREE_ATTEMPTS + 1) + [429] * 2
     answer = guesser.ask("/login", "POST", "token=a+word+%26+more")
     assert (answer.status, answer.headers["Retry-After"]) == (429, "2"), "else guessing would not be slowed"
     assert "Try again in 2 s" in answer.body

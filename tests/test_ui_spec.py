@@ -13,8 +13,8 @@ import pytest
 from acestep_lab import ui
 from acestep_lab.errors import LabError, RecipeError
 from acestep_lab.ui import assets
-from acestep_lab.ui.pace import Pace
 from acestep_lab.ui.spec import Component, both
+from acestep_lab.ui.throttle import Throttle
 
 CORES = sorted({name.removesuffix("Widget") for name in ui.__all__ if name.endswith("Widget")})
 
@@ -165,7 +165,7 @@ def test_every_wish_has_a_docstring_and_defaults() -> None:
 
 def test_the_latest_wins_and_the_last_always_arrives() -> None:
     now, done = [0.0], []
-    pace = Pace(10.0, now=lambda: now[0])
+    pace = Throttle(10.0, now=lambda: now[0])
     for value in range(5):
         pace.offer(lambda value=value: done.append(value))
     assert done == [0]

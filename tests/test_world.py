@@ -10,19 +10,19 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from acestep_lab.decode.audio import Audio, integrated_loudness
+from acestep_lab.audio.audio import Audio, integrated_loudness
 from acestep_lab.errors import RecipeError
 from acestep_lab.prompt import vocabulary
-from acestep_lab.train.world import STYLES, compose, render
-from acestep_lab.train.world.check import check, table
-from acestep_lab.train.world.harmony import PROGRESSIONS, parse_key
-from acestep_lab.train.world.render import NoteCache
-from acestep_lab.train.world.styles import BASS, COMP, DRUMS, PERCUSSION
+from acestep_lab.train.synthetic_music import STYLES, compose, render
+from acestep_lab.train.synthetic_music.check import check, table
+from acestep_lab.train.synthetic_music.harmony import PROGRESSIONS, parse_key
+from acestep_lab.train.synthetic_music.render import NoteCache
+from acestep_lab.train.synthetic_music.styles import BASS, COMP, DRUMS, PERCUSSION
 
 RATE = 24000
 DIGEST = """
 from hashlib import blake2b
-from acestep_lab.train.world import compose, render
+from acestep_lab.train.synthetic_music import compose, render
 print(blake2b(render(compose(11, 5.0), 24000).mix.tobytes()).hexdigest())
 """
 

@@ -262,7 +262,7 @@ def edited(kind: str, name: str, value: Any) -> Any:
     """The same through `but`, where a kind has one, or through `from_json`."""
     good = made(kind)
     if hasattr(good, "but"):
-        return good.but(**{name: value})
+        return good.replace(**{name: value})
     if kind in TASKS:
         return tasks.task_from_json({"task": kind, **GOOD[kind], name: value})
     return made(kind, **{name: value})

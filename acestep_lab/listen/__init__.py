@@ -1,4 +1,4 @@
-"""What can be heard in a take: tempo, key, loudness, meter, instruments, sections, seams.
+"""What can be heard in a take: tempo, key, loudness, meter, instruments, sections, discontinuities.
 
 `listen(audio)` hears everything at once. Each measure has its own file and also works alone; all of them are numpy and
 take an `Audio`, or anything with `.samples` `[channels, samples]` and `.rate`.
@@ -9,19 +9,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from acestep_lab.errors import SourceError
-from acestep_lab.listen.instruments import Presence, shipped, train_presence
+from acestep_lab.listen.discontinuities import Discontinuity, discontinuities, discontinuity
+from acestep_lab.listen.instruments import InstrumentTagger, shipped, train_presence
 from acestep_lab.listen.key import chroma_correlation, key, same_key, scale_mass
 from acestep_lab.listen.meter import meter
-from acestep_lab.listen.seams import Seam, seam, seams
 from acestep_lab.listen.sections import drums_in, section_accuracy
 from acestep_lab.listen.spectra import Sound
 from acestep_lab.listen.tempo import pulse, same_tempo, tempo
 
 __all__ = [
-    "Heard",
-    "Presence",
-    "Seam",
+    "Analysis",
+    "Discontinuity",
+    "InstrumentTagger",
     "chroma_correlation",
+    "discontinuities",
+    "discontinuity",
     "drums_in",
     "key",
     "listen",
@@ -30,8 +32,6 @@ __all__ = [
     "same_key",
     "same_tempo",
     "scale_mass",
-    "seam",
-    "seams",
     "section_accuracy",
     "tempo",
     "train_presence",
@@ -39,7 +39,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Heard:
+class Analysis:
     """What was heard; strengths and confidences say how far to trust each."""
 
     bpm: float
@@ -57,14 +57,14 @@ class Heard:
         return tuple(stem for stem, chance in self.instruments if chance > 0.5)
 
 
-def listen(audio: Sound, bpm: float | None = None) -> Heard:
+def listen(audio: Sound, bpm: float | None = None) -> Analysis:
     """Hear a whole sound; an asked `bpm` only tells the meter which beat to count."""
     if audio.samples.shape[-1] < audio.rate:
         raise SourceError("A sound shorter than a second has no tempo, key or meter to hear; play a longer one.")
     speed, strength = tempo(audio)
     name, lead = key(audio)
     sign, sure = meter(audio, bpm or speed)
-    return Heard(
+    return Analysis(
         bpm=round(speed, 1), pulse=strength, keyscale=name, key_confidence=lead, timesignature=sign, meter_confidence=sure,
         loudness=audio.loudness(), instruments=tuple(shipped().probabilities(audio).items()),
     )  # fmt: skip

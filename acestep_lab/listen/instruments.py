@@ -83,7 +83,7 @@ def _scores(network: nn.Module, pictures: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Presence:
+class InstrumentTagger:
     """A trained ear for which stems are present."""
 
     roles: tuple[str, ...]
@@ -142,9 +142,9 @@ class Presence:
 
 
 @cache
-def shipped() -> Presence:
+def shipped() -> InstrumentTagger:
     """The shipped ear, read once."""
-    return Presence.load()
+    return InstrumentTagger.load()
 
 
 def train_presence(
@@ -153,7 +153,7 @@ def train_presence(
     roles: tuple[str, ...] = STEMS,
     seed: int = 0,
     epochs: int = 20,
-) -> Presence:
+) -> InstrumentTagger:
     """Teach an ear from sounds and the stems present in each; use codec round trips where those will be judged."""
     targets = np.array([[role in present for role in roles] for present in labels], np.float32)
     return taught([mel_picture(sound) for sound in sounds], targets, roles, seed, epochs)
@@ -166,7 +166,7 @@ def taught(
     seed: int = 0,
     epochs: int = 20,
     say: Callable[[str], None] = lambda sentence: None,
-) -> Presence:
+) -> InstrumentTagger:
     """Teach an ear from mel pictures `[frames, bands]` and who plays in each, targets `[songs, roles]`.
 
     Rare stems weigh as much as common ones, so that one half is the fair threshold for all (balanced accuracy). Crops, a
@@ -207,7 +207,7 @@ def taught(
                 average.update_parameters(network)
                 total += loss.item()
             say(f"epoch {epoch + 1} of {epochs}: loss {total / len(batches):.3f}")
-    return Presence(roles, average.module.eval())
+    return InstrumentTagger(roles, average.module.eval())
 
 
 def _crop(picture: np.ndarray, frames: int, random: np.random.Generator) -> np.ndarray:

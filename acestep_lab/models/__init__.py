@@ -3,6 +3,6 @@
 Importing this room makes a broken torchaudio harmless, so that diffusers and transformers can be imported after it.
 """
 
-from acestep_lab._torchaudio import cure
+from acestep_lab._torchaudio import patch_torchaudio
 
-cure()
+patch_torchaudio()

@@ -87,7 +87,7 @@ class Row:
         """Whether the task, by the reference's name for it ("repaint", "lego", …), is for this checkpoint."""
         return task in self.tasks
 
-    def but(self, **changes: Any) -> Row:
+    def replace(self, **changes: Any) -> Row:
         return replace(self, **changes)
 
 

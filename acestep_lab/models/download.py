@@ -34,8 +34,8 @@ from typing import Any, Protocol
 from acestep_lab.errors import CheckpointError, DownloadError, MachineError
 from acestep_lab.files import read_json, write_whole
 from acestep_lab.models import catalog
-from acestep_lab.models.budget import gb
 from acestep_lab.models.catalog import MAIN_REPO, TEXT_FOLDER, VAE_FOLDER
+from acestep_lab.models.memory_plan import gb
 
 LOCK = "acestep-lab.lock.json"
 CHUNK = 1 << 20  # bytes read at a time

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from acestep_lab.errors import CheckpointError, LabError, shown
-from acestep_lab.models import catalog, original, weights
+from acestep_lab.models import catalog, published_layout, weights
 from acestep_lab.models.catalog import Row
 from acestep_lab.models.geometry import Geometry
 from acestep_lab.models.weights import Entry, read_config, read_json, short
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerFast
 
-PARTS = ("text", "condition", "dit", "vae", "codes", "lm")
+COMPONENTS = ("text", "condition", "dit", "vae", "codes", "lm")
 POCKET = Path(__file__).parent / "pocket"
 
 _DIFFUSERS = {
@@ -81,7 +81,7 @@ class Checkpoint:
         if row is None:
             row = catalog.inferred(places["dit"] if layout == "original" else folder, configs["dit"])
         row = _with_own_defaults(row, folder)
-        row = row.but(stem_captions=True) if configs["dit"].get("is_lego_sft") is True else row
+        row = row.replace(stem_captions=True) if configs["dit"].get("is_lego_sft") is True else row
         geometry = Geometry.read(configs["vae"], configs["dit"], configs.get("codes"), row.longest_seconds)
         return cls(row, folder, layout, places, geometry)
 
@@ -92,7 +92,7 @@ class Checkpoint:
     @property
     def parts(self) -> tuple[str, ...]:
         """The parts this checkpoint has, in the order a render uses them."""
-        return tuple(part for part in PARTS if part in self.places)
+        return tuple(part for part in COMPONENTS if part in self.places)
 
     @property
     def has_lm(self) -> bool:
@@ -114,16 +114,16 @@ class Checkpoint:
         "lm" Qwen3ForCausalLM.
         """
         self._require(part)
-        from acestep_lab.models import parts  # torch: only when something is built
+        from acestep_lab.models import components
 
-        return parts.build(self, part, dtype)
+        return components.build(self, part, dtype)
 
     def verify(self, part: str) -> None:
         """Check a part's files against its config, names and shapes, without reading the weights; CheckpointError."""
         self._require(part)
-        from acestep_lab.models import parts
+        from acestep_lab.models import components
 
-        parts.verify(self, part)
+        components.verify(self, part)
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """The text encoder's tokenizer; it pads on the right, as the model was trained."""
@@ -139,8 +139,8 @@ class Checkpoint:
         return read_config(self.places[part] / "config.json")
 
     def _require(self, part: str) -> None:
-        if part not in PARTS:
-            raise CheckpointError(f"No part is called {part!r}; the parts are {', '.join(PARTS)}.")
+        if part not in COMPONENTS:
+            raise CheckpointError(f"No part is called {part!r}; the parts are {', '.join(COMPONENTS)}.")
         if part not in self.places:
             advice = " Open it with lm='1.7B' or another planner." if part == "lm" else ""
             raise CheckpointError(
@@ -149,8 +149,8 @@ class Checkpoint:
 
     def _entries(self, part: str) -> dict[str, Entry]:
         """The stored tensors of one part, by the names its module gives them."""
-        if self.layout == "original" and part in original.PREFIXES:
-            return original.entries(part, weights.shelf(self.places[part]), self.places[part])
+        if self.layout == "original" and part in published_layout.PREFIXES:
+            return published_layout.entries(part, weights.shelf(self.places[part]), self.places[part])
         found = weights.shelf(self.places[part])
         if part == "codes":
             back = weights.shelf(self.places["codes_back"])
@@ -221,7 +221,7 @@ def _places(folder: Path, row: Row | None) -> tuple[dict[str, Path], str]:
     """Where each part lies, and in which layout; CheckpointError naming the first thing missing."""
     if (folder / _DIFFUSERS["dit"]).is_dir() or (folder / "model_index.json").is_file():
         return _diffusers_places(folder), "diffusers"
-    return original.places(folder, row, snapshot), "original"
+    return published_layout.places(folder, row, snapshot), "original"
 
 
 def _diffusers_places(folder: Path) -> dict[str, Path]:
@@ -252,7 +252,7 @@ def _with_own_defaults(row: Row, folder: Path) -> Row:
     if not (folder / "pocket.json").is_file():
         return row
     said = read_json(folder / "pocket.json")
-    return catalog.ROWS["pocket"].but(
+    return catalog.ROWS["pocket"].replace(
         name=row.name, **{key: read(said, key) for key, read in _OWN.items() if key in said}
     )
 
@@ -294,7 +294,7 @@ def _lm_folder(lm: str | Path, folder: Path) -> Path:
     """The folder of a planner named by catalog name, folder or hub id."""
     row = catalog.lm_row(str(lm))
     if row is not None and not Path(lm).is_dir():
-        return original.lm_place(row, folder, snapshot)
+        return published_layout.lm_place(row, folder, snapshot)
     found = Path(lm).expanduser()
     if not found.is_dir() and isinstance(lm, str) and is_hub_id(lm):
         found = snapshot(lm, f"The planner {shown(lm)} is not in the cache on this machine")

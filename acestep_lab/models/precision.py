@@ -141,7 +141,7 @@ def gated(
     """
     with torch.inference_mode():
         before, inputs = _seen(dit, look)
-        replaced = quicken(dit)
+        replaced = quantize_linear(dit)
         speed = _speed(replaced, inputs, race)
         after = look(dit).double()
     moved = float((after - before).norm() / before.norm().clamp_min(1e-12))
@@ -205,7 +205,7 @@ def sums_are_exact() -> bool:
     return True
 
 
-def quicken(dit: nn.Module) -> Replaced:
+def quantize_linear(dit: nn.Module) -> Replaced:
     """Make every large linear layer int8 in place, without a gate; returns what was there, for `restore`.
 
     A layer inside a LoRA is replaced like any other and the LoRA stays in full precision; a LoRA merged into the weight
@@ -223,7 +223,7 @@ def quicken(dit: nn.Module) -> Replaced:
 
 
 def restore(replaced: Replaced) -> None:
-    """Put the layers back that `quicken` replaced."""
+    """Put the layers back that `quantize_linear` replaced."""
     for parent, name, dense in replaced:
         setattr(parent, name, dense)
 
@@ -240,10 +240,10 @@ PRECISIONS = ("auto", "int8")
 
 
 @dataclass
-class WholeNumbers:
+class Int8Mode:
     """`precision="int8"`: the DiT multiplies whole numbers once the first song has shown that it is close and quicker so.
 
-    Tests hand a session one with a `race` of their own: `Session(…, precision=WholeNumbers(race=…))`.
+    Tests hand a session one with a `race` of their own: `Session(…, precision=Int8Mode(race=…))`.
     """
 
     race: Race = race
@@ -251,19 +251,19 @@ class WholeNumbers:
     gate: Gate | None = None
 
     @classmethod
-    def asked(cls, precision: object, device: torch.device) -> WholeNumbers | None:
+    def asked(cls, precision: object, device: torch.device) -> Int8Mode | None:
         """None for "auto"; MachineError for a word nobody knows, and on a card."""
         word = plain_text(precision)
         if word == "auto":
             return None
-        if not is_a(precision, WholeNumbers) and word != "int8":
+        if not is_a(precision, Int8Mode) and word != "int8":
             raise MachineError(f"A precision is {' or '.join(map(repr, PRECISIONS))}, not {shown(precision)}.")
         if device.type != "cpu":
             raise MachineError(
                 f'precision="int8" is for CPUs, and the work runs on {device.type}; a tier that stores the DiT in int8 or '
                 "fp8 saves memory there (Tier.for_memory(4)), and bfloat16 is quicker."
             )
-        return precision if isinstance(precision, WholeNumbers) else cls()
+        return precision if isinstance(precision, Int8Mode) else cls()
 
     @property
     def chosen(self) -> str:
@@ -273,7 +273,7 @@ class WholeNumbers:
     def put_into(self, dit: nn.Module) -> None:
         """Make a fresh DiT's layers whole numbers: measured the first time, as it was decided when it is built again."""
         if self.gate is not None and self.gate.open:
-            quicken(dit)
+            quantize_linear(dit)
         elif self.gate is None and self.look is not None:
             self.gate = gated(dit, self.look, race=self.race)
             self.look = None  # it holds a song

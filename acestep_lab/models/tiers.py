@@ -4,7 +4,7 @@
 
     Machine.detect()      what is there: kind, memory, free memory (MAX_CUDA_VRAM and its kin simulate a smaller one)
     Tier.for_memory(12)   the row for 12 GB: ceilings of length, batch and tile, which LM, which preview
-    RUNGS                 the ladder of arrangements, from "everything stays" down to "a layer at a time"
+    OFFLOAD_LEVELS                 the ladder of arrangements, from "everything stays" down to "a layer at a time"
 
 The ceilings follow the reference's table of spring 2026 (`GPU tiers`), made even so that more memory never allows less. The
 rung in a row is what the full-size turbo checkpoint with the row's LM needs; a test computes it again from the sizes.
@@ -37,7 +37,7 @@ LADDER_OF_LMS = ("none", "0.6B", "1.7B", "4B")
 
 
 @dataclass(frozen=True)
-class Rung:
+class OffloadLevel:
     """One way of sharing the memory between the parts; the parts it does not name stay aboard."""
 
     name: str
@@ -67,13 +67,13 @@ STREAMED = ("dit", "condition", "text")
 _ALL_BUT_VAE = ("text", "condition", "dit", "codes", "lm")
 _DISCRETE = ("cuda", "xpu")  # memory of their own, with a slower one to wait in
 
-RUNGS = (
-    Rung("all", "everything stays loaded"),
-    Rung("lm leaves", "LM leaves while the DiT works", in_turn=("lm", "dit")),
-    Rung("in turn", "parts take turns beside the VAE", in_turn=_ALL_BUT_VAE),
-    Rung("in turn int8", "parts take turns beside the VAE, DiT kept in int8", _ALL_BUT_VAE, "int8"),
-    Rung("one int8", "one part at a time, DiT kept in int8", PARTS, "int8"),
-    Rung(
+OFFLOAD_LEVELS = (
+    OffloadLevel("all", "everything stays loaded"),
+    OffloadLevel("lm leaves", "LM leaves while the DiT works", in_turn=("lm", "dit")),
+    OffloadLevel("in turn", "parts take turns beside the VAE", in_turn=_ALL_BUT_VAE),
+    OffloadLevel("in turn int8", "parts take turns beside the VAE, DiT kept in int8", _ALL_BUT_VAE, "int8"),
+    OffloadLevel("one int8", "one part at a time, DiT kept in int8", PARTS, "int8"),
+    OffloadLevel(
         "blocks fp8",
         "one part at a time, DiT kept in fp8 and streamed block by block",
         PARTS,
@@ -81,13 +81,13 @@ RUNGS = (
         "block",
         _DISCRETE,
     ),
-    Rung(
+    OffloadLevel(
         "leaves fp8", "one part at a time, DiT kept in fp8 and streamed layer by layer", PARTS, "fp8", "leaf", _DISCRETE
     ),
 )
-LAST_RESORT = Rung("cpu", "the card is left and the work goes on on the CPU", PARTS, kinds=_DISCRETE)
+LAST_RESORT = OffloadLevel("cpu", "the card is left and the work goes on on the CPU", PARTS, kinds=_DISCRETE)
 """Never planned for; where a card runs out with the leanest rung, a take is still not lost."""
-RUNG_BY_NAME = {rung.name: rung for rung in RUNGS}
+RUNG_BY_NAME = {rung.name: rung for rung in OFFLOAD_LEVELS}
 
 
 @dataclass(frozen=True)
@@ -343,7 +343,7 @@ class Tier:
     name: str
     kind: str
     up_to: float  # GB: the row holds for machines with no more than this
-    rung: str  # of RUNGS: what the full-size turbo checkpoint and the row's LM need here
+    rung: str  # of OFFLOAD_LEVELS: what the full-size turbo checkpoint and the row's LM need here
     tile_frames: int  # latent frames decoded in one go, at most
     longest_seconds: float  # a song that the LM plans
     longest_without_lm: float
@@ -427,7 +427,7 @@ TIERS = (
 )
 
 
-def parts_at_once(rung: Rung, parts: tuple[str, ...]) -> int:
+def parts_at_once(rung: OffloadLevel, parts: tuple[str, ...]) -> int:
     """How many of these parts a rung lets aboard together: those that stay, and one of those that take turns."""
     staying = [part for part in parts if rung.mechanism(part) == "resident"]
     return len(staying) + (len(staying) < len(parts))

@@ -18,7 +18,7 @@ import yaml
 from numpy.typing import NDArray
 
 from acestep_lab.errors import CheckpointError, LabError
-from acestep_lab.plan import script
+from acestep_lab.plan import prompt_template
 from acestep_lab.plan.fields import FIELDS, ROWS
 from acestep_lab.prompt import vocabulary
 
@@ -41,7 +41,9 @@ _FREE = {
 }
 
 
-def pattern(fixed: Mapping[str, Any], names: Iterable[str] = script.PLAN_FIELDS, longest: float = 600.0) -> str:
+def pattern(
+    fixed: Mapping[str, Any], names: Iterable[str] = prompt_template.PLAN_FIELDS, longest: float = 600.0
+) -> str:
     """The regular expression of a thought's inside, from the line break after `<think>` to the one before `</think>`.
 
     `fixed` maps field names to values that must stand as they are; `names` are the fields a thought has, in any order;
@@ -93,7 +95,7 @@ def _escape(text: str) -> str:
     )
 
 
-class Lexicon:
+class TokenTable:
     """A tokenizer's vocabulary as bytes, with its control tokens apart: what grammar and events are spelled in.
 
     Made from the vocabulary itself and not by llguidance's own reader, which needs over a minute for 65,000 added tokens.
@@ -102,9 +104,9 @@ class Lexicon:
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
         self.size = len(tokenizer)
-        self.end = self.id(script.END)
-        self.think = self.id(script.THINK)
-        self.thought = self.id(script.THOUGHT)
+        self.end = self.id(prompt_template.END)
+        self.think = self.id(prompt_template.THINK)
+        self.thought = self.id(prompt_template.THOUGHT)
 
     def id(self, name: str) -> int:
         """A control token's id; CheckpointError when the tokenizer has none of that name."""
@@ -141,22 +143,24 @@ class Lexicon:
 
 
 class _Spelling:
-    """A Lexicon in the shape llguidance asks for."""
+    """A TokenTable in the shape llguidance asks for."""
 
-    def __init__(self, lexicon: Lexicon) -> None:
+    def __init__(self, lexicon: TokenTable) -> None:
         self.tokenizer = lexicon.tokenizer
         self.eos_token_id, self.bos_token_id = lexicon.end, None
         self.tokens = lexicon.bytes
         self.special_token_ids = np.flatnonzero(~lexicon.text).tolist()
 
     def __call__(self, text: bytes | str) -> list[int]:
-        return script.encode_plain(text if isinstance(text, str) else text.decode("utf-8", "replace"), self.tokenizer)
+        return prompt_template.encode_plain(
+            text if isinstance(text, str) else text.decode("utf-8", "replace"), self.tokenizer
+        )
 
 
-class Guide:
+class GrammarMatcher:
     """One thought under way: what is forced, what is allowed, what has been said."""
 
-    def __init__(self, lexicon: Lexicon, pattern: str) -> None:
+    def __init__(self, lexicon: TokenTable, pattern: str) -> None:
         self.lexicon = lexicon
         self._matcher = llguidance.LLMatcher(lexicon.guide, f"start: /{pattern}/")
         self._check()

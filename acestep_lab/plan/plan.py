@@ -11,7 +11,7 @@ from html import escape
 from typing import Any, Self
 
 from acestep_lab.errors import RecipeError, shown
-from acestep_lab.plan import script
+from acestep_lab.plan import prompt_template
 from acestep_lab.plan.fields import ATTRIBUTES, ROWS
 from acestep_lab.prompt import checks, vocabulary
 from acestep_lab.prompt.checks import sentences
@@ -49,7 +49,7 @@ class Plan:
                 object.__setattr__(self, name, check(value))
         _lockable(self.locked)
 
-    def but(self, /, **changes: Any) -> Self:
+    def replace(self, /, **changes: Any) -> Self:
         """The same plan with some fields changed.
 
         Codes follow from everything else, so a change of words, numbers or length drops them, and the thought is written
@@ -62,7 +62,7 @@ class Plan:
         if moved and "codes" not in changes and "codes" not in self.locked:
             changed = replace(changed, codes=())
         if set(moved) - {"lyrics"} and "thought" not in changes:
-            changed = replace(changed, thought=script.thought(changed, _names_in(self.thought)))
+            changed = replace(changed, thought=prompt_template.thought(changed, _names_in(self.thought)))
         return changed
 
     def lock(self, *names: str) -> Self:
@@ -86,7 +86,7 @@ class Plan:
 
     def codes_text(self) -> str:
         """The codes as the one string the reference accepts: `<|audio_code_5|>…`."""
-        return script.codes_text(self.codes)
+        return prompt_template.codes_text(self.codes)
 
     def against(self, recipe: Recipe) -> dict[str, tuple[Any, Any]]:
         """Where recipe and plan say different things, as field → (the recipe's, the plan's); open fields never do.
@@ -121,7 +121,7 @@ class Plan:
             filled["caption"] = self.caption or recipe.caption
         if words or not recipe.lyrics.strip():
             filled["lyrics"] = self.lyrics or recipe.lyrics
-        return recipe.but(**filled)
+        return recipe.replace(**filled)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data holding every field that is not at its default."""
@@ -178,8 +178,8 @@ def _is_open(recipe: Recipe, name: str) -> bool:
 
 def _names_in(thought: str) -> tuple[str, ...]:
     """The fields a thought spoke of; all of a plan's where there is none, so that the rewritten one speaks of the same."""
-    genres = script.read_thought(thought)[0].get("genres")
-    return tuple(ROWS) if genres else script.PLAN_FIELDS
+    genres = prompt_template.read_thought(thought)[0].get("genres")
+    return tuple(ROWS) if genres else prompt_template.PLAN_FIELDS
 
 
 def _asked(recipe: object) -> None:

@@ -1,7 +1,7 @@
 """The planner: a language model handed in, a Recipe or a sentence or codes in, Plans out, one token at a time.
 
 Knows no files, no devices and no Session; it is handed the model (or something that lends it, such as a residency) for each
-call. One `Walk` is the whole loop: think under a grammar, then write codes with guidance or lyrics without. Every token is an
+call. One `Generation` is the whole loop: think under a grammar, then write codes with guidance or lyrics without. Every token is an
 event; a walk may be left lying after any of them and taken up again, and gives the same tokens.
 """
 
@@ -22,14 +22,14 @@ from torch import Tensor, nn
 
 from acestep_lab.errors import RecipeError, Stopped, shown
 from acestep_lab.files import mended_text
-from acestep_lab.plan import script
-from acestep_lab.plan.choir import Choir
+from acestep_lab.plan import prompt_template
+from acestep_lab.plan.decode_batch import DecodeBatch
 from acestep_lab.plan.decoder import Decoder
 from acestep_lab.plan.fields import ATTRIBUTES, FIELDS, ROWS
-from acestep_lab.plan.grammar import Guide, Lexicon, pattern
+from acestep_lab.plan.grammar import GrammarMatcher, TokenTable, pattern
 from acestep_lab.plan.plan import Plan
-from acestep_lab.plan.sampling import Draw
-from acestep_lab.plan.script import Script
+from acestep_lab.plan.prompt_template import PromptTemplate
+from acestep_lab.plan.token_sampler import TokenSampler
 from acestep_lab.prompt import checks, vocabulary
 from acestep_lab.prompt.recipe import MAX_SEED, Planning, Recipe
 
@@ -69,15 +69,15 @@ class Token:
 
 
 @dataclass(frozen=True)
-class Question:
+class PlanRequest:
     """All a walk needs to know: prompts, what stands fixed, what is to be written, how to draw."""
 
-    prompt: Script
+    prompt: PromptTemplate
     fixed: dict[str, Any]
     names: tuple[str, ...]
     planning: Planning
     longest: float
-    negative_codes: Script | None = None
+    negative_codes: PromptTemplate | None = None
     """The unconditional side while writing codes; None = no guidance there. Thinking is never guided, as in the reference."""
     writes: str = "codes"
     """What follows the thought: "codes", "lyrics" or "" (nothing)."""
@@ -94,7 +94,7 @@ class Planner:
 
     def __init__(self, tokenizer: Any, geometry: Rates, repeats_caption: bool = False) -> None:
         """`repeats_caption`: the model was taught to repeat the asked caption in its thought; others write their own."""
-        self.lexicon = Lexicon(tokenizer)
+        self.lexicon = TokenTable(tokenizer)
         self.geometry = geometry
         self.repeats_caption = repeats_caption
 
@@ -158,9 +158,9 @@ class Planner:
             raise RecipeError(f"A sketch starts from a sentence, not from {type(sentence).__name__}.")
         asked = {"sentence": sentence, "instrumental": instrumental, "language": language}
         fixed = _named({"language": language})
-        lyrics = script.INSTRUMENTAL if instrumental else None
+        lyrics = prompt_template.INSTRUMENTAL if instrumental else None
         question = self._description(
-            script.sketch_prompt(sentence, instrumental), fixed, asked, planning, longest, lyrics
+            prompt_template.sketch_prompt(sentence, instrumental), fixed, asked, planning, longest, lyrics
         )
         return self._finish(self.walk(lm, question, _seeds(seed, None)), on_token, stop)[0]
 
@@ -182,7 +182,9 @@ class Planner:
         asked = {"caption": caption, "lyrics": lyrics, **fixed}
         if not (isinstance(caption, str) and isinstance(lyrics, str)):
             raise RecipeError("What is to be polished are words: a caption and lyrics, both text.")
-        question = self._description(script.polish_prompt(caption, lyrics), _named(fixed), asked, planning, longest)
+        question = self._description(
+            prompt_template.polish_prompt(caption, lyrics), _named(fixed), asked, planning, longest
+        )
         return self._finish(self.walk(lm, question, _seeds(seed, None)), on_token, stop)[0]
 
     def understand(
@@ -199,14 +201,16 @@ class Planner:
         codes = self._known(codes)
         seconds = len(codes) / self.geometry.codes_per_second
         fixed = {"duration": seconds} if seconds >= 1 else {}
-        question = self._description(script.understand_prompt(codes), fixed, {}, planning, None, codes=tuple(codes))
+        question = self._description(
+            prompt_template.understand_prompt(codes), fixed, {}, planning, None, codes=tuple(codes)
+        )
         return self._finish(self.walk(lm, question, _seeds(seed, None)), on_token, stop)[0]
 
     # ── questions ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def question(
         self, recipe: Recipe, *, codes: bool | None = None, keep: Plan | None = None, longest: float | None = None
-    ) -> Question:
+    ) -> PlanRequest:
         """What to ask for a recipe: its prompt, its fixed fields, and the negative prompts its guidance needs."""
         longest = min(self.geometry.longest_seconds, longest or self.geometry.longest_seconds)
         fixed = self._caption(recipe, keep) | _agreed(_asked(recipe), keep)
@@ -219,13 +223,17 @@ class Planner:
         guided = planning.cfg_scale > 1.0
         legacy, negative = planning.legacy_negative_layout, planning.negative_prompt
         told = planning.writes_caption or "caption" in fixed  # a locked caption is told whoever wrote it
-        return Question(
-            prompt=script.plan_prompt(recipe.caption, lyrics),
+        return PlanRequest(
+            prompt=prompt_template.plan_prompt(recipe.caption, lyrics),
             fixed=fixed,
-            names=script.PLAN_FIELDS if told else tuple(name for name in script.PLAN_FIELDS if name != "caption"),
+            names=prompt_template.PLAN_FIELDS
+            if told
+            else tuple(name for name in prompt_template.PLAN_FIELDS if name != "caption"),
             planning=planning,
             longest=longest,
-            negative_codes=script.negative_prompt(recipe.caption, lyrics, negative, legacy=legacy) if guided else None,
+            negative_codes=prompt_template.negative_prompt(recipe.caption, lyrics, negative, legacy=legacy)
+            if guided
+            else None,
             writes=writes if self.geometry.code_count else "",
             lyrics=lyrics,
             codes=given,
@@ -241,19 +249,19 @@ class Planner:
 
     def _description(
         self,
-        prompt: Script,
+        prompt: PromptTemplate,
         fixed: dict[str, Any],
         asked: dict[str, Any],
         planning: Planning | None,
         longest: float | None,
         lyrics: str | None = None,
         codes: tuple[int, ...] = (),
-    ) -> Question:
+    ) -> PlanRequest:
         """A question whose answer is words: all fields, then lyrics; never guided, as in the reference."""
         longest = min(self.geometry.longest_seconds, longest or self.geometry.longest_seconds)
         if not codes:
             self._fits(fixed, longest)
-        return Question(
+        return PlanRequest(
             prompt=prompt,
             fixed=fixed,
             names=FIELDS,
@@ -291,12 +299,12 @@ class Planner:
 
     # ── the loop ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def walk(self, lm: Lent, question: Question, seeds: Sequence[int]) -> Walk:
+    def walk(self, lm: Lent, question: PlanRequest, seeds: Sequence[int]) -> Generation:
         """The loop as an iterator of tokens, one plan for each seed; nothing runs until it is iterated."""
-        return Walk(self, lm, question, seeds)
+        return Generation(self, lm, question, seeds)
 
     def _finish(
-        self, walk: Walk, on_token: Callable[[Token], None] | None, stop: Callable[[], bool] | None
+        self, walk: Generation, on_token: Callable[[Token], None] | None, stop: Callable[[], bool] | None
     ) -> list[Plan]:
         """Run a walk to its end; the model is handed back whatever happens."""
         try:
@@ -315,8 +323,8 @@ class _Row:
     """One plan under way: its chance, its grammar, what it has said."""
 
     number: int
-    draw: Draw
-    guide: Guide
+    draw: TokenSampler
+    guide: GrammarMatcher
     thought: list[int] = field(default_factory=list)
     written: list[int] = field(default_factory=list)
     """Token ids after the thought."""
@@ -333,13 +341,13 @@ class _Row:
         return heads[-1] if (heads := _HEAD.findall(self.text)) else FIELDS[0]
 
 
-class Walk:
+class Generation:
     """Several plans being written side by side: iterate its tokens, `stop(row)` one of them, read `plans` at the end.
 
     Each row has its own seed, its own grammar and its own length, so a row alone and a row in company say the same.
     """
 
-    def __init__(self, planner: Planner, lm: Lent, question: Question, seeds: Sequence[int]) -> None:
+    def __init__(self, planner: Planner, lm: Lent, question: PlanRequest, seeds: Sequence[int]) -> None:
         self.planner, self.question, self.seeds, self._lm = planner, question, list(seeds), lm
         self.plans: list[Plan | None] = [None] * len(self.seeds)
         self._stopped: set[int] = set()
@@ -371,18 +379,21 @@ class Walk:
 
     # ── the stages ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _gather(self, decoder: Decoder) -> Choir:
+    def _gather(self, decoder: Decoder) -> DecodeBatch:
         """All rows behind the prompt, which is read once."""
         question, lexicon = self.question, self.planner.lexicon
         prompt = question.prompt.encode(lexicon.tokenizer)
         rule = pattern(question.fixed, question.names, self._longest(decoder, len(prompt)))
-        rows = [_Row(i, Draw(question.planning, seed), Guide(lexicon, rule)) for i, seed in enumerate(self.seeds)]
-        return Choir.read(decoder, rows, prompt, question.planning.cfg_scale, THOUGHT_TOKENS)
+        rows = [
+            _Row(i, TokenSampler(question.planning, seed), GrammarMatcher(lexicon, rule))
+            for i, seed in enumerate(self.seeds)
+        ]
+        return DecodeBatch.read(decoder, rows, prompt, question.planning.cfg_scale, THOUGHT_TOKENS)
 
     def _longest(self, decoder: Decoder, prompt: int) -> float:
         """The longest song, in seconds, the model has room to write after this prompt; RecipeError where there is none."""
         question, geometry = self.question, self.planner.geometry
-        fixed = script.plain(script.thought(question.fixed)).encode(self.planner.lexicon.tokenizer)
+        fixed = prompt_template.plain(prompt_template.thought(question.fixed)).encode(self.planner.lexicon.tokenizer)
         room = decoder.longest - prompt - max(THOUGHT_TOKENS, len(fixed))
         if question.writes != "codes":
             needed, most = 0, question.longest
@@ -402,9 +413,9 @@ class Walk:
             )
         return most
 
-    def _think(self, choir: Choir) -> Generator[Token, None, None]:
+    def _think(self, choir: DecodeBatch) -> Generator[Token, None, None]:
         """The thought under its grammar; rows that have finished wait until all have."""
-        waiting: list[Choir] = []
+        waiting: list[DecodeBatch] = []
         said = [[self.planner.lexicon.think, *self._forced(row)] for row in choir.rows]
         while choir.rows:
             for row in choir.rows:
@@ -421,7 +432,7 @@ class Walk:
             if not self.question.writes:
                 self.plans[row.number] = self._plan(row)
 
-    def _thoughts(self, choir: Choir) -> list[list[int]]:
+    def _thoughts(self, choir: DecodeBatch) -> list[list[int]]:
         """Each row's next token and what is forced after it."""
         if not choir.rows:
             return []
@@ -442,9 +453,9 @@ class Walk:
 
     def _opening(self) -> list[int]:
         lexicon, after = self.planner.lexicon, "\n\n# Lyric\n" if self.question.writes == "lyrics" else "\n\n"
-        return [lexicon.thought, *script.encode_plain(after, lexicon.tokenizer)]
+        return [lexicon.thought, *prompt_template.encode_plain(after, lexicon.tokenizer)]
 
-    def _write_codes(self, choir: Choir) -> Generator[Token, None, None]:
+    def _write_codes(self, choir: DecodeBatch) -> Generator[Token, None, None]:
         """Exactly the wanted number of codes a row; the head is computed for codes only."""
         ids = torch.from_numpy(self.planner.code_ids)
         wanted = _span(ids)
@@ -459,7 +470,7 @@ class Walk:
             if choir.rows:
                 choir.say([[row.written[-1]] for row in choir.rows])
 
-    def _turn(self, choir: Choir) -> None:
+    def _turn(self, choir: DecodeBatch) -> None:
         """From thinking to coding: each row gets its unconditional twin, whose thought is empty."""
         negative = self.question.negative_codes
         self._conclude(choir, lambda row: row.wanted == 0)
@@ -467,7 +478,7 @@ class Walk:
             most = max(row.wanted for row in choir.rows)
             choir.pair(negative.encode(self.planner.lexicon.tokenizer) if negative else None, most)
 
-    def _write_lyrics(self, choir: Choir) -> Generator[Token, None, None]:
+    def _write_lyrics(self, choir: DecodeBatch) -> Generator[Token, None, None]:
         """Free text up to the end token, or until the room for lyrics is full."""
         lexicon = self.planner.lexicon
         mask = torch.from_numpy(lexicon.text.copy())
@@ -490,7 +501,7 @@ class Walk:
     def _live(self, rows: Iterable[_Row]) -> list[_Row]:
         return [row for row in rows if row.number not in self._stopped]
 
-    def _conclude(self, choir: Choir, done: Callable[[_Row], bool]) -> None:
+    def _conclude(self, choir: DecodeBatch, done: Callable[[_Row], bool]) -> None:
         """Make plans of the rows that are done, and go on with the rest."""
         for row in self._live(choir.rows):
             if done(row):
@@ -521,7 +532,7 @@ class Walk:
         return self.planner.geometry.codes(seconds)
 
     def _read(self, row: _Row) -> tuple[dict[str, Any], dict[str, str]]:
-        return script.read_thought(self.planner.lexicon.decode(row.thought))
+        return prompt_template.read_thought(self.planner.lexicon.decode(row.thought))
 
     def _plan(self, row: _Row) -> Plan:
         """What a row has said, as a value; what was fixed is taken from the question, to the letter."""
@@ -541,7 +552,7 @@ class Walk:
         lexicon = self.planner.lexicon
         if row.written[-1:] != [lexicon.end]:
             problems["lyrics"] = "The model wrote on and on; these lyrics end where the room for them did."
-        return script.read_lyrics(lexicon.decode(token for token in row.written if token != lexicon.end))
+        return prompt_template.read_lyrics(lexicon.decode(token for token in row.written if token != lexicon.end))
 
 
 _HEAD = re.compile(rf"^({'|'.join(FIELDS)}):", re.MULTILINE)

@@ -134,7 +134,7 @@ class Recipe:
         if not self.caption.strip() and not self.lyrics.strip() and _needs_words(self.task):
             raise RecipeError("There are no words to work from. Write a caption such as 'slow dub techno, tape hiss'.")
 
-    def but(self, /, **changes: Any) -> Self:
+    def replace(self, /, **changes: Any) -> Self:
         """The same recipe with some fields changed."""
         checks.known_fields("A recipe", changes, [f.name for f in fields(self)])
         return replace(self, **changes)
@@ -169,7 +169,7 @@ class Recipe:
         ::
 
             recipe = Recipe.read("song.json")
-            take = lab.make(recipe.but(seconds=30))
+            take = lab.make(recipe.replace(seconds=30))
         """
         from acestep_lab.prompt import settings
 

@@ -20,11 +20,11 @@ from panel.io.threads import StoppableThread
 from tornado.ioloop import IOLoop
 
 from acestep_lab.errors import MachineError, shown
-from acestep_lab.serve.door import Door, LoginHandler
 from acestep_lab.serve.gate import LOGIN, Gate, Headers, Visitor
 from acestep_lab.serve.hosts import Hosts, is_everywhere, is_loopback
 from acestep_lab.serve.people import BYTES, People, default_place, secret_at
-from acestep_lab.serve.sounds import PATH, Shelf, SoundHandler
+from acestep_lab.serve.sound_urls import PATH, SoundHandler, SoundUrls
+from acestep_lab.serve.token_auth import LoginHandler, TokenAuth
 from acestep_lab.ui.page import page
 
 PATIENCE = 120_000
@@ -80,11 +80,11 @@ def serve(
 
 
 def _built(
-    session: Any, port: int, address: str, show: bool, hosts: Hosts, door: Door | None,
+    session: Any, port: int, address: str, show: bool, hosts: Hosts, door: TokenAuth | None,
     options: dict[str, Any], loop: IOLoop | None, server_id: str | None,
 ) -> Any:  # fmt: skip
     """The server, with the gate before its routes; it listens, and answers once it is started."""
-    shelf = Shelf()
+    shelf = SoundUrls()
     gates: list[Gate] = []
 
     def studio() -> Any:
@@ -162,17 +162,17 @@ def _in_background(begin: Callable[..., Any]) -> StoppableThread:
     return thread
 
 
-def _door(token: str, people: Path, remarks: list[str]) -> Door:
+def _door(token: str, people: Path, remarks: list[str]) -> TokenAuth:
     """The door for a token; what the host should know of it is put into the remarks."""
     if len(token) < SHORTEST_TOKEN:
         remarks.append(f"A token this short can be guessed; take one of {SHORTEST_TOKEN} characters or more.")
     try:
-        return Door(token, People(secret_at(people)))
+        return TokenAuth(token, People(secret_at(people)))
     except OSError as problem:
         remarks.append(
             f"{shown(str(people), 120)} cannot be used ({problem.strerror}): after a restart nobody finds their takes again."
         )
-        return Door(token, People(secrets.token_bytes(BYTES)))
+        return TokenAuth(token, People(secrets.token_bytes(BYTES)))
 
 
 def _where(address: str, port: int, token: str | None) -> str:

@@ -22,8 +22,8 @@ from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest
 from tornado.routing import Router
 from tornado.web import HTTPError, OutputTransform, RequestHandler, stream_request_body
 
-from acestep_lab.serve.door import Door, HopHandler
 from acestep_lab.serve.hosts import Hosts, is_loopback, one_name, read_address, read_host
+from acestep_lab.serve.token_auth import HopHandler, TokenAuth
 
 LOGIN = "/login"
 MOST_LOGIN_BYTES = 4096
@@ -47,7 +47,7 @@ class Visitor:
 class Gate(Router):
     """Refuses, or hands on to the studio's own routes."""
 
-    def __init__(self, app: BokehTornado, hosts: Hosts, door: Door | None = None) -> None:
+    def __init__(self, app: BokehTornado, hosts: Hosts, door: TokenAuth | None = None) -> None:
         self._app, self._hosts, self._door = app, hosts, door
         self._holders: dict[str, str] = {}
         for context in app.applications.values():

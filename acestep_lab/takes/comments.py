@@ -9,7 +9,7 @@ from pathlib import Path
 
 import soundfile
 
-from acestep_lab.decode.audio import tags
+from acestep_lab.audio.audio import tags
 from acestep_lab.errors import SourceError
 
 MOST_OPUS = 48_000

@@ -16,8 +16,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from acestep_lab.decode.audio import Audio, can_write
-from acestep_lab.decode.reading import path_of
+from acestep_lab.audio.audio import Audio, can_write
+from acestep_lab.audio.reading import path_of
 from acestep_lab.errors import LibraryError, SourceError, shown
 from acestep_lab.files import mended_text, read_bytes, read_json, write_whole
 from acestep_lab.takes import identity, manifest
@@ -39,7 +39,7 @@ def read_file(path: str | os.PathLike[str]) -> Take:
     story, lossy = _story(file)
     latent, remarks = read_latent(file.with_suffix(".safetensors"), story["latent"])
     take = manifest.receive(story, audio, latent, lossy, file.name)
-    return take.but(remarks=(*take.remarks, *remarks)) if remarks else take
+    return take.replace(remarks=(*take.remarks, *remarks)) if remarks else take
 
 
 def _story(file: Path) -> tuple[dict[str, Any], bool]:

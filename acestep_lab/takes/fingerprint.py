@@ -13,7 +13,7 @@ import zlib
 
 import numpy as np
 
-from acestep_lab.decode.audio import Audio
+from acestep_lab.audio.audio import Audio
 
 CELL_SECONDS = 0.25
 MOST_CELLS = 2400

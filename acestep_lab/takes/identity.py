@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from acestep_lab.decode.audio import Audio
+from acestep_lab.audio.audio import Audio
 from acestep_lab.takes.fingerprint import fingerprint, is_copy
 
 FORMAT = "acestep_lab.take/2"

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from acestep_lab.decode.audio import Audio
+from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import LibraryError, RecipeError, SourceError, shown
 from acestep_lab.files import read_json, to_json, write_whole
 from acestep_lab.prompt.checks import is_a, is_whole, plain, plain_number, sequence, truth

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from acestep_lab.decode.audio import Audio
+from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import LabError, LibraryError, shown
 from acestep_lab.files import NO_CHARACTER, clean_text, parse_json
 from acestep_lab.prompt.recipe import Recipe
@@ -73,8 +73,8 @@ def _asked(take: Take) -> Recipe:
     known: dict[str, Any] = dict(take.recipe.task.with_ids().sources())
     paths = [name for name, source in asked.task.with_ids().sources().items() if not is_id(source)]
     if any(not is_id(known.get(name)) for name in paths):
-        return asked.but(task=take.recipe.task.with_ids())
-    return asked.but(task=replace(asked.task.with_ids(), **{name: known[name] for name in paths}))
+        return asked.replace(task=take.recipe.task.with_ids())
+    return asked.replace(task=replace(asked.task.with_ids(), **{name: known[name] for name in paths}))
 
 
 def _audio(story: Mapping[str, Any], take: Take) -> dict[str, Any]:
@@ -196,14 +196,14 @@ def _recipe(data: Mapping[str, Any], kind: str) -> Recipe:
 
 def _by_ids(recipe: Recipe) -> Recipe:
     """The recipe, music from words alone where it names anything but takes and recordings."""
-    return recipe if all(map(is_id, recipe.task.sources().values())) else recipe.but(task=Text2Music())
+    return recipe if all(map(is_id, recipe.task.sources().values())) else recipe.replace(task=Text2Music())
 
 
 def _asked_by_ids(asked: Recipe | None, recipe: Recipe) -> Recipe | None:
     """What was asked, with the sources that were decided on where it names files."""
     if asked is None or all(map(is_id, asked.task.sources().values())):
         return asked
-    return asked.but(task=recipe.task)
+    return asked.replace(task=recipe.task)
 
 
 # -- kinds of fields ------------------------------------------------------------------------------------------------------

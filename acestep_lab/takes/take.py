@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
-from acestep_lab.decode.audio import Audio
+from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import LibraryError, RecipeError, shown
 from acestep_lab.prompt.checks import is_a, tried
 from acestep_lab.prompt.recipe import Recipe
@@ -24,7 +24,7 @@ from acestep_lab.takes import identity
 from acestep_lab.takes.verdict import Verdict, compare, made_otherwise
 
 if TYPE_CHECKING:
-    from acestep_lab.listen import Heard
+    from acestep_lab.listen import Analysis
     from acestep_lab.plan.plan import Plan
 
 
@@ -112,7 +112,7 @@ class Take:
         """Length in seconds."""
         return self.audio.seconds
 
-    def but(self, **changes: Any) -> Self:
+    def replace(self, **changes: Any) -> Self:
         """The same take with some fields changed; a new value, with a new id where recipe, sound, latent or parents differ."""
         unknown = sorted(set(changes) - {f.name for f in fields(self) if f.init})
         if unknown:
@@ -145,7 +145,7 @@ class Take:
         other = again if isinstance(again, Take) else again.make(self.recipe, self.plan)
         return replace(compare(self.audio, other.audio), remark=made_otherwise(self.made_with, other.made_with))
 
-    def listen(self) -> Heard:
+    def listen(self) -> Analysis:
         """What can be heard in it: tempo, key, meter, loudness, instruments, each with how far to trust it.
 
         The tempo that was asked for only tells the meter which beat to count. Raises SourceError for less than a second.

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from acestep_lab.decode.audio import Audio
+from acestep_lab.audio.audio import Audio
 
 EAR_DECIBELS = 1.0
 _FLOOR_DECIBELS = -70.0

@@ -17,9 +17,9 @@ from functools import partial
 from typing import Any, TypeVar
 
 from acestep_lab.errors import LabError, LibraryError, shown
+from acestep_lab.jobs.run import Client, Event
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import Retake, Task
-from acestep_lab.run import Client, Event
 from acestep_lab.takes.take import Take
 from acestep_lab.ui.gallery import card_of
 from acestep_lab.ui.owners import Owners

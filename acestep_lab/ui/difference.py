@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from acestep_lab.decode.audio import Audio
+from acestep_lab.audio.audio import Audio
 from acestep_lab.prompt.tasks import Region
 from acestep_lab.ui.peaks import Peaks
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar
 
-from acestep_lab.decode.audio import Audio
+from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import LabError, RecipeError, shown
 from acestep_lab.prompt.literal import literal
 from acestep_lab.takes.take import Take

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
-from acestep_lab.decode.audio import Audio
+from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import RecipeError
 from acestep_lab.ui.messages import Id
-from acestep_lab.ui.pace import Pace
 from acestep_lab.ui.spec import Component, both
+from acestep_lab.ui.throttle import Throttle
 
 PICTURES_PER_SECOND = 4.0
 WIDEST = 1200
@@ -23,12 +23,12 @@ class Pictures:
         self._order: Any = None
 
     def __call__(self, frame: Any) -> bytes:
-        from acestep_lab.decode import preview
+        from acestep_lab.ui import latent_image
 
         latent = frame.estimate[0] if frame.estimate.ndim == 3 else frame.estimate
         if frame.index == 0 or self._order is None or len(self._order) != latent.shape[-1]:
-            self._order = preview.order_of(latent)
-        return preview.png_bytes(preview.picture(latent, self._order, min(latent.shape[0], WIDEST)))
+            self._order = latent_image.order_of(latent)
+        return latent_image.png_bytes(latent_image.picture(latent, self._order, min(latent.shape[0], WIDEST)))
 
 
 class LatentPreview(Component):
@@ -56,7 +56,7 @@ class LatentPreview(Component):
         self._picture = picture or Pictures()
         self._frames: dict[int, Any] = {}
         self._looked = 0  # which run is looked at; a picture that waits for its moment may belong to the one before
-        self._pace = Pace(PICTURES_PER_SECOND)
+        self._pace = Throttle(PICTURES_PER_SECOND)
         self._window: Audio | None = None
         self._length = 0.0
 

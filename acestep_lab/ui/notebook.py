@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from panel.viewable import Viewable
 
-    from acestep_lab.decode.audio import Audio
+    from acestep_lab.audio.audio import Audio
     from acestep_lab.takes.take import Take
 
 Bundle = dict[str, Any]

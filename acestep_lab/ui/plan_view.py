@@ -16,8 +16,8 @@ from acestep_lab.prompt.literal import comment
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.ui.draft import Field
 from acestep_lab.ui.messages import Name, Typed
-from acestep_lab.ui.pace import Pace
 from acestep_lab.ui.spec import Component, both
+from acestep_lab.ui.throttle import Throttle
 
 FIELDS = (
     Field("bpm", "Tempo", "whole", "Beats in a minute."),
@@ -68,7 +68,7 @@ class PlanView(Component):
         self._accepted: dict[str, bool] = {}
         self._text: list[str] = []
         self._fresh_codes: list[int] = []
-        self._pace = Pace(10.0)
+        self._pace = Throttle(10.0)
         if plan is not None:
             self.show_plan(plan, recipe)
 
@@ -117,7 +117,7 @@ class PlanView(Component):
             for n in _BY_NAME
             if n != "genres" and self._accepted.get(n) and getattr(self._plan, n) not in (None, "")
         }
-        return self._recipe.but(**taken)
+        return self._recipe.replace(**taken)
 
     # -- what the browser asks ------------------------------------------------------------------------------------------
 
@@ -132,7 +132,7 @@ class PlanView(Component):
         if self._plan is None:
             raise RecipeError(_NONE)
         read = _BY_NAME[_known(field, _BY_NAME)].read(value)
-        self._plan = self._plan.but(**{field: read})
+        self._plan = self._plan.replace(**{field: read})
         self._accepted[field], self.unfolded = True, True
         self._show(force=True)
         self._send_codes(self._plan.codes)

@@ -195,7 +195,7 @@ class PromptEditor(Component):
         across, down = _axes(x, xs, y, ys)
         self.resolve_seed()
         base = self.recipe()
-        recipes = [[base.but(**{x: a}, **({y: d} if d is not None else {})) for a in across] for d in down]
+        recipes = [[base.replace(**{x: a}, **({y: d} if d is not None else {})) for a in across] for d in down]
         self.ask("sweep", x=(x, across), y=(y, down) if down != [None] else None, recipes=recipes)
 
     def do_sweep_code(self, x: Name, xs: Line, y: Name = "", ys: Line = "") -> None:
@@ -206,7 +206,7 @@ class PromptEditor(Component):
             changes, loops = f"{changes}, {y}={y}", f"for {y} in {literal(down)} {loops}"
         self.tell(
             "sweep_code",
-            text=f"recipe = {self.recipe().code()}\ntakes = lab.start([recipe.but({changes}) {loops}]).takes()",
+            text=f"recipe = {self.recipe().code()}\ntakes = lab.start([recipe.replace({changes}) {loops}]).takes()",
         )
 
     def do_plan(self) -> None:

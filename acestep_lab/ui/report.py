@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from acestep_lab.decode.audio import Audio
+from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import LibraryError
 from acestep_lab.files import write_whole
 from acestep_lab.prompt.literal import literal

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
 
-from acestep_lab.decode.audio import Audio
+from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import LabError, SourceError
 from acestep_lab.takes.comments import read_comment
 from acestep_lab.takes.exchange import read_file
@@ -103,7 +103,7 @@ def receive(data: bytes, name: str) -> tuple[Take | Audio, tuple[str, ...]]:
             ours = "acestep_lab.take/" in read_comment(path)[0]
             return audio, (f"{_named(str(problem), path.name, name)} Only its sound was taken.",) if ours else ()
     remarks = tuple(_named(remark, path.name, name) for remark in take.remarks)
-    return take.but(remarks=remarks), remarks
+    return take.replace(remarks=remarks), remarks
 
 
 def _named(text: str, ours: str, theirs: str) -> str:

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from acestep_lab.decode.audio import Audio
+from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import LabError
+from acestep_lab.jobs.run import Client
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import TASKS, Region, Repaint
-from acestep_lab.run import Client
 from acestep_lab.takes.take import Take
 from acestep_lab.ui import (
     gallery,
@@ -36,8 +36,8 @@ from acestep_lab.ui import (
 )
 from acestep_lab.ui.desk import Desk, Job
 from acestep_lab.ui.draft import PLAIN_FIELDS
-from acestep_lab.ui.pace import Pace
 from acestep_lab.ui.spec import Component, sentence
+from acestep_lab.ui.throttle import Throttle
 
 PROGRESS_PER_SECOND = 8.0
 LISTED_RUNS = 4
@@ -65,7 +65,7 @@ class Studio:
         self._writing: Client | None = None
         self._listing = threading.RLock()
         self._sweep: tuple[Job, Any, Any, tuple[int, int]] | None = None
-        self._pace = Pace(PROGRESS_PER_SECOND)
+        self._pace = Throttle(PROGRESS_PER_SECOND)
         host = "Pane" if panes else "Widget"
         able = abilities(desk.session)
 
@@ -261,7 +261,7 @@ class Studio:
     def reuse(self, take: Take) -> None:
         """Load a take's recipe, as it was asked for, into the editors."""
         recipe = getattr(take, "asked", None) or take.recipe
-        self.prompt.load(recipe.but(seed=take.recipe.seed))
+        self.prompt.load(recipe.replace(seed=take.recipe.seed))
         self.lyrics.load(recipe.lyrics, recipe.language)
         if take.recipe.task.sources():
             self._aside(
@@ -483,7 +483,7 @@ def abilities(session: Any) -> dict[str, str | None]:
 
 def fades_of(mode: str, strength: float) -> tuple[float, float]:
     """Seconds of crossfade of latents and of samples that a repaint has by itself."""
-    from acestep_lab.synth.context import hold
+    from acestep_lab.engines.ace15.context import hold
 
     held = hold(mode, strength)
     return held.latent_seconds, held.wave_seconds

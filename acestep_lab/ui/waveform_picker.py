@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from acestep_lab.decode.audio import Audio
+from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import RecipeError, SourceError, shown
 from acestep_lab.prompt.literal import literal
 from acestep_lab.prompt.tasks import REPAINT_MODES, Region

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from acestep_lab.engines.ace15 import attention
 from acestep_lab.models import precision
-from acestep_lab.synth import attention
 from tests.benchmarks.meter import error, race, show, write
 
 LAYERS, FRAMES_PER_SECOND, TOKENS, WIDTH, CHANNELS = 2, 25, 351, 2048, 64
@@ -59,7 +59,7 @@ def three() -> tuple[Tensor, Any, Any, Any]:
     plain.requires_grad_(
         True
     )  # as from_pretrained leaves it: frozen, torch copies every weight for strided tokens (x 4)
-    precision.quicken(eight)
+    precision.quantize_linear(eight)
     return exact, plain, ours, attention.install(eight)
 
 

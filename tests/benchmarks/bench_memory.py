@@ -22,9 +22,9 @@ from typing import Any
 
 import torch
 
-from acestep_lab.decode.codec import Codec
-from acestep_lab.decode.quick import prepare_vae
-from acestep_lab.synth import attention
+from acestep_lab.engines.ace15 import attention
+from acestep_lab.engines.ace15.codec import Codec
+from acestep_lab.engines.ace15.fast_vae import prepare_vae
 from tests.benchmarks import bench_dit
 from tests.benchmarks.meter import known, show, write
 

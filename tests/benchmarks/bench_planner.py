@@ -19,21 +19,21 @@ from statistics import median
 from types import SimpleNamespace
 from typing import Any
 
-from acestep_lab._torchaudio import cure
+from acestep_lab._torchaudio import patch_torchaudio
 
-cure()
+patch_torchaudio()
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from acestep_lab.plan import Plan, Planner, script
-from acestep_lab.plan.choir import Choir
+from acestep_lab.plan import Plan, Planner, prompt_template
+from acestep_lab.plan.decode_batch import DecodeBatch
 from acestep_lab.plan.decoder import Decoder
 from acestep_lab.plan.fields import FIELDS
-from acestep_lab.plan.grammar import Guide, Lexicon, pattern
-from acestep_lab.plan.sampling import Draw
+from acestep_lab.plan.grammar import GrammarMatcher, TokenTable, pattern
+from acestep_lab.plan.token_sampler import TokenSampler
 from acestep_lab.prompt.recipe import Planning, Recipe
 from tests.benchmarks.meter import RESULTS, cpu_seconds, show, write
 from tests.tiny import tiny_lm, tiny_tokenizer
@@ -96,8 +96,8 @@ def generate_step(lm: Qwen3ForCausalLM, prompt: list[int], steps: int, sample: b
 
 def own_step(lm: Qwen3ForCausalLM, prompt: list[int], steps: int, sample: bool) -> float:
     """CPU seconds a token of the planner's own code phase, guided, drawing included."""
-    draw = Draw(Planning() if sample else Planning(temperature=0.0), 1)
-    choir: Choir[int] = Choir.read(Decoder(lm), [0], [prompt, prompt], 2.0, steps + 8)
+    draw = TokenSampler(Planning() if sample else Planning(temperature=0.0), 1)
+    choir: DecodeBatch[int] = DecodeBatch.read(Decoder(lm), [0], [prompt, prompt], 2.0, steps + 8)
 
     def run(tokens: int) -> None:
         for _ in range(tokens):
@@ -130,7 +130,7 @@ def vocabulary() -> PreTrainedTokenizerFast:
 
 
 class WithCodes:
-    """A tokenizer and 65,535 codes after it, as far as a Lexicon looks."""
+    """A tokenizer and 65,535 codes after it, as far as a TokenTable looks."""
 
     unk_token_id = None
 
@@ -159,10 +159,10 @@ def grammar(options: argparse.Namespace) -> dict[str, Any]:
     rule, tables = pattern({}, FIELDS), []
     set_up = cpu_seconds(lambda: tables.append(_tables(tokenizer, rule)))
     lexicon = tables[0]
-    another = cpu_seconds(lambda: Guide(lexicon, rule))
+    another = cpu_seconds(lambda: GrammarMatcher(lexicon, rule))
     costs = []
     for seed in range(20):
-        chance, guide = np.random.default_rng(seed), Guide(lexicon, rule)
+        chance, guide = np.random.default_rng(seed), GrammarMatcher(lexicon, rule)
         while guide.forced() is not None and not guide.done:
             start = time.process_time()
             allowed = guide.allowed()
@@ -177,10 +177,10 @@ def grammar(options: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _tables(tokenizer: Any, rule: str) -> Lexicon:
+def _tables(tokenizer: Any, rule: str) -> TokenTable:
     """Everything a first plan waits for."""
-    lexicon = Lexicon(tokenizer)
-    Guide(lexicon, rule)
+    lexicon = TokenTable(tokenizer)
+    GrammarMatcher(lexicon, rule)
     lexicon.codes(64_000)
     return lexicon
 
@@ -210,8 +210,8 @@ def company(options: argparse.Namespace) -> dict[str, Any]:
     prompt, negative = ([rng.randrange(TEXT - 100) for _ in range(length)] for length in (200, 30))
 
     def draw(lm: Qwen3ForCausalLM, seeds: list[int]) -> tuple[list[list[int]], torch.Tensor]:
-        draws, said = [Draw(Planning(), seed) for seed in seeds], [[] for _ in seeds]
-        choir: Choir[int] = Choir.read(Decoder(lm), seeds, [prompt], 2.0, 64)
+        draws, said = [TokenSampler(Planning(), seed) for seed in seeds], [[] for _ in seeds]
+        choir: DecodeBatch[int] = DecodeBatch.read(Decoder(lm), seeds, [prompt], 2.0, 64)
         choir.pair(negative, 64)
         for _ in range(40):
             logits = choir.logits(slice(FIRST, FIRST + 64_000))
@@ -245,7 +245,7 @@ def walks(options: argparse.Namespace) -> dict[str, Any]:
     start = time.process_time()
     for words in fixed:
         for plan in planner.plan(lm, Recipe(**words, planning=drawing), len(seconds), n=options.walks // len(fixed)):
-            whole = script.read(f"<think>\n{plan.thought}\n</think>\n\n{plan.codes_text()}", codes=40)
+            whole = prompt_template.read(f"<think>\n{plan.thought}\n</think>\n\n{plan.codes_text()}", codes=40)
             assert plan.problems == whole.problems == {}
             assert (
                 Plan(**whole.fields, codes=whole.codes, lyrics=plan.lyrics, thought=plan.thought, asked=plan.asked)

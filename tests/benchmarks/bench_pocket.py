@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from acestep_lab._torchaudio import mel
-from acestep_lab.decode.codec import Codec
-from acestep_lab.decode.preview import Probe
-from acestep_lab.decode.quick import prepare_vae
+from acestep_lab.engines.ace15.codec import Codec
+from acestep_lab.engines.ace15.fast_vae import prepare_vae
 from acestep_lab.models.loading import Checkpoint
-from acestep_lab.train.world import compose, render
+from acestep_lab.train.synthetic_music import compose, render
+from acestep_lab.ui.latent_image import Probe
 from tests.benchmarks.meter import error, race, show, write
 
 SECONDS, SONGS, BANDS = 10.0, 4, 48

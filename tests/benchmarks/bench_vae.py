@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from acestep_lab.decode.quick import prepare_vae
+from acestep_lab.engines.ace15.fast_vae import prepare_vae
 from tests.benchmarks.meter import error, race, show, write
 
 RATIOS, FRAMES, FRAMES_PER_SECOND, CHANNELS = [10, 6, 4, 4, 2], 25, 25, 64

@@ -18,10 +18,10 @@ from typing import Any
 
 import torch
 
-from acestep_lab._torchaudio import cure
+from acestep_lab._torchaudio import patch_torchaudio
 
 RESULTS = Path(__file__).parent / "results"
-cure()
+patch_torchaudio()
 torch.set_num_threads(1)
 
 

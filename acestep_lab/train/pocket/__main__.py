@@ -23,7 +23,7 @@ import torch
 from diffusers import AutoencoderOobleck
 from tokenizers import Tokenizer
 
-from acestep_lab.train import world
+from acestep_lab.train import synthetic_music
 from acestep_lab.train.pocket import export
 from acestep_lab.train.pocket.bench import Stage
 from acestep_lab.train.pocket.clips import SHARD, Clip, ClipPool, fill, make_clip
@@ -63,7 +63,7 @@ DEFAULTS = {
 
 
 @dataclass
-class Workshop:
+class TrainingRun:
     """The stages of one checkpoint and the folder they share."""
 
     work: Path
@@ -145,7 +145,7 @@ class Workshop:
     def words(self) -> None:
         """The tokenizer, from the world's own texts."""
         if not (self.work / "words.json").exists():
-            songs = (world.compose(seed, 10.0 + seed % 20) for seed in range(2000))
+            songs = (synthetic_music.compose(seed, 10.0 + seed % 20) for seed in range(2000))
             train_tokenizer(songs).save(str(self.work / "words.json"))
 
     def clips(self) -> None:
@@ -246,7 +246,7 @@ def feed(work: Path, seed: int) -> None:
     """A second process: compose, render and encode songs for as long as it lives."""
     os.nice(5)
     torch.set_num_threads(1)
-    shop = Workshop(work, work, dict.fromkeys(BOXES, 0.0), "cpu")
+    shop = TrainingRun(work, work, dict.fromkeys(BOXES, 0.0), "cpu")
     fill(work / "clips", shop.made_vae, shop.shapes, seed, 10**6)
 
 
@@ -258,7 +258,7 @@ def main() -> None:
         k: float(v) for k, v in (b.split("=") for b in asked.box)
     }
     asked.work.mkdir(parents=True, exist_ok=True)
-    shop = Workshop(asked.work, asked.out, minutes, asked.device, pace=asked.pace, first_song=asked.first_song)
+    shop = TrainingRun(asked.work, asked.out, minutes, asked.device, pace=asked.pace, first_song=asked.first_song)
     feeder = None
     if asked.begin_with:
         shop.begin_with(asked.begin_with)

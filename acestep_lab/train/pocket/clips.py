@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from acestep_lab.prompt.vocabulary import STEMS
-from acestep_lab.train import world
+from acestep_lab.train import synthetic_music
 from acestep_lab.train.pocket.bench import quick
 from acestep_lab.train.pocket.heard import note_sheet
 from acestep_lab.train.pocket.shapes import Shapes
 from acestep_lab.train.pocket.vae import PocketVae
-from acestep_lab.train.world import Song
+from acestep_lab.train.synthetic_music import Song
 
 LENGTHS = {10: 0.50, 5: 0.12, 7: 0.10, 8: 0.10, 14: 0.08, 20: 0.06, 30: 0.025, 60: 0.01, 120: 0.005}
 """Seconds → share of the songs; ten is what most people try first."""
@@ -70,12 +70,12 @@ def lesson_song(seed: int, seconds: int, chosen: float = CHOSEN) -> Song:
     """
     random = np.random.default_rng([seed, 12])
     if random.random() >= chosen:
-        return world.compose(seed, seconds)
+        return synthetic_music.compose(seed, seconds)
     count = random.choice(list(PLAYERS), p=list(PLAYERS.values()))
     players = random.choice(STEMS, size=count, replace=False).tolist()
     if players == ["fx"]:  # effects stand between sections, and a short song may have only one
         players.append("drums")
-    return world.compose(seed, seconds, instruments=players)
+    return synthetic_music.compose(seed, seconds, instruments=players)
 
 
 @torch.no_grad()
@@ -94,7 +94,7 @@ def make_clip(
     song = snapped(lesson_song(seed, seconds), 1 / shapes.latents_per_second)
     stems = {
         name: np.asarray(stem, np.float32).reshape(-1)
-        for name, stem in world.render(song, shapes.rate, 1).stems.items()
+        for name, stem in synthetic_music.render(song, shapes.rate, 1).stems.items()
     }
     samples = seconds * shapes.rate
     stems = {name: np.pad(stem, (0, max(0, samples - len(stem))))[:samples] for name, stem in stems.items()}

@@ -17,9 +17,9 @@ from transformers import PreTrainedTokenizerFast
 from acestep_lab.train.pocket.clips import Clip
 from acestep_lab.train.pocket.dit import CodeSource, velocity_loss
 from acestep_lab.train.pocket.parts import Parts
-from acestep_lab.train.pocket.tasks import Batch, Lesson, collate
+from acestep_lab.train.pocket.tasks import Batch, TrainingExample, collate
 from acestep_lab.train.pocket.words import instruction, prompt_and_lyrics
-from acestep_lab.train.world import Song
+from acestep_lab.train.synthetic_music import Song
 
 TIMES = (0.97, 0.85, 0.6)
 Swap = Callable[[Song, Song], Song]
@@ -34,9 +34,11 @@ SWAPS: dict[str, Swap] = {
 """What is swapped → the song as it is then told."""
 
 
-def _lesson(clip: Clip, told: Song, source: Tensor, coded: bool) -> Lesson:
+def _lesson(clip: Clip, told: Song, source: Tensor, coded: bool) -> TrainingExample:
     words = prompt_and_lyrics(told, clip.seconds, instruction("cover" if coded else "text2music"))
-    return Lesson(clip.mix.float(), source, torch.ones(len(clip.mix)), *words, "codes" if coded else "text2music")
+    return TrainingExample(
+        clip.mix.float(), source, torch.ones(len(clip.mix)), *words, "codes" if coded else "text2music"
+    )
 
 
 def _batch(

@@ -16,15 +16,15 @@ from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
 
 from acestep_lab.prompt.vocabulary import STEMS, TIMESIGNATURES, key_parts
-from acestep_lab.train import world
+from acestep_lab.train import synthetic_music
 from acestep_lab.train.pocket.bench import Every, Stage, quick, set_rate
 from acestep_lab.train.pocket.parts import Parts
 from acestep_lab.train.pocket.words import instruction, prompt_and_lyrics
-from acestep_lab.train.world import Song
-from acestep_lab.train.world.sounds import SOUNDS
+from acestep_lab.train.synthetic_music import Song
+from acestep_lab.train.synthetic_music.sounds import SOUNDS
 
 PEAK = 2e-3
-STYLES, SOUND_NAMES = sorted(world.STYLES), sorted(SOUNDS)
+STYLES, SOUND_NAMES = sorted(synthetic_music.STYLES), sorted(SOUNDS)
 TEMPO_BINS, SLOWEST, FASTEST = 48, 40.0, 240.0
 
 
@@ -94,7 +94,8 @@ def train_gist(
     """Teach the text encoder and its projection until the box is used up; without `words_too`, only to read off what they say."""
     random = np.random.default_rng(6)
     rows = [
-        (song, meaning(song)) for song in (world.compose(seed, 10.0) for seed in range(30_000_000, 30_000_000 + songs))
+        (song, meaning(song))
+        for song in (synthetic_music.compose(seed, 10.0) for seed in range(30_000_000, 30_000_000 + songs))
     ]
     learners = [*parts.text.parameters(), *parts.condition.text_projector.parameters()] if words_too else []
     learners += gist.parameters()

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from acestep_lab.train.world import Song
+from acestep_lab.train.synthetic_music import Song
 
 LOW, HIGH = ("kick", "tom", "conga"), ("hat", "ride", "shaker", "tambourine", "crash")  # every other hit is a snare
 KINDS = {

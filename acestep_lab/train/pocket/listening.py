@@ -15,21 +15,21 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
-from acestep_lab.decode.audio import Audio
+from acestep_lab.audio.audio import Audio
+from acestep_lab.diffusion.schedule import times
 from acestep_lab.listen import key, pulse, same_key, same_tempo, scale_mass, tempo
 from acestep_lab.listen.instruments import shipped
-from acestep_lab.plan import script
+from acestep_lab.plan import prompt_template
 from acestep_lab.prompt.vocabulary import STEMS
-from acestep_lab.synth.schedule import times
 from acestep_lab.train.pocket.clips import Clip
 from acestep_lab.train.pocket.codes import hints
 from acestep_lab.train.pocket.dit import CodeSource
 from acestep_lab.train.pocket.lm import Written, facts
 from acestep_lab.train.pocket.parts import Parts
-from acestep_lab.train.pocket.tasks import Lesson, collate
+from acestep_lab.train.pocket.tasks import TrainingExample, collate
 from acestep_lab.train.pocket.vae import PocketVae
 from acestep_lab.train.pocket.words import instruction, prompt_and_lyrics
-from acestep_lab.train.world import Song
+from acestep_lab.train.synthetic_music import Song
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Sampling:
 
 @torch.no_grad()
 def generate(
-    parts: Parts, tokenizer: PreTrainedTokenizerFast, lessons: list[Lesson], how: Sampling, seed: int = 0
+    parts: Parts, tokenizer: PreTrainedTokenizerFast, lessons: list[TrainingExample], how: Sampling, seed: int = 0
 ) -> Tensor:
     """Latents [items, frames, channels] of lessons of one length, by Euler steps."""
     batch = collate(lessons, tokenizer)
@@ -62,9 +62,9 @@ def generate(
     return x
 
 
-def lesson_of(clip: Clip, source: Tensor, name: str = "text2music") -> Lesson:
+def lesson_of(clip: Clip, source: Tensor, name: str = "text2music") -> TrainingExample:
     """The words of a clip with a source."""
-    return Lesson(
+    return TrainingExample(
         clip.mix.float(),
         source,
         torch.ones(len(clip.mix)),
@@ -85,8 +85,11 @@ def written_codes(
 ) -> list[int]:
     """Codes that the planner writes when the thought is given: guided by what the words add, forced to `count`."""
     told = facts(Written(clip.song, clip.seconds, ()))
-    thought = script.thought_block(script.thought(told, script.PLAN_FIELDS))
-    questions = [script.plan_prompt(told["caption"], told["lyrics"]) + thought, script.negative_prompt("", "")]
+    thought = prompt_template.thought_block(prompt_template.thought(told, prompt_template.PLAN_FIELDS))
+    questions = [
+        prompt_template.plan_prompt(told["caption"], told["lyrics"]) + thought,
+        prompt_template.negative_prompt("", ""),
+    ]
     first = tokenizer.convert_tokens_to_ids("<|audio_code_0|>")
     dice, caches, codes = torch.Generator().manual_seed(seed), [None, None], []
     inputs = [torch.tensor([question.encode(tokenizer)]) for question in questions]

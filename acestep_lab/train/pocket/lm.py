@@ -1,6 +1,6 @@
 """The planner's stage: a very small Qwen3 that reads a caption, thinks tempo, key and meter, and writes the audio codes.
 
-Its texts come from the same functions that will ask it later (`acestep_lab.plan.script`), so the two cannot drift apart.
+Its texts come from the same functions that will ask it later (`acestep_lab.plan.prompt_template`), so the two cannot drift apart.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from acestep_lab.plan import script
+from acestep_lab.plan import prompt_template
 from acestep_lab.train.pocket.bench import Average, Every, Stage, quick, set_rate
 from acestep_lab.train.pocket.clips import LENGTHS, lesson_song, snapped
 from acestep_lab.train.pocket.codes import Codec5
 from acestep_lab.train.pocket.heard import note_sheet
 from acestep_lab.train.pocket.shapes import Shapes
-from acestep_lab.train.world import Song
+from acestep_lab.train.synthetic_music import Song
 
 PEAK = 3e-3
 MODES = {"plan": 0.72, "untold": 0.08, "understand": 0.10, "sketch": 0.05, "polish": 0.05}
@@ -69,7 +69,7 @@ def facts(song: Written) -> dict[str, Any]:
     """What the thought of a song holds."""
     score = song.song
     return {
-        "caption": score.caption, "lyrics": score.lyrics or script.INSTRUMENTAL, "bpm": score.bpm, "seconds": float(song.seconds),
+        "caption": score.caption, "lyrics": score.lyrics or prompt_template.INSTRUMENTAL, "bpm": score.bpm, "seconds": float(song.seconds),
         "keyscale": score.keyscale, "timesignature": score.timesignature, "language": "en", "genres": score.style, "codes": song.codes,
     }  # fmt: skip
 
@@ -80,18 +80,22 @@ def rough(song: Written, random: np.random.Generator) -> str:
     return " ".join([song.song.style, *(["with", ", ".join(names)] if names else [])])
 
 
-def text_of(song: Written, mode: str, random: np.random.Generator) -> tuple[script.Script, script.Script]:
+def text_of(
+    song: Written, mode: str, random: np.random.Generator
+) -> tuple[prompt_template.PromptTemplate, prompt_template.PromptTemplate]:
     """Prompt and answer of one example."""
     told = facts(song)
     if mode == "untold":
-        return script.negative_prompt("", ""), script.code_script(song.codes) + script.closing()
+        return prompt_template.negative_prompt("", ""), prompt_template.code_script(
+            song.codes
+        ) + prompt_template.closing()
     if mode == "sketch":
-        return script.example(mode, told, sentence=rough(song, random))
+        return prompt_template.example(mode, told, sentence=rough(song, random))
     if mode == "polish":
-        return script.example(mode, told, caption=rough(song, random))
+        return prompt_template.example(mode, told, caption=rough(song, random))
     if mode == "plan" and random.random() < 0.25:
-        return script.example(mode, told, caption=rough(song, random))
-    return script.example(mode, told)
+        return prompt_template.example(mode, told, caption=rough(song, random))
+    return prompt_template.example(mode, told)
 
 
 def encoded(song: Written, tokenizer: PreTrainedTokenizerFast, random: np.random.Generator) -> tuple[list[int], int]:

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from acestep_lab.prompt.vocabulary import STEMS
 from acestep_lab.train.pocket.heard import KINDS
-from acestep_lab.train.world import Song
+from acestep_lab.train.synthetic_music import Song
 
 RINGS = 0.25  # seconds for which a short note is still heard
 WEIGHTS = {"players": 0.40, "notes": 0.15}

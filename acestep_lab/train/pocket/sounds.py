@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from acestep_lab.train import world
+from acestep_lab.train import synthetic_music
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Piece:
 
 def rendered(seed: int, seconds: float, rate: int) -> Piece:
     """Compose and render song number `seed` in mono."""
-    rendering = world.render(world.compose(seed, seconds), rate, 1)
+    rendering = synthetic_music.render(synthetic_music.compose(seed, seconds), rate, 1)
     return Piece(np.stack([np.asarray(stem, np.float32).reshape(-1) for stem in rendering.stems.values()]))
 
 

@@ -31,7 +31,7 @@ DROPPED = 0.12  # chance of each of bpm, key and meter to be left out of the wor
 
 
 @dataclass
-class Lesson:
+class TrainingExample:
     """One item of a batch. `codes` marks items whose source is filled in from their codes."""
 
     goal: Tensor  # [frames, channels]
@@ -98,7 +98,7 @@ def _words(clip: Clip, task: str, stems: tuple[str, ...], random: np.random.Gene
     return prompt_and_lyrics(clip.song, clip.seconds, instruction(task, stems), keep)
 
 
-def lesson(clip: Clip, task: str, silence: Tensor, random: np.random.Generator, pool: int) -> Lesson:
+def lesson(clip: Clip, task: str, silence: Tensor, random: np.random.Generator, pool: int) -> TrainingExample:
     """Make one lesson of a clip."""
     made = _lesson(clip, task, silence, random, pool)
     made.meaning = meaning(clip.song)
@@ -106,7 +106,7 @@ def lesson(clip: Clip, task: str, silence: Tensor, random: np.random.Generator, 
     return made
 
 
-def _score(clip: Clip, made: Lesson) -> tuple[Tensor, Tensor]:
+def _score(clip: Clip, made: TrainingExample) -> tuple[Tensor, Tensor]:
     """Who plays in the goal of a lesson, and what."""
     frames, rate = len(clip.mix), len(clip.mix) / clip.seconds
     playing, sheet = players(clip.song, frames, rate), clip.sheet()
@@ -122,22 +122,24 @@ def _score(clip: Clip, made: Lesson) -> tuple[Tensor, Tensor]:
     )
 
 
-def _lesson(clip: Clip, task: str, silence: Tensor, random: np.random.Generator, pool: int) -> Lesson:
+def _lesson(clip: Clip, task: str, silence: Tensor, random: np.random.Generator, pool: int) -> TrainingExample:
     frames = len(clip.mix)
     quiet, mix = silence[:frames], clip.mix.float()
     everywhere, stems = torch.ones(frames), (clip.stem,) if clip.stem else ()
     if task == "repaint":
         mask = torch.zeros(frames)
         mask[window(frames, random, pool)] = 1
-        return Lesson(mix, torch.where(mask[:, None] > 0.5, quiet, mix), mask, *_words(clip, task, (), random), task)
+        return TrainingExample(
+            mix, torch.where(mask[:, None] > 0.5, quiet, mix), mask, *_words(clip, task, (), random), task
+        )
     if task == "extract":
-        return Lesson(clip.part.float(), mix, everywhere, *_words(clip, task, stems, random), task)
+        return TrainingExample(clip.part.float(), mix, everywhere, *_words(clip, task, stems, random), task)
     if task == "lego":
         mask = everywhere.clone()
         if random.random() < 0.4:
             mask.zero_()[window(frames, random, pool)] = 1
         goal = torch.where(mask[:, None] > 0.5, clip.part.float(), clip.rest.float())
-        return Lesson(
+        return TrainingExample(
             clip.part.float() if mask.min() > 0 else goal,
             clip.rest.float(),
             mask,
@@ -146,12 +148,12 @@ def _lesson(clip: Clip, task: str, silence: Tensor, random: np.random.Generator,
         )
     if task == "complete":
         missing = tuple(s for s in clip.song.instruments if s != clip.stem)
-        return Lesson(mix, clip.part.float(), everywhere, *_words(clip, task, missing, random), task)
+        return TrainingExample(mix, clip.part.float(), everywhere, *_words(clip, task, missing, random), task)
     if task == "codes":
         name = "cover" if random.random() < 0.6 else "text2music"
-        return Lesson(mix, clip.sheet().float(), everywhere, *_words(clip, name, (), random), task, codes=True)
+        return TrainingExample(mix, clip.sheet().float(), everywhere, *_words(clip, name, (), random), task, codes=True)
     reference = _reference(mix, random) if task == "timbre" else None
-    return Lesson(mix, quiet, everywhere, *_words(clip, "text2music", (), random), task, reference=reference)
+    return TrainingExample(mix, quiet, everywhere, *_words(clip, "text2music", (), random), task, reference=reference)
 
 
 def _reference(mix: Tensor, random: np.random.Generator) -> Tensor:
@@ -161,7 +163,7 @@ def _reference(mix: Tensor, random: np.random.Generator) -> Tensor:
     return mix[start : start + length].repeat(3, 1)
 
 
-def collate(lessons: list[Lesson], tokenizer: PreTrainedTokenizerFast) -> Batch:
+def collate(lessons: list[TrainingExample], tokenizer: PreTrainedTokenizerFast) -> Batch:
     """Stack lessons; texts are padded on the right, as the pipeline pads them."""
 
     def tokens(texts: list[str], most: int) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from transformers import PreTrainedTokenizerFast
 
 from acestep_lab.prompt.vocabulary import INSTRUCTIONS, KEYSCALES, LANGUAGES, STEMS
-from acestep_lab.train.world import Song
+from acestep_lab.train.synthetic_music import Song
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 THOUGHT = ("<think>", "</think>")

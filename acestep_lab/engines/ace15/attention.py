@@ -1,0 +1,496 @@
+"""The DiT of diffusers, asked for the same numbers with less work. Does not know schedules, tasks or words.
+
+    attention.install(dit)                       # once, after building; in place, undone by attention.uninstall(dit)
+    memory = attention.Memory()                  # keys and values of what is listened to, kept over steps and re-rolls
+    v = attention.velocity(dit, x, t, states, context, mask=conditions.mask, memory=memory)
+
+What changes against the forward of diffusers:
+
+- No [tokens, tokens] mask is ever made: sliding layers look at slabs of queries and the keys within their window, so
+  time and memory grow with the length of the song instead of its square.
+- Keys and values of the conditions are worked out once and remembered by content (`Memory`), not at every step.
+- On a CPU that multiplies bfloat16, scores are a matrix product kept in float32 rather than torch's slower kernel.
+- A layer's network takes a long song in slabs, so that its wide inner states are never there for all of it at once.
+- `mask` (which states are words, per item) and `frame_mask` (which frames are sound, per item) make an item in a padded
+  batch equal to the item alone; diffusers and the reference hear the padding.
+
+Layers are called, never looked into, so a LoRA around a projection works as ever. The stock processors stay usable:
+`install(dit, quick=False)` only adds the masks, as dense ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from types import MethodType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers.models.embeddings import apply_rotary_emb
+from diffusers.models.modeling_outputs import Transformer2DModelOutput
+from diffusers.models.transformers.ace_step_transformer import (
+    AceStepAttnProcessor2_0,
+    _ace_step_rotary_freqs,
+    _create_4d_mask,
+)
+from diffusers.utils import apply_lora_scale
+from torch import Tensor, nn
+
+from acestep_lab.engines.ace15.cache import fingerprint, same
+from acestep_lab.errors import RecipeError
+
+SLAB = 256
+"""Queries looked at together in a sliding layer: wide enough to keep a core busy, narrow next to a song."""
+ROWS = 512
+"""Tokens that go through a layer's two-branched network together: its inner width is three times the song's, and stays small."""
+SCORES = 1024
+"""Rows of scores held at once in a full layer, so that they stay in the cache and memory grows with the length only."""
+
+
+# --- the front ---------------------------------------------------------------------------------------------------------
+
+
+def install(dit: nn.Module, quick: bool = True) -> nn.Module:
+    """Give a diffusers AceStepTransformer1DModel our forward and, if `quick`, our processors; the same module comes back.
+
+    Do it before hooks are put on the module (offloading, layer-wise casting): they wrap the forward they find.
+    """
+    for layer in dit.layers:
+        layer.self_attn.set_processor(SelfAttention() if quick else AceStepAttnProcessor2_0())
+        layer.cross_attn.set_processor(CrossAttention() if quick else AceStepAttnProcessor2_0())
+        if quick:
+            layer.mlp.forward = MethodType(_in_slabs, layer.mlp)
+        else:
+            layer.mlp.__dict__.pop("forward", None)
+    dit.forward = MethodType(_forward, dit)
+    return dit
+
+
+def uninstall(dit: nn.Module) -> nn.Module:
+    """Leave the DiT as diffusers made it."""
+    dit.__dict__.pop("forward", None)
+    for layer in dit.layers:
+        layer.self_attn.set_processor(AceStepAttnProcessor2_0())
+        layer.cross_attn.set_processor(AceStepAttnProcessor2_0())
+        layer.mlp.__dict__.pop("forward", None)
+    return dit
+
+
+def installed(dit: nn.Module) -> bool:
+    """Whether `install` has been here."""
+    return getattr(dit.__dict__.get("forward"), "__func__", None) is _forward or isinstance(
+        dit.layers[0].self_attn.processor, SelfAttention
+    )
+
+
+def velocity(
+    dit: nn.Module,
+    x: Tensor,
+    t: float | Tensor,
+    states: Tensor,
+    context: Tensor,
+    *,
+    mask: Tensor | None = None,
+    frame_mask: Tensor | None = None,
+    memory: Memory | None = None,
+) -> Tensor:
+    """The DiT's velocity [items, frames, channels] at x [items, frames, channels] and time t, in x's dtype and where x is.
+
+    `states` [items, tokens, width] are listened to where `mask` [items, tokens] is True; `frame_mask` [items, frames],
+    True from the start of each item to its end, is for items of different lengths. Inputs are cast and brought to the DiT.
+    """
+    like = dit.scale_shift_table  # stays in the computing dtype however the layers are stored
+    times = torch.as_tensor(t, dtype=like.dtype, device=like.device).expand(len(x))
+    extra: dict[str, Any] = {}
+    if mask is not None or frame_mask is not None or memory is not None:
+        if not installed(dit):
+            raise RecipeError("This DiT knows no masks and no memory yet: call attention.install(dit) first.")
+        extra = {"encoder_mask": mask, "frame_mask": frame_mask, "memory": memory}
+    found = dit(x.to(like), times, times, _as(states, like), context.to(like), return_dict=False, **extra)[0]
+    return found.to(x)
+
+
+def _as(states: Tensor, like: Tensor) -> Tensor:
+    """States on the DiT's device and dtype; one row said many times (expanded) stays one row in memory."""
+    if states.dtype == like.dtype and states.device == like.device:
+        return states
+    return states[:, :1].to(like).expand(states.shape) if states.stride(1) == 0 else states.to(like)
+
+
+def _in_slabs(mlp: Any, x: Tensor) -> Tensor:
+    """What the network of a layer makes of tokens [items, tokens, width], some of them at a time: each is looked at by itself."""
+    plain = type(mlp).forward
+    rows = x.flatten(0, 1)  # cut along [items, tokens], torch would copy the weights for every slab
+    return torch.cat([plain(mlp, some) for some in rows.split(ROWS)]).view_as(x)
+
+
+@apply_lora_scale("attention_kwargs")
+def _forward(
+    dit: Any,
+    hidden_states: Tensor,
+    timestep: Tensor,
+    timestep_r: Tensor,
+    encoder_hidden_states: Tensor,
+    context_latents: Tensor,
+    attention_kwargs: dict[str, Any] | None = None,
+    return_dict: bool = True,
+    *,
+    encoder_mask: Tensor | None = None,
+    frame_mask: Tensor | None = None,
+    memory: Memory | None = None,
+) -> Any:
+    """AceStepTransformer1DModel.forward of diffusers 0.42 step by step, with masks, and without the dense one."""
+    shift_scale, temb = _times(dit, timestep, timestep_r)
+    frames = hidden_states.shape[1]
+    hidden, lengths = _patched(dit, torch.cat([context_latents, hidden_states], dim=-1), frame_mask)
+    heard = _heard(dit, encoder_hidden_states, encoder_mask, memory)
+    positions = _ace_step_rotary_freqs(hidden.shape[1], dit.head_dim, dit.rope_theta, hidden.device, hidden.dtype)
+    for kind, layer in zip(dit.layer_types, dit.layers, strict=True):
+        hidden = layer(
+            hidden_states=hidden,
+            position_embeddings=positions,
+            temb=shift_scale,
+            attention_mask=_span(dit, layer.self_attn, kind, hidden, lengths),
+            encoder_hidden_states=heard.states,
+            encoder_attention_mask=heard if _ours(layer.cross_attn) else heard.dense,
+        )
+    shift, scale = (dit.scale_shift_table + temb.unsqueeze(1)).chunk(2, dim=1)
+    hidden = (dit.norm_out(hidden) * (1 + scale) + shift).type_as(hidden)
+    out = dit.proj_out_conv(hidden.transpose(1, 2)).transpose(1, 2)[:, :frames]
+    if frame_mask is not None:
+        out = out * frame_mask[..., None].to(out)
+    return Transformer2DModelOutput(sample=out) if return_dict else (out,)
+
+
+def _times(dit: Any, t: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+    """What the layers [items, 6, width] and the output [items, width] make of the two times."""
+    temb_t, proj_t = dit.time_embed(t)
+    temb_r, proj_r = dit.time_embed_r(t - r)
+    return proj_t + proj_r, temb_t + temb_r
+
+
+def _patched(dit: Any, seen: Tensor, frame_mask: Tensor | None) -> tuple[Tensor, tuple[int, ...] | None]:
+    """Tokens [items, tokens, width] of frames, and how many of them belong to each item (None: all)."""
+    lengths = None
+    if frame_mask is not None:
+        counts = frame_mask.sum(dim=1)
+        steps = torch.arange(frame_mask.shape[1], device=frame_mask.device)
+        if not torch.equal(steps[None] < counts[:, None], frame_mask.bool()):
+            raise RecipeError("A frame mask is True from each item's first frame to its last, and nowhere else.")
+        seen = seen * frame_mask[..., None].to(seen)
+        lengths = tuple(math.ceil(int(count) / dit.patch_size) for count in counts)
+    seen = F.pad(seen, (0, 0, 0, -seen.shape[1] % dit.patch_size))
+    tokens = dit.proj_in_conv(seen.transpose(1, 2)).transpose(1, 2)
+    tokens = tokens.contiguous()  # or every linear layer copies its frozen weight: torch folds only what is contiguous
+    whole = lengths is None or min(lengths) == tokens.shape[1]
+    return tokens, None if whole else lengths
+
+
+# --- what processors are told ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Span:
+    """Which keys a self-attention layer may see: those within `window` tokens, those of the item."""
+
+    window: int | None
+    lengths: tuple[int, ...] | None  # tokens of each item; None: all
+
+
+def _span(dit: Any, attn: Any, kind: str, hidden: Tensor, lengths: tuple[int, ...] | None) -> Any:
+    window = dit.config.sliding_window if kind == "sliding_attention" else None
+    if _ours(attn):
+        return Span(window, lengths)
+    if window is None and lengths is None:
+        return None
+    steps, keep = hidden.shape[1], None
+    if lengths is not None:
+        keep = torch.arange(steps, device=hidden.device)[None] < torch.tensor(lengths, device=hidden.device)[:, None]
+    return _create_4d_mask(steps, hidden.dtype, hidden.device, keep, window, window is not None, is_causal=False)
+
+
+def _ours(attn: Any) -> bool:
+    return isinstance(attn.processor, SelfAttention | CrossAttention)
+
+
+@dataclass
+class CrossAttentionCache:
+    """What cross-attention listens to: embedded states, which of them are words, and keys and values once made."""
+
+    states: Tensor  # [items, tokens, width of the DiT]
+    mask: Tensor | None  # [items, tokens]
+    kept: dict[nn.Module, tuple[Tensor, Tensor]] | None = None
+
+    @property
+    def dense(self) -> Tensor | None:
+        """The mask as torch wants it, [items, 1, 1, tokens]."""
+        return None if self.mask is None else self.mask[:, None, None, :]
+
+
+def _heard(dit: Any, states: Tensor, mask: Tensor | None, memory: Memory | None) -> CrossAttentionCache:
+    """What is listened to, from memory if it was heard before. One row said many times is heard once: equal keys
+    share their weight equally, so the answer is the same.
+    """
+    if states.shape[1] > 1 and states.stride(1) == 0 and _ours(dit.layers[0].cross_attn):
+        states, mask = states[:, :1], None
+    if mask is not None:
+        mask = None if bool(mask.all()) else mask.to(states.device, torch.bool)
+    if memory is None:
+        return CrossAttentionCache(dit.condition_embedder(states), mask)
+    return memory.of(dit, states, mask)
+
+
+# --- memory ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Memory:
+    """Keys and values of conditions, found again by their content; bounded, the longest unused goes first.
+
+    It notices other weights (another checkpoint, a LoRA put on, taken off or scaled, a move to another device) and then
+    listens anew. `hits` and `misses` count the looks.
+    """
+
+    entries: int = 6
+    limit: int = 512 * 2**20  # bytes
+    hits: int = 0
+    misses: int = 0
+    _kept: OrderedDict[int, tuple[Tensor, Tensor | None, Any, CrossAttentionCache]] = field(default_factory=OrderedDict)
+    _count: int = 0
+
+    def of(self, dit: Any, states: Tensor, mask: Tensor | None) -> CrossAttentionCache:
+        """What is heard in these states, kept from before if nothing has changed."""
+        worn = _worn(dit)
+        for key, (known, masked, weights, heard) in reversed(self._kept.items()):
+            if weights == worn and same(known, states) and same(masked, mask):
+                self._kept.move_to_end(key)
+                self.hits += 1
+                return heard
+        self.misses += 1
+        heard = CrossAttentionCache(dit.condition_embedder(states), mask, {})
+        if heard.states.requires_grad:  # in training nothing may be kept
+            return CrossAttentionCache(heard.states, mask)
+        self._count += 1
+        self._kept[self._count] = (states, mask, worn, heard)
+        self._trim()
+        return heard
+
+    def clear(self) -> None:
+        """Forget everything and give the memory back."""
+        self._kept.clear()
+
+    @property
+    def size(self) -> int:
+        """Bytes held."""
+        return sum(_size(heard) + known.nbytes for known, _, _, heard in self._kept.values())
+
+    def _trim(self) -> None:
+        while len(self._kept) > 1 and (len(self._kept) > self.entries or self.size > self.limit):
+            self._kept.popitem(last=False)
+
+
+def _size(heard: CrossAttentionCache) -> int:
+    kept = heard.kept or {}
+    return heard.states.nbytes + sum(key.nbytes + value.nbytes for key, value in kept.values())
+
+
+def _worn(dit: Any) -> tuple[Any, ...]:
+    """What keys and values depend on besides the states: which numbers the layers hold, and which adapters speak."""
+    layers = [dit.condition_embedder]
+    for layer in dit.layers:
+        layers += [layer.cross_attn.to_k, layer.cross_attn.to_v, layer.cross_attn.norm_k]
+    return tuple(fingerprint(layer) for layer in layers)
+
+
+# --- processors --------------------------------------------------------------------------------------------------------
+
+
+class SelfAttention:
+    """Frames listening to frames: everywhere in a full layer, within the window in a sliding one."""
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Any = None,
+        image_rotary_emb: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        if not isinstance(attention_mask, Span):
+            return AceStepAttnProcessor2_0()(attn, hidden_states, None, attention_mask, image_rotary_emb)
+        query = attn.norm_q(_heads(attn.to_q(hidden_states), attn.head_dim))
+        key = attn.norm_k(_heads(attn.to_k(hidden_states), attn.head_dim))
+        value = _heads(attn.to_v(hidden_states), attn.head_dim)
+        if image_rotary_emb is not None:
+            query, key = _turned(query, image_rotary_emb), _turned(key, image_rotary_emb)
+        return _out(attn, attend(query, key, value, attn.scaling, attention_mask.window, attention_mask.lengths))
+
+
+class CrossAttention:
+    """Frames listening to words, lyrics and timbre; the keys and values of those are made once."""
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        attention_mask: Any = None,
+        image_rotary_emb: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        heard = attention_mask
+        if not isinstance(heard, CrossAttentionCache):
+            return AceStepAttnProcessor2_0()(attn, hidden_states, encoder_hidden_states, attention_mask)
+        query = attn.norm_q(_heads(attn.to_q(hidden_states), attn.head_dim))
+        key, value = self._made(attn, heard)
+        if heard.mask is None:
+            return _out(attn, attend(query, key, value, attn.scaling))
+        items = [
+            attend(query[i : i + 1], key[i : i + 1, words], value[i : i + 1, words], attn.scaling)
+            for i, words in enumerate(heard.mask)
+        ]
+        return _out(attn, torch.cat(items))
+
+    def _made(self, attn: Any, heard: CrossAttentionCache) -> tuple[Tensor, Tensor]:
+        """Keys and values [items, tokens, key heads, size]."""
+        if heard.kept is not None and attn in heard.kept:
+            return heard.kept[attn]
+        key = attn.norm_k(_heads(attn.to_k(heard.states), attn.head_dim))
+        value = _heads(attn.to_v(heard.states), attn.head_dim)
+        if heard.kept is not None and not key.requires_grad:
+            heard.kept[attn] = key, value
+        return key, value
+
+
+def _heads(x: Tensor, size: int) -> Tensor:
+    return x.unflatten(-1, (-1, size))  # [items, tokens, heads, size]
+
+
+def _turned(x: Tensor, positions: tuple[Tensor, Tensor]) -> Tensor:
+    return apply_rotary_emb(x, positions, use_real=True, use_real_unbind_dim=-2, sequence_dim=1)
+
+
+def _out(attn: Any, heads: Tensor) -> Tensor:
+    return attn.to_out[1](attn.to_out[0](heads.flatten(2, 3)))
+
+
+# --- attention itself: pure functions on [items, tokens, heads, size] ----------------------------------------------------
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scale: float,
+    window: int | None = None,
+    lengths: tuple[int, ...] | None = None,
+) -> Tensor:
+    """Softmax attention with shared key heads, [items, tokens, heads, size]: over all keys, or those at most `window`
+    tokens away, and per item over its first `lengths[i]` tokens only (the rest comes out as zeros).
+    """
+    if lengths is not None:
+        return _each(query, key, value, scale, window, lengths)
+    if window is not None and window >= key.shape[1] - 1:
+        window = None
+    if multiplies(query):
+        return _by_product(query, key, value, scale, window)
+    return _full(query, key, value, scale) if window is None else _banded(query, key, value, scale, window)
+
+
+def _each(
+    query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None, lengths: tuple[int, ...]
+) -> Tensor:
+    """Every item by itself, on its own tokens."""
+    out = torch.zeros_like(query)
+    for item, length in enumerate(lengths):
+        own = (slice(item, item + 1), slice(0, length))
+        out[own] = attend(query[own], key[own], value[own], scale, window)
+    return out
+
+
+def _full(query: Tensor, key: Tensor, value: Tensor, scale: float, mask: Tensor | None = None) -> Tensor:
+    """torch's own attention; on a GPU its flash kernel."""
+    query, key, value = (x.transpose(1, 2) for x in (query, key, value))  # [items, heads, tokens, size]
+    grouped = query.shape[1] != key.shape[1]
+    found = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale, enable_gqa=grouped)
+    return found.transpose(1, 2)
+
+
+def _banded(query: Tensor, key: Tensor, value: Tensor, scale: float, window: int) -> Tensor:
+    """Blocks of queries, each against its own stretch of keys, all at once as one batch of blocks."""
+    items, tokens = query.shape[:2]
+    blocks = math.ceil(tokens / SLAB)
+    fill = blocks * SLAB - tokens
+    asked = F.pad(query, (0, 0, 0, 0, 0, fill)).reshape(items * blocks, SLAB, *query.shape[2:])
+    known, told = (_stretches(x, window, fill, items * blocks) for x in (key, value))
+    found = _full(asked, known, told, scale, _band(tokens, window, items, query.device))
+    return found.reshape(items, blocks * SLAB, *query.shape[2:])[:, :tokens]
+
+
+def _stretches(x: Tensor, window: int, fill: int, count: int) -> Tensor:
+    """Keys or values of each block and `window` tokens to either side, [items * blocks, stretch, heads, size]."""
+    wide = F.pad(x, (0, 0, 0, 0, window, fill + window))
+    cut = wide.unfold(1, SLAB + 2 * window, SLAB)  # [items, blocks, heads, size, stretch]
+    return cut.permute(0, 1, 4, 2, 3).reshape(count, SLAB + 2 * window, *x.shape[2:])
+
+
+def _band(tokens: int, window: int, items: int, device: torch.device) -> Tensor:
+    """Which key of its stretch each query of a block may see, [items * blocks, 1, block, stretch]; a query that only
+    fills up its block sees what it likes, so that no row is empty.
+    """
+    query = torch.arange(math.ceil(tokens / SLAB) * SLAB, device=device).view(-1, SLAB, 1)
+    key = query[:, :1] - window + torch.arange(SLAB + 2 * window, device=device)
+    near = ((query - key).abs() <= window) & (((key >= 0) & (key < tokens)) | (query >= tokens))
+    return near.repeat(items, 1, 1)[:, None]
+
+
+def multiplies(x: Tensor) -> bool:
+    """Whether attention as plain matrix products is quicker and as exact: bfloat16 on a CPU with instructions for it."""
+    if x.device.type != "cpu" or x.dtype != torch.bfloat16 or (x.requires_grad and torch.is_grad_enabled()):
+        return False
+    products = getattr(torch.backends.mkldnn, "matmul", None)  # torch 2.9 names the precision of its products
+    return hasattr(products, "fp32_precision") and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def _by_product(query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
+    """Scores, softmax and sum as matrix products of bfloat16 numbers with float32 scores, slab by slab.
+
+    torch's own kernel takes about twice as long for the same error; `tests/benchmarks/bench_dit.py` measures it.
+    """
+    out = torch.empty_like(query)
+    products = torch.backends.mkldnn.matmul
+    before = products.fp32_precision
+    products.fp32_precision = "bf16"  # float32 operands that hold bfloat16 numbers: exact factors, float32 sums
+    try:
+        for item in range(len(query)):
+            _one_by_product(query[item], key[item], value[item], scale, window, out[item])
+    finally:
+        products.fp32_precision = before
+    return out
+
+
+def _one_by_product(query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None, out: Tensor) -> None:
+    """One item: [tokens, heads, size]. The query heads of one key head are stacked, so that products are larger."""
+    tokens, heads, size = query.shape
+    group = heads // key.shape[1]
+    slab = max(1, SCORES // group) if window is None else SLAB
+    for head in range(key.shape[1]):
+        asked = query[:, head * group : (head + 1) * group].transpose(0, 1).float()  # [group, tokens, size]
+        known, told = key[:, head].float().t(), value[:, head].contiguous()
+        for start in range(0, tokens, slab):
+            end = min(tokens, start + slab)
+            first, last = (0, len(told)) if window is None else (max(0, start - window), min(tokens, end + window))
+            scores = asked[:, start:end].reshape(-1, size) @ known[:, first:last]
+            scores *= scale
+            if window is not None:
+                _forbid(scores.view(group, end - start, -1), start, first, window)
+            found = scores.softmax(-1).to(told.dtype) @ told[first:last]
+            out[start:end, head * group : (head + 1) * group] = found.view(group, -1, size).transpose(0, 1)
+
+
+def _forbid(scores: Tensor, start: int, first: int, window: int) -> None:
+    """Strike out keys more than `window` tokens away, in place; scores [group, queries, keys]."""
+    queries = torch.arange(start, start + scores.shape[1])[:, None]
+    keys = torch.arange(first, first + scores.shape[2])
+    scores.masked_fill_((queries - keys).abs() > window, -torch.inf)

@@ -1,0 +1,95 @@
+"""The fixed prompts: songs of the world, written down once so that a change of the world cannot move the goal.
+
+`python -m acestep_lab.evaluate.prompts` writes them anew; a test says when the world no longer plays what stands here.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from acestep_lab.plan.plan import Plan
+from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.train.synthetic_music import Song, compose
+from acestep_lab.train.synthetic_music.words import spoken
+
+FILE = Path(__file__).with_name("prompts.json")
+FIRST_SEED, SOLO_SEED = 7_700_000, 7_800_000
+"""Seeds no training run draws from."""
+SECONDS = 10.0
+MIXES, SOLOS = 128, 32
+SOLO_STEMS = ("keyboard", "guitar", "bass", "drums", "strings", "synth", "woodwinds", "brass")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What is asked of the model, and the seed of the song it describes."""
+
+    seed: int
+    caption: str
+    lyrics: str
+    bpm: int
+    keyscale: str
+    timesignature: str
+    instruments: tuple[str, ...]
+    solo: bool
+
+    @property
+    def named(self) -> frozenset[str]:
+        """The instruments that the words name. A caption leaves out one in ten of those that play, and nobody can be blamed for
+        not playing, or for playing, what it does not say.
+        """
+        text, sounds = f"{self.caption}\n{self.lyrics}".lower(), {(n.stem, n.sound) for n in self.song().notes}
+        words = {stem: spoken(stem, {sound for s, sound in sounds if s == stem}) for stem in self.instruments}
+        named = {stem for stem, said in words.items() if any(word.lower() in text for word in said)}
+        sung = any(line and not line.startswith("[") for line in self.lyrics.splitlines())
+        return frozenset(named | ({"vocals"} & set(self.instruments) if sung else set()))
+
+    def song(self, seconds: float = SECONDS) -> Song:
+        """The world's own song for this prompt."""
+        only = {"instruments": self.instruments} if self.solo else {}
+        return compose(self.seed, seconds, **only)  # type: ignore[arg-type]
+
+    def recipe(self, seconds: float = SECONDS, **more: object) -> Recipe:
+        """The prompt as a recipe; its seed is the song's."""
+        return Recipe(
+            self.caption,
+            self.lyrics,
+            seconds,
+            self.seed,
+            self.bpm,
+            self.keyscale,
+            self.timesignature,
+            "en",
+            **more,  # type: ignore[arg-type]
+        )
+
+    def plan(self, seconds: float = SECONDS) -> Plan:
+        """The prompt as a plan without codes."""
+        return Plan(
+            caption=self.caption, lyrics=self.lyrics, seconds=seconds, bpm=self.bpm, keyscale=self.keyscale,
+            timesignature=self.timesignature, language="en",
+        )  # fmt: skip
+
+
+def prompts(count: int = 64, solo: bool = False) -> list[Prompt]:
+    """The first `count` prompts for mixes, or for single instruments."""
+    rows = json.loads(FILE.read_text(encoding="utf-8"))
+    found = [Prompt(**{**row, "instruments": tuple(row["instruments"])}) for row in rows]
+    return [p for p in found if p.solo == solo][:count]
+
+
+def written() -> list[Prompt]:
+    """The prompts as the world would give them now."""
+    mixes = [_prompt(seed, compose(seed, SECONDS), False) for seed in range(FIRST_SEED, FIRST_SEED + MIXES)]
+    stems = [(SOLO_SEED + i, SOLO_STEMS[i % len(SOLO_STEMS)]) for i in range(SOLOS)]
+    return mixes + [_prompt(seed, compose(seed, SECONDS, instruments=(stem,)), True) for seed, stem in stems]
+
+
+def _prompt(seed: int, song: Song, solo: bool) -> Prompt:
+    return Prompt(seed, song.caption, song.lyrics, song.bpm, song.keyscale, song.timesignature, song.instruments, solo)
+
+
+if __name__ == "__main__":
+    FILE.write_text(json.dumps([asdict(p) for p in written()], ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
