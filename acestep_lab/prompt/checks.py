@@ -11,12 +11,12 @@ import os
 import re
 import string
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, Field, fields
 from decimal import Decimal
 from functools import wraps
 from itertools import islice
 from numbers import Real
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from acestep_lab.errors import LabError, RecipeError, shown
 from acestep_lab.files import INVISIBLE, clean_text
@@ -337,3 +337,30 @@ def sentences(cls: type[T]) -> type[T]:
 
     cls.__init__ = init  # type: ignore[method-assign, assignment]
     return cls
+
+
+Reader: TypeAlias = Callable[[Any], Any]
+"""What makes a field's value of whatever was handed in, or raises RecipeError."""
+
+
+def given(what: str, reader: Callable[..., Any], *limits: Any) -> Reader:
+    """A reader that knows the beginning of its sentence and its limits."""
+    return lambda value: reader(what, value, *limits)
+
+
+def read_fields(value: Any, readers: Mapping[str, Reader]) -> None:
+    """Put every field of a frozen dataclass through its reader; None stands for a field's default."""
+    for f in fields(value):
+        found = getattr(value, f.name)
+        if found is None and f.default is not None and f.name in readers:
+            found = _default(f)
+            object.__setattr__(value, f.name, found)
+        if (found is not None or f.default is MISSING) and f.name in readers:
+            object.__setattr__(value, f.name, readers[f.name](found))
+
+
+def _default(f: Field[Any]) -> Any:
+    """What a field holds where nothing is said; None where something must be."""
+    if f.default_factory is not MISSING:
+        return f.default_factory()
+    return None if f.default is MISSING else f.default

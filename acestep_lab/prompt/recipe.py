@@ -1,43 +1,48 @@
 """The Recipe: everything asked for, enough to make the same take again.
 
-Knows no torch and no model. `None` means "auto": the planner decides a song's fields, the checkpoint's row the
-sampler's; what was decided is written into the recipe a take carries.
+Knows no torch and no model. `None` means "auto": the planner decides a song's fields, the engine the sampling's; what was
+decided is written into the recipe a take carries. What every model family understands are fields of the recipe; what only
+some do is in its `sampling` and `planning`, whose knobs may be typed flat: `Recipe("dub", steps=8, thinking=False)`.
 """
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, replace
-from typing import Any, Self
+from dataclasses import dataclass, field, fields
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from acestep_lab.errors import RecipeError, shown
 from acestep_lab.prompt import checks, vocabulary
-from acestep_lab.prompt.checks import sentences
+from acestep_lab.prompt.checks import Reader, given, read_fields, sentences
 from acestep_lab.prompt.literal import literal
-from acestep_lab.prompt.tasks import (
-    MAX_SEED,
+from acestep_lab.prompt.sampling import (
+    KNOBS,
     MOST_CAPTION,
-    MOST_LYRICS,
-    TASKS,
-    Source,
-    Task,
-    Text2Music,
-    task_from_json,
+    NAMES,
+    FlowSampling,
+    Sampling,
+    kind_for,
+    read_sampling,
+    sampled,
 )
+from acestep_lab.prompt.tasks import MAX_SEED, MOST_LYRICS, TASKS, Source, Task, Text2Music, task_from_json
 
 SECONDS_RANGE = (0.5, 600.0)
 """Lengths any recipe may ask for; a checkpoint and a machine may allow less and say so."""
 
-SOLVERS = ("euler", "heun", "sde", "dpmpp2m")
-GUIDANCE = ("none", "cfg", "apg", "adg", "cfg_zero")
-DCW_MODES = ("off", "low", "high", "double", "pix")
+FLAT_PLANNING = ("thinking",)
+"""Fields of `Planning` that a recipe takes flat, and has flat in JSON."""
+
+T = TypeVar("T")
 
 
 @sentences
 @dataclass(frozen=True)
 class Planning:
-    """How the planner (LM) draws its tokens; the numbers are the reference's defaults."""
+    """Whether and how the planner (LM) draws its tokens; the numbers are the reference's defaults."""
 
     temperature: float = 0.85
     """0 takes the likeliest token each time."""
@@ -55,8 +60,15 @@ class Planning:
     """Whether the plan's own caption replaces the asked one for the DiT; off, the musician's words stand."""
     legacy_negative_layout: bool = False
 
+    thinking: bool | None = None
+    """Whether the planner writes audio codes first; None = wherever a planner is at hand and the task uses one."""
+
     def __post_init__(self) -> None:
-        _read(self, _PLANNING)
+        read_fields(self, _PLANNING)
+
+    def replace(self, /, **changes: Any) -> Self:
+        """The same with some fields changed."""
+        return type(self)(**{**{f.name: getattr(self, f.name) for f in fields(self)}, **changes})
 
     def to_json(self) -> dict[str, Any]:
         """Plain data holding every field that is not at its default."""
@@ -68,6 +80,36 @@ class Planning:
         return cls(**checks.mapping("Planning", data))
 
 
+def _takes_flat(cls: type[T]) -> type[T]:
+    """A recipe whose constructor takes the knobs of its sampling and planning flat as well."""
+    plain_init, plain = cls.__init__, inspect.signature(cls)
+    flat = [*dict.fromkeys([*FlowSampling.names(), *sorted(KNOBS)]), *FLAT_PLANNING]
+
+    @wraps(plain_init)
+    def init(self: Any, /, *args: Any, **kwargs: Any) -> None:
+        checks.known_fields("A recipe", kwargs, [*plain.parameters, *flat])
+        knobs = {name: kwargs.pop(name) for name in flat if name in kwargs}
+        plain_init(self, *args, **kwargs)
+        _put_flat(self, knobs)
+
+    extra = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in flat]
+    init.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY), *plain.parameters.values(), *extra]
+    )
+    cls.__init__ = init  # type: ignore[method-assign, assignment]
+    return cls
+
+
+def _put_flat(recipe: Recipe, knobs: Mapping[str, Any]) -> None:
+    """Put what was typed flat where it belongs."""
+    planning = {name: value for name, value in knobs.items() if name in FLAT_PLANNING}
+    sampling = {name: value for name, value in knobs.items() if name not in FLAT_PLANNING}
+    if planning:
+        object.__setattr__(recipe, "planning", recipe.planning.replace(**planning))
+    object.__setattr__(recipe, "sampling", sampled(recipe.sampling, sampling))
+
+
+@_takes_flat
 @sentences
 @dataclass(frozen=True)
 class Recipe:
@@ -85,38 +127,11 @@ class Recipe:
     timesignature: str | None = None
     language: str | None = None
     task: Task = field(default_factory=Text2Music)
-    steps: int | None = field(default=None, kw_only=True)
-    """Sampling steps."""
-    shift: float | None = field(default=None, kw_only=True)
-    """Shift of the schedule towards noise: t' = s·t / (1 + (s − 1)·t)."""
-    timesteps: tuple[float, ...] | None = field(default=None, kw_only=True)
-    """Own schedule from 1 (noise) down; overrides steps and shift."""
-    solver: str | None = field(default=None, kw_only=True)
-    """euler, heun, sde or dpmpp2m."""
-    guidance: str | None = field(default=None, kw_only=True)
-    """none, cfg, apg, adg or cfg_zero."""
-    guidance_scale: float | None = field(default=None, kw_only=True)
-    guidance_interval: tuple[float, float] | None = field(default=None, kw_only=True)
-    """(low, high) of t between which guidance acts; t = 1 is pure noise, t = 0 the finished song."""
-    velocity_clamp: float | None = field(default=None, kw_only=True)
-    """Largest norm of the velocity relative to that of x_t; None = off."""
-    velocity_ema: float | None = field(default=None, kw_only=True)
-    """Share of the previous step's velocity blended in; None = off."""
-    dcw: str | None = field(default=None, kw_only=True)
-    """Correction of each step in the wavelet domain (DCW, arXiv 2604.16044): off, low, high, double or pix; None = the
-    checkpoint's own."""
-    dcw_low: float | None = field(default=None, kw_only=True)
-    """How much DCW moves the means of frame pairs; None: 0.05."""
-    dcw_high: float | None = field(default=None, kw_only=True)
-    """How much DCW moves their half-differences; None: 0.02."""
-    instruction: str = field(default="", kw_only=True)
-    """The line the DiT reads before the words, instead of the task's own; "" = the task's."""
-    global_caption: str = field(default="", kw_only=True)
-    """What the whole song is, where the caption speaks of one part or stem of it; for checkpoints that were taught both."""
-    latent_shift: float = field(default=0.0, kw_only=True)
-    """Added to the finished latent before it is decoded."""
-    latent_rescale: float = field(default=1.0, kw_only=True)
-    """The finished latent is multiplied by this before the shift."""
+    checkpoint: str | None = field(default=None, kw_only=True)
+    """Which of a session's checkpoints makes it; None: the one in use."""
+    sampling: Sampling = field(default_factory=FlowSampling, kw_only=True)
+    """How the engine samples: a value of its family's own kind."""
+    planning: Planning = field(default_factory=Planning, kw_only=True)
     fade_in: float = field(default=0.0, kw_only=True)
     """Seconds from silence at the song's start."""
     fade_out: float = field(default=0.0, kw_only=True)
@@ -125,29 +140,33 @@ class Recipe:
     """Whether the song is brought to `peak_db`; None: yes, wherever it is made anew."""
     peak_db: float | None = field(default=None, kw_only=True)
     """The peak a normalized song is brought to, in dBFS; None: -1."""
-    thinking: bool | None = field(default=None, kw_only=True)
-    """Whether the planner writes audio codes first; None = wherever a planner is aboard and the task uses one."""
-    planning: Planning = field(default_factory=Planning, kw_only=True)
 
     def __post_init__(self) -> None:
-        _read(self, _CHECKS)
+        read_fields(self, _CHECKS)
         if not self.caption.strip() and not self.lyrics.strip() and _needs_words(self.task):
             raise RecipeError("There are no words to work from. Write a caption such as 'slow dub techno, tape hiss'.")
 
+    if not TYPE_CHECKING:  # what is typed flat may be read flat; typed code names the value it is in
+
+        def __getattr__(self, name: str) -> Any:
+            if name in FLAT_PLANNING:
+                return getattr(self.planning, name)
+            if name in KNOBS:
+                return getattr(self.sampling, name)
+            raise AttributeError(f"A recipe has no {name!r}.")
+
     def replace(self, /, **changes: Any) -> Self:
         """The same recipe with some fields changed."""
-        checks.known_fields("A recipe", changes, [f.name for f in fields(self)])
-        return replace(self, **changes)
+        checks.known_fields("A recipe", changes, [*(f.name for f in fields(self)), *KNOBS, *FLAT_PLANNING])
+        return type(self)(**{**{f.name: getattr(self, f.name) for f in fields(self)}, **changes})
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data holding every field that is not at its default."""
+        """Plain data holding every field that is not at its default; sampling and `thinking` are flat in it."""
         plain: dict[str, Any] = {"caption": self.caption}
         for f in fields(self)[1:]:
             value = getattr(self, f.name)
-            if f.name == "task":
-                plain["task"] = value.to_json()
-            elif f.name == "planning":
-                plain |= {"planning": changed} if (changed := value.to_json()) else {}
+            if f.name in _WRITERS:
+                plain |= _WRITERS[f.name](value)
             elif value is not None and value != f.default:
                 plain[f.name] = list(value) if isinstance(value, tuple) else value
         return plain
@@ -179,35 +198,36 @@ class Recipe:
 
     def code(self) -> str:
         """The Python expression that makes this recipe."""
-        parts = [literal(self.caption)]
-        for f in fields(self)[1:]:
-            value = getattr(self, f.name)
-            if f.name == "task":
-                value = value.with_ids()
-                if value == Text2Music():
-                    continue
-            elif value is None or value == f.default or (f.name == "planning" and value == Planning()):
-                continue
-            parts.append(f"{f.name}={literal(value)}")
-        return f"Recipe({', '.join(parts)})"
+        plain = {f.name: getattr(self, f.name) for f in fields(self)[1:]}
+        sampling, planning = plain.pop("sampling"), plain.pop("planning")
+        plain["task"] = plain["task"].with_ids()
+        changed = {name: value for name, value in plain.items() if value is not None and value != _DEFAULTS[name]}
+        changed |= sampling.given() | {name: v for name in FLAT_PLANNING if (v := getattr(planning, name)) is not None}
+        if kind_for(sampling.given()) is not type(sampling):
+            changed["sampling"] = NAMES[type(sampling)]
+        if (drawn := planning.replace(thinking=None)) != Planning():
+            changed["planning"] = drawn
+        return f"Recipe({', '.join([literal(self.caption), *(f'{n}={literal(v)}' for n, v in changed.items())])})"
 
 
-def _read(value: Planning | Recipe, readers: Mapping[str, Callable[[Any], Any]]) -> None:
-    """Put every field through its reader; None stands for a field's default."""
-    for f in fields(value):
-        found = getattr(value, f.name)
-        if found is None and f.default is not None and f.name in readers:
-            found = _default(f)
-            object.__setattr__(value, f.name, found)
-        if (found is not None or f.default is MISSING) and f.name in readers:
-            object.__setattr__(value, f.name, readers[f.name](found))
+def _sampling_json(sampling: Sampling) -> dict[str, Any]:
+    """The knobs, and the kind by its name where these do not tell."""
+    kind = {} if kind_for(sampling.given()) is type(sampling) else {"sampling": NAMES[type(sampling)]}
+    return kind | sampling.to_json()
 
 
-def _default(f: Field[Any]) -> Any:
-    """What a field holds where nothing is said; None where something must be."""
-    if f.default_factory is not MISSING:
-        return f.default_factory()
-    return None if f.default is MISSING else f.default
+def _planning_json(planning: Planning) -> dict[str, Any]:
+    plain = planning.to_json()
+    flat = {name: plain.pop(name) for name in FLAT_PLANNING if name in plain}
+    return flat | ({"planning": plain} if plain else {})
+
+
+_WRITERS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
+    "task": lambda task: {"task": task.to_json()},
+    "sampling": _sampling_json,
+    "planning": _planning_json,
+}
+"""Fields of a recipe that are more than one number or word, as JSON."""
 
 
 def _planning(value: Any) -> Planning:
@@ -231,11 +251,6 @@ def _needs_words(task: Task) -> bool:
     return isinstance(task, Text2Music) and task.codes is None
 
 
-def _given(what: str, reader: Callable[..., Any], *limits: Any) -> Callable[[Any], Any]:
-    """A reader that knows the beginning of its sentence and its limits."""
-    return lambda value: reader(what, value, *limits)
-
-
 def _seed(value: Any) -> int:
     return checks.whole("A seed", value, 0, MAX_SEED)
 
@@ -250,44 +265,21 @@ def _seconds(value: Any) -> float:
     return float(found)
 
 
-def _times(value: Any) -> tuple[float, ...]:
-    times = tuple(
-        checks.real("A timestep", v, 0.0, 1.0)
-        for v in checks.sequence("A schedule of timesteps", value, 1001, ordered=True)
-    )
-    while times and times[-1] == 0.0:
-        times = times[:-1]
-    if not 1 <= len(times) <= 1000 or any(b >= a for a, b in zip(times, times[1:], strict=False)):
-        raise RecipeError(
-            "Timesteps run down from noise (1) towards the song (0), each below the one before: (1, 0.7, 0.3)."
-        )
-    return times
-
-
-def _interval(value: Any) -> tuple[float, float]:
-    ends = checks.pair("A guidance interval, (low, high) of t such as (0.1, 0.9),", value)
-    low, high = (checks.real("A guidance interval's end", v, 0.0, 1.0) for v in ends)
-    if low >= high:
-        raise RecipeError(
-            f"A guidance interval runs from low t (song) to high t (noise), not from {low:g} to {high:g}."
-        )
-    return low, high
-
-
-_PLANNING: dict[str, Callable[[Any], Any]] = {
-    "temperature": _given("The planner's temperature", checks.real, 0.0, 2.0),
-    "top_p": _given("top_p", checks.real, 0.01, 1.0),
-    "top_k": _given("top_k", checks.whole, 0, 1_000_000),
-    "repetition_penalty": _given("The repetition penalty", checks.real, 0.5, 2.0),
-    "cfg_scale": _given("The planner's guidance scale", checks.real, 1.0, 10.0),
-    "negative_prompt": _given("The planner's negative prompt", checks.text, MOST_CAPTION),
-    "writes_caption": _given("writes_caption", checks.truth),
-    "rewrite_caption": _given("rewrite_caption", checks.truth),
-    "legacy_negative_layout": _given("legacy_negative_layout", checks.truth),
+_PLANNING: Mapping[str, Reader] = {
+    "temperature": given("The planner's temperature", checks.real, 0.0, 2.0),
+    "top_p": given("top_p", checks.real, 0.01, 1.0),
+    "top_k": given("top_k", checks.whole, 0, 1_000_000),
+    "repetition_penalty": given("The repetition penalty", checks.real, 0.5, 2.0),
+    "cfg_scale": given("The planner's guidance scale", checks.real, 1.0, 10.0),
+    "negative_prompt": given("The planner's negative prompt", checks.text, MOST_CAPTION),
+    "writes_caption": given("writes_caption", checks.truth),
+    "rewrite_caption": given("rewrite_caption", checks.truth),
+    "legacy_negative_layout": given("legacy_negative_layout", checks.truth),
+    "thinking": given("thinking", checks.truth),
 }
-_CHECKS: dict[str, Callable[[Any], Any]] = {
-    "caption": _given("The caption", checks.text, MOST_CAPTION),
-    "lyrics": _given("The text of the lyrics", checks.text, MOST_LYRICS),
+_CHECKS: Mapping[str, Reader] = {
+    "caption": given("The caption", checks.text, MOST_CAPTION),
+    "lyrics": given("The text of the lyrics", checks.text, MOST_LYRICS),
     "seconds": _seconds,
     "seed": _seed,
     "bpm": vocabulary.bpm,
@@ -295,26 +287,13 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "timesignature": vocabulary.timesignature,
     "language": vocabulary.language,
     "task": _task,
-    "steps": _given("The number of steps", checks.whole, 1, 1000),
-    "shift": _given("The shift", checks.real, 0.1, 20.0),
-    "timesteps": _times,
-    "solver": _given("solver", checks.choice, SOLVERS),
-    "guidance": _given("guidance", checks.choice, GUIDANCE),
-    "guidance_scale": _given("The guidance scale", checks.real, 0.0, 30.0),
-    "guidance_interval": _interval,
-    "velocity_clamp": _given("The velocity clamp", checks.real, 0.01, 100.0),
-    "velocity_ema": _given("The velocity's moving average", checks.real, 0.0, 0.99),
-    "dcw": _given("DCW mode", checks.choice, DCW_MODES),
-    "dcw_low": _given("DCW's low part", checks.real, 0.0, 1.0),
-    "dcw_high": _given("DCW's high part", checks.real, 0.0, 1.0),
-    "instruction": _given("The instruction", checks.text, 2_000),
-    "global_caption": _given("The global caption", checks.text, MOST_CAPTION),
-    "latent_shift": _given("The latent shift", checks.real, -10.0, 10.0),
-    "latent_rescale": _given("The latent rescale", checks.real, 0.01, 10.0),
-    "fade_in": _given("The fade-in", checks.real, 0.0, SECONDS_RANGE[1], "seconds"),
-    "fade_out": _given("The fade-out", checks.real, 0.0, SECONDS_RANGE[1], "seconds"),
-    "normalize": _given("normalize", checks.truth),
-    "peak_db": _given("The peak in dBFS", checks.real, -60.0, 0.0),
-    "thinking": _given("thinking", checks.truth),
+    "fade_in": given("The fade-in", checks.real, 0.0, SECONDS_RANGE[1], "seconds"),
+    "fade_out": given("The fade-out", checks.real, 0.0, SECONDS_RANGE[1], "seconds"),
+    "normalize": given("normalize", checks.truth),
+    "peak_db": given("The peak in dBFS", checks.real, -60.0, 0.0),
+    "sampling": read_sampling,
     "planning": _planning,
+    "checkpoint": given("A checkpoint's name", checks.name, 200),
 }
+_DEFAULTS: Mapping[str, Any] = {f.name: f.default for f in fields(Recipe)} | {"task": Text2Music()}
+"""What a field holds where nothing is said."""

@@ -14,10 +14,12 @@ from typing import Any, ClassVar, Protocol, Self, TypeAlias, runtime_checkable
 
 from acestep_lab.errors import RecipeError, shown
 from acestep_lab.prompt import checks, vocabulary
+from acestep_lab.prompt.checks import given as _given
 from acestep_lab.prompt.checks import sentences
+from acestep_lab.prompt.sampling import MOST_CAPTION
 
 MAX_SEED = 2**63 - 1
-MOST_CAPTION, MOST_LYRICS = 20_000, 100_000
+MOST_LYRICS = 100_000
 """Characters of the longest caption and lyrics that are read."""
 
 
@@ -121,11 +123,6 @@ def _read(task: _Task, **readers: Callable[[Any], Any]) -> None:
     for name, reader in readers.items():
         if (value := getattr(task, name)) is not None:
             _set(task, name, reader(value))
-
-
-def _given(what: str, reader: Callable[..., Any], *limits: Any) -> Callable[[Any], Any]:
-    """A reader that knows the beginning of its sentence and its limits."""
-    return lambda value: reader(what, value, *limits)
 
 
 def _needed(task: _Task, *names: str) -> None:

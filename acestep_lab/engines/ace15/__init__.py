@@ -1,14 +1,29 @@
-"""DiT: what was planned becomes a latent. Pure loops and pure tensors; modules are handed in, never fetched.
+"""ACE-Step 1.5: an LM planner, a diffusion transformer and an autoencoder behind the engine contract.
 
-schedule      when the loop looks: numbers only
-guidance      how two velocities become one
-sampler       the loop that yields Frames
-flowedit      the loop that rewrites a source by the difference of two wishes
-conditioning  words and timbre -> what the DiT listens to
-context       task -> source latents and mask
-semantic      latents <-> 5 Hz codes
+Its formulas and where they come from: REFERENCE.md.
 """
 
-from acestep_lab._torchaudio import patch_torchaudio
+from __future__ import annotations
 
-patch_torchaudio()
+import os
+from typing import TYPE_CHECKING
+
+from acestep_lab.models import catalog
+
+if TYPE_CHECKING:
+    from acestep_lab.engines.ace15.engine import Ace15Engine
+
+NAMES = tuple(catalog.ROWS)
+
+
+def claims(name: str | os.PathLike[str]) -> bool:
+    """Whether a name or folder is this family's: a name of the catalog, or a folder in one of its two layouts."""
+    return isinstance(name, str) and catalog.find(name) is not None
+
+
+def open_engine(name: str | os.PathLike[str] = "pocket", lm: str | os.PathLike[str] | None = None) -> Ace15Engine:
+    """Open a checkpoint of this family; reads small JSON files only. CheckpointError says what is missing."""
+    from acestep_lab.engines.ace15.engine import Ace15Engine
+    from acestep_lab.models.loading import Checkpoint
+
+    return Ace15Engine(Checkpoint.open(name, lm))

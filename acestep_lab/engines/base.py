@@ -1,0 +1,267 @@
+"""The contract of an engine: one model family, whatever it is inside. Values and a protocol; no torch at import.
+
+::
+
+    requests = [engine.resolve(recipe, None, find, longest) for recipe in recipes]   # every "auto" is a number now
+    prepared = engine.prepare(requests, stop)             # words and sources are encoded; each owns all it needs
+    for group in groups(prepared, most):                  # those that may share a loop
+        for step in engine.sample(group, check): ...      # the loop, one Step at a time; check() may raise Stopped
+        rendered = engine.decode(prepared[0], latent, stop, progress)        # latent → sound
+
+What an engine cannot do, its capabilities say before anybody asks; nothing outside `engines/` knows which one it talks to.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
+
+from acestep_lab.audio.audio import Audio
+from acestep_lab.engines.step import Step
+from acestep_lab.plan.plan import Plan
+from acestep_lab.prompt import vocabulary
+from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.prompt.sampling import Sampling
+from acestep_lab.prompt.tasks import Task
+from acestep_lab.takes.take import Take
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor, nn
+
+Sound = Take | Audio
+Find = Callable[[Any], Sound]
+"""The sound that an id, a path, a take or an audio stands for; SourceError where there is none."""
+Check = Callable[[], None]
+"""Raises Stopped where somebody asked to stop; called at least once a step."""
+Progress = Callable[[float], None]
+"""Hears how much of a piece of work is done, 0 to 1."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class LatentSpec:
+    """What an engine computes before there is sound."""
+
+    kind: Literal["continuous", "tokens"]
+    channels: int
+    """Numbers of a latent frame; of tokens, codebooks."""
+    frames_per_second: float
+    rate: int
+    """Samples a second of the sound it decodes to."""
+    audio_channels: int
+    """1 mono, 2 stereo."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Words and numbers an engine understands: what a form offers. Empty where it reads free text only."""
+
+    languages: tuple[str, ...] = ()
+    stems: tuple[str, ...] = ()
+    keyscales: tuple[str, ...] = ()
+    timesignatures: tuple[str, ...] = ()
+    bpm: tuple[int, int] | None = None
+    """Slowest and quickest tempo that may be asked for; None: tempo is no field of its own."""
+    lyrics: bool = False
+    """Whether it sings."""
+
+    @classmethod
+    def whole(cls) -> Vocabulary:
+        """All that the recipe's fields know."""
+        return cls(
+            vocabulary.LANGUAGES, vocabulary.STEMS, vocabulary.KEYSCALES, vocabulary.TIMESIGNATURES,
+            (vocabulary.BPM_RANGE[0], vocabulary.BPM_RANGE[1]), True,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """Everything a page, a door or a script may ask about an engine before using it."""
+
+    family: str
+    """ "ace-step-1.5", "musicgen", …"""
+    tasks: frozenset[str]
+    """Class names of the tasks it can do: "Text2Music", "Repaint", …"""
+    sampling: type[Any]
+    """The kind of a recipe's sampling value: FlowSampling or TokenSampling."""
+    vocabulary: Vocabulary
+    components: tuple[str, ...]
+    """All of them are budgeted, moved and verified, in the order a render uses them."""
+    latent: LatentSpec
+    seconds: tuple[float, float]
+    """Shortest and longest song."""
+    licence: str
+    """Of the weights; shown where they are chosen."""
+    plans: bool = False
+    """Whether a planner (LM) can write the plan of a song."""
+    aligns: bool = False
+    trains: bool = False
+    previews: bool = False
+    """Whether a step's estimate can be heard."""
+    attaches: bool = False
+    """Whether adapters (LoRA and kin) can be put on."""
+    codes: bool = False
+    """Whether sounds have audio codes that a cover can follow."""
+
+    def allows(self, task: Task) -> bool:
+        """Whether this engine does such a task."""
+        return type(task).__name__ in self.tasks
+
+
+@dataclass(frozen=True)
+class Request:
+    """A recipe with every number decided, for one engine: no field is None."""
+
+    recipe: Recipe
+    """As decided, its sources as sounds: what the take will carry, with ids in their place."""
+    seconds: float
+    seed: int
+    remarks: tuple[str, ...]
+    """Sentences for the musician about what is done only in part, or otherwise than usual."""
+
+    @property
+    def task(self) -> Task:
+        return self.recipe.task
+
+
+class Prepared(Protocol):
+    """A request with everything its loop and its decoding need."""
+
+    @property
+    def request(self) -> Request: ...
+    @property
+    def group(self) -> Hashable:
+        """Equal for those that may share a loop."""
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences that came up on the way."""
+
+    def after_sampling(self) -> Prepared:
+        """The same without what only the loop needs: what is kept while the run's steps can be heard."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rendered:
+    """What decoding gave."""
+
+    audio: Audio
+    latent: Tensor
+    """`[frames, channels]`, the one the sound stands for."""
+    gain: float
+    """What the samples were multiplied by to reach their level."""
+
+
+class Devices(Protocol):
+    """Where an engine's components are: the device manager, as one engine sees it."""
+
+    @property
+    def device(self) -> torch.device: ...
+    def on(self, component: str) -> AbstractContextManager[Any]:
+        """A component on its device, for the time of a `with`."""
+
+    def retrying(self, component: str, work: Callable[[Any], T]) -> T:
+        """What `work` makes with a component; done again with less memory where there was too little."""
+
+
+class Engine(Protocol):
+    """One checkpoint of one model family."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    # -- memory
+
+    def component_sizes(self) -> Mapping[str, int]:
+        """Bytes of every component at two bytes a number."""
+
+    def build(self, component: str, dtype: torch.dtype) -> nn.Module:
+        """Make a component on the CPU; CheckpointError for an unknown name or damaged files."""
+
+    def connect(self, devices: Devices) -> None:
+        """Be told where the components are; before this, nothing can be computed."""
+
+    # -- before any work
+
+    def defaults(self, task: Task) -> Sampling:
+        """What is decided for a task where a recipe says nothing."""
+
+    def resolve(self, recipe: Recipe, plan: Plan | None, find: Find, longest: float) -> Request:
+        """The recipe with every "auto" decided; RecipeError or SourceError for what cannot be made.
+
+        `longest` is the longest song, in seconds, that this machine has room for.
+        """
+
+    def lint(self, recipe: Recipe, plan: Plan | None) -> Iterable[str]:
+        """Sentences about explicit choices that usually spoil the music, or that a plan contradicts."""
+
+    # -- the work
+
+    def prepare(self, requests: Sequence[Request], stop: threading.Event | None = None) -> Sequence[Prepared]:
+        """Words and sources encoded, component after component."""
+
+    def sample(self, prepared: Sequence[Prepared], check: Check) -> Iterator[Step]:
+        """The loop of requests of one group; the last step's state is the latent to decode."""
+
+    def decode(
+        self, prepared: Prepared, latent: Tensor, stop: threading.Event | None = None, progress: Progress | None = None
+    ) -> Rendered:
+        """A latent `[frames, channels]` as finished sound: kept parts put back, brought to its level."""
+
+    def encode(self, sound: Sound, stop: threading.Event | None = None) -> Tensor:
+        """A sound as this engine's latent `[frames, channels]`."""
+
+    def decode_latent(self, latent: np.ndarray, stop: threading.Event | None = None) -> Audio:
+        """The bare sound of a latent `[frames, channels]`; RecipeError for another shape."""
+
+    def made_with(self) -> Mapping[str, Any]:
+        """What a take should remember of this engine, as plain data: "checkpoint", "vae", "precision", …"""
+
+
+@runtime_checkable
+class Plans(Protocol):
+    """An engine with a planner (LM)."""
+
+    @property
+    def planner(self) -> Any: ...
+    def plans(self, recipe: Recipe, seeds: Sequence[int], **how: Any) -> list[Plan]: ...
+
+
+@runtime_checkable
+class Previews(Protocol):
+    """An engine whose estimates can be heard."""
+
+    def preview(self, latent: Tensor, at: float, seconds: float) -> Audio:
+        """The seconds around a time of a latent, exactly as they sound in the whole."""
+
+
+@runtime_checkable
+class HasCodes(Protocol):
+    """An engine whose sounds have audio codes."""
+
+    def codes(self, sound: Sound, stop: threading.Event | None = None) -> tuple[int, ...]: ...
+
+
+@runtime_checkable
+class Attaches(Protocol):
+    """An engine that adapters (LoRA and kin) can be put on."""
+
+    def attach(self, adapters: Sequence[Any]) -> tuple[str, ...]:
+        """Put these adapters on, and only these; their names. CheckpointError, and all as it was, if one does not fit."""
+
+
+def groups(prepared: Sequence[Prepared], most: int) -> Iterator[list[int]]:
+    """Places of those that may share a loop, in order of the first of each kind, at most so many together."""
+    kinds: dict[Hashable, list[int]] = {}
+    for place, one in enumerate(prepared):
+        kinds.setdefault(one.group, []).append(place)
+    for places in kinds.values():
+        for first in range(0, len(places), max(1, most)):
+            yield places[first : first + max(1, most)]

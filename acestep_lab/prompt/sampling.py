@@ -1,0 +1,215 @@
+"""How an engine is asked to sample: one frozen value for each kind of model, with only the knobs that kind has.
+
+Knows no torch and no model. `None` means "auto": the engine's own default. What people type flat, `Recipe("dub", steps=8)`,
+lands here; `kind_for` says which kind of value a set of knobs belongs to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self, TypeAlias
+
+from acestep_lab.errors import RecipeError, shown
+from acestep_lab.prompt import checks
+from acestep_lab.prompt.checks import Reader, given, read_fields, sentences
+
+SOLVERS = ("euler", "heun", "sde", "dpmpp2m")
+GUIDANCE = ("none", "cfg", "apg", "adg", "cfg_zero")
+DCW_MODES = ("off", "low", "high", "double", "pix")
+MOST_CAPTION = 20_000
+"""Characters of a caption; the models read about 256 tokens of it."""
+
+
+class _Knobs:
+    """What the kinds share: changed copies, and the way to and from plain data."""
+
+    def replace(self, /, **changes: Any) -> Self:
+        """The same knobs with some changed; RecipeError for one that this kind of model does not have."""
+        checks.known_fields(type(self).__name__, changes, self.names())
+        return type(self)(**{**{name: getattr(self, name) for name in self.names()}, **changes})
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The knobs, in order."""
+        return tuple(f.name for f in fields(cls))  # type: ignore[arg-type]
+
+    def given(self) -> dict[str, Any]:
+        """Every knob that is not at its default."""
+        return {f.name: v for f in fields(self) if (v := getattr(self, f.name)) != f.default}  # type: ignore[arg-type]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data holding every knob that is not at its default."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in self.given().items()}
+
+
+@sentences
+@dataclass(frozen=True, kw_only=True)
+class FlowSampling(_Knobs):
+    """The knobs of a flow model, which walks from noise to music in steps (ACE-Step)."""
+
+    steps: int | None = None
+    """Sampling steps."""
+    shift: float | None = None
+    """Shift of the schedule towards noise: t' = s·t / (1 + (s − 1)·t)."""
+    timesteps: tuple[float, ...] | None = None
+    """Own schedule from 1 (noise) down; overrides steps and shift."""
+    solver: str | None = None
+    """euler, heun, sde or dpmpp2m."""
+    guidance: str | None = None
+    """none, cfg, apg, adg or cfg_zero."""
+    guidance_scale: float | None = None
+    guidance_interval: tuple[float, float] | None = None
+    """(low, high) of t between which guidance acts; t = 1 is pure noise, t = 0 the finished song."""
+    velocity_clamp: float | None = None
+    """Largest norm of the velocity relative to that of x_t; None = off."""
+    velocity_ema: float | None = None
+    """Share of the previous step's velocity blended in; None = off."""
+    dcw: str | None = None
+    """Correction of each step in the wavelet domain (DCW, arXiv 2604.16044): off, low, high, double or pix; None = the
+    checkpoint's own."""
+    dcw_low: float | None = None
+    """How much DCW moves the means of frame pairs; None: 0.05."""
+    dcw_high: float | None = None
+    """How much DCW moves their half-differences; None: 0.02."""
+    instruction: str = ""
+    """The line the DiT reads before the words, instead of the task's own; "" = the task's."""
+    global_caption: str = ""
+    """What the whole song is, where the caption speaks of one part or stem of it; for checkpoints that were taught both."""
+    latent_shift: float = 0.0
+    """Added to the finished latent before it is decoded."""
+    latent_rescale: float = 1.0
+    """The finished latent is multiplied by this before the shift."""
+
+    def __post_init__(self) -> None:
+        read_fields(self, _FLOW)
+
+
+@sentences
+@dataclass(frozen=True, kw_only=True)
+class TokenSampling(_Knobs):
+    """The knobs of a token model, which writes its codes one after another (MusicGen)."""
+
+    temperature: float | None = None
+    """Above 1 bolder, below 1 safer; 0 takes the likeliest token each time."""
+    top_k: int | None = None
+    """Only so many of the likeliest tokens may be drawn; 0 = all."""
+    top_p: float | None = None
+    """Only the likeliest tokens that together have this probability may be drawn; 1 = all."""
+    guidance_scale: float | None = None
+    """How far the words are followed against no words; 1 = no guidance."""
+
+    def __post_init__(self) -> None:
+        read_fields(self, _TOKENS)
+
+
+Sampling: TypeAlias = FlowSampling | TokenSampling
+KINDS: Mapping[str, type[FlowSampling] | type[TokenSampling]] = {"flow": FlowSampling, "tokens": TokenSampling}
+"""Every kind by its name in JSON; where a set of knobs fits several, it is the first."""
+NAMES: Mapping[type[Any], str] = {kind: name for name, kind in KINDS.items()}
+KNOBS: frozenset[str] = frozenset(name for kind in KINDS.values() for name in kind.names())
+"""Every knob of every kind: what a recipe takes flat."""
+
+
+def kind_for(names: Iterable[str], usual: type[Any] = FlowSampling) -> type[FlowSampling] | type[TokenSampling]:
+    """The kind of sampling that has all these knobs, the usual one where it has them; RecipeError where they are mixed."""
+    names = set(names)
+    for kind in (usual, *KINDS.values()):
+        if names <= set(kind.names()):
+            return kind
+    flow = sorted(names - set(TokenSampling.names()))
+    tokens = sorted(names - set(FlowSampling.names()))
+    raise RecipeError(
+        f"No model has both {shown(flow[0])} and {shown(tokens[0])}: the first is a knob of flow models such as ACE-Step, the "
+        "second of token models such as MusicGen."
+    )
+
+
+def sampled(sampling: Sampling, changes: Mapping[str, Any]) -> Sampling:
+    """The sampling with some knobs changed; of another kind where they are another kind's and nothing else was set."""
+    if not changes:
+        return sampling
+    set_now = {name: value for name, value in sampling.given().items() if name not in changes}
+    kind = kind_for([*set_now, *(name for name, value in changes.items() if value is not None)], type(sampling))
+    return kind(**{**set_now, **{name: value for name, value in changes.items() if name in kind.names()}})
+
+
+def converted(sampling: Sampling, kind: type[Any], engine: str) -> Sampling:
+    """The sampling as another kind of model has it; RecipeError naming a knob that this engine does not have."""
+    if isinstance(sampling, kind):
+        return sampling
+    foreign = [name for name in sampling.given() if name not in kind.names()]
+    if foreign:
+        raise RecipeError(
+            f"{engine} has no {foreign[0]}: that is a knob of {_MODELS[type(sampling)]}. It has {', '.join(kind.names())}."
+        )
+    found: Sampling = kind(**sampling.given())
+    return found
+
+
+_MODELS: Mapping[type[Any], str] = {
+    FlowSampling: "flow models such as ACE-Step",
+    TokenSampling: "token models such as MusicGen",
+}
+
+
+def read_sampling(value: Any) -> Sampling:
+    """A sampling, its name in JSON, or its knobs with that name under "kind"; RecipeError for anything else."""
+    if checks.is_a(value, str):
+        return KINDS[checks.choice("kind of sampling", value, KINDS)]()
+    if checks.is_a(value, Mapping):
+        knobs = checks.mapping("Sampling", value)
+        named = knobs.pop("kind", None)
+        kind = kind_for(knobs) if named is None else KINDS[checks.choice("kind of sampling", named, KINDS)]
+        return kind(**knobs)
+    return checks.instance("sampling", value, (FlowSampling, TokenSampling), " Write sampling=FlowSampling(steps=8).")
+
+
+def _times(value: Any) -> tuple[float, ...]:
+    times = tuple(
+        checks.real("A timestep", v, 0.0, 1.0)
+        for v in checks.sequence("A schedule of timesteps", value, 1001, ordered=True)
+    )
+    while times and times[-1] == 0.0:
+        times = times[:-1]
+    if not 1 <= len(times) <= 1000 or any(b >= a for a, b in zip(times, times[1:], strict=False)):
+        raise RecipeError(
+            "Timesteps run down from noise (1) towards the song (0), each below the one before: (1, 0.7, 0.3)."
+        )
+    return times
+
+
+def _interval(value: Any) -> tuple[float, float]:
+    ends = checks.pair("A guidance interval, (low, high) of t such as (0.1, 0.9),", value)
+    low, high = (checks.real("A guidance interval's end", v, 0.0, 1.0) for v in ends)
+    if low >= high:
+        raise RecipeError(
+            f"A guidance interval runs from low t (song) to high t (noise), not from {low:g} to {high:g}."
+        )
+    return low, high
+
+
+_FLOW: Mapping[str, Reader] = {
+    "steps": given("The number of steps", checks.whole, 1, 1000),
+    "shift": given("The shift", checks.real, 0.1, 20.0),
+    "timesteps": _times,
+    "solver": given("solver", checks.choice, SOLVERS),
+    "guidance": given("guidance", checks.choice, GUIDANCE),
+    "guidance_scale": given("The guidance scale", checks.real, 0.0, 30.0),
+    "guidance_interval": _interval,
+    "velocity_clamp": given("The velocity clamp", checks.real, 0.01, 100.0),
+    "velocity_ema": given("The velocity's moving average", checks.real, 0.0, 0.99),
+    "dcw": given("DCW mode", checks.choice, DCW_MODES),
+    "dcw_low": given("DCW's low part", checks.real, 0.0, 1.0),
+    "dcw_high": given("DCW's high part", checks.real, 0.0, 1.0),
+    "instruction": given("The instruction", checks.text, 2_000),
+    "global_caption": given("The global caption", checks.text, MOST_CAPTION),
+    "latent_shift": given("The latent shift", checks.real, -10.0, 10.0),
+    "latent_rescale": given("The latent rescale", checks.real, 0.01, 10.0),
+}
+_TOKENS: Mapping[str, Reader] = {
+    "temperature": given("The temperature", checks.real, 0.0, 5.0),
+    "top_k": given("top_k", checks.whole, 0, 1_000_000),
+    "top_p": given("top_p", checks.real, 0.01, 1.0),
+    "guidance_scale": given("The guidance scale", checks.real, 0.0, 30.0),
+}
