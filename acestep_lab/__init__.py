@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from acestep_lab.audio.audio import Audio
-    from acestep_lab.diffusion.sampler import Step
+    from acestep_lab.engines.step import Step
     from acestep_lab.errors import (
         CheckpointError,
         DownloadError,
@@ -94,7 +94,7 @@ _HOMES = {
     "Run": "jobs.run",
     "Session": "session",
     "SourceError": "errors",
-    "Step": "diffusion.sampler",
+    "Step": "engines.step",
     "Stopped": "errors",
     "Take": "takes.take",
     "Text2Music": "prompt.tasks",

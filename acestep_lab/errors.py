@@ -14,6 +14,9 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
+
 MOST_CHARACTERS = 300
 """The longest sentence an error says; what is longer loses its middle."""
 
@@ -67,3 +70,19 @@ class LibraryError(LabError):
 
 class Stopped(LabError):
     """The run was stopped before it had a take."""
+
+
+class TakeWarning(UserWarning):
+    """Opening a take found something out of the ordinary."""
+
+
+class LintWarning(UserWarning):
+    """An explicit choice that usually spoils the music with this checkpoint."""
+
+
+def warn_caller(sentence: str, kind: type[Warning]) -> None:
+    """Warn of something, pointing at the line outside this package that led to it."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).startswith("acestep_lab"):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(sentence, kind, stacklevel=level + 1)

@@ -85,7 +85,7 @@ def test_asking_for_both_halves_of_guidance_at_once_changes_nothing(lab: Session
     from acestep_lab.engines.ace15 import conditioning, render
 
     songs = lab.road.prepare([lab.resolve(recipe.replace(guidance_scale=3.0)) for recipe in (DUB, WALTZ)])
-    heard = conditioning.joined([song.heard for song in songs])
+    heard = conditioning.batched([song.heard for song in songs])
     look = lab.road._look(lambda: None)
     with torch.inference_mode():
         (*_, apart), (*_, at_once) = (

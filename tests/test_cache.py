@@ -10,7 +10,7 @@ from torch import nn
 
 from acestep_lab.engines.ace15 import conditioning
 from acestep_lab.engines.ace15.cache import remember
-from acestep_lab.engines.ace15.conditioning import Reading
+from acestep_lab.engines.ace15.conditioning import TextEncoding
 from tests.closeness import assert_near
 from tests.tiny import TEXT, tiny_parts
 
@@ -62,7 +62,7 @@ def test_the_silent_timbre_is_read_once_for_all_words() -> None:
     remember(encoder.timbre_encoder)
     torch.manual_seed(1)
     for tokens in (3, 5, 4):
-        reading = Reading(torch.randn(tokens, TEXT), torch.randn(2 * tokens, TEXT))
-        found = conditioning.fuse(encoder, [reading], 60).states
-        torch.testing.assert_close(found, conditioning.fuse(plain, [reading], 60).states, atol=0, rtol=0)
+        reading = TextEncoding(torch.randn(tokens, TEXT), torch.randn(2 * tokens, TEXT))
+        found = conditioning.encode_conditions(encoder, [reading], 60).states
+        torch.testing.assert_close(found, conditioning.encode_conditions(plain, [reading], 60).states, atol=0, rtol=0)
     assert (encoder.timbre_encoder.remembered.hits, encoder.timbre_encoder.remembered.misses) == (2, 1)

@@ -186,7 +186,7 @@ def render_apart(lab: Session, recipe: Recipe, mode: str, low: float = 0.05, hig
         v = ask(x, t, song.heard.states)
         if not lab.checkpoint.row.is_turbo:
             v = normalized_guidance(
-                v, ask(x, t, song.heard.nothing), 6.0, memory, eta=0.0, norm_threshold=2.5,
+                v, ask(x, t, song.heard.null_states), 6.0, memory, eta=0.0, norm_threshold=2.5,
                 use_original_formulation=True, norm_dim=(1,),
             )  # fmt: skip
         clean = x - t * v

@@ -13,7 +13,7 @@ import pytest
 
 from acestep_lab import Extend, Lego, Recipe, Region, Repaint, Session, Take
 from acestep_lab.audio.mastering import fade
-from acestep_lab.engines.ace15.conditioning import Words, prompt_texts, read
+from acestep_lab.engines.ace15.conditioning import PromptFields, encode_text, prompt_texts
 from acestep_lab.errors import RecipeError
 from tests.closeness import assert_near
 from tests.tiny import tiny_parts, tiny_tokenizer
@@ -123,7 +123,7 @@ def test_the_mask_may_be_ones_everywhere_and_the_outside_stays_all_the_same(lab:
 
 
 def caption_block(**words: Any) -> str:
-    return prompt_texts(Words("bass line", **words))[0].split("# Caption\n")[1].split("\n\n# Metas")[0]
+    return prompt_texts(PromptFields("bass line", **words))[0].split("# Caption\n")[1].split("\n\n# Metas")[0]
 
 
 def test_a_stems_checkpoint_reads_its_captions_in_the_block_it_was_taught_with() -> None:
@@ -138,8 +138,8 @@ def test_a_stems_checkpoint_reads_its_captions_in_the_block_it_was_taught_with()
 
 def test_the_song_gives_way_before_the_stem_where_both_captions_are_long() -> None:
     parts = tiny_parts(turbo=False)
-    words = Words("bass line", global_caption="slow dub techno " * 300, mask_control=True, bpm=100)
-    reading = read(parts["text"], tiny_tokenizer(0), [words])[0]
+    words = PromptFields("bass line", global_caption="slow dub techno " * 300, mask_control=True, bpm=100)
+    reading = encode_text(parts["text"], tiny_tokenizer(0), [words])[0]
     assert len(reading.text) <= 256
     assert "The song's caption is longer" in reading.notes[0]
 

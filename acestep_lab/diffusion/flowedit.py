@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from torch import Tensor
 
-from acestep_lab.diffusion.sampler import Smooth, Step, Velocity, add_noise
+from acestep_lab.diffusion.sampler import Smooth, Velocity, add_noise
 from acestep_lab.diffusion.schedule import step_count
+from acestep_lab.engines.step import Step
 
 
 def edit(

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from acestep_lab.diffusion.dcw import Correct
+from acestep_lab.engines.step import Step
 from acestep_lab.errors import MachineError, RecipeError
 
 Velocity = Callable[[Tensor, float], Tensor]
@@ -22,42 +23,6 @@ After = Callable[[int, float, Tensor], Tensor]
 SolverStep = Callable[[int, Tensor, float, float], tuple[Tensor, Tensor]]
 
 BLOCK = 256  # frames drawn at once; part of what a seed means, so it never changes
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of the loop: where it arrived, and what the music would be if it ended here."""
-
-    index: int
-    steps: int
-    t: float  # time of `latent`: 0 after the last step
-    latent: Tensor  # x_t   [items, frames, channels]
-    estimate: Tensor  # x0  [items, frames, channels]
-    items: tuple[int, ...] = (0,)
-    """Which songs of a run these are; a run shows one song at a time, its latents as [frames, channels]."""
-
-    @property
-    def song(self) -> int:
-        """Which song of a run this is, counted from 0."""
-        return self.items[0]
-
-    def each(self) -> Iterator[Step]:
-        """One frame for every song, latents [frames, channels]."""
-        for place, latent, estimate in zip(self.items, self.latent, self.estimate, strict=True):
-            yield replace(self, latent=latent, estimate=estimate, items=(place,))
-
-    def show(self) -> None:
-        """Draw the estimate in a notebook: rows are channels, columns are time."""
-        from IPython.display import Image, display
-
-        from acestep_lab.ui.latent_image import picture, png_bytes
-
-        display(Image(png_bytes(picture(self.estimate)), width=640, height=110))
-
-    @property
-    def fraction(self) -> float:
-        """How much of the work is done, 0 to 1."""
-        return (self.index + 1) / self.steps
 
 
 # --- noise -----------------------------------------------------------------------------------------------------------
@@ -80,7 +45,7 @@ def noises(seeds: Sequence[int], frames: int, channels: int, draw: int = 0) -> T
 
 
 def rotate_noise(first: Tensor, second: Tensor, variance: float) -> Tensor:
-    """First noise rotated towards a second one: 0 is the first, 1 the second; the spread stays 1 (ACE-SolverStep retake)."""
+    """First noise rotated towards a second one: 0 is the first, 1 the second; the spread stays 1 (ACE-Step retake)."""
     if variance == 0.0:
         return first
     angle = variance * math.pi / 2
@@ -130,7 +95,7 @@ def sample(
 
 
 def clamp_ema(velocity: Velocity, clamp: float | None = None, ema: float | None = None) -> Velocity:
-    """Velocity held to `clamp` times the norm of x, then blended with `ema` of the one before (ACE-SolverStep 1.5)."""
+    """Velocity held to `clamp` times the norm of x, then blended with `ema` of the one before (ACE-Step 1.5)."""
     return Tamed(velocity, clamp, Smooth(ema)) if clamp or ema else velocity
 
 
@@ -174,20 +139,21 @@ def _norm(x: Tensor) -> Tensor:
     return x.norm(dim=(1, 2), keepdim=True) + 1e-10
 
 
-def checked(frames: Iterable[Step]) -> Iterator[Step]:
+def checked(steps: Iterable[Step]) -> Iterator[Step]:
     """Pass frames on as long as they hold numbers, and none is all zero."""
-    for frame in frames:
-        if not torch.isfinite(frame.estimate).all():
+    for step in steps:
+        assert step.estimate is not None
+        if not torch.isfinite(step.estimate).all():
             raise MachineError(
-                f"SolverStep {frame.index + 1} of {frame.steps} produced NaN. Usually this is float16 on a machine without "
+                f"Step {step.index + 1} of {step.steps} produced NaN. Usually this is float16 on a machine without "
                 "bfloat16: open the session with a tier whose dtype is float32."
             )
-        if not frame.estimate.flatten(1).any(dim=1).all():
+        if not step.estimate.flatten(1).any(dim=1).all():
             raise MachineError(
-                f"SolverStep {frame.index + 1} of {frame.steps} produced nothing but zeros: the weights of the DiT did not "
+                f"Step {step.index + 1} of {step.steps} produced nothing but zeros: the weights of the DiT did not "
                 "arrive whole on the device. Open the session again."
             )
-        yield frame
+        yield step
 
 
 # --- solvers: each gives (x at t_next, estimate of the music) --------------------------------------------------------

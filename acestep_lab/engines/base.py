@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from acestep_lab.models.component_spec import ComponentSpec
+    from acestep_lab.models.memory_plan import MemoryPlan
+
 Sound = Take | Audio
 Find = Callable[[Any], Sound]
 """The sound that an id, a path, a take or an audio stands for; SourceError where there is none."""
@@ -162,11 +165,18 @@ class Devices(Protocol):
 
     @property
     def device(self) -> torch.device: ...
+    @property
+    def memory_plan(self) -> MemoryPlan:
+        """How this engine's components share the memory."""
+
     def on(self, component: str) -> AbstractContextManager[Any]:
         """A component on its device, for the time of a `with`."""
 
-    def retrying(self, component: str, work: Callable[[Any], T]) -> T:
-        """What `work` makes with a component; done again with less memory where there was too little."""
+    def run_with_retry(self, component: str, operation: Callable[[Any], T]) -> T:
+        """What `operation` makes with a component; done again with less memory where there was too little."""
+
+    def free(self) -> None:
+        """Give back the memory of what only this engine uses and is not at work."""
 
 
 class Engine(Protocol):
@@ -179,8 +189,12 @@ class Engine(Protocol):
 
     # -- memory
 
-    def component_sizes(self) -> Mapping[str, int]:
-        """Bytes of every component at two bytes a number."""
+    def component_specs(self) -> Sequence[ComponentSpec]:
+        """Every component with its size at two bytes a number and what it is to a plan for memory."""
+
+    @property
+    def passes(self) -> int:
+        """How many rows of each song the loop's component works on at once: two under guidance."""
 
     def build(self, component: str, dtype: torch.dtype) -> nn.Module:
         """Make a component on the CPU; CheckpointError for an unknown name or damaged files."""
@@ -230,8 +244,17 @@ class Plans(Protocol):
     """An engine with a planner (LM)."""
 
     @property
-    def planner(self) -> Any: ...
-    def plans(self, recipe: Recipe, seeds: Sequence[int], **how: Any) -> list[Plan]: ...
+    def planner(self) -> Any:
+        """What sketches, polishes and understands (`plan.planner.Planner`)."""
+
+    def lm(self) -> AbstractContextManager[Any]:
+        """The language model on its device, for the time of a `with`."""
+
+    def plans(self, recipe: Recipe, seeds: Sequence[int], **how: Any) -> list[Plan]:
+        """A plan for each seed, from one reading of the recipe; `how` goes to `Planner.plan`."""
+
+    def plan_score(self, sound: Sound, plan: Plan, scale: float) -> Any:
+        """How well a sound agrees with a plan in the planner's ears (`listen.plan_score.PlanScore`)."""
 
 
 @runtime_checkable
@@ -240,6 +263,14 @@ class Previews(Protocol):
 
     def preview(self, latent: Tensor, at: float, seconds: float) -> Audio:
         """The seconds around a time of a latent, exactly as they sound in the whole."""
+
+
+@runtime_checkable
+class Profiles(Protocol):
+    """An engine that knows the least its stages could take on a machine."""
+
+    def profile(self, take: Take, shown_at: Sequence[float]) -> Any:
+        """Where the seconds of a take went, beside this machine's best; `shown_at` says when each step came."""
 
 
 @runtime_checkable

@@ -40,7 +40,7 @@ class PlanScore:
     total: float
 
 
-def agreement(
+def plan_score(
     lm: nn.Module,
     tokenizer: Any,
     codes: Sequence[int],

@@ -90,8 +90,8 @@ class Checkpoint:
         return self.row.name
 
     @property
-    def parts(self) -> tuple[str, ...]:
-        """The parts this checkpoint has, in the order a render uses them."""
+    def components(self) -> tuple[str, ...]:
+        """The components this checkpoint has, in the order a render uses them."""
         return tuple(part for part in COMPONENTS if part in self.places)
 
     @property
@@ -101,7 +101,7 @@ class Checkpoint:
     def sizes(self, bytes_per_number: int | None = None) -> dict[str, int]:
         """Bytes of each part: as stored, or at so many bytes per number (4 float32, 2 bfloat16, 1 int8)."""
         found = {}
-        for part in self.parts:
+        for part in self.components:
             entries = self._entries(part).values()
             found[part] = sum(e.numbers * bytes_per_number if bytes_per_number else e.size for e in entries)
         return found
@@ -144,7 +144,7 @@ class Checkpoint:
         if part not in self.places:
             advice = " Open it with lm='1.7B' or another planner." if part == "lm" else ""
             raise CheckpointError(
-                f"The checkpoint {self.name} has no {part!r}; it has {', '.join(self.parts)}.{advice}"
+                f"The checkpoint {self.name} has no {part!r}; it has {', '.join(self.components)}.{advice}"
             )
 
     def _entries(self, part: str) -> dict[str, Entry]:

@@ -70,7 +70,7 @@ class Plan:
         for name in _lockable(names):
             if getattr(self, name) in (None, "", ()):
                 raise RecipeError(
-                    f"The plan has no {name} yet, so there is nothing to lock; set it with but({name}=…)."
+                    f"The plan has no {name} yet, so there is nothing to lock; set it with replace({name}=…)."
                 )
         return replace(self, locked=self.locked | set(_lockable(names)))
 

@@ -1,7 +1,8 @@
 """What the DiT listens to: words, lyrics and timbre become one row of states per item. Does not know tasks or the loop.
 
-Two looks so that a small machine can hold one part at a time: `read` needs the text encoder, `fuse` the condition
-encoder. Every item is encoded alone and padded afterwards, so that it hears the same in a batch as by itself.
+In two stages, so that a small machine can hold one component at a time: `encode_text` needs the text encoder,
+`encode_conditions` the condition encoder. Every item is encoded alone and padded afterwards, so that it hears the same in a
+batch as by itself.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ LYRICS = "# Languages\n{}\n\n# Lyric\n{}<|endoftext|>"
 
 
 @dataclass(frozen=True)
-class Words:
+class PromptFields:
     """Everything said about one item; None is written as N/A, which the model reads as "choose"."""
 
     caption: str
@@ -45,7 +46,7 @@ class Words:
 
 
 @dataclass(frozen=True)
-class Reading:
+class TextEncoding:
     """One item as the text encoder read it: contextual states of the prompt, plain embeddings of the lyrics."""
 
     text: Tensor  # [tokens, text width]
@@ -59,11 +60,11 @@ class Conditions:
 
     states: Tensor  # [items, tokens, width]
     mask: Tensor  # [items, tokens], True where there is something to hear
-    null: Tensor  # [1, 1, width], what is heard when nothing is said
+    null: Tensor  # [1, 1, width], heard when nothing is said
     notes: tuple[str, ...] = ()
 
     @property
-    def nothing(self) -> Tensor:
+    def null_states(self) -> Tensor:
         """The learned silence of words in the shape of the states: the other half of guidance."""
         return self.null.expand_as(self.states)
 
@@ -72,7 +73,7 @@ class Conditions:
         return replace(self, states=self.states.cpu(), mask=self.mask.cpu(), null=self.null.cpu())
 
 
-def prompt_texts(words: Words) -> tuple[str, str]:
+def prompt_texts(words: PromptFields) -> tuple[str, str]:
     """The prompt and the lyrics exactly as the checkpoints were trained to read them (diffusers `_format_prompt`)."""
     colon = "" if words.instruction.endswith(":") else ":"
     metas = METAS.format(
@@ -84,7 +85,7 @@ def prompt_texts(words: Words) -> tuple[str, str]:
     return PROMPT.format(words.instruction + colon, _caption(words), metas), LYRICS.format(words.language, words.lyrics)
 
 
-def _caption(words: Words) -> str:
+def _caption(words: PromptFields) -> str:
     """The caption; for a checkpoint finely tuned on stems the block it was taught with (the reference's `is_lego_sft`).
 
     An instruction for "a segment" was taught without the song's own caption.
@@ -95,16 +96,16 @@ def _caption(words: Words) -> str:
     return f"{whole}Local: {words.caption}\nMask Control: {str(words.mask_control).lower()}"
 
 
-# --- reading ---------------------------------------------------------------------------------------------------------
+# --- the two encoders -------------------------------------------------------------------------------------------------
 
 
 @torch.inference_mode()
-def read(text_encoder: nn.Module, tokenizer: Any, items: Sequence[Words]) -> list[Reading]:
+def encode_text(text_encoder: nn.Module, tokenizer: Any, items: Sequence[PromptFields]) -> list[TextEncoding]:
     """Read every item alone: prompt through the whole text encoder, lyrics through its embedding table only."""
-    return [_read_one(text_encoder, tokenizer, words) for words in items]
+    return [_encode_text_one(text_encoder, tokenizer, words) for words in items]
 
 
-def _read_one(text_encoder: Any, tokenizer: Any, words: Words) -> Reading:
+def _encode_text_one(text_encoder: Any, tokenizer: Any, words: PromptFields) -> TextEncoding:
     fitted, notes = _fitted(tokenizer, words)
     text, lyrics = prompt_texts(fitted)
     device = next(text_encoder.parameters()).device
@@ -112,15 +113,15 @@ def _read_one(text_encoder: Any, tokenizer: Any, words: Words) -> Reading:
     text_ids = torch.tensor([_ids(tokenizer, text)[:TEXT_TOKENS]], device=device)
     states = text_encoder(input_ids=text_ids).last_hidden_state
     embedded = text_encoder.get_input_embeddings()(torch.tensor([lyric_ids], device=device))
-    return Reading(states[0], embedded[0], notes + lyric_notes)
+    return TextEncoding(states[0], embedded[0], notes + lyric_notes)
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:
     return list(tokenizer(text, truncation=False, verbose=False).input_ids)
 
 
-def _fitted(tokenizer: Any, words: Words) -> tuple[Words, tuple[str, ...]]:
-    """Words whose prompt fits. Tempo, key and length stand at the end of the prompt, where a plain cut would lose
+def _fitted(tokenizer: Any, words: PromptFields) -> tuple[PromptFields, tuple[str, ...]]:
+    """Fields whose prompt fits. Tempo, key and length stand at the end of the prompt, where a plain cut would lose
     them; so the song's own caption, then the caption gives way from its end, at a word where the script has spaces.
 
     Raises RecipeError where an instruction of one's own leaves no room even for an empty caption.
@@ -132,16 +133,16 @@ def _fitted(tokenizer: Any, words: Words) -> tuple[Words, tuple[str, ...]]:
     return words, song_notes + notes
 
 
-def _fits(tokenizer: Any, words: Words) -> bool:
+def _fits(tokenizer: Any, words: PromptFields) -> bool:
     return len(_ids(tokenizer, prompt_texts(words)[0])) <= TEXT_TOKENS
 
 
-def _shortened(tokenizer: Any, words: Words, field: str, called: str) -> tuple[Words, tuple[str, ...]]:
-    """Words with one caption shortened until the prompt fits, and the note that says so; as they are where it does."""
+def _shortened(tokenizer: Any, words: PromptFields, field: str, called: str) -> tuple[PromptFields, tuple[str, ...]]:
+    """Fields with one caption shortened until the prompt fits, and the note that says so; as they are where it does."""
     if _fits(tokenizer, words):
         return words, ()
 
-    def held(text: str) -> Words:
+    def held(text: str) -> PromptFields:
         return replace(words, **{field: text})  # type: ignore[arg-type]
 
     kept = _beginning(getattr(words, field), lambda text: _fits(tokenizer, held(text)))
@@ -176,26 +177,26 @@ def _lyric_ids(tokenizer: Any, lyrics: str) -> tuple[list[int], tuple[str, ...]]
 
 
 @torch.inference_mode()
-def fuse(
+def encode_conditions(
     condition_encoder: nn.Module,
-    readings: Sequence[Reading],
+    encodings: Sequence[TextEncoding],
     timbre_frames: int,
     timbre: Sequence[Tensor | None] | Tensor | None = None,
 ) -> Conditions:
     """Lyrics, timbre and text of every item as one padded batch. `timbre` holds reference latents [frames, channels],
     one for all or one per item; where there is none the encoder hears recorded silence (zeros would sound like a drone).
     """
-    references = timbre if isinstance(timbre, list | tuple) else [timbre] * len(readings)
+    references = timbre if isinstance(timbre, list | tuple) else [timbre] * len(encodings)
     null: Any = condition_encoder.null_condition_emb
     alone = []
-    for reading, reference in zip(readings, references, strict=True):
-        states = _fuse_one(condition_encoder, reading, reference, timbre_frames)[None]
-        heard = torch.ones(states.shape[:2], dtype=torch.bool, device=states.device)
-        alone.append(Conditions(states, heard, null.detach().to(states), reading.notes))
-    return joined(alone)
+    for encoding, reference in zip(encodings, references, strict=True):
+        states = _encode_one(condition_encoder, encoding, reference, timbre_frames)[None]
+        mask = torch.ones(states.shape[:2], dtype=torch.bool, device=states.device)
+        alone.append(Conditions(states, mask, null.detach().to(states), encoding.notes))
+    return batched(alone)
 
 
-def joined(conditions: Sequence[Conditions]) -> Conditions:
+def batched(conditions: Sequence[Conditions]) -> Conditions:
     """Several conditions as one batch, the shorter ones padded at their end."""
     longest = max(c.states.shape[1] for c in conditions)
     states = torch.cat([F.pad(c.states, (0, 0, 0, longest - c.states.shape[1])) for c in conditions])
@@ -204,12 +205,12 @@ def joined(conditions: Sequence[Conditions]) -> Conditions:
     return Conditions(states, mask, conditions[0].null, notes)
 
 
-def _fuse_one(encoder: Any, reading: Reading, timbre: Tensor | None, timbre_frames: int) -> Tensor:
+def _encode_one(encoder: Any, encoding: TextEncoding, timbre: Tensor | None, timbre_frames: int) -> Tensor:
     """States of one item without padding, [tokens, width]."""
     like = encoder.null_condition_emb
     if timbre is None:
         timbre = tiled(encoder.silence_latent[0], timbre_frames)
-    text, lyrics = reading.text[None].to(like), reading.lyrics[None].to(like)
+    text, lyrics = encoding.text[None].to(like), encoding.lyrics[None].to(like)
     states, mask = encoder(
         text_hidden_states=text,
         text_attention_mask=torch.ones(text.shape[:2], dtype=torch.bool, device=like.device),
@@ -221,16 +222,16 @@ def _fuse_one(encoder: Any, reading: Reading, timbre: Tensor | None, timbre_fram
     return states[0, : int(mask.sum())]
 
 
-def encode(
+def encode_both(
     text_encoder: nn.Module,
     condition_encoder: nn.Module,
     tokenizer: Any,
-    items: Sequence[Words],
+    items: Sequence[PromptFields],
     timbre_frames: int,
     timbre: Sequence[Tensor | None] | Tensor | None = None,
 ) -> Conditions:
-    """`read` and `fuse` in one go, for machines that hold both encoders."""
-    return fuse(condition_encoder, read(text_encoder, tokenizer, items), timbre_frames, timbre)
+    """`encode_text` and `encode_conditions` in one go, for machines that hold both encoders."""
+    return encode_conditions(condition_encoder, encode_text(text_encoder, tokenizer, items), timbre_frames, timbre)
 
 
 # --- timbre ----------------------------------------------------------------------------------------------------------

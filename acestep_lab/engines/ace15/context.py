@@ -55,7 +55,7 @@ def windowed(source: Tensor, spans: Spans) -> Context:
     return Context(source, inside(source, spans))
 
 
-def holes(source: Tensor, silence: Tensor, spans: Spans) -> Context:
+def masked(source: Tensor, silence: Tensor, spans: Spans) -> Context:
     """The source with silence inside the spans, where it is to be made: repaint."""
     mask = inside(source, spans)
     return Context(torch.where(mask[:, None] > 0.5, tiled(silence, source.shape[0]).to(source), source), mask)
@@ -93,7 +93,7 @@ class KeepStrength:
     wave_seconds: float  # crossfade of samples outside each border
 
 
-def hold(mode: str, strength: float) -> KeepStrength:
+def keep_strength(mode: str, strength: float) -> KeepStrength:
     """The numbers behind conservative, balanced and aggressive."""
     loose = {"conservative": 1.0, "aggressive": 0.0}.get(mode, 1.0 - strength)
     return KeepStrength(loose, loose * 1.0, loose * 0.05)

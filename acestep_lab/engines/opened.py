@@ -1,0 +1,145 @@
+"""The engines a session has open, and the machine they share. Knows engines by their contract; no words, no run.
+
+Opening reads small files only. Components that two engines have in common are one in memory; what opening costs is said before.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+
+from acestep_lab.engines import registry
+from acestep_lab.engines.base import Engine
+from acestep_lab.errors import CheckpointError, shown
+from acestep_lab.models.device_manager import DeviceManager
+from acestep_lab.models.memory_plan import MemoryPlan, budget
+from acestep_lab.models.shared_memory_plan import CheckpointCost
+from acestep_lab.models.tiers import Machine, Tier, asked_device, asked_dtype
+from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.versions import version_of
+
+PACKAGES = ("acestep_lab", "torch", "diffusers", "transformers")
+"""Whose versions a take remembers."""
+
+
+class OpenEngines:
+    """Engines by name, one of them in use, and the device manager that holds their components."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        tier: Tier | None = None,
+        devices: DeviceManager | None = None,
+        device: object = None,
+        dtype: object = None,
+    ) -> None:
+        machine = Machine.for_session(tier, asked_device(device))
+        self.tier = (tier or Tier.for_machine(machine)).computing_in(asked_dtype(dtype))
+        self.devices = devices or DeviceManager(engine.build, _plan(engine, machine, self.tier), checkpoint=engine.name)
+        self.current = engine
+        self._first = self.devices.checkpoints[0]
+        self._engines: dict[str, Engine] = {self._first: engine}
+        engine.connect(self.devices.of(self._first))
+
+    def __iter__(self) -> Any:
+        return iter(self._engines.values())
+
+    # -- several -------------------------------------------------------------------------------------------------------
+
+    def cost(self, name: str | os.PathLike[str]) -> CheckpointCost:
+        """What opening another checkpoint would cost: bytes more, bytes shared, what makes room; nothing is loaded."""
+        return self._cost(registry.open_engine(name))
+
+    def use(self, name: str | os.PathLike[str], lm: str | os.PathLike[str] | None = None) -> Engine:
+        """Make a checkpoint the one in use, opened where it is not yet; CheckpointError where there is none."""
+        known = self._engines.get(os.fspath(name)) if lm is None else None
+        self.current = known or self._opened(registry.open_engine(name, lm))
+        return self.current
+
+    def of(self, recipe: Recipe) -> Engine:
+        """The engine that makes a recipe: the one it names, else the one in use.
+
+        A name in a recipe may come out of anybody's file, so that it opens what the catalog knows and nothing else; a folder
+        is opened by `use`. CheckpointError for any other name.
+        """
+        name = recipe.checkpoint
+        if name is None or name == self.current.name:
+            return self.current
+        if name in self._engines:
+            return self._engines[name]
+        if name not in registry.names():
+            raise CheckpointError(
+                f"The recipe asks for the checkpoint {shown(name)}, which is not open here; open are "
+                f"{', '.join(self._engines)}. Open it first: lab.use(…)."
+            )
+        return self._opened(registry.open_engine(name))
+
+    def _opened(self, engine: Engine) -> Engine:
+        """Let another engine share the machine; one that is open already stays."""
+        if engine.name in self._engines:
+            return self._engines[engine.name]
+        specs = engine.component_specs()
+        self.devices.add(engine.name, specs, engine.build, passes=engine.passes, longest=engine.capabilities.seconds[1])
+        engine.connect(self.devices.of(engine.name))
+        self._engines[engine.name] = engine
+        return engine
+
+    def _cost(self, engine: Engine) -> CheckpointCost:
+        longest = engine.capabilities.seconds[1]
+        return self.devices.cost(engine.name, engine.component_specs(), passes=engine.passes, longest=longest)
+
+    # -- the machine, as one engine has it -----------------------------------------------------------------------------
+
+    def memory_plan(self, engine: Engine) -> MemoryPlan:
+        """How an engine's components share the memory."""
+        return self.devices.plan_of(self._key(engine))
+
+    def has_planner(self, engine: Engine) -> bool:
+        """Whether an engine has a planner and this machine has room for it."""
+        return engine.capabilities.plans and "lm" not in self.memory_plan(engine).left_out
+
+    def longest(self, engine: Engine) -> float:
+        """The longest song, in seconds, that this machine has room for."""
+        return float(self.memory_plan(engine).longest_seconds)
+
+    def batch(self, engine: Engine) -> int:
+        """How many songs may share a loop."""
+        return self.memory_plan(engine).batch
+
+    def fit_to(self, engine: Engine, seconds: float, takes: int) -> None:
+        """Take up the memory plan for songs of so many seconds."""
+        self.devices.fit_to(seconds, takes, self._key(engine))
+
+    def telling(self, say: Callable[[str], None]) -> AbstractContextManager[None]:
+        """For a time, tell somebody of every change of the memory plan."""
+        return self.devices.notifying(say)
+
+    def explain(self, engine: Engine) -> str:
+        """How an engine fits this machine, as a sentence."""
+        return self.memory_plan(engine).summary()
+
+    def made_with(self, engine: Engine) -> dict[str, Any]:
+        """What a take should remember of the engine and the machine, as plain data."""
+        facts: Mapping[str, Any] = engine.made_with()
+        return {
+            **facts,
+            "tier": self.tier.name,
+            "device": str(self.devices.device_of(self._key(engine))),
+            "dtype": self.memory_plan(engine).dtype_name,
+            "threads": torch.get_num_threads(),
+            "versions": {name: version_of(name) for name in PACKAGES},
+        }
+
+    def _key(self, engine: Engine) -> str:
+        return next((key for key, one in self._engines.items() if one is engine), self._first)
+
+
+def _plan(engine: Engine, machine: Machine, tier: Tier) -> MemoryPlan:
+    """How an engine fits a machine."""
+    return budget(
+        machine, engine.component_specs(), passes=engine.passes, tier=tier, longest=engine.capabilities.seconds[1]
+    )

@@ -1,0 +1,282 @@
+"""Recipes become takes: planned, prepared, sampled, decoded, kept. Knows engines by their contract only; no page, no files.
+
+The loop stores each take the moment it exists: for a group, sample; then per item decode, keep, forget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Protocol
+
+from acestep_lab.jobs.eta import DECODE, ENCODE, PLAN, RENDER
+from acestep_lab.jobs.queue import JobQueue
+from acestep_lab.jobs.work import work_of
+from torch import Tensor
+
+from acestep_lab.audio.audio import Audio
+from acestep_lab.engines.base import Engine, Plans, Prepared, Request, groups
+from acestep_lab.engines.step import Step
+from acestep_lab.errors import LintWarning, RecipeError, shown, warn_caller
+from acestep_lab.jobs.run import RenderRun
+from acestep_lab.plan.following import thinks
+from acestep_lab.plan.plan import Plan
+from acestep_lab.prompt import checks
+from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.prompt.tasks import MAX_SEED, TASKS, Retake, Task
+from acestep_lab.takes.sounds import Sounds
+from acestep_lab.takes.take import Take
+
+MOST_RECIPES = 10_000
+"""Recipes of one start; a generator without end is refused."""
+
+
+class Engines(Protocol):
+    """The engines that are open, and the memory they share."""
+
+    def of(self, recipe: Recipe) -> Engine:
+        """The engine that makes a recipe; CheckpointError where it is not open."""
+
+    def has_planner(self, engine: Engine) -> bool:
+        """Whether an engine has a planner and this machine has room for it."""
+
+    def longest(self, engine: Engine) -> float:
+        """The longest song, in seconds, that this machine has room for."""
+
+    def fit_to(self, engine: Engine, seconds: float, takes: int) -> None:
+        """Take up the memory plan for songs of so many seconds."""
+
+    def batch(self, engine: Engine) -> int:
+        """How many songs may share a loop."""
+
+    def telling(self, say: Callable[[str], None]) -> AbstractContextManager[None]:
+        """For a time, tell somebody of every change of the memory plan."""
+
+    def explain(self, engine: Engine) -> str:
+        """How it fits this machine, as a sentence."""
+
+    def made_with(self, engine: Engine) -> Mapping[str, Any]:
+        """What a take should remember of the machine."""
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """One recipe of a run: as asked, and as the engine that makes it decided it."""
+
+    asked: Recipe
+    engine: Engine
+    request: Request
+    plan: Plan | None = None
+
+
+@dataclass(frozen=True)
+class SharedPlan:
+    """One plan for all recipes of a run: this one, or the first that is written."""
+
+    plan: Plan | None = None
+
+
+class Renderer:
+    """Begins renders, and does them on the queue's thread."""
+
+    def __init__(self, engines: Engines, sounds: Sounds, queue: JobQueue) -> None:
+        self.engines, self.sounds, self.queue = engines, sounds, queue
+        self._warned: set[str] = set()
+
+    def begin(self, asked: Sequence[Recipe], plan: Plan | None = None, shared: SharedPlan | None = None) -> RenderRun:
+        """Queue a run; RecipeError for what cannot be made, before any work. With `shared`, one plan for all its recipes."""
+        self.queue.must_be_open()
+        items = [self.resolve(recipe, plan) for recipe in asked]
+        planned = [thinks(item.request.recipe, self.engines.has_planner(item.engine)) for item in items]
+        run = RenderRun([item.request.recipe for item in items], work_of(items, planned, self.engines))
+        self._remark(run, items, plan)
+        return self.queue.submit(run, partial(self.render, items=items, plan=plan, shared=shared))
+
+    def vary(self, source: Take | Recipe, seeds: Iterable[int], variance: float | None = None) -> RenderRun:
+        """Queue a take for each seed: by the source's own plan, or near the source where there is a variance."""
+        if not checks.is_a(seeds, Iterable) or checks.is_a(seeds, str):
+            raise RecipeError(
+                f"vary makes a take for each of several seeds, such as seeds=range(4), not {shown(seeds)}."
+            )
+        what = "A seed" if variance is None else "A retake's second seed"
+        listed = [checks.whole(what, seed, 0, MAX_SEED) for seed in checks.sequence("seeds", seeds, MOST_RECIPES)]
+        checks.instance("What is varied", source, (Take, Recipe))
+        if variance is None:
+            recipe, plan = (source.recipe, source.plan) if isinstance(source, Take) else (source, None)
+            return self.begin(recipes_of([recipe.replace(seed=seed) for seed in listed]), shared=SharedPlan(plan))
+        if not isinstance(source, Take):
+            raise RecipeError("A variance is the distance from a take; make one first, then vary it.")
+        return self.begin(recipes_of([source.recipe.replace(task=Retake(source, variance, seed)) for seed in listed]))
+
+    def resolve(self, recipe: Recipe, plan: Plan | None = None) -> Item:
+        """A recipe as its engine decides it."""
+        engine = self.engines.of(recipe)
+        return Item(recipe, engine, engine.resolve(recipe, plan, self.sounds.find, self.engines.longest(engine)), plan)
+
+    # -- on the worker thread ------------------------------------------------------------------------------------------
+
+    def render(
+        self, run: RenderRun, items: Sequence[Item], plan: Plan | None = None, shared: SharedPlan | None = None
+    ) -> None:
+        """Plan → words and sources → conditions → steps → sound → takes; what the machine does meanwhile is told."""
+        with self.engines.telling(run.message):
+            items = self._planned(run, items, plan, shared)
+            for engine, places in _by_engine(items):
+                self._render_with(engine, run, items, places)
+        run.finish()
+
+    def _render_with(self, engine: Engine, run: RenderRun, items: Sequence[Item], places: Sequence[int]) -> None:
+        """The items of one engine, from words to kept takes."""
+        requests, batch = [items[place].request for place in places], self.engines.batch(engine)
+        self.engines.fit_to(engine, max(request.seconds for request in requests), min(len(requests), batch))
+        with run.stage(ENCODE):
+            prepared = dict(zip(places, engine.prepare(requests, run.stop_event), strict=True))
+        for remark in dict.fromkeys(remark for one in prepared.values() for remark in one.remarks):
+            run.message(remark)
+        run.can_keep(partial(self._keep_step, run, items, prepared))
+        for group in groups([prepared[place] for place in places], batch):
+            here = [places[index] for index in group]
+            latents = self._sample(engine, run, prepared, here)
+            for place in here:
+                prepared[place] = prepared[place].after_sampling()
+            for place in here:
+                with run.stage(DECODE):
+                    take = self._take(run, items[place], prepared[place], latents.pop(place), run.progress)
+                self._store(run, take, items[place])
+                run.add(place, take)
+
+    def _sample(
+        self, engine: Engine, run: RenderRun, prepared: Mapping[int, Prepared], places: Sequence[int]
+    ) -> dict[int, Tensor]:
+        """Walk the loop of a group, show every step, and return each item's last latent."""
+        latents: dict[int, Tensor] = {}
+        with run.stage(RENDER):
+            for step in engine.sample([prepared[place] for place in places], run.check):
+                shown = [replace(one, items=(place,)) for one, place in zip(step.each(), places, strict=True)]
+                latents = {place: one.state for one, place in zip(shown, places, strict=True) if one.state is not None}
+                run.show(*shown)
+                run.advance()
+                self.queue.breathe()
+                run.check()
+        return latents
+
+    def _planned(
+        self, run: RenderRun, items: Sequence[Item], plan: Plan | None, shared: SharedPlan | None
+    ) -> list[Item]:
+        """Let the planner decide for each recipe that wants it, and resolve those recipes anew."""
+        common = None if shared is None else shared.plan
+        found = [replace(item, plan=plan or common) for item in items]
+        for place, item in enumerate(items):
+            if not thinks(item.request.recipe, self.engines.has_planner(item.engine)):
+                continue
+            seeded = item.asked.replace(seed=item.request.seed)
+            written = common or self._thought(run, item.engine, seeded, plan)
+            common = None if shared is None else written
+            found[place] = replace(self.resolve(seeded, written), asked=item.asked)
+        run.recipes, run.plans = tuple(item.request.recipe for item in found), tuple(item.plan for item in found)
+        return found
+
+    def _thought(self, run: RenderRun, engine: Engine, recipe: Recipe, plan: Plan | None) -> Plan:
+        """A plan for a recipe; of a plan at hand everything stands, and only what it lacks is written."""
+        assert isinstance(engine, Plans)
+        assert recipe.seed is not None
+        held = None if plan is None else plan.held(recipe)
+        how = {"longest": self.engines.longest(engine), "on_token": run.token, "stop": lambda: run.stopping}
+        with run.stage(PLAN):
+            [written] = engine.plans(recipe, [recipe.seed], keep=held, **how)
+        return replace(written, locked=frozenset() if plan is None else plan.locked)
+
+    def _take(
+        self,
+        run: RenderRun,
+        item: Item,
+        prepared: Prepared,
+        latent: Tensor,
+        progress: Callable[[float], None] | None = None,
+    ) -> Take:
+        """Decode an item's latent and make its take."""
+        stop = None if progress is None else run.stop_event
+        rendered, task = item.engine.decode(prepared, latent, stop, progress), item.request.task
+        seconds = {name: round(seconds, 4) for name, seconds in run.timer.so_far().items()}
+        return Take(
+            recipe=item.request.recipe.replace(task=task.with_ids()),
+            audio=rendered.audio,
+            latent=rendered.latent.float().numpy(),
+            plan=item.plan,
+            parents=tuple(dict.fromkeys(source.id for source in task.sources().values())),  # type: ignore[union-attr]
+            made_with={**self.engines.made_with(item.engine), "gain": rendered.gain, "seconds": seconds},
+            asked=item.asked.replace(task=item.asked.task.with_ids()),
+        )
+
+    def _keep_step(
+        self, run: RenderRun, items: Sequence[Item], prepared: Mapping[int, Prepared], step: Step, place: int
+    ) -> Take:
+        """The take of a step's estimate, kept."""
+
+        def keep() -> Take:
+            if step.estimate is None:
+                raise RecipeError(f"{items[place].engine.name} has nothing to hear before its last step.")
+            take = self._take(run, items[place], prepared[place], step.estimate)
+            take = take.replace(made_with={**take.made_with, "step": step.index})
+            self._store(run, take, items[place])
+            return take
+
+        return self.queue.call(keep)
+
+    def _store(self, run: RenderRun, take: Take, item: Item) -> None:
+        self.sounds.store(take, item.request.task.sources().values(), run.message)
+
+    # -- what is said beforehand ---------------------------------------------------------------------------------------
+
+    def _remark(self, run: RenderRun, items: Sequence[Item], plan: Plan | None) -> None:
+        """Say once what usually comes of an odd choice, what of a plan is not followed, and what is done only in part."""
+        for sentence in dict.fromkeys(line for item in items for line in item.engine.lint(item.asked, plan)):
+            run.message(sentence)
+            if sentence not in self._warned:
+                self._warned.add(sentence)
+                warn_caller(sentence, LintWarning)
+        for remark in (remark for item in items for remark in item.request.remarks):
+            run.message(remark)
+        for item in items:
+            missing = item.engine.capabilities.plans and not self.engines.has_planner(item.engine)
+            if missing and thinks(item.request.recipe, True):
+                run.message(
+                    "The planner has no room here, and the music is made straight from the words. "
+                    f"{self.engines.explain(item.engine)}."
+                )
+                break
+
+
+def _by_engine(items: Iterable[Item]) -> Iterator[tuple[Engine, list[int]]]:
+    """Each engine with the places of its items, in order of their first."""
+    found: dict[int, tuple[Engine, list[int]]] = {}
+    for place, item in enumerate(items):
+        found.setdefault(id(item.engine), (item.engine, []))[1].append(place)
+    yield from found.values()
+
+
+def recipes_of(asked: Any) -> tuple[Recipe, ...]:
+    """What is to be made as a tuple; RecipeError where there is none, or something else."""
+    if checks.is_a(asked, str):
+        raise RecipeError(f"Words become a recipe first: Recipe({asked[:40]!r}, seconds=30).")
+    if not checks.is_a(asked, Recipe, Iterable) or checks.is_a(asked, bytes):
+        raise RecipeError(f"A session makes recipes, not {checks.kind_of(asked)}; write Recipe('…', seconds=30).")
+    found = (asked,) if checks.is_a(asked, Recipe) else checks.sequence("Recipes", asked, MOST_RECIPES)
+    for one in found:
+        if not checks.is_a(one, Recipe):
+            raise RecipeError(f"A session makes recipes, not {checks.kind_of(one)}; write Recipe('…', seconds=30).")
+    if not found:
+        raise RecipeError("There is no recipe to make; hand over at least one.")
+    return found
+
+
+def recipe_from(sound: Take | Audio, task: Task, changes: Mapping[str, Any]) -> Recipe:
+    """A recipe for a task on a sound: a take's words and choices come along, its seed and length do not."""
+    checks.instance("What is to be done", task, tuple(TASKS.values()), " Such as Cover(take).")
+    asked = (sound.asked or sound.recipe) if isinstance(sound, Take) else Recipe("", task=task)
+    asked = asked if task.plans else asked.replace(task=task, thinking=None)
+    words = sound.recipe if isinstance(sound, Take) else asked
+    kept = {name: getattr(words, name) for name in ("bpm", "keyscale", "timesignature", "language")}
+    return asked.replace(**({**kept, "task": task, "seed": None, "seconds": None} | dict(changes)))
