@@ -17,7 +17,7 @@ from acestep_lab.diffusion import sampler
 from acestep_lab.diffusion.dcw import MODES, correction
 from acestep_lab.diffusion.sampler import noises, sample
 from acestep_lab.diffusion.schedule import times
-from acestep_lab.engines.ace15.resolve import lint
+from acestep_lab.engines.ace15.lint import lint
 from acestep_lab.models.catalog import ROWS
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.prompt.tasks import Cover, FlowEdit, Repaint, Retake
@@ -122,7 +122,7 @@ def test_every_solver_is_corrected_after_each_of_its_steps(solver: str, mode: st
     theirs, estimates = plain_loop(
         solver, start.numpy(), schedule, fresh, lambda x, clean, t: formula(x, clean, t, mode, 0.3, 0.2)
     )
-    assert off_by(frames[-1].latent, theirs) <= 1e-9
+    assert off_by(frames[-1].state, theirs) <= 1e-9
     for frame, estimate in zip(frames, estimates, strict=True):
         assert off_by(frame.estimate, estimate) <= 1e-9, "what is shown stays the music the step saw"
 
@@ -143,7 +143,7 @@ def test_the_last_step_is_corrected_too_with_the_time_it_began_and_before_anythi
     frames = list(sample(bent, noises([1], 8, 2), times(3), correct=correct, after=after))
     assert [t for t, _ in seen] == list(times(3))
     assert held == pytest.approx([mean + 1.0 for _, mean in seen], rel=1e-4)
-    assert frames[-1].latent.mean() == 2.0
+    assert frames[-1].state.mean() == 2.0
 
 
 # --- whole renders ---------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from transformers import Qwen3Config, Qwen3Model
 
 from acestep_lab import Recipe, Session
 from acestep_lab.audio.audio import Audio
-from acestep_lab.engines.ace15.resolve import lint
+from acestep_lab.engines.ace15.lint import lint
 from acestep_lab.errors import CheckpointError
 from acestep_lab.models import catalog, components, published_layout
 from acestep_lab.models.assembly import empty

@@ -34,7 +34,7 @@ def last(frames):
 
 def error(solver, steps, shift=3.0):
     start = noises([1], 64, 4)
-    return (last(sample(gaussian, start, times(steps, shift), solver=solver)).latent - exact(start)).abs().max().item()
+    return (last(sample(gaussian, start, times(steps, shift), solver=solver)).state - exact(start)).abs().max().item()
 
 
 def test_with_thirty_two_steps_heun_and_dpmpp_are_closer_than_euler():
@@ -61,7 +61,7 @@ def test_euler_is_the_scheduler_of_diffusers():
     theirs = start = noises([3], 20, 4)
     for t in scheduler.timesteps:
         theirs = scheduler.step(gaussian(theirs, float(t)), t, theirs, return_dict=False)[0]
-    ours = last(sample(gaussian, start, times(8, 3.0))).latent
+    ours = last(sample(gaussian, start, times(8, 3.0))).state
     assert_near(ours, theirs)
 
 
@@ -72,9 +72,9 @@ def test_every_step_is_yielded_with_its_place_and_its_estimate(solver):
     assert [frame.index for frame in frames] == [0, 1, 2, 3, 4]
     assert frames[-1].t == 0.0
     assert frames[-1].fraction == 1.0
-    assert all(frame.latent.shape == frame.estimate.shape == start.shape for frame in frames)
+    assert all(frame.state.shape == frame.estimate.shape == start.shape for frame in frames)
     if solver != "heun":  # heun's estimate is its predictor's
-        assert_near(frames[-1].latent, frames[-1].estimate)
+        assert_near(frames[-1].state, frames[-1].estimate)
 
 
 def test_a_consumer_who_stops_looking_stops_the_work():
@@ -103,7 +103,7 @@ def test_sde_makes_the_same_music_from_the_same_seeds_and_needs_fresh_noise():
             )
         )
 
-    assert torch.equal(run().latent, run().latent)
+    assert torch.equal(run().state, run().state)
     with pytest.raises(RecipeError, match="fresh"):
         next(sample(gaussian, noises([5], 30, 3), times(8), solver="sde"))
 
@@ -117,7 +117,7 @@ def test_what_happens_after_a_step_is_where_the_next_one_begins():
 
     frames = list(sample(watching, noises([1], 4, 2), times(3), after=lambda index, t, x: torch.full_like(x, index)))
     assert [s.mean().item() for s in seen[1:]] == [0.0, 1.0]
-    assert frames[-1].latent.mean() == 2.0
+    assert frames[-1].state.mean() == 2.0
 
 
 def test_clamp_holds_the_norm_and_ema_blends_with_the_step_before():
@@ -139,7 +139,7 @@ def test_heun_hands_the_velocity_it_went_by_to_the_moving_average():
             ahead = (1 - ema) * gaussian(x + (t_next - t) * v, t_next) + ema * v
             v = (v + ahead) / 2
         x, before = x + (t_next - t) * v, v
-    ours = last(sample(gaussian, start, schedule, solver="heun", ema=ema)).latent
+    ours = last(sample(gaussian, start, schedule, solver="heun", ema=ema)).state
     assert (ours - x).abs().max() <= 1e-12
 
 
@@ -180,7 +180,7 @@ def towards(goal):
 
 
 def edited(old, new, source, **how):
-    return last(edit(old, new, source, times(8), lambda k: noises([1], 6, 2, k), **how)).latent
+    return last(edit(old, new, source, times(8), lambda k: noises([1], 6, 2, k), **how)).state
 
 
 def test_an_edit_without_a_difference_changes_nothing():
@@ -223,7 +223,7 @@ def test_an_edit_over_several_noises_is_the_written_one_under_guidance_and_a_mov
         edited = edited + (t_next - t) * (means[1] - means[0])
 
     old, new = (guided(None, answers(bend), "apg", scale, draws=True) for bend in (1.3, 2.1))
-    ours = last(edit(old, new, source, schedule, lambda k: noises([1], 10, 3, k), n_avg=n_avg, ema=ema)).latent
+    ours = last(edit(old, new, source, schedule, lambda k: noises([1], 10, 3, k), n_avg=n_avg, ema=ema)).state
     assert (ours - edited).abs().max() / edited.abs().max() <= 1e-9
 
 

@@ -26,7 +26,7 @@ from acestep_lab import (
     Take,
 )
 from acestep_lab.engines.ace15.engine import build
-from acestep_lab.engines.ace15.resolve import lint
+from acestep_lab.engines.ace15.lint import lint
 from acestep_lab.jobs.run import Event
 from acestep_lab.models.device_manager import DeviceManager
 from acestep_lab.models.loading import Checkpoint

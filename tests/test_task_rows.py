@@ -4,10 +4,12 @@ import pytest
 import torch
 
 from acestep_lab.engines.ace15.context import Context, crossfaded, fade, stacked
-from acestep_lab.engines.ace15.edit_spec import SourceLatents, brief, finished, frame_count, holding, keep_strength_of
+from acestep_lab.engines.ace15.edit_spec import SourceLatents, holding, put_back
+from acestep_lab.engines.ace15.task_rows import TASK_ROWS, edit_spec, frame_count, repaint_strength
 from acestep_lab.errors import RecipeError, SourceError
 from acestep_lab.models.geometry import Geometry
 from acestep_lab.prompt.tasks import (
+    TASKS,
     Complete,
     Cover,
     Extend,
@@ -28,7 +30,7 @@ TAKE = "a take's id"
 
 
 def made(task, seconds=SECONDS, source=SOURCE, **material):
-    return brief(task, SourceLatents(SILENCE, source, **material), GEOMETRY, seconds)
+    return edit_spec(task, SourceLatents(SILENCE, source, **material), GEOMETRY, seconds)
 
 
 def test_text_alone_sees_silence_and_makes_everything():
@@ -43,9 +45,9 @@ def test_songs_longer_than_the_recorded_silence_hear_it_again():
 
 
 def test_codes_are_followed_as_in_a_cover_and_filled_up_with_silence():
-    heard = torch.ones(60, 4)
-    seen = made(Text2Music(codes=(1, 2)), source=None, semantic=heard)
-    assert torch.equal(seen.context.source, torch.cat([heard, SILENCE[:40]]))
+    semantic = torch.ones(60, 4)
+    seen = made(Text2Music(codes=(1, 2)), source=None, semantic=semantic)
+    assert torch.equal(seen.context.source, torch.cat([semantic, SILENCE[:40]]))
     assert seen.instruction == "Generate audio semantic tokens based on the given conditions:"
 
 
@@ -74,18 +76,18 @@ def test_a_region_after_the_end_is_refused_and_extend_is_named():
     ],
 )
 def test_the_modes_stand_for_the_reference_numbers(mode, strength, numbers):
-    hold = keep_strength_of(Repaint(TAKE, (Region(1, 2),), mode=mode, strength=strength))
-    assert (hold.injection, hold.latent_seconds, hold.wave_seconds) == pytest.approx(numbers)
+    keep = repaint_strength(Repaint(TAKE, (Region(1, 2),), mode=mode, strength=strength))
+    assert (keep.injection, keep.latent_seconds, keep.wave_seconds) == pytest.approx(numbers)
 
 
 def test_a_number_given_by_hand_wins_over_the_mode():
-    hold = keep_strength_of(Repaint(TAKE, (Region(1, 2),), "conservative", injection=0.25, wave_crossfade=0.0))
-    assert (hold.injection, hold.latent_seconds, hold.wave_seconds) == (0.25, 1.0, 0.0)
+    keep = repaint_strength(Repaint(TAKE, (Region(1, 2),), "conservative", injection=0.25, wave_crossfade=0.0))
+    assert (keep.injection, keep.latent_seconds, keep.wave_seconds) == (0.25, 1.0, 0.0)
 
 
 def test_outside_the_region_and_its_crossfade_the_latent_is_the_source_bit_for_bit():
     kept = made(Repaint(TAKE, (Region(1, 2),), latent_crossfade=0.2)).kept
-    end = finished(torch.randn(100, 4), kept)
+    end = put_back(torch.randn(100, 4), kept)
     assert torch.equal(end[:20], SOURCE[:20])
     assert torch.equal(end[55:], SOURCE[55:])
     assert not torch.isclose(end[20:55], SOURCE[20:55]).all(dim=1).any()
@@ -132,12 +134,12 @@ def test_a_frame_the_source_fills_only_in_part_belongs_to_what_is_added():
 
 
 def test_a_cover_follows_codes_or_latents_and_later_only_the_words():
-    heard = torch.ones(100, 4)
-    through, raw = made(Cover(TAKE, strength=0.5, noise_strength=0.2), semantic=heard), made(Cover(TAKE))
-    assert torch.equal(through.context.source, heard)
+    semantic = torch.ones(100, 4)
+    through, raw = made(Cover(TAKE, strength=0.5, noise_strength=0.2), semantic=semantic), made(Cover(TAKE))
+    assert torch.equal(through.context.source, semantic)
     assert torch.equal(raw.context.source, SOURCE)
-    assert torch.equal(through.later.source, SILENCE[:100])
-    assert (through.follow, through.join) == (0.5, 0.2)
+    assert torch.equal(through.fallback.source, SILENCE[:100])
+    assert (through.cover_strength, through.init_noise) == (0.5, 0.2)
     assert torch.equal(through.source, SOURCE)
 
 
@@ -180,3 +182,7 @@ def test_contexts_of_a_batch_stack_source_and_mask():
     context = Context(SOURCE, torch.ones(100))
     assert stacked([context, context]).shape == (2, 100, 8)
     assert torch.equal(stacked([context])[0, :, 4:], torch.ones(100, 4))
+
+
+def test_every_task_has_its_row():
+    assert set(TASK_ROWS) == set(TASKS.values())
