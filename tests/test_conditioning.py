@@ -18,9 +18,7 @@ from acestep_lab.engines.ace15.conditioning import (
     batched,
     encode_both,
     encode_text,
-
     prompt_texts,
-
     timbre_windows,
 )
 from acestep_lab.errors import SourceError
@@ -65,7 +63,10 @@ def test_the_model_reads_exactly_what_diffusers_writes(words: PromptFields) -> N
 
 
 def test_an_item_in_a_batch_hears_what_it_hears_alone_bit_for_bit(parts: dict[str, Any]) -> None:
-    short, long = PromptFields("dub"), PromptFields("slow dub techno with tape hiss", "[verse]\nla la la la", seconds=3.0)
+    short, long = (
+        PromptFields("dub"),
+        PromptFields("slow dub techno with tape hiss", "[verse]\nla la la la", seconds=3.0),
+    )
     both, alone = heard(parts, short, long), heard(parts, short)
     length = int(both.mask[0].sum())
     assert torch.equal(both.states[0, :length], alone.states[0])

@@ -76,7 +76,7 @@ def test_off_is_nothing_and_an_unknown_mode_is_refused_with_the_known_ones() -> 
 
 
 def plain_loop(
-    solver: str, x: np.ndarray, schedule: tuple[float, ...], fresh: Callable[[int], torch.Tensor], correct: Any
+    solver: str, x: np.ndarray, schedule: tuple[float, ...], noise_fn: Callable[[int], torch.Tensor], correct: Any
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """The four solvers once more, each as its own few lines, with a correction after every step; (end, estimates)."""
 
@@ -97,7 +97,7 @@ def plain_loop(
         elif solver == "heun":
             x = x - (t - s) * (first + v(x - (t - s) * first, s)) / 2
         elif solver == "sde":
-            x = s * fresh(i).numpy() + (1 - s) * clean
+            x = s * noise_fn(i).numpy() + (1 - s) * clean
         else:
             snr = [np.inf if u == 0 else -np.inf if u == 1 else np.log((1 - u) / u) for u in (t, s)]
             h, aim = snr[1] - snr[0], clean
@@ -114,13 +114,13 @@ def plain_loop(
 def test_every_solver_is_corrected_after_each_of_its_steps(solver: str, mode: str) -> None:
     start, schedule = noises([1, 2], 21, 4).double(), times(6, 3.0)
 
-    def fresh(index: int) -> torch.Tensor:
+    def noise_fn(index: int) -> torch.Tensor:
         return noises([1, 2], 21, 4, index + 1).double()
 
     correct = correction(mode, 0.3, 0.2)
-    frames = list(sample(bent, start, schedule, solver=solver, fresh=fresh, correct=correct))
+    frames = list(sample(bent, start, schedule, solver=solver, noise_fn=noise_fn, correct=correct))
     theirs, estimates = plain_loop(
-        solver, start.numpy(), schedule, fresh, lambda x, clean, t: formula(x, clean, t, mode, 0.3, 0.2)
+        solver, start.numpy(), schedule, noise_fn, lambda x, clean, t: formula(x, clean, t, mode, 0.3, 0.2)
     )
     assert off_by(frames[-1].state, theirs) <= 1e-9
     for frame, estimate in zip(frames, estimates, strict=True):

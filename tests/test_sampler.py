@@ -68,7 +68,7 @@ def test_euler_is_the_scheduler_of_diffusers():
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_every_step_is_yielded_with_its_place_and_its_estimate(solver):
     start = noises([1, 2], 10, 3)
-    frames = list(sample(gaussian, start, times(5), solver=solver, fresh=lambda i: noises([1, 2], 10, 3, i + 1)))
+    frames = list(sample(gaussian, start, times(5), solver=solver, noise_fn=lambda i: noises([1, 2], 10, 3, i + 1)))
     assert [frame.index for frame in frames] == [0, 1, 2, 3, 4]
     assert frames[-1].t == 0.0
     assert frames[-1].fraction == 1.0
@@ -99,12 +99,12 @@ def test_sde_makes_the_same_music_from_the_same_seeds_and_needs_fresh_noise():
                 noises([5], 30, 3),
                 times(8),
                 solver="sde",
-                fresh=lambda i: noises([5], 30, 3, i + 1),
+                noise_fn=lambda i: noises([5], 30, 3, i + 1),
             )
         )
 
     assert torch.equal(run().state, run().state)
-    with pytest.raises(RecipeError, match="fresh"):
+    with pytest.raises(RecipeError, match="noise_fn"):
         next(sample(gaussian, noises([5], 30, 3), times(8), solver="sde"))
 
 

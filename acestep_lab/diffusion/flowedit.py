@@ -9,17 +9,17 @@ from collections.abc import Callable, Iterator, Sequence
 
 from torch import Tensor
 
-from acestep_lab.diffusion.sampler import Smooth, Velocity, add_noise
+from acestep_lab.diffusion.sampler import VelocityEma, VelocityFn, add_noise
 from acestep_lab.diffusion.schedule import step_count
 from acestep_lab.engines.step import Step
 
 
 def edit(
-    old: Velocity,
-    new: Velocity,
+    old: VelocityFn,
+    new: VelocityFn,
     source: Tensor,
     times: Sequence[float],
-    fresh: Callable[[int], Tensor],
+    noise_fn: Callable[[int], Tensor],
     *,
     n_min: float = 0.0,
     n_max: float = 1.0,
@@ -29,24 +29,24 @@ def edit(
     """Follow the difference of the two velocities from the source, [items, frames, channels], and yield every step.
 
     The first n_min of the steps stand still, up to n_max the difference averaged over n_avg noises is followed, after
-    that only the new velocity. fresh(k) is the k-th noise; ema blends each velocity's mean over them with the step
+    that only the new velocity. noise_fn(k) is the k-th noise; ema blends each velocity's mean over them with the step
     before. Give each velocity its own guidance state, and let it average over the noises of a time.
     """
-    smooth_old, smooth_new = Smooth(ema), Smooth(ema)
+    smooth_old, smooth_new = VelocityEma(ema), VelocityEma(ema)
     steps, first, last = len(times), step_count(n_min, len(times)), step_count(n_max, len(times))
     edited, x = source, source
     for index, (t, t_next) in enumerate(zip(times, (*times[1:], 0.0))):
         if index < first:
             estimate = x = edited
         elif index < last:
-            noises = [add_noise(source, fresh(index * n_avg + k).to(source), t) for k in range(n_avg)]
+            noises = [add_noise(source, noise_fn(index * n_avg + k).to(source), t) for k in range(n_avg)]
             v = smooth_new(_mean(new(edited + there - source, t) for there in noises))
             v = v - smooth_old(_mean(old(there, t) for there in noises))
             edited, estimate = edited + (t_next - t) * v, edited - t * v
             x = edited
         else:
             if index == last:  # join the flow at the edited latent's own noised place
-                x = edited + add_noise(source, fresh(index * n_avg), t) - source
+                x = edited + add_noise(source, noise_fn(index * n_avg), t) - source
             v = smooth_new(new(x, t))
             x, estimate = x + (t_next - t) * v, x - t * v
         yield Step(index, steps, t_next, x, estimate)

@@ -16,19 +16,19 @@ from torch import Tensor
 
 from acestep_lab.errors import RecipeError
 
-Velocity = Callable[[Tensor, float], Tensor]
+VelocityFn = Callable[[Tensor, float], Tensor]
 Pair = Callable[[Tensor, float], tuple[Tensor, Tensor]]
 Rule = Callable[[Tensor, Tensor, Tensor, float], Tensor]  # (with wish, without, x, t) -> one velocity
 
 
 def guided(
-    alone: Velocity,
+    alone: VelocityFn,
     pair: Pair,
     name: str = "none",
     scale: float = 1.0,
     interval: tuple[float, float] = (0.0, 1.0),
     draws: bool = False,
-) -> Velocity:
+) -> VelocityFn:
     """One velocity out of two. `alone` hears the wish, `pair` gives (with wish, without); outside the interval, or
     with scale 1, only `alone` is asked. Whatever a rule remembers lives as long as the returned function: make a new
     one for every run. draws: a time is asked once for each of several noises, whose mean is what a rule remembers.

@@ -17,9 +17,9 @@ from acestep_lab.diffusion.dcw import Correct
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import MachineError, RecipeError
 
-Velocity = Callable[[Tensor, float], Tensor]
-Fresh = Callable[[int], Tensor]
-After = Callable[[int, float, Tensor], Tensor]
+VelocityFn = Callable[[Tensor, float], Tensor]
+NoiseFn = Callable[[int], Tensor]
+AfterStep = Callable[[int, float, Tensor], Tensor]
 SolverStep = Callable[[int, Tensor, float, float], tuple[Tensor, Tensor]]
 
 BLOCK = 256  # frames drawn at once; part of what a seed means, so it never changes
@@ -66,24 +66,24 @@ def _mixed(seed: int, draw: int) -> int:
 
 
 def sample(
-    velocity: Velocity,
+    velocity: VelocityFn,
     noise: Tensor,
     times: Sequence[float],
     *,
     solver: str = "euler",
-    fresh: Fresh | None = None,
-    after: After | None = None,
+    noise_fn: NoiseFn | None = None,
+    after: AfterStep | None = None,
     clamp: float | None = None,
     ema: float | None = None,
     correct: Correct | None = None,
 ) -> Iterator[Step]:
     """Walk from noise to music and yield every step.
 
-    fresh(index) is new noise for the "sde" solver; correct(x, estimate, t) moves every step from t, the last included
+    noise_fn(index) is new noise for the "sde" solver; correct(x, estimate, t) moves every step from t, the last included
     (see `dcw`); after(index, t, x) may then change x (repaint holds the kept part there, so that what is kept is not
-    corrected); clamp and ema tame the velocity. The estimate stays what the step took the music for.
+    corrected); clamp and ema hold the velocity. The estimate stays what the step took the music for.
     """
-    step = solver_named(solver)(clamp_ema(velocity, clamp, ema), fresh)
+    step = solver_named(solver)(clamp_ema(velocity, clamp, ema), noise_fn)
     x = noise
     for index, (t, t_next) in enumerate(zip(times, (*times[1:], 0.0))):
         x, estimate = step(index, x, t, t_next)
@@ -94,12 +94,12 @@ def sample(
         yield Step(index, len(times), t_next, x, estimate)
 
 
-def clamp_ema(velocity: Velocity, clamp: float | None = None, ema: float | None = None) -> Velocity:
-    """Velocity held to `clamp` times the norm of x, then blended with `ema` of the one before (ACE-Step 1.5)."""
-    return Tamed(velocity, clamp, Smooth(ema)) if clamp or ema else velocity
+def clamp_ema(velocity: VelocityFn, clamp: float | None = None, ema: float | None = None) -> VelocityFn:
+    """VelocityFn held to `clamp` times the norm of x, then blended with `ema` of the one before (ACE-Step 1.5)."""
+    return ClampedVelocity(velocity, clamp, VelocityEma(ema)) if clamp or ema else velocity
 
 
-class Smooth:
+class VelocityEma:
     """Blends every velocity with the one before: (1 - ema) * v + ema * before."""
 
     def __init__(self, ema: float | None):
@@ -114,12 +114,12 @@ class Smooth:
 
 
 @dataclass(frozen=True)
-class Tamed:
+class ClampedVelocity:
     """A velocity whose norm is held and which remembers the one before."""
 
-    velocity: Velocity
+    velocity: VelocityFn
     clamp: float | None
-    smooth: Smooth
+    smooth: VelocityEma
 
     def __call__(self, x: Tensor, t: float) -> Tensor:
         v = self.velocity(x, t)
@@ -128,9 +128,9 @@ class Tamed:
         return self.smooth(v)
 
 
-def went(velocity: Velocity, v: Tensor) -> None:
-    """Tell a tamed velocity which one a step really went by: that is the one before the next, as in the reference."""
-    if isinstance(velocity, Tamed):
+def took_step(velocity: VelocityFn, v: Tensor) -> None:
+    """Tell a clamped velocity which one a step really took_step by: that is the one before the next, as in the reference."""
+    if isinstance(velocity, ClampedVelocity):
         velocity.smooth.before = v
 
 
@@ -159,7 +159,7 @@ def checked(steps: Iterable[Step]) -> Iterator[Step]:
 # --- solvers: each gives (x at t_next, estimate of the music) --------------------------------------------------------
 
 
-def euler(velocity: Velocity, fresh: Fresh | None) -> SolverStep:
+def euler(velocity: VelocityFn, noise_fn: NoiseFn | None) -> SolverStep:
     """First order, one look per step: what the checkpoints were distilled for."""
 
     def step(index: int, x: Tensor, t: float, t_next: float) -> tuple[Tensor, Tensor]:
@@ -169,7 +169,7 @@ def euler(velocity: Velocity, fresh: Fresh | None) -> SolverStep:
     return step
 
 
-def heun(velocity: Velocity, fresh: Fresh | None) -> SolverStep:
+def heun(velocity: VelocityFn, noise_fn: NoiseFn | None) -> SolverStep:
     """Second order, two looks per step except the last (Karras et al. 2022, algorithm 1)."""
 
     def step(index: int, x: Tensor, t: float, t_next: float) -> tuple[Tensor, Tensor]:
@@ -178,27 +178,27 @@ def heun(velocity: Velocity, fresh: Fresh | None) -> SolverStep:
         if t_next > 0.0:
             mean = 0.5 * (v + velocity(ahead, t_next))
             ahead = x + (t_next - t) * mean
-            went(velocity, mean)
+            took_step(velocity, mean)
         return ahead, x - t * v
 
     return step
 
 
-def sde(velocity: Velocity, fresh: Fresh | None) -> SolverStep:
+def sde(velocity: VelocityFn, noise_fn: NoiseFn | None) -> SolverStep:
     """Estimate the music, then noise it afresh to the next time ("pingpong"; consistency sampling, Song et al. 2023)."""
-    if fresh is None:
-        raise RecipeError("The sde solver throws new noise in at every step: hand it fresh(index) -> noise.")
+    if noise_fn is None:
+        raise RecipeError("The sde solver throws new noise in at every step: hand it noise_fn(index) -> noise.")
 
     def step(index: int, x: Tensor, t: float, t_next: float) -> tuple[Tensor, Tensor]:
         estimate = x - t * velocity(x, t)
         if t_next == 0.0:
             return estimate, estimate
-        return add_noise(estimate, fresh(index).to(estimate), t_next), estimate
+        return add_noise(estimate, noise_fn(index).to(estimate), t_next), estimate
 
     return step
 
 
-def dpmpp2m(velocity: Velocity, fresh: Fresh | None) -> SolverStep:
+def dpmpp2m(velocity: VelocityFn, noise_fn: NoiseFn | None) -> SolverStep:
     """Second order from memory, one look per step (DPM-Solver++(2M), Lu et al. 2022, with alpha = 1 - t, sigma = t)."""
     memory: list[tuple[Tensor, float]] = []  # the estimate one step ago and that step's h
 
@@ -221,7 +221,7 @@ def _log_snr(t: float) -> float:
     return math.inf if t <= 0.0 else math.log((1.0 - t) / t)
 
 
-SOLVERS: dict[str, Callable[[Velocity, Fresh | None], SolverStep]] = {
+SOLVERS: dict[str, Callable[[VelocityFn, NoiseFn | None], SolverStep]] = {
     "euler": euler,
     "heun": heun,
     "sde": sde,
@@ -229,7 +229,7 @@ SOLVERS: dict[str, Callable[[Velocity, Fresh | None], SolverStep]] = {
 }
 
 
-def solver_named(name: str) -> Callable[[Velocity, Fresh | None], SolverStep]:
+def solver_named(name: str) -> Callable[[VelocityFn, NoiseFn | None], SolverStep]:
     """The solver of that name."""
     if name not in SOLVERS:
         raise RecipeError(f"There is no solver {name!r}. There are: {', '.join(SOLVERS)}.")

@@ -270,7 +270,7 @@ class Profiles(Protocol):
     """An engine that knows the least its stages could take on a machine."""
 
     def profile(self, take: Take, shown_at: Sequence[float]) -> Any:
-        """Where the seconds of a take went, beside this machine's best; `shown_at` says when each step came."""
+        """Where the seconds of a take took_step, beside this machine's best; `shown_at` says when each step came."""
 
 
 @runtime_checkable

@@ -24,7 +24,7 @@ from acestep_lab.engines.ace15.edit_spec import SourceLatents, put_back
 from acestep_lab.engines.ace15.fast_vae import prepare_vae
 from acestep_lab.engines.ace15.lint import lint
 from acestep_lab.engines.ace15.profile import Profile, profile
-from acestep_lab.engines.ace15.render import FlowPrepared, VelocityFn, render, start_noise
+from acestep_lab.engines.ace15.render import FlowPrepared, PredictFn, render, start_noise
 from acestep_lab.engines.ace15.request import FlowRequest
 from acestep_lab.engines.ace15.resolve import ResolveContext, decided_sampling, resolve
 from acestep_lab.engines.ace15.sources import Sources
@@ -215,7 +215,7 @@ class Ace15Engine:
         group = [checks.instance("What is sampled", one, FlowPrepared) for one in prepared]
         yield from render(group, self._predict(check), together=self.devices.device.type != "cpu")
 
-    def _predict(self, check: Check) -> VelocityFn:
+    def _predict(self, check: Check) -> PredictFn:
         ask = torch.inference_mode()(partial(attention.velocity, memory=self._attention_cache))
 
         def predict(x: Tensor, t: float, states: Tensor, mask: Tensor, context: Tensor) -> Tensor:
@@ -316,7 +316,7 @@ class Ace15Engine:
         return Codec(vae, self.devices.memory_plan.tile_frames)
 
     def profile(self, take: Take, shown_at: Sequence[float]) -> Profile:
-        """Where the seconds of a take went, beside the least this machine could take."""
+        """Where the seconds of a take took_step, beside the least this machine could take."""
         dtype = self.devices.memory_plan.torch_dtype
         peak = measured_peak(dtype, self.devices.device)
         return profile(take, self.checkpoint, peak, torch.finfo(dtype).bits // 8, shown_at)

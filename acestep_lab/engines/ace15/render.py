@@ -16,7 +16,7 @@ from acestep_lab.diffusion import sampler, schedule
 from acestep_lab.diffusion.dcw import correction
 from acestep_lab.diffusion.flowedit import edit
 from acestep_lab.diffusion.guidance import guided
-from acestep_lab.diffusion.sampler import After, Velocity
+from acestep_lab.diffusion.sampler import AfterStep, VelocityFn
 from acestep_lab.engines.ace15.conditioning import Conditions, batched
 from acestep_lab.engines.ace15.context import stacked
 from acestep_lab.engines.ace15.edit_spec import EditSpec, holding
@@ -24,7 +24,7 @@ from acestep_lab.engines.ace15.request import FlowRequest, LoopSettings, NoiseSo
 from acestep_lab.engines.ace15.task_rows import EditWindow, Splice
 from acestep_lab.engines.step import Step
 
-VelocityFn = Callable[[Tensor, float, Tensor, Tensor, Tensor], Tensor]
+PredictFn = Callable[[Tensor, float, Tensor, Tensor, Tensor], Tensor]
 """predict(x, t, states, mask, context) -> velocity, all `[items, …]`."""
 
 
@@ -72,7 +72,7 @@ def start_noise(source: NoiseSource, frames: int, channels: int, draw: int = 0) 
     return noise
 
 
-def render(group: Sequence[FlowPrepared], predict: VelocityFn, together: bool = False) -> Iterator[Step]:
+def render(group: Sequence[FlowPrepared], predict: PredictFn, together: bool = False) -> Iterator[Step]:
     """Walk songs of one group from noise to music, yielding every step as `[items, frames, channels]`.
 
     `together` asks the DiT for both halves of guidance at once: quicker on an accelerator.
@@ -96,7 +96,7 @@ class StepConditions:
 
 
 ConditionsAt = Callable[[float], StepConditions]
-GuidedBy = Callable[[ConditionsAt], Velocity]
+GuidedBy = Callable[[ConditionsAt], VelocityFn]
 
 
 def _walked(group: Sequence[FlowPrepared], conditions: Sequence[Conditions], velocity: GuidedBy) -> Iterator[Step]:
@@ -111,7 +111,7 @@ def _walked(group: Sequence[FlowPrepared], conditions: Sequence[Conditions], vel
         sampler.add_noise(_sources(specs), start, times[0]) if init_noise else start,
         times,
         solver=loop.solver,
-        fresh=partial(_new_noise, group),
+        noise_fn=partial(_new_noise, group),
         after=switch.watching(holding([spec.kept for spec in specs], start, len(times))),
         clamp=loop.velocity_clamp or None,
         ema=loop.velocity_ema or None,
@@ -142,7 +142,7 @@ class ConditionSwitch:
     def __call__(self, t: float) -> StepConditions:
         return self.before if self.done < self.count else self.after
 
-    def watching(self, hold: After | None) -> After:
+    def watching(self, hold: AfterStep | None) -> AfterStep:
         """What happens after a step: it is counted, and what a repaint keeps is held."""
 
         def after(index: int, t: float, x: Tensor) -> Tensor:
@@ -152,7 +152,7 @@ class ConditionSwitch:
         return after
 
 
-def _velocity(at: ConditionsAt, loop: LoopSettings, predict: VelocityFn, together: bool, draws: bool) -> Velocity:
+def _velocity(at: ConditionsAt, loop: LoopSettings, predict: PredictFn, together: bool, draws: bool) -> VelocityFn:
     """The DiT as a function of x and t, guided as the recipe says."""
 
     def alone(x: Tensor, t: float) -> Tensor:
