@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from acestep_lab.errors import LabError, Stopped, shown
 from acestep_lab.files import read_text
 from acestep_lab.prompt.lyrics import without_times
-from acestep_lab.prompt.recipe import GUIDANCE, SOLVERS, Recipe
+from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.prompt.sampling import GUIDANCE, SOLVERS
 
 if TYPE_CHECKING:
     from acestep_lab.jobs.run import Event, Run

@@ -17,7 +17,8 @@ from typing import Any, Literal
 
 from acestep_lab.errors import RecipeError, shown
 from acestep_lab.prompt import vocabulary
-from acestep_lab.prompt.recipe import GUIDANCE, SOLVERS, Recipe
+from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.prompt.sampling import GUIDANCE, SOLVERS
 from acestep_lab.prompt.tasks import REPAINT_MODES, TASKS, Region, Task
 from acestep_lab.ui.messages import kind_of, text
 from acestep_lab.ui.messages import typed as plain
