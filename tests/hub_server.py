@@ -32,7 +32,8 @@ class HubServer(ThreadingHTTPServer):
     Faults: `status` (and `code`, Hugging Face's X-Error-Code) for every answer, `status_of_files` for the files alone,
     `page` instead of listings, `cut` (bytes after which weights end), `instead` (other weights), `no_ranges`, `drops` (how many
     answers break off `after` so many bytes, by a reset if `reset`), `redirect` (an address that serves the files),
-    `xet` (weights are kept in chunks), `xet_status`, `silent` (seconds before any answer).
+    `xet` (weights are kept in chunks), `xet_status`, `silent` (seconds before any answer), `stall`
+    (seconds before any bytes of a file).
     """
 
     daemon_threads = True
@@ -171,6 +172,7 @@ class _Answer(BaseHTTPRequestHandler):
         return self._send(data[start:])
 
     def _send(self, data: bytes) -> None:
+        time.sleep(self.server.faults.get("stall", 0))
         self.server.sent += len(data)
         self.wfile.write(data)
 

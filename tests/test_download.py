@@ -1,7 +1,10 @@
 """Weights arrive whole or not at all, from hubs that drop, cut, lie and disappear. A server on this machine plays them."""
 
 import hashlib
+import os
+import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -202,6 +205,23 @@ def test_a_full_disk_is_a_sentence(hub, bring, tmp_path):
         bring(hub(), store=store)
 
 
+@pytest.mark.parametrize("blocked", ["cache", "cache/models--somebody--tiny-checkpoint/.partial", "{target}"])
+def test_a_place_that_cannot_be_written_is_a_sentence(hub, bring, tmp_path, blocked):
+    target = f"cache/models--somebody--tiny-checkpoint/snapshots/{REVISION}/transformer/model.safetensors/folder"
+    path = tmp_path / blocked.format(target=target)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"a file where a folder belongs, or the other way round")
+    with pytest.raises(MachineError, match=r"cannot be written \(.*\); name another folder"):
+        bring(hub())
+
+
+def test_a_checkpoint_that_is_here_whole_needs_no_writing(hub, bring, tmp_path):
+    fetched = bring(hub())
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*")}
+    assert bring(hub(), offline=True).places == fetched.places
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*")} == before
+
+
 def test_offline_mode_asks_nobody_and_says_so(hub, bring):
     server = hub()
     with pytest.raises(DownloadError, match="offline mode is on"):
@@ -368,6 +388,7 @@ def test_a_damaged_list_of_what_was_fetched_counts_as_none_and_is_written_anew(t
         ({"status": 404, "code": "RevisionNotFound"}, r"no longer has the revision fetched first\. Ask for the newest"),
         ({"status": 401}, r"does not let us in\. Log in with `hf auth login` or set HF_TOKEN"),
         ({"status_of_files": 500}, r"answers with status 500\. Check the connection"),
+        ({"status": 429}, r"asks us to wait\. Run the download again in some minutes"),
         ({"page": b"[]"}, "sent a page that is no listing"),
         ({"page": b'{"siblings": 3}'}, "sent a page that is no listing"),
         ({"page": b'{"id": "a/b", "sha": "../../..", "siblings": []}'}, "sent a page that is no listing"),
@@ -475,6 +496,18 @@ def test_whoever_watches_can_stop_and_the_next_call_goes_on(hub, bring, xet):
     assert arrived(bring(server))["transformer/model.safetensors"] == weights
     start = int(server.asked[0][1].removeprefix("bytes=").split("-")[0])
     assert start > 500_000
+
+
+@pytest.mark.parametrize("faults", [{}, {"xet": True}, {"mirror": True}], ids=["http", "xet", "mirror"])
+def test_ctrl_c_ends_a_download_that_waits_for_a_silent_hub(hub, bring, faults):
+    server = hub({"transformer/model.safetensors": WEIGHTS}, stall=5, **faults)
+    began = time.monotonic()
+    press = threading.Timer(0.7, os.kill, [os.getpid(), signal.SIGINT])
+    press.start()
+    with pytest.raises(KeyboardInterrupt):
+        bring(*([] if "mirror" in faults else [server]), scope=server if "mirror" in faults else None)
+    assert time.monotonic() - began < 4
+    press.join()
 
 
 def test_two_downloads_of_one_repo_wait_for_each_other_and_both_have_it(hub, bring):

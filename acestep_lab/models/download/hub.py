@@ -93,9 +93,9 @@ def not_a_listing() -> HubError:
 
 
 def status_error(status: int, advice: str = "") -> HubError:
-    """For an HTTP status that is no success; 408, 429 and those of the server's own making may pass."""
+    """For an HTTP status that is no success; 408 and those of the server's own making may pass."""
     reason, usual = _STATUS.get(status, (f"answers with status {status}", ""))
-    return HubError(reason, advice or usual, permanent=400 <= status < 500 and status not in (408, 429))
+    return HubError(reason, advice or usual, permanent=400 <= status < 500 and status != 408)
 
 
 _STATUS = {

@@ -1,11 +1,18 @@
 """Hugging Face through its own libraries: `huggingface_hub` asks, `hf_xet` brings chunks. Yields bytes; knows no disk.
 
-They know tokens, gated repos, proxies, rate limits and Xet storage; what they do not do is go on with a file. Measured with
-huggingface_hub 2.4 (`python -m tests.benchmarks.bench_resume`, a file of 20 MB from a server on this machine):
-`hf_hub_download` throws its partial file away on every error, so that a download broken off at 90 % begins anew, in the same
-call after a reset (which it does not try again) and always in the next one; and as it reads 10 MB at a time, a connection that
-drops more often than that wins nothing. So `hf_hub_download` is not used: the same library's session streams a file from where
-it stopped, and a Xet stream is opened there, for which hf_xet has a parameter.
+They know tokens, gated repos, proxies, rate limits and Xet storage. What huggingface_hub 2.4 does not do is go on with a file:
+`hf_hub_download` throws its partial file away on every error, does not try again after a reset, and loses up to 10 MB, which it
+gathers, whenever a connection closes. A server on this machine had to send 20 MB so many times
+(`python -m tests.benchmarks.bench_resume`):
+
+    connection                 hf_hub_download    here
+    reset once, at 90 %        1.9, in two calls  1.0
+    closed once, at 90 %       1.4                1.0
+    closed every 4 MB          2.2, in two calls  1.0
+    answer cut short at 90 %   1.9, in two calls  1.0, in two calls
+
+And a download broken off by its user begins anew in the next call. So `hf_hub_download` is not used: the same library's session
+streams a file from where it stopped, and so does hf_xet's stream, which begins at any byte.
 """
 
 from __future__ import annotations
@@ -13,20 +20,26 @@ from __future__ import annotations
 import datetime
 import importlib.util
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
+from json import JSONDecodeError
 from typing import TYPE_CHECKING
 
-from acestep_lab.models.download.hub import Listing, RemoteFile, host_of
+from acestep_lab.models.download.hub import Listing, RemoteFile, host_of, not_a_listing
 from acestep_lab.models.download.huggingface_session import speaking_to, xet_error
 
 if TYPE_CHECKING:
+    from hf_xet import XetDownloadStream, XetSession
     from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import RepoSibling
     from huggingface_hub.utils import XetFileData
 
 XET_SETTINGS = {
     "telemetry.enabled": False,
     "client.retry_max_attempts": 2,  # we try again ourselves, and can say so
+    "client.connect_timeout": datetime.timedelta(seconds=10),
+    "client.read_timeout": datetime.timedelta(seconds=30),
     "client.retry_base_delay": datetime.timedelta(seconds=1),
 }
 
@@ -48,17 +61,13 @@ class HuggingFace:
         from huggingface_hub import constants
 
         with speaking_to(self.endpoint, repo):
-            info = self._api.model_info(
-                repo, revision=revision, files_metadata=True, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT
-            )
-            files = [
-                RemoteFile(
-                    entry.rfilename, entry.size or 0, entry.lfs.sha256 if entry.lfs else "",
-                    "" if entry.lfs else entry.blob_id or "",
+            try:
+                info = self._api.model_info(
+                    repo, revision=revision, files_metadata=True, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT
                 )
-                for entry in info.siblings or ()
-            ]  # fmt: skip
-        return Listing(info.sha or "", tuple(files))
+                return Listing(info.sha or "", tuple(map(_remote_file, info.siblings or ())))
+            except (JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+                raise not_a_listing() from error
 
     def pieces(self, repo: str, revision: str, file: RemoteFile, start: int) -> Generator[tuple[int, bytes]]:
         """A file's bytes: from Xet storage if it is kept there, else over HTTP."""
@@ -83,9 +92,7 @@ class HuggingFace:
         ) as answer:  # fmt: skip
             hf_raise_for_status(answer)
             offset = start if answer.status_code == 206 else 0
-            for (
-                piece
-            ) in answer.iter_bytes():  # as they arrive: of a fixed size, what is gathered would be lost in a drop
+            for piece in answer.iter_bytes():  # as they arrive: what is gathered is lost when the connection closes
                 yield offset, piece
                 offset += len(piece)
 
@@ -107,7 +114,8 @@ class HuggingFace:
                 token_refresh_url=stored.refresh_route, token_refresh_headers=self._headers
             ) as group:
                 offset = start
-                for piece in group.download_stream(XetFileInfo(stored.file_hash, file.size), start=start):
+                stream = group.download_stream(XetFileInfo(stored.file_hash, file.size), start=start)
+                for piece in _interruptible(stream, session):
                     yield offset, piece
                     offset += len(piece)
         except (RuntimeError, OSError) as error:  # hf_xet's own are children of these
@@ -129,8 +137,26 @@ class HuggingFace:
         return HfApi(self.endpoint.rstrip("/"), token=self.token, library_name=name, library_version=version)
 
 
+def _remote_file(entry: RepoSibling) -> RemoteFile:
+    """Large files have a sha256, small ones git's blob id."""
+    if entry.lfs:
+        return RemoteFile(entry.rfilename, entry.size or 0, entry.lfs.sha256)
+    return RemoteFile(entry.rfilename, entry.size or 0, blob=entry.blob_id or "")
+
+
 def _program() -> tuple[str, str]:
     """Who asks, for the User-Agent."""
     from acestep_lab import __version__
 
     return "acestep-lab", __version__
+
+
+def _interruptible(stream: XetDownloadStream, session: XetSession) -> Generator[bytes]:
+    """A stream's pieces, waited for on another thread: hf_xet waits where Ctrl-C does not reach."""
+    with ThreadPoolExecutor(1, "xet") as waiting:
+        try:
+            while (piece := waiting.submit(next, stream, None).result()) is not None:
+                yield piece
+        except BaseException:
+            session.sigint_abort()  # or that thread would wait as long as the server is silent
+            raise

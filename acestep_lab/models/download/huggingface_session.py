@@ -9,9 +9,8 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from json import JSONDecodeError
 
-from acestep_lab.models.download.hub import HubError, host_of, not_a_listing, status_error
+from acestep_lab.models.download.hub import HubError, host_of, status_error
 
 LOG_IN = "Log in with `hf auth login` or set HF_TOKEN"
 WITHOUT_XET = "If a proxy bars Xet storage, set HF_HUB_DISABLE_XET=1"
@@ -32,10 +31,10 @@ def speaking_to(endpoint: str, repo: str) -> Iterator[None]:
             raise HubError("takes no such name", "A hub id is owner/name", permanent=True) from error
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
             raise _transport_error(error) from error
+        except OSError as error:  # a token that cannot be read, an answer without its headers
+            raise HubError(f"cannot be asked ({str(error)[:80]})") from error
         except ImportError as error:  # a SOCKS proxy, of which httpx speaks only with a package more
             raise HubError(f"cannot be reached ({error})", permanent=True) from error
-        except (JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-            raise not_a_listing() from error
         except ValueError as error:  # an address or a proxy that is none
             raise HubError(f"cannot be reached ({str(error)[:80]})", permanent=True) from error
 

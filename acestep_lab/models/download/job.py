@@ -19,7 +19,7 @@ from acestep_lab.models.download.huggingface import HuggingFace
 from acestep_lab.models.download.modelscope import ModelScope
 from acestep_lab.models.download.partial import complete_file
 from acestep_lab.models.download.selection import FileSelection, select_files
-from acestep_lab.models.download.store import Store, file_size, free_disk, hub_cache, make_folder
+from acestep_lab.models.download.store import Store, file_size, free_disk, hub_cache, move_into_place
 from acestep_lab.models.memory_plan import gb
 
 PAUSE = 1.0  # seconds before trying again
@@ -185,11 +185,14 @@ class DownloadJob:
                 f"{files[0].path} of {repo} is missing or cut short, and offline mode is on (HF_HUB_OFFLINE); "
                 "unset it and run the download again."
             )
+        paths = [file.path for file in listing.files if selection.includes(file)]
+        if not files and self.store.has_recorded(repo, listing, paths):  # a cache that cannot be written will do
+            return 0
         with self.store.exclusively(repo, lambda: self.on_message(f"{repo} is being fetched already; waiting for it.")):
             for number, file in enumerate(files, 1):
                 self.on_message(f"{repo}/{file.path}, {gb(file.size)} ({number} of {len(files)})")
                 self._download_file(repo, listing.revision, file, number, len(files))
-            self.store.write_lock(repo, listing, [file.path for file in listing.files if selection.includes(file)])
+            self.store.write_lock(repo, listing, paths)
             self.store.set_main_revision(repo, listing.revision)
         return sum(file.size for file in files)
 
@@ -212,8 +215,7 @@ class DownloadJob:
             except HubError as error:
                 failures.append((hub, error))
                 continue
-            make_folder(target.parent)
-            os.replace(partial, target)
+            move_into_place(partial, target)
             return
         raise DownloadError(_not_fetched(repo, file, failures, file_size(partial) or 0))
 

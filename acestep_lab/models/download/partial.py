@@ -37,10 +37,12 @@ def complete_file(
         partial.unlink()
     began_elsewhere = bool(file_size(partial))
     _try_repeatedly(partial, file, pieces_from, report, pause)
-    if began_elsewhere and _wrong_checksum(partial, file):
+    wrong = _wrong_checksum(partial, file)
+    if wrong and began_elsewhere:
         partial.unlink()
         _try_repeatedly(partial, file, pieces_from, report, pause)
-    if wrong := _wrong_checksum(partial, file):
+        wrong = _wrong_checksum(partial, file)
+    if wrong:
         partial.unlink()
         raise HubError(
             f"sent another file: its checksum is {wrong[:12]}… instead of {expected_checksum(file)[:12]}…",

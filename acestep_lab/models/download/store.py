@@ -8,6 +8,7 @@ until `update=True`.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from acestep_lab.errors import DownloadError, MachineError
+from acestep_lab.errors import DownloadError, MachineError, shown
 from acestep_lab.files import read_json, write_whole
 from acestep_lab.models.catalog import MAIN_REPO
 from acestep_lab.models.download.hub import Listing, RemoteFile
@@ -59,8 +60,8 @@ class Store:
         """Make a revision the one that is found when none is named."""
         if self.is_cache:
             ref = self.repo_folder(repo) / "refs" / "main"
-            ref.parent.mkdir(parents=True, exist_ok=True)
-            ref.write_text(revision)
+            make_folder(ref.parent)
+            write_whole(ref, lambda draft: draft.write_text(revision), "The newest revision's name", DownloadError)
 
     def read_lock(self, repo: str) -> LockEntry | None:
         """What was fetched the first time, if anything was; a damaged list counts as none."""
@@ -85,10 +86,15 @@ class Store:
         }
         text = json.dumps(self._read_lockfile(repo) | {repo: entry}, indent=1)
         path = self.repo_folder(repo) / LOCKFILE
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_whole(
             path, lambda draft: draft.write_text(text, encoding="utf-8"), "The list of what was fetched", DownloadError
         )
+
+    def has_recorded(self, repo: str, listing: Listing, paths: Iterable[str]) -> bool:
+        """Whether the list says so already."""
+        lock = self.read_lock(repo)
+        return lock is not None and lock.listing == listing and lock.fetched.issuperset(paths)
 
     def _read_lockfile(self, repo: str) -> dict[str, Any]:
         """What the lock file holds, by repo; nothing where there is none, or a damaged one."""
@@ -110,6 +116,8 @@ class Store:
         except Timeout:
             on_wait()
             lock.acquire()
+        except OSError as error:
+            raise not_writable(folder, error) from error
         try:
             yield
         finally:
@@ -128,7 +136,23 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise MachineError(f"{folder} cannot be made ({error.strerror}); name another folder (--folder).") from error
+        raise not_writable(folder, error) from error
+
+
+def move_into_place(partial: Path, target: Path) -> None:
+    """Give a file that is whole its name; MachineError where the disk refuses."""
+    make_folder(target.parent)
+    try:
+        os.replace(partial, target)
+    except OSError as error:
+        raise not_writable(target, error) from error
+
+
+def not_writable(path: Path, error: OSError) -> MachineError:
+    """For whatever keeps us from writing there."""
+    return MachineError(
+        f"{shown(str(path), 120)} cannot be written ({error.strerror}); name another folder (--folder)."
+    )
 
 
 def file_size(path: Path) -> int | None:
