@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from acestep_lab.cli import main
 from acestep_lab.errors import CheckpointError, DownloadError, MachineError
 from acestep_lab.models.catalog import MAIN_REPO
 from acestep_lab.models.download import (
@@ -336,6 +335,8 @@ def test_this_machines_hubs_are_the_two_known_ones():
 
 
 def test_the_command_line_fetches_goes_on_and_says_what_is_here(hub, tmp_path, monkeypatch, capsys):
+    from acestep_lab.cli import main
+
     monkeypatch.setenv("ACESTEP_DOWNLOAD_SOURCE", "modelscope")
     server = hub(FILES | {"transformer/model.safetensors": bytes(12 * 2**20)}, drops=1, after=5 * 2**20)
     monkeypatch.setenv("MODELSCOPE_ENDPOINT", server.endpoint)
