@@ -255,7 +255,7 @@ def _download(chosen: argparse.Namespace) -> int:
     line = Line()
     try:
         fetched = fetch(
-            chosen.checkpoint, lm=chosen.lm, folder=chosen.folder, say=line.say, report=line.show,
+            chosen.checkpoint, lm=chosen.lm, folder=chosen.folder, on_message=line.say, on_progress=line.show,
             update=chosen.update, offline=chosen.offline,
         )  # fmt: skip
     finally:

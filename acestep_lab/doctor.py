@@ -307,7 +307,7 @@ def disk(folder: Path | None = None, free_bytes: Callable[[Path], int] | None = 
     from acestep_lab.models import download
     from acestep_lab.models.memory_plan import gb
 
-    folder = folder or download.cache().root
+    folder = folder or download.hub_cache().root
     free = (free_bytes or download.free_disk)(folder)
     said = f"{gb(free)} free for checkpoints in {folder}"
     if free < 10 * 2**30:
@@ -325,12 +325,12 @@ def cached(deep: bool = False) -> Iterator[Finding]:
     """Whether what `acestep-lab download` fetched is still whole."""
     from acestep_lab.models import catalog, download
 
-    store = download.cache()
+    store = download.hub_cache()
     names = {row.repo: row.name for row in (*catalog.LMS.values(), *catalog.ROWS.values()) if row.repo}
     for repo, name in names.items():
-        if store.lock(repo) is None:
+        if store.read_lock(repo) is None:
             continue
-        wrong = download.flaws(repo, store, deep)
+        wrong = download.verify(repo, store, deep)
         if wrong:
             more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
             yield Finding(

@@ -1,31 +1,31 @@
 """Weights arrive whole or not at all, from hubs that drop, cut, lie and disappear. A server on this machine plays them."""
 
 import hashlib
-import json
+import os
+import signal
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import time
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from acestep_lab.cli import main
 from acestep_lab.errors import CheckpointError, DownloadError, MachineError
 from acestep_lab.models.catalog import MAIN_REPO
 from acestep_lab.models.download import (
-    LOCK,
+    LOCKFILE,
+    FileSelection,
     HuggingFace,
     Listing,
     ModelScope,
     RemoteFile,
     Store,
-    Wanted,
     fetch,
-    flaws,
     known_hubs,
-    wanted,
+    select_files,
+    verify,
 )
 from acestep_lab.models.loading import Checkpoint
+from tests.hub_server import REVISION, HubServer
 
 REPO = "somebody/tiny-checkpoint"
 WEIGHTS = bytes(range(256)) * 2000  # 512 kB
@@ -36,99 +36,6 @@ FILES = {
     "README.md": b"not fetched",
     "modeling.py": b"never fetched",
 }
-REVISION = "0123456789abcdef0123456789abcdef01234567"
-
-
-def git_blob(data):
-    return hashlib.sha1(f"blob {len(data)}\0".encode() + data).hexdigest()
-
-
-class Hub(ThreadingHTTPServer):
-    """Both hubs' protocols over one dictionary of files, and the ways in which they fail."""
-
-    daemon_threads = True
-
-    def __init__(self, files=FILES, **faults):
-        super().__init__(("127.0.0.1", 0), Answer)
-        self.files, self.faults, self.revision = dict(files), faults, REVISION
-        self.asked: list[tuple[str, str | None]] = []  # (path, Range)
-        self.authorizations: list[str | None] = []
-        self.drops_left = faults.get("drops", 0)
-
-    def stop(self):
-        self.shutdown()
-        self.server_close()
-
-    @property
-    def endpoint(self):
-        return f"http://127.0.0.1:{self.server_port}"
-
-    @property
-    def fetched(self):
-        return [path for path, _ in self.asked]
-
-
-class Answer(BaseHTTPRequestHandler):
-    server: Hub
-
-    def log_message(self, *args):
-        pass
-
-    def do_GET(self):
-        address = urlsplit(self.path)
-        self.server.authorizations.append(self.headers.get("Authorization"))
-        if "status" in self.server.faults:
-            return self.send_error(self.server.faults["status"])
-        if address.path.startswith("/api/models/"):
-            return self.say(self.hugging_face_listing())
-        if address.path.endswith("/repo/files"):
-            return self.say(self.modelscope_listing())
-        if address.path.endswith("/repo"):
-            return self.serve(parse_qs(address.query)["FilePath"][0])
-        return self.serve(unquote(address.path.split("/resolve/")[1].split("/", 1)[1]))
-
-    def say(self, value):
-        body = b"<html>please log in</html>" if self.server.faults.get("page") else json.dumps(value).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def hugging_face_listing(self):
-        siblings = []
-        for path, data in self.server.files.items():
-            entry = {"rfilename": path, "size": len(data), "blobId": git_blob(data)}
-            if path.endswith(".safetensors"):
-                entry["lfs"] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-            siblings.append(entry)
-        return {"sha": self.server.revision, "siblings": siblings}
-
-    def modelscope_listing(self):
-        rows = [{"Path": "vae", "Type": "tree", "Size": 0}]
-        for path, data in self.server.files.items():
-            rows.append({"Path": path, "Type": "blob", "Size": len(data), "Sha256": hashlib.sha256(data).hexdigest()})
-        return {"Code": 200, "Data": {"Files": rows}}
-
-    def serve(self, path):
-        faults, wish = self.server.faults, self.headers.get("Range")
-        self.server.asked.append((path, wish))
-        data = self.server.files[path]
-        if path.endswith(".safetensors"):
-            data = faults.get("instead", data)[: faults.get("cut", len(data))]
-        start = int(wish.removeprefix("bytes=").split("-")[0]) if wish and not faults.get("no_ranges") else 0
-        if start and start >= len(data):
-            return self.send_error(416)
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(data) - start))
-        self.end_headers()
-        if self.server.drops_left and path.endswith(".safetensors"):
-            self.server.drops_left -= 1
-            self.wfile.write(data[start : start + faults.get("after", 100_000)])
-            self.wfile.flush()
-            self.connection.close()
-            return None
-        self.wfile.write(data[start:])
-        return None
 
 
 @pytest.fixture
@@ -137,10 +44,8 @@ def hub():
     running = []
 
     def start(files=FILES, **faults):
-        server = Hub(files, **faults)
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        running.append(server)
-        return server
+        running.append(HubServer(files, **faults).start())
+        return running[-1]
 
     yield start
     for server in running:
@@ -184,7 +89,7 @@ def test_the_hubs_own_library_finds_what_was_fetched(hub, bring, tmp_path):
 
 def test_every_piece_is_reported_and_every_file_said(hub, bring):
     heard, said = [], []
-    bring(hub(), report=heard.append, say=said.append)
+    bring(hub(), on_progress=heard.append, on_message=said.append)
     last = [progress for progress in heard if progress.path.endswith(".safetensors")][-1]
     assert (last.done, last.total, last.of) == (len(WEIGHTS), len(WEIGHTS), 3)
     assert "MB of" in str(last)
@@ -202,10 +107,10 @@ def test_what_is_here_already_is_not_fetched_again(hub, bring):
 def test_a_dropped_connection_goes_on_where_it_stopped(hub, bring):
     server = hub(drops=3, after=100_000)
     assert arrived(bring(server)) == EXPECTED
-    ranges = [wish for path, wish in server.asked if path.endswith(".safetensors")]
+    ranges = [asked for path, asked in server.asked if path.endswith(".safetensors")]
     assert ranges[0] is None
     assert len(ranges) == 4
-    starts = [int(wish[6:-1]) for wish in ranges[1:]]
+    starts = [int(asked[6:-1]) for asked in ranges[1:]]
     assert starts == sorted(starts)
     assert starts[-1] > 0
 
@@ -226,13 +131,16 @@ def test_a_server_that_knows_no_ranges_starts_again_and_the_file_is_still_right(
 
 def test_a_truncated_file_is_taken_from_the_mirror(hub, bring):
     said = []
-    fetched = bring(hub(cut=200_000), scope=hub(), say=said.append)
+    fetched = bring(hub(cut=200_000), scope=hub(), on_message=said.append)
     assert arrived(fetched) == EXPECTED
     assert any("trying 127.0.0.1" in sentence for sentence in said)
 
 
 def test_a_file_truncated_everywhere_is_refused_with_how_much_is_there(hub, bring):
-    with pytest.raises(DownloadError, match=r"stopped after 200,000 of 512,000 bytes|answers with status 416"):
+    with pytest.raises(
+        DownloadError,
+        match=r"stopped after 200,000 of 512,000 bytes|has a shorter file than it lists. Ask for the newest",
+    ):
         bring(hub(cut=200_000))
 
 
@@ -267,7 +175,7 @@ def test_without_any_network_a_sentence_says_who_was_asked_and_what_helps(hub, b
     [
         ({"status": 404}, "does not know it. Check its spelling"),
         ({"status": 401}, "does not let us in. Log in with `hf auth login`"),
-        ({"page": True}, "sent a page that is no listing"),
+        ({"page": b"<html>please log in</html>"}, "sent a page that is no listing"),
     ],
 )
 def test_a_hub_that_refuses_is_quoted_with_what_to_do(hub, bring, faults, sentence):
@@ -289,11 +197,28 @@ def test_a_full_disk_is_a_sentence(hub, bring, tmp_path):
         pytest.skip("this system has no /dev/full")
     store = Store(tmp_path / "cache")
     file = RemoteFile("transformer/model.safetensors", len(WEIGHTS), hashlib.sha256(WEIGHTS).hexdigest())
-    partial = store.partial(REPO, file)
+    partial = store.partial_path(REPO, file)
     partial.parent.mkdir(parents=True)
     partial.symlink_to(full)
     with pytest.raises(MachineError, match="The disk is full"):
         bring(hub(), store=store)
+
+
+@pytest.mark.parametrize("blocked", ["cache", "cache/models--somebody--tiny-checkpoint/.partial", "{target}"])
+def test_a_place_that_cannot_be_written_is_a_sentence(hub, bring, tmp_path, blocked):
+    target = f"cache/models--somebody--tiny-checkpoint/snapshots/{REVISION}/transformer/model.safetensors/folder"
+    path = tmp_path / blocked.format(target=target)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"a file where a folder belongs, or the other way round")
+    with pytest.raises(MachineError, match=r"cannot be written \(.*\); name another folder"):
+        bring(hub())
+
+
+def test_a_checkpoint_that_is_here_whole_needs_no_writing(hub, bring, tmp_path):
+    fetched = bring(hub())
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*")}
+    assert bring(hub(), offline=True).places == fetched.places
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*")} == before
 
 
 def test_offline_mode_asks_nobody_and_says_so(hub, bring):
@@ -368,11 +293,11 @@ def test_what_was_fetched_opens_and_builds(hub, bring, request, layout):
 
 
 def test_rows_say_what_they_want():
-    assert wanted("pocket") == ()
-    assert wanted("turbo", "1.7B") == (
-        Wanted(MAIN_REPO, ("Qwen3-Embedding-0.6B", "acestep-5Hz-lm-1.7B", "acestep-v15-turbo", "vae")),
+    assert select_files("pocket") == ()
+    assert select_files("turbo", "1.7B") == (
+        FileSelection(MAIN_REPO, ("Qwen3-Embedding-0.6B", "acestep-5Hz-lm-1.7B", "acestep-v15-turbo", "vae")),
     )
-    assert [want.repo for want in wanted("xl-base", "4B")] == [
+    assert [want.repo for want in select_files("xl-base", "4B")] == [
         "ACE-Step/acestep-v15-xl-base",
         MAIN_REPO,
         "ACE-Step/acestep-5Hz-lm-4B",
@@ -393,16 +318,16 @@ def test_unknown_names_are_answered_with_the_nearest():
 def test_files_changed_on_disk_are_found(hub, bring, tmp_path):
     store = Store(tmp_path / "cache")
     place = bring(hub()).places[REPO]
-    assert flaws(REPO, store, deep=True) == []
+    assert verify(REPO, store, deep=True) == []
     weights = place / "transformer/model.safetensors"
     weights.write_bytes(b"x" * len(WEIGHTS))
-    assert flaws(REPO, store) == []
-    assert "has changed since" in flaws(REPO, store, deep=True)[0]
+    assert verify(REPO, store) == []
+    assert "has changed since" in verify(REPO, store, deep=True)[0]
     weights.write_bytes(b"x")
-    assert "has 1 of 512,000 bytes" in flaws(REPO, store)[0]
+    assert "has 1 of 512,000 bytes" in verify(REPO, store)[0]
     weights.unlink()
-    assert "is missing" in flaws(REPO, store)[0]
-    assert flaws("nobody/knows", store) == []
+    assert "is missing" in verify(REPO, store)[0]
+    assert verify("nobody/knows", store) == []
 
 
 def test_this_machines_hubs_are_the_two_known_ones():
@@ -410,6 +335,8 @@ def test_this_machines_hubs_are_the_two_known_ones():
 
 
 def test_the_command_line_fetches_goes_on_and_says_what_is_here(hub, tmp_path, monkeypatch, capsys):
+    from acestep_lab.cli import main
+
     monkeypatch.setenv("ACESTEP_DOWNLOAD_SOURCE", "modelscope")
     server = hub(FILES | {"transformer/model.safetensors": bytes(12 * 2**20)}, drops=1, after=5 * 2**20)
     monkeypatch.setenv("MODELSCOPE_ENDPOINT", server.endpoint)
@@ -431,18 +358,204 @@ def test_the_command_line_fetches_goes_on_and_says_what_is_here(hub, tmp_path, m
 )
 def test_a_damaged_list_of_what_was_fetched_counts_as_none_and_is_written_anew(tmp_path, damage):
     store = Store(tmp_path)
-    path = store.home("o/r") / LOCK
+    path = store.repo_folder("o/r") / LOCKFILE
     path.parent.mkdir(parents=True)
     if damage is None:
         path.mkdir()
     else:
         path.write_bytes(damage.encode("utf-16-le", "surrogatepass") if "\ud800" in damage else damage.encode())
     listing = Listing("abc", (RemoteFile("a.bin", 3),))
-    assert store.lock("o/r") is None
+    assert store.read_lock("o/r") is None
     if damage is None:
         with pytest.raises(DownloadError, match="cannot be written"):
             store.write_lock("o/r", listing, ["a.bin"])
         return
     store.write_lock("o/r", listing, ["a.bin"])
-    lock = store.lock("o/r")
+    lock = store.read_lock("o/r")
     assert (lock.listing, lock.fetched) == (listing, {"a.bin"})
+
+
+# -- what Hugging Face's libraries do, in our words ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("faults", "sentence"),
+    [
+        (
+            {"status_of_files": 403, "code": "GatedRepo"},
+            r"keeps it gated\. Accept its terms on 127.*/{repo}, then log in",
+        ),
+        ({"status": 404, "code": "RepoNotFound"}, r"does not know it\. Check its spelling; if it is private, log in"),
+        ({"status": 404, "code": "RevisionNotFound"}, r"no longer has the revision fetched first\. Ask for the newest"),
+        ({"status": 401}, r"does not let us in\. Log in with `hf auth login` or set HF_TOKEN"),
+        ({"status_of_files": 500}, r"answers with status 500\. Check the connection"),
+        ({"status": 429}, r"asks us to wait\. Run the download again in some minutes"),
+        ({"page": b"[]"}, "sent a page that is no listing"),
+        ({"page": b'{"siblings": 3}'}, "sent a page that is no listing"),
+        ({"page": b'{"id": "a/b", "sha": "../../..", "siblings": []}'}, "sent a page that is no listing"),
+        ({"page": b"\xff\xfe\x00"}, "sent a page that is no listing"),
+    ],
+)
+def test_what_the_hub_refuses_is_one_sentence_with_what_would_be_right(hub, bring, faults, sentence):
+    with pytest.raises(DownloadError, match=sentence.replace("{repo}", REPO)) as refusal:
+        bring(hub(**faults))
+    assert len(str(refusal.value)) < 300
+    assert "Request ID" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "fault", [{"status": 404, "code": "RepoNotFound"}, {"status_of_files": 403, "code": "GatedRepo"}]
+)
+def test_a_repo_that_one_hub_keeps_from_us_is_taken_from_the_other(hub, bring, fault):
+    assert arrived(bring(hub(**fault), scope=hub())) == EXPECTED
+
+
+@pytest.mark.parametrize("endpoint", ["nowhere", "ftp://example", "http://[", "http://127.0.0.1:1"])
+@pytest.mark.parametrize("kind", [HuggingFace, ModelScope])
+def test_an_address_that_is_none_is_a_sentence(tmp_path, kind, endpoint):
+    with pytest.raises(DownloadError, match=r"could not be looked up: .*(cannot be reached|is no address)"):
+        fetch(REPO, hubs=[kind(endpoint)], offline=False, pause=0, store=Store(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["a/b c", "--/x", "a/" + "b" * 200, "ä/ö", "a/b\n"])
+def test_a_name_that_is_no_hub_id_is_a_sentence(hub, bring, name):
+    with pytest.raises(DownloadError, match="A hub id is owner/name"):
+        bring(hub(), name=name)
+
+
+def test_nothing_of_the_libraries_shows_on_the_screen(hub, bring, capfd):
+    from huggingface_hub.utils import logging as hub_logging
+
+    before = hub_logging.get_verbosity()
+    bring(hub(drops=2))
+    assert capfd.readouterr() == ("", "")
+    assert hub_logging.get_verbosity() == before
+
+
+def test_who_asks_for_a_download_is_heard_where_the_library_is_offline_and_only_then(hub, bring):
+    from huggingface_hub import constants
+
+    assert constants.HF_HUB_OFFLINE  # as all tests are
+    bring(hub(), offline=False)
+    assert constants.HF_HUB_OFFLINE
+    server = hub()
+    with pytest.raises(DownloadError, match="offline mode is on"):
+        bring(server, offline=None, name="somebody/else")
+    assert server.addresses == []
+
+
+def test_a_token_is_not_taken_along_to_where_a_redirect_leads(hub, tmp_path):
+    elsewhere = hub()
+    server = hub(redirect=elsewhere.endpoint)
+    fetch(REPO, hubs=[HuggingFace(server.endpoint, "secret")], offline=False, pause=0, store=Store(tmp_path))
+    assert set(server.authorizations) == {"Bearer secret"}
+    assert set(elsewhere.authorizations) == {None}
+
+
+# -- going on ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("faults", [{"reset": True}, {"reset": False}], ids=["reset", "closed"])
+def test_however_a_connection_breaks_little_is_sent_twice(hub, bring, faults):
+    server = hub(drops=3, after=100_000, **faults)
+    assert arrived(bring(server)) == EXPECTED
+    assert server.sent < 1.3 * sum(map(len, EXPECTED.values()))
+
+
+def test_what_one_hub_began_another_goes_on_with(hub, bring):
+    mirror = hub()
+    assert arrived(bring(hub(drops=99, after=60_000, cut=300_000), scope=mirror)) == EXPECTED
+    weights = [asked for path, asked in mirror.asked if path.endswith(".safetensors")]
+    assert weights == ["bytes=300000-"]
+
+
+@pytest.mark.parametrize("stale", [b"x" * 1000, b"x" * 600_000], ids=["shorter", "longer"])
+def test_a_partial_file_that_was_damaged_is_fetched_anew_by_the_same_call(hub, bring, tmp_path, stale):
+    store, file = Store(tmp_path / "cache"), RemoteFile("m", len(WEIGHTS), hashlib.sha256(WEIGHTS).hexdigest())
+    path = store.partial_path(REPO, file)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(stale)
+    assert arrived(bring(hub(), store=store)) == EXPECTED
+
+
+class Enough(Exception):
+    """Raised by who watches, to stop."""
+
+
+@pytest.mark.parametrize("xet", [False, True], ids=["http", "xet"])
+def test_whoever_watches_can_stop_and_the_next_call_goes_on(hub, bring, xet):
+    weights = bytes(range(256)) * 8000  # 2 MB
+    server = hub(FILES | {"transformer/model.safetensors": weights}, xet=xet)
+
+    def stop_in_the_middle(progress):
+        if progress.done > 500_000:
+            raise Enough
+
+    with pytest.raises(Enough):
+        bring(server, on_progress=stop_in_the_middle)
+    server.asked.clear()
+    assert arrived(bring(server))["transformer/model.safetensors"] == weights
+    start = int(server.asked[0][1].removeprefix("bytes=").split("-")[0])
+    assert start > 500_000
+
+
+@pytest.mark.parametrize("faults", [{}, {"xet": True}, {"mirror": True}], ids=["http", "xet", "mirror"])
+def test_ctrl_c_ends_a_download_that_waits_for_a_silent_hub(hub, bring, faults):
+    server = hub({"transformer/model.safetensors": WEIGHTS}, stall=5, **faults)
+    began = time.monotonic()
+    press = threading.Timer(0.7, os.kill, [os.getpid(), signal.SIGINT])
+    press.start()
+    with pytest.raises(KeyboardInterrupt):
+        bring(*([] if "mirror" in faults else [server]), scope=server if "mirror" in faults else None)
+    assert time.monotonic() - began < 4
+    press.join()
+
+
+def test_two_downloads_of_one_repo_wait_for_each_other_and_both_have_it(hub, bring):
+    server, said, results = hub(silent=0.1), [], []
+    both = [
+        threading.Thread(target=lambda: results.append(arrived(bring(server, on_message=said.append))))
+        for _ in range(2)
+    ]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join(20)
+    assert results == [EXPECTED, EXPECTED]
+    assert any("is being fetched already; waiting" in sentence for sentence in said)
+    assert len(server.asked) == 3
+
+
+# -- Xet storage ---------------------------------------------------------------------------------------------------------
+
+
+def test_weights_in_xet_storage_come_in_chunks_from_there_and_nothing_is_reported_home(hub, bring):
+    server = hub(xet=True)
+    heard = []
+    assert arrived(bring(server, on_progress=heard.append)) == EXPECTED
+    assert server.fetched.count("xet") == 1
+    assert "transformer/model.safetensors" not in server.fetched
+    assert not [address for address in server.addresses if address.startswith("POST")]
+    assert [progress.done for progress in heard if progress.path.endswith(".safetensors")][-1] == len(WEIGHTS)
+
+
+def test_a_file_begun_over_http_goes_on_from_xet_storage(hub, bring):
+    with pytest.raises(DownloadError):
+        bring(hub(cut=300_000))
+    server = hub(xet=True)
+    assert arrived(bring(server)) == EXPECTED
+    assert server.asked[0] == ("xet", "bytes=300000-511999")
+    assert server.sent < 0.6 * len(WEIGHTS)
+
+
+def test_wrong_chunks_from_xet_storage_are_never_kept(hub, bring, tmp_path):
+    with pytest.raises(DownloadError, match="sent another file: its checksum is"):
+        bring(hub(xet=True, instead=b"x" * len(WEIGHTS)))
+    assert not list((tmp_path / "cache").rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_barred_xet_storage_is_named_with_the_way_around_it_and_the_mirror_is_asked(hub, bring, status):
+    with pytest.raises(DownloadError, match=r"fails to bring it from Xet storage \(.*set HF_HUB_DISABLE_XET=1"):
+        bring(hub(xet=True, xet_status=status))
+    assert arrived(bring(hub(xet=True, xet_status=status), scope=hub())) == EXPECTED
