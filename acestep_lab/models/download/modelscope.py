@@ -1,6 +1,6 @@
 """ModelScope, the mirror the reference falls back to, over our own HTTP. Yields bytes; knows no disk.
 
-Its own package (`modelscope`) would bring a second cache, a second progress bar and thirty dependencies for these two requests.
+Its own package (`modelscope`) would bring a second cache, a second progress bar and many dependencies for these two requests.
 """
 
 from __future__ import annotations
