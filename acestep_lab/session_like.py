@@ -1,0 +1,56 @@
+"""What a page, a door or a script may rely on, whichever session it talks to: one here, one far away, a stand-in.
+
+Knows values and runs; no model. A test holds every session to it (`tests/test_session_like.py`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from acestep_lab.audio.audio import Audio
+from acestep_lab.engines.base import Capabilities
+from acestep_lab.engines.step import Step
+from acestep_lab.jobs.queue import JobQueue
+from acestep_lab.jobs.run import RenderRun
+from acestep_lab.listen.analysis import Analysis
+from acestep_lab.plan.plan import Plan
+from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.prompt.sampling import Sampling
+from acestep_lab.prompt.tasks import Source, Task
+from acestep_lab.takes.library import Library
+from acestep_lab.takes.take import Take
+
+
+@runtime_checkable
+class SessionLike(Protocol):
+    """The verbs every session has. What each does, and what it raises, is said at `Session`."""
+
+    library: Library
+    jobs: JobQueue
+
+    @property
+    def name(self) -> str:
+        """The checkpoint in use."""
+    @property
+    def checkpoints(self) -> tuple[str, ...]:
+        """The checkpoints that are open."""
+    @property
+    def capabilities(self) -> Capabilities: ...
+    @property
+    def has_planner(self) -> bool: ...
+    def use(self, checkpoint: str | os.PathLike[str]) -> Capabilities: ...
+    def cost(self, checkpoint: str | os.PathLike[str]) -> Any: ...
+    def defaults(self, task: Task) -> Sampling: ...
+    def resolve(self, recipe: Recipe, plan: Plan | None = None) -> Recipe: ...
+    def start(self, recipe: Recipe | Sequence[Recipe], plan: Plan | None = None) -> RenderRun: ...
+    def make(self, recipe: Recipe, plan: Plan | None = None) -> Take: ...
+    def vary(self, source: Take | Recipe, seeds: Iterable[int], variance: float | None = None) -> list[Take]: ...
+    def plan(self, recipe: Recipe, n: int | None = None) -> Plan | list[Plan]: ...
+    def keep(self, take: Take) -> Take: ...
+    def load(self, name: str | os.PathLike[str]) -> Take: ...
+    def sound(self, source: Source | os.PathLike[str]) -> Take | Audio: ...
+    def analyze(self, source: Source, bpm: float | None = None) -> Analysis: ...
+    def preview(self, step: Step | Take, at: float, seconds: float = 3.0) -> Audio: ...
+    def close(self) -> None: ...
