@@ -10,8 +10,6 @@ than a small one (unless `deep`, which reads every file for its checksum).
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import os
 import platform
 import shutil
@@ -19,8 +17,11 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from packaging.requirements import Requirement
 
 from acestep_lab.errors import LabError
 
@@ -37,19 +38,19 @@ class Finding:
 
     name: str
     state: str  # of STATES
-    what: str
+    message: str
     fix: str = ""
 
     def __str__(self) -> str:
         mark = {"ok": "ok  ", "warn": "warn", "bad": "BAD "}[self.state]
-        return f"{mark}  {self.name:<12} {self.what}" + (f"\n{'':>19}→ {self.fix}" if self.fix else "")
+        return f"{mark}  {self.name:<12} {self.message}" + (f"\n{'':>19}→ {self.fix}" if self.fix else "")
 
 
 Check = Callable[[], Iterable[Finding]]
 
 
 @dataclass(frozen=True)
-class Asked:
+class DeviceRequest:
     """The device and dtype a session would be opened with; None: what the environment says."""
 
     device: str | None = None
@@ -72,28 +73,28 @@ def examine(
     checkpoint: str | Path = "pocket",
     deep: bool = False,
     checks: Sequence[Check] | None = None,
-    asked: Asked | None = None,
+    requested: DeviceRequest | None = None,
 ) -> list[Finding]:
     """Everything that can be said of this machine and one checkpoint, the foundations first.
 
-    `asked` is the device and dtype a session would be opened with; None: ACESTEP_DEVICE and ACESTEP_DTYPE.
+    `requested` is the device and dtype a session would be opened with; None: ACESTEP_DEVICE and ACESTEP_DTYPE.
     """
     usual: tuple[Check, ...] = (
         python,
+        libraries,
         torch_build,
         torchaudio,
-        libraries,
-        partial(device, asked),
+        partial(device, requested),
         codecs,
-        browser,
+        browser_modules,
         disk,
         partial(cached, deep),
-        partial(weights, checkpoint, asked=asked),
+        partial(checkpoint_files, checkpoint, requested=requested),
     )
     return [finding for check in (usual if checks is None else checks) for finding in _safely(check)]
 
 
-_TROUBLE = (LabError, OSError, ImportError, RuntimeError, ValueError, TypeError, AttributeError, KeyError)
+_CHECK_ERRORS = (LabError, OSError, ImportError, RuntimeError, ValueError, TypeError, AttributeError, KeyError)
 
 
 def _safely(check: Check) -> Iterator[Finding]:
@@ -103,7 +104,7 @@ def _safely(check: Check) -> Iterator[Finding]:
         yield from list(check())
     except LabError as error:
         yield Finding(name, "bad", str(error))
-    except _TROUBLE as error:
+    except _CHECK_ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else ""
         yield Finding(name, "bad", f"could not be examined ({type(error).__name__}: {reason})", _REINSTALL)
 
@@ -112,11 +113,12 @@ _REINSTALL = "Reinstall in a fresh environment: `pip install --upgrade acestep_l
 
 
 def python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Iterator[Finding]:
-    said = f"Python {'.'.join(map(str, version))} on {platform.system()} {platform.machine()}"
+    """Whether this Python is new enough."""
+    summary = f"Python {'.'.join(map(str, version))} on {platform.system()} {platform.machine()}"
     if version < (3, 11):
-        yield Finding("python", "bad", said, "Python 3.11 or newer is needed.")
+        yield Finding("python", "bad", summary, "Python 3.11 or newer is needed.")
     else:
-        yield Finding("python", "ok", said)
+        yield Finding("python", "ok", summary)
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,8 @@ class TorchBuild:
     capability: tuple[int, int] | None = None
 
     @classmethod
-    def here(cls) -> TorchBuild:
+    def installed(cls) -> TorchBuild:
+        """The torch of this environment."""
         import torch
 
         cuda, hip = torch.version.cuda, torch.version.hip
@@ -148,26 +151,24 @@ class TorchBuild:
 
 def torch_build(build: TorchBuild | None = None) -> Iterator[Finding]:
     """Whether torch is built for what is in the machine."""
-    build = build or TorchBuild.here()
-    said = f"torch {build.version}, built for {build.built_for}"
+    build = build or TorchBuild.installed()
+    summary = f"torch {build.version}, built for {build.built_for}"
     if build.built_for == "cpu" and build.has_nvidia_driver:
         fix = "Install the CUDA build of torch (pytorch.org, “Get Started”); everything runs on the CPU until then."
-        yield Finding("torch", "warn", f"{said}, though there is an NVIDIA driver", fix)
+        yield Finding("torch", "warn", f"{summary}, though there is an NVIDIA driver", fix)
     elif build.built_for.startswith("CUDA") and not build.sees_device:
         fix = (
             "Check `nvidia-smi`; the driver may be too old for this build, or the card hidden by CUDA_VISIBLE_DEVICES."
         )
         state = "warn" if build.has_nvidia_driver else "ok"
-        yield Finding("torch", state, f"{said}, and sees no card", fix if state == "warn" else "")
+        yield Finding("torch", state, f"{summary}, and sees no card", fix if state == "warn" else "")
     elif build.capability is not None and build.capability < (8, 0):
-        older = (
-            f"{said}; the card (compute capability {build.capability[0]}.{build.capability[1]}) has no bf16 of its own"
-        )
+        older = f"{summary}; the card (compute capability {build.capability[0]}.{build.capability[1]}) has no bf16 of its own"
         yield Finding(
-            "torch", "warn", older, "Parts compute in float32, which doubles their size: choose a smaller LM."
+            "torch", "warn", older, "Components compute in float32, which doubles their size: choose a smaller LM."
         )
     else:
-        yield Finding("torch", "ok", said)
+        yield Finding("torch", "ok", summary)
 
 
 def torchaudio(state: str | None = None) -> Iterator[Finding]:
@@ -176,7 +177,7 @@ def torchaudio(state: str | None = None) -> Iterator[Finding]:
 
     _torchaudio.patch_torchaudio()
     state = state or _torchaudio.state()
-    said = {
+    findings = {
         "works": Finding("torchaudio", "ok", "loads whole"),
         "cured": Finding("torchaudio", "ok", "its compiled half does not load; made harmless, its Python half is used"),
         "absent": Finding(
@@ -184,74 +185,70 @@ def torchaudio(state: str | None = None) -> Iterator[Finding]:
             "`pip install torchaudio` (any version; one whose compiled half does not load will do).",
         ),
     }  # fmt: skip
-    yield said[state]
+    yield findings[state]
 
 
-LEAST = {
-    "diffusers": "0.42.1",
-    "transformers": "5.0",
-    "accelerate": "1.0",
-    "peft": "0.17",
-    "huggingface_hub": "1.0",
-    "llguidance": "1.7",
-    "safetensors": "0.4.5",
-    "numpy": "1.26",
-}
-"""The libraries the music goes through, and the least version of each."""
-
-
-def libraries(installed: Callable[[str], str] = importlib.metadata.version) -> Iterator[Finding]:
-    """Which libraries are missing or too old."""
-    wrong = []
-    for name, least in LEAST.items():
-        try:
-            found = installed(name)
-        except importlib.metadata.PackageNotFoundError:
-            wrong.append((name, "is not installed"))
-            continue
-        if _numbers(found) < _numbers(least):
-            wrong.append((name, f"{found} is older than {least}"))
+def libraries(
+    requirements: Callable[[], Iterable[str]] | None = None, installed: Callable[[str], str | None] = metadata.version
+) -> Iterator[Finding]:
+    """Whether every library that this package was installed for is here, and neither too old nor too new."""
+    try:
+        required = (requirements or _requirements)()
+    except metadata.PackageNotFoundError:
+        summary = "acestep_lab was copied here and not installed, so nothing says which libraries it needs"
+        yield Finding("libraries", "warn", summary, "`pip install .` in its folder.")
+        return
+    wrong = [(one, problem) for one in map(Requirement, required) if (problem := _problem(one, installed))]
     if wrong:
-        names = " ".join(f"'{name}>={LEAST[name]}'" for name, _ in wrong)
-        said = "; ".join(f"{name} {what}" for name, what in wrong)
-        yield Finding("libraries", "bad", said, f"`pip install --upgrade {names}`")
+        names = " ".join(f"'{one.name}{one.specifier}'" for one, _ in wrong)
+        summary = "; ".join(f"{one.name} {problem}" for one, problem in wrong)
+        yield Finding("libraries", "bad", summary, f"`pip install --upgrade {names}`")
     else:
-        yield Finding(
-            "libraries", "ok", f"diffusers {installed('diffusers')}, transformers {installed('transformers')}"
-        )
+        named = ", ".join(f"{name} {installed(name)}" for name in ("diffusers", "transformers"))
+        yield Finding("libraries", "ok", named)
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    """ "0.42.1.dev0" → (0, 42, 1)."""
-    numbers = []
-    for piece in version.split(".")[:3]:
-        if not piece[:1].isdigit():
-            break
-        numbers.append(int("".join(character for character in piece if character.isdigit())))
-    return tuple(numbers)
+def _requirements() -> list[str]:
+    """What `pip install acestep_lab` asks for, extras left out."""
+    return metadata.requires("acestep_lab") or []
 
 
-def device(asked: Asked | None = None) -> Iterator[Finding]:
+def _problem(requirement: Requirement, installed: Callable[[str], str | None]) -> str:
+    """What is wrong with a library, after its name; "" where it is as required, or not required here."""
+    if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+        return ""
+    try:
+        version = installed(requirement.name)
+    except metadata.PackageNotFoundError:
+        return "is not installed"
+    if not version:
+        return "is installed, but its records are damaged"
+    if requirement.specifier.contains(version, prereleases=True):
+        return ""
+    return f"{version} is not {requirement.specifier}"
+
+
+def device(requested: DeviceRequest | None = None) -> Iterator[Finding]:
     """What the work runs on, how much memory there is, and whether whole numbers could be quicker."""
     from acestep_lab.models.memory_plan import gb
     from acestep_lab.models.tiers import GB
 
-    asked = asked or Asked()
-    machine = asked.machine()
-    tier = asked.tier(machine)
+    requested = requested or DeviceRequest()
+    machine = requested.machine()
+    tier = requested.tier(machine)
     free = "" if machine.free_bytes is None else f", {gb(machine.free_bytes)} free"
     simulated = " (simulated; the work runs on the CPU)" if machine.simulated else ""
-    said = f"{machine.name or machine.kind}{simulated}, {gb(machine.memory_bytes)}{free}; {tier.name} tier, LM up to {tier.lm}"
+    summary = f"{machine.name or machine.kind}{simulated}, {gb(machine.memory_bytes)}{free}; {tier.name} tier, LM up to {tier.lm}"
     if machine.free_bytes is not None and machine.free_bytes < 1.5 * GB:
         fix = "Close other programs or notebooks that hold memory (`session.free()` gives a session's back)."
-        yield Finding("device", "warn", said, fix)
+        yield Finding("device", "warn", summary, fix)
     else:
-        yield Finding("device", "ok", said)
+        yield Finding("device", "ok", summary)
     if machine.device == "cpu":
-        yield from whole_numbers()
+        yield from int8_support()
 
 
-def whole_numbers(exact: bool | None = None) -> Iterator[Finding]:
+def int8_support(exact: bool | None = None) -> Iterator[Finding]:
     """Whether `precision="int8"` has a chance on this CPU; the first song measures it."""
     from acestep_lab.models.precision import sums_are_exact
 
@@ -281,8 +278,8 @@ def codecs(formats: Iterable[str] | None = None) -> Iterator[Finding]:
         yield Finding("codecs", "ok", "WAV, FLAC, OGG and MP3 can be read and written")
 
 
-def browser(folders: Sequence[Path] = (PACKAGE / "static", PACKAGE.parent / "widgets")) -> Iterator[Finding]:
-    """Whether the widgets' browser halves are here, and what shows them."""
+def browser_modules(folders: Sequence[Path] = (PACKAGE / "static", PACKAGE.parent / "widgets")) -> Iterator[Finding]:
+    """Whether the widgets' browser halves are here."""
     modules = next((found for folder in folders if (found := sorted(folder.glob("*.js")))), [])
     empty = [file.name for file in modules if file.stat().st_size == 0]
     if not modules:
@@ -292,11 +289,6 @@ def browser(folders: Sequence[Path] = (PACKAGE / "static", PACKAGE.parent / "wid
     else:
         yield Finding(
             "browser", "ok", f"{len(modules)} browser halves in {modules[0].parent.name}/, no internet needed"
-        )
-    missing = [name for name in ("anywidget", "panel") if importlib.util.find_spec(name) is None]
-    if missing:
-        yield Finding(
-            "browser", "bad", f"{' and '.join(missing)} cannot be imported", f"`pip install {' '.join(missing)}`"
         )
 
 
@@ -309,12 +301,12 @@ def disk(folder: Path | None = None, free_bytes: Callable[[Path], int] | None = 
 
     folder = folder or download.hub_cache().root
     free = (free_bytes or download.free_disk)(folder)
-    said = f"{gb(free)} free for checkpoints in {folder}"
+    summary = f"{gb(free)} free for checkpoints in {folder}"
     if free < 10 * 2**30:
         fix = "A full-size checkpoint with its LM takes 10 GB; HF_HOME moves the cache, `--folder` one download."
-        yield Finding("disk", "warn", said, fix)
+        yield Finding("disk", "warn", summary, fix)
     else:
-        yield Finding("disk", "ok", said)
+        yield Finding("disk", "ok", summary)
     if constants.is_offline_mode():
         yield Finding(
             "network", "ok", "offline mode is on (HF_HUB_OFFLINE): nothing is fetched, all that is here works"
@@ -340,8 +332,8 @@ def cached(deep: bool = False) -> Iterator[Finding]:
             yield Finding("downloads", "ok", f"{repo} is whole" + (", every checksum right" if deep else ""))
 
 
-def weights(
-    checkpoint: str | Path = "pocket", environ: Mapping[str, str] = os.environ, asked: Asked | None = None
+def checkpoint_files(
+    checkpoint: str | Path = "pocket", environ: Mapping[str, str] = os.environ, requested: DeviceRequest | None = None
 ) -> Iterator[Finding]:
     """Whether a checkpoint's files fit its configs, and what this machine will make of it."""
     from acestep_lab.models.loading import Checkpoint
@@ -353,22 +345,22 @@ def weights(
         for part in opened.parts:
             opened.verify(part)
     except LabError as error:
-        yield Finding("checkpoint", "bad", str(error), _remedy(str(checkpoint)))
+        yield Finding("checkpoint", "bad", str(error), _checkpoint_fix(str(checkpoint)))
         return
     yield Finding(
         "checkpoint", "ok", f"{opened.name}: {', '.join(opened.parts)}; {gb(sum(sizes.values()))}, every shape right"
     )
-    asked = asked or Asked()
-    machine = asked.machine(environ)
-    tier = asked.tier(machine, environ)
+    requested = requested or DeviceRequest()
+    machine = requested.machine(environ)
+    tier = requested.tier(machine, environ)
     plan = budget(machine, sizes, tier=tier, longest=opened.geometry.longest_seconds)
     fix = "" if plan.fits else "Close other programs, or take a smaller checkpoint or LM."
-    said = f"{plan.words()}; computes in {plan.dtype_name} on {plan.device}"
-    yield Finding("plan", "ok" if plan.fits else "warn", said, fix)
+    summary = f"{plan.words()}; computes in {plan.dtype_name} on {plan.device}"
+    yield Finding("plan", "ok" if plan.fits else "warn", summary, fix)
 
 
-def _remedy(checkpoint: str) -> str:
-    """What mends a checkpoint: fetching it where that can be done."""
+def _checkpoint_fix(checkpoint: str) -> str:
+    """What helps a checkpoint: fetching it where that can be done."""
     from acestep_lab.models.catalog import ROWS
 
     if checkpoint == "pocket":

@@ -81,7 +81,7 @@ def test_the_studio_fits(tmp_path: Path) -> None:
 
 def proxied(monkeypatch: pytest.MonkeyPatch, **environment: str) -> tuple[int, list[str]]:
     """The port and the origins with which the proxy starts the studio."""
-    from acestep_lab.cli import _parser
+    from acestep_lab.cli import commands
 
     for name in list(os.environ):
         if name.startswith(("JUPYTERHUB_", "BINDER_", "ACESTEP_LAB_ORIGIN")):
@@ -91,10 +91,11 @@ def proxied(monkeypatch: pytest.MonkeyPatch, **environment: str) -> tuple[int, l
     (found,) = (e for e in entry_points(group="jupyter_serverproxy_servers") if e.name == "acestep-lab")
     command = found.load()()["command"]
     assert command[:3] == [sys.executable, "-m", "acestep_lab"]
-    chosen = _parser().parse_args([part.format(port=5007) for part in command[3:]])
-    assert chosen.command == "serve"
-    Hosts("127.0.0.1", chosen.origin)  # a sentence if it were none
-    return chosen.port, chosen.origin
+    name, *arguments = [part.format(port=5007) for part in command[3:]]
+    assert name == "serve"
+    options = commands.commands[name].make_context(name, arguments).params
+    Hosts("127.0.0.1", options["origin"])  # a sentence if it were none
+    return options["port"], list(options["origin"])
 
 
 @pytest.mark.parametrize("sign", ["JUPYTERHUB_SERVICE_PREFIX", "JUPYTERHUB_API_TOKEN", "BINDER_SERVICE_HOST"])

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from acestep_lab import Session
-from acestep_lab.cli import main
+from acestep_lab import Audio, Recipe
+from acestep_lab.cli import COMMANDS, main
+from acestep_lab.cli.options import text_or_file
+from acestep_lab.cli.render import open_session
+from acestep_lab.prompt.tasks import Cover, Extend, Lego, Region, Repaint
+from acestep_lab.takes.exchange import read_file
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +36,7 @@ def test_compose_writes_a_file_that_opens_again_with_its_recipe(
     arguments = ["compose", "slow dub techno", "--seconds", "2", "--seed", "7", "--steps", "3", "--bpm", "118"]
     assert main([*arguments, "--checkpoint", str(tiny_base), "-o", str(song), "--page", str(page)]) == 0
     assert "seed 7" in said(capsys)
-    with Session.open(tiny_base, library=tmp_path / "other") as lab:
-        assert lab.open(song).recipe.bpm == 118
+    assert read_file(song).recipe.bpm == 118
     html = page.read_text(encoding="utf-8")
     assert html.count("<img") == 3
     assert "http" not in html.replace("http://www.w3.org", "")
@@ -51,15 +56,21 @@ def test_compose_writes_a_file_that_opens_again_with_its_recipe(
         (["demo", ""], "no words"),
         (["demo", "--seconds", "0"], "0 s cannot be made"),
         (["demo", "--out", "/dev/null/demo"], "cannot be made"),
-        (["judge", "pocket", "--out", "/dev/null/table"], "cannot be made"),
+        (["evaluate", "pocket", "--out", "/dev/null/table"], "cannot be made"),
         (["serve", "--checkpoint", "trubo"], "turbo"),
         (["serve", "--takes", "/dev/null/takes"], "cannot be made"),
         (["compose", "x", "--key", "H major"], "no key"),
         (["compose", "x", "--lyrics", "@/nowhere.txt"], "cannot be read"),
         (["compose", "x", "--checkpoint", "trubo"], "turbo"),
         (["compose", "x", "--checkpoint", "/nowhere"], "no folder"),
-        (["judge", "pocket", "--only", "tempi"], "no measure 'tempi'"),
-        (["judge", "pocket", "--prompts", "9999"], "fixed prompts"),
+        (["evaluate", "pocket", "--only", "tempi"], "no measure 'tempi'"),
+        (["evaluate", "pocket", "--prompts", "9999"], "fixed prompts"),
+        (["repaint", "/nowhere.flac", "--region", "1:2"], "is no file and no take"),
+        (["repaint", "x.flac", "--region", "2:1"], "runs forward"),
+        (["extend", "x.flac"], "seconds to add"),
+        (["cover", "x.flac", "--strength", "2"], "strength"),
+        (["extract", "x.flac", "drumz"], "Did you mean 'drums'?"),
+        (["complete", "x.flac", "drums", "trumpets"], "no stem"),
     ],
 )
 def test_nonsense_is_one_sentence_and_status_two(
@@ -74,18 +85,153 @@ def test_nonsense_is_one_sentence_and_status_two(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (["bogus"], "No such command 'bogus'"),
+        (["compos"], "'compose'"),
+        (["compose"], "Missing argument 'CAPTION'"),
+        (["compose", "x", "--second", "3"], "'--seconds'"),
+        (["compose", "x", "--seed"], "acestep-lab compose --help"),
+        (["compose", "x", "y"], "unexpected extra argument (y). `acestep-lab compose --help`"),
         (["compose", "x", "--seed", "seven"], "no whole number"),
+        (["compose", "x", "--seed", "9" * 5000], "no whole number"),
+        (["compose", "x", "--" + "o" * 5000], "acestep-lab compose --help"),
         (["compose", "x", "--seconds", "long"], "no number"),
+        (["compose", "x", "--precision", "int4"], "'auto', 'int8'"),
         (["serve", "--port", "99999"], "between 1 and 65535"),
+        (["repaint", "x.flac", "--region", "8"], "8:12"),
+        (["repaint", "x.flac"], "--region"),
+        (["complete", "x.flac"], "STEM"),
     ],
 )
-def test_words_for_numbers_are_refused_by_the_parser(
+def test_what_no_command_takes_is_one_line_with_the_help_to_ask(
     arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments)
-    assert stopped.value.code == 2
-    assert sentence in said(capsys)
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("acestep-lab: ")
+    assert sentence in err
+    assert "--help` says what there is." in err
+    assert len(err) < 330
+    assert err.count("\n") == 1
+
+
+# -- help ----------------------------------------------------------------------------------------------------------------
+
+
+def test_without_arguments_the_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Usage: acestep-lab" in err
+    assert all(f"  {command.name} " in err for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", [None, *(command.name for command in COMMANDS)])
+@pytest.mark.parametrize("asked", ["--help", "-h"])
+def test_help_fits_eighty_columns_and_cuts_no_sentence(
+    command: str | None, asked: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([command, asked] if command else [asked]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    assert not re.search(r"[a-z]\.\.\.", out)
+
+
+def test_every_option_says_what_it_is_for() -> None:
+    silent = [f"{command.name} {p.name}" for command in COMMANDS for p in command.params if not getattr(p, "help", "")]
+    assert silent == []
+    assert all(command.help and command.help.endswith(".") for command in COMMANDS)
+
+
+def test_every_option_of_a_recipe_is_one_of_its_fields() -> None:
+    from acestep_lab.cli.compose import SESSION_OPTIONS, compose
+
+    own = {"caption", "out", "page", "without_times", *SESSION_OPTIONS}
+    fields = {param.name for param in compose.params} - own
+    assert {"seconds", "seed", "keyscale", "guidance_scale", "top_k"} <= fields
+    assert all(isinstance(Recipe("x").replace(**{name: None}), Recipe) for name in fields)
+
+
+def test_help_and_versions_load_neither_torch_nor_numpy() -> None:
+    look = (
+        "import sys; from acestep_lab.cli import COMMANDS, main\n"
+        "for words in ([], ['--version'], *([one.name, '--help'] for one in COMMANDS)): main(words)\n"
+        "print(*sorted({'torch', 'numpy', 'diffusers', 'transformers', 'panel'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == ""
+    assert "acestep_lab 0." in done.stdout
+
+
+def test_python_m_is_the_same_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "acestep_lab", "bogus"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("acestep-lab: No such command 'bogus'")
+
+
+# -- changing a sound that is there --------------------------------------------------------------------------------------
+
+
+def test_a_sound_is_reworked_as_the_options_say(
+    tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usual = ["--steps", "1", "--checkpoint", str(tiny_base), "-o"]
+    song, out = str(tmp_path / "song.flac"), str(tmp_path / "out.flac")
+    assert main(["compose", "dub", "--seconds", "2", "--bpm", "118", *usual, song]) == 0
+
+    def reworked(*arguments: str) -> Recipe:
+        assert main([arguments[0], song, *arguments[1:], *usual, out]) == 0, capsys.readouterr().err
+        return read_file(out).recipe
+
+    recipe = reworked("repaint", "--region", "0.5:1", "--region", "1.5:1.75", "--mode", "aggressive", "--seed", "3")
+    assert isinstance(recipe.task, Repaint)
+    assert recipe.task.regions == (Region(0.5, 1), Region(1.5, 1.75))
+    assert (recipe.task.mode, recipe.caption, recipe.bpm, recipe.seed) == ("aggressive", "dub", 118, 3)
+    recipe = reworked("extend", "--after", "1")
+    assert isinstance(recipe.task, Extend)
+    assert recipe.seconds == pytest.approx(3.0)
+    recipe = reworked("cover", "--caption", "soft piano", "--strength", "0.5")
+    assert isinstance(recipe.task, Cover)
+    assert (recipe.caption, recipe.task.strength) == ("soft piano", 0.5)
+    recipe = reworked("lego", "bass", "--region", "0:1")
+    assert isinstance(recipe.task, Lego)
+    assert (recipe.task.stem, recipe.task.region) == ("bass", Region(0, 1))
+    assert reworked("extract", "drums").task.stem == "drums"
+    assert reworked("complete", "drums", "bass").task.stems == ("drums", "bass")
+
+
+def test_a_sound_from_elsewhere_is_a_source_without_words(
+    tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sound, out = tmp_path / "tone.wav", tmp_path / "out.flac"
+    Audio(0.1 * np.sin(np.arange(96_000) / 30).astype(np.float32)[None].repeat(2, 0), 48_000).write(sound)
+    usual = ["--steps", "1", "--checkpoint", str(tiny_base), "-o", str(out)]
+    assert main(["cover", str(sound), "--caption", "soft piano", *usual]) == 0
+    assert read_file(out).recipe.caption == "soft piano"
+    assert "Its sound alone is the source." in capsys.readouterr().err
+
+
+def test_a_licence_that_does_not_let_everything_is_said_where_the_checkpoint_is_chosen(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_session("pocket").close()
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("acestep_lab.cli.render.FREE_LICENCES", ())
+    open_session("pocket").close()
+    assert capsys.readouterr().err == "pocket: its weights are under MIT.\n"
+
+
+def test_a_kept_take_is_a_source_by_its_id(tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    song, shelf = str(tmp_path / "song.flac"), ["--takes", str(tmp_path / "shelf")]
+    usual = ["--steps", "1", "--checkpoint", str(tiny_base), *shelf, "-o"]
+    assert main(["compose", "dub", "--seconds", "1", *usual, song]) == 0
+    take = read_file(song)
+    assert main(["extend", take.id, "--after", "1", *usual, song]) == 0
+    assert take.id in read_file(song).parents
+
+
+# -- files and streams ---------------------------------------------------------------------------------------------------
 
 
 def test_a_take_without_a_name_replaces_no_file(
@@ -120,6 +266,56 @@ def test_a_reader_that_goes_away_is_no_accident(tmp_path: Path) -> None:
     assert doctor.returncode == 141
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_output_that_finds_no_room_is_a_sentence(buffered: str) -> None:
+    environment = os.environ | {"PYTHONUNBUFFERED": buffered}
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "acestep_lab", "--help"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "acestep-lab: What there is to say could not be written (No space left on device).\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_where_nobody_can_be_told_the_exit_status_still_tells() -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "acestep_lab", "bogus"]
+        assert subprocess.run(command, stderr=full, stdout=subprocess.DEVNULL, check=False).returncode == 2
+
+
+def test_help_for_a_reader_that_has_gone_is_no_accident() -> None:
+    speak = "import sys, time; from acestep_lab.cli import main; time.sleep(0.5); sys.exit(main(['--help']))"
+    with subprocess.Popen([sys.executable, "-c", speak], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as asked:
+        assert asked.stdout is not None
+        assert asked.stderr is not None
+        asked.stdout.close()
+        assert asked.stderr.read() == b""
+    assert asked.returncode == 141
+
+
+def test_ctrl_c_is_a_sentence_and_status_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("acestep_lab.doctor.examine", interrupted)
+    assert main(["doctor"]) == 130
+    assert capsys.readouterr().err == "\nStopped; nothing was written.\n"
+
+
+def test_the_doctor_is_bad_news_for_the_exit_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--checkpoint", str(tmp_path / "nothing")]) == 1
+    assert "There is no folder" in capsys.readouterr().out
+
+
+def test_words_after_an_at_sign_are_read_from_that_file(tmp_path: Path) -> None:
+    (tmp_path / "song.txt").write_text("[Verse]\nhello", encoding="utf-8")
+    assert text_or_file(f"@{tmp_path / 'song.txt'}") == "[Verse]\nhello"
+    assert text_or_file("mail@example.org") == "mail@example.org"
+
+
 def test_a_folder_that_is_no_checkpoint_is_named_with_what_it_lacks(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -134,8 +330,8 @@ def test_a_page_never_takes_the_place_of_its_sound(tmp_path: Path, capsys: pytes
 
 
 @pytest.mark.parametrize("odd", [["--prompts", "0"], ["--prompts", "-3"], ["--seconds", "0"], ["--seconds", "nan"]])
-def test_a_judge_is_told_what_is_wrong_before_anything_is_rendered(
+def test_an_evaluation_is_told_what_is_wrong_before_anything_is_rendered(
     odd: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["judge", "pocket", *odd]) == 2
+    assert main(["evaluate", "pocket", *odd]) == 2
     assert "lies between" in (said := capsys.readouterr().err) or "is a number" in said

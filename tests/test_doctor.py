@@ -27,7 +27,7 @@ def test_a_bare_machine_is_examined_whole_without_an_exception(tmp_path):
 def test_this_environment_is_healthy_apart_from_the_missing_checkpoint(tmp_path):
     wrong = [finding for finding in examine(tmp_path / "nothing here") if finding.state == "bad"]
     assert [finding.name for finding in wrong] == ["checkpoint"]
-    assert "There is no folder" in wrong[0].what
+    assert "There is no folder" in wrong[0].message
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_a_check_that_fails_is_a_finding_and_the_next_ones_still_run(error):
 
     first, second = examine(checks=[broken, doctor.python])
     assert (first.name, first.state) == ("broken", "bad")
-    assert type(error).__name__ in first.what
+    assert type(error).__name__ in first.message
     assert second.state == "ok"
 
 
@@ -62,7 +62,7 @@ def test_a_finding_says_itself_with_what_helps():
 def test_a_torch_that_does_not_fit_the_machine_is_found(build, state, words):
     finding = one(doctor.torch_build(build))
     assert finding.state == state
-    assert words in finding.what
+    assert words in finding.message
     assert bool(finding.fix) == (state != "ok")
 
 
@@ -75,16 +75,44 @@ def test_the_torchaudio_trap_is_known_in_all_three_states(state, verdict):
     assert one(doctor.torchaudio(state)).state == verdict
 
 
-def test_missing_and_old_libraries_are_named_with_the_command_that_helps():
-    def installed(name):
-        if name == "peft":
-            raise importlib.metadata.PackageNotFoundError(name)
-        return {"diffusers": "0.35.2"}.get(name, "99.0")
+REQUIRED = ["diffusers>=0.42.1", "transformers>=5", "peft>=0.17", "llguidance<2,>=1.7", "av>=14; extra == 'codecs'"]
 
-    finding = one(doctor.libraries(installed))
+
+def libraries(**versions):
+    """The finding where these versions are installed, and of everything else one that is right."""
+    right = {"diffusers": "0.42.1", "transformers": "5.1.0", "peft": "0.17", "llguidance": "1.9.1+local"}
+
+    def installed(name):
+        version = (right | versions).get(name, "missing")
+        if version == "missing":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version
+
+    return one(doctor.libraries(lambda: REQUIRED, installed))
+
+
+def test_missing_old_and_too_new_libraries_are_named_with_the_command_that_helps():
+    finding = libraries(diffusers="0.35.2", peft="missing", llguidance="2.0")
     assert finding.state == "bad"
-    assert "diffusers 0.35.2 is older than 0.42.1; peft is not installed" in finding.what
-    assert finding.fix == "`pip install --upgrade 'diffusers>=0.42.1' 'peft>=0.17'`"
+    assert finding.message == "diffusers 0.35.2 is not >=0.42.1; peft is not installed; llguidance 2.0 is not <2,>=1.7"
+    assert finding.fix == "`pip install --upgrade 'diffusers>=0.42.1' 'peft>=0.17' 'llguidance<2,>=1.7'`"
+
+
+def test_libraries_as_required_are_well_and_those_of_extras_are_nobodys_duty():
+    assert libraries().state == "ok"
+    assert libraries(diffusers="0.43.0.dev0", av="1.0").state == "ok"
+
+
+def test_a_library_whose_records_are_damaged_is_found():
+    assert libraries(peft=None).message == "peft is installed, but its records are damaged"
+
+
+def test_a_copied_folder_says_that_nothing_names_its_libraries():
+    def requirements():
+        raise importlib.metadata.PackageNotFoundError("acestep_lab")
+
+    finding = one(doctor.libraries(requirements))
+    assert (finding.state, finding.fix) == ("warn", "`pip install .` in its folder.")
 
 
 @pytest.mark.parametrize(
@@ -95,11 +123,11 @@ def test_missing_codecs_are_found(formats, state):
 
 
 def test_missing_and_empty_browser_halves_are_found(tmp_path):
-    assert one(doctor.browser([tmp_path])).state == "bad"
+    assert one(doctor.browser_modules([tmp_path])).state == "bad"
     (tmp_path / "player.js").write_text("")
-    assert "player.js" in one(doctor.browser([tmp_path])).what
+    assert "player.js" in one(doctor.browser_modules([tmp_path])).message
     (tmp_path / "player.js").write_text("export default {}")
-    assert one(doctor.browser([tmp_path])).state == "ok"
+    assert one(doctor.browser_modules([tmp_path])).state == "ok"
 
 
 def test_a_small_disk_is_a_warning(tmp_path):
@@ -109,14 +137,14 @@ def test_a_small_disk_is_a_warning(tmp_path):
 
 
 def test_a_whole_checkpoint_is_ok_and_the_plan_for_it_is_said(tiny_turbo):
-    whole, plan = doctor.weights(tiny_turbo, {"MAX_CUDA_VRAM": "8"})
+    whole, plan = doctor.checkpoint_files(tiny_turbo, {"MAX_CUDA_VRAM": "8"})
     assert (whole.state, plan.state) == ("ok", "ok")
-    assert "every shape right" in whole.what
-    assert plan.what.startswith("8 GB: everything stays loaded")
+    assert "every shape right" in whole.message
+    assert plan.message.startswith("8 GB: everything stays loaded")
 
 
 def test_a_checkpoint_too_big_for_the_machine_is_a_warning(tiny_turbo):
-    _, plan = doctor.weights(tiny_turbo, {"MAX_CUDA_VRAM": "0.5"})
+    _, plan = doctor.checkpoint_files(tiny_turbo, {"MAX_CUDA_VRAM": "0.5"})
     assert plan.state == "warn"
     assert plan.fix
 
@@ -149,30 +177,30 @@ def broken(tiny, tmp_path, how):
     ],
 )
 def test_a_broken_checkpoint_is_named_by_the_file_that_is_wrong(tiny_turbo, tmp_path, how, words):
-    finding = one(doctor.weights(broken(tiny_turbo, tmp_path, how)))
+    finding = one(doctor.checkpoint_files(broken(tiny_turbo, tmp_path, how)))
     assert finding.state == "bad"
-    assert words in finding.what
+    assert words in finding.message
     assert finding.fix
 
 
 def test_an_unknown_checkpoint_is_answered_with_the_nearest_names():
-    assert "did you mean turbo" in one(doctor.weights("turbbo")).what
+    assert "did you mean turbo" in one(doctor.checkpoint_files("turbbo")).message
 
 
 def test_the_device_and_dtype_asked_for_are_planned_with(tiny_turbo):
-    [*_, plan] = doctor.weights(tiny_turbo, {}, doctor.Asked("cpu", "bfloat16"))
-    assert plan.what.endswith("computes in bfloat16 on cpu")
-    [*_, plan] = doctor.weights(tiny_turbo, {"ACESTEP_DTYPE": "float16", "ACESTEP_DEVICE": "cpu"})
-    assert plan.what.endswith("computes in float16 on cpu")
+    [*_, plan] = doctor.checkpoint_files(tiny_turbo, {}, doctor.DeviceRequest("cpu", "bfloat16"))
+    assert plan.message.endswith("computes in bfloat16 on cpu")
+    [*_, plan] = doctor.checkpoint_files(tiny_turbo, {"ACESTEP_DTYPE": "float16", "ACESTEP_DEVICE": "cpu"})
+    assert plan.message.endswith("computes in float16 on cpu")
 
 
 def test_a_device_that_is_not_here_is_a_finding():
-    found = one(examine(checks=[partial(doctor.device, doctor.Asked("cuda:77"))]))
+    found = one(examine(checks=[partial(doctor.device, doctor.DeviceRequest("cuda:77"))]))
     assert found.state == "bad"
-    assert "no device cuda:77 here" in found.what
+    assert "no device cuda:77 here" in found.message
 
 
 @pytest.mark.parametrize("exact", [True, False])
 def test_what_int8_may_bring_here_is_said(exact):
-    [found] = doctor.whole_numbers(exact)
-    assert ("measured on the first song" in found.what) == exact
+    [found] = doctor.int8_support(exact)
+    assert ("measured on the first song" in found.message) == exact

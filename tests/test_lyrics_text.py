@@ -60,13 +60,13 @@ def test_letters_joined_on_purpose_stay_joined() -> None:
 
 @pytest.mark.parametrize("coding", ["utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
 def test_a_lyrics_file_is_the_same_song_in_every_coding(coding: str, tmp_path: Path) -> None:
-    from acestep_lab.cli import _text
+    from acestep_lab.cli.options import text_or_file
 
     (tmp_path / "song.txt").write_bytes("[Verse]\r\nCafé".encode(coding))
-    assert _text(f"@{tmp_path / 'song.txt'}") == "[Verse]\nCafé"
+    assert text_or_file(f"@{tmp_path / 'song.txt'}") == "[Verse]\nCafé"
     (tmp_path / "old.txt").write_bytes("Café".encode("latin-1"))
     with pytest.raises(RecipeError, match="save it as UTF-8"):
-        _text(f"@{tmp_path / 'old.txt'}")
+        text_or_file(f"@{tmp_path / 'old.txt'}")
 
 
 # -- keys, languages, numbers ------------------------------------------------------------------------------------------

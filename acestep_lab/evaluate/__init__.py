@@ -1,4 +1,4 @@
-"""`acestep-lab judge`: what a checkpoint can do, measured, with chance and ceiling beside every figure.
+"""`acestep-lab evaluate`: what a checkpoint can do, measured, with chance and ceiling beside every figure.
 
 Fixed prompts (`prompts.json`, each a song of the synthetic world), fixed seeds, deterministic measures. *Chance* is the
 same sound held against another prompt; the *ceiling* is the world's own song after a trip through the checkpoint's

@@ -1,0 +1,143 @@
+"""The command line. Thin: every command is a Session's verb. Knows no models and no mathematics.
+
+::
+
+    options      what commands have in common: kinds of values, what the shell completes, groups of options
+    render       a session opened, a recipe rendered under a progress bar, a take written: all that commands ask of a Session
+    outputs      paths to write to, refused before any work
+    compose      compose, demo
+    rework       repaint, extend, cover, extract, lego, complete: a sound that is there, changed
+    studio       serve
+    checkpoints  evaluate, download, doctor
+    completion   --install-completion, --show-completion
+
+A command is a function with a click decorator in one of these files, and its name in `COMMANDS` below. What it needs
+beyond words and numbers it imports when it runs, so that `--help` and completion load neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from acestep_lab import __version__
+from acestep_lab.cli import checkpoints, completion, compose, rework, studio
+from acestep_lab.errors import LabError, Stopped
+
+PROGRAM = completion.PROGRAM
+COMMANDS = (
+    compose.compose, rework.repaint, rework.extend, rework.cover, rework.extract, rework.lego, rework.complete,
+    compose.demo, studio.serve, checkpoints.download, checkpoints.evaluate, checkpoints.doctor,
+)  # fmt: skip
+"""In the order in which `--help` lists them."""
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""Why a stream takes no more, besides that nobody reads it."""
+
+
+class InOrder(click.Group):
+    """A group that lists its commands as they were added, and not by the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names."""
+        return list(self.commands)
+
+
+@click.group(
+    PROGRAM,
+    cls=InOrder,
+    commands=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=f"`{PROGRAM} COMMAND --help` says what a command takes.",
+)
+@click.version_option(__version__, message="acestep_lab %(version)s", help="Say which version this is.")
+@completion.options
+def commands() -> None:
+    """A workbench for composing with music models."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status. Errors are one sentence on stderr.
+
+    0: done; 1: the doctor found something bad; 2: it cannot be done as asked; 130: stopped; 141: nobody reads the output.
+    """
+    _replace_unprintable_characters()
+    # On a busy machine, threads that spin cost twenty times the work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if instruction := os.environ.get(completion.VARIABLE):
+        return completion.answer(commands, instruction)
+    try:
+        status = _run(sys.argv[1:] if arguments is None else arguments)
+        if sys.stdout is not None:  # as it is where a shell closed it
+            sys.stdout.flush()
+    except (Stopped, KeyboardInterrupt) as stop:
+        _say_on_stderr("\n" * isinstance(stop, KeyboardInterrupt) + "Stopped; nothing was written.")
+        return 130
+    except LabError as error:
+        _say_on_stderr(f"{PROGRAM}: {error}")
+        return 2
+    except BrokenPipeError:  # whoever read our output has gone, as `head` does
+        _discard_output()
+        return 141
+    except OSError as error:
+        if error.errno not in NO_ROOM or error.filename is not None:
+            raise
+        _discard_output()
+        _say_on_stderr(f"{PROGRAM}: What there is to say could not be written ({error.strerror}).")
+        return 2
+    return status
+
+
+def _run(arguments: Sequence[str]) -> int:
+    """Parse and run; what click says of wrong arguments becomes a LabError. Click's own `main` would end the process."""
+    try:
+        with commands.make_context(PROGRAM, list(arguments)) as context:
+            return int(commands.invoke(context) or 0)
+    except click.exceptions.Exit as done:  # after --help and --version
+        return done.exit_code
+    except click.exceptions.NoArgsIsHelpError as help_page:
+        _say_on_stderr(help_page.format_message())
+        return help_page.exit_code
+    except click.UsageError as error:
+        sentence = " ".join(error.format_message().split())
+        end = "" if sentence.endswith((".", "?)")) else "."
+        raise LabError(f"{sentence}{end} `{_command_path(error, arguments)} --help` says what there is.") from None
+
+
+def _command_path(error: click.UsageError, arguments: Sequence[str]) -> str:
+    """The command that was asked for, which click's parser of options does not always tell."""
+    if error.ctx is not None:
+        return error.ctx.command_path
+    return " ".join([PROGRAM, *(name for name in arguments[:1] if name in commands.commands)])
+
+
+def _replace_unprintable_characters() -> None:
+    """A terminal without a letter shows a mark for it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _say_on_stderr(sentence: str) -> None:
+    """Say why it ended; where nobody can be told, the exit status still does."""
+    try:
+        print(sentence, file=sys.stderr, flush=True)
+    except OSError:
+        _discard_output()
+
+
+def _discard_output() -> None:
+    """Send what is still buffered for a stream that takes no more nowhere, so that Python does not complain at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

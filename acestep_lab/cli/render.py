@@ -1,0 +1,145 @@
+"""All that commands ask of a Session: open one, render a recipe under a progress bar, write the take.
+
+Verbs of a session are called nowhere else in the command line (`studio` hands a whole session on).
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from acestep_lab.cli.outputs import check_outputs, unused_name
+from acestep_lab.errors import LibraryError
+
+if TYPE_CHECKING:
+    from acestep_lab.audio.audio import Audio
+    from acestep_lab.jobs.run import Event, Run
+    from acestep_lab.prompt.recipe import Recipe
+    from acestep_lab.prompt.tasks import Task
+    from acestep_lab.session import Session
+    from acestep_lab.takes.take import Take
+
+MOST_PICTURES = 12
+"""Steps that a page shows."""
+
+FREE_LICENCES = ("MIT", "Apache-2.0", "BSD-3-Clause")
+"""Licences of weights that let everybody do everything with them."""
+
+
+def open_session(checkpoint: str, **options: Any) -> Session:
+    """A session, as `session_options` ask for it; a licence of the weights that does not let everything is said."""
+    from acestep_lab.session import Session
+
+    lab = Session.open(checkpoint, **options)
+    licence = lab.checkpoint.row.licence
+    if licence not in FREE_LICENCES:
+        print(f"{lab.checkpoint.name}: its weights are under {licence}.", file=sys.stderr)
+    return lab
+
+
+def render_to_file(
+    make_recipe: Callable[[Session], Recipe], out: Path | None, page: Path | None, **session: Any
+) -> None:
+    """Open a session, render what `make_recipe` asks of it, and write the sound and perhaps a page."""
+    out = out or unused_name("take.flac")
+    check_outputs(out, page)
+    with open_session(**session) as lab:
+        run, take = render_with_progress(lab, make_recipe(lab))
+        write_sound(take, out)
+        if page:
+            print(f"{write_page(run, take, page)}: the page of it, to open in any browser")
+
+
+def recipe_for_source(lab: Session, source: str, task: Task, **fields: Any) -> Recipe:
+    """A recipe for a task on a take or a file: a take's own words come along unless others are given."""
+    sound = find_source(lab, source)
+    task = replace(task, source=sound)  # type: ignore[arg-type]  # Text2Music alone has no source, and does not come here
+    return lab.recipe_from(sound, task, **fields)
+
+
+def find_source(lab: Session, source: str) -> Take | Audio:
+    """The take of an id or of one of our files, or the sound of any other file; SourceError where there is neither."""
+    with warnings.catch_warnings(record=True) as remarks:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            sound: Take | Audio = lab.open(source)
+        except LibraryError as error:
+            sound = lab.sound(source)
+            print(f"{error} Its sound alone is the source.", file=sys.stderr)
+    for remark in remarks:
+        print(remark.message, file=sys.stderr)
+    return sound
+
+
+def render_with_progress(lab: Session, recipe: Recipe) -> tuple[Run, Take]:
+    """Render with a progress bar on stderr; Ctrl-C stops within a step."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # an odd choice is among the run's notes
+        run = lab.start(recipe)
+    progress = RenderProgress(run)
+    run.subscribe(progress.show)
+    try:
+        take = run.take()
+    finally:
+        progress.close()
+    for note in run.notes:
+        print(note, file=sys.stderr)
+    return run, take
+
+
+class RenderProgress:
+    """One line of progress, redrawn in a terminal; elsewhere a line for each state."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.in_terminal = run, sys.stderr is not None and sys.stderr.isatty()
+        self.columns = shutil.get_terminal_size((80, 24)).columns - 1 if self.in_terminal else 79
+        self.bar_columns = min(32, max(0, self.columns - 40))
+        self.state_shown = ""
+
+    def show(self, event: Event) -> None:
+        """Draw the run's state."""
+        if self.in_terminal:
+            print(f"\r{self.line()[: self.columns]:<{self.columns}}", end="", file=sys.stderr, flush=True)
+        elif event.kind == "state" and self.run.state != self.state_shown:
+            print(self.run.state, file=sys.stderr, flush=True)
+        self.state_shown = self.run.state
+
+    def line(self) -> str:
+        """ "rendering [████····]  50 %  12 s to go"."""
+        run, done = self.run, round(self.bar_columns * self.run.fraction)
+        bar = f"{'█' * done}{'·' * (self.bar_columns - done)}"
+        eta = f"  {run.eta:.0f} s to go" if run.eta and not run.over else ""
+        return f"{run.state:>9} [{bar}] {100 * run.fraction:3.0f} %{eta}"
+
+    def close(self) -> None:
+        """Leave the line."""
+        if self.in_terminal:
+            print(file=sys.stderr)
+
+
+def write_sound(take: Take, path: Path) -> Path:
+    """Write the sound with its manifest inside, and say where."""
+    written = take.export(path)
+    print(f"{written}: {take.seconds:.1f} s, seed {take.recipe.seed}, {take.audio.loudness():.1f} LUFS")
+    return written
+
+
+def write_page(run: Run, take: Take, path: Path) -> Path:
+    """Write a page that needs nothing else: player, pictures of at most `MOST_PICTURES` steps, recipe."""
+    from acestep_lab.ui import report
+    from acestep_lab.ui.latent_image import picture, png_bytes
+
+    steps = run.frames
+    if len(steps) > MOST_PICTURES:
+        last = len(steps) - 1
+        steps = tuple(steps[round(i * last / (MOST_PICTURES - 1))] for i in range(MOST_PICTURES))
+    pictures = [
+        (f"after step {step.index + 1} of {step.steps}, t = {step.t:.2f}", png_bytes(picture(step.estimate)))
+        for step in steps
+    ]
+    return report.write(take, path, pictures)
