@@ -21,7 +21,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parents[2]
 TAKES = Path("tests") / "data" / "takes_of_2026_11"
-WORKER = '''
+WORKER = """
 import hashlib, json, sys, warnings
 from pathlib import Path
 warnings.simplefilter("ignore")
@@ -57,7 +57,7 @@ with Session.open("pocket", library=folder, device="cpu", dtype="float32") as la
             again = lab.make(recipe, plan) if step is None else step_of(lab, recipe, plan, step)
             found[way] = marks(again)
         print(json.dumps({"name": name, **found}), flush=True)
-'''
+"""
 
 
 def rendered(tree: Path) -> dict[str, dict[str, Any]]:
