@@ -90,7 +90,7 @@ def main(old_tree: Path, new_tree: Path) -> int:
     old, new = rendered(old_tree), rendered(new_tree)
     if list(old) != list(new):
         raise SystemExit("The two checkouts did not render the same takes.")
-    print(f"{'take':<24}{'old and new':<34}{'as on disk (old, new)':<24}same id")
+    print(f"{'take':<24}{'old and new':<64}{'as on disk (old, new)':<24}same id")
     bad = 0
     for name, before in old.items():
         after = new[name]
@@ -98,7 +98,7 @@ def main(old_tree: Path, new_tree: Path) -> int:
         bad += bool(apart)
         disk = f"{as_on_disk(before)}, {as_on_disk(after)}"
         same_id = "yes" if before["recipe"]["id"] == after["recipe"]["id"] else "no"
-        print(f"{name:<24}{'; '.join(apart) or 'same bytes':<34}{disk:<24}{same_id}")
+        print(f"{name:<24}{'; '.join(apart) or 'same bytes':<64}{disk:<24}{same_id}")
     print(f"{len(old) - bad} of {len(old)} takes have the same bytes in {old_tree.name} and {new_tree.name}.")
     return 1 if bad else 0
 
