@@ -97,7 +97,8 @@ def generate_step(lm: Qwen3ForCausalLM, prompt: list[int], steps: int, sample: b
 def own_step(lm: Qwen3ForCausalLM, prompt: list[int], steps: int, sample: bool) -> float:
     """CPU seconds a token of the planner's own code phase, guided, drawing included."""
     draw = TokenSampler(Planning() if sample else Planning(temperature=0.0), 1)
-    choir: DecodeBatch[int] = DecodeBatch.read(Decoder(lm), [0], [prompt, prompt], 2.0, steps + 8)
+    choir: DecodeBatch[int] = DecodeBatch.read(Decoder(lm), [0], prompt, 2.0, steps + 8)
+    choir.pair(prompt, steps + 8)
 
     def run(tokens: int) -> None:
         for _ in range(tokens):
@@ -211,7 +212,7 @@ def company(options: argparse.Namespace) -> dict[str, Any]:
 
     def draw(lm: Qwen3ForCausalLM, seeds: list[int]) -> tuple[list[list[int]], torch.Tensor]:
         draws, said = [TokenSampler(Planning(), seed) for seed in seeds], [[] for _ in seeds]
-        choir: DecodeBatch[int] = DecodeBatch.read(Decoder(lm), seeds, [prompt], 2.0, 64)
+        choir: DecodeBatch[int] = DecodeBatch.read(Decoder(lm), seeds, prompt, 2.0, 64)
         choir.pair(negative, 64)
         for _ in range(40):
             logits = choir.logits(slice(FIRST, FIRST + 64_000))
