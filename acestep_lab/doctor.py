@@ -253,9 +253,9 @@ def device(asked: Asked | None = None) -> Iterator[Finding]:
 
 def whole_numbers(exact: bool | None = None) -> Iterator[Finding]:
     """Whether `precision="int8"` has a chance on this CPU; the first song measures it."""
-    from acestep_lab.models.precision import sums_are_exact
+    from acestep_lab.models.precision import int8_sums_are_exact
 
-    if sums_are_exact() if exact is None else exact:
+    if int8_sums_are_exact() if exact is None else exact:
         yield Finding(
             "int8", "ok", 'precision="int8" is measured on the first song, and kept where it is close and quicker'
         )
@@ -350,13 +350,15 @@ def weights(
     try:
         opened = Checkpoint.open(checkpoint)
         sizes = opened.sizes(2)
-        for part in opened.parts:
+        for part in opened.components:
             opened.verify(part)
     except LabError as error:
         yield Finding("checkpoint", "bad", str(error), _remedy(str(checkpoint)))
         return
     yield Finding(
-        "checkpoint", "ok", f"{opened.name}: {', '.join(opened.parts)}; {gb(sum(sizes.values()))}, every shape right"
+        "checkpoint",
+        "ok",
+        f"{opened.name}: {', '.join(opened.components)}; {gb(sum(sizes.values()))}, every shape right",
     )
     asked = asked or Asked()
     machine = asked.machine(environ)

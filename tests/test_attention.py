@@ -14,7 +14,7 @@ from acestep_lab.engines.ace15 import attention
 from acestep_lab.engines.ace15.attention import Memory, attend, velocity
 from acestep_lab.errors import RecipeError
 from tests.closeness import NEAR, assert_near
-from tests.tiny import CONDITION, LATENT, tiny_parts
+from tests.tiny import CONDITION, LATENT, tiny_components
 
 ITEMS, FRAMES, TOKENS = 2, 1061, 13  # more tokens than two slabs, an odd number of frames
 
@@ -25,7 +25,7 @@ def draw(*shape: int, seed: int = 1) -> Tensor:
 
 @pytest.fixture(scope="module")
 def stock() -> Any:
-    return tiny_parts()["dit"]
+    return tiny_components()["dit"]
 
 
 @pytest.fixture(scope="module")

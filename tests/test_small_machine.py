@@ -1,4 +1,4 @@
-"""A whole song on every size of machine: the same music, no more parts aboard than allowed, memory that runs out survived."""
+"""A whole song on every size of machine: the same music, no more components aboard than allowed, memory that runs out survived."""
 
 from dataclasses import replace
 
@@ -22,19 +22,19 @@ class WatchedMover(DeviceMover):
 
     def __init__(self, arrangement, runs_out_at=()):
         super().__init__("cpu")
-        self.aboard, self.peak, self.arrivals, self.runs_out_at = set(), 0, 0, runs_out_at
+        self.on_device, self.peak, self.arrivals, self.runs_out_at = set(), 0, 0, runs_out_at
 
     def bring(self, module):
         self.arrivals += 1
         if self.arrivals in self.runs_out_at:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         super().bring(module)
-        self.aboard.add(id(module))
-        self.peak = max(self.peak, len(self.aboard))
+        self.on_device.add(id(module))
+        self.peak = max(self.peak, len(self.on_device))
 
     def park(self, module):
         super().park(module)
-        self.aboard.discard(id(module))
+        self.on_device.discard(id(module))
 
 
 @pytest.fixture(scope="module")
@@ -42,16 +42,16 @@ def checkpoint(tiny_turbo):
     return Checkpoint.open(tiny_turbo)
 
 
-def arrangement(checkpoint, rung, tile=TILES[0]):
-    """The tiny checkpoint as if it were big: on the rung, whatever its size."""
+def arrangement(checkpoint, level, tile=TILES[0]):
+    """The tiny checkpoint as if it were big: on the level, whatever its size."""
     plan = budget(Machine("cuda", 80 * GB, simulated=True), checkpoint.sizes(2))
-    return replace(plan, rung=rung, tile_frames=tile, dtype="float32")
+    return replace(plan, level=level, tile_frames=tile, dtype="float32")
 
 
 def song(checkpoint, folder, plan, mover=WatchedMover):
     """A take made under an arrangement, and the house it was made in."""
-    house = DeviceManager(lambda part: build(checkpoint, part, plan.torch_dtype), plan, mover)
-    with Session(checkpoint, library=Library(folder), residency=house) as lab:
+    house = DeviceManager(lambda component: build(checkpoint, component, plan.torch_dtype), plan, mover)
+    with Session(checkpoint, library=Library(folder), devices=house) as lab:
         return lab.make(WORDS), house
 
 
@@ -61,18 +61,18 @@ def roomy(checkpoint, tmp_path_factory):
 
 
 def test_sizes_read_from_headers_are_those_of_the_parts_once_built(checkpoint):
-    for part, size in checkpoint.sizes(4).items():
-        numbers = {tensor.data_ptr(): tensor.numel() for tensor in checkpoint.build(part).state_dict().values()}
+    for component, size in checkpoint.sizes(4).items():
+        numbers = {tensor.data_ptr(): tensor.numel() for tensor in checkpoint.build(component).state_dict().values()}
         assert 4 * sum(numbers.values()) == pytest.approx(size, rel=0.01)
 
 
-@pytest.mark.parametrize("rung", OFFLOAD_LEVELS, ids=lambda rung: rung.name)
-def test_every_rung_makes_the_song_with_no_more_parts_aboard_than_it_allows(checkpoint, roomy, tmp_path, rung):
-    take, house = song(checkpoint, tmp_path, arrangement(checkpoint, rung))
-    assert house.peak_aboard <= house.arrangement.parts_at_once
-    assert house.mover.peak <= house.arrangement.parts_at_once
+@pytest.mark.parametrize("level", OFFLOAD_LEVELS, ids=lambda level: level.name)
+def test_every_rung_makes_the_song_with_no_more_parts_aboard_than_it_allows(checkpoint, roomy, tmp_path, level):
+    take, house = song(checkpoint, tmp_path, arrangement(checkpoint, level))
+    assert house.peak_on_device <= house.arrangement.components_at_once
+    assert house.mover.peak <= house.arrangement.components_at_once
     assert house.said == []
-    if rung.storage == "full":
+    if level.storage == "full":
         assert np.array_equal(take.latent, roomy.latent)
     else:
         difference = np.linalg.norm(take.latent - roomy.latent) / np.linalg.norm(roomy.latent)
@@ -88,15 +88,17 @@ def test_memory_that_runs_out_on_the_way_costs_no_take_and_is_told(checkpoint, r
     )
     assert np.array_equal(take.latent, roomy.latent)
     assert len(house.said) == 2
-    assert house.arrangement.rung is not OFFLOAD_LEVELS[0]
+    assert house.arrangement.level is not OFFLOAD_LEVELS[0]
 
 
 def test_whoever_waits_for_the_take_hears_that_memory_ran_out(checkpoint, tmp_path):
     plan = arrangement(checkpoint, OFFLOAD_LEVELS[0])
     house = DeviceManager(
-        lambda part: build(checkpoint, part, plan.torch_dtype), plan, lambda plan: WatchedMover(plan, runs_out_at=(4,))
+        lambda component: build(checkpoint, component, plan.torch_dtype),
+        plan,
+        lambda plan: WatchedMover(plan, runs_out_at=(4,)),
     )
-    with Session(checkpoint, library=Library(tmp_path), residency=house) as lab:
+    with Session(checkpoint, library=Library(tmp_path), devices=house) as lab:
         run = lab.start(WORDS)
         run.take()
         assert [note for note in run.notes if note.startswith("Memory ran out")] == house.said
@@ -115,8 +117,8 @@ def test_a_card_that_disappears_fails_its_run_in_a_sentence_and_the_next_song_is
 
     lost = ["once"]
     plan = arrangement(checkpoint, OFFLOAD_LEVELS[0])
-    house = DeviceManager(lambda part: build(checkpoint, part, plan.torch_dtype), plan, GoneMover)
-    with Session(checkpoint, library=Library(tmp_path), residency=house) as lab:
+    house = DeviceManager(lambda component: build(checkpoint, component, plan.torch_dtype), plan, GoneMover)
+    with Session(checkpoint, library=Library(tmp_path), devices=house) as lab:
         with pytest.raises(MachineError, match="stopped answering"):
             lab.make(WORDS)
         assert np.array_equal(lab.make(WORDS).latent, roomy.latent)

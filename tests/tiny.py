@@ -99,16 +99,16 @@ def tiny_lm(tokenizer: PreTrainedTokenizerFast, seed: int = 5) -> Qwen3ForCausal
 
 def tiny_diffusers(folder: Path, turbo: bool = True, *, xl: bool = False, lm: bool = True, seed: int = 0) -> Path:
     """Write a random pipeline in the diffusers layout (with `lm/`, as the pocket has it); the folder comes back."""
-    parts = tiny_parts(turbo=turbo, xl=xl, seed=seed)
+    components = tiny_components(turbo=turbo, xl=xl, seed=seed)
     pipe = AceStepPipeline(
-        vae=parts["vae"],
-        text_encoder=parts["text"],
+        vae=components["vae"],
+        text_encoder=components["text"],
         tokenizer=tiny_tokenizer(0),
-        transformer=parts["dit"],
-        condition_encoder=parts["condition"],
+        transformer=components["dit"],
+        condition_encoder=components["condition"],
         scheduler=FlowMatchEulerDiscreteScheduler(num_train_timesteps=1, shift=1.0),
-        audio_tokenizer=parts["tokenizer"],
-        audio_token_detokenizer=parts["detokenizer"],
+        audio_tokenizer=components["tokenizer"],
+        audio_token_detokenizer=components["detokenizer"],
     )
     folder = Path(folder)
     pipe.save_pretrained(folder)
@@ -131,18 +131,18 @@ def tiny_original(
 
     The renaming below is written apart from the one under test, from the reference's own names.
     """
-    parts = tiny_parts(turbo=kind == "turbo", xl=xl, seed=seed, version=kind)
+    components = tiny_components(turbo=kind == "turbo", xl=xl, seed=seed, version=kind)
     folder = Path(folder)
     own = folder / f"acestep-v15-{'xl-' if xl else ''}{kind}"
     own.mkdir(parents=True)
     (own / "config.json").write_text(json.dumps(published_config(kind, xl)))
-    tensors, silence = published_tensors(parts)
+    tensors, silence = published_tensors(components)
     _save(own, tensors, sharded)
     if pickles:
         torch.save(silence.transpose(1, 2).contiguous(), own / "silence_latent.pt")  # [1, channels, frames]
-    parts["vae"].save_pretrained(folder / "vae")
+    components["vae"].save_pretrained(folder / "vae")
     text = folder / "Qwen3-Embedding-0.6B"
-    parts["text"].save_pretrained(text)
+    components["text"].save_pretrained(text)
     tiny_tokenizer(0).save_pretrained(text)
     if lm:
         write_lm(folder / "acestep-5Hz-lm-1.7B")
@@ -156,11 +156,13 @@ def write_lm(folder: Path) -> Path:
     return folder
 
 
-def tiny_parts(turbo: bool = True, xl: bool = False, seed: int = 0, version: str | None = None) -> dict[str, nn.Module]:
+def tiny_components(
+    turbo: bool = True, xl: bool = False, seed: int = 0, version: str | None = None
+) -> dict[str, nn.Module]:
     """The random modules both layouts are written from; the same seed gives the same numbers."""
     torch.manual_seed(seed)
     version = version or ("turbo" if turbo else "base")
-    parts = {
+    components = {
         "dit": AceStepTransformer1DModel(**dit_config(xl), is_turbo=turbo, model_version=version),
         "condition": AceStepConditionEncoder(
             **_ENCODER,
@@ -174,10 +176,10 @@ def tiny_parts(turbo: bool = True, xl: bool = False, seed: int = 0, version: str
         "vae": _vae(),
         "text": Qwen3Model(_qwen3(TEXT, len(tiny_tokenizer(0)))),
     }
-    for part in parts.values():
-        _perturbed(part)
-    parts["condition"].silence_latent = 0.3 * torch.randn(1, 15_000, LATENT)
-    return parts
+    for component in components.values():
+        _perturbed(component)
+    components["condition"].silence_latent = 0.3 * torch.randn(1, 15_000, LATENT)
+    return components
 
 
 def dit_config(xl: bool = False) -> dict[str, Any]:
@@ -233,13 +235,13 @@ def published_config(kind: str, xl: bool) -> dict[str, Any]:
     return config
 
 
-def published_tensors(parts: dict[str, nn.Module]) -> tuple[dict[str, Tensor], Tensor]:
+def published_tensors(components: dict[str, nn.Module]) -> tuple[dict[str, Tensor], Tensor]:
     """(every weight under the reference's names, the silence latent [1, frames, channels])."""
     found: dict[str, Tensor] = {}
-    silence = parts["condition"].silence_latent
+    silence = components["condition"].silence_latent
     homes = {"dit": "decoder", "condition": "encoder", "tokenizer": "tokenizer", "detokenizer": "detokenizer"}
-    for part, home in homes.items():
-        for name, tensor in parts[part].state_dict().items():
+    for component, home in homes.items():
+        for name, tensor in components[component].state_dict().items():
             if name == "silence_latent":
                 continue
             key = "null_condition_emb" if name == "null_condition_emb" else f"{home}.{published_name(name)}"

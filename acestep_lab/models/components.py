@@ -1,4 +1,4 @@
-"""Each part of a checkpoint made into its module. The only file that says which class a part is; torch lives here."""
+"""Each component of a checkpoint made into its module. The only file that says which class a component is; torch lives here."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from acestep_lab.models.assembly import ODD_CONFIG, Codes, assemble, fitting
 from acestep_lab.models.weights import Entry, read_config, short
 
 MARKS = frozenset({"is_lego_sft"})
-"""What a config says of how a part was taught, not of how it is built."""
+"""What a config says of how a component was taught, not of how it is built."""
 
 if TYPE_CHECKING:
     from acestep_lab.models.loading import Checkpoint
@@ -33,35 +33,35 @@ if TYPE_CHECKING:
 Make = Callable[[], nn.Module]
 
 
-def build(checkpoint: Checkpoint, part: str, dtype: torch.dtype | None) -> nn.Module:
-    """One part of a checkpoint on the CPU, strictly loaded, in evaluation mode."""
-    make, entries, place, given = _ingredients(checkpoint, part)
+def build(checkpoint: Checkpoint, component: str, dtype: torch.dtype | None) -> nn.Module:
+    """One component of a checkpoint on the CPU, strictly loaded, in evaluation mode."""
+    make, entries, place, given = _ingredients(checkpoint, component)
     return assemble(make, entries, place, dtype, given)
 
 
-def verify(checkpoint: Checkpoint, part: str) -> None:
-    """Compare a part's stored tensors with its module by name and shape, without reading them; CheckpointError."""
-    make, entries, place, given = _ingredients(checkpoint, part)
+def verify(checkpoint: Checkpoint, component: str) -> None:
+    """Compare a component's stored tensors with its module by name and shape, without reading them; CheckpointError."""
+    make, entries, place, given = _ingredients(checkpoint, component)
     fitting(make, entries, place, given)
 
 
-def _ingredients(checkpoint: Checkpoint, part: str) -> tuple[Make, Mapping[str, Entry], Path, dict[str, Tensor]]:
-    """What makes a part, the tensors stored for it, where they are, and those that are stored apart."""
-    place = checkpoint.places[part]
-    entries: Mapping[str, Entry] = checkpoint._entries(part)
-    if part in ("text", "lm"):
-        entries = _language_entries(part, entries)
-    given = _silence(place) if part == "condition" and checkpoint.layout == "original" else {}
-    return maker(checkpoint, part), entries, place, given
+def _ingredients(checkpoint: Checkpoint, component: str) -> tuple[Make, Mapping[str, Entry], Path, dict[str, Tensor]]:
+    """What makes a component, the tensors stored for it, where they are, and those that are stored apart."""
+    place = checkpoint.places[component]
+    entries: Mapping[str, Entry] = checkpoint._entries(component)
+    if component in ("text", "lm"):
+        entries = _language_entries(component, entries)
+    given = _silence(place) if component == "condition" and checkpoint.layout == "original" else {}
+    return maker(checkpoint, component), entries, place, given
 
 
-def maker(checkpoint: Checkpoint, part: str) -> Make:
-    """What makes the bare module of a part from its config."""
-    if part in ("text", "lm"):
-        return _language(part, checkpoint.places[part])
-    if checkpoint.layout == "original" and part in published_layout.PREFIXES:
-        return from_published(part, checkpoint.config(part))
-    if part == "codes":
+def maker(checkpoint: Checkpoint, component: str) -> Make:
+    """What makes the bare module of a component from its config."""
+    if component in ("text", "lm"):
+        return _language(component, checkpoint.places[component])
+    if checkpoint.layout == "original" and component in published_layout.PREFIXES:
+        return from_published(component, checkpoint.config(component))
+    if component == "codes":
         here, back = checkpoint.config("codes"), read_config(checkpoint.places["codes_back"] / "config.json")
         return lambda: Codes(_make(AceStepAudioTokenizer, here), _make(AceStepAudioTokenDetokenizer, back))
     classes = {
@@ -69,11 +69,11 @@ def maker(checkpoint: Checkpoint, part: str) -> Make:
         "condition": AceStepConditionEncoder,
         "vae": AutoencoderOobleck,
     }
-    config = checkpoint.config(part)
-    if part == "condition":
+    config = checkpoint.config(component)
+    if component == "condition":
         token = _reads_token(checkpoint, config)
         return lambda: _condition(config, token)
-    return lambda: _make(classes[part], config)
+    return lambda: _make(classes[component], config)
 
 
 def _reads_token(checkpoint: Checkpoint, config: Mapping[str, Any]) -> bool:
@@ -91,11 +91,11 @@ def _width(kind: Any, config: Mapping[str, Any]) -> int:
     return config.get("hidden_size") or inspect.signature(kind.__init__).parameters["hidden_size"].default
 
 
-def from_published(part: str, config: Mapping[str, Any]) -> Make:
-    """What makes the bare module of a part of the published layout."""
-    if part == "dit":
+def from_published(component: str, config: Mapping[str, Any]) -> Make:
+    """What makes the bare module of a component of the published layout."""
+    if component == "dit":
         return lambda: _make(AceStepTransformer1DModel, published_layout.dit_config(config))
-    if part == "condition":
+    if component == "condition":
         return lambda: _condition(
             published_layout.condition_config(config), published_layout.timbre_takes_a_token(config)
         )
@@ -167,13 +167,13 @@ def _is_like(value: Any, default: Any, name: str) -> bool:
     return not isinstance(default, float) or (type(value) in (int, float) and value >= 0)
 
 
-def _language(part: str, folder: Path) -> Make:
+def _language(component: str, folder: Path) -> Make:
     config = read_config(folder / "config.json")
     if config.get("model_type") != "qwen3":
         raise CheckpointError(
             f"{short(folder / 'config.json')} is of a {shown(config.get('model_type'))} where a 'qwen3' belongs."
         )
-    kind = Qwen3Model if part == "text" else Qwen3ForCausalLM
+    kind = Qwen3Model if component == "text" else Qwen3ForCausalLM
     plain = {key: value for key, value in config.items() if not key.startswith("_") and key not in NOT_OURS}
     return lambda: kind(Qwen3Config.from_dict(plain))
 
@@ -182,12 +182,12 @@ NOT_OURS = ("auto_map", "attn_implementation", "quantization_config", "transform
 """What a config says of code, kernels and storage; how its weights are computed with is decided here."""
 
 
-def _language_entries(part: str, entries: Mapping[str, Entry]) -> dict[str, Entry]:
+def _language_entries(component: str, entries: Mapping[str, Entry]) -> dict[str, Entry]:
     """Stored keys of a language model in the words of the class, whether it was saved with its head or without.
 
     With its head a model's names begin with "model.", without it they do not.
     """
-    if part == "text":
+    if component == "text":
         return {key.removeprefix("model."): entry for key, entry in entries.items() if key != "lm_head.weight"}
     if any(key.startswith("model.") for key in entries):
         return dict(entries)

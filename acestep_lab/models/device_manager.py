@@ -1,13 +1,13 @@
-"""Who is on the accelerator: the only file that moves parts. It knows no music and no sampler.
+"""Who is on the accelerator: the only file that moves components. It knows no music and no sampler.
 
 ::
 
-    residency = DeviceManager(checkpoint.build, arrangement)
-    with residency.on("dit") as dit:          # entered per step, so a listener may decode or plan in between
+    devices = DeviceManager(checkpoint.build, arrangement)
+    with devices.on("dit") as dit:          # entered per step, so a listener may decode or plan in between
         velocity = dit(...)
-    velocity = residency.retrying("dit", lambda dit: dit(...))    # the same, and steps down when memory runs out
+    velocity = devices.run_with_retry("dit", lambda dit: dit(...))    # the same, and steps down when memory runs out
 
-A part is built when it is first entered, once, and waits in RAM when another one needs its place; where RAM is the memory
+A component is built when it is first entered, once, and waits in RAM when another one needs its place; where RAM is the memory
 (a CPU, an Apple GPU) it is let go and loaded again. One thread works at a time; entering again from the same thread is free.
 """
 
@@ -25,7 +25,7 @@ from torch import nn
 
 from acestep_lab.errors import MachineError
 from acestep_lab.models import storage
-from acestep_lab.models.memory_plan import MemoryPlan, arrangement_of, budget
+from acestep_lab.models.memory_plan import MemoryPlan, budget, plan_of_tier
 from acestep_lab.models.tiers import Machine, Tier, ram_bytes
 
 T = TypeVar("T")
@@ -77,8 +77,8 @@ class DeviceMover:
 
 
 @dataclass
-class _Part:
-    """A built part: what was done to it, and whether it is at work now."""
+class _Loaded:
+    """A built component: what was done to it, and whether it is at work now."""
 
     module: nn.Module
     stored: str = "full"
@@ -96,9 +96,9 @@ class Piece:
 
 
 class DeviceManager:
-    """Builds parts when they are first wanted and keeps no more aboard than the arrangement allows.
+    """Builds components when they are first wanted and keeps no more aboard than the arrangement allows.
 
-    `build` makes a part on the CPU in the arrangement's dtype, with any LoRA it is to carry; `mover` makes the carrier for an
+    `build` makes a component on the CPU in the arrangement's dtype, with any LoRA it is to carry; `mover` makes the carrier for an
     arrangement's device; `say` hears every sentence about a change of arrangement.
     """
 
@@ -110,47 +110,47 @@ class DeviceManager:
         say: Callable[[str], None] | None = None,
     ):
         self.build = build
-        self.arrangement = arrangement_of(arrangement)
+        self.memory_plan = plan_of_tier(arrangement)
         self._mover_for = mover or device_mover
-        self.mover: Mover = self._mover_for(self.arrangement)
+        self.mover: Mover = self._mover_for(self.memory_plan)
         self.say = say or (lambda sentence: None)
         self.said: list[str] = []
-        self.peak_aboard = 0
-        self._usual = self.arrangement
+        self.peak_on_device = 0
+        self._usual = self.memory_plan
         self._stepped_down = False
         self._listeners: list[Callable[[str], None]] = []
-        self._parts: dict[str, _Part] = {}
+        self._parts: dict[str, _Loaded] = {}
         self._lock = threading.RLock()
         self._clock = 0
 
     @property
     def device(self) -> torch.device:
-        """Where the parts work, and where their inputs belong."""
-        return torch.device(getattr(self.mover, "device", self.arrangement.device))
+        """Where the components work, and where their inputs belong."""
+        return torch.device(getattr(self.mover, "device", self.memory_plan.device))
 
     @property
-    def aboard(self) -> tuple[str, ...]:
-        """The parts on the device now, in the order they came into the house."""
-        return tuple(name for name, part in list(self._parts.items()) if part.aboard)
+    def on_device(self) -> tuple[str, ...]:
+        """The components on the device now, in the order they came into the house."""
+        return tuple(name for name, component in list(self._parts.items()) if component.on_device)
 
     @contextmanager
     def on(self, name: str) -> Iterator[Any]:
-        """Bring a part aboard, hand it out, and keep it there until its place is needed.
+        """Bring a component aboard, hand it out, and keep it there until its place is needed.
 
-        Memory that runs out on its way aboard steps the arrangement down; what happens inside is `retrying`'s business.
+        Memory that runs out on its way aboard steps the arrangement down; what happens inside is `run_with_retry`'s business.
         """
         with self._lock, self._watching():
-            part = self._stepping_down(name, lambda: self._enter(name))
+            component = self._stepping_down(name, lambda: self._enter(name))
             try:
-                yield part.module
+                yield component.module
             finally:
-                part.entered -= 1
+                component.entered -= 1
 
-    def retrying(self, name: str, operation: Callable[[Any], T]) -> T:
-        """Run `operation(module)` with a part aboard; out of memory steps the arrangement down, says so, and tries again.
+    def run_with_retry(self, name: str, operation: Callable[[Any], T]) -> T:
+        """Run `operation(module)` with a component aboard; out of memory steps the arrangement down, says so, and tries again.
 
         The operation is run anew from its start, so it changes nothing outside itself before it is done (one step of the
-        sampler, one tile of the decoder), and it takes its inputs to `residency.device`, which a last resort changes.
+        sampler, one tile of the decoder), and it takes its inputs to `devices.device`, which a last resort changes.
         """
 
         def attempt() -> T:
@@ -173,20 +173,20 @@ class DeviceManager:
     def step_down(self, name: str | None = None, trouble: str = "") -> None:
         """Go to the next leaner arrangement and say so; MachineError when there is none."""
         with self._lock:
-            lower = self.arrangement.step_down(name)
+            lower = self.memory_plan.step_down(name)
             if lower is None:
                 self.free()
                 raise MachineError(
-                    f"Out of memory with the leanest arrangement ({self.arrangement.rung.words}, tiles of "
-                    f"{self.arrangement.tile_frames} frames). A shorter piece, fewer takes at once, or a smaller "
+                    f"Out of memory with the leanest arrangement ({self.memory_plan.level.words}, tiles of "
+                    f"{self.memory_plan.tile_frames} frames). A shorter piece, fewer takes at once, or a smaller "
                     f"checkpoint would fit. {trouble}".strip()
                 )
             self._stepped_down = True
-            self._say(f"Memory ran out{f' in the {name}' if name else ''}; now: {_change(self.arrangement, lower)}.")
-            self.rearrange(lower)
+            self._say(f"Memory ran out{f' in the {name}' if name else ''}; now: {_change(self.memory_plan, lower)}.")
+            self.change_plan(lower)
 
     @contextmanager
-    def telling(self, listener: Callable[[str], None]) -> Iterator[None]:
+    def notifying(self, listener: Callable[[str], None]) -> Iterator[None]:
         """For a time, tell somebody more of every change: whoever waits for the music."""
         self._listeners.append(listener)
         try:
@@ -194,115 +194,119 @@ class DeviceManager:
         finally:
             self._listeners.remove(listener)
 
-    def suit(self, seconds: float, takes: int = 1) -> None:
+    def fit_to(self, seconds: float, takes: int = 1) -> None:
         """Take up the arrangement for a piece: the usual one where it has room, else a leaner one, and say so.
 
         After memory has run out, the arrangement it was survived with stays.
         """
         with self._lock:
-            if self._stepped_down or not self.arrangement.sizes:
+            if self._stepped_down or not self.memory_plan.sizes:
                 return
             wanted = replace(self._usual, seconds=seconds, takes=takes)
             if not wanted.fits:
                 wanted = self._usual.fit(Piece(seconds), takes)
-            if wanted.rung is not self.arrangement.rung and wanted.rung is not self._usual.rung:
-                self._say(f"For this piece: {wanted.rung.words}.")
-            if (wanted.rung, wanted.tile_frames) == (self.arrangement.rung, self.arrangement.tile_frames):
-                self.arrangement = wanted
+            if wanted.level is not self.memory_plan.level and wanted.level is not self._usual.level:
+                self._say(f"For this piece: {wanted.level.words}.")
+            if (wanted.level, wanted.tile_frames) == (self.memory_plan.level, self.memory_plan.tile_frames):
+                self.memory_plan = wanted
             else:
-                self.rearrange(wanted)
+                self.change_plan(wanted)
 
-    def rearrange(self, arrangement: MemoryPlan) -> None:
-        """Take up another arrangement: parts at work stay, the others leave and come back as it says."""
+    def change_plan(self, arrangement: MemoryPlan) -> None:
+        """Take up another arrangement: components at work stay, the others leave and come back as it says."""
         with self._lock:
-            before, self.arrangement = self.arrangement, arrangement
-            if arrangement.rung is before.rung and arrangement.device == before.device:
+            before, self.memory_plan = self.memory_plan, arrangement
+            if arrangement.level is before.level and arrangement.device == before.device:
                 self.mover.tidy()
                 return
-            for name, part in list(self._parts.items()):
-                if part.entered:
+            for name, component in list(self._parts.items()):
+                if component.entered:
                     continue
-                self._leave(name, part)
-                if name in self._parts and not self._can_become(name, part):
+                self._leave(name, component)
+                if name in self._parts and not self._can_become(name, component):
                     del self._parts[name]
             self.mover.tidy()
             if arrangement.device != before.device:
                 self.mover = self._mover_for(arrangement)
 
     def free(self) -> None:
-        """Give back all memory of parts that are not at work; the next `on` loads them again."""
+        """Give back all memory of components that are not at work; the next `on` loads them again."""
         with self._lock:
-            for name, part in list(self._parts.items()):
-                if not part.entered:
+            for name, component in list(self._parts.items()):
+                if not component.entered:
                     del self._parts[name]
             self.mover.tidy()
 
-    def _enter(self, name: str) -> _Part:
-        if name in self.arrangement.left_out:
-            raise MachineError(f"The {name} does not fit into this machine. {self.arrangement.words()}.")
-        part = self._parts.get(name)
-        if part is None or not part.aboard:
+    def _enter(self, name: str) -> _Loaded:
+        if name in self.memory_plan.left_out:
+            raise MachineError(f"The {name} does not fit into this machine. {self.memory_plan.words()}.")
+        component = self._parts.get(name)
+        if component is None or not component.on_device:
             self._make_room(name)
-            part = self._come(name)
+            component = self._come(name)
         self._clock += 1
-        part.last_used = self._clock
-        part.entered += 1
-        return part
+        component.last_used = self._clock
+        component.entered += 1
+        return component
 
-    def _come(self, name: str) -> _Part:
-        """Build a part if it is new, and bring it aboard in the precision and by the way the arrangement names."""
-        part = self._parts.get(name) or _Part(self.build(name))
-        self._parts[name] = part
-        if part.stored == "full":
-            part.stored = self.arrangement.stored(name)
-            storage.store(part.module, part.stored)
-        level = self.arrangement.mechanism(name)
-        if level in ("block", "leaf") and not part.streamed:
-            part.streamed = level
-            self.mover.stream(part.module, level)
-        part.aboard = True
-        self.peak_aboard = max(self.peak_aboard, len(self.aboard))
+    def _come(self, name: str) -> _Loaded:
+        """Build a component if it is new, and bring it aboard in the precision and by the way the arrangement names."""
+        component = self._parts.get(name) or _Loaded(self.build(name))
+        self._parts[name] = component
+        if component.stored == "full":
+            component.stored = self.memory_plan.stored(name)
+            storage.store(component.module, component.stored)
+        level = self.memory_plan.mechanism(name)
+        if level in ("block", "leaf") and not component.streamed:
+            component.streamed = level
+            self.mover.stream(component.module, level)
+        component.on_device = True
+        self.peak_on_device = max(self.peak_on_device, len(self.on_device))
         try:
-            if not part.streamed:
-                self.mover.bring(part.module)
+            if not component.streamed:
+                self.mover.bring(component.module)
         except (RuntimeError, MemoryError):
-            self._leave(name, part)  # what had come halfway
+            self._leave(name, component)  # what had come halfway
             raise
-        return part
+        return component
 
     def _make_room(self, name: str) -> None:
-        """Send parts away that are not at work: the one whose turn it was, then the longest unused, until there is room."""
-        takes_turns = self.arrangement.mechanism(name) != "resident"
-        room = self.arrangement.parts_at_once
-        idle = [(other, part) for other, part in self._parts.items() if part.aboard and not part.entered]
-        idle.sort(key=lambda item: (self.arrangement.mechanism(item[0]) == "resident", item[1].last_used))
-        for other, part in idle:
-            its_turn_is_over = takes_turns and self.arrangement.mechanism(other) != "resident"
-            if its_turn_is_over or len(self.aboard) >= room:
-                self._leave(other, part)
-        if len(self.aboard) >= room:
+        """Send components away that are not at work: the one whose turn it was, then the longest unused, until there is room."""
+        takes_turns = self.memory_plan.mechanism(name) != "resident"
+        room = self.memory_plan.components_at_once
+        idle = [
+            (other, component)
+            for other, component in self._parts.items()
+            if component.on_device and not component.entered
+        ]
+        idle.sort(key=lambda item: (self.memory_plan.mechanism(item[0]) == "resident", item[1].last_used))
+        for other, component in idle:
+            its_turn_is_over = takes_turns and self.memory_plan.mechanism(other) != "resident"
+            if its_turn_is_over or len(self.on_device) >= room:
+                self._leave(other, component)
+        if len(self.on_device) >= room:
             raise MachineError(
-                f"The {name} cannot come aboard while the {' and the '.join(self.aboard)} is at work: this arrangement "
-                f"({self.arrangement.rung.words}) holds {room} at once. Ask between two steps."
+                f"The {name} cannot come aboard while the {' and the '.join(self.on_device)} is at work: this arrangement "
+                f"({self.memory_plan.level.words}) holds {room} at once. Ask between two steps."
             )
 
-    def _leave(self, name: str, part: _Part) -> None:
-        """Send one part away: to RAM, or (where RAM is the memory) out of the house."""
-        if not part.aboard:
+    def _leave(self, name: str, component: _Loaded) -> None:
+        """Send one component away: to RAM, or (where RAM is the memory) out of the house."""
+        if not component.on_device:
             return
-        part.aboard = False
-        if self.arrangement.parked == "disk":
+        component.on_device = False
+        if self.memory_plan.parked == "disk":
             self._parts.pop(name, None)
-        elif not part.streamed:
-            self.mover.park(part.module)
+        elif not component.streamed:
+            self.mover.park(component.module)
         self.mover.tidy()
 
-    def _can_become(self, name: str, part: _Part) -> bool:
-        """Whether what was done to a part may stay under the arrangement at hand, or be gone on from."""
-        wanted = self.arrangement.stored(name)
-        mechanism = self.arrangement.mechanism(name)
-        kept = part.stored in ("full", wanted) or (part.stored == "int8" and wanted == "fp8")
-        return kept and part.streamed in ("", mechanism)
+    def _can_become(self, name: str, component: _Loaded) -> bool:
+        """Whether what was done to a component may stay under the arrangement at hand, or be gone on from."""
+        wanted = self.memory_plan.stored(name)
+        mechanism = self.memory_plan.mechanism(name)
+        kept = component.stored in ("full", wanted) or (component.stored == "int8" and wanted == "fp8")
+        return kept and component.streamed in ("", mechanism)
 
     @contextmanager
     def _watching(self) -> Iterator[None]:
@@ -316,13 +320,13 @@ class DeviceManager:
 
     def _go_on_without_device(self, reason: str) -> str:
         """Forget all that was on the device (it cannot be moved from there any more) and settle on the CPU."""
-        lost, before = self.device.type, self.arrangement
+        lost, before = self.device.type, self.memory_plan
         self._parts.clear()
         self._stepped_down = True
         if before.sizes and lost != "cpu":
             ram, free = ram_bytes()
-            self.arrangement = replace(budget(Machine("cpu", ram, free, "CPU"), before.sizes), dtype=before.dtype)
-            self.mover = self._mover_for(self.arrangement)
+            self.memory_plan = replace(budget(Machine("cpu", ram, free, "CPU"), before.sizes), dtype=before.dtype)
+            self.mover = self._mover_for(self.memory_plan)
         self._say(f"The {lost} device stopped answering; from now on the work is done on the {self.device.type}.")
         return (
             f"The {lost} device stopped answering ({reason}). Takes made so far are safe; the next render works on the "
@@ -342,8 +346,8 @@ def device_mover(arrangement: MemoryPlan) -> DeviceMover:
 
 def _change(before: MemoryPlan, after: MemoryPlan) -> str:
     """What is different, in words."""
-    if after.rung is not before.rung:
-        return after.rung.words
+    if after.level is not before.level:
+        return after.level.words
     return f"tiles of {after.tile_frames} frames instead of {before.tile_frames}"
 
 

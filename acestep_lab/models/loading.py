@@ -1,6 +1,6 @@
-"""A name, a folder or a hub id, and the parts of the checkpoint it stands for. Knows files; never the network.
+"""A name, a folder or a hub id, and the components of the checkpoint it stands for. Knows files; never the network.
 
-Opening reads a few small JSON files and no weights; `build(part)` makes one part, strictly: every stored tensor has its
+Opening reads a few small JSON files and no weights; `build(component)` makes one component, strictly: every stored tensor has its
 place and every place its tensor. No pickle is executed, no code from a checkpoint is trusted, nothing is fetched.
 
 Two layouts are read. A **diffusers** folder has `transformer/`, `condition_encoder/`, `vae/`, `text_encoder/`, `tokenizer/`
@@ -40,17 +40,17 @@ _DIFFUSERS = {
     "codes_back": "audio_token_detokenizer",
     "lm": "lm",
 }
-"""Our word for a part → its folder in a diffusers checkpoint."""
+"""Our word for a component → its folder in a diffusers checkpoint."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One checkpoint on disk: how it is sampled, how large it is, and how each of its parts is made."""
+    """One checkpoint on disk: how it is sampled, how large it is, and how each of its components is made."""
 
     row: Row
     folder: Path
     layout: str  # "diffusers" or "original"
-    places: Mapping[str, Path]  # part → folder
+    places: Mapping[str, Path]  # component → folder
     geometry: Geometry
 
     @classmethod
@@ -90,40 +90,40 @@ class Checkpoint:
         return self.row.name
 
     @property
-    def parts(self) -> tuple[str, ...]:
-        """The parts this checkpoint has, in the order a render uses them."""
-        return tuple(part for part in COMPONENTS if part in self.places)
+    def components(self) -> tuple[str, ...]:
+        """The components this checkpoint has, in the order a render uses them."""
+        return tuple(component for component in COMPONENTS if component in self.places)
 
     @property
     def has_lm(self) -> bool:
         return "lm" in self.places
 
     def sizes(self, bytes_per_number: int | None = None) -> dict[str, int]:
-        """Bytes of each part: as stored, or at so many bytes per number (4 float32, 2 bfloat16, 1 int8)."""
+        """Bytes of each component: as stored, or at so many bytes per number (4 float32, 2 bfloat16, 1 int8)."""
         found = {}
-        for part in self.parts:
-            entries = self._entries(part).values()
-            found[part] = sum(e.numbers * bytes_per_number if bytes_per_number else e.size for e in entries)
+        for component in self.components:
+            entries = self._entries(component).values()
+            found[component] = sum(e.numbers * bytes_per_number if bytes_per_number else e.size for e in entries)
         return found
 
-    def build(self, part: str, dtype: torch.dtype | None = None) -> nn.Module:
-        """Make one part on the CPU, in evaluation mode and without gradients; `dtype` None is float32.
+    def build(self, component: str, dtype: torch.dtype | None = None) -> nn.Module:
+        """Make one component on the CPU, in evaluation mode and without gradients; `dtype` None is float32.
 
         "text" Qwen3Model; "condition" AceStepConditionEncoder (with silence_latent and null_condition_emb); "dit"
         AceStepTransformer1DModel; "vae" AutoencoderOobleck; "codes" a module with `.tokenizer` and `.detokenizer`;
         "lm" Qwen3ForCausalLM.
         """
-        self._require(part)
+        self._require(component)
         from acestep_lab.models import components
 
-        return components.build(self, part, dtype)
+        return components.build(self, component, dtype)
 
-    def verify(self, part: str) -> None:
-        """Check a part's files against its config, names and shapes, without reading the weights; CheckpointError."""
-        self._require(part)
+    def verify(self, component: str) -> None:
+        """Check a component's files against its config, names and shapes, without reading the weights; CheckpointError."""
+        self._require(component)
         from acestep_lab.models import components
 
-        components.verify(self, part)
+        components.verify(self, component)
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """The text encoder's tokenizer; it pads on the right, as the model was trained."""
@@ -134,25 +134,25 @@ class Checkpoint:
         self._require("lm")
         return _tokenizer(self.places["lm"], self.config("lm"))
 
-    def config(self, part: str) -> dict[str, Any]:
-        """The JSON config a part is made from (the published layout has one for three parts)."""
-        return read_config(self.places[part] / "config.json")
+    def config(self, component: str) -> dict[str, Any]:
+        """The JSON config a component is made from (the published layout has one for three components)."""
+        return read_config(self.places[component] / "config.json")
 
-    def _require(self, part: str) -> None:
-        if part not in COMPONENTS:
-            raise CheckpointError(f"No part is called {part!r}; the parts are {', '.join(COMPONENTS)}.")
-        if part not in self.places:
-            advice = " Open it with lm='1.7B' or another planner." if part == "lm" else ""
+    def _require(self, component: str) -> None:
+        if component not in COMPONENTS:
+            raise CheckpointError(f"No component is called {component!r}; the components are {', '.join(COMPONENTS)}.")
+        if component not in self.places:
+            advice = " Open it with lm='1.7B' or another planner." if component == "lm" else ""
             raise CheckpointError(
-                f"The checkpoint {self.name} has no {part!r}; it has {', '.join(self.parts)}.{advice}"
+                f"The checkpoint {self.name} has no {component!r}; it has {', '.join(self.components)}.{advice}"
             )
 
-    def _entries(self, part: str) -> dict[str, Entry]:
-        """The stored tensors of one part, by the names its module gives them."""
-        if self.layout == "original" and part in published_layout.PREFIXES:
-            return published_layout.entries(part, weights.shelf(self.places[part]), self.places[part])
-        found = weights.shelf(self.places[part])
-        if part == "codes":
+    def _entries(self, component: str) -> dict[str, Entry]:
+        """The stored tensors of one component, by the names its module gives them."""
+        if self.layout == "original" and component in published_layout.PREFIXES:
+            return published_layout.entries(component, weights.shelf(self.places[component]), self.places[component])
+        found = weights.shelf(self.places[component])
+        if component == "codes":
             back = weights.shelf(self.places["codes_back"])
             return {f"tokenizer.{n}": e for n, e in found.items()} | {f"detokenizer.{n}": e for n, e in back.items()}
         return found
@@ -218,22 +218,22 @@ def snapshot(repo: str, otherwise: str, name: str = "") -> Path:
 
 
 def _places(folder: Path, row: Row | None) -> tuple[dict[str, Path], str]:
-    """Where each part lies, and in which layout; CheckpointError naming the first thing missing."""
+    """Where each component lies, and in which layout; CheckpointError naming the first thing missing."""
     if (folder / _DIFFUSERS["dit"]).is_dir() or (folder / "model_index.json").is_file():
         return _diffusers_places(folder), "diffusers"
     return published_layout.places(folder, row, snapshot), "original"
 
 
 def _diffusers_places(folder: Path) -> dict[str, Path]:
-    found = {part: folder / name for part, name in _DIFFUSERS.items()}
-    for part in ("dit", "condition", "vae", "text"):
-        if not (found[part] / "config.json").is_file():
-            raise CheckpointError(_incomplete(folder, f"{_DIFFUSERS[part]}/config.json"))
+    found = {component: folder / name for component, name in _DIFFUSERS.items()}
+    for component in ("dit", "condition", "vae", "text"):
+        if not (found[component] / "config.json").is_file():
+            raise CheckpointError(_incomplete(folder, f"{_DIFFUSERS[component]}/config.json"))
     if not found["tokenizer"].is_dir():
         raise CheckpointError(_incomplete(folder, "tokenizer/"))
     if found["codes"].is_dir() != found["codes_back"].is_dir():
         raise CheckpointError(_incomplete(folder, f"{_DIFFUSERS['codes']}/ and {_DIFFUSERS['codes_back']}/ together"))
-    return {part: place for part, place in found.items() if place.is_dir()}
+    return {component: place for component, place in found.items() if place.is_dir()}
 
 
 def _incomplete(folder: Path, what: str) -> str:
@@ -244,7 +244,11 @@ def _incomplete(folder: Path, what: str) -> str:
 
 
 def _configs(places: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
-    return {part: read_config(places[part] / "config.json") for part in ("vae", "dit", "codes") if part in places}
+    return {
+        component: read_config(places[component] / "config.json")
+        for component in ("vae", "dit", "codes")
+        if component in places
+    }
 
 
 def _with_own_defaults(row: Row, folder: Path) -> Row:

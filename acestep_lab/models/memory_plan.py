@@ -1,4 +1,4 @@
-"""What fits where: a pure function from a machine, the parts' sizes and a recipe to an MemoryPlan.
+"""What fits where: a pure function from a machine, the components' sizes and a recipe to an MemoryPlan.
 
 It knows no tensors and moves nothing. The ladder of `tiers.OFFLOAD_LEVELS` is walked from the top until the weights aboard and the
 work of the hungriest stage fit; more memory therefore never gives a worse arrangement. Where memory still runs out (an
@@ -19,17 +19,17 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from acestep_lab.models.tiers import (
+    COMPONENTS,
     CONTEXT_BYTES,
     GB,
     LAST_RESORT,
+    LEVEL_BY_NAME,
     OFFLOAD_LEVELS,
-    PARTS,
-    RUNG_BY_NAME,
     Machine,
     OffloadLevel,
     Tier,
     asked_dtype,
-    parts_at_once,
+    components_at_once,
 )
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ SMALL_WORK = 0.1  # of the weights: the encoders, over a few hundred tokens
 
 INT8_SHARE = {"dit": 0.52, "condition": 0.52, "text": 0.65}  # of the bf16 weights; embeddings and norms stay
 FP8_SHARE = {"dit": 0.54, "condition": 0.54, "text": 0.51}  # time and in- and output layers stay
-STREAM_SHARE = {"block": 0.2, "leaf": 0.12}  # of the stored weights: what is aboard while a part is streamed
+STREAM_SHARE = {"block": 0.2, "leaf": 0.12}  # of the stored weights: what is aboard while a component is streamed
 
 TILES = (1536, 1024, 512, 256, 128, 64)  # latent frames
 LENGTHS = (600.0, 480.0, 360.0, 240.0, 180.0, 120.0, 60.0, 30.0)  # seconds
@@ -66,9 +66,9 @@ class MemoryPlan:
 
     machine: Machine
     tier: Tier
-    rung: OffloadLevel
-    sizes: Mapping[str, int]  # bf16 bytes per part
-    dtype: str  # "bf16", "float32" or "float16": what the parts compute in
+    level: OffloadLevel
+    sizes: Mapping[str, int]  # bf16 bytes per component
+    dtype: str  # "bf16", "float32" or "float16": what the components compute in
     tile_frames: int
     seconds: float  # what was planned for
     takes: int  # rendered together, as planned for
@@ -76,90 +76,99 @@ class MemoryPlan:
     longest_seconds: float = 600.0
     batch: int = 1  # most takes together at `seconds`
     preview: str = "window"
-    left_out: tuple[str, ...] = ()  # parts that have no room here at all
+    left_out: tuple[str, ...] = ()  # components that have no room here at all
     own_longest: float = math.inf  # seconds: the checkpoint's own limit, whatever the machine
 
     @property
     def device(self) -> str:
-        """The torch device the parts work on."""
-        return "cpu" if self.rung is LAST_RESORT else self.machine.device
+        """The torch device the components work on."""
+        return "cpu" if self.level is LAST_RESORT else self.machine.device
 
     @property
     def torch_dtype(self) -> torch.dtype:
-        """What to build the parts in."""
+        """What to build the components in."""
         import torch
 
         return getattr(torch, self.dtype_name)  # type: ignore[no-any-return]
 
     @property
     def dtype_name(self) -> str:
-        """What the parts compute in, by torch's name: "bfloat16", "float32" or "float16"."""
+        """What the components compute in, by torch's name: "bfloat16", "float32" or "float16"."""
         return "bfloat16" if self.dtype == "bf16" else self.dtype
 
     @property
-    def parts(self) -> tuple[str, ...]:
+    def components(self) -> tuple[str, ...]:
         return tuple(self.sizes)
 
     @property
-    def parts_at_once(self) -> int:
-        """How many parts may be aboard together."""
-        return parts_at_once(self.rung, self.parts)
+    def components_at_once(self) -> int:
+        """How many components may be aboard together."""
+        return components_at_once(self.level, self.components)
 
-    def mechanism(self, part: str) -> str:
+    def mechanism(self, component: str) -> str:
         """ "resident", "offload" (in turn), "block" or "leaf"."""
-        return self.rung.mechanism(part)
+        return self.level.mechanism(component)
 
-    def stored(self, part: str) -> str:
+    def stored(self, component: str) -> str:
         """ "full", "int8" or "fp8"."""
-        return self.rung.stored(part)
+        return self.level.stored(component)
 
     @property
     def parked(self) -> str:
-        """Where a part waits: in "ram", or on "disk" (loaded again) where the RAM is the memory, or too small."""
+        """Where a component waits: in "ram", or on "disk" (loaded again) where the RAM is the memory, or too small."""
         if self.machine.kind in ("cpu", "mps"):
             return "disk"
         ram = self.machine.ram_bytes
         return "ram" if ram is None or ram > 1.2 * sum(self.sizes.values()) + CONTEXT_BYTES else "disk"
 
-    def aboard_bytes(self, part: str) -> int:
-        """What a part takes of the memory while it is aboard."""
-        share = {"full": self._scale, "int8": INT8_SHARE.get(part), "fp8": FP8_SHARE.get(part)}[self.stored(part)]
-        return int(self.sizes[part] * (share or self._scale) * STREAM_SHARE.get(self.mechanism(part), 1.0))
+    def device_bytes(self, component: str) -> int:
+        """What a component takes of the memory while it is aboard."""
+        share = {"full": self._scale, "int8": INT8_SHARE.get(component), "fp8": FP8_SHARE.get(component)}[
+            self.stored(component)
+        ]
+        return int(self.sizes[component] * (share or self._scale) * STREAM_SHARE.get(self.mechanism(component), 1.0))
 
-    def work_bytes(self, part: str) -> int:
-        """What a part takes besides its weights while it works."""
-        size = self.sizes[part] * self._scale
-        if part == "dit":
-            each = DIT_WORK_PER_MINUTE * self._scale * math.sqrt(self.sizes[part] / DIT_WORK_AT)
+    def working_bytes(self, component: str) -> int:
+        """What a component takes besides its weights while it works."""
+        size = self.sizes[component] * self._scale
+        if component == "dit":
+            each = DIT_WORK_PER_MINUTE * self._scale * math.sqrt(self.sizes[component] / DIT_WORK_AT)
             return int(each * self.takes * self.passes * max(1.0, self.seconds / 60))
-        if part == "vae":
+        if component == "vae":
             return int(size * VAE_WORK_PER_FRAME * self.tile_frames)
-        if part == "lm":
+        if component == "lm":
             return int(min(LM_WORK * self._scale, size) + LM_WORK_SHARE * size)
         return int(size * SMALL_WORK)
 
     @property
     def need_bytes(self) -> int:
         """The most that is in use at any time, the driver and a margin included."""
-        staying = sum(self.aboard_bytes(part) for part in self.parts if self.mechanism(part) == "resident")
-        moving = [part for part in self.parts if self.mechanism(part) != "resident"]
-        waiting = max((self.aboard_bytes(part) for part in moving), default=0)  # the last one stays until the next
+        staying = sum(
+            self.device_bytes(component) for component in self.components if self.mechanism(component) == "resident"
+        )
+        moving = [component for component in self.components if self.mechanism(component) != "resident"]
+        waiting = max(
+            (self.device_bytes(component) for component in moving), default=0
+        )  # the last one stays until the next
         peaks = [
-            staying + (0 if part in moving else waiting) + self._peak_bytes(part, part in moving) for part in self.parts
+            staying + (0 if component in moving else waiting) + self._peak_bytes(component, component in moving)
+            for component in self.components
         ]
         return max(peaks, default=0) + overhead(self.machine, max(peaks, default=0))
 
-    def _peak_bytes(self, part: str, moving: bool) -> int:
-        """The most one part adds: its weights at work, or (in RAM) while they are read, before they are shrunk."""
-        reading = self.sizes[part] * self._scale if self.machine.kind in ("cpu", "mps") else 0
+    def _peak_bytes(self, component: str, moving: bool) -> int:
+        """The most one component adds: its weights at work, or (in RAM) while they are read, before they are shrunk."""
+        reading = self.sizes[component] * self._scale if self.machine.kind in ("cpu", "mps") else 0
         if not moving:
-            return max(self.work_bytes(part), reading - self.aboard_bytes(part))
-        return max(self.aboard_bytes(part) + self.work_bytes(part), reading)
+            return max(self.working_bytes(component), reading - self.device_bytes(component))
+        return max(self.device_bytes(component) + self.working_bytes(component), reading)
 
-    def fits_alone(self, part: str) -> bool:
-        """Whether a part has room to work, with those that stay."""
-        staying = sum(self.aboard_bytes(p) for p in self.parts if self.mechanism(p) == "resident" and p != part)
-        used = staying + self._peak_bytes(part, True)
+    def fits_alone(self, component: str) -> bool:
+        """Whether a component has room to work, with those that stay."""
+        staying = sum(
+            self.device_bytes(p) for p in self.components if self.mechanism(p) == "resident" and p != component
+        )
+        used = staying + self._peak_bytes(component, True)
         return used + overhead(self.machine, used) <= self.have_bytes
 
     @property
@@ -176,32 +185,34 @@ class MemoryPlan:
         return 2 if self.dtype == "float32" else 1
 
     def fit(self, recipe: Asks | None = None, takes: int = 1, passes: int | None = None) -> MemoryPlan:
-        """The arrangement for another recipe, on the same machine with the same parts."""
+        """The arrangement for another recipe, on the same machine with the same components."""
         again = budget(
             self.machine, self.sizes, recipe,
             takes=takes, passes=passes or self.passes, tier=self.tier, longest=self.own_longest,
         )  # fmt: skip
         return replace(again, left_out=self.left_out)
 
-    def step_down(self, part: str | None = None) -> MemoryPlan | None:
+    def step_down(self, component: str | None = None) -> MemoryPlan | None:
         """What to try after running out of memory: a smaller tile, then fewer aboard, then more offload; None: nothing left.
 
-        `part` is the part that ran out; a smaller tile helps the VAE alone.
+        `component` is the component that ran out; a smaller tile helps the VAE alone.
         """
-        if part in (None, "vae") and self.tile_frames > TILES[-1]:
+        if component in (None, "vae") and self.tile_frames > TILES[-1]:
             return replace(self, tile_frames=next(tile for tile in TILES if tile < self.tile_frames))
-        ladder = list(rungs_for(self.machine, self.parts))
+        ladder = list(levels_for(self.machine, self.components))
         ladder += [LAST_RESORT] if self.machine.kind in LAST_RESORT.kinds else []
-        lower = ladder[ladder.index(self.rung) + 1 :]
+        lower = ladder[ladder.index(self.level) + 1 :]
         if not lower:
             return None
         fewer = min(self.batch, max(1, self.takes // 2))
-        return replace(self, rung=lower[0], batch=fewer, preview=preview(self.tier, lower[0]))
+        return replace(self, level=lower[0], batch=fewer, preview=preview(self.tier, lower[0]))
 
     def words(self) -> str:
         """One sentence: "12 GB: LM leaves while the DiT works; up to 8 min; batch 2"."""
-        head = f"{self.machine.label}: {self.rung.words}; up to {minutes(self.longest_seconds)}; batch {self.batch}"
-        notes = [f"no room for the {part.upper()}: take a smaller one, or plan by hand" for part in self.left_out]
+        head = f"{self.machine.label}: {self.level.words}; up to {minutes(self.longest_seconds)}; batch {self.batch}"
+        notes = [
+            f"no room for the {component.upper()}: take a smaller one, or plan by hand" for component in self.left_out
+        ]
         if not self.fits:
             notes.append(f"needs about {gb(self.need_bytes)} and has {gb(self.have_bytes)}: it may run out")
         return "; ".join((head, *notes))
@@ -217,18 +228,18 @@ class MemoryPlan:
         printer.text(str(self))
 
     def table(self) -> tuple[tuple[str, ...], ...]:
-        """A header and a row per part: size, kept as, how it gets to work, memory while it works."""
+        """A header and a row per component: size, kept as, how it gets to work, memory while it works."""
         rows = [
             (
-                part,
-                gb(self.sizes[part] * self._scale),
-                self.dtype if self.stored(part) == "full" else self.stored(part),
-                HOW[self.mechanism(part)],
-                gb(self.aboard_bytes(part) + self.work_bytes(part)),
+                component,
+                gb(self.sizes[component] * self._scale),
+                self.dtype if self.stored(component) == "full" else self.stored(component),
+                HOW[self.mechanism(component)],
+                gb(self.device_bytes(component) + self.working_bytes(component)),
             )
-            for part in self.parts
+            for component in self.components
         ]
-        return (("part", "size", "kept as", "aboard", "at work"), *rows)
+        return (("component", "size", "kept as", "aboard", "at work"), *rows)
 
 
 HOW = {
@@ -249,13 +260,13 @@ def budget(
     tier: Tier | None = None,
     longest: float = math.inf,
 ) -> MemoryPlan:
-    """The best arrangement that fits: the first rung and the largest tile of which the machine has room.
+    """The best arrangement that fits: the first level and the largest tile of which the machine has room.
 
-    `sizes` are bf16 bytes per part (`checkpoint.sizes(2)`; nothing is loaded). An LM that has no room by itself is left out.
+    `sizes` are bf16 bytes per component (`checkpoint.sizes(2)`; nothing is loaded). An LM that has no room by itself is left out.
     `longest` is the checkpoint's own limit in seconds. Where nothing fits, the leanest comes back with `fits` False and its words say so.
     """
     tier = tier or Tier.for_machine(machine)
-    room = _Room(machine, MappingProxyType({p: int(sizes[p]) for p in PARTS if p in sizes}), tier, passes)
+    room = _Room(machine, MappingProxyType({p: int(sizes[p]) for p in COMPONENTS if p in sizes}), tier, passes)
     room = room.without_lm() if "lm" in room.sizes and not room.leanest(1.0).fits_alone("lm") else room
     allowed = min(room.longest_seconds(), longest)
     seconds = (recipe.seconds if recipe is not None else None) or min(NOMINAL_SECONDS, allowed)
@@ -263,7 +274,7 @@ def budget(
     return replace(best, longest_seconds=allowed, batch=room.widest(seconds), own_longest=longest)
 
 
-def arrange(
+def plan_for_tier(
     tier: Tier,
     sizes: Mapping[str, int],
     recipe: Asks | None = None,
@@ -278,7 +289,7 @@ def arrange(
 
 @dataclass(frozen=True)
 class _Room:
-    """A machine and the parts that are to work in it: everything that can be tried there."""
+    """A machine and the components that are to work in it: everything that can be tried there."""
 
     machine: Machine
     sizes: Mapping[str, int]
@@ -287,7 +298,7 @@ class _Room:
     left_out: tuple[str, ...] = ()
 
     def without_lm(self) -> _Room:
-        others = MappingProxyType({part: size for part, size in self.sizes.items() if part != "lm"})
+        others = MappingProxyType({component: size for component, size in self.sizes.items() if component != "lm"})
         return replace(self, sizes=others, left_out=("lm",))
 
     def candidates(self, seconds: float, takes: int) -> Iterator[MemoryPlan]:
@@ -295,12 +306,12 @@ class _Room:
         save next to nothing, and what else runs on the machine would decide how the same recipe sounds.
         """
         dtype = compute_dtype(self.machine, self.sizes, self.tier.dtype)
-        rungs = rungs_for(self.machine, tuple(self.sizes))
-        for rung in (rung for rung in rungs if rung.storage == "full" or not is_small(self.sizes)):
+        levels = levels_for(self.machine, tuple(self.sizes))
+        for level in (level for level in levels if level.storage == "full" or not is_small(self.sizes)):
             for tile in (tile for tile in TILES if tile <= self.tier.tile_frames):
                 yield MemoryPlan(
-                    self.machine, self.tier, rung, self.sizes, dtype, tile, seconds, takes, self.passes,
-                    preview=preview(self.tier, rung), left_out=self.left_out,
+                    self.machine, self.tier, level, self.sizes, dtype, tile, seconds, takes, self.passes,
+                    preview=preview(self.tier, level), left_out=self.left_out,
                 )  # fmt: skip
 
     def leanest(self, seconds: float, takes: int = 1) -> MemoryPlan:
@@ -320,19 +331,19 @@ class _Room:
         return next((takes for takes in range(ceiling, 1, -1) if self.leanest(seconds, takes).fits), 1)
 
 
-def arrangement_of(given: MemoryPlan | Tier | None = None) -> MemoryPlan:
+def plan_of_tier(given: MemoryPlan | Tier | None = None) -> MemoryPlan:
     """An arrangement as given; that of a tier's row, on this machine; or all aboard where nothing is said.
 
-    A row alone knows no sizes, so its rung is taken at its word.
+    A row alone knows no sizes, so its level is taken at its word.
     """
     if isinstance(given, MemoryPlan):
         return given
     tier = given or Tier.for_memory(16, "cpu")
-    rung, machine = RUNG_BY_NAME[tier.rung], Machine.for_tier(tier)
+    level, machine = LEVEL_BY_NAME[tier.level], Machine.for_tier(tier)
     return MemoryPlan(
-        machine, tier, rung, dict.fromkeys(PARTS, 0), compute_dtype(machine, {}, tier.dtype), min(tier.tile_frames, TILES[0]),
+        machine, tier, level, dict.fromkeys(COMPONENTS, 0), compute_dtype(machine, {}, tier.dtype), min(tier.tile_frames, TILES[0]),
         NOMINAL_SECONDS, 1,
-        longest_seconds=tier.longest_seconds, batch=tier.batch, preview=preview(tier, rung),
+        longest_seconds=tier.longest_seconds, batch=tier.batch, preview=preview(tier, level),
     )  # fmt: skip
 
 
@@ -346,18 +357,18 @@ def _first(candidates: Iterator[MemoryPlan]) -> MemoryPlan:
     return last
 
 
-def rungs_for(machine: Machine, parts: tuple[str, ...]) -> Iterator[OffloadLevel]:
-    """The rungs that exist on this kind of machine and change something for these parts."""
-    for rung in OFFLOAD_LEVELS:
-        if machine.kind in rung.kinds and ("lm" in parts or rung.name != "lm leaves"):
-            yield rung
+def levels_for(machine: Machine, components: tuple[str, ...]) -> Iterator[OffloadLevel]:
+    """The levels that exist on this kind of machine and change something for these components."""
+    for level in OFFLOAD_LEVELS:
+        if machine.kind in level.kinds and ("lm" in components or level.name != "lm leaves"):
+            yield level
 
 
-def preview(tier: Tier, rung: OffloadLevel) -> str:
+def preview(tier: Tier, level: OffloadLevel) -> str:
     """The most that can be shown of a step without sending the DiT away."""
-    if rung.mechanism("vae") != "resident":
+    if level.mechanism("vae") != "resident":
         return "picture"
-    return tier.preview if rung.name == "all" or tier.preview == "picture" else "window"
+    return tier.preview if level.name == "all" or tier.preview == "picture" else "window"
 
 
 def compute_dtype(machine: Machine, sizes: Mapping[str, int], asked: str = "auto") -> str:
@@ -372,12 +383,12 @@ def compute_dtype(machine: Machine, sizes: Mapping[str, int], asked: str = "auto
 
 
 def is_small(sizes: Mapping[str, int]) -> bool:
-    """Whether a checkpoint (bf16 bytes per part) is like the pocket: no burden to any machine."""
+    """Whether a checkpoint (bf16 bytes per component) is like the pocket: no burden to any machine."""
     return sum(sizes.values()) < SMALL_CHECKPOINT
 
 
 def overhead(machine: Machine, used: int) -> int:
-    """What is gone besides the parts: the driver, and a margin for the allocator's gaps.
+    """What is gone besides the components: the driver, and a margin for the allocator's gaps.
 
     RAM is shared with other programs and what is free of it is known, so that a small checkpoint asks a large machine
     for no more than a small one.

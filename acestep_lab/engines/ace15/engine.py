@@ -78,10 +78,10 @@ class Prepared:
 class Road:
     """Everything that computes, given a checkpoint and the house that keeps its parts aboard."""
 
-    def __init__(self, checkpoint: Checkpoint, residency: DeviceManager):
+    def __init__(self, checkpoint: Checkpoint, devices: DeviceManager):
         self.checkpoint = checkpoint
         self.geometry = checkpoint.geometry
-        self.residency = residency
+        self.devices = devices
         self._heard = LRUCache[Conditions](128)
         self._latents = LRUCache[Tensor](16)
         self._canvases = LRUCache[Audio](16)
@@ -98,11 +98,11 @@ class Road:
 
     def lm(self) -> AbstractContextManager[Any]:
         """The language model, aboard for the time of a call."""
-        return self.residency.on("lm")
+        return self.devices.on("lm")
 
     def plans(self, recipe: Recipe, seeds: Sequence[int], **how: Any) -> list[Plan]:
         """A plan for each seed, from one reading of the recipe; `how` goes to `Planner.plan`."""
-        longest = self.residency.arrangement.longest_seconds
+        longest = self.devices.memory_plan.longest_seconds
         return self.planner.plan(self.lm, recipe, seeds, longest=longest, **how)
 
     # -- before the loop -----------------------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ class Road:
 
     def _semantic(self, latent: Tensor | None, codes: tuple[int, ...] | None) -> Tensor:
         silence = self.silence  # before the codes come aboard: it lives in another part
-        with self.residency.on("codes") as coder:
+        with self.devices.on("codes") as coder:
             if codes:
                 return semantic.from_codes(coder, codes).cpu()
             assert latent is not None
@@ -149,7 +149,7 @@ class Road:
     @cached_property
     def silence(self) -> Tensor:
         """The checkpoint's recorded silence, [frames, channels]."""
-        with self.residency.on("condition") as encoder:
+        with self.devices.on("condition") as encoder:
             return encoder.silence_latent[0].float().cpu()
 
     def latent(self, sound: Take | Audio, stop: threading.Event | None = None) -> Tensor:
@@ -164,7 +164,7 @@ class Road:
 
     def _encoded(self, audio: Audio, stop: threading.Event | None) -> Tensor:
         samples = torch.from_numpy(audio.samples.copy())
-        return self.residency.retrying("vae", lambda vae: self._codec(vae).encode(samples, stop)).cpu()
+        return self.devices.run_with_retry("vae", lambda vae: self._codec(vae).encode(samples, stop)).cpu()
 
     def canvas(self, sound: Take | Audio) -> Audio:
         """A sound as this checkpoint hears it: its rate, its number of channels."""
@@ -176,7 +176,7 @@ class Road:
     def codes(self, sound: Take | Audio, stop: threading.Event | None = None) -> tuple[int, ...]:
         """The audio codes of a sound."""
         latent, silence = self.latent(sound, stop), self.silence
-        with self.residency.on("codes") as coder:
+        with self.devices.on("codes") as coder:
             return semantic.to_codes(coder, latent, silence)
 
     # -- words ---------------------------------------------------------------------------------------------------------
@@ -214,10 +214,10 @@ class Road:
     def _encode_words(self, new: Sequence[_Wish]) -> dict[Hashable, Conditions]:
         """Wishes encoded, and remembered as far as there is room."""
         timbres = [self._timbre(wish.reference) for wish in new]
-        with self.residency.on("text") as text:
+        with self.devices.on("text") as text:
             readings = conditioning.read(text, self._tokenizer, [wish.words for wish in new])
         frames = conditioning.timbre_frames(self.geometry.frames_per_second)
-        with self.residency.on("condition") as encoder:
+        with self.devices.on("condition") as encoder:
             return {
                 wish.key: self._heard.put(wish.key, conditioning.fuse(encoder, [reading], frames, timbre).cpu())
                 for wish, reading, timbre in zip(new, readings, timbres, strict=True)
@@ -268,7 +268,7 @@ class Road:
         group = [songs[place] for place in places]
         heard = conditioning.joined([song.heard for song in group if song.heard is not None])
         later = [song.later for song in group if song.later is not None]
-        together = self.residency.device.type != "cpu"
+        together = self.devices.device.type != "cpu"
         steps = render(
             [s.item for s in group],
             heard,
@@ -302,7 +302,7 @@ class Road:
 
         def look(x: Tensor, t: float, states: Tensor, mask: Tensor, context: Tensor) -> Tensor:
             check()
-            return self.residency.retrying("dit", lambda dit: ask(dit, x, t, states, context, mask=mask))
+            return self.devices.run_with_retry("dit", lambda dit: ask(dit, x, t, states, context, mask=mask))
 
         return look
 
@@ -362,7 +362,7 @@ class Road:
                 progress(done / sound.shape[-1])
             return sound
 
-        return self.residency.retrying("vae", run).numpy()
+        return self.devices.run_with_retry("vae", run).numpy()
 
     def glimpse(self, latent: Tensor, at: float, seconds: float) -> Audio:
         """The seconds around a time of a latent [frames, channels], exactly as they sound in the whole."""
@@ -373,12 +373,12 @@ class Road:
             raise RecipeError(f"There is nothing to hear at {at:g} s: this song runs from 0 to {frames / rate:.2f} s.")
         first = min(max(0, math.floor((at - seconds / 2) * rate)), frames - 1)
         last = min(frames, max(first + 1, math.ceil((at + seconds / 2) * rate)))
-        with self.residency.on("vae") as vae:
+        with self.devices.on("vae") as vae:
             samples = self._codec(vae).window(latent.float(), first, last).cpu().numpy()
         return Audio(samples * np.float32(min(1.0, normalizing_gain(samples))), self.geometry.rate)
 
     def _codec(self, vae: Any) -> Codec:
-        return Codec(vae, self.residency.arrangement.tile_frames)
+        return Codec(vae, self.devices.memory_plan.tile_frames)
 
     # -- parts ---------------------------------------------------------------------------------------------------------
 

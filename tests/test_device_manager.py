@@ -1,4 +1,4 @@
-"""The parts' house: built once, no more aboard than allowed, and memory that runs out is survived."""
+"""The components' house: built once, no more aboard than allowed, and memory that runs out is survived."""
 
 import threading
 
@@ -9,7 +9,7 @@ from torch import nn
 from acestep_lab.errors import MachineError
 from acestep_lab.models.device_manager import DeviceManager, DeviceMover, is_lost_device, is_out_of_memory
 from acestep_lab.models.memory_plan import budget
-from acestep_lab.models.tiers import GB, PARTS, Machine, Tier
+from acestep_lab.models.tiers import COMPONENTS, GB, Machine, Tier
 
 SIZES = {"text": 1.19e9, "condition": 1.22e9, "dit": 3.15e9, "vae": 0.34e9, "codes": 0.42e9, "lm": 1.33e9}
 ORDER = ("lm", "vae", "codes", "text", "condition", "dit", "vae", "dit", "vae")
@@ -20,7 +20,7 @@ class CountingMover:
     """Carries nothing, counts who is on the device, and runs out of memory at the next so many arrivals."""
 
     def __init__(self, arrangement=None):
-        self.arrangement = arrangement
+        self.memory_plan = arrangement
         self.on_device: set[int] = set()
         self.peak = 0
         self.streamed: list[str] = []
@@ -44,13 +44,13 @@ class CountingMover:
 
 
 class Builder:
-    """Makes a tiny module per part and remembers how often."""
+    """Makes a tiny module per component and remembers how often."""
 
     def __init__(self):
         self.built: list[str] = []
 
-    def __call__(self, part):
-        self.built.append(part)
+    def __call__(self, component):
+        self.built.append(component)
         return nn.Sequential(nn.Linear(8, 8), nn.GELU(), nn.Linear(8, 8))
 
 
@@ -59,10 +59,10 @@ def house(gigabytes, kind="cuda", **more):
     return DeviceManager(Builder(), arrangement, CountingMover, **more)
 
 
-def enter(residency, order=ORDER):
-    for part in order:
-        if part not in residency.arrangement.left_out:
-            with residency.on(part):
+def enter(devices, order=ORDER):
+    for component in order:
+        if component not in devices.memory_plan.left_out:
+            with devices.on(component):
                 pass
 
 
@@ -79,188 +79,188 @@ def runs_out(times):
 
 
 def test_a_part_is_built_when_first_entered_and_only_once():
-    residency = house(80)
-    assert residency.build.built == []
-    enter(residency)
-    enter(residency)
-    assert sorted(residency.build.built) == sorted(PARTS)
-    assert residency.peak_aboard == len(PARTS)
+    devices = house(80)
+    assert devices.build.built == []
+    enter(devices)
+    enter(devices)
+    assert sorted(devices.build.built) == sorted(COMPONENTS)
+    assert devices.peak_on_device == len(COMPONENTS)
 
 
 @pytest.mark.parametrize("gigabytes", [3, 4, 6, 8, 10, 12, 16, 24, 80])
 def test_a_part_that_waits_in_ram_is_not_built_again(gigabytes):
-    residency = house(gigabytes)
-    enter(residency)
-    enter(residency)
-    assert len(residency.build.built) == len(set(residency.build.built))
+    devices = house(gigabytes)
+    enter(devices)
+    enter(devices)
+    assert len(devices.build.built) == len(set(devices.build.built))
 
 
 @pytest.mark.parametrize("kind", ["cuda", "xpu", "mps", "cpu"])
 @pytest.mark.parametrize("gigabytes", [2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 48, 80])
 def test_never_more_parts_aboard_than_the_tier_allows(gigabytes, kind):
-    residency = house(gigabytes, kind)
-    enter(residency)
-    assert 0 < residency.peak_aboard <= residency.arrangement.parts_at_once
-    if residency.arrangement.parked == "ram":
-        assert residency.mover.peak <= residency.arrangement.parts_at_once
+    devices = house(gigabytes, kind)
+    enter(devices)
+    assert 0 < devices.peak_on_device <= devices.memory_plan.components_at_once
+    if devices.memory_plan.parked == "ram":
+        assert devices.mover.peak <= devices.memory_plan.components_at_once
 
 
 def test_a_tier_alone_is_enough_to_open_the_house():
-    residency = DeviceManager(Builder(), Tier.for_memory(8), CountingMover)
-    enter(residency)
-    assert residency.peak_aboard == Tier.for_memory(8).parts_at_once == 2
+    devices = DeviceManager(Builder(), Tier.for_memory(8), CountingMover)
+    enter(devices)
+    assert devices.peak_on_device == Tier.for_memory(8).components_at_once == 2
 
 
 def test_without_a_tier_everything_stays_in_ram():
-    residency = DeviceManager(Builder())
-    enter(residency)
-    assert set(residency.aboard) == set(ORDER)
-    assert residency.device == torch.device("cpu")
+    devices = DeviceManager(Builder())
+    enter(devices)
+    assert set(devices.on_device) == set(ORDER)
+    assert devices.device == torch.device("cpu")
 
 
 def test_the_lm_leaves_while_the_dit_works_and_the_dit_while_the_lm_plans():
-    residency = DeviceManager(Builder(), Tier.for_memory(12), CountingMover)
-    enter(residency, ("lm", "vae", "text"))
-    assert "lm" in residency.aboard
-    enter(residency, ("dit",))
-    assert "lm" not in residency.aboard
-    enter(residency, ("lm",))
-    assert "dit" not in residency.aboard
-    assert {"vae", "text"} <= set(residency.aboard)
+    devices = DeviceManager(Builder(), Tier.for_memory(12), CountingMover)
+    enter(devices, ("lm", "vae", "text"))
+    assert "lm" in devices.on_device
+    enter(devices, ("dit",))
+    assert "lm" not in devices.on_device
+    enter(devices, ("lm",))
+    assert "dit" not in devices.on_device
+    assert {"vae", "text"} <= set(devices.on_device)
 
 
 def test_listening_between_two_steps_does_not_send_the_dit_away():
-    residency = DeviceManager(Builder(), Tier.for_memory(6), CountingMover)
-    with residency.on("dit") as before:
+    devices = DeviceManager(Builder(), Tier.for_memory(6), CountingMover)
+    with devices.on("dit") as before:
         pass
-    with residency.on("vae"):
+    with devices.on("vae"):
         pass
-    assert "dit" in residency.aboard
-    with residency.on("dit") as after:
+    assert "dit" in devices.on_device
+    with devices.on("dit") as after:
         assert after is before
 
 
 def test_entering_again_from_the_same_thread_is_free():
-    residency = house(3)
-    with residency.on("vae") as outer, residency.on("vae") as inner:
+    devices = house(3)
+    with devices.on("vae") as outer, devices.on("vae") as inner:
         assert outer is inner
-    assert residency.build.built == ["vae"]
+    assert devices.build.built == ["vae"]
 
 
 def test_a_second_part_is_refused_in_a_sentence_while_the_only_place_is_at_work():
-    residency = house(3)
-    with residency.on("codes"):
-        with pytest.raises(MachineError, match="holds 1 at once"), residency.on("vae"):
+    devices = house(3)
+    with devices.on("codes"):
+        with pytest.raises(MachineError, match="holds 1 at once"), devices.on("vae"):
             pass
-        assert residency.aboard == ("codes",)
-    with residency.on("vae") as vae:
+        assert devices.on_device == ("codes",)
+    with devices.on("vae") as vae:
         assert vae is not None
 
 
 def test_a_part_left_out_is_refused_with_what_to_do():
-    residency = house(2)
-    with pytest.raises(MachineError, match="take a smaller one"), residency.on("lm"):
+    devices = house(2)
+    with pytest.raises(MachineError, match="take a smaller one"), devices.on("lm"):
         pass
 
 
 def test_two_threads_take_turns():
-    residency = house(8)
+    devices = house(8)
     inside, most = [0], [0]
 
-    def work(part):
+    def work(component):
         for _ in range(50):
-            with residency.on(part):
+            with devices.on(component):
                 inside[0] += 1
                 most[0] = max(most[0], inside[0])
                 inside[0] -= 1
 
-    threads = [threading.Thread(target=work, args=(part,)) for part in ("dit", "lm", "text", "dit")]
+    threads = [threading.Thread(target=work, args=(component,)) for component in ("dit", "lm", "text", "dit")]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert most[0] == 1
-    assert residency.peak_aboard <= residency.arrangement.parts_at_once
+    assert devices.peak_on_device <= devices.memory_plan.components_at_once
 
 
 def test_free_gives_the_memory_back_and_the_next_use_loads_again():
-    residency = house(80)
-    enter(residency, ("dit", "vae"))
-    residency.free()
-    assert residency.aboard == ()
-    enter(residency, ("dit",))
-    assert residency.build.built == ["dit", "vae", "dit"]
+    devices = house(80)
+    enter(devices, ("dit", "vae"))
+    devices.free()
+    assert devices.on_device == ()
+    enter(devices, ("dit",))
+    assert devices.build.built == ["dit", "vae", "dit"]
 
 
 def test_free_leaves_a_part_alone_that_is_at_work():
-    residency = house(80)
-    with residency.on("dit"):
-        residency.free()
-        assert residency.aboard == ("dit",)
+    devices = house(80)
+    with devices.on("dit"):
+        devices.free()
+        assert devices.on_device == ("dit",)
 
 
 def test_running_out_of_memory_steps_down_says_so_and_finishes():
     heard = []
-    residency = house(80, say=heard.append)
-    assert residency.retrying("dit", runs_out(2)) == "done"
-    assert residency.arrangement.rung.name == "in turn"
-    assert heard == residency.said
+    devices = house(80, say=heard.append)
+    assert devices.run_with_retry("dit", runs_out(2)) == "done"
+    assert devices.memory_plan.level.name == "in turn"
+    assert heard == devices.said
     assert heard[0] == "Memory ran out in the dit; now: LM leaves while the DiT works."
 
 
 def test_a_decoder_that_runs_out_gets_a_smaller_tile_first():
-    residency = house(80)
-    tile = residency.arrangement.tile_frames
-    assert residency.retrying("vae", runs_out(1)) == "done"
-    assert residency.arrangement.tile_frames < tile
-    assert f"instead of {tile}" in residency.said[0]
+    devices = house(80)
+    tile = devices.memory_plan.tile_frames
+    assert devices.run_with_retry("vae", runs_out(1)) == "done"
+    assert devices.memory_plan.tile_frames < tile
+    assert f"instead of {tile}" in devices.said[0]
 
 
 def test_a_part_that_does_not_even_come_aboard_steps_down_and_comes():
-    residency = house(80)
-    enter(residency, ("lm", "vae"))
-    residency.mover.runs_out = 2
-    with residency.on("dit") as dit:
+    devices = house(80)
+    enter(devices, ("lm", "vae"))
+    devices.mover.runs_out = 2
+    with devices.on("dit") as dit:
         assert dit is not None
-    assert "lm" not in residency.aboard
-    assert len(residency.said) == 2
-    assert residency.arrangement.rung.name == "in turn"
+    assert "lm" not in devices.on_device
+    assert len(devices.said) == 2
+    assert devices.memory_plan.level.name == "in turn"
 
 
 def test_a_part_that_never_comes_aboard_leaves_nothing_behind():
-    residency = house(80, "cpu")
-    residency.mover.runs_out = 99
-    with pytest.raises(MachineError, match="leanest arrangement"), residency.on("dit"):
+    devices = house(80, "cpu")
+    devices.mover.runs_out = 99
+    with pytest.raises(MachineError, match="leanest arrangement"), devices.on("dit"):
         pass
-    assert residency.aboard == ()
-    assert residency.mover.on_device == set()
+    assert devices.on_device == ()
+    assert devices.mover.on_device == set()
 
 
 def test_where_a_card_has_no_room_at_all_the_take_is_finished_on_the_cpu():
-    residency = house(80)
+    devices = house(80)
     depth = 0
-    while residency.arrangement.device != "cpu" or residency.arrangement.rung.name != "cpu":
-        residency.step_down("dit")
+    while devices.memory_plan.device != "cpu" or devices.memory_plan.level.name != "cpu":
+        devices.step_down("dit")
         depth += 1
     assert depth < 10
-    assert residency.retrying("dit", lambda dit: "done") == "done"
-    assert residency.said[-1] == "Memory ran out in the dit; now: the card is left and the work goes on on the CPU."
+    assert devices.run_with_retry("dit", lambda dit: "done") == "done"
+    assert devices.said[-1] == "Memory ran out in the dit; now: the card is left and the work goes on on the CPU."
 
 
 def test_where_nothing_is_left_to_try_a_sentence_says_what_would_fit():
-    residency = house(80, "cpu")
+    devices = house(80, "cpu")
     with pytest.raises(MachineError, match="A shorter piece, fewer takes at once"):
-        residency.retrying("dit", runs_out(99))
-    assert residency.aboard == ()
-    assert residency.retrying("vae", lambda vae: "alive") == "alive"
+        devices.run_with_retry("dit", runs_out(99))
+    assert devices.on_device == ()
+    assert devices.run_with_retry("vae", lambda vae: "alive") == "alive"
 
 
 def test_an_error_that_is_not_about_memory_is_nobody_elses_business():
-    residency = house(80)
+    devices = house(80)
     with pytest.raises(RuntimeError, match="shapes"):
-        residency.retrying("dit", lambda dit: (_ for _ in ()).throw(RuntimeError("shapes differ")))
-    assert residency.said == []
-    with residency.on("dit"):
+        devices.run_with_retry("dit", lambda dit: (_ for _ in ()).throw(RuntimeError("shapes differ")))
+    assert devices.said == []
+    with devices.on("dit"):
         pass
 
 
@@ -276,12 +276,12 @@ def test_a_card_that_disappears_becomes_a_sentence_and_the_next_render_works_on_
             if self.device.type == "cuda":
                 raise RuntimeError("CUDA error: device unavailable\nmore of it")
 
-    residency = DeviceManager(Builder(), plan, GoneMover)
+    devices = DeviceManager(Builder(), plan, GoneMover)
     with pytest.raises(MachineError, match=r"cuda device stopped answering .* Takes made so far are safe"):
-        residency.retrying("dit", lambda dit: dit)
-    assert residency.device.type == "cpu"
-    assert "on the cpu" in residency.said[-1]
-    assert residency.retrying("dit", lambda dit: "alive") == "alive"
+        devices.run_with_retry("dit", lambda dit: dit)
+    assert devices.device.type == "cpu"
+    assert "on the cpu" in devices.said[-1]
+    assert devices.run_with_retry("dit", lambda dit: "alive") == "alive"
 
 
 def test_errors_are_told_apart_by_their_words():
@@ -295,43 +295,43 @@ def test_errors_are_told_apart_by_their_words():
 
 
 def test_another_recipe_may_rearrange_the_house_and_parts_come_back_whole():
-    residency = house(3)
-    enter(residency, ("dit",))
-    assert residency.mover.streamed == ["block"]
-    residency.rearrange(budget(Machine("cuda", 80 * GB, simulated=True), SIZES))
-    enter(residency, ("dit",))
-    assert residency.build.built == ["dit", "dit"]
+    devices = house(3)
+    enter(devices, ("dit",))
+    assert devices.mover.streamed == ["block"]
+    devices.change_plan(budget(Machine("cuda", 80 * GB, simulated=True), SIZES))
+    enter(devices, ("dit",))
+    assert devices.build.built == ["dit", "dit"]
 
 
 def test_a_long_batch_gets_a_leaner_arrangement_says_so_and_a_short_piece_the_usual_one_again():
     heard = []
-    residency = house(12)
-    usual = residency.arrangement.rung
-    with residency.telling(heard.append):
-        residency.suit(30)
-        assert (residency.arrangement.rung, heard) == (usual, [])
-        residency.suit(600, takes=8)
-        assert residency.arrangement.rung is not usual
-        assert heard == [f"For this piece: {residency.arrangement.rung.words}."]
-        residency.suit(30)
-    assert residency.arrangement.rung is usual
+    devices = house(12)
+    usual = devices.memory_plan.level
+    with devices.notifying(heard.append):
+        devices.fit_to(30)
+        assert (devices.memory_plan.level, heard) == (usual, [])
+        devices.fit_to(600, takes=8)
+        assert devices.memory_plan.level is not usual
+        assert heard == [f"For this piece: {devices.memory_plan.level.words}."]
+        devices.fit_to(30)
+    assert devices.memory_plan.level is usual
     assert len(heard) == 1
 
 
 def test_what_memory_was_survived_with_stays_for_the_pieces_to_come():
-    residency = house(80)
-    residency.retrying("dit", runs_out(2))
-    survived = residency.arrangement
-    residency.suit(30)
-    assert residency.arrangement is survived
+    devices = house(80)
+    devices.run_with_retry("dit", runs_out(2))
+    survived = devices.memory_plan
+    devices.fit_to(30)
+    assert devices.memory_plan is survived
 
 
 def test_the_same_arrangement_again_moves_nobody():
-    residency = house(80)
-    enter(residency)
-    aboard = residency.aboard
-    residency.rearrange(residency.arrangement.fit())
-    assert residency.aboard == aboard
+    devices = house(80)
+    enter(devices)
+    aboard = devices.on_device
+    devices.change_plan(devices.memory_plan.fit())
+    assert devices.on_device == aboard
 
 
 def test_the_real_carrier_carries_to_the_cpu_and_back():
