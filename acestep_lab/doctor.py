@@ -174,11 +174,10 @@ def torchaudio(state: str | None = None) -> Iterator[Finding]:
     """The torchaudio trap: a wheel whose compiled half does not load takes diffusers and transformers down with it."""
     from acestep_lab import _torchaudio
 
-    _torchaudio.patch_torchaudio()
     state = state or _torchaudio.state()
     said = {
         "works": Finding("torchaudio", "ok", "loads whole"),
-        "cured": Finding("torchaudio", "ok", "its compiled half does not load; made harmless, its Python half is used"),
+        "patched": Finding("torchaudio", "ok", "its compiled half does not load; made harmless, its Python half is used"),
         "absent": Finding(
             "torchaudio", "warn", "is not installed: no mel spectrograms on the accelerator",
             "`pip install torchaudio` (any version; one whose compiled half does not load will do).",
@@ -349,23 +348,23 @@ def weights(
 
     try:
         opened = Checkpoint.open(checkpoint)
-        sizes = opened.sizes(2)
-        for part in opened.components:
-            opened.verify(part)
+        specs = opened.specs()
+        for component in opened.components:
+            opened.verify(component)
     except LabError as error:
         yield Finding("checkpoint", "bad", str(error), _remedy(str(checkpoint)))
         return
     yield Finding(
         "checkpoint",
         "ok",
-        f"{opened.name}: {', '.join(opened.components)}; {gb(sum(sizes.values()))}, every shape right",
+        f"{opened.name}: {', '.join(opened.components)}; {gb(sum(spec.bytes for spec in specs))}, every shape right",
     )
     asked = asked or Asked()
     machine = asked.machine(environ)
     tier = asked.tier(machine, environ)
-    plan = budget(machine, sizes, tier=tier, longest=opened.geometry.longest_seconds)
+    plan = budget(machine, specs, tier=tier, longest=opened.geometry.longest_seconds)
     fix = "" if plan.fits else "Close other programs, or take a smaller checkpoint or LM."
-    said = f"{plan.words()}; computes in {plan.dtype_name} on {plan.device}"
+    said = f"{plan.summary()}; computes in {plan.dtype_name} on {plan.device}"
     yield Finding("plan", "ok" if plan.fits else "warn", said, fix)
 
 

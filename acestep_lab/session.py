@@ -188,7 +188,7 @@ class Session:
         self._warn(run, asked, plan)
         if not self.has_planner and any(resolving.thinks(one, self.checkpoint.has_lm) for one in resolved):
             run.note(
-                f"The planner has no room here, and the music is made straight from the words. {self.explain().words()}."
+                f"The planner has no room here, and the music is made straight from the words. {self.explain().summary()}."
             )
         return self._worker.submit(run, partial(self._render, asked=asked, plan=plan, shared=shared))
 
@@ -626,8 +626,8 @@ class Session:
     def explain(self, recipe: Recipe | None = None) -> MemoryPlan:
         """How this checkpoint fits this machine, before anything loads: print it for a sentence and a table."""
         checks.instance("What is explained", recipe, (Recipe, NoneType))
-        arrangement: MemoryPlan = self.devices.memory_plan
-        return arrangement if recipe is None else arrangement.fit(recipe)
+        plan: MemoryPlan = self.devices.memory_plan
+        return plan if recipe is None else plan.fit(recipe)
 
     def lora(self, *adapters: str | os.PathLike[str] | tuple[str | os.PathLike[str], float]) -> tuple[str, ...]:
         """Put adapters (files or folders, each alone or with a strength) on the DiT, and only these; none: the bare model.
@@ -880,14 +880,14 @@ class Session:
     def _memory_plan(self, machine: Machine) -> Any:
         """How this checkpoint fits a machine."""
         passes = 1 if self.checkpoint.row.is_turbo else 2  # of the DiT per step: guided ones look twice
-        sizes, longest = self.checkpoint.sizes(2), self.checkpoint.geometry.longest_seconds
-        return budget(machine, sizes, passes=passes, tier=self.tier, longest=longest)
+        longest = self.checkpoint.geometry.longest_seconds
+        return budget(machine, self.checkpoint.specs(), passes=passes, tier=self.tier, longest=longest)
 
-    def _build(self, part: str) -> torch.nn.Module:
-        module = build(self.checkpoint, part, self.devices.memory_plan.torch_dtype)
-        if part == "dit" and self._int8_mode is not None:
+    def _build(self, component: str, dtype: torch.dtype) -> torch.nn.Module:
+        module = build(self.checkpoint, component, dtype)
+        if component == "dit" and self._int8_mode is not None:
             self._int8_mode.put_into(module)
-        return attach_adapters(module, self._adapters) if part == "dit" and self._adapters else module
+        return attach_adapters(module, self._adapters) if component == "dit" and self._adapters else module
 
     def _made_with(self, clock: StageTimer, gain: float) -> dict[str, Any]:
         """What a take was made with, as plain data."""

@@ -1,6 +1,7 @@
-"""A whole song on every size of machine: the same music, no more components aboard than allowed, memory that runs out survived."""
+"""A whole song on every size of machine: the same music, no more components on_the_device than allowed, memory that runs out survived."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,9 +19,9 @@ WORDS = Recipe("slow dub techno", lyrics="[Verse]\nla la", seconds=2, seed=7, st
 
 
 class WatchedMover(DeviceMover):
-    """The real carrier on the CPU; counts who is aboard, and can run out of memory at an arrival."""
+    """The real carrier on the CPU; counts who is on_the_device, and can run out of memory at an arrival."""
 
-    def __init__(self, arrangement, runs_out_at=()):
+    def __init__(self, plan, runs_out_at=()):
         super().__init__("cpu")
         self.on_device, self.peak, self.arrivals, self.runs_out_at = set(), 0, 0, runs_out_at
 
@@ -42,22 +43,22 @@ def checkpoint(tiny_turbo):
     return Checkpoint.open(tiny_turbo)
 
 
-def arrangement(checkpoint, level, tile=TILES[0]):
+def plan_at(checkpoint, level, tile=TILES[0]):
     """The tiny checkpoint as if it were big: on the level, whatever its size."""
-    plan = budget(Machine("cuda", 80 * GB, simulated=True), checkpoint.sizes(2))
+    plan = budget(Machine("cuda", 80 * GB, simulated=True), checkpoint.specs())
     return replace(plan, level=level, tile_frames=tile, dtype="float32")
 
 
 def song(checkpoint, folder, plan, mover=WatchedMover):
-    """A take made under an arrangement, and the house it was made in."""
-    house = DeviceManager(lambda component: build(checkpoint, component, plan.torch_dtype), plan, mover)
-    with Session(checkpoint, library=Library(folder), devices=house) as lab:
-        return lab.make(WORDS), house
+    """A take made under a plan, and the manager it was made with."""
+    devices = DeviceManager(partial(build, checkpoint), plan, mover)
+    with Session(checkpoint, library=Library(folder), devices=devices) as lab:
+        return lab.make(WORDS), devices
 
 
 @pytest.fixture(scope="module")
 def roomy(checkpoint, tmp_path_factory):
-    return song(checkpoint, tmp_path_factory.mktemp("roomy"), arrangement(checkpoint, OFFLOAD_LEVELS[0]))[0]
+    return song(checkpoint, tmp_path_factory.mktemp("roomy"), plan_at(checkpoint, OFFLOAD_LEVELS[0]))[0]
 
 
 def test_sizes_read_from_headers_are_those_of_the_parts_once_built(checkpoint):
@@ -67,11 +68,11 @@ def test_sizes_read_from_headers_are_those_of_the_parts_once_built(checkpoint):
 
 
 @pytest.mark.parametrize("level", OFFLOAD_LEVELS, ids=lambda level: level.name)
-def test_every_rung_makes_the_song_with_no_more_parts_aboard_than_it_allows(checkpoint, roomy, tmp_path, level):
-    take, house = song(checkpoint, tmp_path, arrangement(checkpoint, level))
-    assert house.peak_on_device <= house.arrangement.components_at_once
-    assert house.mover.peak <= house.arrangement.components_at_once
-    assert house.said == []
+def test_every_level_makes_the_song_with_no_more_parts_on_the_device_than_it_allows(checkpoint, roomy, tmp_path, level):
+    take, devices = song(checkpoint, tmp_path, plan_at(checkpoint, level))
+    assert devices.peak_on_device <= devices.memory_plan.at_once
+    assert devices.mover.peak <= devices.memory_plan.at_once
+    assert devices.messages == []
     if level.storage == "full":
         assert np.array_equal(take.latent, roomy.latent)
     else:
@@ -80,28 +81,28 @@ def test_every_rung_makes_the_song_with_no_more_parts_aboard_than_it_allows(chec
 
 
 def test_memory_that_runs_out_on_the_way_costs_no_take_and_is_told(checkpoint, roomy, tmp_path):
-    take, house = song(
+    take, devices = song(
         checkpoint,
         tmp_path,
-        arrangement(checkpoint, OFFLOAD_LEVELS[0]),
+        plan_at(checkpoint, OFFLOAD_LEVELS[0]),
         lambda plan: WatchedMover(plan, runs_out_at=(1, 4)),
     )
     assert np.array_equal(take.latent, roomy.latent)
-    assert len(house.said) == 2
-    assert house.arrangement.level is not OFFLOAD_LEVELS[0]
+    assert len(devices.messages) == 2
+    assert devices.memory_plan.level is not OFFLOAD_LEVELS[0]
 
 
 def test_whoever_waits_for_the_take_hears_that_memory_ran_out(checkpoint, tmp_path):
-    plan = arrangement(checkpoint, OFFLOAD_LEVELS[0])
-    house = DeviceManager(
-        lambda component: build(checkpoint, component, plan.torch_dtype),
+    plan = plan_at(checkpoint, OFFLOAD_LEVELS[0])
+    devices = DeviceManager(
+        partial(build, checkpoint),
         plan,
         lambda plan: WatchedMover(plan, runs_out_at=(4,)),
     )
-    with Session(checkpoint, library=Library(tmp_path), devices=house) as lab:
+    with Session(checkpoint, library=Library(tmp_path), devices=devices) as lab:
         run = lab.start(WORDS)
         run.take()
-        assert [note for note in run.notes if note.startswith("Memory ran out")] == house.said
+        assert [note for note in run.notes if note.startswith("Memory ran out")] == devices.messages
 
 
 def test_a_card_that_disappears_fails_its_run_in_a_sentence_and_the_next_song_is_made_on_the_cpu(
@@ -116,14 +117,14 @@ def test_a_card_that_disappears_fails_its_run_in_a_sentence_and_the_next_song_is
             super().bring(module)
 
     lost = ["once"]
-    plan = arrangement(checkpoint, OFFLOAD_LEVELS[0])
-    house = DeviceManager(lambda component: build(checkpoint, component, plan.torch_dtype), plan, GoneMover)
-    with Session(checkpoint, library=Library(tmp_path), devices=house) as lab:
+    plan = plan_at(checkpoint, OFFLOAD_LEVELS[0])
+    devices = DeviceManager(partial(build, checkpoint), plan, GoneMover)
+    with Session(checkpoint, library=Library(tmp_path), devices=devices) as lab:
         with pytest.raises(MachineError, match="stopped answering"):
             lab.make(WORDS)
         assert np.array_equal(lab.make(WORDS).latent, roomy.latent)
 
 
 def test_a_tiny_tile_sounds_the_same(checkpoint, roomy, tmp_path):
-    take, _ = song(checkpoint, tmp_path, arrangement(checkpoint, OFFLOAD_LEVELS[0], tile=TILES[-1]))
+    take, _ = song(checkpoint, tmp_path, plan_at(checkpoint, OFFLOAD_LEVELS[0], tile=TILES[-1]))
     assert_near(take.audio.samples, roomy.audio.samples)

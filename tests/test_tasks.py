@@ -489,10 +489,12 @@ def test_a_listener_hears_the_seconds_around_a_time_between_two_frames(lab: Sess
     assert_near(exact / np.abs(exact).max(), whole / np.abs(whole).max(), 1e-4)
 
 
-def test_where_one_part_fits_at_a_time_every_stage_takes_its_turn(lab: Session, take: Take, tmp_path: Path) -> None:
+def test_where_one_component_fits_at_a_time_every_stage_takes_its_turn(
+    lab: Session, take: Take, tmp_path: Path
+) -> None:
     alone = replace(LEVEL_BY_NAME["one int8"], storage="full")
-    arrangement = replace(lab.devices.memory_plan, level=alone)
-    devices = DeviceManager(partial(build, lab.checkpoint, dtype=torch.float32), arrangement)
+    plan = replace(lab.devices.memory_plan, level=alone)
+    devices = DeviceManager(partial(build, lab.checkpoint), plan)
     with Session(lab.checkpoint, library=Library(tmp_path), devices=devices) as small:
         heard: list[Audio] = []
         run = small.start(WORDS.replace(task=Cover(take.audio, strength=0.5, reference=take.audio)))
@@ -527,19 +529,19 @@ def test_a_kept_step_is_in_the_library_and_makes_itself_again(lab: Session) -> N
 
 
 class Watched(DeviceManager):
-    """A devices that tells every use of a part, before the part is used."""
+    """A manager that tells every use of a component, before it is used."""
 
     def __init__(self, lab: Session, told: Callable[[str], None], tile: int | None = None) -> None:
-        arrangement = lab.devices.memory_plan
+        plan = lab.devices.memory_plan
         super().__init__(
-            partial(build, lab.checkpoint, dtype=torch.float32),
-            arrangement if tile is None else replace(arrangement, tile_frames=tile),
+            partial(build, lab.checkpoint),
+            plan if tile is None else replace(plan, tile_frames=tile),
         )
         self.told = told
 
-    def run_with_retry(self, name: str, operation: Callable[[Any], Any]) -> Any:
+    def run_with_retry(self, name: str, operation: Callable[[Any], Any], checkpoint: str | None = None) -> Any:
         self.told(name)
-        return super().run_with_retry(name, operation)
+        return super().run_with_retry(name, operation, checkpoint)
 
 
 def test_stopping_is_heard_between_the_halves_of_guidance(lab: Session, tmp_path: Path) -> None:

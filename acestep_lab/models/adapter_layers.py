@@ -16,9 +16,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from torch.nn import functional
+
+from acestep_lab._libraries import peft_layers
 
 
 class LowRank(nn.Module):
@@ -70,7 +71,7 @@ def _kept(tensor: Tensor) -> nn.Parameter:
     return nn.Parameter(tensor.contiguous(), requires_grad=False)
 
 
-class AddedLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
+class AddedLayer(nn.Module, peft_layers.BaseTunerLayer):  # type: ignore[misc]
     """A linear layer, or PEFT's layer around one, with adapters beside it. It speaks PEFT's verbs: enable, set, scale."""
 
     adapter_layer_names = ("lora_change", "lora_gain")

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from acestep_lab._libraries import peft, peft_layers
 from acestep_lab.errors import CheckpointError, shown
 from acestep_lab.models import adapter_files, weights
 from acestep_lab.models.adapter_files import Layer
@@ -139,13 +140,11 @@ def opened(asked: Sequence[object]) -> tuple[tuple[Adapter, float], ...]:
 
 def remove(dit: nn.Module) -> nn.Module:
     """Take every adapter off, so that the transformer is the bare one again, weight for weight."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
     for module in list(dit.modules()):
-        if isinstance(module, BaseTunerLayer):
+        if isinstance(module, peft_layers.BaseTunerLayer):
             continue
         for name, child in list(module.named_children()):
-            if isinstance(child, BaseTunerLayer):
+            if isinstance(child, peft_layers.BaseTunerLayer):
                 setattr(module, name, child.get_base_layer())
     _aboard(dit).clear()
     return dit
@@ -237,21 +236,19 @@ def _way(layer: Layer) -> str:
 
 def _inject(dit: nn.Module, kind: str, layers: Mapping[str, Layer], name: str, biases: bool) -> None:
     """Let PEFT wrap the layers of a LoRA or LoKr."""
-    from peft import LoKrConfig, LoraConfig, inject_adapter_in_model
-
     if kind == "lokr":
-        inject_adapter_in_model(LoKrConfig(r=1, alpha=1, target_modules=list(layers)), dit, name)
+        peft.inject_adapter_in_model(peft.LoKrConfig(r=1, alpha=1, target_modules=list(layers)), dit, name)
     else:
         rank = max(layer.rank for layer in layers.values())
         ranks = {re.escape(n): layer.rank for n, layer in layers.items() if layer.rank != rank}
-        config = LoraConfig(
+        config = peft.LoraConfig(
             r=rank,
             target_modules=list(layers),
             rank_pattern=ranks,
             use_dora=kind == "dora",
             lora_bias=biases,
         )
-        inject_adapter_in_model(config, dit, name)
+        peft.inject_adapter_in_model(config, dit, name)
     del dit.peft_config  # one per model in PEFT's eyes, which warns at the next; ours is `_aboard`
 
 
@@ -338,10 +335,8 @@ def _read(layer: Layer) -> dict[str, Tensor]:
 
 def _weigh(dit: nn.Module, strengths: Mapping[str, float]) -> None:
     """Give each adapter its strength; those at 0, and those not named, do not act at all."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
     acting = [name for name, strength in strengths.items() if strength != 0.0]
-    worn: list[Any] = [module for module in dit.modules() if isinstance(module, BaseTunerLayer)]
+    worn: list[Any] = [module for module in dit.modules() if isinstance(module, peft_layers.BaseTunerLayer)]
     for layer in worn:
         layer.enable_adapters(bool(acting))
         if acting:

@@ -6,19 +6,14 @@ import inspect
 import pickle
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import AceStepTransformer1DModel, AutoencoderOobleck
-from diffusers.pipelines.ace_step.modeling_ace_step import (
-    AceStepAudioTokenDetokenizer,
-    AceStepAudioTokenizer,
-    AceStepConditionEncoder,
-)
 from torch import Tensor, nn
-from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3Model
 
+from acestep_lab._libraries import ace_step_modules, diffusers, transformers
 from acestep_lab.errors import CheckpointError, shown
 from acestep_lab.models import published_layout, weights
 from acestep_lab.models.assembly import ODD_CONFIG, Codes, assemble, fitting
@@ -56,24 +51,19 @@ def _ingredients(checkpoint: Checkpoint, component: str) -> tuple[Make, Mapping[
 
 
 def maker(checkpoint: Checkpoint, component: str) -> Make:
-    """What makes the bare module of a component from its config."""
+    """What makes the bare module of a component from its config; the libraries are there once this returns."""
     if component in ("text", "lm"):
         return _language(component, checkpoint.places[component])
     if checkpoint.layout == "original" and component in published_layout.PREFIXES:
         return from_published(component, checkpoint.config(component))
     if component == "codes":
-        here, back = checkpoint.config("codes"), read_config(checkpoint.places["codes_back"] / "config.json")
-        return lambda: Codes(_make(AceStepAudioTokenizer, here), _make(AceStepAudioTokenDetokenizer, back))
-    classes = {
-        "dit": AceStepTransformer1DModel,
-        "condition": AceStepConditionEncoder,
-        "vae": AutoencoderOobleck,
-    }
+        back = read_config(checkpoint.places["codes_back"] / "config.json")
+        return _codes(checkpoint.config("codes"), back)
     config = checkpoint.config(component)
     if component == "condition":
-        token = _reads_token(checkpoint, config)
-        return lambda: _condition(config, token)
-    return lambda: _make(classes[component], config)
+        return _condition(config, _reads_token(checkpoint, config))
+    kind = {"dit": "AceStepTransformer1DModel", "vae": "AutoencoderOobleck"}[component]
+    return partial(_make, getattr(diffusers, kind), config)
 
 
 def _reads_token(checkpoint: Checkpoint, config: Mapping[str, Any]) -> bool:
@@ -83,7 +73,8 @@ def _reads_token(checkpoint: Checkpoint, config: Mapping[str, Any]) -> bool:
     """
     if (checkpoint.folder / "pocket.json").is_file():
         return False
-    return _width(AceStepTransformer1DModel, checkpoint.config("dit")) != _width(AceStepConditionEncoder, config)
+    width = _width(diffusers.AceStepTransformer1DModel, checkpoint.config("dit"))
+    return width != _width(ace_step_modules.AceStepConditionEncoder, config)
 
 
 def _width(kind: Any, config: Mapping[str, Any]) -> int:
@@ -94,24 +85,30 @@ def _width(kind: Any, config: Mapping[str, Any]) -> int:
 def from_published(component: str, config: Mapping[str, Any]) -> Make:
     """What makes the bare module of a component of the published layout."""
     if component == "dit":
-        return lambda: _make(AceStepTransformer1DModel, published_layout.dit_config(config))
+        return partial(_make, diffusers.AceStepTransformer1DModel, published_layout.dit_config(config))
     if component == "condition":
-        return lambda: _condition(
-            published_layout.condition_config(config), published_layout.timbre_takes_a_token(config)
-        )
-    return lambda: Codes(
-        _make(AceStepAudioTokenizer, published_layout.tokenizer_config(config)),
-        _make(AceStepAudioTokenDetokenizer, published_layout.detokenizer_config(config)),
-    )
+        return _condition(published_layout.condition_config(config), published_layout.timbre_takes_a_token(config))
+    return _codes(published_layout.tokenizer_config(config), published_layout.detokenizer_config(config))
 
 
-def _condition(config: Mapping[str, Any], token: bool) -> nn.Module:
-    """The condition encoder; `token`: its timbre encoder reads its learnt token first."""
-    condition = _make(AceStepConditionEncoder, config)
-    if token:
-        encoder = condition.timbre_encoder
-        encoder.embed_tokens.register_forward_hook(_TokenFirst(encoder))
-    return condition
+def _codes(tokenizer: Mapping[str, Any], detokenizer: Mapping[str, Any]) -> Make:
+    """What makes both halves of the audio codes."""
+    there, back = ace_step_modules.AceStepAudioTokenizer, ace_step_modules.AceStepAudioTokenDetokenizer
+    return lambda: Codes(_make(there, tokenizer), _make(back, detokenizer))
+
+
+def _condition(config: Mapping[str, Any], token: bool) -> Make:
+    """What makes the condition encoder; `token`: its timbre encoder reads its learnt token first."""
+    kind = ace_step_modules.AceStepConditionEncoder
+
+    def make() -> nn.Module:
+        condition: nn.Module = _make(kind, config)
+        if token:
+            encoder: Any = condition.timbre_encoder
+            encoder.embed_tokens.register_forward_hook(_TokenFirst(encoder))
+        return condition
+
+    return make
 
 
 class _TokenFirst:
@@ -173,9 +170,10 @@ def _language(component: str, folder: Path) -> Make:
         raise CheckpointError(
             f"{short(folder / 'config.json')} is of a {shown(config.get('model_type'))} where a 'qwen3' belongs."
         )
-    kind = Qwen3Model if component == "text" else Qwen3ForCausalLM
+    kind = transformers.Qwen3Model if component == "text" else transformers.Qwen3ForCausalLM
     plain = {key: value for key, value in config.items() if not key.startswith("_") and key not in NOT_OURS}
-    return lambda: kind(Qwen3Config.from_dict(plain))
+    known: Any = transformers.Qwen3Config
+    return lambda: kind(known.from_dict(plain))
 
 
 NOT_OURS = ("auto_map", "attn_implementation", "quantization_config", "transformers_version", "torch_dtype", "dtype")

@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from acestep_lab._libraries import transformers
 from acestep_lab.errors import CheckpointError, LabError, shown
 from acestep_lab.models import catalog, published_layout, weights
 from acestep_lab.models.catalog import Row
+from acestep_lab.models.component_spec import ComponentSpec
 from acestep_lab.models.geometry import Geometry
+from acestep_lab.models.stored_content import StoredContent
 from acestep_lab.models.weights import Entry, read_config, read_json, short
 
 if TYPE_CHECKING:
@@ -41,6 +44,36 @@ _DIFFUSERS = {
     "lm": "lm",
 }
 """Our word for a component → its folder in a diffusers checkpoint."""
+
+
+TRAITS: Mapping[str, ComponentSpec] = {
+    spec.name: spec
+    for spec in (
+        ComponentSpec("text", 0, "encoder", "text encoder", int8=0.65, fp8=0.51, streams=True),
+        ComponentSpec("condition", 0, "encoder", "condition encoder", int8=0.52, fp8=0.54, streams=True),
+        ComponentSpec("dit", 0, "loop", "DiT", int8=0.52, fp8=0.54, streams=True),
+        ComponentSpec("vae", 0, "decoder", "VAE"),
+        ComponentSpec("codes", 0, "encoder", "audio codes"),
+        ComponentSpec("lm", 0, "planner", "LM", optional=True),
+    )
+}
+"""What ACE-Step 1.5's components are to a plan for memory. The LM's token choices and the small VAE and codes are never kept in
+eight bits; the LM's token loop reaches inside it, so hooks cannot stream it."""
+
+
+def component_specs(
+    sizes: Mapping[str, float], contents: Mapping[str, StoredContent] | None = None
+) -> tuple[ComponentSpec, ...]:
+    """Components of ACE-Step 1.5 of these sizes (bytes in bf16), in the order a render uses them; CheckpointError for a name
+    that none has.
+    """
+    unknown = next((name for name in sizes if name not in TRAITS), None)
+    if unknown is not None:
+        raise CheckpointError(f"No component is called {shown(unknown)}; the components are {', '.join(COMPONENTS)}.")
+    content = contents or {}
+    return tuple(
+        replace(TRAITS[name], bytes=int(sizes[name]), content=content.get(name)) for name in COMPONENTS if name in sizes
+    )
 
 
 @dataclass(frozen=True)
@@ -105,6 +138,21 @@ class Checkpoint:
             entries = self._entries(component).values()
             found[component] = sum(e.numbers * bytes_per_number if bytes_per_number else e.size for e in entries)
         return found
+
+    def specs(self) -> tuple[ComponentSpec, ...]:
+        """What a plan for memory must know of each component: its size in bf16, its role, and which weights it is."""
+        return component_specs(self.sizes(2), {name: self.content(name) for name in self.components if name != "dit"})
+
+    def content(self, component: str) -> StoredContent:
+        """Which weights a component is, so that checkpoints with the same ones share them in memory."""
+        self._require(component)
+        config, others = self.config(component), [self.places[component] / published_layout.SILENCE]
+        if component == "condition":  # how it is built depends on the transformer it stands beside
+            config = config | {"dit": self.config("dit"), "pocket": (self.folder / "pocket.json").is_file()}
+        if component == "codes" and "codes_back" in self.places:
+            config = config | {"back": read_config(self.places["codes_back"] / "config.json")}
+        apart = [file for file in others if component == "condition" and file.is_file()]
+        return StoredContent.of(f"ace-step-1.5 {component}", config, self._entries(component), apart)
 
     def build(self, component: str, dtype: torch.dtype | None = None) -> nn.Module:
         """Make one component on the CPU, in evaluation mode and without gradients; `dtype` None is float32.
@@ -311,11 +359,11 @@ def _lm_folder(lm: str | Path, folder: Path) -> Path:
 
 def _tokenizer(folder: Path, config: Mapping[str, Any]) -> PreTrainedTokenizerFast:
     """Read a tokenizer from files; never code, never the network. It knows no word that its model does not."""
-    from transformers import AutoTokenizer
-
     _only_ordinary_files(folder)
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
         tokenizer.padding_side = "right"
         ids = tokenizer(["a", "a b"], padding=True)["input_ids"]
         largest = max(tokenizer.vocab_size - 1, *(token for row in ids for token in row))

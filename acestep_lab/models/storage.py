@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from acestep_lab._libraries import diffusers_hooks
 from acestep_lab.errors import MachineError
 from acestep_lab.models.precision import DynamicInt8Linear
 
@@ -76,9 +77,7 @@ def to_int8(module: nn.Module) -> None:
 
 def to_fp8(module: nn.Module, compute: torch.dtype) -> None:
     """Keep every layer that is still in full precision as float8 (e4m3), widened to `compute` while it works."""
-    from diffusers.hooks import apply_layerwise_casting
-
-    apply_layerwise_casting(
+    diffusers_hooks.apply_layerwise_casting(
         module,
         storage_dtype=FP8,
         compute_dtype=compute,

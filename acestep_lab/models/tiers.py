@@ -1,10 +1,10 @@
-"""A row per size of machine. It knows no weights: what fits is decided in `budget.py`, who moves in `devices.py`.
+"""A row per size of machine. It knows no weights: `memory_plan.py` decides what fits, `device_manager.py` who moves.
 
 ::
 
     Machine.detect()      what is there: kind, memory, free memory (MAX_CUDA_VRAM and its kin simulate a smaller one)
     Tier.for_memory(12)   the row for 12 GB: ceilings of length, batch and tile, which LM, which preview
-    OFFLOAD_LEVELS                 the ladder of arrangements, from "everything stays" down to "a layer at a time"
+    OFFLOAD_LEVELS        the ladder of ways to share it, from "everything stays" down to "a layer at a time"
 
 The ceilings follow the reference's table of spring 2026 (`GPU tiers`), made even so that more memory never allows less. The
 level in a row is what the full-size turbo checkpoint with the row's LM needs; a test computes it again from the sizes.
@@ -16,11 +16,12 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from acestep_lab.errors import MachineError, shown
+from acestep_lab.models.component_spec import ROLES, ComponentSpec
 from acestep_lab.prompt.checks import plain_number, plain_text
 
 GB = 2**30
@@ -38,59 +39,73 @@ LM_SIZES = ("none", "0.6B", "1.7B", "4B")
 
 @dataclass(frozen=True)
 class OffloadLevel:
-    """One way of sharing the memory between the components; the components it does not name stay aboard."""
+    """One way of sharing the memory between components by their roles; roles it does not name stay on the device."""
 
     name: str
-    words: str
-    in_turn: tuple[str, ...] = ()  # come aboard one at a time, each sending the one before away
-    storage: str = "full"  # of the big components: "full", "int8" (weight-only) or "fp8" (layer-wise cast)
-    group: str = ""  # components too big to come aboard whole go by "block" or by "leaf" while they work
+    text: str  # {loop}, {decoder} and {planner} stand for the titles of what has that role
+    in_turn: tuple[str, ...] = ()  # roles that come on the device one at a time, each sending the one before away
+    storage: str = "full"  # of what has linear layers for it: "full", "int8" (weight-only) or "fp8" (layer-wise cast)
+    group: str = ""  # what is too big to come on the device whole goes by "block" or by "leaf" while it works
     kinds: tuple[str, ...] = ("cuda", "xpu", "mps", "cpu")  # where this way exists
 
-    def mechanism(self, component: str) -> str:
-        """How this component gets to work: "resident", "offload" (in turn), "block" or "leaf" (streamed while it works)."""
-        if self.group and component in STREAMED:
+    def mechanism(self, component: ComponentSpec) -> str:
+        """How a component gets to work: "resident", "offload" (in turn), "block" or "leaf" (streamed while it works)."""
+        if self.group and component.streams:
             return self.group
-        return "offload" if component in self.in_turn else "resident"
+        return "offload" if component.role in self.in_turn else "resident"
 
-    def stored(self, component: str) -> str:
-        """In which precision this component's weights are kept."""
-        return self.storage if component in SHRUNK else "full"
+    def stored(self, component: ComponentSpec) -> str:
+        """In which precision a component's weights are kept: "full", "int8" or "fp8"; int8 where it knows no fp8."""
+        leanest = {"fp8": ("fp8", "int8")}.get(self.storage, (self.storage,))
+        return next((way for way in leanest if component.share(way) is not None), "full")
+
+    def description(self, components: Sequence[ComponentSpec]) -> str:
+        """What it does with these components, in words: "LM leaves while the DiT works"."""
+        titles = {"loop": "model", "decoder": "decoder", "planner": "planner"}
+        titles |= {one.role: one.title for one in reversed(components)}
+        kept = [one for one in components if self.stored(one) != "full"]
+        main = next((one for one in kept if one.role == "loop"), kept[0] if kept else None)
+        return self.text.format(**titles) + (self._kept(main) if main else "")
+
+    def _kept(self, component: ComponentSpec) -> str:
+        """Half a sentence: how the weights of a component are kept."""
+        streamed = {"block": " and streamed block by block", "leaf": " and streamed layer by layer"}
+        way = streamed.get(self.group, "") if component.streams else ""
+        return f", {component.title} kept in {self.stored(component)}{way}"
+
+    def at_once(self, components: Sequence[ComponentSpec]) -> int:
+        """How many of these it lets on the device together: those that stay, and one of those that take turns."""
+        staying = sum(self.mechanism(component) == "resident" for component in components)
+        return staying + (staying < len(components))
 
 
-COMPONENTS = ("text", "condition", "dit", "vae", "codes", "lm")
-SHRUNK = ("dit", "condition", "text")
-"""Parts whose linear layers may be kept in 8 bits; the LM's token choices and the small VAE and codes are left alone."""
-STREAMED = ("dit", "condition", "text")
-"""Parts that work through their own `forward` only, so that hooks can stream them (the LM's token loop reaches inside)."""
-
-_ALL_BUT_VAE = ("text", "condition", "dit", "codes", "lm")
+_ALL_BUT_DECODER = ("encoder", "loop", "planner")
 _DISCRETE = ("cuda", "xpu")  # memory of their own, with a slower one to wait in
 
 OFFLOAD_LEVELS = (
     OffloadLevel("all", "everything stays loaded"),
-    OffloadLevel("lm leaves", "LM leaves while the DiT works", in_turn=("lm", "dit")),
-    OffloadLevel("in turn", "components take turns beside the VAE", in_turn=_ALL_BUT_VAE),
-    OffloadLevel("in turn int8", "components take turns beside the VAE, DiT kept in int8", _ALL_BUT_VAE, "int8"),
-    OffloadLevel("one int8", "one component at a time, DiT kept in int8", COMPONENTS, "int8"),
+    OffloadLevel("lm leaves", "{planner} leaves while the {loop} works", in_turn=("planner", "loop")),
+    OffloadLevel("in turn", "components take turns beside the {decoder}", in_turn=_ALL_BUT_DECODER),
+    OffloadLevel("in turn int8", "components take turns beside the {decoder}", _ALL_BUT_DECODER, "int8"),
+    OffloadLevel("one int8", "one component at a time", ROLES, "int8"),
     OffloadLevel(
         "blocks fp8",
-        "one component at a time, DiT kept in fp8 and streamed block by block",
-        COMPONENTS,
+        "one component at a time",
+        ROLES,
         "fp8",
         "block",
         _DISCRETE,
     ),
     OffloadLevel(
         "leaves fp8",
-        "one component at a time, DiT kept in fp8 and streamed layer by layer",
-        COMPONENTS,
+        "one component at a time",
+        ROLES,
         "fp8",
         "leaf",
         _DISCRETE,
     ),
 )
-LAST_RESORT = OffloadLevel("cpu", "the card is left and the work goes on on the CPU", COMPONENTS, kinds=_DISCRETE)
+LAST_RESORT = OffloadLevel("cpu", "the card is left and the work goes on on the CPU", ROLES, kinds=_DISCRETE)
 """Never planned for; where a card runs out with the leanest level, a take is still not lost."""
 LEVEL_BY_NAME = {level.name: level for level in OFFLOAD_LEVELS}
 
@@ -130,13 +145,13 @@ class Machine:
     def detect(
         cls,
         environ: Mapping[str, str] = os.environ,
-        look: Callable[[], Machine] | None = None,
+        probe: Callable[[], Machine] | None = None,
     ) -> Machine:
         """The machine this runs on, made smaller where `MAX_CUDA_VRAM`, `MAX_MPS_VRAM` or `MAX_XPU_VRAM` say so.
 
-        `look` says what is really there; tests hand in their own.
+        `probe` says what is really there; tests hand in their own.
         """
-        found = (look or detect_first_device)()
+        found = (probe or detect_first_device)()
         asked = {kind: _gigabytes(name, environ[name]) for kind, name in SIMULATED.items() if environ.get(name)}
         if found.kind in asked:
             return found.limited(asked[found.kind])
@@ -152,21 +167,21 @@ class Machine:
         cls,
         device: str,
         environ: Mapping[str, str] = os.environ,
-        look: Callable[[], Machine] | None = None,
+        probe: Callable[[], Machine] | None = None,
         describe: Callable[[str, int | None], Machine] | None = None,
         present: Callable[[], Mapping[str, int]] | None = None,
     ) -> Machine:
         """The machine as one of its devices: "auto", "cpu", "cuda", "cuda:1", "mps", "xpu"; MachineError, naming what there
         is, for one that is not here. A card that is simulated (`MAX_CUDA_VRAM`) is here too.
 
-        `look` says what is found first, `describe` what one device is, `present` how many there are of each kind.
+        `probe` says what is found first, `describe` what one device is, `present` how many there are of each kind.
         """
         if device == "auto":
-            return cls.detect(environ, look)
+            return cls.detect(environ, probe)
         kind, _, number = device.partition(":")
         index = int(number) if number else None
         here = dict((present or devices_here)())
-        found = cls.detect(environ, look) if environ.get(SIMULATED.get(kind, "")) else None
+        found = cls.detect(environ, probe) if environ.get(SIMULATED.get(kind, "")) else None
         if found is not None and found.simulated and found.kind == kind and not index:
             return found
         if here.get(kind, 0) <= (index or 0):
@@ -203,10 +218,10 @@ class Machine:
 
     @classmethod
     def for_tier(
-        cls, tier: Tier, environ: Mapping[str, str] = os.environ, look: Callable[[], Machine] | None = None
+        cls, tier: Tier, environ: Mapping[str, str] = os.environ, probe: Callable[[], Machine] | None = None
     ) -> Machine:
         """This machine made as small as a tier; one simulated on the CPU where the tier is of another kind."""
-        found = cls.detect(environ, look)
+        found = cls.detect(environ, probe)
         if found.kind == tier.kind and not found.simulated:
             return found.limited(tier.gigabytes or tier.up_to)
         if tier.kind == "cpu":
@@ -364,20 +379,6 @@ class Tier:
         return self if dtype == "auto" else replace(self, dtype=dtype)
 
     @property
-    def components_at_once(self) -> int:
-        """How many of the six components are aboard together, at most."""
-        return components_at_once(LEVEL_BY_NAME[self.level], COMPONENTS)
-
-    @property
-    def storage(self) -> str:
-        """Precision the big components' weights are kept in: "full", "int8" or "fp8"."""
-        return LEVEL_BY_NAME[self.level].storage
-
-    def mechanism(self, component: str) -> str:
-        """How a component of the full-size checkpoint gets to work here."""
-        return LEVEL_BY_NAME[self.level].mechanism(component)
-
-    @property
     def machine(self) -> Machine:
         """A machine of this size, to plan for."""
         gigabytes = self.gigabytes or (self.up_to if math.isfinite(self.up_to) else _ROOMY)
@@ -403,9 +404,9 @@ class Tier:
         return cls.for_memory(machine.gigabytes, machine.kind)
 
     @classmethod
-    def detect(cls, environ: Mapping[str, str] = os.environ, look: Callable[[], Machine] | None = None) -> Tier:
+    def detect(cls, environ: Mapping[str, str] = os.environ, probe: Callable[[], Machine] | None = None) -> Tier:
         """The row for the machine this runs on."""
-        return cls.for_machine(Machine.detect(environ, look))
+        return cls.for_machine(Machine.detect(environ, probe))
 
 
 MOST_GB = 1e6
@@ -430,9 +431,3 @@ TIERS = (
     Tier("mps", "mps", ANY, "all", 256, 480, 600, 1, 2, "1.7B", "window"),
     Tier("cpu", "cpu", ANY, "all", 256, 600, 600, 1, 1, "0.6B", "window"),
 )
-
-
-def components_at_once(level: OffloadLevel, components: tuple[str, ...]) -> int:
-    """How many of these components a level lets aboard together: those that stay, and one of those that take turns."""
-    staying = [component for component in components if level.mechanism(component) == "resident"]
-    return len(staying) + (len(staying) < len(components))

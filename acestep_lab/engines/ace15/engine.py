@@ -24,7 +24,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from acestep_lab._torchaudio import patch_torchaudio
 from acestep_lab.audio.audio import Audio, normalizing_gain, splice
 from acestep_lab.audio.mastering import gain_for, mastered
 from acestep_lab.diffusion import sampler
@@ -46,8 +45,6 @@ from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import Cover, Extend, FlowEdit, Region, Repaint, Retake, Task
 from acestep_lab.prompt.vocabulary import INSTRUCTIONS
 from acestep_lab.takes.take import Take
-
-patch_torchaudio()
 
 PROBED_FRAMES, PROBED_TIMES = 250, (0.95, 0.6, 0.25)
 """Where a change of the DiT is measured: enough of a song to hear it, little beside rendering one."""
@@ -76,7 +73,7 @@ class Prepared:
 
 
 class Road:
-    """Everything that computes, given a checkpoint and the house that keeps its parts aboard."""
+    """Everything that computes, given a checkpoint and the manager that brings its components on the device."""
 
     def __init__(self, checkpoint: Checkpoint, devices: DeviceManager):
         self.checkpoint = checkpoint
@@ -85,7 +82,7 @@ class Road:
         self._heard = LRUCache[Conditions](128)
         self._latents = LRUCache[Tensor](16)
         self._canvases = LRUCache[Audio](16)
-        self._memory = attention.Memory()
+        self._attention_cache = attention.CrossAttentionCache()
 
     # -- the planner ---------------------------------------------------------------------------------------------------
 
@@ -97,7 +94,7 @@ class Road:
         return Planner(checkpoint.lm_tokenizer(), self.geometry, own and checkpoint.row.repeats_caption)
 
     def lm(self) -> AbstractContextManager[Any]:
-        """The language model, aboard for the time of a call."""
+        """The language model, on the device for the time of a call."""
         return self.devices.on("lm")
 
     def plans(self, recipe: Recipe, seeds: Sequence[int], **how: Any) -> list[Plan]:
@@ -108,7 +105,7 @@ class Road:
     # -- before the loop -----------------------------------------------------------------------------------------------
 
     def prepare(self, recipes: Sequence[Recipe], stop: threading.Event | None = None) -> list[Prepared]:
-        """Sources and words encoded, part after part, so that a small machine changes parts only a few times."""
+        """Sources and words encoded, component after component, so that a small machine changes them only a few times."""
         items = [self._item(recipe, stop) for recipe in recipes]
         wishes = [self._wishes(item, stop) for item in items]
         heard = self._hear([wish for pair in wishes for wish in pair if wish is not None])
@@ -130,7 +127,7 @@ class Road:
         return SourceLatents(self.silence, latent, heard, samples)
 
     def _semantic(self, latent: Tensor | None, codes: tuple[int, ...] | None) -> Tensor:
-        silence = self.silence  # before the codes come aboard: it lives in another part
+        silence = self.silence  # before the codes come on the device: it lives in another component
         with self.devices.on("codes") as coder:
             if codes:
                 return semantic.from_codes(coder, codes).cpu()
@@ -298,7 +295,7 @@ class Road:
         return look
 
     def _look(self, check: Check) -> VelocityFn:
-        ask = torch.inference_mode()(partial(attention.velocity, memory=self._memory))
+        ask = torch.inference_mode()(partial(attention.velocity, cache=self._attention_cache))
 
         def look(x: Tensor, t: float, states: Tensor, mask: Tensor, context: Tensor) -> Tensor:
             check()
@@ -380,7 +377,7 @@ class Road:
     def _codec(self, vae: Any) -> Codec:
         return Codec(vae, self.devices.memory_plan.tile_frames)
 
-    # -- parts ---------------------------------------------------------------------------------------------------------
+    # -- components ---------------------------------------------------------------------------------------------------------
 
     @cached_property
     def vae_mark(self) -> str:
@@ -402,15 +399,15 @@ def _sounding(piece: Tensor) -> Tensor:
     return piece
 
 
-def build(checkpoint: Checkpoint, part: str, dtype: torch.dtype) -> torch.nn.Module:
-    """Make a part in a dtype; autoencoder and DiT are made quicker on the way (same numbers, less work)."""
-    if part == "vae":
-        vae = prepare_vae(checkpoint.build(part))
+def build(checkpoint: Checkpoint, component: str, dtype: torch.dtype) -> torch.nn.Module:
+    """Make a component in a dtype; autoencoder and DiT are made quicker on the way (same numbers, less work)."""
+    if component == "vae":
+        vae = prepare_vae(checkpoint.build(component))
         return vae if dtype == torch.float32 else vae.to(dtype)
-    module = checkpoint.build(part, dtype)
-    if part == "condition":
+    module = checkpoint.build(component, dtype)
+    if component == "condition":
         remember(module.timbre_encoder)  # without reference audio it hears the same silence every time
-    return attention.install(module) if part == "dit" else module
+    return attention.install(module) if component == "dit" else module
 
 
 def groups(songs: Sequence[Prepared], most: int) -> Iterator[list[int]]:
