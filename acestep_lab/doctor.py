@@ -343,12 +343,12 @@ def weights(
     checkpoint: str | Path = "pocket", environ: Mapping[str, str] = os.environ, asked: Asked | None = None
 ) -> Iterator[Finding]:
     """Whether a checkpoint's files fit its configs, and what this machine will make of it."""
-    from acestep_lab.models.loading import Checkpoint
+    from acestep_lab.models.loading import Checkpoint, component_specs
     from acestep_lab.models.memory_plan import budget, gb
 
     try:
         opened = Checkpoint.open(checkpoint)
-        specs = opened.specs()
+        specs = component_specs(opened)
         for component in opened.components:
             opened.verify(component)
     except LabError as error:

@@ -38,7 +38,7 @@ from acestep_lab.models.adapters import Adapter
 from acestep_lab.models.adapters import apply as attach_adapters
 from acestep_lab.models.adapters import opened as open_adapters
 from acestep_lab.models.device_manager import DeviceManager
-from acestep_lab.models.loading import Checkpoint
+from acestep_lab.models.loading import Checkpoint, component_specs
 from acestep_lab.models.memory_plan import MemoryPlan, budget
 from acestep_lab.models.precision import Int8Mode
 from acestep_lab.models.roofline import measured_peak
@@ -881,7 +881,7 @@ class Session:
         """How this checkpoint fits a machine."""
         passes = 1 if self.checkpoint.row.is_turbo else 2  # of the DiT per step: guided ones look twice
         longest = self.checkpoint.geometry.longest_seconds
-        return budget(machine, self.checkpoint.specs(), passes=passes, tier=self.tier, longest=longest)
+        return budget(machine, component_specs(self.checkpoint), passes=passes, tier=self.tier, longest=longest)
 
     def _build(self, component: str, dtype: torch.dtype) -> torch.nn.Module:
         module = build(self.checkpoint, component, dtype)

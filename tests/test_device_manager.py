@@ -8,11 +8,11 @@ from torch import nn
 
 from acestep_lab.errors import MachineError
 from acestep_lab.models.device_manager import DeviceManager, DeviceMover, is_lost_device, is_out_of_memory
-from acestep_lab.models.loading import component_specs
+from acestep_lab.models.loading import specs_of_sizes
 from acestep_lab.models.memory_plan import budget, tier_alone
 from acestep_lab.models.tiers import GB, Machine, Tier
 
-SPECS = component_specs(
+SPECS = specs_of_sizes(
     {"text": 1.19e9, "condition": 1.22e9, "dit": 3.15e9, "vae": 0.34e9, "codes": 0.42e9, "lm": 1.33e9}
 )
 ORDER = ("lm", "vae", "codes", "text", "condition", "dit", "vae", "dit", "vae")

@@ -10,7 +10,7 @@ import torch
 from acestep_lab import Library, MachineError, Recipe, Session
 from acestep_lab.engines.ace15.engine import build
 from acestep_lab.models.device_manager import DeviceManager, DeviceMover
-from acestep_lab.models.loading import Checkpoint
+from acestep_lab.models.loading import Checkpoint, component_specs
 from acestep_lab.models.memory_plan import TILES, budget
 from acestep_lab.models.tiers import GB, OFFLOAD_LEVELS, Machine
 from tests.closeness import assert_near
@@ -45,7 +45,7 @@ def checkpoint(tiny_turbo):
 
 def plan_at(checkpoint, level, tile=TILES[0]):
     """The tiny checkpoint as if it were big: on the level, whatever its size."""
-    plan = budget(Machine("cuda", 80 * GB, simulated=True), checkpoint.specs())
+    plan = budget(Machine("cuda", 80 * GB, simulated=True), component_specs(checkpoint))
     return replace(plan, level=level, tile_frames=tile, dtype="float32")
 
 
@@ -92,7 +92,7 @@ def test_memory_that_runs_out_on_the_way_costs_no_take_and_is_told(checkpoint, r
     assert devices.memory_plan.level is not OFFLOAD_LEVELS[0]
 
 
-def test_whoever_waits_for_the_take_hears_that_memory_ran_out(checkpoint, tmp_path):
+def test_whoever_waits_for_the_take_is_told_that_memory_ran_out(checkpoint, tmp_path):
     plan = plan_at(checkpoint, OFFLOAD_LEVELS[0])
     devices = DeviceManager(
         partial(build, checkpoint),

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from acestep_lab.errors import MachineError
-from acestep_lab.models.loading import COMPONENTS, component_specs
+from acestep_lab.models.loading import COMPONENTS, specs_of_sizes
 from acestep_lab.models.memory_plan import TILES, MemoryPlan, budget, gb, plan_for_tier, tier_alone
 from acestep_lab.models.tiers import (
     GB,
@@ -25,9 +25,9 @@ from acestep_lab.prompt import Recipe
 SHARED = {"text": 1_191_586_816, "condition": 1_218_659_328, "vae": 337_390_852, "codes": 420_087_948}
 _TURBO, _XL = {**SHARED, "dit": 3_150_917_760}, {**SHARED, "dit": 8_337_794_176}
 LM = {"none": 0, "0.6B": 1_330_000_000, "1.7B": 3_700_000_000, "4B": 8_400_000_000}
-TURBO = component_specs(_TURBO)
-WITH_LM = {name: component_specs({**_TURBO, "lm": size}) for name, size in LM.items()}
-POCKET = component_specs(dict.fromkeys(COMPONENTS, 10_000_000))
+TURBO = specs_of_sizes(_TURBO)
+WITH_LM = {name: specs_of_sizes({**_TURBO, "lm": size}) for name, size in LM.items()}
+POCKET = specs_of_sizes(dict.fromkeys(COMPONENTS, 10_000_000))
 KINDS = ("cuda", "xpu", "mps", "cpu")
 SIZES_GB = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 32, 40, 48, 64, 80)
 LADDER = {level.name: index for index, level in enumerate(OFFLOAD_LEVELS)}
@@ -35,7 +35,7 @@ CHECKPOINTS = {
     "turbo with 1.7B": WITH_LM["1.7B"],
     "turbo with 4B": WITH_LM["4B"],
     "turbo alone": TURBO,
-    "xl with 4B": component_specs({**_XL, "lm": LM["4B"]}),
+    "xl with 4B": specs_of_sizes({**_XL, "lm": LM["4B"]}),
     "pocket": POCKET,
 }
 

@@ -77,7 +77,7 @@ class ComponentSpec:
     def __post_init__(self) -> None:
         if not is_a(self.name, str) or not self.name.strip():
             raise MachineError(f"A component has a name such as 'vae', not {shown(self.name)}.")
-        if not is_a(self.bytes, int) or self.bytes < 0:
+        if type(self.bytes) is not int or self.bytes < 0:
             raise MachineError(f"The size of {self.name} is a whole number of bytes, not {shown(self.bytes)}.")
         if self.role not in ROLES:
             raise MachineError(

@@ -2,7 +2,7 @@
 
 ::
 
-    devices = DeviceManager(engine.build, budget(machine, engine.specs()))
+    devices = DeviceManager(engine.build, budget(machine, engine.component_specs()))
     with devices.on("dit") as dit:          # entered per step, so a listener may decode or plan in between
         velocity = dit(...)
     velocity = devices.run_with_retry("dit", lambda dit: dit(...))    # the same, and steps down when memory runs out
@@ -340,7 +340,9 @@ class DeviceManager:
     def _after_running_out(self, key: str, name: str, trouble: str) -> None:
         """Send the other checkpoints' components away, or, where none is there, go to the next leaner plan."""
         with self._lock:
-            others = [one for one in self._idle() if all(place[0] != key for place in one.users)]
+            others = [
+                one for one in self._modules() if one.on_device and not one.entered and not self._is_for(one, key)
+            ]
             if not others:
                 self.step_down(name, trouble, key)
                 return
@@ -438,9 +440,11 @@ class DeviceManager:
             and not self._is_as_planned(place, loaded)
         ):
             self._forget(place)  # another checkpoint uses it as it is
-        loaded = self._loaded.get(place) or self._alike(place)
+            loaded = None
         if loaded is None or not loaded.on_device:
             self._make_room(place)
+            loaded = self._loaded.get(place) or self._alike(place)
+        if loaded is None or not loaded.on_device:
             loaded = self._come(place)
         self._clock += 1
         loaded.last_used = self._clock
@@ -517,7 +521,7 @@ class DeviceManager:
 
     def _make_room_of_others(self, place: Place) -> None:
         """Send other checkpoints' components away, the longest unused first, until the rest fits beside this one's work."""
-        others = [one for one in self._modules() if one.on_device and all(user[0] != place[0] for user in one.users)]
+        others = [one for one in self._modules() if one.on_device and not self._is_for(one, place[0])]
         over = sum(one.bytes for one in others) - self.plans.room_beside(place[0])
         for one in sorted((one for one in others if not one.entered), key=lambda one: one.last_used):
             if over <= 0:
@@ -535,11 +539,13 @@ class DeviceManager:
         """What is built, each module once."""
         return list({id(loaded): loaded for loaded in self._loaded.values()}.values())
 
-    def _idle(self) -> list[_Loaded]:
-        return [one for one in self._modules() if one.on_device and not one.entered]
+    def _is_for(self, loaded: _Loaded, key: str) -> bool:
+        """Whether a checkpoint uses a module, or will once it is asked for its own component with that content."""
+        own = [(key, name) for name in self.plans[key].names]
+        return any(user[0] == key or any(self.plans.shares(user, place) for place in own) for user in loaded.users)
 
     def _leave(self, loaded: _Loaded) -> None:
-        """Send one component away: to RAM, or (where RAM is the memory) out of the house."""
+        """Send one component away: to RAM, or (where RAM is the memory) out of it."""
         if not loaded.on_device:
             return
         loaded.on_device = False

@@ -61,7 +61,7 @@ TRAITS: Mapping[str, ComponentSpec] = {
 eight bits; the LM's token loop reaches inside it, so hooks cannot stream it."""
 
 
-def component_specs(
+def specs_of_sizes(
     sizes: Mapping[str, float], contents: Mapping[str, StoredContent] | None = None
 ) -> tuple[ComponentSpec, ...]:
     """Components of ACE-Step 1.5 of these sizes (bytes in bf16), in the order a render uses them; CheckpointError for a name
@@ -139,10 +139,6 @@ class Checkpoint:
             found[component] = sum(e.numbers * bytes_per_number if bytes_per_number else e.size for e in entries)
         return found
 
-    def specs(self) -> tuple[ComponentSpec, ...]:
-        """What a plan for memory must know of each component: its size in bf16, its role, and which weights it is."""
-        return component_specs(self.sizes(2), {name: self.content(name) for name in self.components if name != "dit"})
-
     def content(self, component: str) -> StoredContent:
         """Which weights a component is, so that checkpoints with the same ones share them in memory."""
         self._require(component)
@@ -204,6 +200,14 @@ class Checkpoint:
             back = weights.shelf(self.places["codes_back"])
             return {f"tokenizer.{n}": e for n, e in found.items()} | {f"detokenizer.{n}": e for n, e in back.items()}
         return found
+
+
+def component_specs(checkpoint: Checkpoint) -> tuple[ComponentSpec, ...]:
+    """What a plan for memory must know of a checkpoint's components: sizes in bf16, roles, and which weights they are; from
+    headers, nothing is loaded. The DiT is never shared: adapters and int8 change it in place.
+    """
+    contents = {name: checkpoint.content(name) for name in checkpoint.components if name != "dit"}
+    return specs_of_sizes(checkpoint.sizes(2), contents)
 
 
 def _named(asked: object) -> str | Path:

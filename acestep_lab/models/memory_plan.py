@@ -82,7 +82,8 @@ class MemoryPlan:
         """What to build the components in."""
         import torch
 
-        return getattr(torch, self.dtype_name)  # type: ignore[no-any-return]
+        found: torch.dtype = getattr(torch, self.dtype_name)
+        return found
 
     @property
     def dtype_name(self) -> str:
@@ -280,7 +281,7 @@ def budget(
 ) -> MemoryPlan:
     """The best plan that fits: the first level and the largest tile of which the machine has room.
 
-    `components` are all an engine names (`checkpoint.specs()`; nothing is loaded), and all of them are planned for; an
+    `components` are all an engine names (`engine.component_specs()`; nothing is loaded), and all of them are planned for; an
     optional one that has no room by itself is left out. `longest` is the checkpoint's own limit in seconds. Where nothing
     fits, the leanest comes back with `fits` False and its summary says so. MachineError for what is no ComponentSpec.
     """

@@ -100,16 +100,17 @@ class SharedMemoryPlan:
         return max(0, plan.have_bytes - plan.need_bytes)
 
     def leaving_for(self, checkpoint: str) -> tuple[Place, ...]:
-        """Whose components leave the device, at the latest, while a checkpoint works, if all others were loaded there."""
-        own, room, leaving = [(checkpoint, name) for name in self[checkpoint].names], self.room_beside(checkpoint), []
-        for place in self.modules():
-            if place[0] == checkpoint or any(self.shares(place, mine) for mine in own):
-                continue
-            size = self[place[0]].device_bytes(place[1])
-            room -= size
-            if room < 0:
+        """Whose components leave the device, at the latest, while a checkpoint works, if all others were loaded there: those
+        a render uses first, which are the longest unused, until the rest fits.
+        """
+        own = [(checkpoint, name) for name in self[checkpoint].names]
+        others = [place for place in self.modules() if not any(self.shares(place, mine) for mine in own)]
+        sizes = {(key, name): self[key].device_bytes(name) for key, name in others}
+        over, leaving = sum(sizes.values()) - self.room_beside(checkpoint), []
+        for place, size in sizes.items():
+            if over > 0:
                 leaving.append(place)
-                room += size
+                over -= size
         return tuple(leaving)
 
     def with_checkpoint(

@@ -12,13 +12,14 @@ header as the one it came from. The proof has three stages, each only where the 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from acestep_lab import files
 from acestep_lab.errors import CheckpointError
@@ -87,7 +88,7 @@ def digest(stored: StoredFile) -> str:
     """SHA-256 of a whole file, remembered as long as it is unchanged; CheckpointError where it cannot be read."""
     with files.open_ordinary(stored.path, "The weights", CheckpointError) as stream:
         try:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+            found = hashlib.file_digest(cast(io.BufferedReader, stream), "sha256").hexdigest()
             changed = os.fstat(stream.fileno()).st_mtime_ns != stored.modified
         except OSError as reason:
             raise CheckpointError(f"The file {short(stored.path)} cannot be read ({reason.strerror}).") from reason

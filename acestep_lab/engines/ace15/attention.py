@@ -60,7 +60,7 @@ that a newer diffusers which lacks one is found out by name."""
 # --- the front ---------------------------------------------------------------------------------------------------------
 
 
-def install(dit: nn.Module, quick: bool = True) -> nn.Module:
+def install(dit: Any, quick: bool = True) -> Any:
     """Give a diffusers AceStepTransformer1DModel our forward and, if `quick`, our processors; the same module comes back.
 
     Do it before hooks are put on the module (offloading, layer-wise casting): they wrap the forward they find.
@@ -76,7 +76,7 @@ def install(dit: nn.Module, quick: bool = True) -> nn.Module:
     return dit
 
 
-def uninstall(dit: nn.Module) -> nn.Module:
+def uninstall(dit: Any) -> Any:
     """Leave the DiT as diffusers made it."""
     dit.__dict__.pop("forward", None)
     for layer in dit.layers:
@@ -86,7 +86,7 @@ def uninstall(dit: nn.Module) -> nn.Module:
     return dit
 
 
-def installed(dit: nn.Module) -> bool:
+def installed(dit: Any) -> bool:
     """Whether `install` has been here."""
     return getattr(dit.__dict__.get("forward"), "__func__", None) is _forward or isinstance(
         dit.layers[0].self_attn.processor, SelfAttention
@@ -94,7 +94,7 @@ def installed(dit: nn.Module) -> bool:
 
 
 def velocity(
-    dit: nn.Module,
+    dit: Any,
     x: Tensor,
     t: float | Tensor,
     states: Tensor,
@@ -506,7 +506,7 @@ def _by_product(query: Tensor, key: Tensor, value: Tensor, scale: float, window:
     torch's own kernel takes about twice as long for the same error; `tests/benchmarks/bench_dit.py` measures it.
     """
     out = torch.empty_like(query)
-    products = torch.backends.mkldnn.matmul
+    products: Any = getattr(torch.backends.mkldnn, "matmul")  # noqa: B009 - torch's stubs do not know it
     before = products.fp32_precision
     products.fp32_precision = "bf16"  # float32 operands that hold bfloat16 numbers: exact factors, float32 sums
     try:
