@@ -810,7 +810,7 @@ class Session:
         numbers = self._int8_mode
         if numbers is None or numbers.gate is not None:
             return
-        numbers.look = self.road.probing(song)
+        numbers.probe = self.road.probing(song)
         self.devices.free()  # a DiT built before there was a song to measure with
         with self.devices.on("dit"):
             pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import Any
 
 import peft
@@ -200,3 +201,52 @@ def test_what_cannot_be_is_said_in_words(stock: Any, ours: Any, inputs: tuple[Te
     holes = torch.arange(20)[None] % 2 == 0
     with pytest.raises(RecipeError, match="first frame"):
         velocity(ours, x, 0.7, states, context, frame_mask=holes)
+
+
+# --- canary: what a newer diffusers may change -------------------------------------------------------------------------
+
+
+def test_diffusers_still_has_everything_the_dit_is_asked_for(stock: Any) -> None:
+    there = {type(module).__name__: module for module in stock.modules()}
+    missing = [
+        f"{kind}.{name}"
+        for kind, names in attention.RELIED_ON.items()
+        for name in names
+        if not hasattr(there.get(kind), name)
+    ]
+    assert missing == []
+    asked = [
+        "hidden_states",
+        "timestep",
+        "timestep_r",
+        "encoder_hidden_states",
+        "context_latents",
+        "attention_kwargs",
+        "return_dict",
+    ]
+    assert list(inspect.signature(type(stock).forward).parameters)[1:] == asked
+
+
+def test_the_rotary_positions_and_the_dense_mask_are_those_of_diffusers() -> None:
+    stock = pytest.importorskip("diffusers.models.transformers.ace_step_transformer")
+    rotate = pytest.importorskip("diffusers.models.embeddings").apply_rotary_emb
+    for dtype in (torch.float32, torch.bfloat16):
+        x = draw(2, 301, 3, 8).to(dtype)
+        ours, theirs = (
+            attention.rotary_tables(301, 8, 1e6, x),
+            stock._ace_step_rotary_freqs(301, 8, 1e6, x.device, dtype),
+        )
+        assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+        expected = rotate(x, theirs, use_real=True, use_real_unbind_dim=-2, sequence_dim=1)
+        assert torch.equal(attention.rotate(x, ours), expected)
+        keep = torch.arange(301)[None] < torch.tensor([[301], [40]])
+        for window, kept in ((None, keep), (7, None), (7, keep)):
+            mask = stock._create_4d_mask(301, dtype, x.device, kept, window, window is not None, is_causal=False)
+            assert torch.equal(attention.dense_mask(301, x, window, kept), mask)
+
+
+def test_the_strength_of_a_lora_is_not_asked_for_in_a_call(ours: Any, inputs: tuple[Tensor, ...]) -> None:
+    x, states, context = inputs
+    times = torch.full((len(x),), 0.7)
+    with pytest.raises(RecipeError, match="strength is set where it is attached"):
+        ours(x, times, times, states, context, attention_kwargs={"scale": 0.5})

@@ -26,7 +26,7 @@ def counted(work: Any) -> int:
     return counter.get_total_flops()
 
 
-def test_a_vae_does_what_the_floor_says() -> None:
+def test_a_vae_does_what_the_roofline_says() -> None:
     vae, frames, hop = tiny_components()["vae"], 12, 160
     assert hop == torch.tensor(RATIOS).prod()
     decoded = counted(lambda: vae.decoder(torch.zeros(1, LATENT, frames)))
@@ -35,7 +35,7 @@ def test_a_vae_does_what_the_floor_says() -> None:
     assert roofline.encode_sound(VAE, frames).flops == pytest.approx(encoded, rel=0.02)
 
 
-def test_a_step_does_no_less_than_the_floor_says_and_not_much_more() -> None:
+def test_a_step_does_no_less_than_the_roofline_says_and_not_much_more() -> None:
     dit, frames, tokens = tiny_components()["dit"], 64, 9
     config = dict(dit_config()) | {"layer_types": dit.layer_types}
     x, states, context = (
@@ -63,11 +63,11 @@ def test_the_published_sizes_come_out_as_surveyed() -> None:
     assert roofline.plan_token(planner, 0, head_rows=64_000).bytes == pytest.approx(1015e6, rel=0.01)
 
 
-def test_a_floor_is_the_slower_of_arithmetic_and_traffic() -> None:
+def test_a_roofline_is_the_slower_of_arithmetic_and_traffic() -> None:
     work = Work(200.0, 30.0) + Work(100.0, 30.0) * 2
     assert (work.flops, work.bytes) == (400.0, 90.0)
-    assert work.floor(Peak(100.0, 1e9)) == 4.0
-    assert work.floor(Peak(1e9, 10.0)) == 9.0
+    assert work.roofline(Peak(100.0, 1e9)) == 4.0
+    assert work.roofline(Peak(1e9, 10.0)) == 9.0
 
 
 def test_encoding_words_grows_with_every_stack() -> None:

@@ -75,12 +75,12 @@ def test_a_folder_that_is_no_adapter_is_refused_and_changes_nothing(lab: Session
     assert np.array_equal(lab.make(WORDS).latent, before.latent)
 
 
-def test_a_profile_shares_the_seconds_out_and_sets_a_floor_below_each(lab: Session) -> None:
+def test_a_profile_shares_the_seconds_out_and_sets_a_roofline_below_each(lab: Session) -> None:
     found = lab.profile(WORDS)
     assert [stage.name for stage in found.stages] == ["encode", "step 1", "step 2", "decode"]
     assert sum(stage.share for stage in found.stages) == pytest.approx(1, abs=0.01)
-    assert all(0 < stage.floor < stage.seconds for stage in found.stages), str(found)
-    assert list(found.frame().columns) == ["seconds", "share %", "floor s", "of floor %"]
+    assert all(0 < stage.roofline < stage.seconds for stage in found.stages), str(found)
+    assert list(found.frame().columns) == ["seconds", "share %", "roofline s", "of roofline %"]
     assert found._repr_html_().count("<rect") == 2 * len(found.stages)
 
 

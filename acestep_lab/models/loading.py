@@ -194,10 +194,12 @@ class Checkpoint:
     def _entries(self, component: str) -> dict[str, Entry]:
         """The stored tensors of one component, by the names its module gives them."""
         if self.layout == "original" and component in published_layout.PREFIXES:
-            return published_layout.entries(component, weights.shelf(self.places[component]), self.places[component])
-        found = weights.shelf(self.places[component])
+            return published_layout.entries(
+                component, weights.stored_tensors(self.places[component]), self.places[component]
+            )
+        found = weights.stored_tensors(self.places[component])
         if component == "codes":
-            back = weights.shelf(self.places["codes_back"])
+            back = weights.stored_tensors(self.places["codes_back"])
             return {f"tokenizer.{n}": e for n, e in found.items()} | {f"detokenizer.{n}": e for n, e in back.items()}
         return found
 
