@@ -16,7 +16,7 @@ from acestep_lab.audio.mastering import fade
 from acestep_lab.engines.ace15.conditioning import PromptFields, encode_text, prompt_texts
 from acestep_lab.errors import RecipeError
 from tests.closeness import assert_near
-from tests.tiny import tiny_parts, tiny_tokenizer
+from tests.tiny import tiny_components, tiny_tokenizer
 
 WORDS = Recipe("dub", seconds=1.0, seed=3, steps=2, thinking=False)
 

@@ -42,7 +42,7 @@ def test_it_explains_itself_before_anything_is_loaded(lab: Session) -> None:
     words = str(lab.explain())
     assert "batch" in words
     assert "dit" in words
-    assert lab.residency.aboard == ()
+    assert lab.devices.on_device == ()
 
 
 def test_a_given_tier_is_explained_in_the_words_of_its_size(tiny_base: Path, tmp_path: Path) -> None:
@@ -75,12 +75,12 @@ def test_a_folder_that_is_no_adapter_is_refused_and_changes_nothing(lab: Session
     assert np.array_equal(lab.make(WORDS).latent, before.latent)
 
 
-def test_a_profile_shares_the_seconds_out_and_sets_a_floor_below_each(lab: Session) -> None:
+def test_a_profile_shares_the_seconds_out_and_sets_a_roofline_below_each(lab: Session) -> None:
     found = lab.profile(WORDS)
     assert [stage.name for stage in found.stages] == ["encode", "step 1", "step 2", "decode"]
     assert sum(stage.share for stage in found.stages) == pytest.approx(1, abs=0.01)
-    assert all(0 < stage.floor < stage.seconds for stage in found.stages), str(found)
-    assert list(found.frame().columns) == ["seconds", "share %", "floor s", "of floor %"]
+    assert all(0 < stage.roofline < stage.seconds for stage in found.stages), str(found)
+    assert list(found.frame().columns) == ["seconds", "share %", "roofline s", "of roofline %"]
     assert found._repr_html_().count("<rect") == 2 * len(found.stages)
 
 
@@ -137,7 +137,7 @@ def test_a_session_computes_in_the_dtype_it_is_asked_for_and_says_so(
         assert (take.made_with["dtype"], take.made_with["device"]) == (name, "cpu")
         assert str(lab.explain()).endswith(f"Computes in {name} on cpu.")
         assert np.isfinite(take.audio.samples).all()
-        with lab.residency.on("dit") as dit:
+        with lab.devices.on("dit") as dit:
             assert next(dit.parameters()).dtype == getattr(torch, name)
 
 

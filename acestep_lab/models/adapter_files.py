@@ -271,7 +271,7 @@ def _fits(pattern: str, layer: str, where: str) -> bool:
 def _settings(file: Path) -> Settings:
     """The config that belongs to a file: beside it, else in its header; refused where it asks what cannot be done."""
     beside = file.parent / PEFT_CONFIG
-    notes = weights.notes(file)
+    notes = weights.metadata(file)
     if beside.exists() and _belongs(file):
         config = weights.read_json(beside)
         kind = str(config.get("peft_type", "")).upper()[:30]

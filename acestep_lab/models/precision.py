@@ -4,7 +4,7 @@ It knows no checkpoint and no sampler. Weights are int8 with one scale per outpu
 token, found anew at every call ("W8A8 dynamic", as torchao's int8 dynamic); products are summed in int32, exactly. This is
 about speed: `models.storage` keeps weights in eight bits to save memory and computes as before.
 
-    gate = precision.gated(dit, look)        # look(dit) -> velocities at a few noisy latents
+    gate = precision.gated(dit, probe)        # probe(dit) -> velocities at a few noisy latents
     print(gate)                              # int8 moved the velocity by 1.1% …; its layers are 1.9 times as quick …
 
 Quicker it is only where the CPU has instructions for it (VNNI, AMX): without them it was seen to take 14 times as long, and
@@ -36,11 +36,11 @@ LARGEST_ERROR = 0.05
 """Relative error of the velocity above which int8 is refused (bfloat16 itself is at about 0.01 from float32)."""
 LEAST_SPEED = 1.1
 """How many times as quick int8 has to be to be kept: below that it would change numbers for nothing."""
-TENDER = ("time_embed", "condition_embedder", "lora_")
+KEPT_FULL = ("time_embed", "condition_embedder", "lora_")
 """Layers left as they are: little work, and every token depends on them; a LoRA's own small ones."""
 
 
-class QuickLinear(nn.Linear):
+class DynamicInt8Linear(nn.Linear):
     """A linear layer that multiplies int8 by int8. Stays an nn.Linear, so that peft puts a LoRA around it."""
 
     scale: Tensor  # [out], float32 whatever the module is cast to
@@ -69,7 +69,7 @@ class QuickLinear(nn.Linear):
         largest = rows.abs().amax(-1, keepdim=True).float().clamp_min(1e-20)
         finer = (REACHED / largest).to(rows.dtype)  # per token
         whole = (rows * finer).round_().to(torch.int8)
-        sums = product_of_whole_numbers(whole, self.weight.t())
+        sums = int8_matmul(whole, self.weight.t())
         out = sums.float().mul_(self.scale.float()).div_(finer.float())
         if self.bias is not None:
             out += self.bias
@@ -129,21 +129,21 @@ def race(dense: nn.Linear, quick: nn.Linear, x: Tensor, rounds: int = 5) -> tupl
 
 def gated(
     dit: nn.Module,
-    look: Callable[[nn.Module], Tensor],
+    probe: Callable[[nn.Module], Tensor],
     largest: float = LARGEST_ERROR,
     least: float = LEAST_SPEED,
     race: Race = race,
 ) -> Gate:
     """Make a DiT's layers int8 in place if its answers stay close and its layers become quicker; otherwise leave it.
 
-    `look(dit)` asks it for velocities where they matter: a few times of the schedule, with real conditions. One layer of
+    `probe(dit)` asks it for velocities where they matter: a few times of the schedule, with real conditions. One layer of
     each shape is raced on what it was given there, and counts for as many as there are of its shape.
     """
     with torch.inference_mode():
-        before, inputs = _seen(dit, look)
+        before, inputs = _seen(dit, probe)
         replaced = quantize_linear(dit)
         speed = _speed(replaced, inputs, race)
-        after = look(dit).double()
+        after = probe(dit).double()
     moved = float((after - before).norm() / before.norm().clamp_min(1e-12))
     gate = Gate(moved if torch.isfinite(after).all() else float("inf"), speed, largest, least)
     if not gate.open:
@@ -151,7 +151,7 @@ def gated(
     return gate
 
 
-def _seen(dit: nn.Module, look: Callable[[nn.Module], Tensor]) -> tuple[Tensor, dict[tuple[int, int], Tensor]]:
+def _seen(dit: nn.Module, probe: Callable[[nn.Module], Tensor]) -> tuple[Tensor, dict[tuple[int, int], Tensor]]:
     """What the DiT says, and the first input of one linear layer of each shape while it says it."""
     inputs: dict[tuple[int, int], Tensor] = {}
 
@@ -161,7 +161,7 @@ def _seen(dit: nn.Module, look: Callable[[nn.Module], Tensor]) -> tuple[Tensor, 
     layers = {_shape(layer): layer for _, _, layer in _candidates(dit)}
     watching = [layer.register_forward_pre_hook(watch) for layer in layers.values()]
     try:
-        return look(dit).double(), inputs
+        return probe(dit).double(), inputs
     finally:
         for watched in watching:
             watched.remove()
@@ -185,15 +185,15 @@ def _shape(layer: Any) -> tuple[int, int]:
     return layer.out_features, layer.in_features
 
 
-def product_of_whole_numbers(left: Tensor, right: Tensor) -> Tensor:
+def int8_matmul(left: Tensor, right: Tensor) -> Tensor:
     """int8 [rows, inner] by int8 [inner, columns], summed exactly, whatever the CPU."""
-    if sums_are_exact():
+    if int8_sums_are_exact():
         return torch._int_mm(left, right)
     return left.double() @ right.double()  # whole numbers below 2**53: exact
 
 
 @cache
-def sums_are_exact() -> bool:
+def int8_sums_are_exact() -> bool:
     """Whether torch's int8 product is one: without VNNI it adds pairs in 16 bits, and pairs of large numbers overflow."""
     for rows in (1, 7, 64):
         left = torch.full((rows, 64), STEPS, dtype=torch.int8)
@@ -218,7 +218,7 @@ def quantize_linear(dit: nn.Module) -> Replaced:
         )
     replaced = list(_candidates(dit))
     for parent, name, dense in replaced:
-        setattr(parent, name, QuickLinear(dense))
+        setattr(parent, name, DynamicInt8Linear(dense))
     return replaced
 
 
@@ -232,14 +232,14 @@ def _candidates(dit: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
     for parent_name, parent in list(dit.named_modules()):
         for name, child in list(parent.named_children()):
             path = f"{parent_name}.{name}"
-            if type(child) is nn.Linear and not any(word in path for word in TENDER):
+            if type(child) is nn.Linear and not any(word in path for word in KEPT_FULL):
                 yield parent, name, child
 
 
 PRECISIONS = ("auto", "int8")
 
 
-@dataclass
+@dataclass(slots=True)
 class Int8Mode:
     """`precision="int8"`: the DiT multiplies whole numbers once the first song has shown that it is close and quicker so.
 
@@ -247,7 +247,7 @@ class Int8Mode:
     """
 
     race: Race = race
-    look: Callable[[nn.Module], Tensor] | None = None
+    probe: Callable[[nn.Module], Tensor] | None = None
     gate: Gate | None = None
 
     @classmethod
@@ -274,9 +274,9 @@ class Int8Mode:
         """Make a fresh DiT's layers whole numbers: measured the first time, as it was decided when it is built again."""
         if self.gate is not None and self.gate.open:
             quantize_linear(dit)
-        elif self.gate is None and self.look is not None:
-            self.gate = gated(dit, self.look, race=self.race)
-            self.look = None  # it holds a song
+        elif self.gate is None and self.probe is not None:
+            self.gate = gated(dit, self.probe, race=self.race)
+            self.probe = None  # it holds a song
 
 
 def cpu_dtype(capabilities: Any = torch.cpu) -> torch.dtype:

@@ -1,10 +1,10 @@
 """How long a stage must take on this machine at least: its arithmetic and its traffic, counted from configs alone.
 
-It knows no weights and runs no model. A floor is the larger of arithmetic / peak arithmetic and bytes / peak bandwidth
+It knows no weights and runs no model. A roofline is the larger of arithmetic / peak arithmetic and bytes / peak bandwidth
 (the roofline of Williams et al. 2009); a measured time beside it says how well a machine is used.
 
     work = dit_step(checkpoint.config("dit"), frames=250, tokens=351)
-    work.floor(measured_peak(torch.bfloat16))            # seconds
+    work.roofline(measured_peak(torch.bfloat16))            # seconds
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Work:
     def __mul__(self, times: float) -> Work:
         return Work(self.flops * times, self.bytes * times)
 
-    def floor(self, peak: Peak) -> float:
+    def roofline(self, peak: Peak) -> float:
         """Seconds below which it cannot be done, if arithmetic and traffic overlap perfectly."""
         return max(self.flops / peak.flops, self.bytes / peak.bandwidth)
 

@@ -120,7 +120,7 @@ def _is_finite(value: float) -> bool:
         return False
 
 
-def shelf(folder: Path) -> dict[str, Entry]:
+def stored_tensors(folder: Path) -> dict[str, Entry]:
     """Every tensor stored in a folder, by key: one file, or the shards its index names."""
     for stem in STEMS:
         index = folder / f"{stem}.safetensors.index.json"
@@ -204,7 +204,7 @@ def _are_counts(values: Any) -> bool:
     return all(isinstance(one, int) and not isinstance(one, bool) and 0 <= one < 2**48 for one in values)
 
 
-def notes(file: Path) -> dict[str, str]:
+def metadata(file: Path) -> dict[str, str]:
     """What the writer of a safetensors file noted in its header beside the tensors."""
     found = _table(file)[0].get("__metadata__")
     return {k: v for k, v in found.items() if isinstance(v, str)} if isinstance(found, dict) else {}

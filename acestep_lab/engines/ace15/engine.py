@@ -73,7 +73,7 @@ class Ace15Engine:
         self._precision = precision
         self._int8_mode: Int8Mode | None = None
         self._adapters: tuple[tuple[Adapter, float], ...] = ()
-        self._attention_cache = attention.Memory()
+        self._attention_cache = attention.CrossAttentionCache()
 
     @property
     def name(self) -> str:
@@ -216,7 +216,7 @@ class Ace15Engine:
         yield from render(group, self._predict(check), together=self.devices.device.type != "cpu")
 
     def _predict(self, check: Check) -> PredictFn:
-        ask = torch.inference_mode()(partial(attention.velocity, memory=self._attention_cache))
+        ask = torch.inference_mode()(partial(attention.velocity, cache=self._attention_cache))
 
         def predict(x: Tensor, t: float, states: Tensor, mask: Tensor, context: Tensor) -> Tensor:
             check()

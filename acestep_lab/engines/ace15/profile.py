@@ -1,6 +1,6 @@
 """Where the seconds of a render go: per stage, beside the least this machine could take.
 
-Knows a checkpoint's configs, a take's clock and the floors of `models/floors.py`; runs no model itself.
+Knows a checkpoint's configs, a take's clock and the rooflines of `models/roofline.py`; runs no model itself.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class Stage:
     seconds: float
     share: float
     """Of the whole render, 0 to 1."""
-    floor: float
+    roofline: float
     """Seconds this machine needs at least: arithmetic or traffic at measured peak, whichever is longer."""
 
     @property
-    def of_floor(self) -> float:
+    def of_roofline(self) -> float:
         """How much of the machine's best was reached, 0 to 1."""
-        return self.floor / self.seconds if self.seconds else 0.0
+        return self.roofline / self.seconds if self.seconds else 0.0
 
 
 @dataclass(frozen=True)
@@ -48,17 +48,17 @@ class Profile:
     take: Take
 
     def frame(self) -> pandas.DataFrame:
-        """Seconds, share, floor and percent of floor per stage."""
+        """Seconds, share, roofline and percent of roofline per stage."""
         import pandas
 
-        rows = [(s.name, s.seconds, 100 * s.share, s.floor, 100 * s.of_floor) for s in self.stages]
-        return pandas.DataFrame(rows, columns=["stage", "seconds", "share %", "floor s", "of floor %"]).set_index(
+        rows = [(s.name, s.seconds, 100 * s.share, s.roofline, 100 * s.of_roofline) for s in self.stages]
+        return pandas.DataFrame(rows, columns=["stage", "seconds", "share %", "roofline s", "of roofline %"]).set_index(
             "stage"
         )
 
     def __str__(self) -> str:
         return "\n".join(
-            f"{s.name:>7} {s.seconds:8.3f} s  {100 * s.share:5.1f} %  floor {s.floor:8.4f} s  {100 * s.of_floor:5.1f} % of it"
+            f"{s.name:>7} {s.seconds:8.3f} s  {100 * s.share:5.1f} %  roofline {s.roofline:8.4f} s  {100 * s.of_roofline:5.1f} % of it"
             for s in self.stages
         )
 
@@ -76,12 +76,12 @@ def profile(take: Take, checkpoint: Checkpoint, peak: Peak, size: int = 4, shown
     whole = sum(seconds.get(name, 0.0) for name in STAGES) or 1.0
     stages: list[Stage] = []
     for name in STAGES:
-        took, floor = seconds.get(name, 0.0), work[name].floor(peak)
+        took, roofline = seconds.get(name, 0.0), work[name].roofline(peak)
         if name == "render" and shown_at:
             each = _steps(took, shown_at)
-            stages += [Stage(f"step {n}", s, s / whole, floor / len(each)) for n, s in enumerate(each, 1)]
+            stages += [Stage(f"step {n}", s, s / whole, roofline / len(each)) for n, s in enumerate(each, 1)]
         elif took:
-            stages.append(Stage(name, took, took / whole, floor))
+            stages.append(Stage(name, took, took / whole, roofline))
     return Profile(tuple(stages), peak, take)
 
 
@@ -118,12 +118,12 @@ def _work(take: Take, checkpoint: Checkpoint, size: int) -> dict[str, Work]:
 
 
 def _bars(stages: tuple[Stage, ...], width: int = 520) -> str:
-    """A bar per stage, its floor drawn darker."""
+    """A bar per stage, its roofline drawn darker."""
     longest = max((s.seconds for s in stages), default=1.0) or 1.0
     rows = "".join(
         f'<text x="0" y="{24 * i + 15}" font-size="13">{s.name}</text>'
         f'<rect x="70" y="{24 * i + 3}" width="{width * s.seconds / longest:.1f}" height="16" fill="#56B4E9"/>'
-        f'<rect x="70" y="{24 * i + 3}" width="{width * min(s.floor, s.seconds) / longest:.1f}" height="16" fill="#0072B2"/>'
+        f'<rect x="70" y="{24 * i + 3}" width="{width * min(s.roofline, s.seconds) / longest:.1f}" height="16" fill="#0072B2"/>'
         f'<text x="{78 + width * s.seconds / longest:.0f}" y="{24 * i + 15}" font-size="12">{s.seconds:.2f} s</text>'
         for i, s in enumerate(stages)
     )

@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderOobleck
 from tokenizers import Tokenizer
 
+from acestep_lab._libraries import diffusers
 from acestep_lab.train import synthetic_music
 from acestep_lab.train.pocket import export
 from acestep_lab.train.pocket.bench import Stage
@@ -117,7 +117,7 @@ class TrainingRun:
 
     def begin_with(self, folder: Path) -> None:
         """Take autoencoder and words from a finished folder, so that its latents stay valid and the rest is trained anew."""
-        real = AutoencoderOobleck.from_pretrained(folder / "vae", torch_dtype=torch.float32)
+        real = diffusers.AutoencoderOobleck.from_pretrained(folder / "vae", torch_dtype=torch.float32)
         if not (self.work / "vae.pt").exists():
             self.stage("vae").save(vae=imported(real, self.shapes).state_dict(), final=True)
         if not (self.work / "words.json").exists():

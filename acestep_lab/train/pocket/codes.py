@@ -9,10 +9,10 @@ codes that mean loudness.
 from __future__ import annotations
 
 import torch
-from diffusers.pipelines.ace_step.modeling_ace_step import AceStepAudioTokenDetokenizer, AceStepAudioTokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
+from acestep_lab._libraries import ace_step_modules
 from acestep_lab.train.pocket.bench import Every, Stage, quick, set_rate
 from acestep_lab.train.pocket.clips import ClipPool
 from acestep_lab.train.pocket.heard import KINDS
@@ -67,8 +67,8 @@ class Codec5(nn.Module):
 
     def __init__(self, shapes: Shapes) -> None:
         super().__init__()
-        self.tokenizer = AceStepAudioTokenizer(**shapes.tokenizer_config())
-        self.detokenizer = AceStepAudioTokenDetokenizer(**shapes.detokenizer_config())
+        self.tokenizer = ace_step_modules.AceStepAudioTokenizer(**shapes.tokenizer_config())
+        self.detokenizer = ace_step_modules.AceStepAudioTokenDetokenizer(**shapes.detokenizer_config())
         self.scribe = nn.Sequential(
             nn.Linear(shapes.pool * shapes.latent_channels, 512), nn.SiLU(), nn.Linear(512, 256), nn.SiLU(),
             nn.Linear(256, shapes.code_width),

@@ -6,10 +6,11 @@ lessons, because tempo, key and form are decided there, and a step at t = 1 is t
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast
 
 from acestep_lab.train.pocket.bench import Average, Every, Stage, quick, set_rate
 from acestep_lab.train.pocket.clips import Clip, ClipPool
@@ -19,6 +20,9 @@ from acestep_lab.train.pocket.parts import Parts
 from acestep_lab.train.pocket.reading import WEIGHTS, Reader
 from acestep_lab.train.pocket.tasks import Batch, choose_task, collate, lesson
 from acestep_lab.train.pocket.vae import PocketVae
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 PEAK = 2e-3
 REMINDER = 0.02  # weight of what the words have to mean

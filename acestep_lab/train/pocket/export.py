@@ -8,23 +8,21 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import AceStepPipeline, AceStepTransformer1DModel, FlowMatchEulerDiscreteScheduler
-from diffusers.pipelines.ace_step.modeling_ace_step import (
-    AceStepAudioTokenDetokenizer,
-    AceStepAudioTokenizer,
-    AceStepConditionEncoder,
-)
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM, Qwen3Model
 
+from acestep_lab._libraries import ace_step_modules, diffusers, transformers
 from acestep_lab.train.pocket.codes import Codec5
 from acestep_lab.train.pocket.parts import Parts
 from acestep_lab.train.pocket.shapes import Shapes
 from acestep_lab.train.pocket.vae import PocketVae
 from acestep_lab.train.pocket.vae import export as export_vae
+
+if TYPE_CHECKING:
+    from diffusers import AceStepPipeline
+    from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 BUDGET = 40_000_000  # bytes
 
@@ -39,43 +37,47 @@ def pipeline(
     vae: PocketVae, codec: Codec5, parts: Parts, tokenizer: PreTrainedTokenizerFast, shapes: Shapes
 ) -> AceStepPipeline:
     """All parts but the planner in the class that runs them."""
-    return AceStepPipeline(
+    return diffusers.AceStepPipeline(
         vae=export_vae(vae, shapes), text_encoder=parts.text, tokenizer=tokenizer, transformer=parts.dit,
-        condition_encoder=parts.condition, scheduler=FlowMatchEulerDiscreteScheduler(num_train_timesteps=1, shift=1.0),
+        condition_encoder=parts.condition, scheduler=diffusers.FlowMatchEulerDiscreteScheduler(num_train_timesteps=1, shift=1.0),
         audio_tokenizer=codec.tokenizer, audio_token_detokenizer=codec.detokenizer,
     )  # fmt: skip
 
 
 def lm_from(weights: dict[str, Tensor] | None, shapes: Shapes, tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
     """The planner from its weights; untrained without them."""
-    config = Qwen3Config(
+    config = transformers.Qwen3Config(
         **shapes.lm_config(len(tokenizer)), eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, bos_token_id=None
     )  # fmt: skip
-    model = Qwen3ForCausalLM(config).eval()
+    model = transformers.Qwen3ForCausalLM(config).eval()
     return model if weights is None else with_weights(model, weights)
 
 
 def codec_of(folder: Path, shapes: Shapes) -> Codec5:
     """The code pair of a finished folder; its scribe is untaught."""
     codec = Codec5(shapes)
-    codec.tokenizer.load_state_dict(AceStepAudioTokenizer.from_pretrained(folder / "audio_tokenizer").state_dict())
+    codec.tokenizer.load_state_dict(
+        ace_step_modules.AceStepAudioTokenizer.from_pretrained(folder / "audio_tokenizer").state_dict()
+    )
     codec.detokenizer.load_state_dict(
-        AceStepAudioTokenDetokenizer.from_pretrained(folder / "audio_token_detokenizer").state_dict()
+        ace_step_modules.AceStepAudioTokenDetokenizer.from_pretrained(folder / "audio_token_detokenizer").state_dict()
     )
     return codec.float().eval()
 
 
 def parts_of(folder: Path, parts: Parts) -> Parts:
     """Parts with the weights of a finished folder."""
-    parts.text.load_state_dict(Qwen3Model.from_pretrained(folder / "text_encoder").state_dict())
-    parts.condition.load_state_dict(AceStepConditionEncoder.from_pretrained(folder / "condition_encoder").state_dict())
-    parts.dit.load_state_dict(AceStepTransformer1DModel.from_pretrained(folder / "transformer").state_dict())
+    parts.text.load_state_dict(transformers.Qwen3Model.from_pretrained(folder / "text_encoder").state_dict())
+    parts.condition.load_state_dict(
+        ace_step_modules.AceStepConditionEncoder.from_pretrained(folder / "condition_encoder").state_dict()
+    )
+    parts.dit.load_state_dict(diffusers.AceStepTransformer1DModel.from_pretrained(folder / "transformer").state_dict())
     return parts.float()
 
 
 def lm_of(folder: Path) -> Qwen3ForCausalLM:
     """The planner of a finished folder."""
-    return Qwen3ForCausalLM.from_pretrained(folder / "lm", dtype=torch.float32)
+    return transformers.Qwen3ForCausalLM.from_pretrained(folder / "lm", dtype=torch.float32)
 
 
 def write(

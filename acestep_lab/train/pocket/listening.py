@@ -8,12 +8,12 @@ could do, and the same takes judged against other songs' words, which is chance.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.diffusion.schedule import times
@@ -30,6 +30,9 @@ from acestep_lab.train.pocket.tasks import TrainingExample, collate
 from acestep_lab.train.pocket.vae import PocketVae
 from acestep_lab.train.pocket.words import instruction, prompt_and_lyrics
 from acestep_lab.train.synthetic_music import Song
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 
 @dataclass(frozen=True)

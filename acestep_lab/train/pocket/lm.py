@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
+from acestep_lab._libraries import transformers
 from acestep_lab.plan import prompt_template
 from acestep_lab.train.pocket.bench import Average, Every, Stage, quick, set_rate
 from acestep_lab.train.pocket.clips import LENGTHS, lesson_song, snapped
@@ -22,6 +22,9 @@ from acestep_lab.train.pocket.codes import Codec5
 from acestep_lab.train.pocket.heard import note_sheet
 from acestep_lab.train.pocket.shapes import Shapes
 from acestep_lab.train.synthetic_music import Song
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 PEAK = 3e-3
 MODES = {"plan": 0.72, "untold": 0.08, "understand": 0.10, "sketch": 0.05, "polish": 0.05}
@@ -120,10 +123,10 @@ def batch(rows: list[tuple[list[int], int]], pad: int, first_code: int) -> tuple
 def train_lm(stage: Stage, shapes: Shapes, tokenizer: PreTrainedTokenizerFast, library: Library) -> Average:
     """Train until the box is used up; returns averaged weights."""
     torch.manual_seed(4)
-    config = Qwen3Config(
+    config = transformers.Qwen3Config(
         **shapes.lm_config(len(tokenizer)), eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, bos_token_id=None
     )  # fmt: skip
-    model = Qwen3ForCausalLM(config).to(stage.device)
+    model = transformers.Qwen3ForCausalLM(config).to(stage.device)
     optimiser = torch.optim.AdamW(model.parameters(), PEAK, betas=(0.9, 0.98), weight_decay=0.05)
     average = Average(model, 0.998)
     kept = stage.load()

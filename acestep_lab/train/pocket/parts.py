@@ -7,14 +7,10 @@ alone, so only that frame's row of the attention is worked out.
 from __future__ import annotations
 
 import torch
-from diffusers import AceStepTransformer1DModel
-from diffusers.models.embeddings import apply_rotary_emb
-from diffusers.models.transformers.ace_step_transformer import _ace_step_rotary_freqs
-from diffusers.pipelines.ace_step.modeling_ace_step import AceStepConditionEncoder, _pack_sequences
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import Qwen3Config, Qwen3Model
 
+from acestep_lab._libraries import ace_step_modules, ace_step_transformer, diffusers, diffusers_embeddings, transformers
 from acestep_lab.train.pocket.shapes import Shapes
 
 
@@ -27,8 +23,10 @@ def timbre_row(encoder: nn.Module, latents: Tensor) -> Tensor:
     query = attention.norm_q(attention.to_q(normed[:, :1]).unflatten(-1, (attention.heads, -1)))
     key = attention.norm_k(attention.to_k(normed).unflatten(-1, (attention.kv_heads, -1)))
     value = attention.to_v(normed).unflatten(-1, (attention.kv_heads, -1))
-    waves = _ace_step_rotary_freqs(key.shape[1], encoder.head_dim, encoder.rope_theta, key.device, key.dtype)
-    key = apply_rotary_emb(key, waves, use_real=True, use_real_unbind_dim=-2, sequence_dim=1)
+    waves = ace_step_transformer._ace_step_rotary_freqs(
+        key.shape[1], encoder.head_dim, encoder.rope_theta, key.device, key.dtype
+    )
+    key = diffusers_embeddings.apply_rotary_emb(key, waves, use_real=True, use_real_unbind_dim=-2, sequence_dim=1)
     query, key, value = (x.transpose(1, 2) for x in (query, key, value))
     heard = functional.scaled_dot_product_attention(
         query, key.to(query.dtype), value.to(query.dtype), scale=attention.scaling, enable_gqa=True
@@ -63,9 +61,9 @@ class Parts(nn.Module):
     def __init__(self, shapes: Shapes, vocabulary: int, silence: Tensor) -> None:
         super().__init__()
         self.shapes = shapes
-        self.text = Qwen3Model(Qwen3Config(**shapes.text_config(vocabulary)))
-        self.condition = AceStepConditionEncoder(**shapes.condition_config())
-        self.dit = AceStepTransformer1DModel(**shapes.dit_config())
+        self.text = transformers.Qwen3Model(transformers.Qwen3Config(**shapes.text_config(vocabulary)))
+        self.condition = ace_step_modules.AceStepConditionEncoder(**shapes.condition_config())
+        self.dit = diffusers.AceStepTransformer1DModel(**shapes.dit_config())
         self.condition.silence_latent.copy_(silence)
         with torch.no_grad():
             self.condition.null_condition_emb.mul_(0.5)
@@ -91,8 +89,8 @@ class Parts(nn.Module):
         sung_mask = lyrics["attention_mask"].bool()
         sung = self.condition.lyric_encoder(self.text.get_input_embeddings()(lyrics["input_ids"]), sung_mask)
         timbre = self._timbres(len(told), references)[:, None].to(sung.dtype)
-        packed, mask = _pack_sequences(sung, timbre, sung_mask, sung_mask.new_ones(len(told), 1))
-        return _pack_sequences(packed, told.to(packed.dtype), mask, texts["attention_mask"].bool())[0]
+        packed, mask = ace_step_modules._pack_sequences(sung, timbre, sung_mask, sung_mask.new_ones(len(told), 1))
+        return ace_step_modules._pack_sequences(packed, told.to(packed.dtype), mask, texts["attention_mask"].bool())[0]
 
     def _timbres(self, items: int, references: dict[int, Tensor]) -> Tensor:
         encoder = self.condition.timbre_encoder

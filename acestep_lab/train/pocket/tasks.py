@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
 
 from acestep_lab.train.pocket.clips import Clip
 from acestep_lab.train.pocket.gist import meaning
 from acestep_lab.train.pocket.heard import note_sheet
 from acestep_lab.train.pocket.reading import players
 from acestep_lab.train.pocket.words import instruction, prompt_and_lyrics
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 SHARES = {
     "text2music": 0.30,

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
-from diffusers import AutoencoderOobleck
-from diffusers.models.autoencoders.autoencoder_oobleck import OobleckDecoderBlock, OobleckEncoderBlock, Snake1d
 from torch import Tensor, nn
 from torch.nn import functional
 
+from acestep_lab._libraries import diffusers, oobleck
 from acestep_lab.train.pocket.shapes import Shapes
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderOobleck
 
 VOICES = 4  # channels of the last decoder stage that carry sound; the others stay zero, for speed
 QUIET = -15.0  # a Snake whose log frequency is this low is the identity in single precision
@@ -45,7 +48,7 @@ class FastSnake(torch.autograd.Function):
 def use_fast_snake(module: nn.Module) -> nn.Module:
     """Give every Snake of `module` the fused passes, in place; values stay the same."""
     for part in module.modules():
-        if isinstance(part, Snake1d):
+        if isinstance(part, oobleck.Snake1d):
             part.forward = lambda x, snake=part: FastSnake.apply(x, snake.alpha, snake.beta)
     return module
 
@@ -68,14 +71,14 @@ class PocketVae(nn.Module):
         wide, deep = (2 * shapes.latent_channels * m for m in shapes.channel_multiples)
         slim, broad = (shapes.decoder_channels * m for m in shapes.channel_multiples)
         self.front = nn.Conv1d(1, wide, 2 * first, first, padding=first // 2)
-        self.down = OobleckEncoderBlock(wide, deep, second)
-        self.down_snake = Snake1d(deep)
+        self.down = oobleck.OobleckEncoderBlock(wide, deep, second)
+        self.down_snake = oobleck.Snake1d(deep)
         self.to_latent = nn.Conv1d(deep, 2 * shapes.latent_channels, 3, padding=1)
         self.from_latent = nn.Conv1d(shapes.latent_channels, broad, 7, padding=3)
-        self.up = OobleckDecoderBlock(broad, slim, second)
-        self.up_snake = Snake1d(slim)
+        self.up = oobleck.OobleckDecoderBlock(broad, slim, second)
+        self.up_snake = oobleck.Snake1d(slim)
         self.back = nn.ConvTranspose1d(slim, VOICES, 2 * first, first, padding=first // 2)
-        self.out_snake = Snake1d(VOICES)
+        self.out_snake = oobleck.Snake1d(VOICES)
         self.out = nn.Conv1d(VOICES, 1, 7, padding=3, bias=False)
         self._start(first)
 
@@ -213,7 +216,7 @@ def _silence_units(block: nn.Module) -> None:
 @torch.no_grad()
 def export(vae: PocketVae, shapes: Shapes) -> AutoencoderOobleck:
     """The trained autoencoder in the class that everybody loads; the dropped stages come back as identities."""
-    real = AutoencoderOobleck(**shapes.vae_config())
+    real = diffusers.AutoencoderOobleck(**shapes.vae_config())
     _export_encoder(vae, real.encoder)
     _export_decoder(vae, real.decoder)
     return real.eval()

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from acestep_lab.models import roofline
 from acestep_lab.models.roofline import Peak, Work
-from tests.tiny import CHANNELS, CONDITION, LATENT, RATIOS, VAE, dit_config, tiny_parts
+from tests.tiny import CHANNELS, CONDITION, LATENT, RATIOS, VAE, dit_config, tiny_components
 
 PUBLISHED: dict[str, Any] = {
     "hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 24, "num_attention_heads": 16,
@@ -26,8 +26,8 @@ def counted(work: Any) -> int:
     return counter.get_total_flops()
 
 
-def test_a_vae_does_what_the_floor_says() -> None:
-    vae, frames, hop = tiny_parts()["vae"], 12, 160
+def test_a_vae_does_what_the_roofline_says() -> None:
+    vae, frames, hop = tiny_components()["vae"], 12, 160
     assert hop == torch.tensor(RATIOS).prod()
     decoded = counted(lambda: vae.decoder(torch.zeros(1, LATENT, frames)))
     assert roofline.decode(VAE, frames).flops == pytest.approx(decoded, rel=0.02)
@@ -35,8 +35,8 @@ def test_a_vae_does_what_the_floor_says() -> None:
     assert roofline.encode_sound(VAE, frames).flops == pytest.approx(encoded, rel=0.02)
 
 
-def test_a_step_does_no_less_than_the_floor_says_and_not_much_more() -> None:
-    dit, frames, tokens = tiny_parts()["dit"], 64, 9
+def test_a_step_does_no_less_than_the_roofline_says_and_not_much_more() -> None:
+    dit, frames, tokens = tiny_components()["dit"], 64, 9
     config = dict(dit_config()) | {"layer_types": dit.layer_types}
     x, states, context = (
         torch.zeros(1, frames, LATENT),
@@ -63,11 +63,11 @@ def test_the_published_sizes_come_out_as_surveyed() -> None:
     assert roofline.plan_token(planner, 0, head_rows=64_000).bytes == pytest.approx(1015e6, rel=0.01)
 
 
-def test_a_floor_is_the_slower_of_arithmetic_and_traffic() -> None:
+def test_a_roofline_is_the_slower_of_arithmetic_and_traffic() -> None:
     work = Work(200.0, 30.0) + Work(100.0, 30.0) * 2
     assert (work.flops, work.bytes) == (400.0, 90.0)
-    assert work.floor(Peak(100.0, 1e9)) == 4.0
-    assert work.floor(Peak(1e9, 10.0)) == 9.0
+    assert work.roofline(Peak(100.0, 1e9)) == 4.0
+    assert work.roofline(Peak(1e9, 10.0)) == 9.0
 
 
 def test_encoding_words_grows_with_every_stack() -> None:
