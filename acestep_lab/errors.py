@@ -86,3 +86,11 @@ def warn_caller(sentence: str, kind: type[Warning]) -> None:
     while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).startswith("acestep_lab"):
         level, frame = level + 1, frame.f_back
     warnings.warn(sentence, kind, stacklevel=level + 1)
+
+
+def sentence(problem: BaseException) -> str:
+    """What a person is told about an error."""
+    if isinstance(problem, OSError) and not isinstance(problem, LabError):
+        why = problem.strerror or type(problem).__name__
+        return f"The disk refused: {why.lower()}. Nothing already kept was lost."
+    return str(problem)

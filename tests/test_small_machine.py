@@ -102,7 +102,7 @@ def test_whoever_waits_for_the_take_is_told_that_memory_ran_out(checkpoint, tmp_
     with Session(checkpoint, library=Library(tmp_path), devices=devices) as lab:
         run = lab.start(WORDS)
         run.take()
-        assert [note for note in run.notes if note.startswith("Memory ran out")] == devices.messages
+        assert [note for note in run.messages if note.startswith("Memory ran out")] == devices.messages
 
 
 def test_a_card_that_disappears_fails_its_run_in_a_sentence_and_the_next_song_is_made_on_the_cpu(

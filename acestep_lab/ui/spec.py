@@ -17,7 +17,7 @@ import param
 import traitlets
 from panel.custom import AnyWidgetComponent
 
-from acestep_lab.errors import LabError, RecipeError, shown
+from acestep_lab.errors import LabError, RecipeError, sentence, shown
 from acestep_lab.ui import assets
 from acestep_lab.ui.messages import field_of, fits, guarded, opened
 
@@ -121,14 +121,6 @@ def _same(claimed: Any, own: Any) -> bool:
         return bool(claimed == own)
     except (ValueError, TypeError, RecursionError):
         return False
-
-
-def sentence(problem: BaseException) -> str:
-    """What a person is told about an error."""
-    if isinstance(problem, OSError) and not isinstance(problem, LabError):
-        why = problem.strerror or type(problem).__name__
-        return f"The disk refused: {why.lower()}. Nothing already kept was lost."
-    return str(problem)
 
 
 class _WidgetHost(anywidget.AnyWidget):
