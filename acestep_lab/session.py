@@ -23,7 +23,8 @@ from acestep_lab.errors import RecipeError, TakeWarning, warn_caller
 from acestep_lab.jobs.planning import OnToken, Planning
 from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.rendering import Renderer, recipe_from, recipes_of
-from acestep_lab.jobs.run import AnyRun, RenderRun
+from acestep_lab.jobs.run import RenderRun
+from acestep_lab.jobs.worker import AnyRun
 from acestep_lab.listen import Analysis
 from acestep_lab.listen.analysis import analyze
 from acestep_lab.listen.plan_score import PlanScore
@@ -120,13 +121,20 @@ class Session:
         return self.engine.capabilities
 
     @property
+    def devices(self) -> DeviceManager:
+        """Which components are in memory, and where."""
+        return self.engines.devices
+
+    @property
     def tier(self) -> Tier:
         """How much machine there is."""
         return self.engines.tier
 
     def __repr__(self) -> str:
         latent = self.capabilities.latent
-        return f"<Session {self.engine.name!r}: {latent.rate} Hz, {self.tier.name} tier, {len(self.library)} takes kept>"
+        return (
+            f"<Session {self.engine.name!r}: {latent.rate} Hz, {self.tier.name} tier, {len(self.library)} takes kept>"
+        )
 
     # -- making --------------------------------------------------------------------------------------------------------
 
@@ -260,9 +268,7 @@ class Session:
         """A caption, lyrics and metadata out of one sentence: `lab.sketch("a sad song about rain")`."""
         return self._planning.sketch(sentence, instrumental, seed, language, on_token)
 
-    def polish(
-        self, caption: str, lyrics: str = "", seed: int = 0, *, on_token: OnToken = None, **fixed: Any
-    ) -> Plan:
+    def polish(self, caption: str, lyrics: str = "", seed: int = 0, *, on_token: OnToken = None, **fixed: Any) -> Plan:
         """Better words for a caption and lyrics, with metadata; fields given by name stand: `bpm=118`."""
         return self._planning.polish(caption, lyrics, seed, on_token, fixed)
 
@@ -316,7 +322,9 @@ class Session:
 
     def preview(self, step: Step | Take, at: float, seconds: float = 3.0) -> Audio:
         """The seconds around a time of a step's estimate, decoded alone; exact, and cheap enough between two steps."""
-        latent: Any = step.latent if isinstance(step, Take) else checks.instance("What is previewed", step, Step).estimate
+        latent: Any = (
+            step.latent if isinstance(step, Take) else checks.instance("What is previewed", step, Step).estimate
+        )
         engine = self._able(Previews, "has nothing to hear before its last step")
         return self.jobs.call(partial(engine.preview, latent, at, seconds))
 
@@ -355,7 +363,9 @@ class Session:
         checks.instance("What is profiled", recipe, Recipe)
         self.jobs.refuse_to_wait()
         engine = self._able(Profiles, "has no profile yet")
-        self.start(recipe.replace(caption=recipe.caption + " (warming up)", steps=1)).take()  # other words: nothing is known
+        self.start(
+            recipe.replace(caption=recipe.caption + " (warming up)", steps=1)
+        ).take()  # other words: nothing is known
         run = self.start(recipe)
         return self.jobs.call(partial(engine.profile, run.take(), run.shown_at))
 

@@ -33,9 +33,11 @@ class SessionLike(Protocol):
     @property
     def name(self) -> str:
         """The checkpoint in use."""
+
     @property
     def checkpoints(self) -> tuple[str, ...]:
         """The checkpoints that are open."""
+
     @property
     def capabilities(self) -> Capabilities: ...
     @property

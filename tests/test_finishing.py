@@ -137,9 +137,9 @@ def test_a_stems_checkpoint_reads_its_captions_in_the_block_it_was_taught_with()
 
 
 def test_the_song_gives_way_before_the_stem_where_both_captions_are_long() -> None:
-    parts = tiny_parts(turbo=False)
+    components = tiny_components(turbo=False)
     words = PromptFields("bass line", global_caption="slow dub techno " * 300, mask_control=True, bpm=100)
-    reading = encode_text(parts["text"], tiny_tokenizer(0), [words])[0]
+    reading = encode_text(components["text"], tiny_tokenizer(0), [words])[0]
     assert len(reading.text) <= 256
     assert "The song's caption is longer" in reading.notes[0]
 

@@ -32,7 +32,13 @@ def download(checkpoint: str, lm: str | None, folder: Path | None, update: bool,
     progress = DownloadProgress()
     try:
         fetched = fetch(
-            checkpoint, lm=lm, folder=folder, on_message=progress.say, on_progress=progress.show, update=update, offline=offline
+            checkpoint,
+            lm=lm,
+            folder=folder,
+            on_message=progress.say,
+            on_progress=progress.show,
+            update=update,
+            offline=offline,
         )
     finally:
         progress.close()

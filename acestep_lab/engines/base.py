@@ -131,6 +131,16 @@ class Request:
     def task(self) -> Task:
         return self.recipe.task
 
+    @property
+    def steps(self) -> int:
+        """How many steps its loop has; of tokens, how many at most."""
+        return 1
+
+    @property
+    def passes(self) -> int:
+        """How many rows the loop's component works on for it: two under guidance."""
+        return 1
+
 
 class Prepared(Protocol):
     """A request with everything its loop and its decoding need."""
@@ -252,6 +262,9 @@ class Plans(Protocol):
 
     def plans(self, recipe: Recipe, seeds: Sequence[int], **how: Any) -> list[Plan]:
         """A plan for each seed, from one reading of the recipe; `how` goes to `Planner.plan`."""
+
+    def plan_tokens(self, recipe: Recipe, codes: bool | None) -> tuple[int, int]:
+        """How many tokens the planner writes for a recipe, about, and in how many rows; `codes` None: as the task is."""
 
     def plan_score(self, sound: Sound, plan: Plan, scale: float) -> Any:
         """How well a sound agrees with a plan in the planner's ears (`listen.plan_score.PlanScore`)."""

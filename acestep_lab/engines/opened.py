@@ -114,6 +114,10 @@ class OpenEngines:
         """Take up the memory plan for songs of so many seconds."""
         self.devices.fit_to(seconds, takes, self._key(engine))
 
+    def device(self, engine: Engine) -> torch.device:
+        """Where an engine works."""
+        return self.devices.device_of(self._key(engine))
+
     def telling(self, say: Callable[[str], None]) -> AbstractContextManager[None]:
         """For a time, tell somebody of every change of the memory plan."""
         return self.devices.notifying(say)
@@ -128,7 +132,7 @@ class OpenEngines:
         return {
             **facts,
             "tier": self.tier.name,
-            "device": str(self.devices.device_of(self._key(engine))),
+            "device": str(self.device(engine)),
             "dtype": self.memory_plan(engine).dtype_name,
             "threads": torch.get_num_threads(),
             "versions": {name: version_of(name) for name in PACKAGES},

@@ -30,12 +30,20 @@ class Family(Protocol):
     NAMES: tuple[str, ...]
 
     def claims(self, name: str | os.PathLike[str]) -> bool: ...
-    def open_engine(self, name: str | os.PathLike[str], lm: str | os.PathLike[str] | None = None) -> Engine: ...
+    def open_engine(
+        self, name: str | os.PathLike[str], lm: str | os.PathLike[str] | None = None, precision: object = "auto"
+    ) -> Engine: ...
 
 
-def open_engine(name: str | os.PathLike[str] = "pocket", lm: str | os.PathLike[str] | None = None) -> Engine:
-    """The engine of a catalog name, a folder or a hub id; light: JSON only. CheckpointError where there is none."""
-    return family_of(name).open_engine(name, lm)
+def open_engine(
+    name: str | os.PathLike[str] = "pocket", lm: str | os.PathLike[str] | None = None, precision: object = "auto"
+) -> Engine:
+    """The engine of a catalog name, a folder or a hub id; light: JSON only. CheckpointError where there is none.
+
+    `lm` names another planner than the checkpoint's own, `precision` is "auto" or "int8"; a family that has no such thing
+    says so.
+    """
+    return family_of(name).open_engine(name, lm, precision)
 
 
 def family_of(name: str | os.PathLike[str]) -> Family:

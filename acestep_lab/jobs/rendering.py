@@ -11,16 +11,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
-from acestep_lab.jobs.eta import DECODE, ENCODE, PLAN, RENDER
-from acestep_lab.jobs.queue import JobQueue
-from acestep_lab.jobs.work import work_of
 from torch import Tensor
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Engine, Plans, Prepared, Request, groups
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import LintWarning, RecipeError, shown, warn_caller
+from acestep_lab.jobs.eta import DECODE, ENCODE, PLAN, RENDER, Work
+from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.run import RenderRun
+from acestep_lab.jobs.work import render_work
 from acestep_lab.plan.following import thinks
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt import checks
@@ -36,6 +36,8 @@ MOST_RECIPES = 10_000
 class Engines(Protocol):
     """The engines that are open, and the memory they share."""
 
+    current: Engine
+
     def of(self, recipe: Recipe) -> Engine:
         """The engine that makes a recipe; CheckpointError where it is not open."""
 
@@ -50,6 +52,9 @@ class Engines(Protocol):
 
     def batch(self, engine: Engine) -> int:
         """How many songs may share a loop."""
+
+    def device(self, engine: Engine) -> object:
+        """Where an engine works."""
 
     def telling(self, say: Callable[[str], None]) -> AbstractContextManager[None]:
         """For a time, tell somebody of every change of the memory plan."""
@@ -90,7 +95,7 @@ class Renderer:
         self.queue.must_be_open()
         items = [self.resolve(recipe, plan) for recipe in asked]
         planned = [thinks(item.request.recipe, self.engines.has_planner(item.engine)) for item in items]
-        run = RenderRun([item.request.recipe for item in items], work_of(items, planned, self.engines))
+        run = RenderRun([item.request.recipe for item in items], self._work(items, planned))
         self._remark(run, items, plan)
         return self.queue.submit(run, partial(self.render, items=items, plan=plan, shared=shared))
 
@@ -115,6 +120,12 @@ class Renderer:
         engine = self.engines.of(recipe)
         return Item(recipe, engine, engine.resolve(recipe, plan, self.sounds.find, self.engines.longest(engine)), plan)
 
+    def _work(self, items: Sequence[Item], planned: Sequence[bool] = ()) -> Work:
+        engine = items[0].engine
+        planned = [wanted and not (item.plan and item.plan.codes) for item, wanted in zip(items, planned, strict=False)]
+        planned = planned or [False] * len(items)
+        return render_work(items, planned, self.engines.batch(engine), self.engines.device(engine))
+
     # -- on the worker thread ------------------------------------------------------------------------------------------
 
     def render(
@@ -123,6 +134,7 @@ class Renderer:
         """Plan → words and sources → conditions → steps → sound → takes; what the machine does meanwhile is told."""
         with self.engines.telling(run.message):
             items = self._planned(run, items, plan, shared)
+            run.replan(self._work(items))
             for engine, places in _by_engine(items):
                 self._render_with(engine, run, items, places)
         run.finish()
@@ -157,7 +169,6 @@ class Renderer:
                 shown = [replace(one, items=(place,)) for one, place in zip(step.each(), places, strict=True)]
                 latents = {place: one.state for one, place in zip(shown, places, strict=True) if one.state is not None}
                 run.show(*shown)
-                run.advance()
                 self.queue.breathe()
                 run.check()
         return latents

@@ -562,6 +562,15 @@ class RenderRun(Run["Step", "list[Take]"]):
 
     # -- what the worker tells
 
+    def until(self, step: int) -> Take:
+        """Wait for the take of a step, counted from 0, and stop; RecipeError where the run ends before it."""
+        for one in self:
+            if one.index == step:
+                take = self.keep(step)
+                self.stop()
+                return take
+        raise RecipeError(f"The run of this recipe ended before step {step + 1}; it has {len(self.steps)}.")
+
     def can_keep(self, keeper: Callable[[Step, int], Take]) -> None:
         """From now on a step can be kept."""
         self._keeper = keeper

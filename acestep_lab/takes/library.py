@@ -642,3 +642,10 @@ def _recording(audio: Audio, name: str) -> identity.Judgement:
     return identity.signs_judged(
         audio.samples, lambda: hashlib.blake2b(digest_size=8, salt=salt), name.removeprefix("audio-")
     )
+
+
+def default_folder() -> Path:
+    """Where takes are kept unless told otherwise: `ACESTEP_LAB_TAKES`, or this user's data folder."""
+    from platformdirs import user_data_path
+
+    return Path(os.environ.get("ACESTEP_LAB_TAKES") or user_data_path("acestep_lab") / "takes")

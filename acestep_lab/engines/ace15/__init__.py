@@ -21,9 +21,11 @@ def claims(name: str | os.PathLike[str]) -> bool:
     return isinstance(name, str) and catalog.find(name) is not None
 
 
-def open_engine(name: str | os.PathLike[str] = "pocket", lm: str | os.PathLike[str] | None = None) -> Ace15Engine:
+def open_engine(
+    name: str | os.PathLike[str] = "pocket", lm: str | os.PathLike[str] | None = None, precision: object = "auto"
+) -> Ace15Engine:
     """Open a checkpoint of this family; reads small JSON files only. CheckpointError says what is missing."""
     from acestep_lab.engines.ace15.engine import Ace15Engine
     from acestep_lab.models.loading import Checkpoint
 
-    return Ace15Engine(Checkpoint.open(name, lm))
+    return Ace15Engine(Checkpoint.open(name, lm), precision)

@@ -26,7 +26,7 @@ from acestep_lab.engines.ace15.lint import lint
 from acestep_lab.engines.ace15.profile import Profile, profile
 from acestep_lab.engines.ace15.render import FlowPrepared, PredictFn, render, start_noise
 from acestep_lab.engines.ace15.request import FlowRequest
-from acestep_lab.engines.ace15.resolve import ResolveContext, decided_sampling, resolve
+from acestep_lab.engines.ace15.resolve import DEFAULT_SECONDS, ResolveContext, decided_sampling, resolve
 from acestep_lab.engines.ace15.sources import Sources
 from acestep_lab.engines.ace15.task_rows import TASK_ROWS, Splice, edit_spec, row_of
 from acestep_lab.engines.ace15.words import ConditionReader
@@ -68,7 +68,7 @@ PROBED_FRAMES, PROBED_TIMES = 250, (0.95, 0.6, 0.25)
 class Ace15Engine:
     """One ACE-Step 1.5 checkpoint; see `engines.base.Engine` for what each method promises."""
 
-    def __init__(self, checkpoint: Checkpoint, precision: str | Int8Mode = "auto") -> None:
+    def __init__(self, checkpoint: Checkpoint, precision: object = "auto") -> None:
         self.checkpoint, self.geometry = checkpoint, checkpoint.geometry
         self._precision = precision
         self._int8_mode: Int8Mode | None = None
@@ -148,6 +148,12 @@ class Ace15Engine:
 
     def plans(self, recipe: Recipe, seeds: Sequence[int], **how: Any) -> list[Plan]:
         return self.planner.plan(self.lm, recipe, seeds, **how)
+
+    def plan_tokens(self, recipe: Recipe, codes: bool | None) -> tuple[int, int]:
+        """A few fields, then codes, or lyrics."""
+        writes = recipe.task.plans if codes is None else codes
+        seconds = DEFAULT_SECONDS if recipe.seconds is None else recipe.seconds
+        return 40 + (self.geometry.codes(seconds) if writes else 0), 2 if recipe.planning.cfg_scale > 1 else 1
 
     def plan_score(self, sound: Sound, plan: Plan, scale: float) -> PlanScore:
         """How well a sound agrees with a plan in the planner's ears; `scale` as in the reference."""

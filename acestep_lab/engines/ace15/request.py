@@ -57,6 +57,14 @@ class FlowRequest(Request):
     latent_shift: float
 
     @property
+    def steps(self) -> int:
+        return len(self.loop.times)
+
+    @property
+    def passes(self) -> int:
+        return 1 if self.loop.guidance == "none" else 2
+
+    @property
     def root(self) -> Task:
         """The task itself; of a retake, the one it turns."""
         return rooted(self.task)
