@@ -64,7 +64,9 @@ def tiny_model(melody: bool = False, stereo: bool = False, seed: int = 0) -> Any
             model: Any = MusicgenMelodyForConditionalGeneration(config)
         else:
             config = MusicgenConfig(
-                text_encoder=text.to_dict(), audio_encoder=codec.to_dict(), decoder=MusicgenDecoderConfig(**decoder).to_dict()
+                text_encoder=text.to_dict(),
+                audio_encoder=codec.to_dict(),
+                decoder=MusicgenDecoderConfig(**decoder).to_dict(),
             )
             model = MusicgenForConditionalGeneration(config)
     model.generation_config.update(pad_token_id=WORDS, bos_token_id=WORDS, decoder_start_token_id=WORDS)
@@ -73,7 +75,19 @@ def tiny_model(melody: bool = False, stereo: bool = False, seed: int = 0) -> Any
 
 def tiny_t5_tokenizer() -> Tokenizer:
     """Letters and a few words, with T5's end of text after every caption."""
-    words = ["<pad>", "</s>", "<unk>", "dub", "techno", "slow", "bpm", *"abcdefghijklmnopqrstuvwxyz", *"0123456789", ",", "#"]
+    words = [
+        "<pad>",
+        "</s>",
+        "<unk>",
+        "dub",
+        "techno",
+        "slow",
+        "bpm",
+        *"abcdefghijklmnopqrstuvwxyz",
+        *"0123456789",
+        ",",
+        "#",
+    ]
     found = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="<unk>"))
     found.pre_tokenizer = pre_tokenizers.Whitespace()
     found.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])

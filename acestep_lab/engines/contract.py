@@ -11,6 +11,7 @@ Knows `engines.base` and no model. Each check gets an engine of its own, on a CP
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -104,7 +105,9 @@ class Bench:
 
     def recipe(self, seed: int = 1, task: Task | None = None, **changes: Any) -> Recipe:
         """A short recipe in this family's own knobs."""
-        plain = Recipe(CAPTION, seconds=self.seconds, seed=seed, task=task or Text2Music(), sampling=self.can.sampling())
+        plain = Recipe(
+            CAPTION, seconds=self.seconds, seed=seed, task=task or Text2Music(), sampling=self.can.sampling()
+        )
         return plain.replace(**{**self.knobs, **changes})
 
     def resolve(self, recipe: Recipe, longest: float = 600.0) -> Request:
@@ -136,7 +139,9 @@ class Bench:
             "Text2Music": Text2Music(),
             "Repaint": Repaint(sound, (Region(0.3 * self.seconds, 0.6 * self.seconds),)),
             "Extend": Extend(sound, after=0.5 * self.seconds),
-            "Cover": Cover(sound, through_codes=True) if self._follows_codes() else Cover(sound, through_codes=self._through()),
+            "Cover": Cover(sound, through_codes=True)
+            if self._follows_codes()
+            else Cover(sound, through_codes=self._through()),
             "Retake": Retake(take, 0.5, 3),
             "Extract": Extract(sound, "drums"),
             "Lego": Lego(sound, "drums"),
@@ -220,7 +225,11 @@ def decides_everything(bench: Bench) -> Iterator[str]:
     if request.recipe.seed != request.seed or request.recipe.seconds != request.seconds:
         yield "A request's seed and seconds are not those of its recipe."
     usual = bench.engine.defaults(asked.task)
-    left = [name for name in usual.names() if getattr(usual, name) is not None and getattr(request.recipe.sampling, name) is None]
+    left = [
+        name
+        for name in usual.names()
+        if getattr(usual, name) is not None and getattr(request.recipe.sampling, name) is None
+    ]
     if left:
         yield f"A request leaves {', '.join(left)} open."
     if type(request.recipe.sampling) is not bench.can.sampling:
@@ -426,11 +435,11 @@ CHECKS: tuple[Callable[[Bench], Iterator[str]], ...] = (
 
 def final_states(steps: Iterator[Step]) -> list[torch.Tensor]:
     """The latents a loop ends with, in the order of its items."""
-    last: Step | None = None
-    for last in steps:
-        pass
-    assert last is not None and last.state is not None, "The loop gave no last state."
-    return list(last.state)
+    last = deque(steps, maxlen=1)
+    assert last, "The loop gave no step."
+    state = last[0].state
+    assert state is not None, "The loop's last step has no state."
+    return list(state)
 
 
 def tone(seconds: float, rate: int, channels: int) -> Audio:

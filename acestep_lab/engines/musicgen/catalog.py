@@ -51,7 +51,9 @@ class Row:
     @property
     def sizes(self) -> Mapping[str, int]:
         """Bytes of each component at two bytes a number; EnCodec, computed in float32, at four."""
-        decoder = decoder_numbers(self.width, 4 * self.width, self.layers, self.codebooks, CODEBOOK_WORDS, not self.melody)
+        decoder = decoder_numbers(
+            self.width, 4 * self.width, self.layers, self.codebooks, CODEBOOK_WORDS, not self.melody
+        )
         projections = projection_numbers(T5_BASE["width"], self.width, 12 if self.melody else None)
         return {"text": 2 * t5_numbers(**T5_BASE), "decoder": 2 * (decoder + projections), "codec": 4 * CODEC_NUMBERS}
 
@@ -62,7 +64,9 @@ def t5_numbers(words: int, width: int, inner: int, feed_forward: int, layers: in
     return words * width + layers * layer + buckets * heads + width
 
 
-def decoder_numbers(width: int, feed_forward: int, layers: int, codebooks: int, words: int, hears_words_apart: bool) -> int:
+def decoder_numbers(
+    width: int, feed_forward: int, layers: int, codebooks: int, words: int, hears_words_apart: bool
+) -> int:
     """Numbers in a MusicGen decoder; a melody checkpoint reads words before the music and has no cross-attention."""
     attentions = 2 if hears_words_apart else 1
     layer = attentions * (4 * width * width + 2 * width) + 2 * width * feed_forward + 2 * width

@@ -110,12 +110,14 @@ class Checkpoint:
     def entries(self, component: str) -> dict[str, Entry]:
         """The stored tensors of a component, by the names its module gives them; CheckpointError for tensors of none."""
         if component not in COMPONENTS:
-            raise CheckpointError(
-                f"{self.name} has no component {shown(component)}; it has {', '.join(COMPONENTS)}."
-            )
-        homeless = [name for name in self.stored if not name.startswith(tuple(p for ps in _PREFIXES.values() for p in ps))]
+            raise CheckpointError(f"{self.name} has no component {shown(component)}; it has {', '.join(COMPONENTS)}.")
+        homeless = [
+            name for name in self.stored if not name.startswith(tuple(p for ps in _PREFIXES.values() for p in ps))
+        ]
         if homeless:
-            raise CheckpointError(f"{short(self.folder)} holds weights of no component of MusicGen: {shown(homeless[0])}.")
+            raise CheckpointError(
+                f"{short(self.folder)} holds weights of no component of MusicGen: {shown(homeless[0])}."
+            )
         own = {name: entry for name, entry in self.stored.items() if name.startswith(_PREFIXES[component])}
         return dict(_renamed(component, own))
 
@@ -123,7 +125,8 @@ class Checkpoint:
         """Bytes of each component at two bytes a number; EnCodec, computed in float32 always, at four."""
         each = {"codec": 4}
         return {
-            name: sum(entry.numbers for key, entry in self.entries(name).items() if key != _SHARED[1]) * each.get(name, 2)
+            name: sum(entry.numbers for key, entry in self.entries(name).items() if key != _SHARED[1])
+            * each.get(name, 2)
             for name in COMPONENTS
         }
 
@@ -197,7 +200,9 @@ def _table(config: Mapping[str, Any], component: str, folder: Path) -> dict[str,
     found = config.get(name)
     if not isinstance(found, dict) or found.get("model_type") != kind:
         said = found.get("model_type") if isinstance(found, dict) else found
-        raise CheckpointError(f"In {short(folder / 'config.json')}, {name} is of a {shown(said)} where {kind!r} belongs.")
+        raise CheckpointError(
+            f"In {short(folder / 'config.json')}, {name} is of a {shown(said)} where {kind!r} belongs."
+        )
     return {key: value for key, value in found.items() if not key.startswith("_") and key not in _NOT_OURS}
 
 
@@ -207,7 +212,9 @@ def _shape(config: Mapping[str, Any], folder: Path) -> Shape:
     _table(config, "text", folder)
     ratios = codec.get("upsampling_ratios")
     if not isinstance(ratios, list) or not ratios or not all(type(one) is int and 0 < one <= 64 for one in ratios):
-        raise CheckpointError(f"The config of {where} has {shown(ratios)} for upsampling_ratios, a list of whole numbers.")
+        raise CheckpointError(
+            f"The config of {where} has {shown(ratios)} for upsampling_ratios, a list of whole numbers."
+        )
     if len(ratios) > 8:
         raise CheckpointError(f"The config of {where} has {len(ratios)} upsampling_ratios; EnCodec has four.")
     hop = 1
@@ -228,7 +235,9 @@ def _shape(config: Mapping[str, Any], folder: Path) -> Shape:
 def _check_fit(shape: Shape, codec: Mapping[str, Any], config: Mapping[str, Any], where: str) -> None:
     """Refuse a codec that is not the decoder's own kind: mono, in one piece, with as many codebooks as it writes."""
     if codec.get("normalize") or codec.get("chunk_length_s") is not None or codec.get("audio_channels", 1) != 1:
-        raise CheckpointError(f"The audio_encoder of {where} is no EnCodec as MusicGen has it: mono, unlevelled, in one piece.")
+        raise CheckpointError(
+            f"The audio_encoder of {where} is no EnCodec as MusicGen has it: mono, unlevelled, in one piece."
+        )
     if shape.codebooks % shape.channels or shape.pad != shape.words or shape.hop > shape.rate:
         raise CheckpointError(
             f"The config of {where} has {shape.codebooks} codebooks for {shape.channels} channels, {shape.words} codes and pad "
@@ -244,7 +253,9 @@ def _check_fit(shape: Shape, codec: Mapping[str, Any], config: Mapping[str, Any]
             f"audio_encoder has {int(1000 * best // bits) if bits else 0} of {size}: they are not of a kind."
         )
     if config["model_type"] == KINDS[1] and config.get("num_chroma", 12) != 12:
-        raise CheckpointError(f"The config of {where} has {shown(config.get('num_chroma'))} pitch classes; there are 12.")
+        raise CheckpointError(
+            f"The config of {where} has {shown(config.get('num_chroma'))} pitch classes; there are 12."
+        )
 
 
 def _renamed(component: str, own: Mapping[str, Entry]) -> Iterator[tuple[str, Entry]]:
@@ -262,5 +273,3 @@ def _renamed(component: str, own: Mapping[str, Entry]) -> Iterator[tuple[str, En
         other = _SHARED[1 - _SHARED.index(bare)] if component == "text" and bare in _SHARED else ""
         if other and f"{_PREFIXES['text'][0]}{other}" not in own:
             yield other, entry
-
-

@@ -32,7 +32,9 @@ def loudness_by_pitch_class(samples: np.ndarray, rate: int, window: int = WINDOW
     weights = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)  # Hann, periodic
     weights /= np.sqrt(np.sum(weights**2))
     frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop]
-    classes = np.stack([_power(frame * weights) @ _filters(rate, window) for frame in frames])  # a frame at a time: bounded
+    classes = np.stack(
+        [_power(frame * weights) @ _filters(rate, window) for frame in frames]
+    )  # a frame at a time: bounded
     largest = np.maximum(np.abs(classes).max(axis=1, keepdims=True), 1e-6)
     return (classes / largest).astype(np.float32)
 

@@ -69,7 +69,14 @@ class Codec:
         return sound
 
     def _piece(
-        self, layers: list[Any], whole: Tensor, begin: int, frames: int, per_in: int, per_out: int, stop: threading.Event | None
+        self,
+        layers: list[Any],
+        whole: Tensor,
+        begin: int,
+        frames: int,
+        per_in: int,
+        per_out: int,
+        stop: threading.Event | None,
     ) -> Tensor:
         """What layers make of the frames from `begin` on, `per_in` values of the input and `per_out` of the output a frame."""
         if stop is not None and stop.is_set():

@@ -35,13 +35,18 @@ def build(checkpoint: Checkpoint, component: str, dtype: torch.dtype) -> nn.Modu
     """One component on the CPU, strictly loaded, in evaluation mode."""
     entries = checkpoint.entries(component)
     dtype = torch.float32 if component == "codec" else dtype
-    module: Any = assemble(maker(checkpoint, component), entries, checkpoint.folder, dtype)
+    module = assemble(maker(checkpoint, component), entries, checkpoint.folder, dtype)
+    _finish(component, module, dtype)
+    return module
+
+
+def _finish(component: str, module: Any, dtype: torch.dtype) -> None:
+    """What no stored tensor says: T5 reads one table under two names, and the decoder's table of sines is computed."""
     if component == "text":
-        module.encoder.embed_tokens.weight = module.shared.weight  # one table, read under both of its names
+        module.encoder.embed_tokens.weight = module.shared.weight
     if component == "decoder":
         positions = module.decoder.model.decoder.embed_positions
         positions.weights = positions.weights.to(dtype)
-    return module  # type: ignore[no-any-return]
 
 
 def maker(checkpoint: Checkpoint, component: str) -> Callable[[], nn.Module]:

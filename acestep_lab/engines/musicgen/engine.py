@@ -179,7 +179,7 @@ class MusicGenEngine:
         self, captions: Sequence[str], stop: threading.Event | None
     ) -> list[tuple[Tensor, bool, tuple[str, ...]]]:
         """T5's states of each caption, alone, so that none depends on its neighbours; whether it has words; and remarks."""
-        found = []
+        found: list[tuple[Tensor, bool, tuple[str, ...]]] = []
         for caption in captions:
             _check(stop)
             ids = self._tokenizer.encode(caption).ids
@@ -227,7 +227,7 @@ class MusicGenEngine:
         silence[:, 0] = 1
         if not isinstance(task, Cover):
             return (silence,) * len(windows)
-        samples = audio_of(task.source).with_channels(1).resample(self.shape.rate).samples[0]  # type: ignore[arg-type]
+        samples = audio_of(task.source).with_channels(1).resample(self.shape.rate).samples[0]
         return tuple(self._melody(samples, window, len(windows) > 1) for window in windows)
 
     def _melody(self, samples: np.ndarray, window: Window, stitched: bool) -> Tensor:
@@ -305,7 +305,9 @@ class MusicGenEngine:
         told = progress or (lambda share: None)
         samples = self.devices.retrying("codec", lambda codec: self._codec(codec).decode(codes, stop, told, first))
         if not torch.isfinite(samples).all():
-            raise MachineError("EnCodec produced values that are not numbers; its weights may be damaged. Fetch them again.")
+            raise MachineError(
+                "EnCodec produced values that are not numbers; its weights may be damaged. Fetch them again."
+            )
         return Audio(samples.numpy(), self.shape.rate).resample(RATE)
 
     def _codes(self, latent: Tensor) -> Tensor:

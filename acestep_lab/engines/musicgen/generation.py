@@ -22,10 +22,10 @@ from acestep_lab.plan.token_sampler import nucleus
 class Decoder(nn.Module):
     """MusicGen's transformer with what brings its conditions to its width; the names are those of the published weights."""
 
-    def __init__(self, decoder: nn.Module, text_width: int, chroma: int | None):
+    def __init__(self, decoder: Any, text_width: int, chroma: int | None):
         super().__init__()
-        self.decoder: Any = decoder
-        width = self.decoder.config.hidden_size
+        width: int = decoder.config.hidden_size
+        self.decoder = decoder
         if text_width != width:
             self.enc_to_dec_proj = nn.Linear(text_width, width)
         if chroma is not None and chroma != width:

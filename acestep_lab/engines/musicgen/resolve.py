@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from acestep_lab.audio.audio import Audio
-from acestep_lab.engines.base import Find, Request, Sound
+from acestep_lab.engines.base import Find, Request
 from acestep_lab.engines.musicgen.windows import windows
 from acestep_lab.errors import RecipeError, SourceError
 from acestep_lab.plan.plan import Plan
@@ -145,7 +145,7 @@ def _with_sources(task: Task, find: Find) -> Task:
 def _check_sources(task: Task, limits: Limits) -> None:
     """Refuse sounds that cannot be worked from, before anything is encoded."""
     for name, source in task.sources().items():
-        audio = audio_of(source)  # type: ignore[arg-type]
+        audio = audio_of(source)
         if not np.isfinite(audio.samples).all():
             raise SourceError(f"The {name} holds samples that are not numbers.")
         if audio.seconds * limits.frames_per_second < 1:
@@ -156,9 +156,10 @@ def _check_sources(task: Task, limits: Limits) -> None:
             raise SourceError(f"The {name} is silent; choose a sound with a melody in it.")
 
 
-def audio_of(source: Sound) -> Audio:
-    """The sound of a take or an audio."""
-    return source.audio if isinstance(source, Take) else source
+def audio_of(source: Any) -> Audio:
+    """The sound of a resolved source: a take's, or the audio itself."""
+    found: Audio = source.audio if isinstance(source, Take) else source
+    return found
 
 
 def _seconds(recipe: Recipe, task: Task, limits: Limits) -> float:
@@ -167,11 +168,11 @@ def _seconds(recipe: Recipe, task: Task, limits: Limits) -> float:
     if isinstance(task, Extend):
         if task.after < least:
             raise RecipeError(f"Extend adds at least {least:g} s, one frame of codes; after={task.after:g} is less.")
-        seconds = audio_of(task.source).seconds + task.after  # type: ignore[arg-type]
+        seconds = audio_of(task.source).seconds + task.after
     elif recipe.seconds is not None:
         seconds = recipe.seconds
     elif isinstance(task, Cover):
-        seconds = max(SHORTEST_SECONDS, audio_of(task.source).seconds)  # type: ignore[arg-type]
+        seconds = max(SHORTEST_SECONDS, audio_of(task.source).seconds)
     else:
         seconds = min(DEFAULT_SECONDS, limits.longest_seconds)
     if seconds > limits.longest_seconds + 1e-6:
@@ -217,7 +218,7 @@ def remarks(recipe: Recipe, limits: Limits) -> Iterator[str]:
 
 def song_windows(recipe: Recipe, limits: Limits) -> tuple[Any, ...]:
     """The windows a resolved recipe is written in."""
-    known = limits.frames(audio_of(recipe.task.source).seconds) if isinstance(recipe.task, Extend) else 0  # type: ignore[arg-type]
+    known = limits.frames(audio_of(recipe.task.source).seconds) if isinstance(recipe.task, Extend) else 0
     frames = max(limits.frames(recipe.seconds or DEFAULT_SECONDS), known + 1)
     return windows(frames, known, limits.frames(limits.window_seconds), limits.frames(limits.stride_seconds))
 
