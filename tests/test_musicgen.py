@@ -164,7 +164,7 @@ def test_memory_that_runs_out_within_a_token_changes_no_code(engines: dict[str, 
 
         times = 0
 
-        def retrying(self, component: str, work: Callable[[Any], Any]) -> Any:
+        def run_with_retry(self, component: str, operation: Callable[[Any], Any]) -> Any:
             Poor.times += component == "decoder"
             if component == "decoder" and Poor.times % 9 == 0:
                 with self.on(component) as module:
@@ -173,9 +173,9 @@ def test_memory_that_runs_out_within_a_token_changes_no_code(engines: dict[str, 
                         lambda *_: (_ for _ in ()).throw(RuntimeError("out of memory"))
                     )
                     with pytest.raises(RuntimeError, match="out of memory"):
-                        work(module)
+                        operation(module)
                     hook.remove()
-            return super().retrying(component, work)
+            return super().run_with_retry(component, operation)
 
     poor = MusicGenEngine(engine.checkpoint)
     Poor(poor)
@@ -537,7 +537,7 @@ def test_files_of_older_versions_are_read_alike(folders: dict[str, Path], tmp_pa
     old = Bench(engine_of(rewritten(folders["mono"], tmp_path / "old", older)), 0.5, {})
     new = Bench(engine_of(folders["mono"]), 0.5, {})
     assert digest(old.rendered([old.recipe()])[0]) == digest(new.rendered([new.recipe()])[0])
-    assert old.engine.component_sizes() == new.engine.component_sizes()
+    assert old.engine.component_specs() == new.engine.component_specs()
 
 
 def test_weights_that_are_missing_or_over_are_an_error(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -549,7 +549,7 @@ def test_weights_that_are_missing_or_over_are_an_error(folders: dict[str, Path],
         engine_of(over).build("decoder", torch.float32)
     stray = rewritten(folders["mono"], tmp_path / "stray", lambda t: t.update({"vocoder.weight": torch.zeros(2)}))
     with pytest.raises(CheckpointError, match="no component of MusicGen"):
-        engine_of(stray).component_sizes()
+        engine_of(stray).component_specs()
 
 
 def test_pickles_and_strange_configs_are_refused(folders: dict[str, Path], tmp_path: Path) -> None:

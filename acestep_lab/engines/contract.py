@@ -35,6 +35,8 @@ from acestep_lab.engines.base import (
 )
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import CheckpointError, LabError, RecipeError, Stopped
+from acestep_lab.models.memory_plan import MemoryPlan, budget
+from acestep_lab.models.tiers import Machine
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.sampling import KINDS
 from acestep_lab.prompt.tasks import (
@@ -58,6 +60,8 @@ Make = Callable[[], Engine]
 
 CAPTION = "slow dub techno, tape hiss"
 UNKNOWN = "no such component"
+PLENTY = Machine("cpu", 2**36, 2**36, "CPU")
+"""A machine with room for any small checkpoint."""
 PROTOCOLS: Mapping[str, type[Any]] = {"plans": Plans, "previews": Previews, "codes": HasCodes, "attaches": Attaches}
 """What a capability's flag promises that the engine can do."""
 FOREIGN: Mapping[str, tuple[str, Any]] = {"flow": ("shift", 2.0), "tokens": ("top_k", 7)}
@@ -82,9 +86,16 @@ class PlainDevices:
             self._built[component] = self.engine.build(component, torch.float32)
         yield self._built[component]
 
-    def retrying(self, component: str, work: Callable[[Any], T]) -> T:
+    def run_with_retry(self, component: str, operation: Callable[[Any], T]) -> T:
         with self.on(component) as module:
-            return work(module)
+            return operation(module)
+
+    @property
+    def memory_plan(self) -> MemoryPlan:
+        return budget(PLENTY, self.engine.component_specs())
+
+    def free(self) -> None:
+        self._built.clear()
 
 
 @dataclass
@@ -198,9 +209,9 @@ def says_what_it_is(bench: Bench) -> Iterator[str]:
 
 def names_its_components(bench: Bench) -> Iterator[str]:
     """What is named is measured and can be built; what is not named is refused."""
-    can, sizes = bench.can, bench.engine.component_sizes()
+    can, sizes = bench.can, {one.name: one.bytes for one in bench.engine.component_specs()}
     if sorted(sizes) != sorted(can.components):
-        yield f"Its capabilities name {', '.join(can.components)}, its sizes {', '.join(sizes)}."
+        yield f"Its capabilities name {', '.join(can.components)}, its specs {', '.join(sizes)}."
     for name in can.components:
         if sizes.get(name, 1) <= 0:
             yield f"Its component {name!r} has a size of {sizes[name]} bytes."

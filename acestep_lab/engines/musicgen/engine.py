@@ -33,13 +33,14 @@ from acestep_lab.engines.musicgen import catalog
 from acestep_lab.engines.musicgen import resolve as resolving
 from acestep_lab.engines.musicgen.checkpoint import COMPONENTS, Checkpoint
 from acestep_lab.engines.musicgen.chroma import HOP, melody
-from acestep_lab.engines.musicgen.codec import Codec
+from acestep_lab.engines.musicgen.codec import HALO, TILE, Codec
 from acestep_lab.engines.musicgen.generation import Conditions, Generation, Rules
 from acestep_lab.engines.musicgen.resolve import CROSSFADE_SECONDS, SHORTEST_SECONDS, Limits, audio_of, described
 from acestep_lab.engines.musicgen.windows import Window, delays
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import MachineError, RecipeError, SourceError, Stopped
 from acestep_lab.models.assembly import opened
+from acestep_lab.models.component_spec import ComponentSpec, WorkingMemory
 from acestep_lab.models.weights import number, whole_number
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
@@ -51,6 +52,9 @@ RATE = 48_000
 """Samples a second of a finished song; EnCodec's own rate is 32,000."""
 MOST_TOKENS = 512
 """Tokens of a caption that are read: what T5 was taught."""
+_ROLES = {"text": "encoder", "codec": "decoder", "decoder": "loop"}
+_LABELS = {"text": "T5", "codec": "EnCodec", "decoder": "decoder"}
+"""What a component is to a plan for memory, and how a sentence calls it."""
 TEMPERATURE, TOP_K, TOP_P, GUIDANCE_SCALE = 1.0, 250, 1.0, 3.0
 """Where a checkpoint's generation_config.json does not say: audiocraft's defaults."""
 
@@ -118,9 +122,27 @@ class MusicGenEngine:
 
     # -- memory
 
-    def component_sizes(self) -> Mapping[str, int]:
-        """Bytes of each component at two bytes a number; EnCodec, computed in float32 always, at four."""
-        return self.checkpoint.sizes()
+    def component_specs(self) -> Sequence[ComponentSpec]:
+        """Each component with its size and what it needs while it works: the decoder a window's keys and values for each row,
+        EnCodec one piece's widest layers.
+        """
+        sizes, decoder, codec = self.checkpoint.sizes(), self.checkpoint.part("decoder"), self.checkpoint.part("codec")
+        layers = whole_number(decoder, "num_hidden_layers", self.name, 24)
+        width = whole_number(decoder, "hidden_size", self.name, 1024)
+        places = self.window_seconds * self.shape.frames_per_second + (self.shape.chroma or 0)
+        filters = whole_number(codec, "num_filters", self.name, 32)
+        piece = (TILE + 2 * HALO) * self.shape.hop * filters * self.shape.channels * 4
+        needs = {
+            "decoder": WorkingMemory(per_minute=2 * layers * width * places * 2),
+            "codec": WorkingMemory(fixed=4 * piece),
+        }
+        return [ComponentSpec(name, sizes[name], _ROLES[name], _LABELS[name], working=needs.get(name)) for name in COMPONENTS]
+
+    @property
+    def passes(self) -> int:
+        """Rows of each song the decoder is asked in: with the words, and without."""
+        scale = number(self.checkpoint.defaults, "guidance_scale", self.name, GUIDANCE_SCALE)
+        return Rules(TEMPERATURE, TOP_K, TOP_P, scale).rows
 
     def build(self, component: str, dtype: torch.dtype) -> nn.Module:
         """Make a component on the CPU; CheckpointError for an unknown name or damaged files."""
@@ -198,7 +220,7 @@ class MusicGenEngine:
             states: Tensor = text(input_ids=asked, attention_mask=torch.ones_like(asked)).last_hidden_state
             return states[0].float().cpu()
 
-        return self.devices.retrying("text", read)
+        return self.devices.run_with_retry("text", read)
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -261,7 +283,7 @@ class MusicGenEngine:
         for index in range(steps):
             for song in songs:
                 check()
-                song.advance(lambda work: self.devices.retrying("decoder", work), lambda: self.devices.device)
+                song.advance(lambda work: self.devices.run_with_retry("decoder", work), lambda: self.devices.device)
             last = index == steps - 1
             state = torch.stack([song.codes for song in songs]).float() if last else None
             yield Step(index, steps, 1 - (index + 1) / steps, state, None, items)
@@ -303,7 +325,7 @@ class MusicGenEngine:
         """The bare sound of codes at the song's rate; silent before frame `first`."""
         codes = self._codes(latent)
         told = progress or (lambda share: None)
-        samples = self.devices.retrying("codec", lambda codec: self._codec(codec).decode(codes, stop, told, first))
+        samples = self.devices.run_with_retry("codec", lambda codec: self._codec(codec).decode(codes, stop, told, first))
         if not torch.isfinite(samples).all():
             raise MachineError(
                 "EnCodec produced values that are not numbers; its weights may be damaged. Fetch them again."
@@ -336,7 +358,7 @@ class MusicGenEngine:
             raise SourceError("This sound has no samples; there is nothing to hear in it.")
         audio = audio.with_channels(self.shape.channels).resample(self.shape.rate)
         samples = torch.from_numpy(audio.samples.copy())
-        return self.devices.retrying("codec", lambda codec: self._codec(codec).encode(samples, stop)).float()
+        return self.devices.run_with_retry("codec", lambda codec: self._codec(codec).encode(samples, stop)).float()
 
     def decode_latent(self, latent: np.ndarray, stop: threading.Event | None = None) -> Audio:
         """The bare sound of codes `[frames, codebooks]`; RecipeError for another shape, or codes that do not exist."""

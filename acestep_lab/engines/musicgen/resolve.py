@@ -247,7 +247,7 @@ def lint(asked: Recipe, limits: Limits) -> Iterator[str]:
     scale = getattr(sampling, "guidance_scale", None)
     if scale is not None and scale <= 1.0:
         yield f"{limits.name} was made to be guided ({limits.defaults.guidance_scale:g}); at {scale:g} it hardly hears the words."
-    if asked.language is not None:
+    if asked.language not in (None, "unknown"):
         yield f"language={asked.language!r} is not used: {limits.name} does not sing."
     if asked.lyrics.strip() and not sings(asked.lyrics):
         yield f"The tags in the lyrics are not used: {limits.name} plans no sections and does not sing."
