@@ -13,13 +13,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import EncodecConfig, EncodecModel, T5Config, T5EncoderModel
-from transformers.generation.logits_process import ClassifierFreeGuidanceLogitsProcessor
-from transformers.models.musicgen.configuration_musicgen import MusicgenDecoderConfig
-from transformers.models.musicgen.modeling_musicgen import MusicgenForCausalLM
-from transformers.models.musicgen_melody.configuration_musicgen_melody import MusicgenMelodyDecoderConfig
-from transformers.models.musicgen_melody.modeling_musicgen_melody import MusicgenMelodyForCausalLM
 
+from acestep_lab._libraries import transformers
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines import musicgen, registry
 from acestep_lab.engines.contract import Bench, PlainDevices, digest, final_states, tone
@@ -147,7 +142,7 @@ def test_guided_logits_are_those_of_transformers(engines: dict[str, MusicGenEngi
         attention_mask=torch.zeros_like(asked["attention_mask"]),
         decoder_input_ids=start,
     ).logits[:, -1]
-    expected = ClassifierFreeGuidanceLogitsProcessor(3.0)(start, torch.cat([plain, null]))
+    expected = transformers.ClassifierFreeGuidanceLogitsProcessor(3.0)(start, torch.cat([plain, null]))
     prepared = engine.prepare([engine.resolve(Recipe("slow dub", seconds=1, sampling=GREEDY), None, lambda s: s, 600)])
     with engine.devices.on("decoder") as decoder:
         found = engine._generation(prepared[0]).logits(decoder, torch.device("cpu"))
@@ -213,8 +208,8 @@ def test_draws_follow_the_probabilities() -> None:
 def test_the_delay_pattern_is_transformers(channels: int, known: int) -> None:
     codebooks, frames = 4 * channels, 12
     late = delays(codebooks, channels)
-    model = MusicgenForCausalLM(
-        MusicgenDecoderConfig(
+    model = transformers.MusicgenForCausalLM(
+        transformers.MusicgenDecoderConfig(
             vocab_size=32, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, ffn_dim=8, pad_token_id=32,
             num_codebooks=codebooks, audio_channels=channels,
         )
@@ -322,11 +317,10 @@ def test_only_what_is_needed_is_decoded(theirs: dict[str, Any]) -> None:
 @pytest.mark.parametrize("seconds", [0.2, 1.0, 5.3])
 def test_a_melody_is_that_of_transformers_feature_extractor(seconds: float) -> None:
     pytest.importorskip("torchaudio")
-    from transformers import MusicgenMelodyFeatureExtractor
 
     noise = np.random.default_rng(1).normal(0, 0.02, round(seconds * 32000)).astype(np.float32)
     sound = tone(seconds, 32000, 1).samples[0] + noise
-    extract = MusicgenMelodyFeatureExtractor()
+    extract = transformers.MusicgenMelodyFeatureExtractor()
     theirs = extract(sound, sampling_rate=32000, return_tensors="pt")["input_features"][0].numpy()
     ours = melody(sound, 32000)
     assert ours.shape == theirs.shape
@@ -608,19 +602,21 @@ def test_published_sizes_are_those_of_the_modules() -> None:
     def numbers(make: Callable[[], Any]) -> int:
         return sum(weight.numel() for weight in empty(make).state_dict().values())
 
-    codec = EncodecConfig(
+    codec = transformers.EncodecConfig(
         sampling_rate=32000, num_filters=64, upsampling_ratios=[8, 5, 4, 4], codebook_size=2048, codebook_dim=128,
         target_bandwidths=[2.2], use_causal_conv=False, use_conv_shortcut=False,
     )  # fmt: skip
-    assert numbers(lambda: EncodecModel(codec)) == catalog.CODEC_NUMBERS
-    text = T5Config(vocab_size=90, d_model=24, d_kv=8, d_ff=48, num_layers=3, num_heads=3)
-    counted = numbers(lambda: T5EncoderModel(text)) - 90 * 24  # the table of words has two names
+    assert numbers(lambda: transformers.EncodecModel(codec)) == catalog.CODEC_NUMBERS
+    text = transformers.T5Config(vocab_size=90, d_model=24, d_kv=8, d_ff=48, num_layers=3, num_heads=3)
+    counted = numbers(lambda: transformers.T5EncoderModel(text)) - 90 * 24  # the table of words has two names
     assert counted == catalog.t5_numbers(90, 24, 24, 48, 3, 3, 32)
     decoder: dict[str, Any] = {
         "vocab_size": 60, "hidden_size": 32, "ffn_dim": 128, "num_hidden_layers": 3, "num_attention_heads": 4,
     }  # fmt: skip
-    plain = numbers(lambda: MusicgenForCausalLM(MusicgenDecoderConfig(**decoder)))
-    follows = numbers(lambda: MusicgenMelodyForCausalLM(MusicgenMelodyDecoderConfig(**decoder)))
+    plain = numbers(lambda: transformers.MusicgenForCausalLM(transformers.MusicgenDecoderConfig(**decoder)))
+    follows = numbers(
+        lambda: transformers.MusicgenMelodyForCausalLM(transformers.MusicgenMelodyDecoderConfig(**decoder))
+    )
     assert plain == catalog.decoder_numbers(32, 128, 3, 4, 60, True)
     assert follows == catalog.decoder_numbers(32, 128, 3, 4, 60, False)
     sizes = catalog.ROWS["musicgen-small"].sizes

@@ -14,16 +14,8 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import nn
-from transformers import (
-    EncodecConfig,
-    MusicgenConfig,
-    MusicgenForConditionalGeneration,
-    MusicgenMelodyConfig,
-    MusicgenMelodyForConditionalGeneration,
-    T5Config,
-)
-from transformers.models.musicgen.configuration_musicgen import MusicgenDecoderConfig
-from transformers.models.musicgen_melody.configuration_musicgen_melody import MusicgenMelodyDecoderConfig
+
+from acestep_lab._libraries import transformers
 
 RATE, RATIOS, WORDS, CHROMA = 1600, [4, 4, 4], 32, 12
 FRAMES_PER_SECOND = 25
@@ -45,8 +37,8 @@ def tiny_musicgen(folder: Path, *, melody: bool = False, stereo: bool = False, s
 def tiny_model(melody: bool = False, stereo: bool = False, seed: int = 0) -> Any:
     """The whole model as transformers has it."""
     torch.manual_seed(seed)
-    text = T5Config(vocab_size=TEXTS, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2)
-    codec = EncodecConfig(
+    text = transformers.T5Config(vocab_size=TEXTS, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2)
+    codec = transformers.EncodecConfig(
         sampling_rate=RATE, num_filters=4, hidden_size=16, upsampling_ratios=RATIOS, codebook_size=WORDS, codebook_dim=16,
         target_bandwidths=[0.5], use_causal_conv=False, use_conv_shortcut=False,
     )  # fmt: skip
@@ -57,18 +49,18 @@ def tiny_model(melody: bool = False, stereo: bool = False, seed: int = 0) -> Any
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*weight_norm.*", category=FutureWarning)
         if melody:
-            config: Any = MusicgenMelodyConfig(
+            config: Any = transformers.MusicgenMelodyConfig(
                 text_encoder=text.to_dict(), audio_encoder=codec.to_dict(),
-                decoder=MusicgenMelodyDecoderConfig(**decoder).to_dict(), chroma_length=CHROMA,
+                decoder=transformers.MusicgenMelodyDecoderConfig(**decoder).to_dict(), chroma_length=CHROMA,
             )  # fmt: skip
-            model: Any = MusicgenMelodyForConditionalGeneration(config)
+            model: Any = transformers.MusicgenMelodyForConditionalGeneration(config)
         else:
-            config = MusicgenConfig(
+            config = transformers.MusicgenConfig(
                 text_encoder=text.to_dict(),
                 audio_encoder=codec.to_dict(),
-                decoder=MusicgenDecoderConfig(**decoder).to_dict(),
+                decoder=transformers.MusicgenDecoderConfig(**decoder).to_dict(),
             )
-            model = MusicgenForConditionalGeneration(config)
+            model = transformers.MusicgenForConditionalGeneration(config)
     model.generation_config.update(pad_token_id=WORDS, bos_token_id=WORDS, decoder_start_token_id=WORDS)
     return _perturbed(model)
 

@@ -11,6 +11,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from acestep_lab._libraries import load
+
 WINDOW, HOP, PITCH_CLASSES = 16384, 4096, 12
 
 
@@ -46,9 +48,7 @@ def _power(frame: np.ndarray) -> np.ndarray:
 @lru_cache(maxsize=4)
 def _filters(rate: int, window: int) -> np.ndarray:
     """How much each frequency counts for each pitch class: `[window // 2 + 1, 12]` (librosa's chroma filters)."""
-    from transformers.audio_utils import chroma_filter_bank
-
-    bank: np.ndarray = chroma_filter_bank(
+    bank: np.ndarray = load("transformers.audio_utils").chroma_filter_bank(
         num_frequency_bins=window, num_chroma=PITCH_CLASSES, sampling_rate=rate, tuning=0
     )
     return np.ascontiguousarray(bank.T)

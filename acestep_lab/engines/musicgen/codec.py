@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.models.encodec.modeling_encodec import EncodecLSTM
 
 from acestep_lab.errors import Stopped
 
@@ -90,7 +89,7 @@ class Codec:
 def _halves(layers: Any, outer_first: bool) -> tuple[list[Any], list[Any]]:
     """The layers before and after the border between the recurrent middle and the convolutions on the sound's side."""
     found = list(layers)
-    before = len(list(takewhile(lambda layer: not isinstance(layer, EncodecLSTM), found)))
+    before = len(list(takewhile(lambda layer: not hasattr(layer, "lstm"), found)))
     border = before if outer_first else before + 1
     return found[:border], found[border:]
 

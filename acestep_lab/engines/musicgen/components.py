@@ -7,25 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from tokenizers import Tokenizer
 from torch import nn
 
-from acestep_lab._torchaudio import patch_torchaudio
+from acestep_lab._libraries import transformers
+from acestep_lab.engines.musicgen.chroma import PITCH_CLASSES
+from acestep_lab.engines.musicgen.generation import Decoder
 from acestep_lab.errors import CheckpointError, shown
 from acestep_lab.models import weights
 from acestep_lab.models.assembly import assemble
 from acestep_lab.models.weights import short
-
-patch_torchaudio()
-
-from tokenizers import Tokenizer  # noqa: E402
-from transformers import EncodecConfig, EncodecModel, T5Config, T5EncoderModel  # noqa: E402
-from transformers.models.musicgen.configuration_musicgen import MusicgenDecoderConfig  # noqa: E402
-from transformers.models.musicgen.modeling_musicgen import MusicgenForCausalLM  # noqa: E402
-from transformers.models.musicgen_melody.configuration_musicgen_melody import MusicgenMelodyDecoderConfig  # noqa: E402
-from transformers.models.musicgen_melody.modeling_musicgen_melody import MusicgenMelodyForCausalLM  # noqa: E402
-
-from acestep_lab.engines.musicgen.chroma import PITCH_CLASSES  # noqa: E402
-from acestep_lab.engines.musicgen.generation import Decoder  # noqa: E402
 
 if TYPE_CHECKING:
     from acestep_lab.engines.musicgen.checkpoint import Checkpoint
@@ -53,15 +44,19 @@ def maker(checkpoint: Checkpoint, component: str) -> Callable[[], nn.Module]:
     """What makes the bare module of a component from its config."""
     config = checkpoint.part(component)
     if component == "text":
-        return lambda: T5EncoderModel(T5Config.from_dict(_encoder_only(config)))
+        return lambda: transformers.T5EncoderModel(transformers.T5Config.from_dict(_encoder_only(config)))
     if component == "codec":
-        return lambda: EncodecModel(EncodecConfig.from_dict(config))
+        return lambda: transformers.EncodecModel(transformers.EncodecConfig.from_dict(config))
     width = weights.whole_number(checkpoint.part("text"), "d_model", short(checkpoint.folder), 768)
     if checkpoint.is_melody:
         return lambda: Decoder(
-            MusicgenMelodyForCausalLM(MusicgenMelodyDecoderConfig.from_dict(config)), width, PITCH_CLASSES
+            transformers.MusicgenMelodyForCausalLM(transformers.MusicgenMelodyDecoderConfig.from_dict(config)),
+            width,
+            PITCH_CLASSES,
         )
-    return lambda: Decoder(MusicgenForCausalLM(MusicgenDecoderConfig.from_dict(config)), width, None)
+    return lambda: Decoder(
+        transformers.MusicgenForCausalLM(transformers.MusicgenDecoderConfig.from_dict(config)), width, None
+    )
 
 
 def _encoder_only(config: Mapping[str, Any]) -> dict[str, Any]:

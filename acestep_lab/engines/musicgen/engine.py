@@ -136,7 +136,10 @@ class MusicGenEngine:
             "decoder": WorkingMemory(per_minute=2 * layers * width * places * 2),
             "codec": WorkingMemory(fixed=4 * piece),
         }
-        return [ComponentSpec(name, sizes[name], _ROLES[name], _LABELS[name], working=needs.get(name)) for name in COMPONENTS]
+        return [
+            ComponentSpec(name, sizes[name], _ROLES[name], _LABELS[name], working=needs.get(name))
+            for name in COMPONENTS
+        ]
 
     @property
     def passes(self) -> int:
@@ -325,7 +328,9 @@ class MusicGenEngine:
         """The bare sound of codes at the song's rate; silent before frame `first`."""
         codes = self._codes(latent)
         told = progress or (lambda share: None)
-        samples = self.devices.run_with_retry("codec", lambda codec: self._codec(codec).decode(codes, stop, told, first))
+        samples = self.devices.run_with_retry(
+            "codec", lambda codec: self._codec(codec).decode(codes, stop, told, first)
+        )
         if not torch.isfinite(samples).all():
             raise MachineError(
                 "EnCodec produced values that are not numbers; its weights may be damaged. Fetch them again."

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, EncoderDecoderCache
 
+from acestep_lab._libraries import transformers
 from acestep_lab.engines.musicgen.windows import Window, delayed, steps, undelayed
 from acestep_lab.plan.token_sampler import nucleus
 
@@ -156,8 +156,10 @@ def _rows(one: Tensor, null: Tensor, rows: int) -> Tensor:
     return torch.cat([one, null]) if rows == 2 else one
 
 
-def _new_cache(config: Any) -> EncoderDecoderCache:
-    return EncoderDecoderCache(DynamicCache(config=config), DynamicCache(config=config))
+def _new_cache(config: Any) -> Any:
+    """Keys and values of the music, and of the words, with nothing in them."""
+    own, words = (transformers.DynamicCache(config=config) for _ in range(2))
+    return transformers.EncoderDecoderCache(own, words)
 
 
 def guided(rows: Tensor, scale: float) -> Tensor:
