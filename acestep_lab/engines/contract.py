@@ -1,0 +1,468 @@
+"""Does an engine keep the contract? Every check as a function that yields a sentence for what it found wrong.
+
+For authors of engines, ours and other packages', to run in their tests on a small checkpoint::
+
+    def test_my_engine_keeps_the_contract():
+        assert check_engine(lambda: MyEngine("tests/tiny")) == []
+
+Knows `engines.base` and no model. Each check gets an engine of its own, on a CPU, with all its components built in float32.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from acestep_lab.audio.audio import Audio
+from acestep_lab.engines.base import (
+    Attaches,
+    Capabilities,
+    Engine,
+    HasCodes,
+    Plans,
+    Prepared,
+    Previews,
+    Rendered,
+    Request,
+    groups,
+)
+from acestep_lab.engines.step import Step
+from acestep_lab.errors import CheckpointError, LabError, RecipeError, Stopped
+from acestep_lab.models.memory_plan import MemoryPlan, budget
+from acestep_lab.models.tiers import Machine
+from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.prompt.sampling import KINDS
+from acestep_lab.prompt.tasks import (
+    TASKS,
+    Complete,
+    Cover,
+    Extend,
+    Extract,
+    FlowEdit,
+    Lego,
+    Region,
+    Repaint,
+    Retake,
+    Task,
+    Text2Music,
+)
+from acestep_lab.takes.take import Take
+
+T = TypeVar("T")
+Make = Callable[[], Engine]
+
+CAPTION = "slow dub techno, tape hiss"
+UNKNOWN = "no such component"
+PLENTY = Machine("cpu", 2**36, 2**36, "CPU")
+"""A machine with room for any small checkpoint."""
+PROTOCOLS: Mapping[str, type[Any]] = {"plans": Plans, "previews": Previews, "codes": HasCodes, "attaches": Attaches}
+"""What a capability's flag promises that the engine can do."""
+FOREIGN: Mapping[str, tuple[str, Any]] = {"flow": ("shift", 2.0), "tokens": ("top_k", 7)}
+"""A knob that only this kind of sampling has."""
+
+
+class PlainDevices:
+    """All components on the CPU, built when first wanted; `wanted` lists each time one was asked for."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, engine: Engine):
+        self.engine = engine
+        self.wanted: list[str] = []
+        self._built: dict[str, Any] = {}
+        engine.connect(self)
+
+    @contextmanager
+    def on(self, component: str) -> Iterator[Any]:
+        self.wanted.append(component)
+        if component not in self._built:
+            self._built[component] = self.engine.build(component, torch.float32)
+        yield self._built[component]
+
+    def run_with_retry(self, component: str, operation: Callable[[Any], T]) -> T:
+        with self.on(component) as module:
+            return operation(module)
+
+    @property
+    def memory_plan(self) -> MemoryPlan:
+        return budget(PLENTY, self.engine.component_specs())
+
+    def free(self) -> None:
+        self._built.clear()
+
+
+@dataclass
+class Bench:
+    """An engine at work for a check."""
+
+    engine: Engine
+    seconds: float
+    knobs: Mapping[str, Any]
+    devices: PlainDevices = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.devices = PlainDevices(self.engine)
+
+    @property
+    def can(self) -> Capabilities:
+        return self.engine.capabilities
+
+    def recipe(self, seed: int = 1, task: Task | None = None, **changes: Any) -> Recipe:
+        """A short recipe in this family's own knobs."""
+        plain = Recipe(
+            CAPTION, seconds=self.seconds, seed=seed, task=task or Text2Music(), sampling=self.can.sampling()
+        )
+        return plain.replace(**{**self.knobs, **changes})
+
+    def resolve(self, recipe: Recipe, longest: float = 600.0) -> Request:
+        return self.engine.resolve(recipe, None, lambda sound: sound, longest)
+
+    def rendered(self, recipes: Sequence[Recipe]) -> list[Rendered]:
+        """Recipes made together."""
+        prepared = self.engine.prepare([self.resolve(recipe) for recipe in recipes])
+        made: dict[int, Rendered] = {}
+        for places in groups(prepared, len(recipes)):
+            group = [prepared[place] for place in places]
+            latents = final_states(self.engine.sample(group, lambda: None))
+            for place, one, latent in zip(places, group, latents, strict=True):
+                made[place] = self.engine.decode(one, latent)
+        return [made[place] for place in range(len(recipes))]
+
+    def take(self, recipe: Recipe, rendered: Rendered) -> Take:
+        """What a session would keep of it."""
+        made_with = dict(self.engine.made_with()) | {"gain": rendered.gain}
+        kept = recipe.replace(task=recipe.task.with_ids())
+        return Take(kept, rendered.audio, rendered.latent.cpu().numpy(), made_with=made_with)
+
+    def tasks(self) -> dict[str, Task]:
+        """One of each task, from a sound of this engine's own rate; a retake from a take."""
+        sound = tone(self.seconds, self.can.latent.rate, self.can.latent.audio_channels)
+        frames = max(1, round(self.seconds * self.can.latent.frames_per_second))
+        take = Take(self.recipe(), sound, np.zeros((frames, self.can.latent.channels), np.float32))
+        return {
+            "Text2Music": Text2Music(),
+            "Repaint": Repaint(sound, (Region(0.3 * self.seconds, 0.6 * self.seconds),)),
+            "Extend": Extend(sound, after=0.5 * self.seconds),
+            "Cover": Cover(sound, through_codes=True)
+            if self._follows_codes()
+            else Cover(sound, through_codes=self._through()),
+            "Retake": Retake(take, 0.5, 3),
+            "Extract": Extract(sound, "drums"),
+            "Lego": Lego(sound, "drums"),
+            "Complete": Complete(sound, ("drums",)),
+            "FlowEdit": FlowEdit(sound, caption="a piano"),
+        }
+
+    def _follows_codes(self) -> bool:
+        return self.can.codes
+
+    def _through(self) -> bool:
+        """Without audio codes, a flow model hears a cover's source as latents; a token model follows its melody."""
+        return self.can.latent.kind == "tokens"
+
+
+def check_engine(make: Make, seconds: float = 1.0, **knobs: Any) -> list[str]:
+    """Every way in which an engine breaks the contract, as sentences; none where it keeps it.
+
+    `make` opens it anew for each check. `seconds` is the length of the songs that are made, and `knobs` are its own sampling's
+    (such as `steps=2`), to make them quickly.
+    """
+    return [sentence for check in CHECKS for sentence in check_one(check, make, seconds, **knobs)]
+
+
+def check_one(check: Callable[[Bench], Iterator[str]], make: Make, seconds: float = 1.0, **knobs: Any) -> list[str]:
+    """What one check finds; an error that the engine raises where none belongs is a finding too."""
+    found: list[str] = []
+    try:
+        found.extend(check(Bench(make(), seconds, knobs)))
+    except Exception as error:  # noqa: BLE001 - somebody else's engine may raise anything, and that is what is looked for
+        said = " ".join(str(error).split())[:160]
+        found.append(f"{check.__name__}: {type(error).__name__} where none belongs: {said}")
+    return found
+
+
+# --- the checks ------------------------------------------------------------------------------------------------------
+
+
+def says_what_it_is(bench: Bench) -> Iterator[str]:
+    """Name, family, licence and limits are there before anything else."""
+    can = bench.can
+    for name in ("family", "licence"):
+        if not str(getattr(can, name)).strip():
+            yield f"Its capabilities name no {name}."
+    if not bench.engine.name.strip():
+        yield "It has no name."
+    if unknown := sorted(can.tasks - set(TASKS)):
+        yield f"It promises tasks that there are not: {', '.join(unknown)}."
+    if can.sampling not in KINDS.values():
+        yield f"Its sampling is {can.sampling!r}, none of {', '.join(KINDS)}."
+    if not 0 < can.seconds[0] < can.seconds[1]:
+        yield f"Its shortest and longest song are {can.seconds}."
+
+
+def names_its_components(bench: Bench) -> Iterator[str]:
+    """What is named is measured and can be built; what is not named is refused."""
+    can, sizes = bench.can, {one.name: one.bytes for one in bench.engine.component_specs()}
+    if sorted(sizes) != sorted(can.components):
+        yield f"Its capabilities name {', '.join(can.components)}, its specs {', '.join(sizes)}."
+    for name in can.components:
+        if sizes.get(name, 1) <= 0:
+            yield f"Its component {name!r} has a size of {sizes[name]} bytes."
+        try:
+            module = bench.engine.build(name, torch.float32)
+        except LabError as error:
+            yield f"Its component {name!r} cannot be built: {error}"
+            continue
+        if any(tensor.device.type == "meta" for tensor in module.state_dict().values()):
+            yield f"Its component {name!r} comes without its weights."
+    try:
+        bench.engine.build(UNKNOWN, torch.float32)
+        yield "It builds a component that there is not."
+    except CheckpointError:
+        pass
+
+
+def decides_everything(bench: Bench) -> Iterator[str]:
+    """A resolved recipe has no open field, and resolving it again changes nothing."""
+    asked = bench.recipe().replace(seed=None, seconds=None)
+    request = bench.resolve(asked)
+    if request.recipe.seed != request.seed or request.recipe.seconds != request.seconds:
+        yield "A request's seed and seconds are not those of its recipe."
+    usual = bench.engine.defaults(asked.task)
+    left = [
+        name
+        for name in usual.names()
+        if getattr(usual, name) is not None and getattr(request.recipe.sampling, name) is None
+    ]
+    if left:
+        yield f"A request leaves {', '.join(left)} open."
+    if type(request.recipe.sampling) is not bench.can.sampling:
+        yield f"A request's sampling is {type(request.recipe.sampling).__name__}, not {bench.can.sampling.__name__}."
+    if not all(isinstance(remark, str) for remark in request.remarks):
+        yield "A request's remarks are not all sentences."
+    again = bench.resolve(request.recipe)
+    if again.recipe != request.recipe:
+        yield "Resolving a resolved recipe changes it."
+    if bench.devices.wanted:
+        yield f"Resolving asks for {', '.join(sorted(set(bench.devices.wanted)))}: it is to be done before any work."
+
+
+def same_seed_same_bytes(bench: Bench) -> Iterator[str]:
+    """The same recipe gives the same bytes, its resolved form too; another seed gives others."""
+    recipe = bench.recipe()
+    first, again, resolved = (bench.rendered([one])[0] for one in (recipe, recipe, bench.resolve(recipe).recipe))
+    if digest(first) != digest(again):
+        yield "The same recipe made twice gives different bytes."
+    if digest(first) != digest(resolved):
+        yield "A recipe as it was resolved gives other bytes than as it was asked."
+    if np.array_equal(first.latent.cpu().numpy(), bench.rendered([bench.recipe(seed=2)])[0].latent.cpu().numpy()):
+        yield "Another seed gives the same music."
+
+
+def alone_as_in_a_batch(bench: Bench) -> Iterator[str]:
+    """An item's bytes do not depend on what is made beside it."""
+    recipes = [bench.recipe(seed=seed) for seed in (1, 2)] + [bench.recipe(seed=1, caption="a")]
+    together = bench.rendered(recipes)
+    for place, recipe in enumerate(recipes):
+        if digest(together[place]) != digest(bench.rendered([recipe])[0]):
+            yield f"Item {place + 1} of a batch of {len(recipes)} comes out in other bytes than alone."
+
+
+def stops_within_a_step(bench: Bench) -> Iterator[str]:
+    """`check` is called at least once a step, and no step comes after it raised."""
+    prepared = bench.engine.prepare([bench.resolve(bench.recipe())])
+    counted: list[int] = [0]
+    seen: list[Step] = []
+
+    def count() -> None:
+        counted[0] += 1
+
+    for step in bench.engine.sample(prepared, count):
+        seen.append(step)
+        if counted[0] < len(seen):
+            yield f"Step {step.index + 1} came without check() having been called for it."
+            return
+    yield from _odd_steps(seen)
+    yield from _goes_on_after_stop(bench, prepared, len(seen) // 2)
+
+
+def _goes_on_after_stop(bench: Bench, prepared: Sequence[Prepared], after: int) -> Iterator[str]:
+    came: list[Step] = []
+
+    def check() -> None:
+        if len(came) >= after:
+            raise Stopped("Enough.")
+
+    try:
+        for step in bench.engine.sample(prepared, check):
+            came.append(step)
+            if len(came) > after + 1:
+                break
+        yield "It swallows what check() raises, and goes on or ends as if it were done."
+    except Stopped:
+        if len(came) > after:
+            yield f"{len(came) - after} steps came after check() had raised."
+
+
+def _odd_steps(seen: Sequence[Step]) -> Iterator[str]:
+    if not seen:
+        yield "Its loop gives no step."
+        return
+    if [step.index for step in seen] != list(range(len(seen))) or seen[-1].index + 1 > seen[-1].steps:
+        yield "Its steps are not counted from 0 up to the number they name."
+    if seen[-1].t != 0:
+        yield f"Its last step is at t = {seen[-1].t:g} and not at 0, the finished music."
+    if seen[-1].state is None:
+        yield "Its last step has no state, which is the latent to decode."
+
+
+def keeps_its_promises(bench: Bench) -> Iterator[str]:
+    """Every task it promises gives finished sound of the right kind."""
+    for name, task in bench.tasks().items():
+        if name not in bench.can.tasks:
+            continue
+        try:
+            yield from (f"{name}: {sentence}" for sentence in _odd_render(bench, task))
+        except LabError as error:
+            yield f"It promises {name} and refuses it: {error}"
+
+
+def _odd_render(bench: Bench, task: Task) -> Iterator[str]:
+    spec, recipe = bench.can.latent, bench.recipe(task=task)
+    made = bench.rendered([recipe])[0]
+    seconds = bench.resolve(recipe).seconds
+    if made.audio.rate != spec.rate:
+        yield f"its sound has {made.audio.rate} samples a second, not the {spec.rate} of its capabilities."
+    if made.audio.channels != spec.audio_channels:
+        yield f"its sound has {made.audio.channels} channels, not the {spec.audio_channels} of its capabilities."
+    if abs(made.audio.seconds - seconds) > 1.5 / spec.frames_per_second:
+        yield f"its sound lasts {made.audio.seconds:.3f} s and not {seconds:.3f} s."
+    if made.latent.ndim != 2 or made.latent.shape[1] != spec.channels:
+        yield f"its latent has the shape {list(made.latent.shape)}, not [frames, {spec.channels}]."
+    elif abs(made.latent.shape[0] / spec.frames_per_second - seconds) > 1.5 / spec.frames_per_second + 0.05 * seconds:
+        yield f"its latent has {made.latent.shape[0]} frames, and {spec.frames_per_second:g} are a second."
+    if made.audio.peak == 0.0:
+        yield "its sound is silent."
+    if isinstance(task, Extend):
+        kept = round((task.source.seconds - 0.1) * spec.rate)  # type: ignore[union-attr]
+        if not np.array_equal(made.audio.samples[:, :kept], task.source.samples[:, :kept]):  # type: ignore[union-attr]
+            yield "the source's own samples do not stay."
+
+
+def refuses_the_rest(bench: Bench) -> Iterator[str]:
+    """Every other task is refused by a sentence, before any component is asked for."""
+    for name, task in bench.tasks().items():
+        if name in bench.can.tasks:
+            continue
+        yield from _not_refused(bench, bench.recipe(task=task), f"{name}, which it does not promise")
+    too_long = bench.recipe().replace(seconds=min(600.0, bench.can.seconds[1]))
+    yield from _not_refused(bench, too_long, "a song longer than the machine has room for", longest=bench.seconds)
+
+
+def refuses_foreign_knobs(bench: Bench) -> Iterator[str]:
+    """A knob of another family's sampling is refused by a sentence."""
+    for kind, (knob, value) in FOREIGN.items():
+        if KINDS[kind] is not bench.can.sampling:
+            recipe = Recipe(CAPTION, seconds=bench.seconds, sampling=KINDS[kind](**{knob: value}))
+            yield from _not_refused(bench, recipe, f"{knob}={value}, a knob it does not have")
+
+
+def _not_refused(bench: Bench, recipe: Recipe, what: str, longest: float = 600.0) -> Iterator[str]:
+    before = len(bench.devices.wanted)
+    try:
+        bench.resolve(recipe, longest)
+        yield f"It does not refuse {what}."
+    except RecipeError as error:
+        if len(str(error).split()) < 4 or not str(error).endswith((".", "?", "!")):
+            yield f"It refuses {what} with no sentence: {str(error)!r}."
+    if bench.devices.wanted[before:]:
+        yield f"It asks for {bench.devices.wanted[before]} before it refuses {what}."
+
+
+def uses_only_what_it_names(bench: Bench) -> Iterator[str]:
+    """No component beyond those it names, which are all that memory is planned for."""
+    for name, task in bench.tasks().items():
+        if name in bench.can.tasks:
+            bench.rendered([bench.recipe(task=task)])
+    if stray := sorted(set(bench.devices.wanted) - set(bench.can.components)):
+        yield f"It uses {', '.join(stray)}, which its capabilities do not name."
+
+
+def flags_and_protocols_agree(bench: Bench) -> Iterator[str]:
+    """What a flag promises can be done."""
+    for flag, protocol in PROTOCOLS.items():
+        if getattr(bench.can, flag) and not isinstance(bench.engine, protocol):
+            yield f"Its capabilities say {flag}, and it lacks the methods of {protocol.__name__}."
+    if not (bench.can.previews and isinstance(bench.engine, Previews)):
+        return
+    latent = bench.rendered([bench.recipe()])[0].latent
+    heard = bench.engine.preview(latent, bench.seconds / 2, bench.seconds / 4)
+    if not isinstance(heard, Audio) or heard.rate != bench.can.latent.rate or not heard.samples.size:
+        yield "Its capabilities say previews, and a preview gives no sound of its rate."
+
+
+def encodes_and_decodes(bench: Bench) -> Iterator[str]:
+    """A sound becomes a latent and back; a latent of another shape is refused; a take of its own keeps its latent."""
+    spec, recipe = bench.can.latent, bench.recipe()
+    latent = bench.engine.encode(tone(bench.seconds, spec.rate, spec.audio_channels)).cpu()
+    if latent.ndim != 2 or latent.shape[1] != spec.channels or latent.dtype != torch.float32:
+        yield f"A sound's latent has the shape {list(latent.shape)} in {latent.dtype}, not float32 [frames, {spec.channels}]."
+        return
+    back = bench.engine.decode_latent(latent.numpy())
+    if (back.rate, back.channels) != (spec.rate, spec.audio_channels) or abs(back.seconds - bench.seconds) > 0.2:
+        yield f"A latent of {bench.seconds:g} s becomes {back!r}."
+    try:
+        bench.engine.decode_latent(np.zeros((4, spec.channels + 1), np.float32))
+        yield "It decodes a latent with more channels than it has."
+    except RecipeError:
+        pass
+    take = bench.take(recipe, bench.rendered([recipe])[0])
+    if not np.array_equal(bench.engine.encode(take).cpu().numpy(), take.latent):
+        yield "A take it has made itself does not keep its latent when it is encoded."
+
+
+CHECKS: tuple[Callable[[Bench], Iterator[str]], ...] = (
+    says_what_it_is,
+    names_its_components,
+    decides_everything,
+    refuses_the_rest,
+    refuses_foreign_knobs,
+    flags_and_protocols_agree,
+    uses_only_what_it_names,
+    keeps_its_promises,
+    same_seed_same_bytes,
+    alone_as_in_a_batch,
+    stops_within_a_step,
+    encodes_and_decodes,
+)
+
+
+def final_states(steps: Iterator[Step]) -> list[torch.Tensor]:
+    """The latents a loop ends with, in the order of its items."""
+    last = deque(steps, maxlen=1)
+    assert last, "The loop gave no step."
+    state = last[0].state
+    assert state is not None, "The loop's last step has no state."
+    return list(state)
+
+
+def tone(seconds: float, rate: int, channels: int) -> Audio:
+    """A little melody of tones, with a beat: float32 at half of full scale."""
+    at = np.arange(round(seconds * rate)) / rate
+    pitch = 220.0 * 2 ** (np.floor(at * 4) % 5 / 12)
+    sound = 0.5 * np.sin(2 * np.pi * pitch * at) * np.exp(-4 * (at * 4 % 1))
+    return Audio(np.tile(sound.astype(np.float32), (channels, 1)), rate)
+
+
+def digest(rendered: Rendered) -> str:
+    """A name for the bytes of a sound and its latent."""
+    whole = hashlib.blake2b(rendered.audio.samples.tobytes(), digest_size=16)
+    whole.update(np.ascontiguousarray(rendered.latent.float().cpu().numpy()).tobytes())
+    return whole.hexdigest()

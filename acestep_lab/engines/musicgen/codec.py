@@ -1,0 +1,100 @@
+"""Sound to codes and back by EnCodec, piece by piece. Knows no words and no decoder.
+
+EnCodec's recurrent middle runs over the whole sound, at 50 frames a second; the convolutions on the sound's side, which need
+nearly all of the memory, see ten seconds at a time and a little around them, so that what comes out is as if done at once and
+whoever waits can stop in between.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from itertools import takewhile
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from acestep_lab.errors import Stopped
+
+TILE, HALO = 500, 8
+"""Frames of a piece, always the same, so that a song comes out in the same bytes on every machine of a kind; and frames
+around it, more than the convolutions reach (less than two at the published sizes)."""
+
+
+class Codec:
+    """An EnCodec model at work; `channels` 2: left and right are coded apart, and their codebooks take turns."""
+
+    def __init__(
+        self, model: Any, channels: int, device: torch.device | None = None, tile: int = TILE, halo: int = HALO
+    ):
+        self.model, self.channels, self.tile, self.halo = model, channels, tile, halo
+        self.hop: int = model.config.hop_length
+        self.device = device or torch.device("cpu")
+
+    @torch.inference_mode()
+    def encode(self, samples: Tensor, stop: threading.Event | None = None) -> Tensor:
+        """Codes `[frames, codebooks]` of samples `[channels, samples]` at the codec's rate."""
+        frames = -(-samples.shape[1] // self.hop)
+        outer, inner = _halves(self.model.encoder.layers, outer_first=True)
+        pieces = [
+            self._piece(outer, samples[:, None], first, frames, self.hop, 1, stop)
+            for first in range(0, frames, self.tile)
+        ]
+        states = _through(inner, torch.cat(pieces, dim=-1))  # [channels, width, frames]
+        bandwidth = self.model.config.target_bandwidths[-1]
+        codes = self.model.quantizer.encode(states, bandwidth)  # [codebooks of a channel, channels, frames]
+        return codes.permute(2, 0, 1).reshape(frames, -1).cpu()
+
+    @torch.inference_mode()
+    def decode(
+        self,
+        codes: Tensor,
+        stop: threading.Event | None = None,
+        progress: Callable[[float], None] = lambda share: None,
+        first: int = 0,
+    ) -> Tensor:
+        """Samples `[channels, samples]` of codes `[frames, codebooks]`; those of frames before `first` are left silent."""
+        frames = len(codes)
+        by_channel = codes.reshape(frames, -1, self.channels).permute(1, 2, 0).to(self.device)
+        inner, outer = _halves(self.model.decoder.layers, outer_first=False)
+        states = _through(inner, self.model.quantizer.decode(by_channel))
+        sound = torch.zeros(self.channels, frames * self.hop)
+        for begin in range(first // self.tile * self.tile, frames, self.tile):
+            piece = self._piece(outer, states, begin, frames, 1, self.hop, stop)
+            sound[:, begin * self.hop : begin * self.hop + piece.shape[-1]] = piece[:, 0].cpu()
+            progress(min(frames, begin + self.tile) / frames)
+        sound[:, : first * self.hop] = 0
+        return sound
+
+    def _piece(
+        self,
+        layers: list[Any],
+        whole: Tensor,
+        begin: int,
+        frames: int,
+        per_in: int,
+        per_out: int,
+        stop: threading.Event | None,
+    ) -> Tensor:
+        """What layers make of the frames from `begin` on, `per_in` values of the input and `per_out` of the output a frame."""
+        if stop is not None and stop.is_set():
+            raise Stopped("The run was stopped while EnCodec was at work.")
+        start, end = max(0, begin - self.halo), min(frames, begin + self.tile + self.halo)
+        made = _through(layers, whole[..., start * per_in : end * per_in].to(self.device))
+        last = min(frames, begin + self.tile)
+        return made[..., (begin - start) * per_out : (last - start) * per_out]
+
+
+def _halves(layers: Any, outer_first: bool) -> tuple[list[Any], list[Any]]:
+    """The layers before and after the border between the recurrent middle and the convolutions on the sound's side."""
+    found = list(layers)
+    before = len(list(takewhile(lambda layer: not hasattr(layer, "lstm"), found)))
+    border = before if outer_first else before + 1
+    return found[:border], found[border:]
+
+
+def _through(layers: list[Any], x: Tensor) -> Tensor:
+    for layer in layers:
+        x = layer(x)
+    return x

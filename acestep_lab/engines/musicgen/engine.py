@@ -1,0 +1,414 @@
+"""MusicGen behind the engine contract: words, sources, the token loop, EnCodec. Runs on one thread; knows no threads, no library
+and no view.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from acestep_lab.audio.audio import Audio, splice
+from acestep_lab.audio.mastering import gain_for, mastered
+from acestep_lab.engines.base import (
+    Capabilities,
+    Check,
+    Devices,
+    Find,
+    LatentSpec,
+    Progress,
+    Rendered,
+    Request,
+    Sound,
+    Vocabulary,
+)
+from acestep_lab.engines.musicgen import catalog
+from acestep_lab.engines.musicgen import resolve as resolving
+from acestep_lab.engines.musicgen.checkpoint import COMPONENTS, Checkpoint
+from acestep_lab.engines.musicgen.chroma import HOP, melody
+from acestep_lab.engines.musicgen.codec import HALO, TILE, Codec
+from acestep_lab.engines.musicgen.generation import Conditions, Generation, Rules
+from acestep_lab.engines.musicgen.resolve import CROSSFADE_SECONDS, SHORTEST_SECONDS, Limits, audio_of, described
+from acestep_lab.engines.musicgen.windows import Window, delays
+from acestep_lab.engines.step import Step
+from acestep_lab.errors import MachineError, RecipeError, SourceError, Stopped
+from acestep_lab.models.assembly import opened
+from acestep_lab.models.component_spec import ComponentSpec, WorkingMemory
+from acestep_lab.models.weights import number, whole_number
+from acestep_lab.plan.plan import Plan
+from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.prompt.sampling import TokenSampling
+from acestep_lab.prompt.tasks import Cover, Extend, Region, Task
+from acestep_lab.takes.take import Take
+
+RATE = 48_000
+"""Samples a second of a finished song; EnCodec's own rate is 32,000."""
+MOST_TOKENS = 512
+"""Tokens of a caption that are read: what T5 was taught."""
+_ROLES = {"text": "encoder", "codec": "decoder", "decoder": "loop"}
+_LABELS = {"text": "T5", "codec": "EnCodec", "decoder": "decoder"}
+"""What a component is to a plan for memory, and how a sentence calls it."""
+TEMPERATURE, TOP_K, TOP_P, GUIDANCE_SCALE = 1.0, 250, 1.0, 3.0
+"""Where a checkpoint's generation_config.json does not say: audiocraft's defaults."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """One resolved recipe with everything the loop and the decoding need."""
+
+    request: Request
+    windows: tuple[Window, ...]
+    known: Tensor
+    """Codes `[frames, codebooks]` of the source that is gone on from; of no frames where there is none."""
+    conditions: Conditions | None
+    """None once the loop is through."""
+    canvas: Audio | None = None
+    """The source where it lies in the song, with nothing after it."""
+    seam: int = 0
+    """Samples of the canvas that are the source's."""
+    gain: float | None = None
+    """The canvas's own level; None: the recipe's."""
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def group(self) -> Hashable:
+        """Those of as many steps share a loop."""
+        return self.windows
+
+    def after_sampling(self) -> Prepared:
+        return replace(self, conditions=None)
+
+
+class MusicGenEngine:
+    """One MusicGen checkpoint; more than `window_seconds` of music are stitched from windows that move on by the stride."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        window_seconds: float = catalog.WINDOW_SECONDS,
+        stride_seconds: float = catalog.STRIDE_SECONDS,
+    ):
+        self.checkpoint, self.window_seconds, self.stride_seconds = checkpoint, window_seconds, stride_seconds
+        self.shape = checkpoint.shape
+        self.late = delays(self.shape.codebooks, self.shape.channels)
+        self._devices: Devices | None = None
+
+    @property
+    def name(self) -> str:
+        return self.checkpoint.name
+
+    @cached_property
+    def capabilities(self) -> Capabilities:
+        """What this checkpoint can do."""
+        shape = self.shape
+        tasks = {"Text2Music", "Extend"} | ({"Cover"} if self.checkpoint.is_melody else set())
+        return Capabilities(
+            family="musicgen",
+            tasks=frozenset(tasks),
+            sampling=TokenSampling,
+            vocabulary=Vocabulary(),
+            components=COMPONENTS,
+            latent=LatentSpec("tokens", shape.codebooks, shape.frames_per_second, RATE, shape.channels),
+            seconds=(SHORTEST_SECONDS, self._longest),
+            licence=catalog.LICENCE,
+        )
+
+    # -- memory
+
+    def component_specs(self) -> Sequence[ComponentSpec]:
+        """Each component with its size and what it needs while it works: the decoder a window's keys and values for each row,
+        EnCodec one piece's widest layers.
+        """
+        sizes, decoder, codec = self.checkpoint.sizes(), self.checkpoint.part("decoder"), self.checkpoint.part("codec")
+        layers = whole_number(decoder, "num_hidden_layers", self.name, 24)
+        width = whole_number(decoder, "hidden_size", self.name, 1024)
+        places = self.window_seconds * self.shape.frames_per_second + (self.shape.chroma or 0)
+        filters = whole_number(codec, "num_filters", self.name, 32)
+        piece = (TILE + 2 * HALO) * self.shape.hop * filters * self.shape.channels * 4
+        needs = {
+            "decoder": WorkingMemory(per_minute=2 * layers * width * places * 2),
+            "codec": WorkingMemory(fixed=4 * piece),
+        }
+        return [
+            ComponentSpec(name, sizes[name], _ROLES[name], _LABELS[name], working=needs.get(name))
+            for name in COMPONENTS
+        ]
+
+    @property
+    def passes(self) -> int:
+        """Rows of each song the decoder is asked in: with the words, and without."""
+        scale = number(self.checkpoint.defaults, "guidance_scale", self.name, GUIDANCE_SCALE)
+        return Rules(TEMPERATURE, TOP_K, TOP_P, scale).rows
+
+    def build(self, component: str, dtype: torch.dtype) -> nn.Module:
+        """Make a component on the CPU; CheckpointError for an unknown name or damaged files."""
+        return self.checkpoint.build(component, dtype)
+
+    def connect(self, devices: Devices) -> None:
+        """Be told where the components are."""
+        self._devices = devices
+
+    @property
+    def devices(self) -> Devices:
+        if self._devices is None:
+            raise MachineError("This engine has not been told where its components are; call connect(devices) first.")
+        return self._devices
+
+    # -- before any work
+
+    @property
+    def _longest(self) -> float:
+        return self.checkpoint.row.longest_seconds if self.checkpoint.row else catalog.LONGEST_SECONDS
+
+    def defaults(self, task: Task) -> TokenSampling:
+        """What the checkpoint's generation_config.json says, and audiocraft's defaults for what it leaves open."""
+        told, where = self.checkpoint.defaults, f"{self.name} (generation_config.json)"
+        return TokenSampling(
+            temperature=number(told, "temperature", where, TEMPERATURE),
+            top_k=whole_number(told, "top_k", where, TOP_K, least=0),
+            top_p=number(told, "top_p", where, TOP_P),
+            guidance_scale=number(told, "guidance_scale", where, GUIDANCE_SCALE),
+        )
+
+    def limits(self, task: Task, longest: float | None = None) -> Limits:
+        """What a recipe of a task may ask for, on a machine with room for songs of `longest` seconds."""
+        most = self._longest if longest is None else min(self._longest, longest)
+        return Limits(
+            self.name, self.shape.channels, self.checkpoint.is_melody, self.shape.frames_per_second, self.window_seconds,
+            self.stride_seconds, most, self.defaults(task),
+        )  # fmt: skip
+
+    def resolve(self, recipe: Recipe, plan: Plan | None, find: Find, longest: float) -> Request:
+        """The recipe with every "auto" decided; RecipeError or SourceError for what cannot be made."""
+        return resolving.resolve(recipe, plan, find, self.limits(recipe.task, longest))
+
+    def lint(self, recipe: Recipe, plan: Plan | None) -> Iterable[str]:
+        """Sentences about explicit choices that usually spoil the music, or do nothing."""
+        return resolving.lint(recipe, self.limits(recipe.task))
+
+    # -- before the loop
+
+    def prepare(self, requests: Sequence[Request], stop: threading.Event | None = None) -> Sequence[Prepared]:
+        """Words read, then sources encoded: component after component."""
+        texts = self._read([described(request.recipe) for request in requests], stop)
+        return [self._prepared(request, *text, stop) for request, text in zip(requests, texts, strict=True)]
+
+    def _read(
+        self, captions: Sequence[str], stop: threading.Event | None
+    ) -> list[tuple[Tensor, bool, tuple[str, ...]]]:
+        """T5's states of each caption, alone, so that none depends on its neighbours; whether it has words; and remarks."""
+        found: list[tuple[Tensor, bool, tuple[str, ...]]] = []
+        for caption in captions:
+            _check(stop)
+            ids = self._tokenizer.encode(caption).ids
+            said = (
+                (f"The caption has {len(ids)} tokens; the first {MOST_TOKENS} of them are read.",)
+                if len(ids) > MOST_TOKENS
+                else ()
+            )
+            found.append((self._states(ids[:MOST_TOKENS] or [0]), bool(caption), said))
+        return found
+
+    def _states(self, ids: Sequence[int]) -> Tensor:
+        @torch.inference_mode()
+        def read(text: Any) -> Tensor:
+            asked = torch.tensor([ids], device=self.devices.device)
+            states: Tensor = text(input_ids=asked, attention_mask=torch.ones_like(asked)).last_hidden_state
+            return states[0].float().cpu()
+
+        return self.devices.run_with_retry("text", read)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return self.checkpoint.tokenizer()
+
+    def _prepared(
+        self, request: Request, text: Tensor, has_words: bool, said: tuple[str, ...], stop: threading.Event | None
+    ) -> Prepared:
+        task, recipe = request.task, request.recipe
+        windows = resolving.song_windows(recipe, self.limits(task))
+        none = torch.zeros(0, self.shape.codebooks, dtype=torch.long)
+        melodies = self._melodies(task, windows) if self.checkpoint.is_melody else None
+        conditions = Conditions(text, has_words, melodies)
+        if not isinstance(task, Extend):
+            return Prepared(request, windows, none, conditions, remarks=said)
+        source: Any = task.source
+        known = _of_frames(self.encode(source, stop).long(), windows[0].start)
+        gain = source.made_with.get("gain", 1.0) if isinstance(source, Take) and self._is_ours(source) else 1.0
+        canvas, seam = self._canvas(source, request)
+        return Prepared(request, windows, known, conditions, canvas, seam, float(gain), said)
+
+    def _melodies(self, task: Task, windows: Sequence[Window]) -> tuple[Tensor, ...]:
+        """The melody of each window: the source's from the window's begin on, round and round; of no source, silence."""
+        frames = self.shape.chroma or 0
+        silence = torch.zeros(frames, 12)
+        silence[:, 0] = 1
+        if not isinstance(task, Cover):
+            return (silence,) * len(windows)
+        samples = audio_of(task.source).with_channels(1).resample(self.shape.rate).samples[0]
+        return tuple(self._melody(samples, window, len(windows) > 1) for window in windows)
+
+    def _melody(self, samples: np.ndarray, window: Window, stitched: bool) -> Tensor:
+        """A window's melody `[frames, 12]`: in one window as transformers hears it, in several as audiocraft does."""
+        frames, most = self.shape.chroma or 0, round(self.window_seconds * self.shape.rate)
+        if stitched:
+            places = np.arange(window.begin * self.shape.hop, window.begin * self.shape.hop + most) % len(samples)
+            samples = samples[places]
+        heard = torch.from_numpy(melody(samples[:most], self.shape.rate, hop=HOP))
+        return heard.repeat(-(-frames // len(heard)), 1)[:frames]
+
+    def _canvas(self, source: Sound, request: Request) -> tuple[Audio, int]:
+        """The source at the song's rate, followed by nothing, and where it ends; stereo stays stereo where the checkpoint
+        writes mono.
+        """
+        audio = audio_of(source)
+        audio = audio.with_channels(max(self.shape.channels, min(2, audio.channels))).resample(RATE)
+        seam = audio.samples.shape[1]
+        length = max(round(request.seconds * RATE), seam + 1)
+        return Audio(np.pad(audio.samples, ((0, 0), (0, length - seam))), RATE), seam
+
+    # -- the loop
+
+    def sample(self, prepared: Sequence[Prepared], check: Check) -> Iterator[Step]:
+        """Write the codes of requests of one group, a token of each at a time; the last step's state is the codes.
+
+        Each is asked for alone, in its own rows, so that an item comes out in the same bytes whatever is made beside it.
+        """
+        songs = [self._generation(one) for one in prepared]
+        steps, items = songs[0].steps, tuple(range(len(songs)))
+        for index in range(steps):
+            for song in songs:
+                check()
+                song.advance(lambda work: self.devices.run_with_retry("decoder", work), lambda: self.devices.device)
+            last = index == steps - 1
+            state = torch.stack([song.codes for song in songs]).float() if last else None
+            yield Step(index, steps, 1 - (index + 1) / steps, state, None, items)
+
+    def _generation(self, one: Prepared) -> Generation:
+        sampling = one.request.recipe.sampling
+        assert isinstance(sampling, TokenSampling)
+        assert one.conditions is not None
+        decided: Any = resolving.decide(sampling, self.defaults(one.request.task))
+        rules = Rules(decided.temperature, decided.top_k, decided.top_p, decided.guidance_scale)
+        return Generation(one.windows, one.known, self.late, self.shape.pad, one.conditions, rules, one.request.seed)
+
+    # -- after the loop
+
+    def decode(
+        self, prepared: Prepared, latent: Tensor, stop: threading.Event | None = None, progress: Progress | None = None
+    ) -> Rendered:
+        """Codes `[frames, codebooks]` as finished sound: a source put back, brought to its level."""
+        recipe, canvas = prepared.request.recipe, prepared.canvas
+        known = len(prepared.known) if canvas is not None else 0
+        first = max(0, known - round(self._fade(recipe.task) * self.shape.frames_per_second) - 2)
+        bare = self._decoded(latent, stop, progress, first if canvas is not None else 0)
+        length = round(prepared.request.seconds * RATE) if canvas is None else canvas.samples.shape[1]
+        samples = _of_length(bare.samples, length)
+        gain = gain_for(recipe, samples) if prepared.gain is None else prepared.gain
+        audio = mastered(recipe, samples, RATE, gain)
+        if canvas is not None:
+            region = Region(prepared.seam / RATE, canvas.seconds)
+            audio = splice(canvas, audio.with_channels(canvas.channels), [region], self._fade(recipe.task))
+        return Rendered(audio, latent, float(gain))
+
+    def _fade(self, task: Task) -> float:
+        fade = getattr(task, "wave_crossfade", None)
+        return CROSSFADE_SECONDS if fade is None else float(fade)
+
+    def _decoded(
+        self, latent: Tensor, stop: threading.Event | None, progress: Progress | None, first: int = 0
+    ) -> Audio:
+        """The bare sound of codes at the song's rate; silent before frame `first`."""
+        codes = self._codes(latent)
+        told = progress or (lambda share: None)
+        samples = self.devices.run_with_retry(
+            "codec", lambda codec: self._codec(codec).decode(codes, stop, told, first)
+        )
+        if not torch.isfinite(samples).all():
+            raise MachineError(
+                "EnCodec produced values that are not numbers; its weights may be damaged. Fetch them again."
+            )
+        return Audio(samples.numpy(), self.shape.rate).resample(RATE)
+
+    def _codes(self, latent: Tensor) -> Tensor:
+        """A latent as whole numbers; RecipeError where it holds none, or codes that do not exist."""
+        shape = self.shape
+        if latent.ndim != 2 or latent.shape[1] != shape.codebooks or not len(latent):
+            raise RecipeError(
+                f"A latent of {self.name} is codes [frames, {shape.codebooks}]; this one has the shape {list(latent.shape)}."
+            )
+        numbers = latent.float()
+        if not torch.isfinite(numbers).all() or (numbers != numbers.round()).any():
+            raise RecipeError(f"A latent of {self.name} holds whole numbers, its codes; this one is of another family.")
+        if numbers.min() < 0 or numbers.max() >= shape.words:
+            raise RecipeError(
+                f"Code {int(numbers.max() if numbers.max() >= shape.words else numbers.min())} does not exist: {self.name}'s run "
+                f"from 0 to {shape.words - 1}."
+            )
+        return numbers.long()
+
+    def encode(self, sound: Sound, stop: threading.Event | None = None) -> Tensor:
+        """The codes of a sound: float32 `[frames, codebooks]`; a take's own where it was made with this codec."""
+        if isinstance(sound, Take) and self._is_ours(sound):
+            return torch.from_numpy(sound.latent.copy())
+        audio = audio_of(sound)
+        if not audio.samples.size:
+            raise SourceError("This sound has no samples; there is nothing to hear in it.")
+        audio = audio.with_channels(self.shape.channels).resample(self.shape.rate)
+        samples = torch.from_numpy(audio.samples.copy())
+        return self.devices.run_with_retry("codec", lambda codec: self._codec(codec).encode(samples, stop)).float()
+
+    def decode_latent(self, latent: np.ndarray, stop: threading.Event | None = None) -> Audio:
+        """The bare sound of codes `[frames, codebooks]`; RecipeError for another shape, or codes that do not exist."""
+        return self._decoded(torch.from_numpy(np.array(latent, np.float32)), stop, None)
+
+    def _codec(self, codec: Any) -> Codec:
+        return Codec(codec, self.shape.channels, self.devices.device)
+
+    def _is_ours(self, take: Take) -> bool:
+        frames = self.limits(take.recipe.task).frames(take.audio.seconds)
+        return take.made_with.get("vae") == self.codec_mark and take.latent.shape == (frames, self.shape.codebooks)
+
+    @cached_property
+    def codec_mark(self) -> str:
+        """Which EnCodec this is, from its codebooks: checkpoints that share it may go on from each other's codes."""
+        entries = self.checkpoint.entries("codec")
+        digest = hashlib.blake2b(f"encodec {self.shape.rate} {self.shape.hop}".encode(), digest_size=8)
+        for name in sorted(entries):
+            if name.endswith("codebook.embed"):
+                with opened(entries[name].file) as stored:
+                    digest.update(stored.get_tensor(entries[name].key).float().numpy().tobytes())
+        return digest.hexdigest()
+
+    def made_with(self) -> Mapping[str, Any]:
+        """What a take remembers of this engine; a song longer than `window_seconds` was stitched."""
+        return {
+            "checkpoint": self.name,
+            "vae": self.codec_mark,
+            "licence": catalog.LICENCE,
+            "window_seconds": self.window_seconds,
+            "stride_seconds": self.stride_seconds,
+        }
+
+
+def _check(stop: threading.Event | None) -> None:
+    if stop is not None and stop.is_set():
+        raise Stopped("The run was stopped while its words were read.")
+
+
+def _of_length(samples: np.ndarray, length: int) -> np.ndarray:
+    """Samples `[channels, samples]` of a length, a copy: cut, or followed by silence."""
+    return np.pad(samples[:, :length], ((0, 0), (0, max(0, length - samples.shape[1])))).astype(np.float32)
+
+
+def _of_frames(codes: Tensor, frames: int) -> Tensor:
+    """Codes `[frames, codebooks]` of so many frames: resampling may count one more or less than the seconds do."""
+    short = frames - len(codes)
+    return codes[:frames] if short <= 0 else torch.cat([codes, codes[-1:].expand(short, -1)])

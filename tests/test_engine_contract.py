@@ -1,0 +1,133 @@
+"""One contract, every engine: each keeps what `engines.contract` asks, and one that lies is found out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from acestep_lab.engines.base import Engine
+from acestep_lab.engines.contract import CHECKS, check_engine, check_one
+from acestep_lab.engines.registry import open_engine
+from acestep_lab.errors import Stopped
+from tests.tiny_musicgen import tiny_musicgen
+
+
+class Liar:
+    """An engine that does all that another does, and says more."""
+
+    def __init__(self, engine: Engine, **promises: Any):
+        self._engine, self._promises = engine, promises
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    @property
+    def capabilities(self) -> Any:
+        return replace(self._engine.capabilities, **self._promises)
+
+
+class Remembering(Liar):
+    """An engine whose components are built once."""
+
+    def __init__(self, engine: Engine, **promises: Any):
+        super().__init__(engine, **promises)
+        self._built: dict[str, Any] = {}
+
+    def build(self, component: str, dtype: torch.dtype) -> Any:
+        if component not in self._built:
+            self._built[component] = self._engine.build(component, dtype)
+        return self._built[component]
+
+
+@dataclass(frozen=True)
+class Case:
+    """An engine to hold to the contract: how its small checkpoint is written, and knobs that make it quick."""
+
+    name: str
+    write: Callable[[Path], Path | str]
+    seconds: float = 0.5
+    knobs: Mapping[str, Any] = field(default_factory=dict)
+
+
+CASES = (
+    Case("musicgen", lambda folder: tiny_musicgen(folder), knobs={"top_k": 8}),
+    Case("musicgen-melody", lambda folder: tiny_musicgen(folder, melody=True)),
+    Case("musicgen-stereo", lambda folder: tiny_musicgen(folder, stereo=True)),
+)
+"""Every engine in the house, each by a small checkpoint; a new family adds a line."""
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path | str]:
+    root = tmp_path_factory.mktemp("engines")
+    return {case.name: case.write(root / case.name) for case in CASES}
+
+
+@pytest.fixture(scope="module")
+def opened(folders: Mapping[str, Path | str]) -> dict[str, Engine]:
+    """Each engine, opened once: its components are built once for all checks."""
+    return {name: Remembering(open_engine(folder)) for name, folder in folders.items()}
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_every_engine_keeps_the_contract(case: Case, check: Any, opened: Mapping[str, Engine]) -> None:
+    assert check_one(check, lambda: opened[case.name], case.seconds, **case.knobs) == []
+
+
+def found(engine: Callable[[Engine], Any], honest: Engine) -> str:
+    return "\n".join(check_engine(lambda: engine(honest), seconds=0.5))
+
+
+def test_an_engine_that_promises_what_it_cannot_do_is_found_out(opened: Mapping[str, Engine]) -> None:
+    honest = opened["musicgen"]
+    told = found(
+        lambda engine: Liar(
+            engine,
+            tasks=engine.capabilities.tasks | {"Repaint"},
+            components=(*engine.capabilities.components, "ghost"),
+            previews=True,
+            licence="",
+        ),
+        honest,
+    )
+    for sentence in (
+        "It promises Repaint and refuses it",
+        "Its component 'ghost' cannot be built",
+        "Its capabilities say previews, and it lacks the methods of Previews.",
+        "Its capabilities name no licence.",
+    ):
+        assert sentence in told
+
+
+def test_an_engine_that_hides_what_it_can_do_is_found_out(opened: Mapping[str, Engine]) -> None:
+    told = found(
+        lambda engine: Liar(engine, tasks=frozenset({"Text2Music"}), components=("text", "codec")), opened["musicgen"]
+    )
+    assert "It does not refuse Extend, which it does not promise." in told
+    assert "It uses decoder, which its capabilities do not name." in told
+
+
+class Careless(Liar):
+    """An engine whose seeds mean nothing, and which nobody can stop."""
+
+    def sample(self, prepared: Any, check: Any) -> Iterator[Any]:
+        for step in self._engine.sample(prepared, lambda: None):
+            chance = None if step.state is None else torch.randint_like(step.state, 0, 30)
+            try:
+                check()
+            except Stopped:
+                return
+            yield replace(step, state=chance)
+
+
+def test_an_engine_without_seeds_that_cannot_be_stopped_is_found_out(opened: Mapping[str, Engine]) -> None:
+    told = found(Careless, opened["musicgen"])
+    assert "The same recipe made twice gives different bytes." in told
+    assert "comes out in other bytes than alone." in told
+    assert "It swallows what check() raises" in told
