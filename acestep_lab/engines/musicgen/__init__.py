@@ -25,10 +25,14 @@ def claims(name: str | os.PathLike[str]) -> bool:
     return claims(name)
 
 
-def open_engine(name: str | os.PathLike[str], lm: str | os.PathLike[str] | None = None) -> MusicGenEngine:
+def open_engine(
+    name: str | os.PathLike[str], lm: str | os.PathLike[str] | None = None, precision: object = "auto"
+) -> MusicGenEngine:
     """Open a checkpoint of this family; reads small JSON files only. CheckpointError says what is missing."""
     if lm is not None:
         raise CheckpointError("MusicGen has no planner; lm= is for ACE-Step checkpoints. Leave it away.")
+    if precision != "auto":
+        raise CheckpointError('MusicGen is sampled as it is; leave precision= at "auto".')
     from acestep_lab.engines.musicgen.checkpoint import Checkpoint
     from acestep_lab.engines.musicgen.engine import MusicGenEngine
 
