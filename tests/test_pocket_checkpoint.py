@@ -13,7 +13,7 @@ from acestep_lab.audio.audio import Audio
 from acestep_lab.listen import key, same_key
 from acestep_lab.models.loading import POCKET, Checkpoint
 from acestep_lab.train import synthetic_music
-from acestep_lab.train.pocket.heard import note_sheet
+from acestep_lab.train.pocket.note_targets import note_sheet
 from acestep_lab.train.pocket.vae import si_sdr
 
 UNSEEN = 910_000_000

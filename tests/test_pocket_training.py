@@ -17,21 +17,21 @@ import acestep_lab
 from acestep_lab.prompt.vocabulary import STEMS
 from acestep_lab.train import synthetic_music
 from acestep_lab.train.pocket import export
-from acestep_lab.train.pocket.bench import Average, Stage, quick
+from acestep_lab.train.pocket.stage import Average, Stage, quick
 from acestep_lab.train.pocket.clips import Clip, ClipPool, lesson_song, make_clip, snapped
 from acestep_lab.train.pocket.codes import Codec5, Rounding, hints, train_codes
 from acestep_lab.train.pocket.dit import CodeSource, fill_in, moments, times, velocity_loss
-from acestep_lab.train.pocket.gist import Gist, meaning, train_gist
-from acestep_lab.train.pocket.heard import note_sheet
+from acestep_lab.train.pocket.attribute_pretraining import Gist, meaning, train_gist
+from acestep_lab.train.pocket.note_targets import note_sheet
 from acestep_lab.train.pocket.lm import Library
-from acestep_lab.train.pocket.parts import Parts, timbre_row
-from acestep_lab.train.pocket.reading import WEIGHTS, Reader, players
-from acestep_lab.train.pocket.shapes import Shapes
+from acestep_lab.train.pocket.components import Parts, timbre_row
+from acestep_lab.train.pocket.auxiliary_head import WEIGHTS, Reader, players
+from acestep_lab.train.pocket.config import Shapes
 from acestep_lab.train.pocket.silence import time_code, timed_silence
 from acestep_lab.train.pocket.tasks import SHARES, collate, lesson
 from acestep_lab.train.pocket.vae import PocketVae, standardise, use_fast_snake
 from acestep_lab.train.pocket.vae import export as export_vae
-from acestep_lab.train.pocket.words import TEMPI, for_lm, for_text, instruction, prompt_and_lyrics, train_tokenizer
+from acestep_lab.train.pocket.tokenizer import TEMPI, for_lm, for_text, instruction, prompt_and_lyrics, train_tokenizer
 from acestep_lab.train.tagger import pictures_of
 from tests.closeness import assert_near
 

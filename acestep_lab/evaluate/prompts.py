@@ -12,7 +12,7 @@ from pathlib import Path
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.train.synthetic_music import Song, compose
-from acestep_lab.train.synthetic_music.words import spoken
+from acestep_lab.train.synthetic_music.text import spoken
 
 FILE = Path(__file__).with_name("prompts.json")
 FIRST_SEED, SOLO_SEED = 7_700_000, 7_800_000

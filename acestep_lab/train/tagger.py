@@ -20,7 +20,7 @@ from acestep_lab.listen.classifier import Classifier, train
 from acestep_lab.listen.instruments import InstrumentTagger, mel_picture, taught
 from acestep_lab.listen.meter import SIGNS, meter_features
 from acestep_lab.prompt.vocabulary import STEMS
-from acestep_lab.train.pocket.shapes import Shapes
+from acestep_lab.train.pocket.config import Shapes
 from acestep_lab.train.pocket.vae import PocketVae
 from acestep_lab.train.synthetic_music import Song, compose, render
 

@@ -25,20 +25,20 @@ from tokenizers import Tokenizer
 
 from acestep_lab.train import synthetic_music
 from acestep_lab.train.pocket import export
-from acestep_lab.train.pocket.bench import Stage
+from acestep_lab.train.pocket.stage import Stage
 from acestep_lab.train.pocket.clips import SHARD, Clip, ClipPool, fill, make_clip
 from acestep_lab.train.pocket.codes import Codec5, train_codes, train_ears
-from acestep_lab.train.pocket.dashboard import gaps
+from acestep_lab.train.pocket.counterfactual import gaps
 from acestep_lab.train.pocket.dit import CodeSource, train_dit
-from acestep_lab.train.pocket.gist import Gist, train_gist
-from acestep_lab.train.pocket.listening import Sampling, roads
+from acestep_lab.train.pocket.attribute_pretraining import Gist, train_gist
+from acestep_lab.train.pocket.generation_eval import Sampling, roads
 from acestep_lab.train.pocket.lm import Library, train_lm
-from acestep_lab.train.pocket.parts import Parts
-from acestep_lab.train.pocket.shapes import Shapes
+from acestep_lab.train.pocket.components import Parts
+from acestep_lab.train.pocket.config import Shapes
 from acestep_lab.train.pocket.silence import timed_silence
 from acestep_lab.train.pocket.train_vae import HELD_OUT, polish, train_vae
 from acestep_lab.train.pocket.vae import PocketVae, imported, use_fast_snake
-from acestep_lab.train.pocket.words import for_lm, for_text, train_tokenizer
+from acestep_lab.train.pocket.tokenizer import for_lm, for_text, train_tokenizer
 
 BOXES = {
     "vae": 0.16,

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from acestep_lab.prompt.vocabulary import STEMS
 from acestep_lab.train import synthetic_music
-from acestep_lab.train.pocket.bench import quick
-from acestep_lab.train.pocket.heard import note_sheet
-from acestep_lab.train.pocket.shapes import Shapes
+from acestep_lab.train.pocket.stage import quick
+from acestep_lab.train.pocket.note_targets import note_sheet
+from acestep_lab.train.pocket.config import Shapes
 from acestep_lab.train.pocket.vae import PocketVae
 from acestep_lab.train.synthetic_music import Song
 

@@ -13,10 +13,10 @@ from diffusers.pipelines.ace_step.modeling_ace_step import AceStepAudioTokenDeto
 from torch import Tensor, nn
 from torch.nn import functional
 
-from acestep_lab.train.pocket.bench import Every, Stage, quick, set_rate
+from acestep_lab.train.pocket.stage import Every, Stage, quick, set_rate
 from acestep_lab.train.pocket.clips import ClipPool
-from acestep_lab.train.pocket.heard import KINDS
-from acestep_lab.train.pocket.shapes import Shapes
+from acestep_lab.train.pocket.note_targets import KINDS
+from acestep_lab.train.pocket.config import Shapes
 
 PEAK = 1.5e-3
 WEIGHTS = {"chroma": 1.0, "bass": 0.7, "drums": 2.8, "entries": 1.2, "lead": 0.05}

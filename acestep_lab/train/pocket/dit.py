@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
-from acestep_lab.train.pocket.bench import Average, Every, Stage, quick, set_rate
+from acestep_lab.train.pocket.stage import Average, Every, Stage, quick, set_rate
 from acestep_lab.train.pocket.clips import Clip, ClipPool
 from acestep_lab.train.pocket.codes import Codec5, hints
-from acestep_lab.train.pocket.gist import Gist
-from acestep_lab.train.pocket.parts import Parts
-from acestep_lab.train.pocket.reading import WEIGHTS, Reader
+from acestep_lab.train.pocket.attribute_pretraining import Gist
+from acestep_lab.train.pocket.components import Parts
+from acestep_lab.train.pocket.auxiliary_head import WEIGHTS, Reader
 from acestep_lab.train.pocket.tasks import Batch, choose_task, collate, lesson
 from acestep_lab.train.pocket.vae import PocketVae
 

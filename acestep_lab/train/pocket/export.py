@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM, Qwen3Model
 
 from acestep_lab.train.pocket.codes import Codec5
-from acestep_lab.train.pocket.parts import Parts
-from acestep_lab.train.pocket.shapes import Shapes
+from acestep_lab.train.pocket.components import Parts
+from acestep_lab.train.pocket.config import Shapes
 from acestep_lab.train.pocket.vae import PocketVae
 from acestep_lab.train.pocket.vae import export as export_vae
 

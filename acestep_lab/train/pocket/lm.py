@@ -16,11 +16,11 @@ from torch.nn import functional
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from acestep_lab.plan import prompt_template
-from acestep_lab.train.pocket.bench import Average, Every, Stage, quick, set_rate
+from acestep_lab.train.pocket.stage import Average, Every, Stage, quick, set_rate
 from acestep_lab.train.pocket.clips import LENGTHS, lesson_song, snapped
 from acestep_lab.train.pocket.codes import Codec5
-from acestep_lab.train.pocket.heard import note_sheet
-from acestep_lab.train.pocket.shapes import Shapes
+from acestep_lab.train.pocket.note_targets import note_sheet
+from acestep_lab.train.pocket.config import Shapes
 from acestep_lab.train.synthetic_music import Song
 
 PEAK = 3e-3

@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from acestep_lab.train.pocket.shapes import Shapes
+from acestep_lab.train.pocket.config import Shapes
 from acestep_lab.train.pocket.vae import PocketVae
 
 LOUDNESS = 0.5  # of the code, where latents have a spread of 1

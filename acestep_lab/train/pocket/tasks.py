@@ -11,10 +11,10 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from acestep_lab.train.pocket.clips import Clip
-from acestep_lab.train.pocket.gist import meaning
-from acestep_lab.train.pocket.heard import note_sheet
-from acestep_lab.train.pocket.reading import players
-from acestep_lab.train.pocket.words import instruction, prompt_and_lyrics
+from acestep_lab.train.pocket.attribute_pretraining import meaning
+from acestep_lab.train.pocket.note_targets import note_sheet
+from acestep_lab.train.pocket.auxiliary_head import players
+from acestep_lab.train.pocket.tokenizer import instruction, prompt_and_lyrics
 
 SHARES = {
     "text2music": 0.30,

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from acestep_lab.train.pocket.bench import Every, Stage, quick, set_rate
-from acestep_lab.train.pocket.shapes import Shapes
-from acestep_lab.train.pocket.sounds import SoundPool, rendered
+from acestep_lab.train.pocket.stage import Every, Stage, quick, set_rate
+from acestep_lab.train.pocket.config import Shapes
+from acestep_lab.train.pocket.crops import SoundPool, rendered
 from acestep_lab.train.pocket.vae import (
     PocketVae,
     SpectralLoss,

@@ -16,7 +16,7 @@ from diffusers.models.autoencoders.autoencoder_oobleck import OobleckDecoderBloc
 from torch import Tensor, nn
 from torch.nn import functional
 
-from acestep_lab.train.pocket.shapes import Shapes
+from acestep_lab.train.pocket.config import Shapes
 
 VOICES = 4  # channels of the last decoder stage that carry sound; the others stay zero, for speed
 QUIET = -15.0  # a Snake whose log frequency is this low is the identity in single precision

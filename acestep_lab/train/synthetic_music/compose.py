@@ -7,14 +7,14 @@ from collections.abc import Iterable
 
 from acestep_lab.errors import RecipeError
 from acestep_lab.prompt.vocabulary import STEMS, nearest
-from acestep_lab.train.synthetic_music import parts as players
-from acestep_lab.train.synthetic_music.dice import SeededRNG
+from acestep_lab.train.synthetic_music import arrangement as players
+from acestep_lab.train.synthetic_music.rng import SeededRNG
 from acestep_lab.train.synthetic_music.form import METERS, Meter, Part, bars_in, plan_form
 from acestep_lab.train.synthetic_music.harmony import CHORDS, NOTE_NAMES, PROGRESSIONS, key_name, parse_key, progression
-from acestep_lab.train.synthetic_music.parts import ArrangementContext, Hit, Slot
+from acestep_lab.train.synthetic_music.arrangement import ArrangementContext, Hit, Slot
 from acestep_lab.train.synthetic_music.score import Chord, Note, Section, Song
 from acestep_lab.train.synthetic_music.styles import STYLES, Style
-from acestep_lab.train.synthetic_music.words import ABSENT_WORDS, Facts, caption, lyric_line, vowels
+from acestep_lab.train.synthetic_music.text import ABSENT_WORDS, Facts, caption, lyric_line, vowels
 
 SHORTEST, LONGEST = 4.0, 240.0
 SOLOISTS = ("keyboard", "guitar", "synth", "strings", "woodwinds", "bass", "drums", "brass")

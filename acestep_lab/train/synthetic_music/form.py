@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from acestep_lab.train.synthetic_music.dice import SeededRNG
+from acestep_lab.train.synthetic_music.rng import SeededRNG
 
 HARMONIC = ("keyboard", "guitar", "synth", "strings", "brass", "woodwinds", "backing_vocals")
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from acestep_lab.train.synthetic_music.drumkit import HITS, make_hit
 from acestep_lab.train.synthetic_music.score import Note, Song
-from acestep_lab.train.synthetic_music.sounds import SOUNDS, make_note
+from acestep_lab.train.synthetic_music.patches import SOUNDS, make_note
 
 TARGET_LUFS = -16.0
 PEAK = 0.95

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from acestep_lab.train.synthetic_music.dice import SeededRNG
+from acestep_lab.train.synthetic_music.rng import SeededRNG
 
 SOUND_WORDS = {
     "piano": ("piano", "soft piano", "grand piano"), "electric piano": ("electric piano", "Rhodes", "Rhodes electric piano"),

@@ -16,9 +16,9 @@ from transformers import PreTrainedTokenizerFast
 
 from acestep_lab.train.pocket.clips import Clip
 from acestep_lab.train.pocket.dit import CodeSource, velocity_loss
-from acestep_lab.train.pocket.parts import Parts
+from acestep_lab.train.pocket.components import Parts
 from acestep_lab.train.pocket.tasks import Batch, TrainingExample, collate
-from acestep_lab.train.pocket.words import instruction, prompt_and_lyrics
+from acestep_lab.train.pocket.tokenizer import instruction, prompt_and_lyrics
 from acestep_lab.train.synthetic_music import Song
 
 TIMES = (0.97, 0.85, 0.6)

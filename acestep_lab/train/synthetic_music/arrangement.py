@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from acestep_lab.train.synthetic_music.dice import SeededRNG
+from acestep_lab.train.synthetic_music.rng import SeededRNG
 from acestep_lab.train.synthetic_music.form import Meter, Part
 from acestep_lab.train.synthetic_music.harmony import SCALES
 from acestep_lab.train.synthetic_music.styles import BASS, COMP, DRUMS, PERCUSSION, Style

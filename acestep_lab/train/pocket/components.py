@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import Qwen3Config, Qwen3Model
 
-from acestep_lab.train.pocket.shapes import Shapes
+from acestep_lab.train.pocket.config import Shapes
 
 
 def timbre_row(encoder: nn.Module, latents: Tensor) -> Tensor:

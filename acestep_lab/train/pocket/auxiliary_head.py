@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from acestep_lab.prompt.vocabulary import STEMS
-from acestep_lab.train.pocket.heard import KINDS
+from acestep_lab.train.pocket.note_targets import KINDS
 from acestep_lab.train.synthetic_music import Song
 
 RINGS = 0.25  # seconds for which a short note is still heard

@@ -17,11 +17,11 @@ from transformers import PreTrainedTokenizerFast
 
 from acestep_lab.prompt.vocabulary import STEMS, TIMESIGNATURES, key_parts
 from acestep_lab.train import synthetic_music
-from acestep_lab.train.pocket.bench import Every, Stage, quick, set_rate
-from acestep_lab.train.pocket.parts import Parts
-from acestep_lab.train.pocket.words import instruction, prompt_and_lyrics
+from acestep_lab.train.pocket.stage import Every, Stage, quick, set_rate
+from acestep_lab.train.pocket.components import Parts
+from acestep_lab.train.pocket.tokenizer import instruction, prompt_and_lyrics
 from acestep_lab.train.synthetic_music import Song
-from acestep_lab.train.synthetic_music.sounds import SOUNDS
+from acestep_lab.train.synthetic_music.patches import SOUNDS
 
 PEAK = 2e-3
 STYLES, SOUND_NAMES = sorted(synthetic_music.STYLES), sorted(SOUNDS)

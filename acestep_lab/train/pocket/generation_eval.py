@@ -25,10 +25,10 @@ from acestep_lab.train.pocket.clips import Clip
 from acestep_lab.train.pocket.codes import hints
 from acestep_lab.train.pocket.dit import CodeSource
 from acestep_lab.train.pocket.lm import Written, facts
-from acestep_lab.train.pocket.parts import Parts
+from acestep_lab.train.pocket.components import Parts
 from acestep_lab.train.pocket.tasks import TrainingExample, collate
 from acestep_lab.train.pocket.vae import PocketVae
-from acestep_lab.train.pocket.words import instruction, prompt_and_lyrics
+from acestep_lab.train.pocket.tokenizer import instruction, prompt_and_lyrics
 from acestep_lab.train.synthetic_music import Song
 
 
