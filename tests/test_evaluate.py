@@ -6,21 +6,21 @@ import math
 import pytest
 
 from acestep_lab.errors import RecipeError
-from acestep_lab.evaluate import MEASURES, Figure, Report, judge, prompts
+from acestep_lab.evaluate import MEASURES, Metric, Report, evaluate, prompts
 from acestep_lab.evaluate import prompts as fixed
-from acestep_lab.evaluate.measures import FIVE_ROLES, presence_accuracy
-from acestep_lab.evaluate.prompts import written
+from acestep_lab.evaluate.measures import FIVE_ROLES, instrument_accuracy
+from acestep_lab.evaluate.prompts import recomposed
 from acestep_lab.train.synthetic_music import compose
 
 
 @pytest.fixture(scope="module")
 def report():
-    return judge("pocket", prompts=4, seconds=5.0, only=("round_trip", "words", "seeds"))
+    return evaluate("pocket", prompts=4, seconds=5.0, only=("round_trip", "prompt_adherence", "seeds"))
 
 
 def test_the_prompts_are_fixed_and_the_world_still_plays_them():
     assert len(prompts(128)) == 128
-    assert written()[:8] == fixed(8)
+    assert recomposed()[:8] == fixed(8)
     for prompt in prompts(8):
         song = prompt.song()
         assert (song.bpm, song.keyscale, song.instruments) == (prompt.bpm, prompt.keyscale, prompt.instruments)
@@ -59,44 +59,44 @@ def test_a_role_is_there_when_any_of_its_stems_is():
     ]  # always the other stem of the role
     heard = [frozenset({stem}) for stem in drums]
     roles = {"drums": FIVE_ROLES["drums"]}
-    assert presence_accuracy(Listener(), heard, asked) < 0.5
-    assert presence_accuracy(Listener(), heard, asked, roles=roles) == 1.0
-    assert presence_accuracy(Listener(), [frozenset({"drums"})] * len(asked), asked, roles=roles) == 0.5
+    assert instrument_accuracy(Listener(), heard, asked) < 0.5
+    assert instrument_accuracy(Listener(), heard, asked, roles=roles) == 1.0
+    assert instrument_accuracy(Listener(), [frozenset({"drums"})] * len(asked), asked, roles=roles) == 0.5
 
 
 def test_figures_come_with_chance_ceiling_and_count(report):
-    obedience = [figure for figure in report.figures if figure.group == "words"]
+    obedience = [metric for metric in report.metrics if metric.group == "prompt_adherence"]
     assert obedience
     assert all(f.chance is not None and f.ceiling is not None and f.n for f in obedience)
     assert report["same recipe, same bytes"].value == 1.0
     few = ("present or absent", "the words leave out", "five roles")  # four songs are too few for these
-    told = [f for f in report.figures if not any(name in f.name for name in few)]
-    assert all(math.isfinite(f.value) for f in told)
+    tracked = [f for f in report.metrics if not any(name in f.name for name in few)]
+    assert all(math.isfinite(f.value) for f in tracked)
 
 
 def test_a_second_judging_gives_the_same_figures(report):
-    again = judge("pocket", prompts=4, seconds=5.0, only=("words",))
-    first = [f for f in report.figures if f.group == "words"]
-    assert [f.value for f in again.figures] == pytest.approx([f.value for f in first], nan_ok=True)
+    again = evaluate("pocket", prompts=4, seconds=5.0, only=("prompt_adherence",))
+    first = [f for f in report.metrics if f.group == "prompt_adherence"]
+    assert [f.value for f in again.metrics] == pytest.approx([f.value for f in first], nan_ok=True)
 
 
 def test_a_report_is_a_table_a_picture_and_files(report, tmp_path):
-    folder = report.write(tmp_path / "judged")
-    assert "| measure | value | chance | ceiling | n | wanted |" in (folder / "judge.md").read_text()
-    assert (folder / "judge.svg").read_text().startswith("<svg")
-    facts = json.loads((folder / "judge.json").read_text())
-    assert len(facts["figures"]) == len(report.figures)
+    folder = report.write(tmp_path / "table")
+    assert "| measure | value | chance | ceiling | n | wanted |" in (folder / "evaluation.md").read_text()
+    assert (folder / "evaluation.svg").read_text().startswith("<svg")
+    facts = json.loads((folder / "evaluation.json").read_text())
+    assert len(facts["metrics"]) == len(report.metrics)
 
 
 def test_a_threshold_is_met_or_not_or_absent():
-    assert Figure("a", "b", 0.9, wanted=0.8).met
-    assert Figure("a", "b", 0.7, wanted=0.8).met is False
-    assert Figure("a", "b", 0.7).met is None
-    assert "✗" in Report("x", {}, (Figure("a", "b", 0.7, wanted=0.8),)).table()
+    assert Metric("a", "b", 0.9, threshold=0.8).met
+    assert Metric("a", "b", 0.7, threshold=0.8).met is False
+    assert Metric("a", "b", 0.7).met is None
+    assert "✗" in Report("x", {}, (Metric("a", "b", 0.7, threshold=0.8),)).table()
 
 
 def test_an_unknown_measure_and_too_many_prompts_are_refused_before_any_work():
     with pytest.raises(RecipeError, match=f"there are {', '.join(MEASURES)}"):
-        judge("pocket", only=("loudness",))
+        evaluate("pocket", only=("loudness",))
     with pytest.raises(RecipeError, match="fixed prompts"):
-        judge("pocket", prompts=1000)
+        evaluate("pocket", prompts=1000)

@@ -17,7 +17,7 @@ from acestep_lab.train.synthetic_music import STYLES, compose, render
 from acestep_lab.train.synthetic_music.check import check, table
 from acestep_lab.train.synthetic_music.harmony import PROGRESSIONS, parse_key
 from acestep_lab.train.synthetic_music.render import NoteCache
-from acestep_lab.train.synthetic_music.styles import BASS, COMP, DRUMS, PERCUSSION
+from acestep_lab.train.synthetic_music.styles import BASS, COMPING, DRUMS, PERCUSSION
 
 RATE = 24000
 DIGEST = """
@@ -197,7 +197,7 @@ def test_players_who_would_play_nothing_are_refused_with_a_sentence():
 
 def test_patterns_fill_their_bars():
     eighths = {"4": 8, "3": 6, "2": 4, "6": 6}
-    for table_ in (BASS, COMP):
+    for table_ in (BASS, COMPING):
         assert all(len(row[sign]) == n for row in table_.values() for sign, n in eighths.items())
     sixteenths = {"4": 16, "3": 12, "2": 8, "6": 12}
     assert all(

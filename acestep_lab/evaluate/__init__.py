@@ -5,8 +5,8 @@ same sound held against another prompt; the *ceiling* is the world's own song af
 autoencoder. A figure without both says little: an octave-tolerant tempo is right by luck on every tenth song.
 """
 
-from acestep_lab.evaluate.evaluation import MEASURES, judge
+from acestep_lab.evaluate.evaluation import MEASURES, evaluate
 from acestep_lab.evaluate.prompts import Prompt, prompts
-from acestep_lab.evaluate.report import Figure, Report
+from acestep_lab.evaluate.report import Metric, Report
 
-__all__ = ["MEASURES", "Figure", "Prompt", "Report", "judge", "prompts"]
+__all__ = ["MEASURES", "Figure", "Prompt", "Report", "evaluate", "prompts"]

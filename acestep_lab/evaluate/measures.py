@@ -28,13 +28,13 @@ FIVE_ROLES = {
 
 
 @dataclass(frozen=True)
-class Scored:
+class PromptMeasure:
     """A measure of one sound against one prompt, and which prompts it makes sense for."""
 
     name: str
     score: Score
     applies: Callable[[Prompt], bool] = lambda prompt: True
-    wanted: float | None = None
+    threshold: float | None = None
     """Threshold as a share of the ceiling, or an absolute one (`absolute`)."""
     absolute: bool = False
 
@@ -76,38 +76,38 @@ def _mixed_sections(prompt: Prompt) -> bool:
     return len({"drums" in section.stems_playing for section in prompt.song().sections}) == 2
 
 
-SCORED = (
-    Scored("tempo ±4 %, octaves allowed", _tempo, _with_drums, 0.80),
-    Scored("pulse at the asked tempo", _pulse, _with_drums),
-    Scored("key exact", _key, _tonal, 0.70),
-    Scored("chroma inside the asked scale", _scale, _tonal),
-    Scored("meter", _meter, _with_drums, 0.70, absolute=True),
-    Scored("drums per section as asked", _sections, _mixed_sections, 0.85, absolute=True),
+PROMPT_MEASURES = (
+    PromptMeasure("tempo ±4 %, octaves allowed", _tempo, _with_drums, 0.80),
+    PromptMeasure("pulse at the asked tempo", _pulse, _with_drums),
+    PromptMeasure("key exact", _key, _tonal, 0.70),
+    PromptMeasure("chroma inside the asked scale", _scale, _tonal),
+    PromptMeasure("meter", _meter, _with_drums, 0.70, absolute=True),
+    PromptMeasure("drums per section as asked", _sections, _mixed_sections, 0.85, absolute=True),
 )
 
 
-def shuffled(items: Sequence[Prompt]) -> list[Prompt]:
+def mismatched(items: Sequence[Prompt]) -> list[Prompt]:
     """Every prompt against another one's sound: the list turned by about a third."""
     by = max(1, len(items) // 3)
     return [*items[by:], *items[:by]]
 
 
-def mean_scores(measure: Scored, sounds: Sequence[Audio], asked: Sequence[Prompt]) -> tuple[float, float, int]:
+def mean_scores(measure: PromptMeasure, sounds: Sequence[Audio], asked: Sequence[Prompt]) -> tuple[float, float, int]:
     """(mean score, mean score by chance, n) over the prompts a measure applies to."""
     pairs = [(sound, prompt) for sound, prompt in zip(sounds, asked, strict=True) if measure.applies(prompt)]
     if not pairs:
         return float("nan"), float("nan"), 0
     fitting = [prompt for _, prompt in pairs]
     true = [measure.score(sound, prompt) for sound, prompt in pairs]
-    chance = [measure.score(sound, other) for (sound, _), other in zip(pairs, shuffled(fitting), strict=True)]
+    chance = [measure.score(sound, other) for (sound, _), other in zip(pairs, mismatched(fitting), strict=True)]
     return float(np.mean(true)), float(np.mean(chance)), len(pairs)
 
 
-def presence_accuracy(
-    ear: InstrumentTagger,
+def instrument_accuracy(
+    tagger: InstrumentTagger,
     sounds: Sequence[Audio],
     asked: Sequence[Prompt],
-    unnamed_too: bool = False,
+    count_unnamed: bool = False,
     roles: Mapping[str, Sequence[str]] | None = None,
 ) -> float:
     """Balanced accuracy of stems present or absent as asked: mean over stems of (hit rate + rejection rate) / 2.
@@ -118,23 +118,23 @@ def presence_accuracy(
     only with `unnamed_too`. Stems that fewer than four prompts ask for, or fewer than four leave out, are not counted; luck
     gives 0.5.
     """
-    heard = [ear.heard(sound) for sound in sounds]
+    heard = [tagger.heard(sound) for sound in sounds]
     named = [prompt.named for prompt in asked]
     rates = []
-    for stems in (roles or {stem: (stem,) for stem in ear.roles}).values():
+    for stems in (roles or {stem: (stem,) for stem in tagger.roles}).values():
         playing = np.array([not set(stems).isdisjoint(prompt.instruments) for prompt in asked])
-        wanted = playing if unnamed_too else np.array([not set(stems).isdisjoint(names) for names in named])
+        threshold = playing if count_unnamed else np.array([not set(stems).isdisjoint(names) for names in named])
         found = np.array([not set(stems).isdisjoint(present) for present in heard])
-        if min(wanted.sum(), (~playing).sum()) >= 4:
-            rates.append((found[wanted].mean() + (~found)[~playing].mean()) / 2)
+        if min(threshold.sum(), (~playing).sum()) >= 4:
+            rates.append((found[threshold].mean() + (~found)[~playing].mean()) / 2)
     return float(np.mean(rates)) if rates else float("nan")
 
 
-def solo_accuracy(ear: InstrumentTagger, sounds: Sequence[Audio], asked: Sequence[Prompt]) -> float:
+def solo_accuracy(tagger: InstrumentTagger, sounds: Sequence[Audio], asked: Sequence[Prompt]) -> float:
     """How often the likeliest stem is the one asked for."""
     hits = [
         max(chances, key=chances.__getitem__) == prompt.instruments[0]
-        for prompt, chances in ((p, ear.probabilities(s)) for s, p in zip(sounds, asked, strict=True))
+        for prompt, chances in ((p, tagger.probabilities(s)) for s, p in zip(sounds, asked, strict=True))
     ]
     return float(np.mean(hits)) if hits else float("nan")
 

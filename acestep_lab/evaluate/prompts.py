@@ -12,7 +12,7 @@ from pathlib import Path
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.train.synthetic_music import Song, compose
-from acestep_lab.train.synthetic_music.text import spoken
+from acestep_lab.train.synthetic_music.text import caption_words
 
 FILE = Path(__file__).with_name("prompts.json")
 FIRST_SEED, SOLO_SEED = 7_700_000, 7_800_000
@@ -41,8 +41,8 @@ class Prompt:
         not playing, or for playing, what it does not say.
         """
         text, sounds = f"{self.caption}\n{self.lyrics}".lower(), {(n.stem, n.sound) for n in self.song().notes}
-        words = {stem: spoken(stem, {sound for s, sound in sounds if s == stem}) for stem in self.instruments}
-        named = {stem for stem, said in words.items() if any(word.lower() in text for word in said)}
+        names = {stem: caption_words(stem, {sound for s, sound in sounds if s == stem}) for stem in self.instruments}
+        named = {stem for stem, said in names.items() if any(word.lower() in text for word in said)}
         sung = any(line and not line.startswith("[") for line in self.lyrics.splitlines())
         return frozenset(named | ({"vocals"} & set(self.instruments) if sung else set()))
 
@@ -80,7 +80,7 @@ def prompts(count: int = 64, solo: bool = False) -> list[Prompt]:
     return [p for p in found if p.solo == solo][:count]
 
 
-def written() -> list[Prompt]:
+def recomposed() -> list[Prompt]:
     """The prompts as the world would give them now."""
     mixes = [_prompt(seed, compose(seed, SECONDS), False) for seed in range(FIRST_SEED, FIRST_SEED + MIXES)]
     stems = [(SOLO_SEED + i, SOLO_STEMS[i % len(SOLO_STEMS)]) for i in range(SOLOS)]
@@ -92,4 +92,6 @@ def _prompt(seed: int, song: Song, solo: bool) -> Prompt:
 
 
 if __name__ == "__main__":
-    FILE.write_text(json.dumps([asdict(p) for p in written()], ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+    FILE.write_text(
+        json.dumps([asdict(p) for p in recomposed()], ensure_ascii=False, indent=0) + "\n", encoding="utf-8"
+    )

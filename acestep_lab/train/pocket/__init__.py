@@ -1,4 +1,4 @@
-"""Training of the pocket checkpoint, stage by stage: autoencoder, words, codes, transformer, planner, export."""
+"""Training of the pocket checkpoint, stage by stage: autoencoder, tokenizer, codes, transformer, planner, export."""
 
 from acestep_lab._torchaudio import patch_torchaudio
 

@@ -1,6 +1,6 @@
-"""What every training stage needs besides its model: a clock, a learning rate, a place to continue from, a log.
+"""What every training stage needs besides its model: a clock, a learning rate, a checkpoint to resume from, a log.
 
-Stages are boxed by time, not by steps: the learning rate follows the share of the box that is used up, so the same command
+Stages have a time budget, not a number of steps: the learning rate follows the share of it that is used up, so the same command
 gives a sensible model in two minutes and a better one in two hours.
 """
 
@@ -23,57 +23,59 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 @dataclass
 class Stage:
-    """One stage of training: its name, its box of seconds, and the folder where it keeps state and log."""
+    """One stage of training: its name, its time budget in seconds, and the folder where it keeps state and log."""
 
     name: str
     seconds: float
     folder: Path
     device: str = "cpu"
-    spent: float = 0.0
+    elapsed: float = 0.0
     step: int = 0
-    pace: float = 1.0
-    """Multiplies every learning rate; below one for what is trained already."""
+    rate_scale: float = 1.0
+    """Multiplies every learning rate; below one where weights are trained further."""
 
     @property
     def fraction(self) -> float:
-        """Share of the box used up, 0..1."""
-        return min(1.0, self.spent / max(self.seconds, 1e-9))
+        """Share of the time budget used up, 0 to 1."""
+        return min(1.0, self.elapsed / max(self.seconds, 1e-9))
 
     @property
     def file(self) -> Path:
+        """Where the state is kept."""
         return self.folder / f"{self.name}.pt"
 
     def steps(self) -> Iterator[int]:
-        """Count steps until the box is used up, keeping the clock."""
-        started = time.monotonic() - self.spent
+        """Count steps until the time budget is used up, keeping the clock."""
+        started = time.monotonic() - self.elapsed
         while self.fraction < 1:
             yield self.step
             self.step += 1
-            self.spent = time.monotonic() - started
+            self.elapsed = time.monotonic() - started
 
-    def rate(self, peak: float, warm: int = 100) -> float:
-        """Learning rate now: a short linear warm-up, then a cosine down to a fiftieth of the peak."""
+    def learning_rate(self, peak: float, warmup: int = 100) -> float:
+        """The learning rate now: a linear warm-up over `warmup` steps, then a cosine down to a fiftieth of the peak."""
         cosine = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.fraction))
-        return self.pace * peak * min(1.0, (self.step + 1) / warm) * cosine
+        return self.rate_scale * peak * min(1.0, (self.step + 1) / warmup) * cosine
 
     def save(self, **state: Any) -> None:
-        """Write the state beside the old one, then replace it, so that a break never leaves half a file."""
-        fresh = self.file.with_suffix(".new")
-        torch.save({"step": self.step, "spent": self.spent, "state": state}, fresh)
-        os.replace(fresh, self.file)
+        """Write the state to a temporary file and move it into place, so that an interruption never leaves half a file."""
+        temporary = self.file.with_suffix(".new")
+        torch.save({"step": self.step, "elapsed": self.elapsed, "state": state}, temporary)
+        os.replace(temporary, self.file)
 
     def load(self) -> dict[str, Any] | None:
         """The saved state, with the clock set to where it stood; None when this stage has not begun."""
         if not self.file.exists():
             return None
-        kept = torch.load(self.file, map_location=self.device, weights_only=False)
-        self.step, self.spent = kept["step"], kept["spent"]
-        return kept["state"]
+        saved = torch.load(self.file, map_location=self.device, weights_only=False)
+        self.step, self.elapsed = saved["step"], saved["elapsed"]
+        state: dict[str, Any] = saved["state"]
+        return state
 
-    def log(self, **figures: Any) -> None:
-        """One line of figures to the screen and to the stage's log."""
-        line = {"stage": self.name, "step": self.step, "seconds": round(self.spent, 1)} | {
-            k: _short(v) for k, v in figures.items()
+    def log(self, **metrics: Any) -> None:
+        """Print one line of metrics (numbers or scalar tensors) as JSON and append it to the stage's log."""
+        line = {"stage": self.name, "step": self.step, "seconds": round(self.elapsed, 1)} | {
+            k: _short(v) for k, v in metrics.items()
         }
         print(json.dumps(line), flush=True)
         with (self.folder / f"{self.name}.jsonl").open("a") as file:
@@ -87,10 +89,10 @@ def _short(value: Any) -> Any:
 
 
 @contextmanager
-def quick(device: str, *, short_rows: bool = False) -> Iterator[None]:
-    """The arithmetic that this device is quickest at: halves on a GPU and on a CPU with matrix tiles (AMX), floats on any other CPU.
+def fast_precision(device: str, *, short_rows: bool = False) -> Iterator[None]:
+    """Autocast and attention kernels that are quickest on a device: bfloat16 on a GPU and a CPU with AMX tiles, float32 on other CPUs.
 
-    A step of the transformer, one core of a CPU without tiles: 2.2 to 2.7 s in halves, 1.4 s in floats. With tiles plain attention is
+    A step of the transformer, one core of a CPU without tiles: 2.2 to 2.7 s in bfloat16, 1.4 s in float32. With tiles plain attention is
     quicker than the flash kernel for `short_rows`, a few hundred tokens; without them it is not.
     """
     tiles = device == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
@@ -101,8 +103,8 @@ def quick(device: str, *, short_rows: bool = False) -> Iterator[None]:
         yield
 
 
-class Average:
-    """A slow copy of a model's weights (exponential moving average); what is exported, because it is less noisy."""
+class WeightAverage:
+    """An exponential moving average of a model's weights; it is what is exported, because it is less noisy."""
 
     def __init__(self, model: nn.Module, decay: float = 0.999) -> None:
         self.decay = decay
@@ -110,8 +112,8 @@ class Average:
         self.count = 0
 
     @torch.no_grad()
-    def follow(self, model: nn.Module) -> None:
-        """Move towards the model; faster at first, so that the start is forgotten."""
+    def update(self, model: nn.Module) -> None:
+        """Move towards the model's weights; faster at first, so that the initial ones are forgotten."""
         self.count += 1
         weight = 1 - min(self.decay, (1 + self.count) / (10 + self.count))
         for name, tensor in model.state_dict().items():
@@ -119,21 +121,22 @@ class Average:
                 self.weights[name].lerp_(tensor, weight)
 
 
-class Every:
-    """True once per so many seconds of the stage's clock, and on its first call."""
+class Interval:
+    """Says when something is due: on the first call, then once per `seconds` of the stage's clock."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.next = 0.0
 
-    def due(self, spent: float) -> bool:
-        if spent < self.next:
+    def due(self, elapsed: float) -> bool:
+        """Whether it is time again, at `elapsed` seconds."""
+        if elapsed < self.next:
             return False
-        self.next = spent + self.seconds
+        self.next = elapsed + self.seconds
         return True
 
 
-def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
     """Set the learning rate; a group's own `scale` multiplies it."""
     for group in optimiser.param_groups:
         group["lr"] = rate * group.get("scale", 1.0)

@@ -9,12 +9,12 @@ from zlib import crc32
 import numpy as np
 
 Signal = np.ndarray  # float64 [samples] while a note is made
-Level = Callable[[np.ndarray, np.ndarray], np.ndarray]  # harmonic numbers and their Hz to amplitudes
+HarmonicLevels = Callable[[np.ndarray, np.ndarray], np.ndarray]  # harmonic numbers and their Hz to amplitudes
 TABLE = 8192
 
 
 @dataclass(frozen=True)
-class Patch:
+class NoteSpec:
     """What a maker is told about the note it makes."""
 
     hz: float
@@ -27,208 +27,234 @@ class Patch:
         return np.arange(self.count) / self.rate
 
 
-def table(voice: Patch, amplitude: Level, phases: bool = False) -> Signal:
+def wavetable(note: NoteSpec, amplitude: HarmonicLevels, phases: bool = False) -> Signal:
     """One period of a band-limited wave; `amplitude(harmonic, hz)` gives each harmonic's level."""
-    top = max(1, min(TABLE // 4, int(0.47 * voice.rate / voice.hz)))
+    top = max(1, min(TABLE // 4, int(0.47 * note.rate / note.hz)))
     harmonic = np.arange(1, top + 1)
     spectrum = np.zeros(TABLE // 2 + 1, complex)
-    turn = voice.random.uniform(0, 2 * np.pi, top) if phases else np.full(top, -np.pi / 2)
-    spectrum[1 : top + 1] = amplitude(harmonic, harmonic * voice.hz) * np.exp(1j * turn)
+    phase_turn = note.random.uniform(0, 2 * np.pi, top) if phases else np.full(top, -np.pi / 2)
+    spectrum[1 : top + 1] = amplitude(harmonic, harmonic * note.hz) * np.exp(1j * phase_turn)
     wave = np.fft.irfft(spectrum) * TABLE / 2
     return wave
 
 
-def play(
-    voice: Patch, wave: Signal, cents: float = 0.0, vibrato: float = 0.0, wobble: float = 5.2, late: float = 0.25
+def oscillator(
+    note: NoteSpec,
+    wave: Signal,
+    cents: float = 0.0,
+    vibrato: float = 0.0,
+    vibrato_hz: float = 5.2,
+    vibrato_delay: float = 0.25,
 ) -> Signal:
     """Read a period at the voice's pitch; `vibrato` in cents grows in after `late` seconds."""
-    start = voice.random.random()
-    hz = voice.hz * 2 ** (cents / 1200)
+    start = note.random.random()
+    hz = note.hz * 2 ** (cents / 1200)
     if vibrato == 0.0:
-        phase = start + hz / voice.rate * np.arange(voice.count)
+        phase = start + hz / note.rate * np.arange(note.count)
     else:
-        depth = vibrato * np.clip((voice.time - late) / 0.3, 0, 1)
-        swing = np.sin(2 * np.pi * (wobble * voice.time + voice.random.random()))
-        phase = start + np.cumsum(hz * 2 ** (depth * swing / 1200)) / voice.rate
+        depth = vibrato * np.clip((note.time - vibrato_delay) / 0.3, 0, 1)
+        swing = np.sin(2 * np.pi * (vibrato_hz * note.time + note.random.random()))
+        phase = start + np.cumsum(hz * 2 ** (depth * swing / 1200)) / note.rate
     return wave[(phase * TABLE).astype(np.int64) % TABLE]
 
 
-def envelope(voice: Patch, attack: float, decay: float = 0.0, sustain: float = 1.0) -> Signal:
+def envelope(note: NoteSpec, attack: float, decay: float = 0.0, sustain: float = 1.0) -> Signal:
     """Rise over `attack` seconds, then fall towards `sustain` with `decay` per second."""
-    time = voice.time
+    time = note.time
     rise = np.clip(time / max(attack, 1e-4), 0, 1)
     return np.sin(rise * np.pi / 2) ** 2 * (sustain + (1 - sustain) * np.exp(-decay * np.maximum(time - attack, 0)))
 
 
-def low(hz: np.ndarray, corner: float, order: float = 2.0) -> np.ndarray:
+def lowpass(hz: np.ndarray, corner: float, order: float = 2.0) -> np.ndarray:
     return 1 / (1 + (hz / corner) ** (2 * order)) ** 0.5
 
 
-def peak(hz: np.ndarray, centre: float, width: float) -> np.ndarray:
+def resonance(hz: np.ndarray, centre: float, width: float) -> np.ndarray:
     return np.exp(-0.5 * ((hz - centre) / width) ** 2)
 
 
-def shaped_noise(voice: Patch, curve: Callable[[np.ndarray], np.ndarray]) -> Signal:
-    spectrum = np.fft.rfft(voice.random.standard_normal(voice.count))
-    return np.fft.irfft(spectrum * curve(np.fft.rfftfreq(voice.count, 1 / voice.rate)), voice.count)
+def filtered_noise(note: NoteSpec, curve: Callable[[np.ndarray], np.ndarray]) -> Signal:
+    spectrum = np.fft.rfft(note.random.standard_normal(note.count))
+    return np.fft.irfft(spectrum * curve(np.fft.rfftfreq(note.count, 1 / note.rate)), note.count)
 
 
-def struck(voice: Patch, level: Level, fall: float, spread: float = 1.0) -> Signal:
+def struck_string(note: NoteSpec, level: HarmonicLevels, decay_rate: float, spread: float = 1.0) -> Signal:
     """A struck or plucked string: three groups of harmonics, the higher ones falling faster."""
-    total = np.zeros(voice.count)
-    for first, last, faster in ((1, 2, 1.0), (3, 6, 2.2), (7, 400, 5.0)):
-        wave = table(voice, _between(level, first, last))
-        total += play(voice, wave) * np.exp(-fall * faster * voice.time)
-    second = play(voice, table(voice, _between(level, 1, 4)), cents=spread)  # the other string of the course
-    return (total + 0.5 * second * np.exp(-fall * 1.3 * voice.time)) * envelope(voice, 0.003)
+    total = np.zeros(note.count)
+    for first, last, relative_rate in ((1, 2, 1.0), (3, 6, 2.2), (7, 400, 5.0)):
+        wave = wavetable(note, _partials(level, first, last))
+        total += oscillator(note, wave) * np.exp(-decay_rate * relative_rate * note.time)
+    second = oscillator(note, wavetable(note, _partials(level, 1, 4)), cents=spread)  # the other string of the course
+    return (total + 0.5 * second * np.exp(-decay_rate * 1.3 * note.time)) * envelope(note, 0.003)
 
 
-def _between(level: Level, first: int, last: int) -> Level:
+def _partials(level: HarmonicLevels, first: int, last: int) -> HarmonicLevels:
     return lambda h, f: level(h, f) * ((h >= first) & (h <= last))
 
 
-def piano(voice: Patch) -> Signal:
-    fall = 0.9 * (voice.hz / 220) ** 0.6
-    tone = struck(voice, lambda h, f: np.sin(h * np.pi / 8.2) ** 2 / h**1.1 * low(f, 3200, 1) + 0.02 / h, fall)
-    knock = shaped_noise(voice, lambda f: low(f, 1200)) * np.exp(-60 * voice.time)
+def piano(note: NoteSpec) -> Signal:
+    decay_rate = 0.9 * (note.hz / 220) ** 0.6
+    tone = struck_string(
+        note, lambda h, f: np.sin(h * np.pi / 8.2) ** 2 / h**1.1 * lowpass(f, 3200, 1) + 0.02 / h, decay_rate
+    )
+    knock = filtered_noise(note, lambda f: lowpass(f, 1200)) * np.exp(-60 * note.time)
     return tone + 0.05 * knock
 
 
-def electric_piano(voice: Patch) -> Signal:
-    time, turn = voice.time, 2 * np.pi * voice.hz * voice.time
-    bark = np.exp(-3.5 * time) * min(1.6, 1.1 * (220 / voice.hz) ** 0.3)
-    body = np.sin(turn + bark * np.sin(turn)) * np.exp(-0.9 * time)
-    tine = 0.12 * np.sin(turn * 7.0) * np.exp(-14 * time) if voice.hz * 7 < voice.rate * 0.45 else 0.0
-    return (body + tine) * (1 + 0.12 * np.sin(2 * np.pi * 4.8 * time)) * envelope(voice, 0.004)
+def electric_piano(note: NoteSpec) -> Signal:
+    time, phase_turn = note.time, 2 * np.pi * note.hz * note.time
+    bark = np.exp(-3.5 * time) * min(1.6, 1.1 * (220 / note.hz) ** 0.3)
+    body = np.sin(phase_turn + bark * np.sin(phase_turn)) * np.exp(-0.9 * time)
+    tine = 0.12 * np.sin(phase_turn * 7.0) * np.exp(-14 * time) if note.hz * 7 < note.rate * 0.45 else 0.0
+    return (body + tine) * (1 + 0.12 * np.sin(2 * np.pi * 4.8 * time)) * envelope(note, 0.004)
 
 
-def organ(voice: Patch) -> Signal:
+def organ(note: NoteSpec) -> Signal:
     bars = {1: 0.8, 2: 1.0, 3: 0.5, 4: 0.45, 6: 0.2, 8: 0.22}
-    wave = table(voice, lambda h, f: np.array([bars.get(int(i), 0.0) for i in h]) * low(f, 5000))
-    return play(voice, wave, vibrato=7, wobble=6.1, late=0) * envelope(voice, 0.008)
+    wave = wavetable(note, lambda h, f: np.array([bars.get(int(i), 0.0) for i in h]) * lowpass(f, 5000))
+    return oscillator(note, wave, vibrato=7, vibrato_hz=6.1, vibrato_delay=0) * envelope(note, 0.008)
 
 
-def nylon_guitar(voice: Patch) -> Signal:
-    fall = 1.8 * (voice.hz / 220) ** 0.5
-    return struck(voice, lambda h, f: np.abs(np.sin(h * np.pi * 0.22)) / h**1.5 * low(f, 3500, 1), fall, 0.6)
-
-
-def steel_guitar(voice: Patch) -> Signal:
-    fall = 1.3 * (voice.hz / 220) ** 0.5
-    return struck(voice, lambda h, f: np.abs(np.sin(h * np.pi * 0.13)) / h**0.9 * low(f, 5500, 1), fall, 1.2)
-
-
-def clean_guitar(voice: Patch) -> Signal:
-    fall = 1.1 * (voice.hz / 220) ** 0.4
-    tone = struck(voice, lambda h, f: np.abs(np.sin(h * np.pi * 0.27)) / h**1.1 * low(f, 3800, 2), fall, 2.0)
-    return tone * (1 + 0.25 * np.sin(2 * np.pi * 5.0 * voice.time))
-
-
-def distorted_guitar(voice: Patch) -> Signal:
-    wave = table(voice, lambda h, f: np.abs(np.sin(h * np.pi * 0.2)) / h * low(f, 4000))
-    driven = np.tanh(5 * (play(voice, wave) + 0.7 * play(voice, wave, 3)) * np.exp(-0.4 * voice.time))
-    spectrum = np.fft.rfft(driven)
-    hz = np.fft.rfftfreq(voice.count, 1 / voice.rate)
-    return np.fft.irfft(spectrum * low(hz, 3600, 3), voice.count) * envelope(voice, 0.006)
-
-
-def finger_bass(voice: Patch) -> Signal:
-    return struck(voice, lambda h, f: (0.4 + np.abs(np.sin(h * np.pi * 0.2))) / h**1.3 * low(f, 1400, 1.5), 1.1, 0.0)
-
-
-def upright_bass(voice: Patch) -> Signal:
-    tone = struck(voice, lambda h, f: 1 / h**1.5 * low(f, 900, 1), 1.9, 0.0)
-    return tone + 0.03 * shaped_noise(voice, lambda f: low(f, 900)) * np.exp(-50 * voice.time)
-
-
-def synth_bass(voice: Patch) -> Signal:
-    bright = play(voice, table(voice, lambda h, f: low(f, 1800) / h))
-    dark = play(voice, table(voice, lambda h, f: low(f, 420) / h))
-    sweep = np.exp(-7 * voice.time)
-    return (bright * sweep + dark * (1 - sweep)) * envelope(voice, 0.004, 1.0, 0.6)
-
-
-def sub_bass(voice: Patch) -> Signal:
-    wave = table(voice, lambda h, f: np.select([h == 1, h == 2, h == 3], [1.0, 0.45, 0.18], 0.0))
-    return play(voice, wave) * envelope(voice, 0.008, 0.5, 0.6)
-
-
-def _ensemble(voice: Patch, wave: Signal, voices: int, cents: float, vibrato: float = 0.0) -> Signal:
-    spread = np.linspace(-cents, cents, voices)
-    return sum((play(voice, wave, c, vibrato, 4.6 + 0.5 * i) for i, c in enumerate(spread)), np.zeros(voice.count))
-
-
-def warm_pad(voice: Patch) -> Signal:
-    wave = table(voice, lambda h, f: low(f, 900, 1) / h)
-    return _ensemble(voice, wave, 4, 7) * envelope(voice, 0.18)
-
-
-def bright_pad(voice: Patch) -> Signal:
-    wave = table(voice, lambda h, f: low(f, 2600, 1) / h)
-    return _ensemble(voice, wave, 5, 9) * envelope(voice, 0.09)
-
-
-def synth_pluck(voice: Patch) -> Signal:
-    bright = _ensemble(voice, table(voice, lambda h, f: low(f, 4500) / h), 2, 5)
-    dark = _ensemble(voice, table(voice, lambda h, f: low(f, 700) / h), 2, 5)
-    return (bright * np.exp(-14 * voice.time) + dark * np.exp(-4 * voice.time)) * envelope(voice, 0.002)
-
-
-def saw_lead(voice: Patch) -> Signal:
-    wave = table(voice, lambda h, f: low(f, 3800, 1) / h)
-    return _ensemble(voice, wave, 3, 6, vibrato=10) * envelope(voice, 0.01, 2, 0.75)
-
-
-def square_lead(voice: Patch) -> Signal:
-    wave = table(voice, lambda h, f: (h % 2) * low(f, 3000, 1) / h)
-    return play(voice, wave, vibrato=12) * envelope(voice, 0.008, 2, 0.8)
-
-
-def string_ensemble(voice: Patch) -> Signal:
-    body = table(voice, lambda h, f: (0.5 + peak(f, 500, 250) + 0.6 * peak(f, 2400, 900)) * low(f, 4200, 1) / h, True)
-    return _ensemble(voice, body, 5, 8, vibrato=9) * envelope(voice, 0.11)
-
-
-def violin(voice: Patch) -> Signal:
-    body = table(
-        voice, lambda h, f: (0.5 + peak(f, 480, 160) + peak(f, 1100, 350) + 0.7 * peak(f, 2800, 800)) * low(f, 5500) / h
+def nylon_guitar(note: NoteSpec) -> Signal:
+    decay_rate = 1.8 * (note.hz / 220) ** 0.5
+    return struck_string(
+        note, lambda h, f: np.abs(np.sin(h * np.pi * 0.22)) / h**1.5 * lowpass(f, 3500, 1), decay_rate, 0.6
     )
-    bow = 0.02 * shaped_noise(voice, lambda f: peak(f, 3000, 1500))
-    return (play(voice, body, vibrato=22, wobble=5.7) + bow) * envelope(voice, 0.06)
 
 
-def pizzicato(voice: Patch) -> Signal:
-    return struck(voice, lambda h, f: (0.5 + peak(f, 500, 250)) / h**1.4 * low(f, 2500, 1), 6.0, 3.0)
+def steel_guitar(note: NoteSpec) -> Signal:
+    decay_rate = 1.3 * (note.hz / 220) ** 0.5
+    return struck_string(
+        note, lambda h, f: np.abs(np.sin(h * np.pi * 0.13)) / h**0.9 * lowpass(f, 5500, 1), decay_rate, 1.2
+    )
 
 
-def flute(voice: Patch) -> Signal:
-    wave = table(voice, lambda h, f: np.select([h == 1, h == 2, h == 3, h == 4], [1.0, 0.35, 0.12, 0.05], 0.0))
-    breath = 0.03 * shaped_noise(voice, lambda f: peak(f, voice.hz * 2, 900) + 0.15 * low(f, 5000))
-    return (play(voice, wave, vibrato=14, wobble=5.0) + breath) * envelope(voice, 0.05)
+def clean_guitar(note: NoteSpec) -> Signal:
+    decay_rate = 1.1 * (note.hz / 220) ** 0.4
+    tone = struck_string(
+        note, lambda h, f: np.abs(np.sin(h * np.pi * 0.27)) / h**1.1 * lowpass(f, 3800, 2), decay_rate, 2.0
+    )
+    return tone * (1 + 0.25 * np.sin(2 * np.pi * 5.0 * note.time))
 
 
-def clarinet(voice: Patch) -> Signal:
-    wave = table(voice, lambda h, f: np.where(h % 2 == 1, 1.0, 0.12) * low(f, 1900, 1) / h**0.8)
-    return play(voice, wave, vibrato=4) * envelope(voice, 0.035)
+def distorted_guitar(note: NoteSpec) -> Signal:
+    wave = wavetable(note, lambda h, f: np.abs(np.sin(h * np.pi * 0.2)) / h * lowpass(f, 4000))
+    driven = np.tanh(5 * (oscillator(note, wave) + 0.7 * oscillator(note, wave, 3)) * np.exp(-0.4 * note.time))
+    spectrum = np.fft.rfft(driven)
+    hz = np.fft.rfftfreq(note.count, 1 / note.rate)
+    return np.fft.irfft(spectrum * lowpass(hz, 3600, 3), note.count) * envelope(note, 0.006)
 
 
-def saxophone(voice: Patch) -> Signal:
-    wave = table(voice, lambda h, f: (0.3 + peak(f, 700, 300) + 0.6 * peak(f, 1700, 600)) * low(f, 4200) / h**0.5)
-    breath = 0.03 * shaped_noise(voice, lambda f: peak(f, 2200, 1400))
-    return (play(voice, wave, vibrato=16, wobble=5.1) + breath) * envelope(voice, 0.03, 3, 0.8)
+def finger_bass(note: NoteSpec) -> Signal:
+    return struck_string(
+        note, lambda h, f: (0.4 + np.abs(np.sin(h * np.pi * 0.2))) / h**1.3 * lowpass(f, 1400, 1.5), 1.1, 0.0
+    )
 
 
-def trumpet(voice: Patch) -> Signal:
-    bright = table(voice, lambda h, f: (0.3 + peak(f, 1300, 700)) * low(f, 4200) / h**0.5)
-    dark = table(voice, lambda h, f: low(f, 1300, 1.5) / h**0.5)
-    open_ = np.clip(voice.time / 0.09, 0, 1) * (0.6 + 0.4 * np.exp(-3 * voice.time))
-    start = play(voice, dark, vibrato=9) * (1 - open_)
-    return (play(voice, bright, vibrato=9) * open_ + start) * envelope(voice, 0.025)
+def upright_bass(note: NoteSpec) -> Signal:
+    tone = struck_string(note, lambda h, f: 1 / h**1.5 * lowpass(f, 900, 1), 1.9, 0.0)
+    return tone + 0.03 * filtered_noise(note, lambda f: lowpass(f, 900)) * np.exp(-50 * note.time)
 
 
-def horn_section(voice: Patch) -> Signal:
-    wave = table(voice, lambda h, f: (0.4 + peak(f, 600, 350)) * low(f, 2600, 1.5) / h**0.6, True)
-    return _ensemble(voice, wave, 3, 6, vibrato=5) * envelope(voice, 0.045, 2, 0.8)
+def synth_bass(note: NoteSpec) -> Signal:
+    bright = oscillator(note, wavetable(note, lambda h, f: lowpass(f, 1800) / h))
+    dark = oscillator(note, wavetable(note, lambda h, f: lowpass(f, 420) / h))
+    sweep = np.exp(-7 * note.time)
+    return (bright * sweep + dark * (1 - sweep)) * envelope(note, 0.004, 1.0, 0.6)
+
+
+def sub_bass(note: NoteSpec) -> Signal:
+    wave = wavetable(note, lambda h, f: np.select([h == 1, h == 2, h == 3], [1.0, 0.45, 0.18], 0.0))
+    return oscillator(note, wave) * envelope(note, 0.008, 0.5, 0.6)
+
+
+def _unison(note: NoteSpec, wave: Signal, voices: int, cents: float, vibrato: float = 0.0) -> Signal:
+    spread = np.linspace(-cents, cents, voices)
+    return sum((oscillator(note, wave, c, vibrato, 4.6 + 0.5 * i) for i, c in enumerate(spread)), np.zeros(note.count))
+
+
+def warm_pad(note: NoteSpec) -> Signal:
+    wave = wavetable(note, lambda h, f: lowpass(f, 900, 1) / h)
+    return _unison(note, wave, 4, 7) * envelope(note, 0.18)
+
+
+def bright_pad(note: NoteSpec) -> Signal:
+    wave = wavetable(note, lambda h, f: lowpass(f, 2600, 1) / h)
+    return _unison(note, wave, 5, 9) * envelope(note, 0.09)
+
+
+def synth_pluck(note: NoteSpec) -> Signal:
+    bright = _unison(note, wavetable(note, lambda h, f: lowpass(f, 4500) / h), 2, 5)
+    dark = _unison(note, wavetable(note, lambda h, f: lowpass(f, 700) / h), 2, 5)
+    return (bright * np.exp(-14 * note.time) + dark * np.exp(-4 * note.time)) * envelope(note, 0.002)
+
+
+def saw_lead(note: NoteSpec) -> Signal:
+    wave = wavetable(note, lambda h, f: lowpass(f, 3800, 1) / h)
+    return _unison(note, wave, 3, 6, vibrato=10) * envelope(note, 0.01, 2, 0.75)
+
+
+def square_lead(note: NoteSpec) -> Signal:
+    wave = wavetable(note, lambda h, f: (h % 2) * lowpass(f, 3000, 1) / h)
+    return oscillator(note, wave, vibrato=12) * envelope(note, 0.008, 2, 0.8)
+
+
+def string_ensemble(note: NoteSpec) -> Signal:
+    body = wavetable(
+        note,
+        lambda h, f: (0.5 + resonance(f, 500, 250) + 0.6 * resonance(f, 2400, 900)) * lowpass(f, 4200, 1) / h,
+        True,
+    )
+    return _unison(note, body, 5, 8, vibrato=9) * envelope(note, 0.11)
+
+
+def violin(note: NoteSpec) -> Signal:
+    body = wavetable(
+        note,
+        lambda h, f: (
+            (0.5 + resonance(f, 480, 160) + resonance(f, 1100, 350) + 0.7 * resonance(f, 2800, 800))
+            * lowpass(f, 5500)
+            / h
+        ),
+    )
+    bow = 0.02 * filtered_noise(note, lambda f: resonance(f, 3000, 1500))
+    return (oscillator(note, body, vibrato=22, vibrato_hz=5.7) + bow) * envelope(note, 0.06)
+
+
+def pizzicato(note: NoteSpec) -> Signal:
+    return struck_string(note, lambda h, f: (0.5 + resonance(f, 500, 250)) / h**1.4 * lowpass(f, 2500, 1), 6.0, 3.0)
+
+
+def flute(note: NoteSpec) -> Signal:
+    wave = wavetable(note, lambda h, f: np.select([h == 1, h == 2, h == 3, h == 4], [1.0, 0.35, 0.12, 0.05], 0.0))
+    breath = 0.03 * filtered_noise(note, lambda f: resonance(f, note.hz * 2, 900) + 0.15 * lowpass(f, 5000))
+    return (oscillator(note, wave, vibrato=14, vibrato_hz=5.0) + breath) * envelope(note, 0.05)
+
+
+def clarinet(note: NoteSpec) -> Signal:
+    wave = wavetable(note, lambda h, f: np.where(h % 2 == 1, 1.0, 0.12) * lowpass(f, 1900, 1) / h**0.8)
+    return oscillator(note, wave, vibrato=4) * envelope(note, 0.035)
+
+
+def saxophone(note: NoteSpec) -> Signal:
+    wave = wavetable(
+        note, lambda h, f: (0.3 + resonance(f, 700, 300) + 0.6 * resonance(f, 1700, 600)) * lowpass(f, 4200) / h**0.5
+    )
+    breath = 0.03 * filtered_noise(note, lambda f: resonance(f, 2200, 1400))
+    return (oscillator(note, wave, vibrato=16, vibrato_hz=5.1) + breath) * envelope(note, 0.03, 3, 0.8)
+
+
+def trumpet(note: NoteSpec) -> Signal:
+    bright = wavetable(note, lambda h, f: (0.3 + resonance(f, 1300, 700)) * lowpass(f, 4200) / h**0.5)
+    dark = wavetable(note, lambda h, f: lowpass(f, 1300, 1.5) / h**0.5)
+    open_ = np.clip(note.time / 0.09, 0, 1) * (0.6 + 0.4 * np.exp(-3 * note.time))
+    start = oscillator(note, dark, vibrato=9) * (1 - open_)
+    return (oscillator(note, bright, vibrato=9) * open_ + start) * envelope(note, 0.025)
+
+
+def horn_section(note: NoteSpec) -> Signal:
+    wave = wavetable(note, lambda h, f: (0.4 + resonance(f, 600, 350)) * lowpass(f, 2600, 1.5) / h**0.6, True)
+    return _unison(note, wave, 3, 6, vibrato=5) * envelope(note, 0.045, 2, 0.8)
 
 
 VOWELS = {
@@ -240,34 +266,34 @@ VOWELS = {
 }  # formants as (Hz, width, level), after Peterson & Barney 1952
 
 
-def _formants(vowel: str) -> Level:
+def _formants(vowel: str) -> HarmonicLevels:
     rows = VOWELS[vowel]
-    return lambda h, f: (sum(g * peak(f, c, 1.6 * w) for c, w, g in rows) + 0.06 * low(f, 3500)) / h**0.35
+    return lambda h, f: (sum(g * resonance(f, c, 1.6 * w) for c, w, g in rows) + 0.06 * lowpass(f, 3500)) / h**0.35
 
 
-def singer(vowel: str) -> Callable[[Patch], Signal]:
-    def sing(voice: Patch) -> Signal:
-        air = 0.02 * shaped_noise(voice, lambda f: peak(f, 3200, 1500))
-        onset = 0.15 * shaped_noise(voice, lambda f: peak(f, 4500, 1800)) * np.exp(-45 * voice.time)
-        return (play(voice, table(voice, _formants(vowel)), vibrato=28, wobble=5.5) + air) * envelope(
-            voice, 0.04
+def singer(vowel: str) -> Callable[[NoteSpec], Signal]:
+    def sing(note: NoteSpec) -> Signal:
+        air = 0.02 * filtered_noise(note, lambda f: resonance(f, 3200, 1500))
+        onset = 0.15 * filtered_noise(note, lambda f: resonance(f, 4500, 1800)) * np.exp(-45 * note.time)
+        return (oscillator(note, wavetable(note, _formants(vowel)), vibrato=28, vibrato_hz=5.5) + air) * envelope(
+            note, 0.04
         ) + onset
 
     return sing
 
 
-def choir(vowel: str) -> Callable[[Patch], Signal]:
-    def sing(voice: Patch) -> Signal:
-        return _ensemble(voice, table(voice, _formants(vowel), True), 5, 11, vibrato=14) * envelope(voice, 0.13)
+def choir(vowel: str) -> Callable[[NoteSpec], Signal]:
+    def sing(note: NoteSpec) -> Signal:
+        return _unison(note, wavetable(note, _formants(vowel), True), 5, 11, vibrato=14) * envelope(note, 0.13)
 
     return sing
 
 
 @dataclass(frozen=True)
-class Sound:
+class Patch:
     """A pitched sound: its maker, playable range (MIDI), longest cached note and release (seconds), level."""
 
-    maker: Callable[[Patch], Signal]
+    synthesize: Callable[[NoteSpec], Signal]
     lowest: int
     highest: int
     seconds: float = 2.4
@@ -275,43 +301,43 @@ class Sound:
     level: float = 1.0
 
 
-SOUNDS: dict[str, Sound] = {
-    "piano": Sound(piano, 36, 88, 2.4, 0.14),
-    "electric piano": Sound(electric_piano, 36, 84, 2.4, 0.12),
-    "organ": Sound(organ, 40, 84, 2.4, 0.06),
-    "nylon guitar": Sound(nylon_guitar, 40, 82, 2.2, 0.12),
-    "acoustic guitar": Sound(steel_guitar, 40, 84, 2.4, 0.12),
-    "electric guitar": Sound(clean_guitar, 40, 86, 2.4, 0.10),
-    "distorted guitar": Sound(distorted_guitar, 38, 84, 2.4, 0.06),
-    "bass guitar": Sound(finger_bass, 26, 55, 1.8, 0.05),
-    "upright bass": Sound(upright_bass, 26, 55, 1.6, 0.08),
-    "synth bass": Sound(synth_bass, 26, 55, 2.0, 0.03, 1.15),
-    "sub bass": Sound(sub_bass, 26, 55, 2.4, 0.05, 0.85),
-    "warm pad": Sound(warm_pad, 43, 80, 3.2, 0.35),
-    "bright pad": Sound(bright_pad, 43, 80, 3.2, 0.30),
-    "synth pluck": Sound(synth_pluck, 48, 88, 1.2, 0.10, 1.3),
-    "synth lead": Sound(saw_lead, 52, 88, 2.0, 0.06, 1.4),
-    "square lead": Sound(square_lead, 52, 88, 2.0, 0.05, 1.3),
-    "strings": Sound(string_ensemble, 40, 88, 3.2, 0.25),
-    "violin": Sound(violin, 55, 90, 2.4, 0.10),
-    "pizzicato strings": Sound(pizzicato, 45, 86, 1.0, 0.10),
-    "flute": Sound(flute, 59, 90, 2.2, 0.08),
-    "clarinet": Sound(clarinet, 52, 84, 2.2, 0.06),
-    "saxophone": Sound(saxophone, 50, 82, 2.2, 0.06),
-    "trumpet": Sound(trumpet, 54, 84, 2.2, 0.06),
-    "brass section": Sound(horn_section, 45, 80, 2.2, 0.07, 0.8),
-    **{f"voice {v}": Sound(singer(v), 52, 80, 2.2, 0.08) for v in VOWELS},
-    "choir a": Sound(choir("a"), 48, 78, 3.2, 0.22),
-    "choir u": Sound(choir("u"), 48, 78, 3.2, 0.22),
+PATCHES: dict[str, Patch] = {
+    "piano": Patch(piano, 36, 88, 2.4, 0.14),
+    "electric piano": Patch(electric_piano, 36, 84, 2.4, 0.12),
+    "organ": Patch(organ, 40, 84, 2.4, 0.06),
+    "nylon guitar": Patch(nylon_guitar, 40, 82, 2.2, 0.12),
+    "acoustic guitar": Patch(steel_guitar, 40, 84, 2.4, 0.12),
+    "electric guitar": Patch(clean_guitar, 40, 86, 2.4, 0.10),
+    "distorted guitar": Patch(distorted_guitar, 38, 84, 2.4, 0.06),
+    "bass guitar": Patch(finger_bass, 26, 55, 1.8, 0.05),
+    "upright bass": Patch(upright_bass, 26, 55, 1.6, 0.08),
+    "synth bass": Patch(synth_bass, 26, 55, 2.0, 0.03, 1.15),
+    "sub bass": Patch(sub_bass, 26, 55, 2.4, 0.05, 0.85),
+    "warm pad": Patch(warm_pad, 43, 80, 3.2, 0.35),
+    "bright pad": Patch(bright_pad, 43, 80, 3.2, 0.30),
+    "synth pluck": Patch(synth_pluck, 48, 88, 1.2, 0.10, 1.3),
+    "synth lead": Patch(saw_lead, 52, 88, 2.0, 0.06, 1.4),
+    "square lead": Patch(square_lead, 52, 88, 2.0, 0.05, 1.3),
+    "strings": Patch(string_ensemble, 40, 88, 3.2, 0.25),
+    "violin": Patch(violin, 55, 90, 2.4, 0.10),
+    "pizzicato strings": Patch(pizzicato, 45, 86, 1.0, 0.10),
+    "flute": Patch(flute, 59, 90, 2.2, 0.08),
+    "clarinet": Patch(clarinet, 52, 84, 2.2, 0.06),
+    "saxophone": Patch(saxophone, 50, 82, 2.2, 0.06),
+    "trumpet": Patch(trumpet, 54, 84, 2.2, 0.06),
+    "brass section": Patch(horn_section, 45, 80, 2.2, 0.07, 0.8),
+    **{f"voice {v}": Patch(singer(v), 52, 80, 2.2, 0.08) for v in VOWELS},
+    "choir a": Patch(choir("a"), 48, 78, 3.2, 0.22),
+    "choir u": Patch(choir("u"), 48, 78, 3.2, 0.22),
 }
 
 
 def make_note(name: str, pitch: int, rate: int) -> np.ndarray:
     """One dry note, float64 [samples], its loudest 200 ms at RMS 0.1; same name and pitch, same samples."""
-    sound = SOUNDS[name]
+    sound = PATCHES[name]
     random = np.random.Generator(np.random.PCG64([crc32(name.encode()), pitch]))
-    voice = Patch(440 * 2 ** ((pitch - 69) / 12), int(sound.seconds * rate), rate, random)
-    signal = sound.maker(voice)
+    note = NoteSpec(440 * 2 ** ((pitch - 69) / 12), int(sound.seconds * rate), rate, random)
+    signal = sound.synthesize(note)
     window = rate // 5
     sums = np.cumsum(signal[: 4 * window] ** 2)
     loudest = np.max(sums[window:] - sums[:-window]) / window

@@ -18,34 +18,34 @@ class SeededRNG:
         self._generator = np.random.Generator(np.random.PCG64([seed, crc32(purpose.encode())]))
         self._block: list[float] = []
 
-    def real(self, low: float = 0.0, high: float = 1.0) -> float:
+    def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
         if not self._block:
             self._block = self._generator.random(64).tolist()
         return low + (high - low) * self._block.pop()
 
-    def chance(self, probability: float) -> bool:
-        return self.real() < probability
+    def happens(self, probability: float) -> bool:
+        return self.uniform() < probability
 
-    def whole(self, low: int, high: int) -> int:
+    def integer(self, low: int, high: int) -> int:
         """A whole number, both ends included."""
-        return low + int(self.real() * (high - low + 1))
+        return low + int(self.uniform() * (high - low + 1))
 
-    def pick(self, things: Sequence[T]) -> T:
-        return things[int(self.real() * len(things))]
+    def choice(self, items: Sequence[T]) -> T:
+        return items[int(self.uniform() * len(items))]
 
-    def weighted(self, things: Iterable[tuple[T, float]]) -> T:
-        rows = list(things)
-        left = self.real() * sum(weight for _, weight in rows)
-        for thing, weight in rows:
+    def weighted_choice(self, items: Iterable[tuple[T, float]]) -> T:
+        rows = list(items)
+        left = self.uniform() * sum(weight for _, weight in rows)
+        for item, weight in rows:
             left -= weight
             if left < 0:
-                return thing
+                return item
         return rows[-1][0]
 
-    def shuffled(self, things: Iterable[T]) -> list[T]:
+    def shuffled(self, items: Iterable[T]) -> list[T]:
         """A new list in random order (Fisher-Yates)."""
-        cards = list(things)
-        for i in range(len(cards) - 1, 0, -1):
-            j = self.whole(0, i)
-            cards[i], cards[j] = cards[j], cards[i]
-        return cards
+        shuffled_items = list(items)
+        for i in range(len(shuffled_items) - 1, 0, -1):
+            j = self.integer(0, i)
+            shuffled_items[i], shuffled_items[j] = shuffled_items[j], shuffled_items[i]
+        return shuffled_items

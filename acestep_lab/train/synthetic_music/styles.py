@@ -91,7 +91,7 @@ BASS: Pattern = {
 }
 
 # Chords on the eighth grid: x short, h held until the next, . nothing.
-COMP: Pattern = {
+COMPING: Pattern = {
     "held": {"4": "h.......", "3": "h.....", "2": "h...", "6": "h....."},
     "halves": {"4": "h...h...", "3": "h...h.", "2": "h.h.", "6": "h..h.."},
     "quarters": {"4": "x.x.x.x.", "3": "x.x.x.", "2": "x.x.", "6": "x..x.."},
