@@ -234,14 +234,14 @@ def _serve(chosen: argparse.Namespace) -> int:
 def _judge(chosen: argparse.Namespace) -> int:
     if chosen.out:
         _folder(chosen.out)
-    from acestep_lab.evaluate import judge
+    from acestep_lab.evaluate import evaluate
 
-    report = judge(
+    report = evaluate(
         chosen.checkpoint,
         prompts=chosen.prompts,
         seconds=chosen.seconds,
         only=chosen.only.split(",") if chosen.only else None,
-        say=lambda sentence: print(sentence, file=sys.stderr, flush=True),
+        progress=lambda sentence: print(sentence, file=sys.stderr, flush=True),
     )
     print(report.table())
     if chosen.out:

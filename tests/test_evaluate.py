@@ -1,4 +1,4 @@
-"""The judge: every figure stands beside chance and ceiling, and the same checkpoint gives the same table twice."""
+"""The evaluation: every metric stands beside chance and ceiling, and the same checkpoint gives the same table twice."""
 
 import json
 import math
@@ -18,7 +18,7 @@ def report():
     return evaluate("pocket", prompts=4, seconds=5.0, only=("round_trip", "prompt_adherence", "seeds"))
 
 
-def test_the_prompts_are_fixed_and_the_world_still_plays_them():
+def test_the_prompts_are_fixed_and_the_composer_still_writes_them():
     assert len(prompts(128)) == 128
     assert recomposed()[:8] == fixed(8)
     for prompt in prompts(8):
@@ -32,7 +32,7 @@ def test_solo_prompts_ask_for_one_instrument():
         assert len(prompt.instruments) == 1
 
 
-def test_only_instruments_that_the_words_name_are_asked_for():
+def test_only_instruments_that_a_prompt_names_are_asked_for():
     left_out = [set(p.instruments) - p.named for p in prompts(128)]
     assert all(p.named <= set(p.instruments) for p in prompts(128))
     assert 0.05 < sum(map(len, left_out)) / sum(len(p.instruments) for p in prompts(128)) < 0.12
@@ -43,8 +43,8 @@ def test_only_instruments_that_the_words_name_are_asked_for():
     assert all(p.named == set(p.instruments) for p in prompts(32, solo=True))
 
 
-class Listener:
-    """Hears what it is told to, one set of stems a sound."""
+class EchoingTagger:
+    """Detects what it is handed: a sound is the set of its stems."""
 
     roles = ("drums", "percussion", "bass")
 
@@ -57,32 +57,32 @@ def test_a_role_is_there_when_any_of_its_stems_is():
     drums = [
         "percussion" if "drums" in p.named else "drums" if "percussion" in p.named else "fx" for p in asked
     ]  # always the other stem of the role
-    heard = [frozenset({stem}) for stem in drums]
+    detected = [frozenset({stem}) for stem in drums]
     roles = {"drums": FIVE_ROLES["drums"]}
-    assert instrument_accuracy(Listener(), heard, asked) < 0.5
-    assert instrument_accuracy(Listener(), heard, asked, roles=roles) == 1.0
-    assert instrument_accuracy(Listener(), [frozenset({"drums"})] * len(asked), asked, roles=roles) == 0.5
+    assert instrument_accuracy(EchoingTagger(), detected, asked) < 0.5
+    assert instrument_accuracy(EchoingTagger(), detected, asked, roles=roles) == 1.0
+    assert instrument_accuracy(EchoingTagger(), [frozenset({"drums"})] * len(asked), asked, roles=roles) == 0.5
 
 
-def test_figures_come_with_chance_ceiling_and_count(report):
-    obedience = [metric for metric in report.metrics if metric.group == "prompt_adherence"]
-    assert obedience
-    assert all(f.chance is not None and f.ceiling is not None and f.n for f in obedience)
+def test_metrics_come_with_chance_ceiling_and_count(report):
+    adherence = [metric for metric in report.metrics if metric.group == "prompt adherence"]
+    assert adherence
+    assert all(f.chance is not None and f.ceiling is not None and f.n for f in adherence)
     assert report["same recipe, same bytes"].value == 1.0
-    few = ("present or absent", "the words leave out", "five roles")  # four songs are too few for these
-    tracked = [f for f in report.metrics if not any(name in f.name for name in few)]
-    assert all(math.isfinite(f.value) for f in tracked)
+    few = ("present or absent", "the caption leaves out", "five roles")  # four songs are too few for these
+    certain = [f for f in report.metrics if not any(name in f.name for name in few)]
+    assert all(math.isfinite(f.value) for f in certain)
 
 
-def test_a_second_judging_gives_the_same_figures(report):
+def test_a_second_evaluation_gives_the_same_metrics(report):
     again = evaluate("pocket", prompts=4, seconds=5.0, only=("prompt_adherence",))
-    first = [f for f in report.metrics if f.group == "prompt_adherence"]
+    first = [f for f in report.metrics if f.group == "prompt adherence"]
     assert [f.value for f in again.metrics] == pytest.approx([f.value for f in first], nan_ok=True)
 
 
 def test_a_report_is_a_table_a_picture_and_files(report, tmp_path):
     folder = report.write(tmp_path / "table")
-    assert "| measure | value | chance | ceiling | n | wanted |" in (folder / "evaluation.md").read_text()
+    assert "| measure | value | chance | ceiling | n | threshold |" in (folder / "evaluation.md").read_text()
     assert (folder / "evaluation.svg").read_text().startswith("<svg")
     facts = json.loads((folder / "evaluation.json").read_text())
     assert len(facts["metrics"]) == len(report.metrics)

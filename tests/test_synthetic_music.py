@@ -1,4 +1,4 @@
-"""The synthetic world: the same seed is the same song, what is asked is obeyed, and what is written can be heard."""
+"""Synthetic music: the same seed is the same song, what is asked is obeyed, and what is written can be measured."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def test_nonsense_is_refused_with_a_sentence():
             compose(1, **asked)
 
 
-def test_players_who_would_play_nothing_are_refused_with_a_sentence():
+def test_instruments_that_would_play_nothing_are_refused_with_a_sentence():
     with pytest.raises(RecipeError, match="fx alone would play nothing"):
         compose(40, 4.0, instruments=("fx",))
 
@@ -219,7 +219,7 @@ def test_the_note_cache_keeps_to_its_bytes():
     assert np.array_equal(cache.get("piano", 50, RATE), NoteCache().get("piano", 50, RATE))
 
 
-def test_the_world_can_be_heard():
+def test_songs_can_be_analysed():
     rows = {row.name: row for row in check(48)}
     assert rows["key, exact"].value >= 0.8, table(list(rows.values()))
     assert rows["key, exact"].chance < 0.3

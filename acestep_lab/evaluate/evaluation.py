@@ -1,6 +1,6 @@
-"""The judging itself: one function per group of measures, each given the bench it works at.
+"""The evaluation itself: one function per group of measures, each given an `EvalContext`.
 
-Knows sessions, prompts and the world. Every sound is made once and measured by all that need it.
+Knows sessions, prompts and synthetic songs. Every sound is made once and measured by all that need it.
 """
 
 from __future__ import annotations
@@ -33,10 +33,13 @@ from acestep_lab.takes.library import Library
 from acestep_lab.takes.take import Take
 from acestep_lab.train.synthetic_music import Rendering, render
 
+ADHERENCE = "prompt adherence"
+"""The group of metrics on how well takes follow their prompts."""
+
 
 @dataclass
 class EvalContext:
-    """A session, its prompts, and sounds that several measures share."""
+    """A session, the prompts it is evaluated on, and sounds that several measures share."""
 
     session: Session
     prompts: list[Prompt]
@@ -45,16 +48,16 @@ class EvalContext:
     tagger: InstrumentTagger = field(default_factory=shipped)
 
     def rendered(self, prompt: Prompt) -> Rendering:
-        """The world's own song, at the checkpoint's rate."""
+        """The prompt's own song, at the checkpoint's rate and channels."""
         geometry = self.session.checkpoint.geometry
         return render(prompt.song(self.seconds), geometry.rate, geometry.channels)
 
     def audio(self, samples: np.ndarray) -> Audio:
-        """Samples at the checkpoint's rate."""
+        """Samples [channels, samples] at the checkpoint's rate."""
         return Audio(samples, self.session.checkpoint.geometry.rate)
 
     def latent(self, audio: Audio) -> np.ndarray:
-        """Encode a sound."""
+        """Encode a sound to a latent [frames, channels]."""
         return self.session.encode(audio)
 
     def round_trip(self, audio: Audio) -> Audio:
@@ -64,20 +67,20 @@ class EvalContext:
 
     @cached_property
     def originals(self) -> list[Audio]:
-        """The world's songs."""
+        """The prompts' own songs."""
         return [self.audio(self.rendered(prompt).mix) for prompt in self.prompts]
 
     @cached_property
     def round_trips(self) -> list[Audio]:
-        """The world's songs after the autoencoder: the ceiling."""
+        """The prompts' own songs after the autoencoder: the ceiling."""
         return [self.round_trip(audio) for audio in self.tracked("round trips", self.originals)]
 
-    def make(self, asked: Sequence[Prompt], what: str, **more: Any) -> list[Take]:
-        """A take for every prompt."""
-        return [self.session.make(prompt.recipe(self.seconds, **more)) for prompt in self.tracked(what, asked)]
+    def make(self, prompts: Sequence[Prompt], what: str, **more: Any) -> list[Take]:
+        """A take for every prompt; `more` are further fields of the recipe, `what` names them to `progress`."""
+        return [self.session.make(prompt.recipe(self.seconds, **more)) for prompt in self.tracked(what, prompts)]
 
     def tracked(self, what: str, items: Sequence[Any]) -> Iterator[Any]:
-        """Pass items on, saying now and then how far it is."""
+        """Pass items on, telling `progress` now and then how far it is."""
         for place, item in enumerate(items):
             if place % 16 == 0:
                 self.progress(f"{what}: {place} of {len(items)}")
@@ -92,7 +95,11 @@ def evaluate(
     only: Iterable[str] | None = None,
     progress: Callable[[str], None] = lambda sentence: None,
 ) -> Report:
-    """Measure a checkpoint (or an open session) and report; `only` names groups of MEASURES."""
+    """Measure a checkpoint (or an open session) on the first `prompts` fixed prompts, each `seconds` long.
+
+    `only` names groups of MEASURES; `progress` is told a sentence now and then. Raises RecipeError, before anything is loaded, for an
+    unknown group, more prompts than there are, or a length that no song can have.
+    """
     chosen = tuple(MEASURES) if only is None else tuple(only)
     if unknown := set(chosen) - set(MEASURES):
         raise RecipeError(f"There is no measure {sorted(unknown)[0]!r}; there are {', '.join(MEASURES)}.")
@@ -125,7 +132,7 @@ def _row_settings(session: Session) -> dict[str, Any]:
 
 
 def round_trip(context: EvalContext) -> list[Metric]:
-    """What the autoencoder keeps."""
+    """How much the autoencoder preserves."""
     pairs = list(zip(context.originals, context.round_trips, strict=True))
     sdr = [measures.si_sdr(back.samples, true.samples) for true, back in pairs]
     distance = [measures.log_spectral_distance(back.samples, true.samples) for true, back in pairs]
@@ -144,15 +151,15 @@ def round_trip(context: EvalContext) -> list[Metric]:
 
 
 def prompt_adherence(context: EvalContext) -> list[Metric]:
-    """What text2music does with its words, on the checkpoint's default road."""
-    return _adherence(context, "prompt_adherence", "text2music")
+    """How well text2music follows the prompt, with the checkpoint's default settings."""
+    return _adherence(context, ADHERENCE, "text2music")
 
 
 def prompt_adherence_without_planner(context: EvalContext) -> list[Metric]:
-    """The same without a planner: the DiT obeying words alone."""
+    """The same without a planner: the DiT given the prompt alone."""
     if not context.session.checkpoint.has_lm:
         return []
-    return _adherence(context, "words alone", "text2music, no planner", thinking=False)
+    return _adherence(context, f"{ADHERENCE}, no planner", "text2music, no planner", thinking=False)
 
 
 def _adherence(context: EvalContext, group: str, what: str, **more: Any) -> list[Metric]:
@@ -165,20 +172,21 @@ def _adherence(context: EvalContext, group: str, what: str, **more: Any) -> list
         if n:
             metrics.append(Metric(group, measure.name, value, chance, ceiling, n, threshold=threshold))
     other = measures.mismatched(context.prompts)
-    for name, how, goal in (
+    variants: tuple[tuple[str, dict[str, Any], float | None], ...] = (
         ("instruments present or absent as asked", {}, 0.90),
-        ("the same, those that the words leave out counted too", {"count_unnamed": True}, None),
+        ("the same, those that the caption leaves out counted too", {"count_unnamed": True}, None),
         ("the same in five roles", {"roles": measures.FIVE_ROLES}, 0.82),
-    ):
+    )
+    for name, options, threshold in variants:
         metrics.append(
             Metric(
                 group,
                 name,
-                measures.instrument_accuracy(context.tagger, takes, context.prompts, **how),
-                measures.instrument_accuracy(context.tagger, takes, other, **how),
-                measures.instrument_accuracy(context.tagger, context.round_trips, context.prompts, **how),
+                measures.instrument_accuracy(context.tagger, takes, context.prompts, **options),
+                measures.instrument_accuracy(context.tagger, takes, other, **options),
+                measures.instrument_accuracy(context.tagger, context.round_trips, context.prompts, **options),
                 len(takes),
-                threshold=goal,
+                threshold=threshold,
             )
         )
     return metrics
@@ -186,24 +194,24 @@ def _adherence(context: EvalContext, group: str, what: str, **more: Any) -> list
 
 def solo(context: EvalContext) -> list[Metric]:
     """Whether a single instrument is the asked one."""
-    asked = fixed_prompts(len(context.prompts) // 2, solo=True)
-    made = [take.audio for take in context.make(asked, "single instruments")]
-    true = [context.round_trip(context.audio(context.rendered(prompt).mix)) for prompt in asked]
+    prompts = fixed_prompts(len(context.prompts) // 2, solo=True)
+    made = [take.audio for take in context.make(prompts, "single instruments")]
+    true = [context.round_trip(context.audio(context.rendered(prompt).mix)) for prompt in prompts]
     return [
         Metric(
-            "prompt_adherence",
+            ADHERENCE,
             "single instrument",
-            measures.solo_accuracy(context.tagger, made, asked),
-            measures.solo_accuracy(context.tagger, made, measures.mismatched(asked)),
-            measures.solo_accuracy(context.tagger, true, asked),
-            len(asked),
+            measures.solo_accuracy(context.tagger, made, prompts),
+            measures.solo_accuracy(context.tagger, made, measures.mismatched(prompts)),
+            measures.solo_accuracy(context.tagger, true, prompts),
+            len(prompts),
             threshold=0.90,
         )
     ]
 
 
 def stems(context: EvalContext) -> list[Metric]:
-    """What extract, lego and complete do with the world's stems."""
+    """What extract, lego and complete do with the stems of the prompts' songs."""
     gains: dict[str, list[float]] = {}
     lego_true, lego_chance, complete = [], [], []
     chosen = [p for p in context.prompts if len(p.instruments) >= 3][: max(4, len(context.prompts) // 4)]
@@ -229,13 +237,13 @@ def stems(context: EvalContext) -> list[Metric]:
         Metric("stems", "extract, all stems", float(np.mean(every)), 0.0, None, len(every), "dB", 9.0),
         Metric(
             "stems",
-            "lego: the new stem is heard",
+            "lego: the new stem is detected",
             float(np.mean(lego_true)),
             float(np.mean(lego_chance)),
             1.0,
             len(lego_true),
         ),
-        Metric("stems", "complete: the added stems are heard", float(np.mean(complete)), None, 1.0, len(complete)),
+        Metric("stems", "complete: the added stems are detected", float(np.mean(complete)), None, 1.0, len(complete)),
     ]
 
 
@@ -273,42 +281,48 @@ def cover(context: EvalContext) -> list[Metric]:
 
 
 def repaint(context: EvalContext) -> list[Metric]:
-    """Whether a repaint's borders are heard, and whether anything outside changed."""
+    """Whether a repaint's borders are audible, and whether anything outside changed."""
     chosen = context.prompts[: max(4, len(context.prompts) // 2)]
-    quiet, matched_scores, outside, inside, again = [], [], [], [], []
+    smooth, reference, outside, inside, free_outside = [], [], [], [], []
     for place, prompt in enumerate(context.tracked("repaints", chosen)):
         source = context.session.make(prompt.recipe(context.seconds))
         start = context.seconds * (0.2 + 0.3 * (place % 3) / 2)
         region = Region(start, start + context.seconds * 0.3)
         take = context.session.repaint(source, region, seed=prompt.seed + 1)
-        quiet += [not discontinuity(take.audio, at).audible for at in (region.start, region.end)]
-        matched_scores += [not discontinuity(source.audio, at).audible for at in (region.start, region.end)]
+        smooth += [not discontinuity(take.audio, at).audible for at in (region.start, region.end)]
+        reference += [not discontinuity(source.audio, at).audible for at in (region.start, region.end)]
         outside.append(_largest_change_outside(source, take, region))
-        free = _left_to_the_model(context, source, region, prompt.seed + 1)
+        free = _unconstrained_repaint(context, source, region, prompt.seed + 1)
         span = region.frames(context.session.checkpoint.geometry.frames_per_second)
         inside.append(_change_decibels(source.latent[span], free[span]))
-        again.append(_change_outside_decibels(source.latent, free, span))
-    n = len(quiet)
+        free_outside.append(_change_outside_decibels(source.latent, free, span))
+    n = len(smooth)
     return [
         Metric(
             "repaint",
             "borders no louder than the song's own joints",
-            float(np.mean(quiet)),
+            float(np.mean(smooth)),
             None,
-            float(np.mean(matched_scores)),
+            float(np.mean(reference)),
             n,
             threshold=0.9,
         ),
         Metric("repaint", "largest change outside", float(np.max(outside)), None, 0.0, len(outside), "of full scale"),
         Metric("repaint", "new inside: distance to the old", float(np.mean(inside)), None, None, len(inside), "dB"),
         Metric(
-            "repaint", "outside when left to the model: distance", float(np.mean(again)), None, None, len(again), "dB"
+            "repaint",
+            "outside when left to the model: distance",
+            float(np.mean(free_outside)),
+            None,
+            None,
+            len(free_outside),
+            "dB",
         ),
     ]
 
 
-def _left_to_the_model(context: EvalContext, source: Take, region: Region, seed: int) -> np.ndarray:
-    """The latent [frames, channels] of a repaint as the loop leaves it: nothing held on the way, nothing put back after it."""
+def _unconstrained_repaint(context: EvalContext, source: Take, region: Region, seed: int) -> np.ndarray:
+    """The latent [frames, channels] of a repaint as sampled: the source neither injected on the way nor put back after it."""
     task = Repaint(source, (region,), injection=0.0, latent_crossfade=0.0)
     run = context.session.start(context.session.recipe_from(source, task, seed=seed))
     run.take()
@@ -337,13 +351,9 @@ def _change_outside_decibels(old: np.ndarray, new: np.ndarray, span: slice) -> f
 
 
 def seeds(context: EvalContext) -> list[Metric]:
-    """Whether a seed means something: the same gives the same bytes, another gives other music."""
+    """Whether a seed decides the take: the same gives the same bytes, another gives other music."""
     recipe: Recipe = context.prompts[0].recipe(context.seconds)
-    one, again, other = (
-        context.session.make(recipe),
-        context.session.make(recipe),
-        context.session.make(recipe.replace(seed=1)),
-    )
+    one, again, other = (context.session.make(r) for r in (recipe, recipe, recipe.replace(seed=1)))
     same = float(np.array_equal(one.audio.samples, again.audio.samples))
     likeness = float(np.corrcoef(one.latent.ravel(), other.latent.ravel())[0, 1])
     return [
@@ -353,7 +363,7 @@ def seeds(context: EvalContext) -> list[Metric]:
 
 
 def planner(context: EvalContext) -> list[Metric]:
-    """Whether plans are well formed, keep what was asked, and agree with what is played."""
+    """Whether plans are well formed and keep what was asked, and whether the planner recognises songs."""
     if not context.session.checkpoint.has_lm:
         return []
     geometry, kept, form = context.session.checkpoint.geometry, [], []
@@ -373,23 +383,21 @@ def planner(context: EvalContext) -> list[Metric]:
 
 
 def _understanding(context: EvalContext) -> list[Metric]:
-    """Whether the planner hears in a sound what was asked for: agreement of the world's songs with their own words and with
-    another song's, and the metadata it writes down of them.
-    """
+    """Whether the planner recognises a song: plan scores against its own prompt and another one, and the metadata it infers."""
     half = context.prompts[: max(4, len(context.prompts) // 4)]
     sounds, others = context.originals[: len(half)], measures.mismatched(half)
     matched_scores, mismatched_scores, metadata, by_chance = [], [], [], []
     for prompt, other, sound in context.tracked("understanding", list(zip(half, others, sounds, strict=True))):
         matched_scores.append(context.session.agreement(sound, prompt.plan(context.seconds)).total)
         mismatched_scores.append(context.session.agreement(sound, other.plan(context.seconds)).total)
-        heard = context.session.understand(sound, seed=prompt.seed)
-        metadata.append(_same_metadata(heard, prompt))
-        by_chance.append(_same_metadata(heard, other))
+        inferred = context.session.understand(sound, seed=prompt.seed)
+        metadata.append(_same_metadata(inferred, prompt))
+        by_chance.append(_same_metadata(inferred, other))
     n = len(half)
     return [
         Metric(
             "planner",
-            "agreement of songs with their words",
+            "plan score of songs against their prompts",
             float(np.mean(matched_scores)),
             float(np.mean(mismatched_scores)),
             1.0,
@@ -401,12 +409,12 @@ def _understanding(context: EvalContext) -> list[Metric]:
     ]
 
 
-def _same_metadata(heard: Plan, prompt: Prompt) -> float:
+def _same_metadata(plan: Plan, prompt: Prompt) -> float:
     """The share of tempo (±4 %, octaves allowed), key and meter that a plan has as the prompt does."""
     same = [
-        heard.bpm is not None and same_tempo(heard.bpm, prompt.bpm),
-        heard.keyscale is not None and same_key(heard.keyscale, prompt.keyscale),
-        heard.timesignature == prompt.timesignature,
+        plan.bpm is not None and same_tempo(plan.bpm, prompt.bpm),
+        plan.keyscale is not None and same_key(plan.keyscale, prompt.keyscale),
+        plan.timesignature == prompt.timesignature,
     ]
     return float(np.mean(same))
 
@@ -422,4 +430,4 @@ MEASURES: dict[str, Callable[[EvalContext], list[Metric]]] = {
     "seeds": seeds,
     "planner": planner,
 }
-"""Groups of measures by name."""
+"""Groups of measures by name, as `only` takes them."""

@@ -35,7 +35,7 @@ class PromptMeasure:
     score: Score
     applies: Callable[[Prompt], bool] = lambda prompt: True
     threshold: float | None = None
-    """Threshold as a share of the ceiling, or an absolute one (`absolute`)."""
+    """As a share of the ceiling, or an absolute one (`absolute`)."""
     absolute: bool = False
 
 
@@ -87,14 +87,14 @@ PROMPT_MEASURES = (
 
 
 def mismatched(items: Sequence[Prompt]) -> list[Prompt]:
-    """Every prompt against another one's sound: the list turned by about a third."""
+    """Another prompt in each one's place, for the chance level: the list rotated by about a third."""
     by = max(1, len(items) // 3)
     return [*items[by:], *items[:by]]
 
 
-def mean_scores(measure: PromptMeasure, sounds: Sequence[Audio], asked: Sequence[Prompt]) -> tuple[float, float, int]:
-    """(mean score, mean score by chance, n) over the prompts a measure applies to."""
-    pairs = [(sound, prompt) for sound, prompt in zip(sounds, asked, strict=True) if measure.applies(prompt)]
+def mean_scores(measure: PromptMeasure, sounds: Sequence[Audio], prompts: Sequence[Prompt]) -> tuple[float, float, int]:
+    """(mean score, mean score by chance, n) over the prompts a measure applies to; NaN, NaN, 0 where it applies to none."""
+    pairs = [(sound, prompt) for sound, prompt in zip(sounds, prompts, strict=True) if measure.applies(prompt)]
     if not pairs:
         return float("nan"), float("nan"), 0
     fitting = [prompt for _, prompt in pairs]
@@ -106,41 +106,41 @@ def mean_scores(measure: PromptMeasure, sounds: Sequence[Audio], asked: Sequence
 def instrument_accuracy(
     tagger: InstrumentTagger,
     sounds: Sequence[Audio],
-    asked: Sequence[Prompt],
+    prompts: Sequence[Prompt],
     count_unnamed: bool = False,
     roles: Mapping[str, Sequence[str]] | None = None,
 ) -> float:
     """Balanced accuracy of stems present or absent as asked: mean over stems of (hit rate + rejection rate) / 2.
 
-    With `roles`, such as FIVE_ROLES, the mean is over roles instead; one is there when any of its stems is.
+    With `roles`, such as FIVE_ROLES, the mean is over roles instead; one is present when any of its stems is.
 
-    Asked for is what the words name. What the prompt's own song has beyond them was neither asked for nor ruled out, and counts
-    only with `unnamed_too`. Stems that fewer than four prompts ask for, or fewer than four leave out, are not counted; luck
-    gives 0.5.
+    Asked for is what the prompt's texts name. What its own song has beyond them was neither asked for nor ruled out, and counts
+    only with `count_unnamed`. Stems that fewer than four prompts ask for, or fewer than four leave out, are not counted; chance
+    is 0.5, and NaN comes back where no stem is counted.
     """
-    heard = [tagger.heard(sound) for sound in sounds]
-    named = [prompt.named for prompt in asked]
+    detected = [tagger.heard(sound) for sound in sounds]
+    named = [prompt.named for prompt in prompts]
     rates = []
     for stems in (roles or {stem: (stem,) for stem in tagger.roles}).values():
-        playing = np.array([not set(stems).isdisjoint(prompt.instruments) for prompt in asked])
+        playing = np.array([not set(stems).isdisjoint(prompt.instruments) for prompt in prompts])
         threshold = playing if count_unnamed else np.array([not set(stems).isdisjoint(names) for names in named])
-        found = np.array([not set(stems).isdisjoint(present) for present in heard])
+        found = np.array([not set(stems).isdisjoint(present) for present in detected])
         if min(threshold.sum(), (~playing).sum()) >= 4:
             rates.append((found[threshold].mean() + (~found)[~playing].mean()) / 2)
     return float(np.mean(rates)) if rates else float("nan")
 
 
-def solo_accuracy(tagger: InstrumentTagger, sounds: Sequence[Audio], asked: Sequence[Prompt]) -> float:
-    """How often the likeliest stem is the one asked for."""
+def solo_accuracy(tagger: InstrumentTagger, sounds: Sequence[Audio], prompts: Sequence[Prompt]) -> float:
+    """How often the likeliest stem is the one asked for; NaN without sounds."""
     hits = [
         max(chances, key=chances.__getitem__) == prompt.instruments[0]
-        for prompt, chances in ((p, tagger.probabilities(s)) for s, p in zip(sounds, asked, strict=True))
+        for prompt, chances in ((p, tagger.probabilities(s)) for s, p in zip(sounds, prompts, strict=True))
     ]
     return float(np.mean(hits)) if hits else float("nan")
 
 
 def si_sdr(found: np.ndarray, true: np.ndarray) -> float:
-    """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al. 2019)."""
+    """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al. 2019) of two sounds of one shape."""
     found, true = found.ravel() - found.mean(), true.ravel() - true.mean()
     projected = (found @ true) / (true @ true + 1e-12) * true
     return float(10 * np.log10((projected @ projected) / (((found - projected) ** 2).sum() + 1e-12) + 1e-12))
@@ -157,8 +157,8 @@ def log_spectral_distance(found: np.ndarray, true: np.ndarray, size: int = 1024)
     return float(np.sqrt((difference**2).mean(axis=1)).mean())
 
 
-def gain_decibels(before: np.ndarray, after: np.ndarray, goal: np.ndarray) -> float:
-    """How much nearer to the goal the latents came, in dB of squared error."""
-    frames = min(len(before), len(after), len(goal))
-    before, after, goal = (x[:frames] for x in (before, after, goal))
-    return float(10 * np.log10(((before - goal) ** 2).mean() / (((after - goal) ** 2).mean() + 1e-12)))
+def gain_decibels(before: np.ndarray, after: np.ndarray, target: np.ndarray) -> float:
+    """How much nearer to a target the latents [frames, channels] came, in dB of squared error."""
+    frames = min(len(before), len(after), len(target))
+    before, after, target = (x[:frames] for x in (before, after, target))
+    return float(10 * np.log10(((before - target) ** 2).mean() / (((after - target) ** 2).mean() + 1e-12)))

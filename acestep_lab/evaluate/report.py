@@ -1,4 +1,4 @@
-"""Figures as values: a table to print, a picture, files to keep. Knows no models."""
+"""Metrics as values: a table to print, a chart, files to keep. Knows no models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from acestep_lab.errors import LibraryError
 
 @dataclass(frozen=True)
 class Metric:
-    """One measured figure, its chance and its ceiling."""
+    """One measured value with its chance level, its ceiling and the threshold it should reach."""
 
     group: str
     name: str
@@ -33,19 +33,23 @@ class Metric:
 
 @dataclass(frozen=True)
 class Report:
-    """All figures of one judging."""
+    """All metrics of one evaluation, and the settings it was made with."""
 
     checkpoint: str
     settings: dict[str, Any]
     metrics: tuple[Metric, ...]
 
     def __getitem__(self, name: str) -> Metric:
-        return next(metric for metric in self.metrics if metric.name == name)
+        """The first metric of a name; raises KeyError where there is none."""
+        found = next((metric for metric in self.metrics if metric.name == name), None)
+        if found is None:
+            raise KeyError(name)
+        return found
 
     def table(self) -> str:
-        """The figures as a Markdown table."""
-        head = f"Judged: {self.checkpoint} ({', '.join(f'{k} {v}' for k, v in self.settings.items())})\n\n"
-        rows = ["| | measure | value | chance | ceiling | n | wanted |", "|---|---|---|---|---|---|---|"]
+        """The metrics as a Markdown table."""
+        head = f"Evaluated: {self.checkpoint} ({', '.join(f'{k} {v}' for k, v in self.settings.items())})\n\n"
+        rows = ["| | measure | value | chance | ceiling | n | threshold |", "|---|---|---|---|---|---|---|"]
         for metric in self.metrics:
             threshold = "" if metric.threshold is None else f"≥ {_text(metric.threshold)} {'✓' if metric.met else '✗'}"
             cells = (metric.group, metric.name, f"{_text(metric.value)} {metric.unit}".strip(),
@@ -66,16 +70,16 @@ class Report:
         )
 
     def write(self, folder: str | Path) -> Path:
-        """Write `judge.json`, `judge.md` and `judge.svg`."""
+        """Write `evaluation.json`, `evaluation.md` and `evaluation.svg` into a folder; raises LibraryError where that cannot be done."""
         target = Path(folder)
         try:
             target.mkdir(parents=True, exist_ok=True)
-            facts = {
+            values = {
                 "checkpoint": self.checkpoint,
                 "settings": self.settings,
                 "metrics": [asdict(f) for f in self.metrics],
             }
-            (target / "evaluation.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+            (target / "evaluation.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
             (target / "evaluation.md").write_text(self.table() + "\n", encoding="utf-8")
             (target / "evaluation.svg").write_text(self.picture() + "\n", encoding="utf-8")
         except OSError as error:

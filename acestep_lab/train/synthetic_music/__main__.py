@@ -1,4 +1,4 @@
-"""`python -m acestep_lab.train.synthetic_music --seed 7 --seconds 20 -o song.flac` plays a song; `--check 64` measures the world."""
+"""`python -m acestep_lab.train.synthetic_music --seed 7 --seconds 20 -o song.flac` plays a song; `--check 64` measures many."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from acestep_lab.train.synthetic_music import STYLES, Song, compose, render
 
 
 def describe(song: Song) -> str:
-    """What a listener would want to know about a song, in a few lines."""
+    """Caption, metadata, sections and lyrics of a song in a few lines."""
     sections = ", ".join(f"{s.tag} {s.start_s:.1f}-{s.end_s:.1f} s" for s in song.sections)
     return f"{song.caption}\n{song.bpm} BPM, {song.keyscale}, meter {song.timesignature}: {sections}\n{song.lyrics}"
 
 
 def main() -> None:
-    """Write one song, or print how well the world can be heard."""
+    """Write one song, or print how well songs can be analysed."""
     parser = argparse.ArgumentParser(prog="python -m acestep_lab.train.synthetic_music", description=__doc__)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=20.0)

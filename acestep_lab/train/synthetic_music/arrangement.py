@@ -35,7 +35,7 @@ class BeatNote(NamedTuple):
 
 @dataclass(frozen=True)
 class ArrangementContext:
-    """What all players read: key, meter, harmony, form, tempo."""
+    """What the parts of all stems have in common: key, meter, harmony, form, tempo."""
 
     style: Style
     meter: Meter
@@ -47,12 +47,14 @@ class ArrangementContext:
     bars: int
 
     def slot_at(self, beat: float) -> HarmonySlot:
+        """The harmony at a beat."""
         for slot in self.slots:
             if slot.start - 1e-6 <= beat < slot.start + slot.length - 1e-6:
                 return slot
         return self.slots[-1]
 
     def section_at(self, bar: int) -> FormSection:
+        """The section of the form in which a bar lies."""
         return next(section for section in self.form if section.first <= bar < section.first + section.bars)
 
     def swung(self, beat: float) -> float:
@@ -68,6 +70,7 @@ class ArrangementContext:
 
 
 def humanized(rng: SeededRNG) -> float:
+    """A random factor on velocity, so that no two hits are alike."""
     return rng.uniform(0.88, 1.0)
 
 
@@ -144,6 +147,7 @@ def _fill(context: ArrangementContext, at: float, rng: SeededRNG) -> list[BeatNo
 
 
 def percussion(context: ArrangementContext, sound: str, rng: SeededRNG) -> list[BeatNote]:
+    """The pattern of a percussion sound, bar by bar."""
     hits = []
     for bar in range(context.bars):
         for offset, mark in _onsets(PERCUSSION[sound][context.meter.sign], context.meter.sixteenth):
@@ -213,7 +217,7 @@ def voicing(slot: HarmonySlot, centre: int, size: int = 3) -> list[int]:
 
 
 def power_chord(slot: HarmonySlot, centre: int) -> list[int]:
-    """Root and fifth, and the third an octave up, so that the mode is heard."""
+    """Root and fifth, and the third an octave up, so that the mode is clear."""
     root = _nearest_pitch(slot.classes[0], centre)
     return [root, root + 7, root + 12 + (slot.classes[1] - slot.classes[0]) % 12]
 
@@ -247,6 +251,7 @@ def chords(context: ArrangementContext, stem: str, sound: str, manner: str, rng:
 
 
 def pad(context: ArrangementContext, stem: str, sound: str, rng: SeededRNG) -> list[BeatNote]:
+    """Held chords, one for each harmony."""
     centre = 62 + rng.integer(-4, 5)
     size = 4 if context.style.harmony in ("jazz", "drone") else 3
     return [
@@ -370,5 +375,6 @@ LEAD_CENTRES = {
 
 
 def lead(context: ArrangementContext, stem: str, sound: str, rng: SeededRNG) -> list[BeatNote]:
+    """The melody around the stem's usual register."""
     centre = LEAD_CENTRES[stem] + rng.integer(-3, 3)
     return [BeatNote(stem, sound, *note) for note in melody(context, rng, centre)]

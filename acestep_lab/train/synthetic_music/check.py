@@ -1,10 +1,11 @@
-"""How well the world can be heard: every measure of `listen` on songs whose facts are known, with its chance level."""
+"""How well synthetic songs can be analysed: every measure of `listen` on songs whose truth is known, with its chance level."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,13 +20,14 @@ from acestep_lab.train.synthetic_music.compose import compose
 from acestep_lab.train.synthetic_music.render import Rendering, render
 from acestep_lab.train.synthetic_music.score import Song
 
+T = TypeVar("T")
 FIRST_SEED = 900_000_000
-"""Checks draw songs from here on, far from any lesson."""
+"""Checks draw songs from here on, far from any training."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One line of the table: what was measured, its value, and what shuffled songs give."""
+    """One row of the table: what was measured, its value, its value with songs exchanged, and over how many songs."""
 
     name: str
     value: float
@@ -34,17 +36,17 @@ class Measurement:
 
 
 def tempo_matches(song: Song, bpm: float) -> bool:
-    """Whether a heard tempo is the song's, octaves (and thirds in triple meters) allowed."""
+    """Whether an estimated tempo is the song's, octaves (and thirds in triple meters) allowed."""
     return same_tempo(bpm, song.bpm, triple=song.timesignature in ("3", "6"))
 
 
-def _chance_level(songs: Sequence[Song], found: Sequence[object], same: object) -> float:
-    """The same measure with every song's facts exchanged for its neighbour's."""
-    return float(np.mean([same(songs[(i + 1) % len(songs)], value) for i, value in enumerate(found)]))  # type: ignore[operator]
+def _chance_level(songs: Sequence[Song], found: Sequence[T], same: Callable[[Song, T], float]) -> float:
+    """The same measure with every song exchanged for its neighbour."""
+    return float(np.mean([same(songs[(i + 1) % len(songs)], value) for i, value in enumerate(found)]))
 
 
 def check(count: int, seconds: float = 10.0, rate: int = 24000) -> list[Measurement]:
-    """Compose, render and listen to `count` songs."""
+    """Compose, render and analyse `count` songs."""
     songs = [compose(FIRST_SEED + i, seconds) for i in range(count)]
     sounds = [Audio(render(song, rate).mix, rate) for song in songs]
     return [
@@ -84,7 +86,7 @@ def _rhythm(songs: Sequence[Song], sounds: Sequence[Audio]) -> list[Measurement]
 
 def _instruments(songs: Sequence[Song], sounds: Sequence[Audio]) -> list[Measurement]:
     tagger = shipped()
-    heard = [tagger.heard(sound) for sound in sounds]
+    detected = [tagger.heard(sound) for sound in sounds]
 
     def share(song: Song, stems: frozenset[str]) -> float:
         return float(np.mean([(stem in stems) == (stem in song.instruments) for stem in STEMS]))
@@ -99,8 +101,8 @@ def _instruments(songs: Sequence[Song], sounds: Sequence[Audio]) -> list[Measure
     return [
         Measurement(
             "stems present",
-            float(np.mean([share(s, h) for s, h in zip(songs, heard, strict=True)])),
-            _chance_level(songs, heard, share),
+            float(np.mean([share(s, h) for s, h in zip(songs, detected, strict=True)])),
+            _chance_level(songs, detected, share),
             len(songs),
         ),
         Measurement("drums by section", float(np.mean(accuracy)), float(np.mean(always)), len(sectioned)),
@@ -120,7 +122,7 @@ def _loudness_and_speed(songs: Sequence[Song], sounds: Sequence[Audio]) -> list[
 
 
 def real_time_factor(songs: Sequence[Song], rate: int = 24000) -> float:
-    """Seconds of music per second of processor time with a warm cache; an arrow upwards is better."""
+    """Seconds of music per second of processor time with a warm cache."""
     kept: list[Rendering] = []
     start = time.process_time()
     for song in songs:
@@ -130,7 +132,7 @@ def real_time_factor(songs: Sequence[Song], rate: int = 24000) -> float:
 
 
 def table(rows: Sequence[Measurement]) -> str:
-    """The rows as plain text."""
+    """The measurements as a table in plain text."""
     lines = [f"{'measure':36}{'value':>9}{'shuffled':>10}{'songs':>7}"]
     for row in rows:
         chance = "" if np.isnan(row.chance) else f"{row.chance:.3f}"

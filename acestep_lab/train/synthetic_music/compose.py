@@ -36,7 +36,7 @@ def _draw_key(style: Style, rng: SeededRNG) -> str:
 
 
 def _draw_stems(style: Style, rng: SeededRNG, full: bool) -> tuple[str, ...]:
-    """Who plays: each by its chance in the style; sometimes one alone; always something pitched."""
+    """The stems that play: each by its chance in the style; sometimes one alone; always something pitched."""
     solo, soloist = rng.happens(0.065), rng.choice(SOLOISTS)
     drums, present = rng.happens(style.drum_chance), set()
     for stem in STEMS:
@@ -69,7 +69,7 @@ SOLO_SOUNDS = {
 
 
 def _assign_sounds(style: Style, stems: tuple[str, ...], rng: SeededRNG) -> dict[str, tuple[str, str]]:
-    """Who plays what how; at most one lead besides a singer, the others accompany."""
+    """The sound and manner of every stem; at most one lead besides a singer, the others accompany."""
     cast: dict[str, tuple[str, str]] = {}
     leads = 1 if "vocals" in stems else 0
     for stem in STEMS:
@@ -90,10 +90,10 @@ def _harmony_slots(
     halves = bars < 4 and meter.beats % 2 == 0
     length = meter.beats / 2 if halves else float(meter.beats)
     count = bars * (2 if halves else 1)
-    heard = min(count, max(1, math.ceil(beats / length - 0.12)))
+    sounding = min(count, max(1, math.ceil(beats / length - 0.12)))
     cadence = rng.choice(("V", "V", "IV" if mode == "major" else "iv"))
-    names = progression(rng.choice(PROGRESSIONS[mode][harmony]), heard, mode, cadence)
-    names += names[-1:] * (count - heard)
+    names = progression(rng.choice(PROGRESSIONS[mode][harmony]), sounding, mode, cadence)
+    names += names[-1:] * (count - sounding)
     classes = [tuple((tonic + c) % 12 for c in CHORDS[mode][name]) for name in names]
     return tuple(HarmonySlot(i * length, length, n, c) for i, (n, c) in enumerate(zip(names, classes, strict=True)))
 
@@ -159,10 +159,10 @@ def _lyrics(form: tuple[FormSection, ...], lines: dict[int, list[str]], stems: t
     """Tags with what is special about each section, and the words sung there."""
     if not lines and len(form) == 1:
         return "[Instrumental]"
-    telling, blocks = rng.happens(0.4), []
+    tells_rests, blocks = rng.happens(0.4), []
     for index, section in enumerate(form):
         missing = [MODIFIERS[s] for s in ("drums", "bass") if s in stems and s not in section.stems]
-        tag = f"[{section.tag} - {missing[0]}]" if telling and missing else f"[{section.tag}]"
+        tag = f"[{section.tag} - {missing[0]}]" if tells_rests and missing else f"[{section.tag}]"
         blocks.append("\n".join([tag, *lines.get(index, [])]))
     return "\n\n".join(blocks)
 
@@ -175,8 +175,8 @@ def _sections(context: ArrangementContext, notes: list[Note], seconds: float) ->
             section.first * bar,
             seconds if index == len(context.form) - 1 else (section.first + section.bars) * bar,
         )
-        heard = {n.stem for n in notes if start - 1e-6 <= n.start < end - 1e-6}
-        rows.append(Section(section.tag, start, end, tuple(s for s in STEMS if s in heard)))
+        playing = {n.stem for n in notes if start - 1e-6 <= n.start < end - 1e-6}
+        rows.append(Section(section.tag, start, end, tuple(s for s in STEMS if s in playing)))
     return tuple(rows)
 
 
@@ -184,13 +184,13 @@ def _check_arguments(
     seconds: float, style: str | None, timesignature: str | None, instruments: Iterable[str] | None
 ) -> None:
     if not SHORTEST <= seconds <= LONGEST:
-        raise RecipeError(f"A song of this world lasts {SHORTEST:g} to {LONGEST:g} seconds, not {seconds:g}.")
+        raise RecipeError(f"A synthetic song lasts {SHORTEST:g} to {LONGEST:g} seconds, not {seconds:g}.")
     if style is not None and style not in STYLES:
         raise RecipeError(
-            f"This world has no style {style!r}.{nearest(style, STYLES)} It has {', '.join(sorted(STYLES))}."
+            f"There is no style {style!r}.{nearest(style, STYLES)} There are {', '.join(sorted(STYLES))}."
         )
     if timesignature is not None and timesignature not in METERS:
-        raise RecipeError(f"{timesignature!r} is no meter of this world; it has {', '.join(METERS)}.")
+        raise RecipeError(f"{timesignature!r} is no meter of a synthetic song; there are {', '.join(METERS)}.")
     if instruments is not None and (not set(instruments) or set(instruments) - set(STEMS)):
         raise RecipeError(
             f"Instruments are some of {', '.join(STEMS)}; these are not: {sorted(set(instruments) - set(STEMS))}."
@@ -210,7 +210,8 @@ def compose(
 ) -> Song:
     """Write the song of a seed; what is given is obeyed and leaves the other choices as they were.
 
-    `full` asks for everybody who usually plays in the style, in every section (no solos, no breakdowns).
+    `full` asks for every stem that usually plays in the style, in every section (no solos, no breakdowns). Raises RecipeError
+    for an unknown style, meter or instrument, a length outside 4 to 240 seconds, or instruments that would play nothing.
     """
     instruments = None if instruments is None else tuple(instruments)
     _check_arguments(seconds, style, timesignature, instruments)

@@ -23,6 +23,7 @@ def _bandpass(signal: Signal, rate: int, low: float, high: float) -> Signal:
 def kick(
     rate: int, hz: float, random: np.random.Generator, decay_rate: float = 9, click: float = 0.2, sweep: float = 110
 ) -> Signal:
+    """A kick drum: a sine swept down from `hz + sweep`, and a click."""
     time = _time_axis(0.45, rate)
     phase = np.cumsum(hz + sweep * np.exp(-45 * time)) / rate
     body = np.sin(2 * np.pi * phase) * np.exp(-decay_rate * time)
@@ -33,6 +34,7 @@ def kick(
 def snare(
     rate: int, hz: float, random: np.random.Generator, decay_rate: float = 16, low: float = 900, body: float = 0.5
 ) -> Signal:
+    """A snare: a short tuned skin and band-passed noise for the wires."""
     time = _time_axis(0.35, rate)
     skin = np.sin(2 * np.pi * np.cumsum(185 + 60 * np.exp(-60 * time)) / rate) * np.exp(-32 * time)
     wires = _bandpass(random.standard_normal(len(time)), rate, low, 9000) * np.exp(-decay_rate * time)
@@ -42,17 +44,20 @@ def snare(
 def hat(
     rate: int, hz: float, random: np.random.Generator, decay_rate: float = 55, low: float = 6500, seconds: float = 0.2
 ) -> Signal:
+    """A hi-hat or ride: high noise that decays."""
     time = _time_axis(seconds, rate)
     return _bandpass(random.standard_normal(len(time)), rate, low, 11500) * np.exp(-decay_rate * time) * 0.5
 
 
 def clap(rate: int, hz: float, random: np.random.Generator) -> Signal:
+    """A hand clap: three bursts of noise and a tail."""
     time = _time_axis(0.3, rate)
     bursts = sum(np.where(time >= t, np.exp(-90 * (time - t)), 0) for t in (0.0, 0.011, 0.022)) * 0.6
     return _bandpass(random.standard_normal(len(time)), rate, 900, 4500) * (bursts + 0.7 * np.exp(-18 * time))
 
 
 def brush(rate: int, hz: float, random: np.random.Generator) -> Signal:
+    """A brush on a snare: soft-edged noise."""
     time = _time_axis(0.3, rate)
     return (
         _bandpass(random.standard_normal(len(time)), rate, 1800, 7500)
@@ -62,11 +67,13 @@ def brush(rate: int, hz: float, random: np.random.Generator) -> Signal:
 
 
 def rim(rate: int, hz: float, random: np.random.Generator) -> Signal:
+    """A rim shot: a very short band of noise."""
     time = _time_axis(0.08, rate)
     return _bandpass(random.standard_normal(len(time)), rate, 1500, 3500) * np.exp(-90 * time)
 
 
 def tom(rate: int, hz: float, random: np.random.Generator) -> Signal:
+    """A tom an octave above the kick."""
     time = _time_axis(0.35, rate)
     tone = np.sin(2 * np.pi * np.cumsum(2 * hz * (1 + 0.5 * np.exp(-30 * time))) / rate) * np.exp(-11 * time)
     return np.tanh(
@@ -75,17 +82,20 @@ def tom(rate: int, hz: float, random: np.random.Generator) -> Signal:
 
 
 def crash(rate: int, hz: float, random: np.random.Generator) -> Signal:
+    """A crash cymbal: long high noise."""
     time = _time_axis(1.4, rate)
     return _bandpass(random.standard_normal(len(time)), rate, 4000, 11000) * np.exp(-3.2 * time) * 0.5
 
 
 def conga(rate: int, hz: float, random: np.random.Generator) -> Signal:
+    """A conga two octaves above the kick."""
     time = _time_axis(0.25, rate)
     tone = np.sin(2 * np.pi * 4 * hz * time) * np.exp(-26 * time)
     return tone + 0.35 * _bandpass(random.standard_normal(len(time)), rate, 700, 4000) * np.exp(-90 * time)
 
 
 def shaker(rate: int, hz: float, random: np.random.Generator) -> Signal:
+    """A shaker: high noise that swells and falls."""
     time = _time_axis(0.12, rate)
     return (
         _bandpass(random.standard_normal(len(time)), rate, 5000, 10000)
@@ -95,12 +105,14 @@ def shaker(rate: int, hz: float, random: np.random.Generator) -> Signal:
 
 
 def tambourine(rate: int, hz: float, random: np.random.Generator) -> Signal:
+    """A tambourine: high noise and three jingles."""
     time = _time_axis(0.25, rate)
     jingle = sum(np.sin(2 * np.pi * f * time) for f in (6210, 7340, 8830)) * 0.3
     return (_bandpass(random.standard_normal(len(time)), rate, 5500, 11000) + jingle) * np.exp(-22 * time)
 
 
 def riser(rate: int, hz: float, random: np.random.Generator) -> Signal:
+    """A riser: bands of noise one after another upwards over two seconds, cut off at the end."""
     time = _time_axis(2.0, rate)
     noise = random.standard_normal(len(time))
     layers = (
@@ -111,6 +123,7 @@ def riser(rate: int, hz: float, random: np.random.Generator) -> Signal:
 
 
 def impact(rate: int, hz: float, random: np.random.Generator) -> Signal:
+    """An impact: a low boom and noise."""
     time = _time_axis(1.8, rate)
     boom = np.sin(2 * np.pi * np.cumsum(hz * (1 + np.exp(-12 * time))) / rate) * np.exp(-3 * time)
     return np.tanh(
@@ -119,6 +132,7 @@ def impact(rate: int, hz: float, random: np.random.Generator) -> Signal:
 
 
 def vinyl(rate: int, hz: float, random: np.random.Generator) -> Signal:
+    """Two seconds of record crackle."""
     time = _time_axis(2.0, rate)
     crackle = np.where(random.random(len(time)) < 12 / rate, random.standard_normal(len(time)) * 8, 0)
     return _bandpass(crackle + 0.05 * random.standard_normal(len(time)), rate, 900, 7000)

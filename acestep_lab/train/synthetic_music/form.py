@@ -1,4 +1,4 @@
-"""The form of a song: how many bars, which sections, who plays in which."""
+"""The form of a song: how many bars, which sections, which stems play in which."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How each pitched sound is made, as rows. Knows wavetables and envelopes; knows nothing of songs or mixing."""
+"""Patches: how each pitched sound is synthesised, as rows. Knows wavetables and envelopes, no songs and no mixing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TABLE = 8192
 
 @dataclass(frozen=True)
 class NoteSpec:
-    """What a maker is told about the note it makes."""
+    """The note that a patch synthesises: its frequency, length and rate, and its source of randomness."""
 
     hz: float
     count: int  # samples
@@ -24,6 +24,7 @@ class NoteSpec:
 
     @property
     def time(self) -> Signal:
+        """The seconds of each sample, [samples]."""
         return np.arange(self.count) / self.rate
 
 
@@ -46,7 +47,7 @@ def oscillator(
     vibrato_hz: float = 5.2,
     vibrato_delay: float = 0.25,
 ) -> Signal:
-    """Read a period at the voice's pitch; `vibrato` in cents grows in after `late` seconds."""
+    """Read a period at the note's pitch; `vibrato` in cents grows in after `vibrato_delay` seconds."""
     start = note.random.random()
     hz = note.hz * 2 ** (cents / 1200)
     if vibrato == 0.0:
@@ -66,14 +67,17 @@ def envelope(note: NoteSpec, attack: float, decay: float = 0.0, sustain: float =
 
 
 def lowpass(hz: np.ndarray, corner: float, order: float = 2.0) -> np.ndarray:
+    """A low-pass response over `hz`: 1 below `corner`, falling by 6·`order` dB an octave above it."""
     return 1 / (1 + (hz / corner) ** (2 * order)) ** 0.5
 
 
 def resonance(hz: np.ndarray, centre: float, width: float) -> np.ndarray:
+    """A bell-shaped response over `hz`, 1 at `centre`."""
     return np.exp(-0.5 * ((hz - centre) / width) ** 2)
 
 
 def filtered_noise(note: NoteSpec, curve: Callable[[np.ndarray], np.ndarray]) -> Signal:
+    """White noise shaped by a frequency response."""
     spectrum = np.fft.rfft(note.random.standard_normal(note.count))
     return np.fft.irfft(spectrum * curve(np.fft.rfftfreq(note.count, 1 / note.rate)), note.count)
 
@@ -93,6 +97,7 @@ def _partials(level: HarmonicLevels, first: int, last: int) -> HarmonicLevels:
 
 
 def piano(note: NoteSpec) -> Signal:
+    """Hammered strings whose decay quickens with pitch, and the knock of the key."""
     decay_rate = 0.9 * (note.hz / 220) ** 0.6
     tone = struck_string(
         note, lambda h, f: np.sin(h * np.pi / 8.2) ** 2 / h**1.1 * lowpass(f, 3200, 1) + 0.02 / h, decay_rate
@@ -102,6 +107,7 @@ def piano(note: NoteSpec) -> Signal:
 
 
 def electric_piano(note: NoteSpec) -> Signal:
+    """Two-operator FM with a tine and a tremolo."""
     time, phase_turn = note.time, 2 * np.pi * note.hz * note.time
     bark = np.exp(-3.5 * time) * min(1.6, 1.1 * (220 / note.hz) ** 0.3)
     body = np.sin(phase_turn + bark * np.sin(phase_turn)) * np.exp(-0.9 * time)
@@ -110,12 +116,14 @@ def electric_piano(note: NoteSpec) -> Signal:
 
 
 def organ(note: NoteSpec) -> Signal:
+    """Drawbars with a slow rotary vibrato."""
     bars = {1: 0.8, 2: 1.0, 3: 0.5, 4: 0.45, 6: 0.2, 8: 0.22}
     wave = wavetable(note, lambda h, f: np.array([bars.get(int(i), 0.0) for i in h]) * lowpass(f, 5000))
     return oscillator(note, wave, vibrato=7, vibrato_hz=6.1, vibrato_delay=0) * envelope(note, 0.008)
 
 
 def nylon_guitar(note: NoteSpec) -> Signal:
+    """A dark plucked string."""
     decay_rate = 1.8 * (note.hz / 220) ** 0.5
     return struck_string(
         note, lambda h, f: np.abs(np.sin(h * np.pi * 0.22)) / h**1.5 * lowpass(f, 3500, 1), decay_rate, 0.6
@@ -123,6 +131,7 @@ def nylon_guitar(note: NoteSpec) -> Signal:
 
 
 def steel_guitar(note: NoteSpec) -> Signal:
+    """A bright plucked string."""
     decay_rate = 1.3 * (note.hz / 220) ** 0.5
     return struck_string(
         note, lambda h, f: np.abs(np.sin(h * np.pi * 0.13)) / h**0.9 * lowpass(f, 5500, 1), decay_rate, 1.2
@@ -130,6 +139,7 @@ def steel_guitar(note: NoteSpec) -> Signal:
 
 
 def clean_guitar(note: NoteSpec) -> Signal:
+    """A plucked string with tremolo."""
     decay_rate = 1.1 * (note.hz / 220) ** 0.4
     tone = struck_string(
         note, lambda h, f: np.abs(np.sin(h * np.pi * 0.27)) / h**1.1 * lowpass(f, 3800, 2), decay_rate, 2.0
@@ -138,6 +148,7 @@ def clean_guitar(note: NoteSpec) -> Signal:
 
 
 def distorted_guitar(note: NoteSpec) -> Signal:
+    """Two detuned strings through a saturating amplifier and a cabinet."""
     wave = wavetable(note, lambda h, f: np.abs(np.sin(h * np.pi * 0.2)) / h * lowpass(f, 4000))
     driven = np.tanh(5 * (oscillator(note, wave) + 0.7 * oscillator(note, wave, 3)) * np.exp(-0.4 * note.time))
     spectrum = np.fft.rfft(driven)
@@ -146,17 +157,20 @@ def distorted_guitar(note: NoteSpec) -> Signal:
 
 
 def finger_bass(note: NoteSpec) -> Signal:
+    """A plucked electric bass."""
     return struck_string(
         note, lambda h, f: (0.4 + np.abs(np.sin(h * np.pi * 0.2))) / h**1.3 * lowpass(f, 1400, 1.5), 1.1, 0.0
     )
 
 
 def upright_bass(note: NoteSpec) -> Signal:
+    """A plucked double bass with finger noise."""
     tone = struck_string(note, lambda h, f: 1 / h**1.5 * lowpass(f, 900, 1), 1.9, 0.0)
     return tone + 0.03 * filtered_noise(note, lambda f: lowpass(f, 900)) * np.exp(-50 * note.time)
 
 
 def synth_bass(note: NoteSpec) -> Signal:
+    """A saw whose filter closes."""
     bright = oscillator(note, wavetable(note, lambda h, f: lowpass(f, 1800) / h))
     dark = oscillator(note, wavetable(note, lambda h, f: lowpass(f, 420) / h))
     sweep = np.exp(-7 * note.time)
@@ -164,6 +178,7 @@ def synth_bass(note: NoteSpec) -> Signal:
 
 
 def sub_bass(note: NoteSpec) -> Signal:
+    """A sine with two faint harmonics."""
     wave = wavetable(note, lambda h, f: np.select([h == 1, h == 2, h == 3], [1.0, 0.45, 0.18], 0.0))
     return oscillator(note, wave) * envelope(note, 0.008, 0.5, 0.6)
 
@@ -174,32 +189,38 @@ def _unison(note: NoteSpec, wave: Signal, voices: int, cents: float, vibrato: fl
 
 
 def warm_pad(note: NoteSpec) -> Signal:
+    """Four detuned dark saws, slow attack."""
     wave = wavetable(note, lambda h, f: lowpass(f, 900, 1) / h)
     return _unison(note, wave, 4, 7) * envelope(note, 0.18)
 
 
 def bright_pad(note: NoteSpec) -> Signal:
+    """Five detuned brighter saws."""
     wave = wavetable(note, lambda h, f: lowpass(f, 2600, 1) / h)
     return _unison(note, wave, 5, 9) * envelope(note, 0.09)
 
 
 def synth_pluck(note: NoteSpec) -> Signal:
+    """Two detuned saws whose filter closes quickly."""
     bright = _unison(note, wavetable(note, lambda h, f: lowpass(f, 4500) / h), 2, 5)
     dark = _unison(note, wavetable(note, lambda h, f: lowpass(f, 700) / h), 2, 5)
     return (bright * np.exp(-14 * note.time) + dark * np.exp(-4 * note.time)) * envelope(note, 0.002)
 
 
 def saw_lead(note: NoteSpec) -> Signal:
+    """Three detuned saws with vibrato."""
     wave = wavetable(note, lambda h, f: lowpass(f, 3800, 1) / h)
     return _unison(note, wave, 3, 6, vibrato=10) * envelope(note, 0.01, 2, 0.75)
 
 
 def square_lead(note: NoteSpec) -> Signal:
+    """A square wave with vibrato."""
     wave = wavetable(note, lambda h, f: (h % 2) * lowpass(f, 3000, 1) / h)
     return oscillator(note, wave, vibrato=12) * envelope(note, 0.008, 2, 0.8)
 
 
 def string_ensemble(note: NoteSpec) -> Signal:
+    """Five bowed players with random phases."""
     body = wavetable(
         note,
         lambda h, f: (0.5 + resonance(f, 500, 250) + 0.6 * resonance(f, 2400, 900)) * lowpass(f, 4200, 1) / h,
@@ -209,6 +230,7 @@ def string_ensemble(note: NoteSpec) -> Signal:
 
 
 def violin(note: NoteSpec) -> Signal:
+    """One bowed string with body resonances and bow noise."""
     body = wavetable(
         note,
         lambda h, f: (
@@ -222,21 +244,25 @@ def violin(note: NoteSpec) -> Signal:
 
 
 def pizzicato(note: NoteSpec) -> Signal:
+    """A plucked string section."""
     return struck_string(note, lambda h, f: (0.5 + resonance(f, 500, 250)) / h**1.4 * lowpass(f, 2500, 1), 6.0, 3.0)
 
 
 def flute(note: NoteSpec) -> Signal:
+    """Four harmonics with vibrato and breath."""
     wave = wavetable(note, lambda h, f: np.select([h == 1, h == 2, h == 3, h == 4], [1.0, 0.35, 0.12, 0.05], 0.0))
     breath = 0.03 * filtered_noise(note, lambda f: resonance(f, note.hz * 2, 900) + 0.15 * lowpass(f, 5000))
     return (oscillator(note, wave, vibrato=14, vibrato_hz=5.0) + breath) * envelope(note, 0.05)
 
 
 def clarinet(note: NoteSpec) -> Signal:
+    """Odd harmonics, little vibrato."""
     wave = wavetable(note, lambda h, f: np.where(h % 2 == 1, 1.0, 0.12) * lowpass(f, 1900, 1) / h**0.8)
     return oscillator(note, wave, vibrato=4) * envelope(note, 0.035)
 
 
 def saxophone(note: NoteSpec) -> Signal:
+    """A reed with two formants, vibrato and breath."""
     wave = wavetable(
         note, lambda h, f: (0.3 + resonance(f, 700, 300) + 0.6 * resonance(f, 1700, 600)) * lowpass(f, 4200) / h**0.5
     )
@@ -245,6 +271,7 @@ def saxophone(note: NoteSpec) -> Signal:
 
 
 def trumpet(note: NoteSpec) -> Signal:
+    """A dark wave that opens into a bright one."""
     bright = wavetable(note, lambda h, f: (0.3 + resonance(f, 1300, 700)) * lowpass(f, 4200) / h**0.5)
     dark = wavetable(note, lambda h, f: lowpass(f, 1300, 1.5) / h**0.5)
     open_ = np.clip(note.time / 0.09, 0, 1) * (0.6 + 0.4 * np.exp(-3 * note.time))
@@ -253,6 +280,7 @@ def trumpet(note: NoteSpec) -> Signal:
 
 
 def horn_section(note: NoteSpec) -> Signal:
+    """Three brass players."""
     wave = wavetable(note, lambda h, f: (0.4 + resonance(f, 600, 350)) * lowpass(f, 2600, 1.5) / h**0.6, True)
     return _unison(note, wave, 3, 6, vibrato=5) * envelope(note, 0.045, 2, 0.8)
 
@@ -272,6 +300,8 @@ def _formants(vowel: str) -> HarmonicLevels:
 
 
 def singer(vowel: str) -> Callable[[NoteSpec], Signal]:
+    """A patch that sings a vowel of VOWELS with vibrato, breath and an onset."""
+
     def sing(note: NoteSpec) -> Signal:
         air = 0.02 * filtered_noise(note, lambda f: resonance(f, 3200, 1500))
         onset = 0.15 * filtered_noise(note, lambda f: resonance(f, 4500, 1800)) * np.exp(-45 * note.time)
@@ -283,6 +313,8 @@ def singer(vowel: str) -> Callable[[NoteSpec], Signal]:
 
 
 def choir(vowel: str) -> Callable[[NoteSpec], Signal]:
+    """A patch of five singers on a vowel of VOWELS."""
+
     def sing(note: NoteSpec) -> Signal:
         return _unison(note, wavetable(note, _formants(vowel), True), 5, 11, vibrato=14) * envelope(note, 0.13)
 
@@ -291,7 +323,7 @@ def choir(vowel: str) -> Callable[[NoteSpec], Signal]:
 
 @dataclass(frozen=True)
 class Patch:
-    """A pitched sound: its maker, playable range (MIDI), longest cached note and release (seconds), level."""
+    """A pitched sound: its synthesis, playable range (MIDI), longest cached note and release (seconds), level."""
 
     synthesize: Callable[[NoteSpec], Signal]
     lowest: int

@@ -36,13 +36,14 @@ class Rendering:
 
 
 class NoteCache:
-    """Notes already made, bounded in bytes; the one used longest ago leaves first."""
+    """A least-recently-used cache of rendered notes, bounded in bytes."""
 
     def __init__(self, limit: int = CACHE_BYTES) -> None:
         self._notes: OrderedDict[tuple[str, int, int], np.ndarray] = OrderedDict()
         self._limit, self.bytes = limit, 0
 
     def get(self, sound: str, pitch: int, rate: int) -> np.ndarray:
+        """A note at a rate, float32 [samples], made on first use."""
         key = (sound, pitch, rate)
         note = self._notes.get(key)
         if note is None:
@@ -188,7 +189,7 @@ def _pan(mono: np.ndarray, name: str, channels: int) -> np.ndarray:
 
 
 def render(song: Song, rate: int = 24000, channels: int = 1) -> Rendering:
-    """Play a song: its mix and its stems, levelled to about -16 LUFS without clipping."""
+    """Render a song at `rate` Hz: its mix and its stems, levelled to about -16 LUFS without clipping."""
     count = round(song.seconds * rate)
     lines: dict[str, list[Note]] = {name: [] for name in song.instruments}
     for note in song.notes:

@@ -1,4 +1,4 @@
-"""The styles of the world, one row each, and the rhythmic patterns they are made of."""
+"""The styles of synthetic songs, one row each, and the rhythmic patterns they are made of."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The words about a song and in it: captions in varied plain English, lyrics with section tags and syllables."""
+"""The text of a song: captions in varied plain English, lyrics with section tags and syllables."""
 
 from __future__ import annotations
 
@@ -65,12 +65,14 @@ class CaptionFacts:
 
 
 def tempo_word(bpm: int, rng: SeededRNG) -> str:
+    """A word for a tempo."""
     rows = ((66, ("very slow", "slow", "crawling")), (88, ("slow", "downtempo", "unhurried")), (112, ("mid-tempo", "walking-pace", "moderate")),
             (138, ("upbeat", "lively", "moving")), (400, ("fast", "fast-paced", "quick")))  # fmt: skip
     return rng.choice(next(words for top, words in rows if bpm < top))
 
 
 def meter_word(sign: str, rng: SeededRNG) -> str:
+    """Words for a meter."""
     return rng.choice(
         {
             "2": ("in 2/4", "in two"),
@@ -125,21 +127,19 @@ def caption(facts: CaptionFacts, rng: SeededRNG) -> str:
             [*rng.shuffled([x for x in (style, mood, tempo) if x]), *names, *[f"no {g}" for g in missing], *extras]
         )
     what = " ".join(x for x in (tempo, mood, style) if x)
-    lack = f"{rng.choice((' without ', ', no ', ' but no '))}{' or '.join(missing)}" if missing else ""
+    without = f"{rng.choice((' without ', ', no ', ' but no '))}{' or '.join(missing)}" if missing else ""
     form = rng.integer(0, 4)
     listed = _joined(names)
     if form == 0:
-        text = f"{what} with {listed}{lack}"
+        text = f"{what} with {listed}{without}"
     elif form == 1:
-        text = f"{_article(what)} {rng.choice(('track', 'piece', 'song', 'tune'))} featuring {listed}{lack}"
+        text = f"{_article(what)} {rng.choice(('track', 'piece', 'song', 'tune'))} featuring {listed}{without}"
     elif form == 2:
-        text = f"{what}: {listed}{lack}"
+        text = f"{what}: {listed}{without}"
     elif form == 3:
-        text = f"{what} {rng.choice(('built on', 'carried by', 'led by', 'driven by'))} {listed}{lack}"
+        text = f"{what} {rng.choice(('built on', 'carried by', 'led by', 'driven by'))} {listed}{without}"
     else:
-        text = (
-            f"{listed} {rng.choice(('play', 'in'))} {_article(what)}{rng.choice((' groove', ' piece', ' track'))}{lack}"
-        )
+        text = f"{listed} {rng.choice(('play', 'in'))} {_article(what)}{rng.choice((' groove', ' piece', ' track'))}{without}"
     return _finish(", ".join([text, *extras]), rng)
 
 
@@ -165,10 +165,12 @@ FUNCTION_WORDS = ("the", "my", "we", "in", "on", "and", "so", "all", "you", "me"
 
 
 def lyric_line(rng: SeededRNG) -> list[str]:
-    big = [w for w in SYLLABLE_VOWELS if w not in FUNCTION_WORDS]
+    """The words of one sung line."""
+    content_words = [w for w in SYLLABLE_VOWELS if w not in FUNCTION_WORDS]
     shape = rng.choice(("sBsB", "BsB", "sBB", "BBsB", "sBsBB"))
-    return [rng.choice(FUNCTION_WORDS) if mark == "s" else rng.choice(big) for mark in shape]
+    return [rng.choice(FUNCTION_WORDS) if mark == "s" else rng.choice(content_words) for mark in shape]
 
 
 def vowels(words: list[str]) -> list[str]:
+    """The vowel of each syllable of some words."""
     return [vowel for word in words for vowel in SYLLABLE_VOWELS[word]]
