@@ -27,6 +27,7 @@ from acestep_lab.train.synthetic_music import Song, compose, render
 FIRST_SEED = 210_000
 LENGTHS = (5.0, 8.0, 10.0, 10.0, 10.0, 14.0, 20.0)  # seconds
 HELD_OUT = 0.1
+FEWEST_SONGS = 1000  # with fewer nothing would be held out
 LATENT_NOISE = (0.02, 0.25)  # range of the noise on latents, in their standard deviations
 
 
@@ -148,6 +149,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="folder of a pocket training, for sounds after its autoencoder")
     parser.add_argument("-o", "--output", type=Path, default=Path("."))
     arguments = parser.parse_args()
+    if arguments.songs < FEWEST_SONGS:
+        parser.error(f"--songs must be at least {FEWEST_SONGS}: every tenth hundred of the spectrograms is held out.")
     data = training_data(render_songs(arguments.songs))
     spectrograms, stems = data.spectrograms, data.stems
     if arguments.work:
