@@ -28,6 +28,9 @@ from acestep_lab.train.pocket.dit import (
     draw_times,
     draw_times_and_dropout,
     fill_code_sources,
+    make_optimisers,
+    restore_state,
+    save_state,
     velocity_loss,
 )
 from acestep_lab.train.pocket.lm import PlanCorpus
@@ -338,6 +341,25 @@ def test_a_stage_continues_where_it_stopped(tmp_path) -> None:
     assert torch.equal(later.load()["weight"], torch.ones(2))
     assert (later.step, later.fraction) == (7, 0.4)
     assert Stage("other", 1.0, tmp_path).load() is None
+
+
+def test_the_transformers_stage_restores_all_that_it_saves(components: Components, tmp_path) -> None:
+    def learners() -> tuple[AttributeHeads, ScoreHead, list[torch.optim.Optimizer]]:
+        heads, score_head = AttributeHeads(CONFIG.condition_width), ScoreHead(CONFIG.dit_width)
+        return heads, score_head, make_optimisers(components, heads, score_head)
+
+    heads, score_head, optimisers = learners()
+    average = WeightAverage(components)
+    average.update(components)
+    save_state(Stage("dit", 1.0, tmp_path), components, heads, score_head, optimisers, average)
+    state = Stage("dit", 1.0, tmp_path).load()
+    other_heads, other_head, other_optimisers = learners()
+    other_average = WeightAverage(nn.Linear(1, 1))
+    restore_state(state, components, other_heads, other_head, other_optimisers, other_average)
+    assert other_average.count == 1
+    assert set(other_average.weights) == set(components.state_dict())
+    for one, other in ((heads, other_heads), (score_head, other_head)):
+        assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
 def test_an_average_follows_slowly() -> None:

@@ -171,7 +171,7 @@ def train_dit(
     optimisers, average = make_optimisers(components, attribute_heads, score_head), WeightAverage(components, 0.998)
     saved = stage.load()
     if saved:
-        _restore(saved, components, attribute_heads, score_head, optimisers, average)
+        restore_state(saved, components, attribute_heads, score_head, optimisers, average)
     warmup_end = stage.step + HEAD_WARMUP_STEPS if saved and "score_head" not in saved else 0
     random, generator = np.random.default_rng(17 + stage.step), torch.Generator().manual_seed(17 + stage.step)
     log_interval, save_interval, refill_interval = Interval(60), Interval(180), Interval(20)
@@ -193,8 +193,8 @@ def train_dit(
         if log_interval.due(stage.elapsed):
             stage.log(clips=len(pool), **averages)
         if save_interval.due(stage.elapsed):
-            _save(stage, components, attribute_heads, score_head, optimisers, average)
-    _save(stage, components, attribute_heads, score_head, optimisers, average)
+            save_state(stage, components, attribute_heads, score_head, optimisers, average)
+    save_state(stage, components, attribute_heads, score_head, optimisers, average)
     return average
 
 
@@ -241,7 +241,7 @@ def _smooth(averages: dict[str, float], tasks: list[str], losses: Tensor, head_l
         averages[name] = value if name not in averages else 0.98 * averages[name] + 0.02 * value
 
 
-def _save(
+def save_state(
     stage: Stage,
     components: Components,
     attribute_heads: AttributeHeads,
@@ -249,13 +249,14 @@ def _save(
     optimisers: list[torch.optim.Optimizer],
     average: WeightAverage,
 ) -> None:
+    """Save all that training needs to continue."""
     stage.save(
         components=components.state_dict(), attribute_heads=attribute_heads.state_dict(), optimisers=[t.state_dict() for t in optimisers], average=average.weights,
         count=average.count, score_head=score_head.state_dict(),
     )  # fmt: skip
 
 
-def _restore(
+def restore_state(
     saved: dict[str, Any],
     components: Components,
     attribute_heads: AttributeHeads,
@@ -263,6 +264,7 @@ def _restore(
     optimisers: list[torch.optim.Optimizer],
     average: WeightAverage,
 ) -> None:
+    """Restore in place what `save_state` saved; heads and optimisers that a state lacks stay as they are."""
     components.load_state_dict(saved["components"])
     attribute_heads.load_state_dict(saved["attribute_heads"])
     if "score_head" in saved:

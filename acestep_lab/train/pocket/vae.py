@@ -161,28 +161,33 @@ class SpectralLoss(nn.Module):
         )
         return torch.view_as_real(bins).square().sum(-1).add(1e-9).sqrt()
 
-    def forward(self, made: Tensor, true: Tensor) -> Tensor:
+    def forward(self, estimate: Tensor, reference: Tensor) -> Tensor:
         """The loss between two batches of sound [batch, 1, samples], one number."""
-        total = made.new_zeros(())
+        total = estimate.new_zeros(())
         for size in WINDOWS:
-            a, b = self._magnitude(made, size), self._magnitude(true, size)
+            a, b = self._magnitude(estimate, size), self._magnitude(reference, size)
             convergence = (a - b).norm() / b.norm().clamp_min(1e-3)
             total = total + convergence + ((a + 1e-3).log() - (b + 1e-3).log()).abs().mean()
         return total / len(WINDOWS)
 
 
-def si_sdr(made: Tensor, true: Tensor) -> Tensor:
+def si_sdr(estimate: Tensor, reference: Tensor) -> Tensor:
     """Scale-invariant signal-to-distortion ratio in dB per item (Le Roux et al. 2019); `[batch, samples]` each."""
-    true, made = true - true.mean(-1, keepdim=True), made - made.mean(-1, keepdim=True)
-    target = (made * true).sum(-1, keepdim=True) / true.square().sum(-1, keepdim=True).clamp_min(1e-9) * true
-    return 10 * torch.log10(target.square().sum(-1) / (made - target).square().sum(-1).clamp_min(1e-9))
+    reference, estimate = reference - reference.mean(-1, keepdim=True), estimate - estimate.mean(-1, keepdim=True)
+    target = (
+        (estimate * reference).sum(-1, keepdim=True)
+        / reference.square().sum(-1, keepdim=True).clamp_min(1e-9)
+        * reference
+    )
+    return 10 * torch.log10(target.square().sum(-1) / (estimate - target).square().sum(-1).clamp_min(1e-9))
 
 
-def log_spectral_distance(made: Tensor, true: Tensor, size: int = 1024, floor: float = 1e-3) -> float:
+def log_spectral_distance(estimate: Tensor, reference: Tensor, size: int = 1024, floor: float = 1e-3) -> float:
     """Root mean square difference of log spectra in dB, over `[batch, samples]`."""
     window = torch.hann_window(size)
     a, b = (
-        torch.stft(x, size, size // 4, window=window, normalized=True, return_complex=True).abs() for x in (made, true)
+        torch.stft(x, size, size // 4, window=window, normalized=True, return_complex=True).abs()
+        for x in (estimate, reference)
     )
     difference = 20 * (torch.log10(a + floor) - torch.log10(b + floor))
     return float(difference.square().mean(1).sqrt().mean())

@@ -219,8 +219,8 @@ def compose(
     bpm = bpm or _draw_bpm(row, SeededRNG(seed, "bpm"))
     keyscale = keyscale or _draw_key(row, SeededRNG(seed, "key"))
     meter = METERS[timesignature or _draw_meter(row, SeededRNG(seed, "meter"))]
-    asked = tuple(s for s in STEMS if s in set(instruments)) if instruments is not None else None
-    stems = asked or _draw_stems(row, SeededRNG(seed, "stems"), full)
+    requested = tuple(s for s in STEMS if s in set(instruments)) if instruments is not None else None
+    stems = requested or _draw_stems(row, SeededRNG(seed, "stems"), full)
     tonic, mode = parse_key(keyscale)
     bars = bars_in(seconds, bpm, meter)
     form = tuple(plan_form(bars, stems, SeededRNG(seed, "form"), full))
