@@ -3,14 +3,11 @@
 It knows nothing of music or models. The wheel of torchaudio found next to a CPU build of torch (or next to a newer torch)
 often cannot load its compiled half, and then `import torchaudio` raises `OSError`. Because transformers and diffusers
 import torchaudio whenever it is *installed*, such a wheel takes both of them down with it. Nothing they or we use lives in
-the compiled half, so `patch_torchaudio()` lets the Python half stand alone:
+the compiled half, so `patch_torchaudio()` lets the Python half stand alone. `_libraries` calls it before it imports one of them;
+nobody else has to.
 
-    from acestep_lab._torchaudio import patch_torchaudio
-    patch_torchaudio()                     # before diffusers or transformers is imported
-    from diffusers import AceStepPipeline
-
-A torchaudio that loads is left exactly as it is: the patch_torchaudio is a hook on the import of `torchaudio._extension` that first
-runs the real thing and steps in only when that raises.
+A torchaudio that loads is left exactly as it is: the patch is a hook on the import of `torchaudio._extension` that first runs the
+real thing and steps in only when that raises.
 """
 
 from __future__ import annotations
@@ -55,12 +52,13 @@ def patch_torchaudio() -> None:
 
 
 def state() -> str:
-    """ "absent", "works" or "cured": how torchaudio stands on this machine (imports it, and torch, to know)."""
+    """ "absent", "works" or "patched": how torchaudio stands on this machine (imports it, and torch, to know)."""
+    patch_torchaudio()
     if importlib.util.find_spec("torchaudio") is None:
         return "absent"
     import torchaudio
 
-    return "works" if torchaudio._extension._IS_TORCHAUDIO_EXT_AVAILABLE else "cured"
+    return "works" if torchaudio._extension._IS_TORCHAUDIO_EXT_AVAILABLE else "patched"
 
 
 def resample(samples: Tensor, source_rate: int, target_rate: int) -> Tensor:

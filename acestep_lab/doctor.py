@@ -174,11 +174,10 @@ def torchaudio(state: str | None = None) -> Iterator[Finding]:
     """The torchaudio trap: a wheel whose compiled half does not load takes diffusers and transformers down with it."""
     from acestep_lab import _torchaudio
 
-    _torchaudio.patch_torchaudio()
     state = state or _torchaudio.state()
     said = {
         "works": Finding("torchaudio", "ok", "loads whole"),
-        "cured": Finding("torchaudio", "ok", "its compiled half does not load; made harmless, its Python half is used"),
+        "patched": Finding("torchaudio", "ok", "its compiled half does not load; made harmless, its Python half is used"),
         "absent": Finding(
             "torchaudio", "warn", "is not installed: no mel spectrograms on the accelerator",
             "`pip install torchaudio` (any version; one whose compiled half does not load will do).",
@@ -253,9 +252,9 @@ def device(asked: Asked | None = None) -> Iterator[Finding]:
 
 def whole_numbers(exact: bool | None = None) -> Iterator[Finding]:
     """Whether `precision="int8"` has a chance on this CPU; the first song measures it."""
-    from acestep_lab.models.precision import sums_are_exact
+    from acestep_lab.models.precision import int8_sums_are_exact
 
-    if sums_are_exact() if exact is None else exact:
+    if int8_sums_are_exact() if exact is None else exact:
         yield Finding(
             "int8", "ok", 'precision="int8" is measured on the first song, and kept where it is close and quicker'
         )
@@ -344,26 +343,28 @@ def weights(
     checkpoint: str | Path = "pocket", environ: Mapping[str, str] = os.environ, asked: Asked | None = None
 ) -> Iterator[Finding]:
     """Whether a checkpoint's files fit its configs, and what this machine will make of it."""
-    from acestep_lab.models.loading import Checkpoint
+    from acestep_lab.models.loading import Checkpoint, component_specs
     from acestep_lab.models.memory_plan import budget, gb
 
     try:
         opened = Checkpoint.open(checkpoint)
-        sizes = opened.sizes(2)
-        for part in opened.parts:
-            opened.verify(part)
+        specs = component_specs(opened)
+        for component in opened.components:
+            opened.verify(component)
     except LabError as error:
         yield Finding("checkpoint", "bad", str(error), _remedy(str(checkpoint)))
         return
     yield Finding(
-        "checkpoint", "ok", f"{opened.name}: {', '.join(opened.parts)}; {gb(sum(sizes.values()))}, every shape right"
+        "checkpoint",
+        "ok",
+        f"{opened.name}: {', '.join(opened.components)}; {gb(sum(spec.bytes for spec in specs))}, every shape right",
     )
     asked = asked or Asked()
     machine = asked.machine(environ)
     tier = asked.tier(machine, environ)
-    plan = budget(machine, sizes, tier=tier, longest=opened.geometry.longest_seconds)
+    plan = budget(machine, specs, tier=tier, longest=opened.geometry.longest_seconds)
     fix = "" if plan.fits else "Close other programs, or take a smaller checkpoint or LM."
-    said = f"{plan.words()}; computes in {plan.dtype_name} on {plan.device}"
+    said = f"{plan.summary()}; computes in {plan.dtype_name} on {plan.device}"
     yield Finding("plan", "ok" if plan.fits else "warn", said, fix)
 
 

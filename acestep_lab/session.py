@@ -38,7 +38,7 @@ from acestep_lab.models.adapters import Adapter
 from acestep_lab.models.adapters import apply as attach_adapters
 from acestep_lab.models.adapters import opened as open_adapters
 from acestep_lab.models.device_manager import DeviceManager
-from acestep_lab.models.loading import Checkpoint
+from acestep_lab.models.loading import Checkpoint, component_specs
 from acestep_lab.models.memory_plan import MemoryPlan, budget
 from acestep_lab.models.precision import Int8Mode
 from acestep_lab.models.roofline import measured_peak
@@ -114,7 +114,7 @@ class Session:
         checkpoint: Checkpoint,
         tier: Tier | None = None,
         library: Library | None = None,
-        residency: DeviceManager | None = None,
+        devices: DeviceManager | None = None,
         worker: Worker | None = None,
         precision: str | Int8Mode = "auto",
         device: object = None,
@@ -124,14 +124,14 @@ class Session:
         machine = Machine.for_session(tier, asked_device(device))
         self.tier = (tier or Tier.for_machine(machine)).computing_in(asked_dtype(dtype))
         self.library = Library(default_folder()) if library is None else library  # an empty one is falsy
-        self.residency = residency or DeviceManager(self._build, self._arrangement(machine))
-        self.road = Road(checkpoint, self.residency)
+        self.devices = devices or DeviceManager(self._build, self._memory_plan(machine))
+        self.road = Road(checkpoint, self.devices)
         self._worker = worker or Worker()
         self._pace, self._planning_pace = EtaEstimator(), EtaEstimator(seconds_of)
         self._known: LRUCache[Take | Audio] = LRUCache(256)
         self._said: set[str] = set()
         self._adapters: tuple[tuple[Adapter, float], ...] = ()
-        self._int8_mode = Int8Mode.asked(precision, self.residency.device)
+        self._int8_mode = Int8Mode.asked(precision, self.devices.device)
 
     open = _Open()
 
@@ -188,7 +188,7 @@ class Session:
         self._warn(run, asked, plan)
         if not self.has_planner and any(resolving.thinks(one, self.checkpoint.has_lm) for one in resolved):
             run.note(
-                f"The planner has no room here, and the music is made straight from the words. {self.explain().words()}."
+                f"The planner has no room here, and the music is made straight from the words. {self.explain().summary()}."
             )
         return self._worker.submit(run, partial(self._render, asked=asked, plan=plan, shared=shared))
 
@@ -271,7 +271,7 @@ class Session:
         **changes: Any,
     ) -> Take:
         """The source's rhythm and harmony in another sound; `through_codes` None: where the checkpoint has codes."""
-        through = "codes" in self.checkpoint.parts if through_codes is None else through_codes
+        through = "codes" in self.checkpoint.components if through_codes is None else through_codes
         task = Cover(source, strength, noise_strength, through, reference=reference)
         return self._make_from(source, task, caption, lyrics, changes)
 
@@ -323,7 +323,7 @@ class Session:
 
     def codes(self, source: Source) -> tuple[int, ...]:
         """The audio codes of a take or any sound: what a cover through codes hears of it."""
-        if "codes" not in self.checkpoint.parts:
+        if "codes" not in self.checkpoint.components:
             raise RecipeError(f"{self.checkpoint.name} has no audio codes.")
         sound = self.sound(source)
         return self._aside(lambda stop: self.road.codes(sound, stop))
@@ -474,12 +474,12 @@ class Session:
     @property
     def has_planner(self) -> bool:
         """Whether the checkpoint has a planner and this machine has room for it."""
-        return self.checkpoint.has_lm and "lm" not in self.residency.arrangement.left_out
+        return self.checkpoint.has_lm and "lm" not in self.devices.memory_plan.left_out
 
     @property
     def _longest(self) -> float:
         """The longest song this machine has room for, in seconds."""
-        return float(self.residency.arrangement.longest_seconds)
+        return float(self.devices.memory_plan.longest_seconds)
 
     def _needs_planner(self) -> None:
         if self.checkpoint.has_lm and not self.has_planner:
@@ -501,7 +501,7 @@ class Session:
 
         def work(run: Run) -> None:
             run.enter("planning", 0.0)
-            with self.residency.telling(run.note):
+            with self.devices.notifying(run.note):
                 run.plans = tuple(ask(run))
             self._planning_pace.learn(run.recipes, run.seconds_running)
             run.finish()
@@ -626,8 +626,8 @@ class Session:
     def explain(self, recipe: Recipe | None = None) -> MemoryPlan:
         """How this checkpoint fits this machine, before anything loads: print it for a sentence and a table."""
         checks.instance("What is explained", recipe, (Recipe, NoneType))
-        arrangement: MemoryPlan = self.residency.arrangement
-        return arrangement if recipe is None else arrangement.fit(recipe)
+        plan: MemoryPlan = self.devices.memory_plan
+        return plan if recipe is None else plan.fit(recipe)
 
     def lora(self, *adapters: str | os.PathLike[str] | tuple[str | os.PathLike[str], float]) -> tuple[str, ...]:
         """Put adapters (files or folders, each alone or with a strength) on the DiT, and only these; none: the bare model.
@@ -637,7 +637,7 @@ class Session:
         wanted = open_adapters(adapters)
 
         def wear() -> None:
-            with self.residency.on("dit") as dit:
+            with self.devices.on("dit") as dit:
                 attach_adapters(dit, wanted)
 
         self._worker.call(wear)
@@ -652,13 +652,13 @@ class Session:
         self.start(warm).take()
         run = self.start(recipe)
         take = run.take()
-        dtype = self.residency.arrangement.torch_dtype
-        peak = self._worker.call(partial(measured_peak, dtype, self.residency.device))
+        dtype = self.devices.memory_plan.torch_dtype
+        peak = self._worker.call(partial(measured_peak, dtype, self.devices.device))
         return profile(take, self.checkpoint, peak, torch.finfo(dtype).bits // 8, run.shown_at)
 
     def free(self) -> None:
         """Give back the memory of all parts; the next render loads them again."""
-        self._worker.call(self.residency.free)
+        self._worker.call(self.devices.free)
 
     def compare(self, one: Take, other: Take) -> Comparison:
         """What differs between two takes: the fields of their recipes, and their sounds."""
@@ -712,9 +712,9 @@ class Session:
         """The recipe with every "auto" decided by the plan, then the checkpoint's row; raises RecipeError."""
         checks.instance("What is resolved", recipe, Recipe)
         checks.instance("A plan", plan, (Plan, NoneType), " lab.plan(Recipe('…')) gives one.")
-        geometry, most = self.checkpoint.geometry, self.residency.arrangement.longest_seconds
+        geometry, most = self.checkpoint.geometry, self.devices.memory_plan.longest_seconds
         longest = min(geometry.longest_seconds, most)
-        house = resolving.ResolveContext(self.checkpoint.row, geometry, self.checkpoint.parts, longest, self.sound)
+        house = resolving.ResolveContext(self.checkpoint.row, geometry, self.checkpoint.components, longest, self.sound)
         return resolving.resolve(recipe, house, plan)
 
     def _warn(self, run: Run, asked: Sequence[Recipe], plan: Plan | None) -> None:
@@ -742,7 +742,7 @@ class Session:
 
     def _render(self, run: Run, asked: Sequence[Recipe], plan: Plan | None, shared: Shared | None) -> None:
         """Plan → words and sources → conditions → frames → sound → takes; what the machine does meanwhile is told."""
-        with self.residency.telling(run.note):
+        with self.devices.notifying(run.note):
             self._road(run, asked, plan, shared)
 
     def _road(self, run: Run, asked: Sequence[Recipe], plan: Plan | None, shared: Shared | None) -> None:
@@ -751,7 +751,7 @@ class Session:
             self._think(run, asked, plan, shared)
         run.enter("rendering", 0.0)
         longest = max(recipe.seconds or DEFAULT_SECONDS for recipe in run.recipes)
-        self.residency.suit(longest, min(len(run.recipes), self.residency.arrangement.batch))
+        self.devices.fit_to(longest, min(len(run.recipes), self.devices.memory_plan.batch))
         with clock("encode"):
             songs = self.road.prepare(run.recipes, run.stop_event)
         self._measure(run, songs[0])
@@ -759,7 +759,7 @@ class Session:
             run.note(note)
         made = partial(self._finish, run, asked, songs, clock)
         run.can_keep(lambda frame, song: self._worker.call(partial(self._kept, made, frame, song, run)))
-        for places in groups(songs, self.residency.arrangement.batch):
+        for places in groups(songs, self.devices.memory_plan.batch):
             self._sing(run, songs, places, clock, made)
         self._pace.learn(run.recipes, run.seconds_running)
         run.finish()
@@ -811,8 +811,8 @@ class Session:
         if numbers is None or numbers.gate is not None:
             return
         numbers.look = self.road.probing(song)
-        self.residency.free()  # a DiT built before there was a song to measure with
-        with self.residency.on("dit"):
+        self.devices.free()  # a DiT built before there was a song to measure with
+        with self.devices.on("dit"):
             pass
         run.note(str(numbers.gate))
 
@@ -877,17 +877,17 @@ class Session:
 
     # -- collaborators -------------------------------------------------------------------------------------------------
 
-    def _arrangement(self, machine: Machine) -> Any:
+    def _memory_plan(self, machine: Machine) -> Any:
         """How this checkpoint fits a machine."""
         passes = 1 if self.checkpoint.row.is_turbo else 2  # of the DiT per step: guided ones look twice
-        sizes, longest = self.checkpoint.sizes(2), self.checkpoint.geometry.longest_seconds
-        return budget(machine, sizes, passes=passes, tier=self.tier, longest=longest)
+        longest = self.checkpoint.geometry.longest_seconds
+        return budget(machine, component_specs(self.checkpoint), passes=passes, tier=self.tier, longest=longest)
 
-    def _build(self, part: str) -> torch.nn.Module:
-        module = build(self.checkpoint, part, self.residency.arrangement.torch_dtype)
-        if part == "dit" and self._int8_mode is not None:
+    def _build(self, component: str, dtype: torch.dtype) -> torch.nn.Module:
+        module = build(self.checkpoint, component, dtype)
+        if component == "dit" and self._int8_mode is not None:
             self._int8_mode.put_into(module)
-        return attach_adapters(module, self._adapters) if part == "dit" and self._adapters else module
+        return attach_adapters(module, self._adapters) if component == "dit" and self._adapters else module
 
     def _made_with(self, clock: StageTimer, gain: float) -> dict[str, Any]:
         """What a take was made with, as plain data."""
@@ -896,8 +896,8 @@ class Session:
             "vae": self.road.vae_mark,
             "tier": self.tier.name,
             "precision": "auto" if self._int8_mode is None else self._int8_mode.chosen,
-            "device": str(self.residency.device),
-            "dtype": self.residency.arrangement.dtype_name,
+            "device": str(self.devices.device),
+            "dtype": self.devices.memory_plan.dtype_name,
             "threads": torch.get_num_threads(),
             "gain": gain,
             "adapters": {adapter.name: strength for adapter, strength in self._adapters},

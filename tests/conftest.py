@@ -16,10 +16,13 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from acestep_lab._torchaudio import patch_torchaudio
 
-patch_torchaudio()
-
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what it runs in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure() -> None:
+    """Before tests import diffusers and transformers by themselves."""
+    patch_torchaudio()
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ Stored = dict[str, Tensor]
 
 @pytest.fixture(scope="module")
 def bare() -> nn.Module:
-    return tiny.tiny_parts()["dit"]
+    return tiny.tiny_components()["dit"]
 
 
 @pytest.fixture
@@ -335,7 +335,7 @@ def test_decomposed_and_plain_adapters_add_up_in_any_order(
 def test_a_layer_that_does_not_fit_is_named_with_its_shapes(
     lora: tuple[Path, Tensor], dit: nn.Module, tmp_path: Path
 ) -> None:
-    xl = tiny.tiny_parts(xl=True)["dit"]
+    xl = tiny.tiny_components(xl=True)["dit"]
     trained(xl, LoraConfig(r=2, target_modules=["down_proj"]), tmp_path / "xl")  # type: ignore[arg-type]
     with pytest.raises(
         CheckpointError, match=r"its layers\.0\.mlp\.down_proj is for a layer of 48×80 where this one is 32×48"

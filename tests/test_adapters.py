@@ -87,7 +87,7 @@ class ReferenceAttention(AceStepAttention):
 
 @pytest.fixture(scope="module")
 def bare() -> AceStepTransformer1DModel:
-    return tiny.tiny_parts()["dit"]  # type: ignore[return-value]
+    return tiny.tiny_components()["dit"]  # type: ignore[return-value]
 
 
 @pytest.fixture
@@ -328,7 +328,7 @@ def test_a_trainers_output_folder_is_found_through(dit: Any, tmp_path: Path) -> 
 
 def test_an_adapter_for_a_larger_model_says_so_and_leaves_the_transformer_alone(dit: Any, tmp_path: Path) -> None:
     before = velocity(dit)
-    trained(tiny.tiny_parts(xl=True)["dit"], CONFIGS["attention"](), tmp_path / "xl")  # type: ignore[arg-type]
+    trained(tiny.tiny_components(xl=True)["dit"], CONFIGS["attention"](), tmp_path / "xl")  # type: ignore[arg-type]
     trained(dit, CONFIGS["mlp"](), tmp_path / "fits")
 
     with pytest.raises(CheckpointError, match=r"xl does not fit this transformer"):

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from acestep_lab.engines.ace15 import attention
-from acestep_lab.engines.ace15.attention import Memory, attend, velocity
+from acestep_lab.engines.ace15.attention import CrossAttentionCache, attend, velocity
 from acestep_lab.errors import RecipeError
 from tests.closeness import NEAR, assert_near
-from tests.tiny import CONDITION, LATENT, tiny_parts
+from tests.tiny import CONDITION, LATENT, tiny_components
 
 ITEMS, FRAMES, TOKENS = 2, 1061, 13  # more tokens than two slabs, an odd number of frames
 
@@ -25,7 +25,7 @@ def draw(*shape: int, seed: int = 1) -> Tensor:
 
 @pytest.fixture(scope="module")
 def stock() -> Any:
-    return tiny_parts()["dit"]
+    return tiny_components()["dit"]
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +76,8 @@ def test_a_mask_may_have_holes_among_the_words(stock: Any, ours: Any, inputs: tu
 
 def test_one_word_said_many_times_is_heard_once(stock: Any, ours: Any, inputs: tuple[Tensor, ...]) -> None:
     x, _, context = inputs
-    nothing, memory = draw(1, 1, CONDITION).expand(ITEMS, TOKENS, CONDITION), Memory()
-    found = velocity(ours, x, 0.7, nothing, context, memory=memory)
+    nothing, memory = draw(1, 1, CONDITION).expand(ITEMS, TOKENS, CONDITION), CrossAttentionCache()
+    found = velocity(ours, x, 0.7, nothing, context, cache=memory)
     assert_near(found, oracle(stock, x, nothing, context))
     key, _ = next(iter(memory._kept.values()))[3].kept[ours.layers[0].cross_attn]
     assert key.shape[1] == 1
@@ -94,48 +94,48 @@ def counted(dit: Any) -> list[str]:
 
 def test_what_was_heard_is_remembered_by_its_content(stock: Any, inputs: tuple[Tensor, ...]) -> None:
     x, states, context = inputs
-    dit, memory = attention.install(copy.deepcopy(stock)), Memory()
+    dit, memory = attention.install(copy.deepcopy(stock)), CrossAttentionCache()
     calls = counted(dit)
-    first = velocity(dit, x, 0.7, states, context, memory=memory)
+    first = velocity(dit, x, 0.7, states, context, cache=memory)
     made = len(calls)
-    again = velocity(dit, x, 0.7, states.clone(), context, memory=memory)  # a re-roll: same words, new tensors
+    again = velocity(dit, x, 0.7, states.clone(), context, cache=memory)  # a re-roll: same words, new tensors
     assert (made, len(calls)) == (2 * len(dit.layers) + 1, made)
     assert torch.equal(first, again) and (memory.hits, memory.misses) == (1, 1)  # noqa: PT018
-    other = velocity(dit, x, 0.7, states + 1, context, memory=memory)
+    other = velocity(dit, x, 0.7, states + 1, context, cache=memory)
     assert len(calls) == 2 * made and not torch.equal(other, first)  # noqa: PT018
     masked = torch.ones(ITEMS, TOKENS, dtype=torch.bool)
     masked[0, 5:] = False
-    assert not torch.equal(velocity(dit, x, 0.7, states, context, mask=masked, memory=memory), first)
+    assert not torch.equal(velocity(dit, x, 0.7, states, context, mask=masked, cache=memory), first)
 
 
 def test_memory_notices_a_lora_and_every_change_of_it(stock: Any, inputs: tuple[Tensor, ...]) -> None:
     x, states, context = (value[:1, :20] for value in inputs)
-    dit, memory = attention.install(copy.deepcopy(stock)), Memory()
-    bare = velocity(dit, x, 0.7, states, context, memory=memory)
+    dit, memory = attention.install(copy.deepcopy(stock)), CrossAttentionCache()
+    bare = velocity(dit, x, 0.7, states, context, cache=memory)
     torch.manual_seed(9)
     peft.inject_adapter_in_model(peft.LoraConfig(r=2, target_modules=["to_k", "to_v"], init_lora_weights=False), dit)
     dit.requires_grad_(False)
     plain = attention.uninstall(copy.deepcopy(dit))
-    worn = velocity(dit, x, 0.7, states, context, memory=memory)
+    worn = velocity(dit, x, 0.7, states, context, cache=memory)
     assert_near(worn, oracle(plain, x, states, context))
     assert not torch.equal(worn, bare)
     for module in dit.modules():
         if isinstance(module, peft.tuners.lora.LoraLayer):
             module.set_scale("default", 0.5)
-    assert not torch.equal(velocity(dit, x, 0.7, states, context, memory=memory), worn)
+    assert not torch.equal(velocity(dit, x, 0.7, states, context, cache=memory), worn)
     for module in dit.modules():
         if isinstance(module, peft.tuners.lora.LoraLayer):
             module.enable_adapters(False)
-    assert torch.equal(velocity(dit, x, 0.7, states, context, memory=memory), bare)
+    assert torch.equal(velocity(dit, x, 0.7, states, context, cache=memory), bare)
 
 
 def test_memory_keeps_within_its_bounds_and_lets_go_of_the_longest_unused(
     ours: Any, inputs: tuple[Tensor, ...]
 ) -> None:
     x, states, context = (value[:1, :20] for value in inputs)
-    memory = Memory(entries=2)
+    memory = CrossAttentionCache(entries=2)
     for shift in (0, 1, 0, 2, 0, 1):
-        velocity(ours, x, 0.7, states + shift, context, memory=memory)
+        velocity(ours, x, 0.7, states + shift, context, cache=memory)
     assert (memory.hits, memory.misses) == (2, 4)
     assert memory.size > 0
     memory.clear()
@@ -148,10 +148,10 @@ def test_gradients_flow_and_nothing_is_remembered_while_they_do(stock: Any, inpu
     for name, dit in {"stock": copy.deepcopy(stock), "ours": attention.install(copy.deepcopy(stock))}.items():
         dit.requires_grad_(True)
         times = torch.tensor([0.7])
-        extra = {"memory": Memory()} if name == "ours" else {}
+        extra = {"cache": CrossAttentionCache()} if name == "ours" else {}
         dit(x, times, times, states, context, **extra).sample.square().mean().backward()
         grown[name] = dit.layers[0].self_attn.to_q.weight.grad
-        assert not extra or extra["memory"].size == 0
+        assert not extra or extra["cache"].size == 0
     assert_near(grown["ours"], grown["stock"])
 
 
@@ -196,7 +196,7 @@ def test_uninstalling_leaves_diffusers_as_it_was(stock: Any, inputs: tuple[Tenso
 def test_what_cannot_be_is_said_in_words(stock: Any, ours: Any, inputs: tuple[Tensor, ...]) -> None:
     x, states, context = (value[:1, :20] for value in inputs)
     with pytest.raises(RecipeError, match="install"):
-        velocity(stock, x, 0.7, states, context, memory=Memory())
+        velocity(stock, x, 0.7, states, context, cache=CrossAttentionCache())
     holes = torch.arange(20)[None] % 2 == 0
     with pytest.raises(RecipeError, match="first frame"):
         velocity(ours, x, 0.7, states, context, frame_mask=holes)

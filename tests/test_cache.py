@@ -12,7 +12,7 @@ from acestep_lab.engines.ace15 import conditioning
 from acestep_lab.engines.ace15.cache import remember
 from acestep_lab.engines.ace15.conditioning import Reading
 from tests.closeness import assert_near
-from tests.tiny import TEXT, tiny_parts
+from tests.tiny import TEXT, tiny_components
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_only_the_last_few_answers_are_kept() -> None:
 
 
 def test_the_silent_timbre_is_read_once_for_all_words() -> None:
-    plain = tiny_parts()["condition"]
+    plain = tiny_components()["condition"]
     encoder = copy.deepcopy(plain)
     remember(encoder.timbre_encoder)
     torch.manual_seed(1)

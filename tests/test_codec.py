@@ -16,7 +16,7 @@ from acestep_lab.engines.ace15.codec import Codec, reach, tiles
 from acestep_lab.engines.ace15.fast_vae import Convolution, Upsampling, prepare_vae
 from acestep_lab.errors import CheckpointError, MachineError, SourceError, Stopped
 from tests.closeness import assert_near
-from tests.tiny import CHANNELS, LATENT, RATE, tiny_parts
+from tests.tiny import CHANNELS, LATENT, RATE, tiny_components
 
 REAL_RATIOS, POCKET_RATIOS = [2, 4, 4, 6, 10], [120, 2]
 FRAMES = 70
@@ -41,7 +41,7 @@ def narrow(ratios: list[int]) -> Any:
 
 @pytest.fixture(scope="module")
 def vae() -> Any:
-    return tiny_parts()["vae"]
+    return tiny_components()["vae"]
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_a_batch_is_its_items(vae: Any, latent: Tensor) -> None:
 
 
 def test_the_first_piece_comes_before_the_second_is_decoded_and_a_stop_ends_the_stream(latent: Tensor) -> None:
-    counted, stop = tiny_parts()["vae"], threading.Event()
+    counted, stop = tiny_components()["vae"], threading.Event()
     calls: list[int] = []
     counted.decoder.register_forward_pre_hook(lambda module, args: calls.append(args[0].shape[-1]))
     stream = Codec(counted, 40).stream(latent, stop)
@@ -145,7 +145,7 @@ def test_the_first_piece_comes_before_the_second_is_decoded_and_a_stop_ends_the_
 
 
 def test_a_prepared_vae_makes_the_same_sound_and_latent(vae: Any, latent: Tensor) -> None:
-    prepared = prepare_vae(prepare_vae(tiny_parts()["vae"]))
+    prepared = prepare_vae(prepare_vae(tiny_components()["vae"]))
     sound = torch.randn(CHANNELS, 3200)
     assert_near(Codec(prepared).decode(latent), whole(vae, latent))
     assert_near(Codec(prepared).encode(sound), Codec(vae).encode(sound))
@@ -158,7 +158,7 @@ def test_a_prepared_vae_makes_the_same_sound_and_latent(vae: Any, latent: Tensor
 
 
 def test_a_prepared_vae_says_the_same_while_gradients_flow_and_lets_them_through(vae: Any, latent: Tensor) -> None:
-    prepared = prepare_vae(tiny_parts()["vae"])
+    prepared = prepare_vae(tiny_components()["vae"])
     listened = latent.T[None].clone().requires_grad_()
     sound = prepared.decoder(listened)
     assert_near(sound[0].detach(), whole(vae, latent))
@@ -168,7 +168,7 @@ def test_a_prepared_vae_says_the_same_while_gradients_flow_and_lets_them_through
 
 
 def test_a_piece_walks_through_a_block_in_stretches_and_comes_out_the_same() -> None:
-    prepared = prepare_vae(tiny_parts()["vae"])
+    prepared = prepare_vae(tiny_components()["vae"])
     units = fast_vae._units(prepared.decoder.block[-1])
     channels = units[0].conv1.in_channels
     longer_than_a_stretch = fast_vae.STRETCH // channels + 5000
@@ -179,16 +179,16 @@ def test_a_piece_walks_through_a_block_in_stretches_and_comes_out_the_same() -> 
 
 
 def test_half_precision_is_as_near_to_full_as_diffusers_is_and_nearer(latent: Tensor) -> None:
-    exact = whole(tiny_parts()["vae"], latent)
-    stock = tiny_parts()["vae"].bfloat16()
-    ours = prepare_vae(tiny_parts()["vae"]).bfloat16()
+    exact = whole(tiny_components()["vae"], latent)
+    stock = tiny_components()["vae"].bfloat16()
+    ours = prepare_vae(tiny_components()["vae"]).bfloat16()
     with torch.inference_mode():
         theirs = stock.decoder(latent.T[None].bfloat16())[0].float()
     assert (Codec(ours).decode(latent) - exact).norm() <= (theirs - exact).norm()
 
 
 def test_idle_residual_units_are_dropped_even_without_a_direction(latent: Tensor) -> None:
-    idle, same = tiny_parts()["vae"], tiny_parts()["vae"]
+    idle, same = tiny_components()["vae"], tiny_components()["vae"]
     for made in (idle, same):
         for unit in (made.decoder.block[2].res_unit1, made.decoder.block[2].res_unit3):
             unit.conv2.weight_g.zero_()
@@ -204,7 +204,7 @@ def test_idle_residual_units_are_dropped_even_without_a_direction(latent: Tensor
 def test_full_rate_channels_that_are_always_zero_are_left_out_where_only_a_snake_hears_them(
     latent: Tensor, units_too: bool
 ) -> None:
-    sparse, same = tiny_parts()["vae"], tiny_parts()["vae"]
+    sparse, same = tiny_components()["vae"], tiny_components()["vae"]
     for one in (sparse, same):
         with torch.no_grad():
             for unit in _units_of(one.encoder.block[0]) + _units_of(one.decoder.block[-1]) if units_too else ():
@@ -243,7 +243,7 @@ def test_both_of_torchs_weight_norms_are_fused() -> None:
 
 
 def test_half_precision_weights_give_float32_sound(vae: Any, latent: Tensor) -> None:
-    half = prepare_vae(tiny_parts()["vae"]).bfloat16()
+    half = prepare_vae(tiny_components()["vae"]).bfloat16()
     found, expected = Codec(half).decode(latent), whole(vae, latent)
     assert found.dtype == torch.float32
     assert (found - expected).norm() < 0.02 * expected.norm()

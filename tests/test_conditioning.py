@@ -23,7 +23,7 @@ from acestep_lab.engines.ace15.conditioning import (
 )
 from acestep_lab.errors import SourceError
 from tests.closeness import assert_near
-from tests.tiny import LATENT, tiny_parts, tiny_tokenizer
+from tests.tiny import LATENT, tiny_components, tiny_tokenizer
 
 FRAMES = 120
 FORMAT = AceStepPipeline._format_prompt
@@ -32,7 +32,7 @@ METAS = SimpleNamespace(_build_metadata_string=AceStepPipeline._build_metadata_s
 
 @pytest.fixture(scope="module")
 def parts() -> dict[str, Any]:
-    return {**tiny_parts(), "words": tiny_tokenizer(0)}
+    return {**tiny_components(), "words": tiny_tokenizer(0)}
 
 
 def heard(parts: dict[str, Any], *items: Words, timbre: Any = None) -> conditioning.Conditions:

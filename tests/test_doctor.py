@@ -70,7 +70,7 @@ def test_an_old_python_is_found():
     assert one(doctor.python((3, 10, 4))).state == "bad"
 
 
-@pytest.mark.parametrize(("state", "verdict"), [("works", "ok"), ("cured", "ok"), ("absent", "warn")])
+@pytest.mark.parametrize(("state", "verdict"), [("works", "ok"), ("patched", "ok"), ("absent", "warn")])
 def test_the_torchaudio_trap_is_known_in_all_three_states(state, verdict):
     assert one(doctor.torchaudio(state)).state == verdict
 

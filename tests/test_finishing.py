@@ -16,7 +16,7 @@ from acestep_lab.audio.mastering import fade
 from acestep_lab.engines.ace15.conditioning import Words, prompt_texts, read
 from acestep_lab.errors import RecipeError
 from tests.closeness import assert_near
-from tests.tiny import tiny_parts, tiny_tokenizer
+from tests.tiny import tiny_components, tiny_tokenizer
 
 WORDS = Recipe("dub", seconds=1.0, seed=3, steps=2, thinking=False)
 
@@ -137,7 +137,7 @@ def test_a_stems_checkpoint_reads_its_captions_in_the_block_it_was_taught_with()
 
 
 def test_the_song_gives_way_before_the_stem_where_both_captions_are_long() -> None:
-    parts = tiny_parts(turbo=False)
+    parts = tiny_components(turbo=False)
     words = Words("bass line", global_caption="slow dub techno " * 300, mask_control=True, bpm=100)
     reading = read(parts["text"], tiny_tokenizer(0), [words])[0]
     assert len(reading.text) <= 256

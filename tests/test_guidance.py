@@ -2,16 +2,13 @@
 
 import pytest
 import torch
+from diffusers.guiders.adaptive_projected_guidance import MomentumBuffer, normalized_guidance
 
-from acestep_lab._torchaudio import patch_torchaudio
 from acestep_lab.diffusion.guidance import RULES, guided
 from acestep_lab.diffusion.sampler import sample
 from acestep_lab.diffusion.schedule import times
 from acestep_lab.errors import RecipeError
 from tests.closeness import assert_near
-
-patch_torchaudio()
-from diffusers.guiders.adaptive_projected_guidance import MomentumBuffer, normalized_guidance  # noqa: E402
 
 torch.manual_seed(0)
 WISHED, PLAIN, X = torch.randn(3, 2, 40, 6).unbind(0)

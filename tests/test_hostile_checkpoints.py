@@ -120,11 +120,11 @@ def test_a_damaged_checkpoint_is_built_or_refused_in_a_sentence(
     with suppress(LabError):
         checkpoint = Checkpoint.open(folder)
         assert checkpoint.sizes(2)
-        for part in checkpoint.parts:
-            places = {checkpoint.places[part], checkpoint.places["codes_back"]} if part == "codes" and "codes_back" in (
-                checkpoint.places) else {checkpoint.places[part]}  # fmt: skip
+        for component in checkpoint.components:
+            places = {checkpoint.places[component], checkpoint.places["codes_back"]} if component == "codes" and "codes_back" in (
+                checkpoint.places) else {checkpoint.places[component]}  # fmt: skip
             if file.parent in places:
-                assert checkpoint.build(part) is not None
+                assert checkpoint.build(component) is not None
         assert checkpoint.tokenizer()("a")["input_ids"]
         assert checkpoint.lm_tokenizer()("a")["input_ids"]
         if RENDERS:
@@ -140,8 +140,8 @@ def test_what_was_saved_as_null_is_the_default(name: str, tiny_turbo: Path, tmp_
     config = json.loads((folder / name / "config.json").read_text())
     config |= {key: None for key in ("layer_types", "model_version", "rope_theta") if key in config}
     (folder / name / "config.json").write_text(json.dumps(config))
-    part = {"transformer": "dit", "vae": "vae", "condition_encoder": "condition"}.get(name, "codes")
-    assert Checkpoint.open(folder).build(part) is not None
+    component = {"transformer": "dit", "vae": "vae", "condition_encoder": "condition"}.get(name, "codes")
+    assert Checkpoint.open(folder).build(component) is not None
 
 
 def test_codes_left_as_null_are_those_of_diffusers(tiny_turbo: Path, tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_damaged_neighbour_does_not_close_a_published_checkpoint(tiny_original
     folder = Path(shutil.copytree(tiny_original_turbo, tmp_path / "models"))
     (folder / "another").mkdir()
     (folder / "another" / "config.json").write_text("{")
-    assert Checkpoint.open(folder).parts == Checkpoint.open(tiny_original_turbo).parts
+    assert Checkpoint.open(folder).components == Checkpoint.open(tiny_original_turbo).components
     (folder / "acestep-v15-turbo" / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"acestep-v15-turbo/config\.json is not JSON"):
         Checkpoint.open(folder)

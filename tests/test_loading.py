@@ -40,9 +40,9 @@ def same(module: nn.Module, written: nn.Module) -> bool:
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-def check_every_part(checkpoint: Checkpoint, written: dict[str, nn.Module]) -> None:
-    for part in ("dit", "condition", "vae", "text"):
-        assert same(checkpoint.build(part), written[part]), part
+def check_every_component(checkpoint: Checkpoint, written: dict[str, nn.Module]) -> None:
+    for component in ("dit", "condition", "vae", "text"):
+        assert same(checkpoint.build(component), written[component]), component
     codes = checkpoint.build("codes")
     assert same(codes.tokenizer, written["tokenizer"])  # type: ignore[arg-type]
     assert same(codes.detokenizer, written["detokenizer"])  # type: ignore[arg-type]
@@ -57,8 +57,8 @@ def test_a_diffusers_folder_gives_every_part_as_it_was_written(turbo: bool, tmp_
     checkpoint = Checkpoint.open(tiny.tiny_diffusers(tmp_path / "mine", turbo=turbo, xl=not turbo))
 
     assert checkpoint.layout == "diffusers"
-    assert checkpoint.parts == ("text", "condition", "dit", "vae", "codes", "lm")
-    check_every_part(checkpoint, tiny.tiny_parts(turbo=turbo, xl=not turbo))
+    assert checkpoint.components == ("text", "condition", "dit", "vae", "codes", "lm")
+    check_every_component(checkpoint, tiny.tiny_components(turbo=turbo, xl=not turbo))
 
 
 @pytest.mark.parametrize(("kind", "xl", "sharded"), PUBLISHED)
@@ -70,20 +70,20 @@ def test_a_published_folder_gives_every_part_as_it_was_written(
 
     assert checkpoint.layout == "original"
     assert checkpoint.name == f"{'xl-' if xl else ''}{kind}"
-    check_every_part(checkpoint, tiny.tiny_parts(turbo=kind == "turbo", xl=xl))
+    check_every_component(checkpoint, tiny.tiny_components(turbo=kind == "turbo", xl=xl))
 
 
 def test_the_folder_of_the_transformer_alone_finds_its_siblings(tiny_original_turbo: Path) -> None:
     checkpoint = Checkpoint.open(tiny_original_turbo / "acestep-v15-turbo")
 
-    assert checkpoint.parts == Checkpoint.open(tiny_original_turbo).parts
+    assert checkpoint.components == Checkpoint.open(tiny_original_turbo).components
     assert checkpoint.places["vae"] == tiny_original_turbo / "vae"
 
 
 def test_what_is_built_is_ready_to_make_music_and_nothing_else(tiny_base: Path) -> None:
     checkpoint = Checkpoint.open(tiny_base)
-    for part in checkpoint.parts:
-        module = checkpoint.build(part)
+    for component in checkpoint.components:
+        module = checkpoint.build(component)
         assert not module.training
         assert not any(weight.requires_grad for weight in module.parameters())
         assert not any(tensor.is_meta for tensor in [*module.parameters(), *module.buffers()])
@@ -108,15 +108,17 @@ def test_the_tied_head_of_a_planner_is_its_embedding_table(tiny_turbo: Path) -> 
     assert lm.lm_head.weight is lm.model.embed_tokens.weight
 
 
-@pytest.mark.parametrize("part", ["text", "lm"])
-def test_a_language_model_may_be_stored_with_its_head_or_without(part: str, tiny_turbo: Path, tmp_path: Path) -> None:
-    expected = Checkpoint.open(tiny_turbo).build(part)
+@pytest.mark.parametrize("component", ["text", "lm"])
+def test_a_language_model_may_be_stored_with_its_head_or_without(
+    component: str, tiny_turbo: Path, tmp_path: Path
+) -> None:
+    expected = Checkpoint.open(tiny_turbo).build(component)
     folder = Path(shutil.copytree(tiny_turbo, tmp_path / "other"))
-    file = folder / ("lm" if part == "lm" else "text_encoder") / "model.safetensors"
+    file = folder / ("lm" if component == "lm" else "text_encoder") / "model.safetensors"
     bare = {key.removeprefix("model."): t for key, t in load_file(file).items() if key != "lm_head.weight"}
-    save_file(bare if part == "lm" else {f"model.{key}": t for key, t in bare.items()}, file)
+    save_file(bare if component == "lm" else {f"model.{key}": t for key, t in bare.items()}, file)
 
-    assert same(Checkpoint.open(folder).build(part), expected)
+    assert same(Checkpoint.open(folder).build(component), expected)
 
 
 def test_tokenizers_pad_on_the_right_and_know_every_code(tiny_turbo: Path) -> None:
@@ -164,7 +166,7 @@ def test_a_checkpoint_without_audio_codes_says_so(tiny_turbo: Path, tmp_path: Pa
         shutil.rmtree(folder / name)
     checkpoint = Checkpoint.open(folder)
 
-    assert checkpoint.parts == ("text", "condition", "dit", "vae")
+    assert checkpoint.components == ("text", "condition", "dit", "vae")
     assert (checkpoint.geometry.code_count, checkpoint.geometry.codes_per_second) == (0, 0.0)
     with pytest.raises(CheckpointError, match=r"has no 'codes'; it has text, condition, dit, vae"):
         checkpoint.build("codes")
@@ -261,12 +263,12 @@ def test_another_planner_can_be_named(tiny_original_turbo: Path, tmp_path: Path)
 def test_sizes_are_those_of_the_weights(tiny_turbo: Path, tiny_original_base: Path) -> None:
     for folder in (tiny_turbo, tiny_original_base):
         checkpoint = Checkpoint.open(folder)
-        for part, size in checkpoint.sizes(4).items():
-            module = checkpoint.build(part)
+        for component, size in checkpoint.sizes(4).items():
+            module = checkpoint.build(component)
             stored = {id(t): t for n, t in module.state_dict(keep_vars=True).items()}.values()
             counted = sum(t.numel() for t in stored) * 4
-            apart = checkpoint.layout == "original" and part == "condition"  # silence_latent in a file of its own
-            assert size == counted - (15_000 * tiny.LATENT * 4 if apart else 0), part
+            apart = checkpoint.layout == "original" and component == "condition"  # silence_latent in a file of its own
+            assert size == counted - (15_000 * tiny.LATENT * 4 if apart else 0), component
 
 
 # --- real shapes, without their memory --------------------------------------------------------------------------------
@@ -292,8 +294,12 @@ def test_real_shapes_have_the_published_number_of_weights(
     config: dict, stored: int, dit_millions: int, row: str
 ) -> None:
     """677 is what the published turbo file holds; the XL count is that of the reference's own module."""
-    modules = {part: empty(components.from_published(part, config)) for part in published_layout.PREFIXES}
-    counted = {part: sum(weight.numel() for weight in module.parameters()) for part, module in modules.items()}
+    modules = {
+        component: empty(components.from_published(component, config)) for component in published_layout.PREFIXES
+    }
+    counted = {
+        component: sum(weight.numel() for weight in module.parameters()) for component, module in modules.items()
+    }
     names = sum(len(module.state_dict()) for module in modules.values()) - 1  # silence_latent lies in its own file
 
     assert names == stored
@@ -468,21 +474,23 @@ BROKEN: list[tuple[str, str, Callable[[Path], None], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("part", "file", "spoil", "said"), BROKEN, ids=[f"{f} {s.__name__}" for _, f, s, _ in BROKEN])
+@pytest.mark.parametrize(
+    ("component", "file", "spoil", "said"), BROKEN, ids=[f"{f} {s.__name__}" for _, f, s, _ in BROKEN]
+)
 def test_a_damaged_folder_says_which_file_and_which_weight(
-    part: str, file: str, spoil: Callable[[Path], None], said: str, tiny_turbo: Path, tmp_path: Path
+    component: str, file: str, spoil: Callable[[Path], None], said: str, tiny_turbo: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(tiny_turbo, tmp_path / "broken"))
     spoil(folder / file)
 
     with pytest.raises(CheckpointError, match=said):
-        Checkpoint.open(folder).build(part)
+        Checkpoint.open(folder).build(component)
 
 
 PUBLISHED_BROKEN: list[tuple[str, str, Callable[[Path], None], str]] = [
     ("dit", "model-00002-of-00002.safetensors", Path.unlink, r"shard .*model-00002-of-00002\.safetensors is missing \(1 of 2"),
     ("dit", "model-00001-of-00002.safetensors", cut, r"model-00001-of-00002\.safetensors is cut short"),
-    ("dit", "model-00001-of-00002.safetensors", with_a_weight_too_many, r"holds 'layers\.9\.extra\.weight' .* no part of ACE-Step"),
+    ("dit", "model-00001-of-00002.safetensors", with_a_weight_too_many, r"holds 'layers\.9\.extra\.weight' .* no component of ACE-Step"),
     ("condition", "silence_latent.pt", Path.unlink, r"silence_latent\.pt is missing"),
     ("condition", "silence_latent.pt", cut, r"silence_latent\.pt is damaged"),
     ("dit", "../vae/config.json", Path.unlink, r"vae/config\.json is missing beside"),
@@ -490,16 +498,18 @@ PUBLISHED_BROKEN: list[tuple[str, str, Callable[[Path], None], str]] = [
 
 
 @pytest.mark.parametrize(
-    ("part", "file", "spoil", "said"), PUBLISHED_BROKEN, ids=[f"{f} {s.__name__}" for _, f, s, _ in PUBLISHED_BROKEN]
+    ("component", "file", "spoil", "said"),
+    PUBLISHED_BROKEN,
+    ids=[f"{f} {s.__name__}" for _, f, s, _ in PUBLISHED_BROKEN],
 )
 def test_a_damaged_published_folder_says_so_too(
-    part: str, file: str, spoil: Callable[[Path], None], said: str, tiny_original_base: Path, tmp_path: Path
+    component: str, file: str, spoil: Callable[[Path], None], said: str, tiny_original_base: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(tiny_original_base, tmp_path / "broken"))
     spoil(folder / "acestep-v15-base" / file)
 
     with pytest.raises(CheckpointError, match=said):
-        Checkpoint.open(folder).build(part)
+        Checkpoint.open(folder).build(component)
 
 
 def test_a_silence_latent_of_another_length_is_refused(tiny_original_base: Path, tmp_path: Path) -> None:
@@ -522,7 +532,9 @@ def test_an_index_that_points_outside_its_folder_is_refused(tiny_original_base: 
 
 
 def test_an_unknown_part_is_refused(tiny_turbo: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"No part is called 'transformer'; the parts are text, condition, dit"):
+    with pytest.raises(
+        CheckpointError, match=r"No component is called 'transformer'; the components are text, condition, dit"
+    ):
         Checkpoint.open(tiny_turbo).build("transformer")
 
 

@@ -45,8 +45,8 @@ def test_it_says_how_it_wants_to_be_sampled() -> None:
 
 def test_every_part_is_there_and_builds_strictly() -> None:
     checkpoint = Checkpoint.open("pocket")
-    assert checkpoint.parts == ("text", "condition", "dit", "vae", "codes", "lm")
-    assert all(checkpoint.build(part) is not None for part in checkpoint.parts)
+    assert checkpoint.components == ("text", "condition", "dit", "vae", "codes", "lm")
+    assert all(checkpoint.build(component) is not None for component in checkpoint.components)
     assert len(checkpoint.lm_tokenizer().encode("<|audio_code_999|>")) == 1
 
 

@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from acestep_lab.engines.ace15 import attention
 from acestep_lab.errors import MachineError
 from acestep_lab.models import precision
-from acestep_lab.models.precision import QuickLinear, cpu_dtype, gated, quantize_linear, restore
+from acestep_lab.models.precision import DynamicInt8Linear, cpu_dtype, gated, quantize_linear, restore
 from acestep_lab.models.storage import refuse_adapter
 from tests.closeness import assert_near
-from tests.tiny import CONDITION, LATENT, tiny_parts
+from tests.tiny import CONDITION, LATENT, tiny_components
 
 
 @pytest.fixture(scope="module")
 def dit() -> nn.Module:
-    return attention.install(tiny_parts()["dit"])
+    return attention.install(tiny_components()["dit"])
 
 
 def look(dit: nn.Module) -> Tensor:
@@ -39,14 +39,14 @@ def test_a_layer_of_whole_numbers_is_within_a_percent_of_the_dense_one(rows: int
     torch.manual_seed(0)
     dense = nn.Linear(96, 32).requires_grad_(False)
     x = torch.randn(rows, 96) * torch.logspace(-3, 3, rows)[:, None]  # tokens of very different loudness
-    found = QuickLinear(dense)(x[None])[0]
+    found = DynamicInt8Linear(dense)(x[None])[0]
     true = dense(x)
     product = true - dense.bias
     assert ((found - true).norm(dim=1) < 0.02 * product.norm(dim=1)).all()
 
 
 def test_a_token_says_the_same_alone_and_among_loud_ones() -> None:
-    quick = QuickLinear(nn.Linear(64, 16).requires_grad_(False))
+    quick = DynamicInt8Linear(nn.Linear(64, 16).requires_grad_(False))
     x = torch.randn(5, 64)
     x[0] *= 1000
     assert_near(quick(x)[3:4], quick(x[3:4]))
@@ -54,7 +54,7 @@ def test_a_token_says_the_same_alone_and_among_loud_ones() -> None:
 
 def test_a_silent_token_gives_the_bias() -> None:
     dense = nn.Linear(8, 8).requires_grad_(False)
-    assert_near(QuickLinear(dense)(torch.zeros(1, 8)), dense.bias[None])
+    assert_near(DynamicInt8Linear(dense)(torch.zeros(1, 8)), dense.bias[None])
 
 
 def test_the_gate_lets_a_dit_through_and_says_its_error(dit: nn.Module) -> None:
@@ -64,7 +64,7 @@ def test_the_gate_lets_a_dit_through_and_says_its_error(dit: nn.Module) -> None:
     assert gate.speed == pytest.approx(1.9)
     assert re.search(r"moved the velocity by \d\.\d% .* 1\.9 times as quick .*: int8 is used", str(gate))
     assert gate.chosen == "int8"
-    assert isinstance(quick.layers[0].mlp.up_proj, QuickLinear)
+    assert isinstance(quick.layers[0].mlp.up_proj, DynamicInt8Linear)
     assert type(quick.time_embed.linear_1) is nn.Linear
 
 
@@ -86,7 +86,7 @@ def test_each_shape_is_raced_on_its_own_input_and_counts_for_all_of_its_shape(di
     raced = {}
 
     def stand_in(dense: nn.Linear, whole: nn.Linear, x: Tensor) -> tuple[float, float]:
-        assert isinstance(whole, QuickLinear)
+        assert isinstance(whole, DynamicInt8Linear)
         assert x.shape[-1] == dense.in_features == whole.in_features
         raced[dense.out_features, dense.in_features] = True
         return (3.0, 1.0) if dense.out_features == 32 and dense.in_features == 48 else (1.0, 1.0)
@@ -100,7 +100,7 @@ def test_each_shape_is_raced_on_its_own_input_and_counts_for_all_of_its_shape(di
 
 def test_two_layers_are_timed_by_turns() -> None:
     dense = nn.Linear(64, 64).requires_grad_(False)
-    seconds = precision.race(dense, QuickLinear(dense), torch.randn(4, 64))
+    seconds = precision.race(dense, DynamicInt8Linear(dense), torch.randn(4, 64))
     assert all(0 < one < 10 for one in seconds)
 
 
@@ -108,11 +108,11 @@ def test_two_layers_are_timed_by_turns() -> None:
 def test_sums_of_whole_numbers_are_exact_with_the_cpus_product_and_without(
     exact: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if exact and not precision.sums_are_exact():
+    if exact and not precision.int8_sums_are_exact():
         exact = False
-    monkeypatch.setattr(precision, "sums_are_exact", lambda: exact)
+    monkeypatch.setattr(precision, "int8_sums_are_exact", lambda: exact)
     left, right = torch.full((5, 96), 127, dtype=torch.int8), torch.full((96, 16), -127, dtype=torch.int8)
-    found = precision.product_of_whole_numbers(left, right)
+    found = precision.int8_matmul(left, right)
     assert torch.equal(found.double(), torch.full((5, 16), -127.0 * 127 * 96).double())
 
 

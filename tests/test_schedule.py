@@ -4,17 +4,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from diffusers import AceStepPipeline
 
 from acestep_lab import Recipe
-from acestep_lab._torchaudio import patch_torchaudio
 from acestep_lab.diffusion.schedule import checked_times, starting_near, step_count, times
 from acestep_lab.engines.ace15.resolve import TURBO_TIMES, lint
 from acestep_lab.errors import RecipeError
 from acestep_lab.models.catalog import ROWS
 from tests.closeness import ROUNDING, assert_near
-
-patch_torchaudio()
-from diffusers import AceStepPipeline  # noqa: E402
 
 
 @pytest.mark.parametrize("steps", [1, 2, 8, 9, 27, 50, 99])

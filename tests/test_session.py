@@ -142,7 +142,7 @@ def test_a_listener_hears_states_in_order_and_a_broken_one_costs_nothing(lab: Se
 def test_a_re_roll_with_a_new_seed_runs_no_encoder(folder: Path, tmp_path: Path) -> None:
     entered: list[str] = []
     with Session(Checkpoint.open(folder), library=Library(tmp_path)) as lab:
-        real = lab.residency
+        real = lab.devices
 
         class Counting:
             def on(self, name: str):  # type: ignore[no-untyped-def]
@@ -152,7 +152,7 @@ def test_a_re_roll_with_a_new_seed_runs_no_encoder(folder: Path, tmp_path: Path)
             def __getattr__(self, name: str):  # type: ignore[no-untyped-def]
                 return getattr(real, name)
 
-        with Session(lab.checkpoint, library=lab.library, residency=Counting()) as counted:  # type: ignore[arg-type]
+        with Session(lab.checkpoint, library=lab.library, devices=Counting()) as counted:  # type: ignore[arg-type]
             counted.make(WORDS)
             assert "text" in entered
             entered.clear()

@@ -1,6 +1,7 @@
-"""A whole song on every size of machine: the same music, no more parts aboard than allowed, memory that runs out survived."""
+"""A whole song on every size of machine: the same music, no more components on_the_device than allowed, memory that runs out survived."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from acestep_lab import Library, MachineError, Recipe, Session
 from acestep_lab.engines.ace15.engine import build
 from acestep_lab.models.device_manager import DeviceManager, DeviceMover
-from acestep_lab.models.loading import Checkpoint
+from acestep_lab.models.loading import Checkpoint, component_specs
 from acestep_lab.models.memory_plan import TILES, budget
 from acestep_lab.models.tiers import GB, OFFLOAD_LEVELS, Machine
 from tests.closeness import assert_near
@@ -18,23 +19,23 @@ WORDS = Recipe("slow dub techno", lyrics="[Verse]\nla la", seconds=2, seed=7, st
 
 
 class WatchedMover(DeviceMover):
-    """The real carrier on the CPU; counts who is aboard, and can run out of memory at an arrival."""
+    """The real carrier on the CPU; counts who is on_the_device, and can run out of memory at an arrival."""
 
-    def __init__(self, arrangement, runs_out_at=()):
+    def __init__(self, plan, runs_out_at=()):
         super().__init__("cpu")
-        self.aboard, self.peak, self.arrivals, self.runs_out_at = set(), 0, 0, runs_out_at
+        self.on_device, self.peak, self.arrivals, self.runs_out_at = set(), 0, 0, runs_out_at
 
     def bring(self, module):
         self.arrivals += 1
         if self.arrivals in self.runs_out_at:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         super().bring(module)
-        self.aboard.add(id(module))
-        self.peak = max(self.peak, len(self.aboard))
+        self.on_device.add(id(module))
+        self.peak = max(self.peak, len(self.on_device))
 
     def park(self, module):
         super().park(module)
-        self.aboard.discard(id(module))
+        self.on_device.discard(id(module))
 
 
 @pytest.fixture(scope="module")
@@ -42,37 +43,37 @@ def checkpoint(tiny_turbo):
     return Checkpoint.open(tiny_turbo)
 
 
-def arrangement(checkpoint, rung, tile=TILES[0]):
-    """The tiny checkpoint as if it were big: on the rung, whatever its size."""
-    plan = budget(Machine("cuda", 80 * GB, simulated=True), checkpoint.sizes(2))
-    return replace(plan, rung=rung, tile_frames=tile, dtype="float32")
+def plan_at(checkpoint, level, tile=TILES[0]):
+    """The tiny checkpoint as if it were big: on the level, whatever its size."""
+    plan = budget(Machine("cuda", 80 * GB, simulated=True), component_specs(checkpoint))
+    return replace(plan, level=level, tile_frames=tile, dtype="float32")
 
 
 def song(checkpoint, folder, plan, mover=WatchedMover):
-    """A take made under an arrangement, and the house it was made in."""
-    house = DeviceManager(lambda part: build(checkpoint, part, plan.torch_dtype), plan, mover)
-    with Session(checkpoint, library=Library(folder), residency=house) as lab:
-        return lab.make(WORDS), house
+    """A take made under a plan, and the manager it was made with."""
+    devices = DeviceManager(partial(build, checkpoint), plan, mover)
+    with Session(checkpoint, library=Library(folder), devices=devices) as lab:
+        return lab.make(WORDS), devices
 
 
 @pytest.fixture(scope="module")
 def roomy(checkpoint, tmp_path_factory):
-    return song(checkpoint, tmp_path_factory.mktemp("roomy"), arrangement(checkpoint, OFFLOAD_LEVELS[0]))[0]
+    return song(checkpoint, tmp_path_factory.mktemp("roomy"), plan_at(checkpoint, OFFLOAD_LEVELS[0]))[0]
 
 
 def test_sizes_read_from_headers_are_those_of_the_parts_once_built(checkpoint):
-    for part, size in checkpoint.sizes(4).items():
-        numbers = {tensor.data_ptr(): tensor.numel() for tensor in checkpoint.build(part).state_dict().values()}
+    for component, size in checkpoint.sizes(4).items():
+        numbers = {tensor.data_ptr(): tensor.numel() for tensor in checkpoint.build(component).state_dict().values()}
         assert 4 * sum(numbers.values()) == pytest.approx(size, rel=0.01)
 
 
-@pytest.mark.parametrize("rung", OFFLOAD_LEVELS, ids=lambda rung: rung.name)
-def test_every_rung_makes_the_song_with_no_more_parts_aboard_than_it_allows(checkpoint, roomy, tmp_path, rung):
-    take, house = song(checkpoint, tmp_path, arrangement(checkpoint, rung))
-    assert house.peak_aboard <= house.arrangement.parts_at_once
-    assert house.mover.peak <= house.arrangement.parts_at_once
-    assert house.said == []
-    if rung.storage == "full":
+@pytest.mark.parametrize("level", OFFLOAD_LEVELS, ids=lambda level: level.name)
+def test_every_level_makes_the_song_with_no_more_parts_on_the_device_than_it_allows(checkpoint, roomy, tmp_path, level):
+    take, devices = song(checkpoint, tmp_path, plan_at(checkpoint, level))
+    assert devices.peak_on_device <= devices.memory_plan.at_once
+    assert devices.mover.peak <= devices.memory_plan.at_once
+    assert devices.messages == []
+    if level.storage == "full":
         assert np.array_equal(take.latent, roomy.latent)
     else:
         difference = np.linalg.norm(take.latent - roomy.latent) / np.linalg.norm(roomy.latent)
@@ -80,26 +81,28 @@ def test_every_rung_makes_the_song_with_no_more_parts_aboard_than_it_allows(chec
 
 
 def test_memory_that_runs_out_on_the_way_costs_no_take_and_is_told(checkpoint, roomy, tmp_path):
-    take, house = song(
+    take, devices = song(
         checkpoint,
         tmp_path,
-        arrangement(checkpoint, OFFLOAD_LEVELS[0]),
+        plan_at(checkpoint, OFFLOAD_LEVELS[0]),
         lambda plan: WatchedMover(plan, runs_out_at=(1, 4)),
     )
     assert np.array_equal(take.latent, roomy.latent)
-    assert len(house.said) == 2
-    assert house.arrangement.rung is not OFFLOAD_LEVELS[0]
+    assert len(devices.messages) == 2
+    assert devices.memory_plan.level is not OFFLOAD_LEVELS[0]
 
 
-def test_whoever_waits_for_the_take_hears_that_memory_ran_out(checkpoint, tmp_path):
-    plan = arrangement(checkpoint, OFFLOAD_LEVELS[0])
-    house = DeviceManager(
-        lambda part: build(checkpoint, part, plan.torch_dtype), plan, lambda plan: WatchedMover(plan, runs_out_at=(4,))
+def test_whoever_waits_for_the_take_is_told_that_memory_ran_out(checkpoint, tmp_path):
+    plan = plan_at(checkpoint, OFFLOAD_LEVELS[0])
+    devices = DeviceManager(
+        partial(build, checkpoint),
+        plan,
+        lambda plan: WatchedMover(plan, runs_out_at=(4,)),
     )
-    with Session(checkpoint, library=Library(tmp_path), residency=house) as lab:
+    with Session(checkpoint, library=Library(tmp_path), devices=devices) as lab:
         run = lab.start(WORDS)
         run.take()
-        assert [note for note in run.notes if note.startswith("Memory ran out")] == house.said
+        assert [note for note in run.notes if note.startswith("Memory ran out")] == devices.messages
 
 
 def test_a_card_that_disappears_fails_its_run_in_a_sentence_and_the_next_song_is_made_on_the_cpu(
@@ -114,14 +117,14 @@ def test_a_card_that_disappears_fails_its_run_in_a_sentence_and_the_next_song_is
             super().bring(module)
 
     lost = ["once"]
-    plan = arrangement(checkpoint, OFFLOAD_LEVELS[0])
-    house = DeviceManager(lambda part: build(checkpoint, part, plan.torch_dtype), plan, GoneMover)
-    with Session(checkpoint, library=Library(tmp_path), residency=house) as lab:
+    plan = plan_at(checkpoint, OFFLOAD_LEVELS[0])
+    devices = DeviceManager(partial(build, checkpoint), plan, GoneMover)
+    with Session(checkpoint, library=Library(tmp_path), devices=devices) as lab:
         with pytest.raises(MachineError, match="stopped answering"):
             lab.make(WORDS)
         assert np.array_equal(lab.make(WORDS).latent, roomy.latent)
 
 
 def test_a_tiny_tile_sounds_the_same(checkpoint, roomy, tmp_path):
-    take, _ = song(checkpoint, tmp_path, arrangement(checkpoint, OFFLOAD_LEVELS[0], tile=TILES[-1]))
+    take, _ = song(checkpoint, tmp_path, plan_at(checkpoint, OFFLOAD_LEVELS[0], tile=TILES[-1]))
     assert_near(take.audio.samples, roomy.audio.samples)

@@ -14,6 +14,7 @@ STAIRS = (
     ("files",),
     ("versions",),
     ("_torchaudio",),
+    ("_libraries",),
     ("prompt",),
     ("audio",),
     ("diffusion", "models"),

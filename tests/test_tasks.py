@@ -30,7 +30,7 @@ from acestep_lab.engines.ace15.resolve import lint
 from acestep_lab.jobs.run import Event
 from acestep_lab.models.device_manager import DeviceManager
 from acestep_lab.models.loading import Checkpoint
-from acestep_lab.models.tiers import RUNG_BY_NAME
+from acestep_lab.models.tiers import LEVEL_BY_NAME
 from acestep_lab.prompt.tasks import Cover, Extend, Extract, FlowEdit, Lego, Repaint, Retake, Text2Music
 from acestep_lab.session import LintWarning
 from tests.closeness import assert_near
@@ -489,18 +489,20 @@ def test_a_listener_hears_the_seconds_around_a_time_between_two_frames(lab: Sess
     assert_near(exact / np.abs(exact).max(), whole / np.abs(whole).max(), 1e-4)
 
 
-def test_where_one_part_fits_at_a_time_every_stage_takes_its_turn(lab: Session, take: Take, tmp_path: Path) -> None:
-    alone = replace(RUNG_BY_NAME["one int8"], storage="full")
-    arrangement = replace(lab.residency.arrangement, rung=alone)
-    residency = DeviceManager(partial(build, lab.checkpoint, dtype=torch.float32), arrangement)
-    with Session(lab.checkpoint, library=Library(tmp_path), residency=residency) as small:
+def test_where_one_component_fits_at_a_time_every_stage_takes_its_turn(
+    lab: Session, take: Take, tmp_path: Path
+) -> None:
+    alone = replace(LEVEL_BY_NAME["one int8"], storage="full")
+    plan = replace(lab.devices.memory_plan, level=alone)
+    devices = DeviceManager(partial(build, lab.checkpoint), plan)
+    with Session(lab.checkpoint, library=Library(tmp_path), devices=devices) as small:
         heard: list[Audio] = []
         run = small.start(WORDS.replace(task=Cover(take.audio, strength=0.5, reference=take.audio)))
         run.subscribe(lambda e: heard.append(small.glimpse(e.value, 1.0, 0.5)) if e.kind == "frame" else None)
         cover = run.take()
         assert small.codes(take.audio)
     assert heard
-    assert residency.peak_aboard == 1
+    assert devices.peak_on_device == 1
     again = lab.make(WORDS.replace(task=Cover(take.audio, strength=0.5, reference=take.audio)))
     assert_near(cover.latent, again.latent)
 
@@ -527,19 +529,19 @@ def test_a_kept_step_is_in_the_library_and_makes_itself_again(lab: Session) -> N
 
 
 class Watched(DeviceManager):
-    """A residency that tells every use of a part, before the part is used."""
+    """A manager that tells every use of a component, before it is used."""
 
     def __init__(self, lab: Session, told: Callable[[str], None], tile: int | None = None) -> None:
-        arrangement = lab.residency.arrangement
+        plan = lab.devices.memory_plan
         super().__init__(
-            partial(build, lab.checkpoint, dtype=torch.float32),
-            arrangement if tile is None else replace(arrangement, tile_frames=tile),
+            partial(build, lab.checkpoint),
+            plan if tile is None else replace(plan, tile_frames=tile),
         )
         self.told = told
 
-    def retrying(self, name: str, operation: Callable[[Any], Any]) -> Any:
+    def run_with_retry(self, name: str, operation: Callable[[Any], Any], checkpoint: str | None = None) -> Any:
         self.told(name)
-        return super().retrying(name, operation)
+        return super().run_with_retry(name, operation, checkpoint)
 
 
 def test_stopping_is_heard_between_the_halves_of_guidance(lab: Session, tmp_path: Path) -> None:
@@ -550,7 +552,7 @@ def test_stopping_is_heard_between_the_halves_of_guidance(lab: Session, tmp_path
         if len(looks) == 3:  # the wished half of the second step
             watched.runs[0].stop()
 
-    with Session(lab.checkpoint, library=Library(tmp_path), residency=Watched(lab, told)) as watched:
+    with Session(lab.checkpoint, library=Library(tmp_path), devices=Watched(lab, told)) as watched:
         run = watched.start(WORDS.replace(guidance="cfg", guidance_scale=3.0))
         run.wait()
     assert run.state == "stopped"
@@ -571,7 +573,7 @@ def test_stopping_is_heard_between_two_tiles_of_the_decoder(lab: Session, tmp_pa
         if name == "vae":
             watched.runs[0].subscribe(heard)
 
-    with Session(lab.checkpoint, library=Library(tmp_path), residency=Watched(lab, told, tile=60)) as watched:
+    with Session(lab.checkpoint, library=Library(tmp_path), devices=Watched(lab, told, tile=60)) as watched:
         run = watched.start(WORDS.replace(seconds=6.0, steps=1))
         run.wait()
     assert run.state == "stopped"

@@ -75,8 +75,8 @@ def test_without_thinking_the_words_go_straight_to_the_music(lab: Session) -> No
 
 def test_where_the_planner_has_no_room_the_song_is_made_without_it_and_says_so(lab: Session, tmp_path: Path) -> None:
     narrow = replace(lab.explain(), left_out=("lm",))
-    residency = DeviceManager(partial(build, lab.checkpoint, dtype=torch.float32), narrow)
-    with Session(lab.checkpoint, library=Library(tmp_path), residency=residency) as small:
+    devices = DeviceManager(partial(build, lab.checkpoint, dtype=torch.float32), narrow)
+    with Session(lab.checkpoint, library=Library(tmp_path), devices=devices) as small:
         run = small.start(WORDS)
         assert run.take().plan is None
         assert "The planner has no room here" in run.notes[0]
@@ -215,8 +215,8 @@ def test_the_planner_wants_a_recipe_and_a_plan(lab: Session) -> None:
 
 def test_words_from_the_planner_stay_within_the_machine(lab: Session, tmp_path: Path) -> None:
     modest = replace(lab.explain(), longest_seconds=30.0)
-    residency = DeviceManager(partial(build, lab.checkpoint, dtype=torch.float32), modest)
-    with Session(lab.checkpoint, library=Library(tmp_path), residency=residency) as small:
+    devices = DeviceManager(partial(build, lab.checkpoint, dtype=torch.float32), modest)
+    with Session(lab.checkpoint, library=Library(tmp_path), devices=devices) as small:
         for ask in (
             lambda: small.polish("dub", "[Instrumental]", seconds=31),
             lambda: small.plan(WORDS.replace(seconds=31)),

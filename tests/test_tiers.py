@@ -6,12 +6,13 @@ from dataclasses import replace
 import pytest
 
 from acestep_lab.errors import MachineError
-from acestep_lab.models.memory_plan import TILES, MemoryPlan, arrange, arrangement_of, budget, gb
+from acestep_lab.models.loading import COMPONENTS, specs_of_sizes
+from acestep_lab.models.memory_plan import TILES, MemoryPlan, budget, gb, plan_for_tier, tier_alone
 from acestep_lab.models.tiers import (
     GB,
-    LADDER_OF_LMS,
+    LEVEL_BY_NAME,
+    LM_SIZES,
     OFFLOAD_LEVELS,
-    PARTS,
     PREVIEWS,
     TIERS,
     Machine,
@@ -22,18 +23,19 @@ from acestep_lab.models.tiers import (
 from acestep_lab.prompt import Recipe
 
 SHARED = {"text": 1_191_586_816, "condition": 1_218_659_328, "vae": 337_390_852, "codes": 420_087_948}
-TURBO = {**SHARED, "dit": 3_150_917_760}
-XL = {**SHARED, "dit": 8_337_794_176}
+_TURBO, _XL = {**SHARED, "dit": 3_150_917_760}, {**SHARED, "dit": 8_337_794_176}
 LM = {"none": 0, "0.6B": 1_330_000_000, "1.7B": 3_700_000_000, "4B": 8_400_000_000}
-POCKET = dict.fromkeys(PARTS, 10_000_000)
+TURBO = specs_of_sizes(_TURBO)
+WITH_LM = {name: specs_of_sizes({**_TURBO, "lm": size}) for name, size in LM.items()}
+POCKET = specs_of_sizes(dict.fromkeys(COMPONENTS, 10_000_000))
 KINDS = ("cuda", "xpu", "mps", "cpu")
 SIZES_GB = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 32, 40, 48, 64, 80)
-LADDER = {rung.name: index for index, rung in enumerate(OFFLOAD_LEVELS)}
+LADDER = {level.name: index for index, level in enumerate(OFFLOAD_LEVELS)}
 CHECKPOINTS = {
-    "turbo with 1.7B": {**TURBO, "lm": LM["1.7B"]},
-    "turbo with 4B": {**TURBO, "lm": LM["4B"]},
+    "turbo with 1.7B": WITH_LM["1.7B"],
+    "turbo with 4B": WITH_LM["4B"],
     "turbo alone": TURBO,
-    "xl with 4B": {**XL, "lm": LM["4B"]},
+    "xl with 4B": specs_of_sizes({**_XL, "lm": LM["4B"]}),
     "pocket": POCKET,
 }
 
@@ -42,10 +44,10 @@ def machine(gigabytes: float, kind: str = "cuda") -> Machine:
     return Machine(kind, int(gigabytes * GB))
 
 
-def worth(arrangement: MemoryPlan) -> tuple[bool, bool, int, int]:
-    """An arrangement's worth: that it fits, that the LM is in, how high on the ladder, how large the tile."""
-    fits, lm = arrangement.fits, not arrangement.left_out
-    return fits, lm, -LADDER[arrangement.rung.name], arrangement.tile_frames
+def worth(plan: MemoryPlan) -> tuple[bool, bool, int, int]:
+    """What a plan is worth: that it fits, that the LM is in, how high on the ladder, how large the tile."""
+    fits, lm = plan.fits, not plan.left_out
+    return fits, lm, -LADDER[plan.level.name], plan.tile_frames
 
 
 @pytest.mark.parametrize(
@@ -76,30 +78,30 @@ def test_a_kind_of_machine_nobody_knows_is_refused_with_those_known():
 @pytest.mark.parametrize("tier", [row for row in TIERS if row.kind == "cuda"], ids=lambda row: row.name)
 def test_a_row_says_what_the_full_size_checkpoint_with_its_lm_really_gets(tier):
     there = replace(tier, gigabytes=48.0 if math.isinf(tier.up_to) else tier.up_to)
-    plan = budget(there.machine, {**TURBO, "lm": LM[tier.lm]})
-    assert (plan.rung.name, plan.tile_frames, plan.preview) == (tier.rung, tier.tile_frames, tier.preview)
+    plan = budget(there.machine, WITH_LM[tier.lm])
+    assert (plan.level.name, plan.tile_frames, plan.preview) == (tier.level, tier.tile_frames, tier.preview)
     assert (plan.longest_seconds, plan.batch, plan.left_out) == (tier.longest_seconds, tier.batch, ())
-    assert plan.parts_at_once == tier.parts_at_once
+    assert plan.at_once == LEVEL_BY_NAME[tier.level].at_once(plan.components)
     assert plan.fits
 
 
 def test_a_bigger_card_never_has_a_poorer_row():
     rows = [row for row in TIERS if row.kind == "cuda"]
     for less, more in zip(rows, rows[1:], strict=False):
-        assert LADDER[more.rung] <= LADDER[less.rung]
+        assert LADDER[more.level] <= LADDER[less.level]
         assert more.tile_frames >= less.tile_frames
         assert more.longest_seconds >= less.longest_seconds
         assert more.longest_without_lm >= less.longest_without_lm
         assert more.batch >= less.batch
         assert more.batch_without_lm >= less.batch_without_lm
-        assert LADDER_OF_LMS.index(more.lm) >= LADDER_OF_LMS.index(less.lm)
+        assert LM_SIZES.index(more.lm) >= LM_SIZES.index(less.lm)
         assert PREVIEWS.index(more.preview) >= PREVIEWS.index(less.preview)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("sizes", CHECKPOINTS.values(), ids=CHECKPOINTS)
 @pytest.mark.parametrize("seconds", [None, 600.0])
-def test_more_memory_never_gives_a_worse_arrangement(kind, sizes, seconds):
+def test_more_memory_never_gives_a_worse_plan(kind, sizes, seconds):
     recipe = Recipe("dub", seconds=seconds)
     steps = [half / 2 for half in range(4, 54)] + [4.2, 6.3, 8.2, 12.3, 16.2, 20.3, 24.2, 32, 48, 64, 80]
     plans = [budget(machine(size, kind), sizes, recipe) for size in sorted(steps)]
@@ -117,27 +119,27 @@ def test_more_memory_never_gives_a_worse_arrangement(kind, sizes, seconds):
 def test_what_is_said_to_fit_is_within_the_memory_and_what_does_not_says_so(kind, gigabytes, sizes):
     plan = budget(machine(gigabytes, kind), sizes)
     assert plan.fits == (plan.need_bytes <= gigabytes * GB)
-    assert ("it may run out" in plan.words()) == (not plan.fits)
-    assert kind in plan.rung.kinds
-    assert 1 <= plan.parts_at_once <= len(plan.parts)
+    assert ("it may run out" in plan.summary()) == (not plan.fits)
+    assert kind in plan.level.kinds
+    assert 1 <= plan.at_once <= len(plan.components)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_pocket_checkpoint_stays_loaded_on_two_gigabytes(kind):
-    assert budget(machine(2, kind), POCKET).rung.name == "all"
+    assert budget(machine(2, kind), POCKET).level.name == "all"
 
 
 def test_a_plan_says_itself_in_one_sentence():
-    plan = budget(machine(12), {**TURBO, "lm": LM["1.7B"]})
-    assert plan.words() == "12 GB: LM leaves while the DiT works; up to 8 min; batch 2"
+    plan = budget(machine(12), WITH_LM["1.7B"])
+    assert plan.summary() == "12 GB: LM leaves while the DiT works; up to 8 min; batch 2"
 
 
-def test_a_plan_shows_a_row_per_part():
-    header, *rows = budget(machine(4), {**TURBO, "lm": LM["0.6B"]}).table()
-    assert header == ("part", "size", "kept as", "aboard", "at work")
-    assert [row[0] for row in rows] == list(PARTS)
+def test_a_plan_shows_a_row_per_component():
+    header, *rows = budget(machine(4), WITH_LM["0.6B"]).table()
+    assert header == ("component", "size", "kept as", "on device", "at work")
+    assert [row[0] for row in rows] == list(COMPONENTS)
     assert dict(zip(header, rows[2], strict=True)) | {"at work": ""} == {
-        "part": "dit", "size": "2.9 GB", "kept as": "int8", "aboard": "in turn", "at work": "",
+        "component": "dit", "size": "2.9 GB", "kept as": "int8", "on device": "in turn", "at work": "",
     }  # fmt: skip
 
 
@@ -146,33 +148,33 @@ def test_a_plan_printed_is_the_sentence_and_the_table():
     assert first.startswith("12 GB: ")
     assert empty == gap == ""
     assert last == "Computes in bfloat16 on cuda."
-    assert header.split()[0] == "part"
+    assert header.split()[0] == "component"
     assert len(rows) == len(TURBO)
 
 
 def test_a_checkpoint_may_allow_less_than_the_machine():
     plan = budget(machine(24), POCKET, longest=60)
     assert (plan.longest_seconds, plan.seconds) == (60, 60)
-    assert "up to 1 min" in plan.words()
+    assert "up to 1 min" in plan.summary()
     assert plan.fit().longest_seconds == 60
 
 
 def test_an_lm_too_big_for_the_card_is_left_out_and_the_words_say_what_to_do():
-    plan = budget(machine(6), {**TURBO, "lm": LM["4B"]})
+    plan = budget(machine(6), WITH_LM["4B"])
     assert plan.left_out == ("lm",)
-    assert "no room for the LM: take a smaller one, or plan by hand" in plan.words()
+    assert "no room for the LM: take a smaller one, or plan by hand" in plan.summary()
 
 
 def test_a_busy_card_is_planned_for_by_what_is_free():
     busy = Machine("cuda", 24 * GB, free_bytes=7 * GB)
-    assert LADDER[budget(busy, TURBO).rung.name] > LADDER[budget(machine(24), TURBO).rung.name]
+    assert LADDER[budget(busy, TURBO).level.name] > LADDER[budget(machine(24), TURBO).level.name]
 
 
 def test_a_long_guided_batch_needs_more_than_a_short_take():
-    short = budget(machine(12), {**TURBO, "lm": LM["1.7B"]}, Recipe("dub", seconds=30))
+    short = budget(machine(12), WITH_LM["1.7B"], Recipe("dub", seconds=30))
     long = short.fit(Recipe("dub", seconds=480), takes=2, passes=2)
-    assert long.need_bytes - long.aboard_bytes("dit") > 0
-    assert LADDER[long.rung.name] > LADDER[short.rung.name]
+    assert long.need_bytes - long.device_bytes("dit") > 0
+    assert LADDER[long.level.name] > LADDER[short.level.name]
 
 
 def test_older_cards_compute_in_full_precision_and_small_checkpoints_do_on_a_cpu():
@@ -183,25 +185,25 @@ def test_older_cards_compute_in_full_precision_and_small_checkpoints_do_on_a_cpu
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_stepping_down_takes_a_smaller_tile_then_fewer_aboard_then_ends(kind):
-    plan: MemoryPlan | None = budget(machine(24, kind), {**TURBO, "lm": LM["1.7B"]})
+def test_stepping_down_takes_a_smaller_tile_then_fewer_on_the_device_then_ends(kind):
+    plan: MemoryPlan | None = budget(machine(24, kind), WITH_LM["1.7B"])
     seen = []
     while plan is not None:
-        seen.append((plan.tile_frames, plan.rung, plan.parts_at_once))
+        seen.append((plan.tile_frames, plan.level, plan.at_once))
         plan = plan.step_down()
-    tiles = [tile for tile, rung, _ in seen if rung is seen[0][1]]
+    tiles = [tile for tile, level, _ in seen if level is seen[0][1]]
     assert tiles == [tile for tile in TILES if tile <= tiles[0]]
-    aboard = [count for _, _, count in seen]
-    assert aboard == sorted(aboard, reverse=True)
-    assert aboard[-1] == 1
+    counts = [count for _, _, count in seen]
+    assert counts == sorted(counts, reverse=True)
+    assert counts[-1] == 1
     assert len(set(seen)) == len(seen)
 
 
-def test_memory_that_ran_out_in_the_dit_is_not_cured_by_a_smaller_tile():
-    plan = budget(machine(24), {**TURBO, "lm": LM["1.7B"]})
+def test_memory_that_ran_out_in_the_dit_is_not_mended_by_a_smaller_tile():
+    plan = budget(machine(24), WITH_LM["1.7B"])
     lower = plan.step_down("dit")
     assert lower is not None
-    assert (lower.tile_frames, lower.rung.name) == (plan.tile_frames, "lm leaves")
+    assert (lower.tile_frames, lower.level.name) == (plan.tile_frames, "lm leaves")
 
 
 @pytest.mark.parametrize(
@@ -240,7 +242,7 @@ def test_a_tier_asked_for_limits_the_real_card_or_is_simulated():
     assert Machine.for_tier(Tier.for_memory(16, "cpu"), {}, lambda: card).device == "cpu"
 
 
-def test_parts_wait_on_disk_where_ram_is_the_memory_or_too_small():
+def test_components_wait_on_disk_where_ram_is_the_memory_or_too_small():
     assert budget(machine(8, "cpu"), TURBO).parked == "disk"
     assert budget(Machine("cuda", 8 * GB, ram_bytes=32 * GB), TURBO).parked == "ram"
     assert budget(Machine("cuda", 8 * GB, ram_bytes=6 * GB), TURBO).parked == "disk"
@@ -260,16 +262,16 @@ def test_sizes_are_written_for_people():
 def test_how_a_small_checkpoint_sounds_does_not_depend_on_what_else_runs(free):
     crowded = replace(machine(24, "cpu"), free_bytes=int(free * GB))
     found = budget(crowded, POCKET)
-    assert (found.rung.storage, found.dtype) == ("full", "float32")
+    assert (found.level.storage, found.dtype) == ("full", "float32")
 
 
 @pytest.mark.parametrize("gigabytes", [2, 8, 24, 64])
-def test_the_pocket_has_all_its_parts_aboard_wherever_a_gigabyte_and_a_half_is_free(gigabytes: int):
+def test_the_pocket_has_all_its_components_on_the_device_wherever_a_gigabyte_and_a_half_is_free(gigabytes: int):
     laptop = Machine("cpu", gigabytes * GB, free_bytes=3 * GB // 2)
     found = budget(laptop, POCKET, passes=2)
-    assert found.fits, found.words()
+    assert found.fits, found.summary()
     assert found.left_out == ()
-    assert found.rung.name == "all"
+    assert found.level.name == "all"
 
 
 # --- device and dtype that are asked for ------------------------------------------------------------------------------
@@ -295,13 +297,13 @@ def test_a_tiers_dtype_is_kept_to_on_every_device_and_for_every_size(dtype, kind
         assert plan.dtype == dtype
         assert str(plan.torch_dtype) == {"bf16": "torch.bfloat16"}.get(dtype, f"torch.{dtype}")
         assert plan.fit().dtype == dtype
-    assert arrange(asked, sizes).dtype == dtype
-    assert arrangement_of(asked).dtype == dtype
+    assert plan_for_tier(asked, sizes).dtype == dtype
+    assert tier_alone(asked, sizes).dtype == dtype
 
 
 def test_float32_is_planned_for_with_twice_the_bytes():
     asked = replace(Tier.for_memory(24), dtype="float32")
-    assert budget(machine(24), TURBO, tier=asked).aboard_bytes("vae") == 2 * budget(machine(24), TURBO).aboard_bytes(
+    assert budget(machine(24), TURBO, tier=asked).device_bytes("vae") == 2 * budget(machine(24), TURBO).device_bytes(
         "vae"
     )
 

@@ -10,24 +10,17 @@ import json
 import re
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import (
-    AceStepPipeline,
-    AceStepTransformer1DModel,
-    AutoencoderOobleck,
-    FlowMatchEulerDiscreteScheduler,
-)
-from diffusers.pipelines.ace_step.modeling_ace_step import (
-    AceStepAudioTokenDetokenizer,
-    AceStepAudioTokenizer,
-    AceStepConditionEncoder,
-)
 from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM, Qwen3Model
+
+from acestep_lab._libraries import ace_step_modules, diffusers, transformers
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 RATE, RATIOS, CHANNELS, LATENT = 8000, (4, 4, 10), 2, 8
 PATCH, POOL, LEVELS = 2, 5, (8, 5)
@@ -81,7 +74,7 @@ def tiny_tokenizer(codes: int = CODES) -> PreTrainedTokenizerFast:
     bare.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
     plain = ["<think>", "</think>", *(f"<|audio_code_{i}|>" for i in range(codes))]
     bare.add_tokens([AddedToken(word, special=False, normalized=False) for word in plain])
-    return PreTrainedTokenizerFast(
+    return transformers.PreTrainedTokenizerFast(
         tokenizer_object=bare,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
@@ -94,21 +87,21 @@ def tiny_lm(tokenizer: PreTrainedTokenizerFast, seed: int = 5) -> Qwen3ForCausal
     """A planner of two layers over the tokenizer's words, with tied embeddings as the published ones have them."""
     torch.manual_seed(seed)
     config = _qwen3(32, len(tokenizer), tie_word_embeddings=True, eos_token_id=tokenizer.eos_token_id)
-    return _perturbed(Qwen3ForCausalLM(config))
+    return _perturbed(transformers.Qwen3ForCausalLM(config))
 
 
 def tiny_diffusers(folder: Path, turbo: bool = True, *, xl: bool = False, lm: bool = True, seed: int = 0) -> Path:
     """Write a random pipeline in the diffusers layout (with `lm/`, as the pocket has it); the folder comes back."""
-    parts = tiny_parts(turbo=turbo, xl=xl, seed=seed)
-    pipe = AceStepPipeline(
-        vae=parts["vae"],
-        text_encoder=parts["text"],
+    components = tiny_components(turbo=turbo, xl=xl, seed=seed)
+    pipe = diffusers.AceStepPipeline(
+        vae=components["vae"],
+        text_encoder=components["text"],
         tokenizer=tiny_tokenizer(0),
-        transformer=parts["dit"],
-        condition_encoder=parts["condition"],
-        scheduler=FlowMatchEulerDiscreteScheduler(num_train_timesteps=1, shift=1.0),
-        audio_tokenizer=parts["tokenizer"],
-        audio_token_detokenizer=parts["detokenizer"],
+        transformer=components["dit"],
+        condition_encoder=components["condition"],
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(num_train_timesteps=1, shift=1.0),
+        audio_tokenizer=components["tokenizer"],
+        audio_token_detokenizer=components["detokenizer"],
     )
     folder = Path(folder)
     pipe.save_pretrained(folder)
@@ -131,18 +124,18 @@ def tiny_original(
 
     The renaming below is written apart from the one under test, from the reference's own names.
     """
-    parts = tiny_parts(turbo=kind == "turbo", xl=xl, seed=seed, version=kind)
+    components = tiny_components(turbo=kind == "turbo", xl=xl, seed=seed, version=kind)
     folder = Path(folder)
     own = folder / f"acestep-v15-{'xl-' if xl else ''}{kind}"
     own.mkdir(parents=True)
     (own / "config.json").write_text(json.dumps(published_config(kind, xl)))
-    tensors, silence = published_tensors(parts)
+    tensors, silence = published_tensors(components)
     _save(own, tensors, sharded)
     if pickles:
         torch.save(silence.transpose(1, 2).contiguous(), own / "silence_latent.pt")  # [1, channels, frames]
-    parts["vae"].save_pretrained(folder / "vae")
+    components["vae"].save_pretrained(folder / "vae")
     text = folder / "Qwen3-Embedding-0.6B"
-    parts["text"].save_pretrained(text)
+    components["text"].save_pretrained(text)
     tiny_tokenizer(0).save_pretrained(text)
     if lm:
         write_lm(folder / "acestep-5Hz-lm-1.7B")
@@ -156,28 +149,30 @@ def write_lm(folder: Path) -> Path:
     return folder
 
 
-def tiny_parts(turbo: bool = True, xl: bool = False, seed: int = 0, version: str | None = None) -> dict[str, nn.Module]:
+def tiny_components(
+    turbo: bool = True, xl: bool = False, seed: int = 0, version: str | None = None
+) -> dict[str, nn.Module]:
     """The random modules both layouts are written from; the same seed gives the same numbers."""
     torch.manual_seed(seed)
     version = version or ("turbo" if turbo else "base")
-    parts = {
-        "dit": AceStepTransformer1DModel(**dit_config(xl), is_turbo=turbo, model_version=version),
-        "condition": AceStepConditionEncoder(
+    components = {
+        "dit": diffusers.AceStepTransformer1DModel(**dit_config(xl), is_turbo=turbo, model_version=version),
+        "condition": ace_step_modules.AceStepConditionEncoder(
             **_ENCODER,
             text_hidden_dim=TEXT,
             timbre_hidden_dim=LATENT,
             num_lyric_encoder_hidden_layers=2,
             num_timbre_encoder_hidden_layers=2,
         ),
-        "tokenizer": AceStepAudioTokenizer(**_CODES, fsq_dim=CONDITION, fsq_input_levels=list(LEVELS)),
-        "detokenizer": AceStepAudioTokenDetokenizer(**_CODES),
+        "tokenizer": ace_step_modules.AceStepAudioTokenizer(**_CODES, fsq_dim=CONDITION, fsq_input_levels=list(LEVELS)),
+        "detokenizer": ace_step_modules.AceStepAudioTokenDetokenizer(**_CODES),
         "vae": _vae(),
-        "text": Qwen3Model(_qwen3(TEXT, len(tiny_tokenizer(0)))),
+        "text": transformers.Qwen3Model(_qwen3(TEXT, len(tiny_tokenizer(0)))),
     }
-    for part in parts.values():
-        _perturbed(part)
-    parts["condition"].silence_latent = 0.3 * torch.randn(1, 15_000, LATENT)
-    return parts
+    for component in components.values():
+        _perturbed(component)
+    components["condition"].silence_latent = 0.3 * torch.randn(1, 15_000, LATENT)
+    return components
 
 
 def dit_config(xl: bool = False) -> dict[str, Any]:
@@ -233,13 +228,13 @@ def published_config(kind: str, xl: bool) -> dict[str, Any]:
     return config
 
 
-def published_tensors(parts: dict[str, nn.Module]) -> tuple[dict[str, Tensor], Tensor]:
+def published_tensors(components: dict[str, nn.Module]) -> tuple[dict[str, Tensor], Tensor]:
     """(every weight under the reference's names, the silence latent [1, frames, channels])."""
     found: dict[str, Tensor] = {}
-    silence = parts["condition"].silence_latent
+    silence = components["condition"].silence_latent
     homes = {"dit": "decoder", "condition": "encoder", "tokenizer": "tokenizer", "detokenizer": "detokenizer"}
-    for part, home in homes.items():
-        for name, tensor in parts[part].state_dict().items():
+    for component, home in homes.items():
+        for name, tensor in components[component].state_dict().items():
             if name == "silence_latent":
                 continue
             key = "null_condition_emb" if name == "null_condition_emb" else f"{home}.{published_name(name)}"
@@ -270,11 +265,11 @@ def _save(folder: Path, tensors: dict[str, Tensor], sharded: bool) -> None:
 def _vae() -> nn.Module:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*weight_norm.*", category=FutureWarning)
-        return AutoencoderOobleck(**VAE)
+        return diffusers.AutoencoderOobleck(**VAE)
 
 
 def _qwen3(width: int, words: int, **more: Any) -> Qwen3Config:
-    return Qwen3Config(
+    return transformers.Qwen3Config(
         vocab_size=words,
         hidden_size=width,
         intermediate_size=2 * width,

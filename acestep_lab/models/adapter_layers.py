@@ -13,12 +13,18 @@ half of the change and none is exactly the bare layer; with m = g − 1 it needs
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from torch.nn import functional
+
+from acestep_lab._libraries import peft_layers
+
+if TYPE_CHECKING:
+    from peft.tuners.tuners_utils import BaseTunerLayer
+else:
+    BaseTunerLayer = peft_layers.BaseTunerLayer
 
 
 class LowRank(nn.Module):
@@ -70,7 +76,7 @@ def _kept(tensor: Tensor) -> nn.Parameter:
     return nn.Parameter(tensor.contiguous(), requires_grad=False)
 
 
-class AddedLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
+class AddedLayer(nn.Module, BaseTunerLayer):
     """A linear layer, or PEFT's layer around one, with adapters beside it. It speaks PEFT's verbs: enable, set, scale."""
 
     adapter_layer_names = ("lora_change", "lora_gain")
@@ -81,21 +87,35 @@ class AddedLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         self.base_layer = base_layer
         self.lora_change, self.lora_gain = nn.ModuleDict(), nn.ParameterDict()
         self.scaling: dict[str, float] = {}
-        self._disable_adapters, self.merged_adapters = False, []
-        self.in_features: int = self.get_base_layer().in_features  # type: ignore[assignment]
-        self.out_features: int = self.get_base_layer().out_features  # type: ignore[assignment]
+        self._disable_adapters = False
+        self.merged_adapters: list[str] = []
+        bare = self._base()
+        self.in_features: int = bare.in_features
+        self.out_features: int = bare.out_features
 
-    def put_on(self, name: str, change: nn.Module, magnitude: Tensor | None) -> None:
+    def _base(self) -> Any:
+        """The bare linear layer."""
+        layer: Any = self
+        return BaseTunerLayer.get_base_layer(layer)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the bare weight is."""
+        found: torch.device = self._base().weight.device
+        return found
+
+    def attach(self, name: str, change: LowRank | Kronecker | Hadamard, magnitude: Tensor | None) -> None:
         """Take an adapter: what it adds to the weight, and the lengths it scales to ([out, 1] or [1, in]), if any."""
         dtype = next(change.parameters()).dtype
         self.lora_change[name] = change
         self.scaling[name] = 1.0
         if magnitude is not None:
-            gain = gain_less_one(self._bare_weight(), change.dense(), magnitude)  # type: ignore[operator]
+            gain = gain_less_one(self._bare_weight(), change.dense(), magnitude)
             self.lora_gain[name] = _kept(gain.to(dtype))
 
     def _bare_weight(self) -> Tensor:
-        return self.get_base_layer().weight.detach().float()  # type: ignore[operator,union-attr]
+        found: Tensor = self._base().weight.detach().float()
+        return found
 
     def set_scale(self, name: str, strength: float) -> None:
         if name in self.lora_change:
@@ -125,7 +145,7 @@ class AddedLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
 
     def _bare(self, x: Tensor) -> Tensor:
         """W·x without the bias and without any other adapter."""
-        layer: Any = self.get_base_layer()
+        layer = self._base()
         out: Tensor = layer(x)
         return out if layer.bias is None else out - layer.bias
 

@@ -1,6 +1,6 @@
 """LoRA and its kin: small weights trained beside the transformer, put on, weighed, and taken off again.
 
-`adapter_files` reads them, in every layout people share them in; here they are put on. Every name, rank and alpha is settled
+`adapter_files` reads them, in every layout people share them in; here they are attached. Every name, rank and alpha is settled
 from the file itself in its own words and only then said in diffusers' words, because translating patterns would not be safe
 and diffusers' `load_lora_weights` drops alpha. The base weights are never touched: off is exactly the bare model.
 
@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from acestep_lab._libraries import peft, peft_layers
 from acestep_lab.errors import CheckpointError, shown
 from acestep_lab.models import adapter_files, weights
 from acestep_lab.models.adapter_files import Layer
@@ -98,7 +99,7 @@ def _leaf(theirs: str) -> str:
 def apply(dit: nn.Module, wanted: Sequence[tuple[Adapter, float]]) -> nn.Module:
     """Let exactly these adapters act on the transformer, each at its strength (1 as trained, 0 off, below 0 against it).
 
-    New ones are put on, others switched off but kept aboard, so that strengths change at once. CheckpointError, and the
+    New ones are put on, others switched off but kept attached, so that strengths change at once. CheckpointError, and the
     transformer as it was, if one does not fit. Half the strength is half of the change, except for PEFT's DoRA, where the
     strength weighs the direction and the magnitudes act whole (`dora_scale`, LyCORIS' and kohya's, is weighed whole).
     """
@@ -108,14 +109,14 @@ def apply(dit: nn.Module, wanted: Sequence[tuple[Adapter, float]]) -> nn.Module:
         if adapter in adapters[:place]:
             raise CheckpointError(f"The adapter {adapter.name} is named twice; give it one strength.")
         _check(adapter, dit)
-    aboard: dict[Adapter, str] = _aboard(dit)
+    attached: dict[Adapter, str] = _attached(dit)
     for adapter in adapters:
-        if adapter not in aboard:
+        if adapter not in attached:
             _check_numbers(adapter)
     for adapter in adapters:
-        if adapter not in aboard:
-            aboard[adapter] = _put_on(dit, adapter, f"lab{len(aboard)}")
-    _weigh(dit, {aboard[adapter]: float(strength) for adapter, strength in wanted})
+        if adapter not in attached:
+            attached[adapter] = _attach(dit, adapter, f"lab{len(attached)}")
+    _weigh(dit, {attached[adapter]: float(strength) for adapter, strength in wanted})
     return dit
 
 
@@ -139,28 +140,26 @@ def opened(asked: Sequence[object]) -> tuple[tuple[Adapter, float], ...]:
 
 def remove(dit: nn.Module) -> nn.Module:
     """Take every adapter off, so that the transformer is the bare one again, weight for weight."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
     for module in list(dit.modules()):
-        if isinstance(module, BaseTunerLayer):
+        if isinstance(module, peft_layers.BaseTunerLayer):
             continue
         for name, child in list(module.named_children()):
-            if isinstance(child, BaseTunerLayer):
+            if isinstance(child, peft_layers.BaseTunerLayer):
                 setattr(module, name, child.get_base_layer())
-    _aboard(dit).clear()
+    _attached(dit).clear()
     return dit
 
 
 def active(dit: nn.Module) -> tuple[Adapter, ...]:
-    """The adapters aboard, acting or not, in the order they came."""
-    return tuple(_aboard(dit))
+    """The adapters attached, acting or not, in the order they came."""
+    return tuple(_attached(dit))
 
 
-def _aboard(dit: nn.Module) -> dict[Adapter, str]:
-    """Which adapters this transformer wears, and under which name PEFT knows them; kept with the transformer itself."""
-    if "_adapters_aboard" not in dit.__dict__:
-        dit.__dict__["_adapters_aboard"] = {}
-    return dit.__dict__["_adapters_aboard"]
+def _attached(dit: nn.Module) -> dict[Adapter, str]:
+    """Which adapters are attached to this transformer, and under which name PEFT knows them; kept with the transformer itself."""
+    if "_attached_adapters" not in dit.__dict__:
+        dit.__dict__["_attached_adapters"] = {}
+    return dit.__dict__["_attached_adapters"]
 
 
 # --- putting on -------------------------------------------------------------------------------------------------------
@@ -186,7 +185,7 @@ def _check(adapter: Adapter, dit: nn.Module) -> None:
 
 
 def _linear(dit: nn.Module, name: str) -> Any:
-    """The bare linear layer of a name, under whatever it wears; None if there is none."""
+    """The bare linear layer of a name, under whatever is attached to it; None if there is none."""
     try:
         found: Any = dit.get_submodule(name)
     except AttributeError:
@@ -210,7 +209,7 @@ def _check_numbers(adapter: Adapter) -> None:
                 )
 
 
-def _put_on(dit: nn.Module, adapter: Adapter, name: str) -> str:
+def _attach(dit: nn.Module, adapter: Adapter, name: str) -> str:
     """Put every layer on by the way of its kind, in the precision the transformer computes in."""
     from acestep_lab.models.storage import floating_dtype
 
@@ -224,7 +223,7 @@ def _put_on(dit: nn.Module, adapter: Adapter, name: str) -> str:
         _inject(dit, way, layers, name, adapter.biases)
         fill = _fill_kron if way == "lokr" else _fill_lora
         for target, layer in layers.items():
-            fill(_wearing(dit, target, name), name, layer, dtype)
+            fill(_layer_with(dit, target, name), name, layer, dtype)
     return name
 
 
@@ -237,22 +236,20 @@ def _way(layer: Layer) -> str:
 
 def _inject(dit: nn.Module, kind: str, layers: Mapping[str, Layer], name: str, biases: bool) -> None:
     """Let PEFT wrap the layers of a LoRA or LoKr."""
-    from peft import LoKrConfig, LoraConfig, inject_adapter_in_model
-
     if kind == "lokr":
-        inject_adapter_in_model(LoKrConfig(r=1, alpha=1, target_modules=list(layers)), dit, name)
+        peft.inject_adapter_in_model(peft.LoKrConfig(r=1, alpha=1, target_modules=list(layers)), dit, name)
     else:
         rank = max(layer.rank for layer in layers.values())
         ranks = {re.escape(n): layer.rank for n, layer in layers.items() if layer.rank != rank}
-        config = LoraConfig(
+        config = peft.LoraConfig(
             r=rank,
             target_modules=list(layers),
             rank_pattern=ranks,
             use_dora=kind == "dora",
             lora_bias=biases,
         )
-        inject_adapter_in_model(config, dit, name)
-    del dit.peft_config  # one per model in PEFT's eyes, which warns at the next; ours is `_aboard`
+        peft.inject_adapter_in_model(config, dit, name)
+    del dit.peft_config  # one per model in PEFT's eyes, which warns at the next; ours is `_attached`
 
 
 def _add(dit: nn.Module, target: str, layer: Layer, name: str, dtype: torch.dtype) -> None:
@@ -260,20 +257,20 @@ def _add(dit: nn.Module, target: str, layer: Layer, name: str, dtype: torch.dtyp
     from acestep_lab.models.adapter_layers import AddedLayer
 
     parent_name, _, child_name = target.rpartition(".")
-    parent, worn = dit.get_submodule(parent_name), dit.get_submodule(target)
-    if not isinstance(worn, AddedLayer):
-        worn = AddedLayer(worn)
-        setattr(parent, child_name, worn)
+    parent, wrapped = dit.get_submodule(parent_name), dit.get_submodule(target)
+    if not isinstance(wrapped, AddedLayer):
+        wrapped = AddedLayer(wrapped)
+        setattr(parent, child_name, wrapped)
     stored = _read(layer)
-    device = worn.get_base_layer().weight.device
+    device = wrapped.device
     change = _change(layer, stored).to(device, dtype)
     magnitude = stored.get("dora_scale")
     if magnitude is not None:
         magnitude = (magnitude[:, None] if magnitude.ndim == 1 else magnitude).to(device)
-    worn.put_on(name, change, magnitude)
+    wrapped.attach(name, change, magnitude)
 
 
-def _change(layer: Layer, stored: Mapping[str, Tensor]) -> nn.Module:
+def _change(layer: Layer, stored: Mapping[str, Tensor]) -> Any:
     """What a layer adds to the weight, its scale taken into the first factor."""
     from acestep_lab.models.adapter_layers import Hadamard, Kronecker, LowRank
 
@@ -290,7 +287,7 @@ def _whole(stored: Mapping[str, Tensor], factor: str) -> Tensor:
     return stored[factor] if factor in stored else stored[f"{factor}_a"] @ stored[f"{factor}_b"]
 
 
-def _wearing(dit: nn.Module, target: str, name: str) -> Any:
+def _layer_with(dit: nn.Module, target: str, name: str) -> Any:
     """PEFT's layer that holds this adapter: the outermost, or one it wraps."""
     found: Any = dit.get_submodule(target)
     while name not in {
@@ -302,30 +299,30 @@ def _wearing(dit: nn.Module, target: str, name: str) -> Any:
     return found
 
 
-def _fill_lora(worn: Any, name: str, layer: Layer, dtype: torch.dtype) -> None:
+def _fill_lora(wrapped: Any, name: str, layer: Layer, dtype: torch.dtype) -> None:
     homes = {"lora_A": "lora_A.{}.weight", "lora_B": "lora_B.{}.weight", "lora_B.bias": "lora_B.{}.bias"}
     homes["lora_magnitude_vector"] = "lora_magnitude_vector.{}.weight"
     for word, tensor in _read(layer).items():
-        weight = worn.get_parameter(homes[word].format(name))
+        weight = wrapped.get_parameter(homes[word].format(name))
         weight.data = tensor.to(weight.device, dtype)
-    worn.lora_alpha[name] = layer.scale * layer.rank
-    worn.set_scale(name, 1.0)
+    wrapped.lora_alpha[name] = layer.scale * layer.rank
+    wrapped.set_scale(name, 1.0)
 
 
-def _fill_kron(worn: Any, name: str, layer: Layer, dtype: torch.dtype) -> None:
+def _fill_kron(wrapped: Any, name: str, layer: Layer, dtype: torch.dtype) -> None:
     """Both factors whole, so that no rule of factorisation need agree with the trainer's."""
     from torch import nn
 
     stored = _read(layer)
-    device = worn.get_base_layer().weight.device
+    device = wrapped.get_base_layer().weight.device
     for factor in ("lokr_w1", "lokr_w2"):
         whole = _whole(stored, factor)
-        for half in (getattr(worn, f"{factor}_a"), getattr(worn, f"{factor}_b")):
+        for half in (getattr(wrapped, f"{factor}_a"), getattr(wrapped, f"{factor}_b")):
             if name in half:
                 del half[name]
-        getattr(worn, factor)[name] = nn.Parameter(whole.to(device, dtype), requires_grad=False)
-    worn.alpha[name], worn.r[name] = layer.scale, 1
-    worn.set_scale(name, 1.0)
+        getattr(wrapped, factor)[name] = nn.Parameter(whole.to(device, dtype), requires_grad=False)
+    wrapped.alpha[name], wrapped.r[name] = layer.scale, 1
+    wrapped.set_scale(name, 1.0)
 
 
 def _read(layer: Layer) -> dict[str, Tensor]:
@@ -338,11 +335,9 @@ def _read(layer: Layer) -> dict[str, Tensor]:
 
 def _weigh(dit: nn.Module, strengths: Mapping[str, float]) -> None:
     """Give each adapter its strength; those at 0, and those not named, do not act at all."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
     acting = [name for name, strength in strengths.items() if strength != 0.0]
-    worn: list[Any] = [module for module in dit.modules() if isinstance(module, BaseTunerLayer)]
-    for layer in worn:
+    wrapped: list[Any] = [module for module in dit.modules() if isinstance(module, peft_layers.BaseTunerLayer)]
+    for layer in wrapped:
         layer.enable_adapters(bool(acting))
         if acting:
             layer.set_adapter(acting)

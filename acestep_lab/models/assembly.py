@@ -102,7 +102,7 @@ def parameters_without_memory() -> Iterator[None]:
             if param is not None and threading.get_ident() == owner:
                 module._parameters[name] = nn.Parameter(param.detach().to("meta"), param.requires_grad)
 
-        nn.Module.register_parameter = without_memory  # type: ignore[method-assign]
+        nn.Module.register_parameter = without_memory  # type: ignore[method-assign, assignment]
         try:
             yield
         finally:

@@ -41,7 +41,7 @@ class Row:
     tasks: tuple[str, ...]
     lm: str | None  # the recommended planner: a name in LMS, or None
     longest_seconds: float = 600.0
-    sizes: Mapping[str, int] = field(default_factory=dict)  # bytes on disk by part, as published
+    sizes: Mapping[str, int] = field(default_factory=dict)  # bytes on disk by component, as published
     licence: str = "MIT"
     note: str = ""
     direct: tuple[str, ...] = ()

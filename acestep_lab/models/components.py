@@ -1,4 +1,4 @@
-"""Each part of a checkpoint made into its module. The only file that says which class a part is; torch lives here."""
+"""Each component of a checkpoint made into its module. The only file that says which class a component is; torch lives here."""
 
 from __future__ import annotations
 
@@ -6,26 +6,21 @@ import inspect
 import pickle
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import AceStepTransformer1DModel, AutoencoderOobleck
-from diffusers.pipelines.ace_step.modeling_ace_step import (
-    AceStepAudioTokenDetokenizer,
-    AceStepAudioTokenizer,
-    AceStepConditionEncoder,
-)
 from torch import Tensor, nn
-from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3Model
 
+from acestep_lab._libraries import ace_step_modules, diffusers, transformers
 from acestep_lab.errors import CheckpointError, shown
 from acestep_lab.models import published_layout, weights
 from acestep_lab.models.assembly import ODD_CONFIG, Codes, assemble, fitting
 from acestep_lab.models.weights import Entry, read_config, short
 
 MARKS = frozenset({"is_lego_sft"})
-"""What a config says of how a part was taught, not of how it is built."""
+"""What a config says of how a component was taught, not of how it is built."""
 
 if TYPE_CHECKING:
     from acestep_lab.models.loading import Checkpoint
@@ -33,47 +28,42 @@ if TYPE_CHECKING:
 Make = Callable[[], nn.Module]
 
 
-def build(checkpoint: Checkpoint, part: str, dtype: torch.dtype | None) -> nn.Module:
-    """One part of a checkpoint on the CPU, strictly loaded, in evaluation mode."""
-    make, entries, place, given = _ingredients(checkpoint, part)
+def build(checkpoint: Checkpoint, component: str, dtype: torch.dtype | None) -> nn.Module:
+    """One component of a checkpoint on the CPU, strictly loaded, in evaluation mode."""
+    make, entries, place, given = _ingredients(checkpoint, component)
     return assemble(make, entries, place, dtype, given)
 
 
-def verify(checkpoint: Checkpoint, part: str) -> None:
-    """Compare a part's stored tensors with its module by name and shape, without reading them; CheckpointError."""
-    make, entries, place, given = _ingredients(checkpoint, part)
+def verify(checkpoint: Checkpoint, component: str) -> None:
+    """Compare a component's stored tensors with its module by name and shape, without reading them; CheckpointError."""
+    make, entries, place, given = _ingredients(checkpoint, component)
     fitting(make, entries, place, given)
 
 
-def _ingredients(checkpoint: Checkpoint, part: str) -> tuple[Make, Mapping[str, Entry], Path, dict[str, Tensor]]:
-    """What makes a part, the tensors stored for it, where they are, and those that are stored apart."""
-    place = checkpoint.places[part]
-    entries: Mapping[str, Entry] = checkpoint._entries(part)
-    if part in ("text", "lm"):
-        entries = _language_entries(part, entries)
-    given = _silence(place) if part == "condition" and checkpoint.layout == "original" else {}
-    return maker(checkpoint, part), entries, place, given
+def _ingredients(checkpoint: Checkpoint, component: str) -> tuple[Make, Mapping[str, Entry], Path, dict[str, Tensor]]:
+    """What makes a component, the tensors stored for it, where they are, and those that are stored apart."""
+    place = checkpoint.places[component]
+    entries: Mapping[str, Entry] = checkpoint._entries(component)
+    if component in ("text", "lm"):
+        entries = _language_entries(component, entries)
+    given = _silence(place) if component == "condition" and checkpoint.layout == "original" else {}
+    return maker(checkpoint, component), entries, place, given
 
 
-def maker(checkpoint: Checkpoint, part: str) -> Make:
-    """What makes the bare module of a part from its config."""
-    if part in ("text", "lm"):
-        return _language(part, checkpoint.places[part])
-    if checkpoint.layout == "original" and part in published_layout.PREFIXES:
-        return from_published(part, checkpoint.config(part))
-    if part == "codes":
-        here, back = checkpoint.config("codes"), read_config(checkpoint.places["codes_back"] / "config.json")
-        return lambda: Codes(_make(AceStepAudioTokenizer, here), _make(AceStepAudioTokenDetokenizer, back))
-    classes = {
-        "dit": AceStepTransformer1DModel,
-        "condition": AceStepConditionEncoder,
-        "vae": AutoencoderOobleck,
-    }
-    config = checkpoint.config(part)
-    if part == "condition":
-        token = _reads_token(checkpoint, config)
-        return lambda: _condition(config, token)
-    return lambda: _make(classes[part], config)
+def maker(checkpoint: Checkpoint, component: str) -> Make:
+    """What makes the bare module of a component from its config; the libraries are there once this returns."""
+    if component in ("text", "lm"):
+        return _language(component, checkpoint.places[component])
+    if checkpoint.layout == "original" and component in published_layout.PREFIXES:
+        return from_published(component, checkpoint.config(component))
+    if component == "codes":
+        back = read_config(checkpoint.places["codes_back"] / "config.json")
+        return _codes(checkpoint.config("codes"), back)
+    config = checkpoint.config(component)
+    if component == "condition":
+        return _condition(config, _reads_token(checkpoint, config))
+    kind = {"dit": "AceStepTransformer1DModel", "vae": "AutoencoderOobleck"}[component]
+    return partial(_make, getattr(diffusers, kind), config)
 
 
 def _reads_token(checkpoint: Checkpoint, config: Mapping[str, Any]) -> bool:
@@ -83,7 +73,8 @@ def _reads_token(checkpoint: Checkpoint, config: Mapping[str, Any]) -> bool:
     """
     if (checkpoint.folder / "pocket.json").is_file():
         return False
-    return _width(AceStepTransformer1DModel, checkpoint.config("dit")) != _width(AceStepConditionEncoder, config)
+    width = _width(diffusers.AceStepTransformer1DModel, checkpoint.config("dit"))
+    return width != _width(ace_step_modules.AceStepConditionEncoder, config)
 
 
 def _width(kind: Any, config: Mapping[str, Any]) -> int:
@@ -91,27 +82,33 @@ def _width(kind: Any, config: Mapping[str, Any]) -> int:
     return config.get("hidden_size") or inspect.signature(kind.__init__).parameters["hidden_size"].default
 
 
-def from_published(part: str, config: Mapping[str, Any]) -> Make:
-    """What makes the bare module of a part of the published layout."""
-    if part == "dit":
-        return lambda: _make(AceStepTransformer1DModel, published_layout.dit_config(config))
-    if part == "condition":
-        return lambda: _condition(
-            published_layout.condition_config(config), published_layout.timbre_takes_a_token(config)
-        )
-    return lambda: Codes(
-        _make(AceStepAudioTokenizer, published_layout.tokenizer_config(config)),
-        _make(AceStepAudioTokenDetokenizer, published_layout.detokenizer_config(config)),
-    )
+def from_published(component: str, config: Mapping[str, Any]) -> Make:
+    """What makes the bare module of a component of the published layout."""
+    if component == "dit":
+        return partial(_make, diffusers.AceStepTransformer1DModel, published_layout.dit_config(config))
+    if component == "condition":
+        return _condition(published_layout.condition_config(config), published_layout.timbre_takes_a_token(config))
+    return _codes(published_layout.tokenizer_config(config), published_layout.detokenizer_config(config))
 
 
-def _condition(config: Mapping[str, Any], token: bool) -> nn.Module:
-    """The condition encoder; `token`: its timbre encoder reads its learnt token first."""
-    condition = _make(AceStepConditionEncoder, config)
-    if token:
-        encoder = condition.timbre_encoder
-        encoder.embed_tokens.register_forward_hook(_TokenFirst(encoder))
-    return condition
+def _codes(tokenizer: Mapping[str, Any], detokenizer: Mapping[str, Any]) -> Make:
+    """What makes both halves of the audio codes."""
+    there, back = ace_step_modules.AceStepAudioTokenizer, ace_step_modules.AceStepAudioTokenDetokenizer
+    return lambda: Codes(_make(there, tokenizer), _make(back, detokenizer))
+
+
+def _condition(config: Mapping[str, Any], token: bool) -> Make:
+    """What makes the condition encoder; `token`: its timbre encoder reads its learnt token first."""
+    kind = ace_step_modules.AceStepConditionEncoder
+
+    def make() -> nn.Module:
+        condition: nn.Module = _make(kind, config)
+        if token:
+            encoder: Any = condition.timbre_encoder
+            encoder.embed_tokens.register_forward_hook(_TokenFirst(encoder))
+        return condition
+
+    return make
 
 
 class _TokenFirst:
@@ -167,27 +164,28 @@ def _is_like(value: Any, default: Any, name: str) -> bool:
     return not isinstance(default, float) or (type(value) in (int, float) and value >= 0)
 
 
-def _language(part: str, folder: Path) -> Make:
+def _language(component: str, folder: Path) -> Make:
     config = read_config(folder / "config.json")
     if config.get("model_type") != "qwen3":
         raise CheckpointError(
             f"{short(folder / 'config.json')} is of a {shown(config.get('model_type'))} where a 'qwen3' belongs."
         )
-    kind = Qwen3Model if part == "text" else Qwen3ForCausalLM
+    kind = transformers.Qwen3Model if component == "text" else transformers.Qwen3ForCausalLM
     plain = {key: value for key, value in config.items() if not key.startswith("_") and key not in NOT_OURS}
-    return lambda: kind(Qwen3Config.from_dict(plain))
+    known: Any = transformers.Qwen3Config
+    return lambda: kind(known.from_dict(plain))
 
 
 NOT_OURS = ("auto_map", "attn_implementation", "quantization_config", "transformers_version", "torch_dtype", "dtype")
 """What a config says of code, kernels and storage; how its weights are computed with is decided here."""
 
 
-def _language_entries(part: str, entries: Mapping[str, Entry]) -> dict[str, Entry]:
+def _language_entries(component: str, entries: Mapping[str, Entry]) -> dict[str, Entry]:
     """Stored keys of a language model in the words of the class, whether it was saved with its head or without.
 
     With its head a model's names begin with "model.", without it they do not.
     """
-    if part == "text":
+    if component == "text":
         return {key.removeprefix("model."): entry for key, entry in entries.items() if key != "lm_head.weight"}
     if any(key.startswith("model.") for key in entries):
         return dict(entries)

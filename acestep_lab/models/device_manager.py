@@ -1,34 +1,48 @@
-"""Who is on the accelerator: the only file that moves parts. It knows no music and no sampler.
+"""Which component is on the accelerator: the only file that moves components. It knows no music and no sampler.
 
 ::
 
-    residency = DeviceManager(checkpoint.build, arrangement)
-    with residency.on("dit") as dit:          # entered per step, so a listener may decode or plan in between
+    devices = DeviceManager(engine.build, budget(machine, engine.component_specs()))
+    with devices.on("dit") as dit:          # entered per step, so a listener may decode or plan in between
         velocity = dit(...)
-    velocity = residency.retrying("dit", lambda dit: dit(...))    # the same, and steps down when memory runs out
+    velocity = devices.run_with_retry("dit", lambda dit: dit(...))    # the same, and steps down when memory runs out
 
-A part is built when it is first entered, once, and waits in RAM when another one needs its place; where RAM is the memory
-(a CPU, an Apple GPU) it is let go and loaded again. One thread works at a time; entering again from the same thread is free.
+    print(devices.cost("base", specs, passes=2))    # a second checkpoint: what it would cost, nothing loaded
+    devices.add("base", specs, other.build, passes=2)
+    with devices.on("dit", "base") as dit:          # what only turbo needs leaves first, as far as room is needed
+        ...
+    base = devices.of("base")                       # the same manager seen by one engine: base.on("dit"), base.memory_plan
+
+A component is built when it is first entered, once, and waits in RAM when another one needs its place; where RAM is the memory
+(a CPU, an Apple GPU) it is let go and loaded again. Components of several checkpoints with the same content are built once.
+One thread works at a time; entering again from the same thread is free.
 """
 
 from __future__ import annotations
 
 import gc
+import math
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
 
-from acestep_lab.errors import MachineError
+from acestep_lab._libraries import diffusers_hooks
+from acestep_lab.errors import MachineError, shown
 from acestep_lab.models import storage
-from acestep_lab.models.memory_plan import MemoryPlan, arrangement_of, budget
-from acestep_lab.models.tiers import Machine, Tier, ram_bytes
+from acestep_lab.models.component_spec import ComponentSpec
+from acestep_lab.models.memory_plan import MemoryPlan, budget
+from acestep_lab.models.shared_memory_plan import CheckpointCost, Place, SharedMemoryPlan
+from acestep_lab.models.tiers import Machine, ram_bytes
+from acestep_lab.prompt.checks import is_a
 
 T = TypeVar("T")
+Build = Callable[[str, torch.dtype], nn.Module]
+"""Makes a component on the CPU in a dtype, with any LoRA it is to carry: an engine's `build`."""
 
 
 class Mover(Protocol):
@@ -57,9 +71,7 @@ class DeviceMover:
 
     def stream(self, module: nn.Module, level: str) -> None:
         """From now on only the block ("block") or layer ("leaf") at work is on the device: diffusers' group offload."""
-        from diffusers.hooks import apply_group_offloading
-
-        apply_group_offloading(
+        diffusers_hooks.apply_group_offloading(
             module,
             onload_device=self.device,
             offload_device=torch.device("cpu"),
@@ -76,91 +88,246 @@ class DeviceMover:
             getattr(torch, self.device.type).empty_cache()
 
 
-@dataclass
-class _Part:
-    """A built part: what was done to it, and whether it is at work now."""
+@dataclass(eq=False)
+class _Loaded:
+    """A built component: whose it is, what was done to it, and whether it is at work now."""
 
     module: nn.Module
+    mover: Mover
+    device: str
+    dtype: str
+    users: set[Place]
     stored: str = "full"
     streamed: str = ""
-    aboard: bool = False
+    bytes: int = 0  # on the device
+    on_device: bool = False
     entered: int = 0
     last_used: int = 0
 
 
+@dataclass
+class _Open:
+    """An open checkpoint: what builds its components, its usual plan, and whether memory has run out under it."""
+
+    build: Build
+    usual: MemoryPlan
+    stepped_down: bool = False
+
+
 @dataclass(frozen=True)
-class Piece:
+class _Piece:
     """What a plan for memory asks of a recipe."""
 
     seconds: float | None
 
 
-class DeviceManager:
-    """Builds parts when they are first wanted and keeps no more aboard than the arrangement allows.
+@dataclass(frozen=True)
+class EngineDevices:
+    """The manager as one engine sees it: the same verbs for its own components, whatever else is open."""
 
-    `build` makes a part on the CPU in the arrangement's dtype, with any LoRA it is to carry; `mover` makes the carrier for an
-    arrangement's device; `say` hears every sentence about a change of arrangement.
+    manager: DeviceManager
+    checkpoint: str
+
+    def on(self, name: str) -> AbstractContextManager[Any]:
+        """A component of this engine on the device, for the time of a call."""
+        return self.manager.on(name, self.checkpoint)
+
+    def run_with_retry(self, name: str, operation: Callable[[Any], T]) -> T:
+        """Run `operation(module)` with a component on the device; memory that runs out costs no take."""
+        return self.manager.run_with_retry(name, operation, self.checkpoint)
+
+    def fit_to(self, seconds: float, takes: int = 1) -> None:
+        """Take up the plan for a piece of so many seconds and takes."""
+        self.manager.fit_to(seconds, takes, self.checkpoint)
+
+    def free(self) -> None:
+        """Give back the memory of what only this engine uses and is not at work."""
+        self.manager.free(self.checkpoint)
+
+    def notifying(self, listener: Callable[[str], None]) -> AbstractContextManager[None]:
+        """For a time, tell somebody more of every change."""
+        return self.manager.notifying(listener)
+
+    @property
+    def memory_plan(self) -> MemoryPlan:
+        """How this engine's components share the memory."""
+        return self.manager.plan_of(self.checkpoint)
+
+    @property
+    def device(self) -> torch.device:
+        """Where this engine's components work, and where their inputs belong."""
+        return self.manager.device_of(self.checkpoint)
+
+    @property
+    def on_device(self) -> tuple[str, ...]:
+        """This engine's components that are on the device now."""
+        return tuple(name for checkpoint, name in self.manager.places_on_device if checkpoint == self.checkpoint)
+
+
+class DeviceManager:
+    """Builds components when they are first wanted and keeps no more on the device than the plans allow.
+
+    It is opened with one checkpoint (called `checkpoint`); `add` opens more. Wherever a checkpoint may be named, none is the first.
+    `build` makes a component on the CPU in a dtype, with any LoRA it is to carry; `mover` makes the carrier for a plan's
+    device; `notify` is told every sentence about a change of plan.
     """
 
     def __init__(
         self,
-        build: Callable[[str], nn.Module],
-        arrangement: MemoryPlan | Tier | None = None,
+        build: Build,
+        memory_plan: MemoryPlan,
         mover: Callable[[MemoryPlan], Mover] | None = None,
-        say: Callable[[str], None] | None = None,
+        notify: Callable[[str], None] | None = None,
+        checkpoint: str = "",
     ):
-        self.build = build
-        self.arrangement = arrangement_of(arrangement)
+        self.plans = SharedMemoryPlan.of(checkpoint, memory_plan)
+        self.messages: list[str] = []
+        self.peak_on_device = 0
+        self._open = {checkpoint: _Open(build, memory_plan)}
         self._mover_for = mover or device_mover
-        self.mover: Mover = self._mover_for(self.arrangement)
-        self.say = say or (lambda sentence: None)
-        self.said: list[str] = []
-        self.peak_aboard = 0
-        self._usual = self.arrangement
-        self._stepped_down = False
+        self._movers: dict[str, Mover] = {}
+        self._notify = notify
         self._listeners: list[Callable[[str], None]] = []
-        self._parts: dict[str, _Part] = {}
+        self._loaded: dict[Place, _Loaded] = {}
         self._lock = threading.RLock()
         self._clock = 0
+        self.mover  # noqa: B018 - a card is capped before anything comes to it
+
+    # -- checkpoints -----------------------------------------------------------------------------------------------------
+
+    @property
+    def checkpoints(self) -> tuple[str, ...]:
+        """The open checkpoints, the first one first."""
+        return tuple(self._open)
+
+    def cost(
+        self, checkpoint: str, components: Iterable[ComponentSpec], *, passes: int = 1, longest: float = math.inf
+    ) -> CheckpointCost:
+        """What opening another checkpoint would cost: bytes more, bytes shared, who leaves, in numbers and a sentence."""
+        return self.plans.with_checkpoint(checkpoint, components, passes=passes, longest=longest)
+
+    def add(
+        self,
+        checkpoint: str,
+        components: Iterable[ComponentSpec],
+        build: Build,
+        *,
+        passes: int = 1,
+        longest: float = math.inf,
+    ) -> CheckpointCost:
+        """Open another checkpoint beside those that are; nothing is loaded. Returns what it costs."""
+        with self._lock:
+            cost = self.cost(checkpoint, components, passes=passes, longest=longest)
+            self.plans = cost.plan
+            self._open[checkpoint] = _Open(build, cost.plan[checkpoint])
+            for one, opened in self._open.items():
+                opened.usual = replace(opened.usual, waiting_bytes=self.plans[one].waiting_bytes)
+            self._let_go_of_waiting()
+            return cost
+
+    def remove(self, checkpoint: str) -> None:
+        """Close a checkpoint and give back the memory of what only it used; MachineError while it is at work, or alone."""
+        with self._lock:
+            self._require_open(checkpoint)
+            if any(loaded.entered for (key, _), loaded in self._loaded.items() if key == checkpoint):
+                raise MachineError(f"The checkpoint {shown(checkpoint)} is at work; close it when its run is through.")
+            if len(self._open) == 1:
+                raise MachineError(f"{shown(checkpoint)} is the only checkpoint open; a session needs one.")
+            self.free(checkpoint)
+            for place in [place for place in self._loaded if place[0] == checkpoint]:
+                self._forget(place)
+            self.plans = self.plans.without_checkpoint(checkpoint)
+            del self._open[checkpoint]
+
+    def of(self, checkpoint: str | None = None) -> EngineDevices:
+        """This manager as the engine of one checkpoint sees it."""
+        return EngineDevices(self, self._key(checkpoint))
+
+    def plan_of(self, checkpoint: str | None = None) -> MemoryPlan:
+        """How a checkpoint's components share the memory."""
+        return self.plans[self._key(checkpoint)]
+
+    @property
+    def memory_plan(self) -> MemoryPlan:
+        """The plan of the first checkpoint."""
+        return self.plan_of()
+
+    def device_of(self, checkpoint: str | None = None) -> torch.device:
+        """Where a checkpoint's components work, and where their inputs belong."""
+        plan = self.plan_of(checkpoint)
+        return torch.device(getattr(self._mover(plan), "device", plan.device))
 
     @property
     def device(self) -> torch.device:
-        """Where the parts work, and where their inputs belong."""
-        return torch.device(getattr(self.mover, "device", self.arrangement.device))
+        """Where the first checkpoint's components work."""
+        return self.device_of()
 
     @property
-    def aboard(self) -> tuple[str, ...]:
-        """The parts on the device now, in the order they came into the house."""
-        return tuple(name for name, part in list(self._parts.items()) if part.aboard)
+    def mover(self) -> Mover:
+        """What carries the first checkpoint's components."""
+        return self._mover(self.memory_plan)
+
+    @property
+    def on_device(self) -> tuple[str, ...]:
+        """The components on the device now, by name, in the order they were loaded; a shared one is named once."""
+        return tuple(name for _, name in self._first_places())
+
+    @property
+    def places_on_device(self) -> tuple[Place, ...]:
+        """The components on the device now as (checkpoint, component), a shared one under each checkpoint that uses it."""
+        return tuple(place for place, loaded in list(self._loaded.items()) if loaded.on_device)
+
+    def _first_places(self) -> Iterator[Place]:
+        seen: list[_Loaded] = []
+        for place, loaded in list(self._loaded.items()):
+            if loaded.on_device and loaded not in seen:
+                seen.append(loaded)
+                yield place
+
+    def _key(self, checkpoint: str | None) -> str:
+        if checkpoint is None:
+            return next(iter(self._open))
+        self._require_open(checkpoint)
+        return checkpoint
+
+    def _require_open(self, checkpoint: str) -> None:
+        if checkpoint not in self._open:
+            raise MachineError(f"No checkpoint {shown(checkpoint)} is open; open are {', '.join(self._open)}.")
+
+    # -- components at work ----------------------------------------------------------------------------------------------
 
     @contextmanager
-    def on(self, name: str) -> Iterator[Any]:
-        """Bring a part aboard, hand it out, and keep it there until its place is needed.
+    def on(self, name: str, checkpoint: str | None = None) -> Iterator[Any]:
+        """Bring a component on the device, hand it out, and keep it there until its place is needed.
 
-        Memory that runs out on its way aboard steps the arrangement down; what happens inside is `retrying`'s business.
+        Memory that runs out on its way steps the plan down; what happens inside is `run_with_retry`'s business. MachineError for a
+        component that the checkpoint does not have, or that this machine has no room for.
         """
-        with self._lock, self._watching():
-            part = self._stepping_down(name, lambda: self._enter(name))
+        key = self._key(checkpoint)
+        with self._lock, self._watching(key):
+            loaded = self._stepping_down(key, name, lambda: self._enter((key, name)))
             try:
-                yield part.module
+                yield loaded.module
             finally:
-                part.entered -= 1
+                loaded.entered -= 1
 
-    def retrying(self, name: str, operation: Callable[[Any], T]) -> T:
-        """Run `operation(module)` with a part aboard; out of memory steps the arrangement down, says so, and tries again.
+    def run_with_retry(self, name: str, operation: Callable[[Any], T], checkpoint: str | None = None) -> T:
+        """Run `operation(module)` with a component on the device; out of memory steps the plan down, says so, and tries
+        again.
 
         The operation is run anew from its start, so it changes nothing outside itself before it is done (one step of the
-        sampler, one tile of the decoder), and it takes its inputs to `residency.device`, which a last resort changes.
+        sampler, one tile of the decoder), and it takes its inputs to `devices.device`, which a last resort changes.
         """
+        key = self._key(checkpoint)
 
         def attempt() -> T:
-            with self.on(name) as module:
+            with self.on(name, key) as module:
                 return operation(module)
 
-        return self._stepping_down(name, attempt)
+        return self._stepping_down(key, name, attempt)
 
-    def _stepping_down(self, name: str, attempt: Callable[[], T]) -> T:
-        """Try until memory suffices, each time with a leaner arrangement."""
+    def _stepping_down(self, key: str, name: str, attempt: Callable[[], T]) -> T:
+        """Try until memory suffices, each time with a leaner plan."""
         while True:
             try:
                 return attempt()
@@ -168,25 +335,40 @@ class DeviceManager:
                 if not is_out_of_memory(error):
                     raise
                 trouble = str(error).splitlines()[0] if str(error) else type(error).__name__
-            self.step_down(name, trouble)  # outside the handler, so that the failed step's tensors are gone
+            self._after_running_out(key, name, trouble)  # outside the handler: the failed step's tensors are gone
 
-    def step_down(self, name: str | None = None, trouble: str = "") -> None:
-        """Go to the next leaner arrangement and say so; MachineError when there is none."""
+    def _after_running_out(self, key: str, name: str, trouble: str) -> None:
+        """Send the other checkpoints' components away, or, where none is there, go to the next leaner plan."""
         with self._lock:
-            lower = self.arrangement.step_down(name)
+            others = [
+                one for one in self._modules() if one.on_device and not one.entered and not self._is_for(one, key)
+            ]
+            if not others:
+                self.step_down(name, trouble, key)
+                return
+            names = ", ".join(f"{component} of {checkpoint}" for checkpoint, component in _named(others))
+            for one in others:
+                self._leave(one)
+            self._tell(f"Memory ran out in the {name}; {names} made room.")
+
+    def step_down(self, name: str | None = None, trouble: str = "", checkpoint: str | None = None) -> None:
+        """Go to the next leaner plan and say so; MachineError when there is none."""
+        with self._lock:
+            key = self._key(checkpoint)
+            plan = self.plans[key]
+            lower = plan.step_down(name)
             if lower is None:
                 self.free()
                 raise MachineError(
-                    f"Out of memory with the leanest arrangement ({self.arrangement.rung.words}, tiles of "
-                    f"{self.arrangement.tile_frames} frames). A shorter piece, fewer takes at once, or a smaller "
-                    f"checkpoint would fit. {trouble}".strip()
+                    f"Out of memory with the leanest plan ({plan.way}, tiles of {plan.tile_frames} frames). A shorter piece, "
+                    f"fewer takes at once, or a smaller checkpoint would fit. {trouble}".strip()
                 )
-            self._stepped_down = True
-            self._say(f"Memory ran out{f' in the {name}' if name else ''}; now: {_change(self.arrangement, lower)}.")
-            self.rearrange(lower)
+            self._open[key].stepped_down = True
+            self._tell(f"Memory ran out{f' in the {name}' if name else ''}; now: {_change(plan, lower)}.")
+            self.change_plan(lower, key)
 
     @contextmanager
-    def telling(self, listener: Callable[[str], None]) -> Iterator[None]:
+    def notifying(self, listener: Callable[[str], None]) -> Iterator[None]:
         """For a time, tell somebody more of every change: whoever waits for the music."""
         self._listeners.append(listener)
         try:
@@ -194,156 +376,267 @@ class DeviceManager:
         finally:
             self._listeners.remove(listener)
 
-    def suit(self, seconds: float, takes: int = 1) -> None:
-        """Take up the arrangement for a piece: the usual one where it has room, else a leaner one, and say so.
+    def fit_to(self, seconds: float, takes: int = 1, checkpoint: str | None = None) -> None:
+        """Take up the plan for a piece: the usual one where it has room, else a leaner one, and say so.
 
-        After memory has run out, the arrangement it was survived with stays.
+        After memory has run out, the plan it was survived with stays.
         """
         with self._lock:
-            if self._stepped_down or not self.arrangement.sizes:
+            key = self._key(checkpoint)
+            opened, plan = self._open[key], self.plans[key]
+            if opened.stepped_down:
                 return
-            wanted = replace(self._usual, seconds=seconds, takes=takes)
+            wanted = replace(opened.usual, seconds=seconds, takes=takes)
             if not wanted.fits:
-                wanted = self._usual.fit(Piece(seconds), takes)
-            if wanted.rung is not self.arrangement.rung and wanted.rung is not self._usual.rung:
-                self._say(f"For this piece: {wanted.rung.words}.")
-            if (wanted.rung, wanted.tile_frames) == (self.arrangement.rung, self.arrangement.tile_frames):
-                self.arrangement = wanted
-            else:
-                self.rearrange(wanted)
+                wanted = opened.usual.fit(_Piece(seconds), takes)
+            if wanted.level is not plan.level and wanted.level is not opened.usual.level:
+                self._tell(f"For this piece: {wanted.way}.")
+            self.change_plan(wanted, key)
 
-    def rearrange(self, arrangement: MemoryPlan) -> None:
-        """Take up another arrangement: parts at work stay, the others leave and come back as it says."""
+    def change_plan(self, memory_plan: MemoryPlan, checkpoint: str | None = None) -> None:
+        """Take up another plan: components at work stay, the others leave and come back as it says."""
         with self._lock:
-            before, self.arrangement = self.arrangement, arrangement
-            if arrangement.rung is before.rung and arrangement.device == before.device:
-                self.mover.tidy()
+            key = self._key(checkpoint)
+            before, self.plans = self.plans[key], self.plans.with_plan(key, memory_plan)
+            if memory_plan.level is before.level and memory_plan.device == before.device:
+                if memory_plan.tile_frames != before.tile_frames:
+                    self._mover(memory_plan).tidy()
                 return
-            for name, part in list(self._parts.items()):
-                if part.entered:
-                    continue
-                self._leave(name, part)
-                if name in self._parts and not self._can_become(name, part):
-                    del self._parts[name]
-            self.mover.tidy()
-            if arrangement.device != before.device:
-                self.mover = self._mover_for(arrangement)
+            for place, loaded in [(p, one) for p, one in self._loaded.items() if p[0] == key and not one.entered]:
+                self._give_way(place, loaded)
+            self._mover(before).tidy()
 
-    def free(self) -> None:
-        """Give back all memory of parts that are not at work; the next `on` loads them again."""
+    def _give_way(self, place: Place, loaded: _Loaded) -> None:
+        """Let a component go that has to come back by another way; what others use as it is stays theirs."""
+        if len(loaded.users) > 1:
+            if not self._is_as_planned(place, loaded):
+                self._forget(place)
+            return
+        self._leave(loaded)
+        if place in self._loaded and not self._can_become(place, loaded):
+            self._forget(place)
+
+    def free(self, checkpoint: str | None = None) -> None:
+        """Give back all memory of components that are not at work (of a checkpoint: of those only it uses); the next `on`
+        loads them again.
+        """
         with self._lock:
-            for name, part in list(self._parts.items()):
-                if not part.entered:
-                    del self._parts[name]
-            self.mover.tidy()
+            for place, loaded in list(self._loaded.items()):
+                theirs = checkpoint is None or all(user[0] == checkpoint for user in loaded.users)
+                if theirs and not loaded.entered:
+                    self._forget(place)
+            for mover in self._movers.values():
+                mover.tidy()
 
-    def _enter(self, name: str) -> _Part:
-        if name in self.arrangement.left_out:
-            raise MachineError(f"The {name} does not fit into this machine. {self.arrangement.words()}.")
-        part = self._parts.get(name)
-        if part is None or not part.aboard:
-            self._make_room(name)
-            part = self._come(name)
+    # -- coming and going ------------------------------------------------------------------------------------------------
+
+    def _enter(self, place: Place) -> _Loaded:
+        self.plans[place[0]].component(place[1])
+        loaded = self._loaded.get(place)
+        if (
+            loaded is not None
+            and len(loaded.users) > 1
+            and not loaded.entered
+            and not self._is_as_planned(place, loaded)
+        ):
+            self._forget(place)  # another checkpoint uses it as it is
+            loaded = None
+        if loaded is None or not loaded.on_device:
+            self._make_room(place)
+            loaded = self._loaded.get(place) or self._alike(place)
+        if loaded is None or not loaded.on_device:
+            loaded = self._come(place)
         self._clock += 1
-        part.last_used = self._clock
-        part.entered += 1
-        return part
+        loaded.last_used = self._clock
+        loaded.entered += 1
+        return loaded
 
-    def _come(self, name: str) -> _Part:
-        """Build a part if it is new, and bring it aboard in the precision and by the way the arrangement names."""
-        part = self._parts.get(name) or _Part(self.build(name))
-        self._parts[name] = part
-        if part.stored == "full":
-            part.stored = self.arrangement.stored(name)
-            storage.store(part.module, part.stored)
-        level = self.arrangement.mechanism(name)
-        if level in ("block", "leaf") and not part.streamed:
-            part.streamed = level
-            self.mover.stream(part.module, level)
-        part.aboard = True
-        self.peak_aboard = max(self.peak_aboard, len(self.aboard))
+    def _alike(self, place: Place) -> _Loaded | None:
+        """The module of another checkpoint that has this component's content and is kept as it is to be, now used by both."""
+        for other, loaded in self._loaded.items():
+            if self.plans.like(other) == self.plans.like(place) and self._is_as_planned(place, loaded):
+                loaded.users.add(place)
+                self._loaded[place] = loaded
+                return loaded
+        return None
+
+    def _is_as_planned(self, place: Place, loaded: _Loaded) -> bool:
+        """Whether a module is already kept as a checkpoint's plan wants it."""
+        plan, name = self.plans[place[0]], place[1]
+        streamed = plan.mechanism(name) if plan.mechanism(name) in ("block", "leaf") else ""
+        wanted = (plan.device, plan.dtype, plan.stored(name), streamed)
+        return wanted == (loaded.device, loaded.dtype, loaded.stored, loaded.streamed)
+
+    def _come(self, place: Place) -> _Loaded:
+        """Build a component if it is new, and bring it on the device in the precision and by the way its plan names."""
+        name, plan = place[1], self.plans[place[0]]
+        loaded = self._loaded.get(place) or self._built(place, plan)
+        self._loaded[place] = loaded
+        loaded.device, loaded.mover = plan.device, self._mover(plan)
+        if loaded.stored == "full":
+            loaded.stored = plan.stored(name)
+            storage.store(loaded.module, loaded.stored)
+        level = plan.mechanism(name)
+        if level in ("block", "leaf") and not loaded.streamed:
+            loaded.streamed = level
+            loaded.mover.stream(loaded.module, level)
+        loaded.bytes, loaded.on_device = plan.device_bytes(name), True
+        self.peak_on_device = max(self.peak_on_device, len(self.on_device))
         try:
-            if not part.streamed:
-                self.mover.bring(part.module)
+            if not loaded.streamed:
+                loaded.mover.bring(loaded.module)
         except (RuntimeError, MemoryError):
-            self._leave(name, part)  # what had come halfway
+            self._leave(loaded)  # what had come halfway
             raise
-        return part
+        return loaded
 
-    def _make_room(self, name: str) -> None:
-        """Send parts away that are not at work: the one whose turn it was, then the longest unused, until there is room."""
-        takes_turns = self.arrangement.mechanism(name) != "resident"
-        room = self.arrangement.parts_at_once
-        idle = [(other, part) for other, part in self._parts.items() if part.aboard and not part.entered]
-        idle.sort(key=lambda item: (self.arrangement.mechanism(item[0]) == "resident", item[1].last_used))
-        for other, part in idle:
-            its_turn_is_over = takes_turns and self.arrangement.mechanism(other) != "resident"
-            if its_turn_is_over or len(self.aboard) >= room:
-                self._leave(other, part)
-        if len(self.aboard) >= room:
+    def _built(self, place: Place, plan: MemoryPlan) -> _Loaded:
+        """A component fresh from its engine; MachineError where what comes is no module."""
+        key, name = place
+        module = self._open[key].build(name, plan.torch_dtype)
+        if not is_a(module, nn.Module):
+            raise MachineError(f"The engine built {shown(module)} for {shown(name)}, where a torch module belongs.")
+        return _Loaded(module, self._mover(plan), plan.device, plan.dtype, {place})
+
+    def _make_room(self, place: Place) -> None:
+        """Send components away that are not at work: other checkpoints' as far as there is no room for them, then of its own
+        the one whose turn it was, then the longest unused.
+        """
+        self._make_room_of_others(place)
+        (key, name), plan = place, self.plans[place[0]]
+        takes_turns = plan.mechanism(name) != "resident"
+        own = {n: one for (k, n), one in self._loaded.items() if k == key and one.on_device}
+        idle = [(other, one) for other, one in own.items() if not one.entered]
+        idle.sort(key=lambda item: (plan.mechanism(item[0]) == "resident", item[1].last_used))
+        for other, one in idle:
+            its_turn_is_over = takes_turns and plan.mechanism(other) != "resident"
+            if its_turn_is_over or len(own) >= plan.at_once:
+                self._leave(one)
+                del own[other]
+        if len(own) >= plan.at_once:
             raise MachineError(
-                f"The {name} cannot come aboard while the {' and the '.join(self.aboard)} is at work: this arrangement "
-                f"({self.arrangement.rung.words}) holds {room} at once. Ask between two steps."
+                f"The {name} cannot come on the device while the {' and the '.join(own)} is at work: this plan "
+                f"({plan.way}) holds {plan.at_once} at once. Ask between two steps."
             )
 
-    def _leave(self, name: str, part: _Part) -> None:
-        """Send one part away: to RAM, or (where RAM is the memory) out of the house."""
-        if not part.aboard:
-            return
-        part.aboard = False
-        if self.arrangement.parked == "disk":
-            self._parts.pop(name, None)
-        elif not part.streamed:
-            self.mover.park(part.module)
-        self.mover.tidy()
+    def _make_room_of_others(self, place: Place) -> None:
+        """Send other checkpoints' components away, the longest unused first, until the rest fits beside this one's work."""
+        others = [one for one in self._modules() if one.on_device and not self._is_for(one, place[0])]
+        over = sum(one.bytes for one in others) - self.plans.room_beside(place[0])
+        for one in sorted((one for one in others if not one.entered), key=lambda one: one.last_used):
+            if over <= 0:
+                return
+            over -= one.bytes
+            self._leave(one)
+        working = [user for one in others if one.entered for user in one.users]
+        if over > 0 and working:
+            raise MachineError(
+                f"The {place[1]} of {place[0]} has no room while the {working[0][1]} of {working[0][0]} is at work. "
+                "Ask between two steps."
+            )
 
-    def _can_become(self, name: str, part: _Part) -> bool:
-        """Whether what was done to a part may stay under the arrangement at hand, or be gone on from."""
-        wanted = self.arrangement.stored(name)
-        mechanism = self.arrangement.mechanism(name)
-        kept = part.stored in ("full", wanted) or (part.stored == "int8" and wanted == "fp8")
-        return kept and part.streamed in ("", mechanism)
+    def _modules(self) -> list[_Loaded]:
+        """What is built, each module once."""
+        return list({id(loaded): loaded for loaded in self._loaded.values()}.values())
+
+    def _is_for(self, loaded: _Loaded, key: str) -> bool:
+        """Whether a checkpoint uses a module, or will once it is asked for its own component with that content."""
+        own = [(key, name) for name in self.plans[key].names]
+        return any(user[0] == key or any(self.plans.shares(user, place) for place in own) for user in loaded.users)
+
+    def _leave(self, loaded: _Loaded) -> None:
+        """Send one component away: to RAM, or (where RAM is the memory) out of it."""
+        if not loaded.on_device:
+            return
+        loaded.on_device = False
+        if self._waits_on_disk(loaded):
+            self._forget(*loaded.users)
+        elif not loaded.streamed:
+            loaded.mover.park(loaded.module)
+        loaded.mover.tidy()
+
+    def _waits_on_disk(self, loaded: _Loaded) -> bool:
+        return any(self.plans[checkpoint].parked == "disk" for checkpoint, _ in loaded.users)
+
+    def _let_go_of_waiting(self) -> None:
+        """Where another checkpoint leaves too little RAM to wait in, let go of what waits there."""
+        for loaded in self._modules():
+            if not loaded.on_device and not loaded.entered and self._waits_on_disk(loaded):
+                self._forget(*loaded.users)
+
+    def _forget(self, *places: Place) -> None:
+        """A component's module is no longer kept for these checkpoints; with the last one it is gone."""
+        for place in places:
+            loaded = self._loaded.pop(place)
+            loaded.users = loaded.users - {place}
+
+    def _can_become(self, place: Place, loaded: _Loaded) -> bool:
+        """Whether what was done to a component may stay under the plan at hand, or be gone on from."""
+        plan, name = self.plans[place[0]], place[1]
+        kept = loaded.stored in ("full", plan.stored(name)) or (loaded.stored, plan.stored(name)) == ("int8", "fp8")
+        return kept and loaded.dtype == plan.dtype and loaded.streamed in ("", plan.mechanism(name))
+
+    # -- devices that are lost -------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _watching(self) -> Iterator[None]:
+    def _watching(self, key: str) -> Iterator[None]:
         """A device that disappears becomes a sentence, and the next render works on the CPU."""
         try:
             yield
         except RuntimeError as error:
             if not is_lost_device(error):
                 raise
-            raise MachineError(self._go_on_without_device(str(error).splitlines()[0])) from error
+            raise MachineError(self._go_on_without_device(key, str(error).splitlines()[0])) from error
 
-    def _go_on_without_device(self, reason: str) -> str:
+    def _go_on_without_device(self, key: str, reason: str) -> str:
         """Forget all that was on the device (it cannot be moved from there any more) and settle on the CPU."""
-        lost, before = self.device.type, self.arrangement
-        self._parts.clear()
-        self._stepped_down = True
-        if before.sizes and lost != "cpu":
-            ram, free = ram_bytes()
-            self.arrangement = replace(budget(Machine("cpu", ram, free, "CPU"), before.sizes), dtype=before.dtype)
-            self.mover = self._mover_for(self.arrangement)
-        self._say(f"The {lost} device stopped answering; from now on the work is done on the {self.device.type}.")
+        lost = self.device_of(key).type
+        self._loaded.clear()
+        self._movers.clear()
+        for checkpoint, opened in self._open.items():
+            opened.stepped_down = True
+            if lost != "cpu":
+                self.plans = self.plans.with_plan(checkpoint, _on_the_cpu(self.plans[checkpoint]))
+        self._tell(
+            f"The {lost} device stopped answering; from now on the work is done on the {self.device_of(key).type}."
+        )
         return (
             f"The {lost} device stopped answering ({reason}). Takes made so far are safe; the next render works on the "
-            f"{self.device.type}. Restart the kernel to look for the device again."
+            f"{self.device_of(key).type}. Restart the kernel to look for the device again."
         )
 
-    def _say(self, sentence: str) -> None:
-        self.said.append(sentence)
-        for listener in (self.say, *self._listeners):
+    def _mover(self, plan: MemoryPlan) -> Mover:
+        """The carrier for a plan's device."""
+        if plan.device not in self._movers:
+            self._movers[plan.device] = self._mover_for(plan)
+        return self._movers[plan.device]
+
+    def _tell(self, sentence: str) -> None:
+        self.messages.append(sentence)
+        for listener in (*([self._notify] if self._notify else []), *self._listeners):
             listener(sentence)
 
 
-def device_mover(arrangement: MemoryPlan) -> DeviceMover:
-    """The carrier for an arrangement's device, capped where a smaller card is simulated."""
-    return DeviceMover(arrangement.device, arrangement.machine.fraction)
+def _on_the_cpu(plan: MemoryPlan) -> MemoryPlan:
+    """A plan for the same components in RAM; what is computed keeps its dtype."""
+    ram, free = ram_bytes()
+    found = budget(Machine("cpu", ram, free, "CPU"), plan.components, passes=plan.passes, longest=plan.own_longest)
+    return replace(found, dtype=plan.dtype, waiting_bytes=plan.waiting_bytes)
+
+
+def _named(modules: Iterable[_Loaded]) -> Iterator[Place]:
+    yield from (min(one.users) for one in modules)
+
+
+def device_mover(plan: MemoryPlan) -> DeviceMover:
+    """The carrier for a plan's device, capped where a smaller card is simulated."""
+    return DeviceMover(plan.device, plan.machine.fraction)
 
 
 def _change(before: MemoryPlan, after: MemoryPlan) -> str:
     """What is different, in words."""
-    if after.rung is not before.rung:
-        return after.rung.words
+    if after.level is not before.level:
+        return after.way
     return f"tiles of {after.tile_frames} frames instead of {before.tile_frames}"
 
 

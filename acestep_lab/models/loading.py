@@ -1,6 +1,6 @@
-"""A name, a folder or a hub id, and the parts of the checkpoint it stands for. Knows files; never the network.
+"""A name, a folder or a hub id, and the components of the checkpoint it stands for. Knows files; never the network.
 
-Opening reads a few small JSON files and no weights; `build(part)` makes one part, strictly: every stored tensor has its
+Opening reads a few small JSON files and no weights; `build(component)` makes one component, strictly: every stored tensor has its
 place and every place its tensor. No pickle is executed, no code from a checkpoint is trusted, nothing is fetched.
 
 Two layouts are read. A **diffusers** folder has `transformer/`, `condition_encoder/`, `vae/`, `text_encoder/`, `tokenizer/`
@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from acestep_lab._libraries import transformers
 from acestep_lab.errors import CheckpointError, LabError, shown
 from acestep_lab.models import catalog, published_layout, weights
 from acestep_lab.models.catalog import Row
+from acestep_lab.models.component_spec import ComponentSpec
 from acestep_lab.models.geometry import Geometry
+from acestep_lab.models.stored_content import StoredContent
 from acestep_lab.models.weights import Entry, read_config, read_json, short
 
 if TYPE_CHECKING:
@@ -40,17 +43,47 @@ _DIFFUSERS = {
     "codes_back": "audio_token_detokenizer",
     "lm": "lm",
 }
-"""Our word for a part → its folder in a diffusers checkpoint."""
+"""Our word for a component → its folder in a diffusers checkpoint."""
+
+
+TRAITS: Mapping[str, ComponentSpec] = {
+    spec.name: spec
+    for spec in (
+        ComponentSpec("text", 0, "encoder", "text encoder", int8=0.65, fp8=0.51, streams=True),
+        ComponentSpec("condition", 0, "encoder", "condition encoder", int8=0.52, fp8=0.54, streams=True),
+        ComponentSpec("dit", 0, "loop", "DiT", int8=0.52, fp8=0.54, streams=True),
+        ComponentSpec("vae", 0, "decoder", "VAE"),
+        ComponentSpec("codes", 0, "encoder", "audio codes"),
+        ComponentSpec("lm", 0, "planner", "LM", optional=True),
+    )
+}
+"""What ACE-Step 1.5's components are to a plan for memory. The LM's token choices and the small VAE and codes are never kept in
+eight bits; the LM's token loop reaches inside it, so hooks cannot stream it."""
+
+
+def specs_of_sizes(
+    sizes: Mapping[str, float], contents: Mapping[str, StoredContent] | None = None
+) -> tuple[ComponentSpec, ...]:
+    """Components of ACE-Step 1.5 of these sizes (bytes in bf16), in the order a render uses them; CheckpointError for a name
+    that none has.
+    """
+    unknown = next((name for name in sizes if name not in TRAITS), None)
+    if unknown is not None:
+        raise CheckpointError(f"No component is called {shown(unknown)}; the components are {', '.join(COMPONENTS)}.")
+    content = contents or {}
+    return tuple(
+        replace(TRAITS[name], bytes=int(sizes[name]), content=content.get(name)) for name in COMPONENTS if name in sizes
+    )
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One checkpoint on disk: how it is sampled, how large it is, and how each of its parts is made."""
+    """One checkpoint on disk: how it is sampled, how large it is, and how each of its components is made."""
 
     row: Row
     folder: Path
     layout: str  # "diffusers" or "original"
-    places: Mapping[str, Path]  # part → folder
+    places: Mapping[str, Path]  # component → folder
     geometry: Geometry
 
     @classmethod
@@ -90,40 +123,51 @@ class Checkpoint:
         return self.row.name
 
     @property
-    def parts(self) -> tuple[str, ...]:
-        """The parts this checkpoint has, in the order a render uses them."""
-        return tuple(part for part in COMPONENTS if part in self.places)
+    def components(self) -> tuple[str, ...]:
+        """The components this checkpoint has, in the order a render uses them."""
+        return tuple(component for component in COMPONENTS if component in self.places)
 
     @property
     def has_lm(self) -> bool:
         return "lm" in self.places
 
     def sizes(self, bytes_per_number: int | None = None) -> dict[str, int]:
-        """Bytes of each part: as stored, or at so many bytes per number (4 float32, 2 bfloat16, 1 int8)."""
+        """Bytes of each component: as stored, or at so many bytes per number (4 float32, 2 bfloat16, 1 int8)."""
         found = {}
-        for part in self.parts:
-            entries = self._entries(part).values()
-            found[part] = sum(e.numbers * bytes_per_number if bytes_per_number else e.size for e in entries)
+        for component in self.components:
+            entries = self._entries(component).values()
+            found[component] = sum(e.numbers * bytes_per_number if bytes_per_number else e.size for e in entries)
         return found
 
-    def build(self, part: str, dtype: torch.dtype | None = None) -> nn.Module:
-        """Make one part on the CPU, in evaluation mode and without gradients; `dtype` None is float32.
+    def content(self, component: str) -> StoredContent:
+        """Which weights a component is, so that checkpoints with the same ones share them in memory."""
+        self._require(component)
+        config, others = self.config(component), [self.places[component] / published_layout.SILENCE]
+        if component == "condition":  # how it is built depends on the transformer it stands beside
+            config = config | {"dit": self.config("dit"), "pocket": (self.folder / "pocket.json").is_file()}
+        if component == "codes" and "codes_back" in self.places:
+            config = config | {"back": read_config(self.places["codes_back"] / "config.json")}
+        apart = [file for file in others if component == "condition" and file.is_file()]
+        return StoredContent.of(f"ace-step-1.5 {component}", config, self._entries(component), apart)
+
+    def build(self, component: str, dtype: torch.dtype | None = None) -> nn.Module:
+        """Make one component on the CPU, in evaluation mode and without gradients; `dtype` None is float32.
 
         "text" Qwen3Model; "condition" AceStepConditionEncoder (with silence_latent and null_condition_emb); "dit"
         AceStepTransformer1DModel; "vae" AutoencoderOobleck; "codes" a module with `.tokenizer` and `.detokenizer`;
         "lm" Qwen3ForCausalLM.
         """
-        self._require(part)
+        self._require(component)
         from acestep_lab.models import components
 
-        return components.build(self, part, dtype)
+        return components.build(self, component, dtype)
 
-    def verify(self, part: str) -> None:
-        """Check a part's files against its config, names and shapes, without reading the weights; CheckpointError."""
-        self._require(part)
+    def verify(self, component: str) -> None:
+        """Check a component's files against its config, names and shapes, without reading the weights; CheckpointError."""
+        self._require(component)
         from acestep_lab.models import components
 
-        components.verify(self, part)
+        components.verify(self, component)
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """The text encoder's tokenizer; it pads on the right, as the model was trained."""
@@ -134,28 +178,36 @@ class Checkpoint:
         self._require("lm")
         return _tokenizer(self.places["lm"], self.config("lm"))
 
-    def config(self, part: str) -> dict[str, Any]:
-        """The JSON config a part is made from (the published layout has one for three parts)."""
-        return read_config(self.places[part] / "config.json")
+    def config(self, component: str) -> dict[str, Any]:
+        """The JSON config a component is made from (the published layout has one for three components)."""
+        return read_config(self.places[component] / "config.json")
 
-    def _require(self, part: str) -> None:
-        if part not in COMPONENTS:
-            raise CheckpointError(f"No part is called {part!r}; the parts are {', '.join(COMPONENTS)}.")
-        if part not in self.places:
-            advice = " Open it with lm='1.7B' or another planner." if part == "lm" else ""
+    def _require(self, component: str) -> None:
+        if component not in COMPONENTS:
+            raise CheckpointError(f"No component is called {component!r}; the components are {', '.join(COMPONENTS)}.")
+        if component not in self.places:
+            advice = " Open it with lm='1.7B' or another planner." if component == "lm" else ""
             raise CheckpointError(
-                f"The checkpoint {self.name} has no {part!r}; it has {', '.join(self.parts)}.{advice}"
+                f"The checkpoint {self.name} has no {component!r}; it has {', '.join(self.components)}.{advice}"
             )
 
-    def _entries(self, part: str) -> dict[str, Entry]:
-        """The stored tensors of one part, by the names its module gives them."""
-        if self.layout == "original" and part in published_layout.PREFIXES:
-            return published_layout.entries(part, weights.shelf(self.places[part]), self.places[part])
-        found = weights.shelf(self.places[part])
-        if part == "codes":
+    def _entries(self, component: str) -> dict[str, Entry]:
+        """The stored tensors of one component, by the names its module gives them."""
+        if self.layout == "original" and component in published_layout.PREFIXES:
+            return published_layout.entries(component, weights.shelf(self.places[component]), self.places[component])
+        found = weights.shelf(self.places[component])
+        if component == "codes":
             back = weights.shelf(self.places["codes_back"])
             return {f"tokenizer.{n}": e for n, e in found.items()} | {f"detokenizer.{n}": e for n, e in back.items()}
         return found
+
+
+def component_specs(checkpoint: Checkpoint) -> tuple[ComponentSpec, ...]:
+    """What a plan for memory must know of a checkpoint's components: sizes in bf16, roles, and which weights they are; from
+    headers, nothing is loaded. The DiT is never shared: adapters and int8 change it in place.
+    """
+    contents = {name: checkpoint.content(name) for name in checkpoint.components if name != "dit"}
+    return specs_of_sizes(checkpoint.sizes(2), contents)
 
 
 def _named(asked: object) -> str | Path:
@@ -218,22 +270,22 @@ def snapshot(repo: str, otherwise: str, name: str = "") -> Path:
 
 
 def _places(folder: Path, row: Row | None) -> tuple[dict[str, Path], str]:
-    """Where each part lies, and in which layout; CheckpointError naming the first thing missing."""
+    """Where each component lies, and in which layout; CheckpointError naming the first thing missing."""
     if (folder / _DIFFUSERS["dit"]).is_dir() or (folder / "model_index.json").is_file():
         return _diffusers_places(folder), "diffusers"
     return published_layout.places(folder, row, snapshot), "original"
 
 
 def _diffusers_places(folder: Path) -> dict[str, Path]:
-    found = {part: folder / name for part, name in _DIFFUSERS.items()}
-    for part in ("dit", "condition", "vae", "text"):
-        if not (found[part] / "config.json").is_file():
-            raise CheckpointError(_incomplete(folder, f"{_DIFFUSERS[part]}/config.json"))
+    found = {component: folder / name for component, name in _DIFFUSERS.items()}
+    for component in ("dit", "condition", "vae", "text"):
+        if not (found[component] / "config.json").is_file():
+            raise CheckpointError(_incomplete(folder, f"{_DIFFUSERS[component]}/config.json"))
     if not found["tokenizer"].is_dir():
         raise CheckpointError(_incomplete(folder, "tokenizer/"))
     if found["codes"].is_dir() != found["codes_back"].is_dir():
         raise CheckpointError(_incomplete(folder, f"{_DIFFUSERS['codes']}/ and {_DIFFUSERS['codes_back']}/ together"))
-    return {part: place for part, place in found.items() if place.is_dir()}
+    return {component: place for component, place in found.items() if place.is_dir()}
 
 
 def _incomplete(folder: Path, what: str) -> str:
@@ -244,7 +296,11 @@ def _incomplete(folder: Path, what: str) -> str:
 
 
 def _configs(places: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
-    return {part: read_config(places[part] / "config.json") for part in ("vae", "dit", "codes") if part in places}
+    return {
+        component: read_config(places[component] / "config.json")
+        for component in ("vae", "dit", "codes")
+        if component in places
+    }
 
 
 def _with_own_defaults(row: Row, folder: Path) -> Row:
@@ -307,11 +363,11 @@ def _lm_folder(lm: str | Path, folder: Path) -> Path:
 
 def _tokenizer(folder: Path, config: Mapping[str, Any]) -> PreTrainedTokenizerFast:
     """Read a tokenizer from files; never code, never the network. It knows no word that its model does not."""
-    from transformers import AutoTokenizer
-
     _only_ordinary_files(folder)
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
         tokenizer.padding_side = "right"
         ids = tokenizer(["a", "a b"], padding=True)["input_ids"]
         largest = max(tokenizer.vocab_size - 1, *(token for row in ids for token in row))

@@ -1,35 +1,31 @@
-"""What fits where: a pure function from a machine, the parts' sizes and a recipe to an MemoryPlan.
+"""What fits where: a pure function from a machine, components and a recipe to a MemoryPlan.
 
-It knows no tensors and moves nothing. The ladder of `tiers.OFFLOAD_LEVELS` is walked from the top until the weights aboard and the
-work of the hungriest stage fit; more memory therefore never gives a worse arrangement. Where memory still runs out (an
-estimate is an estimate), `MemoryPlan.step_down()` says what to try next.
-
-The estimates, all from the reference's planner constants or measured on its modules:
-working memory of the DiT 0.3 GB per take and pass for each minute begun, at 3.15 GB of weights, growing with their root (0.5
-at 8.3 GB); of the VAE 75 MB for each second of a tile, at 0.34 GB; of the LM its key-value cache (0.6, 1.0, 1.6 GB at 0.6B,
-1.7B, 4B). They have been checked against tables, not against a card.
+It knows no tensors, no names of components (their traits say all: `ComponentSpec`), and moves nothing. The ladder of
+`tiers.OFFLOAD_LEVELS` is walked from the top until the weights on the device and the work of the hungriest stage fit; more
+memory therefore never gives a worse plan. Where memory still runs out (an estimate is an estimate),
+`MemoryPlan.step_down()` says what to try next. For several checkpoints at once see `shared_memory_plan`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from acestep_lab.errors import MachineError, shown
+from acestep_lab.models.component_spec import ComponentSpec, checked
 from acestep_lab.models.tiers import (
     CONTEXT_BYTES,
     GB,
     LAST_RESORT,
+    LEVEL_BY_NAME,
     OFFLOAD_LEVELS,
-    PARTS,
-    RUNG_BY_NAME,
     Machine,
     OffloadLevel,
     Tier,
     asked_dtype,
-    parts_at_once,
 )
 
 if TYPE_CHECKING:
@@ -38,14 +34,10 @@ if TYPE_CHECKING:
 SAFETY_BYTES = GB // 2
 SAFETY_SHARE = 0.1  # of a card's memory, or of what is used of the RAM: what an allocator loses to gaps
 
-DIT_WORK_PER_MINUTE, DIT_WORK_AT = 0.3e9, 3.15e9  # bytes for each take and pass, at bf16 weights of so many bytes
-VAE_WORK_PER_FRAME = 0.003 / 0.34  # of the VAE's bf16 weights, for each latent frame of a tile
-LM_WORK, LM_WORK_SHARE = int(0.4e9), 0.15  # a cache of 4k tokens: so much, and so much of the LM's weights
-SMALL_WORK = 0.1  # of the weights: the encoders, over a few hundred tokens
-
-INT8_SHARE = {"dit": 0.52, "condition": 0.52, "text": 0.65}  # of the bf16 weights; embeddings and norms stay
-FP8_SHARE = {"dit": 0.54, "condition": 0.54, "text": 0.51}  # time and in- and output layers stay
-STREAM_SHARE = {"block": 0.2, "leaf": 0.12}  # of the stored weights: what is aboard while a part is streamed
+STREAM_SHARE = {
+    "block": 0.2,
+    "leaf": 0.12,
+}  # of the stored weights: what is on the device while a component is streamed
 
 TILES = (1536, 1024, 512, 256, 128, 64)  # latent frames
 LENGTHS = (600.0, 480.0, 360.0, 240.0, 180.0, 120.0, 60.0, 30.0)  # seconds
@@ -53,7 +45,7 @@ NOMINAL_SECONDS = 240.0  # planned for where no recipe says how long
 SMALL_CHECKPOINT = GB  # bytes; below this a CPU computes in full precision, since there is no speed to win
 
 
-class Asks(Protocol):
+class HasSeconds(Protocol):
     """What a plan for memory needs of a Recipe."""
 
     @property
@@ -62,245 +54,292 @@ class Asks(Protocol):
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Who is aboard, how, and what can be asked for: the decision, as a value that says itself in words."""
+    """Which component is where, in what precision, and what can be asked for: the decision, as a value with words."""
 
     machine: Machine
     tier: Tier
-    rung: OffloadLevel
-    sizes: Mapping[str, int]  # bf16 bytes per part
-    dtype: str  # "bf16", "float32" or "float16": what the parts compute in
+    level: OffloadLevel
+    components: tuple[ComponentSpec, ...]
+    dtype: str  # "bf16", "float32" or "float16": what the components compute in
     tile_frames: int
     seconds: float  # what was planned for
     takes: int  # rendered together, as planned for
-    passes: int = 1  # of the DiT per step: 2 where it is guided
+    passes: int = 1  # of the loop's component per step: 2 where it is guided
     longest_seconds: float = 600.0
     batch: int = 1  # most takes together at `seconds`
     preview: str = "window"
-    left_out: tuple[str, ...] = ()  # parts that have no room here at all
+    without: tuple[ComponentSpec, ...] = ()  # what has no room here at all
     own_longest: float = math.inf  # seconds: the checkpoint's own limit, whatever the machine
+    waiting_bytes: int = 0  # of other checkpoints open beside this one, whose components wait in the same RAM
 
     @property
     def device(self) -> str:
-        """The torch device the parts work on."""
-        return "cpu" if self.rung is LAST_RESORT else self.machine.device
+        """The torch device the components work on."""
+        return "cpu" if self.level is LAST_RESORT else self.machine.device
 
     @property
     def torch_dtype(self) -> torch.dtype:
-        """What to build the parts in."""
+        """What to build the components in."""
         import torch
 
-        return getattr(torch, self.dtype_name)  # type: ignore[no-any-return]
+        found: torch.dtype = getattr(torch, self.dtype_name)
+        return found
 
     @property
     def dtype_name(self) -> str:
-        """What the parts compute in, by torch's name: "bfloat16", "float32" or "float16"."""
+        """What the components compute in, by torch's name: "bfloat16", "float32" or "float16"."""
         return "bfloat16" if self.dtype == "bf16" else self.dtype
 
     @property
-    def parts(self) -> tuple[str, ...]:
-        return tuple(self.sizes)
+    def names(self) -> tuple[str, ...]:
+        """The components by name, in the order a render uses them; those left out are not among them."""
+        return tuple(component.name for component in self.components)
 
     @property
-    def parts_at_once(self) -> int:
-        """How many parts may be aboard together."""
-        return parts_at_once(self.rung, self.parts)
+    def sizes(self) -> Mapping[str, int]:
+        """Bytes of each component in bf16, by name."""
+        return MappingProxyType({component.name: component.bytes for component in self.components})
 
-    def mechanism(self, part: str) -> str:
+    def component(self, name: str) -> ComponentSpec:
+        """The component of a name; MachineError where it has no room here, or there is none of that name."""
+        for component in self.components:
+            if component.name == name:
+                return component
+        if name in self.left_out:
+            raise MachineError(f"The {name} does not fit into this machine. {self.summary()}.")
+        raise MachineError(f"No component is called {shown(name)}; this checkpoint has {', '.join(self.names)}.")
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The components that have no room here, by name."""
+        return tuple(component.name for component in self.without)
+
+    @property
+    def at_once(self) -> int:
+        """How many components may be on the device together."""
+        return self.level.at_once(self.components)
+
+    def mechanism(self, name: str) -> str:
         """ "resident", "offload" (in turn), "block" or "leaf"."""
-        return self.rung.mechanism(part)
+        return self.level.mechanism(self.component(name))
 
-    def stored(self, part: str) -> str:
+    def stored(self, name: str) -> str:
         """ "full", "int8" or "fp8"."""
-        return self.rung.stored(part)
+        return self.level.stored(self.component(name))
 
     @property
     def parked(self) -> str:
-        """Where a part waits: in "ram", or on "disk" (loaded again) where the RAM is the memory, or too small."""
+        """Where a component waits: in "ram", or on "disk" (loaded again) where the RAM is the memory, or too small."""
         if self.machine.kind in ("cpu", "mps"):
             return "disk"
-        ram = self.machine.ram_bytes
-        return "ram" if ram is None or ram > 1.2 * sum(self.sizes.values()) + CONTEXT_BYTES else "disk"
+        ram, waiting = self.machine.ram_bytes, self.waiting_bytes + sum(self.sizes.values())
+        return "ram" if ram is None or ram > 1.2 * waiting + CONTEXT_BYTES else "disk"
 
-    def aboard_bytes(self, part: str) -> int:
-        """What a part takes of the memory while it is aboard."""
-        share = {"full": self._scale, "int8": INT8_SHARE.get(part), "fp8": FP8_SHARE.get(part)}[self.stored(part)]
-        return int(self.sizes[part] * (share or self._scale) * STREAM_SHARE.get(self.mechanism(part), 1.0))
+    def device_bytes(self, name: str) -> int:
+        """What a component takes of the memory while it is on the device."""
+        component = self.component(name)
+        share = component.share(self.stored(name))
+        return int(component.bytes * (share or self._scale) * STREAM_SHARE.get(self.mechanism(name), 1.0))
 
-    def work_bytes(self, part: str) -> int:
-        """What a part takes besides its weights while it works."""
-        size = self.sizes[part] * self._scale
-        if part == "dit":
-            each = DIT_WORK_PER_MINUTE * self._scale * math.sqrt(self.sizes[part] / DIT_WORK_AT)
-            return int(each * self.takes * self.passes * max(1.0, self.seconds / 60))
-        if part == "vae":
-            return int(size * VAE_WORK_PER_FRAME * self.tile_frames)
-        if part == "lm":
-            return int(min(LM_WORK * self._scale, size) + LM_WORK_SHARE * size)
-        return int(size * SMALL_WORK)
+    def working_bytes(self, name: str) -> int:
+        """What a component takes besides its weights while it works."""
+        working = self.component(name).working_bytes(self.seconds, self.takes, self.passes, self.tile_frames)
+        return int(working * self._scale)
 
     @property
     def need_bytes(self) -> int:
         """The most that is in use at any time, the driver and a margin included."""
-        staying = sum(self.aboard_bytes(part) for part in self.parts if self.mechanism(part) == "resident")
-        moving = [part for part in self.parts if self.mechanism(part) != "resident"]
-        waiting = max((self.aboard_bytes(part) for part in moving), default=0)  # the last one stays until the next
+        moving = [name for name in self.names if self.mechanism(name) != "resident"]
+        staying = sum(self.device_bytes(name) for name in self.names if name not in moving)
+        waiting = max((self.device_bytes(name) for name in moving), default=0)  # the last one stays until the next
         peaks = [
-            staying + (0 if part in moving else waiting) + self._peak_bytes(part, part in moving) for part in self.parts
+            staying + (0 if name in moving else waiting) + self._peak_bytes(name, name in moving) for name in self.names
         ]
         return max(peaks, default=0) + overhead(self.machine, max(peaks, default=0))
 
-    def _peak_bytes(self, part: str, moving: bool) -> int:
-        """The most one part adds: its weights at work, or (in RAM) while they are read, before they are shrunk."""
-        reading = self.sizes[part] * self._scale if self.machine.kind in ("cpu", "mps") else 0
+    def _peak_bytes(self, name: str, moving: bool) -> int:
+        """The most one component adds: its weights at work, or (in RAM) while they are read, before they are shrunk."""
+        reading = self.component(name).bytes * self._scale if self.machine.kind in ("cpu", "mps") else 0
         if not moving:
-            return max(self.work_bytes(part), reading - self.aboard_bytes(part))
-        return max(self.aboard_bytes(part) + self.work_bytes(part), reading)
+            return max(self.working_bytes(name), reading - self.device_bytes(name))
+        return max(self.device_bytes(name) + self.working_bytes(name), reading)
 
-    def fits_alone(self, part: str) -> bool:
-        """Whether a part has room to work, with those that stay."""
-        staying = sum(self.aboard_bytes(p) for p in self.parts if self.mechanism(p) == "resident" and p != part)
-        used = staying + self._peak_bytes(part, True)
+    def fits_alone(self, name: str) -> bool:
+        """Whether a component has room to work, with those that stay."""
+        others = (other for other in self.names if other != name and self.mechanism(other) == "resident")
+        used = sum(map(self.device_bytes, others)) + self._peak_bytes(name, True)
         return used + overhead(self.machine, used) <= self.have_bytes
 
     @property
     def have_bytes(self) -> int:
+        """The memory there is: what was free of it when the machine was looked at."""
         machine = self.machine
         return machine.memory_bytes if machine.free_bytes is None else min(machine.free_bytes, machine.memory_bytes)
 
     @property
     def fits(self) -> bool:
+        """Whether what is needed is there."""
         return self.need_bytes <= self.have_bytes
 
     @property
     def _scale(self) -> int:
         return 2 if self.dtype == "float32" else 1
 
-    def fit(self, recipe: Asks | None = None, takes: int = 1, passes: int | None = None) -> MemoryPlan:
-        """The arrangement for another recipe, on the same machine with the same parts."""
+    def fit(self, recipe: HasSeconds | None = None, takes: int = 1, passes: int | None = None) -> MemoryPlan:
+        """The plan for another recipe, on the same machine with the same components."""
         again = budget(
-            self.machine, self.sizes, recipe,
+            self.machine, self.components, recipe,
             takes=takes, passes=passes or self.passes, tier=self.tier, longest=self.own_longest,
         )  # fmt: skip
-        return replace(again, left_out=self.left_out)
+        return replace(again, without=self.without, waiting_bytes=self.waiting_bytes)
 
-    def step_down(self, part: str | None = None) -> MemoryPlan | None:
-        """What to try after running out of memory: a smaller tile, then fewer aboard, then more offload; None: nothing left.
+    def step_down(self, name: str | None = None) -> MemoryPlan | None:
+        """What to try after running out of memory: a smaller tile, then fewer on the device, then more offload; None:
+        nothing left.
 
-        `part` is the part that ran out; a smaller tile helps the VAE alone.
+        `name` is the component that ran out; a smaller tile helps a decoder alone.
         """
-        if part in (None, "vae") and self.tile_frames > TILES[-1]:
+        if (name is None or self.component(name).role == "decoder") and self.tile_frames > TILES[-1]:
             return replace(self, tile_frames=next(tile for tile in TILES if tile < self.tile_frames))
-        ladder = list(rungs_for(self.machine, self.parts))
+        ladder = list(levels_for(self.machine, self.components))
         ladder += [LAST_RESORT] if self.machine.kind in LAST_RESORT.kinds else []
-        lower = ladder[ladder.index(self.rung) + 1 :]
+        lower = ladder[ladder.index(self.level) + 1 :] if self.level in ladder else []
         if not lower:
             return None
         fewer = min(self.batch, max(1, self.takes // 2))
-        return replace(self, rung=lower[0], batch=fewer, preview=preview(self.tier, lower[0]))
+        return replace(self, level=lower[0], batch=fewer, preview=preview(self.tier, lower[0], self.components))
 
-    def words(self) -> str:
+    @property
+    def way(self) -> str:
+        """How the components share the memory, in words: "LM leaves while the DiT works"."""
+        return self.level.description(self.components)
+
+    def summary(self) -> str:
         """One sentence: "12 GB: LM leaves while the DiT works; up to 8 min; batch 2"."""
-        head = f"{self.machine.label}: {self.rung.words}; up to {minutes(self.longest_seconds)}; batch {self.batch}"
-        notes = [f"no room for the {part.upper()}: take a smaller one, or plan by hand" for part in self.left_out]
+        return f"{self.machine.label}: {self.offer()}"
+
+    def offer(self) -> str:
+        """The sentence without the machine: what can be asked for, and what has no room."""
+        head = f"{self.way}; up to {minutes(self.longest_seconds)}; batch {self.batch}"
+        notes = [_no_room(component) for component in self.without]
         if not self.fits:
             notes.append(f"needs about {gb(self.need_bytes)} and has {gb(self.have_bytes)}: it may run out")
         return "; ".join((head, *notes))
 
     def __str__(self) -> str:
         """The sentence and the table, aligned, for a terminal or a cell."""
-        rows = self.table()
-        widths = [max(map(len, column)) for column in zip(*rows)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
-        return "\n".join((self.words(), "", *lines, "", f"Computes in {self.dtype_name} on {self.device}."))
+        last = f"Computes in {self.dtype_name} on {self.device}."
+        return "\n".join((self.summary(), "", *aligned(self.table()), "", last))
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(str(self))
 
     def table(self) -> tuple[tuple[str, ...], ...]:
-        """A header and a row per part: size, kept as, how it gets to work, memory while it works."""
-        rows = [
-            (
-                part,
-                gb(self.sizes[part] * self._scale),
-                self.dtype if self.stored(part) == "full" else self.stored(part),
-                HOW[self.mechanism(part)],
-                gb(self.aboard_bytes(part) + self.work_bytes(part)),
-            )
-            for part in self.parts
-        ]
-        return (("part", "size", "kept as", "aboard", "at work"), *rows)
+        """A header and a row per component: size, kept as, how it gets on the device, memory while it works."""
+        return (("component", "size", "kept as", "on device", "at work"), *map(self.row, self.names))
+
+    def row(self, name: str) -> tuple[str, ...]:
+        """The row of one component in the table."""
+        return (
+            name,
+            gb(self.component(name).bytes * self._scale),
+            self.dtype if self.stored(name) == "full" else self.stored(name),
+            MECHANISMS[self.mechanism(name)],
+            gb(self.device_bytes(name) + self.working_bytes(name)),
+        )
 
 
-HOW = {
+MECHANISMS = {
     "resident": "stays",
     "offload": "in turn",
     "block": "block by block",
     "leaf": "layer by layer",
 }
+"""How a component gets on the device, in words."""
+
+
+def _no_room(component: ComponentSpec) -> str:
+    advice = "take a smaller one, or plan by hand" if component.role == "planner" else "take a smaller one"
+    return f"no room for the {component.title}: {advice}"
+
+
+def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """The rows of a table as lines of one width per column."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
 
 
 def budget(
     machine: Machine,
-    sizes: Mapping[str, int],
-    recipe: Asks | None = None,
+    components: Iterable[ComponentSpec],
+    recipe: HasSeconds | None = None,
     *,
     takes: int = 1,
     passes: int = 1,
     tier: Tier | None = None,
     longest: float = math.inf,
 ) -> MemoryPlan:
-    """The best arrangement that fits: the first rung and the largest tile of which the machine has room.
+    """The best plan that fits: the first level and the largest tile of which the machine has room.
 
-    `sizes` are bf16 bytes per part (`checkpoint.sizes(2)`; nothing is loaded). An LM that has no room by itself is left out.
-    `longest` is the checkpoint's own limit in seconds. Where nothing fits, the leanest comes back with `fits` False and its words say so.
+    `components` are all an engine names (`engine.component_specs()`; nothing is loaded), and all of them are planned for; an
+    optional one that has no room by itself is left out. `longest` is the checkpoint's own limit in seconds. Where nothing
+    fits, the leanest comes back with `fits` False and its summary says so. MachineError for what is no ComponentSpec.
     """
     tier = tier or Tier.for_machine(machine)
-    room = _Room(machine, MappingProxyType({p: int(sizes[p]) for p in PARTS if p in sizes}), tier, passes)
-    room = room.without_lm() if "lm" in room.sizes and not room.leanest(1.0).fits_alone("lm") else room
+    room = _Room(machine, checked(components), tier, passes).without_what_has_none()
     allowed = min(room.longest_seconds(), longest)
     seconds = (recipe.seconds if recipe is not None else None) or min(NOMINAL_SECONDS, allowed)
     best = _first(room.candidates(seconds, takes))
     return replace(best, longest_seconds=allowed, batch=room.widest(seconds), own_longest=longest)
 
 
-def arrange(
+def plan_for_tier(
     tier: Tier,
-    sizes: Mapping[str, int],
-    recipe: Asks | None = None,
+    components: Iterable[ComponentSpec],
+    recipe: HasSeconds | None = None,
     *,
     takes: int = 1,
     passes: int = 1,
     longest: float = math.inf,
 ) -> MemoryPlan:
     """`budget` for this machine, made as small as a tier."""
-    return budget(Machine.for_tier(tier), sizes, recipe, takes=takes, passes=passes, tier=tier, longest=longest)
+    return budget(Machine.for_tier(tier), components, recipe, takes=takes, passes=passes, tier=tier, longest=longest)
 
 
 @dataclass(frozen=True)
 class _Room:
-    """A machine and the parts that are to work in it: everything that can be tried there."""
+    """A machine and the components that are to work in it: everything that can be tried there."""
 
     machine: Machine
-    sizes: Mapping[str, int]
+    components: tuple[ComponentSpec, ...]
     tier: Tier
     passes: int
-    left_out: tuple[str, ...] = ()
+    without: tuple[ComponentSpec, ...] = ()
 
-    def without_lm(self) -> _Room:
-        others = MappingProxyType({part: size for part, size in self.sizes.items() if part != "lm"})
-        return replace(self, sizes=others, left_out=("lm",))
+    def without_what_has_none(self) -> _Room:
+        """The same without optional components that have no room to work by themselves."""
+        for component in self.components:
+            if component.optional and len(self.components) > 1 and not self.leanest(1.0).fits_alone(component.name):
+                others = tuple(other for other in self.components if other is not component)
+                return replace(self, components=others, without=(*self.without, component)).without_what_has_none()
+        return self
+
+    @property
+    def plans(self) -> bool:
+        """Whether there is a planner, with room or without."""
+        return any(component.role == "planner" for component in (*self.components, *self.without))
 
     def candidates(self, seconds: float, takes: int) -> Iterator[MemoryPlan]:
-        """Every arrangement there is for this machine, best first. A small checkpoint is never kept in fewer bits: it would
-        save next to nothing, and what else runs on the machine would decide how the same recipe sounds.
+        """Every plan there is for this machine, best first. A small checkpoint is never kept in fewer bits: it would save
+        next to nothing, and what else runs on the machine would decide how the same recipe sounds.
         """
-        dtype = compute_dtype(self.machine, self.sizes, self.tier.dtype)
-        rungs = rungs_for(self.machine, tuple(self.sizes))
-        for rung in (rung for rung in rungs if rung.storage == "full" or not is_small(self.sizes)):
+        dtype = compute_dtype(self.machine, self.components, self.tier.dtype)
+        levels = levels_for(self.machine, self.components)
+        for level in (level for level in levels if level.storage == "full" or not is_small(self.components)):
             for tile in (tile for tile in TILES if tile <= self.tier.tile_frames):
                 yield MemoryPlan(
-                    self.machine, self.tier, rung, self.sizes, dtype, tile, seconds, takes, self.passes,
-                    preview=preview(self.tier, rung), left_out=self.left_out,
+                    self.machine, self.tier, level, self.components, dtype, tile, seconds, takes, self.passes,
+                    preview=preview(self.tier, level, self.components), without=self.without,
                 )  # fmt: skip
 
     def leanest(self, seconds: float, takes: int = 1) -> MemoryPlan:
@@ -308,31 +347,24 @@ class _Room:
         return last
 
     def longest_seconds(self) -> float:
-        """The longest song that any arrangement here has room for."""
-        planned = "lm" in self.sizes or "lm" in self.left_out
-        ceiling = self.tier.longest_seconds if planned else self.tier.longest_without_lm
+        """The longest piece that any plan here has room for."""
+        ceiling = self.tier.longest_seconds if self.plans else self.tier.longest_without_lm
         lengths = [length for length in LENGTHS if length <= ceiling]
         return next((length for length in lengths if self.leanest(length).fits), lengths[-1])
 
     def widest(self, seconds: float) -> int:
-        """The most takes of this length at once that any arrangement here has room for."""
-        ceiling = self.tier.batch if "lm" in self.sizes or "lm" in self.left_out else self.tier.batch_without_lm
+        """The most takes of this length at once that any plan here has room for."""
+        ceiling = self.tier.batch if self.plans else self.tier.batch_without_lm
         return next((takes for takes in range(ceiling, 1, -1) if self.leanest(seconds, takes).fits), 1)
 
 
-def arrangement_of(given: MemoryPlan | Tier | None = None) -> MemoryPlan:
-    """An arrangement as given; that of a tier's row, on this machine; or all aboard where nothing is said.
-
-    A row alone knows no sizes, so its rung is taken at its word.
-    """
-    if isinstance(given, MemoryPlan):
-        return given
-    tier = given or Tier.for_memory(16, "cpu")
-    rung, machine = RUNG_BY_NAME[tier.rung], Machine.for_tier(tier)
+def tier_alone(tier: Tier, components: Iterable[ComponentSpec]) -> MemoryPlan:
+    """A tier's row taken at its word on this machine: its level and its tile, whatever the components' sizes."""
+    level, machine, found = LEVEL_BY_NAME[tier.level], Machine.for_tier(tier), checked(components)
     return MemoryPlan(
-        machine, tier, rung, dict.fromkeys(PARTS, 0), compute_dtype(machine, {}, tier.dtype), min(tier.tile_frames, TILES[0]),
+        machine, tier, level, found, compute_dtype(machine, found, tier.dtype), min(tier.tile_frames, TILES[0]),
         NOMINAL_SECONDS, 1,
-        longest_seconds=tier.longest_seconds, batch=tier.batch, preview=preview(tier, rung),
+        longest_seconds=tier.longest_seconds, batch=tier.batch, preview=preview(tier, level, found),
     )  # fmt: skip
 
 
@@ -346,38 +378,42 @@ def _first(candidates: Iterator[MemoryPlan]) -> MemoryPlan:
     return last
 
 
-def rungs_for(machine: Machine, parts: tuple[str, ...]) -> Iterator[OffloadLevel]:
-    """The rungs that exist on this kind of machine and change something for these parts."""
-    for rung in OFFLOAD_LEVELS:
-        if machine.kind in rung.kinds and ("lm" in parts or rung.name != "lm leaves"):
-            yield rung
+def levels_for(machine: Machine, components: Sequence[ComponentSpec]) -> Iterator[OffloadLevel]:
+    """The levels that exist on this kind of machine and change something for these components."""
+    before = None
+    for level in OFFLOAD_LEVELS:
+        does = tuple((level.mechanism(one), level.stored(one)) for one in components)
+        needs_planner = level.name == "lm leaves" and all(one.role != "planner" for one in components)
+        if machine.kind in level.kinds and does != before and not needs_planner:
+            yield level
+            before = does
 
 
-def preview(tier: Tier, rung: OffloadLevel) -> str:
-    """The most that can be shown of a step without sending the DiT away."""
-    if rung.mechanism("vae") != "resident":
+def preview(tier: Tier, level: OffloadLevel, components: Sequence[ComponentSpec]) -> str:
+    """The most that can be shown of a step without sending the loop's component away."""
+    if any(level.mechanism(one) != "resident" for one in components if one.role == "decoder"):
         return "picture"
-    return tier.preview if rung.name == "all" or tier.preview == "picture" else "window"
+    return tier.preview if level.name == "all" or tier.preview == "picture" else "window"
 
 
-def compute_dtype(machine: Machine, sizes: Mapping[str, int], asked: str = "auto") -> str:
+def compute_dtype(machine: Machine, components: Iterable[ComponentSpec], asked: str = "auto") -> str:
     """What was asked for; else bf16, except without bf16 in the machine (fp16 gives NaN on older cards) and for a small
     checkpoint on a CPU.
     """
     asked = asked_dtype(asked)
     if asked != "auto":
         return asked
-    small = machine.device == "cpu" and is_small(sizes)
+    small = machine.device == "cpu" and is_small(components)
     return "bf16" if machine.bf16 and not small else "float32"
 
 
-def is_small(sizes: Mapping[str, int]) -> bool:
-    """Whether a checkpoint (bf16 bytes per part) is like the pocket: no burden to any machine."""
-    return sum(sizes.values()) < SMALL_CHECKPOINT
+def is_small(components: Iterable[ComponentSpec]) -> bool:
+    """Whether a checkpoint is like the pocket: no burden to any machine."""
+    return sum(component.bytes for component in components) < SMALL_CHECKPOINT
 
 
 def overhead(machine: Machine, used: int) -> int:
-    """What is gone besides the parts: the driver, and a margin for the allocator's gaps.
+    """What is gone besides the components: the driver, and a margin for the allocator's gaps.
 
     RAM is shared with other programs and what is free of it is known, so that a small checkpoint asks a large machine
     for no more than a small one.
@@ -392,4 +428,5 @@ def gb(size: float) -> str:
 
 
 def minutes(seconds: float) -> str:
+    """ "8 min", "30 s"."""
     return f"{seconds / 60:g} min" if seconds >= 60 else f"{seconds:g} s"

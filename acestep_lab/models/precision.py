@@ -36,11 +36,11 @@ LARGEST_ERROR = 0.05
 """Relative error of the velocity above which int8 is refused (bfloat16 itself is at about 0.01 from float32)."""
 LEAST_SPEED = 1.1
 """How many times as quick int8 has to be to be kept: below that it would change numbers for nothing."""
-TENDER = ("time_embed", "condition_embedder", "lora_")
+KEPT_FULL = ("time_embed", "condition_embedder", "lora_")
 """Layers left as they are: little work, and every token depends on them; a LoRA's own small ones."""
 
 
-class QuickLinear(nn.Linear):
+class DynamicInt8Linear(nn.Linear):
     """A linear layer that multiplies int8 by int8. Stays an nn.Linear, so that peft puts a LoRA around it."""
 
     scale: Tensor  # [out], float32 whatever the module is cast to
@@ -69,7 +69,7 @@ class QuickLinear(nn.Linear):
         largest = rows.abs().amax(-1, keepdim=True).float().clamp_min(1e-20)
         finer = (REACHED / largest).to(rows.dtype)  # per token
         whole = (rows * finer).round_().to(torch.int8)
-        sums = product_of_whole_numbers(whole, self.weight.t())
+        sums = int8_matmul(whole, self.weight.t())
         out = sums.float().mul_(self.scale.float()).div_(finer.float())
         if self.bias is not None:
             out += self.bias
@@ -185,15 +185,15 @@ def _shape(layer: Any) -> tuple[int, int]:
     return layer.out_features, layer.in_features
 
 
-def product_of_whole_numbers(left: Tensor, right: Tensor) -> Tensor:
+def int8_matmul(left: Tensor, right: Tensor) -> Tensor:
     """int8 [rows, inner] by int8 [inner, columns], summed exactly, whatever the CPU."""
-    if sums_are_exact():
+    if int8_sums_are_exact():
         return torch._int_mm(left, right)
     return left.double() @ right.double()  # whole numbers below 2**53: exact
 
 
 @cache
-def sums_are_exact() -> bool:
+def int8_sums_are_exact() -> bool:
     """Whether torch's int8 product is one: without VNNI it adds pairs in 16 bits, and pairs of large numbers overflow."""
     for rows in (1, 7, 64):
         left = torch.full((rows, 64), STEPS, dtype=torch.int8)
@@ -218,7 +218,7 @@ def quantize_linear(dit: nn.Module) -> Replaced:
         )
     replaced = list(_candidates(dit))
     for parent, name, dense in replaced:
-        setattr(parent, name, QuickLinear(dense))
+        setattr(parent, name, DynamicInt8Linear(dense))
     return replaced
 
 
@@ -232,7 +232,7 @@ def _candidates(dit: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
     for parent_name, parent in list(dit.named_modules()):
         for name, child in list(parent.named_children()):
             path = f"{parent_name}.{name}"
-            if type(child) is nn.Linear and not any(word in path for word in TENDER):
+            if type(child) is nn.Linear and not any(word in path for word in KEPT_FULL):
                 yield parent, name, child
 
 

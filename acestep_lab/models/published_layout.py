@@ -20,7 +20,7 @@ PREFIXES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "condition": (("encoder.", ""), ("null_condition_emb", "null_condition_emb")),
     "codes": (("tokenizer.", "tokenizer."), ("detokenizer.", "detokenizer.")),
 }
-"""Part → (how its keys begin in the file, how they begin in the module)."""
+"""Component → (how its keys begin in the file, how they begin in the module)."""
 
 RENAMED: tuple[tuple[str, str], ...] = (
     ("attn.q_proj.", "attn.to_q."),
@@ -47,28 +47,28 @@ def ours(key: str) -> str:
     return key
 
 
-def entries(part: str, stored: Mapping[str, Entry], folder: Path) -> dict[str, Entry]:
-    """The tensors of one part, by the names its module gives them; CheckpointError if a key belongs to no part."""
+def entries(component: str, stored: Mapping[str, Entry], folder: Path) -> dict[str, Entry]:
+    """The tensors of one component, by the names its module gives them; CheckpointError if a key belongs to no component."""
     stray = sorted(key for key in stored if _owner(key) is None)
     if stray:
         raise CheckpointError(
-            f"{short(folder)} holds {shown(stray[0])} and in all {len(stray)} weights that no part of ACE-Step 1.5 takes; "
+            f"{short(folder)} holds {shown(stray[0])} and in all {len(stray)} weights that no component of ACE-Step 1.5 takes; "
             "it is a checkpoint of another kind."
         )
     found = {}
     for key, entry in stored.items():
         owner = _owner(key)
-        if owner is not None and owner[0] == part:
+        if owner is not None and owner[0] == component:
             found[ours(owner[2] + key.removeprefix(owner[1]))] = entry
     return found
 
 
 def _owner(key: str) -> tuple[str, str, str] | None:
-    """(part, its prefix in the file, its prefix in the module) of a stored key."""
-    for part, prefixes in PREFIXES.items():
+    """(component, its prefix in the file, its prefix in the module) of a stored key."""
+    for component, prefixes in PREFIXES.items():
         for theirs, here in prefixes:
             if key == theirs or (theirs.endswith(".") and key.startswith(theirs)):
-                return part, theirs, here
+                return component, theirs, here
     return None
 
 
@@ -193,7 +193,7 @@ def _taken(config: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def places(folder: Path, row: Row | None, snapshot: _Snapshot) -> dict[str, Path]:
-    """Where each part of a published checkpoint lies, given its own folder or the folder above.
+    """Where each component of a published checkpoint lies, given its own folder or the folder above.
 
     Autoencoder, text encoder and planner are looked for inside, beside it, and in the cache of the main repo.
     """

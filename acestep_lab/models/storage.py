@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from acestep_lab._libraries import diffusers_hooks
 from acestep_lab.errors import MachineError
-from acestep_lab.models.precision import QuickLinear
+from acestep_lab.models.precision import DynamicInt8Linear
 
 FP8 = torch.float8_e4m3fn
 STEPS = 127
-TENDER = ("norm", "lora_", "proj_in", "proj_out", "time_embed", "condition_embedder", "scale_shift_table")
+KEPT_FULL = ("norm", "lora_", "proj_in", "proj_out", "time_embed", "condition_embedder", "scale_shift_table")
 """Layers fp8 leaves as they are: small ones that all others depend on, and whose dtype callers go by."""
 
 
@@ -76,13 +77,11 @@ def to_int8(module: nn.Module) -> None:
 
 def to_fp8(module: nn.Module, compute: torch.dtype) -> None:
     """Keep every layer that is still in full precision as float8 (e4m3), widened to `compute` while it works."""
-    from diffusers.hooks import apply_layerwise_casting
-
-    apply_layerwise_casting(
+    diffusers_hooks.apply_layerwise_casting(
         module,
         storage_dtype=FP8,
         compute_dtype=compute,
-        skip_modules_pattern=TENDER,
+        skip_modules_pattern=KEPT_FULL,
         skip_modules_classes=(Int8Linear,),
         non_blocking=False,
     )
@@ -94,7 +93,7 @@ def refuse_adapter(module: nn.Module, kind: str) -> None:
     LoRA and LoKr add beside the weights and work on all; DoRA reads the weights, which fp8 has widened only while at work,
     and which `precision="int8"` has as whole numbers.
     """
-    if kind == "dora" and any(isinstance(layer, QuickLinear) for layer in module.modules()):
+    if kind == "dora" and any(isinstance(layer, DynamicInt8Linear) for layer in module.modules()):
         raise MachineError(
             'A DoRA measures the weights themselves, and precision="int8" multiplies them as whole numbers. Open the '
             'session with precision="auto", or use a plain LoRA.'

@@ -1,13 +1,13 @@
-"""A row per size of machine. It knows no weights: what fits is decided in `budget.py`, who moves in `residency.py`.
+"""A row per size of machine. It knows no weights: `memory_plan.py` decides what fits, `device_manager.py` who moves.
 
 ::
 
     Machine.detect()      what is there: kind, memory, free memory (MAX_CUDA_VRAM and its kin simulate a smaller one)
     Tier.for_memory(12)   the row for 12 GB: ceilings of length, batch and tile, which LM, which preview
-    OFFLOAD_LEVELS                 the ladder of arrangements, from "everything stays" down to "a layer at a time"
+    OFFLOAD_LEVELS        the ladder of ways to share it, from "everything stays" down to "a layer at a time"
 
 The ceilings follow the reference's table of spring 2026 (`GPU tiers`), made even so that more memory never allows less. The
-rung in a row is what the full-size turbo checkpoint with the row's LM needs; a test computes it again from the sizes.
+level in a row is what the full-size turbo checkpoint with the row's LM needs; a test computes it again from the sizes.
 Memory is in GB as cards are sold (2**30 bytes).
 """
 
@@ -16,11 +16,12 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from acestep_lab.errors import MachineError, shown
+from acestep_lab.models.component_spec import ROLES, ComponentSpec
 from acestep_lab.prompt.checks import plain_number, plain_text
 
 GB = 2**30
@@ -33,61 +34,80 @@ SIMULATED = {"cuda": "MAX_CUDA_VRAM", "mps": "MAX_MPS_VRAM", "xpu": "MAX_XPU_VRA
 PREVIEWS = ("picture", "window", "whole")
 """What can be shown of a step, least work first: the latent drawn; the seconds under the playhead heard; all of it heard."""
 
-LADDER_OF_LMS = ("none", "0.6B", "1.7B", "4B")
+LM_SIZES = ("none", "0.6B", "1.7B", "4B")
 
 
 @dataclass(frozen=True)
 class OffloadLevel:
-    """One way of sharing the memory between the parts; the parts it does not name stay aboard."""
+    """One way of sharing the memory between components by their roles; roles it does not name stay on the device."""
 
     name: str
-    words: str
-    in_turn: tuple[str, ...] = ()  # come aboard one at a time, each sending the one before away
-    storage: str = "full"  # of the big parts: "full", "int8" (weight-only) or "fp8" (layer-wise cast)
-    group: str = ""  # parts too big to come aboard whole go by "block" or by "leaf" while they work
+    text: str  # {loop}, {decoder} and {planner} stand for the titles of what has that role
+    in_turn: tuple[str, ...] = ()  # roles that come on the device one at a time, each sending the one before away
+    storage: str = "full"  # of what has linear layers for it: "full", "int8" (weight-only) or "fp8" (layer-wise cast)
+    group: str = ""  # what is too big to come on the device whole goes by "block" or by "leaf" while it works
     kinds: tuple[str, ...] = ("cuda", "xpu", "mps", "cpu")  # where this way exists
 
-    def mechanism(self, part: str) -> str:
-        """How this part gets to work: "resident", "offload" (in turn), "block" or "leaf" (streamed while it works)."""
-        if self.group and part in STREAMED:
+    def mechanism(self, component: ComponentSpec) -> str:
+        """How a component gets to work: "resident", "offload" (in turn), "block" or "leaf" (streamed while it works)."""
+        if self.group and component.streams:
             return self.group
-        return "offload" if part in self.in_turn else "resident"
+        return "offload" if component.role in self.in_turn else "resident"
 
-    def stored(self, part: str) -> str:
-        """In which precision this part's weights are kept."""
-        return self.storage if part in SHRUNK else "full"
+    def stored(self, component: ComponentSpec) -> str:
+        """In which precision a component's weights are kept: "full", "int8" or "fp8"; int8 where it knows no fp8."""
+        leanest = {"fp8": ("fp8", "int8")}.get(self.storage, (self.storage,))
+        return next((way for way in leanest if component.share(way) is not None), "full")
+
+    def description(self, components: Sequence[ComponentSpec]) -> str:
+        """What it does with these components, in words: "LM leaves while the DiT works"."""
+        titles = {"loop": "model", "decoder": "decoder", "planner": "planner"}
+        titles |= {one.role: one.title for one in reversed(components)}
+        kept = [one for one in components if self.stored(one) != "full"]
+        main = next((one for one in kept if one.role == "loop"), kept[0] if kept else None)
+        return self.text.format(**titles) + (self._kept(main) if main else "")
+
+    def _kept(self, component: ComponentSpec) -> str:
+        """Half a sentence: how the weights of a component are kept."""
+        streamed = {"block": " and streamed block by block", "leaf": " and streamed layer by layer"}
+        way = streamed.get(self.group, "") if component.streams else ""
+        return f", {component.title} kept in {self.stored(component)}{way}"
+
+    def at_once(self, components: Sequence[ComponentSpec]) -> int:
+        """How many of these it lets on the device together: those that stay, and one of those that take turns."""
+        staying = sum(self.mechanism(component) == "resident" for component in components)
+        return staying + (staying < len(components))
 
 
-PARTS = ("text", "condition", "dit", "vae", "codes", "lm")
-SHRUNK = ("dit", "condition", "text")
-"""Parts whose linear layers may be kept in 8 bits; the LM's token choices and the small VAE and codes are left alone."""
-STREAMED = ("dit", "condition", "text")
-"""Parts that work through their own `forward` only, so that hooks can stream them (the LM's token loop reaches inside)."""
-
-_ALL_BUT_VAE = ("text", "condition", "dit", "codes", "lm")
+_ALL_BUT_DECODER = ("encoder", "loop", "planner")
 _DISCRETE = ("cuda", "xpu")  # memory of their own, with a slower one to wait in
 
 OFFLOAD_LEVELS = (
     OffloadLevel("all", "everything stays loaded"),
-    OffloadLevel("lm leaves", "LM leaves while the DiT works", in_turn=("lm", "dit")),
-    OffloadLevel("in turn", "parts take turns beside the VAE", in_turn=_ALL_BUT_VAE),
-    OffloadLevel("in turn int8", "parts take turns beside the VAE, DiT kept in int8", _ALL_BUT_VAE, "int8"),
-    OffloadLevel("one int8", "one part at a time, DiT kept in int8", PARTS, "int8"),
+    OffloadLevel("lm leaves", "{planner} leaves while the {loop} works", in_turn=("planner", "loop")),
+    OffloadLevel("in turn", "components take turns beside the {decoder}", in_turn=_ALL_BUT_DECODER),
+    OffloadLevel("in turn int8", "components take turns beside the {decoder}", _ALL_BUT_DECODER, "int8"),
+    OffloadLevel("one int8", "one component at a time", ROLES, "int8"),
     OffloadLevel(
         "blocks fp8",
-        "one part at a time, DiT kept in fp8 and streamed block by block",
-        PARTS,
+        "one component at a time",
+        ROLES,
         "fp8",
         "block",
         _DISCRETE,
     ),
     OffloadLevel(
-        "leaves fp8", "one part at a time, DiT kept in fp8 and streamed layer by layer", PARTS, "fp8", "leaf", _DISCRETE
+        "leaves fp8",
+        "one component at a time",
+        ROLES,
+        "fp8",
+        "leaf",
+        _DISCRETE,
     ),
 )
-LAST_RESORT = OffloadLevel("cpu", "the card is left and the work goes on on the CPU", PARTS, kinds=_DISCRETE)
-"""Never planned for; where a card runs out with the leanest rung, a take is still not lost."""
-RUNG_BY_NAME = {rung.name: rung for rung in OFFLOAD_LEVELS}
+LAST_RESORT = OffloadLevel("cpu", "the card is left and the work goes on on the CPU", ROLES, kinds=_DISCRETE)
+"""Never planned for; where a card runs out with the leanest level, a take is still not lost."""
+LEVEL_BY_NAME = {level.name: level for level in OFFLOAD_LEVELS}
 
 
 @dataclass(frozen=True)
@@ -98,7 +118,7 @@ class Machine:
     memory_bytes: int = 16 * GB  # of the accelerator; RAM where there is none
     free_bytes: int | None = None  # of the same memory, now; None: all of it
     name: str = ""
-    ram_bytes: int | None = None  # where parts wait that left the accelerator; None: enough
+    ram_bytes: int | None = None  # where components wait that left the accelerator; None: enough
     bf16: bool = True  # computes in bfloat16 natively
     index: int | None = None  # of several cards; None: the first
     simulated: bool = False  # there is no such card here: the work runs on the CPU
@@ -125,13 +145,13 @@ class Machine:
     def detect(
         cls,
         environ: Mapping[str, str] = os.environ,
-        look: Callable[[], Machine] | None = None,
+        probe: Callable[[], Machine] | None = None,
     ) -> Machine:
         """The machine this runs on, made smaller where `MAX_CUDA_VRAM`, `MAX_MPS_VRAM` or `MAX_XPU_VRAM` say so.
 
-        `look` says what is really there; tests hand in their own.
+        `probe` says what is really there; tests hand in their own.
         """
-        found = (look or look_around)()
+        found = (probe or detect_first_device)()
         asked = {kind: _gigabytes(name, environ[name]) for kind, name in SIMULATED.items() if environ.get(name)}
         if found.kind in asked:
             return found.limited(asked[found.kind])
@@ -147,28 +167,28 @@ class Machine:
         cls,
         device: str,
         environ: Mapping[str, str] = os.environ,
-        look: Callable[[], Machine] | None = None,
-        look_at: Callable[[str, int | None], Machine] | None = None,
+        probe: Callable[[], Machine] | None = None,
+        describe: Callable[[str, int | None], Machine] | None = None,
         present: Callable[[], Mapping[str, int]] | None = None,
     ) -> Machine:
         """The machine as one of its devices: "auto", "cpu", "cuda", "cuda:1", "mps", "xpu"; MachineError, naming what there
         is, for one that is not here. A card that is simulated (`MAX_CUDA_VRAM`) is here too.
 
-        `look` says what is found first, `look_at` what one device is, `present` how many there are of each kind.
+        `probe` says what is found first, `describe` what one device is, `present` how many there are of each kind.
         """
         if device == "auto":
-            return cls.detect(environ, look)
+            return cls.detect(environ, probe)
         kind, _, number = device.partition(":")
         index = int(number) if number else None
         here = dict((present or devices_here)())
-        found = cls.detect(environ, look) if environ.get(SIMULATED.get(kind, "")) else None
+        found = cls.detect(environ, probe) if environ.get(SIMULATED.get(kind, "")) else None
         if found is not None and found.simulated and found.kind == kind and not index:
             return found
         if here.get(kind, 0) <= (index or 0):
             raise MachineError(
                 f"There is no device {device} here; there is {_listed(here)}. Or leave it to device='auto'."
             )
-        there = (look_at or look_at_one)(kind, None if kind == "cpu" else index)
+        there = (describe or describe_device)(kind, None if kind == "cpu" else index)
         simulated = environ.get(SIMULATED.get(kind, ""))
         return there.limited(_gigabytes(SIMULATED[kind], simulated)) if simulated else there
 
@@ -198,10 +218,10 @@ class Machine:
 
     @classmethod
     def for_tier(
-        cls, tier: Tier, environ: Mapping[str, str] = os.environ, look: Callable[[], Machine] | None = None
+        cls, tier: Tier, environ: Mapping[str, str] = os.environ, probe: Callable[[], Machine] | None = None
     ) -> Machine:
         """This machine made as small as a tier; one simulated on the CPU where the tier is of another kind."""
-        found = cls.detect(environ, look)
+        found = cls.detect(environ, probe)
         if found.kind == tier.kind and not found.simulated:
             return found.limited(tier.gigabytes or tier.up_to)
         if tier.kind == "cpu":
@@ -279,13 +299,13 @@ def _listed(counts: Mapping[str, int]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def look_around() -> Machine:
+def detect_first_device() -> Machine:
     """What torch and the operating system say is here, the first accelerator before the CPU."""
     here = devices_here()
-    return look_at_one(next((kind for kind in ("cuda", "xpu", "mps") if here[kind]), "cpu"), None)
+    return describe_device(next((kind for kind in ("cuda", "xpu", "mps") if here[kind]), "cpu"), None)
 
 
-def look_at_one(kind: str, index: int | None) -> Machine:
+def describe_device(kind: str, index: int | None) -> Machine:
     """One device that is here."""
     import torch
 
@@ -343,7 +363,7 @@ class Tier:
     name: str
     kind: str
     up_to: float  # GB: the row holds for machines with no more than this
-    rung: str  # of OFFLOAD_LEVELS: what the full-size turbo checkpoint and the row's LM need here
+    level: str  # of OFFLOAD_LEVELS: what the full-size turbo checkpoint and the row's LM need here
     tile_frames: int  # latent frames decoded in one go, at most
     longest_seconds: float  # a song that the LM plans
     longest_without_lm: float
@@ -357,20 +377,6 @@ class Tier:
     def computing_in(self, dtype: str) -> Tier:
         """The same row with another computing precision; "auto" leaves what it says."""
         return self if dtype == "auto" else replace(self, dtype=dtype)
-
-    @property
-    def parts_at_once(self) -> int:
-        """How many of the six parts are aboard together, at most."""
-        return parts_at_once(RUNG_BY_NAME[self.rung], PARTS)
-
-    @property
-    def storage(self) -> str:
-        """Precision the big parts' weights are kept in: "full", "int8" or "fp8"."""
-        return RUNG_BY_NAME[self.rung].storage
-
-    def mechanism(self, part: str) -> str:
-        """How a part of the full-size checkpoint gets to work here."""
-        return RUNG_BY_NAME[self.rung].mechanism(part)
 
     @property
     def machine(self) -> Machine:
@@ -398,9 +404,9 @@ class Tier:
         return cls.for_memory(machine.gigabytes, machine.kind)
 
     @classmethod
-    def detect(cls, environ: Mapping[str, str] = os.environ, look: Callable[[], Machine] | None = None) -> Tier:
+    def detect(cls, environ: Mapping[str, str] = os.environ, probe: Callable[[], Machine] | None = None) -> Tier:
         """The row for the machine this runs on."""
-        return cls.for_machine(Machine.detect(environ, look))
+        return cls.for_machine(Machine.detect(environ, probe))
 
 
 MOST_GB = 1e6
@@ -412,7 +418,7 @@ _ROOMY = 80.0  # GB: what a row without an upper end stands for
 
 ANY = math.inf
 TIERS = (
-    #    name     kind    up to  rung            tile  song  no LM  batch    LM     preview
+    #    name     kind    up to  level            tile  song  no LM  batch    LM     preview
     Tier("4 GB", "cuda", 4, "in turn int8", 128, 240, 360, 1, 1, "0.6B", "picture"),
     Tier("6 GB", "cuda", 6, "in turn", 256, 480, 600, 1, 1, "0.6B", "window"),
     Tier("8 GB", "cuda", 8, "in turn", 256, 480, 600, 2, 2, "1.7B", "window"),
@@ -425,9 +431,3 @@ TIERS = (
     Tier("mps", "mps", ANY, "all", 256, 480, 600, 1, 2, "1.7B", "window"),
     Tier("cpu", "cpu", ANY, "all", 256, 600, 600, 1, 1, "0.6B", "window"),
 )
-
-
-def parts_at_once(rung: OffloadLevel, parts: tuple[str, ...]) -> int:
-    """How many of these parts a rung lets aboard together: those that stay, and one of those that take turns."""
-    staying = [part for part in parts if rung.mechanism(part) == "resident"]
-    return len(staying) + (len(staying) < len(parts))

@@ -81,12 +81,12 @@ def main(lengths: list[int]) -> None:
 def one_length(seconds: int, plain: Any, ours: Any, eight: Any) -> dict[str, Any]:
     """Milliseconds of one step at one length."""
     x, states, context = inputs(seconds)
-    memory, memory8 = attention.Memory(), attention.Memory()
+    memory, cache8 = attention.CrossAttentionCache(), attention.CrossAttentionCache()
     table = race(
         {
             "diffusers bf16": lambda: stock(plain, x, states, context),
-            "ours bf16": lambda: attention.velocity(ours, x, 0.7, states, context, memory=memory),
-            "ours int8": lambda: attention.velocity(eight, x, 0.7, states, context, memory=memory8),
+            "ours bf16": lambda: attention.velocity(ours, x, 0.7, states, context, cache=memory),
+            "ours int8": lambda: attention.velocity(eight, x, 0.7, states, context, cache=cache8),
         },
         ROUNDS.get(seconds, 3),
         warm=seconds < 100,
@@ -103,15 +103,15 @@ def compiled(seconds: int = 10) -> None:
     for layer in quicker.layers:
         layer.compile(dynamic=True)
     x, states, context = inputs(seconds)
-    memories = attention.Memory(), attention.Memory()
-    plain = attention.velocity(ours, x, 0.7, states, context, memory=memories[0])
+    memories = attention.CrossAttentionCache(), attention.CrossAttentionCache()
+    plain = attention.velocity(ours, x, 0.7, states, context, cache=memories[0])
     began = time.perf_counter()
-    found = attention.velocity(quicker, x, 0.7, states, context, memory=memories[1])
+    found = attention.velocity(quicker, x, 0.7, states, context, cache=memories[1])
     took = round(time.perf_counter() - began, 1)
     table: dict[str, Any] = race(
         {
-            "ours bf16": lambda: attention.velocity(ours, x, 0.7, states, context, memory=memories[0]),
-            "compiled": lambda: attention.velocity(quicker, x, 0.7, states, context, memory=memories[1]),
+            "ours bf16": lambda: attention.velocity(ours, x, 0.7, states, context, cache=memories[0]),
+            "compiled": lambda: attention.velocity(quicker, x, 0.7, states, context, cache=memories[1]),
         },
         7,
     )

@@ -64,8 +64,8 @@ def dit_case(seconds: int, stock: bool = False) -> int:
         dit.requires_grad_(True)
         return peak_above(lambda: bench_dit.stock(dit, x, states, context))
     attention.install(dit)
-    memory = attention.Memory()
-    return peak_above(lambda: attention.velocity(dit, x, 0.7, states, context, memory=memory))
+    memory = attention.CrossAttentionCache()
+    return peak_above(lambda: attention.velocity(dit, x, 0.7, states, context, cache=memory))
 
 
 def vae_case(seconds: int, width: int = 128) -> int:

@@ -8,7 +8,6 @@ grammar, the mean cost of a token mask, whether rows in company draw what they d
 random walks with their codes. Nothing is downloaded; each part run replaces its part of `results/planner.json`.
 """
 
-# ruff: noqa: E402  (torchaudio must be cured before transformers is imported)
 from __future__ import annotations
 
 import argparse
@@ -17,17 +16,13 @@ import random
 import time
 from statistics import median
 from types import SimpleNamespace
-from typing import Any
-
-from acestep_lab._torchaudio import patch_torchaudio
-
-patch_torchaudio()
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
+from acestep_lab._libraries import transformers
 from acestep_lab.plan import Plan, Planner, prompt_template
 from acestep_lab.plan.decode_batch import DecodeBatch
 from acestep_lab.plan.decoder import Decoder
@@ -38,6 +33,9 @@ from acestep_lab.prompt.recipe import Planning, Recipe
 from tests.benchmarks.meter import RESULTS, cpu_seconds, show, write
 from tests.tiny import tiny_lm, tiny_tokenizer
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
+
 TEXT, CODES = 151_669, 65_535
 FIRST = TEXT
 """The published shape: 151,669 words of Qwen3, then 65,535 codes of which 64,000 are used."""
@@ -45,7 +43,7 @@ FIRST = TEXT
 
 def language_model(layers: int, dtype: torch.dtype) -> Qwen3ForCausalLM:
     """A random model of the 0.6B shape."""
-    config = Qwen3Config(
+    config = transformers.Qwen3Config(
         vocab_size=TEXT + CODES,
         hidden_size=1024,
         intermediate_size=3072,
@@ -57,10 +55,10 @@ def language_model(layers: int, dtype: torch.dtype) -> Qwen3ForCausalLM:
         eos_token_id=151_645,
         pad_token_id=151_643,
     )
-    return Qwen3ForCausalLM(config).to(dtype).eval()
+    return transformers.Qwen3ForCausalLM(config).to(dtype).eval()
 
 
-class OnlyCodes(LogitsProcessor):
+class OnlyCodes(transformers.LogitsProcessor):
     """What a careful user of `generate` would add: everything but codes is masked."""
 
     def __init__(self) -> None:
@@ -84,7 +82,7 @@ def generate_step(lm: Qwen3ForCausalLM, prompt: list[int], steps: int, sample: b
             attention_mask=torch.ones_like(ids),
             guidance_scale=2.0,
             negative_prompt_ids=ids,
-            logits_processor=LogitsProcessorList([OnlyCodes()]),
+            logits_processor=transformers.LogitsProcessorList([OnlyCodes()]),
             max_new_tokens=tokens,
             min_new_tokens=tokens,
             **options,
@@ -126,7 +124,9 @@ def vocabulary() -> PreTrainedTokenizerFast:
     bare.pre_tokenizer, bare.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     bare.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>"])
     bare.add_special_tokens([f"<|spare_{index}|>" for index in range(21)])
-    return PreTrainedTokenizerFast(tokenizer_object=bare, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=bare, eos_token="<|im_end|>", pad_token="<|endoftext|>"
+    )
 
 
 class WithCodes:

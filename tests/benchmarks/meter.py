@@ -18,10 +18,7 @@ from typing import Any
 
 import torch
 
-from acestep_lab._torchaudio import patch_torchaudio
-
 RESULTS = Path(__file__).parent / "results"
-patch_torchaudio()
 torch.set_num_threads(1)
 
 

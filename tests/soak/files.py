@@ -252,7 +252,7 @@ def checkpoints(seconds: float, chance: random.Random, folder: Path) -> Row:
 
 
 def built(checkpoint: Checkpoint) -> None:
-    for part in checkpoint.parts:
+    for part in checkpoint.components:
         checkpoint.build(part)
     checkpoint.tokenizer()
     checkpoint.lm_tokenizer()

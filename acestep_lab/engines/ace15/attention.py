@@ -1,14 +1,14 @@
 """The DiT of diffusers, asked for the same numbers with less work. Does not know schedules, tasks or words.
 
     attention.install(dit)                       # once, after building; in place, undone by attention.uninstall(dit)
-    memory = attention.Memory()                  # keys and values of what is listened to, kept over steps and re-rolls
-    v = attention.velocity(dit, x, t, states, context, mask=conditions.mask, memory=memory)
+    cache = attention.CrossAttentionCache()      # keys and values of the conditions, kept over steps and re-rolls
+    v = attention.velocity(dit, x, t, states, context, mask=conditions.mask, cache=cache)
 
 What changes against the forward of diffusers:
 
 - No [tokens, tokens] mask is ever made: sliding layers look at slabs of queries and the keys within their window, so
   time and memory grow with the length of the song instead of its square.
-- Keys and values of the conditions are worked out once and remembered by content (`Memory`), not at every step.
+- Keys and values of the conditions are worked out once and remembered by content (`CrossAttentionCache`), not at every step.
 - On a CPU that multiplies bfloat16, scores are a matrix product kept in float32 rather than torch's slower kernel.
 - A layer's network takes a long song in slabs, so that its wide inner states are never there for all of it at once.
 - `mask` (which states are words, per item) and `frame_mask` (which frames are sound, per item) make an item in a padded
@@ -22,22 +22,16 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MethodType
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers.models.embeddings import apply_rotary_emb
-from diffusers.models.modeling_outputs import Transformer2DModelOutput
-from diffusers.models.transformers.ace_step_transformer import (
-    AceStepAttnProcessor2_0,
-    _ace_step_rotary_freqs,
-    _create_4d_mask,
-)
-from diffusers.utils import apply_lora_scale
 from torch import Tensor, nn
 
+from acestep_lab._libraries import ace_step_transformer, diffusers_outputs
 from acestep_lab.engines.ace15.cache import fingerprint, same
 from acestep_lab.errors import RecipeError
 
@@ -46,20 +40,34 @@ SLAB = 256
 ROWS = 512
 """Tokens that go through a layer's two-branched network together: its inner width is three times the song's, and stays small."""
 SCORES = 1024
-"""Rows of scores held at once in a full layer, so that they stay in the cache and memory grows with the length only."""
+"""Rows of scores held at once in a full layer, so that they stay in a CPU's cache and memory grows with the length only."""
+
+
+RELIED_ON: Mapping[str, tuple[str, ...]] = {
+    "AceStepTransformer1DModel": (
+        "layers", "layer_types", "head_dim", "rope_theta", "patch_size", "config", "time_embed", "time_embed_r", "proj_in_conv",
+        "condition_embedder", "scale_shift_table", "norm_out", "proj_out_conv",
+    ),
+    "AceStepTransformerBlock": ("self_attn", "cross_attn", "mlp"),
+    "AceStepAttention": (
+        "to_q", "to_k", "to_v", "to_out", "norm_q", "norm_k", "head_dim", "scaling", "processor", "set_processor",
+    ),
+}  # fmt: skip
+"""What this file takes from diffusers' modules, by class. Nothing of it is private; `tests/test_attention.py` looks for each, so
+that a newer diffusers which lacks one is found out by name."""
 
 
 # --- the front ---------------------------------------------------------------------------------------------------------
 
 
-def install(dit: nn.Module, quick: bool = True) -> nn.Module:
+def install(dit: Any, quick: bool = True) -> Any:
     """Give a diffusers AceStepTransformer1DModel our forward and, if `quick`, our processors; the same module comes back.
 
     Do it before hooks are put on the module (offloading, layer-wise casting): they wrap the forward they find.
     """
     for layer in dit.layers:
-        layer.self_attn.set_processor(SelfAttention() if quick else AceStepAttnProcessor2_0())
-        layer.cross_attn.set_processor(CrossAttention() if quick else AceStepAttnProcessor2_0())
+        layer.self_attn.set_processor(SelfAttention() if quick else _stock_processor())
+        layer.cross_attn.set_processor(CrossAttention() if quick else _stock_processor())
         if quick:
             layer.mlp.forward = MethodType(_in_slabs, layer.mlp)
         else:
@@ -68,17 +76,17 @@ def install(dit: nn.Module, quick: bool = True) -> nn.Module:
     return dit
 
 
-def uninstall(dit: nn.Module) -> nn.Module:
+def uninstall(dit: Any) -> Any:
     """Leave the DiT as diffusers made it."""
     dit.__dict__.pop("forward", None)
     for layer in dit.layers:
-        layer.self_attn.set_processor(AceStepAttnProcessor2_0())
-        layer.cross_attn.set_processor(AceStepAttnProcessor2_0())
+        layer.self_attn.set_processor(_stock_processor())
+        layer.cross_attn.set_processor(_stock_processor())
         layer.mlp.__dict__.pop("forward", None)
     return dit
 
 
-def installed(dit: nn.Module) -> bool:
+def installed(dit: Any) -> bool:
     """Whether `install` has been here."""
     return getattr(dit.__dict__.get("forward"), "__func__", None) is _forward or isinstance(
         dit.layers[0].self_attn.processor, SelfAttention
@@ -86,7 +94,7 @@ def installed(dit: nn.Module) -> bool:
 
 
 def velocity(
-    dit: nn.Module,
+    dit: Any,
     x: Tensor,
     t: float | Tensor,
     states: Tensor,
@@ -94,7 +102,7 @@ def velocity(
     *,
     mask: Tensor | None = None,
     frame_mask: Tensor | None = None,
-    memory: Memory | None = None,
+    cache: CrossAttentionCache | None = None,
 ) -> Tensor:
     """The DiT's velocity [items, frames, channels] at x [items, frames, channels] and time t, in x's dtype and where x is.
 
@@ -104,12 +112,16 @@ def velocity(
     like = dit.scale_shift_table  # stays in the computing dtype however the layers are stored
     times = torch.as_tensor(t, dtype=like.dtype, device=like.device).expand(len(x))
     extra: dict[str, Any] = {}
-    if mask is not None or frame_mask is not None or memory is not None:
+    if mask is not None or frame_mask is not None or cache is not None:
         if not installed(dit):
-            raise RecipeError("This DiT knows no masks and no memory yet: call attention.install(dit) first.")
-        extra = {"encoder_mask": mask, "frame_mask": frame_mask, "memory": memory}
+            raise RecipeError("This DiT knows no masks and no cache yet: call attention.install(dit) first.")
+        extra = {"encoder_mask": mask, "frame_mask": frame_mask, "cache": cache}
     found = dit(x.to(like), times, times, _as(states, like), context.to(like), return_dict=False, **extra)[0]
     return found.to(x)
+
+
+def _stock_processor() -> Any:
+    return ace_step_transformer.AceStepAttnProcessor2_0()
 
 
 def _as(states: Tensor, like: Tensor) -> Tensor:
@@ -126,7 +138,6 @@ def _in_slabs(mlp: Any, x: Tensor) -> Tensor:
     return torch.cat([plain(mlp, some) for some in rows.split(ROWS)]).view_as(x)
 
 
-@apply_lora_scale("attention_kwargs")
 def _forward(
     dit: Any,
     hidden_states: Tensor,
@@ -134,34 +145,41 @@ def _forward(
     timestep_r: Tensor,
     encoder_hidden_states: Tensor,
     context_latents: Tensor,
-    attention_kwargs: dict[str, Any] | None = None,
+    attention_kwargs: Mapping[str, Any] | None = None,
     return_dict: bool = True,
     *,
     encoder_mask: Tensor | None = None,
     frame_mask: Tensor | None = None,
-    memory: Memory | None = None,
+    cache: CrossAttentionCache | None = None,
 ) -> Any:
-    """AceStepTransformer1DModel.forward of diffusers 0.42 step by step, with masks, and without the dense one."""
+    """AceStepTransformer1DModel.forward of diffusers 0.42 step by step, with masks, and without the dense one.
+
+    The strength of a LoRA is the adapter's own (`models.adapters`); one asked for by call would not be heeded, so it is refused.
+    """
+    if attention_kwargs and attention_kwargs.get("scale", 1.0) != 1.0:
+        raise RecipeError(
+            "A LoRA's strength is set where it is attached, with lab.lora((adapter, 0.5)), not in a call."
+        )
     shift_scale, temb = _times(dit, timestep, timestep_r)
     frames = hidden_states.shape[1]
     hidden, lengths = _patched(dit, torch.cat([context_latents, hidden_states], dim=-1), frame_mask)
-    heard = _heard(dit, encoder_hidden_states, encoder_mask, memory)
-    positions = _ace_step_rotary_freqs(hidden.shape[1], dit.head_dim, dit.rope_theta, hidden.device, hidden.dtype)
+    cross = _cross_inputs(dit, encoder_hidden_states, encoder_mask, cache)
+    positions = rotary_tables(hidden.shape[1], dit.head_dim, dit.rope_theta, hidden)
     for kind, layer in zip(dit.layer_types, dit.layers, strict=True):
         hidden = layer(
             hidden_states=hidden,
             position_embeddings=positions,
             temb=shift_scale,
             attention_mask=_span(dit, layer.self_attn, kind, hidden, lengths),
-            encoder_hidden_states=heard.states,
-            encoder_attention_mask=heard if _ours(layer.cross_attn) else heard.dense,
+            encoder_hidden_states=cross.states,
+            encoder_attention_mask=cross if _ours(layer.cross_attn) else cross.dense,
         )
     shift, scale = (dit.scale_shift_table + temb.unsqueeze(1)).chunk(2, dim=1)
     hidden = (dit.norm_out(hidden) * (1 + scale) + shift).type_as(hidden)
     out = dit.proj_out_conv(hidden.transpose(1, 2)).transpose(1, 2)[:, :frames]
     if frame_mask is not None:
         out = out * frame_mask[..., None].to(out)
-    return Transformer2DModelOutput(sample=out) if return_dict else (out,)
+    return diffusers_outputs.Transformer2DModelOutput(sample=out) if return_dict else (out,)
 
 
 def _times(dit: Any, t: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
@@ -208,7 +226,7 @@ def _span(dit: Any, attn: Any, kind: str, hidden: Tensor, lengths: tuple[int, ..
     steps, keep = hidden.shape[1], None
     if lengths is not None:
         keep = torch.arange(steps, device=hidden.device)[None] < torch.tensor(lengths, device=hidden.device)[:, None]
-    return _create_4d_mask(steps, hidden.dtype, hidden.device, keep, window, window is not None, is_causal=False)
+    return dense_mask(steps, hidden, window, keep)
 
 
 def _ours(attn: Any) -> bool:
@@ -216,8 +234,8 @@ def _ours(attn: Any) -> bool:
 
 
 @dataclass
-class CrossAttentionCache:
-    """What cross-attention listens to: embedded states, which of them are words, and keys and values once made."""
+class CrossInputs:
+    """What cross-attention reads: embedded states, which of them are words, and keys and values once made."""
 
     states: Tensor  # [items, tokens, width of the DiT]
     mask: Tensor | None  # [items, tokens]
@@ -229,53 +247,53 @@ class CrossAttentionCache:
         return None if self.mask is None else self.mask[:, None, None, :]
 
 
-def _heard(dit: Any, states: Tensor, mask: Tensor | None, memory: Memory | None) -> CrossAttentionCache:
-    """What is listened to, from memory if it was heard before. One row said many times is heard once: equal keys
+def _cross_inputs(dit: Any, states: Tensor, mask: Tensor | None, cache: CrossAttentionCache | None) -> CrossInputs:
+    """The states cross-attention reads, from the cache if they are in it. One row repeated (expanded) is read once: equal keys
     share their weight equally, so the answer is the same.
     """
     if states.shape[1] > 1 and states.stride(1) == 0 and _ours(dit.layers[0].cross_attn):
         states, mask = states[:, :1], None
     if mask is not None:
         mask = None if bool(mask.all()) else mask.to(states.device, torch.bool)
-    if memory is None:
-        return CrossAttentionCache(dit.condition_embedder(states), mask)
-    return memory.of(dit, states, mask)
+    if cache is None:
+        return CrossInputs(dit.condition_embedder(states), mask)
+    return cache.of(dit, states, mask)
 
 
-# --- memory ------------------------------------------------------------------------------------------------------------
+# --- cache ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass
-class Memory:
+class CrossAttentionCache:
     """Keys and values of conditions, found again by their content; bounded, the longest unused goes first.
 
     It notices other weights (another checkpoint, a LoRA put on, taken off or scaled, a move to another device) and then
-    listens anew. `hits` and `misses` count the looks.
+    works them out anew. `hits` and `misses` count the looks.
     """
 
     entries: int = 6
     limit: int = 512 * 2**20  # bytes
     hits: int = 0
     misses: int = 0
-    _kept: OrderedDict[int, tuple[Tensor, Tensor | None, Any, CrossAttentionCache]] = field(default_factory=OrderedDict)
+    _kept: OrderedDict[int, tuple[Tensor, Tensor | None, Any, CrossInputs]] = field(default_factory=OrderedDict)
     _count: int = 0
 
-    def of(self, dit: Any, states: Tensor, mask: Tensor | None) -> CrossAttentionCache:
-        """What is heard in these states, kept from before if nothing has changed."""
-        worn = _worn(dit)
-        for key, (known, masked, weights, heard) in reversed(self._kept.items()):
-            if weights == worn and same(known, states) and same(masked, mask):
+    def of(self, dit: Any, states: Tensor, mask: Tensor | None) -> CrossInputs:
+        """These states embedded, with their keys and values, kept from before if nothing has changed."""
+        now = _weights_of(dit)
+        for key, (known, masked, weights, cross) in reversed(self._kept.items()):
+            if weights == now and same(known, states) and same(masked, mask):
                 self._kept.move_to_end(key)
                 self.hits += 1
-                return heard
+                return cross
         self.misses += 1
-        heard = CrossAttentionCache(dit.condition_embedder(states), mask, {})
-        if heard.states.requires_grad:  # in training nothing may be kept
-            return CrossAttentionCache(heard.states, mask)
+        cross = CrossInputs(dit.condition_embedder(states), mask, {})
+        if cross.states.requires_grad:  # in training nothing may be kept
+            return CrossInputs(cross.states, mask)
         self._count += 1
-        self._kept[self._count] = (states, mask, worn, heard)
+        self._kept[self._count] = (states, mask, now, cross)
         self._trim()
-        return heard
+        return cross
 
     def clear(self) -> None:
         """Forget everything and give the memory back."""
@@ -284,19 +302,19 @@ class Memory:
     @property
     def size(self) -> int:
         """Bytes held."""
-        return sum(_size(heard) + known.nbytes for known, _, _, heard in self._kept.values())
+        return sum(_size(cross) + known.nbytes for known, _, _, cross in self._kept.values())
 
     def _trim(self) -> None:
         while len(self._kept) > 1 and (len(self._kept) > self.entries or self.size > self.limit):
             self._kept.popitem(last=False)
 
 
-def _size(heard: CrossAttentionCache) -> int:
-    kept = heard.kept or {}
-    return heard.states.nbytes + sum(key.nbytes + value.nbytes for key, value in kept.values())
+def _size(cross: CrossInputs) -> int:
+    kept = cross.kept or {}
+    return cross.states.nbytes + sum(key.nbytes + value.nbytes for key, value in kept.values())
 
 
-def _worn(dit: Any) -> tuple[Any, ...]:
+def _weights_of(dit: Any) -> tuple[Any, ...]:
     """What keys and values depend on besides the states: which numbers the layers hold, and which adapters speak."""
     layers = [dit.condition_embedder]
     for layer in dit.layers:
@@ -308,7 +326,7 @@ def _worn(dit: Any) -> tuple[Any, ...]:
 
 
 class SelfAttention:
-    """Frames listening to frames: everywhere in a full layer, within the window in a sliding one."""
+    """Frames attending to frames: everywhere in a full layer, within the window in a sliding one."""
 
     def __call__(
         self,
@@ -319,17 +337,17 @@ class SelfAttention:
         image_rotary_emb: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         if not isinstance(attention_mask, Span):
-            return AceStepAttnProcessor2_0()(attn, hidden_states, None, attention_mask, image_rotary_emb)
+            return _stock_processor()(attn, hidden_states, None, attention_mask, image_rotary_emb)
         query = attn.norm_q(_heads(attn.to_q(hidden_states), attn.head_dim))
         key = attn.norm_k(_heads(attn.to_k(hidden_states), attn.head_dim))
         value = _heads(attn.to_v(hidden_states), attn.head_dim)
         if image_rotary_emb is not None:
-            query, key = _turned(query, image_rotary_emb), _turned(key, image_rotary_emb)
+            query, key = rotate(query, image_rotary_emb), rotate(key, image_rotary_emb)
         return _out(attn, attend(query, key, value, attn.scaling, attention_mask.window, attention_mask.lengths))
 
 
 class CrossAttention:
-    """Frames listening to words, lyrics and timbre; the keys and values of those are made once."""
+    """Frames attending to words, lyrics and timbre; the keys and values of those are made once."""
 
     def __call__(
         self,
@@ -339,27 +357,27 @@ class CrossAttention:
         attention_mask: Any = None,
         image_rotary_emb: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        heard = attention_mask
-        if not isinstance(heard, CrossAttentionCache):
-            return AceStepAttnProcessor2_0()(attn, hidden_states, encoder_hidden_states, attention_mask)
+        cross = attention_mask
+        if not isinstance(cross, CrossInputs):
+            return _stock_processor()(attn, hidden_states, encoder_hidden_states, attention_mask)
         query = attn.norm_q(_heads(attn.to_q(hidden_states), attn.head_dim))
-        key, value = self._made(attn, heard)
-        if heard.mask is None:
+        key, value = self._made(attn, cross)
+        if cross.mask is None:
             return _out(attn, attend(query, key, value, attn.scaling))
         items = [
             attend(query[i : i + 1], key[i : i + 1, words], value[i : i + 1, words], attn.scaling)
-            for i, words in enumerate(heard.mask)
+            for i, words in enumerate(cross.mask)
         ]
         return _out(attn, torch.cat(items))
 
-    def _made(self, attn: Any, heard: CrossAttentionCache) -> tuple[Tensor, Tensor]:
+    def _made(self, attn: Any, cross: CrossInputs) -> tuple[Tensor, Tensor]:
         """Keys and values [items, tokens, key heads, size]."""
-        if heard.kept is not None and attn in heard.kept:
-            return heard.kept[attn]
-        key = attn.norm_k(_heads(attn.to_k(heard.states), attn.head_dim))
-        value = _heads(attn.to_v(heard.states), attn.head_dim)
-        if heard.kept is not None and not key.requires_grad:
-            heard.kept[attn] = key, value
+        if cross.kept is not None and attn in cross.kept:
+            return cross.kept[attn]
+        key = attn.norm_k(_heads(attn.to_k(cross.states), attn.head_dim))
+        value = _heads(attn.to_v(cross.states), attn.head_dim)
+        if cross.kept is not None and not key.requires_grad:
+            cross.kept[attn] = key, value
         return key, value
 
 
@@ -367,8 +385,37 @@ def _heads(x: Tensor, size: int) -> Tensor:
     return x.unflatten(-1, (-1, size))  # [items, tokens, heads, size]
 
 
-def _turned(x: Tensor, positions: tuple[Tensor, Tensor]) -> Tensor:
-    return apply_rotary_emb(x, positions, use_real=True, use_real_unbind_dim=-2, sequence_dim=1)
+def rotary_tables(tokens: int, size: int, theta: float, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosines and sines [tokens, size] of rotary positions (RoFormer, arXiv 2104.09864) as Qwen3 lays them out: both halves
+    of a head turn by the same angles. In the dtype of `like` and where it is, worked out in float32.
+    """
+    positions = torch.arange(tokens, device=like.device, dtype=torch.float32)
+    speeds = 1.0 / theta ** (torch.arange(0, size, 2, device=like.device, dtype=torch.float32) / size)
+    angles = torch.outer(positions, speeds)
+    angles = torch.cat([angles, angles], dim=-1)
+    return angles.cos().to(like.dtype), angles.sin().to(like.dtype)
+
+
+def rotate(x: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
+    """Heads [items, tokens, heads, size] turned by their positions; worked out in float32."""
+    cos, sin = (table[None, :, None].to(x.device) for table in tables)
+    first, second = x.chunk(2, dim=-1)
+    return (x.float() * cos + torch.cat([-second, first], dim=-1).float() * sin).to(x.dtype)
+
+
+def dense_mask(tokens: int, like: Tensor, window: int | None, keep: Tensor | None) -> Tensor:
+    """An additive mask [items or 1, 1, tokens, tokens] for stock processors: 0 where a query may see a key, the least number of
+    `like`'s dtype elsewhere; keys at most `window` tokens away, and those of `keep` [items, tokens].
+    """
+    steps = torch.arange(tokens, device=like.device)
+    seen = torch.ones(tokens, tokens, dtype=torch.bool, device=like.device)[None, None]
+    if window is not None:
+        seen = seen & ((steps[:, None] - steps).abs() <= window)
+    if keep is not None:
+        seen = seen & keep[:, None, None, :].bool()
+    return torch.zeros(seen.shape, dtype=like.dtype, device=like.device).masked_fill_(
+        ~seen, torch.finfo(like.dtype).min
+    )
 
 
 def _out(attn: Any, heads: Tensor) -> Tensor:
@@ -459,7 +506,7 @@ def _by_product(query: Tensor, key: Tensor, value: Tensor, scale: float, window:
     torch's own kernel takes about twice as long for the same error; `tests/benchmarks/bench_dit.py` measures it.
     """
     out = torch.empty_like(query)
-    products = torch.backends.mkldnn.matmul
+    products: Any = getattr(torch.backends.mkldnn, "matmul")  # noqa: B009 - torch's stubs do not know it
     before = products.fp32_precision
     products.fp32_precision = "bf16"  # float32 operands that hold bfloat16 numbers: exact factors, float32 sums
     try:

@@ -74,10 +74,10 @@ def same(one: Tensor | None, other: Tensor | None) -> bool:
 def fingerprint(layer: Any) -> tuple[Any, ...]:
     """Changes whenever a module's numbers may have: written into, moved, replaced, or a LoRA on it heard otherwise."""
     numbers = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in layer.parameters())
-    return numbers, tuple(_worn(layer))
+    return numbers, tuple(_adapters_on(layer))
 
 
-def _worn(layer: Any) -> Iterator[tuple[Any, ...]]:
+def _adapters_on(layer: Any) -> Iterator[tuple[Any, ...]]:
     """What each adapter around a layer does, the outermost first: adapters of several kinds wrap each other."""
     while layer is not None:
         yield (

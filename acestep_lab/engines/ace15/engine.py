@@ -24,7 +24,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from acestep_lab._torchaudio import patch_torchaudio
 from acestep_lab.audio.audio import Audio, normalizing_gain, splice
 from acestep_lab.audio.mastering import gain_for, mastered
 from acestep_lab.diffusion import sampler
@@ -46,8 +45,6 @@ from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import Cover, Extend, FlowEdit, Region, Repaint, Retake, Task
 from acestep_lab.prompt.vocabulary import INSTRUCTIONS
 from acestep_lab.takes.take import Take
-
-patch_torchaudio()
 
 PROBED_FRAMES, PROBED_TIMES = 250, (0.95, 0.6, 0.25)
 """Where a change of the DiT is measured: enough of a song to hear it, little beside rendering one."""
@@ -76,16 +73,16 @@ class Prepared:
 
 
 class Road:
-    """Everything that computes, given a checkpoint and the house that keeps its parts aboard."""
+    """Everything that computes, given a checkpoint and the manager that brings its components on the device."""
 
-    def __init__(self, checkpoint: Checkpoint, residency: DeviceManager):
+    def __init__(self, checkpoint: Checkpoint, devices: DeviceManager):
         self.checkpoint = checkpoint
         self.geometry = checkpoint.geometry
-        self.residency = residency
+        self.devices = devices
         self._heard = LRUCache[Conditions](128)
         self._latents = LRUCache[Tensor](16)
         self._canvases = LRUCache[Audio](16)
-        self._memory = attention.Memory()
+        self._attention_cache = attention.CrossAttentionCache()
 
     # -- the planner ---------------------------------------------------------------------------------------------------
 
@@ -97,18 +94,18 @@ class Road:
         return Planner(checkpoint.lm_tokenizer(), self.geometry, own and checkpoint.row.repeats_caption)
 
     def lm(self) -> AbstractContextManager[Any]:
-        """The language model, aboard for the time of a call."""
-        return self.residency.on("lm")
+        """The language model, on the device for the time of a call."""
+        return self.devices.on("lm")
 
     def plans(self, recipe: Recipe, seeds: Sequence[int], **how: Any) -> list[Plan]:
         """A plan for each seed, from one reading of the recipe; `how` goes to `Planner.plan`."""
-        longest = self.residency.arrangement.longest_seconds
+        longest = self.devices.memory_plan.longest_seconds
         return self.planner.plan(self.lm, recipe, seeds, longest=longest, **how)
 
     # -- before the loop -----------------------------------------------------------------------------------------------
 
     def prepare(self, recipes: Sequence[Recipe], stop: threading.Event | None = None) -> list[Prepared]:
-        """Sources and words encoded, part after part, so that a small machine changes parts only a few times."""
+        """Sources and words encoded, component after component, so that a small machine changes them only a few times."""
         items = [self._item(recipe, stop) for recipe in recipes]
         wishes = [self._wishes(item, stop) for item in items]
         heard = self._hear([wish for pair in wishes for wish in pair if wish is not None])
@@ -130,8 +127,8 @@ class Road:
         return SourceLatents(self.silence, latent, heard, samples)
 
     def _semantic(self, latent: Tensor | None, codes: tuple[int, ...] | None) -> Tensor:
-        silence = self.silence  # before the codes come aboard: it lives in another part
-        with self.residency.on("codes") as coder:
+        silence = self.silence  # before the codes come on the device: it lives in another component
+        with self.devices.on("codes") as coder:
             if codes:
                 return semantic.from_codes(coder, codes).cpu()
             assert latent is not None
@@ -149,7 +146,7 @@ class Road:
     @cached_property
     def silence(self) -> Tensor:
         """The checkpoint's recorded silence, [frames, channels]."""
-        with self.residency.on("condition") as encoder:
+        with self.devices.on("condition") as encoder:
             return encoder.silence_latent[0].float().cpu()
 
     def latent(self, sound: Take | Audio, stop: threading.Event | None = None) -> Tensor:
@@ -164,7 +161,7 @@ class Road:
 
     def _encoded(self, audio: Audio, stop: threading.Event | None) -> Tensor:
         samples = torch.from_numpy(audio.samples.copy())
-        return self.residency.retrying("vae", lambda vae: self._codec(vae).encode(samples, stop)).cpu()
+        return self.devices.run_with_retry("vae", lambda vae: self._codec(vae).encode(samples, stop)).cpu()
 
     def canvas(self, sound: Take | Audio) -> Audio:
         """A sound as this checkpoint hears it: its rate, its number of channels."""
@@ -176,7 +173,7 @@ class Road:
     def codes(self, sound: Take | Audio, stop: threading.Event | None = None) -> tuple[int, ...]:
         """The audio codes of a sound."""
         latent, silence = self.latent(sound, stop), self.silence
-        with self.residency.on("codes") as coder:
+        with self.devices.on("codes") as coder:
             return semantic.to_codes(coder, latent, silence)
 
     # -- words ---------------------------------------------------------------------------------------------------------
@@ -214,10 +211,10 @@ class Road:
     def _encode_words(self, new: Sequence[_Wish]) -> dict[Hashable, Conditions]:
         """Wishes encoded, and remembered as far as there is room."""
         timbres = [self._timbre(wish.reference) for wish in new]
-        with self.residency.on("text") as text:
+        with self.devices.on("text") as text:
             readings = conditioning.read(text, self._tokenizer, [wish.words for wish in new])
         frames = conditioning.timbre_frames(self.geometry.frames_per_second)
-        with self.residency.on("condition") as encoder:
+        with self.devices.on("condition") as encoder:
             return {
                 wish.key: self._heard.put(wish.key, conditioning.fuse(encoder, [reading], frames, timbre).cpu())
                 for wish, reading, timbre in zip(new, readings, timbres, strict=True)
@@ -268,7 +265,7 @@ class Road:
         group = [songs[place] for place in places]
         heard = conditioning.joined([song.heard for song in group if song.heard is not None])
         later = [song.later for song in group if song.later is not None]
-        together = self.residency.device.type != "cpu"
+        together = self.devices.device.type != "cpu"
         steps = render(
             [s.item for s in group],
             heard,
@@ -298,11 +295,11 @@ class Road:
         return look
 
     def _look(self, check: Check) -> VelocityFn:
-        ask = torch.inference_mode()(partial(attention.velocity, memory=self._memory))
+        ask = torch.inference_mode()(partial(attention.velocity, cache=self._attention_cache))
 
         def look(x: Tensor, t: float, states: Tensor, mask: Tensor, context: Tensor) -> Tensor:
             check()
-            return self.residency.retrying("dit", lambda dit: ask(dit, x, t, states, context, mask=mask))
+            return self.devices.run_with_retry("dit", lambda dit: ask(dit, x, t, states, context, mask=mask))
 
         return look
 
@@ -362,7 +359,7 @@ class Road:
                 progress(done / sound.shape[-1])
             return sound
 
-        return self.residency.retrying("vae", run).numpy()
+        return self.devices.run_with_retry("vae", run).numpy()
 
     def glimpse(self, latent: Tensor, at: float, seconds: float) -> Audio:
         """The seconds around a time of a latent [frames, channels], exactly as they sound in the whole."""
@@ -373,14 +370,14 @@ class Road:
             raise RecipeError(f"There is nothing to hear at {at:g} s: this song runs from 0 to {frames / rate:.2f} s.")
         first = min(max(0, math.floor((at - seconds / 2) * rate)), frames - 1)
         last = min(frames, max(first + 1, math.ceil((at + seconds / 2) * rate)))
-        with self.residency.on("vae") as vae:
+        with self.devices.on("vae") as vae:
             samples = self._codec(vae).window(latent.float(), first, last).cpu().numpy()
         return Audio(samples * np.float32(min(1.0, normalizing_gain(samples))), self.geometry.rate)
 
     def _codec(self, vae: Any) -> Codec:
-        return Codec(vae, self.residency.arrangement.tile_frames)
+        return Codec(vae, self.devices.memory_plan.tile_frames)
 
-    # -- parts ---------------------------------------------------------------------------------------------------------
+    # -- components ---------------------------------------------------------------------------------------------------------
 
     @cached_property
     def vae_mark(self) -> str:
@@ -402,15 +399,15 @@ def _sounding(piece: Tensor) -> Tensor:
     return piece
 
 
-def build(checkpoint: Checkpoint, part: str, dtype: torch.dtype) -> torch.nn.Module:
-    """Make a part in a dtype; autoencoder and DiT are made quicker on the way (same numbers, less work)."""
-    if part == "vae":
-        vae = prepare_vae(checkpoint.build(part))
+def build(checkpoint: Checkpoint, component: str, dtype: torch.dtype) -> torch.nn.Module:
+    """Make a component in a dtype; autoencoder and DiT are made quicker on the way (same numbers, less work)."""
+    if component == "vae":
+        vae = prepare_vae(checkpoint.build(component))
         return vae if dtype == torch.float32 else vae.to(dtype)
-    module = checkpoint.build(part, dtype)
-    if part == "condition":
+    module = checkpoint.build(component, dtype)
+    if component == "condition":
         remember(module.timbre_encoder)  # without reference audio it hears the same silence every time
-    return attention.install(module) if part == "dit" else module
+    return attention.install(module) if component == "dit" else module
 
 
 def groups(songs: Sequence[Prepared], most: int) -> Iterator[list[int]]:

@@ -63,7 +63,7 @@ class ResolveContext:
 
     row: Row
     geometry: Geometry
-    parts: tuple[str, ...]
+    components: tuple[str, ...]
     longest_seconds: float
     find: Find
     """The sound an id, a path, a take or an audio stands for; SourceError where there is none."""
@@ -289,7 +289,7 @@ def _check_codes(task: Task, house: ResolveContext) -> None:
     task, geometry = rooted(task), house.geometry
     codes = getattr(task, "codes", None)
     needs = bool(codes) or (isinstance(task, Cover) and task.through_codes)
-    if needs and "codes" not in house.parts:
+    if needs and "codes" not in house.components:
         advice = " Use Cover(…, through_codes=False)." if not codes else " Leave the codes away."
         raise RecipeError(f"{house.row.name} has no audio codes.{advice}")
     if codes and max(codes) >= geometry.code_count:

@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderOobleck
 from tokenizers import Tokenizer
 
+from acestep_lab._libraries import diffusers
 from acestep_lab.train import synthetic_music
 from acestep_lab.train.pocket import export
 from acestep_lab.train.pocket.attribute_pretraining import AttributeHeads, pretrain_attributes
@@ -124,7 +124,7 @@ class TrainingRun:
 
     def reuse_vae(self, folder: Path) -> None:
         """Take autoencoder and tokenizer from a finished checkpoint, so that its latents stay valid and the rest is trained anew."""
-        published = AutoencoderOobleck.from_pretrained(folder / "vae", torch_dtype=torch.float32)
+        published = diffusers.AutoencoderOobleck.from_pretrained(folder / "vae", torch_dtype=torch.float32)
         if not (self.work / "vae.pt").exists():
             self.stage("vae").save(vae=import_vae(published, self.config).state_dict(), final=True)
         if not (self.work / "tokenizer.json").exists():

@@ -8,12 +8,12 @@ sound, and the same losses keep it so while the transformer learns.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import PreTrainedTokenizerFast
 
 from acestep_lab.prompt.vocabulary import STEMS, TIMESIGNATURES, key_parts
 from acestep_lab.train import synthetic_music
@@ -22,6 +22,9 @@ from acestep_lab.train.pocket.stage import Interval, Stage, fast_precision, set_
 from acestep_lab.train.pocket.tokenizer import instruction, prompt_and_lyrics
 from acestep_lab.train.synthetic_music import Song
 from acestep_lab.train.synthetic_music.patches import PATCHES
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 PEAK_LEARNING_RATE = 2e-3
 STYLES, SOUND_NAMES = sorted(synthetic_music.STYLES), sorted(PATCHES)

@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from diffusers.pipelines.ace_step.modeling_ace_step import AceStepAudioTokenDetokenizer, AceStepAudioTokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
+from acestep_lab._libraries import ace_step_modules
 from acestep_lab.train.pocket.clips import ClipPool
 from acestep_lab.train.pocket.config import PocketConfig
 from acestep_lab.train.pocket.note_targets import TARGET_CHANNELS
@@ -69,8 +69,8 @@ class AudioCodeModel(nn.Module):
 
     def __init__(self, config: PocketConfig) -> None:
         super().__init__()
-        self.tokenizer: Any = AceStepAudioTokenizer(**config.tokenizer_config())
-        self.detokenizer: Any = AceStepAudioTokenDetokenizer(**config.detokenizer_config())
+        self.tokenizer: Any = ace_step_modules.AceStepAudioTokenizer(**config.tokenizer_config())
+        self.detokenizer: Any = ace_step_modules.AceStepAudioTokenDetokenizer(**config.detokenizer_config())
         self.target_encoder = nn.Sequential(
             nn.Linear(config.pool * config.latent_channels, 512), nn.SiLU(), nn.Linear(512, 256), nn.SiLU(),
             nn.Linear(256, config.code_width),

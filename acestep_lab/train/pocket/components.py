@@ -9,14 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from diffusers import AceStepTransformer1DModel
-from diffusers.models.embeddings import apply_rotary_emb
-from diffusers.models.transformers.ace_step_transformer import _ace_step_rotary_freqs
-from diffusers.pipelines.ace_step.modeling_ace_step import AceStepConditionEncoder, _pack_sequences
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import Qwen3Config, Qwen3Model
 
+from acestep_lab._libraries import ace_step_modules, ace_step_transformer, diffusers, diffusers_embeddings, transformers
 from acestep_lab.train.pocket.config import PocketConfig
 
 
@@ -29,8 +25,10 @@ def timbre_embedding(encoder: Any, latents: Tensor) -> Tensor:
     query = attention.norm_q(attention.to_q(normed[:, :1]).unflatten(-1, (attention.heads, -1)))
     key: Any = attention.norm_k(attention.to_k(normed).unflatten(-1, (attention.kv_heads, -1)))
     value = attention.to_v(normed).unflatten(-1, (attention.kv_heads, -1))
-    rotary: Any = _ace_step_rotary_freqs(key.shape[1], encoder.head_dim, encoder.rope_theta, key.device, key.dtype)
-    key = apply_rotary_emb(key, rotary, use_real=True, use_real_unbind_dim=-2, sequence_dim=1)
+    rotary: Any = ace_step_transformer._ace_step_rotary_freqs(
+        key.shape[1], encoder.head_dim, encoder.rope_theta, key.device, key.dtype
+    )
+    key = diffusers_embeddings.apply_rotary_emb(key, rotary, use_real=True, use_real_unbind_dim=-2, sequence_dim=1)
     query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
     attended = functional.scaled_dot_product_attention(
         query, key.to(query.dtype), value.to(query.dtype), scale=attention.scaling, enable_gqa=True
@@ -65,9 +63,9 @@ class Components(nn.Module):
     def __init__(self, config: PocketConfig, vocabulary: int, silence: Tensor) -> None:
         super().__init__()
         self.config = config
-        self.text: Any = Qwen3Model(Qwen3Config(**config.text_config(vocabulary)))
-        self.condition: Any = AceStepConditionEncoder(**config.condition_config())
-        self.dit: Any = AceStepTransformer1DModel(**config.dit_config())
+        self.text: Any = transformers.Qwen3Model(transformers.Qwen3Config(**config.text_config(vocabulary)))
+        self.condition: Any = ace_step_modules.AceStepConditionEncoder(**config.condition_config())
+        self.dit: Any = diffusers.AceStepTransformer1DModel(**config.dit_config())
         self.condition.silence_latent.copy_(silence)
         with torch.no_grad():
             self.condition.null_condition_emb.mul_(0.5)
@@ -98,8 +96,12 @@ class Components(nn.Module):
         lyrics_mask = lyrics["attention_mask"].bool()
         lyric_states = self.condition.lyric_encoder(self.text.get_input_embeddings()(lyrics["input_ids"]), lyrics_mask)
         timbre = self._timbres(len(text_states), references)[:, None].to(lyric_states.dtype)
-        packed, mask = _pack_sequences(lyric_states, timbre, lyrics_mask, lyrics_mask.new_ones(len(text_states), 1))
-        return _pack_sequences(packed, text_states.to(packed.dtype), mask, texts["attention_mask"].bool())[0]
+        packed, mask = ace_step_modules._pack_sequences(
+            lyric_states, timbre, lyrics_mask, lyrics_mask.new_ones(len(text_states), 1)
+        )
+        return ace_step_modules._pack_sequences(
+            packed, text_states.to(packed.dtype), mask, texts["attention_mask"].bool()
+        )[0]
 
     def _timbres(self, items: int, references: dict[int, Tensor]) -> Tensor:
         encoder = self.condition.timbre_encoder

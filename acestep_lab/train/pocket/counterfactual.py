@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
 
 from acestep_lab.train.pocket.clips import Clip
 from acestep_lab.train.pocket.components import Components
@@ -20,6 +20,9 @@ from acestep_lab.train.pocket.dit import CodeSource, velocity_loss
 from acestep_lab.train.pocket.tasks import Batch, TrainingExample, collate
 from acestep_lab.train.pocket.tokenizer import instruction, prompt_and_lyrics
 from acestep_lab.train.synthetic_music import Song
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 TIMES = (0.97, 0.85, 0.6)
 Swap = Callable[[Song, Song], Song]

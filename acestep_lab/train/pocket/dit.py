@@ -6,12 +6,11 @@ examples, because tempo, key and form are decided there, and a step at t = 1 is 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast
 
 from acestep_lab.train.pocket.attribute_pretraining import AttributeHeads
 from acestep_lab.train.pocket.auxiliary_head import LOSS_WEIGHTS, ScoreHead
@@ -21,6 +20,9 @@ from acestep_lab.train.pocket.components import Components
 from acestep_lab.train.pocket.stage import Interval, Stage, WeightAverage, fast_precision, set_learning_rate
 from acestep_lab.train.pocket.tasks import Batch, choose_task, collate, make_example
 from acestep_lab.train.pocket.vae import PocketVae
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 PEAK_LEARNING_RATE = 2e-3
 ATTRIBUTE_WEIGHT = 0.02  # of the attribute losses beside the velocity's

@@ -8,13 +8,12 @@ ceiling, and the same takes scored against other songs' prompts, which is chance
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import PreTrainedTokenizerFast
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.diffusion.schedule import times
@@ -31,6 +30,9 @@ from acestep_lab.train.pocket.tasks import TrainingExample, collate
 from acestep_lab.train.pocket.tokenizer import instruction, prompt_and_lyrics
 from acestep_lab.train.pocket.vae import PocketVae
 from acestep_lab.train.synthetic_music import Song
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
+from acestep_lab._libraries import transformers
 from acestep_lab.plan import prompt_template
 from acestep_lab.train.pocket.clips import LENGTHS, snap_to_grid, training_song
 from acestep_lab.train.pocket.codes import AudioCodeModel
@@ -22,6 +22,9 @@ from acestep_lab.train.pocket.config import PocketConfig
 from acestep_lab.train.pocket.note_targets import note_targets_of
 from acestep_lab.train.pocket.stage import Interval, Stage, WeightAverage, fast_precision, set_learning_rate
 from acestep_lab.train.synthetic_music import Song
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 PEAK_LEARNING_RATE = 3e-3
 MODES = {"plan": 0.72, "unconditional": 0.08, "understand": 0.10, "sketch": 0.05, "polish": 0.05}
@@ -126,10 +129,10 @@ def train_lm(
 ) -> WeightAverage:
     """Train until the time budget is used up; returns the averaged weights."""
     torch.manual_seed(4)
-    lm_config = Qwen3Config(
+    lm_config = transformers.Qwen3Config(
         **config.lm_config(len(tokenizer)), eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, bos_token_id=None
     )  # fmt: skip
-    model: Any = Qwen3ForCausalLM(lm_config)
+    model: Any = transformers.Qwen3ForCausalLM(lm_config)
     model.to(stage.device)
     optimiser = torch.optim.AdamW(model.parameters(), PEAK_LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.05)
     average = WeightAverage(model, 0.998)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
 
 from acestep_lab.train.pocket.attribute_pretraining import attributes_of
 from acestep_lab.train.pocket.auxiliary_head import instrument_activity
 from acestep_lab.train.pocket.clips import Clip
 from acestep_lab.train.pocket.note_targets import note_targets_of
 from acestep_lab.train.pocket.tokenizer import instruction, prompt_and_lyrics
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 SHARES = {
     "text2music": 0.30,

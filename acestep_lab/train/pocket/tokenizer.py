@@ -6,13 +6,16 @@ Every tempo from 40 to 240 is one token and every key two, so that a number is l
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
-from diffusers import AceStepPipeline
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
 
+from acestep_lab._libraries import diffusers, transformers
 from acestep_lab.prompt.vocabulary import INSTRUCTIONS, KEYSCALES, LANGUAGES, STEMS
 from acestep_lab.train.synthetic_music import Song
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 THOUGHT = ("<think>", "</think>")
@@ -33,8 +36,8 @@ def prompt_and_lyrics(
     language: str = "en",
 ) -> tuple[str, str]:
     """The prompt and the lyrics text the pipeline would write for a song; metadata not in `keep` become N/A."""
-    texts: tuple[str, str] = AceStepPipeline._format_prompt(
-        AceStepPipeline, song.caption, song.lyrics, language, seconds, instruction_line,
+    texts: tuple[str, str] = diffusers.AceStepPipeline._format_prompt(
+        diffusers.AceStepPipeline, song.caption, song.lyrics, language, seconds, instruction_line,
         song.bpm if "bpm" in keep else None,
         song.keyscale if "keyscale" in keep else None,
         song.timesignature if "timesignature" in keep else None,
@@ -76,7 +79,7 @@ def train_tokenizer(songs: Iterable[Song], size: int = 1500) -> Tokenizer:
 
 def for_text(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     """The tokenizer as the text encoder uses it."""
-    return PreTrainedTokenizerFast(
+    return transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token="<|endoftext|>", pad_token="<|endoftext|>", padding_side="right",
         clean_up_tokenization_spaces=False,
     )  # fmt: skip
@@ -88,7 +91,7 @@ def for_lm(tokenizer: Tokenizer, codes: int) -> PreTrainedTokenizerFast:
     extended.add_tokens(
         [AddedToken(f"<|audio_code_{code}|>", special=False, normalized=False) for code in range(codes)]
     )
-    return PreTrainedTokenizerFast(
+    return transformers.PreTrainedTokenizerFast(
         tokenizer_object=extended, eos_token="<|im_end|>", pad_token="<|endoftext|>", padding_side="left",
         clean_up_tokenization_spaces=False,
     )  # fmt: skip

@@ -10,15 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from diffusers import AutoencoderOobleck
-from diffusers.models.autoencoders.autoencoder_oobleck import OobleckDecoderBlock, OobleckEncoderBlock, Snake1d
 from torch import Tensor, nn
 from torch.nn import functional
 
+from acestep_lab._libraries import diffusers, oobleck
 from acestep_lab.train.pocket.config import PocketConfig
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderOobleck
 
 ACTIVE_CHANNELS = 4  # channels of the last decoder stage in use; the others stay zero, for speed
 IDENTITY_ALPHA = -15.0  # a Snake whose log frequency is this low is the identity in single precision
@@ -51,7 +53,7 @@ class FastSnake(torch.autograd.Function):
 def use_fast_snake(module: M) -> M:
     """Let every Snake of `module` compute with `FastSnake`, in place; its values stay the same."""
     for child in module.modules():
-        if isinstance(child, Snake1d):
+        if isinstance(child, oobleck.Snake1d):
             setattr(child, "forward", partial(_fast_forward, child))  # noqa: B010 (mypy refuses to assign to a method)
     return module
 
@@ -79,14 +81,14 @@ class PocketVae(nn.Module):
         wide, deep = (2 * config.latent_channels * m for m in config.channel_multiples)
         slim, broad = (config.decoder_channels * m for m in config.channel_multiples)
         self.front: Any = nn.Conv1d(1, wide, 2 * first, first, padding=first // 2)
-        self.down: Any = OobleckEncoderBlock(wide, deep, second)
-        self.down_snake: Any = Snake1d(deep)
+        self.down: Any = oobleck.OobleckEncoderBlock(wide, deep, second)
+        self.down_snake: Any = oobleck.Snake1d(deep)
         self.to_latent: Any = nn.Conv1d(deep, 2 * config.latent_channels, 3, padding=1)
         self.from_latent: Any = nn.Conv1d(config.latent_channels, broad, 7, padding=3)
-        self.up: Any = OobleckDecoderBlock(broad, slim, second)
-        self.up_snake: Any = Snake1d(slim)
+        self.up: Any = oobleck.OobleckDecoderBlock(broad, slim, second)
+        self.up_snake: Any = oobleck.Snake1d(slim)
         self.back: Any = nn.ConvTranspose1d(slim, ACTIVE_CHANNELS, 2 * first, first, padding=first // 2)
-        self.out_snake: Any = Snake1d(ACTIVE_CHANNELS)
+        self.out_snake: Any = oobleck.Snake1d(ACTIVE_CHANNELS)
         self.out: Any = nn.Conv1d(ACTIVE_CHANNELS, 1, 7, padding=3, bias=False)
         self._init_weights(first)
 
@@ -232,7 +234,7 @@ def _make_identity(block: Any) -> None:
 @torch.no_grad()
 def export_vae(vae: PocketVae, config: PocketConfig) -> AutoencoderOobleck:
     """Export the trained autoencoder to the class of diffusers; the stages left out in training come back as identities."""
-    published: Any = AutoencoderOobleck(**config.vae_config())
+    published: Any = diffusers.AutoencoderOobleck(**config.vae_config())
     _export_encoder(vae, published.encoder)
     _export_decoder(vae, published.decoder)
     exported: AutoencoderOobleck = published.eval()

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from acestep_lab.models import roofline
 from acestep_lab.models.roofline import Peak, Work
-from tests.tiny import CHANNELS, CONDITION, LATENT, RATIOS, VAE, dit_config, tiny_parts
+from tests.tiny import CHANNELS, CONDITION, LATENT, RATIOS, VAE, dit_config, tiny_components
 
 PUBLISHED: dict[str, Any] = {
     "hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 24, "num_attention_heads": 16,
@@ -27,7 +27,7 @@ def counted(work: Any) -> int:
 
 
 def test_a_vae_does_what_the_floor_says() -> None:
-    vae, frames, hop = tiny_parts()["vae"], 12, 160
+    vae, frames, hop = tiny_components()["vae"], 12, 160
     assert hop == torch.tensor(RATIOS).prod()
     decoded = counted(lambda: vae.decoder(torch.zeros(1, LATENT, frames)))
     assert roofline.decode(VAE, frames).flops == pytest.approx(decoded, rel=0.02)
@@ -36,7 +36,7 @@ def test_a_vae_does_what_the_floor_says() -> None:
 
 
 def test_a_step_does_no_less_than_the_floor_says_and_not_much_more() -> None:
-    dit, frames, tokens = tiny_parts()["dit"], 64, 9
+    dit, frames, tokens = tiny_components()["dit"], 64, 9
     config = dict(dit_config()) | {"layer_types": dit.layer_types}
     x, states, context = (
         torch.zeros(1, frames, LATENT),
