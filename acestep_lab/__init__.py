@@ -11,7 +11,7 @@ The house, room by room; imports point down this list, never up::
     decode/     VAE: latent ↔ sound; Audio, Codec
     takes/      finished pieces: Take, Library
     listen/     what can be heard in a take
-    train/      making weights: the synthetic world, the pocket checkpoint
+    train/      making weights: synthetic music, the pocket checkpoint
     resolve     every "auto" of a recipe becomes a number, every impossible wish a sentence
     queueing    who is next: a fair order of several people's runs
     road        the one file where the stages meet: recipes → frames → sound;  run: a render under way

@@ -20,7 +20,7 @@
 # variations, and get the very same take again from its recipe.
 #
 # Everything runs on the *pocket* checkpoint that ships with the package — the same model classes as ACE-Step 1.5 at tiny
-# size, trained on a synthetic world of simple tunes. No graphics card, no download, under a minute.
+# size, trained on synthetic music, simple tunes. No graphics card, no download, under a minute.
 
 # %%
 from acestep_lab import Recipe, Session

@@ -1,4 +1,4 @@
-"""Listening: on sounds made by hand, where the answer is known, and on songs of the synthetic world."""
+"""Listening: on sounds made by hand, where the answer is known, and on synthetic songs."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from acestep_lab.audio.audio import Audio
 from acestep_lab.listen import key, same_key
 from acestep_lab.models.loading import POCKET, Checkpoint
 from acestep_lab.train import synthetic_music
-from acestep_lab.train.pocket.heard import note_sheet
+from acestep_lab.train.pocket.note_targets import note_targets_of
 from acestep_lab.train.pocket.vae import si_sdr
 
 UNSEEN = 910_000_000
@@ -32,15 +32,15 @@ def played(seed: int, seconds: float = 6.0) -> tuple[synthetic_music.Song, np.nd
 
 
 def test_all_weights_fit_into_forty_megabytes() -> None:
-    ears = POCKET.parent.parent / "listen"
-    files = [*POCKET.rglob("*.safetensors"), *ears.glob("*.npz")]
+    classifiers = POCKET.parent.parent / "listen"
+    files = [*POCKET.rglob("*.safetensors"), *classifiers.glob("*.npz")]
     assert {"presence.npz", "meter.npz"} < {file.name for file in files}
     assert sum(file.stat().st_size for file in files) <= 40_000_000
 
 
 def test_it_says_how_it_wants_to_be_sampled() -> None:
-    said = json.loads((POCKET / "pocket.json").read_text())
-    assert {"steps", "shift", "guidance", "guidance_scale", "longest_seconds", "training"} <= set(said)
+    settings = json.loads((POCKET / "pocket.json").read_text())
+    assert {"steps", "shift", "guidance", "guidance_scale", "longest_seconds", "training"} <= set(settings)
 
 
 def test_every_part_is_there_and_builds_strictly() -> None:
@@ -62,17 +62,17 @@ def test_the_pipeline_of_diffusers_opens_it_and_guidance_works(pipe: AceStepPipe
 
 
 def test_sound_survives_the_autoencoder(pipe: AceStepPipeline) -> None:
-    clean, kept = [], 0
+    quality, same_keys = [], 0
     for seed in range(UNSEEN, UNSEEN + 6):
         _, sound = played(seed)
         with torch.no_grad():
             latent = pipe.vae.encode(torch.from_numpy(sound)[None, None]).latent_dist.mode()
             made = pipe.vae.decode(latent).sample[0]
-        clean.append(si_sdr(made, torch.from_numpy(sound)[None]).item())
-        kept += same_key(key(Audio(made.numpy(), 24_000))[0], key(Audio(sound[None], 24_000))[0])
+        quality.append(si_sdr(made, torch.from_numpy(sound)[None]).item())
+        same_keys += same_key(key(Audio(made.numpy(), 24_000))[0], key(Audio(sound[None], 24_000))[0])
         assert 0.5 < latent.std() < 2
-    assert np.mean(clean) > 7
-    assert kept >= 5
+    assert np.mean(quality) > 7
+    assert same_keys >= 5
 
 
 def test_codes_keep_where_the_drums_are(pipe: AceStepPipeline) -> None:
@@ -83,7 +83,7 @@ def test_codes_keep_where_the_drums_are(pipe: AceStepPipeline) -> None:
         with torch.no_grad():
             latent = pipe.vae.encode(torch.from_numpy(sound)[None, None]).latent_dist.mode().transpose(1, 2)
             quantised, _ = pipe.audio_tokenizer.tokenize(latent)
-            sheet = pipe.audio_token_detokenizer(quantised)[0]
-        true = note_sheet(song, len(sheet), 100).float()
-        found.append(np.corrcoef(sheet[:, 24:27].flatten(), true[:, 24:27].flatten())[0, 1])
+            targets = pipe.audio_token_detokenizer(quantised)[0]
+        true = note_targets_of(song, len(targets), 100).float()
+        found.append(np.corrcoef(targets[:, 24:27].flatten(), true[:, 24:27].flatten())[0, 1])
     assert np.mean(found) > 0.4

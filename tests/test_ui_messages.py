@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from acestep_lab import ui
 from acestep_lab.errors import LabError, RecipeError
-from acestep_lab.evaluate.report import Figure, Report
+from acestep_lab.evaluate.report import Metric, Report
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.literal import comment, literal
 from acestep_lab.prompt.recipe import Planning, Recipe
@@ -486,9 +486,9 @@ class Tags(html.parser.HTMLParser):
 @pytest.mark.parametrize("words", HOSTILE, ids=repr)
 def test_no_words_become_markup_in_anything_the_package_shows(words: str) -> None:
     def pages(words: str) -> list[str]:
-        judged = Report("c" + words, {"s" + words: 1}, (Figure("f" + words, "g" + words, 0.5, chance=0.1),))
+        evaluated = Report("c" + words, {"s" + words: 1}, (Metric("f" + words, "g" + words, 0.5, chance=0.1),))
         plan = Plan(bpm=90, caption="p" + words, genres="g" + words, lyrics="l" + words)
-        return [report.page(take(words), [("step" + words, b"png")]), plan._repr_html_(), judged.picture()]
+        return [report.page(take(words), [("step" + words, b"png")]), plan._repr_html_(), evaluated.picture()]
 
     for calm, odd in zip(pages("calm"), pages(words), strict=True):
         assert Tags(odd).found == Tags(calm).found

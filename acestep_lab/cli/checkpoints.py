@@ -89,14 +89,14 @@ def evaluate(checkpoint: str, prompts: int, seconds: float, out: Path | None, on
     """Measure what a checkpoint can do, beside chance and ceiling."""
     if out:
         ensure_folder(out)
-    from acestep_lab.evaluate import judge
+    from acestep_lab.evaluate import evaluate as measure
 
-    report = judge(
+    report = measure(
         checkpoint,
         prompts=prompts,
         seconds=seconds,
         only=only.split(",") if only else None,
-        say=lambda sentence: print(sentence, file=sys.stderr, flush=True),
+        progress=lambda sentence: print(sentence, file=sys.stderr, flush=True),
     )
     print(report.table())
     if out:

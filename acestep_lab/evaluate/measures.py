@@ -28,14 +28,14 @@ FIVE_ROLES = {
 
 
 @dataclass(frozen=True)
-class Scored:
+class PromptMeasure:
     """A measure of one sound against one prompt, and which prompts it makes sense for."""
 
     name: str
     score: Score
     applies: Callable[[Prompt], bool] = lambda prompt: True
-    wanted: float | None = None
-    """Threshold as a share of the ceiling, or an absolute one (`absolute`)."""
+    threshold: float | None = None
+    """As a share of the ceiling, or an absolute one (`absolute`)."""
     absolute: bool = False
 
 
@@ -76,71 +76,71 @@ def _mixed_sections(prompt: Prompt) -> bool:
     return len({"drums" in section.stems_playing for section in prompt.song().sections}) == 2
 
 
-SCORED = (
-    Scored("tempo ±4 %, octaves allowed", _tempo, _with_drums, 0.80),
-    Scored("pulse at the asked tempo", _pulse, _with_drums),
-    Scored("key exact", _key, _tonal, 0.70),
-    Scored("chroma inside the asked scale", _scale, _tonal),
-    Scored("meter", _meter, _with_drums, 0.70, absolute=True),
-    Scored("drums per section as asked", _sections, _mixed_sections, 0.85, absolute=True),
+PROMPT_MEASURES = (
+    PromptMeasure("tempo ±4 %, octaves allowed", _tempo, _with_drums, 0.80),
+    PromptMeasure("pulse at the asked tempo", _pulse, _with_drums),
+    PromptMeasure("key exact", _key, _tonal, 0.70),
+    PromptMeasure("chroma inside the asked scale", _scale, _tonal),
+    PromptMeasure("meter", _meter, _with_drums, 0.70, absolute=True),
+    PromptMeasure("drums per section as asked", _sections, _mixed_sections, 0.85, absolute=True),
 )
 
 
-def shuffled(items: Sequence[Prompt]) -> list[Prompt]:
-    """Every prompt against another one's sound: the list turned by about a third."""
+def mismatched(items: Sequence[Prompt]) -> list[Prompt]:
+    """Another prompt in each one's place, for the chance level: the list rotated by about a third."""
     by = max(1, len(items) // 3)
     return [*items[by:], *items[:by]]
 
 
-def mean_scores(measure: Scored, sounds: Sequence[Audio], asked: Sequence[Prompt]) -> tuple[float, float, int]:
-    """(mean score, mean score by chance, n) over the prompts a measure applies to."""
-    pairs = [(sound, prompt) for sound, prompt in zip(sounds, asked, strict=True) if measure.applies(prompt)]
+def mean_scores(measure: PromptMeasure, sounds: Sequence[Audio], prompts: Sequence[Prompt]) -> tuple[float, float, int]:
+    """(mean score, mean score by chance, n) over the prompts a measure applies to; NaN, NaN, 0 where it applies to none."""
+    pairs = [(sound, prompt) for sound, prompt in zip(sounds, prompts, strict=True) if measure.applies(prompt)]
     if not pairs:
         return float("nan"), float("nan"), 0
     fitting = [prompt for _, prompt in pairs]
     true = [measure.score(sound, prompt) for sound, prompt in pairs]
-    chance = [measure.score(sound, other) for (sound, _), other in zip(pairs, shuffled(fitting), strict=True)]
+    chance = [measure.score(sound, other) for (sound, _), other in zip(pairs, mismatched(fitting), strict=True)]
     return float(np.mean(true)), float(np.mean(chance)), len(pairs)
 
 
-def presence_accuracy(
-    ear: InstrumentTagger,
+def instrument_accuracy(
+    tagger: InstrumentTagger,
     sounds: Sequence[Audio],
-    asked: Sequence[Prompt],
-    unnamed_too: bool = False,
+    prompts: Sequence[Prompt],
+    count_unnamed: bool = False,
     roles: Mapping[str, Sequence[str]] | None = None,
 ) -> float:
     """Balanced accuracy of stems present or absent as asked: mean over stems of (hit rate + rejection rate) / 2.
 
-    With `roles`, such as FIVE_ROLES, the mean is over roles instead; one is there when any of its stems is.
+    With `roles`, such as FIVE_ROLES, the mean is over roles instead; one is present when any of its stems is.
 
-    Asked for is what the words name. What the prompt's own song has beyond them was neither asked for nor ruled out, and counts
-    only with `unnamed_too`. Stems that fewer than four prompts ask for, or fewer than four leave out, are not counted; luck
-    gives 0.5.
+    Asked for is what the prompt's texts name. What its own song has beyond them was neither asked for nor ruled out, and counts
+    only with `count_unnamed`. Stems that fewer than four prompts ask for, or fewer than four leave out, are not counted; chance
+    is 0.5, and NaN comes back where no stem is counted.
     """
-    heard = [ear.heard(sound) for sound in sounds]
-    named = [prompt.named for prompt in asked]
+    detected = [tagger.heard(sound) for sound in sounds]
+    named = [prompt.named for prompt in prompts]
     rates = []
-    for stems in (roles or {stem: (stem,) for stem in ear.roles}).values():
-        playing = np.array([not set(stems).isdisjoint(prompt.instruments) for prompt in asked])
-        wanted = playing if unnamed_too else np.array([not set(stems).isdisjoint(names) for names in named])
-        found = np.array([not set(stems).isdisjoint(present) for present in heard])
-        if min(wanted.sum(), (~playing).sum()) >= 4:
-            rates.append((found[wanted].mean() + (~found)[~playing].mean()) / 2)
+    for stems in (roles or {stem: (stem,) for stem in tagger.roles}).values():
+        playing = np.array([not set(stems).isdisjoint(prompt.instruments) for prompt in prompts])
+        threshold = playing if count_unnamed else np.array([not set(stems).isdisjoint(names) for names in named])
+        found = np.array([not set(stems).isdisjoint(present) for present in detected])
+        if min(threshold.sum(), (~playing).sum()) >= 4:
+            rates.append((found[threshold].mean() + (~found)[~playing].mean()) / 2)
     return float(np.mean(rates)) if rates else float("nan")
 
 
-def solo_accuracy(ear: InstrumentTagger, sounds: Sequence[Audio], asked: Sequence[Prompt]) -> float:
-    """How often the likeliest stem is the one asked for."""
+def solo_accuracy(tagger: InstrumentTagger, sounds: Sequence[Audio], prompts: Sequence[Prompt]) -> float:
+    """How often the likeliest stem is the one asked for; NaN without sounds."""
     hits = [
         max(chances, key=chances.__getitem__) == prompt.instruments[0]
-        for prompt, chances in ((p, ear.probabilities(s)) for s, p in zip(sounds, asked, strict=True))
+        for prompt, chances in ((p, tagger.probabilities(s)) for s, p in zip(sounds, prompts, strict=True))
     ]
     return float(np.mean(hits)) if hits else float("nan")
 
 
 def si_sdr(found: np.ndarray, true: np.ndarray) -> float:
-    """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al. 2019)."""
+    """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al. 2019) of two sounds of one shape."""
     found, true = found.ravel() - found.mean(), true.ravel() - true.mean()
     projected = (found @ true) / (true @ true + 1e-12) * true
     return float(10 * np.log10((projected @ projected) / (((found - projected) ** 2).sum() + 1e-12) + 1e-12))
@@ -157,8 +157,8 @@ def log_spectral_distance(found: np.ndarray, true: np.ndarray, size: int = 1024)
     return float(np.sqrt((difference**2).mean(axis=1)).mean())
 
 
-def gain_decibels(before: np.ndarray, after: np.ndarray, goal: np.ndarray) -> float:
-    """How much nearer to the goal the latents came, in dB of squared error."""
-    frames = min(len(before), len(after), len(goal))
-    before, after, goal = (x[:frames] for x in (before, after, goal))
-    return float(10 * np.log10(((before - goal) ** 2).mean() / (((after - goal) ** 2).mean() + 1e-12)))
+def gain_decibels(before: np.ndarray, after: np.ndarray, target: np.ndarray) -> float:
+    """How much nearer to a target the latents [frames, channels] came, in dB of squared error."""
+    frames = min(len(before), len(after), len(target))
+    before, after, target = (x[:frames] for x in (before, after, target))
+    return float(10 * np.log10(((before - target) ** 2).mean() / (((after - target) ** 2).mean() + 1e-12)))

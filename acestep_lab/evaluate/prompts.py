@@ -1,6 +1,6 @@
-"""The fixed prompts: songs of the world, written down once so that a change of the world cannot move the goal.
+"""The fixed prompts: those of synthetic songs, written down once so that a change of the composer cannot change the evaluation.
 
-`python -m acestep_lab.evaluate.prompts` writes them anew; a test says when the world no longer plays what stands here.
+`python -m acestep_lab.evaluate.prompts` writes them anew; a test says when the composer no longer writes what stands here.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from pathlib import Path
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.train.synthetic_music import Song, compose
-from acestep_lab.train.synthetic_music.words import spoken
+from acestep_lab.train.synthetic_music.text import caption_words
 
 FILE = Path(__file__).with_name("prompts.json")
 FIRST_SEED, SOLO_SEED = 7_700_000, 7_800_000
-"""Seeds no training run draws from."""
+"""Seeds that no training draws from."""
 SECONDS = 10.0
 MIXES, SOLOS = 128, 32
 SOLO_STEMS = ("keyboard", "guitar", "bass", "drums", "strings", "synth", "woodwinds", "brass")
@@ -37,22 +37,23 @@ class Prompt:
 
     @property
     def named(self) -> frozenset[str]:
-        """The instruments that the words name. A caption leaves out one in ten of those that play, and nobody can be blamed for
-        not playing, or for playing, what it does not say.
+        """The instruments that caption or lyrics name.
+
+        A caption leaves out one in ten of those that play, and no model can be blamed for what it does not say.
         """
         text, sounds = f"{self.caption}\n{self.lyrics}".lower(), {(n.stem, n.sound) for n in self.song().notes}
-        words = {stem: spoken(stem, {sound for s, sound in sounds if s == stem}) for stem in self.instruments}
-        named = {stem for stem, said in words.items() if any(word.lower() in text for word in said)}
+        names = {stem: caption_words(stem, {sound for s, sound in sounds if s == stem}) for stem in self.instruments}
+        named = {stem for stem, said in names.items() if any(word.lower() in text for word in said)}
         sung = any(line and not line.startswith("[") for line in self.lyrics.splitlines())
         return frozenset(named | ({"vocals"} & set(self.instruments) if sung else set()))
 
     def song(self, seconds: float = SECONDS) -> Song:
-        """The world's own song for this prompt."""
+        """The synthetic song that this prompt describes."""
         only = {"instruments": self.instruments} if self.solo else {}
         return compose(self.seed, seconds, **only)  # type: ignore[arg-type]
 
     def recipe(self, seconds: float = SECONDS, **more: object) -> Recipe:
-        """The prompt as a recipe; its seed is the song's."""
+        """The prompt as a recipe with the song's seed; `more` are further fields."""
         return Recipe(
             self.caption,
             self.lyrics,
@@ -74,14 +75,14 @@ class Prompt:
 
 
 def prompts(count: int = 64, solo: bool = False) -> list[Prompt]:
-    """The first `count` prompts for mixes, or for single instruments."""
+    """The first `count` fixed prompts (all, if there are fewer) for mixes or, with `solo`, for single instruments."""
     rows = json.loads(FILE.read_text(encoding="utf-8"))
     found = [Prompt(**{**row, "instruments": tuple(row["instruments"])}) for row in rows]
     return [p for p in found if p.solo == solo][:count]
 
 
-def written() -> list[Prompt]:
-    """The prompts as the world would give them now."""
+def recomposed() -> list[Prompt]:
+    """The prompts as the composer would write them now."""
     mixes = [_prompt(seed, compose(seed, SECONDS), False) for seed in range(FIRST_SEED, FIRST_SEED + MIXES)]
     stems = [(SOLO_SEED + i, SOLO_STEMS[i % len(SOLO_STEMS)]) for i in range(SOLOS)]
     return mixes + [_prompt(seed, compose(seed, SECONDS, instruments=(stem,)), True) for seed, stem in stems]
@@ -92,4 +93,6 @@ def _prompt(seed: int, song: Song, solo: bool) -> Prompt:
 
 
 if __name__ == "__main__":
-    FILE.write_text(json.dumps([asdict(p) for p in written()], ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+    FILE.write_text(
+        json.dumps([asdict(p) for p in recomposed()], ensure_ascii=False, indent=0) + "\n", encoding="utf-8"
+    )

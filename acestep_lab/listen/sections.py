@@ -10,7 +10,7 @@ import numpy as np
 from acestep_lab.listen.spectra import Sound, magnitudes, mono_of, power_of_two
 
 TREBLE_HZ = 5000.0
-THRESHOLD = 0.92  # dB per 10 ms frame; tells 94 % of the world's sections with drums from those without
+THRESHOLD = 0.92  # dB per 10 ms frame; tells 94 % of synthetic songs' sections with drums from those without
 FLOOR_DB = 34.0  # below the song's loudest treble, where hiss begins
 
 

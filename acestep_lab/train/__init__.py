@@ -1,1 +1,1 @@
-"""Making weights: a synthetic world of music, the pocket checkpoint trained on it, data sets, LoRA."""
+"""Making weights: synthetic music, the pocket checkpoint and the classifiers trained on it, data sets, LoRA."""

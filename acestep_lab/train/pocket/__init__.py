@@ -1,1 +1,1 @@
-"""Training of the pocket checkpoint, stage by stage: autoencoder, words, codes, transformer, planner, export."""
+"""Training of the pocket checkpoint, stage by stage: autoencoder, tokenizer, codes, transformer, planner, export."""

@@ -2,7 +2,7 @@
 
     python -m acestep_lab.train.pocket --out FOLDER --minutes 120 --work DIR [--device cuda] [--stages vae,clips,…]
 
-Every stage continues where an earlier call stopped. Give a stage more time with --box, as in `--box dit=90`.
+Every stage continues where an earlier call stopped. Give a stage more time with --stage-minutes, as in `--stage-minutes dit=90`.
 """
 
 from __future__ import annotations
@@ -25,252 +25,273 @@ from tokenizers import Tokenizer
 from acestep_lab._libraries import diffusers
 from acestep_lab.train import synthetic_music
 from acestep_lab.train.pocket import export
-from acestep_lab.train.pocket.bench import Stage
-from acestep_lab.train.pocket.clips import SHARD, Clip, ClipPool, fill, make_clip
-from acestep_lab.train.pocket.codes import Codec5, train_codes, train_ears
-from acestep_lab.train.pocket.dashboard import gaps
+from acestep_lab.train.pocket.attribute_pretraining import AttributeHeads, pretrain_attributes
+from acestep_lab.train.pocket.clips import SHARD, Clip, ClipPool, make_clip, write_shards
+from acestep_lab.train.pocket.codes import AudioCodeModel, train_audio_tokenizer, train_codes
+from acestep_lab.train.pocket.components import Components
+from acestep_lab.train.pocket.config import PocketConfig
+from acestep_lab.train.pocket.counterfactual import counterfactual_gaps
 from acestep_lab.train.pocket.dit import CodeSource, train_dit
-from acestep_lab.train.pocket.gist import Gist, train_gist
-from acestep_lab.train.pocket.listening import Sampling, roads
-from acestep_lab.train.pocket.lm import Library, train_lm
-from acestep_lab.train.pocket.parts import Parts
-from acestep_lab.train.pocket.shapes import Shapes
+from acestep_lab.train.pocket.generation_eval import SamplingSettings, generation_scores
+from acestep_lab.train.pocket.lm import PlanCorpus, train_lm
 from acestep_lab.train.pocket.silence import timed_silence
+from acestep_lab.train.pocket.stage import Stage
+from acestep_lab.train.pocket.tokenizer import for_lm, for_text, train_tokenizer
 from acestep_lab.train.pocket.train_vae import HELD_OUT, polish, train_vae
-from acestep_lab.train.pocket.vae import PocketVae, imported, use_fast_snake
-from acestep_lab.train.pocket.words import for_lm, for_text, train_tokenizer
+from acestep_lab.train.pocket.vae import PocketVae, import_vae, use_fast_snake
 
-BOXES = {
+TIME_SHARES = {
     "vae": 0.16,
     "clips": 0.05,
-    "words": 0.0,
-    "gist": 0.02,
+    "tokenizer": 0.0,
+    "attributes": 0.02,
     "codes": 0.03,
-    "ears": 0.06,
+    "audio_tokenizer": 0.06,
     "dit": 0.48,
     "lm": 0.16,
     "polish": 0.04,
-    "judge": 0.0,
+    "evaluate": 0.0,
     "export": 0.0,
 }
 """Stage → its share of the minutes."""
-FIRST_SONG = 10_000_000  # of the clips, by number
-FEEDER, PLANNER = 10_000_000, 30_000_000  # how much further on the songs of a feeder and of the planner begin
-SETTLED = 1000  # steps after which an average of weights no longer hurries
-DEFAULTS = {
+FIRST_SEED = 10_000_000  # of the clips' songs
+WORKER_OFFSET, PLANNER_OFFSET = 10_000_000, 30_000_000  # from there to the songs of a data worker and of the planner
+SETTLED_COUNT = 1000  # steps after which a weight average moves at its final rate
+DEFAULTS: dict[str, Any] = {
     "steps": 16, "shift": 3.0, "guidance": "cfg", "guidance_scale": 3.0, "longest_seconds": 120.0, "direct": ["extract"], "tells_key": True, "repeats_caption": True,
 }  # fmt: skip
 
 
 @dataclass
 class TrainingRun:
-    """The stages of one checkpoint and the folder they share."""
+    """The training of one checkpoint: its stages (a method each) and the folder they share."""
 
     work: Path
     out: Path
     minutes: dict[str, float]
     device: str
-    shapes: Shapes = field(default_factory=Shapes)
-    pace: float = 1.0
-    first_song: int = FIRST_SONG
+    config: PocketConfig = field(default_factory=PocketConfig)
+    rate_scale: float = 1.0
+    first_seed: int = FIRST_SEED
 
     def stage(self, name: str) -> Stage:
-        return Stage(name, 60 * self.minutes[name], self.work, self.device, pace=self.pace)
+        """The clock, state and log of a stage."""
+        return Stage(name, 60 * self.minutes[name], self.work, self.device, rate_scale=self.rate_scale)
 
     # --- what earlier stages left -------------------------------------------------------------------------------
 
     @cached_property
-    def made_vae(self) -> PocketVae:
-        vae = use_fast_snake(PocketVae(self.shapes))
+    def trained_vae(self) -> PocketVae:
+        """The autoencoder of the stage `vae`, or `polish` where it has run."""
+        vae = use_fast_snake(PocketVae(self.config))
         polished = (self.work / "polish.pt").exists()
-        vae.load_state_dict(self._kept("polish" if polished else "vae")["vae"])
+        vae.load_state_dict(self._state("polish" if polished else "vae")["vae"])
         return vae.to(self.device).eval()
 
     @cached_property
-    def tokens(self) -> Tokenizer:
-        return Tokenizer.from_file(str(self.work / "words.json"))
+    def text_tokenizer(self) -> Tokenizer:
+        """The tokenizer of the stage `tokenizer`."""
+        return Tokenizer.from_file(str(self.work / "tokenizer.json"))
 
     @cached_property
     def pool(self) -> ClipPool:
+        """All clips encoded so far."""
         return ClipPool(self.work / "clips", seed=5)
 
     @cached_property
-    def codec(self) -> Codec5:
-        codec = Codec5(self.shapes)
-        codec.load_state_dict(self._kept("codes")["codec"])
-        if (self.work / "ears.pt").exists():
-            codec.tokenizer.load_state_dict(self._kept("ears")["tokenizer"])
-        return codec.to(self.device).eval()
+    def code_model(self) -> AudioCodeModel:
+        """The audio tokenizer pair as far as it is trained."""
+        code_model = AudioCodeModel(self.config)
+        code_model.load_state_dict(self._state("codes")["code_model"])
+        if (self.work / "audio_tokenizer.pt").exists():
+            code_model.tokenizer.load_state_dict(self._state("audio_tokenizer")["tokenizer"])
+        return code_model.to(self.device).eval()
 
-    def parts(self) -> Parts:
+    def components(self) -> Components:
+        """Text encoder, condition encoder and transformer as they are initialised."""
         torch.manual_seed(3)
-        return Parts(self.shapes, len(for_text(self.tokens)), timed_silence(self.made_vae, self.shapes))
+        return Components(self.config, len(for_text(self.text_tokenizer)), timed_silence(self.trained_vae, self.config))
 
-    def _kept(self, name: str) -> dict[str, Any]:
-        return torch.load(self.work / f"{name}.pt", map_location="cpu", weights_only=False)["state"]
+    def _state(self, name: str) -> dict[str, Any]:
+        state: dict[str, Any] = torch.load(self.work / f"{name}.pt", map_location="cpu", weights_only=False)["state"]
+        return state
 
     # --- stages -------------------------------------------------------------------------------------------------
 
     def vae(self) -> None:
-        """Sound to latents and back."""
-        train_vae(self.stage("vae"), self.shapes)
+        """Train the autoencoder."""
+        train_vae(self.stage("vae"), self.config)
 
-    def begin_with(self, folder: Path) -> None:
-        """Take autoencoder and words from a finished folder, so that its latents stay valid and the rest is trained anew."""
-        real = diffusers.AutoencoderOobleck.from_pretrained(folder / "vae", torch_dtype=torch.float32)
+    def reuse_vae(self, folder: Path) -> None:
+        """Take autoencoder and tokenizer from a finished checkpoint, so that its latents stay valid and the rest is trained anew."""
+        published = diffusers.AutoencoderOobleck.from_pretrained(folder / "vae", torch_dtype=torch.float32)
         if not (self.work / "vae.pt").exists():
-            self.stage("vae").save(vae=imported(real, self.shapes).state_dict(), final=True)
-        if not (self.work / "words.json").exists():
-            shutil.copy(folder / "tokenizer" / "tokenizer.json", self.work / "words.json")
+            self.stage("vae").save(vae=import_vae(published, self.config).state_dict(), final=True)
+        if not (self.work / "tokenizer.json").exists():
+            shutil.copy(folder / "tokenizer" / "tokenizer.json", self.work / "tokenizer.json")
 
-    def go_on_from(self, folder: Path) -> None:
-        """Take every part from a finished folder, to train it further: transformer, planner, ears and decoder. Autoencoder, words and
-        codes stay, since all others are built on them; optimisers begin anew.
+    def continue_from(self, folder: Path) -> None:
+        """Take every component from a finished checkpoint and train it further: transformer, planner, audio tokenizer and decoder.
+
+        Encoder, tokenizer and codebook stay, since all others are built on them; optimisers begin anew.
         """
-        self.begin_with(folder)
+        self.reuse_vae(folder)
         if not (self.work / "codes.pt").exists():
-            self.stage("codes").save(codec=export.codec_of(folder, self.shapes).state_dict(), final=True)
+            self.stage("codes").save(code_model=export.load_code_model(folder, self.config).state_dict(), final=True)
         if not (self.work / "dit.pt").exists():
-            parts = export.parts_of(folder, self.parts())
-            gist = Gist(self.shapes.condition)
-            train_gist(
-                Stage("readings", 60, self.work, self.device), parts, gist, for_text(self.tokens), words_too=False
+            components = export.load_components(folder, self.components())
+            attribute_heads = AttributeHeads(self.config.condition_width)
+            stage = Stage("attribute_heads", 60, self.work, self.device)
+            texts = for_text(self.text_tokenizer)
+            pretrain_attributes(stage, components, attribute_heads, texts, train_encoder=False)
+            weights = components.cpu().state_dict()
+            self.stage("dit").save(
+                components=weights,
+                attribute_heads=attribute_heads.cpu().state_dict(),
+                average=weights,
+                count=SETTLED_COUNT,
             )
-            weights = parts.cpu().state_dict()
-            self.stage("dit").save(parts=weights, gist=gist.cpu().state_dict(), average=weights, count=SETTLED)
         if not (self.work / "lm.pt").exists():
-            weights = export.lm_of(folder).state_dict()
-            self.stage("lm").save(model=weights, average=weights, count=SETTLED)
+            weights = export.load_lm(folder).state_dict()
+            self.stage("lm").save(model=weights, average=weights, count=SETTLED_COUNT)
 
-    def words(self) -> None:
-        """The tokenizer, from the world's own texts."""
-        if not (self.work / "words.json").exists():
+    def tokenizer(self) -> None:
+        """Train the text tokenizer on prompts of synthetic songs."""
+        if not (self.work / "tokenizer.json").exists():
             songs = (synthetic_music.compose(seed, 10.0 + seed % 20) for seed in range(2000))
-            train_tokenizer(songs).save(str(self.work / "words.json"))
+            train_tokenizer(songs).save(str(self.work / "tokenizer.json"))
 
     def clips(self) -> None:
-        """Encoded songs to begin with; `feeding` adds more all the time."""
-        until, seed = time.monotonic() + 60 * self.minutes["clips"], self.first_song
-        while time.monotonic() < until or seed == self.first_song:
-            fill(self.work / "clips", self.made_vae, self.shapes, seed, 1, self.device)
+        """Encode songs to begin with; a data worker adds more all the time."""
+        until, seed = time.monotonic() + 60 * self.minutes["clips"], self.first_seed
+        while time.monotonic() < until or seed == self.first_seed:
+            write_shards(self.work / "clips", self.trained_vae, self.config, seed, 1, self.device)
             seed += SHARD
 
-    def gist(self) -> None:
-        """What the words mean, before there is any sound; a transformer that has begun knows it."""
+    def attributes(self) -> None:
+        """Attribute pretraining of the text encoder; skipped where the transformer has begun."""
         if (self.work / "dit.pt").exists():
             return
-        parts = self.parts()
-        train_gist(self.stage("gist"), parts, Gist(self.shapes.condition), for_text(self.tokens))
+        components = self.components()
+        pretrain_attributes(
+            self.stage("attributes"),
+            components,
+            AttributeHeads(self.config.condition_width),
+            for_text(self.text_tokenizer),
+        )
 
     def codes(self) -> None:
-        """Five codes a second."""
-        train_codes(self.stage("codes"), self.shapes, self.pool)
+        """Train the codebook on note targets."""
+        train_codes(self.stage("codes"), self.config, self.pool)
 
-    def ears(self) -> None:
-        """The same codes heard in latents."""
-        train_ears(self.stage("ears"), self.codec, self.pool)
+    def audio_tokenizer(self) -> None:
+        """Train the audio tokenizer to find the codes in latents."""
+        train_audio_tokenizer(self.stage("audio_tokenizer"), self.code_model, self.pool)
 
     def dit(self) -> None:
-        """Words and sources to latents."""
+        """Train transformer, condition encoder and text encoder."""
         trained = (self.work / "codes.pt").exists()
-        pair = CodeSource(self.codec) if trained else None
-        parts, gist = self.parts(), Gist(self.shapes.condition)
-        if (self.work / "gist.pt").exists():
-            learnt = self._kept("gist")
-            parts.text.load_state_dict(learnt["text"])
-            parts.condition.text_projector.load_state_dict(learnt["projector"])
-            gist.load_state_dict(learnt["gist"])
-        train_dit(self.stage("dit"), parts, gist, self.pool, for_text(self.tokens), pair, self.made_vae)
+        code_source = CodeSource(self.code_model) if trained else None
+        components, attribute_heads = self.components(), AttributeHeads(self.config.condition_width)
+        if (self.work / "attributes.pt").exists():
+            pretrained = self._state("attributes")
+            components.text.load_state_dict(pretrained["text"])
+            components.condition.text_projector.load_state_dict(pretrained["projector"])
+            attribute_heads.load_state_dict(pretrained["attribute_heads"])
+        tokenizer = for_text(self.text_tokenizer)
+        train_dit(self.stage("dit"), components, attribute_heads, self.pool, tokenizer, code_source, self.trained_vae)
 
     def lm(self) -> None:
-        """Words to a plan with codes."""
-        library = Library(self.codec, self.shapes, self.first_song + PLANNER)
-        train_lm(self.stage("lm"), self.shapes, for_lm(self.tokens, self.shapes.codes), library)
+        """Train the planner."""
+        corpus = PlanCorpus(self.code_model, self.config, self.first_seed + PLANNER_OFFSET)
+        train_lm(self.stage("lm"), self.config, for_lm(self.text_tokenizer, self.config.codes), corpus)
 
     def polish(self) -> None:
-        """The decoder once more, on latents that are a little off."""
-        polish(self.stage("polish"), self.shapes, self.made_vae)
+        """Train the decoder once more, on noisy latents."""
+        polish(self.stage("polish"), self.config, self.trained_vae)
 
-    def judge(self) -> None:
-        """Which words are obeyed, on songs never trained on: the loss's answer and the listener's."""
-        clips, words = self.held_out(), for_text(self.tokens)
-        parts = export.with_weights(self.parts(), self._kept("dit")["average"]).requires_grad_(False)
-        lm_tokenizer = for_lm(self.tokens, self.shapes.codes)
-        lm = export.lm_from(self._kept("lm")["average"], self.shapes, lm_tokenizer)
-        how = Sampling(DEFAULTS["steps"], DEFAULTS["shift"], DEFAULTS["guidance_scale"])
-        found = {
-            "gaps": gaps(parts, clips[:48], words, CodeSource(self.codec)),
-            "roads": roads(parts, self.made_vae, CodeSource(self.codec), clips[:64], words, how, lm, lm_tokenizer),
-        }
-        (self.work / "judged.json").write_text(json.dumps(found, indent=1))
-        print(json.dumps(found, indent=1))
+    def evaluate(self) -> None:
+        """Measure prompt adherence on songs never trained on, by the loss and by generating; writes `evaluated.json`."""
+        clips, tokenizer = self.held_out(), for_text(self.text_tokenizer)
+        components = export.with_weights(self.components(), self._state("dit")["average"]).requires_grad_(False)
+        lm_tokenizer = for_lm(self.text_tokenizer, self.config.codes)
+        lm = export.build_lm(self._state("lm")["average"], self.config, lm_tokenizer)
+        settings = SamplingSettings(DEFAULTS["steps"], DEFAULTS["shift"], DEFAULTS["guidance_scale"])
+        gaps = counterfactual_gaps(components, clips[:48], tokenizer, CodeSource(self.code_model))
+        codes = CodeSource(self.code_model)
+        generation = generation_scores(
+            components, self.trained_vae, codes, clips[:64], tokenizer, settings, lm, lm_tokenizer
+        )
+        scores = {"gaps": gaps, "generation": generation}
+        (self.work / "evaluated.json").write_text(json.dumps(scores, indent=1))
+        print(json.dumps(scores, indent=1))
 
     def held_out(self, count: int = 96) -> list[Clip]:
-        """Ten-second songs that no stage has seen."""
+        """Clips of ten seconds that no stage trains on."""
         file, random = self.work / "held.pt", np.random.default_rng(3)
         if not file.exists():
             torch.save(
                 [
-                    make_clip(HELD_OUT + 100_000 + i, 10, self.made_vae, self.shapes, random, self.device)
+                    make_clip(HELD_OUT + 100_000 + i, 10, self.trained_vae, self.config, random, self.device)
                     for i in range(count)
                 ],
                 file,
             )
-        return torch.load(file, weights_only=False)
+        clips: list[Clip] = torch.load(file, weights_only=False)
+        return clips
 
     def export(self) -> None:
-        """The folder that everybody opens; parts not yet trained are exported as they begin, and `pocket.json` says so."""
-        parts, lm_tokenizer = self.parts(), for_lm(self.tokens, self.shapes.codes)
+        """Write the checkpoint folder; components not yet trained are exported as initialised, and `pocket.json` says so."""
+        components, lm_tokenizer = self.components(), for_lm(self.text_tokenizer, self.config.codes)
         if (self.work / "dit.pt").exists():
-            export.with_weights(parts, self._kept("dit")["average"])
-        lm = export.lm_from(
-            self._kept("lm")["average"] if (self.work / "lm.pt").exists() else None, self.shapes, lm_tokenizer
-        )
-        codec = self.codec if (self.work / "codes.pt").exists() else Codec5(self.shapes)
-        pipe = export.pipeline(self.made_vae.cpu(), codec.cpu(), parts, for_text(self.tokens), self.shapes)
-        judged = self.work / "judged.json"
-        facts = (
-            DEFAULTS
-            | {"training": self.diary()}
-            | ({"judged": json.loads(judged.read_text())} if judged.exists() else {})
-        )
-        print("bytes", export.write(self.out, pipe, facts, lm, lm_tokenizer))
+            export.with_weights(components, self._state("dit")["average"])
+        lm_weights = self._state("lm")["average"] if (self.work / "lm.pt").exists() else None
+        lm = export.build_lm(lm_weights, self.config, lm_tokenizer)
+        code_model = self.code_model if (self.work / "codes.pt").exists() else AudioCodeModel(self.config)
+        tokenizer = for_text(self.text_tokenizer)
+        pipe = export.pipeline(self.trained_vae.cpu(), code_model.cpu(), components, tokenizer, self.config)
+        evaluated = self.work / "evaluated.json"
+        metadata = DEFAULTS | {"training": self.last_log_lines()}
+        if evaluated.exists():
+            metadata |= {"evaluated": json.loads(evaluated.read_text())}
+        print("bytes", export.write(self.out, pipe, metadata, lm, lm_tokenizer))
 
-    def diary(self) -> dict[str, Any]:
+    def last_log_lines(self) -> dict[str, Any]:
         """The last line of every stage's log."""
-        logs = ((name, self.work / f"{name}.jsonl") for name in BOXES)
+        logs = ((name, self.work / f"{name}.jsonl") for name in TIME_SHARES)
         return {name: json.loads(log.read_text().splitlines()[-1]) for name, log in logs if log.exists()}
 
 
-def feed(work: Path, seed: int) -> None:
-    """A second process: compose, render and encode songs for as long as it lives."""
+def write_clips(work: Path, seed: int) -> None:
+    """The data worker, a second process: compose, render and encode songs for as long as it lives."""
     os.nice(5)
     torch.set_num_threads(1)
-    shop = TrainingRun(work, work, dict.fromkeys(BOXES, 0.0), "cpu")
-    fill(work / "clips", shop.made_vae, shop.shapes, seed, 10**6)
+    training = TrainingRun(work, work, dict.fromkeys(TIME_SHARES, 0.0), "cpu")
+    write_shards(work / "clips", training.trained_vae, training.config, seed, 10**6)
 
 
 def main() -> None:
     """Read the command line and run the stages."""
-    asked = _arguments()
-    torch.set_num_threads(asked.threads)
-    minutes = {name: asked.minutes * share for name, share in BOXES.items()} | {
-        k: float(v) for k, v in (b.split("=") for b in asked.box)
-    }
-    asked.work.mkdir(parents=True, exist_ok=True)
-    shop = TrainingRun(asked.work, asked.out, minutes, asked.device, pace=asked.pace, first_song=asked.first_song)
-    feeder = None
-    if asked.begin_with:
-        shop.begin_with(asked.begin_with)
-    if asked.go_on_from:
-        shop.go_on_from(asked.go_on_from)
-    for name in asked.stages.split(","):
-        if name in ("codes", "dit") and asked.feeder and feeder is None:
-            feeder = multiprocessing.get_context("spawn").Process(
-                target=feed, args=(asked.work, asked.first_song + FEEDER), daemon=True
+    arguments = _arguments()
+    torch.set_num_threads(arguments.threads)
+    minutes = {name: arguments.minutes * share for name, share in TIME_SHARES.items()}
+    minutes |= {name: float(value) for name, value in (item.split("=") for item in arguments.stage_minutes)}
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    training = TrainingRun(
+        arguments.work, arguments.out, minutes, arguments.device, rate_scale=arguments.lr_scale, first_seed=arguments.first_seed
+    )  # fmt: skip
+    worker = None
+    if arguments.vae_from:
+        training.reuse_vae(arguments.vae_from)
+    if arguments.continue_from:
+        training.continue_from(arguments.continue_from)
+    for name in arguments.stages.split(","):
+        if name in ("codes", "dit") and arguments.data_worker and worker is None:
+            worker = multiprocessing.get_context("spawn").Process(
+                target=write_clips, args=(arguments.work, arguments.first_seed + WORKER_OFFSET), daemon=True
             )
-            feeder.start()
-        getattr(shop, name)()
+            worker.start()
+        getattr(training, name)()
 
 
 def _arguments() -> argparse.Namespace:
@@ -280,24 +301,26 @@ def _arguments() -> argparse.Namespace:
         "--work", type=Path, required=True, help="folder for states and logs; the next call continues there"
     )
     parser.add_argument("--minutes", type=float, default=120, help="time for all stages together")
-    parser.add_argument("--box", action="append", default=[], metavar="STAGE=MINUTES", help="another box for one stage")
-    parser.add_argument("--stages", default=",".join(BOXES), help="stages to run, in order")
     parser.add_argument(
-        "--begin-with", type=Path, metavar="FOLDER", help="a finished checkpoint whose autoencoder and words to keep"
+        "--stage-minutes", action="append", default=[], metavar="STAGE=MINUTES", help="another time budget for one stage"
+    )  # fmt: skip
+    parser.add_argument("--stages", default=",".join(TIME_SHARES), help="stages to run, in order")
+    parser.add_argument(
+        "--vae-from", type=Path, metavar="FOLDER", help="a finished checkpoint whose autoencoder and tokenizer to keep"
     )
     parser.add_argument(
-        "--go-on-from", type=Path, metavar="FOLDER", help="a finished checkpoint to train further in all its parts"
+        "--continue-from", type=Path, metavar="FOLDER", help="a finished checkpoint to train further in all components"
     )
     parser.add_argument(
-        "--pace", type=float, default=1.0, help="share of the usual learning rates, such as 0.5 to go on"
+        "--lr-scale", type=float, default=1.0, help="factor on all learning rates, such as 0.5 to train further"
     )
     parser.add_argument(
-        "--first-song", type=int, default=FIRST_SONG, metavar="N",
-        help="number of the first song to learn from; another one when going on, or the same songs are read again",
+        "--first-seed", type=int, default=FIRST_SEED, metavar="N",
+        help="seed of the first song to train on; another one when training further, or the same songs are read again",
     )  # fmt: skip
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--feeder", action="store_true", help="compose and encode new songs in a second process")
+    parser.add_argument("--data-worker", action="store_true", help="compose and encode new songs in a second process")
     return parser.parse_args()
 
 

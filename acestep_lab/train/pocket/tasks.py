@@ -1,20 +1,20 @@
-"""Clips made into lessons: for each task the source, the mask, the goal and the words, as the pipeline would hand them over."""
+"""Clips made into training examples: for each task source, mask, target and prompt, as the pipeline would hand them over."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from acestep_lab.train.pocket.attribute_pretraining import attributes_of
+from acestep_lab.train.pocket.auxiliary_head import instrument_activity
 from acestep_lab.train.pocket.clips import Clip
-from acestep_lab.train.pocket.gist import meaning
-from acestep_lab.train.pocket.heard import note_sheet
-from acestep_lab.train.pocket.reading import players
-from acestep_lab.train.pocket.words import instruction, prompt_and_lyrics
+from acestep_lab.train.pocket.note_targets import note_targets_of
+from acestep_lab.train.pocket.tokenizer import instruction, prompt_and_lyrics
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -29,15 +29,15 @@ SHARES = {
     "timbre": 0.03,
 }
 NEEDS_STEM = ("extract", "lego", "complete")
-META = ("bpm", "keyscale", "timesignature")
-DROPPED = 0.12  # chance of each of bpm, key and meter to be left out of the words
+METADATA = ("bpm", "keyscale", "timesignature")
+METADATA_DROPOUT = 0.12  # chance of each of bpm, key and meter to be left out of the prompt
 
 
 @dataclass
 class TrainingExample:
     """One item of a batch. `codes` marks items whose source is filled in from their codes."""
 
-    goal: Tensor  # [frames, channels]
+    target: Tensor  # [frames, channels]
     source: Tensor  # [frames, channels]
     mask: Tensor  # [frames]
     text: str
@@ -45,16 +45,16 @@ class TrainingExample:
     task: str
     codes: bool = False
     reference: Tensor | None = None
-    meaning: dict[str, Tensor] = field(default_factory=dict)
-    playing: Tensor | None = None  # who plays in the goal, [frames, stems]
-    sheet: Tensor | None = None  # and what, [frames, channels of the note sheet]
+    attributes: dict[str, Tensor] = field(default_factory=dict)
+    activity: Tensor | None = None  # which stems play in the target, [frames, stems]
+    note_targets: Tensor | None = None  # and what they play, [frames, channels of note targets]
 
 
 @dataclass
 class Batch:
-    """Lessons of equal length, stacked."""
+    """Examples of equal length, stacked."""
 
-    goal: Tensor  # [items, frames, channels]
+    target: Tensor  # [items, frames, channels]
     source: Tensor
     mask: Tensor  # [items, frames]
     texts: dict[str, Tensor]
@@ -62,17 +62,17 @@ class Batch:
     coded: list[int]
     references: dict[int, Tensor] = field(default_factory=dict)
     tasks: list[str] = field(default_factory=list)
-    meanings: list[dict[str, Tensor]] = field(default_factory=list)
-    playing: Tensor | None = None  # [items, frames, stems]
-    sheets: Tensor | None = None  # [items, frames, channels of the note sheet]
+    attributes: list[dict[str, Tensor]] = field(default_factory=list)
+    activity: Tensor = field(default_factory=lambda: torch.empty(0))  # [items, frames, stems]
+    note_targets: Tensor = field(default_factory=lambda: torch.empty(0))  # [items, frames, channels of note targets]
 
     def to(self, device: str) -> Batch:
-        """The batch on a device."""
+        """The same batch with its tensors on a device."""
         moved = {f.name: _moved(getattr(self, f.name), device) for f in dataclasses.fields(self)}
         return Batch(**moved)
 
 
-def _moved(value, device: str):
+def _moved(value: Any, device: str) -> Any:
     if isinstance(value, Tensor):
         return value.to(device)
     if isinstance(value, dict):
@@ -81,14 +81,14 @@ def _moved(value, device: str):
 
 
 def choose_task(clip: Clip, random: np.random.Generator) -> str:
-    """A task by its share; songs without separate stems take the others."""
+    """Draw a task by its share; clips without separate stems take those that need none."""
     names = [name for name in SHARES if clip.stem or name not in NEEDS_STEM]
     weights = np.array([SHARES[name] * (2.5 if name in NEEDS_STEM else 1) for name in names])
     return str(random.choice(names, p=weights / weights.sum()))
 
 
-def window(frames: int, random: np.random.Generator, pool: int) -> slice:
-    """Where to repaint: any place, any length from a second to nearly all; often up to the end, as in an extension."""
+def repaint_window(frames: int, random: np.random.Generator, pool: int) -> slice:
+    """Draw the frames to repaint: any place, from a second to nearly all; often up to the end, as in an extension."""
     shortest = min(frames, 5 * pool)
     length = int(random.integers(shortest, max(shortest + 1, int(0.9 * frames))))
     kind = random.random()
@@ -96,67 +96,69 @@ def window(frames: int, random: np.random.Generator, pool: int) -> slice:
     return slice(start, start + length)
 
 
-def _words(clip: Clip, task: str, stems: tuple[str, ...], random: np.random.Generator) -> tuple[str, str]:
-    keep = frozenset(name for name in META if random.random() > DROPPED)
+def _texts(clip: Clip, task: str, stems: tuple[str, ...], random: np.random.Generator) -> tuple[str, str]:
+    keep = frozenset(name for name in METADATA if random.random() > METADATA_DROPOUT)
     return prompt_and_lyrics(clip.song, clip.seconds, instruction(task, stems), keep)
 
 
-def lesson(clip: Clip, task: str, silence: Tensor, random: np.random.Generator, pool: int) -> TrainingExample:
-    """Make one lesson of a clip."""
-    made = _lesson(clip, task, silence, random, pool)
-    made.meaning = meaning(clip.song)
-    made.playing, made.sheet = _score(clip, made)
-    return made
+def make_example(clip: Clip, task: str, silence: Tensor, random: np.random.Generator, pool: int) -> TrainingExample:
+    """Make an example of a clip for a task; `silence` is [frames, channels], `pool` the frames per code."""
+    example = _example(clip, task, silence, random, pool)
+    example.attributes = attributes_of(clip.song)
+    example.activity, example.note_targets = _note_targets(clip, example)
+    return example
 
 
-def _score(clip: Clip, made: TrainingExample) -> tuple[Tensor, Tensor]:
-    """Who plays in the goal of a lesson, and what."""
-    frames, rate = len(clip.mix), len(clip.mix) / clip.seconds
-    playing, sheet = players(clip.song, frames, rate), clip.sheet()
-    if made.task not in ("extract", "lego"):
-        return playing, sheet
-    inside = (made.mask > 0.5)[:, None]
+def _note_targets(clip: Clip, example: TrainingExample) -> tuple[Tensor, Tensor]:
+    """Which stems play in the target of an example, [frames, stems], and its note targets."""
+    frames, rate = len(clip.mix_latents), len(clip.mix_latents) / clip.seconds
+    activity, notes = instrument_activity(clip.song, frames, rate), clip.note_targets()
+    if example.task not in ("extract", "lego"):
+        return activity, notes
+    inside = (example.mask > 0.5)[:, None]
     ours, theirs = (
         dataclasses.replace(clip.song, notes=tuple(n for n in clip.song.notes if (n.stem == clip.stem) == own))
         for own in (True, False)
     )
-    return tuple(
-        torch.where(inside, score(ours, frames, rate), score(theirs, frames, rate)) for score in (players, note_sheet)
+    return (
+        torch.where(inside, instrument_activity(ours, frames, rate), instrument_activity(theirs, frames, rate)),
+        torch.where(inside, note_targets_of(ours, frames, rate), note_targets_of(theirs, frames, rate)),
     )
 
 
-def _lesson(clip: Clip, task: str, silence: Tensor, random: np.random.Generator, pool: int) -> TrainingExample:
-    frames = len(clip.mix)
-    quiet, mix = silence[:frames], clip.mix.float()
-    everywhere, stems = torch.ones(frames), (clip.stem,) if clip.stem else ()
+def _example(clip: Clip, task: str, silence: Tensor, random: np.random.Generator, pool: int) -> TrainingExample:
+    if task in NEEDS_STEM:
+        return _stem_example(clip, task, random, pool)
+    frames = len(clip.mix_latents)
+    silent, mix, everywhere = silence[:frames], clip.mix_latents.float(), torch.ones(frames)
     if task == "repaint":
         mask = torch.zeros(frames)
-        mask[window(frames, random, pool)] = 1
-        return TrainingExample(
-            mix, torch.where(mask[:, None] > 0.5, quiet, mix), mask, *_words(clip, task, (), random), task
-        )
-    if task == "extract":
-        return TrainingExample(clip.part.float(), mix, everywhere, *_words(clip, task, stems, random), task)
-    if task == "lego":
-        mask = everywhere.clone()
-        if random.random() < 0.4:
-            mask.zero_()[window(frames, random, pool)] = 1
-        goal = torch.where(mask[:, None] > 0.5, clip.part.float(), clip.rest.float())
-        return TrainingExample(
-            clip.part.float() if mask.min() > 0 else goal,
-            clip.rest.float(),
-            mask,
-            *_words(clip, task, stems, random),
-            task,
-        )
-    if task == "complete":
-        missing = tuple(s for s in clip.song.instruments if s != clip.stem)
-        return TrainingExample(mix, clip.part.float(), everywhere, *_words(clip, task, missing, random), task)
+        mask[repaint_window(frames, random, pool)] = 1
+        source = torch.where(mask[:, None] > 0.5, silent, mix)
+        return TrainingExample(mix, source, mask, *_texts(clip, task, (), random), task)
     if task == "codes":
         name = "cover" if random.random() < 0.6 else "text2music"
-        return TrainingExample(mix, clip.sheet().float(), everywhere, *_words(clip, name, (), random), task, codes=True)
+        targets = clip.note_targets().float()
+        return TrainingExample(mix, targets, everywhere, *_texts(clip, name, (), random), task, codes=True)
     reference = _reference(mix, random) if task == "timbre" else None
-    return TrainingExample(mix, quiet, everywhere, *_words(clip, "text2music", (), random), task, reference=reference)
+    return TrainingExample(mix, silent, everywhere, *_texts(clip, "text2music", (), random), task, reference=reference)
+
+
+def _stem_example(clip: Clip, task: str, random: np.random.Generator, pool: int) -> TrainingExample:
+    """Extract, lego or complete; raises ValueError for a clip without a separate stem."""
+    if clip.stem_latents is None or clip.rest_latents is None:
+        raise ValueError(f"A clip without a separate stem is no example of {task}.")
+    mix, stem, rest = clip.mix_latents.float(), clip.stem_latents.float(), clip.rest_latents.float()
+    mask = torch.ones(len(mix))
+    if task == "extract":
+        return TrainingExample(stem, mix, mask, *_texts(clip, task, (clip.stem,), random), task)
+    if task == "complete":
+        added = tuple(s for s in clip.song.instruments if s != clip.stem)
+        return TrainingExample(mix, stem, mask, *_texts(clip, task, added, random), task)
+    if random.random() < 0.4:
+        mask.zero_()[repaint_window(len(mix), random, pool)] = 1
+    target = torch.where(mask[:, None] > 0.5, stem, rest)
+    return TrainingExample(target, rest, mask, *_texts(clip, task, (clip.stem,), random), task)
 
 
 def _reference(mix: Tensor, random: np.random.Generator) -> Tensor:
@@ -166,28 +168,29 @@ def _reference(mix: Tensor, random: np.random.Generator) -> Tensor:
     return mix[start : start + length].repeat(3, 1)
 
 
-def collate(lessons: list[TrainingExample], tokenizer: PreTrainedTokenizerFast) -> Batch:
-    """Stack lessons; texts are padded on the right, as the pipeline pads them."""
+def collate(examples: list[TrainingExample], tokenizer: PreTrainedTokenizerFast) -> Batch:
+    """Stack examples of equal length; texts are padded on the right, as the pipeline pads them."""
 
     def tokens(texts: list[str], most: int) -> dict[str, Tensor]:
         found = tokenizer(texts, padding="longest", truncation=True, max_length=most, return_tensors="pt")
         return {"input_ids": found["input_ids"], "attention_mask": found["attention_mask"]}
 
     return Batch(
-        goal=torch.stack([x.goal for x in lessons]),
-        source=torch.stack([x.source for x in lessons]),
-        mask=torch.stack([x.mask for x in lessons]),
-        texts=tokens([x.text for x in lessons], 256),
-        lyrics=tokens([x.lyrics for x in lessons], 2048),
-        coded=[i for i, x in enumerate(lessons) if x.codes],
-        references={i: x.reference for i, x in enumerate(lessons) if x.reference is not None},
-        tasks=[x.task for x in lessons],
-        meanings=[x.meaning for x in lessons],
-        playing=_stacked([x.playing for x in lessons]),
-        sheets=_stacked([x.sheet for x in lessons]),
+        target=torch.stack([x.target for x in examples]),
+        source=torch.stack([x.source for x in examples]),
+        mask=torch.stack([x.mask for x in examples]),
+        texts=tokens([x.text for x in examples], 256),
+        lyrics=tokens([x.lyrics for x in examples], 2048),
+        coded=[i for i, x in enumerate(examples) if x.codes],
+        references={i: x.reference for i, x in enumerate(examples) if x.reference is not None},
+        tasks=[x.task for x in examples],
+        attributes=[x.attributes for x in examples],
+        activity=_stacked([x.activity for x in examples]),
+        note_targets=_stacked([x.note_targets for x in examples]),
     )
 
 
-def _stacked(rows: list[Tensor | None]) -> Tensor | None:
+def _stacked(rows: list[Tensor | None]) -> Tensor:
+    """The rows of all items stacked; empty where any is unknown."""
     known = [row for row in rows if row is not None]
-    return torch.stack(known) if len(known) == len(rows) else None
+    return torch.stack(known) if len(known) == len(rows) else torch.empty(0)

@@ -1,7 +1,7 @@
-"""A synthetic world of music: one seed, one song, written and played by a few hundred lines of numpy.
+"""Synthetic music: one seed, one song, composed and rendered by a few hundred lines of numpy.
 
 `compose(seed, seconds)` writes a `Song` (a frozen score that knows its tempo, key, meter, sections, caption and
-lyrics), `render(song, rate)` plays it. Lessons and tests are drawn from it because every fact about it is known.
+lyrics), `render(song, rate)` plays it. Training data and tests are made with it because everything about a song is known.
 """
 
 from acestep_lab.prompt.vocabulary import STEMS

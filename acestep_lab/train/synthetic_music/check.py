@@ -1,10 +1,11 @@
-"""How well the world can be heard: every measure of `listen` on songs whose facts are known, with its chance level."""
+"""How well synthetic songs can be analysed: every measure of `listen` on songs whose truth is known, with its chance level."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,13 +20,14 @@ from acestep_lab.train.synthetic_music.compose import compose
 from acestep_lab.train.synthetic_music.render import Rendering, render
 from acestep_lab.train.synthetic_music.score import Song
 
+T = TypeVar("T")
 FIRST_SEED = 900_000_000
-"""Checks draw songs from here on, far from any lesson."""
+"""Checks draw songs from here on, far from any training."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of the table: what was measured, its value, and what shuffled songs give."""
+class Measurement:
+    """One row of the table: what was measured, its value, its value with songs exchanged, and over how many songs."""
 
     name: str
     value: float
@@ -33,89 +35,94 @@ class Row:
     count: int
 
 
-def heard_tempo(song: Song, bpm: float) -> bool:
-    """Whether a heard tempo is the song's, octaves (and thirds in triple meters) allowed."""
+def tempo_matches(song: Song, bpm: float) -> bool:
+    """Whether an estimated tempo is the song's, octaves (and thirds in triple meters) allowed."""
     return same_tempo(bpm, song.bpm, triple=song.timesignature in ("3", "6"))
 
 
-def _against_next(songs: Sequence[Song], found: Sequence[object], same: object) -> float:
-    """The same measure with every song's facts exchanged for its neighbour's."""
-    return float(np.mean([same(songs[(i + 1) % len(songs)], value) for i, value in enumerate(found)]))  # type: ignore[operator]
+def _chance_level(songs: Sequence[Song], found: Sequence[T], same: Callable[[Song, T], float]) -> float:
+    """The same measure with every song exchanged for its neighbour."""
+    return float(np.mean([same(songs[(i + 1) % len(songs)], value) for i, value in enumerate(found)]))
 
 
-def check(count: int, seconds: float = 10.0, rate: int = 24000) -> list[Row]:
-    """Compose, render and listen to `count` songs."""
+def check(count: int, seconds: float = 10.0, rate: int = 24000) -> list[Measurement]:
+    """Compose, render and analyse `count` songs."""
     songs = [compose(FIRST_SEED + i, seconds) for i in range(count)]
     sounds = [Audio(render(song, rate).mix, rate) for song in songs]
-    return [*_harmony(songs, sounds), *_rhythm(songs, sounds), *_players(songs, sounds), *_sound(songs, sounds)]
-
-
-def _harmony(songs: Sequence[Song], sounds: Sequence[Audio]) -> list[Row]:
-    names = [key(sound)[0] for sound in sounds]
-    exact = np.mean([same_key(song.keyscale, name) for song, name in zip(songs, names, strict=True)])
-    chance = _against_next(songs, names, lambda song, name: same_key(song.keyscale, name))
-    mass = np.mean([scale_mass(sound, song.keyscale) for song, sound in zip(songs, sounds, strict=True)])
-    other = _against_next(songs, sounds, lambda song, sound: scale_mass(sound, song.keyscale))
     return [
-        Row("key, exact", float(exact), chance, len(songs)),
-        Row("mass on the scale", float(mass), other, len(songs)),
+        *_harmony(songs, sounds),
+        *_rhythm(songs, sounds),
+        *_instruments(songs, sounds),
+        *_loudness_and_speed(songs, sounds),
     ]
 
 
-def _rhythm(songs: Sequence[Song], sounds: Sequence[Audio]) -> list[Row]:
+def _harmony(songs: Sequence[Song], sounds: Sequence[Audio]) -> list[Measurement]:
+    names = [key(sound)[0] for sound in sounds]
+    exact = np.mean([same_key(song.keyscale, name) for song, name in zip(songs, names, strict=True)])
+    chance = _chance_level(songs, names, lambda song, name: same_key(song.keyscale, name))
+    mass = np.mean([scale_mass(sound, song.keyscale) for song, sound in zip(songs, sounds, strict=True)])
+    other = _chance_level(songs, sounds, lambda song, sound: scale_mass(sound, song.keyscale))
+    return [
+        Measurement("key, exact", float(exact), chance, len(songs)),
+        Measurement("mass on the scale", float(mass), other, len(songs)),
+    ]
+
+
+def _rhythm(songs: Sequence[Song], sounds: Sequence[Audio]) -> list[Measurement]:
     pairs = [(song, sound) for song, sound in zip(songs, sounds, strict=True) if "drums" in song.instruments]
-    beaten, ringing = [song for song, _ in pairs], [sound for _, sound in pairs]
-    found = [tempo(sound)[0] for sound in ringing]
-    right = np.mean([heard_tempo(song, bpm) for song, bpm in zip(beaten, found, strict=True)])
+    drummed, drummed_sounds = [song for song, _ in pairs], [sound for _, sound in pairs]
+    found = [tempo(sound)[0] for sound in drummed_sounds]
+    right = np.mean([tempo_matches(song, bpm) for song, bpm in zip(drummed, found, strict=True)])
     pulses = np.mean([pulse(sound, song.bpm) for song, sound in pairs])
     signs = [meter(sound, song.bpm)[0] for song, sound in pairs]
-    meters = np.mean([song.timesignature == sign for song, sign in zip(beaten, signs, strict=True)])
+    meters = np.mean([song.timesignature == sign for song, sign in zip(drummed, signs, strict=True)])
     return [
-        Row("tempo ±4 %, with drums", float(right), _against_next(beaten, found, heard_tempo), len(pairs)),
-        Row("pulse at the asked tempo", float(pulses), _against_next(beaten, ringing, lambda song, sound: pulse(sound, song.bpm)), len(pairs)),
-        Row("meter, tempo given", float(meters), _against_next(beaten, signs, lambda song, sign: song.timesignature == sign), len(pairs)),
+        Measurement("tempo ±4 %, with drums", float(right), _chance_level(drummed, found, tempo_matches), len(pairs)),
+        Measurement("pulse at the asked tempo", float(pulses), _chance_level(drummed, drummed_sounds, lambda song, sound: pulse(sound, song.bpm)), len(pairs)),
+        Measurement("meter, tempo given", float(meters), _chance_level(drummed, signs, lambda song, sign: song.timesignature == sign), len(pairs)),
     ]  # fmt: skip
 
 
-def _players(songs: Sequence[Song], sounds: Sequence[Audio]) -> list[Row]:
-    ear = shipped()
-    heard = [ear.heard(sound) for sound in sounds]
+def _instruments(songs: Sequence[Song], sounds: Sequence[Audio]) -> list[Measurement]:
+    tagger = shipped()
+    detected = [tagger.heard(sound) for sound in sounds]
 
     def share(song: Song, stems: frozenset[str]) -> float:
         return float(np.mean([(stem in stems) == (stem in song.instruments) for stem in STEMS]))
 
-    parted = [
+    sectioned = [
         (song, sound)
         for song, sound in zip(songs, sounds, strict=True)
         if "drums" in song.instruments and len(song.sections) > 1
     ]
-    accuracy = [section_accuracy(sound, song.sections) for song, sound in parted]
-    always = [np.mean(["drums" in s.stems_playing for s in song.sections]) for song, _ in parted]
+    accuracy = [section_accuracy(sound, song.sections) for song, sound in sectioned]
+    always = [np.mean(["drums" in s.stems_playing for s in song.sections]) for song, _ in sectioned]
     return [
-        Row(
+        Measurement(
             "stems present",
-            float(np.mean([share(s, h) for s, h in zip(songs, heard, strict=True)])),
-            _against_next(songs, heard, share),
+            float(np.mean([share(s, h) for s, h in zip(songs, detected, strict=True)])),
+            _chance_level(songs, detected, share),
             len(songs),
         ),
-        Row("drums by section", float(np.mean(accuracy)), float(np.mean(always)), len(parted)),
+        Measurement("drums by section", float(np.mean(accuracy)), float(np.mean(always)), len(sectioned)),
     ]
 
 
-def _sound(songs: Sequence[Song], sounds: Sequence[Audio]) -> list[Row]:
+def _loudness_and_speed(songs: Sequence[Song], sounds: Sequence[Audio]) -> list[Measurement]:
     loud = [integrated_loudness(sound.samples, sound.rate) for sound in sounds]
     return [
-        Row("loudness LUFS, median", float(np.median(loud)), float("nan"), len(songs)),
-        Row(
+        Measurement("loudness LUFS, median", float(np.median(loud)), float("nan"), len(songs)),
+        Measurement(
             "loudness LUFS, spread 5-95 %", float(np.subtract(*np.percentile(loud, (95, 5)))), float("nan"), len(songs)
         ),
-        Row("largest peak", max(sound.peak for sound in sounds), float("nan"), len(songs)),
-        Row("x real time, composed and played", speed(songs), float("nan"), len(songs)),
+        Measurement("largest peak", max(sound.peak for sound in sounds), float("nan"), len(songs)),
+        Measurement("x real time, composed and played", real_time_factor(songs), float("nan"), len(songs)),
     ]
 
 
-def speed(songs: Sequence[Song], rate: int = 24000) -> float:
-    """Seconds of music per second of processor time with a warm cache; an arrow upwards is better."""
+def real_time_factor(songs: Sequence[Song], rate: int = 24000) -> float:
+    """Seconds of music per second of processor time with a warm cache."""
     kept: list[Rendering] = []
     start = time.process_time()
     for song in songs:
@@ -124,8 +131,8 @@ def speed(songs: Sequence[Song], rate: int = 24000) -> float:
     return sum(song.seconds for song in songs[: len(songs) if kept else 0]) / spent
 
 
-def table(rows: Sequence[Row]) -> str:
-    """The rows as plain text."""
+def table(rows: Sequence[Measurement]) -> str:
+    """The measurements as a table in plain text."""
     lines = [f"{'measure':36}{'value':>9}{'shuffled':>10}{'songs':>7}"]
     for row in rows:
         chance = "" if np.isnan(row.chance) else f"{row.chance:.3f}"

@@ -1,11 +1,11 @@
-"""The form of a song: how many bars, which sections, who plays in which."""
+"""The form of a song: how many bars, which sections, which stems play in which."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-from acestep_lab.train.synthetic_music.dice import SeededRNG
+from acestep_lab.train.synthetic_music.rng import SeededRNG
 
 HARMONIC = ("keyboard", "guitar", "synth", "strings", "brass", "woodwinds", "backing_vocals")
 
@@ -29,7 +29,7 @@ METERS = {
 
 
 @dataclass(frozen=True)
-class Part:
+class FormSection:
     """A section in bars, before its times are known."""
 
     tag: str
@@ -58,21 +58,21 @@ SHORT_FORMS = {
 }
 
 
-def _tags(count: int, dice: SeededRNG) -> list[str]:
+def _tags(count: int, rng: SeededRNG) -> list[str]:
     if count in SHORT_FORMS:
-        return list(dice.pick(SHORT_FORMS[count]))
+        return list(rng.choice(SHORT_FORMS[count]))
     middle = ["Verse", "Chorus", "Verse", "Chorus", "Bridge", "Chorus", "Instrumental", "Chorus"]
     inner = [middle[i % len(middle)] for i in range(count - 2)]
     return ["Intro", *inner, "Outro"]
 
 
-def _count(bars: int, dice: SeededRNG) -> int:
+def _section_count(bars: int, rng: SeededRNG) -> int:
     if bars < 4:
-        return 1 if bars < 2 or dice.chance(0.6) else 2
+        return 1 if bars < 2 or rng.happens(0.6) else 2
     if bars < 8:
-        return 1 if dice.chance(0.35) else 2
+        return 1 if rng.happens(0.35) else 2
     if bars < 16:
-        return dice.whole(2, 3)
+        return rng.integer(2, 3)
     return max(3, round(bars / (4 if bars <= 28 else 8)))
 
 
@@ -88,8 +88,8 @@ def _lengths(bars: int, count: int) -> list[int]:
     return lengths
 
 
-def _playing(tag: str, stems: tuple[str, ...], dice: SeededRNG) -> tuple[set[str], float]:
-    out: set[str] = set()
+def _resting(tag: str, stems: tuple[str, ...], rng: SeededRNG) -> tuple[set[str], float]:
+    resting: set[str] = set()
     intensity = {"Intro": 0.85, "Verse": 0.9, "Chorus": 1.0, "Bridge": 0.85, "Outro": 0.85, "Instrumental": 0.95}[tag]
     rests = {
         "Intro": {"drums": 0.72, "percussion": 0.5, "vocals": 1.0, "backing_vocals": 0.6, "bass": 0.35, "strings": 0.3},
@@ -100,21 +100,21 @@ def _playing(tag: str, stems: tuple[str, ...], dice: SeededRNG) -> tuple[set[str
         "Instrumental": {"vocals": 1.0, "backing_vocals": 0.5},
     }[tag]
     for stem in stems:
-        if dice.chance(rests.get(stem, 0.0)):
-            out.add(stem)
-    return out, intensity
+        if rng.happens(rests.get(stem, 0.0)):
+            resting.add(stem)
+    return resting, intensity
 
 
-def plan_form(bars: int, stems: tuple[str, ...], dice: SeededRNG, full: bool) -> list[Part]:
+def plan_form(bars: int, stems: tuple[str, ...], rng: SeededRNG, full: bool) -> list[FormSection]:
     """Sections over `bars`; every stem plays somewhere and something pitched plays from the first beat."""
-    count = min(bars, _count(bars, dice))
-    tags, lengths = _tags(count, dice), _lengths(bars, count)
+    count = min(bars, _section_count(bars, rng))
+    tags, lengths = _tags(count, rng), _lengths(bars, count)
     if count == 1:
         tags = ["Instrumental"] if "vocals" not in stems else ["Verse" if tags == ["Instrumental"] else tags[0]]
     pitched = [s for s in stems if s in HARMONIC or s == "bass"]
     rows: list[tuple[str, set[str], float]] = []
     for tag in tags:
-        silent, intensity = _playing(tag, stems, dice)
+        silent, intensity = _resting(tag, stems, rng)
         playing = set(stems) if full or count == 1 else set(stems) - silent
         if pitched and not playing & set(pitched):
             playing.add(pitched[0])
@@ -122,11 +122,11 @@ def plan_form(bars: int, stems: tuple[str, ...], dice: SeededRNG, full: bool) ->
     for stem in stems:
         if not any(stem in playing for _, playing, _ in rows):
             max(rows, key=lambda row: row[2])[1].add(stem)
-    parts, first = [], 0
+    sections, first = [], 0
     for (tag, playing, intensity), length in zip(rows, lengths, strict=True):
-        parts.append(Part(tag, first, length, frozenset(playing), intensity))
+        sections.append(FormSection(tag, first, length, frozenset(playing), intensity))
         first += length
-    return parts
+    return sections
 
 
 def bars_in(seconds: float, bpm: int, meter: Meter) -> int:

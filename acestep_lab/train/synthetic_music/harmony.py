@@ -45,6 +45,7 @@ def parse_key(keyscale: str) -> tuple[int, str]:
 
 
 def key_name(tonic: int, mode: str) -> str:
+    """The name of a key, such as "C# minor"."""
     return f"{NOTE_NAMES[tonic % 12]} {mode}"
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from acestep_lab.train.synthetic_music.drumkit import HITS, make_hit
+from acestep_lab.train.synthetic_music.drumkit import ONE_SHOTS, make_one_shot
+from acestep_lab.train.synthetic_music.patches import PATCHES, make_note
 from acestep_lab.train.synthetic_music.score import Note, Song
-from acestep_lab.train.synthetic_music.sounds import SOUNDS, make_note
 
 TARGET_LUFS = -16.0
 PEAK = 0.95
@@ -36,17 +36,18 @@ class Rendering:
 
 
 class NoteCache:
-    """Notes already made, bounded in bytes; the one used longest ago leaves first."""
+    """A least-recently-used cache of rendered notes, bounded in bytes."""
 
     def __init__(self, limit: int = CACHE_BYTES) -> None:
         self._notes: OrderedDict[tuple[str, int, int], np.ndarray] = OrderedDict()
         self._limit, self.bytes = limit, 0
 
     def get(self, sound: str, pitch: int, rate: int) -> np.ndarray:
+        """A note at a rate, float32 [samples], made on first use."""
         key = (sound, pitch, rate)
         note = self._notes.get(key)
         if note is None:
-            note = self._notes[key] = _in_room(sound, pitch, rate)
+            note = self._notes[key] = _with_room(sound, pitch, rate)
             self.bytes += note.nbytes
             while self.bytes > self._limit:
                 self.bytes -= self._notes.popitem(last=False)[1].nbytes
@@ -58,7 +59,7 @@ class NoteCache:
 CACHE = NoteCache()
 
 
-def _room(rate: int, wet: float) -> np.ndarray:
+def _room_response(rate: int, wet: float) -> np.ndarray:
     """Six early reflections and a short diffuse tail, the same for every note."""
     response = np.zeros(int(0.3 * rate))
     response[0] = 1.0
@@ -76,11 +77,11 @@ def _room(rate: int, wet: float) -> np.ndarray:
     return response + wet * 0.02 * random.standard_normal(len(response)) * np.exp(-14 * time) * (time > 0.02)
 
 
-def _in_room(sound: str, pitch: int, rate: int) -> np.ndarray:
-    dry = make_hit(sound, pitch, rate) if sound in HITS else make_note(sound, pitch, rate)
+def _with_room(sound: str, pitch: int, rate: int) -> np.ndarray:
+    dry = make_one_shot(sound, pitch, rate) if sound in ONE_SHOTS else make_note(sound, pitch, rate)
     wet = 0.0 if sound.startswith(("kick", "sub")) else 0.4 if sound.endswith("bass") else 1.0
     size = 1 << (len(dry) + int(0.3 * rate)).bit_length()
-    full = np.fft.irfft(np.fft.rfft(dry, size) * np.fft.rfft(_room(rate, wet), size), size)[: len(dry)]
+    full = np.fft.irfft(np.fft.rfft(dry, size) * np.fft.rfft(_room_response(rate, wet), size), size)[: len(dry)]
     edge = min(len(dry), int(0.02 * rate))
     full[-edge:] *= np.linspace(1, 0, edge)
     return full.astype(np.float32)
@@ -92,7 +93,7 @@ def _add(buffer: np.ndarray, at: int, piece: np.ndarray) -> None:
         buffer[at:end] += piece[: end - at]
 
 
-def _held(cached: np.ndarray, count: int, fade: int) -> np.ndarray:
+def _sustained(cached: np.ndarray, count: int, fade: int) -> np.ndarray:
     """A note longer than its cached sound: the sustained part joined to itself by crossfades."""
     ramp = np.linspace(0, 1, fade, dtype=np.float32)
     body = cached[fade : len(cached) - fade // 8]
@@ -108,15 +109,15 @@ def _held(cached: np.ndarray, count: int, fade: int) -> np.ndarray:
     return out[:count]
 
 
-def _sound(buffer: np.ndarray, note: Note, rate: int) -> None:
+def _add_note(buffer: np.ndarray, note: Note, rate: int) -> None:
     cached = CACHE.get(note.sound, note.pitch, rate)
     at, gain = round(note.start * rate), np.float32(note.velocity)
-    if note.sound in HITS:
+    if note.sound in ONE_SHOTS:
         return _add(buffer, at, cached * gain)
-    row = SOUNDS[note.sound]
+    row = PATCHES[note.sound]
     hold, release = int(note.length * rate), int(row.release * rate)
     if hold + release > len(cached) and row.seconds >= 3:
-        cached = _held(cached, hold + release, int(LOOP_FADE * rate))
+        cached = _sustained(cached, hold + release, int(LOOP_FADE * rate))
     piece = cached[: hold + release] * gain
     tail = len(piece) - hold
     if tail > 0:
@@ -132,20 +133,20 @@ def _echo(stem: np.ndarray, delay: int, level: float) -> None:
             stem[turn * delay :] += np.float32(level**turn) * dry[: -turn * delay]
 
 
-def _pump(stem: np.ndarray, song: Song, rate: int) -> None:
+def _duck(stem: np.ndarray, song: Song, rate: int) -> None:
     """Duck a stem at every beat while the drums play, as a compressor keyed by the kick does, without a step."""
     period = 60 / song.bpm
     time, decay = np.arange(int(period * rate)) / rate, min(0.12, period / 3)
-    duck = (np.exp(-time / decay) - np.exp(-period / decay)) * np.minimum(1, time / PUMP_ATTACK)
-    dip = (1 - song.pump * duck).astype(np.float32)
+    curve = (np.exp(-time / decay) - np.exp(-period / decay)) * np.minimum(1, time / PUMP_ATTACK)
+    gain_curve = (1 - song.pump * curve).astype(np.float32)
     for section in song.sections:
         if "drums" not in section.stems_playing:
             continue
         for beat in song.beats:
             if section.start_s - 1e-6 <= beat < section.end_s - 1e-6:
                 at = round(beat * rate)
-                part = stem[at : at + len(dip)]
-                part *= dip[: len(part)]
+                span = stem[at : at + len(gain_curve)]
+                span *= gain_curve[: len(span)]
 
 
 def _k_power(mono: np.ndarray, rate: int) -> float:
@@ -161,25 +162,25 @@ def _k_power(mono: np.ndarray, rate: int) -> float:
     return float(power[power >= 0.1 * power.mean()].mean())
 
 
-def _gain(mono: np.ndarray, rate: int) -> np.float32:
-    wanted = 10 ** ((TARGET_LUFS + 0.691) / 10)
-    return np.float32(min((wanted / (_k_power(mono, rate) + 1e-12)) ** 0.5, PEAK / (np.abs(mono).max() + 1e-9)))
+def _loudness_gain(mono: np.ndarray, rate: int) -> np.float32:
+    target_power = 10 ** ((TARGET_LUFS + 0.691) / 10)
+    return np.float32(min((target_power / (_k_power(mono, rate) + 1e-12)) ** 0.5, PEAK / (np.abs(mono).max() + 1e-9)))
 
 
 def _stem(song: Song, name: str, notes: list[Note], rate: int, count: int) -> np.ndarray:
     buffer = np.zeros(count, np.float32)
     for note in notes:
-        _sound(buffer, note, rate)
+        _add_note(buffer, note, rate)
     if song.echo and name in ("keyboard", "guitar", "synth", "woodwinds", "brass"):
         _echo(buffer, round(0.75 * 60 / song.bpm * rate), song.echo)
     if song.pump and name in ("synth", "strings", "backing_vocals"):
-        _pump(buffer, song, rate)
+        _duck(buffer, song, rate)
     edge = min(count, int(0.05 * rate))
     buffer[-edge:] *= np.linspace(1, 0, edge, dtype=np.float32)
     return buffer * np.float32(LEVELS[name])
 
 
-def _spread(mono: np.ndarray, name: str, channels: int) -> np.ndarray:
+def _pan(mono: np.ndarray, name: str, channels: int) -> np.ndarray:
     if channels == 1:
         return mono[None]
     angle = (PANS.get(name, 0.0) + 1) * np.pi / 4
@@ -188,14 +189,14 @@ def _spread(mono: np.ndarray, name: str, channels: int) -> np.ndarray:
 
 
 def render(song: Song, rate: int = 24000, channels: int = 1) -> Rendering:
-    """Play a song: its mix and its stems, levelled to about -16 LUFS without clipping."""
+    """Render a song at `rate` Hz: its mix and its stems, levelled to about -16 LUFS without clipping."""
     count = round(song.seconds * rate)
     lines: dict[str, list[Note]] = {name: [] for name in song.instruments}
     for note in song.notes:
         lines[note.stem].append(note)
-    stems = {name: _spread(_stem(song, name, notes, rate, count), name, channels) for name, notes in lines.items()}
+    stems = {name: _pan(_stem(song, name, notes, rate, count), name, channels) for name, notes in lines.items()}
     mix = sum(stems.values(), np.zeros((channels, count), np.float32))
-    gain = _gain(mix[0] if channels == 1 else mix[np.abs(mix).max(axis=1).argmax()], rate)
+    gain = _loudness_gain(mix[0] if channels == 1 else mix[np.abs(mix).max(axis=1).argmax()], rate)
     stems = {name: stem * gain for name, stem in stems.items()}
     mix = np.zeros((channels, count), np.float32)
     for stem in stems.values():

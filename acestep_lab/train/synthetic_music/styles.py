@@ -1,4 +1,4 @@
-"""The styles of the world, one row each, and the rhythmic patterns they are made of."""
+"""The styles of synthetic songs, one row each, and the rhythmic patterns they are made of."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ BASS: Pattern = {
 }
 
 # Chords on the eighth grid: x short, h held until the next, . nothing.
-COMP: Pattern = {
+COMPING: Pattern = {
     "held": {"4": "h.......", "3": "h.....", "2": "h...", "6": "h....."},
     "halves": {"4": "h...h...", "3": "h...h.", "2": "h.h.", "6": "h..h.."},
     "quarters": {"4": "x.x.x.x.", "3": "x.x.x.", "2": "x.x.", "6": "x..x.."},

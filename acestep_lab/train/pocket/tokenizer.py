@@ -1,12 +1,11 @@
-"""Texts and their tokens: the exact prompts the pipeline writes, and a small tokenizer learnt from the world's own words.
+"""Texts and their tokens: the exact prompts the pipeline writes, and a small tokenizer trained on prompts of synthetic songs.
 
-Every tempo from 40 to 240 is one token and every key two, so that a number is something to look up, not to spell.
+Every tempo from 40 to 240 is one token and every key two, so that a number is looked up, not spelled.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -32,17 +31,18 @@ def instruction(task: str, stems: Iterable[str] = ()) -> str:
 def prompt_and_lyrics(
     song: Song,
     seconds: float,
-    line: str,
+    instruction_line: str,
     keep: frozenset[str] = frozenset({"bpm", "keyscale", "timesignature"}),
     language: str = "en",
 ) -> tuple[str, str]:
-    """The two texts the pipeline would write for `song`; facts not in `keep` become N/A."""
-    return diffusers.AceStepPipeline._format_prompt(
-        diffusers.AceStepPipeline, song.caption, song.lyrics, language, seconds, line,
+    """The prompt and the lyrics text the pipeline would write for a song; metadata not in `keep` become N/A."""
+    texts: tuple[str, str] = diffusers.AceStepPipeline._format_prompt(
+        diffusers.AceStepPipeline, song.caption, song.lyrics, language, seconds, instruction_line,
         song.bpm if "bpm" in keep else None,
         song.keyscale if "keyscale" in keep else None,
         song.timesignature if "timesignature" in keep else None,
     )  # fmt: skip
+    return texts
 
 
 def corpus(songs: Iterable[Song]) -> Iterator[str]:
@@ -61,7 +61,7 @@ def corpus(songs: Iterable[Song]) -> Iterator[str]:
 
 
 def train_tokenizer(songs: Iterable[Song], size: int = 1500) -> Tokenizer:
-    """A byte-level BPE: any text can be written, the world's words are short."""
+    """Train a byte-level BPE of `size` tokens on prompts of songs: any text can be encoded, theirs is short."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
         pre_tokenizers.Split(Regex(PIECES), "isolated"),
@@ -78,7 +78,7 @@ def train_tokenizer(songs: Iterable[Song], size: int = 1500) -> Tokenizer:
 
 
 def for_text(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
-    """The text encoder's tokenizer."""
+    """The tokenizer as the text encoder uses it."""
     return transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token="<|endoftext|>", pad_token="<|endoftext|>", padding_side="right",
         clean_up_tokenization_spaces=False,
@@ -86,15 +86,12 @@ def for_text(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
 
 
 def for_lm(tokenizer: Tokenizer, codes: int) -> PreTrainedTokenizerFast:
-    """The planner's tokenizer: the same words, then one token for each audio code."""
-    grown = Tokenizer.from_str(tokenizer.to_str())
-    grown.add_tokens([AddedToken(f"<|audio_code_{code}|>", special=False, normalized=False) for code in range(codes)])
+    """The tokenizer as the planner uses it: the same tokens, then one for each audio code."""
+    extended = Tokenizer.from_str(tokenizer.to_str())
+    extended.add_tokens(
+        [AddedToken(f"<|audio_code_{code}|>", special=False, normalized=False) for code in range(codes)]
+    )
     return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=grown, eos_token="<|im_end|>", pad_token="<|endoftext|>", padding_side="left",
+        tokenizer_object=extended, eos_token="<|im_end|>", pad_token="<|endoftext|>", padding_side="left",
         clean_up_tokenization_spaces=False,
     )  # fmt: skip
-
-
-def save_words(tokenizer: Tokenizer, file: Path) -> None:
-    """Keep the trained tokenizer for the later stages."""
-    tokenizer.save(str(file))

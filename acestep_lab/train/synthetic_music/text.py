@@ -1,11 +1,11 @@
-"""The words about a song and in it: captions in varied plain English, lyrics with section tags and syllables."""
+"""The text of a song: captions in varied plain English, lyrics with section tags and syllables."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from acestep_lab.train.synthetic_music.dice import SeededRNG
+from acestep_lab.train.synthetic_music.rng import SeededRNG
 
 SOUND_WORDS = {
     "piano": ("piano", "soft piano", "grand piano"), "electric piano": ("electric piano", "Rhodes", "Rhodes electric piano"),
@@ -43,7 +43,7 @@ FAMILY_WORDS = {
 }
 
 
-def spoken(stem: str, sounds: Iterable[str]) -> set[str]:
+def caption_words(stem: str, sounds: Iterable[str]) -> set[str]:
     """Every word by which a caption may name a stem that plays these sounds."""
     words = {FAMILY_WORDS[stem]} if stem in FAMILY_WORDS else set()
     names = ("drums",) if stem == "drums" else ["voice" if sound.startswith("voice") else sound for sound in sounds]
@@ -51,7 +51,7 @@ def spoken(stem: str, sounds: Iterable[str]) -> set[str]:
 
 
 @dataclass(frozen=True)
-class Facts:
+class CaptionFacts:
     """What a caption may mention."""
 
     style: str
@@ -64,14 +64,16 @@ class Facts:
     absent: tuple[str, ...]
 
 
-def tempo_word(bpm: int, dice: SeededRNG) -> str:
+def tempo_word(bpm: int, rng: SeededRNG) -> str:
+    """A word for a tempo."""
     rows = ((66, ("very slow", "slow", "crawling")), (88, ("slow", "downtempo", "unhurried")), (112, ("mid-tempo", "walking-pace", "moderate")),
             (138, ("upbeat", "lively", "moving")), (400, ("fast", "fast-paced", "quick")))  # fmt: skip
-    return dice.pick(next(words for top, words in rows if bpm < top))
+    return rng.choice(next(words for top, words in rows if bpm < top))
 
 
-def meter_word(sign: str, dice: SeededRNG) -> str:
-    return dice.pick(
+def meter_word(sign: str, rng: SeededRNG) -> str:
+    """Words for a meter."""
+    return rng.choice(
         {
             "2": ("in 2/4", "in two"),
             "3": ("in 3/4", "in three-four time", "in waltz time"),
@@ -85,90 +87,90 @@ def _joined(words: list[str]) -> str:
     return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
 
 
-def _names(facts: Facts, dice: SeededRNG) -> list[str]:
+def _names(facts: CaptionFacts, rng: SeededRNG) -> list[str]:
     names = []
-    for stem, sound in dice.shuffled(facts.sounds):
-        if len(facts.sounds) > 1 and dice.chance(0.1):
+    for stem, sound in rng.shuffled(facts.sounds):
+        if len(facts.sounds) > 1 and rng.happens(0.1):
             continue
         word = (
             FAMILY_WORDS[stem]
-            if stem in FAMILY_WORDS and dice.chance(0.25)
-            else dice.pick(SOUND_WORDS["voice" if sound.startswith("voice") else sound])
+            if stem in FAMILY_WORDS and rng.happens(0.25)
+            else rng.choice(SOUND_WORDS["voice" if sound.startswith("voice") else sound])
         )
         if word not in names:
             names.append(word)
-    return names or [dice.pick(SOUND_WORDS["voice" if facts.sounds[0][1].startswith("voice") else facts.sounds[0][1]])]
+    return names or [rng.choice(SOUND_WORDS["voice" if facts.sounds[0][1].startswith("voice") else facts.sounds[0][1]])]
 
 
-def caption(facts: Facts, dice: SeededRNG) -> str:
+def caption(facts: CaptionFacts, rng: SeededRNG) -> str:
     """One or two sentences, or a list of tags, about style, mood, instruments, absences, tempo, key."""
-    names, style, mood = _names(facts, dice), dice.pick(facts.style_words), dice.pick(facts.moods)
-    slow = tempo_word(facts.bpm, dice) if dice.chance(0.5) else ""
-    mood, slow = (
-        "" if word in style or word == slow_or_mood else word for word, slow_or_mood in ((mood, ""), (slow, mood))
+    names, style, mood = _names(facts, rng), rng.choice(facts.style_words), rng.choice(facts.moods)
+    tempo = tempo_word(facts.bpm, rng) if rng.happens(0.5) else ""
+    mood, tempo = (
+        "" if word in style or word == said_before else word for word, said_before in ((mood, ""), (tempo, mood))
     )
-    gone = (
-        [ABSENT_WORDS[s] for s in dice.shuffled(facts.absent)][: dice.whole(1, 2)]
-        if facts.absent and dice.chance(0.45)
+    missing = (
+        [ABSENT_WORDS[s] for s in rng.shuffled(facts.absent)][: rng.integer(1, 2)]
+        if facts.absent and rng.happens(0.45)
         else []
     )
     extras = (
-        [f"{facts.bpm} BPM"] * dice.chance(0.15)
-        + [facts.keyscale] * dice.chance(0.12)
-        + [meter_word(facts.timesignature, dice)] * dice.chance(0.15)
+        [f"{facts.bpm} BPM"] * rng.happens(0.15)
+        + [facts.keyscale] * rng.happens(0.12)
+        + [meter_word(facts.timesignature, rng)] * rng.happens(0.15)
     )
-    if len(facts.sounds) == 1 and dice.chance(0.8):
-        head = f"{slow} {mood} solo {names[0].replace('solo ', '').removeprefix('a ')} {dice.pick(('piece', 'performance', 'improvisation'))}".strip()
-        return _finish(", ".join([f"{head} in {_article(style)} style", *extras]), dice)
-    if dice.chance(0.3):
+    if len(facts.sounds) == 1 and rng.happens(0.8):
+        head = f"{tempo} {mood} solo {names[0].replace('solo ', '').removeprefix('a ')} {rng.choice(('piece', 'performance', 'improvisation'))}".strip()
+        return _finish(", ".join([f"{head} in {_article(style)} style", *extras]), rng)
+    if rng.happens(0.3):
         return ", ".join(
-            [*dice.shuffled([x for x in (style, mood, slow) if x]), *names, *[f"no {g}" for g in gone], *extras]
+            [*rng.shuffled([x for x in (style, mood, tempo) if x]), *names, *[f"no {g}" for g in missing], *extras]
         )
-    what = " ".join(x for x in (slow, mood, style) if x)
-    lack = f"{dice.pick((' without ', ', no ', ' but no '))}{' or '.join(gone)}" if gone else ""
-    form = dice.whole(0, 4)
+    what = " ".join(x for x in (tempo, mood, style) if x)
+    without = f"{rng.choice((' without ', ', no ', ' but no '))}{' or '.join(missing)}" if missing else ""
+    form = rng.integer(0, 4)
     listed = _joined(names)
     if form == 0:
-        text = f"{what} with {listed}{lack}"
+        text = f"{what} with {listed}{without}"
     elif form == 1:
-        text = f"{_article(what)} {dice.pick(('track', 'piece', 'song', 'tune'))} featuring {listed}{lack}"
+        text = f"{_article(what)} {rng.choice(('track', 'piece', 'song', 'tune'))} featuring {listed}{without}"
     elif form == 2:
-        text = f"{what}: {listed}{lack}"
+        text = f"{what}: {listed}{without}"
     elif form == 3:
-        text = f"{what} {dice.pick(('built on', 'carried by', 'led by', 'driven by'))} {listed}{lack}"
+        text = f"{what} {rng.choice(('built on', 'carried by', 'led by', 'driven by'))} {listed}{without}"
     else:
-        text = (
-            f"{listed} {dice.pick(('play', 'in'))} {_article(what)}{dice.pick((' groove', ' piece', ' track'))}{lack}"
-        )
-    return _finish(", ".join([text, *extras]), dice)
+        text = f"{listed} {rng.choice(('play', 'in'))} {_article(what)}{rng.choice((' groove', ' piece', ' track'))}{without}"
+    return _finish(", ".join([text, *extras]), rng)
 
 
 def _article(words: str) -> str:
     return ("an " if words[0].lower() in "aeiou8" else "a ") + words
 
 
-def _finish(text: str, dice: SeededRNG) -> str:
-    if dice.chance(0.5):
+def _finish(text: str, rng: SeededRNG) -> str:
+    if rng.happens(0.5):
         return text
     return text[0].upper() + text[1:] + "."
 
 
 # Sung words: each syllable's vowel, so that what is sung is what is written.
-LEXICON: dict[str, str] = {
+SYLLABLE_VOWELS: dict[str, str] = {
     "moon": "u", "light": "a", "fire": "a", "night": "a", "day": "e", "home": "o", "road": "o", "rain": "e", "sea": "i", "free": "i",
     "dream": "i", "soul": "o", "heart": "a", "star": "a", "sky": "a", "blue": "u", "true": "u", "you": "u", "me": "i", "go": "o",
     "slow": "o", "stay": "e", "away": "ae", "river": "ie", "morning": "oi", "golden": "oe", "summer": "ae", "window": "io",
     "dancing": "ai", "falling": "oi", "over": "oe", "under": "ae", "again": "ae", "the": "e", "my": "a", "we": "i", "in": "i",
     "love": "a", "on": "o", "and": "a", "so": "o", "now": "a", "all": "o", "hold": "o", "come": "a", "sleep": "i", "deep": "i",
 }  # fmt: skip
-SMALL = ("the", "my", "we", "in", "on", "and", "so", "all", "you", "me")
+FUNCTION_WORDS = ("the", "my", "we", "in", "on", "and", "so", "all", "you", "me")
 
 
-def lyric_line(dice: SeededRNG) -> list[str]:
-    big = [w for w in LEXICON if w not in SMALL]
-    shape = dice.pick(("sBsB", "BsB", "sBB", "BBsB", "sBsBB"))
-    return [dice.pick(SMALL) if mark == "s" else dice.pick(big) for mark in shape]
+def lyric_line(rng: SeededRNG) -> list[str]:
+    """The words of one sung line."""
+    content_words = [w for w in SYLLABLE_VOWELS if w not in FUNCTION_WORDS]
+    shape = rng.choice(("sBsB", "BsB", "sBB", "BBsB", "sBsBB"))
+    return [rng.choice(FUNCTION_WORDS) if mark == "s" else rng.choice(content_words) for mark in shape]
 
 
 def vowels(words: list[str]) -> list[str]:
-    return [vowel for word in words for vowel in LEXICON[word]]
+    """The vowel of each syllable of some words."""
+    return [vowel for word in words for vowel in SYLLABLE_VOWELS[word]]
