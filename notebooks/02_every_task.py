@@ -30,7 +30,7 @@ from acestep_lab import Cover, Recipe, RecipeError, Region, Session, Text2Music
 
 lab = Session.open()
 recipe = Recipe("slow dub techno with deep bass, a soft pad and drums", seconds=8, seed=7, bpm=100, keyscale="A minor")
-lab.checkpoint.row.tasks
+sorted(lab.capabilities.tasks)
 
 # %% [markdown]
 # ## Text2Music

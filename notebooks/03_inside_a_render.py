@@ -73,8 +73,8 @@ for frame, change in zip(frames[1:], changes):
 # Any step can be heard: the session decodes a window of the estimate, exactly as the finished song would sound there.
 
 # %%
-early = lab.glimpse(frames[0], at=3.0, seconds=3.0)
-late = lab.glimpse(frames[-1], at=3.0, seconds=3.0)
+early = lab.preview(frames[0], at=3.0, seconds=3.0)
+late = lab.preview(frames[-1], at=3.0, seconds=3.0)
 early
 
 # %%

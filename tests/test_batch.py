@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from acestep_lab import Library, Recipe, RecipeError, Region, Session, Tier
-from acestep_lab.engines.ace15.engine import groups
+from acestep_lab.engines.ace15.engine import Ace15Engine, groups
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.prompt.tasks import Cover, FlowEdit, Repaint
 from tests.closeness import assert_near
@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def lab(folder: Path) -> Iterator[Session]:
     """A session with room for eight songs at once."""
-    with Session(Checkpoint.open(folder), Tier.for_memory(24), Library(folder / "takes")) as session:
+    with Session(Ace15Engine(Checkpoint.open(folder)), Tier.for_memory(24), Library(folder / "takes")) as session:
         yield session
 
 

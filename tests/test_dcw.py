@@ -17,6 +17,7 @@ from acestep_lab.diffusion import sampler
 from acestep_lab.diffusion.dcw import MODES, correction
 from acestep_lab.diffusion.sampler import noises, sample
 from acestep_lab.diffusion.schedule import times
+from acestep_lab.engines.ace15.engine import Ace15Engine
 from acestep_lab.engines.ace15.lint import lint
 from acestep_lab.models.catalog import ROWS
 from acestep_lab.models.loading import Checkpoint
@@ -152,13 +153,15 @@ def test_the_last_step_is_corrected_too_with_the_time_it_began_and_before_anythi
 @pytest.fixture(scope="module")
 def turbo(tiny_turbo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     library = Library(tmp_path_factory.mktemp("turbo-takes"))
-    with Session(Checkpoint.open(tiny_turbo), Tier.for_memory(24), library) as session:
+    with Session(Ace15Engine(Checkpoint.open(tiny_turbo)), Tier.for_memory(24), library) as session:
         yield session
 
 
 @pytest.fixture(scope="module")
 def base(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
-    with Session(Checkpoint.open(tiny_base), library=Library(tmp_path_factory.mktemp("base-takes"))) as session:
+    with Session(
+        Ace15Engine(Checkpoint.open(tiny_base)), library=Library(tmp_path_factory.mktemp("base-takes"))
+    ) as session:
         yield session
 
 
@@ -171,10 +174,10 @@ def take(turbo: Session) -> Take:
 def render_apart(lab: Session, recipe: Recipe, mode: str, low: float = 0.05, high: float = 0.02) -> np.ndarray:
     """A recipe rendered with diffusers' own transformer and guidance in a loop of its own, corrected by the formula."""
     song = lab.road.prepare([lab.resolve(recipe)])[0]
-    dit, context = lab.checkpoint.build("dit"), song.item.brief.context.latents[None]
+    dit, context = lab.engine.checkpoint.build("dit"), song.item.brief.context.latents[None]
     memory = MomentumBuffer(-0.75)
     even = torch.linspace(1, 0, recipe.steps + 1)[:-1]
-    shift = lab.checkpoint.row.shift
+    shift = lab.engine.checkpoint.row.shift
     schedule = [float(t) for t in shift * even / (1 + (shift - 1) * even)]
 
     def ask(x: torch.Tensor, t: float, states: torch.Tensor) -> torch.Tensor:
@@ -184,7 +187,7 @@ def render_apart(lab: Session, recipe: Recipe, mode: str, low: float = 0.05, hig
     x = song.item.start[None]
     for t, s in zip(schedule, [*schedule[1:], 0.0], strict=True):
         v = ask(x, t, song.heard.states)
-        if not lab.checkpoint.row.is_turbo:
+        if not lab.engine.checkpoint.row.is_turbo:
             v = normalized_guidance(
                 v, ask(x, t, song.heard.null_states), 6.0, memory, eta=0.0, norm_threshold=2.5,
                 use_original_formulation=True, norm_dim=(1,),

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from acestep_lab import Audio, LabError, LibraryError, Recipe, Region, Repaint
+from acestep_lab.engines.ace15.engine import Ace15Engine
 from acestep_lab.takes import Library, index, read_file
 from tests.test_library import take
 
@@ -398,13 +399,13 @@ def test_a_run_gives_its_take_although_the_disk_refuses(
     from acestep_lab import Session
     from acestep_lab.models.loading import Checkpoint
 
-    with Session(Checkpoint.open(tiny_base), library=library) as lab:
+    with Session(Ace15Engine(Checkpoint.open(tiny_base)), library=library) as lab:
         refuse(errno.ENOSPC, "replace")
         run = lab.start(Recipe("dub", seconds=2, seed=7, steps=2, thinking=False))
         one = run.take()
         assert one.audio.seconds == pytest.approx(2, abs=0.1)
         assert any("could not be kept" in note and "safe in memory" in note for note in run.messages)
-        assert lab.open(one.id) == one
+        assert lab.load(one.id) == one
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.9, 0.999])

@@ -150,7 +150,7 @@ def test_what_a_stems_checkpoint_is_told_comes_from_the_recipe(tiny_base: Path, 
     file = folder / "transformer" / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"is_lego_sft": True}))
     stems = Session.open(folder, library=tmp_path / "takes")
-    assert stems.checkpoint.row.stem_captions
+    assert stems.engine.checkpoint.row.stem_captions
     source = stems.make(WORDS)
     lego = WORDS.replace(task=Lego(source, "bass"), seconds=None)
     with warnings.catch_warnings():

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from acestep_lab import Audio, LabError, LibraryError, Recipe, RecipeError, Region, Repaint, Session, Take, Text2Music
+from acestep_lab.engines.ace15.engine import Ace15Engine
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.takes import Library, manifest, read_file
 from acestep_lab.takes.comments import read_comment
@@ -205,7 +206,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def lab(tiny: Path, library: Library) -> Iterator[Session]:
-    with Session(Checkpoint.open(tiny), library=library) as session:
+    with Session(Ace15Engine(Checkpoint.open(tiny)), library=library) as session:
         yield session
 
 
@@ -213,12 +214,12 @@ def test_opening_an_edited_file_answers_with_the_edit_and_keeps_it(lab: Session,
     one = lab.keep(piece())
     path = rewritten(one.export(tmp_path / "a.flac"), tmp_path / "edited.flac", louder(one.audio))
     with pytest.warns(UserWarning, match="new take"):
-        edited = lab.open(path)
+        edited = lab.load(path)
     assert np.array_equal(edited.audio.samples, louder(one.audio).on_grid().samples)
     kept = lab.keep(edited)
     assert kept.id == edited.id != one.id
-    assert lab.open(edited.id) == edited
-    assert np.array_equal(lab.open(one.id).audio.samples, one.audio.samples)
+    assert lab.load(edited.id) == edited
+    assert np.array_equal(lab.load(one.id).audio.samples, one.audio.samples)
     assert lab.sound(one.id) is one
     assert len(lab.library) == 2
 
@@ -229,11 +230,11 @@ def test_a_claim_never_overwrites_what_a_session_remembers(lab: Session, tmp_pat
     claim = old(manifest.describe(one), mine)
     path = rewritten(one.export(tmp_path / "a.flac"), tmp_path / "forged.flac", mine, **claim)
     with pytest.warns(UserWarning, match="another take here"):
-        forged = lab.open(path)
+        forged = lab.load(path)
     assert forged.id != one.id
     lab.sound(read_file(path))
     assert lab.sound(one.id) is one
-    assert lab.open(one.id) is one
+    assert lab.load(one.id) is one
 
 
 def test_an_unharmed_file_opens_without_a_word(lab: Session, tmp_path: Path) -> None:
@@ -241,7 +242,7 @@ def test_an_unharmed_file_opens_without_a_word(lab: Session, tmp_path: Path) -> 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for kind in ("flac", "wav", *LOSSY):
-            assert lab.open(one.export(tmp_path / f"a.{kind}")).id == one.id
+            assert lab.load(one.export(tmp_path / f"a.{kind}")).id == one.id
 
 
 @pytest.mark.parametrize("name", ["../../x", "take-", "take-A", "take-a\n", "take-" + "a" * 99, "take-é", "", "."])

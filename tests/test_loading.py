@@ -224,8 +224,8 @@ def test_a_row_may_name_tasks_with_one_right_answer_that_take_one_step_without_g
         assert (lab.resolve(stem).guidance, lab.resolve(stem).steps) == ("none", 1)
         asked = lab.resolve(stem.replace(guidance="apg", steps=5))
         assert (asked.guidance, asked.steps) == ("apg", 5)
-        assert lab.resolve(words).steps == lab.checkpoint.row.steps > 1
-        row = lab.checkpoint.row
+        assert lab.resolve(words).steps == lab.engine.checkpoint.row.steps > 1
+        row = lab.engine.checkpoint.row
     assert not list(lint(stem, row))
     assert "guidance_scale=4 is not used" in next(lint(stem.replace(guidance_scale=4.0), row))
     assert "usually drifts" in next(lint(words.replace(guidance="none"), row))

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acestep_lab import Audio, FlowEdit, Plan, Planning, Recipe, RecipeError, Session, SourceError, Take
+from acestep_lab.errors import LintWarning
 from acestep_lab.files import INVISIBLE, clean_text
 from acestep_lab.prompt import keys, languages, lyrics, vocabulary
 from acestep_lab.prompt.tags import meant
 from acestep_lab.prompt.times import timed_line, without_times
-from acestep_lab.session import LintWarning
 
 # -- one form ----------------------------------------------------------------------------------------------------------
 

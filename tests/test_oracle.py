@@ -21,6 +21,7 @@ from diffusers import AceStepPipeline, AutoencoderOobleck
 
 from acestep_lab import Audio, Library, Recipe, Region, Session
 from acestep_lab.diffusion import sampler
+from acestep_lab.engines.ace15.engine import Ace15Engine
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.prompt.tasks import Complete, Cover, Extract, Lego, Repaint, Text2Music
 from tests.closeness import NEAR, assert_near, relative_error
@@ -64,7 +65,7 @@ class Pair:
     def __init__(self, root: Path, kind: str) -> None:
         theirs = tiny_diffusers(root / f"{kind}-diffusers", turbo=kind == "turbo", lm=False)
         ours = tiny_original(root / f"{kind}-original", kind, lm=False)
-        self.lab = Session(Checkpoint.open(ours), library=Library(root / f"{kind}-takes"))
+        self.lab = Session(Ace15Engine(Checkpoint.open(ours)), library=Library(root / f"{kind}-takes"))
         vae = ModeVAE.from_pretrained(theirs / "vae")
         self.pipe = AceStepPipeline.from_pretrained(theirs, vae=vae)
         self.pipe.set_progress_bar_config(disable=True)
@@ -76,7 +77,7 @@ class Pair:
         return relative_error(take.audio.samples, theirs)
 
     def theirs(self, frames: int, seed: int = 7, **said: Any) -> torch.Tensor:
-        start = sampler.noises([seed], frames, self.lab.checkpoint.geometry.latent_channels)
+        start = sampler.noises([seed], frames, self.lab.engine.checkpoint.geometry.latent_channels)
         return self.pipe(**{**SAID, "latents": start, **said}).audios[0]
 
 
@@ -209,8 +210,8 @@ def test_an_xl_checkpoint_makes_the_same_song_in_both_layouts(kind: str, tmp_pat
     )
     songs = []
     for folder in folders:
-        with Session(Checkpoint.open(folder), library=Library(tmp_path / f"{folder.name}-takes")) as lab:
-            encoder = lab.checkpoint.build("condition").timbre_encoder
+        with Session(Ace15Engine(Checkpoint.open(folder)), library=Library(tmp_path / f"{folder.name}-takes")) as lab:
+            encoder = lab.engine.checkpoint.build("condition").timbre_encoder
             told = encoder(torch.ones(1, 30, encoder.embed_tokens.in_features), torch.zeros(1, dtype=torch.long))
             songs.append((lab.make(WORDS.replace(guidance_scale=None)).latent, told[0]))
     assert_near(songs[0][0], songs[1][0])

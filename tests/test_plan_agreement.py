@@ -10,7 +10,7 @@ import yaml
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from acestep_lab import Plan, RecipeError
-from acestep_lab.listen.plan_score import agreement, total
+from acestep_lab.listen.plan_score import plan_score, total
 from acestep_lab.plan import prompt_template
 from tests.tiny import tiny_lm, tiny_tokenizer
 
@@ -47,7 +47,7 @@ def logits_and_targets(
 
 
 def test_scores_are_the_references(lm: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
-    got = agreement(lm, tokenizer, CODES, PLAN, scale=0.5).scores
+    got = plan_score(lm, tokenizer, CODES, PLAN, scale=0.5).scores
     heard, unheard = str(prompt_template.understand_prompt(CODES)), str(prompt_template.nothing_heard_prompt())
     lyrics = f"<think>\n</think>\n# Lyric\n{PLAN.lyrics}\n"
     caption = f"<think>\n{yaml.dump({'caption': PLAN.caption}).strip()}\n</think>\n"
@@ -66,7 +66,7 @@ def test_scores_are_the_references(lm: Qwen3ForCausalLM, tokenizer: PreTrainedTo
 
 
 def test_only_what_has_a_value_is_scored(lm: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
-    assert set(agreement(lm, tokenizer, CODES, PLAN).scores) == {
+    assert set(plan_score(lm, tokenizer, CODES, PLAN).scores) == {
         "bpm",
         "caption",
         "duration",
@@ -75,7 +75,7 @@ def test_only_what_has_a_value_is_scored(lm: Qwen3ForCausalLM, tokenizer: PreTra
         "lyrics",
         "timesignature",
     }
-    alone = agreement(lm, tokenizer, CODES, {"caption": "dub"})
+    alone = plan_score(lm, tokenizer, CODES, {"caption": "dub"})
     assert set(alone.scores) == {"caption"}
     assert alone.total == alone.scores["caption"]
 
@@ -88,4 +88,4 @@ def test_the_total_weighs_words_over_metadata() -> None:
 def test_nothing_to_compare_is_said(lm: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
     for codes, plan in (((), PLAN), (CODES, Plan())):
         with pytest.raises(RecipeError, match="codes and at least one field"):
-            agreement(lm, tokenizer, codes, plan)
+            plan_score(lm, tokenizer, codes, plan)

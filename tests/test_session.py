@@ -26,6 +26,7 @@ from acestep_lab import (
     Session,
     Stopped,
 )
+from acestep_lab.engines.ace15.engine import Ace15Engine
 from acestep_lab.jobs.events import Event
 from acestep_lab.models.loading import Checkpoint
 from tests.closeness import assert_near
@@ -41,13 +42,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def lab(folder: Path, tmp_path: Path) -> Iterator[Session]:
-    with Session(Checkpoint.open(folder), library=Library(tmp_path)) as session:
+    with Session(Ace15Engine(Checkpoint.open(folder)), library=Library(tmp_path)) as session:
         yield session
 
 
 def test_a_sentence_becomes_a_take_of_the_asked_length_at_the_checkpoints_rate(lab: Session) -> None:
     take = lab.make(WORDS)
-    geometry = lab.checkpoint.geometry
+    geometry = lab.engine.checkpoint.geometry
     assert take.audio.rate == geometry.rate
     assert take.audio.seconds == pytest.approx(2, abs=1 / geometry.frames_per_second)
     assert take.latent.shape == (geometry.frames(2), geometry.latent_channels)
@@ -58,14 +59,14 @@ def test_a_checkpoint_without_a_planner_plans_with_one_that_is_handed_over(
     folder: Path, tiny_turbo: Path, tmp_path: Path
 ) -> None:
     with Session.open(folder, library=tmp_path) as silent:
-        assert not silent.checkpoint.has_lm
+        assert not silent.engine.checkpoint.has_lm
         with pytest.raises(RecipeError, match=r"no planner aboard.*lm="):
             silent.plan(WORDS)
     with Session.open(folder, library=tmp_path, lm=tiny_turbo / "lm") as lab:
-        assert lab.checkpoint.has_lm
+        assert lab.engine.checkpoint.has_lm
         plan = lab.plan(WORDS)
         assert plan.bpm == 118
-        assert len(plan.codes) == lab.checkpoint.geometry.codes(2)
+        assert len(plan.codes) == lab.engine.checkpoint.geometry.codes(2)
     with pytest.raises(CheckpointError, match="No planner is called 'nowhere'"):
         Session.open(folder, library=tmp_path, lm="nowhere")
 
@@ -81,7 +82,7 @@ def test_the_same_recipe_gives_the_same_bytes_and_another_seed_another_take(lab:
 def test_a_take_carries_the_recipe_with_everything_resolved(lab: Session) -> None:
     take = lab.make(Recipe("anything", seconds=1))
     assert take.recipe.seed is not None
-    assert take.recipe.steps == lab.checkpoint.row.steps
+    assert take.recipe.steps == lab.engine.checkpoint.row.steps
     assert lab.make(take.recipe).id == take.id
 
 
@@ -141,7 +142,7 @@ def test_a_listener_hears_states_in_order_and_a_broken_one_costs_nothing(lab: Se
 
 def test_a_re_roll_with_a_new_seed_runs_no_encoder(folder: Path, tmp_path: Path) -> None:
     entered: list[str] = []
-    with Session(Checkpoint.open(folder), library=Library(tmp_path)) as lab:
+    with Session(Ace15Engine(Checkpoint.open(folder)), library=Library(tmp_path)) as lab:
         real = lab.devices
 
         class Counting:
@@ -152,7 +153,7 @@ def test_a_re_roll_with_a_new_seed_runs_no_encoder(folder: Path, tmp_path: Path)
             def __getattr__(self, name: str):  # type: ignore[no-untyped-def]
                 return getattr(real, name)
 
-        with Session(lab.checkpoint, library=lab.library, devices=Counting()) as counted:  # type: ignore[arg-type]
+        with Session(Ace15Engine(lab.engine.checkpoint), library=lab.library, devices=Counting()) as counted:  # type: ignore[arg-type]
             counted.make(WORDS)
             assert "text" in entered
             entered.clear()
@@ -177,7 +178,7 @@ def test_the_take_equals_the_diffusers_pipeline_with_the_same_noise(lab: Session
 
     pipe = AceStepPipeline.from_pretrained(folder)
     recipe = WORDS.replace(guidance="apg", guidance_scale=4.0, shift=3.0, lyrics="[Verse]\nhello there")
-    take, geometry = lab.make(recipe), lab.checkpoint.geometry
+    take, geometry = lab.make(recipe), lab.engine.checkpoint.geometry
     start = sampler.noises([7], geometry.frames(2), geometry.latent_channels)
     theirs = pipe(
         prompt=recipe.caption, lyrics=recipe.lyrics, audio_duration=2.0, num_inference_steps=4, guidance_scale=4.0, shift=3.0,
@@ -189,8 +190,8 @@ def test_the_take_equals_the_diffusers_pipeline_with_the_same_noise(lab: Session
 def test_a_take_is_on_disk_the_moment_it_exists_and_opens_by_id_and_by_file(lab: Session, tmp_path: Path) -> None:
     take = lab.make(WORDS)
     assert take.id in lab.library
-    assert lab.open(take.id) == take
-    again = lab.open(take.export(tmp_path / "song.flac"))
+    assert lab.load(take.id) == take
+    again = lab.load(take.export(tmp_path / "song.flac"))
     assert again.recipe == take.recipe
     assert lab.verify(again).word == "same"
     assert lab.compare(take, lab.make(WORDS.replace(seed=8))).fields == {"seed": (7, 8)}
@@ -324,7 +325,7 @@ def test_small_jobs_are_done_inside_a_listener(lab: Session) -> None:
 
     def listener(event: Event) -> None:
         if event.kind == "step" and not heard:
-            heard.extend((lab.glimpse(event.value, 1.0, 0.5).seconds, len(lab.encode(source)), run.keep(0).seconds))
+            heard.extend((lab.preview(event.value, 1.0, 0.5).seconds, len(lab.encode(source)), run.keep(0).seconds))
 
     source = lab.make(WORDS.replace(seed=1))
     run = lab.start(WORDS)
@@ -347,7 +348,7 @@ def test_five_dropped_sessions_leave_no_threads_and_no_sessions(folder: Path, tm
     before = set(threading.enumerate())
     gone: list[weakref.ref[Session]] = []
     for number in range(5):
-        lab = Session(Checkpoint.open(folder), library=Library(tmp_path / str(number)))
+        lab = Session(Ace15Engine(Checkpoint.open(folder)), library=Library(tmp_path / str(number)))
         lab.make(WORDS.replace(seconds=0.5, steps=1))
         gone.append(weakref.ref(lab))
     del lab

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from acestep_lab import CheckpointError, Library, MachineError, Recipe, Session, Tier
+from acestep_lab.engines.ace15.engine import Ace15Engine
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.models.precision import Int8Mode
 
@@ -21,7 +22,7 @@ WORDS = Recipe("slow dub techno", seconds=2, seed=7, steps=2, thinking=False)
 
 @pytest.fixture
 def lab(tiny_base: Path, tmp_path: Path) -> Iterator[Session]:
-    with Session(Checkpoint.open(tiny_base), library=Library(tmp_path / "takes")) as session:
+    with Session(Ace15Engine(Checkpoint.open(tiny_base)), library=Library(tmp_path / "takes")) as session:
         yield session
 
 
@@ -30,7 +31,9 @@ def adapter(lab: Session, folder: Path, seed: int) -> Path:
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(seed)
-    worn = get_peft_model(lab.checkpoint.build("dit"), LoraConfig(r=2, lora_alpha=8, target_modules=["to_q", "to_v"]))
+    worn = get_peft_model(
+        lab.engine.checkpoint.build("dit"), LoraConfig(r=2, lora_alpha=8, target_modules=["to_q", "to_v"])
+    )
     for name, weight in worn.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.5)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from acestep_lab import Library, MachineError, Recipe, Session
-from acestep_lab.engines.ace15.engine import build
+from acestep_lab.engines.ace15.engine import Ace15Engine, build
 from acestep_lab.models.device_manager import DeviceManager, DeviceMover
 from acestep_lab.models.loading import Checkpoint, component_specs
 from acestep_lab.models.memory_plan import TILES, budget
@@ -52,7 +52,7 @@ def plan_at(checkpoint, level, tile=TILES[0]):
 def song(checkpoint, folder, plan, mover=WatchedMover):
     """A take made under a plan, and the manager it was made with."""
     devices = DeviceManager(partial(build, checkpoint), plan, mover)
-    with Session(checkpoint, library=Library(folder), devices=devices) as lab:
+    with Session(Ace15Engine(checkpoint), library=Library(folder), devices=devices) as lab:
         return lab.make(WORDS), devices
 
 
@@ -99,7 +99,7 @@ def test_whoever_waits_for_the_take_is_told_that_memory_ran_out(checkpoint, tmp_
         plan,
         lambda plan: WatchedMover(plan, runs_out_at=(4,)),
     )
-    with Session(checkpoint, library=Library(tmp_path), devices=devices) as lab:
+    with Session(Ace15Engine(checkpoint), library=Library(tmp_path), devices=devices) as lab:
         run = lab.start(WORDS)
         run.take()
         assert [note for note in run.messages if note.startswith("Memory ran out")] == devices.messages
@@ -119,7 +119,7 @@ def test_a_card_that_disappears_fails_its_run_in_a_sentence_and_the_next_song_is
     lost = ["once"]
     plan = plan_at(checkpoint, OFFLOAD_LEVELS[0])
     devices = DeviceManager(partial(build, checkpoint), plan, GoneMover)
-    with Session(checkpoint, library=Library(tmp_path), devices=devices) as lab:
+    with Session(Ace15Engine(checkpoint), library=Library(tmp_path), devices=devices) as lab:
         with pytest.raises(MachineError, match="stopped answering"):
             lab.make(WORDS)
         assert np.array_equal(lab.make(WORDS).latent, roomy.latent)

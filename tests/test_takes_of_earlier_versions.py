@@ -81,7 +81,7 @@ def test_nothing_in_an_old_library_is_damaged(lab: Session) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_take_opens_with_its_id_sound_latent_and_parents(lab: Session, name: str) -> None:
-    take, written = lab.open(TOLD[name]["id"]), story(name)
+    take, written = lab.load(TOLD[name]["id"]), story(name)
     assert (take.id, list(take.parents), take.created) == (written["id"], TOLD[name]["parents"], written["created"])
     assert take.remarks == ()
     assert (take.seconds, take.audio.rate) == (written["audio"]["seconds"], written["audio"]["rate"])
@@ -94,7 +94,7 @@ def test_a_take_opens_with_its_id_sound_latent_and_parents(lab: Session, name: s
 @pytest.mark.parametrize("asked", ["recipe", "asked"])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_reads_as_its_line_of_python_and_survives_json(lab: Session, name: str, asked: str) -> None:
-    recipe = getattr(lab.open(TOLD[name]["id"]), asked)
+    recipe = getattr(lab.load(TOLD[name]["id"]), asked)
     assert recipe == as_then(name, typed(TOLD[name][asked]))
     opened = Recipe.from_json(story(name)[asked])
     assert recipe == as_then(name, opened), "the JSON of then opens with the same meaning"
@@ -103,14 +103,14 @@ def test_a_recipe_reads_as_its_line_of_python_and_survives_json(lab: Session, na
 
 
 def test_a_plan_opens_as_it_was_written(lab: Session) -> None:
-    take, written = lab.open(TOLD["planned"]["id"]), story("planned")["plan"]
+    take, written = lab.load(TOLD["planned"]["id"]), story("planned")["plan"]
     assert take.plan == Plan.from_json(written)
     assert Plan.from_json(json.loads(json.dumps(take.plan.to_json()))) == take.plan
     assert take.plan.codes == take.recipe.task.codes
     assert len(take.plan.codes) == 5 * 1.6
     for field in ("bpm", "keyscale", "timesignature", "language"):
         assert getattr(take.plan, field) == getattr(take.recipe, field)
-    assert all(lab.open(TOLD[name]["id"]).plan is None for name in NAMES if not story(name)["plan"])
+    assert all(lab.load(TOLD[name]["id"]).plan is None for name in NAMES if not story(name)["plan"])
 
 
 def test_the_lineage_is_found_from_both_ends(lab: Session) -> None:
@@ -125,7 +125,7 @@ def test_the_lineage_is_found_from_both_ends(lab: Session) -> None:
 def test_a_take_keeps_its_id_in_another_library_and_in_a_file_that_travels(
     lab: Session, name: str, tmp_path: Path
 ) -> None:
-    take = lab.open(TOLD[name]["id"])
+    take = lab.load(TOLD[name]["id"])
     other = Library(tmp_path / "other")
     other.keep(take)
     again = other.open(take.id)
@@ -138,7 +138,7 @@ def test_a_take_keeps_its_id_in_another_library_and_in_a_file_that_travels(
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "step"])
 def test_a_recipe_makes_the_same_music_again(lab: Session, name: str) -> None:
-    take = lab.open(TOLD[name]["id"])
+    take = lab.load(TOLD[name]["id"])
     again = rendered(lab, name, take.recipe, take.plan)
     assert again.recipe == take.recipe, "all of it was decided"
     assert again.parents == take.parents
@@ -149,7 +149,7 @@ def test_a_recipe_makes_the_same_music_again(lab: Session, name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "step" and name not in PLANNED])
 def test_what_was_asked_is_decided_as_it_was(lab: Session, name: str) -> None:
-    take = lab.open(TOLD[name]["id"])
+    take = lab.load(TOLD[name]["id"])
     again = rendered(lab, name, take.asked, None)
     assert again.recipe == take.recipe
     assert_near(again.latent, take.latent, MOST)
@@ -157,7 +157,7 @@ def test_what_was_asked_is_decided_as_it_was(lab: Session, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["planned", "step"])
 def test_a_session_verifies_a_take_with_its_plan_and_one_of_a_single_step(lab: Session, name: str) -> None:
-    assert lab.verify(lab.open(TOLD[name]["id"]))
+    assert lab.verify(lab.load(TOLD[name]["id"]))
 
 
 @pytest.mark.parametrize(
@@ -180,6 +180,6 @@ def test_a_session_verifies_a_take_with_its_plan_and_one_of_a_single_step(lab: S
 )
 def test_no_knob_of_the_loop_could_be_lost_unnoticed(lab: Session, change: dict[str, Any]) -> None:
     """The tolerance above is far below what any one of the settings does."""
-    take = lab.open(TOLD["odd_sampling"]["id"])
+    take = lab.load(TOLD["odd_sampling"]["id"])
     other = rendered(lab, "odd_sampling", take.recipe.replace(**change), None)
     assert relative_error(other.latent, take.latent) > 5 * MOST

@@ -25,14 +25,14 @@ from acestep_lab import (
     Stopped,
     Take,
 )
-from acestep_lab.engines.ace15.engine import build
+from acestep_lab.engines.ace15.engine import Ace15Engine, build
 from acestep_lab.engines.ace15.lint import lint
+from acestep_lab.errors import LintWarning
 from acestep_lab.jobs.events import Event
 from acestep_lab.models.device_manager import DeviceManager
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.models.tiers import LEVEL_BY_NAME
 from acestep_lab.prompt.tasks import Cover, Extend, Extract, FlowEdit, Lego, Repaint, Retake, Text2Music
-from acestep_lab.session import LintWarning
 from tests.closeness import assert_near
 from tests.tiny import RATE, tiny_diffusers, tiny_original
 
@@ -45,7 +45,7 @@ REGIONS = (Region(0.2, 0.4), Region(0.9, 1.1), Region(1.5, 1.7))
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     root = tmp_path_factory.mktemp("tasks")
     checkpoint = Checkpoint.open(tiny_diffusers(root / "base", turbo=False, lm=False))
-    with Session(checkpoint, library=Library(root / "takes")) as session:
+    with Session(Ace15Engine(checkpoint), library=Library(root / "takes")) as session:
         yield session
 
 
@@ -157,7 +157,7 @@ def test_a_recording_of_any_length_is_extended_without_a_gap(lab: Session, recor
 
 def test_a_song_grows_up_to_the_longest_the_checkpoint_makes(lab: Session, take: Take) -> None:
     longest = lab.resolve(WORDS.replace(seconds=None, task=Extend(take, after=598.0)))
-    assert longest.seconds == lab.checkpoint.geometry.longest_seconds == 600.0
+    assert longest.seconds == lab.engine.checkpoint.geometry.longest_seconds == 600.0
     with pytest.raises(RecipeError, match=r"up to 600 s here; 600.5 s is too long"):
         lab.resolve(WORDS.replace(seconds=None, task=Extend(take, after=598.5)))
 
@@ -322,7 +322,7 @@ def test_a_described_recording_can_be_edited(lab: Session, recording: Audio) -> 
 
 def test_stems_are_refused_on_a_turbo_with_the_reason_and_a_checkpoint_that_can(tmp_path: Path, take: Take) -> None:
     checkpoint = Checkpoint.open(tiny_original(tmp_path / "turbo", "turbo", lm=False))
-    with Session(checkpoint, library=Library(tmp_path / "takes")) as turbo:
+    with Session(Ace15Engine(checkpoint), library=Library(tmp_path / "takes")) as turbo:
         with pytest.raises(RecipeError, match=r"whole mixes only.*Session.open\('base'\)"):
             turbo.extract(take, "drums")
         with pytest.warns(LintWarning, match="guidance built in"):
@@ -343,7 +343,7 @@ def test_a_shift_that_was_not_learned_is_remarked_and_written_into_the_run(lab: 
 
 def test_a_choice_that_another_leaves_without_effect_is_named(lab: Session, take: Take) -> None:
     def said(recipe: Recipe) -> list[str]:
-        return list(lint(recipe, lab.checkpoint.row))
+        return list(lint(recipe, lab.engine.checkpoint.row))
 
     assert said(WORDS) == []
     [steps] = said(WORDS.replace(steps=5, timesteps=(1.0, 0.5)))
@@ -381,8 +381,8 @@ def test_what_a_source_or_codes_fulfil_only_in_part_is_written_into_the_run(lab:
         (lambda lab, take: lab.cover(take.audio.samples), r"Audio\(samples, rate\)"),
         (lambda lab, take: lab.repaint(take, "8-12"), r"Region\(8, 12\)"),
         (lambda lab, take: lab.extend(take, after=0.001), "at least 0.02 s"),
-        (lambda lab, take: lab.glimpse(take, 99.0), "from 0 to 2.00 s"),
-        (lambda lab, take: lab.glimpse(take, 1.0, -1.0), "lasts some seconds"),
+        (lambda lab, take: lab.preview(take, 99.0), "from 0 to 2.00 s"),
+        (lambda lab, take: lab.preview(take, 1.0, -1.0), "lasts some seconds"),
     ],
 )
 def test_a_slip_of_the_hand_is_answered_with_what_would_be_right(lab: Session, take: Take, ask: Any, says: str) -> None:
@@ -443,9 +443,9 @@ def test_a_source_by_id_and_by_file_is_the_take_and_the_sound(lab: Session, take
 
 def test_a_take_of_a_recording_makes_itself_again_another_day(lab: Session, recording: Audio, tmp_path: Path) -> None:
     loud = Audio(1.5 * recording.samples, recording.rate)  # its samples lie on no file's grid, and beyond full scale
-    with Session(lab.checkpoint, library=Library(tmp_path)) as today:
+    with Session(Ace15Engine(lab.engine.checkpoint), library=Library(tmp_path)) as today:
         take = today.cover(loud, "a waltz", reference=recording.on_grid(), steps=2, seed=1)
-    with Session(lab.checkpoint, library=Library(tmp_path)) as tomorrow:
+    with Session(Ace15Engine(lab.engine.checkpoint), library=Library(tmp_path)) as tomorrow:
         again = tomorrow.open(take.id)
         assert tomorrow.verify(again).word == "same"
         assert np.array_equal(tomorrow.sound(loud.id).samples, loud.samples)
@@ -457,7 +457,7 @@ def test_a_recording_goes_with_the_last_take_that_started_from_it(
     lab: Session, recording: Audio, tmp_path: Path
 ) -> None:
     library = Library(tmp_path)
-    with Session(lab.checkpoint, library=library) as session:
+    with Session(Ace15Engine(lab.engine.checkpoint), library=library) as session:
         first, second = (session.cover(recording, "a waltz", steps=1, seed=seed) for seed in (1, 2))
     library.bin(first)
     library.empty_trash()
@@ -480,11 +480,11 @@ def test_a_take_of_every_task_makes_itself_again(lab: Session, take: Take) -> No
 def test_a_listener_hears_the_seconds_around_a_time_between_two_frames(lab: Session) -> None:
     heard: list[Audio] = []
     run = lab.start(WORDS.replace(steps=6))
-    run.subscribe(lambda event: heard.append(lab.glimpse(event.value, 1.0, 0.5)) if event.kind == "step" else None)
+    run.subscribe(lambda event: heard.append(lab.preview(event.value, 1.0, 0.5)) if event.kind == "step" else None)
     take = run.take()
     assert heard
     assert all(0.5 <= glimpse.seconds <= 0.54 for glimpse in heard)
-    exact = lab.glimpse(take, 1.0, 0.5).samples
+    exact = lab.preview(take, 1.0, 0.5).samples
     whole = take.audio.samples[:, 37 * HOP : 63 * HOP] / np.float32(take.made_with["gain"])
     assert_near(exact / np.abs(exact).max(), whole / np.abs(whole).max(), 1e-4)
 
@@ -494,8 +494,8 @@ def test_where_one_component_fits_at_a_time_every_stage_takes_its_turn(
 ) -> None:
     alone = replace(LEVEL_BY_NAME["one int8"], storage="full")
     plan = replace(lab.devices.memory_plan, level=alone)
-    devices = DeviceManager(partial(build, lab.checkpoint), plan)
-    with Session(lab.checkpoint, library=Library(tmp_path), devices=devices) as small:
+    devices = DeviceManager(partial(build, lab.engine.checkpoint), plan)
+    with Session(Ace15Engine(lab.engine.checkpoint), library=Library(tmp_path), devices=devices) as small:
         heard: list[Audio] = []
         run = small.start(WORDS.replace(task=Cover(take.audio, strength=0.5, reference=take.audio)))
         run.subscribe(lambda e: heard.append(small.glimpse(e.value, 1.0, 0.5)) if e.kind == "step" else None)
@@ -511,7 +511,7 @@ def test_a_step_is_kept_and_a_glimpse_taken_while_the_run_goes_on(lab: Session) 
     run = lab.start(WORDS.replace(steps=60))
     for frame in run:
         if frame.index == 3:
-            kept, glimpse = run.keep(3), lab.glimpse(frame, 0.5, 0.2)
+            kept, glimpse = run.keep(3), lab.preview(frame, 0.5, 0.2)
             break
     assert run.state in ("rendering", "decoding", "done")
     assert kept.audio.samples.shape == run.take().audio.samples.shape
@@ -534,7 +534,7 @@ class Watched(DeviceManager):
     def __init__(self, lab: Session, told: Callable[[str], None], tile: int | None = None) -> None:
         plan = lab.devices.memory_plan
         super().__init__(
-            partial(build, lab.checkpoint),
+            partial(build, lab.engine.checkpoint),
             plan if tile is None else replace(plan, tile_frames=tile),
         )
         self.told = told
@@ -552,7 +552,7 @@ def test_stopping_is_heard_between_the_halves_of_guidance(lab: Session, tmp_path
         if len(looks) == 3:  # the wished half of the second step
             watched.runs[0].stop()
 
-    with Session(lab.checkpoint, library=Library(tmp_path), devices=Watched(lab, told)) as watched:
+    with Session(Ace15Engine(lab.engine.checkpoint), library=Library(tmp_path), devices=Watched(lab, told)) as watched:
         run = watched.start(WORDS.replace(guidance="cfg", guidance_scale=3.0))
         run.wait()
     assert run.state == "stopped"
@@ -573,7 +573,9 @@ def test_stopping_is_heard_between_two_tiles_of_the_decoder(lab: Session, tmp_pa
         if name == "vae":
             watched.runs[0].subscribe(heard)
 
-    with Session(lab.checkpoint, library=Library(tmp_path), devices=Watched(lab, told, tile=60)) as watched:
+    with Session(
+        Ace15Engine(lab.engine.checkpoint), library=Library(tmp_path), devices=Watched(lab, told, tile=60)
+    ) as watched:
         run = watched.start(WORDS.replace(seconds=6.0, steps=1))
         run.wait()
     assert run.state == "stopped"
@@ -588,7 +590,7 @@ def test_stopping_is_heard_between_two_tiles_of_the_decoder(lab: Session, tmp_pa
 
 def test_every_task_works_on_the_pocket_and_has_the_right_length(tmp_path: Path) -> None:
     with Session.open("pocket", library=tmp_path) as pocket:
-        rate = pocket.checkpoint.geometry.rate
+        rate = pocket.engine.checkpoint.geometry.rate
         first = pocket.make(Recipe("slow dub techno with deep bass", seconds=1.5, seed=1, steps=2))
         made = {
             "text with a reference": pocket.make(first.recipe.replace(task=Text2Music(reference=first))),

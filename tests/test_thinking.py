@@ -27,10 +27,10 @@ from acestep_lab import (
     Session,
     Stopped,
 )
-from acestep_lab.engines.ace15.engine import build
+from acestep_lab.engines.ace15.engine import Ace15Engine, build
+from acestep_lab.errors import LintWarning
 from acestep_lab.models.device_manager import DeviceManager
 from acestep_lab.models.loading import Checkpoint
-from acestep_lab.session import LintWarning
 from tests.tiny import tiny_diffusers
 
 WORDS = Recipe("slow dub techno", seconds=2, seed=7, steps=2)
@@ -40,7 +40,7 @@ WORDS = Recipe("slow dub techno", seconds=2, seed=7, steps=2)
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     root = tmp_path_factory.mktemp("thinking")
     checkpoint = Checkpoint.open(tiny_diffusers(root / "base", turbo=False))
-    with Session(checkpoint, library=Library(root / "takes")) as session:
+    with Session(Ace15Engine(checkpoint), library=Library(root / "takes")) as session:
         yield session
 
 
@@ -75,8 +75,8 @@ def test_without_thinking_the_words_go_straight_to_the_music(lab: Session) -> No
 
 def test_where_the_planner_has_no_room_the_song_is_made_without_it_and_says_so(lab: Session, tmp_path: Path) -> None:
     narrow = replace(lab.explain(), left_out=("lm",))
-    devices = DeviceManager(partial(build, lab.checkpoint, dtype=torch.float32), narrow)
-    with Session(lab.checkpoint, library=Library(tmp_path), devices=devices) as small:
+    devices = DeviceManager(partial(build, lab.engine.checkpoint, dtype=torch.float32), narrow)
+    with Session(Ace15Engine(lab.engine.checkpoint), library=Library(tmp_path), devices=devices) as small:
         run = small.start(WORDS)
         assert run.take().plan is None
         assert "The planner has no room here" in run.messages[0]
@@ -119,7 +119,7 @@ def test_the_planner_writes_words_and_hears_sounds(lab: Session) -> None:
 
 def test_a_checkpoint_without_a_planner_says_so(tmp_path: Path) -> None:
     checkpoint = Checkpoint.open(tiny_diffusers(tmp_path / "base", turbo=False, lm=False))
-    with Session(checkpoint, library=Library(tmp_path / "takes")) as bare:
+    with Session(Ace15Engine(checkpoint), library=Library(tmp_path / "takes")) as bare:
         with pytest.raises(RecipeError, match="no planner aboard"):
             bare.plan(WORDS)
         with pytest.raises(RecipeError, match="needs a planner"):
@@ -138,7 +138,7 @@ def test_several_plans_come_from_one_reading_each_by_its_own_seed(lab: Session) 
 
 def test_agreement_gives_every_field_a_share(lab: Session) -> None:
     take = lab.make(Recipe("slow dub techno", seconds=2, seed=5, bpm=118, steps=2))
-    found = lab.agreement(take)
+    found = lab.plan_score(take)
     assert {"caption", "bpm"} <= set(found.scores)
     assert all(0 <= score <= 1 for score in (*found.scores.values(), found.total))
 
@@ -215,8 +215,8 @@ def test_the_planner_wants_a_recipe_and_a_plan(lab: Session) -> None:
 
 def test_words_from_the_planner_stay_within_the_machine(lab: Session, tmp_path: Path) -> None:
     modest = replace(lab.explain(), longest_seconds=30.0)
-    devices = DeviceManager(partial(build, lab.checkpoint, dtype=torch.float32), modest)
-    with Session(lab.checkpoint, library=Library(tmp_path), devices=devices) as small:
+    devices = DeviceManager(partial(build, lab.engine.checkpoint, dtype=torch.float32), modest)
+    with Session(Ace15Engine(lab.engine.checkpoint), library=Library(tmp_path), devices=devices) as small:
         for ask in (
             lambda: small.polish("dub", "[Instrumental]", seconds=31),
             lambda: small.plan(WORDS.replace(seconds=31)),
@@ -232,11 +232,11 @@ def test_words_from_the_planner_stay_within_the_machine(lab: Session, tmp_path: 
 
 def test_agreement_without_a_plan_asks_about_what_was_asked_for(lab: Session) -> None:
     take = lab.make(WORDS.replace(thinking=False, keyscale="C minor"))
-    assert {"caption", "keyscale"} <= set(lab.agreement(take).scores)
+    assert {"caption", "keyscale"} <= set(lab.plan_score(take).scores)
     with pytest.raises(RecipeError, match="hold it against"):
-        lab.agreement(take.audio)
+        lab.plan_score(take.audio)
     with pytest.raises(RecipeError, match="above 0"):
-        lab.agreement(take, scale=0)
+        lab.plan_score(take, scale=0)
 
 
 def asked_of(lab: Session, monkeypatch: pytest.MonkeyPatch) -> list[Any]:

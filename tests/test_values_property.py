@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acestep_lab import Audio, LabError, Library, Plan, Planning, Recipe, Region, Run, Session, Take
+from acestep_lab.engines.ace15.engine import Ace15Engine
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.plan import plan
 from acestep_lab.prompt import checks, recipe
@@ -122,14 +123,14 @@ VERBS: dict[str, Callable[[Session, Any], Any]] = {
     "polish bpm": lambda lab, v: lab.polish("x", bpm=v),
     "understand": lambda lab, v: lab.understand(v),
     "understand seed": lambda lab, v: lab.understand(SOUND, v),
-    "agreement": lambda lab, v: lab.agreement(SOUND, v),
-    "agreement scale": lambda lab, v: lab.agreement(SOUND, Plan(bpm=120), v),
+    "agreement": lambda lab, v: lab.plan_score(SOUND, v),
+    "agreement scale": lambda lab, v: lab.plan_score(SOUND, Plan(bpm=120), v),
     "keep": lambda lab, v: lab.keep(v),
-    "open": lambda lab, v: lab.open(v),
+    "open": lambda lab, v: lab.load(v),
     "sound": lambda lab, v: lab.sound(v),
-    "listen bpm": lambda lab, v: lab.listen(take(), v),
-    "glimpse": lambda lab, v: lab.glimpse(v, 1),
-    "glimpse at": lambda lab, v: lab.glimpse(take(), v),
+    "listen bpm": lambda lab, v: lab.analyze(take(), v),
+    "glimpse": lambda lab, v: lab.preview(v, 1),
+    "glimpse at": lambda lab, v: lab.preview(take(), v),
     "encode": lambda lab, v: lab.encode(v),
     "decode": lambda lab, v: lab.decode(v),
     "explain": lambda lab, v: lab.explain(v),
@@ -184,7 +185,7 @@ def kept(lab: Session) -> str:
 @pytest.fixture(scope="module")
 def lab(tiny_turbo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     library = Library(tmp_path_factory.mktemp("takes"))
-    with Session(Checkpoint.open(tiny_turbo), library=library, worker=Idle()) as session:  # type: ignore[arg-type]
+    with Session(Ace15Engine(Checkpoint.open(tiny_turbo)), library=library, worker=Idle()) as session:  # type: ignore[arg-type]
         yield session
 
 

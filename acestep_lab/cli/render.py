@@ -36,9 +36,9 @@ def open_session(checkpoint: str, **options: Any) -> Session:
     from acestep_lab.session import Session
 
     lab = Session.open(checkpoint, **options)
-    licence = lab.checkpoint.row.licence
+    licence = lab.engine.checkpoint.row.licence
     if licence not in FREE_LICENCES:
-        print(f"{lab.checkpoint.name}: its weights are under {licence}.", file=sys.stderr)
+        print(f"{lab.engine.checkpoint.name}: its weights are under {licence}.", file=sys.stderr)
     return lab
 
 
@@ -67,7 +67,7 @@ def find_source(lab: Session, source: str) -> Take | Audio:
     with warnings.catch_warnings(record=True) as remarks:
         warnings.simplefilter("always", UserWarning)
         try:
-            sound: Take | Audio = lab.open(source)
+            sound: Take | Audio = lab.load(source)
         except LibraryError as error:
             sound = lab.sound(source)
             print(f"{error} Its sound alone is the source.", file=sys.stderr)

@@ -49,12 +49,12 @@ class EvalContext:
 
     def rendered(self, prompt: Prompt) -> Rendering:
         """The prompt's own song, at the checkpoint's rate and channels."""
-        geometry = self.session.checkpoint.geometry
+        geometry = self.session.engine.checkpoint.geometry
         return render(prompt.song(self.seconds), geometry.rate, geometry.channels)
 
     def audio(self, samples: np.ndarray) -> Audio:
         """Samples [channels, samples] at the checkpoint's rate."""
-        return Audio(samples, self.session.checkpoint.geometry.rate)
+        return Audio(samples, self.session.engine.checkpoint.geometry.rate)
 
     def latent(self, audio: Audio) -> np.ndarray:
         """Encode a sound to a latent [frames, channels]."""
@@ -110,7 +110,7 @@ def evaluate(
         context = EvalContext(session, chosen_prompts, seconds, progress)
         metrics = [metric for name in chosen for metric in MEASURES[name](context)]
         settings = {"prompts": len(context.prompts), "seconds": f"{seconds:g}", **_row_settings(session)}
-        report = Report(session.checkpoint.name, settings, tuple(metrics))
+        report = Report(session.engine.checkpoint.name, settings, tuple(metrics))
         if session is not checkpoint:
             session.close()
     return report
@@ -124,7 +124,7 @@ def _prompts(count: int) -> list[Prompt]:
 
 
 def _row_settings(session: Session) -> dict[str, Any]:
-    row = session.checkpoint.row
+    row = session.engine.checkpoint.row
     return {"steps": row.steps, "shift": row.shift, row.guidance: row.guidance_scale}
 
 
@@ -157,7 +157,7 @@ def prompt_adherence(context: EvalContext) -> list[Metric]:
 
 def prompt_adherence_without_planner(context: EvalContext) -> list[Metric]:
     """The same without a planner: the DiT given the prompt alone."""
-    if not context.session.checkpoint.has_lm:
+    if not context.session.engine.checkpoint.has_lm:
         return []
     return _adherence(context, f"{ADHERENCE}, no planner", "text2music, no planner", thinking=False)
 
@@ -293,7 +293,7 @@ def repaint(context: EvalContext) -> list[Metric]:
         reference += [not discontinuity(source.audio, at).audible for at in (region.start, region.end)]
         outside.append(_largest_change_outside(source, take, region))
         free = _unconstrained_repaint(context, source, region, prompt.seed + 1)
-        span = region.frames(context.session.checkpoint.geometry.frames_per_second)
+        span = region.frames(context.session.engine.checkpoint.geometry.frames_per_second)
         inside.append(_change_decibels(source.latent[span], free[span]))
         free_outside.append(_change_outside_decibels(source.latent, free, span))
     n = len(smooth)
@@ -364,9 +364,9 @@ def seeds(context: EvalContext) -> list[Metric]:
 
 def planner(context: EvalContext) -> list[Metric]:
     """Whether plans are well formed and keep what was asked, and whether the planner recognises songs."""
-    if not context.session.checkpoint.has_lm:
+    if not context.session.engine.checkpoint.has_lm:
         return []
-    geometry, kept, form = context.session.checkpoint.geometry, [], []
+    geometry, kept, form = context.session.engine.checkpoint.geometry, [], []
     for prompt in context.tracked("plans", context.prompts):
         plan = context.session.plan(prompt.recipe(context.seconds, thinking=True))
         form.append(len(plan.codes) == geometry.codes(context.seconds) and plan.bpm is not None)

@@ -48,7 +48,7 @@ def step_of(lab, recipe, plan, step):
 
 with Session.open("pocket", library=folder, device="cpu", dtype="float32") as lab:
     for name, told in json.loads((folder / "takes.json").read_text()).items():
-        take = lab.open(told["id"])
+        take = lab.load(told["id"])
         worn = take.made_with["adapters"]
         lab.lora(*((folder / f"{adapter}.safetensors", strength) for adapter, strength in worn.items()))
         step = take.made_with.get("step")
