@@ -63,10 +63,9 @@ class Session:
         device: object = None,
         dtype: object = None,
     ) -> None:
-        self.library = Library(default_folder()) if library is None else library  # an empty one is falsy
         self.engines = OpenEngines(engine, tier, devices, device, dtype)
         self.jobs = jobs or JobQueue()
-        self._sounds = Sounds(self.library)
+        self._sounds = Sounds(Library(default_folder()) if library is None else library)  # an empty one is falsy
         self._renderer = Renderer(self.engines, self._sounds, self.jobs)
         self._planning = Planning(self.engines, self.jobs)
 
@@ -119,6 +118,11 @@ class Session:
     def capabilities(self) -> Capabilities:
         """What the engine in use can do."""
         return self.engine.capabilities
+
+    @property
+    def library(self) -> Library:
+        """All kept takes."""
+        return self._sounds.library
 
     @property
     def devices(self) -> DeviceManager:

@@ -91,7 +91,7 @@ def test_a_repaint_of_a_recording_keeps_its_length_and_its_samples(lab: Session,
 
 
 def test_a_repaint_of_our_own_take_starts_from_its_latent_without_the_encoder(lab: Session, take: Take) -> None:
-    assert torch.equal(lab.road.latent(take), torch.from_numpy(take.latent.copy()))
+    assert torch.equal(lab.engine.encode(take), torch.from_numpy(take.latent.copy()))
     new = lab.repaint(take, Region(0.9, 1.1), mode="aggressive")
     assert np.array_equal(new.latent[:45], take.latent[:45])
     assert np.array_equal(new.latent[55:], take.latent[55:])
@@ -99,7 +99,7 @@ def test_a_repaint_of_our_own_take_starts_from_its_latent_without_the_encoder(la
 
 def test_a_take_of_another_autoencoder_is_encoded_from_its_sound(lab: Session, take: Take) -> None:
     stranger = take.replace(made_with={**take.made_with, "vae": "another"})
-    assert not torch.equal(lab.road.latent(stranger), torch.from_numpy(take.latent.copy()))
+    assert not torch.equal(lab.engine.encode(stranger), torch.from_numpy(take.latent.copy()))
 
 
 def test_a_repaint_keeps_the_level_of_its_source(lab: Session, take: Take) -> None:
@@ -189,7 +189,7 @@ def test_a_cover_follows_its_source_for_its_share_of_the_steps_then_the_words(la
 def test_a_step_of_two_looks_follows_the_source_with_both_or_with_none(lab: Session, take: Take) -> None:
     def frames(strength: float) -> list[torch.Tensor]:
         recipe = WORDS.replace(steps=4, solver="heun", task=Cover(take, strength=strength))
-        return [frame.latent for frame in lab.start(recipe)]
+        return [step.state for step in lab.start(recipe)]
 
     full, half = frames(1.0), frames(0.5)
     assert torch.equal(half[1], full[1])
@@ -446,7 +446,7 @@ def test_a_take_of_a_recording_makes_itself_again_another_day(lab: Session, reco
     with Session(Ace15Engine(lab.engine.checkpoint), library=Library(tmp_path)) as today:
         take = today.cover(loud, "a waltz", reference=recording.on_grid(), steps=2, seed=1)
     with Session(Ace15Engine(lab.engine.checkpoint), library=Library(tmp_path)) as tomorrow:
-        again = tomorrow.open(take.id)
+        again = tomorrow.load(take.id)
         assert tomorrow.verify(again).word == "same"
         assert np.array_equal(tomorrow.sound(loud.id).samples, loud.samples)
     kept = sorted(file.suffix for file in (tmp_path / "sounds").iterdir())
@@ -498,7 +498,7 @@ def test_where_one_component_fits_at_a_time_every_stage_takes_its_turn(
     with Session(Ace15Engine(lab.engine.checkpoint), library=Library(tmp_path), devices=devices) as small:
         heard: list[Audio] = []
         run = small.start(WORDS.replace(task=Cover(take.audio, strength=0.5, reference=take.audio)))
-        run.subscribe(lambda e: heard.append(small.glimpse(e.value, 1.0, 0.5)) if e.kind == "step" else None)
+        run.subscribe(lambda e: heard.append(small.preview(e.value, 1.0, 0.5)) if e.kind == "step" else None)
         cover = run.take()
         assert small.codes(take.audio)
     assert heard

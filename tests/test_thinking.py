@@ -242,9 +242,9 @@ def test_agreement_without_a_plan_asks_about_what_was_asked_for(lab: Session) ->
 def asked_of(lab: Session, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The seeds the planner is asked with from now on."""
     seeds: list[Any] = []
-    real = lab.road.plans
+    real = lab.engine.plans
     monkeypatch.setattr(
-        lab.road, "plans", lambda recipe, asked, **how: seeds.extend(asked) or real(recipe, asked, **how)
+        lab.engine, "plans", lambda recipe, asked, **how: seeds.extend(asked) or real(recipe, asked, **how)
     )
     return seeds
 

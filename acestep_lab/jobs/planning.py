@@ -69,7 +69,7 @@ class Planning:
         language = None if language is None else vocabulary.language(language)
 
         def ask(engine: Plans, how: dict[str, Any]) -> list[Plan]:
-            return [engine.planner.sketch(engine.lm, sentence, instrumental, seed, language=language, **how)]
+            return [engine.sketch(sentence, instrumental, seed, language=language, **how)]
 
         return self._ask(self.engines.current, sentence, ask, on_token)[0]
 
@@ -79,16 +79,16 @@ class Planning:
         seed, fixed = checks.whole("A seed", seed, 0, MAX_SEED), _fixed(fixed)
 
         def ask(engine: Plans, how: dict[str, Any]) -> list[Plan]:
-            return [engine.planner.polish(engine.lm, caption, lyrics, seed, fixed=fixed, **how)]
+            return [engine.polish(caption, lyrics, seed, fixed=fixed, **how)]
 
         return self._ask(self.engines.current, caption or lyrics, ask, on_token)[0]
 
     def understand(self, sound: Sound, seed: int, on_token: OnToken) -> Plan:
         seed, engine = checks.whole("A seed", seed, 0, MAX_SEED), self.engines.current
 
-        def ask(planner: Any, how: dict[str, Any]) -> list[Plan]:
+        def ask(engine: Plans, how: dict[str, Any]) -> list[Plan]:
             how.pop("longest")
-            return [planner.planner.understand(planner.lm, planner.codes(sound), seed, **how)]
+            return [engine.understand(sound, seed, **how)]
 
         return self._ask(engine, f"what is heard in {sound.id}", ask, on_token)[0]
 

@@ -166,8 +166,8 @@ class Renderer:
         latents: dict[int, Tensor] = {}
         with run.stage(RENDER):
             for step in engine.sample([prepared[place] for place in places], run.check):
-                shown = [replace(one, items=(place,)) for one, place in zip(step.each(), places, strict=True)]
-                latents = {place: one.state for one, place in zip(shown, places, strict=True) if one.state is not None}
+                shown = [replace(one, items=(places[one.item],)) for one in step.each()]
+                latents = {one.item: one.state for one in shown if one.state is not None}
                 run.show(*shown)
                 self.queue.breathe()
                 run.check()

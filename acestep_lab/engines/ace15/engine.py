@@ -149,6 +149,15 @@ class Ace15Engine:
     def plans(self, recipe: Recipe, seeds: Sequence[int], **how: Any) -> list[Plan]:
         return self.planner.plan(self.lm, recipe, seeds, **how)
 
+    def sketch(self, sentence: str, instrumental: bool, seed: int, **how: Any) -> Plan:
+        return self.planner.sketch(self.lm, sentence, instrumental, seed, **how)
+
+    def polish(self, caption: str, lyrics: str, seed: int, **how: Any) -> Plan:
+        return self.planner.polish(self.lm, caption, lyrics, seed, **how)
+
+    def understand(self, sound: Sound, seed: int, **how: Any) -> Plan:
+        return self.planner.understand(self.lm, self.sources.codes(sound), seed, **how)
+
     def plan_tokens(self, recipe: Recipe, codes: bool | None) -> tuple[int, int]:
         """A few fields, then codes, or lyrics."""
         writes = recipe.task.plans if codes is None else codes
@@ -219,7 +228,8 @@ class Ace15Engine:
     def sample(self, prepared: Sequence[Prepared], check: Check) -> Iterator[Step]:
         """`check` is called before every call of the DiT."""
         group = [checks.instance("What is sampled", one, FlowPrepared) for one in prepared]
-        yield from render(group, self._predict(check), together=self.devices.device.type != "cpu")
+        for step in render(group, self._predict(check), together=self.devices.device.type != "cpu"):
+            yield replace(step, items=tuple(range(len(group))))
 
     def _predict(self, check: Check) -> PredictFn:
         ask = torch.inference_mode()(partial(attention.velocity, cache=self._attention_cache))
@@ -304,7 +314,8 @@ class Ace15Engine:
 
     def preview(self, latent: Tensor | np.ndarray, at: float, seconds: float) -> Audio:
         """The seconds around a time of a latent `[frames, channels]`, exactly as they sound in the whole."""
-        latent, rate = torch.as_tensor(latent), self.geometry.frames_per_second
+        latent = torch.from_numpy(latent.copy()) if isinstance(latent, np.ndarray) else latent
+        rate = self.geometry.frames_per_second
         frames = latent.shape[0]
         at = checks.real("The time to listen at", at, -MOST_SECONDS, MOST_SECONDS, "seconds")
         seconds = checks.real("The length to listen for", seconds, -MOST_SECONDS, MOST_SECONDS, "seconds")
