@@ -5,7 +5,7 @@ The house, room by room; imports point down this list, never up::
     errors      what can go wrong, as sentences
     files       files and texts from outside, read at one boundary
     prompt/     what a musician says: Recipe, tasks, Region, lyrics; no torch
-    models/     weights and where they live: catalog, loading, tiers, residency, adapters, the pocket checkpoint
+    models/     weights and where they live: catalog, loading, tiers, memory plan, device manager, adapters, the pocket checkpoint
     plan/       LM: Recipe → Plan
     synth/      DiT: Plan and words → latent, one Step a step
     decode/     VAE: latent ↔ sound; Audio, Codec

@@ -245,7 +245,7 @@ class Ace15Engine:
         mode = self._int8_mode
         if mode is None or mode.gate is not None:
             return ()
-        mode.look = self._probe(song)
+        mode.probe = self._probe(song)
         self.devices.free()  # a DiT built before there was a song to measure with
         with self.devices.on("dit"):
             pass
