@@ -238,8 +238,6 @@ class Session:
 
     def resolve(self, recipe: Recipe, plan: Plan | None = None) -> Recipe:
         """The recipe with every "auto" decided by the plan, then the engine; raises RecipeError."""
-        checks.instance("What is resolved", recipe, Recipe)
-        checks.instance("A plan", plan, (Plan, NoneType), " lab.plan(Recipe('…')) gives one.")
         return self._renderer.resolve(recipe, plan).request.recipe
 
     # -- planning ------------------------------------------------------------------------------------------------------

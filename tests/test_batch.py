@@ -41,7 +41,7 @@ def test_an_item_in_a_batch_equals_the_item_alone(lab: Session, solver: str) -> 
     run = lab.start(recipes)
     together = run.takes()
     assert [step.item for step in run.steps[:4]] == [0, 1, 2, 0]
-    assert run.steps[0].latent.shape == together[0].latent.shape
+    assert run.steps[0].state.shape == together[0].latent.shape
     for take, recipe in zip(together, recipes, strict=True):
         assert_near(take.latent, lab.make(recipe).latent)
         assert (take.recipe.seed, take.recipe.caption) == (recipe.seed, recipe.caption)
@@ -89,9 +89,7 @@ def test_asking_for_both_halves_of_guidance_at_once_changes_nothing(lab: Session
     songs = prepared(lab, *(recipe.replace(guidance_scale=3.0) for recipe in (DUB, WALTZ)))
     predict = lab.engine._predict(lambda: None)
     with torch.inference_mode():
-        (*_, apart), (*_, at_once) = (
-            render.render(songs, predict, together) for together in (False, True)
-        )
+        (*_, apart), (*_, at_once) = (render.render(songs, predict, together) for together in (False, True))
     assert_near(apart.state, at_once.state)
 
 

@@ -178,7 +178,7 @@ def test_a_cover_of_strength_zero_hears_only_the_words(lab: Session, take: Take)
 
 def test_a_cover_follows_its_source_for_its_share_of_the_steps_then_the_words(lab: Session, take: Take) -> None:
     def first_frames(strength: float) -> list[torch.Tensor]:
-        return [f.latent for f in lab.start(WORDS.replace(steps=4, task=Cover(take, strength=strength)))]
+        return [step.state for step in lab.start(WORDS.replace(steps=4, task=Cover(take, strength=strength)))]
 
     full, half, none = first_frames(1.0), first_frames(0.5), first_frames(0.0)
     assert torch.equal(half[1], full[1])

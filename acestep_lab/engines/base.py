@@ -253,22 +253,18 @@ class Engine(Protocol):
 class Plans(Protocol):
     """An engine with a planner (LM)."""
 
-    @property
-    def planner(self) -> Any:
-        """What sketches, polishes and understands (`plan.planner.Planner`)."""
-
-    def lm(self) -> AbstractContextManager[Any]:
-        """The language model on its device, for the time of a `with`."""
-
     def plans(self, recipe: Recipe, seeds: Sequence[int], **how: Any) -> list[Plan]:
         """A plan for each seed, from one reading of the recipe; `how` goes to `Planner.plan`."""
 
     def sketch(self, sentence: str, instrumental: bool, seed: int, **how: Any) -> Plan:
         """A caption, lyrics and metadata out of one sentence."""
+
     def polish(self, caption: str, lyrics: str, seed: int, **how: Any) -> Plan:
         """Better words for a caption and lyrics, with metadata."""
+
     def understand(self, sound: Sound, seed: int, **how: Any) -> Plan:
         """What the planner hears in a sound."""
+
     def plan_tokens(self, recipe: Recipe, codes: bool | None) -> tuple[int, int]:
         """How many tokens the planner writes for a recipe, about, and in how many rows; `codes` None: as the task is."""
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
+from types import NoneType
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -117,6 +118,8 @@ class Renderer:
 
     def resolve(self, recipe: Recipe, plan: Plan | None = None) -> Item:
         """A recipe as its engine decides it."""
+        checks.instance("What is made", recipe, Recipe, " Write Recipe('…', seconds=30).")
+        checks.instance("A plan", plan, (Plan, NoneType), " lab.plan(Recipe('…')) gives one.")
         engine = self.engines.of(recipe)
         return Item(recipe, engine, engine.resolve(recipe, plan, self.sounds.find, self.engines.longest(engine)), plan)
 

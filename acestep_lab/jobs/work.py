@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from acestep_lab.engines.base import Engine, Plans, Request
+from acestep_lab.engines.base import Engine, Request
 from acestep_lab.jobs.eta import DECODE, ENCODE, PLAN, RENDER, Round, Work
 from acestep_lab.prompt.recipe import Recipe
 
@@ -51,7 +51,7 @@ def planning_work(engine: Engine, device: object, written: Round = WORDS) -> Wor
 
 def plan_round(engine: Any, recipe: Recipe, codes: bool | None = None) -> Round:
     """What the planner writes for a recipe, about: a few fields, then codes, or lyrics."""
-    if not isinstance(engine, Plans):
+    if not engine.capabilities.plans:
         return WORDS
     tokens, rows = engine.plan_tokens(recipe, codes)
     return Round(float(tokens), float(rows))
