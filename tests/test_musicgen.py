@@ -34,7 +34,12 @@ from acestep_lab.prompt.tasks import Cover, Extend, Repaint, Retake, Text2Music
 from tests import tiny_musicgen as tiny
 from tests.closeness import assert_near
 
-KINDS = {"mono": {}, "stereo": {"stereo": True}, "melody": {"melody": True}}
+KINDS = {
+    "mono": {},
+    "stereo": {"stereo": True},
+    "melody": {"melody": True},
+    "stereo-melody": {"stereo": True, "melody": True},
+}
 GREEDY = TokenSampling(temperature=0.0, top_k=0, top_p=1.0, guidance_scale=3.0)
 
 
@@ -111,12 +116,12 @@ def test_going_on_from_a_sound_gives_the_codes_of_generate_with_a_prompt(
     kind: str, engines: dict[str, MusicGenEngine], theirs: dict[str, Any]
 ) -> None:
     engine = engines[kind]
-    source = tone(0.8, tiny.RATE, 2 if kind == "stereo" else 1)  # 20 frames
+    source = tone(0.8, tiny.RATE, 2 if "stereo" in kind else 1)  # 20 frames
     ours = codes_of(engine, Recipe("dub", seed=1, sampling=GREEDY, task=Extend(source, after=0.4)))
     heard: dict[str, Any] = {"input_values": torch.from_numpy(source.samples.copy())[None]}
-    if kind == "melody":  # transformers' melody model takes codes, and no sound, to go on from
-        codes = theirs[kind].audio_encoder.encode(heard.pop("input_values")).audio_codes
-        heard["decoder_input_ids"] = codes[0, 0]
+    if "melody" in kind:  # transformers' melody models take codes, and no sound, to go on from
+        sound = heard.pop("input_values")
+        heard["decoder_input_ids"] = Codec(theirs[kind].audio_encoder, sound.shape[1]).encode(sound[0]).T
     expected = generated(theirs[kind], 30, **words(engine, "dub"), **heard)
     assert torch.equal(ours, expected)
 
@@ -246,6 +251,10 @@ def test_more_than_a_window_is_stitched_and_says_so(folders: dict[str, Path]) ->
     made = bench.rendered([bench.recipe()])[0]
     assert made.latent.shape == (63, 4)
     assert made.audio.seconds == 2.5
+    long = Extend(tone(3.0, RATE, 1), after=0.3)
+    assert bench.resolve(bench.recipe(task=long)).remarks == (
+        "mono hears the last 0.68 s of the source and goes on from there.",
+    )
     short = bench.rendered([bench.recipe(seconds=1.0)])[0]
     assert torch.equal(made.latent[:25], short.latent)  # the first window is a song of its own
     assert bench.engine.made_with()["window_seconds"] == 1.0
@@ -560,6 +569,10 @@ def test_pickles_and_strange_configs_are_refused(folders: dict[str, Path], tmp_p
         {"audio_encoder": config["audio_encoder"] | {"upsampling_ratios": "no"}},
         {"audio_encoder": config["audio_encoder"] | {"normalize": True}},
         {"audio_encoder": config["audio_encoder"] | {"target_bandwidths": []}},
+        {"audio_encoder": config["audio_encoder"] | {"num_lstm_layers": 10**6}},
+        {"decoder": config["decoder"] | {"hidden_size": 10**12}},
+        {"decoder": config["decoder"] | {"max_position_embeddings": 10**7}},
+        {"decoder": config["decoder"] | {"model_type": "gpt2"}},
     ):
         (folder / "config.json").write_text(json.dumps(config | change))
         with pytest.raises(CheckpointError):

@@ -225,12 +225,15 @@ def song_windows(recipe: Recipe, limits: Limits) -> tuple[Any, ...]:
 
 def _stitches(recipe: Recipe, limits: Limits) -> Iterator[str]:
     found = song_windows(recipe, limits)
-    if len(found) > 1 or found[0].begin > 0:
+    if len(found) > 1:
         overlap = limits.window_seconds - limits.stride_seconds
         yield (
             f"Stitched: {limits.name} hears {limits.window_seconds:g} s at once, so {recipe.seconds or 0.0:.4g} s are written in "
-            f"{len(found)} window{'s' * (len(found) > 1)}, each going on from the last {overlap:g} s or more before it."
+            f"{len(found)} windows, each going on from the last {overlap:g} s before it."
         )
+    if found[0].begin:
+        heard = (found[0].start - found[0].begin) / limits.frames_per_second
+        yield f"{limits.name} hears the last {heard:.4g} s of the source and goes on from there."
 
 
 # --- warning ---------------------------------------------------------------------------------------------------------
