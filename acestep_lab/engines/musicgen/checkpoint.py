@@ -107,7 +107,7 @@ class Checkpoint:
     @cached_property
     def stored(self) -> Mapping[str, Entry]:
         """Every stored tensor by its published name: headers only."""
-        return weights.shelf(self.folder)
+        return weights.stored_tensors(self.folder)
 
     def entries(self, component: str) -> dict[str, Entry]:
         """The stored tensors of a component, by the names its module gives them; CheckpointError for tensors of none."""
