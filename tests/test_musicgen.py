@@ -25,12 +25,13 @@ from acestep_lab.engines.musicgen.codec import Codec
 from acestep_lab.engines.musicgen.engine import RATE, MusicGenEngine
 from acestep_lab.engines.musicgen.generation import Conditions, Generation, Rules, draw
 from acestep_lab.engines.musicgen.windows import Window, delayed, delays, undelayed, windows
-from acestep_lab.errors import CheckpointError, LabError, RecipeError, SourceError
+from acestep_lab.errors import CheckpointError, LabError, RecipeError, SourceError, Stopped
 from acestep_lab.models.assembly import empty
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.sampling import TokenSampling
 from acestep_lab.prompt.tasks import Cover, Extend, Repaint, Retake, Text2Music
+from acestep_lab.session import Session
 from tests import tiny_musicgen as tiny
 from tests.closeness import assert_near
 
@@ -428,7 +429,6 @@ def test_what_it_cannot_do_is_refused_by_a_sentence_that_names_who_can(engines: 
     assert "timbre" in refusal(mono, Recipe("dub", task=Text2Music(reference=sound)))
     assert "codes" in refusal(mono, Recipe("dub", task=Text2Music(codes=(1, 2))))
     assert "strength" in refusal(follows, Recipe("dub", task=Cover(sound, strength=0.5)))
-    assert "through_codes" in refusal(follows, Recipe("dub", task=Cover(sound, through_codes=False)))
     assert "codes" in refusal(follows, Recipe("dub", task=Cover(codes=(1, 2))))
     assert "silent" in refusal(follows, Recipe("dub", task=Cover(Audio(np.zeros((1, 48000)), 48000))))
     assert "no words" in refusal(mono, Recipe("", lyrics="[Instrumental]"))
@@ -482,6 +482,43 @@ def test_defaults_are_the_checkpoints_and_else_audiocrafts(folders: dict[str, Pa
     )
     request = engine_of(own).resolve(Recipe("dub", temperature=0.5), None, lambda sound: sound, 600.0)
     assert request.recipe.sampling == TokenSampling(temperature=0.5, top_k=50, top_p=1.0, guidance_scale=4.5)
+
+
+# --- in a session ----------------------------------------------------------------------------------------------------
+
+
+def test_a_session_makes_verifies_extends_and_covers(folders: dict[str, Path], tmp_path: Path) -> None:
+    lab = Session.open(folders["melody"], library=tmp_path / "library")
+    try:
+        take = lab.make(Recipe("slow dub", seconds=1, bpm=90, seed=4))
+        assert take.recipe.sampling == TokenSampling(temperature=1.0, top_k=250, top_p=1.0, guidance_scale=3.0)
+        assert take.made_with["licence"] == "CC-BY-NC-4.0"
+        assert "every sample is equal" in str(take.verify(lab))
+        longer = lab.extend(take.id, after=0.5)
+        assert np.array_equal(longer.latent[:25], take.latent)
+        assert longer.parents == (take.id,)
+        cover = lab.cover(take, caption="techno")
+        assert cover.seconds == take.seconds
+        assert cover.made_with["vae"] == take.made_with["vae"]
+        with pytest.raises(RecipeError, match="does not sing"):
+            lab.make(take.recipe.replace(lyrics="la la"))
+        with pytest.raises(RecipeError, match="cannot repaint"):
+            lab.repaint(take, (0.2, 0.5))
+    finally:
+        lab.close()
+
+
+def test_a_render_in_a_session_can_be_stopped_between_two_tokens(folders: dict[str, Path], tmp_path: Path) -> None:
+    lab = Session.open(folders["mono"], library=tmp_path / "library")
+    try:
+        run = lab.start(Recipe("dub", seconds=100, seed=1))
+        next(iter(run))
+        run.stop()
+        with pytest.raises(Stopped):
+            run.take()
+        assert 0 < run.fraction < 0.5
+    finally:
+        lab.close()
 
 
 # --- checkpoints -----------------------------------------------------------------------------------------------------

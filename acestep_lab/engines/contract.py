@@ -152,22 +152,13 @@ class Bench:
             "Text2Music": Text2Music(),
             "Repaint": Repaint(sound, (Region(0.3 * self.seconds, 0.6 * self.seconds),)),
             "Extend": Extend(sound, after=0.5 * self.seconds),
-            "Cover": Cover(sound, through_codes=True)
-            if self._follows_codes()
-            else Cover(sound, through_codes=self._through()),
+            "Cover": Cover(sound, through_codes=self.can.codes),
             "Retake": Retake(take, 0.5, 3),
             "Extract": Extract(sound, "drums"),
             "Lego": Lego(sound, "drums"),
             "Complete": Complete(sound, ("drums",)),
             "FlowEdit": FlowEdit(sound, caption="a piano"),
         }
-
-    def _follows_codes(self) -> bool:
-        return self.can.codes
-
-    def _through(self) -> bool:
-        """Without audio codes, a flow model hears a cover's source as latents; a token model follows its melody."""
-        return self.can.latent.kind == "tokens"
 
 
 def check_engine(make: Make, seconds: float = 1.0, **knobs: Any) -> list[str]:

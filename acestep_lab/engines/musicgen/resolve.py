@@ -109,7 +109,10 @@ def _check_unused(task: Text2Music | Cover, limits: Limits) -> None:
         raise RecipeError(f"{limits.name} takes no timbre from a reference; {who} Describe the sound in the caption.")
     if isinstance(task, Cover):
         usual = Cover(source=task.source)
-        for field in ("strength", "noise_strength", "through_codes"):
+        for field in (
+            "strength",
+            "noise_strength",
+        ):  # through_codes says how an ACE-Step hears a source; here is one way only
             if getattr(task, field) != getattr(usual, field):
                 raise RecipeError(
                     f"{limits.name} follows a source's melody as it is and has no {field}; {who} Leave it at "
