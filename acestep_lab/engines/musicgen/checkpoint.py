@@ -188,7 +188,7 @@ def _locate(name: str | os.PathLike[str]) -> tuple[Path, Row | None]:
     if folder.is_dir():
         return folder, None
     if row is not None:
-        return loading.snapshot(row.repo, f"The checkpoint {row.name} has not been downloaded yet", row.name), row
+        return loading.snapshot(row.repo, f"The checkpoint {row.name} has not been downloaded yet"), row
     if isinstance(name, str) and loading.is_hub_id(name):
         return loading.snapshot(name, f"{shown(name)} is not in the cache on this machine"), None
     if isinstance(name, str) and "/" not in name:

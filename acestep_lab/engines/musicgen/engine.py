@@ -41,6 +41,7 @@ from acestep_lab.engines.step import Step
 from acestep_lab.errors import MachineError, RecipeError, SourceError, Stopped
 from acestep_lab.models.assembly import opened
 from acestep_lab.models.component_spec import ComponentSpec, WorkingMemory
+from acestep_lab.models.stored_content import StoredContent
 from acestep_lab.models.weights import number, whole_number
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
@@ -55,6 +56,10 @@ MOST_TOKENS = 512
 _ROLES = {"text": "encoder", "codec": "decoder", "decoder": "loop"}
 _LABELS = {"text": "T5", "codec": "EnCodec", "decoder": "decoder"}
 """What a component is to a plan for memory, and how a sentence calls it."""
+_INT8 = {"text": 0.62, "decoder": 0.52}
+"""Which share of its bytes is left where its linear layers are kept in eight bits; tables of words and codes stay. EnCodec is
+never kept so.
+"""
 TEMPERATURE, TOP_K, TOP_P, GUIDANCE_SCALE = 1.0, 250, 1.0, 3.0
 """Where a checkpoint's generation_config.json does not say: audiocraft's defaults."""
 
@@ -137,9 +142,12 @@ class MusicGenEngine:
             "codec": WorkingMemory(fixed=4 * piece),
         }
         return [
-            ComponentSpec(name, sizes[name], _ROLES[name], _LABELS[name], working=needs.get(name))
+            ComponentSpec(
+                name, sizes[name], _ROLES[name], _LABELS[name], int8=_INT8.get(name), working=needs.get(name),
+                content=StoredContent.of(f"musicgen {name}", self.checkpoint.part(name), self.checkpoint.entries(name)),
+            )
             for name in COMPONENTS
-        ]
+        ]  # fmt: skip
 
     @property
     def passes(self) -> int:
