@@ -23,7 +23,8 @@ from acestep_lab.engines.musicgen.checkpoint import Checkpoint
 from acestep_lab.engines.musicgen.chroma import HOP, loudness_by_pitch_class, melody
 from acestep_lab.engines.musicgen.codec import Codec
 from acestep_lab.engines.musicgen.engine import RATE, MusicGenEngine
-from acestep_lab.engines.musicgen.generation import Conditions, Generation, Rules, draw
+from acestep_lab.engines.musicgen.generation import Conditions, Generation, draw
+from acestep_lab.engines.musicgen.request import Rules
 from acestep_lab.engines.musicgen.windows import Window, delayed, delays, undelayed, windows
 from acestep_lab.errors import CheckpointError, LabError, RecipeError, SourceError, Stopped
 from acestep_lab.models.assembly import empty

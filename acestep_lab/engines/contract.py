@@ -283,7 +283,8 @@ def _alike(one: Rendered, other: Rendered, exactly: bool) -> bool:
 
 def stops_within_a_step(bench: Bench) -> Iterator[str]:
     """`check` is called at least once a step, and no step comes after it raised."""
-    prepared = bench.engine.prepare([bench.resolve(bench.recipe())])
+    request = bench.resolve(bench.recipe())
+    prepared = bench.engine.prepare([request])
     counted: list[int] = [0]
     seen: list[Step] = []
 
@@ -296,6 +297,8 @@ def stops_within_a_step(bench: Bench) -> Iterator[str]:
             yield f"Step {step.index + 1} came without check() having been called for it."
             return
     yield from _odd_steps(seen)
+    if seen and request.steps != seen[-1].steps:
+        yield f"A request says {request.steps} steps, and its loop {seen[-1].steps}."
     yield from _goes_on_after_stop(bench, prepared, len(seen) // 2)
 
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from acestep_lab._libraries import transformers
-from acestep_lab.engines.musicgen.windows import Window, delayed, steps, undelayed
+from acestep_lab.engines.musicgen.request import Rules
+from acestep_lab.engines.musicgen.windows import Window, delayed, undelayed
 from acestep_lab.plan.token_sampler import nucleus
 
 
@@ -38,21 +39,6 @@ class Decoder(nn.Module):
     def melody(self, chroma: Tensor) -> Tensor:
         """Pitch classes at the decoder's width."""
         return self.audio_enc_to_dec_proj(chroma) if hasattr(self, "audio_enc_to_dec_proj") else chroma
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How a token is drawn, every number decided."""
-
-    temperature: float
-    top_k: int
-    top_p: float
-    guidance_scale: float
-
-    @property
-    def rows(self) -> int:
-        """Rows the decoder is asked in: with the words, and without where the two are weighed against each other."""
-        return 1 if self.guidance_scale == 1.0 else 2
 
 
 @dataclass(frozen=True)
@@ -83,7 +69,7 @@ class Generation:
         self.codes = torch.zeros(windows[-1].end, len(late), dtype=torch.long)
         self.codes[: len(known)] = known
         self.generator = torch.Generator("cpu").manual_seed(seed)
-        self.steps = sum(steps(window, late) for window in windows)
+        self.steps = sum(window.end - window.start + max(late) for window in windows)
         self._begin(0)
 
     def _begin(self, place: int) -> None:
