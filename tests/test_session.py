@@ -61,7 +61,7 @@ def test_a_checkpoint_without_a_planner_plans_with_one_that_is_handed_over(
 ) -> None:
     with Session.open(folder, library=tmp_path) as silent:
         assert not silent.engine.checkpoint.has_lm
-        with pytest.raises(RecipeError, match=r"no planner aboard.*lm="):
+        with pytest.raises(RecipeError, match=r"has no planner.*lm="):
             silent.plan(WORDS)
     with Session.open(folder, library=tmp_path, lm=tiny_turbo / "lm") as lab:
         assert lab.engine.checkpoint.has_lm

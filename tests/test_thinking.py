@@ -121,7 +121,7 @@ def test_the_planner_writes_words_and_hears_sounds(lab: Session) -> None:
 def test_a_checkpoint_without_a_planner_says_so(tmp_path: Path) -> None:
     checkpoint = Checkpoint.open(tiny_diffusers(tmp_path / "base", turbo=False, lm=False))
     with Session(Ace15Engine(checkpoint), library=Library(tmp_path / "takes")) as bare:
-        with pytest.raises(RecipeError, match="no planner aboard"):
+        with pytest.raises(RecipeError, match="has no planner"):
             bare.plan(WORDS)
         with pytest.raises(RecipeError, match="needs a planner"):
             bare.start(WORDS.replace(thinking=True))

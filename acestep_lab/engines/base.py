@@ -102,6 +102,8 @@ class Capabilities:
     """Of the weights; shown where they are chosen."""
     plans: bool = False
     """Whether a planner (LM) can write the plan of a song."""
+    takes_lm: bool = False
+    """Whether a planner may be handed over when a checkpoint is opened (`lm=`)."""
     aligns: bool = False
     trains: bool = False
     previews: bool = False

@@ -110,10 +110,8 @@ class Planning:
         if engine.capabilities.plans and not self.engines.has_planner(engine):
             raise MachineError(f"{NO_ROOM} Open a smaller one, or write the plan by hand: Plan(bpm=118, …).")
         if not engine.capabilities.plans:
-            raise RecipeError(
-                f"{engine.name} has no planner. Hand it one with Session.open(…, lm='0.6B'), or write the plan by hand: "
-                "Plan(bpm=118, …)."
-            )
+            hand = "Hand it one with Session.open(…, lm='0.6B'), or write the plan by hand: Plan(bpm=118, …)."
+            raise RecipeError(f"{engine.name} has no planner.{' ' + hand if engine.capabilities.takes_lm else ''}")
         return engine
 
     def _ask(

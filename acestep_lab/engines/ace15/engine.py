@@ -92,6 +92,7 @@ class Ace15Engine:
             seconds=(SECONDS_RANGE[0], g.longest_seconds),
             licence=row.licence,
             plans=self.checkpoint.has_lm,
+            takes_lm=True,
             previews=True,
             attaches=True,
             codes="codes" in self.checkpoint.components,
