@@ -1,32 +1,33 @@
-"""A Run: one render under way on the session's worker thread.
+"""A Run: one piece of work under way on the queue's worker thread: a render, a planning, later a training.
 
-Knows no model. It is told what happens (a frame, a token, a state) and tells whoever listens; it may be asked to stop.
+Knows no model. It is told what happens (a step, a token, a stage) and tells whoever listens; it may be asked to stop.
 Listeners are called on the worker thread, the only thread that computes::
 
     for step in run: ...              # or `async for step in run` where an event loop runs
     take = run.take()                 # or `take = await run`
 
-Ctrl-C in either, and a cancelled task, stop the run.
+Ctrl-C in either, and a cancelled task, stop the run. What a kind of run is made of (steps and takes, tokens and plans) is in
+its subclass; all that is common to runs is here.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
-import signal
 import threading
 import time
-import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from acestep_lab.errors import LabError, RecipeError, Stopped
-from acestep_lab.jobs.fair_queue import Lane, network
+from acestep_lab.jobs.client import Client, acting
+from acestep_lab.jobs.eta import DECODE, ENCODE, PLAN, RENDER, Clock, EtaEstimator, StageHistory, StageTimer, Work
+from acestep_lab.jobs.events import Event, Kind
+from acestep_lab.jobs.ids import new_id, short_id
+from acestep_lab.jobs.interrupts import interrupts
 from acestep_lab.prompt import checks
 
 if TYPE_CHECKING:
@@ -35,23 +36,38 @@ if TYPE_CHECKING:
     from acestep_lab.prompt.recipe import Recipe
     from acestep_lab.takes.take import Take
 
-State = Literal["queued", "planning", "rendering", "decoding", "done", "stopped", "failed"]
 OVER = ("done", "stopped", "failed")
+STATE_OF = {PLAN: "planning", ENCODE: "rendering", RENDER: "rendering", DECODE: "decoding"}
+"""What a run in a stage says it is doing; any other stage is a state of its own."""
 USUAL_SECONDS = 30.0
 """Seconds of music that are counted where a recipe leaves its length open."""
+MOST_TITLE = 90
+ETA_EVERY = 1.0
+"""Seconds between two events that tell the time to go, unless the run changes its state."""
+Piece = TypeVar("Piece")
+Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
-_numbers = itertools.count(1)
 
 
 @dataclass(frozen=True)
-class Event:
-    """Something that happened in a run: a new state, a frame, a planner's token, a remark, a take, another place in the queue.
+class Facts:
+    """What is known of a run before it begins, and never changes."""
 
-    The value of "take" is a pair: the place of its recipe, and the take. That of "place" counts the runs before this one.
-    """
+    kind: str
+    title: str
+    client: Client
+    """On whose behalf it began."""
+    seconds: float
+    """Seconds of music it is to make: what the queue weighs it by."""
+    id: str = field(default_factory=new_id)
+    """Unique on all machines; ids sort by when they were made."""
+    created: float = field(default_factory=time.time)
+    """When it was asked for, in seconds since 1970."""
 
-    kind: Literal["state", "frame", "token", "note", "progress", "take", "place"]
-    value: Any
+    @property
+    def short_id(self) -> str:
+        """The id as people read and type it."""
+        return short_id(self.id)
 
 
 class Line(Protocol):
@@ -61,99 +77,88 @@ class Line(Protocol):
     def is_foreign(self) -> bool:
         """Whether this is another process than the queue's."""
 
+    @property
+    def history(self) -> StageHistory:
+        """What the stages of runs took before."""
+
     def must_be_ours(self) -> None:
         """LabError in another process."""
 
     def refuse_to_wait(self) -> None:
         """LabError where waiting would never end."""
 
-    def ahead(self, run: Run) -> Sequence[Run]:
+    def ahead(self, run: Run[Any, Any]) -> Sequence[Run[Any, Any]]:
         """The runs that will be done before this one."""
 
-    def withdraw(self, run: Run) -> bool:
+    def will_come(self, run: Run[Any, Any]) -> bool:
+        """Whether its turn comes by itself: neither the queue nor the run is held up."""
+
+    def withdraw(self, run: Run[Any, Any]) -> bool:
         """Take a run out of the queue, and say whether it was still waiting there."""
 
 
-class Client:
-    """On whose behalf runs begin: a person's name and the address they come from; without a name it is the host.
-
-    ::
-
-        client = Client("ada", "192.0.2.7")
-        with client.acting():
-            lab.plan(recipe)      # in another thread: client.stop() ends this, and nothing of anybody else
+class Run(Generic[Piece, Result]):
+    """Iterate it for its pieces (steps, tokens), `stop()` it, ask it for its `result()`; in an event loop `async for` and
+    `await` do the same.
     """
 
-    def __init__(self, owner: str = "", address: str = "") -> None:
-        self.owner = owner
-        self.address = network(address) if owner else ""
-        """What a quota counts besides the name; nothing for the host."""
-        self._runs: list[weakref.ref[Run]] = []
-        self._stopped = False
+    kind: ClassVar[str] = "run"
 
-    @property
-    def lane(self) -> Lane:
-        """Where its runs wait: people of one address share what the address gets."""
-        return (f"at {self.address}" if self.address else f"as {self.owner}", self.owner)
-
-    @contextmanager
-    def acting(self) -> Iterator[None]:
-        """Runs that begin inside, in this thread, are this client's."""
-        token = _client.set(self)
-        try:
-            yield
-        finally:
-            _client.reset(token)
-
-    def stop(self) -> None:
-        """Ask everything begun on its behalf to stop, also what is about to begin."""
-        self._stopped = True
-        for known in tuple(self._runs):
-            if (run := known()) is not None:
-                run.stop()
-
-    def _begun(self, run: Run) -> None:
-        self._runs.append(weakref.ref(run))
-        if self._stopped:
-            run.stop()
-
-
-_client: ContextVar[Client | None] = ContextVar("acestep_lab client", default=None)
-
-
-class Run:
-    """Iterate it for frames, `stop()` it, ask it for its `take()`; in an event loop `async for` and `await` do the same."""
-
-    def __init__(self, recipes: tuple[Recipe, ...], expected_seconds: float | None = None) -> None:
-        self.id = f"run-{next(_numbers)}"
-        self.recipes = recipes
-        self.notes: list[str] = []
-        self.plans: tuple[Plan | None, ...] = ()
+    def __init__(
+        self, title: str = "", seconds: float = USUAL_SECONDS, work: Work | None = None, clock: Clock = time.monotonic
+    ) -> None:
+        client, wanted = acting()
+        self.facts = Facts(self.kind, " ".join((wanted or title).split())[:MOST_TITLE], client, float(seconds))
+        self.messages: list[str] = []
         self.error: BaseException | None = None
-        self.fraction = 0.0
-        self.shown_at: list[float] = []
-        """When each frame came, by a clock in seconds that starts anywhere."""
-        self.client = _client.get() or Client()
-        """On whose behalf it began."""
+        self.problem = ""
+        """What went wrong, as a sentence: why it failed, or why a take could not be kept."""
+        self.timer = StageTimer()
+        """Seconds of its stages."""
+        self._work, self._clock = work, clock
+        self._estimator = EtaEstimator(work, None, clock)
         self._line: Line | None = None
-        self._place = 0
-        self._expected = expected_seconds
+        self._position = 0
+        self._held = False
+        self._fraction = 0.0
         self._began: float | None = None
         self._ended: float | None = None
-        self._state: State = "queued"
-        self._frames: list[Step] = []
-        self._made: dict[int, Take] = {}
-        self._keeper: Callable[[Step, int], Take] | None = None
+        self._told_eta = -ETA_EVERY
+        self._state = "queued"
+        self._pieces: list[Piece] = []
         self._stop = threading.Event()
         self._changed = threading.Condition()
         self._listeners: list[Callable[[Event], None]] = []
-        self.client._begun(self)
+        client.begun(self)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.facts.short_id}: {self._state}, {100 * self.fraction:.0f} %>"
 
     # -- what a listener asks ------------------------------------------------------------------------------------------
 
     @property
-    def state(self) -> State:
-        """queued, planning, rendering, decoding; at last done, stopped or failed."""
+    def id(self) -> str:
+        """Its id, unique on all machines."""
+        return self.facts.id
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return self.facts.title
+
+    @property
+    def client(self) -> Client:
+        """On whose behalf it began."""
+        return self.facts.client
+
+    @property
+    def owner(self) -> str:
+        """Whose it is; "" for the host's."""
+        return self.facts.client.owner
+
+    @property
+    def state(self) -> str:
+        """queued, planning, rendering, decoding, or another stage; at last done, stopped or failed."""
         return self._state
 
     @property
@@ -162,21 +167,21 @@ class Run:
         return self._state in OVER
 
     @property
-    def recipe(self) -> Recipe:
-        """The (first) recipe, as resolved before the run."""
-        return self.recipes[0]
-
-    @property
-    def seconds_asked(self) -> float:
-        """Seconds of music it is to make: what the queue weighs it by."""
-        return float(sum(recipe.seconds or USUAL_SECONDS for recipe in self.recipes))
+    def held(self) -> bool:
+        """Whether it is held back while it waits."""
+        return self._held
 
     @property
     def seconds_running(self) -> float:
         """Seconds since the work began; 0 while it waits."""
         if self._began is None:
             return 0.0
-        return (self._ended or time.monotonic()) - self._began
+        return (self._clock() if self._ended is None else self._ended) - self._began
+
+    @property
+    def fraction(self) -> float:
+        """How much of the work is done, 0 to 1, its stages weighted by what they usually take."""
+        return self._fraction
 
     @property
     def position(self) -> int:
@@ -185,56 +190,71 @@ class Run:
 
     @property
     def eta(self) -> float | None:
-        """Seconds until it is done, those of the runs before it included; None while nothing is known."""
+        """Seconds until it is done, those of the runs before it included; None while nothing is known, or it is held."""
+        if self._state == "queued" and self._line is not None and not self._line.will_come(self):
+            return None
         spans = [run.remaining for run in (*self._ahead(), self)]
         known = [span for span in spans if span is not None]
         return sum(known) if len(known) == len(spans) else None
 
     @property
     def remaining(self) -> float | None:
-        """Seconds of work still to do, from this session's own history and this run's pace; None while nothing is known."""
+        """Seconds of work still to do, from its stages' history and this run's own pace; None while nothing is known."""
         if self.over:
             return 0.0
-        if self.fraction > 0.15:
-            return self.seconds_running * (1 - self.fraction) / self.fraction
-        return None if self._expected is None else max(0.0, self._expected - self.seconds_running)
+        return self._estimator.remaining if self._estimator.work else None
 
-    def _ahead(self) -> Sequence[Run]:
+    def _ahead(self) -> Sequence[Run[Any, Any]]:
         return () if self._line is None or self._state != "queued" else self._line.ahead(self)
 
-    @property
-    def frames(self) -> tuple[Step, ...]:
-        """All frames so far; of several songs rendered together, each step once for every song."""
-        return tuple(self._frames)
+    def to_json(self) -> dict[str, Any]:
+        """How it stands, as plain data."""
+        eta = self.eta
+        return {
+            "id": self.id, "short": self.facts.short_id, "kind": self.kind, "title": self.title, "owner": self.owner,
+            "created": self.facts.created, "state": self.state, "held": self.held, "fraction": float(self.fraction),
+            "position": self.position, "eta": None if eta is None else round(eta, 2), "messages": list(self.messages),
+            "problem": self.problem, "stopping": self.stopping, "seconds_running": round(self.seconds_running, 3),
+        }  # fmt: skip
 
-    @property
-    def made(self) -> Mapping[int, Take]:
-        """The takes that exist so far, by the place of their recipe; those of a stopped or failed run stay here."""
-        return dict(sorted(self._made.items()))
-
-    def __iter__(self) -> Iterator[Step]:
-        """Yield every frame, waiting for those to come; ends when the run does, raising what made it fail.
+    def __iter__(self) -> Iterator[Piece]:
+        """Yield every piece, waiting for those to come; ends when the run does, raising what made it fail.
 
         Ctrl-C stops the run, also while the loop's own body is at work.
         """
         seen = 0
-        with _interrupts.watching(self):
-            while self._wait(partial(self._has_more, seen)) and len(self._frames) > seen:
-                yield self._frames[seen]
+        with interrupts.watching(self):
+            while self._wait(partial(self._has_more, seen)) and len(self._pieces) > seen:
+                yield self._pieces[seen]
                 seen += 1
         self._raise_failure()
 
-    def __aiter__(self) -> AsyncIterator[Step]:
+    def __aiter__(self) -> AsyncIterator[Piece]:
         """As `for`, without holding up the event loop; a cancelled task stops the run."""
-        return _Steps(self)
+        return _Pieces(self)
 
-    def __await__(self) -> Generator[Any, None, Take]:
-        """`take = await run`: wait for the take without holding up the event loop; of several, the first."""
+    def __await__(self) -> Generator[Any, None, Any]:
+        """`result = await run`: wait for it without holding up the event loop; of a render, the (first) take."""
         yield from self._until(lambda: self.over).__await__()
-        return self.take()
+        return self._awaited()
+
+    def result(self) -> Result:
+        """Wait for what it makes; raises what made the run fail, or Stopped. Ctrl-C stops the run."""
+        self._wait(lambda: self.over)
+        if self.error is not None:
+            raise self.error
+        return self._result()
+
+    def _result(self) -> Result:
+        """What it has made, once it has ended well."""
+        raise NotImplementedError
+
+    def _awaited(self) -> Any:
+        """What `await` gives."""
+        return self.result()
 
     def _has_more(self, seen: int) -> bool:
-        return len(self._frames) > seen or self.over
+        return len(self._pieces) > seen or self.over
 
     def _raise_failure(self) -> None:
         if self.error is not None and not isinstance(self.error, Stopped):
@@ -252,38 +272,6 @@ class Run:
     def wait(self, seconds: float | None = None) -> bool:
         """Wait until the run is over and say whether it is; Ctrl-C stops it."""
         return self._wait(lambda: self.over, seconds)
-
-    def takes(self) -> list[Take]:
-        """Wait for the takes, one for each recipe; raises what made the run fail, or Stopped. Ctrl-C stops the run.
-
-        What a stopped or failed run had made by then is in `made`, and kept.
-        """
-        self._wait(lambda: self.over)
-        if self.error is not None:
-            raise self.error
-        return list(self.made.values())
-
-    def take(self) -> Take:
-        """Wait for the take; raises what made the run fail, or Stopped."""
-        takes = self.takes()
-        if not takes:
-            raise LabError("This run asked the planner: it has plans, and no take. Look at run.plans.")
-        return takes[0]
-
-    def keep(self, step: int, song: int = 0) -> Take:
-        """Make a take of the estimate (x0) of a step, counted from 0; works during the run and after a stop.
-
-        `song` says which, where several recipes are rendered.
-        """
-        step, song = checks.whole("A step", step, -(2**31), 2**31), checks.whole("A song", song, -(2**31), 2**31)
-        shown = [frame for frame in self._frames if song in frame.items]
-        if not shown:
-            raise RecipeError(f"Song {song} of this run has shown no step yet; wait for its first frame.")
-        if not 0 <= step < len(shown):
-            raise RecipeError(f"There is no step {step}; this run has shown steps 0 to {len(shown) - 1}.")
-        if self._keeper is None:
-            raise LabError("This run cannot keep a step: it has not begun.")
-        return self._keeper(shown[step], song)
 
     def subscribe(self, listener: Callable[[Event], None]) -> Callable[[], None]:
         """Call `listener` with every Event, on the worker thread; returns the way to unsubscribe.
@@ -327,13 +315,13 @@ class Run:
         if self._line is not None:
             self._line.refuse_to_wait()
 
-        def tell(event: Event) -> None:
+        def wake(event: Event) -> None:
             with suppress(RuntimeError):  # the loop is closed: nobody waits there any more
                 loop.call_soon_threadsafe(news.set)
 
-        let_go = self.subscribe(tell)
+        let_go = self.subscribe(wake)
         try:
-            with _interrupts.watching(self):
+            with interrupts.watching(self):
                 while not ready():
                     await news.wait()
                     news.clear()
@@ -347,17 +335,27 @@ class Run:
         if self._line is not None:
             self._line.must_be_ours()
 
-    # -- what the worker tells -----------------------------------------------------------------------------------------
+    # -- what the queue tells ------------------------------------------------------------------------------------------
 
     def wait_in(self, line: Line) -> None:
         """Stand in a queue from now on."""
         self._line = line
+        self._estimator = EtaEstimator(self._work, line.history, self._clock)
 
-    def stand(self, place: int) -> None:
+    def stand(self, position: int) -> None:
         """Be told how many runs are before this one."""
-        if self._state == "queued" and place != self._place:
-            self._place = place
-            self._tell(Event("place", place))
+        if self._state == "queued" and position != self._position:
+            self._position = position
+            self._emit("position", position)
+            self._emit("eta", self.eta)
+
+    def hold(self, held: bool) -> None:
+        """Be held back, or let go, while it waits."""
+        if held != self._held:
+            self._held = held
+            self._emit("held", held)
+
+    # -- what the worker tells -----------------------------------------------------------------------------------------
 
     @property
     def stopping(self) -> bool:
@@ -376,68 +374,96 @@ class Run:
 
     def stopped(self) -> Stopped:
         """What to raise for a run that was asked to stop."""
-        done, whole = len(self._made), len(self.recipes)
-        if not done:
-            return Stopped("The run was stopped before it had a take.")
-        return Stopped(f"The run was stopped with {done} of its {whole} takes made; they are kept, and in run.made.")
+        return Stopped(f"The run was stopped before it had a {'plan' if self.kind == 'plan' else 'result'}.")
 
-    def enter(self, state: State, fraction: float | None = None) -> None:
-        """Go over to another state."""
+    def enter(self, state: str) -> None:
+        """Go over to another state; a stage does so by itself."""
         self.check()
-        self._began = self._began or time.monotonic()
+        if self._began is None:
+            self._began = self._clock()
         self._state = state
-        self.fraction = self.fraction if fraction is None else fraction
-        self._tell(Event("state", state))
+        self._emit("state", state)
 
-    def can_keep(self, keeper: Callable[[Step, int], Take]) -> None:
-        """From now on a step can be kept."""
-        self._keeper = keeper
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """One round of a stage ("plan", "encode", "render", "decode", …): it is timed, and the time to go follows from it.
 
-    def show(self, frame: Step, fraction: float) -> None:
-        """Add a frame."""
-        self.shown_at.append(time.monotonic())
-        self._frames.append(frame)
-        self.fraction = fraction
-        self._tell(Event("frame", frame))
+        Its pieces are told by `show`, `token`, `progress` or `advance`; a stage that tells of none is one piece.
+        """
+        state = STATE_OF.get(name, name)
+        if state != self._state:
+            self.enter(state)
+        self.check()
+        self._estimator.begin(name)
+        self._tell_eta()
+        whole = False
+        with self.timer(name):
+            try:
+                yield
+                whole = True
+            finally:
+                self._estimator.end(whole)
+        self._measure()
 
-    def progress(self, fraction: float) -> None:
-        """Say how far the work is, from 0 to 1."""
-        self.fraction = fraction
-        self._tell(Event("progress", fraction))
+    def replan(self, work: Work) -> None:
+        """What there is to do became known better: stages that have not begun are counted anew."""
+        self._estimator.replan(work)
+        self._tell_eta(now=True)
 
-    def token(self, value: object) -> None:
-        """Pass on a token of the planner."""
-        self._tell(Event("token", value))
+    def advance(self, pieces: float = 1.0) -> None:
+        """So many pieces more of the stage under way are done."""
+        self._estimator.advance(pieces)
+        self._measure()
 
-    def note(self, sentence: str) -> None:
-        """Add a remark for the musician; the same one only once."""
-        if sentence not in self.notes:
-            self.notes.append(sentence)
-            self._tell(Event("note", sentence))
+    def progress(self, share: float) -> None:
+        """The round of the stage under way is done to this share, from 0 to 1."""
+        self._estimator.advance_to(share)
+        self._measure(share)
+        self._emit("progress", self._fraction)
 
-    def add(self, place: int, take: Take) -> None:
-        """A take exists, of the recipe at this place."""
-        self._made[place] = take
-        self._tell(Event("take", (place, take)))
+    def message(self, sentence: str) -> None:
+        """Add a sentence for the musician; the same one only once."""
+        if sentence not in self.messages:
+            self.messages.append(sentence)
+            self._emit("message", sentence)
 
-    def finish(self, takes: Sequence[Take] = ()) -> None:
-        """End well, with takes that were not added before."""
-        for place, take in enumerate(takes):
-            self._made.setdefault(place, take)
-        self.fraction = 1.0
+    def finish(self) -> None:
+        """End well."""
+        self._fraction = 1.0
         self._end("done")
 
     def fail(self, error: BaseException) -> None:
         """End with an error, or as stopped."""
         self.error = error
-        self._end("stopped" if isinstance(error, Stopped) else "failed")
+        if isinstance(error, Stopped):
+            self._end("stopped")
+            return
+        self.problem = str(error) or f"The run failed ({type(error).__name__})."
+        self._emit("error", error)
+        self._end("failed")
 
-    def _end(self, state: State) -> None:
-        self._ended = time.monotonic()
+    def _measure(self, share: float = 0.0) -> None:
+        """Bring the fraction up to date; it never goes back. Work that nobody described is as far as its stage says."""
+        found = self._estimator.fraction if self._estimator.work else share
+        self._fraction = max(self._fraction, min(found, 0.999))
+        self._tell_eta()
+
+    def _tell_eta(self, now: bool = False) -> None:
+        if self._listeners and (now or self._clock() - self._told_eta >= ETA_EVERY):
+            self._told_eta = self._clock()
+            self._emit("eta", self.eta)
+
+    def _add(self, piece: Piece) -> None:
+        self._pieces.append(piece)
+
+    def _end(self, state: str) -> None:
+        self._estimator.commit()
+        self._ended = self._clock()
         self._state = state
-        self._tell(Event("state", state))
+        self._emit("state", state)
 
-    def _tell(self, event: Event) -> None:
+    def _emit(self, kind: Kind, value: Any) -> None:
+        event = Event(kind, value, self.id)
         with self._changed:
             self._changed.notify_all()
             listeners = tuple(self._listeners)
@@ -454,84 +480,187 @@ class Run:
                 self._listeners.remove(listener)
 
 
-class _Steps:
-    """The frames of a run for `async for`; let go while its task is being cancelled, it stops the run.
+class RenderRun(Run["Step", "list[Take]"]):
+    """Recipes on their way to takes: iterate it for its steps, ask it for its `take()`."""
+
+    kind = "render"
+
+    def __init__(
+        self, recipes: Sequence[Recipe], work: Work | None = None, title: str = "", clock: Clock = time.monotonic
+    ) -> None:
+        self.recipes = tuple(recipes)
+        """The recipes, as resolved; what a planner decides is in them once it has."""
+        self.plans: tuple[Plan | None, ...] = ()
+        self.shown_at: list[float] = []
+        """When each step came, by a clock in seconds that starts anywhere."""
+        self._made: dict[int, Take] = {}
+        self._keeper: Callable[[Step, int], Take] | None = None
+        seconds = sum(recipe.seconds or USUAL_SECONDS for recipe in self.recipes)
+        super().__init__(title or _title(self.recipes), seconds, work, clock)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The (first) recipe, as resolved."""
+        return self.recipes[0]
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All steps so far; of several songs rendered together, each step once for every song."""
+        return tuple(self._pieces)
+
+    @property
+    def made(self) -> Mapping[int, Take]:
+        """The takes that exist so far, by the place of their recipe; those of a stopped or failed run stay here."""
+        return dict(sorted(self._made.items()))
+
+    def takes(self) -> list[Take]:
+        """Wait for the takes, one for each recipe; raises what made the run fail, or Stopped. Ctrl-C stops the run.
+
+        What a stopped or failed run had made by then is in `made`, and kept.
+        """
+        return self.result()
+
+    def take(self) -> Take:
+        """Wait for the (first) take; raises what made the run fail, or Stopped."""
+        takes = self.takes()
+        if not takes:
+            raise LabError("This run ended without a take; look at run.messages.")
+        return takes[0]
+
+    def _result(self) -> list[Take]:
+        return list(self.made.values())
+
+    def _awaited(self) -> Take:
+        return self.take()
+
+    def to_json(self) -> dict[str, Any]:
+        """How it stands, as plain data: with the ids of the takes so far, by the places of their recipes."""
+        made = {str(place): take.id for place, take in self.made.items()}
+        return super().to_json() | {"recipes": len(self.recipes), "takes": made, "steps": len(self._pieces)}
+
+    def keep(self, step: int, song: int = 0) -> Take:
+        """Make a take of the estimate (x0) of a step, counted from 0; works during the run and after a stop.
+
+        `song` says which, where several recipes are rendered.
+        """
+        step, song = checks.whole("A step", step, -(2**31), 2**31), checks.whole("A song", song, -(2**31), 2**31)
+        shown = [one for one in self._pieces if song in one.items]
+        if not shown:
+            raise RecipeError(f"Song {song} of this run has shown no step yet; wait for its first one.")
+        if not 0 <= step < len(shown):
+            raise RecipeError(f"There is no step {step}; this run has shown steps 0 to {len(shown) - 1}.")
+        if self._keeper is None:
+            raise LabError("This run cannot keep a step: it has not begun.")
+        return self._keeper(shown[step], song)
+
+    def stopped(self) -> Stopped:
+        """What to raise for a run that was asked to stop."""
+        done, whole = len(self._made), len(self.recipes)
+        if not done:
+            return Stopped("The run was stopped before it had a take.")
+        return Stopped(f"The run was stopped with {done} of its {whole} takes made; they are kept, and in run.made.")
+
+    # -- what the worker tells
+
+    def can_keep(self, keeper: Callable[[Step, int], Take]) -> None:
+        """From now on a step can be kept."""
+        self._keeper = keeper
+
+    def show(self, *steps: Step) -> None:
+        """One turn of the loop: a step for each song in it."""
+        for step in steps:
+            self.shown_at.append(time.monotonic())
+            self._add(step)
+        self._estimator.advance(1.0)
+        self._measure(0.85 * (steps[0].index + 1) / steps[0].steps if steps else 0.0)
+        for step in steps:
+            self._emit("step", step)
+
+    def token(self, value: Any) -> None:
+        """Pass on a token of the planner."""
+        _count_token(self, value)
+        self._emit("token", value)
+
+    def add(self, place: int, take: Take) -> None:
+        """A take exists, of the recipe at this place."""
+        self._made[place] = take
+        self._emit("take", (place, take))
+
+
+class PlanRun(Run[Any, "list[Plan]"]):
+    """The planner at work on its own: iterate it for its tokens, ask it for its `result()`, the plans."""
+
+    kind = "plan"
+
+    def __init__(
+        self, title: str = "", seconds: float = USUAL_SECONDS, work: Work | None = None, clock: Clock = time.monotonic
+    ) -> None:
+        self.plans: tuple[Plan, ...] = ()
+        super().__init__(title, seconds, work, clock)
+
+    def _result(self) -> list[Plan]:
+        return list(self.plans)
+
+    def to_json(self) -> dict[str, Any]:
+        """How it stands, as plain data, with the plans."""
+        return super().to_json() | {"plans": [plan.to_json() for plan in self.plans]}
+
+    # -- what the worker tells
+
+    def token(self, value: Any) -> None:
+        """A token of the planner."""
+        self._add(value)
+        _count_token(self, value)
+        self._emit("token", value)
+
+    def written(self, plans: Sequence[Plan]) -> None:
+        """The plans exist."""
+        self.plans = tuple(plans)
+        for place, plan in enumerate(self.plans):
+            self._emit("plan", (place, plan))
+
+
+def _count_token(run: Run[Any, Any], token: Any) -> None:
+    """Several plans are written side by side, a token of each at a time: those of the first are counted."""
+    if getattr(token, "row", 0) == 0:
+        run.advance()
+
+
+def _title(recipes: Sequence[Recipe]) -> str:
+    first = recipes[0]
+    return first.caption or first.lyrics or type(first.task).__name__
+
+
+class _Pieces(AsyncIterator[Piece]):
+    """The pieces of a run for `async for`; let go while its task is being cancelled, it stops the run.
 
     So does Ctrl-C, also while the loop's own body is at work.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run[Piece, Any]) -> None:
         self._run, self._seen, self._task = run, 0, asyncio.current_task()
         self._watch = ExitStack()
-        self._watch.enter_context(_interrupts.watching(run))
+        self._watch.enter_context(interrupts.watching(run))
 
-    def __aiter__(self) -> _Steps:
+    def __aiter__(self) -> _Pieces[Piece]:
         return self
 
-    async def __anext__(self) -> Step:
+    async def __anext__(self) -> Piece:
         run = self._run
         try:
             await run._until(partial(run._has_more, self._seen))
         except BaseException:
             self._watch.close()
             raise
-        if len(run._frames) <= self._seen:
+        if len(run._pieces) <= self._seen:
             self._watch.close()
             run._raise_failure()
             raise StopAsyncIteration
         self._seen += 1
-        return run._frames[self._seen - 1]
+        return run._pieces[self._seen - 1]
 
     def __del__(self) -> None:
         """A loop that was left by `break` lets its run go on; the collector may call this, so it only sets an event."""
         self._watch.close()
         if self._task is not None and self._task.cancelling():
             self._run.stop_event.set()
-
-
-class _Interrupts:
-    """Ctrl-C in a loop over a run, also in the loop's own body: the run is stopped, then all goes on as it would have.
-
-    Python hands signals to the main thread only, so that runs looked at elsewhere need no watch.
-    """
-
-    def __init__(self) -> None:
-        self._runs: list[Run] = []
-        self._before: Any = None
-
-    @contextmanager
-    def watching(self, run: Run) -> Iterator[None]:
-        """Stop this run at an interrupt, for as long as somebody looks at it from the main thread."""
-        watched = threading.current_thread() is threading.main_thread() and self._install()
-        if watched:
-            self._runs.append(run)
-        try:
-            yield
-        finally:
-            if watched:
-                self._runs.remove(run)
-                self._uninstall()
-
-    def _install(self) -> bool:
-        """Be called at an interrupt; False where interrupts are ignored, or end the process at once."""
-        now = signal.getsignal(signal.SIGINT)
-        if now == self._interrupted:
-            return True
-        if not callable(now):
-            return False
-        self._before = now
-        signal.signal(signal.SIGINT, self._interrupted)
-        return True
-
-    def _uninstall(self) -> None:
-        last = not self._runs and threading.current_thread() is threading.main_thread()
-        if last and signal.getsignal(signal.SIGINT) == self._interrupted:
-            signal.signal(signal.SIGINT, self._before)
-
-    def _interrupted(self, number: int, frame: Any) -> None:
-        for run in self._runs:
-            run.stop_event.set()  # no more: whatever this interrupts may hold a lock
-        self._before(number, frame)
-
-
-_interrupts = _Interrupts()

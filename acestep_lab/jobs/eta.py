@@ -1,0 +1,386 @@
+"""How long a run will still take: its stages, weighted by what they took before and corrected by this run's own pace.
+
+Knows no model and no run: a run is `Work`, rounds of equal pieces (steps, tokens, tiles) in named stages, and a piece has a
+size that its time depends on. Whoever queues a run says what its work is; the clock is handed in.
+
+Three things are told apart, since they foretell different things: what beginning a round costs (a component comes onto the
+device), what a piece costs after that, and how much slower or quicker than usual this run goes as a whole.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from statistics import median, median_low
+
+Clock = Callable[[], float]
+PLAN, ENCODE, RENDER, DECODE = "plan", "encode", "render", "decode"
+
+REMEMBERED = 16
+"""Rounds of one stage that are remembered; older ones are forgotten, since machines change their pace."""
+PRIOR_PIECES = 0.25
+"""How many pieces of this run outweigh what was known before it."""
+FADING = 0.97
+"""How much less each piece before the last one counts for this run's pace."""
+NEAR = 2.0
+"""Sizes up to so many times larger or smaller are compared first."""
+GUESSED_PIECE = {PLAN: (0.5, 0.0), ENCODE: (4.0, 0.0), RENDER: (1.0, 1.0), DECODE: (4.0, 4.0)}
+"""A piece of each stage before anything was measured, as (fixed, per size), against one pass over one second of music."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """Equal pieces done in a row: so many steps over so many seconds of music."""
+
+    pieces: float
+    """How many: steps, tokens, takes."""
+    size: float = 1.0
+    """What the time of one depends on: seconds of music times passes, rows of a batch. 0 where that is nothing."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a run has to do: the rounds of each stage, in the order the stages come."""
+
+    key: str = ""
+    """Whose history counts: a checkpoint, an engine's family, a device."""
+    stages: Mapping[str, Sequence[Round]] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return any(self.stages.values())
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a round took: seconds a piece of this size, and seconds more at its beginning."""
+
+    size: float
+    piece: float
+    start: float
+
+
+class StageHistory:
+    """What the stages of earlier runs took, by the key of their work; shared by all runs of a queue."""
+
+    def __init__(self) -> None:
+        self._samples: defaultdict[tuple[str, str], deque[Sample]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
+        self._found: dict[tuple[str, str, float], float | None] = {}
+        self._lock = threading.Lock()
+
+    def learn(self, key: str, stage: str, size: float, piece: float, start: float = 0.0) -> None:
+        """Remember a round: seconds of one piece, and what its beginning took besides."""
+        with self._lock:
+            self._samples[key, stage].append(Sample(size, max(0.0, piece), max(0.0, start)))
+            self._found.clear()
+
+    def piece(self, key: str, stage: str, size: float) -> float | None:
+        """Seconds a piece of this size should take; None where the stage was never seen.
+
+        A line through the median slope of all pairs (Theil-Sen) among sizes near this one: a round in which a component was
+        loaded, or the machine was busy, moves it little.
+        """
+        with self._lock:
+            if (key, stage, size) not in self._found:
+                samples = tuple(self._samples.get((key, stage), ()))
+                near = [one for one in samples if _is_near(one.size, size)]
+                self._found[key, stage, size] = _on_the_line(near or samples, size) if samples else None
+            return self._found[key, stage, size]
+
+    def start(self, key: str, stage: str) -> float:
+        """Seconds the beginning of a round should take besides its pieces.
+
+        A first run loads what later ones find on the device, so that one round alone says nothing.
+        """
+        with self._lock:
+            samples = tuple(self._samples.get((key, stage), ()))[-5:]
+        return median_low([one.start for one in samples]) if len(samples) > 1 else 0.0
+
+
+def _is_near(one: float, other: float) -> bool:
+    return abs(math.log((one + 1e-9) / (other + 1e-9))) <= math.log(NEAR)
+
+
+def _on_the_line(samples: Sequence[Sample], size: float) -> float:
+    slopes = [
+        (b.piece - a.piece) / (b.size - a.size)
+        for i, a in enumerate(samples)
+        for b in samples[i + 1 :]
+        if abs(b.size - a.size) > 0.02 * max(a.size, b.size)
+    ]
+    if not slopes:  # one size only: as much longer as it is larger
+        usual, at = median_low([one.piece for one in samples]), samples[0].size
+        return usual * size / at if at > 0 and size > 0 else usual
+    slope = max(0.0, median(slopes))
+    fixed = max(0.0, median([one.piece - slope * one.size for one in samples]))
+    return fixed + slope * size
+
+
+@dataclass
+class _Stage:
+    """One stage of one run: rounds to come, and what was seen of the pieces so far."""
+
+    rounds: list[Round]
+    expected: float = 0.0
+    """Seconds that the pieces seen should have taken; older ones count less."""
+    took: float = 0.0
+    """Seconds that they took."""
+    seen: int = 0
+
+    def see(self, expected: float, took: float) -> None:
+        self.expected = FADING * self.expected + expected
+        self.took = FADING * self.took + took
+        self.seen += 1
+
+
+@dataclass
+class _Current:
+    """The round under way."""
+
+    stage: str
+    round: Round
+    since: float
+    """When it began."""
+    done: float = 0.0
+    last: float = 0.0
+    """When the last piece ended, or the round began."""
+    first: tuple[float, float] | None = None
+    """The first pieces, which pay for the beginning: how many, and the seconds they took."""
+    steady: float = 0.0
+    steady_seconds: float = 0.0
+
+
+class EtaEstimator:
+    """The estimate for one run. It is told where the work is; anybody may ask, from any thread."""
+
+    def __init__(self, work: Work | None = None, history: StageHistory | None = None, clock: Clock = time.monotonic) -> None:
+        self.work = work or Work()
+        self.history = history or StageHistory()
+        self._clock = clock
+        self._stages = {name: _Stage(list(rounds)) for name, rounds in self.work.stages.items()}
+        self._current: _Current | None = None
+        self._spent = 0.0  # seconds of rounds that are over, as they were expected
+        self._learnt: list[tuple[str, float, float, float]] = []
+        self._lock = threading.RLock()
+
+    # -- what the worker tells
+
+    def replan(self, work: Work) -> None:
+        """The work became known better, such as when a plan says how long the music is; stages that have begun stay."""
+        with self._lock:
+            self.work = work
+            for name, rounds in work.stages.items():
+                known = self._stages.get(name)
+                if known is None or (not known.seen and not self._is_current(name)):
+                    self._stages[name] = _Stage(list(rounds))
+
+    def begin(self, stage: str) -> None:
+        """A round of this stage begins."""
+        with self._lock:
+            rounds = self._stages.setdefault(stage, _Stage([])).rounds
+            now = self._clock()
+            self._current = _Current(stage, rounds.pop(0) if rounds else Round(1.0), now, last=now)
+
+    def advance(self, pieces: float = 1.0) -> None:
+        """So many pieces more of the round are done."""
+        with self._lock:
+            at = self._current
+            if at is None or pieces <= 0:
+                return
+            now = self._clock()
+            took, at.last, at.done = now - at.last, now, at.done + pieces
+            if at.first is None:
+                at.first = (pieces, took)
+            else:
+                at.steady, at.steady_seconds = at.steady + pieces, at.steady_seconds + took
+                self._stages[at.stage].see(pieces * self._usual(at.stage, at.round.size), took)
+
+    def advance_to(self, share: float) -> None:
+        """The round is done to this share, 0 to 1."""
+        with self._lock:
+            if self._current is not None:
+                self.advance(share * self._current.round.pieces - self._current.done)
+
+    def end(self, whole: bool = True) -> None:
+        """The round is over; what it took is remembered if it is whole."""
+        with self._lock:
+            at, self._current = self._current, None
+            if at is None:
+                return
+            whole_seconds = self._clock() - at.since
+            usual = self._usual(at.stage, at.round.size)
+            self._spent += usual * at.round.pieces
+            stage = self._stages[at.stage]
+            if at.steady <= 0 and stage.seen:  # not the first of its kind: nothing had to be begun
+                stage.see(usual * at.round.pieces, whole_seconds)
+            elif at.steady <= 0:
+                stage.seen += 1
+            if whole:
+                self._learn(at, whole_seconds)
+
+    def _learn(self, at: _Current, whole: float) -> None:
+        if at.first is None or at.steady <= 0:
+            piece, start = whole / max(at.done, at.round.pieces, 1e-9), 0.0
+        else:
+            piece = at.steady_seconds / at.steady
+            start = at.first[1] - at.first[0] * piece
+        self._learnt.append((at.stage, at.round.size, piece, start))
+
+    def commit(self) -> None:
+        """The run is over: let later ones know what its rounds took. Not before, so that this run is measured by one rule."""
+        with self._lock:
+            learnt, self._learnt = self._learnt, []
+        for stage, size, piece, start in learnt:
+            self.history.learn(self.work.key, stage, size, piece, start)
+
+    # -- what anybody asks
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds of work still to do; None while nothing is known of a stage to come."""
+        with self._lock:
+            total = 0.0
+            for name in self._stages:
+                left = self._left(name)
+                if left is None:
+                    return None
+                total += left
+            return total
+
+    @property
+    def fraction(self) -> float:
+        """How much of the work is done, 0 to 1, as its stages usually weigh; 0 where the work is not known."""
+        with self._lock:
+            at, done = self._current, self._spent
+            if at is not None:
+                done += self._usual(at.stage, at.round.size) * min(at.done, at.round.pieces)
+            left = sum(
+                one.pieces * self._usual(name, one.size) for name, stage in self._stages.items() for one in stage.rounds
+            )
+            if at is not None:
+                left += self._usual(at.stage, at.round.size) * max(0.0, at.round.pieces - at.done)
+            return done / (done + left) if done + left > 0 else 0.0
+
+    def _left(self, name: str) -> float | None:
+        """Seconds to do in a stage; None where nothing tells how long its pieces take."""
+        stage, current = self._stages[name], self._is_current(name)
+        if not stage.rounds and not current:
+            return 0.0
+        factor = self._factor(name)
+        if factor is None:
+            return None
+        start = self.history.start(self.work.key, name)
+        coming = sum(start + one.pieces * self._usual(name, one.size) for one in stage.rounds)
+        return factor * coming + (self._left_of_round(factor, start) if current else 0.0)
+
+    def _left_of_round(self, factor: float, start: float) -> float:
+        at = self._now_at()
+        piece = factor * self._usual(at.stage, at.round.size)
+        left = max(0.0, at.round.pieces - at.done)
+        begin = factor * start if at.first is None else 0.0
+        waited = self._clock() - at.last
+        whole = at.first is None and at.round.pieces <= 1.0
+        in_hand = begin + piece * (left if whole else min(left, self._stride(at)))
+        return begin + piece * left - min(waited, in_hand)
+
+    def _factor(self, name: str) -> float | None:
+        """How much longer than usual a piece of this stage takes in this run."""
+        stage, known = self._stages[name], self._knows(name)
+        prior = self._run_factor(known)
+        if prior is None and not stage.expected:
+            return None
+        expected, took = stage.expected, stage.took
+        if self._is_current(name) and (late := self._late(prior)) is not None:
+            expected, took = expected + late[0], took + late[1]
+        if prior is None:
+            return took / expected
+        weight = PRIOR_PIECES * self._mean_piece(name)
+        return (prior * weight + took) / (weight + expected) if weight + expected > 0 else prior
+
+    def _late(self, prior: float | None) -> tuple[float, float] | None:
+        """The pieces in hand, where they already take longer than they should: expected seconds, and those so far."""
+        at = self._now_at()
+        if at.first is None:
+            return None
+        expected, waited = self._stride(at) * self._usual(at.stage, at.round.size), self._clock() - at.last
+        stage = self._stages[at.stage]
+        pace = stage.took / stage.expected if stage.expected else prior
+        return (expected, waited) if pace is not None and waited > pace * expected else None
+
+    def _run_factor(self, known: bool) -> float | None:
+        """How much longer than usual this run takes: by its stages with a history; without one by the loop, whose passes the
+        guesses are measured against.
+        """
+        seen = [
+            stage
+            for name, stage in self._stages.items()
+            if stage.expected > 0 and self._knows(name) == known and (known or name == RENDER)
+        ]
+        expected = sum(stage.expected for stage in seen)
+        if expected <= 0:
+            return 1.0 if known else None
+        return sum(stage.took for stage in seen) / expected
+
+    def _mean_piece(self, name: str) -> float:
+        stage, at = self._stages[name], self._current
+        one = at.round if at is not None and at.stage == name else stage.rounds[0]
+        stride = self._stride(at) if at is not None and at.stage == name else 1.0
+        return stride * self._usual(name, one.size)
+
+    def _stride(self, at: _Current) -> float:
+        """Pieces that are told of at once: a step, or the share of a sound that one tile is."""
+        return min(1.0, at.first[0]) if at.first is not None else 1.0
+
+    def _usual(self, name: str, size: float) -> float:
+        """Seconds of a piece before this run; a guess where none was measured."""
+        return self.history.piece(self.work.key, name, size) or self._guess(name, size)
+
+    def _guess(self, name: str, size: float) -> float:
+        """A guess, in the measure of the loop where that one is known."""
+        render = next(iter(self.work.stages.get(RENDER, ())), None)
+        known = None if render is None or name == RENDER else self.history.piece(self.work.key, RENDER, render.size)
+        unit = known / _guessed(RENDER, render.size) if render is not None and known else 1.0
+        return unit * _guessed(name, size)
+
+    def _knows(self, name: str) -> bool:
+        return self.history.piece(self.work.key, name, 1.0) is not None
+
+    def _is_current(self, name: str) -> bool:
+        return self._current is not None and self._current.stage == name
+
+    def _now_at(self) -> _Current:
+        assert self._current is not None  # asked only of the stage under way
+        return self._current
+
+
+def _guessed(name: str, size: float) -> float:
+    fixed, by_size = GUESSED_PIECE.get(name, (1.0, 0.0))
+    return fixed + by_size * size
+
+
+class StageTimer:
+    """Seconds spent per stage, the one under way included."""
+
+    def __init__(self, clock: Clock = time.perf_counter) -> None:
+        self._seconds: dict[str, float] = {}
+        self._running: dict[str, float] = {}
+        self._clock = clock
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """Count the seconds of what is done inside for a stage."""
+        self._running[stage] = self._clock()
+        try:
+            yield
+        finally:
+            self._seconds = self.so_far()
+            del self._running[stage]
+
+    def so_far(self) -> dict[str, float]:
+        """Seconds per stage, the running one's included."""
+        now = self._clock()
+        return self._seconds | {name: self._seconds.get(name, 0.0) + now - since for name, since in self._running.items()}

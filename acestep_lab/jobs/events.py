@@ -1,0 +1,95 @@
+"""What happens in a run, as values, and as JSON for whoever is not in this process. Knows no run and no tensor.
+
+`event.to_json()` is `{"version": 1, "kind": …, "run": id, "time": seconds since 1970, "value": …}`; the value is, by kind:
+
+=========  =======================================================================================================
+state      the new state: "queued", "planning", "rendering", "decoding", or any other while at work; at last "done",
+           "stopped" or "failed"
+error      `{"kind": "MachineError", "message": "…"}`: why the run fails, told before the state
+step       `{"index": 3, "steps": 8, "t": 0.5, "fraction": 0.5, "item": 0}`: a step of the loop, without its tensors;
+           `t` is null where a model has no such time, `item` is the place of the recipe
+token      `{"row": 0, "field": "bpm", "text": "118"}`: a token of the planner; `row` is the place of the plan
+plan       `{"place": 0, "plan": {…}}`: a plan is written, for the recipe at this place
+take       `{"place": 0, "id": "take-…"}`: a take exists, and is kept
+message    a sentence for the musician
+progress   how much of the run is done, 0 to 1
+position   how many runs will be done before this one
+held       whether the run is held back while it waits
+eta        seconds until the run is done, those before it included; null while nothing is known
+=========  =======================================================================================================
+
+A number that is not finite becomes null. Fields may be added to a value; a change of what one means raises the version.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+VERSION = 1
+Kind = Literal[
+    "state", "error", "step", "token", "plan", "take", "message", "progress", "position", "held", "eta"
+]  # fmt: skip
+KINDS: tuple[str, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened in a run. `value` is the thing itself: a state, an exception, a step with its tensors, a token,
+    (place, plan), (place, take), a sentence, a number.
+    """
+
+    kind: Kind
+    value: Any
+    run: str = ""
+    """The run's id."""
+    time: float = field(default_factory=time.time)
+    """Seconds since 1970."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The event as plain data that `json.dumps` writes, without tensors and sounds."""
+        plain = _PLAIN[self.kind](self.value)
+        return {"version": VERSION, "kind": self.kind, "run": self.run, "time": self.time, "value": plain}
+
+
+def _number(value: Any) -> float | None:
+    number = None if value is None else float(value)
+    return number if number is not None and math.isfinite(number) else None
+
+
+def _error(error: BaseException) -> dict[str, Any]:
+    return {"kind": type(error).__name__, "message": str(error)}
+
+
+def _step(step: Any) -> dict[str, Any]:
+    index, steps = int(step.index), int(step.steps)
+    items = tuple(getattr(step, "items", ())) or (0,)
+    time_of_flow = _number(getattr(step, "t", None))
+    return {"index": index, "steps": steps, "t": time_of_flow, "fraction": (index + 1) / steps, "item": int(items[0])}
+
+
+def _token(token: Any) -> dict[str, Any]:
+    if isinstance(token, str):
+        return {"row": 0, "field": "", "text": token}
+    return {
+        "row": int(getattr(token, "row", 0)), "field": str(getattr(token, "field", "")), "text": str(token.text)
+    }  # fmt: skip
+
+
+def _plan(value: tuple[int, Any]) -> dict[str, Any]:
+    place, plan = value
+    return {"place": int(place), "plan": plan.to_json()}
+
+
+def _take(value: tuple[int, Any]) -> dict[str, Any]:
+    place, take = value
+    return {"place": int(place), "id": str(take.id)}
+
+
+_PLAIN: Mapping[str, Callable[[Any], Any]] = {
+    "state": str, "error": _error, "step": _step, "token": _token, "plan": _plan, "take": _take, "message": str,
+    "progress": _number, "position": int, "held": bool, "eta": _number,
+}  # fmt: skip
