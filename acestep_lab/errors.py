@@ -67,3 +67,11 @@ class LibraryError(LabError):
 
 class Stopped(LabError):
     """The run was stopped before it had a take."""
+
+
+def sentence(problem: BaseException) -> str:
+    """What a person is told about an error."""
+    if isinstance(problem, OSError) and not isinstance(problem, LabError):
+        why = problem.strerror or type(problem).__name__
+        return f"The disk refused: {why.lower()}. Nothing already kept was lost."
+    return str(problem)

@@ -1,4 +1,4 @@
-"""A stand-in Session for the tests of what people see: the real Run, Worker and Library, a sine instead of a model."""
+"""A stand-in Session for the tests of what people see: the real Run, JobQueue and Library, a sine instead of a model."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import numpy as np
 
 from acestep_lab.audio.audio import Audio, splice
 from acestep_lab.errors import RecipeError
-from acestep_lab.jobs.run import Run
-from acestep_lab.jobs.worker import Worker
+from acestep_lab.jobs.eta import Round, Work
+from acestep_lab.jobs.queue import JobQueue
+from acestep_lab.jobs.run import RenderRun, Run
 from acestep_lab.models.catalog import ROWS
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import Repaint
@@ -79,13 +80,15 @@ class PretendSession:
         )
         self.tier = SimpleNamespace(name="test")
         self.started: list[Recipe] = []
-        self._worker, self._pause, self._gate = Worker(), pause, gate
+        self.jobs, self._pause, self._gate = JobQueue(), pause, gate
+        self.jobs.history.learn("pretend", "render", size=1.0, piece=1.0)
 
-    def start(self, recipe: Recipe | Sequence[Recipe], plan: Any = None) -> Run:
+    def start(self, recipe: Recipe | Sequence[Recipe], plan: Any = None) -> RenderRun:
         asked = (recipe,) if isinstance(recipe, Recipe) else tuple(recipe)
         resolved = tuple(self._resolved(one) for one in asked)
         self.started.extend(asked)
-        return self._worker.submit(Run(resolved, 1.0), self._render)
+        work = Work("pretend", {"render": [Round(resolved[0].steps or 6, 1.0 / (resolved[0].steps or 6))]})
+        return self.jobs.submit(RenderRun(resolved, work), self._render)
 
     def _resolved(self, recipe: Recipe) -> Recipe:
         source = recipe.task.sources().get("source")
@@ -100,23 +103,25 @@ class PretendSession:
     def glimpse(self, frame: PretendFrame, at: float, seconds: float = 3.0) -> Audio:
         return tone(seconds, frame.index + 1)
 
-    def _render(self, run: Run) -> None:
+    def _render(self, run: RenderRun) -> None:
         recipe = run.recipe
         steps, frames = int(recipe.steps or 6), max(4, int(5 * (recipe.seconds or 8)))
         goal = np.random.default_rng(recipe.seed).standard_normal((frames, 8)).cumsum(axis=0).astype(np.float32)
         noise = np.random.default_rng(1).standard_normal((frames, 8)).astype(np.float32)
-        run.enter("rendering", 0.0)
         run.can_keep(lambda frame, song: self._take(recipe, frame))
-        for index in range(steps):
-            self._wait(run)
-            share = (index + 1) / steps
-            x = share * goal + (1 - share) * noise
-            run.show(PretendFrame(index, steps, 1 - share, x, goal * share), 0.9 * share)
-            run.check()
-        run.enter("decoding")
-        run.finish([self._take(one, run.frames[-1]) for one in run.recipes])
+        with run.stage("render"):
+            for index in range(steps):
+                self._wait(run)
+                share = (index + 1) / steps
+                x = share * goal + (1 - share) * noise
+                run.show(PretendFrame(index, steps, 1 - share, x, goal * share))
+                run.check()
+        with run.stage("decode"):
+            for place, one in enumerate(run.recipes):
+                run.add(place, self._take(one, run.steps[-1]))
+        run.finish()
 
-    def _wait(self, run: Run) -> None:
+    def _wait(self, run: Run[Any, Any]) -> None:
         if self._gate is None:
             run.stop_event.wait(self._pause)
             return
@@ -139,8 +144,8 @@ class PretendSession:
         )
 
     @property
-    def runs(self) -> tuple[Run, ...]:
-        return self._worker.waiting
+    def runs(self) -> tuple[Run[Any, Any], ...]:
+        return self.jobs.waiting
 
     def close(self) -> None:
-        self._worker.close()
+        self.jobs.close()

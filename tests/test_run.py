@@ -1,4 +1,4 @@
-"""A run can be waited for, looked at, awaited and stopped from anywhere, and its worker is nobody's burden."""
+"""A run can be waited for, looked at, awaited and stopped from anywhere, and its queue is nobody's burden."""
 
 from __future__ import annotations
 
@@ -21,8 +21,12 @@ import numpy as np
 import pytest
 
 from acestep_lab.errors import LabError, Stopped
-from acestep_lab.jobs.run import Client, Event, Run
-from acestep_lab.jobs.worker import Worker
+from acestep_lab.jobs.client import Client
+from acestep_lab.jobs.events import Event
+from acestep_lab.jobs.queue import JobQueue
+from acestep_lab.jobs.run import PlanRun, RenderRun, Run
+from acestep_lab.plan.plan import Plan
+from acestep_lab.plan.planner import Token
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.takes.take import Take
 from tests.pretend import PretendFrame, PretendSession, tone
@@ -43,28 +47,28 @@ def take_of(recipe: Recipe) -> Take:
     return Take(recipe, tone(1.0, recipe.seed or 1), np.zeros((4, 8), np.float32))
 
 
-def render(run: Run, steps: int = STEPS, pause: float = 0.01) -> None:
+def render(run: RenderRun, steps: int = STEPS, pause: float = 0.01) -> None:
     """What a session does, without a model."""
-    run.enter("rendering", 0.0)
+    run.enter("rendering")
     for index in range(steps):
         run.stop_event.wait(pause)
         run.check()
-        run.show(PretendFrame(index, steps, 0.0, np.zeros((4, 8)), np.zeros((4, 8))), (index + 1) / steps)  # type: ignore[arg-type]
+        run.show(PretendFrame(index, steps, 0.0, np.zeros((4, 8)), np.zeros((4, 8))))  # type: ignore[arg-type]
     run.enter("decoding")
     for place, recipe in enumerate(run.recipes):
         run.add(place, take_of(recipe))
     run.finish()
 
 
-def quick(run: Run) -> None:
+def quick(run: RenderRun) -> None:
     render(run, 4, 0.0)
 
 
 @pytest.fixture
-def worker() -> Iterator[Worker]:
-    worker = Worker("test worker")
-    yield worker
-    worker.close()
+def jobs() -> Iterator[JobQueue]:
+    jobs = JobQueue("test queue")
+    yield jobs
+    jobs.close()
 
 
 _interrupts: list[threading.Timer] = []
@@ -93,8 +97,8 @@ def interrupt_soon() -> None:
     [lambda run: list(run), lambda run: run.take(), lambda run: run.takes(), lambda run: run.wait()],
     ids=["for", "take", "takes", "wait"],
 )
-def test_ctrl_c_stops_the_run_that_is_waited_for(worker: Worker, look: Callable[[Run], Any]) -> None:
-    run = worker.submit(Run((RECIPE,)), render)
+def test_ctrl_c_stops_the_run_that_is_waited_for(jobs: JobQueue, look: Callable[[RenderRun], Any]) -> None:
+    run = jobs.submit(RenderRun((RECIPE,)), render)
     interrupt_soon()
     with pytest.raises(KeyboardInterrupt):
         look(run)
@@ -102,9 +106,9 @@ def test_ctrl_c_stops_the_run_that_is_waited_for(worker: Worker, look: Callable[
     assert run.state == "stopped"
 
 
-def test_ctrl_c_in_the_body_of_a_loop_stops_the_run_and_interrupts_are_as_before(worker: Worker) -> None:
+def test_ctrl_c_in_the_body_of_a_loop_stops_the_run_and_interrupts_are_as_before(jobs: JobQueue) -> None:
     before = signal.getsignal(signal.SIGINT)
-    run = worker.submit(Run((RECIPE,)), render)
+    run = jobs.submit(RenderRun((RECIPE,)), render)
 
     def look() -> None:
         for _ in run:
@@ -118,9 +122,9 @@ def test_ctrl_c_in_the_body_of_a_loop_stops_the_run_and_interrupts_are_as_before
     assert run.state == "stopped"
 
 
-def test_leaving_a_loop_by_break_lets_the_run_go_on(worker: Worker) -> None:
+def test_leaving_a_loop_by_break_lets_the_run_go_on(jobs: JobQueue) -> None:
     before = signal.getsignal(signal.SIGINT)
-    run = worker.submit(Run((RECIPE,)), quick)
+    run = jobs.submit(RenderRun((RECIPE,)), quick)
     for _ in run:
         break
     assert next(iter(run)).index == 0
@@ -128,9 +132,9 @@ def test_leaving_a_loop_by_break_lets_the_run_go_on(worker: Worker) -> None:
     assert signal.getsignal(signal.SIGINT) == before
 
 
-def test_two_loops_at_once_give_the_interrupt_back_whichever_ends_first(worker: Worker) -> None:
+def test_two_loops_at_once_give_the_interrupt_back_whichever_ends_first(jobs: JobQueue) -> None:
     before = signal.getsignal(signal.SIGINT)
-    one, two = (iter(worker.submit(Run((RECIPE,)), quick)) for _ in range(2))
+    one, two = (iter(jobs.submit(RenderRun((RECIPE,)), quick)) for _ in range(2))
     next(one)
     next(two)
     list(one)
@@ -138,43 +142,43 @@ def test_two_loops_at_once_give_the_interrupt_back_whichever_ends_first(worker: 
     assert signal.getsignal(signal.SIGINT) == before
 
 
-def test_a_loop_in_another_thread_leaves_interrupts_alone(worker: Worker) -> None:
+def test_a_loop_in_another_thread_leaves_interrupts_alone(jobs: JobQueue) -> None:
     before = signal.getsignal(signal.SIGINT)
     seen: list[Any] = []
-    run = worker.submit(Run((RECIPE,)), quick)
+    run = jobs.submit(RenderRun((RECIPE,)), quick)
     thread = threading.Thread(target=lambda: seen.extend((signal.getsignal(signal.SIGINT), len(list(run)))))
     thread.start()
     thread.join()
     assert seen == [before, 4]
 
 
-def test_ctrl_c_drops_a_small_job_that_has_not_begun(worker: Worker) -> None:
-    run = worker.submit(Run((RECIPE,)), render)
-    until(lambda: run.frames)
+def test_ctrl_c_drops_a_small_job_that_has_not_begun(jobs: JobQueue) -> None:
+    run = jobs.submit(RenderRun((RECIPE,)), render)
+    until(lambda: run.steps)
     done, stop = [], threading.Event()
     interrupt_soon()
     with pytest.raises(KeyboardInterrupt):
-        worker.call(lambda: done.append(1), stop)
+        jobs.call(lambda: done.append(1), stop)
     assert stop.is_set()
     run.stop()
     run.wait()
-    worker.call(lambda: None)
+    jobs.call(lambda: None)
     assert done == []
 
 
-async def await_it(run: Run) -> None:
+async def await_it(run: RenderRun) -> None:
     """Wait for a run."""
     await run
 
 
-async def iterate_over_it(run: Run) -> None:
-    """Look at a run's frames."""
+async def iterate_over_it(run: RenderRun) -> None:
+    """Look at a run's steps."""
     async for _ in run:
         pass
 
 
-async def work_in_its_loop(run: Run) -> None:
-    """Be busy in the body of a loop over a run's frames."""
+async def work_in_its_loop(run: RenderRun) -> None:
+    """Be busy in the body of a loop over a run's steps."""
     async for _ in run:
         time.sleep(0.5)
 
@@ -182,10 +186,10 @@ async def work_in_its_loop(run: Run) -> None:
 @pytest.mark.parametrize("look", [await_it, iterate_over_it, work_in_its_loop])
 @pytest.mark.parametrize("how", ["asyncio.run", "run_until_complete"])
 def test_ctrl_c_stops_a_run_that_is_awaited_whatever_runs_the_loop(
-    worker: Worker, look: Callable[[Run], Coroutine[Any, Any, None]], how: str
+    jobs: JobQueue, look: Callable[[RenderRun], Coroutine[Any, Any, None]], how: str
 ) -> None:
     before = signal.getsignal(signal.SIGINT)
-    run = worker.submit(Run((RECIPE,)), render)
+    run = jobs.submit(RenderRun((RECIPE,)), render)
     interrupt_soon()
     if how == "asyncio.run":
         with pytest.raises(KeyboardInterrupt):
@@ -213,7 +217,7 @@ def test_ctrl_c_stops_a_run_that_is_awaited_whatever_runs_the_loop(
 # --- in an event loop ------------------------------------------------------------------------------------------------
 
 
-def test_a_run_can_be_awaited_and_iterated_without_holding_up_the_loop(worker: Worker) -> None:
+def test_a_run_can_be_awaited_and_iterated_without_holding_up_the_loop(jobs: JobQueue) -> None:
     async def main() -> tuple[Take, list[int], int]:
         ticks = 0
 
@@ -224,9 +228,9 @@ def test_a_run_can_be_awaited_and_iterated_without_holding_up_the_loop(worker: W
                 ticks += 1
 
         ticking = asyncio.create_task(tick())
-        run = worker.submit(Run((RECIPE,)), lambda run: render(run, 20))
+        run = jobs.submit(RenderRun((RECIPE,)), lambda run: render(run, 20))
         steps = [step.index async for step in run]
-        again = await worker.submit(Run((RECIPE,)), quick)
+        again = await jobs.submit(RenderRun((RECIPE,)), quick)
         assert await run == again
         ticking.cancel()
         return again, steps, ticks
@@ -237,48 +241,48 @@ def test_a_run_can_be_awaited_and_iterated_without_holding_up_the_loop(worker: W
     assert ticks > 10
 
 
-def test_awaiting_what_failed_or_was_stopped_raises_it(worker: Worker) -> None:
-    def fails(run: Run) -> None:
+def test_awaiting_what_failed_or_was_stopped_raises_it(jobs: JobQueue) -> None:
+    def fails(run: RenderRun) -> None:
         raise LabError("no music today")
 
     async def main() -> None:
         with pytest.raises(LabError, match="no music"):
-            await worker.submit(Run((RECIPE,)), fails)
-        run = worker.submit(Run((RECIPE,)), render)
+            await jobs.submit(RenderRun((RECIPE,)), fails)
+        run = jobs.submit(RenderRun((RECIPE,)), render)
         run.stop()
         with pytest.raises(Stopped):
             await run
-        assert [step async for step in run] == list(run.frames)
+        assert [step async for step in run] == list(run.steps)
 
     asyncio.run(main())
 
 
-def test_several_runs_are_awaited_together_and_with_a_timeout(worker: Worker) -> None:
+def test_several_runs_are_awaited_together_and_with_a_timeout(jobs: JobQueue) -> None:
     async def main() -> list[Take]:
-        runs = [worker.submit(Run((RECIPE,)), quick) for _ in range(3)]
+        runs = [jobs.submit(RenderRun((RECIPE,)), quick) for _ in range(3)]
         takes = await asyncio.gather(*runs)
-        return [*takes, await asyncio.wait_for(worker.submit(Run((RECIPE,)), quick), 10)]
+        return [*takes, await asyncio.wait_for(jobs.submit(RenderRun((RECIPE,)), quick), 10)]
 
     assert [take.recipe for take in asyncio.run(main())] == [RECIPE] * 4
 
 
-async def _awaiting(run: Run) -> None:
+async def _awaiting(run: RenderRun) -> None:
     await run
 
 
-async def _looking(run: Run) -> None:
+async def _looking(run: RenderRun) -> None:
     async for _ in run:
         pass
 
 
-async def _busy_in_the_body(run: Run) -> None:
+async def _busy_in_the_body(run: RenderRun) -> None:
     async for _ in run:
         await asyncio.sleep(60)
 
 
 @pytest.mark.parametrize("look", [_awaiting, _looking, _busy_in_the_body])
 @pytest.mark.parametrize("how", ["cancel", "timeout"])
-def test_a_cancelled_task_stops_the_run_it_looks_at(worker: Worker, look: Callable[[Run], Any], how: str) -> None:
+def test_a_cancelled_task_stops_the_run_it_looks_at(jobs: JobQueue, look: Callable[[RenderRun], Any], how: str) -> None:
     async def main() -> None:
         if how == "timeout":
             with pytest.raises(TimeoutError):
@@ -291,18 +295,18 @@ def test_a_cancelled_task_stops_the_run_it_looks_at(worker: Worker, look: Callab
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    run = worker.submit(Run((RECIPE,)), render)
+    run = jobs.submit(RenderRun((RECIPE,)), render)
     asyncio.run(main())
     assert run.wait(5)
     assert run.state == "stopped"
 
 
-def test_an_async_loop_left_by_break_lets_the_run_go_on(worker: Worker) -> None:
-    async def main(run: Run) -> None:
+def test_an_async_loop_left_by_break_lets_the_run_go_on(jobs: JobQueue) -> None:
+    async def main(run: RenderRun) -> None:
         async for _ in run:
             break
 
-    run = worker.submit(Run((RECIPE,)), lambda run: render(run, 10))
+    run = jobs.submit(RenderRun((RECIPE,)), lambda run: render(run, 10))
     asyncio.run(main(run))
     assert run.take().recipe == RECIPE
 
@@ -313,100 +317,100 @@ def test_an_async_loop_left_by_break_lets_the_run_go_on(worker: Worker) -> None:
 @pytest.mark.parametrize(
     "wait",
     [
-        lambda run, worker: run.take(),
-        lambda run, worker: run.wait(1),
-        lambda run, worker: list(run),
-        lambda run, worker: worker.submit(Run((RECIPE,)), quick).take(),
-        lambda run, worker: worker.refuse_to_wait(),
-        lambda run, worker: asyncio.run(_awaiting(run)),
-        lambda run, worker: asyncio.run(_looking(run)),
+        lambda run, jobs: run.take(),
+        lambda run, jobs: run.wait(1),
+        lambda run, jobs: list(run),
+        lambda run, jobs: jobs.submit(RenderRun((RECIPE,)), quick).take(),
+        lambda run, jobs: jobs.refuse_to_wait(),
+        lambda run, jobs: asyncio.run(_awaiting(run)),
+        lambda run, jobs: asyncio.run(_looking(run)),
     ],
 )
 def test_waiting_inside_a_listener_is_a_sentence_and_not_a_deadlock(
-    worker: Worker, wait: Callable[[Run, Worker], Any]
+    jobs: JobQueue, wait: Callable[[RenderRun, JobQueue], Any]
 ) -> None:
     said: list[BaseException] = []
 
     def listener(event: Event) -> None:
-        if event.kind == "frame" and not said:
+        if event.kind == "step" and not said:
             try:
-                wait(run, worker)
+                wait(run, jobs)
             except LabError as error:
                 said.append(error)
 
-    run = Run((RECIPE,))
+    run = RenderRun((RECIPE,))
     run.subscribe(listener)
-    worker.submit(run, quick)
+    jobs.submit(run, quick)
     assert run.take().recipe == RECIPE
     assert "very thread it is called on" in str(said[0])
 
 
-def test_a_small_job_and_a_new_run_may_be_asked_for_inside_a_listener(worker: Worker) -> None:
-    begun: list[Run] = []
-    run = Run((RECIPE,))
+def test_a_small_job_and_a_new_run_may_be_asked_for_inside_a_listener(jobs: JobQueue) -> None:
+    begun: list[RenderRun] = []
+    run = RenderRun((RECIPE,))
     run.subscribe(
         lambda event: (
-            begun.append(worker.submit(Run((RECIPE,)), quick))
-            if event.kind == "frame" and not begun and worker.call(lambda: True)
+            begun.append(jobs.submit(RenderRun((RECIPE,)), quick))
+            if event.kind == "step" and not begun and jobs.call(lambda: True)
             else None
         )
     )
-    worker.submit(run, quick)
+    jobs.submit(run, quick)
     assert run.take() == begun[0].take()
 
 
 @pytest.mark.parametrize("crash", [ValueError("a bug"), SystemExit(1), KeyboardInterrupt(), asyncio.CancelledError()])
-@pytest.mark.parametrize("kind", ["state", "frame", "take", "progress"])
-def test_a_listener_that_crashes_costs_neither_the_take_nor_the_worker(
-    worker: Worker, crash: BaseException, kind: str, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("kind", ["state", "step", "take", "progress"])
+def test_a_listener_that_crashes_costs_neither_the_take_nor_the_queue(
+    jobs: JobQueue, crash: BaseException, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     def listener(event: Event) -> None:
         if event.kind == kind:
             raise crash
 
-    def work(run: Run) -> None:
+    def work(run: RenderRun) -> None:
         run.progress(0.0)
         quick(run)
 
-    run = Run((RECIPE,))
+    run = RenderRun((RECIPE,))
     run.subscribe(listener)
-    assert worker.submit(run, work).take().recipe == RECIPE
+    assert jobs.submit(run, work).take().recipe == RECIPE
     assert "was let go" in caplog.text
-    assert worker.submit(Run((RECIPE,)), quick).take().recipe == RECIPE
+    assert jobs.submit(RenderRun((RECIPE,)), quick).take().recipe == RECIPE
 
 
 # --- stopping and what is left ---------------------------------------------------------------------------------------
 
 
-def test_what_was_made_before_a_stop_or_a_failure_stays(worker: Worker) -> None:
-    def stopped(run: Run) -> None:
+def test_what_was_made_before_a_stop_or_a_failure_stays(jobs: JobQueue) -> None:
+    def stopped(run: RenderRun) -> None:
         run.enter("rendering")
         run.add(1, take_of(RECIPE))
         run.stop()
         run.check()
 
-    def failed(run: Run) -> None:
+    def failed(run: RenderRun) -> None:
         run.add(0, take_of(RECIPE))
         raise LabError("out of memory")
 
-    run = worker.submit(Run((RECIPE, RECIPE, RECIPE)), stopped)
+    run = jobs.submit(RenderRun((RECIPE, RECIPE, RECIPE)), stopped)
     with pytest.raises(Stopped, match="1 of its 3 takes made"):
         run.takes()
     assert list(run.made) == [1]
-    run = worker.submit(Run((RECIPE, RECIPE)), failed)
+    run = jobs.submit(RenderRun((RECIPE, RECIPE)), failed)
     with pytest.raises(LabError, match="out of memory"):
         run.takes()
     assert list(run.made) == [0]
 
 
-def test_a_run_stopped_while_it_waits_is_over_before_its_turn(worker: Worker) -> None:
-    def breathing(run: Run) -> None:
+def test_a_run_stopped_while_it_waits_is_over_before_its_turn(jobs: JobQueue) -> None:
+    def breathing(run: RenderRun) -> None:
         run.enter("rendering")
         while not run.stop_event.wait(0.005):
-            worker.breathe()
+            jobs.breathe()
 
-    first = worker.submit(Run((RECIPE,)), breathing)
-    second, third = (worker.submit(Run((RECIPE,)), quick) for _ in range(2))
+    first = jobs.submit(RenderRun((RECIPE,)), breathing)
+    second, third = (jobs.submit(RenderRun((RECIPE,)), quick) for _ in range(2))
     until(lambda: first.state == "rendering")
     assert (second.position, third.position) == (1, 2)
     second.stop()
@@ -417,27 +421,27 @@ def test_a_run_stopped_while_it_waits_is_over_before_its_turn(worker: Worker) ->
     assert third.take().recipe == RECIPE
 
 
-def test_whoever_waits_is_told_their_place_as_others_come_and_go(worker: Worker) -> None:
+def test_whoever_waits_is_told_their_place_as_others_come_and_go(jobs: JobQueue) -> None:
     heard: list[int] = []
     go = threading.Event()
 
-    def breathing(run: Run) -> None:
+    def breathing(run: RenderRun) -> None:
         run.enter("rendering")
         while not go.is_set():
-            worker.breathe()
+            jobs.breathe()
             time.sleep(0.005)
         run.finish()
 
-    def run_for(owner: str) -> Run:
+    def run_for(owner: str) -> RenderRun:
         with Client(owner).acting():
-            return Run((RECIPE,))
+            return RenderRun((RECIPE,))
 
-    worker.submit(run_for("ada"), breathing)
+    jobs.submit(run_for("ada"), breathing)
     waiting = run_for("ada")
-    waiting.subscribe(lambda event: heard.append(event.value) if event.kind == "place" else None)
-    worker.submit(waiting, quick)
+    waiting.subscribe(lambda event: heard.append(event.value) if event.kind == "position" else None)
+    jobs.submit(waiting, quick)
     until(lambda: heard == [1])
-    bob = worker.submit(run_for("bob"), quick)
+    bob = jobs.submit(run_for("bob"), quick)
     until(lambda: heard == [1, 2])
     bob.stop()
     until(lambda: heard == [1, 2, 1])
@@ -445,23 +449,44 @@ def test_whoever_waits_is_told_their_place_as_others_come_and_go(worker: Worker)
     assert waiting.take().recipe == RECIPE
 
 
-def test_a_run_that_asked_the_planner_has_plans_and_says_so(worker: Worker) -> None:
-    run = worker.submit(Run((RECIPE,)), lambda run: run.finish())
+def test_asking_the_planner_is_a_run_of_its_own_kind_whose_result_is_plans(jobs: JobQueue) -> None:
+    plans = [Plan(bpm=118), Plan(bpm=90)]
+
+    def work(run: PlanRun) -> None:
+        with run.stage("plan"):
+            for number in range(3):
+                run.token(Token(0, "bpm", f"{number}", 0.0))
+            run.written(plans)
+        run.finish()
+
+    async def main() -> list[Plan]:
+        return await jobs.submit(PlanRun("words"), work)
+
+    run = jobs.submit(PlanRun("words"), work)
+    assert (run.kind, RenderRun((RECIPE,)).kind) == ("plan", "render")
+    assert [token.text for token in run] == ["0", "1", "2"]
+    assert run.result() == asyncio.run(main()) == plans
+    assert not hasattr(run, "take")
+    assert not hasattr(run, "recipes")
+
+
+def test_a_render_that_ended_without_a_take_says_so(jobs: JobQueue) -> None:
+    run = jobs.submit(RenderRun((RECIPE,)), lambda run: run.finish())
     assert run.takes() == []
-    with pytest.raises(LabError, match=r"run\.plans"):
+    with pytest.raises(LabError, match="without a take"):
         run.take()
 
 
-def test_a_closed_worker_says_so_and_everything_that_waited_is_over() -> None:
-    worker = Worker()
-    runs = [worker.submit(Run((RECIPE,)), render) for _ in range(3)]
-    until(lambda: runs[0].frames)
-    worker.close()
+def test_a_closed_queue_says_so_and_everything_that_waited_is_over() -> None:
+    jobs = JobQueue()
+    runs = [jobs.submit(RenderRun((RECIPE,)), render) for _ in range(3)]
+    until(lambda: runs[0].steps)
+    jobs.close()
     assert [run.state for run in runs] == ["stopped"] * 3
-    for late in (lambda: worker.submit(Run((RECIPE,)), quick), lambda: worker.call(lambda: 1), worker.refuse_to_wait):
+    for late in (lambda: jobs.submit(RenderRun((RECIPE,)), quick), lambda: jobs.call(lambda: 1), jobs.refuse_to_wait):
         with pytest.raises(LabError, match="closed"):
             late()
-    worker.close()
+    jobs.close()
 
 
 # --- threads and processes -------------------------------------------------------------------------------------------
@@ -485,24 +510,24 @@ def test_sessions_that_are_dropped_leave_no_threads(tmp_path: Path) -> None:
     until(lambda: len(threads("acestep_lab")) == before)
 
 
-def test_what_was_asked_of_a_dropped_worker_is_still_done() -> None:
-    worker = Worker("dropped")
-    runs = [worker.submit(Run((RECIPE,)), lambda run: render(run, 10)) for _ in range(2)]
-    del worker
+def test_what_was_asked_of_a_dropped_queue_is_still_done() -> None:
+    jobs = JobQueue("dropped")
+    runs = [jobs.submit(RenderRun((RECIPE,)), lambda run: render(run, 10)) for _ in range(2)]
+    del jobs
     gc.collect()
     assert [run.take().recipe for run in runs] == [RECIPE] * 2
     until(lambda: not threads("dropped"))
 
 
 def script(text: str, seconds: float = 30.0) -> subprocess.CompletedProcess[str]:
-    """Run a small program that has a worker, a run that takes seconds, and `quick`."""
+    """Run a small program that has a queue, a run that takes seconds, and `quick`."""
     head = """
         import os, sys, threading, time
         from acestep_lab.errors import LabError
         from acestep_lab.prompt.recipe import Recipe
-        from acestep_lab.jobs.run import Run
-        from acestep_lab.jobs.worker import Worker
-        recipe, worker = Recipe("dub", seconds=2, seed=1), Worker()
+        from acestep_lab.jobs.queue import JobQueue
+        from acestep_lab.jobs.run import RenderRun
+        recipe, jobs = Recipe("dub", seconds=2, seed=1), JobQueue()
         def long(run):
             run.enter("rendering")
             while True:
@@ -517,20 +542,20 @@ def script(text: str, seconds: float = 30.0) -> subprocess.CompletedProcess[str]
 
 def test_after_a_fork_there_is_a_sentence_and_no_hang() -> None:
     done = script("""
-        over, run = worker.submit(Run((recipe,)), quick), worker.submit(Run((recipe,)), long)
+        over, run = jobs.submit(RenderRun((recipe,)), quick), jobs.submit(RenderRun((recipe,)), long)
         over.wait()
         child = os.fork()
         if child == 0:
             said = []
-            for ask in (lambda: worker.submit(Run((recipe,)), quick), lambda: worker.call(int), run.wait, run.take,
-                        lambda: list(run), lambda: run.subscribe(print), worker.refuse_to_wait):
+            for ask in (lambda: jobs.submit(RenderRun((recipe,)), quick), lambda: jobs.call(int), run.wait, run.take,
+                        lambda: list(run), lambda: run.subscribe(print), jobs.refuse_to_wait):
                 try:
                     ask()
                 except LabError as error:
                     said.append("after a fork" in str(error))
-            run.stop(), worker.close(), worker.waiting, run.position, run.eta
-            fresh = Worker()
-            said.append(over.wait() and fresh.submit(Run((recipe,)), quick).wait())
+            run.stop(), jobs.close(), jobs.waiting, run.position, run.eta
+            fresh = JobQueue()
+            said.append(over.wait() and fresh.submit(RenderRun((recipe,)), quick).wait())
             os._exit(0 if said == [True] * 8 else 1)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         print("child", status, "parent", run.state)
@@ -541,8 +566,8 @@ def test_after_a_fork_there_is_a_sentence_and_no_hang() -> None:
 def test_python_ends_at_once_with_a_run_under_way_and_no_thread_left() -> None:
     began = time.monotonic()
     done = script("""
-        run = worker.submit(Run((recipe,)), long)
-        waiting = worker.submit(Run((recipe,)), long)
+        run = jobs.submit(RenderRun((recipe,)), long)
+        waiting = jobs.submit(RenderRun((recipe,)), long)
         while run.state != "rendering":
             time.sleep(0.01)
         print("going")

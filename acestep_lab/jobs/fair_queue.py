@@ -2,7 +2,8 @@
 
 Start-time fair queueing (Goyal, Vin and Cheng 1996): every lane has a clock, the seconds of music it has been served so far,
 and the lane that has been served least is next; one that comes late starts where the others are, not from zero. Lanes nest:
-addresses share alike, and the people of one address share what it gets. Within a lane, first come is first served.
+addresses share alike, and the people of one address share what it gets. Within a lane, first come is first served, unless
+its owner says otherwise.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ MOST_ADDRESS = 60
 """Characters of an address that are looked at."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Ticket(Generic[T]):
     """A piece of work that waits: in which lane, for how many seconds of music, and as which one it came."""
 
@@ -31,10 +32,16 @@ class Ticket(Generic[T]):
     lane: Lane
     seconds: float
     number: int
+    priority: int = 0
+    held: bool = False
 
 
 class FairQueue(Generic[T]):
-    """Jobs in lanes; `pop` gives the next one, `order` says beforehand which that will be, and the ones after it."""
+    """Jobs in lanes; `pop` gives the next one, `order` says beforehand which that will be, and the ones after it.
+
+    A priority above 0 goes before what else waits in its own lane, and takes nothing from anybody; one below 0 lets
+    everybody else go first. Jobs that are held back are passed over, and own no place.
+    """
 
     def __init__(self) -> None:
         self._waiting: list[Ticket[T]] = []
@@ -46,28 +53,32 @@ class FairQueue(Generic[T]):
 
     @property
     def waiting(self) -> list[T]:
-        """Jobs that wait, as they came."""
+        """Jobs that wait, as they came, or were moved since."""
         return [ticket.job for ticket in self._waiting]
 
-    def join(self, job: T, lane: Lane, seconds: float) -> None:
+    def join(self, job: T, lane: Lane, seconds: float, priority: int = 0) -> None:
         """Let a job wait in a lane; whoever has one in use already stays in it, from wherever they come now."""
         lane = next((ticket.lane for ticket in self._tickets() if ticket.lane[-1:] == lane[-1:]), lane)
-        busy = {part for ticket in self._tickets() for part in _parts(ticket.lane)}
+        self._catch_up(lane)
+        self._count += 1
+        self._waiting.append(Ticket(job, lane, max(LEAST_SECONDS, seconds), self._count, priority))
+        self._known = None
+
+    def _catch_up(self, lane: Lane) -> None:
+        """Somebody comes, or comes back: they start where the others are, not from zero."""
+        busy = self._busy()
         for part in _parts(lane):
             if part not in busy:
                 self._served[part] = max(self._served.get(part, 0.0), self._now.get(part[:-1], 0.0))
-        self._count += 1
-        self._waiting.append(Ticket(job, lane, max(LEAST_SECONDS, seconds), self._count))
-        self._known = None
 
     def pop(self) -> T | None:
-        """The next job, which is served from now on until it leaves; None where nothing waits."""
-        if not self._waiting:
+        """The next job, which is served from now on until it leaves; None where nothing waits that is not held back."""
+        ticket = _next([one for one in self._waiting if not one.held], self._served)
+        if ticket is None:
             return None
-        ticket = _next(self._waiting, self._served)
         self._waiting.remove(ticket)
         for part in _parts(ticket.lane):
-            self._now[part[:-1]] = self._served[part]
+            self._now[part[:-1]] = self._served.get(part, 0.0)
         _charge(ticket, self._served)
         self._serving, self._known = ticket, None
         return ticket.job
@@ -90,26 +101,74 @@ class FairQueue(Generic[T]):
         self._forget()
 
     def order(self) -> list[T]:
-        """All jobs as they will be served if nobody comes or goes, the one being served first."""
+        """All jobs as they will be served if nobody comes or goes, the one being served first, those held back last."""
         if self._known is None:
-            served, left = dict(self._served), list(self._waiting)
+            served, left = dict(self._served), [one for one in self._waiting if not one.held]
             found = [] if self._serving is None else [self._serving.job]
-            while left:
-                ticket = _next(left, served)
+            while (ticket := _next(left, served)) is not None:
                 left.remove(ticket)
                 _charge(ticket, served)
                 found.append(ticket.job)
-            self._known = found
+            self._known = found + [one.job for one in self._waiting if one.held]
         return list(self._known)
+
+    # -- what waits, changed
+
+    def is_held(self, job: T) -> bool:
+        """Whether a job that waits is held back."""
+        return any(one.held for one in self._waiting if one.job is job)
+
+    def hold(self, job: T, held: bool = True) -> bool:
+        """Hold back a job that waits, or let it go; False where it does not wait."""
+        ticket = self._ticket(job)
+        if ticket is not None and ticket.held != held:
+            if not held:
+                self._catch_up(ticket.lane)
+            ticket.held, self._known = held, None
+        return ticket is not None
+
+    def prioritise(self, job: T, priority: int) -> bool:
+        """Give a job that waits another priority; False where it does not wait."""
+        ticket = self._ticket(job)
+        if ticket is not None:
+            ticket.priority, self._known = priority, None
+        return ticket is not None
+
+    def move(self, job: T, place: int) -> bool:
+        """Put a job at this place among those of its own lane that wait, 0 being the first; False where it does not wait.
+
+        The lane keeps the turns it has: only what it does with them changes. The job takes the priority of its new neighbour.
+        """
+        ticket = self._ticket(job)
+        if ticket is None:
+            return False
+        slots = [at for at, one in enumerate(self._waiting) if one.lane == ticket.lane]
+        numbers = [self._waiting[at].number for at in slots]
+        others = _by_priority([self._waiting[at] for at in slots if self._waiting[at] is not ticket])
+        place = max(0, min(place, len(others)))
+        if others:
+            ticket.priority = others[min(place, len(others) - 1)].priority
+        others.insert(place, ticket)
+        for at, number, one in zip(slots, numbers, others, strict=True):
+            self._waiting[at], one.number = one, number
+        self._known = None
+        return True
+
+    def _ticket(self, job: T) -> Ticket[T] | None:
+        return next((one for one in self._waiting if one.job is job), None)
 
     def _tickets(self) -> Iterator[Ticket[T]]:
         yield from self._waiting
         if self._serving is not None:
             yield self._serving
 
+    def _busy(self) -> set[Lane]:
+        """Lanes with something that is served, or waits for its turn."""
+        return {part for ticket in self._tickets() if not ticket.held for part in _parts(ticket.lane)}
+
     def _forget(self) -> None:
         """Let go of lanes that wait for nothing and owe nothing; of all of them where nobody waits."""
-        busy = {part for ticket in self._tickets() for part in _parts(ticket.lane)}
+        busy = self._busy()
         if not busy:
             self._served.clear()
             self._now.clear()
@@ -118,6 +177,11 @@ class FairQueue(Generic[T]):
                 del self._served[part]
         open_lanes = {part[:-1] for part in self._served}
         self._now = {part: now for part, now in self._now.items() if part in open_lanes}
+
+
+def _by_priority(tickets: Sequence[Ticket[T]]) -> list[Ticket[T]]:
+    """Tickets of one lane as they will be served."""
+    return sorted(tickets, key=lambda ticket: -ticket.priority)
 
 
 def _parts(lane: Lane) -> list[Lane]:
@@ -130,16 +194,22 @@ def _charge(ticket: Ticket[T], served: dict[Lane, float], share: float = 1.0) ->
         served[part] = served.get(part, 0.0) + share * ticket.seconds
 
 
-def _next(waiting: Sequence[Ticket[T]], served: dict[Lane, float]) -> Ticket[T]:
-    """The ticket to serve, of tickets as they came: the outer lane served least, in it the inner one, there the first."""
-    left = list(waiting)
+def _next(waiting: Sequence[Ticket[T]], served: dict[Lane, float]) -> Ticket[T] | None:
+    """The ticket to serve: of the outer lane served least, in it of the inner one, there the first.
+
+    Where anything waits whose priority is not below 0, what is below 0 waits on.
+    """
+    if not waiting:
+        return None
+    most_modest = max(min(ticket.priority, 0) for ticket in waiting)
+    left = [ticket for ticket in waiting if min(ticket.priority, 0) == most_modest]
     for depth in range(1, 1 + max(len(ticket.lane) for ticket in left)):
         first: dict[Lane, Ticket[T]] = {}
         for ticket in left:
             first.setdefault(ticket.lane[:depth], ticket)
         best = min(first, key=lambda lane: (served.get(lane, 0.0), first[lane].number))
         left = [ticket for ticket in left if ticket.lane[:depth] == best]
-    return left[0]
+    return _by_priority(left)[0]
 
 
 def network(address: str) -> str:

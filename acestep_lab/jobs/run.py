@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
-from acestep_lab.errors import LabError, RecipeError, Stopped
+from acestep_lab.errors import LabError, RecipeError, Stopped, sentence
 from acestep_lab.jobs.client import Client, acting
 from acestep_lab.jobs.eta import DECODE, ENCODE, PLAN, RENDER, Clock, EtaEstimator, StageHistory, StageTimer, Work
 from acestep_lab.jobs.events import Event, Kind
@@ -438,7 +438,7 @@ class Run(Generic[Piece, Result]):
         if isinstance(error, Stopped):
             self._end("stopped")
             return
-        self.problem = str(error) or f"The run failed ({type(error).__name__})."
+        self.problem = sentence(error) or f"The run failed ({type(error).__name__})."
         self._emit("error", error)
         self._end("failed")
 

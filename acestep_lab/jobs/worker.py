@@ -1,6 +1,7 @@
-"""The worker: one thread that computes, and the queue before it. Knows runs; no model, no page.
+"""The worker: one thread that computes, and who waits before it. Knows runs; no owner's limits, no model, no page.
 
-Runs of several people are done in a fair order (`queueing.py`); small jobs are done between two frames of a run.
+Runs of several people are done in a fair order (`fair_queue.py`); small jobs are done between two steps of a run. A worker
+is what a `JobQueue` and its thread share: it outlives a queue that is let go, so that the thread holds no session.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ import queue
 import threading
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
 from acestep_lab.errors import LabError, MachineError
+from acestep_lab.jobs.eta import StageHistory
 from acestep_lab.jobs.fair_queue import FairQueue
 from acestep_lab.jobs.run import Run
 
-T = TypeVar("T")
+AnyRun = Run[Any, Any]
+Work = Callable[[Any], None]
+"""What a run's turn is spent on: `work(run)`."""
 PATIENCE = 10.0
 """Seconds that closing waits for the step at work."""
 CLOSED = "This session is closed; open another one with Session.open()."
@@ -30,24 +34,103 @@ WAITS_FOR_ITSELF = (
 )
 
 
-class WorkerLine:
-    """What a worker and its thread share: who waits, who is served, the small jobs. It outlives a worker that is let go,
-    so that the thread holds no session.
-    """
+def work_through(worker: Worker) -> None:
+    """What the worker thread does: sleep until something is asked for, do all of it, sleep again."""
+    while not worker.done:
+        worker.sleep()
+        worker.breathe()
+        while (run := worker.next_run()) is not None:
+            worker.do(run)
+            worker.breathe()
 
-    def __init__(self, name: str) -> None:
+
+class Worker:
+    """A thread, begun when it is first needed, the runs that wait for it, and the small jobs done between their steps."""
+
+    def __init__(self, name: str = "acestep_lab", history: StageHistory | None = None) -> None:
         self.name, self.process = name, os.getpid()
-        self.lock = threading.Lock()
-        self.wake: queue.SimpleQueue[None] = queue.SimpleQueue()  # `put` may be called even by the collector
-        self.asides: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
-        self.queue: FairQueue[Run] = FairQueue()
-        self.work: dict[Run, Callable[[Run], None]] = {}
-        self.withdrawn: list[Run] = []
-        self.moved = False  # somebody joined or left since the others were told their places
-        self.thread: threading.Thread | None = None
-        self.closed = False
+        self.history = history or StageHistory()
+        self._lock = threading.Lock()
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()  # `put` may be called even by the collector
+        self._asides: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
+        self._queue: FairQueue[AnyRun] = FairQueue()
+        self._work: dict[AnyRun, Work] = {}
+        self._withdrawn: list[AnyRun] = []
+        self._moved = False  # somebody joined, left or moved since the others were told their places
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._abandoned = False
+        self.paused = False
 
-    # -- for everybody
+    # -- the thread's own loop -----------------------------------------------------------------------------------------
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more can be asked for, and all that was is done."""
+        with self._lock:
+            idle = self._asides.empty() and not self._queue.waiting
+        return self._closed and idle
+
+    def sleep(self) -> None:
+        """Wait until something is asked for."""
+        self._wake.get()
+
+    def breathe(self) -> None:
+        """Do the small jobs that wait now, and tell the runs that wait how they stand; a run calls this between two steps."""
+        for _ in range(self._asides.qsize()):
+            future, job = self._asides.get()
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(job())
+                except BaseException as error:  # noqa: BLE001 - it belongs to whoever asked
+                    future.set_exception(error)
+        self._tell_waiting()
+
+    def next_run(self) -> AnyRun | None:
+        """The run whose turn it is; None where none waits, or all are held up."""
+        with self._lock:
+            if self._abandoned:  # nobody is left to let them go
+                self.paused = False
+                for run in self._queue.waiting:
+                    self._queue.hold(run, False)
+            self._sweep()
+            self._moved = True
+            return None if self.paused else self._queue.pop()
+
+    def do(self, run: AnyRun) -> None:
+        """A run's turn, whole; whatever happens in it belongs to the run, the thread lives on."""
+        work = self._work.pop(run)
+        try:
+            run.check()
+            work(run)
+        except BaseException as error:  # noqa: BLE001 - see above
+            run.fail(error)
+        finally:
+            with self._lock:
+                self._queue.leave(run, run.fraction)
+
+    def _tell_waiting(self) -> None:
+        """End the runs that were asked to stop while they waited, and tell the others their places where these changed."""
+        with self._lock:
+            self._sweep()
+            gone, self._withdrawn = self._withdrawn, []
+            order = self._queue.order() if self._moved else []
+            self._moved = False
+            for run in gone:
+                self._work.pop(run, None)
+        for run in gone:
+            run.fail(run.stopped())
+        for position, run in enumerate(order):
+            run.stand(position)
+
+    def _sweep(self) -> None:
+        """Take those out of the queue that were asked to stop while they waited. The lock is held."""
+        for run in [one for one in self._queue.waiting if one.stopping]:
+            self._queue.leave(run)
+            self._withdrawn.append(run)
+            self._moved = True
+
+    # -- for everybody -------------------------------------------------------------------------------------------------
 
     @property
     def is_foreign(self) -> bool:
@@ -57,10 +140,10 @@ class WorkerLine:
     @property
     def is_current(self) -> bool:
         """Whether the caller is on the worker thread."""
-        return threading.current_thread() is self.thread
+        return threading.current_thread() is self._thread
 
     def refuse_to_wait(self) -> None:
-        """LabError where waiting for this line would never end."""
+        """LabError where waiting for this worker would never end."""
         if self.is_current:
             raise LabError(WAITS_FOR_ITSELF)
 
@@ -72,222 +155,113 @@ class WorkerLine:
     def must_be_open(self) -> None:
         """LabError where nothing can be asked for any more."""
         self.must_be_ours()
-        if self.closed:
+        if self._closed:
             raise LabError(CLOSED)
 
-    def join(self, run: Run, work: Callable[[Run], None]) -> None:
+    def join(self, run: AnyRun, work: Work, priority: int = 0) -> None:
         """Let a run wait its turn."""
-        with self.lock:
+        with self._lock:
             self.must_be_open()
             self._begin()
             run.wait_in(self)
-            self.work[run] = work
-            self.queue.join(run, run.client.lane, run.seconds_asked)
-            self.moved = True
-        self.wake.put(None)
+            self._work[run] = work
+            self._queue.join(run, run.client.lane, run.facts.seconds, priority)
+            self._moved = True
+        self._wake.put(None)
 
     def put_aside(self, future: Future[Any], job: Callable[[], Any]) -> None:
-        """Let a small job be done between two frames."""
-        with self.lock:
+        """Let a small job be done between two steps."""
+        with self._lock:
             self.must_be_open()
             self._begin()
-            self.asides.put((future, job))
-        self.wake.put(None)
+            self._asides.put((future, job))
+        self._wake.put(None)
 
     def _begin(self) -> None:
         """Have a thread; the lock is held."""
-        if self.thread is None:
-            thread = threading.Thread(target=serve_line, args=(self,), name=self.name, daemon=True)
+        if self._thread is None:
+            thread = threading.Thread(target=work_through, args=(self,), name=self.name, daemon=True)
             try:
                 thread.start()
             except RuntimeError as problem:
                 raise MachineError(f"No thread can be begun to render on ({problem}).") from None
-            self.thread = thread
-            _lines().add(self)
+            self._thread = thread
+            _workers().add(self)
 
-    def order(self) -> list[Run]:
-        """Runs under way or waiting, as they will be done."""
+    def order(self) -> list[AnyRun]:
+        """Runs under way or waiting, as they will be done; those held back last."""
         if self.is_foreign:
             return []
-        with self.lock:
+        with self._lock:
             self._sweep()
-            return [run for run in self.queue.order() if not run.over]
+            return [run for run in self._queue.order() if not run.over]
 
-    def ahead(self, run: Run) -> list[Run]:
+    def ahead(self, run: AnyRun) -> list[AnyRun]:
         """The runs that will be done before this one."""
         order = self.order()
         return order[: order.index(run)] if run in order else []
 
-    def withdraw(self, run: Run) -> bool:
+    def will_come(self, run: AnyRun) -> bool:
+        """Whether its turn comes by itself: neither the queue nor the run is held up."""
+        with self._lock:
+            return not self.paused and not self._queue.is_held(run)
+
+    def withdraw(self, run: AnyRun) -> bool:
         """Take a run out of the queue, and say whether it was still waiting there."""
-        with self.lock:
-            if run in self.withdrawn:
-                self.withdrawn.remove(run)
-            elif run in self.queue.waiting:
-                self.queue.leave(run)
+        with self._lock:
+            if run in self._withdrawn:
+                self._withdrawn.remove(run)
+            elif run in self._queue.waiting:
+                self._queue.leave(run)
             else:
                 return False
-            self.work.pop(run, None)
-            self.moved = True
+            self._work.pop(run, None)
+            self._moved = True
         return True
 
-    def _sweep(self) -> None:
-        """Take those out of the queue that were asked to stop while they waited; the worker tells them. The lock is held."""
-        for run in [one for one in self.queue.waiting if one.stopping]:
-            self.queue.leave(run)
-            self.withdrawn.append(run)
-            self.moved = True
+    def rearrange(self, change: Callable[[FairQueue[AnyRun]], bool]) -> bool:
+        """Change the order of what waits, and say whether there was anything to change; the others are told their places."""
+        with self._lock:
+            self.must_be_ours()
+            changed = change(self._queue)
+            self._moved = self._moved or changed
+        self._wake.put(None)
+        return changed
+
+    def pause(self, paused: bool) -> None:
+        """Begin no run until told otherwise; the one under way goes on."""
+        self.must_be_ours()
+        self.paused = paused
+        self._wake.put(None)
 
     def close(self, patience: float) -> None:
         """Stop what runs and waits, and end the thread; wait so many seconds for the step at work."""
         if self.is_foreign:
             return
-        with self.lock:
-            self.closed = True
-            runs = self.queue.order()
+        with self._lock:
+            self._closed = True
+            runs = self._queue.order()
         for run in runs:
             run.stop()
-        self.wake.put(None)
-        if self.thread is not None and not self.is_current:
-            self.thread.join(patience)
+        self._wake.put(None)
+        if self._thread is not None and not self.is_current:
+            self._thread.join(patience)
 
     def let_go(self) -> None:
         """Nobody can ask any more: do what was asked for, then end. Takes no lock, since the collector may call it."""
         if not self.is_foreign:
-            self.closed = True
-            self.wake.put(None)
-
-    # -- for the worker thread
-
-    def breathe(self) -> None:
-        """Do the small jobs that wait now, and tell the runs that wait how they stand."""
-        for _ in range(self.asides.qsize()):
-            future, job = self.asides.get()
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(job())
-                except BaseException as error:  # noqa: BLE001 - it belongs to whoever asked
-                    future.set_exception(error)
-        self.tell_waiting()
-
-    def tell_waiting(self) -> None:
-        """End the runs that were asked to stop while they waited, and tell the others their places where these changed."""
-        with self.lock:
-            self._sweep()
-            gone, self.withdrawn = self.withdrawn, []
-            order = self.queue.order() if self.moved else []
-            self.moved = False
-            for run in gone:
-                self.work.pop(run, None)
-        for run in gone:
-            run.fail(run.stopped())
-        for place, run in enumerate(order):
-            run.stand(place)
-
-    def serve_next(self) -> bool:
-        """Do the next run, whole; False where none waits."""
-        with self.lock:
-            self._sweep()
-            run = self.queue.pop()
-            self.moved = True
-        if run is None:
-            return False
-        work = self.work.pop(run)
-        try:
-            run.check()
-            work(run)
-        except BaseException as error:  # noqa: BLE001 - whatever happens belongs to the run, the thread lives on
-            run.fail(error)
-        finally:
-            with self.lock:
-                self.queue.leave(run, run.fraction)
-        return True
-
-
-def serve_line(line: WorkerLine) -> None:
-    """What the worker thread does: sleep until something is asked for, do all of it, sleep again."""
-    while True:
-        line.wake.get()
-        while True:
-            line.breathe()
-            if not line.serve_next():
-                break
-        if line.closed and line.asides.empty():
-            return
+            self._closed = self._abandoned = True
+            self._wake.put(None)
 
 
 @cache
-def _lines() -> weakref.WeakSet[WorkerLine]:
-    """All lines with a thread. Python must not go while torch is at work: it would end with a crash."""
-    lines: weakref.WeakSet[WorkerLine] = weakref.WeakSet()
+def _workers() -> weakref.WeakSet[Worker]:
+    """All workers with a thread. Python must not go while torch is at work: it would end with a crash."""
+    workers: weakref.WeakSet[Worker] = weakref.WeakSet()
 
     def close_all() -> None:
-        for line in tuple(lines):
-            line.close(PATIENCE)
+        for worker in tuple(workers):
+            worker.close(PATIENCE)
 
     atexit.register(close_all)
-    return lines
-
-
-class Worker:
-    """One daemon thread that does one run after another in a fair order, and small jobs between two frames of a run.
-
-    The thread ends when the worker is closed, or nobody holds it any more and all is done.
-    """
-
-    def __init__(self, name: str = "acestep_lab") -> None:
-        self._line = WorkerLine(name)
-        weakref.finalize(self, self._line.let_go).atexit = False  # at its end Python closes all lines itself
-
-    def submit(self, run: Run, work: Callable[[Run], None]) -> Run:
-        """Queue a run; `work(run)` is called on the worker thread and must not raise for the run's own errors."""
-        self._line.must_be_open()
-        self._line.join(run, work)
-        return run
-
-    def call(self, job: Callable[[], T], stop: threading.Event | None = None) -> T:
-        """Do a small job on the worker thread and return what it gives; a run under way does it between two frames.
-
-        Ctrl-C drops a job that has not begun, and sets `stop` for one that has.
-        """
-        self._line.must_be_open()
-        if self.is_current:
-            return job()
-        future: Future[T] = Future()
-        self._line.put_aside(future, job)
-        try:
-            while not future.done():
-                wait([future], timeout=0.2)  # in naps, so that a notebook's interrupt gets through
-        except KeyboardInterrupt:
-            future.cancel()
-            if stop is not None:
-                stop.set()
-            raise
-        return future.result()
-
-    def breathe(self) -> None:
-        """Do the small jobs that wait; a run calls this between two frames."""
-        self._line.breathe()
-
-    def must_be_open(self) -> None:
-        """LabError after `close`, and in a forked process."""
-        self._line.must_be_open()
-
-    def refuse_to_wait(self) -> None:
-        """LabError for whoever is about to wait on the worker thread for the worker thread, or for what is closed."""
-        self._line.must_be_open()
-        self._line.refuse_to_wait()
-
-    @property
-    def waiting(self) -> tuple[Run, ...]:
-        """Runs under way or in the queue, as they will be done."""
-        return tuple(self._line.order())
-
-    @property
-    def is_current(self) -> bool:
-        """Whether the caller is on the worker thread."""
-        return self._line.is_current
-
-    def close(self, patience: float = PATIENCE) -> None:
-        """Stop what runs, drop what waits, end the thread; wait so many seconds for the step at work."""
-        self._line.close(patience)
+    return workers

@@ -11,7 +11,7 @@ from panel.viewable import Viewable
 
 from acestep_lab.errors import LabError
 from acestep_lab.ui import sound
-from acestep_lab.ui.desk import desk_of
+from acestep_lab.ui.backend import backend_of
 from acestep_lab.ui.studio import Studio
 
 # Panel's columns end in a button, unseen but for the gap before it.
@@ -58,7 +58,7 @@ def page(
             "its own, then this one again."
         )
     local_styles()
-    studio = Studio(desk_of(session), owner, address=address, panes=True, page=whole, url=url, **options)
+    studio = Studio(backend_of(session), owner, address=address, panes=True, page=whole, url=url, **options)
     view = layout(studio)
     if pn.state.curdoc is not None and pn.state.curdoc.session_context is not None:
         pn.state.on_session_destroyed(lambda _: studio.close())

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from acestep_lab.prompt import checks
 from acestep_lab.ui.spec import Component, both
 
 
 class RunQueue(Component):
     """The runs, each with its state, progress, time to go, place in the queue, and a way to stop it.
 
-    `rows` are plain data, in the order the runs will be done: id, title, state, fraction, eta (seconds until it is done, those
-    before it included), position (runs before it), mine, problem, notes. Listener: "stop" (id), "look" (id).
+    `rows` are plain data, in the order the runs will be done, as `JobQueue.rows` gives them: id, kind, title, state, held,
+    fraction, eta (seconds until it is done, those before it included), position (runs before it), place (among this
+    person's own that wait), mine, problem, messages. Whoever is host (`hosts`) may pause the queue. Listeners: "stop" (id),
+    "look" (id), "dismiss" (id), "hold" (id, held), "move" (id, place), "pause" (paused).
     """
 
     module = "queue"
-    fields: ClassVar[dict[str, Any]] = {"rows": [], "ahead": 0}
+    fields: ClassVar[dict[str, Any]] = {"rows": [], "ahead": 0, "paused": False, "hosts": False}
 
     def do_stop(self, id: str = "") -> None:
         """Ask for a run to be stopped."""
@@ -28,6 +31,18 @@ class RunQueue(Component):
     def do_dismiss(self, id: str = "") -> None:
         """Take a finished run off the list."""
         self.ask("dismiss", id=str(id))
+
+    def do_hold(self, id: str = "", held: Any = True) -> None:
+        """Ask for a run that waits to be held back, or to be let go."""
+        self.ask("hold", id=str(id), held=checks.truth("held", held))
+
+    def do_move(self, id: str = "", place: Any = 0) -> None:
+        """Ask for a run to be put at another place among one's own."""
+        self.ask("move", id=str(id), place=checks.whole("A place in the queue", place, 0, 2**31))
+
+    def do_pause(self, paused: Any = True) -> None:
+        """Ask for no run to be begun for now, or for the queue to go on."""
+        self.ask("pause", paused=checks.truth("paused", paused))
 
 
 RunQueueWidget, RunQueuePane = both(RunQueue)

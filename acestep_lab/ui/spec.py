@@ -123,14 +123,6 @@ def _same(claimed: Any, own: Any) -> bool:
         return False
 
 
-def sentence(problem: BaseException) -> str:
-    """What a person is told about an error."""
-    if isinstance(problem, OSError) and not isinstance(problem, LabError):
-        why = problem.strerror or type(problem).__name__
-        return f"The disk refused: {why.lower()}. Nothing already kept was lost."
-    return str(problem)
-
-
 class _WidgetHost(anywidget.AnyWidget):
     """Component over a Jupyter comm; everything a front end sends comes in by `_handle_msg`."""
 

@@ -1,6 +1,6 @@
 """The Studio: the whole road on one page; every click is a Session verb. Knows no model and no host.
 
-It makes the components, hands each what it needs, and passes their wishes to the Desk. `panes=False` makes anywidgets.
+It makes the components, hands each what it needs, and passes their wishes to the Backend. `panes=False` makes anywidgets.
 Listeners may come from any thread: the worker's, the server's, a kernel's subshell.
 """
 
@@ -16,7 +16,9 @@ import numpy as np
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import LabError
-from acestep_lab.jobs.run import Client
+from acestep_lab.jobs.client import Client
+from acestep_lab.jobs.events import Event
+from acestep_lab.jobs.run import RenderRun, Run
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import TASKS, Region, Repaint
 from acestep_lab.takes.take import Take
@@ -34,7 +36,7 @@ from acestep_lab.ui import (
     topbar,
     waveform_picker,
 )
-from acestep_lab.ui.desk import Desk, Job
+from acestep_lab.ui.backend import Backend
 from acestep_lab.ui.draft import PLAIN_FIELDS
 from acestep_lab.ui.spec import Component, sentence
 from acestep_lab.ui.throttle import Throttle
@@ -44,11 +46,11 @@ LISTED_RUNS = 4
 
 
 class Studio:
-    """One person's page over a Desk: the components and what their buttons do."""
+    """One person's page over a Backend: the components and what their buttons do."""
 
     def __init__(
         self,
-        desk: Desk,
+        backend: Backend,
         owner: str = "",
         *,
         address: str = "",
@@ -58,16 +60,16 @@ class Studio:
         picture: Callable[[Any], bytes] | None = None,
         fades: Callable[[str, float], tuple[float, float]] | None = None,
     ) -> None:
-        self.desk, self.owner, self.address = desk, owner, address
+        self.backend, self.owner, self.address = backend, owner, address
         self.hand: Take | Audio | None = None
         """The take in hand: what the player plays and a task starts from."""
-        self._watched: Job | None = None
+        self._watched: RenderRun | None = None
         self._writing: Client | None = None
         self._listing = threading.RLock()
-        self._sweep: tuple[Job, Any, Any, tuple[int, int]] | None = None
+        self._sweep: tuple[RenderRun, Any, Any, tuple[int, int]] | None = None
         self._pace = Throttle(PROGRESS_PER_SECOND)
         host = "Pane" if panes else "Widget"
-        able = abilities(desk.session)
+        able = abilities(backend.session)
 
         def made(room: Any, name: str, *arguments: Any, **keywords: Any) -> Any:
             return getattr(room, name + host)(*arguments, **keywords)
@@ -84,7 +86,7 @@ class Studio:
             fades=fades or fades_of,
         )
         self.prompt = made(
-            prompt_editor, "PromptEditor", abilities=able, defaults=partial(defaults, desk.session), presets=self._presets(),
+            prompt_editor, "PromptEditor", abilities=able, defaults=partial(defaults, backend.session), presets=self._presets(),
             source=lambda: self.hand, words=lambda: (self.lyrics.value, self.lyrics.chosen_language, self.picker.value),
         )  # fmt: skip
         self.queue = made(queue_view, "RunQueue")
@@ -96,18 +98,18 @@ class Studio:
         self.drop = made(sound_drop, "SoundDrop")
         self._wire()
         self.refresh()
-        self._unsubscribe = desk.subscribe(self._heard)
+        self._unsubscribe = backend.jobs.subscribe(self._heard)
         self._attach()
 
     def close(self) -> None:
-        """Let go of the desk; runs and takes live on, and nobody is left to read what the planner writes for this page."""
+        """Let go of the backend; runs and takes live on, and nobody is left to read what the planner writes for this page."""
         self._unsubscribe()
         if self._writing is not None:
             self._writing.stop()
 
     def _open(self, id: str) -> Take:
         """One of this person's takes."""
-        return self.desk.take(id, self.owner)
+        return self.backend.takes.take(id, self.owner)
 
     # -- wishes ---------------------------------------------------------------------------------------------------------
 
@@ -116,8 +118,8 @@ class Studio:
         for component, wishes in (
             (self.prompt, {"go": self.go, "plan": self._plan, "polish": self._polish, "sweep": self._start_sweep, "changed": self._retold}),
             (self.lyrics, {"changed": self.prompt.refresh}),
-            (self.queue, {"stop": lambda id: self.desk.stop(id, self.owner), "look": self._look,
-                          "dismiss": lambda id: self.desk.dismiss(id, self.owner)}),
+            (self.queue, {"stop": self._stop_run, "look": self._look,
+                          "dismiss": self._dismiss, "hold": self._hold, "move": self._move, "pause": self._pause}),
             (self.plan, {"make": self.go, "stop": self._stop_writing}),
             (self.preview, {"stop": self._stop_watched, "keep": self._keep_step, "hear": self._hear_step}),
             (self.picker, {"repaint": self._repaint, "changed": self.prompt.refresh}),
@@ -130,17 +132,17 @@ class Studio:
             for kind, work in wishes.items():
                 component.on(kind, work)
 
-    def go(self, recipe: Recipe | Sequence[Recipe], plan: Any = None, title: str = "") -> Job:
+    def go(self, recipe: Recipe | Sequence[Recipe], plan: Any = None, title: str = "") -> RenderRun:
         """Start a render, and watch it unless another is being watched."""
-        job = self.desk.start(recipe, plan, self.owner, title, self.address)
+        run = self.backend.start(recipe, plan, self.owner, title, self.address)
         if self._watched is None or self._watched.over:
-            self._watch(job)
-        return job
+            self._watch(run)
+        return run
 
     def _plan(self, recipe: Recipe) -> None:
         """Let the planner write; what is locked in the plan at hand stands."""
         locked = self.plan.value if self.plan.value is not None and self.plan.value.locked else None
-        self._write(recipe, lambda: self.desk.session.plan(recipe, keep=locked, on_token=self.plan.hear))
+        self._write(recipe, lambda: self.backend.session.plan(recipe, keep=locked, on_token=self.plan.hear))
 
     def _polish(self, recipe: Recipe) -> None:
         """Let the planner find better words; they are shown as a difference, and taken field by field."""
@@ -151,13 +153,13 @@ class Studio:
         }
         self._write(
             recipe,
-            lambda: self.desk.session.polish(
+            lambda: self.backend.session.polish(
                 recipe.caption, recipe.lyrics, recipe.seed or 0, on_token=self.plan.hear, **fixed
             ),
         )
 
     def _write(self, recipe: Recipe, ask: Callable[[], Any]) -> None:
-        if not self.desk.session.checkpoint.has_lm:
+        if not self.backend.session.checkpoint.has_lm:
             raise LabError(
                 "This checkpoint has no planner aboard; press Make it, and the words go to the music model as they are."
             )
@@ -168,18 +170,18 @@ class Studio:
 
         def work() -> None:
             try:
-                made = self.desk.ask(client, ask)
+                made = self.backend.ask(client, ask, f"Plan: {recipe.caption}" if recipe.caption.strip() else "")
             finally:
                 self.plan.end()
             self.plan.show_plan(made, recipe)
 
-        _in_a_thread(self.plan, work)  # the planner's turns are counted by the desk
+        _in_a_thread(self.plan, work)  # the planner's turns are counted by the queue
 
     def _stop_writing(self) -> None:
         """Stop what the planner writes for this page, and nothing it writes for anybody else."""
         if self._writing is not None:
             self._writing.stop()
-        if self._watched is not None and self._watched.run.state == "planning":
+        if self._watched is not None and self._watched.state == "planning":
             self._stop_watched()
 
     def _listen(self, ids: list[str]) -> None:
@@ -187,7 +189,7 @@ class Studio:
 
         def work() -> None:
             for id in ids:
-                self.desk.mark(id, self.owner, scores=scores_of(self.desk.session, self._open(id)))
+                self.backend.takes.mark(id, self.owner, scores=scores_of(self.backend.session, self._open(id)))
                 self._list()
 
         self._aside(self.gallery, work)
@@ -195,8 +197,8 @@ class Studio:
     def _start_sweep(self, x: Any, y: Any, recipes: list[list[Recipe]]) -> None:
         flat = [recipe for row in recipes for recipe in row]
         names = " and ".join(axis[0] for axis in (x, y) if axis)
-        job = self.go(flat, title=f"Sweep over {names}: {flat[0].caption}")
-        self._sweep = (job, x, y, (len(recipes), len(recipes[0])))
+        run = self.go(flat, title=f"Sweep over {names}: {flat[0].caption}")
+        self._sweep = (run, x, y, (len(recipes), len(recipes[0])))
         self._show_sweep()
 
     def _repaint(self, take: Any, regions: list[Region], caption: str, **how: Any) -> None:
@@ -204,58 +206,79 @@ class Studio:
         task = Repaint(take, tuple(regions), **chosen)
         words = {"caption": caption} if caption.strip() else {}
         self.go(
-            self.desk.session.recipe_from(take, task, seed=self.prompt.resolve_seed(), **words),
+            self.backend.session.recipe_from(take, task, seed=self.prompt.resolve_seed(), **words),
             title=f"Repaint: {sound.title_of(take, 60)}",
         )
 
     def _look(self, id: str) -> None:
-        job = self.desk.job(id)
-        if job is not None and job.owner == self.owner:
-            self._watch(job)
+        run = self.backend.jobs.find(id, self.owner)
+        if isinstance(run, RenderRun):
+            self._watch(run)
+
+    def _stop_run(self, id: str) -> None:
+        """Stop one of this person's own runs; one that has ended since the click is left alone."""
+        if self.backend.jobs.find(id, self.owner) is not None:
+            self.backend.jobs.stop(id, self.owner)
+
+    def _dismiss(self, id: str) -> None:
+        if self.backend.jobs.find(id, self.owner) is not None:
+            self.backend.jobs.dismiss(id, self.owner)
+
+    def _hold(self, id: str, held: bool) -> None:
+        """Hold back one of this person's runs that waits, or let it wait its turn again."""
+        (self.backend.jobs.hold if held else self.backend.jobs.release)(id, self.owner)
+
+    def _move(self, id: str, place: int) -> None:
+        """Put one of this person's runs at another place among their own."""
+        self.backend.jobs.move(id, place, self.owner)
+
+    def _pause(self, paused: bool) -> None:
+        """Begin no run until the host says so."""
+        (self.backend.jobs.pause if paused else self.backend.jobs.resume)(self.owner)
 
     def _stop_watched(self) -> None:
         if self._watched is not None:
-            self.desk.stop(self._watched.id, self.owner)
+            self._stop_run(self._watched.id)
 
     def _keep_step(self, step: int) -> None:
-        job = self._needed()
+        run = self._needed()
         self.preview.note = f"Decoding step {step + 1} whole…"
 
         def work() -> None:
             try:
-                self._took(job.run.keep(step))
+                self._took(run.keep(step))
             finally:
                 self.preview.note = ""
 
         self._aside(self.preview, work)
 
     def _hear_step(self, step: int, start: float, end: float) -> None:
-        job = self._needed()
-        frame = next((f for f in job.run.frames if f.index == step), None)
+        run = self._needed()
+        frame = next((f for f in run.steps if f.index == step), None)
         if frame is None:
             raise LabError(f"Step {step + 1} has not been reached yet.")
         self._aside(
             self.preview,
             lambda: self.preview.sound(
-                self.desk.session.glimpse(frame, (start + end) / 2, max(0.2, end - start)), step, start
+                self.backend.session.glimpse(frame, (start + end) / 2, max(0.2, end - start)), step, start
             ),
         )
 
-    def _needed(self) -> Job:
+    def _needed(self) -> RenderRun:
         if self._watched is None:
             raise LabError("Nothing is being made yet.")
         return self._watched
 
     def _mark(self, id: str, marks: dict[str, Any]) -> None:
-        self.desk.mark(id, self.owner, **marks)
+        self.backend.takes.mark(id, self.owner, **marks)
         self._draw_tree()
 
     def _bin(self, ids: list[str]) -> None:
-        self.desk.bin(ids, self.owner)
+        self.backend.takes.bin(ids, self.owner)
         self._list()
 
     def _restore(self) -> None:
-        self.desk.restore(self.owner)
+        self.backend.takes.restore(self.owner)
         self._list()
 
     def reuse(self, take: Take) -> None:
@@ -271,20 +294,20 @@ class Studio:
     def _brought(self, sound: Take | Audio, name: str) -> None:
         """A sound was brought in: a take of ours is kept, anything else is taken in hand as it is."""
         if isinstance(sound, Take):
-            sound = self.desk.admit(sound)
-        if isinstance(sound, Take) and not (sound.is_copy and self.desk.session.library.knows(sound.id)):
+            sound = self.backend.takes.admit(sound)
+        if isinstance(sound, Take) and not (sound.is_copy and self.backend.session.library.knows(sound.id)):
             self._took(sound, made=False)
         else:
             self.pick(sound, title=name)
 
     def _save_again(self) -> None:
-        self.top.banner = self.desk.keep_unsaved()
+        self.top.banner = self.backend.takes.keep_unsaved()
         self._list()
 
     def _aside(self, component: Component, work: Callable[[], None]) -> None:
         """Do what takes a while on a thread of its own, so that the page stays awake; so much at once for a person."""
         try:
-            done = self.desk.attend(Client(self.owner, self.address))
+            done = self.backend.jobs.attend(Client(self.owner, self.address))
         except LabError as problem:
             component.complain(sentence(problem))
         else:
@@ -292,22 +315,23 @@ class Studio:
 
     # -- news -----------------------------------------------------------------------------------------------------------
 
-    def _heard(self, job: Job | None, event: Any) -> None:
-        """Something happened at the desk; called from any thread."""
-        kind = getattr(event, "kind", "")
-        if job is not None and job is self._watched:
-            self._show_watched(job, kind, event)
+    def _heard(self, run: Run[Any, Any] | None, event: Event | None) -> None:
+        """Something happened in the queue; called from any thread."""
+        kind = "" if event is None else event.kind
+        if event is not None and run is not None and run is self._watched:
+            self._show_watched(self._watched, event)
         self._pace.offer(self._show_queue)
-        if job is not None and job.over and kind == "state":
+        if run is not None and run.over and kind == "state":
             self._pace.flush()
             self._show_queue()
-            if job.owner == self.owner:
-                self._finished(job)
-        elif job is not None and kind == "take" and job.owner == self.owner:
+            if run.owner == self.owner:
+                self._finished(run)
+        elif run is not None and kind == "take" and run.owner == self.owner:
             self._list()
 
-    def _show_watched(self, job: Job, kind: str, event: Any) -> None:
-        if kind == "frame":
+    def _show_watched(self, run: RenderRun, event: Event) -> None:
+        kind = event.kind
+        if kind == "step":
             self.preview.add(event.value)
         elif kind == "token":
             if not self.plan.live:  # it began before anybody looked
@@ -317,26 +341,31 @@ class Studio:
             self.plan.begin()
         elif kind == "state" and self.plan.live:
             self.plan.end()
-        if job.over:
+        if run.over:
             self.preview.end(
                 {"done": "", "stopped": "Stopped. The steps so far can still be heard and kept."}.get(
-                    job.run.state, job.problem
+                    run.state, run.problem
                 )
             )
 
-    def _finished(self, job: Job) -> None:
-        if job.problem and job.run.state != "failed":
-            self.top.banner = job.problem
+    def _finished(self, run: Run[Any, Any]) -> None:
+        """A run of this person is over: what it made is listed, and taken in hand where a page began it or watches it."""
+        if run.problem and run.state != "failed":
+            self.top.banner = run.problem
         self._list()
-        if job.takes:
-            self.pick(self.desk.take(job.takes[0]))
-        waiting = next((j for j in reversed(self.desk.jobs(self.owner)) if not j.over), None)
-        if waiting is not None and job is self._watched:
+        if isinstance(run, RenderRun) and run.made and (run.client.counted or run is self._watched):
+            self.pick(next(iter(run.made.values())))
+        waiting = next((one for one in reversed(self._renders()) if not one.over), None)
+        if waiting is not None and run is self._watched:
             self._watch(waiting)
+
+    def _renders(self) -> list[RenderRun]:
+        """This person's renders, newest first."""
+        return [run for run in self.backend.jobs.runs(self.owner) if isinstance(run, RenderRun)]
 
     def _took(self, take: Take, made: bool = True) -> None:
         """A new take exists, made here or brought: keep it, list it, take it in hand."""
-        self.top.banner = self.desk.keep(take, self.owner, made)
+        self.top.banner = self.backend.takes.keep(take, self.owner, made)
         self._list()
         self.pick(take)
 
@@ -365,8 +394,8 @@ class Studio:
     def refresh(self) -> None:
         """Show queue and takes as they are."""
         self._show_queue()
-        self.top.about = about(self.desk.session)
-        self.top.banner = self.top.banner or self.desk.owners.problem
+        self.top.about = about(self.backend.session)
+        self.top.banner = self.top.banner or self.backend.takes.owners.problem
         self._list()
 
     def _list(self) -> None:
@@ -376,47 +405,49 @@ class Studio:
         with self._listing:
             try:
                 self.gallery.show_cards(
-                    self.desk.cards(self.owner, self.gallery.query), self.desk.unsaved_of(self.owner)
+                    self.backend.cards(self.owner, self.gallery.query), self.backend.takes.unsaved_of(self.owner)
                 )
-                self.gallery.trashed = len(self.desk.binned(self.owner))
-                self.top.banner = self.top.banner or damage(self.desk.session.library)
+                self.gallery.trashed = len(self.backend.takes.binned(self.owner))
+                self.top.banner = self.top.banner or damage(self.backend.session.library)
             except LabError as problem:
                 self.top.banner = self.top.banner or sentence(problem)
-            self.top.unsaved = len(self.desk.unsaved_of(self.owner))
+            self.top.unsaved = len(self.backend.takes.unsaved_of(self.owner))
             self._show_sweep()
             self._draw_tree()
 
     def _show_sweep(self) -> None:
         if self._sweep is not None:
-            job, x, y, (rows, columns) = self._sweep
-            ids = [job.places.get(place, "") for place in range(rows * columns)]
+            run, x, y, (rows, columns) = self._sweep
+            made = run.made
+            ids = [made[place].id if place in made else "" for place in range(rows * columns)]
             self.gallery.sweep(x, y, [ids[row * columns : (row + 1) * columns] for row in range(rows)])
 
     def _draw_tree(self) -> None:
         self.tree.draw(self.gallery.cards, getattr(self.hand, "id", ""))
 
-    def _watch(self, job: Job) -> None:
-        self._watched = job
-        recipe = job.run.recipe
-        self.preview.begin(job.id, recipe.seconds or 0.0, recipe.steps or 0)
-        self.preview.catch_up(job.run.frames)
-        if job.over:
-            self.preview.end(job.problem)
+    def _watch(self, run: RenderRun) -> None:
+        self._watched = run
+        recipe = run.recipe
+        self.preview.begin(run.id, recipe.seconds or 0.0, recipe.steps or 0)
+        self.preview.catch_up(run.steps)
+        if run.over:
+            self.preview.end(run.problem)
 
     def _attach(self) -> None:
         """A page that (re)opens takes up what is under way and the latest take."""
-        mine = self.desk.jobs(self.owner)
-        live = next((job for job in reversed(mine) if not job.over), mine[0] if mine else None)
+        mine = self._renders()
+        live = next((run for run in reversed(mine) if not run.over), mine[0] if mine else None)
         if live is not None:
             self._watch(live)
         if self.gallery.cards:
             try:
-                self.pick(self.desk.take(self.gallery.cards[0]["id"]))
+                self.pick(self.backend.takes.take(self.gallery.cards[0]["id"]))
             except LabError as problem:
                 self.top.banner = sentence(problem)
 
     def _show_queue(self) -> None:
-        self.queue.rows = self.desk.rows(self.owner, LISTED_RUNS)
+        self.queue.rows = self.backend.jobs.rows(self.owner, LISTED_RUNS)
+        self.queue.paused, self.queue.hosts = self.backend.jobs.paused, not self.owner
 
     def _retold(self) -> None:
         """The prompt changed: hold the lyrics' length against the new song's."""
@@ -428,7 +459,7 @@ class Studio:
 
     def _presets(self) -> Any:
         """The file of this person's presets; the words in them are theirs as those of their takes are."""
-        folder = getattr(self.desk.session.library, "folder", None)
+        folder = getattr(self.backend.session.library, "folder", None)
         whose = f"-{hashlib.sha256(self.owner.encode()).hexdigest()[:16]}" if self.owner else ""
         return folder / f"presets{whose}.yaml" if folder is not None else None
 

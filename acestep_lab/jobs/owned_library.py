@@ -1,0 +1,231 @@
+"""The takes of several people in one library: whose each is, and what a run makes kept for whoever asked.
+
+Knows no model and no page. A take is kept in the library the moment it exists; where the disk refuses, it stays in memory
+and the sentence says so.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from acestep_lab.errors import LabError, LibraryError, sentence, shown
+from acestep_lab.jobs.events import Event
+from acestep_lab.jobs.owners import Owners
+from acestep_lab.jobs.queue import JobQueue
+from acestep_lab.jobs.worker import AnyRun
+from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.prompt.tasks import Retake, Task
+from acestep_lab.takes.take import Take
+
+MOST_REMEMBERED = 512 * 2**20
+"""Bytes of takes held in memory besides those on disk."""
+MOST_SEARCHED = 100_000
+"""Takes looked through for one that started from a recording."""
+NOT_YOURS = "That take belongs to somebody else."
+
+
+class OwnedLibrary:
+    """One library, its takes by their owners; a queue's takes are kept for whoever began the run.
+
+    `library` keeps, opens and marks takes (`takes/library.py`, or another that does).
+    """
+
+    def __init__(self, library: Any, jobs: JobQueue | None = None) -> None:
+        self.library = library
+        self.owners = Owners(getattr(library, "folder", None))
+        self._recent: OrderedDict[str, Take] = OrderedDict()
+        self._unsaved: dict[str, Take] = {}
+        self._lock = threading.RLock()
+        if jobs is not None:
+            jobs.subscribe(self._receive)
+
+    def _receive(self, run: AnyRun | None, event: Event | None) -> None:
+        """A run has made a take: keep it for whoever asked through a door; a notebook's are in its own hands."""
+        if run is not None and event is not None and event.kind == "take" and run.client.counted:
+            run.problem = run.problem or self.keep(event.value[1], run.owner)
+
+    # -- what somebody may start from ----------------------------------------------------------------------------------
+
+    def check_sources(self, recipes: Recipe | Sequence[Recipe], owner: str) -> None:
+        """LabError where a recipe starts from what is somebody else's: an id in a recipe may come out of any file."""
+        if owner:  # the host may open any file of the machine anyway
+            for one in (recipes,) if isinstance(recipes, Recipe) else recipes:
+                self._check_task(one.task, owner)
+
+    def _check_task(self, task: Task, owner: str) -> None:
+        for source in task.sources().values():
+            if isinstance(source, str | os.PathLike):
+                source = self._source(os.fspath(source), owner)
+            if isinstance(task, Retake) and isinstance(source, Take):  # it is made once more, from its own sources
+                self._check_task(source.recipe.task, owner)
+
+    def _source(self, name: str, owner: str) -> Take | None:
+        """The take of an id that somebody may start from; None for a recording that one of their takes started from."""
+        if name.startswith("take-"):
+            return self.take(name, owner)
+        mine = (*self.unsaved_takes(owner), *self.cards(owner, most=MOST_SEARCHED))
+        if not any(name in one.parents for one in mine):
+            raise LibraryError(f"{shown(name)} is no recording of yours; bring its file once more.")
+        return None
+
+    # -- takes ----------------------------------------------------------------------------------------------------------
+
+    def keep(self, take: Take, owner: str = "", made: bool = True) -> str:
+        """Write a take to the library and return ""; or the sentence that says why the disk refused (it stays in memory).
+
+        A take that is known already stays whose it is. Somebody who `made` the very same sees it as well; somebody who
+        brought it as a file has it in hand, and that is all.
+        """
+        with self._lock:
+            before = self._whose(take, made)
+            if before is not None and before != owner and not made:
+                return "This take is in the library already, and somebody else's there; you have it in hand."
+            self.owners.claim(take.id, before, owner)
+            if made or before is None:  # a file may hold less than what is known under its id
+                self._remember(take)
+            elif take.id in self._unsaved:
+                return ""
+        try:
+            self.library.keep(take)
+            self.owners.write()
+            self._unsaved.pop(take.id, None)
+            return ""
+        except (LabError, OSError) as problem:
+            self._unsaved.setdefault(take.id, take)
+            return f"{sentence(problem)} The take stays in memory while this session runs; press Save again once there is room."
+
+    def _whose(self, take: Take, made: bool) -> str | None:
+        """Whose a take is already; None for one that nobody has. What a run has made the session may have kept a moment ago,
+        and only one kept at another time was there before.
+        """
+        known = self.owners.of(take.id)
+        if known is not None or take.id not in self.library:
+            return known
+        return None if made and self._created(take.id) in (take.created, None) else ""
+
+    def _created(self, id: str) -> str | None:
+        """When a kept take was made; None where the library cannot say."""
+        try:
+            return str(self._reading(lambda: self.library.card(id)).created)
+        except LibraryError:
+            return None
+
+    def keep_unsaved(self) -> str:
+        """Try once more to write the takes the disk refused."""
+        return next(
+            (said for take in list(self._unsaved.values()) if (said := self.keep(take, self.owner_of(take.id)))), ""
+        )
+
+    @property
+    def unsaved(self) -> tuple[str, ...]:
+        """Ids of the takes that are only in memory."""
+        return tuple(self._unsaved)
+
+    def unsaved_of(self, owner: str) -> list[str]:
+        """Ids of somebody's takes that are only in memory."""
+        return [id for id in self._unsaved if self._sees(id, owner)]
+
+    def owner_of(self, id: str) -> str:
+        """Whose take it is; "" for takes that were there before."""
+        return self.owners.of(id) or ""
+
+    def _sees(self, id: str, owner: str) -> bool:
+        """Whether somebody owns a take, or made the very same one."""
+        return owner in self.owners.holders(id)
+
+    def take(self, id: str, owner: str | None = None) -> Take:
+        """A take by its id, from memory or disk; with an owner, only if it is theirs or they made the same."""
+        if owner is not None and not self._sees(id, owner):
+            raise LibraryError(NOT_YOURS)
+        with self._lock:
+            if id in self._recent:
+                self._recent.move_to_end(id)
+                return self._recent[id]
+        take = self._unsaved.get(id) or self.library.open(id)
+        with self._lock:
+            self._remember(take)
+        return take
+
+    def ids(self, owner: str = "") -> list[str]:
+        """Ids of somebody's takes, newest first: those in memory only, then the library's."""
+        lost = [id for id in reversed(self._unsaved) if self._sees(id, owner)]
+        return lost + [
+            id for id in self._reading(self.library.ids) if self._sees(id, owner) and id not in self._unsaved
+        ]
+
+    def cards(self, owner: str = "", query: str = "", most: int = 60) -> list[Any]:
+        """The library's cards of somebody's takes, newest first; no sound is read. What is only in memory has none."""
+        found = self._reading(lambda: self.library.cards(query))
+        return [card for card in found if self._sees(card.id, owner) and card.id not in self._unsaved][:most]
+
+    def unsaved_takes(self, owner: str) -> list[Take]:
+        """Somebody's takes that are only in memory, newest first."""
+        return [take for id, take in reversed(self._unsaved.items()) if self._sees(id, owner)]
+
+    def mark(self, id: str, owner: str, **marks: Any) -> None:
+        """Star, reject or write a note on somebody's own take."""
+        self._own(id, owner)
+        if id not in self._unsaved:
+            self._reading(lambda: self.library.mark(id, **marks))
+
+    def bin(self, ids: list[str], owner: str) -> list[str]:
+        """Put somebody's takes into the bin, from where they come back for a day; what others made as well lives on for them."""
+        for id in ids:
+            if not self._sees(id, owner):
+                raise LibraryError(NOT_YOURS)
+        shared = [id for id in ids if len(self.owners.holders(id)) > 1]
+        for id in shared:
+            self.owners.leave(id, owner)
+        self.owners.write()
+        gone = [id for id in ids if id not in shared and id not in self._unsaved]
+        return list(self._reading(lambda: self.library.bin(*gone)))
+
+    def binned(self, owner: str) -> list[str]:
+        """Ids of what somebody binned."""
+        gone = [id for id in self._reading(self.library.trash) if self._sees(id, owner)]
+        return gone + [id for id in self.owners.left(owner) if id in self.library]
+
+    def restore(self, owner: str) -> list[str]:
+        """Bring back what somebody binned."""
+        ids = self.binned(owner)
+        for id in ids:
+            self.owners.claim(id, self.owners.of(id), owner)
+        self.owners.write()
+        back = self._reading(lambda: self.library.restore(*ids))
+        return [id for id in ids if id in back or id in self.library]
+
+    def _own(self, id: str, owner: str) -> None:
+        if self.owner_of(id) != owner:
+            raise LibraryError(NOT_YOURS)
+
+    def _reading(self, work: Callable[[], Any]) -> Any:
+        """Ask the library; a folder that has vanished becomes a sentence."""
+        try:
+            return work()
+        except OSError as problem:
+            raise LibraryError(
+                f"The library folder cannot be used ({(problem.strerror or str(problem)).lower()}). Takes of this session are still in memory."
+            ) from None
+
+    def admit(self, take: Take) -> Take:
+        """A take that was brought in, under an id of its own where the one it claims is another sound's here."""
+        known = self._unsaved.get(take.id) or self._recent.get(take.id)
+        if known is not None and take.manifest is not None and not take.has_sound_of(known):
+            return take.descended()
+        admitted: Take = self.library.admit(take)
+        return admitted
+
+    # -- inside ---------------------------------------------------------------------------------------------------------
+
+    def _remember(self, take: Take) -> None:
+        """Hold a take in memory, and let go of those not asked for lately once there are too many bytes."""
+        self._recent[take.id] = take
+        self._recent.move_to_end(take.id)
+        held = sum(one.audio.samples.nbytes for one in self._recent.values())
+        while held > MOST_REMEMBERED and len(self._recent) > 1:
+            _, old = self._recent.popitem(last=False)
+            held -= old.audio.samples.nbytes

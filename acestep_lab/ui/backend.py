@@ -1,0 +1,87 @@
+"""The backend of the studio: what all open pages of one session share, as a page wants it.
+
+The runs are in the session's `JobQueue`, the takes in an `OwnedLibrary`; here is only what puts the two before a page: who
+asks, and cards as plain data. Knows no browser. Pages come and go; a run, and the take it ends in, outlive them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from acestep_lab.jobs.client import Client
+from acestep_lab.jobs.owned_library import OwnedLibrary
+from acestep_lab.jobs.queue import JobQueue
+from acestep_lab.jobs.run import RenderRun
+from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.ui.gallery import card_of
+
+T = TypeVar("T")
+
+
+class Backend:
+    """A session for the pages of several people: `jobs` are its runs, `takes` its takes by their owners."""
+
+    def __init__(self, session: Any) -> None:
+        self.session = session
+        self.jobs: JobQueue = session.jobs
+        self.takes = OwnedLibrary(session.library, session.jobs)
+
+    def start(
+        self,
+        recipe: Recipe | Sequence[Recipe],
+        plan: Any = None,
+        owner: str = "",
+        title: str = "",
+        address: str = "",
+    ) -> RenderRun:
+        """Begin a render for somebody, who comes from an address; returns at once."""
+        self.takes.check_sources(recipe, owner)
+        with Client(owner, address).acting(title):
+            run: RenderRun = self.session.start(recipe) if plan is None else self.session.start(recipe, plan)
+            return run
+
+    def ask(self, client: Client, work: Callable[[], T], title: str = "") -> T:
+        """Ask the planner for somebody, and wait for what it says; `client.stop()` ends it, and nothing of anybody else."""
+        with client.acting(title):
+            return work()
+
+    def cards(self, owner: str = "", query: str = "", most: int = 60) -> list[dict[str, Any]]:
+        """Cards of somebody's takes, newest first: those in memory only, then the library's."""
+        unsaved = [] if query else [card_of(take) for take in self.takes.unsaved_takes(owner)]
+        kept = self.takes.cards(owner, query, most)
+        return unsaved + [_plain(card, self.takes.owner_of(card.id) == owner) for card in kept]
+
+
+def _plain(card: Any, mine: bool = True) -> dict[str, Any]:
+    """A library's card as plain data for the gallery; what its owner said of it is for the owner."""
+    title = " ".join(card.caption.split()) or card.id
+    facts = [] if card.task == "Text2Music" else [card.task.lower()]
+    facts += [
+        text
+        for text in (
+            f"seed {card.seed}" if card.seed is not None else "",
+            f"{card.bpm} bpm" if card.bpm else "",
+            card.keyscale or "",
+        )
+        if text
+    ]
+    return {
+        "id": card.id, "title": title[:90], "facts": facts, "seconds": float(card.seconds), "created": card.created, "task": card.task,
+        "parents": list(card.parents), "star": mine and card.star, "reject": mine and card.reject,
+        "note": card.note if mine else "", "scores": dict(card.scores) if mine else {},
+        "recipe": dict(card.recipe),
+    }  # fmt: skip
+
+
+_ONE = threading.Lock()
+
+
+def backend_of(session: Any) -> Backend:
+    """The one Backend of a session; it lives as long as the session does."""
+    with _ONE:
+        backend: Backend | None = vars(session).get("_backend")
+        if backend is None:
+            backend = vars(session)["_backend"] = Backend(session)
+        return backend
