@@ -21,7 +21,8 @@ from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.sampling import GUIDANCE, SOLVERS
 
 if TYPE_CHECKING:
-    from acestep_lab.jobs.run import Event, Run
+    from acestep_lab.jobs.events import Event
+    from acestep_lab.jobs.run import RenderRun
     from acestep_lab.models.download import Progress
     from acestep_lab.session import Session
     from acestep_lab.takes.take import Take
@@ -276,10 +277,10 @@ def _doctor(chosen: argparse.Namespace) -> int:
 # -- what the commands share ---------------------------------------------------------------------------------------------
 
 
-def _watch(lab: Session, recipe: Recipe) -> tuple[Run, Take]:
+def _watch(lab: Session, recipe: Recipe) -> tuple[RenderRun, Take]:
     """Render with a progress bar on stderr; Ctrl-C stops within a step."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # an odd choice is among the run's notes
+        warnings.simplefilter("ignore", UserWarning)  # an odd choice is among the run's messages
         run = lab.start(recipe)
     bar = Bar(run)
     run.subscribe(bar.show)
@@ -287,15 +288,15 @@ def _watch(lab: Session, recipe: Recipe) -> tuple[Run, Take]:
         take = run.take()
     finally:
         bar.close()
-    for note in run.notes:
-        print(note, file=sys.stderr)
+    for message in run.messages:
+        print(message, file=sys.stderr)
     return run, take
 
 
 class Bar:
     """One line of progress, redrawn in a terminal, written sparsely elsewhere."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: RenderRun) -> None:
         self.run, self.live = run, sys.stderr.isatty()
         self.columns = shutil.get_terminal_size((80, 24)).columns - 1 if self.live else 79
         self.width = min(32, max(0, self.columns - 40))
@@ -355,13 +356,11 @@ def _export(take: Take, path: Path) -> Path:
     return written
 
 
-def _page(run: Run, take: Take, path: Path) -> Path:
+def _page(run: RenderRun, take: Take, path: Path) -> Path:
     from acestep_lab.ui import report
     from acestep_lab.ui.latent_image import picture, png_bytes
 
-    chosen = (
-        run.frames if len(run.frames) <= 12 else [run.frames[round(i * (len(run.frames) - 1) / 11)] for i in range(12)]
-    )
+    chosen = run.steps if len(run.steps) <= 12 else [run.steps[round(i * (len(run.steps) - 1) / 11)] for i in range(12)]
     steps = [(f"after step {f.index + 1} of {f.steps}, t = {f.t:.2f}", png_bytes(picture(f.estimate))) for f in chosen]
     return report.write(take, path, steps)
 

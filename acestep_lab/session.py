@@ -9,11 +9,9 @@ import os
 import secrets
 import sys
 import threading
-import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import NoneType
@@ -29,8 +27,9 @@ from acestep_lab.engines.ace15 import resolve as resolving
 from acestep_lab.engines.ace15.engine import LRUCache, Prepared, Road, build, groups
 from acestep_lab.engines.ace15.profile import Profile, profile
 from acestep_lab.errors import LibraryError, MachineError, RecipeError, SourceError, shown
-from acestep_lab.jobs.run import Run
-from acestep_lab.jobs.worker import Worker
+from acestep_lab.jobs.eta import Round, Work
+from acestep_lab.jobs.queue import JobQueue
+from acestep_lab.jobs.run import PlanRun, RenderRun, Run
 from acestep_lab.listen import Analysis
 from acestep_lab.listen import listen as listening
 from acestep_lab.listen.plan_score import PlanScore, agreement
@@ -74,6 +73,9 @@ from acestep_lab.versions import version_of
 
 NO_ROOM = "This machine has no room for the planner of this checkpoint."
 
+WORDS = Round(250.0)
+"""What the planner writes about where it writes words: so many tokens."""
+
 MOST_RECIPES = 10_000
 """Recipes of one start; a generator without end is refused."""
 
@@ -81,9 +83,6 @@ MOST_PLANS = 16
 """Plans written from one reading."""
 
 DEFAULT_SECONDS = resolving.DEFAULT_SECONDS
-
-DECODE_SHARE = 0.15
-"""Share of a run's progress bar that belongs to decoding."""
 
 PACKAGES = ("acestep_lab", "torch", "diffusers", "transformers")
 """Whose versions a take remembers."""
@@ -115,7 +114,7 @@ class Session:
         tier: Tier | None = None,
         library: Library | None = None,
         residency: DeviceManager | None = None,
-        worker: Worker | None = None,
+        jobs: JobQueue | None = None,
         precision: str | Int8Mode = "auto",
         device: object = None,
         dtype: object = None,
@@ -126,8 +125,7 @@ class Session:
         self.library = Library(default_folder()) if library is None else library  # an empty one is falsy
         self.residency = residency or DeviceManager(self._build, self._arrangement(machine))
         self.road = Road(checkpoint, self.residency)
-        self._worker = worker or Worker()
-        self._pace, self._planning_pace = EtaEstimator(), EtaEstimator(seconds_of)
+        self.jobs = jobs or JobQueue()
         self._known: LRUCache[Take | Audio] = LRUCache(256)
         self._said: set[str] = set()
         self._adapters: tuple[tuple[Adapter, float], ...] = ()
@@ -169,8 +167,8 @@ class Session:
 
     # -- making --------------------------------------------------------------------------------------------------------
 
-    def start(self, recipe: Recipe | Sequence[Recipe], plan: Plan | None = None) -> Run:
-        """Begin a render and return at once; the run shows frames, can be stopped, and has a take for each recipe.
+    def start(self, recipe: Recipe | Sequence[Recipe], plan: Plan | None = None) -> RenderRun:
+        """Begin a render and return at once; the run shows its steps, can be stopped, and has a take for each recipe.
 
         The checkpoint's planner, if it has one, first writes what is missing for music from words: a whole plan, or the
         codes of the plan at hand, whose fields then stand. `thinking=False` in a recipe goes straight to the music. What a
@@ -178,25 +176,25 @@ class Session:
         """
         return self._begin(_recipes(recipe), plan)
 
-    def _begin(self, asked: Sequence[Recipe], plan: Plan | None = None, shared: Shared | None = None) -> Run:
+    def _begin(self, asked: Sequence[Recipe], plan: Plan | None = None, shared: Shared | None = None) -> RenderRun:
         """Queue a run; with `shared`, one plan for all of its recipes."""
-        self._worker.must_be_open()
+        self.jobs.must_be_open()
         resolved = tuple(self.resolve(one, plan) for one in asked)
         for one in resolved:
             resolving.thinks(one, self.has_planner)
-        run = Run(resolved, self._pace.expect(resolved))
+        run = RenderRun(resolved, self._work(resolved, plan))
         self._warn(run, asked, plan)
         if not self.has_planner and any(resolving.thinks(one, self.checkpoint.has_lm) for one in resolved):
-            run.note(
+            run.message(
                 f"The planner has no room here, and the music is made straight from the words. {self.explain().words()}."
             )
-        return self._worker.submit(run, partial(self._render, asked=asked, plan=plan, shared=shared))
+        return self.jobs.submit(run, partial(self._render, asked=asked, plan=plan, shared=shared))
 
     def make(self, recipe: Recipe, plan: Plan | None = None) -> Take:
         """Render a recipe and wait for its take; several at once are for `start`."""
         if not checks.is_a(recipe, Recipe) and len(_recipes(recipe)) != 1:
             raise RecipeError("make renders one recipe; for several write lab.start(recipes).takes().")
-        self._worker.refuse_to_wait()
+        self.jobs.refuse_to_wait()
         return self.start(recipe, plan).take()
 
     def vary(self, source: Take | Recipe, seeds: Iterable[int], variance: float | None = None) -> list[Take]:
@@ -206,7 +204,7 @@ class Session:
         the first seed. Other plans come from `lab.start([recipe.replace(seed=seed) for seed in seeds])`. With a variance between
         0 and 1 the takes stay near the source: its noise is turned towards each seed's, and 0 gives the source itself.
         """
-        self._worker.refuse_to_wait()
+        self.jobs.refuse_to_wait()
         if not checks.is_a(seeds, Iterable) or checks.is_a(seeds, str):
             raise RecipeError(
                 f"vary makes a take for each of several seeds, such as seeds=range(4), not {shown(seeds)}."
@@ -392,7 +390,7 @@ class Session:
         first = recipe.seed if recipe.seed is not None else secrets.randbelow(2**32)
         seeds = range(first, first + (n or 1))
         ask = partial(self._plans, recipe.replace(seed=first), seeds, keep=keep, codes=codes)
-        plans = self._ask_planner(recipe.replace(seed=first), ask, on_token)
+        plans = self._ask_planner(recipe.caption or recipe.lyrics, ask, on_token, self._tokens(recipe, codes))
         return plans[0] if n is None else plans
 
     def sketch(
@@ -410,11 +408,11 @@ class Session:
         instrumental, seed = checks.truth("instrumental", instrumental), checks.whole("A seed", seed, 0, MAX_SEED)
         language = None if language is None else vocabulary.language(language)
 
-        def ask(run: Run) -> list[Plan]:
+        def ask(run: PlanRun) -> list[Plan]:
             how = {"language": language, "longest": self._longest, **_heeded(run)}
             return [self.road.planner.sketch(self.road.lm, sentence, instrumental, seed, **how)]
 
-        return self._ask_planner(_titled(sentence), ask, on_token)[0]
+        return self._ask_planner(sentence, ask, on_token, WORDS)[0]
 
     def polish(
         self,
@@ -431,21 +429,21 @@ class Session:
         lyrics = checks.text("The text of the lyrics to be polished", lyrics, MOST_LYRICS)
         seed, fixed = checks.whole("A seed", seed, 0, MAX_SEED), _fixed(fixed)
 
-        def ask(run: Run) -> list[Plan]:
+        def ask(run: PlanRun) -> list[Plan]:
             how = {"fixed": fixed, "longest": self._longest, **_heeded(run)}
             return [self.road.planner.polish(self.road.lm, caption, lyrics, seed, **how)]
 
-        return self._ask_planner(_titled(caption, lyrics), ask, on_token)[0]
+        return self._ask_planner(caption or lyrics, ask, on_token, WORDS)[0]
 
     def understand(self, source: Source, seed: int = 0, *, on_token: Callable[[Any], None] | None = None) -> Plan:
         """What the planner hears in a take or any sound: caption, lyrics and metadata."""
         sound, seed = self.sound(source), checks.whole("A seed", seed, 0, MAX_SEED)
 
-        def ask(run: Run) -> list[Plan]:
+        def ask(run: PlanRun) -> list[Plan]:
             codes = self.road.codes(sound, run.stop_event)
             return [self.road.planner.understand(self.road.lm, codes, seed, **_heeded(run))]
 
-        return self._ask_planner(Recipe(f"what is heard in {sound.id}"), ask, on_token)[0]
+        return self._ask_planner(f"What is heard in {sound.id}", ask, on_token, WORDS)[0]
 
     def agreement(self, source: Source, plan: Plan | None = None, scale: float = 0.1) -> PlanScore:
         """How well a sound agrees with a plan in the planner's ears: a score per field, 0 to 1.
@@ -466,9 +464,9 @@ class Session:
                 return agreement(lm, self.checkpoint.lm_tokenizer(), codes, said, scale=scale)
 
         self._needs_planner()
-        return self._worker.call(ask)
+        return self.jobs.call(ask)
 
-    def _plans(self, recipe: Recipe, seeds: Sequence[int], run: Run, **how: Any) -> list[Plan]:
+    def _plans(self, recipe: Recipe, seeds: Sequence[int], run: RenderRun | PlanRun, **how: Any) -> list[Plan]:
         return self.road.plans(recipe, seeds, **how, **_heeded(run))
 
     @property
@@ -491,26 +489,27 @@ class Session:
             )
 
     def _ask_planner(
-        self, recipe: Recipe, ask: Callable[[Run], list[Plan]], on_token: Callable[[Any], None] | None = None
+        self,
+        title: str,
+        ask: Callable[[PlanRun], list[Plan]],
+        on_token: Callable[[Any], None] | None,
+        work: Round,
     ) -> list[Plan]:
         """Ask the planner in a run of its own, which waits its turn and can be interrupted."""
         if on_token is not None and not callable(on_token):
             raise RecipeError(f"on_token is a function that hears each token, not {shown(on_token)}.")
         self._needs_planner()
-        self._worker.refuse_to_wait()
+        self.jobs.refuse_to_wait()
 
-        def work(run: Run) -> None:
-            run.enter("planning", 0.0)
-            with self.residency.telling(run.note):
-                run.plans = tuple(ask(run))
-            self._planning_pace.learn(run.recipes, run.seconds_running)
+        def write(run: PlanRun) -> None:
+            with self.residency.telling(run.message), run.stage("plan"):
+                run.written(ask(run))
             run.finish()
 
-        run = Run((recipe,), self._planning_pace.expect((recipe,)))
+        run = PlanRun(title, work=Work(self._work_key, {"plan": [work]}))
         if on_token is not None:
             run.subscribe(lambda event: on_token(event.value) if event.kind == "token" else None)
-        self._worker.submit(run, work).takes()
-        return [plan for plan in run.plans if plan is not None]
+        return self.jobs.submit(run, write).result()
 
     # -- keeping and looking -------------------------------------------------------------------------------------------
 
@@ -605,7 +604,7 @@ class Session:
         at = checks.real("The time to listen at", at, -MOST_SECONDS, MOST_SECONDS, "seconds")
         seconds = checks.real("The length to listen for", seconds, -MOST_SECONDS, MOST_SECONDS, "seconds")
         latent = torch.from_numpy(frame.latent.copy()) if isinstance(frame, Take) else frame.estimate
-        return self._worker.call(partial(self.road.glimpse, latent, at, seconds))
+        return self.jobs.call(partial(self.road.glimpse, latent, at, seconds))
 
     def encode(self, source: Source) -> np.ndarray:
         """The latent [frames, channels] of a take or any sound."""
@@ -621,7 +620,7 @@ class Session:
     def _aside(self, job: Callable[[threading.Event], T]) -> T:
         """Do a small job on the worker thread and wait for it; Ctrl-C sets the event it is handed."""
         stop = threading.Event()
-        return self._worker.call(partial(job, stop), stop)
+        return self.jobs.call(partial(job, stop), stop)
 
     def explain(self, recipe: Recipe | None = None) -> MemoryPlan:
         """How this checkpoint fits this machine, before anything loads: print it for a sentence and a table."""
@@ -640,25 +639,25 @@ class Session:
             with self.residency.on("dit") as dit:
                 attach_adapters(dit, wanted)
 
-        self._worker.call(wear)
+        self.jobs.call(wear)
         self._adapters = wanted
         return tuple(adapter.name for adapter, _ in wanted)
 
     def profile(self, recipe: Recipe) -> Profile:
         """Render a recipe and say where the seconds went, stage by stage, beside this machine's floor."""
         checks.instance("What is profiled", recipe, Recipe)
-        self._worker.refuse_to_wait()
+        self.jobs.refuse_to_wait()
         warm = recipe.replace(caption=recipe.caption + " (warming up)", steps=1)  # other words: nothing is remembered
         self.start(warm).take()
         run = self.start(recipe)
         take = run.take()
         dtype = self.residency.arrangement.torch_dtype
-        peak = self._worker.call(partial(measured_peak, dtype, self.residency.device))
+        peak = self.jobs.call(partial(measured_peak, dtype, self.residency.device))
         return profile(take, self.checkpoint, peak, torch.finfo(dtype).bits // 8, run.shown_at)
 
     def free(self) -> None:
         """Give back the memory of all parts; the next render loads them again."""
-        self._worker.call(self.residency.free)
+        self.jobs.call(self.residency.free)
 
     def compare(self, one: Take, other: Take) -> Comparison:
         """What differs between two takes: the fields of their recipes, and their sounds."""
@@ -671,14 +670,14 @@ class Session:
 
     def _until(self, step: int, take: Take) -> Take:
         """The take of a step, made again as far as that step."""
-        self._worker.refuse_to_wait()
+        self.jobs.refuse_to_wait()
         run = self.start(take.recipe, take.plan)
         for frame in run:
             if frame.index == step:
                 again = run.keep(step)
                 run.stop()
                 return again
-        raise RecipeError(f"The run of this recipe ended before step {step + 1}; it has {len(run.frames)}.")
+        raise RecipeError(f"The run of this recipe ended before step {step + 1}; it has {len(run.steps)}.")
 
     def studio(self) -> Any:
         """The studio page, to be shown in a notebook; the same page `acestep-lab serve` shows."""
@@ -693,7 +692,7 @@ class Session:
 
         As `with Session.open() as lab:` it is closed at the block's end.
         """
-        self._worker.close()
+        self.jobs.close()
 
     def __enter__(self) -> Self:
         return self
@@ -702,9 +701,9 @@ class Session:
         self.close()
 
     @property
-    def runs(self) -> tuple[Run, ...]:
+    def runs(self) -> tuple[Run[Any, Any], ...]:
         """Runs under way or waiting, as they will be done."""
-        return self._worker.waiting
+        return self.jobs.waiting
 
     # -- resolving -----------------------------------------------------------------------------------------------------
 
@@ -717,7 +716,7 @@ class Session:
         house = resolving.ResolveContext(self.checkpoint.row, geometry, self.checkpoint.parts, longest, self.sound)
         return resolving.resolve(recipe, house, plan)
 
-    def _warn(self, run: Run, asked: Sequence[Recipe], plan: Plan | None) -> None:
+    def _warn(self, run: RenderRun, asked: Sequence[Recipe], plan: Plan | None) -> None:
         """Say once what usually comes of an odd choice, what of a plan is not followed, and what is done only in part."""
         sentences = [s for recipe in asked for s in resolving.lint(recipe, self.checkpoint.row)]
         if plan is not None:
@@ -725,67 +724,57 @@ class Session:
                 s for recipe in asked for s in resolving.plan_conflicts(recipe, plan, self.checkpoint.geometry)
             ]
         for sentence in dict.fromkeys(sentences):
-            run.note(sentence)
+            run.message(sentence)
             if sentence not in self._said:
                 self._said.add(sentence)
                 warnings.warn(sentence, LintWarning, stacklevel=_levels_to_the_caller())
         for wished, recipe in zip(asked, run.recipes, strict=True):
             planned = None if plan is None else plan.keyscale
             if isinstance(recipe.task, Cover) and recipe.keyscale and not (wished.keyscale or planned):
-                run.note(
+                run.message(
                     f"Analysis in the source and told to the model: {recipe.keyscale}. Another keyscale may be asked for."
                 )
             for remark in resolving.remarks(recipe, self.checkpoint.geometry):
-                run.note(remark)
+                run.message(remark)
 
     # -- the road, on the worker thread --------------------------------------------------------------------------------
 
-    def _render(self, run: Run, asked: Sequence[Recipe], plan: Plan | None, shared: Shared | None) -> None:
-        """Plan → words and sources → conditions → frames → sound → takes; what the machine does meanwhile is told."""
-        with self.residency.telling(run.note):
+    def _render(self, run: RenderRun, asked: Sequence[Recipe], plan: Plan | None, shared: Shared | None) -> None:
+        """Plan → words and sources → conditions → steps → sound → takes; what the machine does meanwhile is told."""
+        with self.residency.telling(run.message):
             self._road(run, asked, plan, shared)
 
-    def _road(self, run: Run, asked: Sequence[Recipe], plan: Plan | None, shared: Shared | None) -> None:
-        clock = StageTimer()
-        with clock("plan"):
-            self._think(run, asked, plan, shared)
-        run.enter("rendering", 0.0)
+    def _road(self, run: RenderRun, asked: Sequence[Recipe], plan: Plan | None, shared: Shared | None) -> None:
+        self._think(run, asked, plan, shared)
+        run.replan(self._work(run.recipes))
         longest = max(recipe.seconds or DEFAULT_SECONDS for recipe in run.recipes)
         self.residency.suit(longest, min(len(run.recipes), self.residency.arrangement.batch))
-        with clock("encode"):
+        with run.stage("encode"):
             songs = self.road.prepare(run.recipes, run.stop_event)
         self._measure(run, songs[0])
         for note in dict.fromkeys(note for song in songs if song.heard is not None for note in song.heard.notes):
-            run.note(note)
-        made = partial(self._finish, run, asked, songs, clock)
-        run.can_keep(lambda frame, song: self._worker.call(partial(self._kept, made, frame, song, run)))
+            run.message(note)
+        made = partial(self._finish, run, asked, songs)
+        run.can_keep(lambda step, song: self.jobs.call(partial(self._kept, made, step, song, run)))
         for places in groups(songs, self.residency.arrangement.batch):
-            self._sing(run, songs, places, clock, made)
-        self._pace.learn(run.recipes, run.seconds_running)
+            self._sing(run, songs, places, made)
         run.finish()
 
-    def _sing(
-        self, run: Run, songs: list[Prepared], places: Sequence[int], clock: StageTimer, made: Callable[..., Take]
-    ) -> None:
+    def _sing(self, run: RenderRun, songs: list[Prepared], places: Sequence[int], made: Callable[..., Take]) -> None:
         """Songs that share a loop, from noise to kept takes: sampled together, then each decoded, kept and let go, so that a
         run that is stopped or fails has what it had finished.
         """
-        if run.state != "rendering":
-            run.enter("rendering")
-        done = len(run.made)
-        with clock("render"):
+        with run.stage("render"):
             latents = self._watch(run, songs, places)
         for place in places:
             songs[place] = songs[place].after_the_loop()
-        run.enter("decoding")
-        for number, place in enumerate(places):
-            begun = done + number + (len(places) - number) * (1 - DECODE_SHARE)
-            with clock("decode"):
-                take = made(place, latents.pop(place), progress=partial(_share, run, begun))
+        for place in places:
+            with run.stage("decode"):
+                take = made(place, latents.pop(place), progress=run.progress)
             self._store(take, run, run.recipes[place])
             run.add(place, take)
 
-    def _think(self, run: Run, asked: Sequence[Recipe], plan: Plan | None, shared: Shared | None) -> None:
+    def _think(self, run: RenderRun, asked: Sequence[Recipe], plan: Plan | None, shared: Shared | None) -> None:
         """Let the planner decide for each recipe that wants it, and resolve those recipes anew."""
         common = None if shared is None else shared.plan
         plans: list[Plan | None] = [plan or common] * len(asked)
@@ -798,14 +787,37 @@ class Session:
                 plans[place], recipes[place] = written, self.resolve(seeded, written)
         run.recipes, run.plans = tuple(recipes), tuple(plans)
 
-    def _thought(self, run: Run, recipe: Recipe, seed: int, plan: Plan | None) -> Plan:
+    def _thought(self, run: RenderRun, recipe: Recipe, seed: int, plan: Plan | None) -> Plan:
         """A plan for a recipe; of a plan at hand everything stands, and only what it lacks is written."""
-        run.enter("planning", 0.0)
         held = None if plan is None else plan.held(recipe)
-        [written] = self._plans(recipe, [seed], run, keep=held)
+        with run.stage("plan"):
+            [written] = self._plans(recipe, [seed], run, keep=held)
         return replace(written, locked=frozenset() if plan is None else plan.locked)
 
-    def _measure(self, run: Run, song: Prepared) -> None:
+    def _work(self, recipes: Sequence[Recipe], plan: Plan | None = None) -> Work:
+        """What there is to do for these recipes: whose pieces (tokens, steps, sounds) take how long, history tells."""
+        batch = max(1, self.residency.arrangement.batch)
+        thinking = [one for one in recipes if resolving.thinks(one, self.has_planner) and not (plan and plan.codes)]
+        loops = [recipes[first : first + batch] for first in range(0, len(recipes), batch)]
+        sources = sum(len(one.task.sources()) for one in recipes)
+        return Work(self._work_key, {
+            "plan": [self._tokens(one) for one in thinking],
+            "encode": [Round(1.0, float(len(recipes) + 4 * sources))],
+            "render": [Round(loop[0].steps or 1, sum(_passes(one) * _length(one) for one in loop)) for loop in loops],
+            "decode": [Round(1.0, _length(one)) for one in recipes],
+        })  # fmt: skip
+
+    @property
+    def _work_key(self) -> str:
+        return f"{self.checkpoint.name} on {self.residency.device}"
+
+    def _tokens(self, recipe: Recipe, codes: bool | None = None) -> Round:
+        """What the planner writes for a recipe, about: a few fields, then codes, or lyrics."""
+        writes = recipe.task.plans if codes is None else codes
+        number = self.checkpoint.geometry.codes(recipe.seconds or DEFAULT_SECONDS) if writes else 0
+        return Round(40.0 + number, 2.0 if recipe.planning.cfg_scale > 1 else 1.0)
+
+    def _measure(self, run: RenderRun, song: Prepared) -> None:
         """Before the first song in whole numbers: have them measured when the DiT is built, and say what came of it."""
         numbers = self._int8_mode
         if numbers is None or numbers.gate is not None:
@@ -814,27 +826,23 @@ class Session:
         self.residency.free()  # a DiT built before there was a song to measure with
         with self.residency.on("dit"):
             pass
-        run.note(str(numbers.gate))
+        run.message(str(numbers.gate))
 
-    def _watch(self, run: Run, songs: Sequence[Prepared], places: Sequence[int]) -> dict[int, Tensor]:
+    def _watch(self, run: RenderRun, songs: Sequence[Prepared], places: Sequence[int]) -> dict[int, Tensor]:
         """Walk the loop of the songs at these places, show every step, and return each one's last latent."""
         latents: dict[int, Tensor] = {}
-        done = len(run.made)
-        for frame in self.road.walk(songs, places, run.check):
-            latents = dict(zip(frame.items, frame.latent, strict=True))
-            share = (done + len(places) * (1 - DECODE_SHARE) * frame.fraction) / len(songs)
-            for one in frame.each():
-                run.show(one, share)
-            self._worker.breathe()
+        for step in self.road.walk(songs, places, run.check):
+            latents = dict(zip(step.items, step.latent, strict=True))
+            run.show(*step.each())
+            self.jobs.breathe()
             run.check()
         return latents
 
     def _finish(
         self,
-        run: Run,
+        run: RenderRun,
         asked: Sequence[Recipe],
         songs: Sequence[Prepared],
-        clock: StageTimer,
         place: int,
         latent: Tensor,
         progress: Callable[[float], None] | None = None,
@@ -849,13 +857,13 @@ class Session:
             latent=latent.float().numpy(),
             plan=run.plans[place],
             parents=tuple(dict.fromkeys(source.id for source in task.sources().values())),  # type: ignore[union-attr]
-            made_with=self._made_with(clock, gain),
+            made_with=self._made_with(run.timer.so_far(), gain),
             asked=asked[place].replace(task=asked[place].task.with_ids()),
         )
         self._known.put(take.id, take)
         return take
 
-    def _kept(self, made: Callable[[int, Tensor], Take], frame: Step, song: int, run: Run) -> Take:
+    def _kept(self, made: Callable[[int, Tensor], Take], frame: Step, song: int, run: RenderRun) -> Take:
         """The take of a step's estimate, kept."""
         take = made(song, frame.estimate)
         take = take.replace(made_with={**take.made_with, "step": frame.index})
@@ -863,7 +871,7 @@ class Session:
         self._store(take, run, run.recipes[song])
         return take
 
-    def _store(self, take: Take, run: Run, recipe: Recipe) -> None:
+    def _store(self, take: Take, run: RenderRun, recipe: Recipe) -> None:
         """Put a take on disk the moment it exists, and the recordings its recipe starts from; a full disk costs a sentence,
         never the take.
         """
@@ -873,7 +881,7 @@ class Session:
                     self.library.keep_sound(sound)
             self.library.keep(take)
         except (LibraryError, OSError) as error:
-            run.note(f"{error} The take is safe in memory: free some space, then call lab.keep(take).")
+            run.message(f"{error} The take is safe in memory: free some space, then call lab.keep(take).")
 
     # -- collaborators -------------------------------------------------------------------------------------------------
 
@@ -889,7 +897,7 @@ class Session:
             self._int8_mode.put_into(module)
         return attach_adapters(module, self._adapters) if part == "dit" and self._adapters else module
 
-    def _made_with(self, clock: StageTimer, gain: float) -> dict[str, Any]:
+    def _made_with(self, seconds: Mapping[str, float], gain: float) -> dict[str, Any]:
         """What a take was made with, as plain data."""
         return {
             "checkpoint": self.checkpoint.name,
@@ -901,7 +909,7 @@ class Session:
             "threads": torch.get_num_threads(),
             "gain": gain,
             "adapters": {adapter.name: strength for adapter, strength in self._adapters},
-            "seconds": {name: round(seconds, 4) for name, seconds in clock.so_far().items()},
+            "seconds": {name: round(took, 4) for name, took in seconds.items()},
             "versions": {name: version_of(name) for name in PACKAGES},
         }
 
@@ -922,12 +930,7 @@ class Shared:
     plan: Plan | None = None
 
 
-def _share(run: Run, begun: float, share: float) -> None:
-    """Tell a run how far it is: so many songs' work, and a share of the one that is decoded."""
-    run.progress((begun + DECODE_SHARE * share) / len(run.recipes))
-
-
-def _heeded(run: Run) -> dict[str, Any]:
+def _heeded(run: RenderRun | PlanRun) -> dict[str, Any]:
     """How a planner tells its run every token, and heeds its wish to stop."""
     return {"on_token": run.token, "stop": lambda: run.stopping}
 
@@ -948,11 +951,6 @@ def _latent(value: Any, channels: int) -> Tensor:
             f"A latent is numbers in the shape [frames, {channels}], as take.latent is, not {shown(value)}."
         )
     return torch.from_numpy(array)
-
-
-def _titled(caption: str, lyrics: str = "") -> Recipe:
-    """A recipe for a run that asks the planner for words, which may start from none."""
-    return Recipe(caption if not isinstance(caption, str) or caption.strip() else "a song", lyrics)
 
 
 def _recipes(asked: Any) -> tuple[Recipe, ...]:
@@ -993,55 +991,10 @@ def default_folder() -> Path:
     return Path(os.environ.get("ACESTEP_LAB_TAKES") or user_data_path("acestep_lab") / "takes")
 
 
-@dataclass
-class StageTimer:
-    """Seconds spent per stage."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    running: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        self.running[stage] = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds = self.so_far()
-            del self.running[stage]
-
-    def so_far(self) -> dict[str, float]:
-        """Seconds per stage, the running one's included."""
-        now = time.perf_counter()
-        return self.seconds | {name: self.seconds.get(name, 0.0) + now - began for name, began in self.running.items()}
+def _length(recipe: Recipe) -> float:
+    return recipe.seconds or DEFAULT_SECONDS
 
 
-def seconds_of(recipes: Sequence[Recipe]) -> float:
-    """Seconds of music that recipes ask for."""
-    return sum(recipe.seconds or DEFAULT_SECONDS for recipe in recipes)
-
-
-def work_of(recipes: Sequence[Recipe]) -> float:
-    """Work in seconds of music times looks at the DiT, decoding counted as four looks."""
-    return sum(_looks(recipe) * (recipe.seconds or DEFAULT_SECONDS) for recipe in recipes)
-
-
-class EtaEstimator:
-    """How long work took here, to say how long more of it will take; `units` measures it."""
-
-    def __init__(self, units: Callable[[Sequence[Recipe]], float] = work_of) -> None:
-        self._per_unit: list[float] = []
-        self._units = units
-
-    def learn(self, recipes: Sequence[Recipe], seconds: float) -> None:
-        """Remember that these recipes took so many seconds."""
-        self._per_unit = [*self._per_unit[-19:], seconds / self._units(recipes)]
-
-    def expect(self, recipes: Sequence[Recipe]) -> float | None:
-        """Seconds these recipes should take; None before the first run."""
-        if not self._per_unit:
-            return None
-        return sorted(self._per_unit)[len(self._per_unit) // 2] * self._units(recipes)
-
-
-def _looks(recipe: Recipe) -> int:
-    return (recipe.steps or 1) * (1 if recipe.guidance in (None, "none") else 2) + 4
+def _passes(recipe: Recipe) -> int:
+    """Passes through the DiT in a step."""
+    return 1 if recipe.guidance in (None, "none") else 2

@@ -61,9 +61,9 @@ from IPython.display import Image, display
 
 from acestep_lab.ui.latent_image import picture, png_bytes
 
-frames = run.frames
-for frame in (frames[0], frames[len(frames) // 2], frames[-1]):
-    display(Image(png_bytes(picture(frame.estimate)), width=640, height=110))
+steps = run.steps
+for step in (steps[0], steps[len(steps) // 2], steps[-1]):
+    display(Image(png_bytes(picture(step.estimate)), width=640, height=110))
 
 # %%
 run.take()

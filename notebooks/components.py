@@ -84,7 +84,7 @@ view
 watch = LatentPreviewWidget()
 run = lab.start(recipe, plan)
 watch.begin(run.id, 6.0)
-run.subscribe(lambda event: watch.add(event.value) if event.kind == "frame" else None)
+run.subscribe(lambda event: watch.add(event.value) if event.kind == "step" else None)
 waltz = run.take()
 watch.end()
 watch
@@ -128,7 +128,7 @@ drop
 
 # %%
 queue = RunQueueWidget()
-queue.rows = [{"id": run.id, "title": recipe.caption, "state": run.state, "fraction": run.fraction, "eta": run.eta, "position": 0, "mine": True, "problem": "", "notes": run.notes}]
+queue.rows = lab.jobs.rows()
 queue
 
 # %% [markdown]

@@ -38,8 +38,8 @@ def test_an_item_in_a_batch_equals_the_item_alone(lab: Session, solver: str) -> 
     recipes = [recipe.replace(solver=solver) for recipe in (DUB, WALTZ, MARCH)]
     run = lab.start(recipes)
     together = run.takes()
-    assert [frame.song for frame in run.frames[:4]] == [0, 1, 2, 0]
-    assert run.frames[0].latent.shape == together[0].latent.shape
+    assert [frame.song for frame in run.steps[:4]] == [0, 1, 2, 0]
+    assert run.steps[0].latent.shape == together[0].latent.shape
     for take, recipe in zip(together, recipes, strict=True):
         assert_near(take.latent, lab.make(recipe).latent)
         assert (take.recipe.seed, take.recipe.caption) == (recipe.seed, recipe.caption)
@@ -58,7 +58,7 @@ def test_songs_of_different_lengths_and_schedules_are_rendered_in_one_run(lab: S
     run = lab.start(recipes)
     takes = run.takes()
     assert [take.seconds for take in takes] == pytest.approx([2, 1.3, 2, 2, 1.3])
-    assert [frame.song for frame in run.frames if frame.index == 0] == [0, 2, 1, 4, 3]
+    assert [frame.song for frame in run.steps if frame.index == 0] == [0, 2, 1, 4, 3]
     assert run.fraction == 1.0
     for take, recipe in zip(takes, recipes, strict=True):
         assert_near(take.latent, lab.make(recipe).latent)
@@ -76,7 +76,7 @@ def test_tasks_of_one_kind_share_a_loop_each_with_its_own_regions(lab: Session) 
     ]
     run = lab.start(recipes)
     takes = run.takes()
-    assert [f.song for f in run.frames if f.index == 0] == [0, 1, 2, 3, 4, 5]
+    assert [f.song for f in run.steps if f.index == 0] == [0, 1, 2, 3, 4, 5]
     for take, recipe in zip(takes, recipes, strict=True):
         assert_near(take.latent, lab.make(recipe).latent)
 
@@ -111,7 +111,7 @@ def test_a_step_of_one_song_of_a_batch_can_be_kept(lab: Session) -> None:
     run.wait()
     kept = run.keep(1, song=1)
     assert kept.recipe.caption == WALTZ.caption
-    assert np.array_equal(kept.latent, run.frames[3].estimate.numpy())
+    assert np.array_equal(kept.latent, run.steps[3].estimate.numpy())
     assert run.keep(0, song=2).seconds == 1.0
     with pytest.raises(RecipeError, match="no step 7"):
         run.keep(7, song=2)

@@ -34,7 +34,7 @@ from urllib.request import urlopen
 from acestep_lab import Recipe, Session
 from acestep_lab.serve.app import serve
 from tests.browser.conftest import free_port, wait_for
-from acestep_lab.ui.desk import desk_of
+from acestep_lab.ui.backend import backend_of
 from acestep_lab.ui.studio import Studio
 port = free_port()
 with Session.open() as lab:
@@ -46,7 +46,7 @@ with Session.open() as lab:
             return False
     try:
         wait_for(answers, 240, "the page")
-        page = Studio(desk_of(lab))
+        page = Studio(backend_of(lab))
         page.go(Recipe("warm lo-fi with keys, bass and drums", seconds=20, seed=7))
         wait_for(lambda: page.gallery.cards, 240, "the take")
     finally:

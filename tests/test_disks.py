@@ -403,7 +403,7 @@ def test_a_run_gives_its_take_although_the_disk_refuses(
         run = lab.start(Recipe("dub", seconds=2, seed=7, steps=2, thinking=False))
         one = run.take()
         assert one.audio.seconds == pytest.approx(2, abs=0.1)
-        assert any("could not be kept" in note and "safe in memory" in note for note in run.notes)
+        assert any("could not be kept" in note and "safe in memory" in note for note in run.messages)
         assert lab.open(one.id) == one
 
 

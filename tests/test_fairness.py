@@ -15,15 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acestep_lab.errors import LabError, LibraryError, Stopped
+from acestep_lab.jobs.client import Client
+from acestep_lab.jobs.eta import Round, StageHistory, Work
 from acestep_lab.jobs.fair_queue import FairQueue, network
-from acestep_lab.jobs.run import Client, Run
-from acestep_lab.jobs.worker import Worker
+from acestep_lab.jobs.owners import FILE, Owners
+from acestep_lab.jobs.queue import MOST_ASIDE, MOST_WAITING, JobQueue
+from acestep_lab.jobs.run import RenderRun
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import Cover, Repaint, Retake, Text2Music
 from acestep_lab.takes.take import Take
-from acestep_lab.ui.desk import MOST_ASIDE, MOST_WAITING, Desk, desk_of
-from acestep_lab.ui.owners import FILE, Owners
+from acestep_lab.ui.backend import Backend, backend_of
 from acestep_lab.ui.studio import Studio
 from tests.pretend import PretendSession, png, tone
 from tests.test_ui_editors import told
@@ -44,9 +46,9 @@ def queue_of(*asked: tuple[str, float]) -> FairQueue[str]:
 def served(queue: FairQueue[str]) -> list[str]:
     """All that waits, in the order it is really served."""
     found = []
-    while (job := queue.pop()) is not None:
-        found.append(job)
-        queue.leave(job)
+    while (run := queue.pop()) is not None:
+        found.append(run)
+        queue.leave(run)
     return found
 
 
@@ -147,9 +149,9 @@ def test_the_order_that_is_told_is_the_order_that_comes_whoever_joins_or_leaves(
         queue.leave(under_way)
         told_order = queue.order()
     real = []
-    while (job := queue.pop()) is not None:
-        real.append(job)
-        queue.leave(job)
+    while (run := queue.pop()) is not None:
+        real.append(run)
+        queue.leave(run)
     assert real == told_order
 
 
@@ -162,10 +164,10 @@ def test_nobody_who_waits_is_behind_another_by_more_than_one_piece_of_work(asked
         queue.join(number, (who, who), seconds)
     got = dict.fromkeys("abc", 0.0)
     longest = max(seconds for _, seconds in asked)
-    while (job := queue.pop()) is not None:
-        who, seconds = asked[job]
+    while (run := queue.pop()) is not None:
+        who, seconds = asked[run]
         got[who] += seconds
-        queue.leave(job)
+        queue.leave(run)
         left = {asked[waiting][0] for waiting in queue.waiting}
         assert all(abs(got[one] - got[other]) <= longest + 1e-6 for one in left for other in left)
 
@@ -190,9 +192,10 @@ def test_a_visitor_is_known_by_the_network_they_come_from(address: str, is_: str
 # --- runs ------------------------------------------------------------------------------------------------------------
 
 
-def run_for(owner: str, seconds: float = 30.0, expected: float | None = 10.0, address: str = "") -> Run:
+def run_for(owner: str, seconds: float = 30.0, expected: float | None = 10.0, address: str = "") -> RenderRun:
+    work = Work("known" if expected else "unknown", {"render": [Round(1.0, expected or 1.0)]})
     with Client(owner, address).acting():
-        return Run((Recipe("dub", seconds=seconds, seed=1),), expected)
+        return RenderRun((Recipe("dub", seconds=seconds, seed=1),), work)
 
 
 @pytest.fixture
@@ -206,28 +209,30 @@ def gate() -> Iterator[threading.Semaphore]:
 def test_position_and_time_to_go_are_those_of_the_real_order_as_others_join_and_leave(
     gate: threading.Semaphore,
 ) -> None:
-    worker, ended = Worker(), []
+    history = StageHistory()
+    history.learn("known", "render", size=1.0, piece=1.0)
+    jobs, ended = JobQueue(history=history), []
 
-    def work(run: Run) -> None:
-        run.enter("rendering", 0.0)
+    def work(run: RenderRun) -> None:
+        run.enter("rendering")
         gate.acquire()
         run.finish()
         ended.append(run)
 
-    running, *adas = [worker.submit(run_for("ada"), work) for _ in range(4)]
+    running, *adas = [jobs.submit(run_for("ada"), work) for _ in range(4)]
     running.subscribe(lambda event: None)
     while running.state == "queued":
         threading.Event().wait(0.005)
     assert [run.position for run in adas] == [1, 2, 3]
-    bob = worker.submit(run_for("bob"), work)
+    bob = jobs.submit(run_for("bob"), work)
     assert (bob.position, [run.position for run in adas]) == (1, [2, 3, 4])
-    assert worker.waiting == (running, bob, *adas)
+    assert jobs.waiting == (running, bob, *adas)
     assert bob.eta == pytest.approx(20, abs=1)
     assert adas[2].eta == pytest.approx(50, abs=1)
     adas[0].stop()
     assert (adas[1].position, adas[2].position) == (2, 3)
     assert adas[2].eta == pytest.approx(40, abs=1)
-    unknown = worker.submit(run_for("cem", expected=None), work)
+    unknown = jobs.submit(run_for("cem", expected=None), work)
     assert (unknown.position, unknown.eta, adas[1].eta) == (2, None, None)
     unknown.stop()
     for _ in range(4):
@@ -235,40 +240,37 @@ def test_position_and_time_to_go_are_those_of_the_real_order_as_others_join_and_
     assert adas[2].wait(5)
     assert ended == [running, bob, adas[1], adas[2]]
     assert [run.eta for run in (bob, adas[0])] == [0.0, 0.0]
-    worker.close()
+    jobs.close()
 
 
 def test_a_client_stops_what_was_begun_on_its_behalf_and_what_is_about_to_begin() -> None:
     ada, bob = Client("ada"), Client("bob")
     with ada.acting():
-        one = Run((Recipe("dub"),))
+        one = RenderRun((Recipe("dub"),))
         with bob.acting():
-            other = Run((Recipe("dub"),))
+            other = RenderRun((Recipe("dub"),))
     ada.stop()
     with ada.acting():
-        late = Run((Recipe("dub"),))
-    assert [run.stopping for run in (one, other, late, Run((Recipe("dub"),)))] == [True, False, True, False]
-    assert [run.client.owner for run in (one, other, Run((Recipe("dub"),)))] == ["ada", "bob", ""]
+        late = RenderRun((Recipe("dub"),))
+    assert [run.stopping for run in (one, other, late, RenderRun((Recipe("dub"),)))] == [True, False, True, False]
+    assert [run.client.owner for run in (one, other, RenderRun((Recipe("dub"),)))] == ["ada", "bob", ""]
 
 
-# --- the desk --------------------------------------------------------------------------------------------------------
+# --- the backend --------------------------------------------------------------------------------------------------------
 
 
 class Planning(PretendSession):
     """A pretend session whose planner writes until it is stopped, or let through."""
 
     def plan(self, recipe: Recipe, *, keep: Plan | None = None, on_token: Any = None) -> Plan:
-        def work(run: Run) -> None:
-            run.enter("planning", 0.0)
-            self._wait(run)
-            run.check()
-            run.plans = (Plan(bpm=118),)
+        def work(run: PlanRun) -> None:
+            with run.stage("plan"):
+                self._wait(run)
+                run.check()
+                run.written([Plan(bpm=118)])
             run.finish()
 
-        run = self._worker.submit(Run((recipe,)), work)
-        run.takes()
-        [plan] = run.plans
-        assert plan is not None
+        [plan] = self.jobs.submit(PlanRun(recipe.caption), work).result()
         return plan
 
 
@@ -282,7 +284,7 @@ def lab(tmp_path: Path, gate: threading.Semaphore) -> Iterator[Planning]:
 
 def page_of(session: Any, owner: str = "", address: str = "") -> Studio:
     return Studio(
-        desk_of(session), owner, address=address, panes=False, picture=png, fades=lambda mode, strength: (0.04, 0.05)
+        backend_of(session), owner, address=address, panes=False, picture=png, fades=lambda mode, strength: (0.04, 0.05)
     )
 
 
@@ -329,42 +331,45 @@ def test_a_page_that_goes_takes_its_planning_along(lab: Planning) -> None:
 
 
 def test_planning_waits_its_turn_and_counts(lab: Planning) -> None:
-    desk, client = desk_of(lab), Client("ada")
+    backend, client = backend_of(lab), Client("ada")
     for number in range(MOST_WAITING - 1):
-        desk.start(song(number), owner="ada")
+        backend.start(song(number), owner="ada")
     said: list[str] = []
 
     def ask() -> None:
         try:
-            desk.ask(client, lambda: lab.plan(song()))
+            backend.ask(client, lambda: lab.plan(song()))
         except Stopped:
             said.append("stopped")
 
     asking = threading.Thread(target=ask)
     asking.start()
     until(lambda: len(lab.runs) == MOST_WAITING)
-    for more in (lambda: desk.start(song(99), owner="ada"), lambda: desk.ask(Client("ada"), lambda: lab.plan(song()))):
+    for more in (
+        lambda: backend.start(song(99), owner="ada"),
+        lambda: backend.ask(Client("ada"), lambda: lab.plan(song())),
+    ):
         with pytest.raises(LabError, match="12 runs are waiting already; stop one"):
             more()
-    assert desk.start(song(), owner="bob").run.position == 1
+    assert backend.start(song(), owner="bob").position == 1
     client.stop()
-    for job in desk.jobs("ada"):
-        desk.stop(job.id, "ada")
+    for run in backend.jobs.runs("ada"):
+        backend.jobs.stop(run.id, "ada")
     asking.join(10)
     assert said == ["stopped"]
-    until(lambda: all(job.over for job in desk.jobs("ada")))
-    desk.start(song(5), owner="ada")
+    until(lambda: all(run.over for run in backend.jobs.runs("ada")))
+    backend.start(song(5), owner="ada")
 
 
 def test_a_new_cookie_buys_no_new_quota_from_one_address(lab: Planning) -> None:
-    desk = desk_of(lab)
+    backend = backend_of(lab)
     for number in range(MOST_WAITING):
-        desk.start(song(number), owner=f"cookie {number}", address=f"2001:db8::{number}")
+        backend.start(song(number), owner=f"cookie {number}", address=f"2001:db8::{number}")
     with pytest.raises(LabError, match="12 runs are waiting already"):
-        desk.start(song(), owner="another cookie", address="2001:db8::ffff")
-    desk.start(song(), owner="bob", address="192.0.2.8")
+        backend.start(song(), owner="another cookie", address="2001:db8::ffff")
+    backend.start(song(), owner="bob", address="192.0.2.8")
     for number in range(MOST_WAITING):
-        desk.start(song(number), owner="", address="127.0.0.1")
+        backend.start(song(number), owner="", address="127.0.0.1")
     page = page_of(lab, "one more cookie", "2001:db8::1")
     messages = told(page.prompt)
     page.prompt.do_edit("caption", "dub")
@@ -384,8 +389,8 @@ def test_a_page_lists_the_queue_in_its_real_order_and_tells_the_real_wait(lab: P
     etas = [row["eta"] for row in ada.queue.rows]
     assert etas == sorted(etas)
     assert etas[3] == pytest.approx(4.0, abs=0.8)
-    ada.desk.stop(jobs[1].id, "ada")
-    assert jobs[2].row("ada")["position"] == 2
+    ada.backend.jobs.stop(jobs[1].id, "ada")
+    assert jobs[2].position == 2
 
 
 # --- takes and their owners ------------------------------------------------------------------------------------------
@@ -405,60 +410,72 @@ def take(seed: int = 1) -> Take:
     return Take(song(seed), tone(1.0, seed), np.zeros((4, 8), np.float32))
 
 
-def made_by(desk: Desk, owner: str, recipe: Recipe) -> str:
-    job = desk.start(recipe, owner=owner)
-    assert job.run.wait(10)
-    desk.session._worker.call(lambda: None)  # by then the desk has heard of the end
-    [id] = job.takes
+def ids_of(run: Any) -> list[str]:
+    return [take.id for take in run.made.values()]
+
+
+def made_by(backend: Backend, owner: str, recipe: Recipe) -> str:
+    run = backend.start(recipe, owner=owner)
+    assert run.wait(10)
+    backend.session.jobs.call(lambda: None)  # by then the backend has heard of the end
+    [id] = ids_of(run)
     return id
 
 
 def test_two_who_make_the_very_same_take_both_have_it_and_the_first_owns_it(quick_lab: PretendSession) -> None:
-    desk = desk_of(quick_lab)
-    id = made_by(desk, "ada", song())
-    desk.mark(id, "ada", star=True, note="for my mother")
-    assert made_by(desk, "bob", song()) == id
-    assert (desk.owner_of(id), desk.owners.holders(id)) == ("ada", ("ada", "bob"))
-    assert desk.take(id, "bob").id == id
-    [card] = desk.cards("bob")
+    backend = backend_of(quick_lab)
+    id = made_by(backend, "ada", song())
+    backend.takes.mark(id, "ada", star=True, note="for my mother")
+    assert made_by(backend, "bob", song()) == id
+    assert (backend.takes.owner_of(id), backend.takes.owners.holders(id)) == ("ada", ("ada", "bob"))
+    assert backend.takes.take(id, "bob").id == id
+    [card] = backend.cards("bob")
     assert (card["id"], card["star"], card["note"]) == (id, False, "")
-    for forbidden in (lambda: desk.mark(id, "bob", star=False), lambda: desk.take(id, "cem")):
+    for forbidden in (lambda: backend.takes.mark(id, "bob", star=False), lambda: backend.takes.take(id, "cem")):
         with pytest.raises(LibraryError, match="somebody else"):
             forbidden()
-    assert desk.bin([id], "bob") == []
-    assert (desk.ids("bob"), desk.ids("ada")) == ([], [id])
-    again = Desk(quick_lab)
-    assert (again.owner_of(id), again.ids("bob"), again.cards("ada")[0]["note"]) == ("ada", [], "for my mother")
+    assert backend.takes.bin([id], "bob") == []
+    assert (backend.takes.ids("bob"), backend.takes.ids("ada")) == ([], [id])
+    again = Backend(quick_lab)
+    assert (again.takes.owner_of(id), again.takes.ids("bob"), again.cards("ada")[0]["note"]) == (
+        "ada",
+        [],
+        "for my mother",
+    )
 
 
 def test_whoever_bins_what_others_made_as_well_takes_it_from_nobody(quick_lab: PretendSession) -> None:
-    desk = desk_of(quick_lab)
-    [id] = {made_by(desk, who, song()) for who in ("ada", "bob")}
-    own = made_by(desk, "ada", song(2))
-    desk.mark(id, "ada", note="for my mother")
-    assert desk.bin([id, own], "ada") == [own]
-    assert (desk.ids("ada"), desk.ids("bob"), desk.owner_of(id)) == ([], [id], "ada")
-    for forbidden in (lambda: desk.take(id, "ada"), lambda: desk.mark(id, "bob", star=True)):
+    backend = backend_of(quick_lab)
+    [id] = {made_by(backend, who, song()) for who in ("ada", "bob")}
+    own = made_by(backend, "ada", song(2))
+    backend.takes.mark(id, "ada", note="for my mother")
+    assert backend.takes.bin([id, own], "ada") == [own]
+    assert (backend.takes.ids("ada"), backend.takes.ids("bob"), backend.takes.owner_of(id)) == ([], [id], "ada")
+    for forbidden in (lambda: backend.takes.take(id, "ada"), lambda: backend.takes.mark(id, "bob", star=True)):
         with pytest.raises(LibraryError, match="somebody else"):
             forbidden()
-    assert desk.cards("bob")[0]["note"] == ""
-    again = Desk(quick_lab)
-    assert set(again.binned("ada")) == {id, own}
-    assert (again.ids("ada"), again.ids("bob")) == ([], [id])
-    assert set(desk.restore("ada")) == {id, own}
-    assert (set(desk.ids("ada")), desk.ids("bob"), desk.binned("ada")) == ({id, own}, [id], [])
-    assert desk.bin([id], "ada") == []
-    assert desk.bin([id], "bob") == [id], "nobody has it any more"
-    assert (desk.binned("bob"), desk.binned("ada")) == ([id], [])
-    assert desk.restore("bob") == [id]
-    assert (desk.ids("bob"), desk.ids("ada")) == ([id], [own])
-    assert made_by(desk, "ada", song()) == id
-    assert (desk.owner_of(id), set(desk.ids("ada"))) == ("ada", {id, own})
+    assert backend.cards("bob")[0]["note"] == ""
+    again = Backend(quick_lab)
+    assert set(again.takes.binned("ada")) == {id, own}
+    assert (again.takes.ids("ada"), again.takes.ids("bob")) == ([], [id])
+    assert set(backend.takes.restore("ada")) == {id, own}
+    assert (set(backend.takes.ids("ada")), backend.takes.ids("bob"), backend.takes.binned("ada")) == (
+        {id, own},
+        [id],
+        [],
+    )
+    assert backend.takes.bin([id], "ada") == []
+    assert backend.takes.bin([id], "bob") == [id], "nobody has it any more"
+    assert (backend.takes.binned("bob"), backend.takes.binned("ada")) == ([id], [])
+    assert backend.takes.restore("bob") == [id]
+    assert (backend.takes.ids("bob"), backend.takes.ids("ada")) == ([id], [own])
+    assert made_by(backend, "ada", song()) == id
+    assert (backend.takes.owner_of(id), set(backend.takes.ids("ada"))) == ("ada", {id, own})
 
 
 def test_a_file_that_claims_a_known_id_never_stands_for_the_take_that_has_it(quick_lab: PretendSession) -> None:
-    desk, adas = desk_of(quick_lab), take(2)
-    desk.keep(adas, "ada")
+    backend, adas = backend_of(quick_lab), take(2)
+    backend.takes.keep(adas, "ada")
     forged = song(2).replace(caption="forged")
 
     class Claims(Take):
@@ -467,15 +484,15 @@ def test_a_file_that_claims_a_known_id_never_stands_for_the_take_that_has_it(qui
         id = adas.id  # type: ignore[assignment]
 
     for who in ("bob", "ada", ""):
-        desk.keep(Claims(forged, tone(1.0, 9), adas.latent), who, made=False)
-        known = desk.take(adas.id, "ada")
+        backend.takes.keep(Claims(forged, tone(1.0, 9), adas.latent), who, made=False)
+        known = backend.takes.take(adas.id, "ada")
         assert (known.recipe, known.audio) == (adas.recipe, adas.audio), who
-    assert desk.ids("bob") == desk.ids("") == []
+    assert backend.takes.ids("bob") == backend.takes.ids("") == []
 
 
 def test_one_persons_small_wishes_are_done_a_few_at_once(quick_lab: PretendSession) -> None:
-    desk = desk_of(quick_lab)
-    id = made_by(desk, "ada", song())
+    backend = backend_of(quick_lab)
+    id = made_by(backend, "ada", song())
     hold = threading.Event()
     heard = SimpleNamespace(bpm=120.0, pulse=0.5, key_confidence=0.1, loudness=-14.0)
     quick_lab.has_planner = False  # type: ignore[attr-defined]
@@ -494,11 +511,11 @@ def test_one_persons_small_wishes_are_done_a_few_at_once(quick_lab: PretendSessi
     until(lambda: done)
     newcomer = Client("cem", "192.0.2.7")
     for who in range(MOST_ASIDE):
-        desk.attend(Client(f"cookie {who}", "192.0.2.7"))
+        backend.jobs.attend(Client(f"cookie {who}", "192.0.2.7"))
     with pytest.raises(LabError, match="already"):
-        desk.attend(newcomer)
+        backend.jobs.attend(newcomer)
     hold.set()
-    until(lambda: [one for one in desk._attended if one.owner == "ada"] == [])
+    until(lambda: [one for one in backend.jobs._attended if one.owner == "ada"] == [])
 
 
 def test_presets_are_their_makers_own(quick_lab: PretendSession) -> None:
@@ -517,32 +534,32 @@ def test_presets_are_their_makers_own(quick_lab: PretendSession) -> None:
 
 
 def test_what_is_only_in_memory_is_told_to_whom_it_belongs(quick_lab: PretendSession) -> None:
-    desk = desk_of(quick_lab)
-    desk.owners._path = quick_lab.library.folder / "gone" / FILE
-    assert "stays in memory" in desk.keep(take(1), "ada")
+    backend = backend_of(quick_lab)
+    backend.takes.owners._path = quick_lab.library.folder / "gone" / FILE
+    assert "stays in memory" in backend.takes.keep(take(1), "ada")
     pages = [page_of(quick_lab, who) for who in ("ada", "bob", "")]
     assert [page.top.unsaved for page in pages] == [1, 0, 0]
 
 
 def test_a_file_brought_by_another_changes_no_owner_and_opens_nothing(quick_lab: PretendSession) -> None:
-    desk, hosts, adas = desk_of(quick_lab), take(1), take(2)
+    backend, hosts, adas = backend_of(quick_lab), take(1), take(2)
     quick_lab.library.keep(hosts)
-    assert desk.keep(adas, "ada") == ""
+    assert backend.takes.keep(adas, "ada") == ""
     for known in (hosts, adas):
-        assert "somebody else's" in desk.keep(known, "bob", made=False)
+        assert "somebody else's" in backend.takes.keep(known, "bob", made=False)
         with pytest.raises(LibraryError, match="somebody else"):
-            desk.take(known.id, "bob")
-    assert (desk.ids("bob"), desk.ids(""), desk.ids("ada")) == ([], [hosts.id], [adas.id])
-    assert desk.keep(take(3), "bob", made=False) == ""
-    assert desk.ids("bob") == [take(3).id]
+            backend.takes.take(known.id, "bob")
+    assert (backend.takes.ids("bob"), backend.takes.ids(""), backend.takes.ids("ada")) == ([], [hosts.id], [adas.id])
+    assert backend.takes.keep(take(3), "bob", made=False) == ""
+    assert backend.takes.ids("bob") == [take(3).id]
 
 
 def test_nobody_starts_from_what_is_somebody_elses_by_naming_its_id(quick_lab: PretendSession) -> None:
-    desk, adas, recording = desk_of(quick_lab), take(2), tone(1.0, 5)
-    desk.keep(adas, "ada")
-    desk.keep(take(3).replace(parents=(recording.id,)), "ada")
+    backend, adas, recording = backend_of(quick_lab), take(2), tone(1.0, 5)
+    backend.takes.keep(adas, "ada")
+    backend.takes.keep(take(3).replace(parents=(recording.id,)), "ada")
     forged = take(4).replace(recipe=song(4).replace(task=Repaint(adas.id, ((0, 1),))))
-    desk.keep(forged, "bob", made=False)
+    backend.takes.keep(forged, "bob", made=False)
     stolen = [
         Cover(adas.id),
         Retake(forged, 0.1, 1),
@@ -554,12 +571,12 @@ def test_nobody_starts_from_what_is_somebody_elses_by_naming_its_id(quick_lab: P
     ]
     for task in stolen:
         with pytest.raises(LibraryError, match=r"somebody else|no recording of yours"):
-            desk.start(song().replace(task=task), owner="bob")
+            backend.start(song().replace(task=task), owner="bob")
         with pytest.raises(LibraryError, match=r"somebody else|no recording of yours"):
-            desk.start([song(), song().replace(task=task)], owner="bob")
+            backend.start([song(), song().replace(task=task)], owner="bob")
     assert quick_lab.runs == ()
     for task in (Cover(adas.id), Cover(recording.id)):
-        assert desk.start(song().replace(task=task), owner="ada").run.wait(10)
+        assert backend.start(song().replace(task=task), owner="ada").wait(10)
     bob = page_of(quick_lab, "bob")
     messages = told(bob.picker)
     bob.pick(forged.replace(parents=(adas.id,)))
@@ -580,11 +597,11 @@ def test_a_take_that_lay_in_the_library_before_is_still_its_owners_when_somebody
 
     session = Keeping(tmp_path / "library", pause=0.0)
     hosts = session.start(song(1)).take()
-    desk = desk_of(session)
-    assert made_by(desk, "bob", song(1)) == hosts.id
-    assert desk.owners.holders(hosts.id) == ("", "bob")
-    mine = made_by(desk, "bob", song(2))
-    assert desk.owners.holders(mine) == ("bob",)
+    backend = backend_of(session)
+    assert made_by(backend, "bob", song(1)) == hosts.id
+    assert backend.takes.owners.holders(hosts.id) == ("", "bob")
+    mine = made_by(backend, "bob", song(2))
+    assert backend.takes.owners.holders(mine) == ("bob",)
     session.close()
     session.library.close()
 
@@ -613,8 +630,8 @@ def test_a_broken_list_of_owners_is_told_kept_aside_and_gives_nothing_away(
     assert "list of owners" in page.top.banner
     assert page.gallery.cards == []
     assert os.path.lexists(path), "reading changes nothing"
-    id = made_by(page.desk, "bob", song())
-    assert (page.desk.ids("bob"), page.desk.ids("")) == ([id], [take(7).id])
+    id = made_by(page.backend, "bob", song())
+    assert (page.backend.takes.ids("bob"), page.backend.takes.ids("")) == ([id], [take(7).id])
     assert json.loads(path.read_text()) == {id: "bob"}
     assert len(list(path.parent.glob("owners-unread-*"))) == 1
 
@@ -655,20 +672,20 @@ def test_two_processes_write_one_list_and_neither_takes_from_the_other(tmp_path:
 
 
 def test_a_list_of_owners_that_cannot_be_written_costs_a_sentence_and_no_take(quick_lab: PretendSession) -> None:
-    desk = desk_of(quick_lab)
-    desk.owners._path = quick_lab.library.folder / "gone" / FILE
-    assert "stays in memory" in desk.keep(take(1), "ada")
-    assert desk.ids("ada") == [take(1).id]
-    desk.owners._path = quick_lab.library.folder / FILE
-    assert desk.keep_unsaved() == ""
-    assert desk.unsaved == ()
+    backend = backend_of(quick_lab)
+    backend.takes.owners._path = quick_lab.library.folder / "gone" / FILE
+    assert "stays in memory" in backend.takes.keep(take(1), "ada")
+    assert backend.takes.ids("ada") == [take(1).id]
+    backend.takes.owners._path = quick_lab.library.folder / FILE
+    assert backend.takes.keep_unsaved() == ""
+    assert backend.takes.unsaved == ()
 
 
 def test_takes_show_one_by_one_and_those_of_a_stopped_run_stay(tmp_path: Path) -> None:
     class OneByOne(PretendSession):
         """A run of several songs, each kept before the next."""
 
-        def _render(self, run: Run) -> None:
+        def _render(self, run: RenderRun) -> None:
             run.enter("rendering")
             for place in (2, 0, 1):
                 self._wait(run)
@@ -680,16 +697,16 @@ def test_takes_show_one_by_one_and_those_of_a_stopped_run_stay(tmp_path: Path) -
     session = OneByOne(tmp_path / "library", gate=gate)
     page = page_of(session, "ada")
     page._start_sweep(("seed", [0, 1, 2]), None, [[song(0), song(1), song(2)]])
-    job = page.desk.jobs()[0]
+    run = page.backend.jobs.runs()[0]
     gate.release()
     until(lambda: page.gallery.grid["cells"] == [["", "", take(2).id]])
     gate.release()
     until(lambda: page.gallery.grid["cells"] == [[take(0).id, "", take(2).id]])
-    page.desk.stop(job.id, "ada")
-    assert job.run.wait(10)
-    session._worker.call(lambda: None)
-    assert job.run.state == "stopped"
-    assert job.takes == (take(0).id, take(2).id)
-    assert set(session.library.ids()) == set(job.takes) == set(page.desk.ids("ada"))
+    page.backend.jobs.stop(run.id, "ada")
+    assert run.wait(10)
+    session.jobs.call(lambda: None)
+    assert run.state == "stopped"
+    assert ids_of(run) == [take(0).id, take(2).id]
+    assert set(session.library.ids()) == set(ids_of(run)) == set(page.backend.takes.ids("ada"))
     session.close()
     session.library.close()

@@ -241,7 +241,7 @@ def test_a_cover_tells_the_key_heard_in_its_source_where_the_codes_do_not_carry_
         assert lab.resolve(lab.recipe_from(source, Extract(source, "bass"))).keyscale is None
         run = lab.start(asked.replace(steps=1))
         run.take()
-        assert any("A major" in note for note in run.notes)
+        assert any("A major" in note for note in run.messages)
         planned = lab.start(asked.replace(steps=1), Plan(keyscale="D minor"))
         assert planned.take().recipe.keyscale == "D minor"
         assert not any("Analysis in the source" in note for note in planned.notes)

@@ -264,7 +264,7 @@ def test_lyrics_with_times_and_false_tags_are_told_when_a_run_begins(tiny_turbo:
             run = lab.start(recipe)
         assert isinstance(run.take(), Take)
     assert ["without_times" in str(one.message) for one in warned if one.category is LintWarning] == [True, False]
-    told = " ".join(run.notes)
+    told = " ".join(run.messages)
     assert "Lyrics, line 1" in told
     assert "[Verse 1]" in told
     assert "1 more line" in told

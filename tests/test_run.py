@@ -24,7 +24,7 @@ from acestep_lab.errors import LabError, Stopped
 from acestep_lab.jobs.client import Client
 from acestep_lab.jobs.events import Event
 from acestep_lab.jobs.queue import JobQueue
-from acestep_lab.jobs.run import PlanRun, RenderRun, Run
+from acestep_lab.jobs.run import PlanRun, RenderRun
 from acestep_lab.plan.plan import Plan
 from acestep_lab.plan.planner import Token
 from acestep_lab.prompt.recipe import Recipe

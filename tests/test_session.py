@@ -26,7 +26,7 @@ from acestep_lab import (
     Session,
     Stopped,
 )
-from acestep_lab.jobs.run import Event
+from acestep_lab.jobs.events import Event
 from acestep_lab.models.loading import Checkpoint
 from tests.closeness import assert_near
 from tests.tiny import tiny_diffusers
@@ -100,7 +100,7 @@ def test_stopping_takes_effect_within_a_step_and_the_session_lives_on(lab: Sessi
         if frame.index == 2:
             run.stop()
     assert run.state == "stopped"
-    assert len(run.frames) <= 5
+    assert len(run.steps) <= 5
     with pytest.raises(Stopped):
         run.take()
     run.stop()
@@ -113,7 +113,7 @@ def test_a_step_can_be_kept_even_of_a_stopped_run(lab: Session) -> None:
         if frame.index == 2:
             run.stop()
     kept = run.keep(2)
-    assert np.array_equal(kept.latent, run.frames[2].estimate.numpy())
+    assert np.array_equal(kept.latent, run.steps[2].estimate.numpy())
     with pytest.raises(RecipeError, match="no step 999"):
         run.keep(999)
 
@@ -204,7 +204,7 @@ def test_a_library_that_cannot_keep_a_take_never_costs_it(lab: Session, tmp_path
     lab.library = Full(tmp_path / "full")
     run = lab.start(WORDS)
     assert run.take().seconds > 0
-    assert any("safe in memory" in note for note in run.notes)
+    assert any("safe in memory" in note for note in run.messages)
 
 
 # --- nothing lost ----------------------------------------------------------------------------------------------------
@@ -323,7 +323,7 @@ def test_small_jobs_are_done_inside_a_listener(lab: Session) -> None:
     heard: list[Any] = []
 
     def listener(event: Event) -> None:
-        if event.kind == "frame" and not heard:
+        if event.kind == "step" and not heard:
             heard.extend((lab.glimpse(event.value, 1.0, 0.5).seconds, len(lab.encode(source)), run.keep(0).seconds))
 
     source = lab.make(WORDS.replace(seed=1))

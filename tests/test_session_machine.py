@@ -90,7 +90,7 @@ def test_whole_numbers_are_measured_on_the_first_song_and_told(tiny_base: Path, 
     with exact, Session.open(tiny_base, library=tmp_path / "int8", precision=quicker) as lab:
         run = lab.start(WORDS)
         take, plain = run.take(), exact.make(WORDS)
-        [said] = [note for note in run.notes if "int8" in note]
+        [said] = [note for note in run.messages if "int8" in note]
         assert re.search(r"moved the velocity by .*% .* 2\.5 times as quick .*: int8 is used\.", said)
         assert take.made_with["precision"] == "int8"
         assert plain.made_with["precision"] == "auto"
@@ -113,7 +113,7 @@ def test_where_whole_numbers_are_slower_the_music_is_that_of_the_plain_session(t
     ):
         run, plain = lab.start(WORDS), exact.make(WORDS)
         assert np.array_equal(run.take().latent, plain.latent)
-        [said] = [note for note in run.notes if "int8" in note]
+        [said] = [note for note in run.messages if "int8" in note]
         assert "0.071 times as quick" in said
         assert "the DiT stays as it was" in said
         assert run.take().made_with["precision"] == "auto"

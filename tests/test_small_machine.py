@@ -99,7 +99,7 @@ def test_whoever_waits_for_the_take_hears_that_memory_ran_out(checkpoint, tmp_pa
     with Session(checkpoint, library=Library(tmp_path), residency=house) as lab:
         run = lab.start(WORDS)
         run.take()
-        assert [note for note in run.notes if note.startswith("Memory ran out")] == house.said
+        assert [note for note in run.messages if note.startswith("Memory ran out")] == house.said
 
 
 def test_a_card_that_disappears_fails_its_run_in_a_sentence_and_the_next_song_is_made_on_the_cpu(

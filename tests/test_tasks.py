@@ -27,7 +27,7 @@ from acestep_lab import (
 )
 from acestep_lab.engines.ace15.engine import build
 from acestep_lab.engines.ace15.resolve import lint
-from acestep_lab.jobs.run import Event
+from acestep_lab.jobs.events import Event
 from acestep_lab.models.device_manager import DeviceManager
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.models.tiers import RUNG_BY_NAME
@@ -204,7 +204,7 @@ def test_a_cover_from_the_noised_source_takes_fewer_steps_and_stays_nearer(lab: 
     def distance(other: Take) -> float:
         return float(np.abs(other.latent - take.latent).mean())
 
-    assert len(run.frames) == 2
+    assert len(run.steps) == 2
     assert distance(near) < distance(free)
 
 
@@ -337,7 +337,7 @@ def test_stems_are_refused_on_a_turbo_with_the_reason_and_a_checkpoint_that_can(
 def test_a_shift_that_was_not_learned_is_remarked_and_written_into_the_run(lab: Session) -> None:
     with pytest.warns(LintWarning, match="shift 1"):
         run = lab.start(WORDS.replace(shift=3.0))
-    assert any("shift" in note for note in run.notes)
+    assert any("shift" in note for note in run.messages)
     run.take()
 
 
@@ -362,7 +362,7 @@ def test_what_a_source_or_codes_fulfil_only_in_part_is_written_into_the_run(lab:
         WORDS.replace(seconds=1.0, task=Text2Music(codes=(1, 2, 3, 4) * 5)),
     ]
     run = lab.start(wishes)
-    assert [note.split(" s")[0] for note in run.notes] == [
+    assert [note.split(" s")[0] for note in run.messages] == [
         "The region 1–9",
         "The 4 codes last 0.4",
         "The 20 codes last 2",
@@ -480,7 +480,7 @@ def test_a_take_of_every_task_makes_itself_again(lab: Session, take: Take) -> No
 def test_a_listener_hears_the_seconds_around_a_time_between_two_frames(lab: Session) -> None:
     heard: list[Audio] = []
     run = lab.start(WORDS.replace(steps=6))
-    run.subscribe(lambda event: heard.append(lab.glimpse(event.value, 1.0, 0.5)) if event.kind == "frame" else None)
+    run.subscribe(lambda event: heard.append(lab.glimpse(event.value, 1.0, 0.5)) if event.kind == "step" else None)
     take = run.take()
     assert heard
     assert all(0.5 <= glimpse.seconds <= 0.54 for glimpse in heard)
@@ -496,7 +496,7 @@ def test_where_one_part_fits_at_a_time_every_stage_takes_its_turn(lab: Session, 
     with Session(lab.checkpoint, library=Library(tmp_path), residency=residency) as small:
         heard: list[Audio] = []
         run = small.start(WORDS.replace(task=Cover(take.audio, strength=0.5, reference=take.audio)))
-        run.subscribe(lambda e: heard.append(small.glimpse(e.value, 1.0, 0.5)) if e.kind == "frame" else None)
+        run.subscribe(lambda e: heard.append(small.glimpse(e.value, 1.0, 0.5)) if e.kind == "step" else None)
         cover = run.take()
         assert small.codes(take.audio)
     assert heard
@@ -555,7 +555,7 @@ def test_stopping_is_heard_between_the_halves_of_guidance(lab: Session, tmp_path
         run.wait()
     assert run.state == "stopped"
     assert looks == ["dit"] * 3
-    assert len(run.frames) == 1
+    assert len(run.steps) == 1
     assert len(watched.library) == 0
 
 

@@ -79,7 +79,7 @@ def test_where_the_planner_has_no_room_the_song_is_made_without_it_and_says_so(l
     with Session(lab.checkpoint, library=Library(tmp_path), residency=residency) as small:
         run = small.start(WORDS)
         assert run.take().plan is None
-        assert "The planner has no room here" in run.notes[0]
+        assert "The planner has no room here" in run.messages[0]
         with pytest.raises(RecipeError, match="needs a planner"):
             small.start(WORDS.replace(thinking=True))
         with pytest.raises(MachineError, match="no room"):
@@ -282,7 +282,7 @@ def test_the_planner_inside_a_listener_is_a_sentence(lab: Session) -> None:
     said: list[str] = []
 
     def listener(event: Any) -> None:
-        if event.kind == "frame":
+        if event.kind == "step":
             for ask in (lambda: lab.plan(WORDS), lambda: lab.sketch("rain"), lambda: lab.polish("dub")):
                 try:
                     ask()

@@ -1,4 +1,4 @@
-"""Waveform, gallery, lineage, files, desk and studio, without a browser."""
+"""Waveform, gallery, lineage, files, backend and studio, without a browser."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import Region, Repaint
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.take import Take
-from acestep_lab.ui.desk import desk_of
+from acestep_lab.ui.backend import backend_of
 from acestep_lab.ui.gallery import GalleryWidget, differing
 from acestep_lab.ui.latent_preview import LatentPreviewWidget
 from acestep_lab.ui.notebook import take_bundle
@@ -336,7 +336,7 @@ def test_pictures_are_made_only_as_fast_as_somebody_looks_and_the_last_is_shown(
         view.do_keep(20)
 
 
-# -- desk and studio
+# -- backend and studio
 
 
 @pytest.fixture
@@ -356,24 +356,29 @@ def until(ready: Callable[[], Any]) -> None:
     raise AssertionError("it did not happen")
 
 
-def made(page: Studio, job: Any) -> None:
+def ids_of(run: Any) -> list[str]:
+    """Ids of what a run has made."""
+    return [take.id for take in run.made.values()]
+
+
+def made(page: Studio, run: Any) -> None:
     """Wait until a page shows what a run has made."""
-    until(lambda: page.hand is not None and page.hand.id in job.takes and page.gallery.in_hand == page.hand.id)
+    until(lambda: page.hand is not None and page.hand.id in ids_of(run) and page.gallery.in_hand == page.hand.id)
 
 
 def studio_of(session: Any, **options: Any) -> Studio:
-    return Studio(desk_of(session), panes=False, picture=png, fades=lambda mode, strength: (0.04, 0.05), **options)
+    return Studio(backend_of(session), panes=False, picture=png, fades=lambda mode, strength: (0.04, 0.05), **options)
 
 
 def test_a_take_is_on_disk_the_moment_it_exists_and_in_every_open_page(lab: Any) -> None:
     one, two = studio_of(lab), studio_of(lab)
-    job = one.go(Recipe("dub", seconds=2, seed=3))
+    run = one.go(Recipe("dub", seconds=2, seed=3))
     for page in (one, two):
-        made(page, job)
-    assert lab.library.ids() == list(job.takes)
+        made(page, run)
+    assert lab.library.ids() == ids_of(run)
     for page in (one, two):
-        assert [c["id"] for c in page.gallery.cards] == list(job.takes)
-        assert page.hand.id == job.takes[0]
+        assert [c["id"] for c in page.gallery.cards] == ids_of(run)
+        assert page.hand.id == ids_of(run)[0]
 
 
 def test_the_window_that_is_heard_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
@@ -386,8 +391,8 @@ def test_the_window_that_is_heard_is_the_one_that_was_asked_for(tmp_path: Path) 
 
     session = Listened(tmp_path)
     page = studio_of(session)
-    job = page.go(Recipe("dub", seconds=4, seed=3))
-    made(page, job)
+    run = page.go(Recipe("dub", seconds=4, seed=3))
+    made(page, run)
     page.preview.do_hear(step=2, start=1.0, end=2.5)
     until(lambda: bool(page.preview.track))
     assert asked_for == [(1.75, 1.5)]
@@ -422,12 +427,12 @@ def test_a_picture_that_waits_for_its_moment_is_not_shown_for_the_next_run() -> 
 def test_a_page_that_was_closed_hears_nothing_more_and_a_new_one_takes_up(lab: Any) -> None:
     gone = studio_of(lab)
     gone.close()
-    job = (there := studio_of(lab)).go(Recipe("dub", seconds=2, seed=3))
-    made(there, job)
+    run = (there := studio_of(lab)).go(Recipe("dub", seconds=2, seed=3))
+    made(there, run)
     assert gone.gallery.cards == []
     back = studio_of(lab)
     assert back.preview.latest == 5
-    assert back.hand.id == job.takes[0]
+    assert back.hand.id == ids_of(run)[0]
     assert back.queue.rows[0]["state"] == "done"
 
 
@@ -435,19 +440,19 @@ def test_people_see_their_own_takes_and_stop_only_their_own_runs(tmp_path: Path)
     gate = threading.Semaphore(0)
     session = PretendSession(tmp_path / "library", gate=gate)
     ada, bob = studio_of(session, owner="ada"), studio_of(session, owner="bob")
-    job = ada.go(Recipe("private words", seconds=2, seed=3))
+    run = ada.go(Recipe("private words", seconds=2, seed=3))
     assert bob.queue.rows[0]["title"] == "Somebody else's run"
     assert bob.queue.rows[0]["mine"] is False
-    bob.desk.stop(job.id, "bob")
-    assert not job.run.stopping
+    bob._stop_run(run.id)
+    assert not run.stopping
     [gate.release() for _ in range(10)]
-    made(ada, job)
+    made(ada, run)
     assert len(ada.gallery.cards) == 1
     assert bob.gallery.cards == []
     with pytest.raises(LibraryError, match="somebody else"):
-        bob.desk.mark(job.takes[0], "bob", star=True)
+        bob.backend.takes.mark(ids_of(run)[0], "bob", star=True)
     messages = told(bob.gallery)
-    bob.gallery.receive({"kind": "bytes", "id": job.takes[0]}, [])
+    bob.gallery.receive({"kind": "bytes", "id": ids_of(run)[0]}, [])
     assert [m["kind"] for m in messages] == ["trouble"], "an id is no key"
     session.close()
     session.library.close()
@@ -468,16 +473,16 @@ def test_a_full_disk_costs_a_sentence_and_no_take(tmp_path: Path) -> None:
     library = FullDisk(tmp_path / "library")
     session = PretendSession(tmp_path / "library", pause=0.0, library=library)
     page = studio_of(session)
-    job = page.go(Recipe("dub", seconds=2, seed=3))
-    made(page, job)
+    run = page.go(Recipe("dub", seconds=2, seed=3))
+    made(page, run)
     assert "no space left on device" in page.top.banner
     assert "stays in memory" in page.top.banner
     assert [c["unsaved"] for c in page.gallery.cards] == [True]
-    assert page.hand.id == job.takes[0]
+    assert page.hand.id == ids_of(run)[0]
     library.full = False
     page._save_again()
     assert page.top.banner == ""
-    assert library.ids() == list(job.takes)
+    assert library.ids() == ids_of(run)
     assert page.gallery.cards[0]["unsaved"] is False
     session.close()
     library.close()
@@ -515,7 +520,7 @@ def test_a_repaint_shows_what_did_not_change(lab: Any) -> None:
     first = page.hand
     page.picker.do_regions(asked((1, 2)))
     page.picker.do_repaint()
-    made(page, page.desk.jobs()[0])
+    made(page, page.backend.jobs.runs()[0])
     assert page.hand.parents == (first.id,)
     assert isinstance(page.hand.recipe.task, Repaint)
     page._compare(page.hand)
@@ -529,7 +534,7 @@ def test_a_sweep_fills_its_grid(lab: Any) -> None:
     page.prompt.do_edit("caption", "dub")
     page.prompt.do_edit("seconds", "2")
     page.prompt.do_sweep(x="seed", xs="1,2", y="steps", ys="2,3")
-    made(page, page.desk.jobs()[0])
+    made(page, page.backend.jobs.runs()[0])
     assert [len([i for i in row if i]) for row in page.gallery.grid["cells"]] == [2, 2]
 
 
@@ -546,16 +551,14 @@ def test_words_are_reused_from_a_take(lab: Any) -> None:
 def test_a_page_that_breaks_costs_neither_the_take_nor_the_other_pages(
     lab: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    desk = desk_of(lab)
-
-    def broken(job: Any, event: Any) -> None:
+    def broken(run: Any, event: Any) -> None:
         raise ZeroDivisionError
 
-    desk.subscribe(broken)
+    lab.jobs.subscribe(broken)
     page = studio_of(lab)
     made(page, page.go(Recipe("dub", seconds=2, seed=3)))
     assert len(lab.library.ids()) == 1
-    assert "A page failed" in caplog.text
+    assert "A listener of the queue failed" in caplog.text
 
 
 def test_a_listener_may_be_called_from_any_thread(lab: Any) -> None:

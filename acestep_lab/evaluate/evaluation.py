@@ -312,7 +312,7 @@ def _left_to_the_model(bench: EvalContext, source: Take, region: Region, seed: i
     task = Repaint(source, (region,), injection=0.0, latent_crossfade=0.0)
     run = bench.lab.start(bench.lab.recipe_from(source, task, seed=seed))
     run.take()
-    latent: np.ndarray = run.frames[-1].latent.float().cpu().numpy()
+    latent: np.ndarray = run.steps[-1].latent.float().cpu().numpy()
     return latent
 
 

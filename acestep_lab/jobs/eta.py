@@ -157,7 +157,9 @@ class _Current:
 class EtaEstimator:
     """The estimate for one run. It is told where the work is; anybody may ask, from any thread."""
 
-    def __init__(self, work: Work | None = None, history: StageHistory | None = None, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self, work: Work | None = None, history: StageHistory | None = None, clock: Clock = time.monotonic
+    ) -> None:
         self.work = work or Work()
         self.history = history or StageHistory()
         self._clock = clock
@@ -383,4 +385,6 @@ class StageTimer:
     def so_far(self) -> dict[str, float]:
         """Seconds per stage, the running one's included."""
         now = self._clock()
-        return self._seconds | {name: self._seconds.get(name, 0.0) + now - since for name, since in self._running.items()}
+        return self._seconds | {
+            name: self._seconds.get(name, 0.0) + now - since for name, since in self._running.items()
+        }

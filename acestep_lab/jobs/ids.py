@@ -23,7 +23,7 @@ _last = (0, 0)
 
 def new_id(prefix: str = "run") -> str:
     """An id such as "run-01k3v9…"; of two made in one process the later one sorts after the other, whatever the clock does."""
-    global _last  # noqa: PLW0603 - what an id must come after
+    global _last
     with _lock:
         process, before = _last
         number = (time.time_ns() // 1_000_000 << _CHANCE) | secrets.randbits(_CHANCE)

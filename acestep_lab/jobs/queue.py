@@ -74,12 +74,12 @@ class JobQueue:
             self._admit(run.client)
             self._remember(run)
         run.subscribe(partial(_relay, weakref.ref(self), weakref.ref(run)))
-        self._notify(run, Event("state", run.state, run.id))
         try:
             self._worker.join(run, work, priority)
         except LabError:
             self._forget(run)
             raise
+        self._notify(*((run, Event("state", "queued", run.id)) if run.state == "queued" else (None, None)))
         return run
 
     def call(self, job: Callable[[], T], stop: threading.Event | None = None) -> T:
@@ -182,7 +182,9 @@ class JobQueue:
 
     def _must_wait(self, run: AnyRun, waits: bool) -> None:
         if not waits:
-            raise LabError(f"This run does not wait any more ({run.state}); only what waits can be held, moved or released.")
+            raise LabError(
+                f"This run does not wait any more ({run.state}); only what waits can be held, moved or released."
+            )
 
     # -- runs and their owners -----------------------------------------------------------------------------------------
 
@@ -197,16 +199,16 @@ class JobQueue:
         if isinstance(run, Run):
             return run if viewer is None or run.owner == viewer else None
         name = str(run)
-        found = [
-            one for one in self.runs(viewer) if one.id == name or (len(name) >= SHORT and one.id.endswith(name))
-        ]
+        found = [one for one in self.runs(viewer) if one.id == name or (len(name) >= SHORT and one.id.endswith(name))]
         return found[0] if len(found) == 1 else None
 
     def run(self, run: AnyRun | str, viewer: str | None = None) -> AnyRun:
         """As `find`; LabError where there is none."""
         found = self.find(run, viewer)
         if found is None:
-            raise LabError(f"There is no run {shown(str(getattr(run, 'id', run)))} of yours; it may be forgotten by now.")
+            raise LabError(
+                f"There is no run {shown(str(getattr(run, 'id', run)))} of yours; it may be forgotten by now."
+            )
         return found
 
     def stop(self, run: AnyRun | str, by: str | None = None) -> None:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from acestep_lab.audio.audio import Audio
-from acestep_lab.errors import LabError, SourceError, shown
+from acestep_lab.errors import LabError, SourceError, sentence, shown
 from acestep_lab.takes.take import Take
 from acestep_lab.ui import sound
 from acestep_lab.ui.messages import Id, Name
-from acestep_lab.ui.spec import Component, both, sentence
+from acestep_lab.ui.spec import Component, both
 
 FILES = (
     ("flac", "FLAC, with its recipe"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from acestep_lab.prompt import checks
 from acestep_lab.ui.spec import Component, both
 
 
@@ -32,17 +31,17 @@ class RunQueue(Component):
         """Take a finished run off the list."""
         self.ask("dismiss", id=str(id))
 
-    def do_hold(self, id: str = "", held: Any = True) -> None:
+    def do_hold(self, id: str = "", held: bool = True) -> None:
         """Ask for a run that waits to be held back, or to be let go."""
-        self.ask("hold", id=str(id), held=checks.truth("held", held))
+        self.ask("hold", id=str(id), held=held)
 
-    def do_move(self, id: str = "", place: Any = 0) -> None:
+    def do_move(self, id: str = "", place: int = 0) -> None:
         """Ask for a run to be put at another place among one's own."""
-        self.ask("move", id=str(id), place=checks.whole("A place in the queue", place, 0, 2**31))
+        self.ask("move", id=str(id), place=place)
 
-    def do_pause(self, paused: Any = True) -> None:
+    def do_pause(self, paused: bool = True) -> None:
         """Ask for no run to be begun for now, or for the queue to go on."""
-        self.ask("pause", paused=checks.truth("paused", paused))
+        self.ask("pause", paused=paused)
 
 
 RunQueueWidget, RunQueuePane = both(RunQueue)

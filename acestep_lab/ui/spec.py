@@ -17,7 +17,7 @@ import param
 import traitlets
 from panel.custom import AnyWidgetComponent
 
-from acestep_lab.errors import LabError, RecipeError, shown
+from acestep_lab.errors import LabError, RecipeError, sentence, shown
 from acestep_lab.ui import assets
 from acestep_lab.ui.messages import field_of, fits, guarded, opened
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from acestep_lab.audio.audio import Audio
-from acestep_lab.errors import LabError
+from acestep_lab.errors import LabError, sentence
 from acestep_lab.jobs.client import Client
 from acestep_lab.jobs.events import Event
 from acestep_lab.jobs.run import RenderRun, Run
@@ -38,7 +38,7 @@ from acestep_lab.ui import (
 )
 from acestep_lab.ui.backend import Backend
 from acestep_lab.ui.draft import PLAIN_FIELDS
-from acestep_lab.ui.spec import Component, sentence
+from acestep_lab.ui.spec import Component
 from acestep_lab.ui.throttle import Throttle
 
 PROGRESS_PER_SECOND = 8.0

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from acestep_lab.ui.desk import desk_of
+from acestep_lab.ui.backend import backend_of
 from tests.browser.conftest import Studio, Window, wait_for
 from tests.browser.test_studio import COMPONENTS, compose, open_page, state_of, until
 
@@ -97,7 +97,9 @@ def test_the_second_account_cannot_see_stop_rename_or_hear_what_is_the_firsts(
 
     assert one.fetched(sound) == 200
     assert other.fetched(sound) == 404, "the sound's address is of no use to somebody else"
-    messages: list[dict[str, Any]] = [{"kind": kind, "id": run} for kind in ("stop", "look", "dismiss", "keep", "hear")]
+    messages: list[dict[str, Any]] = [
+        {"kind": kind, "id": run} for kind in ("stop", "look", "dismiss", "keep", "hear", "hold", "move")
+    ]
     messages += [
         {"kind": kind, "id": take} for kind in ("open", "pick", "reuse", "listen", "bytes", "peaks", "hear", "save")
     ]
@@ -107,17 +109,16 @@ def test_the_second_account_cannot_see_stop_rename_or_hear_what_is_the_firsts(
     compose(theirs, "something of my own", seconds="3", seed="9")
     theirs.locator(".acl-runs li", has_text="something of my own").wait_for()  # all that was said before has been heard
 
-    desk = desk_of(shared.session)
-    job = desk.job(run)
-    assert job is not None
-    assert not job.stopping
-    assert desk.owner_of(take)
-    card = next(card for card in desk.session.library.cards() if card.id == take)
+    backend = backend_of(shared.session)
+    found = backend.jobs.run(run)
+    assert not found.stopping
+    assert backend.takes.owner_of(take)
+    card = next(card for card in backend.session.library.cards() if card.id == take)
     assert (card.star, card.note) == (False, "")
     assert "secret" not in theirs.locator("body").inner_text()
     assert state_of(theirs, ".acl-waveform", "drawn") != take
     mine.evaluate(SAY_TO_ALL, {"kind": "stop", "id": run})
-    wait_for(lambda: job.over, what="the stop, asked for in the same words by whose run it is")
+    wait_for(lambda: found.over, what="the stop, asked for in the same words by whose run it is")
     for _ in range(30):
         shared.gate.release()
     until(theirs, ".acl-gallery", "cards", "1")

@@ -28,7 +28,7 @@ from panel.models.esm import DataEvent
 from acestep_lab.errors import MOST_CHARACTERS, RecipeError
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
-from acestep_lab.ui.desk import desk_of
+from acestep_lab.ui.backend import backend_of
 from acestep_lab.ui.draft import PLAIN_FIELDS
 from acestep_lab.ui.studio import Studio
 from tests.pretend import PretendSession, png
@@ -337,7 +337,7 @@ def _threads(tally: Tally) -> Iterator[None]:
 def _opened(folder: Path, panes: bool) -> tuple[Hostile, Studio]:
     """A page with a take in hand, and a finished run to look at."""
     session = Hostile(folder, pause=0.0)
-    page = Studio(desk_of(session), panes=panes, picture=png, fades=lambda mode, strength: (0.04, 0.05))
+    page = Studio(backend_of(session), panes=panes, picture=png, fades=lambda mode, strength: (0.04, 0.05))
     job = page.go(Recipe("dub", seconds=4, seed=3, bpm=120, steps=3))
     for _ in range(600):
         if page.hand is not None and page.gallery.cards and job.over:
@@ -357,7 +357,9 @@ def run(count: int, seed: int, folder: Path, tell: Callable[[str], None] = lambd
             for room in rooms.values():
                 for start in range(0, each, BATCH):
                     for _ in range(min(BATCH, each - start)):
-                        _once(tally, dice, room, page.desk.ids()[0] if page.desk.ids() else "take-gone")
+                        _once(
+                            tally, dice, room, page.backend.takes.ids()[0] if page.backend.takes.ids() else "take-gone"
+                        )
                     _right(tally, room, page)
                 tell(f"{room.name}: {each} messages")
             _settle()
