@@ -20,7 +20,7 @@ from acestep_lab.jobs.eta import Round, StageHistory, Work
 from acestep_lab.jobs.fair_queue import FairQueue, network
 from acestep_lab.jobs.owners import FILE, Owners
 from acestep_lab.jobs.queue import MOST_ASIDE, MOST_WAITING, JobQueue
-from acestep_lab.jobs.run import RenderRun
+from acestep_lab.jobs.run import PlanRun, RenderRun
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import Cover, Repaint, Retake, Text2Music
@@ -256,7 +256,7 @@ def test_a_client_stops_what_was_begun_on_its_behalf_and_what_is_about_to_begin(
     assert [run.client.owner for run in (one, other, RenderRun((Recipe("dub"),)))] == ["ada", "bob", ""]
 
 
-# --- the backend --------------------------------------------------------------------------------------------------------
+# --- the backend -----------------------------------------------------------------------------------------------------
 
 
 class Planning(PretendSession):

@@ -29,6 +29,10 @@ FADING = 0.97
 """How much less each piece before the last one counts for this run's pace."""
 NEAR = 2.0
 """Sizes up to so many times larger or smaller are compared first."""
+SLOW_START = 1.5
+"""A first piece that takes so many times longer than it should says something about its beginning, not about the pace."""
+NOISE, CHANGE = math.log(1.1), math.log(1.25)
+"""How far one stage must be off before it says something about the others: up to the first nothing, from the second all."""
 GUESSED_PIECE = {PLAN: (0.5, 0.0), ENCODE: (4.0, 0.0), RENDER: (1.0, 1.0), DECODE: (4.0, 4.0)}
 """A piece of each stage before anything was measured, as (fixed, per size), against one pass over one second of music."""
 
@@ -62,6 +66,8 @@ class Sample:
     size: float
     piece: float
     start: float
+    whole: bool = False
+    """Whether no piece of it was seen apart from its beginning."""
 
 
 class StageHistory:
@@ -72,11 +78,24 @@ class StageHistory:
         self._found: dict[tuple[str, str, float], float | None] = {}
         self._lock = threading.Lock()
 
-    def learn(self, key: str, stage: str, size: float, piece: float, start: float = 0.0) -> None:
-        """Remember a round: seconds of one piece, and what its beginning took besides."""
+    def learn(
+        self, key: str, stage: str, size: float, piece: float, start: float = 0.0, whole: bool = False
+    ) -> None:
+        """Remember a round: seconds of one piece, and what its beginning took besides; `whole` where the two are one."""
         with self._lock:
-            self._samples[key, stage].append(Sample(size, max(0.0, piece), max(0.0, start)))
+            self._samples[key, stage].append(Sample(size, max(0.0, piece), max(0.0, start), whole))
             self._found.clear()
+
+    def knows(self, key: str, stage: str) -> bool:
+        """Whether a round of this stage was seen."""
+        with self._lock:
+            return bool(self._samples.get((key, stage)))
+
+    def is_sure(self, key: str, stage: str) -> bool:
+        """Whether more is known than one round in which a component may have been loaded."""
+        with self._lock:
+            samples = self._samples.get((key, stage), ())
+            return len(samples) > 1 or not any(one.whole for one in samples)
 
     def piece(self, key: str, stage: str, size: float) -> float | None:
         """Seconds a piece of this size should take; None where the stage was never seen.
@@ -166,7 +185,7 @@ class EtaEstimator:
         self._stages = {name: _Stage(list(rounds)) for name, rounds in self.work.stages.items()}
         self._current: _Current | None = None
         self._spent = 0.0  # seconds of rounds that are over, as they were expected
-        self._learnt: list[tuple[str, float, float, float]] = []
+        self._learnt: list[tuple[str, float, float, float, bool]] = []
         self._lock = threading.RLock()
 
     # -- what the worker tells
@@ -195,11 +214,15 @@ class EtaEstimator:
                 return
             now = self._clock()
             took, at.last, at.done = now - at.last, now, at.done + pieces
+            expected, stage = pieces * self._usual(at.stage, at.round.size), self._stages[at.stage]
             if at.first is None:
                 at.first = (pieces, took)
+                begun = took - self.history.start(self.work.key, at.stage)
+                if self._knows(at.stage) and 0 < begun < SLOW_START * expected:
+                    stage.see(expected, begun)
             else:
                 at.steady, at.steady_seconds = at.steady + pieces, at.steady_seconds + took
-                self._stages[at.stage].see(pieces * self._usual(at.stage, at.round.size), took)
+                stage.see(expected, took)
 
     def advance_to(self, share: float) -> None:
         """The round is done to this share, 0 to 1."""
@@ -225,19 +248,20 @@ class EtaEstimator:
                 self._learn(at, whole_seconds)
 
     def _learn(self, at: _Current, whole: float) -> None:
-        if at.first is None or at.steady <= 0:
+        undivided = at.first is None or at.steady <= 0
+        if at.first is None or undivided:
             piece, start = whole / max(at.done, at.round.pieces, 1e-9), 0.0
         else:
             piece = at.steady_seconds / at.steady
             start = at.first[1] - at.first[0] * piece
-        self._learnt.append((at.stage, at.round.size, piece, start))
+        self._learnt.append((at.stage, at.round.size, piece, start, undivided))
 
     def commit(self) -> None:
         """The run is over: let later ones know what its rounds took. Not before, so that this run is measured by one rule."""
         with self._lock:
             learnt, self._learnt = self._learnt, []
-        for stage, size, piece, start in learnt:
-            self.history.learn(self.work.key, stage, size, piece, start)
+        for stage, size, piece, start, undivided in learnt:
+            self.history.learn(self.work.key, stage, size, piece, start, undivided)
 
     # -- what anybody asks
 
@@ -295,6 +319,7 @@ class EtaEstimator:
         prior = self._run_factor(known)
         if prior is None and not stage.expected:
             return None
+        prior = None if prior is None else _transferred(prior)
         expected, took = stage.expected, stage.took
         if self._is_current(name) and (late := self._late(prior)) is not None:
             expected, took = expected + late[0], took + late[1]
@@ -338,8 +363,11 @@ class EtaEstimator:
         return min(1.0, at.first[0]) if at.first is not None else 1.0
 
     def _usual(self, name: str, size: float) -> float:
-        """Seconds of a piece before this run; a guess where none was measured."""
-        return self.history.piece(self.work.key, name, size) or self._guess(name, size)
+        """Seconds of a piece before this run; a guess where none was measured, or less where loading may be in the measure."""
+        found = self.history.piece(self.work.key, name, size)
+        if not found:
+            return self._guess(name, size)
+        return found if self.history.is_sure(self.work.key, name) else min(found, self._guess(name, size))
 
     def _guess(self, name: str, size: float) -> float:
         """A guess, in the measure of the loop where that one is known."""
@@ -349,7 +377,7 @@ class EtaEstimator:
         return unit * _guessed(name, size)
 
     def _knows(self, name: str) -> bool:
-        return self.history.piece(self.work.key, name, 1.0) is not None
+        return self.history.knows(self.work.key, name)
 
     def _is_current(self, name: str) -> bool:
         return self._current is not None and self._current.stage == name
@@ -357,6 +385,13 @@ class EtaEstimator:
     def _now_at(self) -> _Current:
         assert self._current is not None  # asked only of the stage under way
         return self._current
+
+
+def _transferred(factor: float) -> float:
+    """What the pace of some stages says of another: small differences are each stage's own, a large one is the machine's."""
+    off = abs(math.log(max(factor, 1e-9)))
+    share = min(1.0, max(0.0, (off - NOISE) / (CHANGE - NOISE)))
+    return float(factor**share)
 
 
 def _guessed(name: str, size: float) -> float:

@@ -58,10 +58,10 @@ class OwnedLibrary:
 
     def _check_task(self, task: Task, owner: str) -> None:
         for source in task.sources().values():
-            if isinstance(source, str | os.PathLike):
-                source = self._source(os.fspath(source), owner)
-            if isinstance(task, Retake) and isinstance(source, Take):  # it is made once more, from its own sources
-                self._check_task(source.recipe.task, owner)
+            named = isinstance(source, str | os.PathLike)
+            found = self._source(os.fspath(source), owner) if named else source  # type: ignore[arg-type]
+            if isinstance(task, Retake) and isinstance(found, Take):  # it is made once more, from its own sources
+                self._check_task(found.recipe.task, owner)
 
     def _source(self, name: str, owner: str) -> Take | None:
         """The take of an id that somebody may start from; None for a recording that one of their takes started from."""
