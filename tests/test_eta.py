@@ -28,8 +28,12 @@ class StandInClock:
 class Machine:
     """A machine that is not quite linear: seconds of a piece by stage, fixed and by size, and how much slower it is now."""
 
-    fixed: dict[str, float] = field(default_factory=lambda: {"plan": 0.03, "encode": 0.4, "render": 0.05, "decode": 0.2})
-    by_size: dict[str, float] = field(default_factory=lambda: {"plan": 0.01, "encode": 0.05, "render": 0.012, "decode": 0.09})
+    fixed: dict[str, float] = field(
+        default_factory=lambda: {"plan": 0.03, "encode": 0.4, "render": 0.05, "decode": 0.2}
+    )
+    by_size: dict[str, float] = field(
+        default_factory=lambda: {"plan": 0.01, "encode": 0.05, "render": 0.012, "decode": 0.09}
+    )
     starts: dict[str, float] = field(default_factory=dict)
     """Seconds a round's first piece takes besides."""
     slower: float = 1.0

@@ -78,9 +78,7 @@ class StageHistory:
         self._found: dict[tuple[str, str, float], float | None] = {}
         self._lock = threading.Lock()
 
-    def learn(
-        self, key: str, stage: str, size: float, piece: float, start: float = 0.0, whole: bool = False
-    ) -> None:
+    def learn(self, key: str, stage: str, size: float, piece: float, start: float = 0.0, whole: bool = False) -> None:
         """Remember a round: seconds of one piece, and what its beginning took besides; `whole` where the two are one."""
         with self._lock:
             self._samples[key, stage].append(Sample(size, max(0.0, piece), max(0.0, start), whole))
@@ -106,8 +104,7 @@ class StageHistory:
         with self._lock:
             if (key, stage, size) not in self._found:
                 samples = tuple(self._samples.get((key, stage), ()))
-                near = [one for one in samples if _is_near(one.size, size)]
-                self._found[key, stage, size] = _on_the_line(near or samples, size) if samples else None
+                self._found[key, stage, size] = _on_the_line(_near(samples, size), size) if samples else None
             return self._found[key, stage, size]
 
     def start(self, key: str, stage: str) -> float:
@@ -120,8 +117,11 @@ class StageHistory:
         return median_low([one.start for one in samples]) if len(samples) > 1 else 0.0
 
 
-def _is_near(one: float, other: float) -> bool:
-    return abs(math.log((one + 1e-9) / (other + 1e-9))) <= math.log(NEAR)
+def _near(samples: Sequence[Sample], size: float) -> Sequence[Sample]:
+    """The samples of sizes near this one, where there are smaller and larger ones; else all, for the line they lie on."""
+    near = [one for one in samples if abs(math.log((one.size + 1e-9) / (size + 1e-9))) <= math.log(NEAR)]
+    sizes = [one.size for one in near]
+    return near if near and 0.98 * min(sizes) <= size <= 1.02 * max(sizes) else samples
 
 
 def _on_the_line(samples: Sequence[Sample], size: float) -> float:
