@@ -27,7 +27,7 @@ from acestep_lab.engines.ace15 import resolve as resolving
 from acestep_lab.engines.ace15.engine import LRUCache, Prepared, Road, build, groups
 from acestep_lab.engines.ace15.profile import Profile, profile
 from acestep_lab.errors import LibraryError, MachineError, RecipeError, SourceError, shown
-from acestep_lab.jobs.eta import Round, Work
+from acestep_lab.jobs.eta import ItemWork, Work
 from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.run import PlanRun, RenderRun, Run
 from acestep_lab.listen import Analysis
@@ -73,8 +73,8 @@ from acestep_lab.versions import version_of
 
 NO_ROOM = "This machine has no room for the planner of this checkpoint."
 
-WORDS = Round(250.0)
-"""What the planner writes about where it writes words: so many tokens."""
+WORDS = (250.0, 1.0)
+"""About how many tokens the planner writes where it writes words; and rows of its batch."""
 
 MOST_RECIPES = 10_000
 """Recipes of one start; a generator without end is refused."""
@@ -493,7 +493,7 @@ class Session:
         title: str,
         ask: Callable[[PlanRun], list[Plan]],
         on_token: Callable[[Any], None] | None,
-        work: Round,
+        work: tuple[float, float],
     ) -> list[Plan]:
         """Ask the planner in a run of its own, which waits its turn and can be interrupted."""
         if on_token is not None and not callable(on_token):
@@ -506,7 +506,7 @@ class Session:
                 run.written(ask(run))
             run.finish()
 
-        run = PlanRun(title, work=Work(self._work_key, {"plan": [work]}))
+        run = PlanRun(title, work=Work.of_plan(self._work_key, *work))
         if on_token is not None:
             run.subscribe(lambda event: on_token(event.value) if event.kind == "token" else None)
         return self.jobs.submit(run, write).result()
@@ -795,27 +795,27 @@ class Session:
         return replace(written, locked=frozenset() if plan is None else plan.locked)
 
     def _work(self, recipes: Sequence[Recipe], plan: Plan | None = None) -> Work:
-        """What there is to do for these recipes: whose pieces (tokens, steps, sounds) take how long, history tells."""
-        batch = max(1, self.residency.arrangement.batch)
-        thinking = [one for one in recipes if resolving.thinks(one, self.has_planner) and not (plan and plan.codes)]
-        loops = [recipes[first : first + batch] for first in range(0, len(recipes), batch)]
-        sources = sum(len(one.task.sources()) for one in recipes)
-        return Work(self._work_key, {
-            "plan": [self._tokens(one) for one in thinking],
-            "encode": [Round(1.0, float(len(recipes) + 4 * sources))],
-            "render": [Round(loop[0].steps or 1, sum(_passes(one) * _length(one) for one in loop)) for loop in loops],
-            "decode": [Round(1.0, _length(one)) for one in recipes],
-        })  # fmt: skip
+        """What there is to do for these recipes; what that takes, history tells."""
+        batch = self.residency.arrangement.batch
+        return Work.of(self._work_key, [self._item_work(one, plan) for one in recipes], batch)
+
+    def _item_work(self, recipe: Recipe, plan: Plan | None) -> ItemWork:
+        seconds, knobs = recipe.seconds or DEFAULT_SECONDS, recipe.sampling
+        passes = 1 if getattr(knobs, "guidance", None) in (None, "none") else 2
+        thinks = resolving.thinks(recipe, self.has_planner) and not (plan and plan.codes)
+        tokens, rows = self._tokens(recipe) if thinks else (0.0, 1.0)
+        steps = getattr(knobs, "steps", None) or 1
+        return ItemWork(seconds, steps, passes * seconds, tokens, rows, len(recipe.task.sources()))
 
     @property
     def _work_key(self) -> str:
         return f"{self.checkpoint.name} on {self.residency.device}"
 
-    def _tokens(self, recipe: Recipe, codes: bool | None = None) -> Round:
-        """What the planner writes for a recipe, about: a few fields, then codes, or lyrics."""
+    def _tokens(self, recipe: Recipe, codes: bool | None = None) -> tuple[float, float]:
+        """About how many tokens the planner writes for a recipe, a few fields and then codes; and rows of its batch."""
         writes = recipe.task.plans if codes is None else codes
         number = self.checkpoint.geometry.codes(recipe.seconds or DEFAULT_SECONDS) if writes else 0
-        return Round(40.0 + number, 2.0 if recipe.planning.cfg_scale > 1 else 1.0)
+        return 40.0 + number, 2.0 if recipe.planning.cfg_scale > 1 else 1.0
 
     def _measure(self, run: RenderRun, song: Prepared) -> None:
         """Before the first song in whole numbers: have them measured when the DiT is built, and say what came of it."""
@@ -989,12 +989,3 @@ def default_folder() -> Path:
     from platformdirs import user_data_path
 
     return Path(os.environ.get("ACESTEP_LAB_TAKES") or user_data_path("acestep_lab") / "takes")
-
-
-def _length(recipe: Recipe) -> float:
-    return recipe.seconds or DEFAULT_SECONDS
-
-
-def _passes(recipe: Recipe) -> int:
-    """Passes through the DiT in a step."""
-    return 1 if recipe.guidance in (None, "none") else 2
