@@ -74,6 +74,8 @@ class JobQueue:
         priority = checks.whole("A priority", priority, -MOST_PRIORITY, MOST_PRIORITY)
         self._worker.must_be_open()
         with self._lock:
+            if run.is_submitted or run.id in self._known:
+                raise LabError("This run is in a queue already; a run is submitted once.")
             self._admit(run.client)
             self._remember(run)
         run.subscribe(partial(_relay, weakref.ref(self), weakref.ref(run)))

@@ -169,6 +169,11 @@ class Run(Generic[Piece, Result]):
         return self._state in OVER
 
     @property
+    def is_submitted(self) -> bool:
+        """Whether it is, or was, in a queue."""
+        return self._line is not None
+
+    @property
     def held(self) -> bool:
         """Whether it is held back while it waits."""
         return self._held
