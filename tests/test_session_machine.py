@@ -121,7 +121,7 @@ def test_where_whole_numbers_are_slower_the_music_is_that_of_the_plain_session(t
         assert np.array_equal(lab.make(WORDS).latent, plain.latent)
         again = lab.start(WORDS.replace(seed=5))
         again.take()
-        assert not any("int8" in note for note in again.notes)
+        assert not any("int8" in note for note in again.messages)
         whole = other.make(WORDS)
         assert "made in int8 and again in auto" in str(lab.verify(whole))
         assert "int8" not in str(other.verify(whole))

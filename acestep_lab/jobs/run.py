@@ -511,7 +511,7 @@ class RenderRun(Run["Step", "list[Take]"]):
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """All steps so far; of several songs rendered together, each step once for every song."""
+        """All steps so far; of several recipes rendered together, each step once for every one."""
         return tuple(self._pieces)
 
     @property
@@ -544,20 +544,20 @@ class RenderRun(Run["Step", "list[Take]"]):
         made = {str(place): take.id for place, take in self.made.items()}
         return super().to_json() | {"recipes": len(self.recipes), "takes": made, "steps": len(self._pieces)}
 
-    def keep(self, step: int, song: int = 0) -> Take:
+    def keep(self, step: int, item: int = 0) -> Take:
         """Make a take of the estimate (x0) of a step, counted from 0; works during the run and after a stop.
 
-        `song` says which, where several recipes are rendered.
+        `item` says which, counted from 0, where several recipes are rendered.
         """
-        step, song = checks.whole("A step", step, -(2**31), 2**31), checks.whole("A song", song, -(2**31), 2**31)
-        shown = [one for one in self._pieces if song in one.items]
+        step, item = checks.whole("A step", step, -(2**31), 2**31), checks.whole("An item", item, -(2**31), 2**31)
+        shown = [one for one in self._pieces if item in one.items]
         if not shown:
-            raise RecipeError(f"Song {song} of this run has shown no step yet; wait for its first one.")
+            raise RecipeError(f"Recipe {item} of this run has shown no step yet; wait for its first one.")
         if not 0 <= step < len(shown):
             raise RecipeError(f"There is no step {step}; this run has shown steps 0 to {len(shown) - 1}.")
         if self._keeper is None:
             raise LabError("This run cannot keep a step: it has not begun.")
-        return self._keeper(shown[step], song)
+        return self._keeper(shown[step], item)
 
     def stopped(self) -> Stopped:
         """What to raise for a run that was asked to stop."""
@@ -573,7 +573,7 @@ class RenderRun(Run["Step", "list[Take]"]):
         self._keeper = keeper
 
     def show(self, *steps: Step) -> None:
-        """One turn of the loop: a step for each song in it."""
+        """One turn of the loop: a step for each recipe in it."""
         for step in steps:
             self.shown_at.append(time.monotonic())
             self._add(step)
