@@ -22,7 +22,7 @@ from acestep_lab.prompt.sampling import GUIDANCE, SOLVERS
 
 if TYPE_CHECKING:
     from acestep_lab.jobs.events import Event
-    from acestep_lab.jobs.run import RenderRun
+    from acestep_lab.jobs.kinds import RenderRun
     from acestep_lab.models.download import Progress
     from acestep_lab.session import Session
     from acestep_lab.takes.take import Take

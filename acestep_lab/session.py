@@ -28,8 +28,9 @@ from acestep_lab.engines.ace15.engine import LRUCache, Prepared, Road, build, gr
 from acestep_lab.engines.ace15.profile import Profile, profile
 from acestep_lab.errors import LibraryError, MachineError, RecipeError, SourceError, shown
 from acestep_lab.jobs.eta import ItemWork, Work
+from acestep_lab.jobs.kinds import PlanRun, RenderRun
 from acestep_lab.jobs.queue import JobQueue
-from acestep_lab.jobs.run import PlanRun, RenderRun, Run
+from acestep_lab.jobs.run import Run
 from acestep_lab.listen import Analysis
 from acestep_lab.listen import listen as listening
 from acestep_lab.listen.plan_score import PlanScore, agreement

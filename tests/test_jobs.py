@@ -25,8 +25,9 @@ from acestep_lab.jobs.eta import Round, Work
 from acestep_lab.jobs.events import Event
 from acestep_lab.jobs.fair_queue import FairQueue
 from acestep_lab.jobs.ids import new_id, short_id
+from acestep_lab.jobs.kinds import PlanRun, RenderRun
 from acestep_lab.jobs.queue import MOST_FINISHED, MOST_WAITING, JobQueue
-from acestep_lab.jobs.run import PlanRun, RenderRun, Run
+from acestep_lab.jobs.run import Run
 from acestep_lab.plan.plan import Plan
 from acestep_lab.plan.planner import Token
 from acestep_lab.prompt.recipe import Recipe

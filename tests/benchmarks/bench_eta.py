@@ -15,8 +15,8 @@ from typing import Any
 
 from acestep_lab import Library, Recipe, Session
 from acestep_lab.jobs.events import Event
+from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.queue import JobQueue
-from acestep_lab.jobs.run import RenderRun
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.prompt.tasks import Cover
 from tests.benchmarks.meter import show, write
