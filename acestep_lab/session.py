@@ -20,10 +20,10 @@ from acestep_lab.engines.base import Attaches, Capabilities, Engine, HasCodes, P
 from acestep_lab.engines.opened import OpenEngines
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import RecipeError, TakeWarning, warn_caller
+from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.planning import OnToken, Planning
 from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.rendering import Renderer, recipe_from, recipes_of
-from acestep_lab.jobs.run import RenderRun
 from acestep_lab.jobs.worker import AnyRun
 from acestep_lab.listen import Analysis
 from acestep_lab.listen.analysis import analyze

@@ -15,8 +15,9 @@ import numpy as np
 from acestep_lab.audio.audio import Audio, splice
 from acestep_lab.errors import RecipeError
 from acestep_lab.jobs.eta import Round, Work
+from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.queue import JobQueue
-from acestep_lab.jobs.run import RenderRun, Run
+from acestep_lab.jobs.run import Run
 from acestep_lab.models.catalog import ROWS
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import Repaint

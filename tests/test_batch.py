@@ -108,12 +108,12 @@ def test_a_gallery_of_seeds_is_reproduced_whole(lab: Session) -> None:
 def test_a_step_of_one_song_of_a_batch_can_be_kept(lab: Session) -> None:
     run = lab.start([DUB, WALTZ, DUB.replace(seconds=1.0)])
     run.wait()
-    kept = run.keep(1, song=1)
+    kept = run.keep(1, item=1)
     assert kept.recipe.caption == WALTZ.caption
     assert np.array_equal(kept.latent, run.steps[3].estimate.numpy())
-    assert run.keep(0, song=2).seconds == 1.0
+    assert run.keep(0, item=2).seconds == 1.0
     with pytest.raises(RecipeError, match="no step 7"):
-        run.keep(7, song=2)
+        run.keep(7, item=2)
 
 
 def test_a_longer_song_begins_with_the_same_noise(lab: Session) -> None:

@@ -266,7 +266,7 @@ def test_the_words_of_a_song_are_let_go_once_its_loop_is_through(lab: Session, m
     run = lab.start([WORDS.replace(seed=seed) for seed in range(2)])
     run.takes()
     assert [song.conditions for song in decoded] == [(), ()]
-    assert run.keep(1, song=1).recipe.seed == 1
+    assert run.keep(1, item=1).recipe.seed == 1
 
 
 def test_recordings_that_takes_start_from_are_kept_however_many_there_are(lab: Session) -> None:

@@ -13,11 +13,11 @@ from typing import Any
 
 from acestep_lab.engines.base import Engine, Plans, Sound
 from acestep_lab.errors import MachineError, RecipeError, shown
-from acestep_lab.jobs.eta import PLAN, Round
+from acestep_lab.jobs.eta import PLAN, Work
+from acestep_lab.jobs.kinds import PlanRun
 from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.rendering import Engines
-from acestep_lab.jobs.run import PlanRun
-from acestep_lab.jobs.work import WORDS, plan_round, planning_work
+from acestep_lab.jobs.work import WORDS, plan_size, work_key
 from acestep_lab.listen.plan_score import PlanScore
 from acestep_lab.plan.fields import ATTRIBUTES
 from acestep_lab.plan.plan import Plan
@@ -61,7 +61,7 @@ class Planning:
         def ask(planner: Plans, how: dict[str, Any]) -> list[Plan]:
             return planner.plans(seeded, range(first, first + count), keep=keep, codes=codes, **how)
 
-        return self._ask(engine, title, ask, on_token, plan_round(engine, recipe, codes))
+        return self._ask(engine, title, ask, on_token, plan_size(engine, recipe, codes))
 
     def sketch(self, sentence: str, instrumental: bool, seed: int, language: str | None, on_token: OnToken) -> Plan:
         sentence = checks.text("The sentence a sketch starts from", sentence, MOST_CAPTION)
@@ -120,14 +120,14 @@ class Planning:
         title: str,
         ask: Callable[[Any, dict[str, Any]], list[Plan]],
         on_token: OnToken = None,
-        written: Round = WORDS,
+        written: tuple[int, int] = WORDS,
     ) -> list[Plan]:
         """Ask in a run of its own, and wait for what is written."""
         if on_token is not None and not callable(on_token):
             raise RecipeError(f"on_token is a function that hears each token, not {shown(on_token)}.")
         self._with_planner(engine)
         self.queue.refuse_to_wait()
-        run = PlanRun(title, work=planning_work(engine, self.engines.device(engine), written))
+        run = PlanRun(title, work=Work.of_plan(work_key(engine, self.engines.device(engine)), *written))
         if on_token is not None:
             run.subscribe(lambda event: on_token(event.value) if event.kind == "token" else None)
         return self.queue.submit(run, partial(self._work, engine=engine, ask=ask)).result()

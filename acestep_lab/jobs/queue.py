@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
@@ -19,11 +20,11 @@ from typing import Any, TypeVar
 
 from acestep_lab.errors import LabError, shown
 from acestep_lab.jobs.client import Client
-from acestep_lab.jobs.eta import StageHistory
+from acestep_lab.jobs.eta import Clock, StageHistory
 from acestep_lab.jobs.events import Event
 from acestep_lab.jobs.ids import SHORT
 from acestep_lab.jobs.run import Run
-from acestep_lab.jobs.worker import PATIENCE, AnyRun, Work, Worker
+from acestep_lab.jobs.worker import PATIENCE, AnyRun, RunBody, Worker
 from acestep_lab.prompt import checks
 
 MOST_FINISHED = 12
@@ -45,11 +46,13 @@ class JobQueue:
 
     Wherever `by` or `viewer` is asked for, it is a person's name: "" is the host, None the process itself, which may do and
     see everything. `run` may be a run, its id, or the short form of its id. The thread ends when the queue is closed, or
-    nobody holds it any more and all is done.
+    nobody holds it any more and all is done. `history` and `clock` are what the time to go is told from.
     """
 
-    def __init__(self, name: str = "acestep_lab", history: StageHistory | None = None) -> None:
-        self._worker = Worker(name, history)
+    def __init__(
+        self, name: str = "acestep_lab", history: StageHistory | None = None, clock: Clock = time.monotonic
+    ) -> None:
+        self._worker = Worker(name, history, clock)
         self._lock = threading.RLock()
         self._known: weakref.WeakValueDictionary[str, AnyRun] = weakref.WeakValueDictionary()
         self._remembered: dict[str, AnyRun] = {}
@@ -62,7 +65,7 @@ class JobQueue:
 
     # -- work ----------------------------------------------------------------------------------------------------------
 
-    def submit(self, run: R, work: Work, priority: int = 0) -> R:
+    def submit(self, run: R, work: RunBody, priority: int = 0) -> R:
         """Queue a run; `work(run)` is called on the worker thread, and what it raises becomes the run's failure.
 
         A priority above 0 goes before its owner's other runs, one below 0 lets everybody's others go first. LabError where
@@ -71,6 +74,8 @@ class JobQueue:
         priority = checks.whole("A priority", priority, -MOST_PRIORITY, MOST_PRIORITY)
         self._worker.must_be_open()
         with self._lock:
+            if run.is_submitted or run.id in self._known:
+                raise LabError("This run is in a queue already; a run is submitted once.")
             self._admit(run.client)
             self._remember(run)
         run.subscribe(partial(_relay, weakref.ref(self), weakref.ref(run)))

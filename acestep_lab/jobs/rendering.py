@@ -19,9 +19,9 @@ from acestep_lab.engines.base import Engine, Plans, Prepared, Request, groups
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import LintWarning, RecipeError, shown, warn_caller
 from acestep_lab.jobs.eta import DECODE, ENCODE, PLAN, RENDER, Work
+from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.queue import JobQueue
-from acestep_lab.jobs.run import RenderRun
-from acestep_lab.jobs.work import render_work
+from acestep_lab.jobs.work import item_work, work_key
 from acestep_lab.plan.following import thinks
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt import checks
@@ -124,10 +124,13 @@ class Renderer:
         return Item(recipe, engine, engine.resolve(recipe, plan, self.sounds.find, self.engines.longest(engine)), plan)
 
     def _work(self, items: Sequence[Item], planned: Sequence[bool] = ()) -> Work:
-        engine = items[0].engine
-        planned = [wanted and not (item.plan and item.plan.codes) for item, wanted in zip(items, planned, strict=False)]
-        planned = planned or [False] * len(items)
-        return render_work(items, planned, self.engines.batch(engine), self.engines.device(engine))
+        """What there is to do; `planned` says for which items the planner writes first, none once it has."""
+        engine, planned = items[0].engine, planned or [False] * len(items)
+        found = [
+            item_work(item.engine, item.request, wanted and not (item.plan and item.plan.codes))
+            for item, wanted in zip(items, planned, strict=True)
+        ]
+        return Work.of(work_key(engine, self.engines.device(engine)), found, self.engines.batch(engine))
 
     # -- on the worker thread ------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import atexit
 import os
 import queue
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -17,12 +18,12 @@ from functools import cache
 from typing import Any
 
 from acestep_lab.errors import LabError, MachineError
-from acestep_lab.jobs.eta import StageHistory
+from acestep_lab.jobs.eta import Clock, StageHistory
 from acestep_lab.jobs.fair_queue import FairQueue
 from acestep_lab.jobs.run import Run
 
 AnyRun = Run[Any, Any]
-Work = Callable[[Any], None]
+RunBody = Callable[[Any], None]
 """What a run's turn is spent on: `work(run)`."""
 PATIENCE = 10.0
 """Seconds that closing waits for the step at work."""
@@ -47,14 +48,16 @@ def work_through(worker: Worker) -> None:
 class Worker:
     """A thread, begun when it is first needed, the runs that wait for it, and the small jobs done between their steps."""
 
-    def __init__(self, name: str = "acestep_lab", history: StageHistory | None = None) -> None:
+    def __init__(
+        self, name: str = "acestep_lab", history: StageHistory | None = None, clock: Clock = time.monotonic
+    ) -> None:
         self.name, self.process = name, os.getpid()
-        self.history = history or StageHistory()
+        self.history, self.clock = history or StageHistory(), clock
         self._lock = threading.Lock()
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()  # `put` may be called even by the collector
         self._asides: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
         self._queue: FairQueue[AnyRun] = FairQueue()
-        self._work: dict[AnyRun, Work] = {}
+        self._work: dict[AnyRun, RunBody] = {}
         self._withdrawn: list[AnyRun] = []
         self._moved = False  # somebody joined, left or moved since the others were told their places
         self._thread: threading.Thread | None = None
@@ -158,7 +161,7 @@ class Worker:
         if self._closed:
             raise LabError(CLOSED)
 
-    def join(self, run: AnyRun, work: Work, priority: int = 0) -> None:
+    def join(self, run: AnyRun, work: RunBody, priority: int = 0) -> None:
         """Let a run wait its turn."""
         with self._lock:
             self.must_be_open()

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from acestep_lab.jobs.client import Client
+from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.owned_library import OwnedLibrary
 from acestep_lab.jobs.queue import JobQueue
-from acestep_lab.jobs.run import RenderRun
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.ui.gallery import card_of
 

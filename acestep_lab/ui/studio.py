@@ -18,7 +18,8 @@ from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import LabError, sentence
 from acestep_lab.jobs.client import Client
 from acestep_lab.jobs.events import Event
-from acestep_lab.jobs.run import RenderRun, Run
+from acestep_lab.jobs.kinds import RenderRun
+from acestep_lab.jobs.run import Run
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import TASKS, Region, Repaint
 from acestep_lab.takes.take import Take
