@@ -144,7 +144,7 @@ def test_a_listener_hears_states_in_order_and_a_broken_one_costs_nothing(lab: Se
 def test_a_re_roll_with_a_new_seed_runs_no_encoder(folder: Path, tmp_path: Path) -> None:
     entered: list[str] = []
     with Session(Ace15Engine(Checkpoint.open(folder)), library=Library(tmp_path)) as lab:
-        real = lab.devices
+        real = lab.engines.devices
 
         class Counting:
             def on(self, name: str, checkpoint: str | None = None):  # type: ignore[no-untyped-def]

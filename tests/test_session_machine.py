@@ -45,7 +45,7 @@ def test_it_explains_itself_before_anything_is_loaded(lab: Session) -> None:
     words = str(lab.explain())
     assert "batch" in words
     assert "dit" in words
-    assert lab.devices.on_device == ()
+    assert lab.engines.devices.on_device == ()
 
 
 def test_a_given_tier_is_explained_in_the_words_of_its_size(tiny_base: Path, tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_session_computes_in_the_dtype_it_is_asked_for_and_says_so(
         assert (take.made_with["dtype"], take.made_with["device"]) == (name, "cpu")
         assert str(lab.explain()).endswith(f"Computes in {name} on cpu.")
         assert np.isfinite(take.audio.samples).all()
-        with lab.devices.on("dit") as dit:
+        with lab.engines.devices.on("dit") as dit:
             assert next(dit.parameters()).dtype == getattr(torch, name)
 
 

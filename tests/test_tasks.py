@@ -493,7 +493,7 @@ def test_where_one_component_fits_at_a_time_every_stage_takes_its_turn(
     lab: Session, take: Take, tmp_path: Path
 ) -> None:
     alone = replace(LEVEL_BY_NAME["one int8"], storage="full")
-    plan = replace(lab.devices.memory_plan, level=alone)
+    plan = replace(lab.engines.devices.memory_plan, level=alone)
     devices = DeviceManager(partial(build, lab.engine.checkpoint), plan)
     with Session(Ace15Engine(lab.engine.checkpoint), library=Library(tmp_path), devices=devices) as small:
         heard: list[Audio] = []
@@ -532,7 +532,7 @@ class Watched(DeviceManager):
     """A manager that tells every use of a component, before it is used."""
 
     def __init__(self, lab: Session, told: Callable[[str], None], tile: int | None = None) -> None:
-        plan = lab.devices.memory_plan
+        plan = lab.engines.devices.memory_plan
         super().__init__(
             partial(build, lab.engine.checkpoint),
             plan if tile is None else replace(plan, tile_frames=tile),

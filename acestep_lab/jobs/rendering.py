@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from acestep_lab.audio.audio import Audio
-from acestep_lab.engines.base import Engine, Plans, Prepared, Request, groups
+from acestep_lab.engines.base import Engine, Plans, Prepared, Profiles, Request, groups
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import LintWarning, RecipeError, shown, warn_caller
 from acestep_lab.jobs.eta import DECODE, ENCODE, PLAN, RENDER, Work
@@ -115,6 +115,18 @@ class Renderer:
         if not isinstance(source, Take):
             raise RecipeError("A variance is the distance from a take; make one first, then vary it.")
         return self.begin(recipes_of([source.recipe.replace(task=Retake(source, variance, seed)) for seed in listed]))
+
+    def again(self, take: Take) -> Take:
+        """Make a take again; of one that was kept in the middle, as far as its step."""
+        run, step = self.begin(recipes_of(take.recipe), take.plan), take.made_with.get("step")
+        return run.take() if step is None else run.until(step)
+
+    def profile(self, recipe: Recipe, engine: Profiles) -> Any:
+        """Render a recipe, once to warm up with other words, and say where the seconds of the second time went."""
+        checks.instance("What is profiled", recipe, Recipe)
+        self.begin([recipe.replace(caption=recipe.caption + " (warming up)")]).take()
+        run = self.begin([recipe])
+        return self.queue.call(partial(engine.profile, run.take(), run.shown_at))
 
     def resolve(self, recipe: Recipe, plan: Plan | None = None) -> Item:
         """A recipe as its engine decides it."""
