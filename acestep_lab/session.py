@@ -370,7 +370,7 @@ class Session:
         self.jobs.refuse_to_wait()
         return take.verify(self._renderer.again(checks.instance("What is verified", take, Take)))
 
-    def _able(self, kind: type[T], otherwise: str, can: bool = True) -> T:
+    def _able(self, kind: Any, otherwise: str, can: bool = True) -> Any:
         """The engine in use as one that can do something; RecipeError where it cannot."""
         if not (can and isinstance(self.engine, kind)):
             raise RecipeError(f"{self.engine.name} {otherwise}.")

@@ -372,12 +372,12 @@ def _finite(piece: Tensor) -> Tensor:
     return piece
 
 
-def build(checkpoint: Checkpoint, component: str, dtype: torch.dtype) -> nn.Module:
+def build(checkpoint: Checkpoint, component: str, dtype: torch.dtype) -> Any:
     """Make a component in a dtype; autoencoder and DiT are made quicker on the way (same numbers, less work)."""
     if component == "vae":
         vae = prepare_vae(checkpoint.build(component))
         return vae if dtype == torch.float32 else vae.to(dtype)
-    module = checkpoint.build(component, dtype)
+    module: Any = checkpoint.build(component, dtype)
     if component == "condition":
         remember(module.timbre_encoder)  # without reference audio it hears the same silence every time
     return attention.install(module) if component == "dit" else module
