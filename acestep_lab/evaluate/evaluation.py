@@ -21,7 +21,7 @@ from acestep_lab.evaluate.prompts import Prompt
 from acestep_lab.evaluate.prompts import prompts as fixed_prompts
 from acestep_lab.evaluate.report import Metric, Report
 from acestep_lab.listen.discontinuities import discontinuity
-from acestep_lab.listen.instruments import InstrumentTagger, shipped
+from acestep_lab.listen.instruments import InstrumentTagger, default_tagger
 from acestep_lab.listen.key import chroma_correlation, key, same_key
 from acestep_lab.listen.tempo import same_tempo, tempo
 from acestep_lab.plan.plan import Plan
@@ -45,7 +45,7 @@ class EvalContext:
     prompts: list[Prompt]
     seconds: float
     progress: Callable[[str], None]
-    tagger: InstrumentTagger = field(default_factory=shipped)
+    tagger: InstrumentTagger = field(default_factory=default_tagger)
 
     def rendered(self, prompt: Prompt) -> Rendering:
         """The prompt's own song, at the checkpoint's rate and channels."""
@@ -222,11 +222,11 @@ def stems(context: EvalContext) -> list[Metric]:
         gains.setdefault(stem, []).append(_extract_gain(context, prompt, stem, mix, alone))
         rest = context.audio(song.mix - song.stems[stem])
         added = context.session.lego(rest, stem, prompt.caption, seed=prompt.seed)
-        lego_true.append(stem in context.tagger.heard(added.audio))
-        lego_chance.append(chosen[place - 1].instruments[0] in context.tagger.heard(added.audio))
+        lego_true.append(stem in context.tagger.present(added.audio))
+        lego_chance.append(chosen[place - 1].instruments[0] in context.tagger.present(added.audio))
         others = [s for s in prompt.instruments if s != stem][:3]
         full = context.session.complete(alone, others, prompt.caption, seed=prompt.seed)
-        complete += [s in context.tagger.heard(full.audio) for s in others]
+        complete += [s in context.tagger.present(full.audio) for s in others]
     metrics = [
         Metric("stems", f"extract {stem}: nearer to the stem by", float(np.mean(g)), None, None, len(g), "dB")
         for stem, g in sorted(gains.items())

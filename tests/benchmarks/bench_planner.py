@@ -4,7 +4,7 @@
     python -m tests.benchmarks.bench_planner --parts grammar   # or: steps, company, walks
 
 Figures: the code-phase step with guidance against `transformers.generate` with its two forward passes, the set-up of the
-grammar, the mean cost of a token mask, whether rows in company draw what they draw alone at real width, and the form of 500
+grammar, the mean cost of a token mask, whether rows in a batch sample what they sample alone at real width, and the form of 500
 random walks with their codes. Nothing is downloaded; each part run replaces its part of `results/planner.json`.
 """
 
@@ -93,7 +93,7 @@ def generate_step(lm: Qwen3ForCausalLM, prompt: list[int], steps: int, sample: b
 
 
 def own_step(lm: Qwen3ForCausalLM, prompt: list[int], steps: int, sample: bool) -> float:
-    """CPU seconds a token of the planner's own code phase, guided, drawing included."""
+    """CPU seconds a token of the planner's own code phase, guided, sampling included."""
     sampler = TokenSampler(Planning() if sample else Planning(temperature=0.0), 1)
     batch: DecodeBatch[int] = DecodeBatch.prefill(Decoder(lm), [0], prompt, 2.0, steps + 8)
     batch.add_cfg_rows(prompt, steps + 8)
@@ -187,7 +187,7 @@ def _tables(tokenizer: Any, rule: str) -> TokenTable:
 
 
 def steps(options: argparse.Namespace) -> dict[str, Any]:
-    """The guided code step, own against stock, greedy and as a song is drawn; the two take turns."""
+    """The guided code step, own against stock, greedy and as a song is sampled; the two take turns."""
     dtype = getattr(torch, options.dtype)
     lm, rng, rows = language_model(options.layers, dtype), random.Random(0), {}
     for prefix, goal in ((300, 1.6), (1500, 2.0)):
@@ -198,7 +198,7 @@ def steps(options: argparse.Namespace) -> dict[str, Any]:
                 stock.append(1000 * generate_step(lm, prompt, options.steps, sample))
                 own.append(1000 * own_step(lm, prompt, options.steps, sample))
             ratios = [theirs / ours for theirs, ours in zip(stock, own, strict=True)]
-            rows[f"prefix {prefix}, {'drawn' if sample else 'greedy'}"] = {
+            rows[f"prefix {prefix}, {'sampled' if sample else 'greedy'}"] = {
                 "generate ms": round(median(stock), 1), "own ms": round(median(own), 1),
                 "quicker": round(median(ratios), 2), "goal": goal,
             }  # fmt: skip
@@ -206,24 +206,24 @@ def steps(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def company(options: argparse.Namespace) -> dict[str, Any]:
-    """Guided rows at real width: the codes a seed draws alone and among four, and how far the logits lie apart."""
+    """Guided rows at real width: the codes a seed samples alone and among four, and how far the logits lie apart."""
     rng, rows = random.Random(0), {}
     prompt, negative = ([rng.randrange(TEXT - 100) for _ in range(length)] for length in (200, 30))
 
-    def draw(lm: Qwen3ForCausalLM, seeds: list[int]) -> tuple[list[list[int]], torch.Tensor]:
-        draws, said = [TokenSampler(Planning(), seed) for seed in seeds], [[] for _ in seeds]
+    def codes_of(lm: Qwen3ForCausalLM, seeds: list[int]) -> tuple[list[list[int]], torch.Tensor]:
+        samplers, said = [TokenSampler(Planning(), seed) for seed in seeds], [[] for _ in seeds]
         batch: DecodeBatch[int] = DecodeBatch.prefill(Decoder(lm), seeds, prompt, 2.0, 64)
         batch.add_cfg_rows(negative, 64)
         for _ in range(40):
             logits = batch.logits(slice(FIRST, FIRST + 64_000))
-            for one, chance, row in zip(said, draws, logits, strict=True):
-                one.append(chance.pick(row))
+            for one, sampler, row in zip(said, samplers, logits, strict=True):
+                one.append(sampler.sample(row))
             batch.feed([[FIRST + one[-1]] for one in said])
         return said, logits
 
     for dtype in ("float32", "bfloat16"):
         lm = language_model(2, getattr(torch, dtype))
-        (alone, apart), (together, among) = draw(lm, [5]), draw(lm, [4, 5, 6, 7])
+        (alone, apart), (together, among) = codes_of(lm, [5]), codes_of(lm, [4, 5, 6, 7])
         same = sum(a == b for a, b in zip(alone[0], together[1], strict=True))
         rows[dtype] = {"same codes": f"{same} of 40", "logits apart": float((apart[0] - among[1]).abs().max())}
     return {"alone and among four, 2 layers": rows}
