@@ -109,13 +109,13 @@ def _decoded(opened: Any, name: str, longest: float) -> tuple[np.ndarray, int, t
     layout: tuple[str, ...] = ()
     blocks: list[np.ndarray] = []
     base = stream.time_base or 0
-    told = float(stream.duration * base) if stream.duration else (opened.duration or 0) / 1_000_000
+    seconds_said = float(stream.duration * base) if stream.duration else (opened.duration or 0) / 1_000_000
     frames = 0
     for block, block_rate, block_layout in _frames(opened, stream):
         if not blocks:
             rate, layout = block_rate, block_layout
             if _tells(opened):
-                arrays.check_size(name, rate, len(block), round(told * rate), longest)
+                arrays.check_size(name, rate, len(block), round(seconds_said * rate), longest)
         if (block_rate, len(block)) != (rate, len(blocks[0]) if blocks else len(block)):
             raise SourceError(f"{name} changes its rate or its number of channels at {frames / rate:.1f} s.")
         arrays.check_finite(block, name, rate, frames)

@@ -108,7 +108,7 @@ class Sounds:
         """The take, or the same under an id of its own where its id is another sound's, in memory or in the library."""
         known = self._known.get(take.id)
         if take.manifest is not None and isinstance(known, Take) and not take.has_sound_of(known):
-            return take.descended(
+            return take.as_child(
                 f"{take.id} is another take here; this one got an id of its own, with that one as its parent."
             )
         return self.library.admit(take)

@@ -21,7 +21,7 @@ from acestep_lab.errors import LibraryError, RecipeError, shown
 from acestep_lab.prompt.checks import is_a, tried
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.takes import identity
-from acestep_lab.takes.verdict import Verdict, compare, made_otherwise
+from acestep_lab.takes.verdict import Verdict, compare, making_differences
 
 if TYPE_CHECKING:
     from acestep_lab.plan.plan import Plan
@@ -98,8 +98,10 @@ class Take:
     @property
     def is_copy(self) -> bool:
         """Whether its sound is a copy of the one that earned its id, as a lossy format left it."""
-        told = None if self.manifest is None else identity.original_of(self.manifest)
-        return told is not None and "fingerprint" in told and told["sha256"] != self.facts["audio"]["sha256"]
+        original = None if self.manifest is None else identity.original_of(self.manifest)
+        return (
+            original is not None and "fingerprint" in original and original["sha256"] != self.facts["audio"]["sha256"]
+        )
 
     def has_sound_of(self, other: Take) -> bool:
         """Whether its sound is another take's, or a copy of it."""
@@ -117,15 +119,15 @@ class Take:
         if unknown:
             raise RecipeError(f"A take has no field {shown(unknown[0])} that can be changed.")
         changed = replace(self, **changes)
-        return changed.named(self.manifest) if self.manifest is not None and _alike(self, changed) else changed
+        return changed.with_manifest(self.manifest) if self.manifest is not None and _alike(self, changed) else changed
 
-    def named(self, manifest: Mapping[str, Any]) -> Self:
+    def with_manifest(self, manifest: Mapping[str, Any]) -> Self:
         """The same take, bearing the id of the manifest it was read from."""
         take = replace(self)
         object.__setattr__(take, "manifest", dict(manifest))
         return take
 
-    def descended(self, *remarks: str) -> Self:
+    def as_child(self, *remarks: str) -> Self:
         """A take of its own with the same content and this one as its parent, so that it has another id."""
         return replace(self, parents=(self.id,), remarks=(*self.remarks, *remarks))
 
@@ -142,7 +144,7 @@ class Take:
                 f"A take is held against another one, or against what a session makes, not {shown(again)}."
             )
         other = again if isinstance(again, Take) else again.make(self.recipe, self.plan)
-        return replace(compare(self.audio, other.audio), remark=made_otherwise(self.made_with, other.made_with))
+        return replace(compare(self.audio, other.audio), remark=making_differences(self.made_with, other.made_with))
 
     def export(self, path: str | os.PathLike[str]) -> Path:
         """Write it as .flac, .wav, .opus, .ogg, .mp3, or .zip with latent and manifest."""
