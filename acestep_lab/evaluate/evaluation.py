@@ -388,8 +388,8 @@ def _understanding(context: EvalContext) -> list[Metric]:
     sounds, others = context.originals[: len(half)], measures.mismatched(half)
     matched_scores, mismatched_scores, metadata, by_chance = [], [], [], []
     for prompt, other, sound in context.tracked("understanding", list(zip(half, others, sounds, strict=True))):
-        matched_scores.append(context.session.agreement(sound, prompt.plan(context.seconds)).total)
-        mismatched_scores.append(context.session.agreement(sound, other.plan(context.seconds)).total)
+        matched_scores.append(context.session.plan_score(sound, prompt.plan(context.seconds)).total)
+        mismatched_scores.append(context.session.plan_score(sound, other.plan(context.seconds)).total)
         inferred = context.session.understand(sound, seed=prompt.seed)
         metadata.append(_same_metadata(inferred, prompt))
         by_chance.append(_same_metadata(inferred, other))
