@@ -97,7 +97,7 @@ class Audio:
         halved = writing.halvings(self.samples)
         steps = writing.steps24(self.samples, halved)
         steps *= np.float32(2.0 ** (halved - 23))
-        made = self._given(steps, self.rate, self.layout)
+        made = self._without_copy(steps, self.rate, self.layout)
         return made if writing.halvings(steps) == halved else made.on_grid()  # rounded down into a finer grid
 
     @property
@@ -114,7 +114,7 @@ class Audio:
         channels = arrays.whole(channels, "A number of channels", 1, layouts.MOST_CHANNELS)
         if channels == self.channels:
             return self
-        return self._given(layouts.to_channels(self.samples, channels, self.layout), self.rate)
+        return self._without_copy(layouts.to_channels(self.samples, channels, self.layout), self.rate)
 
     def resample(self, rate: int) -> Audio:
         """The same sound at another rate, from 1 kHz to 768 kHz (windowed sinc), in bounded time and memory."""
@@ -128,7 +128,7 @@ class Audio:
                 f"At {rate} Hz this sound would take {arrays.size(int(self.seconds * rate) * self.channels)}; "
                 f"a sound may have {arrays.size(arrays.MOST_SAMPLES)}. Cut it first."
             )
-        return self._given(resample(self.samples, self.rate, rate), rate, self.layout)
+        return self._without_copy(resample(self.samples, self.rate, rate), rate, self.layout)
 
     def gain(self, decibels: float) -> Audio:
         """The same sound louder or softer."""
@@ -146,16 +146,16 @@ class Audio:
 
     def _times(self, factor: float) -> Audio:
         with np.errstate(over="ignore"):  # what becomes infinite is refused by the new sound
-            return self._given(self.samples * np.float32(factor), self.rate, self.layout)
+            return self._without_copy(self.samples * np.float32(factor), self.rate, self.layout)
 
     def _with(self, samples: np.ndarray) -> Audio:
         """Other samples of the same rate and layout."""
         return Audio(samples, self.rate, self.layout)
 
     @classmethod
-    def _given(cls, samples: np.ndarray, rate: int, layout: tuple[str, ...] = ()) -> Self:
+    def _without_copy(cls, samples: np.ndarray, rate: int, layout: tuple[str, ...] = ()) -> Self:
         """A sound of samples that nobody else holds, without copying them."""
-        return cls(arrays.Given(samples), rate, layout)  # type: ignore[arg-type]
+        return cls(arrays.OwnedArray(samples), rate, layout)  # type: ignore[arg-type]
 
     def peaks(self, bins: int, start: float = 0.0, end: float | None = None) -> np.ndarray:
         """Lowest and highest sample of each of `bins` equal spans: float32 `[channels, bins, 2]`."""
@@ -180,7 +180,7 @@ class Audio:
         seconds and `arrays.MOST_SAMPLES` samples are decoded, whatever the file says. SourceError says what was wrong.
         """
         sound = reading.read(path, longest)
-        return cls._given(sound.samples, sound.rate, sound.layout)
+        return cls._without_copy(sound.samples, sound.rate, sound.layout)
 
     def write(self, path: str | os.PathLike[str], *, comment: str | None = None, title: str | None = None) -> Path:
         """Write FLAC (24 bit), WAV (float), OGG/Opus or MP3 by the file's ending; whole or not at all, never clipped.
