@@ -247,7 +247,7 @@ def test_an_unharmed_file_opens_without_a_word(lab: Session, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", ["../../x", "take-", "take-A", "take-a\n", "take-" + "a" * 99, "take-é", "", "."])
 def test_an_id_is_small_letters_and_nothing_else(name: str, lab: Session, library: Library) -> None:
-    for verb in (library.open, library.sound, library.marks, library.card, library.bin, library.open_sound, lab.open):
+    for verb in (library.open, library.sound, library.marks, library.card, library.bin, library.open_sound, lab.load):
         with pytest.raises(LibraryError):
             verb(name)
     with pytest.raises(RecipeError):

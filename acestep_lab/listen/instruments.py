@@ -207,7 +207,8 @@ def fit_tagger(
                 average.update_parameters(network)
                 total += loss.item()
             report(f"epoch {epoch + 1} of {epochs}: loss {total / len(batches):.3f}")
-    return InstrumentTagger(roles, average.module.eval())
+    average.module.eval()
+    return InstrumentTagger(roles, average.module)  # type: ignore[arg-type]  # a copy of the network
 
 
 def _crop(spectrogram: np.ndarray, frames: int, random: np.random.Generator) -> np.ndarray:

@@ -145,7 +145,9 @@ def _is_ours(values: Mapping[str, Any]) -> bool:
     names = {f.name for f in fields(Recipe)}
     task = values.get("task", {})
     foreign = any(
-        _open(value) or (isinstance(value, str) and name not in _WORDS) or _number(value) in _FOREIGN_NUMBERS.get(name, ())
+        _open(value)
+        or (isinstance(value, str) and name not in _WORDS)
+        or _number(value) in _FOREIGN_NUMBERS.get(name, ())
         for name, value in values.items()
     )
     return bool(values) and set(values) <= names and isinstance(task, Mapping) and not foreign
@@ -379,9 +381,7 @@ class _Reader:
 
     def _ignored(self) -> tuple[str, ...]:
         known = {name for names in ALIASES.values() for name in names} | _ELSEWHERE | set(_NESTED)
-        return tuple(
-            self.spelt[name] for name, value in self.given.items() if name not in known and not _is_off(value)
-        )
+        return tuple(self.spelt[name] for name, value in self.given.items() if name not in known and not _is_off(value))
 
     def _words(self) -> dict[str, Any]:
         caption, lyrics, query = self.text("caption"), self.text("lyrics"), self.text("query")
