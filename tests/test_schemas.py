@@ -197,5 +197,5 @@ def test_a_schema_is_printed_by_the_module_and_by_the_command(capsys: pytest.Cap
     refused = subprocess.run([*module, "song"], capture_output=True, text=True)
     assert (refused.returncode, refused.stderr) == (
         2,
-        'There is no schema of "song"; there are recipe, plan, manifest.\n',
+        "There is no schema of 'song'; there are recipe, plan, manifest.\n",
     )

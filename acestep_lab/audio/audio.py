@@ -84,7 +84,7 @@ class Audio:
         return integrated_loudness(self.samples, self.rate, weights)
 
     def cut(self, region: Region) -> Audio:
-        """The samples inside a region."""
+        """The samples inside a region; SourceError for what is no region."""
         if not checks.is_a(region, Region):
             raise SourceError(f"What is cut out is a Region, such as Region(1.5, 4), not {shown(region)}.")
         return self._with(self.samples[:, region.samples(self.rate)])
@@ -117,7 +117,10 @@ class Audio:
         return self._without_copy(layouts.to_channels(self.samples, channels, self.layout), self.rate)
 
     def resample(self, rate: int) -> Audio:
-        """The same sound at another rate, from 1 kHz to 768 kHz (windowed sinc), in bounded time and memory."""
+        """The same sound at another rate, from 1 kHz to 768 kHz (windowed sinc), in bounded time and memory.
+
+        SourceError for a rate outside these, or where the sound would become too large to hold.
+        """
         rate = arrays.rate_of(rate)
         if rate == self.rate:
             return self
@@ -131,14 +134,14 @@ class Audio:
         return self._without_copy(resample(self.samples, self.rate, rate), rate, self.layout)
 
     def gain(self, decibels: float) -> Audio:
-        """The same sound louder or softer."""
+        """The same sound louder or softer by so many decibels; SourceError above 400."""
         decibels = arrays.finite(decibels, "A gain in decibels")
         if decibels > 400:
             raise SourceError(f"A gain is at most 400 decibels, not {shown(decibels)}.")
         return self._times(10 ** (decibels / 20))
 
     def normalized(self, peak_dbfs: float = -1.0) -> Audio:
-        """The same sound with its peak at `peak_dbfs`; silence stays as it is."""
+        """The same sound with its peak at `peak_dbfs`; silence stays as it is. SourceError above 400."""
         peak_dbfs = arrays.finite(peak_dbfs, "A peak in decibels")
         if peak_dbfs > 400:
             raise SourceError(f"A peak is at most 400 decibels above full scale, not {shown(peak_dbfs)}.")
@@ -158,7 +161,7 @@ class Audio:
         return cls(arrays.OwnedArray(samples), rate, layout)  # type: ignore[arg-type]
 
     def peaks(self, bins: int, start: float = 0.0, end: float | None = None) -> np.ndarray:
-        """Lowest and highest sample of each of `bins` equal spans: float32 `[channels, bins, 2]`."""
+        """Lowest and highest sample of each of `bins` equal spans between two times in seconds: float32 `[channels, bins, 2]`."""
         bins = arrays.whole(bins, "A number of bins", 1, 2**24)
         start, end = (
             arrays.finite(start, "The start in seconds"),
@@ -197,7 +200,7 @@ class Audio:
         """The bytes of a file: "wav", "flac", "opus", "ogg" or "mp3", never clipped.
 
         A "wav" of 24 bits holds floats where 24-bit whole numbers would not give these very samples back; `bits` = 16
-        makes smaller WAV and FLAC files for listening.
+        makes smaller WAV and FLAC files for listening. SourceError for a kind, bits or a sound that no such file can hold.
         """
         tags = writing.check(kind, self.samples, self.rate, {})
         bits = arrays.whole(bits, "The bits of a sample", 1, 64)

@@ -66,7 +66,10 @@ class Plan:
         return changed
 
     def lock(self, *names: str) -> Self:
-        """The same plan with some fields held for the next planning: `plan.lock("bpm", "caption")`."""
+        """The same plan with some fields held for the next planning: `plan.lock("bpm", "caption")`.
+
+        RecipeError for a field that a plan has not, or that is not decided yet.
+        """
         for name in _lockable(names):
             if getattr(self, name) in (None, "", ()):
                 raise RecipeError(

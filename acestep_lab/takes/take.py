@@ -114,7 +114,10 @@ class Take:
         return self.audio.seconds
 
     def replace(self, **changes: Any) -> Self:
-        """The same take with some fields changed; a new value, with a new id where recipe, sound, latent or parents differ."""
+        """The same take with some fields changed; a new value, with a new id where recipe, sound, latent or parents differ.
+
+        RecipeError for what is no field of a take.
+        """
         unknown = sorted(set(changes) - {f.name for f in fields(self) if f.init})
         if unknown:
             raise RecipeError(f"A take has no field {shown(unknown[0])} that can be changed.")
@@ -132,13 +135,16 @@ class Take:
         return replace(self, parents=(self.id,), remarks=(*self.remarks, *remarks))
 
     def code(self, session: str = "lab") -> str:
-        """The line of Python that makes this take again."""
+        """The line of Python that makes this take again; RecipeError where `session` is no name."""
         if not isinstance(session, str) or not session.isidentifier():
             raise RecipeError(f"A session's name is a word of Python, such as 'lab', not {shown(session)}.")
         return f"{session}.make({self.recipe.code()})"
 
     def verify(self, again: Take | Maker) -> Verdict:
-        """Compare with another take, or with what a session makes of the same recipe: same, same to the ear, different."""
+        """Compare with another take, or with what a session makes of the same recipe: same, same to the ear, different.
+
+        LibraryError for anything else.
+        """
         if not isinstance(again, Take) and not callable(getattr(again, "make", None)):
             raise LibraryError(
                 f"A take is held against another one, or against what a session makes, not {shown(again)}."
