@@ -46,8 +46,10 @@ FLOW = FlowSampling(
     latent_shift=0.1, latent_rescale=0.9,
 )  # fmt: skip
 TOKENS = TokenSampling(temperature=0.9, top_k=250, top_p=0.9, guidance_scale=3.0)
+KNOBS: tuple[sampling.Sampling, ...] = (FLOW, TOKENS)
+"""Every kind of sampling."""
 RECIPE = Recipe(
-    "slow dub techno", "[Verse]\nla", 20.5, 7, 120, "F# minor", "4", "en", checkpoint="turbo", planning=PLANNING, thinking=True,
+    "slow dub techno", "[Verse]\nla", 20.5, 7, 120, "F# minor", "4", "en", checkpoint="turbo", planning=PLANNING.replace(thinking=True),
     fade_in=0.5, fade_out=1.5, normalize=False, peak_db=-3.0,
 )  # fmt: skip
 PLAN = Plan(
@@ -91,7 +93,7 @@ def made() -> dict[str, Schema]:
 def recipe_schema() -> Schema:
     """A recipe's fields one by one, its tasks, and the knobs of either kind of sampling, never of both."""
     common = _fields(RECIPE.to_json(), lambda plain: _is_read(Recipe.from_json, {"caption": "x", **plain}))
-    kinds = {name: _knobs(name, example) for name, example in zip(sampling.KINDS, (FLOW, TOKENS), strict=True)}
+    kinds = {sampling.NAMES[type(example)]: _knobs(sampling.NAMES[type(example)], example) for example in KNOBS}
     fields = {**common, "task": {"$ref": "#/$defs/task"}, "sampling": {"type": "string", "enum": list(kinds)}}
     either = [
         {
@@ -110,7 +112,7 @@ def recipe_schema() -> Schema:
     }
 
 
-def _knobs(kind: str, example: FlowSampling | TokenSampling) -> Schema:
+def _knobs(kind: str, example: sampling.Sampling) -> Schema:
     """The knobs of one kind of sampling."""
     return _fields(
         example.to_json(), lambda plain: _is_read(Recipe.from_json, {"caption": "x", "sampling": kind, **plain})
