@@ -10,7 +10,9 @@ plain sentences here), mkdocs with mkdocstrings (a theme and five plugins, two o
 from __future__ import annotations
 
 import html
+import pkgutil
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,12 +31,20 @@ NO_NETWORK = ("mathjax_url", "require_js_url", "jquery_url", "mermaid_js_url")
 def main(arguments: Sequence[str]) -> int:
     """Write the reference; returns the exit status."""
     folder, modules = Path(arguments[0] if arguments else "build/docs"), arguments[1:]
-    reference(modules or ["acestep_lab"], folder)
+    reference(modules or every_module(), folder)
     lessons = notebooks(sorted((ROOT / "notebooks").glob("*.ipynb")), folder / "notebooks")
     pages = [page(ROOT / name, folder) for name in PAGES]
     (folder / "index.html").write_text(contents(lessons, pages), encoding="utf-8")
     print(f"{folder}/index.html: {len(list((folder).rglob('*.html')))} pages")
     return 0
+
+
+def every_module() -> list[str]:
+    """The package and all its modules, but those that run when they are loaded."""
+    import acestep_lab
+
+    found = [found.name for found in pkgutil.walk_packages(acestep_lab.__path__, "acestep_lab.")]
+    return ["acestep_lab", *(name for name in found if not any(part.startswith("_") for part in name.split(".")))]
 
 
 def reference(modules: Sequence[str], folder: Path) -> None:
@@ -47,7 +57,9 @@ def reference(modules: Sequence[str], folder: Path) -> None:
     for name in acestep_lab.__all__:  # looked up when they are first used, and pdoc looks without using
         getattr(acestep_lab, name)
     pdoc.render.configure(docformat="markdown", search=True, footer_text=f"acestep_lab {acestep_lab.__version__}")
-    pdoc.pdoc(*modules, output_directory=folder)
+    with warnings.catch_warnings():  # names that are there for type checkers only are shown as they are written
+        warnings.filterwarnings("ignore", "Error parsing type annotation|Error running TYPE_CHECKING imports")
+        pdoc.pdoc(*modules, output_directory=folder)
 
 
 def notebooks(files: Sequence[Path], folder: Path) -> list[Path]:
