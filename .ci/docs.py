@@ -10,6 +10,7 @@ plain sentences here), mkdocs with mkdocstrings (a theme and five plugins, two o
 from __future__ import annotations
 
 import html
+import importlib
 import pkgutil
 import sys
 import warnings
@@ -54,11 +55,12 @@ def reference(modules: Sequence[str], folder: Path) -> None:
 
     import acestep_lab
 
-    for name in acestep_lab.__all__:  # looked up when they are first used, and pdoc looks without using
-        getattr(acestep_lab, name)
-    pdoc.render.configure(docformat="markdown", search=True, footer_text=f"acestep_lab {acestep_lab.__version__}")
+    for module in map(importlib.import_module, modules):
+        for name in getattr(module, "__all__", ()):  # some are looked up when they are first used; pdoc does not use them
+            setattr(module, name, getattr(module, name))
+    pdoc.render.configure(docformat="markdown", search=True, show_source=False, footer_text=f"acestep_lab {acestep_lab.__version__}")
     with warnings.catch_warnings():  # names that are there for type checkers only are shown as they are written
-        warnings.filterwarnings("ignore", "Error parsing type annotation|Error running TYPE_CHECKING imports")
+        warnings.filterwarnings("ignore", "Error parsing type annotation|Error running TYPE_CHECKING|Failed to run TYPE_CHECKING")
         pdoc.pdoc(*modules, output_directory=folder)
 
 
