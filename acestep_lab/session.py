@@ -150,7 +150,7 @@ class Session:
         return self._renderer.begin(recipes_of(recipe), plan)
 
     def make(self, recipe: Recipe, plan: Plan | None = None) -> Take:
-        """Render a recipe and wait for its take; several at once are for `start`."""
+        """Render a recipe and wait for its take; several at once are for `start`. RecipeError for what cannot be made."""
         if len(recipes_of(recipe)) != 1:
             raise RecipeError("make renders one recipe; for several write lab.start(recipes).takes().")
         self.jobs.refuse_to_wait()
@@ -316,7 +316,7 @@ class Session:
         return self.jobs.call(partial(engine.preview, latent, at, seconds))
 
     def codes(self, source: Source) -> tuple[int, ...]:
-        """The audio codes of a take or any sound: what a cover through codes hears of it."""
+        """The audio codes of a take or any sound: what a cover through codes hears of it. RecipeError where an engine has none."""
         sound, engine = self.sound(source), self._able(HasCodes, "has no audio codes", self.capabilities.codes)
         return self._aside(lambda stop: engine.codes(sound, stop))
 

@@ -23,6 +23,7 @@ MODULES = (
     "engines.base",
     "engines.step",
     "jobs.run",
+    "jobs.kinds",
     "jobs.queue",
     "jobs.client",
     "jobs.eta",
@@ -168,9 +169,14 @@ def field_docs(cls: type) -> dict[str, str]:
 
 
 def test_there_is_enough_to_look_at(everything: dict[str, Any]) -> None:
-    assert {"Recipe.replace", "Session.make", "Take.verify", "engines.base.Engine.decode", "jobs.run.Run"} <= set(
-        everything
-    )
+    assert {
+        "Recipe.replace",
+        "Session.make",
+        "Take.verify",
+        "engines.base.Engine.decode",
+        "jobs.run.Run",
+        "jobs.kinds.RenderRun",
+    } <= set(everything)
     assert len(everything) > 150
 
 

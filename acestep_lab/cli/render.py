@@ -18,7 +18,8 @@ from acestep_lab.errors import LibraryError
 
 if TYPE_CHECKING:
     from acestep_lab.audio.audio import Audio
-    from acestep_lab.jobs.run import Event, RenderRun
+    from acestep_lab.jobs.events import Event
+    from acestep_lab.jobs.kinds import RenderRun
     from acestep_lab.prompt.recipe import Recipe
     from acestep_lab.prompt.tasks import Task
     from acestep_lab.session import Session
