@@ -18,6 +18,8 @@ Accepts: TypeAlias = Callable[[Any], bool]
 
 STRANGE = "zq no such word"
 """Text that no list of known words holds, and a field that nothing has."""
+NO_CHARACTERS = "\0\ufffe\uffff"
+"""Characters that a reader of text may refuse. (Half a surrogate is none in JSON's UTF-8.)"""
 LARGEST_WHOLE = 10**30
 LONGEST = 2**20
 """Above every limit of characters or items; what takes so many has none."""
@@ -64,6 +66,8 @@ class Asking:
     def _text(self, example: str, accepts: Accepts, name: str) -> Schema:
         if accepts(STRANGE):
             shortest = {} if accepts("") else {"minLength": 1}
+            refused = "".join(f"\\u{ord(one):04x}" for one in NO_CHARACTERS if not accepts(f"x{one}"))
+            shortest |= {"pattern": f"^[^{refused}]*$"} if refused else {}
             return {"type": "string", **shortest, **self._most("maxLength", len(example), lambda n: accepts("x" * n))}
         words = [word for word in self.words if accepts(word)]
         if example in words:
