@@ -168,9 +168,11 @@ TOGETHER = {
     *((kind, name) for kind, names in (("Repaint", ["regions"]), ("Lego", ["region"]), ("Extend", ["after"])) for name in names),
     *(("Recipe", name) for name in ("caption", "task", "timesteps", "guidance_interval", "sampling")),
     *(("FlowEdit", name) for name in ("n_min", "n_max")),
+    *(("Plan", name) for name in ("asked", "problems")),
     *(("Cover", name) for name in ("codes", "noise_strength")),
 }  # fmt: skip
-"""Fields whose order, blanks or neighbours matter to the reader, which no schema of single fields can say."""
+"""Fields whose order, blanks or neighbours matter to the reader, which no schema of single fields can say; and a plan's notes,
+plain data of any kind, whose numbers end at 1e30."""
 
 
 def test_the_ends_of_a_range_are_found_to_the_last_digit() -> None:
