@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -201,3 +202,10 @@ def test_a_schema_is_printed_by_the_module_and_by_the_command(capsys: pytest.Cap
         2,
         "There is no schema of 'song'; there are recipe, plan, manifest.\n",
     )
+
+
+def test_takes_that_earlier_versions_kept_validate_where_their_format_is_todays() -> None:
+    files = sorted((Path(__file__).parent / "data").rglob("take-*.json"))
+    kept = [plain for file in files if "format" in (plain := json.loads(file.read_text(encoding="utf-8")))]
+    verdicts = {(plain["format"], validator("manifest").is_valid(plain)) for plain in kept}
+    assert verdicts == {("acestep_lab.take/2", True), ("acestep_lab.take/1", False)}
