@@ -65,7 +65,7 @@ class Asking:
 
     def _text(self, example: str, accepts: Accepts, name: str) -> Schema:
         if accepts(STRANGE):
-            shortest = {} if accepts("") else {"minLength": 1}
+            shortest: Schema = {} if accepts("") else {"minLength": 1}
             refused = "".join(f"\\u{ord(one):04x}" for one in NO_CHARACTERS if not accepts(f"x{one}"))
             shortest |= {"pattern": f"^[^{refused}]*$"} if refused else {}
             return {"type": "string", **shortest, **self._most("maxLength", len(example), lambda n: accepts("x" * n))}
