@@ -1,7 +1,6 @@
 """Writes the reference into a folder: every public name from its docstring, the lessons, and the project's pages. No network.
 
-pdoc (MIT-0) reads the docstrings. Weighed: sphinx with myst-nb (a second markup language and a tree of extensions for what are
-plain sentences here), mkdocs with mkdocstrings (a theme and five plugins, two of them unmaintained).
+pdoc (MIT-0) reads the docstrings; what else was weighed stands in CONTRIBUTING.md.
 
     python .ci/docs.py build/docs                    # all of it
     python .ci/docs.py build/docs acestep_lab.prompt # some of it, while writing

@@ -119,7 +119,7 @@ class Library:
         return self._query(self._index.ids)
 
     def takes(self, most: int | None = None) -> list[Take]:
-        """Kept takes, newest first, each with its sound; damaged ones are left out."""
+        """Kept takes, newest first, each with its sound; damaged ones are left out. LibraryError for an odd number of them."""
         if most is not None and not (is_whole(most) and (plain_number(most) or 0) >= 0):
             raise LibraryError(f"At most so many takes is a whole number from 0 up, not {shown(most)}.")
         return list(self._readable(self.ids()[: None if most is None else int(plain_number(most) or 0)]))
@@ -134,7 +134,7 @@ class Library:
         return self._query(lambda: self._index.cards(query, most, **where))
 
     def card(self, name: str) -> Card:
-        """The card of one take."""
+        """The card of one take; LibraryError where none is kept under that name, or it is damaged."""
         found = self.cards(id=self._known(name))
         if not found:
             raise LibraryError(self._damaged.get(name, ("", f"The library keeps no take {shown(name)}."))[1])
@@ -164,7 +164,7 @@ class Library:
         return manifest.to_take(data, audio, latent, *remarks)
 
     def sound(self, name: str) -> Path:
-        """The sound file of a take."""
+        """The sound file of a take; LibraryError where it is missing."""
         found = self._sound_of(self.folder, self._known(name))
         if found is None:
             raise LibraryError(f"The sound of {name} is missing from {shown(str(self.folder), 120)}.")
@@ -252,7 +252,8 @@ class Library:
     def admit(self, take: Take) -> Take:
         """The take as this library can keep it: itself, or, where its id belongs to another sound here, one of its own.
 
-        Ids are earned by content, but one of an old file is only claimed; a claim never takes over what is here.
+        Ids are earned by content, but one of an old file is only claimed; a claim never takes over what is here. LibraryError
+        for what is no take.
         """
         if not is_a(take, Take):
             raise LibraryError(f"A library admits takes, not {shown(take)}.")
@@ -300,7 +301,10 @@ class Library:
         return bool(kept.latent.size or not take.latent.size)
 
     def keep_sound(self, audio: Audio) -> Path:
-        """Write a recording that a take starts from, sample for sample; keeping it twice changes nothing."""
+        """Write a recording that a take starts from, sample for sample; keeping it twice changes nothing.
+
+        LibraryError for what is no Audio, holds samples that are no numbers, or finds no room.
+        """
         if not isinstance(audio, Audio):
             raise LibraryError(f"A recording is an Audio, not {shown(audio)}.")
         known = self._sound_of(self.folder / SOUNDS, audio.id)
@@ -366,7 +370,10 @@ class Library:
         tags: Iterable[str] | None = None,
         scores: dict[str, float] | None = None,
     ) -> Card:
-        """Say something about a take; what is None stays as it was. A star takes a rejection back, and vice versa."""
+        """Say something about a take; what is None stays as it was. A star takes a rejection back, and vice versa.
+
+        LibraryError for an unknown take or a mark of another kind.
+        """
         marks, unread = self._marks(self._known(name))
         new: dict[str, Any] = {"star": star, "reject": reject, "note": note, "scores": scores, "tags": tags}
         try:
@@ -453,7 +460,10 @@ class Library:
                     file.unlink()
 
     def empty_trash(self, older_than_hours: float = 0.0) -> None:
-        """Delete what has been in the trash for so long, and the recordings only such takes started from."""
+        """Delete what has been in the trash for so long, and the recordings only such takes started from.
+
+        LibraryError where the hours are no number.
+        """
         if isinstance(older_than_hours, bool) or not isinstance(older_than_hours, int | float):
             raise LibraryError(
                 f"How long a take lies in the trash is a number of hours, not {shown(older_than_hours)}."

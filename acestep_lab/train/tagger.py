@@ -129,7 +129,7 @@ def train_instruments(
     tagger = fit_tagger(
         [spectrograms[i] for i in np.flatnonzero(~held_out)], stems[~held_out], epochs=epochs, report=print
     )
-    found = np.array([tagger.chances(spectrograms[i]) for i in np.flatnonzero(held_out)]) > 0.5
+    found = np.array([tagger.probabilities_of(spectrograms[i]) for i in np.flatnonzero(held_out)]) > 0.5
     true = stems[held_out] > 0.5
     scores = {
         stem: float((found[true[:, i], i].mean() + (~found)[~true[:, i], i].mean()) / 2) for i, stem in enumerate(STEMS)
