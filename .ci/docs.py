@@ -59,7 +59,7 @@ def reference(modules: Sequence[str], folder: Path) -> None:
             setattr(module, name, getattr(module, name))
     pdoc.render.configure(docformat="markdown", search=True, show_source=False, footer_text=f"acestep_lab {acestep_lab.__version__}")
     with warnings.catch_warnings():  # names that are there for type checkers only are shown as they are written
-        warnings.filterwarnings("ignore", "Error parsing type annotation|Error running TYPE_CHECKING|Failed to run TYPE_CHECKING")
+        warnings.filterwarnings("ignore", "Error parsing type annotation|Error running TYPE_CHECKING|Failed to run TYPE_CHECKING|The module specification")
         pdoc.pdoc(*modules, output_directory=folder)
 
 
