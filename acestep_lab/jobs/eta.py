@@ -402,7 +402,7 @@ def _guessed(name: str, size: float) -> float:
 class StageTimer:
     """Seconds spent per stage, the one under way included."""
 
-    def __init__(self, clock: Clock = time.perf_counter) -> None:
+    def __init__(self, clock: Clock = time.monotonic) -> None:
         self._seconds: dict[str, float] = {}
         self._running: dict[str, float] = {}
         self._clock = clock

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
@@ -19,7 +20,7 @@ from typing import Any, TypeVar
 
 from acestep_lab.errors import LabError, shown
 from acestep_lab.jobs.client import Client
-from acestep_lab.jobs.eta import StageHistory
+from acestep_lab.jobs.eta import Clock, StageHistory
 from acestep_lab.jobs.events import Event
 from acestep_lab.jobs.ids import SHORT
 from acestep_lab.jobs.run import Run
@@ -45,11 +46,13 @@ class JobQueue:
 
     Wherever `by` or `viewer` is asked for, it is a person's name: "" is the host, None the process itself, which may do and
     see everything. `run` may be a run, its id, or the short form of its id. The thread ends when the queue is closed, or
-    nobody holds it any more and all is done.
+    nobody holds it any more and all is done. `history` and `clock` are what the time to go is told from.
     """
 
-    def __init__(self, name: str = "acestep_lab", history: StageHistory | None = None) -> None:
-        self._worker = Worker(name, history)
+    def __init__(
+        self, name: str = "acestep_lab", history: StageHistory | None = None, clock: Clock = time.monotonic
+    ) -> None:
+        self._worker = Worker(name, history, clock)
         self._lock = threading.RLock()
         self._known: weakref.WeakValueDictionary[str, AnyRun] = weakref.WeakValueDictionary()
         self._remembered: dict[str, AnyRun] = {}

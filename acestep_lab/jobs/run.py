@@ -81,6 +81,10 @@ class Line(Protocol):
     def history(self) -> StageHistory:
         """What the stages of runs took before."""
 
+    @property
+    def clock(self) -> Clock:
+        """What seconds are told by."""
+
     def must_be_ours(self) -> None:
         """LabError in another process."""
 
@@ -104,9 +108,7 @@ class Run(Generic[Piece, Result]):
 
     kind: ClassVar[str] = "run"
 
-    def __init__(
-        self, title: str = "", seconds: float = USUAL_SECONDS, work: Work | None = None, clock: Clock = time.monotonic
-    ) -> None:
+    def __init__(self, title: str = "", seconds: float = USUAL_SECONDS, work: Work | None = None) -> None:
         client, wanted = acting()
         self.facts = Facts(self.kind, " ".join((wanted or title).split())[:MOST_TITLE], client, float(seconds))
         self.messages: list[str] = []
@@ -115,8 +117,8 @@ class Run(Generic[Piece, Result]):
         """What went wrong, as a sentence: why it failed, or why a take could not be kept."""
         self.timer = StageTimer()
         """Seconds of its stages."""
-        self._work, self._clock = work, clock
-        self._estimator = EtaEstimator(work, None, clock)
+        self._work, self._clock = work, time.monotonic
+        self._estimator = EtaEstimator(work)
         self._line: Line | None = None
         self._position = 0
         self._held = False
@@ -339,8 +341,9 @@ class Run(Generic[Piece, Result]):
 
     def wait_in(self, line: Line) -> None:
         """Stand in a queue from now on."""
-        self._line = line
-        self._estimator = EtaEstimator(self._work, line.history, self._clock)
+        self._line, self._clock = line, line.clock
+        self.timer = StageTimer(line.clock)
+        self._estimator = EtaEstimator(self._work, line.history, line.clock)
 
     def stand(self, position: int) -> None:
         """Be told how many runs are before this one."""
@@ -485,9 +488,7 @@ class RenderRun(Run["Step", "list[Take]"]):
 
     kind = "render"
 
-    def __init__(
-        self, recipes: Sequence[Recipe], work: Work | None = None, title: str = "", clock: Clock = time.monotonic
-    ) -> None:
+    def __init__(self, recipes: Sequence[Recipe], work: Work | None = None, title: str = "") -> None:
         self.recipes = tuple(recipes)
         """The recipes, as resolved; what a planner decides is in them once it has."""
         self.plans: tuple[Plan | None, ...] = ()
@@ -496,7 +497,7 @@ class RenderRun(Run["Step", "list[Take]"]):
         self._made: dict[int, Take] = {}
         self._keeper: Callable[[Step, int], Take] | None = None
         seconds = sum(recipe.seconds or USUAL_SECONDS for recipe in self.recipes)
-        super().__init__(title or _title(self.recipes), seconds, work, clock)
+        super().__init__(title or _title(self.recipes), seconds, work)
 
     @property
     def recipe(self) -> Recipe:
@@ -601,11 +602,9 @@ class PlanRun(Run[Any, "list[Plan]"]):
 
     kind = "plan"
 
-    def __init__(
-        self, title: str = "", seconds: float = USUAL_SECONDS, work: Work | None = None, clock: Clock = time.monotonic
-    ) -> None:
+    def __init__(self, title: str = "", seconds: float = USUAL_SECONDS, work: Work | None = None) -> None:
         self.plans: tuple[Plan, ...] = ()
-        super().__init__(title, seconds, work, clock)
+        super().__init__(title, seconds, work)
 
     def _result(self) -> list[Plan]:
         return list(self.plans)

@@ -10,6 +10,7 @@ import atexit
 import os
 import queue
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -17,7 +18,7 @@ from functools import cache
 from typing import Any
 
 from acestep_lab.errors import LabError, MachineError
-from acestep_lab.jobs.eta import StageHistory
+from acestep_lab.jobs.eta import Clock, StageHistory
 from acestep_lab.jobs.fair_queue import FairQueue
 from acestep_lab.jobs.run import Run
 
@@ -47,9 +48,11 @@ def work_through(worker: Worker) -> None:
 class Worker:
     """A thread, begun when it is first needed, the runs that wait for it, and the small jobs done between their steps."""
 
-    def __init__(self, name: str = "acestep_lab", history: StageHistory | None = None) -> None:
+    def __init__(
+        self, name: str = "acestep_lab", history: StageHistory | None = None, clock: Clock = time.monotonic
+    ) -> None:
         self.name, self.process = name, os.getpid()
-        self.history = history or StageHistory()
+        self.history, self.clock = history or StageHistory(), clock
         self._lock = threading.Lock()
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()  # `put` may be called even by the collector
         self._asides: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
