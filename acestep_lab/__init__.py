@@ -35,6 +35,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from acestep_lab.ui import formatters
+
 if TYPE_CHECKING:
     from acestep_lab.audio.audio import Audio
     from acestep_lab.diffusion.sampler import Step
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
         Stopped,
     )
     from acestep_lab.jobs.run import Run
+    from acestep_lab.listen import analyze
     from acestep_lab.models.tiers import Tier
     from acestep_lab.plan.plan import Plan
     from acestep_lab.prompt.recipe import Planning, Recipe
@@ -99,6 +102,7 @@ _HOMES = {
     "Take": "takes.take",
     "Text2Music": "prompt.tasks",
     "Tier": "models.tiers",
+    "analyze": "listen",
 }
 """Where each public name lives."""
 
@@ -132,15 +136,23 @@ __all__ = [
     "Text2Music",
     "Tier",
     "__version__",
+    "analyze",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    """A public name, looked up when it is first used; a notebook that runs is told by then how values are shown."""
     if name not in _HOMES:
         raise AttributeError(f"module 'acestep_lab' has no attribute {name!r}")
+    formatters.register_if_running()
     value = getattr(importlib.import_module(f"acestep_lab.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext acestep_lab`: show values as players and pictures, for who imports no name from here."""
+    formatters.register(shell)
 
 
 def __dir__() -> list[str]:

@@ -31,8 +31,7 @@ from acestep_lab.engines.ace15.profile import Profile, profile
 from acestep_lab.errors import LibraryError, MachineError, RecipeError, SourceError, shown
 from acestep_lab.jobs.run import Run
 from acestep_lab.jobs.worker import Worker
-from acestep_lab.listen import Analysis
-from acestep_lab.listen import listen as listening
+from acestep_lab.listen import Analysis, analyze
 from acestep_lab.listen.plan_score import PlanScore, agreement
 from acestep_lab.models.adapters import Adapter
 from acestep_lab.models.adapters import apply as attach_adapters
@@ -595,9 +594,7 @@ class Session:
         """What can be heard in a take or any sound: tempo, key, meter, loudness, instruments."""
         sound = self.sound(source)
         bpm = None if bpm is None else checks.real("A tempo to listen for", bpm, 10, 1000)
-        if isinstance(sound, Take):
-            return sound.listen() if bpm is None else listening(sound.audio, bpm)
-        return listening(sound, bpm)
+        return analyze(sound, bpm)
 
     def glimpse(self, frame: Step | Take, at: float, seconds: float = 3.0) -> Audio:
         """The seconds around a time of a step's estimate, decoded alone; exact, and cheap enough between two frames."""
@@ -679,14 +676,6 @@ class Session:
                 run.stop()
                 return again
         raise RecipeError(f"The run of this recipe ended before step {step + 1}; it has {len(run.frames)}.")
-
-    def studio(self) -> Any:
-        """The studio page, to be shown in a notebook; the same page `acestep-lab serve` shows."""
-        from acestep_lab.serve.app import page
-
-        return page(self)
-
-    show = studio
 
     def close(self) -> None:
         """Stop what runs and waits, and end the worker thread; a session that nobody holds any more does so itself.

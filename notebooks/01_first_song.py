@@ -57,13 +57,11 @@ for frame in run:
     print(f"step {frame.index + 1}/{frame.steps}  t={frame.t:.2f}  estimate's spread {float(frame.estimate.std()):.2f}")
 
 # %%
-from IPython.display import Image, display
-
-from acestep_lab.ui.latent_image import picture, png_bytes
+from IPython.display import display
 
 frames = run.frames
 for frame in (frames[0], frames[len(frames) // 2], frames[-1]):
-    display(Image(png_bytes(picture(frame.estimate)), width=640, height=110))
+    display(frame)
 
 # %%
 run.take()

@@ -209,11 +209,6 @@ class Audio:
         writing.write_to(buffer, kind, sound.samples, sound.rate, sound.layout, bits, tags)
         return buffer.getvalue()
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        from acestep_lab.ui.notebook import sound_bundle
-
-        return sound_bundle(self, include=include, exclude=exclude)
-
 
 def normalizing_gain(samples: np.ndarray, peak_dbfs: float = -1.0) -> float:
     """The factor that brings the peak to `peak_dbfs`; 1 for silence (below -120 dBFS)."""

@@ -46,14 +46,6 @@ class Step:
         for place, latent, estimate in zip(self.items, self.latent, self.estimate, strict=True):
             yield replace(self, latent=latent, estimate=estimate, items=(place,))
 
-    def show(self) -> None:
-        """Draw the estimate in a notebook: rows are channels, columns are time."""
-        from IPython.display import Image, display
-
-        from acestep_lab.ui.latent_image import picture, png_bytes
-
-        display(Image(png_bytes(picture(self.estimate)), width=640, height=110))
-
     @property
     def fraction(self) -> float:
         """How much of the work is done, 0 to 1."""

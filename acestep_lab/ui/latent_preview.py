@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import RecipeError
+from acestep_lab.jobs.run import OVER, Event, Run
 from acestep_lab.ui.messages import Id
 from acestep_lab.ui.spec import Component, both
 from acestep_lab.ui.throttle import Throttle
@@ -72,8 +73,23 @@ class LatentPreview(Component):
             "",
             {},
         )
-        self.code = "for frame in run:\n    frame.show()          # and run.keep(step), run.stop()"
+        self.code = "for step in run:\n    display(step)          # and run.keep(step.index), run.stop()"
         self.run = run
+
+    def follow(self, run: Run) -> None:
+        """Show a run's (first) song from here to the run's end, and stop it when asked to."""
+        self.begin(run.id, run.recipe.seconds or 0.0, run.recipe.steps or 0)
+        self.on("stop", run.stop)
+        run.subscribe(self._heed)
+        self.catch_up(step for step in run.frames if step.items[0] == 0)
+        if run.over:
+            self.end()
+
+    def _heed(self, event: Event) -> None:
+        if event.kind == "frame" and event.value.items[0] == 0:
+            self.add(event.value)
+        elif event.kind == "state" and event.value in OVER:
+            self.end()
 
     def catch_up(self, frames: Iterable[Any]) -> None:
         """Take over the steps a run has shown already; the latest is drawn once somebody looks."""
