@@ -122,7 +122,7 @@ print(*sorted(set(bundles()) & {{"Audio", "Run", "Step", "Take"}}), "torch" in s
     [
         ("import acestep_lab", "False False"),
         ("from acestep_lab import Recipe", "Audio Run Step Take False False"),
-        ("import acestep_lab; acestep_lab.Recipe;", "Audio Run Step Take False False"),
+        ("import acestep_lab; found = acestep_lab.Recipe", "Audio Run Step Take False False"),
         ("%load_ext acestep_lab", "Audio Run Step Take False False"),
     ],
 )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from acestep_lab.audio.audio import Audio
-    from acestep_lab.diffusion.sampler import Step
+    from acestep_lab.engines.step import Step
     from acestep_lab.jobs.run import Run
     from acestep_lab.takes.take import Take
 
@@ -74,6 +74,7 @@ def _widget_bundle(widget: Any, value: object) -> Bundle:
 FORMATTERS: Mapping[tuple[str, str], Callable[[Any], Bundle]] = {
     ("acestep_lab.audio.audio", "Audio"): sound_bundle,
     ("acestep_lab.diffusion.sampler", "Step"): step_bundle,
+    ("acestep_lab.engines.step", "Step"): step_bundle,
     ("acestep_lab.jobs.run", "Run"): run_bundle,
     ("acestep_lab.takes.take", "Take"): sound_bundle,
 }
