@@ -1,56 +1,128 @@
 // RunQueue: runs with state, progress, time to go, place in the queue. Python half: acestep_lab/ui/queue_view.py.
 
-const WORDS = { queued: "Waiting", planning: "Planning", rendering: "Rendering", decoding: "Decoding", done: "Done", stopped: "Stopped", failed: "Failed" };
+const WORDS = {
+  queued: "Waiting",
+  planning: "Planning",
+  rendering: "Rendering",
+  decoding: "Decoding",
+  done: "Done",
+  stopped: "Stopped",
+  failed: "Failed",
+};
 const wordOf = (state) => (Object.hasOwn(WORDS, state) ? WORDS[state] : textOf(state));
 export default mount("Runs", [["X", "stop the run in hand"]], (host) => {
-  const list = h("ul.runs", { "aria-label": "Runs" }), live = h("p.hidden", { "aria-live": "polite" }), trouble = h("p.say", { role: "alert" });
+  const list = h("ul.runs", { "aria-label": "Runs" }),
+    live = h("p.hidden", { "aria-live": "polite" }),
+    error = h("p.error", { role: "alert" });
   const items = new Map();
   let begun = 0;
-  host.undo(gossip("begun", () => { begun = Date.now(); }));
-  const into = () => host.root.scrollIntoView({ block: "start", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
-  /** On a narrow page the runs are far from the button that began one: bring them into view, and once more when the rooms below,
-   * which make the page long enough to scroll, have opened; unless somebody has scrolled meanwhile. */
+  host.onClose(
+    onBroadcast("begun", () => {
+      begun = Date.now();
+    }),
+  );
+  const into = () =>
+    host.root.scrollIntoView({
+      block: "start",
+      behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth",
+    });
+  /** On a narrow page the runs are far from the button that began one: bring them into view, and once more when
+   * the components below, which make the page long enough to scroll, have opened; unless somebody has scrolled meanwhile. */
   const look = () => {
     if (innerWidth >= 900 || Date.now() - begun >= 3000) return;
-    begun = 0; into();
-    const again = setTimeout(into, 900), leave = () => clearTimeout(again);
+    begun = 0;
+    into();
+    const again = setTimeout(into, 900),
+      leave = () => clearTimeout(again);
     for (const kind of ["wheel", "touchstart"]) addEventListener(kind, leave, { once: true, passive: true });
-    host.undo(leave);
+    host.onClose(leave);
   };
   let told = "";
   function item(row) {
-    const state = h("span.chip.state"), title = h("button.plain.title", { title: "Look at this run", onclick: () => host.send("look", { id: row.id }) }), time = h("span.tiny.num"), problem = h("p.say"), notes = h("p.tiny");
-    const bar = h("div.bar", { role: "progressbar", "aria-valuemin": "0", "aria-valuemax": "100" }, h("div")), stop = h("button.stop.small", { onclick: () => host.send("stop", { id: row.id }) }, "Stop"), away = h("button.plain.small", { "aria-label": "Dismiss", onclick: () => host.send("dismiss", { id: row.id }) }, "✕");
-    const node = h("li", { "data-run": row.id }, h("div.row", {}, state, title, h("span.spring"), time, stop, away), bar, problem, notes);
+    const state = h("span.chip.state"),
+      title = h("button.plain.title", { title: "Look at this run", onclick: () => host.send("look", { id: row.id }) }),
+      time = h("span.tiny.num"),
+      problem = h("p.error"),
+      notes = h("p.tiny");
+    const bar = h("div.bar", { role: "progressbar", "aria-valuemin": "0", "aria-valuemax": "100" }, h("div")),
+      stop = h("button.stop.small", { onclick: () => host.send("stop", { id: row.id }) }, "Stop"),
+      away = h(
+        "button.plain.small",
+        { "aria-label": "Dismiss", onclick: () => host.send("dismiss", { id: row.id }) },
+        "✕",
+      );
+    const node = h(
+      "li",
+      { "data-run": row.id },
+      h("div.row", {}, state, title, h("span.spring"), time, stop, away),
+      bar,
+      problem,
+      notes,
+    );
     return { node, state, title, time, problem, notes, bar, stop, away };
   }
   function show() {
-    const rows = tablesOf(host.get("rows")).map((row) => ({ ...row, fraction: Math.max(0, Math.min(1, numberOf(row.fraction))) }));
-    for (const [id, view] of items) if (!rows.some((row) => row.id === id)) { view.node.remove(); items.delete(id); }
+    const rows = tablesOf(host.get("rows")).map((row) => ({
+      ...row,
+      fraction: Math.max(0, Math.min(1, numberOf(row.fraction))),
+    }));
+    for (const [id, view] of items)
+      if (!rows.some((row) => row.id === id)) {
+        view.node.remove();
+        items.delete(id);
+      }
     const fresh = rows.some((row) => row.mine && !items.has(row.id));
     rows.forEach((row, place) => {
       if (!items.has(row.id)) items.set(row.id, item(row));
-      const view = items.get(row.id), over = ["done", "stopped", "failed"].includes(row.state), percent = Math.round(100 * row.fraction);
+      const view = items.get(row.id),
+        over = ["done", "stopped", "failed"].includes(row.state),
+        percent = Math.round(100 * row.fraction);
       if (list.children[place] !== view.node) list.insertBefore(view.node, list.children[place] ?? null);
       view.node.dataset.state = row.state;
-      put(view.state, row.state === "queued" && row.position > 0 ? `Waiting, ${row.position} before it` : row.stopping && !over ? "Stopping" : wordOf(row.state));
-      put(view.title, row.title);
-      put(view.time, over ? row.took || "" : row.eta != null ? `${percent} %, ${wait(row.eta)} to go` : `${percent} %`);
-      view.bar.firstChild.style.width = `${percent}%`; view.bar.setAttribute("aria-valuenow", String(percent)); view.bar.setAttribute("aria-label", `${textOf(row.title)}: ${percent} %`);
-      view.bar.hidden = over; view.stop.hidden = over || !row.mine; view.stop.disabled = Boolean(row.stopping); view.away.hidden = !over;
-      put(view.problem, row.problem || ""); put(view.notes, textsOf(row.notes).join("  "));
+      setText(
+        view.state,
+        row.state === "queued" && row.position > 0
+          ? `Waiting, ${row.position} before it`
+          : row.stopping && !over
+            ? "Stopping"
+            : wordOf(row.state),
+      );
+      setText(view.title, row.title);
+      setText(
+        view.time,
+        over ? row.took || "" : row.eta != null ? `${percent} %, ${formatWait(row.eta)} to go` : `${percent} %`,
+      );
+      view.bar.firstChild.style.width = `${percent}%`;
+      view.bar.setAttribute("aria-valuenow", String(percent));
+      view.bar.setAttribute("aria-label", `${textOf(row.title)}: ${percent} %`);
+      view.bar.hidden = over;
+      view.stop.hidden = over || !row.mine;
+      view.stop.disabled = Boolean(row.stopping);
+      view.away.hidden = !over;
+      setText(view.problem, row.problem || "");
+      setText(view.notes, textsOf(row.notes).join("  "));
     });
     host.hide(!rows.length);
     const live = rows.filter((row) => row.mine && !["done", "stopped", "failed"].includes(row.state));
-    lab.busy = live.length ? `${wordOf(live[0].state)}, ${Math.round(100 * live[0].fraction)} %${live.length > 1 ? `; ${live.length - 1} more waiting` : ""}` : "";
-    tellAll("busy", {});
+    pageState.busy = live.length
+      ? `${wordOf(live[0].state)}, ${Math.round(100 * live[0].fraction)} %` +
+        (live.length > 1 ? `; ${live.length - 1} more waiting` : "")
+      : "";
+    broadcast("busy", {});
     if (fresh) look();
-    const first = rows[0], saying = first ? `${wordOf(first.state)}: ${textOf(first.title)}` : "";
-    if (saying !== told) { told = saying; put(live, saying); }
+    const first = rows[0],
+      saying = first ? `${wordOf(first.state)}: ${textOf(first.title)}` : "";
+    if (saying !== told) {
+      told = saying;
+      setText(live, saying);
+    }
   }
-  host.on("trouble", (body) => put(trouble, body.text));
-  host.root.addEventListener("keydown", (event) => { if (event.key.toLowerCase() === "x" && !typing(event)) list.querySelector("li:not([data-state=done]) button.stop:not([hidden])")?.click(); });
-  host.root.append(h("div.head", {}, h("h2", {}, "Runs")), list, live, trouble);
+  host.on("error", (body) => setText(error, body.text));
+  host.root.addEventListener("keydown", (event) => {
+    if (event.key.toLowerCase() === "x" && !isTyping(event))
+      list.querySelector("li:not([data-state=done]) button.stop:not([hidden])")?.click();
+  });
+  host.root.append(h("div.head", {}, h("h2", {}, "Runs")), list, live, error);
   host.watch("rows", show);
   show();
 });
