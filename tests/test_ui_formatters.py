@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,6 +36,13 @@ def display() -> DisplayFormatter:
 
 def take() -> Take:
     return Take(Recipe("dub", seconds=1.0, seed=1), tone(1.0), np.zeros((5, 8), np.float32))
+
+
+def wait_for(ready: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Listeners are told on the worker's thread, perhaps a moment after the run is over."""
+    until = time.monotonic() + seconds
+    while not ready() and time.monotonic() < until:
+        time.sleep(0.01)
 
 
 def step(estimate: Any) -> Step:
@@ -87,6 +96,7 @@ def test_a_preview_follows_a_run_to_its_end_and_takes_over_one_that_is_over(tmp_
     run = PretendSession(tmp_path).start(Recipe("dub", seconds=2.0, steps=4))
     during.follow(run)
     run.wait(20)
+    wait_for(lambda: not during.live)
     after.follow(run)
     assert [(view.run, view.latest, view.live) for view in (during, after)] == [(run.id, 3, False)] * 2
 

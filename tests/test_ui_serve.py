@@ -57,7 +57,7 @@ class Served:
             block=False,
             announce=self.said.append,
             picture=png,
-            fades=lambda *_: (0.0, 0.0),
+            crossfades=lambda *_: (0.0, 0.0),
             **options,
         )
         self.server = pn.state._servers[self.thread.server_id][0]

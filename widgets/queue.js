@@ -27,7 +27,8 @@ export default mount("Runs", [["X", "stop the run in hand"]], (host) => {
       behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth",
     });
   /** On a narrow page the runs are far from the button that began one: bring them into view, and once more when
-   * the components below, which make the page long enough to scroll, have opened; unless somebody has scrolled meanwhile. */
+   * the components below, which make the page long enough to scroll, have opened; unless somebody has
+   * scrolled meanwhile. */
   const look = () => {
     if (innerWidth >= 900 || Date.now() - begun >= 3000) return;
     begun = 0;

@@ -204,7 +204,7 @@ export default mount(
     }
 
     // -- regions: the boxes of the figure and the numbers below it are two views of `local`
-    /** Seconds of crossfade outside a region: of samples (hatched, they change), of latents (faint: blended as they form). */
+    /** Seconds of crossfade outside a region: of samples (hatched: they change), of latents (faint: they do not). */
     const crossfadesNow = () => {
       const [latent, wave] = host.list("crossfades").map((one) => numberOf(one));
       return [numberOf(host.get("wave_crossfade"), wave ?? 0), numberOf(host.get("latent_crossfade"), latent ?? 0)];
@@ -277,7 +277,7 @@ export default mount(
       box.properties.right.change.connect(heard);
       return mark;
     }
-    /** Bokeh builds the views of new boxes in its own time and fails when asked to lay out before: one change at once. */
+    /** Bokeh builds the views of new boxes in its own time and fails when asked to lay out before: one at a time. */
     async function grow(plot, fresh) {
       const mine = (building = views);
       // Edges lie under all boxes: they must not catch what is meant for a neighbour.

@@ -20,7 +20,7 @@ from panel.io.threads import StoppableThread
 from tornado.ioloop import IOLoop
 
 from acestep_lab.errors import MachineError, shown
-from acestep_lab.serve.gate import LOGIN, Gate, Headers, Visitor
+from acestep_lab.serve.access import LOGIN, Gate, Headers, Visitor
 from acestep_lab.serve.hosts import Hosts, is_everywhere, is_loopback
 from acestep_lab.serve.people import BYTES, People, default_place, secret_at
 from acestep_lab.serve.sound_urls import PATH, SoundHandler, SoundUrls

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from tornado.web import HTTPError, RequestHandler
 
 from acestep_lab.audio.audio import Audio
-from acestep_lab.ui import sound
+from acestep_lab.ui import tracks
 
 MOST_BYTES = 2**30
 """Bytes of sounds that can be fetched; the one not asked for longest goes first."""
@@ -69,7 +69,7 @@ class SoundHandler(RequestHandler):
         audio = self._shelf.open(name, self.request.visitor.owner)
         if audio is None:
             raise HTTPError(404)
-        data = sound.wav_of(audio)
+        data = tracks.wav_of(audio)
         span = byte_range(self.request.headers.get("Range", ""), len(data))
         if span is None:
             self.set_header("Content-Range", f"bytes */{len(data)}")

@@ -21,9 +21,9 @@ from acestep_lab.jobs.run import Client, Event
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import Retake, Task
 from acestep_lab.takes.take import Take
+from acestep_lab.ui.component import sentence
 from acestep_lab.ui.gallery import card_of
 from acestep_lab.ui.owners import Owners
-from acestep_lab.ui.spec import sentence
 
 MOST_REMEMBERED = 512 * 2**20
 """Bytes of takes held in memory besides those on disk."""

@@ -52,12 +52,12 @@ class Field:
         }  # fmt: skip
 
 
-_FIGURE = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 """A number as people type it, once its digits are ASCII and its comma is a point."""
-_LONGEST_FIGURE = 60
+_LONGEST_NUMBER = 60
 
 
-def figure(typed: Any) -> float | int | None:
+def parse_number(typed: Any) -> float | int | None:
     """The finite number somebody typed, in any alphabet's digits, with comma or point; None where it is none.
 
     "²" and "Ⅷ" are no digits, though Python's `isdigit` and `isnumeric` say so.
@@ -68,53 +68,53 @@ def figure(typed: Any) -> float | int | None:
         return int(typed) if int(typed).bit_length() <= 64 else None
     if isinstance(typed, Real):
         return float(typed) if math.isfinite(typed) else None
-    digits = "".join(str(unicodedata.decimal(ch, ch)) for ch in typed.strip()[: _LONGEST_FIGURE + 1])
+    digits = "".join(str(unicodedata.decimal(ch, ch)) for ch in typed.strip()[: _LONGEST_NUMBER + 1])
     digits = digits.replace("−", "-").replace(",", ".")
-    if len(digits) > _LONGEST_FIGURE or not _FIGURE.fullmatch(digits):
+    if len(digits) > _LONGEST_NUMBER or not _NUMBER.fullmatch(digits):
         return None
-    return figure(int(digits) if digits.lstrip("+-").isdigit() else float(digits))
+    return parse_number(int(digits) if digits.lstrip("+-").isdigit() else float(digits))
 
 
 def _number(field: Field, typed: Any) -> float:
-    value = figure(typed)
+    value = parse_number(typed)
     if value is None:
-        raise RecipeError(f"{field.label} is a number{field.unit and f' of {field.unit}'}, not {_said(typed)}.")
+        raise RecipeError(f"{field.label} is a number{field.unit and f' of {field.unit}'}, not {_quoted(typed)}.")
     return value
 
 
 def _share(field: Field, typed: Any) -> float:
     value = _number(field, typed)
     if not 0 <= value <= 1:
-        raise RecipeError(f"{field.label} lies between 0 and 1, not at {_said(typed)}.")
+        raise RecipeError(f"{field.label} lies between 0 and 1, not at {_quoted(typed)}.")
     return value
 
 
 def _whole(field: Field, typed: Any) -> int:
     value = _number(field, typed)
     if value != int(value):
-        raise RecipeError(f"{field.label} is a whole number, not {_said(typed)}.")
+        raise RecipeError(f"{field.label} is a whole number, not {_quoted(typed)}.")
     return int(value)
 
 
 def _word(field: Field, typed: Any) -> str:
     if isinstance(typed, bool) or not isinstance(typed, str | int | float):
-        raise RecipeError(f"{field.label} is a word, not {_said(typed)}.")
+        raise RecipeError(f"{field.label} is a word, not {_quoted(typed)}.")
     return str(typed)
 
 
 def _stems(field: Field, typed: Any) -> tuple[str, ...]:
     if not isinstance(typed, list | tuple) or not all(isinstance(stem, str) for stem in typed):
-        raise RecipeError(f"{field.label} are a list of words, such as drums and bass, not {_said(typed)}.")
+        raise RecipeError(f"{field.label} are a list of words, such as drums and bass, not {_quoted(typed)}.")
     return tuple(typed)
 
 
 def _flag(field: Field, typed: Any) -> bool:
     if not isinstance(typed, bool):
-        raise RecipeError(f"{field.label} is on or off, not {_said(typed)}.")
+        raise RecipeError(f"{field.label} is on or off, not {_quoted(typed)}.")
     return typed
 
 
-def _said(typed: Any) -> str:
+def _quoted(typed: Any) -> str:
     return shown(typed, 42) if isinstance(typed, str) else kind_of(typed)
 
 

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import RecipeError
 from acestep_lab.jobs.run import OVER, Event, Run
+from acestep_lab.ui.component import Component, widget_and_pane
 from acestep_lab.ui.messages import Id
-from acestep_lab.ui.spec import Component, both
 from acestep_lab.ui.throttle import Throttle
 
 PICTURES_PER_SECOND = 4.0
@@ -36,11 +36,11 @@ class LatentPreview(Component):
     """The estimate (x0) as a picture at every step; scrub back, hear a window of a step, keep it, stop.
 
     Pictures are made of frames only as fast as somebody can look (the latest wins) and of past steps when asked for.
-    Listeners: "stop", "keep" (step), "hear" (step, start, end).
+    Listeners: "stop", "keep" (step), "play_step" (step, start, end).
     """
 
     module = "latent"
-    parts = ("voice",)
+    includes = ("audio_player",)
     fields: ClassVar[dict[str, Any]] = {
         "run": "",
         "steps": 0,
@@ -56,14 +56,16 @@ class LatentPreview(Component):
         """Take the way a frame becomes a picture."""
         self._picture = picture or Pictures()
         self._frames: dict[int, Any] = {}
-        self._looked = 0  # which run is looked at; a picture that waits for its moment may belong to the one before
-        self._pace = Throttle(PICTURES_PER_SECOND)
+        self._generation = (
+            0  # which run is generation at; a picture that waits for its moment may belong to the one before
+        )
+        self._throttle = Throttle(PICTURES_PER_SECOND)
         self._window: Audio | None = None
         self._length = 0.0
 
     def begin(self, run: str, seconds: float, steps: int = 0) -> None:
         """Look at another run."""
-        self._looked += 1
+        self._generation += 1
         self._frames, self._length = {}, float(seconds)
         self.latest, self.steps, self.seconds, self.live, self.note, self.track = (
             -1,
@@ -80,12 +82,12 @@ class LatentPreview(Component):
         """Show a run's (first) song from here to the run's end, and stop it when asked to."""
         self.begin(run.id, run.recipe.seconds or 0.0, run.recipe.steps or 0)
         self.on("stop", run.stop)
-        run.subscribe(self._heed)
+        run.subscribe(self._on_event)
         self.catch_up(step for step in run.frames if step.items[0] == 0)
         if run.over:
             self.end()
 
-    def _heed(self, event: Event) -> None:
+    def _on_event(self, event: Event) -> None:
         if event.kind == "frame" and event.value.items[0] == 0:
             self.add(event.value)
         elif event.kind == "state" and event.value in OVER:
@@ -98,21 +100,21 @@ class LatentPreview(Component):
 
     def add(self, frame: Any) -> None:
         """Show one more step; called from the worker thread, also while `begin` and `catch_up` are at work."""
-        looked = self._looked
+        generation = self._generation
         self._frames[frame.index] = frame
-        self._pace.offer(lambda: self._push(frame) if looked == self._looked else None)
+        self._throttle.offer(lambda: self._push(frame) if generation == self._generation else None)
 
     def end(self, note: str = "") -> None:
         """No more steps come."""
-        self._pace.flush()
+        self._throttle.flush()
         self.note, self.live = note, False
 
     def sound(self, audio: Audio, step: int, start: float) -> None:
         """Play the window that was asked for."""
-        from acestep_lab.ui import sound
+        from acestep_lab.ui import tracks
 
         self._window = audio
-        self.track = {**sound.track(audio, title=f"step {step + 1}, from {start:.1f} s"), "step": step}
+        self.track = {**tracks.track(audio, title=f"step {step + 1}, from {start:.1f} s"), "step": step}
 
     def do_ready(self) -> None:
         """A view was drawn: show it the latest step."""
@@ -127,13 +129,13 @@ class LatentPreview(Component):
     def do_bytes(self, id: Id = "") -> None:
         """Send the window that was asked for, as a WAV file."""
         if self._window is not None and self._window.id == id:
-            self.tell("bytes", self._window.encoded("wav", bits=16), id=id)
+            self.emit("bytes", self._window.encoded("wav", bits=16), id=id)
 
-    def do_hear(self, step: int, start: float = 0.0, end: float = 0.0) -> None:
+    def do_play_step(self, step: int, start: float = 0.0, end: float = 0.0) -> None:
         """Ask for a window of a step as sound."""
         self._known(step)
         start = max(0.0, min(float(start), self._length))
-        self.ask("hear", step=step, start=start, end=max(start, min(float(end), self._length)))
+        self.notify("play_step", step=step, start=start, end=max(start, min(float(end), self._length)))
 
     def do_at(self, seconds: float = 0.0) -> None:
         """The listener paused or sought here, in the window that was heard."""
@@ -141,11 +143,11 @@ class LatentPreview(Component):
     def do_keep(self, step: int) -> None:
         """Ask for a take made of a step."""
         self._known(step)
-        self.ask("keep", step=step)
+        self.notify("keep", step=step)
 
     def do_stop(self) -> None:
         """Ask the run to stop."""
-        self.ask("stop")
+        self.notify("stop")
 
     def _known(self, step: int) -> None:
         if step not in self._frames:
@@ -160,11 +162,11 @@ class LatentPreview(Component):
 
     def _push(self, frame: Any) -> None:
         self.steps, self.latest = int(frame.steps), int(frame.index)
-        if self.seen:
+        if self.has_views:
             self._send_picture(frame)
 
     def _send_picture(self, frame: Any) -> None:
-        self.tell("picture", self._picture(frame), run=self.run, step=int(frame.index), t=float(frame.t))
+        self.emit("picture", self._picture(frame), run=self.run, step=int(frame.index), t=float(frame.t))
 
 
-LatentPreviewWidget, LatentPreviewPane = both(LatentPreview)
+LatentPreviewWidget, LatentPreviewPane = widget_and_pane(LatentPreview)

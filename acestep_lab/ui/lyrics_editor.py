@@ -8,9 +8,9 @@ from acestep_lab.errors import RecipeError, shown
 from acestep_lab.prompt import lyrics as words
 from acestep_lab.prompt import vocabulary
 from acestep_lab.prompt.literal import literal
+from acestep_lab.ui.component import Component, widget_and_pane
 from acestep_lab.ui.messages import Name, fits
 from acestep_lab.ui.messages import text as words_of
-from acestep_lab.ui.spec import Component, both
 
 NAMES = {
     "ar": "Arabic", "az": "Azerbaijani", "bg": "Bulgarian", "bn": "Bengali", "ca": "Catalan", "cs": "Czech", "da": "Danish",
@@ -44,9 +44,9 @@ class LyricsEditor(Component):
     def setup(
         self, text: str = "", language: str | None = None, seconds: float | None = None, bpm: float | None = None
     ) -> None:
-        """Begin with these lyrics; `seconds` and `bpm` are what the estimate is held against."""
+        """Begin with these lyrics; `seconds` and `bpm` are what the estimate is compared with."""
         self._seconds, self._bpm = _measure("length", seconds), _measure("tempo", bpm)
-        self._wanted = ""
+        self._text = ""
         self.tag_names = list(vocabulary.SECTION_TAGS)
         self.languages = [[code, NAMES.get(code, code)] for code in vocabulary.LANGUAGES]
         self.load(text, language)
@@ -54,7 +54,7 @@ class LyricsEditor(Component):
     @property
     def value(self) -> str:
         """The lyrics as a recipe wants them; "[Instrumental]" where the switch is on."""
-        return vocabulary.INSTRUMENTAL if self.instrumental else self._wanted
+        return vocabulary.INSTRUMENTAL if self.instrumental else self._text
 
     @property
     def chosen_language(self) -> str | None:
@@ -65,12 +65,12 @@ class LyricsEditor(Component):
         """Show other lyrics; the typed ones are replaced."""
         text, code = _read("The lyrics", text), vocabulary.language(language) if language else ""
         self.instrumental = text.strip() == vocabulary.INSTRUMENTAL
-        self._wanted = "" if self.instrumental else text
+        self._text = "" if self.instrumental else text
         self.language = code
         self.revision = self.revision + 1
         self._show()
 
-    def against(self, seconds: float | None, bpm: float | None) -> None:
+    def compare_with(self, seconds: float | None, bpm: float | None) -> None:
         """Hold the estimate against another length and tempo."""
         if (seconds, bpm) != (self._seconds, self._bpm):
             self._seconds, self._bpm = _measure("length", seconds), _measure("tempo", bpm)
@@ -78,24 +78,24 @@ class LyricsEditor(Component):
 
     def do_text(self, text: Lyrics) -> None:
         """The text was changed."""
-        self._wanted = text
+        self._text = text
         self._show()
-        self.ask("changed")
+        self.notify("changed")
 
     def do_language(self, code: Name = "") -> None:
         """The language was chosen; "" is auto."""
         self.language = vocabulary.language(code) if code else ""
         self._show()
-        self.ask("changed")
+        self.notify("changed")
 
     def do_instrumental(self, on: bool) -> None:
         """No voice, or the words again."""
         self.instrumental = on
         self._show()
-        self.ask("changed")
+        self.notify("changed")
 
     def _show(self) -> None:
-        text, bpm = self._wanted, self._bpm or 100.0
+        text, bpm = self._text, self._bpm or 100.0
         found = words.sections(text)
         self.sections = [
             {"tag": s.tag or "before the first tag", "modifier": s.modifier, "line": s.start_line, "known": s.known,
@@ -112,8 +112,8 @@ class LyricsEditor(Component):
 def _measure(name: str, value: float | None) -> float | None:
     """A length or tempo to hold the words against, or None."""
     if not fits(None, value) or (value is not None and value <= 0):
-        raise RecipeError(f"Lyrics are held against a {name} above 0, not {shown(value)}.")
+        raise RecipeError(f"Lyrics are compared with a {name} above 0, not {shown(value)}.")
     return value
 
 
-LyricsEditorWidget, LyricsEditorPane = both(LyricsEditor)
+LyricsEditorWidget, LyricsEditorPane = widget_and_pane(LyricsEditor)

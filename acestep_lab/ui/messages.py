@@ -1,6 +1,6 @@
 """What a page may ask for, and how what it sends is read: the one gate between a browser and Python.
 
-Knows no host and no music. A component's `do_…` method is a wish; its signature is the table of the wish: each argument's
+Knows no host and no music. A component's `do_…` method answers a request; its signature is the request's schema: each argument's
 annotation names the reader of one field. A reader returns a value of the right kind or raises a RecipeError, so that no
 method ever meets a value of another kind, whoever sent it, a page or Python.
 """
@@ -82,11 +82,11 @@ def typed(name: str, value: Any) -> Any:
     if isinstance(value, int | float):
         return value if isinstance(value, int) and value.bit_length() <= 64 else number(name, value)
     if isinstance(value, list | tuple):
-        return listed(text(200), 64)(name, value)
+        return list_of(text(200), 64)(name, value)
     return text(20_000)(name, value)
 
 
-def listed(each: Reader, most: int) -> Reader:
+def list_of(each: Reader, most: int) -> Reader:
     """A reader of a list of at most so many things of one kind."""
 
     def read(name: str, value: Any) -> list[Any]:
@@ -110,7 +110,7 @@ def table(**columns: Reader) -> Reader:
     return read
 
 
-def maybe(each: Reader) -> Reader:
+def optional(each: Reader) -> Reader:
     """A reader that lets nothing (None) through."""
     return lambda name, value: None if value is None else each(name, value)
 
@@ -128,21 +128,21 @@ Id = Annotated[str, text(200)]
 Name = Annotated[str, text(60)]
 Line = Annotated[str, text(2_000)]
 Typed = Annotated[Any, typed]
-Ids = Annotated[Sequence[str], listed(text(200), 200)]
+Ids = Annotated[Sequence[str], list_of(text(200), 200)]
 
 _PLAIN: dict[Any, Reader] = {str: text(), int: whole, float: number, bool: flag}
 
 
 @dataclass(frozen=True)
-class Wish:
-    """One thing a page may ask for: the reader of each field, and which fields must be there."""
+class RequestSchema:
+    """What a page may ask for: the reader of each field, and which fields must be there."""
 
     name: str
     fields: Mapping[str, Reader]
     needed: frozenset[str]
 
     @classmethod
-    def of(cls, method: Callable[..., Any]) -> Wish:
+    def of(cls, method: Callable[..., Any]) -> RequestSchema:
         """The table a method's signature is; TypeError where an annotation names no reader."""
         hints, arguments = (
             get_type_hints(method, include_extras=True),
@@ -171,18 +171,18 @@ class Wish:
         return {name: self.fields[name](name, value) for name, value in sent.items()}
 
 
-def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
+def validated(method: Callable[..., Any]) -> Callable[..., Any]:
     """The method behind its table: whoever calls it, a value of another kind is a RecipeError before any work."""
-    wish = Wish.of(method)
+    schema = RequestSchema.of(method)
 
     @functools.wraps(method)
     def work(self: Any, /, *given: Any, **named: Any) -> Any:
-        return method(self, **wish.read(given, named))
+        return method(self, **schema.read(given, named))
 
     return work
 
 
-def opened(message: Any, sent: Any, known: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def parse_message(message: Any, sent: Any, known: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """A message as (kind, fields), its bytes under "buffers"; RecipeError where it is none, or of no kind among `known`."""
     if not isinstance(message, Mapping):
         raise RecipeError(f"The page sent {kind_of(message)} where a message was expected; reload it.")
@@ -230,5 +230,5 @@ def _of_hint(hint: Any) -> Reader | None:
         return next((one for one in get_args(hint)[1:] if callable(one)), None)
     if get_origin(hint) in (Union, types.UnionType):
         inner = [_of_hint(one) for one in get_args(hint) if one is not type(None)]
-        return maybe(inner[0]) if len(inner) == 1 and inner[0] is not None else None
+        return optional(inner[0]) if len(inner) == 1 and inner[0] is not None else None
     return _PLAIN.get(hint)

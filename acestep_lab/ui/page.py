@@ -10,7 +10,7 @@ from panel.io.resources import LOCAL_DIST
 from panel.viewable import Viewable
 
 from acestep_lab.errors import LabError
-from acestep_lab.ui import sound
+from acestep_lab.ui import tracks
 from acestep_lab.ui.desk import desk_of
 from acestep_lab.ui.studio import Studio
 
@@ -44,7 +44,7 @@ def page(
     *,
     owner: str = "",
     address: str = "",
-    url: sound.UrlOf | None = None,
+    url: tracks.UrlOf | None = None,
     whole: bool = False,
     **options: Any,
 ) -> Viewable:

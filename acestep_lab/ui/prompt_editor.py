@@ -10,10 +10,10 @@ from acestep_lab.errors import LabError, RecipeError, shown
 from acestep_lab.prompt.literal import comment, literal
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import TASKS, Region
+from acestep_lab.ui.component import Component, widget_and_pane
 from acestep_lab.ui.draft import METADATA, PLAIN_FIELDS, SAMPLING, SONG, TASK_FORMS, Draft, new_seed
 from acestep_lab.ui.messages import Line, Name, Typed
 from acestep_lab.ui.presets import Presets
-from acestep_lab.ui.spec import Component, both
 
 PRESETS: dict[str, dict[str, Any]] = {
     "Lo-fi evening": {"caption": "warm lo-fi hip hop, dusty drums, soft electric piano, vinyl crackle", "bpm": 78, "seconds": 20},
@@ -39,7 +39,7 @@ class PromptEditor(Component):
 
     module = "prompt"
     fields: ClassVar[dict[str, Any]] = {
-        "draft": {}, "forms": {}, "presets": [], "trouble": {}, "code": "", "busy": "", "source": "", "limits": {},
+        "draft": {}, "forms": {}, "presets": [], "errors": {}, "code": "", "busy": "", "source": "", "limits": {},
         "undo": [False, False], "revision": 0, "clicks": 0, "left_out": [],
     }  # fmt: skip
 
@@ -132,7 +132,7 @@ class PromptEditor(Component):
         """Lock a field or let it go."""
         self._change(self._draft.lock(field, on))
 
-    def do_dice(self) -> None:
+    def do_new_seed(self) -> None:
         """Another seed."""
         self._used = False
         self._change(self._draft.put("seed", new_seed()), force=True)
@@ -170,7 +170,7 @@ class PromptEditor(Component):
         self._kept.save(name, {"caption": self._draft.caption, "task": self._draft.task, **values})
         self._own_presets()
 
-    def do_go(self, revision: int | None = None) -> None:
+    def do_make(self, revision: int | None = None) -> None:
         """Make it; only if all that was typed makes sense, else say where it does not.
 
         A click carries the revision it was made on; one made on an older page is a double click, and makes nothing.
@@ -183,12 +183,12 @@ class PromptEditor(Component):
             recipe = self.recipe()
         except RecipeError as problem:
             self._show()
-            at = next((name for name, text in self.trouble.items() if text == str(problem)), "")
-            self.complain(str(problem), at or ("caption" if "words" in str(problem) else ""))
+            at = next((name for name, text in self.errors.items() if text == str(problem)), "")
+            self.show_error(str(problem), at or ("caption" if "words" in str(problem) else ""))
             return
         self._clicks += 1
         self.clicks = self._clicks
-        self.ask("go", recipe=recipe)
+        self.notify("make", recipe=recipe)
 
     def do_sweep(self, x: Name, xs: Line, y: Name = "", ys: Line = "") -> None:
         """Make a grid of takes over one or two parameters: names, and values with commas between."""
@@ -196,7 +196,7 @@ class PromptEditor(Component):
         self.resolve_seed()
         base = self.recipe()
         recipes = [[base.replace(**{x: a}, **({y: d} if d is not None else {})) for a in across] for d in down]
-        self.ask("sweep", x=(x, across), y=(y, down) if down != [None] else None, recipes=recipes)
+        self.notify("sweep", x=(x, across), y=(y, down) if down != [None] else None, recipes=recipes)
 
     def do_sweep_code(self, x: Name, xs: Line, y: Name = "", ys: Line = "") -> None:
         """Hand over the Python line that makes the grid."""
@@ -204,7 +204,7 @@ class PromptEditor(Component):
         changes, loops = f"{x}={x}", f"for {x} in {literal(across)}"
         if down != [None]:
             changes, loops = f"{changes}, {y}={y}", f"for {y} in {literal(down)} {loops}"
-        self.tell(
+        self.emit(
             "sweep_code",
             text=f"recipe = {self.recipe().code()}\ntakes = lab.start([recipe.replace({changes}) {loops}]).takes()",
         )
@@ -221,9 +221,9 @@ class PromptEditor(Component):
         try:
             recipe = self.recipe()
         except RecipeError as problem:
-            self.complain(str(problem), "caption" if "words" in str(problem) else "")
+            self.show_error(str(problem), "caption" if "words" in str(problem) else "")
             return
-        self.ask(kind, recipe=recipe)
+        self.notify(kind, recipe=recipe)
 
     # -- inside ---------------------------------------------------------------------------------------------------------
 
@@ -232,19 +232,19 @@ class PromptEditor(Component):
             self._past = [*self._past[-_DEEPEST_UNDO:], self._draft]
             self._future, self._draft = [], draft
         self._show(force)
-        self.ask("changed")
+        self.notify("changed")
 
     def _travel(self, here: list[Draft], there: list[Draft]) -> None:
         if here:
             there.append(self._draft)
             self._draft = here.pop()
             self._show(force=True)
-            self.ask("changed")
+            self.notify("changed")
 
     def _show(self, force: bool = False) -> None:
         """Publish the draft; `force` makes the browser overwrite what is being typed."""
         draft = self._draft
-        self.trouble = draft.problems()
+        self.errors = draft.problems()
         self.undo = [bool(self._past), bool(self._future)]
         self.code = self._code()
         self.limits = {k: v for k, v in self._defaults(draft.task).items() if v is not None}
@@ -293,4 +293,4 @@ def _values(name: str, typed: str) -> list[Any]:
     return values
 
 
-PromptEditorWidget, PromptEditorPane = both(PromptEditor)
+PromptEditorWidget, PromptEditorPane = widget_and_pane(PromptEditor)

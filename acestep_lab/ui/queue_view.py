@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from acestep_lab.ui.spec import Component, both
+from acestep_lab.ui.component import Component, widget_and_pane
 
 
 class RunQueue(Component):
@@ -19,15 +19,15 @@ class RunQueue(Component):
 
     def do_stop(self, id: str = "") -> None:
         """Ask for a run to be stopped."""
-        self.ask("stop", id=str(id))
+        self.notify("stop", id=str(id))
 
     def do_look(self, id: str = "") -> None:
         """Ask for a run to be shown."""
-        self.ask("look", id=str(id))
+        self.notify("look", id=str(id))
 
     def do_dismiss(self, id: str = "") -> None:
         """Take a finished run off the list."""
-        self.ask("dismiss", id=str(id))
+        self.notify("dismiss", id=str(id))
 
 
-RunQueueWidget, RunQueuePane = both(RunQueue)
+RunQueueWidget, RunQueuePane = widget_and_pane(RunQueue)

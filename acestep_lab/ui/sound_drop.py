@@ -11,7 +11,7 @@ from acestep_lab.errors import LabError, SourceError
 from acestep_lab.takes.comments import read_comment
 from acestep_lab.takes.exchange import read_file
 from acestep_lab.takes.take import Take
-from acestep_lab.ui.spec import Component, both
+from acestep_lab.ui.component import Component, widget_and_pane
 
 MOST_BYTES = 200 * 1024 * 1024
 KINDS = tuple("wav flac ogg opus oga mp3 aif aiff caf au w64 rf64 m4a aac mp4 mov webm mka wma".split())
@@ -40,7 +40,7 @@ class SoundDrop(Component):
         check(str(name), int(size), self.limit)
         self._name, self._size = str(name)[-200:], int(size)
         self.status = "Reading…"
-        self.tell("next", at=0)
+        self.emit("next", at=0)
 
     def do_piece(self, buffers: list[Any], at: int = 0) -> None:
         """A piece of it."""
@@ -50,18 +50,18 @@ class SoundDrop(Component):
             raise SourceError("The file did not arrive whole; bring it in again.")
         self._data += data
         if len(self._data) < self._size:
-            self.tell("next", at=len(self._data))
+            self.emit("next", at=len(self._data))
             return
         data, name = bytes(self._data), self._name
         self._drop()
         sound, remarks = receive(data, name)
         self.status = " ".join([f"Brought in: {name}", *remarks])
-        self.tell("done", name=name)
-        self.ask("sound", sound=sound, name=name)
+        self.emit("done", name=name)
+        self.notify("sound", sound=sound, name=name)
 
-    def complain(self, text: str, field: str = "") -> None:
+    def show_error(self, text: str, field: str = "") -> None:
         self.status = ""
-        super().complain(text, field)
+        super().show_error(text, field)
 
     def _drop(self) -> None:
         self._data, self._name, self._size, self.status = bytearray(), "", 0, ""
@@ -111,4 +111,4 @@ def _named(text: str, ours: str, theirs: str) -> str:
     return text.replace(ours, repr(theirs[-60:]))
 
 
-SoundDropWidget, SoundDropPane = both(SoundDrop)
+SoundDropWidget, SoundDropPane = widget_and_pane(SoundDrop)

@@ -1,6 +1,6 @@
-"""The Studio: the whole road on one page; every click is a Session verb. Knows no model and no host.
+"""The Studio: everything on one page; every click is a Session verb. Knows no model and no host.
 
-It makes the components, hands each what it needs, and passes their wishes to the Desk. `panes=False` makes anywidgets.
+It makes the components, hands each what it needs, and passes their requests to the Desk. `panes=False` makes anywidgets.
 Listeners may come from any thread: the worker's, the server's, a kernel's subshell.
 """
 
@@ -28,15 +28,15 @@ from acestep_lab.ui import (
     player,
     prompt_editor,
     queue_view,
-    sound,
     sound_drop,
     take_tree,
     topbar,
+    tracks,
     waveform_picker,
 )
+from acestep_lab.ui.component import Component, sentence
 from acestep_lab.ui.desk import Desk, Job
 from acestep_lab.ui.draft import PLAIN_FIELDS
-from acestep_lab.ui.spec import Component, sentence
 from acestep_lab.ui.throttle import Throttle
 
 PROGRESS_PER_SECOND = 8.0
@@ -54,18 +54,18 @@ class Studio:
         address: str = "",
         panes: bool = True,
         page: bool = False,
-        url: sound.UrlOf | None = None,
+        url: tracks.UrlOf | None = None,
         picture: Callable[[Any], bytes] | None = None,
-        fades: Callable[[str, float], tuple[float, float]] | None = None,
+        crossfades: Callable[[str, float], tuple[float, float]] | None = None,
     ) -> None:
         self.desk, self.owner, self.address = desk, owner, address
-        self.hand: Take | Audio | None = None
-        """The take in hand: what the player plays and a task starts from."""
+        self.selected: Take | Audio | None = None
+        """The selected take: what the player plays and a task starts from."""
         self._watched: Job | None = None
         self._writing: Client | None = None
         self._listing = threading.RLock()
         self._sweep: tuple[Job, Any, Any, tuple[int, int]] | None = None
-        self._pace = Throttle(PROGRESS_PER_SECOND)
+        self._throttle = Throttle(PROGRESS_PER_SECOND)
         host = "Pane" if panes else "Widget"
         able = abilities(desk.session)
 
@@ -79,13 +79,13 @@ class Studio:
             waveform_picker,
             "WaveformPicker",
             url=url,
-            alone=False,
+            standalone=False,
             cannot=able["Repaint"] or "",
-            fades=fades or fades_of,
+            crossfades=crossfades or crossfades_of,
         )
         self.prompt = made(
             prompt_editor, "PromptEditor", abilities=able, defaults=partial(defaults, desk.session), presets=self._presets(),
-            source=lambda: self.hand, words=lambda: (self.lyrics.value, self.lyrics.chosen_language, self.picker.value),
+            source=lambda: self.selected, words=lambda: (self.lyrics.value, self.lyrics.chosen_language, self.picker.value),
         )  # fmt: skip
         self.queue = made(queue_view, "RunQueue")
         self.plan = made(plan_view, "PlanView")
@@ -94,9 +94,9 @@ class Studio:
         self.gallery = made(gallery, "Gallery", open=self._open, url=url)
         self.tree = made(take_tree, "TakeTree")
         self.drop = made(sound_drop, "SoundDrop")
-        self._wire()
+        self._connect()
         self.refresh()
-        self._unsubscribe = desk.subscribe(self._heard)
+        self._unsubscribe = desk.subscribe(self._on_event)
         self._attach()
 
     def close(self) -> None:
@@ -109,28 +109,28 @@ class Studio:
         """One of this person's takes."""
         return self.desk.take(id, self.owner)
 
-    # -- wishes ---------------------------------------------------------------------------------------------------------
+    # -- requests ---------------------------------------------------------------------------------------------------------
 
-    def _wire(self) -> None:
-        """Which wish of which component is done by what."""
-        for component, wishes in (
-            (self.prompt, {"go": self.go, "plan": self._plan, "polish": self._polish, "sweep": self._start_sweep, "changed": self._retold}),
+    def _connect(self) -> None:
+        """Which request of which component is done by what."""
+        for component, requests in (
+            (self.prompt, {"make": self.start, "plan": self._plan, "polish": self._polish, "sweep": self._start_sweep, "changed": self._prompt_changed}),
             (self.lyrics, {"changed": self.prompt.refresh}),
-            (self.queue, {"stop": lambda id: self.desk.stop(id, self.owner), "look": self._look,
+            (self.queue, {"stop": lambda id: self.desk.stop(id, self.owner), "look": self._watch_run,
                           "dismiss": lambda id: self.desk.dismiss(id, self.owner)}),
-            (self.plan, {"make": self.go, "stop": self._stop_writing}),
-            (self.preview, {"stop": self._stop_watched, "keep": self._keep_step, "hear": self._hear_step}),
+            (self.plan, {"make": self.start, "stop": self._stop_writing}),
+            (self.preview, {"stop": self._stop_watched, "keep": self._keep_step, "play_step": self._play_step}),
             (self.picker, {"repaint": self._repaint, "changed": self.prompt.refresh}),
-            (self.gallery, {"mark": self._mark, "bin": self._bin, "restore": self._restore, "listen": self._listen, "pick": self.pick, "reuse": self.reuse,
+            (self.gallery, {"mark": self._mark, "bin": self._bin, "restore": self._restore, "analyze": self._analyze, "select": self.select, "reuse": self.reuse,
                             "search": lambda text: self._list()}),
-            (self.tree, {"pick": lambda id: self.pick(self._open(id))}),
-            (self.drop, {"sound": self._brought}),
-            (self.top, {"again": self._save_again}),
+            (self.tree, {"select": lambda id: self.select(self._open(id))}),
+            (self.drop, {"sound": self._on_sound}),
+            (self.top, {"retry": self._save_again}),
         ):  # fmt: skip
-            for kind, work in wishes.items():
+            for kind, work in requests.items():
                 component.on(kind, work)
 
-    def go(self, recipe: Recipe | Sequence[Recipe], plan: Any = None, title: str = "") -> Job:
+    def start(self, recipe: Recipe | Sequence[Recipe], plan: Any = None, title: str = "") -> Job:
         """Start a render, and watch it unless another is being watched."""
         job = self.desk.start(recipe, plan, self.owner, title, self.address)
         if self._watched is None or self._watched.over:
@@ -140,7 +140,7 @@ class Studio:
     def _plan(self, recipe: Recipe) -> None:
         """Let the planner write; what is locked in the plan at hand stands."""
         locked = self.plan.value if self.plan.value is not None and self.plan.value.locked else None
-        self._write(recipe, lambda: self.desk.session.plan(recipe, keep=locked, on_token=self.plan.hear))
+        self._write(recipe, lambda: self.desk.session.plan(recipe, keep=locked, on_token=self.plan.add_token))
 
     def _polish(self, recipe: Recipe) -> None:
         """Let the planner find better words; they are shown as a difference, and taken field by field."""
@@ -152,7 +152,7 @@ class Studio:
         self._write(
             recipe,
             lambda: self.desk.session.polish(
-                recipe.caption, recipe.lyrics, recipe.seed or 0, on_token=self.plan.hear, **fixed
+                recipe.caption, recipe.lyrics, recipe.seed or 0, on_token=self.plan.add_token, **fixed
             ),
         )
 
@@ -173,7 +173,7 @@ class Studio:
                 self.plan.end()
             self.plan.show_plan(made, recipe)
 
-        _in_a_thread(self.plan, work)  # the planner's turns are counted by the desk
+        _start_thread(self.plan, work)  # the planner's turns are counted by the desk
 
     def _stop_writing(self) -> None:
         """Stop what the planner writes for this page, and nothing it writes for anybody else."""
@@ -182,20 +182,20 @@ class Studio:
         if self._watched is not None and self._watched.run.state == "planning":
             self._stop_watched()
 
-    def _listen(self, ids: list[str]) -> None:
-        """Hear tempo, key and loudness of takes, one after another, and write them down as scores."""
+    def _analyze(self, ids: list[str]) -> None:
+        """Measure tempo, key and loudness of takes, one after another, and write them down as scores."""
 
         def work() -> None:
             for id in ids:
                 self.desk.mark(id, self.owner, scores=scores_of(self.desk.session, self._open(id)))
                 self._list()
 
-        self._aside(self.gallery, work)
+        self._in_background(self.gallery, work)
 
     def _start_sweep(self, x: Any, y: Any, recipes: list[list[Recipe]]) -> None:
         flat = [recipe for row in recipes for recipe in row]
         names = " and ".join(axis[0] for axis in (x, y) if axis)
-        job = self.go(flat, title=f"Sweep over {names}: {flat[0].caption}")
+        job = self.start(flat, title=f"Sweep over {names}: {flat[0].caption}")
         self._sweep = (job, x, y, (len(recipes), len(recipes[0])))
         self._show_sweep()
 
@@ -203,12 +203,12 @@ class Studio:
         chosen = {name: value for name, value in how.items() if value is not None}
         task = Repaint(take, tuple(regions), **chosen)
         words = {"caption": caption} if caption.strip() else {}
-        self.go(
+        self.start(
             self.desk.session.recipe_from(take, task, seed=self.prompt.resolve_seed(), **words),
-            title=f"Repaint: {sound.title_of(take, 60)}",
+            title=f"Repaint: {tracks.title_of(take, 60)}",
         )
 
-    def _look(self, id: str) -> None:
+    def _watch_run(self, id: str) -> None:
         job = self.desk.job(id)
         if job is not None and job.owner == self.owner:
             self._watch(job)
@@ -218,30 +218,30 @@ class Studio:
             self.desk.stop(self._watched.id, self.owner)
 
     def _keep_step(self, step: int) -> None:
-        job = self._needed()
+        job = self._watched_job()
         self.preview.note = f"Decoding step {step + 1} whole…"
 
         def work() -> None:
             try:
-                self._took(job.run.keep(step))
+                self._add(job.run.keep(step))
             finally:
                 self.preview.note = ""
 
-        self._aside(self.preview, work)
+        self._in_background(self.preview, work)
 
-    def _hear_step(self, step: int, start: float, end: float) -> None:
-        job = self._needed()
+    def _play_step(self, step: int, start: float, end: float) -> None:
+        job = self._watched_job()
         frame = next((f for f in job.run.frames if f.index == step), None)
         if frame is None:
             raise LabError(f"Step {step + 1} has not been reached yet.")
-        self._aside(
+        self._in_background(
             self.preview,
             lambda: self.preview.sound(
                 self.desk.session.glimpse(frame, (start + end) / 2, max(0.2, end - start)), step, start
             ),
         )
 
-    def _needed(self) -> Job:
+    def _watched_job(self) -> Job:
         if self._watched is None:
             raise LabError("Nothing is being made yet.")
         return self._watched
@@ -264,42 +264,43 @@ class Studio:
         self.prompt.load(recipe.replace(seed=take.recipe.seed))
         self.lyrics.load(recipe.lyrics, recipe.language)
         if take.recipe.task.sources():
-            self._aside(
-                self.gallery, lambda: self.pick(self._open(next(iter(take.recipe.task.with_ids().sources().values()))))
+            self._in_background(
+                self.gallery,
+                lambda: self.select(self._open(next(iter(take.recipe.task.with_ids().sources().values())))),
             )
 
-    def _brought(self, sound: Take | Audio, name: str) -> None:
-        """A sound was brought in: a take of ours is kept, anything else is taken in hand as it is."""
+    def _on_sound(self, sound: Take | Audio, name: str) -> None:
+        """A sound was brought in: a take of ours is kept, anything else is selected as it is."""
         if isinstance(sound, Take):
             sound = self.desk.admit(sound)
         if isinstance(sound, Take) and not (sound.is_copy and self.desk.session.library.knows(sound.id)):
-            self._took(sound, made=False)
+            self._add(sound, made=False)
         else:
-            self.pick(sound, title=name)
+            self.select(sound, title=name)
 
     def _save_again(self) -> None:
         self.top.banner = self.desk.keep_unsaved()
         self._list()
 
-    def _aside(self, component: Component, work: Callable[[], None]) -> None:
+    def _in_background(self, component: Component, work: Callable[[], None]) -> None:
         """Do what takes a while on a thread of its own, so that the page stays awake; so much at once for a person."""
         try:
             done = self.desk.attend(Client(self.owner, self.address))
         except LabError as problem:
-            component.complain(sentence(problem))
+            component.show_error(sentence(problem))
         else:
-            _in_a_thread(component, work, done)
+            _start_thread(component, work, done)
 
     # -- news -----------------------------------------------------------------------------------------------------------
 
-    def _heard(self, job: Job | None, event: Any) -> None:
+    def _on_event(self, job: Job | None, event: Any) -> None:
         """Something happened at the desk; called from any thread."""
         kind = getattr(event, "kind", "")
         if job is not None and job is self._watched:
             self._show_watched(job, kind, event)
-        self._pace.offer(self._show_queue)
+        self._throttle.offer(self._show_queue)
         if job is not None and job.over and kind == "state":
-            self._pace.flush()
+            self._throttle.flush()
             self._show_queue()
             if job.owner == self.owner:
                 self._finished(job)
@@ -312,7 +313,7 @@ class Studio:
         elif kind == "token":
             if not self.plan.live:  # it began before anybody looked
                 self.plan.begin()
-            self.plan.hear(event.value)
+            self.plan.add_token(event.value)
         elif kind == "state" and event.value == "planning":
             self.plan.begin()
         elif kind == "state" and self.plan.live:
@@ -329,32 +330,32 @@ class Studio:
             self.top.banner = job.problem
         self._list()
         if job.takes:
-            self.pick(self.desk.take(job.takes[0]))
+            self.select(self.desk.take(job.takes[0]))
         waiting = next((j for j in reversed(self.desk.jobs(self.owner)) if not j.over), None)
         if waiting is not None and job is self._watched:
             self._watch(waiting)
 
-    def _took(self, take: Take, made: bool = True) -> None:
-        """A new take exists, made here or brought: keep it, list it, take it in hand."""
+    def _add(self, take: Take, made: bool = True) -> None:
+        """A new take exists, made here or brought: keep it, list it, select it."""
         self.top.banner = self.desk.keep(take, self.owner, made)
         self._list()
-        self.pick(take)
+        self.select(take)
 
     # -- showing --------------------------------------------------------------------------------------------------------
 
-    def pick(self, take: Take | Audio, title: str = "") -> None:
-        """Take a take in hand: play it, mark it, start tasks from it."""
-        self.hand = take
+    def select(self, take: Take | Audio, title: str = "") -> None:
+        """Select a take: play it, mark it, start tasks from it."""
+        self.selected = take
         self.player.load(take, title=title)
         self.picker.load(take, beats=beats_of(take))
-        self.prompt.refresh(title or sound.title_of(take, 60))
-        self.gallery.in_hand = take.id
+        self.prompt.refresh(title or tracks.title_of(take, 60))
+        self.gallery.selected = take.id
         self._draw_tree()
         recipe, plan = getattr(take, "recipe", None), getattr(take, "plan", None)
         if plan is not None:
             self.plan.show_plan(plan, getattr(take, "asked", None) or recipe, unfolded=False)
         if recipe is not None and isinstance(recipe.task, Repaint):
-            self._aside(self.picker, lambda: self._compare(take))
+            self._in_background(self.picker, lambda: self._compare(take))
 
     def _compare(self, take: Any) -> None:
         """Prove what a repaint did not change; where the parent is gone, or somebody else's, there is nothing to compare."""
@@ -393,7 +394,7 @@ class Studio:
             self.gallery.sweep(x, y, [ids[row * columns : (row + 1) * columns] for row in range(rows)])
 
     def _draw_tree(self) -> None:
-        self.tree.draw(self.gallery.cards, getattr(self.hand, "id", ""))
+        self.tree.draw(self.gallery.cards, getattr(self.selected, "id", ""))
 
     def _watch(self, job: Job) -> None:
         self._watched = job
@@ -411,20 +412,20 @@ class Studio:
             self._watch(live)
         if self.gallery.cards:
             try:
-                self.pick(self.desk.take(self.gallery.cards[0]["id"]))
+                self.select(self.desk.take(self.gallery.cards[0]["id"]))
             except LabError as problem:
                 self.top.banner = sentence(problem)
 
     def _show_queue(self) -> None:
         self.queue.rows = self.desk.rows(self.owner, LISTED_RUNS)
 
-    def _retold(self) -> None:
+    def _prompt_changed(self) -> None:
         """The prompt changed: hold the lyrics' length against the new song's."""
         wrong, values = self.prompt.value.problems(), self.prompt.value.values
         seconds, bpm = (
             None if name in wrong else PLAIN_FIELDS[name].read(values.get(name)) for name in ("seconds", "bpm")
         )
-        self.lyrics.against(seconds, bpm)
+        self.lyrics.compare_with(seconds, bpm)
 
     def _presets(self) -> Any:
         """The file of this person's presets; the words in them are theirs as those of their takes are."""
@@ -433,14 +434,14 @@ class Studio:
         return folder / f"presets{whose}.yaml" if folder is not None else None
 
 
-def _in_a_thread(component: Component, work: Callable[[], None], done: Callable[[], None] = lambda: None) -> None:
+def _start_thread(component: Component, work: Callable[[], None], done: Callable[[], None] = lambda: None) -> None:
     """Do something on a thread of its own, then call `done`; what goes wrong is said at the component."""
 
     def run() -> None:
         try:
             work()
         except (LabError, OSError) as problem:
-            component.complain(sentence(problem))
+            component.show_error(sentence(problem))
         finally:
             done()
 
@@ -465,8 +466,13 @@ def damage(library: Any) -> str:
 
 def scores_of(session: Any, take: Take) -> dict[str, float]:
     """What can be heard in a take, and how well it agrees with its words where a planner is aboard."""
-    heard = session.listen(take)
-    scores = {"tempo": heard.bpm, "pulse": heard.pulse, "key": heard.key_confidence, "loudness": heard.loudness}
+    analysis = session.listen(take)
+    scores = {
+        "tempo": analysis.bpm,
+        "pulse": analysis.pulse,
+        "key": analysis.key_confidence,
+        "loudness": analysis.loudness,
+    }
     return scores | ({"agreement": session.agreement(take).total} if session.has_planner else {})
 
 
@@ -481,7 +487,7 @@ def abilities(session: Any) -> dict[str, str | None]:
     }
 
 
-def fades_of(mode: str, strength: float) -> tuple[float, float]:
+def crossfades_of(mode: str, strength: float) -> tuple[float, float]:
     """Seconds of crossfade of latents and of samples that a repaint has by itself."""
     from acestep_lab.engines.ace15.context import hold
 
