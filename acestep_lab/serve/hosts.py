@@ -98,7 +98,7 @@ class Hosts:
         known = host.name in self._names or is_loopback(host.name)
         return self.any or known or (self._bound and host.name == one_name(here))
 
-    def welcomes(self, origin: str, host: Host | None) -> bool:
+    def allows_origin(self, origin: str, host: Host | None) -> bool:
         """Whether a page of this origin may speak to it: the studio's own pages, and those of `--origin`."""
         if self.any:
             return True

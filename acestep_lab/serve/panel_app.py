@@ -42,7 +42,7 @@ def owner_of(user: str | None, request: Any) -> str | None:
     """
     if user and user != "guest":
         return f"user:{user}"
-    own = getattr(request, "_request", None)
+    own: Any = getattr(request, "_request", None)
     peer = getattr(getattr(getattr(own, "connection", None), "context", None), "address", None)
     if not isinstance(peer, tuple) or not all(is_loopback(one) for one in (str(peer[0]), str(own.remote_ip))):
         return None
@@ -53,7 +53,8 @@ def owner_of(user: str | None, request: Any) -> str | None:
 
 def studio() -> Any:
     """The page of whoever asks."""
-    owner = owner_of(pn.state.user, pn.state.curdoc.session_context.request)
+    context = None if pn.state.curdoc is None else pn.state.curdoc.session_context
+    owner = owner_of(pn.state.user, getattr(context, "request", None))
     return pn.pane.Alert(CLOSED, alert_type="warning") if owner is None else page(session(), owner=owner, whole=True)
 
 

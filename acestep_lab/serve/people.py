@@ -46,14 +46,14 @@ class People:
         return person if _PERSON.fullmatch(person) else ""
 
 
-def default_place() -> Path:
+def default_secret_path() -> Path:
     """Where the secret of this user's studios is kept."""
     from platformdirs import user_data_path
 
     return user_data_path("acestep_lab") / "people.secret"
 
 
-def secret_at(place: Path) -> bytes:
+def read_secret(place: Path) -> bytes:
     """The secret of a file that only this user can read, made where there is none yet.
 
     MachineError where others can read it (they could be anybody) or it is damaged; OSError where it cannot be written.

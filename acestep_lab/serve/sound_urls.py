@@ -14,6 +14,7 @@ from collections import OrderedDict
 from tornado.web import HTTPError, RequestHandler
 
 from acestep_lab.audio.audio import Audio
+from acestep_lab.serve.visitors import visitor_of
 from acestep_lab.ui import tracks
 
 MOST_BYTES = 2**30
@@ -56,8 +57,8 @@ class SoundUrls:
 class SoundHandler(RequestHandler):
     """GET and HEAD of one sound, whole or a range of it."""
 
-    def initialize(self, shelf: SoundUrls) -> None:
-        self._shelf = shelf
+    def initialize(self, sounds: SoundUrls) -> None:
+        self._sounds = sounds
 
     def head(self, name: str) -> None:
         self._serve(name, body=False)
@@ -66,7 +67,7 @@ class SoundHandler(RequestHandler):
         self._serve(name, body=True)
 
     def _serve(self, name: str, body: bool) -> None:
-        audio = self._shelf.open(name, self.request.visitor.owner)
+        audio = self._sounds.open(name, visitor_of(self.request).owner)
         if audio is None:
             raise HTTPError(404)
         data = tracks.wav_of(audio)

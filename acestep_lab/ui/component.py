@@ -136,7 +136,7 @@ class _WidgetHost(anywidget.AnyWidget):
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__()
-        self._begin(*arguments, **keywords)  # type: ignore[attr-defined]
+        self._begin(*arguments, **keywords)
 
     def emit(self, kind: str, *buffers: Buffer, **body: Any) -> None:
         self.send({**body, "kind": kind}, list(buffers) or None)
@@ -144,7 +144,9 @@ class _WidgetHost(anywidget.AnyWidget):
     def _handle_msg(self, msg: Any) -> None:
         content = msg.get("content") if isinstance(msg, Mapping) else None
         data = content.get("data") if isinstance(content, Mapping) else None
-        method = data.get("method") if isinstance(data, Mapping) else None
+        if not isinstance(data, Mapping):
+            return
+        method = data.get("method")
         if method == "custom":
             self._handle_custom_msg(data.get("content"), msg.get("buffers"))
         elif method == "update":
@@ -153,10 +155,10 @@ class _WidgetHost(anywidget.AnyWidget):
             self.send_state()
 
     def _handle_custom_msg(self, content: Any, buffers: Any) -> None:
-        self.receive(content, buffers)  # type: ignore[attr-defined]
+        self.receive(content, buffers)
 
     def set_state(self, sync_data: Any) -> None:
-        if names := self.stale_fields(sync_data):  # type: ignore[attr-defined]
+        if names := self.stale_fields(sync_data):
             self.send_state(names)
 
 
@@ -188,15 +190,17 @@ def widget_and_pane(core: type[Component]) -> tuple[type[Any], type[Any]]:
     """Return `(XWidget, XPane)` for a Component X."""
     own = {name for part in core.__mro__[:-1] for name in vars(part) if not name.startswith("__")} | set(core.fields)
     for host in (_WidgetHost, _PaneHost):
-        if taken := sorted(own & set(dir(host.__base__))):
-            raise TypeError(f"{core.__name__} uses names that belong to {host.__base__.__name__}: {', '.join(taken)}.")
+        foreign = host.__bases__[0]
+        if taken := sorted(own & set(dir(foreign))):
+            raise TypeError(f"{core.__name__} uses names that belong to {foreign.__name__}: {', '.join(taken)}.")
     _, text = assets.loader(core.module, *core.includes)
     about = {"__doc__": core.__doc__, "__module__": core.__module__, "_esm": text}
     traits = {name: traitlets.Any(_fresh(value)).tag(sync=True) for name, value in core.fields.items()}
     params = {name: param.Parameter(copy.deepcopy(value), instantiate=True) for name, value in core.fields.items()}
-    # The hosts' own `tell` must win over Component's, hence the order of the bases.
+    # The hosts' own `emit` must win over Component's, hence the order of the bases.
     widget = type(f"{core.__name__}Widget", (_WidgetHost, core), {**about, **traits})
-    pane = type(_PaneHost)(f"{core.__name__}Pane", (_PaneHost, core), {**about, **params})
+    metaclass: Any = type(_PaneHost)
+    pane = metaclass(f"{core.__name__}Pane", (_PaneHost, core), {**about, **params})
     return widget, pane
 
 

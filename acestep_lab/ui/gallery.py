@@ -213,7 +213,7 @@ class Gallery(Component):
 
 def _takes_of(takes: Iterable[Any]) -> list[Take]:
     """Takes as a list; LabError where something else is among them."""
-    found = list(takes) if isinstance(takes, Iterable) and not isinstance(takes, str) else [takes]
+    found: list[Any] = list(takes) if isinstance(takes, Iterable) and not isinstance(takes, str) else [takes]
     for one in found:
         if not isinstance(one, Take):
             raise RecipeError(f"A gallery shows takes, not {shown(one)}.")

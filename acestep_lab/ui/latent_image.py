@@ -90,7 +90,7 @@ def _columns(values: NDArray[np.float32], width: int) -> NDArray[np.float32]:
         return values[np.arange(width) * frames // width]
     edges = np.arange(width) * frames // width
     counts = np.diff(np.append(edges, frames))
-    return np.add.reduceat(values, edges, axis=0) / counts[:, None]
+    return (np.add.reduceat(values, edges, axis=0) / counts[:, None]).astype(np.float32)
 
 
 # --- the sound of a latent guessed without decoding ------------------------------------------------------------------

@@ -52,6 +52,8 @@ class LatentPreview(Component):
         "track": {},
     }
 
+    track: dict[str, Any]
+
     def setup(self, picture: Callable[[Any], bytes] | None = None) -> None:
         """Take the way a frame becomes a picture."""
         self._picture = picture or Pictures()
@@ -80,7 +82,7 @@ class LatentPreview(Component):
 
     def follow(self, run: Run) -> None:
         """Show a run's (first) song from here to the run's end, and stop it when asked to."""
-        self.begin(run.id, run.recipe.seconds or 0.0, run.recipe.steps or 0)
+        self.begin(run.id, run.recipe.seconds or 0.0)
         self.on("stop", run.stop)
         run.subscribe(self._on_event)
         self.catch_up(step for step in run.frames if step.items[0] == 0)

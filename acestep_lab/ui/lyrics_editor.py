@@ -41,6 +41,9 @@ class LyricsEditor(Component):
         "tag_names": [], "languages": [], "revision": 0, "code": "",
     }  # fmt: skip
 
+    revision: int
+    sections: list[dict[str, Any]]
+
     def setup(
         self, text: str = "", language: str | None = None, seconds: float | None = None, bpm: float | None = None
     ) -> None:

@@ -1,4 +1,4 @@
-"""What a page may ask for, and how what it sends is read: the one gate between a browser and Python.
+"""What a page may ask for, and how what it sends is read: the one boundary between a browser and Python.
 
 Knows no host and no music. A component's `do_…` method answers a request; its signature is the request's schema: each argument's
 annotation names the reader of one field. A reader returns a value of the right kind or raises a RecipeError, so that no
@@ -26,7 +26,14 @@ MOST_BYTES = 64 * 2**20
 MOST_BUFFERS = 16
 FURTHEST = 1e12
 """No number a page sends is larger: seconds, pixels, places."""
-_KINDS = {dict: "a table", list: "a list", tuple: "a list", type(None): "nothing", bool: "yes or no", bytes: "bytes"}
+_KINDS: Mapping[type, str] = {
+    dict: "a table",
+    list: "a list",
+    tuple: "a list",
+    type(None): "nothing",
+    bool: "yes or no",
+    bytes: "bytes",
+}
 
 
 def kind_of(value: object) -> str:
@@ -209,7 +216,7 @@ def fits(default: Any, value: Any) -> bool:
     if isinstance(default, bool):
         return isinstance(value, bool)
     if default is None or isinstance(default, int | float):
-        return isinstance(value, Real) and not isinstance(value, bool) and -FURTHEST <= value <= FURTHEST
+        return isinstance(value, Real) and not isinstance(value, bool) and not value < -FURTHEST and value <= FURTHEST
     return isinstance(value, list | tuple if isinstance(default, list | tuple) else type(default))
 
 

@@ -61,6 +61,8 @@ class PlanView(Component):
         "unfolded": True,
     }
 
+    revision: int
+
     def setup(self, plan: Plan | None = None, recipe: Recipe | None = None) -> None:
         """Show a plan, if there is one, against the recipe it was asked for."""
         self._plan: Plan | None = None

@@ -43,6 +43,8 @@ class PromptEditor(Component):
         "undo": [False, False], "revision": 0, "clicks": 0, "left_out": [],
     }  # fmt: skip
 
+    revision: int
+
     def setup(
         self,
         draft: Draft | Recipe | None = None,

@@ -266,7 +266,7 @@ class Studio:
         if take.recipe.task.sources():
             self._in_background(
                 self.gallery,
-                lambda: self.select(self._open(next(iter(take.recipe.task.with_ids().sources().values())))),
+                lambda: self.select(self._open(str(next(iter(take.recipe.task.with_ids().sources().values()))))),
             )
 
     def _on_sound(self, sound: Take | Audio, name: str) -> None:

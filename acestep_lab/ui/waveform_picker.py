@@ -49,6 +49,14 @@ class WaveformPicker(Component):
         "cannot": "", "has_codes": False, "standalone": True, "crossfades": [0.0, 0.0],
     }  # fmt: skip
 
+    mode: str
+    strength: float
+    caption: str
+    latent_crossfade: float | None
+    wave_crossfade: float | None
+    snap: str
+    revision: int
+
     def setup(self, take: Take | Audio | None = None, *, url: tracks.UrlOf | None = None, cannot: str = "", standalone: bool = True,
               crossfades: Callable[[str, float], tuple[float, float]] = lambda mode, strength: (0.0, 0.0)) -> None:  # fmt: skip
         """Show a take or a sound, if one is given; `cannot` is why this checkpoint cannot repaint, if it cannot.
