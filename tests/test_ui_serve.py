@@ -508,7 +508,7 @@ def test_whose_a_page_was_is_forgotten_with_it(start: Callable[..., Served], pag
     served = start()
     for _ in range(3):
         Browser(served).ask("/")
-    holders = served.server._http.request_callback._holders
+    holders = served.server._http.request_callback._owners
     assert len(holders) == len(pages) == 3
     (context,) = served.server._tornado.applications.values()
     asyncio.run_coroutine_threadsafe(context._cleanup_sessions(-1), served.thread.asyncio_loop).result(30)
@@ -617,7 +617,7 @@ def test_wrong_tokens_are_slowed_for_their_address_alone() -> None:
     for last in range(8):
         attempts.failed(f"2001:db8::{last}")
     assert attempts.wait("2001:db8::ffff") > 0, "a network of one customer counts once"
-    now[0] += token_auth.FORGIVEN + token_auth.LONGEST_WAIT + 1
+    now[0] += token_auth.FORGOTTEN_AFTER + token_auth.LONGEST_WAIT + 1
     attempts.failed("10.0.0.1")
     assert attempts.wait("10.0.0.1") == 0, "forgiven after a while"
     for one in range(2 * token_auth.MOST_ADDRESSES):
