@@ -49,7 +49,7 @@ def room_of(module: str) -> str:
 
 
 def imports(source: str) -> Iterator[tuple[str, int]]:
-    """Every module of ours that a source imports, wherever and for whatever it does, or names in a string; with its line."""
+    """Every module of ours that a source imports, wherever and for whatever it does, or names in a string."""
     tree = ast.parse(source)
     prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
@@ -106,7 +106,7 @@ UPWARD = {
     "the package": "import acestep_lab",
     "a public name": "from acestep_lab import Session",
     "in a function": "def f():\n    from acestep_lab.session import Session",
-    "to show itself": "class Step:\n    def _repr_mimebundle_(self):\n        from acestep_lab.ui.player import PlayerWidget",
+    "to show itself": "class Step:\n    def _repr_html_(self):\n        from acestep_lab.ui.player import PlayerWidget",
     "to be shown": "class Step:\n    def show(self):\n        from acestep_lab.ui.notebook import show",
     "to be analyzed": "class Take:\n    def listen(self):\n        from acestep_lab.listen import analyze",
     "for types": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from acestep_lab.session import Session",

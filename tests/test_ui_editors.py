@@ -122,7 +122,7 @@ def test_undo_and_redo_walk_through_every_change() -> None:
     assert prompt.value.caption == "two"
 
 
-def test_a_wrong_go_says_where_and_starts_nothing() -> None:
+def test_a_make_with_a_mistake_says_where_and_starts_nothing() -> None:
     prompt, made = editor()
     messages = told(prompt)
     prompt.do_make()

@@ -291,7 +291,7 @@ def test_every_route_refuses_a_name_that_is_not_the_studios(start: Callable[...,
     assert visitor.ask("/", hosts=()).status == 400
 
 
-def test_without_a_login_every_route_but_the_door_is_shut(start: Callable[..., Served]) -> None:
+def test_without_a_login_every_route_but_the_login_page_is_refused(start: Callable[..., Served]) -> None:
     served = start(token=TOKEN)
     for path in [*served.routes, "/nowhere"]:
         answer = Browser(served).ask(path)
@@ -317,7 +317,7 @@ def test_the_web_socket_knows_pages_of_its_own_only(start: Callable[..., Served]
     assert not browser.shakes_hands(Sec_WebSocket_Origin="http://evil.example")
 
 
-def test_no_page_of_another_site_takes_a_part_of_ours(start: Callable[..., Served]) -> None:
+def test_no_page_of_another_site_takes_a_component_of_ours(start: Callable[..., Served]) -> None:
     browser = Browser(start())
     script = "/autoload.js?bokeh-autoload-element=1"
     assert browser.ask(script).status == 200
@@ -789,7 +789,7 @@ def test_where_a_loop_runs_already_as_in_a_notebook_it_serves_there(session: Pre
         assert pool.submit(asyncio.run, cell()).result(60) == 200
 
 
-def test_a_page_asked_for_past_the_gate_is_nobodys() -> None:
+def test_a_page_asked_for_past_the_access_control_is_nobodys() -> None:
     with pytest.raises(MachineError, match="past the access control"):
         visitor_of(SimpleNamespace(cookies={"acestep_lab_person": "x"}))
     assert Visitor("", "127.0.0.1").owner == ""

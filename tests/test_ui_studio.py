@@ -158,7 +158,7 @@ def test_the_figure_and_all_its_data_go_out_when_a_view_is_drawn() -> None:
 # -- the gallery
 
 
-def test_the_louder_are_turned_down_and_none_is_turned_up() -> None:
+def test_louder_takes_are_turned_down_and_none_is_turned_up() -> None:
     loud, soft = take(1), Take(Recipe("dub", seed=2), take(2).audio.gain(-9), np.zeros((2, 8), np.float32))
     gallery = GalleryWidget([loud, soft])
     messages = told(gallery)
@@ -573,7 +573,7 @@ def test_a_listener_may_be_called_from_any_thread(lab: Any) -> None:
     until(lambda: len(page.gallery.cards) == 5)
 
 
-def test_audio_that_is_no_take_can_be_in_hand(lab: Any) -> None:
+def test_audio_that_is_no_take_can_be_selected(lab: Any) -> None:
     page = studio_of(lab)
     page.select(Audio(np.zeros((1, 8000), np.float32), 8000), title="silence.wav")
     assert page.player.track["title"] == "silence.wav"

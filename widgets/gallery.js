@@ -175,7 +175,7 @@ export default mount(
     ["S", "star the card in focus"],
     ["X", "reject it"],
     ["C", "compare it"],
-    ["Enter", "take it in hand"],
+    ["Enter", "select it"],
   ],
   (host) => {
     const peaks = new Map(),
@@ -354,7 +354,7 @@ export default mount(
               title: "Play, mark, repaint it; tasks start from it",
               onclick: () => host.send("select", { id: info.id }),
             },
-            "Take in hand",
+            "Select",
           ),
           h(
             "button.small",

@@ -1,7 +1,8 @@
-"""The one boundary in front of every handler: which host is meant, which page asks, who it is. Knows no page and no take.
+"""The one boundary in front of every handler: which host is meant, which page asks, who it is. Knows no page and no
+take.
 
-It stands before the routes, so that a handler added tomorrow is behind it too. A request that passes carries its `Visitor`;
-everything else ends here in a sentence. A Bokeh session belongs to whoever's request made it.
+It stands before the routes, so that a handler added tomorrow is behind it too. A request that passes carries its
+`Visitor`; everything else ends here in a sentence. A Bokeh session belongs to whoever's request made it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ MOST_LOGIN_BYTES = 4096
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
 _COMPONENT = re.compile(r"/components/((?:panel|acestep_lab)(?:\.\w+)*)/(\w+)/.*", re.ASCII)
 _COMPONENTS = "/components/"
-"""Below it lies what components bring along. Panel imports whatever module such an address names, and runs it by that."""
+"""Below it lies what components bring along. Panel imports whatever module such an address names, and runs it by that.
+"""
 _ENTRIES = ("/", LOGIN)
 """Where a link on a page of somebody else may lead."""
 
@@ -64,7 +66,7 @@ class AccessControl(Router):
         """A session is over."""
         self._owners.pop(session, None)
 
-    # -- who asks -------------------------------------------------------------------------------------------------------
+    # -- who asks ------------------------------------------------------------------------------------------------------
 
     def _wrong_site(self, request: HTTPServerRequest) -> str:
         """Why a request is not for this studio, or comes from a page of somebody else; "" where neither is so."""
@@ -87,7 +89,9 @@ class AccessControl(Router):
         return ""
 
     def _visitor(self, request: HTTPServerRequest) -> Visitor:
-        """The visitor of a connection. A proxy on this machine, told of by `--origin`, is believed whom it speaks for."""
+        """The visitor of a connection. A proxy on this machine, told of by `--origin`, is believed whom it speaks
+        for.
+        """
         address, scheme = one_name(str(request.remote_ip)), str(request.protocol)
         if self._hosts.behind and is_loopback(address):
             address = read_address(request.headers.get("X-Forwarded-For", "").rpartition(",")[2]) or address
@@ -117,16 +121,16 @@ class AccessControl(Router):
                 return "That page belongs to another browser. Reload it."
         return ""
 
-    # -- whose session --------------------------------------------------------------------------------------------------
+    # -- whose session -------------------------------------------------------------------------------------------------
 
     def _session(self, request: HTTPServerRequest) -> str | None:
         """The session that a web socket asks for, where this process signed it."""
-        said = [part.strip() for part in request.headers.get("Sec-Websocket-Protocol", "").split(",")]
-        if len(said) != 2 or not _TOKEN.fullmatch(said[1]):
+        protocols = [part.strip() for part in request.headers.get("Sec-Websocket-Protocol", "").split(",")]
+        if len(protocols) != 2 or not _TOKEN.fullmatch(protocols[1]):
             return None
         try:
-            good = check_token_signature(said[1], secret_key=self._app.secret_key, signed=True)
-            return str(get_session_id(said[1])) if good else None
+            good = check_token_signature(protocols[1], secret_key=self._app.secret_key, signed=True)
+            return str(get_session_id(protocols[1])) if good else None
         except (
             ValueError,
             KeyError,
@@ -138,7 +142,9 @@ class AccessControl(Router):
             return None
 
     def _bind(self, context: ApplicationContext) -> None:
-        """Have every session of an application belong to the visitor whose request made it, however its id is brought."""
+        """Have every session of an application belong to the visitor whose request made it, however its id is
+        brought.
+        """
         make = context.create_session_if_needed
 
         async def made(session_id: Any, request: Any = None, token: str | None = None) -> Any:
@@ -149,7 +155,7 @@ class AccessControl(Router):
 
         context.create_session_if_needed = made  # type: ignore[method-assign]  # Bokeh has no other place to ask
 
-    # -- answers --------------------------------------------------------------------------------------------------------
+    # -- answers -------------------------------------------------------------------------------------------------------
 
     def _refuse(self, request: HTTPServerRequest, sentence: str) -> HTTPMessageDelegate:
         return self._app.get_handler_delegate(request, RefusalHandler, {"sentence": sentence})
@@ -245,12 +251,22 @@ class SecurityHeaders(OutputTransform):
 def content_security_policy(nonce: str) -> str:
     """The Content-Security-Policy of an answer whose own scripts carry this number (CSP 3).
 
-    Components are ES modules that Panel loads from blobs; Bokeh writes styles into the page; nothing comes from elsewhere.
+    Components are ES modules that Panel loads from blobs; Bokeh writes styles into the page; nothing comes from
+    elsewhere.
     """
     return "; ".join(
         (
-            "default-src 'none'", f"script-src 'self' blob: 'nonce-{nonce}'", "style-src 'self' 'unsafe-inline'",
-            "img-src 'self' data: blob:", "media-src 'self' blob: data:", "font-src 'self' data:", "connect-src 'self' blob:",
-            "worker-src 'self' blob:", "manifest-src 'self'", "form-action 'self'", "base-uri 'none'", "frame-ancestors 'self'",
+            "default-src 'none'",
+            f"script-src 'self' blob: 'nonce-{nonce}'",
+            "style-src 'self' 'unsafe-inline'",
+            "img-src 'self' data: blob:",
+            "media-src 'self' blob: data:",
+            "font-src 'self' data:",
+            "connect-src 'self' blob:",
+            "worker-src 'self' blob:",
+            "manifest-src 'self'",
+            "form-action 'self'",
+            "base-uri 'none'",
+            "frame-ancestors 'self'",
         )
-    )  # fmt: skip
+    )

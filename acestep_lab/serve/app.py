@@ -1,7 +1,8 @@
 """The studio as an app: one model per process, a page per tab, takes per person. Knows no model.
 
-It binds to loopback unless told otherwise, and asks for a token wherever else it is bound. Whose takes a page shows is said by
-the connection's own cookie, read by the access control in front of every handler; what a browser says in a Bokeh token counts for nothing.
+It binds to loopback unless told otherwise, and asks for a token wherever else it is bound. Whose takes a page shows is
+said by the connection's own cookie, read by the access control in front of every handler; what a browser says in a
+Bokeh token counts for nothing.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ def serve(
 
     Bound to anything but loopback it needs a token: the given one, or a fresh one that is said on the console. With a
     token every browser sees its own takes only, and finds them again after a restart. `origins` are hosts, such as
-    "hub.example.org", by which the studio is known behind a proxy; "*" is any, for a proxy that itself lets in only who may.
-    `people` is the file of the secret by which browsers are known again; by default one in the user's data folder.
+    "hub.example.org", by which the studio is known behind a proxy; "*" is any, for a proxy that itself lets in only who
+    may. `people` is the file of the secret by which browsers are known again; by default one in the user's data folder.
     Raises MachineError for a port in use, an origin that is none, or a secret of people that others can read.
     """
     hosts = Hosts(address, origins)
@@ -170,7 +171,8 @@ def _token_auth(token: str, people: Path, warnings: list[str]) -> TokenAuth:
         return TokenAuth(token, People(read_secret(people)))
     except OSError as problem:
         warnings.append(
-            f"{shown(str(people), 120)} cannot be used ({problem.strerror}): after a restart nobody finds their takes again."
+            f"{shown(str(people), 120)} cannot be used ({problem.strerror}): after a restart nobody finds their takes "
+            "again."
         )
         return TokenAuth(token, People(secrets.token_bytes(BYTES)))
 

@@ -1,4 +1,5 @@
-"""Which names a browser may call this studio by, and which pages may speak to it. Knows addresses, no page and no person.
+"""Which names a browser may call this studio by, and which pages may speak to it. Knows addresses, no page and no
+person.
 
 A foreign page whose name is made to point at this machine (DNS rebinding) still sends its own name as `Host`; a foreign
 page that opens a web socket sends its own name as `Origin`. An address in digits cannot be made to point elsewhere, but

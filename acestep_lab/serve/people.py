@@ -1,7 +1,7 @@
 """Who a browser belongs to: names that only this server can give, and that outlive it. Knows no page and no token.
 
-A person is a random name, signed with a secret of this user's data folder. It is not in the library's folder, since a library is
-copied, shared and zipped, and whoever can read the secret can be anybody.
+A person is a random name, signed with a secret of this user's data folder. It is not in the library's folder, since a
+library is copied, shared and zipped, and whoever can read the secret can be anybody.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ def read_secret(place: Path) -> bytes:
         )
     if len(found) != BYTES:
         raise MachineError(
-            f"{shown(str(place), 120)}, by which this studio knows whose takes are whose, is damaged. Bring it back, or "
-            "delete it: then everybody is new."
+            f"{shown(str(place), 120)}, by which this studio knows whose takes are whose, is damaged. Bring it back, "
+            "or delete it: then everybody is new."
         )
     return found
 

@@ -1,4 +1,5 @@
-"""Sounds over HTTP with range requests, each under a name nobody can guess, for one person. Knows no page and no library.
+"""Sounds over HTTP with range requests, each under a name nobody can guess, for one person. Knows no page and no
+library.
 
 A name is 192 random bits, made when a page first shows the sound; it names bytes in this process, never a path. Whoever
 asks with it must be the person whose page it was made for.
@@ -91,7 +92,9 @@ class SoundHandler(RequestHandler):
 
 
 def byte_range(header: str, size: int) -> tuple[int, int] | None:
-    """First and last byte asked for (RFC 9110 §14, one range); the whole where none is; None where there is no such byte."""
+    """First and last byte asked for (RFC 9110 §14, one range); the whole where none is; None where there is no such
+    byte.
+    """
     asked = _asked(header)
     if asked is None:
         return 0, size - 1

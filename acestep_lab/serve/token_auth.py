@@ -1,8 +1,8 @@
 """The login of a studio that others can reach: a token to come in, then a login for each browser. Knows no page.
 
-The token comes in the address once (`/?token=…`) or is typed. What the browser keeps is not the token but the random id of a
-login that this process remembers, so a restart asks again; and the signed name of a person, so that takes are found again.
-Cookies are strict about other sites, so that no foreign page can use the studio in a visitor's name.
+The token comes in the address once (`/?token=…`) or is typed. What the browser keeps is not the token but the random id
+of a login that this process remembers, so a restart asks again; and the signed name of a person, so that takes are
+found again. Cookies are strict about other sites, so that no foreign page can use the studio in a visitor's name.
 """
 
 from __future__ import annotations
@@ -34,21 +34,30 @@ FORGOTTEN_AFTER = 900.0
 """Seconds after which an address's wrong tokens are forgotten."""
 MOST_ADDRESSES = 4096
 
-_STYLE = """body{margin:0;min-height:100vh;display:grid;place-items:center;background:#f6f5f1;color:#1c2229;font:16px/1.5 system-ui,sans-serif}
+_STYLE = """body{margin:0;min-height:100vh;display:grid;place-items:center}
+body{background:#f6f5f1;color:#1c2229;font:16px/1.5 system-ui,sans-serif}
 form{background:#fff;border:1px solid #e3e1db;border-radius:14px;padding:28px 32px;max-width:340px}
-input,button{font:inherit;padding:9px 12px;border-radius:9px;border:1px solid #d6d3ca;width:100%;box-sizing:border-box;margin-top:10px}
+input,button{font:inherit;padding:9px 12px;border-radius:9px;border:1px solid #d6d3ca}
+input,button{width:100%;box-sizing:border-box;margin-top:10px}
 button{background:#0072b2;color:#fff;border:none;font-weight:600}p{margin:0}.error{color:#b84a00;margin-top:10px}
 @media (prefers-color-scheme:dark){body{background:#101317;color:#e8e6e1}form{background:#1a1e23;border-color:#30363d}
 input{background:#101317;color:#e8e6e1;border-color:#30363d}.error{color:#ff9a52}}"""
-_HEAD = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>acestep_lab</title><link rel="icon" href="data:,">"""
+_HEAD = (
+    """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">"""
+    """<title>acestep_lab</title><link rel="icon" href="data:,">"""
+)
 _PAGE = (
     _HEAD
     + """<meta name="viewport" content="width=device-width, initial-scale=1"><style>%s</style></head>
-<body><form method="post" action="./login"><p><strong>acestep_lab</strong></p><p>This studio asks for a token; whoever started it was told one.</p>
-<input name="token" type="password" autocomplete="current-password" aria-label="Token" autofocus><button>Come in</button>%s</form></body></html>"""
+<body><form method="post" action="./login"><p><strong>acestep_lab</strong></p>
+<p>This studio asks for a token; whoever started it was told one.</p>
+<input name="token" type="password" autocomplete="current-password" aria-label="Token" autofocus>
+<button>Come in</button>%s</form></body></html>"""
 )
 _RELOAD = _HEAD + """<meta http-equiv="refresh" content="0"></head><body></body></html>"""
-"""Asks for the same address again, now from a page of ours: a browser that follows a link from elsewhere keeps strict cookies back."""
+"""Asks for the same address again, now from a page of ours: a browser that follows a link from elsewhere keeps strict
+cookies back.
+"""
 
 
 class Login(NamedTuple):

@@ -23,7 +23,9 @@ def set_visitor(request: Any, visitor: Visitor) -> None:
 
 
 def visitor_of(request: Any) -> Visitor:
-    """Who makes a request, as the access control said, never by a token that a browser sends; MachineError without one."""
+    """Who makes a request, as the access control said, never by a token that a browser sends; MachineError without
+    one.
+    """
     visitor = getattr(request, "visitor", None)
     if not isinstance(visitor, Visitor):
         raise MachineError("This page was asked for past the access control; nobody knows by whom.")

@@ -28,9 +28,10 @@ Listener = Callable[..., None]
 class Component:
     """The Python half of a component: fields the browser shows, `do_…` methods the browser may ask for.
 
-    A subclass names its ES module, its fields with their defaults, and writes one `do_<kind>` per message, whose signature
-    says how each field of the message is read (see `messages`). It runs unchanged under both hosts; `widget_and_pane` makes
-    the two classes. Nothing a browser sends reaches a method, or a field, but through `receive`.
+    A subclass names its ES module, its fields with their defaults, and writes one `do_<kind>` per message, whose
+    signature says how each field of the message is read (see `messages`). It runs unchanged under both hosts;
+    `widget_and_pane` makes the two classes. Nothing a browser sends reaches a method, or a field, but through
+    `receive`.
     """
 
     module: ClassVar[str] = ""

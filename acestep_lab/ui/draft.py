@@ -130,7 +130,8 @@ _READ: dict[str, Callable[[Field, Any], Any]] = {
 
 METADATA = (
     Field("bpm", "Tempo", "whole", "Beats in a minute, 30 to 300.", unit="beats per minute"),
-    Field("keyscale", "Key", "choice", "The scale the song stands in.", tuple(f"{n} {m}" for m in ("major", "minor") for n in vocabulary.NOTES)),
+    Field("keyscale", "Key", "choice", "The scale the song stands in.",
+          tuple(f"{n} {m}" for m in ("major", "minor") for n in vocabulary.NOTES)),
     Field("timesignature", "Meter", "choice", "Beats in a bar; 6 means 6/8.", vocabulary.TIMESIGNATURES),
 )  # fmt: skip
 SONG = (
@@ -160,8 +161,10 @@ class TaskForm:
 
 TASK_FORMS = (
     TaskForm("Text2Music", "From words", "A new piece from what you write.", needs_source=False),
-    TaskForm("Repaint", "Repaint", "New music inside the regions marked on the waveform; the rest stays, sample for sample.", (
-        Field("mode", "Mode", "choice", "How freely the inside may leave the old music.", REPAINT_MODES, default="balanced"),
+    TaskForm("Repaint", "Repaint",
+             "New music inside the regions marked on the waveform; the rest stays, sample for sample.", (
+        Field("mode", "Mode", "choice", "How freely the inside may leave the old music.", REPAINT_MODES,
+              default="balanced"),
         Field("strength", "Strength", "share", "0 keeps much of the old music, 1 lets go of it.", default=0.5),
     )),
     TaskForm("Extend", "Extend", "More music before or after the take; the take itself stays.", (
@@ -169,7 +172,8 @@ TASK_FORMS = (
         Field("after", "After", "number", "Seconds of new music behind.", unit="seconds", default=0.0),
     )),
     TaskForm("Cover", "Cover", "The take's rhythm and harmony in another sound.", (
-        Field("strength", "Follow the take", "share", "For this share of the steps the take leads, then the words.", default=1.0),
+        Field("strength", "Follow the take", "share", "For this share of the steps the take leads, then the words.",
+              default=1.0),
         Field("noise_strength", "Keep its sound", "share", "Above 0, more of the take's own sound stays.", default=0.0),
     )),
     TaskForm("Retake", "Vary", "The same piece, turned a little towards another seed.", (
@@ -218,7 +222,9 @@ class Draft:
             plain(name, value)
 
     def put(self, name: str, value: Any) -> Draft:
-        """The draft with one field changed; None makes it Auto. RecipeError where there is no such field, task or value."""
+        """The draft with one field changed; None makes it Auto. RecipeError where there is no such field, task or
+        value.
+        """
         if name == "caption":
             return replace(self, caption=_caption("The caption", value if value is not None else ""))
         if name == "task":

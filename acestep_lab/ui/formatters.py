@@ -1,7 +1,8 @@
-"""How a notebook shows the values of the house. Values know nothing of it: a running IPython is told here, by their names.
+"""How a notebook shows the values of the house. Values know nothing of it: a running IPython is told here, by their
+names.
 
-Nothing is imported before it is shown. `acestep_lab` registers these when the first of its names is used while IPython runs
-(`%load_ext acestep_lab` does it by hand); what somebody else registered for a type before stays.
+Nothing is imported before it is shown. `acestep_lab` registers these when the first of its names is used while IPython
+runs (`%load_ext acestep_lab` does it by hand); what somebody else registered for a type before stays.
 """
 
 from __future__ import annotations
@@ -78,7 +79,9 @@ FORMATTERS: Mapping[tuple[str, str], Callable[[Any], Bundle]] = {
     ("acestep_lab.jobs.run", "Run"): run_bundle,
     ("acestep_lab.takes.take", "Take"): sound_bundle,
 }
-"""Module and name of each value's class, and what shows it. Plans, profiles and comparisons are tables: they write their own."""
+"""Module and name of each value's class, and what shows it. Plans, profiles and comparisons are tables: they write
+their own.
+"""
 
 
 def register(shell: Displays | None) -> None:

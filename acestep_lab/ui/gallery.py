@@ -16,11 +16,11 @@ from acestep_lab.ui.component import Component, widget_and_pane
 from acestep_lab.ui.messages import Id, Ids, Line, list_of, optional, text
 
 MEANING = {
-    "tempo": "Beats in a minute, as heard.",
+    "tempo": "Beats in a minute, as measured.",
     "pulse": "How strong the beat is, 0 to 1.",
-    "key": "How far the heard key leads the next one, 0 to 0.5.",
+    "key": "How far the key found leads the next one, 0 to 0.5.",
     "loudness": "LUFS (BS.1770-4); −14 is loud for a stream.",
-    "agreement": "How well codes and words fit in the planner's ear; compare takes of one recipe only.",
+    "agreement": "How well codes and words fit by the planner's own measure; compare takes of one recipe only.",
     "blind": "Preferred in blind comparisons, out of how many.",
 }
 """What each score means; a column without a line here shows its name only."""
@@ -41,14 +41,21 @@ class Gallery(Component):
     """Cards of takes with real waveforms; star, reject, note; keep the starred and bin the rest; compare up to four.
 
     `open` gives the take of an id. Comparisons are loudness-matched (the louder are turned down, never up), switched
-    instantly, and may be blind. Listeners: "mark" (id, marks), "bin" (ids), "restore", "analyze" (ids), "select", "reuse", "search",
-    "vote" (winner, among, blind).
+    instantly, and may be blind. Listeners: "mark" (id, marks), "bin" (ids), "restore", "analyze" (ids), "select",
+    "reuse", "search", "vote" (winner, among, blind).
     """
 
     module = "gallery"
     fields: ClassVar[dict[str, Any]] = {
-        "cards": [], "columns": [], "grid": {}, "selected": "", "trashed": 0, "query": "", "verdict": "", "code": "lab.library.takes()",
-    }  # fmt: skip
+        "cards": [],
+        "columns": [],
+        "grid": {},
+        "selected": "",
+        "trashed": 0,
+        "query": "",
+        "verdict": "",
+        "code": "lab.library.takes()",
+    }
 
     def setup(
         self, takes: Iterable[Take] = (), *, open: Callable[[str], Take] | None = None, url: tracks.UrlOf | None = None
@@ -62,7 +69,7 @@ class Gallery(Component):
         if self._takes:
             self.show_takes(list(self._takes.values()))
 
-    # -- what Python asks -----------------------------------------------------------------------------------------------
+    # -- what Python asks ----------------------------------------------------------------------------------------------
 
     def show_takes(self, takes: Sequence[Take]) -> None:
         """Show these takes."""
@@ -96,11 +103,12 @@ class Gallery(Component):
     ) -> None:
         """Show takes as a grid over one or two parameters: `cells[row][column]` are ids, "" where none is yet."""
         self.grid = {
-            "x": {"name": x[0], "values": [f"{v:g}" if isinstance(v, float) else str(v) for v in x[1]]}, "cells": [list(row) for row in cells],
+            "x": {"name": x[0], "values": [f"{v:g}" if isinstance(v, float) else str(v) for v in x[1]]},
+            "cells": [list(row) for row in cells],
             "y": {"name": y[0], "values": [f"{v:g}" if isinstance(v, float) else str(v) for v in y[1]]} if y else None,
-        }  # fmt: skip
+        }
 
-    # -- what the browser asks ------------------------------------------------------------------------------------------
+    # -- what the browser asks -----------------------------------------------------------------------------------------
 
     def do_peaks(self, id: Id) -> None:
         """Send the waveform of a card."""
@@ -182,7 +190,7 @@ class Gallery(Component):
         """Load a take's recipe into the editor."""
         self.notify("reuse", take=self._take(id))
 
-    # -- inside ---------------------------------------------------------------------------------------------------------
+    # -- inside --------------------------------------------------------------------------------------------------------
 
     def _take(self, id: str) -> Take:
         try:
@@ -224,10 +232,19 @@ def card_of(take: Take, marks: Mapping[str, Any] | None = None) -> dict[str, Any
     """A card of a take at hand."""
     marks = marks or {}
     return {
-        "id": take.id, "title": tracks.title_of(take), "facts": tracks.facts_of(take), "seconds": take.seconds, "created": take.created, "task": type(take.recipe.task).__name__,
-        "parents": list(take.parents), "star": bool(marks.get("star")), "reject": bool(marks.get("reject")),
-        "note": str(marks.get("note", "")), "scores": dict(marks.get("scores", {})), "recipe": take.recipe.to_json(),
-    }  # fmt: skip
+        "id": take.id,
+        "title": tracks.title_of(take),
+        "facts": tracks.facts_of(take),
+        "seconds": take.seconds,
+        "created": take.created,
+        "task": type(take.recipe.task).__name__,
+        "parents": list(take.parents),
+        "star": bool(marks.get("star")),
+        "reject": bool(marks.get("reject")),
+        "note": str(marks.get("note", "")),
+        "scores": dict(marks.get("scores", {})),
+        "recipe": take.recipe.to_json(),
+    }
 
 
 _NOT_COMPARED = ("caption", "lyrics", "task", "planning", "language")

@@ -13,14 +13,14 @@ from acestep_lab.ui.messages import Name, fits
 from acestep_lab.ui.messages import text as words_of
 
 NAMES = {
-    "ar": "Arabic", "az": "Azerbaijani", "bg": "Bulgarian", "bn": "Bengali", "ca": "Catalan", "cs": "Czech", "da": "Danish",
-    "de": "German", "el": "Greek", "en": "English", "es": "Spanish", "fa": "Persian", "fi": "Finnish", "fr": "French",
-    "he": "Hebrew", "hi": "Hindi", "hr": "Croatian", "ht": "Haitian Creole", "hu": "Hungarian", "id": "Indonesian",
-    "is": "Icelandic", "it": "Italian", "ja": "Japanese", "ko": "Korean", "la": "Latin", "lt": "Lithuanian", "ms": "Malay",
-    "ne": "Nepali", "nl": "Dutch", "no": "Norwegian", "pa": "Punjabi", "pl": "Polish", "pt": "Portuguese", "ro": "Romanian",
-    "ru": "Russian", "sa": "Sanskrit", "sk": "Slovak", "sr": "Serbian", "sv": "Swedish", "sw": "Swahili", "ta": "Tamil",
-    "te": "Telugu", "th": "Thai", "tl": "Tagalog", "tr": "Turkish", "uk": "Ukrainian", "ur": "Urdu", "vi": "Vietnamese",
-    "yue": "Cantonese", "zh": "Chinese", "unknown": "Unknown",
+    "ar": "Arabic", "az": "Azerbaijani", "bg": "Bulgarian", "bn": "Bengali", "ca": "Catalan", "cs": "Czech", "da":
+    "Danish", "de": "German", "el": "Greek", "en": "English", "es": "Spanish", "fa": "Persian", "fi": "Finnish",
+    "fr": "French", "he": "Hebrew", "hi": "Hindi", "hr": "Croatian", "ht": "Haitian Creole", "hu": "Hungarian",
+    "id": "Indonesian", "is": "Icelandic", "it": "Italian", "ja": "Japanese", "ko": "Korean", "la": "Latin", "lt":
+    "Lithuanian", "ms": "Malay", "ne": "Nepali", "nl": "Dutch", "no": "Norwegian", "pa": "Punjabi", "pl": "Polish",
+    "pt": "Portuguese", "ro": "Romanian", "ru": "Russian", "sa": "Sanskrit", "sk": "Slovak", "sr": "Serbian", "sv":
+    "Swedish", "sw": "Swahili", "ta": "Tamil", "te": "Telugu", "th": "Thai", "tl": "Tagalog", "tr": "Turkish", "uk":
+    "Ukrainian", "ur": "Urdu", "vi": "Vietnamese", "yue": "Cantonese", "zh": "Chinese", "unknown": "Unknown",
 }  # fmt: skip
 """What a language is called in this interface."""
 
@@ -30,16 +30,26 @@ _read = words_of(_LONGEST)
 
 
 class LyricsEditor(Component):
-    """Lyrics with section tags recognised as they are typed, an estimate of each section's length, and what may surprise.
+    """Lyrics with section tags recognised as they are typed, an estimate of each section's length, and what may
+    surprise.
 
     Any script; the text is never rewritten. `instrumental` puts the text aside and brings it back.
     """
 
     module = "lyrics"
     fields: ClassVar[dict[str, Any]] = {
-        "text": "", "language": "", "instrumental": False, "sections": [], "remarks": [], "needed": 0.0, "duration": None,
-        "tag_names": [], "languages": [], "revision": 0, "code": "",
-    }  # fmt: skip
+        "text": "",
+        "language": "",
+        "instrumental": False,
+        "sections": [],
+        "remarks": [],
+        "needed": 0.0,
+        "duration": None,
+        "tag_names": [],
+        "languages": [],
+        "revision": 0,
+        "code": "",
+    }
 
     revision: int
     sections: list[dict[str, Any]]
@@ -101,10 +111,17 @@ class LyricsEditor(Component):
         text, bpm = self._text, self._bpm or 100.0
         found = words.sections(text)
         self.sections = [
-            {"tag": s.tag or "before the first tag", "modifier": s.modifier, "line": s.start_line, "known": s.known,
-             "seconds": round(words.estimate_seconds(s, bpm), 1), "lines": len(s.lines), "first": s.lines[0] if s.lines else ""}
+            {
+                "tag": s.tag or "before the first tag",
+                "modifier": s.modifier,
+                "line": s.start_line,
+                "known": s.known,
+                "seconds": round(words.estimate_seconds(s, bpm), 1),
+                "lines": len(s.lines),
+                "first": s.lines[0] if s.lines else "",
+            }
             for s in found
-        ]  # fmt: skip
+        ]
         self.needed = round(sum(s["seconds"] for s in self.sections), 1)
         self.duration = self._seconds
         self.remarks = [{"line": r.line, "text": r.text} for r in words.remarks(text, self._seconds, self._bpm)]

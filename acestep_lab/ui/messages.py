@@ -1,8 +1,8 @@
 """What a page may ask for, and how what it sends is read: the one boundary between a browser and Python.
 
-Knows no host and no music. A component's `do_…` method answers a request; its signature is the request's schema: each argument's
-annotation names the reader of one field. A reader returns a value of the right kind or raises a RecipeError, so that no
-method ever meets a value of another kind, whoever sent it, a page or Python.
+Knows no host and no music. A component's `do_…` method answers a request; its signature is the request's schema: each
+argument's annotation names the reader of one field. A reader returns a value of the right kind or raises a RecipeError,
+so that no method ever meets a value of another kind, whoever sent it, a page or Python.
 """
 
 from __future__ import annotations
@@ -83,7 +83,9 @@ def flag(name: str, value: Any) -> bool:
 
 
 def typed(name: str, value: Any) -> Any:
-    """What somebody typed or chose, whatever a form will make of it: nothing, a number, text, yes or no, a list of words."""
+    """What somebody typed or chose, whatever a form will make of it: nothing, a number, text, yes or no, a list of
+    words.
+    """
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int | float):
@@ -190,7 +192,9 @@ def validated(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def parse_message(message: Any, sent: Any, known: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """A message as (kind, fields), its bytes under "buffers"; RecipeError where it is none, or of no kind among `known`."""
+    """A message as (kind, fields), its bytes under "buffers"; RecipeError where it is none, or of no kind among
+    `known`.
+    """
     if not isinstance(message, Mapping):
         raise RecipeError(f"The page sent {kind_of(message)} where a message was expected; reload it.")
     kind = message.get("kind")
@@ -204,13 +208,17 @@ def parse_message(message: Any, sent: Any, known: Mapping[str, Any]) -> tuple[st
 
 
 def field_of(message: Any, called: str = "field") -> str:
-    """A short word of a message that was refused, "" where there is none: the field it spoke of, the turn it waits for."""
+    """A short word of a message that was refused, "" where there is none: the field it spoke of, the turn it waits
+    for.
+    """
     name = message.get(called) if isinstance(message, Mapping) else None
     return name if isinstance(name, str) and len(name) <= 60 and not NO_CHARACTER.search(name) else ""
 
 
 def fits(default: Any, value: Any) -> bool:
-    """Whether a value may stand in a field of this default: nothing, or one of the default's kind (a number, if None)."""
+    """Whether a value may stand in a field of this default: nothing, or one of the default's kind (a number, if
+    None).
+    """
     if value is None:
         return True
     if isinstance(default, bool):

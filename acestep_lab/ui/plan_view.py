@@ -74,7 +74,7 @@ class PlanView(Component):
         if plan is not None:
             self.show_plan(plan, recipe)
 
-    # -- what Python asks -----------------------------------------------------------------------------------------------
+    # -- what Python asks ----------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """The planner starts to write."""
@@ -82,7 +82,9 @@ class PlanView(Component):
         self.stream, self.live, self.codes = "", True, 0
 
     def add_token(self, token: Any) -> None:
-        """One more token of the planner (`.text`, and `.row` where several plans are written); called from any thread."""
+        """One more token of the planner (`.text`, and `.row` where several plans are written); called from any
+        thread.
+        """
         text = token if isinstance(token, str) else str(token.text)
         if getattr(token, "row", 0) == 0:
             codes = _CODE.findall(text)
@@ -121,7 +123,7 @@ class PlanView(Component):
         }
         return self._recipe.replace(**taken)
 
-    # -- what the browser asks ------------------------------------------------------------------------------------------
+    # -- what the browser asks -----------------------------------------------------------------------------------------
 
     def do_ready(self) -> None:
         """A view was drawn: send it the codes."""
@@ -163,7 +165,7 @@ class PlanView(Component):
         """Render with this plan."""
         self.notify("make", recipe=self.recipe(), plan=self._plan)
 
-    # -- inside ---------------------------------------------------------------------------------------------------------
+    # -- inside --------------------------------------------------------------------------------------------------------
 
     def _asked(self, name: str) -> Any:
         """What the musician had said of a field; None or "" where nothing."""
@@ -177,11 +179,20 @@ class PlanView(Component):
         for field in FIELDS:
             value, asked = getattr(plan, field.name), self._asked(field.name)
             differs = asked not in (None, "") and value not in (None, "") and asked != value
-            rows.append({
-                **field.to_json(), "value": value, "long": field.name in _LONG, "locked": field.name in plan.locked,
-                "lockable": field.name in LOCKABLE, "problem": plan.problems.get(field.name, ""), "differs": differs,
-                "asked": asked, "accepted": bool(self._accepted.get(field.name)), "parts": word_changes(str(asked), str(value)) if differs else [],
-            })  # fmt: skip
+            rows.append(
+                {
+                    **field.to_json(),
+                    "value": value,
+                    "long": field.name in _LONG,
+                    "locked": field.name in plan.locked,
+                    "lockable": field.name in LOCKABLE,
+                    "problem": plan.problems.get(field.name, ""),
+                    "differs": differs,
+                    "asked": asked,
+                    "accepted": bool(self._accepted.get(field.name)),
+                    "parts": word_changes(str(asked), str(value)) if differs else [],
+                }
+            )
         if force:
             self.revision = self.revision + 1
         self.rows, self.codes = rows, len(plan.codes)

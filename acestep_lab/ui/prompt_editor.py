@@ -16,12 +16,29 @@ from acestep_lab.ui.messages import Line, Name, Typed
 from acestep_lab.ui.presets import Presets
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "Lo-fi evening": {"caption": "warm lo-fi hip hop, dusty drums, soft electric piano, vinyl crackle", "bpm": 78, "seconds": 20},
+    "Lo-fi evening": {
+        "caption": "warm lo-fi hip hop, dusty drums, soft electric piano, vinyl crackle",
+        "bpm": 78,
+        "seconds": 20,
+    },
     "Slow dub techno": {"caption": "slow dub techno, tape hiss, deep chords, long echoes", "bpm": 112, "seconds": 20},
-    "Brushed jazz trio": {"caption": "jazz trio, brushed drums, upright bass, late-night piano", "timesignature": "4", "seconds": 20},
-    "Bright synth pop": {"caption": "bright synth pop, driving bass, sparkling arpeggio, big chorus", "bpm": 122, "seconds": 30},
-    "Waltz for strings": {"caption": "waltz for string quartet, tender and slow", "timesignature": "3", "bpm": 92, "seconds": 24},
-}  # fmt: skip
+    "Brushed jazz trio": {
+        "caption": "jazz trio, brushed drums, upright bass, late-night piano",
+        "timesignature": "4",
+        "seconds": 20,
+    },
+    "Bright synth pop": {
+        "caption": "bright synth pop, driving bass, sparkling arpeggio, big chorus",
+        "bpm": 122,
+        "seconds": 30,
+    },
+    "Waltz for strings": {
+        "caption": "waltz for string quartet, tender and slow",
+        "timesignature": "3",
+        "bpm": 92,
+        "seconds": 24,
+    },
+}
 """Starting points that ship; a musician's own stand beside them in a YAML file."""
 
 EVERYTHING: Mapping[str, str | None] = dict.fromkeys(TASKS)
@@ -34,7 +51,7 @@ class PromptEditor(Component):
     """Caption, metadata (Auto or fixed, each with a lock), length, seed, task, presets, undo.
 
     `abilities` maps each task to None, or to the reason why this checkpoint cannot do it. `source` and `words` give,
-    when asked, the take a task starts from and (lyrics, language, regions) from the other rooms of the page.
+    when asked, the take a task starts from and (lyrics, language, regions) from the other components of the page.
     """
 
     module = "prompt"
@@ -55,7 +72,9 @@ class PromptEditor(Component):
         source: Callable[[], Any] = lambda: None,
         words: Callable[[], tuple[str, str | None, Sequence[Region]]] = lambda: ("", None, ()),
     ) -> None:
-        """Begin with a draft (a Recipe will do); `defaults` says what Auto means for a task, `presets` is a YAML file."""
+        """Begin with a draft (a Recipe will do); `defaults` says what Auto means for a task, `presets` is a YAML
+        file.
+        """
         self._source, self._words = source, words
         self._kept = Presets(None if presets is None else Path(presets).expanduser())
         self._past: list[Draft] = []
@@ -71,15 +90,21 @@ class PromptEditor(Component):
             "song": [f.to_json() for f in SONG],
             "sampling": [f.to_json() for f in SAMPLING],
             "tasks": [
-                {"name": form.name, "title": form.title, "hint": form.hint, "reason": self._abilities.get(form.name),
-                 "source": form.needs_source, "fields": [{**f.to_json(), "name": f"{form.name}.{f.name}"} for f in form.fields]}
+                {
+                    "name": form.name,
+                    "title": form.title,
+                    "hint": form.hint,
+                    "reason": self._abilities.get(form.name),
+                    "source": form.needs_source,
+                    "fields": [{**f.to_json(), "name": f"{form.name}.{f.name}"} for f in form.fields],
+                }
                 for form in TASK_FORMS
             ],
-        }  # fmt: skip
+        }
         self._show(force=True)
         self._own_presets()
 
-    # -- what the page asks ---------------------------------------------------------------------------------------------
+    # -- what the page asks --------------------------------------------------------------------------------------------
 
     @property
     def value(self) -> Draft:
@@ -117,12 +142,12 @@ class PromptEditor(Component):
     _clicks = 0
 
     def refresh(self, source: str | None = None) -> None:
-        """Show again after another room of the page changed (lyrics, regions, the take in hand)."""
+        """Show again after another component of the page changed (lyrics, regions, the selected take)."""
         if source is not None:
             self.source = source
         self._show()
 
-    # -- what the browser asks ------------------------------------------------------------------------------------------
+    # -- what the browser asks -----------------------------------------------------------------------------------------
 
     def do_edit(self, field: Name, value: Typed) -> None:
         """Change one field."""
@@ -227,7 +252,7 @@ class PromptEditor(Component):
             return
         self.notify(kind, recipe=recipe)
 
-    # -- inside ---------------------------------------------------------------------------------------------------------
+    # -- inside --------------------------------------------------------------------------------------------------------
 
     def _change(self, draft: Draft, force: bool = False) -> None:
         if draft != self._draft:

@@ -21,9 +21,11 @@ CHUNK = 512 * 1024
 
 
 class SoundDrop(Component):
-    """Takes one file at a time, in pieces, refuses what is too big or of another kind, and decodes it with libsndfile only.
+    """Takes one file at a time, in pieces, refuses what is too big or of another kind, and decodes it with libsndfile
+    only.
 
-    The name a file had is shown and never used as a path. Listener: "sound" (a Take for our own files, else an Audio, and its name).
+    The name a file had is shown and never used as a path. Listener: "sound" (a Take for our own files, else an Audio,
+    and its name).
     """
 
     module = "drop"
@@ -72,13 +74,15 @@ def check(name: str, size: int, most: int = MOST_BYTES) -> None:
     kind = name.rsplit(".", 1)[-1].lower() if "." in name else ""
     if kind not in KINDS:
         raise SourceError(
-            f"{name[-60:]!r} is no sound file; {', '.join(k.upper() for k in KINDS[:4])}, MP3, AIFF, M4A and WebM can be brought in."
+            f"{name[-60:]!r} is no sound file; {', '.join(k.upper() for k in KINDS[:4])}, MP3, AIFF, M4A and WebM can be "
+            "brought in."
         )
     if size <= 0:
         raise SourceError(f"{name[-60:]!r} is empty.")
     if size > most:
         raise SourceError(
-            f"{name[-60:]!r} has {size / 2**20:,.0f} MB; at most {most / 2**20:,.0f} MB can be brought in. Cut it, or save it as FLAC."
+            f"{name[-60:]!r} has {size / 2**20:,.0f} MB; at most {most / 2**20:,.0f} MB can be brought in. "
+            "Cut it, or save it as FLAC."
         )
 
 

@@ -1,7 +1,7 @@
 """The Studio: everything on one page; every click is a Session verb. Knows no model and no host.
 
-It makes the components, hands each what it needs, and passes their requests to the Desk. `panes=False` makes anywidgets.
-Listeners may come from any thread: the worker's, the server's, a kernel's subshell.
+It makes the components, hands each what it needs, and passes their requests to the Desk. `panes=False` makes
+anywidgets. Listeners may come from any thread: the worker's, the server's, a kernel's subshell.
 """
 
 from __future__ import annotations
@@ -84,9 +84,14 @@ class Studio:
             crossfades=crossfades or crossfades_of,
         )
         self.prompt = made(
-            prompt_editor, "PromptEditor", abilities=able, defaults=partial(defaults, desk.session), presets=self._presets(),
-            source=lambda: self.selected, words=lambda: (self.lyrics.value, self.lyrics.chosen_language, self.picker.value),
-        )  # fmt: skip
+            prompt_editor,
+            "PromptEditor",
+            abilities=able,
+            defaults=partial(defaults, desk.session),
+            presets=self._presets(),
+            source=lambda: self.selected,
+            words=lambda: (self.lyrics.value, self.lyrics.chosen_language, self.picker.value),
+        )
         self.queue = made(queue_view, "RunQueue")
         self.plan = made(plan_view, "PlanView")
         self.preview = made(latent_preview, "LatentPreview", picture=picture)
@@ -100,7 +105,9 @@ class Studio:
         self._attach()
 
     def close(self) -> None:
-        """Let go of the desk; runs and takes live on, and nobody is left to read what the planner writes for this page."""
+        """Let go of the desk; runs and takes live on, and nobody is left to read what the planner writes for this
+        page.
+        """
         self._unsubscribe()
         if self._writing is not None:
             self._writing.stop()
@@ -109,20 +116,21 @@ class Studio:
         """One of this person's takes."""
         return self.desk.take(id, self.owner)
 
-    # -- requests ---------------------------------------------------------------------------------------------------------
+    # -- requests ------------------------------------------------------------------------------------------------------
 
     def _connect(self) -> None:
         """Which request of which component is done by what."""
         for component, requests in (
-            (self.prompt, {"make": self.start, "plan": self._plan, "polish": self._polish, "sweep": self._start_sweep, "changed": self._prompt_changed}),
+            (self.prompt, {"make": self.start, "plan": self._plan, "polish": self._polish,
+                           "sweep": self._start_sweep, "changed": self._prompt_changed}),
             (self.lyrics, {"changed": self.prompt.refresh}),
             (self.queue, {"stop": lambda id: self.desk.stop(id, self.owner), "look": self._watch_run,
                           "dismiss": lambda id: self.desk.dismiss(id, self.owner)}),
             (self.plan, {"make": self.start, "stop": self._stop_writing}),
             (self.preview, {"stop": self._stop_watched, "keep": self._keep_step, "play_step": self._play_step}),
             (self.picker, {"repaint": self._repaint, "changed": self.prompt.refresh}),
-            (self.gallery, {"mark": self._mark, "bin": self._bin, "restore": self._restore, "analyze": self._analyze, "select": self.select, "reuse": self.reuse,
-                            "search": lambda text: self._list()}),
+            (self.gallery, {"mark": self._mark, "bin": self._bin, "restore": self._restore, "analyze": self._analyze,
+                            "select": self.select, "reuse": self.reuse, "search": lambda text: self._list()}),
             (self.tree, {"select": lambda id: self.select(self._open(id))}),
             (self.drop, {"sound": self._on_sound}),
             (self.top, {"retry": self._save_again}),
@@ -159,7 +167,7 @@ class Studio:
     def _write(self, recipe: Recipe, ask: Callable[[], Any]) -> None:
         if not self.desk.session.checkpoint.has_lm:
             raise LabError(
-                "This checkpoint has no planner aboard; press Make it, and the words go to the music model as they are."
+                "This checkpoint has no planner; press Make it, and the words go to the music model as they are."
             )
         if self.plan.live:
             raise LabError("The planner is writing already; stop it, or let it finish.")
@@ -291,7 +299,7 @@ class Studio:
         else:
             _start_thread(component, work, done)
 
-    # -- news -----------------------------------------------------------------------------------------------------------
+    # -- news ----------------------------------------------------------------------------------------------------------
 
     def _on_event(self, job: Job | None, event: Any) -> None:
         """Something happened at the desk; called from any thread."""
@@ -341,7 +349,7 @@ class Studio:
         self._list()
         self.select(take)
 
-    # -- showing --------------------------------------------------------------------------------------------------------
+    # -- showing -------------------------------------------------------------------------------------------------------
 
     def select(self, take: Take | Audio, title: str = "") -> None:
         """Select a take: play it, mark it, start tasks from it."""
@@ -358,7 +366,9 @@ class Studio:
             self._in_background(self.picker, lambda: self._compare(take))
 
     def _compare(self, take: Any) -> None:
-        """Prove what a repaint did not change; where the parent is gone, or somebody else's, there is nothing to compare."""
+        """Prove what a repaint did not change; where the parent is gone, or somebody else's, there is nothing to
+        compare.
+        """
         self.picker.mark(take.recipe.task.regions)
         if take.parents:  # a file from elsewhere may name none
             self.picker.compare(self._open(take.parents[0]))
@@ -371,8 +381,8 @@ class Studio:
         self._list()
 
     def _list(self) -> None:
-        """Show the takes; a library that cannot be read says so on top. Read and shown in one, since several threads may list
-        at once and an older reading must not be shown after a newer one.
+        """Show the takes; a library that cannot be read says so on top. Read and shown in one, since several threads
+        may list at once and an older reading must not be shown after a newer one.
         """
         with self._listing:
             try:
@@ -465,7 +475,7 @@ def damage(library: Any) -> str:
 
 
 def scores_of(session: Any, take: Take) -> dict[str, float]:
-    """What can be heard in a take, and how well it agrees with its words where a planner is aboard."""
+    """What can be measured in a take, and how well it agrees with its words where there is a planner."""
     analysis = session.listen(take)
     scores = {
         "tempo": analysis.bpm,

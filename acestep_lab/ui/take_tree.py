@@ -27,10 +27,17 @@ class TakeTree(Component):
         depth = depths(family, edges)
         rows = places(family, edges, depth)
         self.nodes = [
-            {"id": id, "title": known[id]["title"] if id in known else "gone", "task": known[id].get("task", "") if id in known else "",
-             "star": bool(known[id].get("star")) if id in known else False, "here": id in known, "x": depth[id], "y": rows[id]}
+            {
+                "id": id,
+                "title": known[id]["title"] if id in known else "gone",
+                "task": known[id].get("task", "") if id in known else "",
+                "star": bool(known[id].get("star")) if id in known else False,
+                "here": id in known,
+                "x": depth[id],
+                "y": rows[id],
+            }
             for id in sorted(family, key=lambda i: (rows[i], depth[i]))
-        ]  # fmt: skip
+        ]
         self.edges = [list(edge) for edge in edges]
         self.selected = selected
         self.code = f"take = lab.library.open({literal(selected)})" if selected else ""

@@ -45,9 +45,17 @@ def build(seconds: float) -> dict[str, Any]:
 def _plain(height: int, **options: Any) -> Any:
     """An empty figure without furniture."""
     plot = figure(
-        height=height, sizing_mode="stretch_width", toolbar_location=None, tools="", output_backend="canvas", min_border=0,
-        min_border_left=4, min_border_right=4, outline_line_color=None, **options,
-    )  # fmt: skip
+        height=height,
+        sizing_mode="stretch_width",
+        toolbar_location=None,
+        tools="",
+        output_backend="canvas",
+        min_border=0,
+        min_border_left=4,
+        min_border_right=4,
+        outline_line_color=None,
+        **options,
+    )
     plot.yaxis.visible = False
     plot.grid.visible = False
     return plot
@@ -59,7 +67,7 @@ def _main(shared: Range1d) -> Any:
     pan = PanTool(dimensions="width")
     plot.add_tools(wheel, pan, TapTool())
     plot.toolbar.active_scroll, plot.toolbar.active_drag = wheel, pan
-    # The browser half writes the clock; code in the figure would need eval, which the app's Content-Security-Policy forbids.
+    # The browser half writes the clock; code in the figure would need eval, which the Content-Security-Policy forbids.
     plot.xaxis.formatter = BasicTickFormatter(name="clock")
     plot.xaxis.axis_line_color = None
     plot.xaxis.minor_tick_line_color = None

@@ -1,4 +1,6 @@
-"""WaveformPicker: mark regions on a real waveform, repaint them, see what stayed. The browser half is `widgets/waveform.js`."""
+"""WaveformPicker: mark regions on a real waveform, repaint them, see what stayed. The browser half is
+`widgets/waveform.js`.
+"""
 
 from __future__ import annotations
 
@@ -44,10 +46,26 @@ class WaveformPicker(Component):
     module = "waveform"
     includes = ("audio_player",)
     fields: ClassVar[dict[str, Any]] = {
-        "track": {}, "regions": [], "change_id": "", "selected": 0, "revision": 0, "mode": "balanced", "modes": list(REPAINT_MODES), "strength": 0.5,
-        "latent_crossfade": None, "wave_crossfade": None, "caption": "", "snap": "off", "snaps": ["off"], "verdict": "", "code": "",
-        "cannot": "", "has_codes": False, "standalone": True, "crossfades": [0.0, 0.0],
-    }  # fmt: skip
+        "track": {},
+        "regions": [],
+        "change_id": "",
+        "selected": 0,
+        "revision": 0,
+        "mode": "balanced",
+        "modes": list(REPAINT_MODES),
+        "strength": 0.5,
+        "latent_crossfade": None,
+        "wave_crossfade": None,
+        "caption": "",
+        "snap": "off",
+        "snaps": ["off"],
+        "verdict": "",
+        "code": "",
+        "cannot": "",
+        "has_codes": False,
+        "standalone": True,
+        "crossfades": [0.0, 0.0],
+    }
 
     mode: str
     strength: float
@@ -57,12 +75,20 @@ class WaveformPicker(Component):
     snap: str
     revision: int
 
-    def setup(self, take: Take | Audio | None = None, *, url: tracks.UrlOf | None = None, cannot: str = "", standalone: bool = True,
-              crossfades: Callable[[str, float], tuple[float, float]] = lambda mode, strength: (0.0, 0.0)) -> None:  # fmt: skip
+    def setup(
+        self,
+        take: Take | Audio | None = None,
+        *,
+        url: tracks.UrlOf | None = None,
+        cannot: str = "",
+        standalone: bool = True,
+        crossfades: Callable[[str, float], tuple[float, float]] = lambda mode, strength: (0.0, 0.0),
+    ) -> None:
         """Show a take or a sound, if one is given; `cannot` is why this checkpoint cannot repaint, if it cannot.
 
-        `standalone`: it plays the sound itself; on a page with a Player, that one does. `crossfades` gives the crossfades (of
-        latents, of samples; seconds) that a mode and strength bring along, to be drawn where none is set by hand.
+        `standalone`: it plays the sound itself; on a page with a Player, that one does. `crossfades` gives the
+        crossfades (of latents, of samples; seconds) that a mode and strength bring along, to be drawn where none is set
+        by hand.
         """
         self._url = url
         self._take: Take | Audio | None = None
@@ -76,7 +102,7 @@ class WaveformPicker(Component):
         if take is not None:
             self.load(take)
 
-    # -- what Python asks -----------------------------------------------------------------------------------------------
+    # -- what Python asks ----------------------------------------------------------------------------------------------
 
     @property
     def value(self) -> list[Region]:
@@ -114,10 +140,12 @@ class WaveformPicker(Component):
         """Put these regions on the waveform instead of those there."""
         self._set_regions([{"name": "", "start": r.start, "end": r.end} for r in regions], force=True)
 
-    # -- what the browser asks ------------------------------------------------------------------------------------------
+    # -- what the browser asks -----------------------------------------------------------------------------------------
 
     def do_bokeh(self) -> None:
-        """Hand over BokehJS where the host has none (a notebook without Panel, marimo): nothing comes from the internet."""
+        """Hand over BokehJS where the host has none (a notebook without Panel, marimo): nothing comes from the
+        internet.
+        """
         import bokeh
 
         self.emit("bokeh", (Path(bokeh.__file__).parent / "server/static/js/bokeh.min.js").read_bytes())
@@ -140,7 +168,9 @@ class WaveformPicker(Component):
         """The listener paused or sought here, where this component plays the sound itself."""
 
     def do_edge(self, place: int, key: Name, value: Typed, change_id: ChangeId = "") -> None:
-        """One edge of a region was typed. Only that edge is sent: two typed in a row both count, however slow the answers."""
+        """One edge of a region was typed. Only that edge is sent: two typed in a row both count, however slow the
+        answers.
+        """
         changed = [dict(r) for r in self._regions]
         with self._acknowledging(change_id):
             if key not in ("start", "end"):
@@ -151,14 +181,18 @@ class WaveformPicker(Component):
 
     @contextmanager
     def _acknowledging(self, change_id: str) -> Iterator[None]:
-        """Hand the id of a change back once its answer stands, also where the answer is a sentence; the page waits for it."""
+        """Hand the id of a change back once its answer stands, also where the answer is a sentence; the page waits for
+        it.
+        """
         try:
             yield
         finally:
             self.change_id = change_id
 
     def _refused(self, message: Any) -> None:
-        """The page waits for the id of its change, also where nothing came of it; then it shows again what stands here."""
+        """The page waits for the id of its change, also where nothing came of it; then it shows again what stands
+        here.
+        """
         if change_id := field_of(message, "change_id"):
             self.change_id = change_id
 
@@ -200,31 +234,40 @@ class WaveformPicker(Component):
             raise RecipeError("There is nothing to repaint yet: make or open a take first.")
         if not self._regions:
             raise RecipeError("Mark a region first: double-click on the waveform, or press A.")
-        self.notify("repaint", take=self._take, regions=self.value, caption=self.caption, mode=self.mode, strength=self.strength,
-                 latent_crossfade=self.latent_crossfade, wave_crossfade=self.wave_crossfade)  # fmt: skip
+        self.notify(
+            "repaint",
+            take=self._take,
+            regions=self.value,
+            caption=self.caption,
+            mode=self.mode,
+            strength=self.strength,
+            latent_crossfade=self.latent_crossfade,
+            wave_crossfade=self.wave_crossfade,
+        )
 
-    # -- inside ---------------------------------------------------------------------------------------------------------
+    # -- inside --------------------------------------------------------------------------------------------------------
 
     def _set_regions(
         self, regions: Sequence[Any], snap: bool = False, force: bool = False, selected: int | None = None
     ) -> None:
         """Check, cut and name regions; what makes no sense leaves the old ones and raises a sentence."""
-        fresh, said = [], ""
+        placed: list[dict[str, Any]] = []
+        first_remark = ""
         try:
             for place, asked in enumerate(regions):
                 region, remark = self._checked_region(asked, place, snap)
-                fresh.append(region)
-                said = said or remark
+                placed.append(region)
+                first_remark = first_remark or remark
         except RecipeError:
             self._show(force=True)
             raise
-        self._regions = fresh
+        self._regions = placed
         if selected is not None:
-            self.selected = max(0, min(selected, len(fresh) - 1))
-        self._show(force or bool(said))
-        if said:
-            raise RecipeError(said)
-        checked([Region(r["start"], r["end"]) for r in fresh]) if fresh else None
+            self.selected = max(0, min(selected, len(placed) - 1))
+        self._show(force or bool(first_remark))
+        if first_remark:
+            raise RecipeError(first_remark)
+        checked([Region(r["start"], r["end"]) for r in placed]) if placed else None
 
     def _checked_region(self, asked: Any, place: int, snap: bool) -> tuple[dict[str, Any], str]:
         """One region within the sound, and a remark where it had to be cut."""
@@ -244,7 +287,9 @@ class WaveformPicker(Component):
         return {"name": name, "start": round(start, 4), "end": round(end, 4)}, remark
 
     def _shifted(self, place: int, start: float, end: float) -> tuple[float, float]:
-        """A region turned inside out: where one typed edge passed the other, the other is carried along at its distance."""
+        """A region turned inside out: where one typed edge passed the other, the other is carried along at its
+        distance.
+        """
         old = self._regions[place] if place < len(self._regions) else None
         if old is not None and end == old["end"]:
             return start, start + old["end"] - old["start"]

@@ -248,7 +248,7 @@ def test_names_and_words_are_shown_as_text_never_as_markup(window: Window, studi
     assert page.title() == "acestep_lab"
 
 
-def test_files_that_are_no_sound_are_refused_in_a_sentence_and_a_sound_is_taken_in_hand(
+def test_files_that_are_no_sound_are_refused_in_a_sentence_and_a_sound_is_selected(
     window: Window, studio: Studio, tmp_path: Path
 ) -> None:
     page = open_page(window, studio)

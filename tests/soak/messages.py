@@ -337,7 +337,7 @@ def _threads(tally: Tally) -> Iterator[None]:
 
 
 def _opened(folder: Path, panes: bool) -> tuple[Hostile, Studio]:
-    """A page with a take in hand, and a finished run to look at."""
+    """A page with a take selected, and a finished run to look at."""
     session = Hostile(folder, pause=0.0)
     page = Studio(desk_of(session), panes=panes, picture=png, crossfades=lambda mode, strength: (0.04, 0.05))
     job = page.start(Recipe("dub", seconds=4, seed=3, bpm=120, steps=3))
