@@ -1,26 +1,25 @@
-"""acestep_lab: a workbench for composing with the ACE-Step music models.
+"""acestep_lab: a workbench for composing with music models, ACE-Step first.
 
 The house, room by room; imports point down this list, never up::
 
     errors      what can go wrong, as sentences
     files       files and texts from outside, read at one boundary
     prompt/     what a musician says: Recipe, tasks, Region, lyrics; no torch
-    models/     weights and where they live: catalog, loading, tiers, residency, adapters, the pocket checkpoint
+    audio/      sound as a value: Audio, files, resampling, loudness, splicing
+    diffusion/  the mathematics that flow models share: schedules, solvers, guidance
+    models/     weights and where they live: catalog, loading, tiers, memory plan, device manager, adapters
     plan/       LM: Recipe → Plan
-    synth/      DiT: Plan and words → latent, one Step a step
-    decode/     VAE: latent ↔ sound; Audio, Codec
     takes/      finished pieces: Take, Library
-    listen/     what can be heard in a take
+    listen/     what can be measured in a take
+    jobs/       a render under way, the queue before it, the one thread that computes
+    engines/    a model family each, behind one contract
+    session     the verbs
     train/      making weights: the synthetic world, the pocket checkpoint
-    resolve     every "auto" of a recipe becomes a number, every impossible wish a sentence
-    queueing    who is next: a fair order of several people's runs
-    road        the one file where the stages meet: recipes → frames → sound;  run: a render under way
-    worker      the one thread that computes, and the queue before it
-    session     the front door: the verbs, the worker thread, the library
-    ui/ serve/  what people see: widgets, the studio page
+    evaluate/   what a checkpoint can do, with chance and ceiling beside
+    ui/ serve/  what people see: widgets, formatters for notebooks, the studio page
     cli         the command line
 
-The road::
+In short::
 
     from acestep_lab import Recipe, Region, Session
 
