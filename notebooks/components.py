@@ -65,13 +65,13 @@ lyrics
 
 # %% [markdown]
 # ## PlanView — what the planner decided, as fields and as a difference
-# `on_token=view.hear` shows its tokens as they are written.
+# `on_token=view.add_token` shows its tokens as they are written.
 
 # %%
 view = PlanViewWidget()
 recipe = Recipe("a waltz for strings", seconds=6, seed=3)
 view.begin()
-plan = lab.plan(recipe, on_token=view.hear)
+plan = lab.plan(recipe, on_token=view.add_token)
 view.end()
 view.show_plan(plan, recipe)
 view

@@ -110,6 +110,14 @@ def test_a_preview_that_follows_a_run_stops_it_when_asked_to(tmp_path: Path) -> 
     assert run.state == "stopped"
 
 
+def test_a_step_without_an_estimate_counts_and_has_no_picture() -> None:
+    preview, messages = LatentPreviewWidget(), []
+    preview.emit = lambda kind, *buffers, **body: messages.append(kind)
+    preview.begin("run-1", 2.0, 8)
+    preview.add(step(None))
+    assert (preview.latest, preview.steps, messages) == (2, 8, [])
+
+
 def test_what_somebody_else_registered_stays(display: DisplayFormatter) -> None:
     own = DisplayFormatter()
     own.mimebundle_formatter.for_type_by_name("acestep_lab.takes.take", "Take", lambda _: {"text/html": "mine"})
@@ -140,6 +148,19 @@ def test_a_notebook_is_told_when_the_first_name_is_used_and_nothing_is_imported_
     code = NOTEBOOK.format(cell=cell)
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.split("\n")[0].strip() == said
+
+
+SHOWN = """
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+shell.run_cell("import numpy; from acestep_lab import Audio; sound = Audio(numpy.zeros((1, 800)), 8000)").raise_error()
+print(*sorted(shell.display_formatter.format(shell.user_ns["sound"])[0]))
+"""
+
+
+def test_a_sound_without_any_session_is_shown_in_a_running_notebook() -> None:
+    found = subprocess.run([sys.executable, "-c", SHOWN], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == [WIDGET, "text/plain"]
 
 
 def test_outside_of_a_notebook_nothing_is_told_and_ipython_is_not_imported() -> None:

@@ -14,7 +14,7 @@ from acestep_lab.ui.throttle import Throttle
 
 PICTURES_PER_SECOND = 4.0
 WIDEST = 1200
-"""Pixels; a longer song's frames are averaged into these."""
+"""Pixels; a longer song's latent frames are averaged into these."""
 
 
 class Pictures:
@@ -23,11 +23,11 @@ class Pictures:
     def __init__(self) -> None:
         self._order: Any = None
 
-    def __call__(self, frame: Any) -> bytes:
+    def __call__(self, step: Any) -> bytes:
         from acestep_lab.ui import latent_image
 
-        latent = frame.estimate[0] if frame.estimate.ndim == 3 else frame.estimate
-        if frame.index == 0 or self._order is None or len(self._order) != latent.shape[-1]:
+        latent = step.estimate[0] if step.estimate.ndim == 3 else step.estimate
+        if step.index == 0 or self._order is None or len(self._order) != latent.shape[-1]:
             self._order = latent_image.order_of(latent)
         return latent_image.png_bytes(latent_image.picture(latent, self._order, min(latent.shape[0], WIDEST)))
 
@@ -35,7 +35,7 @@ class Pictures:
 class LatentPreview(Component):
     """The estimate (x0) as a picture at every step; scrub back, hear a window of a step, keep it, stop.
 
-    Pictures are made of frames only as fast as somebody can look (the latest wins) and of past steps when asked for.
+    Pictures are made of steps only as fast as somebody can look (the latest wins) and of past steps when asked for.
     Listeners: "stop", "keep" (step), "play_step" (step, start, end).
     """
 
@@ -55,9 +55,9 @@ class LatentPreview(Component):
     track: dict[str, Any]
 
     def setup(self, picture: Callable[[Any], bytes] | None = None) -> None:
-        """Take the way a frame becomes a picture."""
+        """Take the way a step becomes a picture."""
         self._picture = picture or Pictures()
-        self._frames: dict[int, Any] = {}
+        self._by_index: dict[int, Any] = {}
         self._generation = (
             0  # which run is generation at; a picture that waits for its moment may belong to the one before
         )
@@ -68,7 +68,7 @@ class LatentPreview(Component):
     def begin(self, run: str, seconds: float, steps: int = 0) -> None:
         """Look at another run."""
         self._generation += 1
-        self._frames, self._length = {}, float(seconds)
+        self._by_index, self._length = {}, float(seconds)
         self.latest, self.steps, self.seconds, self.live, self.note, self.track = (
             -1,
             steps,
@@ -95,16 +95,16 @@ class LatentPreview(Component):
         elif event.kind == "state" and event.value in OVER:
             self.end()
 
-    def catch_up(self, frames: Iterable[Any]) -> None:
+    def catch_up(self, steps: Iterable[Any]) -> None:
         """Take over the steps a run has shown already; the latest is drawn once somebody looks."""
-        self._frames.update((frame.index, frame) for frame in frames)
+        self._by_index.update((step.index, step) for step in steps)
         self._show_newest()
 
-    def add(self, frame: Any) -> None:
+    def add(self, step: Any) -> None:
         """Show one more step; called from the worker thread, also while `begin` and `catch_up` are at work."""
         generation = self._generation
-        self._frames[frame.index] = frame
-        self._throttle.offer(lambda: self._push(frame) if generation == self._generation else None)
+        self._by_index[step.index] = step
+        self._throttle.offer(lambda: self._push(step) if generation == self._generation else None)
 
     def end(self, note: str = "") -> None:
         """No more steps come."""
@@ -125,8 +125,8 @@ class LatentPreview(Component):
 
     def do_picture(self, step: int) -> None:
         """Send the picture of a past step."""
-        if step in self._frames:
-            self._send_picture(self._frames[step])
+        if step in self._by_index:
+            self._send_picture(self._by_index[step])
 
     def do_bytes(self, id: Id = "") -> None:
         """Send the window that was asked for, as a WAV file."""
@@ -152,23 +152,25 @@ class LatentPreview(Component):
         self.notify("stop")
 
     def _known(self, step: int) -> None:
-        if step not in self._frames:
+        if step not in self._by_index:
             raise RecipeError(f"Step {step + 1} has not been reached yet.")
 
     def _show_newest(self) -> None:
         """Show the newest step, and again if the worker brought a newer one meanwhile: ours may have covered it."""
         shown = -1
-        while self._frames and (newest := max(self._frames)) != shown:
-            self._push(self._frames[newest])
+        while self._by_index and (newest := max(self._by_index)) != shown:
+            self._push(self._by_index[newest])
             shown = newest
 
-    def _push(self, frame: Any) -> None:
-        self.steps, self.latest = int(frame.steps), int(frame.index)
+    def _push(self, step: Any) -> None:
+        self.steps, self.latest = int(step.steps), int(step.index)
         if self.has_views:
-            self._send_picture(frame)
+            self._send_picture(step)
 
-    def _send_picture(self, frame: Any) -> None:
-        self.emit("picture", self._picture(frame), run=self.run, step=int(frame.index), t=float(frame.t))
+    def _send_picture(self, step: Any) -> None:
+        """Send the picture of a step; a token model's has no estimate, and nothing to look at."""
+        if step.estimate is not None:
+            self.emit("picture", self._picture(step), run=self.run, step=int(step.index), t=float(step.t))
 
 
 LatentPreviewWidget, LatentPreviewPane = widget_and_pane(LatentPreview)

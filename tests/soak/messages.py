@@ -311,7 +311,7 @@ def _drop(room: Room, page: Studio) -> bool:
 
 
 def _preview(room: Room, page: Studio) -> bool:
-    return [one["kind"] for one in room.send({"kind": "picture", "step": max(room.it._frames)})] == ["picture"]
+    return [one["kind"] for one in room.send({"kind": "picture", "step": max(room.it._by_index)})] == ["picture"]
 
 
 RIGHT: dict[str, Callable[[Room, Studio], bool]] = {
