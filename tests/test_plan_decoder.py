@@ -131,5 +131,5 @@ def test_draws_follow_the_probabilities_and_the_seed() -> None:
     counts = torch.bincount(torch.tensor([draw.pick(logits) for _ in range(4000)]), minlength=3) / 4000
     torch.testing.assert_close(counts, (logits / 0.5).softmax(0), atol=0.03, rtol=0)
     first, again = (TokenSampler(Planning(), 9) for _ in range(2))
-    assert [first.select(logits) for _ in range(20)] == [again.select(logits) for _ in range(20)]
+    assert [first.pick(logits) for _ in range(20)] == [again.pick(logits) for _ in range(20)]
     assert TokenSampler(Planning(temperature=0.0), 0).pick(logits) == 2

@@ -185,7 +185,7 @@ def test_a_reader_asks_the_lower_layers_only_and_can_learn_alone(parts: Parts, t
         return {name: any(p.grad is not None for p in module.parameters()) for name, module in modules.items()}
 
     assert asked(alone=True) == {"reader": True, "words": False, "lower": False, "upper": False}
-    assert asked(standalone=False) == {"reader": True, "words": True, "lower": True, "upper": False}
+    assert asked(alone=False) == {"reader": True, "words": True, "lower": True, "upper": False}
     parts.zero_grad()
 
 

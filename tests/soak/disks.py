@@ -30,7 +30,7 @@ def small_disk(place: Path, megabytes: int) -> Iterator[Path]:
 
 def trial(seconds: float, seed: int, folder: Path) -> list[Row]:
     """Each kind of disk once; without the right to mount one, that is said and nothing is counted as survived."""
-    rows = [Row("a full disk: a sentence, all list_of, space can be freed, keeping goes on"), Row("a read-only disk: opens, lists, searches, opens takes; keeping is a sentence"), Row("a folder that vanishes and comes back")]  # fmt: skip
+    rows = [Row("a full disk: a sentence, all listed, space can be freed, keeping goes on"), Row("a read-only disk: opens, lists, searches, opens takes; keeping is a sentence"), Row("a folder that vanishes and comes back")]  # fmt: skip
     try:
         with small_disk(folder / "full", 3) as disk:
             full(disk, rows[0])
@@ -55,11 +55,11 @@ def full(disk: Path, row: Row) -> None:
     row.count(0 < len(kept) < 199, f"{len(kept)} takes were kept")
     (disk / "filler").write_bytes(b"\0" * 1) if not _fill(disk) else None
     for ask in (lambda: library.ids(), lambda: library.cards("soak"), lambda: Library(disk / "takes").ids()):
-        row.count(set(ask()) != set(), "nothing was list_of")
+        row.count(set(ask()) != set(), "nothing was listed")
     row.count(library.open(kept[0]).audio is not None)
-    row.count(set(library.ids()) == set(kept), "what is list_of is not what was kept")
+    row.count(set(library.ids()) == set(kept), "what is listed is not what was kept")
     found = answers(lambda: (library.bin(*kept[:3]), library.empty_trash()))
-    row.count(not found and kept[0] not in library.ids(), found or "binned takes are still list_of")
+    row.count(not found and kept[0] not in library.ids(), found or "binned takes are still listed")
     (disk / "filler").unlink(missing_ok=True)
     again = take(1000)
     found = answers(lambda: library.keep(again))
@@ -90,7 +90,7 @@ def locked(disk: Path, row: Row) -> None:
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         try:
             library = Library(place)
-            row.count(set(library.ids()) == {one.id for one in kept}, "not all were list_of")
+            row.count(set(library.ids()) == {one.id for one in kept}, "not all were listed")
             row.count(len(library.cards("soak")) == 3, "the search found others")
             row.count(library.open(kept[0].id) == kept[0], "another take was opened")
             try:

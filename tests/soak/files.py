@@ -135,7 +135,7 @@ def trial(seconds: float, seed: int, folder: Path) -> list[Row]:
 
 
 def a_library(seconds: float, chance: random.Random, folder: Path) -> Row:
-    """One broken file in a library costs at most its own take: all others are list_of, found and opened."""
+    """One broken file in a library costs at most its own take: all others are listed, found and opened."""
     row = Row("a file of a kept take broken: the others list, search and open")
     whole = Library(folder / "whole")
     kept = [take(n) for n in range(3)]
@@ -177,9 +177,9 @@ def survives(place: Path, kept: list[Take], victim: Take, broken: str) -> tuple[
     try:
         with limited():
             library = Library(place)
-            list_of = set(library.ids())
-            if not others <= list_of:
-                return False, f"{broken}: {others - list_of} not list_of"
+            listed = set(library.ids())
+            if not others <= listed:
+                return False, f"{broken}: {others - listed} not listed"
             library.cards("soak")
             library.rebuild()
             for name in others:
@@ -187,12 +187,12 @@ def survives(place: Path, kept: list[Take], victim: Take, broken: str) -> tuple[
                     return False, f"{broken}: {name} opens as something else"
     except Exception as error:  # noqa: BLE001 - whatever comes is what is being looked for
         return False, f"{broken}: {type(error).__name__}: {error}"
-    found = answers(lambda: parse_message(library, victim))
+    found = answers(lambda: opened(library, victim))
     library.close()
     return not found, f"{broken}: {found}"
 
 
-def parse_message(library: Library, victim: Take) -> None:
+def opened(library: Library, victim: Take) -> None:
     """The broken take itself: a sentence, or the very take; never another sound under its name."""
     again = library.open(victim.id)
     assert again.audio == victim.audio, "another sound under its name"

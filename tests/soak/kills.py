@@ -65,7 +65,7 @@ def killed(place: Path, first: int, chance: random.Random) -> list[str]:
 
 
 def left_whole(place: Path, promised: list[str]) -> tuple[bool, str]:
-    """Everything said to be kept is there, in the library or its trash, and all that is list_of opens."""
+    """Everything said to be kept is there, in the library or its trash, and all that is listed opens."""
     library = Library(place)
     try:
         ids = library.ids()
