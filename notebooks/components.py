@@ -65,13 +65,13 @@ lyrics
 
 # %% [markdown]
 # ## PlanView — what the planner decided, as fields and as a difference
-# `on_token=view.hear` shows its tokens as they are written.
+# `on_token=view.add_token` shows its tokens as they are written.
 
 # %%
 view = PlanViewWidget()
 recipe = Recipe("a waltz for strings", seconds=6, seed=3)
 view.begin()
-plan = lab.plan(recipe, on_token=view.hear)
+plan = lab.plan(recipe, on_token=view.add_token)
 view.end()
 view.show_plan(plan, recipe)
 view
@@ -83,10 +83,8 @@ view
 # %%
 watch = LatentPreviewWidget()
 run = lab.start(recipe, plan)
-watch.begin(run.id, 6.0)
-run.subscribe(lambda event: watch.add(event.value) if event.kind == "step" else None)
+watch.follow(run)
 waltz = run.take()
-watch.end()
 watch
 
 # %% [markdown]
@@ -133,13 +131,13 @@ queue
 
 # %% [markdown]
 # ## All of it on one page
-# `lab.studio()` shows the page that `acestep-lab serve` serves. Panel needs its JavaScript in this notebook once; without the
+# `studio(lab)` shows the page that `acestep-lab serve` serves. Panel needs its JavaScript in this notebook once; without the
 # internet that is 6 MB in the file, so it is not run here:
 #
 # ```python
-# from acestep_lab.ui.notebook import setup
+# from acestep_lab.ui.notebook import setup, studio
 # setup()
-# lab.studio()        # after a reload: lab.show()
+# studio(lab)        # again after a reload: what runs goes on
 # ```
 
 # %%

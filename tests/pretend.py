@@ -100,7 +100,7 @@ class PretendSession:
     def recipe_from(self, source: Any, task: Any, **changes: Any) -> Recipe:
         return source.recipe.replace(**({"task": task, "seed": None, "seconds": None} | changes))
 
-    def glimpse(self, frame: PretendFrame, at: float, seconds: float = 3.0) -> Audio:
+    def preview(self, frame: PretendFrame, at: float, seconds: float = 3.0) -> Audio:
         return tone(seconds, frame.index + 1)
 
     def _render(self, run: RenderRun) -> None:

@@ -498,7 +498,7 @@ def test_where_one_component_fits_at_a_time_every_stage_takes_its_turn(
     with Session(Ace15Engine(lab.engine.checkpoint), library=Library(tmp_path), devices=devices) as small:
         heard: list[Audio] = []
         run = small.start(WORDS.replace(task=Cover(take.audio, strength=0.5, reference=take.audio)))
-        run.subscribe(lambda e: heard.append(small.glimpse(e.value, 1.0, 0.5)) if e.kind == "step" else None)
+        run.subscribe(lambda e: heard.append(small.preview(e.value, 1.0, 0.5)) if e.kind == "step" else None)
         cover = run.take()
         assert small.codes(take.audio)
     assert heard

@@ -1,6 +1,6 @@
-"""What can be heard in a take: tempo, key, loudness, meter, instruments, sections, discontinuities.
+"""What can be measured in a take: tempo, key, loudness, meter, instruments, sections, discontinuities.
 
-`listen(audio)` hears everything at once. Each measure has its own file and also works alone; all of them are numpy and
+`analyze(take)` measures everything at once. Each measure has its own file and also works alone; all of them are numpy and
 take an `Audio`, or anything with `.samples` `[channels, samples]` and `.rate`.
 """
 
@@ -16,17 +16,18 @@ from acestep_lab.listen.meter import meter
 from acestep_lab.listen.sections import drums_in, section_accuracy
 from acestep_lab.listen.spectra import Sound
 from acestep_lab.listen.tempo import pulse, same_tempo, tempo
+from acestep_lab.takes.take import Take
 
 __all__ = [
     "Analysis",
     "Discontinuity",
     "InstrumentTagger",
+    "analyze",
     "chroma_correlation",
     "discontinuities",
     "discontinuity",
     "drums_in",
     "key",
-    "listen",
     "meter",
     "pulse",
     "same_key",
@@ -40,7 +41,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Analysis:
-    """What was heard; strengths and confidences say how far to trust each."""
+    """What was measured; strengths and confidences say how far to trust each."""
 
     bpm: float
     pulse: float  # 0 to 1
@@ -57,8 +58,14 @@ class Analysis:
         return tuple(stem for stem, chance in self.instruments if chance > 0.5)
 
 
-def listen(audio: Sound, bpm: float | None = None) -> Analysis:
-    """Hear a whole sound; an asked `bpm` only tells the meter which beat to count."""
+def analyze(sound: Take | Sound, bpm: float | None = None) -> Analysis:
+    """What can be heard in a take or any sound, each measure with how far to trust it.
+
+    An asked `bpm` (a take's own, where none is given) only tells the meter which beat to count. Raises SourceError for less
+    than a second.
+    """
+    audio: Sound = sound.audio if isinstance(sound, Take) else sound
+    bpm = sound.recipe.bpm if bpm is None and isinstance(sound, Take) else bpm
     if audio.samples.shape[-1] < audio.rate:
         raise SourceError("A sound shorter than a second has no tempo, key or meter to hear; play a longer one.")
     speed, strength = tempo(audio)

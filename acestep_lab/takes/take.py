@@ -24,7 +24,6 @@ from acestep_lab.takes import identity
 from acestep_lab.takes.verdict import Verdict, compare, made_otherwise
 
 if TYPE_CHECKING:
-    from acestep_lab.listen import Analysis
     from acestep_lab.plan.plan import Plan
 
 
@@ -145,25 +144,11 @@ class Take:
         other = again if isinstance(again, Take) else again.make(self.recipe, self.plan)
         return replace(compare(self.audio, other.audio), remark=made_otherwise(self.made_with, other.made_with))
 
-    def listen(self) -> Analysis:
-        """What can be heard in it: tempo, key, meter, loudness, instruments, each with how far to trust it.
-
-        The tempo that was asked for only tells the meter which beat to count. Raises SourceError for less than a second.
-        """
-        from acestep_lab.listen import listen
-
-        return listen(self.audio, self.recipe.bpm)
-
     def export(self, path: str | os.PathLike[str]) -> Path:
         """Write it as .flac, .wav, .opus, .ogg, .mp3, or .zip with latent and manifest."""
         from acestep_lab.takes.exchange import export
 
         return export(self, path)
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        from acestep_lab.ui.notebook import take_bundle
-
-        return take_bundle(self, include=include, exclude=exclude)
 
 
 def _latent(value: Any) -> np.ndarray:

@@ -52,12 +52,12 @@ class Field:
         }  # fmt: skip
 
 
-_FIGURE = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 """A number as people type it, once its digits are ASCII and its comma is a point."""
-_LONGEST_FIGURE = 60
+_LONGEST_NUMBER = 60
 
 
-def figure(typed: Any) -> float | int | None:
+def parse_number(typed: Any) -> float | int | None:
     """The finite number somebody typed, in any alphabet's digits, with comma or point; None where it is none.
 
     "²" and "Ⅷ" are no digits, though Python's `isdigit` and `isnumeric` say so.
@@ -68,53 +68,53 @@ def figure(typed: Any) -> float | int | None:
         return int(typed) if int(typed).bit_length() <= 64 else None
     if isinstance(typed, Real):
         return float(typed) if math.isfinite(typed) else None
-    digits = "".join(str(unicodedata.decimal(ch, ch)) for ch in typed.strip()[: _LONGEST_FIGURE + 1])
+    digits = "".join(str(unicodedata.decimal(ch, ch)) for ch in typed.strip()[: _LONGEST_NUMBER + 1])
     digits = digits.replace("−", "-").replace(",", ".")
-    if len(digits) > _LONGEST_FIGURE or not _FIGURE.fullmatch(digits):
+    if len(digits) > _LONGEST_NUMBER or not _NUMBER.fullmatch(digits):
         return None
-    return figure(int(digits) if digits.lstrip("+-").isdigit() else float(digits))
+    return parse_number(int(digits) if digits.lstrip("+-").isdigit() else float(digits))
 
 
 def _number(field: Field, typed: Any) -> float:
-    value = figure(typed)
+    value = parse_number(typed)
     if value is None:
-        raise RecipeError(f"{field.label} is a number{field.unit and f' of {field.unit}'}, not {_said(typed)}.")
+        raise RecipeError(f"{field.label} is a number{field.unit and f' of {field.unit}'}, not {_quoted(typed)}.")
     return value
 
 
 def _share(field: Field, typed: Any) -> float:
     value = _number(field, typed)
     if not 0 <= value <= 1:
-        raise RecipeError(f"{field.label} lies between 0 and 1, not at {_said(typed)}.")
+        raise RecipeError(f"{field.label} lies between 0 and 1, not at {_quoted(typed)}.")
     return value
 
 
 def _whole(field: Field, typed: Any) -> int:
     value = _number(field, typed)
     if value != int(value):
-        raise RecipeError(f"{field.label} is a whole number, not {_said(typed)}.")
+        raise RecipeError(f"{field.label} is a whole number, not {_quoted(typed)}.")
     return int(value)
 
 
 def _word(field: Field, typed: Any) -> str:
     if isinstance(typed, bool) or not isinstance(typed, str | int | float):
-        raise RecipeError(f"{field.label} is a word, not {_said(typed)}.")
+        raise RecipeError(f"{field.label} is a word, not {_quoted(typed)}.")
     return str(typed)
 
 
 def _stems(field: Field, typed: Any) -> tuple[str, ...]:
     if not isinstance(typed, list | tuple) or not all(isinstance(stem, str) for stem in typed):
-        raise RecipeError(f"{field.label} are a list of words, such as drums and bass, not {_said(typed)}.")
+        raise RecipeError(f"{field.label} are a list of words, such as drums and bass, not {_quoted(typed)}.")
     return tuple(typed)
 
 
 def _flag(field: Field, typed: Any) -> bool:
     if not isinstance(typed, bool):
-        raise RecipeError(f"{field.label} is on or off, not {_said(typed)}.")
+        raise RecipeError(f"{field.label} is on or off, not {_quoted(typed)}.")
     return typed
 
 
-def _said(typed: Any) -> str:
+def _quoted(typed: Any) -> str:
     return shown(typed, 42) if isinstance(typed, str) else kind_of(typed)
 
 
@@ -130,7 +130,8 @@ _READ: dict[str, Callable[[Field, Any], Any]] = {
 
 METADATA = (
     Field("bpm", "Tempo", "whole", "Beats in a minute, 30 to 300.", unit="beats per minute"),
-    Field("keyscale", "Key", "choice", "The scale the song stands in.", tuple(f"{n} {m}" for m in ("major", "minor") for n in vocabulary.NOTES)),
+    Field("keyscale", "Key", "choice", "The scale the song stands in.",
+          tuple(f"{n} {m}" for m in ("major", "minor") for n in vocabulary.NOTES)),
     Field("timesignature", "Meter", "choice", "Beats in a bar; 6 means 6/8.", vocabulary.TIMESIGNATURES),
 )  # fmt: skip
 SONG = (
@@ -160,8 +161,10 @@ class TaskForm:
 
 TASK_FORMS = (
     TaskForm("Text2Music", "From words", "A new piece from what you write.", needs_source=False),
-    TaskForm("Repaint", "Repaint", "New music inside the regions marked on the waveform; the rest stays, sample for sample.", (
-        Field("mode", "Mode", "choice", "How freely the inside may leave the old music.", REPAINT_MODES, default="balanced"),
+    TaskForm("Repaint", "Repaint",
+             "New music inside the regions marked on the waveform; the rest stays, sample for sample.", (
+        Field("mode", "Mode", "choice", "How freely the inside may leave the old music.", REPAINT_MODES,
+              default="balanced"),
         Field("strength", "Strength", "share", "0 keeps much of the old music, 1 lets go of it.", default=0.5),
     )),
     TaskForm("Extend", "Extend", "More music before or after the take; the take itself stays.", (
@@ -169,7 +172,8 @@ TASK_FORMS = (
         Field("after", "After", "number", "Seconds of new music behind.", unit="seconds", default=0.0),
     )),
     TaskForm("Cover", "Cover", "The take's rhythm and harmony in another sound.", (
-        Field("strength", "Follow the take", "share", "For this share of the steps the take leads, then the words.", default=1.0),
+        Field("strength", "Follow the take", "share", "For this share of the steps the take leads, then the words.",
+              default=1.0),
         Field("noise_strength", "Keep its sound", "share", "Above 0, more of the take's own sound stays.", default=0.0),
     )),
     TaskForm("Retake", "Vary", "The same piece, turned a little towards another seed.", (
@@ -218,7 +222,9 @@ class Draft:
             plain(name, value)
 
     def put(self, name: str, value: Any) -> Draft:
-        """The draft with one field changed; None makes it Auto. RecipeError where there is no such field, task or value."""
+        """The draft with one field changed; None makes it Auto. RecipeError where there is no such field, task or
+        value.
+        """
         if name == "caption":
             return replace(self, caption=_caption("The caption", value if value is not None else ""))
         if name == "task":

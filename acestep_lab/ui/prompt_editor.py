@@ -10,18 +10,35 @@ from acestep_lab.errors import LabError, RecipeError, shown
 from acestep_lab.prompt.literal import comment, literal
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import TASKS, Region
+from acestep_lab.ui.component import Component, widget_and_pane
 from acestep_lab.ui.draft import METADATA, PLAIN_FIELDS, SAMPLING, SONG, TASK_FORMS, Draft, new_seed
 from acestep_lab.ui.messages import Line, Name, Typed
 from acestep_lab.ui.presets import Presets
-from acestep_lab.ui.spec import Component, both
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "Lo-fi evening": {"caption": "warm lo-fi hip hop, dusty drums, soft electric piano, vinyl crackle", "bpm": 78, "seconds": 20},
+    "Lo-fi evening": {
+        "caption": "warm lo-fi hip hop, dusty drums, soft electric piano, vinyl crackle",
+        "bpm": 78,
+        "seconds": 20,
+    },
     "Slow dub techno": {"caption": "slow dub techno, tape hiss, deep chords, long echoes", "bpm": 112, "seconds": 20},
-    "Brushed jazz trio": {"caption": "jazz trio, brushed drums, upright bass, late-night piano", "timesignature": "4", "seconds": 20},
-    "Bright synth pop": {"caption": "bright synth pop, driving bass, sparkling arpeggio, big chorus", "bpm": 122, "seconds": 30},
-    "Waltz for strings": {"caption": "waltz for string quartet, tender and slow", "timesignature": "3", "bpm": 92, "seconds": 24},
-}  # fmt: skip
+    "Brushed jazz trio": {
+        "caption": "jazz trio, brushed drums, upright bass, late-night piano",
+        "timesignature": "4",
+        "seconds": 20,
+    },
+    "Bright synth pop": {
+        "caption": "bright synth pop, driving bass, sparkling arpeggio, big chorus",
+        "bpm": 122,
+        "seconds": 30,
+    },
+    "Waltz for strings": {
+        "caption": "waltz for string quartet, tender and slow",
+        "timesignature": "3",
+        "bpm": 92,
+        "seconds": 24,
+    },
+}
 """Starting points that ship; a musician's own stand beside them in a YAML file."""
 
 EVERYTHING: Mapping[str, str | None] = dict.fromkeys(TASKS)
@@ -34,14 +51,16 @@ class PromptEditor(Component):
     """Caption, metadata (Auto or fixed, each with a lock), length, seed, task, presets, undo.
 
     `abilities` maps each task to None, or to the reason why this checkpoint cannot do it. `source` and `words` give,
-    when asked, the take a task starts from and (lyrics, language, regions) from the other rooms of the page.
+    when asked, the take a task starts from and (lyrics, language, regions) from the other components of the page.
     """
 
     module = "prompt"
     fields: ClassVar[dict[str, Any]] = {
-        "draft": {}, "forms": {}, "presets": [], "trouble": {}, "code": "", "busy": "", "source": "", "limits": {},
+        "draft": {}, "forms": {}, "presets": [], "errors": {}, "code": "", "busy": "", "source": "", "limits": {},
         "undo": [False, False], "revision": 0, "clicks": 0, "left_out": [],
     }  # fmt: skip
+
+    revision: int
 
     def setup(
         self,
@@ -53,7 +72,9 @@ class PromptEditor(Component):
         source: Callable[[], Any] = lambda: None,
         words: Callable[[], tuple[str, str | None, Sequence[Region]]] = lambda: ("", None, ()),
     ) -> None:
-        """Begin with a draft (a Recipe will do); `defaults` says what Auto means for a task, `presets` is a YAML file."""
+        """Begin with a draft (a Recipe will do); `defaults` says what Auto means for a task, `presets` is a YAML
+        file.
+        """
         self._source, self._words = source, words
         self._kept = Presets(None if presets is None else Path(presets).expanduser())
         self._past: list[Draft] = []
@@ -69,15 +90,21 @@ class PromptEditor(Component):
             "song": [f.to_json() for f in SONG],
             "sampling": [f.to_json() for f in SAMPLING],
             "tasks": [
-                {"name": form.name, "title": form.title, "hint": form.hint, "reason": self._abilities.get(form.name),
-                 "source": form.needs_source, "fields": [{**f.to_json(), "name": f"{form.name}.{f.name}"} for f in form.fields]}
+                {
+                    "name": form.name,
+                    "title": form.title,
+                    "hint": form.hint,
+                    "reason": self._abilities.get(form.name),
+                    "source": form.needs_source,
+                    "fields": [{**f.to_json(), "name": f"{form.name}.{f.name}"} for f in form.fields],
+                }
                 for form in TASK_FORMS
             ],
-        }  # fmt: skip
+        }
         self._show(force=True)
         self._own_presets()
 
-    # -- what the page asks ---------------------------------------------------------------------------------------------
+    # -- what the page asks --------------------------------------------------------------------------------------------
 
     @property
     def value(self) -> Draft:
@@ -115,12 +142,12 @@ class PromptEditor(Component):
     _clicks = 0
 
     def refresh(self, source: str | None = None) -> None:
-        """Show again after another room of the page changed (lyrics, regions, the take in hand)."""
+        """Show again after another component of the page changed (lyrics, regions, the selected take)."""
         if source is not None:
             self.source = source
         self._show()
 
-    # -- what the browser asks ------------------------------------------------------------------------------------------
+    # -- what the browser asks -----------------------------------------------------------------------------------------
 
     def do_edit(self, field: Name, value: Typed) -> None:
         """Change one field."""
@@ -132,7 +159,7 @@ class PromptEditor(Component):
         """Lock a field or let it go."""
         self._change(self._draft.lock(field, on))
 
-    def do_dice(self) -> None:
+    def do_new_seed(self) -> None:
         """Another seed."""
         self._used = False
         self._change(self._draft.put("seed", new_seed()), force=True)
@@ -170,7 +197,7 @@ class PromptEditor(Component):
         self._kept.save(name, {"caption": self._draft.caption, "task": self._draft.task, **values})
         self._own_presets()
 
-    def do_go(self, revision: int | None = None) -> None:
+    def do_make(self, revision: int | None = None) -> None:
         """Make it; only if all that was typed makes sense, else say where it does not.
 
         A click carries the revision it was made on; one made on an older page is a double click, and makes nothing.
@@ -183,12 +210,12 @@ class PromptEditor(Component):
             recipe = self.recipe()
         except RecipeError as problem:
             self._show()
-            at = next((name for name, text in self.trouble.items() if text == str(problem)), "")
-            self.complain(str(problem), at or ("caption" if "words" in str(problem) else ""))
+            at = next((name for name, text in self.errors.items() if text == str(problem)), "")
+            self.show_error(str(problem), at or ("caption" if "words" in str(problem) else ""))
             return
         self._clicks += 1
         self.clicks = self._clicks
-        self.ask("go", recipe=recipe)
+        self.notify("make", recipe=recipe)
 
     def do_sweep(self, x: Name, xs: Line, y: Name = "", ys: Line = "") -> None:
         """Make a grid of takes over one or two parameters: names, and values with commas between."""
@@ -196,7 +223,7 @@ class PromptEditor(Component):
         self.resolve_seed()
         base = self.recipe()
         recipes = [[base.replace(**{x: a}, **({y: d} if d is not None else {})) for a in across] for d in down]
-        self.ask("sweep", x=(x, across), y=(y, down) if down != [None] else None, recipes=recipes)
+        self.notify("sweep", x=(x, across), y=(y, down) if down != [None] else None, recipes=recipes)
 
     def do_sweep_code(self, x: Name, xs: Line, y: Name = "", ys: Line = "") -> None:
         """Hand over the Python line that makes the grid."""
@@ -204,7 +231,7 @@ class PromptEditor(Component):
         changes, loops = f"{x}={x}", f"for {x} in {literal(across)}"
         if down != [None]:
             changes, loops = f"{changes}, {y}={y}", f"for {y} in {literal(down)} {loops}"
-        self.tell(
+        self.emit(
             "sweep_code",
             text=f"recipe = {self.recipe().code()}\ntakes = lab.start([recipe.replace({changes}) {loops}]).takes()",
         )
@@ -221,30 +248,30 @@ class PromptEditor(Component):
         try:
             recipe = self.recipe()
         except RecipeError as problem:
-            self.complain(str(problem), "caption" if "words" in str(problem) else "")
+            self.show_error(str(problem), "caption" if "words" in str(problem) else "")
             return
-        self.ask(kind, recipe=recipe)
+        self.notify(kind, recipe=recipe)
 
-    # -- inside ---------------------------------------------------------------------------------------------------------
+    # -- inside --------------------------------------------------------------------------------------------------------
 
     def _change(self, draft: Draft, force: bool = False) -> None:
         if draft != self._draft:
             self._past = [*self._past[-_DEEPEST_UNDO:], self._draft]
             self._future, self._draft = [], draft
         self._show(force)
-        self.ask("changed")
+        self.notify("changed")
 
     def _travel(self, here: list[Draft], there: list[Draft]) -> None:
         if here:
             there.append(self._draft)
             self._draft = here.pop()
             self._show(force=True)
-            self.ask("changed")
+            self.notify("changed")
 
     def _show(self, force: bool = False) -> None:
         """Publish the draft; `force` makes the browser overwrite what is being typed."""
         draft = self._draft
-        self.trouble = draft.problems()
+        self.errors = draft.problems()
         self.undo = [bool(self._past), bool(self._future)]
         self.code = self._code()
         self.limits = {k: v for k, v in self._defaults(draft.task).items() if v is not None}
@@ -293,4 +320,4 @@ def _values(name: str, typed: str) -> list[Any]:
     return values
 
 
-PromptEditorWidget, PromptEditorPane = both(PromptEditor)
+PromptEditorWidget, PromptEditorPane = widget_and_pane(PromptEditor)

@@ -1,6 +1,6 @@
-"""The Studio: the whole road on one page; every click is a Session verb. Knows no model and no host.
+"""The Studio: everything on one page; every click is a Session verb. Knows no model and no host.
 
-It makes the components, hands each what it needs, and passes their wishes to the Backend. `panes=False` makes anywidgets.
+It makes the components, hands each what it needs, and passes their requests to the Backend. `panes=False` makes anywidgets.
 Listeners may come from any thread: the worker's, the server's, a kernel's subshell.
 """
 
@@ -30,15 +30,15 @@ from acestep_lab.ui import (
     player,
     prompt_editor,
     queue_view,
-    sound,
     sound_drop,
     take_tree,
     topbar,
+    tracks,
     waveform_picker,
 )
 from acestep_lab.ui.backend import Backend
+from acestep_lab.ui.component import Component
 from acestep_lab.ui.draft import PLAIN_FIELDS
-from acestep_lab.ui.spec import Component
 from acestep_lab.ui.throttle import Throttle
 
 PROGRESS_PER_SECOND = 8.0
@@ -56,18 +56,18 @@ class Studio:
         address: str = "",
         panes: bool = True,
         page: bool = False,
-        url: sound.UrlOf | None = None,
+        url: tracks.UrlOf | None = None,
         picture: Callable[[Any], bytes] | None = None,
-        fades: Callable[[str, float], tuple[float, float]] | None = None,
+        crossfades: Callable[[str, float], tuple[float, float]] | None = None,
     ) -> None:
         self.backend, self.owner, self.address = backend, owner, address
-        self.hand: Take | Audio | None = None
-        """The take in hand: what the player plays and a task starts from."""
+        self.selected: Take | Audio | None = None
+        """The selected take: what the player plays and a task starts from."""
         self._watched: RenderRun | None = None
         self._writing: Client | None = None
         self._listing = threading.RLock()
         self._sweep: tuple[RenderRun, Any, Any, tuple[int, int]] | None = None
-        self._pace = Throttle(PROGRESS_PER_SECOND)
+        self._throttle = Throttle(PROGRESS_PER_SECOND)
         host = "Pane" if panes else "Widget"
         able = abilities(backend.session)
 
@@ -81,13 +81,13 @@ class Studio:
             waveform_picker,
             "WaveformPicker",
             url=url,
-            alone=False,
+            standalone=False,
             cannot=able["Repaint"] or "",
-            fades=fades or fades_of,
+            crossfades=crossfades or crossfades_of,
         )
         self.prompt = made(
             prompt_editor, "PromptEditor", abilities=able, defaults=partial(defaults, backend.session), presets=self._presets(),
-            source=lambda: self.hand, words=lambda: (self.lyrics.value, self.lyrics.chosen_language, self.picker.value),
+            source=lambda: self.selected, words=lambda: (self.lyrics.value, self.lyrics.chosen_language, self.picker.value),
         )  # fmt: skip
         self.queue = made(queue_view, "RunQueue")
         self.plan = made(plan_view, "PlanView")
@@ -96,9 +96,9 @@ class Studio:
         self.gallery = made(gallery, "Gallery", open=self._open, url=url)
         self.tree = made(take_tree, "TakeTree")
         self.drop = made(sound_drop, "SoundDrop")
-        self._wire()
+        self._connect()
         self.refresh()
-        self._unsubscribe = backend.jobs.subscribe(self._heard)
+        self._unsubscribe = backend.jobs.subscribe(self._on_event)
         self._attach()
 
     def close(self) -> None:
@@ -111,28 +111,29 @@ class Studio:
         """One of this person's takes."""
         return self.backend.takes.take(id, self.owner)
 
-    # -- wishes ---------------------------------------------------------------------------------------------------------
+    # -- requests ------------------------------------------------------------------------------------------------------
 
-    def _wire(self) -> None:
-        """Which wish of which component is done by what."""
-        for component, wishes in (
-            (self.prompt, {"go": self.go, "plan": self._plan, "polish": self._polish, "sweep": self._start_sweep, "changed": self._retold}),
+    def _connect(self) -> None:
+        """Which request of which component is done by what."""
+        for component, requests in (
+            (self.prompt, {"make": self.start, "plan": self._plan, "polish": self._polish,
+                           "sweep": self._start_sweep, "changed": self._prompt_changed}),
             (self.lyrics, {"changed": self.prompt.refresh}),
-            (self.queue, {"stop": self._stop_run, "look": self._look,
+            (self.queue, {"stop": self._stop_run, "look": self._watch_run,
                           "dismiss": self._dismiss, "hold": self._hold, "move": self._move, "pause": self._pause}),
-            (self.plan, {"make": self.go, "stop": self._stop_writing}),
-            (self.preview, {"stop": self._stop_watched, "keep": self._keep_step, "hear": self._hear_step}),
+            (self.plan, {"make": self.start, "stop": self._stop_writing}),
+            (self.preview, {"stop": self._stop_watched, "keep": self._keep_step, "play_step": self._play_step}),
             (self.picker, {"repaint": self._repaint, "changed": self.prompt.refresh}),
-            (self.gallery, {"mark": self._mark, "bin": self._bin, "restore": self._restore, "listen": self._listen, "pick": self.pick, "reuse": self.reuse,
-                            "search": lambda text: self._list()}),
-            (self.tree, {"pick": lambda id: self.pick(self._open(id))}),
-            (self.drop, {"sound": self._brought}),
-            (self.top, {"again": self._save_again}),
+            (self.gallery, {"mark": self._mark, "bin": self._bin, "restore": self._restore, "analyze": self._analyze,
+                            "select": self.select, "reuse": self.reuse, "search": lambda text: self._list()}),
+            (self.tree, {"select": lambda id: self.select(self._open(id))}),
+            (self.drop, {"sound": self._on_sound}),
+            (self.top, {"retry": self._save_again}),
         ):  # fmt: skip
-            for kind, work in wishes.items():
+            for kind, work in requests.items():
                 component.on(kind, work)
 
-    def go(self, recipe: Recipe | Sequence[Recipe], plan: Any = None, title: str = "") -> RenderRun:
+    def start(self, recipe: Recipe | Sequence[Recipe], plan: Any = None, title: str = "") -> RenderRun:
         """Start a render, and watch it unless another is being watched."""
         run = self.backend.start(recipe, plan, self.owner, title, self.address)
         if self._watched is None or self._watched.over:
@@ -142,7 +143,7 @@ class Studio:
     def _plan(self, recipe: Recipe) -> None:
         """Let the planner write; what is locked in the plan at hand stands."""
         locked = self.plan.value if self.plan.value is not None and self.plan.value.locked else None
-        self._write(recipe, lambda: self.backend.session.plan(recipe, keep=locked, on_token=self.plan.hear))
+        self._write(recipe, lambda: self.backend.session.plan(recipe, keep=locked, on_token=self.plan.add_token))
 
     def _polish(self, recipe: Recipe) -> None:
         """Let the planner find better words; they are shown as a difference, and taken field by field."""
@@ -154,14 +155,14 @@ class Studio:
         self._write(
             recipe,
             lambda: self.backend.session.polish(
-                recipe.caption, recipe.lyrics, recipe.seed or 0, on_token=self.plan.hear, **fixed
+                recipe.caption, recipe.lyrics, recipe.seed or 0, on_token=self.plan.add_token, **fixed
             ),
         )
 
     def _write(self, recipe: Recipe, ask: Callable[[], Any]) -> None:
         if not self.backend.session.checkpoint.has_lm:
             raise LabError(
-                "This checkpoint has no planner aboard; press Make it, and the words go to the music model as they are."
+                "This checkpoint has no planner; press Make it, and the words go to the music model as they are."
             )
         if self.plan.live:
             raise LabError("The planner is writing already; stop it, or let it finish.")
@@ -175,7 +176,7 @@ class Studio:
                 self.plan.end()
             self.plan.show_plan(made, recipe)
 
-        _in_a_thread(self.plan, work)  # the planner's turns are counted by the queue
+        _start_thread(self.plan, work)  # the planner's turns are counted by the queue
 
     def _stop_writing(self) -> None:
         """Stop what the planner writes for this page, and nothing it writes for anybody else."""
@@ -184,20 +185,20 @@ class Studio:
         if self._watched is not None and self._watched.state == "planning":
             self._stop_watched()
 
-    def _listen(self, ids: list[str]) -> None:
-        """Hear tempo, key and loudness of takes, one after another, and write them down as scores."""
+    def _analyze(self, ids: list[str]) -> None:
+        """Measure tempo, key and loudness of takes, one after another, and write them down as scores."""
 
         def work() -> None:
             for id in ids:
                 self.backend.takes.mark(id, self.owner, scores=scores_of(self.backend.session, self._open(id)))
                 self._list()
 
-        self._aside(self.gallery, work)
+        self._in_background(self.gallery, work)
 
     def _start_sweep(self, x: Any, y: Any, recipes: list[list[Recipe]]) -> None:
         flat = [recipe for row in recipes for recipe in row]
         names = " and ".join(axis[0] for axis in (x, y) if axis)
-        run = self.go(flat, title=f"Sweep over {names}: {flat[0].caption}")
+        run = self.start(flat, title=f"Sweep over {names}: {flat[0].caption}")
         self._sweep = (run, x, y, (len(recipes), len(recipes[0])))
         self._show_sweep()
 
@@ -205,12 +206,12 @@ class Studio:
         chosen = {name: value for name, value in how.items() if value is not None}
         task = Repaint(take, tuple(regions), **chosen)
         words = {"caption": caption} if caption.strip() else {}
-        self.go(
+        self.start(
             self.backend.session.recipe_from(take, task, seed=self.prompt.resolve_seed(), **words),
-            title=f"Repaint: {sound.title_of(take, 60)}",
+            title=f"Repaint: {tracks.title_of(take, 60)}",
         )
 
-    def _look(self, id: str) -> None:
+    def _watch_run(self, id: str) -> None:
         run = self.backend.jobs.find(id, self.owner)
         if isinstance(run, RenderRun):
             self._watch(run)
@@ -241,30 +242,30 @@ class Studio:
             self._stop_run(self._watched.id)
 
     def _keep_step(self, step: int) -> None:
-        run = self._needed()
+        run = self._watched_run()
         self.preview.note = f"Decoding step {step + 1} whole…"
 
         def work() -> None:
             try:
-                self._took(run.keep(step))
+                self._add(run.keep(step))
             finally:
                 self.preview.note = ""
 
-        self._aside(self.preview, work)
+        self._in_background(self.preview, work)
 
-    def _hear_step(self, step: int, start: float, end: float) -> None:
-        run = self._needed()
+    def _play_step(self, step: int, start: float, end: float) -> None:
+        run = self._watched_run()
         frame = next((f for f in run.steps if f.index == step), None)
         if frame is None:
             raise LabError(f"Step {step + 1} has not been reached yet.")
-        self._aside(
+        self._in_background(
             self.preview,
             lambda: self.preview.sound(
-                self.backend.session.glimpse(frame, (start + end) / 2, max(0.2, end - start)), step, start
+                self.backend.session.preview(frame, (start + end) / 2, max(0.2, end - start)), step, start
             ),
         )
 
-    def _needed(self) -> RenderRun:
+    def _watched_run(self) -> RenderRun:
         if self._watched is None:
             raise LabError("Nothing is being made yet.")
         return self._watched
@@ -287,42 +288,43 @@ class Studio:
         self.prompt.load(recipe.replace(seed=take.recipe.seed))
         self.lyrics.load(recipe.lyrics, recipe.language)
         if take.recipe.task.sources():
-            self._aside(
-                self.gallery, lambda: self.pick(self._open(next(iter(take.recipe.task.with_ids().sources().values()))))
+            self._in_background(
+                self.gallery,
+                lambda: self.select(self._open(str(next(iter(take.recipe.task.with_ids().sources().values()))))),
             )
 
-    def _brought(self, sound: Take | Audio, name: str) -> None:
-        """A sound was brought in: a take of ours is kept, anything else is taken in hand as it is."""
+    def _on_sound(self, sound: Take | Audio, name: str) -> None:
+        """A sound was brought in: a take of ours is kept, anything else is selected as it is."""
         if isinstance(sound, Take):
             sound = self.backend.takes.admit(sound)
         if isinstance(sound, Take) and not (sound.is_copy and self.backend.session.library.knows(sound.id)):
-            self._took(sound, made=False)
+            self._add(sound, made=False)
         else:
-            self.pick(sound, title=name)
+            self.select(sound, title=name)
 
     def _save_again(self) -> None:
         self.top.banner = self.backend.takes.keep_unsaved()
         self._list()
 
-    def _aside(self, component: Component, work: Callable[[], None]) -> None:
+    def _in_background(self, component: Component, work: Callable[[], None]) -> None:
         """Do what takes a while on a thread of its own, so that the page stays awake; so much at once for a person."""
         try:
             done = self.backend.jobs.attend(Client(self.owner, self.address))
         except LabError as problem:
-            component.complain(sentence(problem))
+            component.show_error(sentence(problem))
         else:
-            _in_a_thread(component, work, done)
+            _start_thread(component, work, done)
 
-    # -- news -----------------------------------------------------------------------------------------------------------
+    # -- news ----------------------------------------------------------------------------------------------------------
 
-    def _heard(self, run: Run[Any, Any] | None, event: Event | None) -> None:
+    def _on_event(self, run: Run[Any, Any] | None, event: Event | None) -> None:
         """Something happened in the queue; called from any thread."""
         kind = "" if event is None else event.kind
         if event is not None and run is not None and run is self._watched:
             self._show_watched(self._watched, event)
-        self._pace.offer(self._show_queue)
+        self._throttle.offer(self._show_queue)
         if run is not None and run.over and kind == "state":
-            self._pace.flush()
+            self._throttle.flush()
             self._show_queue()
             if run.owner == self.owner:
                 self._finished(run)
@@ -336,7 +338,7 @@ class Studio:
         elif kind == "token":
             if not self.plan.live:  # it began before anybody looked
                 self.plan.begin()
-            self.plan.hear(event.value)
+            self.plan.add_token(event.value)
         elif kind == "state" and event.value == "planning":
             self.plan.begin()
         elif kind == "state" and self.plan.live:
@@ -349,12 +351,12 @@ class Studio:
             )
 
     def _finished(self, run: Run[Any, Any]) -> None:
-        """A run of this person is over: what it made is listed, and taken in hand where a page began it or watches it."""
+        """A run of this person is over: what it made is listed, and selected where a page began it or watches it."""
         if run.problem and run.state != "failed":
             self.top.banner = run.problem
         self._list()
         if isinstance(run, RenderRun) and run.made and (run.client.counted or run is self._watched):
-            self.pick(next(iter(run.made.values())))
+            self.select(next(iter(run.made.values())))
         waiting = next((one for one in reversed(self._renders()) if not one.over), None)
         if waiting is not None and run is self._watched:
             self._watch(waiting)
@@ -363,30 +365,32 @@ class Studio:
         """This person's renders, newest first."""
         return [run for run in self.backend.jobs.runs(self.owner) if isinstance(run, RenderRun)]
 
-    def _took(self, take: Take, made: bool = True) -> None:
-        """A new take exists, made here or brought: keep it, list it, take it in hand."""
+    def _add(self, take: Take, made: bool = True) -> None:
+        """A new take exists, made here or brought: keep it, list it, select it."""
         self.top.banner = self.backend.takes.keep(take, self.owner, made)
         self._list()
-        self.pick(take)
+        self.select(take)
 
-    # -- showing --------------------------------------------------------------------------------------------------------
+    # -- showing -------------------------------------------------------------------------------------------------------
 
-    def pick(self, take: Take | Audio, title: str = "") -> None:
-        """Take a take in hand: play it, mark it, start tasks from it."""
-        self.hand = take
+    def select(self, take: Take | Audio, title: str = "") -> None:
+        """Select a take: play it, mark it, start tasks from it."""
+        self.selected = take
         self.player.load(take, title=title)
         self.picker.load(take, beats=beats_of(take))
-        self.prompt.refresh(title or sound.title_of(take, 60))
-        self.gallery.in_hand = take.id
+        self.prompt.refresh(title or tracks.title_of(take, 60))
+        self.gallery.selected = take.id
         self._draw_tree()
         recipe, plan = getattr(take, "recipe", None), getattr(take, "plan", None)
         if plan is not None:
             self.plan.show_plan(plan, getattr(take, "asked", None) or recipe, unfolded=False)
         if recipe is not None and isinstance(recipe.task, Repaint):
-            self._aside(self.picker, lambda: self._compare(take))
+            self._in_background(self.picker, lambda: self._compare(take))
 
     def _compare(self, take: Any) -> None:
-        """Prove what a repaint did not change; where the parent is gone, or somebody else's, there is nothing to compare."""
+        """Prove what a repaint did not change; where the parent is gone, or somebody else's, there is nothing to
+        compare.
+        """
         self.picker.mark(take.recipe.task.regions)
         if take.parents:  # a file from elsewhere may name none
             self.picker.compare(self._open(take.parents[0]))
@@ -399,8 +403,8 @@ class Studio:
         self._list()
 
     def _list(self) -> None:
-        """Show the takes; a library that cannot be read says so on top. Read and shown in one, since several threads may list
-        at once and an older reading must not be shown after a newer one.
+        """Show the takes; a library that cannot be read says so on top. Read and shown in one, since several threads
+        may list at once and an older reading must not be shown after a newer one.
         """
         with self._listing:
             try:
@@ -423,7 +427,7 @@ class Studio:
             self.gallery.sweep(x, y, [ids[row * columns : (row + 1) * columns] for row in range(rows)])
 
     def _draw_tree(self) -> None:
-        self.tree.draw(self.gallery.cards, getattr(self.hand, "id", ""))
+        self.tree.draw(self.gallery.cards, getattr(self.selected, "id", ""))
 
     def _watch(self, run: RenderRun) -> None:
         self._watched = run
@@ -441,7 +445,7 @@ class Studio:
             self._watch(live)
         if self.gallery.cards:
             try:
-                self.pick(self.backend.takes.take(self.gallery.cards[0]["id"]))
+                self.select(self.backend.takes.take(self.gallery.cards[0]["id"]))
             except LabError as problem:
                 self.top.banner = sentence(problem)
 
@@ -449,13 +453,13 @@ class Studio:
         self.queue.rows = self.backend.jobs.rows(self.owner, LISTED_RUNS)
         self.queue.paused, self.queue.hosts = self.backend.jobs.paused, not self.owner
 
-    def _retold(self) -> None:
+    def _prompt_changed(self) -> None:
         """The prompt changed: hold the lyrics' length against the new song's."""
         wrong, values = self.prompt.value.problems(), self.prompt.value.values
         seconds, bpm = (
             None if name in wrong else PLAIN_FIELDS[name].read(values.get(name)) for name in ("seconds", "bpm")
         )
-        self.lyrics.against(seconds, bpm)
+        self.lyrics.compare_with(seconds, bpm)
 
     def _presets(self) -> Any:
         """The file of this person's presets; the words in them are theirs as those of their takes are."""
@@ -464,14 +468,14 @@ class Studio:
         return folder / f"presets{whose}.yaml" if folder is not None else None
 
 
-def _in_a_thread(component: Component, work: Callable[[], None], done: Callable[[], None] = lambda: None) -> None:
+def _start_thread(component: Component, work: Callable[[], None], done: Callable[[], None] = lambda: None) -> None:
     """Do something on a thread of its own, then call `done`; what goes wrong is said at the component."""
 
     def run() -> None:
         try:
             work()
         except (LabError, OSError) as problem:
-            component.complain(sentence(problem))
+            component.show_error(sentence(problem))
         finally:
             done()
 
@@ -495,9 +499,14 @@ def damage(library: Any) -> str:
 
 
 def scores_of(session: Any, take: Take) -> dict[str, float]:
-    """What can be heard in a take, and how well it agrees with its words where a planner is aboard."""
-    heard = session.listen(take)
-    scores = {"tempo": heard.bpm, "pulse": heard.pulse, "key": heard.key_confidence, "loudness": heard.loudness}
+    """What can be measured in a take, and how well it agrees with its words where there is a planner."""
+    analysis = session.listen(take)
+    scores = {
+        "tempo": analysis.bpm,
+        "pulse": analysis.pulse,
+        "key": analysis.key_confidence,
+        "loudness": analysis.loudness,
+    }
     return scores | ({"agreement": session.agreement(take).total} if session.has_planner else {})
 
 
@@ -512,7 +521,7 @@ def abilities(session: Any) -> dict[str, str | None]:
     }
 
 
-def fades_of(mode: str, strength: float) -> tuple[float, float]:
+def crossfades_of(mode: str, strength: float) -> tuple[float, float]:
     """Seconds of crossfade of latents and of samples that a repaint has by itself."""
     from acestep_lab.engines.ace15.context import hold
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from acestep_lab.engines.ace15 import context
-from acestep_lab.engines.ace15.context import Context, KeepStrength
+from acestep_lab.engines.ace15.context import Context
 from acestep_lab.engines.ace15.edit_spec import EditSpec, KeepMask, SourceLatents
 from acestep_lab.engines.ace15.semantic import fitted
 from acestep_lab.errors import RecipeError, SourceError
@@ -25,12 +25,14 @@ from acestep_lab.prompt.tasks import (
     Extend,
     Extract,
     FlowEdit,
+    KeepStrength,
     Lego,
     Region,
     Repaint,
     Retake,
     Task,
     Text2Music,
+    keep_strength,
 )
 from acestep_lab.prompt.vocabulary import INSTRUCTIONS
 from acestep_lab.takes.take import Take
@@ -195,12 +197,12 @@ def repaint_strength(task: Repaint) -> KeepStrength:
         "wave_seconds": task.wave_crossfade,
     }
     given = {name: value for name, value in given.items() if value is not None}
-    return replace(context.keep_strength(task.mode, task.strength), **given)
+    return replace(keep_strength(task.mode, task.strength), **given)
 
 
 def extend_strength(task: Extend) -> KeepStrength:
     """How firmly an extended source is held: balanced, with its own crossfade where one is given."""
-    keep = context.keep_strength("balanced", 0.5)
+    keep = keep_strength("balanced", 0.5)
     return keep if task.wave_crossfade is None else replace(keep, wave_seconds=task.wave_crossfade)
 
 
