@@ -37,6 +37,7 @@ from acestep_lab.models.tiers import Tier, asked_device, asked_dtype
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt import checks, tasks
 from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.prompt.sampling import Sampling
 from acestep_lab.prompt.tasks import Region, Source, Task, regions
 from acestep_lab.takes.library import Library, default_folder
 from acestep_lab.takes.sounds import Sounds
@@ -109,6 +110,24 @@ class Session:
     def cost(self, checkpoint: str | os.PathLike[str]) -> CheckpointCost:
         """What using another checkpoint would cost, before anything loads: print it for a sentence."""
         return self.engines.cost(checks.place("A checkpoint", checkpoint))
+
+    @property
+    def name(self) -> str:
+        """The checkpoint in use."""
+        return self.engine.name
+
+    @property
+    def checkpoints(self) -> tuple[str, ...]:
+        """The checkpoints that are open."""
+        return tuple(engine.name for engine in self.engines)
+
+    def capabilities_of(self, checkpoint: str) -> Capabilities:
+        """What an open checkpoint can do; CheckpointError where it is not open."""
+        return self.engines.named(checkpoint).capabilities
+
+    def defaults(self, task: Task, checkpoint: str | None = None) -> Sampling:
+        """What is decided for a task where a recipe says nothing, by the checkpoint in use or another open one."""
+        return (self.engine if checkpoint is None else self.engines.named(checkpoint)).defaults(task)
 
     @property
     def engine(self) -> Engine:

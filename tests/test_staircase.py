@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "acestep_lab"
 STAIRS = (
     ("errors",),
     ("files",),
-    ("versions",),
+    ("versions", "lru_cache"),
     ("_torchaudio",),
     ("_libraries",),
     ("prompt",),
@@ -26,6 +26,7 @@ STAIRS = (
     ("listen",),
     ("jobs",),
     ("engines",),
+    ("session_like",),
     ("session",),
     ("train", "doctor"),
     ("evaluate",),

@@ -16,7 +16,7 @@ import pytest
 import torch
 from IPython.core.formatters import DisplayFormatter
 
-from acestep_lab.diffusion.sampler import Step
+from acestep_lab.engines.step import Step
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.takes.take import Take
 from acestep_lab.ui import formatters

@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 
 from acestep_lab.audio.audio import Audio
+from acestep_lab.engines.step import Step
 from acestep_lab.errors import LabError, LibraryError, RecipeError, SourceError
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import Region, Repaint
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.take import Take
 from acestep_lab.ui.backend import backend_of
+from acestep_lab.ui.formatters import sound_bundle
 from acestep_lab.ui.gallery import GalleryWidget, differing
 from acestep_lab.ui.latent_preview import LatentPreviewWidget
 from acestep_lab.ui.player import PlayerWidget
@@ -26,7 +28,7 @@ from acestep_lab.ui.sound_drop import SoundDropWidget, decode
 from acestep_lab.ui.studio import Studio
 from acestep_lab.ui.take_tree import TakeTreeWidget
 from acestep_lab.ui.waveform_picker import WaveformPickerWidget
-from tests.pretend import PretendFrame, PretendSession, png, tone
+from tests.pretend import PretendSession, png, tone
 from tests.test_ui_editors import told
 
 
@@ -312,19 +314,12 @@ def test_a_file_that_lies_about_its_kind_or_size_is_refused() -> None:
 # -- watching
 
 
-class Step:
-    """A frame to look at."""
-
-    def __init__(self, index: int) -> None:
-        self.index, self.steps, self.t = index, 9, 0.5
-
-
 def test_pictures_are_made_only_as_fast_as_somebody_looks_and_the_last_is_shown() -> None:
     drawn: list[int] = []
     view = LatentPreviewWidget(picture=lambda frame: drawn.append(frame.index) or b"png")
     view.begin("run-1", 10.0)
     for index in range(9):
-        view.add(Step(index))
+        view.add(Step(index, 9, 0.5, np.zeros((4, 8)), np.zeros((4, 8))))
     view.end()
     assert drawn[0] == 0
     assert drawn[-1] == 8
@@ -406,9 +401,9 @@ def test_the_window_that_is_heard_is_the_one_that_was_asked_for(tmp_path: Path) 
 
 def test_a_step_that_comes_while_a_page_catches_up_is_the_one_it_shows() -> None:
     preview = LatentPreviewWidget(picture=png)
-    steps = [PretendFrame(i, 3, 1.0, np.zeros((4, 8)), np.zeros((4, 8))) for i in range(3)]
+    steps = [Step(i, 3, 1.0, np.zeros((4, 8)), np.zeros((4, 8))) for i in range(3)]
 
-    def so_far() -> Iterator[PretendFrame]:
+    def so_far() -> Iterator[Step]:
         yield from steps[:2]
         preview.add(steps[2])  # as the worker does, from its own thread
 
@@ -420,7 +415,7 @@ def test_a_step_that_comes_while_a_page_catches_up_is_the_one_it_shows() -> None
 
 def test_a_picture_that_waits_for_its_moment_is_not_shown_for_the_next_run() -> None:
     preview = LatentPreviewWidget(picture=png)
-    steps = [PretendFrame(i, 3, 1.0, np.zeros((4, 8)), np.zeros((4, 8))) for i in range(3)]
+    steps = [Step(i, 3, 1.0, np.zeros((4, 8)), np.zeros((4, 8))) for i in range(3)]
     preview.begin("run-1", 2.0, 3)
     for step in steps:
         preview.add(step)

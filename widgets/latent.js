@@ -107,10 +107,15 @@ export default mount(
         shown = url;
         image.alt = `Estimate of the music at step ${step + 1}`;
       }
+      const hears = Boolean(host.get("hears"));
       image.hidden = !shown;
       none.hidden = Boolean(shown);
+      frame.hidden = !shown && !hears;
       span.hidden = !shown;
-      for (const button of [playStep, keep]) button.disabled = step < 0;
+      for (const button of [playStep, keep]) {
+        button.disabled = step < 0;
+        button.hidden = !hears;
+      }
       stop.hidden = !live;
       tools.hidden = latest < 0;
       row.hidden = latest < 0 && !live;
@@ -165,7 +170,7 @@ export default mount(
     );
     host.root.append(h("div.head", {}, h("h2", {}, "Watch"), h("span.spring"), stop), frame, row, tools, note, error);
     host.watch("run", clear);
-    host.watch(["latest", "steps", "live", "note", "seconds"], () => {
+    host.watch(["latest", "steps", "live", "note", "seconds", "hears"], () => {
       if (follow && pictures.has(newest())) step = newest();
       show();
     });

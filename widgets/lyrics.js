@@ -64,6 +64,7 @@ export default mount(
         if (!timer && text.value !== host.text("text")) text.value = host.text("text");
       }
       revision = now;
+      host.hide(!host.get("sings"));
       text.disabled = off;
       mute.checked = off;
       language.value = host.text("language");
@@ -157,7 +158,10 @@ export default mount(
     );
     build();
     show();
-    host.watch(["text", "sections", "remarks", "instrumental", "language", "duration", "revision"], show);
-    host.watch(["tag_names", "languages"], build);
+    host.watch(["text", "sections", "remarks", "instrumental", "language", "duration", "revision", "sings"], show);
+    host.watch(["tag_names", "languages"], () => {
+      build();
+      show();
+    });
   },
 );

@@ -135,7 +135,7 @@ export default mount("Plan", [["Ctrl Enter", "make it with this plan"]], (host) 
       focus = /** @type {any} */ (host.root.getRootNode()).activeElement,
       force = host.get("revision") !== seen;
     seen = host.get("revision");
-    host.hide(!writing && !list.length && !host.get("stream"));
+    host.hide(!host.get("offered") || (!writing && !list.length && !host.get("stream")));
     setText(stream, host.text("stream").trim());
     stream.scrollTop = stream.scrollHeight;
     setText(live, writing ? "Writing…" : list.length ? "Ready to read and change" : "");
@@ -198,7 +198,7 @@ export default mount("Plan", [["Ctrl Enter", "make it with this plan"]], (host) 
     h("div.head", {}, h("h2", {}, "Plan"), live, h("span.spring"), stop),
     h("div.stack", {}, wrote, diffs, lane, more, error),
   );
-  host.watch(["stream", "live", "rows", "codes", "revision"], show);
+  host.watch(["stream", "live", "rows", "codes", "revision", "offered"], show);
   host.onTheme(strip.paint);
   host.onClose(strip.close);
   show();

@@ -35,6 +35,7 @@ export default mount(
         metadata: specs(all.metadata),
         song: specs(all.song),
         sampling: specs(all.sampling),
+        plans: Boolean(all.plans),
         tasks: tablesOf(all.tasks).map((row) => ({ ...row, fields: specs(row.fields) })),
       };
     };
@@ -251,7 +252,7 @@ export default mount(
           }),
         700,
       );
-      host.send(kind, kind === "go" ? { revision: host.get("clicks") } : {});
+      host.send(kind, kind === "make" ? { revision: host.get("clicks") } : {});
       broadcast("begun", {});
     };
     const keep = h(
@@ -342,7 +343,10 @@ export default mount(
     );
     host.on("sweep_code", (body) => copyText(host.root, body.text, host.announce));
     function build() {
-      const { metadata, song: length, sampling: how, tasks: rows } = forms();
+      const { metadata, song: length, sampling: how, tasks: rows, plans } = forms();
+      for (const name of Object.keys(boxes)) if (name !== "caption") delete boxes[name];
+      plan.hidden = polish.hidden = !plans;
+      setText(reason, "");
       meta.replaceChildren(...metadata.map((spec) => box(spec, { auto: true, lock: true })));
       song.replaceChildren(...length.map((spec) => box(spec, { auto: spec.name === "seconds", lock: true })));
       boxes.seed?.node.querySelector(".label")?.append(seedTools);

@@ -1,6 +1,5 @@
-from acestep_lab.listen import listen
+"""Everything that can be measured in a take or a sound, at once."""
 
+from acestep_lab.listen import Analysis, analyze
 
-def analyze(sound, bpm=None):
-    audio = getattr(sound, "audio", sound)
-    return listen(audio, sound.recipe.bpm if bpm is None and hasattr(sound, "recipe") else bpm)
+__all__ = ["Analysis", "analyze"]

@@ -12,6 +12,7 @@ from typing import Any
 from acestep_lab.ui import formatters
 
 _HOMES = {
+    "CheckpointSwitch": "checkpoint_switch",
     "Gallery": "gallery",
     "LatentPreview": "latent_preview",
     "LyricsEditor": "lyrics_editor",

@@ -36,6 +36,7 @@ class LatentPreview(Component):
     """The estimate (x0) as a picture at every step; scrub back, hear a window of a step, keep it, stop.
 
     Pictures are made of steps only as fast as somebody can look (the latest wins) and of past steps when asked for.
+    Where a step cannot be heard before the last (`hears` False), only its progress is shown.
     Listeners: "stop", "keep" (step), "play_step" (step, start, end).
     """
 
@@ -50,9 +51,11 @@ class LatentPreview(Component):
         "note": "",
         "code": "",
         "track": {},
+        "hears": True,
     }
 
     track: dict[str, Any]
+    hears: bool
 
     def setup(self, picture: Callable[[Any], bytes] | None = None) -> None:
         """Take the way a step becomes a picture."""
@@ -163,7 +166,7 @@ class LatentPreview(Component):
             shown = newest
 
     def _push(self, step: Any) -> None:
-        self.steps, self.latest = int(step.steps), int(step.index)
+        self.steps, self.latest, self.hears = int(step.steps), int(step.index), step.estimate is not None
         if self.has_views:
             self._send_picture(step)
 

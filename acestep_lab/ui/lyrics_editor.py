@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 from acestep_lab.errors import RecipeError, shown
@@ -47,11 +48,14 @@ class LyricsEditor(Component):
         "duration": None,
         "tag_names": [],
         "languages": [],
+        "sings": True,
         "revision": 0,
         "code": "",
     }
 
     revision: int
+    sings: bool
+    languages: list[list[str]]
     sections: list[dict[str, Any]]
 
     def setup(
@@ -61,18 +65,26 @@ class LyricsEditor(Component):
         self._seconds, self._bpm = _measure("length", seconds), _measure("tempo", bpm)
         self._text = ""
         self.tag_names = list(vocabulary.SECTION_TAGS)
-        self.languages = [[code, NAMES.get(code, code)] for code in vocabulary.LANGUAGES]
+        self.languages = _named(vocabulary.LANGUAGES)
         self.load(text, language)
+
+    def adopt(self, languages: Sequence[str], sings: bool) -> None:
+        """Offer what another checkpoint understands; the words stay, also where they are not sung for now."""
+        self.languages, self.sings = _named(languages), sings
+        self._show()
 
     @property
     def value(self) -> str:
-        """The lyrics as a recipe wants them; "[Instrumental]" where the switch is on."""
+        """The lyrics as a recipe wants them; "[Instrumental]" where the switch is on, none where nobody sings."""
+        if not self.sings:
+            return ""
         return vocabulary.INSTRUMENTAL if self.instrumental else self._text
 
     @property
     def chosen_language(self) -> str | None:
-        """The language code, or None for auto."""
-        return self.language or None
+        """The language code, or None for auto, and for one that is not offered."""
+        offered = self.sings and any(code == self.language for code, _ in self.languages)
+        return self.language if offered else None
 
     def load(self, text: str, language: str | None = None) -> None:
         """Show other lyrics; the typed ones are replaced."""
@@ -127,6 +139,11 @@ class LyricsEditor(Component):
         self.remarks = [{"line": r.line, "text": r.text} for r in words.remarks(text, self._seconds, self._bpm)]
         self.text = text
         self.code = f"lyrics = {literal(self.value)}"
+
+
+def _named(languages: Sequence[str]) -> list[list[str]]:
+    """Language codes with their names."""
+    return [[code, NAMES.get(code, code)] for code in languages]
 
 
 def _measure(name: str, value: float | None) -> float | None:

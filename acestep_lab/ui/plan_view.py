@@ -59,6 +59,7 @@ class PlanView(Component):
         "busy": "",
         "revision": 0,
         "unfolded": True,
+        "offered": True,
     }
 
     revision: int

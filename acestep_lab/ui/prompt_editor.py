@@ -11,7 +11,7 @@ from acestep_lab.prompt.literal import comment, literal
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import TASKS, Region
 from acestep_lab.ui.component import Component, widget_and_pane
-from acestep_lab.ui.draft import METADATA, PLAIN_FIELDS, SAMPLING, SONG, TASK_FORMS, Draft, new_seed
+from acestep_lab.ui.draft import FLOW, METADATA, PLAIN_FIELDS, TOKENS, WHOLE, Draft, Form, new_seed
 from acestep_lab.ui.messages import Line, Name, Typed
 from acestep_lab.ui.presets import Presets
 
@@ -50,7 +50,7 @@ _MOST_TOLD = 6
 class PromptEditor(Component):
     """Caption, metadata (Auto or fixed, each with a lock), length, seed, task, presets, undo.
 
-    `abilities` maps each task to None, or to the reason why this checkpoint cannot do it. `source` and `words` give,
+    `form` is what the checkpoint lets be asked, and `abilities` maps each task to None, or to the reason why this checkpoint cannot do it. `source` and `words` give,
     when asked, the take a task starts from and (lyrics, language, regions) from the other components of the page.
     """
 
@@ -66,6 +66,7 @@ class PromptEditor(Component):
         self,
         draft: Draft | Recipe | None = None,
         *,
+        form: Form = WHOLE,
         abilities: Mapping[str, str | None] = EVERYTHING,
         defaults: Callable[[str], Mapping[str, Any]] = lambda task: {},
         presets: Path | None = None,
@@ -83,28 +84,33 @@ class PromptEditor(Component):
             raise RecipeError(f"An editor begins with a Recipe or a Draft, not {shown(draft)}.")
         first = Draft.of(draft) if isinstance(draft, Recipe) else draft or Draft()
         self._draft = first if first.values.get("seed") is not None else first.put("seed", new_seed())
-        self._abilities = dict(abilities)
         self._defaults = defaults
-        self.forms = {
-            "metadata": [f.to_json() for f in METADATA],
-            "song": [f.to_json() for f in SONG],
-            "sampling": [f.to_json() for f in SAMPLING],
-            "tasks": [
-                {
-                    "name": form.name,
-                    "title": form.title,
-                    "hint": form.hint,
-                    "reason": self._abilities.get(form.name),
-                    "source": form.needs_source,
-                    "fields": [{**f.to_json(), "name": f"{form.name}.{f.name}"} for f in form.fields],
-                }
-                for form in TASK_FORMS
-            ],
-        }
-        self._show(force=True)
+        self.adopt(form, abilities)
         self._own_presets()
 
     # -- what the page asks --------------------------------------------------------------------------------------------
+
+    def adopt(self, form: Form, abilities: Mapping[str, str | None] = EVERYTHING) -> None:
+        """Offer what another checkpoint lets be asked; what was typed stays, also where it is not offered for now."""
+        self._form = form
+        self.forms = {
+            "metadata": [f.to_json() for f in form.metadata],
+            "song": [f.to_json() for f in form.song],
+            "sampling": [f.to_json() for f in form.knobs],
+            "plans": form.plans,
+            "tasks": [
+                {
+                    "name": row.name,
+                    "title": row.title,
+                    "hint": row.hint,
+                    "reason": abilities.get(row.name),
+                    "source": row.needs_source,
+                    "fields": [{**f.to_json(), "name": f"{row.name}.{f.name}"} for f in row.fields],
+                }
+                for row in form.tasks
+            ],
+        }
+        self._show(force=True)
 
     @property
     def value(self) -> Draft:
@@ -114,14 +120,18 @@ class PromptEditor(Component):
     def recipe(self) -> Recipe:
         """The Recipe as it stands; RecipeError says what is wrong, and the editor shows it beside the field."""
         lyrics, language, regions = self._words()
-        return self._draft.recipe(lyrics, language, self._source(), regions)
+        return self._draft.recipe(lyrics, language, self._source(), regions, self._form)
+
+    def problems(self) -> dict[str, str]:
+        """What is wrong with what stands in the form, by field."""
+        return self._draft.problems(self._form)
 
     def load(self, recipe: Recipe) -> None:
         """Take an old recipe into the editor; locked fields stay. One undo brings the former draft back."""
         if not isinstance(recipe, Recipe):
             raise RecipeError(f"A recipe is loaded, not {shown(recipe)}.")
         draft = Draft.of(recipe)
-        cleared = dict.fromkeys(f.name for f in (*METADATA, *SAMPLING))
+        cleared = dict.fromkeys(f.name for f in (*METADATA, *FLOW, *TOKENS))
         self._change(
             self._draft.take_over({**cleared, **draft.values, "caption": draft.caption, "task": draft.task}), force=True
         )
@@ -191,7 +201,7 @@ class PromptEditor(Component):
         name = " ".join(name.split())[:60]
         if not name:
             raise RecipeError("A preset needs a name.")
-        for problem in self._draft.problems().values():
+        for problem in self.problems().values():
             raise RecipeError(problem)
         values = {k: v for k, v in self._draft.values.items() if v not in (None, "") and k != "seed"}
         self._kept.save(name, {"caption": self._draft.caption, "task": self._draft.task, **values})
@@ -205,7 +215,7 @@ class PromptEditor(Component):
         if revision is not None and revision != self._clicks:
             return
         try:
-            if "seed" not in self._draft.problems():
+            if "seed" not in self.problems():
                 self.resolve_seed()
             recipe = self.recipe()
         except RecipeError as problem:
@@ -219,7 +229,7 @@ class PromptEditor(Component):
 
     def do_sweep(self, x: Name, xs: Line, y: Name = "", ys: Line = "") -> None:
         """Make a grid of takes over one or two parameters: names, and values with commas between."""
-        across, down = _axes(x, xs, y, ys)
+        across, down = _axes(self._form, x, xs, y, ys)
         self.resolve_seed()
         base = self.recipe()
         recipes = [[base.replace(**{x: a}, **({y: d} if d is not None else {})) for a in across] for d in down]
@@ -227,7 +237,7 @@ class PromptEditor(Component):
 
     def do_sweep_code(self, x: Name, xs: Line, y: Name = "", ys: Line = "") -> None:
         """Hand over the Python line that makes the grid."""
-        across, down = _axes(x, xs, y, ys)
+        across, down = _axes(self._form, x, xs, y, ys)
         changes, loops = f"{x}={x}", f"for {x} in {literal(across)}"
         if down != [None]:
             changes, loops = f"{changes}, {y}={y}", f"for {y} in {literal(down)} {loops}"
@@ -271,10 +281,10 @@ class PromptEditor(Component):
     def _show(self, force: bool = False) -> None:
         """Publish the draft; `force` makes the browser overwrite what is being typed."""
         draft = self._draft
-        self.errors = draft.problems()
+        self.errors = self.problems()
         self.undo = [bool(self._past), bool(self._future)]
         self.code = self._code()
-        self.limits = {k: v for k, v in self._defaults(draft.task).items() if v is not None}
+        self.limits = {k: v for k, v in self._defaults(draft.task).items() if v is not None and k in self._form.by_name}
         if force:
             self.revision = self.revision + 1
         self.draft = {
@@ -297,26 +307,25 @@ class PromptEditor(Component):
 
 
 MOST_CELLS = 16
-SWEEPABLE = tuple(f.name for f in (*SAMPLING, *METADATA, *SONG))
 
 
-def _axes(x: str, xs: str, y: str, ys: str) -> tuple[list[Any], list[Any]]:
+def _axes(form: Form, x: str, xs: str, y: str, ys: str) -> tuple[list[Any], list[Any]]:
     """The values across and down; [None] down where only one parameter is swept over."""
-    across = _values(x, xs)
-    down = _values(y, ys) if y and y != x else [None]
+    across = _values(form, x, xs)
+    down = _values(form, y, ys) if y and y != x else [None]
     if len(across) * len(down) > MOST_CELLS:
         raise RecipeError(f"That would be {len(across) * len(down)} takes; a sweep makes at most {MOST_CELLS} at once.")
     return across, down
 
 
-def _values(name: str, typed: str) -> list[Any]:
+def _values(form: Form, name: str, typed: str) -> list[Any]:
     """The values of a sweep: "1, 3, 5" for the shift, "C major, A minor" for the key."""
-    if name not in SWEEPABLE:
+    if name not in form.by_name:
         raise RecipeError("Choose the parameter to sweep over.")
-    form = PLAIN_FIELDS[name]
-    values = [form.read(part.strip()) for part in str(typed).replace(";", ",").split(",") if part.strip()]
+    field = form.by_name[name]
+    values = [field.check(field.read(part.strip())) for part in typed.replace(";", ",").split(",") if part.strip()]
     if not values:
-        raise RecipeError(f"Write the values of {form.label.lower()} with commas between, such as 1, 3, 5.")
+        raise RecipeError(f"Write the values of {field.label.lower()} with commas between, such as 1, 3, 5.")
     return values
 
 

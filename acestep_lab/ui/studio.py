@@ -9,20 +9,37 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from acestep_lab.audio.audio import Audio
+from acestep_lab.engines.base import Capabilities
+from acestep_lab.engines.offered import licence_note, offered
 from acestep_lab.errors import LabError, sentence
 from acestep_lab.jobs.client import Client
 from acestep_lab.jobs.events import Event
 from acestep_lab.jobs.run import RenderRun, Run
 from acestep_lab.prompt.recipe import Recipe
-from acestep_lab.prompt.tasks import TASKS, Region, Repaint
+from acestep_lab.prompt.tasks import (
+    TASKS,
+    Complete,
+    Cover,
+    Extend,
+    Extract,
+    FlowEdit,
+    Lego,
+    Region,
+    Repaint,
+    Retake,
+    Task,
+    Text2Music,
+    keep_strength,
+)
+from acestep_lab.session_like import SessionLike
 from acestep_lab.takes.take import Take
 from acestep_lab.ui import (
+    checkpoint_switch,
     gallery,
     latent_preview,
     lyrics_editor,
@@ -37,8 +54,9 @@ from acestep_lab.ui import (
     waveform_picker,
 )
 from acestep_lab.ui.backend import Backend
+from acestep_lab.ui.checkpoint_switch import Choice
 from acestep_lab.ui.component import Component
-from acestep_lab.ui.draft import PLAIN_FIELDS
+from acestep_lab.ui.draft import PLAIN_FIELDS, Form
 from acestep_lab.ui.throttle import Throttle
 
 PROGRESS_PER_SECOND = 8.0
@@ -69,26 +87,32 @@ class Studio:
         self._sweep: tuple[RenderRun, Any, Any, tuple[int, int]] | None = None
         self._throttle = Throttle(PROGRESS_PER_SECOND)
         host = "Pane" if panes else "Widget"
-        able = abilities(backend.session)
+        self._checkpoint: str | None = None
+        """The checkpoint that this page chose for its recipes; None: the one in use, whichever that is."""
+        self._adopted: tuple[str | None, str] | None = None
 
         def made(room: Any, name: str, *arguments: Any, **keywords: Any) -> Any:
             return getattr(room, name + host)(*arguments, **keywords)
 
         self.top = made(topbar, "Topbar")
         self.top.page = page
+        self.switch = made(checkpoint_switch, "CheckpointSwitch")
         self.lyrics = made(lyrics_editor, "LyricsEditor")
         self.picker = made(
             waveform_picker,
             "WaveformPicker",
             url=url,
             standalone=False,
-            cannot=able["Repaint"] or "",
             crossfades=crossfades or crossfades_of,
         )
         self.prompt = made(
-            prompt_editor, "PromptEditor", abilities=able, defaults=partial(defaults, backend.session), presets=self._presets(),
-            source=lambda: self.selected, words=lambda: (self.lyrics.value, self.lyrics.chosen_language, self.picker.value),
-        )  # fmt: skip
+            prompt_editor,
+            "PromptEditor",
+            defaults=lambda task: defaults(self.backend.session, task, self._checkpoint),
+            presets=self._presets(),
+            source=lambda: self.selected,
+            words=lambda: (self.lyrics.value, self.lyrics.chosen_language, self.picker.value),
+        )
         self.queue = made(queue_view, "RunQueue")
         self.plan = made(plan_view, "PlanView")
         self.preview = made(latent_preview, "LatentPreview", picture=picture)
@@ -96,14 +120,16 @@ class Studio:
         self.gallery = made(gallery, "Gallery", open=self._open, url=url)
         self.tree = made(take_tree, "TakeTree")
         self.drop = made(sound_drop, "SoundDrop")
+        self._adopt()
         self._connect()
         self.refresh()
-        self._unsubscribe = backend.jobs.subscribe(self._on_event)
+        self._closers = [backend.jobs.subscribe(self._on_event), backend.on_switch(self._adopt)]
         self._attach()
 
     def close(self) -> None:
         """Let go of the backend; runs and takes live on, and nobody is left to read what the planner writes for this page."""
-        self._unsubscribe()
+        for close in self._closers:
+            close()
         if self._writing is not None:
             self._writing.stop()
 
@@ -129,16 +155,74 @@ class Studio:
             (self.tree, {"select": lambda id: self.select(self._open(id))}),
             (self.drop, {"sound": self._on_sound}),
             (self.top, {"retry": self._save_again}),
+            (self.switch, {"list": self._list_checkpoints, "cost": self._tell_cost, "use": self._use}),
         ):  # fmt: skip
             for kind, work in requests.items():
                 component.on(kind, work)
 
     def start(self, recipe: Recipe | Sequence[Recipe], plan: Any = None, title: str = "") -> RenderRun:
-        """Start a render, and watch it unless another is being watched."""
+        """Start a render with this page's checkpoint, and watch it unless another is being watched."""
+        recipe = self._by_choice(recipe) if isinstance(recipe, Recipe) else [self._by_choice(one) for one in recipe]
         run = self.backend.start(recipe, plan, self.owner, title, self.address)
         if self._watched is None or self._watched.over:
             self._watch(run)
         return run
+
+    def _by_choice(self, recipe: Recipe) -> Recipe:
+        """A recipe for the checkpoint that this page chose, if it chose one."""
+        return recipe if self._checkpoint is None else recipe.replace(checkpoint=self._checkpoint)
+
+    # -- the checkpoint ------------------------------------------------------------------------------------------------
+
+    def _adopt(self) -> None:
+        """Offer what the checkpoint of this page can do; what was typed stays. Called from any thread."""
+        session = self.backend.session
+        if self._checkpoint not in session.checkpoints:
+            self._checkpoint = None
+        name, can = self._checkpoint or session.name, self._capabilities()
+        self._adopted = (self._checkpoint, session.name)
+        able = abilities(name, can)
+        self.prompt.adopt(Form.of(can, plans=self._plans), able)
+        self.lyrics.adopt(can.vocabulary.languages, can.vocabulary.lyrics)
+        self.picker.cannot = able["Repaint"] or ""
+        self.plan.offered = self._plans
+        if not self.preview.live:
+            self.preview.hears = can.previews
+        self.switch.set_current(name, licence_note(can.licence))
+        self.top.about = about(session, name)
+
+    def _capabilities(self) -> Capabilities:
+        session = self.backend.session
+        return session.capabilities if self._checkpoint is None else session.capabilities_of(self._checkpoint)
+
+    @property
+    def _plans(self) -> bool:
+        """Whether there is a planner to ask: that of the checkpoint in use, which is the one the session's verbs ask."""
+        session = self.backend.session
+        return session.has_planner and self._checkpoint in (None, session.name)
+
+    def _list_checkpoints(self) -> None:
+        """Fill the list: the host may use all that are here, everybody else those that are open."""
+        self._in_background(self.switch, lambda: self.switch.offer(choices(self.backend.session, not self.owner)))
+
+    def _tell_cost(self, name: str) -> None:
+        """Say what a checkpoint costs; of an open one it is in memory, or has its place there, already."""
+        session = self.backend.session
+        if name in session.checkpoints:
+            self.switch.price(name, f"{name} is open already: nothing more is loaded.")
+        else:
+            self._in_background(self.switch, lambda: self.switch.price(name, str(session.cost(name))))
+
+    def _use(self, name: str) -> None:
+        """Another checkpoint: for everybody where the host says so, for this page's recipes alone where a visitor does."""
+        if self.owner:
+            self.backend.session.capabilities_of(name)  # CheckpointError where it is not open
+            self._checkpoint = None if name == self.backend.session.name else name
+            self._adopt()
+        else:
+            self._in_background(self.switch, lambda: self.backend.use(name, self.owner))
+
+    # -- the planner ---------------------------------------------------------------------------------------------------
 
     def _plan(self, recipe: Recipe) -> None:
         """Let the planner write; what is locked in the plan at hand stands."""
@@ -160,7 +244,7 @@ class Studio:
         )
 
     def _write(self, recipe: Recipe, ask: Callable[[], Any]) -> None:
-        if not self.backend.session.checkpoint.has_lm:
+        if not self._plans:
             raise LabError(
                 "This checkpoint has no planner; press Make it, and the words go to the music model as they are."
             )
@@ -322,6 +406,8 @@ class Studio:
         kind = "" if event is None else event.kind
         if event is not None and run is not None and run is self._watched:
             self._show_watched(self._watched, event)
+        if self._adopted is not None and self._adopted[1] != self.backend.session.name:
+            self._adopt()  # a notebook may have said lab.use(…)
         self._throttle.offer(self._show_queue)
         if run is not None and run.over and kind == "state":
             self._throttle.flush()
@@ -398,7 +484,6 @@ class Studio:
     def refresh(self) -> None:
         """Show queue and takes as they are."""
         self._show_queue()
-        self.top.about = about(self.backend.session)
         self.top.banner = self.top.banner or self.backend.takes.owners.problem
         self._list()
 
@@ -432,7 +517,7 @@ class Studio:
     def _watch(self, run: RenderRun) -> None:
         self._watched = run
         recipe = run.recipe
-        self.preview.begin(run.id, recipe.seconds or 0.0, recipe.steps or 0)
+        self.preview.begin(run.id, recipe.seconds or 0.0, getattr(recipe.sampling, "steps", None) or 0)
         self.preview.catch_up(run.steps)
         if run.over:
             self.preview.end(run.problem)
@@ -455,7 +540,7 @@ class Studio:
 
     def _prompt_changed(self) -> None:
         """The prompt changed: hold the lyrics' length against the new song's."""
-        wrong, values = self.prompt.value.problems(), self.prompt.value.values
+        wrong, values = self.prompt.problems(), self.prompt.value.values
         seconds, bpm = (
             None if name in wrong else PLAIN_FIELDS[name].read(values.get(name)) for name in ("seconds", "bpm")
         )
@@ -498,44 +583,69 @@ def damage(library: Any) -> str:
     return f"A take is left out of the list, since its file is damaged. {damaged[0]}{others}"
 
 
-def scores_of(session: Any, take: Take) -> dict[str, float]:
+def scores_of(session: SessionLike, take: Take) -> dict[str, float]:
     """What can be measured in a take, and how well it agrees with its words where there is a planner."""
-    analysis = session.listen(take)
+    analysis = session.analyze(take)
     scores = {
         "tempo": analysis.bpm,
         "pulse": analysis.pulse,
         "key": analysis.key_confidence,
         "loudness": analysis.loudness,
     }
-    return scores | ({"agreement": session.agreement(take).total} if session.has_planner else {})
+    return scores | ({"agreement": session.plan_score(take).total} if session.has_planner else {})
 
 
-def abilities(session: Any) -> dict[str, str | None]:
-    """For each task None, or why the session's checkpoint cannot do it."""
-    row = session.checkpoint.row
+def abilities(name: str, can: Capabilities) -> dict[str, str | None]:
+    """For each task None, or why the checkpoint of this name cannot do it."""
     return {
-        name: None
-        if row.allows(task.name)
-        else f"The {row.name} checkpoint was not trained for this; a base checkpoint was."
-        for name, task in TASKS.items()
+        task: None if task in can.tasks else f"{name} cannot do this; another checkpoint may, see the list on top."
+        for task in TASKS
     }
 
 
 def crossfades_of(mode: str, strength: float) -> tuple[float, float]:
     """Seconds of crossfade of latents and of samples that a repaint has by itself."""
-    from acestep_lab.engines.ace15.context import hold
-
-    held = hold(mode, strength)
-    return held.latent_seconds, held.wave_seconds
+    keep = keep_strength(mode, strength)
+    return keep.latent_seconds, keep.wave_seconds
 
 
-def defaults(session: Any, task: str) -> dict[str, Any]:
-    """What Auto means for the sampler's fields of this checkpoint in a task of this name (a key of TASKS)."""
-    row, name = session.checkpoint.row, TASKS[task].name
-    how = {"steps": row.steps_for(name), "shift": row.shift, "guidance": row.guidance_for(name)}
-    return how | {"guidance_scale": None if how["guidance"] == "none" else row.guidance_scale}
+_EXAMPLES: tuple[Task, ...] = (
+    Text2Music(),
+    Repaint("a take", (Region(0, 1),)),
+    Extend("a take", after=1.0),
+    Cover("a take"),
+    Retake("a take", 0.5, 1),
+    Extract("a take", "drums"),
+    Lego("a take", "drums"),
+    Complete("a take", ("drums",)),
+    FlowEdit("a take"),
+)
+"""A task of each kind, for what is decided whatever it starts from."""
 
 
-def about(session: Any) -> list[str]:
+def defaults(session: SessionLike, task: str, checkpoint: str | None = None) -> dict[str, Any]:
+    """What Auto means for the sampling's fields in a task of this name (a key of TASKS), where the checkpoint does it."""
+    can = session.capabilities if checkpoint is None else session.capabilities_of(checkpoint)
+    if task not in can.tasks:
+        return {}
+    example = next(one for one in _EXAMPLES if type(one).__name__ == task)
+    sampling = session.defaults(example) if checkpoint is None else session.defaults(example, checkpoint)
+    found = {name: getattr(sampling, name) for name in type(sampling).names()}
+    return found | ({"guidance_scale": None} if found.get("guidance") == "none" else {})
+
+
+def choices(session: SessionLike, hosts: bool) -> list[Choice]:
+    """What the switch lists: what is open, and for the host every checkpoint of the catalogs with what it lacks."""
+    open_ones = {
+        name: Choice(name, can.family, licence_note(can.licence), is_open=True)
+        for name in session.checkpoints
+        for can in [session.capabilities_of(name)]
+    }
+    known = [one for one in offered() if one.name not in open_ones] if hosts else []
+    others = [Choice(one.name, one.family, licence_note(one.licence), missing=one.missing) for one in known]
+    return [*open_ones.values(), *sorted(others, key=lambda choice: bool(choice.missing))]
+
+
+def about(session: SessionLike, checkpoint: str) -> list[str]:
     """A few facts on what is loaded."""
-    return [str(session.checkpoint.name), f"{session.tier.name} tier"]
+    return [checkpoint, f"{session.tier.name} tier"]
