@@ -174,10 +174,9 @@ class PretendSession:
         asked = (recipe,) if isinstance(recipe, Recipe) else tuple(recipe)
         resolved = tuple(self.resolve(one, plan) for one in asked)
         self.started.extend(asked)
-        steps = self._of(asked[0]).steps if asked[0].sampling.given().get("steps") is None else int(asked[0].steps)
+        steps = _steps(resolved[0])
         work = Work("pretend", {"render": [Round(steps, 1.0 / steps)]})
-        engines = [self._of(one) for one in asked]
-        return self.jobs.submit(RenderRun(resolved, work), lambda run: self._render(run, engines, steps))
+        return self.jobs.submit(RenderRun(resolved, work), self._render)
 
     def make(self, recipe: Recipe, plan: Plan | None = None) -> Take:
         self.jobs.refuse_to_wait()
@@ -249,25 +248,23 @@ class PretendSession:
 
     # -- the work
 
-    def _render(self, run: RenderRun, engines: Sequence[PretendEngine], steps: int) -> None:
+    def _render(self, run: RenderRun) -> None:
         recipe = run.recipe
+        steps, shows = _steps(recipe), isinstance(recipe.sampling, FlowSampling)
         frames = max(4, int(5 * (recipe.seconds or 8)))
         goal = np.random.default_rng(recipe.seed).standard_normal((frames, 8)).cumsum(axis=0).astype(np.float32)
         noise = np.random.default_rng(1).standard_normal((frames, 8)).astype(np.float32)
-        shows = engines[0].capabilities.previews
-        run.can_keep(lambda frame, song: self._take(recipe, frame.index, goal))
+        run.can_keep(lambda frame, song: self._take(recipe, frame))
         with run.stage("render"):
             for index in range(steps):
                 self._wait(run)
                 share = (index + 1) / steps
-                x = share * goal + (1 - share) * noise
-                run.show(
-                    Step(index, steps, 1 - share, x, goal * share) if shows else Step(index, steps, 0.0, None, None)
-                )
+                x: Any = share * goal + (1 - share) * noise
+                run.show(Step(index, steps, 1 - share, *((x, goal * share) if shows else (None, None))))
                 run.check()
         with run.stage("decode"):
             for place, one in enumerate(run.recipes):
-                run.add(place, self._take(one, steps - 1, goal, engines[place]))
+                run.add(place, self._take(one, run.steps[-1]))
         run.finish()
 
     def _wait(self, run: Run[Any, Any]) -> None:
@@ -277,18 +274,17 @@ class PretendSession:
         while not self._gate.acquire(timeout=0.05) and not run.stopping:
             pass
 
-    def _take(self, recipe: Recipe, index: int, latent: np.ndarray, engine: PretendEngine = FLOW) -> Take:
+    def _take(self, recipe: Recipe, frame: Step) -> Take:
         source: Any = recipe.task.sources().get("source")
-        audio = tone(recipe.seconds or 8.0, (recipe.seed or 1) + index)
+        audio = tone(recipe.seconds or 8.0, (recipe.seed or 1) + frame.index)
         if isinstance(recipe.task, Repaint):
             audio = splice(source.audio, audio, recipe.task.regions, recipe.task.wave_crossfade or 0.05)
-        parents = (source.id,) if hasattr(source, "id") else ()
         take = Take(
             recipe.replace(task=recipe.task.with_ids()),
             audio.on_grid(),
-            latent,
-            parents=parents,
-            made_with={"checkpoint": engine.name},
+            np.zeros((4, 8), np.float32) if frame.state is None else np.asarray(frame.state),
+            parents=(source.id,) if hasattr(source, "id") else (),
+            made_with={"checkpoint": _player(recipe).name},
         )
         self._sounds.remember(take)
         return take
@@ -299,3 +295,12 @@ class PretendSession:
 
     def close(self) -> None:
         self.jobs.close()
+
+
+def _player(resolved: Recipe) -> PretendEngine:
+    """Which of the two plays a resolved recipe."""
+    return FLOW if isinstance(resolved.sampling, FlowSampling) else TOKENS
+
+
+def _steps(resolved: Recipe) -> int:
+    return int(getattr(resolved.sampling, "steps", None) or _player(resolved).steps)

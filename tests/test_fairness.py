@@ -500,8 +500,8 @@ def test_one_persons_small_requests_are_done_a_few_at_once(quick_lab: PretendSes
     id = made_by(backend, "ada", song())
     hold = threading.Event()
     heard = SimpleNamespace(bpm=120.0, pulse=0.5, key_confidence=0.1, loudness=-14.0)
-    quick_lab.has_planner = False  # type: ignore[attr-defined]
-    quick_lab.listen = lambda take: hold.wait(20) and heard  # type: ignore[attr-defined]
+    quick_lab.use("pretend-tokens")
+    quick_lab.analyze = lambda take: hold.wait(20) and heard  # type: ignore[attr-defined]
     ada, again, bob = page_of(quick_lab, "ada"), page_of(quick_lab, "ada"), page_of(quick_lab, "bob")
     before = threading.active_count()
     answers = [told(page.gallery) for page in (ada, again)]
@@ -563,6 +563,7 @@ def test_nobody_starts_from_what_is_somebody_elses_by_naming_its_id(quick_lab: P
     backend, adas, recording = backend_of(quick_lab), take(2), tone(1.0, 5)
     backend.takes.keep(adas, "ada")
     backend.takes.keep(take(3).replace(parents=(recording.id,)), "ada")
+    quick_lab.library.keep_sound(recording)
     forged = take(4).replace(recipe=song(4).replace(task=Repaint(adas.id, ((0, 1),))))
     backend.takes.keep(forged, "bob", made=False)
     stolen = [

@@ -27,11 +27,12 @@ from acestep_lab.evaluate.report import Metric, Report
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.literal import comment, literal
 from acestep_lab.prompt.recipe import Planning, Recipe
+from acestep_lab.prompt.sampling import TokenSampling
 from acestep_lab.prompt.tasks import Complete, FlowEdit, Region, Repaint
 from acestep_lab.takes.take import Take
 from acestep_lab.ui import assets, report, waveform_figure
 from acestep_lab.ui.component import Component, widget_and_pane
-from acestep_lab.ui.draft import PLAIN_FIELDS, Draft
+from acestep_lab.ui.draft import PLAIN_FIELDS, TOKENS, Draft, Form
 from acestep_lab.ui.formatters import sound_bundle
 from acestep_lab.ui.gallery import GalleryWidget
 from acestep_lab.ui.lyrics_editor import LyricsEditorWidget
@@ -259,9 +260,12 @@ NO_NUMBERS = (
 
 @pytest.mark.parametrize("field", [name for name, form in PLAIN_FIELDS.items() if form.kind in ("number", "whole")])
 def test_what_is_no_number_is_said_beside_its_box_and_the_editor_goes_on(field: str) -> None:
-    prompt = PromptEditorWidget(Draft("dub", {"seed": 5, "bpm": 120}))
+    tokens = field in {one.name for one in TOKENS}
+    prompt = PromptEditorWidget(
+        Draft("dub", {"seed": 5, "bpm": 120}), form=Form(sampling=TokenSampling) if tokens else Form()
+    )
     said = told(prompt)
-    right = {"bpm": "40", "shift": "3,5"}.get(field, "5")
+    right = {"bpm": "40", "shift": "3,5", "top_p": "0,5"}.get(field, "5")
     for value in NO_NUMBERS:
         prompt.receive({"kind": "edit", "field": field, "value": value})
         beside = prompt.errors.get(field) or next(one["text"] for one in reversed(said) if one["field"] == field)

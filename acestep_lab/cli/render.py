@@ -84,7 +84,7 @@ def render_with_progress(lab: Session, recipe: Recipe) -> tuple[Run, Take]:
         take = run.take()
     finally:
         progress.close()
-    for note in run.notes:
+    for note in run.messages:
         print(note, file=sys.stderr)
     return run, take
 
@@ -131,7 +131,7 @@ def write_page(run: Run, take: Take, path: Path) -> Path:
     from acestep_lab.ui import report
     from acestep_lab.ui.latent_image import picture, png_bytes
 
-    steps = run.frames
+    steps = run.steps
     if len(steps) > MOST_PICTURES:
         last = len(steps) - 1
         steps = tuple(steps[round(i * last / (MOST_PICTURES - 1))] for i in range(MOST_PICTURES))

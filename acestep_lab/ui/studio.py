@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Capabilities
-from acestep_lab.engines.offered import licence_note, offered
+from acestep_lab.engines.offered import OfferedCheckpoint, licence_note, offered
 from acestep_lab.errors import LabError, sentence
 from acestep_lab.jobs.client import Client
 from acestep_lab.jobs.events import Event
@@ -77,6 +77,7 @@ class Studio:
         url: tracks.UrlOf | None = None,
         picture: Callable[[Any], bytes] | None = None,
         crossfades: Callable[[str, float], tuple[float, float]] | None = None,
+        catalog: Callable[[], Iterable[OfferedCheckpoint]] = offered,
     ) -> None:
         self.backend, self.owner, self.address = backend, owner, address
         self.selected: Take | Audio | None = None
@@ -87,6 +88,7 @@ class Studio:
         self._sweep: tuple[RenderRun, Any, Any, tuple[int, int]] | None = None
         self._throttle = Throttle(PROGRESS_PER_SECOND)
         host = "Pane" if panes else "Widget"
+        self._catalog = catalog
         self._checkpoint: str | None = None
         """The checkpoint that this page chose for its recipes; None: the one in use, whichever that is."""
         self._adopted: tuple[str | None, str] | None = None
@@ -203,7 +205,8 @@ class Studio:
 
     def _list_checkpoints(self) -> None:
         """Fill the list: the host may use all that are here, everybody else those that are open."""
-        self._in_background(self.switch, lambda: self.switch.offer(choices(self.backend.session, not self.owner)))
+        known = (lambda: ()) if self.owner else self._catalog
+        self._in_background(self.switch, lambda: self.switch.offer(choices(self.backend.session, known())))
 
     def _tell_cost(self, name: str) -> None:
         """Say what a checkpoint costs; of an open one it is in memory, or has its place there, already."""
@@ -634,15 +637,18 @@ def defaults(session: SessionLike, task: str, checkpoint: str | None = None) -> 
     return found | ({"guidance_scale": None} if found.get("guidance") == "none" else {})
 
 
-def choices(session: SessionLike, hosts: bool) -> list[Choice]:
-    """What the switch lists: what is open, and for the host every checkpoint of the catalogs with what it lacks."""
+def choices(session: SessionLike, catalog: Iterable[OfferedCheckpoint]) -> list[Choice]:
+    """What the switch lists: what is open, then the catalog's others, those that are not on this machine last."""
     open_ones = {
         name: Choice(name, can.family, licence_note(can.licence), is_open=True)
         for name in session.checkpoints
         for can in [session.capabilities_of(name)]
     }
-    known = [one for one in offered() if one.name not in open_ones] if hosts else []
-    others = [Choice(one.name, one.family, licence_note(one.licence), missing=one.missing) for one in known]
+    others = [
+        Choice(one.name, one.family, licence_note(one.licence), missing=one.missing)
+        for one in catalog
+        if one.name not in open_ones
+    ]
     return [*open_ones.values(), *sorted(others, key=lambda choice: bool(choice.missing))]
 
 

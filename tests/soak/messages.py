@@ -34,7 +34,7 @@ from acestep_lab.ui.studio import Studio
 from tests.pretend import PretendSession, png
 from tests.soak import Row
 
-PARTS = ("prompt", "lyrics", "plan", "picker", "gallery", "player", "tree", "top", "queue", "drop", "preview")
+PARTS = ("prompt", "lyrics", "plan", "picker", "gallery", "player", "tree", "top", "queue", "drop", "preview", "switch")
 BATCH = 50
 MOST_RUNS = 10
 PLAN = Plan(bpm=120, keyscale="A minor", timesignature="4", language="en", caption="dub", seconds=4.0, codes=(5, 17, 3))
@@ -104,8 +104,6 @@ UPDATES: tuple[Any, ...] = (
 class Hostile(PretendSession):
     """The pretend session with every verb a page may ask for, and an end to renders."""
 
-    has_planner = True
-
     def start(self, recipe: Any, plan: Any = None) -> Any:
         if len(self.started) >= MOST_RUNS:
             raise RecipeError("That is enough music for a trial.")
@@ -118,10 +116,10 @@ class Hostile(PretendSession):
     def polish(self, caption: str, lyrics: str = "", seed: int = 0, on_token: Any = None, **fixed: Any) -> Plan:
         return PLAN
 
-    def listen(self, take: Any) -> Any:
+    def analyze(self, source: Any, bpm: Any = None) -> Any:
         return SimpleNamespace(bpm=120.0, pulse=0.5, key_confidence=0.1, loudness=-14.0)
 
-    def agreement(self, take: Any) -> Any:
+    def plan_score(self, source: Any, plan: Any = None, scale: float = 0.1) -> Any:
         return SimpleNamespace(total=-1.0)
 
 
@@ -314,8 +312,14 @@ def _preview(room: Room, page: Studio) -> bool:
     return [one["kind"] for one in room.send({"kind": "picture", "step": max(room.it._by_index)})] == ["picture"]
 
 
+def _switch(room: Room, page: Studio) -> bool:
+    room.send({"kind": "list"})
+    threading.Event().wait(0.1)
+    return any(choice["name"] == page.backend.session.name for choice in page.switch.choices)
+
+
 RIGHT: dict[str, Callable[[Room, Studio], bool]] = {
-    "prompt": _prompt, "lyrics": _lyrics, "plan": _plan, "picker": _picker, "gallery": _gallery, "player": _player, "tree": _tree, "top": _top, "queue": _queue,
+    "prompt": _prompt, "lyrics": _lyrics, "plan": _plan, "picker": _picker, "gallery": _gallery, "player": _player, "tree": _tree, "top": _top, "queue": _queue, "switch": _switch,
     "drop": _drop, "preview": _preview,
 }  # fmt: skip
 
@@ -339,7 +343,13 @@ def _threads(tally: Tally) -> Iterator[None]:
 def _opened(folder: Path, panes: bool) -> tuple[Hostile, Studio]:
     """A page with a take selected, and a finished run to look at."""
     session = Hostile(folder, pause=0.0)
-    page = Studio(backend_of(session), panes=panes, picture=png, crossfades=lambda mode, strength: (0.04, 0.05))
+    page = Studio(
+        backend_of(session),
+        panes=panes,
+        picture=png,
+        crossfades=lambda mode, strength: (0.04, 0.05),
+        catalog=list,
+    )
     job = page.start(Recipe("dub", seconds=4, seed=3, bpm=120, steps=3))
     for _ in range(600):
         if page.selected is not None and page.gallery.cards and job.over:
