@@ -7,7 +7,7 @@ The house, room by room; imports point down this list, never up::
     prompt/     what a musician says: Recipe, tasks, Region, lyrics; no torch
     audio/      sound as a value: Audio, files, resampling, loudness, splicing
     diffusion/  the mathematics that flow models share: schedules, solvers, guidance
-    models/     weights and where they live: catalog, loading, tiers, memory plan, device manager, adapters
+    models/     weights and where they live: catalog, loading, tiers, memory plan, device manager, adapters, the pocket checkpoint
     plan/       LM: Recipe → Plan
     takes/      finished pieces: Take, Library
     listen/     what can be measured in a take

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from types import NoneType
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Self, TypeAlias, TypeVar, overload
 
 import numpy as np
 
@@ -20,10 +20,10 @@ from acestep_lab.engines.base import Attaches, Capabilities, Engine, HasCodes, P
 from acestep_lab.engines.opened import OpenEngines
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import RecipeError, TakeWarning, warn_caller
+from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.planning import OnToken, Planning
 from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.rendering import Renderer, recipe_from, recipes_of
-from acestep_lab.jobs.run import RenderRun
 from acestep_lab.jobs.worker import AnyRun
 from acestep_lab.listen import Analysis
 from acestep_lab.listen.analysis import analyze
@@ -45,6 +45,7 @@ from acestep_lab.takes.take import Take
 from acestep_lab.takes.verdict import Comparison, Verdict
 
 T = TypeVar("T")
+Place: TypeAlias = str | os.PathLike[str]  # a name, a folder or a file
 
 
 class Session:
@@ -55,33 +56,20 @@ class Session:
     """
 
     def __init__(
-        self,
-        engine: Engine,
-        tier: Tier | None = None,
-        library: Library | None = None,
-        devices: DeviceManager | None = None,
-        jobs: JobQueue | None = None,
-        device: object = None,
-        dtype: object = None,
-    ) -> None:
-        self.library = Library(default_folder()) if library is None else library  # an empty one is falsy
+        self, engine: Engine, tier: Tier | None = None, library: Library | None = None,
+        devices: DeviceManager | None = None, jobs: JobQueue | None = None, device: object = None, dtype: object = None,
+    ) -> None:  # fmt: skip
         self.engines = OpenEngines(engine, tier, devices, device, dtype)
         self.jobs = jobs or JobQueue()
-        self._sounds = Sounds(self.library)
+        self._sounds = Sounds(Library(default_folder()) if library is None else library)  # an empty one is falsy
         self._renderer = Renderer(self.engines, self._sounds, self.jobs)
         self._planning = Planning(self.engines, self.jobs)
 
     @classmethod
     def open(
-        cls,
-        checkpoint: str | os.PathLike[str] = "pocket",
-        tier: Tier | None = None,
-        library: Library | str | os.PathLike[str] | None = None,
-        precision: str | Int8Mode = "auto",
-        lm: str | os.PathLike[str] | None = None,
-        device: object = None,
-        dtype: object = None,
-    ) -> Self:
+        cls, checkpoint: Place = "pocket", tier: Tier | None = None, library: Library | Place | None = None,
+        precision: str | Int8Mode = "auto", lm: Place | None = None, device: object = None, dtype: object = None,
+    ) -> Self:  # fmt: skip
         """Open a checkpoint: "pocket", a catalog name, a folder, or a hub id; no weights are read yet.
 
         `precision="int8"` lets the DiT multiply whole numbers on a CPU, once a measurement on the first song has shown that
@@ -98,18 +86,17 @@ class Session:
         asked_device(device), asked_dtype(dtype)  # refused before anything is opened
         return cls(registry.open_engine(*named, precision=precision), tier, kept, device=device, dtype=dtype)
 
-    def use(self, checkpoint: str | os.PathLike[str], lm: str | os.PathLike[str] | None = None) -> Capabilities:
+    def use(self, checkpoint: Place, lm: Place | None = None) -> Capabilities:
         """Make another checkpoint the one in use, opened where it is not yet; what two have in common is in memory once.
 
         Recipes may also name one: `Recipe("dub", checkpoint="base")`. Returns what it can do; `cost` says beforehand what
         it takes.
         """
-        named = checks.place("A checkpoint", checkpoint), None if lm is None else checks.place("A planner (lm)", lm)
-        return self.engines.use(*named).capabilities
+        return self.engines.use(checkpoint, lm).capabilities
 
-    def cost(self, checkpoint: str | os.PathLike[str]) -> CheckpointCost:
+    def cost(self, checkpoint: Place) -> CheckpointCost:
         """What using another checkpoint would cost, before anything loads: print it for a sentence."""
-        return self.engines.cost(checks.place("A checkpoint", checkpoint))
+        return self.engines.cost(checkpoint)
 
     @property
     def name(self) -> str:
@@ -119,7 +106,7 @@ class Session:
     @property
     def checkpoints(self) -> tuple[str, ...]:
         """The checkpoints that are open."""
-        return tuple(engine.name for engine in self.engines)
+        return self.engines.names
 
     def capabilities_of(self, checkpoint: str) -> Capabilities:
         """What an open checkpoint can do; CheckpointError where it is not open."""
@@ -127,7 +114,8 @@ class Session:
 
     def defaults(self, task: Task, checkpoint: str | None = None) -> Sampling:
         """What is decided for a task where a recipe says nothing, by the checkpoint in use or another open one."""
-        return (self.engine if checkpoint is None else self.engines.named(checkpoint)).defaults(task)
+        engine = self.engine if checkpoint is None else self.engines.named(checkpoint)
+        return engine.defaults(checks.instance("A task", task, tuple(tasks.TASKS.values())))
 
     @property
     def engine(self) -> Engine:
@@ -140,9 +128,9 @@ class Session:
         return self.engine.capabilities
 
     @property
-    def devices(self) -> DeviceManager:
-        """Which components are in memory, and where."""
-        return self.engines.devices
+    def library(self) -> Library:
+        """All kept takes."""
+        return self._sounds.library
 
     @property
     def tier(self) -> Tier:
@@ -168,7 +156,7 @@ class Session:
 
     def make(self, recipe: Recipe, plan: Plan | None = None) -> Take:
         """Render a recipe and wait for its take; several at once are for `start`."""
-        if not checks.is_a(recipe, Recipe) and len(recipes_of(recipe)) != 1:
+        if len(recipes_of(recipe)) != 1:
             raise RecipeError("make renders one recipe; for several write lab.start(recipes).takes().")
         self.jobs.refuse_to_wait()
         return self.start(recipe, plan).take()
@@ -244,34 +232,24 @@ class Session:
         """A recipe for a task on a source: a take's words and choices come along, its seed and length do not."""
         return recipe_from(self.sound(source), task, changes)
 
-    def _make_from(
-        self, source: Source, task: Task, caption: str | None, lyrics: str | None, changes: dict[str, Any]
-    ) -> Take:
-        words = {"caption": caption, "lyrics": lyrics}
-        changes |= {name: value for name, value in words.items() if value is not None}
-        return self.make(self.recipe_from(source, task, **changes))
+    def _make_from(self, source: Source, task: Task, caption: Any, lyrics: Any, changes: dict[str, Any]) -> Take:
+        given = {name: value for name, value in (("caption", caption), ("lyrics", lyrics)) if value is not None}
+        return self.make(self.recipe_from(source, task, **changes, **given))
 
     def resolve(self, recipe: Recipe, plan: Plan | None = None) -> Recipe:
         """The recipe with every "auto" decided by the plan, then the engine; raises RecipeError."""
-        checks.instance("What is resolved", recipe, Recipe)
-        checks.instance("A plan", plan, (Plan, NoneType), " lab.plan(Recipe('…')) gives one.")
         return self._renderer.resolve(recipe, plan).request.recipe
 
     # -- planning ------------------------------------------------------------------------------------------------------
 
     @overload
-    def plan(
-        self, recipe: Recipe, n: None = None, *, keep: Plan | None = None, codes: bool | None = None,
-        on_token: OnToken = None,
-    ) -> Plan: ...  # fmt: skip
+    def plan(self, recipe: Recipe, n: None = None, *, keep: Plan | None = None, codes: bool | None = None,
+             on_token: OnToken = None) -> Plan: ...  # fmt: skip
     @overload
-    def plan(
-        self, recipe: Recipe, n: int, *, keep: Plan | None = None, codes: bool | None = None, on_token: OnToken = None
-    ) -> list[Plan]: ...
-    def plan(
-        self, recipe: Recipe, n: int | None = None, *, keep: Plan | None = None, codes: bool | None = None,
-        on_token: OnToken = None,
-    ) -> Plan | list[Plan]:  # fmt: skip
+    def plan(self, recipe: Recipe, n: int, *, keep: Plan | None = None, codes: bool | None = None,
+             on_token: OnToken = None) -> list[Plan]: ...  # fmt: skip
+    def plan(self, recipe: Recipe, n: int | None = None, *, keep: Plan | None = None, codes: bool | None = None,
+             on_token: OnToken = None) -> Plan | list[Plan]:  # fmt: skip
         """What the planner decides before a note is made: read it, change it, hand it to `make` or `start`.
 
         With `n`, so many plans from one reading of the prompt, by the recipe's seed and those after it. `keep` is a plan
@@ -280,10 +258,8 @@ class Session:
         plans = self._planning.plan(recipe, n, keep, codes, on_token)
         return plans[0] if n is None else plans
 
-    def sketch(
-        self, sentence: str, instrumental: bool = False, seed: int = 0, *, language: str | None = None,
-        on_token: OnToken = None,
-    ) -> Plan:  # fmt: skip
+    def sketch(self, sentence: str, instrumental: bool = False, seed: int = 0, *, language: str | None = None,
+               on_token: OnToken = None) -> Plan:  # fmt: skip
         """A caption, lyrics and metadata out of one sentence: `lab.sketch("a sad song about rain")`."""
         return self._planning.sketch(sentence, instrumental, seed, language, on_token)
 
@@ -317,7 +293,7 @@ class Session:
         """
         return self._sounds.keep(take)
 
-    def load(self, name: str | os.PathLike[str]) -> Take:
+    def load(self, name: Place) -> Take:
         """A take by its id, or out of any of our sound files: recipe, plan and parents come along.
 
         A file whose sound is not the one its manifest tells of is a new take with that one as its parent; what was found out
@@ -328,7 +304,7 @@ class Session:
             warn_caller(remark, TakeWarning)
         return take
 
-    def sound(self, source: Source | os.PathLike[str]) -> Take | Audio:
+    def sound(self, source: Source | Place) -> Take | Audio:
         """The take or sound that a source stands for: itself, an id this session or its library knows, or a file."""
         return self._sounds.find(source)
 
@@ -349,9 +325,7 @@ class Session:
 
     def codes(self, source: Source) -> tuple[int, ...]:
         """The audio codes of a take or any sound: what a cover through codes hears of it."""
-        sound, engine = self.sound(source), self._able(HasCodes, "has no audio codes")
-        if not self.capabilities.codes:
-            raise RecipeError(f"{self.engine.name} has no audio codes.")
+        sound, engine = self.sound(source), self._able(HasCodes, "has no audio codes", self.capabilities.codes)
         return self._aside(lambda stop: engine.codes(sound, stop))
 
     def encode(self, source: Source) -> np.ndarray:
@@ -369,7 +343,7 @@ class Session:
         plan = self.engines.memory_plan(self.engine if recipe is None else self.engines.of(recipe))
         return plan if recipe is None else plan.fit(recipe)
 
-    def lora(self, *adapters: str | os.PathLike[str] | tuple[str | os.PathLike[str], float]) -> tuple[str, ...]:
+    def lora(self, *adapters: Place | tuple[Place, float]) -> tuple[str, ...]:
         """Put adapters (files or folders, each alone or with a strength) on the DiT, and only these; none: the bare model.
 
         Raises CheckpointError for one that is no adapter or does not fit, and leaves all as it was.
@@ -398,15 +372,12 @@ class Session:
 
     def verify(self, take: Take) -> Verdict:
         """Make a take again from its recipe and say: same, same to the ear, or different."""
-        step = checks.instance("What is verified", take, Take).made_with.get("step")
-        if step is None:
-            return take.verify(self)
         self.jobs.refuse_to_wait()
-        return take.verify(self.start(take.recipe, take.plan).until(step))
+        return take.verify(self._renderer.again(checks.instance("What is verified", take, Take)))
 
-    def _able(self, kind: type[T], otherwise: str) -> T:
+    def _able(self, kind: Any, otherwise: str, can: bool = True) -> Any:
         """The engine in use as one that can do something; RecipeError where it cannot."""
-        if not isinstance(self.engine, kind):
+        if not (can and isinstance(self.engine, kind)):
             raise RecipeError(f"{self.engine.name} {otherwise}.")
         return self.engine
 
@@ -414,8 +385,6 @@ class Session:
         """Do a small job on the worker thread and wait for it; Ctrl-C sets the event it is handed."""
         stop = threading.Event()
         return self.jobs.call(partial(job, stop), stop)
-
-    # -- the end -------------------------------------------------------------------------------------------------------
 
     @property
     def runs(self) -> tuple[AnyRun, ...]:

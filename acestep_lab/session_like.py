@@ -12,9 +12,9 @@ from typing import Any, Protocol, runtime_checkable
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Capabilities
 from acestep_lab.engines.step import Step
+from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.planning import OnToken
 from acestep_lab.jobs.queue import JobQueue
-from acestep_lab.jobs.run import RenderRun
 from acestep_lab.listen.analysis import Analysis
 from acestep_lab.listen.plan_score import PlanScore
 from acestep_lab.plan.plan import Plan

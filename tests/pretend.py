@@ -17,8 +17,9 @@ from acestep_lab.engines.base import Capabilities, LatentSpec, Vocabulary
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import CheckpointError, RecipeError, shown
 from acestep_lab.jobs.eta import Round, Work
+from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.queue import JobQueue
-from acestep_lab.jobs.run import RenderRun, Run
+from acestep_lab.jobs.run import Run
 from acestep_lab.listen.analysis import Analysis, analyze
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe

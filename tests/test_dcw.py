@@ -22,6 +22,7 @@ from acestep_lab.engines.ace15.lint import lint
 from acestep_lab.models.catalog import ROWS
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.prompt.tasks import Cover, FlowEdit, Repaint, Retake
+from tests.opening import prepared
 from tests.tiny import RATE
 
 WORDS = Recipe("slow dub techno", "[Verse]\nla", 2.02, 7, 118, steps=4)  # 101 frames: the last one has no partner
@@ -173,8 +174,8 @@ def take(turbo: Session) -> Take:
 @torch.no_grad()
 def render_apart(lab: Session, recipe: Recipe, mode: str, low: float = 0.05, high: float = 0.02) -> np.ndarray:
     """A recipe rendered with diffusers' own transformer and guidance in a loop of its own, corrected by the formula."""
-    song = lab.road.prepare([lab.resolve(recipe)])[0]
-    dit, context = lab.engine.checkpoint.build("dit"), song.item.brief.context.latents[None]
+    [song] = prepared(lab, recipe)
+    dit, context = lab.engine.checkpoint.build("dit"), song.spec.context.latents[None]
     memory = MomentumBuffer(-0.75)
     even = torch.linspace(1, 0, recipe.steps + 1)[:-1]
     shift = lab.engine.checkpoint.row.shift
@@ -184,12 +185,12 @@ def render_apart(lab: Session, recipe: Recipe, mode: str, low: float = 0.05, hig
         when = torch.tensor([t])
         return dit(x, when, when, encoder_hidden_states=states, context_latents=context, return_dict=False)[0]
 
-    x = song.item.start[None]
+    x = song.start[None]
     for t, s in zip(schedule, [*schedule[1:], 0.0], strict=True):
-        v = ask(x, t, song.heard.states)
+        v = ask(x, t, song.conditions[0].states)
         if not lab.engine.checkpoint.row.is_turbo:
             v = normalized_guidance(
-                v, ask(x, t, song.heard.null_states), 6.0, memory, eta=0.0, norm_threshold=2.5,
+                v, ask(x, t, song.conditions[0].null_states), 6.0, memory, eta=0.0, norm_threshold=2.5,
                 use_original_formulation=True, norm_dim=(1,),
             )  # fmt: skip
         clean = x - t * v
@@ -206,7 +207,7 @@ def test_a_turbo_as_it_is_opened_is_corrected_by_the_formula(turbo: Session, tak
     assert (plain.recipe.dcw, plain.recipe.dcw_low, plain.recipe.dcw_high) == ("off", None, None)
 
 
-@pytest.mark.filterwarnings("ignore::acestep_lab.session.LintWarning")
+@pytest.mark.filterwarnings("ignore::acestep_lab.errors.LintWarning")
 @pytest.mark.parametrize("mode", MODES)
 def test_a_base_is_corrected_where_it_is_asked_for(base: Session, mode: str) -> None:
     recipe = WORDS.replace(thinking=False, dcw=mode, dcw_low=0.1, dcw_high=0.2)
@@ -265,7 +266,7 @@ def test_a_retake_is_corrected_as_its_source_was(turbo: Session) -> None:
     assert turbo.make(Recipe("", task=Retake(before, 0.0, 3))).recipe.dcw == "off"
 
 
-@pytest.mark.filterwarnings("ignore::acestep_lab.session.LintWarning")
+@pytest.mark.filterwarnings("ignore::acestep_lab.errors.LintWarning")
 def test_a_flow_edit_and_a_retake_of_it_go_without(turbo: Session, take: Take) -> None:
     edit = Recipe("a gong", task=FlowEdit(take), steps=4, seed=3)
     plain, asked = turbo.make(edit), turbo.make(edit.replace(dcw="double"))

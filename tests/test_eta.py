@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from acestep_lab.jobs.eta import EtaEstimator, Round, StageHistory, Work
+from acestep_lab.jobs.eta import EtaEstimator, ItemWork, Round, StageHistory, Work
 
 STAGES = ("plan", "encode", "render", "decode")
 
@@ -95,12 +95,12 @@ def errors(told: Told) -> list[float]:
 
 
 def render(seconds: float = 30.0, steps: int = 8, passes: int = 1, batch: int = 1, codes: int = 0) -> Work:
-    return Work("turbo", {
-        "plan": [Round(40.0 + codes, 2.0)] if codes else [],
-        "encode": [Round(1.0, float(batch))],
-        "render": [Round(float(steps), passes * seconds * batch)],
-        "decode": [Round(1.0, seconds)] * batch,
-    })  # fmt: skip
+    tokens = 40.0 + codes if codes else 0.0
+    return Work.of(
+        "turbo",
+        [ItemWork(seconds, steps, passes * seconds, tokens if n == 0 else 0.0, 2.0) for n in range(batch)],
+        batch,
+    )
 
 
 WARM = [render(20), render(60, steps=12), render(30, codes=150), render(120), render(45, passes=2)]

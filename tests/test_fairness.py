@@ -18,9 +18,9 @@ from acestep_lab.errors import LabError, LibraryError, Stopped
 from acestep_lab.jobs.client import Client
 from acestep_lab.jobs.eta import Round, StageHistory, Work
 from acestep_lab.jobs.fair_queue import FairQueue, network
+from acestep_lab.jobs.kinds import PlanRun, RenderRun
 from acestep_lab.jobs.owners import FILE, Owners
 from acestep_lab.jobs.queue import MOST_ASIDE, MOST_WAITING, JobQueue
-from acestep_lab.jobs.run import PlanRun, RenderRun
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import Cover, Repaint, Retake, Text2Music

@@ -25,8 +25,9 @@ from acestep_lab.jobs.eta import Round, Work
 from acestep_lab.jobs.events import Event
 from acestep_lab.jobs.fair_queue import FairQueue
 from acestep_lab.jobs.ids import new_id, short_id
+from acestep_lab.jobs.kinds import PlanRun, RenderRun
 from acestep_lab.jobs.queue import MOST_FINISHED, MOST_WAITING, JobQueue
-from acestep_lab.jobs.run import PlanRun, RenderRun, Run
+from acestep_lab.jobs.run import Run
 from acestep_lab.plan.plan import Plan
 from acestep_lab.plan.planner import Token
 from acestep_lab.prompt.recipe import Recipe
@@ -201,6 +202,32 @@ def test_a_priority_goes_before_ones_own_and_takes_no_turn_from_others(jobs: Job
     with pytest.raises(RecipeError, match="priority"):
         jobs.submit(run_of("ada"), finish, priority=10**9)
     assert served(jobs, plain, bobs, late, urgent, background) == [plain, bobs, late, urgent, background]
+
+
+@pytest.mark.parametrize("how", ["prioritise", "move", "hold"])
+def test_whoever_let_others_go_first_does_not_catch_up_on_it(how: str) -> None:
+    queue: FairQueue[str] = FairQueue()
+    adas, bobs = ([f"{who}{number}" for number in range(9)] for who in ("ada", "bob"))
+    for job in adas:
+        queue.join(job, ("ada", "ada"), 30.0, 0 if how == "hold" else -1)
+        if how == "hold":
+            queue.hold(job)
+    for job in bobs:
+        queue.join(job, ("bob", "bob"), 30.0)
+    assert [queue.pop(), queue.leave(bobs[0]), queue.pop(), queue.leave(bobs[1])] == [bobs[0], None, bobs[1], None]
+    for job in adas:
+        assert queue.hold(job, False) if how == "hold" else queue.prioritise(job, 0)
+    if how == "move":
+        assert queue.move(adas[-1], 0)
+    first = [job[:3] for job in queue.order()[:8]]
+    assert first in (["ada", "bob"] * 4, ["bob", "ada"] * 4, ["ada", "ada", *["bob", "ada"] * 3])
+
+
+def test_a_run_is_submitted_once(jobs: JobQueue) -> None:
+    run = jobs.submit(run_of("ada"), finish)
+    for queue in (jobs, JobQueue()):
+        with pytest.raises(LabError, match="once"):
+            queue.submit(run, finish)
 
 
 def test_a_run_held_back_is_passed_and_comes_back_without_catching_up(jobs: JobQueue) -> None:

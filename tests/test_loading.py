@@ -246,7 +246,7 @@ def test_a_cover_tells_the_key_heard_in_its_source_where_the_codes_do_not_carry_
         assert any("A major" in note for note in run.messages)
         planned = lab.start(asked.replace(steps=1), Plan(keyscale="D minor"))
         assert planned.take().recipe.keyscale == "D minor"
-        assert not any("Analysis in the source" in note for note in planned.notes)
+        assert not any("Analysis in the source" in note for note in planned.messages)
 
 
 def test_another_planner_can_be_named(tiny_original_turbo: Path, tmp_path: Path) -> None:

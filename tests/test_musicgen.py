@@ -23,18 +23,28 @@ from acestep_lab.engines.musicgen.checkpoint import Checkpoint
 from acestep_lab.engines.musicgen.chroma import HOP, loudness_by_pitch_class, melody
 from acestep_lab.engines.musicgen.codec import Codec
 from acestep_lab.engines.musicgen.engine import RATE, MusicGenEngine
-from acestep_lab.engines.musicgen.generation import Conditions, Generation, Rules, draw
+from acestep_lab.engines.musicgen.generation import Conditions, Generation, draw
+from acestep_lab.engines.musicgen.request import Rules
 from acestep_lab.engines.musicgen.windows import Window, delayed, delays, undelayed, windows
-from acestep_lab.errors import CheckpointError, LabError, RecipeError, SourceError
+from acestep_lab.errors import CheckpointError, LabError, RecipeError, SourceError, Stopped
 from acestep_lab.models.assembly import empty
+from acestep_lab.models.download.hub import RemoteFile
+from acestep_lab.models.download.selection import select_files
+from acestep_lab.models.storage import store
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.sampling import TokenSampling
 from acestep_lab.prompt.tasks import Cover, Extend, Repaint, Retake, Text2Music
+from acestep_lab.session import Session
 from tests import tiny_musicgen as tiny
 from tests.closeness import assert_near
 
-KINDS = {"mono": {}, "stereo": {"stereo": True}, "melody": {"melody": True}}
+KINDS = {
+    "mono": {},
+    "stereo": {"stereo": True},
+    "melody": {"melody": True},
+    "stereo-melody": {"stereo": True, "melody": True},
+}
 GREEDY = TokenSampling(temperature=0.0, top_k=0, top_p=1.0, guidance_scale=3.0)
 
 
@@ -111,12 +121,12 @@ def test_going_on_from_a_sound_gives_the_codes_of_generate_with_a_prompt(
     kind: str, engines: dict[str, MusicGenEngine], theirs: dict[str, Any]
 ) -> None:
     engine = engines[kind]
-    source = tone(0.8, tiny.RATE, 2 if kind == "stereo" else 1)  # 20 frames
+    source = tone(0.8, tiny.RATE, 2 if "stereo" in kind else 1)  # 20 frames
     ours = codes_of(engine, Recipe("dub", seed=1, sampling=GREEDY, task=Extend(source, after=0.4)))
     heard: dict[str, Any] = {"input_values": torch.from_numpy(source.samples.copy())[None]}
-    if kind == "melody":  # transformers' melody model takes codes, and no sound, to go on from
-        codes = theirs[kind].audio_encoder.encode(heard.pop("input_values")).audio_codes
-        heard["decoder_input_ids"] = codes[0, 0]
+    if "melody" in kind:  # transformers' melody models take codes, and no sound, to go on from
+        sound = heard.pop("input_values")
+        heard["decoder_input_ids"] = Codec(theirs[kind].audio_encoder, sound.shape[1]).encode(sound[0]).T
     expected = generated(theirs[kind], 30, **words(engine, "dub"), **heard)
     assert torch.equal(ours, expected)
 
@@ -246,6 +256,10 @@ def test_more_than_a_window_is_stitched_and_says_so(folders: dict[str, Path]) ->
     made = bench.rendered([bench.recipe()])[0]
     assert made.latent.shape == (63, 4)
     assert made.audio.seconds == 2.5
+    long = Extend(tone(3.0, RATE, 1), after=0.3)
+    assert bench.resolve(bench.recipe(task=long)).remarks == (
+        "mono hears the last 0.68 s of the source and goes on from there.",
+    )
     short = bench.rendered([bench.recipe(seconds=1.0)])[0]
     assert torch.equal(made.latent[:25], short.latent)  # the first window is a song of its own
     assert bench.engine.made_with()["window_seconds"] == 1.0
@@ -419,7 +433,6 @@ def test_what_it_cannot_do_is_refused_by_a_sentence_that_names_who_can(engines: 
     assert "timbre" in refusal(mono, Recipe("dub", task=Text2Music(reference=sound)))
     assert "codes" in refusal(mono, Recipe("dub", task=Text2Music(codes=(1, 2))))
     assert "strength" in refusal(follows, Recipe("dub", task=Cover(sound, strength=0.5)))
-    assert "through_codes" in refusal(follows, Recipe("dub", task=Cover(sound, through_codes=False)))
     assert "codes" in refusal(follows, Recipe("dub", task=Cover(codes=(1, 2))))
     assert "silent" in refusal(follows, Recipe("dub", task=Cover(Audio(np.zeros((1, 48000)), 48000))))
     assert "no words" in refusal(mono, Recipe("", lyrics="[Instrumental]"))
@@ -475,6 +488,43 @@ def test_defaults_are_the_checkpoints_and_else_audiocrafts(folders: dict[str, Pa
     assert request.recipe.sampling == TokenSampling(temperature=0.5, top_k=50, top_p=1.0, guidance_scale=4.5)
 
 
+# --- in a session ----------------------------------------------------------------------------------------------------
+
+
+def test_a_session_makes_verifies_extends_and_covers(folders: dict[str, Path], tmp_path: Path) -> None:
+    lab = Session.open(folders["melody"], library=tmp_path / "library")
+    try:
+        take = lab.make(Recipe("slow dub", seconds=1, bpm=90, seed=4))
+        assert take.recipe.sampling == TokenSampling(temperature=1.0, top_k=250, top_p=1.0, guidance_scale=3.0)
+        assert take.made_with["licence"] == "CC-BY-NC-4.0"
+        assert "every sample is equal" in str(take.verify(lab))
+        longer = lab.extend(take.id, after=0.5)
+        assert np.array_equal(longer.latent[:25], take.latent)
+        assert longer.parents == (take.id,)
+        cover = lab.cover(take, caption="techno")
+        assert cover.seconds == take.seconds
+        assert cover.made_with["vae"] == take.made_with["vae"]
+        with pytest.raises(RecipeError, match="does not sing"):
+            lab.make(take.recipe.replace(lyrics="la la"))
+        with pytest.raises(RecipeError, match="cannot repaint"):
+            lab.repaint(take, (0.2, 0.5))
+    finally:
+        lab.close()
+
+
+def test_a_render_in_a_session_can_be_stopped_between_two_tokens(folders: dict[str, Path], tmp_path: Path) -> None:
+    lab = Session.open(folders["mono"], library=tmp_path / "library")
+    try:
+        run = lab.start(Recipe("dub", seconds=100, seed=1))
+        next(iter(run))
+        run.stop()
+        with pytest.raises(Stopped):
+            run.take()
+        assert 0 < run.fraction < 0.5
+    finally:
+        lab.close()
+
+
 # --- checkpoints -----------------------------------------------------------------------------------------------------
 
 
@@ -491,10 +541,13 @@ def test_a_checkpoint_is_known_by_its_name_or_its_config(folders: dict[str, Path
 
 def test_nothing_is_fetched_unasked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(
-        CheckpointError, match=r"musicgen-large has not been downloaded yet.*nothing is fetched unasked"
-    ):
+    with pytest.raises(CheckpointError, match=r"musicgen-large has not been .*fetched unasked") as said:
         registry.open_engine("musicgen-large")
+    assert "`acestep-lab download facebook/musicgen-large`" in str(said.value)
+    selected = select_files("facebook/musicgen-large")
+    assert [one.repo for one in selected] == ["facebook/musicgen-large"]
+    assert selected[0].includes(RemoteFile("model.safetensors", 1, ""))
+    assert not selected[0].includes(RemoteFile("pytorch_model.bin", 1, ""))
     with pytest.raises(CheckpointError, match="no planner"):
         musicgen.open_engine("musicgen-small", lm="1.7B")
 
@@ -531,7 +584,8 @@ def test_files_of_older_versions_are_read_alike(folders: dict[str, Path], tmp_pa
     old = Bench(engine_of(rewritten(folders["mono"], tmp_path / "old", older)), 0.5, {})
     new = Bench(engine_of(folders["mono"]), 0.5, {})
     assert digest(old.rendered([old.recipe()])[0]) == digest(new.rendered([new.recipe()])[0])
-    assert old.engine.component_specs() == new.engine.component_specs()
+    sizes = [[one.bytes for one in bench.engine.component_specs()] for bench in (old, new)]
+    assert sizes[0] == sizes[1]
 
 
 def test_weights_that_are_missing_or_over_are_an_error(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -560,6 +614,10 @@ def test_pickles_and_strange_configs_are_refused(folders: dict[str, Path], tmp_p
         {"audio_encoder": config["audio_encoder"] | {"upsampling_ratios": "no"}},
         {"audio_encoder": config["audio_encoder"] | {"normalize": True}},
         {"audio_encoder": config["audio_encoder"] | {"target_bandwidths": []}},
+        {"audio_encoder": config["audio_encoder"] | {"num_lstm_layers": 10**6}},
+        {"decoder": config["decoder"] | {"hidden_size": 10**12}},
+        {"decoder": config["decoder"] | {"max_position_embeddings": 10**7}},
+        {"decoder": config["decoder"] | {"model_type": "gpt2"}},
     ):
         (folder / "config.json").write_text(json.dumps(config | change))
         with pytest.raises(CheckpointError):
@@ -583,6 +641,33 @@ def test_codes_are_computed_in_float32_and_the_rest_as_asked(folders: dict[str, 
     with halved.on("codec") as codec, halved.on("decoder") as decoder:
         assert {weight.dtype for weight in codec.parameters()} == {torch.float32}
         assert {weight.dtype for weight in decoder.parameters()} == {torch.bfloat16}
+
+
+def test_a_decoder_kept_in_eight_bits_hears_nearly_the_same(folders: dict[str, Path]) -> None:
+    found = []
+    for kept in ("full", "int8"):
+        engine = engine_of(folders["mono"])
+        with engine.devices.on("text") as text, engine.devices.on("decoder") as decoder:
+            store(text, kept)
+            store(decoder, kept)
+            request = engine.resolve(Recipe("slow dub", seconds=1, seed=1), None, lambda sound: sound, 600.0)
+            found.append(engine._generation(engine.prepare([request])[0]).logits(decoder, torch.device("cpu")))
+    assert_near(found[1], found[0], 0.1)
+    assert not torch.equal(found[0], found[1])
+
+
+def test_a_plan_for_memory_counts_every_component(folders: dict[str, Path]) -> None:
+    engine = engine_of(folders["stereo"])
+    specs = {one.name: one for one in engine.component_specs()}
+    assert [specs[name].role for name in ("text", "codec", "decoder")] == ["encoder", "decoder", "loop"]
+    assert engine.passes == 2
+    tensors = load_file(folders["stereo"] / "model.safetensors")
+    codec = sum(tensor.numel() for name, tensor in tensors.items() if name.startswith("audio_encoder."))
+    decoder = sum(t.numel() for name, t in tensors.items() if name.startswith(("decoder.", "enc_to_dec_proj.")))
+    assert (specs["codec"].bytes, specs["decoder"].bytes) == (4 * codec, 2 * decoder)
+    again = engine_of(folders["stereo"]).component_specs()
+    assert all(one.content is not None for one in again)
+    assert all(one.content.is_same_as(specs[one.name].content) for one in again)  # type: ignore[union-attr, arg-type]
 
 
 def test_codes_that_do_not_exist_are_refused(engines: dict[str, MusicGenEngine]) -> None:

@@ -28,7 +28,7 @@ from tests.closeness import NEAR, assert_near, relative_error
 from tests.tiny import RATE, tiny_diffusers, tiny_original
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::acestep_lab.session.LintWarning"),
+    pytest.mark.filterwarnings("ignore::acestep_lab.errors.LintWarning"),
     pytest.mark.filterwarnings("ignore:.*weight_norm.*"),
 ]
 

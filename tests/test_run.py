@@ -23,8 +23,8 @@ import pytest
 from acestep_lab.errors import LabError, Stopped
 from acestep_lab.jobs.client import Client
 from acestep_lab.jobs.events import Event
+from acestep_lab.jobs.kinds import PlanRun, RenderRun
 from acestep_lab.jobs.queue import JobQueue
-from acestep_lab.jobs.run import PlanRun, RenderRun
 from acestep_lab.plan.plan import Plan
 from acestep_lab.plan.planner import Token
 from acestep_lab.prompt.recipe import Recipe
@@ -526,7 +526,7 @@ def script(text: str, seconds: float = 30.0) -> subprocess.CompletedProcess[str]
         from acestep_lab.errors import LabError
         from acestep_lab.prompt.recipe import Recipe
         from acestep_lab.jobs.queue import JobQueue
-        from acestep_lab.jobs.run import RenderRun
+        from acestep_lab.jobs.kinds import RenderRun
         recipe, jobs = Recipe("dub", seconds=2, seed=1), JobQueue()
         def long(run):
             run.enter("rendering")

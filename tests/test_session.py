@@ -28,6 +28,7 @@ from acestep_lab import (
 )
 from acestep_lab.engines.ace15.engine import Ace15Engine
 from acestep_lab.jobs.events import Event
+from acestep_lab.models.device_manager import EngineDevices
 from acestep_lab.models.loading import Checkpoint
 from tests.closeness import assert_near
 from tests.tiny import tiny_diffusers
@@ -60,7 +61,7 @@ def test_a_checkpoint_without_a_planner_plans_with_one_that_is_handed_over(
 ) -> None:
     with Session.open(folder, library=tmp_path) as silent:
         assert not silent.engine.checkpoint.has_lm
-        with pytest.raises(RecipeError, match=r"no planner aboard.*lm="):
+        with pytest.raises(RecipeError, match=r"has no planner.*lm="):
             silent.plan(WORDS)
     with Session.open(folder, library=tmp_path, lm=tiny_turbo / "lm") as lab:
         assert lab.engine.checkpoint.has_lm
@@ -90,7 +91,7 @@ def test_every_step_is_a_frame_and_the_last_estimate_is_the_song(lab: Session) -
     run = lab.start(WORDS)
     frames = list(run)
     assert [frame.index for frame in frames] == [0, 1, 2, 3]
-    assert all(frame.latent.shape == frame.estimate.shape == run.take().latent.shape for frame in frames)
+    assert all(frame.state.shape == frame.estimate.shape == run.take().latent.shape for frame in frames)
     assert_near(torch.from_numpy(run.take().latent.copy()), frames[-1].estimate)
     assert list(run) == frames
 
@@ -143,12 +144,15 @@ def test_a_listener_hears_states_in_order_and_a_broken_one_costs_nothing(lab: Se
 def test_a_re_roll_with_a_new_seed_runs_no_encoder(folder: Path, tmp_path: Path) -> None:
     entered: list[str] = []
     with Session(Ace15Engine(Checkpoint.open(folder)), library=Library(tmp_path)) as lab:
-        real = lab.devices
+        real = lab.engines.devices
 
         class Counting:
-            def on(self, name: str):  # type: ignore[no-untyped-def]
+            def on(self, name: str, checkpoint: str | None = None):  # type: ignore[no-untyped-def]
                 entered.append(name)
-                return real.on(name)
+                return real.on(name, checkpoint)
+
+            def of(self, checkpoint: str) -> EngineDevices:
+                return EngineDevices(self, checkpoint)  # type: ignore[arg-type]
 
             def __getattr__(self, name: str):  # type: ignore[no-untyped-def]
                 return getattr(real, name)
@@ -170,7 +174,7 @@ def test_what_the_checkpoint_cannot_make_is_refused_before_any_work(
     assert lab.runs == ()
 
 
-@pytest.mark.filterwarnings("ignore::acestep_lab.session.LintWarning")
+@pytest.mark.filterwarnings("ignore::acestep_lab.errors.LintWarning")
 def test_the_take_equals_the_diffusers_pipeline_with_the_same_noise(lab: Session, folder: Path) -> None:
     from diffusers import AceStepPipeline
 
@@ -202,10 +206,10 @@ def test_a_library_that_cannot_keep_a_take_never_costs_it(lab: Session, tmp_path
         def keep(self, take):  # type: ignore[no-untyped-def]
             raise LibraryError("The disk is full.")
 
-    lab.library = Full(tmp_path / "full")
-    run = lab.start(WORDS)
-    assert run.take().seconds > 0
-    assert any("safe in memory" in note for note in run.messages)
+    with Session(lab.engine, library=Full(tmp_path / "full")) as full:
+        run = full.start(WORDS)
+        assert run.take().seconds > 0
+    assert any("safe in memory" in message for message in run.messages)
 
 
 # --- nothing lost ----------------------------------------------------------------------------------------------------
@@ -239,7 +243,7 @@ def test_a_song_is_kept_before_the_next_is_decoded_and_a_failure_costs_only_the_
     lab: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded: list[int] = []
-    real = lab.road.decode
+    real = lab.engine.decode
 
     def decode(*args: Any, **named: Any) -> Any:
         decoded.append(len(lab.library))
@@ -247,7 +251,7 @@ def test_a_song_is_kept_before_the_next_is_decoded_and_a_failure_costs_only_the_
             raise LabError("The memory ran out.")
         return real(*args, **named)
 
-    monkeypatch.setattr(lab.road, "decode", decode)
+    monkeypatch.setattr(lab.engine, "decode", decode)
     run = lab.start([WORDS.replace(seed=seed) for seed in range(3)])
     with pytest.raises(LabError, match="ran out"):
         run.takes()
@@ -256,13 +260,13 @@ def test_a_song_is_kept_before_the_next_is_decoded_and_a_failure_costs_only_the_
 
 
 def test_the_words_of_a_song_are_let_go_once_its_loop_is_through(lab: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    prepared: list[Any] = []
-    real = lab.road.prepare
-    monkeypatch.setattr(lab.road, "prepare", lambda *a: prepared.append(real(*a)) or prepared[0])
+    decoded: list[Any] = []
+    real = lab.engine.decode
+    monkeypatch.setattr(lab.engine, "decode", lambda song, *rest: decoded.append(song) or real(song, *rest))
     run = lab.start([WORDS.replace(seed=seed) for seed in range(2)])
     run.takes()
-    assert [song.heard for song in prepared[0]] == [None, None]
-    assert run.keep(1, song=1).recipe.seed == 1
+    assert [song.conditions for song in decoded] == [(), ()]
+    assert run.keep(1, item=1).recipe.seed == 1
 
 
 def test_recordings_that_takes_start_from_are_kept_however_many_there_are(lab: Session) -> None:
@@ -272,11 +276,11 @@ def test_recordings_that_takes_start_from_are_kept_however_many_there_are(lab: S
         Audio(0.3 * np.sin(np.arange(4000) * (0.05 + 0.001 * number), dtype=np.float32)[None], 8000).on_grid()
         for number in range(4)
     ]
-    lab._known.most = 2
+    lab._sounds._known.most = 2
     recipes = [WORDS.replace(seconds=None, steps=1, task=Repaint(sound, ((0.05, 0.1),))) for sound in sounds]
     takes = lab.start(recipes).takes()
     assert [lab.library.open_sound(sound.id) for sound in sounds] == sounds
-    lab._known.clear()
+    lab._sounds._known.clear()
     assert [lab.verify(take).word for take in takes] == ["same"] * 4
 
 
@@ -362,6 +366,6 @@ def test_five_dropped_sessions_leave_no_threads_and_no_sessions(folder: Path, tm
 
 def test_a_sound_without_samples_is_a_sentence_wherever_it_is_heard(lab: Session) -> None:
     empty = Audio(np.zeros((2, 0), np.float32), 48000)
-    for ask in (lab.encode, lab.codes, lab.listen):
+    for ask in (lab.encode, lab.codes, lab.analyze):
         with pytest.raises(LabError):
             ask(empty)

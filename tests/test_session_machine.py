@@ -45,7 +45,7 @@ def test_it_explains_itself_before_anything_is_loaded(lab: Session) -> None:
     words = str(lab.explain())
     assert "batch" in words
     assert "dit" in words
-    assert lab.devices.on_device == ()
+    assert lab.engines.devices.on_device == ()
 
 
 def test_a_given_tier_is_explained_in_the_words_of_its_size(tiny_base: Path, tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_where_whole_numbers_are_slower_the_music_is_that_of_the_plain_session(t
         assert np.array_equal(lab.make(WORDS).latent, plain.latent)
         again = lab.start(WORDS.replace(seed=5))
         again.take()
-        assert not any("int8" in note for note in again.notes)
+        assert not any("int8" in note for note in again.messages)
         whole = other.make(WORDS)
         assert "made in int8 and again in auto" in str(lab.verify(whole))
         assert "int8" not in str(other.verify(whole))
@@ -140,7 +140,7 @@ def test_a_session_computes_in_the_dtype_it_is_asked_for_and_says_so(
         assert (take.made_with["dtype"], take.made_with["device"]) == (name, "cpu")
         assert str(lab.explain()).endswith(f"Computes in {name} on cpu.")
         assert np.isfinite(take.audio.samples).all()
-        with lab.devices.on("dit") as dit:
+        with lab.engines.devices.on("dit") as dit:
             assert next(dit.parameters()).dtype == getattr(torch, name)
 
 

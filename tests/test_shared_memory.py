@@ -129,6 +129,18 @@ def test_a_component_nobody_named_is_refused_with_those_there_are(ask: Any) -> N
         ask(plan, DeviceManager(Builder("", []), plan, CountingMover))
 
 
+def test_a_component_larger_than_promised_is_told() -> None:
+    def build(component: str, dtype: torch.dtype) -> nn.Module:
+        return nn.Linear(2**13, 2**12, dtype=dtype, device="meta")  # 64 MB in bf16
+
+    specs = (ComponentSpec("small", 1000, "loop"), ComponentSpec("right", 2 * 2**25, "encoder"))
+    devices = DeviceManager(build, replace(budget(card(24), specs), dtype="float32"), CountingMover)
+    for name in ("right", "small"):
+        with devices.on(name):
+            pass
+    assert devices.messages == ["The small is 0.1 GB and was planned for with 1 MB; memory may run out."]
+
+
 def test_specs_that_are_none_are_refused_in_a_sentence() -> None:
     with pytest.raises(CheckpointError, match="No component is called 'tokeniser'; the components are text, condition"):
         specs_of_sizes({"tokeniser": 1})

@@ -91,7 +91,7 @@ def test_a_repaint_of_a_recording_keeps_its_length_and_its_samples(lab: Session,
 
 
 def test_a_repaint_of_our_own_take_starts_from_its_latent_without_the_encoder(lab: Session, take: Take) -> None:
-    assert torch.equal(lab.road.latent(take), torch.from_numpy(take.latent.copy()))
+    assert torch.equal(lab.engine.encode(take), torch.from_numpy(take.latent.copy()))
     new = lab.repaint(take, Region(0.9, 1.1), mode="aggressive")
     assert np.array_equal(new.latent[:45], take.latent[:45])
     assert np.array_equal(new.latent[55:], take.latent[55:])
@@ -99,7 +99,7 @@ def test_a_repaint_of_our_own_take_starts_from_its_latent_without_the_encoder(la
 
 def test_a_take_of_another_autoencoder_is_encoded_from_its_sound(lab: Session, take: Take) -> None:
     stranger = take.replace(made_with={**take.made_with, "vae": "another"})
-    assert not torch.equal(lab.road.latent(stranger), torch.from_numpy(take.latent.copy()))
+    assert not torch.equal(lab.engine.encode(stranger), torch.from_numpy(take.latent.copy()))
 
 
 def test_a_repaint_keeps_the_level_of_its_source(lab: Session, take: Take) -> None:
@@ -178,7 +178,7 @@ def test_a_cover_of_strength_zero_hears_only_the_words(lab: Session, take: Take)
 
 def test_a_cover_follows_its_source_for_its_share_of_the_steps_then_the_words(lab: Session, take: Take) -> None:
     def first_frames(strength: float) -> list[torch.Tensor]:
-        return [f.latent for f in lab.start(WORDS.replace(steps=4, task=Cover(take, strength=strength)))]
+        return [step.state for step in lab.start(WORDS.replace(steps=4, task=Cover(take, strength=strength)))]
 
     full, half, none = first_frames(1.0), first_frames(0.5), first_frames(0.0)
     assert torch.equal(half[1], full[1])
@@ -189,7 +189,7 @@ def test_a_cover_follows_its_source_for_its_share_of_the_steps_then_the_words(la
 def test_a_step_of_two_looks_follows_the_source_with_both_or_with_none(lab: Session, take: Take) -> None:
     def frames(strength: float) -> list[torch.Tensor]:
         recipe = WORDS.replace(steps=4, solver="heun", task=Cover(take, strength=strength))
-        return [frame.latent for frame in lab.start(recipe)]
+        return [step.state for step in lab.start(recipe)]
 
     full, half = frames(1.0), frames(0.5)
     assert torch.equal(half[1], full[1])
@@ -446,7 +446,7 @@ def test_a_take_of_a_recording_makes_itself_again_another_day(lab: Session, reco
     with Session(Ace15Engine(lab.engine.checkpoint), library=Library(tmp_path)) as today:
         take = today.cover(loud, "a waltz", reference=recording.on_grid(), steps=2, seed=1)
     with Session(Ace15Engine(lab.engine.checkpoint), library=Library(tmp_path)) as tomorrow:
-        again = tomorrow.open(take.id)
+        again = tomorrow.load(take.id)
         assert tomorrow.verify(again).word == "same"
         assert np.array_equal(tomorrow.sound(loud.id).samples, loud.samples)
     kept = sorted(file.suffix for file in (tmp_path / "sounds").iterdir())
@@ -493,7 +493,7 @@ def test_where_one_component_fits_at_a_time_every_stage_takes_its_turn(
     lab: Session, take: Take, tmp_path: Path
 ) -> None:
     alone = replace(LEVEL_BY_NAME["one int8"], storage="full")
-    plan = replace(lab.devices.memory_plan, level=alone)
+    plan = replace(lab.engines.devices.memory_plan, level=alone)
     devices = DeviceManager(partial(build, lab.engine.checkpoint), plan)
     with Session(Ace15Engine(lab.engine.checkpoint), library=Library(tmp_path), devices=devices) as small:
         heard: list[Audio] = []
@@ -532,7 +532,7 @@ class Watched(DeviceManager):
     """A manager that tells every use of a component, before it is used."""
 
     def __init__(self, lab: Session, told: Callable[[str], None], tile: int | None = None) -> None:
-        plan = lab.devices.memory_plan
+        plan = lab.engines.devices.memory_plan
         super().__init__(
             partial(build, lab.engine.checkpoint),
             plan if tile is None else replace(plan, tile_frames=tile),

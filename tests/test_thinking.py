@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from acestep_lab import (
     Cover,
@@ -74,8 +73,10 @@ def test_without_thinking_the_words_go_straight_to_the_music(lab: Session) -> No
 
 
 def test_where_the_planner_has_no_room_the_song_is_made_without_it_and_says_so(lab: Session, tmp_path: Path) -> None:
-    narrow = replace(lab.explain(), left_out=("lm",))
-    devices = DeviceManager(partial(build, lab.engine.checkpoint, dtype=torch.float32), narrow)
+    plan = lab.explain()
+    lm = plan.component("lm")
+    narrow = replace(plan, components=tuple(one for one in plan.components if one is not lm), without=(lm,))
+    devices = DeviceManager(partial(build, lab.engine.checkpoint), narrow)
     with Session(Ace15Engine(lab.engine.checkpoint), library=Library(tmp_path), devices=devices) as small:
         run = small.start(WORDS)
         assert run.take().plan is None
@@ -120,7 +121,7 @@ def test_the_planner_writes_words_and_hears_sounds(lab: Session) -> None:
 def test_a_checkpoint_without_a_planner_says_so(tmp_path: Path) -> None:
     checkpoint = Checkpoint.open(tiny_diffusers(tmp_path / "base", turbo=False, lm=False))
     with Session(Ace15Engine(checkpoint), library=Library(tmp_path / "takes")) as bare:
-        with pytest.raises(RecipeError, match="no planner aboard"):
+        with pytest.raises(RecipeError, match="has no planner"):
             bare.plan(WORDS)
         with pytest.raises(RecipeError, match="needs a planner"):
             bare.start(WORDS.replace(thinking=True))
@@ -215,7 +216,7 @@ def test_the_planner_wants_a_recipe_and_a_plan(lab: Session) -> None:
 
 def test_words_from_the_planner_stay_within_the_machine(lab: Session, tmp_path: Path) -> None:
     modest = replace(lab.explain(), longest_seconds=30.0)
-    devices = DeviceManager(partial(build, lab.engine.checkpoint, dtype=torch.float32), modest)
+    devices = DeviceManager(partial(build, lab.engine.checkpoint), modest)
     with Session(Ace15Engine(lab.engine.checkpoint), library=Library(tmp_path), devices=devices) as small:
         for ask in (
             lambda: small.polish("dub", "[Instrumental]", seconds=31),
@@ -242,9 +243,9 @@ def test_agreement_without_a_plan_asks_about_what_was_asked_for(lab: Session) ->
 def asked_of(lab: Session, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The seeds the planner is asked with from now on."""
     seeds: list[Any] = []
-    real = lab.road.plans
+    real = lab.engine.plans
     monkeypatch.setattr(
-        lab.road, "plans", lambda recipe, asked, **how: seeds.extend(asked) or real(recipe, asked, **how)
+        lab.engine, "plans", lambda recipe, asked, **how: seeds.extend(asked) or real(recipe, asked, **how)
     )
     return seeds
 

@@ -458,6 +458,32 @@ def test_people_see_their_own_takes_and_stop_only_their_own_runs(tmp_path: Path)
     session.library.close()
 
 
+def test_a_page_holds_moves_and_pauses_what_is_its_own(tmp_path: Path) -> None:
+    gate = threading.Semaphore(0)
+    session = PretendSession(tmp_path / "library", gate=gate)
+    host, ada = studio_of(session), studio_of(session, owner="ada")
+    _, one, two, three = (ada.go(Recipe("dub", seconds=2, seed=seed)) for seed in range(4))
+    until(lambda: session.runs[0].state == "rendering")
+    ada.queue.receive({"kind": "move", "id": three.id, "place": 0}, [])
+    assert session.runs[1:] == (three, one, two)
+    ada.queue.receive({"kind": "hold", "id": three.id, "held": True}, [])
+    assert session.runs[1:] == (one, two, three)
+    ada._show_queue()
+    rows = {row["id"]: row for row in ada.queue.rows}
+    assert [rows[run.id]["held"] for run in (one, three)] == [False, True]
+    assert (host.queue.hosts, ada.queue.hosts) == (True, False)
+    answers = [told(page.queue) for page in (host, ada)]
+    ada.queue.receive({"kind": "pause", "paused": True}, [])
+    host.queue.receive({"kind": "hold", "id": one.id, "held": True}, [])
+    assert [len(heard) for heard in answers] == [1, 1], "both are answered by a sentence"
+    assert not session.jobs.paused
+    assert not one.held
+    host.queue.receive({"kind": "pause", "paused": True}, [])
+    until(lambda: ada.queue.paused)
+    session.close()
+    session.library.close()
+
+
 class FullDisk(Library):
     """A library on a disk with no room."""
 

@@ -189,7 +189,7 @@ def lab(tiny_turbo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield session
 
 
-@pytest.mark.filterwarnings("ignore::acestep_lab.session.LintWarning")
+@pytest.mark.filterwarnings("ignore::acestep_lab.errors.LintWarning")
 @pytest.mark.parametrize("verb", sorted(VERBS))
 def test_a_verb_refuses_in_a_sentence_before_any_work(verb: str, lab: Session) -> None:
     for make in ODD:

@@ -52,7 +52,7 @@ def test_a_copied_source_tree_keeps_what_it_renders(tmp_path: Path, tiny_base: P
         import acestep_lab, torch
         assert acestep_lab.__file__.startswith({str(tmp_path)!r}), acestep_lab.__file__
         with acestep_lab.Session.open({str(tiny_base)!r}, library={str(tmp_path / "takes")!r}) as lab:
-            loaded.append(lab.road)
+            loaded.append(lab.engine)
             take = lab.make(acestep_lab.Recipe("dub", seconds=0.5, seed=1, steps=1, thinking=False))
             assert lab.library.ids() == [take.id]
             found = take.made_with["versions"]

@@ -102,6 +102,8 @@ class Capabilities:
     """Of the weights; shown where they are chosen."""
     plans: bool = False
     """Whether a planner (LM) can write the plan of a song."""
+    takes_lm: bool = False
+    """Whether a planner may be handed over when a checkpoint is opened (`lm=`)."""
     aligns: bool = False
     trains: bool = False
     previews: bool = False
@@ -234,7 +236,7 @@ class Engine(Protocol):
         """Words and sources encoded, component after component."""
 
     def sample(self, prepared: Sequence[Prepared], check: Check) -> Iterator[Step]:
-        """The loop of requests of one group; the last step's state is the latent to decode."""
+        """The loop of requests of one group, counted from 0 in each step; the last step's state is what `decode` is handed."""
 
     def decode(
         self, prepared: Prepared, latent: Tensor, stop: threading.Event | None = None, progress: Progress | None = None
@@ -255,15 +257,17 @@ class Engine(Protocol):
 class Plans(Protocol):
     """An engine with a planner (LM)."""
 
-    @property
-    def planner(self) -> Any:
-        """What sketches, polishes and understands (`plan.planner.Planner`)."""
-
-    def lm(self) -> AbstractContextManager[Any]:
-        """The language model on its device, for the time of a `with`."""
-
     def plans(self, recipe: Recipe, seeds: Sequence[int], **how: Any) -> list[Plan]:
         """A plan for each seed, from one reading of the recipe; `how` goes to `Planner.plan`."""
+
+    def sketch(self, sentence: str, instrumental: bool, seed: int, **how: Any) -> Plan:
+        """A caption, lyrics and metadata out of one sentence."""
+
+    def polish(self, caption: str, lyrics: str, seed: int, **how: Any) -> Plan:
+        """Better words for a caption and lyrics, with metadata."""
+
+    def understand(self, sound: Sound, seed: int, **how: Any) -> Plan:
+        """What the planner hears in a sound."""
 
     def plan_tokens(self, recipe: Recipe, codes: bool | None) -> tuple[int, int]:
         """How many tokens the planner writes for a recipe, about, and in how many rows; `codes` None: as the task is."""

@@ -19,6 +19,7 @@ from acestep_lab.models.device_manager import DeviceManager
 from acestep_lab.models.memory_plan import MemoryPlan, budget
 from acestep_lab.models.shared_memory_plan import CheckpointCost
 from acestep_lab.models.tiers import Machine, Tier, asked_device, asked_dtype
+from acestep_lab.prompt import checks
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.versions import version_of
 
@@ -48,15 +49,22 @@ class OpenEngines:
     def __iter__(self) -> Any:
         return iter(self._engines.values())
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those that are open, the first one first."""
+        return tuple(self._engines)
+
     # -- several -------------------------------------------------------------------------------------------------------
 
     def cost(self, name: str | os.PathLike[str]) -> CheckpointCost:
         """What opening another checkpoint would cost: bytes more, bytes shared, what makes room; nothing is loaded."""
-        return self._cost(registry.open_engine(name))
+        return self._cost(registry.open_engine(checks.place("A checkpoint", name)))
 
     def use(self, name: str | os.PathLike[str], lm: str | os.PathLike[str] | None = None) -> Engine:
         """Make a checkpoint the one in use, opened where it is not yet; CheckpointError where there is none."""
-        known = self._engines.get(os.fspath(name)) if lm is None else None
+        name = checks.place("A checkpoint", name)
+        lm = None if lm is None else checks.place("A planner (lm)", lm)
+        known = self._engines.get(name) if lm is None else None
         self.current = known or self._opened(registry.open_engine(name, lm))
         return self.current
 

@@ -48,6 +48,24 @@ class Round:
 
 
 @dataclass(frozen=True)
+class ItemWork:
+    """What one take asks for, in numbers any engine can give."""
+
+    seconds: float
+    """Length of its music."""
+    steps: float
+    """Steps of the loop; of an engine that writes tokens, tokens."""
+    weight: float
+    """What a step's time depends on: passes times seconds of music, or passes alone where a step is one token."""
+    plan_tokens: float = 0.0
+    """Tokens the planner writes first; 0 where it is not asked."""
+    plan_rows: float = 1.0
+    """Rows of the planner's batch: 2 with guidance."""
+    sources: int = 0
+    """Sounds that have to be encoded."""
+
+
+@dataclass(frozen=True)
 class Work:
     """What a run has to do: the rounds of each stage, in the order the stages come."""
 
@@ -57,6 +75,22 @@ class Work:
 
     def __bool__(self) -> bool:
         return any(self.stages.values())
+
+    @classmethod
+    def of(cls, key: str, items: Sequence[ItemWork], batch: int = 1) -> Work:
+        """The work of takes, at most `batch` of them in one loop: plans, words and sources, loops, sounds."""
+        loops = [items[first : first + max(1, batch)] for first in range(0, len(items), max(1, batch))]
+        return cls(key, {
+            PLAN: [Round(one.plan_tokens, one.plan_rows) for one in items if one.plan_tokens],
+            ENCODE: [Round(1.0, float(len(items) + 4 * sum(one.sources for one in items)))],
+            RENDER: [Round(max(one.steps for one in loop), sum(one.weight for one in loop)) for loop in loops],
+            DECODE: [Round(1.0, one.seconds) for one in items],
+        })  # fmt: skip
+
+    @classmethod
+    def of_plan(cls, key: str, tokens: float, rows: float = 1.0) -> Work:
+        """The work of a planning alone."""
+        return cls(key, {PLAN: [Round(tokens, rows)]})
 
 
 @dataclass(frozen=True)

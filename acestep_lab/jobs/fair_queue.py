@@ -65,10 +65,10 @@ class FairQueue(Generic[T]):
         self._known = None
 
     def _catch_up(self, lane: Lane) -> None:
-        """Somebody comes, or comes back: they start where the others are, not from zero."""
-        busy = self._busy()
+        """Somebody comes, or comes back: they start where the others are, not from zero, nor from where they let others go."""
+        claiming = {p for one in self._tickets() if not one.held and one.priority >= 0 for p in _parts(one.lane)}
         for part in _parts(lane):
-            if part not in busy:
+            if part not in claiming:
                 self._served[part] = max(self._served.get(part, 0.0), self._now.get(part[:-1], 0.0))
 
     def pop(self) -> T | None:
@@ -78,7 +78,7 @@ class FairQueue(Generic[T]):
             return None
         self._waiting.remove(ticket)
         for part in _parts(ticket.lane):
-            self._now[part[:-1]] = self._served.get(part, 0.0)
+            self._now[part[:-1]] = max(self._now.get(part[:-1], 0.0), self._served.get(part, 0.0))
         _charge(ticket, self._served)
         self._serving, self._known = ticket, None
         return ticket.job
@@ -131,8 +131,13 @@ class FairQueue(Generic[T]):
         """Give a job that waits another priority; False where it does not wait."""
         ticket = self._ticket(job)
         if ticket is not None:
-            ticket.priority, self._known = priority, None
+            self._set_priority(ticket, priority)
         return ticket is not None
+
+    def _set_priority(self, ticket: Ticket[T], priority: int) -> None:
+        if ticket.priority < 0 <= priority:
+            self._catch_up(ticket.lane)
+        ticket.priority, self._known = priority, None
 
     def move(self, job: T, place: int) -> bool:
         """Put a job at this place among those of its own lane that wait, 0 being the first; False where it does not wait.
@@ -147,7 +152,7 @@ class FairQueue(Generic[T]):
         others = _by_priority([self._waiting[at] for at in slots if self._waiting[at] is not ticket])
         place = max(0, min(place, len(others)))
         if others:
-            ticket.priority = others[min(place, len(others) - 1)].priority
+            self._set_priority(ticket, others[min(place, len(others) - 1)].priority)
         others.insert(place, ticket)
         for at, number, one in zip(slots, numbers, others, strict=True):
             self._waiting[at], one.number = one, number

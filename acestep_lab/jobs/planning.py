@@ -13,11 +13,11 @@ from typing import Any
 
 from acestep_lab.engines.base import Engine, Plans, Sound
 from acestep_lab.errors import MachineError, RecipeError, shown
-from acestep_lab.jobs.eta import PLAN, Round
+from acestep_lab.jobs.eta import PLAN, Work
+from acestep_lab.jobs.kinds import PlanRun
 from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.rendering import Engines
-from acestep_lab.jobs.run import PlanRun
-from acestep_lab.jobs.work import WORDS, plan_round, planning_work
+from acestep_lab.jobs.work import WORDS, plan_size, work_key
 from acestep_lab.listen.plan_score import PlanScore
 from acestep_lab.plan.fields import ATTRIBUTES
 from acestep_lab.plan.plan import Plan
@@ -61,7 +61,7 @@ class Planning:
         def ask(planner: Plans, how: dict[str, Any]) -> list[Plan]:
             return planner.plans(seeded, range(first, first + count), keep=keep, codes=codes, **how)
 
-        return self._ask(engine, title, ask, on_token, plan_round(engine, recipe, codes))
+        return self._ask(engine, title, ask, on_token, plan_size(engine, recipe, codes))
 
     def sketch(self, sentence: str, instrumental: bool, seed: int, language: str | None, on_token: OnToken) -> Plan:
         sentence = checks.text("The sentence a sketch starts from", sentence, MOST_CAPTION)
@@ -69,7 +69,7 @@ class Planning:
         language = None if language is None else vocabulary.language(language)
 
         def ask(engine: Plans, how: dict[str, Any]) -> list[Plan]:
-            return [engine.planner.sketch(engine.lm, sentence, instrumental, seed, language=language, **how)]
+            return [engine.sketch(sentence, instrumental, seed, language=language, **how)]
 
         return self._ask(self.engines.current, sentence, ask, on_token)[0]
 
@@ -79,16 +79,16 @@ class Planning:
         seed, fixed = checks.whole("A seed", seed, 0, MAX_SEED), _fixed(fixed)
 
         def ask(engine: Plans, how: dict[str, Any]) -> list[Plan]:
-            return [engine.planner.polish(engine.lm, caption, lyrics, seed, fixed=fixed, **how)]
+            return [engine.polish(caption, lyrics, seed, fixed=fixed, **how)]
 
         return self._ask(self.engines.current, caption or lyrics, ask, on_token)[0]
 
     def understand(self, sound: Sound, seed: int, on_token: OnToken) -> Plan:
         seed, engine = checks.whole("A seed", seed, 0, MAX_SEED), self.engines.current
 
-        def ask(planner: Any, how: dict[str, Any]) -> list[Plan]:
+        def ask(engine: Plans, how: dict[str, Any]) -> list[Plan]:
             how.pop("longest")
-            return [planner.planner.understand(planner.lm, planner.codes(sound), seed, **how)]
+            return [engine.understand(sound, seed, **how)]
 
         return self._ask(engine, f"what is heard in {sound.id}", ask, on_token)[0]
 
@@ -110,10 +110,8 @@ class Planning:
         if engine.capabilities.plans and not self.engines.has_planner(engine):
             raise MachineError(f"{NO_ROOM} Open a smaller one, or write the plan by hand: Plan(bpm=118, …).")
         if not engine.capabilities.plans:
-            raise RecipeError(
-                f"{engine.name} has no planner. Hand it one with Session.open(…, lm='0.6B'), or write the plan by hand: "
-                "Plan(bpm=118, …)."
-            )
+            hand = "Hand it one with Session.open(…, lm='0.6B'), or write the plan by hand: Plan(bpm=118, …)."
+            raise RecipeError(f"{engine.name} has no planner.{' ' + hand if engine.capabilities.takes_lm else ''}")
         return engine
 
     def _ask(
@@ -122,14 +120,14 @@ class Planning:
         title: str,
         ask: Callable[[Any, dict[str, Any]], list[Plan]],
         on_token: OnToken = None,
-        written: Round = WORDS,
+        written: tuple[int, int] = WORDS,
     ) -> list[Plan]:
         """Ask in a run of its own, and wait for what is written."""
         if on_token is not None and not callable(on_token):
             raise RecipeError(f"on_token is a function that hears each token, not {shown(on_token)}.")
         self._with_planner(engine)
         self.queue.refuse_to_wait()
-        run = PlanRun(title, work=planning_work(engine, self.engines.device(engine), written))
+        run = PlanRun(title, work=Work.of_plan(work_key(engine, self.engines.device(engine)), *written))
         if on_token is not None:
             run.subscribe(lambda event: on_token(event.value) if event.kind == "token" else None)
         return self.queue.submit(run, partial(self._work, engine=engine, ask=ask)).result()

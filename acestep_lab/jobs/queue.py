@@ -24,7 +24,7 @@ from acestep_lab.jobs.eta import Clock, StageHistory
 from acestep_lab.jobs.events import Event
 from acestep_lab.jobs.ids import SHORT
 from acestep_lab.jobs.run import Run
-from acestep_lab.jobs.worker import PATIENCE, AnyRun, Work, Worker
+from acestep_lab.jobs.worker import PATIENCE, AnyRun, RunBody, Worker
 from acestep_lab.prompt import checks
 
 MOST_FINISHED = 12
@@ -65,7 +65,7 @@ class JobQueue:
 
     # -- work ----------------------------------------------------------------------------------------------------------
 
-    def submit(self, run: R, work: Work, priority: int = 0) -> R:
+    def submit(self, run: R, work: RunBody, priority: int = 0) -> R:
         """Queue a run; `work(run)` is called on the worker thread, and what it raises becomes the run's failure.
 
         A priority above 0 goes before its owner's other runs, one below 0 lets everybody's others go first. LabError where
@@ -74,6 +74,8 @@ class JobQueue:
         priority = checks.whole("A priority", priority, -MOST_PRIORITY, MOST_PRIORITY)
         self._worker.must_be_open()
         with self._lock:
+            if run.is_submitted or run.id in self._known:
+                raise LabError("This run is in a queue already; a run is submitted once.")
             self._admit(run.client)
             self._remember(run)
         run.subscribe(partial(_relay, weakref.ref(self), weakref.ref(run)))

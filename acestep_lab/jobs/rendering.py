@@ -9,18 +9,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
+from types import NoneType
 from typing import Any, Protocol
 
 from torch import Tensor
 
 from acestep_lab.audio.audio import Audio
-from acestep_lab.engines.base import Engine, Plans, Prepared, Request, groups
+from acestep_lab.engines.base import Engine, Plans, Prepared, Profiles, Request, groups
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import LintWarning, RecipeError, shown, warn_caller
 from acestep_lab.jobs.eta import DECODE, ENCODE, PLAN, RENDER, Work
+from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.queue import JobQueue
-from acestep_lab.jobs.run import RenderRun
-from acestep_lab.jobs.work import render_work
+from acestep_lab.jobs.work import item_work, work_key
 from acestep_lab.plan.following import thinks
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt import checks
@@ -115,16 +116,33 @@ class Renderer:
             raise RecipeError("A variance is the distance from a take; make one first, then vary it.")
         return self.begin(recipes_of([source.recipe.replace(task=Retake(source, variance, seed)) for seed in listed]))
 
+    def again(self, take: Take) -> Take:
+        """Make a take again; of one that was kept in the middle, as far as its step."""
+        run, step = self.begin(recipes_of(take.recipe), take.plan), take.made_with.get("step")
+        return run.take() if step is None else run.until(step)
+
+    def profile(self, recipe: Recipe, engine: Profiles) -> Any:
+        """Render a recipe, once to warm up with other words, and say where the seconds of the second time went."""
+        checks.instance("What is profiled", recipe, Recipe)
+        self.begin([recipe.replace(caption=recipe.caption + " (warming up)")]).take()
+        run = self.begin([recipe])
+        return self.queue.call(partial(engine.profile, run.take(), run.shown_at))
+
     def resolve(self, recipe: Recipe, plan: Plan | None = None) -> Item:
         """A recipe as its engine decides it."""
+        checks.instance("What is made", recipe, Recipe, " Write Recipe('…', seconds=30).")
+        checks.instance("A plan", plan, (Plan, NoneType), " lab.plan(Recipe('…')) gives one.")
         engine = self.engines.of(recipe)
         return Item(recipe, engine, engine.resolve(recipe, plan, self.sounds.find, self.engines.longest(engine)), plan)
 
     def _work(self, items: Sequence[Item], planned: Sequence[bool] = ()) -> Work:
-        engine = items[0].engine
-        planned = [wanted and not (item.plan and item.plan.codes) for item, wanted in zip(items, planned, strict=False)]
-        planned = planned or [False] * len(items)
-        return render_work(items, planned, self.engines.batch(engine), self.engines.device(engine))
+        """What there is to do; `planned` says for which items the planner writes first, none once it has."""
+        engine, planned = items[0].engine, planned or [False] * len(items)
+        found = [
+            item_work(item.engine, item.request, wanted and not (item.plan and item.plan.codes))
+            for item, wanted in zip(items, planned, strict=True)
+        ]
+        return Work.of(work_key(engine, self.engines.device(engine)), found, self.engines.batch(engine))
 
     # -- on the worker thread ------------------------------------------------------------------------------------------
 
@@ -166,8 +184,8 @@ class Renderer:
         latents: dict[int, Tensor] = {}
         with run.stage(RENDER):
             for step in engine.sample([prepared[place] for place in places], run.check):
-                shown = [replace(one, items=(place,)) for one, place in zip(step.each(), places, strict=True)]
-                latents = {place: one.state for one, place in zip(shown, places, strict=True) if one.state is not None}
+                shown = [replace(one, items=(places[one.item],)) for one in step.each()]
+                latents = {one.item: one.state for one in shown if one.state is not None}
                 run.show(*shown)
                 self.queue.breathe()
                 run.check()

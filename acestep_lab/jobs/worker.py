@@ -23,7 +23,7 @@ from acestep_lab.jobs.fair_queue import FairQueue
 from acestep_lab.jobs.run import Run
 
 AnyRun = Run[Any, Any]
-Work = Callable[[Any], None]
+RunBody = Callable[[Any], None]
 """What a run's turn is spent on: `work(run)`."""
 PATIENCE = 10.0
 """Seconds that closing waits for the step at work."""
@@ -57,7 +57,7 @@ class Worker:
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()  # `put` may be called even by the collector
         self._asides: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
         self._queue: FairQueue[AnyRun] = FairQueue()
-        self._work: dict[AnyRun, Work] = {}
+        self._work: dict[AnyRun, RunBody] = {}
         self._withdrawn: list[AnyRun] = []
         self._moved = False  # somebody joined, left or moved since the others were told their places
         self._thread: threading.Thread | None = None
@@ -161,7 +161,7 @@ class Worker:
         if self._closed:
             raise LabError(CLOSED)
 
-    def join(self, run: AnyRun, work: Work, priority: int = 0) -> None:
+    def join(self, run: AnyRun, work: RunBody, priority: int = 0) -> None:
         """Let a run wait its turn."""
         with self._lock:
             self.must_be_open()

@@ -35,7 +35,7 @@ from acestep_lab._libraries import diffusers_hooks
 from acestep_lab.errors import MachineError, shown
 from acestep_lab.models import storage
 from acestep_lab.models.component_spec import ComponentSpec
-from acestep_lab.models.memory_plan import MemoryPlan, budget
+from acestep_lab.models.memory_plan import MemoryPlan, budget, gb
 from acestep_lab.models.shared_memory_plan import CheckpointCost, Place, SharedMemoryPlan
 from acestep_lab.models.tiers import Machine, ram_bytes
 from acestep_lab.prompt.checks import is_a
@@ -43,6 +43,10 @@ from acestep_lab.prompt.checks import is_a
 T = TypeVar("T")
 Build = Callable[[str, torch.dtype], nn.Module]
 """Makes a component on the CPU in a dtype, with any LoRA it is to carry: an engine's `build`."""
+
+
+TOLERATED, TOLERATED_BYTES = 0.25, 64 * 2**20
+"""How much larger than promised a component may be (adapters, buffers stored apart) without a word."""
 
 
 class Mover(Protocol):
@@ -491,11 +495,16 @@ class DeviceManager:
         return loaded
 
     def _built(self, place: Place, plan: MemoryPlan) -> _Loaded:
-        """A component fresh from its engine; MachineError where what comes is no module."""
+        """A component fresh from its engine; MachineError where what comes is no module, and a word where it is larger than
+        was planned for.
+        """
         key, name = place
         module = self._open[key].build(name, plan.torch_dtype)
         if not is_a(module, nn.Module):
             raise MachineError(f"The engine built {shown(module)} for {shown(name)}, where a torch module belongs.")
+        promised, size = plan.component(name).bytes * plan.torch_dtype.itemsize // 2, module_bytes(module)
+        if size > promised * (1 + TOLERATED) + TOLERATED_BYTES:
+            self._tell(f"The {name} is {gb(size)} and was planned for with {gb(promised)}; memory may run out.")
         return _Loaded(module, self._mover(plan), plan.device, plan.dtype, {place})
 
     def _make_room(self, place: Place) -> None:
@@ -615,6 +624,12 @@ class DeviceManager:
         self.messages.append(sentence)
         for listener in (*([self._notify] if self._notify else []), *self._listeners):
             listener(sentence)
+
+
+def module_bytes(module: nn.Module) -> int:
+    """Bytes of a module's parameters and buffers, tied ones counted once."""
+    tensors = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
 def _on_the_cpu(plan: MemoryPlan) -> MemoryPlan:

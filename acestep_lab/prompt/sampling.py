@@ -136,7 +136,7 @@ def sampled(sampling: Sampling, changes: Mapping[str, Any]) -> Sampling:
 
 def converted(sampling: Sampling, kind: type[Any], engine: str) -> Sampling:
     """The sampling as another kind of model has it; RecipeError naming a knob that this engine does not have."""
-    if isinstance(sampling, kind):
+    if type(sampling) is kind:
         return sampling
     foreign = [name for name in sampling.given() if name not in kind.names()]
     if foreign:

@@ -74,7 +74,7 @@ class Sounds:
         given: Any = source
         if checks.is_a(given, Take, Audio):
             self.remember(given)
-            return given  # type: ignore[no-any-return]
+            return given
         if not checks.is_a(given, str, os.PathLike):
             raise SourceError(f"A source is a take, an audio, an id or a file, not {checks.kind_of(source)}.")
         name = checks.place("A source", given, SourceError)

@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 from acestep_lab.errors import LabError
 from acestep_lab.jobs.client import Client
+from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.owned_library import OwnedLibrary
 from acestep_lab.jobs.queue import JobQueue
-from acestep_lab.jobs.run import RenderRun
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.session_like import SessionLike
 from acestep_lab.ui.gallery import card_of

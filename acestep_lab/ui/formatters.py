@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from acestep_lab.audio.audio import Audio
     from acestep_lab.engines.step import Step
-    from acestep_lab.jobs.run import Run
+    from acestep_lab.jobs.kinds import RenderRun
     from acestep_lab.takes.take import Take
 
 Bundle = dict[str, Any] | tuple[dict[str, Any], dict[str, Any]]
@@ -36,7 +36,7 @@ def sound_bundle(sound: Take | Audio) -> Bundle:
     return _widget_bundle(PlayerWidget(sound), sound)
 
 
-def run_bundle(run: Run) -> Bundle:
+def run_bundle(run: RenderRun) -> Bundle:
     """The music as it forms, step by step, with a button that stops the run."""
     from acestep_lab.ui.latent_preview import LatentPreviewWidget
 
@@ -75,7 +75,7 @@ def _widget_bundle(widget: Any, value: object) -> Bundle:
 FORMATTERS: Mapping[tuple[str, str], Callable[[Any], Bundle]] = {
     ("acestep_lab.audio.audio", "Audio"): sound_bundle,
     ("acestep_lab.engines.step", "Step"): step_bundle,
-    ("acestep_lab.jobs.run", "Run"): run_bundle,
+    ("acestep_lab.jobs.kinds", "RenderRun"): run_bundle,
     ("acestep_lab.takes.take", "Take"): sound_bundle,
 }
 """Module and name of each value's class, and what shows it. Plans, profiles and comparisons are tables: they write

@@ -7,7 +7,9 @@ from typing import Any, ClassVar
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import RecipeError
-from acestep_lab.jobs.run import OVER, Event, Run
+from acestep_lab.jobs.events import Event
+from acestep_lab.jobs.kinds import RenderRun
+from acestep_lab.jobs.run import OVER
 from acestep_lab.ui.component import Component, widget_and_pane
 from acestep_lab.ui.messages import Id
 from acestep_lab.ui.throttle import Throttle
@@ -83,7 +85,7 @@ class LatentPreview(Component):
         self.code = "for step in run:\n    display(step)          # and run.keep(step.index), run.stop()"
         self.run = run
 
-    def follow(self, run: Run) -> None:
+    def follow(self, run: RenderRun) -> None:
         """Show a run's (first) song from here to the run's end, and stop it when asked to."""
         self.begin(run.id, run.recipe.seconds or 0.0)
         self.on("stop", run.stop)

@@ -19,7 +19,8 @@ from acestep_lab.engines.offered import OfferedCheckpoint, licence_note, offered
 from acestep_lab.errors import LabError, sentence
 from acestep_lab.jobs.client import Client
 from acestep_lab.jobs.events import Event
-from acestep_lab.jobs.run import RenderRun, Run
+from acestep_lab.jobs.kinds import RenderRun
+from acestep_lab.jobs.run import Run
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import (
     TASKS,

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from acestep_lab import Library, Recipe, Session
+from acestep_lab.engines.ace15.engine import Ace15Engine
 from acestep_lab.jobs.events import Event
+from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.queue import JobQueue
-from acestep_lab.jobs.run import RenderRun
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.prompt.tasks import Cover
 from tests.benchmarks.meter import show, write
@@ -72,7 +73,7 @@ def main() -> None:
     jobs = JobQueue(clock=time.process_time)
     with (
         tempfile.TemporaryDirectory() as folder,
-        Session(Checkpoint.open("pocket"), library=Library(Path(folder)), jobs=jobs) as lab,
+        Session(Ace15Engine(Checkpoint.open("pocket")), library=Library(Path(folder)), jobs=jobs) as lab,
     ):
         began = time.monotonic()
         for _ in range(2):

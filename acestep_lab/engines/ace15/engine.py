@@ -92,6 +92,7 @@ class Ace15Engine:
             seconds=(SECONDS_RANGE[0], g.longest_seconds),
             licence=row.licence,
             plans=self.checkpoint.has_lm,
+            takes_lm=True,
             previews=True,
             attaches=True,
             codes="codes" in self.checkpoint.components,
@@ -148,6 +149,15 @@ class Ace15Engine:
 
     def plans(self, recipe: Recipe, seeds: Sequence[int], **how: Any) -> list[Plan]:
         return self.planner.plan(self.lm, recipe, seeds, **how)
+
+    def sketch(self, sentence: str, instrumental: bool, seed: int, **how: Any) -> Plan:
+        return self.planner.sketch(self.lm, sentence, instrumental, seed, **how)
+
+    def polish(self, caption: str, lyrics: str, seed: int, **how: Any) -> Plan:
+        return self.planner.polish(self.lm, caption, lyrics, seed, **how)
+
+    def understand(self, sound: Sound, seed: int, **how: Any) -> Plan:
+        return self.planner.understand(self.lm, self.sources.codes(sound), seed, **how)
 
     def plan_tokens(self, recipe: Recipe, codes: bool | None) -> tuple[int, int]:
         """A few fields, then codes, or lyrics."""
@@ -219,7 +229,8 @@ class Ace15Engine:
     def sample(self, prepared: Sequence[Prepared], check: Check) -> Iterator[Step]:
         """`check` is called before every call of the DiT."""
         group = [checks.instance("What is sampled", one, FlowPrepared) for one in prepared]
-        yield from render(group, self._predict(check), together=self.devices.device.type != "cpu")
+        for step in render(group, self._predict(check), together=self.devices.device.type != "cpu"):
+            yield replace(step, items=tuple(range(len(group))))
 
     def _predict(self, check: Check) -> PredictFn:
         ask = torch.inference_mode()(partial(attention.velocity, cache=self._attention_cache))
@@ -235,7 +246,7 @@ class Ace15Engine:
         mode = self._int8_mode
         if mode is None or mode.gate is not None:
             return ()
-        mode.look = self._probe(song)
+        mode.probe = self._probe(song)
         self.devices.free()  # a DiT built before there was a song to measure with
         with self.devices.on("dit"):
             pass
@@ -304,7 +315,8 @@ class Ace15Engine:
 
     def preview(self, latent: Tensor | np.ndarray, at: float, seconds: float) -> Audio:
         """The seconds around a time of a latent `[frames, channels]`, exactly as they sound in the whole."""
-        latent, rate = torch.as_tensor(latent), self.geometry.frames_per_second
+        latent = torch.from_numpy(latent.copy()) if isinstance(latent, np.ndarray) else latent
+        rate = self.geometry.frames_per_second
         frames = latent.shape[0]
         at = checks.real("The time to listen at", at, -MOST_SECONDS, MOST_SECONDS, "seconds")
         seconds = checks.real("The length to listen for", seconds, -MOST_SECONDS, MOST_SECONDS, "seconds")
@@ -360,12 +372,12 @@ def _finite(piece: Tensor) -> Tensor:
     return piece
 
 
-def build(checkpoint: Checkpoint, component: str, dtype: torch.dtype) -> nn.Module:
+def build(checkpoint: Checkpoint, component: str, dtype: torch.dtype) -> Any:
     """Make a component in a dtype; autoencoder and DiT are made quicker on the way (same numbers, less work)."""
     if component == "vae":
         vae = prepare_vae(checkpoint.build(component))
         return vae if dtype == torch.float32 else vae.to(dtype)
-    module = checkpoint.build(component, dtype)
+    module: Any = checkpoint.build(component, dtype)
     if component == "condition":
         remember(module.timbre_encoder)  # without reference audio it hears the same silence every time
     return attention.install(module) if component == "dit" else module

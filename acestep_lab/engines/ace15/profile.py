@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from acestep_lab.engines.ace15.request import flow
 from acestep_lab.models import roofline
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.models.roofline import Peak, Work
@@ -102,11 +103,12 @@ def _work(take: Take, checkpoint: Checkpoint, size: int) -> dict[str, Work]:
     if "reference" in recipe.task.sources():
         heard_frames = round(30 * checkpoint.geometry.frames_per_second)
         encode = roofline.encode(config("text"), config("condition"), words, lyrics, heard_frames, size)
-    passes = 2 if recipe.guidance not in (None, "none") and (recipe.guidance_scale or 1) > 1 else 1
+    how = flow(recipe)
+    passes = 2 if how.guidance not in (None, "none") and (how.guidance_scale or 1) > 1 else 1
     heard = words + lyrics + 1
     work = {
         "encode": encode,
-        "render": roofline.dit_step(config("dit"), frames, heard, passes, size) * (recipe.steps or 1),
+        "render": roofline.dit_step(config("dit"), frames, heard, passes, size) * (how.steps or 1),
         "decode": roofline.decode(config("vae"), frames, size),
         "plan": Work(0, 0),
     }

@@ -191,13 +191,12 @@ def _told(seen: Context, mask: str) -> Context:
 
 def repaint_strength(task: Repaint) -> KeepStrength:
     """How firmly a repaint holds its outside: the mode's numbers, or those given by hand."""
-    given = {
-        "injection": task.injection,
-        "latent_seconds": task.latent_crossfade,
-        "wave_seconds": task.wave_crossfade,
-    }
-    given = {name: value for name, value in given.items() if value is not None}
-    return replace(keep_strength(task.mode, task.strength), **given)
+    usual = keep_strength(task.mode, task.strength)
+    return KeepStrength(
+        usual.injection if task.injection is None else task.injection,
+        usual.latent_seconds if task.latent_crossfade is None else task.latent_crossfade,
+        usual.wave_seconds if task.wave_crossfade is None else task.wave_crossfade,
+    )
 
 
 def extend_strength(task: Extend) -> KeepStrength:

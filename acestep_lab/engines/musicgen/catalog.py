@@ -21,7 +21,6 @@ STRIDE_SECONDS = 18.0
 LONGEST_SECONDS = 120.0
 """The longest song that is stitched from windows."""
 
-FRAMES_PER_SECOND = 50
 CODEBOOK_WORDS = 2048
 T5_BASE = {"words": 32_128, "width": 768, "inner": 768, "feed_forward": 3072, "layers": 12, "heads": 12, "buckets": 32}
 """The text encoder of every published checkpoint."""

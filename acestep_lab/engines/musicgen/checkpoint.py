@@ -40,6 +40,8 @@ _NOT_OURS = (
     "auto_map", "attn_implementation", "quantization_config", "transformers_version", "torch_dtype", "dtype", "architectures",
 )  # fmt: skip
 """What a config says of code, kernels and storage; how weights are computed with is decided here."""
+_LARGEST = {"max_position_embeddings": 2**16}
+"""Of numbers whose tables are computed, and not read, when a component is made."""
 _POSITIONS = "decoder.model.decoder.embed_positions.weights"
 """A table of sines that older files hold, and that is computed here."""
 _SHARED = ("shared.weight", "encoder.embed_tokens.weight")
@@ -105,7 +107,7 @@ class Checkpoint:
     @cached_property
     def stored(self) -> Mapping[str, Entry]:
         """Every stored tensor by its published name: headers only."""
-        return weights.shelf(self.folder)
+        return weights.stored_tensors(self.folder)
 
     def entries(self, component: str) -> dict[str, Entry]:
         """The stored tensors of a component, by the names its module gives them; CheckpointError for tensors of none."""
@@ -186,7 +188,7 @@ def _locate(name: str | os.PathLike[str]) -> tuple[Path, Row | None]:
     if folder.is_dir():
         return folder, None
     if row is not None:
-        return loading.snapshot(row.repo, f"The checkpoint {row.name} has not been downloaded yet", row.name), row
+        return loading.snapshot(row.repo, f"The checkpoint {row.name} has not been downloaded yet"), row
     if isinstance(name, str) and loading.is_hub_id(name):
         return loading.snapshot(name, f"{shown(name)} is not in the cache on this machine"), None
     if isinstance(name, str) and "/" not in name:
@@ -203,7 +205,14 @@ def _table(config: Mapping[str, Any], component: str, folder: Path) -> dict[str,
         raise CheckpointError(
             f"In {short(folder / 'config.json')}, {name} is of a {shown(said)} where {kind!r} belongs."
         )
-    return {key: value for key, value in found.items() if not key.startswith("_") and key not in _NOT_OURS}
+    table = {key: value for key, value in found.items() if not key.startswith("_") and key not in _NOT_OURS}
+    for key, value in table.items():
+        most = weights.LARGEST_COUNT if key.endswith("layers") else _LARGEST.get(key, weights.LARGEST_NUMBER)
+        if isinstance(value, int) and abs(value) > most:
+            raise CheckpointError(
+                f"In {short(folder / 'config.json')}, {shown(key)} of {name} is {shown(value)}; no model is that large."
+            )
+    return table
 
 
 def _shape(config: Mapping[str, Any], folder: Path) -> Shape:

@@ -34,13 +34,15 @@ from acestep_lab.engines.musicgen import resolve as resolving
 from acestep_lab.engines.musicgen.checkpoint import COMPONENTS, Checkpoint
 from acestep_lab.engines.musicgen.chroma import HOP, melody
 from acestep_lab.engines.musicgen.codec import HALO, TILE, Codec
-from acestep_lab.engines.musicgen.generation import Conditions, Generation, Rules
+from acestep_lab.engines.musicgen.generation import Conditions, Generation
+from acestep_lab.engines.musicgen.request import Rules, TokenRequest
 from acestep_lab.engines.musicgen.resolve import CROSSFADE_SECONDS, SHORTEST_SECONDS, Limits, audio_of, described
 from acestep_lab.engines.musicgen.windows import Window, delays
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import MachineError, RecipeError, SourceError, Stopped
 from acestep_lab.models.assembly import opened
 from acestep_lab.models.component_spec import ComponentSpec, WorkingMemory
+from acestep_lab.models.stored_content import StoredContent
 from acestep_lab.models.weights import number, whole_number
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
@@ -55,6 +57,10 @@ MOST_TOKENS = 512
 _ROLES = {"text": "encoder", "codec": "decoder", "decoder": "loop"}
 _LABELS = {"text": "T5", "codec": "EnCodec", "decoder": "decoder"}
 """What a component is to a plan for memory, and how a sentence calls it."""
+_INT8 = {"text": 0.62, "decoder": 0.52}
+"""Which share of its bytes is left where its linear layers are kept in eight bits; tables of words and codes stay. EnCodec is
+never kept so.
+"""
 TEMPERATURE, TOP_K, TOP_P, GUIDANCE_SCALE = 1.0, 250, 1.0, 3.0
 """Where a checkpoint's generation_config.json does not say: audiocraft's defaults."""
 
@@ -63,8 +69,7 @@ TEMPERATURE, TOP_K, TOP_P, GUIDANCE_SCALE = 1.0, 250, 1.0, 3.0
 class Prepared:
     """One resolved recipe with everything the loop and the decoding need."""
 
-    request: Request
-    windows: tuple[Window, ...]
+    request: TokenRequest
     known: Tensor
     """Codes `[frames, codebooks]` of the source that is gone on from; of no frames where there is none."""
     conditions: Conditions | None
@@ -80,7 +85,7 @@ class Prepared:
     @property
     def group(self) -> Hashable:
         """Those of as many steps share a loop."""
-        return self.windows
+        return self.request.windows
 
     def after_sampling(self) -> Prepared:
         return replace(self, conditions=None)
@@ -138,9 +143,12 @@ class MusicGenEngine:
             "codec": WorkingMemory(fixed=4 * piece),
         }
         return [
-            ComponentSpec(name, sizes[name], _ROLES[name], _LABELS[name], working=needs.get(name))
+            ComponentSpec(
+                name, sizes[name], _ROLES[name], _LABELS[name], int8=_INT8.get(name), working=needs.get(name),
+                content=StoredContent.of(f"musicgen {name}", self.checkpoint.part(name), self.checkpoint.entries(name)),
+            )
             for name in COMPONENTS
-        ]
+        ]  # fmt: skip
 
     @property
     def passes(self) -> int:
@@ -183,10 +191,10 @@ class MusicGenEngine:
         most = self._longest if longest is None else min(self._longest, longest)
         return Limits(
             self.name, self.shape.channels, self.checkpoint.is_melody, self.shape.frames_per_second, self.window_seconds,
-            self.stride_seconds, most, self.defaults(task),
+            self.stride_seconds, most, max(self.late), self.defaults(task),
         )  # fmt: skip
 
-    def resolve(self, recipe: Recipe, plan: Plan | None, find: Find, longest: float) -> Request:
+    def resolve(self, recipe: Recipe, plan: Plan | None, find: Find, longest: float) -> TokenRequest:
         """The recipe with every "auto" decided; RecipeError or SourceError for what cannot be made."""
         return resolving.resolve(recipe, plan, find, self.limits(recipe.task, longest))
 
@@ -198,8 +206,14 @@ class MusicGenEngine:
 
     def prepare(self, requests: Sequence[Request], stop: threading.Event | None = None) -> Sequence[Prepared]:
         """Words read, then sources encoded: component after component."""
-        texts = self._read([described(request.recipe) for request in requests], stop)
-        return [self._prepared(request, *text, stop) for request, text in zip(requests, texts, strict=True)]
+        own = [self._own(request) for request in requests]
+        texts = self._read([described(request.recipe) for request in own], stop)
+        return [self._prepared(request, *text, stop) for request, text in zip(own, texts, strict=True)]
+
+    def _own(self, request: Request) -> TokenRequest:
+        if not isinstance(request, TokenRequest):
+            raise RecipeError(f"{self.name} was handed another engine's request; resolve the recipe with this one.")
+        return request
 
     def _read(
         self, captions: Sequence[str], stop: threading.Event | None
@@ -231,20 +245,19 @@ class MusicGenEngine:
         return self.checkpoint.tokenizer()
 
     def _prepared(
-        self, request: Request, text: Tensor, has_words: bool, said: tuple[str, ...], stop: threading.Event | None
+        self, request: TokenRequest, text: Tensor, has_words: bool, said: tuple[str, ...], stop: threading.Event | None
     ) -> Prepared:
-        task, recipe = request.task, request.recipe
-        windows = resolving.song_windows(recipe, self.limits(task))
+        task, windows = request.task, request.windows
         none = torch.zeros(0, self.shape.codebooks, dtype=torch.long)
         melodies = self._melodies(task, windows) if self.checkpoint.is_melody else None
         conditions = Conditions(text, has_words, melodies)
         if not isinstance(task, Extend):
-            return Prepared(request, windows, none, conditions, remarks=said)
+            return Prepared(request, none, conditions, remarks=said)
         source: Any = task.source
         known = _of_frames(self.encode(source, stop).long(), windows[0].start)
         gain = source.made_with.get("gain", 1.0) if isinstance(source, Take) and self._is_ours(source) else 1.0
         canvas, seam = self._canvas(source, request)
-        return Prepared(request, windows, known, conditions, canvas, seam, float(gain), said)
+        return Prepared(request, known, conditions, canvas, seam, float(gain), said)
 
     def _melodies(self, task: Task, windows: Sequence[Window]) -> tuple[Tensor, ...]:
         """The melody of each window: the source's from the window's begin on, round and round; of no source, silence."""
@@ -293,12 +306,11 @@ class MusicGenEngine:
             yield Step(index, steps, 1 - (index + 1) / steps, state, None, items)
 
     def _generation(self, one: Prepared) -> Generation:
-        sampling = one.request.recipe.sampling
-        assert isinstance(sampling, TokenSampling)
+        request = one.request
         assert one.conditions is not None
-        decided: Any = resolving.decide(sampling, self.defaults(one.request.task))
-        rules = Rules(decided.temperature, decided.top_k, decided.top_p, decided.guidance_scale)
-        return Generation(one.windows, one.known, self.late, self.shape.pad, one.conditions, rules, one.request.seed)
+        return Generation(
+            request.windows, one.known, self.late, self.shape.pad, one.conditions, request.rules, request.seed
+        )
 
     # -- after the loop
 

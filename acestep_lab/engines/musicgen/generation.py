@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from acestep_lab._libraries import transformers
-from acestep_lab.engines.musicgen.windows import Window, delayed, steps, undelayed
+from acestep_lab.engines.musicgen.request import Rules
+from acestep_lab.engines.musicgen.windows import Window, delayed, undelayed
 from acestep_lab.plan.token_sampler import nucleus
 
 
@@ -38,21 +39,6 @@ class Decoder(nn.Module):
     def melody(self, chroma: Tensor) -> Tensor:
         """Pitch classes at the decoder's width."""
         return self.audio_enc_to_dec_proj(chroma) if hasattr(self, "audio_enc_to_dec_proj") else chroma
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How a token is drawn, every number decided."""
-
-    temperature: float
-    top_k: int
-    top_p: float
-    guidance_scale: float
-
-    @property
-    def rows(self) -> int:
-        """Rows the decoder is asked in: with the words, and without where the two are weighed against each other."""
-        return 1 if self.guidance_scale == 1.0 else 2
 
 
 @dataclass(frozen=True)
@@ -83,7 +69,7 @@ class Generation:
         self.codes = torch.zeros(windows[-1].end, len(late), dtype=torch.long)
         self.codes[: len(known)] = known
         self.generator = torch.Generator("cpu").manual_seed(seed)
-        self.steps = sum(steps(window, late) for window in windows)
+        self.steps = sum(window.end - window.start + max(late) for window in windows)
         self._begin(0)
 
     def _begin(self, place: int) -> None:
@@ -93,6 +79,7 @@ class Generation:
             self.codes[window.begin : window.start], window.end - window.begin, self.late, self.pad
         )
         self._cache: Any = None
+        self._heard: dict[str, Any] = {}
         self._read, self._where = 0, torch.device("cpu")
 
     def advance(self, ask: Callable[[Callable[[Decoder], Tensor]], Tensor], device: Callable[[], torch.device]) -> None:
@@ -123,19 +110,19 @@ class Generation:
         """
         if self._cache is None or self._where != device:
             self._cache, self._where, self._read = _new_cache(decoder.decoder.config), device, 0
+            self._heard = self._conditions(decoder, device)
         cache, self._cache = self._cache, None  # a failure leaves none behind
         ids = self._grid[:, self._read : self.at].repeat(self.rules.rows, 1).to(device)
-        found = decoder.decoder(
-            input_ids=ids, past_key_values=cache, use_cache=True, **self._conditions(decoder, device, not self._read)
-        ).logits[:, -1]
+        heard = (
+            {} if self._read and self.conditions.melodies is not None else self._heard
+        )  # stands before the music, read once
+        found = decoder.decoder(input_ids=ids, past_key_values=cache, use_cache=True, **heard).logits[:, -1]
         self._cache = cache
         rows = found.float().reshape(self.rules.rows, len(self.late), -1)
         return guided(rows, self.rules.guidance_scale)
 
-    def _conditions(self, decoder: Decoder, device: torch.device, first: bool) -> dict[str, Any]:
+    def _conditions(self, decoder: Decoder, device: torch.device) -> dict[str, Any]:
         """What the decoder listens to, row by row: with the words, and then without (transformers' own null rows)."""
-        if self.conditions.melodies is not None and not first:
-            return {}  # they stand before the music, and have been read
         dtype = decoder.decoder.dtype
         text = decoder.words(self.conditions.text[None].to(device, dtype))  # [1, tokens, width]
         mask = torch.full(text.shape[:2], int(self.conditions.has_words), device=device)

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from acestep_lab.audio.audio import Audio
-from acestep_lab.engines.base import Find, Request
-from acestep_lab.engines.musicgen.windows import windows
+from acestep_lab.engines.base import Find
+from acestep_lab.engines.musicgen.request import Rules, TokenRequest
+from acestep_lab.engines.musicgen.windows import Window, windows
 from acestep_lab.errors import RecipeError, SourceError
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.lyrics import sections
@@ -40,6 +41,8 @@ class Limits:
     window_seconds: float
     stride_seconds: float
     longest_seconds: float
+    latest: int
+    """By how many steps the last codebook is late."""
     defaults: TokenSampling
     """Every knob decided."""
 
@@ -48,7 +51,7 @@ class Limits:
         return max(1, int(np.ceil(seconds * self.frames_per_second - 1e-6)))
 
 
-def resolve(recipe: Recipe, plan: Plan | None, find: Find, limits: Limits) -> Request:
+def resolve(recipe: Recipe, plan: Plan | None, find: Find, limits: Limits) -> TokenRequest:
     """The recipe with every "auto" decided and every source at hand; raises RecipeError or SourceError."""
     _check_task(recipe.task, limits)
     sampling = converted(recipe.sampling, TokenSampling, limits.name)
@@ -57,13 +60,12 @@ def resolve(recipe: Recipe, plan: Plan | None, find: Find, limits: Limits) -> Re
     _check_sources(task, limits)
     seconds = _seconds(recipe, task, limits)
     seed = recipe.seed if recipe.seed is not None else secrets.randbelow(2**32)
-    decided = recipe.replace(task=task, seconds=seconds, seed=seed, sampling=decide(sampling, limits.defaults))
-    return Request(decided, seconds, seed, tuple(remarks(decided, limits)))
-
-
-def decide(sampling: Any, defaults: TokenSampling) -> TokenSampling:
-    """The sampling with every open knob at its default."""
-    return defaults.replace(**sampling.given())
+    how: Any = limits.defaults.replace(**sampling.given())
+    decided = recipe.replace(task=task, seconds=seconds, seed=seed, sampling=how)
+    rules = Rules(how.temperature, how.top_k, how.top_p, how.guidance_scale)
+    found = song_windows(task, seconds, limits)
+    said = tuple(remarks(decided, seconds, found, limits))
+    return TokenRequest(decided, seconds, seed, said, rules, found, limits.latest)
 
 
 # --- refusing --------------------------------------------------------------------------------------------------------
@@ -109,7 +111,10 @@ def _check_unused(task: Text2Music | Cover, limits: Limits) -> None:
         raise RecipeError(f"{limits.name} takes no timbre from a reference; {who} Describe the sound in the caption.")
     if isinstance(task, Cover):
         usual = Cover(source=task.source)
-        for field in ("strength", "noise_strength", "through_codes"):
+        for field in (
+            "strength",
+            "noise_strength",
+        ):  # through_codes says how an ACE-Step hears a source; here is one way only
             if getattr(task, field) != getattr(usual, field):
                 raise RecipeError(
                     f"{limits.name} follows a source's melody as it is and has no {field}; {who} Leave it at "
@@ -201,36 +206,38 @@ def described(recipe: Recipe) -> str:
     return ", ".join(words for words in (recipe.caption.strip(), *asked) if words)
 
 
-def remarks(recipe: Recipe, limits: Limits) -> Iterator[str]:
+def remarks(recipe: Recipe, seconds: float, found: tuple[Window, ...], limits: Limits) -> Iterator[str]:
     """A sentence for each wish of a resolved recipe that is done otherwise than elsewhere, or only in part."""
     if (words := described(recipe)) != recipe.caption.strip():
         short = words if len(words) <= 80 else f"…{words[-79:]}"
         yield f"{limits.name} has no fields for tempo, key and meter; it reads them as words, {short!r}, and may stray from them."
-    yield from _stitches(recipe, limits)
     task: Any = recipe.task
+    yield from _stitches(seconds, found, limits)
     if isinstance(task, Cover):
         yield "The melody is the loudest pitch class of the whole mix at each moment; drums and bass may cover it."
-        if recipe.seconds is not None and recipe.seconds > audio_of(task.source).seconds + 0.05:
+        if seconds > audio_of(task.source).seconds + 0.05:
             yield f"The source lasts {audio_of(task.source).seconds:.1f} s; its melody is heard again from its begin after that."
     if isinstance(task, Extend) and audio_of(task.source).channels > limits.channels:
         yield f"{limits.name} writes mono: what is added is the same in both channels. The source keeps its own."
 
 
-def song_windows(recipe: Recipe, limits: Limits) -> tuple[Any, ...]:
-    """The windows a resolved recipe is written in."""
-    known = limits.frames(audio_of(recipe.task.source).seconds) if isinstance(recipe.task, Extend) else 0
-    frames = max(limits.frames(recipe.seconds or DEFAULT_SECONDS), known + 1)
+def song_windows(task: Task, seconds: float, limits: Limits) -> tuple[Window, ...]:
+    """The windows a song of so many seconds is written in."""
+    known = limits.frames(audio_of(task.source).seconds) if isinstance(task, Extend) else 0
+    frames = max(limits.frames(seconds), known + 1)
     return windows(frames, known, limits.frames(limits.window_seconds), limits.frames(limits.stride_seconds))
 
 
-def _stitches(recipe: Recipe, limits: Limits) -> Iterator[str]:
-    found = song_windows(recipe, limits)
-    if len(found) > 1 or found[0].begin > 0:
+def _stitches(seconds: float, found: tuple[Window, ...], limits: Limits) -> Iterator[str]:
+    if len(found) > 1:
         overlap = limits.window_seconds - limits.stride_seconds
         yield (
-            f"Stitched: {limits.name} hears {limits.window_seconds:g} s at once, so {recipe.seconds or 0.0:.4g} s are written in "
-            f"{len(found)} window{'s' * (len(found) > 1)}, each going on from the last {overlap:g} s or more before it."
+            f"Stitched: {limits.name} hears {limits.window_seconds:g} s at once, so {seconds:.4g} s are written in "
+            f"{len(found)} windows, each going on from the last {overlap:g} s before it."
         )
+    if found[0].begin:
+        heard = (found[0].start - found[0].begin) / limits.frames_per_second
+        yield f"{limits.name} hears the last {heard:.4g} s of the source and goes on from there."
 
 
 # --- warning ---------------------------------------------------------------------------------------------------------

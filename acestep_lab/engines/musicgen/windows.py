@@ -42,11 +42,6 @@ def delays(codebooks: int, channels: int) -> tuple[int, ...]:
     return tuple(k // channels for k in range(codebooks))
 
 
-def steps(window: Window, late: Sequence[int]) -> int:
-    """How many times the decoder is asked for a window."""
-    return window.end - window.start + max(late)
-
-
 def delayed(known: Tensor, frames: int, late: Sequence[int], pad: int) -> tuple[Tensor, Tensor]:
     """The grid that is written from left to right, and which of it is open.
 
