@@ -18,11 +18,12 @@
 #
 # **What this notebook shows.** Every piece of the studio is an object of its own. `…Widget` is an anywidget (JupyterLab, VS Code,
 # Colab, marimo); `…Pane` is the same thing for Panel. Each takes Python values and tells you what was done in it:
-# `component.on("wish", function)`. Nothing you hear or see here is stored in the notebook file.
+# `component.on("make", function)`. Nothing you hear or see here is stored in the notebook file.
 
 # %%
 from acestep_lab import Recipe, Session
 from acestep_lab.ui import (
+    CheckpointSwitchWidget,
     GalleryWidget,
     LatentPreviewWidget,
     LyricsEditorWidget,
@@ -128,6 +129,20 @@ drop
 queue = RunQueueWidget()
 queue.rows = lab.jobs.rows()
 queue
+
+# %% [markdown]
+# ## CheckpointSwitch — what makes the music, and what another checkpoint would cost
+
+# %%
+from acestep_lab.engines.offered import licence_note
+from acestep_lab.ui.checkpoint_switch import Choice
+
+switch = CheckpointSwitchWidget()
+switch.set_current(lab.name, licence_note(lab.capabilities.licence))
+switch.on("list", lambda: switch.offer([Choice(name, is_open=True) for name in lab.checkpoints]))
+switch.on("cost", lambda name: switch.price(name, f"{name} is open already."))
+switch.on("use", lambda name: (lab.use(name), switch.set_current(name)))
+switch
 
 # %% [markdown]
 # ## All of it on one page
