@@ -28,7 +28,7 @@ lint: $(TOOLS)
 types: $(TOOLS)
 	$(VENV)/bin/mypy
 
-widgets:                    ## type-check the browser halves (needs node)
+widgets:                    ## check types and layout of the browser halves (needs node)
 	sh .ci/widgets
 
 notebooks: $(TOOLS)         ## write the .ipynb beside each py:percent source

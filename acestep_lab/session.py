@@ -98,10 +98,6 @@ class Session:
         """What using another checkpoint would cost, before anything loads: print it for a sentence."""
         return self.engines.cost(checkpoint)
 
-    def defaults(self, task: Task) -> Sampling:
-        """What is decided for a task where a recipe says nothing."""
-        return self.engine.defaults(checks.instance("A task", task, tuple(tasks.TASKS.values())))
-
     @property
     def name(self) -> str:
         """The checkpoint in use."""
@@ -111,6 +107,15 @@ class Session:
     def checkpoints(self) -> tuple[str, ...]:
         """The checkpoints that are open."""
         return self.engines.names
+
+    def capabilities_of(self, checkpoint: str) -> Capabilities:
+        """What an open checkpoint can do; CheckpointError where it is not open."""
+        return self.engines.named(checkpoint).capabilities
+
+    def defaults(self, task: Task, checkpoint: str | None = None) -> Sampling:
+        """What is decided for a task where a recipe says nothing, by the checkpoint in use or another open one."""
+        engine = self.engine if checkpoint is None else self.engines.named(checkpoint)
+        return engine.defaults(checks.instance("A task", task, tuple(tasks.TASKS.values())))
 
     @property
     def engine(self) -> Engine:

@@ -217,9 +217,9 @@ def test_a_licence_that_does_not_let_everything_is_said_where_the_checkpoint_is_
 ) -> None:
     open_session("pocket").close()
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr("acestep_lab.cli.render.FREE_LICENCES", ())
+    monkeypatch.setattr("acestep_lab.engines.offered.FREE_LICENCES", ())
     open_session("pocket").close()
-    assert capsys.readouterr().err == "pocket: its weights are under MIT.\n"
+    assert capsys.readouterr().err == "pocket: Its weights are under MIT.\n"
 
 
 def test_a_kept_take_is_a_source_by_its_id(tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -211,11 +211,6 @@ class Audio:
             bits = writing.wav_bits(self.samples, bits)
         writing.write_to(buffer, kind, sound.samples, sound.rate, sound.layout, bits, tags)
         return buffer.getvalue()
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        from acestep_lab.ui.notebook import sound_bundle
-
-        return sound_bundle(self, include=include, exclude=exclude)
 
 
 def normalizing_gain(samples: np.ndarray, peak_dbfs: float = -1.0) -> float:

@@ -28,18 +28,15 @@ if TYPE_CHECKING:
 MOST_PICTURES = 12
 """Steps that a page shows."""
 
-FREE_LICENCES = ("MIT", "Apache-2.0", "BSD-3-Clause")
-"""Licences of weights that let everybody do everything with them."""
-
 
 def open_session(checkpoint: str, **options: Any) -> Session:
     """A session, as `session_options` ask for it; a licence of the weights that does not let everything is said."""
+    from acestep_lab.engines.offered import licence_note
     from acestep_lab.session import Session
 
     lab = Session.open(checkpoint, **options)
-    licence = lab.capabilities.licence
-    if licence not in FREE_LICENCES:
-        print(f"{lab.engine.name}: its weights are under {licence}.", file=sys.stderr)
+    if note := licence_note(lab.capabilities.licence):
+        print(f"{lab.engine.name}: {note}", file=sys.stderr)
     return lab
 
 

@@ -112,6 +112,8 @@ class Capabilities:
     """Whether adapters (LoRA and kin) can be put on."""
     codes: bool = False
     """Whether sounds have audio codes that a cover can follow."""
+    fixed: frozenset[str] = frozenset()
+    """Fields of its tasks that stay at their defaults here, as "Extend.before": what a form leaves out."""
 
     def allows(self, task: Task) -> bool:
         """Whether this engine does such a task."""

@@ -1,7 +1,8 @@
 """A name, a folder, a hub id or an entry point becomes an engine. Knows families by name only, and loads none before it is asked for.
 
-A family is a module with `NAMES` (catalog names, for completion and the nearest-name hint), `claims(name_or_folder)` (whether it
-is this family's, looking at names and small JSON files only) and `open_engine(name_or_folder, lm)`. Families of other packages
+A family is a module with `NAMES` (catalog names, for completion and the nearest-name hint), `licence(name)` (of those names'
+weights), `claims(name_or_folder)` (whether it is this family's, looking at names and small JSON files only) and
+`open_engine(name_or_folder, lm)`. Families of other packages
 announce such a module under the entry point group "acestep_lab.engines".
 """
 
@@ -29,6 +30,7 @@ class Family(Protocol):
 
     NAMES: tuple[str, ...]
 
+    def licence(self, name: str) -> str: ...
     def claims(self, name: str | os.PathLike[str]) -> bool: ...
     def open_engine(
         self, name: str | os.PathLike[str], lm: str | os.PathLike[str] | None = None, precision: object = "auto"

@@ -245,6 +245,24 @@ MASKS = ("explicit", "auto")
 """How the DiT is told what to make anew: by the region itself, or by ones everywhere, as the reference's default does."""
 
 
+@dataclass(frozen=True)
+class KeepStrength:
+    """How firmly a repaint holds the outside of its regions (ACE-Step 1.5, repaint_mode)."""
+
+    injection: float
+    """Share of the steps during which the outside is set to the noised source."""
+    latent_seconds: float
+    """Crossfade of latents outside each border."""
+    wave_seconds: float
+    """Crossfade of samples outside each border."""
+
+
+def keep_strength(mode: str, strength: float) -> KeepStrength:
+    """The numbers behind conservative, balanced and aggressive; `strength` counts where the mode is balanced."""
+    loose = {"conservative": 1.0, "aggressive": 0.0}.get(mode, 1.0 - strength)
+    return KeepStrength(loose, loose * 1.0, loose * 0.05)
+
+
 @sentences
 @dataclass(frozen=True)
 class Repaint(_Task):

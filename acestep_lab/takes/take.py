@@ -158,11 +158,6 @@ class Take:
 
         return export(self, path)
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        from acestep_lab.ui.notebook import take_bundle
-
-        return take_bundle(self, include=include, exclude=exclude)
-
 
 def _latent(value: Any) -> np.ndarray:
     """A latent as float32 `[frames, channels]` that nobody can write to."""

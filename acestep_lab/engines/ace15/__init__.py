@@ -21,6 +21,11 @@ def claims(name: str | os.PathLike[str]) -> bool:
     return isinstance(name, str) and catalog.find(name) is not None
 
 
+def licence(name: str) -> str:
+    """The licence of a catalog name's weights; CheckpointError for a name that is none."""
+    return catalog.row(name).licence
+
+
 def open_engine(
     name: str | os.PathLike[str] = "pocket", lm: str | os.PathLike[str] | None = None, precision: object = "auto"
 ) -> Ace15Engine:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from acestep_lab.engines.ace15 import context
-from acestep_lab.engines.ace15.context import Context, KeepStrength
+from acestep_lab.engines.ace15.context import Context
 from acestep_lab.engines.ace15.edit_spec import EditSpec, KeepMask, SourceLatents
 from acestep_lab.engines.ace15.semantic import fitted
 from acestep_lab.errors import RecipeError, SourceError
@@ -25,12 +25,14 @@ from acestep_lab.prompt.tasks import (
     Extend,
     Extract,
     FlowEdit,
+    KeepStrength,
     Lego,
     Region,
     Repaint,
     Retake,
     Task,
     Text2Music,
+    keep_strength,
 )
 from acestep_lab.prompt.vocabulary import INSTRUCTIONS
 from acestep_lab.takes.take import Take
@@ -189,7 +191,7 @@ def _told(seen: Context, mask: str) -> Context:
 
 def repaint_strength(task: Repaint) -> KeepStrength:
     """How firmly a repaint holds its outside: the mode's numbers, or those given by hand."""
-    usual = context.keep_strength(task.mode, task.strength)
+    usual = keep_strength(task.mode, task.strength)
     return KeepStrength(
         usual.injection if task.injection is None else task.injection,
         usual.latent_seconds if task.latent_crossfade is None else task.latent_crossfade,
@@ -199,7 +201,7 @@ def repaint_strength(task: Repaint) -> KeepStrength:
 
 def extend_strength(task: Extend) -> KeepStrength:
     """How firmly an extended source is held: balanced, with its own crossfade where one is given."""
-    keep = context.keep_strength("balanced", 0.5)
+    keep = keep_strength("balanced", 0.5)
     return keep if task.wave_crossfade is None else replace(keep, wave_seconds=task.wave_crossfade)
 
 

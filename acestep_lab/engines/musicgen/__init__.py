@@ -25,6 +25,12 @@ def claims(name: str | os.PathLike[str]) -> bool:
     return claims(name)
 
 
+def licence(name: str) -> str:
+    """The licence of a catalog name's weights."""
+    row = catalog.find(name)
+    return row.licence if row is not None else catalog.LICENCE
+
+
 def open_engine(
     name: str | os.PathLike[str], lm: str | os.PathLike[str] | None = None, precision: object = "auto"
 ) -> MusicGenEngine:

@@ -146,8 +146,6 @@ def _remote_file(entry: RepoSibling) -> RemoteFile:
 
 def _program() -> tuple[str, str]:
     """Who asks, for the User-Agent."""
-    from acestep_lab import __version__
-
     return "acestep-lab", __version__
 
 
