@@ -317,7 +317,8 @@ def cached(deep: bool = False) -> Iterator[Finding]:
     from acestep_lab.models import catalog, download
 
     store = download.hub_cache()
-    names = {row.repo: row.name for row in (*catalog.LMS.values(), *catalog.ROWS.values()) if row.repo}
+    rows: tuple[catalog.Row | catalog.LMRow, ...] = (*catalog.LMS.values(), *catalog.ROWS.values())
+    names = {row.repo: row.name for row in rows if row.repo}
     for repo, name in names.items():
         if store.read_lock(repo) is None:
             continue

@@ -19,7 +19,7 @@ from acestep_lab.engines import registry
 from acestep_lab.engines.base import Attaches, Capabilities, Engine, HasCodes, Previews, Profiles
 from acestep_lab.engines.opened import OpenEngines
 from acestep_lab.engines.step import Step
-from acestep_lab.errors import RecipeError, TakeWarning, warn_caller
+from acestep_lab.errors import RecipeError
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.planning import OnToken, Planning
 from acestep_lab.jobs.queue import JobQueue
@@ -150,7 +150,7 @@ class Session:
         return self._renderer.begin(recipes_of(recipe), plan)
 
     def make(self, recipe: Recipe, plan: Plan | None = None) -> Take:
-        """Render a recipe and wait for its take; several at once are for `start`."""
+        """Render a recipe and wait for its take; several at once are for `start`. RecipeError for what cannot be made."""
         if len(recipes_of(recipe)) != 1:
             raise RecipeError("make renders one recipe; for several write lab.start(recipes).takes().")
         self.jobs.refuse_to_wait()
@@ -294,10 +294,7 @@ class Session:
         A file whose sound is not the one its manifest tells of is a new take with that one as its parent; what was found out
         of the ordinary is warned of (`TakeWarning`) and stays in the take's `remarks`.
         """
-        take = self._sounds.load(name)
-        for remark in take.remarks:
-            warn_caller(remark, TakeWarning)
-        return take
+        return self._sounds.load(name)
 
     def sound(self, source: Source | Place) -> Take | Audio:
         """The take or sound that a source stands for: itself, an id this session or its library knows, or a file."""
@@ -319,7 +316,7 @@ class Session:
         return self.jobs.call(partial(engine.preview, latent, at, seconds))
 
     def codes(self, source: Source) -> tuple[int, ...]:
-        """The audio codes of a take or any sound: what a cover through codes hears of it."""
+        """The audio codes of a take or any sound: what a cover through codes hears of it. RecipeError where an engine has none."""
         sound, engine = self.sound(source), self._able(HasCodes, "has no audio codes", self.capabilities.codes)
         return self._aside(lambda stop: engine.codes(sound, stop))
 

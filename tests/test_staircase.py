@@ -20,7 +20,7 @@ STAIRS = (
     ("diffusion", "models"),
     ("plan",),
     ("takes",),
-    ("listen",),
+    ("listen", "schemas"),
     ("jobs",),
     ("engines",),
     ("session",),

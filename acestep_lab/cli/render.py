@@ -18,7 +18,8 @@ from acestep_lab.errors import LibraryError
 
 if TYPE_CHECKING:
     from acestep_lab.audio.audio import Audio
-    from acestep_lab.jobs.run import Event, Run
+    from acestep_lab.jobs.events import Event
+    from acestep_lab.jobs.kinds import RenderRun
     from acestep_lab.prompt.recipe import Recipe
     from acestep_lab.prompt.tasks import Task
     from acestep_lab.session import Session
@@ -36,9 +37,9 @@ def open_session(checkpoint: str, **options: Any) -> Session:
     from acestep_lab.session import Session
 
     lab = Session.open(checkpoint, **options)
-    licence = lab.engine.checkpoint.row.licence
+    licence = lab.capabilities.licence
     if licence not in FREE_LICENCES:
-        print(f"{lab.engine.checkpoint.name}: its weights are under {licence}.", file=sys.stderr)
+        print(f"{lab.engine.name}: its weights are under {licence}.", file=sys.stderr)
     return lab
 
 
@@ -76,10 +77,10 @@ def find_source(lab: Session, source: str) -> Take | Audio:
     return sound
 
 
-def render_with_progress(lab: Session, recipe: Recipe) -> tuple[Run, Take]:
+def render_with_progress(lab: Session, recipe: Recipe) -> tuple[RenderRun, Take]:
     """Render with a progress bar on stderr; Ctrl-C stops within a step."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # an odd choice is among the run's notes
+        warnings.simplefilter("ignore", UserWarning)  # an odd choice is among the run's messages
         run = lab.start(recipe)
     progress = RenderProgress(run)
     run.subscribe(progress.show)
@@ -87,15 +88,15 @@ def render_with_progress(lab: Session, recipe: Recipe) -> tuple[Run, Take]:
         take = run.take()
     finally:
         progress.close()
-    for note in run.notes:
-        print(note, file=sys.stderr)
+    for sentence in run.messages:
+        print(sentence, file=sys.stderr)
     return run, take
 
 
 class RenderProgress:
     """One line of progress, redrawn in a terminal; elsewhere a line for each state."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: RenderRun) -> None:
         self.run, self.in_terminal = run, sys.stderr is not None and sys.stderr.isatty()
         self.columns = shutil.get_terminal_size((80, 24)).columns - 1 if self.in_terminal else 79
         self.bar_columns = min(32, max(0, self.columns - 40))
@@ -129,12 +130,12 @@ def write_sound(take: Take, path: Path) -> Path:
     return written
 
 
-def write_page(run: Run, take: Take, path: Path) -> Path:
+def write_page(run: RenderRun, take: Take, path: Path) -> Path:
     """Write a page that needs nothing else: player, pictures of at most `MOST_PICTURES` steps, recipe."""
     from acestep_lab.ui import report
     from acestep_lab.ui.latent_image import picture, png_bytes
 
-    steps = run.frames
+    steps = tuple(step for step in run.steps if step.estimate is not None)
     if len(steps) > MOST_PICTURES:
         last = len(steps) - 1
         steps = tuple(steps[round(i * last / (MOST_PICTURES - 1))] for i in range(MOST_PICTURES))

@@ -279,7 +279,7 @@ class Previews(Protocol):
     """An engine whose estimates can be heard."""
 
     def preview(self, latent: Tensor, at: float, seconds: float) -> Audio:
-        """The seconds around a time of a latent, exactly as they sound in the whole."""
+        """So many seconds around a time `at` of a latent `[frames, channels]`, exactly as they sound in the whole."""
 
 
 @runtime_checkable
@@ -294,7 +294,8 @@ class Profiles(Protocol):
 class HasCodes(Protocol):
     """An engine whose sounds have audio codes."""
 
-    def codes(self, sound: Sound, stop: threading.Event | None = None) -> tuple[int, ...]: ...
+    def codes(self, sound: Sound, stop: threading.Event | None = None) -> tuple[int, ...]:
+        """The codes of a sound, in order."""
 
 
 @runtime_checkable

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -21,13 +21,14 @@ from acestep_lab.evaluate.prompts import Prompt
 from acestep_lab.evaluate.prompts import prompts as fixed_prompts
 from acestep_lab.evaluate.report import Metric, Report
 from acestep_lab.listen.discontinuities import discontinuity
-from acestep_lab.listen.instruments import InstrumentTagger, shipped
+from acestep_lab.listen.instruments import InstrumentTagger, default_tagger
 from acestep_lab.listen.key import chroma_correlation, key, same_key
 from acestep_lab.listen.tempo import same_tempo, tempo
+from acestep_lab.models.geometry import Geometry
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt import checks
 from acestep_lab.prompt.recipe import SECONDS_RANGE, Recipe
-from acestep_lab.prompt.tasks import Region, Repaint
+from acestep_lab.prompt.tasks import Region, Repaint, Text2Music
 from acestep_lab.session import Session
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.take import Take
@@ -35,6 +36,15 @@ from acestep_lab.train.synthetic_music import Rendering, render
 
 ADHERENCE = "prompt adherence"
 """The group of metrics on how well takes follow their prompts."""
+
+
+@runtime_checkable
+class HasGeometry(Protocol):
+    """An engine whose planner writes codes on a grid in time."""
+
+    @property
+    def geometry(self) -> Geometry:
+        """Frames and codes against seconds."""
 
 
 @dataclass
@@ -45,16 +55,16 @@ class EvalContext:
     prompts: list[Prompt]
     seconds: float
     progress: Callable[[str], None]
-    tagger: InstrumentTagger = field(default_factory=shipped)
+    tagger: InstrumentTagger = field(default_factory=default_tagger)
 
     def rendered(self, prompt: Prompt) -> Rendering:
         """The prompt's own song, at the checkpoint's rate and channels."""
-        geometry = self.session.engine.checkpoint.geometry
-        return render(prompt.song(self.seconds), geometry.rate, geometry.channels)
+        latent = self.session.capabilities.latent
+        return render(prompt.song(self.seconds), latent.rate, latent.audio_channels)
 
     def audio(self, samples: np.ndarray) -> Audio:
         """Samples [channels, samples] at the checkpoint's rate."""
-        return Audio(samples, self.session.engine.checkpoint.geometry.rate)
+        return Audio(samples, self.session.capabilities.latent.rate)
 
     def latent(self, audio: Audio) -> np.ndarray:
         """Encode a sound to a latent [frames, channels]."""
@@ -109,8 +119,8 @@ def evaluate(
         session = checkpoint if isinstance(checkpoint, Session) else Session.open(checkpoint, library=Library(folder))
         context = EvalContext(session, chosen_prompts, seconds, progress)
         metrics = [metric for name in chosen for metric in MEASURES[name](context)]
-        settings = {"prompts": len(context.prompts), "seconds": f"{seconds:g}", **_row_settings(session)}
-        report = Report(session.engine.checkpoint.name, settings, tuple(metrics))
+        settings = {"prompts": len(context.prompts), "seconds": f"{seconds:g}", **_default_sampling(session)}
+        report = Report(session.engine.name, settings, tuple(metrics))
         if session is not checkpoint:
             session.close()
     return report
@@ -123,9 +133,9 @@ def _prompts(count: int) -> list[Prompt]:
     return found
 
 
-def _row_settings(session: Session) -> dict[str, Any]:
-    row = session.engine.checkpoint.row
-    return {"steps": row.steps, "shift": row.shift, row.guidance: row.guidance_scale}
+def _default_sampling(session: Session) -> dict[str, Any]:
+    """What the engine decides about sampling where nobody says anything."""
+    return session.engine.defaults(Text2Music()).to_json()
 
 
 # -- groups of measures --------------------------------------------------------------------------------------------------
@@ -157,7 +167,7 @@ def prompt_adherence(context: EvalContext) -> list[Metric]:
 
 def prompt_adherence_without_planner(context: EvalContext) -> list[Metric]:
     """The same without a planner: the DiT given the prompt alone."""
-    if not context.session.engine.checkpoint.has_lm:
+    if not context.session.has_planner:
         return []
     return _adherence(context, f"{ADHERENCE}, no planner", "text2music, no planner", thinking=False)
 
@@ -222,11 +232,11 @@ def stems(context: EvalContext) -> list[Metric]:
         gains.setdefault(stem, []).append(_extract_gain(context, prompt, stem, mix, alone))
         rest = context.audio(song.mix - song.stems[stem])
         added = context.session.lego(rest, stem, prompt.caption, seed=prompt.seed)
-        lego_true.append(stem in context.tagger.heard(added.audio))
-        lego_chance.append(chosen[place - 1].instruments[0] in context.tagger.heard(added.audio))
+        lego_true.append(stem in context.tagger.present(added.audio))
+        lego_chance.append(chosen[place - 1].instruments[0] in context.tagger.present(added.audio))
         others = [s for s in prompt.instruments if s != stem][:3]
         full = context.session.complete(alone, others, prompt.caption, seed=prompt.seed)
-        complete += [s in context.tagger.heard(full.audio) for s in others]
+        complete += [s in context.tagger.present(full.audio) for s in others]
     metrics = [
         Metric("stems", f"extract {stem}: nearer to the stem by", float(np.mean(g)), None, None, len(g), "dB")
         for stem, g in sorted(gains.items())
@@ -293,7 +303,7 @@ def repaint(context: EvalContext) -> list[Metric]:
         reference += [not discontinuity(source.audio, at).audible for at in (region.start, region.end)]
         outside.append(_largest_change_outside(source, take, region))
         free = _unconstrained_repaint(context, source, region, prompt.seed + 1)
-        span = region.frames(context.session.engine.checkpoint.geometry.frames_per_second)
+        span = region.frames(context.session.capabilities.latent.frames_per_second)
         inside.append(_change_decibels(source.latent[span], free[span]))
         free_outside.append(_change_outside_decibels(source.latent, free, span))
     n = len(smooth)
@@ -326,7 +336,12 @@ def _unconstrained_repaint(context: EvalContext, source: Take, region: Region, s
     task = Repaint(source, (region,), injection=0.0, latent_crossfade=0.0)
     run = context.session.start(context.session.recipe_from(source, task, seed=seed))
     run.take()
-    latent: np.ndarray = run.steps[-1].latent.float().cpu().numpy()
+    state = run.steps[-1].state
+    if state is None:
+        raise RecipeError(
+            f"{context.session.engine.name} shows no latents, so a repaint cannot be looked at before it is put back."
+        )
+    latent: np.ndarray = state.float().cpu().numpy()
     return latent
 
 
@@ -364,12 +379,12 @@ def seeds(context: EvalContext) -> list[Metric]:
 
 def planner(context: EvalContext) -> list[Metric]:
     """Whether plans are well formed and keep what was asked, and whether the planner recognises songs."""
-    if not context.session.engine.checkpoint.has_lm:
+    if not context.session.has_planner:
         return []
-    geometry, kept, form = context.session.engine.checkpoint.geometry, [], []
+    kept, form = [], []
     for prompt in context.tracked("plans", context.prompts):
         plan = context.session.plan(prompt.recipe(context.seconds, thinking=True))
-        form.append(len(plan.codes) == geometry.codes(context.seconds) and plan.bpm is not None)
+        form.append(len(plan.codes) == _code_count(context) and plan.bpm is not None)
         kept.append(
             (plan.bpm, plan.keyscale, plan.timesignature) == (prompt.bpm, prompt.keyscale, prompt.timesignature)
         )
@@ -382,14 +397,20 @@ def planner(context: EvalContext) -> list[Metric]:
     ]
 
 
+def _code_count(context: EvalContext) -> int:
+    """Audio codes that a whole plan of this length has."""
+    engine = context.session.engine
+    return engine.geometry.codes(context.seconds) if isinstance(engine, HasGeometry) else 0
+
+
 def _understanding(context: EvalContext) -> list[Metric]:
     """Whether the planner recognises a song: plan scores against its own prompt and another one, and the metadata it infers."""
     half = context.prompts[: max(4, len(context.prompts) // 4)]
     sounds, others = context.originals[: len(half)], measures.mismatched(half)
     matched_scores, mismatched_scores, metadata, by_chance = [], [], [], []
     for prompt, other, sound in context.tracked("understanding", list(zip(half, others, sounds, strict=True))):
-        matched_scores.append(context.session.agreement(sound, prompt.plan(context.seconds)).total)
-        mismatched_scores.append(context.session.agreement(sound, other.plan(context.seconds)).total)
+        matched_scores.append(context.session.plan_score(sound, prompt.plan(context.seconds)).total)
+        mismatched_scores.append(context.session.plan_score(sound, other.plan(context.seconds)).total)
         inferred = context.session.understand(sound, seed=prompt.seed)
         metadata.append(_same_metadata(inferred, prompt))
         by_chance.append(_same_metadata(inferred, other))

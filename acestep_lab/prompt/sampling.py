@@ -162,7 +162,9 @@ def read_sampling(value: Any) -> Sampling:
         named = knobs.pop("kind", None)
         kind = kind_for(knobs) if named is None else KINDS[checks.choice("kind of sampling", named, KINDS)]
         return kind(**knobs)
-    return checks.instance("sampling", value, (FlowSampling, TokenSampling), " Write sampling=FlowSampling(steps=8).")
+    kinds: tuple[type[Any], ...] = (FlowSampling, TokenSampling)
+    found: Sampling = checks.instance("sampling", value, kinds, " Write sampling=FlowSampling(steps=8).")
+    return found
 
 
 def _times(value: Any) -> tuple[float, ...]:

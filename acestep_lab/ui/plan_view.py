@@ -80,9 +80,9 @@ class PlanView(Component):
         self.stream, self.live, self.codes = "", True, 0
 
     def hear(self, token: Any) -> None:
-        """One more token of the planner (`.text`, and `.row` where several plans are written); called from any thread."""
+        """One more token of the planner (`.text`, and `.plan_index` where several plans are written); called from any thread."""
         text = token if isinstance(token, str) else str(token.text)
-        if getattr(token, "row", 0) == 0:
+        if getattr(token, "plan_index", 0) == 0:
             codes = _CODE.findall(text)
             self._fresh_codes += [int(code) for code in codes]
             self._text += [] if codes else [text]

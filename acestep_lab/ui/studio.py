@@ -497,9 +497,9 @@ def damage(library: Any) -> str:
 
 def scores_of(session: Any, take: Take) -> dict[str, float]:
     """What can be heard in a take, and how well it agrees with its words where a planner is aboard."""
-    heard = session.listen(take)
+    heard = session.analyze(take)
     scores = {"tempo": heard.bpm, "pulse": heard.pulse, "key": heard.key_confidence, "loudness": heard.loudness}
-    return scores | ({"agreement": session.agreement(take).total} if session.has_planner else {})
+    return scores | ({"agreement": session.plan_score(take).total} if session.has_planner else {})
 
 
 def abilities(session: Any) -> dict[str, str | None]:

@@ -379,5 +379,5 @@ def build(checkpoint: Checkpoint, component: str, dtype: torch.dtype) -> Any:
         return vae if dtype == torch.float32 else vae.to(dtype)
     module: Any = checkpoint.build(component, dtype)
     if component == "condition":
-        remember(module.timbre_encoder)  # without reference audio it hears the same silence every time
+        remember(module.get_submodule("timbre_encoder"))  # without reference audio it hears the same silence every time
     return attention.install(module) if component == "dit" else module
