@@ -146,7 +146,7 @@ def _remote_file(entry: RepoSibling) -> RemoteFile:
 
 def _program() -> tuple[str, str]:
     """Who asks, for the User-Agent."""
-    return "acestep-lab", __version__
+    return "acestep-lab", version_of("acestep_lab")
 
 
 def _interruptible(stream: XetDownloadStream, session: XetSession) -> Generator[bytes]:
