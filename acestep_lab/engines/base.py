@@ -305,6 +305,14 @@ class Attaches(Protocol):
         """Put these adapters on, and only these; their names. CheckpointError, and all as it was, if one does not fit."""
 
 
+@runtime_checkable
+class Verifies(Protocol):
+    """An engine that can say whether its files are right without reading the weights."""
+
+    def verify(self, component: str) -> None:
+        """Compare a component's stored tensors with its config, by name and shape; CheckpointError where they do not fit."""
+
+
 def groups(prepared: Sequence[Prepared], most: int) -> Iterator[list[int]]:
     """Places of those that may share a loop, in order of the first of each kind, at most so many together."""
     kinds: dict[Hashable, list[int]] = {}

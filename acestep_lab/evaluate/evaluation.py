@@ -1,13 +1,14 @@
 """The evaluation itself: one function per group of measures, each given an `EvalContext`.
 
-Knows sessions, prompts and synthetic songs. Every sound is made once and measured by all that need it.
+Knows sessions, prompts and synthetic songs, and of an engine what its capabilities say: a group runs where they promise what it
+needs, and is left out, with the reason, where they do not. Every sound is made once and measured by all that need it.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from acestep_lab.audio.audio import Audio
+from acestep_lab.engines.base import Capabilities
 from acestep_lab.errors import RecipeError
 from acestep_lab.evaluate import measures
 from acestep_lab.evaluate.prompts import Prompt
@@ -27,7 +29,7 @@ from acestep_lab.listen.tempo import same_tempo, tempo
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt import checks
 from acestep_lab.prompt.recipe import SECONDS_RANGE, Recipe
-from acestep_lab.prompt.tasks import Region, Repaint
+from acestep_lab.prompt.tasks import Region, Repaint, Text2Music
 from acestep_lab.session import Session
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.take import Take
@@ -43,18 +45,28 @@ class EvalContext:
 
     session: Session
     prompts: list[Prompt]
+    """As this engine can be asked: without what it has no field for."""
     seconds: float
     progress: Callable[[str], None]
     tagger: InstrumentTagger = field(default_factory=shipped)
 
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the engine can do."""
+        return self.session.capabilities
+
+    def fixed(self, count: int, solo: bool = False) -> list[Prompt]:
+        """The first `count` fixed prompts, as this engine can be asked."""
+        return [prompt.for_engine(self.capabilities.vocabulary) for prompt in fixed_prompts(count, solo)]
+
     def rendered(self, prompt: Prompt) -> Rendering:
         """The prompt's own song, at the checkpoint's rate and channels."""
-        geometry = self.session.engine.checkpoint.geometry
-        return render(prompt.song(self.seconds), geometry.rate, geometry.channels)
+        latent = self.capabilities.latent
+        return render(prompt.song(self.seconds), latent.rate, latent.audio_channels)
 
     def audio(self, samples: np.ndarray) -> Audio:
         """Samples [channels, samples] at the checkpoint's rate."""
-        return Audio(samples, self.session.engine.checkpoint.geometry.rate)
+        return Audio(samples, self.capabilities.latent.rate)
 
     def latent(self, audio: Audio) -> np.ndarray:
         """Encode a sound to a latent [frames, channels]."""
@@ -97,35 +109,48 @@ def evaluate(
 ) -> Report:
     """Measure a checkpoint (or an open session) on the first `prompts` fixed prompts, each `seconds` long.
 
-    `only` names groups of MEASURES; `progress` is told a sentence now and then. Raises RecipeError, before anything is loaded, for an
-    unknown group, more prompts than there are, or a length that no song can have.
+    `only` names groups of MEASURES; `progress` is told a sentence now and then. A group that the engine cannot be measured by is
+    left out, and the report says why. Raises RecipeError, before anything is loaded, for an unknown group, groups none of which
+    can be measured, more prompts than there are, or a length that no song can have.
     """
     chosen = tuple(MEASURES) if only is None else tuple(only)
     if unknown := set(chosen) - set(MEASURES):
         raise RecipeError(f"There is no measure {sorted(unknown)[0]!r}; there are {', '.join(MEASURES)}.")
-    chosen_prompts = _prompts(prompts)
+    count = _checked_count(prompts)
     seconds = checks.real("The length of a song", seconds, *SECONDS_RANGE, "seconds")
     with tempfile.TemporaryDirectory() as folder:
         session = checkpoint if isinstance(checkpoint, Session) else Session.open(checkpoint, library=Library(folder))
-        context = EvalContext(session, chosen_prompts, seconds, progress)
-        metrics = [metric for name in chosen for metric in MEASURES[name](context)]
-        settings = {"prompts": len(context.prompts), "seconds": f"{seconds:g}", **_row_settings(session)}
-        report = Report(session.engine.checkpoint.name, settings, tuple(metrics))
-        if session is not checkpoint:
-            session.close()
-    return report
+        try:
+            return _evaluated(session, chosen, count, seconds, progress)
+        finally:
+            if session is not checkpoint:
+                session.close()
 
 
-def _prompts(count: int) -> list[Prompt]:
-    found = fixed_prompts(checks.whole("The number of prompts", count, 1, 10_000))
-    if len(found) < count:
-        raise RecipeError(f"There are {len(found)} fixed prompts; ask for at most so many, not {count}.")
-    return found
+def _evaluated(
+    session: Session, chosen: Sequence[str], count: int, seconds: float, progress: Callable[[str], None]
+) -> Report:
+    """The report on those of the chosen groups that the engine can be measured by; RecipeError where it is none of them."""
+    left_out = {name: why for name in chosen if (why := MEASURES[name].missing(session))}
+    if chosen and len(left_out) == len(chosen):
+        raise RecipeError(f"Nothing of this can be measured: {next(iter(left_out.values()))}")
+    shortest, longest = session.capabilities.seconds
+    seconds = checks.real(f"The length of a song by {session.name}", seconds, shortest, longest, "seconds")
+    context = EvalContext(session, [], seconds, progress)
+    context.prompts = context.fixed(count)
+    metrics = [metric for name in chosen if name not in left_out for metric in MEASURES[name].measure(context)]
+    decided = session.defaults(Text2Music())
+    knobs = {knob: value for knob, value in decided.given().items() if value is not None}
+    settings = {"prompts": len(context.prompts), "seconds": f"{seconds:g}", **knobs}
+    return Report(session.name, settings, tuple(metrics), left_out)
 
 
-def _row_settings(session: Session) -> dict[str, Any]:
-    row = session.engine.checkpoint.row
-    return {"steps": row.steps, "shift": row.shift, row.guidance: row.guidance_scale}
+def _checked_count(count: int) -> int:
+    count = checks.whole("The number of prompts", count, 1, 10_000)
+    found = len(fixed_prompts(count))
+    if found < count:
+        raise RecipeError(f"There are {found} fixed prompts; ask for at most so many, not {count}.")
+    return count
 
 
 # -- groups of measures --------------------------------------------------------------------------------------------------
@@ -157,8 +182,6 @@ def prompt_adherence(context: EvalContext) -> list[Metric]:
 
 def prompt_adherence_without_planner(context: EvalContext) -> list[Metric]:
     """The same without a planner: the DiT given the prompt alone."""
-    if not context.session.engine.checkpoint.has_lm:
-        return []
     return _adherence(context, f"{ADHERENCE}, no planner", "text2music, no planner", thinking=False)
 
 
@@ -194,7 +217,7 @@ def _adherence(context: EvalContext, group: str, what: str, **more: Any) -> list
 
 def solo(context: EvalContext) -> list[Metric]:
     """Whether a single instrument is the asked one."""
-    prompts = fixed_prompts(len(context.prompts) // 2, solo=True)
+    prompts = context.fixed(len(context.prompts) // 2, solo=True)
     made = [take.audio for take in context.make(prompts, "single instruments")]
     true = [context.round_trip(context.audio(context.rendered(prompt).mix)) for prompt in prompts]
     return [
@@ -293,7 +316,7 @@ def repaint(context: EvalContext) -> list[Metric]:
         reference += [not discontinuity(source.audio, at).audible for at in (region.start, region.end)]
         outside.append(_largest_change_outside(source, take, region))
         free = _unconstrained_repaint(context, source, region, prompt.seed + 1)
-        span = region.frames(context.session.engine.checkpoint.geometry.frames_per_second)
+        span = region.frames(context.capabilities.latent.frames_per_second)
         inside.append(_change_decibels(source.latent[span], free[span]))
         free_outside.append(_change_outside_decibels(source.latent, free, span))
     n = len(smooth)
@@ -326,7 +349,9 @@ def _unconstrained_repaint(context: EvalContext, source: Take, region: Region, s
     task = Repaint(source, (region,), injection=0.0, latent_crossfade=0.0)
     run = context.session.start(context.session.recipe_from(source, task, seed=seed))
     run.take()
-    latent: np.ndarray = run.steps[-1].latent.float().cpu().numpy()
+    state = run.steps[-1].state
+    assert state is not None, "a flow has a state at each step"
+    latent: np.ndarray = state.float().cpu().numpy()
     return latent
 
 
@@ -355,21 +380,27 @@ def seeds(context: EvalContext) -> list[Metric]:
     recipe: Recipe = context.prompts[0].recipe(context.seconds)
     one, again, other = (context.session.make(r) for r in (recipe, recipe, recipe.replace(seed=1)))
     same = float(np.array_equal(one.audio.samples, again.audio.samples))
-    likeness = float(np.corrcoef(one.latent.ravel(), other.latent.ravel())[0, 1])
     return [
         Metric("seeds", "same recipe, same bytes", same, None, 1.0, 1, threshold=1.0),
-        Metric("seeds", "likeness of another seed's latent", likeness, None, 1.0, 1),
+        _likeness(context.capabilities.latent.kind, one.latent, other.latent),
     ]
+
+
+def _likeness(kind: str, one: np.ndarray, other: np.ndarray) -> Metric:
+    """How alike two latents [frames, channels] are: their correlation; of tokens, which have no order, those that are equal."""
+    if kind == "tokens":
+        return Metric("seeds", "tokens that another seed has too", float((one == other).mean()), None, 1.0, 1)
+    likeness = float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
+    return Metric("seeds", "likeness of another seed's latent", likeness, None, 1.0, 1)
 
 
 def planner(context: EvalContext) -> list[Metric]:
     """Whether plans are well formed and keep what was asked, and whether the planner recognises songs."""
-    if not context.session.engine.checkpoint.has_lm:
-        return []
-    geometry, kept, form = context.session.engine.checkpoint.geometry, [], []
+    kept, form = [], []
+    codes = len(context.session.codes(context.originals[0])) if context.capabilities.codes else 0
     for prompt in context.tracked("plans", context.prompts):
         plan = context.session.plan(prompt.recipe(context.seconds, thinking=True))
-        form.append(len(plan.codes) == geometry.codes(context.seconds) and plan.bpm is not None)
+        form.append(len(plan.codes) == codes and plan.bpm is not None)
         kept.append(
             (plan.bpm, plan.keyscale, plan.timesignature) == (prompt.bpm, prompt.keyscale, prompt.timesignature)
         )
@@ -378,7 +409,7 @@ def planner(context: EvalContext) -> list[Metric]:
             "planner", "well formed, exact number of codes", float(np.mean(form)), None, 1.0, len(form), threshold=1.0
         ),
         Metric("planner", "keeps what was asked", float(np.mean(kept)), None, 1.0, len(kept), threshold=1.0),
-        *_understanding(context),
+        *(_understanding(context) if context.capabilities.codes else []),
     ]
 
 
@@ -388,8 +419,8 @@ def _understanding(context: EvalContext) -> list[Metric]:
     sounds, others = context.originals[: len(half)], measures.mismatched(half)
     matched_scores, mismatched_scores, metadata, by_chance = [], [], [], []
     for prompt, other, sound in context.tracked("understanding", list(zip(half, others, sounds, strict=True))):
-        matched_scores.append(context.session.agreement(sound, prompt.plan(context.seconds)).total)
-        mismatched_scores.append(context.session.agreement(sound, other.plan(context.seconds)).total)
+        matched_scores.append(context.session.plan_score(sound, prompt.plan(context.seconds)).total)
+        mismatched_scores.append(context.session.plan_score(sound, other.plan(context.seconds)).total)
         inferred = context.session.understand(sound, seed=prompt.seed)
         metadata.append(_same_metadata(inferred, prompt))
         by_chance.append(_same_metadata(inferred, other))
@@ -419,15 +450,40 @@ def _same_metadata(plan: Plan, prompt: Prompt) -> float:
     return float(np.mean(same))
 
 
-MEASURES: dict[str, Callable[[EvalContext], list[Metric]]] = {
-    "round_trip": round_trip,
-    "prompt_adherence": prompt_adherence,
-    "prompt_adherence_without_planner": prompt_adherence_without_planner,
-    "solo": solo,
-    "stems": stems,
-    "cover": cover,
-    "repaint": repaint,
-    "seeds": seeds,
-    "planner": planner,
+@dataclass(frozen=True)
+class MeasureGroup:
+    """A group of measures, and what an engine must be able to do for it."""
+
+    measure: Callable[[EvalContext], list[Metric]]
+    tasks: tuple[str, ...] = ()
+    """Class names of tasks, all of which are needed."""
+    planner: bool = False
+    distances: bool = False
+    """Whether it measures how far apart latents are, which tokens do not tell."""
+
+    def missing(self, session: Session) -> str:
+        """Why a session cannot be measured so, as a sentence; "" where it can."""
+        can = session.capabilities
+        lacking = [task for task in self.tasks if task not in can.tasks]
+        if lacking:
+            return f"{session.name} does not do {' and '.join(lacking)}."
+        if self.planner and not session.has_planner:
+            return f"{session.name} has no planner{' that this machine has room for' if can.plans else ''}."
+        if self.distances and can.latent.kind == "tokens":
+            return f"{session.name} writes tokens, between which there is no distance."
+        return ""
+
+
+_MUSIC = ("Text2Music",)
+MEASURES: Mapping[str, MeasureGroup] = {
+    "round_trip": MeasureGroup(round_trip),
+    "prompt_adherence": MeasureGroup(prompt_adherence, _MUSIC),
+    "prompt_adherence_without_planner": MeasureGroup(prompt_adherence_without_planner, _MUSIC, planner=True),
+    "solo": MeasureGroup(solo, _MUSIC),
+    "stems": MeasureGroup(stems, ("Extract", "Lego", "Complete"), distances=True),
+    "cover": MeasureGroup(cover, ("Cover",)),
+    "repaint": MeasureGroup(repaint, ("Text2Music", "Repaint"), distances=True),
+    "seeds": MeasureGroup(seeds, _MUSIC),
+    "planner": MeasureGroup(planner, planner=True),
 }
 """Groups of measures by name, as `only` takes them."""

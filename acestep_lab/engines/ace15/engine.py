@@ -119,6 +119,9 @@ class Ace15Engine:
             self._int8_mode.put_into(module)
         return attach_adapters(module, self._adapters) if component == "dit" and self._adapters else module
 
+    def verify(self, component: str) -> None:
+        self.checkpoint.verify(component)
+
     # -- before any work -----------------------------------------------------------------------------------------------
 
     def defaults(self, task: Task) -> FlowSampling:
