@@ -25,7 +25,7 @@ MIB = 2**20
 )
 @click.option("--here", is_flag=True, help="Only those that are on this machine.")
 def list_checkpoints(checkpoint: str | None, here: bool) -> None:
-    """List the checkpoints of all families: size, licence, what they can do."""
+    """List the checkpoints: size, licence, what each can do."""
     from acestep_lab.engines import registry
     from acestep_lab.engines.offered import offered
 
@@ -42,7 +42,7 @@ def row(one: OfferedCheckpoint) -> str:
     from acestep_lab.models.memory_plan import gb
 
     where = "not here" if one.missing else "here"
-    return f"{one.name:<27} {one.family:<13} {gb(one.bytes):>7}  {one.licence:<13}  {where}\n    {_tasks(one.tasks)}"
+    return f"{one.name:<28} {one.family:<13} {gb(one.bytes):>7}  {one.licence:<13}  {where}\n  {_tasks(one.tasks)}"
 
 
 def card(engine: Engine) -> str:

@@ -28,15 +28,18 @@ from acestep_lab.listen.key import chroma_correlation, key, same_key
 from acestep_lab.listen.tempo import same_tempo, tempo
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt import checks
-from acestep_lab.prompt.recipe import SECONDS_RANGE, Recipe
+from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import Region, Repaint, Text2Music
 from acestep_lab.session import Session
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.take import Take
 from acestep_lab.train.synthetic_music import Rendering, render
+from acestep_lab.train.synthetic_music.compose import LONGEST, SHORTEST
 
 ADHERENCE = "prompt adherence"
 """The group of metrics on how well takes follow their prompts."""
+SECONDS = (SHORTEST, LONGEST)
+"""Shortest and longest songs to evaluate on: those that can be composed."""
 
 
 @dataclass
@@ -117,7 +120,7 @@ def evaluate(
     if unknown := set(chosen) - set(MEASURES):
         raise RecipeError(f"There is no measure {sorted(unknown)[0]!r}; there are {', '.join(MEASURES)}.")
     count = _checked_count(prompts)
-    seconds = checks.real("The length of a song", seconds, *SECONDS_RANGE, "seconds")
+    seconds = checks.real("The length of a song", seconds, *SECONDS, "seconds")
     with tempfile.TemporaryDirectory() as folder:
         session = checkpoint if isinstance(checkpoint, Session) else Session.open(checkpoint, library=Library(folder))
         try:
@@ -134,8 +137,8 @@ def _evaluated(
     left_out = {name: why for name in chosen if (why := MEASURES[name].missing(session))}
     if chosen and len(left_out) == len(chosen):
         raise RecipeError(f"Nothing of this can be measured: {next(iter(left_out.values()))}")
-    shortest, longest = session.capabilities.seconds
-    seconds = checks.real(f"The length of a song by {session.name}", seconds, shortest, longest, "seconds")
+    limits = session.capabilities.seconds
+    seconds = checks.real(f"The length of a song by {session.name}", seconds, *limits, "seconds")
     context = EvalContext(session, [], seconds, progress)
     context.prompts = context.fixed(count)
     metrics = [metric for name in chosen if name not in left_out for metric in MEASURES[name].measure(context)]
@@ -153,6 +156,11 @@ def _checked_count(count: int) -> int:
     return count
 
 
+def _mean(values: Sequence[float] | Sequence[bool]) -> float:
+    """The mean; NaN of nothing, as where no prompt of a few has drums."""
+    return float(np.mean(values)) if len(values) else float("nan")
+
+
 # -- groups of measures --------------------------------------------------------------------------------------------------
 
 
@@ -166,12 +174,10 @@ def round_trip(context: EvalContext) -> list[Metric]:
     beat = [same_tempo(tempo(true)[0], tempo(back)[0]) for true, back in drummed]
     n = len(pairs)
     return [
-        Metric("autoencoder", "round trip SI-SDR", float(np.mean(sdr)), None, None, n, "dB", 10.0),
-        Metric("autoencoder", "round trip log-spectral distance", float(np.mean(distance)), None, None, n, "dB"),
-        Metric("autoencoder", "key as found in the original", float(np.mean(same)), 1 / 24, 1.0, n, threshold=0.85),
-        Metric(
-            "autoencoder", "tempo as found in the original", float(np.mean(beat)), None, 1.0, len(beat), threshold=0.95
-        ),
+        Metric("autoencoder", "round trip SI-SDR", _mean(sdr), None, None, n, "dB", 10.0),
+        Metric("autoencoder", "round trip log-spectral distance", _mean(distance), None, None, n, "dB"),
+        Metric("autoencoder", "key as found in the original", _mean(same), 1 / 24, 1.0, n, threshold=0.85),
+        Metric("autoencoder", "tempo as found in the original", _mean(beat), None, 1.0, len(beat), threshold=0.95),
     ]
 
 
@@ -251,22 +257,22 @@ def stems(context: EvalContext) -> list[Metric]:
         full = context.session.complete(alone, others, prompt.caption, seed=prompt.seed)
         complete += [s in context.tagger.heard(full.audio) for s in others]
     metrics = [
-        Metric("stems", f"extract {stem}: nearer to the stem by", float(np.mean(g)), None, None, len(g), "dB")
+        Metric("stems", f"extract {stem}: nearer to the stem by", _mean(g), None, None, len(g), "dB")
         for stem, g in sorted(gains.items())
     ]
     every = [gain for g in gains.values() for gain in g]
     return [
         *metrics,
-        Metric("stems", "extract, all stems", float(np.mean(every)), 0.0, None, len(every), "dB", 9.0),
+        Metric("stems", "extract, all stems", _mean(every), 0.0, None, len(every), "dB", 9.0),
         Metric(
             "stems",
             "lego: the new stem is detected",
-            float(np.mean(lego_true)),
-            float(np.mean(lego_chance)),
+            _mean(lego_true),
+            _mean(lego_chance),
             1.0,
             len(lego_true),
         ),
-        Metric("stems", "complete: the added stems are detected", float(np.mean(complete)), None, 1.0, len(complete)),
+        Metric("stems", "complete: the added stems are detected", _mean(complete), None, 1.0, len(complete)),
     ]
 
 
@@ -290,13 +296,13 @@ def cover(context: EvalContext) -> list[Metric]:
     chance = [chroma_correlation(c, o) for c, _, o, _ in pairs]
     top = [chroma_correlation(b, s) for b, s in zip(context.round_trips, context.originals, strict=False)][: len(half)]
     return [
-        Metric("cover", "tempo kept", float(np.mean(beat)), float(np.mean(by_chance)), 1.0, len(beat), threshold=0.9),
+        Metric("cover", "tempo kept", _mean(beat), _mean(by_chance), 1.0, len(beat), threshold=0.9),
         Metric(
             "cover",
             "harmony kept (chroma correlation)",
-            float(np.mean(kept)),
-            float(np.mean(chance)),
-            float(np.mean(top)),
+            _mean(kept),
+            _mean(chance),
+            _mean(top),
             len(kept),
             threshold=0.6,
         ),
@@ -324,18 +330,18 @@ def repaint(context: EvalContext) -> list[Metric]:
         Metric(
             "repaint",
             "borders no louder than the song's own joints",
-            float(np.mean(smooth)),
+            _mean(smooth),
             None,
-            float(np.mean(reference)),
+            _mean(reference),
             n,
             threshold=0.9,
         ),
         Metric("repaint", "largest change outside", float(np.max(outside)), None, 0.0, len(outside), "of full scale"),
-        Metric("repaint", "new inside: distance to the old", float(np.mean(inside)), None, None, len(inside), "dB"),
+        Metric("repaint", "new inside: distance to the old", _mean(inside), None, None, len(inside), "dB"),
         Metric(
             "repaint",
             "outside when left to the model: distance",
-            float(np.mean(free_outside)),
+            _mean(free_outside),
             None,
             None,
             len(free_outside),
@@ -405,10 +411,8 @@ def planner(context: EvalContext) -> list[Metric]:
             (plan.bpm, plan.keyscale, plan.timesignature) == (prompt.bpm, prompt.keyscale, prompt.timesignature)
         )
     return [
-        Metric(
-            "planner", "well formed, exact number of codes", float(np.mean(form)), None, 1.0, len(form), threshold=1.0
-        ),
-        Metric("planner", "keeps what was asked", float(np.mean(kept)), None, 1.0, len(kept), threshold=1.0),
+        Metric("planner", "well formed, exact number of codes", _mean(form), None, 1.0, len(form), threshold=1.0),
+        Metric("planner", "keeps what was asked", _mean(kept), None, 1.0, len(kept), threshold=1.0),
         *(_understanding(context) if context.capabilities.codes else []),
     ]
 
@@ -429,14 +433,12 @@ def _understanding(context: EvalContext) -> list[Metric]:
         Metric(
             "planner",
             "plan score of songs against their prompts",
-            float(np.mean(matched_scores)),
-            float(np.mean(mismatched_scores)),
+            _mean(matched_scores),
+            _mean(mismatched_scores),
             1.0,
             n,
         ),
-        Metric(
-            "planner", "tempo, key and meter understood", float(np.mean(metadata)), float(np.mean(by_chance)), 1.0, n
-        ),
+        Metric("planner", "tempo, key and meter understood", _mean(metadata), _mean(by_chance), 1.0, n),
     ]
 
 
@@ -447,7 +449,7 @@ def _same_metadata(plan: Plan, prompt: Prompt) -> float:
         plan.keyscale is not None and same_key(plan.keyscale, prompt.keyscale),
         plan.timesignature == prompt.timesignature,
     ]
-    return float(np.mean(same))
+    return _mean(same)
 
 
 @dataclass(frozen=True)
