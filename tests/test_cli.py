@@ -333,7 +333,9 @@ def test_one_checkpoint_is_told_with_all_that_can_be_asked_of_it(
     assert "temperature, top_k, top_p, guidance_scale" in out
     assert "They are not for commercial use." in out
     assert main(["checkpoints", "pocket"]) == 0
-    assert "steps, shift" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "steps, shift" in out
+    assert max(map(len, out.splitlines())) <= 80
 
 
 def test_a_kept_take_is_a_source_by_its_id(tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,7 +66,11 @@ def card(engine: Engine) -> str:
         "also has": ", ".join(name for name, has in also.items() if has) or "nothing more",
         "sampling": f"{', '.join(can.sampling.names())}; by default {knobs}",
     }
-    return "\n".join([engine.name, *(f"  {name:<9} {text}" for name, text in lines.items())])
+    folded = (
+        textwrap.fill(text, 80, initial_indent=f"  {name:<9} ", subsequent_indent=" " * 12)
+        for name, text in lines.items()
+    )
+    return "\n".join([engine.name, *folded])
 
 
 def _tasks(tasks: frozenset[str]) -> str:
@@ -173,7 +178,7 @@ def evaluate(checkpoint: str, prompts: int, seconds: float, out: Path | None, on
 @options.machine_options
 @options.checkpoint_option
 def doctor(deep: bool, device: str | None, dtype: str | None, checkpoint: str) -> int:
-    """Look this machine over: what works, what does not, what helps."""
+    """Look this machine over: what works, and what would help."""
     from acestep_lab.doctor import DeviceRequest, examine
 
     findings = examine(checkpoint, deep=deep, requested=DeviceRequest(device, dtype))
