@@ -5,7 +5,7 @@ PIP = $(VENV)/bin/python -m pip --disable-pip-version-check -q
 PACKAGE = $(VENV)/.package
 TOOLS = $(VENV)/.tools
 
-.PHONY: demo studio lab test lint types widgets notebooks clean
+.PHONY: demo studio lab test check lint types widgets notebooks docs coverage canary schemas hooks clean
 
 demo: $(PACKAGE)            ## set up, compose from a sentence, write FLAC and a page
 	$(VENV)/bin/acestep-lab demo --out demo
@@ -19,6 +19,8 @@ lab: $(TOOLS)               ## open the lessons in Jupyter
 test: $(TOOLS)              ## set up and run every test
 	$(VENV)/bin/python -m pytest
 
+check: lint types widgets   ## what .ci/run looks at before the tests
+
 lint: $(TOOLS)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check acestep_lab tests
@@ -26,11 +28,30 @@ lint: $(TOOLS)
 types: $(TOOLS)
 	$(VENV)/bin/mypy
 
-widgets:                    ## type-check the browser halves (needs node)
+widgets:                    ## check types and layout of the browser halves (needs node)
 	sh .ci/widgets
 
 notebooks: $(TOOLS)         ## write the .ipynb beside each py:percent source
 	$(VENV)/bin/jupytext --sync notebooks/*.py
+
+docs: $(TOOLS)              ## the reference and the lessons as pages: build/docs/index.html
+	$(VENV)/bin/python .ci/docs.py build/docs
+
+coverage: $(TOOLS)          ## every test, and which lines none of them ran; fails under 90 %
+	$(VENV)/bin/coverage erase
+	$(VENV)/bin/coverage run -m pytest
+	$(VENV)/bin/coverage combine -q
+	$(VENV)/bin/coverage report
+
+canary: $(TOOLS)            ## the oracle tests against the newest diffusers, transformers and torch
+	$(VENV)/bin/python .ci/canary.py
+
+schemas: $(TOOLS)           ## the JSON schemas of recipe, plan and manifest, from their readers
+	$(VENV)/bin/python -m acestep_lab.schemas --write
+
+hooks: $(TOOLS)             ## the same checks before every commit
+	$(PIP) install pre-commit
+	$(VENV)/bin/pre-commit install
 
 clean:
 	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache

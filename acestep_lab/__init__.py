@@ -1,26 +1,25 @@
-"""acestep_lab: a workbench for composing with the ACE-Step music models.
+"""acestep_lab: a workbench for composing with music models, ACE-Step first.
 
 The house, room by room; imports point down this list, never up::
 
     errors      what can go wrong, as sentences
     files       files and texts from outside, read at one boundary
     prompt/     what a musician says: Recipe, tasks, Region, lyrics; no torch
+    audio/      sound as a value: Audio, files, resampling, loudness, splicing
+    diffusion/  the mathematics that flow models share: schedules, solvers, guidance
     models/     weights and where they live: catalog, loading, tiers, memory plan, device manager, adapters, the pocket checkpoint
     plan/       LM: Recipe → Plan
-    synth/      DiT: Plan and words → latent, one Step a step
-    decode/     VAE: latent ↔ sound; Audio, Codec
     takes/      finished pieces: Take, Library
-    listen/     what can be heard in a take
-    train/      making weights: synthetic music, the pocket checkpoint
-    resolve     every "auto" of a recipe becomes a number, every impossible wish a sentence
-    queueing    who is next: a fair order of several people's runs
-    road        the one file where the stages meet: recipes → frames → sound;  run: a render under way
-    worker      the one thread that computes, and the queue before it
-    session     the front door: the verbs, the worker thread, the library
-    ui/ serve/  what people see: widgets, the studio page
+    listen/     what can be measured in a take
+    jobs/       a render under way, the queue before it, the one thread that computes
+    engines/    a model family each, behind one contract
+    session     the verbs
+    train/      making weights: the synthetic world, the pocket checkpoint
+    evaluate/   what a checkpoint can do, with chance and ceiling beside
+    ui/ serve/  what people see: widgets, formatters for notebooks, the studio page
     cli         the command line
 
-The road::
+In short::
 
     from acestep_lab import Recipe, Region, Session
 
@@ -34,6 +33,8 @@ from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
+
+from acestep_lab.ui import formatters
 
 if TYPE_CHECKING:
     from acestep_lab.audio.audio import Audio
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
         Stopped,
     )
     from acestep_lab.jobs.run import Run
+    from acestep_lab.listen.analysis import Analysis, analyze
     from acestep_lab.models.tiers import Tier
     from acestep_lab.plan.plan import Plan
     from acestep_lab.prompt.recipe import Planning, Recipe
@@ -99,10 +101,13 @@ _HOMES = {
     "Take": "takes.take",
     "Text2Music": "prompt.tasks",
     "Tier": "models.tiers",
+    "Analysis": "listen.analysis",
+    "analyze": "listen.analysis",
 }
 """Where each public name lives."""
 
 __all__ = [
+    "Analysis",
     "Audio",
     "CheckpointError",
     "Complete",
@@ -132,15 +137,23 @@ __all__ = [
     "Text2Music",
     "Tier",
     "__version__",
+    "analyze",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    """A public name, looked up when it is first used; a notebook that runs is told by then how values are shown."""
     if name not in _HOMES:
         raise AttributeError(f"module 'acestep_lab' has no attribute {name!r}")
+    formatters.register_if_running()
     value = getattr(importlib.import_module(f"acestep_lab.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext acestep_lab`: show values as players and pictures, for who imports no name from here."""
+    formatters.register(shell)
 
 
 def __dir__() -> list[str]:

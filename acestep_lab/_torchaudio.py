@@ -1,4 +1,4 @@
-"""A broken torchaudio made harmless, and the two things we ask of a working one.
+"""A broken torchaudio made harmless, and the one thing we ask of a working one.
 
 It knows nothing of music or models. The wheel of torchaudio found next to a CPU build of torch (or next to a newer torch)
 often cannot load its compiled half, and then `import torchaudio` raises `OSError`. Because transformers and diffusers
@@ -27,14 +27,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _EXTENSION = "torchaudio._extension"
-_KAISER_BEST = {
-    "lowpass_filter_width": 64,
-    "rolloff": 0.9475937167399596,
-    "resampling_method": "sinc_interp_kaiser",
-    "beta": 14.769656459379492,
-}
-"""The numbers of resampy's "kaiser_best", as torchaudio's documentation gives them."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -61,13 +53,6 @@ def state() -> str:
     return "works" if torchaudio._extension._IS_TORCHAUDIO_EXT_AVAILABLE else "patched"
 
 
-def resample(samples: Tensor, source_rate: int, target_rate: int) -> Tensor:
-    """Resample `[..., samples]` on whatever device it lives on (Kaiser-windowed sinc of 64 zero crossings)."""
-    if source_rate == target_rate:
-        return samples
-    return _torchaudio().functional.resample(samples, source_rate, target_rate, **_KAISER_BEST)
-
-
 def mel(samples: Tensor, rate: int, bins: int = 128, window: int = 2048, hop: int = 512) -> Tensor:
     """Power mel spectrogram `[..., bins, frames]` of `[..., samples]`, on the device of the samples."""
     spectrogram = _torchaudio().transforms.MelSpectrogram(
@@ -80,7 +65,7 @@ def _torchaudio() -> Any:
     patch_torchaudio()
     if importlib.util.find_spec("torchaudio") is None:
         raise MachineError(
-            "Resampling and mel spectrograms on the accelerator need torchaudio, which is not installed: "
+            "Mel spectrograms on the accelerator need torchaudio, which is not installed: "
             "`pip install torchaudio` (a wheel whose compiled half does not load is good enough)."
         )
     import torchaudio

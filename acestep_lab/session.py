@@ -19,7 +19,7 @@ from acestep_lab.engines import registry
 from acestep_lab.engines.base import Attaches, Capabilities, Engine, HasCodes, Previews, Profiles
 from acestep_lab.engines.opened import OpenEngines
 from acestep_lab.engines.step import Step
-from acestep_lab.errors import RecipeError, TakeWarning, warn_caller
+from acestep_lab.errors import RecipeError
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.planning import OnToken, Planning
 from acestep_lab.jobs.queue import JobQueue
@@ -98,10 +98,6 @@ class Session:
         """What using another checkpoint would cost, before anything loads: print it for a sentence."""
         return self.engines.cost(checkpoint)
 
-    def defaults(self, task: Task) -> Sampling:
-        """What is decided for a task where a recipe says nothing."""
-        return self.engine.defaults(checks.instance("A task", task, tuple(tasks.TASKS.values())))
-
     @property
     def name(self) -> str:
         """The checkpoint in use."""
@@ -111,6 +107,15 @@ class Session:
     def checkpoints(self) -> tuple[str, ...]:
         """The checkpoints that are open."""
         return self.engines.names
+
+    def capabilities_of(self, checkpoint: str) -> Capabilities:
+        """What an open checkpoint can do; CheckpointError where it is not open."""
+        return self.engines.named(checkpoint).capabilities
+
+    def defaults(self, task: Task, checkpoint: str | None = None) -> Sampling:
+        """What is decided for a task where a recipe says nothing, by the checkpoint in use or another open one."""
+        engine = self.engine if checkpoint is None else self.engines.named(checkpoint)
+        return engine.defaults(checks.instance("A task", task, tuple(tasks.TASKS.values())))
 
     @property
     def engine(self) -> Engine:
@@ -150,7 +155,7 @@ class Session:
         return self._renderer.begin(recipes_of(recipe), plan)
 
     def make(self, recipe: Recipe, plan: Plan | None = None) -> Take:
-        """Render a recipe and wait for its take; several at once are for `start`."""
+        """Render a recipe and wait for its take; several at once are for `start`. RecipeError for what cannot be made."""
         if len(recipes_of(recipe)) != 1:
             raise RecipeError("make renders one recipe; for several write lab.start(recipes).takes().")
         self.jobs.refuse_to_wait()
@@ -294,10 +299,7 @@ class Session:
         A file whose sound is not the one its manifest tells of is a new take with that one as its parent; what was found out
         of the ordinary is warned of (`TakeWarning`) and stays in the take's `remarks`.
         """
-        take = self._sounds.load(name)
-        for remark in take.remarks:
-            warn_caller(remark, TakeWarning)
-        return take
+        return self._sounds.load(name)
 
     def sound(self, source: Source | Place) -> Take | Audio:
         """The take or sound that a source stands for: itself, an id this session or its library knows, or a file."""
@@ -319,7 +321,7 @@ class Session:
         return self.jobs.call(partial(engine.preview, latent, at, seconds))
 
     def codes(self, source: Source) -> tuple[int, ...]:
-        """The audio codes of a take or any sound: what a cover through codes hears of it."""
+        """The audio codes of a take or any sound: what a cover through codes hears of it. RecipeError where an engine has none."""
         sound, engine = self.sound(source), self._able(HasCodes, "has no audio codes", self.capabilities.codes)
         return self._aside(lambda stop: engine.codes(sound, stop))
 
@@ -370,7 +372,7 @@ class Session:
         self.jobs.refuse_to_wait()
         return take.verify(self._renderer.again(checks.instance("What is verified", take, Take)))
 
-    def _able(self, kind: type[T], otherwise: str, can: bool = True) -> T:
+    def _able(self, kind: Any, otherwise: str, can: bool = True) -> Any:
         """The engine in use as one that can do something; RecipeError where it cannot."""
         if not (can and isinstance(self.engine, kind)):
             raise RecipeError(f"{self.engine.name} {otherwise}.")

@@ -57,13 +57,11 @@ for step in run:
     print(f"step {step.index + 1}/{step.steps}  t={step.t:.2f}  estimate's spread {float(step.estimate.std()):.2f}")
 
 # %%
-from IPython.display import Image, display
-
-from acestep_lab.ui.latent_image import picture, png_bytes
+from IPython.display import display
 
 steps = run.steps
 for step in (steps[0], steps[len(steps) // 2], steps[-1]):
-    display(Image(png_bytes(picture(step.estimate)), width=640, height=110))
+    display(step)
 
 # %%
 run.take()

@@ -82,6 +82,6 @@ print(heard.bpm, heard.keyscale, heard.timesignature, "—", heard.caption)
 # hearing it did not help; numbers compare takes of one model, they are no grades.
 
 # %%
-found = lab.plan_score(take)
-for name, score in found.scores.items():
+plan_score = lab.plan_score(take)
+for name, score in plan_score.scores.items():
     print(f"{name:>14}: {score:.2f}")

@@ -18,11 +18,12 @@
 #
 # **What this notebook shows.** Every piece of the studio is an object of its own. `…Widget` is an anywidget (JupyterLab, VS Code,
 # Colab, marimo); `…Pane` is the same thing for Panel. Each takes Python values and tells you what was done in it:
-# `component.on("wish", function)`. Nothing you hear or see here is stored in the notebook file.
+# `component.on("make", function)`. Nothing you hear or see here is stored in the notebook file.
 
 # %%
 from acestep_lab import Recipe, Session
 from acestep_lab.ui import (
+    CheckpointSwitchWidget,
     GalleryWidget,
     LatentPreviewWidget,
     LyricsEditorWidget,
@@ -65,13 +66,13 @@ lyrics
 
 # %% [markdown]
 # ## PlanView — what the planner decided, as fields and as a difference
-# `on_token=view.hear` shows its tokens as they are written.
+# `on_token=view.add_token` shows its tokens as they are written.
 
 # %%
 view = PlanViewWidget()
 recipe = Recipe("a waltz for strings", seconds=6, seed=3)
 view.begin()
-plan = lab.plan(recipe, on_token=view.hear)
+plan = lab.plan(recipe, on_token=view.add_token)
 view.end()
 view.show_plan(plan, recipe)
 view
@@ -83,10 +84,8 @@ view
 # %%
 watch = LatentPreviewWidget()
 run = lab.start(recipe, plan)
-watch.begin(run.id, 6.0)
-run.subscribe(lambda event: watch.add(event.value) if event.kind == "step" else None)
+watch.follow(run)
 waltz = run.take()
-watch.end()
 watch
 
 # %% [markdown]
@@ -132,14 +131,28 @@ queue.rows = lab.jobs.rows()
 queue
 
 # %% [markdown]
+# ## CheckpointSwitch — what makes the music, and what another checkpoint would cost
+
+# %%
+from acestep_lab.engines.offered import licence_note
+from acestep_lab.ui.checkpoint_switch import Choice
+
+switch = CheckpointSwitchWidget()
+switch.set_current(lab.name, licence_note(lab.capabilities.licence))
+switch.on("list", lambda: switch.offer([Choice(name, is_open=True) for name in lab.checkpoints]))
+switch.on("cost", lambda name: switch.price(name, f"{name} is open already."))
+switch.on("use", lambda name: (lab.use(name), switch.set_current(name)))
+switch
+
+# %% [markdown]
 # ## All of it on one page
-# `lab.studio()` shows the page that `acestep-lab serve` serves. Panel needs its JavaScript in this notebook once; without the
+# `studio(lab)` shows the page that `acestep-lab serve` serves. Panel needs its JavaScript in this notebook once; without the
 # internet that is 6 MB in the file, so it is not run here:
 #
 # ```python
-# from acestep_lab.ui.notebook import setup
+# from acestep_lab.ui.notebook import setup, studio
 # setup()
-# lab.studio()        # after a reload: lab.show()
+# studio(lab)        # again after a reload: what runs goes on
 # ```
 
 # %%

@@ -6,42 +6,35 @@ import dataclasses
 import struct
 import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from acestep_lab.audio.audio import Audio, splice
-from acestep_lab.errors import RecipeError
+from acestep_lab.engines.base import Capabilities, LatentSpec, Vocabulary
+from acestep_lab.engines.step import Step
+from acestep_lab.errors import CheckpointError, RecipeError, shown
 from acestep_lab.jobs.eta import Round, Work
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.run import Run
-from acestep_lab.models.catalog import ROWS
+from acestep_lab.listen.analysis import Analysis, analyze
+from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
-from acestep_lab.prompt.tasks import Repaint
+from acestep_lab.prompt.sampling import FlowSampling, Sampling, TokenSampling, converted
+from acestep_lab.prompt.tasks import TASKS, Repaint, Retake, Task
 from acestep_lab.takes.library import Library
+from acestep_lab.takes.sounds import Sounds
 from acestep_lab.takes.take import Take
 
 RATE = 8000
 
 
-@dataclasses.dataclass(frozen=True)
-class PretendFrame:
-    """A step: where it is and what the music would be."""
-
-    index: int
-    steps: int
-    t: float
-    latent: np.ndarray
-    estimate: np.ndarray
-    items: tuple[int, ...] = (0,)
-
-
-def png(frame: PretendFrame) -> bytes:
+def png(frame: Step) -> bytes:
     """The estimate as a grey PNG, by hand."""
-    values = frame.estimate.T
+    values = np.asarray(frame.estimate).T
     grey = np.clip((values - values.min()) / (np.ptp(values) + 1e-9) * 255, 0, 255).astype(np.uint8)
     height, width = grey.shape
     raw = b"".join(b"\0" + row.tobytes() for row in grey)
@@ -61,52 +54,205 @@ def tone(seconds: float, seed: int = 1, rate: int = RATE) -> Audio:
     return Audio(np.stack([wave, np.roll(wave, 40)]).astype(np.float32), rate)
 
 
+@dataclasses.dataclass(frozen=True)
+class PretendEngine:
+    """A model family that plays sines: what it can do, and what it does where a recipe says nothing."""
+
+    name: str
+    capabilities: Capabilities
+    usual: Sampling
+    steps: int
+
+
+def _can(family: str, licence: str, tasks: Any, sampling: type[Any], latent: LatentSpec, **more: Any) -> Capabilities:
+    return Capabilities(
+        family, frozenset(tasks), sampling, more.pop("vocabulary"), ("sine",), latent, (0.5, 60.0), licence, **more
+    )
+
+
+FLOW = PretendEngine(
+    "pretend",
+    _can(
+        "pretend-flow", "MIT", TASKS, FlowSampling, LatentSpec("continuous", 8, 5.0, RATE, 2),
+        vocabulary=Vocabulary.whole(), plans=True, previews=True, codes=True,
+    ),
+    FlowSampling(steps=6, shift=1.0, solver="euler", guidance="cfg", guidance_scale=4.0),
+    6,
+)  # fmt: skip
+"""Does everything, with pictures of every step."""
+TOKENS = PretendEngine(
+    "pretend-tokens",
+    _can(
+        "pretend-tokens", "CC-BY-NC-4.0", ("Text2Music", "Extend"), TokenSampling, LatentSpec("tokens", 4, 5.0, RATE, 2),
+        vocabulary=Vocabulary(), fixed=frozenset({"Extend.before"}),
+    ),
+    TokenSampling(temperature=1.0, top_k=250, top_p=1.0, guidance_scale=3.0),
+    12,
+)  # fmt: skip
+"""Plays from words alone, shows nothing on the way, and is not for commercial use."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PretendCost:
+    """What a sine costs."""
+
+    checkpoint: str
+
+    def __str__(self) -> str:
+        return f"{self.checkpoint}: 0.0 GB more; the others stay loaded beside it."
+
+
 class PretendSession:
-    """The verbs of a Session over sines; each step waits for `pause` seconds, or for `gate` if one is handed in."""
+    """The verbs of a Session over sines; each step waits for `pause` seconds, or for `gate` if one is handed in.
+
+    One engine is open; the other can be used.
+    """
 
     def __init__(
         self,
         folder: Any,
         pause: float = 0.02,
         gate: threading.Semaphore | None = None,
-        row: str = "base",
         library: Any = None,
     ) -> None:
         self.library = Library(folder) if library is None else library
-        self.checkpoint = SimpleNamespace(
-            name="pretend",
-            row=ROWS[row],
-            has_lm=True,
-            geometry=SimpleNamespace(longest_seconds=60.0, rate=RATE, frames_per_second=5.0),
-        )
         self.tier = SimpleNamespace(name="test")
         self.started: list[Recipe] = []
         self.jobs, self._pause, self._gate = JobQueue(), pause, gate
         self.jobs.history.learn("pretend", "render", size=1.0, piece=1.0)
+        self._sounds = Sounds(self.library)
+        self._known = {engine.name: engine for engine in (FLOW, TOKENS)}
+        self._open, self._engine = [FLOW.name], FLOW
 
-    def start(self, recipe: Recipe | Sequence[Recipe], plan: Any = None) -> RenderRun:
+    # -- checkpoints
+
+    @property
+    def name(self) -> str:
+        return self._engine.name
+
+    @property
+    def checkpoints(self) -> tuple[str, ...]:
+        return tuple(self._open)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._engine.capabilities
+
+    def capabilities_of(self, checkpoint: str) -> Capabilities:
+        return self._named(checkpoint).capabilities
+
+    @property
+    def has_planner(self) -> bool:
+        return self.capabilities.plans
+
+    def use(self, checkpoint: Any) -> Capabilities:
+        self._engine = self._catalog(checkpoint)
+        self._open = [*dict.fromkeys([*self._open, self._engine.name])]
+        return self.capabilities
+
+    def cost(self, checkpoint: Any) -> PretendCost:
+        return PretendCost(self._catalog(checkpoint).name)
+
+    def defaults(self, task: Task, checkpoint: str | None = None) -> Sampling:
+        return (self._engine if checkpoint is None else self._named(checkpoint)).usual
+
+    def _catalog(self, checkpoint: Any) -> PretendEngine:
+        if checkpoint not in self._known:
+            raise CheckpointError(
+                f"No checkpoint is called {shown(str(checkpoint))}; there are {', '.join(self._known)}."
+            )
+        return self._known[checkpoint]
+
+    def _named(self, checkpoint: str) -> PretendEngine:
+        if checkpoint not in self._open:
+            raise CheckpointError(f"No checkpoint {shown(checkpoint)} is open here; open are {', '.join(self._open)}.")
+        return self._known[checkpoint]
+
+    # -- making
+
+    def start(self, recipe: Recipe | Sequence[Recipe], plan: Plan | None = None) -> RenderRun:
+        self.jobs.must_be_open()
         asked = (recipe,) if isinstance(recipe, Recipe) else tuple(recipe)
-        resolved = tuple(self._resolved(one) for one in asked)
+        resolved = tuple(self.resolve(one, plan) for one in asked)
         self.started.extend(asked)
-        work = Work("pretend", {"render": [Round(resolved[0].steps or 6, 1.0 / (resolved[0].steps or 6))]})
+        steps = _steps(resolved[0])
+        work = Work("pretend", {"render": [Round(steps, 1.0 / steps)]})
         return self.jobs.submit(RenderRun(resolved, work), self._render)
 
-    def _resolved(self, recipe: Recipe) -> Recipe:
-        source = recipe.task.sources().get("source")
-        seconds = recipe.seconds or getattr(source, "seconds", 8.0)
+    def make(self, recipe: Recipe, plan: Plan | None = None) -> Take:
+        self.jobs.refuse_to_wait()
+        return self.start(recipe, plan).take()
+
+    def vary(self, source: Take | Recipe, seeds: Iterable[int], variance: float | None = None) -> list[Take]:
+        recipe = source.recipe if isinstance(source, Take) else source
+        if variance is None:
+            return self.start([recipe.replace(seed=seed) for seed in seeds]).takes()
+        return self.start([recipe.replace(task=Retake(source, variance, seed)) for seed in seeds]).takes()
+
+    def resolve(self, recipe: Recipe, plan: Plan | None = None) -> Recipe:
+        engine = self._of(recipe)
+        if not engine.capabilities.allows(recipe.task):
+            raise RecipeError(f"{engine.name} cannot do the task {type(recipe.task).__name__}.")
+        asked = converted(recipe.sampling, engine.capabilities.sampling, engine.name)
+        sources = {name: self.sound(source) for name, source in recipe.task.sources().items()}
+        task = dataclasses.replace(recipe.task, **sources) if sources else recipe.task
+        seconds = recipe.seconds or getattr(sources.get("source"), "seconds", 8.0)
         if seconds > 60:
             raise RecipeError(f"pretend makes songs of up to 60 s; {seconds:g} s is too long. Make it shorter.")
-        return recipe.replace(seconds=seconds, seed=recipe.seed or 1, steps=recipe.steps or 6)
+        sampling = engine.usual.replace(**asked.given())
+        return recipe.replace(task=task, seconds=seconds, seed=recipe.seed or 1, sampling=sampling)
+
+    def _of(self, recipe: Recipe) -> PretendEngine:
+        return self._engine if recipe.checkpoint is None else self._named(recipe.checkpoint)
 
     def recipe_from(self, source: Any, task: Any, **changes: Any) -> Recipe:
-        return source.recipe.replace(**({"task": task, "seed": None, "seconds": None} | changes))
+        return self.sound(source).recipe.replace(**({"task": task, "seed": None, "seconds": None} | changes))
 
-    def glimpse(self, frame: PretendFrame, at: float, seconds: float = 3.0) -> Audio:
-        return tone(seconds, frame.index + 1)
+    def preview(self, step: Step | Take, at: float, seconds: float = 3.0) -> Audio:
+        return tone(seconds, getattr(step, "index", 0) + 1)
+
+    # -- planning
+
+    def plan(
+        self, recipe: Recipe, n: int | None = None, *, keep: Plan | None = None, codes: bool | None = None,
+        on_token: Any = None,
+    ) -> Plan | list[Plan]:  # fmt: skip
+        self._must_plan()
+        written = Plan(bpm=100, caption=recipe.caption, lyrics=recipe.lyrics, codes=(1, 2, 3))
+        return written if n is None else [written] * n
+
+    def polish(self, caption: str, lyrics: str = "", seed: int = 0, *, on_token: Any = None, **fixed: Any) -> Plan:
+        self._must_plan()
+        return Plan(caption=f"{caption}, polished", lyrics=lyrics, **fixed)
+
+    def plan_score(self, source: Any, plan: Plan | None = None, scale: float = 0.1) -> Any:
+        self._must_plan()
+        return SimpleNamespace(total=0.5)
+
+    def _must_plan(self) -> None:
+        if not self.has_planner:
+            raise RecipeError(f"{self.name} has no planner.")
+
+    # -- keeping and looking
+
+    def keep(self, take: Take) -> Take:
+        return self._sounds.keep(take)
+
+    def load(self, name: Any) -> Take:
+        return self._sounds.load(name)
+
+    def sound(self, source: Any) -> Take | Audio:
+        return self._sounds.find(source)
+
+    def analyze(self, source: Any, bpm: float | None = None) -> Analysis:
+        return analyze(self.sound(source), bpm)
+
+    # -- the work
 
     def _render(self, run: RenderRun) -> None:
         recipe = run.recipe
-        steps, frames = int(recipe.steps or 6), max(4, int(5 * (recipe.seconds or 8)))
+        steps, shows = _steps(recipe), isinstance(recipe.sampling, FlowSampling)
+        frames = max(4, int(5 * (recipe.seconds or 8)))
         goal = np.random.default_rng(recipe.seed).standard_normal((frames, 8)).cumsum(axis=0).astype(np.float32)
         noise = np.random.default_rng(1).standard_normal((frames, 8)).astype(np.float32)
         run.can_keep(lambda frame, song: self._take(recipe, frame))
@@ -114,8 +260,8 @@ class PretendSession:
             for index in range(steps):
                 self._wait(run)
                 share = (index + 1) / steps
-                x = share * goal + (1 - share) * noise
-                run.show(PretendFrame(index, steps, 1 - share, x, goal * share))
+                x: Any = share * goal + (1 - share) * noise
+                run.show(Step(index, steps, 1 - share, *((x, goal * share) if shows else (None, None))))
                 run.check()
         with run.stage("decode"):
             for place, one in enumerate(run.recipes):
@@ -129,20 +275,20 @@ class PretendSession:
         while not self._gate.acquire(timeout=0.05) and not run.stopping:
             pass
 
-    def _take(self, recipe: Recipe, frame: PretendFrame) -> Take:
-        source = recipe.task.sources().get("source")
+    def _take(self, recipe: Recipe, frame: Step) -> Take:
+        source: Any = recipe.task.sources().get("source")
         audio = tone(recipe.seconds or 8.0, (recipe.seed or 1) + frame.index)
         if isinstance(recipe.task, Repaint):
             audio = splice(source.audio, audio, recipe.task.regions, recipe.task.wave_crossfade or 0.05)
-        audio = audio.on_grid() if hasattr(audio, "on_grid") else audio
-        parents = (source.id,) if hasattr(source, "id") else ()
-        return Take(
+        take = Take(
             recipe.replace(task=recipe.task.with_ids()),
-            audio,
-            frame.latent,
-            parents=parents,
-            made_with={"checkpoint": "pretend"},
+            audio.on_grid(),
+            np.zeros((4, 8), np.float32) if frame.state is None else np.asarray(frame.state),
+            parents=(source.id,) if hasattr(source, "id") else (),
+            made_with={"checkpoint": _player(recipe).name},
         )
+        self._sounds.remember(take)
+        return take
 
     @property
     def runs(self) -> tuple[Run[Any, Any], ...]:
@@ -150,3 +296,12 @@ class PretendSession:
 
     def close(self) -> None:
         self.jobs.close()
+
+
+def _player(resolved: Recipe) -> PretendEngine:
+    """Which of the two plays a resolved recipe."""
+    return FLOW if isinstance(resolved.sampling, FlowSampling) else TOKENS
+
+
+def _steps(resolved: Recipe) -> int:
+    return int(getattr(resolved.sampling, "steps", None) or _player(resolved).steps)

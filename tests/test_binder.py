@@ -47,7 +47,7 @@ with Session.open() as lab:
     try:
         wait_for(answers, 240, "the page")
         page = Studio(backend_of(lab))
-        page.go(Recipe("warm lo-fi with keys, bass and drums", seconds=20, seed=7))
+        page.start(Recipe("warm lo-fi with keys, bass and drums", seconds=20, seed=7))
         wait_for(lambda: page.gallery.cards, 240, "the take")
     finally:
         server.stop()

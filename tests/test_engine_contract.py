@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from acestep_lab.engines.base import Engine
-from acestep_lab.engines.contract import CHECKS, check_engine, check_one
+from acestep_lab.audio.audio import Audio
+from acestep_lab.engines.base import Engine, Request
+from acestep_lab.engines.contract import (
+    CHECKS,
+    Bench,
+    check_engine,
+    check_one,
+    decides_everything,
+    keeps_its_promises,
+)
 from acestep_lab.engines.registry import open_engine
 from acestep_lab.errors import Stopped
+from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.prompt.tasks import Extend
 from tests.tiny import tiny_diffusers
 from tests.tiny_musicgen import tiny_musicgen
 
@@ -121,6 +132,57 @@ def test_an_engine_that_hides_what_it_can_do_is_found_out(opened: Mapping[str, E
     )
     assert "It does not refuse Extend, which it does not promise." in told
     assert "It uses decoder, which its capabilities do not name." in told
+
+
+@dataclass(frozen=True)
+class Undecided(Request):
+    """A request with a number left open."""
+
+    bars: tuple[int | None, ...] = (4, None)
+
+
+class Shy(Liar):
+    """An engine that leaves a number open where a sound is gone on from."""
+
+    def resolve(self, recipe: Recipe, *how: Any) -> Request:
+        found: Request = self._engine.resolve(recipe, *how)
+        if type(recipe.task) is not Extend:
+            return found
+        return Undecided(found.recipe, found.seconds, found.seed, found.remarks)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_no_field_of_a_request_is_none_whatever_the_task(case: Case, opened: Mapping[str, Engine]) -> None:
+    bench = Bench(opened[case.name], case.seconds, case.knobs)
+    for name in bench.can.tasks:
+        request = bench.resolve(bench.recipe(task=bench.tasks()[name]).replace(seed=None, seconds=None))
+        assert [one.name for one in fields(request) if getattr(request, one.name) is None] == [], name
+
+
+def test_a_request_with_an_open_field_is_found_out(opened: Mapping[str, Engine]) -> None:
+    said = check_one(decides_everything, lambda: Shy(opened["musicgen"]), 0.5)
+    assert said == ["A request for Extend leaves bars[1] open."]
+
+
+class Retouching(Liar):
+    """An engine that touches what it was told to keep."""
+
+    def decode(self, *how: Any) -> Any:
+        made = self._engine.decode(*how)
+        return replace(made, audio=Audio(made.audio.samples * np.float32(0.9), made.audio.rate))
+
+
+@pytest.mark.parametrize(("name", "task"), [("musicgen", "Extend"), ("pocket", "Repaint"), ("pocket", "Extend")])
+def test_a_source_that_does_not_stay_is_found_out(name: str, task: str, opened: Mapping[str, Engine]) -> None:
+    said = check_one(
+        keeps_its_promises, lambda: Retouching(opened[name], tasks=frozenset({task})), 1.0, **knobs_of(name)
+    )
+    assert said
+    assert all(one.startswith(f"{task}: the source's own samples do not stay (") for one in said)
+
+
+def knobs_of(name: str) -> Mapping[str, Any]:
+    return next(case.knobs for case in CASES if case.name == name)
 
 
 class Careless(Liar):

@@ -50,7 +50,7 @@ class EchoingTagger:
 
     roles = ("drums", "percussion", "bass")
 
-    def heard(self, sound: frozenset[str]) -> frozenset[str]:
+    def present(self, sound: frozenset[str]) -> frozenset[str]:
         return sound
 
 

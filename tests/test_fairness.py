@@ -284,7 +284,12 @@ def lab(tmp_path: Path, gate: threading.Semaphore) -> Iterator[Planning]:
 
 def page_of(session: Any, owner: str = "", address: str = "") -> Studio:
     return Studio(
-        backend_of(session), owner, address=address, panes=False, picture=png, fades=lambda mode, strength: (0.04, 0.05)
+        backend_of(session),
+        owner,
+        address=address,
+        panes=False,
+        picture=png,
+        crossfades=lambda mode, strength: (0.04, 0.05),
     )
 
 
@@ -373,15 +378,15 @@ def test_a_new_cookie_buys_no_new_quota_from_one_address(lab: Planning) -> None:
     page = page_of(lab, "one more cookie", "2001:db8::1")
     messages = told(page.prompt)
     page.prompt.do_edit("caption", "dub")
-    page.prompt.receive({"kind": "go"}, [])
+    page.prompt.receive({"kind": "make"}, [])
     assert any("waiting already" in message.get("text", "") for message in messages)
 
 
 def test_a_page_lists_the_queue_in_its_real_order_and_tells_the_real_wait(lab: Planning) -> None:
     ada, bob = page_of(lab, "ada"), page_of(lab, "bob")
-    jobs = [ada.go(song(number)) for number in range(3)]
-    late = bob.go(song(9))
-    ada._pace.flush()
+    jobs = [ada.start(song(number)) for number in range(3)]
+    late = bob.start(song(9))
+    ada._throttle.flush()
     ada._show_queue()
     order = [jobs[0].id, late.id, jobs[1].id, jobs[2].id]
     assert [row["id"] for row in ada.queue.rows] == order
@@ -490,24 +495,24 @@ def test_a_file_that_claims_a_known_id_never_stands_for_the_take_that_has_it(qui
     assert backend.takes.ids("bob") == backend.takes.ids("") == []
 
 
-def test_one_persons_small_wishes_are_done_a_few_at_once(quick_lab: PretendSession) -> None:
+def test_one_persons_small_requests_are_done_a_few_at_once(quick_lab: PretendSession) -> None:
     backend = backend_of(quick_lab)
     id = made_by(backend, "ada", song())
     hold = threading.Event()
     heard = SimpleNamespace(bpm=120.0, pulse=0.5, key_confidence=0.1, loudness=-14.0)
-    quick_lab.has_planner = False  # type: ignore[attr-defined]
-    quick_lab.listen = lambda take: hold.wait(20) and heard  # type: ignore[attr-defined]
+    quick_lab.use("pretend-tokens")
+    quick_lab.analyze = lambda take: hold.wait(20) and heard  # type: ignore[attr-defined]
     ada, again, bob = page_of(quick_lab, "ada"), page_of(quick_lab, "ada"), page_of(quick_lab, "bob")
     before = threading.active_count()
     answers = [told(page.gallery) for page in (ada, again)]
     for page in (ada, again):
         for _ in range(30):
-            page.gallery.receive({"kind": "listen", "ids": [id]})
+            page.gallery.receive({"kind": "analyze", "ids": [id]})
     assert threading.active_count() - before <= MOST_ASIDE
     refused = [one for heard in answers for one in heard if "being done for you already" in one.get("text", "")]
     assert len(refused) == 60 - MOST_ASIDE
     done = []
-    bob._aside(bob.gallery, lambda: done.append(1))
+    bob._in_background(bob.gallery, lambda: done.append(1))
     until(lambda: done)
     newcomer = Client("cem", "192.0.2.7")
     for who in range(MOST_ASIDE):
@@ -558,6 +563,7 @@ def test_nobody_starts_from_what_is_somebody_elses_by_naming_its_id(quick_lab: P
     backend, adas, recording = backend_of(quick_lab), take(2), tone(1.0, 5)
     backend.takes.keep(adas, "ada")
     backend.takes.keep(take(3).replace(parents=(recording.id,)), "ada")
+    quick_lab.library.keep_sound(recording)
     forged = take(4).replace(recipe=song(4).replace(task=Repaint(adas.id, ((0, 1),))))
     backend.takes.keep(forged, "bob", made=False)
     stolen = [
@@ -579,7 +585,7 @@ def test_nobody_starts_from_what_is_somebody_elses_by_naming_its_id(quick_lab: P
         assert backend.start(song().replace(task=task), owner="ada").wait(10)
     bob = page_of(quick_lab, "bob")
     messages = told(bob.picker)
-    bob.pick(forged.replace(parents=(adas.id,)))
+    bob.select(forged.replace(parents=(adas.id,)))
     until(lambda: any("somebody else" in message.get("text", "") for message in messages))
     assert bob.picker.verdict == ""
 

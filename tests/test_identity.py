@@ -18,7 +18,7 @@ from acestep_lab.models.loading import Checkpoint
 from acestep_lab.takes import Library, manifest, read_file
 from acestep_lab.takes.comments import read_comment
 from acestep_lab.takes.fingerprint import fingerprint, is_copy
-from acestep_lab.takes.identity import digest, signs_judged
+from acestep_lab.takes.identity import digest, match_signs
 from tests.test_library import take
 from tests.tiny import tiny_diffusers
 
@@ -247,7 +247,7 @@ def test_an_unharmed_file_opens_without_a_word(lab: Session, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", ["../../x", "take-", "take-A", "take-a\n", "take-" + "a" * 99, "take-é", "", "."])
 def test_an_id_is_small_letters_and_nothing_else(name: str, lab: Session, library: Library) -> None:
-    for verb in (library.open, library.sound, library.marks, library.card, library.bin, library.open_sound, lab.open):
+    for verb in (library.open, library.sound, library.marks, library.card, library.bin, library.open_sound, lab.load):
         with pytest.raises(LibraryError):
             verb(name)
     with pytest.raises(RecipeError):
@@ -390,11 +390,11 @@ def test_an_old_digest_that_told_zero_from_minus_zero_is_still_understood() -> N
     signed = samples.copy()
     signed[700] = -0.0
     told = hashlib.sha256(signed.tobytes()).hexdigest()
-    assert signs_judged(samples, hashlib.sha256, told) == "same"
+    assert match_signs(samples, hashlib.sha256, told) == "same"
     samples[3] += 1
-    assert signs_judged(samples, hashlib.sha256, told) == "other"
+    assert match_signs(samples, hashlib.sha256, told) == "other"
     samples[100:200] = 0
-    assert signs_judged(samples, hashlib.sha256, told) == "unsure"
+    assert match_signs(samples, hashlib.sha256, told) == "unsure"
 
 
 @pytest.mark.parametrize("place", ["/etc/passwd", "~/song.wav", "..\\song.wav", "song.wav", "audio-x/../y"])

@@ -1,4 +1,4 @@
-"""Listening: on sounds made by hand, where the answer is known, and on synthetic songs."""
+"""Analysis: on sounds made by hand, where the answer is known, and on synthetic songs."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from acestep_lab.audio.audio import Audio
-from acestep_lab.errors import SourceError
+from acestep_lab.errors import RecipeError, SourceError
 from acestep_lab.listen import (
     InstrumentTagger,
+    analyze,
     chroma_correlation,
     discontinuities,
     discontinuity,
     key,
-    listen,
     meter,
     pulse,
     same_key,
@@ -23,9 +23,9 @@ from acestep_lab.listen import (
     scale_mass,
     section_accuracy,
     tempo,
-    train_presence,
+    train_tagger,
 )
-from acestep_lab.listen.instruments import SHIPPED
+from acestep_lab.listen.instruments import DEFAULT_WEIGHTS
 from acestep_lab.listen.key import chroma
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.takes.take import Take
@@ -86,7 +86,7 @@ def test_a_cadence_names_its_key(tonic: int):
     assert key(cadence(tonic, minor=True))[0] == f"{names[tonic - 60]} minor"
 
 
-def test_the_key_is_heard_when_everything_is_out_of_tune_and_at_any_rate():
+def test_the_key_is_found_when_everything_is_out_of_tune_and_at_any_rate():
     for cents in (-40, 30):
         assert key(cadence(62, cents=cents))[0] == "D major"
     for rate in (16000, 44100, 48000):
@@ -138,25 +138,25 @@ def test_octaves_of_a_tempo_are_the_same_and_thirds_only_in_triple_meters():
     assert same_tempo(180, 60, triple=True)
 
 
-def test_silence_is_heard_without_a_murmur():
-    heard = listen(Audio(np.zeros((1, 3 * RATE)), RATE))
-    assert heard.pulse == heard.key_confidence == 0.0
-    assert heard.loudness == -np.inf
+def test_silence_is_analyzed_without_a_warning():
+    found = analyze(Audio(np.zeros((1, 3 * RATE)), RATE))
+    assert found.pulse == found.key_confidence == 0.0
+    assert found.loudness == -np.inf
 
 
 def test_less_than_a_second_is_refused():
     with pytest.raises(SourceError, match="shorter than a second"):
-        listen(Audio(np.zeros(RATE // 2), RATE))
+        analyze(Audio(np.zeros(RATE // 2), RATE))
 
 
-def test_everything_is_heard_at_once():
+def test_everything_is_measured_at_once():
     _, sound = song(900_000_004, seconds=10.0, **ASKED)
-    heard = listen(sound, bpm=112)
-    assert same_tempo(heard.bpm, 112)
-    assert heard.keyscale == "E minor"
-    assert heard.timesignature == "4"
-    assert {"drums", "bass"} <= set(heard.present)
-    assert -20 < heard.loudness < -14
+    found = analyze(sound, bpm=112)
+    assert same_tempo(found.bpm, 112)
+    assert found.keyscale == "E minor"
+    assert found.timesignature == "4"
+    assert {"drums", "bass"} <= set(found.present)
+    assert -20 < found.loudness < -14
 
 
 def drone(pitches: tuple[int, ...], seconds: float = 6.0) -> Audio:
@@ -185,7 +185,7 @@ def test_a_click_is_heard():
     assert discontinuity(Audio(wave, RATE), 2.0).click < 5
 
 
-def test_a_seam_lies_inside_the_sound():
+def test_a_discontinuity_lies_inside_the_sound():
     with pytest.raises(SourceError, match="inside the sound"):
         discontinuities(clicks(100, seconds=2), [2.5])
 
@@ -210,29 +210,29 @@ def test_three_four_and_six_are_told_apart_by_the_beat():
     assert np.mean(right) > 0.7
 
 
-def test_the_shipped_ear_is_small_and_knows_the_stems():
-    assert SHIPPED.stat().st_size < 200_000
-    ear = InstrumentTagger.load()
+def test_the_default_tagger_is_small_and_knows_the_stems():
+    assert DEFAULT_WEIGHTS.stat().st_size < 200_000
+    tagger = InstrumentTagger.load()
     written = [compose(seed, 10.0) for seed in range(900_000_300, 900_000_340)]
-    heard = [ear.heard(Audio(render(song, RATE).mix, RATE)) for song in written]
+    detected = [tagger.present(Audio(render(song, RATE).mix, RATE)) for song in written]
     right = []
     for stem in ("drums", "bass", "vocals", "keyboard", "guitar", "strings", "synth"):
         there = np.array([stem in song.instruments for song in written])
-        found = np.array([stem in stems for stems in heard])
+        found = np.array([stem in stems for stems in detected])
         right.append((found[there].mean() + (~found)[~there].mean()) / 2)
     assert np.mean(right) > 0.85  # 0.9 of all twelve over 200 songs
 
 
-def test_an_ear_can_be_taught_and_kept(tmp_path):
+def test_a_tagger_can_be_trained_and_kept(tmp_path):
     songs = [
         compose(seed, 5.0, instruments=("keyboard", "drums") if seed % 2 else ("keyboard", "bass"))
         for seed in range(40)
     ]
     sounds = [Audio(render(s, RATE).mix, RATE) for s in songs]
-    ear = train_presence(sounds[:30], [s.instruments for s in songs[:30]], roles=("drums", "bass"))
-    again = InstrumentTagger.load(ear.save(tmp_path / "ear.npz"))
+    tagger = train_tagger(sounds[:30], [s.instruments for s in songs[:30]], roles=("drums", "bass"))
+    again = InstrumentTagger.load(tagger.save(tmp_path / "tagger.npz"))
     for written, sound in zip(songs[30:], sounds[30:], strict=True):
-        assert again.heard(sound) == set(written.instruments) & {"drums", "bass"}
+        assert again.present(sound) == set(written.instruments) & {"drums", "bass"}
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -245,10 +245,16 @@ def test_mir_eval_gives_full_marks():
     assert mir_eval.tempo.detection(np.array([56.0, 112.0]), 0.5, halves, tol=0.04)[1]
 
 
-def test_a_take_can_be_listened_to_and_its_asked_tempo_tells_which_beat_to_count() -> None:
+def test_a_take_can_be_analyzed_and_its_asked_tempo_tells_which_beat_to_count() -> None:
     song = compose(7, 8.0)
     audio = Audio(render(song, 24000).mix, 24000)
     take = Take(Recipe("a song", bpm=song.bpm), audio, np.zeros((8, 2), np.float32))
-    assert take.listen() == listen(audio, song.bpm)
+    assert analyze(take) == analyze(audio, song.bpm)
     with pytest.raises(SourceError, match="shorter than a second"):
-        Take(Recipe("a blip"), Audio(audio.samples[:, :6000], 24000), np.zeros((8, 2), np.float32)).listen()
+        analyze(Take(Recipe("a blip"), Audio(audio.samples[:, :6000], 24000), np.zeros((8, 2), np.float32)))
+
+
+@pytest.mark.parametrize("bpm", [0, 9.9, 1001, "fast", float("nan"), True])
+def test_what_is_no_tempo_is_refused(bpm: object) -> None:
+    with pytest.raises(RecipeError, match="A tempo to listen for"):
+        analyze(Audio(np.zeros((1, 2 * RATE)), RATE), bpm)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from acestep_lab import Audio, FlowEdit, Plan, Planning, Recipe, RecipeError, Se
 from acestep_lab.errors import LintWarning
 from acestep_lab.files import INVISIBLE, clean_text
 from acestep_lab.prompt import keys, languages, lyrics, vocabulary
-from acestep_lab.prompt.tags import meant
+from acestep_lab.prompt.tags import corrected_tag
 from acestep_lab.prompt.times import timed_line, without_times
 
 # -- one form ----------------------------------------------------------------------------------------------------------
@@ -243,7 +243,7 @@ TAGS = {
 
 @pytest.mark.parametrize(("line", "right"), TAGS.items())
 def test_a_look_alike_tag_gets_a_remark_with_the_right_form(line: str, right: str) -> None:
-    assert meant(line) == right
+    assert corrected_tag(line) == right
     assert [(r.line, right in r.text) for r in lyrics.remarks(f"la\n{line}\nla")] == [(1, True)]
 
 
@@ -253,7 +253,7 @@ def test_a_look_alike_tag_gets_a_remark_with_the_right_form(line: str, right: st
      "hold the line", "The chorus", "***", "", "[Guitar Solo]", "(", "(yeah, verse)", "break", "x" * 500],
 )  # fmt: skip
 def test_what_is_a_tag_or_a_sung_line_is_left_in_peace(line: str) -> None:
-    assert meant(line) is None
+    assert corrected_tag(line) is None
 
 
 def test_lyrics_with_times_and_false_tags_are_told_when_a_run_begins(tiny_turbo: Path, tmp_path: Path) -> None:
@@ -352,11 +352,11 @@ def test_a_time_of_day_in_a_song_is_sung() -> None:
     "look", ["“{}”", "⟨{}⟩", "◆{}◆", "► {}", "• {}", "/{}/", "<b>{}</b>", "{} (x2)", "'{}'", "1. {}", "--{}--"]
 )
 def test_a_tag_in_any_ornament_gets_a_remark_with_the_right_form(look: str) -> None:
-    assert meant(look.format("Chorus")) == "[Chorus]"
+    assert corrected_tag(look.format("Chorus")) == "[Chorus]"
 
 
 @pytest.mark.parametrize(
     "sung", ["Drop!", "“Silence!”", "Break...", "(yeah)", "Chorus of angels", "[Guitar Solo]", "♪", "***"]
 )
 def test_what_is_sung_or_right_gets_none(sung: str) -> None:
-    assert meant(sung) is None
+    assert corrected_tag(sung) is None

@@ -25,6 +25,7 @@ from acestep_lab.engines.musicgen.codec import Codec
 from acestep_lab.engines.musicgen.engine import RATE, MusicGenEngine
 from acestep_lab.engines.musicgen.generation import Conditions, Generation, draw
 from acestep_lab.engines.musicgen.request import Rules
+from acestep_lab.engines.musicgen.task_rows import TASK_ROWS
 from acestep_lab.engines.musicgen.windows import Window, delayed, delays, undelayed, windows
 from acestep_lab.errors import CheckpointError, LabError, RecipeError, SourceError, Stopped
 from acestep_lab.models.assembly import empty
@@ -33,7 +34,7 @@ from acestep_lab.models.storage import store
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.sampling import TokenSampling
-from acestep_lab.prompt.tasks import Cover, Extend, Repaint, Retake, Text2Music
+from acestep_lab.prompt.tasks import TASKS, Cover, Extend, Repaint, Retake, Text2Music
 from acestep_lab.session import Session
 from tests import tiny_musicgen as tiny
 from tests.closeness import assert_near
@@ -435,6 +436,19 @@ def test_what_it_cannot_do_is_refused_by_a_sentence_that_names_who_can(engines: 
     assert "codes" in refusal(follows, Recipe("dub", task=Cover(codes=(1, 2))))
     assert "silent" in refusal(follows, Recipe("dub", task=Cover(Audio(np.zeros((1, 48000)), 48000))))
     assert "no words" in refusal(mono, Recipe("", lyrics="[Instrumental]"))
+
+
+def test_every_task_has_a_row_that_says_who_does_it(engines: dict[str, MusicGenEngine]) -> None:
+    assert set(TASK_ROWS) == set(TASKS.values())
+    for name, engine in engines.items():
+        bench = Bench(engine, 0.6, {})
+        for task, given in bench.tasks().items():
+            if task in engine.capabilities.tasks:
+                assert bench.resolve(bench.recipe(task=given)).task == given
+            else:
+                said = refusal(engine, bench.recipe(task=given))
+                assert said.startswith(f"{name} cannot ")
+                assert "ACE-Step" in said  # who can
 
 
 def test_tempo_key_and_meter_are_read_as_words_and_a_remark_says_so(engines: dict[str, MusicGenEngine]) -> None:

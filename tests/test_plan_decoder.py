@@ -1,4 +1,4 @@
-"""The own Qwen3 step against the stock model, and drawing against its definition."""
+"""The own Qwen3 step against the stock model, and sampling against its definition."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from acestep_lab import CheckpointError
 from acestep_lab.plan.decode_batch import DecodeBatch
-from acestep_lab.plan.decoder import Decoder, Memory
+from acestep_lab.plan.decoder import Decoder, KVCache
 from acestep_lab.plan.token_sampler import TokenSampler, nucleus, penalised
 from acestep_lab.prompt.recipe import Planning
 from tests.closeness import assert_near
@@ -33,20 +33,20 @@ def stock(lm: Qwen3ForCausalLM, tokens: list[int]) -> Tensor:
 def test_rows_of_different_lengths_give_the_stock_logits(lm: Qwen3ForCausalLM) -> None:
     decoder, everything = Decoder(lm), slice(0, 300)
     rows = [list(range(20)), list(range(40, 73))]
-    memory = decoder.memory(2, 64)
+    cache = decoder.new_cache(2, 64)
     for more in ([[], []], [[7, 8], [9]], [[1], [2]]):
         fed = rows if not more[0] else more
-        rows = rows if not more[0] else [row + fresh for row, fresh in zip(rows, more, strict=True)]
-        logits = decoder.logits(decoder.feed(memory, fed), everything)
+        rows = rows if not more[0] else [row + new for row, new in zip(rows, more, strict=True)]
+        logits = decoder.logits(decoder.feed(cache, fed), everything)
         for row, got in zip(rows, logits, strict=True):
             assert_near(got, stock(lm, row))
 
 
 def test_rows_can_be_doubled_dropped_and_put_together(lm: Qwen3ForCausalLM) -> None:
     decoder = Decoder(lm)
-    memory = decoder.memory(2, 8)
-    decoder.feed(memory, [[1, 2, 3], [4, 5]])
-    joined = Memory.stack([memory.pick([1, 0, 1], 9), memory.pick([0])], 16)
+    cache = decoder.new_cache(2, 8)
+    decoder.feed(cache, [[1, 2, 3], [4, 5]])
+    joined = KVCache.stack([cache.select([1, 0, 1], 9), cache.select([0])], 16)
     logits = decoder.logits(decoder.feed(joined, [[6], [6], [7], [7]]), slice(0, 300))
     for row, got in zip(([4, 5, 6], [1, 2, 3, 6], [4, 5, 7], [1, 2, 3, 7]), logits, strict=True):
         assert_near(got, stock(lm, list(row)))
@@ -54,7 +54,7 @@ def test_rows_can_be_doubled_dropped_and_put_together(lm: Qwen3ForCausalLM) -> N
 
 def test_part_of_the_head_is_that_part_of_the_logits(lm: Qwen3ForCausalLM) -> None:
     decoder = Decoder(lm)
-    hidden = decoder.feed(decoder.memory(1, 4), [[1, 2, 3]])
+    hidden = decoder.feed(decoder.new_cache(1, 4), [[1, 2, 3]])
     whole = decoder.logits(hidden, slice(0, 300))
     assert_near(decoder.logits(hidden, slice(250, 290)), whole[:, 250:290])
     assert_near(decoder.logits(hidden, torch.tensor([5, 250])), whole[:, [5, 250]])
@@ -80,25 +80,25 @@ def test_a_model_with_a_sliding_window_is_refused() -> None:
         Decoder(Qwen3ForCausalLM(config))
 
 
-def test_memory_makes_room_when_a_row_says_more_than_was_foreseen(lm: Qwen3ForCausalLM) -> None:
-    choir: DecodeBatch[str] = DecodeBatch.read(Decoder(lm), ["one"], [1, 2], 1.0, 1)
-    choir.pair([3], 1)
+def test_the_cache_grows_when_a_row_is_fed_more_than_was_foreseen(lm: Qwen3ForCausalLM) -> None:
+    batch: DecodeBatch[str] = DecodeBatch.prefill(Decoder(lm), ["one"], [1, 2], 1.0, 1)
+    batch.add_cfg_rows([3], 1)
     for token in range(10, 20):
-        choir.say([[token]])
-    assert_near(choir.logits(slice(0, 300))[0], stock(lm, [1, 2, *range(10, 20)]))
+        batch.feed([[token]])
+    assert_near(batch.logits(slice(0, 300))[0], stock(lm, [1, 2, *range(10, 20)]))
 
 
 def test_few_and_many_allowed_tokens_have_the_same_logits(lm: Qwen3ForCausalLM) -> None:
-    choir: DecodeBatch[str] = DecodeBatch.read(Decoder(lm), ["one", "two"], [1, 2], 1.0, 1)
+    batch: DecodeBatch[str] = DecodeBatch.prefill(Decoder(lm), ["one", "two"], [1, 2], 1.0, 1)
     masks = [torch.zeros(300, dtype=torch.bool) for _ in range(2)]
     masks[0][[5, 9]], masks[1][[9, 200, 250]] = True, True
-    (ids, logits), (more, others) = choir.chances(masks, 300)
-    whole = choir.logits(slice(0, 300))
+    (ids, logits), (more, others) = batch.allowed_logits(masks, 300)
+    whole = batch.logits(slice(0, 300))
     assert_near(logits, whole[0, ids])
     assert_near(others, whole[1, more])
 
 
-# ── drawing ──
+# ── sampling ──
 
 
 def test_the_nucleus_is_the_references() -> None:
@@ -125,11 +125,11 @@ def test_repetition_is_punished_on_both_sides_of_zero() -> None:
     assert got.tolist() == [1.0, -4.0, 2.0]
 
 
-def test_draws_follow_the_probabilities_and_the_seed() -> None:
+def test_samples_follow_the_probabilities_and_the_seed() -> None:
     logits = torch.tensor([0.0, 1.0, 2.0])
-    draw = TokenSampler(Planning(temperature=0.5, top_p=1.0), 3)
-    counts = torch.bincount(torch.tensor([draw.pick(logits) for _ in range(4000)]), minlength=3) / 4000
+    sampler = TokenSampler(Planning(temperature=0.5, top_p=1.0), 3)
+    counts = torch.bincount(torch.tensor([sampler.sample(logits) for _ in range(4000)]), minlength=3) / 4000
     torch.testing.assert_close(counts, (logits / 0.5).softmax(0), atol=0.03, rtol=0)
     first, again = (TokenSampler(Planning(), 9) for _ in range(2))
-    assert [first.pick(logits) for _ in range(20)] == [again.pick(logits) for _ in range(20)]
-    assert TokenSampler(Planning(temperature=0.0), 0).pick(logits) == 2
+    assert [first.sample(logits) for _ in range(20)] == [again.sample(logits) for _ in range(20)]
+    assert TokenSampler(Planning(temperature=0.0), 0).sample(logits) == 2

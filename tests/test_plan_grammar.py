@@ -16,27 +16,27 @@ from tests.tiny import tiny_tokenizer
 
 
 @pytest.fixture(scope="module")
-def lexicon() -> TokenTable:
+def table() -> TokenTable:
     return TokenTable(tiny_tokenizer(40))
 
 
-def walk(lexicon: TokenTable, rule: str, seed: int) -> tuple[str, list[int]]:
+def random_thought(table: TokenTable, rule: str, seed: int) -> tuple[str, list[int]]:
     """A thought said at random; its text and how many tokens were free."""
-    chance, guide = random.Random(seed), GrammarMatcher(lexicon, rule)
-    said, free = guide.forced(), 0
-    while not guide.done:
-        said.append(chance.choice(np.flatnonzero(guide.allowed()).tolist()))
-        guide.take(said[-1])
-        said += guide.forced()
+    chance, matcher = random.Random(seed), GrammarMatcher(table, rule)
+    said, free = matcher.forced(), 0
+    while not matcher.done:
+        said.append(chance.choice(np.flatnonzero(matcher.allowed()).tolist()))
+        matcher.accept(said[-1])
+        said += matcher.forced()
         free += 1
-    return lexicon.decode(said), [free]
+    return table.decode(said), [free]
 
 
-def test_every_random_thought_can_be_read(lexicon: TokenTable) -> None:
+def test_every_random_thought_can_be_read(table: TokenTable) -> None:
     rule = pattern({}, FIELDS, longest=45)
     for seed in range(12):
-        text, _ = walk(lexicon, rule, seed)
-        values, problems = prompt_template.read_thought(text)
+        text, _ = random_thought(table, rule, seed)
+        values, problems = prompt_template.parse_thought(text)
         assert problems == {}
         assert list(values) == ["bpm", "caption", "seconds", "genres", "keyscale", "language", "timesignature"]
         assert 10 <= values["seconds"] <= 45
@@ -45,7 +45,7 @@ def test_every_random_thought_can_be_read(lexicon: TokenTable) -> None:
 @pytest.mark.parametrize(
     "caption", ['a/b {x} [y] (z) 100% $5 ~ & - # "q" ^|\\.', "</think> <|im_end|> é 😀 שלום", "x: y", "a " * 200]
 )
-def test_a_fixed_caption_is_a_literal_to_the_letter(lexicon: TokenTable, caption: str) -> None:
+def test_a_fixed_caption_is_a_literal_to_the_letter(table: TokenTable, caption: str) -> None:
     fixed = {
         "caption": caption,
         "bpm": 118,
@@ -54,53 +54,53 @@ def test_a_fixed_caption_is_a_literal_to_the_letter(lexicon: TokenTable, caption
         "timesignature": "4",
         "duration": 20.5,
     }
-    guide = GrammarMatcher(lexicon, pattern(fixed))
-    forced = guide.forced()
-    assert guide.done
-    assert lexicon.decode(forced) == "\n" + prompt_template.thought(fixed) + "\n"
-    assert forced == prompt_template.encode_plain(lexicon.decode(forced), lexicon.tokenizer)
-    assert lexicon.text[forced].all()
+    matcher = GrammarMatcher(table, pattern(fixed))
+    forced = matcher.forced()
+    assert matcher.done
+    assert table.decode(forced) == "\n" + prompt_template.thought(fixed) + "\n"
+    assert forced == prompt_template.encode_plain(table.decode(forced), table.tokenizer)
+    assert table.is_text[forced].all()
 
 
-def test_skipped_fields_are_absent(lexicon: TokenTable) -> None:
-    text, _ = walk(lexicon, pattern({"bpm": 100}, ["bpm", "keyscale"]), 0)
-    assert set(prompt_template.read_thought(text)[0]) == {"bpm", "keyscale"}
+def test_skipped_fields_are_absent(table: TokenTable) -> None:
+    text, _ = random_thought(table, pattern({"bpm": 100}, ["bpm", "keyscale"]), 0)
+    assert set(prompt_template.parse_thought(text)[0]) == {"bpm", "keyscale"}
 
 
-def test_a_caption_may_go_on_in_the_next_line_and_only_indented(lexicon: TokenTable) -> None:
+def test_a_caption_may_go_on_in_the_next_line_and_only_indented(table: TokenTable) -> None:
     for text, fits in (
         ("\ncaption: dub\n  techno\nduration: 20\n", True),
         ("\ncaption: dub\ntechno\nduration: 20\n", False),
     ):
-        guide = GrammarMatcher(lexicon, pattern({}, ["caption", "duration"]))
-        tokens = prompt_template.encode_plain(text, lexicon.tokenizer)
-        assert (guide._matcher.validate_tokens(tokens) == len(tokens)) is fits
+        matcher = GrammarMatcher(table, pattern({}, ["caption", "duration"]))
+        tokens = prompt_template.encode_plain(text, table.tokenizer)
+        assert (matcher._matcher.validate_tokens(tokens) == len(tokens)) is fits
 
 
-def test_no_control_token_and_no_code_is_ever_allowed(lexicon: TokenTable) -> None:
-    guide = GrammarMatcher(lexicon, pattern({}, ["caption", "duration"]))
-    while not guide.done:
-        guide.forced()
-        allowed = guide.allowed()
-        assert not allowed[~lexicon.text].any()
+def test_no_control_token_and_no_code_is_ever_allowed(table: TokenTable) -> None:
+    matcher = GrammarMatcher(table, pattern({}, ["caption", "duration"]))
+    while not matcher.done:
+        matcher.forced()
+        allowed = matcher.allowed()
+        assert not allowed[~table.is_text].any()
         ids = np.flatnonzero(allowed)
         if not len(ids):
             break
-        guide.take(int(ids[-1]))
+        matcher.accept(int(ids[-1]))
 
 
 @pytest.mark.parametrize("longest", [5.0, 10.0, 37.5, 600.0])
-def test_the_machines_limit_is_the_longest_song_a_model_may_choose(lexicon: TokenTable, longest: float) -> None:
+def test_the_machines_limit_is_the_longest_song_a_model_may_choose(table: TokenTable, longest: float) -> None:
     seconds = set()
     for seed in range(6):
-        text, _ = walk(lexicon, pattern({"bpm": 100}, ["bpm", "duration"], longest=longest), seed)
-        seconds.add(prompt_template.read_thought(text)[0]["seconds"])
+        text, _ = random_thought(table, pattern({"bpm": 100}, ["bpm", "duration"], longest=longest), seed)
+        seconds.add(prompt_template.parse_thought(text)[0]["seconds"])
     assert max(seconds) <= longest
 
 
-def test_bytes_are_the_tokenizers_own(lexicon: TokenTable) -> None:
+def test_bytes_are_the_tokenizers_own(table: TokenTable) -> None:
     text = "héllo 😀 wörld\n  x\tשלום"
-    assert lexicon.decode(lexicon.tokenizer(text)["input_ids"]) == text
+    assert table.decode(table.tokenizer(text)["input_ids"]) == text
 
 
 def test_a_tokenizer_without_the_tags_is_refused() -> None:

@@ -42,7 +42,7 @@ def lm(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
 
 
 @pytest.fixture(scope="module")
-def brief(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
+def short_lm(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
     """The same model with few places: a random model never ends its lyrics by itself."""
     model = tiny_lm(tokenizer).eval()
     model.config.max_position_embeddings = 1000
@@ -61,7 +61,7 @@ def test_a_plan_has_every_field_and_exactly_its_codes(planner: Planner, lm: Qwen
         assert 10 <= plan.seconds <= 20  # type: ignore[operator]
         assert len(plan.codes) == 5 * plan.seconds  # type: ignore[operator]
         assert set(plan.codes) <= set(range(COUNT))
-        assert prompt_template.read_thought(plan.thought) == (
+        assert prompt_template.parse_thought(plan.thought) == (
             {
                 name: getattr(plan, name)
                 for name in ("bpm", "caption", "seconds", "keyscale", "language", "timesignature")
@@ -87,12 +87,12 @@ def test_what_the_musician_fixed_stands_to_the_letter(planner: Planner, lm: Qwen
     assert len(plan.codes) == 62
 
 
-def test_the_planner_writes_a_caption_of_its_own_and_the_dit_hears_the_asked_one(
+def test_the_planner_writes_a_caption_of_its_own_and_the_dit_gets_the_asked_one(
     planner: Planner, lm: Qwen3ForCausalLM
 ) -> None:
     plan = planner.plan(lm, RECIPE, 1)[0]
     assert plan.caption not in ("", "dub techno")
-    assert prompt_template.read_thought(plan.thought)[0]["caption"] == plan.caption
+    assert prompt_template.parse_thought(plan.thought)[0]["caption"] == plan.caption
     assert plan.asked["caption"] == "dub techno"
     assert plan.resolve(RECIPE).caption == "dub techno"
     rewriting = RECIPE.replace(planning=Planning(rewrite_caption=True))
@@ -109,7 +109,7 @@ def test_a_thought_without_a_caption_and_one_with_a_locked_caption(planner: Plan
     locked = plan.replace(caption="mine").lock("caption")
     for recipe in (silent, RECIPE):
         again = planner.replan(lm, locked, recipe, 1)[0]
-        assert again.caption == prompt_template.read_thought(again.thought)[0]["caption"] == "mine"
+        assert again.caption == prompt_template.parse_thought(again.thought)[0]["caption"] == "mine"
 
 
 def test_thinking_is_never_guided_whatever_the_negative_layout(planner: Planner, lm: Qwen3ForCausalLM) -> None:
@@ -119,7 +119,7 @@ def test_thinking_is_never_guided_whatever_the_negative_layout(planner: Planner,
     assert len({plan.codes for plan in plans}) == 3
 
 
-def test_five_hundred_random_walks_read_back_to_their_plans(planner: Planner, lm: Qwen3ForCausalLM) -> None:
+def test_five_hundred_random_generations_read_back_to_their_plans(planner: Planner, lm: Qwen3ForCausalLM) -> None:
     everything: dict[str, Any] = {
         "bpm": 99,
         "keyscale": "F# major",
@@ -131,7 +131,7 @@ def test_five_hundred_random_walks_read_back_to_their_plans(planner: Planner, lm
         fixed = {name: value for bit, (name, value) in enumerate(everything.items()) if group >> bit & 1}
         words = {"caption": "dub"} if group % 12 else {"caption": "", "lyrics": "la"}
         for plan in planner.plan(lm, Recipe(**words, **fixed), range(20), codes=False):
-            values, problems = prompt_template.read_thought(plan.thought)
+            values, problems = prompt_template.parse_thought(plan.thought)
             assert problems == {}
             assert all(getattr(plan, name) == value for name, value in fixed.items())
             assert Plan(**values, lyrics=plan.lyrics, thought=plan.thought, asked=plan.asked) == plan
@@ -154,42 +154,42 @@ def test_any_asked_length_gets_its_codes(planner: Planner, lm: Qwen3ForCausalLM,
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_a_row_alone_says_what_it_says_in_company(planner: Planner, lm: Qwen3ForCausalLM, legacy: bool) -> None:
+def test_a_row_alone_writes_what_it_writes_in_a_batch(planner: Planner, lm: Qwen3ForCausalLM, legacy: bool) -> None:
     recipe = Recipe("", "la", planning=Planning(legacy_negative_layout=legacy))
     together = planner.plan(lm, recipe, [5, 6, 7], longest=12)
     assert together[1] == planner.plan(lm, recipe, 6, longest=12)[0]
     assert len({plan.thought for plan in together}) == 3
 
 
-def test_a_walk_left_lying_and_taken_up_again_says_the_same(planner: Planner, lm: Qwen3ForCausalLM) -> None:
+def test_a_generation_left_lying_and_taken_up_again_gives_the_same(planner: Planner, lm: Qwen3ForCausalLM) -> None:
     whole = planner.plan(lm, RECIPE, [1, 2])
     for pause in (0, 1, 7, 20):
-        walk = planner.walk(lm, planner.question(RECIPE), [1, 2])
+        generation = planner.generate(lm, planner.request(RECIPE), [1, 2])
         for _ in range(pause):
-            next(walk)
+            next(generation)
         planner.plan(lm, RECIPE, 9)  # something else in between
         torch.rand(3)
-        list(walk)
-        assert walk.plans == whole
+        list(generation)
+        assert generation.plans == whole
 
 
 def test_stopping_one_row_stops_no_other(planner: Planner, lm: Qwen3ForCausalLM) -> None:
     whole = planner.plan(lm, RECIPE, [1, 2, 3])
     for when in ("bpm", "codes"):
-        walk = planner.walk(lm, planner.question(RECIPE), [1, 2, 3])
-        for token in walk:
+        generation = planner.generate(lm, planner.request(RECIPE), [1, 2, 3])
+        for token in generation:
             if token.field == when:
-                walk.stop(1)
-        assert walk.plans == [whole[0], None, whole[2]]
+                generation.stop(1)
+        assert generation.plans == [whole[0], None, whole[2]]
 
 
 def test_all_rows_can_be_stopped(planner: Planner, lm: Qwen3ForCausalLM) -> None:
-    walk = planner.walk(lm, planner.question(RECIPE), [1, 2])
-    next(walk)
-    walk.stop(0)
-    walk.stop(1)
-    assert len(list(walk)) < 20
-    assert walk.plans == [None, None]
+    generation = planner.generate(lm, planner.request(RECIPE), [1, 2])
+    next(generation)
+    generation.stop(0)
+    generation.stop(1)
+    assert len(list(generation)) < 20
+    assert generation.plans == [None, None]
 
 
 def test_planning_can_be_cancelled_at_every_token(planner: Planner, lm: Qwen3ForCausalLM) -> None:
@@ -220,25 +220,25 @@ def test_the_prompt_is_read_once_however_many_plans(planner: Planner, lm: Qwen3F
     hook = lm.model.embed_tokens.register_forward_hook(lambda module, ids, out: lengths.append(ids[0].numel()))
     planner.plan(lm, RECIPE, 0, n=4)
     hook.remove()
-    prompt = len(planner.question(RECIPE).prompt.encode(planner.lexicon.tokenizer))
+    prompt = len(planner.request(RECIPE).prompt.encode(planner.token_table.tokenizer))
     assert lengths.count(prompt) == 1
     assert max(lengths) == prompt
 
 
-def test_a_lender_is_entered_once_and_left_again(planner: Planner, lm: Qwen3ForCausalLM) -> None:
+def test_a_model_provider_is_entered_once_and_left_again(planner: Planner, lm: Qwen3ForCausalLM) -> None:
     diary: list[str] = []
 
     @contextmanager
-    def lend() -> Iterator[Qwen3ForCausalLM]:
+    def provide() -> Iterator[Qwen3ForCausalLM]:
         diary.append("in")
         try:
             yield lm
         finally:
             diary.append("out")
 
-    assert planner.plan(lend, RECIPE, 1) == planner.plan(lm, RECIPE, 1)
+    assert planner.plan(provide, RECIPE, 1) == planner.plan(lm, RECIPE, 1)
     with pytest.raises(Stopped):
-        planner.plan(lend, RECIPE, 1, stop=lambda: True)
+        planner.plan(provide, RECIPE, 1, stop=lambda: True)
     assert diary == ["in", "out"] * 2
 
 
@@ -261,11 +261,11 @@ def test_greedy_codes_are_those_of_generate(planner: Planner, lm: Qwen3ForCausal
     fixed = {"bpm": 100, "keyscale": "C major", "timesignature": "4", "language": "en", "seconds": 8}
     recipe = RECIPE.replace(planning=planning, **fixed)  # all fixed, so that the thought has the tokenizer's own tokens
     plan = planner.plan(lm, recipe, 0)[0]
-    tokenizer, question = planner.lexicon.tokenizer, planner.question(recipe)
-    prompt = torch.tensor([(question.prompt + prompt_template.thought_block(plan.thought)).encode(tokenizer)])
+    tokenizer, request = planner.token_table.tokenizer, planner.request(recipe)
+    prompt = torch.tensor([(request.prompt + prompt_template.thought_block(plan.thought)).encode(tokenizer)])
     options: dict[str, Any] = {}
-    if question.negative_codes is not None:
-        negative = torch.tensor([question.negative_codes.encode(tokenizer)])
+    if request.negative_codes is not None:
+        negative = torch.tensor([request.negative_codes.encode(tokenizer)])
         options = {"guidance_scale": scale, "negative_prompt_ids": negative}
     stock = lm.generate(
         prompt,
@@ -285,20 +285,22 @@ def test_the_thought_is_what_the_stock_model_finds_likeliest(planner: Planner, l
         lm, RECIPE.replace(planning=GREEDY, bpm=100, keyscale="C major", timesignature="4"), 0, codes=False
     )[0]
     before = plan.thought[: plan.thought.index("language:") + len("language:")]
-    question = (
-        planner.question(RECIPE).prompt
+    request = (
+        planner.request(RECIPE).prompt
         + prompt_template.control(prompt_template.THINK)
         + prompt_template.plain("\n" + before)
     )
     with torch.inference_mode():
-        logits = lm(torch.tensor([question.encode(planner.lexicon.tokenizer)])).logits[0, -1]
-    space = planner.lexicon.tokenizer("language: en")["input_ids"][
-        len(planner.lexicon.tokenizer("language:")["input_ids"])
+        logits = lm(torch.tensor([request.encode(planner.token_table.tokenizer)])).logits[0, -1]
+    space = planner.token_table.tokenizer("language: en")["input_ids"][
+        len(planner.token_table.tokenizer("language:")["input_ids"])
     ]
     starts = [
-        t for t, spelled in enumerate(planner.lexicon.bytes) if spelled.startswith(b" ") and planner.lexicon.text[t]
+        t
+        for t, spelled in enumerate(planner.token_table.bytes)
+        if spelled.startswith(b" ") and planner.token_table.is_text[t]
     ]
-    said = planner.lexicon.tokenizer(plan.thought)["input_ids"]
+    said = planner.token_table.tokenizer(plan.thought)["input_ids"]
     assert space in starts
     assert any(token in starts and logits[token] >= logits[space] for token in said)
 
@@ -340,7 +342,7 @@ def test_contradicting_locks_are_refused(
 # ── words ──
 
 
-def test_the_language_is_the_likeliest_however_the_rest_is_drawn(planner: Planner, lm: Qwen3ForCausalLM) -> None:
+def test_the_language_is_the_likeliest_however_the_rest_is_sampled(planner: Planner, lm: Qwen3ForCausalLM) -> None:
     wild = Recipe("dub", seconds=2, bpm=100, keyscale="C major", planning=Planning(temperature=2.0, top_p=1.0))
     keep = Plan(caption="dub").lock("caption")
     plans = planner.plan(lm, wild, range(12), codes=False, keep=keep)
@@ -387,29 +389,29 @@ def test_too_much_to_read_is_said_in_the_words_of_the_verb(
         planner.understand(narrow, (1,) * 600)
 
 
-def test_a_sketch_makes_words_of_a_sentence(planner: Planner, brief: Qwen3ForCausalLM) -> None:
-    plan = planner.sketch(brief, "a sad song </think>", seed=3, language="de", longest=30)
+def test_a_sketch_makes_words_of_a_sentence(planner: Planner, short_lm: Qwen3ForCausalLM) -> None:
+    plan = planner.sketch(short_lm, "a sad song </think>", seed=3, language="de", longest=30)
     assert (plan.language, plan.codes) == ("de", ())
     assert plan.caption
     assert plan.genres
     assert plan.seconds <= 30  # type: ignore[operator]
-    assert planner.sketch(brief, "", True, 3).lyrics == "[Instrumental]"
+    assert planner.sketch(short_lm, "", True, 3).lyrics == "[Instrumental]"
 
 
-def test_polishing_keeps_what_is_fixed(planner: Planner, brief: Qwen3ForCausalLM) -> None:
-    plan = planner.polish(brief, "dub", "la", 1, fixed={"bpm": 100, "keyscale": "c minor", "seconds": None})
+def test_polishing_keeps_what_is_fixed(planner: Planner, short_lm: Qwen3ForCausalLM) -> None:
+    plan = planner.polish(short_lm, "dub", "la", 1, fixed={"bpm": 100, "keyscale": "c minor", "seconds": None})
     assert (plan.bpm, plan.keyscale) == (100, "C minor")
     assert plan.asked["caption"] == "dub"
 
 
-def test_understanding_knows_the_length_from_the_codes(planner: Planner, brief: Qwen3ForCausalLM) -> None:
+def test_understanding_knows_the_length_from_the_codes(planner: Planner, short_lm: Qwen3ForCausalLM) -> None:
     codes = tuple(range(40)) * 2
-    plan = planner.understand(brief, codes, 1)
+    plan = planner.understand(short_lm, codes, 1)
     assert (plan.seconds, plan.codes) == (16, codes)
     with pytest.raises(RecipeError, match="no codes"):
-        planner.understand(brief, ())
+        planner.understand(short_lm, ())
     with pytest.raises(RecipeError, match="Code 40"):
-        planner.understand(brief, (40,))
+        planner.understand(short_lm, (40,))
 
 
 # ── bad input ──
@@ -486,7 +488,7 @@ def test_a_checkpoint_without_codes_still_plans_words(tokenizer: PreTrainedToken
         GREEDY,
     ],
 )
-def test_every_way_to_draw_keeps_the_form(planner: Planner, lm: Qwen3ForCausalLM, planning: Planning) -> None:
+def test_every_way_to_sample_keeps_the_form(planner: Planner, lm: Qwen3ForCausalLM, planning: Planning) -> None:
     plan = planner.plan(lm, RECIPE.replace(planning=planning), 1)[0]
     assert len(plan.codes) == 10
     assert plan == planner.plan(lm, RECIPE.replace(planning=planning), 1)[0]
@@ -497,7 +499,7 @@ def test_a_planner_that_was_taught_to_repeat_the_caption_repeats_it(
 ) -> None:
     planner = Planner(tokenizer, GEOMETRY, repeats_caption=True)
     plan = planner.plan(lm, RECIPE, 1)[0]
-    assert plan.caption == prompt_template.read_thought(plan.thought)[0]["caption"] == "dub techno"
+    assert plan.caption == prompt_template.parse_thought(plan.thought)[0]["caption"] == "dub techno"
     rewritten = planner.plan(lm, RECIPE.replace(planning=Planning(rewrite_caption=True)), 1)[0]
     assert rewritten.caption != "dub techno"
     assert planner.replan(lm, rewritten.lock("caption"), RECIPE, 2)[0].caption == rewritten.caption

@@ -102,19 +102,6 @@ def test_diffusers_and_transformers_import_after_the_patch_whatever_torchaudio_i
 
 
 @installed
-def test_resampling_keeps_a_tone_and_its_length() -> None:
-    seconds = torch.arange(8000) / 8000
-    tone = torch.sin(2 * torch.pi * 440 * seconds).repeat(2, 1)
-
-    up = _torchaudio.resample(tone, 8000, 24_000)
-
-    expected = torch.sin(2 * torch.pi * 440 * torch.arange(24_000) / 24_000)
-    assert up.shape == (2, 24_000)
-    assert float((up[:, 500:-500] - expected[500:-500]).abs().max()) < 2e-3
-    assert _torchaudio.resample(tone, 8000, 8000) is tone
-
-
-@installed
 def test_a_mel_spectrogram_shows_a_tone_in_one_band() -> None:
     tone = torch.sin(2 * torch.pi * 1000 * torch.arange(16_000) / 16_000)
 
@@ -128,7 +115,7 @@ def test_without_torchaudio_the_sentence_says_what_to_install(tmp_path: Path) ->
     code = (
         "import importlib.util, sys, torch\nsys.modules['torchaudio'] = None\n"
         "from acestep_lab import _torchaudio\n"
-        "try: _torchaudio.resample(torch.zeros(10), 8000, 16000)\nexcept Exception as reason: print(type(reason).__name__, reason)"
+        "try: _torchaudio.mel(torch.zeros(2048), 16000)\nexcept Exception as reason: print(type(reason).__name__, reason)"
     )
 
     said = run(code)

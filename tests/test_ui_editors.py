@@ -1,4 +1,4 @@
-"""The editors by their wishes and fields: what is typed, what becomes of it, what is said."""
+"""The editors by their requests and fields: what is typed, what becomes of it, what is said."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import TASKS, Cover, Region, Repaint, Text2Music
 from acestep_lab.ui.draft import FORMS, Draft
 from acestep_lab.ui.lyrics_editor import LyricsEditorWidget
-from acestep_lab.ui.plan_view import PlanViewWidget, parts
+from acestep_lab.ui.plan_view import PlanViewWidget, word_changes
 from acestep_lab.ui.prompt_editor import PromptEditorWidget
 from tests.pretend import tone
 
@@ -22,14 +22,14 @@ from tests.pretend import tone
 def told(component: Any) -> list[dict[str, Any]]:
     """Messages a component sends from now on."""
     messages: list[dict[str, Any]] = []
-    component.tell = lambda kind, *buffers, **body: messages.append({"kind": kind, "buffers": buffers, **body})
+    component.emit = lambda kind, *buffers, **body: messages.append({"kind": kind, "buffers": buffers, **body})
     return messages
 
 
 def editor(**options: Any) -> tuple[Any, list[Recipe]]:
     made: list[Recipe] = []
     prompt = PromptEditorWidget(**options)
-    prompt.on("go", lambda recipe: made.append(recipe))
+    prompt.on("make", lambda recipe: made.append(recipe))
     return prompt, made
 
 
@@ -88,12 +88,12 @@ def test_a_seed_is_there_before_the_run_and_is_the_one_used() -> None:
     prompt, made = editor()
     prompt.do_edit("caption", "dub")
     shown = prompt.draft["values"]["seed"]
-    prompt.do_go()
+    prompt.do_make()
     assert made[0].seed == shown
-    prompt.do_go()
+    prompt.do_make()
     assert made[1].seed == prompt.draft["values"]["seed"], "a fresh one for the next take, and shown"
     prompt.do_lock("seed", True)
-    prompt.do_go()
+    prompt.do_make()
     assert made[2].seed == made[1].seed
     prompt.do_next_seed()
     assert prompt.draft["values"]["seed"] == made[2].seed + 1
@@ -101,10 +101,10 @@ def test_a_seed_is_there_before_the_run_and_is_the_one_used() -> None:
 
 def test_a_second_click_on_the_same_page_makes_nothing() -> None:
     prompt, made = editor(draft=Draft("dub"))
-    prompt.do_go(revision=0)
-    prompt.do_go(revision=0)
+    prompt.do_make(revision=0)
+    prompt.do_make(revision=0)
     assert len(made) == 1
-    prompt.do_go(revision=prompt.clicks)
+    prompt.do_make(revision=prompt.clicks)
     assert len(made) == 2
 
 
@@ -122,15 +122,15 @@ def test_undo_and_redo_walk_through_every_change() -> None:
     assert prompt.value.caption == "two"
 
 
-def test_a_wrong_go_says_where_and_starts_nothing() -> None:
+def test_a_make_with_a_mistake_says_where_and_starts_nothing() -> None:
     prompt, made = editor()
     messages = told(prompt)
-    prompt.do_go()
+    prompt.do_make()
     assert messages[-1]["field"] == "caption"
     assert "no words" in messages[-1]["text"]
     prompt.do_edit("caption", "dub")
     prompt.do_edit("seed", "seven")
-    prompt.do_go()
+    prompt.do_make()
     assert messages[-1]["field"] == "seed"
     assert made == []
 
@@ -216,7 +216,7 @@ def test_sections_are_recognised_measured_and_strange_tags_remarked() -> None:
 def test_more_words_than_the_song_has_room_for_are_remarked_when_the_length_changes() -> None:
     lyrics = LyricsEditorWidget("[Verse]\n" + "many many words to sing here\n" * 30, seconds=300, bpm=100)
     assert lyrics.remarks == []
-    lyrics.against(10, 100)
+    lyrics.compare_with(10, 100)
     assert "need about" in lyrics.remarks[0]["text"]
 
 
@@ -286,7 +286,7 @@ def test_tokens_arrive_as_text_and_codes_apart() -> None:
     messages = told(view)
     view.begin()
     for token in ("<think>\n", "bpm: 120\n", "<|audio_code_5|>", "<|audio_code_63999|>"):
-        view.hear(token)
+        view.add_token(token)
     view.end()
     assert view.stream == "<think>\nbpm: 120\n"
     assert view.codes == 2
@@ -295,9 +295,9 @@ def test_tokens_arrive_as_text_and_codes_apart() -> None:
 
 
 def test_words_that_stay_go_and_come() -> None:
-    assert parts("a b c", "a x c") == [["", "a "], ["-", "b"], ["+", "x"], ["", " c"]]
-    assert parts("", "new") == [["+", "new"]]
-    assert parts("same", "same") == [["", "same"]]
+    assert word_changes("a b c", "a x c") == [["", "a "], ["-", "b"], ["+", "x"], ["", " c"]]
+    assert word_changes("", "new") == [["+", "new"]]
+    assert word_changes("same", "same") == [["", "same"]]
 
 
 def test_tasks_keep_their_own_numbers_in_the_draft() -> None:

@@ -27,19 +27,20 @@ from acestep_lab.evaluate.report import Metric, Report
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.literal import comment, literal
 from acestep_lab.prompt.recipe import Planning, Recipe
+from acestep_lab.prompt.sampling import TokenSampling
 from acestep_lab.prompt.tasks import Complete, FlowEdit, Region, Repaint
 from acestep_lab.takes.take import Take
-from acestep_lab.ui import assets, figure, report
-from acestep_lab.ui.draft import PLAIN_FIELDS, Draft
+from acestep_lab.ui import assets, report, waveform_figure
+from acestep_lab.ui.component import Component, widget_and_pane
+from acestep_lab.ui.draft import PLAIN_FIELDS, TOKENS, Draft, Form
+from acestep_lab.ui.formatters import sound_bundle
 from acestep_lab.ui.gallery import GalleryWidget
 from acestep_lab.ui.lyrics_editor import LyricsEditorWidget
-from acestep_lab.ui.messages import Name, Wish, typed
-from acestep_lab.ui.notebook import take_bundle
+from acestep_lab.ui.messages import Name, RequestSchema, typed
 from acestep_lab.ui.plan_view import PlanViewWidget
 from acestep_lab.ui.player import PlayerWidget, file_name
 from acestep_lab.ui.presets import MOST_BYTES, Presets
 from acestep_lab.ui.prompt_editor import PRESETS, PromptEditorWidget
-from acestep_lab.ui.spec import Component, both
 from acestep_lab.ui.take_tree import TakeTreeWidget
 from acestep_lab.ui.waveform_picker import WaveformPickerWidget
 from tests.pretend import tone
@@ -77,7 +78,9 @@ def foreign(id: str, **about: Any) -> Take:
 def test_thousands_of_hostile_messages_end_in_a_sentence_or_in_work_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(figure, "build", functools.cache(figure.build))  # nine tenths of the time otherwise
+    monkeypatch.setattr(
+        waveform_figure, "build", functools.cache(waveform_figure.build)
+    )  # nine tenths of the time otherwise
     count = int(os.environ.get("ACESTEP_MESSAGES", "3080"))
     tally = messages.run(count, 7, tmp_path)
     assert tally.others == []
@@ -100,7 +103,7 @@ class Careless(Component):
         self.rung = len(buffers[0])
 
 
-CarelessWidget, CarelessPane = both(Careless)
+CarelessWidget, CarelessPane = widget_and_pane(Careless)
 
 
 def test_the_trial_notices_what_is_no_answer() -> None:
@@ -176,16 +179,16 @@ def test_what_is_wrong_with_a_message_is_said_and_nothing_is_done(
     assert room.it.rung == 3, "the next right message works"
 
 
-def test_a_wish_says_how_each_of_its_fields_is_read() -> None:
+def test_a_request_says_how_each_of_its_fields_is_read() -> None:
     def do_ring(self: Any, by: Component) -> None:
         """Ring."""
 
     with pytest.raises(TypeError, match="how its field 'by' is read"):
-        Wish.of(do_ring)
+        RequestSchema.of(do_ring)
     for name in CORES:
         component = getattr(ui, f"{name}Widget")
-        assert {"code", "ready"} < set(component._wishes) or name in ("Topbar", "TakeTree")
-        assert all(hasattr(work, "__wrapped__") for work in component._wishes.values())
+        assert {"code", "ready"} < set(component._requests) or name in ("Topbar", "TakeTree")
+        assert all(hasattr(work, "__wrapped__") for work in component._requests.values())
 
 
 @pytest.mark.parametrize("panes", [False, True])
@@ -257,18 +260,21 @@ NO_NUMBERS = (
 
 @pytest.mark.parametrize("field", [name for name, form in PLAIN_FIELDS.items() if form.kind in ("number", "whole")])
 def test_what_is_no_number_is_said_beside_its_box_and_the_editor_goes_on(field: str) -> None:
-    prompt = PromptEditorWidget(Draft("dub", {"seed": 5, "bpm": 120}))
+    tokens = field in {one.name for one in TOKENS}
+    prompt = PromptEditorWidget(
+        Draft("dub", {"seed": 5, "bpm": 120}), form=Form(sampling=TokenSampling) if tokens else Form()
+    )
     said = told(prompt)
-    right = {"bpm": "40", "shift": "3,5"}.get(field, "5")
+    right = {"bpm": "40", "shift": "3,5", "top_p": "0,5"}.get(field, "5")
     for value in NO_NUMBERS:
         prompt.receive({"kind": "edit", "field": field, "value": value})
-        beside = prompt.trouble.get(field) or next(one["text"] for one in reversed(said) if one["field"] == field)
+        beside = prompt.errors.get(field) or next(one["text"] for one in reversed(said) if one["field"] == field)
         assert len(beside) <= 300
-        for kind in ("go", "plan", "next_seed", "undo", "redo"):
+        for kind in ("make", "plan", "next_seed", "undo", "redo"):
             prompt.receive({"kind": kind})
         for name, typed_now in (("seed", "5"), (field, right)):
             prompt.receive({"kind": "edit", "field": name, "value": typed_now})
-        assert prompt.trouble == {}, value
+        assert prompt.errors == {}, value
         assert getattr(prompt.recipe(), field) == float(right.replace(",", "."))
 
 
@@ -291,7 +297,7 @@ def test_a_tempo_is_read_as_people_write_it(value: Any, read: int | None) -> Non
     prompt = PromptEditorWidget(Draft("dub", {"seed": 5}))
     prompt.receive({"kind": "edit", "field": "bpm", "value": value})
     if read is None:
-        assert "bpm" in prompt.trouble
+        assert "bpm" in prompt.errors
     else:
         assert prompt.recipe().bpm == (read or None)
 
@@ -304,22 +310,22 @@ def test_no_number_in_a_plan_or_a_waveform_leaves_what_stood_there() -> None:
         for field in ("bpm", "seconds"):
             view.receive({"kind": "edit", "field": field, "value": value})
         for key in ("start", "end"):
-            picker.receive({"kind": "edge", "place": 0, "key": key, "value": value, "turn": f"me:{turn}"})
+            picker.receive({"kind": "edge", "place": 0, "key": key, "value": value, "change_id": f"me:{turn}"})
         picker.receive({"kind": "setting", "name": "wave_crossfade", "value": value})
         assert (view.value.bpm, view.value.seconds) == (90, 4.0)
         assert [(r["start"], r["end"]) for r in picker.regions] == [(1.0, 2.0)]
         assert picker.wave_crossfade is None
-        assert picker.turn == f"me:{turn}", "the page waits for its turn"
+        assert picker.change_id == f"me:{turn}", "the page waits for its turn"
     count = len(NO_NUMBERS)
-    assert [len([one for one in said if one["kind"] == "trouble"]) for said in heard] == [2 * count, 3 * count]
+    assert [len([one for one in said if one["kind"] == "error"]) for said in heard] == [2 * count, 3 * count]
 
 
 def test_an_emptied_seed_is_drawn_anew_when_it_is_made() -> None:
     prompt = PromptEditorWidget(Draft("dub", {"seed": 5}))
     made: list[Recipe] = []
-    prompt.on("go", lambda recipe: made.append(recipe))
+    prompt.on("make", lambda recipe: made.append(recipe))
     prompt.receive({"kind": "edit", "field": "seed", "value": None})
-    prompt.receive({"kind": "go"})
+    prompt.receive({"kind": "make"})
     assert made[0].seed == prompt.draft["values"]["seed"]
     assert made[0].seed is not None
 
@@ -493,7 +499,7 @@ def test_no_words_become_markup_in_anything_the_package_shows(words: str) -> Non
     for calm, odd in zip(pages("calm"), pages(words), strict=True):
         assert Tags(odd).found == Tags(calm).found
         odd.encode()
-    bundle = take_bundle(take(words))
+    bundle = sound_bundle(take(words))
     data = bundle[0] if isinstance(bundle, tuple) else bundle
     assert set(data) == {"text/plain", "application/vnd.jupyter.widget-view+json"}, "no HTML of our own making"
     json.dumps(data)

@@ -24,13 +24,14 @@ from tornado.httputil import HTTPHeaders
 from tornado.websocket import websocket_connect
 
 from acestep_lab.errors import MachineError
-from acestep_lab.serve import app, gate, token_auth
+from acestep_lab.serve import app, token_auth
 from acestep_lab.serve.app import is_loopback, serve
 from acestep_lab.serve.hosts import Hosts, read_host
 from acestep_lab.serve.panel_app import owner_of
-from acestep_lab.serve.people import COOKIE, People, secret_at
+from acestep_lab.serve.people import COOKIE, People, read_secret
 from acestep_lab.serve.sound_urls import byte_range
 from acestep_lab.serve.token_auth import Attempts, matches
+from acestep_lab.serve.visitors import Visitor, visitor_of
 from tests.browser.conftest import free_port, wait_for
 from tests.pretend import PretendSession, png, tone
 
@@ -57,7 +58,7 @@ class Served:
             block=False,
             announce=self.said.append,
             picture=png,
-            fades=lambda *_: (0.0, 0.0),
+            crossfades=lambda *_: (0.0, 0.0),
             **options,
         )
         self.server = pn.state._servers[self.thread.server_id][0]
@@ -263,7 +264,7 @@ def test_a_studio_answers_to_its_own_names_only(bound: str, origins: tuple[str, 
 def test_pages_of_other_hosts_are_kept_out_unless_their_host_was_named(
     origins: tuple[str, ...], host: str, origin: str, welcome: bool
 ) -> None:
-    assert Hosts("127.0.0.1", origins).welcomes(origin, read_host(host)) is welcome
+    assert Hosts("127.0.0.1", origins).allows_origin(origin, read_host(host)) is welcome
 
 
 @pytest.mark.parametrize("origin", ["", "ftp://x", "a b", "http://", "hub.example.org/path", "x" * 400, "hub:0"])
@@ -290,7 +291,7 @@ def test_every_route_refuses_a_name_that_is_not_the_studios(start: Callable[...,
     assert visitor.ask("/", hosts=()).status == 400
 
 
-def test_without_a_login_every_route_but_the_door_is_shut(start: Callable[..., Served]) -> None:
+def test_without_a_login_every_route_but_the_login_page_is_refused(start: Callable[..., Served]) -> None:
     served = start(token=TOKEN)
     for path in [*served.routes, "/nowhere"]:
         answer = Browser(served).ask(path)
@@ -316,7 +317,7 @@ def test_the_web_socket_knows_pages_of_its_own_only(start: Callable[..., Served]
     assert not browser.shakes_hands(Sec_WebSocket_Origin="http://evil.example")
 
 
-def test_no_page_of_another_site_takes_a_part_of_ours(start: Callable[..., Served]) -> None:
+def test_no_page_of_another_site_takes_a_component_of_ours(start: Callable[..., Served]) -> None:
     browser = Browser(start())
     script = "/autoload.js?bokeh-autoload-element=1"
     assert browser.ask(script).status == 200
@@ -507,7 +508,7 @@ def test_whose_a_page_was_is_forgotten_with_it(start: Callable[..., Served], pag
     served = start()
     for _ in range(3):
         Browser(served).ask("/")
-    holders = served.server._http.request_callback._holders
+    holders = served.server._http.request_callback._owners
     assert len(holders) == len(pages) == 3
     (context,) = served.server._tornado.applications.values()
     asyncio.run_coroutine_threadsafe(context._cleanup_sessions(-1), served.thread.asyncio_loop).result(30)
@@ -590,12 +591,12 @@ def test_a_login_ends(tmp_path: Path) -> None:
     now = [1000.0]
     made = token_auth.TokenAuth(TOKEN, People(b"k"), lambda: now[0])
     made.port = 1
-    id = made.open(TOKEN, "10.0.0.1", "somebody")
+    id = made.log_in(TOKEN, "10.0.0.1", "somebody")
     asked: Any = SimpleNamespace(headers=HTTPHeaders({"Cookie": f"{made.cookie}={id}"}))
     assert made.owner(asked) == "somebody"
     now[0] += token_auth.LOGIN_DAYS * 86400
     assert made.owner(asked) == ""
-    made.open(TOKEN, "10.0.0.1", "somebody")
+    made.log_in(TOKEN, "10.0.0.1", "somebody")
     assert len(made._logins) == 1, "what has ended is forgotten"
 
 
@@ -616,7 +617,7 @@ def test_wrong_tokens_are_slowed_for_their_address_alone() -> None:
     for last in range(8):
         attempts.failed(f"2001:db8::{last}")
     assert attempts.wait("2001:db8::ffff") > 0, "a network of one customer counts once"
-    now[0] += token_auth.FORGIVEN + token_auth.LONGEST_WAIT + 1
+    now[0] += token_auth.FORGOTTEN_AFTER + token_auth.LONGEST_WAIT + 1
     attempts.failed("10.0.0.1")
     assert attempts.wait("10.0.0.1") == 0, "forgiven after a while"
     for one in range(2 * token_auth.MOST_ADDRESSES):
@@ -740,20 +741,20 @@ def test_the_address_it_says_can_be_opened(start: Callable[..., Served], pages: 
 
 def test_the_secret_of_people_is_this_users_alone(tmp_path: Path) -> None:
     place = tmp_path / "new" / "people.secret"
-    secret = secret_at(place)
+    secret = read_secret(place)
     assert len(secret) == 32
-    assert secret_at(place) == secret
+    assert read_secret(place) == secret
     assert [file.name for file in place.parent.iterdir()] == ["people.secret"], "no draft is left"
     if os.name == "posix":
         assert place.stat().st_mode & 0o077 == 0
         place.chmod(0o644)
         with pytest.raises(MachineError, match="chmod 600"):
-            secret_at(place)
+            read_secret(place)
         place.chmod(0o600)
     for damage in (b"", secret[:31], secret + b"x"):
         place.write_bytes(damage)
         with pytest.raises(MachineError, match="damaged"):
-            secret_at(place)
+            read_secret(place)
 
 
 def test_where_the_secret_cannot_be_kept_it_is_said_and_served(
@@ -788,10 +789,10 @@ def test_where_a_loop_runs_already_as_in_a_notebook_it_serves_there(session: Pre
         assert pool.submit(asyncio.run, cell()).result(60) == 200
 
 
-def test_a_page_asked_for_past_the_gate_is_nobodys() -> None:
-    with pytest.raises(MachineError, match="past the gate"):
-        app.visitor_of(SimpleNamespace(request=SimpleNamespace(cookies={"acestep_lab_person": "x"})))
-    assert gate.Visitor("", "127.0.0.1").owner == ""
+def test_a_page_asked_for_past_the_access_control_is_nobodys() -> None:
+    with pytest.raises(MachineError, match="past the access control"):
+        visitor_of(SimpleNamespace(cookies={"acestep_lab_person": "x"}))
+    assert Visitor("", "127.0.0.1").owner == ""
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,19 @@
 /**
  * @typedef {{model: any, el: HTMLElement, view?: any}} Context  what anywidget and Panel hand to render
  * @typedef {(name: string) => any} Get
- * @typedef {{get: Get, list: (name: string) => any[], table: (name: string) => any, text: (name: string) => string, number: (name: string) => number, watch: (names: string | string[], cb: () => void) => void, send: (kind: string, body?: object, buffers?: ArrayBuffer[]) => void,
- *   on: (kind: string, cb: (body: any, buffers: DataView[]) => void) => void, close: () => void, root: HTMLElement, say: (text: string) => void,
- *   hide: (on: boolean) => void, onTheme: (cb: () => void) => void, undo: (cb: () => void) => void}} Host
+ * @typedef {{get: Get, list: (name: string) => any[], table: (name: string) => any, text: (name: string) => string,
+ *   number: (name: string) => number, watch: (names: string | string[], cb: () => void) => void,
+ *   send: (kind: string, body?: object, buffers?: ArrayBuffer[]) => void,
+ *   on: (kind: string, cb: (body: any, buffers: DataView[]) => void) => void, close: () => void,
+ *   root: HTMLElement, announce: (text: string) => void,
+ *   hide: (on: boolean) => void, onTheme: (cb: () => void) => void, onClose: (cb: () => void) => void}} Host
  */
 
-const lab = (globalThis.__acestepLab ??= { modules: {}, keymaps: new Map(), serial: 0 });
-lab.keymaps ??= new Map();
+const pageState = (globalThis.__acestepLab ??= { modules: {}, keymaps: new Map(), serial: 0 });
+pageState.keymaps ??= new Map();
 
-// What a field holds may be missing, or of another kind than it should be (an old page, another version): read by these, it
-// is empty then, and nothing breaks.
+// What a field holds may be missing, or of another kind than it should be (an old page, another version): read by
+// these, it is empty then, and nothing breaks.
 /** @returns {any[]} */
 const listOf = (value) => (Array.isArray(value) ? value.filter((one) => one != null) : []);
 /** @returns {any} */
@@ -24,26 +27,41 @@ const textOf = (value) => (typeof value === "string" ? value : typeof value === 
 const textsOf = (value) => listOf(value).map(textOf).filter(Boolean);
 const numberOf = (value, otherwise = 0) => (typeof value === "number" && Number.isFinite(value) ? value : otherwise);
 
-/** One model, two hosts: Panel's adapter has no `model.send`, and puts buffers into the message. @param {Context} context */
+/**
+ * One model, two hosts: Panel's adapter has no `model.send`, and puts buffers into the message.
+ * @param {Context} context
+ */
 function connect({ model, view }) {
   /** @type {[string, Function][]} */
-  const heard = [];
-  const listen = (event, cb) => { model.on(event, cb); heard.push([event, cb]); };
+  const subscriptions = [];
+  const listen = (event, cb) => {
+    model.on(event, cb);
+    subscriptions.push([event, cb]);
+  };
   const send = (kind, body = {}, buffers = []) => {
     if (model.send) model.send({ ...body, kind }, undefined, buffers);
     else view.model_proxy.send_msg({ ...body, kind, _buffers: buffers });
   };
-  const view_of = (buffer) => (buffer instanceof DataView ? buffer : ArrayBuffer.isView(buffer)
-    ? new DataView(buffer.buffer, buffer.byteOffset, buffer.byteLength) : new DataView(buffer));
+  const viewOf = (buffer) =>
+    buffer instanceof DataView
+      ? buffer
+      : ArrayBuffer.isView(buffer)
+        ? new DataView(buffer.buffer, buffer.byteOffset, buffer.byteLength)
+        : new DataView(buffer);
   return {
     get: (name) => model.get(name),
-    list: (name) => listOf(model.get(name)), table: (name) => tableOf(model.get(name)), text: (name) => textOf(model.get(name)), number: (name) => numberOf(model.get(name)),
+    list: (name) => listOf(model.get(name)),
+    table: (name) => tableOf(model.get(name)),
+    text: (name) => textOf(model.get(name)),
+    number: (name) => numberOf(model.get(name)),
     watch: (names, cb) => [names].flat().forEach((name) => listen(`change:${name}`, cb)),
     send,
-    on: (kind, cb) => listen("msg:custom", (message, buffers) => {
-      if (message?.kind === kind) cb(message, [...(buffers?.length ? buffers : listOf(message._buffers))].map(view_of));
-    }),
-    close: () => heard.forEach(([event, cb]) => model.off?.(event, cb)),
+    on: (kind, cb) =>
+      listen("msg:custom", (message, buffers) => {
+        if (message?.kind === kind)
+          cb(message, [...(buffers?.length ? buffers : listOf(message._buffers))].map(viewOf));
+      }),
+    close: () => subscriptions.forEach(([event, cb]) => model.off?.(event, cb)),
   };
 }
 
@@ -55,57 +73,91 @@ function h(what, attributes = {}, ...children) {
   for (const [key, value] of Object.entries(attributes ?? {})) {
     if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
     else if (value === true) node.setAttribute(key, "");
-    else if (value !== false && value != null) key in node && typeof value !== "string" ? (node[key] = value) : node.setAttribute(key, String(value));
+    else if (value !== false && value != null)
+      key in node && typeof value !== "string" ? (node[key] = value) : node.setAttribute(key, String(value));
   }
   node.append(...children.flat().filter((child) => child != null && child !== false));
   return node;
 }
 
 const ICONS = {
-  locked: "M6 11h12v9H6z M8.5 11V8a3.5 3.5 0 0 1 7 0v3 M12 14.5v2", open: "M6 11h12v9H6z M8.5 11V7.5a3.5 3.5 0 0 1 6.6-1.6",
-  dice: "M7 4h10a3 3 0 0 1 3 3v10a3 3 0 0 1-3 3H7a3 3 0 0 1-3-3V7a3 3 0 0 1 3-3z M8.4 8.4v.4 M15.6 15.2v.4 M12 11.8v.4 M8.4 15.2v.4 M15.6 8.4v.4",
+  locked: "M6 11h12v9H6z M8.5 11V8a3.5 3.5 0 0 1 7 0v3 M12 14.5v2",
+  open: "M6 11h12v9H6z M8.5 11V7.5a3.5 3.5 0 0 1 6.6-1.6",
+  dice:
+    "M7 4h10a3 3 0 0 1 3 3v10a3 3 0 0 1-3 3H7a3 3 0 0 1-3-3V7a3 3 0 0 1 3-3z " +
+    "M8.4 8.4v.4 M15.6 15.2v.4 M12 11.8v.4 M8.4 15.2v.4 M15.6 8.4v.4",
 };
 /** A small drawing in the colour of its text; put there once. */
 function showIcon(button, name) {
   if (button.dataset.icon === name) return;
   button.dataset.icon = name;
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg"), path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-  svg.setAttribute("viewBox", "0 0 24 24"); svg.setAttribute("class", "icon"); svg.setAttribute("aria-hidden", "true");
-  path.setAttribute("d", ICONS[name]); svg.append(path); button.replaceChildren(svg);
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg"),
+    path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  svg.setAttribute("viewBox", "0 0 24 24");
+  svg.setAttribute("class", "icon");
+  svg.setAttribute("aria-hidden", "true");
+  path.setAttribute("d", ICONS[name]);
+  svg.append(path);
+  button.replaceChildren(svg);
 }
-/** A lock that says whether it is shut, by its picture, its name and `aria-pressed`. */
-function showLock(button, on) { button.setAttribute("aria-pressed", String(on)); showIcon(button, on ? "locked" : "open"); }
+/** A lock that shows whether it is shut, by its picture, its name and `aria-pressed`. */
+function showLock(button, on) {
+  button.setAttribute("aria-pressed", String(on));
+  showIcon(button, on ? "locked" : "open");
+}
 
 /** Set text only where it changed, so that screen readers are not told twice. */
-function put(node, text) { text = textOf(text); if (node.textContent !== text) node.textContent = text; }
+function setText(node, text) {
+  text = textOf(text);
+  if (node.textContent !== text) node.textContent = text;
+}
 
 function themeName() {
-  const html = document.documentElement, body = document.body;
+  const html = document.documentElement,
+    body = document.body;
   if (html.dataset.aclTheme) return html.dataset.aclTheme;
   if (body.dataset.jpThemeLight) return body.dataset.jpThemeLight === "false" ? "dark" : "light";
-  if (html.classList.contains("dark") || body.classList.contains("dark") || body.classList.contains("dark-theme") || html.dataset.theme === "dark") return "dark";
+  if (
+    html.classList.contains("dark") ||
+    body.classList.contains("dark") ||
+    body.classList.contains("dark-theme") ||
+    html.dataset.theme === "dark"
+  )
+    return "dark";
   const [r, g, b, a = 1] = (getComputedStyle(body).backgroundColor.match(/[\d.]+/g) ?? []).map(Number);
-  return a > 0.5 && (r * 0.3 + g * 0.6 + b * 0.1) < 90 ? "dark" : "light";
+  return a > 0.5 && r * 0.3 + g * 0.6 + b * 0.1 < 90 ? "dark" : "light";
 }
 
 /** Keeps `data-theme` right on a root; calls back after a change so that canvases repaint. */
-function themed(root, repaint = () => {}) {
-  const look = () => { const name = themeName(); if (root.dataset.theme !== name) { root.dataset.theme = name; repaint(); } };
-  const watcher = new MutationObserver(look);
-  for (const node of [document.documentElement, document.body]) watcher.observe(node, { attributes: true, attributeFilter: ["class", "data-jp-theme-light", "data-acl-theme", "data-theme", "style"] });
-  look();
+function followTheme(root, repaint = () => {}) {
+  const apply = () => {
+    const name = themeName();
+    if (root.dataset.theme !== name) {
+      root.dataset.theme = name;
+      repaint();
+    }
+  };
+  const watcher = new MutationObserver(apply);
+  for (const node of [document.documentElement, document.body])
+    watcher.observe(node, {
+      attributes: true,
+      attributeFilter: ["class", "data-jp-theme-light", "data-acl-theme", "data-theme", "style"],
+    });
+  apply();
   return () => watcher.disconnect();
 }
 
-const colour = (root, name) => getComputedStyle(root).getPropertyValue(`--${name}`).trim() || "#888";
+const cssColour = (root, name) => getComputedStyle(root).getPropertyValue(`--${name}`).trim() || "#888";
 
-function clock(seconds) {
+function formatTime(seconds) {
   if (!Number.isFinite(seconds)) return "–:––";
   const whole = Math.max(0, Math.floor(seconds + 1e-6));
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
 }
-function clockFine(seconds) { return `${clock(seconds)}.${String(Math.floor((Math.max(0, seconds) * 10 + 1e-6) % 10))}`; }
-function wait(seconds) {
+function formatTenths(seconds) {
+  return `${formatTime(seconds)}.${String(Math.floor((Math.max(0, seconds) * 10 + 1e-6) % 10))}`;
+}
+function formatWait(seconds) {
   if (seconds == null || !Number.isFinite(seconds)) return "";
   if (seconds < 1.5) return "about a second";
   if (seconds < 90) return `about ${Math.round(seconds)} s`;
@@ -113,13 +165,19 @@ function wait(seconds) {
 }
 
 /** A canvas sized to its box and the screen's density; `draw(context, width, height)` in CSS pixels. */
-function surface(height, draw, attributes = {}) {
+function makeCanvas(height, draw, attributes = {}) {
   const canvas = h("canvas", { ...attributes, style: `height:${height}px` });
   const paint = () => {
-    const width = canvas.clientWidth, tall = canvas.clientHeight || height, ratio = globalThis.devicePixelRatio || 1;
+    const width = canvas.clientWidth,
+      tall = canvas.clientHeight || height,
+      ratio = globalThis.devicePixelRatio || 1;
     if (!width) return;
-    const wide = Math.round(width * ratio), high = Math.round(tall * ratio);
-    if (canvas.width !== wide || canvas.height !== high) { canvas.width = wide; canvas.height = high; }
+    const wide = Math.round(width * ratio),
+      high = Math.round(tall * ratio);
+    if (canvas.width !== wide || canvas.height !== high) {
+      canvas.width = wide;
+      canvas.height = high;
+    }
     const context = canvas.getContext("2d");
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, width, tall);
@@ -134,90 +192,175 @@ function surface(height, draw, attributes = {}) {
 function drawWave(context, width, height, peaks, done, strong, soft) {
   const bins = peaks ? peaks.length >> 1 : 0;
   if (!bins) return;
-  const middle = height / 2, scale = (height / 2 - 2) / 127, step = 3, bar = 2;
+  const middle = height / 2,
+    scale = (height / 2 - 2) / 127,
+    step = 3,
+    bar = 2;
   for (let x = 0; x < width; x += step) {
-    const from = Math.floor((x / width) * bins), to = Math.max(from + 1, Math.floor(((x + step) / width) * bins));
-    let low = 127, high = -127;
-    for (let bin = from; bin < Math.min(to, bins); bin++) { low = Math.min(low, peaks[2 * bin]); high = Math.max(high, peaks[2 * bin + 1]); }
+    const from = Math.floor((x / width) * bins),
+      to = Math.max(from + 1, Math.floor(((x + step) / width) * bins));
+    let low = 127,
+      high = -127;
+    for (let bin = from; bin < Math.min(to, bins); bin++) {
+      low = Math.min(low, peaks[2 * bin]);
+      high = Math.max(high, peaks[2 * bin + 1]);
+    }
     context.fillStyle = x / width < done ? strong : soft;
-    const top = middle - Math.max(high * scale, 0.75), bottom = middle - Math.min(low * scale, -0.75);
+    const top = middle - Math.max(high * scale, 0.75),
+      bottom = middle - Math.min(low * scale, -0.75);
     context.fillRect(x, top, bar, bottom - top);
   }
 }
 
-/** One voice at a time: whoever claims the air silences the others on this page. */
-function air(quiet) {
-  const owner = ++lab.serial;
-  const heard = (event) => { if (event.detail !== owner) quiet(); };
-  globalThis.addEventListener("acestep-lab:claim", heard);
-  return { claim: () => globalThis.dispatchEvent(new CustomEvent("acestep-lab:claim", { detail: owner })), close: () => globalThis.removeEventListener("acestep-lab:claim", heard) };
+/** One sound at a time: whoever claims the playback pauses the others on this page. */
+function exclusivePlayback(pause) {
+  const owner = ++pageState.serial;
+  const listener = (event) => {
+    if (event.detail !== owner) pause();
+  };
+  globalThis.addEventListener("acestep-lab:claim", listener);
+  return {
+    claim: () => globalThis.dispatchEvent(new CustomEvent("acestep-lab:claim", { detail: owner })),
+    close: () => globalThis.removeEventListener("acestep-lab:claim", listener),
+  };
 }
 
-/** Browser-only news between components (playhead, seek): no Python involved, so it keeps 60 a second. */
-function gossip(name, cb) {
-  const heard = (event) => cb(event.detail);
-  globalThis.addEventListener(`acestep-lab:${name}`, heard);
-  return () => globalThis.removeEventListener(`acestep-lab:${name}`, heard);
+/** Messages between components of one page (playhead, seek): no Python involved, so it keeps 60 a second. */
+function onBroadcast(name, cb) {
+  const listener = (event) => cb(event.detail);
+  globalThis.addEventListener(`acestep-lab:${name}`, listener);
+  return () => globalThis.removeEventListener(`acestep-lab:${name}`, listener);
 }
-const tellAll = (name, detail) => globalThis.dispatchEvent(new CustomEvent(`acestep-lab:${name}`, { detail }));
+const broadcast = (name, detail) => globalThis.dispatchEvent(new CustomEvent(`acestep-lab:${name}`, { detail }));
 
-const typing = (event) => {
+const isTyping = (event) => {
   const node = event.composedPath()[0];
-  return node instanceof HTMLElement && (node.isContentEditable || node.tagName === "TEXTAREA" || node.tagName === "SELECT"
-    || (node.tagName === "INPUT" && !["range", "checkbox", "button"].includes(/** @type {any} */(node).type)));
+  return (
+    node instanceof HTMLElement &&
+    (node.isContentEditable ||
+      node.tagName === "TEXTAREA" ||
+      node.tagName === "SELECT" ||
+      (node.tagName === "INPUT" && !["range", "checkbox", "button"].includes(/** @type {any} */ (node).type)))
+  );
 };
 
 /** Text to the clipboard; where the page may not, it is shown selected. */
-async function copyText(root, text, say) {
-  try { await navigator.clipboard.writeText(text); say("Copied."); }
-  catch {
-    const box = h("textarea", { readOnly: true, rows: 6, "aria-label": "Code to copy" }); box.value = text;
-    const dialog = h("dialog", { onclose: () => dialog.remove() }, h("h2", {}, "Copy this"), h("div", { style: "height:10px" }), box,
-      h("div.row", { style: "margin-top:12px" }, h("span.spring"), h("button", { onclick: () => dialog.close() }, "Close")));
-    root.append(dialog); dialog.showModal(); box.select();
+async function copyText(root, text, announce) {
+  try {
+    await navigator.clipboard.writeText(text);
+    announce("Copied.");
+  } catch {
+    const box = h("textarea", { readOnly: true, rows: 6, "aria-label": "Code to copy" });
+    box.value = text;
+    const dialog = h(
+      "dialog",
+      { onclose: () => dialog.remove() },
+      h("h2", {}, "Copy this"),
+      h("div", { style: "height:10px" }),
+      box,
+      h(
+        "div.row",
+        { style: "margin-top:12px" },
+        h("span.spring"),
+        h("button", { onclick: () => dialog.close() }, "Close"),
+      ),
+    );
+    root.append(dialog);
+    dialog.showModal();
+    box.select();
   }
 }
 
 /** The keyboard map of everything on the page, on `?`. */
 function showKeys(root) {
   if (root.querySelector("dialog.keymap")) return; // a second press while it is open
-  const groups = [...lab.keymaps.entries()].map(([name, rows]) => [h("h3", {}, name), h("dl.keys", {}, rows.flatMap(([key, what]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, what)]))]);
-  const dialog = h("dialog", { "aria-label": "Keyboard map", class: "keymap", onclose: () => dialog.remove() }, h("div.head", {}, h("h2", {}, "Keyboard"), h("span.spring"), h("button.plain", { onclick: () => dialog.close() }, "Close")), ...groups.flat());
-  root.append(dialog); dialog.showModal();
+  const groups = [...pageState.keymaps.entries()].map(([name, rows]) => [
+    h("h3", {}, name),
+    h(
+      "dl.keys",
+      {},
+      rows.flatMap(([key, what]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, what)]),
+    ),
+  ]);
+  const dialog = h(
+    "dialog",
+    { "aria-label": "Keyboard map", class: "keymap", onclose: () => dialog.remove() },
+    h(
+      "div.head",
+      {},
+      h("h2", {}, "Keyboard"),
+      h("span.spring"),
+      h("button.plain", { onclick: () => dialog.close() }, "Close"),
+    ),
+    ...groups.flat(),
+  );
+  root.append(dialog);
+  dialog.showModal();
 }
 
 /** A component: `mount("Player", keys, build)` gives `{render}` for both hosts; `build` returns what to undo. */
 function mount(name, keys, build) {
-  if (keys.length) lab.keymaps.set(name, keys);
+  if (keys.length) pageState.keymaps.set(name, keys);
   return {
     /** @param {Context} context */
     render(context) {
-      const link = connect(context), live = h("p.live.hidden", { "aria-live": "polite" });
+      const link = connect(context),
+        live = h("p.live.hidden", { "aria-live": "polite" });
       const root = h("section.acl", { "aria-label": name, class: `acl-${name.toLowerCase().replace(/\W+/g, "-")}` });
       root.classList.add("acl");
-      const undo = [];
+      const closers = [];
       const repaints = [];
-      const node = { ...link, root, say: (text) => put(live, text), hide: (on) => { root.hidden = on; const shell = /** @type {any} */(context.el.getRootNode()).host; if (shell) shell.style.display = on ? "none" : ""; }, onTheme: (cb) => repaints.push(cb), undo: (cb) => undo.push(cb) };
+      const node = {
+        ...link,
+        root,
+        announce: (text) => setText(live, text),
+        hide: (on) => {
+          root.hidden = on;
+          const shell = /** @type {any} */ (context.el.getRootNode()).host;
+          if (shell) shell.style.display = on ? "none" : "";
+        },
+        onTheme: (cb) => repaints.push(cb),
+        onClose: (cb) => closers.push(cb),
+      };
       root.addEventListener("keydown", (event) => {
-        if (event.key === "?" && !typing(event)) { showKeys(root); event.preventDefault(); }
-        if (event.key === "Escape" && !root.querySelector("dialog[open]")) /** @type {any} */(root.getRootNode()).activeElement?.blur?.();
+        if (event.key === "?" && !isTyping(event)) {
+          showKeys(root);
+          event.preventDefault();
+        }
+        if (event.key === "Escape" && !root.querySelector("dialog[open]"))
+          /** @type {any} */ (root.getRootNode()).activeElement?.blur?.();
         else event.stopPropagation();
       });
       context.el.replaceChildren(h("style", {}, CSS), root);
-      undo.push(themed(root, () => repaints.forEach((cb) => cb())));
+      closers.push(followTheme(root, () => repaints.forEach((cb) => cb())));
       const stop = build(node);
       root.append(live);
       root.dataset.ready = "true";
-      lab.alive = (lab.alive ?? 0) + 1;
+      pageState.alive = (pageState.alive ?? 0) + 1;
       link.send("ready");
-      return () => { lab.alive -= 1; stop?.(); undo.forEach((cb) => cb()); link.close(); context.el.replaceChildren(); };
+      return () => {
+        pageState.alive -= 1;
+        stop?.();
+        closers.forEach((cb) => cb());
+        link.close();
+        context.el.replaceChildren();
+      };
     },
   };
 }
 
-/** A colour for an audio code: light for low, dark for high, the same code the same colour (viridis-like, safe for colour-blind eyes). */
+/** A colour for an audio code, the same code the same colour (viridis-like, safe for colour-blind eyes). */
 function codeColour(code) {
-  const at = ((code * 2654435761) >>> 0) / 4294967296, stops = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
-  const place = at * (stops.length - 1), low = Math.min(stops.length - 2, Math.floor(place)), part = place - low;
+  const at = ((code * 2654435761) >>> 0) / 4294967296,
+    stops = [
+      [68, 1, 84],
+      [59, 82, 139],
+      [33, 145, 140],
+      [94, 201, 98],
+      [253, 231, 37],
+    ];
+  const place = at * (stops.length - 1),
+    low = Math.min(stops.length - 2, Math.floor(place)),
+    part = place - low;
   return `rgb(${stops[low].map((v, i) => Math.round(v + part * (stops[low + 1][i] - v))).join(",")})`;
 }

@@ -28,7 +28,7 @@ def planar(samples: Any) -> np.ndarray:
     64-bit ones, which have no such custom, only where they are -1, 0 and 1. `[samples, channels]` is turned where only
     that can be meant. Raises SourceError for everything else.
     """
-    given = checks.is_a(samples, Given)
+    given = checks.is_a(samples, OwnedArray)
     array = samples.array if given else _shaped(_array(samples))
     if array.size > MOST_SAMPLES:
         raise SourceError(
@@ -39,14 +39,14 @@ def planar(samples: Any) -> np.ndarray:
         array = np.require(array, np.float32, ["C"])
     else:
         with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is refused below
-            array = np.array(levelled(array), dtype=np.float32, order="C")
+            array = np.array(to_full_scale(array), dtype=np.float32, order="C")
     check_finite(array)
     array.flags.writeable = False
     return array
 
 
 @dataclass(frozen=True)
-class Given:
+class OwnedArray:
     """A float32 array `[channels, samples]` that its maker gives away: `planar` takes it without a copy."""
 
     array: np.ndarray
@@ -159,7 +159,7 @@ def _shaped(array: np.ndarray) -> np.ndarray:
     )
 
 
-def levelled(array: np.ndarray) -> np.ndarray:
+def to_full_scale(array: np.ndarray) -> np.ndarray:
     """Whole numbers as fractions of their full scale."""
     if array.dtype.kind == "f":
         return array

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -84,7 +84,7 @@ class Audio:
         return integrated_loudness(self.samples, self.rate, weights)
 
     def cut(self, region: Region) -> Audio:
-        """The samples inside a region."""
+        """The samples inside a region; SourceError for what is no region."""
         if not checks.is_a(region, Region):
             raise SourceError(f"What is cut out is a Region, such as Region(1.5, 4), not {shown(region)}.")
         return self._with(self.samples[:, region.samples(self.rate)])
@@ -97,7 +97,7 @@ class Audio:
         halved = writing.halvings(self.samples)
         steps = writing.steps24(self.samples, halved)
         steps *= np.float32(2.0 ** (halved - 23))
-        made = self._given(steps, self.rate, self.layout)
+        made = self._without_copy(steps, self.rate, self.layout)
         return made if writing.halvings(steps) == halved else made.on_grid()  # rounded down into a finer grid
 
     @property
@@ -114,10 +114,13 @@ class Audio:
         channels = arrays.whole(channels, "A number of channels", 1, layouts.MOST_CHANNELS)
         if channels == self.channels:
             return self
-        return self._given(layouts.to_channels(self.samples, channels, self.layout), self.rate)
+        return self._without_copy(layouts.to_channels(self.samples, channels, self.layout), self.rate)
 
     def resample(self, rate: int) -> Audio:
-        """The same sound at another rate, from 1 kHz to 768 kHz (windowed sinc), in bounded time and memory."""
+        """The same sound at another rate, from 1 kHz to 768 kHz (windowed sinc), in bounded time and memory.
+
+        SourceError for a rate outside these, or where the sound would become too large to hold.
+        """
         rate = arrays.rate_of(rate)
         if rate == self.rate:
             return self
@@ -128,17 +131,17 @@ class Audio:
                 f"At {rate} Hz this sound would take {arrays.size(int(self.seconds * rate) * self.channels)}; "
                 f"a sound may have {arrays.size(arrays.MOST_SAMPLES)}. Cut it first."
             )
-        return self._given(resample(self.samples, self.rate, rate), rate, self.layout)
+        return self._without_copy(resample(self.samples, self.rate, rate), rate, self.layout)
 
     def gain(self, decibels: float) -> Audio:
-        """The same sound louder or softer."""
+        """The same sound louder or softer by so many decibels; SourceError above 400."""
         decibels = arrays.finite(decibels, "A gain in decibels")
         if decibels > 400:
             raise SourceError(f"A gain is at most 400 decibels, not {shown(decibels)}.")
         return self._times(10 ** (decibels / 20))
 
     def normalized(self, peak_dbfs: float = -1.0) -> Audio:
-        """The same sound with its peak at `peak_dbfs`; silence stays as it is."""
+        """The same sound with its peak at `peak_dbfs`; silence stays as it is. SourceError above 400."""
         peak_dbfs = arrays.finite(peak_dbfs, "A peak in decibels")
         if peak_dbfs > 400:
             raise SourceError(f"A peak is at most 400 decibels above full scale, not {shown(peak_dbfs)}.")
@@ -146,19 +149,19 @@ class Audio:
 
     def _times(self, factor: float) -> Audio:
         with np.errstate(over="ignore"):  # what becomes infinite is refused by the new sound
-            return self._given(self.samples * np.float32(factor), self.rate, self.layout)
+            return self._without_copy(self.samples * np.float32(factor), self.rate, self.layout)
 
     def _with(self, samples: np.ndarray) -> Audio:
         """Other samples of the same rate and layout."""
         return Audio(samples, self.rate, self.layout)
 
     @classmethod
-    def _given(cls, samples: np.ndarray, rate: int, layout: tuple[str, ...] = ()) -> Self:
+    def _without_copy(cls, samples: np.ndarray, rate: int, layout: tuple[str, ...] = ()) -> Self:
         """A sound of samples that nobody else holds, without copying them."""
-        return cls(arrays.Given(samples), rate, layout)  # type: ignore[arg-type]
+        return cls(arrays.OwnedArray(samples), rate, layout)  # type: ignore[arg-type]
 
     def peaks(self, bins: int, start: float = 0.0, end: float | None = None) -> np.ndarray:
-        """Lowest and highest sample of each of `bins` equal spans: float32 `[channels, bins, 2]`."""
+        """Lowest and highest sample of each of `bins` equal spans between two times in seconds: float32 `[channels, bins, 2]`."""
         bins = arrays.whole(bins, "A number of bins", 1, 2**24)
         start, end = (
             arrays.finite(start, "The start in seconds"),
@@ -180,7 +183,7 @@ class Audio:
         seconds and `arrays.MOST_SAMPLES` samples are decoded, whatever the file says. SourceError says what was wrong.
         """
         sound = reading.read(path, longest)
-        return cls._given(sound.samples, sound.rate, sound.layout)
+        return cls._without_copy(sound.samples, sound.rate, sound.layout)
 
     def write(self, path: str | os.PathLike[str], *, comment: str | None = None, title: str | None = None) -> Path:
         """Write FLAC (24 bit), WAV (float), OGG/Opus or MP3 by the file's ending; whole or not at all, never clipped.
@@ -197,7 +200,7 @@ class Audio:
         """The bytes of a file: "wav", "flac", "opus", "ogg" or "mp3", never clipped.
 
         A "wav" of 24 bits holds floats where 24-bit whole numbers would not give these very samples back; `bits` = 16
-        makes smaller WAV and FLAC files for listening.
+        makes smaller WAV and FLAC files for listening. SourceError for a kind, bits or a sound that no such file can hold.
         """
         tags = writing.check(kind, self.samples, self.rate, {})
         bits = arrays.whole(bits, "The bits of a sample", 1, 64)
@@ -208,11 +211,6 @@ class Audio:
             bits = writing.wav_bits(self.samples, bits)
         writing.write_to(buffer, kind, sound.samples, sound.rate, sound.layout, bits, tags)
         return buffer.getvalue()
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        from acestep_lab.ui.notebook import sound_bundle
-
-        return sound_bundle(self, include=include, exclude=exclude)
 
 
 def normalizing_gain(samples: np.ndarray, peak_dbfs: float = -1.0) -> float:

@@ -66,8 +66,8 @@ def installed() -> bool:
     return True
 
 
-def how_else(name: str, words: str, path: str) -> SourceError:
-    """What to say where a file could be read with PyAV, which is not there."""
+def missing_codec_error(name: str, words: str, path: str) -> SourceError:
+    """The error where a file could be read with PyAV, which is not installed."""
     plain = path if len(path) <= 40 else f"song{path[path.rfind('.') :][:6]}"
     new = f"{plain.rpartition('.')[0] or plain}.flac"
     return SourceError(
@@ -109,13 +109,13 @@ def _decoded(opened: Any, name: str, longest: float) -> tuple[np.ndarray, int, t
     layout: tuple[str, ...] = ()
     blocks: list[np.ndarray] = []
     base = stream.time_base or 0
-    told = float(stream.duration * base) if stream.duration else (opened.duration or 0) / 1_000_000
+    seconds_said = float(stream.duration * base) if stream.duration else (opened.duration or 0) / 1_000_000
     frames = 0
     for block, block_rate, block_layout in _frames(opened, stream):
         if not blocks:
             rate, layout = block_rate, block_layout
-            if _tells(opened):
-                arrays.check_size(name, rate, len(block), round(told * rate), longest)
+            if _length_is_written(opened):
+                arrays.check_size(name, rate, len(block), round(seconds_said * rate), longest)
         if (block_rate, len(block)) != (rate, len(blocks[0]) if blocks else len(block)):
             raise SourceError(f"{name} changes its rate or its number of channels at {frames / rate:.1f} s.")
         arrays.check_finite(block, name, rate, frames)
@@ -127,7 +127,7 @@ def _decoded(opened: Any, name: str, longest: float) -> tuple[np.ndarray, int, t
     return np.concatenate(blocks, axis=1), rate, layout
 
 
-def _tells(opened: Any) -> bool:
+def _length_is_written(opened: Any) -> bool:
     """Whether a container's length is written in it; that of raw AAC is guessed from its first frames."""
     return opened.format.name != "aac"
 
@@ -139,4 +139,4 @@ def _frames(opened: Any, stream: Any) -> Iterator[tuple[np.ndarray, int, tuple[s
         samples = frame.to_ndarray()
         samples = samples if frame.format.is_planar else samples.reshape(-1, count).T
         names = tuple(channel.name for channel in frame.layout.channels)
-        yield arrays.levelled(samples).astype(np.float32), frame.sample_rate, names
+        yield arrays.to_full_scale(samples).astype(np.float32), frame.sample_rate, names

@@ -60,7 +60,7 @@ def read(source: Any, longest: float = LONGEST_SOURCE_SECONDS) -> SoundFile:
             if kind is None:
                 raise _no_sound(name, error) from None
         if not pyav.installed():
-            raise pyav.how_else(name, kind[0], Path(path or "song").name)
+            raise pyav.missing_codec_error(name, kind[0], Path(path or "song").name)
         file.seek(0)
         samples, rate, names = pyav.read(file, kind[1], name, longest)
         return SoundFile(samples, rate, layouts.known(names, len(samples)))
@@ -133,9 +133,9 @@ class _Sound(soundfile.SoundFile):
 
 def _sound(file: BinaryIO, path: str | None) -> soundfile.SoundFile:
     """Open a sound; by its path where that may be (it is quicker), else through the bytes that are to be read."""
-    instead = wav.unfinished(file)
-    if path is None or instead or path.lower().endswith(".raw") or os.name != "posix":
-        return _Sound(wav.Overlaid(file, instead))
+    fixes = wav.length_fixes(file)
+    if path is None or fixes or path.lower().endswith(".raw") or os.name != "posix":
+        return _Sound(wav.PatchedFile(file, fixes))
     return _Sound(os.fsencode(path))
 
 

@@ -142,8 +142,8 @@ def _decoded(text: bytes) -> str:
         return text.decode("cp1252", "replace")
 
 
-def unfinished(file: BinaryIO) -> dict[int, bytes]:
-    """What to read in a WAV's head instead of what is there: a stream's data that says it has no bytes goes to the end.
+def length_fixes(file: BinaryIO) -> dict[int, bytes]:
+    """The bytes to read in a WAV's head instead of what is there, by their place: a streamed WAV's length, which says 0, goes to the end.
 
     Whoever writes a WAV into a pipe cannot come back to write its length; where that is 0, libsndfile finds none.
     """
@@ -156,11 +156,11 @@ def unfinished(file: BinaryIO) -> dict[int, bytes]:
     return {}
 
 
-class Overlaid(io.RawIOBase):
+class PatchedFile(io.RawIOBase):
     """A file some of whose bytes read as others; nothing else about it is known, its name neither."""
 
-    def __init__(self, file: BinaryIO, instead: Mapping[int, bytes]) -> None:
-        self._file, self._instead = file, instead
+    def __init__(self, file: BinaryIO, patches: Mapping[int, bytes]) -> None:
+        self._file, self._patches = file, patches
         self._file.seek(0)
 
     def readable(self) -> bool:
@@ -178,7 +178,7 @@ class Overlaid(io.RawIOBase):
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         at = self._file.tell()
         data = bytearray(self._file.read(len(buffer)))
-        for place, other in self._instead.items():
+        for place, other in self._patches.items():
             for offset, byte in enumerate(other, place - at):
                 if 0 <= offset < len(data):
                     data[offset] = byte

@@ -193,32 +193,32 @@ def write_to(
         tags, file, into = {}, io.BytesIO(), file
     names = layouts.VORBIS if _SUBTYPES[kind] == "OPUS" else layouts.STANDARD
     samples = layouts.reorder(samples, layout, names.get(len(samples), layouts.STANDARD[len(samples)]))
-    told = _Told(file)
+    kept = _ErrorKeepingFile(file)
     try:
-        _by_libsndfile(told, kind, samples, rate, halved, bits, tags)
+        _by_libsndfile(kept, kind, samples, rate, halved, bits, tags)
     except (
         soundfile.LibsndfileError,
         AssertionError,
     ) as error:  # the latter where fewer samples were written than given
-        if told.problem is None:
+        if kept.problem is None:
             reason = getattr(error, "error_string", "").rstrip(".")
             raise SourceError(f"The sound cannot be written ({reason or 'libsndfile stopped'}).") from None
-    if told.problem is not None:
-        raise told.problem
+    if kept.problem is not None:
+        raise kept.problem
     if kind == "mp3":
         into.write(file.getbuffer())  # type: ignore[attr-defined]
 
 
-class _Told:
+class _ErrorKeepingFile:
     """A file that remembers what its disk refused: libsndfile goes on after it and says nothing."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.problem: OSError | None = None
 
-    def _tried(self, ask: Callable[[], int]) -> int:
+    def _tried(self, call: Callable[[], int]) -> int:
         try:
-            return ask() if self.problem is None else 0
+            return call() if self.problem is None else 0
         except OSError as problem:
             self.problem = problem
             return 0
@@ -237,7 +237,7 @@ class _Told:
 
 
 def _by_libsndfile(
-    file: _Told, kind: str, samples: np.ndarray, rate: int, halved: int, bits: int, tags: Mapping[str, str]
+    file: _ErrorKeepingFile, kind: str, samples: np.ndarray, rate: int, halved: int, bits: int, tags: Mapping[str, str]
 ) -> None:
     subtype = "PCM_16" if kind == "flac" and bits == 16 else _SUBTYPES[kind]
     step = max(1, _BLOCK // len(samples))

@@ -9,6 +9,7 @@
     rework       repaint, extend, cover, extract, lego, complete: a sound that is there, changed
     studio       serve
     checkpoints  checkpoints, download, evaluate, doctor
+    schemas      schema
     completion   --install-completion, --show-completion
 
 A command is a function with a click decorator in one of these files, and its name in `COMMANDS` below. What it needs
@@ -26,13 +27,14 @@ from collections.abc import Sequence
 import click
 
 from acestep_lab import __version__
-from acestep_lab.cli import checkpoints, completion, compose, rework, studio
+from acestep_lab.cli import checkpoints, completion, compose, rework, schemas, studio
 from acestep_lab.errors import LabError, Stopped
 
 PROGRAM = completion.PROGRAM
 COMMANDS = (
     compose.compose, rework.repaint, rework.extend, rework.cover, rework.extract, rework.lego, rework.complete,
     compose.demo, studio.serve, checkpoints.list_checkpoints, checkpoints.download, checkpoints.evaluate, checkpoints.doctor,
+    schemas.schema,
 )  # fmt: skip
 """In the order in which `--help` lists them."""
 

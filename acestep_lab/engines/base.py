@@ -112,6 +112,8 @@ class Capabilities:
     """Whether adapters (LoRA and kin) can be put on."""
     codes: bool = False
     """Whether sounds have audio codes that a cover can follow."""
+    fixed: frozenset[str] = frozenset()
+    """Fields of its tasks that stay at their defaults here, as "Extend.before": what a form leaves out."""
 
     def allows(self, task: Task) -> bool:
         """Whether this engine does such a task."""
@@ -270,6 +272,9 @@ class Plans(Protocol):
     def plan_tokens(self, recipe: Recipe, codes: bool | None) -> tuple[int, int]:
         """How many tokens the planner writes for a recipe, about, and in how many rows; `codes` None: as the task is."""
 
+    def code_count(self, seconds: float) -> int:
+        """How many audio codes a whole plan of so many seconds has; 0 where plans have none."""
+
     def plan_score(self, sound: Sound, plan: Plan, scale: float) -> Any:
         """How well a sound agrees with a plan in the planner's ears (`listen.plan_score.PlanScore`)."""
 
@@ -279,7 +284,7 @@ class Previews(Protocol):
     """An engine whose estimates can be heard."""
 
     def preview(self, latent: Tensor, at: float, seconds: float) -> Audio:
-        """The seconds around a time of a latent, exactly as they sound in the whole."""
+        """So many seconds around a time `at` of a latent `[frames, channels]`, exactly as they sound in the whole."""
 
 
 @runtime_checkable
@@ -294,7 +299,8 @@ class Profiles(Protocol):
 class HasCodes(Protocol):
     """An engine whose sounds have audio codes."""
 
-    def codes(self, sound: Sound, stop: threading.Event | None = None) -> tuple[int, ...]: ...
+    def codes(self, sound: Sound, stop: threading.Event | None = None) -> tuple[int, ...]:
+        """The codes of a sound, in order."""
 
 
 @runtime_checkable

@@ -14,7 +14,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -68,6 +68,19 @@ PROTOCOLS: Mapping[str, type[Any]] = {"plans": Plans, "previews": Previews, "cod
 """What a capability's flag promises that the engine can do."""
 FOREIGN: Mapping[str, tuple[str, Any]] = {"flow": ("shift", 2.0), "tokens": ("top_k", 7)}
 """A knob that only this kind of sampling has."""
+SEAM = 0.1
+"""Seconds at a seam in which old and new may be mixed."""
+KEPT: Mapping[type[Any], Callable[[Any], Sequence[Region]]] = {
+    Extend: lambda task: _longer_than_nothing((0.0, task.source.seconds - SEAM)),
+    Repaint: lambda task: _longer_than_nothing(
+        (0.0, task.regions[0].start - SEAM), (task.regions[0].end + SEAM, task.source.seconds)
+    ),
+}
+"""What of its source a task of a bench keeps sample for sample."""
+
+
+def _longer_than_nothing(*spans: tuple[float, float]) -> list[Region]:
+    return [Region(*span) for span in spans if span[0] < span[1]]
 
 
 class PlainDevices:
@@ -228,16 +241,7 @@ def decides_everything(bench: Bench) -> Iterator[str]:
     request = bench.resolve(asked)
     if request.recipe.seed != request.seed or request.recipe.seconds != request.seconds:
         yield "A request's seed and seconds are not those of its recipe."
-    usual = bench.engine.defaults(asked.task)
-    left = [
-        name
-        for name in usual.names()
-        if getattr(usual, name) is not None and getattr(request.recipe.sampling, name) is None
-    ]
-    if left:
-        yield f"A request leaves {', '.join(left)} open."
-    if type(request.recipe.sampling) is not bench.can.sampling:
-        yield f"A request's sampling is {type(request.recipe.sampling).__name__}, not {bench.can.sampling.__name__}."
+    yield from _odd_sampling(bench, request)
     if not all(isinstance(remark, str) for remark in request.remarks):
         yield "A request's remarks are not all sentences."
     again = bench.resolve(request.recipe)
@@ -246,8 +250,40 @@ def decides_everything(bench: Bench) -> Iterator[str]:
     plain = request.recipe.replace(task=request.task.with_ids())
     if Recipe.from_json(plain.to_json()) != plain:
         yield "A resolved recipe comes out of JSON as another one."
+    yield from _left_open(bench)
     if bench.devices.wanted:
         yield f"Resolving asks for {', '.join(sorted(set(bench.devices.wanted)))}: it is to be done before any work."
+
+
+def _odd_sampling(bench: Bench, request: Request) -> Iterator[str]:
+    """What a request's sampling leaves open of the knobs that have a default, or that it is of another kind."""
+    usual, decided = bench.engine.defaults(request.task), request.recipe.sampling
+    given = [name for name in usual.names() if getattr(usual, name) is not None]
+    if left := [name for name in given if getattr(decided, name, None) is None]:
+        yield f"A request leaves {', '.join(left)} open."
+    if type(decided) is not bench.can.sampling:
+        yield f"A request's sampling is {type(decided).__name__}, not {bench.can.sampling.__name__}."
+
+
+def _left_open(bench: Bench) -> Iterator[str]:
+    """A sentence for each field of a request that is None, over all tasks."""
+    for name, task in bench.tasks().items():
+        if name in bench.can.tasks:
+            request = bench.resolve(bench.recipe(task=task).replace(seed=None, seconds=None))
+            if left := list(_open_fields(request)):
+                yield f"A request for {name} leaves {', '.join(left)} open."
+
+
+def _open_fields(value: Any, path: str = "") -> Iterator[str]:
+    """The fields of a request, and of the values it is made of, that are None; what its recipe leaves unsaid is no number."""
+    if value is None:
+        yield path
+    elif isinstance(value, tuple):
+        for place, one in enumerate(value):
+            yield from _open_fields(one, f"{path}[{place}]")
+    elif is_dataclass(value) and not isinstance(value, Recipe):
+        for one in fields(value):
+            yield from _open_fields(getattr(value, one.name), f"{path}.{one.name}".lstrip("."))
 
 
 def same_seed_same_bytes(bench: Bench) -> Iterator[str]:
@@ -359,10 +395,10 @@ def _odd_render(bench: Bench, task: Task) -> Iterator[str]:
         yield f"its latent has {made.latent.shape[0]} frames, and {spec.frames_per_second:g} are a second."
     if made.audio.peak == 0.0:
         yield "its sound is silent."
-    if isinstance(task, Extend):
-        kept = round((task.source.seconds - 0.1) * spec.rate)  # type: ignore[union-attr]
-        if not np.array_equal(made.audio.samples[:, :kept], task.source.samples[:, :kept]):  # type: ignore[union-attr]
-            yield "the source's own samples do not stay."
+    for region in KEPT.get(type(task), lambda task: ())(task):
+        span = region.samples(spec.rate)
+        if not np.array_equal(made.audio.samples[:, span], task.source.samples[:, span]):  # type: ignore[union-attr]
+            yield f"the source's own samples do not stay ({region.start:.2f}–{region.end:.2f} s)."
 
 
 def refuses_the_rest(bench: Bench) -> Iterator[str]:

@@ -68,6 +68,14 @@ class OpenEngines:
         self.current = known or self._opened(registry.open_engine(name, lm))
         return self.current
 
+    def named(self, name: str) -> Engine:
+        """An open engine; CheckpointError where none of that name is open."""
+        if name not in self._engines:
+            raise CheckpointError(
+                f"No checkpoint {shown(name)} is open here; open are {', '.join(self._engines)}. Open it: lab.use(…)."
+            )
+        return self._engines[name]
+
     def of(self, recipe: Recipe) -> Engine:
         """The engine that makes a recipe: the one it names, else the one in use.
 

@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 
 from acestep_lab.audio.audio import Audio
-from acestep_lab.engines.base import Capabilities
+from acestep_lab.engines.base import Capabilities, Plans
 from acestep_lab.errors import RecipeError
 from acestep_lab.evaluate import measures
 from acestep_lab.evaluate.prompts import Prompt
 from acestep_lab.evaluate.prompts import prompts as fixed_prompts
 from acestep_lab.evaluate.report import Metric, Report
 from acestep_lab.listen.discontinuities import discontinuity
-from acestep_lab.listen.instruments import InstrumentTagger, shipped
+from acestep_lab.listen.instruments import InstrumentTagger, default_tagger
 from acestep_lab.listen.key import chroma_correlation, key, same_key
 from acestep_lab.listen.tempo import same_tempo, tempo
 from acestep_lab.plan.plan import Plan
@@ -51,7 +51,7 @@ class EvalContext:
     """As this engine can be asked: without what it has no field for."""
     seconds: float
     progress: Callable[[str], None]
-    tagger: InstrumentTagger = field(default_factory=shipped)
+    tagger: InstrumentTagger = field(default_factory=default_tagger)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -251,11 +251,11 @@ def stems(context: EvalContext) -> list[Metric]:
         gains.setdefault(stem, []).append(_extract_gain(context, prompt, stem, mix, alone))
         rest = context.audio(song.mix - song.stems[stem])
         added = context.session.lego(rest, stem, prompt.caption, seed=prompt.seed)
-        lego_true.append(stem in context.tagger.heard(added.audio))
-        lego_chance.append(chosen[place - 1].instruments[0] in context.tagger.heard(added.audio))
+        lego_true.append(stem in context.tagger.present(added.audio))
+        lego_chance.append(chosen[place - 1].instruments[0] in context.tagger.present(added.audio))
         others = [s for s in prompt.instruments if s != stem][:3]
         full = context.session.complete(alone, others, prompt.caption, seed=prompt.seed)
-        complete += [s in context.tagger.heard(full.audio) for s in others]
+        complete += [s in context.tagger.present(full.audio) for s in others]
     metrics = [
         Metric("stems", f"extract {stem}: nearer to the stem by", _mean(g), None, None, len(g), "dB")
         for stem, g in sorted(gains.items())
@@ -356,7 +356,10 @@ def _unconstrained_repaint(context: EvalContext, source: Take, region: Region, s
     run = context.session.start(context.session.recipe_from(source, task, seed=seed))
     run.take()
     state = run.steps[-1].state
-    assert state is not None, "a flow has a state at each step"
+    if state is None:
+        raise RecipeError(
+            f"{context.session.name} shows no latents, so a repaint cannot be looked at before it is put back."
+        )
     latent: np.ndarray = state.float().cpu().numpy()
     return latent
 
@@ -403,7 +406,8 @@ def _likeness(kind: str, one: np.ndarray, other: np.ndarray) -> Metric:
 def planner(context: EvalContext) -> list[Metric]:
     """Whether plans are well formed and keep what was asked, and whether the planner recognises songs."""
     kept, form = [], []
-    codes = len(context.session.codes(context.originals[0])) if context.capabilities.codes else 0
+    engine = context.session.engine
+    codes = engine.code_count(context.seconds) if isinstance(engine, Plans) else 0
     for prompt in context.tracked("plans", context.prompts):
         plan = context.session.plan(prompt.recipe(context.seconds, thinking=True))
         form.append(len(plan.codes) == codes and plan.bpm is not None)

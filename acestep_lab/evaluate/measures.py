@@ -118,7 +118,7 @@ def instrument_accuracy(
     only with `count_unnamed`. Stems that fewer than four prompts ask for, or fewer than four leave out, are not counted; chance
     is 0.5, and NaN comes back where no stem is counted.
     """
-    detected = [tagger.heard(sound) for sound in sounds]
+    detected = [tagger.present(sound) for sound in sounds]
     named = [prompt.named for prompt in prompts]
     rates = []
     for stems in (roles or {stem: (stem,) for stem in tagger.roles}).values():

@@ -60,7 +60,7 @@ class RenderRun(Run["Step", "list[Take]"]):
         return self.result()
 
     def take(self) -> Take:
-        """Wait for the (first) take; raises what made the run fail, or Stopped."""
+        """Wait for the (first) take; raises what made the run fail, Stopped, or LabError where it ended without one."""
         takes = self.takes()
         if not takes:
             raise LabError("This run ended without a take; look at run.messages.")
@@ -80,7 +80,8 @@ class RenderRun(Run["Step", "list[Take]"]):
     def keep(self, step: int, item: int = 0) -> Take:
         """Make a take of the estimate (x0) of a step, counted from 0; works during the run and after a stop.
 
-        `item` says which, counted from 0, where several recipes are rendered.
+        `item` says which, counted from 0, where several recipes are rendered. RecipeError for a step that was not shown (yet),
+        LabError before the run has begun.
         """
         step, item = checks.whole("A step", step, -(2**31), 2**31), checks.whole("An item", item, -(2**31), 2**31)
         shown = [one for one in self._pieces if item in one.items]

@@ -215,7 +215,7 @@ class OwnedLibrary:
         """A take that was brought in, under an id of its own where the one it claims is another sound's here."""
         known = self._unsaved.get(take.id) or self._recent.get(take.id)
         if known is not None and take.manifest is not None and not take.has_sound_of(known):
-            return take.descended()
+            return take.as_child()
         admitted: Take = self.library.admit(take)
         return admitted
 

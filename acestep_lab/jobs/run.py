@@ -273,7 +273,7 @@ class Run(Generic[Piece, Result]):
                 self.fail(self.stopped())
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait until the run is over and say whether it is; Ctrl-C stops it."""
+        """Wait until the run is over, at most so many seconds, and say whether it is; Ctrl-C stops it."""
         return self._wait(lambda: self.over, seconds)
 
     def subscribe(self, listener: Callable[[Event], None]) -> Callable[[], None]:

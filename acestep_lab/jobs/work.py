@@ -24,4 +24,4 @@ def item_work(engine: Engine, request: Request, planned: bool) -> ItemWork:
 
 def plan_size(engine: Engine, recipe: Recipe, codes: bool | None = None) -> tuple[int, int]:
     """What the planner writes for a recipe, about: tokens, and rows of its batch."""
-    return engine.plan_tokens(recipe, codes) if engine.capabilities.plans else WORDS  # type: ignore[attr-defined, no-any-return]
+    return engine.plan_tokens(recipe, codes) if engine.capabilities.plans else WORDS  # type: ignore[attr-defined]

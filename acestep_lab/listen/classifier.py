@@ -86,7 +86,7 @@ def _gradients(
 ) -> list[np.ndarray]:
     """Of the mean cross entropy, with a third of the inputs dropped."""
     x = x * ((random.random(x.shape) < 0.7) / 0.7)
-    hidden, chance = _forward(x, tuple(weights), exclusive)
-    error = (chance - targets) / len(x)
+    hidden, probability = _forward(x, tuple(weights), exclusive)
+    error = (probability - targets) / len(x)
     back = (error @ weights[2].T) * (hidden > 0)
     return [g.astype(np.float32) for g in (x.T @ back, back.sum(axis=0), hidden.T @ error, error.sum(axis=0))]

@@ -1,4 +1,4 @@
-"""Seams: whether a sound jumps at a moment more than it jumps anywhere else. Knows nothing of what was joined there."""
+"""Discontinuities: whether a sound jumps at a moment more than it jumps anywhere else. Knows nothing of edits."""
 
 from __future__ import annotations
 

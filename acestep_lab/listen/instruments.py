@@ -1,7 +1,7 @@
-"""Who is playing: which of the 12 stems are present in a mix, heard by a small convolutional network on a mel spectrogram.
+"""Which of the 12 stems are present in a mix, by a small convolutional network on a mel spectrogram.
 
-The ear beside this file was taught on the project's own synthetic world of music, half of it after the pocket's autoencoder, and
-knows that world; for other music teach another with `train_presence`. Torch is imported when somebody listens, not before.
+The weights beside this file were trained on the project's own synthetic music, half of it after the pocket's autoencoder, and
+know that music only; for other music train others with `train_tagger`. Torch is imported when a tagger is used, not before.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 BANDS = 128
 LOWEST_HZ, HIGHEST_HZ = 40.0, 11000.0
 WINDOW, HOP = 0.085, 0.0213  # seconds
-SHIPPED = Path(__file__).with_name("presence.npz")
+DEFAULT_WEIGHTS = Path(__file__).with_name("presence.npz")
 SCALE, LARGEST = " scale", 63
 """Matrices are kept as whole numbers up to so many, which compress to six bits each, and a scale for each row."""
 WIDTHS, WIDE = (32, 64, 72), 112
 """Channels of the three convolutions over time and pitch, and of the two over time alone."""
-FEWEST = 60
+MIN_STEPS = 60
 """Steps of training, however few the sounds."""
-PIECE = 440
+CROP_FRAMES = 440
 """Frames of a crop in training at most, 9.4 s: nearly a whole short song, since a stem may rest in half of it."""
 
 
-def mel_picture(audio: Sound) -> np.ndarray:
+def mel_spectrogram(audio: Sound) -> np.ndarray:
     """Mel levels `[frames, bands]`, half precision, in units of 10 dB relative to the sound's own power, floored at -60 dB."""
     size = power_of_two(WINDOW * audio.rate)
     bands = mel_bands(audio.rate, size, BANDS, LOWEST_HZ, min(HIGHEST_HZ, audio.rate / 2))
@@ -43,9 +43,9 @@ def mel_picture(audio: Sound) -> np.ndarray:
     return np.log10(power / (power.mean() + 1e-12) + 1e-6).astype(np.float16)
 
 
-def _network(roles: int) -> nn.Module:
-    """Three convolutions over time and pitch, two over time that see all bands at once (a timbre is spread over them), then three
-    readings of every channel: its mean, its greatest, and what a role's own attention finds.
+def _network(roles: int) -> nn.ModuleDict:
+    """Three convolutions over time and pitch, two over time that see all bands at once (a timbre is spread over them), then
+    three poolings of every channel: its mean, its maximum, and a role's own attention. The modules' names are those of the file.
     """
     from torch import nn
 
@@ -72,43 +72,43 @@ def _network(roles: int) -> nn.Module:
     )
 
 
-def _scores(network: nn.Module, pictures: Tensor) -> Tensor:
-    """Scores `[items, roles]` (log odds) of pictures `[items, frames, bands]`."""
+def _scores(network: nn.ModuleDict, spectrograms: Tensor) -> Tensor:
+    """Scores `[items, roles]` (log odds) of spectrograms `[items, frames, bands]`."""
     import torch
 
-    seen = network["look"](pictures[:, None].float() / 2 + 1)  # [items, channels, frames / 16, bands / 8]
-    heard = network["follow"](seen.transpose(2, 3).flatten(1, 2))  # [items, channels, frames / 16]
-    found = (network["what"](heard) * network["where"](heard).softmax(-1)).sum(-1)
-    return found + network["say"](network["mix"](torch.cat([heard.mean(-1), heard.amax(-1)], dim=1)))
+    maps = network["look"](spectrograms[:, None].float() / 2 + 1)  # [items, channels, frames / 16, bands / 8]
+    sequence = network["follow"](maps.transpose(2, 3).flatten(1, 2))  # [items, channels, frames / 16]
+    found = (network["what"](sequence) * network["where"](sequence).softmax(-1)).sum(-1)
+    return found + network["say"](network["mix"](torch.cat([sequence.mean(-1), sequence.amax(-1)], dim=1)))
 
 
 @dataclass(frozen=True, eq=False)
 class InstrumentTagger:
-    """A trained ear for which stems are present."""
+    """A trained tagger of which stems are present."""
 
     roles: tuple[str, ...]
-    network: nn.Module
+    network: nn.ModuleDict
     """As `_network` builds it, on the CPU, not in training."""
 
     def probabilities(self, audio: Sound) -> dict[str, float]:
-        """How likely each stem is to be heard."""
-        return dict(zip(self.roles, map(float, self.chances(mel_picture(audio))), strict=True))
+        """How likely each stem is present."""
+        return dict(zip(self.roles, map(float, self.probabilities_of(mel_spectrogram(audio))), strict=True))
 
-    def chances(self, picture: np.ndarray) -> np.ndarray:
-        """The same of a mel picture `[frames, bands]`, in the order of `roles`."""
+    def probabilities_of(self, spectrogram: np.ndarray) -> np.ndarray:
+        """The same of a mel spectrogram `[frames, bands]`, in the order of `roles`."""
         import torch
 
-        rows = np.pad(picture, ((0, max(0, 16 - len(picture))), (0, 0)), constant_values=-6.0)
+        rows = np.pad(spectrogram, ((0, max(0, 16 - len(spectrogram))), (0, 0)), constant_values=-6.0)
         with torch.inference_mode():
             found: np.ndarray = _scores(self.network, torch.from_numpy(rows)[None])[0].sigmoid().numpy()
         return found
 
-    def heard(self, audio: Sound) -> frozenset[str]:
+    def present(self, audio: Sound) -> frozenset[str]:
         """The stems that are more likely present than not."""
-        return frozenset(role for role, chance in self.probabilities(audio).items() if chance > 0.5)
+        return frozenset(role for role, probability in self.probabilities(audio).items() if probability > 0.5)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the ear as an .npz: matrices as small whole numbers with a scale for each row, the rest as half floats."""
+        """Write the tagger as an .npz: matrices as small whole numbers with a scale for each row, the rest as half floats."""
         target = Path(path)
         arrays: dict[str, np.ndarray] = {"roles": np.array(self.roles)}
         for name, value in self.network.state_dict().items():
@@ -124,8 +124,8 @@ class InstrumentTagger:
         return target
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str] = SHIPPED) -> Self:
-        """Read an ear; without a path, the one shipped."""
+    def load(cls, path: str | os.PathLike[str] = DEFAULT_WEIGHTS) -> Self:
+        """Read a tagger; without a path, the one that comes with the package."""
         import torch
 
         with np.load(path, allow_pickle=False) as file:
@@ -142,35 +142,35 @@ class InstrumentTagger:
 
 
 @cache
-def shipped() -> InstrumentTagger:
-    """The shipped ear, read once."""
+def default_tagger() -> InstrumentTagger:
+    """The tagger that comes with the package, read once."""
     return InstrumentTagger.load()
 
 
-def train_presence(
+def train_tagger(
     sounds: Iterable[Sound],
     labels: Iterable[Collection[str]],
     roles: tuple[str, ...] = STEMS,
     seed: int = 0,
     epochs: int = 20,
 ) -> InstrumentTagger:
-    """Teach an ear from sounds and the stems present in each; use codec round trips where those will be judged."""
+    """Train a tagger on sounds and the stems present in each; use codec round trips where those will be tagged."""
     targets = np.array([[role in present for role in roles] for present in labels], np.float32)
-    return taught([mel_picture(sound) for sound in sounds], targets, roles, seed, epochs)
+    return fit_tagger([mel_spectrogram(sound) for sound in sounds], targets, roles, seed, epochs)
 
 
-def taught(
-    pictures: list[np.ndarray],
+def fit_tagger(
+    spectrograms: list[np.ndarray],
     targets: np.ndarray,
     roles: tuple[str, ...] = STEMS,
     seed: int = 0,
     epochs: int = 20,
-    say: Callable[[str], None] = lambda sentence: None,
+    report: Callable[[str], None] = lambda sentence: None,
 ) -> InstrumentTagger:
-    """Teach an ear from mel pictures `[frames, bands]` and who plays in each, targets `[songs, roles]`.
+    """Train a tagger on mel spectrograms `[frames, bands]` and the stems of each, targets `[songs, roles]`.
 
     Rare stems weigh as much as common ones, so that one half is the fair threshold for all (balanced accuracy). Crops, a
-    random tilt of the spectrum and dropped bands keep it from learning songs by heart; what is kept is a slow average of the
+    random tilt of the spectrum and dropped bands keep it from memorising songs; what is kept is a slow average of the
     weights. Draws from its own seeded generators.
     """
     import torch
@@ -178,25 +178,25 @@ def taught(
     from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
     random, wanted = np.random.default_rng(seed), torch.from_numpy(targets)
-    frames = min(PIECE, max(map(len, pictures)))
+    frames = min(CROP_FRAMES, max(map(len, spectrograms)))
     share = wanted.mean(0).clamp(0.02, 0.98)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = _network(len(roles)).train()
-        batches = [range(len(pictures))[i : i + 32] for i in range(0, len(pictures), 32)]
-        epochs = max(epochs, round(FEWEST / len(batches)))
+        batches = [range(len(spectrograms))[i : i + 32] for i in range(0, len(spectrograms), 32)]
+        epochs = max(epochs, round(MIN_STEPS / len(batches)))
         steps = epochs * len(batches)
         average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(1 - 1 / min(200, 1 + steps / 10)))
         optimiser = torch.optim.AdamW(network.parameters(), 3e-3, weight_decay=2e-2)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=steps, pct_start=0.1)
         for epoch in range(epochs):
-            order, total = random.permutation(len(pictures)), 0.0
+            order, total = random.permutation(len(spectrograms)), 0.0
             for places in batches:
                 chosen = order[places.start : places.stop]
-                shown = torch.from_numpy(np.stack([_crop(pictures[i], frames, random) for i in chosen]))
+                batch = torch.from_numpy(np.stack([_crop(spectrograms[i], frames, random) for i in chosen]))
                 goal = wanted[chosen]
                 with torch.autocast("cpu", torch.bfloat16):
-                    answer = _scores(network, shown).float()
+                    answer = _scores(network, batch).float()
                 weight = torch.where(goal > 0.5, 0.5 / share, 0.5 / (1 - share))
                 loss = functional.binary_cross_entropy_with_logits(answer, goal, weight=weight)
                 loss.backward()
@@ -206,18 +206,19 @@ def taught(
                 schedule.step()
                 average.update_parameters(network)
                 total += loss.item()
-            say(f"epoch {epoch + 1} of {epochs}: loss {total / len(batches):.3f}")
-    return InstrumentTagger(roles, average.module.eval())
+            report(f"epoch {epoch + 1} of {epochs}: loss {total / len(batches):.3f}")
+    average.module.eval()
+    return InstrumentTagger(roles, average.module)  # type: ignore[arg-type]  # a copy of the network
 
 
-def _crop(picture: np.ndarray, frames: int, random: np.random.Generator) -> np.ndarray:
-    """So many frames of a picture (repeated where it is shorter), tilted a little, some bands dropped; `[frames, bands]`."""
-    while len(picture) < frames:
-        picture = np.concatenate([picture, picture])
-    start = random.integers(0, len(picture) - frames + 1)
+def _crop(spectrogram: np.ndarray, frames: int, random: np.random.Generator) -> np.ndarray:
+    """So many frames of a spectrogram (repeated where it is shorter), tilted a little, some bands dropped; `[frames, bands]`."""
+    while len(spectrogram) < frames:
+        spectrogram = np.concatenate([spectrogram, spectrogram])
+    start = random.integers(0, len(spectrogram) - frames + 1)
     tilt = random.normal(0, 0.25) * np.linspace(-1, 1, BANDS) + random.normal(0, 0.1)
-    piece = picture[start : start + frames].astype(np.float32) + tilt.astype(np.float32)
+    crop = spectrogram[start : start + frames].astype(np.float32) + tilt.astype(np.float32)
     if random.random() < 0.3:
         first = random.integers(0, BANDS - 12)
-        piece[:, first : first + random.integers(3, 12)] = piece.mean()
-    return piece
+        crop[:, first : first + random.integers(3, 12)] = crop.mean()
+    return crop

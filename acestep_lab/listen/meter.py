@@ -74,12 +74,12 @@ def meter_features(audio: Sound, bpm: float) -> np.ndarray:
 
 
 @cache
-def _shipped() -> Classifier:
+def _weights() -> Classifier:
     return Classifier.load(SHIPPED)
 
 
 def meter(audio: Sound, bpm: float | None = None) -> tuple[str, float]:
-    """The meter ("2", "3", "4" or "6") and its probability; without a tempo the heard one is used."""
-    chances = _shipped().probabilities(meter_features(audio, bpm or tempo(audio)[0])[None])[0]
-    best = int(chances.argmax())
-    return SIGNS[best], float(chances[best])
+    """The meter ("2", "3", "4" or "6") and its probability; without a tempo the measured one is used."""
+    probabilities = _weights().probabilities(meter_features(audio, bpm or tempo(audio)[0])[None])[0]
+    best = int(probabilities.argmax())
+    return SIGNS[best], float(probabilities[best])

@@ -1,9 +1,9 @@
-"""How well codes agree with words: the language model asked how likely it finds a description of what it hears.
+"""The plan score: how well codes fit a plan, as the language model that describes codes finds that description likely.
 
 Knows no audio and no Session: a Qwen3 module, its tokenizer, codes and fields in, one number a field out. The measures are
 those of ACE-Step 1.5's test-time scaling. Words (caption, lyrics): pointwise mutual information, the mean log probability of
 a token of the text after the codes less the same after `NO USER INPUT`, through a sigmoid of width `scale`; one half means
-that listening did not help. Metadata: the rank of each token of `field: value` among the ten likeliest, 1 for the first, 0.1
+that the codes did not help. Metadata: the rank of each token of `field: value` among the ten likeliest, 1 for the first, 0.1
 for the tenth, 0 beyond, averaged. The total weighs caption 0.5, lyrics 0.3 and the mean of the metadata 0.2, over what there
 is. A random model scores near one half on words: the scores compare takes of one model, they are no grades.
 """
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from acestep_lab.errors import RecipeError
 from acestep_lab.plan import prompt_template
-from acestep_lab.plan.decoder import Decoder, Memory
+from acestep_lab.plan.decoder import Decoder, KVCache
 from acestep_lab.plan.prompt_template import PromptTemplate
 
 WEIGHTS = {"caption": 0.5, "lyrics": 0.3, "metadata": 0.2}
@@ -28,8 +28,8 @@ METADATA = ("bpm", "duration", "genres", "keyscale", "language", "timesignature"
 BEST = 10
 """A token further down than this scores nothing."""
 
-_SLAB = 128
-"""Places whose logits are held at once: at 217,000 words each, a song's lyrics would fill gigabytes."""
+_CHUNK = 128
+"""Positions whose logits are held at once: at 217,000 words each, a song's lyrics would fill gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -50,31 +50,31 @@ def plan_score(
 ) -> PlanScore:
     """Score a plan (or a mapping with its fields) against the codes of a take; RecipeError where there is nothing to score.
 
-    A larger `scale` makes the words' scores less touchy: 0.1 is the reference's default, its page offers 0.01 to 1.
+    A larger `scale` makes the words' scores less sensitive: 0.1 is the reference's default, its page offers 0.01 to 1.
     """
     targets = _targets(plan)
     if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < float("inf"):
-        raise RecipeError(f"The scale of an agreement is a number above 0, such as 0.1, not {scale!r}.")
+        raise RecipeError(f"The scale of a plan score is a number above 0, such as 0.1, not {scale!r}.")
     if not codes or not targets:
-        raise RecipeError("PlanScore wants codes and at least one field, such as a caption, to compare them with.")
-    heard = _Listener(lm, tokenizer, prompt_template.understand_prompt(codes))
-    unheard = _Listener(lm, tokenizer, prompt_template.nothing_heard_prompt())
+        raise RecipeError("A plan score needs codes and at least one field, such as a caption, to compare them with.")
+    conditional = _AnswerScorer(lm, tokenizer, prompt_template.understand_prompt(codes))
+    unconditional = _AnswerScorer(lm, tokenizer, prompt_template.null_prompt())
     scores: dict[str, float] = {}
-    for name, text in targets.items():
+    for name, answer in targets.items():
         if name in METADATA:
-            scores[name] = heard.recall(text)
+            scores[name] = conditional.recall(answer)
         else:
-            scores[name] = _sigmoid((heard.likelihood(text) - unheard.likelihood(text)) / scale)
+            scores[name] = _sigmoid((conditional.likelihood(answer) - unconditional.likelihood(answer)) / scale)
     return PlanScore(scores, total(scores))
 
 
 def total(scores: Mapping[str, float]) -> float:
     """The weighted mean of caption, lyrics and metadata, over those that are there."""
     metadata = [score for name, score in scores.items() if name in METADATA]
-    parts = {name: score for name, score in scores.items() if name in WEIGHTS}
+    weighed = {name: score for name, score in scores.items() if name in WEIGHTS}
     if metadata:
-        parts["metadata"] = sum(metadata) / len(metadata)
-    return sum(WEIGHTS[name] * score for name, score in parts.items()) / sum(WEIGHTS[name] for name in parts)
+        weighed["metadata"] = sum(metadata) / len(metadata)
+    return sum(WEIGHTS[name] * score for name, score in weighed.items()) / sum(WEIGHTS[name] for name in weighed)
 
 
 def _targets(plan: Mapping[str, Any] | object) -> dict[str, PromptTemplate]:
@@ -92,32 +92,32 @@ def _targets(plan: Mapping[str, Any] | object) -> dict[str, PromptTemplate]:
     return targets
 
 
-class _Listener:
-    """A prompt read once, to be followed by one answer after another."""
+class _AnswerScorer:
+    """A prompt read once; one answer after another is scored as its continuation."""
 
     def __init__(self, lm: nn.Module, tokenizer: Any, prompt: PromptTemplate) -> None:
         self.decoder, self.tokenizer = Decoder(lm), tokenizer
         *before, self._last = prompt.encode(tokenizer)
-        self.memory: Memory = self.decoder.memory(1, len(before))
-        self.decoder.states(self.memory, [before])
+        self.cache: KVCache = self.decoder.new_cache(1, len(before))
+        self.decoder.states(self.cache, [before])
 
-    def _follow(self, answer: PromptTemplate) -> Iterator[tuple[Tensor, Tensor]]:
-        """Log probabilities at some of the answer's places [tokens, vocabulary] and of its own tokens there [tokens, 1]."""
+    def _log_probabilities(self, answer: PromptTemplate) -> Iterator[tuple[Tensor, Tensor]]:
+        """Log probabilities at some of the answer's positions [tokens, vocabulary] and of its own tokens there [tokens, 1]."""
         tokens = answer.encode(self.tokenizer)
-        memory = self.memory.pick([0], self.memory.lengths[0] + len(tokens))
-        states = self.decoder.states(memory, [[self._last, *tokens[:-1]]])[0]
+        cache = self.cache.select([0], self.cache.lengths[0] + len(tokens))
+        states = self.decoder.states(cache, [[self._last, *tokens[:-1]]])[0]
         wanted = torch.tensor(tokens, device=states.device)[:, None]
-        for part, own in zip(states.split(_SLAB), wanted.split(_SLAB), strict=True):
-            chances = F.log_softmax(self.decoder.logits(part, slice(0, self.decoder.vocabulary)), dim=-1)
-            yield chances, chances.gather(1, own)
+        for chunk, own in zip(states.split(_CHUNK), wanted.split(_CHUNK), strict=True):
+            logs = F.log_softmax(self.decoder.logits(chunk, slice(0, self.decoder.vocabulary)), dim=-1)
+            yield logs, logs.gather(1, own)
 
     def likelihood(self, answer: PromptTemplate) -> float:
         """Mean log probability of the answer's tokens."""
-        return float(torch.cat([own for _, own in self._follow(answer)]).mean())
+        return float(torch.cat([own for _, own in self._log_probabilities(answer)]).mean())
 
     def recall(self, answer: PromptTemplate) -> float:
         """Mean over the answer's tokens of 1 − (rank − 1)/10, 0 beyond the tenth."""
-        better = torch.cat([(chances > own).sum(dim=1) for chances, own in self._follow(answer)])  # 0 = likeliest
+        better = torch.cat([(logs > own).sum(dim=1) for logs, own in self._log_probabilities(answer)])  # 0 = likeliest
         return float((1.0 - better / BEST).clamp(min=0.0).mean())
 
 

@@ -40,17 +40,17 @@ def drum_activity(audio: Sound) -> tuple[np.ndarray, float]:
 
 
 def drums_in(audio: Sound, sections: Sequence[Span]) -> list[bool]:
-    """For each section, whether drums are heard in it."""
+    """For each section, whether drums play in it."""
     activity, per_second = drum_activity(audio)
-    heard = []
+    found = []
     for section in sections:
         part = activity[round(section.start_s * per_second) + 2 : round(section.end_s * per_second) - 2]
-        heard.append(bool(len(part)) and float(part.mean()) > THRESHOLD)
-    return heard
+        found.append(bool(len(part)) and float(part.mean()) > THRESHOLD)
+    return found
 
 
 def section_accuracy(audio: Sound, sections: Sequence[Span]) -> float:
     """The share of sections whose drums are there, or absent, as asked; 0.5 by chance where both occur."""
-    heard = drums_in(audio, sections)
+    found = drums_in(audio, sections)
     asked = ["drums" in section.stems_playing for section in sections]
-    return float(np.mean([one == other for one, other in zip(heard, asked, strict=True)]))
+    return float(np.mean([one == other for one, other in zip(found, asked, strict=True)]))

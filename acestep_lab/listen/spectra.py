@@ -1,4 +1,4 @@
-"""Windows of a sound and their spectra, shared by everything that listens. Knows neither keys nor tempi.
+"""Windows of a sound and their spectra, shared by all measures. Knows neither keys nor tempi.
 
 Lowest level: numpy arrays and a rate. `mono_of` is the one place where an Audio is unpacked.
 """
@@ -11,7 +11,7 @@ import numpy as np
 
 
 class Sound(Protocol):
-    """Anything with samples `[channels, samples]` and a rate, such as `decode.audio.Audio`."""
+    """Anything with samples `[channels, samples]` and a rate, such as `audio.audio.Audio`."""
 
     @property
     def samples(self) -> np.ndarray: ...

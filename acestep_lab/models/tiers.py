@@ -386,7 +386,7 @@ class Tier:
 
     @classmethod
     def for_memory(cls, gigabytes: float, kind: str = "cuda") -> Tier:
-        """The row for a machine with so many GB (of the accelerator; of RAM for kind "cpu")."""
+        """The row for a machine with so many GB (of the accelerator; of RAM for kind "cpu"); MachineError for none such."""
         size = plain_number(gigabytes)
         if size is None or not 0 < size < MOST_GB:
             raise MachineError(f"Memory is a size in GB such as 8 or 11.5, not {shown(gigabytes)}.")
@@ -401,6 +401,7 @@ class Tier:
 
     @classmethod
     def for_machine(cls, machine: Machine) -> Tier:
+        """The row for a machine that was looked at."""
         return cls.for_memory(machine.gigabytes, machine.kind)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The planner's room: a Recipe goes in, a Plan comes out of a language model. Light until `Planner` is touched (torch)."""
+"""Planning: a Recipe goes in, a Plan comes out of a language model. Light until `Planner` is touched (torch)."""
 
 from __future__ import annotations
 

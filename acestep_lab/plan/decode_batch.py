@@ -1,7 +1,7 @@
-"""Rows that speak together: one memory, one forward pass a step, each row with its own words.
+"""Rows decoded together: one KV cache, one forward pass a step, each row with its own tokens.
 
-Knows no grammar and no fields. Guided rows have an unconditional twin in the same batch that hears the same tokens after
-another prompt.
+Knows no grammar and no fields. With classifier-free guidance every row has an unconditional one in the same
+batch (a CFG row), which is fed the same tokens after another prompt.
 """
 
 from __future__ import annotations
@@ -12,98 +12,104 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from acestep_lab.plan.decoder import Decoder, Memory
+from acestep_lab.plan.decoder import Decoder, KVCache
 
 Row = TypeVar("Row")
 
-_FEW = 4096
+_FEW_TOKENS = 4096
 """Up to so many allowed tokens, only their rows of the head are computed."""
 
 
 class DecodeBatch(Generic[Row]):
-    """Rows, their memory, and the hidden state after each one's last token; twins follow the rows in both."""
+    """Rows, their KV cache, and the hidden state after each one's last token; in both the CFG rows follow the rows."""
 
     def __init__(
-        self, decoder: Decoder, rows: list[Row], memory: Memory, hidden: Tensor, scale: float, twins: bool
+        self, decoder: Decoder, rows: list[Row], cache: KVCache, hidden: Tensor, scale: float, guided: bool
     ) -> None:
-        self.decoder, self.rows, self.memory, self.hidden = decoder, rows, memory, hidden
-        self.scale, self.twins = scale, twins
+        self.decoder, self.rows, self.cache, self.hidden = decoder, rows, cache, hidden
+        self.scale, self.guided = scale, guided
 
     @classmethod
-    def read(cls, decoder: Decoder, rows: list[Row], prompt: list[int], scale: float, ahead: int) -> DecodeBatch[Row]:
-        """Every row behind the prompt, which is read once; twins come with `pair`."""
-        memory = decoder.memory(1, len(prompt))
-        hidden = decoder.feed(memory, [prompt])
-        places = [0] * len(rows)
-        return cls(decoder, rows, memory.pick(places, memory.room + ahead), hidden[places], scale, False)
+    def prefill(
+        cls, decoder: Decoder, rows: list[Row], prompt: list[int], scale: float, ahead: int
+    ) -> DecodeBatch[Row]:
+        """Every row after the prompt, which is read once, with room for `ahead` tokens more; no row is guided yet."""
+        cache = decoder.new_cache(1, len(prompt))
+        hidden = decoder.feed(cache, [prompt])
+        copies = [0] * len(rows)
+        return cls(decoder, rows, cache.select(copies, cache.capacity + ahead), hidden[copies], scale, False)
 
-    def say(self, tokens: Sequence[Sequence[int]]) -> None:
-        """Feed each row's tokens, to its twin as well."""
-        heard = [*tokens, *tokens] if self.twins else list(tokens)
-        if heard:
-            self._widen(max(len(row) for row in heard))
-            self.hidden = self.decoder.feed(self.memory, heard)
+    def feed(self, tokens: Sequence[Sequence[int]]) -> None:
+        """Feed each row's tokens, to its CFG row as well."""
+        fed = [*tokens, *tokens] if self.guided else list(tokens)
+        if fed:
+            self._reserve(max(len(row) for row in fed))
+            self.hidden = self.decoder.feed(self.cache, fed)
 
-    def _widen(self, more: int) -> None:
+    def _reserve(self, more: int) -> None:
         """Room for `more` tokens a row, with some to spare where it must be made."""
-        needed = max(self.memory.lengths) + more
-        if needed > self.memory.room:
-            self.memory = self.memory.pick(range(len(self.memory.lengths)), needed + needed // 4)
+        needed = max(self.cache.lengths) + more
+        if needed > self.cache.capacity:
+            self.cache = self.cache.select(range(len(self.cache.lengths)), needed + needed // 4)
 
     def keep(self, rows: list[Row], beside: list[Any] | None = None) -> list[Any]:
         """Go on with some rows; what lies `beside` them, one item a row, is thinned out alike and returned."""
-        places = [index for index, row in enumerate(self.rows) if any(row is kept for kept in rows)]
-        if len(places) < len(self.rows):
-            both = [*places, *(len(self.rows) + place for place in places)] if self.twins else places
-            self.memory, self.hidden = self.memory.pick(both), self.hidden[both]
-            self.rows = [self.rows[place] for place in places]
-            beside = [beside[place] for place in places] if beside else beside
+        kept_indices = [index for index, row in enumerate(self.rows) if any(row is kept for kept in rows)]
+        if len(kept_indices) < len(self.rows):
+            both = [*kept_indices, *(len(self.rows) + index for index in kept_indices)] if self.guided else kept_indices
+            self.cache, self.hidden = self.cache.select(both), self.hidden[both]
+            self.rows = [self.rows[index] for index in kept_indices]
+            beside = [beside[index] for index in kept_indices] if beside else beside
         return beside or []
 
-    def part(self, rows: list[Row]) -> DecodeBatch[Row]:
-        """Some rows apart, without their twins."""
-        places = [index for index, row in enumerate(self.rows) if any(row is kept for kept in rows)]
-        alone = [self.rows[place] for place in places]
-        return DecodeBatch(self.decoder, alone, self.memory.pick(places), self.hidden[places], self.scale, False)
+    def subset(self, rows: list[Row]) -> DecodeBatch[Row]:
+        """Some rows as a batch of their own, without their CFG rows."""
+        kept_indices = [index for index, row in enumerate(self.rows) if any(row is kept for kept in rows)]
+        alone = [self.rows[index] for index in kept_indices]
+        return DecodeBatch(
+            self.decoder, alone, self.cache.select(kept_indices), self.hidden[kept_indices], self.scale, False
+        )
 
-    def gather(self, parts: Sequence[DecodeBatch[Row]]) -> None:
-        """Become all the rows of these parts, in the order of the parts."""
-        parts = [part for part in parts if part.rows]
-        self.twins, self.rows = False, [row for part in parts for row in part.rows]
-        if parts:
-            self.memory = Memory.stack([part.memory for part in parts], max(part.memory.room for part in parts))
-            self.hidden = torch.cat([part.hidden for part in parts])
+    def merge(self, batches: Sequence[DecodeBatch[Row]]) -> None:
+        """Become all the rows of these batches, in their order."""
+        batches = [batch for batch in batches if batch.rows]
+        self.guided, self.rows = False, [row for batch in batches for row in batch.rows]
+        if batches:
+            self.cache = KVCache.stack(
+                [batch.cache for batch in batches], max(batch.cache.capacity for batch in batches)
+            )
+            self.hidden = torch.cat([batch.hidden for batch in batches])
 
-    def pair(self, prompt: list[int] | None, ahead: int) -> None:
-        """Give each row a twin behind `prompt` (None = no twins), and all of them room for `ahead` tokens."""
-        parts, hidden = [self.memory], [self.hidden]
+    def add_cfg_rows(self, prompt: list[int] | None, ahead: int) -> None:
+        """Give each row a CFG row after `prompt` (None = no guidance), and all of them room for `ahead` tokens."""
+        caches, hidden = [self.cache], [self.hidden]
         if prompt is not None:
-            twin = self.decoder.memory(1, len(prompt))
-            hidden.append(self.decoder.feed(twin, [prompt]).expand(len(self.rows), -1))
-            parts += [twin.pick([0] * len(self.rows))]
-        self.twins = prompt is not None
-        self.memory = Memory.stack(parts, max(length for part in parts for length in part.lengths) + ahead)
+            null_cache = self.decoder.new_cache(1, len(prompt))
+            hidden.append(self.decoder.feed(null_cache, [prompt]).expand(len(self.rows), -1))
+            caches += [null_cache.select([0] * len(self.rows))]
+        self.guided = prompt is not None
+        self.cache = KVCache.stack(caches, max(length for cache in caches for length in cache.lengths) + ahead)
         self.hidden = torch.cat(hidden)
 
-    def left(self) -> int:
-        """How many tokens the longest row may still hear before the model's places run out."""
-        return max(self.decoder.longest - max(self.memory.lengths), 0)
+    def remaining(self) -> int:
+        """How many tokens the longest row may still be fed before the model's positions run out."""
+        return max(self.decoder.max_positions - max(self.cache.lengths), 0)
 
     def logits(self, wanted: slice | Tensor) -> Tensor:
-        """Logits of the wanted tokens, guided where there are twins, float32 [rows, wanted]: u + s·(c − u)."""
+        """Logits of the wanted tokens, guided where there are CFG rows, float32 [rows, wanted]: u + s·(c − u)."""
         logits = self.decoder.logits(self.hidden, wanted)
-        if not self.twins:
+        if not self.guided:
             return logits
-        told, untold = logits.chunk(2)
-        return untold + self.scale * (told - untold)
+        conditional, unconditional = logits.chunk(2)
+        return unconditional + self.scale * (conditional - unconditional)
 
-    def chances(self, masks: Sequence[Tensor], end: int) -> list[tuple[Tensor, Tensor]]:
+    def allowed_logits(self, masks: Sequence[Tensor], end: int) -> list[tuple[Tensor, Tensor]]:
         """For each row the allowed ids and their logits; `end` is past the last id that any mask may allow."""
         allowed = [mask[:end].nonzero()[:, 0] for mask in masks]
-        if max(len(ids) for ids in allowed) > _FEW:
+        if max(len(ids) for ids in allowed) > _FEW_TOKENS:
             rows = self.logits(slice(0, end)).unbind()
             return [(ids, row[ids.to(row.device)]) for ids, row in zip(allowed, rows, strict=True)]
         union = torch.cat(allowed).unique()
         rows = self.logits(union.to(self.hidden.device)).unbind()
-        places = [torch.searchsorted(union, ids) for ids in allowed]
-        return [(ids, row[place.to(row.device)]) for ids, row, place in zip(allowed, rows, places, strict=True)]
+        columns = [torch.searchsorted(union, ids) for ids in allowed]
+        return [(ids, row[column.to(row.device)]) for ids, row, column in zip(allowed, rows, columns, strict=True)]

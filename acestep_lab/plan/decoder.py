@@ -1,10 +1,10 @@
-"""One step of a Qwen3 language model, written for drawing tokens one by one.
+"""One step of a Qwen3 language model, written for sampling tokens one by one.
 
 Knows no words, no grammar and no sampling: token ids in, hidden states and logits out, on the weights of a `transformers`
-`Qwen3ForCausalLM` of any size. Rows are of different lengths and each keeps its own positions, so what a row hears does not
-depend on its company. Against the stock step: keys and values are written in place (the stock cache copies all of them for
-every token), attention of one query is two matrix products (scaled_dot_product_attention is 10 to 20 times slower there on a
-CPU), query, key and value come from one product, gate and up from another, and only the wanted part of the head is computed.
+`Qwen3ForCausalLM` of any size. Rows are of different lengths and each keeps its own positions, so what a row computes does
+not depend on the rest of the batch. Against the stock step: keys and values are written in place (the stock cache copies all
+of them for every token), attention of one query is two matrix products (scaled_dot_product_attention is 10 to 20 times slower
+there on a CPU), query, key and value come from one product, gate and up from another, and only the wanted part of the head is computed.
 """
 
 from __future__ import annotations
@@ -24,55 +24,55 @@ from acestep_lab.errors import CheckpointError
 class _Layer:
     """One block's weights in the order they are used."""
 
-    before: Tensor
+    input_norm: Tensor
     qkv: Callable[[Tensor], Tensor]
     query_norm: Tensor
     key_norm: Tensor
     out: Callable[[Tensor], Tensor]
-    after: Tensor
+    post_attention_norm: Tensor
     gate_up: Callable[[Tensor], Tensor]
     down: Callable[[Tensor], Tensor]
 
 
 @dataclass
-class Memory:
-    """Keys and values of some rows, each filled from the left to its own length."""
+class KVCache:
+    """Keys and values of all layers for some rows, each filled from the left to its own length."""
 
-    keys: list[Tensor]  # per layer [rows, heads, room, width]
+    keys: list[Tensor]  # per layer [rows, heads, capacity, width]
     values: list[Tensor]
     lengths: list[int]
 
     @property
-    def room(self) -> int:
+    def capacity(self) -> int:
         return self.keys[0].shape[2]
 
-    def pick(self, rows: Sequence[int], room: int | None = None) -> Memory:
-        """Copies of some rows, in that order and perhaps several times, with room for so many tokens."""
-        room, lengths = room or self.room, [self.lengths[row] for row in rows]
-        return Memory(
-            [_regrown(keys, rows, max(lengths, default=0), room) for keys in self.keys],
-            [_regrown(values, rows, max(lengths, default=0), room) for values in self.values],
+    def select(self, rows: Sequence[int], capacity: int | None = None) -> KVCache:
+        """Copies of some rows, in that order and perhaps several times, with capacity for so many tokens."""
+        capacity, lengths = capacity or self.capacity, [self.lengths[row] for row in rows]
+        return KVCache(
+            [_copied(keys, rows, max(lengths, default=0), capacity) for keys in self.keys],
+            [_copied(values, rows, max(lengths, default=0), capacity) for values in self.values],
             lengths,
         )
 
     @staticmethod
-    def stack(parts: Sequence[Memory], room: int) -> Memory:
-        """Several memories as one, row under row."""
-        grown = [part.pick(range(len(part.lengths)), room) for part in parts]
-        keys = [torch.cat(layers) for layers in zip(*(part.keys for part in grown), strict=True)]
-        values = [torch.cat(layers) for layers in zip(*(part.values for part in grown), strict=True)]
-        return Memory(keys, values, [length for part in parts for length in part.lengths])
+    def stack(caches: Sequence[KVCache], capacity: int) -> KVCache:
+        """Several caches as one, row under row."""
+        grown = [cache.select(range(len(cache.lengths)), capacity) for cache in caches]
+        keys = [torch.cat(layers) for layers in zip(*(cache.keys for cache in grown), strict=True)]
+        values = [torch.cat(layers) for layers in zip(*(cache.values for cache in grown), strict=True)]
+        return KVCache(keys, values, [length for cache in caches for length in cache.lengths])
 
 
-def _regrown(cache: Tensor, rows: Sequence[int], used: int, room: int) -> Tensor:
-    fresh = cache.new_zeros(len(rows), cache.shape[1], room, cache.shape[3])  # no NaN may lie in the unused part
+def _copied(cached: Tensor, rows: Sequence[int], used: int, capacity: int) -> Tensor:
+    copy = cached.new_zeros(len(rows), cached.shape[1], capacity, cached.shape[3])  # no NaN may lie in the unused part
     for target, row in enumerate(rows):
-        fresh[target, :, :used] = cache[row, :, :used]
-    return fresh
+        copy[target, :, :used] = cached[row, :, :used]
+    return copy
 
 
 class Decoder:
-    """A causal Qwen3 as a function of (memory, new tokens)."""
+    """A causal Qwen3 as a function of (KV cache, new tokens)."""
 
     def __init__(self, lm: nn.Module) -> None:
         config: Any = lm.config
@@ -82,14 +82,14 @@ class Decoder:
             )
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
         self.width, self.eps = config.head_dim, config.rms_norm_eps
-        self.longest = int(config.max_position_embeddings)
+        self.max_positions = int(config.max_position_embeddings)
         body: Any = lm.model
         self._embed: nn.Module = body.embed_tokens
         self._rotary: nn.Module = body.rotary_emb
         self._norm: Tensor = body.norm.weight
         self._head: Tensor = lm.get_output_embeddings().weight  # type: ignore[operator]
         self._layers = [_layer(block) for block in body.layers]
-        self._turns: tuple[Tensor, Tensor] | None = None
+        self._rotary_table: tuple[Tensor, Tensor] | None = None
 
     @property
     def vocabulary(self) -> int:
@@ -99,32 +99,34 @@ class Decoder:
     def device(self) -> torch.device:
         return self._head.device
 
-    def memory(self, rows: int, room: int) -> Memory:
-        """Empty rows with room for so many tokens."""
-        shape = (rows, self.kv_heads, room, self.width)
+    def new_cache(self, rows: int, capacity: int) -> KVCache:
+        """Empty rows with capacity for so many tokens."""
+        shape = (rows, self.kv_heads, capacity, self.width)
         empty = [[self._head.new_zeros(shape, dtype=self._norm.dtype) for _ in self._layers] for _ in range(2)]
-        return Memory(empty[0], empty[1], [0] * rows)
+        return KVCache(empty[0], empty[1], [0] * rows)
 
-    def feed(self, memory: Memory, tokens: Sequence[Sequence[int]]) -> Tensor:
+    def feed(self, cache: KVCache, tokens: Sequence[Sequence[int]]) -> Tensor:
         """Add each row's tokens (at least one a row) and return the hidden state after its last one, [rows, hidden]."""
-        states, counts = self.states(memory, tokens), [len(row) for row in tokens]
+        states, counts = self.states(cache, tokens), [len(row) for row in tokens]
         return states[torch.arange(len(counts)), torch.tensor(counts) - 1]
 
     @torch.inference_mode()
-    def states(self, memory: Memory, tokens: Sequence[Sequence[int]]) -> Tensor:
+    def states(self, cache: KVCache, tokens: Sequence[Sequence[int]]) -> Tensor:
         """Add each row's tokens and return the hidden state after every one of them, [rows, most tokens, hidden]."""
         counts = [len(row) for row in tokens]
         most = max(counts)
         ids = torch.tensor([[*row, *[0] * (most - len(row))] for row in tokens], device=self.device)  # [rows, most]
-        starts = torch.tensor(memory.lengths, device=self.device)
-        places = starts[:, None] + torch.arange(most, device=self.device)  # [rows, most]
-        attend = _Attention(self, memory, counts, places)
+        starts = torch.tensor(cache.lengths, device=self.device)
+        positions = starts[:, None] + torch.arange(most, device=self.device)  # [rows, most]
+        attend = _Attention(self, cache, counts, positions)
         state = self._embed(ids)  # [rows, most, hidden]
         for index, layer in enumerate(self._layers):
-            state = state + attend(index, layer, F.rms_norm(state, state.shape[-1:], layer.before, self.eps))
-            gate, up = layer.gate_up(F.rms_norm(state, state.shape[-1:], layer.after, self.eps)).chunk(2, dim=-1)
+            state = state + attend(index, layer, F.rms_norm(state, state.shape[-1:], layer.input_norm, self.eps))
+            gate, up = layer.gate_up(F.rms_norm(state, state.shape[-1:], layer.post_attention_norm, self.eps)).chunk(
+                2, dim=-1
+            )
             state = state + layer.down(F.silu(gate) * up)
-        memory.lengths = [length + count for length, count in zip(memory.lengths, counts, strict=True)]
+        cache.lengths = [length + count for length, count in zip(cache.lengths, counts, strict=True)]
         return F.rms_norm(state, state.shape[-1:], self._norm, self.eps)
 
     @torch.inference_mode()
@@ -132,55 +134,55 @@ class Decoder:
         """Logits of the wanted token ids only, float32 [rows, wanted]."""
         return F.linear(hidden, self._head[wanted]).float()
 
-    def turns(self, room: int) -> tuple[Tensor, Tensor]:
-        """Rotary cosines and sines for the first `room` places, [room, width]."""
-        if self._turns is None or self._turns[0].shape[0] < room:
-            places = torch.arange(room, device=self.device)[None]
-            cosines, sines = self._rotary(self._norm, places)
-            self._turns = cosines[0], sines[0]
-        return self._turns
+    def rotary_table(self, capacity: int) -> tuple[Tensor, Tensor]:
+        """Rotary cosines and sines of the first `capacity` positions, [capacity, width]."""
+        if self._rotary_table is None or self._rotary_table[0].shape[0] < capacity:
+            positions = torch.arange(capacity, device=self.device)[None]
+            cosines, sines = self._rotary(self._norm, positions)
+            self._rotary_table = cosines[0], sines[0]
+        return self._rotary_table
 
 
 class _Attention:
     """Self-attention of one `feed`: everything the layers share is worked out once."""
 
-    def __init__(self, decoder: Decoder, memory: Memory, counts: list[int], places: Tensor) -> None:
-        self.decoder, self.memory, self.counts = decoder, memory, counts
-        cosines, sines = decoder.turns(memory.room)
-        reach = places.clamp(max=memory.room - 1)
-        self.turn = cosines[reach][:, :, None], sines[reach][:, :, None]  # [rows, most, 1, width]
-        self.used = max(length + count for length, count in zip(memory.lengths, counts, strict=True))
-        self.single = places.shape[1] == 1
-        seen = torch.arange(self.used, device=places.device) <= places[..., None]  # [rows, most, used]
-        self.ragged = not bool(seen.all())
-        self.seen = seen[:, None]  # [rows, 1, most, used]
-        self.rows, self.columns = torch.arange(len(counts), device=places.device), places[:, 0]
+    def __init__(self, decoder: Decoder, cache: KVCache, counts: list[int], positions: Tensor) -> None:
+        self.decoder, self.cache, self.counts = decoder, cache, counts
+        cosines, sines = decoder.rotary_table(cache.capacity)
+        within = positions.clamp(max=cache.capacity - 1)
+        self.rotation = cosines[within][:, :, None], sines[within][:, :, None]  # [rows, most, 1, width]
+        self.used = max(length + count for length, count in zip(cache.lengths, counts, strict=True))
+        self.single = positions.shape[1] == 1
+        visible = torch.arange(self.used, device=positions.device) <= positions[..., None]  # [rows, most, used]
+        self.ragged = not bool(visible.all())
+        self.visible = visible[:, None]  # [rows, 1, most, used]
+        self.rows, self.columns = torch.arange(len(counts), device=positions.device), positions[:, 0]
 
     def __call__(self, index: int, layer: _Layer, state: Tensor) -> Tensor:
         d = self.decoder
-        parts = layer.qkv(state).unflatten(-1, (d.heads + 2 * d.kv_heads, d.width))  # [rows, most, heads, width]
-        query, key, value = parts.split((d.heads, d.kv_heads, d.kv_heads), dim=2)
-        query = self._turned(F.rms_norm(query, (d.width,), layer.query_norm, d.eps))
-        key = self._turned(F.rms_norm(key, (d.width,), layer.key_norm, d.eps))
-        keys, values = self.memory.keys[index], self.memory.values[index]
+        heads = layer.qkv(state).unflatten(-1, (d.heads + 2 * d.kv_heads, d.width))  # [rows, most, heads, width]
+        query, key, value = heads.split((d.heads, d.kv_heads, d.kv_heads), dim=2)
+        query = self._rotated(F.rms_norm(query, (d.width,), layer.query_norm, d.eps))
+        key = self._rotated(F.rms_norm(key, (d.width,), layer.key_norm, d.eps))
+        keys, values = self.cache.keys[index], self.cache.values[index]
         self._write(keys, key)
         self._write(values, value)
-        mixed = (self._one if self.single else self._many)(query, keys, values)
+        mixed = (self._one_query if self.single else self._many_queries)(query, keys, values)
         return layer.out(mixed.flatten(-2))
 
-    def _turned(self, heads: Tensor) -> Tensor:
+    def _rotated(self, heads: Tensor) -> Tensor:
         """Rotary position embedding (Su et al. 2021), halves as in GPT-NeoX."""
         first, second = heads.chunk(2, dim=-1)
-        return heads * self.turn[0] + torch.cat((-second, first), dim=-1) * self.turn[1]
+        return heads * self.rotation[0] + torch.cat((-second, first), dim=-1) * self.rotation[1]
 
-    def _write(self, cache: Tensor, fresh: Tensor) -> None:
+    def _write(self, cache: Tensor, new: Tensor) -> None:
         if self.single:
-            cache[self.rows, :, self.columns] = fresh[:, 0]
+            cache[self.rows, :, self.columns] = new[:, 0]
             return
-        for row, (length, count) in enumerate(zip(self.memory.lengths, self.counts, strict=True)):
-            cache[row, :, length : length + count] = fresh[row, :count].transpose(0, 1)
+        for row, (length, count) in enumerate(zip(self.cache.lengths, self.counts, strict=True)):
+            cache[row, :, length : length + count] = new[row, :count].transpose(0, 1)
 
-    def _one(self, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    def _one_query(self, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """One query a row: two batched products over [rows · kv heads]."""
         d, rows = self.decoder, query.shape[0]
         grouped = query.reshape(rows * d.kv_heads, d.heads // d.kv_heads, d.width) * d.width**-0.5
@@ -188,18 +190,18 @@ class _Attention:
             grouped, keys.flatten(0, 1)[:, : self.used].transpose(1, 2)
         ).float()  # [rows·kv, group, used]
         if self.ragged:
-            hidden = ~self.seen.expand(rows, d.kv_heads, 1, self.used).flatten(0, 1)
+            hidden = ~self.visible.expand(rows, d.kv_heads, 1, self.used).flatten(0, 1)
             scores = scores.masked_fill(hidden, float("-inf"))
-        shares = scores.softmax(dim=-1).to(values.dtype)
-        return torch.bmm(shares, values.flatten(0, 1)[:, : self.used]).view(rows, 1, d.heads, d.width)
+        weights = scores.softmax(dim=-1).to(values.dtype)
+        return torch.bmm(weights, values.flatten(0, 1)[:, : self.used]).view(rows, 1, d.heads, d.width)
 
-    def _many(self, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    def _many_queries(self, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Several queries a row, in the stock kernel."""
         mixed = F.scaled_dot_product_attention(
             query.transpose(1, 2),
             keys[:, :, : self.used],
             values[:, :, : self.used],
-            attn_mask=self.seen,
+            attn_mask=self.visible,
             enable_gqa=True,
         )
         return mixed.transpose(1, 2)
@@ -208,30 +210,30 @@ class _Attention:
 def _layer(block: Any) -> _Layer:
     attention, mlp = block.self_attn, block.mlp
     return _Layer(
-        before=block.input_layernorm.weight,
-        qkv=_joined(attention.q_proj, attention.k_proj, attention.v_proj),
+        input_norm=block.input_layernorm.weight,
+        qkv=_fused(attention.q_proj, attention.k_proj, attention.v_proj),
         query_norm=attention.q_norm.weight,
         key_norm=attention.k_norm.weight,
         out=attention.o_proj,
-        after=block.post_attention_layernorm.weight,
-        gate_up=_joined(mlp.gate_proj, mlp.up_proj),
+        post_attention_norm=block.post_attention_layernorm.weight,
+        gate_up=_fused(mlp.gate_proj, mlp.up_proj),
         down=mlp.down_proj,
     )
 
 
-def _joined(*parts: nn.Module) -> Callable[[Tensor], Tensor]:
+def _fused(*maps: nn.Module) -> Callable[[Tensor], Tensor]:
     """Several linear maps of one input as one product.
 
-    Plain weights are laid next to each other in memory once, and the modules keep views of them, so nothing is held twice;
+    Plain weights are laid next to each other in cache once, and the modules keep views of them, so nothing is held twice;
     adapted or quantised ones are called one by one.
     """
-    if not all(type(part) is nn.Linear and type(part.weight) is nn.Parameter and part.bias is None for part in parts):
-        return lambda state: torch.cat([part(state) for part in parts], dim=-1)
-    weight = _neighbours([part.weight for part in parts])  # type: ignore[misc]
+    if not all(type(one) is nn.Linear and type(one.weight) is nn.Parameter and one.bias is None for one in maps):
+        return lambda state: torch.cat([one(state) for one in maps], dim=-1)
+    weight = _contiguous([one.weight for one in maps])  # type: ignore[misc]
     return lambda state: F.linear(state, weight)
 
 
-def _neighbours(weights: list[nn.Parameter]) -> Tensor:
+def _contiguous(weights: list[nn.Parameter]) -> Tensor:
     """The weights as one tensor without a copy where they lie in a row already, else laid so."""
     first = weights[0].data
     rows, ends = sum(w.shape[0] for w in weights), first.data_ptr()

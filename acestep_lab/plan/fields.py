@@ -25,8 +25,8 @@ class Field:
     """Text → value; ValueError (a sentence) where it is none."""
     write: Callable[[Any], Any]
     """Value → what YAML is to dump."""
-    certain: bool = False
-    """Whether the likeliest value is taken instead of a drawn one, as the reference does for the language."""
+    greedy: bool = False
+    """Whether the likeliest value is taken instead of a sampled one, as the reference does for the language."""
 
 
 def _read_duration(text: str) -> float:
@@ -55,7 +55,7 @@ ROWS: dict[str, Field] = {
         Field("duration", "seconds", _read_duration, int),
         Field("genres", "genres", _read_text, str),
         Field("keyscale", "keyscale", vocabulary.keyscale, str),
-        Field("language", "language", vocabulary.language, str, certain=True),
+        Field("language", "language", vocabulary.language, str, greedy=True),
         Field("timesignature", "timesignature", vocabulary.timesignature, _beats),
     )
 }

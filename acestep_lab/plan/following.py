@@ -13,7 +13,7 @@ from acestep_lab.prompt.tasks import Text2Music
 
 
 def thinks(recipe: Recipe, has_planner: bool) -> bool:
-    """Whether the planner has the first word: where music starts from words and has no codes yet, unless the recipe says
+    """Whether the planner is asked first: where music starts from words and has no codes yet, unless the recipe decides
     otherwise. RecipeError where it is asked for and there is none.
     """
     asked = recipe.planning.thinking
@@ -62,7 +62,7 @@ def plan_conflicts(
     if "caption" in plan.locked and not asked.planning.rewrite_caption and plan.caption != asked.caption != "":
         yield (
             f"The codes follow the plan's locked caption {_short(plan.caption)}; the sound is made from the recipe's "
-            f"{_short(asked.caption)}. To hand on the plan's, say planning=Planning(rewrite_caption=True)."
+            f"{_short(asked.caption)}. To use the plan's, set planning=Planning(rewrite_caption=True)."
         )
     seconds = asked.seconds
     if plan.codes and seconds and follows_codes(asked) and codes_of(seconds) != len(plan.codes):

@@ -1,4 +1,4 @@
-"""What the model may say next while it thinks: an ordered list of fields, compiled for llguidance.
+"""What the model may write next while it thinks: an ordered list of fields, compiled for llguidance.
 
 Knows no model and no sampling. The whole thought is one regular expression: fields the musician fixed are literals, fields
 that are skipped are absent, the rest are the closed vocabularies or free lines. A literal is handed out as forced tokens, so
@@ -106,7 +106,7 @@ class TokenTable:
         self.size = len(tokenizer)
         self.end = self.id(prompt_template.END)
         self.think = self.id(prompt_template.THINK)
-        self.thought = self.id(prompt_template.THOUGHT)
+        self.think_end = self.id(prompt_template.THOUGHT)
 
     def id(self, name: str) -> int:
         """A control token's id; CheckpointError when the tokenizer has none of that name."""
@@ -127,29 +127,29 @@ class TokenTable:
         return [_spell(name or "", letters, token in added) for token, name in enumerate(names)]
 
     @cached_property
-    def text(self) -> NDArray[np.bool_]:
+    def is_text(self) -> NDArray[np.bool_]:
         """Which tokens are text, that is neither control nor codes."""
         known = np.array([bool(spelled) for spelled in self.bytes])
         known[[token for token in self.tokenizer.added_tokens_encoder.values() if token < self.size]] = False
         return known
 
     @cached_property
-    def guide(self) -> llguidance.LLTokenizer:
-        return llguidance.LLTokenizer(llguidance.TokenizerWrapper(_Spelling(self)), slices=_SLICES)
+    def grammar_tokenizer(self) -> llguidance.LLTokenizer:
+        return llguidance.LLTokenizer(llguidance.TokenizerWrapper(_TokenizerView(self)), slices=_SLICES)
 
     def decode(self, tokens: Iterable[int]) -> str:
         """Tokens as text; bytes that are no text become �."""
         return b"".join(self.bytes[token] for token in tokens).decode("utf-8", "replace")
 
 
-class _Spelling:
+class _TokenizerView:
     """A TokenTable in the shape llguidance asks for."""
 
-    def __init__(self, lexicon: TokenTable) -> None:
-        self.tokenizer = lexicon.tokenizer
-        self.eos_token_id, self.bos_token_id = lexicon.end, None
-        self.tokens = lexicon.bytes
-        self.special_token_ids = np.flatnonzero(~lexicon.text).tolist()
+    def __init__(self, table: TokenTable) -> None:
+        self.tokenizer = table.tokenizer
+        self.eos_token_id, self.bos_token_id = table.end, None
+        self.tokens = table.bytes
+        self.special_token_ids = np.flatnonzero(~table.is_text).tolist()
 
     def __call__(self, text: bytes | str) -> list[int]:
         return prompt_template.encode_plain(
@@ -158,11 +158,11 @@ class _Spelling:
 
 
 class GrammarMatcher:
-    """One thought under way: what is forced, what is allowed, what has been said."""
+    """One thought under way: what is forced and what is allowed after the tokens accepted so far."""
 
-    def __init__(self, lexicon: TokenTable, pattern: str) -> None:
-        self.lexicon = lexicon
-        self._matcher = llguidance.LLMatcher(lexicon.guide, f"start: /{pattern}/")
+    def __init__(self, table: TokenTable, pattern: str) -> None:
+        self.table = table
+        self._matcher = llguidance.LLMatcher(table.grammar_tokenizer, f"start: /{pattern}/")
         self._check()
 
     @property
@@ -171,7 +171,7 @@ class GrammarMatcher:
         return bool(self._matcher.is_stopped())
 
     def forced(self) -> list[int]:
-        """Tokens that must follow, as the tokenizer would write them; they are taken as said."""
+        """Tokens that must follow, as the tokenizer would write them; they count as accepted."""
         tokens = list(self._matcher.compute_ff_tokens())
         if tokens:
             self._matcher.consume_tokens(tokens)
@@ -182,12 +182,12 @@ class GrammarMatcher:
         """Which tokens may follow."""
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         self._check()
-        mask = np.unpackbits(bits, count=self.lexicon.size, bitorder="little").view(np.bool_)
-        mask[self.lexicon.end] = False  # an end is a control token and no part of a thought
+        mask = np.unpackbits(bits, count=self.table.size, bitorder="little").view(np.bool_)
+        mask[self.table.end] = False  # an end is a control token and no part of a thought
         return mask
 
-    def take(self, token: int) -> None:
-        """Say one token."""
+    def accept(self, token: int) -> None:
+        """Advance by one token."""
         self._matcher.consume_token(token)
         self._check()
 

@@ -66,7 +66,10 @@ class Plan:
         return changed
 
     def lock(self, *names: str) -> Self:
-        """The same plan with some fields held for the next planning: `plan.lock("bpm", "caption")`."""
+        """The same plan with some fields held for the next planning: `plan.lock("bpm", "caption")`.
+
+        RecipeError for a field that a plan has not, or that is not decided yet.
+        """
         for name in _lockable(names):
             if getattr(self, name) in (None, "", ()):
                 raise RecipeError(
@@ -91,7 +94,7 @@ class Plan:
     def against(self, recipe: Recipe) -> dict[str, tuple[Any, Any]]:
         """Where recipe and plan say different things, as field → (the recipe's, the plan's); open fields never do.
 
-        Nor do captions: the plan's is what its codes follow, the recipe's what the DiT hears.
+        Nor do captions: the plan's is what its codes follow, the recipe's what the DiT is conditioned on.
         """
         _asked(recipe)
         pairs = {name: (getattr(recipe, name), getattr(self, name)) for name in _SHARED if not _is_open(recipe, name)}
@@ -178,7 +181,7 @@ def _is_open(recipe: Recipe, name: str) -> bool:
 
 def _names_in(thought: str) -> tuple[str, ...]:
     """The fields a thought spoke of; all of a plan's where there is none, so that the rewritten one speaks of the same."""
-    genres = prompt_template.read_thought(thought)[0].get("genres")
+    genres = prompt_template.parse_thought(thought)[0].get("genres")
     return tuple(ROWS) if genres else prompt_template.PLAN_FIELDS
 
 

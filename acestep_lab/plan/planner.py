@@ -1,8 +1,8 @@
 """The planner: a language model handed in, a Recipe or a sentence or codes in, Plans out, one token at a time.
 
-Knows no files, no devices and no Session; it is handed the model (or something that lends it, such as a residency) for each
+Knows no files, no devices and no Session; it is handed the model (or a provider of it, such as a device manager) for each
 call. One `Generation` is the whole loop: think under a grammar, then write codes with guidance or lyrics without. Every token is an
-event; a walk may be left lying after any of them and taken up again, and gives the same tokens.
+event; a generation may be left lying after any of them and taken up again, and gives the same tokens.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ LYRIC_TOKENS = 2048
 """The most tokens of lyrics a sketch may write: what the lyric encoder reads."""
 
 UNDERSTANDING = Planning(temperature=0.3)
-"""How the reference listens: cooler than it invents."""
+"""How the reference describes codes: at a lower temperature than it plans."""
 
-Lent: TypeAlias = "nn.Module | Callable[[], AbstractContextManager[nn.Module]]"
-"""A language model, or what lends one for the time of a call: `lambda: residency.on("lm")`."""
+ModelProvider: TypeAlias = "nn.Module | Callable[[], AbstractContextManager[nn.Module]]"
+"""A language model, or what provides one for the time of a call: `lambda: devices.on("lm")`."""
 
 
-class Rates(Protocol):
-    """What a planner needs to know of a checkpoint's geometry."""
+class CodeGeometry(Protocol):
+    """What a planner needs to know of a checkpoint's codes."""
 
     @property
     def code_count(self) -> int: ...
@@ -60,9 +60,9 @@ class Rates(Protocol):
 
 @dataclass(frozen=True)
 class Token:
-    """One token as it was said: which plan, which field ("bpm", …, "codes", "lyrics"), its text, and how far that plan is."""
+    """One generated token: which plan, which field ("bpm", …, "codes", "lyrics"), its text, and how far that plan is (0 to 1)."""
 
-    row: int
+    plan_index: int
     field: str
     text: str
     fraction: float
@@ -70,11 +70,11 @@ class Token:
 
 @dataclass(frozen=True)
 class PlanRequest:
-    """All a walk needs to know: prompts, what stands fixed, what is to be written, how to draw."""
+    """All a generation needs to know: prompts, what stands fixed, what is to be written, how to sample."""
 
     prompt: PromptTemplate
     fixed: dict[str, Any]
-    names: tuple[str, ...]
+    fields: tuple[str, ...]
     planning: Planning
     longest: float
     negative_codes: PromptTemplate | None = None
@@ -92,16 +92,16 @@ class PlanRequest:
 class Planner:
     """Plans for one tokenizer and one geometry; cheap to make, the tables are built when first used and kept."""
 
-    def __init__(self, tokenizer: Any, geometry: Rates, repeats_caption: bool = False) -> None:
+    def __init__(self, tokenizer: Any, geometry: CodeGeometry, repeats_caption: bool = False) -> None:
         """`repeats_caption`: the model was taught to repeat the asked caption in its thought; others write their own."""
-        self.lexicon = TokenTable(tokenizer)
+        self.token_table = TokenTable(tokenizer)
         self.geometry = geometry
         self.repeats_caption = repeats_caption
 
     @cached_property
     def code_ids(self) -> NDArray[np.int64]:
         """Token ids of this checkpoint's codes, in order."""
-        return self.lexicon.codes(self.geometry.code_count)
+        return self.token_table.codes(self.geometry.code_count)
 
     @cached_property
     def code_of(self) -> dict[int, int]:
@@ -110,14 +110,14 @@ class Planner:
 
     @cached_property
     def text_end(self) -> int:
-        """Past the last token that is text: the part of the head a thought needs."""
-        return int(np.flatnonzero(self.lexicon.text)[-1]) + 1
+        """Past the last token that is text: the rows of the head a thought needs."""
+        return int(np.flatnonzero(self.token_table.is_text)[-1]) + 1
 
     # ── the verbs ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def plan(
         self,
-        lm: Lent,
+        lm: ModelProvider,
         recipe: Recipe,
         seeds: int | Iterable[int],
         *,
@@ -131,18 +131,20 @@ class Planner:
         """Plans for a recipe, one for each seed, from one reading of the prompt; what the recipe says stands.
 
         `codes` False leaves the codes out, None writes them where the task's music starts from words. `keep` is a plan
-        whose locked fields stand too. `stop` is asked after every token; Stopped is raised when it says yes.
+        whose locked fields stand too. `stop` is asked after every token; Stopped is raised when it answers True.
         """
-        question = self.question(recipe, codes=codes, keep=keep, longest=longest)
-        return self._finish(self.walk(lm, question, _seeds(seeds, n)), on_token, stop)
+        request = self.request(recipe, codes=codes, keep=keep, longest=longest)
+        return self._finish(self.generate(lm, request, _seeds(seeds, n)), on_token, stop)
 
-    def replan(self, lm: Lent, plan: Plan, recipe: Recipe, seeds: int | Iterable[int], **options: Any) -> list[Plan]:
+    def replan(
+        self, lm: ModelProvider, plan: Plan, recipe: Recipe, seeds: int | Iterable[int], **options: Any
+    ) -> list[Plan]:
         """New plans that keep what is locked in this one: `planner.replan(lm, plan.lock("bpm"), recipe, 8)`."""
         return self.plan(lm, recipe, seeds, keep=plan, **options)
 
     def sketch(
         self,
-        lm: Lent,
+        lm: ModelProvider,
         sentence: str,
         instrumental: bool = False,
         seed: int = 0,
@@ -159,14 +161,14 @@ class Planner:
         asked = {"sentence": sentence, "instrumental": instrumental, "language": language}
         fixed = _named({"language": language})
         lyrics = prompt_template.INSTRUMENTAL if instrumental else None
-        question = self._description(
+        request = self._description_request(
             prompt_template.sketch_prompt(sentence, instrumental), fixed, asked, planning, longest, lyrics
         )
-        return self._finish(self.walk(lm, question, _seeds(seed, None)), on_token, stop)[0]
+        return self._finish(self.generate(lm, request, _seeds(seed, None)), on_token, stop)[0]
 
     def polish(
         self,
-        lm: Lent,
+        lm: ModelProvider,
         caption: str,
         lyrics: str = "",
         seed: int = 0,
@@ -182,14 +184,14 @@ class Planner:
         asked = {"caption": caption, "lyrics": lyrics, **fixed}
         if not (isinstance(caption, str) and isinstance(lyrics, str)):
             raise RecipeError("What is to be polished are words: a caption and lyrics, both text.")
-        question = self._description(
+        request = self._description_request(
             prompt_template.polish_prompt(caption, lyrics), _named(fixed), asked, planning, longest
         )
-        return self._finish(self.walk(lm, question, _seeds(seed, None)), on_token, stop)[0]
+        return self._finish(self.generate(lm, request, _seeds(seed, None)), on_token, stop)[0]
 
     def understand(
         self,
-        lm: Lent,
+        lm: ModelProvider,
         codes: Sequence[int],
         seed: int = 0,
         *,
@@ -197,24 +199,24 @@ class Planner:
         on_token: Callable[[Token], None] | None = None,
         stop: Callable[[], bool] | None = None,
     ) -> Plan:
-        """What the model hears in codes: caption, lyrics, metadata. Their number says how long the music is."""
-        codes = self._known(codes)
+        """A description of codes: caption, lyrics, metadata. Their number says how long the music is."""
+        codes = self._known_codes(codes)
         seconds = len(codes) / self.geometry.codes_per_second
         fixed = {"duration": seconds} if seconds >= 1 else {}
-        question = self._description(
+        request = self._description_request(
             prompt_template.understand_prompt(codes), fixed, {}, planning, None, codes=tuple(codes)
         )
-        return self._finish(self.walk(lm, question, _seeds(seed, None)), on_token, stop)[0]
+        return self._finish(self.generate(lm, request, _seeds(seed, None)), on_token, stop)[0]
 
-    # ── questions ──────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── requests ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def question(
+    def request(
         self, recipe: Recipe, *, codes: bool | None = None, keep: Plan | None = None, longest: float | None = None
     ) -> PlanRequest:
         """What to ask for a recipe: its prompt, its fixed fields, and the negative prompts its guidance needs."""
         longest = min(self.geometry.longest_seconds, longest or self.geometry.longest_seconds)
         fixed = self._caption(recipe, keep) | _agreed(_asked(recipe), keep)
-        self._fits(fixed, longest)
+        self._check_fits(fixed, longest)
         planning, given = recipe.planning, keep.codes if keep and "codes" in keep.locked else ()
         if given:
             fixed["duration"] = self._seconds_of(given, fixed.get("duration"))
@@ -222,12 +224,14 @@ class Planner:
         writes = "codes" if (recipe.task.plans if codes is None else codes) and not given else ""
         guided = planning.cfg_scale > 1.0
         legacy, negative = planning.legacy_negative_layout, planning.negative_prompt
-        told = planning.writes_caption or "caption" in fixed  # a locked caption is told whoever wrote it
+        with_caption = (
+            planning.writes_caption or "caption" in fixed
+        )  # a locked one stands in the thought whoever wrote it
         return PlanRequest(
             prompt=prompt_template.plan_prompt(recipe.caption, lyrics),
             fixed=fixed,
-            names=prompt_template.PLAN_FIELDS
-            if told
+            fields=prompt_template.PLAN_FIELDS
+            if with_caption
             else tuple(name for name in prompt_template.PLAN_FIELDS if name != "caption"),
             planning=planning,
             longest=longest,
@@ -242,12 +246,12 @@ class Planner:
         )
 
     def _caption(self, recipe: Recipe, keep: Plan | None) -> dict[str, str]:
-        """The caption a planner repeats in its thought; one that writes its own, or keeps a locked one, is told none."""
+        """The caption a planner repeats in its thought; one that writes its own, or keeps a locked one, gets none."""
         wanted = recipe.planning.writes_caption and not recipe.planning.rewrite_caption and recipe.caption.strip()
         locked = keep is not None and "caption" in keep.locked
         return {"caption": recipe.caption} if self.repeats_caption and wanted and not locked else {}
 
-    def _description(
+    def _description_request(
         self,
         prompt: PromptTemplate,
         fixed: dict[str, Any],
@@ -257,14 +261,14 @@ class Planner:
         lyrics: str | None = None,
         codes: tuple[int, ...] = (),
     ) -> PlanRequest:
-        """A question whose answer is words: all fields, then lyrics; never guided, as in the reference."""
+        """A request whose answer is words: all fields, then lyrics; never guided, as in the reference."""
         longest = min(self.geometry.longest_seconds, longest or self.geometry.longest_seconds)
         if not codes:
-            self._fits(fixed, longest)
+            self._check_fits(fixed, longest)
         return PlanRequest(
             prompt=prompt,
             fixed=fixed,
-            names=FIELDS,
+            fields=FIELDS,
             planning=planning or Planning(),
             longest=longest,
             writes="lyrics" if lyrics is None else "",
@@ -273,7 +277,7 @@ class Planner:
             asked={name: value for name, value in asked.items() if value not in (None, "")},
         )
 
-    def _fits(self, fixed: dict[str, Any], longest: float) -> None:
+    def _check_fits(self, fixed: dict[str, Any], longest: float) -> None:
         seconds = fixed.get("duration")
         if seconds is not None and seconds > longest:
             raise RecipeError(
@@ -282,14 +286,14 @@ class Planner:
 
     def _seconds_of(self, codes: Sequence[int], seconds: float | None) -> float:
         """The length locked codes stand for; RecipeError where another one is asked for."""
-        found = len(self._known(codes)) / self.geometry.codes_per_second
+        found = len(self._known_codes(codes)) / self.geometry.codes_per_second
         if seconds is not None and self.geometry.codes(seconds) != len(codes):
             raise RecipeError(
                 f"{len(codes)} locked codes are {found:g} s of music, but {seconds:g} s are asked for. Unlock one of the two."
             )
         return seconds or found
 
-    def _known(self, codes: Sequence[int]) -> list[int]:
+    def _known_codes(self, codes: Sequence[int]) -> list[int]:
         """Codes this checkpoint has; RecipeError on others."""
         strange = [code for code in codes if not 0 <= code < self.geometry.code_count]
         if strange or not codes:
@@ -299,56 +303,56 @@ class Planner:
 
     # ── the loop ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def walk(self, lm: Lent, question: PlanRequest, seeds: Sequence[int]) -> Generation:
+    def generate(self, lm: ModelProvider, request: PlanRequest, seeds: Sequence[int]) -> Generation:
         """The loop as an iterator of tokens, one plan for each seed; nothing runs until it is iterated."""
-        return Generation(self, lm, question, seeds)
+        return Generation(self, lm, request, seeds)
 
     def _finish(
-        self, walk: Generation, on_token: Callable[[Token], None] | None, stop: Callable[[], bool] | None
+        self, generation: Generation, on_token: Callable[[Token], None] | None, stop: Callable[[], bool] | None
     ) -> list[Plan]:
-        """Run a walk to its end; the model is handed back whatever happens."""
+        """Run a generation to its end; the model is handed back whatever happens."""
         try:
-            for token in walk:
+            for token in generation:
                 if on_token:
                     on_token(token)
                 if stop and stop():
                     raise Stopped("Planning was stopped before there was a plan.")
         finally:
-            walk.close()
-        return [plan for plan in walk.plans if plan is not None]
+            generation.close()
+        return [plan for plan in generation.plans if plan is not None]
 
 
 @dataclass
-class _Row:
-    """One plan under way: its chance, its grammar, what it has said."""
+class _Sequence:
+    """One plan under way: its sampler, its grammar, its tokens so far."""
 
-    number: int
-    draw: TokenSampler
-    guide: GrammarMatcher
+    index: int
+    sampler: TokenSampler
+    matcher: GrammarMatcher
     thought: list[int] = field(default_factory=list)
-    written: list[int] = field(default_factory=list)
+    output: list[int] = field(default_factory=list)
     """Token ids after the thought."""
-    wanted: int = 0
-    """How many codes there must be."""
+    code_count: int = 0
+    """How many codes there must be, once the thought has said how long the song is."""
     text: str = ""
-    """The thought as far as it was told in events, `told` tokens of it."""
-    told: int = 0
-    speech: Any = field(default_factory=lambda: getincrementaldecoder("utf-8")("replace"))
+    """The thought as far as it was reported in events, `reported` tokens of it."""
+    reported: int = 0
+    text_decoder: Any = field(default_factory=lambda: getincrementaldecoder("utf-8")("replace"))
 
     @property
-    def thinking(self) -> str:
+    def current_field(self) -> str:
         """The field the thought has come to."""
         return heads[-1] if (heads := _HEAD.findall(self.text)) else FIELDS[0]
 
 
 class Generation:
-    """Several plans being written side by side: iterate its tokens, `stop(row)` one of them, read `plans` at the end.
+    """Several plans being written in one batch: iterate its tokens, `stop(plan_index)` one of them, read `plans` at the end.
 
-    Each row has its own seed, its own grammar and its own length, so a row alone and a row in company say the same.
+    Each row has its own seed, its own grammar and its own length, so a row alone and a row in a batch give the same tokens.
     """
 
-    def __init__(self, planner: Planner, lm: Lent, question: PlanRequest, seeds: Sequence[int]) -> None:
-        self.planner, self.question, self.seeds, self._lm = planner, question, list(seeds), lm
+    def __init__(self, planner: Planner, lm: ModelProvider, request: PlanRequest, seeds: Sequence[int]) -> None:
+        self.planner, self.request, self.seeds, self._lm = planner, request, list(seeds), lm
         self.plans: list[Plan | None] = [None] * len(self.seeds)
         self._stopped: set[int] = set()
         self._tokens = self._run()
@@ -359,200 +363,206 @@ class Generation:
     def __next__(self) -> Token:
         return next(self._tokens)
 
-    def stop(self, row: int) -> None:
-        """Let one plan go; the others walk on."""
-        self._stopped.add(row)
+    def stop(self, plan_index: int) -> None:
+        """Give one plan up; the others go on."""
+        self._stopped.add(plan_index)
 
     def close(self) -> None:
-        """Let all go and hand the model back."""
+        """Give all of them up and hand the model back."""
         self._tokens.close()
 
     def _run(self) -> Generator[Token, None, None]:
-        lent = nullcontext(self._lm) if isinstance(self._lm, nn.Module) else self._lm()
-        with lent as lm:
-            choir = self._gather(Decoder(lm))
-            yield from self._think(choir)
-            if self.question.writes == "codes":
-                yield from self._write_codes(choir)
-            elif self.question.writes == "lyrics":
-                yield from self._write_lyrics(choir)
+        provided = nullcontext(self._lm) if isinstance(self._lm, nn.Module) else self._lm()
+        with provided as lm:
+            batch = self._prefill(Decoder(lm))
+            yield from self._think(batch)
+            if self.request.writes == "codes":
+                yield from self._write_codes(batch)
+            elif self.request.writes == "lyrics":
+                yield from self._write_lyrics(batch)
 
     # ── the stages ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _gather(self, decoder: Decoder) -> DecodeBatch:
+    def _prefill(self, decoder: Decoder) -> DecodeBatch:
         """All rows behind the prompt, which is read once."""
-        question, lexicon = self.question, self.planner.lexicon
-        prompt = question.prompt.encode(lexicon.tokenizer)
-        rule = pattern(question.fixed, question.names, self._longest(decoder, len(prompt)))
+        request, token_table = self.request, self.planner.token_table
+        prompt = request.prompt.encode(token_table.tokenizer)
+        rule = pattern(request.fixed, request.fields, self._longest(decoder, len(prompt)))
         rows = [
-            _Row(i, TokenSampler(question.planning, seed), GrammarMatcher(lexicon, rule))
+            _Sequence(i, TokenSampler(request.planning, seed), GrammarMatcher(token_table, rule))
             for i, seed in enumerate(self.seeds)
         ]
-        return DecodeBatch.read(decoder, rows, prompt, question.planning.cfg_scale, THOUGHT_TOKENS)
+        return DecodeBatch.prefill(decoder, rows, prompt, request.planning.cfg_scale, THOUGHT_TOKENS)
 
     def _longest(self, decoder: Decoder, prompt: int) -> float:
         """The longest song, in seconds, the model has room to write after this prompt; RecipeError where there is none."""
-        question, geometry = self.question, self.planner.geometry
-        fixed = prompt_template.plain(prompt_template.thought(question.fixed)).encode(self.planner.lexicon.tokenizer)
-        room = decoder.longest - prompt - max(THOUGHT_TOKENS, len(fixed))
-        if question.writes != "codes":
-            needed, most = 0, question.longest
+        request, geometry = self.request, self.planner.geometry
+        fixed = prompt_template.plain(prompt_template.thought(request.fixed)).encode(self.planner.token_table.tokenizer)
+        room = decoder.max_positions - prompt - max(THOUGHT_TOKENS, len(fixed))
+        if request.writes != "codes":
+            needed, most = 0, request.longest
         else:
-            needed = geometry.codes(question.fixed.get("duration") or 1.0)
-            most = min(question.longest, room / geometry.codes_per_second)
+            needed = geometry.codes(request.fixed.get("duration") or 1.0)
+            most = min(request.longest, room / geometry.codes_per_second)
         if room < needed:
             raise RecipeError(
-                f"This planner reads {decoder.longest:,} tokens, and {prompt + len(fixed):,} are taken by "
+                f"This planner reads {decoder.max_positions:,} tokens, and {prompt + len(fixed):,} are taken by "
                 + (
-                    "what it is to hear alone. Let it hear a shorter sound."
-                    if question.codes and question.writes == "lyrics"
+                    "the codes it is to describe alone. Give it a shorter sound."
+                    if request.codes and request.writes == "lyrics"
                     else "the words alone. Shorten them."
-                    if question.writes == "lyrics"
+                    if request.writes == "lyrics"
                     else "the words alone. Shorten the lyrics or the song, or make it with thinking=False."
                 )
             )
         return most
 
-    def _think(self, choir: DecodeBatch) -> Generator[Token, None, None]:
+    def _think(self, batch: DecodeBatch) -> Generator[Token, None, None]:
         """The thought under its grammar; rows that have finished wait until all have."""
         waiting: list[DecodeBatch] = []
-        said = [[self.planner.lexicon.think, *self._forced(row)] for row in choir.rows]
-        while choir.rows:
-            for row in choir.rows:
+        tokens = [[self.planner.token_table.think, *self._forced(row)] for row in batch.rows]
+        while batch.rows:
+            for row in batch.rows:
                 yield from self._events(row)
-            said = choir.keep(self._live(choir.rows), said)
-            choir.say(said)
-            waiting.append(choir.part([row for row in choir.rows if row.guide.done]))
-            choir.keep([row for row in choir.rows if not row.guide.done])
-            said = self._thoughts(choir)
-        choir.gather(waiting)
-        choir.keep(self._live(choir.rows))
-        for row in choir.rows:
-            row.wanted = self._codes_wanted(row)
-            if not self.question.writes:
-                self.plans[row.number] = self._plan(row)
+            tokens = batch.keep(self._running(batch.rows), tokens)
+            batch.feed(tokens)
+            waiting.append(batch.subset([row for row in batch.rows if row.matcher.done]))
+            batch.keep([row for row in batch.rows if not row.matcher.done])
+            tokens = self._next_tokens(batch)
+        batch.merge(waiting)
+        batch.keep(self._running(batch.rows))
+        for row in batch.rows:
+            row.code_count = self._code_count(row)
+            if not self.request.writes:
+                self.plans[row.index] = self._plan(row)
 
-    def _thoughts(self, choir: DecodeBatch) -> list[list[int]]:
+    def _next_tokens(self, batch: DecodeBatch) -> list[list[int]]:
         """Each row's next token and what is forced after it."""
-        if not choir.rows:
+        if not batch.rows:
             return []
-        masks = [torch.from_numpy(row.guide.allowed()) for row in choir.rows]
-        said = []
-        for row, (ids, logits) in zip(choir.rows, choir.chances(masks, self.planner.text_end), strict=True):
-            token = int(ids[row.draw.pick(logits, self._repeated(row, ids), certain=ROWS[row.thinking].certain)])
-            row.guide.take(token)
+        masks = [torch.from_numpy(row.matcher.allowed()) for row in batch.rows]
+        tokens = []
+        for row, (ids, logits) in zip(batch.rows, batch.allowed_logits(masks, self.planner.text_end), strict=True):
+            token = int(
+                ids[row.sampler.sample(logits, self._repeated(row, ids), greedy=ROWS[row.current_field].greedy)]
+            )
+            row.matcher.accept(token)
             row.thought.append(token)
-            said.append([token, *self._forced(row)])
-        return said
+            tokens.append([token, *self._forced(row)])
+        return tokens
 
-    def _forced(self, row: _Row) -> list[int]:
-        """What the grammar forces now; the end of the thought brings its tag and what opens the next part."""
-        tokens = row.guide.forced()
+    def _forced(self, row: _Sequence) -> list[int]:
+        """What the grammar forces now; the end of the thought brings its tag and what opens the next section."""
+        tokens = row.matcher.forced()
         row.thought += tokens
-        return [*tokens, *self._opening()] if row.guide.done else tokens
+        return [*tokens, *self._think_end()] if row.matcher.done else tokens
 
-    def _opening(self) -> list[int]:
-        lexicon, after = self.planner.lexicon, "\n\n# Lyric\n" if self.question.writes == "lyrics" else "\n\n"
-        return [lexicon.thought, *prompt_template.encode_plain(after, lexicon.tokenizer)]
+    def _think_end(self) -> list[int]:
+        token_table, after = self.planner.token_table, "\n\n# Lyric\n" if self.request.writes == "lyrics" else "\n\n"
+        return [token_table.think_end, *prompt_template.encode_plain(after, token_table.tokenizer)]
 
-    def _write_codes(self, choir: DecodeBatch) -> Generator[Token, None, None]:
-        """Exactly the wanted number of codes a row; the head is computed for codes only."""
+    def _write_codes(self, batch: DecodeBatch) -> Generator[Token, None, None]:
+        """Exactly as many codes a row as its length needs; the head is computed for codes only."""
         ids = torch.from_numpy(self.planner.code_ids)
         wanted = _span(ids)
-        self._turn(choir)
-        while choir.rows:
-            logits = choir.logits(wanted)
-            for row, chances in zip(choir.rows, logits, strict=True):
-                code = row.draw.pick(chances, self._repeated(row, ids))
-                row.written.append(int(ids[code]))
-                yield Token(row.number, "codes", f"<|audio_code_{code}|>", 0.1 + 0.9 * len(row.written) / row.wanted)
-            self._conclude(choir, lambda row: len(row.written) >= row.wanted)
-            if choir.rows:
-                choir.say([[row.written[-1]] for row in choir.rows])
+        self._begin_codes(batch)
+        while batch.rows:
+            logits = batch.logits(wanted)
+            for row, own in zip(batch.rows, logits, strict=True):
+                code = row.sampler.sample(own, self._repeated(row, ids))
+                row.output.append(int(ids[code]))
+                yield Token(row.index, "codes", f"<|audio_code_{code}|>", 0.1 + 0.9 * len(row.output) / row.code_count)
+            self._finish_rows(batch, lambda row: len(row.output) >= row.code_count)
+            if batch.rows:
+                batch.feed([[row.output[-1]] for row in batch.rows])
 
-    def _turn(self, choir: DecodeBatch) -> None:
-        """From thinking to coding: each row gets its unconditional twin, whose thought is empty."""
-        negative = self.question.negative_codes
-        self._conclude(choir, lambda row: row.wanted == 0)
-        if choir.rows:
-            most = max(row.wanted for row in choir.rows)
-            choir.pair(negative.encode(self.planner.lexicon.tokenizer) if negative else None, most)
+    def _begin_codes(self, batch: DecodeBatch) -> None:
+        """From thinking to codes: each row gets its unconditional row (classifier-free guidance), whose thought is empty."""
+        negative = self.request.negative_codes
+        self._finish_rows(batch, lambda row: row.code_count == 0)
+        if batch.rows:
+            most = max(row.code_count for row in batch.rows)
+            batch.add_cfg_rows(negative.encode(self.planner.token_table.tokenizer) if negative else None, most)
 
-    def _write_lyrics(self, choir: DecodeBatch) -> Generator[Token, None, None]:
+    def _write_lyrics(self, batch: DecodeBatch) -> Generator[Token, None, None]:
         """Free text up to the end token, or until the room for lyrics is full."""
-        lexicon = self.planner.lexicon
-        mask = torch.from_numpy(lexicon.text.copy())
-        mask[lexicon.end] = True
-        stop = max(self.planner.text_end, lexicon.end + 1)
-        choir.pair(None, 0)
-        while choir.rows:
-            for row, (ids, logits) in zip(choir.rows, choir.chances([mask] * len(choir.rows), stop), strict=True):
-                row.written.append(int(ids[row.draw.pick(logits, self._repeated(row, ids))]))
-                if row.written[-1] != lexicon.end:
-                    text = row.speech.decode(lexicon.bytes[row.written[-1]])
-                    yield Token(row.number, "lyrics", text, 0.3 + 0.7 * len(row.written) / LYRIC_TOKENS)
-            full = choir.left() == 0
-            self._conclude(choir, lambda row, full=full: full or self._sung(row))  # type: ignore[misc]
-            if choir.rows:
-                choir.say([[row.written[-1]] for row in choir.rows])
+        token_table = self.planner.token_table
+        mask = torch.from_numpy(token_table.is_text.copy())
+        mask[token_table.end] = True
+        stop = max(self.planner.text_end, token_table.end + 1)
+        batch.add_cfg_rows(None, 0)
+        while batch.rows:
+            for row, (ids, logits) in zip(
+                batch.rows, batch.allowed_logits([mask] * len(batch.rows), stop), strict=True
+            ):
+                row.output.append(int(ids[row.sampler.sample(logits, self._repeated(row, ids))]))
+                if row.output[-1] != token_table.end:
+                    text = row.text_decoder.decode(token_table.bytes[row.output[-1]])
+                    yield Token(row.index, "lyrics", text, 0.3 + 0.7 * len(row.output) / LYRIC_TOKENS)
+            full = batch.remaining() == 0
+            self._finish_rows(batch, lambda row, full=full: full or self._lyrics_done(row))  # type: ignore[misc]
+            if batch.rows:
+                batch.feed([[row.output[-1]] for row in batch.rows])
 
     # ── rows ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _live(self, rows: Iterable[_Row]) -> list[_Row]:
-        return [row for row in rows if row.number not in self._stopped]
+    def _running(self, rows: Iterable[_Sequence]) -> list[_Sequence]:
+        return [row for row in rows if row.index not in self._stopped]
 
-    def _conclude(self, choir: DecodeBatch, done: Callable[[_Row], bool]) -> None:
+    def _finish_rows(self, batch: DecodeBatch, done: Callable[[_Sequence], bool]) -> None:
         """Make plans of the rows that are done, and go on with the rest."""
-        for row in self._live(choir.rows):
+        for row in self._running(batch.rows):
             if done(row):
-                self.plans[row.number] = self._plan(row)
-        choir.keep([row for row in self._live(choir.rows) if not done(row)])
+                self.plans[row.index] = self._plan(row)
+        batch.keep([row for row in self._running(batch.rows) if not done(row)])
 
-    def _sung(self, row: _Row) -> bool:
-        return row.written[-1] == self.planner.lexicon.end or len(row.written) >= LYRIC_TOKENS
+    def _lyrics_done(self, row: _Sequence) -> bool:
+        return row.output[-1] == self.planner.token_table.end or len(row.output) >= LYRIC_TOKENS
 
-    def _repeated(self, row: _Row, ids: Tensor) -> Tensor | None:
-        """Which of `ids` this row has said itself; None where no penalty asks for it."""
-        if self.question.planning.repetition_penalty == 1.0:
+    def _repeated(self, row: _Sequence, ids: Tensor) -> Tensor | None:
+        """Which of `ids` this row has written itself; None where no penalty asks for it."""
+        if self.request.planning.repetition_penalty == 1.0:
             return None
-        return torch.isin(ids, torch.tensor(row.thought + row.written, dtype=ids.dtype))
+        return torch.isin(ids, torch.tensor(row.thought + row.output, dtype=ids.dtype))
 
-    def _events(self, row: _Row) -> Iterator[Token]:
-        """What a row has thought since it was last asked, one event for each line it touches."""
-        fresh, row.told = row.thought[row.told :], len(row.thought)
-        text = row.speech.decode(b"".join(self.planner.lexicon.bytes[token] for token in fresh))
-        share = {"codes": 0.1, "lyrics": 0.3}.get(self.question.writes, 1.0)
+    def _events(self, row: _Sequence) -> Iterator[Token]:
+        """What a row has thought since the last call, one event for each line it touches."""
+        unreported, row.reported = row.thought[row.reported :], len(row.thought)
+        text = row.text_decoder.decode(b"".join(self.planner.token_table.bytes[token] for token in unreported))
+        share = {"codes": 0.1, "lyrics": 0.3}.get(self.request.writes, 1.0)
         for line in text.splitlines(keepends=True):
             row.text += line
-            done = (FIELDS.index(row.thinking) + 1) / len(FIELDS)
-            yield Token(row.number, row.thinking, line, share * done)
+            done = (FIELDS.index(row.current_field) + 1) / len(FIELDS)
+            yield Token(row.index, row.current_field, line, share * done)
 
-    def _codes_wanted(self, row: _Row) -> int:
-        seconds = self.question.fixed.get("duration") or self._read(row)[0].get("seconds") or 0.0
+    def _code_count(self, row: _Sequence) -> int:
+        seconds = self.request.fixed.get("duration") or self._parsed(row)[0].get("seconds") or 0.0
         return self.planner.geometry.codes(seconds)
 
-    def _read(self, row: _Row) -> tuple[dict[str, Any], dict[str, str]]:
-        return prompt_template.read_thought(self.planner.lexicon.decode(row.thought))
+    def _parsed(self, row: _Sequence) -> tuple[dict[str, Any], dict[str, str]]:
+        return prompt_template.parse_thought(self.planner.token_table.decode(row.thought))
 
-    def _plan(self, row: _Row) -> Plan:
-        """What a row has said, as a value; what was fixed is taken from the question, to the letter."""
-        question = self.question
-        values, problems = self._read(row)
-        values |= {ROWS[name].attribute: value for name, value in question.fixed.items()}
-        lyrics = self._lyrics(row, problems) if question.writes == "lyrics" else question.lyrics
-        values |= {"lyrics": lyrics or "", "codes": self._codes(row) if question.writes == "codes" else question.codes}
-        thought = mended_text(self.planner.lexicon.decode(row.thought)).strip("\n")
-        return Plan(**values, thought=thought, locked=question.locked, asked=question.asked, problems=problems)
+    def _plan(self, row: _Sequence) -> Plan:
+        """What a row has written, as a value; what was fixed is taken from the request, to the letter."""
+        request = self.request
+        values, problems = self._parsed(row)
+        values |= {ROWS[name].attribute: value for name, value in request.fixed.items()}
+        lyrics = self._lyrics(row, problems) if request.writes == "lyrics" else request.lyrics
+        values |= {"lyrics": lyrics or "", "codes": self._codes(row) if request.writes == "codes" else request.codes}
+        thought = mended_text(self.planner.token_table.decode(row.thought)).strip("\n")
+        return Plan(**values, thought=thought, locked=request.locked, asked=request.asked, problems=problems)
 
-    def _codes(self, row: _Row) -> tuple[int, ...]:
+    def _codes(self, row: _Sequence) -> tuple[int, ...]:
         index = self.planner.code_of
-        return tuple(index[token] for token in row.written)
+        return tuple(index[token] for token in row.output)
 
-    def _lyrics(self, row: _Row, problems: dict[str, str]) -> str:
-        lexicon = self.planner.lexicon
-        if row.written[-1:] != [lexicon.end]:
+    def _lyrics(self, row: _Sequence, problems: dict[str, str]) -> str:
+        token_table = self.planner.token_table
+        if row.output[-1:] != [token_table.end]:
             problems["lyrics"] = "The model wrote on and on; these lyrics end where the room for them did."
-        return prompt_template.read_lyrics(lexicon.decode(token for token in row.written if token != lexicon.end))
+        return prompt_template.parse_lyrics(
+            token_table.decode(token for token in row.output if token != token_table.end)
+        )
 
 
 _HEAD = re.compile(rf"^({'|'.join(FIELDS)}):", re.MULTILINE)
@@ -583,14 +593,14 @@ def _seed(seed: Any) -> int:
 
 def _asked(recipe: Recipe) -> dict[str, Any]:
     """Field name → what the recipe fixes. Its caption is the question: in the thought the planner writes its own, as the
-    reference's does (`use_cot_caption`), and the DiT hears the recipe's.
+    reference's does (`use_cot_caption`), and the DiT is conditioned on the recipe's.
     """
     values = {row.name: getattr(recipe, row.attribute, None) for row in ROWS.values() if row.name != "caption"}
     return {name: value for name, value in values.items() if value is not None}
 
 
 def _words(recipe: Recipe) -> dict[str, Any]:
-    """What the recipe said, by attribute name, for the plan to remember."""
+    """What the recipe asks for, by attribute name, for the plan to remember."""
     names = ["caption", "lyrics", *(row.attribute for row in ROWS.values() if row.attribute != "caption")]
     return {name: value for name in names if (value := getattr(recipe, name, None)) not in (None, "")}
 

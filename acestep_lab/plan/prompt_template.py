@@ -1,6 +1,6 @@
 """What the language model reads and writes, to the letter: prompts, thoughts, codes, and reading them back.
 
-Knows nothing of tokens ids, models or sampling. A `PromptTemplate` is a row of pieces: control tokens (`<|im_start|>`, `<think>`, a
+Knows nothing of token ids, models or sampling. A `PromptTemplate` is a sequence of pieces: control tokens (`<|im_start|>`, `<think>`, a
 code) and plain text. Because a piece says which it is, a musician who types `</think>` into the lyrics has typed eight
 letters, not an order.
 
@@ -40,7 +40,7 @@ _LYRIC_HEADING = re.compile(r"\A#\s*lyrics?[ \t]*(?:\n|\Z)", re.IGNORECASE)
 
 
 class Tokenizer(Protocol):
-    """The little of a `transformers` fast tokenizer that a script needs."""
+    """The few methods of a `transformers` fast tokenizer that a template needs."""
 
     def __call__(self, text: str, **options: Any) -> Mapping[str, Any]: ...
     def convert_tokens_to_ids(self, tokens: str) -> Any: ...
@@ -58,7 +58,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class PromptTemplate:
-    """Pieces in order; `str(script)` is the text, `script.encode(tokenizer)` the token ids."""
+    """Pieces in order; `str(template)` is the text, `template.encode(tokenizer)` the token ids."""
 
     pieces: tuple[Piece, ...] = ()
 
@@ -100,21 +100,21 @@ def encode_plain(text: str, tokenizer: Tokenizer) -> list[int]:
     """
     text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    added = _added(tokenizer)
+    added = _added_ids(tokenizer)
     for token, (start, _) in zip(found["input_ids"], found["offset_mapping"], strict=True):
         if token in added:
-            return _cut(text, start, tokenizer)
+            return _encode_cut(text, start, tokenizer)
     return list(found["input_ids"])
 
 
-def _cut(text: str, start: int, tokenizer: Tokenizer) -> list[int]:
-    """The first match starts at `start`: its first letter ends one part, the rest is looked through again."""
+def _encode_cut(text: str, start: int, tokenizer: Tokenizer) -> list[int]:
+    """The first match starts at `start`: its first letter ends one piece, the rest is searched again."""
     head, tail = text[: start + 1], text[start + 1 :]
     head_ids = tokenizer(head, add_special_tokens=False)["input_ids"]
     return list(head_ids) + (encode_plain(tail, tokenizer) if tail else [])
 
 
-def _added(tokenizer: Tokenizer) -> frozenset[int]:
+def _added_ids(tokenizer: Tokenizer) -> frozenset[int]:
     """Ids of the added tokens; remembered on the tokenizer, which takes a second to list 65,000 of them."""
     found: frozenset[int] | None = getattr(tokenizer, "_ids_of_added_tokens", None)
     if found is None:
@@ -133,7 +133,7 @@ def _encode(piece: Piece, tokenizer: Tokenizer) -> list[int]:
 
 
 def plan_prompt(caption: str, lyrics: str) -> PromptTemplate:
-    """The question behind a plan: words in, a thought and codes out."""
+    """The prompt of a plan: words in, a thought and codes out."""
     return _chat("plan", plain(f"# Caption\n{caption}\n\n# Lyric\n{lyrics}\n"))
 
 
@@ -149,30 +149,30 @@ def negative_prompt(caption: str, lyrics: str, negative: str = NO_INPUT, *, lega
 
 
 def sketch_prompt(sentence: str, instrumental: bool = False) -> PromptTemplate:
-    """The question behind a sketch: one sentence in, caption, lyrics and metadata out."""
+    """The prompt of a sketch: one sentence in, caption, lyrics and metadata out."""
     return _chat("sketch", plain(f"{_or(sentence, NO_INPUT)}\n\ninstrumental: {str(instrumental).lower()}"))
 
 
 def polish_prompt(caption: str, lyrics: str) -> PromptTemplate:
-    """The question behind a polish: rough words in, better words and metadata out."""
+    """The prompt of a polish: rough words in, better words and metadata out."""
     return _chat("polish", plain(f"# Caption\n{_or(caption, NO_INPUT)}\n\n# Lyric\n{_or(lyrics, INSTRUMENTAL)}"))
 
 
 def understand_prompt(codes: Iterable[int]) -> PromptTemplate:
-    """The question behind understanding: codes in, words and metadata out."""
-    return _chat("understand", code_script(codes))
+    """The prompt of understanding: codes in, words and metadata out."""
+    return _chat("understand", code_tokens(codes))
 
 
-def nothing_heard_prompt() -> PromptTemplate:
-    """`understand_prompt` with nothing to listen to: the baseline of the agreement scores."""
+def null_prompt() -> PromptTemplate:
+    """`understand_prompt` without codes: the baseline of the plan score."""
     return _chat("understand", plain(NO_INPUT))
 
 
 def _chat(mode: str, user: PromptTemplate) -> PromptTemplate:
     """Qwen's chat template, written out: system, user, and the assistant's turn left open."""
     system = control(START) + plain(f"system\n# Instruction\n{MODES[mode]}\n\n") + control(END) + plain("\n")
-    question = control(START) + plain("user\n") + user + control(END) + plain("\n")
-    return system + question + control(START) + plain("assistant\n")
+    user_turn = control(START) + plain("user\n") + user + control(END) + plain("\n")
+    return system + user_turn + control(START) + plain("assistant\n")
 
 
 def _or(text: str, default: str) -> str:
@@ -205,12 +205,12 @@ def codes_text(codes: Iterable[int]) -> str:
     return "".join(f"<|audio_code_{code}|>" for code in codes)
 
 
-def code_script(codes: Iterable[int]) -> PromptTemplate:
+def code_tokens(codes: Iterable[int]) -> PromptTemplate:
     """Codes as control tokens."""
     return PromptTemplate(tuple(Piece(f"<|audio_code_{code}|>", control=True) for code in codes))
 
 
-def lyric_script(lyrics: str) -> PromptTemplate:
+def lyric_answer(lyrics: str) -> PromptTemplate:
     """Lyrics as an answer gives them, after the thought."""
     return plain(f"# Lyric\n{lyrics}\n")
 
@@ -220,21 +220,21 @@ def closing() -> PromptTemplate:
     return control(END) + plain("\n")
 
 
-def example(mode: str, fields: Mapping[str, Any] | object, **question: Any) -> tuple[PromptTemplate, PromptTemplate]:
+def example(mode: str, fields: Mapping[str, Any] | object, **prompt: Any) -> tuple[PromptTemplate, PromptTemplate]:
     """Prompt and answer of one training example; learn on the answer only, `prompt + answer` is the whole text.
 
     `mode` is a key of `MODES`. `fields` holds caption, lyrics, bpm, seconds, keyscale, language, timesignature, genres,
-    codes. `question` replaces what the prompt says where it is not what the answer says: `caption` and `lyrics` for plan
+    codes. `prompt` replaces what the prompt says where it is not what the answer says: `caption` and `lyrics` for plan
     and polish, `sentence` and `instrumental` for sketch. In plan mode the thought has no genres, as in generation.
     """
     caption, lyrics = str(_get(fields, "caption") or ""), str(_get(fields, "lyrics") or "")
     codes: tuple[int, ...] = tuple(_get(fields, "codes") or ())
     asked: dict[str, Any] = {"caption": caption, "lyrics": lyrics, "sentence": caption}
-    asked |= {"instrumental": lyrics in ("", INSTRUMENTAL)} | question
+    asked |= {"instrumental": lyrics in ("", INSTRUMENTAL)} | prompt
     if mode == "plan":
-        body = thought_block(thought(fields, PLAN_FIELDS)) + code_script(codes)
+        body = thought_block(thought(fields, PLAN_FIELDS)) + code_tokens(codes)
         return plan_prompt(asked["caption"], asked["lyrics"]), body + closing()
-    answer = thought_block(thought(fields)) + lyric_script(lyrics or INSTRUMENTAL) + closing()
+    answer = thought_block(thought(fields)) + lyric_answer(lyrics or INSTRUMENTAL) + closing()
     prompts = {
         "sketch": lambda: sketch_prompt(asked["sentence"], asked["instrumental"]),
         "polish": lambda: polish_prompt(asked["caption"], asked["lyrics"]),
@@ -260,7 +260,7 @@ def _get(fields: Mapping[str, Any] | object, name: str) -> Any:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ParsedAnswer:
     """What could be read: values by attribute name (`bpm`, `seconds`, …), codes, lyrics, and a sentence per trouble."""
 
     fields: dict[str, Any] = field(default_factory=dict)
@@ -270,23 +270,23 @@ class Reading:
     problems: dict[str, str] = field(default_factory=dict)
 
 
-def read(text: str, codes: int | None = None) -> Reading:
-    """A whole answer (thought, then codes or lyrics) as values; never raises, odd parts are named in `problems`.
+def parse(text: str, codes: int | None = None) -> ParsedAnswer:
+    """A whole answer (thought, then codes or lyrics) as values; never raises, what is odd is named in `problems`.
 
     `codes` is how many codes the checkpoint has; numbers beyond it are left out and reported.
     """
     inside, after = _split(mended_text(text))
-    fields, problems = read_thought(inside)
+    fields, problems = parse_thought(inside)
     numbers = [int(number) for number in _CODE.findall(after) if len(number) < 10]
     known = tuple(number for number in numbers if codes is None or number < codes)
     if len(known) < len(_CODE.findall(after)):
         problems["codes"] = (
             f"{len(_CODE.findall(after)) - len(known)} codes lie beyond the {codes} this checkpoint knows."
         )
-    return Reading(fields, known, read_lyrics(_CODE.sub("", after)), inside, problems)
+    return ParsedAnswer(fields, known, parse_lyrics(_CODE.sub("", after)), inside, problems)
 
 
-def read_thought(text: str) -> tuple[dict[str, Any], dict[str, str]]:
+def parse_thought(text: str) -> tuple[dict[str, Any], dict[str, str]]:
     """The YAML of a thought as (values by attribute name, problems by field name); line by line, so one bad line stays one."""
     values: dict[str, Any] = {}
     problems: dict[str, str] = {}
@@ -298,7 +298,7 @@ def read_thought(text: str) -> tuple[dict[str, Any], dict[str, str]]:
     return values, problems
 
 
-def read_lyrics(text: str) -> str:
+def parse_lyrics(text: str) -> str:
     """The lyrics after a thought, without heading and end token."""
     text = mended_text(text).strip().removesuffix(END).strip()
     return _LYRIC_HEADING.sub("", text).strip()

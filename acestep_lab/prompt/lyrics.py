@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from acestep_lab.errors import shown
 from acestep_lab.prompt import checks
-from acestep_lab.prompt.tags import meant
+from acestep_lab.prompt.tags import corrected_tag
 from acestep_lab.prompt.times import timed_line, without_times
 from acestep_lab.prompt.vocabulary import SECTION_TAGS
 
@@ -21,8 +21,8 @@ __all__ = [
     "estimate_seconds",
     "remarks",
     "sections",
-    "sung_by_mistake",
     "syllables",
+    "unintended_lines",
     "without_times",
 ]
 
@@ -111,12 +111,12 @@ class Remark:
     text: str
 
 
-def sung_by_mistake(text: str) -> list[Remark]:
+def unintended_lines(text: str) -> list[Remark]:
     """Lines that would be sung though they are not meant to be: times of players' files, and tags in another form."""
     text = checks.text("The text of the lyrics", text)
-    said = []
+    found = []
     if (line := timed_line(text)) is not None:
-        said.append(
+        found.append(
             Remark(
                 line,
                 "These lyrics carry times, as files for players do (LRC, SRT), and the times would be sung; "
@@ -124,9 +124,9 @@ def sung_by_mistake(text: str) -> list[Remark]:
             )
         )
     for number, one in enumerate(text.split("\n")):
-        if (tag := meant(one)) is not None:
-            said.append(Remark(number, f"{shown(one.strip(), 40)} may be sung; as a section tag it is {tag}."))
-    return said
+        if (tag := corrected_tag(one)) is not None:
+            found.append(Remark(number, f"{shown(one.strip(), 40)} may be sung; as a section tag it is {tag}."))
+    return found
 
 
 def remarks(text: str, seconds: float | None = None, bpm: float | None = None) -> list[Remark]:
@@ -134,23 +134,23 @@ def remarks(text: str, seconds: float | None = None, bpm: float | None = None) -
     text = checks.text("The text of the lyrics", text)
     seconds = None if seconds is None else checks.real("A song's length", seconds, 0, 1e6, "seconds")
     bpm = None if bpm is None else checks.real("A tempo", bpm, 1, 1e4)
-    said = sung_by_mistake(text)
-    told = {remark.line for remark in said}
-    said += [
+    found = unintended_lines(text)
+    reported = {remark.line for remark in found}
+    found += [
         Remark(s.start_line, f"[{s.tag}] is not a tag the models were taught; it may be sung or ignored.")
         for s in sections(text)
-        if not s.known and s.start_line not in told
+        if not s.known and s.start_line not in reported
     ]
     for number, line in enumerate(text.split("\n")):
         if line.count("[") != line.count("]"):
-            said.append(Remark(number, "A bracket is left open here; section tags look like [Verse]."))
+            found.append(Remark(number, "A bracket is left open here; section tags look like [Verse]."))
     if seconds is not None and text.strip():
         needed = sum(estimate_seconds(s, bpm or 100.0) for s in sections(text) if s.lines)
         if needed > 1.15 * seconds:
-            said.append(
+            found.append(
                 Remark(
                     0,
                     f"These words need about {needed:.0f} s at this tempo, and the song lasts {seconds:.0f} s.",
                 )
             )
-    return said
+    return found

@@ -136,7 +136,7 @@ def sampled(sampling: Sampling, changes: Mapping[str, Any]) -> Sampling:
 
 def converted(sampling: Sampling, kind: type[Any], engine: str) -> Sampling:
     """The sampling as another kind of model has it; RecipeError naming a knob that this engine does not have."""
-    if isinstance(sampling, kind):
+    if type(sampling) is kind:
         return sampling
     foreign = [name for name in sampling.given() if name not in kind.names()]
     if foreign:
@@ -162,7 +162,9 @@ def read_sampling(value: Any) -> Sampling:
         named = knobs.pop("kind", None)
         kind = kind_for(knobs) if named is None else KINDS[checks.choice("kind of sampling", named, KINDS)]
         return kind(**knobs)
-    return checks.instance("sampling", value, (FlowSampling, TokenSampling), " Write sampling=FlowSampling(steps=8).")
+    kinds: tuple[type[Any], ...] = (FlowSampling, TokenSampling)
+    found: Sampling = checks.instance("sampling", value, kinds, " Write sampling=FlowSampling(steps=8).")
+    return found
 
 
 def _times(value: Any) -> tuple[float, ...]:

@@ -145,7 +145,9 @@ def _is_ours(values: Mapping[str, Any]) -> bool:
     names = {f.name for f in fields(Recipe)}
     task = values.get("task", {})
     foreign = any(
-        _open(value) or (isinstance(value, str) and name not in _WORDS) or _number(value) in _NOTHING.get(name, ())
+        _open(value)
+        or (isinstance(value, str) and name not in _WORDS)
+        or _number(value) in _FOREIGN_NUMBERS.get(name, ())
         for name, value in values.items()
     )
     return bool(values) and set(values) <= names and isinstance(task, Mapping) and not foreign
@@ -166,7 +168,7 @@ _WORDS = {
 """Fields of a recipe that are text."""
 
 
-_NOTHING = {"seed": (-1,), "thinking": (0, 1)} | dict.fromkeys(
+_FOREIGN_NUMBERS = {"seed": (-1,), "thinking": (0, 1)} | dict.fromkeys(
     ("bpm", "timesignature", "seconds", "steps", "shift", "keyscale", "language"), (0, -1)
 )
 """Numbers no recipe of ours has in these fields, and other tools have."""
@@ -379,7 +381,7 @@ class _Reader:
 
     def _ignored(self) -> tuple[str, ...]:
         known = {name for names in ALIASES.values() for name in names} | _ELSEWHERE | set(_NESTED)
-        return tuple(self.spelt[name] for name, value in self.given.items() if name not in known and not _idle(value))
+        return tuple(self.spelt[name] for name, value in self.given.items() if name not in known and not _is_off(value))
 
     def _words(self) -> dict[str, Any]:
         caption, lyrics, query = self.text("caption"), self.text("lyrics"), self.text("query")
@@ -647,7 +649,7 @@ def _negative(value: float) -> bool:
     return value < 0
 
 
-def _idle(value: Any) -> bool:
+def _is_off(value: Any) -> bool:
     """Whether leaving a field out changes nothing: it is off, empty or open."""
     return _open(value) or value is False or value in ([], {})
 

@@ -40,7 +40,7 @@ _GOOD = re.compile(r"^\s*\[[^\[\]\n]{1,80}\]\s*$")
 _INLINE = re.compile(r"^\s*\[([^\[\]\n]{1,80})\]\s*:?\s*([^\[\s].*)$")
 
 
-def meant(line: str) -> str | None:
+def corrected_tag(line: str) -> str | None:
     """What a line that looks like a section tag ought to be ("[Verse 1]"); None where it is one, or no tag at all."""
     line = line.strip()
     if not line or len(line) > 80:

@@ -38,7 +38,7 @@ Source: TypeAlias = "HasId | str | os.PathLike[str]"
 MOST_SECONDS = 100_000.0
 """The latest time a region may name; a source is much shorter."""
 
-SEAM_SECONDS = 5.0
+MOST_CROSSFADE_SECONDS = 5.0
 """The longest crossfade."""
 
 
@@ -118,14 +118,14 @@ def _set(task: _Task, name: str, value: object) -> None:
     object.__setattr__(task, name, value)
 
 
-def _read(task: _Task, **readers: Callable[[Any], Any]) -> None:
+def _validate(task: _Task, **readers: Callable[[Any], Any]) -> None:
     """Put a task's fields through their readers; what is None stays so."""
     for name, reader in readers.items():
         if (value := getattr(task, name)) is not None:
             _set(task, name, reader(value))
 
 
-def _needed(task: _Task, *names: str) -> None:
+def _fill_defaults(task: _Task, *names: str) -> None:
     """None in a field means its default; RecipeError where it has none."""
     for name in names:
         if getattr(task, name) is None:
@@ -148,20 +148,20 @@ def _mask(value: Any) -> str:
     return checks.choice("mask", value, MASKS)
 
 
-def _seam(name: str) -> Callable[[Any], float]:
-    """Seconds of crossfade at a seam."""
-    return _given(f"A {name.replace('_', ' ')}", checks.real, 0.0, SEAM_SECONDS, "seconds")
+def _crossfade(name: str) -> Callable[[Any], float]:
+    """Seconds of crossfade at an edge of an edit."""
+    return _given(f"A {name.replace('_', ' ')}", checks.real, 0.0, MOST_CROSSFADE_SECONDS, "seconds")
 
 
-def _needs_source(task: _Task) -> None:
+def _check_source(task: _Task) -> None:
     """Refuse a task without a sound to start from; a file becomes its name."""
     source = getattr(task, "source", None)
     if source is None or checks.plain_text(source) == "":
         raise RecipeError(f"{type(task).__name__} starts from a sound: hand it a take or an audio.")
-    _hears(task, "source", f"{type(task).__name__} starts from")
+    _check_sound(task, "source", f"{type(task).__name__} starts from")
 
 
-def _hears(task: _Task, field: str, words: str) -> None:
+def _check_sound(task: _Task, field: str, words: str) -> None:
     """Refuse what is no sound in a field; a file becomes its name. `words` begin the sentence."""
     sound = getattr(task, field)
     if checks.is_a(sound, os.PathLike):
@@ -235,14 +235,32 @@ class Text2Music(_Task):
     codes: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        _read(self, codes=_codes)
+        _validate(self, codes=_codes)
         if self.reference is not None:
-            _hears(self, "reference", "A timbre is lent by")
+            _check_sound(self, "reference", "A timbre is taken from")
 
 
 REPAINT_MODES = ("conservative", "balanced", "aggressive")
 MASKS = ("explicit", "auto")
 """How the DiT is told what to make anew: by the region itself, or by ones everywhere, as the reference's default does."""
+
+
+@dataclass(frozen=True)
+class KeepStrength:
+    """How firmly a repaint holds the outside of its regions (ACE-Step 1.5, repaint_mode)."""
+
+    injection: float
+    """Share of the steps during which the outside is set to the noised source."""
+    latent_seconds: float
+    """Crossfade of latents outside each border."""
+    wave_seconds: float
+    """Crossfade of samples outside each border."""
+
+
+def keep_strength(mode: str, strength: float) -> KeepStrength:
+    """The numbers behind conservative, balanced and aggressive; `strength` counts where the mode is balanced."""
+    loose = {"conservative": 1.0, "aggressive": 0.0}.get(mode, 1.0 - strength)
+    return KeepStrength(loose, loose * 1.0, loose * 0.05)
 
 
 @sentences
@@ -268,18 +286,18 @@ class Repaint(_Task):
     """explicit or auto (see MASKS)."""
 
     def __post_init__(self) -> None:
-        _needs_source(self)
-        _needed(self, "mode", "strength", "mask")
+        _check_source(self)
+        _fill_defaults(self, "mode", "strength", "mask")
         if self.regions is None:
             raise RecipeError("Name at least one region to repaint, such as Region(8, 12).")
-        _read(
+        _validate(
             self,
             regions=regions,
             mode=_mode,
             strength=_given("A repaint's strength", checks.share),
             injection=_given("The injection ratio", checks.share),
-            latent_crossfade=_seam("latent_crossfade"),
-            wave_crossfade=_seam("wave_crossfade"),
+            latent_crossfade=_crossfade("latent_crossfade"),
+            wave_crossfade=_crossfade("wave_crossfade"),
             mask=_mask,
         )
 
@@ -300,13 +318,13 @@ class Extend(_Task):
     """Seconds of crossfade between old and new samples, on the source's side of each seam; None: 0.025."""
 
     def __post_init__(self) -> None:
-        _needs_source(self)
-        _needed(self, "before", "after")
+        _check_source(self)
+        _fill_defaults(self, "before", "after")
         added = {
             name: _given(f"What Extend adds {name} the source", checks.real, 0.0, 600.0, "seconds")
             for name in ("before", "after")
         }
-        _read(self, **added, wave_crossfade=_seam("wave_crossfade"))
+        _validate(self, **added, wave_crossfade=_crossfade("wave_crossfade"))
         if not self.before and not self.after:
             raise RecipeError("Extend needs seconds to add: before=4, after=8, or both.")
 
@@ -330,8 +348,8 @@ class Cover(_Task):
     reference: Source | None = None
 
     def __post_init__(self) -> None:
-        _needed(self, "strength", "noise_strength", "through_codes")
-        _read(
+        _fill_defaults(self, "strength", "noise_strength", "through_codes")
+        _validate(
             self,
             codes=_codes,
             strength=_given("A cover's strength", checks.share),
@@ -339,9 +357,9 @@ class Cover(_Task):
             through_codes=_given("A cover's through_codes", checks.truth),
         )
         if self.reference is not None:
-            _hears(self, "reference", "A timbre is lent by")
+            _check_sound(self, "reference", "A timbre is taken from")
         if self.codes is None:
-            _needs_source(self)
+            _check_source(self)
         elif self.source is not None:
             raise RecipeError("A cover follows either a source or codes; hand it one of the two.")
         elif self.noise_strength:
@@ -359,7 +377,7 @@ class Retake(_Task):
     seed: int
 
     def __post_init__(self) -> None:
-        _needs_source(self)
+        _check_source(self)
         _set(self, "variance", checks.share("A retake's variance", self.variance))
         _set(self, "seed", checks.whole("A retake's second seed", self.seed, 0, MAX_SEED))
 
@@ -374,7 +392,7 @@ class Extract(_Task):
     stem: str
 
     def __post_init__(self) -> None:
-        _needs_source(self)
+        _check_source(self)
         _set(self, "stem", vocabulary.stem(self.stem))
 
     def instruction(self) -> str:
@@ -394,10 +412,10 @@ class Lego(_Task):
     """explicit or auto (see MASKS)."""
 
     def __post_init__(self) -> None:
-        _needs_source(self)
-        _needed(self, "mask")
+        _check_source(self)
+        _fill_defaults(self, "mask")
         _set(self, "stem", vocabulary.stem(self.stem))
-        _read(self, region=_region, mask=_mask)
+        _validate(self, region=_region, mask=_mask)
 
     def instruction(self) -> str:
         return vocabulary.INSTRUCTIONS[self.name].format(self.stem.upper())
@@ -413,7 +431,7 @@ class Complete(_Task):
     stems: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        _needs_source(self)
+        _check_source(self)
         given = self.stems
         stems = (
             (given,) if checks.is_a(given, str) else checks.sequence("What Complete adds", given, len(vocabulary.STEMS))
@@ -444,9 +462,9 @@ class FlowEdit(_Task):
     n_avg: int = 1
 
     def __post_init__(self) -> None:
-        _needs_source(self)
-        _needed(self, "caption", "lyrics", "n_min", "n_max", "n_avg")
-        _read(
+        _check_source(self)
+        _fill_defaults(self, "caption", "lyrics", "n_min", "n_max", "n_avg")
+        _validate(
             self,
             caption=_given("The source's caption", checks.text, MOST_CAPTION),
             lyrics=_given("The text of the source's lyrics", checks.text, MOST_LYRICS),

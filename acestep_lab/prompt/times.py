@@ -39,9 +39,9 @@ def timed_line(text: str) -> int | None:
 
 def _all_bare(lines: list[str]) -> bool:
     """Whether every sung line begins with a time without brackets, each later than the one before; a time may be sung, too."""
-    said = [_BARE.match(line) for line in lines if not _TAG.match(line)]
-    times = [_seconds(match.group(1)) for match in said if match]
-    return len(said) == len(times) >= 2 and all(a < b for a, b in zip(times, times[1:], strict=False))
+    timed = [_BARE.match(line) for line in lines if not _TAG.match(line)]
+    times = [_seconds(match.group(1)) for match in timed if match]
+    return len(timed) == len(times) >= 2 and all(a < b for a, b in zip(times, times[1:], strict=False))
 
 
 def without_times(text: str) -> str:
@@ -73,7 +73,7 @@ def _lrc(lines: list[str]) -> list[str]:
     """Lines of an LRC file by their times; what has none (a section tag, an empty line) stays before what it stood before."""
     if _all_bare(lines):
         return [match.group(2) or "" if (match := _BARE.match(line)) else line for line in lines]
-    said: list[tuple[float, int, str]] = []
+    timed: list[tuple[float, int, str]] = []
     now = float("inf")  # read from the end, so that a line without time takes that of the next one
     for place, line in reversed(list(enumerate(lines))):
         if _HEADER.match(line):
@@ -81,9 +81,9 @@ def _lrc(lines: list[str]) -> list[str]:
         match = _LRC.match(line)
         stamps = [_seconds(stamp) for stamp in _ONE_STAMP.findall(match.group(1))] if match else [now]
         now = stamps[0]
-        said += [(stamp, place, match.group(2) if match else line) for stamp in stamps]
+        timed += [(stamp, place, match.group(2) if match else line) for stamp in stamps]
     repeated = any(len(_ONE_STAMP.findall(match.group(1))) > 1 for line in lines if (match := _LRC.match(line)))
-    return [line for _, _, line in (sorted(said) if repeated else reversed(said))]
+    return [line for _, _, line in (sorted(timed) if repeated else reversed(timed))]
 
 
 def _seconds(stamp: str) -> float:

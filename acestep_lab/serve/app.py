@@ -1,7 +1,8 @@
 """The studio as an app: one model per process, a page per tab, takes per person. Knows no model.
 
-It binds to loopback unless told otherwise, and asks for a token wherever else it is bound. Whose takes a page shows is said by
-the connection's own cookie, read by the gate in front of every handler; what a browser says in a Bokeh token counts for nothing.
+It binds to loopback unless told otherwise, and asks for a token wherever else it is bound. Whose takes a page shows is
+said by the connection's own cookie, read by the access control in front of every handler; what a browser says in a
+Bokeh token counts for nothing.
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ from panel.io.threads import StoppableThread
 from tornado.ioloop import IOLoop
 
 from acestep_lab.errors import MachineError, shown
-from acestep_lab.serve.gate import LOGIN, Gate, Headers, Visitor
+from acestep_lab.serve.access import LOGIN, AccessControl, SecurityHeaders
 from acestep_lab.serve.hosts import Hosts, is_everywhere, is_loopback
-from acestep_lab.serve.people import BYTES, People, default_place, secret_at
+from acestep_lab.serve.people import BYTES, People, default_secret_path, read_secret
 from acestep_lab.serve.sound_urls import PATH, SoundHandler, SoundUrls
 from acestep_lab.serve.token_auth import LoginHandler, TokenAuth
+from acestep_lab.serve.visitors import visitor_of
 from acestep_lab.ui.page import page
 
-PATIENCE = 120_000
+CONNECT_TIMEOUT_MS = 120_000
 """Milliseconds a page may take from being sent to being connected; a slow or sleeping computer needs some."""
 SHORTEST_TOKEN = 8
 
@@ -49,25 +51,25 @@ def serve(
 
     Bound to anything but loopback it needs a token: the given one, or a fresh one that is said on the console. With a
     token every browser sees its own takes only, and finds them again after a restart. `origins` are hosts, such as
-    "hub.example.org", by which the studio is known behind a proxy; "*" is any, for a proxy that itself lets in only who may.
-    `people` is the file of the secret by which browsers are known again; by default one in the user's data folder.
+    "hub.example.org", by which the studio is known behind a proxy; "*" is any, for a proxy that itself lets in only who
+    may. `people` is the file of the secret by which browsers are known again; by default one in the user's data folder.
     Raises MachineError for a port in use, an origin that is none, or a secret of people that others can read.
     """
     hosts = Hosts(address, origins)
     if not is_loopback(address) and not token:
         token = secrets.token_urlsafe(16)
-    remarks: list[str] = []
-    door = _door(token, people or default_place(), remarks) if token else None
-    if origins and door is None:
-        remarks.append(
+    warnings: list[str] = []
+    auth = _token_auth(token, people or default_secret_path(), warnings) if token else None
+    if origins and auth is None:
+        warnings.append(
             "It has no token: whoever the proxy lets in sees the host's takes. Give --token for takes of their own."
         )
 
     def begin(loop: IOLoop | None = None, server_id: str | None = None) -> Any:
-        server = _built(session, port, address, show, hosts, door, options, loop, server_id)
-        announce(f"acestep_lab studio: {_where(address, server.port, token)}")
-        for remark in remarks:
-            announce(remark)
+        server = _built(session, port, address, show, hosts, auth, options, loop, server_id)
+        announce(f"acestep_lab studio: {_url(address, server.port, token)}")
+        for warning in warnings:
+            announce(warning)
         server.start()
         return server
 
@@ -80,28 +82,29 @@ def serve(
 
 
 def _built(
-    session: Any, port: int, address: str, show: bool, hosts: Hosts, door: TokenAuth | None,
+    session: Any, port: int, address: str, show: bool, hosts: Hosts, auth: TokenAuth | None,
     options: dict[str, Any], loop: IOLoop | None, server_id: str | None,
 ) -> Any:  # fmt: skip
-    """The server, with the gate before its routes; it listens, and answers once it is started."""
-    shelf = SoundUrls()
-    gates: list[Gate] = []
+    """The server, with the access control before its routes; it listens, and answers once it is started."""
+    sounds = SoundUrls()
+    controls: list[AccessControl] = []
 
     def studio() -> Any:
-        visitor = visitor_of(pn.state.curdoc.session_context)
-        pn.state.on_session_destroyed(lambda context: gates[0].forget(context.id))
+        visitor = visitor_of(_request())
+        pn.state.on_session_destroyed(lambda context: controls[0].forget(context.id))
         return page(
             session,
             owner=visitor.owner,
             address=visitor.address,
-            url=lambda audio: shelf.url(audio, visitor.owner),
+            url=lambda audio: sounds.url(audio, visitor.owner),
             whole=True,
             **options,
         )
 
-    routes: list[Any] = [(rf"/{PATH}/([A-Za-z0-9_-]{{20,64}})\.wav", SoundHandler, {"shelf": shelf})]
-    if door is not None:
-        routes.append((LOGIN, LoginHandler, {"door": door}))
+    routes: list[Any] = [(rf"/{PATH}/([A-Za-z0-9_-]{{20,64}})\.wav", SoundHandler, {"sounds": sounds})]
+    if auth is not None:
+        routes.append((LOGIN, LoginHandler, {"auth": auth}))
+    named: dict[str, Any] = {"server_id": server_id} if server_id else {}
     try:
         server = get_server(
             {"/": studio},
@@ -111,33 +114,31 @@ def _built(
             loop=loop,
             title="acestep_lab",
             location=False,  # Panel reads no IPv6 address of a page, and nothing here asks for it
-            unused_session_lifetime_milliseconds=PATIENCE,
-            check_unused_sessions_milliseconds=PATIENCE // 10,
+            unused_session_lifetime_milliseconds=CONNECT_TIMEOUT_MS,
+            check_unused_sessions_milliseconds=CONNECT_TIMEOUT_MS // 10,
             extra_patterns=routes,
-            transforms=[Headers],
+            transforms=[SecurityHeaders],
             secret_key=secrets.token_bytes(32),
             sign_sessions=True,
             include_cookies=[],  # a Bokeh token is readable by every script of the page; no cookie is put into it
             exclude_headers=["Cookie", "Authorization"],
-            **({"server_id": server_id} if server_id else {}),
+            **named,
         )
     except OSError as problem:
         raise MachineError(
             f"Port {port} of {shown(address)} cannot be used ({problem.strerror}); choose another with --port."
         ) from None
-    if door is not None:
-        door.port = server.port
-    gates.append(Gate(server._tornado, hosts, door))
-    server._http.request_callback = gates[0]
+    if auth is not None:
+        auth.port = int(server.port or port)
+    controls.append(AccessControl(server._tornado, hosts, auth))
+    server._http.request_callback = controls[0]
     return server
 
 
-def visitor_of(context: Any) -> Visitor:
-    """Who asked for a page: said by the gate on the connection's own request, never by the token that a browser sends."""
-    visitor = getattr(context.request, "visitor", None)
-    if not isinstance(visitor, Visitor):
-        raise MachineError("This page was asked for past the gate; nobody knows by whom.")
-    return visitor
+def _request() -> Any:
+    """The connection that the page being made is for; None where there is none."""
+    context = None if pn.state.curdoc is None else pn.state.curdoc.session_context
+    return getattr(context, "request", None)
 
 
 def _in_background(begin: Callable[..., Any]) -> StoppableThread:
@@ -162,22 +163,23 @@ def _in_background(begin: Callable[..., Any]) -> StoppableThread:
     return thread
 
 
-def _door(token: str, people: Path, remarks: list[str]) -> TokenAuth:
-    """The door for a token; what the host should know of it is put into the remarks."""
+def _token_auth(token: str, people: Path, warnings: list[str]) -> TokenAuth:
+    """The login for a token; what the host should know of it is put into the warnings."""
     if len(token) < SHORTEST_TOKEN:
-        remarks.append(f"A token this short can be guessed; take one of {SHORTEST_TOKEN} characters or more.")
+        warnings.append(f"A token this short can be guessed; take one of {SHORTEST_TOKEN} characters or more.")
     try:
-        return TokenAuth(token, People(secret_at(people)))
+        return TokenAuth(token, People(read_secret(people)))
     except OSError as problem:
-        remarks.append(
-            f"{shown(str(people), 120)} cannot be used ({problem.strerror}): after a restart nobody finds their takes again."
+        warnings.append(
+            f"{shown(str(people), 120)} cannot be used ({problem.strerror}): after a restart nobody finds their takes "
+            "again."
         )
         return TokenAuth(token, People(secrets.token_bytes(BYTES)))
 
 
-def _where(address: str, port: int, token: str | None) -> str:
+def _url(address: str, port: int, token: str | None) -> str:
     host = "127.0.0.1" if is_everywhere(address) else f"[{address}]" if ":" in address else address
     return f"http://{host}:{port}/" + (f"?token={quote(token, safe='')}" if token else "")
 
 
-__all__ = ["is_loopback", "page", "serve", "visitor_of"]
+__all__ = ["is_loopback", "page", "serve"]

@@ -1,4 +1,5 @@
-"""Which names a browser may call this studio by, and which pages may speak to it. Knows addresses, no page and no person.
+"""Which names a browser may call this studio by, and which pages may speak to it. Knows addresses, no page and no
+person.
 
 A foreign page whose name is made to point at this machine (DNS rebinding) still sends its own name as `Host`; a foreign
 page that opens a web socket sends its own name as `Origin`. An address in digits cannot be made to point elsewhere, but
@@ -98,7 +99,7 @@ class Hosts:
         known = host.name in self._names or is_loopback(host.name)
         return self.any or known or (self._bound and host.name == one_name(here))
 
-    def welcomes(self, origin: str, host: Host | None) -> bool:
+    def allows_origin(self, origin: str, host: Host | None) -> bool:
         """Whether a page of this origin may speak to it: the studio's own pages, and those of `--origin`."""
         if self.any:
             return True

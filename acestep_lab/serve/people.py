@@ -1,7 +1,7 @@
 """Who a browser belongs to: names that only this server can give, and that outlive it. Knows no page and no token.
 
-A person is a random name, signed with a secret of this user's data folder. It is not in the library's folder, since a library is
-copied, shared and zipped, and whoever can read the secret can be anybody.
+A person is a random name, signed with a secret of this user's data folder. It is not in the library's folder, since a
+library is copied, shared and zipped, and whoever can read the secret can be anybody.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ class People:
         return person if _PERSON.fullmatch(person) else ""
 
 
-def default_place() -> Path:
+def default_secret_path() -> Path:
     """Where the secret of this user's studios is kept."""
     from platformdirs import user_data_path
 
     return user_data_path("acestep_lab") / "people.secret"
 
 
-def secret_at(place: Path) -> bytes:
+def read_secret(place: Path) -> bytes:
     """The secret of a file that only this user can read, made where there is none yet.
 
     MachineError where others can read it (they could be anybody) or it is damaged; OSError where it cannot be written.
@@ -69,8 +69,8 @@ def secret_at(place: Path) -> bytes:
         )
     if len(found) != BYTES:
         raise MachineError(
-            f"{shown(str(place), 120)}, by which this studio knows whose takes are whose, is damaged. Bring it back, or "
-            "delete it: then everybody is new."
+            f"{shown(str(place), 120)}, by which this studio knows whose takes are whose, is damaged. Bring it back, "
+            "or delete it: then everybody is new."
         )
     return found
 

@@ -1,6 +1,8 @@
-"""How `jupyter-server-proxy` finds the studio: on a hub, on Binder or beside a local Jupyter it starts it and stands before it.
+"""How `jupyter-server-proxy` finds the studio: on a hub, on Binder or beside a local Jupyter it starts it and stands
+before it.
 
-It comes as an entry point, since a Jupyter server reads such settings from no folder of snippets. The page is at /acestep-lab/.
+It comes as an entry point, since a Jupyter server reads such settings from no folder of snippets. The page is at
+/acestep-lab/.
 """
 
 from __future__ import annotations
@@ -31,8 +33,9 @@ def studio() -> dict[str, Any]:
 def origins_of_jupyter() -> list[str]:
     """By which hosts people reach this Jupyter server.
 
-    On a hub or Binder any: its address is the hub's, and nobody's browser runs on that machine, so no foreign page can reach the
-    studio's port past the proxy (DNS rebinding). Elsewhere loopback, and what a server that others can reach is called.
+    On a hub or Binder any: its address is the hub's, and nobody's browser runs on that machine, so no foreign page can
+    reach the studio's port past the proxy (DNS rebinding). Elsewhere loopback, and what a server that others can reach
+    is called.
     """
     if any(name.startswith(("JUPYTERHUB_", "BINDER_")) for name in os.environ):
         return ["*"]

@@ -1,4 +1,5 @@
-"""Sounds over HTTP with range requests, each under a name nobody can guess, for one person. Knows no page and no library.
+"""Sounds over HTTP with range requests, each under a name nobody can guess, for one person. Knows no page and no
+library.
 
 A name is 192 random bits, made when a page first shows the sound; it names bytes in this process, never a path. Whoever
 asks with it must be the person whose page it was made for.
@@ -14,7 +15,8 @@ from collections import OrderedDict
 from tornado.web import HTTPError, RequestHandler
 
 from acestep_lab.audio.audio import Audio
-from acestep_lab.ui import sound
+from acestep_lab.serve.visitors import visitor_of
+from acestep_lab.ui import tracks
 
 MOST_BYTES = 2**30
 """Bytes of sounds that can be fetched; the one not asked for longest goes first."""
@@ -56,8 +58,8 @@ class SoundUrls:
 class SoundHandler(RequestHandler):
     """GET and HEAD of one sound, whole or a range of it."""
 
-    def initialize(self, shelf: SoundUrls) -> None:
-        self._shelf = shelf
+    def initialize(self, sounds: SoundUrls) -> None:
+        self._sounds = sounds
 
     def head(self, name: str) -> None:
         self._serve(name, body=False)
@@ -66,10 +68,10 @@ class SoundHandler(RequestHandler):
         self._serve(name, body=True)
 
     def _serve(self, name: str, body: bool) -> None:
-        audio = self._shelf.open(name, self.request.visitor.owner)
+        audio = self._sounds.open(name, visitor_of(self.request).owner)
         if audio is None:
             raise HTTPError(404)
-        data = sound.wav_of(audio)
+        data = tracks.wav_of(audio)
         span = byte_range(self.request.headers.get("Range", ""), len(data))
         if span is None:
             self.set_header("Content-Range", f"bytes */{len(data)}")
@@ -90,7 +92,9 @@ class SoundHandler(RequestHandler):
 
 
 def byte_range(header: str, size: int) -> tuple[int, int] | None:
-    """First and last byte asked for (RFC 9110 §14, one range); the whole where none is; None where there is no such byte."""
+    """First and last byte asked for (RFC 9110 §14, one range); the whole where none is; None where there is no such
+    byte.
+    """
     asked = _asked(header)
     if asked is None:
         return 0, size - 1

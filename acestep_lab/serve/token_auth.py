@@ -1,8 +1,8 @@
-"""The door of a studio that others can reach: a token to come in, then a login for each browser. Knows no page.
+"""The login of a studio that others can reach: a token to come in, then a login for each browser. Knows no page.
 
-The token comes in the address once (`/?token=…`) or is typed. What the browser keeps is not the token but the random id of a
-login that this process remembers, so a restart asks again; and the signed name of a person, so that takes are found again.
-Cookies are strict about other sites, so that no foreign page can use the studio in a visitor's name.
+The token comes in the address once (`/?token=…`) or is typed. What the browser keeps is not the token but the random id
+of a login that this process remembers, so a restart asks again; and the signed name of a person, so that takes are
+found again. Cookies are strict about other sites, so that no foreign page can use the studio in a visitor's name.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from tornado.web import RequestHandler
 
 from acestep_lab.jobs.fair_queue import network
 from acestep_lab.serve.people import COOKIE, DAYS, People
+from acestep_lab.serve.visitors import visitor_of
 
 LOGIN_DAYS = 7
 """Days until a browser is asked for the token again."""
@@ -29,25 +30,34 @@ MOST_LOGINS = 10_000
 FREE_ATTEMPTS = 3
 LONGEST_WAIT = 60.0
 """Seconds an address waits at most between two wrong tokens."""
-FORGIVEN = 900.0
+FORGOTTEN_AFTER = 900.0
 """Seconds after which an address's wrong tokens are forgotten."""
 MOST_ADDRESSES = 4096
 
-_STYLE = """body{margin:0;min-height:100vh;display:grid;place-items:center;background:#f6f5f1;color:#1c2229;font:16px/1.5 system-ui,sans-serif}
+_STYLE = """body{margin:0;min-height:100vh;display:grid;place-items:center}
+body{background:#f6f5f1;color:#1c2229;font:16px/1.5 system-ui,sans-serif}
 form{background:#fff;border:1px solid #e3e1db;border-radius:14px;padding:28px 32px;max-width:340px}
-input,button{font:inherit;padding:9px 12px;border-radius:9px;border:1px solid #d6d3ca;width:100%;box-sizing:border-box;margin-top:10px}
-button{background:#0072b2;color:#fff;border:none;font-weight:600}p{margin:0}.say{color:#b84a00;margin-top:10px}
+input,button{font:inherit;padding:9px 12px;border-radius:9px;border:1px solid #d6d3ca}
+input,button{width:100%;box-sizing:border-box;margin-top:10px}
+button{background:#0072b2;color:#fff;border:none;font-weight:600}p{margin:0}.error{color:#b84a00;margin-top:10px}
 @media (prefers-color-scheme:dark){body{background:#101317;color:#e8e6e1}form{background:#1a1e23;border-color:#30363d}
-input{background:#101317;color:#e8e6e1;border-color:#30363d}.say{color:#ff9a52}}"""
-_HEAD = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>acestep_lab</title><link rel="icon" href="data:,">"""
+input{background:#101317;color:#e8e6e1;border-color:#30363d}.error{color:#ff9a52}}"""
+_HEAD = (
+    """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">"""
+    """<title>acestep_lab</title><link rel="icon" href="data:,">"""
+)
 _PAGE = (
     _HEAD
     + """<meta name="viewport" content="width=device-width, initial-scale=1"><style>%s</style></head>
-<body><form method="post" action="./login"><p><strong>acestep_lab</strong></p><p>This studio asks for a token; whoever started it was told one.</p>
-<input name="token" type="password" autocomplete="current-password" aria-label="Token" autofocus><button>Come in</button>%s</form></body></html>"""
+<body><form method="post" action="./login"><p><strong>acestep_lab</strong></p>
+<p>This studio asks for a token; whoever started it was told one.</p>
+<input name="token" type="password" autocomplete="current-password" aria-label="Token" autofocus>
+<button>Come in</button>%s</form></body></html>"""
 )
-_HOP = _HEAD + """<meta http-equiv="refresh" content="0"></head><body></body></html>"""
-"""Asks for the same address again, now from a page of ours: a browser that follows a link from elsewhere keeps strict cookies back."""
+_RELOAD = _HEAD + """<meta http-equiv="refresh" content="0"></head><body></body></html>"""
+"""Asks for the same address again, now from a page of ours: a browser that follows a link from elsewhere keeps strict
+cookies back.
+"""
 
 
 class Login(NamedTuple):
@@ -72,7 +82,7 @@ class Attempts:
         """Count a wrong token: the first few are free, then each wait is twice the one before."""
         key, now = network(address), self._clock()
         count, until = self._wrong.pop(key, (0, now))
-        count = 1 if now > until + FORGIVEN else count + 1
+        count = 1 if now > until + FORGOTTEN_AFTER else count + 1
         self._wrong[key] = (
             count,
             now + min(LONGEST_WAIT, 2.0 ** min(count - FREE_ATTEMPTS, 9) if count > FREE_ATTEMPTS else 0.0),
@@ -114,7 +124,7 @@ class TokenAuth:
         own = [person for name, person in named if name == f"{COOKIE}_{self.port}"]
         return _only(own or [person for _, person in named])
 
-    def open(self, given: str, address: str, owner: str) -> str:
+    def log_in(self, given: str, address: str, owner: str) -> str:
         """The id of a new login of somebody who gave a token; "" where it was the wrong one."""
         if not matches(given, self._token):
             self.attempts.failed(address)
@@ -151,8 +161,8 @@ def _only(names: Iterable[str]) -> str:
 class LoginHandler(RequestHandler):
     """The form, and what it does."""
 
-    def initialize(self, door: TokenAuth) -> None:
-        self._door = door
+    def initialize(self, auth: TokenAuth) -> None:
+        self._auth = auth
 
     def get(self) -> None:
         self._answer(self.get_query_argument("token", ""))
@@ -161,28 +171,28 @@ class LoginHandler(RequestHandler):
         self._answer(self.get_body_argument("token", ""))
 
     def _answer(self, given: str) -> None:
-        address = self.request.visitor.address
-        if given and (wait := self._door.attempts.wait(address)):
+        address = visitor_of(self.request).address
+        if given and (wait := self._auth.attempts.wait(address)):
             self.set_header("Retry-After", str(math.ceil(wait)))
-            self._ask(f"Too many wrong tokens. Try again in {math.ceil(wait)} s.", 429)
+            self._show_form(f"Too many wrong tokens. Try again in {math.ceil(wait)} s.", 429)
             return
-        owner = self._door.person(self.request) or self._door.people.new()
-        if given and (id := self._door.open(given, address, owner)):
-            self._let_in(id, owner)
+        owner = self._auth.person(self.request) or self._auth.people.new()
+        if given and (id := self._auth.log_in(given, address, owner)):
+            self._log_in(id, owner)
         else:
-            self._ask("That was not the token." if given else "", 403 if given else 200)
+            self._show_form("That was not the token." if given else "", 403 if given else 200)
 
-    def _ask(self, said: str, status: int) -> None:
+    def _show_form(self, message: str, status: int) -> None:
         self.set_status(status)
         self.set_header("Cache-Control", "no-store")
-        self.finish(_PAGE % (_STYLE, f'<p class="say" role="alert">{escape(said)}</p>' if said else ""))
+        self.finish(_PAGE % (_STYLE, f'<p class="error" role="alert">{escape(message)}</p>' if message else ""))
 
-    def _let_in(self, id: str, owner: str) -> None:
+    def _log_in(self, id: str, owner: str) -> None:
         """Give a browser its cookies and show it the page, at an address without the token."""
-        person = f"{COOKIE}_{self._door.port}"
+        person = f"{COOKIE}_{self._auth.port}"
         for name, value, days in (
-            (self._door.cookie, id, LOGIN_DAYS),
-            (person, self._door.people.signed(owner), DAYS),
+            (self._auth.cookie, id, LOGIN_DAYS),
+            (person, self._auth.people.signed(owner), DAYS),
         ):
             self.set_cookie(
                 name,
@@ -191,16 +201,16 @@ class LoginHandler(RequestHandler):
                 samesite="Strict",
                 path="/",
                 expires_days=days,
-                secure=self.request.visitor.safe,
+                secure=visitor_of(self.request).secure,
             )
         self.redirect("./")
 
 
-class HopHandler(RequestHandler):
+class ReloadHandler(RequestHandler):
     """Asks the browser to ask once more, as our own page."""
 
     def get(self) -> None:
         self.set_header("Cache-Control", "no-store")
-        self.finish(_HOP)
+        self.finish(_RELOAD)
 
     head = get

@@ -36,13 +36,13 @@ def read_file(path: str | os.PathLike[str]) -> Take:
     """
     file = path_of(path)
     audio = Audio.read(file)
-    story, lossy = _story(file)
-    latent, remarks = read_latent(file.with_suffix(".safetensors"), story["latent"])
-    take = manifest.receive(story, audio, latent, lossy, file.name)
+    data, lossy = _manifest(file)
+    latent, remarks = read_latent(file.with_suffix(".safetensors"), data["latent"])
+    take = manifest.from_file(data, audio, latent, lossy, file.name)
     return take.replace(remarks=(*take.remarks, *remarks)) if remarks else take
 
 
-def _story(file: Path) -> tuple[dict[str, Any], bool]:
+def _manifest(file: Path) -> tuple[dict[str, Any], bool]:
     """The manifest in a file or beside it, and whether the file's format changes samples."""
     comment, lossy = read_comment(file)
     beside = file.with_suffix(".json")
@@ -77,10 +77,10 @@ def _read_latent(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     return found if found.dtype == np.float32 and found.shape == shape else None
 
 
-def write_sound(path: Path, audio: Audio, story: dict[str, Any]) -> None:
+def write_sound(path: Path, audio: Audio, data: dict[str, Any]) -> None:
     """Write a sound with its manifest inside; where the format has no room for it, beside the file."""
-    kind, title = path.suffix.lower(), (mended_text(story["recipe"]["caption"])[:200] or story["id"])
-    text = manifest.to_text(story)
+    kind, title = path.suffix.lower(), (mended_text(data["recipe"]["caption"])[:200] or data["id"])
+    text = manifest.to_text(data)
     fits = kind not in (".opus", ".ogg") or len(text.encode()) <= MOST_OPUS
     audio.write(path, comment=text if fits else None, title=title)
     if not fits:
@@ -102,11 +102,11 @@ def export(take: Take, path: str | os.PathLike[str]) -> Path:
         if target.suffix.lower() == ".zip":
             return _export_zip(take, target)
         target, kind = can_write(target)
-        story = manifest.describe(take)
+        data = manifest.describe(take)
         if kind == "flac" and take.audio.lossless_kind != "flac":
-            facts = {**_as_flac(take.audio, target.parent), "original": identity.original_of(story)}
-            story = manifest.sealed({**story, "audio": facts})
-        write_sound(target, take.audio, story)
+            facts = {**_as_flac(take.audio, target.parent), "original": identity.original_of(data)}
+            data = manifest.with_checksum({**data, "audio": facts})
+        write_sound(target, take.audio, data)
     except OSError as problem:
         raise SourceError(f"{shown(target.name)} cannot be written ({problem.strerror or problem}).") from None
     return target
@@ -120,12 +120,12 @@ def _as_flac(audio: Audio, folder: Path) -> dict[str, Any]:
 
 def _export_zip(take: Take, target: Path) -> Path:
     can_write(target.with_suffix(".flac"))
-    story = manifest.describe(take)
+    data = manifest.describe(take)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".draft-") as draft:
         folder = Path(draft)
-        write_sound(folder / f"{take.id}.{take.audio.lossless_kind}", take.audio, story)
+        write_sound(folder / f"{take.id}.{take.audio.lossless_kind}", take.audio, data)
         write_latent(folder / f"{take.id}.safetensors", take.latent)
-        (folder / f"{take.id}.json").write_text(manifest.to_text(story), encoding="utf-8")
+        (folder / f"{take.id}.json").write_text(manifest.to_text(data), encoding="utf-8")
         with zipfile.ZipFile(folder / "whole.zip", "w", zipfile.ZIP_STORED) as archive:
             for file in sorted(folder.glob(f"{take.id}.*")):
                 archive.write(file, file.name)

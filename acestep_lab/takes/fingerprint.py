@@ -48,8 +48,10 @@ def fingerprint(audio: Audio) -> str:
     """The fingerprint of a sound, as text."""
     levels = np.concatenate(_views(audio.samples, audio.rate, _cells(audio.seconds)))
     steps = np.clip(np.rint((levels - _FLOOR) * _STEPS), 0, 255).astype(np.uint8)
-    moved = np.diff(steps, axis=0, prepend=np.zeros((1, steps.shape[1]), np.uint8))  # wraps around, and back again
-    return base64.b64encode(zlib.compress(moved.T.tobytes(), 9)).decode()
+    differences = np.diff(
+        steps, axis=0, prepend=np.zeros((1, steps.shape[1]), np.uint8)
+    )  # wraps around, and back again
+    return base64.b64encode(zlib.compress(differences.T.tobytes(), 9)).decode()
 
 
 def _views(samples: np.ndarray, rate: int, cells: int) -> list[np.ndarray]:
@@ -62,10 +64,10 @@ def _side_cells(cells: int) -> int:
     return max(1, cells // SIDE_CELLS)
 
 
-def is_copy(mark: str, seconds: float, audio: Audio) -> bool:
+def is_copy(known_print: str, seconds: float, audio: Audio) -> bool:
     """Whether a sound is a copy of the one of this fingerprint and length, as a lossy format leaves it."""
     cells = _cells(seconds)
-    known = _read(mark, [cells] if audio.channels == 1 else [cells, _side_cells(cells)])
+    known = _read(known_print, [cells] if audio.channels == 1 else [cells, _side_cells(cells)])
     length, rate = round(seconds * audio.rate), audio.rate
     longer = audio.samples.shape[1] - length
     if known is None or not -1 <= longer - (longer < 0) <= LONGER_SECONDS * rate:
@@ -81,19 +83,19 @@ def _cells(seconds: float) -> int:
     return int(min(MOST_CELLS, max(1, round(seconds / CELL_SECONDS))))
 
 
-def _read(mark: str, views: list[int]) -> list[np.ndarray] | None:
+def _read(text: str, views: list[int]) -> list[np.ndarray] | None:
     """The levels in a fingerprint, `[cells, bands]` of each view; None where it is none of so many cells."""
     cells = sum(views)
     size = cells * BANDS
     try:
-        packed = base64.b64decode(mark[:MOST_CHARACTERS], validate=True)
+        packed = base64.b64decode(text[:MOST_CHARACTERS], validate=True)
         data = zlib.decompressobj().decompress(packed, size + 1)
     except (binascii.Error, zlib.error, ValueError):
         return None
     if len(data) != size:
         return None
-    moved = np.frombuffer(data, np.uint8).reshape(BANDS, cells).T
-    levels = np.cumsum(moved, axis=0, dtype=np.uint8) / _STEPS + _FLOOR
+    differences = np.frombuffer(data, np.uint8).reshape(BANDS, cells).T
+    levels = np.cumsum(differences, axis=0, dtype=np.uint8) / _STEPS + _FLOOR
     return np.split(levels, np.cumsum(views)[:-1])
 
 
@@ -112,8 +114,8 @@ def _near(one: np.ndarray, other: np.ndarray, floor: float) -> bool:
     away, top = np.abs(one - other), np.maximum(one, other)
     loudest = top.max(axis=1)
     live = loudest > max(floor, _FLOOR + 10)
-    heard = top > loudest[:, None] - _NEAR
-    bands = np.where(heard, away, 0).sum(axis=1) / heard.sum(axis=1)
+    audible = top > loudest[:, None] - _NEAR
+    bands = np.where(audible, away, 0).sum(axis=1) / audible.sum(axis=1)
     sums = np.abs(_sum(one) - _sum(other))
     return bool((np.maximum(bands, sums)[live] <= TOLERANCE_DECIBELS).all())
 

@@ -21,7 +21,7 @@ from acestep_lab.takes.fingerprint import fingerprint, is_copy
 FORMAT = "acestep_lab.take/2"
 OLD_FORMAT = "acestep_lab.take/1"
 
-Judgement = Literal["same", "copy", "unsure", "other"]
+Match = Literal["same", "copy", "unsure", "other"]
 """same: sample for sample; copy: as another format left it; unsure: an old manifest cannot tell; other: not this sound."""
 
 _MOST_HASHED = 2**28
@@ -61,19 +61,19 @@ def latent_facts(latent: np.ndarray) -> dict[str, Any]:
     return {"shape": list(latent.shape), "sha256": hashlib.sha256(np.ascontiguousarray(latent).tobytes()).hexdigest()}
 
 
-def original_of(story: Mapping[str, Any]) -> Mapping[str, Any]:
+def original_of(data: Mapping[str, Any]) -> Mapping[str, Any]:
     """The facts of the sound that earned a manifest's id; the sound beside it may be a copy of that one."""
-    audio: Mapping[str, Any] = story["audio"]
+    audio: Mapping[str, Any] = data["audio"]
     return audio.get("original", audio)
 
 
-def identity(story: Mapping[str, Any]) -> str:
+def identity(data: Mapping[str, Any]) -> str:
     """The id that a manifest's content earns."""
-    audio, latent = original_of(story), story["latent"]
+    audio, latent = original_of(data), data["latent"]
     content = [
-        story["recipe"],
-        str(story["made_with"].get("checkpoint", "")),
-        list(story["parents"]),
+        data["recipe"],
+        str(data["made_with"].get("checkpoint", "")),
+        list(data["parents"]),
         [audio.get(name) for name in ("rate", "channels", "frames", "sha256", "fingerprint")],
         [list(latent["shape"]), latent["sha256"]],
     ]
@@ -81,18 +81,18 @@ def identity(story: Mapping[str, Any]) -> str:
     return f"take-{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
 
 
-def is_proven(story: Mapping[str, Any]) -> bool:
+def is_proven(data: Mapping[str, Any]) -> bool:
     """Whether a manifest's id is the one its content earns."""
-    return bool(story["format"] == FORMAT and story["id"] == identity(story))
+    return bool(data["format"] == FORMAT and data["id"] == identity(data))
 
 
-def judge(story: Mapping[str, Any], audio: Audio, lossy: bool) -> Judgement:
-    """Whether a sound is the one a manifest tells of; `lossy`: it comes from a format that changes samples."""
-    if story["format"] == OLD_FORMAT:
-        return _judge_old(story, audio, lossy)
-    if not is_proven(story):
+def compare_with_manifest(data: Mapping[str, Any], audio: Audio, lossy: bool) -> Match:
+    """Whether a sound is the one a manifest describes; `lossy`: it comes from a format that changes samples."""
+    if data["format"] == OLD_FORMAT:
+        return _compare_with_old_manifest(data, audio, lossy)
+    if not is_proven(data):
         return "other"
-    facts, original = story["audio"], original_of(story)
+    facts, original = data["audio"], original_of(data)
     exact = _shape(facts) == _shape_of(audio) and facts["sha256"] == digest(audio.samples)
     if exact and original is facts:
         return "same"
@@ -107,36 +107,36 @@ def is_copy_of(facts: Mapping[str, Any], audio: Audio) -> bool:
     return is_copy(facts["fingerprint"], facts["frames"] / facts["rate"], audio)
 
 
-def _judge_old(story: Mapping[str, Any], audio: Audio, lossy: bool) -> Judgement:
+def _compare_with_old_manifest(data: Mapping[str, Any], audio: Audio, lossy: bool) -> Match:
     """The same for a manifest without a fingerprint, whose digest told 0 from -0, as a FLAC does not.
 
     What was spliced (a repaint, an extension) was not on the grid of the FLAC that it was kept in, nor always within full
     scale: its digest is that of no file, and whether such a file was changed cannot be told.
     """
-    facts = story["audio"]
+    facts = data["audio"]
     if lossy:
         near = abs(audio.seconds - facts["seconds"]) < 0.15 and audio.channels == facts["channels"]
         return "unsure" if near else "other"
-    told = facts["seconds"], facts["rate"], facts["channels"]
-    if told != (audio.seconds, audio.rate, audio.channels):
+    wanted = facts["seconds"], facts["rate"], facts["channels"]
+    if wanted != (audio.seconds, audio.rate, audio.channels):
         return "other"
-    found = signs_judged(audio.samples, hashlib.sha256, facts["sha256"])
-    return "unsure" if found == "other" and _task(story) in _SPLICED else found
+    found = match_signs(audio.samples, hashlib.sha256, facts["sha256"])
+    return "unsure" if found == "other" and _task(data) in _SPLICED else found
 
 
-def _task(story: Mapping[str, Any]) -> object:
-    task = story["recipe"].get("task")
+def _task(data: Mapping[str, Any]) -> object:
+    task = data["recipe"].get("task")
     return task.get("task") if isinstance(task, dict) else None
 
 
-def signs_judged(samples: np.ndarray, begin: Callable[[], Any], told: str) -> Judgement:
+def match_signs(samples: np.ndarray, begin: Callable[[], Any], wanted: str) -> Match:
     """Whether a digest is that of these samples with some of their zeros negative.
 
     `begin` starts a hash. All signs are tried where that takes a fraction of a second; else "unsure".
     """
     flat = np.ascontiguousarray(samples, dtype="<f4").reshape(-1)
     for signs in (flat, flat + np.float32(0), np.where(flat == 0, np.float32(-0.0), flat)):
-        if _hashed(begin(), signs).hexdigest() == told:
+        if _hashed(begin(), signs).hexdigest() == wanted:
             return "same"
     zeros = np.flatnonzero(flat == 0)
     if not zeros.size:
@@ -144,7 +144,7 @@ def signs_judged(samples: np.ndarray, begin: Callable[[], Any], told: str) -> Ju
     left = np.append(zeros, flat.size)
     if zeros.size > 20 or sum(2.0 ** (i + 1) * (b - a) * 4 for i, (a, b) in enumerate(_pairs(left))) > _MOST_HASHED:
         return "unsure"
-    return "same" if told in _all_signs(flat, left, begin()) else "other"
+    return "same" if wanted in _all_signs(flat, left, begin()) else "other"
 
 
 def _all_signs(flat: np.ndarray, zeros: np.ndarray, start: Any) -> set[str]:

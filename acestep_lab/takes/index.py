@@ -148,10 +148,10 @@ class Index:
     def put(self, entries: Iterable[tuple[str, Mapping[str, Any], Mapping[str, Any]]]) -> None:
         """Add or replace takes: (stamp, manifest, marks) each."""
         with self._open() as db:
-            for stamp, story, marks in entries:
-                db.execute("DELETE FROM words WHERE id = ?", (story["id"],))
-                db.execute(f"INSERT OR REPLACE INTO takes VALUES ({','.join('?' * 16)})", _row(stamp, story, marks))
-                db.execute("INSERT INTO words VALUES (?, ?)", (story["id"], _text(story, marks)))
+            for stamp, data, marks in entries:
+                db.execute("DELETE FROM words WHERE id = ?", (data["id"],))
+                db.execute(f"INSERT OR REPLACE INTO takes VALUES ({','.join('?' * 16)})", _row(stamp, data, marks))
+                db.execute("INSERT INTO words VALUES (?, ?)", (data["id"], _text(data, marks)))
 
     def drop(self, ids: Iterable[str]) -> None:
         """Forget takes."""
@@ -211,25 +211,25 @@ def _match(query: str) -> str:
     return " ".join(f'"{word}"*' for word in words if any(ch.isalnum() for ch in word))
 
 
-def _row(stamp: str, story: Mapping[str, Any], marks: Mapping[str, Any]) -> tuple[Any, ...]:
-    recipe, plan = story["recipe"], story.get("plan") or {}
+def _row(stamp: str, data: Mapping[str, Any], marks: Mapping[str, Any]) -> tuple[Any, ...]:
+    recipe, plan = data["recipe"], data.get("plan") or {}
     return (
-        story["id"], stamp, story["created"], recipe["caption"], story["audio"]["seconds"], recipe.get("seed"),
+        data["id"], stamp, data["created"], recipe["caption"], data["audio"]["seconds"], recipe.get("seed"),
         recipe.get("task", {}).get("task", "Text2Music"), recipe.get("bpm") or plan.get("bpm"),
-        recipe.get("keyscale") or plan.get("keyscale"), json.dumps(story["parents"]), bool(marks.get("star")),
+        recipe.get("keyscale") or plan.get("keyscale"), json.dumps(data["parents"]), bool(marks.get("star")),
         bool(marks.get("reject")), marks.get("note", ""), json.dumps(marks.get("tags", []), ensure_ascii=False),
         json.dumps(recipe, ensure_ascii=False), json.dumps(marks.get("scores", {})),
     )  # fmt: skip
 
 
-def _text(story: Mapping[str, Any], marks: Mapping[str, Any]) -> str:
+def _text(data: Mapping[str, Any], marks: Mapping[str, Any]) -> str:
     """Everything of a take one may search for."""
-    recipe, plan = story["recipe"], story.get("plan") or {}
+    recipe, plan = data["recipe"], data.get("plan") or {}
     tempo, key = recipe.get("bpm") or plan.get("bpm"), recipe.get("keyscale") or plan.get("keyscale")
     parts = [
         recipe["caption"], recipe.get("lyrics", ""), plan.get("caption", ""), recipe.get("task", {}).get("task", ""),
         f"{tempo} bpm" if tempo else "", key or "", marks.get("note", ""), " ".join(marks.get("tags", [])),
-        f"seed {recipe.get('seed')}", story["id"],
+        f"seed {recipe.get('seed')}", data["id"],
     ]  # fmt: skip
     return "\n".join(str(part) for part in parts if part)
 

@@ -32,7 +32,7 @@ from acestep_lab.takes.exchange import export, read_file, read_latent, write_lat
 from acestep_lab.takes.ids import is_sound_id, is_take_id, sound_id, take_id
 from acestep_lab.takes.index import Card, Index, IndexLost
 from acestep_lab.takes.take import Take
-from acestep_lab.takes.trash import FULL, Binned, Trash, files_of
+from acestep_lab.takes.trash import FULL, Trash, TrashedTake, files_of
 
 __all__ = ["Library", "Problem", "export", "read_file"]
 
@@ -116,10 +116,10 @@ class Library:
 
     def ids(self) -> list[str]:
         """Ids of all kept takes, newest first."""
-        return self._ask(self._index.ids)
+        return self._query(self._index.ids)
 
     def takes(self, most: int | None = None) -> list[Take]:
-        """Kept takes, newest first, each with its sound; damaged ones are left out."""
+        """Kept takes, newest first, each with its sound; damaged ones are left out. LibraryError for an odd number of them."""
         if most is not None and not (is_whole(most) and (plain_number(most) or 0) >= 0):
             raise LibraryError(f"At most so many takes is a whole number from 0 up, not {shown(most)}.")
         return list(self._readable(self.ids()[: None if most is None else int(plain_number(most) or 0)]))
@@ -131,10 +131,10 @@ class Library:
 
     def cards(self, query: str = "", most: int | None = None, **where: object) -> list[Card]:
         """Cards (no sound is read), newest first. All words of `query` must occur; `star=True` and such narrow further."""
-        return self._ask(lambda: self._index.cards(query, most, **where))
+        return self._query(lambda: self._index.cards(query, most, **where))
 
     def card(self, name: str) -> Card:
-        """The card of one take."""
+        """The card of one take; LibraryError where none is kept under that name, or it is damaged."""
         found = self.cards(id=self._known(name))
         if not found:
             raise LibraryError(self._damaged.get(name, ("", f"The library keeps no take {shown(name)}."))[1])
@@ -149,22 +149,22 @@ class Library:
 
         A damaged latent costs only itself: the take's `remarks` say so.
         """
-        story = self._story(self._known(name))
+        data = self._manifest(self._known(name))
         try:
             audio = Audio.read(self.sound(name))
         except SourceError as error:
             raise LibraryError(f"The sound of {name} cannot be read: {error}") from None
-        found = identity.judge(story, audio, lossy=False)
+        found = identity.compare_with_manifest(data, audio, lossy=False)
         if found == "other":
             raise LibraryError(
                 f"The sound of {name} is damaged: it is not the one its manifest tells of. What is left of it can be heard by "
                 f"opening the file {self.sound(name).name}."
             )
-        latent, remarks = read_latent(self.folder / f"{name}.safetensors", story["latent"])
-        return manifest.rebuild(story, audio, latent, *remarks)
+        latent, remarks = read_latent(self.folder / f"{name}.safetensors", data["latent"])
+        return manifest.to_take(data, audio, latent, *remarks)
 
     def sound(self, name: str) -> Path:
-        """The sound file of a take."""
+        """The sound file of a take; LibraryError where it is missing."""
         found = self._sound_of(self.folder, self._known(name))
         if found is None:
             raise LibraryError(f"The sound of {name} is missing from {shown(str(self.folder), 120)}.")
@@ -193,13 +193,13 @@ class Library:
 
     def _odd_marks(self) -> list[Problem]:
         names = {name.removesuffix(".marks.json") for name in _names(self.folder) if name.endswith(".marks.json")}
-        said = [(name, self._marks(name)[1]) for name in names if is_take_id(name)]
-        return [Problem(f"{name}.marks.json", sentence) for name, sentence in said if sentence]
+        found = [(name, self._marks(name)[1]) for name in names if is_take_id(name)]
+        return [Problem(f"{name}.marks.json", sentence) for name, sentence in found if sentence]
 
     def _odd_places(self) -> list[Problem]:
         """What lies among takes, recordings and in the trash under a name that none of them has."""
         stem = re.compile(r"[^.]*")
-        odd = [place.relative_to(self.folder).as_posix() for place in self._trash.strangers()]
+        odd = [place.relative_to(self.folder).as_posix() for place in self._trash.foreign_files()]
         odd += [n for n in _names(self.folder) if n.startswith("take-") and not is_take_id(stem.findall(n)[0])]
         recordings = [n for n in _names(self.folder / SOUNDS) if not n.startswith(".")]
         odd += [f"{SOUNDS}/{n}" for n in recordings if not is_sound_id(stem.findall(n)[0])]
@@ -231,12 +231,12 @@ class Library:
         there = self._sound_of(self.folder, take.id)
         if there is not None and self._is_whole(take):
             return there
-        story = manifest.describe(take)
-        text = manifest.to_text(story)
+        data = manifest.describe(take)
+        text = manifest.to_text(data)
         kind = take.audio.lossless_kind
         try:
             self._make_folder()
-            self._whole(f"{take.id}.{kind}", lambda path: write_sound(path, take.audio, story))
+            self._whole(f"{take.id}.{kind}", lambda path: write_sound(path, take.audio, data))
             if take.latent.size:
                 self._whole(f"{take.id}.safetensors", lambda path: write_latent(path, take.latent))
             self._whole(f"{take.id}.json", lambda path: path.write_text(text, encoding="utf-8"))
@@ -252,37 +252,38 @@ class Library:
     def admit(self, take: Take) -> Take:
         """The take as this library can keep it: itself, or, where its id belongs to another sound here, one of its own.
 
-        Ids are earned by content, but one of an old file is only claimed; a claim never takes over what is here.
+        Ids are earned by content, but one of an old file is only claimed; a claim never takes over what is here. LibraryError
+        for what is no take.
         """
         if not is_a(take, Take):
             raise LibraryError(f"A library admits takes, not {shown(take)}.")
         if take.manifest is None:
             return take
-        known = self._told_of(take.id)
+        known = self._kept_under(take.id)
         if known is None and (take not in self or (identity.is_proven(take.manifest) and not take.is_copy)):
             return take  # where only a damaged manifest is left, a proven original makes it whole
         if known is not None and self._is_same(known, take):
             return take
-        return take.descended(
+        return take.as_child(
             f"{take.id} is another take here; this one got an id of its own, with that one as its parent."
         )
 
-    def _told_of(self, name: str) -> tuple[dict[str, Any], Path | None] | None:
+    def _kept_under(self, name: str) -> tuple[dict[str, Any], Path | None] | None:
         """The manifest under a name, here or in the trash, and the sound beside it."""
         places = [(one.folder, one.stem) for one in self._trash if one.name == name]
         for folder, stem in [(self.folder, name), *places]:
             if _is_file(folder / f"{stem}.json"):
                 with contextlib.suppress(LibraryError):
-                    return self._story(name, folder / f"{stem}.json"), self._sound_of(folder, stem)
+                    return self._manifest(name, folder / f"{stem}.json"), self._sound_of(folder, stem)
         return None
 
     def _is_same(self, known: tuple[dict[str, Any], Path | None], take: Take) -> bool:
         """Whether a take holds the sound kept under its id, or a copy of it."""
-        story, place = known
-        original, facts = identity.original_of(story), take.facts["audio"]
-        if facts["sha256"] in (original["sha256"], story["audio"]["sha256"]):
+        data, place = known
+        original, facts = identity.original_of(data), take.facts["audio"]
+        if facts["sha256"] in (original["sha256"], data["audio"]["sha256"]):
             return True
-        if story["format"] == identity.FORMAT:
+        if data["format"] == identity.FORMAT:
             return identity.is_copy_of(original, take.audio)
         try:
             return place is not None and identity.is_copy_of(identity.sound_facts(Audio.read(place)), take.audio)
@@ -300,7 +301,10 @@ class Library:
         return bool(kept.latent.size or not take.latent.size)
 
     def keep_sound(self, audio: Audio) -> Path:
-        """Write a recording that a take starts from, sample for sample; keeping it twice changes nothing."""
+        """Write a recording that a take starts from, sample for sample; keeping it twice changes nothing.
+
+        LibraryError for what is no Audio, holds samples that are no numbers, or finds no room.
+        """
         if not isinstance(audio, Audio):
             raise LibraryError(f"A recording is an Audio, not {shown(audio)}.")
         known = self._sound_of(self.folder / SOUNDS, audio.id)
@@ -366,8 +370,11 @@ class Library:
         tags: Iterable[str] | None = None,
         scores: dict[str, float] | None = None,
     ) -> Card:
-        """Say something about a take; what is None stays as it was. A star takes a rejection back, and vice versa."""
-        said, unread = self._marks(self._known(name))
+        """Say something about a take; what is None stays as it was. A star takes a rejection back, and vice versa.
+
+        LibraryError for an unknown take or a mark of another kind.
+        """
+        marks, unread = self._marks(self._known(name))
         new: dict[str, Any] = {"star": star, "reject": reject, "note": note, "scores": scores, "tags": tags}
         try:
             if tags is not None:
@@ -380,12 +387,12 @@ class Library:
         if reject is True:
             new["star"] = False
         new = {key: value for key, value in new.items() if value is not None}
-        text = to_json(said | manifest.checked_marks(new, "The marks"))
-        marks = self.folder / f"{name}.marks.json"
+        text = to_json(marks | manifest.checked_marks(new, "The marks"))
+        file = self.folder / f"{name}.marks.json"
         if unread:  # what it said may still be read by a person
             with contextlib.suppress(OSError):
-                os.replace(marks, marks.with_suffix(".unread"))
-        self._whole(marks.name, lambda path: path.write_text(text, encoding="utf-8"))
+                os.replace(file, file.with_suffix(".unread"))
+        self._whole(file.name, lambda path: path.write_text(text, encoding="utf-8"))
         return self.card(name)
 
     # -- the trash -------------------------------------------------------------------------------------------------------
@@ -401,7 +408,7 @@ class Library:
         """Move one take; on a full disk the index, which is only a mirror, makes room."""
         for attempt in range(2):
             try:
-                self._trash.take(name, files_of(self.folder, name))
+                self._trash.add(name, files_of(self.folder, name))
             except OSError as error:
                 if error.errno not in FULL or attempt:
                     raise LibraryError(f"{name} cannot be binned ({error.strerror}).") from None
@@ -422,38 +429,41 @@ class Library:
         back: list[str] = []
         for binned in self._trash:
             if binned.name in names and binned.name not in back:
-                self._trash.give_back(binned, self.folder, self._lacks(binned))
+                self._trash.restore(binned, self.folder, self._lacks(binned))
                 self._tidy(binned.name)
                 back.append(binned.name)
         return back
 
-    def _lacks(self, binned: Binned) -> Callable[[str], bool]:
+    def _lacks(self, binned: TrashedTake) -> Callable[[str], bool]:
         """Which of a binned take's files are wanted back; where it was kept again meanwhile, only what that one lacks."""
         name = binned.name
         if name not in self:
             return lambda file: True
-        binned_is_better = self._worth(name, binned.folder, binned.stem) > self._worth(name, self.folder, name)
+        binned_is_better = self._quality(name, binned.folder, binned.stem) > self._quality(name, self.folder, name)
         apart = (f"{name}.marks.json", f"{name}.safetensors")
         return lambda file: not _is_file(self.folder / file) if file in apart else binned_is_better
 
-    def _worth(self, name: str, folder: Path, stem: str) -> int:
+    def _quality(self, name: str, folder: Path, stem: str) -> int:
         """2 for a take with its own sound, 1 for one with a copy of it, 0 for what cannot be opened."""
         try:
-            story = self._story(name, folder / f"{stem}.json")
+            data = self._manifest(name, folder / f"{stem}.json")
         except LibraryError:
             return 0
-        return 0 if self._sound_of(folder, stem) is None else 1 + ("original" not in story["audio"])
+        return 0 if self._sound_of(folder, stem) is None else 1 + ("original" not in data["audio"])
 
     def _tidy(self, name: str) -> None:
         """Leave a take one sound file, the one its manifest tells of."""
         files = [file for kind in KINDS if _is_file(file := self.folder / f"{name}.{kind}")]
         for file in files if len(files) > 1 else ():
             with contextlib.suppress(LibraryError, SourceError, OSError):
-                if identity.judge(self._story(name), Audio.read(file), lossy=False) == "other":
+                if identity.compare_with_manifest(self._manifest(name), Audio.read(file), lossy=False) == "other":
                     file.unlink()
 
     def empty_trash(self, older_than_hours: float = 0.0) -> None:
-        """Delete what has been in the trash for so long, and the recordings only such takes started from."""
+        """Delete what has been in the trash for so long, and the recordings only such takes started from.
+
+        LibraryError where the hours are no number.
+        """
         if isinstance(older_than_hours, bool) or not isinstance(older_than_hours, int | float):
             raise LibraryError(
                 f"How long a take lies in the trash is a number of hours, not {shown(older_than_hours)}."
@@ -478,13 +488,13 @@ class Library:
                 with contextlib.suppress(OSError):
                     file.unlink(missing_ok=True)
 
-    def _needs(self, binned: Binned) -> list[str] | None:
+    def _needs(self, binned: TrashedTake) -> list[str] | None:
         """What a binned take was made from; None where its manifest does not tell."""
         try:
-            story = self._story(binned.name, binned.folder / f"{binned.stem}.json")
+            data = self._manifest(binned.name, binned.folder / f"{binned.stem}.json")
         except LibraryError:
             return None
-        return [*story["parents"], *_sources(story["recipe"])]
+        return [*data["parents"], *_sources(data["recipe"])]
 
     def _sweep(self) -> None:
         """Delete what kills left half-written long ago."""
@@ -503,14 +513,14 @@ class Library:
         self._index.in_memory = False
         self._damaged.clear()
         self._seen = 0
-        self._ask(self._index.ids)
+        self._query(self._index.ids)
 
-    def _ask(self, question: Callable[[], T]) -> T:
+    def _query(self, call: Callable[[], T]) -> T:
         """An answer of the index, brought up to date first, and filled anew where it was lost."""
         for attempt in range(_ATTEMPTS):
             try:
                 self._sync()
-                return question()
+                return call()
             except IndexLost:
                 self._seen = 0
                 if attempt == _ATTEMPTS - 1:
@@ -544,8 +554,8 @@ class Library:
         """What the index is told of takes; those that cannot be read are named in `problems` instead."""
         for name in names:
             try:
-                story = self._story(name)
-                entry = stamps[name], {**story, "recipe": manifest.recipe_of(story)}, self.marks(name)
+                data = self._manifest(name)
+                entry = stamps[name], {**data, "recipe": manifest.recipe_of(data)}, self.marks(name)
             except LibraryError as problem:
                 if (self.folder / f"{name}.json").exists() or (self.folder / f"{name}.json").is_symlink():
                     self._damaged[name] = stamps[name], str(problem)
@@ -563,18 +573,18 @@ class Library:
             if is_take_id(name)
         }
 
-    def _story(self, name: str, path: Path | None = None) -> dict[str, Any]:
+    def _manifest(self, name: str, path: Path | None = None) -> dict[str, Any]:
         """The manifest of a take, every field of the right kind and its own; LibraryError says what is wrong."""
         path = path or self.folder / f"{name}.json"
-        story = manifest.checked(read_json(path, "The manifest", LibraryError), path.name)
-        if story["id"] != name:
-            raise LibraryError(f"{path.name} is the manifest of another take, {story['id']}.")
-        if story["format"] == identity.FORMAT and not (identity.is_proven(story) and manifest.is_intact(story)):
+        data = manifest.checked(read_json(path, "The manifest", LibraryError), path.name)
+        if data["id"] != name:
+            raise LibraryError(f"{path.name} is the manifest of another take, {data['id']}.")
+        if data["format"] == identity.FORMAT and not (identity.is_proven(data) and manifest.is_intact(data)):
             raise LibraryError(
                 f"{path.name} is damaged: it does not tell of {name} any more. The sound file carries its manifest as well: "
                 "open that, and keep it again."
             )
-        return story
+        return data
 
     def _known(self, name: str) -> str:
         """The id, where the library keeps it; LibraryError otherwise."""
@@ -636,10 +646,10 @@ def _sources(recipe: Any) -> list[str]:
     return [name for name in found if isinstance(name, str)]
 
 
-def _recording(audio: Audio, name: str) -> identity.Judgement:
+def _recording(audio: Audio, name: str) -> identity.Match:
     """Whether a recording is the one of an id, the signs of its zeros aside, which an older FLAC of it lost."""
     salt = str(audio.rate).encode()[:16]
-    return identity.signs_judged(
+    return identity.match_signs(
         audio.samples, lambda: hashlib.blake2b(digest_size=8, salt=salt), name.removeprefix("audio-")
     )
 

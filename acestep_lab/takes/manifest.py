@@ -1,4 +1,4 @@
-"""The manifest: a take's story as JSON, written beside its sound and inside it.
+"""The manifest: a take's data as JSON, written beside its sound and inside it.
 
 Knows values only. Samples and latents travel in their own files; their digests stand here. Whatever comes from a file passes
 `checked` before anybody looks into it, and a recipe from a file names its sources by id: never a path of this machine.
@@ -40,30 +40,30 @@ _UNSURE = "{where} was written by an earlier version, which does not tell whethe
 
 def describe(take: Take) -> dict[str, Any]:
     """Everything about a take but its samples and latent, as plain data."""
-    said = {
+    details = {
         "created": take.created,
         "asked": _asked(take).to_json() if take.asked else None,
         "plan": take.plan.to_json() if take.plan else None,
         "made_with": dict(take.made_with),
     }
     if take.manifest is None:
-        return sealed({"format": FORMAT, "id": take.id, **take.facts, **said})
+        return with_checksum({"format": FORMAT, "id": take.id, **take.facts, **details})
     facts = {"audio": _audio(take.manifest, take), "latent": _latent(take.manifest, take)}
-    return sealed({**take.manifest, **said, **facts})
+    return with_checksum({**take.manifest, **details, **facts})
 
 
-def sealed(story: Mapping[str, Any]) -> dict[str, Any]:
+def with_checksum(data: Mapping[str, Any]) -> dict[str, Any]:
     """A manifest with a checksum of all it says."""
-    return {**story, "checksum": _checksum(story)}
+    return {**data, "checksum": _checksum(data)}
 
 
-def is_intact(story: Mapping[str, Any]) -> bool:
+def is_intact(data: Mapping[str, Any]) -> bool:
     """Whether a manifest says what it said when it was written."""
-    return story.get("checksum") in (None, _checksum(story))
+    return data.get("checksum") in (None, _checksum(data))
 
 
-def _checksum(story: Mapping[str, Any]) -> str:
-    text = json.dumps({name: value for name, value in story.items() if name != "checksum"}, sort_keys=True, default=str)
+def _checksum(data: Mapping[str, Any]) -> str:
+    text = json.dumps({name: value for name, value in data.items() if name != "checksum"}, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
@@ -77,16 +77,16 @@ def _asked(take: Take) -> Recipe:
     return asked.replace(task=replace(asked.task.with_ids(), **{name: known[name] for name in paths}))
 
 
-def _audio(story: Mapping[str, Any], take: Take) -> dict[str, Any]:
+def _audio(data: Mapping[str, Any], take: Take) -> dict[str, Any]:
     """The facts of a take's sound, and of the original that earned the id where this is a copy of it."""
-    now, told = take.facts["audio"], identity.original_of(story)
-    same = told["sha256"] == now["sha256"] and told["rate"] == now["rate"] and "fingerprint" in told
-    return dict(told) if same else {**now, "original": dict(told)}
+    now, original = take.facts["audio"], identity.original_of(data)
+    same = original["sha256"] == now["sha256"] and original["rate"] == now["rate"] and "fingerprint" in original
+    return dict(original) if same else {**now, "original": dict(original)}
 
 
-def _latent(story: Mapping[str, Any], take: Take) -> dict[str, Any]:
+def _latent(data: Mapping[str, Any], take: Take) -> dict[str, Any]:
     """The facts of a take's latent, also where the latent itself is not at hand."""
-    return dict(take.facts["latent"] if take.latent.size else story["latent"])
+    return dict(take.facts["latent"] if take.latent.size else data["latent"])
 
 
 def to_text(manifest: Mapping[str, Any]) -> str:
@@ -115,19 +115,19 @@ def checked(found: object, where: str) -> dict[str, Any]:
         raise LibraryError(f"{where} carries no take of ours: its comment holds no acestep_lab manifest.")
     if kind not in (FORMAT, OLD_FORMAT):
         raise LibraryError(f"{where} was written by a newer acestep_lab ({shown(kind)}); update to open it.")
-    story = {"asked": None, "plan": None, **found}
+    data = {"asked": None, "plan": None, **found}
     for name, check in _FIELDS.items():
-        if name not in story or not check(story[name]):
-            raise LibraryError(f"{where} is damaged: its {name} is {shown(story.get(name))}.")
-    if kind == FORMAT and not _has_facts(identity.original_of(story)):
+        if name not in data or not check(data[name]):
+            raise LibraryError(f"{where} is damaged: its {name} is {shown(data.get(name))}.")
+    if kind == FORMAT and not _has_facts(identity.original_of(data)):
         raise LibraryError(f"{where} is damaged: it does not tell its sound's fingerprint.")
-    to_text(story)
-    _told(story, where)
-    return story
+    to_text(data)
+    _values(data, where)
+    return data
 
 
 @dataclass(frozen=True)
-class _Told:
+class _Values:
     """A manifest's values, and what had to be left out."""
 
     values: dict[str, Any]
@@ -136,62 +136,62 @@ class _Told:
     """Whether the recipe is the one written there."""
 
 
-def rebuild(story: Mapping[str, Any], audio: Audio, latent: np.ndarray | None, *remarks: str) -> Take:
+def to_take(data: Mapping[str, Any], audio: Audio, latent: np.ndarray | None, *remarks: str) -> Take:
     """The take of a checked manifest, bearing its id, with its samples, and its latent where that is at hand."""
-    told = _told(story, "The manifest")
-    empty = np.zeros((0, story["latent"]["shape"][1]), np.float32)
+    found = _values(data, "The manifest")
+    empty = np.zeros((0, data["latent"]["shape"][1]), np.float32)
     take = Take(
-        audio=audio, latent=empty if latent is None else latent, remarks=(*remarks, *told.remarks), **told.values
+        audio=audio, latent=empty if latent is None else latent, remarks=(*remarks, *found.remarks), **found.values
     )
-    return take.named(story) if told.whole else replace(take, parents=(story["id"],))
+    return take.with_manifest(data) if found.whole else replace(take, parents=(data["id"],))
 
 
-def receive(story: Mapping[str, Any], audio: Audio, latent: np.ndarray | None, lossy: bool, where: str) -> Take:
+def from_file(data: Mapping[str, Any], audio: Audio, latent: np.ndarray | None, lossy: bool, where: str) -> Take:
     """The take in a file from anywhere: the one its manifest names if the sound is that one's, else a new one."""
-    found = identity.judge(story, audio, lossy)
-    is_own = story["format"] == OLD_FORMAT or (identity.is_proven(story) and is_intact(story))
+    found = identity.compare_with_manifest(data, audio, lossy)
+    is_own = data["format"] == OLD_FORMAT or (identity.is_proven(data) and is_intact(data))
     if found != "other" and is_own:
-        said = (_UNSURE.format(where=where),) if found == "unsure" else ()
-        return rebuild(story, audio, latent, *said)
+        remarks = (_UNSURE.format(where=where),) if found == "unsure" else ()
+        return to_take(data, audio, latent, *remarks)
     sentence = _EDITED if is_own else _REWRITTEN
-    take = rebuild(story, audio, None, sentence.format(where=where, id=story["id"]))
-    return replace(take, parents=(story["id"],))
+    take = to_take(data, audio, None, sentence.format(where=where, id=data["id"]))
+    return replace(take, parents=(data["id"],))
 
 
-def recipe_of(story: Mapping[str, Any]) -> dict[str, Any]:
+def recipe_of(data: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe of a checked manifest as plain data of today."""
-    recipe: Recipe = _told(story, "The manifest").values["recipe"]
+    recipe: Recipe = _values(data, "The manifest").values["recipe"]
     return recipe.to_json()
 
 
-def _told(story: Mapping[str, Any], where: str) -> _Told:
+def _values(data: Mapping[str, Any], where: str) -> _Values:
     """A manifest's values; LibraryError for a recipe or plan that is none."""
     from acestep_lab.plan.plan import Plan
 
     try:
-        written = _recipe(story["recipe"], story["format"])
-        asked = _recipe(story["asked"], story["format"]) if story["asked"] else None
-        plan = Plan.from_json(story["plan"]) if story["plan"] else None
+        written = _recipe(data["recipe"], data["format"])
+        asked = _recipe(data["asked"], data["format"]) if data["asked"] else None
+        plan = Plan.from_json(data["plan"]) if data["plan"] else None
         recipe = _by_ids(written)
     except LabError as problem:
         raise LibraryError(f"{where} is damaged: {problem}") from None
-    parents = tuple(name for name in story["parents"] if is_id(name))
+    parents = tuple(name for name in data["parents"] if is_id(name))
     values = {
         "recipe": recipe,
         "asked": _asked_by_ids(asked, recipe),
         "plan": plan,
         "parents": parents,
-        "made_with": dict(story["made_with"]),
-        "created": story["created"],
+        "made_with": dict(data["made_with"]),
+        "created": data["created"],
     }
-    whole = recipe == written and len(parents) == len(story["parents"])
+    whole = recipe == written and len(parents) == len(data["parents"])
     remark = f"{where} names a file of some machine as what the take came from; that was left out."
-    return _Told(values, () if whole else (remark,), whole)
+    return _Values(values, () if whole else (remark,), whole)
 
 
-def _recipe(data: Mapping[str, Any], kind: str) -> Recipe:
+def _recipe(recipe: Mapping[str, Any], kind: str) -> Recipe:
     """A recipe from a file. Those of take/1 were rendered before there was DCW, so without it."""
-    return Recipe.from_json({"dcw": "off", **data} if kind == OLD_FORMAT else data)
+    return Recipe.from_json({"dcw": "off", **recipe} if kind == OLD_FORMAT else recipe)
 
 
 def _by_ids(recipe: Recipe) -> Recipe:

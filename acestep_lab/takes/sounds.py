@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from acestep_lab.audio.audio import Audio
-from acestep_lab.errors import LibraryError, SourceError, shown
+from acestep_lab.errors import LibraryError, SourceError, TakeWarning, shown, warn_caller
 from acestep_lab.lru_cache import LRUCache
 from acestep_lab.prompt import checks
 from acestep_lab.prompt.tasks import Source
@@ -67,6 +67,8 @@ class Sounds:
         else:
             take = self._admitted(read_file(file))
         self.remember(take)
+        for remark in take.remarks:
+            warn_caller(remark, TakeWarning)
         return take
 
     def find(self, source: Source | os.PathLike[str]) -> Take | Audio:
@@ -74,7 +76,7 @@ class Sounds:
         given: Any = source
         if checks.is_a(given, Take, Audio):
             self.remember(given)
-            return given  # type: ignore[no-any-return]
+            return given
         if not checks.is_a(given, str, os.PathLike):
             raise SourceError(f"A source is a take, an audio, an id or a file, not {checks.kind_of(source)}.")
         name = checks.place("A source", given, SourceError)
@@ -108,7 +110,7 @@ class Sounds:
         """The take, or the same under an id of its own where its id is another sound's, in memory or in the library."""
         known = self._known.get(take.id)
         if take.manifest is not None and isinstance(known, Take) and not take.has_sound_of(known):
-            return take.descended(
+            return take.as_child(
                 f"{take.id} is another take here; this one got an id of its own, with that one as its parent."
             )
         return self.library.admit(take)

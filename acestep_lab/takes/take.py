@@ -1,6 +1,6 @@
 """The Take: a finished piece with everything it came from.
 
-Knows no torch and no model. A take never changes; `but` makes another one. Its id is earned by what it holds: a take read
+Knows no torch and no model. A take never changes; `replace` makes another one. Its id is earned by what it holds: a take read
 from a file keeps the id its manifest proves only as long as it holds what that manifest tells of.
 """
 
@@ -21,10 +21,9 @@ from acestep_lab.errors import LibraryError, RecipeError, shown
 from acestep_lab.prompt.checks import is_a, tried
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.takes import identity
-from acestep_lab.takes.verdict import Verdict, compare, made_otherwise
+from acestep_lab.takes.verdict import Verdict, compare, making_differences
 
 if TYPE_CHECKING:
-    from acestep_lab.listen import Analysis
     from acestep_lab.plan.plan import Plan
 
 
@@ -99,8 +98,10 @@ class Take:
     @property
     def is_copy(self) -> bool:
         """Whether its sound is a copy of the one that earned its id, as a lossy format left it."""
-        told = None if self.manifest is None else identity.original_of(self.manifest)
-        return told is not None and "fingerprint" in told and told["sha256"] != self.facts["audio"]["sha256"]
+        original = None if self.manifest is None else identity.original_of(self.manifest)
+        return (
+            original is not None and "fingerprint" in original and original["sha256"] != self.facts["audio"]["sha256"]
+        )
 
     def has_sound_of(self, other: Take) -> bool:
         """Whether its sound is another take's, or a copy of it."""
@@ -113,57 +114,49 @@ class Take:
         return self.audio.seconds
 
     def replace(self, **changes: Any) -> Self:
-        """The same take with some fields changed; a new value, with a new id where recipe, sound, latent or parents differ."""
+        """The same take with some fields changed; a new value, with a new id where recipe, sound, latent or parents differ.
+
+        RecipeError for what is no field of a take.
+        """
         unknown = sorted(set(changes) - {f.name for f in fields(self) if f.init})
         if unknown:
             raise RecipeError(f"A take has no field {shown(unknown[0])} that can be changed.")
         changed = replace(self, **changes)
-        return changed.named(self.manifest) if self.manifest is not None and _alike(self, changed) else changed
+        return changed.with_manifest(self.manifest) if self.manifest is not None and _alike(self, changed) else changed
 
-    def named(self, manifest: Mapping[str, Any]) -> Self:
+    def with_manifest(self, manifest: Mapping[str, Any]) -> Self:
         """The same take, bearing the id of the manifest it was read from."""
         take = replace(self)
         object.__setattr__(take, "manifest", dict(manifest))
         return take
 
-    def descended(self, *remarks: str) -> Self:
+    def as_child(self, *remarks: str) -> Self:
         """A take of its own with the same content and this one as its parent, so that it has another id."""
         return replace(self, parents=(self.id,), remarks=(*self.remarks, *remarks))
 
     def code(self, session: str = "lab") -> str:
-        """The line of Python that makes this take again."""
+        """The line of Python that makes this take again; RecipeError where `session` is no name."""
         if not isinstance(session, str) or not session.isidentifier():
             raise RecipeError(f"A session's name is a word of Python, such as 'lab', not {shown(session)}.")
         return f"{session}.make({self.recipe.code()})"
 
     def verify(self, again: Take | Maker) -> Verdict:
-        """Compare with another take, or with what a session makes of the same recipe: same, same to the ear, different."""
+        """Compare with another take, or with what a session makes of the same recipe: same, same to the ear, different.
+
+        LibraryError for anything else.
+        """
         if not isinstance(again, Take) and not callable(getattr(again, "make", None)):
             raise LibraryError(
                 f"A take is held against another one, or against what a session makes, not {shown(again)}."
             )
         other = again if isinstance(again, Take) else again.make(self.recipe, self.plan)
-        return replace(compare(self.audio, other.audio), remark=made_otherwise(self.made_with, other.made_with))
-
-    def listen(self) -> Analysis:
-        """What can be heard in it: tempo, key, meter, loudness, instruments, each with how far to trust it.
-
-        The tempo that was asked for only tells the meter which beat to count. Raises SourceError for less than a second.
-        """
-        from acestep_lab.listen import listen
-
-        return listen(self.audio, self.recipe.bpm)
+        return replace(compare(self.audio, other.audio), remark=making_differences(self.made_with, other.made_with))
 
     def export(self, path: str | os.PathLike[str]) -> Path:
         """Write it as .flac, .wav, .opus, .ogg, .mp3, or .zip with latent and manifest."""
         from acestep_lab.takes.exchange import export
 
         return export(self, path)
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        from acestep_lab.ui.notebook import take_bundle
-
-        return take_bundle(self, include=include, exclude=exclude)
 
 
 def _latent(value: Any) -> np.ndarray:

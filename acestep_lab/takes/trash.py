@@ -26,7 +26,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, order=True)
-class Binned:
+class TrashedTake:
     """A take in the trash: its files are those in `folder` that begin with `stem`."""
 
     since: int
@@ -52,17 +52,17 @@ class Trash:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def __iter__(self) -> Iterator[Binned]:
+    def __iter__(self) -> Iterator[TrashedTake]:
         """What lies in it, newest first."""
         found = set()
         for place in self._places():
             if (match := _FOLDER.fullmatch(place.name)) and _is_folder(place):
-                found.add(Binned(int(match[1]), match[2], place, match[2]))
+                found.add(TrashedTake(int(match[1]), match[2], place, match[2]))
             elif (match := _FILE.fullmatch(place.name)) and not _is_folder(place):
-                found.add(Binned(int(match[1]), match[2], self.folder, f"{match[1]}-{match[2]}"))
+                found.add(TrashedTake(int(match[1]), match[2], self.folder, f"{match[1]}-{match[2]}"))
         return iter(sorted(found, reverse=True))
 
-    def strangers(self) -> list[Path]:
+    def foreign_files(self) -> list[Path]:
         """What lies in it and is no binned take."""
         return [p for p in self._places() if not (_FOLDER if _is_folder(p) else _FILE).fullmatch(p.name)]
 
@@ -72,7 +72,7 @@ class Trash:
         except OSError:
             return []
 
-    def take(self, name: str, files: Iterable[Path]) -> None:
+    def add(self, name: str, files: Iterable[Path]) -> None:
         """Move a take's files in, the first of them first; OSError where the disk refuses, and all lie where they lay."""
         since = max(0, time.time_ns())  # a clock before 1970 is wrong, and its minus would hide the take
         place: Path | None = self.folder / f"{since}-{name}"
@@ -82,32 +82,32 @@ class Trash:
             if problem.errno not in FULL or not self.folder.is_dir():
                 raise
             place = None
-        led = f"{since}-" if place is None else ""
+        prefix = f"{since}-" if place is None else ""
         try:
-            _move([(file, (place or self.folder) / f"{led}{file.name}") for file in files])
+            _move([(file, (place or self.folder) / f"{prefix}{file.name}") for file in files])
         except OSError:
             with contextlib.suppress(OSError):
                 if place is not None:
                     place.rmdir()
             raise
 
-    def give_back(self, binned: Binned, folder: Path, wanted: Callable[[str], bool] = lambda name: True) -> None:
+    def restore(self, trashed: TrashedTake, folder: Path, wanted: Callable[[str], bool] = lambda name: True) -> None:
         """Move a take's files back into a folder, its manifest last, and delete those that are not `wanted` by their names.
 
         LibraryError where they cannot be moved; all lie in the trash then.
         """
         try:
-            _move([(file, folder / name) for file, name in reversed(binned.files()) if wanted(name)])
+            _move([(file, folder / name) for file, name in reversed(trashed.files()) if wanted(name)])
         except OSError as problem:
-            raise LibraryError(f"{binned.name} cannot be brought back ({shown(problem.strerror or '')}).") from None
-        self.delete(binned)
+            raise LibraryError(f"{trashed.name} cannot be brought back ({shown(problem.strerror or '')}).") from None
+        self.delete(trashed)
 
-    def delete(self, binned: Binned) -> None:
+    def delete(self, trashed: TrashedTake) -> None:
         """Delete a binned take for good, as far as the disk lets us."""
-        if binned.folder != self.folder:
-            shutil.rmtree(binned.folder, ignore_errors=True)
+        if trashed.folder != self.folder:
+            shutil.rmtree(trashed.folder, ignore_errors=True)
             return
-        for file, _ in binned.files():
+        for file, _ in trashed.files():
             with contextlib.suppress(OSError):
                 file.unlink()
 

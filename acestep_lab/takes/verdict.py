@@ -34,10 +34,10 @@ class Verdict:
         return self.word != "different"
 
     def __str__(self) -> str:
-        said = "same: every sample is equal"
+        sentence = "same: every sample is equal"
         if self.word != "same":
-            said = f"{self.word}: band levels differ by {self.decibels:.2f} dB on average, samples by at most {self.largest:.2g}"
-        return f"{said} ({self.remark})" if self.remark else said
+            sentence = f"{self.word}: band levels differ by {self.decibels:.2f} dB on average, samples by at most {self.largest:.2g}"
+        return f"{sentence} ({self.remark})" if self.remark else sentence
 
 
 @dataclass(frozen=True)
@@ -77,14 +77,14 @@ def compare(one: Audio, other: Audio) -> Verdict:
     return Verdict("same to the ear" if distance <= EAR_DECIBELS else "different", distance, largest)
 
 
-def made_otherwise(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+def making_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     """What changes numbers and is different between how two takes were made (`made_with`): "made in int8 and again in auto";
     nothing where it is the same, or where one of them does not say.
     """
     names = ("precision", "dtype", "device")
     pairs = [(one.get(name), other.get(name)) for name in names]
-    told = [f"made in {first} and again in {then}" for first, then in pairs if first and then and first != then]
-    return ", ".join(told)
+    differences = [f"made in {first} and again in {then}" for first, then in pairs if first and then and first != then]
+    return ", ".join(differences)
 
 
 def band_levels(audio: Audio) -> np.ndarray:

@@ -17,7 +17,7 @@ import torch
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.listen.classifier import Classifier, train
-from acestep_lab.listen.instruments import InstrumentTagger, mel_picture, taught
+from acestep_lab.listen.instruments import InstrumentTagger, fit_tagger, mel_spectrogram
 from acestep_lab.listen.meter import SIGNS, meter_features
 from acestep_lab.prompt.vocabulary import STEMS
 from acestep_lab.train.pocket.config import PocketConfig
@@ -95,7 +95,9 @@ def clip_spectrograms(work: Path) -> tuple[list[np.ndarray], np.ndarray]:
     for file in sorted((work / "clips").glob("*.pt")):
         cached = work / "spectrograms" / f"{file.stem}.npz"
         if not cached.exists():
-            rows = [(mel_picture(sound), [stem in names for stem in STEMS]) for names, sound in decode_clips(file, vae)]
+            rows = [
+                (mel_spectrogram(sound), [stem in names for stem in STEMS]) for names, sound in decode_clips(file, vae)
+            ]
             made, present = zip(*rows, strict=True)
             temporary = cached.with_suffix(".new.npz")
             np.savez(temporary, n=[len(p) for p in made], p=np.concatenate(made), s=np.array(present))
@@ -111,7 +113,7 @@ def training_data(pairs: Iterable[tuple[Song, Audio]]) -> TrainingData:
     rows = []
     for song, sound in pairs:
         stems, signs = [s in song.instruments for s in STEMS], [s == song.timesignature for s in SIGNS]
-        rows.append((mel_picture(sound), stems, meter_features(sound, song.bpm), signs))
+        rows.append((mel_spectrogram(sound), stems, meter_features(sound, song.bpm), signs))
     spectrograms, *others = zip(*rows, strict=True)
     return TrainingData(list(spectrograms), *(np.array(column, np.float32) for column in others))
 
@@ -124,8 +126,10 @@ def train_instruments(
     Every tenth hundred of the spectrograms is held out, since a song, its stem and its rest stand together.
     """
     held_out = np.arange(len(spectrograms)) // 100 % round(1 / HELD_OUT) == round(1 / HELD_OUT) - 1
-    tagger = taught([spectrograms[i] for i in np.flatnonzero(~held_out)], stems[~held_out], epochs=epochs, say=print)
-    found = np.array([tagger.chances(spectrograms[i]) for i in np.flatnonzero(held_out)]) > 0.5
+    tagger = fit_tagger(
+        [spectrograms[i] for i in np.flatnonzero(~held_out)], stems[~held_out], epochs=epochs, report=print
+    )
+    found = np.array([tagger.probabilities_of(spectrograms[i]) for i in np.flatnonzero(held_out)]) > 0.5
     true = stems[held_out] > 0.5
     scores = {
         stem: float((found[true[:, i], i].mean() + (~found)[~true[:, i], i].mean()) / 2) for i, stem in enumerate(STEMS)

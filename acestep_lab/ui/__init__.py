@@ -9,7 +9,10 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from acestep_lab.ui import formatters
+
 _HOMES = {
+    "CheckpointSwitch": "checkpoint_switch",
     "Gallery": "gallery",
     "LatentPreview": "latent_preview",
     "LyricsEditor": "lyrics_editor",
@@ -31,4 +34,5 @@ def __getattr__(name: str) -> Any:
     core = name.removesuffix("Widget").removesuffix("Pane")
     if core not in _HOMES:
         raise AttributeError(f"module 'acestep_lab.ui' has no attribute {name!r}")
+    formatters.register_if_running()
     return getattr(importlib.import_module(f"acestep_lab.ui.{_HOMES[core]}"), name)

@@ -36,18 +36,18 @@ def style(*names: str) -> str:
 
 
 @cache
-def module(name: str, *parts: str) -> str:
+def module(name: str, *includes: str) -> str:
     """One component as a self-contained ES module."""
-    css = f"const CSS = {json.dumps(style(*parts, name))};\n"
-    return css + "\n".join(read(f"{part}.js") for part in ("host", *parts, name))
+    css = f"const CSS = {json.dumps(style(*includes, name))};\n"
+    return css + "\n".join(read(f"{part}.js") for part in ("host", *includes, name))
 
 
 @cache
-def loader(name: str, *parts: str) -> tuple[str, str]:
+def loader(name: str, *includes: str) -> tuple[str, str]:
     """`(key, text)` of the few lines a host stores: they ask Python for the module by message.
 
     A host keeps its ES module in the notebook, once per output. Forty kilobytes for each take shown would fill a
     notebook; eight hundred bytes do not.
     """
-    key = f"{name}@{hashlib.blake2b(module(name, *parts).encode(), digest_size=8).hexdigest()}"
+    key = f"{name}@{hashlib.blake2b(module(name, *includes).encode(), digest_size=8).hexdigest()}"
     return key, read("loader.js").replace("__KEY__", key)

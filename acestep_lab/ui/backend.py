@@ -6,27 +6,54 @@ asks, and cards as plain data. Knows no browser. Pages come and go; a run, and t
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
+from acestep_lab.errors import LabError
 from acestep_lab.jobs.client import Client
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.owned_library import OwnedLibrary
 from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.session_like import SessionLike
 from acestep_lab.ui.gallery import card_of
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 
 class Backend:
     """A session for the pages of several people: `jobs` are its runs, `takes` its takes by their owners."""
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: SessionLike) -> None:
         self.session = session
         self.jobs: JobQueue = session.jobs
         self.takes = OwnedLibrary(session.library, session.jobs)
+        self._pages: list[Callable[[], None]] = []
+        self._switching = threading.RLock()
+
+    def use(self, checkpoint: str, by: str = "") -> None:
+        """Make another checkpoint the one in use, for all pages that have chosen none of their own; runs under way keep theirs.
+
+        For the host, since it moves what is in memory for everybody.
+        """
+        if by:
+            raise LabError("Only the host can change the checkpoint everybody uses; choose among the open ones.")
+        with self._switching:
+            self.session.use(checkpoint)
+        for page in tuple(self._pages):
+            try:
+                page()
+            except Exception:  # noqa: BLE001 - a broken page must not keep the others on the old checkpoint
+                _log.exception("A page failed to take up another checkpoint.")
+
+    def on_switch(self, page: Callable[[], None]) -> Callable[[], None]:
+        """Call `page()` whenever another checkpoint is in use; returns the way to stop that."""
+        self._pages.append(page)
+        return partial(self._pages.remove, page)
 
     def start(
         self,
@@ -39,8 +66,7 @@ class Backend:
         """Begin a render for somebody, who comes from an address; returns at once."""
         self.takes.check_sources(recipe, owner)
         with Client(owner, address).acting(title):
-            run: RenderRun = self.session.start(recipe) if plan is None else self.session.start(recipe, plan)
-            return run
+            return self.session.start(recipe) if plan is None else self.session.start(recipe, plan)
 
     def ask(self, client: Client, work: Callable[[], T], title: str = "") -> T:
         """Ask the planner for somebody, and wait for what it says; `client.stop()` ends it, and nothing of anybody else."""

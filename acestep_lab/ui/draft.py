@@ -1,6 +1,6 @@
-"""A Draft: a recipe while somebody is still typing it, mistakes and all.
+"""A Draft: a recipe while somebody is still typing it, mistakes and all; a Form: what one checkpoint lets be asked.
 
-Knows no browser and no model. What was typed stays as it was typed; `problems` says, field by field, what would be
+Knows no browser and no model, but for what its capabilities say. What was typed stays as it was typed; `problems` says, field by field, what would be
 right; `recipe` makes the Recipe or raises the first of those sentences.
 """
 
@@ -15,10 +15,11 @@ from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from typing import Any, Literal
 
+from acestep_lab.engines.base import Capabilities
 from acestep_lab.errors import RecipeError, shown
 from acestep_lab.prompt import vocabulary
 from acestep_lab.prompt.recipe import Recipe
-from acestep_lab.prompt.sampling import GUIDANCE, SOLVERS
+from acestep_lab.prompt.sampling import GUIDANCE, SOLVERS, FlowSampling, TokenSampling
 from acestep_lab.prompt.tasks import REPAINT_MODES, TASKS, Region, Task
 from acestep_lab.ui.messages import kind_of, text
 from acestep_lab.ui.messages import typed as plain
@@ -37,12 +38,24 @@ class Field:
     options: tuple[str, ...] = ()
     unit: str = ""
     default: Any = None
+    within: tuple[float, float] | None = None
+    """Lowest and highest number."""
 
     def read(self, typed: Any) -> Any:
         """The value of what was typed; None for nothing; RecipeError where it is no value of this kind."""
         if typed is None or (isinstance(typed, str) and not typed.strip()):
             return self.default
         return _READ[self.kind](self, typed)
+
+    def check(self, value: Any) -> Any:
+        """A value that was read, if the checkpoint at hand allows it; RecipeError otherwise."""
+        if value is not None and self.within is not None and not self.within[0] <= value <= self.within[1]:
+            low, high = self.within
+            raise RecipeError(
+                f"{self.label} lies between {low:g} and {high:g}{self.unit and f' {self.unit}'} with this checkpoint, "
+                f"not at {value:g}."
+            )
+        return value
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for the browser half."""
@@ -52,12 +65,12 @@ class Field:
         }  # fmt: skip
 
 
-_FIGURE = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 """A number as people type it, once its digits are ASCII and its comma is a point."""
-_LONGEST_FIGURE = 60
+_LONGEST_NUMBER = 60
 
 
-def figure(typed: Any) -> float | int | None:
+def parse_number(typed: Any) -> float | int | None:
     """The finite number somebody typed, in any alphabet's digits, with comma or point; None where it is none.
 
     "²" and "Ⅷ" are no digits, though Python's `isdigit` and `isnumeric` say so.
@@ -68,53 +81,53 @@ def figure(typed: Any) -> float | int | None:
         return int(typed) if int(typed).bit_length() <= 64 else None
     if isinstance(typed, Real):
         return float(typed) if math.isfinite(typed) else None
-    digits = "".join(str(unicodedata.decimal(ch, ch)) for ch in typed.strip()[: _LONGEST_FIGURE + 1])
+    digits = "".join(str(unicodedata.decimal(ch, ch)) for ch in typed.strip()[: _LONGEST_NUMBER + 1])
     digits = digits.replace("−", "-").replace(",", ".")
-    if len(digits) > _LONGEST_FIGURE or not _FIGURE.fullmatch(digits):
+    if len(digits) > _LONGEST_NUMBER or not _NUMBER.fullmatch(digits):
         return None
-    return figure(int(digits) if digits.lstrip("+-").isdigit() else float(digits))
+    return parse_number(int(digits) if digits.lstrip("+-").isdigit() else float(digits))
 
 
 def _number(field: Field, typed: Any) -> float:
-    value = figure(typed)
+    value = parse_number(typed)
     if value is None:
-        raise RecipeError(f"{field.label} is a number{field.unit and f' of {field.unit}'}, not {_said(typed)}.")
+        raise RecipeError(f"{field.label} is a number{field.unit and f' of {field.unit}'}, not {_quoted(typed)}.")
     return value
 
 
 def _share(field: Field, typed: Any) -> float:
     value = _number(field, typed)
     if not 0 <= value <= 1:
-        raise RecipeError(f"{field.label} lies between 0 and 1, not at {_said(typed)}.")
+        raise RecipeError(f"{field.label} lies between 0 and 1, not at {_quoted(typed)}.")
     return value
 
 
 def _whole(field: Field, typed: Any) -> int:
     value = _number(field, typed)
     if value != int(value):
-        raise RecipeError(f"{field.label} is a whole number, not {_said(typed)}.")
+        raise RecipeError(f"{field.label} is a whole number, not {_quoted(typed)}.")
     return int(value)
 
 
 def _word(field: Field, typed: Any) -> str:
     if isinstance(typed, bool) or not isinstance(typed, str | int | float):
-        raise RecipeError(f"{field.label} is a word, not {_said(typed)}.")
+        raise RecipeError(f"{field.label} is a word, not {_quoted(typed)}.")
     return str(typed)
 
 
 def _stems(field: Field, typed: Any) -> tuple[str, ...]:
     if not isinstance(typed, list | tuple) or not all(isinstance(stem, str) for stem in typed):
-        raise RecipeError(f"{field.label} are a list of words, such as drums and bass, not {_said(typed)}.")
+        raise RecipeError(f"{field.label} are a list of words, such as drums and bass, not {_quoted(typed)}.")
     return tuple(typed)
 
 
 def _flag(field: Field, typed: Any) -> bool:
     if not isinstance(typed, bool):
-        raise RecipeError(f"{field.label} is on or off, not {_said(typed)}.")
+        raise RecipeError(f"{field.label} is on or off, not {_quoted(typed)}.")
     return typed
 
 
-def _said(typed: Any) -> str:
+def _quoted(typed: Any) -> str:
     return shown(typed, 42) if isinstance(typed, str) else kind_of(typed)
 
 
@@ -130,20 +143,32 @@ _READ: dict[str, Callable[[Field, Any], Any]] = {
 
 METADATA = (
     Field("bpm", "Tempo", "whole", "Beats in a minute, 30 to 300.", unit="beats per minute"),
-    Field("keyscale", "Key", "choice", "The scale the song stands in.", tuple(f"{n} {m}" for m in ("major", "minor") for n in vocabulary.NOTES)),
+    Field("keyscale", "Key", "choice", "The scale the song stands in.",
+          tuple(f"{n} {m}" for m in ("major", "minor") for n in vocabulary.NOTES)),
     Field("timesignature", "Meter", "choice", "Beats in a bar; 6 means 6/8.", vocabulary.TIMESIGNATURES),
 )  # fmt: skip
 SONG = (
     Field("seconds", "Length", "number", "How long the music lasts.", unit="seconds"),
     Field("seed", "Seed", "whole", "The same seed and words give the same take.", unit=""),
 )
-SAMPLING = (
+_GUIDANCE_SCALE = Field(
+    "guidance_scale", "Guidance scale", "number", "How much more the words count; distilled models need none."
+)
+FLOW = (
     Field("steps", "Steps", "whole", "How often the model looks at the noise; more is slower and cleaner."),
     Field("shift", "Shift", "number", "Above 1, more of the steps are spent on the large shapes."),
     Field("solver", "Solver", "choice", "How one step follows from the last.", SOLVERS),
     Field("guidance", "Guidance", "choice", "How the words are made to count more.", GUIDANCE),
-    Field("guidance_scale", "Guidance scale", "number", "How much more they count; turbo models need none."),
+    _GUIDANCE_SCALE,
 )
+TOKENS = (
+    Field("temperature", "Temperature", "number", "Above 1 bolder, below 1 safer; 0 takes the likeliest token."),
+    Field("top_k", "Top k", "whole", "Only so many of the likeliest tokens may be drawn; 0 is all of them."),
+    Field("top_p", "Top p", "number", "Only the likeliest tokens that together have this probability; 1 is all."),
+    _GUIDANCE_SCALE,
+)
+SAMPLING: Mapping[type[Any], tuple[Field, ...]] = {FlowSampling: FLOW, TokenSampling: TOKENS}
+"""The sampling's fields by the kind of value a checkpoint's recipes have."""
 _STEMS = tuple(vocabulary.STEMS)
 
 
@@ -160,8 +185,10 @@ class TaskForm:
 
 TASK_FORMS = (
     TaskForm("Text2Music", "From words", "A new piece from what you write.", needs_source=False),
-    TaskForm("Repaint", "Repaint", "New music inside the regions marked on the waveform; the rest stays, sample for sample.", (
-        Field("mode", "Mode", "choice", "How freely the inside may leave the old music.", REPAINT_MODES, default="balanced"),
+    TaskForm("Repaint", "Repaint",
+             "New music inside the regions marked on the waveform; the rest stays, sample for sample.", (
+        Field("mode", "Mode", "choice", "How freely the inside may leave the old music.", REPAINT_MODES,
+              default="balanced"),
         Field("strength", "Strength", "share", "0 keeps much of the old music, 1 lets go of it.", default=0.5),
     )),
     TaskForm("Extend", "Extend", "More music before or after the take; the take itself stays.", (
@@ -169,7 +196,8 @@ TASK_FORMS = (
         Field("after", "After", "number", "Seconds of new music behind.", unit="seconds", default=0.0),
     )),
     TaskForm("Cover", "Cover", "The take's rhythm and harmony in another sound.", (
-        Field("strength", "Follow the take", "share", "For this share of the steps the take leads, then the words.", default=1.0),
+        Field("strength", "Follow the take", "share", "For this share of the steps the take leads, then the words.",
+              default=1.0),
         Field("noise_strength", "Keep its sound", "share", "Above 0, more of the take's own sound stays.", default=0.0),
     )),
     TaskForm("Retake", "Vary", "The same piece, turned a little towards another seed.", (
@@ -189,7 +217,89 @@ TASK_FORMS = (
     )),
 )  # fmt: skip
 FORMS = {form.name: form for form in TASK_FORMS}
-PLAIN_FIELDS = {f.name: f for f in (*METADATA, *SONG, *SAMPLING)}
+PLAIN_FIELDS = {f.name: f for f in (*METADATA, *SONG, *FLOW, *TOKENS)}
+
+
+@dataclass(frozen=True)
+class Form:
+    """What can be asked of one checkpoint: only the fields it has, with the choices and numbers it allows."""
+
+    metadata: tuple[Field, ...] = METADATA
+    song: tuple[Field, ...] = SONG
+    sampling: type[Any] = FlowSampling
+    tasks: tuple[TaskForm, ...] = TASK_FORMS
+    fixed: frozenset[str] = frozenset()
+    """Fields of tasks that it has no use for, as "Extend.before"."""
+    codes: bool = True
+    """Whether a cover follows the source's codes."""
+    plans: bool = True
+    """Whether there is a planner to ask."""
+
+    @classmethod
+    def of(cls, can: Capabilities, plans: bool | None = None) -> Form:
+        """The form of a checkpoint; `plans` False where its planner has no room on this machine."""
+        return cls(
+            metadata=tuple(f for f in (_offered(f, can) for f in METADATA) if f is not None),
+            song=tuple(_lasting(f, can) if f.name == "seconds" else f for f in SONG),
+            sampling=can.sampling,
+            tasks=tuple(replace(form, fields=_task_fields(form, can)) for form in TASK_FORMS),
+            fixed=can.fixed,
+            codes=can.codes,
+            plans=can.plans if plans is None else plans,
+        )
+
+    @property
+    def knobs(self) -> tuple[Field, ...]:
+        """The fields of how it samples."""
+        return SAMPLING[self.sampling]
+
+    @property
+    def plain(self) -> tuple[Field, ...]:
+        """All fields but those of tasks."""
+        return (*self.metadata, *self.song, *self.knobs)
+
+    @property
+    def by_name(self) -> dict[str, Field]:
+        """The same by their names."""
+        return {field.name: field for field in self.plain}
+
+    def task(self, name: str) -> TaskForm:
+        """The form of a task by its class name."""
+        return next(form for form in self.tasks if form.name == name)
+
+
+def _offered(field: Field, can: Capabilities) -> Field | None:
+    """A field of the metadata as a checkpoint understands it; None where it does not."""
+    words = can.vocabulary
+    if field.name == "bpm":
+        if words.bpm is None:
+            return None
+        return replace(field, hint=f"Beats in a minute, {words.bpm[0]} to {words.bpm[1]}.", within=words.bpm)
+    known = words.keyscales if field.name == "keyscale" else words.timesignatures
+    options = tuple(option for option in field.options if option in known)
+    return replace(field, options=options) if options else None
+
+
+def _lasting(field: Field, can: Capabilities) -> Field:
+    low, high = can.seconds
+    return replace(field, hint=f"How long the music lasts, {low:g} to {high:g} seconds.", within=can.seconds)
+
+
+def _task_fields(form: TaskForm, can: Capabilities) -> tuple[Field, ...]:
+    """A task's fields without those the checkpoint has no use for, and with the stems it knows."""
+    found = [f for f in form.fields if f"{form.name}.{f.name}" not in can.fixed]
+    return tuple(_known_stems(f, can.vocabulary.stems) if f.name in ("stem", "stems") else f for f in found)
+
+
+def _known_stems(field: Field, stems: tuple[str, ...]) -> Field:
+    """A field that chooses stems, with those a checkpoint knows."""
+    usual = field.default if isinstance(field.default, tuple) else (field.default,)
+    default = tuple(stem for stem in usual if stem in stems) or stems[:1]
+    return replace(field, options=stems, default=default if field.kind == "stems" else next(iter(default), None))
+
+
+WHOLE = Form()
+"""The form of a flow model that can do everything; for an editor that stands alone."""
 
 
 def new_seed() -> int:
@@ -218,7 +328,9 @@ class Draft:
             plain(name, value)
 
     def put(self, name: str, value: Any) -> Draft:
-        """The draft with one field changed; None makes it Auto. RecipeError where there is no such field, task or value."""
+        """The draft with one field changed; None makes it Auto. RecipeError where there is no such field, task or
+        value.
+        """
         if name == "caption":
             return replace(self, caption=_caption("The caption", value if value is not None else ""))
         if name == "task":
@@ -243,44 +355,55 @@ class Draft:
     def of(cls, recipe: Recipe) -> Draft:
         """The draft that makes this recipe again."""
         task = type(recipe.task).__name__
-        values = {name: getattr(recipe, name) for name in PLAIN_FIELDS}
+        values = {name: getattr(recipe, name, None) for name in PLAIN_FIELDS}
         values |= {f"{task}.{f.name}": getattr(recipe.task, f.name) for f in FORMS[task].fields}
         return cls(recipe.caption, {k: v for k, v in values.items() if v is not None}, task)
 
-    def problems(self) -> dict[str, str]:
-        """What is wrong, by field name; empty where a recipe can be made of the plain fields."""
+    def problems(self, form: Form = WHOLE) -> dict[str, str]:
+        """What is wrong with what the form offers, by field name; empty where a recipe can be made of the plain fields."""
         found: dict[str, str] = {}
-        for name, form in PLAIN_FIELDS.items():
+        for one in form.plain:
             try:
-                Recipe("words", **{name: form.read(self.values.get(name))})
+                value = one.read(self.values.get(one.name))
+                Recipe("words", **{one.name: value})
+                one.check(value)
             except RecipeError as problem:
-                found[name] = str(problem)
-        for form in FORMS[self.task].fields:
+                found[one.name] = str(problem)
+        for one in form.task(self.task).fields:
             try:
-                form.read(self.values.get(f"{self.task}.{form.name}"))
+                one.read(self.values.get(f"{self.task}.{one.name}"))
             except RecipeError as problem:
-                found[f"{self.task}.{form.name}"] = str(problem)
+                found[f"{self.task}.{one.name}"] = str(problem)
         return found
 
     def recipe(
-        self, lyrics: str = "", language: str | None = None, source: Any = None, regions: Sequence[Region] = ()
+        self,
+        lyrics: str = "",
+        language: str | None = None,
+        source: Any = None,
+        regions: Sequence[Region] = (),
+        form: Form = WHOLE,
     ) -> Recipe:
-        """The Recipe; RecipeError with the first thing that is wrong."""
-        for problem in self.problems().values():
+        """The Recipe of what the form offers, the rest left out; RecipeError with the first thing that is wrong."""
+        for problem in self.problems(form).values():
             raise RecipeError(problem)
-        values = {name: form.read(self.values.get(name)) for name, form in PLAIN_FIELDS.items()}
-        if FORMS[self.task].needs_source:
+        values = {f.name: f.read(self.values.get(f.name)) for f in (*form.metadata, *form.song)}
+        knobs = {f.name: f.read(self.values.get(f.name)) for f in form.knobs}
+        if form.task(self.task).needs_source:
             values["seconds"] = None  # the source says how long
-        return Recipe(self.caption, lyrics, language=language, task=self._task(source, regions), **values)
+        task = self._task(form, source, regions)
+        return Recipe(self.caption, lyrics, language=language, task=task, sampling=form.sampling(**knobs), **values)
 
-    def _task(self, source: Any, regions: Sequence[Region]) -> Task:
-        form = FORMS[self.task]
-        if form.needs_source and source is None:
-            raise RecipeError(f"{form.title} starts from a take: pick one below first.")
-        given = {f.name: f.read(self.values.get(f"{self.task}.{f.name}")) for f in form.fields}
+    def _task(self, form: Form, source: Any, regions: Sequence[Region]) -> Task:
+        row = form.task(self.task)
+        if row.needs_source and source is None:
+            raise RecipeError(f"{row.title} starts from a take: pick one below first.")
+        given = {f.name: f.read(self.values.get(f"{self.task}.{f.name}")) for f in row.fields}
         if self.task == "Repaint":
             given["regions"] = tuple(regions)
-        if form.needs_source:
+        if self.task == "Cover" and "Cover.through_codes" not in form.fixed:
+            given["through_codes"] = form.codes
+        if row.needs_source:
             given["source"] = source
         task: Task = TASKS[self.task](**given)
         return task

@@ -1,7 +1,7 @@
 """A latent made visible while it comes to be. Does not know steps, models or widgets: numbers in, picture out.
 
-Rows are channels, columns are time, colours are values: amber above zero, blue below, near-black at zero. Colours and the
-order of rows are fixed for a run (`order_of` its first estimate), so that from step to step only the music changes.
+Rows are channels, columns are time, colours are values: amber above zero, blue below, near-black at zero. Colours and
+the order of rows are fixed for a run (`order_of` its first estimate), so that from step to step only the music changes.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _columns(values: NDArray[np.float32], width: int) -> NDArray[np.float32]:
         return values[np.arange(width) * frames // width]
     edges = np.arange(width) * frames // width
     counts = np.diff(np.append(edges, frames))
-    return np.add.reduceat(values, edges, axis=0) / counts[:, None]
+    return (np.add.reduceat(values, edges, axis=0) / counts[:, None]).astype(np.float32)
 
 
 # --- the sound of a latent guessed without decoding ------------------------------------------------------------------
@@ -100,8 +100,8 @@ def _columns(values: NDArray[np.float32], width: int) -> NDArray[np.float32]:
 class Probe:
     """A spectrogram guessed from a latent by one matrix product, fitted once per VAE (ridge regression).
 
-    A picture of an estimate costs microseconds instead of a decode. `explained` says how much of the variance of spectra
-    it was not fitted on it gets right (1: all), so that whoever shows it can say how far to trust it.
+    A picture of an estimate costs microseconds instead of a decode. `explained` says how much of the variance of
+    spectra it was not fitted on it gets right (1: all), so that whoever shows it can say how far to trust it.
     """
 
     weights: NDArray[np.float32]  # [features, bands]
@@ -113,13 +113,15 @@ class Probe:
 
         The last fifth is kept aside to measure `explained`.
         """
-        seen, heard = features(_array(latents)), _array(bands)
-        if len(seen) != len(heard):
-            raise SourceError(f"A probe wants a spectrum per latent frame: {len(seen)} frames, {len(heard)} spectra.")
-        cut = max(1, len(seen) * 4 // 5)
-        weights = _ridge(seen[:cut], heard[:cut], ridge)
-        missed = heard[cut:] - seen[cut:] @ weights
-        spread = heard[cut:] - heard[cut:].mean(axis=0)
+        inputs, targets = features(_array(latents)), _array(bands)
+        if len(inputs) != len(targets):
+            raise SourceError(
+                f"A probe wants a spectrum per latent frame: {len(inputs)} frames, {len(targets)} spectra."
+            )
+        cut = max(1, len(inputs) * 4 // 5)
+        weights = _ridge(inputs[:cut], targets[:cut], ridge)
+        missed = targets[cut:] - inputs[cut:] @ weights
+        spread = targets[cut:] - targets[cut:].mean(axis=0)
         return cls(weights, float(1.0 - (missed**2).sum() / max(float((spread**2).sum()), 1e-12)))
 
     def spectrum(self, latent: Any) -> NDArray[np.float32]:
@@ -136,8 +138,8 @@ def features(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.concatenate([values, size, np.log(nearby + 0.1), ones], axis=1).astype(np.float32)
 
 
-def _ridge(seen: NDArray[np.float32], heard: NDArray[np.float32], ridge: float) -> NDArray[np.float32]:
+def _ridge(inputs: NDArray[np.float32], targets: NDArray[np.float32], ridge: float) -> NDArray[np.float32]:
     """Least squares with a pull towards zero relative to the features' size."""
-    product = (seen.T @ seen).astype(np.float64)
-    product += ridge * len(seen) * np.eye(len(product))
-    return np.linalg.solve(product, (seen.T @ heard).astype(np.float64)).astype(np.float32)
+    product = (inputs.T @ inputs).astype(np.float64)
+    product += ridge * len(inputs) * np.eye(len(product))
+    return np.linalg.solve(product, (inputs.T @ targets).astype(np.float64)).astype(np.float32)

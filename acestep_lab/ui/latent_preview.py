@@ -7,13 +7,16 @@ from typing import Any, ClassVar
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import RecipeError
+from acestep_lab.jobs.events import Event
+from acestep_lab.jobs.kinds import RenderRun
+from acestep_lab.jobs.run import OVER
+from acestep_lab.ui.component import Component, widget_and_pane
 from acestep_lab.ui.messages import Id
-from acestep_lab.ui.spec import Component, both
 from acestep_lab.ui.throttle import Throttle
 
 PICTURES_PER_SECOND = 4.0
 WIDEST = 1200
-"""Pixels; a longer song's frames are averaged into these."""
+"""Pixels; a longer song's latent frames are averaged into these."""
 
 
 class Pictures:
@@ -22,11 +25,11 @@ class Pictures:
     def __init__(self) -> None:
         self._order: Any = None
 
-    def __call__(self, frame: Any) -> bytes:
+    def __call__(self, step: Any) -> bytes:
         from acestep_lab.ui import latent_image
 
-        latent = frame.estimate[0] if frame.estimate.ndim == 3 else frame.estimate
-        if frame.index == 0 or self._order is None or len(self._order) != latent.shape[-1]:
+        latent = step.estimate[0] if step.estimate.ndim == 3 else step.estimate
+        if step.index == 0 or self._order is None or len(self._order) != latent.shape[-1]:
             self._order = latent_image.order_of(latent)
         return latent_image.png_bytes(latent_image.picture(latent, self._order, min(latent.shape[0], WIDEST)))
 
@@ -34,12 +37,13 @@ class Pictures:
 class LatentPreview(Component):
     """The estimate (x0) as a picture at every step; scrub back, hear a window of a step, keep it, stop.
 
-    Pictures are made of frames only as fast as somebody can look (the latest wins) and of past steps when asked for.
-    Listeners: "stop", "keep" (step), "hear" (step, start, end).
+    Pictures are made of steps only as fast as somebody can look (the latest wins) and of past steps when asked for.
+    Where a step cannot be heard before the last (`hears` False), only its progress is shown.
+    Listeners: "stop", "keep" (step), "play_step" (step, start, end).
     """
 
     module = "latent"
-    parts = ("voice",)
+    includes = ("audio_player",)
     fields: ClassVar[dict[str, Any]] = {
         "run": "",
         "steps": 0,
@@ -49,21 +53,27 @@ class LatentPreview(Component):
         "note": "",
         "code": "",
         "track": {},
+        "hears": True,
     }
 
+    track: dict[str, Any]
+    hears: bool
+
     def setup(self, picture: Callable[[Any], bytes] | None = None) -> None:
-        """Take the way a frame becomes a picture."""
+        """Take the way a step becomes a picture."""
         self._picture = picture or Pictures()
-        self._frames: dict[int, Any] = {}
-        self._looked = 0  # which run is looked at; a picture that waits for its moment may belong to the one before
-        self._pace = Throttle(PICTURES_PER_SECOND)
+        self._by_index: dict[int, Any] = {}
+        self._generation = (
+            0  # which run is generation at; a picture that waits for its moment may belong to the one before
+        )
+        self._throttle = Throttle(PICTURES_PER_SECOND)
         self._window: Audio | None = None
         self._length = 0.0
 
     def begin(self, run: str, seconds: float, steps: int = 0) -> None:
         """Look at another run."""
-        self._looked += 1
-        self._frames, self._length = {}, float(seconds)
+        self._generation += 1
+        self._by_index, self._length = {}, float(seconds)
         self.latest, self.steps, self.seconds, self.live, self.note, self.track = (
             -1,
             steps,
@@ -72,31 +82,46 @@ class LatentPreview(Component):
             "",
             {},
         )
-        self.code = "for frame in run:\n    frame.show()          # and run.keep(step), run.stop()"
+        self.code = "for step in run:\n    display(step)          # and run.keep(step.index), run.stop()"
         self.run = run
 
-    def catch_up(self, frames: Iterable[Any]) -> None:
+    def follow(self, run: RenderRun) -> None:
+        """Show a run's (first) song from here to the run's end, and stop it when asked to."""
+        self.begin(run.id, run.recipe.seconds or 0.0)
+        self.on("stop", run.stop)
+        run.subscribe(self._on_event)
+        self.catch_up(step for step in run.steps if step.items[0] == 0)
+        if run.over:
+            self.end()
+
+    def _on_event(self, event: Event) -> None:
+        if event.kind == "step" and event.value.items[0] == 0:
+            self.add(event.value)
+        elif event.kind == "state" and event.value in OVER:
+            self.end()
+
+    def catch_up(self, steps: Iterable[Any]) -> None:
         """Take over the steps a run has shown already; the latest is drawn once somebody looks."""
-        self._frames.update((frame.index, frame) for frame in frames)
+        self._by_index.update((step.index, step) for step in steps)
         self._show_newest()
 
-    def add(self, frame: Any) -> None:
+    def add(self, step: Any) -> None:
         """Show one more step; called from the worker thread, also while `begin` and `catch_up` are at work."""
-        looked = self._looked
-        self._frames[frame.index] = frame
-        self._pace.offer(lambda: self._push(frame) if looked == self._looked else None)
+        generation = self._generation
+        self._by_index[step.index] = step
+        self._throttle.offer(lambda: self._push(step) if generation == self._generation else None)
 
     def end(self, note: str = "") -> None:
         """No more steps come."""
-        self._pace.flush()
+        self._throttle.flush()
         self.note, self.live = note, False
 
     def sound(self, audio: Audio, step: int, start: float) -> None:
         """Play the window that was asked for."""
-        from acestep_lab.ui import sound
+        from acestep_lab.ui import tracks
 
         self._window = audio
-        self.track = {**sound.track(audio, title=f"step {step + 1}, from {start:.1f} s"), "step": step}
+        self.track = {**tracks.track(audio, title=f"step {step + 1}, from {start:.1f} s"), "step": step}
 
     def do_ready(self) -> None:
         """A view was drawn: show it the latest step."""
@@ -105,19 +130,19 @@ class LatentPreview(Component):
 
     def do_picture(self, step: int) -> None:
         """Send the picture of a past step."""
-        if step in self._frames:
-            self._send_picture(self._frames[step])
+        if step in self._by_index:
+            self._send_picture(self._by_index[step])
 
     def do_bytes(self, id: Id = "") -> None:
         """Send the window that was asked for, as a WAV file."""
         if self._window is not None and self._window.id == id:
-            self.tell("bytes", self._window.encoded("wav", bits=16), id=id)
+            self.emit("bytes", self._window.encoded("wav", bits=16), id=id)
 
-    def do_hear(self, step: int, start: float = 0.0, end: float = 0.0) -> None:
+    def do_play_step(self, step: int, start: float = 0.0, end: float = 0.0) -> None:
         """Ask for a window of a step as sound."""
         self._known(step)
         start = max(0.0, min(float(start), self._length))
-        self.ask("hear", step=step, start=start, end=max(start, min(float(end), self._length)))
+        self.notify("play_step", step=step, start=start, end=max(start, min(float(end), self._length)))
 
     def do_at(self, seconds: float = 0.0) -> None:
         """The listener paused or sought here, in the window that was heard."""
@@ -125,30 +150,32 @@ class LatentPreview(Component):
     def do_keep(self, step: int) -> None:
         """Ask for a take made of a step."""
         self._known(step)
-        self.ask("keep", step=step)
+        self.notify("keep", step=step)
 
     def do_stop(self) -> None:
         """Ask the run to stop."""
-        self.ask("stop")
+        self.notify("stop")
 
     def _known(self, step: int) -> None:
-        if step not in self._frames:
+        if step not in self._by_index:
             raise RecipeError(f"Step {step + 1} has not been reached yet.")
 
     def _show_newest(self) -> None:
         """Show the newest step, and again if the worker brought a newer one meanwhile: ours may have covered it."""
         shown = -1
-        while self._frames and (newest := max(self._frames)) != shown:
-            self._push(self._frames[newest])
+        while self._by_index and (newest := max(self._by_index)) != shown:
+            self._push(self._by_index[newest])
             shown = newest
 
-    def _push(self, frame: Any) -> None:
-        self.steps, self.latest = int(frame.steps), int(frame.index)
-        if self.seen:
-            self._send_picture(frame)
+    def _push(self, step: Any) -> None:
+        self.steps, self.latest, self.hears = int(step.steps), int(step.index), step.estimate is not None
+        if self.has_views:
+            self._send_picture(step)
 
-    def _send_picture(self, frame: Any) -> None:
-        self.tell("picture", self._picture(frame), run=self.run, step=int(frame.index), t=float(frame.t))
+    def _send_picture(self, step: Any) -> None:
+        """Send the picture of a step; a token model's has no estimate, and nothing to look at."""
+        if step.estimate is not None:
+            self.emit("picture", self._picture(step), run=self.run, step=int(step.index), t=float(step.t))
 
 
-LatentPreviewWidget, LatentPreviewPane = both(LatentPreview)
+LatentPreviewWidget, LatentPreviewPane = widget_and_pane(LatentPreview)

@@ -1,8 +1,8 @@
-"""What a page may ask for, and how what it sends is read: the one gate between a browser and Python.
+"""What a page may ask for, and how what it sends is read: the one boundary between a browser and Python.
 
-Knows no host and no music. A component's `do_…` method is a wish; its signature is the table of the wish: each argument's
-annotation names the reader of one field. A reader returns a value of the right kind or raises a RecipeError, so that no
-method ever meets a value of another kind, whoever sent it, a page or Python.
+Knows no host and no music. A component's `do_…` method answers a request; its signature is the request's schema: each
+argument's annotation names the reader of one field. A reader returns a value of the right kind or raises a RecipeError,
+so that no method ever meets a value of another kind, whoever sent it, a page or Python.
 """
 
 from __future__ import annotations
@@ -26,7 +26,14 @@ MOST_BYTES = 64 * 2**20
 MOST_BUFFERS = 16
 FURTHEST = 1e12
 """No number a page sends is larger: seconds, pixels, places."""
-_KINDS = {dict: "a table", list: "a list", tuple: "a list", type(None): "nothing", bool: "yes or no", bytes: "bytes"}
+_KINDS: Mapping[type, str] = {
+    dict: "a table",
+    list: "a list",
+    tuple: "a list",
+    type(None): "nothing",
+    bool: "yes or no",
+    bytes: "bytes",
+}
 
 
 def kind_of(value: object) -> str:
@@ -76,17 +83,19 @@ def flag(name: str, value: Any) -> bool:
 
 
 def typed(name: str, value: Any) -> Any:
-    """What somebody typed or chose, whatever a form will make of it: nothing, a number, text, yes or no, a list of words."""
+    """What somebody typed or chose, whatever a form will make of it: nothing, a number, text, yes or no, a list of
+    words.
+    """
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int | float):
         return value if isinstance(value, int) and value.bit_length() <= 64 else number(name, value)
     if isinstance(value, list | tuple):
-        return listed(text(200), 64)(name, value)
+        return list_of(text(200), 64)(name, value)
     return text(20_000)(name, value)
 
 
-def listed(each: Reader, most: int) -> Reader:
+def list_of(each: Reader, most: int) -> Reader:
     """A reader of a list of at most so many things of one kind."""
 
     def read(name: str, value: Any) -> list[Any]:
@@ -110,7 +119,7 @@ def table(**columns: Reader) -> Reader:
     return read
 
 
-def maybe(each: Reader) -> Reader:
+def optional(each: Reader) -> Reader:
     """A reader that lets nothing (None) through."""
     return lambda name, value: None if value is None else each(name, value)
 
@@ -128,21 +137,21 @@ Id = Annotated[str, text(200)]
 Name = Annotated[str, text(60)]
 Line = Annotated[str, text(2_000)]
 Typed = Annotated[Any, typed]
-Ids = Annotated[Sequence[str], listed(text(200), 200)]
+Ids = Annotated[Sequence[str], list_of(text(200), 200)]
 
 _PLAIN: dict[Any, Reader] = {str: text(), int: whole, float: number, bool: flag}
 
 
 @dataclass(frozen=True)
-class Wish:
-    """One thing a page may ask for: the reader of each field, and which fields must be there."""
+class RequestSchema:
+    """What a page may ask for: the reader of each field, and which fields must be there."""
 
     name: str
     fields: Mapping[str, Reader]
     needed: frozenset[str]
 
     @classmethod
-    def of(cls, method: Callable[..., Any]) -> Wish:
+    def of(cls, method: Callable[..., Any]) -> RequestSchema:
         """The table a method's signature is; TypeError where an annotation names no reader."""
         hints, arguments = (
             get_type_hints(method, include_extras=True),
@@ -171,19 +180,21 @@ class Wish:
         return {name: self.fields[name](name, value) for name, value in sent.items()}
 
 
-def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
+def validated(method: Callable[..., Any]) -> Callable[..., Any]:
     """The method behind its table: whoever calls it, a value of another kind is a RecipeError before any work."""
-    wish = Wish.of(method)
+    schema = RequestSchema.of(method)
 
     @functools.wraps(method)
     def work(self: Any, /, *given: Any, **named: Any) -> Any:
-        return method(self, **wish.read(given, named))
+        return method(self, **schema.read(given, named))
 
     return work
 
 
-def opened(message: Any, sent: Any, known: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """A message as (kind, fields), its bytes under "buffers"; RecipeError where it is none, or of no kind among `known`."""
+def parse_message(message: Any, sent: Any, known: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A message as (kind, fields), its bytes under "buffers"; RecipeError where it is none, or of no kind among
+    `known`.
+    """
     if not isinstance(message, Mapping):
         raise RecipeError(f"The page sent {kind_of(message)} where a message was expected; reload it.")
     kind = message.get("kind")
@@ -197,19 +208,23 @@ def opened(message: Any, sent: Any, known: Mapping[str, Any]) -> tuple[str, dict
 
 
 def field_of(message: Any, called: str = "field") -> str:
-    """A short word of a message that was refused, "" where there is none: the field it spoke of, the turn it waits for."""
+    """A short word of a message that was refused, "" where there is none: the field it spoke of, the turn it waits
+    for.
+    """
     name = message.get(called) if isinstance(message, Mapping) else None
     return name if isinstance(name, str) and len(name) <= 60 and not NO_CHARACTER.search(name) else ""
 
 
 def fits(default: Any, value: Any) -> bool:
-    """Whether a value may stand in a field of this default: nothing, or one of the default's kind (a number, if None)."""
+    """Whether a value may stand in a field of this default: nothing, or one of the default's kind (a number, if
+    None).
+    """
     if value is None:
         return True
     if isinstance(default, bool):
         return isinstance(value, bool)
     if default is None or isinstance(default, int | float):
-        return isinstance(value, Real) and not isinstance(value, bool) and -FURTHEST <= value <= FURTHEST
+        return isinstance(value, Real) and not isinstance(value, bool) and not value < -FURTHEST and value <= FURTHEST
     return isinstance(value, list | tuple if isinstance(default, list | tuple) else type(default))
 
 
@@ -230,5 +245,5 @@ def _of_hint(hint: Any) -> Reader | None:
         return next((one for one in get_args(hint)[1:] if callable(one)), None)
     if get_origin(hint) in (Union, types.UnionType):
         inner = [_of_hint(one) for one in get_args(hint) if one is not type(None)]
-        return maybe(inner[0]) if len(inner) == 1 and inner[0] is not None else None
+        return optional(inner[0]) if len(inner) == 1 and inner[0] is not None else None
     return _PLAIN.get(hint)

@@ -10,19 +10,24 @@ from panel.io.resources import LOCAL_DIST
 from panel.viewable import Viewable
 
 from acestep_lab.errors import LabError
-from acestep_lab.ui import sound
+from acestep_lab.ui import tracks
 from acestep_lab.ui.backend import backend_of
 from acestep_lab.ui.studio import Studio
 
 # Panel's columns end in a button, unseen but for the gap before it.
 _GRID = """
-:host { display: grid !important; grid-template-columns: minmax(360px, 5fr) minmax(0, 8fr); gap: 20px; align-items: start; width: 100% !important; }
+:host { display: grid !important; grid-template-columns: minmax(360px, 5fr) minmax(0, 8fr); gap: 20px; }
+:host { align-items: start; width: 100% !important; }
 .scroll-button { display: none; }
 @media (max-width: 900px) { :host { grid-template-columns: minmax(0, 1fr); gap: 14px; } }
 """
-_STACK = ":host { display: flex !important; flex-direction: column; gap: 20px; width: 100% !important; min-width: 0; } .scroll-button { display: none; }"
+_STACK = """
+:host { display: flex !important; flex-direction: column; gap: 20px; width: 100% !important; min-width: 0; }
+.scroll-button { display: none; }
+"""
 _PAGE = """
-:host { display: flex !important; flex-direction: column; gap: 20px; width: 100% !important; max-width: 1440px; margin: 0 auto !important; padding: 18px 28px 60px; box-sizing: border-box; }
+:host { display: flex !important; flex-direction: column; gap: 20px; width: 100% !important; max-width: 1440px; }
+:host { margin: 0 auto !important; padding: 18px 28px 60px; box-sizing: border-box; }
 .scroll-button { display: none; }
 @media (max-width: 900px) { :host { padding: 10px 12px 40px; gap: 14px; } }
 """
@@ -32,7 +37,7 @@ def layout(studio: Studio) -> Viewable:
     """The studio's components as one page: two columns where there is room, one where there is not."""
     left = _column(_STACK, studio.prompt, studio.lyrics, studio.drop)
     right = _column(_STACK, studio.queue, studio.plan, studio.preview, studio.player, studio.picker)
-    return _column(_PAGE, studio.top, _column(_GRID, left, right), studio.gallery, studio.tree)
+    return _column(_PAGE, studio.top, studio.switch, _column(_GRID, left, right), studio.gallery, studio.tree)
 
 
 def _column(style: str, *children: Any) -> pn.Column:
@@ -44,18 +49,20 @@ def page(
     *,
     owner: str = "",
     address: str = "",
-    url: sound.UrlOf | None = None,
+    url: tracks.UrlOf | None = None,
     whole: bool = False,
     **options: Any,
 ) -> Viewable:
-    """The studio over a session as something Panel shows: in an app, or in a notebook; LabError where Panel is not in it.
+    """The studio over a session as something Panel shows: in an app, or in a notebook; LabError where Panel is not in
+    it.
 
-    `owner` is the person, "" the host; `address` is where they come from, so that another name buys no more room in the queue.
+    `owner` is the person, "" the host; `address` is where they come from, so that another name buys no more room in the
+    queue.
     """
     if _in_a_kernel() and not pn.extension._loaded:
         raise LabError(
-            "This notebook has no Panel in it yet. Run `from acestep_lab.ui.notebook import setup; setup()` in a cell of "
-            "its own, then this one again."
+            "This notebook has no Panel in it yet. Run `from acestep_lab.ui.notebook import setup; setup()` in a cell "
+            "of its own, then this one again."
         )
     local_styles()
     studio = Studio(backend_of(session), owner, address=address, panes=True, page=whole, url=url, **options)

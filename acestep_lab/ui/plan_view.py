@@ -14,9 +14,9 @@ from acestep_lab.plan.plan import LOCKABLE, Plan
 from acestep_lab.prompt import vocabulary
 from acestep_lab.prompt.literal import comment
 from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.ui.component import Component, widget_and_pane
 from acestep_lab.ui.draft import Field
 from acestep_lab.ui.messages import Name, Typed
-from acestep_lab.ui.spec import Component, both
 from acestep_lab.ui.throttle import Throttle
 
 FIELDS = (
@@ -59,7 +59,10 @@ class PlanView(Component):
         "busy": "",
         "revision": 0,
         "unfolded": True,
+        "offered": True,
     }
+
+    revision: int
 
     def setup(self, plan: Plan | None = None, recipe: Recipe | None = None) -> None:
         """Show a plan, if there is one, against the recipe it was asked for."""
@@ -67,30 +70,32 @@ class PlanView(Component):
         self._recipe: Recipe | None = None
         self._accepted: dict[str, bool] = {}
         self._text: list[str] = []
-        self._fresh_codes: list[int] = []
-        self._pace = Throttle(10.0)
+        self._new_codes: list[int] = []
+        self._throttle = Throttle(10.0)
         if plan is not None:
             self.show_plan(plan, recipe)
 
-    # -- what Python asks -----------------------------------------------------------------------------------------------
+    # -- what Python asks ----------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """The planner starts to write."""
-        self._text, self._fresh_codes = [], []
+        self._text, self._new_codes = [], []
         self.stream, self.live, self.codes = "", True, 0
 
-    def hear(self, token: Any) -> None:
-        """One more token of the planner (`.text`, and `.row` where several plans are written); called from any thread."""
+    def add_token(self, token: Any) -> None:
+        """One more token of the planner (`.text`, and `.plan_index` where several plans are written); called from any
+        thread.
+        """
         text = token if isinstance(token, str) else str(token.text)
-        if getattr(token, "row", 0) == 0:
+        if getattr(token, "plan_index", 0) == 0:
             codes = _CODE.findall(text)
-            self._fresh_codes += [int(code) for code in codes]
+            self._new_codes += [int(code) for code in codes]
             self._text += [] if codes else [text]
-            self._pace.offer(self._push)
+            self._throttle.offer(self._push)
 
     def end(self) -> None:
         """The planner has ended, with a plan or without."""
-        self._pace.flush()
+        self._throttle.flush()
         self._push()
         self.live = False
 
@@ -119,7 +124,7 @@ class PlanView(Component):
         }
         return self._recipe.replace(**taken)
 
-    # -- what the browser asks ------------------------------------------------------------------------------------------
+    # -- what the browser asks -----------------------------------------------------------------------------------------
 
     def do_ready(self) -> None:
         """A view was drawn: send it the codes."""
@@ -136,7 +141,7 @@ class PlanView(Component):
         self._accepted[field], self.unfolded = True, True
         self._show(force=True)
         self._send_codes(self._plan.codes)
-        self.ask("changed")
+        self.notify("changed")
 
     def do_lock(self, field: Name, on: bool = True) -> None:
         """Hold a field for the next planning, or let it go."""
@@ -151,17 +156,17 @@ class PlanView(Component):
         for name in [_known(field, _BY_NAME)] if field else list(_BY_NAME):
             self._accepted[name] = on
         self._show()
-        self.ask("changed")
+        self.notify("changed")
 
     def do_stop(self) -> None:
         """Let the planner stop writing."""
-        self.ask("stop")
+        self.notify("stop")
 
     def do_make(self) -> None:
         """Render with this plan."""
-        self.ask("make", recipe=self.recipe(), plan=self._plan)
+        self.notify("make", recipe=self.recipe(), plan=self._plan)
 
-    # -- inside ---------------------------------------------------------------------------------------------------------
+    # -- inside --------------------------------------------------------------------------------------------------------
 
     def _asked(self, name: str) -> Any:
         """What the musician had said of a field; None or "" where nothing."""
@@ -175,11 +180,20 @@ class PlanView(Component):
         for field in FIELDS:
             value, asked = getattr(plan, field.name), self._asked(field.name)
             differs = asked not in (None, "") and value not in (None, "") and asked != value
-            rows.append({
-                **field.to_json(), "value": value, "long": field.name in _LONG, "locked": field.name in plan.locked,
-                "lockable": field.name in LOCKABLE, "problem": plan.problems.get(field.name, ""), "differs": differs,
-                "asked": asked, "accepted": bool(self._accepted.get(field.name)), "parts": parts(str(asked), str(value)) if differs else [],
-            })  # fmt: skip
+            rows.append(
+                {
+                    **field.to_json(),
+                    "value": value,
+                    "long": field.name in _LONG,
+                    "locked": field.name in plan.locked,
+                    "lockable": field.name in LOCKABLE,
+                    "problem": plan.problems.get(field.name, ""),
+                    "differs": differs,
+                    "asked": asked,
+                    "accepted": bool(self._accepted.get(field.name)),
+                    "parts": word_changes(str(asked), str(value)) if differs else [],
+                }
+            )
         if force:
             self.revision = self.revision + 1
         self.rows, self.codes = rows, len(plan.codes)
@@ -195,11 +209,11 @@ class PlanView(Component):
 
     def _push(self) -> None:
         self.stream = "".join(self._text)[-_LONGEST_STREAM:]
-        self.codes = len(self._fresh_codes)
-        self._send_codes(self._fresh_codes)
+        self.codes = len(self._new_codes)
+        self._send_codes(self._new_codes)
 
     def _send_codes(self, codes: Any) -> None:
-        self.tell("codes", np.array(list(codes), np.uint32).tobytes())
+        self.emit("codes", np.array(list(codes), np.uint32).tobytes())
 
 
 def _known(field: str, names: Iterable[str]) -> str:
@@ -209,7 +223,7 @@ def _known(field: str, names: Iterable[str]) -> str:
     return field
 
 
-def parts(before: str, after: str) -> list[list[str]]:
+def word_changes(before: str, after: str) -> list[list[str]]:
     """Two texts as runs of words that stay (""), go ("-") or come ("+"), in reading order."""
     old, new = (re.findall(r"\s+|[^\s]+", text) for text in (before, after))
     runs: list[list[str]] = []
@@ -222,4 +236,4 @@ def parts(before: str, after: str) -> list[list[str]]:
     return runs
 
 
-PlanViewWidget, PlanViewPane = both(PlanView)
+PlanViewWidget, PlanViewPane = widget_and_pane(PlanView)

@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import LabError, SourceError, sentence, shown
 from acestep_lab.takes.take import Take
-from acestep_lab.ui import sound
+from acestep_lab.ui import tracks
+from acestep_lab.ui.component import Component, widget_and_pane
 from acestep_lab.ui.messages import Id, Name
-from acestep_lab.ui.spec import Component, both
 
 FILES = (
     ("flac", "FLAC, with its recipe"),
@@ -36,14 +36,14 @@ class Player(Component):
     """
 
     module = "player"
-    parts = ("voice",)
+    includes = ("audio_player",)
     fields: ClassVar[dict[str, Any]] = {"track": {}, "code": "", "forms": []}
 
-    def setup(self, take: Take | Audio | None = None, *, url: sound.UrlOf | None = None, **about: Any) -> None:
+    def setup(self, take: Take | Audio | None = None, *, url: tracks.UrlOf | None = None, **about: Any) -> None:
         """Show a take or a sound, if one is given."""
         self._url = url
         self._sound: Take | Audio | None = None
-        self._hands = threading.Semaphore(MOST_WRITTEN)
+        self._writers = threading.Semaphore(MOST_WRITTEN)
         if take is not None:
             self.load(take, **about)
 
@@ -56,18 +56,18 @@ class Player(Component):
         self._sound = take
         self.code = code or getattr(take, "code", str)()
         self.forms = [list(form) for form in FILES if form[0] != "zip" or isinstance(take, Take)]
-        self.track = sound.track(take, self._url, lines, title)
+        self.track = tracks.track(take, self._url, lines, title)
 
     def do_peaks(self, id: Id, pixels: int = 800) -> None:
         """Send the peaks of the whole sound for a picture this wide."""
         if self._sound is not None and self._sound.id == id:
-            seen = sound.view(self._sound, 0.0, self._sound.seconds, pixels)
-            self.tell("peaks", seen.pairs.tobytes(), id=id)
+            seen = tracks.view(self._sound, 0.0, self._sound.seconds, pixels)
+            self.emit("peaks", seen.pairs.tobytes(), id=id)
 
     def do_bytes(self, id: Id) -> None:
         """Send the sound as a WAV file."""
         if self._sound is not None and self._sound.id == id:
-            self.tell("bytes", sound.wav_of(sound.audio_of(self._sound)), id=id)
+            self.emit("bytes", tracks.wav_of(tracks.audio_of(self._sound)), id=id)
 
     def do_save(self, form: Name = "flac") -> None:
         """Hand over the sound as a file; written aside, since ten minutes of Opus take a while."""
@@ -75,7 +75,7 @@ class Player(Component):
             raise SourceError("There is nothing to save yet.")
         if form not in dict(FILES):
             raise SourceError(f"{shown(form)} is no kind of file that can be written here.")
-        if not self._hands.acquire(blocking=False):
+        if not self._writers.acquire(blocking=False):
             raise SourceError(f"{MOST_WRITTEN} files are being written already; wait for one of them.")
         threading.Thread(target=self._save, args=(self._sound, form), name="acestep_lab save", daemon=True).start()
 
@@ -86,15 +86,15 @@ class Player(Component):
                 what.export(path) if isinstance(what, Take) else what.write(path)
                 data = path.read_bytes()
         except (LabError, OSError) as problem:
-            self.complain(sentence(problem))
+            self.show_error(sentence(problem))
         else:
-            self.tell("file", data, name=f"{file_name(sound.title_of(what, 60))}.{form}")
+            self.emit("file", data, name=f"{file_name(tracks.title_of(what, 60))}.{form}")
         finally:
-            self._hands.release()
+            self._writers.release()
 
     def do_at(self, seconds: float = 0.0) -> None:
         """The listener paused or sought here."""
-        self.ask("at", seconds=float(seconds))
+        self.notify("at", seconds=float(seconds))
 
 
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)
@@ -108,4 +108,4 @@ def file_name(words: str) -> str:
     return f"{kept or 'sound'}_" if _RESERVED.fullmatch(kept) else kept or "sound"
 
 
-PlayerWidget, PlayerPane = both(Player)
+PlayerWidget, PlayerPane = widget_and_pane(Player)

@@ -1,7 +1,7 @@
 """A musician's own presets, in a YAML file that people edit by hand, copy between machines and break.
 
-Knows no browser. What cannot be read is left out and named, entry by entry; what is there, read or not, is never lost by
-saving. Only plain values are read: no dates, no tags, no merges (`<<`), which can make gigabytes of a few lines.
+Knows no browser. What cannot be read is left out and named, entry by entry; what is there, read or not, is never lost
+by saving. Only plain values are read: no dates, no tags, no merges (`<<`), which can make gigabytes of a few lines.
 """
 
 from __future__ import annotations

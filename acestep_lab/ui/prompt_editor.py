@@ -10,18 +10,35 @@ from acestep_lab.errors import LabError, RecipeError, shown
 from acestep_lab.prompt.literal import comment, literal
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import TASKS, Region
-from acestep_lab.ui.draft import METADATA, PLAIN_FIELDS, SAMPLING, SONG, TASK_FORMS, Draft, new_seed
+from acestep_lab.ui.component import Component, widget_and_pane
+from acestep_lab.ui.draft import FLOW, METADATA, PLAIN_FIELDS, TOKENS, WHOLE, Draft, Form, new_seed
 from acestep_lab.ui.messages import Line, Name, Typed
 from acestep_lab.ui.presets import Presets
-from acestep_lab.ui.spec import Component, both
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "Lo-fi evening": {"caption": "warm lo-fi hip hop, dusty drums, soft electric piano, vinyl crackle", "bpm": 78, "seconds": 20},
+    "Lo-fi evening": {
+        "caption": "warm lo-fi hip hop, dusty drums, soft electric piano, vinyl crackle",
+        "bpm": 78,
+        "seconds": 20,
+    },
     "Slow dub techno": {"caption": "slow dub techno, tape hiss, deep chords, long echoes", "bpm": 112, "seconds": 20},
-    "Brushed jazz trio": {"caption": "jazz trio, brushed drums, upright bass, late-night piano", "timesignature": "4", "seconds": 20},
-    "Bright synth pop": {"caption": "bright synth pop, driving bass, sparkling arpeggio, big chorus", "bpm": 122, "seconds": 30},
-    "Waltz for strings": {"caption": "waltz for string quartet, tender and slow", "timesignature": "3", "bpm": 92, "seconds": 24},
-}  # fmt: skip
+    "Brushed jazz trio": {
+        "caption": "jazz trio, brushed drums, upright bass, late-night piano",
+        "timesignature": "4",
+        "seconds": 20,
+    },
+    "Bright synth pop": {
+        "caption": "bright synth pop, driving bass, sparkling arpeggio, big chorus",
+        "bpm": 122,
+        "seconds": 30,
+    },
+    "Waltz for strings": {
+        "caption": "waltz for string quartet, tender and slow",
+        "timesignature": "3",
+        "bpm": 92,
+        "seconds": 24,
+    },
+}
 """Starting points that ship; a musician's own stand beside them in a YAML file."""
 
 EVERYTHING: Mapping[str, str | None] = dict.fromkeys(TASKS)
@@ -33,27 +50,32 @@ _MOST_TOLD = 6
 class PromptEditor(Component):
     """Caption, metadata (Auto or fixed, each with a lock), length, seed, task, presets, undo.
 
-    `abilities` maps each task to None, or to the reason why this checkpoint cannot do it. `source` and `words` give,
-    when asked, the take a task starts from and (lyrics, language, regions) from the other rooms of the page.
+    `form` is what the checkpoint lets be asked, and `abilities` maps each task to None, or to the reason why this checkpoint cannot do it. `source` and `words` give,
+    when asked, the take a task starts from and (lyrics, language, regions) from the other components of the page.
     """
 
     module = "prompt"
     fields: ClassVar[dict[str, Any]] = {
-        "draft": {}, "forms": {}, "presets": [], "trouble": {}, "code": "", "busy": "", "source": "", "limits": {},
+        "draft": {}, "forms": {}, "presets": [], "errors": {}, "code": "", "busy": "", "source": "", "limits": {},
         "undo": [False, False], "revision": 0, "clicks": 0, "left_out": [],
     }  # fmt: skip
+
+    revision: int
 
     def setup(
         self,
         draft: Draft | Recipe | None = None,
         *,
+        form: Form = WHOLE,
         abilities: Mapping[str, str | None] = EVERYTHING,
         defaults: Callable[[str], Mapping[str, Any]] = lambda task: {},
         presets: Path | None = None,
         source: Callable[[], Any] = lambda: None,
         words: Callable[[], tuple[str, str | None, Sequence[Region]]] = lambda: ("", None, ()),
     ) -> None:
-        """Begin with a draft (a Recipe will do); `defaults` says what Auto means for a task, `presets` is a YAML file."""
+        """Begin with a draft (a Recipe will do); `defaults` says what Auto means for a task, `presets` is a YAML
+        file.
+        """
         self._source, self._words = source, words
         self._kept = Presets(None if presets is None else Path(presets).expanduser())
         self._past: list[Draft] = []
@@ -62,22 +84,33 @@ class PromptEditor(Component):
             raise RecipeError(f"An editor begins with a Recipe or a Draft, not {shown(draft)}.")
         first = Draft.of(draft) if isinstance(draft, Recipe) else draft or Draft()
         self._draft = first if first.values.get("seed") is not None else first.put("seed", new_seed())
-        self._abilities = dict(abilities)
         self._defaults = defaults
-        self.forms = {
-            "metadata": [f.to_json() for f in METADATA],
-            "song": [f.to_json() for f in SONG],
-            "sampling": [f.to_json() for f in SAMPLING],
-            "tasks": [
-                {"name": form.name, "title": form.title, "hint": form.hint, "reason": self._abilities.get(form.name),
-                 "source": form.needs_source, "fields": [{**f.to_json(), "name": f"{form.name}.{f.name}"} for f in form.fields]}
-                for form in TASK_FORMS
-            ],
-        }  # fmt: skip
-        self._show(force=True)
+        self.adopt(form, abilities)
         self._own_presets()
 
-    # -- what the page asks ---------------------------------------------------------------------------------------------
+    # -- what the page asks --------------------------------------------------------------------------------------------
+
+    def adopt(self, form: Form, abilities: Mapping[str, str | None] = EVERYTHING) -> None:
+        """Offer what another checkpoint lets be asked; what was typed stays, also where it is not offered for now."""
+        self._form = form
+        self.forms = {
+            "metadata": [f.to_json() for f in form.metadata],
+            "song": [f.to_json() for f in form.song],
+            "sampling": [f.to_json() for f in form.knobs],
+            "plans": form.plans,
+            "tasks": [
+                {
+                    "name": row.name,
+                    "title": row.title,
+                    "hint": row.hint,
+                    "reason": abilities.get(row.name),
+                    "source": row.needs_source,
+                    "fields": [{**f.to_json(), "name": f"{row.name}.{f.name}"} for f in row.fields],
+                }
+                for row in form.tasks
+            ],
+        }
+        self._show(force=True)
 
     @property
     def value(self) -> Draft:
@@ -87,14 +120,18 @@ class PromptEditor(Component):
     def recipe(self) -> Recipe:
         """The Recipe as it stands; RecipeError says what is wrong, and the editor shows it beside the field."""
         lyrics, language, regions = self._words()
-        return self._draft.recipe(lyrics, language, self._source(), regions)
+        return self._draft.recipe(lyrics, language, self._source(), regions, self._form)
+
+    def problems(self) -> dict[str, str]:
+        """What is wrong with what stands in the form, by field."""
+        return self._draft.problems(self._form)
 
     def load(self, recipe: Recipe) -> None:
         """Take an old recipe into the editor; locked fields stay. One undo brings the former draft back."""
         if not isinstance(recipe, Recipe):
             raise RecipeError(f"A recipe is loaded, not {shown(recipe)}.")
         draft = Draft.of(recipe)
-        cleared = dict.fromkeys(f.name for f in (*METADATA, *SAMPLING))
+        cleared = dict.fromkeys(f.name for f in (*METADATA, *FLOW, *TOKENS))
         self._change(
             self._draft.take_over({**cleared, **draft.values, "caption": draft.caption, "task": draft.task}), force=True
         )
@@ -115,12 +152,12 @@ class PromptEditor(Component):
     _clicks = 0
 
     def refresh(self, source: str | None = None) -> None:
-        """Show again after another room of the page changed (lyrics, regions, the take in hand)."""
+        """Show again after another component of the page changed (lyrics, regions, the selected take)."""
         if source is not None:
             self.source = source
         self._show()
 
-    # -- what the browser asks ------------------------------------------------------------------------------------------
+    # -- what the browser asks -----------------------------------------------------------------------------------------
 
     def do_edit(self, field: Name, value: Typed) -> None:
         """Change one field."""
@@ -132,7 +169,7 @@ class PromptEditor(Component):
         """Lock a field or let it go."""
         self._change(self._draft.lock(field, on))
 
-    def do_dice(self) -> None:
+    def do_new_seed(self) -> None:
         """Another seed."""
         self._used = False
         self._change(self._draft.put("seed", new_seed()), force=True)
@@ -164,13 +201,13 @@ class PromptEditor(Component):
         name = " ".join(name.split())[:60]
         if not name:
             raise RecipeError("A preset needs a name.")
-        for problem in self._draft.problems().values():
+        for problem in self.problems().values():
             raise RecipeError(problem)
         values = {k: v for k, v in self._draft.values.items() if v not in (None, "") and k != "seed"}
         self._kept.save(name, {"caption": self._draft.caption, "task": self._draft.task, **values})
         self._own_presets()
 
-    def do_go(self, revision: int | None = None) -> None:
+    def do_make(self, revision: int | None = None) -> None:
         """Make it; only if all that was typed makes sense, else say where it does not.
 
         A click carries the revision it was made on; one made on an older page is a double click, and makes nothing.
@@ -178,33 +215,33 @@ class PromptEditor(Component):
         if revision is not None and revision != self._clicks:
             return
         try:
-            if "seed" not in self._draft.problems():
+            if "seed" not in self.problems():
                 self.resolve_seed()
             recipe = self.recipe()
         except RecipeError as problem:
             self._show()
-            at = next((name for name, text in self.trouble.items() if text == str(problem)), "")
-            self.complain(str(problem), at or ("caption" if "words" in str(problem) else ""))
+            at = next((name for name, text in self.errors.items() if text == str(problem)), "")
+            self.show_error(str(problem), at or ("caption" if "words" in str(problem) else ""))
             return
         self._clicks += 1
         self.clicks = self._clicks
-        self.ask("go", recipe=recipe)
+        self.notify("make", recipe=recipe)
 
     def do_sweep(self, x: Name, xs: Line, y: Name = "", ys: Line = "") -> None:
         """Make a grid of takes over one or two parameters: names, and values with commas between."""
-        across, down = _axes(x, xs, y, ys)
+        across, down = _axes(self._form, x, xs, y, ys)
         self.resolve_seed()
         base = self.recipe()
         recipes = [[base.replace(**{x: a}, **({y: d} if d is not None else {})) for a in across] for d in down]
-        self.ask("sweep", x=(x, across), y=(y, down) if down != [None] else None, recipes=recipes)
+        self.notify("sweep", x=(x, across), y=(y, down) if down != [None] else None, recipes=recipes)
 
     def do_sweep_code(self, x: Name, xs: Line, y: Name = "", ys: Line = "") -> None:
         """Hand over the Python line that makes the grid."""
-        across, down = _axes(x, xs, y, ys)
+        across, down = _axes(self._form, x, xs, y, ys)
         changes, loops = f"{x}={x}", f"for {x} in {literal(across)}"
         if down != [None]:
             changes, loops = f"{changes}, {y}={y}", f"for {y} in {literal(down)} {loops}"
-        self.tell(
+        self.emit(
             "sweep_code",
             text=f"recipe = {self.recipe().code()}\ntakes = lab.start([recipe.replace({changes}) {loops}]).takes()",
         )
@@ -221,33 +258,33 @@ class PromptEditor(Component):
         try:
             recipe = self.recipe()
         except RecipeError as problem:
-            self.complain(str(problem), "caption" if "words" in str(problem) else "")
+            self.show_error(str(problem), "caption" if "words" in str(problem) else "")
             return
-        self.ask(kind, recipe=recipe)
+        self.notify(kind, recipe=recipe)
 
-    # -- inside ---------------------------------------------------------------------------------------------------------
+    # -- inside --------------------------------------------------------------------------------------------------------
 
     def _change(self, draft: Draft, force: bool = False) -> None:
         if draft != self._draft:
             self._past = [*self._past[-_DEEPEST_UNDO:], self._draft]
             self._future, self._draft = [], draft
         self._show(force)
-        self.ask("changed")
+        self.notify("changed")
 
     def _travel(self, here: list[Draft], there: list[Draft]) -> None:
         if here:
             there.append(self._draft)
             self._draft = here.pop()
             self._show(force=True)
-            self.ask("changed")
+            self.notify("changed")
 
     def _show(self, force: bool = False) -> None:
         """Publish the draft; `force` makes the browser overwrite what is being typed."""
         draft = self._draft
-        self.trouble = draft.problems()
+        self.errors = self.problems()
         self.undo = [bool(self._past), bool(self._future)]
         self.code = self._code()
-        self.limits = {k: v for k, v in self._defaults(draft.task).items() if v is not None}
+        self.limits = {k: v for k, v in self._defaults(draft.task).items() if v is not None and k in self._form.by_name}
         if force:
             self.revision = self.revision + 1
         self.draft = {
@@ -270,27 +307,26 @@ class PromptEditor(Component):
 
 
 MOST_CELLS = 16
-SWEEPABLE = tuple(f.name for f in (*SAMPLING, *METADATA, *SONG))
 
 
-def _axes(x: str, xs: str, y: str, ys: str) -> tuple[list[Any], list[Any]]:
+def _axes(form: Form, x: str, xs: str, y: str, ys: str) -> tuple[list[Any], list[Any]]:
     """The values across and down; [None] down where only one parameter is swept over."""
-    across = _values(x, xs)
-    down = _values(y, ys) if y and y != x else [None]
+    across = _values(form, x, xs)
+    down = _values(form, y, ys) if y and y != x else [None]
     if len(across) * len(down) > MOST_CELLS:
         raise RecipeError(f"That would be {len(across) * len(down)} takes; a sweep makes at most {MOST_CELLS} at once.")
     return across, down
 
 
-def _values(name: str, typed: str) -> list[Any]:
+def _values(form: Form, name: str, typed: str) -> list[Any]:
     """The values of a sweep: "1, 3, 5" for the shift, "C major, A minor" for the key."""
-    if name not in SWEEPABLE:
+    if name not in form.by_name:
         raise RecipeError("Choose the parameter to sweep over.")
-    form = PLAIN_FIELDS[name]
-    values = [form.read(part.strip()) for part in str(typed).replace(";", ",").split(",") if part.strip()]
+    field = form.by_name[name]
+    values = [field.check(field.read(part.strip())) for part in typed.replace(";", ",").split(",") if part.strip()]
     if not values:
-        raise RecipeError(f"Write the values of {form.label.lower()} with commas between, such as 1, 3, 5.")
+        raise RecipeError(f"Write the values of {field.label.lower()} with commas between, such as 1, 3, 5.")
     return values
 
 
-PromptEditorWidget, PromptEditorPane = both(PromptEditor)
+PromptEditorWidget, PromptEditorPane = widget_and_pane(PromptEditor)

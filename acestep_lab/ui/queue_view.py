@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from acestep_lab.ui.spec import Component, both
+from acestep_lab.ui.component import Component, widget_and_pane
 
 
 class RunQueue(Component):
@@ -21,27 +21,27 @@ class RunQueue(Component):
 
     def do_stop(self, id: str = "") -> None:
         """Ask for a run to be stopped."""
-        self.ask("stop", id=str(id))
+        self.notify("stop", id=str(id))
 
     def do_look(self, id: str = "") -> None:
         """Ask for a run to be shown."""
-        self.ask("look", id=str(id))
+        self.notify("look", id=str(id))
 
     def do_dismiss(self, id: str = "") -> None:
         """Take a finished run off the list."""
-        self.ask("dismiss", id=str(id))
+        self.notify("dismiss", id=str(id))
 
     def do_hold(self, id: str = "", held: bool = True) -> None:
         """Ask for a run that waits to be held back, or to be let go."""
-        self.ask("hold", id=str(id), held=held)
+        self.notify("hold", id=str(id), held=held)
 
     def do_move(self, id: str = "", place: int = 0) -> None:
         """Ask for a run to be put at another place among one's own."""
-        self.ask("move", id=str(id), place=place)
+        self.notify("move", id=str(id), place=place)
 
     def do_pause(self, paused: bool = True) -> None:
         """Ask for no run to be begun for now, or for the queue to go on."""
-        self.ask("pause", paused=paused)
+        self.notify("pause", paused=paused)
 
 
-RunQueueWidget, RunQueuePane = both(RunQueue)
+RunQueueWidget, RunQueuePane = widget_and_pane(RunQueue)

@@ -47,7 +47,8 @@ figure img {{ width: 100%; height: 84px; object-fit: fill; border-radius: 6px; b
 figcaption {{ font-size: .8rem; color: var(--soft) }}
 dl {{ display: grid; grid-template-columns: max-content 1fr; gap: 4px 18px; margin: 0 }}
 dt {{ color: var(--soft) }} dd {{ margin: 0 }} h1, dd, figcaption {{ unicode-bidi: isolate }}
-pre {{ white-space: pre-wrap; overflow-wrap: anywhere; padding: 14px 16px; border: 1px solid var(--line); border-radius: 8px; font-size: .85rem }}
+pre {{ white-space: pre-wrap; overflow-wrap: anywhere; padding: 14px 16px; border: 1px solid var(--line);
+  border-radius: 8px; font-size: .85rem }}
 </style>
 </head>
 <body><main>
@@ -106,7 +107,8 @@ def write(take: Take, path: str | Path, steps: Sequence[tuple[str, bytes]] = ())
 
 
 def escaped(text: str) -> str:
-    """Text as HTML that says just it, in an element or an attribute: no markup, no half or invisible control characters.
+    """Text as HTML that says just it, in an element or an attribute: no markup, no half or invisible control
+    characters.
 
     Marks that turn the reading direction stay, and turn only the element they stand in (`unicode-bidi: isolate`).
     """

@@ -11,7 +11,7 @@ from acestep_lab.errors import LabError, SourceError
 from acestep_lab.takes.comments import read_comment
 from acestep_lab.takes.exchange import read_file
 from acestep_lab.takes.take import Take
-from acestep_lab.ui.spec import Component, both
+from acestep_lab.ui.component import Component, widget_and_pane
 
 MOST_BYTES = 200 * 1024 * 1024
 KINDS = tuple("wav flac ogg opus oga mp3 aif aiff caf au w64 rf64 m4a aac mp4 mov webm mka wma".split())
@@ -21,9 +21,11 @@ CHUNK = 512 * 1024
 
 
 class SoundDrop(Component):
-    """Takes one file at a time, in pieces, refuses what is too big or of another kind, and decodes it with libsndfile only.
+    """Takes one file at a time, in pieces, refuses what is too big or of another kind, and decodes it with libsndfile
+    only.
 
-    The name a file had is shown and never used as a path. Listener: "sound" (a Take for our own files, else an Audio, and its name).
+    The name a file had is shown and never used as a path. Listener: "sound" (a Take for our own files, else an Audio,
+    and its name).
     """
 
     module = "drop"
@@ -40,7 +42,7 @@ class SoundDrop(Component):
         check(str(name), int(size), self.limit)
         self._name, self._size = str(name)[-200:], int(size)
         self.status = "Reading…"
-        self.tell("next", at=0)
+        self.emit("next", at=0)
 
     def do_piece(self, buffers: list[Any], at: int = 0) -> None:
         """A piece of it."""
@@ -50,18 +52,18 @@ class SoundDrop(Component):
             raise SourceError("The file did not arrive whole; bring it in again.")
         self._data += data
         if len(self._data) < self._size:
-            self.tell("next", at=len(self._data))
+            self.emit("next", at=len(self._data))
             return
         data, name = bytes(self._data), self._name
         self._drop()
         sound, remarks = receive(data, name)
         self.status = " ".join([f"Brought in: {name}", *remarks])
-        self.tell("done", name=name)
-        self.ask("sound", sound=sound, name=name)
+        self.emit("done", name=name)
+        self.notify("sound", sound=sound, name=name)
 
-    def complain(self, text: str, field: str = "") -> None:
+    def show_error(self, text: str, field: str = "") -> None:
         self.status = ""
-        super().complain(text, field)
+        super().show_error(text, field)
 
     def _drop(self) -> None:
         self._data, self._name, self._size, self.status = bytearray(), "", 0, ""
@@ -72,13 +74,15 @@ def check(name: str, size: int, most: int = MOST_BYTES) -> None:
     kind = name.rsplit(".", 1)[-1].lower() if "." in name else ""
     if kind not in KINDS:
         raise SourceError(
-            f"{name[-60:]!r} is no sound file; {', '.join(k.upper() for k in KINDS[:4])}, MP3, AIFF, M4A and WebM can be brought in."
+            f"{name[-60:]!r} is no sound file; {', '.join(k.upper() for k in KINDS[:4])}, MP3, AIFF, M4A and WebM can be "
+            "brought in."
         )
     if size <= 0:
         raise SourceError(f"{name[-60:]!r} is empty.")
     if size > most:
         raise SourceError(
-            f"{name[-60:]!r} has {size / 2**20:,.0f} MB; at most {most / 2**20:,.0f} MB can be brought in. Cut it, or save it as FLAC."
+            f"{name[-60:]!r} has {size / 2**20:,.0f} MB; at most {most / 2**20:,.0f} MB can be brought in. "
+            "Cut it, or save it as FLAC."
         )
 
 
@@ -111,4 +115,4 @@ def _named(text: str, ours: str, theirs: str) -> str:
     return text.replace(ours, repr(theirs[-60:]))
 
 
-SoundDropWidget, SoundDropPane = both(SoundDrop)
+SoundDropWidget, SoundDropPane = widget_and_pane(SoundDrop)

@@ -6,20 +6,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from acestep_lab.prompt.literal import literal
+from acestep_lab.ui.component import Component, widget_and_pane
 from acestep_lab.ui.messages import Id
-from acestep_lab.ui.spec import Component, both
 
 
 class TakeTree(Component):
-    """The lineage of takes as a picture one can click. Listener: "pick" (id).
+    """The lineage of takes as a picture one can click. Listener: "select" (id).
 
     `draw` wants for each take its id, title, parents and perhaps star and task; parents that are gone are drawn hollow.
     """
 
     module = "tree"
-    fields: ClassVar[dict[str, Any]] = {"nodes": [], "edges": [], "in_hand": "", "code": ""}
+    fields: ClassVar[dict[str, Any]] = {"nodes": [], "edges": [], "selected": "", "code": ""}
 
-    def draw(self, takes: Sequence[Mapping[str, Any]], in_hand: str = "") -> None:
+    def draw(self, takes: Sequence[Mapping[str, Any]], selected: str = "") -> None:
         """Draw these takes; only families (takes with a parent or a child) are drawn."""
         known = {str(t["id"]): t for t in takes}
         edges = [(p, id) for id, t in known.items() for p in t.get("parents", ())]
@@ -27,17 +27,24 @@ class TakeTree(Component):
         depth = depths(family, edges)
         rows = places(family, edges, depth)
         self.nodes = [
-            {"id": id, "title": known[id]["title"] if id in known else "gone", "task": known[id].get("task", "") if id in known else "",
-             "star": bool(known[id].get("star")) if id in known else False, "here": id in known, "x": depth[id], "y": rows[id]}
+            {
+                "id": id,
+                "title": known[id]["title"] if id in known else "gone",
+                "task": known[id].get("task", "") if id in known else "",
+                "star": bool(known[id].get("star")) if id in known else False,
+                "here": id in known,
+                "x": depth[id],
+                "y": rows[id],
+            }
             for id in sorted(family, key=lambda i: (rows[i], depth[i]))
-        ]  # fmt: skip
+        ]
         self.edges = [list(edge) for edge in edges]
-        self.in_hand = in_hand
-        self.code = f"take = lab.library.open({literal(in_hand)})" if in_hand else ""
+        self.selected = selected
+        self.code = f"take = lab.library.open({literal(selected)})" if selected else ""
 
-    def do_pick(self, id: Id) -> None:
+    def do_select(self, id: Id) -> None:
         """A take was clicked."""
-        self.ask("pick", id=id)
+        self.notify("select", id=id)
 
 
 def depths(ids: set[str], edges: Sequence[tuple[str, str]]) -> dict[str, int]:
@@ -82,4 +89,4 @@ def places(ids: set[str], edges: Sequence[tuple[str, str]], depth: Mapping[str, 
     return {id: placed.get(id, free) for id in ids}
 
 
-TakeTreeWidget, TakeTreePane = both(TakeTree)
+TakeTreeWidget, TakeTreePane = widget_and_pane(TakeTree)

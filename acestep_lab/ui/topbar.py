@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from acestep_lab.ui.spec import Component, both
+from acestep_lab.ui.component import Component, widget_and_pane
 
 
 class Topbar(Component):
@@ -16,13 +16,13 @@ class Topbar(Component):
     module = "topbar"
     fields: ClassVar[dict[str, Any]] = {"title": "acestep_lab", "about": [], "page": False, "banner": "", "unsaved": 0}
 
-    def do_beat(self) -> None:
+    def do_heartbeat(self) -> None:
         """Answer the heartbeat."""
-        self.tell("beat")
+        self.emit("heartbeat")
 
-    def do_again(self) -> None:
+    def do_retry(self) -> None:
         """Whatever failed, try it again."""
-        self.ask("again")
+        self.notify("retry")
 
 
-TopbarWidget, TopbarPane = both(Topbar)
+TopbarWidget, TopbarPane = widget_and_pane(Topbar)

@@ -1,4 +1,6 @@
-"""WaveformPicker: mark regions on a real waveform, repaint them, see what stayed. The browser half is `widgets/waveform.js`."""
+"""WaveformPicker: mark regions on a real waveform, repaint them, see what stayed. The browser half is
+`widgets/waveform.js`.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,11 @@ from acestep_lab.prompt.literal import literal
 from acestep_lab.prompt.tasks import REPAINT_MODES, Region
 from acestep_lab.prompt.tasks import regions as checked
 from acestep_lab.takes.take import Take
-from acestep_lab.ui import figure, sound
+from acestep_lab.ui import tracks, waveform_figure
+from acestep_lab.ui.component import Component, widget_and_pane
 from acestep_lab.ui.difference import Difference
 from acestep_lab.ui.draft import Field
-from acestep_lab.ui.messages import Id, Name, Typed, field_of, listed, maybe, table, text, typed
-from acestep_lab.ui.spec import Component, both
+from acestep_lab.ui.messages import Id, Name, Typed, field_of, list_of, optional, table, text, typed
 
 SHORTEST = 0.1
 """Seconds; a shorter region is widened to this."""
@@ -29,9 +31,9 @@ _NAMES = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _SECONDS = Field("seconds", "A time", "number", "", unit="seconds")
 MOST_REGIONS = 26
 Spans = Annotated[
-    Sequence[dict[str, Any]], listed(table(name=maybe(text(2_000)), start=typed, end=typed), MOST_REGIONS)
+    Sequence[dict[str, Any]], list_of(table(name=optional(text(2_000)), start=typed, end=typed), MOST_REGIONS)
 ]
-Turn = Annotated[str, text(100)]
+ChangeId = Annotated[str, text(100)]
 
 
 class WaveformPicker(Component):
@@ -42,19 +44,51 @@ class WaveformPicker(Component):
     """
 
     module = "waveform"
-    parts = ("voice",)
+    includes = ("audio_player",)
     fields: ClassVar[dict[str, Any]] = {
-        "track": {}, "regions": [], "turn": "", "selected": 0, "revision": 0, "mode": "balanced", "modes": list(REPAINT_MODES), "strength": 0.5,
-        "latent_crossfade": None, "wave_crossfade": None, "caption": "", "snap": "off", "snaps": ["off"], "verdict": "", "code": "",
-        "cannot": "", "has_codes": False, "alone": True, "fades": [0.0, 0.0],
-    }  # fmt: skip
+        "track": {},
+        "regions": [],
+        "change_id": "",
+        "selected": 0,
+        "revision": 0,
+        "mode": "balanced",
+        "modes": list(REPAINT_MODES),
+        "strength": 0.5,
+        "latent_crossfade": None,
+        "wave_crossfade": None,
+        "caption": "",
+        "snap": "off",
+        "snaps": ["off"],
+        "verdict": "",
+        "code": "",
+        "cannot": "",
+        "has_codes": False,
+        "standalone": True,
+        "crossfades": [0.0, 0.0],
+    }
 
-    def setup(self, take: Take | Audio | None = None, *, url: sound.UrlOf | None = None, cannot: str = "", alone: bool = True,
-              fades: Callable[[str, float], tuple[float, float]] = lambda mode, strength: (0.0, 0.0)) -> None:  # fmt: skip
+    mode: str
+    strength: float
+    caption: str
+    latent_crossfade: float | None
+    wave_crossfade: float | None
+    snap: str
+    revision: int
+
+    def setup(
+        self,
+        take: Take | Audio | None = None,
+        *,
+        url: tracks.UrlOf | None = None,
+        cannot: str = "",
+        standalone: bool = True,
+        crossfades: Callable[[str, float], tuple[float, float]] = lambda mode, strength: (0.0, 0.0),
+    ) -> None:
         """Show a take or a sound, if one is given; `cannot` is why this checkpoint cannot repaint, if it cannot.
 
-        `alone`: it plays the sound itself; on a page with a Player, that one does. `fades` gives the crossfades (of
-        latents, of samples; seconds) that a mode and strength bring along, to be drawn where none is set by hand.
+        `standalone`: it plays the sound itself; on a page with a Player, that one does. `crossfades` gives the
+        crossfades (of latents, of samples; seconds) that a mode and strength bring along, to be drawn where none is set
+        by hand.
         """
         self._url = url
         self._take: Take | Audio | None = None
@@ -63,12 +97,12 @@ class WaveformPicker(Component):
         self._grids: dict[str, list[float]] = {}
         self._difference: Difference | None = None
         self._codes: tuple[int, ...] = ()
-        self.cannot, self.alone, self._fades = cannot, alone, fades
-        self.fades = list(fades(self.mode, self.strength))
+        self.cannot, self.standalone, self._crossfades = cannot, standalone, crossfades
+        self.crossfades = list(crossfades(self.mode, self.strength))
         if take is not None:
             self.load(take)
 
-    # -- what Python asks -----------------------------------------------------------------------------------------------
+    # -- what Python asks ----------------------------------------------------------------------------------------------
 
     @property
     def value(self) -> list[Region]:
@@ -88,7 +122,7 @@ class WaveformPicker(Component):
         self.snaps = ["off", *(name for name in SNAPS[1:] if self._grids.get(name))]
         self.snap = self.snap if self.snap in self.snaps else "off"
         self._regions = [r for r in self._regions if r["end"] <= self._total]
-        self.track = sound.track(take, self._url, timed)
+        self.track = tracks.track(take, self._url, timed)
         self._show(force=True)
         self._send_all()
 
@@ -96,7 +130,7 @@ class WaveformPicker(Component):
         """Add the lane that shows where this sound differs from the one it was made from."""
         if self._take is None:
             return
-        before, after = sound.audio_of(parent), sound.audio_of(self._take)
+        before, after = tracks.audio_of(parent), tracks.audio_of(self._take)
         if before.rate == after.rate:
             self._difference = Difference(before, after)
             self.verdict = self._difference.sentence()
@@ -104,15 +138,17 @@ class WaveformPicker(Component):
 
     def mark(self, regions: Sequence[Region]) -> None:
         """Put these regions on the waveform instead of those there."""
-        self._put([{"name": "", "start": r.start, "end": r.end} for r in regions], force=True)
+        self._set_regions([{"name": "", "start": r.start, "end": r.end} for r in regions], force=True)
 
-    # -- what the browser asks ------------------------------------------------------------------------------------------
+    # -- what the browser asks -----------------------------------------------------------------------------------------
 
     def do_bokeh(self) -> None:
-        """Hand over BokehJS where the host has none (a notebook without Panel, marimo): nothing comes from the internet."""
+        """Hand over BokehJS where the host has none (a notebook without Panel, marimo): nothing comes from the
+        internet.
+        """
         import bokeh
 
-        self.tell("bokeh", (Path(bokeh.__file__).parent / "server/static/js/bokeh.min.js").read_bytes())
+        self.emit("bokeh", (Path(bokeh.__file__).parent / "server/static/js/bokeh.min.js").read_bytes())
 
     def do_ready(self) -> None:
         """A view was drawn: send the figure and all it shows."""
@@ -124,55 +160,61 @@ class WaveformPicker(Component):
         if self._take is None:
             return
         start, end = (max(0.0, min(float(at), self._total)) for at in (start, end))
-        seen = sound.view(self._take, start, end, pixels)
-        self.tell("peaks", seen.pairs.tobytes(), lane="wave", id=self._take.id, start=seen.start, end=seen.end)
+        seen = tracks.view(self._take, start, end, pixels)
+        self.emit("peaks", seen.pairs.tobytes(), lane="wave", id=self._take.id, start=seen.start, end=seen.end)
         self._send_difference(start, end, pixels)
 
     def do_at(self, seconds: float = 0.0) -> None:
         """The listener paused or sought here, where this component plays the sound itself."""
 
-    def do_edge(self, place: int, key: Name, value: Typed, turn: Turn = "") -> None:
-        """One edge of a region was typed. Only that edge is sent: two typed in a row both count, however slow the answers."""
+    def do_edge(self, place: int, key: Name, value: Typed, change_id: ChangeId = "") -> None:
+        """One edge of a region was typed. Only that edge is sent: two typed in a row both count, however slow the
+        answers.
+        """
         changed = [dict(r) for r in self._regions]
-        with self._answering(turn):
+        with self._acknowledging(change_id):
             if key not in ("start", "end"):
                 raise RecipeError(f"A region has a start and an end, no {shown(key)}.")
             if 0 <= place < len(changed):
                 changed[place][key] = value
-                self._put(changed, force=True, selected=place)
+                self._set_regions(changed, force=True, selected=place)
 
     @contextmanager
-    def _answering(self, turn: str) -> Iterator[None]:
-        """Hand a change's turn back once its answer stands, also where the answer is a sentence; the page waits for it."""
+    def _acknowledging(self, change_id: str) -> Iterator[None]:
+        """Hand the id of a change back once its answer stands, also where the answer is a sentence; the page waits for
+        it.
+        """
         try:
             yield
         finally:
-            self.turn = turn
+            self.change_id = change_id
 
     def _refused(self, message: Any) -> None:
-        """The page waits for the turn of its change, also where nothing came of it; then it shows again what stands here."""
-        if turn := field_of(message, "turn"):
-            self.turn = turn
+        """The page waits for the id of its change, also where nothing came of it; then it shows again what stands
+        here.
+        """
+        if change_id := field_of(message, "change_id"):
+            self.change_id = change_id
 
     def do_regions(
-        self, regions: Spans, selected: int = 0, snapped: bool = False, force: bool = False, turn: Turn = ""
+        self, regions: Spans, selected: int = 0, snapped: bool = False, force: bool = False, change_id: ChangeId = ""
     ) -> None:
         """The regions were changed by hand; `snapped` once a drag has ended."""
-        with self._answering(turn):
-            self._put(regions, snap=snapped, force=force, selected=selected)
-        self.ask("changed")
+        with self._acknowledging(change_id):
+            self._set_regions(regions, snap=snapped, force=force, selected=selected)
+        self.notify("changed")
 
     def do_bytes(self, id: Id) -> None:
         """Send the sound as a WAV file."""
         if self._take is not None and self._take.id == id:
-            self.tell("bytes", sound.wav_of(sound.audio_of(self._take)), id=id)
+            self.emit("bytes", tracks.wav_of(tracks.audio_of(self._take)), id=id)
 
     def do_snap(self, to: Name) -> None:
         """Snap to beats, lyric lines, or nothing."""
         if to not in self.snaps:
             raise RecipeError(f"There is nothing called {shown(to)} to snap to here; there is {', '.join(self.snaps)}.")
         self.snap = to
-        self._put(self._regions, snap=True, force=True)
+        self._set_regions(self._regions, snap=True, force=True)
         self._send_grid()
 
     def do_setting(self, name: Name, value: Typed = None) -> None:
@@ -180,9 +222,9 @@ class WaveformPicker(Component):
         if name not in _SETTINGS:
             raise RecipeError(f"A repaint has no setting {shown(name)}; it has {', '.join(_SETTINGS)}.")
         setattr(self, name, _SETTINGS[name](name, value))
-        self.fades = list(self._fades(self.mode, self.strength))
+        self.crossfades = list(self._crossfades(self.mode, self.strength))
         self._show()
-        self.ask("changed")
+        self.notify("changed")
 
     def do_repaint(self) -> None:
         """New music in the regions."""
@@ -192,40 +234,49 @@ class WaveformPicker(Component):
             raise RecipeError("There is nothing to repaint yet: make or open a take first.")
         if not self._regions:
             raise RecipeError("Mark a region first: double-click on the waveform, or press A.")
-        self.ask("repaint", take=self._take, regions=self.value, caption=self.caption, mode=self.mode, strength=self.strength,
-                 latent_crossfade=self.latent_crossfade, wave_crossfade=self.wave_crossfade)  # fmt: skip
+        self.notify(
+            "repaint",
+            take=self._take,
+            regions=self.value,
+            caption=self.caption,
+            mode=self.mode,
+            strength=self.strength,
+            latent_crossfade=self.latent_crossfade,
+            wave_crossfade=self.wave_crossfade,
+        )
 
-    # -- inside ---------------------------------------------------------------------------------------------------------
+    # -- inside --------------------------------------------------------------------------------------------------------
 
-    def _put(
+    def _set_regions(
         self, regions: Sequence[Any], snap: bool = False, force: bool = False, selected: int | None = None
     ) -> None:
         """Check, cut and name regions; what makes no sense leaves the old ones and raises a sentence."""
-        fresh, said = [], ""
+        placed: list[dict[str, Any]] = []
+        first_remark = ""
         try:
             for place, asked in enumerate(regions):
-                region, remark = self._one(asked, place, snap)
-                fresh.append(region)
-                said = said or remark
+                region, remark = self._checked_region(asked, place, snap)
+                placed.append(region)
+                first_remark = first_remark or remark
         except RecipeError:
             self._show(force=True)
             raise
-        self._regions = fresh
+        self._regions = placed
         if selected is not None:
-            self.selected = max(0, min(selected, len(fresh) - 1))
-        self._show(force or bool(said))
-        if said:
-            raise RecipeError(said)
-        checked([Region(r["start"], r["end"]) for r in fresh]) if fresh else None
+            self.selected = max(0, min(selected, len(placed) - 1))
+        self._show(force or bool(first_remark))
+        if first_remark:
+            raise RecipeError(first_remark)
+        checked([Region(r["start"], r["end"]) for r in placed]) if placed else None
 
-    def _one(self, asked: Any, place: int, snap: bool) -> tuple[dict[str, Any], str]:
+    def _checked_region(self, asked: Any, place: int, snap: bool) -> tuple[dict[str, Any], str]:
         """One region within the sound, and a remark where it had to be cut."""
         total = self._total
         start, end = (_time(asked.get(k)) for k in ("start", "end"))
         if snap and self.snap != "off":
             start, end = (self._nearest(t) for t in (start, end))
         if end <= start:
-            start, end = self._carried(place, start, end)
+            start, end = self._shifted(place, start, end)
         if start >= total:
             raise RecipeError(f"The sound ends at {total:.1f} s, before that region begins.")
         remark = f"The sound ends at {total:.1f} s; the region was cut there." if end > total + 0.05 else ""
@@ -235,8 +286,10 @@ class WaveformPicker(Component):
         name = " ".join(str(asked.get("name") or "").split())[:40] or _NAMES[place % len(_NAMES)]
         return {"name": name, "start": round(start, 4), "end": round(end, 4)}, remark
 
-    def _carried(self, place: int, start: float, end: float) -> tuple[float, float]:
-        """A region turned inside out: where one typed edge passed the other, the other is carried along at its distance."""
+    def _shifted(self, place: int, start: float, end: float) -> tuple[float, float]:
+        """A region turned inside out: where one typed edge passed the other, the other is carried along at its
+        distance.
+        """
         old = self._regions[place] if place < len(self._regions) else None
         if old is not None and end == old["end"]:
             return start, start + old["end"] - old["start"]
@@ -272,25 +325,25 @@ class WaveformPicker(Component):
         if self._take is None:
             return
         seconds = self._total
-        self.tell("figure", item=json.dumps(figure.build(seconds)), id=self._take.id)
-        whole = sound.view(self._take, 0.0, seconds, 1600)
-        self.tell(
+        self.emit("figure", item=json.dumps(waveform_figure.build(seconds)), id=self._take.id)
+        whole = tracks.view(self._take, 0.0, seconds, 1600)
+        self.emit(
             "peaks", whole.pairs.tobytes(), lane="overview wave", id=self._take.id, start=whole.start, end=whole.end
         )
         self.do_view(0.0, seconds, 1600)
         self._send_grid()
         if self._codes:
-            self.tell("codes", np.array(self._codes, np.uint32).tobytes(), each=seconds / len(self._codes))
+            self.emit("codes", np.array(self._codes, np.uint32).tobytes(), each=seconds / len(self._codes))
 
     def _send_grid(self) -> None:
         grid = self._grids.get(self.snap, []) if self.snap != "off" else []
-        self.tell("grid", np.array(grid, np.float64).tobytes())
+        self.emit("grid", np.array(grid, np.float64).tobytes())
 
     def _send_difference(self, start: float = 0.0, end: float | None = None, pixels: int = 1600) -> None:
         if self._difference is None or self._take is None:
             return
         seen = self._difference.peaks.view(start, self._total if end is None else end, pixels)
-        self.tell(
+        self.emit(
             "peaks", seen.pairs.tobytes(), lane="difference data", id=self._take.id, start=seen.start, end=seen.end
         )
 
@@ -335,4 +388,4 @@ _SETTINGS: dict[str, Callable[[str, Any], Any]] = {
 }
 """How a repaint may be set, each with the reader of what was typed."""
 
-WaveformPickerWidget, WaveformPickerPane = both(WaveformPicker)
+WaveformPickerWidget, WaveformPickerPane = widget_and_pane(WaveformPicker)

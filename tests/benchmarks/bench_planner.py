@@ -4,7 +4,7 @@
     python -m tests.benchmarks.bench_planner --parts grammar   # or: steps, company, walks
 
 Figures: the code-phase step with guidance against `transformers.generate` with its two forward passes, the set-up of the
-grammar, the mean cost of a token mask, whether rows in company draw what they draw alone at real width, and the form of 500
+grammar, the mean cost of a token mask, whether rows in a batch sample what they sample alone at real width, and the form of 500
 random walks with their codes. Nothing is downloaded; each part run replaces its part of `results/planner.json`.
 """
 
@@ -93,15 +93,15 @@ def generate_step(lm: Qwen3ForCausalLM, prompt: list[int], steps: int, sample: b
 
 
 def own_step(lm: Qwen3ForCausalLM, prompt: list[int], steps: int, sample: bool) -> float:
-    """CPU seconds a token of the planner's own code phase, guided, drawing included."""
-    draw = TokenSampler(Planning() if sample else Planning(temperature=0.0), 1)
-    choir: DecodeBatch[int] = DecodeBatch.read(Decoder(lm), [0], prompt, 2.0, steps + 8)
-    choir.pair(prompt, steps + 8)
+    """CPU seconds a token of the planner's own code phase, guided, sampling included."""
+    sampler = TokenSampler(Planning() if sample else Planning(temperature=0.0), 1)
+    batch: DecodeBatch[int] = DecodeBatch.prefill(Decoder(lm), [0], prompt, 2.0, steps + 8)
+    batch.add_cfg_rows(prompt, steps + 8)
 
     def run(tokens: int) -> None:
         for _ in range(tokens):
-            code = draw.pick(choir.logits(slice(FIRST, FIRST + 64_000))[0])
-            choir.say([[FIRST + code]])
+            code = sampler.sample(batch.logits(slice(FIRST, FIRST + 64_000))[0])
+            batch.feed([[FIRST + code]])
 
     run(2)
     return cpu_seconds(lambda: run(steps)) / steps
@@ -159,18 +159,18 @@ def grammar(options: argparse.Namespace) -> dict[str, Any]:
     tokenizer = WithCodes(vocabulary())
     rule, tables = pattern({}, FIELDS), []
     set_up = cpu_seconds(lambda: tables.append(_tables(tokenizer, rule)))
-    lexicon = tables[0]
-    another = cpu_seconds(lambda: GrammarMatcher(lexicon, rule))
+    table = tables[0]
+    another = cpu_seconds(lambda: GrammarMatcher(table, rule))
     costs = []
     for seed in range(20):
-        chance, guide = np.random.default_rng(seed), GrammarMatcher(lexicon, rule)
-        while guide.forced() is not None and not guide.done:
+        chance, matcher = np.random.default_rng(seed), GrammarMatcher(table, rule)
+        while matcher.forced() is not None and not matcher.done:
             start = time.process_time()
-            allowed = guide.allowed()
+            allowed = matcher.allowed()
             costs.append(1000 * (time.process_time() - start))
-            guide.take(int(chance.choice(np.flatnonzero(allowed))))
+            matcher.accept(int(chance.choice(np.flatnonzero(allowed))))
     return {
-        "set-up": {"words": len(lexicon.bytes), "seconds": round(set_up, 3), "goal": 1.5, "again ms": round(1000 * another, 1)},
+        "set-up": {"words": len(table.bytes), "seconds": round(set_up, 3), "goal": 1.5, "again ms": round(1000 * another, 1)},
         "mask": {
             "tokens": len(costs), "mean ms": round(float(np.mean(costs)), 3), "goal": 0.5,
             "median ms": round(median(costs), 3), "worst ms": round(max(costs), 1),
@@ -180,14 +180,14 @@ def grammar(options: argparse.Namespace) -> dict[str, Any]:
 
 def _tables(tokenizer: Any, rule: str) -> TokenTable:
     """Everything a first plan waits for."""
-    lexicon = TokenTable(tokenizer)
-    GrammarMatcher(lexicon, rule)
-    lexicon.codes(64_000)
-    return lexicon
+    table = TokenTable(tokenizer)
+    GrammarMatcher(table, rule)
+    table.codes(64_000)
+    return table
 
 
 def steps(options: argparse.Namespace) -> dict[str, Any]:
-    """The guided code step, own against stock, greedy and as a song is drawn; the two take turns."""
+    """The guided code step, own against stock, greedy and as a song is sampled; the two take turns."""
     dtype = getattr(torch, options.dtype)
     lm, rng, rows = language_model(options.layers, dtype), random.Random(0), {}
     for prefix, goal in ((300, 1.6), (1500, 2.0)):
@@ -198,7 +198,7 @@ def steps(options: argparse.Namespace) -> dict[str, Any]:
                 stock.append(1000 * generate_step(lm, prompt, options.steps, sample))
                 own.append(1000 * own_step(lm, prompt, options.steps, sample))
             ratios = [theirs / ours for theirs, ours in zip(stock, own, strict=True)]
-            rows[f"prefix {prefix}, {'drawn' if sample else 'greedy'}"] = {
+            rows[f"prefix {prefix}, {'sampled' if sample else 'greedy'}"] = {
                 "generate ms": round(median(stock), 1), "own ms": round(median(own), 1),
                 "quicker": round(median(ratios), 2), "goal": goal,
             }  # fmt: skip
@@ -206,24 +206,24 @@ def steps(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def company(options: argparse.Namespace) -> dict[str, Any]:
-    """Guided rows at real width: the codes a seed draws alone and among four, and how far the logits lie apart."""
+    """Guided rows at real width: the codes a seed samples alone and among four, and how far the logits lie apart."""
     rng, rows = random.Random(0), {}
     prompt, negative = ([rng.randrange(TEXT - 100) for _ in range(length)] for length in (200, 30))
 
-    def draw(lm: Qwen3ForCausalLM, seeds: list[int]) -> tuple[list[list[int]], torch.Tensor]:
-        draws, said = [TokenSampler(Planning(), seed) for seed in seeds], [[] for _ in seeds]
-        choir: DecodeBatch[int] = DecodeBatch.read(Decoder(lm), seeds, prompt, 2.0, 64)
-        choir.pair(negative, 64)
+    def codes_of(lm: Qwen3ForCausalLM, seeds: list[int]) -> tuple[list[list[int]], torch.Tensor]:
+        samplers, said = [TokenSampler(Planning(), seed) for seed in seeds], [[] for _ in seeds]
+        batch: DecodeBatch[int] = DecodeBatch.prefill(Decoder(lm), seeds, prompt, 2.0, 64)
+        batch.add_cfg_rows(negative, 64)
         for _ in range(40):
-            logits = choir.logits(slice(FIRST, FIRST + 64_000))
-            for one, chance, row in zip(said, draws, logits, strict=True):
-                one.append(chance.pick(row))
-            choir.say([[FIRST + one[-1]] for one in said])
+            logits = batch.logits(slice(FIRST, FIRST + 64_000))
+            for one, sampler, row in zip(said, samplers, logits, strict=True):
+                one.append(sampler.sample(row))
+            batch.feed([[FIRST + one[-1]] for one in said])
         return said, logits
 
     for dtype in ("float32", "bfloat16"):
         lm = language_model(2, getattr(torch, dtype))
-        (alone, apart), (together, among) = draw(lm, [5]), draw(lm, [4, 5, 6, 7])
+        (alone, apart), (together, among) = codes_of(lm, [5]), codes_of(lm, [4, 5, 6, 7])
         same = sum(a == b for a, b in zip(alone[0], together[1], strict=True))
         rows[dtype] = {"same codes": f"{same} of 40", "logits apart": float((apart[0] - among[1]).abs().max())}
     return {"alone and among four, 2 layers": rows}
@@ -246,7 +246,7 @@ def walks(options: argparse.Namespace) -> dict[str, Any]:
     start = time.process_time()
     for words in fixed:
         for plan in planner.plan(lm, Recipe(**words, planning=drawing), len(seconds), n=options.walks // len(fixed)):
-            whole = prompt_template.read(f"<think>\n{plan.thought}\n</think>\n\n{plan.codes_text()}", codes=40)
+            whole = prompt_template.parse(f"<think>\n{plan.thought}\n</think>\n\n{plan.codes_text()}", codes=40)
             assert plan.problems == whole.problems == {}
             assert (
                 Plan(**whole.fields, codes=whole.codes, lyrics=plan.lyrics, thought=plan.thought, asked=plan.asked)

@@ -26,11 +26,16 @@ SEAMS = {
     "token_sampler": ["plan.token_sampler:TokenSampler", "plan.sampling:Draw"],
     "patch": ["_torchaudio:patch_torchaudio", "_torchaudio:cure"],
 }
-FEED = ("feed", "say")
+FEED, PREFILL, CFG, SAMPLE = ("feed", "say"), ("prefill", "read"), ("add_cfg_rows", "pair"), ("sample", "pick")
 """What a checkout may call a thing, today's name first."""
 FRAMES, TOKENS, WIDTH, CHANNELS = 250, 351, 2048, 64
 TEXT, CODES = 151_669, 64_000
 WORDS = "slow dub techno, tape hiss"
+
+
+def method(of: Any, names: tuple[str, ...]) -> Any:
+    """The method that exists of those that a checkout may have."""
+    return getattr(of, next(name for name in names if hasattr(of, name)))
 
 
 def seam(name: str) -> Any:
@@ -139,17 +144,17 @@ def large_planner() -> Any:
 
 
 def large_planner_step() -> float:
-    """A guided code step after 300 tokens, drawing included; the mean of twelve."""
+    """A guided code step after 300 tokens, sampling included; the mean of twelve."""
     from acestep_lab import Planning
 
     sampler, prompt = seam("token_sampler")(Planning(), 1), list(range(300))
-    batch = seam("decode_batch").read(large_planner(), [0], prompt, 2.0, 24)
-    batch.pair(prompt, 24)
-    feed = getattr(batch, next(name for name in FEED if hasattr(batch, name)))
+    batch = method(seam("decode_batch"), PREFILL)(large_planner(), [0], prompt, 2.0, 24)
+    method(batch, CFG)(prompt, 24)
+    feed, sample = method(batch, FEED), method(sampler, SAMPLE)
 
     def steps(count: int) -> None:
         for _ in range(count):
-            feed([[TEXT + sampler.pick(batch.logits(slice(TEXT, TEXT + CODES))[0])]])
+            feed([[TEXT + sample(batch.logits(slice(TEXT, TEXT + CODES))[0])]])
 
     steps(2)
     return spent(lambda: steps(12)) / 12

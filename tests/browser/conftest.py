@@ -140,7 +140,7 @@ class Studio:
             announce=lambda _: None,
             people=folder.parent / "people.secret",
             picture=png,
-            fades=lambda mode, strength: (0.04, 0.05),
+            crossfades=lambda mode, strength: (0.04, 0.05),
         )
         wait_for(self._answers, what="the server")
         self.url = f"http://127.0.0.1:{self.port}/"

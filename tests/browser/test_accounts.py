@@ -98,10 +98,11 @@ def test_the_second_account_cannot_see_stop_rename_or_hear_what_is_the_firsts(
     assert one.fetched(sound) == 200
     assert other.fetched(sound) == 404, "the sound's address is of no use to somebody else"
     messages: list[dict[str, Any]] = [
-        {"kind": kind, "id": run} for kind in ("stop", "look", "dismiss", "keep", "hear", "hold", "move")
+        {"kind": kind, "id": run} for kind in ("stop", "look", "dismiss", "keep", "play_step", "hold", "move")
     ]
     messages += [
-        {"kind": kind, "id": take} for kind in ("open", "pick", "reuse", "listen", "bytes", "peaks", "hear", "save")
+        {"kind": kind, "id": take}
+        for kind in ("open", "select", "reuse", "analyze", "bytes", "peaks", "play_step", "save")
     ]
     messages += [{"kind": "mark", "id": take, "note": "mine now", "star": True}, {"kind": "bin", "ids": [take]}]
     for message in messages:

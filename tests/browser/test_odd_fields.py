@@ -45,9 +45,9 @@ DRAWN = """async ([text, odd, kinds]) => {
 @pytest.mark.parametrize("name", CORES)
 def test_odd_fields_and_messages_leave_a_component_standing(name: str, window: Window) -> None:
     core = next(c for c in getattr(ui, f"{name}Widget").__mro__ if c.__name__ == name)
-    text = assets.module(core.module, *core.parts)
+    text = assets.module(core.module, *core.includes)
     kinds = [
-        "trouble",
+        "error",
         "peaks",
         "bytes",
         "codes",
@@ -56,7 +56,7 @@ def test_odd_fields_and_messages_leave_a_component_standing(name: str, window: W
         "next",
         "done",
         "file",
-        "beat",
+        "heartbeat",
         "compare",
         "sweep_code",
     ]
@@ -76,7 +76,7 @@ def test_a_tempo_that_is_no_number_is_answered_beside_its_box_and_the_editor_goe
             what=f"an answer to {typed}",
         )
         box = page.locator(".acl-compose .box:has(label:has-text('Tempo'))")
-        assert box.locator(".say").inner_text().startswith(("Tempo is a", "The tempo", "0 beats", "A tempo")), typed
+        assert box.locator(".error").inner_text().startswith(("Tempo is a", "The tempo", "0 beats", "A tempo")), typed
         if typed == "²":
             window.picture("tempo")
         field(page, "Tempo").fill("")

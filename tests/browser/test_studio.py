@@ -58,7 +58,7 @@ def until(page: Any, selector: str, key: str, wanted: Any, seconds: float = 90) 
 
 
 def said(page: Any) -> list[str]:
-    return [text for text in page.locator(".say").all_inner_texts() if text.strip()]
+    return [text for text in page.locator(".error").all_inner_texts() if text.strip()]
 
 
 def test_the_whole_road_compose_watch_pick_repaint_compare_keep(window: Window, studio: Studio) -> None:
@@ -116,7 +116,7 @@ def test_words_that_make_no_sense_are_answered_beside_the_field_and_the_page_liv
         ("Length", "10000", "10000 s cannot be made"),
     ):
         field(page, name).fill(typed)
-        page.locator(f".acl-compose .box:has(label:has-text('{name}')) .say", has_text=answer).wait_for()
+        page.locator(f".acl-compose .box:has(label:has-text('{name}')) .error", has_text=answer).wait_for()
     assert studio.session.started == []
     compose(page, "still alive")
     until(page, ".acl-gallery", "cards", "1")
@@ -248,7 +248,7 @@ def test_names_and_words_are_shown_as_text_never_as_markup(window: Window, studi
     assert page.title() == "acestep_lab"
 
 
-def test_files_that_are_no_sound_are_refused_in_a_sentence_and_a_sound_is_taken_in_hand(
+def test_files_that_are_no_sound_are_refused_in_a_sentence_and_a_sound_is_selected(
     window: Window, studio: Studio, tmp_path: Path
 ) -> None:
     page = open_page(window, studio)
@@ -348,7 +348,7 @@ def test_a_click_while_the_session_closes_is_answered_on_the_page(window: Window
     page = open_page(window, studio)
     studio.session.close()
     compose(page, "too late")
-    page.locator(".acl-compose .say", has_text="This session is closed").wait_for()
+    page.locator(".acl-compose .error", has_text="This session is closed").wait_for()
 
 
 def test_on_a_narrow_page_the_run_comes_into_view(browser: Any, gated: Studio) -> None:

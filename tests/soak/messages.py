@@ -34,7 +34,7 @@ from acestep_lab.ui.studio import Studio
 from tests.pretend import PretendSession, png
 from tests.soak import Row
 
-PARTS = ("prompt", "lyrics", "plan", "picker", "gallery", "player", "tree", "top", "queue", "drop", "preview")
+PARTS = ("prompt", "lyrics", "plan", "picker", "gallery", "player", "tree", "top", "queue", "drop", "preview", "switch")
 BATCH = 50
 MOST_RUNS = 10
 PLAN = Plan(bpm=120, keyscale="A minor", timesignature="4", language="en", caption="dub", seconds=4.0, codes=(5, 17, 3))
@@ -62,7 +62,7 @@ STRANGE: tuple[Any, ...] = (
 )  # fmt: skip
 """What a field is sent instead of what belongs there."""
 KINDS: tuple[Any, ...] = (
-    None, 5, [], {}, ["edit"], "", "unknown", "_begin", "__init__", "receive", "tell", "do_edit", "setup", "complain", "ask", "\ud800", "\0", "x" * 100_000, True, math.nan, b"edit",
+    None, 5, [], {}, ["edit"], "", "unknown", "_begin", "__init__", "receive", "emit", "do_edit", "setup", "show_error", "ask", "\ud800", "\0", "x" * 100_000, True, math.nan, b"edit",
 )  # fmt: skip
 NO_MESSAGES: tuple[Any, ...] = (None, "edit", 5, [], ["kind", "edit"], [("kind", "edit")], {}, math.nan, True, b"{}", object(), deep(500), {"kind": deep(200)}, {5: 6}, {"kind": "ready", 5: 6},
                                 {"kind": "ready", "self": 1}, {"kind": "code", "\ud800": 1}, {"kind": "ready", None: None})  # fmt: skip
@@ -104,8 +104,6 @@ UPDATES: tuple[Any, ...] = (
 class Hostile(PretendSession):
     """The pretend session with every verb a page may ask for, and an end to renders."""
 
-    has_planner = True
-
     def start(self, recipe: Any, plan: Any = None) -> Any:
         if len(self.started) >= MOST_RUNS:
             raise RecipeError("That is enough music for a trial.")
@@ -118,10 +116,10 @@ class Hostile(PretendSession):
     def polish(self, caption: str, lyrics: str = "", seed: int = 0, on_token: Any = None, **fixed: Any) -> Plan:
         return PLAN
 
-    def listen(self, take: Any) -> Any:
+    def analyze(self, source: Any, bpm: Any = None) -> Any:
         return SimpleNamespace(bpm=120.0, pulse=0.5, key_confidence=0.1, loudness=-14.0)
 
-    def agreement(self, take: Any) -> Any:
+    def plan_score(self, source: Any, plan: Any = None, scale: float = 0.1) -> Any:
         return SimpleNamespace(total=-1.0)
 
 
@@ -162,7 +160,7 @@ class Room:
     def __init__(self, name: str, component: Any) -> None:
         self.name, self.it = f"{name} ({'panel' if hasattr(component, 'param') else 'anywidget'})", component
         self.part, self.heard = name, []
-        component.tell = self._tell
+        component.emit = self._tell
 
     def _tell(self, kind: str, *buffers: Any, **body: Any) -> None:
         json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
@@ -199,7 +197,7 @@ def fitting(dice: random.Random, name: str, take: str) -> Any:
     """Something that belongs into a field of this name, now and then."""
     words = {
         "id": take, "ids": [take], "among": [take], "winner": take, "field": dice.choice([*PLAIN_FIELDS, "caption", "task", "lyrics"]),
-        "on": True, "place": 0, "key": "start", "turn": "me:1", "regions": [{"name": "A", "start": 1, "end": 2}], "selected": 0, "snapped": True, "force": False,
+        "on": True, "place": 0, "key": "start", "change_id": "me:1", "regions": [{"name": "A", "start": 1, "end": 2}], "selected": 0, "snapped": True, "force": False,
         "name": dice.choice(["mode", "caption", "strength", "wave_crossfade", "a.wav", "Waltz for strings"]), "to": "off", "start": 0.5, "end": 1.5, "pixels": 200, "text": "[Verse]\nla",
         "code": "en", "step": 0, "form": "wav", "seconds": 1.0, "size": 4, "at": 0, "x": "seed", "xs": "1,2", "y": "steps", "ys": "2", "revision": None, "star": True, "reject": False, "note": "fine", "blind": True,
     }  # fmt: skip
@@ -210,8 +208,10 @@ def hostile(dice: random.Random, room: Room, take: str) -> tuple[Any, Any]:
     """One message and its buffers: a right one with some of it wrong, or none at all."""
     if dice.random() < 0.06:
         return dice.choice(NO_MESSAGES), dice.choice(BUFFERS)
-    kind = dice.choice(KINDS) if dice.random() < 0.06 else dice.choice(sorted(room.it._wishes))
-    names = room.it._wishes[kind].__wrapped__.__code__ if isinstance(kind, str) and kind in room.it._wishes else None
+    kind = dice.choice(KINDS) if dice.random() < 0.06 else dice.choice(sorted(room.it._requests))
+    names = (
+        room.it._requests[kind].__wrapped__.__code__ if isinstance(kind, str) and kind in room.it._requests else None
+    )
     fields = [] if names is None else [n for n in names.co_varnames[1 : names.co_argcount] if n != "buffers"]
     body: dict[Any, Any] = {"kind": kind}
     for name in fields:
@@ -234,7 +234,7 @@ def claimed(dice: random.Random, room: Room) -> Any:
 def tried(tally: Tally, room: Room, what: str, work: Callable[[], list[dict[str, Any]]]) -> None:
     """Do one trial and write down how it was answered."""
     try:
-        said = [one for one in work() if one["kind"] == "trouble"]
+        said = [one for one in work() if one["kind"] == "error"]
         room.state()
         for one in said:
             if not one["text"] or len(one["text"]) > MOST_CHARACTERS or len(one["field"]) > 60:
@@ -258,7 +258,7 @@ def _prompt(room: Room, page: Studio) -> bool:
     page.lyrics.load("")
     page.picker.mark([])
     recipe = room.it.recipe()
-    return (recipe.caption, recipe.bpm, recipe.seed) == ("dub", 120, 7) and room.it.trouble == {}
+    return (recipe.caption, recipe.bpm, recipe.seed) == ("dub", 120, 7) and room.it.errors == {}
 
 
 def _lyrics(room: Room, page: Studio) -> bool:
@@ -274,8 +274,8 @@ def _plan(room: Room, page: Studio) -> bool:
 
 def _picker(room: Room, page: Studio) -> bool:
     room.send({"kind": "snap", "to": "off"})
-    room.send({"kind": "regions", "regions": [{"name": "", "start": 1, "end": 2}], "turn": "me:9"})
-    return [(r["start"], r["end"]) for r in room.it.regions] == [(1.0, 2.0)] and room.it.turn == "me:9"
+    room.send({"kind": "regions", "regions": [{"name": "", "start": 1, "end": 2}], "change_id": "me:9"})
+    return [(r["start"], r["end"]) for r in room.it.regions] == [(1.0, 2.0)] and room.it.change_id == "me:9"
 
 
 def _gallery(room: Room, page: Studio) -> bool:
@@ -293,11 +293,11 @@ def _player(room: Room, page: Studio) -> bool:
 
 
 def _tree(room: Room, page: Studio) -> bool:
-    return room.send({"kind": "pick", "id": page.hand.id}) == []
+    return room.send({"kind": "select", "id": page.selected.id}) == []
 
 
 def _top(room: Room, page: Studio) -> bool:
-    return [one["kind"] for one in room.send({"kind": "beat"})] == ["beat"]
+    return [one["kind"] for one in room.send({"kind": "heartbeat"})] == ["heartbeat"]
 
 
 def _queue(room: Room, page: Studio) -> bool:
@@ -309,11 +309,17 @@ def _drop(room: Room, page: Studio) -> bool:
 
 
 def _preview(room: Room, page: Studio) -> bool:
-    return [one["kind"] for one in room.send({"kind": "picture", "step": max(room.it._frames)})] == ["picture"]
+    return [one["kind"] for one in room.send({"kind": "picture", "step": max(room.it._by_index)})] == ["picture"]
+
+
+def _switch(room: Room, page: Studio) -> bool:
+    room.send({"kind": "list"})
+    threading.Event().wait(0.1)
+    return any(choice["name"] == page.backend.session.name for choice in page.switch.choices)
 
 
 RIGHT: dict[str, Callable[[Room, Studio], bool]] = {
-    "prompt": _prompt, "lyrics": _lyrics, "plan": _plan, "picker": _picker, "gallery": _gallery, "player": _player, "tree": _tree, "top": _top, "queue": _queue,
+    "prompt": _prompt, "lyrics": _lyrics, "plan": _plan, "picker": _picker, "gallery": _gallery, "player": _player, "tree": _tree, "top": _top, "queue": _queue, "switch": _switch,
     "drop": _drop, "preview": _preview,
 }  # fmt: skip
 
@@ -335,12 +341,18 @@ def _threads(tally: Tally) -> Iterator[None]:
 
 
 def _opened(folder: Path, panes: bool) -> tuple[Hostile, Studio]:
-    """A page with a take in hand, and a finished run to look at."""
+    """A page with a take selected, and a finished run to look at."""
     session = Hostile(folder, pause=0.0)
-    page = Studio(backend_of(session), panes=panes, picture=png, fades=lambda mode, strength: (0.04, 0.05))
-    job = page.go(Recipe("dub", seconds=4, seed=3, bpm=120, steps=3))
+    page = Studio(
+        backend_of(session),
+        panes=panes,
+        picture=png,
+        crossfades=lambda mode, strength: (0.04, 0.05),
+        catalog=list,
+    )
+    job = page.start(Recipe("dub", seconds=4, seed=3, bpm=120, steps=3))
     for _ in range(600):
-        if page.hand is not None and page.gallery.cards and job.over:
+        if page.selected is not None and page.gallery.cards and job.over:
             break
         threading.Event().wait(0.02)
     return session, page

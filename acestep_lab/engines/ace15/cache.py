@@ -55,7 +55,7 @@ def remember(module: nn.Module, entries: int = 4) -> nn.Module:
         return module
     memory = Remembered(module.forward, entries)
     object.__setattr__(module, "remembered", memory)
-    module.forward = MethodType(_forward, module)  # type: ignore[method-assign]
+    module.forward = MethodType(_forward, module)
     return module
 
 

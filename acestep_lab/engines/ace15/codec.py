@@ -42,8 +42,8 @@ class Codec:
                 f"This VAE has the odd ratio {odd[0]}, where a transposed convolution loses a sample at every stage; "
                 "only even ratios keep sound and latent in step."
             )
-        self.reach_frames = reach(self.vae.decoder)
-        self.reach_sound = math.ceil(reach(self.vae.encoder) / self.hop)  # frames
+        self.reach_frames = reach(vae.get_submodule("decoder"))
+        self.reach_sound = math.ceil(reach(vae.get_submodule("encoder")) / self.hop)  # frames
         self.tile = tile or max(round(TILE_SECONDS * self.frames_per_second), 8 * self._most_reach)
         if self.tile <= 2 * self._most_reach:
             raise MachineError(

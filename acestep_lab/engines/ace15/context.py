@@ -84,21 +84,6 @@ def checked_source(source: Tensor, patch: int) -> Tensor:
 # --- keeping what is outside (ACE-Step 1.5, repaint_mode) ------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class KeepStrength:
-    """How firmly a repaint holds the outside of its regions."""
-
-    injection: float  # share of the steps during which the outside is set to the noised source
-    latent_seconds: float  # crossfade of latents outside each border
-    wave_seconds: float  # crossfade of samples outside each border
-
-
-def keep_strength(mode: str, strength: float) -> KeepStrength:
-    """The numbers behind conservative, balanced and aggressive."""
-    loose = {"conservative": 1.0, "aggressive": 0.0}.get(mode, 1.0 - strength)
-    return KeepStrength(loose, loose * 1.0, loose * 0.05)
-
-
 def injection(clean: Tensor, start: Tensor, mask: Tensor, steps: int) -> Callable[[int, float, Tensor], Tensor]:
     """For the first so many steps, set the frames outside the mask to the source noised by the run's own noise.
 

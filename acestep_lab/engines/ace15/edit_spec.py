@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from acestep_lab.engines.ace15 import context
-from acestep_lab.engines.ace15.context import Context, KeepStrength
+from acestep_lab.engines.ace15.context import Context
+from acestep_lab.prompt.tasks import KeepStrength
 
 AfterStep = Callable[[int, float, Tensor], Tensor]
 """after(index, t, x) -> x: what is done to a latent `[items, frames, channels]` once a step is through."""

@@ -168,6 +168,9 @@ class Ace15Engine:
         seconds = DEFAULT_SECONDS if recipe.seconds is None else recipe.seconds
         return 40 + (self.geometry.codes(seconds) if writes else 0), 2 if recipe.planning.cfg_scale > 1 else 1
 
+    def code_count(self, seconds: float) -> int:
+        return self.geometry.codes(seconds)
+
     def plan_score(self, sound: Sound, plan: Plan, scale: float) -> PlanScore:
         """How well a sound agrees with a plan in the planner's ears; `scale` as in the reference."""
         codes = self.sources.codes(sound)
@@ -375,12 +378,12 @@ def _finite(piece: Tensor) -> Tensor:
     return piece
 
 
-def build(checkpoint: Checkpoint, component: str, dtype: torch.dtype) -> nn.Module:
+def build(checkpoint: Checkpoint, component: str, dtype: torch.dtype) -> Any:
     """Make a component in a dtype; autoencoder and DiT are made quicker on the way (same numbers, less work)."""
     if component == "vae":
         vae = prepare_vae(checkpoint.build(component))
         return vae if dtype == torch.float32 else vae.to(dtype)
-    module = checkpoint.build(component, dtype)
+    module: Any = checkpoint.build(component, dtype)
     if component == "condition":
-        remember(module.timbre_encoder)  # without reference audio it hears the same silence every time
+        remember(module.get_submodule("timbre_encoder"))  # without reference audio it hears the same silence every time
     return attention.install(module) if component == "dit" else module

@@ -70,7 +70,7 @@ def _in_rows(like: Tensor, channels: int, steps: int, room: int = 0) -> Tensor:
 def _fuse_weight_norm(conv: nn.Conv1d | nn.ConvTranspose1d) -> None:
     """Replace direction and magnitude by their product, whichever of torch's two weight norms made them."""
     if "weight_g" in conv._parameters:  # the old hook
-        magnitude, direction = conv.weight_g, conv.weight_v
+        magnitude, direction = conv.get_parameter("weight_g"), conv.get_parameter("weight_v")
         for key, hook in list(conv._forward_pre_hooks.items()):
             if type(hook).__name__ == "WeightNorm":
                 del conv._forward_pre_hooks[key]
@@ -112,7 +112,8 @@ def _drop_silence(vae: nn.Module) -> None:
     """Leave out full-rate channels that are zero whatever is heard, where nothing but a snake (0 stays 0) lies between the
     convolution that makes them and the one that reads them.
     """
-    encoder, decoder = getattr(vae, "encoder", None), getattr(vae, "decoder", None)
+    encoder: Any = getattr(vae, "encoder", None)
+    decoder: Any = getattr(vae, "decoder", None)
     if type(encoder).__name__ == "OobleckEncoder":
         first: Any = encoder.block[0]
         if not _units(first):
@@ -138,7 +139,7 @@ def _drop_between(maker: Any, snake: Any, reader: nn.Conv1d) -> None:
     maker.out_channels = reader.in_channels = int(sounding.sum())
 
 
-def _some(weight: nn.Parameter, dim: int, chosen: Tensor) -> nn.Parameter:
+def _some(weight: Tensor, dim: int, chosen: Tensor) -> nn.Parameter:
     """Some of a weight's channels."""
     return nn.Parameter(weight.index_select(dim, chosen.nonzero()[:, 0]), requires_grad=weight.requires_grad)
 
@@ -150,6 +151,8 @@ class Snake(nn.Module):
     """x + sin²(a x) / b, the periodic activation of BigVGAN, in pieces that stay in a core's cache and in float32 there."""
 
     PIECE = 2**16  # numbers worked on at once
+    frequency: Tensor
+    height: Tensor
 
     def __init__(self, diffusers_snake: Any):
         super().__init__()

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from acestep_lab.engines.ace15.request import flow
 from acestep_lab.engines.ace15.task_rows import row_of
 from acestep_lab.models.catalog import Row
-from acestep_lab.prompt.lyrics import sung_by_mistake
+from acestep_lab.prompt.lyrics import unintended_lines
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.sampling import FlowSampling
 
@@ -40,7 +40,7 @@ def lint(asked: Recipe, row: Row) -> Iterator[str]:
         yield f"{row.name} is used with shift {row.shift:g}; with {how.shift:g} its steps fall where it did not learn."
     if row.most_steps is not None:
         yield from _beyond_the_reference(how, row)
-    yield from _lines_sung_by_mistake(asked.lyrics)
+    yield from _unintended_lines(asked.lyrics)
     yield from _idle_choices(asked, row)
 
 
@@ -69,9 +69,9 @@ def _beyond_the_reference(how: FlowSampling, row: Row) -> Iterator[str]:
         )
 
 
-def _lines_sung_by_mistake(lyrics: str) -> Iterator[str]:
+def _unintended_lines(lyrics: str) -> Iterator[str]:
     """A sentence for the times in lyrics, and one for section tags in another form; the first of each says how to mend it."""
-    found = sung_by_mistake(lyrics)
+    found = unintended_lines(lyrics)
     for remark in found[:2]:
         more = len(found) - 2 if remark is found[:2][-1] and len(found) > 2 else 0
         also = f" ({more} more line{'s' * (more > 1)} like it.)" if more else ""

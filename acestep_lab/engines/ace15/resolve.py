@@ -16,7 +16,7 @@ import numpy as np
 from acestep_lab.audio.audio import Audio
 from acestep_lab.diffusion import schedule
 from acestep_lab.engines.ace15.request import FlowRequest, LoopSettings, NoiseSource, flow
-from acestep_lab.engines.ace15.task_rows import rooted, row_of, turned_take
+from acestep_lab.engines.ace15.task_rows import rooted, row_of
 from acestep_lab.engines.base import Find
 from acestep_lab.errors import RecipeError, SourceError
 from acestep_lab.listen.key import key
@@ -26,7 +26,7 @@ from acestep_lab.plan.following import with_plan
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.sampling import FlowSampling
-from acestep_lab.prompt.tasks import Cover, Retake, Task
+from acestep_lab.prompt.tasks import Task
 from acestep_lab.takes.take import Take
 
 DEFAULT_SECONDS = 30.0
@@ -105,12 +105,13 @@ def _loop(how: FlowSampling) -> LoopSettings:
 
 def _noise(recipe: Recipe) -> NoiseSource:
     """Where a decided recipe's noise comes from: of a retake its source's, turned once more."""
-    if not isinstance(recipe.task, Retake):
-        if recipe.seed is None:
-            raise SourceError("That take's recipe does not tell its seed, so there is no noise that could be turned.")
-        return NoiseSource(recipe.seed)
-    first = _noise(turned_take(recipe.task).recipe)
-    return replace(first, turns=(*first.turns, (recipe.task.seed, recipe.task.variance)))
+    turn = row_of(recipe.task).turn(recipe.task)
+    if turn is not None:
+        first = _noise(turn.source.recipe)
+        return replace(first, turns=(*first.turns, (turn.seed, turn.variance)))
+    if recipe.seed is None:
+        raise SourceError("That take's recipe does not tell its seed, so there is no noise that could be turned.")
+    return NoiseSource(recipe.seed)
 
 
 # --- filling in ------------------------------------------------------------------------------------------------------
@@ -120,18 +121,22 @@ def _with_sources(task: Task, find: Find) -> Task:
     """The task with its sources as takes and sounds instead of ids and paths; those of a turned take as well."""
     found: dict[str, Any] = {name: find(source) for name, source in task.sources().items()}
     task = replace(task, **found) if found else task
-    if isinstance(task, Retake):
-        inner = turned_take(task)
-        recipe = inner.recipe.replace(task=_with_sources(inner.recipe.task, find))
-        return replace(task, source=inner.replace(recipe=recipe))
-    return task
+    turn = row_of(task).turn(task)
+    if turn is None:
+        return task
+    recipe = turn.source.recipe
+    inner: dict[str, Any] = {
+        "source": turn.source.replace(recipe=recipe.replace(task=_with_sources(recipe.task, find)))
+    }
+    return replace(task, **inner)
 
 
 def _of_its_source(recipe: Recipe) -> Recipe:
     """A retake takes over everything its source's recipe says and its own does not."""
-    if not isinstance(recipe.task, Retake):
+    turn = row_of(recipe.task).turn(recipe.task)
+    if turn is None:
         return recipe
-    source, here = turned_take(recipe.task).recipe, recipe.sampling
+    source, here = turn.source.recipe, recipe.sampling
     before = flow(source)
     before = before if before.dcw else before.replace(dcw="off")  # made before DCW was known
     words = {name: getattr(source, name) for name in _WORDS if getattr(recipe, name) in (None, "")}
@@ -149,11 +154,10 @@ _KNOBS = (
 
 def _with_key_heard(recipe: Recipe, row: Row) -> Recipe:
     """A cover's open key becomes the one heard in its source, for checkpoints whose codes do not carry it."""
-    task = recipe.task
-    if not row.tells_key or not isinstance(task, Cover) or recipe.keyscale is not None:
+    source: Any = getattr(recipe.task, "source", None)  # none: it follows codes alone
+    if source is None or not (row.tells_key and row_of(recipe.task).hears_key) or recipe.keyscale is not None:
         return recipe
-    source = task.source.audio if isinstance(task.source, Take) else task.source
-    found, lead = key(source)  # type: ignore[arg-type]
+    found, lead = key(source.audio if isinstance(source, Take) else source)
     return recipe.replace(keyscale=found) if lead >= SURE else recipe
 
 
@@ -239,7 +243,12 @@ def _check_sources(task: Task, geometry: Geometry) -> None:
         if audio.with_channels(geometry.channels).peak <= SILENT and not row.takes_silence:
             raise SourceError(f"The {name} is silent; choose a sound with something to hear in it.")
     row.check(task, geometry)
-    for region in row.regions(task):
+    _check_regions(task)
+
+
+def _check_regions(task: Task) -> None:
+    """Refuse a region that begins after its source ends."""
+    for region in row_of(task).regions(task):
         if region.start >= task.source.seconds:  # type: ignore[union-attr]
             raise RecipeError(
                 f"The region {region.start:g}–{region.end:g} s begins after the source ends "

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from acestep_lab.engines.ace15 import context
-from acestep_lab.engines.ace15.context import Context, KeepStrength
+from acestep_lab.engines.ace15.context import Context
 from acestep_lab.engines.ace15.edit_spec import EditSpec, KeepMask, SourceLatents
 from acestep_lab.engines.ace15.semantic import fitted
 from acestep_lab.errors import RecipeError, SourceError
@@ -25,12 +25,14 @@ from acestep_lab.prompt.tasks import (
     Extend,
     Extract,
     FlowEdit,
+    KeepStrength,
     Lego,
     Region,
     Repaint,
     Retake,
     Task,
     Text2Music,
+    keep_strength,
 )
 from acestep_lab.prompt.vocabulary import INSTRUCTIONS
 from acestep_lab.takes.take import Take
@@ -55,6 +57,15 @@ class EditWindow:
     n_min: float
     n_max: float
     n_avg: int
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Noise that is turned: whose, towards which seed, and how far."""
+
+    source: Take
+    seed: int
+    variance: float
 
 
 @dataclass(frozen=True)
@@ -87,6 +98,10 @@ class TaskRow:
     """Whether asking for the planner's thoughts means something."""
     corrected: bool = True
     """Whether DCW and the choice of a solver act on it."""
+    hears_key: bool = False
+    """Whether an open key is the one heard in its source, where codes do not carry it."""
+    turn: Callable[[Any], Turn | None] = lambda task: None
+    """The noise it turns, where it is another take's task done again."""
 
 
 def row_of(task: Task) -> TaskRow:
@@ -96,18 +111,9 @@ def row_of(task: Task) -> TaskRow:
 
 def rooted(task: Task) -> Task:
     """The task itself; of a retake, the task of the take it turns."""
-    while isinstance(task, Retake):
-        task = turned_take(task).recipe.task
+    while (turn := row_of(task).turn(task)) is not None:
+        task = turn.source.recipe.task
     return task
-
-
-def turned_take(task: Retake) -> Take:
-    """The take whose noise a retake turns; SourceError for a bare sound."""
-    if not isinstance(task.source, Take):
-        raise SourceError(
-            "A retake turns the noise of a take; a bare sound has none. Use Cover or FlowEdit for a sound."
-        )
-    return task.source
 
 
 def edit_spec(task: Task, latents: SourceLatents, geometry: Geometry, seconds: float) -> EditSpec:
@@ -189,7 +195,7 @@ def _told(seen: Context, mask: str) -> Context:
 
 def repaint_strength(task: Repaint) -> KeepStrength:
     """How firmly a repaint holds its outside: the mode's numbers, or those given by hand."""
-    usual = context.keep_strength(task.mode, task.strength)
+    usual = keep_strength(task.mode, task.strength)
     return KeepStrength(
         usual.injection if task.injection is None else task.injection,
         usual.latent_seconds if task.latent_crossfade is None else task.latent_crossfade,
@@ -199,7 +205,7 @@ def repaint_strength(task: Repaint) -> KeepStrength:
 
 def extend_strength(task: Extend) -> KeepStrength:
     """How firmly an extended source is held: balanced, with its own crossfade where one is given."""
-    keep = context.keep_strength("balanced", 0.5)
+    keep = keep_strength("balanced", 0.5)
     return keep if task.wave_crossfade is None else replace(keep, wave_seconds=task.wave_crossfade)
 
 
@@ -262,6 +268,15 @@ def _retake(task: Retake, latents: SourceLatents, geometry: Geometry, frames: in
     raise RecipeError("A retake is its source's own task with turned noise; ask for the work order of that task.")
 
 
+def _turn(task: Retake) -> Turn:
+    """SourceError for a bare sound."""
+    if not isinstance(task.source, Take):
+        raise SourceError(
+            "A retake turns the noise of a take; a bare sound has none. Use Cover or FlowEdit for a sound."
+        )
+    return Turn(task.source, task.seed, task.variance)
+
+
 # --- what they share -------------------------------------------------------------------------------------------------
 
 
@@ -287,7 +302,9 @@ def _spans(regions: Sequence[Region], frames: int, geometry: Geometry) -> list[s
 
 TASK_ROWS: Mapping[type[Any], TaskRow] = {
     Text2Music: TaskRow("make music from words", _text2music, seconds=_code_seconds, heeds_planner=True),
-    Cover: TaskRow("make covers", _cover, seconds=_code_seconds, through_codes=lambda task: task.through_codes),
+    Cover: TaskRow(
+        "make covers", _cover, seconds=_code_seconds, through_codes=lambda task: task.through_codes, hears_key=True
+    ),
     Repaint: TaskRow(
         "repaint", _repaint, regions=lambda task: task.regions, splice=_repaint_splice, keeps_outside=True, takes_silence=True
     ),
@@ -304,5 +321,5 @@ TASK_ROWS: Mapping[type[Any], TaskRow] = {
         "edit a sound", _flow_edit, described=_described_source, corrected=False,
         window=lambda task: (EditWindow(task.n_min, task.n_max, task.n_avg),),
     ),
-    Retake: TaskRow("vary a take", _retake, heeds_planner=True),
+    Retake: TaskRow("vary a take", _retake, heeds_planner=True, turn=_turn),
 }  # fmt: skip

@@ -36,7 +36,8 @@ from acestep_lab.engines.musicgen.chroma import HOP, melody
 from acestep_lab.engines.musicgen.codec import HALO, TILE, Codec
 from acestep_lab.engines.musicgen.generation import Conditions, Generation
 from acestep_lab.engines.musicgen.request import Rules, TokenRequest
-from acestep_lab.engines.musicgen.resolve import CROSSFADE_SECONDS, SHORTEST_SECONDS, Limits, audio_of, described
+from acestep_lab.engines.musicgen.resolve import described
+from acestep_lab.engines.musicgen.task_rows import SHORTEST_SECONDS, Limits, audio_of, row_of, tasks_of
 from acestep_lab.engines.musicgen.windows import Window, delays
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import MachineError, RecipeError, SourceError, Stopped
@@ -47,7 +48,7 @@ from acestep_lab.models.weights import number, whole_number
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.sampling import TokenSampling
-from acestep_lab.prompt.tasks import Cover, Extend, Region, Task
+from acestep_lab.prompt.tasks import Region, Task
 from acestep_lab.takes.take import Take
 
 RATE = 48_000
@@ -66,20 +67,29 @@ TEMPERATURE, TOP_K, TOP_P, GUIDANCE_SCALE = 1.0, 250, 1.0, 3.0
 
 
 @dataclass(frozen=True, eq=False)
+class Prompt:
+    """A sound that is gone on from, and which stays."""
+
+    codes: Tensor
+    """`[frames, codebooks]`."""
+    canvas: Audio
+    """The sound where it lies in the song, with nothing after it."""
+    added: Region
+    """What is new in the song."""
+    crossfade: float
+    """Seconds over which both are mixed, on the prompt's side."""
+    gain: float
+    """The prompt's own level."""
+
+
+@dataclass(frozen=True, eq=False)
 class Prepared:
     """One resolved recipe with everything the loop and the decoding need."""
 
     request: TokenRequest
-    known: Tensor
-    """Codes `[frames, codebooks]` of the source that is gone on from; of no frames where there is none."""
     conditions: Conditions | None
     """None once the loop is through."""
-    canvas: Audio | None = None
-    """The source where it lies in the song, with nothing after it."""
-    seam: int = 0
-    """Samples of the canvas that are the source's."""
-    gain: float | None = None
-    """The canvas's own level; None: the recipe's."""
+    prompt: Prompt | None = None
     remarks: tuple[str, ...] = ()
 
     @property
@@ -113,16 +123,16 @@ class MusicGenEngine:
     def capabilities(self) -> Capabilities:
         """What this checkpoint can do."""
         shape = self.shape
-        tasks = {"Text2Music", "Extend"} | ({"Cover"} if self.checkpoint.is_melody else set())
         return Capabilities(
             family="musicgen",
-            tasks=frozenset(tasks),
+            tasks=tasks_of(self.checkpoint.is_melody),
             sampling=TokenSampling,
             vocabulary=Vocabulary(),
             components=COMPONENTS,
             latent=LatentSpec("tokens", shape.codebooks, shape.frames_per_second, RATE, shape.channels),
             seconds=(SHORTEST_SECONDS, self._longest),
             licence=catalog.LICENCE,
+            fixed=frozenset({"Extend.before", "Cover.strength", "Cover.noise_strength", "Cover.through_codes"}),
         )
 
     # -- memory
@@ -131,23 +141,27 @@ class MusicGenEngine:
         """Each component with its size and what it needs while it works: the decoder a window's keys and values for each row,
         EnCodec one piece's widest layers.
         """
-        sizes, decoder, codec = self.checkpoint.sizes(), self.checkpoint.part("decoder"), self.checkpoint.part("codec")
+        sizes, needs, checkpoint = self.checkpoint.sizes(), self._working_memory(), self.checkpoint
+        return [
+            ComponentSpec(
+                name, sizes[name], _ROLES[name], _LABELS[name], int8=_INT8.get(name), working=needs.get(name),
+                content=StoredContent.of(f"musicgen {name}", checkpoint.part(name), checkpoint.entries(name)),
+            )
+            for name in COMPONENTS
+        ]  # fmt: skip
+
+    def _working_memory(self) -> Mapping[str, WorkingMemory]:
+        """What a component needs while it works, in bytes."""
+        decoder, codec = self.checkpoint.part("decoder"), self.checkpoint.part("codec")
         layers = whole_number(decoder, "num_hidden_layers", self.name, 24)
         width = whole_number(decoder, "hidden_size", self.name, 1024)
         places = self.window_seconds * self.shape.frames_per_second + (self.shape.chroma or 0)
         filters = whole_number(codec, "num_filters", self.name, 32)
         piece = (TILE + 2 * HALO) * self.shape.hop * filters * self.shape.channels * 4
-        needs = {
+        return {
             "decoder": WorkingMemory(per_minute=2 * layers * width * places * 2),
             "codec": WorkingMemory(fixed=4 * piece),
         }
-        return [
-            ComponentSpec(
-                name, sizes[name], _ROLES[name], _LABELS[name], int8=_INT8.get(name), working=needs.get(name),
-                content=StoredContent.of(f"musicgen {name}", self.checkpoint.part(name), self.checkpoint.entries(name)),
-            )
-            for name in COMPONENTS
-        ]  # fmt: skip
 
     @property
     def passes(self) -> int:
@@ -250,26 +264,26 @@ class MusicGenEngine:
     def _prepared(
         self, request: TokenRequest, text: Tensor, has_words: bool, said: tuple[str, ...], stop: threading.Event | None
     ) -> Prepared:
-        task, windows = request.task, request.windows
-        none = torch.zeros(0, self.shape.codebooks, dtype=torch.long)
-        melodies = self._melodies(task, windows) if self.checkpoint.is_melody else None
-        conditions = Conditions(text, has_words, melodies)
-        if not isinstance(task, Extend):
-            return Prepared(request, none, conditions, remarks=said)
-        source: Any = task.source
-        known = _of_frames(self.encode(source, stop).long(), windows[0].start)
-        gain = source.made_with.get("gain", 1.0) if isinstance(source, Take) and self._is_ours(source) else 1.0
-        canvas, seam = self._canvas(source, request)
-        return Prepared(request, known, conditions, canvas, seam, float(gain), said)
+        melodies = self._melodies(request) if self.checkpoint.is_melody else None
+        prompts = [self._prompt(sound, request, stop) for sound in row_of(request.task).prompt(request.task)]
+        return Prepared(request, Conditions(text, has_words, melodies), prompts[0] if prompts else None, said)
 
-    def _melodies(self, task: Task, windows: Sequence[Window]) -> tuple[Tensor, ...]:
+    def _prompt(self, sound: Sound, request: TokenRequest, stop: threading.Event | None) -> Prompt:
+        """A sound that is gone on from, encoded; a take of this family brings its own codes and level."""
+        codes = _of_frames(self.encode(sound, stop).long(), request.windows[0].start)
+        canvas, seam = self._canvas(sound, request)
+        added = Region(seam / RATE, canvas.seconds)
+        gain = sound.made_with.get("gain", 1.0) if isinstance(sound, Take) and self._is_ours(sound) else 1.0
+        return Prompt(codes, canvas, added, row_of(request.task).crossfade(request.task), float(gain))
+
+    def _melodies(self, request: TokenRequest) -> tuple[Tensor, ...]:
         """The melody of each window: the source's from the window's begin on, round and round; of no source, silence."""
-        frames = self.shape.chroma or 0
-        silence = torch.zeros(frames, 12)
-        silence[:, 0] = 1
-        if not isinstance(task, Cover):
+        windows, followed = request.windows, row_of(request.task).melody(request.task)
+        if not followed:
+            silence = torch.zeros(self.shape.chroma or 0, 12)
+            silence[:, 0] = 1
             return (silence,) * len(windows)
-        samples = audio_of(task.source).with_channels(1).resample(self.shape.rate).samples[0]
+        samples = audio_of(followed[0]).with_channels(1).resample(self.shape.rate).samples[0]
         return tuple(self._melody(samples, window, len(windows) > 1) for window in windows)
 
     def _melody(self, samples: np.ndarray, window: Window, stitched: bool) -> Tensor:
@@ -311,8 +325,9 @@ class MusicGenEngine:
     def _generation(self, one: Prepared) -> Generation:
         request = one.request
         assert one.conditions is not None
+        known = torch.zeros(0, self.shape.codebooks, dtype=torch.long) if one.prompt is None else one.prompt.codes
         return Generation(
-            request.windows, one.known, self.late, self.shape.pad, one.conditions, request.rules, request.seed
+            request.windows, known, self.late, self.shape.pad, one.conditions, request.rules, request.seed
         )
 
     # -- after the loop
@@ -321,22 +336,19 @@ class MusicGenEngine:
         self, prepared: Prepared, latent: Tensor, stop: threading.Event | None = None, progress: Progress | None = None
     ) -> Rendered:
         """Codes `[frames, codebooks]` as finished sound: a source put back, brought to its level."""
-        recipe, canvas = prepared.request.recipe, prepared.canvas
-        known = len(prepared.known) if canvas is not None else 0
-        first = max(0, known - round(self._fade(recipe.task) * self.shape.frames_per_second) - 2)
-        bare = self._decoded(latent, stop, progress, first if canvas is not None else 0)
-        length = round(prepared.request.seconds * RATE) if canvas is None else canvas.samples.shape[1]
+        recipe, prompt = prepared.request.recipe, prepared.prompt
+        length = round(prepared.request.seconds * RATE) if prompt is None else prompt.canvas.samples.shape[1]
+        bare = self._decoded(latent, stop, progress, 0 if prompt is None else self._first_heard(prompt))
         samples = _of_length(bare.samples, length)
-        gain = gain_for(recipe, samples) if prepared.gain is None else prepared.gain
+        gain = gain_for(recipe, samples) if prompt is None else prompt.gain
         audio = mastered(recipe, samples, RATE, gain)
-        if canvas is not None:
-            region = Region(prepared.seam / RATE, canvas.seconds)
-            audio = splice(canvas, audio.with_channels(canvas.channels), [region], self._fade(recipe.task))
+        if prompt is not None:
+            audio = splice(prompt.canvas, audio.with_channels(prompt.canvas.channels), [prompt.added], prompt.crossfade)
         return Rendered(audio, latent, float(gain))
 
-    def _fade(self, task: Task) -> float:
-        fade = getattr(task, "wave_crossfade", None)
-        return CROSSFADE_SECONDS if fade is None else float(fade)
+    def _first_heard(self, prompt: Prompt) -> int:
+        """The first frame that is heard of what is written after a prompt: those before its crossfade are the prompt's."""
+        return max(0, len(prompt.codes) - round(prompt.crossfade * self.shape.frames_per_second) - 2)
 
     def _decoded(
         self, latent: Tensor, stop: threading.Event | None, progress: Progress | None, first: int = 0

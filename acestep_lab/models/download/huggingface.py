@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 
 from acestep_lab.models.download.hub import Listing, RemoteFile, host_of, not_a_listing
 from acestep_lab.models.download.huggingface_session import speaking_to, xet_error
+from acestep_lab.versions import version_of
 
 if TYPE_CHECKING:
     from hf_xet import XetDownloadStream, XetSession
@@ -146,9 +147,7 @@ def _remote_file(entry: RepoSibling) -> RemoteFile:
 
 def _program() -> tuple[str, str]:
     """Who asks, for the User-Agent."""
-    from acestep_lab import __version__
-
-    return "acestep-lab", __version__
+    return "acestep-lab", version_of("acestep_lab")
 
 
 def _interruptible(stream: XetDownloadStream, session: XetSession) -> Generator[bytes]:

@@ -18,7 +18,7 @@ from torch.nn import functional
 from acestep_lab.audio.audio import Audio
 from acestep_lab.diffusion.schedule import times
 from acestep_lab.listen import key, pulse, same_key, same_tempo, scale_mass, tempo
-from acestep_lab.listen.instruments import shipped
+from acestep_lab.listen.instruments import default_tagger
 from acestep_lab.plan import prompt_template
 from acestep_lab.prompt.vocabulary import STEMS
 from acestep_lab.train.pocket.clips import Clip
@@ -127,8 +127,8 @@ def decode_sounds(vae: PocketVae, latents: Tensor, rate: int) -> list[Audio]:
 def score_sounds(sounds: list[Audio], songs: list[Song]) -> dict[str, float]:
     """How well sounds match their songs' metadata: name → mean, and the same against the next song (`… by chance`)."""
     others = songs[1:] + songs[:1]
-    tagger = shipped()
-    analyses = [(tagger.heard(s), key(s)[0], tempo(s)[0]) for s in sounds]
+    tagger = default_tagger()
+    analyses = [(tagger.present(s), key(s)[0], tempo(s)[0]) for s in sounds]
     scores: dict[str, list[float]] = {}
     for suffix, references in (("", songs), (" by chance", others)):
         for (stems, tonality, bpm), sound, song in zip(analyses, sounds, references, strict=True):

@@ -91,7 +91,7 @@ def example_text(
     """Prompt and answer of one example in one of MODES."""
     plan = plan_facts(song)
     if mode == "unconditional":
-        return prompt_template.negative_prompt("", ""), prompt_template.code_script(
+        return prompt_template.negative_prompt("", ""), prompt_template.code_tokens(
             song.codes
         ) + prompt_template.closing()
     if mode == "sketch":

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from acestep_lab.audio.audio import Audio, integrated_loudness
-from acestep_lab.listen.instruments import shipped
+from acestep_lab.listen.instruments import default_tagger
 from acestep_lab.listen.key import key, same_key, scale_mass
 from acestep_lab.listen.meter import meter
 from acestep_lab.listen.sections import section_accuracy
@@ -85,8 +85,8 @@ def _rhythm(songs: Sequence[Song], sounds: Sequence[Audio]) -> list[Measurement]
 
 
 def _instruments(songs: Sequence[Song], sounds: Sequence[Audio]) -> list[Measurement]:
-    tagger = shipped()
-    detected = [tagger.heard(sound) for sound in sounds]
+    tagger = default_tagger()
+    detected = [tagger.present(sound) for sound in sounds]
 
     def share(song: Song, stems: frozenset[str]) -> float:
         return float(np.mean([(stem in stems) == (stem in song.instruments) for stem in STEMS]))

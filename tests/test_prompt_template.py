@@ -64,7 +64,7 @@ def test_pieces_give_the_same_tokens_as_the_whole_text(mode: str, tokenizer: Pre
 
 @pytest.mark.parametrize("mode", prompt_template.MODES)
 def test_what_was_written_is_read_back(mode: str) -> None:
-    reading = prompt_template.read(str(prompt_template.example(mode, FIELDS)[1]))
+    reading = prompt_template.parse(str(prompt_template.example(mode, FIELDS)[1]))
     wanted = {name: FIELDS[name] for name in ("caption", "bpm", "seconds", "keyscale", "language", "timesignature")}
     assert reading.problems == {}
     assert reading.fields == wanted | ({} if mode == "plan" else {"genres": "dub techno"})
@@ -127,7 +127,7 @@ ODD = (
 @pytest.mark.parametrize("text", ODD)
 def test_odd_text_is_reported_and_never_raises(text: str) -> None:
     for whole in (text, f"<think>\n{text}\n</think>\n\n# Lyric\nla"):
-        reading = prompt_template.read(whole, codes=40)
+        reading = prompt_template.parse(whole, codes=40)
         assert all(isinstance(sentence, str) and sentence for sentence in reading.problems.values())
         Plan(**reading.fields)
 
@@ -136,18 +136,18 @@ def test_random_letters_never_raise() -> None:
     chance = random.Random(0)
     words = [*"abc \n:'\"<>|-#[]{}é😀\u202e", "<think>", "</think>", "bpm: ", "caption: ", "  ", "<|audio_code_7|>"]
     for _ in range(500):
-        prompt_template.read("".join(chance.choices(words, k=chance.randrange(60))), codes=5)
+        prompt_template.parse("".join(chance.choices(words, k=chance.randrange(60))), codes=5)
 
 
 def test_one_bad_field_does_not_take_the_others_along() -> None:
-    reading = prompt_template.read("<think>\nbpm: 29\ncaption: dub\nkeyscale: H major\nlanguage: en\n</think>")
+    reading = prompt_template.parse("<think>\nbpm: 29\ncaption: dub\nkeyscale: H major\nlanguage: en\n</think>")
     assert reading.fields == {"caption": "dub", "language": "en"}
     assert sorted(reading.problems) == ["bpm", "keyscale"]
     assert "30" in reading.problems["bpm"]
 
 
 def test_codes_the_checkpoint_does_not_have_are_left_out_and_reported() -> None:
-    reading = prompt_template.read("<think>\n\n</think>\n\n<|audio_code_3|><|audio_code_70|>", codes=40)
+    reading = prompt_template.parse("<think>\n\n</think>\n\n<|audio_code_3|><|audio_code_70|>", codes=40)
     assert reading.codes == (3,)
     assert "1" in reading.problems["codes"]
 
@@ -159,7 +159,7 @@ def test_any_caption_survives_the_way_there_and_back() -> None:
         caption = clean_text("".join(chance.choices(letters, k=chance.randrange(1, 90))))
         if caption.strip():
             assert (
-                prompt_template.read(
+                prompt_template.parse(
                     str(prompt_template.thought_block(prompt_template.thought({"caption": caption})))
                 ).fields["caption"]
                 == caption

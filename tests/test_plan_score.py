@@ -1,4 +1,4 @@
-"""The agreement scores against their definition, worked out the long way on a tiny model."""
+"""The plan score against their definition, worked out the long way on a tiny model."""
 
 from __future__ import annotations
 
@@ -48,16 +48,16 @@ def logits_and_targets(
 
 def test_scores_are_the_references(lm: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
     got = plan_score(lm, tokenizer, CODES, PLAN, scale=0.5).scores
-    heard, unheard = str(prompt_template.understand_prompt(CODES)), str(prompt_template.nothing_heard_prompt())
+    conditional, unconditional = str(prompt_template.understand_prompt(CODES)), str(prompt_template.null_prompt())
     lyrics = f"<think>\n</think>\n# Lyric\n{PLAN.lyrics}\n"
     caption = f"<think>\n{yaml.dump({'caption': PLAN.caption}).strip()}\n</think>\n"
     for name, answer in (("lyrics", lyrics), ("caption", caption)):
         means = []
-        for prompt in (heard, unheard):
+        for prompt in (conditional, unconditional):
             logits, ids = logits_and_targets(lm, tokenizer, prompt, answer)
             means.append(float(logits.log_softmax(-1).gather(1, ids[:, None]).mean()))
         assert got[name] == pytest.approx(1 / (1 + math.exp(-(means[0] - means[1]) / 0.5)), abs=1e-5)
-    logits, ids = logits_and_targets(lm, tokenizer, heard, "<think>\nbpm: 118\n</think>\n")
+    logits, ids = logits_and_targets(lm, tokenizer, conditional, "<think>\nbpm: 118\n</think>\n")
     best = logits.topk(10).indices.tolist()
     ranks = [row.index(i) + 1 if i in row else None for row, i in zip(best, ids.tolist(), strict=True)]
     assert got["bpm"] == pytest.approx(

@@ -13,21 +13,22 @@ import numpy as np
 import pytest
 
 from acestep_lab.audio.audio import Audio
+from acestep_lab.engines.step import Step
 from acestep_lab.errors import LabError, LibraryError, RecipeError, SourceError
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import Region, Repaint
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.take import Take
 from acestep_lab.ui.backend import backend_of
+from acestep_lab.ui.formatters import sound_bundle
 from acestep_lab.ui.gallery import GalleryWidget, differing
 from acestep_lab.ui.latent_preview import LatentPreviewWidget
-from acestep_lab.ui.notebook import take_bundle
 from acestep_lab.ui.player import PlayerWidget
 from acestep_lab.ui.sound_drop import SoundDropWidget, decode
 from acestep_lab.ui.studio import Studio
 from acestep_lab.ui.take_tree import TakeTreeWidget
 from acestep_lab.ui.waveform_picker import WaveformPickerWidget
-from tests.pretend import PretendFrame, PretendSession, png, tone
+from tests.pretend import PretendSession, png, tone
 from tests.test_ui_editors import told
 
 
@@ -66,7 +67,7 @@ def test_a_region_that_makes_no_sense_is_cut_or_answered(region: tuple[Any, Any]
     messages = told(picker)
     picker.receive({"kind": "regions", "regions": asked(region)}, [])
     assert spans(picker) == ([kept] if kept else [])
-    assert [said in m["text"] for m in messages if m["kind"] == "trouble"] == ([True] if said else [])
+    assert [said in m["text"] for m in messages if m["kind"] == "error"] == ([True] if said else [])
 
 
 def test_regions_that_overlap_are_shown_and_said_and_not_repainted() -> None:
@@ -95,8 +96,8 @@ def test_two_edges_typed_in_a_row_both_count_however_slow_the_answer() -> None:
     picker.do_regions(asked((0.5, 1)))
     picker.do_edge(0, "start", "0.2")
     picker.do_edge(0, "end", "1.5")  # sent before the page has heard of the first
-    picker.do_edge(7, "end", "1.9", turn="me:3")  # a region removed meanwhile
-    assert picker.turn == "me:3"  # the page is answered all the same
+    picker.do_edge(7, "end", "1.9", change_id="me:3")  # a region removed meanwhile
+    assert picker.change_id == "me:3"  # the page is answered all the same
     assert spans(picker) == [(0.2, 1.5)]
 
 
@@ -110,7 +111,7 @@ def test_an_edge_typed_past_the_other_carries_it_along() -> None:
 def test_a_repaint_is_asked_for_with_all_that_was_set_and_the_code_says_the_same() -> None:
     picker = WaveformPickerWidget(one := take())
     heard: list[dict[str, Any]] = []
-    picker.on("repaint", lambda **wish: heard.append(wish))
+    picker.on("repaint", lambda **request: heard.append(request))
     with pytest.raises(RecipeError, match="Mark a region"):
         picker.do_repaint()
     picker.do_regions(asked((1, 2)))
@@ -158,7 +159,7 @@ def test_the_figure_and_all_its_data_go_out_when_a_view_is_drawn() -> None:
 # -- the gallery
 
 
-def test_the_louder_are_turned_down_and_none_is_turned_up() -> None:
+def test_louder_takes_are_turned_down_and_none_is_turned_up() -> None:
     loud, soft = take(1), Take(Recipe("dub", seed=2), take(2).audio.gain(-9), np.zeros((2, 8), np.float32))
     gallery = GalleryWidget([loud, soft])
     messages = told(gallery)
@@ -256,7 +257,7 @@ def test_a_sound_that_is_no_take_has_no_zip_and_an_odd_kind_is_answered() -> Non
 
 
 def test_a_take_in_a_notebook_is_a_small_thing() -> None:
-    bundle = take_bundle(take())
+    bundle = sound_bundle(take())
     data = bundle[0] if isinstance(bundle, tuple) else bundle
     assert len(json.dumps(data)) < 2000
     assert "Take" in data["text/plain"]
@@ -313,19 +314,12 @@ def test_a_file_that_lies_about_its_kind_or_size_is_refused() -> None:
 # -- watching
 
 
-class Step:
-    """A frame to look at."""
-
-    def __init__(self, index: int) -> None:
-        self.index, self.steps, self.t = index, 9, 0.5
-
-
 def test_pictures_are_made_only_as_fast_as_somebody_looks_and_the_last_is_shown() -> None:
     drawn: list[int] = []
     view = LatentPreviewWidget(picture=lambda frame: drawn.append(frame.index) or b"png")
     view.begin("run-1", 10.0)
     for index in range(9):
-        view.add(Step(index))
+        view.add(Step(index, 9, 0.5, np.zeros((4, 8)), np.zeros((4, 8))))
     view.end()
     assert drawn[0] == 0
     assert drawn[-1] == 8
@@ -363,37 +357,43 @@ def ids_of(run: Any) -> list[str]:
 
 def made(page: Studio, run: Any) -> None:
     """Wait until a page shows what a run has made."""
-    until(lambda: page.hand is not None and page.hand.id in ids_of(run) and page.gallery.in_hand == page.hand.id)
+    until(
+        lambda: (
+            page.selected is not None and page.selected.id in ids_of(run) and page.gallery.selected == page.selected.id
+        )
+    )
 
 
 def studio_of(session: Any, **options: Any) -> Studio:
-    return Studio(backend_of(session), panes=False, picture=png, fades=lambda mode, strength: (0.04, 0.05), **options)
+    return Studio(
+        backend_of(session), panes=False, picture=png, crossfades=lambda mode, strength: (0.04, 0.05), **options
+    )
 
 
 def test_a_take_is_on_disk_the_moment_it_exists_and_in_every_open_page(lab: Any) -> None:
     one, two = studio_of(lab), studio_of(lab)
-    run = one.go(Recipe("dub", seconds=2, seed=3))
+    run = one.start(Recipe("dub", seconds=2, seed=3))
     for page in (one, two):
         made(page, run)
     assert lab.library.ids() == ids_of(run)
     for page in (one, two):
         assert [c["id"] for c in page.gallery.cards] == ids_of(run)
-        assert page.hand.id == ids_of(run)[0]
+        assert page.selected.id == ids_of(run)[0]
 
 
 def test_the_window_that_is_heard_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
     asked_for: list[tuple[float, float]] = []
 
     class Listened(PretendSession):
-        def glimpse(self, frame: Any, at: float, seconds: float = 3.0) -> Audio:
+        def preview(self, frame: Any, at: float, seconds: float = 3.0) -> Audio:
             asked_for.append((at, seconds))  # `at` is the middle of the window
-            return super().glimpse(frame, at, seconds)
+            return super().preview(frame, at, seconds)
 
     session = Listened(tmp_path)
     page = studio_of(session)
-    run = page.go(Recipe("dub", seconds=4, seed=3))
+    run = page.start(Recipe("dub", seconds=4, seed=3))
     made(page, run)
-    page.preview.do_hear(step=2, start=1.0, end=2.5)
+    page.preview.do_play_step(step=2, start=1.0, end=2.5)
     until(lambda: bool(page.preview.track))
     assert asked_for == [(1.75, 1.5)]
     session.close()
@@ -401,9 +401,9 @@ def test_the_window_that_is_heard_is_the_one_that_was_asked_for(tmp_path: Path) 
 
 def test_a_step_that_comes_while_a_page_catches_up_is_the_one_it_shows() -> None:
     preview = LatentPreviewWidget(picture=png)
-    steps = [PretendFrame(i, 3, 1.0, np.zeros((4, 8)), np.zeros((4, 8))) for i in range(3)]
+    steps = [Step(i, 3, 1.0, np.zeros((4, 8)), np.zeros((4, 8))) for i in range(3)]
 
-    def so_far() -> Iterator[PretendFrame]:
+    def so_far() -> Iterator[Step]:
         yield from steps[:2]
         preview.add(steps[2])  # as the worker does, from its own thread
 
@@ -415,7 +415,7 @@ def test_a_step_that_comes_while_a_page_catches_up_is_the_one_it_shows() -> None
 
 def test_a_picture_that_waits_for_its_moment_is_not_shown_for_the_next_run() -> None:
     preview = LatentPreviewWidget(picture=png)
-    steps = [PretendFrame(i, 3, 1.0, np.zeros((4, 8)), np.zeros((4, 8))) for i in range(3)]
+    steps = [Step(i, 3, 1.0, np.zeros((4, 8)), np.zeros((4, 8))) for i in range(3)]
     preview.begin("run-1", 2.0, 3)
     for step in steps:
         preview.add(step)
@@ -427,12 +427,12 @@ def test_a_picture_that_waits_for_its_moment_is_not_shown_for_the_next_run() -> 
 def test_a_page_that_was_closed_hears_nothing_more_and_a_new_one_takes_up(lab: Any) -> None:
     gone = studio_of(lab)
     gone.close()
-    run = (there := studio_of(lab)).go(Recipe("dub", seconds=2, seed=3))
+    run = (there := studio_of(lab)).start(Recipe("dub", seconds=2, seed=3))
     made(there, run)
     assert gone.gallery.cards == []
     back = studio_of(lab)
     assert back.preview.latest == 5
-    assert back.hand.id == ids_of(run)[0]
+    assert back.selected.id == ids_of(run)[0]
     assert back.queue.rows[0]["state"] == "done"
 
 
@@ -440,7 +440,7 @@ def test_people_see_their_own_takes_and_stop_only_their_own_runs(tmp_path: Path)
     gate = threading.Semaphore(0)
     session = PretendSession(tmp_path / "library", gate=gate)
     ada, bob = studio_of(session, owner="ada"), studio_of(session, owner="bob")
-    run = ada.go(Recipe("private words", seconds=2, seed=3))
+    run = ada.start(Recipe("private words", seconds=2, seed=3))
     assert bob.queue.rows[0]["title"] == "Somebody else's run"
     assert bob.queue.rows[0]["mine"] is False
     bob._stop_run(run.id)
@@ -453,7 +453,7 @@ def test_people_see_their_own_takes_and_stop_only_their_own_runs(tmp_path: Path)
         bob.backend.takes.mark(ids_of(run)[0], "bob", star=True)
     messages = told(bob.gallery)
     bob.gallery.receive({"kind": "bytes", "id": ids_of(run)[0]}, [])
-    assert [m["kind"] for m in messages] == ["trouble"], "an id is no key"
+    assert [m["kind"] for m in messages] == ["error"], "an id is no key"
     session.close()
     session.library.close()
 
@@ -499,12 +499,12 @@ def test_a_full_disk_costs_a_sentence_and_no_take(tmp_path: Path) -> None:
     library = FullDisk(tmp_path / "library")
     session = PretendSession(tmp_path / "library", pause=0.0, library=library)
     page = studio_of(session)
-    run = page.go(Recipe("dub", seconds=2, seed=3))
+    run = page.start(Recipe("dub", seconds=2, seed=3))
     made(page, run)
     assert "no space left on device" in page.top.banner
     assert "stays in memory" in page.top.banner
     assert [c["unsaved"] for c in page.gallery.cards] == [True]
-    assert page.hand.id == ids_of(run)[0]
+    assert page.selected.id == ids_of(run)[0]
     library.full = False
     page._save_again()
     assert page.top.banner == ""
@@ -517,16 +517,16 @@ def test_a_full_disk_costs_a_sentence_and_no_take(tmp_path: Path) -> None:
 def test_a_library_folder_that_vanishes_costs_no_take(tmp_path: Path) -> None:
     session = PretendSession(tmp_path / "library", pause=0.0)
     page = studio_of(session)
-    made(page, page.go(Recipe("before", seconds=2, seed=1)))
+    made(page, page.start(Recipe("before", seconds=2, seed=1)))
     shutil.rmtree(session.library.folder)
     session.library.folder.write_text("a file stands where the folder was")
-    made(page, page.go(Recipe("after", seconds=2, seed=2)))
+    made(page, page.start(Recipe("after", seconds=2, seed=2)))
     assert "stays in memory" in page.top.banner
     assert page.top.unsaved == 1
     session.library.folder.unlink()
     page._save_again()
     assert page.top.banner == ""
-    assert session.library.ids() == [page.hand.id]
+    assert session.library.ids() == [page.selected.id]
     session.close()
     session.library.close()
 
@@ -536,22 +536,22 @@ def test_a_click_while_the_session_closes_is_answered(lab: Any) -> None:
     messages = told(page.prompt)
     lab.close()
     page.prompt.do_edit("caption", "too late")
-    page.prompt.do_go()
+    page.prompt.do_make()
     assert any("closed" in m.get("text", "") for m in messages)
 
 
 def test_a_repaint_shows_what_did_not_change(lab: Any) -> None:
     page = studio_of(lab)
-    made(page, page.go(Recipe("dub", seconds=4, seed=3)))
-    first = page.hand
+    made(page, page.start(Recipe("dub", seconds=4, seed=3)))
+    first = page.selected
     page.picker.do_regions(asked((1, 2)))
     page.picker.do_repaint()
     made(page, page.backend.jobs.runs()[0])
-    assert page.hand.parents == (first.id,)
-    assert isinstance(page.hand.recipe.task, Repaint)
-    page._compare(page.hand)
+    assert page.selected.parents == (first.id,)
+    assert isinstance(page.selected.recipe.task, Repaint)
+    page._compare(page.selected)
     assert "Changed only within" in page.picker.verdict
-    same = page.hand.audio.samples[:, : int(0.9 * page.hand.audio.rate)]
+    same = page.selected.audio.samples[:, : int(0.9 * page.selected.audio.rate)]
     assert (same == first.audio.samples[:, : same.shape[1]]).all()
 
 
@@ -566,9 +566,9 @@ def test_a_sweep_fills_its_grid(lab: Any) -> None:
 
 def test_words_are_reused_from_a_take(lab: Any) -> None:
     page = studio_of(lab)
-    made(page, page.go(Recipe("dub", "[Verse]\nla", seconds=2, seed=3, language="en")))
+    made(page, page.start(Recipe("dub", "[Verse]\nla", seconds=2, seed=3, language="en")))
     page.prompt.do_edit("caption", "something else")
-    page.reuse(page.hand)
+    page.reuse(page.selected)
     assert page.prompt.value.caption == "dub"
     assert page.lyrics.value == "[Verse]\nla"
     assert page.lyrics.chosen_language == "en"
@@ -582,7 +582,7 @@ def test_a_page_that_breaks_costs_neither_the_take_nor_the_other_pages(
 
     lab.jobs.subscribe(broken)
     page = studio_of(lab)
-    made(page, page.go(Recipe("dub", seconds=2, seed=3)))
+    made(page, page.start(Recipe("dub", seconds=2, seed=3)))
     assert len(lab.library.ids()) == 1
     assert "A listener of the queue failed" in caplog.text
 
@@ -590,15 +590,16 @@ def test_a_page_that_breaks_costs_neither_the_take_nor_the_other_pages(
 def test_a_listener_may_be_called_from_any_thread(lab: Any) -> None:
     page = studio_of(lab)
     threads = [
-        threading.Thread(target=lambda seed=seed: page.go(Recipe("dub", seconds=2, seed=seed))) for seed in range(1, 6)
+        threading.Thread(target=lambda seed=seed: page.start(Recipe("dub", seconds=2, seed=seed)))
+        for seed in range(1, 6)
     ]
     [t.start() for t in threads]
     [t.join() for t in threads]
     until(lambda: len(page.gallery.cards) == 5)
 
 
-def test_audio_that_is_no_take_can_be_in_hand(lab: Any) -> None:
+def test_audio_that_is_no_take_can_be_selected(lab: Any) -> None:
     page = studio_of(lab)
-    page.pick(Audio(np.zeros((1, 8000), np.float32), 8000), title="silence.wav")
+    page.select(Audio(np.zeros((1, 8000), np.float32), 8000), title="silence.wav")
     assert page.player.track["title"] == "silence.wav"
     assert page.prompt.source == "silence.wav"

@@ -12,15 +12,14 @@ from bokeh.embed import json_item
 from bokeh.layouts import column
 from bokeh.models import (
     BasicTickFormatter,
-    BoxAnnotation,
     ColumnDataSource,
     PanTool,
     Range1d,
     RangeTool,
-    Span,
     TapTool,
     WheelZoomTool,
 )
+from bokeh.models.annotations import BoxAnnotation, Span
 from bokeh.plotting import figure
 
 SHORTEST_VIEW = 0.02
@@ -30,7 +29,11 @@ SHORTEST_VIEW = 0.02
 def build(seconds: float) -> dict[str, Any]:
     """The figure of a sound of some length as a JSON item."""
     shared = Range1d(
-        0, max(seconds, SHORTEST_VIEW), bounds=(0, max(seconds, SHORTEST_VIEW)), min_interval=SHORTEST_VIEW, name="view"
+        start=0,
+        end=max(seconds, SHORTEST_VIEW),
+        bounds=(0, max(seconds, SHORTEST_VIEW)),
+        min_interval=SHORTEST_VIEW,
+        name="view",
     )
     main = _main(shared)
     lanes = [main, _lane("difference", 44, shared), _lane("codes", 22, shared)]
@@ -42,21 +45,29 @@ def build(seconds: float) -> dict[str, Any]:
 def _plain(height: int, **options: Any) -> Any:
     """An empty figure without furniture."""
     plot = figure(
-        height=height, sizing_mode="stretch_width", toolbar_location=None, tools="", output_backend="canvas", min_border=0,
-        min_border_left=4, min_border_right=4, outline_line_color=None, **options,
-    )  # fmt: skip
+        height=height,
+        sizing_mode="stretch_width",
+        toolbar_location=None,
+        tools="",
+        output_backend="canvas",
+        min_border=0,
+        min_border_left=4,
+        min_border_right=4,
+        outline_line_color=None,
+        **options,
+    )
     plot.yaxis.visible = False
     plot.grid.visible = False
     return plot
 
 
 def _main(shared: Range1d) -> Any:
-    plot = _plain(196, x_range=shared, y_range=Range1d(-1.05, 1.05), name="main")
+    plot = _plain(196, x_range=shared, y_range=Range1d(start=-1.05, end=1.05), name="main")
     wheel = WheelZoomTool(dimensions="width", modifiers={"ctrl": True})
     pan = PanTool(dimensions="width")
     plot.add_tools(wheel, pan, TapTool())
     plot.toolbar.active_scroll, plot.toolbar.active_drag = wheel, pan
-    # The browser half writes the clock; code in the figure would need eval, which the app's Content-Security-Policy forbids.
+    # The browser half writes the clock; code in the figure would need eval, which the Content-Security-Policy forbids.
     plot.xaxis.formatter = BasicTickFormatter(name="clock")
     plot.xaxis.axis_line_color = None
     plot.xaxis.minor_tick_line_color = None
@@ -86,7 +97,7 @@ def _wave(plot: Any, name: str, colour: str) -> None:
 
 
 def _lane(name: str, height: int, shared: Range1d) -> Any:
-    plot = _plain(height, x_range=shared, y_range=Range1d(0, 1), name=name, visible=False)
+    plot = _plain(height, x_range=shared, y_range=Range1d(start=0, end=1), name=name, visible=False)
     plot.xaxis.visible = False
     if name == "difference":
         source = ColumnDataSource({"x": [], "low": [], "high": []}, name="difference data")
@@ -100,7 +111,12 @@ def _lane(name: str, height: int, shared: Range1d) -> Any:
 
 
 def _overview(seconds: float, shared: Range1d) -> Any:
-    plot = _plain(52, x_range=Range1d(0, max(seconds, SHORTEST_VIEW)), y_range=Range1d(-1.05, 1.05), name="overview")
+    plot = _plain(
+        52,
+        x_range=Range1d(start=0, end=max(seconds, SHORTEST_VIEW)),
+        y_range=Range1d(start=-1.05, end=1.05),
+        name="overview",
+    )
     plot.xaxis.visible = False
     _wave(plot, "overview wave", "#56b4e9")
     window = BoxAnnotation(

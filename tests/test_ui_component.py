@@ -13,7 +13,7 @@ import pytest
 from acestep_lab import ui
 from acestep_lab.errors import LabError, RecipeError
 from acestep_lab.ui import assets
-from acestep_lab.ui.spec import Component, both
+from acestep_lab.ui.component import Component, widget_and_pane
 from acestep_lab.ui.throttle import Throttle
 
 CORES = sorted({name.removesuffix("Widget") for name in ui.__all__ if name.endswith("Widget")})
@@ -28,13 +28,13 @@ class Bell(Component):
     def do_ring(self, by: str = "") -> None:
         self.rung = self.rung + 1
         self.who = [*self.who, by]
-        self.ask("ring", by=by)
+        self.notify("ring", by=by)
 
     def do_sound(self, buffers: list[Any], name: str = "") -> None:
         self.heard = (name, bytes(buffers[0]))
 
 
-BellWidget, BellPane = both(Bell)
+BellWidget, BellPane = widget_and_pane(Bell)
 
 
 @pytest.fixture(params=[BellWidget, BellPane], ids=["anywidget", "panel"])
@@ -72,7 +72,7 @@ def test_a_message_nobody_wrote_a_method_for_does_nothing(bell: Any, message: An
 
 def test_an_error_on_purpose_becomes_a_sentence_in_view(bell: Any) -> None:
     said: list[dict[str, Any]] = []
-    bell.tell = lambda kind, *buffers, **body: said.append({"kind": kind, **body})
+    bell.emit = lambda kind, *buffers, **body: said.append({"kind": kind, **body})
 
     def refuse(by: str) -> None:
         raise RecipeError("There are no words to work from.")
@@ -80,7 +80,7 @@ def test_an_error_on_purpose_becomes_a_sentence_in_view(bell: Any) -> None:
     bell.on("ring", refuse)
     send(bell, {"kind": "ring", "by": ""})
     bell.on("ring", lambda by: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    bell._ears["ring"].pop(0)
+    bell._listeners["ring"].pop(0)
     send(bell, {"kind": "ring", "by": ""})
     assert [s["text"] for s in said] == [
         "There are no words to work from.",
@@ -107,7 +107,7 @@ def test_two_of_a_kind_share_no_state() -> None:
 
 
 @pytest.mark.parametrize("name", CORES)
-def test_both_hosts_have_the_same_fields_wishes_and_module(name: str) -> None:
+def test_both_hosts_have_the_same_fields_requests_and_module(name: str) -> None:
     widget, pane = getattr(ui, f"{name}Widget"), getattr(ui, f"{name}Pane")
     core = next(c for c in widget.__mro__ if c.__name__ == name)
     assert core in pane.__mro__
@@ -124,9 +124,9 @@ def test_what_the_browser_half_sends_has_a_method_and_what_it_reads_is_a_field(n
     import re
 
     core = next(c for c in getattr(ui, f"{name}Widget").__mro__ if c.__name__ == name)
-    text = assets.read(f"{core.module}.js") + "".join(assets.read(f"{part}.js") for part in core.parts)
+    text = assets.read(f"{core.module}.js") + "".join(assets.read(f"{part}.js") for part in core.includes)
     for kind in set(re.findall(r"host\.send\(\"(\w+)\"", text)):
-        assert kind in core._wishes, f"nobody does {kind!r}"
+        assert kind in core._requests, f"nobody does {kind!r}"
     for field in set(re.findall(r"host\.(?:get|list|table|text|number)\(\"(\w+)\"\)", text)):
         assert field in core.fields, f"{field!r} is no field of {name}"
     for field in set(re.findall(r"host\.watch\(\"(\w+)\"", text)):
@@ -136,9 +136,9 @@ def test_what_the_browser_half_sends_has_a_method_and_what_it_reads_is_a_field(n
 def test_what_a_host_stores_of_a_component_is_small_and_fetches_nothing() -> None:
     for name in CORES:
         core = next(c for c in getattr(ui, f"{name}Widget").__mro__ if c.__name__ == name)
-        _, loader = assets.loader(core.module, *core.parts)
+        _, loader = assets.loader(core.module, *core.includes)
         assert len(loader) < 2500
-        for text in (loader, assets.module(core.module, *core.parts)):
+        for text in (loader, assets.module(core.module, *core.includes)):
             assert "http://" not in text.replace("http://www.w3.org/2000/svg", "")
             assert "https://" not in text
             assert "innerHTML" not in text, "words are shown as text, never as markup"
@@ -152,10 +152,10 @@ def test_a_name_that_belongs_to_a_host_is_refused() -> None:
         fields: ClassVar[dict[str, Any]] = {"tags": []}
 
     with pytest.raises(TypeError, match="tags"):
-        both(Wrong)
+        widget_and_pane(Wrong)
 
 
-def test_every_wish_has_a_docstring_and_defaults() -> None:
+def test_every_request_has_a_docstring_and_defaults() -> None:
     for name in CORES:
         core = next(c for c in getattr(ui, f"{name}Widget").__mro__ if c.__name__ == name)
         for kind, work in inspect.getmembers(core, inspect.isfunction):
@@ -181,7 +181,7 @@ def test_the_browser_halves_are_found_in_a_checkout() -> None:
     assert Path(assets.folder()).name in ("widgets", "static")
 
 
-def test_a_lab_error_in_a_wish_is_told_and_not_raised(bell: Any) -> None:
+def test_a_lab_error_in_a_request_is_told_and_not_raised(bell: Any) -> None:
     bell.on("ring", lambda by: (_ for _ in ()).throw(LabError("no")))
     send(bell, {"kind": "ring", "by": "a"})
     assert bell.rung == 1

@@ -1,7 +1,8 @@
-"""The one boundary in front of every handler: which host is meant, which page asks, who it is. Knows no page and no take.
+"""The one boundary in front of every handler: which host is meant, which page asks, who it is. Knows no page and no
+take.
 
-It stands before the routes, so that a handler added tomorrow is behind it too. A request that passes carries its `Visitor`;
-everything else ends here in a sentence. A Bokeh session belongs to whoever's request made it.
+It stands before the routes, so that a handler added tomorrow is behind it too. A request that passes carries its
+`Visitor`; everything else ends here in a sentence. A Bokeh session belongs to whoever's request made it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import inspect
 import re
 import secrets
 import sys
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -23,69 +23,62 @@ from tornado.routing import Router
 from tornado.web import HTTPError, OutputTransform, RequestHandler, stream_request_body
 
 from acestep_lab.serve.hosts import Hosts, is_loopback, one_name, read_address, read_host
-from acestep_lab.serve.token_auth import HopHandler, TokenAuth
+from acestep_lab.serve.token_auth import ReloadHandler, TokenAuth
+from acestep_lab.serve.visitors import Visitor, set_visitor, visitor_of
 
 LOGIN = "/login"
 MOST_LOGIN_BYTES = 4096
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
 _COMPONENT = re.compile(r"/components/((?:panel|acestep_lab)(?:\.\w+)*)/(\w+)/.*", re.ASCII)
-_PARTS = "/components/"
-"""Below it lies what components bring along. Panel imports whatever module such an address names, and runs it by that."""
+_COMPONENTS = "/components/"
+"""Below it lies what components bring along. Panel imports whatever module such an address names, and runs it by that.
+"""
 _ENTRIES = ("/", LOGIN)
 """Where a link on a page of somebody else may lead."""
 
 
-@dataclass(frozen=True)
-class Visitor:
-    """Who asks: whose takes are theirs ("" is the host), from which address, and whether the way is encrypted."""
-
-    owner: str
-    address: str
-    safe: bool = False
-
-
-class Gate(Router):
+class AccessControl(Router):
     """Refuses, or hands on to the studio's own routes."""
 
-    def __init__(self, app: BokehTornado, hosts: Hosts, door: TokenAuth | None = None) -> None:
-        self._app, self._hosts, self._door = app, hosts, door
-        self._holders: dict[str, str] = {}
+    def __init__(self, app: BokehTornado, hosts: Hosts, auth: TokenAuth | None = None) -> None:
+        self._app, self._hosts, self._auth = app, hosts, auth
+        self._owners: dict[str, str] = {}
         for context in app.applications.values():
             self._bind(context)
 
     def find_handler(self, request: HTTPServerRequest, **options: Any) -> HTTPMessageDelegate:
         """The handler of a request that may pass; else the one that says why not."""
-        problem = self._foreign(request) or _odd(request)
+        problem = self._wrong_site(request) or _malformed(request)
         if problem:
             return self._refuse(request, problem)
         visitor = self._visitor(request)
-        request.visitor = visitor
-        if self._door is not None and not visitor.owner:
-            return self._outside(request)
-        if self._door is not None and request.path == "/" and "token" in request.query_arguments:
-            return self._ask_again(request, "./")  # who is in needs no token in the address, nor in the history
-        problem = self._not_theirs(request, visitor)
+        set_visitor(request, visitor)
+        if self._auth is not None and not visitor.owner:
+            return self._unauthenticated(request)
+        if self._auth is not None and request.path == "/" and "token" in request.query_arguments:
+            return self._redirect(request, "./")  # who is in needs no token in the address, nor in the history
+        problem = self._not_owned(request, visitor)
         if problem:
             return self._refuse(request, problem)
         return self._app.find_handler(request, **options)
 
     def forget(self, session: str) -> None:
         """A session is over."""
-        self._holders.pop(session, None)
+        self._owners.pop(session, None)
 
-    # -- who asks -------------------------------------------------------------------------------------------------------
+    # -- who asks ------------------------------------------------------------------------------------------------------
 
-    def _foreign(self, request: HTTPServerRequest) -> str:
+    def _wrong_site(self, request: HTTPServerRequest) -> str:
         """Why a request is not for this studio, or comes from a page of somebody else; "" where neither is so."""
         named = request.headers.get_list("Host")
         host = read_host(named[0]) if len(named) == 1 else None
-        if not self._hosts.has(host, _here(request)):
+        if not self._hosts.has(host, _local_address(request)):
             return (
                 "This studio is not known by that name. If it should be, start it with "
                 f"--origin {one_name(host.name) if host else 'and the name'}."
             )
         origins = request.headers.get_list("Origin") + request.headers.get_list("Sec-Websocket-Origin")
-        if not all(self._hosts.welcomes(origin, host) for origin in origins):
+        if not all(self._hosts.allows_origin(origin, host) for origin in origins):
             return "Pages of other hosts may not use this studio. If this is its own address, name it with --origin."
         elsewhere = request.headers.get("Sec-Fetch-Site", "") in ("cross-site", "same-site")
         linked = request.headers.get("Sec-Fetch-Mode") == "navigate" and request.path in _ENTRIES
@@ -96,18 +89,20 @@ class Gate(Router):
         return ""
 
     def _visitor(self, request: HTTPServerRequest) -> Visitor:
-        """The visitor of a connection. A proxy on this machine, told of by `--origin`, is believed whom it speaks for."""
+        """The visitor of a connection. A proxy on this machine, told of by `--origin`, is believed whom it speaks
+        for.
+        """
         address, scheme = one_name(str(request.remote_ip)), str(request.protocol)
         if self._hosts.behind and is_loopback(address):
             address = read_address(request.headers.get("X-Forwarded-For", "").rpartition(",")[2]) or address
             scheme = request.headers.get("X-Forwarded-Proto", scheme).rpartition(",")[2].strip()
-        return Visitor(self._door.owner(request) if self._door is not None else "", address, scheme == "https")
+        return Visitor(self._auth.owner(request) if self._auth is not None else "", address, scheme == "https")
 
-    def _outside(self, request: HTTPServerRequest) -> HTTPMessageDelegate:
-        """Who has not come in finds the door, and nothing else."""
+    def _unauthenticated(self, request: HTTPServerRequest) -> HTTPMessageDelegate:
+        """Who has not logged in finds the login page, and nothing else."""
         shown = request.method in ("GET", "HEAD") and request.path in ("/", LOGIN)
         if shown and request.headers.get("Sec-Fetch-Site", "") in ("cross-site", "same-site"):
-            return self._app.get_handler_delegate(request, HopHandler)
+            return self._app.get_handler_delegate(request, ReloadHandler)
         if request.path == LOGIN:
             long = request.headers.get("Content-Length", "0")
             known = "Transfer-Encoding" not in request.headers and long.isascii() and long.isdecimal() and len(long) < 9
@@ -115,27 +110,27 @@ class Gate(Router):
                 return self._app.find_handler(request)
         if shown and "Upgrade" not in request.headers:
             token = request.query_arguments.get("token", [b""])[-1]
-            return self._ask_again(request, "./login" + (f"?token={quote(token, safe='')}" if token else ""))
+            return self._redirect(request, "./login" + (f"?token={quote(token, safe='')}" if token else ""))
         return self._refuse(request, "This studio asks for a token; open its page first.")
 
-    def _not_theirs(self, request: HTTPServerRequest, visitor: Visitor) -> str:
+    def _not_owned(self, request: HTTPServerRequest, visitor: Visitor) -> str:
         """Why a request asks for what no page of this visitor would ask for; "" otherwise."""
         if request.headers.get("Upgrade", "").lower() == "websocket":
             session = self._session(request)
-            if session is None or self._holders.get(session, visitor.owner) != visitor.owner:
+            if session is None or self._owners.get(session, visitor.owner) != visitor.owner:
                 return "That page belongs to another browser. Reload it."
         return ""
 
-    # -- whose session --------------------------------------------------------------------------------------------------
+    # -- whose session -------------------------------------------------------------------------------------------------
 
     def _session(self, request: HTTPServerRequest) -> str | None:
         """The session that a web socket asks for, where this process signed it."""
-        said = [part.strip() for part in request.headers.get("Sec-Websocket-Protocol", "").split(",")]
-        if len(said) != 2 or not _TOKEN.fullmatch(said[1]):
+        protocols = [part.strip() for part in request.headers.get("Sec-Websocket-Protocol", "").split(",")]
+        if len(protocols) != 2 or not _TOKEN.fullmatch(protocols[1]):
             return None
         try:
-            good = check_token_signature(said[1], secret_key=self._app.secret_key, signed=True)
-            return str(get_session_id(said[1])) if good else None
+            good = check_token_signature(protocols[1], secret_key=self._app.secret_key, signed=True)
+            return str(get_session_id(protocols[1])) if good else None
         except (
             ValueError,
             KeyError,
@@ -147,27 +142,29 @@ class Gate(Router):
             return None
 
     def _bind(self, context: ApplicationContext) -> None:
-        """Have every session of an application belong to the visitor whose request made it, however its id is brought."""
+        """Have every session of an application belong to the visitor whose request made it, however its id is
+        brought.
+        """
         make = context.create_session_if_needed
 
         async def made(session_id: Any, request: Any = None, token: str | None = None) -> Any:
-            owner = request.visitor.owner
-            if self._holders.setdefault(session_id, owner) != owner:
+            owner = visitor_of(request).owner
+            if self._owners.setdefault(session_id, owner) != owner:
                 raise HTTPError(403, reason="That page belongs to another browser.")
             return await make(session_id, request, token)
 
-        context.create_session_if_needed = made
+        context.create_session_if_needed = made  # type: ignore[method-assign]  # Bokeh has no other place to ask
 
-    # -- answers --------------------------------------------------------------------------------------------------------
+    # -- answers -------------------------------------------------------------------------------------------------------
 
     def _refuse(self, request: HTTPServerRequest, sentence: str) -> HTTPMessageDelegate:
         return self._app.get_handler_delegate(request, RefusalHandler, {"sentence": sentence})
 
-    def _ask_again(self, request: HTTPServerRequest, where: str) -> HTTPMessageDelegate:
-        return self._app.get_handler_delegate(request, GoHandler, {"where": where})
+    def _redirect(self, request: HTTPServerRequest, where: str) -> HTTPMessageDelegate:
+        return self._app.get_handler_delegate(request, RedirectHandler, {"where": where})
 
 
-def _odd(request: HTTPServerRequest) -> str:
+def _malformed(request: HTTPServerRequest) -> str:
     """Why a request is none that a page of ours makes; "" where it might be."""
     if request.method not in ("GET", "HEAD", "POST"):
         return "This studio answers to GET, HEAD and POST."
@@ -177,7 +174,7 @@ def _odd(request: HTTPServerRequest) -> str:
     brought = {"bokeh-token", "bokeh-session-id"} & set(request.query_arguments)
     if brought or "Bokeh-Session-Id" in request.headers:
         return "That page belongs to another browser. Reload it."  # ours are joined by web sockets alone
-    if request.path.startswith(_PARTS) and not _is_component(request.path):
+    if request.path.startswith(_COMPONENTS) and not _is_component(request.path):
         return "There is no such component."
     return ""
 
@@ -190,7 +187,7 @@ def _is_component(path: str) -> bool:
     return inspect.isclass(found) and issubclass(found, param.Parameterized)  # as all of Panel's and ours are
 
 
-def _here(request: HTTPServerRequest) -> str:
+def _local_address(request: HTTPServerRequest) -> str:
     """This machine's end of a connection."""
     stream = getattr(request.connection, "stream", None)
     try:
@@ -217,7 +214,7 @@ class RefusalHandler(RequestHandler):
         """Let it pass by."""
 
 
-class GoHandler(RequestHandler):
+class RedirectHandler(RequestHandler):
     """Sends a browser to another address."""
 
     def initialize(self, where: str) -> None:
@@ -230,7 +227,7 @@ class GoHandler(RequestHandler):
     head = get
 
 
-class Headers(OutputTransform):
+class SecurityHeaders(OutputTransform):
     """What every answer tells the browser: whose scripts run, who may frame it, that it is no other kind of file."""
 
     def transform_first_chunk(
@@ -243,7 +240,7 @@ class Headers(OutputTransform):
             if "Content-Length" in headers and chunk:
                 headers["Content-Length"] = str(len(chunk))
         if status_code != 304:  # what a browser kept has its own
-            headers["Content-Security-Policy"] = policy(nonce)
+            headers["Content-Security-Policy"] = content_security_policy(nonce)
         headers["X-Frame-Options"] = "SAMEORIGIN"
         headers["X-Content-Type-Options"] = "nosniff"
         headers["Referrer-Policy"] = "same-origin"
@@ -251,15 +248,25 @@ class Headers(OutputTransform):
         return status_code, headers, chunk
 
 
-def policy(nonce: str) -> str:
+def content_security_policy(nonce: str) -> str:
     """The Content-Security-Policy of an answer whose own scripts carry this number (CSP 3).
 
-    Components are ES modules that Panel loads from blobs; Bokeh writes styles into the page; nothing comes from elsewhere.
+    Components are ES modules that Panel loads from blobs; Bokeh writes styles into the page; nothing comes from
+    elsewhere.
     """
     return "; ".join(
         (
-            "default-src 'none'", f"script-src 'self' blob: 'nonce-{nonce}'", "style-src 'self' 'unsafe-inline'",
-            "img-src 'self' data: blob:", "media-src 'self' blob: data:", "font-src 'self' data:", "connect-src 'self' blob:",
-            "worker-src 'self' blob:", "manifest-src 'self'", "form-action 'self'", "base-uri 'none'", "frame-ancestors 'self'",
+            "default-src 'none'",
+            f"script-src 'self' blob: 'nonce-{nonce}'",
+            "style-src 'self' 'unsafe-inline'",
+            "img-src 'self' data: blob:",
+            "media-src 'self' blob: data:",
+            "font-src 'self' data:",
+            "connect-src 'self' blob:",
+            "worker-src 'self' blob:",
+            "manifest-src 'self'",
+            "form-action 'self'",
+            "base-uri 'none'",
+            "frame-ancestors 'self'",
         )
-    )  # fmt: skip
+    )

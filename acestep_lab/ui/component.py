@@ -19,7 +19,7 @@ from panel.custom import AnyWidgetComponent
 
 from acestep_lab.errors import LabError, RecipeError, sentence, shown
 from acestep_lab.ui import assets
-from acestep_lab.ui.messages import field_of, fits, guarded, opened
+from acestep_lab.ui.messages import field_of, fits, parse_message, validated
 
 Buffer = bytes | bytearray | memoryview
 Listener = Callable[..., None]
@@ -28,21 +28,22 @@ Listener = Callable[..., None]
 class Component:
     """The Python half of a component: fields the browser shows, `do_…` methods the browser may ask for.
 
-    A subclass names its ES module, its fields with their defaults, and writes one `do_<kind>` per message, whose signature
-    says how each field of the message is read (see `messages`). It runs unchanged under both hosts; `both` makes the two
-    classes. Nothing a browser sends reaches a method, or a field, but through `receive`.
+    A subclass names its ES module, its fields with their defaults, and writes one `do_<kind>` per message, whose
+    signature says how each field of the message is read (see `messages`). It runs unchanged under both hosts;
+    `widget_and_pane` makes the two classes. Nothing a browser sends reaches a method, or a field, but through
+    `receive`.
     """
 
     module: ClassVar[str] = ""
-    parts: ClassVar[tuple[str, ...]] = ()
+    includes: ClassVar[tuple[str, ...]] = ()
     fields: ClassVar[dict[str, Any]] = {}
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
         own = {name: work for name, work in vars(cls).items() if name.startswith("do_") and callable(work)}
         for name, work in own.items():
-            setattr(cls, name, guarded(work))
-        cls._wishes = {**cls._wishes, **{name.removeprefix("do_"): getattr(cls, name) for name in own}}
+            setattr(cls, name, validated(work))
+        cls._requests = {**cls._requests, **{name.removeprefix("do_"): getattr(cls, name) for name in own}}
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self.fields and not fits(self.fields[name], value):
@@ -53,66 +54,66 @@ class Component:
         """Called once with the constructor's arguments, after the host's own constructor."""
 
     def _begin(self, *arguments: Any, **keywords: Any) -> None:
-        self._ears: dict[str, list[Listener]] = {}
-        self._turn = threading.RLock()
+        self._listeners: dict[str, list[Listener]] = {}
+        self._receiving = threading.RLock()
         self.setup(*arguments, **keywords)
 
-    def tell(self, kind: str, *buffers: Buffer, **body: Any) -> None:
+    def emit(self, kind: str, *buffers: Buffer, **body: Any) -> None:
         """Send one message, with bytes if need be, to every view of this component."""
         raise NotImplementedError
 
     @property
-    def seen(self) -> bool:
+    def has_views(self) -> bool:
         """Whether any view may be looking; what costs work is only made for those."""
         return True
 
     def on(self, kind: str, listener: Listener) -> None:
-        """Call `listener(**body)` whenever the component asks for `kind`."""
-        self._ears.setdefault(kind, []).append(listener)
+        """Call `listener(**body)` whenever the component notifies of `kind`."""
+        self._listeners.setdefault(kind, []).append(listener)
 
-    def ask(self, kind: str, **body: Any) -> None:
-        """Pass a wish on to whoever listens; a LabError or a failing disk becomes a sentence in view."""
+    def notify(self, kind: str, **body: Any) -> None:
+        """Tell whoever listens; a LabError or a failing disk becomes a sentence in view."""
         try:
-            for listener in self._ears.get(kind, ()):
+            for listener in self._listeners.get(kind, ()):
                 listener(**body)
         except (LabError, OSError) as problem:
-            self.complain(sentence(problem))
+            self.show_error(sentence(problem))
 
-    def complain(self, text: str, field: str = "") -> None:
+    def show_error(self, text: str, field: str = "") -> None:
         """Show a sentence at the top of the component, or beside one of its fields."""
-        self.tell("trouble", text=text, field=field)
+        self.emit("error", text=text, field=field)
 
     def receive(self, message: Any, buffers: Any = ()) -> None:
         """Do what one message asks; whatever makes no sense of it is one sentence in view, and nothing has changed."""
-        with self._turn:
+        with self._receiving:
             try:
-                kind, body = opened(message, buffers, self._wishes)
+                kind, body = parse_message(message, buffers, self._requests)
                 getattr(self, f"do_{kind}")(**body)
             except (LabError, OSError) as problem:
-                self.complain(sentence(problem), field_of(message))
+                self.show_error(sentence(problem), field_of(message))
                 self._refused(message)
 
     def _refused(self, message: Any) -> None:
         """A message was answered by a sentence; for a component whose page waits for more than that."""
 
-    def unlike(self, state: Any) -> list[str]:
+    def stale_fields(self, state: Any) -> list[str]:
         """Of a state a page claims, the fields that stand otherwise here: state goes from Python to the page only."""
         if not isinstance(state, Mapping):
             return []
         return [name for name in self.fields if name in state and not _same(state[name], getattr(self, name))]
 
-    @guarded
+    @validated
     def do_code(self) -> None:
         """Hand over the component's ES module (the host stores only a loader)."""
-        key, _ = assets.loader(self.module, *self.parts)
-        self.tell("code", key=key, text=assets.module(self.module, *self.parts))
+        key, _ = assets.loader(self.module, *self.includes)
+        self.emit("code", key=key, text=assets.module(self.module, *self.includes))
 
-    @guarded
+    @validated
     def do_ready(self) -> None:
         """A view has been drawn; bulk data may be sent. Subclasses say which."""
-        self.ask("ready")
+        self.notify("ready")
 
-    _wishes: ClassVar[dict[str, Callable[..., Any]]] = {"code": do_code, "ready": do_ready}
+    _requests: ClassVar[dict[str, Callable[..., Any]]] = {"code": do_code, "ready": do_ready}
 
 
 def _same(claimed: Any, own: Any) -> bool:
@@ -128,15 +129,17 @@ class _WidgetHost(anywidget.AnyWidget):
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__()
-        self._begin(*arguments, **keywords)  # type: ignore[attr-defined]
+        self._begin(*arguments, **keywords)
 
-    def tell(self, kind: str, *buffers: Buffer, **body: Any) -> None:
+    def emit(self, kind: str, *buffers: Buffer, **body: Any) -> None:
         self.send({**body, "kind": kind}, list(buffers) or None)
 
     def _handle_msg(self, msg: Any) -> None:
         content = msg.get("content") if isinstance(msg, Mapping) else None
         data = content.get("data") if isinstance(content, Mapping) else None
-        method = data.get("method") if isinstance(data, Mapping) else None
+        if not isinstance(data, Mapping):
+            return
+        method = data.get("method")
         if method == "custom":
             self._handle_custom_msg(data.get("content"), msg.get("buffers"))
         elif method == "update":
@@ -145,10 +148,10 @@ class _WidgetHost(anywidget.AnyWidget):
             self.send_state()
 
     def _handle_custom_msg(self, content: Any, buffers: Any) -> None:
-        self.receive(content, buffers)  # type: ignore[attr-defined]
+        self.receive(content, buffers)
 
     def set_state(self, sync_data: Any) -> None:
-        if names := self.unlike(sync_data):  # type: ignore[attr-defined]
+        if names := self.stale_fields(sync_data):
             self.send_state(names)
 
 
@@ -162,33 +165,35 @@ class _PaneHost(AnyWidgetComponent):
         self._begin(*arguments, **keywords)  # type: ignore[attr-defined]
 
     @property
-    def seen(self) -> bool:
+    def has_views(self) -> bool:
         return bool(self._models)
 
-    def tell(self, kind: str, *buffers: Buffer, **body: Any) -> None:
+    def emit(self, kind: str, *buffers: Buffer, **body: Any) -> None:
         self._send_msg({**body, "kind": kind, "_buffers": [bytes(b) for b in buffers]})
 
     def _handle_msg(self, data: Any) -> None:
         self.receive(data, data.get("_buffers") if isinstance(data, Mapping) else None)  # type: ignore[attr-defined]
 
     def _process_events(self, events: Any) -> None:
-        for name in self.unlike(events):  # type: ignore[attr-defined]
+        for name in self.stale_fields(events):  # type: ignore[attr-defined]
             self.param.trigger(name)
 
 
-def both(core: type[Component]) -> tuple[type[Any], type[Any]]:
+def widget_and_pane(core: type[Component]) -> tuple[type[Any], type[Any]]:
     """Return `(XWidget, XPane)` for a Component X."""
     own = {name for part in core.__mro__[:-1] for name in vars(part) if not name.startswith("__")} | set(core.fields)
     for host in (_WidgetHost, _PaneHost):
-        if taken := sorted(own & set(dir(host.__base__))):
-            raise TypeError(f"{core.__name__} uses names that belong to {host.__base__.__name__}: {', '.join(taken)}.")
-    _, text = assets.loader(core.module, *core.parts)
+        foreign = host.__bases__[0]
+        if taken := sorted(own & set(dir(foreign))):
+            raise TypeError(f"{core.__name__} uses names that belong to {foreign.__name__}: {', '.join(taken)}.")
+    _, text = assets.loader(core.module, *core.includes)
     about = {"__doc__": core.__doc__, "__module__": core.__module__, "_esm": text}
     traits = {name: traitlets.Any(_fresh(value)).tag(sync=True) for name, value in core.fields.items()}
     params = {name: param.Parameter(copy.deepcopy(value), instantiate=True) for name, value in core.fields.items()}
-    # The hosts' own `tell` must win over Component's, hence the order of the bases.
+    # The hosts' own `emit` must win over Component's, hence the order of the bases.
     widget = type(f"{core.__name__}Widget", (_WidgetHost, core), {**about, **traits})
-    pane = type(_PaneHost)(f"{core.__name__}Pane", (_PaneHost, core), {**about, **params})
+    metaclass: Any = type(_PaneHost)
+    pane = metaclass(f"{core.__name__}Pane", (_PaneHost, core), {**about, **params})
     return widget, pane
 
 

@@ -1,0 +1,100 @@
+"""How a notebook shows the values of the house. Values know nothing of it: a running IPython is told here, by their
+names.
+
+Nothing is imported before it is shown. `acestep_lab` registers these when the first of its names is used while IPython
+runs (`%load_ext acestep_lab` does it by hand); what somebody else registered for a type before stays.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from acestep_lab.audio.audio import Audio
+    from acestep_lab.engines.step import Step
+    from acestep_lab.jobs.kinds import RenderRun
+    from acestep_lab.takes.take import Take
+
+Bundle = dict[str, Any] | tuple[dict[str, Any], dict[str, Any]]
+"""A MIME bundle: data by MIME type, or a pair of data and metadata."""
+STEP_WIDTH, STEP_HEIGHT = 640, 110
+"""Pixels in which a step's picture is shown."""
+
+
+class Displays(Protocol):
+    """What is asked of IPython's shell."""
+
+    display_formatter: Any
+
+
+def sound_bundle(sound: Take | Audio) -> Bundle:
+    """A player; nothing of the sound is stored in the notebook. Where there are no widgets, its repr."""
+    from acestep_lab.ui.player import PlayerWidget
+
+    return _widget_bundle(PlayerWidget(sound), sound)
+
+
+def run_bundle(run: RenderRun) -> Bundle:
+    """The music as it forms, step by step, with a button that stops the run."""
+    from acestep_lab.ui.latent_preview import LatentPreviewWidget
+
+    preview = LatentPreviewWidget()
+    preview.follow(run)
+    return _widget_bundle(preview, run)
+
+
+def step_bundle(step: Step) -> Bundle:
+    """The estimate (x0) as a picture: rows are channels, columns are time; of a batch, item under item."""
+    if step.estimate is None:
+        return {"text/plain": repr(step)}
+    import numpy as np
+
+    from acestep_lab.ui.latent_image import picture, png_bytes
+
+    items = step.estimate if step.estimate.ndim == 3 else [step.estimate]
+    image = png_bytes(np.concatenate([picture(item) for item in items]))
+    size = {"width": STEP_WIDTH, "height": STEP_HEIGHT * len(items)}
+    return {"image/png": image, "text/plain": step_line(step)}, {"image/png": size}
+
+
+def step_line(step: Step) -> str:
+    """A step in a line of text: its tensors would fill a screen."""
+    return f"<Step {step.index + 1} of {step.steps}, t = {step.t:.3f}>"
+
+
+def _widget_bundle(widget: Any, value: object) -> Bundle:
+    """A widget's own bundle, with the repr of the value it shows as its text."""
+    shown = widget._repr_mimebundle_()
+    data, *rest = shown if isinstance(shown, tuple) else (shown or {},)
+    data = {**data, "text/plain": repr(value)}
+    return (data, *rest) if rest else data
+
+
+FORMATTERS: Mapping[tuple[str, str], Callable[[Any], Bundle]] = {
+    ("acestep_lab.audio.audio", "Audio"): sound_bundle,
+    ("acestep_lab.engines.step", "Step"): step_bundle,
+    ("acestep_lab.jobs.kinds", "RenderRun"): run_bundle,
+    ("acestep_lab.takes.take", "Take"): sound_bundle,
+}
+"""Module and name of each value's class, and what shows it. Plans, profiles and comparisons are tables: they write
+their own.
+"""
+
+
+def register(shell: Displays | None) -> None:
+    """Tell IPython's shell how the values are shown; once is enough, and no formatter of somebody else is replaced."""
+    if shell is None or shell.display_formatter is None:
+        return
+    bundles = shell.display_formatter.mimebundle_formatter
+    for (module, name), formatter in FORMATTERS.items():
+        if f"{module}.{name}" not in bundles:
+            bundles.for_type_by_name(module, name, formatter)
+
+
+def register_if_running() -> None:
+    """Tell IPython if it runs in this process; elsewhere nothing is imported and nothing happens."""
+    ipython = sys.modules.get("IPython")
+    find_shell = getattr(ipython, "get_ipython", None)
+    register(find_shell() if callable(find_shell) else None)
