@@ -89,8 +89,19 @@ def warn_caller(sentence: str, kind: type[Warning]) -> None:
 
 
 def sentence(problem: BaseException) -> str:
-    """What a person is told about an error."""
-    if isinstance(problem, OSError) and not isinstance(problem, LabError):
-        why = problem.strerror or type(problem).__name__
+    """What a person is told about an error, whatever it is: one of ours is a sentence already, another becomes one."""
+    if isinstance(problem, LabError):
+        return str(problem)
+    if isinstance(problem, OSError):
+        why = str(problem.strerror or type(problem).__name__)[:MOST_CHARACTERS]
         return f"The disk refused: {why.lower()}. Nothing already kept was lost."
-    return str(problem)
+    told = " ".join(_text(problem).split())[: MOST_CHARACTERS - 100]
+    return f"This failed unexpectedly ({type(problem).__name__[:40]}{': ' if told else ''}{told})."
+
+
+def _text(problem: BaseException) -> str:
+    """What an error says of itself; nothing where even that fails."""
+    try:
+        return str(problem).encode("utf-8", "backslashreplace").decode()
+    except Exception:  # noqa: BLE001 - the error of somebody else's code may be of any kind, and say so in any way
+        return ""

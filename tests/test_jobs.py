@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -380,3 +381,124 @@ def test_facts_never_change_and_a_title_is_one_short_line() -> None:
     assert (run.owner, run.facts.kind, run.facts.seconds) == ("ada", "render", 2.0)
     with pytest.raises(AttributeError):
         run.facts.title = "other"  # type: ignore[misc]
+
+
+# -- bodies, errors and listeners that behave badly
+
+
+class Unsayable(BaseException):
+    """An error that fails even to say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def raising(error: BaseException) -> Any:
+    def work(run: RenderRun) -> None:
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Unsayable(), SystemExit(3), KeyboardInterrupt(), OSError(3, 7), OSError(), KeyError("bpm"), ValueError("x" * 9999)],
+    ids=repr,
+)
+def test_whatever_a_body_raises_is_a_sentence_and_the_next_run_is_done(error: BaseException) -> None:
+    jobs = JobQueue()
+    bad, good = jobs.submit(run_of(), raising(error)), jobs.submit(run_of(), finish)
+    assert bad.wait(10)
+    assert good.wait(10)
+    assert (bad.state, good.state) == ("failed", "done")
+    assert bad.problem.endswith(".")
+    assert 10 < len(bad.problem) < 300
+    assert json.loads(json.dumps(Event("error", error).to_json()))["value"]["message"] == bad.problem
+    jobs.close()
+
+
+def test_a_body_that_comes_back_without_a_word_has_ended_and_nobody_waits_for_it() -> None:
+    jobs = JobQueue()
+    quiet = jobs.submit(run_of(), lambda run: run.enter("rendering"))
+    stopped = jobs.submit(run_of(), lambda run: run.stop())
+    assert quiet.wait(10)
+    assert stopped.wait(10)
+    assert (quiet.state, stopped.state) == ("done", "stopped")
+    jobs.close()
+
+
+def test_a_run_ends_once_whatever_comes_after() -> None:
+    def late(run: RenderRun) -> None:
+        run.finish()
+        run.finish()
+        run.enter("rendering")
+
+    jobs, ends = JobQueue(), []
+    run = run_of()
+    run.subscribe(lambda event: ends.append(event.value) if event.kind == "state" else None)
+    jobs.submit(run, late)
+    assert jobs.submit(run_of(), finish).wait(10)
+    assert (run.state, run.problem, ends) == ("done", "", ["done"])
+    jobs.close()
+
+
+def test_a_listener_of_the_queue_that_exits_silences_nobody() -> None:
+    jobs, heard = JobQueue(), []
+
+    def leave(run: Any, event: Event | None) -> None:
+        raise SystemExit(1)
+
+    jobs.subscribe(leave)
+    jobs.subscribe(lambda run, event: heard.append(event.value) if event and event.kind == "state" else None)
+    first, last = jobs.submit(run_of(), finish), jobs.submit(run_of(), finish)
+    assert first.wait(10)
+    assert last.wait(10)
+    jobs.call(lambda: None)  # what was told is told
+    assert sorted(heard) == ["done", "done", "queued", "queued"]
+    jobs.close()
+
+
+def test_a_run_that_was_held_is_not_held_once_it_is_stopped(jobs: JobQueue) -> None:
+    run = jobs.submit(run_of(), finish)
+    jobs.hold(run)
+    run.stop()
+    assert (run.state, run.held, run.to_json()["held"]) == ("stopped", False, False)
+    with pytest.raises(LabError, match="does not wait any more"):
+        jobs.release(run)
+
+
+@pytest.mark.parametrize("step", ["x", None, -1, float("nan"), 1.5, True, b"1"])
+def test_until_which_step_is_a_whole_number_or_a_sentence(step: Any) -> None:
+    jobs = JobQueue()
+    with pytest.raises(RecipeError, match="A step"):
+        jobs.submit(run_of(), finish).until(step)
+    jobs.close()
+
+
+def test_until_is_for_the_first_recipe_whichever_is_shown_first() -> None:
+    def show(run: RenderRun) -> None:
+        run.can_keep(lambda step, item: kept[item])
+        for item in (1, 0):
+            run.show(Step(0, 1, 0.0, None, None, (item,)))
+        run.finish()
+
+    jobs, kept = JobQueue(), {0: Take(RECIPE, tone(1.0), np.zeros((5, 8), np.float32))}
+    assert jobs.submit(RenderRun((RECIPE, RECIPE)), show).until(0) is kept[0]
+    jobs.close()
+
+
+def test_thousands_of_waiting_runs_are_put_in_order_in_a_moment() -> None:
+    queue: FairQueue[int] = FairQueue()
+    for number in range(3000):
+        queue.join(number, ("", str(number % 3)), 1.0 + number % 7, number % 5 - 2)
+    began = time.monotonic()
+    order = queue.order()
+    assert time.monotonic() - began < 2.0
+    assert [_served(queue) for _ in range(300)] == order[:300], "as told beforehand"
+
+
+def _served(queue: FairQueue[int]) -> int | None:
+    job = queue.pop()
+    if job is not None:
+        queue.leave(job)
+    return job

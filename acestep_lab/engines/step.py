@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Step:
     """Where the loop arrived, and what the music would be if it ended here."""
 
@@ -26,6 +26,11 @@ class Step:
     """x0 `[items, frames, channels]`; None where there is no guess at the end, as with token models."""
     items: tuple[int, ...] = (0,)
     """Which recipes of a run these are; a run shows one at a time, its latents as `[frames, channels]`."""
+
+    def __repr__(self) -> str:
+        """A line of text: the tensors would fill a screen."""
+        where = "" if self.items == (0,) else f", recipe {', '.join(map(str, self.items))}"
+        return f"<Step {self.index + 1} of {self.steps}, t = {self.t:.3f}{where}>"
 
     @property
     def item(self) -> int:

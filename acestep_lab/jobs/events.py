@@ -29,6 +29,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from acestep_lab.errors import sentence
+
 VERSION = 1
 Kind = Literal[
     "state", "error", "step", "token", "plan", "take", "message", "progress", "position", "held", "eta"
@@ -56,12 +58,15 @@ class Event:
 
 
 def _number(value: Any) -> float | None:
-    number = None if value is None else float(value)
-    return number if number is not None and math.isfinite(number) else None
+    try:
+        number = math.nan if value is None else float(value)
+    except OverflowError:  # a whole number beyond every float is not a finite one
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _error(error: BaseException) -> dict[str, Any]:
-    return {"kind": type(error).__name__, "message": str(error)}
+    return {"kind": type(error).__name__, "message": sentence(error)}
 
 
 def _step(step: Any) -> dict[str, Any]:

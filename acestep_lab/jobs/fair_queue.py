@@ -9,7 +9,7 @@ its owner says otherwise.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -73,7 +73,7 @@ class FairQueue(Generic[T]):
 
     def pop(self) -> T | None:
         """The next job, which is served from now on until it leaves; None where nothing waits that is not held back."""
-        ticket = _next([one for one in self._waiting if not one.held], self._served)
+        ticket = next(_in_turn([one for one in self._waiting if not one.held], dict(self._served)), None)
         if ticket is None:
             return None
         self._waiting.remove(ticket)
@@ -105,10 +105,7 @@ class FairQueue(Generic[T]):
         if self._known is None:
             served, left = dict(self._served), [one for one in self._waiting if not one.held]
             found = [] if self._serving is None else [self._serving.job]
-            while (ticket := _next(left, served)) is not None:
-                left.remove(ticket)
-                _charge(ticket, served)
-                found.append(ticket.job)
+            found += [ticket.job for ticket in _in_turn(left, served)]
             self._known = found + [one.job for one in self._waiting if one.held]
         return list(self._known)
 
@@ -199,22 +196,37 @@ def _charge(ticket: Ticket[T], served: dict[Lane, float], share: float = 1.0) ->
         served[part] = served.get(part, 0.0) + share * ticket.seconds
 
 
-def _next(waiting: Sequence[Ticket[T]], served: dict[Lane, float]) -> Ticket[T] | None:
-    """The ticket to serve: of the outer lane served least, in it of the inner one, there the first.
+def _in_turn(waiting: Sequence[Ticket[T]], served: dict[Lane, float]) -> Iterator[Ticket[T]]:
+    """Tickets as they will be served; each is charged to `served` once the one after it is asked for.
 
-    Where anything waits whose priority is not below 0, what is below 0 waits on.
+    Where anything waits whose priority is not below 0, what is below 0 waits on. Each lane is sorted once, so that thousands
+    that wait cost no more than a moment.
     """
-    if not waiting:
-        return None
-    most_modest = max(min(ticket.priority, 0) for ticket in waiting)
-    left = [ticket for ticket in waiting if min(ticket.priority, 0) == most_modest]
-    for depth in range(1, 1 + max(len(ticket.lane) for ticket in left)):
-        first: dict[Lane, Ticket[T]] = {}
-        for ticket in left:
-            first.setdefault(ticket.lane[:depth], ticket)
-        best = min(first, key=lambda lane: (served.get(lane, 0.0), first[lane].number))
-        left = [ticket for ticket in left if ticket.lane[:depth] == best]
-    return _by_priority(left)[0]
+    for modesty in sorted({min(ticket.priority, 0) for ticket in waiting}, reverse=True):
+        lanes: dict[Lane, dict[int, Ticket[T]]] = {}
+        for ticket in waiting:
+            if min(ticket.priority, 0) == modesty:
+                lanes.setdefault(ticket.lane, {})[ticket.number] = ticket
+        lines = {lane: iter(_by_priority(list(there.values()))) for lane, there in lanes.items()}
+        while lanes:
+            lane = _next_lane({lane: next(iter(there)) for lane, there in lanes.items()}, served)
+            yield (ticket := next(lines[lane]))
+            _charge(ticket, served)
+            del lanes[lane][ticket.number]
+            if not lanes[lane]:
+                del lanes[lane]
+
+
+def _next_lane(first: Mapping[Lane, int], served: Mapping[Lane, float]) -> Lane:
+    """Which lane is next, of these with the number of who came first in each: the outer one served least, in it the inner."""
+    left = dict(first)
+    for depth in range(1, 1 + max(map(len, left))):
+        outer: dict[Lane, int] = {}
+        for lane, number in left.items():
+            outer[lane[:depth]] = min(number, outer.get(lane[:depth], number))
+        best = min(outer, key=lambda lane: (served.get(lane, 0.0), outer[lane]))
+        left = {lane: number for lane, number in left.items() if lane[:depth] == best}
+    return next(iter(left))
 
 
 def network(address: str) -> str:

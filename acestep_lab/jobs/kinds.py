@@ -104,8 +104,9 @@ class RenderRun(Run["Step", "list[Take]"]):
 
     def until(self, step: int) -> Take:
         """Wait for the take of a step, counted from 0, and stop; RecipeError where the run ends before it."""
+        step = checks.whole("A step", step, 0, 2**31)
         for one in self:
-            if one.index == step:
+            if one.index == step and 0 in one.items:
                 take = self.keep(step)
                 self.stop()
                 return take

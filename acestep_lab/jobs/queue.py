@@ -303,7 +303,7 @@ class JobQueue:
                 continue
             try:
                 listener(run, event)
-            except Exception:  # noqa: BLE001 - a broken page must not silence the others, nor cost a take
+            except BaseException:  # noqa: BLE001 - a broken page, even one that exits, must not silence the others
                 _log.exception("A listener of the queue failed to take what happened.")
 
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
-from acestep_lab.errors import Stopped, sentence
+from acestep_lab.errors import LabError, Stopped, sentence
 from acestep_lab.jobs.client import Client, acting
 from acestep_lab.jobs.eta import DECODE, ENCODE, PLAN, RENDER, Clock, EtaEstimator, StageHistory, StageTimer, Work
 from acestep_lab.jobs.events import Event, Kind
@@ -348,12 +348,12 @@ class Run(Generic[Piece, Result]):
         self.timer = StageTimer(line.clock)
         self._estimator = EtaEstimator(self._work, line.history, line.clock)
 
-    def stand(self, position: int) -> None:
-        """Be told how many runs are before this one."""
+    def stand(self, position: int, eta: float | None) -> None:
+        """Be told how many runs are before this one, and the seconds until it is done."""
         if self._state == "queued" and position != self._position:
             self._position = position
             self._emit("position", position)
-            self._emit("eta", self.eta)
+            self._emit("eta", eta)
 
     def hold(self, held: bool) -> None:
         """Be held back, or let go, while it waits."""
@@ -385,6 +385,8 @@ class Run(Generic[Piece, Result]):
     def enter(self, state: str) -> None:
         """Go over to another state; a stage does so by itself."""
         self.check()
+        if self.over:
+            raise LabError(f"This run is over ({self._state}); it cannot begin anything more.")
         if self._began is None:
             self._began = self._clock()
         self._state = state
@@ -434,17 +436,20 @@ class Run(Generic[Piece, Result]):
             self._emit("message", sentence)
 
     def finish(self) -> None:
-        """End well."""
-        self._fraction = 1.0
-        self._end("done")
+        """End well; a run ends once, and what comes after that changes nothing."""
+        if not self.over:
+            self._fraction = 1.0
+            self._end("done")
 
     def fail(self, error: BaseException) -> None:
-        """End with an error, or as stopped."""
+        """End with an error, or as stopped, unless it is over already."""
+        if self.over:
+            return
         self.error = error
         if isinstance(error, Stopped):
             self._end("stopped")
             return
-        self.problem = sentence(error) or f"The run failed ({type(error).__name__})."
+        self.problem = sentence(error)
         self._emit("error", error)
         self._end("failed")
 
@@ -464,7 +469,7 @@ class Run(Generic[Piece, Result]):
 
     def _end(self, state: str) -> None:
         self._estimator.commit()
-        self._ended = self._clock()
+        self._ended, self._held = self._clock(), False
         self._state = state
         self._emit("state", state)
 

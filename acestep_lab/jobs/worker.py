@@ -106,6 +106,9 @@ class Worker:
         try:
             run.check()
             work(run)
+            if not run.over:  # it came back by itself: because it was asked to stop, or with nothing more to say
+                run.check()
+                run.finish()
         except BaseException as error:  # noqa: BLE001 - see above
             run.fail(error)
         finally:
@@ -123,8 +126,19 @@ class Worker:
                 self._work.pop(run, None)
         for run in gone:
             run.fail(run.stopped())
-        for position, run in enumerate(order):
-            run.stand(position)
+        etas = self._etas(order)
+        for position, (run, eta) in enumerate(zip(order, etas, strict=True)):
+            run.stand(position, eta)
+
+    def _etas(self, order: list[AnyRun]) -> list[float | None]:
+        """Seconds until each of these is done, those before it included, counted once through; None where nothing is known."""
+        found: list[float | None] = []
+        whole: float | None = 0.0
+        for run in order:
+            span = run.remaining
+            whole = None if whole is None or span is None or run.held else whole + span
+            found.append(None if self.paused and run.state == "queued" else whole)
+        return found
 
     def _sweep(self) -> None:
         """Take those out of the queue that were asked to stop while they waited. The lock is held."""

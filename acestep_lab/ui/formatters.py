@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from acestep_lab.errors import LabError, sentence
+
 if TYPE_CHECKING:
     from acestep_lab.audio.audio import Audio
     from acestep_lab.engines.step import Step
@@ -53,15 +55,12 @@ def step_bundle(step: Step) -> Bundle:
 
     from acestep_lab.ui.latent_image import picture, png_bytes
 
-    items = step.estimate if step.estimate.ndim == 3 else [step.estimate]
+    items = list(step.estimate) if step.estimate.ndim == 3 else [step.estimate]
+    if not items:
+        return {"text/plain": repr(step)}
     image = png_bytes(np.concatenate([picture(item) for item in items]))
     size = {"width": STEP_WIDTH, "height": STEP_HEIGHT * len(items)}
-    return {"image/png": image, "text/plain": step_line(step)}, {"image/png": size}
-
-
-def step_line(step: Step) -> str:
-    """A step in a line of text: its tensors would fill a screen."""
-    return f"<Step {step.index + 1} of {step.steps}, t = {step.t:.3f}>"
+    return {"image/png": image, "text/plain": repr(step)}, {"image/png": size}
 
 
 def _widget_bundle(widget: Any, value: object) -> Bundle:
@@ -90,7 +89,19 @@ def register(shell: Displays | None) -> None:
     bundles = shell.display_formatter.mimebundle_formatter
     for (module, name), formatter in FORMATTERS.items():
         if f"{module}.{name}" not in bundles:
-            bundles.for_type_by_name(module, name, formatter)
+            bundles.for_type_by_name(module, name, or_text(formatter))
+
+
+def or_text(formatter: Callable[[Any], Bundle]) -> Callable[[Any], Bundle]:
+    """The formatter; where a value cannot be shown its repr is, with why: a cell's result is no place for a traceback."""
+
+    def show(value: Any) -> Bundle:
+        try:
+            return formatter(value)
+        except (LabError, OSError, ImportError) as problem:
+            return {"text/plain": f"{value!r}\n{sentence(problem)}"}
+
+    return show
 
 
 def register_if_running() -> None:

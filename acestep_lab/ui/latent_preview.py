@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, ClassVar
 
 from acestep_lab.audio.audio import Audio
@@ -89,16 +90,17 @@ class LatentPreview(Component):
         """Show a run's (first) song from here to the run's end, and stop it when asked to."""
         self.begin(run.id, run.recipe.seconds or 0.0)
         self.on("stop", run.stop)
-        run.subscribe(self._on_event)
+        if not run.over:
+            run.subscribe(partial(self._on_event, run))
         self.catch_up(step for step in run.steps if step.items[0] == 0)
         if run.over:
-            self.end()
+            self.end(run.problem)
 
-    def _on_event(self, event: Event) -> None:
+    def _on_event(self, run: RenderRun, event: Event) -> None:
         if event.kind == "step" and event.value.items[0] == 0:
             self.add(event.value)
         elif event.kind == "state" and event.value in OVER:
-            self.end()
+            self.end(run.problem)
 
     def catch_up(self, steps: Iterable[Any]) -> None:
         """Take over the steps a run has shown already; the latest is drawn once somebody looks."""

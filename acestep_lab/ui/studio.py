@@ -7,6 +7,7 @@ Listeners may come from any thread: the worker's, the server's, a kernel's subsh
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -62,6 +63,7 @@ from acestep_lab.ui.throttle import Throttle
 
 PROGRESS_PER_SECOND = 8.0
 LISTED_RUNS = 4
+_log = logging.getLogger(__name__)
 
 
 class Studio:
@@ -563,7 +565,9 @@ def _start_thread(component: Component, work: Callable[[], None], done: Callable
     def run() -> None:
         try:
             work()
-        except (LabError, OSError) as problem:
+        except Exception as problem:  # noqa: BLE001 - on a thread nobody else hears of it, and the page would wait for ever
+            if not isinstance(problem, LabError | OSError):
+                _log.exception("Something a page asked for failed.")
             component.show_error(sentence(problem))
         finally:
             done()
