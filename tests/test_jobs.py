@@ -402,7 +402,15 @@ def raising(error: BaseException) -> Any:
 
 @pytest.mark.parametrize(
     "error",
-    [Unsayable(), SystemExit(3), KeyboardInterrupt(), OSError(3, 7), OSError(), KeyError("bpm"), ValueError("x" * 9999)],
+    [
+        Unsayable(),
+        SystemExit(3),
+        KeyboardInterrupt(),
+        OSError(3, 7),
+        OSError(),
+        KeyError("bpm"),
+        ValueError("x" * 9999),
+    ],
     ids=repr,
 )
 def test_whatever_a_body_raises_is_a_sentence_and_the_next_run_is_done(error: BaseException) -> None:

@@ -166,3 +166,15 @@ def test_a_sound_without_any_session_is_shown_in_a_running_notebook() -> None:
 def test_outside_of_a_notebook_nothing_is_told_and_ipython_is_not_imported() -> None:
     code = "import sys; from acestep_lab import Recipe; print('IPython' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    "estimate",
+    [None, torch.zeros(0, 8), torch.zeros(0, 5, 8), torch.zeros(5)],
+    ids=["none", "no frame", "no item", "flat"],
+)
+def test_a_step_that_cannot_be_drawn_is_a_line_of_text(display: DisplayFormatter, estimate: Any) -> None:
+    data, _ = display.format(Step(2, 8, 0.5, torch.zeros(9000, 8), estimate))
+    assert set(data) == {"text/plain"}
+    assert data["text/plain"].splitlines()[0] == "<Step 3 of 8, t = 0.500>"
+    assert len(data["text/plain"]) < 400
