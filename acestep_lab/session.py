@@ -352,7 +352,9 @@ class Session:
         """Render a recipe and say where the seconds went, stage by stage, beside this machine's floor."""
         checks.instance("What is profiled", recipe, Recipe)
         self.jobs.refuse_to_wait()
-        engine = self._able(Profiles, "has no profile yet")
+        engine: Any = self.engines.of(recipe)
+        if not isinstance(engine, Profiles):
+            raise RecipeError(f"{engine.name} has no profile yet.")
         self.start(
             recipe.replace(caption=recipe.caption + " (warming up)", steps=1)
         ).take()  # other words: nothing is known

@@ -6,6 +6,7 @@ Opening reads small files only. Components that two engines have in common are o
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
@@ -21,6 +22,7 @@ from acestep_lab.models.shared_memory_plan import CheckpointCost
 from acestep_lab.models.tiers import Machine, Tier, asked_device, asked_dtype
 from acestep_lab.prompt import checks
 from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.takes.take import Take
 from acestep_lab.versions import version_of
 
 PACKAGES = ("acestep_lab", "torch", "diffusers", "transformers")
@@ -42,6 +44,7 @@ class OpenEngines:
         self.tier = (tier or Tier.for_machine(machine)).computing_in(asked_dtype(dtype))
         self.devices = devices or DeviceManager(engine.build, _plan(engine, machine, self.tier), checkpoint=engine.name)
         self.current = engine
+        self._lock = threading.RLock()
         self._first = self.devices.checkpoints[0]
         self._engines: dict[str, Engine] = {self._first: engine}
         engine.connect(self.devices.of(self._first))
@@ -57,8 +60,15 @@ class OpenEngines:
     # -- several -------------------------------------------------------------------------------------------------------
 
     def cost(self, name: str | os.PathLike[str]) -> CheckpointCost:
-        """What opening another checkpoint would cost: bytes more, bytes shared, what makes room; nothing is loaded."""
-        return self._cost(registry.open_engine(checks.place("A checkpoint", name)))
+        """What opening a checkpoint would cost: bytes more, bytes shared, what makes room; nothing is loaded. One that is
+        open costs nothing more.
+        """
+        name = checks.place("A checkpoint", name)
+        engine = self._engines.get(name) or registry.open_engine(name)
+        with self._lock:
+            if self._is_open(engine):
+                return self.devices.cost_of_open(self._key(self._engines[engine.name]))
+            return self._cost(engine)
 
     def use(self, name: str | os.PathLike[str], lm: str | os.PathLike[str] | None = None) -> Engine:
         """Make a checkpoint the one in use, opened where it is not yet; CheckpointError where there is none."""
@@ -83,8 +93,9 @@ class OpenEngines:
         is opened by `use`. CheckpointError for any other name.
         """
         name = recipe.checkpoint
-        if name is None or name == self.current.name:
-            return self.current
+        current = self.current  # which another thread may change
+        if name is None or name == current.name:
+            return current
         if name in self._engines:
             return self._engines[name]
         if name not in registry.names():
@@ -94,15 +105,34 @@ class OpenEngines:
             )
         return self._opened(registry.open_engine(name))
 
+    def maker_of(self, take: Take) -> Engine:
+        """The engine to make a take again with: the one its recipe names, else the open one it was made with, else the one in
+        use.
+        """
+        made_with = take.made_with.get("checkpoint")
+        known = self._engines.get(made_with) if take.recipe.checkpoint is None and isinstance(made_with, str) else None
+        return known or self.of(take.recipe)
+
     def _opened(self, engine: Engine) -> Engine:
-        """Let another engine share the machine; one that is open already stays."""
-        if engine.name in self._engines:
-            return self._engines[engine.name]
-        specs = engine.component_specs()
-        self.devices.add(engine.name, specs, engine.build, passes=engine.passes, longest=engine.capabilities.seconds[1])
-        engine.connect(self.devices.of(engine.name))
-        self._engines[engine.name] = engine
-        return engine
+        """Let another engine share the machine; one that is open already stays. CheckpointError where another has its name."""
+        with self._lock:
+            if self._is_open(engine):
+                return self._engines[engine.name]
+            specs, longest = engine.component_specs(), engine.capabilities.seconds[1]
+            self.devices.add(engine.name, specs, engine.build, passes=engine.passes, longest=longest)
+            engine.connect(self.devices.of(engine.name))
+            self._engines[engine.name] = engine
+            return engine
+
+    def _is_open(self, engine: Engine) -> bool:
+        """Whether an engine is open already; CheckpointError where one of its name is, with other weights."""
+        other = self._engines.get(engine.name)
+        if other is not None and other is not engine and not _same_components(engine, other):
+            raise CheckpointError(
+                f"Another checkpoint called {shown(engine.name)} is open, with other weights or another planner. A recipe names "
+                "a checkpoint by its name: rename the folder, or open it in a session of its own."
+            )
+        return other is not None
 
     def _cost(self, engine: Engine) -> CheckpointCost:
         longest = engine.capabilities.seconds[1]
@@ -156,6 +186,19 @@ class OpenEngines:
 
     def _key(self, engine: Engine) -> str:
         return next((key for key, one in self._engines.items() if one is engine), self._first)
+
+
+def _same_components(one: Engine, other: Engine) -> bool:
+    """Whether two engines are made of the same components: of the same sizes, and the same numbers where that is known."""
+    mine, theirs = ({spec.name: spec for spec in engine.component_specs()} for engine in (one, other))
+    if [(spec.name, spec.bytes) for spec in mine.values()] != [(spec.name, spec.bytes) for spec in theirs.values()]:
+        return False
+    return all(
+        spec.content is None
+        if theirs[name].content is None
+        else spec.content is not None and spec.content.is_same_as(theirs[name].content)
+        for name, spec in mine.items()
+    )
 
 
 def _plan(engine: Engine, machine: Machine, tier: Tier) -> MemoryPlan:

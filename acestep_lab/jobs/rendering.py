@@ -42,6 +42,9 @@ class Engines(Protocol):
     def of(self, recipe: Recipe) -> Engine:
         """The engine that makes a recipe; CheckpointError where it is not open."""
 
+    def maker_of(self, take: Take) -> Engine:
+        """The engine to make a take again with: where it is open, the one it was made with."""
+
     def has_planner(self, engine: Engine) -> bool:
         """Whether an engine has a planner and this machine has room for it."""
 
@@ -91,10 +94,18 @@ class Renderer:
         self.engines, self.sounds, self.queue = engines, sounds, queue
         self._warned: set[str] = set()
 
-    def begin(self, asked: Sequence[Recipe], plan: Plan | None = None, shared: SharedPlan | None = None) -> RenderRun:
-        """Queue a run; RecipeError for what cannot be made, before any work. With `shared`, one plan for all its recipes."""
+    def begin(
+        self,
+        asked: Sequence[Recipe],
+        plan: Plan | None = None,
+        shared: SharedPlan | None = None,
+        engine: Engine | None = None,
+    ) -> RenderRun:
+        """Queue a run; RecipeError for what cannot be made, before any work. With `shared`, one plan for all its recipes;
+        with `engine`, that one makes them all.
+        """
         self.queue.must_be_open()
-        items = [self.resolve(recipe, plan) for recipe in asked]
+        items = [self.resolve(recipe, plan, engine) for recipe in asked]
         planned = [thinks(item.request.recipe, self.engines.has_planner(item.engine)) for item in items]
         run = RenderRun([item.request.recipe for item in items], self._work(items, planned))
         self._remark(run, items, plan)
@@ -111,14 +122,18 @@ class Renderer:
         checks.instance("What is varied", source, (Take, Recipe))
         if variance is None:
             recipe, plan = (source.recipe, source.plan) if isinstance(source, Take) else (source, None)
-            return self.begin(recipes_of([recipe.replace(seed=seed) for seed in listed]), shared=SharedPlan(plan))
+            engine = self.engines.maker_of(source) if isinstance(source, Take) else None
+            recipes = recipes_of([recipe.replace(seed=seed) for seed in listed])
+            return self.begin(recipes, shared=SharedPlan(plan), engine=engine)
         if not isinstance(source, Take):
             raise RecipeError("A variance is the distance from a take; make one first, then vary it.")
-        return self.begin(recipes_of([source.recipe.replace(task=Retake(source, variance, seed)) for seed in listed]))
+        retakes = recipes_of([source.recipe.replace(task=Retake(source, variance, seed)) for seed in listed])
+        return self.begin(retakes, engine=self.engines.maker_of(source))
 
     def again(self, take: Take) -> Take:
         """Make a take again; of one that was kept in the middle, as far as its step."""
-        run, step = self.begin(recipes_of(take.recipe), take.plan), take.made_with.get("step")
+        run = self.begin(recipes_of(take.recipe), take.plan, engine=self.engines.maker_of(take))
+        step = take.made_with.get("step")
         return run.take() if step is None else run.until(step)
 
     def profile(self, recipe: Recipe, engine: Profiles) -> Any:
@@ -128,11 +143,11 @@ class Renderer:
         run = self.begin([recipe])
         return self.queue.call(partial(engine.profile, run.take(), run.shown_at))
 
-    def resolve(self, recipe: Recipe, plan: Plan | None = None) -> Item:
-        """A recipe as its engine decides it."""
+    def resolve(self, recipe: Recipe, plan: Plan | None = None, engine: Engine | None = None) -> Item:
+        """A recipe as its engine decides it, or as another one would."""
         checks.instance("What is made", recipe, Recipe, " Write Recipe('…', seconds=30).")
         checks.instance("A plan", plan, (Plan, NoneType), " lab.plan(Recipe('…')) gives one.")
-        engine = self.engines.of(recipe)
+        engine = engine or self.engines.of(recipe)
         return Item(recipe, engine, engine.resolve(recipe, plan, self.sounds.find, self.engines.longest(engine)), plan)
 
     def _work(self, items: Sequence[Item], planned: Sequence[bool] = ()) -> Work:
@@ -203,7 +218,7 @@ class Renderer:
             seeded = item.asked.replace(seed=item.request.seed)
             written = common or self._thought(run, item.engine, seeded, plan)
             common = None if shared is None else written
-            found[place] = replace(self.resolve(seeded, written), asked=item.asked)
+            found[place] = replace(self.resolve(seeded, written, item.engine), asked=item.asked)
         run.recipes, run.plans = tuple(item.request.recipe for item in found), tuple(item.plan for item in found)
         return found
 

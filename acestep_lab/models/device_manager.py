@@ -210,6 +210,11 @@ class DeviceManager:
         """What opening another checkpoint would cost: bytes more, bytes shared, who leaves, in numbers and a sentence."""
         return self.plans.with_checkpoint(checkpoint, components, passes=passes, longest=longest)
 
+    def cost_of_open(self, checkpoint: str) -> CheckpointCost:
+        """What a checkpoint that is open already costs: nothing more."""
+        self._require_open(checkpoint)
+        return CheckpointCost(checkpoint, self.plans, self.plans)
+
     def add(
         self,
         checkpoint: str,

@@ -241,6 +241,8 @@ class CheckpointCost:
 
     def __str__(self) -> str:
         """One sentence: what more, what is shared, who leaves, and how it fits."""
+        if self.plan is self.before:
+            return f"{self.checkpoint} is open already and costs nothing more; {self.plan[self.checkpoint].offer()}."
         told = [f"{gb(self.more_bytes)} more"]
         if self.shared:
             owners = " and ".join(dict.fromkeys(self.shared.values()))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from acestep_lab._libraries import transformers
 from acestep_lab.engines.musicgen.request import Rules
 from acestep_lab.engines.musicgen.windows import Window, delayed, undelayed
+from acestep_lab.errors import MachineError
 from acestep_lab.plan.token_sampler import nucleus
 
 
@@ -85,6 +86,11 @@ class Generation:
     def advance(self, ask: Callable[[Callable[[Decoder], Tensor]], Tensor], device: Callable[[], torch.device]) -> None:
         """Write one column of the grid; `ask` hands the decoder to what is given to it, perhaps more than once."""
         logits = ask(lambda decoder: self.logits(decoder, device()))
+        if not torch.isfinite(logits).all():
+            raise MachineError(
+                "MusicGen's decoder produced values that are not numbers; its weights may be damaged. Fetch them again, or "
+                'compute in dtype="float32".'
+            )
         self._read = self.at
         drawn = draw(logits.cpu(), self.rules, self.generator)
         is_open = self._open[:, self.at]
