@@ -16,7 +16,7 @@ import numpy as np
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines import registry
-from acestep_lab.engines.base import Attaches, Capabilities, Engine, HasCodes, Previews, Profiles
+from acestep_lab.engines.base import Attaches, Capabilities, Engine, HasCodes, Previews
 from acestep_lab.engines.opened import OpenEngines
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import RecipeError
@@ -196,7 +196,8 @@ class Session:
         noise_strength: float = 0.0, through_codes: bool | None = None, reference: Source | None = None, **changes: Any,
     ) -> Take:  # fmt: skip
         """The source's rhythm and harmony in another sound; `through_codes` None: where the checkpoint has codes."""
-        through = self.capabilities.codes if through_codes is None else through_codes
+        maker = self.engines.of(self.recipe_from(source, tasks.Cover(source), **changes))
+        through = maker.capabilities.codes if through_codes is None else through_codes
         task = tasks.Cover(source, strength, noise_strength, through, reference=reference)
         return self._make_from(source, task, caption, lyrics, changes)
 
@@ -350,16 +351,8 @@ class Session:
 
     def profile(self, recipe: Recipe) -> Any:
         """Render a recipe and say where the seconds went, stage by stage, beside this machine's floor."""
-        checks.instance("What is profiled", recipe, Recipe)
         self.jobs.refuse_to_wait()
-        engine: Any = self.engines.of(recipe)
-        if not isinstance(engine, Profiles):
-            raise RecipeError(f"{engine.name} has no profile yet.")
-        self.start(
-            recipe.replace(caption=recipe.caption + " (warming up)", steps=1)
-        ).take()  # other words: nothing is known
-        run = self.start(recipe)
-        return self.jobs.call(partial(engine.profile, run.take(), run.shown_at))
+        return self._renderer.profile(recipe)
 
     def free(self) -> None:
         """Give back the memory of all components; the next render loads them again."""

@@ -185,7 +185,7 @@ def kept(lab: Session) -> str:
 @pytest.fixture(scope="module")
 def lab(tiny_turbo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     library = Library(tmp_path_factory.mktemp("takes"))
-    with Session(Ace15Engine(Checkpoint.open(tiny_turbo)), library=library, worker=Idle()) as session:  # type: ignore[arg-type]
+    with Session(Ace15Engine(Checkpoint.open(tiny_turbo)), library=library, jobs=Idle()) as session:  # type: ignore[arg-type]
         yield session
 
 

@@ -301,6 +301,15 @@ class HasCodes(Protocol):
 
 
 @runtime_checkable
+class Located(Protocol):
+    """An engine that says where its files are: what tells it from another one of its name."""
+
+    @property
+    def location(self) -> tuple[str, ...]:
+        """The real paths of its folder, and of a planner that was handed over."""
+
+
+@runtime_checkable
 class Attaches(Protocol):
     """An engine that adapters (LoRA and kin) can be put on."""
 

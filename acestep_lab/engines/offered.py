@@ -30,7 +30,10 @@ def offered() -> Iterator[OfferedCheckpoint]:
     """Every checkpoint of every family's catalog, those that are always there first."""
     for family, module in reversed(registry.all_families().items()):
         for name in module.NAMES:
-            yield OfferedCheckpoint(name, family, module.licence(name), _missing(module, name))
+            try:
+                yield OfferedCheckpoint(name, family, module.licence(name), _missing(module, name))
+            except CheckpointError as problem:  # another package's, which cannot say under which licence it is
+                yield OfferedCheckpoint(name, family, "", str(problem))
 
 
 def _missing(module: registry.Family, name: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from acestep_lab.engines import registry
-from acestep_lab.engines.base import Engine
+from acestep_lab.engines.base import Engine, Located
 from acestep_lab.errors import CheckpointError, shown
 from acestep_lab.models.device_manager import DeviceManager
 from acestep_lab.models.memory_plan import MemoryPlan, budget
@@ -125,12 +125,12 @@ class OpenEngines:
             return engine
 
     def _is_open(self, engine: Engine) -> bool:
-        """Whether an engine is open already; CheckpointError where one of its name is, with other weights."""
+        """Whether an engine is open already; CheckpointError where another one of its name is."""
         other = self._engines.get(engine.name)
-        if other is not None and other is not engine and not _same_components(engine, other):
+        if other is not None and other is not engine and not _is_same(engine, other):
             raise CheckpointError(
-                f"Another checkpoint called {shown(engine.name)} is open, with other weights or another planner. A recipe names "
-                "a checkpoint by its name: rename the folder, or open it in a session of its own."
+                f"Another checkpoint called {shown(engine.name)} is open, from another folder or with another planner. "
+                "Recipes name checkpoints, so rename this folder, or open it in a session of its own."
             )
         return other is not None
 
@@ -188,17 +188,12 @@ class OpenEngines:
         return next((key for key, one in self._engines.items() if one is engine), self._first)
 
 
-def _same_components(one: Engine, other: Engine) -> bool:
-    """Whether two engines are made of the same components: of the same sizes, and the same numbers where that is known."""
-    mine, theirs = ({spec.name: spec for spec in engine.component_specs()} for engine in (one, other))
-    if [(spec.name, spec.bytes) for spec in mine.values()] != [(spec.name, spec.bytes) for spec in theirs.values()]:
-        return False
-    return all(
-        spec.content is None
-        if theirs[name].content is None
-        else spec.content is not None and spec.content.is_same_as(theirs[name].content)
-        for name, spec in mine.items()
-    )
+def _is_same(one: Engine, other: Engine) -> bool:
+    """Whether two engines are one checkpoint with one planner: by where their files are, else by their components' sizes."""
+    if isinstance(one, Located) and isinstance(other, Located):
+        return one.location == other.location
+    mine, theirs = ([(spec.name, spec.bytes) for spec in engine.component_specs()] for engine in (one, other))
+    return type(one) is type(other) and mine == theirs
 
 
 def _plan(engine: Engine, machine: Machine, tier: Tier) -> MemoryPlan:

@@ -83,7 +83,7 @@ class ForeignFamily:
             return ask()
         except LabError:
             raise
-        except (Exception, SystemExit) as reason:  # somebody else's code may raise anything
+        except (Exception, SystemExit) as reason:
             raise CheckpointError(
                 f"The engine family {shown(self.name)} of another package could not {what}: {_reason(reason)}. Update or "
                 "uninstall it."
@@ -166,7 +166,7 @@ def _foreign(points: Iterable[Any]) -> Iterable[tuple[str, Family]]:
             missing = [part for part in ("licence", "claims", "open_engine") if not hasattr(family.module, part)]
             if missing:
                 raise CheckpointError(f"it has no {missing[0]}(…)")
-        except (Exception, SystemExit) as reason:  # an import of somebody else's may raise anything
+        except (Exception, SystemExit) as reason:  # noqa: BLE001 - an import of somebody else's may raise anything
             warn_caller(
                 f"The engine family {shown(point.name)} of another package is left out: {_reason(reason)}",
                 EngineWarning,

@@ -136,11 +136,14 @@ class Renderer:
         step = take.made_with.get("step")
         return run.take() if step is None else run.until(step)
 
-    def profile(self, recipe: Recipe, engine: Profiles) -> Any:
+    def profile(self, recipe: Recipe) -> Any:
         """Render a recipe, once to warm up with other words, and say where the seconds of the second time went."""
         checks.instance("What is profiled", recipe, Recipe)
-        self.begin([recipe.replace(caption=recipe.caption + " (warming up)")]).take()
-        run = self.begin([recipe])
+        engine = self.engines.of(recipe)
+        if not isinstance(engine, Profiles):
+            raise RecipeError(f"{engine.name} has no profile yet.")
+        self.begin([recipe.replace(caption=f"{recipe.caption} (warming up)", steps=1)], engine=engine).take()
+        run = self.begin([recipe], engine=engine)
         return self.queue.call(partial(engine.profile, run.take(), run.shown_at))
 
     def resolve(self, recipe: Recipe, plan: Plan | None = None, engine: Engine | None = None) -> Item:

@@ -39,6 +39,10 @@ FLAT_PLANNING = ("thinking",)
 T = TypeVar("T")
 
 
+class MissingKnob(RecipeError, AttributeError):
+    """A knob was read that a recipe's kind of sampling does not have; to `hasattr` it is not there."""
+
+
 @sentences
 @dataclass(frozen=True)
 class Planning:
@@ -175,9 +179,9 @@ class Recipe:
             if name in KNOBS and hasattr(self.sampling, name):
                 return getattr(self.sampling, name)
             if name in KNOBS:
-                raise AttributeError(
+                raise MissingKnob(
                     f"This recipe has no {name}: its sampling is a {type(self.sampling).__name__}, with "
-                    f"{', '.join(self.sampling.names())}."
+                    f"{', '.join(self.sampling.names()[:6])}{' and more' if len(self.sampling.names()) > 6 else ''}."
                 )
             raise AttributeError(f"A recipe has no {name!r}.")
 

@@ -5,6 +5,7 @@ library and no view.
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -78,6 +79,12 @@ class Ace15Engine:
     @property
     def name(self) -> str:
         return self.checkpoint.name
+
+    @property
+    def location(self) -> tuple[str, ...]:
+        """The real paths of its folder and its planner."""
+        places = [self.checkpoint.folder, *(self.checkpoint.places[name] for name in ("lm",) if self.checkpoint.has_lm)]
+        return tuple(os.path.realpath(place) for place in places)
 
     @cached_property
     def capabilities(self) -> Capabilities:

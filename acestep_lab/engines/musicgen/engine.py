@@ -5,6 +5,7 @@ and no view.
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -120,6 +121,11 @@ class MusicGenEngine:
     @property
     def name(self) -> str:
         return self.checkpoint.name
+
+    @property
+    def location(self) -> tuple[str, ...]:
+        """The real path of its folder."""
+        return (os.path.realpath(self.checkpoint.folder),)
 
     @cached_property
     def capabilities(self) -> Capabilities:
