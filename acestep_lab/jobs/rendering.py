@@ -39,6 +39,10 @@ class Engines(Protocol):
 
     current: Engine
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those that are open."""
+
     def of(self, recipe: Recipe) -> Engine:
         """The engine that makes a recipe; CheckpointError where it is not open."""
 
@@ -117,8 +121,13 @@ class Renderer:
         return self.begin(recipes_of([source.recipe.replace(task=Retake(source, variance, seed)) for seed in listed]))
 
     def again(self, take: Take) -> Take:
-        """Make a take again; of one that was kept in the middle, as far as its step."""
-        run, step = self.begin(recipes_of(take.recipe), take.plan), take.made_with.get("step")
+        """Make a take again, by the checkpoint that made it where that one is open; of one that was kept in the middle, as far
+        as its step.
+        """
+        maker, recipe, step = take.made_with.get("checkpoint"), take.recipe, take.made_with.get("step")
+        if recipe.checkpoint is None and maker in self.engines.names:
+            recipe = recipe.replace(checkpoint=maker)
+        run = self.begin(recipes_of(recipe), take.plan)
         return run.take() if step is None else run.until(step)
 
     def profile(self, recipe: Recipe, engine: Profiles) -> Any:
