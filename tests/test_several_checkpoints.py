@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from acestep_lab import CheckpointError, Recipe, Session
+from acestep_lab import CheckpointError, Recipe, RecipeError, Session
 from acestep_lab.prompt.sampling import FlowSampling, TokenSampling
 from tests.tiny_musicgen import tiny_musicgen
 
@@ -46,6 +46,28 @@ def test_a_take_is_made_again_by_the_checkpoint_that_made_it(lab: Session, token
     take = lab.make(WORDS.replace(thinking=False))
     lab.use(token_folder)
     assert lab.verify(take).word == "same"
+
+
+def test_a_step_of_any_of_them_can_be_kept(lab: Session, token_folder: Path) -> None:
+    flow = lab.name
+    lab.use(token_folder)
+    run = lab.start([WORDS.replace(checkpoint=flow, thinking=False, steps=2), WORDS])
+    run.wait()
+    assert run.keep(0, item=0).made_with["checkpoint"] == flow
+    with pytest.raises(RecipeError, match="nothing to hear"):
+        run.keep(0, item=1)
+
+
+def test_a_run_that_waits_for_its_plan_is_planned_and_made_by_the_checkpoint_it_was_asked_of(
+    token_folder: Path, tmp_path: Path
+) -> None:
+    with Session.open(library=tmp_path) as lab:
+        lab.jobs.pause()
+        run = lab.start(WORDS.replace(steps=2))
+        lab.use(token_folder)
+        lab.jobs.resume()
+        assert run.take().made_with["checkpoint"] == "pocket"
+        assert run.take().plan is not None
 
 
 def test_a_run_that_waits_is_made_by_the_checkpoint_it_was_asked_of(lab: Session, token_folder: Path) -> None:
