@@ -314,11 +314,14 @@ class Session:
         return analyze(self.sound(source), bpm)
 
     def preview(self, step: Step | Take, at: float, seconds: float = 3.0) -> Audio:
-        """The seconds around a time of a step's estimate, decoded alone; exact, and cheap enough between two steps."""
-        latent: Any = (
-            step.latent if isinstance(step, Take) else checks.instance("What is previewed", step, Step).estimate
-        )
-        engine = self._able(Previews, "has nothing to hear before its last step")
+        """The seconds around a time of a step's estimate, decoded alone; exact, and cheap enough between two steps. RecipeError
+        where the engine that made it has none.
+        """
+        checks.instance("What is previewed", step, (Step, Take))
+        latent: Any = step.latent if isinstance(step, Take) else step.estimate
+        engine = self.engines.maker_of(step)
+        if not isinstance(engine, Previews):
+            raise RecipeError(f"{engine.name} has nothing to hear before its last step.")
         return self.jobs.call(partial(engine.preview, latent, at, seconds))
 
     def codes(self, source: Source) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from acestep_lab import Recipe, Session
 from acestep_lab.engines import registry
-from acestep_lab.engines.offered import offered
+from acestep_lab.engines.catalog_entry import CatalogEntry
 from acestep_lab.errors import CheckpointError, EngineWarning, MachineError, RecipeError
 from acestep_lab.prompt.sampling import FlowSampling, TokenSampling
 from acestep_lab.takes.library import Library
@@ -75,6 +75,23 @@ def test_what_an_engine_can_do_is_asked_of_the_one_that_does_it(lab: Session, ti
         lab.profile(SHORT)
 
 
+def test_a_step_or_take_is_heard_by_the_engine_that_made_it(lab: Session, tiny_turbo: Path, musicgen: Path) -> None:
+    lab.use(tiny_turbo)
+    run = lab.start(SHORT.replace(steps=1, thinking=False))
+    take = run.take()
+    here = lab.preview(run.steps[-1], 0.5, 0.2)
+    lab.use(musicgen)
+    assert lab.preview(run.steps[-1], 0.5, 0.2) == lab.preview(take, 0.5, 0.2) == here
+    with pytest.raises(RecipeError, match="tiny-musicgen has nothing to hear"):
+        lab.preview(lab.make(SHORT), 0.5)
+
+
+@pytest.mark.parametrize("odd", ["nope", 3, ["pocket"], {}, None, "../"], ids=repr)
+def test_a_checkpoint_that_is_not_open_is_a_sentence(odd: Any, lab: Session) -> None:
+    with pytest.raises(CheckpointError, match=r"No checkpoint .* is open here.*lab\.use"):
+        lab.capabilities_of(odd)
+
+
 # --- names -----------------------------------------------------------------------------------------------------------
 
 
@@ -87,7 +104,7 @@ def test_two_folders_of_one_name_are_not_taken_for_each_other(lab: Session, musi
     link = tmp_path / "links" / "tiny-musicgen"
     link.symlink_to(musicgen)
     assert lab.use(link).family == "musicgen"
-    assert str(lab.cost(link)).startswith("tiny-musicgen is open already and costs nothing more")
+    assert str(lab.cost(link)).startswith("tiny-musicgen: open already")
 
 
 def test_another_planner_is_not_left_out_in_silence(lab: Session, tiny_turbo: Path, tmp_path: Path) -> None:
@@ -122,7 +139,7 @@ def test_a_folder_of_two_families_is_opened_as_neither(tiny_turbo: Path, musicge
     with pytest.raises(CheckpointError, match="claimed by two families"):
         registry.open_engine(tmp_path / "both")
     assert registry.family_of(tiny_turbo) is registry.all_families()["ace-step-1.5"]
-    with pytest.raises(CheckpointError, match="Did you mean 'musicgen-small'"):
+    with pytest.raises(CheckpointError, match="did you mean musicgen-small"):
         registry.open_engine("musicgen-smal")
 
 
@@ -141,13 +158,22 @@ class Point:
         return self._loads
 
 
+def told_of(name: str) -> CatalogEntry:
+    return CatalogEntry(name, "MIT", frozenset({"Text2Music"}))
+
+
 def family(**more: Any) -> Any:
     """A family that claims everything, and has names of ours."""
 
     def opens(name: Any, lm: Any = None, precision: Any = "auto") -> Any:
         raise KeyError("weights")
 
-    usual = {"NAMES": ("pocket", "turbo", "theirs"), "licence": lambda name: "MIT", "claims": lambda name: True}
+    usual = {
+        "NAMES": ("pocket", "turbo", "theirs"),
+        "entry": told_of,
+        "claims": lambda name: True,
+        "download": lambda name, lm=None: (),
+    }
     return types.SimpleNamespace(**({**usual, "open_engine": opens} | more))
 
 
@@ -178,8 +204,18 @@ def test_a_family_that_claims_everything_gets_nothing_of_ours(installed: Any, mu
 
 @pytest.mark.parametrize(
     "broken",
-    [ImportError("no such thing"), SystemExit(1), types.SimpleNamespace(), None, family(NAMES=3), family(NAMES=None)],
-    ids=["import", "exit", "empty", "nothing", "names", "no names"],
+    [
+        ImportError("no such thing"),
+        SystemExit(1),
+        types.SimpleNamespace(),
+        None,
+        family(NAMES=3),
+        family(NAMES=None),
+        family(entry=lambda name: name.no_such),
+        family(entry=lambda name: "MIT"),
+        family(claims=True),
+    ],
+    ids=["import", "exit", "empty", "nothing", "names", "no names", "entry", "no entry", "claims"],
 )
 def test_a_family_that_cannot_be_loaded_costs_a_warning_and_no_other_family(installed: Any, broken: Any) -> None:
     installed(broken=broken, sound=family())
@@ -200,13 +236,6 @@ def test_a_family_that_fails_when_asked_is_passed_over(installed: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert registry.open_engine("pocket").name == "pocket"
-
-
-def test_a_family_that_cannot_say_its_licence_is_offered_with_the_reason(installed: Any) -> None:
-    installed(odd=family(licence=lambda name: name.no_such))
-    told = {one.name: one for one in offered()}
-    assert "could not say its licence" in told["theirs"].missing
-    assert told["pocket"].missing == ""
 
 
 def test_two_families_that_want_one_name_are_named_and_what_is_no_engine_is_refused(installed: Any) -> None:

@@ -15,6 +15,7 @@ import torch
 
 from acestep_lab.engines import registry
 from acestep_lab.engines.base import Engine, Located
+from acestep_lab.engines.step import Step
 from acestep_lab.errors import CheckpointError, shown
 from acestep_lab.models.device_manager import DeviceManager
 from acestep_lab.models.memory_plan import MemoryPlan, budget
@@ -80,7 +81,7 @@ class OpenEngines:
 
     def named(self, name: str) -> Engine:
         """An open engine; CheckpointError where none of that name is open."""
-        if name not in self._engines:
+        if not isinstance(name, str) or name not in self._engines:
             raise CheckpointError(
                 f"No checkpoint {shown(name)} is open here; open are {', '.join(self._engines)}. Open it: lab.use(…)."
             )
@@ -105,13 +106,14 @@ class OpenEngines:
             )
         return self._opened(registry.open_engine(name))
 
-    def maker_of(self, take: Take) -> Engine:
-        """The engine to make a take again with: the one its recipe names, else the open one it was made with, else the one in
-        use.
+    def maker_of(self, made: Take | Step) -> Engine:
+        """The engine that made a take or a step: of a take the one its recipe names, else the open one it was made with; where
+        that is not open, the one in use.
         """
-        made_with = take.made_with.get("checkpoint")
-        known = self._engines.get(made_with) if take.recipe.checkpoint is None and isinstance(made_with, str) else None
-        return known or self.of(take.recipe)
+        if isinstance(made, Take) and made.recipe.checkpoint is not None:
+            return self.of(made.recipe)
+        name = made.made_with.get("checkpoint") if isinstance(made, Take) else made.checkpoint
+        return (self._engines.get(name) if isinstance(name, str) else None) or self.current
 
     def _opened(self, engine: Engine) -> Engine:
         """Let another engine share the machine; one that is open already stays. CheckpointError where another has its name."""

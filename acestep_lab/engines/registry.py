@@ -1,24 +1,31 @@
 """A name, a folder, a hub id or an entry point becomes an engine. Knows families by name only, and loads none before it is asked for.
 
-A family is a module with `NAMES` (catalog names, for completion and the nearest-name hint), `licence(name)` (of those names'
-weights), `claims(name_or_folder)` (whether it is this family's, looking at names and small JSON files only) and
-`open_engine(name_or_folder, lm)`. Families of other packages
-announce such a module under the entry point group "acestep_lab.engines". They are asked after our own, so that none of them can
-answer for "pocket"; and whatever they raise is a sentence that names them, and closes no other family.
+A family is a module with `NAMES` (catalog names, for completion and the nearest-name hint), `entry(name)` (what the catalog says
+of one), `claims(name_or_folder)` (whether it is this family's, looking at names and small JSON files only),
+`open_engine(name_or_folder, lm)` and `download(name, lm)` (which files a name stands for). Families of other packages announce
+such a module under the entry point group "acestep_lab.engines"; they are asked after our own, so that none of them can answer for
+"pocket", and whatever they raise is a sentence that names them and closes no other family. Asking for names and entries loads
+neither torch nor numpy.
 """
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
-from typing import Any, Protocol, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from acestep_lab.engines.base import Engine
+from acestep_lab.engines.catalog_entry import CatalogEntry
 from acestep_lab.errors import CheckpointError, EngineWarning, LabError, shown, warn_caller
+
+if TYPE_CHECKING:
+    from acestep_lab.engines.base import Engine
+    from acestep_lab.models.download import FileSelection
 
 GROUP = "acestep_lab.engines"
 OWN: Mapping[str, str] = {
@@ -35,8 +42,9 @@ class Family(Protocol):
     @property
     def NAMES(self) -> tuple[str, ...]: ...
 
-    def licence(self, name: str) -> str: ...
+    def entry(self, name: str) -> CatalogEntry: ...
     def claims(self, name: str | os.PathLike[str]) -> bool: ...
+    def download(self, name: str, lm: str | None = None) -> tuple[FileSelection, ...]: ...
     def open_engine(
         self, name: str | os.PathLike[str], lm: str | os.PathLike[str] | None = None, precision: object = "auto"
     ) -> Engine: ...
@@ -55,9 +63,18 @@ class ForeignFamily:
         names = self._asked("say which names it has", lambda: tuple(str(name) for name in self.module.NAMES))
         return tuple(name for name in names if name not in own)
 
-    def licence(self, name: str) -> str:
-        """The licence of a name's weights; CheckpointError where it cannot say."""
-        return self._asked("say its licence", lambda: str(self.module.licence(name)))
+    def entry(self, name: str) -> CatalogEntry:
+        """What its catalog says of a name; CheckpointError where it cannot say."""
+        found = self._asked(f"tell of {shown(name, 60)}", lambda: self.module.entry(name))
+        if not isinstance(found, CatalogEntry):
+            raise CheckpointError(
+                f"The engine family {shown(self.name)} of another package has no CatalogEntry for {shown(name)}."
+            )
+        return found
+
+    def download(self, name: str, lm: str | None = None) -> tuple[FileSelection, ...]:
+        """Which files a name stands for; CheckpointError where it cannot say."""
+        return self._asked(f"say what {shown(name, 60)} consists of", lambda: tuple(self.module.download(name, lm)))
 
     def claims(self, name: str | os.PathLike[str]) -> bool:
         """Whether it says that a name or folder is its own; CheckpointError where it cannot say."""
@@ -102,9 +119,10 @@ def open_engine(
 
 
 def family_of(name: str | os.PathLike[str]) -> Family:
-    """The family that claims a name or folder, our own before others'; where none does, the one that says what is known.
+    """The family that claims a name or folder, our own before others'; where none does, the one that says what is known of
+    folders and hub ids.
 
-    CheckpointError where two of a kind claim it, and for a name that is nearly another family's.
+    CheckpointError where two claim it, and with the nearest names of all families for a bare name that is none of theirs.
     """
     families = all_families()
     for kin in ([key for key in families if key in OWN], [key for key in families if key not in OWN]):
@@ -116,7 +134,8 @@ def family_of(name: str | os.PathLike[str]) -> Family:
             )
         if claiming:
             return families[claiming[0]]
-    _suggest(name)
+    if _is_bare_name(name):
+        raise CheckpointError(f"No checkpoint is called {shown(name)}; {_nearest(str(name))}")
     return families["ace-step-1.5"]
 
 
@@ -129,20 +148,40 @@ def _claims(family: Family, name: str | os.PathLike[str]) -> bool:
         return False
 
 
-def _suggest(name: str | os.PathLike[str]) -> None:
-    """CheckpointError for a name that nearly is one of a family that would not be asked about it."""
-    if not isinstance(name, str) or os.path.exists(os.path.expanduser(name)) or name in all_families():
-        return
-    from acestep_lab.prompt import checks
+def _nearest(name: str) -> str:
+    """Half a sentence naming what somebody may have meant."""
+    close = difflib.get_close_matches(name.lower(), names(), n=3, cutoff=0.5)
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    return "`acestep-lab checkpoints` lists those there are; a folder or a hub id in the cache will do as well."
 
-    others = [one for one in names() if one not in all_families()["ace-step-1.5"].NAMES]
-    if near := checks.nearest(name, others, 0.8):
-        raise CheckpointError(f"No checkpoint is called {shown(name)}.{near}")
+
+def _is_bare_name(name: object) -> bool:
+    """Whether something can be a catalog's name only: neither a path, nor a folder here, nor a hub id."""
+    if not isinstance(name, str) or not name.strip() or set(name) & set("/\\"):
+        return False
+    try:
+        return not Path(name).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):  # a name that no disk has
+        return False
 
 
 def names() -> tuple[str, ...]:
     """Every checkpoint's catalog name, of all families."""
     return tuple(dict.fromkeys(name for family in reversed(all_families().values()) for name in family.NAMES))
+
+
+def entries() -> tuple[CatalogEntry, ...]:
+    """What the catalogs of all families say of their checkpoints, in the order of `names()`."""
+    return tuple(family.entry(name) for family in reversed(all_families().values()) for name in family.NAMES)
+
+
+def download(name: str, lm: str | None = None) -> tuple[FileSelection, ...]:
+    """Which files of which repos a catalog name or hub id, and a planner's name, stand for; none for what ships with a package.
+
+    CheckpointError offers the nearest names, and says where a family has no planner.
+    """
+    return family_of(name).download(name, lm)
 
 
 @cache
@@ -162,10 +201,15 @@ def _foreign(points: Iterable[Any]) -> Iterable[tuple[str, Family]]:
     for point in points:
         try:
             family = ForeignFamily(point.name, point.load())
-            family.NAMES  # noqa: B018 - a module without what a family offers is left out as well
-            missing = [part for part in ("licence", "claims", "open_engine") if not hasattr(family.module, part)]
+            missing = [
+                part
+                for part in ("claims", "download", "open_engine")
+                if not callable(getattr(family.module, part, None))
+            ]
             if missing:
                 raise CheckpointError(f"it has no {missing[0]}(…)")
+            for name in family.NAMES:
+                family.entry(name)
         except (Exception, SystemExit) as reason:  # noqa: BLE001 - an import of somebody else's may raise anything
             warn_caller(
                 f"The engine family {shown(point.name)} of another package is left out: {_reason(reason)}",

@@ -131,7 +131,9 @@ class Renderer:
         return self.begin(retakes, engine=self.engines.maker_of(source))
 
     def again(self, take: Take) -> Take:
-        """Make a take again; of one that was kept in the middle, as far as its step."""
+        """Make a take again, by the checkpoint that made it where that one is open; of one that was kept in the middle, as far
+        as its step.
+        """
         run = self.begin(recipes_of(take.recipe), take.plan, engine=self.engines.maker_of(take))
         step = take.made_with.get("step")
         return run.take() if step is None else run.until(step)
@@ -147,7 +149,7 @@ class Renderer:
         return self.queue.call(partial(engine.profile, run.take(), run.shown_at))
 
     def resolve(self, recipe: Recipe, plan: Plan | None = None, engine: Engine | None = None) -> Item:
-        """A recipe as its engine decides it, or as another one would."""
+        """A recipe as its engine decides it: the one it names, or the one in use; or as `engine` does."""
         checks.instance("What is made", recipe, Recipe, " Write Recipe('…', seconds=30).")
         checks.instance("A plan", plan, (Plan, NoneType), " lab.plan(Recipe('…')) gives one.")
         engine = engine or self.engines.of(recipe)
@@ -171,19 +173,27 @@ class Renderer:
         with self.engines.telling(run.message):
             items = self._planned(run, items, plan, shared)
             run.replan(self._work(items))
+            prepared: dict[int, Prepared] = {}
+            run.can_keep(partial(self._keep_step, run, items, prepared))
             for engine, places in _by_engine(items):
-                self._render_with(engine, run, items, places)
+                self._render_with(engine, run, items, places, prepared)
         run.finish()
 
-    def _render_with(self, engine: Engine, run: RenderRun, items: Sequence[Item], places: Sequence[int]) -> None:
-        """The items of one engine, from words to kept takes."""
+    def _render_with(
+        self,
+        engine: Engine,
+        run: RenderRun,
+        items: Sequence[Item],
+        places: Sequence[int],
+        prepared: dict[int, Prepared],
+    ) -> None:
+        """The items of one engine, from words to kept takes; `prepared` is theirs by place, and stays while steps can be kept."""
         requests, batch = [items[place].request for place in places], self.engines.batch(engine)
         self.engines.fit_to(engine, max(request.seconds for request in requests), min(len(requests), batch))
         with run.stage(ENCODE):
-            prepared = dict(zip(places, engine.prepare(requests, run.stop_event), strict=True))
-        for remark in dict.fromkeys(remark for one in prepared.values() for remark in one.remarks):
+            prepared |= zip(places, engine.prepare(requests, run.stop_event), strict=True)
+        for remark in dict.fromkeys(remark for place in places for remark in prepared[place].remarks):
             run.message(remark)
-        run.can_keep(partial(self._keep_step, run, items, prepared))
         for group in groups([prepared[place] for place in places], batch):
             here = [places[index] for index in group]
             latents = self._sample(engine, run, prepared, here)
@@ -202,7 +212,7 @@ class Renderer:
         latents: dict[int, Tensor] = {}
         with run.stage(RENDER):
             for step in engine.sample([prepared[place] for place in places], run.check):
-                shown = [replace(one, items=(places[one.item],)) for one in step.each()]
+                shown = [replace(one, items=(places[one.item],), checkpoint=engine.name) for one in step.each()]
                 latents = {one.item: one.state for one in shown if one.state is not None}
                 run.show(*shown)
                 self.queue.breathe()
