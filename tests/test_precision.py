@@ -25,7 +25,7 @@ def dit() -> nn.Module:
     return attention.install(tiny_components()["dit"])
 
 
-def look(dit: nn.Module) -> Tensor:
+def velocity_of(dit: nn.Module) -> Tensor:
     """Velocities at two times, [2, items, frames, channels]."""
     draw = torch.Generator().manual_seed(4)
     x, states, context = (
@@ -59,7 +59,7 @@ def test_a_silent_token_gives_the_bias() -> None:
 
 def test_the_gate_lets_a_dit_through_and_says_its_error(dit: nn.Module) -> None:
     quick = copy.deepcopy(dit)
-    gate = gated(quick, look, race=lambda dense, whole, x: (1.9, 1.0))
+    gate = gated(quick, velocity_of, race=lambda dense, whole, x: (1.9, 1.0))
     assert 0 < gate.error < gate.largest
     assert gate.speed == pytest.approx(1.9)
     assert re.search(r"moved the velocity by \d\.\d% .* 1\.9 times as quick .*: int8 is used", str(gate))
@@ -72,13 +72,13 @@ def test_the_gate_lets_a_dit_through_and_says_its_error(dit: nn.Module) -> None:
 def test_a_gate_closed_by_error_or_by_speed_leaves_the_dit_as_it_was_and_says_so(
     dit: nn.Module, largest: float, seconds: tuple[float, float]
 ) -> None:
-    quick, before = copy.deepcopy(dit), look(dit)
-    gate = gated(quick, look, largest, race=lambda dense, whole, x: seconds)
+    quick, before = copy.deepcopy(dit), velocity_of(dit)
+    gate = gated(quick, velocity_of, largest, race=lambda dense, whole, x: seconds)
     assert not gate.open
     assert gate.chosen == "auto"
     assert "the DiT stays as it was" in str(gate)
     assert f"{seconds[0] / seconds[1]:.2g} times as quick" in str(gate)
-    assert torch.equal(look(quick), before)
+    assert torch.equal(velocity_of(quick), before)
     assert type(quick.layers[0].mlp.up_proj) is nn.Linear  # type: ignore[union-attr,index]
 
 
@@ -91,7 +91,7 @@ def test_each_shape_is_raced_on_its_own_input_and_counts_for_all_of_its_shape(di
         raced[dense.out_features, dense.in_features] = True
         return (3.0, 1.0) if dense.out_features == 32 and dense.in_features == 48 else (1.0, 1.0)
 
-    gate = gated(copy.deepcopy(dit), look, race=stand_in)
+    gate = gated(copy.deepcopy(dit), velocity_of, race=stand_in)
     shapes = [(one.out_features, one.in_features) for _, _, one in precision._candidates(dit)]
     assert set(raced) == set(shapes)
     share = shapes.count((32, 48)) / len(shapes)
@@ -117,11 +117,11 @@ def test_sums_of_whole_numbers_are_exact_with_the_cpus_product_and_without(
 
 
 def test_restoring_brings_the_same_numbers_back(dit: nn.Module) -> None:
-    quick, before = copy.deepcopy(dit), look(dit)
+    quick, before = copy.deepcopy(dit), velocity_of(dit)
     replaced = quantize_linear(quick)
-    assert not torch.equal(look(quick), before)
+    assert not torch.equal(velocity_of(quick), before)
     restore(replaced)
-    assert torch.equal(look(quick), before)
+    assert torch.equal(velocity_of(quick), before)
 
 
 @pytest.mark.parametrize("first", ["lora", "int8"])
@@ -135,8 +135,8 @@ def test_a_lora_speaks_the_same_whether_it_comes_before_or_after(dit: nn.Module,
     with_lora(exact)
     for step in (with_lora, quantize_linear) if first == "lora" else (quantize_linear, with_lora):
         step(quick)
-    effect = (look(exact) - look(dit)).norm()
-    assert (look(quick) - look(exact)).norm() < 0.1 * effect
+    effect = (velocity_of(exact) - velocity_of(dit)).norm()
+    assert (velocity_of(quick) - velocity_of(exact)).norm() < 0.1 * effect
     assert {p.dtype for n, p in quick.named_parameters() if "lora_" in n} == {torch.float32}
 
 

@@ -316,7 +316,7 @@ def test_a_file_that_lies_about_its_kind_or_size_is_refused() -> None:
 
 def test_pictures_are_made_only_as_fast_as_somebody_looks_and_the_last_is_shown() -> None:
     drawn: list[int] = []
-    view = LatentPreviewWidget(picture=lambda frame: drawn.append(frame.index) or b"png")
+    view = LatentPreviewWidget(picture=lambda step: drawn.append(step.index) or b"png")
     view.begin("run-1", 10.0)
     for index in range(9):
         view.add(Step(index, 9, 0.5, np.zeros((4, 8)), np.zeros((4, 8))))
@@ -385,9 +385,9 @@ def test_the_window_that_is_heard_is_the_one_that_was_asked_for(tmp_path: Path) 
     asked_for: list[tuple[float, float]] = []
 
     class Listened(PretendSession):
-        def preview(self, frame: Any, at: float, seconds: float = 3.0) -> Audio:
+        def preview(self, step: Any, at: float, seconds: float = 3.0) -> Audio:
             asked_for.append((at, seconds))  # `at` is the middle of the window
-            return super().preview(frame, at, seconds)
+            return super().preview(step, at, seconds)
 
     session = Listened(tmp_path)
     page = studio_of(session)

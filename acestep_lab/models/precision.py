@@ -241,7 +241,7 @@ PRECISIONS = ("auto", "int8")
 
 @dataclass(slots=True)
 class Int8Mode:
-    """`precision="int8"`: the DiT multiplies whole numbers once the first song has shown that it is close and quicker so.
+    """`precision="int8"`: the DiT multiplies whole numbers once the first render has shown that it is close and quicker so.
 
     Tests hand a session one with a `race` of their own: `Session(…, precision=Int8Mode(race=…))`.
     """
@@ -270,7 +270,7 @@ class Int8Mode:
         """What takes are made with: "int8" once the gate has let it through, else "auto"."""
         return "auto" if self.gate is None else self.gate.chosen
 
-    def put_into(self, dit: nn.Module) -> None:
+    def quantize(self, dit: nn.Module) -> None:
         """Make a fresh DiT's layers whole numbers: measured the first time, as it was decided when it is built again."""
         if self.gate is not None and self.gate.open:
             quantize_linear(dit)

@@ -145,14 +145,14 @@ class MusicGenEngine:
         return [
             ComponentSpec(
                 name, sizes[name], _ROLES[name], _LABELS[name], int8=_INT8.get(name), working=needs.get(name),
-                content=StoredContent.of(f"musicgen {name}", checkpoint.part(name), checkpoint.entries(name)),
+                content=StoredContent.of(f"musicgen {name}", checkpoint.config_of(name), checkpoint.entries(name)),
             )
             for name in COMPONENTS
         ]  # fmt: skip
 
     def _working_memory(self) -> Mapping[str, WorkingMemory]:
         """What a component needs while it works, in bytes."""
-        decoder, codec = self.checkpoint.part("decoder"), self.checkpoint.part("codec")
+        decoder, codec = self.checkpoint.config_of("decoder"), self.checkpoint.config_of("codec")
         layers = whole_number(decoder, "num_hidden_layers", self.name, 24)
         width = whole_number(decoder, "hidden_size", self.name, 1024)
         places = self.window_seconds * self.shape.frames_per_second + (self.shape.chroma or 0)
@@ -191,12 +191,12 @@ class MusicGenEngine:
 
     def defaults(self, task: Task) -> TokenSampling:
         """What the checkpoint's generation_config.json says, and audiocraft's defaults for what it leaves open."""
-        told, where = self.checkpoint.defaults, f"{self.name} (generation_config.json)"
+        defaults, where = self.checkpoint.defaults, f"{self.name} (generation_config.json)"
         return TokenSampling(
-            temperature=number(told, "temperature", where, TEMPERATURE),
-            top_k=whole_number(told, "top_k", where, TOP_K, least=0),
-            top_p=number(told, "top_p", where, TOP_P),
-            guidance_scale=number(told, "guidance_scale", where, GUIDANCE_SCALE),
+            temperature=number(defaults, "temperature", where, TEMPERATURE),
+            top_k=whole_number(defaults, "top_k", where, TOP_K, least=0),
+            top_p=number(defaults, "top_p", where, TOP_P),
+            guidance_scale=number(defaults, "guidance_scale", where, GUIDANCE_SCALE),
         )
 
     def limits(self, task: Task, longest: float | None = None) -> Limits:
@@ -236,12 +236,12 @@ class MusicGenEngine:
         for caption in captions:
             _check(stop)
             ids = self._tokenizer.encode(caption).ids
-            said = (
+            notes = (
                 (f"The caption has {len(ids)} tokens; the first {MOST_TOKENS} of them are read.",)
                 if len(ids) > MOST_TOKENS
                 else ()
             )
-            found.append((self._states(ids[:MOST_TOKENS] or [0]), bool(caption), said))
+            found.append((self._states(ids[:MOST_TOKENS] or [0]), bool(caption), notes))
         return found
 
     def _states(self, ids: Sequence[int]) -> Tensor:
@@ -258,11 +258,11 @@ class MusicGenEngine:
         return self.checkpoint.tokenizer()
 
     def _prepared(
-        self, request: TokenRequest, text: Tensor, has_words: bool, said: tuple[str, ...], stop: threading.Event | None
+        self, request: TokenRequest, text: Tensor, has_words: bool, notes: tuple[str, ...], stop: threading.Event | None
     ) -> Prepared:
         melodies = self._melodies(request) if self.checkpoint.is_melody else None
         prompts = [self._prompt(sound, request, stop) for sound in row_of(request.task).prompt(request.task)]
-        return Prepared(request, Conditions(text, has_words, melodies), prompts[0] if prompts else None, said)
+        return Prepared(request, Conditions(text, has_words, melodies), prompts[0] if prompts else None, notes)
 
     def _prompt(self, sound: Sound, request: TokenRequest, stop: threading.Event | None) -> Prompt:
         """A sound that is gone on from, encoded; a take of this family brings its own codes and level."""
@@ -288,8 +288,8 @@ class MusicGenEngine:
         if stitched:
             places = np.arange(window.begin * self.shape.hop, window.begin * self.shape.hop + most) % len(samples)
             samples = samples[places]
-        heard = torch.from_numpy(melody(samples[:most], self.shape.rate, hop=HOP))
-        return heard.repeat(-(-frames // len(heard)), 1)[:frames]
+        chroma = torch.from_numpy(melody(samples[:most], self.shape.rate, hop=HOP))
+        return chroma.repeat(-(-frames // len(chroma)), 1)[:frames]
 
     def _canvas(self, source: Sound, request: Request) -> tuple[Audio, int]:
         """The source at the song's rate, followed by nothing, and where it ends; stereo stays stereo where the checkpoint
@@ -308,14 +308,16 @@ class MusicGenEngine:
 
         Each is asked for alone, in its own rows, so that an item comes out in the same bytes whatever is made beside it.
         """
-        songs = [self._generation(one) for one in prepared]
-        steps, items = songs[0].steps, tuple(range(len(songs)))
+        generations = [self._generation(one) for one in prepared]
+        steps, items = generations[0].steps, tuple(range(len(generations)))
         for index in range(steps):
-            for song in songs:
+            for generation in generations:
                 check()
-                song.advance(lambda work: self.devices.run_with_retry("decoder", work), lambda: self.devices.device)
+                generation.advance(
+                    lambda work: self.devices.run_with_retry("decoder", work), lambda: self.devices.device
+                )
             last = index == steps - 1
-            state = torch.stack([song.codes for song in songs]).float() if last else None
+            state = torch.stack([generation.codes for generation in generations]).float() if last else None
             yield Step(index, steps, 1 - (index + 1) / steps, state, None, items)
 
     def _generation(self, one: Prepared) -> Generation:
@@ -334,7 +336,7 @@ class MusicGenEngine:
         """Codes `[frames, codebooks]` as finished sound: a source put back, brought to its level."""
         recipe, prompt = prepared.request.recipe, prepared.prompt
         length = round(prepared.request.seconds * RATE) if prompt is None else prompt.canvas.samples.shape[1]
-        bare = self._decoded(latent, stop, progress, 0 if prompt is None else self._first_heard(prompt))
+        bare = self._decoded(latent, stop, progress, 0 if prompt is None else self._first_new_frame(prompt))
         samples = _of_length(bare.samples, length)
         gain = gain_for(recipe, samples) if prompt is None else prompt.gain
         audio = mastered(recipe, samples, RATE, gain)
@@ -342,7 +344,7 @@ class MusicGenEngine:
             audio = splice(prompt.canvas, audio.with_channels(prompt.canvas.channels), [prompt.added], prompt.crossfade)
         return Rendered(audio, latent, float(gain))
 
-    def _first_heard(self, prompt: Prompt) -> int:
+    def _first_new_frame(self, prompt: Prompt) -> int:
         """The first frame that is heard of what is written after a prompt: those before its crossfade are the prompt's."""
         return max(0, len(prompt.codes) - round(prompt.crossfade * self.shape.frames_per_second) - 2)
 
@@ -351,9 +353,9 @@ class MusicGenEngine:
     ) -> Audio:
         """The bare sound of codes at the song's rate; silent before frame `first`."""
         codes = self._codes(latent)
-        told = progress or (lambda share: None)
+        report = progress or (lambda share: None)
         samples = self.devices.run_with_retry(
-            "codec", lambda codec: self._codec(codec).decode(codes, stop, told, first)
+            "codec", lambda codec: self._codec(codec).decode(codes, stop, report, first)
         )
         if not torch.isfinite(samples).all():
             raise MachineError(
