@@ -45,7 +45,7 @@ take.recipe.to_json()
 
 # %% [markdown]
 # ## Watch it form
-# `start` returns at once; the run can be iterated (one `Step` at a time), asked how long it will take, and stopped, also by
+# `start` returns at once; the run can be iterated (it yields its steps), asked how long it will take, and stopped, also by
 # interrupting the cell. Where a loop of events is at work, as in a notebook, `async for step in run` and
 # `take = await run` leave it awake.
 # Each step holds `state` (where the sampler stands, still noisy) and `estimate` (what the song would be if it ended

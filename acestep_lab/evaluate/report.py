@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ class Report:
     checkpoint: str
     settings: dict[str, Any]
     metrics: tuple[Metric, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Groups of measures that this checkpoint cannot be measured by, each with the reason as a sentence."""
 
     def __getitem__(self, name: str) -> Metric:
         """The first metric of a name; raises KeyError where there is none."""
@@ -55,7 +58,8 @@ class Report:
             cells = (metric.group, metric.name, f"{_text(metric.value)} {metric.unit}".strip(),
                      _text(metric.chance), _text(metric.ceiling), str(metric.n or ""), threshold)  # fmt: skip
             rows.append("| " + " | ".join(cells) + " |")
-        return head + "\n".join(rows)
+        missing = [f"\n\nLeft out: {name}. {why}" for name, why in self.left_out.items()]
+        return head + "\n".join(rows) + "".join(missing)
 
     def picture(self) -> str:
         """Shares from 0 to 1 as an SVG: a bar from chance to value, a tick at the ceiling."""
@@ -78,6 +82,7 @@ class Report:
                 "checkpoint": self.checkpoint,
                 "settings": self.settings,
                 "metrics": [asdict(f) for f in self.metrics],
+                "left_out": dict(self.left_out),
             }
             (target / "evaluation.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
             (target / "evaluation.md").write_text(self.table() + "\n", encoding="utf-8")
