@@ -51,6 +51,13 @@ Place: TypeAlias = str | os.PathLike[str]  # a name, a folder or a file
 class Session:
     """Open engines, a queue with a worker thread, and a library of takes.
 
+    ::
+
+        with Session.open() as lab:                                     # or "turbo", "musicgen-small", a folder, a hub id
+            take = lab.make(Recipe("slow dub techno", seconds=20))      # start, vary; repaint, extend, cover, … of a take
+            lab.analyze(take), lab.preview(take, at=3), lab.load(take.id)
+            lab.cost("base"), lab.use("base"), lab.capabilities         # several checkpoints in one session
+
     The engine is opened light; components load when they are first needed, on the worker thread. Stand-ins with the same
     verbs may be handed in for every collaborator.
     """

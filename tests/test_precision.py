@@ -59,7 +59,7 @@ def test_a_silent_token_gives_the_bias() -> None:
 
 def test_the_gate_lets_a_dit_through_and_says_its_error(dit: nn.Module) -> None:
     quick = copy.deepcopy(dit)
-    gate = gated(quick, velocity_of, race=lambda dense, whole, x: (1.9, 1.0))
+    gate = gated(quick, velocity_of, compare_speed=lambda dense, whole, x: (1.9, 1.0))
     assert 0 < gate.error < gate.largest
     assert gate.speed == pytest.approx(1.9)
     assert re.search(r"moved the velocity by \d\.\d% .* 1\.9 times as quick .*: int8 is used", str(gate))
@@ -73,7 +73,7 @@ def test_a_gate_closed_by_error_or_by_speed_leaves_the_dit_as_it_was_and_says_so
     dit: nn.Module, largest: float, seconds: tuple[float, float]
 ) -> None:
     quick, before = copy.deepcopy(dit), velocity_of(dit)
-    gate = gated(quick, velocity_of, largest, race=lambda dense, whole, x: seconds)
+    gate = gated(quick, velocity_of, largest, compare_speed=lambda dense, whole, x: seconds)
     assert not gate.open
     assert gate.chosen == "auto"
     assert "the DiT stays as it was" in str(gate)
@@ -91,7 +91,7 @@ def test_each_shape_is_raced_on_its_own_input_and_counts_for_all_of_its_shape(di
         raced[dense.out_features, dense.in_features] = True
         return (3.0, 1.0) if dense.out_features == 32 and dense.in_features == 48 else (1.0, 1.0)
 
-    gate = gated(copy.deepcopy(dit), velocity_of, race=stand_in)
+    gate = gated(copy.deepcopy(dit), velocity_of, compare_speed=stand_in)
     shapes = [(one.out_features, one.in_features) for _, _, one in precision._candidates(dit)]
     assert set(raced) == set(shapes)
     share = shapes.count((32, 48)) / len(shapes)
@@ -100,7 +100,7 @@ def test_each_shape_is_raced_on_its_own_input_and_counts_for_all_of_its_shape(di
 
 def test_two_layers_are_timed_by_turns() -> None:
     dense = nn.Linear(64, 64).requires_grad_(False)
-    seconds = precision.race(dense, DynamicInt8Linear(dense), torch.randn(4, 64))
+    seconds = precision.compare_speed(dense, DynamicInt8Linear(dense), torch.randn(4, 64))
     assert all(0 < one < 10 for one in seconds)
 
 

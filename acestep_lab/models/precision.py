@@ -110,11 +110,11 @@ class Gate:
 
 
 Replaced = list[tuple[nn.Module, str, nn.Linear]]
-Race = Callable[[nn.Linear, nn.Linear, Tensor], tuple[float, float]]
+SpeedComparison = Callable[[nn.Linear, nn.Linear, Tensor], tuple[float, float]]
 """Times two layers on one input: seconds of the first, seconds of the second. Tests hand in one that does not time."""
 
 
-def race(dense: nn.Linear, quick: nn.Linear, x: Tensor, rounds: int = 5) -> tuple[float, float]:
+def compare_speed(dense: nn.Linear, quick: nn.Linear, x: Tensor, rounds: int = 5) -> tuple[float, float]:
     """The median seconds of each of two layers, run by turns so that what else the machine does hits both alike."""
     seconds: tuple[list[float], list[float]] = ([], [])
     for layer in (dense, quick):
@@ -132,17 +132,17 @@ def gated(
     probe: Callable[[nn.Module], Tensor],
     largest: float = LARGEST_ERROR,
     least: float = LEAST_SPEED,
-    race: Race = race,
+    compare_speed: SpeedComparison = compare_speed,
 ) -> Gate:
     """Make a DiT's layers int8 in place if its answers stay close and its layers become quicker; otherwise leave it.
 
     `probe(dit)` asks it for velocities where they matter: a few times of the schedule, with real conditions. One layer of
-    each shape is raced on what it was given there, and counts for as many as there are of its shape.
+    each shape is timed on what it was given there, and counts for as many as there are of its shape.
     """
     with torch.inference_mode():
         before, inputs = _seen(dit, probe)
         replaced = quantize_linear(dit)
-        speed = _speed(replaced, inputs, race)
+        speed = _speed(replaced, inputs, compare_speed)
         after = probe(dit).double()
     moved = float((after - before).norm() / before.norm().clamp_min(1e-12))
     gate = Gate(moved if torch.isfinite(after).all() else float("inf"), speed, largest, least)
@@ -167,7 +167,7 @@ def _seen(dit: nn.Module, probe: Callable[[nn.Module], Tensor]) -> tuple[Tensor,
             watched.remove()
 
 
-def _speed(replaced: Replaced, inputs: dict[tuple[int, int], Tensor], race: Race) -> float:
+def _speed(replaced: Replaced, inputs: dict[tuple[int, int], Tensor], compare_speed: SpeedComparison) -> float:
     """How many times as quick all replaced layers are together."""
     counts: dict[tuple[int, int], int] = {}
     for _, _, dense in replaced:
@@ -176,7 +176,7 @@ def _speed(replaced: Replaced, inputs: dict[tuple[int, int], Tensor], race: Race
     for parent, name, dense in {_shape(one[2]): one for one in replaced}.values():
         shape = _shape(dense)
         if shape in inputs:
-            one, other = race(dense, getattr(parent, name), inputs[shape])
+            one, other = compare_speed(dense, getattr(parent, name), inputs[shape])
             slow, quick = slow + counts[shape] * one, quick + counts[shape] * other
     return slow / quick if quick > 0 else 1.0
 
@@ -243,10 +243,10 @@ PRECISIONS = ("auto", "int8")
 class Int8Mode:
     """`precision="int8"`: the DiT multiplies whole numbers once the first render has shown that it is close and quicker so.
 
-    Tests hand a session one with a `race` of their own: `Session(…, precision=Int8Mode(race=…))`.
+    Tests hand a session one with a `compare_speed` of their own: `Session(…, precision=Int8Mode(compare_speed=…))`.
     """
 
-    race: Race = race
+    compare_speed: SpeedComparison = compare_speed
     probe: Callable[[nn.Module], Tensor] | None = None
     gate: Gate | None = None
 
@@ -275,7 +275,7 @@ class Int8Mode:
         if self.gate is not None and self.gate.open:
             quantize_linear(dit)
         elif self.gate is None and self.probe is not None:
-            self.gate = gated(dit, self.probe, race=self.race)
+            self.gate = gated(dit, self.probe, compare_speed=self.compare_speed)
             self.probe = None  # it holds a song
 
 
