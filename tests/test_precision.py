@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from acestep_lab.engines.ace15 import attention
 from acestep_lab.errors import MachineError
 from acestep_lab.models import precision
-from acestep_lab.models.precision import DynamicInt8Linear, cpu_dtype, gated, quantize_linear, restore
+from acestep_lab.models.precision import DynamicInt8Linear, cpu_dtype, quantize_linear, quantize_where_close, restore
 from acestep_lab.models.storage import refuse_adapter
 from tests.closeness import assert_near
 from tests.tiny import CONDITION, LATENT, tiny_components
@@ -59,11 +59,11 @@ def test_a_silent_token_gives_the_bias() -> None:
 
 def test_the_gate_lets_a_dit_through_and_says_its_error(dit: nn.Module) -> None:
     quick = copy.deepcopy(dit)
-    gate = gated(quick, velocity_of, compare_speed=lambda dense, whole, x: (1.9, 1.0))
-    assert 0 < gate.error < gate.largest
-    assert gate.speed == pytest.approx(1.9)
-    assert re.search(r"moved the velocity by \d\.\d% .* 1\.9 times as quick .*: int8 is used", str(gate))
-    assert gate.chosen == "int8"
+    decision = quantize_where_close(quick, velocity_of, compare_speed=lambda dense, whole, x: (1.9, 1.0))
+    assert 0 < decision.error < decision.largest
+    assert decision.speed == pytest.approx(1.9)
+    assert re.search(r"moved the velocity by \d\.\d% .* 1\.9 times as quick .*: int8 is used", str(decision))
+    assert decision.chosen == "int8"
     assert isinstance(quick.layers[0].mlp.up_proj, DynamicInt8Linear)
     assert type(quick.time_embed.linear_1) is nn.Linear
 
@@ -73,11 +73,11 @@ def test_a_gate_closed_by_error_or_by_speed_leaves_the_dit_as_it_was_and_says_so
     dit: nn.Module, largest: float, seconds: tuple[float, float]
 ) -> None:
     quick, before = copy.deepcopy(dit), velocity_of(dit)
-    gate = gated(quick, velocity_of, largest, compare_speed=lambda dense, whole, x: seconds)
-    assert not gate.open
-    assert gate.chosen == "auto"
-    assert "the DiT stays as it was" in str(gate)
-    assert f"{seconds[0] / seconds[1]:.2g} times as quick" in str(gate)
+    decision = quantize_where_close(quick, velocity_of, largest, compare_speed=lambda dense, whole, x: seconds)
+    assert not decision.open
+    assert decision.chosen == "auto"
+    assert "the DiT stays as it was" in str(decision)
+    assert f"{seconds[0] / seconds[1]:.2g} times as quick" in str(decision)
     assert torch.equal(velocity_of(quick), before)
     assert type(quick.layers[0].mlp.up_proj) is nn.Linear  # type: ignore[union-attr,index]
 
@@ -91,11 +91,11 @@ def test_each_shape_is_raced_on_its_own_input_and_counts_for_all_of_its_shape(di
         raced[dense.out_features, dense.in_features] = True
         return (3.0, 1.0) if dense.out_features == 32 and dense.in_features == 48 else (1.0, 1.0)
 
-    gate = gated(copy.deepcopy(dit), velocity_of, compare_speed=stand_in)
+    decision = quantize_where_close(copy.deepcopy(dit), velocity_of, compare_speed=stand_in)
     shapes = [(one.out_features, one.in_features) for _, _, one in precision._candidates(dit)]
     assert set(raced) == set(shapes)
     share = shapes.count((32, 48)) / len(shapes)
-    assert gate.speed == pytest.approx(1 + 2 * share)
+    assert decision.speed == pytest.approx(1 + 2 * share)
 
 
 def test_two_layers_are_timed_by_turns() -> None:

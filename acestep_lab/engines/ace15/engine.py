@@ -250,13 +250,13 @@ class Ace15Engine:
     def _measure(self, prepared: FlowPrepared) -> tuple[str, ...]:
         """Before the first song in int8: have it measured when the DiT is built, and say what came of it."""
         mode = self._int8_mode
-        if mode is None or mode.gate is not None:
+        if mode is None or mode.decision is not None:
             return ()
         mode.probe = self._probe(prepared)
         self.devices.free()  # a DiT built before there was a song to measure with
         with self.devices.on("dit"):
             pass
-        return (str(mode.gate),)
+        return (str(mode.decision),)
 
     def _probe(self, prepared: FlowPrepared) -> Any:
         """What asks a DiT for its velocities at three times of a song's first seconds: how far a change moves it."""

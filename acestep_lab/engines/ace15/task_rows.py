@@ -168,7 +168,7 @@ def _code_seconds(task: Any, geometry: Geometry) -> float | None:
 def _repaint(task: Repaint, latents: SourceLatents, geometry: Geometry, frames: int) -> EditSpec:
     spans = _spans(task.regions, frames, geometry)
     spec = _held(task, _source(latents, frames), spans, latents, geometry, repaint_strength(task))
-    return replace(spec, context=_told(spec.context, task.mask))
+    return replace(spec, context=_with_mask(spec.context, task.mask))
 
 
 def _extend(task: Extend, latents: SourceLatents, geometry: Geometry, frames: int) -> EditSpec:
@@ -188,8 +188,8 @@ def _held(
     return EditSpec(seen, task.instruction(), kept=KeepMask(clean, seen.mask, keep, crossfade))
 
 
-def _told(seen: Context, mask: str) -> Context:
-    """What the DiT is told to make: the mask as it is, or ones everywhere (the reference's "auto")."""
+def _with_mask(seen: Context, mask: str) -> Context:
+    """The context with what the DiT is to make: the mask as it is, or ones everywhere (the reference's "auto")."""
     return replace(seen, mask=torch.ones_like(seen.mask)) if mask == "auto" else seen
 
 
@@ -244,7 +244,7 @@ def _extend_splice(task: Extend, geometry: Geometry, seconds: float) -> Splice:
 def _lego(task: Lego, latents: SourceLatents, geometry: Geometry, frames: int) -> EditSpec:
     source = _source(latents, frames)
     spans = [slice(0, frames)] if task.region is None else _spans([task.region], frames, geometry)
-    return EditSpec(_told(context.windowed(source, spans), task.mask), task.instruction())
+    return EditSpec(_with_mask(context.windowed(source, spans), task.mask), task.instruction())
 
 
 def _on_whole(task: Extract | Complete, latents: SourceLatents, geometry: Geometry, frames: int) -> EditSpec:
