@@ -126,7 +126,7 @@ def test_an_array_anywhere_in_a_message_is_answered_as_any_other_odd_value(host:
     it = room.it
     for odd in ARRAYS:
         for value in (odd, [odd], {"a": odd}):
-            for message, sent in (
+            for message, buffers in (
                 (value, ()),
                 ({"kind": value}, ()),
                 ({"kind": "ready", "x": value}, ()),
@@ -134,7 +134,7 @@ def test_an_array_anywhere_in_a_message_is_answered_as_any_other_odd_value(host:
                 ({"kind": "send"}, value),
                 ({"kind": "ready"}, value),
             ):
-                it.receive(message, sent)
+                it.receive(message, buffers)
             it._handle_msg({"kind": "send", "_buffers": value})
             (it._process_events if hasattr(it, "param") else it.set_state)({"rung": value})
             (it._process_events if hasattr(it, "param") else it.set_state)(value)
