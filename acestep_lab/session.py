@@ -375,7 +375,8 @@ class Session:
     def verify(self, take: Take) -> Verdict:
         """Make a take again from its recipe and say: same, same to the ear, or different."""
         self.jobs.refuse_to_wait()
-        return take.verify(self._renderer.again(checks.instance("What is verified", take, Take)))
+        checks.instance("What is verified", take, Take)
+        return take.verify(self._renderer.again(take))
 
     def _able(self, kind: Any, otherwise: str, can: bool = True) -> Any:
         """The engine in use as one that can do something; RecipeError where it cannot."""
