@@ -1,4 +1,4 @@
-"""The front door: a Session holds open engines and turns recipes into takes. Verbs only; the work is done in the rooms.
+"""A Session holds open engines and turns recipes into takes. Verbs only; the work is done in the rooms.
 
 `engines/` resolve and compute, `jobs/` queue and run, `takes/` keep and find.
 """
@@ -51,6 +51,13 @@ Place: TypeAlias = str | os.PathLike[str]  # a name, a folder or a file
 class Session:
     """Open engines, a queue with a worker thread, and a library of takes.
 
+    ::
+
+        with Session.open() as lab:                                     # or "turbo", "musicgen-small", a folder, a hub id
+            take = lab.make(Recipe("slow dub techno", seconds=20))      # start, vary; repaint, extend, cover, … of a take
+            lab.analyze(take), lab.preview(take, at=3), lab.load(take.id)
+            lab.cost("base"), lab.use("base"), lab.capabilities         # several checkpoints in one session
+
     The engine is opened light; components load when they are first needed, on the worker thread. Stand-ins with the same
     verbs may be handed in for every collaborator.
     """
@@ -72,7 +79,7 @@ class Session:
     ) -> Self:  # fmt: skip
         """Open a checkpoint: "pocket", a catalog name, a folder, or a hub id; no weights are read yet.
 
-        `precision="int8"` lets the DiT multiply whole numbers on a CPU, once a measurement on the first song has shown that
+        `precision="int8"` lets the DiT multiply whole numbers on a CPU, once a measurement in the first render has shown that
         it changes little and is quicker here. `lm` names another planner than the checkpoint's own: "0.6B", "1.7B", "4B", a
         folder or a hub id. `device` is where the work runs ("auto", "cpu", "cuda", "cuda:1", "mps", "xpu", or torch's own)
         and `dtype` what it computes in ("auto", "float32", "bfloat16", "float16", or torch's own); ACESTEP_DEVICE and
@@ -273,7 +280,7 @@ class Session:
         return self._planning.understand(self.sound(source), seed, on_token)
 
     def plan_score(self, source: Source, plan: Plan | None = None, scale: float = 0.1) -> PlanScore:
-        """How well a sound agrees with a plan in the planner's ears: a score per field, 0 to 1.
+        """How well a sound agrees with a plan in the planner's judgement: a score per field, 0 to 1.
 
         Without a plan, a take is held against its own, or against its recipe; any other sound needs one.
         """
@@ -351,7 +358,7 @@ class Session:
         return self.jobs.call(partial(engine.attach, wanted))
 
     def profile(self, recipe: Recipe) -> Any:
-        """Render a recipe and say where the seconds went, stage by stage, beside this machine's floor."""
+        """Render a recipe and say where the seconds went, stage by stage, beside this machine's roofline."""
         self.jobs.refuse_to_wait()
         return self._renderer.profile(recipe)
 

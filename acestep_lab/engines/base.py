@@ -84,7 +84,7 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """Everything a page, a door or a script may ask about an engine before using it."""
+    """Everything a page, a server or a script may ask about an engine before using it."""
 
     family: str
     """ "ace-step-1.5", "musicgen", …"""
@@ -276,7 +276,7 @@ class Plans(Protocol):
         """How many audio codes a whole plan of so many seconds has; 0 where plans have none."""
 
     def plan_score(self, sound: Sound, plan: Plan, scale: float) -> Any:
-        """How well a sound agrees with a plan in the planner's ears (`listen.plan_score.PlanScore`)."""
+        """How well a sound agrees with a plan in the planner's judgement (`listen.plan_score.PlanScore`)."""
 
 
 @runtime_checkable
@@ -292,7 +292,7 @@ class Profiles(Protocol):
     """An engine that knows the least its stages could take on a machine."""
 
     def profile(self, take: Take, shown_at: Sequence[float]) -> Any:
-        """Where the seconds of a take took_step, beside this machine's best; `shown_at` says when each step came."""
+        """Where the seconds of a take went, beside this machine's best; `shown_at` says when each step came."""
 
 
 @runtime_checkable

@@ -166,9 +166,9 @@ class OpenEngines:
         """Where an engine works."""
         return self.devices.device_of(self._key(engine))
 
-    def telling(self, say: Callable[[str], None]) -> AbstractContextManager[None]:
+    def notifying(self, on_message: Callable[[str], None]) -> AbstractContextManager[None]:
         """For a time, tell somebody of every change of the memory plan."""
-        return self.devices.notifying(say)
+        return self.devices.notifying(on_message)
 
     def explain(self, engine: Engine) -> str:
         """How an engine fits this machine, as a sentence."""

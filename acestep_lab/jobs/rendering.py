@@ -60,7 +60,7 @@ class Engines(Protocol):
     def device(self, engine: Engine) -> object:
         """Where an engine works."""
 
-    def telling(self, say: Callable[[str], None]) -> AbstractContextManager[None]:
+    def notifying(self, on_message: Callable[[str], None]) -> AbstractContextManager[None]:
         """For a time, tell somebody of every change of the memory plan."""
 
     def explain(self, engine: Engine) -> str:
@@ -170,7 +170,7 @@ class Renderer:
         self, run: RenderRun, items: Sequence[Item], plan: Plan | None = None, shared: SharedPlan | None = None
     ) -> None:
         """Plan → words and sources → conditions → steps → sound → takes; what the machine does meanwhile is told."""
-        with self.engines.telling(run.message):
+        with self.engines.notifying(run.message):
             items = self._planned(run, items, plan, shared)
             run.replan(self._work(items))
             prepared: dict[int, Prepared] = {}
@@ -208,14 +208,14 @@ class Renderer:
     def _sample(
         self, engine: Engine, run: RenderRun, prepared: Mapping[int, Prepared], places: Sequence[int]
     ) -> dict[int, Tensor]:
-        """Walk the loop of a group, show every step, and return each item's last latent."""
+        """Run the loop of a group, show every step, and return each item's last latent."""
         latents: dict[int, Tensor] = {}
         with run.stage(RENDER):
             for step in engine.sample([prepared[place] for place in places], run.check):
                 shown = [replace(one, items=(places[one.item],), checkpoint=engine.name) for one in step.each()]
                 latents = {one.item: one.state for one in shown if one.state is not None}
                 run.show(*shown)
-                self.queue.breathe()
+                self.queue.run_small_jobs()
                 run.check()
         return latents
 

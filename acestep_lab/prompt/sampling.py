@@ -46,7 +46,7 @@ class _Knobs:
 @sentences
 @dataclass(frozen=True, kw_only=True)
 class FlowSampling(_Knobs):
-    """The knobs of a flow model, which walks from noise to music in steps (ACE-Step)."""
+    """The knobs of a flow model, which goes from noise to music in steps (ACE-Step)."""
 
     steps: int | None = None
     """Sampling steps."""

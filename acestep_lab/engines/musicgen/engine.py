@@ -153,14 +153,14 @@ class MusicGenEngine:
         return [
             ComponentSpec(
                 name, sizes[name], _ROLES[name], _LABELS[name], int8=_INT8.get(name), working=needs.get(name),
-                content=StoredContent.of(f"musicgen {name}", checkpoint.part(name), checkpoint.entries(name)),
+                content=StoredContent.of(f"musicgen {name}", checkpoint.config_of(name), checkpoint.entries(name)),
             )
             for name in COMPONENTS
         ]  # fmt: skip
 
     def _working_memory(self) -> Mapping[str, WorkingMemory]:
         """What a component needs while it works, in bytes."""
-        decoder, codec = self.checkpoint.part("decoder"), self.checkpoint.part("codec")
+        decoder, codec = self.checkpoint.config_of("decoder"), self.checkpoint.config_of("codec")
         layers = whole_number(decoder, "num_hidden_layers", self.name, 24)
         width = whole_number(decoder, "hidden_size", self.name, 1024)
         places = self.window_seconds * self.shape.frames_per_second + (self.shape.chroma or 0)

@@ -119,10 +119,10 @@ class Generation:
             self._heard = self._conditions(decoder, device)
         cache, self._cache = self._cache, None  # a failure leaves none behind
         ids = self._grid[:, self._read : self.at].repeat(self.rules.rows, 1).to(device)
-        heard = (
+        conditions = (
             {} if self._read and self.conditions.melodies is not None else self._heard
         )  # stands before the music, read once
-        found = decoder.decoder(input_ids=ids, past_key_values=cache, use_cache=True, **heard).logits[:, -1]
+        found = decoder.decoder(input_ids=ids, past_key_values=cache, use_cache=True, **conditions).logits[:, -1]
         self._cache = cache
         rows = found.float().reshape(self.rules.rows, len(self.late), -1)
         return guided(rows, self.rules.guidance_scale)
