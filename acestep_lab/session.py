@@ -321,9 +321,7 @@ class Session:
         return analyze(self.sound(source), bpm)
 
     def preview(self, step: Step | Take, at: float, seconds: float = 3.0) -> Audio:
-        """The seconds around a time of a step's estimate, decoded alone; exact, and cheap enough between two steps. RecipeError
-        where the engine that made it has none.
-        """
+        """The seconds around a time of a step's estimate, decoded alone, exactly; RecipeError where its engine has none."""
         checks.instance("What is previewed", step, (Step, Take))
         latent: Any = step.latent if isinstance(step, Take) else step.estimate
         engine = self.engines.maker_of(step)
@@ -375,8 +373,7 @@ class Session:
     def verify(self, take: Take) -> Verdict:
         """Make a take again from its recipe and say: same, same to the ear, or different."""
         self.jobs.refuse_to_wait()
-        checks.instance("What is verified", take, Take)
-        return take.verify(self._renderer.again(take))
+        return checks.instance("What is verified", take, Take).verify(self._renderer.again(take))
 
     def _able(self, kind: Any, otherwise: str, can: bool = True) -> Any:
         """The engine in use as one that can do something; RecipeError where it cannot."""

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acestep_lab import Audio, LabError, Library, Plan, Planning, Recipe, Region, Run, Session, Take
+from acestep_lab import Audio, LabError, Library, Plan, Planning, Recipe, Region, Session, Take
 from acestep_lab.engines.ace15.engine import Ace15Engine
+from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.plan import plan
 from acestep_lab.prompt import checks, recipe
