@@ -138,10 +138,8 @@ class Session:
         return self.engines.tier
 
     def __repr__(self) -> str:
-        latent = self.capabilities.latent
-        return (
-            f"<Session {self.engine.name!r}: {latent.rate} Hz, {self.tier.name} tier, {len(self.library)} takes kept>"
-        )
+        rate, kept = self.capabilities.latent.rate, len(self.library)
+        return f"<Session {self.engine.name!r}: {rate} Hz, {self.tier.name} tier, {kept} takes kept>"
 
     # -- making --------------------------------------------------------------------------------------------------------
 
@@ -174,7 +172,7 @@ class Session:
     def repaint(
         self, source: Source, region: Region | Iterable[Region], caption: str | None = None, lyrics: str | None = None,
         *, mode: str = "balanced", strength: float = 0.5, injection: float | None = None,
-        latent_crossfade: float | None = None, wave_crossfade: float | None = None, **changes: Any,
+        latent_crossfade: float | None = None, wave_crossfade: float | None = None, **changes: object,
     ) -> Take:  # fmt: skip
         """New music inside one or several regions; every sample outside them and their crossfades stays.
 
@@ -186,41 +184,41 @@ class Session:
 
     def extend(
         self, source: Source, before: float = 0.0, after: float = 0.0, caption: str | None = None,
-        lyrics: str | None = None, *, wave_crossfade: float | None = None, **changes: Any,
+        lyrics: str | None = None, *, wave_crossfade: float | None = None, **changes: object,
     ) -> Take:  # fmt: skip
         """So many seconds of new music before the source, after it, or both."""
         return self._make_from(source, tasks.Extend(source, before, after, wave_crossfade), caption, lyrics, changes)
 
     def cover(
         self, source: Source, caption: str | None = None, lyrics: str | None = None, *, strength: float = 1.0,
-        noise_strength: float = 0.0, through_codes: bool | None = None, reference: Source | None = None, **changes: Any,
+        noise_strength: float = 0.0, through_codes: bool | None = None, reference: Source | None = None, **changes: object,
     ) -> Take:  # fmt: skip
         """The source's rhythm and harmony in another sound; `through_codes` None: where the checkpoint has codes."""
         through = self.capabilities.codes if through_codes is None else through_codes
         task = tasks.Cover(source, strength, noise_strength, through, reference=reference)
         return self._make_from(source, task, caption, lyrics, changes)
 
-    def extract(self, source: Source, stem: str, **changes: Any) -> Take:
+    def extract(self, source: Source, stem: str, **changes: object) -> Take:
         """One stem of the source, alone."""
         return self._make_from(source, tasks.Extract(source, stem), changes.pop("caption", None), None, changes)
 
     def lego(
         self, source: Source, stem: str, caption: str | None = None, region: Region | None = None,
-        lyrics: str | None = None, **changes: Any,
+        lyrics: str | None = None, **changes: object,
     ) -> Take:  # fmt: skip
         """A new stem that fits the source, in a region or all along."""
         return self._make_from(source, tasks.Lego(source, stem, region), caption, lyrics, changes)
 
     def complete(
         self, source: Source, stems: str | Iterable[str], caption: str | None = None, lyrics: str | None = None,
-        **changes: Any,
+        **changes: object,
     ) -> Take:  # fmt: skip
         """The source with accompaniment by the named stems."""
         return self._make_from(source, tasks.Complete(source, stems), caption, lyrics, changes)  # type: ignore[arg-type]
 
     def edit(
         self, source: Source, caption: str, lyrics: str | None = None, *, described: str = "", described_lyrics: str = "",
-        n_min: float = 0.0, n_max: float = 1.0, n_avg: int = 1, **changes: Any,
+        n_min: float = 0.0, n_max: float = 1.0, n_avg: int = 1, **changes: object,
     ) -> Take:  # fmt: skip
         """The source moved from its description to another (FlowEdit); `described` and `described_lyrics` say how it sounds
         now, and may be left away for a take, which knows.
@@ -228,13 +226,13 @@ class Session:
         task = tasks.FlowEdit(source, described, described_lyrics, n_min, n_max, n_avg)
         return self._make_from(source, task, caption, lyrics, changes)
 
-    def recipe_from(self, source: Source, task: Task, **changes: Any) -> Recipe:
+    def recipe_from(self, source: Source, task: Task, **changes: object) -> Recipe:
         """A recipe for a task on a source: a take's words and choices come along, its seed and length do not."""
         return recipe_from(self.sound(source), task, changes)
 
-    def _make_from(self, source: Source, task: Task, caption: Any, lyrics: Any, changes: dict[str, Any]) -> Take:
+    def _make_from(self, source: Source, task: Task, caption: object, lyrics: object, more: dict[str, object]) -> Take:
         given = {name: value for name, value in (("caption", caption), ("lyrics", lyrics)) if value is not None}
-        return self.make(self.recipe_from(source, task, **changes, **given))
+        return self.make(self.recipe_from(source, task, **more, **given))
 
     def resolve(self, recipe: Recipe, plan: Plan | None = None) -> Recipe:
         """The recipe with every "auto" decided by the plan, then the engine; raises RecipeError."""
@@ -263,7 +261,9 @@ class Session:
         """A caption, lyrics and metadata out of one sentence: `lab.sketch("a sad song about rain")`."""
         return self._planning.sketch(sentence, instrumental, seed, language, on_token)
 
-    def polish(self, caption: str, lyrics: str = "", seed: int = 0, *, on_token: OnToken = None, **fixed: Any) -> Plan:
+    def polish(
+        self, caption: str, lyrics: str = "", seed: int = 0, *, on_token: OnToken = None, **fixed: object
+    ) -> Plan:
         """Better words for a caption and lyrics, with metadata; fields given by name stand: `bpm=118`."""
         return self._planning.polish(caption, lyrics, seed, on_token, fixed)
 
@@ -314,9 +314,8 @@ class Session:
 
     def preview(self, step: Step | Take, at: float, seconds: float = 3.0) -> Audio:
         """The seconds around a time of a step's estimate, decoded alone; exact, and cheap enough between two steps."""
-        latent: Any = (
-            step.latent if isinstance(step, Take) else checks.instance("What is previewed", step, Step).estimate
-        )
+        found: Any = step if isinstance(step, Take) else checks.instance("What is previewed", step, Step)
+        latent = found.latent if isinstance(step, Take) else found.estimate
         engine = self._able(Previews, "has nothing to hear before its last step")
         return self.jobs.call(partial(engine.preview, latent, at, seconds))
 
@@ -330,7 +329,7 @@ class Session:
         sound = self.sound(source)
         return self._aside(lambda stop: self.engine.encode(sound, stop)).numpy()
 
-    def decode(self, latent: Any) -> Audio:
+    def decode(self, latent: np.ndarray) -> Audio:
         """The sound of a latent `[frames, channels]`, at its own level."""
         return self._aside(lambda stop: self.engine.decode_latent(latent, stop))
 
@@ -348,14 +347,13 @@ class Session:
         wanted, engine = open_adapters(adapters), self._able(Attaches, "takes no adapters")
         return self.jobs.call(partial(engine.attach, wanted))
 
-    def profile(self, recipe: Recipe) -> Any:
+    def profile(self, recipe: Recipe) -> object:
         """Render a recipe and say where the seconds went, stage by stage, beside this machine's floor."""
         checks.instance("What is profiled", recipe, Recipe)
         self.jobs.refuse_to_wait()
         engine = self._able(Profiles, "has no profile yet")
-        self.start(
-            recipe.replace(caption=recipe.caption + " (warming up)", steps=1)
-        ).take()  # other words: nothing is known
+        other_words = recipe.caption + " (warming up)"  # of these nothing is known
+        self.start(recipe.replace(caption=other_words, steps=1)).take()
         run = self.start(recipe)
         return self.jobs.call(partial(engine.profile, run.take(), run.shown_at))
 
@@ -372,7 +370,7 @@ class Session:
         self.jobs.refuse_to_wait()
         return take.verify(self._renderer.again(checks.instance("What is verified", take, Take)))
 
-    def _able(self, kind: Any, otherwise: str, can: bool = True) -> Any:
+    def _able(self, kind: type[T], otherwise: str, can: bool = True) -> T:
         """The engine in use as one that can do something; RecipeError where it cannot."""
         if not (can and isinstance(self.engine, kind)):
             raise RecipeError(f"{self.engine.name} {otherwise}.")

@@ -133,7 +133,7 @@ def _prompts(count: int) -> list[Prompt]:
     return found
 
 
-def _default_sampling(session: Session) -> dict[str, Any]:
+def _default_sampling(session: Session) -> dict[str, object]:
     """What the engine decides about sampling where nobody says anything."""
     return session.engine.defaults(Text2Music()).to_json()
 
@@ -172,7 +172,7 @@ def prompt_adherence_without_planner(context: EvalContext) -> list[Metric]:
     return _adherence(context, f"{ADHERENCE}, no planner", "text2music, no planner", thinking=False)
 
 
-def _adherence(context: EvalContext, group: str, what: str, **more: Any) -> list[Metric]:
+def _adherence(context: EvalContext, group: str, what: str, **more: object) -> list[Metric]:
     takes = [take.audio for take in context.make(context.prompts, what, **more)]
     metrics = []
     for measure in measures.PROMPT_MEASURES:

@@ -6,7 +6,6 @@ import html
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from acestep_lab.errors import LibraryError
 
@@ -36,7 +35,7 @@ class Report:
     """All metrics of one evaluation, and the settings it was made with."""
 
     checkpoint: str
-    settings: dict[str, Any]
+    settings: dict[str, object]
     metrics: tuple[Metric, ...]
 
     def __getitem__(self, name: str) -> Metric:

@@ -60,18 +60,18 @@ def _number(value: Any) -> float | None:
     return number if number is not None and math.isfinite(number) else None
 
 
-def _error(error: BaseException) -> dict[str, Any]:
+def _error(error: BaseException) -> dict[str, object]:
     return {"kind": type(error).__name__, "message": str(error)}
 
 
-def _step(step: Any) -> dict[str, Any]:
+def _step(step: Any) -> dict[str, object]:
     index, steps = int(step.index), int(step.steps)
     items = tuple(getattr(step, "items", ())) or (0,)
     time_of_flow = _number(getattr(step, "t", None))
     return {"index": index, "steps": steps, "t": time_of_flow, "fraction": (index + 1) / steps, "item": int(items[0])}
 
 
-def _token(token: Any) -> dict[str, Any]:
+def _token(token: Any) -> dict[str, object]:
     if isinstance(token, str):
         return {"row": 0, "field": "", "text": token}
     return {

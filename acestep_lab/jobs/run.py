@@ -236,7 +236,7 @@ class Run(Generic[Piece, Result]):
         """As `for`, without holding up the event loop; a cancelled task stops the run."""
         return _Pieces(self)
 
-    def __await__(self) -> Generator[Any, None, Any]:
+    def __await__(self) -> Generator[object, None, object]:
         """`result = await run`: wait for it without holding up the event loop; of a render, the (first) take."""
         yield from self._until(lambda: self.over).__await__()
         return self._awaited()
@@ -252,7 +252,7 @@ class Run(Generic[Piece, Result]):
         """What it has made, once it has ended well."""
         raise NotImplementedError
 
-    def _awaited(self) -> Any:
+    def _awaited(self) -> object:
         """What `await` gives."""
         return self.result()
 
@@ -466,7 +466,7 @@ class Run(Generic[Piece, Result]):
         self._state = state
         self._emit("state", state)
 
-    def _emit(self, kind: Kind, value: Any) -> None:
+    def _emit(self, kind: Kind, value: object) -> None:
         event = Event(kind, value, self.id)
         with self._changed:
             self._changed.notify_all()

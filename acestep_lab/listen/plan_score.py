@@ -42,9 +42,9 @@ class PlanScore:
 
 def plan_score(
     lm: nn.Module,
-    tokenizer: Any,
+    tokenizer: object,
     codes: Sequence[int],
-    plan: Mapping[str, Any] | object,
+    plan: Mapping[str, object] | object,
     *,
     scale: float = 0.1,
 ) -> PlanScore:

@@ -86,7 +86,7 @@ def _takes_flat(cls: type[T]) -> type[T]:
     flat = [*dict.fromkeys([*FlowSampling.names(), *sorted(KNOBS)]), *FLAT_PLANNING]
 
     @wraps(plain_init)
-    def init(self: Any, /, *args: Any, **kwargs: Any) -> None:
+    def init(self: Any, /, *args: object, **kwargs: object) -> None:
         checks.known_fields("A recipe", kwargs, [*plain.parameters, *flat])
         knobs = {name: kwargs.pop(name) for name in flat if name in kwargs}
         plain_init(self, *args, **kwargs)
@@ -100,7 +100,7 @@ def _takes_flat(cls: type[T]) -> type[T]:
     return cls
 
 
-def _put_flat(recipe: Recipe, knobs: Mapping[str, Any]) -> None:
+def _put_flat(recipe: Recipe, knobs: Mapping[str, object]) -> None:
     """Put what was typed flat where it belongs."""
     planning = {name: value for name, value in knobs.items() if name in FLAT_PLANNING}
     sampling = {name: value for name, value in knobs.items() if name not in FLAT_PLANNING}
@@ -148,14 +148,14 @@ class Recipe:
 
     if not TYPE_CHECKING:  # what is typed flat may be read flat; typed code names the value it is in
 
-        def __getattr__(self, name: str) -> Any:
+        def __getattr__(self, name: str) -> object:
             if name in FLAT_PLANNING:
                 return getattr(self.planning, name)
             if name in KNOBS:
                 return getattr(self.sampling, name)
             raise AttributeError(f"A recipe has no {name!r}.")
 
-    def replace(self, /, **changes: Any) -> Self:
+    def replace(self, /, **changes: object) -> Self:
         """The same recipe with some fields changed."""
         checks.known_fields("A recipe", changes, [*(f.name for f in fields(self)), *KNOBS, *FLAT_PLANNING])
         return type(self)(**{**{f.name: getattr(self, f.name) for f in fields(self)}, **changes})
@@ -210,13 +210,13 @@ class Recipe:
         return f"Recipe({', '.join([literal(self.caption), *(f'{n}={literal(v)}' for n, v in changed.items())])})"
 
 
-def _sampling_json(sampling: Sampling) -> dict[str, Any]:
+def _sampling_json(sampling: Sampling) -> dict[str, object]:
     """The knobs, and the kind by its name where these do not tell."""
     kind = {} if kind_for(sampling.given()) is type(sampling) else {"sampling": NAMES[type(sampling)]}
     return kind | sampling.to_json()
 
 
-def _planning_json(planning: Planning) -> dict[str, Any]:
+def _planning_json(planning: Planning) -> dict[str, object]:
     plain = planning.to_json()
     flat = {name: plain.pop(name) for name in FLAT_PLANNING if name in plain}
     return flat | ({"planning": plain} if plain else {})
@@ -251,7 +251,7 @@ def _needs_words(task: Task) -> bool:
     return isinstance(task, Text2Music) and task.codes is None
 
 
-def _seed(value: Any) -> int:
+def _seed(value: object) -> int:
     return checks.whole("A seed", value, 0, MAX_SEED)
 
 
@@ -295,5 +295,5 @@ _CHECKS: Mapping[str, Reader] = {
     "planning": _planning,
     "checkpoint": given("A checkpoint's name", checks.name, 200),
 }
-_DEFAULTS: Mapping[str, Any] = {f.name: f.default for f in fields(Recipe)} | {"task": Text2Music()}
+_DEFAULTS: Mapping[str, object] = {f.name: f.default for f in fields(Recipe)} | {"task": Text2Music()}
 """What a field holds where nothing is said."""

@@ -268,7 +268,7 @@ class Library:
             f"{take.id} is another take here; this one got an id of its own, with that one as its parent."
         )
 
-    def _kept_under(self, name: str) -> tuple[dict[str, Any], Path | None] | None:
+    def _kept_under(self, name: str) -> tuple[dict[str, object], Path | None] | None:
         """The manifest under a name, here or in the trash, and the sound beside it."""
         places = [(one.folder, one.stem) for one in self._trash if one.name == name]
         for folder, stem in [(self.folder, name), *places]:
@@ -350,7 +350,7 @@ class Library:
         """What was said about a take: star, reject, note, tags, scores; nothing where its file is damaged."""
         return self._marks(take_id(name))[0]
 
-    def _marks(self, name: str) -> tuple[dict[str, Any], str]:
+    def _marks(self, name: str) -> tuple[dict[str, object], str]:
         """The marks of a take, and a sentence where they cannot be read."""
         path = self.folder / f"{name}.marks.json"
         if not path.exists() and not path.is_symlink():
@@ -550,7 +550,7 @@ class Library:
 
     def _entries(
         self, names: Iterable[str], stamps: dict[str, str]
-    ) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    ) -> Iterator[tuple[str, dict[str, object], dict[str, object]]]:
         """What the index is told of takes; those that cannot be read are named in `problems` instead."""
         for name in names:
             try:

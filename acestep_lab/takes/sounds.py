@@ -38,7 +38,7 @@ class Sounds:
         self.library.keep(take)
         return take
 
-    def store(self, take: Take, sources: Iterable[Any], say: Callable[[str], None]) -> None:
+    def store(self, take: Take, sources: Iterable[object], say: Callable[[str], None]) -> None:
         """Put a take on disk the moment it exists, and the recordings it starts from; a full disk costs a sentence, never the
         take.
         """

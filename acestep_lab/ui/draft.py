@@ -102,7 +102,7 @@ def _share(field: Field, typed: Any) -> float:
     return value
 
 
-def _whole(field: Field, typed: Any) -> int:
+def _whole(field: Field, typed: object) -> int:
     value = _number(field, typed)
     if value != int(value):
         raise RecipeError(f"{field.label} is a whole number, not {_quoted(typed)}.")

@@ -46,7 +46,7 @@ class Gallery(Component):
     """
 
     module = "gallery"
-    fields: ClassVar[dict[str, Any]] = {
+    fields: ClassVar[Mapping[str, object]] = {
         "cards": [],
         "columns": [],
         "grid": {},
@@ -99,7 +99,7 @@ class Gallery(Component):
         self._set_cards(shown_cards)
 
     def sweep(
-        self, x: tuple[str, Sequence[Any]], y: tuple[str, Sequence[Any]] | None, cells: Sequence[Sequence[str]]
+        self, x: tuple[str, Sequence[object]], y: tuple[str, Sequence[Any]] | None, cells: Sequence[Sequence[str]]
     ) -> None:
         """Show takes as a grid over one or two parameters: `cells[row][column]` are ids, "" where none is yet."""
         self.grid = {

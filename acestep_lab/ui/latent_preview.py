@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 from acestep_lab.audio.audio import Audio
@@ -44,7 +44,7 @@ class LatentPreview(Component):
 
     module = "latent"
     includes = ("audio_player",)
-    fields: ClassVar[dict[str, Any]] = {
+    fields: ClassVar[Mapping[str, object]] = {
         "run": "",
         "steps": 0,
         "latest": -1,

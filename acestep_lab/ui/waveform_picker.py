@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -45,7 +45,7 @@ class WaveformPicker(Component):
 
     module = "waveform"
     includes = ("audio_player",)
-    fields: ClassVar[dict[str, Any]] = {
+    fields: ClassVar[Mapping[str, object]] = {
         "track": {},
         "regions": [],
         "change_id": "",
@@ -189,7 +189,7 @@ class WaveformPicker(Component):
         finally:
             self.change_id = change_id
 
-    def _refused(self, message: Any) -> None:
+    def _refused(self, message: object) -> None:
         """The page waits for the id of its change, also where nothing came of it; then it shows again what stands
         here.
         """

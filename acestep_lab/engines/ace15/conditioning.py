@@ -105,7 +105,7 @@ def encode_text(text_encoder: nn.Module, tokenizer: Any, items: Sequence[PromptF
     return [_encode_text_one(text_encoder, tokenizer, words) for words in items]
 
 
-def _encode_text_one(text_encoder: Any, tokenizer: Any, words: PromptFields) -> TextEncoding:
+def _encode_text_one(text_encoder: Any, tokenizer: object, words: PromptFields) -> TextEncoding:
     fitted, notes = _fitted(tokenizer, words)
     text, lyrics = prompt_texts(fitted)
     device = next(text_encoder.parameters()).device
@@ -120,7 +120,7 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
     return list(tokenizer(text, truncation=False, verbose=False).input_ids)
 
 
-def _fitted(tokenizer: Any, words: PromptFields) -> tuple[PromptFields, tuple[str, ...]]:
+def _fitted(tokenizer: object, words: PromptFields) -> tuple[PromptFields, tuple[str, ...]]:
     """Fields whose prompt fits. Tempo, key and length stand at the end of the prompt, where a plain cut would lose
     them; so the song's own caption, then the caption gives way from its end, at a word where the script has spaces.
 
@@ -133,11 +133,11 @@ def _fitted(tokenizer: Any, words: PromptFields) -> tuple[PromptFields, tuple[st
     return words, song_notes + notes
 
 
-def _fits(tokenizer: Any, words: PromptFields) -> bool:
+def _fits(tokenizer: object, words: PromptFields) -> bool:
     return len(_ids(tokenizer, prompt_texts(words)[0])) <= TEXT_TOKENS
 
 
-def _shortened(tokenizer: Any, words: PromptFields, field: str, called: str) -> tuple[PromptFields, tuple[str, ...]]:
+def _shortened(tokenizer: object, words: PromptFields, field: str, called: str) -> tuple[PromptFields, tuple[str, ...]]:
     """Fields with one caption shortened until the prompt fits, and the note that says so; as they are where it does."""
     if _fits(tokenizer, words):
         return words, ()
@@ -165,7 +165,7 @@ def _beginning(text: str, fits: Callable[[str], bool]) -> str:
     return kept.rstrip()
 
 
-def _lyric_ids(tokenizer: Any, lyrics: str) -> tuple[list[int], tuple[str, ...]]:
+def _lyric_ids(tokenizer: object, lyrics: str) -> tuple[list[int], tuple[str, ...]]:
     ids = _ids(tokenizer, lyrics)
     if len(ids) <= LYRIC_TOKENS:
         return ids, ()
@@ -225,7 +225,7 @@ def _encode_one(encoder: Any, encoding: TextEncoding, timbre: Tensor | None, tim
 def encode_both(
     text_encoder: nn.Module,
     condition_encoder: nn.Module,
-    tokenizer: Any,
+    tokenizer: object,
     items: Sequence[PromptFields],
     timbre_frames: int,
     timbre: Sequence[Tensor | None] | Tensor | None = None,

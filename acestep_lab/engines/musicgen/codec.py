@@ -69,7 +69,7 @@ class Codec:
 
     def _piece(
         self,
-        layers: list[Any],
+        layers: list[object],
         whole: Tensor,
         begin: int,
         frames: int,
