@@ -261,9 +261,8 @@ class Session:
         """A caption, lyrics and metadata out of one sentence: `lab.sketch("a sad song about rain")`."""
         return self._planning.sketch(sentence, instrumental, seed, language, on_token)
 
-    def polish(
-        self, caption: str, lyrics: str = "", seed: int = 0, *, on_token: OnToken = None, **fixed: object
-    ) -> Plan:
+    def polish(self, caption: str, lyrics: str = "", seed: int = 0, *, on_token: OnToken = None,
+               **fixed: object) -> Plan:  # fmt: skip
         """Better words for a caption and lyrics, with metadata; fields given by name stand: `bpm=118`."""
         return self._planning.polish(caption, lyrics, seed, on_token, fixed)
 

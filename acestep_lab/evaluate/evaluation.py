@@ -220,6 +220,14 @@ def solo(context: EvalContext) -> list[Metric]:
     ]
 
 
+def _mean(
+    group: str, name: str, values: Sequence[float], chance: float | None = None, ceiling: float | None = None,
+    unit: str = "", threshold: float | None = None,
+) -> Metric:  # fmt: skip
+    """The mean of what was measured several times, as a metric."""
+    return Metric(group, name, float(np.mean(values)), chance, ceiling, len(values), unit, threshold)
+
+
 def stems(context: EvalContext) -> list[Metric]:
     """What extract, lego and complete do with the stems of the prompts' songs."""
     gains: dict[str, list[float]] = {}
@@ -238,22 +246,15 @@ def stems(context: EvalContext) -> list[Metric]:
         full = context.session.complete(alone, others, prompt.caption, seed=prompt.seed)
         complete += [s in context.tagger.present(full.audio) for s in others]
     metrics = [
-        Metric("stems", f"extract {stem}: nearer to the stem by", float(np.mean(g)), None, None, len(g), "dB")
-        for stem, g in sorted(gains.items())
+        _mean("stems", f"extract {stem}: nearer to the stem by", found, unit="dB")
+        for stem, found in sorted(gains.items())
     ]
     every = [gain for g in gains.values() for gain in g]
     return [
         *metrics,
-        Metric("stems", "extract, all stems", float(np.mean(every)), 0.0, None, len(every), "dB", 9.0),
-        Metric(
-            "stems",
-            "lego: the new stem is detected",
-            float(np.mean(lego_true)),
-            float(np.mean(lego_chance)),
-            1.0,
-            len(lego_true),
-        ),
-        Metric("stems", "complete: the added stems are detected", float(np.mean(complete)), None, 1.0, len(complete)),
+        _mean("stems", "extract, all stems", every, 0.0, unit="dB", threshold=9.0),
+        _mean("stems", "lego: the new stem is detected", lego_true, float(np.mean(lego_chance)), 1.0),
+        _mean("stems", "complete: the added stems are detected", complete, ceiling=1.0),
     ]
 
 
@@ -306,28 +307,12 @@ def repaint(context: EvalContext) -> list[Metric]:
         span = region.frames(context.session.capabilities.latent.frames_per_second)
         inside.append(_change_decibels(source.latent[span], free[span]))
         free_outside.append(_change_outside_decibels(source.latent, free, span))
-    n = len(smooth)
+    joints = "borders no louder than the song's own joints"
     return [
-        Metric(
-            "repaint",
-            "borders no louder than the song's own joints",
-            float(np.mean(smooth)),
-            None,
-            float(np.mean(reference)),
-            n,
-            threshold=0.9,
-        ),
+        _mean("repaint", joints, smooth, ceiling=float(np.mean(reference)), threshold=0.9),
         Metric("repaint", "largest change outside", float(np.max(outside)), None, 0.0, len(outside), "of full scale"),
-        Metric("repaint", "new inside: distance to the old", float(np.mean(inside)), None, None, len(inside), "dB"),
-        Metric(
-            "repaint",
-            "outside when left to the model: distance",
-            float(np.mean(free_outside)),
-            None,
-            None,
-            len(free_outside),
-            "dB",
-        ),
+        _mean("repaint", "new inside: distance to the old", inside, unit="dB"),
+        _mean("repaint", "outside when left to the model: distance", free_outside, unit="dB"),
     ]
 
 

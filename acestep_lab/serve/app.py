@@ -78,11 +78,13 @@ def serve(
         server.start()
         return server
 
-    if not block:
-        return _in_background(begin)
-    server = begin()
+    return _until_interrupted(begin()) if block else _in_background(begin)
+
+
+def _until_interrupted(server: Server) -> Server:
+    """Go on serving; in a notebook the loop runs already, and does so by itself."""
     loop: Any = server.io_loop
-    if not loop.asyncio_loop.is_running():  # in a notebook it is, and goes on serving
+    if not loop.asyncio_loop.is_running():
         loop.start()
     return server
 
