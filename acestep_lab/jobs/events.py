@@ -89,7 +89,7 @@ def _take(value: tuple[int, Any]) -> dict[str, Any]:
     return {"place": int(place), "id": str(take.id)}
 
 
-_PLAIN: Mapping[str, Callable[[Any], Any]] = {
+_PLAIN: Mapping[str, Callable[[Any], object]] = {
     "state": str, "error": _error, "step": _step, "token": _token, "plan": _plan, "take": _take, "message": str,
     "progress": _number, "position": int, "held": bool, "eta": _number,
 }  # fmt: skip

@@ -210,7 +210,7 @@ class Run(Generic[Piece, Result]):
     def _ahead(self) -> Sequence[Run[Any, Any]]:
         return () if self._line is None or self._state != "queued" else self._line.ahead(self)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """How it stands, as plain data."""
         eta = self.eta
         return {

@@ -12,7 +12,6 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -108,7 +107,9 @@ class _Pages:
         ]
         if auth is not None:
             routes.append((LOGIN, LoginHandler, {"auth": auth}))
-        server = self._listening(partial(self._page, sounds, controls), routes, loop, server_id)
+        server = self._listening(
+            lambda: self._page(sounds, controls), routes, loop, server_id
+        )  # Panel calls no partial
         if auth is not None:
             auth.port = int(server.port or self.port)
         controls.append(AccessControl(server._tornado, hosts, auth))
