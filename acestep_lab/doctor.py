@@ -314,14 +314,13 @@ def disk(folder: Path | None = None, free_bytes: Callable[[Path], int] | None = 
 
 def cached(deep: bool = False) -> Iterator[Finding]:
     """Whether what `acestep-lab download` fetched is still whole."""
-    from acestep_lab.models import catalog, download
+    from acestep_lab.engines import registry
+    from acestep_lab.models import download
 
     store = download.hub_cache()
-    rows: tuple[catalog.Row | catalog.LMRow, ...] = (*catalog.LMS.values(), *catalog.ROWS.values())
-    names = {row.repo: row.name for row in rows if row.repo}
-    for repo, name in names.items():
-        if store.read_lock(repo) is None:
-            continue
+    names = {entry.repo: entry.name for entry in registry.entries()}
+    for repo in store.recorded_repos():
+        name = names.get(repo, repo)
         wrong = download.verify(repo, store, deep)
         if wrong:
             more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
@@ -336,26 +335,29 @@ def checkpoint_files(
     checkpoint: str | Path = "pocket", environ: Mapping[str, str] = os.environ, requested: DeviceRequest | None = None
 ) -> Iterator[Finding]:
     """Whether a checkpoint's files fit its configs, and what this machine will make of it."""
-    from acestep_lab.models.loading import Checkpoint, component_specs
+    from acestep_lab.engines import registry
+    from acestep_lab.engines.base import Verifies
+    from acestep_lab.engines.offered import licence_note
     from acestep_lab.models.memory_plan import budget, gb
 
     try:
-        opened = Checkpoint.open(checkpoint)
-        specs = component_specs(opened)
-        for component in opened.components:
-            opened.verify(component)
+        engine = registry.open_engine(checkpoint)
+        specs, can = engine.component_specs(), engine.capabilities
+        if isinstance(engine, Verifies):
+            for component in can.components:
+                engine.verify(component)
     except LabError as error:
         yield Finding("checkpoint", "bad", str(error), _checkpoint_fix(str(checkpoint)))
         return
-    yield Finding(
-        "checkpoint",
-        "ok",
-        f"{opened.name}: {', '.join(opened.components)}; {gb(sum(spec.bytes for spec in specs))}, every shape right",
-    )
+    known = "every shape right" if isinstance(engine, Verifies) else "its weights were not looked at"
+    size = gb(sum(spec.bytes for spec in specs))
+    yield Finding("checkpoint", "ok", f"{engine.name} ({can.family}): {', '.join(can.components)}; {size}, {known}")
+    if note := licence_note(can.licence):
+        yield Finding("licence", "ok", note)
     requested = requested or DeviceRequest()
     machine = requested.machine(environ)
     tier = requested.tier(machine, environ)
-    plan = budget(machine, specs, tier=tier, longest=opened.geometry.longest_seconds)
+    plan = budget(machine, specs, passes=engine.passes, tier=tier, longest=can.seconds[1])
     fix = "" if plan.fits else "Close other programs, or take a smaller checkpoint or LM."
     summary = f"{plan.summary()}; computes in {plan.dtype_name} on {plan.device}"
     yield Finding("plan", "ok" if plan.fits else "warn", summary, fix)
@@ -363,11 +365,11 @@ def checkpoint_files(
 
 def _checkpoint_fix(checkpoint: str) -> str:
     """What helps a checkpoint: fetching it where that can be done."""
-    from acestep_lab.models.catalog import ROWS
+    from acestep_lab.engines import registry
 
     if checkpoint == "pocket":
         return _REINSTALL
     on_the_hub = checkpoint.count("/") == 1 and not checkpoint.startswith(("/", ".", "~"))
-    if checkpoint in ROWS or (on_the_hub and not Path(checkpoint).exists()):
+    if checkpoint in registry.names() or (on_the_hub and not Path(checkpoint).exists()):
         return f"`acestep-lab download {checkpoint}` fetches what is missing or wrong."
     return "Copy the folder anew, or name another checkpoint; `acestep-lab download turbo` fetches a published one."

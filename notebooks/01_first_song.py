@@ -45,16 +45,16 @@ take.recipe.to_json()
 
 # %% [markdown]
 # ## Watch it form
-# `start` returns at once; the run can be iterated (one frame a step), asked how long it will take, and stopped, also by
-# interrupting the cell. Where a loop of events is at work, as in a notebook, `async for frame in run` and
+# `start` returns at once; the run can be iterated (it yields its steps), asked how long it will take, and stopped, also by
+# interrupting the cell. Where a loop of events is at work, as in a notebook, `async for step in run` and
 # `take = await run` leave it awake.
-# Each frame holds `latent` (where the sampler stands, still noisy) and `estimate` (what the song would be if it ended
+# Each step holds `state` (where the sampler stands, still noisy) and `estimate` (what the song would be if it ended
 # here). The estimate is worth looking at from the first step.
 
 # %%
 run = lab.start(recipe.replace(caption="slow dub techno with deep bass and a soft pad", seed=11))
-for frame in run:
-    print(f"step {frame.index + 1}/{frame.steps}  t={frame.t:.2f}  estimate's spread {float(frame.estimate.std()):.2f}")
+for step in run:
+    print(f"step {step.index + 1}/{step.steps}  t={step.t:.2f}  estimate's spread {float(step.estimate.std()):.2f}")
 
 # %%
 from IPython.display import display

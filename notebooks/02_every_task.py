@@ -182,6 +182,53 @@ for wrong in (
         print("·", sentence)
 
 # %% [markdown]
+# ## What a checkpoint can do, and another one beside it
+# Everything above was asked of the pocket. Other checkpoints can do other things, and say so before anybody asks: the tasks, the
+# knobs of a recipe, the languages, the longest song, the licence of the weights. `acestep-lab checkpoints` lists those there are.
+
+# %%
+can = lab.capabilities
+print(can.family, "·", can.licence, "·", f"{can.seconds[0]:g} to {can.seconds[1]:g} s", "·", len(can.vocabulary.languages), "languages")
+print("knobs:", ", ".join(can.sampling.names()))
+print("by default:", lab.defaults(Text2Music()).given())
+
+# %% [markdown]
+# A session may hold several. `lab.cost` says what one more would take of this machine before anything is loaded, and `lab.use`
+# makes it the one at work; what two have in common is in memory once. Nothing is downloaded here: a copy of the pocket plays the
+# part of a checkpoint of your own, such as one that you have trained further.
+
+# %%
+import shutil
+import tempfile
+from pathlib import Path
+
+from acestep_lab.models.loading import POCKET
+
+folder = Path(tempfile.mkdtemp()) / "my-band"
+shutil.copytree(POCKET, folder)
+print(lab.cost(folder))
+lab.use(folder)
+print("at work:", lab.name, "· open:", ", ".join(lab.checkpoints))
+
+# %%
+theirs = lab.make(recipe.replace(seed=15, thinking=False))
+lab.use("pocket")
+ours = lab.make(recipe.replace(seed=15, thinking=False))
+print("the same weights, so the same music:", np.array_equal(theirs.audio.samples, ours.audio.samples))
+
+# %% [markdown]
+# A recipe may name the checkpoint it is for, and a run may hold recipes for several. A knob that an engine does not have is
+# refused by its own sentence.
+
+# %%
+mixed = lab.start([recipe.replace(seed=16, checkpoint=name, thinking=False) for name in lab.checkpoints]).takes()
+print([take.recipe.checkpoint for take in mixed])
+try:
+    lab.make(Recipe("a march", top_k=40))
+except RecipeError as sentence:
+    print("·", sentence)
+
+# %% [markdown]
 # ## Where it all came from
 # Every take knows its parents and the recipe that makes it again.
 

@@ -30,7 +30,7 @@ from acestep_lab.ui.latent_image import picture, png_bytes
 lab = Session.open()
 recipe = Recipe("bright house with piano chords, bass and a steady kick", seconds=6, seed=21, bpm=124, keyscale="C major")
 run = lab.start(recipe.replace(steps=12))
-frames = list(run)
+steps = list(run)
 take = run.take()
 take
 
@@ -45,8 +45,8 @@ def show(title, latent):
     display(Image(png_bytes(picture(latent)), width=640, height=96))
 
 
-for frame in (frames[0], frames[5], frames[-1]):
-    show(f"x_t after step {frame.index + 1}, t = {frame.t:.2f}", frame.latent)
+for step in (steps[0], steps[5], steps[-1]):
+    show(f"x_t after step {step.index + 1}, t = {step.t:.2f}", step.state)
 
 # %% [markdown]
 # ## Where it is going: x_0
@@ -54,16 +54,16 @@ for frame in (frames[0], frames[5], frames[-1]):
 # way at once, `x_0 = x_t − t · v`, gives its best guess of the finished song — already at the first step.
 
 # %%
-for frame in (frames[0], frames[2], frames[5], frames[-1]):
-    show(f"estimate at step {frame.index + 1}", frame.estimate)
+for step in (steps[0], steps[2], steps[5], steps[-1]):
+    show(f"estimate at step {step.index + 1}", step.estimate)
 
 # %% [markdown]
 # **Predict, then look:** does the estimate change most in the first steps or in the last ones?
 
 # %%
-changes = [float((b.estimate - a.estimate).pow(2).mean().sqrt()) for a, b in zip(frames, frames[1:])]
-for frame, change in zip(frames[1:], changes):
-    print(f"step {frame.index + 1:2d}  {'█' * round(40 * change / max(changes))} {change:.3f}")
+changes = [float((b.estimate - a.estimate).pow(2).mean().sqrt()) for a, b in zip(steps, steps[1:])]
+for step, change in zip(steps[1:], changes):
+    print(f"step {step.index + 1:2d}  {'█' * round(40 * change / max(changes))} {change:.3f}")
 
 # %% [markdown]
 # Tempo and harmony are decided while t is high; the last steps only polish. That is why schedules spend more steps near the
@@ -73,8 +73,8 @@ for frame, change in zip(frames[1:], changes):
 # Any step can be heard: the session decodes a window of the estimate, exactly as the finished song would sound there.
 
 # %%
-early = lab.preview(frames[0], at=3.0, seconds=3.0)
-late = lab.preview(frames[-1], at=3.0, seconds=3.0)
+early = lab.preview(steps[0], at=3.0, seconds=3.0)
+late = lab.preview(steps[-1], at=3.0, seconds=3.0)
 early
 
 # %%
@@ -90,12 +90,12 @@ print(kept.id, "from step 4;", "the finished one is", take.id)
 
 # %% [markdown]
 # ## Check the formula
-# The sampler's Euler step is one line: `x ← x + (t_next − t) · v`. From two neighbouring frames we can compute v and get the
+# The sampler's Euler step is one line: `x ← x + (t_next − t) · v`. From two neighbouring steps we can compute v and get the
 # estimate back.
 
 # %%
-a, b = frames[4], frames[5]
-v = (a.latent - b.latent) / (a.t - b.t)
-mine = a.latent - a.t * v
+a, b = steps[4], steps[5]
+v = (a.state - b.state) / (a.t - b.t)
+mine = a.state - a.t * v
 print("largest difference to the session's own estimate:", float((mine - b.estimate).abs().max()))
 assert np.allclose(mine.numpy(), b.estimate.numpy(), atol=1e-3)

@@ -14,9 +14,14 @@ import pytest
 from acestep_lab import Audio, Recipe
 from acestep_lab.cli import COMMANDS, main
 from acestep_lab.cli.options import text_or_file
-from acestep_lab.cli.render import open_session
+from acestep_lab.cli.render import RenderProgress, open_session
+from acestep_lab.engines import registry
+from acestep_lab.engines.step import Step
+from acestep_lab.jobs.events import Event
+from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.prompt.tasks import Cover, Extend, Lego, Region, Repaint
 from acestep_lab.takes.exchange import read_file
+from tests.tiny_musicgen import tiny_musicgen
 
 
 @pytest.fixture(autouse=True)
@@ -220,6 +225,117 @@ def test_a_licence_that_does_not_let_everything_is_said_where_the_checkpoint_is_
     monkeypatch.setattr("acestep_lab.engines.offered.FREE_LICENCES", ())
     open_session("pocket").close()
     assert capsys.readouterr().err == "pocket: Its weights are under MIT.\n"
+
+
+# -- what a checkpoint's engine can do -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def musicgen(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_musicgen(tmp_path_factory.mktemp("musicgen") / "tiny"))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            ["compose", "x", "--checkpoint", "pocket", "--top-k", "3"],
+            "ACE-Step 1.5 has no top_k: that is a knob of token models",
+        ),
+        (["compose", "x", "--checkpoint", "MUSICGEN", "--steps", "3"], "tiny has no steps"),
+        (["compose", "x", "--checkpoint", "MUSICGEN", "--solver", "heun"], "tiny has no solver"),
+        (["compose", "x", "--checkpoint", "MUSICGEN", "--lyrics", "la la"], "tiny does not sing"),
+        (["compose", "x", "--checkpoint", "MUSICGEN", "--lm", "1.7B"], "MusicGen has no planner"),
+        (["compose", "x", "--checkpoint", "MUSICGEN", "--precision", "int8"], "MusicGen is sampled as it is"),
+        (["compose", "x", "--checkpoint", "MUSICGEN", "--seconds", "500"], "up to 120 s"),
+        (["compose", "x", "--checkpoint", "pocket", "--top-k", "3", "--steps", "3"], "No model has both"),
+        (["compose", "x", "--checkpoint", "musicgen-smal"], "did you mean musicgen-small"),
+        (["compose", "x", "--checkpoint", "musicgen-small"], "acestep-lab download musicgen-small"),
+        (["repaint", "SOUND", "--region", "0:0.5", "--checkpoint", "MUSICGEN"], "tiny cannot repaint"),
+        (["extract", "SOUND", "drums", "--checkpoint", "MUSICGEN"], "tiny cannot take a stem out"),
+        (["lego", "SOUND", "drums", "--checkpoint", "MUSICGEN"], "tiny cannot add a stem"),
+        (["complete", "SOUND", "drums", "--checkpoint", "MUSICGEN"], "tiny cannot accompany"),
+        (["cover", "SOUND", "--caption", "x", "--checkpoint", "MUSICGEN"], "follows no melody"),
+        (["extend", "SOUND", "--before", "1", "--caption", "x", "--checkpoint", "MUSICGEN"], "before"),
+        (["evaluate", "MUSICGEN", "--only", "stems,planner"], "Nothing of this can be measured"),
+        (["checkpoints", "nothing-like-it"], "acestep-lab checkpoints"),
+    ],
+)
+def test_what_an_engine_cannot_do_is_its_own_sentence_before_any_work(
+    options: list[str], sentence: str, musicgen: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sound = tmp_path / "tone.wav"
+    Audio(0.1 * np.sin(np.arange(48_000) / 30).astype(np.float32)[None], 48_000).write(sound)
+    places = {"MUSICGEN": musicgen, "SOUND": str(sound)}
+    out = tmp_path / "out.flac"
+    writing = [] if options[0] in ("evaluate", "checkpoints") else ["-o", str(out)]
+    assert main([*(places.get(option, option) for option in options), *writing]) == 2
+    err = capsys.readouterr().err
+    assert sentence in err
+    assert "Traceback" not in err
+    assert not out.exists()
+
+
+def test_a_token_model_composes_extends_and_tells_its_licence_and_its_tokens(
+    musicgen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("acestep_lab.cli.render.TOKENS_BETWEEN_LINES", 10)
+    song, page = tmp_path / "song.flac", tmp_path / "song.html"
+    knobs = ["--top-k", "8", "--temperature", "0.9", "--seed", "7", "--checkpoint", musicgen]
+    assert main(["compose", "dub", "--seconds", "1", *knobs, "-o", str(song), "--page", str(page)]) == 0
+    err = capsys.readouterr().err
+    assert "tiny: Its weights are under CC-BY-NC-4.0. They are not for commercial use." in err
+    assert "token 10 of at most 28\ntoken 20 of at most 28\n" in err
+    assert read_file(song).recipe.sampling.top_k == 8
+    assert "<img" not in page.read_text(encoding="utf-8")
+    longer = tmp_path / "longer.flac"
+    assert main(["extend", str(song), "--after", "0.5", "--checkpoint", musicgen, "-o", str(longer)]) == 0
+    assert read_file(longer).seconds == pytest.approx(1.5, rel=0.05)
+
+
+def test_a_line_of_progress_counts_tokens_where_an_engine_writes_them() -> None:
+    run = RenderRun([Recipe("x", seconds=10)])
+    flow, tokens = RenderProgress(run), RenderProgress(run, counts_tokens=True)
+    step = Step(119, 500, 0.76, None, None)
+    run.show(step)
+    run._state = "rendering"
+    tokens.show(Event("step", step))
+    flow.show(Event("step", step))
+    assert "token 120 of at most 500" in tokens.line()
+    assert "token" not in flow.line()
+    assert len(tokens.line() + "  1234 s to go") <= 79
+
+
+def test_checkpoints_of_all_families_are_listed_with_licence_size_place_and_tasks(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["checkpoints"]) == 0
+    out = capsys.readouterr().out
+    rows = dict(zip(*[iter(out.splitlines())] * 2, strict=True))
+    assert [row.split()[0] for row in rows] == list(registry.names())
+    small = next(row for row in rows if row.startswith("musicgen-small "))
+    assert small.split()[1] == "musicgen"
+    assert "CC-BY-NC-4.0" in small
+    assert rows[small].strip() == "Text2Music, Extend"
+    pocket = next(iter(rows))
+    assert pocket.split()[-1] == "here"
+    assert "Repaint" in rows[pocket]
+    assert max(map(len, out.splitlines())) <= 80
+    assert main(["checkpoints", "--here"]) == 0
+    assert capsys.readouterr().out.startswith("pocket")
+
+
+def test_one_checkpoint_is_told_with_all_that_can_be_asked_of_it(
+    musicgen: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["checkpoints", musicgen]) == 0
+    out = capsys.readouterr().out
+    assert "temperature, top_k, top_p, guidance_scale" in out
+    assert "They are not for commercial use." in out
+    assert main(["checkpoints", "pocket"]) == 0
+    out = capsys.readouterr().out
+    assert "steps, shift" in out
+    assert max(map(len, out.splitlines())) <= 80
 
 
 def test_a_kept_take_is_a_source_by_its_id(tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,8 @@ import pytest
 
 from acestep_lab import doctor
 from acestep_lab.doctor import Finding, TorchBuild, examine
+from acestep_lab.models.download import Listing, RemoteFile, Store
+from tests.tiny_musicgen import tiny_musicgen
 
 
 def one(findings):
@@ -141,6 +143,48 @@ def test_a_whole_checkpoint_is_ok_and_the_plan_for_it_is_said(tiny_turbo):
     assert (whole.state, plan.state) == ("ok", "ok")
     assert "every shape right" in whole.message
     assert plan.message.startswith("8 GB: everything stays loaded")
+
+
+def test_a_checkpoint_of_another_family_is_looked_at_alike(tmp_path):
+    folder = tiny_musicgen(tmp_path / "small")
+    whole, licence, plan = doctor.checkpoint_files(folder, {"MAX_CUDA_VRAM": "8"})
+    assert (whole.state, licence.state, plan.state) == ("ok", "ok", "ok")
+    assert "(musicgen): text, codec, decoder" in whole.message
+    assert "every shape right" in whole.message
+    assert "not for commercial use" in licence.message
+
+
+@pytest.mark.parametrize(("how", "words"), [("truncated", "is cut short"), ("wrong shape", "has the shape")])
+def test_a_broken_checkpoint_of_another_family_is_found_too(tmp_path, how, words):
+    folder = tiny_musicgen(tmp_path / "small")
+    if how == "truncated":
+        (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-100])
+    else:
+        config = json.loads((folder / "config.json").read_text())
+        config["decoder"]["ffn_dim"] += 8
+        (folder / "config.json").write_text(json.dumps(config))
+    finding = one(doctor.checkpoint_files(folder))
+    assert finding.state == "bad"
+    assert words in finding.message
+
+
+def test_a_checkpoint_of_any_family_that_is_not_here_is_answered_with_its_download():
+    finding = one(doctor.checkpoint_files("musicgen-small"))
+    assert finding.fix == "`acestep-lab download musicgen-small` fetches what is missing or wrong."
+    assert "did you mean musicgen-small" in one(doctor.checkpoint_files("musicgen-smal")).message
+
+
+def test_downloads_of_every_family_are_looked_at(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    store, file = Store(tmp_path), RemoteFile("config.json", 2, blob="0" * 40)
+    for repo in ("facebook/musicgen-small", "somebody/else"):
+        (store.snapshot_folder(repo, "abc")).mkdir(parents=True)
+        store.write_lock(repo, Listing("abc", (file,)), ["config.json"])
+    (store.snapshot_folder("somebody/else", "abc") / "config.json").write_text("{}")
+    wrong, whole = doctor.cached()
+    assert (wrong.state, whole.state) == ("bad", "ok")
+    assert wrong.fix == "`acestep-lab download musicgen-small` fetches what is wrong again."
+    assert whole.message == "somebody/else is whole"
 
 
 def test_a_checkpoint_too_big_for_the_machine_is_a_warning(tiny_turbo):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from acestep_lab.engines import registry
 from acestep_lab.errors import CheckpointError, DownloadError, MachineError
 from acestep_lab.models.catalog import MAIN_REPO
 from acestep_lab.models.download import (
@@ -21,11 +22,11 @@ from acestep_lab.models.download import (
     Store,
     fetch,
     known_hubs,
-    select_files,
     verify,
 )
 from acestep_lab.models.loading import Checkpoint
 from tests.hub_server import REVISION, HubServer
+from tests.tiny_musicgen import tiny_musicgen
 
 REPO = "somebody/tiny-checkpoint"
 WEIGHTS = bytes(range(256)) * 2000  # 512 kB
@@ -56,11 +57,12 @@ def hub():
 def bring(tmp_path):
     """`fetch` into a cache of its own, from hubs on this machine, without pauses."""
 
-    def run(*servers, name=REPO, scope=None, **more):
+    def run(*servers, name=REPO, lm=None, scope=None, **more):
         hubs = [HuggingFace(server.endpoint) for server in servers]
         hubs += [ModelScope(scope.endpoint)] if scope else []
         more.setdefault("store", Store(tmp_path / "cache"))
-        return fetch(name, hubs=hubs, offline=more.pop("offline", False), pause=0, **more)
+        files = registry.download(name, lm)
+        return fetch(name, files, hubs=hubs, offline=more.pop("offline", False), pause=0, **more)
 
     return run
 
@@ -293,11 +295,11 @@ def test_what_was_fetched_opens_and_builds(hub, bring, request, layout):
 
 
 def test_rows_say_what_they_want():
-    assert select_files("pocket") == ()
-    assert select_files("turbo", "1.7B") == (
+    assert registry.download("pocket") == ()
+    assert registry.download("turbo", "1.7B") == (
         FileSelection(MAIN_REPO, ("Qwen3-Embedding-0.6B", "acestep-5Hz-lm-1.7B", "acestep-v15-turbo", "vae")),
     )
-    assert [want.repo for want in select_files("xl-base", "4B")] == [
+    assert [want.repo for want in registry.download("xl-base", "4B")] == [
         "ACE-Step/acestep-v15-xl-base",
         MAIN_REPO,
         "ACE-Step/acestep-5Hz-lm-4B",
@@ -305,14 +307,59 @@ def test_rows_say_what_they_want():
 
 
 def test_the_pocket_checkpoint_needs_no_download():
-    assert "ships with this package" in str(fetch("pocket", offline=True))
+    assert "ships with this package" in str(fetch("pocket", registry.download("pocket"), offline=True))
 
 
 def test_unknown_names_are_answered_with_the_nearest():
     with pytest.raises(CheckpointError, match="did you mean turbo"):
-        fetch("turbbo", offline=True)
+        registry.download("turbbo")
     with pytest.raises(CheckpointError, match=r"No planner is called '1.8B'; did you mean 1.7B"):
-        fetch("turbo", lm="1.8B", offline=True)
+        registry.download("turbo", lm="1.8B")
+    with pytest.raises(CheckpointError, match="did you mean musicgen-small"):
+        registry.download("musicgen-smal")
+    with pytest.raises(CheckpointError, match="MusicGen has no planner"):
+        registry.download("musicgen-small", lm="1.7B")
+
+
+@pytest.mark.parametrize("entry", registry.entries(), ids=lambda entry: entry.name)
+def test_every_name_of_every_catalog_says_what_to_fetch(entry):
+    wanted = registry.download(entry.name)
+    assert [one.repo for one in wanted][:1] == ([entry.repo] if entry.repo else [])
+    if entry.repo not in (None, MAIN_REPO):
+        assert registry.download(entry.repo) == wanted
+
+
+def test_a_musicgen_arrives_by_its_name_and_is_opened_by_it(hub, bring, tmp_path, monkeypatch):
+    here = tiny_musicgen(tmp_path / "made")
+    files = {path.relative_to(here).as_posix(): path.read_bytes() for path in here.rglob("*") if path.is_file()}
+    fetched = bring(hub(files | {"state_dict.bin": b"never fetched"}), name="musicgen-small")
+    assert set(arrived(fetched, "facebook/musicgen-small")) == set(files)
+    engine = registry.open_engine(fetched.places["facebook/musicgen-small"])
+    assert engine.capabilities.family == "musicgen"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "nothing"))
+    with pytest.raises(CheckpointError, match="`acestep-lab download musicgen-melody`"):
+        registry.open_engine("musicgen-melody")
+
+
+def test_a_licence_that_asks_something_is_said_where_weights_are_fetched(hub, tmp_path, monkeypatch, capsys):
+    from acestep_lab.cli import main
+
+    monkeypatch.setenv("ACESTEP_DOWNLOAD_SOURCE", "modelscope")
+    monkeypatch.setenv("MODELSCOPE_ENDPOINT", hub({"config.json": b"{}"}).endpoint)
+    assert main(["download", "musicgen-small", "--folder", str(tmp_path), "--no-offline"]) == 0
+    out, err = capsys.readouterr()
+    assert "musicgen-small is here whole" in out
+    assert "musicgen-small: Its weights are under CC-BY-NC-4.0. They are not for commercial use." in err
+
+
+def test_what_was_fetched_is_listed_from_the_disk(hub, bring, tmp_path):
+    store = Store(tmp_path / "cache")
+    assert store.recorded_repos() == ()
+    bring(hub())
+    bring(hub(), name="facebook/musicgen-small")
+    assert store.recorded_repos() == ("facebook/musicgen-small", REPO)
+    (store.repo_folder(REPO) / LOCKFILE).write_text("[")
+    assert store.recorded_repos() == ("facebook/musicgen-small",)
 
 
 def test_files_changed_on_disk_are_found(hub, bring, tmp_path):

@@ -5,12 +5,14 @@ import math
 
 import pytest
 
+from acestep_lab import Library, Session
 from acestep_lab.errors import RecipeError
 from acestep_lab.evaluate import MEASURES, Metric, Report, evaluate, prompts
 from acestep_lab.evaluate import prompts as fixed
 from acestep_lab.evaluate.measures import FIVE_ROLES, instrument_accuracy
 from acestep_lab.evaluate.prompts import recomposed
 from acestep_lab.train.synthetic_music import compose
+from tests.tiny_musicgen import tiny_musicgen
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +95,69 @@ def test_a_threshold_is_met_or_not_or_absent():
     assert Metric("a", "b", 0.7, threshold=0.8).met is False
     assert Metric("a", "b", 0.7).met is None
     assert "✗" in Report("x", {}, (Metric("a", "b", 0.7, threshold=0.8),)).table()
+
+
+# -- engines that cannot do everything
+
+
+@pytest.fixture(scope="module")
+def token_engine(tmp_path_factory):
+    """A session on a tiny MusicGen that follows melodies."""
+    folder = tmp_path_factory.mktemp("musicgen")
+    with Session.open(tiny_musicgen(folder / "melody", melody=True), library=Library(folder / "takes")) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def token_report(token_engine):
+    return evaluate(token_engine, prompts=2, seconds=4.0)
+
+
+def test_a_token_engine_is_measured_by_all_that_it_promises_and_nothing_else(token_report):
+    assert {metric.group for metric in token_report.metrics} == {"autoencoder", "prompt adherence", "cover", "seeds"}
+    assert "single instrument" in {metric.name for metric in token_report.metrics}
+    assert token_report["same recipe, same bytes"].value == 1.0
+    assert 0 <= token_report["tokens that another seed has too"].value < 1
+
+
+def test_the_report_says_what_was_left_out_and_why(token_report, tmp_path):
+    assert set(token_report.left_out) == {"stems", "repaint", "planner", "prompt_adherence_without_planner"}
+    assert "does not do Extract and Lego and Complete" in token_report.left_out["stems"]
+    assert "has no planner" in token_report.left_out["planner"]
+    assert "Left out: repaint. melody does not do Repaint." in token_report.table()
+    folder = token_report.write(tmp_path)
+    assert json.loads((folder / "evaluation.json").read_text())["left_out"] == token_report.left_out
+    assert "Left out: stems." in (folder / "evaluation.md").read_text()
+
+
+def test_a_report_tells_the_knobs_that_its_engine_has(token_report, report):
+    assert {"temperature", "top_k", "guidance_scale"} <= set(token_report.settings)
+    assert not {"steps", "shift", "solver"} & set(token_report.settings)
+    assert {"steps", "shift", "guidance"} <= set(report.settings)
+    assert report.left_out == {}
+
+
+def test_an_engine_that_does_not_sing_is_asked_for_no_lyrics_and_no_sections(token_engine, token_report):
+    recipes = [take.recipe for take in token_engine.library]
+    assert recipes
+    assert not any(recipe.lyrics or recipe.language for recipe in recipes)
+    assert "drums per section as asked" not in {metric.name for metric in token_report.metrics}
+
+
+def test_a_checkpoint_without_melodies_is_not_asked_for_covers(tmp_path):
+    with Session.open(tiny_musicgen(tmp_path / "mono"), library=Library(tmp_path / "takes")) as lab:
+        left_out = {name: group.missing(lab) for name, group in MEASURES.items()}
+    assert "does not do Cover" in left_out["cover"]
+    assert left_out["solo"] == left_out["seeds"] == left_out["round_trip"] == ""
+
+
+def test_only_what_cannot_be_measured_is_refused_before_any_work(token_engine):
+    made = len(token_engine.library)
+    with pytest.raises(RecipeError, match="Nothing of this can be measured: melody does not do Extract"):
+        evaluate(token_engine, prompts=1, only=("stems", "planner"))
+    with pytest.raises(RecipeError, match="The length of a song by melody lies between"):
+        evaluate(token_engine, prompts=1, seconds=200.0, only=("seeds",))
+    assert len(token_engine.library) == made
 
 
 def test_an_unknown_measure_and_too_many_prompts_are_refused_before_any_work():

@@ -15,9 +15,11 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from acestep_lab.engines.step import Step
 from acestep_lab.errors import LabError, MachineError, RecipeError, Stopped
 from acestep_lab.jobs import events
 from acestep_lab.jobs.client import Client
@@ -32,7 +34,7 @@ from acestep_lab.plan.plan import Plan
 from acestep_lab.plan.planner import Token
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.takes.take import Take
-from tests.pretend import PretendFrame, PretendSession, tone
+from tests.pretend import PretendSession, tone
 
 RECIPE = Recipe("dub", seconds=2, seed=1)
 
@@ -112,7 +114,7 @@ def test_after_a_fork_parent_and_child_make_different_ids() -> None:
 
 # --- events ----------------------------------------------------------------------------------------------------------
 
-STEP = PretendFrame(2, 8, float("nan"), np.zeros((4, 8)), np.zeros((4, 8)), items=(1,))
+STEP = Step(2, 8, float("nan"), torch.zeros(4, 8), torch.zeros(4, 8), items=(1,))
 TAKE = Take(RECIPE, tone(0.5), np.zeros((4, 8), np.float32))
 VALUES: dict[str, tuple[Any, Any]] = {
     "state": ("decoding", "decoding"),

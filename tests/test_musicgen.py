@@ -30,7 +30,6 @@ from acestep_lab.engines.musicgen.windows import Window, delayed, delays, undela
 from acestep_lab.errors import CheckpointError, LabError, RecipeError, SourceError, Stopped
 from acestep_lab.models.assembly import empty
 from acestep_lab.models.download.hub import RemoteFile
-from acestep_lab.models.download.selection import select_files
 from acestep_lab.models.storage import store
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
@@ -557,8 +556,8 @@ def test_nothing_is_fetched_unasked(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(CheckpointError, match=r"musicgen-large has not been .*fetched unasked") as said:
         registry.open_engine("musicgen-large")
-    assert "`acestep-lab download facebook/musicgen-large`" in str(said.value)
-    selected = select_files("facebook/musicgen-large")
+    assert "`acestep-lab download musicgen-large`" in str(said.value)
+    selected = registry.download("facebook/musicgen-large")
     assert [one.repo for one in selected] == ["facebook/musicgen-large"]
     assert selected[0].includes(RemoteFile("model.safetensors", 1, ""))
     assert not selected[0].includes(RemoteFile("pytorch_model.bin", 1, ""))

@@ -19,7 +19,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from acestep_lab.engines.step import Step
 from acestep_lab.errors import LabError, Stopped
 from acestep_lab.jobs.client import Client
 from acestep_lab.jobs.events import Event
@@ -29,7 +31,7 @@ from acestep_lab.plan.plan import Plan
 from acestep_lab.plan.planner import Token
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.takes.take import Take
-from tests.pretend import PretendFrame, PretendSession, tone
+from tests.pretend import PretendSession, tone
 
 RECIPE = Recipe("dub", seconds=2, seed=1)
 STEPS = 400
@@ -53,7 +55,7 @@ def render(run: RenderRun, steps: int = STEPS, pause: float = 0.01) -> None:
     for index in range(steps):
         run.stop_event.wait(pause)
         run.check()
-        run.show(PretendFrame(index, steps, 0.0, np.zeros((4, 8)), np.zeros((4, 8))))  # type: ignore[arg-type]
+        run.show(Step(index, steps, 0.0, torch.zeros(4, 8), torch.zeros(4, 8)))  # type: ignore[arg-type]
     run.enter("decoding")
     for place, recipe in enumerate(run.recipes):
         run.add(place, take_of(recipe))

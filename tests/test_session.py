@@ -364,6 +364,12 @@ def test_five_dropped_sessions_leave_no_threads_and_no_sessions(folder: Path, tm
     assert [ref() for ref in gone] == [None] * 5
 
 
+def test_what_is_open_already_costs_nothing_more(lab: Session) -> None:
+    cost = lab.cost(Path(lab.engine.checkpoint.folder))  # type: ignore[attr-defined]
+    assert (cost.more_bytes, dict(cost.shared)) == (0, {})
+    assert str(cost).startswith(f"{lab.name}: open already;")
+
+
 def test_a_sound_without_samples_is_a_sentence_wherever_it_is_heard(lab: Session) -> None:
     empty = Audio(np.zeros((2, 0), np.float32), 48000)
     for ask in (lab.encode, lab.codes, lab.analyze):

@@ -131,7 +131,7 @@ from IPython.core.interactiveshell import InteractiveShell
 shell = InteractiveShell.instance()
 def bundles(): return [name for _, name in shell.display_formatter.mimebundle_formatter.deferred_printers]
 shell.run_cell("{cell}").raise_error()
-print(*sorted(set(bundles()) & {{"Audio", "Run", "Step", "Take"}}), "torch" in sys.modules, "panel" in sys.modules)
+print(*sorted(set(bundles()) & {{"Audio", "RenderRun", "Step", "Take"}}), "torch" in sys.modules, "panel" in sys.modules)
 """
 
 
@@ -139,9 +139,9 @@ print(*sorted(set(bundles()) & {{"Audio", "Run", "Step", "Take"}}), "torch" in s
     ("cell", "said"),
     [
         ("import acestep_lab", "False False"),
-        ("from acestep_lab import Recipe", "Audio Run Step Take False False"),
-        ("import acestep_lab; found = acestep_lab.Recipe", "Audio Run Step Take False False"),
-        ("%load_ext acestep_lab", "Audio Run Step Take False False"),
+        ("from acestep_lab import Recipe", "Audio RenderRun Step Take False False"),
+        ("import acestep_lab; found = acestep_lab.Recipe", "Audio RenderRun Step Take False False"),
+        ("%load_ext acestep_lab", "Audio RenderRun Step Take False False"),
     ],
 )
 def test_a_notebook_is_told_when_the_first_name_is_used_and_nothing_is_imported_for_it(cell: str, said: str) -> None:

@@ -462,7 +462,7 @@ def test_a_page_holds_moves_and_pauses_what_is_its_own(tmp_path: Path) -> None:
     gate = threading.Semaphore(0)
     session = PretendSession(tmp_path / "library", gate=gate)
     host, ada = studio_of(session), studio_of(session, owner="ada")
-    _, one, two, three = (ada.go(Recipe("dub", seconds=2, seed=seed)) for seed in range(4))
+    _, one, two, three = (ada.start(Recipe("dub", seconds=2, seed=seed)) for seed in range(4))
     until(lambda: session.runs[0].state == "rendering")
     ada.queue.receive({"kind": "move", "id": three.id, "place": 0}, [])
     assert session.runs[1:] == (three, one, two)

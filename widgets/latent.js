@@ -96,18 +96,21 @@ export default mount(
     function show() {
       const latest = newest(),
         steps = host.number("steps"),
-        live = Boolean(host.get("live"));
+        live = Boolean(host.get("live")),
+        hears = Boolean(host.get("hears"));
+      host.hide(!hears && latest < 0 && !live); // nothing to look at before the last step
       scrub.max = String(Math.max(0, latest));
       scrub.value = String(Math.max(0, step));
       scrub.disabled = latest < 0;
-      setText(label, latest < 0 ? (live ? "Listening to the words…" : "No step yet") : `Step ${step + 1} of ${steps}`);
+      scrub.hidden = !hears;
+      const at = hears ? step : latest;
+      setText(label, latest < 0 ? (live ? "Listening to the words…" : "No step yet") : `Step ${at + 1} of ${steps}`);
       const url = pictures.get(step);
       if (url && shown !== url) {
         image.src = url;
         shown = url;
         image.alt = `Estimate of the music at step ${step + 1}`;
       }
-      const hears = Boolean(host.get("hears"));
       image.hidden = !shown;
       none.hidden = Boolean(shown);
       frame.hidden = !shown && !hears;

@@ -8,7 +8,7 @@
     compose      compose, demo
     rework       repaint, extend, cover, extract, lego, complete: a sound that is there, changed
     studio       serve
-    checkpoints  evaluate, download, doctor
+    checkpoints  checkpoints, download, evaluate, doctor
     schemas      schema
     completion   --install-completion, --show-completion
 
@@ -33,7 +33,7 @@ from acestep_lab.errors import LabError, Stopped
 PROGRAM = completion.PROGRAM
 COMMANDS = (
     compose.compose, rework.repaint, rework.extend, rework.cover, rework.extract, rework.lego, rework.complete,
-    compose.demo, studio.serve, checkpoints.download, checkpoints.evaluate, checkpoints.doctor,
+    compose.demo, studio.serve, checkpoints.list_checkpoints, checkpoints.download, checkpoints.evaluate, checkpoints.doctor,
     schemas.schema,
 )  # fmt: skip
 """In the order in which `--help` lists them."""

@@ -1,8 +1,9 @@
-"""Checkpoints and the machine they run on: download, evaluate, doctor."""
+"""Checkpoints and the machine they run on: checkpoints, download, evaluate, doctor."""
 
 from __future__ import annotations
 
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,13 +13,75 @@ from acestep_lab.cli import options
 from acestep_lab.cli.outputs import ensure_folder
 
 if TYPE_CHECKING:
+    from acestep_lab.engines.base import Engine
+    from acestep_lab.engines.offered import OfferedCheckpoint
     from acestep_lab.models.download import Progress
 
 MIB = 2**20
 
 
+@click.command("checkpoints")
+@click.argument(
+    "checkpoint", required=False, type=options.CHECKPOINT, help="One of them, or a folder: all that can be asked of it."
+)
+@click.option("--here", is_flag=True, help="Only those that are on this machine.")
+def list_checkpoints(checkpoint: str | None, here: bool) -> None:
+    """List the checkpoints: size, licence, what each can do."""
+    from acestep_lab.engines import registry
+    from acestep_lab.engines.offered import offered
+
+    if checkpoint is not None:
+        print(card(registry.open_engine(checkpoint)))
+        return
+    for one in offered():
+        if not (here and one.missing):
+            print(row(one))
+
+
+def row(one: OfferedCheckpoint) -> str:
+    """A checkpoint in two lines: what it is, and what it can do."""
+    from acestep_lab.models.memory_plan import gb
+
+    where = "not here" if one.missing else "here"
+    return f"{one.name:<28} {one.family:<13} {gb(one.bytes):>7}  {one.licence:<13}  {where}\n  {_tasks(one.tasks)}"
+
+
+def card(engine: Engine) -> str:
+    """All that can be asked of an engine, line by line."""
+    from acestep_lab.engines.offered import licence_note
+    from acestep_lab.models.memory_plan import gb
+    from acestep_lab.prompt.tasks import Text2Music
+
+    can = engine.capabilities
+    knobs = ", ".join(f"{name} {value}" for name, value in engine.defaults(Text2Music()).given().items())
+    sound = f"{can.latent.rate:,} Hz, {'stereo' if can.latent.audio_channels == 2 else 'mono'}"
+    also = {"a planner": can.plans, "previews": can.previews, "adapters": can.attaches, "audio codes": can.codes}
+    lines = {
+        "family": can.family,
+        "licence": licence_note(can.licence) or can.licence,
+        "size": gb(sum(spec.bytes for spec in engine.component_specs())),
+        "tasks": _tasks(can.tasks),
+        "sound": f"{sound}, {can.seconds[0]:g} to {can.seconds[1]:g} s",
+        "sings": "yes" if can.vocabulary.lyrics else "no",
+        "also has": ", ".join(name for name, has in also.items() if has) or "nothing more",
+        "sampling": f"{', '.join(can.sampling.names())}; by default {knobs}",
+    }
+    folded = (
+        textwrap.fill(text, 80, initial_indent=f"  {name:<9} ", subsequent_indent=" " * 12)
+        for name, text in lines.items()
+    )
+    return "\n".join([engine.name, *folded])
+
+
+def _tasks(tasks: frozenset[str]) -> str:
+    """Tasks in their usual order."""
+    from acestep_lab.prompt.tasks import TASKS
+
+    return ", ".join(sorted(tasks, key=lambda task: list(TASKS).index(task) if task in TASKS else len(TASKS)))
+
+
 @click.command()
-@click.argument("checkpoint", type=options.DOWNLOAD, help="A catalog name such as turbo, or a hub id.")
+@click.argument("checkpoint", type=options.DOWNLOAD, help="A name such as turbo or musicgen-small, or a hub id.")
 @click.option("--lm", type=options.PLANNER_TO_FETCH, help="Also fetch a planner: 0.6B, 1.7B or 4B.")
 @click.option(
     "--folder", type=click.Path(path_type=Path), metavar="FOLDER", help="Where to; the hub's cache by default."
@@ -27,13 +90,20 @@ MIB = 2**20
 @click.option("--offline/--no-offline", default=None, help="Ask nobody; only say what is missing (or HF_HUB_OFFLINE).")
 def download(checkpoint: str, lm: str | None, folder: Path | None, update: bool, offline: bool | None) -> None:
     """Fetch a published checkpoint (resumable, checked)."""
+    from acestep_lab.engines import registry
+    from acestep_lab.engines.offered import licence_note
     from acestep_lab.models.download import fetch
 
+    selections = registry.download(checkpoint, lm)
+    licences = {one.name: one.licence for one in registry.entries() if checkpoint.lower() in (one.name, one.repo)}
+    for name, licence in licences.items():
+        if note := licence_note(licence):
+            print(f"{name}: {note}", file=sys.stderr)
     progress = DownloadProgress()
     try:
         fetched = fetch(
             checkpoint,
-            lm=lm,
+            selections,
             folder=folder,
             on_message=progress.say,
             on_progress=progress.show,
@@ -108,7 +178,7 @@ def evaluate(checkpoint: str, prompts: int, seconds: float, out: Path | None, on
 @options.machine_options
 @options.checkpoint_option
 def doctor(deep: bool, device: str | None, dtype: str | None, checkpoint: str) -> int:
-    """Look this machine over: what works, what does not, what helps."""
+    """Look this machine over: what works, and what would help."""
     from acestep_lab.doctor import DeviceRequest, examine
 
     findings = examine(checkpoint, deep=deep, requested=DeviceRequest(device, dtype))

@@ -69,7 +69,7 @@ def compose(caption: str, out: Path | None, page: Path | None, **given: Any) -> 
 @click.option("--seconds", type=options.Number(), default=20.0, show_default=True, help="Length in seconds.")
 @click.option("--seed", type=options.WholeNumber(), default=7, show_default=True, help="Another one, another song.")
 def demo(caption: str, out: Path, seconds: float, seed: int) -> None:
-    """Compose a first song with the pocket checkpoint: FLAC and page."""
+    """Compose a first song with the pocket: FLAC and page."""
     from acestep_lab.prompt.recipe import Recipe
 
     began = time.perf_counter()

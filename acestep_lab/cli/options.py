@@ -129,9 +129,13 @@ class Name(click.ParamType):
 
 
 def _checkpoints() -> dict[str, str]:
-    from acestep_lab.models.catalog import ROWS
+    from acestep_lab.engines import registry
+    from acestep_lab.engines.offered import FREE_LICENCES
 
-    return {row.name: row.note or f"{row.kind}, {row.steps} steps" for row in ROWS.values()}
+    return {
+        one.name: one.note if one.licence in FREE_LICENCES else f"{one.note} ({one.licence})"
+        for one in registry.entries()
+    }
 
 
 def _planners() -> dict[str, str]:
@@ -141,9 +145,10 @@ def _planners() -> dict[str, str]:
 
 
 def _downloads() -> dict[str, str]:
-    from acestep_lab.models.catalog import ROWS
+    from acestep_lab.engines import registry
 
-    return {name: note for name, note in _checkpoints().items() if ROWS[name].repo}
+    fetched = {one.name for one in registry.entries() if one.repo is not None}
+    return {name: note for name, note in _checkpoints().items() if name in fetched}
 
 
 def _in_prompt(module: str, name: str) -> Callable[[], Iterable[str]]:
@@ -188,11 +193,11 @@ recipe_options = together(
     click.option("--bpm", type=WholeNumber(), help="Beats per minute."),
     click.option("--key", "keyscale", metavar="KEY", help="Such as 'F# minor'."),
     click.option("--meter", "timesignature", type=METER, help="Beats in a bar."),
-    click.option("--steps", type=WholeNumber(), help="Sampling steps; fewer are faster."),
-    click.option("--shift", type=Number(), help="Shift of the schedule."),
-    click.option("--solver", type=SOLVER, help="How a step is taken."),
-    click.option("--guidance", type=GUIDANCE, help="How the words are given more weight."),
-    click.option("--guidance-scale", type=Number(), help="How much more; 1 is none."),
+    click.option("--steps", type=WholeNumber(), help="Flow models: sampling steps; fewer are faster."),
+    click.option("--shift", type=Number(), help="Flow models: shift of the schedule."),
+    click.option("--solver", type=SOLVER, help="Flow models: how a step is taken."),
+    click.option("--guidance", type=GUIDANCE, help="Flow models: how the words are given more weight."),
+    click.option("--guidance-scale", type=Number(), help="How much more weight the words are given; 1 is none."),
     click.option("--temperature", type=Number(), help="Token models: above 1 bolder, below 1 safer."),
     click.option("--top-k", type=WholeNumber(), help="Token models: draw among so many of the likeliest tokens."),
     click.option("--top-p", type=Number(), help="Token models: draw among the likeliest that have this probability."),
@@ -209,7 +214,7 @@ library_option = click.option(
 
 checkpoint_option = click.option(
     "--checkpoint", default="pocket", show_default=True, type=CHECKPOINT,
-    help="A catalog name such as turbo, a folder, or a hub id.",
+    help="A catalog name such as turbo or musicgen-small, a folder, or a hub id.",
 )  # fmt: skip
 
 machine_options = together(

@@ -18,6 +18,7 @@ from acestep_lab.errors import LibraryError
 
 if TYPE_CHECKING:
     from acestep_lab.audio.audio import Audio
+    from acestep_lab.engines.step import Step
     from acestep_lab.jobs.events import Event
     from acestep_lab.jobs.kinds import RenderRun
     from acestep_lab.prompt.recipe import Recipe
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 MOST_PICTURES = 12
 """Steps that a page shows."""
 
+TOKENS_BETWEEN_LINES = 100
+"""Of a token model's tokens, every so many are told where there is no terminal to redraw a line in."""
+
 
 def open_session(checkpoint: str, **options: Any) -> Session:
     """A session, as `session_options` ask for it; a licence of the weights that does not let everything is said."""
@@ -36,7 +40,7 @@ def open_session(checkpoint: str, **options: Any) -> Session:
 
     lab = Session.open(checkpoint, **options)
     if note := licence_note(lab.capabilities.licence):
-        print(f"{lab.engine.name}: {note}", file=sys.stderr)
+        print(f"{lab.name}: {note}", file=sys.stderr)
     return lab
 
 
@@ -79,40 +83,50 @@ def render_with_progress(lab: Session, recipe: Recipe) -> tuple[RenderRun, Take]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # an odd choice is among the run's messages
         run = lab.start(recipe)
-    progress = RenderProgress(run)
+    progress = RenderProgress(run, counts_tokens=lab.capabilities.latent.kind == "tokens")
     run.subscribe(progress.show)
     try:
         take = run.take()
     finally:
         progress.close()
-    for sentence in run.messages:
-        print(sentence, file=sys.stderr)
+    for message in run.messages:
+        print(message, file=sys.stderr)
     return run, take
 
 
 class RenderProgress:
-    """One line of progress, redrawn in a terminal; elsewhere a line for each state."""
+    """One line of progress, redrawn in a terminal; elsewhere a line for each state, and for every hundredth token."""
 
-    def __init__(self, run: RenderRun) -> None:
-        self.run, self.in_terminal = run, sys.stderr is not None and sys.stderr.isatty()
+    def __init__(self, run: RenderRun, counts_tokens: bool = False) -> None:
+        self.run, self.counts_tokens = run, counts_tokens
+        self.in_terminal = sys.stderr is not None and sys.stderr.isatty()
         self.columns = shutil.get_terminal_size((80, 24)).columns - 1 if self.in_terminal else 79
-        self.bar_columns = min(32, max(0, self.columns - 40))
-        self.state_shown = ""
+        self.bar_columns = min(32, max(0, self.columns - (68 if counts_tokens else 40)))
+        self.state_shown, self.tokens = "", ""
 
     def show(self, event: Event) -> None:
         """Draw the run's state."""
+        if event.kind == "step" and self.counts_tokens:
+            self.count(event.value)
         if self.in_terminal:
             print(f"\r{self.line()[: self.columns]:<{self.columns}}", end="", file=sys.stderr, flush=True)
         elif event.kind == "state" and self.run.state != self.state_shown:
             print(self.run.state, file=sys.stderr, flush=True)
         self.state_shown = self.run.state
 
+    def count(self, step: Step) -> None:
+        """A token model's step is a token of each codebook; how many there will be, only the last one says."""
+        self.tokens = f"token {step.index + 1} of at most {step.steps}"
+        if not self.in_terminal and (step.index + 1) % TOKENS_BETWEEN_LINES == 0:
+            print(self.tokens, file=sys.stderr, flush=True)
+
     def line(self) -> str:
-        """ "rendering [████····]  50 %  12 s to go"."""
+        """ "rendering [████····]  50 %  12 s to go"; of tokens, "rendering [██··]  24 %  token 120 of at most 500  9 s to go"."""
         run, done = self.run, round(self.bar_columns * self.run.fraction)
         bar = f"{'█' * done}{'·' * (self.bar_columns - done)}"
         eta = f"  {run.eta:.0f} s to go" if run.eta and not run.over else ""
-        return f"{run.state:>9} [{bar}] {100 * run.fraction:3.0f} %{eta}"
+        tokens = f"  {self.tokens}" if self.tokens and run.state == "rendering" else ""
+        return f"{run.state:>9} [{bar}] {100 * run.fraction:3.0f} %{tokens}{eta}"
 
     def close(self) -> None:
         """Leave the line."""
@@ -128,14 +142,14 @@ def write_sound(take: Take, path: Path) -> Path:
 
 
 def write_page(run: RenderRun, take: Take, path: Path) -> Path:
-    """Write a page that needs nothing else: player, pictures of at most `MOST_PICTURES` steps, recipe."""
+    """Write a page that needs nothing else: player, pictures of at most `MOST_PICTURES` steps that have an estimate, recipe."""
     from acestep_lab.ui import report
     from acestep_lab.ui.latent_image import picture, png_bytes
 
-    steps = tuple(step for step in run.steps if step.estimate is not None)
+    steps = [step for step in run.steps if step.estimate is not None]
     if len(steps) > MOST_PICTURES:
         last = len(steps) - 1
-        steps = tuple(steps[round(i * last / (MOST_PICTURES - 1))] for i in range(MOST_PICTURES))
+        steps = [steps[round(i * last / (MOST_PICTURES - 1))] for i in range(MOST_PICTURES)]
     pictures = [
         (f"after step {step.index + 1} of {step.steps}, t = {step.t:.2f}", png_bytes(picture(step.estimate)))
         for step in steps

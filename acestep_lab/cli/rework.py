@@ -51,7 +51,7 @@ def repaint(
     source: str, spans: tuple[tuple[float, float], ...], mode: str | None, strength: float | None,
     out: Path | None, page: Path | None, **given: Any,
 ) -> None:  # fmt: skip
-    """Make a region of a sound anew; the rest stays sample for sample."""
+    """Make a region of a sound anew; the rest stays as it is."""
     from acestep_lab.prompt.tasks import Repaint
 
     _rework(source, Repaint(source, _regions(spans), **_given(mode=mode, strength=strength)), out, page, given)

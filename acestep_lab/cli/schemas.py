@@ -10,5 +10,5 @@ from acestep_lab import schemas
 @click.command()
 @click.argument("name", default="recipe", type=click.Choice(schemas.NAMES), help="recipe, plan or manifest.")
 def schema(name: str) -> None:
-    """Print the JSON schema of a recipe, a plan or a take's manifest."""
+    """Print the JSON schema of a recipe, a plan or a manifest."""
     print(schemas.text(name), end="")

@@ -273,6 +273,9 @@ class Plans(Protocol):
     def plan_tokens(self, recipe: Recipe, codes: bool | None) -> tuple[int, int]:
         """How many tokens the planner writes for a recipe, about, and in how many rows; `codes` None: as the task is."""
 
+    def code_count(self, seconds: float) -> int:
+        """How many audio codes a whole plan of so many seconds has; 0 where plans have none."""
+
     def plan_score(self, sound: Sound, plan: Plan, scale: float) -> Any:
         """How well a sound agrees with a plan in the planner's ears (`listen.plan_score.PlanScore`)."""
 
@@ -307,6 +310,14 @@ class Attaches(Protocol):
 
     def attach(self, adapters: Sequence[tuple[Adapter, float]]) -> tuple[str, ...]:
         """Put these adapters on, and only these; their names. CheckpointError, and all as it was, if one does not fit."""
+
+
+@runtime_checkable
+class Verifies(Protocol):
+    """An engine that can say whether its files are right without reading the weights."""
+
+    def verify(self, component: str) -> None:
+        """Compare a component's stored tensors with its config, by name and shape; CheckpointError where they do not fit."""
 
 
 def groups(prepared: Sequence[Prepared], most: int) -> Iterator[list[int]]:

@@ -1,4 +1,4 @@
-"""The checkpoints somebody may choose among, of all families: which are on this machine, and what their licence asks.
+"""The checkpoints somebody may choose among, of all families: what they can do, which are on this machine, what their licence asks.
 
 Knows families by their registry; loads nothing, and reads small JSON files only.
 """
@@ -24,22 +24,31 @@ class OfferedCheckpoint:
     licence: str
     missing: str = ""
     """Why it cannot be used now, and how to fetch it; "" where it is on this machine."""
+    note: str = ""
+    """What sets it apart, in a few words."""
+    bytes: int = 0
+    """Of its weights at two bytes a number: of its files where it is here, else as the catalog says."""
+    tasks: frozenset[str] = frozenset()
+    """Class names of the tasks it can do."""
 
 
 def offered() -> Iterator[OfferedCheckpoint]:
     """Every checkpoint of every family's catalog, those that are always there first."""
     for family, module in reversed(registry.all_families().items()):
         for name in module.NAMES:
-            yield OfferedCheckpoint(name, family, module.licence(name), _missing(module, name))
+            yield _looked_at(family, module, name)
 
 
-def _missing(module: registry.Family, name: str) -> str:
-    """What a checkpoint lacks to be opened here, as a sentence."""
+def _looked_at(family: str, module: registry.Family, name: str) -> OfferedCheckpoint:
+    """A checkpoint as its files tell of it, or as the catalog does where they are not here."""
+    entry = module.entry(name)
     try:
-        module.open_engine(name)
+        engine = module.open_engine(name)
+        size = sum(spec.bytes for spec in engine.component_specs())
     except CheckpointError as problem:
-        return str(problem)
-    return ""
+        return OfferedCheckpoint(name, family, entry.licence, str(problem), entry.note, entry.bytes, entry.tasks)
+    can = engine.capabilities
+    return OfferedCheckpoint(name, family, can.licence, "", entry.note, size, can.tasks)
 
 
 def licence_note(licence: str) -> str:

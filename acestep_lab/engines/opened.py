@@ -105,6 +105,8 @@ class OpenEngines:
         return engine
 
     def _cost(self, engine: Engine) -> CheckpointCost:
+        if engine.name in self._engines:
+            return CheckpointCost(engine.name, self.devices.plans, self.devices.plans)
         longest = engine.capabilities.seconds[1]
         return self.devices.cost(engine.name, engine.component_specs(), passes=engine.passes, longest=longest)
 

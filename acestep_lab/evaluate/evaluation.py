@@ -1,20 +1,22 @@
 """The evaluation itself: one function per group of measures, each given an `EvalContext`.
 
-Knows sessions, prompts and synthetic songs. Every sound is made once and measured by all that need it.
+Knows sessions, prompts and synthetic songs, and of an engine what its capabilities say: a group runs where they promise what it
+needs, and is left out, with the reason, where they do not. Every sound is made once and measured by all that need it.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
 from acestep_lab.audio.audio import Audio
+from acestep_lab.engines.base import Capabilities, Plans
 from acestep_lab.errors import RecipeError
 from acestep_lab.evaluate import measures
 from acestep_lab.evaluate.prompts import Prompt
@@ -24,27 +26,20 @@ from acestep_lab.listen.discontinuities import discontinuity
 from acestep_lab.listen.instruments import InstrumentTagger, default_tagger
 from acestep_lab.listen.key import chroma_correlation, key, same_key
 from acestep_lab.listen.tempo import same_tempo, tempo
-from acestep_lab.models.geometry import Geometry
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt import checks
-from acestep_lab.prompt.recipe import SECONDS_RANGE, Recipe
+from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import Region, Repaint, Text2Music
 from acestep_lab.session import Session
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.take import Take
 from acestep_lab.train.synthetic_music import Rendering, render
+from acestep_lab.train.synthetic_music.compose import LONGEST, SHORTEST
 
 ADHERENCE = "prompt adherence"
 """The group of metrics on how well takes follow their prompts."""
-
-
-@runtime_checkable
-class HasGeometry(Protocol):
-    """An engine whose planner writes codes on a grid in time."""
-
-    @property
-    def geometry(self) -> Geometry:
-        """Frames and codes against seconds."""
+SECONDS = (SHORTEST, LONGEST)
+"""Shortest and longest songs to evaluate on: those that can be composed."""
 
 
 @dataclass
@@ -53,18 +48,28 @@ class EvalContext:
 
     session: Session
     prompts: list[Prompt]
+    """As this engine can be asked: without what it has no field for."""
     seconds: float
     progress: Callable[[str], None]
     tagger: InstrumentTagger = field(default_factory=default_tagger)
 
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the engine can do."""
+        return self.session.capabilities
+
+    def fixed(self, count: int, solo: bool = False) -> list[Prompt]:
+        """The first `count` fixed prompts, as this engine can be asked."""
+        return [prompt.for_engine(self.capabilities.vocabulary) for prompt in fixed_prompts(count, solo)]
+
     def rendered(self, prompt: Prompt) -> Rendering:
         """The prompt's own song, at the checkpoint's rate and channels."""
-        latent = self.session.capabilities.latent
+        latent = self.capabilities.latent
         return render(prompt.song(self.seconds), latent.rate, latent.audio_channels)
 
     def audio(self, samples: np.ndarray) -> Audio:
         """Samples [channels, samples] at the checkpoint's rate."""
-        return Audio(samples, self.session.capabilities.latent.rate)
+        return Audio(samples, self.capabilities.latent.rate)
 
     def latent(self, audio: Audio) -> np.ndarray:
         """Encode a sound to a latent [frames, channels]."""
@@ -107,35 +112,53 @@ def evaluate(
 ) -> Report:
     """Measure a checkpoint (or an open session) on the first `prompts` fixed prompts, each `seconds` long.
 
-    `only` names groups of MEASURES; `progress` is told a sentence now and then. Raises RecipeError, before anything is loaded, for an
-    unknown group, more prompts than there are, or a length that no song can have.
+    `only` names groups of MEASURES; `progress` is told a sentence now and then. A group that the engine cannot be measured by is
+    left out, and the report says why. Raises RecipeError, before anything is loaded, for an unknown group, groups none of which
+    can be measured, more prompts than there are, or a length that no song can have.
     """
     chosen = tuple(MEASURES) if only is None else tuple(only)
     if unknown := set(chosen) - set(MEASURES):
         raise RecipeError(f"There is no measure {sorted(unknown)[0]!r}; there are {', '.join(MEASURES)}.")
-    chosen_prompts = _prompts(prompts)
-    seconds = checks.real("The length of a song", seconds, *SECONDS_RANGE, "seconds")
+    count = _checked_count(prompts)
+    seconds = checks.real("The length of a song", seconds, *SECONDS, "seconds")
     with tempfile.TemporaryDirectory() as folder:
         session = checkpoint if isinstance(checkpoint, Session) else Session.open(checkpoint, library=Library(folder))
-        context = EvalContext(session, chosen_prompts, seconds, progress)
-        metrics = [metric for name in chosen for metric in MEASURES[name](context)]
-        settings = {"prompts": len(context.prompts), "seconds": f"{seconds:g}", **_default_sampling(session)}
-        report = Report(session.engine.name, settings, tuple(metrics))
-        if session is not checkpoint:
-            session.close()
-    return report
+        try:
+            return _evaluated(session, chosen, count, seconds, progress)
+        finally:
+            if session is not checkpoint:
+                session.close()
 
 
-def _prompts(count: int) -> list[Prompt]:
-    found = fixed_prompts(checks.whole("The number of prompts", count, 1, 10_000))
-    if len(found) < count:
-        raise RecipeError(f"There are {len(found)} fixed prompts; ask for at most so many, not {count}.")
-    return found
+def _evaluated(
+    session: Session, chosen: Sequence[str], count: int, seconds: float, progress: Callable[[str], None]
+) -> Report:
+    """The report on those of the chosen groups that the engine can be measured by; RecipeError where it is none of them."""
+    left_out = {name: why for name in chosen if (why := MEASURES[name].missing(session))}
+    if chosen and len(left_out) == len(chosen):
+        raise RecipeError(f"Nothing of this can be measured: {next(iter(left_out.values()))}")
+    limits = session.capabilities.seconds
+    seconds = checks.real(f"The length of a song by {session.name}", seconds, *limits, "seconds")
+    context = EvalContext(session, [], seconds, progress)
+    context.prompts = context.fixed(count)
+    metrics = [metric for name in chosen if name not in left_out for metric in MEASURES[name].measure(context)]
+    decided = session.defaults(Text2Music())
+    knobs = {knob: value for knob, value in decided.given().items() if value is not None}
+    settings = {"prompts": len(context.prompts), "seconds": f"{seconds:g}", **knobs}
+    return Report(session.name, settings, tuple(metrics), left_out)
 
 
-def _default_sampling(session: Session) -> dict[str, object]:
-    """What the engine decides about sampling where nobody says anything."""
-    return session.engine.defaults(Text2Music()).to_json()
+def _checked_count(count: int) -> int:
+    count = checks.whole("The number of prompts", count, 1, 10_000)
+    found = len(fixed_prompts(count))
+    if found < count:
+        raise RecipeError(f"There are {found} fixed prompts; ask for at most so many, not {count}.")
+    return count
+
+
+def _mean(values: Sequence[float] | Sequence[bool]) -> float:
+    """The mean; NaN of nothing, as where no prompt of a few has drums."""
+    return float(np.mean(values)) if len(values) else float("nan")
 
 
 # -- groups of measures --------------------------------------------------------------------------------------------------
@@ -151,12 +174,10 @@ def round_trip(context: EvalContext) -> list[Metric]:
     beat = [same_tempo(tempo(true)[0], tempo(back)[0]) for true, back in drummed]
     n = len(pairs)
     return [
-        Metric("autoencoder", "round trip SI-SDR", float(np.mean(sdr)), None, None, n, "dB", 10.0),
-        Metric("autoencoder", "round trip log-spectral distance", float(np.mean(distance)), None, None, n, "dB"),
-        Metric("autoencoder", "key as found in the original", float(np.mean(same)), 1 / 24, 1.0, n, threshold=0.85),
-        Metric(
-            "autoencoder", "tempo as found in the original", float(np.mean(beat)), None, 1.0, len(beat), threshold=0.95
-        ),
+        Metric("autoencoder", "round trip SI-SDR", _mean(sdr), None, None, n, "dB", 10.0),
+        Metric("autoencoder", "round trip log-spectral distance", _mean(distance), None, None, n, "dB"),
+        Metric("autoencoder", "key as found in the original", _mean(same), 1 / 24, 1.0, n, threshold=0.85),
+        Metric("autoencoder", "tempo as found in the original", _mean(beat), None, 1.0, len(beat), threshold=0.95),
     ]
 
 
@@ -167,12 +188,10 @@ def prompt_adherence(context: EvalContext) -> list[Metric]:
 
 def prompt_adherence_without_planner(context: EvalContext) -> list[Metric]:
     """The same without a planner: the DiT given the prompt alone."""
-    if not context.session.has_planner:
-        return []
     return _adherence(context, f"{ADHERENCE}, no planner", "text2music, no planner", thinking=False)
 
 
-def _adherence(context: EvalContext, group: str, what: str, **more: object) -> list[Metric]:
+def _adherence(context: EvalContext, group: str, what: str, **more: Any) -> list[Metric]:
     takes = [take.audio for take in context.make(context.prompts, what, **more)]
     metrics = []
     for measure in measures.PROMPT_MEASURES:
@@ -204,7 +223,7 @@ def _adherence(context: EvalContext, group: str, what: str, **more: object) -> l
 
 def solo(context: EvalContext) -> list[Metric]:
     """Whether a single instrument is the asked one."""
-    prompts = fixed_prompts(len(context.prompts) // 2, solo=True)
+    prompts = context.fixed(len(context.prompts) // 2, solo=True)
     made = [take.audio for take in context.make(prompts, "single instruments")]
     true = [context.round_trip(context.audio(context.rendered(prompt).mix)) for prompt in prompts]
     return [
@@ -218,14 +237,6 @@ def solo(context: EvalContext) -> list[Metric]:
             threshold=0.90,
         )
     ]
-
-
-def _mean(
-    group: str, name: str, values: Sequence[float], chance: float | None = None, ceiling: float | None = None,
-    unit: str = "", threshold: float | None = None,
-) -> Metric:  # fmt: skip
-    """The mean of what was measured several times, as a metric."""
-    return Metric(group, name, float(np.mean(values)), chance, ceiling, len(values), unit, threshold)
 
 
 def stems(context: EvalContext) -> list[Metric]:
@@ -246,15 +257,22 @@ def stems(context: EvalContext) -> list[Metric]:
         full = context.session.complete(alone, others, prompt.caption, seed=prompt.seed)
         complete += [s in context.tagger.present(full.audio) for s in others]
     metrics = [
-        _mean("stems", f"extract {stem}: nearer to the stem by", found, unit="dB")
-        for stem, found in sorted(gains.items())
+        Metric("stems", f"extract {stem}: nearer to the stem by", _mean(g), None, None, len(g), "dB")
+        for stem, g in sorted(gains.items())
     ]
     every = [gain for g in gains.values() for gain in g]
     return [
         *metrics,
-        _mean("stems", "extract, all stems", every, 0.0, unit="dB", threshold=9.0),
-        _mean("stems", "lego: the new stem is detected", lego_true, float(np.mean(lego_chance)), 1.0),
-        _mean("stems", "complete: the added stems are detected", complete, ceiling=1.0),
+        Metric("stems", "extract, all stems", _mean(every), 0.0, None, len(every), "dB", 9.0),
+        Metric(
+            "stems",
+            "lego: the new stem is detected",
+            _mean(lego_true),
+            _mean(lego_chance),
+            1.0,
+            len(lego_true),
+        ),
+        Metric("stems", "complete: the added stems are detected", _mean(complete), None, 1.0, len(complete)),
     ]
 
 
@@ -278,13 +296,13 @@ def cover(context: EvalContext) -> list[Metric]:
     chance = [chroma_correlation(c, o) for c, _, o, _ in pairs]
     top = [chroma_correlation(b, s) for b, s in zip(context.round_trips, context.originals, strict=False)][: len(half)]
     return [
-        Metric("cover", "tempo kept", float(np.mean(beat)), float(np.mean(by_chance)), 1.0, len(beat), threshold=0.9),
+        Metric("cover", "tempo kept", _mean(beat), _mean(by_chance), 1.0, len(beat), threshold=0.9),
         Metric(
             "cover",
             "harmony kept (chroma correlation)",
-            float(np.mean(kept)),
-            float(np.mean(chance)),
-            float(np.mean(top)),
+            _mean(kept),
+            _mean(chance),
+            _mean(top),
             len(kept),
             threshold=0.6,
         ),
@@ -304,15 +322,31 @@ def repaint(context: EvalContext) -> list[Metric]:
         reference += [not discontinuity(source.audio, at).audible for at in (region.start, region.end)]
         outside.append(_largest_change_outside(source, take, region))
         free = _unconstrained_repaint(context, source, region, prompt.seed + 1)
-        span = region.frames(context.session.capabilities.latent.frames_per_second)
+        span = region.frames(context.capabilities.latent.frames_per_second)
         inside.append(_change_decibels(source.latent[span], free[span]))
         free_outside.append(_change_outside_decibels(source.latent, free, span))
-    joints = "borders no louder than the song's own joints"
+    n = len(smooth)
     return [
-        _mean("repaint", joints, smooth, ceiling=float(np.mean(reference)), threshold=0.9),
+        Metric(
+            "repaint",
+            "borders no louder than the song's own joints",
+            _mean(smooth),
+            None,
+            _mean(reference),
+            n,
+            threshold=0.9,
+        ),
         Metric("repaint", "largest change outside", float(np.max(outside)), None, 0.0, len(outside), "of full scale"),
-        _mean("repaint", "new inside: distance to the old", inside, unit="dB"),
-        _mean("repaint", "outside when left to the model: distance", free_outside, unit="dB"),
+        Metric("repaint", "new inside: distance to the old", _mean(inside), None, None, len(inside), "dB"),
+        Metric(
+            "repaint",
+            "outside when left to the model: distance",
+            _mean(free_outside),
+            None,
+            None,
+            len(free_outside),
+            "dB",
+        ),
     ]
 
 
@@ -324,7 +358,7 @@ def _unconstrained_repaint(context: EvalContext, source: Take, region: Region, s
     state = run.steps[-1].state
     if state is None:
         raise RecipeError(
-            f"{context.session.engine.name} shows no latents, so a repaint cannot be looked at before it is put back."
+            f"{context.session.name} shows no latents, so a repaint cannot be looked at before it is put back."
         )
     latent: np.ndarray = state.float().cpu().numpy()
     return latent
@@ -355,37 +389,36 @@ def seeds(context: EvalContext) -> list[Metric]:
     recipe: Recipe = context.prompts[0].recipe(context.seconds)
     one, again, other = (context.session.make(r) for r in (recipe, recipe, recipe.replace(seed=1)))
     same = float(np.array_equal(one.audio.samples, again.audio.samples))
-    likeness = float(np.corrcoef(one.latent.ravel(), other.latent.ravel())[0, 1])
     return [
         Metric("seeds", "same recipe, same bytes", same, None, 1.0, 1, threshold=1.0),
-        Metric("seeds", "likeness of another seed's latent", likeness, None, 1.0, 1),
+        _likeness(context.capabilities.latent.kind, one.latent, other.latent),
     ]
+
+
+def _likeness(kind: str, one: np.ndarray, other: np.ndarray) -> Metric:
+    """How alike two latents [frames, channels] are: their correlation; of tokens, which have no order, those that are equal."""
+    if kind == "tokens":
+        return Metric("seeds", "tokens that another seed has too", float((one == other).mean()), None, 1.0, 1)
+    likeness = float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
+    return Metric("seeds", "likeness of another seed's latent", likeness, None, 1.0, 1)
 
 
 def planner(context: EvalContext) -> list[Metric]:
     """Whether plans are well formed and keep what was asked, and whether the planner recognises songs."""
-    if not context.session.has_planner:
-        return []
     kept, form = [], []
+    engine = context.session.engine
+    codes = engine.code_count(context.seconds) if isinstance(engine, Plans) else 0
     for prompt in context.tracked("plans", context.prompts):
         plan = context.session.plan(prompt.recipe(context.seconds, thinking=True))
-        form.append(len(plan.codes) == _code_count(context) and plan.bpm is not None)
+        form.append(len(plan.codes) == codes and plan.bpm is not None)
         kept.append(
             (plan.bpm, plan.keyscale, plan.timesignature) == (prompt.bpm, prompt.keyscale, prompt.timesignature)
         )
     return [
-        Metric(
-            "planner", "well formed, exact number of codes", float(np.mean(form)), None, 1.0, len(form), threshold=1.0
-        ),
-        Metric("planner", "keeps what was asked", float(np.mean(kept)), None, 1.0, len(kept), threshold=1.0),
-        *_understanding(context),
+        Metric("planner", "well formed, exact number of codes", _mean(form), None, 1.0, len(form), threshold=1.0),
+        Metric("planner", "keeps what was asked", _mean(kept), None, 1.0, len(kept), threshold=1.0),
+        *(_understanding(context) if context.capabilities.codes else []),
     ]
-
-
-def _code_count(context: EvalContext) -> int:
-    """Audio codes that a whole plan of this length has."""
-    engine = context.session.engine
-    return engine.geometry.codes(context.seconds) if isinstance(engine, HasGeometry) else 0
 
 
 def _understanding(context: EvalContext) -> list[Metric]:
@@ -404,14 +437,12 @@ def _understanding(context: EvalContext) -> list[Metric]:
         Metric(
             "planner",
             "plan score of songs against their prompts",
-            float(np.mean(matched_scores)),
-            float(np.mean(mismatched_scores)),
+            _mean(matched_scores),
+            _mean(mismatched_scores),
             1.0,
             n,
         ),
-        Metric(
-            "planner", "tempo, key and meter understood", float(np.mean(metadata)), float(np.mean(by_chance)), 1.0, n
-        ),
+        Metric("planner", "tempo, key and meter understood", _mean(metadata), _mean(by_chance), 1.0, n),
     ]
 
 
@@ -422,18 +453,43 @@ def _same_metadata(plan: Plan, prompt: Prompt) -> float:
         plan.keyscale is not None and same_key(plan.keyscale, prompt.keyscale),
         plan.timesignature == prompt.timesignature,
     ]
-    return float(np.mean(same))
+    return _mean(same)
 
 
-MEASURES: dict[str, Callable[[EvalContext], list[Metric]]] = {
-    "round_trip": round_trip,
-    "prompt_adherence": prompt_adherence,
-    "prompt_adherence_without_planner": prompt_adherence_without_planner,
-    "solo": solo,
-    "stems": stems,
-    "cover": cover,
-    "repaint": repaint,
-    "seeds": seeds,
-    "planner": planner,
+@dataclass(frozen=True)
+class MeasureGroup:
+    """A group of measures, and what an engine must be able to do for it."""
+
+    measure: Callable[[EvalContext], list[Metric]]
+    tasks: tuple[str, ...] = ()
+    """Class names of tasks, all of which are needed."""
+    planner: bool = False
+    distances: bool = False
+    """Whether it measures how far apart latents are, which tokens do not tell."""
+
+    def missing(self, session: Session) -> str:
+        """Why a session cannot be measured so, as a sentence; "" where it can."""
+        can = session.capabilities
+        lacking = [task for task in self.tasks if task not in can.tasks]
+        if lacking:
+            return f"{session.name} does not do {' and '.join(lacking)}."
+        if self.planner and not session.has_planner:
+            return f"{session.name} has no planner{' that this machine has room for' if can.plans else ''}."
+        if self.distances and can.latent.kind == "tokens":
+            return f"{session.name} writes tokens, between which there is no distance."
+        return ""
+
+
+_MUSIC = ("Text2Music",)
+MEASURES: Mapping[str, MeasureGroup] = {
+    "round_trip": MeasureGroup(round_trip),
+    "prompt_adherence": MeasureGroup(prompt_adherence, _MUSIC),
+    "prompt_adherence_without_planner": MeasureGroup(prompt_adherence_without_planner, _MUSIC, planner=True),
+    "solo": MeasureGroup(solo, _MUSIC),
+    "stems": MeasureGroup(stems, ("Extract", "Lego", "Complete"), distances=True),
+    "cover": MeasureGroup(cover, ("Cover",)),
+    "repaint": MeasureGroup(repaint, ("Text2Music", "Repaint"), distances=True),
+    "seeds": MeasureGroup(seeds, _MUSIC),
+    "planner": MeasureGroup(planner, planner=True),
 }
 """Groups of measures by name, as `only` takes them."""

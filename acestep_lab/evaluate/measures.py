@@ -72,8 +72,8 @@ def _tonal(prompt: Prompt) -> bool:
 
 
 def _mixed_sections(prompt: Prompt) -> bool:
-    """Whether drums play in some sections and rest in others."""
-    return len({"drums" in section.stems_playing for section in prompt.song().sections}) == 2
+    """Whether drums play in some sections and rest in others, and the sections are told, which the lyrics do."""
+    return bool(prompt.lyrics) and len({"drums" in section.stems_playing for section in prompt.song().sections}) == 2
 
 
 PROMPT_MEASURES = (

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from acestep_lab.engines.base import Vocabulary
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.train.synthetic_music import Song, compose
@@ -52,6 +53,10 @@ class Prompt:
         only = {"instruments": self.instruments} if self.solo else {}
         return compose(self.seed, seconds, **only)  # type: ignore[arg-type]
 
+    def for_engine(self, vocabulary: Vocabulary) -> Prompt:
+        """The prompt as an engine with this vocabulary can be asked: one that does not sing gets no lyrics."""
+        return self if vocabulary.lyrics else replace(self, lyrics="")
+
     def recipe(self, seconds: float = SECONDS, **more: object) -> Recipe:
         """The prompt as a recipe with the song's seed; `more` are further fields."""
         return Recipe(
@@ -62,7 +67,7 @@ class Prompt:
             self.bpm,
             self.keyscale,
             self.timesignature,
-            "en",
+            "en" if self.lyrics else None,
             **more,  # type: ignore[arg-type]
         )
 

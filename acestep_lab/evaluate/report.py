@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from acestep_lab.errors import LibraryError
@@ -37,6 +38,8 @@ class Report:
     checkpoint: str
     settings: dict[str, object]
     metrics: tuple[Metric, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Groups of measures that this checkpoint cannot be measured by, each with the reason as a sentence."""
 
     def __getitem__(self, name: str) -> Metric:
         """The first metric of a name; raises KeyError where there is none."""
@@ -54,7 +57,8 @@ class Report:
             cells = (metric.group, metric.name, f"{_text(metric.value)} {metric.unit}".strip(),
                      _text(metric.chance), _text(metric.ceiling), str(metric.n or ""), threshold)  # fmt: skip
             rows.append("| " + " | ".join(cells) + " |")
-        return head + "\n".join(rows)
+        missing = [f"\n\nLeft out: {name}. {why}" for name, why in self.left_out.items()]
+        return head + "\n".join(rows) + "".join(missing)
 
     def picture(self) -> str:
         """Shares from 0 to 1 as an SVG: a bar from chance to value, a tick at the ceiling."""
@@ -77,6 +81,7 @@ class Report:
                 "checkpoint": self.checkpoint,
                 "settings": self.settings,
                 "metrics": [asdict(f) for f in self.metrics],
+                "left_out": dict(self.left_out),
             }
             (target / "evaluation.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
             (target / "evaluation.md").write_text(self.table() + "\n", encoding="utf-8")

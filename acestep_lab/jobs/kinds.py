@@ -15,7 +15,7 @@ from acestep_lab.jobs.run import USUAL_SECONDS, Run
 from acestep_lab.prompt import checks
 
 if TYPE_CHECKING:
-    from acestep_lab.diffusion.sampler import Step
+    from acestep_lab.engines.step import Step
     from acestep_lab.plan.plan import Plan
     from acestep_lab.prompt.recipe import Recipe
     from acestep_lab.takes.take import Take

@@ -39,6 +39,10 @@ class Engines(Protocol):
 
     current: Engine
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those that are open."""
+
     def of(self, recipe: Recipe) -> Engine:
         """The engine that makes a recipe; CheckpointError where it is not open."""
 
@@ -117,8 +121,13 @@ class Renderer:
         return self.begin(recipes_of([source.recipe.replace(task=Retake(source, variance, seed)) for seed in listed]))
 
     def again(self, take: Take) -> Take:
-        """Make a take again; of one that was kept in the middle, as far as its step."""
-        run, step = self.begin(recipes_of(take.recipe), take.plan), take.made_with.get("step")
+        """Make a take again, by the checkpoint that made it where that one is open; of one that was kept in the middle, as far
+        as its step.
+        """
+        maker, recipe, step = take.made_with.get("checkpoint"), take.recipe, take.made_with.get("step")
+        if recipe.checkpoint is None and maker in self.engines.names:
+            recipe = recipe.replace(checkpoint=maker)
+        run = self.begin(recipes_of(recipe), take.plan)
         return run.take() if step is None else run.until(step)
 
     def profile(self, recipe: Recipe, engine: Profiles) -> Any:
@@ -128,11 +137,11 @@ class Renderer:
         run = self.begin([recipe])
         return self.queue.call(partial(engine.profile, run.take(), run.shown_at))
 
-    def resolve(self, recipe: Recipe, plan: Plan | None = None) -> Item:
-        """A recipe as its engine decides it."""
+    def resolve(self, recipe: Recipe, plan: Plan | None = None, engine: Engine | None = None) -> Item:
+        """A recipe as its engine decides it: the one it names, or the one in use; or as `engine` does."""
         checks.instance("What is made", recipe, Recipe, " Write Recipe('…', seconds=30).")
         checks.instance("A plan", plan, (Plan, NoneType), " lab.plan(Recipe('…')) gives one.")
-        engine = self.engines.of(recipe)
+        engine = engine or self.engines.of(recipe)
         return Item(recipe, engine, engine.resolve(recipe, plan, self.sounds.find, self.engines.longest(engine)), plan)
 
     def _work(self, items: Sequence[Item], planned: Sequence[bool] = ()) -> Work:
@@ -153,19 +162,27 @@ class Renderer:
         with self.engines.telling(run.message):
             items = self._planned(run, items, plan, shared)
             run.replan(self._work(items))
+            prepared: dict[int, Prepared] = {}
+            run.can_keep(partial(self._keep_step, run, items, prepared))
             for engine, places in _by_engine(items):
-                self._render_with(engine, run, items, places)
+                self._render_with(engine, run, items, places, prepared)
         run.finish()
 
-    def _render_with(self, engine: Engine, run: RenderRun, items: Sequence[Item], places: Sequence[int]) -> None:
-        """The items of one engine, from words to kept takes."""
+    def _render_with(
+        self,
+        engine: Engine,
+        run: RenderRun,
+        items: Sequence[Item],
+        places: Sequence[int],
+        prepared: dict[int, Prepared],
+    ) -> None:
+        """The items of one engine, from words to kept takes; `prepared` is theirs by place, and stays while steps can be kept."""
         requests, batch = [items[place].request for place in places], self.engines.batch(engine)
         self.engines.fit_to(engine, max(request.seconds for request in requests), min(len(requests), batch))
         with run.stage(ENCODE):
-            prepared = dict(zip(places, engine.prepare(requests, run.stop_event), strict=True))
-        for remark in dict.fromkeys(remark for one in prepared.values() for remark in one.remarks):
+            prepared |= zip(places, engine.prepare(requests, run.stop_event), strict=True)
+        for remark in dict.fromkeys(remark for place in places for remark in prepared[place].remarks):
             run.message(remark)
-        run.can_keep(partial(self._keep_step, run, items, prepared))
         for group in groups([prepared[place] for place in places], batch):
             here = [places[index] for index in group]
             latents = self._sample(engine, run, prepared, here)
@@ -203,7 +220,7 @@ class Renderer:
             seeded = item.asked.replace(seed=item.request.seed)
             written = common or self._thought(run, item.engine, seeded, plan)
             common = None if shared is None else written
-            found[place] = replace(self.resolve(seeded, written), asked=item.asked)
+            found[place] = replace(self.resolve(seeded, written, item.engine), asked=item.asked)
         run.recipes, run.plans = tuple(item.request.recipe for item in found), tuple(item.plan for item in found)
         return found
 

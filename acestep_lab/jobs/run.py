@@ -205,6 +205,8 @@ class Run(Generic[Piece, Result]):
         """Seconds of work still to do, from its stages' history and this run's own pace; None while nothing is known."""
         if self.over:
             return 0.0
+        if self._line is not None and self._line.is_foreign:
+            return None  # whoever measured it may have held the estimator's lock at the fork
         return self._estimator.remaining if self._estimator.work else None
 
     def _ahead(self) -> Sequence[Run[Any, Any]]:

@@ -206,6 +206,8 @@ class Worker:
 
     def will_come(self, run: AnyRun) -> bool:
         """Whether its turn comes by itself: neither the queue nor the run is held up."""
+        if self.is_foreign:
+            return False
         with self._lock:
             return not self.paused and not self._queue.is_held(run)
 

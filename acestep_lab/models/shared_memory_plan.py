@@ -211,7 +211,9 @@ class CheckpointCost:
     @property
     def shared(self) -> Mapping[str, str]:
         """The components that are in memory with another checkpoint anyway: component → that checkpoint."""
-        found = {}
+        found: dict[str, str] = {}
+        if self.before is self.plan:
+            return MappingProxyType(found)
         for name in self.plan[self.checkpoint].names:
             place = (self.checkpoint, name)
             other = next((one for one in self.before.places() if self.plan.shares(one, place)), None)
@@ -241,7 +243,7 @@ class CheckpointCost:
 
     def __str__(self) -> str:
         """One sentence: what more, what is shared, who leaves, and how it fits."""
-        told = [f"{gb(self.more_bytes)} more"]
+        told = ["open already"] if self.before is self.plan else [f"{gb(self.more_bytes)} more"]
         if self.shared:
             owners = " and ".join(dict.fromkeys(self.shared.values()))
             told.append(f"{gb(self.shared_bytes)} shared with {owners} ({', '.join(self.shared)})")

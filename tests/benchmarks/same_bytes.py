@@ -5,7 +5,7 @@
 Each checkout renders, in a process of its own on one thread, every take of `tests/data/takes_of_2026_11` from its recipe and from
 what was asked (so that the planner writes anew). Exit code 1 where a latent or a sound differs in any bit between the two; that
 the bytes are also those on disk is only told, since another machine made them. Runs from any checkout: the worker below uses
-`Session.open`, `open`, `make`, `lora` and `start` alone.
+`Session.open`, `load` (in earlier checkouts `open`), `make`, `lora` and `start` alone.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def step_of(lab, recipe, plan, step):
 
 with Session.open("pocket", library=folder, device="cpu", dtype="float32") as lab:
     for name, told in json.loads((folder / "takes.json").read_text()).items():
-        take = lab.load(told["id"])
+        take = getattr(lab, "load", lab.open)(told["id"])
         worn = take.made_with["adapters"]
         lab.lora(*((folder / f"{adapter}.safetensors", strength) for adapter, strength in worn.items()))
         step = take.made_with.get("step")

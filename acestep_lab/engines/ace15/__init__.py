@@ -8,10 +8,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from acestep_lab.engines.catalog_entry import CatalogEntry
 from acestep_lab.models import catalog
+from acestep_lab.prompt.tasks import TASKS
 
 if TYPE_CHECKING:
     from acestep_lab.engines.ace15.engine import Ace15Engine
+    from acestep_lab.models.download import FileSelection
 
 NAMES = tuple(catalog.ROWS)
 
@@ -21,9 +24,19 @@ def claims(name: str | os.PathLike[str]) -> bool:
     return isinstance(name, str) and catalog.find(name) is not None
 
 
-def licence(name: str) -> str:
-    """The licence of a catalog name's weights; CheckpointError for a name that is none."""
-    return catalog.row(name).licence
+def entry(name: str) -> CatalogEntry:
+    """What the catalog says of a checkpoint; CheckpointError for a name that is not in it."""
+    row = catalog.row(name)
+    tasks = frozenset(task for task, kind in TASKS.items() if row.allows(kind.name))
+    note = row.note or f"{row.kind}, {row.steps} steps"
+    return CatalogEntry(row.name, row.licence, tasks, sum(row.sizes.values()), row.repo, note)
+
+
+def download(name: str, lm: str | None = None) -> tuple[FileSelection, ...]:
+    """Which files a catalog name or hub id, and a planner's name, stand for; CheckpointError offers the nearest names."""
+    from acestep_lab.engines.ace15.published_files import select_files
+
+    return select_files(name, lm)
 
 
 def open_engine(

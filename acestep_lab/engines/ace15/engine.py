@@ -119,6 +119,9 @@ class Ace15Engine:
             self._int8_mode.put_into(module)
         return attach_adapters(module, self._adapters) if component == "dit" and self._adapters else module
 
+    def verify(self, component: str) -> None:
+        self.checkpoint.verify(component)
+
     # -- before any work -----------------------------------------------------------------------------------------------
 
     def defaults(self, task: Task) -> FlowSampling:
@@ -164,6 +167,9 @@ class Ace15Engine:
         writes = recipe.task.plans if codes is None else codes
         seconds = DEFAULT_SECONDS if recipe.seconds is None else recipe.seconds
         return 40 + (self.geometry.codes(seconds) if writes else 0), 2 if recipe.planning.cfg_scale > 1 else 1
+
+    def code_count(self, seconds: float) -> int:
+        return self.geometry.codes(seconds)
 
     def plan_score(self, sound: Sound, plan: Plan, scale: float) -> PlanScore:
         """How well a sound agrees with a plan in the planner's ears; `scale` as in the reference."""

@@ -9,13 +9,16 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from acestep_lab.engines.catalog_entry import CatalogEntry
 from acestep_lab.engines.musicgen import catalog
-from acestep_lab.errors import CheckpointError
+from acestep_lab.errors import CheckpointError, shown
 
 if TYPE_CHECKING:
     from acestep_lab.engines.musicgen.engine import MusicGenEngine
+    from acestep_lab.models.download import FileSelection
 
 NAMES = tuple(catalog.ROWS)
+_NO_PLANNER = "MusicGen has no planner; lm= is for ACE-Step checkpoints. Leave it away."
 
 
 def claims(name: str | os.PathLike[str]) -> bool:
@@ -25,10 +28,23 @@ def claims(name: str | os.PathLike[str]) -> bool:
     return claims(name)
 
 
-def licence(name: str) -> str:
-    """The licence of a catalog name's weights."""
+def entry(name: str) -> CatalogEntry:
+    """What the catalog says of a checkpoint; CheckpointError for a name that is not in it."""
     row = catalog.find(name)
-    return row.licence if row is not None else catalog.LICENCE
+    if row is None:
+        raise CheckpointError(f"No MusicGen checkpoint is called {shown(name)}; there are {', '.join(NAMES)}.")
+    tasks = frozenset({"Text2Music", "Extend", *(["Cover"] if row.melody else [])})
+    return CatalogEntry(row.name, row.licence, tasks, sum(row.sizes.values()), row.repo, row.note)
+
+
+def download(name: str, lm: str | None = None) -> tuple[FileSelection, ...]:
+    """Which files a catalog name or hub id stands for: all weights, configs and the tokenizer of its repo."""
+    from acestep_lab.models.download import FileSelection
+
+    if lm is not None:
+        raise CheckpointError(_NO_PLANNER)
+    row = catalog.find(name)
+    return (FileSelection(name if row is None else row.repo),)
 
 
 def open_engine(
@@ -36,7 +52,7 @@ def open_engine(
 ) -> MusicGenEngine:
     """Open a checkpoint of this family; reads small JSON files only. CheckpointError says what is missing."""
     if lm is not None:
-        raise CheckpointError("MusicGen has no planner; lm= is for ACE-Step checkpoints. Leave it away.")
+        raise CheckpointError(_NO_PLANNER)
     if precision != "auto":
         raise CheckpointError('MusicGen is sampled as it is; leave precision= at "auto".')
     from acestep_lab.engines.musicgen.checkpoint import Checkpoint

@@ -140,6 +140,12 @@ class Checkpoint:
 
         return components.build(self, component, dtype)
 
+    def verify(self, component: str) -> None:
+        """Check a component's tensors against its config, names and shapes, without reading them; CheckpointError."""
+        from acestep_lab.engines.musicgen import components
+
+        components.verify(self, component)
+
     def tokenizer(self) -> Any:
         """T5's tokenizer, from tokenizer.json; never code, never the network."""
         from acestep_lab.engines.musicgen import components
@@ -188,7 +194,7 @@ def _locate(name: str | os.PathLike[str]) -> tuple[Path, Row | None]:
     if folder.is_dir():
         return folder, None
     if row is not None:
-        return loading.snapshot(row.repo, f"The checkpoint {row.name} has not been downloaded yet"), row
+        return loading.snapshot(row.repo, f"The checkpoint {row.name} has not been downloaded yet", row.name), row
     if isinstance(name, str) and loading.is_hub_id(name):
         return loading.snapshot(name, f"{shown(name)} is not in the cache on this machine"), None
     if isinstance(name, str) and "/" not in name:

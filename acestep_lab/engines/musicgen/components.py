@@ -15,7 +15,7 @@ from acestep_lab.engines.musicgen.chroma import PITCH_CLASSES
 from acestep_lab.engines.musicgen.generation import Decoder
 from acestep_lab.errors import CheckpointError, shown
 from acestep_lab.models import weights
-from acestep_lab.models.assembly import assemble
+from acestep_lab.models.assembly import assemble, fitting
 from acestep_lab.models.weights import short
 
 if TYPE_CHECKING:
@@ -29,6 +29,11 @@ def build(checkpoint: Checkpoint, component: str, dtype: torch.dtype) -> nn.Modu
     module = assemble(maker(checkpoint, component), entries, checkpoint.folder, dtype)
     _finish(component, module, dtype)
     return module
+
+
+def verify(checkpoint: Checkpoint, component: str) -> None:
+    """Compare a component's stored tensors with its module by name and shape, without reading them; CheckpointError."""
+    fitting(maker(checkpoint, component), checkpoint.entries(component), checkpoint.folder, {})
 
 
 def _finish(component: str, module: Any, dtype: torch.dtype) -> None:

@@ -173,6 +173,10 @@ class MusicGenEngine:
         """Make a component on the CPU; CheckpointError for an unknown name or damaged files."""
         return self.checkpoint.build(component, dtype)
 
+    def verify(self, component: str) -> None:
+        """Compare a component's stored tensors with its config, by name and shape; CheckpointError where they do not fit."""
+        self.checkpoint.verify(component)
+
     def connect(self, devices: Devices) -> None:
         """Be told where the components are."""
         self._devices = devices

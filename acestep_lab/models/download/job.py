@@ -18,7 +18,7 @@ from acestep_lab.models.download.hub import Hub, HubError, Listing, RemoteFile, 
 from acestep_lab.models.download.huggingface import HuggingFace
 from acestep_lab.models.download.modelscope import ModelScope
 from acestep_lab.models.download.partial import complete_file
-from acestep_lab.models.download.selection import FileSelection, select_files
+from acestep_lab.models.download.selection import FileSelection
 from acestep_lab.models.download.store import Store, file_size, free_disk, hub_cache, move_into_place
 from acestep_lab.models.memory_plan import gb
 
@@ -63,7 +63,7 @@ class FetchResult:
 
 def fetch(
     name: str,
-    lm: str | None = None,
+    selections: Sequence[FileSelection] | None = None,
     folder: str | Path | None = None,
     on_message: Callable[[str], None] | None = None,
     *,
@@ -75,12 +75,12 @@ def fetch(
     free_bytes: Callable[[Path], int] | None = None,
     pause: float = PAUSE,
 ) -> FetchResult:
-    """Fetch a checkpoint, and a planner if one is named; what is here already is checked by size and left.
+    """Fetch the files a name stands for (`registry.download` tells them); what is here already is checked by size and left.
 
-    `on_message` is called with a sentence now and then, `on_progress` with every piece that arrives. `offline` (by default
-    HF_HUB_OFFLINE) asks nobody. Raises DownloadError, MachineError (no room on the disk), CheckpointError (no such name).
+    Without `selections` the name is a hub id, "owner/name", all of whose files are fetched. `on_message` is called with a sentence now and then, `on_progress` with every piece that arrives. `offline` (by default
+    HF_HUB_OFFLINE) asks nobody. Raises DownloadError, and MachineError where the disk has no room.
     """
-    selections = select_files(name, lm)
+    selections = (FileSelection(name),) if selections is None else tuple(selections)
     job = DownloadJob(
         () if (_is_offline() if offline is None else offline) else tuple(known_hubs() if hubs is None else hubs),
         store or (hub_cache() if folder is None else Store(Path(folder).expanduser(), is_cache=False)),

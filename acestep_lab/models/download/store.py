@@ -74,6 +74,19 @@ class Store:
         whole = lock.listing.well_formed and all(type(path) is str for path in lock.fetched)
         return lock if whole and all(file.inside_its_folder for file in files) else None
 
+    def recorded_repos(self) -> tuple[str, ...]:
+        """The repos that a list here says were fetched, by name; damaged lists are passed over."""
+        folders = sorted(self.root.glob("models--*")) if self.is_cache else [self.root]
+        named = {repo for folder in folders for repo in self._repos_in(folder / LOCKFILE)}
+        return tuple(sorted(repo for repo in named if self.read_lock(repo) is not None))
+
+    def _repos_in(self, lockfile: Path) -> Iterable[str]:
+        """The repos that a lock file names; none where there is no such file, or a damaged one."""
+        try:
+            return read_json(lockfile, "The list of what was fetched", DownloadError).keys()
+        except DownloadError:
+            return ()
+
     def write_lock(self, repo: str, listing: Listing, fetched: Iterable[str]) -> None:
         """Record a listing, and which of its files are here whole."""
         before = self.read_lock(repo)
