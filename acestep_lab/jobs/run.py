@@ -87,13 +87,13 @@ class Line(Protocol):
     def refuse_to_wait(self) -> None:
         """LabError where waiting would never end."""
 
-    def ahead(self, run: Run[Any, Any]) -> Sequence[Run[Any, Any]]:
+    def ahead(self, run: AnyRun) -> Sequence[AnyRun]:
         """The runs that will be done before this one."""
 
-    def will_come(self, run: Run[Any, Any]) -> bool:
+    def will_come(self, run: AnyRun) -> bool:
         """Whether its turn comes by itself: neither the queue nor the run is held up."""
 
-    def withdraw(self, run: Run[Any, Any]) -> bool:
+    def withdraw(self, run: AnyRun) -> bool:
         """Take a run out of the queue, and say whether it was still waiting there."""
 
 
@@ -209,7 +209,7 @@ class Run(Generic[Piece, Result]):
             return None  # whoever measured it may have held the estimator's lock at the fork
         return self._estimator.remaining if self._estimator.work else None
 
-    def _ahead(self) -> Sequence[Run[Any, Any]]:
+    def _ahead(self) -> Sequence[AnyRun]:
         return () if self._line is None or self._state != "queued" else self._line.ahead(self)
 
     def to_json(self) -> dict[str, object]:
@@ -484,6 +484,9 @@ class Run(Generic[Piece, Result]):
         with self._changed:
             if listener in self._listeners:
                 self._listeners.remove(listener)
+
+
+AnyRun = Run[Any, Any]
 
 
 class _Pieces(AsyncIterator[Piece]):
