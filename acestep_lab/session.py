@@ -1,4 +1,4 @@
-"""The front door: a Session holds open engines and turns recipes into takes. Verbs only; the work is done in the rooms.
+"""A Session holds open engines and turns recipes into takes. Verbs only; the work is done in the rooms.
 
 `engines/` resolve and compute, `jobs/` queue and run, `takes/` keep and find.
 """
@@ -16,7 +16,7 @@ import numpy as np
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines import registry
-from acestep_lab.engines.base import Attaches, Capabilities, Engine, HasCodes, Previews, Profiles
+from acestep_lab.engines.base import Attaches, Capabilities, Engine, HasCodes, Previews
 from acestep_lab.engines.opened import OpenEngines
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import RecipeError
@@ -51,6 +51,13 @@ Place: TypeAlias = str | os.PathLike[str]  # a name, a folder or a file
 class Session:
     """Open engines, a queue with a worker thread, and a library of takes.
 
+    ::
+
+        with Session.open() as lab:                                     # or "turbo", "musicgen-small", a folder, a hub id
+            take = lab.make(Recipe("slow dub techno", seconds=20))      # start, vary; repaint, extend, cover, … of a take
+            lab.analyze(take), lab.preview(take, at=3), lab.load(take.id)
+            lab.cost("base"), lab.use("base"), lab.capabilities         # several checkpoints in one session
+
     The engine is opened light; components load when they are first needed, on the worker thread. Stand-ins with the same
     verbs may be handed in for every collaborator.
     """
@@ -72,7 +79,7 @@ class Session:
     ) -> Self:  # fmt: skip
         """Open a checkpoint: "pocket", a catalog name, a folder, or a hub id; no weights are read yet.
 
-        `precision="int8"` lets the DiT multiply whole numbers on a CPU, once a measurement on the first song has shown that
+        `precision="int8"` lets the DiT multiply whole numbers on a CPU, once a measurement in the first render has shown that
         it changes little and is quicker here. `lm` names another planner than the checkpoint's own: "0.6B", "1.7B", "4B", a
         folder or a hub id. `device` is where the work runs ("auto", "cpu", "cuda", "cuda:1", "mps", "xpu", or torch's own)
         and `dtype` what it computes in ("auto", "float32", "bfloat16", "float16", or torch's own); ACESTEP_DEVICE and
@@ -194,7 +201,8 @@ class Session:
         noise_strength: float = 0.0, through_codes: bool | None = None, reference: Source | None = None, **changes: object,
     ) -> Take:  # fmt: skip
         """The source's rhythm and harmony in another sound; `through_codes` None: where the checkpoint has codes."""
-        through = self.capabilities.codes if through_codes is None else through_codes
+        maker = self.engines.of(self.recipe_from(source, tasks.Cover(source), **changes))
+        through = maker.capabilities.codes if through_codes is None else through_codes
         task = tasks.Cover(source, strength, noise_strength, through, reference=reference)
         return self._make_from(source, task, caption, lyrics, changes)
 
@@ -271,7 +279,7 @@ class Session:
         return self._planning.understand(self.sound(source), seed, on_token)
 
     def plan_score(self, source: Source, plan: Plan | None = None, scale: float = 0.1) -> PlanScore:
-        """How well a sound agrees with a plan in the planner's ears: a score per field, 0 to 1.
+        """How well a sound agrees with a plan in the planner's judgement: a score per field, 0 to 1.
 
         Without a plan, a take is held against its own, or against its recipe; any other sound needs one.
         """
@@ -312,10 +320,14 @@ class Session:
         return analyze(self.sound(source), bpm)
 
     def preview(self, step: Step | Take, at: float, seconds: float = 3.0) -> Audio:
-        """The seconds around a time of a step's estimate, decoded alone; exact, and cheap enough between two steps."""
-        found: Any = step if isinstance(step, Take) else checks.instance("What is previewed", step, Step)
-        latent = found.latent if isinstance(step, Take) else found.estimate
-        engine = self._able(Previews, "has nothing to hear before its last step")
+        """The seconds around a time of a step's estimate, decoded alone; exact, and cheap enough between two steps. RecipeError
+        where the engine that made it has none.
+        """
+        checks.instance("What is previewed", step, (Step, Take))
+        latent: Any = step.latent if isinstance(step, Take) else step.estimate
+        engine = self.engines.maker_of(step)
+        if not isinstance(engine, Previews):
+            raise RecipeError(f"{engine.name} has nothing to hear before its last step.")
         return self.jobs.call(partial(engine.preview, latent, at, seconds))
 
     def codes(self, source: Source) -> tuple[int, ...]:
@@ -346,15 +358,10 @@ class Session:
         wanted, engine = open_adapters(adapters), self._able(Attaches, "takes no adapters")
         return self.jobs.call(partial(engine.attach, wanted))
 
-    def profile(self, recipe: Recipe) -> object:
-        """Render a recipe and say where the seconds went, stage by stage, beside this machine's floor."""
-        checks.instance("What is profiled", recipe, Recipe)
+    def profile(self, recipe: Recipe) -> Any:
+        """Render a recipe and say where the seconds went, stage by stage, beside this machine's roofline."""
         self.jobs.refuse_to_wait()
-        engine = self._able(Profiles, "has no profile yet")
-        other_words = recipe.caption + " (warming up)"  # of these nothing is known
-        self.start(recipe.replace(caption=other_words, steps=1)).take()
-        run = self.start(recipe)
-        return self.jobs.call(partial(engine.profile, run.take(), run.shown_at))
+        return self._renderer.profile(recipe)
 
     def free(self) -> None:
         """Give back the memory of all components; the next render loads them again."""

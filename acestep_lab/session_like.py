@@ -1,4 +1,4 @@
-"""What a page, a door or a script may rely on, whichever session it talks to: one here, one far away, a stand-in.
+"""What a page, a server or a script may rely on, whichever session it talks to: one here, one far away, a stand-in.
 
 Knows values and runs; no model. A test holds every session to it (`tests/test_session_like.py`).
 """

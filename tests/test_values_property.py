@@ -123,8 +123,8 @@ VERBS: dict[str, Callable[[Session, Any], Any]] = {
     "polish bpm": lambda lab, v: lab.polish("x", bpm=v),
     "understand": lambda lab, v: lab.understand(v),
     "understand seed": lambda lab, v: lab.understand(SOUND, v),
-    "agreement": lambda lab, v: lab.plan_score(SOUND, v),
-    "agreement scale": lambda lab, v: lab.plan_score(SOUND, Plan(bpm=120), v),
+    "plan score": lambda lab, v: lab.plan_score(SOUND, v),
+    "plan score scale": lambda lab, v: lab.plan_score(SOUND, Plan(bpm=120), v),
     "keep": lambda lab, v: lab.keep(v),
     "open": lambda lab, v: lab.load(v),
     "sound": lambda lab, v: lab.sound(v),
@@ -185,7 +185,7 @@ def kept(lab: Session) -> str:
 @pytest.fixture(scope="module")
 def lab(tiny_turbo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     library = Library(tmp_path_factory.mktemp("takes"))
-    with Session(Ace15Engine(Checkpoint.open(tiny_turbo)), library=library, worker=Idle()) as session:  # type: ignore[arg-type]
+    with Session(Ace15Engine(Checkpoint.open(tiny_turbo)), library=library, jobs=Idle()) as session:  # type: ignore[arg-type]
         yield session
 
 

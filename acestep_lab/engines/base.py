@@ -85,7 +85,7 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """Everything a page, a door or a script may ask about an engine before using it."""
+    """Everything a page, a server or a script may ask about an engine before using it."""
 
     family: str
     """ "ace-step-1.5", "musicgen", …"""
@@ -277,7 +277,7 @@ class Plans(Protocol):
         """How many audio codes a whole plan of so many seconds has; 0 where plans have none."""
 
     def plan_score(self, sound: Sound, plan: Plan, scale: float) -> Any:
-        """How well a sound agrees with a plan in the planner's ears (`listen.plan_score.PlanScore`)."""
+        """How well a sound agrees with a plan in the planner's judgement (`listen.plan_score.PlanScore`)."""
 
 
 @runtime_checkable
@@ -293,7 +293,7 @@ class Profiles(Protocol):
     """An engine that knows the least its stages could take on a machine."""
 
     def profile(self, take: Take, shown_at: Sequence[float]) -> object:
-        """Where the seconds of a take took_step, beside this machine's best; `shown_at` says when each step came."""
+        """Where the seconds of a take went, beside this machine's best; `shown_at` says when each step came."""
 
 
 @runtime_checkable
@@ -302,6 +302,15 @@ class HasCodes(Protocol):
 
     def codes(self, sound: Sound, stop: threading.Event | None = None) -> tuple[int, ...]:
         """The codes of a sound, in order."""
+
+
+@runtime_checkable
+class Located(Protocol):
+    """An engine that says where its files are: what tells it from another one of its name."""
+
+    @property
+    def location(self) -> tuple[str, ...]:
+        """The real paths of its folder, and of a planner that was handed over."""
 
 
 @runtime_checkable

@@ -46,7 +46,7 @@ class OwnedLibrary:
             jobs.subscribe(self._receive)
 
     def _receive(self, run: AnyRun | None, event: Event | None) -> None:
-        """A run has made a take: keep it for whoever asked through a door; a notebook's are in its own hands."""
+        """A run has made a take: keep it for whoever asked through a server; a notebook's are in its own hands."""
         if run is not None and event is not None and event.kind == "take" and run.client.counted:
             run.problem = run.problem or self.keep(event.value[1], run.owner)
 

@@ -95,13 +95,13 @@ class Owners:
         try:
             found = read_json(self._path, "The list of owners", LibraryError)
         except LibraryError as problem:
-            return self._told(f"{problem} Takes it named are the host's until it is mended.")
+            return self._report(f"{problem} Takes it named are the host's until it is mended.")
         named = {id: made for id, value in found.items() if (made := _made(value)) is not None}
         if len(named) < len(found):
-            self._told(f"{len(found) - len(named)} entries of {FILE} name nobody; those takes are the host's.")
+            self._report(f"{len(found) - len(named)} entries of {FILE} name nobody; those takes are the host's.")
         return named
 
-    def _told(self, sentence: str) -> dict[str, Made]:
+    def _report(self, sentence: str) -> dict[str, Made]:
         self.problem = sentence
         _log.warning(sentence)
         return {}

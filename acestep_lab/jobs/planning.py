@@ -94,19 +94,19 @@ class Planning:
             how.pop("longest")
             return [engine.understand(sound, seed, **how)]
 
-        return self._ask(engine, f"what is heard in {sound.id}", ask, on_token)[0]
+        return self._ask(engine, f"what the planner hears in {sound.id}", ask, on_token)[0]
 
     def score(self, sound: Sound, plan: Plan | None, scale: float) -> PlanScore:
         """How well a sound agrees with a plan; without one, a take's own, or its recipe."""
         checks.instance("A plan", plan, (Plan, NoneType))
         scale = checks.real("The scale of a plan score", scale, -1e6, 1e6)
-        said = plan or (told_by(sound) if isinstance(sound, Take) else None)
-        if said is None:
+        judged = plan or (plan_asked_by(sound) if isinstance(sound, Take) else None)
+        if judged is None:
             raise RecipeError(
                 "A sound that is no take has no plan of its own; say what to hold it against: plan=Plan(…)."
             )
         engine = self._with_planner(self.engines.current)
-        found: PlanScore = self.queue.call(lambda: engine.plan_score(sound, said, scale))
+        found: PlanScore = self.queue.call(lambda: engine.plan_score(sound, judged, scale))
         return found
 
     def _with_planner(self, engine: Engine) -> Plans:
@@ -138,13 +138,13 @@ class Planning:
 
     def _work(self, run: PlanRun, engine: Engine, ask: Ask) -> None:
         how = {"longest": self.engines.longest(engine), "on_token": run.token, "stop": lambda: run.stopping}
-        with self.engines.telling(run.message), run.stage(PLAN):
+        with self.engines.notifying(run.message), run.stage(PLAN):
             plans = ask(cast("Plans", engine), how)
         run.written(plans)
         run.finish()
 
 
-def told_by(take: Take) -> Plan:
+def plan_asked_by(take: Take) -> Plan:
     """What a take was made from, as a plan."""
     recipe = take.recipe
     return take.plan or Plan(

@@ -39,12 +39,11 @@ class Engines(Protocol):
 
     current: Engine
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Those that are open."""
-
     def of(self, recipe: Recipe) -> Engine:
         """The engine that makes a recipe; CheckpointError where it is not open."""
+
+    def maker_of(self, take: Take) -> Engine:
+        """The engine to make a take again with: where it is open, the one it was made with."""
 
     def has_planner(self, engine: Engine) -> bool:
         """Whether an engine has a planner and this machine has room for it."""
@@ -61,7 +60,7 @@ class Engines(Protocol):
     def device(self, engine: Engine) -> object:
         """Where an engine works."""
 
-    def telling(self, say: Callable[[str], None]) -> AbstractContextManager[None]:
+    def notifying(self, on_message: Callable[[str], None]) -> AbstractContextManager[None]:
         """For a time, tell somebody of every change of the memory plan."""
 
     def explain(self, engine: Engine) -> str:
@@ -95,10 +94,18 @@ class Renderer:
         self.engines, self.sounds, self.queue = engines, sounds, queue
         self._warned: set[str] = set()
 
-    def begin(self, asked: Sequence[Recipe], plan: Plan | None = None, shared: SharedPlan | None = None) -> RenderRun:
-        """Queue a run; RecipeError for what cannot be made, before any work. With `shared`, one plan for all its recipes."""
+    def begin(
+        self,
+        asked: Sequence[Recipe],
+        plan: Plan | None = None,
+        shared: SharedPlan | None = None,
+        engine: Engine | None = None,
+    ) -> RenderRun:
+        """Queue a run; RecipeError for what cannot be made, before any work. With `shared`, one plan for all its recipes;
+        with `engine`, that one makes them all.
+        """
         self.queue.must_be_open()
-        items = [self.resolve(recipe, plan) for recipe in asked]
+        items = [self.resolve(recipe, plan, engine) for recipe in asked]
         planned = [thinks(item.request.recipe, self.engines.has_planner(item.engine)) for item in items]
         run = RenderRun([item.request.recipe for item in items], self._work(items, planned))
         self._remark(run, items, plan)
@@ -115,26 +122,30 @@ class Renderer:
         checks.instance("What is varied", source, (Take, Recipe))
         if variance is None:
             recipe, plan = (source.recipe, source.plan) if isinstance(source, Take) else (source, None)
-            return self.begin(recipes_of([recipe.replace(seed=seed) for seed in listed]), shared=SharedPlan(plan))
+            engine = self.engines.maker_of(source) if isinstance(source, Take) else None
+            recipes = recipes_of([recipe.replace(seed=seed) for seed in listed])
+            return self.begin(recipes, shared=SharedPlan(plan), engine=engine)
         if not isinstance(source, Take):
             raise RecipeError("A variance is the distance from a take; make one first, then vary it.")
-        return self.begin(recipes_of([source.recipe.replace(task=Retake(source, variance, seed)) for seed in listed]))
+        retakes = recipes_of([source.recipe.replace(task=Retake(source, variance, seed)) for seed in listed])
+        return self.begin(retakes, engine=self.engines.maker_of(source))
 
     def again(self, take: Take) -> Take:
         """Make a take again, by the checkpoint that made it where that one is open; of one that was kept in the middle, as far
         as its step.
         """
-        maker, recipe, step = take.made_with.get("checkpoint"), take.recipe, take.made_with.get("step")
-        if recipe.checkpoint is None and maker in self.engines.names:
-            recipe = recipe.replace(checkpoint=maker)
-        run = self.begin(recipes_of(recipe), take.plan)
+        run = self.begin(recipes_of(take.recipe), take.plan, engine=self.engines.maker_of(take))
+        step = take.made_with.get("step")
         return run.take() if step is None else run.until(step)
 
-    def profile(self, recipe: Recipe, engine: Profiles) -> Any:
+    def profile(self, recipe: Recipe) -> Any:
         """Render a recipe, once to warm up with other words, and say where the seconds of the second time went."""
         checks.instance("What is profiled", recipe, Recipe)
-        self.begin([recipe.replace(caption=recipe.caption + " (warming up)")]).take()
-        run = self.begin([recipe])
+        engine = self.engines.of(recipe)
+        if not isinstance(engine, Profiles):
+            raise RecipeError(f"{engine.name} has no profile yet.")
+        self.begin([recipe.replace(caption=f"{recipe.caption} (warming up)", steps=1)], engine=engine).take()
+        run = self.begin([recipe], engine=engine)
         return self.queue.call(partial(engine.profile, run.take(), run.shown_at))
 
     def resolve(self, recipe: Recipe, plan: Plan | None = None, engine: Engine | None = None) -> Item:
@@ -159,7 +170,7 @@ class Renderer:
         self, run: RenderRun, items: Sequence[Item], plan: Plan | None = None, shared: SharedPlan | None = None
     ) -> None:
         """Plan → words and sources → conditions → steps → sound → takes; what the machine does meanwhile is told."""
-        with self.engines.telling(run.message):
+        with self.engines.notifying(run.message):
             items = self._planned(run, items, plan, shared)
             run.replan(self._work(items))
             prepared: dict[int, Prepared] = {}
@@ -197,14 +208,14 @@ class Renderer:
     def _sample(
         self, engine: Engine, run: RenderRun, prepared: Mapping[int, Prepared], places: Sequence[int]
     ) -> dict[int, Tensor]:
-        """Walk the loop of a group, show every step, and return each item's last latent."""
+        """Run the loop of a group, show every step, and return each item's last latent."""
         latents: dict[int, Tensor] = {}
         with run.stage(RENDER):
             for step in engine.sample([prepared[place] for place in places], run.check):
-                shown = [replace(one, items=(places[one.item],)) for one in step.each()]
+                shown = [replace(one, items=(places[one.item],), checkpoint=engine.name) for one in step.each()]
                 latents = {one.item: one.state for one in shown if one.state is not None}
                 run.show(*shown)
-                self.queue.breathe()
+                self.queue.run_small_jobs()
                 run.check()
         return latents
 

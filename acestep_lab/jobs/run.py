@@ -287,7 +287,7 @@ class Run(Generic[Piece, Result]):
         with self._changed:
             self._listeners.append(listener)
 
-        return partial(self._let_go, listener)
+        return partial(self._unsubscribe_listener, listener)
 
     # -- waiting -------------------------------------------------------------------------------------------------------
 
@@ -299,12 +299,12 @@ class Run(Generic[Piece, Result]):
         if self._line is not None:
             self._line.refuse_to_wait()
         try:
-            return self._nap(ready, None if seconds is None else time.monotonic() + seconds)
+            return self._wait_for_event(ready, None if seconds is None else time.monotonic() + seconds)
         except KeyboardInterrupt:
             self.stop()
             raise
 
-    def _nap(self, ready: Callable[[], bool], end: float | None) -> bool:
+    def _wait_for_event(self, ready: Callable[[], bool], end: float | None) -> bool:
         with self._changed:
             while not ready():
                 if end is not None and time.monotonic() >= end:
@@ -324,7 +324,7 @@ class Run(Generic[Piece, Result]):
             with suppress(RuntimeError):  # the loop is closed: nobody waits there any more
                 loop.call_soon_threadsafe(news.set)
 
-        let_go = self.subscribe(wake)
+        unsubscribe = self.subscribe(wake)
         try:
             with interrupts.watching(self):
                 while not ready():
@@ -334,7 +334,7 @@ class Run(Generic[Piece, Result]):
             self.stop()
             raise
         finally:
-            let_go()
+            unsubscribe()
 
     def _must_be_ours(self) -> None:
         if self._line is not None:
@@ -348,7 +348,7 @@ class Run(Generic[Piece, Result]):
         self.timer = StageTimer(line.clock)
         self._estimator = EtaEstimator(self._work, line.history, line.clock)
 
-    def stand(self, position: int) -> None:
+    def set_position(self, position: int) -> None:
         """Be told how many runs are before this one."""
         if self._state == "queued" and position != self._position:
             self._position = position
@@ -401,7 +401,7 @@ class Run(Generic[Piece, Result]):
             self.enter(state)
         self.check()
         self._estimator.begin(name)
-        self._tell_eta()
+        self._emit_eta()
         whole = False
         with self.timer(name):
             try:
@@ -414,7 +414,7 @@ class Run(Generic[Piece, Result]):
     def replan(self, work: Work) -> None:
         """What there is to do became known better: stages that have not begun are counted anew."""
         self._estimator.replan(work)
-        self._tell_eta(now=True)
+        self._emit_eta(now=True)
 
     def advance(self, pieces: float = 1.0) -> None:
         """So many pieces more of the stage under way are done."""
@@ -452,9 +452,9 @@ class Run(Generic[Piece, Result]):
         """Bring the fraction up to date; it never goes back. Work that nobody described is as far as its stage says."""
         found = self._estimator.fraction if self._estimator.work else share
         self._fraction = max(self._fraction, min(found, 0.999))
-        self._tell_eta()
+        self._emit_eta()
 
-    def _tell_eta(self, now: bool = False) -> None:
+    def _emit_eta(self, now: bool = False) -> None:
         if self._listeners and (now or self._clock() - self._told_eta >= ETA_EVERY):
             self._told_eta = self._clock()
             self._emit("eta", self.eta)
@@ -478,9 +478,9 @@ class Run(Generic[Piece, Result]):
                 listener(event)
             except BaseException:  # noqa: BLE001 - a broken view, even one that exits, must not cost a musician the take
                 _log.exception("A listener of %s failed and was let go.", self.id)
-                self._let_go(listener)
+                self._unsubscribe_listener(listener)
 
-    def _let_go(self, listener: Callable[[Event], None]) -> None:
+    def _unsubscribe_listener(self, listener: Callable[[Event], None]) -> None:
         with self._changed:
             if listener in self._listeners:
                 self._listeners.remove(listener)

@@ -38,10 +38,10 @@ def work_through(worker: Worker) -> None:
     """What the worker thread does: sleep until something is asked for, do all of it, sleep again."""
     while not worker.done:
         worker.sleep()
-        worker.breathe()
+        worker.run_small_jobs()
         while (run := worker.next_run()) is not None:
             worker.do(run)
-            worker.breathe()
+            worker.run_small_jobs()
 
 
 class Worker:
@@ -77,7 +77,7 @@ class Worker:
         """Wait until something is asked for."""
         self._wake.get()
 
-    def breathe(self) -> None:
+    def run_small_jobs(self) -> None:
         """Do the small jobs that wait now, and tell the runs that wait how they stand; a run calls this between two steps."""
         for _ in range(self._asides.qsize()):
             future, job = self._asides.get()
@@ -86,7 +86,7 @@ class Worker:
                     future.set_result(job())
                 except BaseException as error:  # noqa: BLE001 - it belongs to whoever asked
                     future.set_exception(error)
-        self._tell_waiting()
+        self._update_positions()
 
     def next_run(self) -> AnyRun | None:
         """The run whose turn it is; None where none waits, or all are held up."""
@@ -111,7 +111,7 @@ class Worker:
             with self._lock:
                 self._queue.leave(run, run.fraction)
 
-    def _tell_waiting(self) -> None:
+    def _update_positions(self) -> None:
         """End the runs that were asked to stop while they waited, and tell the others their places where these changed."""
         with self._lock:
             self._sweep()
@@ -123,7 +123,7 @@ class Worker:
         for run in gone:
             run.fail(run.stopped())
         for position, run in enumerate(order):
-            run.stand(position)
+            run.set_position(position)
 
     def _sweep(self) -> None:
         """Take those out of the queue that were asked to stop while they waited. The lock is held."""

@@ -51,7 +51,7 @@ class Row:
     """
 
     tells_key: bool = False
-    """Whether a cover says in words the key that is heard in its source, for codes that carry the beat and hardly a chord."""
+    """Whether a cover says in words the key detected in its source, for codes that carry the beat and hardly a chord."""
 
     repeats_caption: bool = False
     """Whether its planner was taught to repeat the asked caption in its thought, and not to write one of its own."""

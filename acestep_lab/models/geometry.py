@@ -68,16 +68,16 @@ class Geometry:
         where one of them says something else than a number of that kind.
         """
 
-        def said(config: Mapping[str, Any], name: str, where: str, most: int) -> int:
+        def checked(config: Mapping[str, Any], name: str, where: str, most: int) -> int:
             return whole_number(config, name, where, DEFAULTS[name], most=most)
 
         return cls(
-            rate=said(vae, "sampling_rate", "the autoencoder", 768_000),
-            channels=said(vae, "audio_channels", "the autoencoder", 64),
+            rate=checked(vae, "sampling_rate", "the autoencoder", 768_000),
+            channels=checked(vae, "audio_channels", "the autoencoder", 64),
             hop=_product(vae, "downsampling_ratios", "the autoencoder", RATIOS, 2**20),
-            latent_channels=said(vae, "decoder_input_channels", "the autoencoder", 2**16),
-            patch=said(dit, "patch_size", "the transformer", 2**10),
-            pool_window=0 if codes is None else said(codes, "pool_window_size", "the audio codes", 2**16),
+            latent_channels=checked(vae, "decoder_input_channels", "the autoencoder", 2**16),
+            patch=checked(dit, "patch_size", "the transformer", 2**10),
+            pool_window=0 if codes is None else checked(codes, "pool_window_size", "the audio codes", 2**16),
             code_count=0 if codes is None else _product(codes, "fsq_input_levels", "the audio codes", LEVELS, 2**31),
             longest_seconds=longest_seconds,
         )

@@ -234,6 +234,15 @@ def _own_folder(folder: Path, row: Row | None) -> Path:
     )
 
 
+def is_inside(folder: Path) -> bool:
+    """Whether a folder is a published transformer, or has one inside."""
+    try:
+        own = (folder / "config.json").is_file() and _is_transformer(folder)
+    except CheckpointError:
+        own = False
+    return own or bool(_transformers_inside(folder)[0])
+
+
 def _transformers_inside(folder: Path) -> tuple[list[Path], CheckpointError | None]:
     """The folders inside one that are published transformers, and what is wrong with the first config that is unreadable:
     a damaged neighbour does not close the others.

@@ -113,11 +113,14 @@ def read(config: Config, tokens: int, layers: int | None = None, size: float = 2
 
 def encode(text: Config, condition: Config, words: int, lyrics: int, timbre_frames: int, size: float = 2) -> Work:
     """Text, lyrics and timbre becoming states: the text encoder once, the condition encoder's two stacks once."""
-    sung, heard = condition["num_lyric_encoder_hidden_layers"], condition["num_timbre_encoder_hidden_layers"]
+    lyric_layers, timbre_layers = (
+        condition["num_lyric_encoder_hidden_layers"],
+        condition["num_timbre_encoder_hidden_layers"],
+    )
     return (
         read(text, words, None, size)
-        + read(condition, lyrics, sung, size)
-        + read(condition, timbre_frames, heard, size)
+        + read(condition, lyrics, lyric_layers, size)
+        + read(condition, timbre_frames, timbre_layers, size)
     )
 
 

@@ -70,8 +70,8 @@ class StoredContent:
         `made_by` names what builds the module: two builders never share, whatever they read.
         """
         tensors = sorted((name, entry.key, entry.dtype, *entry.shape) for name, entry in entries.items())
-        told = {key: value for key, value in config.items() if not key.startswith("_")}  # "_name_or_path" and its kin
-        text = json.dumps([made_by, told, tensors], sort_keys=True, default=str)
+        kept = {key: value for key, value in config.items() if not key.startswith("_")}  # "_name_or_path" and its kin
+        text = json.dumps([made_by, kept, tensors], sort_keys=True, default=str)
         paths = sorted({entry.file for entry in entries.values()}) + sorted(others)
         return cls(hashlib.sha256(text.encode()).hexdigest(), tuple(StoredFile.at(path) for path in paths))
 

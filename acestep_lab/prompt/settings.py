@@ -19,7 +19,8 @@ from typing import Any
 from acestep_lab.errors import RecipeError, shown
 from acestep_lab.files import decode_text, parse_json, read_bytes
 from acestep_lab.prompt import checks, languages, vocabulary
-from acestep_lab.prompt.recipe import SECONDS_RANGE, Planning, Recipe
+from acestep_lab.prompt.recipe import FLAT_PLANNING, SECONDS_RANGE, Planning, Recipe
+from acestep_lab.prompt.sampling import KNOBS
 from acestep_lab.prompt.tasks import (
     Complete,
     Cover,
@@ -142,7 +143,9 @@ def understand(data: object, source: Source | None = None, *, paths: bool = True
 
 def _is_ours(values: Mapping[str, object]) -> bool:
     """Whether this is a recipe's own JSON: only its fields, and none that says something in another tool's way."""
-    names = {f.name for f in fields(Recipe)}
+    names = {f.name for f in fields(Recipe)} | KNOBS | set(FLAT_PLANNING)
+    if not isinstance(values.get("task"), Mapping) and "sampling" not in values:  # ours always have a task
+        names -= {"checkpoint", *KNOBS, *FLAT_PLANNING}
     task = values.get("task", {})
     foreign = any(
         _open(value)
@@ -164,6 +167,8 @@ _WORDS = {
     "instruction",
     "global_caption",
     "language",
+    "sampling",
+    "checkpoint",
 }
 """Fields of a recipe that are text."""
 

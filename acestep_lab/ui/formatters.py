@@ -1,4 +1,4 @@
-"""How a notebook shows the values of the house. Values know nothing of it: a running IPython is told here, by their
+"""How a notebook shows our values. Values know nothing of it: a running IPython is told here, by their
 names.
 
 Nothing is imported before it is shown. `acestep_lab` registers these when the first of its names is used while IPython

@@ -50,7 +50,7 @@ _MOST_TOLD = 6
 class PromptEditor(Component):
     """Caption, metadata (Auto or fixed, each with a lock), length, seed, task, presets, undo.
 
-    `form` is what the checkpoint lets be asked, and `abilities` maps each task to None, or to the reason why this checkpoint cannot do it. `source` and `words` give,
+    `form` is what the checkpoint lets be asked, and `refusals` maps each task to None, or to the reason why this checkpoint cannot do it. `source` and `words` give,
     when asked, the take a task starts from and (lyrics, language, regions) from the other components of the page.
     """
 
@@ -67,7 +67,7 @@ class PromptEditor(Component):
         draft: Draft | Recipe | None = None,
         *,
         form: Form = WHOLE,
-        abilities: Mapping[str, str | None] = EVERYTHING,
+        refusals: Mapping[str, str | None] = EVERYTHING,
         defaults: Callable[[str], Mapping[str, Any]] = lambda task: {},
         presets: Path | None = None,
         source: Callable[[], Any] = lambda: None,
@@ -85,12 +85,12 @@ class PromptEditor(Component):
         first = Draft.of(draft) if isinstance(draft, Recipe) else draft or Draft()
         self._draft = first if first.values.get("seed") is not None else first.put("seed", new_seed())
         self._defaults = defaults
-        self.adopt(form, abilities)
+        self.adopt(form, refusals)
         self._own_presets()
 
     # -- what the page asks --------------------------------------------------------------------------------------------
 
-    def adopt(self, form: Form, abilities: Mapping[str, str | None] = EVERYTHING) -> None:
+    def adopt(self, form: Form, refusals: Mapping[str, str | None] = EVERYTHING) -> None:
         """Offer what another checkpoint lets be asked; what was typed stays, also where it is not offered for now."""
         self._form = form
         self.forms = {
@@ -103,7 +103,7 @@ class PromptEditor(Component):
                     "name": row.name,
                     "title": row.title,
                     "hint": row.hint,
-                    "reason": abilities.get(row.name),
+                    "reason": refusals.get(row.name),
                     "source": row.needs_source,
                     "fields": [{**f.to_json(), "name": f"{row.name}.{f.name}"} for f in row.fields],
                 }
@@ -182,11 +182,11 @@ class PromptEditor(Component):
 
     def do_undo(self) -> None:
         """Back by one change."""
-        self._travel(self._past, self._future)
+        self._step_history(self._past, self._future)
 
     def do_redo(self) -> None:
         """Forth by one change."""
-        self._travel(self._future, self._past)
+        self._step_history(self._future, self._past)
 
     def do_preset(self, name: Line) -> None:
         """Take a preset into the editor; locked fields stay."""
@@ -271,7 +271,7 @@ class PromptEditor(Component):
         self._show(force)
         self.notify("changed")
 
-    def _travel(self, here: list[Draft], there: list[Draft]) -> None:
+    def _step_history(self, here: list[Draft], there: list[Draft]) -> None:
         if here:
             there.append(self._draft)
             self._draft = here.pop()

@@ -14,7 +14,7 @@ class RunQueue(Component):
     `rows` are plain data, in the order the runs will be done, as `JobQueue.rows` gives them: id, kind, title, state, held,
     fraction, eta (seconds until it is done, those before it included), position (runs before it), place (among this
     person's own that wait), mine, problem, messages. Whoever is host (`hosts`) may pause the queue. Listeners: "stop" (id),
-    "look" (id), "dismiss" (id), "hold" (id, held), "move" (id, place), "pause" (paused).
+    "watch" (id), "dismiss" (id), "hold" (id, held), "move" (id, place), "pause" (paused).
     """
 
     module = "queue"
@@ -24,9 +24,9 @@ class RunQueue(Component):
         """Ask for a run to be stopped."""
         self.notify("stop", id=str(id))
 
-    def do_look(self, id: str = "") -> None:
+    def do_watch(self, id: str = "") -> None:
         """Ask for a run to be shown."""
-        self.notify("look", id=str(id))
+        self.notify("watch", id=str(id))
 
     def do_dismiss(self, id: str = "") -> None:
         """Take a finished run off the list."""

@@ -158,7 +158,7 @@ class Studio:
             (self.prompt, {"make": self.start, "plan": self._plan, "polish": self._polish,
                            "sweep": self._start_sweep, "changed": self._prompt_changed}),
             (self.lyrics, {"changed": self.prompt.refresh}),
-            (self.queue, {"stop": self._stop_run, "look": self._watch_run,
+            (self.queue, {"stop": self._stop_run, "watch": self._watch_run,
                           "dismiss": self._dismiss, "hold": self._hold, "move": self._move, "pause": self._pause}),
             (self.plan, {"make": self.start, "stop": self._stop_writing}),
             (self.preview, {"stop": self._stop_watched, "keep": self._keep_step, "play_step": self._play_step}),
@@ -168,7 +168,7 @@ class Studio:
             (self.tree, {"select": lambda id: self.select(self._open(id))}),
             (self.drop, {"sound": self._on_sound}),
             (self.top, {"retry": self._save_again}),
-            (self.switch, {"list": self._list_checkpoints, "cost": self._tell_cost, "use": self._use}),
+            (self.switch, {"list": self._list_checkpoints, "cost": self._show_cost, "use": self._use}),
         ):  # fmt: skip
             for kind, work in requests.items():
                 component.on(kind, work)
@@ -194,7 +194,7 @@ class Studio:
             self._checkpoint = None
         name, can = self._checkpoint or session.name, self._capabilities()
         self._adopted = (self._checkpoint, session.name)
-        able = abilities(name, can)
+        able = refusals(name, can)
         self.prompt.adopt(Form.of(can, plans=self._plans), able)
         self.lyrics.adopt(can.vocabulary.languages, can.vocabulary.lyrics)
         self.picker.cannot = able["Repaint"] or ""
@@ -219,7 +219,7 @@ class Studio:
         known = (lambda: ()) if self.owner else self._catalog
         self._in_background(self.switch, lambda: self.switch.offer(choices(self.backend.session, known())))
 
-    def _tell_cost(self, name: str) -> None:
+    def _show_cost(self, name: str) -> None:
         """Say what a checkpoint costs; of an open one it is in memory, or has its place there, already."""
         session = self.backend.session
         if name in session.checkpoints:
@@ -353,13 +353,13 @@ class Studio:
 
     def _play_step(self, step: int, start: float, end: float) -> None:
         run = self._watched_run()
-        frame = next((f for f in run.steps if f.index == step), None)
-        if frame is None:
+        shown = next((f for f in run.steps if f.index == step), None)
+        if shown is None:
             raise LabError(f"Step {step + 1} has not been reached yet.")
         self._in_background(
             self.preview,
             lambda: self.preview.sound(
-                self.backend.session.preview(frame, (start + end) / 2, max(0.2, end - start)), step, start
+                self.backend.session.preview(shown, (start + end) / 2, max(0.2, end - start)), step, start
             ),
         )
 
@@ -609,7 +609,7 @@ def scores_of(session: SessionLike, take: Take) -> dict[str, float]:
     return scores | ({"agreement": session.plan_score(take).total} if session.has_planner else {})
 
 
-def abilities(name: str, can: Capabilities) -> dict[str, str | None]:
+def refusals(name: str, can: Capabilities) -> dict[str, str | None]:
     """For each task None, or why the checkpoint of this name cannot do it."""
     return {
         task: None if task in can.tasks else f"{name} cannot do this; another checkpoint may, see the list on top."

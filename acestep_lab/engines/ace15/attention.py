@@ -221,7 +221,7 @@ def _patched(
     return tokens, None if whole else lengths
 
 
-# --- what processors are told ------------------------------------------------------------------------------------------
+# --- what processors are handed ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -490,8 +490,8 @@ def _banded(query: Tensor, key: Tensor, value: Tensor, scale: float, window: int
     blocks = math.ceil(tokens / SLAB)
     fill = blocks * SLAB - tokens
     asked = F.pad(query, (0, 0, 0, 0, 0, fill)).reshape(items * blocks, SLAB, *query.shape[2:])
-    known, told = (_stretches(x, window, fill, items * blocks) for x in (key, value))
-    found = _full(asked, known, told, scale, _band(tokens, window, items, query.device))
+    keys, values = (_stretches(x, window, fill, items * blocks) for x in (key, value))
+    found = _full(asked, keys, values, scale, _band(tokens, window, items, query.device))
     return found.reshape(items, blocks * SLAB, *query.shape[2:])[:, :tokens]
 
 
@@ -544,15 +544,15 @@ def _one_by_product(query: Tensor, key: Tensor, value: Tensor, scale: float, win
     slab = max(1, SCORES // group) if window is None else SLAB
     for head in range(key.shape[1]):
         asked = query[:, head * group : (head + 1) * group].transpose(0, 1).float()  # [group, tokens, size]
-        known, told = key[:, head].float().t(), value[:, head].contiguous()
+        keys, values = key[:, head].float().t(), value[:, head].contiguous()
         for start in range(0, tokens, slab):
             end = min(tokens, start + slab)
-            first, last = (0, len(told)) if window is None else (max(0, start - window), min(tokens, end + window))
-            scores = asked[:, start:end].reshape(-1, size) @ known[:, first:last]
+            first, last = (0, len(values)) if window is None else (max(0, start - window), min(tokens, end + window))
+            scores = asked[:, start:end].reshape(-1, size) @ keys[:, first:last]
             scores *= scale
             if window is not None:
                 _forbid(scores.view(group, end - start, -1), start, first, window)
-            found = scores.softmax(-1).to(told.dtype) @ told[first:last]
+            found = scores.softmax(-1).to(values.dtype) @ values[first:last]
             out[start:end, head * group : (head + 1) * group] = found.view(group, -1, size).transpose(0, 1)
 
 

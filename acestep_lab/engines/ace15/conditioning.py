@@ -73,7 +73,7 @@ class Conditions:
 
     states: Tensor  # [items, tokens, width]
     mask: Tensor  # [items, tokens], True where there is something to hear
-    null: Tensor  # [1, 1, width], heard when nothing is said
+    null: Tensor  # [1, 1, width], the conditions where nothing is asked
     notes: tuple[str, ...] = ()
 
     @property

@@ -92,15 +92,15 @@ class Checkpoint:
             raise CheckpointError(
                 f"{short(folder / 'config.json')} is of a {shown(config.get('model_type'))} where a 'musicgen' belongs."
             )
-        told = folder / "generation_config.json"
-        defaults = read_config(told) if told.is_file() else {}
+        generation_config = folder / "generation_config.json"
+        defaults = read_config(generation_config) if generation_config.is_file() else {}
         return cls(row, row.name if row else folder.name, folder, config, defaults, _shape(config, folder))
 
     @property
     def is_melody(self) -> bool:
         return self.shape.chroma is not None
 
-    def part(self, component: str) -> dict[str, Any]:
+    def config_of(self, component: str) -> dict[str, Any]:
         """The table of config.json that a component is made from, without what is decided here."""
         return _table(self.config, component, self.folder)
 
@@ -150,7 +150,7 @@ class Checkpoint:
         """T5's tokenizer, from tokenizer.json; never code, never the network."""
         from acestep_lab.engines.musicgen import components
 
-        return components.tokenizer(self.folder, whole_number(self.part("text"), "vocab_size", short(self.folder)))
+        return components.tokenizer(self.folder, whole_number(self.config_of("text"), "vocab_size", short(self.folder)))
 
 
 def claims(name: str | os.PathLike[str]) -> bool:
@@ -207,9 +207,9 @@ def _table(config: Mapping[str, object], component: str, folder: Path) -> dict[s
     kind = kind or f"{config['model_type']}_decoder"
     found = config.get(name)
     if not isinstance(found, dict) or found.get("model_type") != kind:
-        said = found.get("model_type") if isinstance(found, dict) else found
+        given = found.get("model_type") if isinstance(found, dict) else found
         raise CheckpointError(
-            f"In {short(folder / 'config.json')}, {name} is of a {shown(said)} where {kind!r} belongs."
+            f"In {short(folder / 'config.json')}, {name} is of a {shown(given)} where {kind!r} belongs."
         )
     table = {key: value for key, value in found.items() if not key.startswith("_") and key not in _NOT_OURS}
     for key, value in table.items():

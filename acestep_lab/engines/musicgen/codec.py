@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from acestep_lab.errors import Stopped
+from acestep_lab.errors import MachineError, Stopped
 
 TILE, HALO = 500, 8
 """Frames of a piece, always the same, so that a song comes out in the same bytes on every machine of a kind; and frames
@@ -42,6 +42,10 @@ class Codec:
             for first in range(0, frames, self.tile)
         ]
         states = _through(inner, torch.cat(pieces, dim=-1))  # [channels, width, frames]
+        if not torch.isfinite(states).all():
+            raise MachineError(
+                "EnCodec heard values that are not numbers in this sound; its weights may be damaged. Fetch them again."
+            )
         bandwidth = self.model.config.target_bandwidths[-1]
         codes = self.model.quantizer.encode(states, bandwidth)  # [codebooks of a channel, channels, frames]
         return codes.permute(2, 0, 1).reshape(frames, -1).cpu()
