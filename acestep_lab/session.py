@@ -145,10 +145,8 @@ class Session:
         return self.engines.tier
 
     def __repr__(self) -> str:
-        latent = self.capabilities.latent
-        return (
-            f"<Session {self.engine.name!r}: {latent.rate} Hz, {self.tier.name} tier, {len(self.library)} takes kept>"
-        )
+        rate, kept = self.capabilities.latent.rate, len(self.library)
+        return f"<Session {self.engine.name!r}: {rate} Hz, {self.tier.name} tier, {kept} takes kept>"
 
     # -- making --------------------------------------------------------------------------------------------------------
 
@@ -181,7 +179,7 @@ class Session:
     def repaint(
         self, source: Source, region: Region | Iterable[Region], caption: str | None = None, lyrics: str | None = None,
         *, mode: str = "balanced", strength: float = 0.5, injection: float | None = None,
-        latent_crossfade: float | None = None, wave_crossfade: float | None = None, **changes: Any,
+        latent_crossfade: float | None = None, wave_crossfade: float | None = None, **changes: object,
     ) -> Take:  # fmt: skip
         """New music inside one or several regions; every sample outside them and their crossfades stays.
 
@@ -193,14 +191,14 @@ class Session:
 
     def extend(
         self, source: Source, before: float = 0.0, after: float = 0.0, caption: str | None = None,
-        lyrics: str | None = None, *, wave_crossfade: float | None = None, **changes: Any,
+        lyrics: str | None = None, *, wave_crossfade: float | None = None, **changes: object,
     ) -> Take:  # fmt: skip
         """So many seconds of new music before the source, after it, or both."""
         return self._make_from(source, tasks.Extend(source, before, after, wave_crossfade), caption, lyrics, changes)
 
     def cover(
         self, source: Source, caption: str | None = None, lyrics: str | None = None, *, strength: float = 1.0,
-        noise_strength: float = 0.0, through_codes: bool | None = None, reference: Source | None = None, **changes: Any,
+        noise_strength: float = 0.0, through_codes: bool | None = None, reference: Source | None = None, **changes: object,
     ) -> Take:  # fmt: skip
         """The source's rhythm and harmony in another sound; `through_codes` None: where the checkpoint has codes."""
         maker = self.engines.of(self.recipe_from(source, tasks.Cover(source), **changes))
@@ -208,27 +206,27 @@ class Session:
         task = tasks.Cover(source, strength, noise_strength, through, reference=reference)
         return self._make_from(source, task, caption, lyrics, changes)
 
-    def extract(self, source: Source, stem: str, **changes: Any) -> Take:
+    def extract(self, source: Source, stem: str, **changes: object) -> Take:
         """One stem of the source, alone."""
         return self._make_from(source, tasks.Extract(source, stem), changes.pop("caption", None), None, changes)
 
     def lego(
         self, source: Source, stem: str, caption: str | None = None, region: Region | None = None,
-        lyrics: str | None = None, **changes: Any,
+        lyrics: str | None = None, **changes: object,
     ) -> Take:  # fmt: skip
         """A new stem that fits the source, in a region or all along."""
         return self._make_from(source, tasks.Lego(source, stem, region), caption, lyrics, changes)
 
     def complete(
         self, source: Source, stems: str | Iterable[str], caption: str | None = None, lyrics: str | None = None,
-        **changes: Any,
+        **changes: object,
     ) -> Take:  # fmt: skip
         """The source with accompaniment by the named stems."""
         return self._make_from(source, tasks.Complete(source, stems), caption, lyrics, changes)  # type: ignore[arg-type]
 
     def edit(
         self, source: Source, caption: str, lyrics: str | None = None, *, described: str = "", described_lyrics: str = "",
-        n_min: float = 0.0, n_max: float = 1.0, n_avg: int = 1, **changes: Any,
+        n_min: float = 0.0, n_max: float = 1.0, n_avg: int = 1, **changes: object,
     ) -> Take:  # fmt: skip
         """The source moved from its description to another (FlowEdit); `described` and `described_lyrics` say how it sounds
         now, and may be left away for a take, which knows.
@@ -236,13 +234,13 @@ class Session:
         task = tasks.FlowEdit(source, described, described_lyrics, n_min, n_max, n_avg)
         return self._make_from(source, task, caption, lyrics, changes)
 
-    def recipe_from(self, source: Source, task: Task, **changes: Any) -> Recipe:
+    def recipe_from(self, source: Source, task: Task, **changes: object) -> Recipe:
         """A recipe for a task on a source: a take's words and choices come along, its seed and length do not."""
         return recipe_from(self.sound(source), task, changes)
 
-    def _make_from(self, source: Source, task: Task, caption: Any, lyrics: Any, changes: dict[str, Any]) -> Take:
+    def _make_from(self, source: Source, task: Task, caption: object, lyrics: object, more: dict[str, object]) -> Take:
         given = {name: value for name, value in (("caption", caption), ("lyrics", lyrics)) if value is not None}
-        return self.make(self.recipe_from(source, task, **changes, **given))
+        return self.make(self.recipe_from(source, task, **more, **given))
 
     def resolve(self, recipe: Recipe, plan: Plan | None = None) -> Recipe:
         """The recipe with every "auto" decided by the plan, then the engine; raises RecipeError."""
@@ -271,7 +269,8 @@ class Session:
         """A caption, lyrics and metadata out of one sentence: `lab.sketch("a sad song about rain")`."""
         return self._planning.sketch(sentence, instrumental, seed, language, on_token)
 
-    def polish(self, caption: str, lyrics: str = "", seed: int = 0, *, on_token: OnToken = None, **fixed: Any) -> Plan:
+    def polish(self, caption: str, lyrics: str = "", seed: int = 0, *, on_token: OnToken = None,
+               **fixed: object) -> Plan:  # fmt: skip
         """Better words for a caption and lyrics, with metadata; fields given by name stand: `bpm=118`."""
         return self._planning.polish(caption, lyrics, seed, on_token, fixed)
 
@@ -339,7 +338,7 @@ class Session:
         sound = self.sound(source)
         return self._aside(lambda stop: self.engine.encode(sound, stop)).numpy()
 
-    def decode(self, latent: Any) -> Audio:
+    def decode(self, latent: np.ndarray) -> Audio:
         """The sound of a latent `[frames, channels]`, at its own level."""
         return self._aside(lambda stop: self.engine.decode_latent(latent, stop))
 
@@ -375,7 +374,7 @@ class Session:
         self.jobs.refuse_to_wait()
         return checks.instance("What is verified", take, Take).verify(self._renderer.again(take))
 
-    def _able(self, kind: Any, otherwise: str, can: bool = True) -> Any:
+    def _able(self, kind: type[T], otherwise: str, can: bool = True) -> T:
         """The engine in use as one that can do something; RecipeError where it cannot."""
         if not (can and isinstance(self.engine, kind)):
             raise RecipeError(f"{self.engine.name} {otherwise}.")

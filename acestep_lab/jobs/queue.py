@@ -314,7 +314,7 @@ def _relay(queue: weakref.ref[JobQueue], run: weakref.ref[AnyRun], event: Event)
         there._notify(happened_in, event)
 
 
-def _row(run: AnyRun, viewer: str | None, position: int, eta: float | None) -> dict[str, Any]:
+def _row(run: AnyRun, viewer: str | None, position: int, eta: float | None) -> dict[str, object]:
     """One run as a page or a server shows it to somebody."""
     mine = viewer is None or run.owner == viewer
     row = {

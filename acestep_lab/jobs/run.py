@@ -87,13 +87,13 @@ class Line(Protocol):
     def refuse_to_wait(self) -> None:
         """LabError where waiting would never end."""
 
-    def ahead(self, run: Run[Any, Any]) -> Sequence[Run[Any, Any]]:
+    def ahead(self, run: AnyRun) -> Sequence[AnyRun]:
         """The runs that will be done before this one."""
 
-    def will_come(self, run: Run[Any, Any]) -> bool:
+    def will_come(self, run: AnyRun) -> bool:
         """Whether its turn comes by itself: neither the queue nor the run is held up."""
 
-    def withdraw(self, run: Run[Any, Any]) -> bool:
+    def withdraw(self, run: AnyRun) -> bool:
         """Take a run out of the queue, and say whether it was still waiting there."""
 
 
@@ -209,10 +209,10 @@ class Run(Generic[Piece, Result]):
             return None  # whoever measured it may have held the estimator's lock at the fork
         return self._estimator.remaining if self._estimator.work else None
 
-    def _ahead(self) -> Sequence[Run[Any, Any]]:
+    def _ahead(self) -> Sequence[AnyRun]:
         return () if self._line is None or self._state != "queued" else self._line.ahead(self)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """How it stands, as plain data."""
         eta = self.eta
         return {
@@ -238,7 +238,7 @@ class Run(Generic[Piece, Result]):
         """As `for`, without holding up the event loop; a cancelled task stops the run."""
         return _Pieces(self)
 
-    def __await__(self) -> Generator[Any, None, Any]:
+    def __await__(self) -> Generator[object, None, object]:
         """`result = await run`: wait for it without holding up the event loop; of a render, the (first) take."""
         yield from self._until(lambda: self.over).__await__()
         return self._awaited()
@@ -254,7 +254,7 @@ class Run(Generic[Piece, Result]):
         """What it has made, once it has ended well."""
         raise NotImplementedError
 
-    def _awaited(self) -> Any:
+    def _awaited(self) -> object:
         """What `await` gives."""
         return self.result()
 
@@ -468,7 +468,7 @@ class Run(Generic[Piece, Result]):
         self._state = state
         self._emit("state", state)
 
-    def _emit(self, kind: Kind, value: Any) -> None:
+    def _emit(self, kind: Kind, value: object) -> None:
         event = Event(kind, value, self.id)
         with self._changed:
             self._changed.notify_all()
@@ -484,6 +484,9 @@ class Run(Generic[Piece, Result]):
         with self._changed:
             if listener in self._listeners:
                 self._listeners.remove(listener)
+
+
+AnyRun = Run[Any, Any]
 
 
 class _Pieces(AsyncIterator[Piece]):

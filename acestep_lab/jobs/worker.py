@@ -20,9 +20,8 @@ from typing import Any
 from acestep_lab.errors import LabError, MachineError
 from acestep_lab.jobs.eta import Clock, StageHistory
 from acestep_lab.jobs.fair_queue import FairQueue
-from acestep_lab.jobs.run import Run
+from acestep_lab.jobs.run import AnyRun
 
-AnyRun = Run[Any, Any]
 RunBody = Callable[[Any], None]
 """What a run's turn is spent on: `work(run)`."""
 PATIENCE = 10.0

@@ -61,7 +61,7 @@ class Geometry:
         cls,
         vae: Mapping[str, Any],
         dit: Mapping[str, Any],
-        codes: Mapping[str, Any] | None,
+        codes: Mapping[str, object] | None,
         longest_seconds: float,
     ) -> Geometry:
         """From the configs of the autoencoder, the transformer and (if there is one) the audio tokenizer; CheckpointError
@@ -83,7 +83,7 @@ class Geometry:
         )
 
 
-def _product(config: Mapping[str, Any], name: str, where: str, otherwise: tuple[int, ...], most: int) -> int:
+def _product(config: Mapping[str, object], name: str, where: str, otherwise: tuple[int, ...], most: int) -> int:
     """The product of a config's list of whole numbers; CheckpointError where it is none."""
     members = config.get(name)
     members = otherwise if members is None else members

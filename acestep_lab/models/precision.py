@@ -279,7 +279,7 @@ class Int8Mode:
             self.probe = None  # it holds a song
 
 
-def cpu_dtype(capabilities: Any = torch.cpu) -> torch.dtype:
+def cpu_dtype(capabilities: object = torch.cpu) -> torch.dtype:
     """The dtype a CPU is quickest in: bfloat16 where it has instructions for it, else float32."""
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     quick = any(getattr(capabilities, name, lambda: False)() for name in names)

@@ -168,7 +168,7 @@ def measured_bandwidth(device: str | torch.device = "cpu", seconds: float = 0.25
     return numbers.nbytes / _took(numbers.sum, device, seconds)
 
 
-def _took(work: Callable[[], Any], device: str | torch.device, seconds: float) -> float:
+def _took(work: Callable[[], object], device: str | torch.device, seconds: float) -> float:
     """The least seconds a piece of work took, repeated for about `seconds`, at least three times: a peak is the best seen."""
     import torch
 

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from acestep_lab import files
 from acestep_lab.errors import CheckpointError
@@ -63,7 +63,7 @@ class StoredContent:
 
     @classmethod
     def of(
-        cls, made_by: str, config: Mapping[str, Any], entries: Mapping[str, Entry], others: Iterable[Path] = ()
+        cls, made_by: str, config: Mapping[str, object], entries: Mapping[str, Entry], others: Iterable[Path] = ()
     ) -> StoredContent:
         """The content of a component from its config and its tensors' headers; `others` are files it also reads.
 

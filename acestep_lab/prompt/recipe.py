@@ -90,7 +90,7 @@ def _takes_flat(cls: type[T]) -> type[T]:
     flat = [*dict.fromkeys([*FlowSampling.names(), *sorted(KNOBS)]), *FLAT_PLANNING]
 
     @wraps(plain_init)
-    def init(self: Any, /, *args: Any, **kwargs: Any) -> None:
+    def init(self: Any, /, *args: object, **kwargs: object) -> None:
         checks.known_fields("A recipe", kwargs, [*plain.parameters, *flat])
         knobs = {name: value for name in flat if (value := kwargs.pop(name, None)) is not None}
         named = kwargs.get("sampling") is not None
@@ -105,7 +105,7 @@ def _takes_flat(cls: type[T]) -> type[T]:
     return cls
 
 
-def _put_flat(recipe: Recipe, knobs: Mapping[str, Any], named: bool) -> None:
+def _put_flat(recipe: Recipe, knobs: Mapping[str, object], named: bool) -> None:
     """Put what was typed flat where it belongs; RecipeError for a knob that is said twice, or that the kind of sampling that
     was `named` beside it does not have.
     """
@@ -173,7 +173,7 @@ class Recipe:
 
     if not TYPE_CHECKING:  # what is typed flat may be read flat; typed code names the value it is in
 
-        def __getattr__(self, name: str) -> Any:
+        def __getattr__(self, name: str) -> object:
             if name in FLAT_PLANNING:
                 return getattr(self.planning, name)
             if name in KNOBS and hasattr(self.sampling, name):
@@ -185,7 +185,7 @@ class Recipe:
                 )
             raise AttributeError(f"A recipe has no {name!r}.")
 
-    def replace(self, /, **changes: Any) -> Self:
+    def replace(self, /, **changes: object) -> Self:
         """The same recipe with some fields changed."""
         checks.known_fields("A recipe", changes, [*(f.name for f in fields(self)), *KNOBS, *FLAT_PLANNING])
         now = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -246,13 +246,13 @@ class Recipe:
         return f"Recipe({', '.join([literal(self.caption), *(f'{n}={literal(v)}' for n, v in changed.items())])})"
 
 
-def _sampling_json(sampling: Sampling) -> dict[str, Any]:
+def _sampling_json(sampling: Sampling) -> dict[str, object]:
     """The knobs, and the kind by its name where these do not tell."""
     kind = {} if kind_for(sampling.given()) is type(sampling) else {"sampling": NAMES[type(sampling)]}
     return kind | sampling.to_json()
 
 
-def _planning_json(planning: Planning) -> dict[str, Any]:
+def _planning_json(planning: Planning) -> dict[str, object]:
     plain = planning.to_json()
     flat = {name: plain.pop(name) for name in FLAT_PLANNING if name in plain}
     return flat | ({"planning": plain} if plain else {})
@@ -287,7 +287,7 @@ def _needs_words(task: Task) -> bool:
     return isinstance(task, Text2Music) and task.codes is None
 
 
-def _seed(value: Any) -> int:
+def _seed(value: object) -> int:
     return checks.whole("A seed", value, 0, MAX_SEED)
 
 
@@ -331,5 +331,5 @@ _CHECKS: Mapping[str, Reader] = {
     "planning": _planning,
     "checkpoint": given("A checkpoint's name", checks.name, 200),
 }
-_DEFAULTS: Mapping[str, Any] = {f.name: f.default for f in fields(Recipe)} | {"task": Text2Music()}
+_DEFAULTS: Mapping[str, object] = {f.name: f.default for f in fields(Recipe)} | {"task": Text2Music()}
 """What a field holds where nothing is said."""

@@ -106,7 +106,7 @@ class TokenSampling(_Knobs):
 Sampling: TypeAlias = FlowSampling | TokenSampling
 KINDS: Mapping[str, type[FlowSampling] | type[TokenSampling]] = {"flow": FlowSampling, "tokens": TokenSampling}
 """Every kind by its name in JSON; where a set of knobs fits several, it is the first."""
-NAMES: Mapping[type[Any], str] = {kind: name for name, kind in KINDS.items()}
+NAMES: Mapping[type[object], str] = {kind: name for name, kind in KINDS.items()}
 KNOBS: frozenset[str] = frozenset(name for kind in KINDS.values() for name in kind.names())
 """Every knob of every kind: what a recipe takes flat."""
 
@@ -149,7 +149,7 @@ def converted(sampling: Sampling, kind: type[Any], engine: str) -> Sampling:
     return found
 
 
-_MODELS: Mapping[type[Any], str] = {
+_MODELS: Mapping[type[object], str] = {
     FlowSampling: "flow models such as ACE-Step",
     TokenSampling: "token models such as MusicGen",
 }
@@ -183,7 +183,7 @@ def _times(value: Any) -> tuple[float, ...]:
     return times
 
 
-def _interval(value: Any) -> tuple[float, float]:
+def _interval(value: object) -> tuple[float, float]:
     ends = checks.pair("A guidance interval, (low, high) of t such as (0.1, 0.9),", value)
     low, high = (checks.real("A guidance interval's end", v, 0.0, 1.0) for v in ends)
     if low >= high:

@@ -77,7 +77,7 @@ def compare(one: Audio, other: Audio) -> Verdict:
     return Verdict("same to the ear" if distance <= EAR_DECIBELS else "different", distance, largest)
 
 
-def making_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+def making_differences(one: Mapping[str, object], other: Mapping[str, object]) -> str:
     """What changes numbers and is different between how two takes were made (`made_with`): "made in int8 and again in auto";
     nothing where it is the same, or where one of them does not say.
     """

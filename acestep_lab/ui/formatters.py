@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from acestep_lab.jobs.kinds import RenderRun
     from acestep_lab.takes.take import Take
 
-Bundle = dict[str, Any] | tuple[dict[str, Any], dict[str, Any]]
+Bundle = dict[str, object] | tuple[dict[str, object], dict[str, object]]
 """A MIME bundle: data by MIME type, or a pair of data and metadata."""
 STEP_WIDTH, STEP_HEIGHT = 640, 110
 """Pixels in which a step's picture is shown."""

@@ -15,7 +15,7 @@ from acestep_lab.ui.draft import FLOW, METADATA, PLAIN_FIELDS, TOKENS, WHOLE, Dr
 from acestep_lab.ui.messages import Line, Name, Typed
 from acestep_lab.ui.presets import Presets
 
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, dict[str, object]] = {
     "Lo-fi evening": {
         "caption": "warm lo-fi hip hop, dusty drums, soft electric piano, vinyl crackle",
         "bpm": 78,
@@ -55,7 +55,7 @@ class PromptEditor(Component):
     """
 
     module = "prompt"
-    fields: ClassVar[dict[str, Any]] = {
+    fields: ClassVar[Mapping[str, object]] = {
         "draft": {}, "forms": {}, "presets": [], "errors": {}, "code": "", "busy": "", "source": "", "limits": {},
         "undo": [False, False], "revision": 0, "clicks": 0, "left_out": [],
     }  # fmt: skip
@@ -298,7 +298,7 @@ class PromptEditor(Component):
         except LabError as problem:
             return comment(problem)
 
-    def _own_presets(self) -> dict[str, dict[str, Any]]:
+    def _own_presets(self) -> dict[str, dict[str, object]]:
         """The presets in the musician's file; the page is told their names, and what had to be left out."""
         found = self._kept.read()
         self.presets = sorted({**PRESETS, **found})
@@ -318,7 +318,7 @@ def _axes(form: Form, x: str, xs: str, y: str, ys: str) -> tuple[list[Any], list
     return across, down
 
 
-def _values(form: Form, name: str, typed: str) -> list[Any]:
+def _values(form: Form, name: str, typed: str) -> list[object]:
     """The values of a sweep: "1, 3, 5" for the shift, "C major, A minor" for the key."""
     if name not in form.by_name:
         raise RecipeError("Choose the parameter to sweep over.")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import ClassVar
 
 from acestep_lab.ui.component import Component, widget_and_pane
 
@@ -17,7 +18,7 @@ class RunQueue(Component):
     """
 
     module = "queue"
-    fields: ClassVar[dict[str, Any]] = {"rows": [], "ahead": 0, "paused": False, "hosts": False}
+    fields: ClassVar[Mapping[str, object]] = {"rows": [], "ahead": 0, "paused": False, "hosts": False}
 
     def do_stop(self, id: str = "") -> None:
         """Ask for a run to be stopped."""

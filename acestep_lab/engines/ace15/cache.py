@@ -26,7 +26,7 @@ class Remembered:
     entries: int
     hits: int = 0
     misses: int = 0
-    _kept: OrderedDict[int, tuple[tuple[Tensor, ...], Any, Any]] = field(default_factory=OrderedDict)
+    _kept: OrderedDict[int, tuple[tuple[Tensor, ...], object, object]] = field(default_factory=OrderedDict)
 
     def answer(self, module: nn.Module, asked: tuple[Tensor, ...], names: tuple[str, ...]) -> Any:
         """What the module says, from memory if it was asked the same with the same weights."""
@@ -77,7 +77,7 @@ def fingerprint(layer: Any) -> tuple[Any, ...]:
     return numbers, tuple(_adapters_on(layer))
 
 
-def _adapters_on(layer: Any) -> Iterator[tuple[Any, ...]]:
+def _adapters_on(layer: object) -> Iterator[tuple[object, ...]]:
     """What each adapter around a layer does, the outermost first: adapters of several kinds wrap each other."""
     while layer is not None:
         yield (

@@ -296,10 +296,10 @@ class Ace15Engine:
             audio = splice(source, audio, where.spans, where.crossfade)
         return Rendered(audio, latent, float(gain))
 
-    def decode_latent(self, latent: Any, stop: threading.Event | None = None) -> Audio:
+    def decode_latent(self, latent: object, stop: threading.Event | None = None) -> Audio:
         return Audio(self._samples_of(self._checked(latent), stop, None), self.geometry.rate)
 
-    def _checked(self, value: Any) -> Tensor:
+    def _checked(self, value: object) -> Tensor:
         """A latent `[frames, channels]` of finite numbers."""
         channels = self.geometry.latent_channels
         array = checks.tried(lambda: np.array(value, dtype=np.float32))

@@ -309,7 +309,7 @@ STRETCH = 2**19
 """Numbers [channels × steps] that go through a block's residual units together: about what a core keeps close at hand."""
 
 
-def _units(block: Any) -> list[Any]:
+def _units(block: Any) -> list[object]:
     """A block's residual units that do something."""
     units = (block.res_unit1, block.res_unit2, block.res_unit3)
     return [unit for unit in units if not isinstance(unit, nn.Identity)]

@@ -202,7 +202,7 @@ def _locate(name: str | os.PathLike[str]) -> tuple[Path, Row | None]:
     raise CheckpointError(f"There is no folder {shown(str(folder), 120)}; {weights.holds(folder.parent)}")
 
 
-def _table(config: Mapping[str, Any], component: str, folder: Path) -> dict[str, Any]:
+def _table(config: Mapping[str, object], component: str, folder: Path) -> dict[str, Any]:
     name, kind = _CONFIGS[component]
     kind = kind or f"{config['model_type']}_decoder"
     found = config.get(name)
@@ -221,7 +221,7 @@ def _table(config: Mapping[str, Any], component: str, folder: Path) -> dict[str,
     return table
 
 
-def _shape(config: Mapping[str, Any], folder: Path) -> Shape:
+def _shape(config: Mapping[str, object], folder: Path) -> Shape:
     where = short(folder)
     decoder, codec = _table(config, "decoder", folder), _table(config, "codec", folder)
     _table(config, "text", folder)
@@ -247,7 +247,7 @@ def _shape(config: Mapping[str, Any], folder: Path) -> Shape:
     return shape
 
 
-def _check_fit(shape: Shape, codec: Mapping[str, Any], config: Mapping[str, Any], where: str) -> None:
+def _check_fit(shape: Shape, codec: Mapping[str, object], config: Mapping[str, object], where: str) -> None:
     """Refuse a codec that is not the decoder's own kind: mono, in one piece, with as many codebooks as it writes."""
     if codec.get("normalize") or codec.get("chunk_length_s") is not None or codec.get("audio_channels", 1) != 1:
         raise CheckpointError(

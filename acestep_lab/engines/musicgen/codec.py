@@ -13,7 +13,7 @@ from itertools import takewhile
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from acestep_lab.errors import MachineError, Stopped
 
@@ -73,7 +73,7 @@ class Codec:
 
     def _piece(
         self,
-        layers: list[Any],
+        layers: list[nn.Module],
         whole: Tensor,
         begin: int,
         frames: int,
@@ -90,7 +90,7 @@ class Codec:
         return made[..., (begin - start) * per_out : (last - start) * per_out]
 
 
-def _halves(layers: Any, outer_first: bool) -> tuple[list[Any], list[Any]]:
+def _halves(layers: nn.ModuleList, outer_first: bool) -> tuple[list[nn.Module], list[nn.Module]]:
     """The layers before and after the border between the recurrent middle and the convolutions on the sound's side."""
     found = list(layers)
     before = len(list(takewhile(lambda layer: not hasattr(layer, "lstm"), found)))
@@ -98,7 +98,7 @@ def _halves(layers: Any, outer_first: bool) -> tuple[list[Any], list[Any]]:
     return found[:border], found[border:]
 
 
-def _through(layers: list[Any], x: Tensor) -> Tensor:
+def _through(layers: list[nn.Module], x: Tensor) -> Tensor:
     for layer in layers:
         x = layer(x)
     return x

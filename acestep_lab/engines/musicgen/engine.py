@@ -394,7 +394,7 @@ class MusicGenEngine:
         samples = torch.from_numpy(audio.samples.copy())
         return self.devices.run_with_retry("codec", lambda codec: self._codec(codec).encode(samples, stop)).float()
 
-    def decode_latent(self, latent: np.ndarray, stop: threading.Event | None = None) -> Audio:
+    def decode_latent(self, latent: Tensor | np.ndarray, stop: threading.Event | None = None) -> Audio:
         """The bare sound of codes `[frames, codebooks]`; RecipeError for another shape, or codes that do not exist."""
         found = checks.tried(lambda: np.array(latent, np.float32))
         if not isinstance(found, np.ndarray):
@@ -403,7 +403,7 @@ class MusicGenEngine:
             )
         return self._decoded(torch.from_numpy(found), stop, None)
 
-    def _codec(self, codec: Any) -> Codec:
+    def _codec(self, codec: object) -> Codec:
         return Codec(codec, self.shape.channels, self.devices.device)
 
     def _is_ours(self, take: Take) -> bool:
