@@ -6,11 +6,10 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from types import NoneType
-from typing import Any, Self, TypeAlias, TypeVar, overload
+from typing import Any, Self, TypeAlias, overload
 
 import numpy as np
 
@@ -25,8 +24,7 @@ from acestep_lab.jobs.planning import OnToken, Planning
 from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.rendering import Renderer, recipe_from, recipes_of
 from acestep_lab.jobs.worker import AnyRun
-from acestep_lab.listen import Analysis
-from acestep_lab.listen.analysis import analyze
+from acestep_lab.listen.analysis import Analysis, analyze
 from acestep_lab.listen.plan_score import PlanScore
 from acestep_lab.models.adapters import opened as open_adapters
 from acestep_lab.models.device_manager import DeviceManager
@@ -44,7 +42,6 @@ from acestep_lab.takes.sounds import Sounds
 from acestep_lab.takes.take import Take
 from acestep_lab.takes.verdict import Comparison, Verdict
 
-T = TypeVar("T")
 Place: TypeAlias = str | os.PathLike[str]  # a name, a folder or a file
 
 
@@ -331,16 +328,16 @@ class Session:
     def codes(self, source: Source) -> tuple[int, ...]:
         """The audio codes of a take or any sound: what a cover through codes hears of it. RecipeError where an engine has none."""
         sound, engine = self.sound(source), self._able(HasCodes, "has no audio codes", self.capabilities.codes)
-        return self._aside(lambda stop: engine.codes(sound, stop))
+        return self.jobs.aside(lambda stop: engine.codes(sound, stop))
 
     def encode(self, source: Source) -> np.ndarray:
         """The latent `[frames, channels]` of a take or any sound."""
         sound = self.sound(source)
-        return self._aside(lambda stop: self.engine.encode(sound, stop)).numpy()
+        return self.jobs.aside(lambda stop: self.engine.encode(sound, stop)).numpy()
 
     def decode(self, latent: np.ndarray) -> Audio:
         """The sound of a latent `[frames, channels]`, at its own level."""
-        return self._aside(lambda stop: self.engine.decode_latent(latent, stop))
+        return self.jobs.aside(lambda stop: self.engine.decode_latent(latent, stop))
 
     def explain(self, recipe: Recipe | None = None) -> MemoryPlan:
         """How the engine fits this machine, before anything loads: print it for a sentence and a table."""
@@ -379,11 +376,6 @@ class Session:
         if not (can and isinstance(self.engine, kind)):
             raise RecipeError(f"{self.engine.name} {otherwise}.")
         return self.engine
-
-    def _aside(self, job: Callable[[threading.Event], T]) -> T:
-        """Do a small job on the worker thread and wait for it; Ctrl-C sets the event it is handed."""
-        stop = threading.Event()
-        return self.jobs.call(partial(job, stop), stop)
 
     @property
     def runs(self) -> tuple[AnyRun, ...]:

@@ -107,6 +107,11 @@ class JobQueue:
             raise
         return future.result()
 
+    def aside(self, job: Callable[[threading.Event], T]) -> T:
+        """As `call`, for a job that heeds an event: Ctrl-C sets it."""
+        stop = threading.Event()
+        return self.call(partial(job, stop), stop)
+
     def run_small_jobs(self) -> None:
         """Do the small jobs that wait; a run calls this between two steps."""
         self._worker.run_small_jobs()
