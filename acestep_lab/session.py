@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Sequence
 from functools import partial
 from types import NoneType
-from typing import Any, Self, TypeAlias, overload
+from typing import Any, Self, TypeAlias, TypeVar, overload
 
 import numpy as np
 
@@ -42,6 +42,7 @@ from acestep_lab.takes.sounds import Sounds
 from acestep_lab.takes.take import Take
 from acestep_lab.takes.verdict import Comparison, Verdict
 
+T = TypeVar("T")
 Place: TypeAlias = str | os.PathLike[str]  # a name, a folder or a file
 
 
