@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from acestep_lab.session import Session
     from acestep_lab.takes.library import Library
     from acestep_lab.takes.take import Take
+    from acestep_lab.ui.notebook import studio
 
 __version__ = "0.1.0"
 
@@ -107,6 +108,7 @@ _HOMES = {
     "Tier": "models.tiers",
     "Analysis": "listen.analysis",
     "analyze": "listen.analysis",
+    "studio": "ui.notebook",
 }
 """Where each public name lives."""
 
@@ -142,6 +144,7 @@ __all__ = [
     "Tier",
     "__version__",
     "analyze",
+    "studio",
 ]
 
 
