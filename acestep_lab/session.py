@@ -317,7 +317,7 @@ class Session:
         return analyze(self.sound(source), bpm)
 
     def preview(self, step: Step | Take, at: float, seconds: float = 3.0) -> Audio:
-        """The seconds around a time of a step's estimate, decoded alone, exact and cheap; RecipeError where its engine has none."""
+        """The seconds around a time of a step's estimate, decoded alone, exactly; RecipeError where its engine has none."""
         checks.instance("What is previewed", step, (Step, Take))
         latent: Any = step.latent if isinstance(step, Take) else step.estimate
         engine = self._able(Previews, "has nothing to hear before its last step", of=self.engines.maker_of(step))
@@ -367,7 +367,7 @@ class Session:
     def verify(self, take: Take) -> Verdict:
         """Make a take again from its recipe and say: same, same to the ear, or different."""
         self.jobs.refuse_to_wait()
-        return take.verify(self._renderer.again(checks.instance("What is verified", take, Take)))
+        return checks.instance("What is verified", take, Take).verify(self._renderer.again(take))
 
     def _able(self, kind: type[T], otherwise: str, can: bool = True, of: Engine | None = None) -> T:
         """The engine in use, or another, as one that can do something; RecipeError where it cannot."""
