@@ -226,9 +226,7 @@ class Session:
         self, source: Source, caption: str, lyrics: str | None = None, *, described: str = "", described_lyrics: str = "",
         n_min: float = 0.0, n_max: float = 1.0, n_avg: int = 1, **changes: object,
     ) -> Take:  # fmt: skip
-        """The source moved from its description to another (FlowEdit); `described` and `described_lyrics` say how it sounds
-        now, and may be left away for a take, which knows.
-        """
+        """The source moved to another description (FlowEdit); `described` and `described_lyrics` are its own, which a take knows."""
         task = tasks.FlowEdit(source, described, described_lyrics, n_min, n_max, n_avg)
         return self._make_from(source, task, caption, lyrics, changes)
 
@@ -291,8 +289,7 @@ class Session:
     # -- keeping and looking -------------------------------------------------------------------------------------------
 
     def keep(self, take: Take) -> Take:
-        """Keep a take in the library, and return it as it is kept: every take a run makes is kept already, those of single
-        steps (`run.keep`) as well.
+        """Keep a take in the library, and return it as it is kept: what a run makes, and its `run.keep`, is kept already.
 
         A take whose id belongs to another sound here, as an edited copy's may, gets an id of its own.
         """
@@ -321,9 +318,7 @@ class Session:
         """The seconds around a time of a step's estimate, decoded alone, exactly; RecipeError where its engine has none."""
         checks.instance("What is previewed", step, (Step, Take))
         latent: Any = step.latent if isinstance(step, Take) else step.estimate
-        engine = self.engines.maker_of(step)
-        if not isinstance(engine, Previews):
-            raise RecipeError(f"{engine.name} has nothing to hear before its last step.")
+        engine = self._able(Previews, "has nothing to hear before its last step", of=self.engines.maker_of(step))
         return self.jobs.call(partial(engine.preview, latent, at, seconds))
 
     def codes(self, source: Source) -> tuple[int, ...]:
@@ -372,11 +367,11 @@ class Session:
         self.jobs.refuse_to_wait()
         return checks.instance("What is verified", take, Take).verify(self._renderer.again(take))
 
-    def _able(self, kind: type[T], otherwise: str, can: bool = True) -> T:
-        """The engine in use as one that can do something; RecipeError where it cannot."""
-        if not (can and isinstance(self.engine, kind)):
-            raise RecipeError(f"{self.engine.name} {otherwise}.")
-        return self.engine
+    def _able(self, kind: type[T], otherwise: str, can: bool = True, of: Engine | None = None) -> T:
+        """The engine in use, or another, as one that can do something; RecipeError where it cannot."""
+        if not (can and isinstance(engine := of or self.engine, kind)):
+            raise RecipeError(f"{(of or self.engine).name} {otherwise}.")
+        return engine
 
     @property
     def runs(self) -> tuple[AnyRun, ...]:
