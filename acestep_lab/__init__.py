@@ -1,6 +1,6 @@
 """acestep_lab: a workbench for composing with music models, ACE-Step first.
 
-The house, room by room; imports point down this list, never up::
+The package, room by room; imports point down this list, never up::
 
     errors      what can go wrong, as sentences
     files       files and texts from outside, read at one boundary
@@ -10,10 +10,12 @@ The house, room by room; imports point down this list, never up::
     models/     weights and where they live: catalog, loading, tiers, memory plan, device manager, adapters, the pocket checkpoint
     plan/       LM: Recipe → Plan
     takes/      finished pieces: Take, Library
+    schemas/    JSON schemas of what is in our files
     listen/     what can be measured in a take
     jobs/       a render under way, the queue before it, the one thread that computes
-    engines/    a model family each, behind one contract
-    session     the verbs
+    engines/    a folder for each model family (ace15, musicgen), behind the contract in base.py
+    session     the verbs; session_like: the protocol of every session
+    doctor      what works on this machine, and what helps
     train/      making weights: the synthetic world, the pocket checkpoint
     evaluate/   what a checkpoint can do, with chance and ceiling beside
     ui/ serve/  what people see: widgets, formatters for notebooks, the studio page
@@ -25,6 +27,8 @@ In short::
 
     lab = Session.open()                                   # the pocket checkpoint, or "turbo", a folder, a hub id
     take = lab.make(Recipe("slow dub techno, tape hiss", seconds=20, seed=7))
+    lab.repaint(take, Region(8, 12), "a flute")            # extend, cover, extract, lego, complete, edit, vary
+    lab.use("musicgen-small")                              # another checkpoint, of another family; lab.cost says what it takes
 
 Importing this package imports no torch: names are looked up when they are first used.
 """
@@ -69,6 +73,7 @@ if TYPE_CHECKING:
     from acestep_lab.session import Session
     from acestep_lab.takes.library import Library
     from acestep_lab.takes.take import Take
+    from acestep_lab.ui.notebook import studio
 
 __version__ = "0.1.0"
 
@@ -103,6 +108,7 @@ _HOMES = {
     "Tier": "models.tiers",
     "Analysis": "listen.analysis",
     "analyze": "listen.analysis",
+    "studio": "ui.notebook",
 }
 """Where each public name lives."""
 
@@ -138,6 +144,7 @@ __all__ = [
     "Tier",
     "__version__",
     "analyze",
+    "studio",
 ]
 
 

@@ -118,11 +118,11 @@ def _say_there_is_no_extension(module: ModuleType) -> None:
     module.__dict__.update(facts)
 
 
-def _refuse(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _refuse(what: str) -> Callable[[Callable[..., object]], Callable[..., object]]:
     """A decorator: the function it decorates only says why it cannot run."""
 
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        def refuse(*args: Any, **kwargs: Any) -> Any:
+    def decorate(function: Callable[..., object]) -> Callable[..., object]:
+        def refuse(*args: object, **kwargs: object) -> object:
             raise MachineError(
                 f"torchaudio's {what} ({function.__name__}) needs its compiled half, which does not load on this "
                 "machine: install the torchaudio that matches this torch."

@@ -76,6 +76,10 @@ class TakeWarning(UserWarning):
     """Opening a take found something out of the ordinary."""
 
 
+class EngineWarning(UserWarning):
+    """A family of engines of another package cannot be used."""
+
+
 class LintWarning(UserWarning):
     """An explicit choice that usually spoils the music with this checkpoint."""
 

@@ -16,7 +16,7 @@ import stat
 import unicodedata
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from acestep_lab.errors import LabError, LibraryError, RecipeError, shown
 
@@ -131,7 +131,7 @@ def read_text(
     return decode_text(read_bytes(place, what, error, most), f"{what} {shown(os.path.basename(place))}", error)
 
 
-def parse_json(text: str | bytes, what: str = "The JSON", error: type[LabError] = RecipeError) -> Any:
+def parse_json(text: str | bytes, what: str = "The JSON", error: type[LabError] = RecipeError) -> object:
     """Plain data out of JSON: finite numbers only; `error` for anything else, however deep or long."""
     try:
         return json.loads(text, parse_constant=_no_number, parse_float=_finite)
@@ -142,7 +142,7 @@ def parse_json(text: str | bytes, what: str = "The JSON", error: type[LabError] 
 
 def read_json(
     path: str | os.PathLike[str], what: str = "The file", error: type[LabError] = RecipeError, most: int = MOST_TEXT
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The JSON object in a file; `error` where there is none.
 
     Its strings are those that were written: some are names or part of a checksum, which another normal form would change.
@@ -154,7 +154,7 @@ def read_json(
     return found
 
 
-def _no_number(name: str) -> Any:
+def _no_number(name: str) -> object:
     raise ValueError(f"{name} is no number of JSON")
 
 
@@ -203,6 +203,6 @@ def flush_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def to_json(data: Mapping[str, Any]) -> str:
+def to_json(data: Mapping[str, object]) -> str:
     """Plain data as one line of JSON."""
     return json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

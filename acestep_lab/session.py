@@ -1,4 +1,4 @@
-"""The front door: a Session holds open engines and turns recipes into takes. Verbs only; the work is done in the rooms.
+"""A Session holds open engines and turns recipes into takes. Verbs only; the work is done in the rooms.
 
 `engines/` resolve and compute, `jobs/` queue and run, `takes/` keep and find.
 """
@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from types import NoneType
 from typing import Any, Self, TypeAlias, TypeVar, overload
@@ -16,7 +15,7 @@ import numpy as np
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines import registry
-from acestep_lab.engines.base import Attaches, Capabilities, Engine, HasCodes, Previews, Profiles
+from acestep_lab.engines.base import Attaches, Capabilities, Engine, HasCodes, Previews
 from acestep_lab.engines.opened import OpenEngines
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import RecipeError
@@ -25,8 +24,7 @@ from acestep_lab.jobs.planning import OnToken, Planning
 from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.rendering import Renderer, recipe_from, recipes_of
 from acestep_lab.jobs.worker import AnyRun
-from acestep_lab.listen import Analysis
-from acestep_lab.listen.analysis import analyze
+from acestep_lab.listen.analysis import Analysis, analyze
 from acestep_lab.listen.plan_score import PlanScore
 from acestep_lab.models.adapters import opened as open_adapters
 from acestep_lab.models.device_manager import DeviceManager
@@ -51,6 +49,13 @@ Place: TypeAlias = str | os.PathLike[str]  # a name, a folder or a file
 class Session:
     """Open engines, a queue with a worker thread, and a library of takes.
 
+    ::
+
+        with Session.open() as lab:                                     # or "turbo", "musicgen-small", a folder, a hub id
+            take = lab.make(Recipe("slow dub techno", seconds=20))      # start, vary; repaint, extend, cover, … of a take
+            lab.analyze(take), lab.preview(take, at=3), lab.load(take.id)
+            lab.cost("base"), lab.use("base"), lab.capabilities         # several checkpoints in one session
+
     The engine is opened light; components load when they are first needed, on the worker thread. Stand-ins with the same
     verbs may be handed in for every collaborator.
     """
@@ -72,7 +77,7 @@ class Session:
     ) -> Self:  # fmt: skip
         """Open a checkpoint: "pocket", a catalog name, a folder, or a hub id; no weights are read yet.
 
-        `precision="int8"` lets the DiT multiply whole numbers on a CPU, once a measurement on the first song has shown that
+        `precision="int8"` lets the DiT multiply whole numbers on a CPU, once a measurement in the first render has shown that
         it changes little and is quicker here. `lm` names another planner than the checkpoint's own: "0.6B", "1.7B", "4B", a
         folder or a hub id. `device` is where the work runs ("auto", "cpu", "cuda", "cuda:1", "mps", "xpu", or torch's own)
         and `dtype` what it computes in ("auto", "float32", "bfloat16", "float16", or torch's own); ACESTEP_DEVICE and
@@ -138,10 +143,8 @@ class Session:
         return self.engines.tier
 
     def __repr__(self) -> str:
-        latent = self.capabilities.latent
-        return (
-            f"<Session {self.engine.name!r}: {latent.rate} Hz, {self.tier.name} tier, {len(self.library)} takes kept>"
-        )
+        rate, kept = self.capabilities.latent.rate, len(self.library)
+        return f"<Session {self.engine.name!r}: {rate} Hz, {self.tier.name} tier, {kept} takes kept>"
 
     # -- making --------------------------------------------------------------------------------------------------------
 
@@ -174,7 +177,7 @@ class Session:
     def repaint(
         self, source: Source, region: Region | Iterable[Region], caption: str | None = None, lyrics: str | None = None,
         *, mode: str = "balanced", strength: float = 0.5, injection: float | None = None,
-        latent_crossfade: float | None = None, wave_crossfade: float | None = None, **changes: Any,
+        latent_crossfade: float | None = None, wave_crossfade: float | None = None, **changes: object,
     ) -> Take:  # fmt: skip
         """New music inside one or several regions; every sample outside them and their crossfades stays.
 
@@ -186,55 +189,54 @@ class Session:
 
     def extend(
         self, source: Source, before: float = 0.0, after: float = 0.0, caption: str | None = None,
-        lyrics: str | None = None, *, wave_crossfade: float | None = None, **changes: Any,
+        lyrics: str | None = None, *, wave_crossfade: float | None = None, **changes: object,
     ) -> Take:  # fmt: skip
         """So many seconds of new music before the source, after it, or both."""
         return self._make_from(source, tasks.Extend(source, before, after, wave_crossfade), caption, lyrics, changes)
 
     def cover(
         self, source: Source, caption: str | None = None, lyrics: str | None = None, *, strength: float = 1.0,
-        noise_strength: float = 0.0, through_codes: bool | None = None, reference: Source | None = None, **changes: Any,
+        noise_strength: float = 0.0, through_codes: bool | None = None, reference: Source | None = None, **changes: object,
     ) -> Take:  # fmt: skip
         """The source's rhythm and harmony in another sound; `through_codes` None: where the checkpoint has codes."""
-        through = self.capabilities.codes if through_codes is None else through_codes
+        maker = self.engines.of(self.recipe_from(source, tasks.Cover(source), **changes))
+        through = maker.capabilities.codes if through_codes is None else through_codes
         task = tasks.Cover(source, strength, noise_strength, through, reference=reference)
         return self._make_from(source, task, caption, lyrics, changes)
 
-    def extract(self, source: Source, stem: str, **changes: Any) -> Take:
+    def extract(self, source: Source, stem: str, **changes: object) -> Take:
         """One stem of the source, alone."""
         return self._make_from(source, tasks.Extract(source, stem), changes.pop("caption", None), None, changes)
 
     def lego(
         self, source: Source, stem: str, caption: str | None = None, region: Region | None = None,
-        lyrics: str | None = None, **changes: Any,
+        lyrics: str | None = None, **changes: object,
     ) -> Take:  # fmt: skip
         """A new stem that fits the source, in a region or all along."""
         return self._make_from(source, tasks.Lego(source, stem, region), caption, lyrics, changes)
 
     def complete(
         self, source: Source, stems: str | Iterable[str], caption: str | None = None, lyrics: str | None = None,
-        **changes: Any,
+        **changes: object,
     ) -> Take:  # fmt: skip
         """The source with accompaniment by the named stems."""
         return self._make_from(source, tasks.Complete(source, stems), caption, lyrics, changes)  # type: ignore[arg-type]
 
     def edit(
         self, source: Source, caption: str, lyrics: str | None = None, *, described: str = "", described_lyrics: str = "",
-        n_min: float = 0.0, n_max: float = 1.0, n_avg: int = 1, **changes: Any,
+        n_min: float = 0.0, n_max: float = 1.0, n_avg: int = 1, **changes: object,
     ) -> Take:  # fmt: skip
-        """The source moved from its description to another (FlowEdit); `described` and `described_lyrics` say how it sounds
-        now, and may be left away for a take, which knows.
-        """
+        """The source moved to another description (FlowEdit); `described` and `described_lyrics` are its own, which a take knows."""
         task = tasks.FlowEdit(source, described, described_lyrics, n_min, n_max, n_avg)
         return self._make_from(source, task, caption, lyrics, changes)
 
-    def recipe_from(self, source: Source, task: Task, **changes: Any) -> Recipe:
+    def recipe_from(self, source: Source, task: Task, **changes: object) -> Recipe:
         """A recipe for a task on a source: a take's words and choices come along, its seed and length do not."""
         return recipe_from(self.sound(source), task, changes)
 
-    def _make_from(self, source: Source, task: Task, caption: Any, lyrics: Any, changes: dict[str, Any]) -> Take:
+    def _make_from(self, source: Source, task: Task, caption: object, lyrics: object, more: dict[str, object]) -> Take:
         given = {name: value for name, value in (("caption", caption), ("lyrics", lyrics)) if value is not None}
-        return self.make(self.recipe_from(source, task, **changes, **given))
+        return self.make(self.recipe_from(source, task, **more, **given))
 
     def resolve(self, recipe: Recipe, plan: Plan | None = None) -> Recipe:
         """The recipe with every "auto" decided by the plan, then the engine; raises RecipeError."""
@@ -263,7 +265,8 @@ class Session:
         """A caption, lyrics and metadata out of one sentence: `lab.sketch("a sad song about rain")`."""
         return self._planning.sketch(sentence, instrumental, seed, language, on_token)
 
-    def polish(self, caption: str, lyrics: str = "", seed: int = 0, *, on_token: OnToken = None, **fixed: Any) -> Plan:
+    def polish(self, caption: str, lyrics: str = "", seed: int = 0, *, on_token: OnToken = None,
+               **fixed: object) -> Plan:  # fmt: skip
         """Better words for a caption and lyrics, with metadata; fields given by name stand: `bpm=118`."""
         return self._planning.polish(caption, lyrics, seed, on_token, fixed)
 
@@ -272,7 +275,7 @@ class Session:
         return self._planning.understand(self.sound(source), seed, on_token)
 
     def plan_score(self, source: Source, plan: Plan | None = None, scale: float = 0.1) -> PlanScore:
-        """How well a sound agrees with a plan in the planner's ears: a score per field, 0 to 1.
+        """How well a sound agrees with a plan in the planner's judgement: a score per field, 0 to 1.
 
         Without a plan, a take is held against its own, or against its recipe; any other sound needs one.
         """
@@ -286,8 +289,7 @@ class Session:
     # -- keeping and looking -------------------------------------------------------------------------------------------
 
     def keep(self, take: Take) -> Take:
-        """Keep a take in the library, and return it as it is kept: every take a run makes is kept already, those of single
-        steps (`run.keep`) as well.
+        """Keep a take in the library, and return it as it is kept: what a run makes, and its `run.keep`, is kept already.
 
         A take whose id belongs to another sound here, as an edited copy's may, gets an id of its own.
         """
@@ -313,26 +315,25 @@ class Session:
         return analyze(self.sound(source), bpm)
 
     def preview(self, step: Step | Take, at: float, seconds: float = 3.0) -> Audio:
-        """The seconds around a time of a step's estimate, decoded alone; exact, and cheap enough between two steps."""
-        latent: Any = (
-            step.latent if isinstance(step, Take) else checks.instance("What is previewed", step, Step).estimate
-        )
-        engine = self._able(Previews, "has nothing to hear before its last step")
+        """The seconds around a time of a step's estimate, decoded alone, exactly; RecipeError where its engine has none."""
+        checks.instance("What is previewed", step, (Step, Take))
+        latent: Any = step.latent if isinstance(step, Take) else step.estimate
+        engine = self._able(Previews, "has nothing to hear before its last step", of=self.engines.maker_of(step))
         return self.jobs.call(partial(engine.preview, latent, at, seconds))
 
     def codes(self, source: Source) -> tuple[int, ...]:
         """The audio codes of a take or any sound: what a cover through codes hears of it. RecipeError where an engine has none."""
         sound, engine = self.sound(source), self._able(HasCodes, "has no audio codes", self.capabilities.codes)
-        return self._aside(lambda stop: engine.codes(sound, stop))
+        return self.jobs.aside(lambda stop: engine.codes(sound, stop))
 
     def encode(self, source: Source) -> np.ndarray:
         """The latent `[frames, channels]` of a take or any sound."""
         sound = self.sound(source)
-        return self._aside(lambda stop: self.engine.encode(sound, stop)).numpy()
+        return self.jobs.aside(lambda stop: self.engine.encode(sound, stop)).numpy()
 
-    def decode(self, latent: Any) -> Audio:
+    def decode(self, latent: np.ndarray) -> Audio:
         """The sound of a latent `[frames, channels]`, at its own level."""
-        return self._aside(lambda stop: self.engine.decode_latent(latent, stop))
+        return self.jobs.aside(lambda stop: self.engine.decode_latent(latent, stop))
 
     def explain(self, recipe: Recipe | None = None) -> MemoryPlan:
         """How the engine fits this machine, before anything loads: print it for a sentence and a table."""
@@ -349,15 +350,9 @@ class Session:
         return self.jobs.call(partial(engine.attach, wanted))
 
     def profile(self, recipe: Recipe) -> Any:
-        """Render a recipe and say where the seconds went, stage by stage, beside this machine's floor."""
-        checks.instance("What is profiled", recipe, Recipe)
+        """Render a recipe and say where the seconds went, stage by stage, beside this machine's roofline."""
         self.jobs.refuse_to_wait()
-        engine = self._able(Profiles, "has no profile yet")
-        self.start(
-            recipe.replace(caption=recipe.caption + " (warming up)", steps=1)
-        ).take()  # other words: nothing is known
-        run = self.start(recipe)
-        return self.jobs.call(partial(engine.profile, run.take(), run.shown_at))
+        return self._renderer.profile(recipe)
 
     def free(self) -> None:
         """Give back the memory of all components; the next render loads them again."""
@@ -370,18 +365,13 @@ class Session:
     def verify(self, take: Take) -> Verdict:
         """Make a take again from its recipe and say: same, same to the ear, or different."""
         self.jobs.refuse_to_wait()
-        return take.verify(self._renderer.again(checks.instance("What is verified", take, Take)))
+        return checks.instance("What is verified", take, Take).verify(self._renderer.again(take))
 
-    def _able(self, kind: Any, otherwise: str, can: bool = True) -> Any:
-        """The engine in use as one that can do something; RecipeError where it cannot."""
-        if not (can and isinstance(self.engine, kind)):
-            raise RecipeError(f"{self.engine.name} {otherwise}.")
-        return self.engine
-
-    def _aside(self, job: Callable[[threading.Event], T]) -> T:
-        """Do a small job on the worker thread and wait for it; Ctrl-C sets the event it is handed."""
-        stop = threading.Event()
-        return self.jobs.call(partial(job, stop), stop)
+    def _able(self, kind: type[T], otherwise: str, can: bool = True, of: Engine | None = None) -> T:
+        """The engine in use, or another, as one that can do something; RecipeError where it cannot."""
+        if not (can and isinstance(engine := of or self.engine, kind)):
+            raise RecipeError(f"{(of or self.engine).name} {otherwise}.")
+        return engine
 
     @property
     def runs(self) -> tuple[AnyRun, ...]:

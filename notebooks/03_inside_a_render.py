@@ -16,7 +16,7 @@
 # %% [markdown]
 # # 03 · Inside a render
 #
-# **What this lesson teaches.** Flow matching, by watching it. A render starts from noise and walks, step by step, to a song.
+# **What this lesson teaches.** Flow matching, by watching it. A render starts from noise and goes, step by step, to a song.
 # We look at the two things every step knows — where it stands, and where it believes it is going — and check the one formula
 # behind both.
 
@@ -37,7 +37,7 @@ take
 # %% [markdown]
 # ## Where it stands: x_t
 # The model was trained on mixtures: `x_t = t · noise + (1 − t) · music`. At t = 1 there is only noise, at t = 0 only music. The
-# sampler walks t from 1 to 0. What it holds on the way looks like noise almost to the end.
+# sampler moves t from 1 to 0. What it holds on the way looks like noise almost to the end.
 
 # %%
 def show(title, latent):

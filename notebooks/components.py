@@ -107,7 +107,7 @@ proof
 
 # %%
 takes = [take, bridge, waltz]
-GalleryWidget(takes, open=lab.open_take)
+GalleryWidget(takes, open=lab.load)
 
 # %% [markdown]
 # ## TakeTree — who came from whom

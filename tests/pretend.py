@@ -32,9 +32,9 @@ from acestep_lab.takes.take import Take
 RATE = 8000
 
 
-def png(frame: Step) -> bytes:
+def png(step: Step) -> bytes:
     """The estimate as a grey PNG, by hand."""
-    values = np.asarray(frame.estimate).T
+    values = np.asarray(step.estimate).T
     grey = np.clip((values - values.min()) / (np.ptp(values) + 1e-9) * 255, 0, 255).astype(np.uint8)
     height, width = grey.shape
     raw = b"".join(b"\0" + row.tobytes() for row in grey)
@@ -255,7 +255,7 @@ class PretendSession:
         frames = max(4, int(5 * (recipe.seconds or 8)))
         goal = np.random.default_rng(recipe.seed).standard_normal((frames, 8)).cumsum(axis=0).astype(np.float32)
         noise = np.random.default_rng(1).standard_normal((frames, 8)).astype(np.float32)
-        run.can_keep(lambda frame, song: self._take(recipe, frame))
+        run.can_keep(lambda step, item: self._take(recipe, step))
         with run.stage("render"):
             for index in range(steps):
                 self._wait(run)
@@ -275,15 +275,15 @@ class PretendSession:
         while not self._gate.acquire(timeout=0.05) and not run.stopping:
             pass
 
-    def _take(self, recipe: Recipe, frame: Step) -> Take:
+    def _take(self, recipe: Recipe, step: Step) -> Take:
         source: Any = recipe.task.sources().get("source")
-        audio = tone(recipe.seconds or 8.0, (recipe.seed or 1) + frame.index)
+        audio = tone(recipe.seconds or 8.0, (recipe.seed or 1) + step.index)
         if isinstance(recipe.task, Repaint):
             audio = splice(source.audio, audio, recipe.task.regions, recipe.task.wave_crossfade or 0.05)
         take = Take(
             recipe.replace(task=recipe.task.with_ids()),
             audio.on_grid(),
-            np.zeros((4, 8), np.float32) if frame.state is None else np.asarray(frame.state),
+            np.zeros((4, 8), np.float32) if step.state is None else np.asarray(step.state),
             parents=(source.id,) if hasattr(source, "id") else (),
             made_with={"checkpoint": _player(recipe).name},
         )

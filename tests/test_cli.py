@@ -29,7 +29,7 @@ def takes_in_a_folder_of_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("ACESTEP_LAB_TAKES", str(tmp_path / "takes"))
 
 
-def said(capsys: pytest.CaptureFixture[str]) -> str:
+def printed(capsys: pytest.CaptureFixture[str]) -> str:
     out, err = capsys.readouterr()
     return out + err
 
@@ -40,7 +40,7 @@ def test_compose_writes_a_file_that_opens_again_with_its_recipe(
     song, page = tmp_path / "song.flac", tmp_path / "song.html"
     arguments = ["compose", "slow dub techno", "--seconds", "2", "--seed", "7", "--steps", "3", "--bpm", "118"]
     assert main([*arguments, "--checkpoint", str(tiny_base), "-o", str(song), "--page", str(page)]) == 0
-    assert "seed 7" in said(capsys)
+    assert "seed 7" in printed(capsys)
     assert read_file(song).recipe.bpm == 118
     html = page.read_text(encoding="utf-8")
     assert html.count("<img") == 3
@@ -82,7 +82,7 @@ def test_nonsense_is_one_sentence_and_status_two(
     arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 2
-    out = said(capsys)
+    out = printed(capsys)
     assert sentence in out
     assert "Traceback" not in out
 
@@ -359,14 +359,14 @@ def test_a_take_without_a_name_replaces_no_file(
         assert main(arguments) == 0
     assert sorted(path.name for path in tmp_path.glob("*.flac")) == ["take-2.flac", "take-3.flac", "take.flac"]
     assert not list(tmp_path.glob(".draft*"))
-    assert "take-3.flac: 1.0 s" in said(capsys)
+    assert "take-3.flac: 1.0 s" in printed(capsys)
 
 
 def test_an_odd_choice_is_said_once(tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(tmp_path / "a.wav")
     arguments = ["compose", "x", "--seconds", "1", "--steps", "1", "--shift", "9", "-o", out]
     assert main([*arguments, "--checkpoint", str(tiny_base)]) == 0
-    assert said(capsys).count("with 9 its steps fall where it did not learn") == 1
+    assert printed(capsys).count("with 9 its steps fall where it did not learn") == 1
 
 
 def test_a_reader_that_goes_away_is_no_accident(tmp_path: Path) -> None:
@@ -436,7 +436,7 @@ def test_a_folder_that_is_no_checkpoint_is_named_with_what_it_lacks(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["compose", "x", "--checkpoint", str(tmp_path)]) == 2
-    assert str(tmp_path) in said(capsys)
+    assert str(tmp_path) in printed(capsys)
 
 
 def test_a_page_never_takes_the_place_of_its_sound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -120,13 +120,13 @@ def test_every_solver_is_corrected_after_each_of_its_steps(solver: str, mode: st
         return noises([1, 2], 21, 4, index + 1).double()
 
     correct = correction(mode, 0.3, 0.2)
-    frames = list(sample(bent, start, schedule, solver=solver, noise_fn=noise_fn, correct=correct))
+    steps = list(sample(bent, start, schedule, solver=solver, noise_fn=noise_fn, correct=correct))
     theirs, estimates = plain_loop(
         solver, start.numpy(), schedule, noise_fn, lambda x, clean, t: formula(x, clean, t, mode, 0.3, 0.2)
     )
-    assert off_by(frames[-1].state, theirs) <= 1e-9
-    for frame, estimate in zip(frames, estimates, strict=True):
-        assert off_by(frame.estimate, estimate) <= 1e-9, "what is shown stays the music the step saw"
+    assert off_by(steps[-1].state, theirs) <= 1e-9
+    for step, estimate in zip(steps, estimates, strict=True):
+        assert off_by(step.estimate, estimate) <= 1e-9, "what is shown stays the music the step saw"
 
 
 def test_the_last_step_is_corrected_too_with_the_time_it_began_and_before_anything_is_held() -> None:
@@ -142,10 +142,10 @@ def test_the_last_step_is_corrected_too_with_the_time_it_began_and_before_anythi
         held.append(float(x.mean()))
         return torch.full_like(x, index)
 
-    frames = list(sample(bent, noises([1], 8, 2), times(3), correct=correct, after=after))
+    steps = list(sample(bent, noises([1], 8, 2), times(3), correct=correct, after=after))
     assert [t for t, _ in seen] == list(times(3))
     assert held == pytest.approx([mean + 1.0 for _, mean in seen], rel=1e-4)
-    assert frames[-1].state.mean() == 2.0
+    assert steps[-1].state.mean() == 2.0
 
 
 # --- whole renders ---------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from acestep_lab.takes.take import Take
 from acestep_lab.ui.backend import Backend, backend_of
 from acestep_lab.ui.studio import Studio
 from tests.pretend import PretendSession, png, tone
-from tests.test_ui_editors import told
+from tests.test_ui_editors import sent
 
 # --- the order -------------------------------------------------------------------------------------------------------
 
@@ -376,7 +376,7 @@ def test_a_new_cookie_buys_no_new_quota_from_one_address(lab: Planning) -> None:
     for number in range(MOST_WAITING):
         backend.start(song(number), owner="", address="127.0.0.1")
     page = page_of(lab, "one more cookie", "2001:db8::1")
-    messages = told(page.prompt)
+    messages = sent(page.prompt)
     page.prompt.do_edit("caption", "dub")
     page.prompt.receive({"kind": "make"}, [])
     assert any("waiting already" in message.get("text", "") for message in messages)
@@ -504,7 +504,7 @@ def test_one_persons_small_requests_are_done_a_few_at_once(quick_lab: PretendSes
     quick_lab.analyze = lambda take: hold.wait(20) and heard  # type: ignore[attr-defined]
     ada, again, bob = page_of(quick_lab, "ada"), page_of(quick_lab, "ada"), page_of(quick_lab, "bob")
     before = threading.active_count()
-    answers = [told(page.gallery) for page in (ada, again)]
+    answers = [sent(page.gallery) for page in (ada, again)]
     for page in (ada, again):
         for _ in range(30):
             page.gallery.receive({"kind": "analyze", "ids": [id]})
@@ -584,7 +584,7 @@ def test_nobody_starts_from_what_is_somebody_elses_by_naming_its_id(quick_lab: P
     for task in (Cover(adas.id), Cover(recording.id)):
         assert backend.start(song().replace(task=task), owner="ada").wait(10)
     bob = page_of(quick_lab, "bob")
-    messages = told(bob.picker)
+    messages = sent(bob.picker)
     bob.select(forged.replace(parents=(adas.id,)))
     until(lambda: any("somebody else" in message.get("text", "") for message in messages))
     assert bob.picker.verdict == ""

@@ -59,7 +59,7 @@ def jobs() -> Iterator[JobQueue]:
         run.enter("rendering")
         began.set()
         while not jobs.go.wait(0.005):  # type: ignore[attr-defined]
-            jobs.breathe()
+            jobs.run_small_jobs()
             run.check()
         run.finish()
 

@@ -244,10 +244,10 @@ def test_a_cover_tells_the_key_heard_in_its_source_where_the_codes_do_not_carry_
         assert lab.resolve(Recipe("dub", task=Cover(codes=(1, 2, 3)))).keyscale is None  # nothing to hear a key in
         run = lab.start(asked.replace(steps=1))
         run.take()
-        assert any("Heard in the source and told to the model: A major" in note for note in run.messages)
+        assert any("Detected in the source and put into the prompt: A major" in note for note in run.messages)
         planned = lab.start(asked.replace(steps=1), Plan(keyscale="D minor"))
         assert planned.take().recipe.keyscale == "D minor"
-        assert not any("Heard in the source" in note for note in planned.messages)
+        assert not any("Detected in the source" in note for note in planned.messages)
 
 
 def test_another_planner_can_be_named(tiny_original_turbo: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from acestep_lab.engines.ace15 import attention
 from acestep_lab.errors import MachineError
 from acestep_lab.models import precision
-from acestep_lab.models.precision import DynamicInt8Linear, cpu_dtype, gated, quantize_linear, restore
+from acestep_lab.models.precision import DynamicInt8Linear, cpu_dtype, quantize_linear, quantize_where_close, restore
 from acestep_lab.models.storage import refuse_adapter
 from tests.closeness import assert_near
 from tests.tiny import CONDITION, LATENT, tiny_components
@@ -25,7 +25,7 @@ def dit() -> nn.Module:
     return attention.install(tiny_components()["dit"])
 
 
-def look(dit: nn.Module) -> Tensor:
+def velocity_of(dit: nn.Module) -> Tensor:
     """Velocities at two times, [2, items, frames, channels]."""
     draw = torch.Generator().manual_seed(4)
     x, states, context = (
@@ -59,11 +59,11 @@ def test_a_silent_token_gives_the_bias() -> None:
 
 def test_the_gate_lets_a_dit_through_and_says_its_error(dit: nn.Module) -> None:
     quick = copy.deepcopy(dit)
-    gate = gated(quick, look, race=lambda dense, whole, x: (1.9, 1.0))
-    assert 0 < gate.error < gate.largest
-    assert gate.speed == pytest.approx(1.9)
-    assert re.search(r"moved the velocity by \d\.\d% .* 1\.9 times as quick .*: int8 is used", str(gate))
-    assert gate.chosen == "int8"
+    decision = quantize_where_close(quick, velocity_of, compare_speed=lambda dense, whole, x: (1.9, 1.0))
+    assert 0 < decision.error < decision.largest
+    assert decision.speed == pytest.approx(1.9)
+    assert re.search(r"moved the velocity by \d\.\d% .* 1\.9 times as quick .*: int8 is used", str(decision))
+    assert decision.chosen == "int8"
     assert isinstance(quick.layers[0].mlp.up_proj, DynamicInt8Linear)
     assert type(quick.time_embed.linear_1) is nn.Linear
 
@@ -72,13 +72,13 @@ def test_the_gate_lets_a_dit_through_and_says_its_error(dit: nn.Module) -> None:
 def test_a_gate_closed_by_error_or_by_speed_leaves_the_dit_as_it_was_and_says_so(
     dit: nn.Module, largest: float, seconds: tuple[float, float]
 ) -> None:
-    quick, before = copy.deepcopy(dit), look(dit)
-    gate = gated(quick, look, largest, race=lambda dense, whole, x: seconds)
-    assert not gate.open
-    assert gate.chosen == "auto"
-    assert "the DiT stays as it was" in str(gate)
-    assert f"{seconds[0] / seconds[1]:.2g} times as quick" in str(gate)
-    assert torch.equal(look(quick), before)
+    quick, before = copy.deepcopy(dit), velocity_of(dit)
+    decision = quantize_where_close(quick, velocity_of, largest, compare_speed=lambda dense, whole, x: seconds)
+    assert not decision.open
+    assert decision.chosen == "auto"
+    assert "the DiT stays as it was" in str(decision)
+    assert f"{seconds[0] / seconds[1]:.2g} times as quick" in str(decision)
+    assert torch.equal(velocity_of(quick), before)
     assert type(quick.layers[0].mlp.up_proj) is nn.Linear  # type: ignore[union-attr,index]
 
 
@@ -91,16 +91,16 @@ def test_each_shape_is_raced_on_its_own_input_and_counts_for_all_of_its_shape(di
         raced[dense.out_features, dense.in_features] = True
         return (3.0, 1.0) if dense.out_features == 32 and dense.in_features == 48 else (1.0, 1.0)
 
-    gate = gated(copy.deepcopy(dit), look, race=stand_in)
+    decision = quantize_where_close(copy.deepcopy(dit), velocity_of, compare_speed=stand_in)
     shapes = [(one.out_features, one.in_features) for _, _, one in precision._candidates(dit)]
     assert set(raced) == set(shapes)
     share = shapes.count((32, 48)) / len(shapes)
-    assert gate.speed == pytest.approx(1 + 2 * share)
+    assert decision.speed == pytest.approx(1 + 2 * share)
 
 
 def test_two_layers_are_timed_by_turns() -> None:
     dense = nn.Linear(64, 64).requires_grad_(False)
-    seconds = precision.race(dense, DynamicInt8Linear(dense), torch.randn(4, 64))
+    seconds = precision.compare_speed(dense, DynamicInt8Linear(dense), torch.randn(4, 64))
     assert all(0 < one < 10 for one in seconds)
 
 
@@ -117,11 +117,11 @@ def test_sums_of_whole_numbers_are_exact_with_the_cpus_product_and_without(
 
 
 def test_restoring_brings_the_same_numbers_back(dit: nn.Module) -> None:
-    quick, before = copy.deepcopy(dit), look(dit)
+    quick, before = copy.deepcopy(dit), velocity_of(dit)
     replaced = quantize_linear(quick)
-    assert not torch.equal(look(quick), before)
+    assert not torch.equal(velocity_of(quick), before)
     restore(replaced)
-    assert torch.equal(look(quick), before)
+    assert torch.equal(velocity_of(quick), before)
 
 
 @pytest.mark.parametrize("first", ["lora", "int8"])
@@ -135,8 +135,8 @@ def test_a_lora_speaks_the_same_whether_it_comes_before_or_after(dit: nn.Module,
     with_lora(exact)
     for step in (with_lora, quantize_linear) if first == "lora" else (quantize_linear, with_lora):
         step(quick)
-    effect = (look(exact) - look(dit)).norm()
-    assert (look(quick) - look(exact)).norm() < 0.1 * effect
+    effect = (velocity_of(exact) - velocity_of(dit)).norm()
+    assert (velocity_of(quick) - velocity_of(exact)).norm() < 0.1 * effect
     assert {p.dtype for n, p in quick.named_parameters() if "lora_" in n} == {torch.float32}
 
 

@@ -409,7 +409,7 @@ def test_a_run_stopped_while_it_waits_is_over_before_its_turn(jobs: JobQueue) ->
     def breathing(run: RenderRun) -> None:
         run.enter("rendering")
         while not run.stop_event.wait(0.005):
-            jobs.breathe()
+            jobs.run_small_jobs()
 
     first = jobs.submit(RenderRun((RECIPE,)), breathing)
     second, third = (jobs.submit(RenderRun((RECIPE,)), quick) for _ in range(2))
@@ -430,7 +430,7 @@ def test_whoever_waits_is_told_their_place_as_others_come_and_go(jobs: JobQueue)
     def breathing(run: RenderRun) -> None:
         run.enter("rendering")
         while not go.is_set():
-            jobs.breathe()
+            jobs.run_small_jobs()
             time.sleep(0.005)
         run.finish()
 

@@ -27,9 +27,9 @@ def exact(start):
     return MEAN + SPREAD * start
 
 
-def last(frames):
-    *_, frame = frames
-    return frame
+def last(steps):
+    *_, step = steps
+    return step
 
 
 def error(solver, steps, shift=3.0):
@@ -68,13 +68,13 @@ def test_euler_is_the_scheduler_of_diffusers():
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_every_step_is_yielded_with_its_place_and_its_estimate(solver):
     start = noises([1, 2], 10, 3)
-    frames = list(sample(gaussian, start, times(5), solver=solver, noise_fn=lambda i: noises([1, 2], 10, 3, i + 1)))
-    assert [frame.index for frame in frames] == [0, 1, 2, 3, 4]
-    assert frames[-1].t == 0.0
-    assert frames[-1].fraction == 1.0
-    assert all(frame.state.shape == frame.estimate.shape == start.shape for frame in frames)
+    steps = list(sample(gaussian, start, times(5), solver=solver, noise_fn=lambda i: noises([1, 2], 10, 3, i + 1)))
+    assert [step.index for step in steps] == [0, 1, 2, 3, 4]
+    assert steps[-1].t == 0.0
+    assert steps[-1].fraction == 1.0
+    assert all(step.state.shape == step.estimate.shape == start.shape for step in steps)
     if solver != "heun":  # heun's estimate is its predictor's
-        assert_near(frames[-1].state, frames[-1].estimate)
+        assert_near(steps[-1].state, steps[-1].estimate)
 
 
 def test_a_consumer_who_stops_looking_stops_the_work():
@@ -84,10 +84,10 @@ def test_a_consumer_who_stops_looking_stops_the_work():
         asked.append(t)
         return gaussian(x, t)
 
-    frames = sample(counting, noises([1], 10, 3), times(8))
-    next(frames)
-    next(frames)
-    frames.close()
+    steps = sample(counting, noises([1], 10, 3), times(8))
+    next(steps)
+    next(steps)
+    steps.close()
     assert len(asked) == 2
 
 
@@ -115,9 +115,9 @@ def test_what_happens_after_a_step_is_where_the_next_one_begins():
         seen.append(x.clone())
         return gaussian(x, t)
 
-    frames = list(sample(watching, noises([1], 4, 2), times(3), after=lambda index, t, x: torch.full_like(x, index)))
+    steps = list(sample(watching, noises([1], 4, 2), times(3), after=lambda index, t, x: torch.full_like(x, index)))
     assert [s.mean().item() for s in seen[1:]] == [0.0, 1.0]
-    assert frames[-1].state.mean() == 2.0
+    assert steps[-1].state.mean() == 2.0
 
 
 def test_clamp_holds_the_norm_and_ema_blends_with_the_step_before():

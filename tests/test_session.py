@@ -89,17 +89,17 @@ def test_a_take_carries_the_recipe_with_everything_resolved(lab: Session) -> Non
 
 def test_every_step_is_a_frame_and_the_last_estimate_is_the_song(lab: Session) -> None:
     run = lab.start(WORDS)
-    frames = list(run)
-    assert [frame.index for frame in frames] == [0, 1, 2, 3]
-    assert all(frame.state.shape == frame.estimate.shape == run.take().latent.shape for frame in frames)
-    assert_near(torch.from_numpy(run.take().latent.copy()), frames[-1].estimate)
-    assert list(run) == frames
+    steps = list(run)
+    assert [step.index for step in steps] == [0, 1, 2, 3]
+    assert all(step.state.shape == step.estimate.shape == run.take().latent.shape for step in steps)
+    assert_near(torch.from_numpy(run.take().latent.copy()), steps[-1].estimate)
+    assert list(run) == steps
 
 
 def test_stopping_takes_effect_within_a_step_and_the_session_lives_on(lab: Session) -> None:
     run = lab.start(WORDS.replace(steps=400))
-    for frame in run:
-        if frame.index == 2:
+    for step in run:
+        if step.index == 2:
             run.stop()
     assert run.state == "stopped"
     assert len(run.steps) <= 5
@@ -111,8 +111,8 @@ def test_stopping_takes_effect_within_a_step_and_the_session_lives_on(lab: Sessi
 
 def test_a_step_can_be_kept_even_of_a_stopped_run(lab: Session) -> None:
     run = lab.start(WORDS.replace(steps=400))
-    for frame in run:
-        if frame.index == 2:
+    for step in run:
+        if step.index == 2:
             run.stop()
     kept = run.keep(2)
     assert np.array_equal(kept.latent, run.steps[2].estimate.numpy())

@@ -89,7 +89,7 @@ def test_a_profile_shares_the_seconds_out_and_sets_a_roofline_below_each(lab: Se
 
 def test_whole_numbers_are_measured_on_the_first_song_and_told(tiny_base: Path, tmp_path: Path) -> None:
     exact = Session.open(tiny_base, library=tmp_path / "exact")
-    quicker = Int8Mode(race=lambda dense, whole, x: (2.5, 1.0))
+    quicker = Int8Mode(compare_speed=lambda dense, whole, x: (2.5, 1.0))
     with exact, Session.open(tiny_base, library=tmp_path / "int8", precision=quicker) as lab:
         run = lab.start(WORDS)
         take, plain = run.take(), exact.make(WORDS)
@@ -107,8 +107,8 @@ def test_whole_numbers_are_measured_on_the_first_song_and_told(tiny_base: Path, 
 
 
 def test_where_whole_numbers_are_slower_the_music_is_that_of_the_plain_session(tiny_base: Path, tmp_path: Path) -> None:
-    slower = Int8Mode(race=lambda dense, whole, x: (1.0, 14.0))
-    quicker = Int8Mode(race=lambda dense, whole, x: (2.5, 1.0))
+    slower = Int8Mode(compare_speed=lambda dense, whole, x: (1.0, 14.0))
+    quicker = Int8Mode(compare_speed=lambda dense, whole, x: (2.5, 1.0))
     with (
         Session.open(tiny_base, library=tmp_path / "exact") as exact,
         Session.open(tiny_base, library=tmp_path / "slower", precision=slower) as lab,

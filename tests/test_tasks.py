@@ -483,7 +483,7 @@ def test_a_listener_hears_the_seconds_around_a_time_between_two_frames(lab: Sess
     run.subscribe(lambda event: heard.append(lab.preview(event.value, 1.0, 0.5)) if event.kind == "step" else None)
     take = run.take()
     assert heard
-    assert all(0.5 <= glimpse.seconds <= 0.54 for glimpse in heard)
+    assert all(0.5 <= preview.seconds <= 0.54 for preview in heard)
     exact = lab.preview(take, 1.0, 0.5).samples
     whole = take.audio.samples[:, 37 * HOP : 63 * HOP] / np.float32(take.made_with["gain"])
     assert_near(exact / np.abs(exact).max(), whole / np.abs(whole).max(), 1e-4)
@@ -509,13 +509,13 @@ def test_where_one_component_fits_at_a_time_every_stage_takes_its_turn(
 
 def test_a_step_is_kept_and_a_glimpse_taken_while_the_run_goes_on(lab: Session) -> None:
     run = lab.start(WORDS.replace(steps=60))
-    for frame in run:
-        if frame.index == 3:
-            kept, glimpse = run.keep(3), lab.preview(frame, 0.5, 0.2)
+    for step in run:
+        if step.index == 3:
+            kept, preview = run.keep(3), lab.preview(step, 0.5, 0.2)
             break
     assert run.state in ("rendering", "decoding", "done")
     assert kept.audio.samples.shape == run.take().audio.samples.shape
-    assert glimpse.seconds == pytest.approx(0.2, abs=0.05)
+    assert preview.seconds == pytest.approx(0.2, abs=0.05)
 
 
 def test_a_kept_step_is_in_the_library_and_makes_itself_again(lab: Session) -> None:

@@ -137,7 +137,7 @@ def test_several_plans_come_from_one_reading_each_by_its_own_seed(lab: Session) 
         lab.plan(recipe, n=0)
 
 
-def test_agreement_gives_every_field_a_share(lab: Session) -> None:
+def test_plan_score_gives_every_field_a_share(lab: Session) -> None:
     take = lab.make(Recipe("slow dub techno", seconds=2, seed=5, bpm=118, steps=2))
     found = lab.plan_score(take)
     assert {"caption", "bpm"} <= set(found.scores)
@@ -231,7 +231,7 @@ def test_words_from_the_planner_stay_within_the_machine(lab: Session, tmp_path: 
             assert plan.seconds <= 30
 
 
-def test_agreement_without_a_plan_asks_about_what_was_asked_for(lab: Session) -> None:
+def test_plan_score_without_a_plan_asks_about_what_was_asked_for(lab: Session) -> None:
     take = lab.make(WORDS.replace(thinking=False, keyscale="C minor"))
     assert {"caption", "keyscale"} <= set(lab.plan_score(take).scores)
     with pytest.raises(RecipeError, match="hold it against"):

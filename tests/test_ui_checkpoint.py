@@ -29,7 +29,7 @@ CATALOG = (
 PACKAGE = Path(__file__).parent.parent / "acestep_lab"
 
 
-def told(component: Any) -> list[dict[str, Any]]:
+def sent(component: Any) -> list[dict[str, Any]]:
     """Messages a component sends from now on."""
     messages: list[dict[str, Any]] = []
     component.emit = lambda kind, *buffers, **body: messages.append({"kind": kind, **body})

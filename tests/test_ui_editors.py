@@ -19,7 +19,7 @@ from acestep_lab.ui.prompt_editor import PromptEditorWidget
 from tests.pretend import tone
 
 
-def told(component: Any) -> list[dict[str, Any]]:
+def sent(component: Any) -> list[dict[str, Any]]:
     """Messages a component sends from now on."""
     messages: list[dict[str, Any]] = []
     component.emit = lambda kind, *buffers, **body: messages.append({"kind": kind, "buffers": buffers, **body})
@@ -124,7 +124,7 @@ def test_undo_and_redo_walk_through_every_change() -> None:
 
 def test_a_make_with_a_mistake_says_where_and_starts_nothing() -> None:
     prompt, made = editor()
-    messages = told(prompt)
+    messages = sent(prompt)
     prompt.do_make()
     assert messages[-1]["field"] == "caption"
     assert "no words" in messages[-1]["text"]
@@ -136,7 +136,7 @@ def test_a_make_with_a_mistake_says_where_and_starts_nothing() -> None:
 
 
 def test_what_the_checkpoint_cannot_do_comes_with_its_reason() -> None:
-    prompt, _ = editor(abilities={"Text2Music": None, "Extract": "not trained for this"})
+    prompt, _ = editor(refusals={"Text2Music": None, "Extract": "not trained for this"})
     rows = {row["name"]: row["reason"] for row in prompt.forms["tasks"]}
     assert rows["Extract"] == "not trained for this"
     assert rows["Text2Music"] is None
@@ -178,14 +178,14 @@ def test_the_code_of_a_sweep_makes_the_same_recipes() -> None:
     prompt, _ = editor(draft=Draft("dub", {"seed": 4}))
     grids: list[list[list[Recipe]]] = []
     prompt.on("sweep", lambda x, y, recipes: grids.append(recipes))
-    sent = told(prompt)
+    messages = sent(prompt)
     for swept in ({"x": "shift", "xs": "1, 3"}, {"x": "shift", "xs": "1, 3", "y": "seed", "ys": "8, 9"}):
         prompt.do_sweep(**swept)
         prompt.do_sweep_code(**swept)
         made: list[list[Recipe]] = []
         run = SimpleNamespace(takes=lambda: None)
         lab = SimpleNamespace(start=lambda recipes, made=made, run=run: made.append(recipes) or run)
-        exec(sent[-1]["text"], {"Recipe": Recipe, "lab": lab})
+        exec(messages[-1]["text"], {"Recipe": Recipe, "lab": lab})
         assert made == [[recipe for row in grids[-1] for recipe in row]]
 
 
@@ -283,7 +283,7 @@ def test_a_changed_field_is_a_new_plan_and_drops_the_codes_that_followed_from_it
 
 def test_tokens_arrive_as_text_and_codes_apart() -> None:
     view = PlanViewWidget()
-    messages = told(view)
+    messages = sent(view)
     view.begin()
     for token in ("<think>\n", "bpm: 120\n", "<|audio_code_5|>", "<|audio_code_63999|>"):
         view.add_token(token)

@@ -45,7 +45,7 @@ from acestep_lab.ui.take_tree import TakeTreeWidget
 from acestep_lab.ui.waveform_picker import WaveformPickerWidget
 from tests.pretend import tone
 from tests.soak import messages
-from tests.test_ui_editors import told
+from tests.test_ui_editors import sent
 
 CORES = sorted({name.removesuffix("Widget") for name in ui.__all__ if name.endswith("Widget")})
 HOSTILE = (
@@ -126,7 +126,7 @@ def test_an_array_anywhere_in_a_message_is_answered_as_any_other_odd_value(host:
     it = room.it
     for odd in ARRAYS:
         for value in (odd, [odd], {"a": odd}):
-            for message, sent in (
+            for message, buffers in (
                 (value, ()),
                 ({"kind": value}, ()),
                 ({"kind": "ready", "x": value}, ()),
@@ -134,7 +134,7 @@ def test_an_array_anywhere_in_a_message_is_answered_as_any_other_odd_value(host:
                 ({"kind": "send"}, value),
                 ({"kind": "ready"}, value),
             ):
-                it.receive(message, sent)
+                it.receive(message, buffers)
             it._handle_msg({"kind": "send", "_buffers": value})
             (it._process_events if hasattr(it, "param") else it.set_state)({"rung": value})
             (it._process_events if hasattr(it, "param") else it.set_state)(value)
@@ -147,7 +147,7 @@ def test_a_player_writes_a_few_files_at_once(monkeypatch: pytest.MonkeyPatch) ->
     hold = threading.Event()
     monkeypatch.setattr(Take, "export", lambda self, path: hold.wait(20) and path.write_bytes(b"x"))
     room = PlayerWidget(take())
-    answers = told(room)
+    answers = sent(room)
     for _ in range(30):
         room.receive({"kind": "save", "form": "flac"})
     assert sum("are being written already" in one.get("text", "") for one in answers) == 28
@@ -264,7 +264,7 @@ def test_what_is_no_number_is_said_beside_its_box_and_the_editor_goes_on(field: 
     prompt = PromptEditorWidget(
         Draft("dub", {"seed": 5, "bpm": 120}), form=Form(sampling=TokenSampling) if tokens else Form()
     )
-    said = told(prompt)
+    said = sent(prompt)
     right = {"bpm": "40", "shift": "3,5", "top_p": "0,5"}.get(field, "5")
     for value in NO_NUMBERS:
         prompt.receive({"kind": "edit", "field": field, "value": value})
@@ -305,7 +305,7 @@ def test_a_tempo_is_read_as_people_write_it(value: Any, read: int | None) -> Non
 def test_no_number_in_a_plan_or_a_waveform_leaves_what_stood_there() -> None:
     view, picker = PlanViewWidget(Plan(bpm=90, seconds=4.0), Recipe("dub")), WaveformPickerWidget(tone(4.0))
     picker.do_regions([{"name": "A", "start": 1, "end": 2}])
-    heard = [told(view), told(picker)]
+    heard = [sent(view), sent(picker)]
     for turn, value in enumerate(NO_NUMBERS):
         for field in ("bpm", "seconds"):
             view.receive({"kind": "edit", "field": field, "value": value})
@@ -332,7 +332,7 @@ def test_an_emptied_seed_is_drawn_anew_when_it_is_made() -> None:
 
 def test_too_many_words_are_refused_and_none_is_cut_off() -> None:
     prompt, lyrics = PromptEditorWidget(Draft("dub")), LyricsEditorWidget("la")
-    heard = [told(prompt), told(lyrics)]
+    heard = [sent(prompt), sent(lyrics)]
     prompt.receive({"kind": "edit", "field": "caption", "value": "x" * 20_001})
     lyrics.receive({"kind": "text", "text": "x" * 100_001})
     assert (prompt.value.caption, lyrics.value) == ("dub", "la")
@@ -401,9 +401,9 @@ def test_copied_code_says_just_the_words_wherever_they_stand(words: str) -> None
     lyrics = LyricsEditorWidget("b" + words)
     assert constants(lyrics.code) == [lyrics.value]
     prompt = PromptEditorWidget(Draft("a" + words, {"seed": 4}), words=lambda: (recipe.lyrics, None, ()))
-    sent = told(prompt)
+    messages = sent(prompt)
     prompt.do_sweep_code(x="seed", xs="1, 2", y="keyscale", ys="C major")
-    for code in (prompt.code, sent[-1]["text"]):
+    for code in (prompt.code, messages[-1]["text"]):
         assert set(constants(code)) >= set(both_of)
     view = PlanViewWidget(Plan(bpm=90, caption="p" + words), Recipe("a" + words))
     view.do_accept("caption", True)
@@ -524,7 +524,7 @@ def test_a_file_is_offered_under_a_name_every_system_takes(words: str, name: str
 def test_a_sound_is_written_where_no_id_from_a_file_can_lead(tmp_path: Path) -> None:
     aim = tmp_path / "stolen"
     room = PlayerWidget(foreign(f"../../../../../../../../{aim}"))
-    heard = told(room)
+    heard = sent(room)
     room.do_save("wav")
     for thread in [t for t in threading.enumerate() if t.name == "acestep_lab save"]:
         thread.join(60)
@@ -602,7 +602,7 @@ def test_a_file_of_presets_that_cannot_be_read_is_said_and_never_written_over(ki
     prompt = PromptEditorWidget(Draft("new words", {"seed": 1}), presets=file)
     assert prompt.presets == sorted(PRESETS)
     assert [len(said) <= 300 and "presets" in said for said in prompt.left_out] == [True]
-    heard = told(prompt)
+    heard = sent(prompt)
     prompt.receive({"kind": "save_preset", "name": "Other"})
     assert "presets" in heard[-1]["text"]
     assert (file.read_bytes() if file.is_file() else None) == before

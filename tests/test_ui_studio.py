@@ -29,7 +29,7 @@ from acestep_lab.ui.studio import Studio
 from acestep_lab.ui.take_tree import TakeTreeWidget
 from acestep_lab.ui.waveform_picker import WaveformPickerWidget
 from tests.pretend import PretendSession, png, tone
-from tests.test_ui_editors import told
+from tests.test_ui_editors import sent
 
 
 def take(seed: int = 1, seconds: float = 4.0, **about: Any) -> Take:
@@ -64,7 +64,7 @@ def test_a_whole_number_from_json_is_as_good_as_a_broken_one() -> None:
 )  # fmt: skip
 def test_a_region_that_makes_no_sense_is_cut_or_answered(region: tuple[Any, Any], kept: Any, said: str | None) -> None:
     picker = WaveformPickerWidget(take())
-    messages = told(picker)
+    messages = sent(picker)
     picker.receive({"kind": "regions", "regions": asked(region)}, [])
     assert spans(picker) == ([kept] if kept else [])
     assert [said in m["text"] for m in messages if m["kind"] == "error"] == ([True] if said else [])
@@ -144,7 +144,7 @@ def test_a_repaint_is_asked_for_with_all_that_was_set_and_the_code_says_the_same
 
 def test_the_figure_and_all_its_data_go_out_when_a_view_is_drawn() -> None:
     picker = WaveformPickerWidget(take())
-    messages = told(picker)
+    messages = sent(picker)
     picker.do_ready()
     assert [m["kind"] for m in messages[:3]] == ["figure", "peaks", "peaks"]
     assert '"playhead"' in messages[0]["item"]
@@ -162,7 +162,7 @@ def test_the_figure_and_all_its_data_go_out_when_a_view_is_drawn() -> None:
 def test_louder_takes_are_turned_down_and_none_is_turned_up() -> None:
     loud, soft = take(1), Take(Recipe("dub", seed=2), take(2).audio.gain(-9), np.zeros((2, 8), np.float32))
     gallery = GalleryWidget([loud, soft])
-    messages = told(gallery)
+    messages = sent(gallery)
     gallery.do_compare([loud.id, soft.id])
     gains = messages[0]["gains"]
     assert gains[soft.id] == 0
@@ -225,7 +225,7 @@ def test_lineage_places_children_right_of_parents_and_families_apart() -> None:
 def test_a_player_hands_over_its_sound_by_message_or_by_address_never_as_state() -> None:
     one = take()
     player = PlayerWidget(one)
-    messages = told(player)
+    messages = sent(player)
     player.do_peaks(one.id, 100)
     player.do_bytes(one.id)
     player.do_bytes("another")
@@ -240,7 +240,7 @@ def test_a_player_hands_over_its_sound_by_message_or_by_address_never_as_state()
 def test_a_player_writes_its_sound_as_any_kind_of_file(form: str) -> None:
     one = take()
     room = PlayerWidget(one.replace(recipe=one.recipe.replace(caption="any <words> at all")))
-    messages = told(room)
+    messages = sent(room)
     room.do_save(form)
     for thread in [t for t in threading.enumerate() if t.name == "acestep_lab save"]:
         thread.join(60)
@@ -316,7 +316,7 @@ def test_a_file_that_lies_about_its_kind_or_size_is_refused() -> None:
 
 def test_pictures_are_made_only_as_fast_as_somebody_looks_and_the_last_is_shown() -> None:
     drawn: list[int] = []
-    view = LatentPreviewWidget(picture=lambda frame: drawn.append(frame.index) or b"png")
+    view = LatentPreviewWidget(picture=lambda step: drawn.append(step.index) or b"png")
     view.begin("run-1", 10.0)
     for index in range(9):
         view.add(Step(index, 9, 0.5, np.zeros((4, 8)), np.zeros((4, 8))))
@@ -385,9 +385,9 @@ def test_the_window_that_is_heard_is_the_one_that_was_asked_for(tmp_path: Path) 
     asked_for: list[tuple[float, float]] = []
 
     class Listened(PretendSession):
-        def preview(self, frame: Any, at: float, seconds: float = 3.0) -> Audio:
+        def preview(self, step: Any, at: float, seconds: float = 3.0) -> Audio:
             asked_for.append((at, seconds))  # `at` is the middle of the window
-            return super().preview(frame, at, seconds)
+            return super().preview(step, at, seconds)
 
     session = Listened(tmp_path)
     page = studio_of(session)
@@ -451,7 +451,7 @@ def test_people_see_their_own_takes_and_stop_only_their_own_runs(tmp_path: Path)
     assert bob.gallery.cards == []
     with pytest.raises(LibraryError, match="somebody else"):
         bob.backend.takes.mark(ids_of(run)[0], "bob", star=True)
-    messages = told(bob.gallery)
+    messages = sent(bob.gallery)
     bob.gallery.receive({"kind": "bytes", "id": ids_of(run)[0]}, [])
     assert [m["kind"] for m in messages] == ["error"], "an id is no key"
     session.close()
@@ -472,7 +472,7 @@ def test_a_page_holds_moves_and_pauses_what_is_its_own(tmp_path: Path) -> None:
     rows = {row["id"]: row for row in ada.queue.rows}
     assert [rows[run.id]["held"] for run in (one, three)] == [False, True]
     assert (host.queue.hosts, ada.queue.hosts) == (True, False)
-    answers = [told(page.queue) for page in (host, ada)]
+    answers = [sent(page.queue) for page in (host, ada)]
     ada.queue.receive({"kind": "pause", "paused": True}, [])
     host.queue.receive({"kind": "hold", "id": one.id, "held": True}, [])
     assert [len(heard) for heard in answers] == [1, 1], "both are answered by a sentence"
@@ -533,7 +533,7 @@ def test_a_library_folder_that_vanishes_costs_no_take(tmp_path: Path) -> None:
 
 def test_a_click_while_the_session_closes_is_answered(lab: Any) -> None:
     page = studio_of(lab)
-    messages = told(page.prompt)
+    messages = sent(page.prompt)
     lab.close()
     page.prompt.do_edit("caption", "too late")
     page.prompt.do_make()

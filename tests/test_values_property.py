@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acestep_lab import Audio, LabError, Library, Plan, Planning, Recipe, Region, Run, Session, Take
+from acestep_lab import Audio, LabError, Library, Plan, Planning, Recipe, Region, Session, Take
 from acestep_lab.engines.ace15.engine import Ace15Engine
+from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.models.loading import Checkpoint
 from acestep_lab.plan import plan
 from acestep_lab.prompt import checks, recipe
@@ -123,8 +124,8 @@ VERBS: dict[str, Callable[[Session, Any], Any]] = {
     "polish bpm": lambda lab, v: lab.polish("x", bpm=v),
     "understand": lambda lab, v: lab.understand(v),
     "understand seed": lambda lab, v: lab.understand(SOUND, v),
-    "agreement": lambda lab, v: lab.plan_score(SOUND, v),
-    "agreement scale": lambda lab, v: lab.plan_score(SOUND, Plan(bpm=120), v),
+    "plan score": lambda lab, v: lab.plan_score(SOUND, v),
+    "plan score scale": lambda lab, v: lab.plan_score(SOUND, Plan(bpm=120), v),
     "keep": lambda lab, v: lab.keep(v),
     "open": lambda lab, v: lab.load(v),
     "sound": lambda lab, v: lab.sound(v),
@@ -162,8 +163,8 @@ VERBS: dict[str, Callable[[Session, Any], Any]] = {
     "audio.encoded": lambda lab, v: SOUND.encoded("wav", v),
     "Audio rate": lambda lab, v: Audio(SOUND.samples, v),
     "Audio": lambda lab, v: Audio(v, 8000),
-    "run.keep": lambda lab, v: Run((RECIPE,)).keep(v),
-    "run.keep song": lambda lab, v: Run((RECIPE,)).keep(0, v),
+    "run.keep": lambda lab, v: RenderRun((RECIPE,)).keep(v),
+    "run.keep song": lambda lab, v: RenderRun((RECIPE,)).keep(0, v),
     "Take": lambda lab, v: Take(v, SOUND, np.zeros((4, 8), np.float32)),
     "Take audio": lambda lab, v: Take(RECIPE, v, np.zeros((4, 8), np.float32)),
     "Take latent": lambda lab, v: Take(RECIPE, SOUND, v),
@@ -185,7 +186,7 @@ def kept(lab: Session) -> str:
 @pytest.fixture(scope="module")
 def lab(tiny_turbo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     library = Library(tmp_path_factory.mktemp("takes"))
-    with Session(Ace15Engine(Checkpoint.open(tiny_turbo)), library=library, worker=Idle()) as session:  # type: ignore[arg-type]
+    with Session(Ace15Engine(Checkpoint.open(tiny_turbo)), library=library, jobs=Idle()) as session:  # type: ignore[arg-type]
         yield session
 
 

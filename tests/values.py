@@ -259,7 +259,7 @@ def made(kind: str, **changes: Any) -> Any:
 
 
 def edited(kind: str, name: str, value: Any) -> Any:
-    """The same through `but`, where a kind has one, or through `from_json`."""
+    """The same through `replace`, where a kind has one, or through `from_json`."""
     good = made(kind)
     if hasattr(good, "but"):
         return good.replace(**{name: value})

@@ -152,7 +152,7 @@ export default mount("Plan", [["Ctrl Enter", "make it with this plan"]], (host) 
       setText(b.error, row.problem || "");
     }
     setText(
-      brief,
+      summary,
       list
         .filter((row) => !row.long && row.value != null && row.value !== "")
         .map((row) => (Object.hasOwn(SHORT, row.name) ? SHORT[row.name](row.value) : textOf(row.value)))
@@ -192,8 +192,8 @@ export default mount("Plan", [["Ctrl Enter", "make it with this plan"]], (host) 
     h("button.plain", { onclick: () => copyText(host.root, host.text("code"), host.announce) }, "Copy as code"),
   );
   const wrote = h("details.wrote", {}, h("summary", {}, "As the planner wrote it"), stream),
-    brief = h("summary.brief"),
-    more = h("details.more", {}, brief, h("div.stack.inner", {}, fields, actions));
+    summary = h("summary.brief"),
+    more = h("details.more", {}, summary, h("div.stack.inner", {}, fields, actions));
   host.root.append(
     h("div.head", {}, h("h2", {}, "Plan"), live, h("span.spring"), stop),
     h("div.stack", {}, wrote, diffs, lane, more, error),

@@ -47,7 +47,7 @@ export default mount("Runs", [["X", "stop the run in hand"]], (host) => {
   let told = "";
   function item(row) {
     const state = h("span.chip.state"),
-      title = h("button.plain.title", { title: "Look at this run", onclick: () => host.send("look", { id: row.id }) }),
+      title = h("button.plain.title", { title: "Look at this run", onclick: () => host.send("watch", { id: row.id }) }),
       time = h("span.tiny.num"),
       problem = h("p.error"),
       messages = h("p.tiny");

@@ -3,7 +3,7 @@
 export default mount(
   "Lineage",
   [
-    ["← → ↑ ↓", "walk the tree"],
+    ["← → ↑ ↓", "move in the tree"],
     ["Enter", "take it in selected"],
   ],
   (host) => {

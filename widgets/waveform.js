@@ -270,11 +270,11 @@ export default mount(
             after.setv({ left: end, right: Math.min(total(), end + wide), visible: wide > 0 });
           }),
       };
-      const heard = () => {
+      const onRegionChange = () => {
         if (!mark.setting) fromBox(mark);
       };
-      box.properties.left.change.connect(heard);
-      box.properties.right.change.connect(heard);
+      box.properties.left.change.connect(onRegionChange);
+      box.properties.right.change.connect(onRegionChange);
       return mark;
     }
     /** Bokeh builds the views of new boxes in its own time and fails when asked to lay out before: one at a time. */

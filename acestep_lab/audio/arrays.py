@@ -96,7 +96,7 @@ def size(samples: int) -> str:
     return f"{4 * samples / 2**30:,.1f} GB" if samples >= 2**26 else f"{4 * samples / 2**20:,.1f} MB"
 
 
-def rate_of(rate: Any) -> int:
+def rate_of(rate: object) -> int:
     """A sample rate as a whole number between 1 kHz and 768 kHz; SourceError for anything else."""
     found = checks.plain_number(rate)
     if found is None or found != int(found) or not LOWEST_RATE <= found <= HIGHEST_RATE:
@@ -107,7 +107,7 @@ def rate_of(rate: Any) -> int:
     return int(found)
 
 
-def whole(value: Any, what: str, least: int, most: int) -> int:
+def whole(value: object, what: str, least: int, most: int) -> int:
     """A whole number between two others; SourceError for anything else."""
     found = checks.plain_number(value)
     if found is None or found != int(found) or not least <= found <= most:
@@ -115,7 +115,7 @@ def whole(value: Any, what: str, least: int, most: int) -> int:
     return int(found)
 
 
-def finite(value: Any, what: str, least: float = -np.inf) -> float:
+def finite(value: object, what: str, least: float = -np.inf) -> float:
     """A finite number, at least `least`; SourceError for anything else."""
     found = checks.plain_number(value)
     number = np.nan if found is None or abs(found) > 1e300 else float(found)
@@ -126,7 +126,7 @@ def finite(value: Any, what: str, least: float = -np.inf) -> float:
     return number
 
 
-def _array(samples: Any) -> np.ndarray:
+def _array(samples: object) -> np.ndarray:
     """Anything as an array of numbers, without copying where that can be."""
     array = checks.tried(lambda: _as_array(samples))
     if not checks.is_a(array, np.ndarray):

@@ -35,7 +35,7 @@ def answer(commands: click.Command, instruction: str) -> int:
     return shell_complete(commands, {}, PROGRAM, VARIABLE, instruction)
 
 
-def options(command: Callable[..., Any]) -> Callable[..., Any]:
+def options(command: Callable[..., object]) -> Callable[..., Any]:
     """The two options, which end the command line."""
     for name, act, help_text in (
         ("--show-completion", _show, "Write the completion script of this shell, or of the one named."),

@@ -26,7 +26,7 @@ output_options = options.together(
 )  # fmt: skip
 
 
-def given_fields(lyrics: str | None = None, without_times: bool = False, **fields: Any) -> dict[str, Any]:
+def given_fields(lyrics: str | None = None, without_times: bool = False, **fields: object) -> dict[str, object]:
     """The fields of a recipe that were given on the command line."""
     if lyrics is not None and without_times:
         from acestep_lab.prompt.lyrics import without_times as remove_times

@@ -17,7 +17,7 @@ from click.shell_completion import CompletionItem
 
 from acestep_lab.errors import shown
 
-AnyCallable = TypeVar("AnyCallable", bound=Callable[..., Any])
+AnyCallable = TypeVar("AnyCallable", bound=Callable[..., object])
 Decorator = Callable[[AnyCallable], AnyCallable]
 
 

@@ -57,7 +57,7 @@ def render_to_file(
             print(f"{write_page(run, take, page)}: the page of it, to open in any browser")
 
 
-def recipe_for_source(lab: Session, source: str, task: Task, **fields: Any) -> Recipe:
+def recipe_for_source(lab: Session, source: str, task: Task, **fields: object) -> Recipe:
     """A recipe for a task on a take or a file: a take's own words come along unless others are given."""
     sound = find_source(lab, source)
     task = replace(task, source=sound)  # type: ignore[arg-type]  # Text2Music alone has no source, and does not come here

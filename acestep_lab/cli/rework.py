@@ -90,7 +90,7 @@ def cover(
 @source_argument
 @click.argument("stem", type=options.STEM, help="Such as drums, bass or vocals.")
 @rework_options
-def extract(source: str, stem: str, out: Path | None, page: Path | None, **given: Any) -> None:
+def extract(source: str, stem: str, out: Path | None, page: Path | None, **given: object) -> None:
     """Take one stem out of a mix."""
     from acestep_lab.prompt.tasks import Extract
 
@@ -103,7 +103,7 @@ def extract(source: str, stem: str, out: Path | None, page: Path | None, **given
 @click.option("--region", "span", type=options.Span(), help="Where it plays, in seconds: 8:12; by default all along.")
 @rework_options
 def lego(
-    source: str, stem: str, span: tuple[float, float] | None, out: Path | None, page: Path | None, **given: Any
+    source: str, stem: str, span: tuple[float, float] | None, out: Path | None, page: Path | None, **given: object
 ) -> None:
     """Make a new stem that fits a sound."""
     from acestep_lab.prompt.tasks import Lego
@@ -116,7 +116,7 @@ def lego(
 @source_argument
 @click.argument("stems", type=options.STEM, nargs=-1, required=True, help="What is added, such as drums bass.")
 @rework_options
-def complete(source: str, stems: tuple[str, ...], out: Path | None, page: Path | None, **given: Any) -> None:
+def complete(source: str, stems: tuple[str, ...], out: Path | None, page: Path | None, **given: object) -> None:
     """Add the named stems to a sound, as its accompaniment."""
     from acestep_lab.prompt.tasks import Complete
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import click
 
 from acestep_lab.cli import options
 from acestep_lab.cli.render import open_session
+from acestep_lab.session_like import SessionLike
 
 
 @click.command()
@@ -34,4 +36,5 @@ def serve(
     from acestep_lab.serve.app import serve as serve_studio
 
     with open_session(checkpoint, library=library, lm=lm, device=device, dtype=dtype) as lab:
-        serve_studio(lab, port, address, show, token, origin)
+        # The two signatures of its `plan` say more than the one of the protocol.
+        serve_studio(cast("SessionLike", lab), port, address, show, token, origin)

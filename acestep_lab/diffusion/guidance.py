@@ -1,4 +1,4 @@
-"""How the velocity with the wish and the velocity without it become one. Does not know models, prompts or schedules.
+"""How the velocity with conditions and the velocity without them become one. Does not know models, prompts or schedules.
 
 The interval is given on t itself: t = 1 is pure noise, t = 0 is music. (0.0, 1.0) guides always; (0.5, 1.0) guides
 only the noisy first half of the way, (0.0, 0.5) only the last.
@@ -18,7 +18,7 @@ from acestep_lab.errors import RecipeError
 
 VelocityFn = Callable[[Tensor, float], Tensor]
 Pair = Callable[[Tensor, float], tuple[Tensor, Tensor]]
-Rule = Callable[[Tensor, Tensor, Tensor, float], Tensor]  # (with wish, without, x, t) -> one velocity
+Rule = Callable[[Tensor, Tensor, Tensor, float], Tensor]  # (conditional, unconditional, x, t) -> one velocity
 
 
 def guided(
@@ -29,7 +29,7 @@ def guided(
     interval: tuple[float, float] = (0.0, 1.0),
     draws: bool = False,
 ) -> VelocityFn:
-    """One velocity out of two. `alone` hears the wish, `pair` gives (with wish, without); outside the interval, or
+    """One velocity out of two. `alone` is the conditional one, `pair` gives (conditional, unconditional); outside the interval, or
     with scale 1, only `alone` is asked. Whatever a rule remembers lives as long as the returned function: make a new
     one for every run. draws: a time is asked once for each of several noises, whose mean is what a rule remembers.
     """
@@ -47,15 +47,15 @@ def guided(
             not np.float32(low) <= np.float32(t) <= np.float32(high)
         ):  # a schedule's 0.8 is a float32, and inside (0.3, 0.8)
             return alone(x, t)
-        wished, plain = pair(x, t)
-        return rule(wished, plain, x, t)
+        conditional, plain = pair(x, t)
+        return rule(conditional, plain, x, t)
 
     return velocity
 
 
 def cfg(scale: float) -> Rule:
     """Classifier-free guidance (Ho & Salimans 2022): away from the plain velocity."""
-    return lambda wished, plain, x, t: plain + scale * (wished - plain)
+    return lambda conditional, plain, x, t: plain + scale * (conditional - plain)
 
 
 def apg(
@@ -63,20 +63,20 @@ def apg(
 ) -> Rule:
     """Adaptive projected guidance (Sadat et al. 2024) over time, with the constants of ACE-Step.
 
-    The difference is averaged with its past, its norm per channel is held, and the part parallel to the wished
+    The difference is averaged with its past, its norm per channel is held, and the part parallel to the conditional
     velocity is dropped: stronger guidance without louder or duller sound. A time asked more than once counts once in
     the average: the last answer (heun's corrector, then the next predictor), or with `draws` the mean of the answers
     (flow-edit's noises), each of which sees the average as it was before that time.
     """
     past = _Past()
 
-    def rule(wished: Tensor, plain: Tensor, x: Tensor, t: float) -> Tensor:
-        difference = (wished - plain) + momentum * past.before(t)
+    def rule(conditional: Tensor, plain: Tensor, x: Tensor, t: float) -> Tensor:
+        difference = (conditional - plain) + momentum * past.before(t)
         past.add(difference, draws)
         length = difference.norm(p=2, dim=1, keepdim=True)
         difference = difference * torch.minimum(torch.ones_like(length), norm_threshold / length)
-        parallel, orthogonal = _split(difference, wished)
-        return wished + (scale - 1.0) * (orthogonal + eta * parallel)
+        parallel, orthogonal = _split(difference, conditional)
+        return conditional + (scale - 1.0) * (orthogonal + eta * parallel)
 
     return rule
 
@@ -118,15 +118,15 @@ def adg(scale: float, angle_clip: float = 3.14 / 6) -> Rule:
     """
     weight = max(scale - 1.0, 0.0) + 1e-3
 
-    def rule(wished: Tensor, plain: Tensor, x: Tensor, t: float) -> Tensor:
-        music, other = (x - t * wished).float(), (x - t * plain).float()
+    def rule(conditional: Tensor, plain: Tensor, x: Tensor, t: float) -> Tensor:
+        music, other = (x - t * conditional).float(), (x - t * plain).float()
         angle = _angle(music, other)
         turned = (weight * angle).clamp(-angle_clip, angle_clip)
         ratio = torch.where(
             torch.sin(angle) > 1e-3, torch.sin(turned) / torch.sin(angle), torch.full_like(angle, weight)
         )
         moved = torch.cos(turned) * music + ratio * _perpendicular(music - other, other)
-        return ((x - moved) / t).to(wished.dtype)
+        return ((x - moved) / t).to(conditional.dtype)
 
     return rule
 
@@ -144,14 +144,14 @@ def _perpendicular(difference: Tensor, along: Tensor) -> Tensor:
 
 
 def cfg_zero(scale: float) -> Rule:
-    """CFG-Zero* (Fan et al. 2025): the plain velocity is scaled to fit the wished one; pure noise (t = 1) stands still."""
+    """CFG-Zero* (Fan et al. 2025): the plain velocity is scaled to fit the conditional one; pure noise (t = 1) stands still."""
 
-    def rule(wished: Tensor, plain: Tensor, x: Tensor, t: float) -> Tensor:
+    def rule(conditional: Tensor, plain: Tensor, x: Tensor, t: float) -> Tensor:
         if t >= 1.0:
-            return torch.zeros_like(wished)
-        dot = (wished.float() * plain.float()).sum(dim=(1, 2), keepdim=True)
+            return torch.zeros_like(conditional)
+        dot = (conditional.float() * plain.float()).sum(dim=(1, 2), keepdim=True)
         fitted = plain * (dot / (plain.float().square().sum(dim=(1, 2), keepdim=True) + 1e-8)).to(plain.dtype)
-        return fitted + scale * (wished - fitted)
+        return fitted + scale * (conditional - fitted)
 
     return rule
 

@@ -77,7 +77,7 @@ def sample(
     ema: float | None = None,
     correct: Correct | None = None,
 ) -> Iterator[Step]:
-    """Walk from noise to music and yield every step.
+    """Integrate from noise to music and yield every step.
 
     noise_fn(index) is new noise for the "sde" solver; correct(x, estimate, t) moves every step from t, the last included
     (see `dcw`); after(index, t, x) may then change x (repaint holds the kept part there, so that what is kept is not
@@ -128,8 +128,8 @@ class ClampedVelocity:
         return self.smooth(v)
 
 
-def took_step(velocity: VelocityFn, v: Tensor) -> None:
-    """Tell a clamped velocity which one a step really took_step by: that is the one before the next, as in the reference."""
+def record_velocity(velocity: VelocityFn, v: Tensor) -> None:
+    """Tell a clamped velocity which one a step really went by: that is the one before the next, as in the reference."""
     if isinstance(velocity, ClampedVelocity):
         velocity.smooth.before = v
 
@@ -178,7 +178,7 @@ def heun(velocity: VelocityFn, noise_fn: NoiseFn | None) -> SolverStep:
         if t_next > 0.0:
             mean = 0.5 * (v + velocity(ahead, t_next))
             ahead = x + (t_next - t) * mean
-            took_step(velocity, mean)
+            record_velocity(velocity, mean)
         return ahead, x - t * v
 
     return step

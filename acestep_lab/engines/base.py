@@ -25,7 +25,7 @@ from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt import vocabulary
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.sampling import Sampling
-from acestep_lab.prompt.tasks import Task
+from acestep_lab.prompt.tasks import Source, Task
 from acestep_lab.takes.take import Take
 
 if TYPE_CHECKING:
@@ -33,11 +33,12 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from acestep_lab.models.adapters import Adapter
     from acestep_lab.models.component_spec import ComponentSpec
     from acestep_lab.models.memory_plan import MemoryPlan
 
 Sound = Take | Audio
-Find = Callable[[Any], Sound]
+Find = Callable[[Source], Sound]
 """The sound that an id, a path, a take or an audio stands for; SourceError where there is none."""
 Check = Callable[[], None]
 """Raises Stopped where somebody asked to stop; called at least once a step."""
@@ -84,13 +85,13 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """Everything a page, a door or a script may ask about an engine before using it."""
+    """Everything a page, a server or a script may ask about an engine before using it."""
 
     family: str
     """ "ace-step-1.5", "musicgen", …"""
     tasks: frozenset[str]
     """Class names of the tasks it can do: "Text2Music", "Repaint", …"""
-    sampling: type[Any]
+    sampling: type[Sampling]
     """The kind of a recipe's sampling value: FlowSampling or TokenSampling."""
     vocabulary: Vocabulary
     components: tuple[str, ...]
@@ -246,10 +247,10 @@ class Engine(Protocol):
     def encode(self, sound: Sound, stop: threading.Event | None = None) -> Tensor:
         """A sound as this engine's latent `[frames, channels]`."""
 
-    def decode_latent(self, latent: np.ndarray, stop: threading.Event | None = None) -> Audio:
+    def decode_latent(self, latent: Tensor | np.ndarray, stop: threading.Event | None = None) -> Audio:
         """The bare sound of a latent `[frames, channels]`; RecipeError for another shape."""
 
-    def made_with(self) -> Mapping[str, Any]:
+    def made_with(self) -> Mapping[str, object]:
         """What a take should remember of this engine, as plain data: "checkpoint", "vae", "precision", …"""
 
 
@@ -257,16 +258,16 @@ class Engine(Protocol):
 class Plans(Protocol):
     """An engine with a planner (LM)."""
 
-    def plans(self, recipe: Recipe, seeds: Sequence[int], **how: Any) -> list[Plan]:
+    def plans(self, recipe: Recipe, seeds: Sequence[int], **how: object) -> list[Plan]:
         """A plan for each seed, from one reading of the recipe; `how` goes to `Planner.plan`."""
 
-    def sketch(self, sentence: str, instrumental: bool, seed: int, **how: Any) -> Plan:
+    def sketch(self, sentence: str, instrumental: bool, seed: int, **how: object) -> Plan:
         """A caption, lyrics and metadata out of one sentence."""
 
-    def polish(self, caption: str, lyrics: str, seed: int, **how: Any) -> Plan:
+    def polish(self, caption: str, lyrics: str, seed: int, **how: object) -> Plan:
         """Better words for a caption and lyrics, with metadata."""
 
-    def understand(self, sound: Sound, seed: int, **how: Any) -> Plan:
+    def understand(self, sound: Sound, seed: int, **how: object) -> Plan:
         """What the planner hears in a sound."""
 
     def plan_tokens(self, recipe: Recipe, codes: bool | None) -> tuple[int, int]:
@@ -276,14 +277,14 @@ class Plans(Protocol):
         """How many audio codes a whole plan of so many seconds has; 0 where plans have none."""
 
     def plan_score(self, sound: Sound, plan: Plan, scale: float) -> Any:
-        """How well a sound agrees with a plan in the planner's ears (`listen.plan_score.PlanScore`)."""
+        """How well a sound agrees with a plan in the planner's judgement (`listen.plan_score.PlanScore`)."""
 
 
 @runtime_checkable
 class Previews(Protocol):
     """An engine whose estimates can be heard."""
 
-    def preview(self, latent: Tensor, at: float, seconds: float) -> Audio:
+    def preview(self, latent: Tensor | np.ndarray, at: float, seconds: float) -> Audio:
         """So many seconds around a time `at` of a latent `[frames, channels]`, exactly as they sound in the whole."""
 
 
@@ -291,8 +292,8 @@ class Previews(Protocol):
 class Profiles(Protocol):
     """An engine that knows the least its stages could take on a machine."""
 
-    def profile(self, take: Take, shown_at: Sequence[float]) -> Any:
-        """Where the seconds of a take took_step, beside this machine's best; `shown_at` says when each step came."""
+    def profile(self, take: Take, shown_at: Sequence[float]) -> object:
+        """Where the seconds of a take went, beside this machine's best; `shown_at` says when each step came."""
 
 
 @runtime_checkable
@@ -304,10 +305,19 @@ class HasCodes(Protocol):
 
 
 @runtime_checkable
+class Located(Protocol):
+    """An engine that says where its files are: what tells it from another one of its name."""
+
+    @property
+    def location(self) -> tuple[str, ...]:
+        """The real paths of its folder, and of a planner that was handed over."""
+
+
+@runtime_checkable
 class Attaches(Protocol):
     """An engine that adapters (LoRA and kin) can be put on."""
 
-    def attach(self, adapters: Sequence[Any]) -> tuple[str, ...]:
+    def attach(self, adapters: Sequence[tuple[Adapter, float]]) -> tuple[str, ...]:
         """Put these adapters on, and only these; their names. CheckpointError, and all as it was, if one does not fit."""
 
 

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from acestep_lab.engines.base import (
     Previews,
     Rendered,
     Request,
+    Sound,
     groups,
 )
 from acestep_lab.engines.step import Step
@@ -101,7 +102,7 @@ class PlainDevices:
             self._built[component] = self.engine.build(component, torch.float32)
         yield self._built[component]
 
-    def run_with_retry(self, component: str, operation: Callable[[Any], T]) -> T:
+    def run_with_retry(self, component: str, operation: Callable[[object], T]) -> T:
         with self.on(component) as module:
             return operation(module)
 
@@ -137,7 +138,7 @@ class Bench:
         return plain.replace(**{**self.knobs, **changes})
 
     def resolve(self, recipe: Recipe, longest: float = 600.0) -> Request:
-        return self.engine.resolve(recipe, None, lambda sound: sound, longest)
+        return self.engine.resolve(recipe, None, lambda sound: cast("Sound", sound), longest)
 
     def rendered(self, recipes: Sequence[Recipe]) -> list[Rendered]:
         """Recipes made together."""

@@ -6,6 +6,7 @@ Opening reads small files only. Components that two engines have in common are o
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
@@ -13,7 +14,8 @@ from typing import Any
 import torch
 
 from acestep_lab.engines import registry
-from acestep_lab.engines.base import Engine
+from acestep_lab.engines.base import Engine, Located
+from acestep_lab.engines.step import Step
 from acestep_lab.errors import CheckpointError, shown
 from acestep_lab.models.device_manager import DeviceManager
 from acestep_lab.models.memory_plan import MemoryPlan, budget
@@ -21,6 +23,7 @@ from acestep_lab.models.shared_memory_plan import CheckpointCost
 from acestep_lab.models.tiers import Machine, Tier, asked_device, asked_dtype
 from acestep_lab.prompt import checks
 from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.takes.take import Take
 from acestep_lab.versions import version_of
 
 PACKAGES = ("acestep_lab", "torch", "diffusers", "transformers")
@@ -42,6 +45,7 @@ class OpenEngines:
         self.tier = (tier or Tier.for_machine(machine)).computing_in(asked_dtype(dtype))
         self.devices = devices or DeviceManager(engine.build, _plan(engine, machine, self.tier), checkpoint=engine.name)
         self.current = engine
+        self._lock = threading.RLock()
         self._first = self.devices.checkpoints[0]
         self._engines: dict[str, Engine] = {self._first: engine}
         engine.connect(self.devices.of(self._first))
@@ -57,8 +61,15 @@ class OpenEngines:
     # -- several -------------------------------------------------------------------------------------------------------
 
     def cost(self, name: str | os.PathLike[str]) -> CheckpointCost:
-        """What opening another checkpoint would cost: bytes more, bytes shared, what makes room; nothing is loaded."""
-        return self._cost(registry.open_engine(checks.place("A checkpoint", name)))
+        """What opening a checkpoint would cost: bytes more, bytes shared, what makes room; nothing is loaded. One that is
+        open costs nothing more.
+        """
+        name = checks.place("A checkpoint", name)
+        engine = self._engines.get(name) or registry.open_engine(name)
+        with self._lock:
+            if self._is_open(engine):
+                return self.devices.cost_of_open(self._key(self._engines[engine.name]))
+            return self._cost(engine)
 
     def use(self, name: str | os.PathLike[str], lm: str | os.PathLike[str] | None = None) -> Engine:
         """Make a checkpoint the one in use, opened where it is not yet; CheckpointError where there is none."""
@@ -70,7 +81,7 @@ class OpenEngines:
 
     def named(self, name: str) -> Engine:
         """An open engine; CheckpointError where none of that name is open."""
-        if name not in self._engines:
+        if not isinstance(name, str) or name not in self._engines:
             raise CheckpointError(
                 f"No checkpoint {shown(name)} is open here; open are {', '.join(self._engines)}. Open it: lab.use(…)."
             )
@@ -83,8 +94,9 @@ class OpenEngines:
         is opened by `use`. CheckpointError for any other name.
         """
         name = recipe.checkpoint
-        if name is None or name == self.current.name:
-            return self.current
+        current = self.current  # which another thread may change
+        if name is None or name == current.name:
+            return current
         if name in self._engines:
             return self._engines[name]
         if name not in registry.names():
@@ -94,19 +106,37 @@ class OpenEngines:
             )
         return self._opened(registry.open_engine(name))
 
+    def maker_of(self, made: Take | Step) -> Engine:
+        """The engine that made a take or a step: of a take the one its recipe names, else the open one it was made with; where
+        that is not open, the one in use.
+        """
+        if isinstance(made, Take) and made.recipe.checkpoint is not None:
+            return self.of(made.recipe)
+        name = made.made_with.get("checkpoint") if isinstance(made, Take) else made.checkpoint
+        return (self._engines.get(name) if isinstance(name, str) else None) or self.current
+
     def _opened(self, engine: Engine) -> Engine:
-        """Let another engine share the machine; one that is open already stays."""
-        if engine.name in self._engines:
-            return self._engines[engine.name]
-        specs = engine.component_specs()
-        self.devices.add(engine.name, specs, engine.build, passes=engine.passes, longest=engine.capabilities.seconds[1])
-        engine.connect(self.devices.of(engine.name))
-        self._engines[engine.name] = engine
-        return engine
+        """Let another engine share the machine; one that is open already stays. CheckpointError where another has its name."""
+        with self._lock:
+            if self._is_open(engine):
+                return self._engines[engine.name]
+            specs, longest = engine.component_specs(), engine.capabilities.seconds[1]
+            self.devices.add(engine.name, specs, engine.build, passes=engine.passes, longest=longest)
+            engine.connect(self.devices.of(engine.name))
+            self._engines[engine.name] = engine
+            return engine
+
+    def _is_open(self, engine: Engine) -> bool:
+        """Whether an engine is open already; CheckpointError where another one of its name is."""
+        other = self._engines.get(engine.name)
+        if other is not None and other is not engine and not _is_same(engine, other):
+            raise CheckpointError(
+                f"Another checkpoint called {shown(engine.name)} is open, from another folder or with another planner. "
+                "Recipes name checkpoints, so rename this folder, or open it in a session of its own."
+            )
+        return other is not None
 
     def _cost(self, engine: Engine) -> CheckpointCost:
-        if engine.name in self._engines:
-            return CheckpointCost(engine.name, self.devices.plans, self.devices.plans)
         longest = engine.capabilities.seconds[1]
         return self.devices.cost(engine.name, engine.component_specs(), passes=engine.passes, longest=longest)
 
@@ -136,9 +166,9 @@ class OpenEngines:
         """Where an engine works."""
         return self.devices.device_of(self._key(engine))
 
-    def telling(self, say: Callable[[str], None]) -> AbstractContextManager[None]:
+    def notifying(self, on_message: Callable[[str], None]) -> AbstractContextManager[None]:
         """For a time, tell somebody of every change of the memory plan."""
-        return self.devices.notifying(say)
+        return self.devices.notifying(on_message)
 
     def explain(self, engine: Engine) -> str:
         """How an engine fits this machine, as a sentence."""
@@ -158,6 +188,14 @@ class OpenEngines:
 
     def _key(self, engine: Engine) -> str:
         return next((key for key, one in self._engines.items() if one is engine), self._first)
+
+
+def _is_same(one: Engine, other: Engine) -> bool:
+    """Whether two engines are one checkpoint with one planner: by where their files are, else by their components' sizes."""
+    if isinstance(one, Located) and isinstance(other, Located):
+        return one.location == other.location
+    mine, theirs = ([(spec.name, spec.bytes) for spec in engine.component_specs()] for engine in (one, other))
+    return type(one) is type(other) and mine == theirs
 
 
 def _plan(engine: Engine, machine: Machine, tier: Tier) -> MemoryPlan:

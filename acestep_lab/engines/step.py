@@ -26,6 +26,8 @@ class Step:
     """x0 `[items, frames, channels]`; None where there is no guess at the end, as with token models."""
     items: tuple[int, ...] = (0,)
     """Which recipes of a run these are; a run shows one at a time, its latents as `[frames, channels]`."""
+    checkpoint: str = ""
+    """The name of the engine that made it, once a run shows it."""
 
     def __repr__(self) -> str:
         """A line of text: the tensors would fill a screen."""

@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from acestep_lab.errors import LibraryError
 
@@ -37,7 +36,7 @@ class Report:
     """All metrics of one evaluation, and the settings it was made with."""
 
     checkpoint: str
-    settings: dict[str, Any]
+    settings: dict[str, object]
     metrics: tuple[Metric, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Groups of measures that this checkpoint cannot be measured by, each with the reason as a sentence."""

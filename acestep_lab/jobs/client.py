@@ -29,7 +29,7 @@ class Client:
     """
 
     counted = True
-    """Whether its runs come through a page or another door: they count against what one person may have waiting, and the
+    """Whether its runs come through a page or another server: they count against what one person may have waiting, and the
     last ones are remembered when they are over. A notebook's own are neither, since it holds what it wants to keep.
     """
 

@@ -65,18 +65,18 @@ def _number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _error(error: BaseException) -> dict[str, Any]:
+def _error(error: BaseException) -> dict[str, object]:
     return {"kind": type(error).__name__, "message": sentence(error)}
 
 
-def _step(step: Any) -> dict[str, Any]:
+def _step(step: Any) -> dict[str, object]:
     index, steps = int(step.index), int(step.steps)
     items = tuple(getattr(step, "items", ())) or (0,)
     time_of_flow = _number(getattr(step, "t", None))
     return {"index": index, "steps": steps, "t": time_of_flow, "fraction": (index + 1) / steps, "item": int(items[0])}
 
 
-def _token(token: Any) -> dict[str, Any]:
+def _token(token: Any) -> dict[str, object]:
     if isinstance(token, str):
         return {"row": 0, "field": "", "text": token}
     return {
@@ -94,7 +94,7 @@ def _take(value: tuple[int, Any]) -> dict[str, Any]:
     return {"place": int(place), "id": str(take.id)}
 
 
-_PLAIN: Mapping[str, Callable[[Any], Any]] = {
+_PLAIN: Mapping[str, Callable[[Any], object]] = {
     "state": str, "error": _error, "step": _step, "token": _token, "plan": _plan, "take": _take, "message": str,
     "progress": _number, "position": int, "held": bool, "eta": _number,
 }  # fmt: skip

@@ -72,7 +72,7 @@ class RenderRun(Run["Step", "list[Take]"]):
     def _awaited(self) -> Take:
         return self.take()
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """How it stands, as plain data: with the ids of the takes so far, by the places of their recipes."""
         made = {str(place): take.id for place, take in self.made.items()}
         return super().to_json() | {"recipes": len(self.recipes), "takes": made, "steps": len(self._pieces)}
@@ -153,7 +153,7 @@ class PlanRun(Run[Any, "list[Plan]"]):
         """What to raise for a planning that was asked to stop."""
         return Stopped("The run was stopped before it had a plan.")
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """How it stands, as plain data, with the plans."""
         return super().to_json() | {"plans": [plan.to_json() for plan in self.plans]}
 

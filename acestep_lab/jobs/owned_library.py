@@ -19,6 +19,8 @@ from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.worker import AnyRun
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import Retake, Task
+from acestep_lab.takes.index import Card
+from acestep_lab.takes.library import Library
 from acestep_lab.takes.take import Take
 
 MOST_REMEMBERED = 512 * 2**20
@@ -34,7 +36,7 @@ class OwnedLibrary:
     `library` keeps, opens and marks takes (`takes/library.py`, or another that does).
     """
 
-    def __init__(self, library: Any, jobs: JobQueue | None = None) -> None:
+    def __init__(self, library: Library, jobs: JobQueue | None = None) -> None:
         self.library = library
         self.owners = Owners(getattr(library, "folder", None))
         self._recent: OrderedDict[str, Take] = OrderedDict()
@@ -44,7 +46,7 @@ class OwnedLibrary:
             jobs.subscribe(self._receive)
 
     def _receive(self, run: AnyRun | None, event: Event | None) -> None:
-        """A run has made a take: keep it for whoever asked through a door; a notebook's are in its own hands."""
+        """A run has made a take: keep it for whoever asked through a server; a notebook's are in its own hands."""
         if run is not None and event is not None and event.kind == "take" and run.client.counted:
             run.problem = run.problem or self.keep(event.value[1], run.owner)
 
@@ -67,7 +69,7 @@ class OwnedLibrary:
         """The take of an id that somebody may start from; None for a recording that one of their takes started from."""
         if name.startswith("take-"):
             return self.take(name, owner)
-        mine = (*self.unsaved_takes(owner), *self.cards(owner, most=MOST_SEARCHED))
+        mine: tuple[Take | Card, ...] = (*self.unsaved_takes(owner), *self.cards(owner, most=MOST_SEARCHED))
         if not any(name in one.parents for one in mine):
             raise LibraryError(f"{shown(name)} is no recording of yours; bring its file once more.")
         return None
@@ -157,7 +159,7 @@ class OwnedLibrary:
             id for id in self._reading(self.library.ids) if self._sees(id, owner) and id not in self._unsaved
         ]
 
-    def cards(self, owner: str = "", query: str = "", most: int = 60) -> list[Any]:
+    def cards(self, owner: str = "", query: str = "", most: int = 60) -> list[Card]:
         """The library's cards of somebody's takes, newest first; no sound is read. What is only in memory has none."""
         found = self._reading(lambda: self.library.cards(query))
         return [card for card in found if self._sees(card.id, owner) and card.id not in self._unsaved][:most]

@@ -95,13 +95,13 @@ class Owners:
         try:
             found = read_json(self._path, "The list of owners", LibraryError)
         except LibraryError as problem:
-            return self._told(f"{problem} Takes it named are the host's until it is mended.")
+            return self._report(f"{problem} Takes it named are the host's until it is mended.")
         named = {id: made for id, value in found.items() if (made := _made(value)) is not None}
         if len(named) < len(found):
-            self._told(f"{len(found) - len(named)} entries of {FILE} name nobody; those takes are the host's.")
+            self._report(f"{len(found) - len(named)} entries of {FILE} name nobody; those takes are the host's.")
         return named
 
-    def _told(self, sentence: str) -> dict[str, Made]:
+    def _report(self, sentence: str) -> dict[str, Made]:
         self.problem = sentence
         _log.warning(sentence)
         return {}
@@ -114,14 +114,14 @@ class Owners:
             raise LibraryError(f"{self.problem} It cannot be moved out of the way ({problem.strerror}).") from None
 
 
-def _made(value: Any) -> Made | None:
+def _made(value: object) -> Made | None:
     """What the file says of one take; None where it makes no sense."""
     by, left = (value.get("made"), value.get("left")) if isinstance(value, Mapping) else (value, [])
     made = Made(_names(by), _names(left) if left else ())
     return made if made.by and (not left or made.left) else None
 
 
-def _names(value: Any) -> tuple[str, ...]:
+def _names(value: object) -> tuple[str, ...]:
     """Names out of the file: one, or several; none of anything else."""
     names = tuple(value) if isinstance(value, list) else (value,)
     right = bool(names) and all(isinstance(name, str) and len(name) <= MOST_NAME for name in names)

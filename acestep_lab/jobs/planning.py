@@ -6,10 +6,10 @@ Knows engines by their contract; no page, no files.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from types import NoneType
-from typing import Any
+from typing import Any, cast
 
 from acestep_lab.engines.base import Engine, Plans, Sound
 from acestep_lab.errors import MachineError, RecipeError, shown
@@ -21,6 +21,7 @@ from acestep_lab.jobs.work import WORDS, plan_size, work_key
 from acestep_lab.listen.plan_score import PlanScore
 from acestep_lab.plan.fields import ATTRIBUTES
 from acestep_lab.plan.plan import Plan
+from acestep_lab.plan.planner import Token
 from acestep_lab.prompt import checks, vocabulary
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.sampling import MOST_CAPTION
@@ -32,7 +33,10 @@ MOST_PLANS = 16
 
 NO_ROOM = "This machine has no room for the planner of this checkpoint."
 
-OnToken = Callable[[Any], None] | None
+OnToken = Callable[[Token], None] | None
+Fields = dict[str, Any]
+"""Options of a planner, and fields of a plan, by name; what each is says `Planner.plan`."""
+Ask = Callable[[Plans, Fields], list[Plan]]
 """Hears every token as it is written."""
 
 
@@ -58,7 +62,7 @@ class Planning:
         seeded, engine = recipe.replace(seed=first), self.engines.of(recipe)
         title = recipe.caption or recipe.lyrics
 
-        def ask(planner: Plans, how: dict[str, Any]) -> list[Plan]:
+        def ask(planner: Plans, how: Fields) -> list[Plan]:
             return planner.plans(seeded, range(first, first + count), keep=keep, codes=codes, **how)
 
         return self._ask(engine, title, ask, on_token, plan_size(engine, recipe, codes))
@@ -68,17 +72,17 @@ class Planning:
         instrumental, seed = checks.truth("instrumental", instrumental), checks.whole("A seed", seed, 0, MAX_SEED)
         language = None if language is None else vocabulary.language(language)
 
-        def ask(engine: Plans, how: dict[str, Any]) -> list[Plan]:
+        def ask(engine: Plans, how: Fields) -> list[Plan]:
             return [engine.sketch(sentence, instrumental, seed, language=language, **how)]
 
         return self._ask(self.engines.current, sentence, ask, on_token)[0]
 
-    def polish(self, caption: str, lyrics: str, seed: int, on_token: OnToken, fixed: dict[str, Any]) -> Plan:
+    def polish(self, caption: str, lyrics: str, seed: int, on_token: OnToken, fixed: Fields) -> Plan:
         caption = checks.text("The caption to be polished", caption, MOST_CAPTION)
         lyrics = checks.text("The text of the lyrics to be polished", lyrics, MOST_LYRICS)
         seed, fixed = checks.whole("A seed", seed, 0, MAX_SEED), _fixed(fixed)
 
-        def ask(engine: Plans, how: dict[str, Any]) -> list[Plan]:
+        def ask(engine: Plans, how: Fields) -> list[Plan]:
             return [engine.polish(caption, lyrics, seed, fixed=fixed, **how)]
 
         return self._ask(self.engines.current, caption or lyrics, ask, on_token)[0]
@@ -86,39 +90,39 @@ class Planning:
     def understand(self, sound: Sound, seed: int, on_token: OnToken) -> Plan:
         seed, engine = checks.whole("A seed", seed, 0, MAX_SEED), self.engines.current
 
-        def ask(engine: Plans, how: dict[str, Any]) -> list[Plan]:
+        def ask(engine: Plans, how: Fields) -> list[Plan]:
             how.pop("longest")
             return [engine.understand(sound, seed, **how)]
 
-        return self._ask(engine, f"what is heard in {sound.id}", ask, on_token)[0]
+        return self._ask(engine, f"what the planner hears in {sound.id}", ask, on_token)[0]
 
     def score(self, sound: Sound, plan: Plan | None, scale: float) -> PlanScore:
         """How well a sound agrees with a plan; without one, a take's own, or its recipe."""
         checks.instance("A plan", plan, (Plan, NoneType))
         scale = checks.real("The scale of a plan score", scale, -1e6, 1e6)
-        said = plan or (told_by(sound) if isinstance(sound, Take) else None)
-        if said is None:
+        judged = plan or (plan_asked_by(sound) if isinstance(sound, Take) else None)
+        if judged is None:
             raise RecipeError(
                 "A sound that is no take has no plan of its own; say what to hold it against: plan=Plan(…)."
             )
-        engine: Any = self._with_planner(self.engines.current)
-        found: PlanScore = self.queue.call(lambda: engine.plan_score(sound, said, scale))
+        engine = self._with_planner(self.engines.current)
+        found: PlanScore = self.queue.call(lambda: engine.plan_score(sound, judged, scale))
         return found
 
-    def _with_planner(self, engine: Engine) -> Engine:
+    def _with_planner(self, engine: Engine) -> Plans:
         """The engine, where it has a planner that can be asked."""
         if engine.capabilities.plans and not self.engines.has_planner(engine):
             raise MachineError(f"{NO_ROOM} Open a smaller one, or write the plan by hand: Plan(bpm=118, …).")
         if not engine.capabilities.plans:
             hand = "Hand it one with Session.open(…, lm='0.6B'), or write the plan by hand: Plan(bpm=118, …)."
             raise RecipeError(f"{engine.name} has no planner.{' ' + hand if engine.capabilities.takes_lm else ''}")
-        return engine
+        return cast("Plans", engine)
 
     def _ask(
         self,
         engine: Engine,
         title: str,
-        ask: Callable[[Any, dict[str, Any]], list[Plan]],
+        ask: Ask,
         on_token: OnToken = None,
         written: tuple[int, int] = WORDS,
     ) -> list[Plan]:
@@ -132,15 +136,15 @@ class Planning:
             run.subscribe(lambda event: on_token(event.value) if event.kind == "token" else None)
         return self.queue.submit(run, partial(self._work, engine=engine, ask=ask)).result()
 
-    def _work(self, run: PlanRun, engine: Engine, ask: Callable[[Any, dict[str, Any]], list[Plan]]) -> None:
+    def _work(self, run: PlanRun, engine: Engine, ask: Ask) -> None:
         how = {"longest": self.engines.longest(engine), "on_token": run.token, "stop": lambda: run.stopping}
-        with self.engines.telling(run.message), run.stage(PLAN):
-            plans: Sequence[Plan] = ask(engine, how)
+        with self.engines.notifying(run.message), run.stage(PLAN):
+            plans = ask(cast("Plans", engine), how)
         run.written(plans)
         run.finish()
 
 
-def told_by(take: Take) -> Plan:
+def plan_asked_by(take: Take) -> Plan:
     """What a take was made from, as a plan."""
     recipe = take.recipe
     return take.plan or Plan(
@@ -149,7 +153,7 @@ def told_by(take: Take) -> Plan:
     )  # fmt: skip
 
 
-def _fixed(fields: dict[str, Any]) -> dict[str, Any]:
+def _fixed(fields: Fields) -> Fields:
     """Fields that are to stand, each as a plan reads it; what is None is open."""
     given = {name: value for name, value in fields.items() if value is not None}
     checks.known_fields("A plan", given, ATTRIBUTES)

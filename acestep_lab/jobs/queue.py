@@ -1,6 +1,6 @@
 """JobQueue: all work of one session, whoever asked for it: runs, whose they are, who is next, what became of them.
 
-Knows no model, no page and no take. The page, a REST door, a notebook and a script share the one of their session::
+Knows no model, no page and no take. The page, a REST server, a notebook and a script share the one of their session::
 
     run = queue.submit(RenderRun(recipes, work), render)      # `render(run)` is called on the worker thread in its turn
     queue.hold(run); queue.move(run, 0); queue.pause()        # by themselves people may do this with their own runs
@@ -107,9 +107,14 @@ class JobQueue:
             raise
         return future.result()
 
-    def breathe(self) -> None:
+    def aside(self, job: Callable[[threading.Event], T]) -> T:
+        """As `call`, for a job that heeds an event: Ctrl-C sets it."""
+        stop = threading.Event()
+        return self.call(partial(job, stop), stop)
+
+    def run_small_jobs(self) -> None:
         """Do the small jobs that wait; a run calls this between two steps."""
-        self._worker.breathe()
+        self._worker.run_small_jobs()
 
     def must_be_open(self) -> None:
         """LabError after `close`, and in a forked process."""
@@ -230,7 +235,7 @@ class JobQueue:
             self._forget(found)
 
     def rows(self, viewer: str | None = None, most_over: int = MOST_FINISHED) -> list[dict[str, Any]]:
-        """What a page or a door is told: runs under way and waiting as they will be done, then this person's last ones.
+        """What a page or a server is told: runs under way and waiting as they will be done, then this person's last ones.
 
         Of what is somebody else's only the place and the progress are told.
         """
@@ -273,7 +278,7 @@ class JobQueue:
             raise LabError(f"{MOST_WAITING} runs are waiting already; stop one, or let one finish first.")
 
     def _remember(self, run: AnyRun) -> None:
-        """Know a run; hold those that came through a door, and of the finished ones the last."""
+        """Know a run; hold those that came through a server, and of the finished ones the last."""
         self._known[run.id] = run
         if run.client.counted:
             done = [one for one in self._remembered.values() if one.over]
@@ -314,8 +319,8 @@ def _relay(queue: weakref.ref[JobQueue], run: weakref.ref[AnyRun], event: Event)
         there._notify(happened_in, event)
 
 
-def _row(run: AnyRun, viewer: str | None, position: int, eta: float | None) -> dict[str, Any]:
-    """One run as a page or a door shows it to somebody."""
+def _row(run: AnyRun, viewer: str | None, position: int, eta: float | None) -> dict[str, object]:
+    """One run as a page or a server shows it to somebody."""
     mine = viewer is None or run.owner == viewer
     row = {
         "id": run.id, "short": run.facts.short_id, "kind": run.kind, "title": run.title if mine else SOMEBODY, "mine": mine,

@@ -42,6 +42,9 @@ class Engines(Protocol):
     def of(self, recipe: Recipe) -> Engine:
         """The engine that makes a recipe; CheckpointError where it is not open."""
 
+    def maker_of(self, take: Take) -> Engine:
+        """The engine to make a take again with: where it is open, the one it was made with."""
+
     def has_planner(self, engine: Engine) -> bool:
         """Whether an engine has a planner and this machine has room for it."""
 
@@ -57,7 +60,7 @@ class Engines(Protocol):
     def device(self, engine: Engine) -> object:
         """Where an engine works."""
 
-    def telling(self, say: Callable[[str], None]) -> AbstractContextManager[None]:
+    def notifying(self, on_message: Callable[[str], None]) -> AbstractContextManager[None]:
         """For a time, tell somebody of every change of the memory plan."""
 
     def explain(self, engine: Engine) -> str:
@@ -91,10 +94,18 @@ class Renderer:
         self.engines, self.sounds, self.queue = engines, sounds, queue
         self._warned: set[str] = set()
 
-    def begin(self, asked: Sequence[Recipe], plan: Plan | None = None, shared: SharedPlan | None = None) -> RenderRun:
-        """Queue a run; RecipeError for what cannot be made, before any work. With `shared`, one plan for all its recipes."""
+    def begin(
+        self,
+        asked: Sequence[Recipe],
+        plan: Plan | None = None,
+        shared: SharedPlan | None = None,
+        engine: Engine | None = None,
+    ) -> RenderRun:
+        """Queue a run; RecipeError for what cannot be made, before any work. With `shared`, one plan for all its recipes;
+        with `engine`, that one makes them all.
+        """
         self.queue.must_be_open()
-        items = [self.resolve(recipe, plan) for recipe in asked]
+        items = [self.resolve(recipe, plan, engine) for recipe in asked]
         planned = [thinks(item.request.recipe, self.engines.has_planner(item.engine)) for item in items]
         run = RenderRun([item.request.recipe for item in items], self._work(items, planned))
         self._remark(run, items, plan)
@@ -111,28 +122,37 @@ class Renderer:
         checks.instance("What is varied", source, (Take, Recipe))
         if variance is None:
             recipe, plan = (source.recipe, source.plan) if isinstance(source, Take) else (source, None)
-            return self.begin(recipes_of([recipe.replace(seed=seed) for seed in listed]), shared=SharedPlan(plan))
+            engine = self.engines.maker_of(source) if isinstance(source, Take) else None
+            recipes = recipes_of([recipe.replace(seed=seed) for seed in listed])
+            return self.begin(recipes, shared=SharedPlan(plan), engine=engine)
         if not isinstance(source, Take):
             raise RecipeError("A variance is the distance from a take; make one first, then vary it.")
-        return self.begin(recipes_of([source.recipe.replace(task=Retake(source, variance, seed)) for seed in listed]))
+        retakes = recipes_of([source.recipe.replace(task=Retake(source, variance, seed)) for seed in listed])
+        return self.begin(retakes, engine=self.engines.maker_of(source))
 
     def again(self, take: Take) -> Take:
-        """Make a take again; of one that was kept in the middle, as far as its step."""
-        run, step = self.begin(recipes_of(take.recipe), take.plan), take.made_with.get("step")
+        """Make a take again, by the checkpoint that made it where that one is open; of one that was kept in the middle, as far
+        as its step.
+        """
+        run = self.begin(recipes_of(take.recipe), take.plan, engine=self.engines.maker_of(take))
+        step = take.made_with.get("step")
         return run.take() if step is None else run.until(step)
 
-    def profile(self, recipe: Recipe, engine: Profiles) -> Any:
+    def profile(self, recipe: Recipe) -> Any:
         """Render a recipe, once to warm up with other words, and say where the seconds of the second time went."""
         checks.instance("What is profiled", recipe, Recipe)
-        self.begin([recipe.replace(caption=recipe.caption + " (warming up)")]).take()
-        run = self.begin([recipe])
+        engine = self.engines.of(recipe)
+        if not isinstance(engine, Profiles):
+            raise RecipeError(f"{engine.name} has no profile yet.")
+        self.begin([recipe.replace(caption=f"{recipe.caption} (warming up)", steps=1)], engine=engine).take()
+        run = self.begin([recipe], engine=engine)
         return self.queue.call(partial(engine.profile, run.take(), run.shown_at))
 
-    def resolve(self, recipe: Recipe, plan: Plan | None = None) -> Item:
-        """A recipe as its engine decides it."""
+    def resolve(self, recipe: Recipe, plan: Plan | None = None, engine: Engine | None = None) -> Item:
+        """A recipe as its engine decides it: the one it names, or the one in use; or as `engine` does."""
         checks.instance("What is made", recipe, Recipe, " Write Recipe('…', seconds=30).")
         checks.instance("A plan", plan, (Plan, NoneType), " lab.plan(Recipe('…')) gives one.")
-        engine = self.engines.of(recipe)
+        engine = engine or self.engines.of(recipe)
         return Item(recipe, engine, engine.resolve(recipe, plan, self.sounds.find, self.engines.longest(engine)), plan)
 
     def _work(self, items: Sequence[Item], planned: Sequence[bool] = ()) -> Work:
@@ -150,22 +170,30 @@ class Renderer:
         self, run: RenderRun, items: Sequence[Item], plan: Plan | None = None, shared: SharedPlan | None = None
     ) -> None:
         """Plan → words and sources → conditions → steps → sound → takes; what the machine does meanwhile is told."""
-        with self.engines.telling(run.message):
+        with self.engines.notifying(run.message):
             items = self._planned(run, items, plan, shared)
             run.replan(self._work(items))
+            prepared: dict[int, Prepared] = {}
+            run.can_keep(partial(self._keep_step, run, items, prepared))
             for engine, places in _by_engine(items):
-                self._render_with(engine, run, items, places)
+                self._render_with(engine, run, items, places, prepared)
         run.finish()
 
-    def _render_with(self, engine: Engine, run: RenderRun, items: Sequence[Item], places: Sequence[int]) -> None:
-        """The items of one engine, from words to kept takes."""
+    def _render_with(
+        self,
+        engine: Engine,
+        run: RenderRun,
+        items: Sequence[Item],
+        places: Sequence[int],
+        prepared: dict[int, Prepared],
+    ) -> None:
+        """The items of one engine, from words to kept takes; `prepared` is theirs by place, and stays while steps can be kept."""
         requests, batch = [items[place].request for place in places], self.engines.batch(engine)
         self.engines.fit_to(engine, max(request.seconds for request in requests), min(len(requests), batch))
         with run.stage(ENCODE):
-            prepared = dict(zip(places, engine.prepare(requests, run.stop_event), strict=True))
-        for remark in dict.fromkeys(remark for one in prepared.values() for remark in one.remarks):
+            prepared |= zip(places, engine.prepare(requests, run.stop_event), strict=True)
+        for remark in dict.fromkeys(remark for place in places for remark in prepared[place].remarks):
             run.message(remark)
-        run.can_keep(partial(self._keep_step, run, items, prepared))
         for group in groups([prepared[place] for place in places], batch):
             here = [places[index] for index in group]
             latents = self._sample(engine, run, prepared, here)
@@ -180,14 +208,14 @@ class Renderer:
     def _sample(
         self, engine: Engine, run: RenderRun, prepared: Mapping[int, Prepared], places: Sequence[int]
     ) -> dict[int, Tensor]:
-        """Walk the loop of a group, show every step, and return each item's last latent."""
+        """Run the loop of a group, show every step, and return each item's last latent."""
         latents: dict[int, Tensor] = {}
         with run.stage(RENDER):
             for step in engine.sample([prepared[place] for place in places], run.check):
-                shown = [replace(one, items=(places[one.item],)) for one in step.each()]
+                shown = [replace(one, items=(places[one.item],), checkpoint=engine.name) for one in step.each()]
                 latents = {one.item: one.state for one in shown if one.state is not None}
                 run.show(*shown)
-                self.queue.breathe()
+                self.queue.run_small_jobs()
                 run.check()
         return latents
 
@@ -203,7 +231,7 @@ class Renderer:
             seeded = item.asked.replace(seed=item.request.seed)
             written = common or self._thought(run, item.engine, seeded, plan)
             common = None if shared is None else written
-            found[place] = replace(self.resolve(seeded, written), asked=item.asked)
+            found[place] = replace(self.resolve(seeded, written, item.engine), asked=item.asked)
         run.recipes, run.plans = tuple(item.request.recipe for item in found), tuple(item.plan for item in found)
         return found
 

@@ -87,13 +87,13 @@ class Line(Protocol):
     def refuse_to_wait(self) -> None:
         """LabError where waiting would never end."""
 
-    def ahead(self, run: Run[Any, Any]) -> Sequence[Run[Any, Any]]:
+    def ahead(self, run: AnyRun) -> Sequence[AnyRun]:
         """The runs that will be done before this one."""
 
-    def will_come(self, run: Run[Any, Any]) -> bool:
+    def will_come(self, run: AnyRun) -> bool:
         """Whether its turn comes by itself: neither the queue nor the run is held up."""
 
-    def withdraw(self, run: Run[Any, Any]) -> bool:
+    def withdraw(self, run: AnyRun) -> bool:
         """Take a run out of the queue, and say whether it was still waiting there."""
 
 
@@ -209,10 +209,10 @@ class Run(Generic[Piece, Result]):
             return None  # whoever measured it may have held the estimator's lock at the fork
         return self._estimator.remaining if self._estimator.work else None
 
-    def _ahead(self) -> Sequence[Run[Any, Any]]:
+    def _ahead(self) -> Sequence[AnyRun]:
         return () if self._line is None or self._state != "queued" else self._line.ahead(self)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """How it stands, as plain data."""
         eta = self.eta
         return {
@@ -238,7 +238,7 @@ class Run(Generic[Piece, Result]):
         """As `for`, without holding up the event loop; a cancelled task stops the run."""
         return _Pieces(self)
 
-    def __await__(self) -> Generator[Any, None, Any]:
+    def __await__(self) -> Generator[object, None, object]:
         """`result = await run`: wait for it without holding up the event loop; of a render, the (first) take."""
         yield from self._until(lambda: self.over).__await__()
         return self._awaited()
@@ -254,7 +254,7 @@ class Run(Generic[Piece, Result]):
         """What it has made, once it has ended well."""
         raise NotImplementedError
 
-    def _awaited(self) -> Any:
+    def _awaited(self) -> object:
         """What `await` gives."""
         return self.result()
 
@@ -287,7 +287,7 @@ class Run(Generic[Piece, Result]):
         with self._changed:
             self._listeners.append(listener)
 
-        return partial(self._let_go, listener)
+        return partial(self._unsubscribe_listener, listener)
 
     # -- waiting -------------------------------------------------------------------------------------------------------
 
@@ -299,12 +299,12 @@ class Run(Generic[Piece, Result]):
         if self._line is not None:
             self._line.refuse_to_wait()
         try:
-            return self._nap(ready, None if seconds is None else time.monotonic() + seconds)
+            return self._wait_for_event(ready, None if seconds is None else time.monotonic() + seconds)
         except KeyboardInterrupt:
             self.stop()
             raise
 
-    def _nap(self, ready: Callable[[], bool], end: float | None) -> bool:
+    def _wait_for_event(self, ready: Callable[[], bool], end: float | None) -> bool:
         with self._changed:
             while not ready():
                 if end is not None and time.monotonic() >= end:
@@ -324,7 +324,7 @@ class Run(Generic[Piece, Result]):
             with suppress(RuntimeError):  # the loop is closed: nobody waits there any more
                 loop.call_soon_threadsafe(news.set)
 
-        let_go = self.subscribe(wake)
+        unsubscribe = self.subscribe(wake)
         try:
             with interrupts.watching(self):
                 while not ready():
@@ -334,7 +334,7 @@ class Run(Generic[Piece, Result]):
             self.stop()
             raise
         finally:
-            let_go()
+            unsubscribe()
 
     def _must_be_ours(self) -> None:
         if self._line is not None:
@@ -348,7 +348,7 @@ class Run(Generic[Piece, Result]):
         self.timer = StageTimer(line.clock)
         self._estimator = EtaEstimator(self._work, line.history, line.clock)
 
-    def stand(self, position: int, eta: float | None) -> None:
+    def set_position(self, position: int, eta: float | None) -> None:
         """Be told how many runs are before this one, and the seconds until it is done."""
         if self._state == "queued" and position != self._position:
             self._position = position
@@ -403,7 +403,7 @@ class Run(Generic[Piece, Result]):
             self.enter(state)
         self.check()
         self._estimator.begin(name)
-        self._tell_eta()
+        self._emit_eta()
         whole = False
         with self.timer(name):
             try:
@@ -416,7 +416,7 @@ class Run(Generic[Piece, Result]):
     def replan(self, work: Work) -> None:
         """What there is to do became known better: stages that have not begun are counted anew."""
         self._estimator.replan(work)
-        self._tell_eta(now=True)
+        self._emit_eta(now=True)
 
     def advance(self, pieces: float = 1.0) -> None:
         """So many pieces more of the stage under way are done."""
@@ -457,9 +457,9 @@ class Run(Generic[Piece, Result]):
         """Bring the fraction up to date; it never goes back. Work that nobody described is as far as its stage says."""
         found = self._estimator.fraction if self._estimator.work else share
         self._fraction = max(self._fraction, min(found, 0.999))
-        self._tell_eta()
+        self._emit_eta()
 
-    def _tell_eta(self, now: bool = False) -> None:
+    def _emit_eta(self, now: bool = False) -> None:
         if self._listeners and (now or self._clock() - self._told_eta >= ETA_EVERY):
             self._told_eta = self._clock()
             self._emit("eta", self.eta)
@@ -473,7 +473,7 @@ class Run(Generic[Piece, Result]):
         self._state = state
         self._emit("state", state)
 
-    def _emit(self, kind: Kind, value: Any) -> None:
+    def _emit(self, kind: Kind, value: object) -> None:
         event = Event(kind, value, self.id)
         with self._changed:
             self._changed.notify_all()
@@ -483,12 +483,15 @@ class Run(Generic[Piece, Result]):
                 listener(event)
             except BaseException:  # noqa: BLE001 - a broken view, even one that exits, must not cost a musician the take
                 _log.exception("A listener of %s failed and was let go.", self.id)
-                self._let_go(listener)
+                self._unsubscribe_listener(listener)
 
-    def _let_go(self, listener: Callable[[Event], None]) -> None:
+    def _unsubscribe_listener(self, listener: Callable[[Event], None]) -> None:
         with self._changed:
             if listener in self._listeners:
                 self._listeners.remove(listener)
+
+
+AnyRun = Run[Any, Any]
 
 
 class _Pieces(AsyncIterator[Piece]):

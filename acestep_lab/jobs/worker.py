@@ -20,9 +20,8 @@ from typing import Any
 from acestep_lab.errors import LabError, MachineError
 from acestep_lab.jobs.eta import Clock, StageHistory
 from acestep_lab.jobs.fair_queue import FairQueue
-from acestep_lab.jobs.run import Run
+from acestep_lab.jobs.run import AnyRun
 
-AnyRun = Run[Any, Any]
 RunBody = Callable[[Any], None]
 """What a run's turn is spent on: `work(run)`."""
 PATIENCE = 10.0
@@ -39,10 +38,10 @@ def work_through(worker: Worker) -> None:
     """What the worker thread does: sleep until something is asked for, do all of it, sleep again."""
     while not worker.done:
         worker.sleep()
-        worker.breathe()
+        worker.run_small_jobs()
         while (run := worker.next_run()) is not None:
             worker.do(run)
-            worker.breathe()
+            worker.run_small_jobs()
 
 
 class Worker:
@@ -78,7 +77,7 @@ class Worker:
         """Wait until something is asked for."""
         self._wake.get()
 
-    def breathe(self) -> None:
+    def run_small_jobs(self) -> None:
         """Do the small jobs that wait now, and tell the runs that wait how they stand; a run calls this between two steps."""
         for _ in range(self._asides.qsize()):
             future, job = self._asides.get()
@@ -87,7 +86,7 @@ class Worker:
                     future.set_result(job())
                 except BaseException as error:  # noqa: BLE001 - it belongs to whoever asked
                     future.set_exception(error)
-        self._tell_waiting()
+        self._update_positions()
 
     def next_run(self) -> AnyRun | None:
         """The run whose turn it is; None where none waits, or all are held up."""
@@ -115,7 +114,7 @@ class Worker:
             with self._lock:
                 self._queue.leave(run, run.fraction)
 
-    def _tell_waiting(self) -> None:
+    def _update_positions(self) -> None:
         """End the runs that were asked to stop while they waited, and tell the others their places where these changed."""
         with self._lock:
             self._sweep()
@@ -128,7 +127,7 @@ class Worker:
             run.fail(run.stopped())
         etas = self._etas(order)
         for position, (run, eta) in enumerate(zip(order, etas, strict=True)):
-            run.stand(position, eta)
+            run.set_position(position, eta)
 
     def _etas(self, order: list[AnyRun]) -> list[float | None]:
         """Seconds until each of these is done, those before it included, counted once through; None where nothing is known."""

@@ -174,7 +174,6 @@ def fit_tagger(
     weights. Draws from its own seeded generators.
     """
     import torch
-    from torch.nn import functional
     from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
     random, wanted = np.random.default_rng(seed), torch.from_numpy(targets)
@@ -194,11 +193,7 @@ def fit_tagger(
             for places in batches:
                 chosen = order[places.start : places.stop]
                 batch = torch.from_numpy(np.stack([_crop(spectrograms[i], frames, random) for i in chosen]))
-                goal = wanted[chosen]
-                with torch.autocast("cpu", torch.bfloat16):
-                    answer = _scores(network, batch).float()
-                weight = torch.where(goal > 0.5, 0.5 / share, 0.5 / (1 - share))
-                loss = functional.binary_cross_entropy_with_logits(answer, goal, weight=weight)
+                loss = _balanced_loss(network, batch, wanted[chosen], share)
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
                 optimiser.step()
@@ -209,6 +204,19 @@ def fit_tagger(
             report(f"epoch {epoch + 1} of {epochs}: loss {total / len(batches):.3f}")
     average.module.eval()
     return InstrumentTagger(roles, average.module)  # type: ignore[arg-type]  # a copy of the network
+
+
+def _balanced_loss(network: nn.ModuleDict, batch: Tensor, goal: Tensor, share: Tensor) -> Tensor:
+    """Cross entropy over a batch `[songs, frames, bands]`, in which both answers for a role weigh the same whatever share
+    `[roles]` of the songs has it; the goal is `[songs, roles]`.
+    """
+    import torch
+    from torch.nn import functional
+
+    with torch.autocast("cpu", torch.bfloat16):
+        answer = _scores(network, batch).float()
+    weight = torch.where(goal > 0.5, 0.5 / share, 0.5 / (1 - share))
+    return functional.binary_cross_entropy_with_logits(answer, goal, weight=weight)
 
 
 def _crop(spectrogram: np.ndarray, frames: int, random: np.random.Generator) -> np.ndarray:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from acestep_lab.errors import RecipeError
 from acestep_lab.plan import prompt_template
 from acestep_lab.plan.decoder import Decoder, KVCache
-from acestep_lab.plan.prompt_template import PromptTemplate
+from acestep_lab.plan.prompt_template import PromptTemplate, Tokenizer
 
 WEIGHTS = {"caption": 0.5, "lyrics": 0.3, "metadata": 0.2}
 METADATA = ("bpm", "duration", "genres", "keyscale", "language", "timesignature")
@@ -42,9 +42,9 @@ class PlanScore:
 
 def plan_score(
     lm: nn.Module,
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     codes: Sequence[int],
-    plan: Mapping[str, Any] | object,
+    plan: Mapping[str, object] | object,
     *,
     scale: float = 0.1,
 ) -> PlanScore:
@@ -95,7 +95,7 @@ def _targets(plan: Mapping[str, Any] | object) -> dict[str, PromptTemplate]:
 class _AnswerScorer:
     """A prompt read once; one answer after another is scored as its continuation."""
 
-    def __init__(self, lm: nn.Module, tokenizer: Any, prompt: PromptTemplate) -> None:
+    def __init__(self, lm: nn.Module, tokenizer: Tokenizer, prompt: PromptTemplate) -> None:
         self.decoder, self.tokenizer = Decoder(lm), tokenizer
         *before, self._last = prompt.encode(tokenizer)
         self.cache: KVCache = self.decoder.new_cache(1, len(before))

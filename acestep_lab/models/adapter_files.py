@@ -232,7 +232,7 @@ def _weights_in(folder: Path) -> Path:
 class Settings:
     """What a config beside or in the file says of every layer; without one, everything is None."""
 
-    config: Mapping[str, Any]
+    config: Mapping[str, object]
     peft: str = ""  # "LORA", "LOKR" or "LOHA" where PEFT wrote it; its LoKr has another scale than LyCORIS'
     where: str = ""
 
@@ -298,7 +298,7 @@ def _belongs(file: Path) -> bool:
     return file.name == PEFT_WEIGHTS or len(list(file.parent.glob("*.safetensors"))) == 1
 
 
-def _noted(file: Path, name: str, text: str) -> Mapping[str, Any]:
+def _noted(file: Path, name: str, text: str) -> Mapping[str, object]:
     try:
         found = files.parse_json(text, name, CheckpointError)
     except CheckpointError as reason:
@@ -306,12 +306,12 @@ def _noted(file: Path, name: str, text: str) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _without_prefix(config: Mapping[str, Any]) -> Mapping[str, Any]:
+def _without_prefix(config: Mapping[str, object]) -> Mapping[str, object]:
     """diffusers writes the settings of its transformer as "transformer.lora_alpha"."""
     return {key.removeprefix("transformer."): value for key, value in config.items()}
 
 
-def _refuse_unsupported(folder: Path, config: Mapping[str, Any]) -> None:
+def _refuse_unsupported(folder: Path, config: Mapping[str, object]) -> None:
     start = str(config.get("init_lora_weights", "")).lower()[:40]
     if start.startswith(_OVERWRITES_BASE):
         raise CheckpointError(

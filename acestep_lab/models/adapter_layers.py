@@ -121,7 +121,7 @@ class AddedLayer(nn.Module, BaseTunerLayer):
         if name in self.lora_change:
             self.scaling[name] = strength
 
-    def forward(self, x: Tensor, *args: Any, **named: Any) -> Tensor:
+    def forward(self, x: Tensor, *args: object, **named: Any) -> Tensor:
         out: Tensor = self.base_layer(x, *args, **named)
         if self.disable_adapters:
             return out

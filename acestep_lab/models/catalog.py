@@ -51,7 +51,7 @@ class Row:
     """
 
     tells_key: bool = False
-    """Whether a cover says in words the key that is heard in its source, for codes that carry the beat and hardly a chord."""
+    """Whether a cover says in words the key detected in its source, for codes that carry the beat and hardly a chord."""
 
     repeats_caption: bool = False
     """Whether its planner was taught to repeat the asked caption in its thought, and not to write one of its own."""
@@ -193,7 +193,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"there are {', '.join(known)}; a folder or a hub id in the cache will do as well."
 
 
-def inferred(folder: Path, dit: Mapping[str, Any]) -> Row:
+def inferred(folder: Path, dit: Mapping[str, object]) -> Row:
     """The row for a folder, from its name and its transformer's config; the config decides where they disagree."""
     named = ROWS.get(_bare(folder.name))
     named = named if named is not None and named.repo is not None else None

@@ -97,7 +97,7 @@ def _codes(tokenizer: Mapping[str, Any], detokenizer: Mapping[str, Any]) -> Make
     return lambda: Codes(_make(there, tokenizer), _make(back, detokenizer))
 
 
-def _condition(config: Mapping[str, Any], token: bool) -> Make:
+def _condition(config: Mapping[str, object], token: bool) -> Make:
     """What makes the condition encoder; `token`: its timbre encoder reads its learnt token first."""
     kind = ace_step_modules.AceStepConditionEncoder
 

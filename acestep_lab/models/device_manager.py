@@ -190,7 +190,7 @@ class DeviceManager:
         self._open = {checkpoint: _Open(build, memory_plan)}
         self._mover_for = mover or device_mover
         self._movers: dict[str, Mover] = {}
-        self._notify = notify
+        self._listener = notify
         self._listeners: list[Callable[[str], None]] = []
         self._loaded: dict[Place, _Loaded] = {}
         self._lock = threading.RLock()
@@ -209,6 +209,11 @@ class DeviceManager:
     ) -> CheckpointCost:
         """What opening another checkpoint would cost: bytes more, bytes shared, who leaves, in numbers and a sentence."""
         return self.plans.with_checkpoint(checkpoint, components, passes=passes, longest=longest)
+
+    def cost_of_open(self, checkpoint: str) -> CheckpointCost:
+        """What a checkpoint that is open already costs: nothing more."""
+        self._require_open(checkpoint)
+        return CheckpointCost(checkpoint, self.plans, self.plans)
 
     def add(
         self,
@@ -353,7 +358,7 @@ class DeviceManager:
             names = ", ".join(f"{component} of {checkpoint}" for checkpoint, component in _named(others))
             for one in others:
                 self._leave(one)
-            self._tell(f"Memory ran out in the {name}; {names} made room.")
+            self._notify(f"Memory ran out in the {name}; {names} made room.")
 
     def step_down(self, name: str | None = None, trouble: str = "", checkpoint: str | None = None) -> None:
         """Go to the next leaner plan and say so; MachineError when there is none."""
@@ -368,7 +373,7 @@ class DeviceManager:
                     f"fewer takes at once, or a smaller checkpoint would fit. {trouble}".strip()
                 )
             self._open[key].stepped_down = True
-            self._tell(f"Memory ran out{f' in the {name}' if name else ''}; now: {_change(plan, lower)}.")
+            self._notify(f"Memory ran out{f' in the {name}' if name else ''}; now: {_change(plan, lower)}.")
             self.change_plan(lower, key)
 
     @contextmanager
@@ -394,7 +399,7 @@ class DeviceManager:
             if not wanted.fits:
                 wanted = opened.usual.fit(_Piece(seconds), takes)
             if wanted.level is not plan.level and wanted.level is not opened.usual.level:
-                self._tell(f"For this piece: {wanted.way}.")
+                self._notify(f"For this piece: {wanted.way}.")
             self.change_plan(wanted, key)
 
     def change_plan(self, memory_plan: MemoryPlan, checkpoint: str | None = None) -> None:
@@ -504,7 +509,7 @@ class DeviceManager:
             raise MachineError(f"The engine built {shown(module)} for {shown(name)}, where a torch module belongs.")
         promised, size = plan.component(name).bytes * plan.torch_dtype.itemsize // 2, module_bytes(module)
         if size > promised * (1 + TOLERATED) + TOLERATED_BYTES:
-            self._tell(f"The {name} is {gb(size)} and was planned for with {gb(promised)}; memory may run out.")
+            self._notify(f"The {name} is {gb(size)} and was planned for with {gb(promised)}; memory may run out.")
         return _Loaded(module, self._mover(plan), plan.device, plan.dtype, {place})
 
     def _make_room(self, place: Place) -> None:
@@ -606,7 +611,7 @@ class DeviceManager:
             opened.stepped_down = True
             if lost != "cpu":
                 self.plans = self.plans.with_plan(checkpoint, _on_the_cpu(self.plans[checkpoint]))
-        self._tell(
+        self._notify(
             f"The {lost} device stopped answering; from now on the work is done on the {self.device_of(key).type}."
         )
         return (
@@ -620,9 +625,9 @@ class DeviceManager:
             self._movers[plan.device] = self._mover_for(plan)
         return self._movers[plan.device]
 
-    def _tell(self, sentence: str) -> None:
+    def _notify(self, sentence: str) -> None:
         self.messages.append(sentence)
-        for listener in (*([self._notify] if self._notify else []), *self._listeners):
+        for listener in (*([self._listener] if self._listener else []), *self._listeners):
             listener(sentence)
 
 

@@ -61,29 +61,29 @@ class Geometry:
         cls,
         vae: Mapping[str, Any],
         dit: Mapping[str, Any],
-        codes: Mapping[str, Any] | None,
+        codes: Mapping[str, object] | None,
         longest_seconds: float,
     ) -> Geometry:
         """From the configs of the autoencoder, the transformer and (if there is one) the audio tokenizer; CheckpointError
         where one of them says something else than a number of that kind.
         """
 
-        def said(config: Mapping[str, Any], name: str, where: str, most: int) -> int:
+        def checked(config: Mapping[str, Any], name: str, where: str, most: int) -> int:
             return whole_number(config, name, where, DEFAULTS[name], most=most)
 
         return cls(
-            rate=said(vae, "sampling_rate", "the autoencoder", 768_000),
-            channels=said(vae, "audio_channels", "the autoencoder", 64),
+            rate=checked(vae, "sampling_rate", "the autoencoder", 768_000),
+            channels=checked(vae, "audio_channels", "the autoencoder", 64),
             hop=_product(vae, "downsampling_ratios", "the autoencoder", RATIOS, 2**20),
-            latent_channels=said(vae, "decoder_input_channels", "the autoencoder", 2**16),
-            patch=said(dit, "patch_size", "the transformer", 2**10),
-            pool_window=0 if codes is None else said(codes, "pool_window_size", "the audio codes", 2**16),
+            latent_channels=checked(vae, "decoder_input_channels", "the autoencoder", 2**16),
+            patch=checked(dit, "patch_size", "the transformer", 2**10),
+            pool_window=0 if codes is None else checked(codes, "pool_window_size", "the audio codes", 2**16),
             code_count=0 if codes is None else _product(codes, "fsq_input_levels", "the audio codes", LEVELS, 2**31),
             longest_seconds=longest_seconds,
         )
 
 
-def _product(config: Mapping[str, Any], name: str, where: str, otherwise: tuple[int, ...], most: int) -> int:
+def _product(config: Mapping[str, object], name: str, where: str, otherwise: tuple[int, ...], most: int) -> int:
     """The product of a config's list of whole numbers; CheckpointError where it is none."""
     members = config.get(name)
     members = otherwise if members is None else members

@@ -234,6 +234,17 @@ def _locate(name: str | Path) -> tuple[Path, Row | None]:
     raise CheckpointError(f"No checkpoint is called {shown(name)}; {catalog.nearest(name, catalog.ROWS)}")
 
 
+def is_folder_of_ours(name: str | os.PathLike[str]) -> bool:
+    """Whether a folder holds an ACE-Step 1.5 checkpoint in either layout, complete or not."""
+    try:
+        folder = Path(name).expanduser()
+        if not folder.is_dir():
+            return False
+        return (folder / _DIFFUSERS["condition"]).is_dir() or published_layout.is_inside(folder)
+    except (OSError, ValueError, RuntimeError):  # a name that no disk has
+        return False
+
+
 def is_hub_id(name: str) -> bool:
     """Whether a name has the form of a repo on the hub, "owner/name"."""
     owner, slash, rest = name.partition("/")

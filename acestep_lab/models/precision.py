@@ -1,14 +1,14 @@
-"""The DiT's linear layers in whole numbers, for CPUs that are quicker so, behind a gate that measures error and speed.
+"""The DiT's linear layers in whole numbers, for CPUs that are quicker so, behind a measurement of error and speed.
 
 It knows no checkpoint and no sampler. Weights are int8 with one scale per output row, activations int8 with one scale per
 token, found anew at every call ("W8A8 dynamic", as torchao's int8 dynamic); products are summed in int32, exactly. This is
 about speed: `models.storage` keeps weights in eight bits to save memory and computes as before.
 
-    gate = precision.gated(dit, probe)        # probe(dit) -> velocities at a few noisy latents
-    print(gate)                              # int8 moved the velocity by 1.1% …; its layers are 1.9 times as quick …
+    decision = precision.quantize_where_close(dit, probe)        # probe(dit) -> velocities at a few noisy latents
+    print(decision)                              # int8 moved the velocity by 1.1% …; its layers are 1.9 times as quick …
 
 Quicker it is only where the CPU has instructions for it (VNNI, AMX): without them it was seen to take 14 times as long, and
-torch's product overflows its 16-bit sums. So both are measured, on the layers' own inputs, and `gated` leaves the DiT as it
+torch's product overflows its 16-bit sums. So both are measured, on the layers' own inputs, and `quantize_where_close` leaves the DiT as it
 was unless int8 is close and quicker.
 """
 
@@ -84,7 +84,7 @@ class DynamicInt8Linear(nn.Linear):
 
 
 @dataclass(frozen=True)
-class Gate:
+class Int8Decision:
     """How far whole numbers moved what the DiT says and how much quicker they are here, and what both had to be."""
 
     error: float  # relative, of the velocity; inf where it was no number
@@ -110,11 +110,11 @@ class Gate:
 
 
 Replaced = list[tuple[nn.Module, str, nn.Linear]]
-Race = Callable[[nn.Linear, nn.Linear, Tensor], tuple[float, float]]
+SpeedComparison = Callable[[nn.Linear, nn.Linear, Tensor], tuple[float, float]]
 """Times two layers on one input: seconds of the first, seconds of the second. Tests hand in one that does not time."""
 
 
-def race(dense: nn.Linear, quick: nn.Linear, x: Tensor, rounds: int = 5) -> tuple[float, float]:
+def compare_speed(dense: nn.Linear, quick: nn.Linear, x: Tensor, rounds: int = 5) -> tuple[float, float]:
     """The median seconds of each of two layers, run by turns so that what else the machine does hits both alike."""
     seconds: tuple[list[float], list[float]] = ([], [])
     for layer in (dense, quick):
@@ -127,28 +127,28 @@ def race(dense: nn.Linear, quick: nn.Linear, x: Tensor, rounds: int = 5) -> tupl
     return median(seconds[0]), median(seconds[1])
 
 
-def gated(
+def quantize_where_close(
     dit: nn.Module,
     probe: Callable[[nn.Module], Tensor],
     largest: float = LARGEST_ERROR,
     least: float = LEAST_SPEED,
-    race: Race = race,
-) -> Gate:
+    compare_speed: SpeedComparison = compare_speed,
+) -> Int8Decision:
     """Make a DiT's layers int8 in place if its answers stay close and its layers become quicker; otherwise leave it.
 
     `probe(dit)` asks it for velocities where they matter: a few times of the schedule, with real conditions. One layer of
-    each shape is raced on what it was given there, and counts for as many as there are of its shape.
+    each shape is timed on what it was given there, and counts for as many as there are of its shape.
     """
     with torch.inference_mode():
         before, inputs = _seen(dit, probe)
         replaced = quantize_linear(dit)
-        speed = _speed(replaced, inputs, race)
+        speed = _speed(replaced, inputs, compare_speed)
         after = probe(dit).double()
     moved = float((after - before).norm() / before.norm().clamp_min(1e-12))
-    gate = Gate(moved if torch.isfinite(after).all() else float("inf"), speed, largest, least)
-    if not gate.open:
+    decision = Int8Decision(moved if torch.isfinite(after).all() else float("inf"), speed, largest, least)
+    if not decision.open:
         restore(replaced)
-    return gate
+    return decision
 
 
 def _seen(dit: nn.Module, probe: Callable[[nn.Module], Tensor]) -> tuple[Tensor, dict[tuple[int, int], Tensor]]:
@@ -167,7 +167,7 @@ def _seen(dit: nn.Module, probe: Callable[[nn.Module], Tensor]) -> tuple[Tensor,
             watched.remove()
 
 
-def _speed(replaced: Replaced, inputs: dict[tuple[int, int], Tensor], race: Race) -> float:
+def _speed(replaced: Replaced, inputs: dict[tuple[int, int], Tensor], compare_speed: SpeedComparison) -> float:
     """How many times as quick all replaced layers are together."""
     counts: dict[tuple[int, int], int] = {}
     for _, _, dense in replaced:
@@ -176,7 +176,7 @@ def _speed(replaced: Replaced, inputs: dict[tuple[int, int], Tensor], race: Race
     for parent, name, dense in {_shape(one[2]): one for one in replaced}.values():
         shape = _shape(dense)
         if shape in inputs:
-            one, other = race(dense, getattr(parent, name), inputs[shape])
+            one, other = compare_speed(dense, getattr(parent, name), inputs[shape])
             slow, quick = slow + counts[shape] * one, quick + counts[shape] * other
     return slow / quick if quick > 0 else 1.0
 
@@ -206,7 +206,7 @@ def int8_sums_are_exact() -> bool:
 
 
 def quantize_linear(dit: nn.Module) -> Replaced:
-    """Make every large linear layer int8 in place, without a gate; returns what was there, for `restore`.
+    """Make every large linear layer int8 in place, without measuring first; returns what was there, for `restore`.
 
     A layer inside a LoRA is replaced like any other and the LoRA stays in full precision; a LoRA merged into the weight
     beforehand is merged for good.
@@ -241,14 +241,14 @@ PRECISIONS = ("auto", "int8")
 
 @dataclass(slots=True)
 class Int8Mode:
-    """`precision="int8"`: the DiT multiplies whole numbers once the first song has shown that it is close and quicker so.
+    """`precision="int8"`: the DiT multiplies whole numbers once the first render has shown that it is close and quicker so.
 
-    Tests hand a session one with a `race` of their own: `Session(…, precision=Int8Mode(race=…))`.
+    Tests hand a session one with a `compare_speed` of their own: `Session(…, precision=Int8Mode(compare_speed=…))`.
     """
 
-    race: Race = race
+    compare_speed: SpeedComparison = compare_speed
     probe: Callable[[nn.Module], Tensor] | None = None
-    gate: Gate | None = None
+    decision: Int8Decision | None = None
 
     @classmethod
     def asked(cls, precision: object, device: torch.device) -> Int8Mode | None:
@@ -267,19 +267,19 @@ class Int8Mode:
 
     @property
     def chosen(self) -> str:
-        """What takes are made with: "int8" once the gate has let it through, else "auto"."""
-        return "auto" if self.gate is None else self.gate.chosen
+        """What takes are made with: "int8" once the measurement has let it through, else "auto"."""
+        return "auto" if self.decision is None else self.decision.chosen
 
-    def put_into(self, dit: nn.Module) -> None:
+    def quantize(self, dit: nn.Module) -> None:
         """Make a fresh DiT's layers whole numbers: measured the first time, as it was decided when it is built again."""
-        if self.gate is not None and self.gate.open:
+        if self.decision is not None and self.decision.open:
             quantize_linear(dit)
-        elif self.gate is None and self.probe is not None:
-            self.gate = gated(dit, self.probe, race=self.race)
+        elif self.decision is None and self.probe is not None:
+            self.decision = quantize_where_close(dit, self.probe, compare_speed=self.compare_speed)
             self.probe = None  # it holds a song
 
 
-def cpu_dtype(capabilities: Any = torch.cpu) -> torch.dtype:
+def cpu_dtype(capabilities: object = torch.cpu) -> torch.dtype:
     """The dtype a CPU is quickest in: bfloat16 where it has instructions for it, else float32."""
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     quick = any(getattr(capabilities, name, lambda: False)() for name in names)

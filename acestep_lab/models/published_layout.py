@@ -103,7 +103,7 @@ def condition_config(config: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def detokenizer_config(config: Mapping[str, Any]) -> dict[str, Any]:
+def detokenizer_config(config: Mapping[str, object]) -> dict[str, Any]:
     """Arguments of `AceStepAudioTokenDetokenizer` from a published config."""
     direct = ("audio_acoustic_hidden_dim", "pool_window_size", "num_attention_pooler_hidden_layers")
     return (
@@ -121,18 +121,18 @@ def tokenizer_config(config: Mapping[str, Any]) -> dict[str, Any]:
 TRANSFORMER = "the transformer"
 
 
-def _count(config: Mapping[str, Any], name: str) -> int:
+def _count(config: Mapping[str, object], name: str) -> int:
     """How many layers a config names."""
     return whole_number(config, name, TRANSFORMER, least=0, most=weights.LARGEST_COUNT)
 
 
-def encoder_size(config: Mapping[str, Any], name: str) -> int:
+def encoder_size(config: Mapping[str, object], name: str) -> int:
     """A size of everything but the transformer: XL checkpoints write it apart ("encoder_hidden_size")."""
     apart = f"encoder_{name}"
     return whole_number(config, apart if config.get(apart) else name, TRANSFORMER)
 
 
-def timbre_takes_a_token(config: Mapping[str, Any]) -> bool:
+def timbre_takes_a_token(config: Mapping[str, object]) -> bool:
     """Whether the timbre encoder reads its learnt token first, as the XL models do and the others do not.
 
     The reference switched it on for XL only ("`special_token` prepend enabled in timbre encoder", its pull request 1001);
@@ -155,7 +155,7 @@ def alternating(layers: int) -> list[str]:
     return ["sliding_attention" if layer % 2 == 0 else "full_attention" for layer in range(layers)]
 
 
-def _must_alternate(config: Mapping[str, Any], layers: int) -> None:
+def _must_alternate(config: Mapping[str, object], layers: int) -> None:
     """diffusers' timbre encoder always alternates; a config that says otherwise would be computed wrongly."""
     if layer_types(config, layers) != alternating(layers):
         raise CheckpointError(
@@ -164,12 +164,12 @@ def _must_alternate(config: Mapping[str, Any], layers: int) -> None:
         )
 
 
-def _encoder(config: Mapping[str, Any]) -> dict[str, Any]:
+def _encoder(config: Mapping[str, object]) -> dict[str, object]:
     names = ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads")
     return _attention(config) | {name: encoder_size(config, name) for name in names}
 
 
-def _attention(config: Mapping[str, Any]) -> dict[str, Any]:
+def _attention(config: Mapping[str, object]) -> dict[str, object]:
     taken = _taken(config, ("head_dim", "rms_norm_eps", "sliding_window"))
     return taken | {
         "rope_theta": _rope_theta(config),
@@ -178,14 +178,14 @@ def _attention(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _rope_theta(config: Mapping[str, Any]) -> float:
+def _rope_theta(config: Mapping[str, object]) -> float:
     """The base of the rotary positions: written plainly, or (by newer transformers) among `rope_parameters`."""
     among = config.get("rope_parameters")
     holder = among if not config.get("rope_theta") and isinstance(among, dict) else config
     return weights.number(holder, "rope_theta", TRANSFORMER)
 
 
-def _taken(config: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+def _taken(config: Mapping[str, object], names: tuple[str, ...]) -> dict[str, object]:
     missing = [name for name in names if config.get(name) is None]
     if missing:
         raise CheckpointError(f"The config of the transformer lacks {', '.join(missing)}; fetch the folder again.")
@@ -232,6 +232,15 @@ def _own_folder(folder: Path, row: Row | None) -> Path:
         f"No checkpoint is in {shown(str(folder), 110)}: {weights.holds(folder)} A checkpoint folder has "
         "transformer/config.json and its siblings (diffusers), or acestep-v15-*/config.json, vae/, Qwen3-Embedding-0.6B/."
     )
+
+
+def is_inside(folder: Path) -> bool:
+    """Whether a folder is a published transformer, or has one inside."""
+    try:
+        own = (folder / "config.json").is_file() and _is_transformer(folder)
+    except CheckpointError:
+        own = False
+    return own or bool(_transformers_inside(folder)[0])
 
 
 def _transformers_inside(folder: Path) -> tuple[list[Path], CheckpointError | None]:

@@ -113,11 +113,14 @@ def read(config: Config, tokens: int, layers: int | None = None, size: float = 2
 
 def encode(text: Config, condition: Config, words: int, lyrics: int, timbre_frames: int, size: float = 2) -> Work:
     """Text, lyrics and timbre becoming states: the text encoder once, the condition encoder's two stacks once."""
-    sung, heard = condition["num_lyric_encoder_hidden_layers"], condition["num_timbre_encoder_hidden_layers"]
+    lyric_layers, timbre_layers = (
+        condition["num_lyric_encoder_hidden_layers"],
+        condition["num_timbre_encoder_hidden_layers"],
+    )
     return (
         read(text, words, None, size)
-        + read(condition, lyrics, sung, size)
-        + read(condition, timbre_frames, heard, size)
+        + read(condition, lyrics, lyric_layers, size)
+        + read(condition, timbre_frames, timbre_layers, size)
     )
 
 
@@ -165,7 +168,7 @@ def measured_bandwidth(device: str | torch.device = "cpu", seconds: float = 0.25
     return numbers.nbytes / _took(numbers.sum, device, seconds)
 
 
-def _took(work: Callable[[], Any], device: str | torch.device, seconds: float) -> float:
+def _took(work: Callable[[], object], device: str | torch.device, seconds: float) -> float:
     """The least seconds a piece of work took, repeated for about `seconds`, at least three times: a peak is the best seen."""
     import torch
 

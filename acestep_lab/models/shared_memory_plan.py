@@ -243,10 +243,10 @@ class CheckpointCost:
 
     def __str__(self) -> str:
         """One sentence: what more, what is shared, who leaves, and how it fits."""
-        told = ["open already"] if self.before is self.plan else [f"{gb(self.more_bytes)} more"]
+        pieces = ["open already"] if self.before is self.plan else [f"{gb(self.more_bytes)} more"]
         if self.shared:
             owners = " and ".join(dict.fromkeys(self.shared.values()))
-            told.append(f"{gb(self.shared_bytes)} shared with {owners} ({', '.join(self.shared)})")
+            pieces.append(f"{gb(self.shared_bytes)} shared with {owners} ({', '.join(self.shared)})")
         leaving = ", ".join(f"{name} of {checkpoint}" for checkpoint, name in self.evicted)
         room = f"while it works, {leaving} may have to leave" if leaving else "the others stay loaded beside it"
-        return f"{self.checkpoint}: {', '.join(told)}; {room}; {self.plan[self.checkpoint].offer()}."
+        return f"{self.checkpoint}: {', '.join(pieces)}; {room}; {self.plan[self.checkpoint].offer()}."

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from acestep_lab import files
 from acestep_lab.errors import CheckpointError
@@ -63,15 +63,15 @@ class StoredContent:
 
     @classmethod
     def of(
-        cls, made_by: str, config: Mapping[str, Any], entries: Mapping[str, Entry], others: Iterable[Path] = ()
+        cls, made_by: str, config: Mapping[str, object], entries: Mapping[str, Entry], others: Iterable[Path] = ()
     ) -> StoredContent:
         """The content of a component from its config and its tensors' headers; `others` are files it also reads.
 
         `made_by` names what builds the module: two builders never share, whatever they read.
         """
         tensors = sorted((name, entry.key, entry.dtype, *entry.shape) for name, entry in entries.items())
-        told = {key: value for key, value in config.items() if not key.startswith("_")}  # "_name_or_path" and its kin
-        text = json.dumps([made_by, told, tensors], sort_keys=True, default=str)
+        kept = {key: value for key, value in config.items() if not key.startswith("_")}  # "_name_or_path" and its kin
+        text = json.dumps([made_by, kept, tensors], sort_keys=True, default=str)
         paths = sorted({entry.file for entry in entries.values()}) + sorted(others)
         return cls(hashlib.sha256(text.encode()).hexdigest(), tuple(StoredFile.at(path) for path in paths))
 

@@ -57,7 +57,7 @@ def short(path: Path) -> str:
     return "/".join(path.parts[-2:]) if len(path.parts) > 1 else str(path)
 
 
-def read_json(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, object]:
     """A JSON table from a file; CheckpointError naming the file when it is missing or damaged."""
     if not os.path.lexists(file):
         raise CheckpointError(f"The file {short(file)} is missing; {holds(file.parent)}")
@@ -69,7 +69,7 @@ def read_json(file: Path) -> dict[str, Any]:
     return found
 
 
-def read_config(file: Path) -> dict[str, Any]:
+def read_config(file: Path) -> dict[str, object]:
     """The config of a module: JSON whose numbers are of a size that a module can be built from."""
     config = read_json(file)
     for name, value in _numbers(config):
@@ -101,7 +101,7 @@ def whole_number(
     return value
 
 
-def number(config: Mapping[str, Any], name: str, where: str, otherwise: float | None = None) -> float:
+def number(config: Mapping[str, object], name: str, where: str, otherwise: float | None = None) -> float:
     """A finite number of a config; CheckpointError where it is none, or missing and without a default."""
     value = config.get(name)
     if value is None and otherwise is not None:
@@ -197,7 +197,7 @@ def _entry(file: Path, key: str, fact: Any) -> Entry:
     return Entry(file, key, tuple(shape), dtype, size)
 
 
-def _are_counts(values: Any) -> bool:
+def _are_counts(values: object) -> bool:
     """Whether these are a few whole numbers, none below zero and none beyond any file."""
     if not isinstance(values, list) or len(values) > 16:
         return False

@@ -21,7 +21,7 @@ class Field:
 
     name: str
     attribute: str
-    read: Callable[[str], Any]
+    read: Callable[[str], object]
     """Text → value; ValueError (a sentence) where it is none."""
     write: Callable[[Any], Any]
     """Value → what YAML is to dump."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
 
 from acestep_lab.errors import RecipeError
 from acestep_lab.plan.plan import Plan
@@ -71,5 +70,5 @@ def plan_conflicts(
         yield f"The plan's codes are {found:g} s of music, the recipe asks for {seconds:g} s: {end}."
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     return repr(value if not isinstance(value, str) or len(value) <= 40 else value[:39] + "…")

@@ -42,7 +42,7 @@ _FREE = {
 
 
 def pattern(
-    fixed: Mapping[str, Any], names: Iterable[str] = prompt_template.PLAN_FIELDS, longest: float = 600.0
+    fixed: Mapping[str, object], names: Iterable[str] = prompt_template.PLAN_FIELDS, longest: float = 600.0
 ) -> str:
     """The regular expression of a thought's inside, from the line break after `<think>` to the one before `</think>`.
 
@@ -68,10 +68,10 @@ def _choices(name: str, longest: int) -> str:
     return "|".join(_escape(_written(name, value)) for value in _values(name, longest))
 
 
-def _values(name: str, longest: int) -> Sequence[Any]:
+def _values(name: str, longest: int) -> Sequence[object]:
     """Every value a closed field may take."""
     low, high = vocabulary.BPM_RANGE
-    closed: dict[str, Sequence[Any]] = {
+    closed: dict[str, Sequence[object]] = {
         "bpm": range(low, high + 1),
         "duration": range(min(SHORTEST_SECONDS, max(1, longest)), max(1, longest) + 1),
         "keyscale": vocabulary.KEYSCALES,
@@ -81,7 +81,7 @@ def _values(name: str, longest: int) -> Sequence[Any]:
     return closed[name]
 
 
-def _written(name: str, value: Any) -> str:
+def _written(name: str, value: object) -> str:
     """One field as YAML writes it, folded and quoted as in training."""
     plain = ROWS[name].write(value)
     if isinstance(plain, int):

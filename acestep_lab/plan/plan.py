@@ -81,7 +81,7 @@ class Plan:
         """The same plan with some fields let go; all of them when none is named."""
         return replace(self, locked=self.locked - set(_lockable(names)) if names else frozenset())
 
-    def diff(self, other: Plan) -> dict[str, tuple[Any, Any]]:
+    def diff(self, other: Plan) -> dict[str, tuple[object, object]]:
         """What differs, as field → (here, there); codes count as one field."""
         checks.instance("What a plan is compared with", other, Plan)
         pairs = {name: (getattr(self, name), getattr(other, name)) for name in LOCKABLE}
@@ -204,7 +204,7 @@ def _seconds(value: Any) -> float:
     return checks.real("A song's length", value, low, high, "seconds")
 
 
-def _names(value: Any) -> frozenset[str]:
+def _names(value: object) -> frozenset[str]:
     items = checks.sequence("What is locked", value, 100)
     return frozenset(_lockable(items))
 
@@ -218,7 +218,7 @@ def _text(what: str, most: int, verbatim: bool = False) -> Callable[[Any], str]:
     return lambda value: checks.text(what, value, most, verbatim=verbatim)
 
 
-_CHECKS: dict[str, Callable[[Any], Any]] = {
+_CHECKS: dict[str, Callable[[object], object]] = {
     "bpm": vocabulary.bpm,
     "keyscale": vocabulary.keyscale,
     "timesignature": vocabulary.timesignature,

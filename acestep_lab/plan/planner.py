@@ -8,7 +8,7 @@ event; a generation may be left lying after any of them and taken up again, and 
 from __future__ import annotations
 
 import re
-from codecs import getincrementaldecoder
+from codecs import IncrementalDecoder, getincrementaldecoder
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ from acestep_lab.plan.decoder import Decoder
 from acestep_lab.plan.fields import ATTRIBUTES, FIELDS, ROWS
 from acestep_lab.plan.grammar import GrammarMatcher, TokenTable, pattern
 from acestep_lab.plan.plan import Plan
-from acestep_lab.plan.prompt_template import PromptTemplate
+from acestep_lab.plan.prompt_template import PromptTemplate, Tokenizer
 from acestep_lab.plan.token_sampler import TokenSampler
 from acestep_lab.prompt import checks, vocabulary
 from acestep_lab.prompt.recipe import MAX_SEED, Planning, Recipe
@@ -85,14 +85,14 @@ class PlanRequest:
     """Lyrics that need not be written, because they are known."""
     codes: tuple[int, ...] = ()
     """Codes that need not be written, because they are known."""
-    asked: dict[str, Any] = field(default_factory=dict)
+    asked: dict[str, object] = field(default_factory=dict)
     locked: frozenset[str] = frozenset()
 
 
 class Planner:
     """Plans for one tokenizer and one geometry; cheap to make, the tables are built when first used and kept."""
 
-    def __init__(self, tokenizer: Any, geometry: CodeGeometry, repeats_caption: bool = False) -> None:
+    def __init__(self, tokenizer: Tokenizer, geometry: CodeGeometry, repeats_caption: bool = False) -> None:
         """`repeats_caption`: the model was taught to repeat the asked caption in its thought; others write their own."""
         self.token_table = TokenTable(tokenizer)
         self.geometry = geometry
@@ -255,7 +255,7 @@ class Planner:
         self,
         prompt: PromptTemplate,
         fixed: dict[str, Any],
-        asked: dict[str, Any],
+        asked: dict[str, object],
         planning: Planning | None,
         longest: float | None,
         lyrics: str | None = None,
@@ -337,7 +337,7 @@ class _Sequence:
     text: str = ""
     """The thought as far as it was reported in events, `reported` tokens of it."""
     reported: int = 0
-    text_decoder: Any = field(default_factory=lambda: getincrementaldecoder("utf-8")("replace"))
+    text_decoder: IncrementalDecoder = field(default_factory=lambda: getincrementaldecoder("utf-8")("replace"))
 
     @property
     def current_field(self) -> str:
@@ -584,14 +584,14 @@ def _seeds(seeds: int | Iterable[int], n: int | None) -> list[int]:
     return listed
 
 
-def _seed(seed: Any) -> int:
+def _seed(seed: object) -> int:
     found = checks.plain_number(seed)
     if found is None or found != int(found) or not 0 <= found <= MAX_SEED:
         raise RecipeError(f"A seed is a whole number from 0 to {MAX_SEED}, not {shown(seed)}.")
     return int(found)
 
 
-def _asked(recipe: Recipe) -> dict[str, Any]:
+def _asked(recipe: Recipe) -> dict[str, object]:
     """Field name → what the recipe fixes. Its caption is the question: in the thought the planner writes its own, as the
     reference's does (`use_cot_caption`), and the DiT is conditioned on the recipe's.
     """
@@ -599,7 +599,7 @@ def _asked(recipe: Recipe) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _words(recipe: Recipe) -> dict[str, Any]:
+def _words(recipe: Recipe) -> dict[str, object]:
     """What the recipe asks for, by attribute name, for the plan to remember."""
     names = ["caption", "lyrics", *(row.attribute for row in ROWS.values() if row.attribute != "caption")]
     return {name: value for name in names if (value := getattr(recipe, name, None)) not in (None, "")}

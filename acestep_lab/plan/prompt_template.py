@@ -247,7 +247,7 @@ PLAN_FIELDS: tuple[str, ...] = tuple(name for name in FIELDS if name != "genres"
 """What a thought before codes holds: everything but genres, which only descriptions have."""
 
 
-def _value(fields: Mapping[str, Any] | object, name: str) -> Any:
+def _value(fields: Mapping[str, object] | object, name: str) -> object:
     value = _get(fields, name)
     return value if value is not None else _get(fields, ROWS[name].attribute)
 

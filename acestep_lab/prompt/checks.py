@@ -32,7 +32,7 @@ MOST_DEPTH = 20
 _BROKEN = object()
 
 
-def tried(call: Callable[[], Any]) -> Any:
+def tried(call: Callable[[], object]) -> Any:
     """What somebody else's method gives, or `_BROKEN`: a conversion of a foreign object may raise anything."""
     try:
         return call()
@@ -326,7 +326,7 @@ def sentences(cls: type[T]) -> type[T]:
     plain_init = cls.__init__
 
     @wraps(plain_init)
-    def init(self: Any, /, *args: Any, **kwargs: Any) -> None:
+    def init(self: T, /, *args: object, **kwargs: object) -> None:
         known_fields(what, kwargs, [f.name for f in made])
         if len(args) > len(positional) or set(positional[: len(args)]) & set(kwargs):
             raise RecipeError(f"{what} is made of {', '.join(positional)}, in this order; the rest goes by name.")
@@ -343,7 +343,7 @@ Reader: TypeAlias = Callable[[Any], Any]
 """What makes a field's value of whatever was handed in, or raises RecipeError."""
 
 
-def given(what: str, reader: Callable[..., Any], *limits: Any) -> Reader:
+def given(what: str, reader: Callable[..., object], *limits: object) -> Reader:
     """A reader that knows the beginning of its sentence and its limits."""
     return lambda value: reader(what, value, *limits)
 
@@ -359,7 +359,7 @@ def read_fields(value: Any, readers: Mapping[str, Reader]) -> None:
             object.__setattr__(value, f.name, readers[f.name](found))
 
 
-def _default(f: Field[Any]) -> Any:
+def _default(f: Field[T]) -> T | None:
     """What a field holds where nothing is said; None where something must be."""
     if f.default_factory is not MISSING:
         return f.default_factory()

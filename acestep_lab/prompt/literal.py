@@ -11,7 +11,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from numbers import Integral, Real
-from typing import Any
 
 from acestep_lab.errors import RecipeError, shown
 
@@ -19,7 +18,7 @@ _DEEPEST = 20
 """Lists within lists that are written; nothing of ours goes as deep."""
 
 
-def literal(value: Any, deep: int = 0) -> str:
+def literal(value: object, deep: int = 0) -> str:
     """The Python expression of a value: None, truth, numbers, text, lists, tables, and our own frozen values by name.
 
     RecipeError for anything else, and for numbers Python has no literal for (infinity).
@@ -52,7 +51,7 @@ def _number(value: Real) -> str:
     return float.__repr__(float(value))
 
 
-def _compound(value: Any, deep: int) -> str:
+def _compound(value: object, deep: int) -> str:
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{literal(k, deep)}: {literal(v, deep)}" for k, v in value.items()) + "}"
     if isinstance(value, list):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -37,6 +37,10 @@ FLAT_PLANNING = ("thinking",)
 """Fields of `Planning` that a recipe takes flat, and has flat in JSON."""
 
 T = TypeVar("T")
+
+
+class MissingKnob(RecipeError, AttributeError):
+    """A knob was read that a recipe's kind of sampling does not have; to `hasattr` it is not there."""
 
 
 @sentences
@@ -86,11 +90,12 @@ def _takes_flat(cls: type[T]) -> type[T]:
     flat = [*dict.fromkeys([*FlowSampling.names(), *sorted(KNOBS)]), *FLAT_PLANNING]
 
     @wraps(plain_init)
-    def init(self: Any, /, *args: Any, **kwargs: Any) -> None:
+    def init(self: Any, /, *args: object, **kwargs: object) -> None:
         checks.known_fields("A recipe", kwargs, [*plain.parameters, *flat])
-        knobs = {name: kwargs.pop(name) for name in flat if name in kwargs}
+        knobs = {name: value for name in flat if (value := kwargs.pop(name, None)) is not None}
+        named = kwargs.get("sampling") is not None
         plain_init(self, *args, **kwargs)
-        _put_flat(self, knobs)
+        _put_flat(self, knobs, named)
 
     extra = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in flat]
     init.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -100,13 +105,33 @@ def _takes_flat(cls: type[T]) -> type[T]:
     return cls
 
 
-def _put_flat(recipe: Recipe, knobs: Mapping[str, Any]) -> None:
-    """Put what was typed flat where it belongs."""
+def _put_flat(recipe: Recipe, knobs: Mapping[str, object], named: bool) -> None:
+    """Put what was typed flat where it belongs; RecipeError for a knob that is said twice, or that the kind of sampling that
+    was `named` beside it does not have.
+    """
     planning = {name: value for name, value in knobs.items() if name in FLAT_PLANNING}
     sampling = {name: value for name, value in knobs.items() if name not in FLAT_PLANNING}
-    if planning:
-        object.__setattr__(recipe, "planning", recipe.planning.replace(**planning))
-    object.__setattr__(recipe, "sampling", sampled(recipe.sampling, sampling))
+    if named and sampling:
+        kind_for(
+            [*recipe.sampling.given(), *sampling], type(recipe.sampling)
+        )  # knobs of two kinds: said in its sentence
+        checks.known_fields(type(recipe.sampling).__name__, sampling, recipe.sampling.names())
+    for inner, changes in ((recipe.planning, planning), (recipe.sampling, sampling)):
+        changed = sampled(inner, changes) if changes and inner is recipe.sampling else inner.replace(**changes)
+        _said_once(inner, changed, changes)
+        object.__setattr__(recipe, "planning" if inner is recipe.planning else "sampling", changed)
+
+
+def _said_once(inner: Planning | Sampling, changed: Planning | Sampling, flat: Iterable[str]) -> None:
+    """Refuse a knob with one value inside `sampling` or `planning` and another beside it."""
+    for name in flat:
+        within, beside = getattr(inner, name, None), getattr(changed, name)
+        usual = type(changed).__dataclass_fields__[name].default
+        if within not in (None, usual, beside):
+            raise RecipeError(
+                f"{name} is said twice, as {shown(within)} inside {'planning' if name in FLAT_PLANNING else 'sampling'} and as "
+                f"{shown(beside)} beside it; say it once."
+            )
 
 
 @_takes_flat
@@ -148,17 +173,28 @@ class Recipe:
 
     if not TYPE_CHECKING:  # what is typed flat may be read flat; typed code names the value it is in
 
-        def __getattr__(self, name: str) -> Any:
+        def __getattr__(self, name: str) -> object:
             if name in FLAT_PLANNING:
                 return getattr(self.planning, name)
-            if name in KNOBS:
+            if name in KNOBS and hasattr(self.sampling, name):
                 return getattr(self.sampling, name)
+            if name in KNOBS:
+                raise MissingKnob(
+                    f"This recipe has no {name}: its sampling is a {type(self.sampling).__name__}, with "
+                    f"{', '.join(self.sampling.names()[:6])}{' and more' if len(self.sampling.names()) > 6 else ''}."
+                )
             raise AttributeError(f"A recipe has no {name!r}.")
 
-    def replace(self, /, **changes: Any) -> Self:
+    def replace(self, /, **changes: object) -> Self:
         """The same recipe with some fields changed."""
         checks.known_fields("A recipe", changes, [*(f.name for f in fields(self)), *KNOBS, *FLAT_PLANNING])
-        return type(self)(**{**{f.name: getattr(self, f.name) for f in fields(self)}, **changes})
+        now = {f.name: getattr(self, f.name) for f in fields(self)}
+        if "sampling" not in changes:
+            now["sampling"] = sampled(self.sampling, {name: changes.pop(name) for name in KNOBS & set(changes)})
+        if "planning" not in changes:
+            flat = {name: changes.pop(name) for name in FLAT_PLANNING if name in changes}
+            now["planning"] = self.planning.replace(**flat)
+        return type(self)(**{**now, **changes})
 
     def to_json(self) -> dict[str, Any]:
         """Plain data holding every field that is not at its default; sampling and `thinking` are flat in it."""
@@ -210,13 +246,13 @@ class Recipe:
         return f"Recipe({', '.join([literal(self.caption), *(f'{n}={literal(v)}' for n, v in changed.items())])})"
 
 
-def _sampling_json(sampling: Sampling) -> dict[str, Any]:
+def _sampling_json(sampling: Sampling) -> dict[str, object]:
     """The knobs, and the kind by its name where these do not tell."""
     kind = {} if kind_for(sampling.given()) is type(sampling) else {"sampling": NAMES[type(sampling)]}
     return kind | sampling.to_json()
 
 
-def _planning_json(planning: Planning) -> dict[str, Any]:
+def _planning_json(planning: Planning) -> dict[str, object]:
     plain = planning.to_json()
     flat = {name: plain.pop(name) for name in FLAT_PLANNING if name in plain}
     return flat | ({"planning": plain} if plain else {})
@@ -251,7 +287,7 @@ def _needs_words(task: Task) -> bool:
     return isinstance(task, Text2Music) and task.codes is None
 
 
-def _seed(value: Any) -> int:
+def _seed(value: object) -> int:
     return checks.whole("A seed", value, 0, MAX_SEED)
 
 
@@ -295,5 +331,5 @@ _CHECKS: Mapping[str, Reader] = {
     "planning": _planning,
     "checkpoint": given("A checkpoint's name", checks.name, 200),
 }
-_DEFAULTS: Mapping[str, Any] = {f.name: f.default for f in fields(Recipe)} | {"task": Text2Music()}
+_DEFAULTS: Mapping[str, object] = {f.name: f.default for f in fields(Recipe)} | {"task": Text2Music()}
 """What a field holds where nothing is said."""

@@ -46,7 +46,7 @@ class _Knobs:
 @sentences
 @dataclass(frozen=True, kw_only=True)
 class FlowSampling(_Knobs):
-    """The knobs of a flow model, which walks from noise to music in steps (ACE-Step)."""
+    """The knobs of a flow model, which goes from noise to music in steps (ACE-Step)."""
 
     steps: int | None = None
     """Sampling steps."""
@@ -106,7 +106,7 @@ class TokenSampling(_Knobs):
 Sampling: TypeAlias = FlowSampling | TokenSampling
 KINDS: Mapping[str, type[FlowSampling] | type[TokenSampling]] = {"flow": FlowSampling, "tokens": TokenSampling}
 """Every kind by its name in JSON; where a set of knobs fits several, it is the first."""
-NAMES: Mapping[type[Any], str] = {kind: name for name, kind in KINDS.items()}
+NAMES: Mapping[type[object], str] = {kind: name for name, kind in KINDS.items()}
 KNOBS: frozenset[str] = frozenset(name for kind in KINDS.values() for name in kind.names())
 """Every knob of every kind: what a recipe takes flat."""
 
@@ -114,6 +114,7 @@ KNOBS: frozenset[str] = frozenset(name for kind in KINDS.values() for name in ki
 def kind_for(names: Iterable[str], usual: type[Any] = FlowSampling) -> type[FlowSampling] | type[TokenSampling]:
     """The kind of sampling that has all these knobs, the usual one where it has them; RecipeError where they are mixed."""
     names = set(names)
+    checks.known_fields("Sampling", names, sorted(KNOBS))
     for kind in (usual, *KINDS.values()):
         if names <= set(kind.names()):
             return kind
@@ -141,13 +142,14 @@ def converted(sampling: Sampling, kind: type[Any], engine: str) -> Sampling:
     foreign = [name for name in sampling.given() if name not in kind.names()]
     if foreign:
         raise RecipeError(
-            f"{engine} has no {foreign[0]}: that is a knob of {_MODELS[type(sampling)]}. It has {', '.join(kind.names())}."
+            f"{engine} has no {foreign[0]}: that is a knob of {_MODELS[type(sampling)]}. It has {', '.join(kind.names()[:6])}"
+            f"{' and more' if len(kind.names()) > 6 else ''}; sampling={NAMES[kind]!r} leaves the others' knobs away."
         )
     found: Sampling = kind(**sampling.given())
     return found
 
 
-_MODELS: Mapping[type[Any], str] = {
+_MODELS: Mapping[type[object], str] = {
     FlowSampling: "flow models such as ACE-Step",
     TokenSampling: "token models such as MusicGen",
 }
@@ -181,7 +183,7 @@ def _times(value: Any) -> tuple[float, ...]:
     return times
 
 
-def _interval(value: Any) -> tuple[float, float]:
+def _interval(value: object) -> tuple[float, float]:
     ends = checks.pair("A guidance interval, (low, high) of t such as (0.1, 0.9),", value)
     low, high = (checks.real("A guidance interval's end", v, 0.0, 1.0) for v in ends)
     if low >= high:

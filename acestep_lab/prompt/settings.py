@@ -19,7 +19,8 @@ from typing import Any
 from acestep_lab.errors import RecipeError, shown
 from acestep_lab.files import decode_text, parse_json, read_bytes
 from acestep_lab.prompt import checks, languages, vocabulary
-from acestep_lab.prompt.recipe import SECONDS_RANGE, Planning, Recipe
+from acestep_lab.prompt.recipe import FLAT_PLANNING, SECONDS_RANGE, Planning, Recipe
+from acestep_lab.prompt.sampling import KNOBS
 from acestep_lab.prompt.tasks import (
     Complete,
     Cover,
@@ -86,14 +87,14 @@ def read(file: str | os.PathLike[str], source: Source | None = None) -> Settings
     return understand(parse_json(text, named), source)
 
 
-def _toml(text: str, named: str) -> dict[str, Any]:
+def _toml(text: str, named: str) -> dict[str, object]:
     try:
         return {name: _dated(value) for name, value in tomllib.loads(text).items()}
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as problem:
         raise RecipeError(f"{named} is not TOML ({str(problem)[:80]}).") from None
 
 
-def _dated(value: Any) -> Any:
+def _dated(value: object) -> object:
     """TOML's dates and times as text, as JSON has them."""
     if isinstance(value, dict):
         return {name: _dated(item) for name, item in value.items()}
@@ -102,7 +103,7 @@ def _dated(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date | time) else value
 
 
-def _inside(path: Path) -> Any:
+def _inside(path: Path) -> object:
     """The manifest in a sound file's comment, or in the .json beside it."""
     import soundfile
 
@@ -121,7 +122,7 @@ def _inside(path: Path) -> Any:
 # -- understanding -----------------------------------------------------------------------------------------------------
 
 
-def understand(data: Any, source: Source | None = None, *, paths: bool = True) -> Settings:
+def understand(data: object, source: Source | None = None, *, paths: bool = True) -> Settings:
     """Plain data as settings: a manifest of ours, a recipe of ours, or anybody else's fields.
 
     Without `paths`, a file's own paths are dropped and only ids of takes and sounds are kept: for what strangers upload.
@@ -140,9 +141,11 @@ def understand(data: Any, source: Source | None = None, *, paths: bool = True) -
     return _Reader(values, source, paths).settings()
 
 
-def _is_ours(values: Mapping[str, Any]) -> bool:
+def _is_ours(values: Mapping[str, object]) -> bool:
     """Whether this is a recipe's own JSON: only its fields, and none that says something in another tool's way."""
-    names = {f.name for f in fields(Recipe)}
+    names = {f.name for f in fields(Recipe)} | KNOBS | set(FLAT_PLANNING)
+    if not isinstance(values.get("task"), Mapping) and "sampling" not in values:  # ours always have a task
+        names -= {"checkpoint", *KNOBS, *FLAT_PLANNING}
     task = values.get("task", {})
     foreign = any(
         _open(value)
@@ -164,6 +167,8 @@ _WORDS = {
     "instruction",
     "global_caption",
     "language",
+    "sampling",
+    "checkpoint",
 }
 """Fields of a recipe that are text."""
 
@@ -186,12 +191,12 @@ def _own_task(task: Mapping[str, Any], source: Source | None, paths: bool) -> di
     return changed
 
 
-def _is_auto(value: Any) -> bool:
+def _is_auto(value: object) -> bool:
     """Whether a value is 0 or -1, which leave the choice to the planner where no song could have them."""
     return _number(value) in (0, -1)
 
 
-def _open(value: Any) -> bool:
+def _open(value: object) -> bool:
     """Whether a value leaves the choice to the planner wherever it stands: None, "", "N/A", "auto"."""
     return value is None or (isinstance(value, str) and value.strip().lower() in languages.AUTO)
 
@@ -317,7 +322,7 @@ class _Reader:
         self.remarks: list[str] = []
         self._gather(data, 4)
 
-    def _gather(self, data: Mapping[str, Any], depth: int) -> None:
+    def _gather(self, data: Mapping[str, object], depth: int) -> None:
         """Flatten what is nested; a name met before stands."""
         inner = []
         for name, value in data.items():
@@ -469,7 +474,7 @@ class _Reader:
         ends = (0.0 if low is None else low, 1.0 if high is None else high)
         return None if ends == (0.0, 1.0) else ends
 
-    def _dcw(self) -> dict[str, Any]:
+    def _dcw(self) -> dict[str, object]:
         enabled, mode = self.truth("dcw_enabled"), self.text("dcw").lower()
         if (wavelet := self.text("dcw_wavelet")) and wavelet.lower() not in ("haar", "db1"):
             self.remarks.append(f"The wavelet of DCW is haar here, not {shown(wavelet)}.")
@@ -611,7 +616,7 @@ def _snake(name: str) -> str:
     return re.sub(r"[\s\-]+", "_", parted.strip()).lower()
 
 
-def _nested(value: Any) -> dict[str, Any] | None:
+def _nested(value: object) -> dict[str, object] | None:
     """A mapping, the JSON text of one, or the first of a list of such; None for anything else."""
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         value = parse_json(value, "The settings inside the settings")
@@ -620,7 +625,7 @@ def _nested(value: Any) -> dict[str, Any] | None:
     return checks.mapping("Settings", value) if isinstance(value, Mapping) else None
 
 
-def _number(value: Any) -> float | None:
+def _number(value: object) -> float | None:
     """A number, or text that is one ("30", "30 s", "-1")."""
     if isinstance(value, str):
         match = re.fullmatch(
@@ -630,7 +635,7 @@ def _number(value: Any) -> float | None:
     return checks.plain_number(value)
 
 
-def _seed_of(item: Any) -> int | None:
+def _seed_of(item: object) -> int | None:
     """A whole number, or text that is one, however long; None for an open one."""
     if _open(item):
         return None
@@ -649,7 +654,7 @@ def _negative(value: float) -> bool:
     return value < 0
 
 
-def _is_off(value: Any) -> bool:
+def _is_off(value: object) -> bool:
     """Whether leaving a field out changes nothing: it is off, empty or open."""
     return _open(value) or value is False or value in ([], {})
 

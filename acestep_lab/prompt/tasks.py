@@ -86,7 +86,7 @@ class Region:
         return slice(round(self.start * rate), round(self.end * rate))
 
 
-def regions(value: Region | Iterable[Any]) -> tuple[Region, ...]:
+def regions(value: Region | Iterable[object]) -> tuple[Region, ...]:
     """Return one or several regions as a sorted tuple; RecipeError where they overlap or none is given."""
     items: Sequence[Any] = (
         [value] if checks.is_a(value, Region, str) else checks.sequence("A list of regions", value, 1000)
@@ -118,7 +118,7 @@ def _set(task: _Task, name: str, value: object) -> None:
     object.__setattr__(task, name, value)
 
 
-def _validate(task: _Task, **readers: Callable[[Any], Any]) -> None:
+def _validate(task: _Task, **readers: Callable[[Any], object]) -> None:
     """Put a task's fields through their readers; what is None stays so."""
     for name, reader in readers.items():
         if (value := getattr(task, name)) is not None:
@@ -132,7 +132,7 @@ def _fill_defaults(task: _Task, *names: str) -> None:
             _set(task, name, next(f.default for f in fields(task) if f.name == name))  # type: ignore[arg-type]
 
 
-def _codes(value: Any) -> tuple[int, ...]:
+def _codes(value: object) -> tuple[int, ...]:
     """At least one code."""
     found = checks.codes(value)
     if not found:
@@ -140,15 +140,15 @@ def _codes(value: Any) -> tuple[int, ...]:
     return found
 
 
-def _mode(value: Any) -> str:
+def _mode(value: object) -> str:
     return checks.choice("repaint mode", value, REPAINT_MODES)
 
 
-def _mask(value: Any) -> str:
+def _mask(value: object) -> str:
     return checks.choice("mask", value, MASKS)
 
 
-def _crossfade(name: str) -> Callable[[Any], float]:
+def _crossfade(name: str) -> Callable[[object], float]:
     """Seconds of crossfade at an edge of an edit."""
     return _given(f"A {name.replace('_', ' ')}", checks.real, 0.0, MOST_CROSSFADE_SECONDS, "seconds")
 
@@ -206,7 +206,7 @@ class _Task:
         kept = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
         return type(self)(**{**kept, **changed})
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain data, with the task's class name under "task"."""
         plain = self.with_ids()
         return {"task": type(self).__name__} | {
@@ -216,7 +216,7 @@ class _Task:
         }
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, Region):
         return [value.start, value.end]
     if isinstance(value, tuple):
@@ -477,13 +477,13 @@ class FlowEdit(_Task):
 
 
 Task: TypeAlias = Text2Music | Repaint | Extend | Cover | Retake | Extract | Lego | Complete | FlowEdit
-TASKS: dict[str, type[Any]] = {
+TASKS: dict[str, type[Task]] = {
     t.__name__: t for t in (Text2Music, Repaint, Extend, Cover, Retake, Extract, Lego, Complete, FlowEdit)
 }
 """Every task by its class name."""
 
 
-def task_from_json(data: Mapping[str, Any]) -> Task:
+def task_from_json(data: Mapping[str, object]) -> Task:
     """Read a task back from `to_json`; RecipeError on an unknown task or field."""
     values = checks.mapping("A task", data)
     name = values.pop("task", "Text2Music")

@@ -23,7 +23,7 @@ NO_CHARACTERS = "\0\ufffe\uffff"
 LARGEST_WHOLE = 10**30
 LONGEST = 2**20
 """Above every limit of characters or items; what takes so many has none."""
-ANYTHING: tuple[Any, ...] = (True, 0.25, STRANGE, [0.25], {STRANGE: 1})
+ANYTHING: tuple[object, ...] = (True, 0.25, STRANGE, [0.25], {STRANGE: 1})
 """One value of every kind."""
 
 
@@ -37,7 +37,7 @@ class Asking:
     """Pattern → a text that fits it, other than the example's."""
     limits: Iterable[int] = ()
     """Likely limits, tried first: the reader has the last word."""
-    lists: Mapping[str, Callable[[int], list[Any]]] = field(default_factory=dict)
+    lists: Mapping[str, Callable[[int], list[object]]] = field(default_factory=dict)
     """Field → how to make a list of so many items that the reader can take."""
 
     def describe(self, example: Any, accepts: Accepts, name: str = "") -> Schema:
@@ -77,7 +77,7 @@ class Asking:
                 return {"type": "string", "pattern": pattern}
         raise ValueError(f"{name} takes {example!r} and neither any text, a known word nor a known pattern.")
 
-    def _list(self, example: list[Any], accepts: Accepts, name: str) -> Schema:
+    def _list(self, example: list[object], accepts: Accepts, name: str) -> Schema:
         def with_item(place: int) -> Accepts:
             return lambda item: accepts([*example[:place], item, *example[place + 1 :]])
 
@@ -87,7 +87,7 @@ class Asking:
         most = self._most("maxItems", len(example), lambda n: accepts(many(n)))
         return {"type": "array", "items": _joined(items), **({"minItems": least} if least else {}), **most}
 
-    def _table(self, example: Mapping[str, Any], accepts: Accepts) -> Schema:
+    def _table(self, example: Mapping[str, object], accepts: Accepts) -> Schema:
         needed = [name for name in example if not accepts({n: v for n, v in example.items() if n != name})]
         least = {name: example[name] for name in needed}
 

@@ -1,1 +1,1 @@
-"""Other doors into the same Session: the studio as an app."""
+"""Other ways into the same Session: the studio as an app."""

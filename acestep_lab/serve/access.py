@@ -46,7 +46,7 @@ class AccessControl(Router):
         for context in app.applications.values():
             self._bind(context)
 
-    def find_handler(self, request: HTTPServerRequest, **options: Any) -> HTTPMessageDelegate:
+    def find_handler(self, request: HTTPServerRequest, **options: object) -> HTTPMessageDelegate:
         """The handler of a request that may pass; else the one that says why not."""
         problem = self._wrong_site(request) or _malformed(request)
         if problem:

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import panel as pn
-from panel.io.server import get_server
+from panel.io.server import Server, get_server
 from panel.io.threads import StoppableThread
+from panel.viewable import Viewable
 from tornado.ioloop import IOLoop
 
 from acestep_lab.errors import MachineError, shown
@@ -27,6 +29,7 @@ from acestep_lab.serve.people import BYTES, People, default_secret_path, read_se
 from acestep_lab.serve.sound_urls import PATH, SoundHandler, SoundUrls
 from acestep_lab.serve.token_auth import LoginHandler, TokenAuth
 from acestep_lab.serve.visitors import visitor_of
+from acestep_lab.session_like import SessionLike
 from acestep_lab.ui.page import page
 
 CONNECT_TIMEOUT_MS = 120_000
@@ -35,7 +38,7 @@ SHORTEST_TOKEN = 8
 
 
 def serve(
-    session: Any,
+    session: SessionLike,
     port: int = 5006,
     address: str = "127.0.0.1",
     show: bool = False,
@@ -46,7 +49,7 @@ def serve(
     announce: Callable[[str], None] = print,
     people: Path | None = None,
     **options: Any,
-) -> Any:
+) -> Server | StoppableThread:
     """Serve the studio until interrupted; `block=False` returns the server, which is stopped by `.stop()`.
 
     Bound to anything but loopback it needs a token: the given one, or a fresh one that is said on the console. With a
@@ -65,87 +68,109 @@ def serve(
             "It has no token: whoever the proxy lets in sees the host's takes. Give --token for takes of their own."
         )
 
-    def begin(loop: IOLoop | None = None, server_id: str | None = None) -> Any:
-        server = _built(session, port, address, show, hosts, auth, options, loop, server_id)
-        announce(f"acestep_lab studio: {_url(address, server.port, token)}")
+    def begin(loop: IOLoop | None = None, server_id: str | None = None) -> Server:
+        pages = _Pages(session, port, address, show, options)
+        server = pages.server(hosts, auth, loop, server_id)
+        announce(f"acestep_lab studio: {_url(address, int(server.port or port), token)}")
         for warning in warnings:
             announce(warning)
         server.start()
         return server
 
-    if not block:
-        return _in_background(begin)
-    server = begin()
-    if not server.io_loop.asyncio_loop.is_running():  # in a notebook it is, and goes on serving
-        server.io_loop.start()
+    return _until_interrupted(begin()) if block else _in_background(begin)
+
+
+def _until_interrupted(server: Server) -> Server:
+    """Go on serving; in a notebook the loop runs already, and does so by itself."""
+    loop: Any = server.io_loop
+    if not loop.asyncio_loop.is_running():
+        loop.start()
     return server
 
 
-def _built(
-    session: Any, port: int, address: str, show: bool, hosts: Hosts, auth: TokenAuth | None,
-    options: dict[str, Any], loop: IOLoop | None, server_id: str | None,
-) -> Any:  # fmt: skip
-    """The server, with the access control before its routes; it listens, and answers once it is started."""
-    sounds = SoundUrls()
-    controls: list[AccessControl] = []
+@dataclass(frozen=True)
+class _Pages:
+    """Pages over one session, and where they are served."""
 
-    def studio() -> Any:
+    session: SessionLike
+    port: int
+    address: str
+    show: bool
+    options: Mapping[str, Any]
+
+    def server(self, hosts: Hosts, auth: TokenAuth | None, loop: IOLoop | None, server_id: str | None) -> Server:
+        """The server, with the access control before its routes; it listens, and answers once it is started."""
+        sounds = SoundUrls()
+        controls: list[AccessControl] = []
+        routes: list[tuple[object, ...]] = [
+            (rf"/{PATH}/([A-Za-z0-9_-]{{20,64}})\.wav", SoundHandler, {"sounds": sounds})
+        ]
+        if auth is not None:
+            routes.append((LOGIN, LoginHandler, {"auth": auth}))
+        server = self._listening(
+            lambda: self._page(sounds, controls), routes, loop, server_id
+        )  # Panel calls no partial
+        if auth is not None:
+            auth.port = int(server.port or self.port)
+        controls.append(AccessControl(server._tornado, hosts, auth))
+        server._http.request_callback = controls[0]
+        return server
+
+    def _page(self, sounds: SoundUrls, controls: list[AccessControl]) -> Viewable:
+        """The page of the visitor whose connection this is."""
         visitor = visitor_of(_request())
         pn.state.on_session_destroyed(lambda context: controls[0].forget(context.id))
         return page(
-            session,
+            self.session,
             owner=visitor.owner,
             address=visitor.address,
             url=lambda audio: sounds.url(audio, visitor.owner),
             whole=True,
-            **options,
+            **self.options,
         )
 
-    routes: list[Any] = [(rf"/{PATH}/([A-Za-z0-9_-]{{20,64}})\.wav", SoundHandler, {"sounds": sounds})]
-    if auth is not None:
-        routes.append((LOGIN, LoginHandler, {"auth": auth}))
-    named: dict[str, Any] = {"server_id": server_id} if server_id else {}
-    try:
-        server = get_server(
-            {"/": studio},
-            port=port,
-            address=address,
-            show=show,
-            loop=loop,
-            title="acestep_lab",
-            location=False,  # Panel reads no IPv6 address of a page, and nothing here asks for it
-            unused_session_lifetime_milliseconds=CONNECT_TIMEOUT_MS,
-            check_unused_sessions_milliseconds=CONNECT_TIMEOUT_MS // 10,
-            extra_patterns=routes,
-            transforms=[SecurityHeaders],
-            secret_key=secrets.token_bytes(32),
-            sign_sessions=True,
-            include_cookies=[],  # a Bokeh token is readable by every script of the page; no cookie is put into it
-            exclude_headers=["Cookie", "Authorization"],
-            **named,
-        )
-    except OSError as problem:
-        raise MachineError(
-            f"Port {port} of {shown(address)} cannot be used ({problem.strerror}); choose another with --port."
-        ) from None
-    if auth is not None:
-        auth.port = int(server.port or port)
-    controls.append(AccessControl(server._tornado, hosts, auth))
-    server._http.request_callback = controls[0]
-    return server
+    def _listening(
+        self, studio: Callable[[], Viewable], routes: list[tuple[object, ...]], loop: IOLoop | None, server_id: str | None
+    ) -> Server:  # fmt: skip
+        """Panel's server on the port; MachineError where that cannot be used."""
+        named: dict[str, Any] = {"server_id": server_id} if server_id else {}
+        try:
+            return get_server(
+                {"/": studio},
+                port=self.port,
+                address=self.address,
+                show=self.show,
+                loop=loop,
+                title="acestep_lab",
+                location=False,  # Panel reads no IPv6 address of a page, and nothing here asks for it
+                unused_session_lifetime_milliseconds=CONNECT_TIMEOUT_MS,
+                check_unused_sessions_milliseconds=CONNECT_TIMEOUT_MS // 10,
+                extra_patterns=routes,
+                transforms=[SecurityHeaders],
+                secret_key=secrets.token_bytes(32),
+                sign_sessions=True,
+                include_cookies=[],  # a Bokeh token is readable by every script of the page; no cookie is put into it
+                exclude_headers=["Cookie", "Authorization"],
+                **named,
+            )
+        except OSError as problem:
+            raise MachineError(
+                f"Port {self.port} of {shown(self.address)} cannot be used ({problem.strerror}); "
+                "choose another with --port."
+            ) from None
 
 
-def _request() -> Any:
+def _request() -> object:
     """The connection that the page being made is for; None where there is none."""
     context = None if pn.state.curdoc is None else pn.state.curdoc.session_context
     return getattr(context, "request", None)
 
 
-def _in_background(begin: Callable[..., Any]) -> StoppableThread:
+def _in_background(begin: Callable[[IOLoop, str], Server]) -> StoppableThread:
     """Run a server in a thread of its own; what goes wrong before it answers is raised here."""
     loop, begun = IOLoop(make_current=False), Future[None]()
 
-    def run(server_id: str) -> Any:
+    def run(server_id: str) -> Server | None:
         asyncio.set_event_loop(loop.asyncio_loop)
         try:
             server = begin(loop, server_id)

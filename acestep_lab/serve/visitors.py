@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from acestep_lab.errors import MachineError
 
@@ -17,12 +16,12 @@ class Visitor:
     secure: bool = False
 
 
-def set_visitor(request: Any, visitor: Visitor) -> None:
+def set_visitor(request: object, visitor: Visitor) -> None:
     """Keep with a request who makes it; Tornado has no place of its own for that."""
     vars(request)["visitor"] = visitor
 
 
-def visitor_of(request: Any) -> Visitor:
+def visitor_of(request: object) -> Visitor:
     """Who makes a request, as the access control said, never by a token that a browser sends; MachineError without
     one.
     """

@@ -112,7 +112,7 @@ def export(take: Take, path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _as_flac(audio: Audio, folder: Path) -> dict[str, Any]:
+def _as_flac(audio: Audio, folder: Path) -> dict[str, object]:
     """The facts of a sound as a FLAC gives it back."""
     with tempfile.TemporaryDirectory(dir=folder, prefix=".draft-") as place:
         return identity.sound_facts(Audio.read(audio.write(Path(place) / "sound.flac")))

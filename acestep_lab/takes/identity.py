@@ -44,7 +44,7 @@ def digest(array: np.ndarray) -> str:
     return hashlib.sha256(plain.tobytes()).hexdigest()
 
 
-def sound_facts(audio: Audio) -> dict[str, Any]:
+def sound_facts(audio: Audio) -> dict[str, object]:
     """What a manifest tells of a sound."""
     return {
         "seconds": audio.seconds,
@@ -56,7 +56,7 @@ def sound_facts(audio: Audio) -> dict[str, Any]:
     }
 
 
-def latent_facts(latent: np.ndarray) -> dict[str, Any]:
+def latent_facts(latent: np.ndarray) -> dict[str, object]:
     """What a manifest tells of a latent."""
     return {"shape": list(latent.shape), "sha256": hashlib.sha256(np.ascontiguousarray(latent).tobytes()).hexdigest()}
 
@@ -81,7 +81,7 @@ def identity(data: Mapping[str, Any]) -> str:
     return f"take-{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
 
 
-def is_proven(data: Mapping[str, Any]) -> bool:
+def is_proven(data: Mapping[str, object]) -> bool:
     """Whether a manifest's id is the one its content earns."""
     return bool(data["format"] == FORMAT and data["id"] == identity(data))
 
@@ -165,7 +165,7 @@ def _hashed(state: Any, samples: np.ndarray) -> Any:
     return state
 
 
-def _shape(facts: Mapping[str, Any]) -> tuple[Any, ...]:
+def _shape(facts: Mapping[str, object]) -> tuple[object, ...]:
     return facts["rate"], facts["channels"], facts["frames"]
 
 

@@ -145,7 +145,7 @@ class Index:
         with self._open() as db:
             return dict(db.execute("SELECT id, stamp FROM takes"))
 
-    def put(self, entries: Iterable[tuple[str, Mapping[str, Any], Mapping[str, Any]]]) -> None:
+    def put(self, entries: Iterable[tuple[str, Mapping[str, object], Mapping[str, object]]]) -> None:
         """Add or replace takes: (stamp, manifest, marks) each."""
         with self._open() as db:
             for stamp, data, marks in entries:
@@ -211,7 +211,7 @@ def _match(query: str) -> str:
     return " ".join(f'"{word}"*' for word in words if any(ch.isalnum() for ch in word))
 
 
-def _row(stamp: str, data: Mapping[str, Any], marks: Mapping[str, Any]) -> tuple[Any, ...]:
+def _row(stamp: str, data: Mapping[str, Any], marks: Mapping[str, Any]) -> tuple[object, ...]:
     recipe, plan = data["recipe"], data.get("plan") or {}
     return (
         data["id"], stamp, data["created"], recipe["caption"], data["audio"]["seconds"], recipe.get("seed"),

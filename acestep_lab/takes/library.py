@@ -219,14 +219,7 @@ class Library:
         A take whose id belongs to another sound here is kept under an id of its own (see `admit`). Raises LibraryError where
         it cannot be written; nothing of it is left then, and the take is as whole in memory as before.
         """
-        if not is_a(take, Take):
-            raise LibraryError(f"A library keeps takes, not {shown(take)}.")
-        if not take.audio.samples.size:
-            raise LibraryError("The take's sound has no samples: there is nothing to keep.")
-        if not np.isfinite(take.audio.samples).all():
-            raise LibraryError(
-                "The take's sound holds samples that are not numbers (NaN or infinite): it cannot be kept."
-            )
+        _check_can_be_kept(take)
         take = self.admit(take)
         there = self._sound_of(self.folder, take.id)
         if there is not None and self._is_whole(take):
@@ -243,11 +236,15 @@ class Library:
         except (LibraryError, SourceError, OSError) as error:
             self._discard(take.id)
             raise self._refusal("take", error, take.audio.samples.nbytes + take.latent.nbytes) from None
-        for other in KINDS:  # what an earlier copy of it left
+        self._drop_other_kinds(take.id, kind)
+        return self.folder / f"{take.id}.{kind}"
+
+    def _drop_other_kinds(self, name: str, kind: str) -> None:
+        """Delete what an earlier copy of a take left: its sound as another kind of file."""
+        for other in KINDS:
             with contextlib.suppress(OSError):
                 if other != kind:
-                    (self.folder / f"{take.id}.{other}").unlink(missing_ok=True)
-        return self.folder / f"{take.id}.{kind}"
+                    (self.folder / f"{name}.{other}").unlink(missing_ok=True)
 
     def admit(self, take: Take) -> Take:
         """The take as this library can keep it: itself, or, where its id belongs to another sound here, one of its own.
@@ -268,7 +265,7 @@ class Library:
             f"{take.id} is another take here; this one got an id of its own, with that one as its parent."
         )
 
-    def _kept_under(self, name: str) -> tuple[dict[str, Any], Path | None] | None:
+    def _kept_under(self, name: str) -> tuple[dict[str, object], Path | None] | None:
         """The manifest under a name, here or in the trash, and the sound beside it."""
         places = [(one.folder, one.stem) for one in self._trash if one.name == name]
         for folder, stem in [(self.folder, name), *places]:
@@ -350,7 +347,7 @@ class Library:
         """What was said about a take: star, reject, note, tags, scores; nothing where its file is damaged."""
         return self._marks(take_id(name))[0]
 
-    def _marks(self, name: str) -> tuple[dict[str, Any], str]:
+    def _marks(self, name: str) -> tuple[dict[str, object], str]:
         """The marks of a take, and a sentence where they cannot be read."""
         path = self.folder / f"{name}.marks.json"
         if not path.exists() and not path.is_symlink():
@@ -375,18 +372,7 @@ class Library:
         LibraryError for an unknown take or a mark of another kind.
         """
         marks, unread = self._marks(self._known(name))
-        new: dict[str, Any] = {"star": star, "reject": reject, "note": note, "scores": scores, "tags": tags}
-        try:
-            if tags is not None:
-                new["tags"] = sorted({checked_text("A tag", tag) for tag in sequence("A mark's tags", tags, 1000)})
-            new = {what: plain(f"A mark's {what}", value) for what, value in new.items()}
-        except RecipeError as problem:
-            raise LibraryError(str(problem)) from None
-        if star is True:
-            new["reject"] = False
-        if reject is True:
-            new["star"] = False
-        new = {key: value for key, value in new.items() if value is not None}
+        new = _new_marks({"star": star, "reject": reject, "note": note, "scores": scores, "tags": tags})
         text = to_json(marks | manifest.checked_marks(new, "The marks"))
         file = self.folder / f"{name}.marks.json"
         if unread:  # what it said may still be read by a person
@@ -550,7 +536,7 @@ class Library:
 
     def _entries(
         self, names: Iterable[str], stamps: dict[str, str]
-    ) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    ) -> Iterator[tuple[str, dict[str, object], dict[str, object]]]:
         """What the index is told of takes; those that cannot be read are named in `problems` instead."""
         for name in names:
             try:
@@ -637,6 +623,32 @@ def _stamp(entry: os.DirEntry[str]) -> str:
     except OSError:
         return "unreadable"
     return f"{facts.st_mtime_ns}:{facts.st_size}"
+
+
+def _check_can_be_kept(take: object) -> None:
+    """LibraryError for what is no take, or a take without a sound."""
+    if not isinstance(take, Take) or not is_a(take, Take):
+        raise LibraryError(f"A library keeps takes, not {shown(take)}.")
+    if not take.audio.samples.size:
+        raise LibraryError("The take's sound has no samples: there is nothing to keep.")
+    if not np.isfinite(take.audio.samples).all():
+        raise LibraryError("The take's sound holds samples that are not numbers (NaN or infinite): it cannot be kept.")
+
+
+def _new_marks(asked: dict[str, object]) -> dict[str, object]:
+    """Marks as plain data, without those that are None; a star takes a rejection back, and vice versa. LibraryError."""
+    try:
+        if asked["tags"] is not None:
+            tags = sequence("A mark's tags", asked["tags"], 1000)
+            asked["tags"] = sorted({checked_text("A tag", tag) for tag in tags})
+        new = {what: plain(f"A mark's {what}", value) for what, value in asked.items()}
+    except RecipeError as problem:
+        raise LibraryError(str(problem)) from None
+    if asked["star"] is True:
+        new["reject"] = False
+    if asked["reject"] is True:
+        new["star"] = False
+    return {key: value for key, value in new.items() if value is not None}
 
 
 def _sources(recipe: Any) -> list[str]:

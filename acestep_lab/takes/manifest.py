@@ -52,17 +52,17 @@ def describe(take: Take) -> dict[str, Any]:
     return with_checksum({**take.manifest, **details, **facts})
 
 
-def with_checksum(data: Mapping[str, Any]) -> dict[str, Any]:
+def with_checksum(data: Mapping[str, object]) -> dict[str, object]:
     """A manifest with a checksum of all it says."""
     return {**data, "checksum": _checksum(data)}
 
 
-def is_intact(data: Mapping[str, Any]) -> bool:
+def is_intact(data: Mapping[str, object]) -> bool:
     """Whether a manifest says what it said when it was written."""
     return data.get("checksum") in (None, _checksum(data))
 
 
-def _checksum(data: Mapping[str, Any]) -> str:
+def _checksum(data: Mapping[str, object]) -> str:
     text = json.dumps({name: value for name, value in data.items() if name != "checksum"}, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
@@ -89,7 +89,7 @@ def _latent(data: Mapping[str, Any], take: Take) -> dict[str, Any]:
     return dict(take.facts["latent"] if take.latent.size else data["latent"])
 
 
-def to_text(manifest: Mapping[str, Any]) -> str:
+def to_text(manifest: Mapping[str, object]) -> str:
     """A manifest as the one line of JSON that goes into a file's comment tag; LibraryError for what JSON cannot hold."""
     try:
         text = json.dumps(manifest, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
@@ -99,7 +99,7 @@ def to_text(manifest: Mapping[str, Any]) -> str:
     return text
 
 
-def from_text(text: str, where: str) -> dict[str, Any]:
+def from_text(text: str, where: str) -> dict[str, object]:
     """Read a manifest back; LibraryError says which file holds none, or what of it is damaged."""
     try:
         found = parse_json(text, where, LibraryError) if text.lstrip()[:1] == "{" else None
@@ -158,7 +158,7 @@ def from_file(data: Mapping[str, Any], audio: Audio, latent: np.ndarray | None, 
     return replace(take, parents=(data["id"],))
 
 
-def recipe_of(data: Mapping[str, Any]) -> dict[str, Any]:
+def recipe_of(data: Mapping[str, Any]) -> dict[str, object]:
     """The recipe of a checked manifest as plain data of today."""
     recipe: Recipe = _values(data, "The manifest").values["recipe"]
     return recipe.to_json()
@@ -267,7 +267,7 @@ def _is_count(value: object, most: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
 
 
-def _has_facts(value: Mapping[str, Any]) -> bool:
+def _has_facts(value: Mapping[str, object]) -> bool:
     return _is_count(value.get("frames"), 2**40) and isinstance(value.get("fingerprint"), str)
 
 
@@ -294,7 +294,7 @@ _FIELDS: dict[str, Callable[[object], bool]] = {
 # -- marks ----------------------------------------------------------------------------------------------------------------
 
 
-def checked_marks(found: Mapping[str, Any], where: str) -> dict[str, Any]:
+def checked_marks(found: Mapping[str, Any], where: str) -> dict[str, object]:
     """What was said about a take, every field of the right kind; LibraryError says what is wrong."""
     marks = dict(found)
     for name, value in marks.items():
@@ -313,7 +313,7 @@ def _is_truth(value: object) -> bool:
     return isinstance(value, bool)
 
 
-_MARKS: dict[str, Callable[[Any], bool]] = {
+_MARKS: dict[str, Callable[[object], bool]] = {
     "star": _is_truth,
     "reject": _is_truth,
     "note": lambda value: isinstance(value, str) and len(value) <= 100_000,

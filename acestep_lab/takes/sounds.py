@@ -38,7 +38,7 @@ class Sounds:
         self.library.keep(take)
         return take
 
-    def store(self, take: Take, sources: Iterable[Any], say: Callable[[str], None]) -> None:
+    def store(self, take: Take, sources: Iterable[Any], on_message: Callable[[str], None]) -> None:
         """Put a take on disk the moment it exists, and the recordings it starts from; a full disk costs a sentence, never the
         take.
         """
@@ -49,7 +49,7 @@ class Sounds:
                     self.library.keep_sound(sound)
             self.library.keep(take)
         except (LibraryError, OSError) as error:
-            say(f"{error} The take is safe in memory: free some space, then call lab.keep(take).")
+            on_message(f"{error} The take is safe in memory: free some space, then call lab.keep(take).")
 
     def load(self, name: str | os.PathLike[str]) -> Take:
         """A take by its id, or out of any of our sound files; LibraryError where there is none."""

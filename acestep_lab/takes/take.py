@@ -124,7 +124,7 @@ class Take:
         changed = replace(self, **changes)
         return changed.with_manifest(self.manifest) if self.manifest is not None and _alike(self, changed) else changed
 
-    def with_manifest(self, manifest: Mapping[str, Any]) -> Self:
+    def with_manifest(self, manifest: Mapping[str, object]) -> Self:
         """The same take, bearing the id of the manifest it was read from."""
         take = replace(self)
         object.__setattr__(take, "manifest", dict(manifest))
@@ -159,7 +159,7 @@ class Take:
         return export(self, path)
 
 
-def _latent(value: Any) -> np.ndarray:
+def _latent(value: object) -> np.ndarray:
     """A latent as float32 `[frames, channels]` that nobody can write to."""
     try:
         with np.errstate(over="ignore", invalid="ignore"):

@@ -77,11 +77,11 @@ def compare(one: Audio, other: Audio) -> Verdict:
     return Verdict("same to the ear" if distance <= EAR_DECIBELS else "different", distance, largest)
 
 
-def making_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+def making_differences(one: Mapping[str, object], other: Mapping[str, object]) -> str:
     """What changes numbers and is different between how two takes were made (`made_with`): "made in int8 and again in auto";
     nothing where it is the same, or where one of them does not say.
     """
-    names = ("precision", "dtype", "device")
+    names = ("checkpoint", "precision", "dtype", "device")
     pairs = [(one.get(name), other.get(name)) for name in names]
     differences = [f"made in {first} and again in {then}" for first, then in pairs if first and then and first != then]
     return ", ".join(differences)

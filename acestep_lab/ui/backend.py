@@ -17,8 +17,10 @@ from acestep_lab.jobs.client import Client
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.owned_library import OwnedLibrary
 from acestep_lab.jobs.queue import JobQueue
+from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.session_like import SessionLike
+from acestep_lab.takes.index import Card
 from acestep_lab.ui.gallery import card_of
 
 T = TypeVar("T")
@@ -58,7 +60,7 @@ class Backend:
     def start(
         self,
         recipe: Recipe | Sequence[Recipe],
-        plan: Any = None,
+        plan: Plan | None = None,
         owner: str = "",
         title: str = "",
         address: str = "",
@@ -80,7 +82,7 @@ class Backend:
         return unsaved + [_plain(card, self.takes.owner_of(card.id) == owner) for card in kept]
 
 
-def _plain(card: Any, mine: bool = True) -> dict[str, Any]:
+def _plain(card: Card, mine: bool = True) -> dict[str, Any]:
     """A library's card as plain data for the gallery; what its owner said of it is for the owner."""
     title = " ".join(card.caption.split()) or card.id
     facts = [] if card.task == "Text2Music" else [card.task.lower()]
@@ -104,7 +106,7 @@ def _plain(card: Any, mine: bool = True) -> dict[str, Any]:
 _ONE = threading.Lock()
 
 
-def backend_of(session: Any) -> Backend:
+def backend_of(session: SessionLike) -> Backend:
     """The one Backend of a session; it lives as long as the session does."""
     with _ONE:
         backend: Backend | None = vars(session).get("_backend")

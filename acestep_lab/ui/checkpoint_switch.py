@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from acestep_lab.errors import LabError, shown
 from acestep_lab.ui.component import Component, widget_and_pane
@@ -40,7 +40,7 @@ class CheckpointSwitch(Component):
     """
 
     module = "checkpoint"
-    fields: ClassVar[dict[str, Any]] = {
+    fields: ClassVar[Mapping[str, object]] = {
         "current": "",
         "note": "",
         "choices": [],

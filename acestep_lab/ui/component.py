@@ -36,16 +36,16 @@ class Component:
 
     module: ClassVar[str] = ""
     includes: ClassVar[tuple[str, ...]] = ()
-    fields: ClassVar[dict[str, Any]] = {}
+    fields: ClassVar[Mapping[str, object]] = {}
 
-    def __init_subclass__(cls, **keywords: Any) -> None:
+    def __init_subclass__(cls, **keywords: object) -> None:
         super().__init_subclass__(**keywords)
         own = {name: work for name, work in vars(cls).items() if name.startswith("do_") and callable(work)}
         for name, work in own.items():
             setattr(cls, name, validated(work))
         cls._requests = {**cls._requests, **{name.removeprefix("do_"): getattr(cls, name) for name in own}}
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         if name in self.fields and not fits(self.fields[name], value):
             raise RecipeError(f"The field {name!r} of a {type(self).__name__} cannot be {shown(value)}.")
         super().__setattr__(name, value)
@@ -53,12 +53,12 @@ class Component:
     def setup(self, *arguments: Any, **keywords: Any) -> None:
         """Called once with the constructor's arguments, after the host's own constructor."""
 
-    def _begin(self, *arguments: Any, **keywords: Any) -> None:
+    def _begin(self, *arguments: object, **keywords: object) -> None:
         self._listeners: dict[str, list[Listener]] = {}
         self._receiving = threading.RLock()
         self.setup(*arguments, **keywords)
 
-    def emit(self, kind: str, *buffers: Buffer, **body: Any) -> None:
+    def emit(self, kind: str, *buffers: Buffer, **body: object) -> None:
         """Send one message, with bytes if need be, to every view of this component."""
         raise NotImplementedError
 
@@ -71,7 +71,7 @@ class Component:
         """Call `listener(**body)` whenever the component notifies of `kind`."""
         self._listeners.setdefault(kind, []).append(listener)
 
-    def notify(self, kind: str, **body: Any) -> None:
+    def notify(self, kind: str, **body: object) -> None:
         """Tell whoever listens; a LabError or a failing disk becomes a sentence in view."""
         try:
             for listener in self._listeners.get(kind, ()):
@@ -83,7 +83,7 @@ class Component:
         """Show a sentence at the top of the component, or beside one of its fields."""
         self.emit("error", text=text, field=field)
 
-    def receive(self, message: Any, buffers: Any = ()) -> None:
+    def receive(self, message: object, buffers: object = ()) -> None:
         """Do what one message asks; whatever makes no sense of it is one sentence in view, and nothing has changed."""
         with self._receiving:
             try:
@@ -93,10 +93,10 @@ class Component:
                 self.show_error(sentence(problem), field_of(message))
                 self._refused(message)
 
-    def _refused(self, message: Any) -> None:
+    def _refused(self, message: object) -> None:
         """A message was answered by a sentence; for a component whose page waits for more than that."""
 
-    def stale_fields(self, state: Any) -> list[str]:
+    def stale_fields(self, state: object) -> list[str]:
         """Of a state a page claims, the fields that stand otherwise here: state goes from Python to the page only."""
         if not isinstance(state, Mapping):
             return []
@@ -113,10 +113,10 @@ class Component:
         """A view has been drawn; bulk data may be sent. Subclasses say which."""
         self.notify("ready")
 
-    _requests: ClassVar[dict[str, Callable[..., Any]]] = {"code": do_code, "ready": do_ready}
+    _requests: ClassVar[dict[str, Callable[..., object]]] = {"code": do_code, "ready": do_ready}
 
 
-def _same(claimed: Any, own: Any) -> bool:
+def _same(claimed: object, own: object) -> bool:
     """Whether what a page claims is what stands here; a page may send arrays, whose comparison is no yes or no."""
     try:
         return bool(claimed == own)
@@ -127,17 +127,17 @@ def _same(claimed: Any, own: Any) -> bool:
 class _WidgetHost(anywidget.AnyWidget):
     """Component over a Jupyter comm; everything a front end sends comes in by `_handle_msg`."""
 
-    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+    def __init__(self, *arguments: object, **keywords: object) -> None:
         super().__init__()
         self._begin(*arguments, **keywords)
 
-    def emit(self, kind: str, *buffers: Buffer, **body: Any) -> None:
+    def emit(self, kind: str, *buffers: Buffer, **body: object) -> None:
         self.send({**body, "kind": kind}, list(buffers) or None)
 
-    def _handle_msg(self, msg: Any) -> None:
+    def _handle_msg(self, msg: object) -> None:
         content = msg.get("content") if isinstance(msg, Mapping) else None
         data = content.get("data") if isinstance(content, Mapping) else None
-        if not isinstance(data, Mapping):
+        if not isinstance(msg, Mapping) or not isinstance(data, Mapping):
             return
         method = data.get("method")
         if method == "custom":
@@ -147,10 +147,10 @@ class _WidgetHost(anywidget.AnyWidget):
         elif method == "request_state":
             self.send_state()
 
-    def _handle_custom_msg(self, content: Any, buffers: Any) -> None:
+    def _handle_custom_msg(self, content: object, buffers: object) -> None:
         self.receive(content, buffers)
 
-    def set_state(self, sync_data: Any) -> None:
+    def set_state(self, sync_data: object) -> None:
         if names := self.stale_fields(sync_data):
             self.send_state(names)
 
@@ -160,7 +160,7 @@ class _PaneHost(AnyWidgetComponent):
 
     __abstract = True
 
-    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+    def __init__(self, *arguments: object, **keywords: object) -> None:
         super().__init__(sizing_mode="stretch_width", margin=0)
         self._begin(*arguments, **keywords)  # type: ignore[attr-defined]
 
@@ -168,13 +168,13 @@ class _PaneHost(AnyWidgetComponent):
     def has_views(self) -> bool:
         return bool(self._models)
 
-    def emit(self, kind: str, *buffers: Buffer, **body: Any) -> None:
+    def emit(self, kind: str, *buffers: Buffer, **body: object) -> None:
         self._send_msg({**body, "kind": kind, "_buffers": [bytes(b) for b in buffers]})
 
-    def _handle_msg(self, data: Any) -> None:
+    def _handle_msg(self, data: object) -> None:
         self.receive(data, data.get("_buffers") if isinstance(data, Mapping) else None)  # type: ignore[attr-defined]
 
-    def _process_events(self, events: Any) -> None:
+    def _process_events(self, events: object) -> None:
         for name in self.stale_fields(events):  # type: ignore[attr-defined]
             self.param.trigger(name)
 
@@ -197,5 +197,5 @@ def widget_and_pane(core: type[Component]) -> tuple[type[Any], type[Any]]:
     return widget, pane
 
 
-def _fresh(value: Any) -> Any:
+def _fresh(value: object) -> object:
     return tuple(value) if isinstance(value, tuple) else copy.deepcopy(value)

@@ -37,11 +37,11 @@ class Field:
     hint: str
     options: tuple[str, ...] = ()
     unit: str = ""
-    default: Any = None
+    default: object = None
     within: tuple[float, float] | None = None
     """Lowest and highest number."""
 
-    def read(self, typed: Any) -> Any:
+    def read(self, typed: object) -> Any:
         """The value of what was typed; None for nothing; RecipeError where it is no value of this kind."""
         if typed is None or (isinstance(typed, str) and not typed.strip()):
             return self.default
@@ -57,7 +57,7 @@ class Field:
             )
         return value
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain data for the browser half."""
         return {
             "name": self.name, "label": self.label, "kind": self.kind, "hint": self.hint,
@@ -70,7 +70,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORE
 _LONGEST_NUMBER = 60
 
 
-def parse_number(typed: Any) -> float | int | None:
+def parse_number(typed: object) -> float | int | None:
     """The finite number somebody typed, in any alphabet's digits, with comma or point; None where it is none.
 
     "²" and "Ⅷ" are no digits, though Python's `isdigit` and `isnumeric` say so.
@@ -88,50 +88,50 @@ def parse_number(typed: Any) -> float | int | None:
     return parse_number(int(digits) if digits.lstrip("+-").isdigit() else float(digits))
 
 
-def _number(field: Field, typed: Any) -> float:
+def _number(field: Field, typed: object) -> float:
     value = parse_number(typed)
     if value is None:
         raise RecipeError(f"{field.label} is a number{field.unit and f' of {field.unit}'}, not {_quoted(typed)}.")
     return value
 
 
-def _share(field: Field, typed: Any) -> float:
+def _share(field: Field, typed: object) -> float:
     value = _number(field, typed)
     if not 0 <= value <= 1:
         raise RecipeError(f"{field.label} lies between 0 and 1, not at {_quoted(typed)}.")
     return value
 
 
-def _whole(field: Field, typed: Any) -> int:
+def _whole(field: Field, typed: object) -> int:
     value = _number(field, typed)
     if value != int(value):
         raise RecipeError(f"{field.label} is a whole number, not {_quoted(typed)}.")
     return int(value)
 
 
-def _word(field: Field, typed: Any) -> str:
+def _word(field: Field, typed: object) -> str:
     if isinstance(typed, bool) or not isinstance(typed, str | int | float):
         raise RecipeError(f"{field.label} is a word, not {_quoted(typed)}.")
     return str(typed)
 
 
-def _stems(field: Field, typed: Any) -> tuple[str, ...]:
+def _stems(field: Field, typed: object) -> tuple[str, ...]:
     if not isinstance(typed, list | tuple) or not all(isinstance(stem, str) for stem in typed):
         raise RecipeError(f"{field.label} are a list of words, such as drums and bass, not {_quoted(typed)}.")
     return tuple(typed)
 
 
-def _flag(field: Field, typed: Any) -> bool:
+def _flag(field: Field, typed: object) -> bool:
     if not isinstance(typed, bool):
         raise RecipeError(f"{field.label} is on or off, not {_quoted(typed)}.")
     return typed
 
 
-def _quoted(typed: Any) -> str:
+def _quoted(typed: object) -> str:
     return shown(typed, 42) if isinstance(typed, str) else kind_of(typed)
 
 
-_READ: dict[str, Callable[[Field, Any], Any]] = {
+_READ: dict[str, Callable[[Field, object], object]] = {
     "number": _number,
     "share": _share,
     "whole": _whole,
@@ -167,7 +167,10 @@ TOKENS = (
     Field("top_p", "Top p", "number", "Only the likeliest tokens that together have this probability; 1 is all."),
     _GUIDANCE_SCALE,
 )
-SAMPLING: Mapping[type[Any], tuple[Field, ...]] = {FlowSampling: FLOW, TokenSampling: TOKENS}
+SAMPLING: Mapping[type[FlowSampling] | type[TokenSampling], tuple[Field, ...]] = {
+    FlowSampling: FLOW,
+    TokenSampling: TOKENS,
+}
 """The sampling's fields by the kind of value a checkpoint's recipes have."""
 _STEMS = tuple(vocabulary.STEMS)
 
@@ -226,7 +229,7 @@ class Form:
 
     metadata: tuple[Field, ...] = METADATA
     song: tuple[Field, ...] = SONG
-    sampling: type[Any] = FlowSampling
+    sampling: type[FlowSampling] | type[TokenSampling] = FlowSampling
     tasks: tuple[TaskForm, ...] = TASK_FORMS
     fixed: frozenset[str] = frozenset()
     """Fields of tasks that it has no use for, as "Extend.before"."""
@@ -343,7 +346,7 @@ class Draft:
             _known(name)
         return replace(self, locked=self.locked | {name} if on else self.locked - {name})
 
-    def take_over(self, values: Mapping[str, Any]) -> Draft:
+    def take_over(self, values: Mapping[str, object]) -> Draft:
         """The draft with many fields set at once, locked ones excepted; how presets and old takes come in."""
         draft = self
         for name, value in values.items():
@@ -413,7 +416,7 @@ _TASK_FIELDS = frozenset(f"{form.name}.{f.name}" for form in TASK_FORMS for f in
 _caption = text(20_000)
 
 
-def _known(name: Any) -> str:
+def _known(name: object) -> str:
     """A field's name; RecipeError where there is none of that name."""
     if not isinstance(name, str) or (name not in PLAIN_FIELDS and name not in _TASK_FIELDS):
         raise RecipeError(f"There is no field {shown(name, 42)}.")

@@ -1,4 +1,4 @@
-"""How a notebook shows the values of the house. Values know nothing of it: a running IPython is told here, by their
+"""How a notebook shows our values. Values know nothing of it: a running IPython is told here, by their
 names.
 
 Nothing is imported before it is shown. `acestep_lab` registers these when the first of its names is used while IPython
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from acestep_lab.jobs.kinds import RenderRun
     from acestep_lab.takes.take import Take
 
-Bundle = dict[str, Any] | tuple[dict[str, Any], dict[str, Any]]
+Bundle = dict[str, object] | tuple[dict[str, object], dict[str, object]]
 """A MIME bundle: data by MIME type, or a pair of data and metadata."""
 STEP_WIDTH, STEP_HEIGHT = 640, 110
 """Pixels in which a step's picture is shown."""

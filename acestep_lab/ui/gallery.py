@@ -46,7 +46,7 @@ class Gallery(Component):
     """
 
     module = "gallery"
-    fields: ClassVar[dict[str, Any]] = {
+    fields: ClassVar[Mapping[str, object]] = {
         "cards": [],
         "columns": [],
         "grid": {},
@@ -99,7 +99,7 @@ class Gallery(Component):
         self._set_cards(shown_cards)
 
     def sweep(
-        self, x: tuple[str, Sequence[Any]], y: tuple[str, Sequence[Any]] | None, cells: Sequence[Sequence[str]]
+        self, x: tuple[str, Sequence[object]], y: tuple[str, Sequence[object]] | None, cells: Sequence[Sequence[str]]
     ) -> None:
         """Show takes as a grid over one or two parameters: `cells[row][column]` are ids, "" where none is yet."""
         self.grid = {
@@ -150,7 +150,7 @@ class Gallery(Component):
     def do_mark(self, id: Id, star: bool | None = None, reject: bool | None = None, note: Note = None) -> None:
         """Star or reject a take, or write a note on it."""
         self._card(id)
-        marks: dict[str, Any] = {"star": star, "reject": reject, "note": note}
+        marks: dict[str, object] = {"star": star, "reject": reject, "note": note}
         marks = {name: value for name, value in marks.items() if value is not None}
         if marks.get("star"):
             marks["reject"] = False
@@ -219,7 +219,7 @@ class Gallery(Component):
         return {**scores, **({"blind": f"{won} of {of}"} if of else {})}
 
 
-def _takes_of(takes: Iterable[Any]) -> list[Take]:
+def _takes_of(takes: Iterable[object]) -> list[Take]:
     """Takes as a list; LabError where something else is among them."""
     found: list[Any] = list(takes) if isinstance(takes, Iterable) and not isinstance(takes, str) else [takes]
     for one in found:
@@ -250,7 +250,7 @@ def card_of(take: Take, marks: Mapping[str, Any] | None = None) -> dict[str, Any
 _NOT_COMPARED = ("caption", "lyrics", "task", "planning", "language")
 
 
-def differing(recipes: Sequence[Mapping[str, Any]]) -> list[str]:
+def differing(recipes: Sequence[Mapping[str, object]]) -> list[str]:
     """Names of the plain parameters that are not the same in all recipes."""
     names = sorted({name for recipe in recipes for name in recipe if name not in _NOT_COMPARED})
     return [name for name in names if len({repr(recipe.get(name)) for recipe in recipes}) > 1]

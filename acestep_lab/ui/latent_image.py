@@ -24,7 +24,7 @@ Picture = NDArray[np.uint8]
 
 
 def picture(
-    latent: Any, order: NDArray[np.intp] | None = None, width: int | None = None, row_height: int = 2
+    latent: object, order: NDArray[np.intp] | None = None, width: int | None = None, row_height: int = 2
 ) -> Picture:
     """A latent [frames, channels] as an image [height, width, 3], `row_height` pixels per channel.
 
@@ -41,7 +41,7 @@ def picture(
     return np.repeat(colours, row_height, axis=0)
 
 
-def order_of(latent: Any) -> NDArray[np.intp]:
+def order_of(latent: object) -> NDArray[np.intp]:
     """An order of channels that puts those that move together side by side: by their part in the strongest movement.
 
     Take it once per run and hand it to every `picture` of the run.
@@ -71,7 +71,7 @@ def _chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
-def _array(latent: Any) -> NDArray[np.float32]:
+def _array(latent: object) -> NDArray[np.float32]:
     """Values as float32 [frames, channels], from a tensor on any device or an array."""
     if hasattr(latent, "detach"):
         latent = latent.detach().float().cpu().numpy()
@@ -108,7 +108,7 @@ class Probe:
     explained: float
 
     @classmethod
-    def fit(cls, latents: Any, bands: Any, ridge: float = 1e-2) -> Probe:
+    def fit(cls, latents: object, bands: object, ridge: float = 1e-2) -> Probe:
         """Fit on a latent [frames, channels] and the log band energies [frames, bands] of its sound.
 
         The last fifth is kept aside to measure `explained`.
@@ -124,7 +124,7 @@ class Probe:
         spread = targets[cut:] - targets[cut:].mean(axis=0)
         return cls(weights, float(1.0 - (missed**2).sum() / max(float((spread**2).sum()), 1e-12)))
 
-    def spectrum(self, latent: Any) -> NDArray[np.float32]:
+    def spectrum(self, latent: object) -> NDArray[np.float32]:
         """Guessed log band energies [frames, bands] of a latent [frames, channels]."""
         return features(_array(latent)) @ self.weights
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
 from acestep_lab.audio.audio import Audio
+from acestep_lab.engines.step import Step
 from acestep_lab.errors import RecipeError
 from acestep_lab.jobs.events import Event
 from acestep_lab.jobs.kinds import RenderRun
@@ -45,7 +46,7 @@ class LatentPreview(Component):
 
     module = "latent"
     includes = ("audio_player",)
-    fields: ClassVar[dict[str, Any]] = {
+    fields: ClassVar[Mapping[str, object]] = {
         "run": "",
         "steps": 0,
         "latest": -1,
@@ -60,10 +61,10 @@ class LatentPreview(Component):
     track: dict[str, Any]
     hears: bool
 
-    def setup(self, picture: Callable[[Any], bytes] | None = None) -> None:
+    def setup(self, picture: Callable[[Step], bytes] | None = None) -> None:
         """Take the way a step becomes a picture."""
         self._picture = picture or Pictures()
-        self._by_index: dict[int, Any] = {}
+        self._by_index: dict[int, Step] = {}
         self._generation = (
             0  # which run is generation at; a picture that waits for its moment may belong to the one before
         )
@@ -102,12 +103,12 @@ class LatentPreview(Component):
         elif event.kind == "state" and event.value in OVER:
             self.end(run.problem)
 
-    def catch_up(self, steps: Iterable[Any]) -> None:
+    def catch_up(self, steps: Iterable[Step]) -> None:
         """Take over the steps a run has shown already; the latest is drawn once somebody looks."""
         self._by_index.update((step.index, step) for step in steps)
         self._show_newest()
 
-    def add(self, step: Any) -> None:
+    def add(self, step: Step) -> None:
         """Show one more step; called from the worker thread, also while `begin` and `catch_up` are at work."""
         generation = self._generation
         self._by_index[step.index] = step
@@ -169,12 +170,12 @@ class LatentPreview(Component):
             self._push(self._by_index[newest])
             shown = newest
 
-    def _push(self, step: Any) -> None:
+    def _push(self, step: Step) -> None:
         self.steps, self.latest, self.hears = int(step.steps), int(step.index), step.estimate is not None
         if self.has_views:
             self._send_picture(step)
 
-    def _send_picture(self, step: Any) -> None:
+    def _send_picture(self, step: Step) -> None:
         """Send the picture of a step; a token model's has no estimate, and nothing to look at."""
         if step.estimate is not None:
             self.emit("picture", self._picture(step), run=self.run, step=int(step.index), t=float(step.t))

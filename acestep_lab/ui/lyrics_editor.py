@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 from acestep_lab.errors import RecipeError, shown
@@ -38,7 +38,7 @@ class LyricsEditor(Component):
     """
 
     module = "lyrics"
-    fields: ClassVar[dict[str, Any]] = {
+    fields: ClassVar[Mapping[str, object]] = {
         "text": "",
         "language": "",
         "instrumental": False,

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 from acestep_lab.errors import RecipeError, shown
 from acestep_lab.files import NO_CHARACTER
 
-Reader = Callable[[str, Any], Any]
+Reader = Callable[[str, object], object]
 """Takes the name of a field and what was sent; returns the value, or raises RecipeError."""
 
 MOST_BYTES = 64 * 2**20
@@ -43,10 +43,10 @@ def kind_of(value: object) -> str:
     return next((word for kind, word in _KINDS.items() if isinstance(value, kind)), "something else")
 
 
-def text(most: int = 2_000) -> Reader:
+def text(most: int = 2_000) -> Callable[[str, object], str]:
     """A reader of text of at most so many characters, all of them whole ones."""
 
-    def read(name: str, value: Any) -> str:
+    def read(name: str, value: object) -> str:
         if not isinstance(value, str):
             raise RecipeError(f"{_named(name)} is text, not {kind_of(value)}.")
         if len(value) > most:
@@ -58,7 +58,7 @@ def text(most: int = 2_000) -> Reader:
     return read
 
 
-def number(name: str, value: Any) -> float:
+def number(name: str, value: object) -> float:
     """A finite number of a size a page may speak of."""
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
         raise RecipeError(f"{_named(name)} is a number, not {kind_of(value)}.")
@@ -67,7 +67,7 @@ def number(name: str, value: Any) -> float:
     return value
 
 
-def whole(name: str, value: Any) -> int:
+def whole(name: str, value: object) -> int:
     """A whole number; a browser's 3.0 is one."""
     found = number(name, value)
     if found != int(found):
@@ -75,14 +75,14 @@ def whole(name: str, value: Any) -> int:
     return int(found)
 
 
-def flag(name: str, value: Any) -> bool:
+def flag(name: str, value: object) -> bool:
     """Yes or no, and nothing that merely counts as such."""
     if not isinstance(value, bool):
         raise RecipeError(f"{_named(name)} is true or false, not {kind_of(value)}.")
     return value
 
 
-def typed(name: str, value: Any) -> Any:
+def typed(name: str, value: object) -> object:
     """What somebody typed or chose, whatever a form will make of it: nothing, a number, text, yes or no, a list of
     words.
     """
@@ -98,7 +98,7 @@ def typed(name: str, value: Any) -> Any:
 def list_of(each: Reader, most: int) -> Reader:
     """A reader of a list of at most so many things of one kind."""
 
-    def read(name: str, value: Any) -> list[Any]:
+    def read(name: str, value: object) -> list[object]:
         if not isinstance(value, list | tuple):
             raise RecipeError(f"{_named(name)} is a list, not {kind_of(value)}.")
         if len(value) > most:
@@ -111,7 +111,7 @@ def list_of(each: Reader, most: int) -> Reader:
 def table(**columns: Reader) -> Reader:
     """A reader of a table with these fields; a missing one is None, any other is left out."""
 
-    def read(name: str, value: Any) -> dict[str, Any]:
+    def read(name: str, value: object) -> dict[str, object]:
         if not isinstance(value, Mapping):
             raise RecipeError(f"{_named(name)} is a table, not {kind_of(value)}.")
         return {key: each(f"{name} {key}", value[key]) if key in value else None for key, each in columns.items()}
@@ -124,7 +124,7 @@ def optional(each: Reader) -> Reader:
     return lambda name, value: None if value is None else each(name, value)
 
 
-def buffers(name: str, value: Any) -> list[bytes]:
+def buffers(name: str, value: object) -> list[bytes]:
     """The bytes that came with a message."""
     if not isinstance(value, list | tuple) or not all(isinstance(one, bytes | bytearray | memoryview) for one in value):
         raise RecipeError("What should have come as bytes did not; send it again.")
@@ -139,7 +139,7 @@ Line = Annotated[str, text(2_000)]
 Typed = Annotated[Any, typed]
 Ids = Annotated[Sequence[str], list_of(text(200), 200)]
 
-_PLAIN: dict[Any, Reader] = {str: text(), int: whole, float: number, bool: flag}
+_PLAIN: dict[object, Reader] = {str: text(), int: whole, float: number, bool: flag}
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class RequestSchema:
             frozenset(name for name, one in arguments[1:] if one.default is one.empty),
         )
 
-    def read(self, given: Sequence[Any], named: Mapping[Any, Any]) -> dict[str, Any]:
+    def read(self, given: Sequence[object], named: Mapping[str, object]) -> dict[str, object]:
         """The fields as values; RecipeError where one is too many, is missing, or is of another kind."""
         if len(given) > len(self.fields):
             raise RecipeError(f"“{self.name}” takes {len(self.fields)} fields, not {len(given)}.")
@@ -185,13 +185,13 @@ def validated(method: Callable[..., Any]) -> Callable[..., Any]:
     schema = RequestSchema.of(method)
 
     @functools.wraps(method)
-    def work(self: Any, /, *given: Any, **named: Any) -> Any:
+    def work(self: Any, /, *given: object, **named: object) -> object:
         return method(self, **schema.read(given, named))
 
     return work
 
 
-def parse_message(message: Any, sent: Any, known: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def parse_message(message: object, sent: object, known: Mapping[str, object]) -> tuple[str, dict[str, object]]:
     """A message as (kind, fields), its bytes under "buffers"; RecipeError where it is none, or of no kind among
     `known`.
     """
@@ -207,7 +207,7 @@ def parse_message(message: Any, sent: Any, known: Mapping[str, Any]) -> tuple[st
     return kind, body if empty else {**body, "buffers": sent}
 
 
-def field_of(message: Any, called: str = "field") -> str:
+def field_of(message: object, called: str = "field") -> str:
     """A short word of a message that was refused, "" where there is none: the field it spoke of, the turn it waits
     for.
     """
@@ -215,7 +215,7 @@ def field_of(message: Any, called: str = "field") -> str:
     return name if isinstance(name, str) and len(name) <= 60 and not NO_CHARACTER.search(name) else ""
 
 
-def fits(default: Any, value: Any) -> bool:
+def fits(default: object, value: object) -> bool:
     """Whether a value may stand in a field of this default: nothing, or one of the default's kind (a number, if
     None).
     """
@@ -232,14 +232,14 @@ def _named(name: str) -> str:
     return name.replace("_", " ").capitalize()
 
 
-def _reader(method: Callable[..., Any], name: str, hints: Mapping[str, Any]) -> Reader:
+def _reader(method: Callable[..., Any], name: str, hints: Mapping[str, object]) -> Reader:
     found = _of_hint(hints.get(name))
     if found is None:
         raise TypeError(f"{method.__qualname__} does not say how its field {name!r} is read.")
     return found
 
 
-def _of_hint(hint: Any) -> Reader | None:
+def _of_hint(hint: object) -> Reader | None:
     """The reader an annotation names, or the plain one of its type."""
     if get_origin(hint) is Annotated:
         return next((one for one in get_args(hint)[1:] if callable(one)), None)

@@ -10,6 +10,7 @@ from panel.io.resources import LOCAL_DIST
 from panel.viewable import Viewable
 
 from acestep_lab.errors import LabError
+from acestep_lab.session_like import SessionLike
 from acestep_lab.ui import tracks
 from acestep_lab.ui.backend import backend_of
 from acestep_lab.ui.studio import Studio
@@ -40,12 +41,12 @@ def layout(studio: Studio) -> Viewable:
     return _column(_PAGE, studio.top, studio.switch, _column(_GRID, left, right), studio.gallery, studio.tree)
 
 
-def _column(style: str, *children: Any) -> pn.Column:
+def _column(style: str, *children: object) -> pn.Column:
     return pn.Column(*children, sizing_mode="stretch_width", margin=0, stylesheets=[style])
 
 
 def page(
-    session: Any,
+    session: SessionLike,
     *,
     owner: str = "",
     address: str = "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -50,7 +50,7 @@ class PlanView(Component):
     """
 
     module = "plan"
-    fields: ClassVar[dict[str, Any]] = {
+    fields: ClassVar[Mapping[str, object]] = {
         "stream": "",
         "live": False,
         "rows": [],
@@ -168,7 +168,7 @@ class PlanView(Component):
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
-    def _asked(self, name: str) -> Any:
+    def _asked(self, name: str) -> object:
         """What the musician had said of a field; None or "" where nothing."""
         return getattr(self._recipe, name, None) if self._recipe is not None and name != "genres" else None
 

@@ -6,7 +6,7 @@ import re
 import tempfile
 import threading
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -37,7 +37,7 @@ class Player(Component):
 
     module = "player"
     includes = ("audio_player",)
-    fields: ClassVar[dict[str, Any]] = {"track": {}, "code": "", "forms": []}
+    fields: ClassVar[Mapping[str, object]] = {"track": {}, "code": "", "forms": []}
 
     def setup(self, take: Take | Audio | None = None, *, url: tracks.UrlOf | None = None, **about: Any) -> None:
         """Show a take or a sound, if one is given."""

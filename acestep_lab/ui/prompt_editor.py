@@ -15,7 +15,7 @@ from acestep_lab.ui.draft import FLOW, METADATA, PLAIN_FIELDS, TOKENS, WHOLE, Dr
 from acestep_lab.ui.messages import Line, Name, Typed
 from acestep_lab.ui.presets import Presets
 
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, dict[str, object]] = {
     "Lo-fi evening": {
         "caption": "warm lo-fi hip hop, dusty drums, soft electric piano, vinyl crackle",
         "bpm": 78,
@@ -50,12 +50,12 @@ _MOST_TOLD = 6
 class PromptEditor(Component):
     """Caption, metadata (Auto or fixed, each with a lock), length, seed, task, presets, undo.
 
-    `form` is what the checkpoint lets be asked, and `abilities` maps each task to None, or to the reason why this checkpoint cannot do it. `source` and `words` give,
+    `form` is what the checkpoint lets be asked, and `refusals` maps each task to None, or to the reason why this checkpoint cannot do it. `source` and `words` give,
     when asked, the take a task starts from and (lyrics, language, regions) from the other components of the page.
     """
 
     module = "prompt"
-    fields: ClassVar[dict[str, Any]] = {
+    fields: ClassVar[Mapping[str, object]] = {
         "draft": {}, "forms": {}, "presets": [], "errors": {}, "code": "", "busy": "", "source": "", "limits": {},
         "undo": [False, False], "revision": 0, "clicks": 0, "left_out": [],
     }  # fmt: skip
@@ -67,7 +67,7 @@ class PromptEditor(Component):
         draft: Draft | Recipe | None = None,
         *,
         form: Form = WHOLE,
-        abilities: Mapping[str, str | None] = EVERYTHING,
+        refusals: Mapping[str, str | None] = EVERYTHING,
         defaults: Callable[[str], Mapping[str, Any]] = lambda task: {},
         presets: Path | None = None,
         source: Callable[[], Any] = lambda: None,
@@ -85,12 +85,12 @@ class PromptEditor(Component):
         first = Draft.of(draft) if isinstance(draft, Recipe) else draft or Draft()
         self._draft = first if first.values.get("seed") is not None else first.put("seed", new_seed())
         self._defaults = defaults
-        self.adopt(form, abilities)
+        self.adopt(form, refusals)
         self._own_presets()
 
     # -- what the page asks --------------------------------------------------------------------------------------------
 
-    def adopt(self, form: Form, abilities: Mapping[str, str | None] = EVERYTHING) -> None:
+    def adopt(self, form: Form, refusals: Mapping[str, str | None] = EVERYTHING) -> None:
         """Offer what another checkpoint lets be asked; what was typed stays, also where it is not offered for now."""
         self._form = form
         self.forms = {
@@ -103,7 +103,7 @@ class PromptEditor(Component):
                     "name": row.name,
                     "title": row.title,
                     "hint": row.hint,
-                    "reason": abilities.get(row.name),
+                    "reason": refusals.get(row.name),
                     "source": row.needs_source,
                     "fields": [{**f.to_json(), "name": f"{row.name}.{f.name}"} for f in row.fields],
                 }
@@ -182,11 +182,11 @@ class PromptEditor(Component):
 
     def do_undo(self) -> None:
         """Back by one change."""
-        self._travel(self._past, self._future)
+        self._step_history(self._past, self._future)
 
     def do_redo(self) -> None:
         """Forth by one change."""
-        self._travel(self._future, self._past)
+        self._step_history(self._future, self._past)
 
     def do_preset(self, name: Line) -> None:
         """Take a preset into the editor; locked fields stay."""
@@ -271,7 +271,7 @@ class PromptEditor(Component):
         self._show(force)
         self.notify("changed")
 
-    def _travel(self, here: list[Draft], there: list[Draft]) -> None:
+    def _step_history(self, here: list[Draft], there: list[Draft]) -> None:
         if here:
             there.append(self._draft)
             self._draft = here.pop()
@@ -298,7 +298,7 @@ class PromptEditor(Component):
         except LabError as problem:
             return comment(problem)
 
-    def _own_presets(self) -> dict[str, dict[str, Any]]:
+    def _own_presets(self) -> dict[str, dict[str, object]]:
         """The presets in the musician's file; the page is told their names, and what had to be left out."""
         found = self._kept.read()
         self.presets = sorted({**PRESETS, **found})
@@ -318,7 +318,7 @@ def _axes(form: Form, x: str, xs: str, y: str, ys: str) -> tuple[list[Any], list
     return across, down
 
 
-def _values(form: Form, name: str, typed: str) -> list[Any]:
+def _values(form: Form, name: str, typed: str) -> list[object]:
     """The values of a sweep: "1, 3, 5" for the shift, "C major, A minor" for the key."""
     if name not in form.by_name:
         raise RecipeError("Choose the parameter to sweep over.")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import ClassVar
 
 from acestep_lab.ui.component import Component, widget_and_pane
 
@@ -13,19 +14,19 @@ class RunQueue(Component):
     `rows` are plain data, in the order the runs will be done, as `JobQueue.rows` gives them: id, kind, title, state, held,
     fraction, eta (seconds until it is done, those before it included), position (runs before it), place (among this
     person's own that wait), mine, problem, messages. Whoever is host (`hosts`) may pause the queue. Listeners: "stop" (id),
-    "look" (id), "dismiss" (id), "hold" (id, held), "move" (id, place), "pause" (paused).
+    "watch" (id), "dismiss" (id), "hold" (id, held), "move" (id, place), "pause" (paused).
     """
 
     module = "queue"
-    fields: ClassVar[dict[str, Any]] = {"rows": [], "ahead": 0, "paused": False, "hosts": False}
+    fields: ClassVar[Mapping[str, object]] = {"rows": [], "ahead": 0, "paused": False, "hosts": False}
 
     def do_stop(self, id: str = "") -> None:
         """Ask for a run to be stopped."""
         self.notify("stop", id=str(id))
 
-    def do_look(self, id: str = "") -> None:
+    def do_watch(self, id: str = "") -> None:
         """Ask for a run to be shown."""
-        self.notify("look", id=str(id))
+        self.notify("watch", id=str(id))
 
     def do_dismiss(self, id: str = "") -> None:
         """Take a finished run off the list."""

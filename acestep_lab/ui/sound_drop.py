@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,7 +30,7 @@ class SoundDrop(Component):
     """
 
     module = "drop"
-    fields: ClassVar[dict[str, Any]] = {"limit": MOST_BYTES, "kinds": list(KINDS), "chunk": CHUNK, "status": ""}
+    fields: ClassVar[Mapping[str, object]] = {"limit": MOST_BYTES, "kinds": list(KINDS), "chunk": CHUNK, "status": ""}
 
     def setup(self, most_bytes: int = MOST_BYTES) -> None:
         """Refuse files larger than this."""

@@ -10,6 +10,8 @@ import hashlib
 import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,11 +19,13 @@ import numpy as np
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Capabilities
 from acestep_lab.engines.offered import OfferedCheckpoint, licence_note, offered
+from acestep_lab.engines.step import Step
 from acestep_lab.errors import LabError, sentence
 from acestep_lab.jobs.client import Client
 from acestep_lab.jobs.events import Event
 from acestep_lab.jobs.kinds import RenderRun
-from acestep_lab.jobs.run import Run
+from acestep_lab.jobs.worker import AnyRun
+from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import (
     TASKS,
@@ -39,6 +43,7 @@ from acestep_lab.prompt.tasks import (
     keep_strength,
 )
 from acestep_lab.session_like import SessionLike
+from acestep_lab.takes.library import Library
 from acestep_lab.takes.take import Take
 from acestep_lab.ui import (
     checkpoint_switch,
@@ -63,6 +68,8 @@ from acestep_lab.ui.throttle import Throttle
 
 PROGRESS_PER_SECOND = 8.0
 LISTED_RUNS = 4
+Axis = tuple[str, Sequence[object]]
+"""A field that a sweep goes over, and its values."""
 _log = logging.getLogger(__name__)
 
 
@@ -78,7 +85,7 @@ class Studio:
         panes: bool = True,
         page: bool = False,
         url: tracks.UrlOf | None = None,
-        picture: Callable[[Any], bytes] | None = None,
+        picture: Callable[[Step], bytes] | None = None,
         crossfades: Callable[[str, float], tuple[float, float]] | None = None,
         catalog: Callable[[], Iterable[OfferedCheckpoint]] = offered,
     ) -> None:
@@ -88,28 +95,36 @@ class Studio:
         self._watched: RenderRun | None = None
         self._writing: Client | None = None
         self._listing = threading.RLock()
-        self._sweep: tuple[RenderRun, Any, Any, tuple[int, int]] | None = None
+        self._sweep: tuple[RenderRun, Axis, Axis | None, tuple[int, int]] | None = None
         self._throttle = Throttle(PROGRESS_PER_SECOND)
-        host = "Pane" if panes else "Widget"
         self._catalog = catalog
         self._checkpoint: str | None = None
         """The checkpoint that this page chose for its recipes; None: the one in use, whichever that is."""
         self._adopted: tuple[str | None, str] | None = None
+        self._build("Pane" if panes else "Widget", url, picture, crossfades or crossfades_of)
+        self.top.page = page
+        self._adopt()
+        self._connect()
+        self.refresh()
+        self._closers = [backend.jobs.subscribe(self._on_event), backend.on_switch(self._adopt)]
+        self._attach()
 
-        def made(room: Any, name: str, *arguments: Any, **keywords: Any) -> Any:
-            return getattr(room, name + host)(*arguments, **keywords)
+    def _build(
+        self,
+        host: str,
+        url: tracks.UrlOf | None,
+        picture: Callable[[Step], bytes] | None,
+        crossfades: Callable[[str, float], tuple[float, float]],
+    ) -> None:
+        """The components, each as its class for a host, "Pane" or "Widget"."""
+
+        def made(module: ModuleType, name: str, **keywords: object) -> Any:
+            return getattr(module, name + host)(**keywords)
 
         self.top = made(topbar, "Topbar")
-        self.top.page = page
         self.switch = made(checkpoint_switch, "CheckpointSwitch")
         self.lyrics = made(lyrics_editor, "LyricsEditor")
-        self.picker = made(
-            waveform_picker,
-            "WaveformPicker",
-            url=url,
-            standalone=False,
-            crossfades=crossfades or crossfades_of,
-        )
+        self.picker = made(waveform_picker, "WaveformPicker", url=url, standalone=False, crossfades=crossfades)
         self.prompt = made(
             prompt_editor,
             "PromptEditor",
@@ -125,11 +140,6 @@ class Studio:
         self.gallery = made(gallery, "Gallery", open=self._open, url=url)
         self.tree = made(take_tree, "TakeTree")
         self.drop = made(sound_drop, "SoundDrop")
-        self._adopt()
-        self._connect()
-        self.refresh()
-        self._closers = [backend.jobs.subscribe(self._on_event), backend.on_switch(self._adopt)]
-        self._attach()
 
     def close(self) -> None:
         """Let go of the backend; runs and takes live on, and nobody is left to read what the planner writes for this page."""
@@ -150,7 +160,7 @@ class Studio:
             (self.prompt, {"make": self.start, "plan": self._plan, "polish": self._polish,
                            "sweep": self._start_sweep, "changed": self._prompt_changed}),
             (self.lyrics, {"changed": self.prompt.refresh}),
-            (self.queue, {"stop": self._stop_run, "look": self._watch_run,
+            (self.queue, {"stop": self._stop_run, "watch": self._watch_run,
                           "dismiss": self._dismiss, "hold": self._hold, "move": self._move, "pause": self._pause}),
             (self.plan, {"make": self.start, "stop": self._stop_writing}),
             (self.preview, {"stop": self._stop_watched, "keep": self._keep_step, "play_step": self._play_step}),
@@ -160,12 +170,12 @@ class Studio:
             (self.tree, {"select": lambda id: self.select(self._open(id))}),
             (self.drop, {"sound": self._on_sound}),
             (self.top, {"retry": self._save_again}),
-            (self.switch, {"list": self._list_checkpoints, "cost": self._tell_cost, "use": self._use}),
+            (self.switch, {"list": self._list_checkpoints, "cost": self._show_cost, "use": self._use}),
         ):  # fmt: skip
             for kind, work in requests.items():
                 component.on(kind, work)
 
-    def start(self, recipe: Recipe | Sequence[Recipe], plan: Any = None, title: str = "") -> RenderRun:
+    def start(self, recipe: Recipe | Sequence[Recipe], plan: Plan | None = None, title: str = "") -> RenderRun:
         """Start a render with this page's checkpoint, and watch it unless another is being watched."""
         recipe = self._by_choice(recipe) if isinstance(recipe, Recipe) else [self._by_choice(one) for one in recipe]
         run = self.backend.start(recipe, plan, self.owner, title, self.address)
@@ -186,7 +196,7 @@ class Studio:
             self._checkpoint = None
         name, can = self._checkpoint or session.name, self._capabilities()
         self._adopted = (self._checkpoint, session.name)
-        able = abilities(name, can)
+        able = refusals(name, can)
         self.prompt.adopt(Form.of(can, plans=self._plans), able)
         self.lyrics.adopt(can.vocabulary.languages, can.vocabulary.lyrics)
         self.picker.cannot = able["Repaint"] or ""
@@ -211,7 +221,7 @@ class Studio:
         known = (lambda: ()) if self.owner else self._catalog
         self._in_background(self.switch, lambda: self.switch.offer(choices(self.backend.session, known())))
 
-    def _tell_cost(self, name: str) -> None:
+    def _show_cost(self, name: str) -> None:
         """Say what a checkpoint costs; of an open one it is in memory, or has its place there, already."""
         session = self.backend.session
         if name in session.checkpoints:
@@ -249,7 +259,7 @@ class Studio:
             ),
         )
 
-    def _write(self, recipe: Recipe, ask: Callable[[], Any]) -> None:
+    def _write(self, recipe: Recipe, ask: Callable[[], object]) -> None:
         if not self._plans:
             raise LabError(
                 "This checkpoint has no planner; press Make it, and the words go to the music model as they are."
@@ -285,14 +295,14 @@ class Studio:
 
         self._in_background(self.gallery, work)
 
-    def _start_sweep(self, x: Any, y: Any, recipes: list[list[Recipe]]) -> None:
+    def _start_sweep(self, x: Axis, y: Axis | None, recipes: list[list[Recipe]]) -> None:
         flat = [recipe for row in recipes for recipe in row]
         names = " and ".join(axis[0] for axis in (x, y) if axis)
         run = self.start(flat, title=f"Sweep over {names}: {flat[0].caption}")
         self._sweep = (run, x, y, (len(recipes), len(recipes[0])))
         self._show_sweep()
 
-    def _repaint(self, take: Any, regions: list[Region], caption: str, **how: Any) -> None:
+    def _repaint(self, take: Take | Audio, regions: list[Region], caption: str, **how: Any) -> None:
         chosen = {name: value for name, value in how.items() if value is not None}
         task = Repaint(take, tuple(regions), **chosen)
         words = {"caption": caption} if caption.strip() else {}
@@ -345,13 +355,13 @@ class Studio:
 
     def _play_step(self, step: int, start: float, end: float) -> None:
         run = self._watched_run()
-        frame = next((f for f in run.steps if f.index == step), None)
-        if frame is None:
+        shown = next((f for f in run.steps if f.index == step), None)
+        if shown is None:
             raise LabError(f"Step {step + 1} has not been reached yet.")
         self._in_background(
             self.preview,
             lambda: self.preview.sound(
-                self.backend.session.preview(frame, (start + end) / 2, max(0.2, end - start)), step, start
+                self.backend.session.preview(shown, (start + end) / 2, max(0.2, end - start)), step, start
             ),
         )
 
@@ -360,7 +370,7 @@ class Studio:
             raise LabError("Nothing is being made yet.")
         return self._watched
 
-    def _mark(self, id: str, marks: dict[str, Any]) -> None:
+    def _mark(self, id: str, marks: dict[str, object]) -> None:
         self.backend.takes.mark(id, self.owner, **marks)
         self._draw_tree()
 
@@ -407,7 +417,7 @@ class Studio:
 
     # -- news ----------------------------------------------------------------------------------------------------------
 
-    def _on_event(self, run: Run[Any, Any] | None, event: Event | None) -> None:
+    def _on_event(self, run: AnyRun | None, event: Event | None) -> None:
         """Something happened in the queue; called from any thread."""
         kind = "" if event is None else event.kind
         if event is not None and run is not None and run is self._watched:
@@ -442,7 +452,7 @@ class Studio:
                 )
             )
 
-    def _finished(self, run: Run[Any, Any]) -> None:
+    def _finished(self, run: AnyRun) -> None:
         """A run of this person is over: what it made is listed, and selected where a page began it or watches it."""
         if run.problem and run.state != "failed":
             self.top.banner = run.problem
@@ -477,15 +487,15 @@ class Studio:
         if plan is not None:
             self.plan.show_plan(plan, getattr(take, "asked", None) or recipe, unfolded=False)
         if recipe is not None and isinstance(recipe.task, Repaint):
-            self._in_background(self.picker, lambda: self._compare(take))
+            self._in_background(self.picker, lambda: self._compare(take, recipe.task.regions))
 
-    def _compare(self, take: Any) -> None:
+    def _compare(self, take: Take | Audio, regions: Sequence[Region]) -> None:
         """Prove what a repaint did not change; where the parent is gone, or somebody else's, there is nothing to
         compare.
         """
-        self.picker.mark(take.recipe.task.regions)
-        if take.parents:  # a file from elsewhere may name none
-            self.picker.compare(self._open(take.parents[0]))
+        self.picker.mark(regions)
+        for parent in getattr(take, "parents", ())[:1]:  # a file from elsewhere may name none
+            self.picker.compare(self._open(parent))
 
     def refresh(self) -> None:
         """Show queue and takes as they are."""
@@ -552,7 +562,7 @@ class Studio:
         )
         self.lyrics.compare_with(seconds, bpm)
 
-    def _presets(self) -> Any:
+    def _presets(self) -> Path | None:
         """The file of this person's presets; the words in them are theirs as those of their takes are."""
         folder = getattr(self.backend.session.library, "folder", None)
         whose = f"-{hashlib.sha256(self.owner.encode()).hexdigest()[:16]}" if self.owner else ""
@@ -582,7 +592,7 @@ def beats_of(take: Take | Audio) -> list[float]:
     return list(np.arange(0.0, take.seconds, 60.0 / bpm)) if bpm else []
 
 
-def damage(library: Any) -> str:
+def damage(library: Library) -> str:
     """A sentence on takes that could not be read and are left out of the list; "" where there is none."""
     damaged = library.damaged
     if not damaged:
@@ -603,7 +613,7 @@ def scores_of(session: SessionLike, take: Take) -> dict[str, float]:
     return scores | ({"agreement": session.plan_score(take).total} if session.has_planner else {})
 
 
-def abilities(name: str, can: Capabilities) -> dict[str, str | None]:
+def refusals(name: str, can: Capabilities) -> dict[str, str | None]:
     """For each task None, or why the checkpoint of this name cannot do it."""
     return {
         task: None if task in can.tasks else f"{name} cannot do this; another checkpoint may, see the list on top."
@@ -631,7 +641,7 @@ _EXAMPLES: tuple[Task, ...] = (
 """A task of each kind, for what is decided whatever it starts from."""
 
 
-def defaults(session: SessionLike, task: str, checkpoint: str | None = None) -> dict[str, Any]:
+def defaults(session: SessionLike, task: str, checkpoint: str | None = None) -> dict[str, object]:
     """What Auto means for the sampling's fields in a task of this name (a key of TASKS), where the checkpoint does it."""
     can = session.capabilities if checkpoint is None else session.capabilities_of(checkpoint)
     if task not in can.tasks:

@@ -17,7 +17,7 @@ class TakeTree(Component):
     """
 
     module = "tree"
-    fields: ClassVar[dict[str, Any]] = {"nodes": [], "edges": [], "selected": "", "code": ""}
+    fields: ClassVar[Mapping[str, object]] = {"nodes": [], "edges": [], "selected": "", "code": ""}
 
     def draw(self, takes: Sequence[Mapping[str, Any]], selected: str = "") -> None:
         """Draw these takes; only families (takes with a parent or a child) are drawn."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import ClassVar
 
 from acestep_lab.ui.component import Component, widget_and_pane
 
@@ -14,7 +15,13 @@ class Topbar(Component):
     """
 
     module = "topbar"
-    fields: ClassVar[dict[str, Any]] = {"title": "acestep_lab", "about": [], "page": False, "banner": "", "unsaved": 0}
+    fields: ClassVar[Mapping[str, object]] = {
+        "title": "acestep_lab",
+        "about": [],
+        "page": False,
+        "banner": "",
+        "unsaved": 0,
+    }
 
     def do_heartbeat(self) -> None:
         """Answer the heartbeat."""

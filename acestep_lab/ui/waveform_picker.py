@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -45,7 +45,7 @@ class WaveformPicker(Component):
 
     module = "waveform"
     includes = ("audio_player",)
-    fields: ClassVar[dict[str, Any]] = {
+    fields: ClassVar[Mapping[str, object]] = {
         "track": {},
         "regions": [],
         "change_id": "",
@@ -189,7 +189,7 @@ class WaveformPicker(Component):
         finally:
             self.change_id = change_id
 
-    def _refused(self, message: Any) -> None:
+    def _refused(self, message: object) -> None:
         """The page waits for the id of its change, also where nothing came of it; then it shows again what stands
         here.
         """
@@ -348,7 +348,7 @@ class WaveformPicker(Component):
         )
 
 
-def _time(value: Any) -> float:
+def _time(value: object) -> float:
     """A time that was typed or dragged; RecipeError where there is none."""
     seconds = _SECONDS.read(value)
     if seconds is None:
@@ -356,20 +356,20 @@ def _time(value: Any) -> float:
     return float(seconds)
 
 
-def _mode(name: str, value: Any) -> str:
+def _mode(name: str, value: object) -> str:
     if value not in REPAINT_MODES:
         raise RecipeError(f"{shown(value)} is no repaint mode; the three are {', '.join(REPAINT_MODES)}.")
     return str(value)
 
 
-def _caption(name: str, value: Any) -> str:
+def _caption(name: str, value: object) -> str:
     return text(20_000)(name, value if value is not None else "")
 
 
-def _between(high: float, default: float | None = None) -> Callable[[str, Any], float | None]:
+def _between(high: float, default: float | None = None) -> Callable[[str, object], float | None]:
     """A reader of a typed number from 0 up to `high`; nothing typed is the default."""
 
-    def read(name: str, value: Any) -> float | None:
+    def read(name: str, value: object) -> float | None:
         words = name.replace("_", " ")
         number = Field(name, words.capitalize(), "number", "", default=default).read(value)
         if number is not None and not 0 <= number <= high:
@@ -379,7 +379,7 @@ def _between(high: float, default: float | None = None) -> Callable[[str, Any], 
     return read
 
 
-_SETTINGS: dict[str, Callable[[str, Any], Any]] = {
+_SETTINGS: dict[str, Callable[[str, object], object]] = {
     "mode": _mode,
     "caption": _caption,
     "strength": _between(1.0, 0.5),

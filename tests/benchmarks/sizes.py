@@ -46,9 +46,9 @@ class Source:
         return found
 
     @property
-    def room(self) -> str:
-        """The room a file stands in: its folder, or itself."""
-        return self.name.removesuffix(".py").split("/")[0]
+    def module(self) -> str:
+        """The module's name after `acestep_lab.`."""
+        return self.name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
     def functions(self) -> Iterator[tuple[Function, int]]:
         """Every function and how many lines it has."""
@@ -107,25 +107,31 @@ def stairs(tree: Path) -> dict[str, int]:
     raise SystemExit(f"{tree} has no STAIRS in tests/test_staircase.py.")
 
 
-def imported_rooms(tree: ast.Module) -> Iterator[str]:
-    """The room of every acestep_lab module that is imported anywhere in a file."""
+def room_of(module: str, level: dict[str, int]) -> str:
+    """The room of a module: its contract where that has a stair of its own (`engines.step`), else its first name."""
+    path = module.split(".")
+    return next((name for name in (".".join(path[:2]), path[0]) if name in level), path[0])
+
+
+def imported_modules(tree: ast.Module) -> Iterator[str]:
+    """What every acestep_lab module that is imported anywhere in a file is called after `acestep_lab.`."""
     for node in ast.walk(tree):
         whole = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and node.module == "acestep_lab":
             whole = [f"acestep_lab.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             whole = [node.module]
-        yield from (name.split(".")[1] for name in whole if name.startswith("acestep_lab."))
+        yield from (name.removeprefix("acestep_lab.") for name in whole if name.startswith("acestep_lab."))
 
 
 def upward_edges(sources: list[Source], level: dict[str, int]) -> set[tuple[str, str]]:
     """Pairs of a file and a higher room that it imports; the package's own __init__ lists names and is left out."""
-    return {
-        (source.name, room)
-        for source in sources
-        for room in imported_rooms(source.tree)
-        if source.room in level and level.get(room, -1) > level[source.room]
-    }
+    found = set()
+    for source in sources:
+        own = level.get(room_of(source.module, level))
+        above = [room_of(module, level) for module in imported_modules(source.tree)]
+        found |= {(source.name, room) for room in above if own is not None and level.get(room, -1) > own}
+    return found
 
 
 def figures(tree: Path) -> dict[str, str]:

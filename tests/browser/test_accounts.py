@@ -98,7 +98,7 @@ def test_the_second_account_cannot_see_stop_rename_or_hear_what_is_the_firsts(
     assert one.fetched(sound) == 200
     assert other.fetched(sound) == 404, "the sound's address is of no use to somebody else"
     messages: list[dict[str, Any]] = [
-        {"kind": kind, "id": run} for kind in ("stop", "look", "dismiss", "keep", "play_step", "hold", "move")
+        {"kind": kind, "id": run} for kind in ("stop", "watch", "dismiss", "keep", "play_step", "hold", "move")
     ]
     messages += [
         {"kind": kind, "id": take}

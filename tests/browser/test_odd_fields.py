@@ -10,7 +10,7 @@ import pytest
 from acestep_lab import ui
 from acestep_lab.ui import assets
 from tests.browser.conftest import Studio, Window, wait_for
-from tests.browser.test_studio import compose, field, open_page, said, until
+from tests.browser.test_studio import compose, errors_shown, field, open_page, until
 
 pytestmark = pytest.mark.browser
 CORES = sorted({name.removesuffix("Widget") for name in ui.__all__ if name.endswith("Widget")})
@@ -84,4 +84,4 @@ def test_a_tempo_that_is_no_number_is_answered_beside_its_box_and_the_editor_goe
     field(page, "Tempo").fill("１２０")
     compose(page, "slow dub techno, tape hiss")
     until(page, ".acl-gallery", "cards", "1")
-    assert said(page) == []
+    assert errors_shown(page) == []

@@ -1,4 +1,4 @@
-"""The app's whole road in a real browser, asserted on state; screenshots are kept for people."""
+"""The app's whole path in a real browser, asserted on state; screenshots are kept for people."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ def until(page: Any, selector: str, key: str, wanted: Any, seconds: float = 90) 
         ) from None
 
 
-def said(page: Any) -> list[str]:
+def errors_shown(page: Any) -> list[str]:
     return [text for text in page.locator(".error").all_inner_texts() if text.strip()]
 
 
-def test_the_whole_road_compose_watch_pick_repaint_compare_keep(window: Window, studio: Studio) -> None:
+def test_the_whole_path_compose_watch_pick_repaint_compare_keep(window: Window, studio: Studio) -> None:
     page = open_page(window, studio)
     compose(page, "slow dub techno")
     until(page, ".acl-watch", "pictures", lambda n: int(n) >= 2)
@@ -120,7 +120,7 @@ def test_words_that_make_no_sense_are_answered_beside_the_field_and_the_page_liv
     assert studio.session.started == []
     compose(page, "still alive")
     until(page, ".acl-gallery", "cards", "1")
-    assert said(page) == []
+    assert errors_shown(page) == []
 
 
 def test_a_double_click_starts_one_run(window: Window, gated: Studio) -> None:

@@ -301,7 +301,7 @@ def _top(room: Room, page: Studio) -> bool:
 
 
 def _queue(room: Room, page: Studio) -> bool:
-    return room.send({"kind": "look", "id": "run-none"}) == []
+    return room.send({"kind": "watch", "id": "run-none"}) == []
 
 
 def _drop(room: Room, page: Studio) -> bool:

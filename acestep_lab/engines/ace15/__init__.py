@@ -21,7 +21,11 @@ NAMES = tuple(catalog.ROWS)
 
 def claims(name: str | os.PathLike[str]) -> bool:
     """Whether a name or folder is this family's: a name of the catalog, or a folder in one of its two layouts."""
-    return isinstance(name, str) and catalog.find(name) is not None
+    if isinstance(name, str) and catalog.find(name) is not None:
+        return True
+    from acestep_lab.models.loading import is_folder_of_ours
+
+    return is_folder_of_ours(name)
 
 
 def entry(name: str) -> CatalogEntry:

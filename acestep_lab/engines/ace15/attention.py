@@ -22,10 +22,10 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MethodType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +34,13 @@ from torch import Tensor, nn
 from acestep_lab._libraries import ace_step_transformer, diffusers_outputs
 from acestep_lab.engines.ace15.cache import fingerprint, same
 from acestep_lab.errors import RecipeError
+
+if TYPE_CHECKING:
+    from diffusers.models.transformers.ace_step_transformer import (
+        AceStepAttention,
+        AceStepTransformer1DModel,
+        AceStepTransformerBlock,
+    )
 
 SLAB = 256
 """Queries looked at together in a sliding layer: wide enough to keep a core busy, narrow next to a song."""
@@ -60,36 +67,42 @@ that a newer diffusers which lacks one is found out by name."""
 # --- the front ---------------------------------------------------------------------------------------------------------
 
 
-def install(dit: Any, quick: bool = True) -> Any:
+def install(dit: AceStepTransformer1DModel, quick: bool = True) -> AceStepTransformer1DModel:
     """Give a diffusers AceStepTransformer1DModel our forward and, if `quick`, our processors; the same module comes back.
 
     Do it before hooks are put on the module (offloading, layer-wise casting): they wrap the forward they find.
     """
-    for layer in dit.layers:
-        layer.self_attn.set_processor(SelfAttention() if quick else _stock_processor())
-        layer.cross_attn.set_processor(CrossAttention() if quick else _stock_processor())
+    for layer in _blocks(dit):
+        for attention, ours in ((layer.self_attn, SelfAttention), (layer.cross_attn, CrossAttention)):
+            processor: Any = ours() if quick else _stock_processor()  # diffusers names each kind of its own
+            attention.set_processor(processor)
         if quick:
-            layer.mlp.forward = MethodType(_in_slabs, layer.mlp)
+            vars(layer.mlp)["forward"] = MethodType(_in_slabs, layer.mlp)
         else:
-            layer.mlp.__dict__.pop("forward", None)
+            vars(layer.mlp).pop("forward", None)
     dit.forward = MethodType(_forward, dit)
     return dit
 
 
-def uninstall(dit: Any) -> Any:
+def uninstall(dit: AceStepTransformer1DModel) -> AceStepTransformer1DModel:
     """Leave the DiT as diffusers made it."""
     dit.__dict__.pop("forward", None)
-    for layer in dit.layers:
+    for layer in _blocks(dit):
         layer.self_attn.set_processor(_stock_processor())
         layer.cross_attn.set_processor(_stock_processor())
         layer.mlp.__dict__.pop("forward", None)
     return dit
 
 
-def installed(dit: Any) -> bool:
+def _blocks(dit: AceStepTransformer1DModel) -> Sequence[AceStepTransformerBlock]:
+    """A DiT's layers as what they are; torch says of a list of modules only that they are modules."""
+    return cast("Sequence[AceStepTransformerBlock]", dit.layers)
+
+
+def installed(dit: AceStepTransformer1DModel) -> bool:
     """Whether `install` has been here."""
     return getattr(dit.__dict__.get("forward"), "__func__", None) is _forward or isinstance(
-        dit.layers[0].self_attn.processor, SelfAttention
+        _blocks(dit)[0].self_attn.processor, SelfAttention
     )
 
 
@@ -111,7 +124,7 @@ def velocity(
     """
     like = dit.scale_shift_table  # stays in the computing dtype however the layers are stored
     times = torch.as_tensor(t, dtype=like.dtype, device=like.device).expand(len(x))
-    extra: dict[str, Any] = {}
+    extra: dict[str, object] = {}
     if mask is not None or frame_mask is not None or cache is not None:
         if not installed(dit):
             raise RecipeError("This DiT knows no masks and no cache yet: call attention.install(dit) first.")
@@ -131,7 +144,7 @@ def _as(states: Tensor, like: Tensor) -> Tensor:
     return states[:, :1].to(like).expand(states.shape) if states.stride(1) == 0 else states.to(like)
 
 
-def _in_slabs(mlp: Any, x: Tensor) -> Tensor:
+def _in_slabs(mlp: nn.Module, x: Tensor) -> Tensor:
     """What the network of a layer makes of tokens [items, tokens, width], some of them at a time: each is looked at by itself."""
     plain = type(mlp).forward
     rows = x.flatten(0, 1)  # cut along [items, tokens], torch would copy the weights for every slab
@@ -139,13 +152,13 @@ def _in_slabs(mlp: Any, x: Tensor) -> Tensor:
 
 
 def _forward(
-    dit: Any,
+    dit: AceStepTransformer1DModel,
     hidden_states: Tensor,
     timestep: Tensor,
     timestep_r: Tensor,
     encoder_hidden_states: Tensor,
     context_latents: Tensor,
-    attention_kwargs: Mapping[str, Any] | None = None,
+    attention_kwargs: Mapping[str, float] | None = None,
     return_dict: bool = True,
     *,
     encoder_mask: Tensor | None = None,
@@ -165,7 +178,7 @@ def _forward(
     hidden, lengths = _patched(dit, torch.cat([context_latents, hidden_states], dim=-1), frame_mask)
     cross = _cross_inputs(dit, encoder_hidden_states, encoder_mask, cache)
     positions = rotary_tables(hidden.shape[1], dit.head_dim, dit.rope_theta, hidden)
-    for kind, layer in zip(dit.layer_types, dit.layers, strict=True):
+    for kind, layer in zip(dit.layer_types, _blocks(dit), strict=True):
         hidden = layer(
             hidden_states=hidden,
             position_embeddings=positions,
@@ -182,14 +195,16 @@ def _forward(
     return diffusers_outputs.Transformer2DModelOutput(sample=out) if return_dict else (out,)
 
 
-def _times(dit: Any, t: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+def _times(dit: AceStepTransformer1DModel, t: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
     """What the layers [items, 6, width] and the output [items, width] make of the two times."""
     temb_t, proj_t = dit.time_embed(t)
     temb_r, proj_r = dit.time_embed_r(t - r)
     return proj_t + proj_r, temb_t + temb_r
 
 
-def _patched(dit: Any, seen: Tensor, frame_mask: Tensor | None) -> tuple[Tensor, tuple[int, ...] | None]:
+def _patched(
+    dit: AceStepTransformer1DModel, seen: Tensor, frame_mask: Tensor | None
+) -> tuple[Tensor, tuple[int, ...] | None]:
     """Tokens [items, tokens, width] of frames, and how many of them belong to each item (None: all)."""
     lengths = None
     if frame_mask is not None:
@@ -206,7 +221,7 @@ def _patched(dit: Any, seen: Tensor, frame_mask: Tensor | None) -> tuple[Tensor,
     return tokens, None if whole else lengths
 
 
-# --- what processors are told ------------------------------------------------------------------------------------------
+# --- what processors are handed ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -217,8 +232,11 @@ class Span:
     lengths: tuple[int, ...] | None  # tokens of each item; None: all
 
 
-def _span(dit: Any, attn: Any, kind: str, hidden: Tensor, lengths: tuple[int, ...] | None) -> Any:
-    window = dit.config.sliding_window if kind == "sliding_attention" else None
+def _span(
+    dit: AceStepTransformer1DModel, attn: AceStepAttention, kind: str, hidden: Tensor, lengths: tuple[int, ...] | None
+) -> Any:
+    config: Any = dit.config
+    window = config.sliding_window if kind == "sliding_attention" else None
     if _ours(attn):
         return Span(window, lengths)
     if window is None and lengths is None:
@@ -229,7 +247,7 @@ def _span(dit: Any, attn: Any, kind: str, hidden: Tensor, lengths: tuple[int, ..
     return dense_mask(steps, hidden, window, keep)
 
 
-def _ours(attn: Any) -> bool:
+def _ours(attn: AceStepAttention) -> bool:
     return isinstance(attn.processor, SelfAttention | CrossAttention)
 
 
@@ -247,11 +265,13 @@ class CrossInputs:
         return None if self.mask is None else self.mask[:, None, None, :]
 
 
-def _cross_inputs(dit: Any, states: Tensor, mask: Tensor | None, cache: CrossAttentionCache | None) -> CrossInputs:
+def _cross_inputs(
+    dit: AceStepTransformer1DModel, states: Tensor, mask: Tensor | None, cache: CrossAttentionCache | None
+) -> CrossInputs:
     """The states cross-attention reads, from the cache if they are in it. One row repeated (expanded) is read once: equal keys
     share their weight equally, so the answer is the same.
     """
-    if states.shape[1] > 1 and states.stride(1) == 0 and _ours(dit.layers[0].cross_attn):
+    if states.shape[1] > 1 and states.stride(1) == 0 and _ours(_blocks(dit)[0].cross_attn):
         states, mask = states[:, :1], None
     if mask is not None:
         mask = None if bool(mask.all()) else mask.to(states.device, torch.bool)
@@ -275,10 +295,10 @@ class CrossAttentionCache:
     limit: int = 512 * 2**20  # bytes
     hits: int = 0
     misses: int = 0
-    _kept: OrderedDict[int, tuple[Tensor, Tensor | None, Any, CrossInputs]] = field(default_factory=OrderedDict)
+    _kept: OrderedDict[int, tuple[Tensor, Tensor | None, object, CrossInputs]] = field(default_factory=OrderedDict)
     _count: int = 0
 
-    def of(self, dit: Any, states: Tensor, mask: Tensor | None) -> CrossInputs:
+    def of(self, dit: AceStepTransformer1DModel, states: Tensor, mask: Tensor | None) -> CrossInputs:
         """These states embedded, with their keys and values, kept from before if nothing has changed."""
         now = _weights_of(dit)
         for key, (known, masked, weights, cross) in reversed(self._kept.items()):
@@ -314,10 +334,10 @@ def _size(cross: CrossInputs) -> int:
     return cross.states.nbytes + sum(key.nbytes + value.nbytes for key, value in kept.values())
 
 
-def _weights_of(dit: Any) -> tuple[Any, ...]:
+def _weights_of(dit: AceStepTransformer1DModel) -> tuple[object, ...]:
     """What keys and values depend on besides the states: which numbers the layers hold, and which adapters speak."""
-    layers = [dit.condition_embedder]
-    for layer in dit.layers:
+    layers: list[nn.Module] = [dit.condition_embedder]
+    for layer in _blocks(dit):
         layers += [layer.cross_attn.to_k, layer.cross_attn.to_v, layer.cross_attn.norm_k]
     return tuple(fingerprint(layer) for layer in layers)
 
@@ -330,10 +350,10 @@ class SelfAttention:
 
     def __call__(
         self,
-        attn: Any,
+        attn: AceStepAttention,
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None = None,
-        attention_mask: Any = None,
+        attention_mask: object = None,
         image_rotary_emb: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         if not isinstance(attention_mask, Span):
@@ -351,10 +371,10 @@ class CrossAttention:
 
     def __call__(
         self,
-        attn: Any,
+        attn: AceStepAttention,
         hidden_states: Tensor,
         encoder_hidden_states: Tensor,
-        attention_mask: Any = None,
+        attention_mask: object = None,
         image_rotary_emb: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         cross = attention_mask
@@ -370,7 +390,7 @@ class CrossAttention:
         ]
         return _out(attn, torch.cat(items))
 
-    def _made(self, attn: Any, cross: CrossInputs) -> tuple[Tensor, Tensor]:
+    def _made(self, attn: AceStepAttention, cross: CrossInputs) -> tuple[Tensor, Tensor]:
         """Keys and values [items, tokens, key heads, size]."""
         if cross.kept is not None and attn in cross.kept:
             return cross.kept[attn]
@@ -418,7 +438,7 @@ def dense_mask(tokens: int, like: Tensor, window: int | None, keep: Tensor | Non
     )
 
 
-def _out(attn: Any, heads: Tensor) -> Tensor:
+def _out(attn: AceStepAttention, heads: Tensor) -> Tensor:
     return attn.to_out[1](attn.to_out[0](heads.flatten(2, 3)))
 
 
@@ -470,8 +490,8 @@ def _banded(query: Tensor, key: Tensor, value: Tensor, scale: float, window: int
     blocks = math.ceil(tokens / SLAB)
     fill = blocks * SLAB - tokens
     asked = F.pad(query, (0, 0, 0, 0, 0, fill)).reshape(items * blocks, SLAB, *query.shape[2:])
-    known, told = (_stretches(x, window, fill, items * blocks) for x in (key, value))
-    found = _full(asked, known, told, scale, _band(tokens, window, items, query.device))
+    keys, values = (_stretches(x, window, fill, items * blocks) for x in (key, value))
+    found = _full(asked, keys, values, scale, _band(tokens, window, items, query.device))
     return found.reshape(items, blocks * SLAB, *query.shape[2:])[:, :tokens]
 
 
@@ -524,15 +544,15 @@ def _one_by_product(query: Tensor, key: Tensor, value: Tensor, scale: float, win
     slab = max(1, SCORES // group) if window is None else SLAB
     for head in range(key.shape[1]):
         asked = query[:, head * group : (head + 1) * group].transpose(0, 1).float()  # [group, tokens, size]
-        known, told = key[:, head].float().t(), value[:, head].contiguous()
+        keys, values = key[:, head].float().t(), value[:, head].contiguous()
         for start in range(0, tokens, slab):
             end = min(tokens, start + slab)
-            first, last = (0, len(told)) if window is None else (max(0, start - window), min(tokens, end + window))
-            scores = asked[:, start:end].reshape(-1, size) @ known[:, first:last]
+            first, last = (0, len(values)) if window is None else (max(0, start - window), min(tokens, end + window))
+            scores = asked[:, start:end].reshape(-1, size) @ keys[:, first:last]
             scores *= scale
             if window is not None:
                 _forbid(scores.view(group, end - start, -1), start, first, window)
-            found = scores.softmax(-1).to(told.dtype) @ told[first:last]
+            found = scores.softmax(-1).to(values.dtype) @ values[first:last]
             out[start:end, head * group : (head + 1) * group] = found.view(group, -1, size).transpose(0, 1)
 
 

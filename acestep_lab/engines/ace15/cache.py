@@ -1,4 +1,4 @@
-"""A module that remembers what it said, by the content of what it was asked. Does not know what the module is.
+"""A module that remembers its answers, by the content of what it was asked. Does not know what the module is.
 
     remember(condition_encoder.timbre_encoder)
 
@@ -26,24 +26,24 @@ class Remembered:
     entries: int
     hits: int = 0
     misses: int = 0
-    _kept: OrderedDict[int, tuple[tuple[Tensor, ...], Any, Any]] = field(default_factory=OrderedDict)
+    _kept: OrderedDict[int, tuple[tuple[Tensor, ...], object, object]] = field(default_factory=OrderedDict)
 
     def answer(self, module: nn.Module, asked: tuple[Tensor, ...], names: tuple[str, ...]) -> Any:
         """What the module says, from memory if it was asked the same with the same weights."""
         weights = fingerprint(module)
-        for key, (before, then, said) in reversed(self._kept.items()):
+        for key, (before, then, answer) in reversed(self._kept.items()):
             if then == weights and all(same(one, other) for one, other in zip(before, asked, strict=True)):
                 self._kept.move_to_end(key)
                 self.hits += 1
-                return said
+                return answer
         self.misses += 1
         positional = len(asked) - len(names)
-        said = self.forward(*asked[:positional], **dict(zip(names, asked[positional:], strict=True)))
+        answer = self.forward(*asked[:positional], **dict(zip(names, asked[positional:], strict=True)))
         if not torch.is_grad_enabled():
-            self._kept[self.misses] = (asked, weights, said)
+            self._kept[self.misses] = (asked, weights, answer)
             while len(self._kept) > self.entries:
                 self._kept.popitem(last=False)
-        return said
+        return answer
 
 
 def remember(module: nn.Module, entries: int = 4) -> nn.Module:
@@ -72,12 +72,12 @@ def same(one: Tensor | None, other: Tensor | None) -> bool:
 
 
 def fingerprint(layer: Any) -> tuple[Any, ...]:
-    """Changes whenever a module's numbers may have: written into, moved, replaced, or a LoRA on it heard otherwise."""
+    """Changes whenever a module's numbers may have: written into, moved, replaced, or a LoRA on it at another strength."""
     numbers = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in layer.parameters())
     return numbers, tuple(_adapters_on(layer))
 
 
-def _adapters_on(layer: Any) -> Iterator[tuple[Any, ...]]:
+def _adapters_on(layer: object) -> Iterator[tuple[object, ...]]:
     """What each adapter around a layer does, the outermost first: adapters of several kinds wrap each other."""
     while layer is not None:
         yield (

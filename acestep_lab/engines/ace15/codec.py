@@ -23,7 +23,7 @@ TILE_SECONDS = 5.0
 
 
 class Codec:
-    """Turns latents into sound and sound into latents with a VAE that somebody else keeps aboard.
+    """Turns latents into sound and sound into latents with a VAE that the device manager holds.
 
     `tile` is the length of a tile in latent frames (None: about five seconds). Latents are [frames, channels] and
     samples [channels, samples], float32; a leading batch dimension is kept. Results lie where the input lay.

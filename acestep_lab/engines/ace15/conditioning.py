@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,19 @@ TIMBRE_SECONDS = 30.0  # the timbre encoder hears three windows of a third each
 PROMPT = "# Instruction\n{}\n\n# Caption\n{}\n\n# Metas\n{}<|endoftext|>\n"
 METAS = "- bpm: {}\n- timesignature: {}\n- keyscale: {}\n- duration: {}\n"
 LYRICS = "# Languages\n{}\n\n# Lyric\n{}<|endoftext|>"
+
+
+class TokenIds(Protocol):
+    """What a tokenizer returns, in the one way it is read here."""
+
+    @property
+    def input_ids(self) -> Sequence[int]: ...
+
+
+class Tokenizer(Protocol):
+    """A `transformers` tokenizer, in the one way it is called here."""
+
+    def __call__(self, text: str, *, truncation: bool, verbose: bool) -> TokenIds: ...
 
 
 @dataclass(frozen=True)
@@ -60,7 +73,7 @@ class Conditions:
 
     states: Tensor  # [items, tokens, width]
     mask: Tensor  # [items, tokens], True where there is something to hear
-    null: Tensor  # [1, 1, width], heard when nothing is said
+    null: Tensor  # [1, 1, width], the conditions where nothing is asked
     notes: tuple[str, ...] = ()
 
     @property
@@ -100,12 +113,12 @@ def _caption(words: PromptFields) -> str:
 
 
 @torch.inference_mode()
-def encode_text(text_encoder: nn.Module, tokenizer: Any, items: Sequence[PromptFields]) -> list[TextEncoding]:
+def encode_text(text_encoder: nn.Module, tokenizer: Tokenizer, items: Sequence[PromptFields]) -> list[TextEncoding]:
     """Read every item alone: prompt through the whole text encoder, lyrics through its embedding table only."""
     return [_encode_text_one(text_encoder, tokenizer, words) for words in items]
 
 
-def _encode_text_one(text_encoder: Any, tokenizer: Any, words: PromptFields) -> TextEncoding:
+def _encode_text_one(text_encoder: Any, tokenizer: Tokenizer, words: PromptFields) -> TextEncoding:
     fitted, notes = _fitted(tokenizer, words)
     text, lyrics = prompt_texts(fitted)
     device = next(text_encoder.parameters()).device
@@ -116,11 +129,11 @@ def _encode_text_one(text_encoder: Any, tokenizer: Any, words: PromptFields) -> 
     return TextEncoding(states[0], embedded[0], notes + lyric_notes)
 
 
-def _ids(tokenizer: Any, text: str) -> list[int]:
+def _ids(tokenizer: Tokenizer, text: str) -> list[int]:
     return list(tokenizer(text, truncation=False, verbose=False).input_ids)
 
 
-def _fitted(tokenizer: Any, words: PromptFields) -> tuple[PromptFields, tuple[str, ...]]:
+def _fitted(tokenizer: Tokenizer, words: PromptFields) -> tuple[PromptFields, tuple[str, ...]]:
     """Fields whose prompt fits. Tempo, key and length stand at the end of the prompt, where a plain cut would lose
     them; so the song's own caption, then the caption gives way from its end, at a word where the script has spaces.
 
@@ -133,11 +146,13 @@ def _fitted(tokenizer: Any, words: PromptFields) -> tuple[PromptFields, tuple[st
     return words, song_notes + notes
 
 
-def _fits(tokenizer: Any, words: PromptFields) -> bool:
+def _fits(tokenizer: Tokenizer, words: PromptFields) -> bool:
     return len(_ids(tokenizer, prompt_texts(words)[0])) <= TEXT_TOKENS
 
 
-def _shortened(tokenizer: Any, words: PromptFields, field: str, called: str) -> tuple[PromptFields, tuple[str, ...]]:
+def _shortened(
+    tokenizer: Tokenizer, words: PromptFields, field: str, called: str
+) -> tuple[PromptFields, tuple[str, ...]]:
     """Fields with one caption shortened until the prompt fits, and the note that says so; as they are where it does."""
     if _fits(tokenizer, words):
         return words, ()
@@ -165,7 +180,7 @@ def _beginning(text: str, fits: Callable[[str], bool]) -> str:
     return kept.rstrip()
 
 
-def _lyric_ids(tokenizer: Any, lyrics: str) -> tuple[list[int], tuple[str, ...]]:
+def _lyric_ids(tokenizer: Tokenizer, lyrics: str) -> tuple[list[int], tuple[str, ...]]:
     ids = _ids(tokenizer, lyrics)
     if len(ids) <= LYRIC_TOKENS:
         return ids, ()
@@ -225,7 +240,7 @@ def _encode_one(encoder: Any, encoding: TextEncoding, timbre: Tensor | None, tim
 def encode_both(
     text_encoder: nn.Module,
     condition_encoder: nn.Module,
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     items: Sequence[PromptFields],
     timbre_frames: int,
     timbre: Sequence[Tensor | None] | Tensor | None = None,

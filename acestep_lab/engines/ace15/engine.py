@@ -5,6 +5,7 @@ library and no view.
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -79,6 +80,12 @@ class Ace15Engine:
     def name(self) -> str:
         return self.checkpoint.name
 
+    @property
+    def location(self) -> tuple[str, ...]:
+        """The real paths of its folder and its planner."""
+        places = [self.checkpoint.folder, *(self.checkpoint.places[name] for name in ("lm",) if self.checkpoint.has_lm)]
+        return tuple(os.path.realpath(place) for place in places)
+
     @cached_property
     def capabilities(self) -> Capabilities:
         row, g = self.checkpoint.row, self.geometry
@@ -116,7 +123,7 @@ class Ace15Engine:
     def build(self, component: str, dtype: torch.dtype) -> nn.Module:
         module = build(self.checkpoint, component, dtype)
         if component == "dit" and self._int8_mode is not None:
-            self._int8_mode.put_into(module)
+            self._int8_mode.quantize(module)
         return attach_adapters(module, self._adapters) if component == "dit" and self._adapters else module
 
     def verify(self, component: str) -> None:
@@ -172,7 +179,7 @@ class Ace15Engine:
         return self.geometry.codes(seconds)
 
     def plan_score(self, sound: Sound, plan: Plan, scale: float) -> PlanScore:
-        """How well a sound agrees with a plan in the planner's ears; `scale` as in the reference."""
+        """How well a sound agrees with a plan in the planner's judgement; `scale` as in the reference."""
         codes = self.sources.codes(sound)
         with self.lm() as lm:
             return plan_score(lm, self.checkpoint.lm_tokenizer(), codes, plan, scale=scale)
@@ -191,8 +198,8 @@ class Ace15Engine:
             )
             for draft, several in zip(drafts, wanted, strict=True)
         ]  # fmt: skip
-        said = self._measure(prepared[0])
-        return [replace(prepared[0], said=said), *prepared[1:]]
+        notes = self._measure(prepared[0])
+        return [replace(prepared[0], notes=notes), *prepared[1:]]
 
     def _own(self, request: Request) -> FlowRequest:
         if not isinstance(request, FlowRequest):
@@ -247,22 +254,22 @@ class Ace15Engine:
 
         return predict
 
-    def _measure(self, song: FlowPrepared) -> tuple[str, ...]:
+    def _measure(self, prepared: FlowPrepared) -> tuple[str, ...]:
         """Before the first song in int8: have it measured when the DiT is built, and say what came of it."""
         mode = self._int8_mode
-        if mode is None or mode.gate is not None:
+        if mode is None or mode.decision is not None:
             return ()
-        mode.probe = self._probe(song)
+        mode.probe = self._probe(prepared)
         self.devices.free()  # a DiT built before there was a song to measure with
         with self.devices.on("dit"):
             pass
-        return (str(mode.gate),)
+        return (str(mode.decision),)
 
-    def _probe(self, song: FlowPrepared) -> Any:
+    def _probe(self, prepared: FlowPrepared) -> Any:
         """What asks a DiT for its velocities at three times of a song's first seconds: how far a change moves it."""
-        frames, conditions = slice(0, PROBED_FRAMES), song.conditions[0]
-        noise = song.start[frames]
-        context, silence = song.spec.context.latents[frames], self.sources.silence[: len(noise)]
+        frames, conditions = slice(0, PROBED_FRAMES), prepared.conditions[0]
+        noise = prepared.start[frames]
+        context, silence = prepared.spec.context.latents[frames], self.sources.silence[: len(noise)]
         noise = noise[: len(silence)]
 
         def probe(dit: nn.Module) -> Tensor:
@@ -289,10 +296,10 @@ class Ace15Engine:
             audio = splice(source, audio, where.spans, where.crossfade)
         return Rendered(audio, latent, float(gain))
 
-    def decode_latent(self, latent: Any, stop: threading.Event | None = None) -> Audio:
+    def decode_latent(self, latent: object, stop: threading.Event | None = None) -> Audio:
         return Audio(self._samples_of(self._checked(latent), stop, None), self.geometry.rate)
 
-    def _checked(self, value: Any) -> Tensor:
+    def _checked(self, value: object) -> Tensor:
         """A latent `[frames, channels]` of finite numbers."""
         channels = self.geometry.latent_channels
         array = checks.tried(lambda: np.array(value, dtype=np.float32))
@@ -340,7 +347,7 @@ class Ace15Engine:
         return Codec(vae, self.devices.memory_plan.tile_frames)
 
     def profile(self, take: Take, shown_at: Sequence[float]) -> Profile:
-        """Where the seconds of a take took_step, beside the least this machine could take."""
+        """Where the seconds of a take went, beside the least this machine could take."""
         dtype = self.devices.memory_plan.torch_dtype
         peak = measured_peak(dtype, self.devices.device)
         return profile(take, self.checkpoint, peak, torch.finfo(dtype).bits // 8, shown_at)

@@ -36,11 +36,11 @@ def prepare_vae(vae: nn.Module) -> nn.Module:
         _drop_identities(vae)
         _drop_silence(vae)
         for module in list(vae.modules()):
-            _quicken(module)
+            _replace_layers(module)
     return vae
 
 
-def _quicken(module: nn.Module) -> None:
+def _replace_layers(module: nn.Module) -> None:
     """Put our layers where diffusers' and torch's are."""
     for name in ("snake1", "snake2"):
         child: Any = getattr(module, name, None)
@@ -54,7 +54,7 @@ def _quicken(module: nn.Module) -> None:
         Upsampling.of(module)
 
 
-def _by_hand(x: Tensor) -> bool:
+def _use_own_layers(x: Tensor) -> bool:
     """Whether our own ways are worth it: on a CPU, and without gradients."""
     return x.device.type == "cpu" and not torch.is_grad_enabled()
 
@@ -109,7 +109,7 @@ def _adds_nothing(module: nn.Module) -> bool:
 
 
 def _drop_silence(vae: nn.Module) -> None:
-    """Leave out full-rate channels that are zero whatever is heard, where nothing but a snake (0 stays 0) lies between the
+    """Leave out full-rate channels that are zero whatever the latent, where nothing but a snake (0 stays 0) lies between the
     convolution that makes them and the one that reads them.
     """
     encoder: Any = getattr(vae, "encoder", None)
@@ -163,7 +163,7 @@ class Snake(nn.Module):
         self.register_buffer("height", (beta + 1e-9).reciprocal())
 
     def forward(self, x: Tensor) -> Tensor:
-        if _by_hand(x):
+        if _use_own_layers(x):
             return self.into(x, _in_rows(x, *x.shape[1:]))
         wide = x.float()
         return (wide + self.height.float() * (self.frequency.float() * wide).sin().square()).to(x.dtype)
@@ -176,10 +176,10 @@ class Snake(nn.Module):
         if not exact:
             frequency, height = frequency / math.pi, height * SCALE
         rows = max(1, self.PIECE // x.shape[1])
-        desk = torch.empty(3, rows, x.shape[1])  # fresh memory at every operation would cost more than the operation
+        scratch = torch.empty(3, rows, x.shape[1])  # fresh memory at every operation would cost more than the operation
         for here, there in zip(x.transpose(1, 2), out.transpose(1, 2), strict=True):
             for some, place in zip(here.split(rows), there.split(rows), strict=True):
-                wide, turned, spare = desk[:, : len(some)]
+                wide, turned, spare = scratch[:, : len(some)]
                 wide.copy_(some)
                 torch.mul(wide, frequency, out=turned)
                 place.copy_(wide.addcmul_(wave(turned, spare), height))
@@ -214,7 +214,7 @@ class Convolution(nn.Conv1d):
         conv.weight = nn.Parameter(stored.transpose(1, 2), requires_grad=conv.weight.requires_grad)
 
     def forward(self, input: Tensor) -> Tensor:
-        if not _by_hand(input):
+        if not _use_own_layers(input):
             return super().forward(input)
         stride, padding, dilation = self.stride[0], int(self.padding[0]), self.dilation[0]
         table, weight = input.unsqueeze(2), self.weight.unsqueeze(2)  # a picture one pixel high
@@ -227,7 +227,7 @@ class ResidualUnit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         unit: Any = self
         seen: Tensor = unit.conv1(unit.snake1(x))
-        if not _by_hand(x):
+        if not _use_own_layers(x):
             summed: Tensor = x + unit.conv2(unit.snake2(seen))
             return summed
         items, channels, steps = seen.shape
@@ -271,7 +271,7 @@ class Upsampling(nn.ConvTranspose1d):
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         stride, padding = self.stride[0], int(self.padding[0])
-        if not _by_hand(input):
+        if not _use_own_layers(input):
             return F.conv_transpose1d(input, self.kernel, self.bias, stride, padding)
         items, channels, steps = input.shape
         pairs = input.new_zeros(items, steps + 1, 2 * channels)
@@ -287,7 +287,7 @@ class EncoderBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         block: Any = self
-        seen: Tensor = block.conv1(block.snake1(through(_units(block), x)))
+        seen: Tensor = block.conv1(block.snake1(in_pieces(_units(block), x)))
         return seen
 
 
@@ -296,7 +296,7 @@ class DecoderBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         block: Any = self
-        return through(_units(block), block.conv_t1(block.snake1(x)))
+        return in_pieces(_units(block), block.conv_t1(block.snake1(x)))
 
 
 _BLOCKS: dict[str, type[nn.Module]] = {
@@ -309,19 +309,19 @@ STRETCH = 2**19
 """Numbers [channels × steps] that go through a block's residual units together: about what a core keeps close at hand."""
 
 
-def _units(block: Any) -> list[Any]:
+def _units(block: Any) -> list[object]:
     """A block's residual units that do something."""
     units = (block.res_unit1, block.res_unit2, block.res_unit3)
     return [unit for unit in units if not isinstance(unit, nn.Identity)]
 
 
-def through(units: list[Any], x: Tensor) -> Tensor:
+def in_pieces(units: list[Any], x: Tensor) -> Tensor:
     """x after one residual unit after another, stretch by stretch with the context that each needs; the same numbers."""
     if not units:
         return x
     context = sum(int(unit.conv1.padding[0]) for unit in units)
     stretch = max(STRETCH // x.shape[1], 16 * context)
-    if not _by_hand(x) or x.shape[-1] <= stretch:
+    if not _use_own_layers(x) or x.shape[-1] <= stretch:
         return _one_after_another(units, x)
     out = _in_rows(x, *x.shape[1:])
     for tile in tiles(x.shape[-1], stretch, context):

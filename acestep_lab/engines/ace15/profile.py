@@ -101,14 +101,14 @@ def _work(take: Take, checkpoint: Checkpoint, size: int) -> dict[str, Work]:
         config("text"), config("condition"), words, lyrics, 0, size
     )  # silence is read once a session
     if "reference" in recipe.task.sources():
-        heard_frames = round(30 * checkpoint.geometry.frames_per_second)
-        encode = roofline.encode(config("text"), config("condition"), words, lyrics, heard_frames, size)
+        timbre_frames = round(30 * checkpoint.geometry.frames_per_second)
+        encode = roofline.encode(config("text"), config("condition"), words, lyrics, timbre_frames, size)
     how = flow(recipe)
     passes = 2 if how.guidance not in (None, "none") and (how.guidance_scale or 1) > 1 else 1
-    heard = words + lyrics + 1
+    condition_tokens = words + lyrics + 1
     work = {
         "encode": encode,
-        "render": roofline.dit_step(config("dit"), frames, heard, passes, size) * (how.steps or 1),
+        "render": roofline.dit_step(config("dit"), frames, condition_tokens, passes, size) * (how.steps or 1),
         "decode": roofline.decode(config("vae"), frames, size),
         "plan": Work(0, 0),
     }

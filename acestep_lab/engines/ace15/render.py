@@ -42,7 +42,7 @@ class FlowPrepared:
     """The level of the source that is spliced in."""
     splice: tuple[tuple[Audio, Splice], ...] = ()
     """The source, and where new sound replaces it; () where all is new."""
-    said: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     """What came up while it was prepared, in sentences."""
 
     @property
@@ -56,8 +56,8 @@ class FlowPrepared:
     @property
     def remarks(self) -> tuple[str, ...]:
         """Sentences that came up while words were read."""
-        notes = (note for conditions in self.conditions for note in conditions.notes)
-        return tuple(dict.fromkeys([*self.said, *notes]))
+        of_words = (note for conditions in self.conditions for note in conditions.notes)
+        return tuple(dict.fromkeys([*self.notes, *of_words]))
 
     def after_sampling(self) -> FlowPrepared:
         """The same without its conditions, which only the loop listens to."""
@@ -73,23 +73,23 @@ def start_noise(source: NoiseSource, frames: int, channels: int, draw: int = 0) 
 
 
 def render(group: Sequence[FlowPrepared], predict: PredictFn, together: bool = False) -> Iterator[Step]:
-    """Walk songs of one group from noise to music, yielding every step as `[items, frames, channels]`.
+    """Sample the items of one group from noise to music, yielding every step as `[items, frames, channels]`.
 
     `together` asks the DiT for both halves of guidance at once: quicker on an accelerator.
     """
     first = group[0]
-    conditions = [batched(one) for one in zip(*(song.conditions for song in group), strict=True)]
+    conditions = [batched(one) for one in zip(*(item.conditions for item in group), strict=True)]
     window = first.request.edit_window
     velocity = partial(_velocity, loop=first.request.loop, predict=predict, together=together, draws=bool(window))
     if window:
         yield from sampler.checked(_edited(group, conditions, velocity, window[0]))
     else:
-        yield from sampler.checked(_walked(group, conditions, velocity))
+        yield from sampler.checked(_sampled_from_noise(group, conditions, velocity))
 
 
 @dataclass(frozen=True, eq=False)
 class StepConditions:
-    """What the DiT hears and sees at one moment."""
+    """The DiT's conditions and context at one time t."""
 
     conditions: Conditions
     context: Tensor  # [items, frames, 2 * channels]
@@ -99,10 +99,12 @@ ConditionsAt = Callable[[float], StepConditions]
 GuidedBy = Callable[[ConditionsAt], VelocityFn]
 
 
-def _walked(group: Sequence[FlowPrepared], conditions: Sequence[Conditions], velocity: GuidedBy) -> Iterator[Step]:
+def _sampled_from_noise(
+    group: Sequence[FlowPrepared], conditions: Sequence[Conditions], velocity: GuidedBy
+) -> Iterator[Step]:
     """The loop from noise, or from a noised source."""
-    specs, loop = [song.spec for song in group], group[0].request.loop
-    start, times, init_noise = torch.stack([song.start for song in group]), loop.times, specs[0].init_noise
+    specs, loop = [item.spec for item in group], group[0].request.loop
+    start, times, init_noise = torch.stack([item.start for item in group]), loop.times, specs[0].init_noise
     if init_noise:
         times = schedule.starting_near(times, 1.0 - init_noise)
     switch = ConditionSwitch.of(specs, conditions, times)
@@ -121,7 +123,7 @@ def _walked(group: Sequence[FlowPrepared], conditions: Sequence[Conditions], vel
 
 @dataclass
 class ConditionSwitch:
-    """What is heard and seen now. A cover of strength s follows its source for int(steps * s) whole steps, then only the
+    """The conditions and context of now. A cover of strength s follows its source for int(steps * s) whole steps, then only the
     words (the reference's meaning of audio_cover_strength): both calls of a heun step see the same.
     """
 
@@ -179,14 +181,14 @@ def _edited(
     group: Sequence[FlowPrepared], conditions: Sequence[Conditions], velocity: GuidedBy, window: EditWindow
 ) -> Iterator[Step]:
     """The flow-edit loop: the old description and the new, each with a guidance memory of its own."""
-    specs, loop = [song.spec for song in group], group[0].request.loop
+    specs, loop = [item.spec for item in group], group[0].request.loop
     context = stacked([spec.context for spec in specs])
     clamped = partial(sampler.clamp_ema, clamp=loop.velocity_clamp or None)
     new, old = (clamped(velocity(_always(one, context))) for one in conditions)
     frames, channels = group[0].start.shape
 
     def noises(k: int) -> Tensor:
-        return torch.stack([start_noise(song.request.noise, frames, channels, draw=k) for song in group])
+        return torch.stack([start_noise(item.request.noise, frames, channels, draw=k) for item in group])
 
     return edit(
         old, new, _sources(specs), loop.times, noises,
@@ -207,4 +209,4 @@ def _sources(specs: Sequence[EditSpec]) -> Tensor:
 def _new_noise(group: Sequence[FlowPrepared], k: int) -> Tensor:
     """New noise for the k-th time, every item from its own seed; draw 0 is the start noise."""
     frames, channels = group[0].start.shape
-    return sampler.noises([song.request.seed for song in group], frames, channels, draw=k + 1)
+    return sampler.noises([item.request.seed for item in group], frames, channels, draw=k + 1)

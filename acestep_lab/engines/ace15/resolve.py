@@ -1,4 +1,4 @@
-"""Every "auto" of a recipe becomes a number, every impossible wish a sentence: before any work is done.
+"""Every "auto" of a recipe becomes a number, every impossible request a sentence: before any work is done.
 
 Knows recipes, plans, takes, a checkpoint's row and how to hear a key; no torch and no weights. The row decides steps, shift and
 guidance, so that a turbo under guidance cannot happen by accident; `lint.py` says what usually comes of an odd choice.
@@ -59,10 +59,10 @@ def resolve(recipe: Recipe, context: ResolveContext, plan: Plan | None = None) -
     _check_allowed(rooted(asked.task), context)
     _check_sources(asked.task, context.geometry)
     _check_codes(rooted(asked.task), context)
-    decided = _with_key_heard(asked, context.row)
-    key_heard = decided.keyscale if decided.keyscale != asked.keyscale else None
+    decided = _with_detected_key(asked, context.row)
+    detected = decided.keyscale if decided.keyscale != asked.keyscale else None
     decided = _with_defaults(decided.replace(seconds=_seconds(decided, context)), context.row)
-    return _request(decided, (*_heard(key_heard), *_remarks(decided, context.geometry)))
+    return _request(decided, (*_key_remark(detected), *_remarks(decided, context.geometry)))
 
 
 def _request(decided: Recipe, remarks: tuple[str, ...]) -> FlowRequest:
@@ -152,10 +152,10 @@ _KNOBS = (
 """What a retake takes over from the recipe of the take it turns."""
 
 
-def _with_key_heard(recipe: Recipe, row: Row) -> Recipe:
-    """A cover's open key becomes the one heard in its source, for checkpoints whose codes do not carry it."""
+def _with_detected_key(recipe: Recipe, row: Row) -> Recipe:
+    """A cover's open key becomes the one detected in its source, for checkpoints whose codes do not carry it."""
     source: Any = getattr(recipe.task, "source", None)  # none: it follows codes alone
-    if source is None or not (row.tells_key and row_of(recipe.task).hears_key) or recipe.keyscale is not None:
+    if source is None or not (row.tells_key and row_of(recipe.task).detects_key) or recipe.keyscale is not None:
         return recipe
     found, lead = key(source.audio if isinstance(source, Take) else source)
     return recipe.replace(keyscale=found) if lead >= SURE else recipe
@@ -269,13 +269,13 @@ def _check_codes(task: Task, context: ResolveContext) -> None:
 # --- remarking -------------------------------------------------------------------------------------------------------
 
 
-def _heard(keyscale: str | None) -> Iterator[str]:
+def _key_remark(keyscale: str | None) -> Iterator[str]:
     if keyscale is not None:
-        yield f"Heard in the source and told to the model: {keyscale}. Another keyscale may be asked for."
+        yield f"Detected in the source and put into the prompt: {keyscale}. Another keyscale may be asked for."
 
 
 def _remarks(recipe: Recipe, geometry: Geometry) -> Iterator[str]:
-    """A sentence for each wish of a resolved recipe that its source or its codes can only fulfil in part."""
+    """A sentence for each choice of a resolved recipe that its source or its codes can only fulfil in part."""
     task = rooted(recipe.task)
     for region in row_of(task).regions(task):
         end = task.source.seconds  # type: ignore[union-attr]

@@ -16,7 +16,7 @@ from acestep_lab.errors import RecipeError
 
 
 @torch.inference_mode()
-def to_codes(coder: Any, latent: Tensor, silence: Tensor) -> tuple[int, ...]:
+def to_codes(coder: object, latent: Tensor, silence: Tensor) -> tuple[int, ...]:
     """Codes of a latent [frames, channels]; the last window is filled up with silence."""
     _, indices = _tokenized(coder, latent, silence)
     return tuple(int(code) for code in indices[0, :, 0])

@@ -60,7 +60,7 @@ class EditWindow:
 
 
 @dataclass(frozen=True)
-class Turn:
+class NoiseTurn:
     """Noise that is turned: whose, towards which seed, and how far."""
 
     source: Take
@@ -98,9 +98,9 @@ class TaskRow:
     """Whether asking for the planner's thoughts means something."""
     corrected: bool = True
     """Whether DCW and the choice of a solver act on it."""
-    hears_key: bool = False
-    """Whether an open key is the one heard in its source, where codes do not carry it."""
-    turn: Callable[[Any], Turn | None] = lambda task: None
+    detects_key: bool = False
+    """Whether an open key is the one detected in its source, where codes do not carry it."""
+    turn: Callable[[Any], NoiseTurn | None] = lambda task: None
     """The noise it turns, where it is another take's task done again."""
 
 
@@ -168,7 +168,7 @@ def _code_seconds(task: Any, geometry: Geometry) -> float | None:
 def _repaint(task: Repaint, latents: SourceLatents, geometry: Geometry, frames: int) -> EditSpec:
     spans = _spans(task.regions, frames, geometry)
     spec = _held(task, _source(latents, frames), spans, latents, geometry, repaint_strength(task))
-    return replace(spec, context=_told(spec.context, task.mask))
+    return replace(spec, context=_with_mask(spec.context, task.mask))
 
 
 def _extend(task: Extend, latents: SourceLatents, geometry: Geometry, frames: int) -> EditSpec:
@@ -188,8 +188,8 @@ def _held(
     return EditSpec(seen, task.instruction(), kept=KeepMask(clean, seen.mask, keep, crossfade))
 
 
-def _told(seen: Context, mask: str) -> Context:
-    """What the DiT is told to make: the mask as it is, or ones everywhere (the reference's "auto")."""
+def _with_mask(seen: Context, mask: str) -> Context:
+    """The context with what the DiT is to make: the mask as it is, or ones everywhere (the reference's "auto")."""
     return replace(seen, mask=torch.ones_like(seen.mask)) if mask == "auto" else seen
 
 
@@ -244,7 +244,7 @@ def _extend_splice(task: Extend, geometry: Geometry, seconds: float) -> Splice:
 def _lego(task: Lego, latents: SourceLatents, geometry: Geometry, frames: int) -> EditSpec:
     source = _source(latents, frames)
     spans = [slice(0, frames)] if task.region is None else _spans([task.region], frames, geometry)
-    return EditSpec(_told(context.windowed(source, spans), task.mask), task.instruction())
+    return EditSpec(_with_mask(context.windowed(source, spans), task.mask), task.instruction())
 
 
 def _on_whole(task: Extract | Complete, latents: SourceLatents, geometry: Geometry, frames: int) -> EditSpec:
@@ -268,13 +268,13 @@ def _retake(task: Retake, latents: SourceLatents, geometry: Geometry, frames: in
     raise RecipeError("A retake is its source's own task with turned noise; ask for the work order of that task.")
 
 
-def _turn(task: Retake) -> Turn:
+def _turn(task: Retake) -> NoiseTurn:
     """SourceError for a bare sound."""
     if not isinstance(task.source, Take):
         raise SourceError(
             "A retake turns the noise of a take; a bare sound has none. Use Cover or FlowEdit for a sound."
         )
-    return Turn(task.source, task.seed, task.variance)
+    return NoiseTurn(task.source, task.seed, task.variance)
 
 
 # --- what they share -------------------------------------------------------------------------------------------------
@@ -303,7 +303,7 @@ def _spans(regions: Sequence[Region], frames: int, geometry: Geometry) -> list[s
 TASK_ROWS: Mapping[type[Any], TaskRow] = {
     Text2Music: TaskRow("make music from words", _text2music, seconds=_code_seconds, heeds_planner=True),
     Cover: TaskRow(
-        "make covers", _cover, seconds=_code_seconds, through_codes=lambda task: task.through_codes, hears_key=True
+        "make covers", _cover, seconds=_code_seconds, through_codes=lambda task: task.through_codes, detects_key=True
     ),
     Repaint: TaskRow(
         "repaint", _repaint, regions=lambda task: task.regions, splice=_repaint_splice, keeps_outside=True, takes_silence=True

@@ -92,15 +92,15 @@ class Checkpoint:
             raise CheckpointError(
                 f"{short(folder / 'config.json')} is of a {shown(config.get('model_type'))} where a 'musicgen' belongs."
             )
-        told = folder / "generation_config.json"
-        defaults = read_config(told) if told.is_file() else {}
+        generation_config = folder / "generation_config.json"
+        defaults = read_config(generation_config) if generation_config.is_file() else {}
         return cls(row, row.name if row else folder.name, folder, config, defaults, _shape(config, folder))
 
     @property
     def is_melody(self) -> bool:
         return self.shape.chroma is not None
 
-    def part(self, component: str) -> dict[str, Any]:
+    def config_of(self, component: str) -> dict[str, Any]:
         """The table of config.json that a component is made from, without what is decided here."""
         return _table(self.config, component, self.folder)
 
@@ -150,7 +150,7 @@ class Checkpoint:
         """T5's tokenizer, from tokenizer.json; never code, never the network."""
         from acestep_lab.engines.musicgen import components
 
-        return components.tokenizer(self.folder, whole_number(self.part("text"), "vocab_size", short(self.folder)))
+        return components.tokenizer(self.folder, whole_number(self.config_of("text"), "vocab_size", short(self.folder)))
 
 
 def claims(name: str | os.PathLike[str]) -> bool:
@@ -202,14 +202,14 @@ def _locate(name: str | os.PathLike[str]) -> tuple[Path, Row | None]:
     raise CheckpointError(f"There is no folder {shown(str(folder), 120)}; {weights.holds(folder.parent)}")
 
 
-def _table(config: Mapping[str, Any], component: str, folder: Path) -> dict[str, Any]:
+def _table(config: Mapping[str, object], component: str, folder: Path) -> dict[str, Any]:
     name, kind = _CONFIGS[component]
     kind = kind or f"{config['model_type']}_decoder"
     found = config.get(name)
     if not isinstance(found, dict) or found.get("model_type") != kind:
-        said = found.get("model_type") if isinstance(found, dict) else found
+        given = found.get("model_type") if isinstance(found, dict) else found
         raise CheckpointError(
-            f"In {short(folder / 'config.json')}, {name} is of a {shown(said)} where {kind!r} belongs."
+            f"In {short(folder / 'config.json')}, {name} is of a {shown(given)} where {kind!r} belongs."
         )
     table = {key: value for key, value in found.items() if not key.startswith("_") and key not in _NOT_OURS}
     for key, value in table.items():
@@ -221,7 +221,7 @@ def _table(config: Mapping[str, Any], component: str, folder: Path) -> dict[str,
     return table
 
 
-def _shape(config: Mapping[str, Any], folder: Path) -> Shape:
+def _shape(config: Mapping[str, object], folder: Path) -> Shape:
     where = short(folder)
     decoder, codec = _table(config, "decoder", folder), _table(config, "codec", folder)
     _table(config, "text", folder)
@@ -247,7 +247,7 @@ def _shape(config: Mapping[str, Any], folder: Path) -> Shape:
     return shape
 
 
-def _check_fit(shape: Shape, codec: Mapping[str, Any], config: Mapping[str, Any], where: str) -> None:
+def _check_fit(shape: Shape, codec: Mapping[str, object], config: Mapping[str, object], where: str) -> None:
     """Refuse a codec that is not the decoder's own kind: mono, in one piece, with as many codebooks as it writes."""
     if codec.get("normalize") or codec.get("chunk_length_s") is not None or codec.get("audio_channels", 1) != 1:
         raise CheckpointError(

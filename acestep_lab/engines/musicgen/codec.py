@@ -13,9 +13,9 @@ from itertools import takewhile
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from acestep_lab.errors import Stopped
+from acestep_lab.errors import MachineError, Stopped
 
 TILE, HALO = 500, 8
 """Frames of a piece, always the same, so that a song comes out in the same bytes on every machine of a kind; and frames
@@ -42,6 +42,10 @@ class Codec:
             for first in range(0, frames, self.tile)
         ]
         states = _through(inner, torch.cat(pieces, dim=-1))  # [channels, width, frames]
+        if not torch.isfinite(states).all():
+            raise MachineError(
+                "EnCodec heard values that are not numbers in this sound; its weights may be damaged. Fetch them again."
+            )
         bandwidth = self.model.config.target_bandwidths[-1]
         codes = self.model.quantizer.encode(states, bandwidth)  # [codebooks of a channel, channels, frames]
         return codes.permute(2, 0, 1).reshape(frames, -1).cpu()
@@ -69,7 +73,7 @@ class Codec:
 
     def _piece(
         self,
-        layers: list[Any],
+        layers: list[nn.Module],
         whole: Tensor,
         begin: int,
         frames: int,
@@ -86,7 +90,7 @@ class Codec:
         return made[..., (begin - start) * per_out : (last - start) * per_out]
 
 
-def _halves(layers: Any, outer_first: bool) -> tuple[list[Any], list[Any]]:
+def _halves(layers: nn.ModuleList, outer_first: bool) -> tuple[list[nn.Module], list[nn.Module]]:
     """The layers before and after the border between the recurrent middle and the convolutions on the sound's side."""
     found = list(layers)
     before = len(list(takewhile(lambda layer: not hasattr(layer, "lstm"), found)))
@@ -94,7 +98,7 @@ def _halves(layers: Any, outer_first: bool) -> tuple[list[Any], list[Any]]:
     return found[:border], found[border:]
 
 
-def _through(layers: list[Any], x: Tensor) -> Tensor:
+def _through(layers: list[nn.Module], x: Tensor) -> Tensor:
     for layer in layers:
         x = layer(x)
     return x

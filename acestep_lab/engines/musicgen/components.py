@@ -47,12 +47,12 @@ def _finish(component: str, module: Any, dtype: torch.dtype) -> None:
 
 def maker(checkpoint: Checkpoint, component: str) -> Callable[[], nn.Module]:
     """What makes the bare module of a component from its config."""
-    config = checkpoint.part(component)
+    config = checkpoint.config_of(component)
     if component == "text":
         return lambda: transformers.T5EncoderModel(transformers.T5Config.from_dict(_encoder_only(config)))
     if component == "codec":
         return lambda: transformers.EncodecModel(transformers.EncodecConfig.from_dict(config))
-    width = weights.whole_number(checkpoint.part("text"), "d_model", short(checkpoint.folder), 768)
+    width = weights.whole_number(checkpoint.config_of("text"), "d_model", short(checkpoint.folder), 768)
     if checkpoint.is_melody:
         return lambda: Decoder(
             transformers.MusicgenMelodyForCausalLM(transformers.MusicgenMelodyDecoderConfig.from_dict(config)),

@@ -5,6 +5,7 @@ and no view.
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,17 +36,18 @@ from acestep_lab.engines.musicgen.checkpoint import COMPONENTS, Checkpoint
 from acestep_lab.engines.musicgen.chroma import HOP, melody
 from acestep_lab.engines.musicgen.codec import HALO, TILE, Codec
 from acestep_lab.engines.musicgen.generation import Conditions, Generation
-from acestep_lab.engines.musicgen.request import Rules, TokenRequest
+from acestep_lab.engines.musicgen.request import TokenRequest
 from acestep_lab.engines.musicgen.resolve import described
 from acestep_lab.engines.musicgen.task_rows import SHORTEST_SECONDS, Limits, audio_of, row_of, tasks_of
 from acestep_lab.engines.musicgen.windows import Window, delays
 from acestep_lab.engines.step import Step
-from acestep_lab.errors import MachineError, RecipeError, SourceError, Stopped
+from acestep_lab.errors import CheckpointError, MachineError, RecipeError, SourceError, Stopped, shown
 from acestep_lab.models.assembly import opened
 from acestep_lab.models.component_spec import ComponentSpec, WorkingMemory
 from acestep_lab.models.stored_content import StoredContent
 from acestep_lab.models.weights import number, whole_number
 from acestep_lab.plan.plan import Plan
+from acestep_lab.prompt import checks
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.sampling import TokenSampling
 from acestep_lab.prompt.tasks import Region, Task
@@ -114,10 +116,16 @@ class MusicGenEngine:
         self.shape = checkpoint.shape
         self.late = delays(self.shape.codebooks, self.shape.channels)
         self._devices: Devices | None = None
+        self._defaults = _defaults(checkpoint)
 
     @property
     def name(self) -> str:
         return self.checkpoint.name
+
+    @property
+    def location(self) -> tuple[str, ...]:
+        """The real path of its folder."""
+        return (os.path.realpath(self.checkpoint.folder),)
 
     @cached_property
     def capabilities(self) -> Capabilities:
@@ -145,14 +153,14 @@ class MusicGenEngine:
         return [
             ComponentSpec(
                 name, sizes[name], _ROLES[name], _LABELS[name], int8=_INT8.get(name), working=needs.get(name),
-                content=StoredContent.of(f"musicgen {name}", checkpoint.part(name), checkpoint.entries(name)),
+                content=StoredContent.of(f"musicgen {name}", checkpoint.config_of(name), checkpoint.entries(name)),
             )
             for name in COMPONENTS
         ]  # fmt: skip
 
     def _working_memory(self) -> Mapping[str, WorkingMemory]:
         """What a component needs while it works, in bytes."""
-        decoder, codec = self.checkpoint.part("decoder"), self.checkpoint.part("codec")
+        decoder, codec = self.checkpoint.config_of("decoder"), self.checkpoint.config_of("codec")
         layers = whole_number(decoder, "num_hidden_layers", self.name, 24)
         width = whole_number(decoder, "hidden_size", self.name, 1024)
         places = self.window_seconds * self.shape.frames_per_second + (self.shape.chroma or 0)
@@ -166,8 +174,7 @@ class MusicGenEngine:
     @property
     def passes(self) -> int:
         """Rows of each song the decoder is asked in: with the words, and without."""
-        scale = number(self.checkpoint.defaults, "guidance_scale", self.name, GUIDANCE_SCALE)
-        return Rules(TEMPERATURE, TOP_K, TOP_P, scale).rows
+        return 1 if self._defaults.guidance_scale == 1.0 else 2
 
     def build(self, component: str, dtype: torch.dtype) -> nn.Module:
         """Make a component on the CPU; CheckpointError for an unknown name or damaged files."""
@@ -195,13 +202,7 @@ class MusicGenEngine:
 
     def defaults(self, task: Task) -> TokenSampling:
         """What the checkpoint's generation_config.json says, and audiocraft's defaults for what it leaves open."""
-        told, where = self.checkpoint.defaults, f"{self.name} (generation_config.json)"
-        return TokenSampling(
-            temperature=number(told, "temperature", where, TEMPERATURE),
-            top_k=whole_number(told, "top_k", where, TOP_K, least=0),
-            top_p=number(told, "top_p", where, TOP_P),
-            guidance_scale=number(told, "guidance_scale", where, GUIDANCE_SCALE),
-        )
+        return self._defaults
 
     def limits(self, task: Task, longest: float | None = None) -> Limits:
         """What a recipe of a task may ask for, on a machine with room for songs of `longest` seconds."""
@@ -393,11 +394,16 @@ class MusicGenEngine:
         samples = torch.from_numpy(audio.samples.copy())
         return self.devices.run_with_retry("codec", lambda codec: self._codec(codec).encode(samples, stop)).float()
 
-    def decode_latent(self, latent: np.ndarray, stop: threading.Event | None = None) -> Audio:
+    def decode_latent(self, latent: Tensor | np.ndarray, stop: threading.Event | None = None) -> Audio:
         """The bare sound of codes `[frames, codebooks]`; RecipeError for another shape, or codes that do not exist."""
-        return self._decoded(torch.from_numpy(np.array(latent, np.float32)), stop, None)
+        found = checks.tried(lambda: np.array(latent, np.float32))
+        if not isinstance(found, np.ndarray):
+            raise RecipeError(
+                f"A latent of {self.name} is codes [frames, {self.shape.codebooks}], as take.latent is, not {shown(latent)}."
+            )
+        return self._decoded(torch.from_numpy(found), stop, None)
 
-    def _codec(self, codec: Any) -> Codec:
+    def _codec(self, codec: object) -> Codec:
         return Codec(codec, self.shape.channels, self.devices.device)
 
     def _is_ours(self, take: Take) -> bool:
@@ -424,6 +430,22 @@ class MusicGenEngine:
             "window_seconds": self.window_seconds,
             "stride_seconds": self.stride_seconds,
         }
+
+
+def _defaults(checkpoint: Checkpoint) -> TokenSampling:
+    """What a generation_config.json says, and audiocraft's defaults for what it leaves open; CheckpointError for numbers no
+    recipe may have.
+    """
+    told, where = checkpoint.defaults, f"{checkpoint.name} (generation_config.json)"
+    try:
+        return TokenSampling(
+            temperature=number(told, "temperature", where, TEMPERATURE),
+            top_k=whole_number(told, "top_k", where, TOP_K, least=0),
+            top_p=number(told, "top_p", where, TOP_P),
+            guidance_scale=number(told, "guidance_scale", where, GUIDANCE_SCALE),
+        )
+    except RecipeError as problem:
+        raise CheckpointError(f"The config of {where} cannot be: {problem}") from None
 
 
 def _check(stop: threading.Event | None) -> None:

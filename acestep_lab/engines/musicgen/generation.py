@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from acestep_lab._libraries import transformers
 from acestep_lab.engines.musicgen.request import Rules
 from acestep_lab.engines.musicgen.windows import Window, delayed, undelayed
+from acestep_lab.errors import MachineError
 from acestep_lab.plan.token_sampler import nucleus
 
 
@@ -85,6 +86,11 @@ class Generation:
     def advance(self, ask: Callable[[Callable[[Decoder], Tensor]], Tensor], device: Callable[[], torch.device]) -> None:
         """Write one column of the grid; `ask` hands the decoder to what is given to it, perhaps more than once."""
         logits = ask(lambda decoder: self.logits(decoder, device()))
+        if not torch.isfinite(logits).all():
+            raise MachineError(
+                "MusicGen's decoder produced values that are not numbers; its weights may be damaged. Fetch them again, or "
+                'compute in dtype="float32".'
+            )
         self._read = self.at
         drawn = draw(logits.cpu(), self.rules, self.generator)
         is_open = self._open[:, self.at]
@@ -113,10 +119,10 @@ class Generation:
             self._heard = self._conditions(decoder, device)
         cache, self._cache = self._cache, None  # a failure leaves none behind
         ids = self._grid[:, self._read : self.at].repeat(self.rules.rows, 1).to(device)
-        heard = (
+        conditions = (
             {} if self._read and self.conditions.melodies is not None else self._heard
         )  # stands before the music, read once
-        found = decoder.decoder(input_ids=ids, past_key_values=cache, use_cache=True, **heard).logits[:, -1]
+        found = decoder.decoder(input_ids=ids, past_key_values=cache, use_cache=True, **conditions).logits[:, -1]
         self._cache = cache
         rows = found.float().reshape(self.rules.rows, len(self.late), -1)
         return guided(rows, self.rules.guidance_scale)

@@ -1,4 +1,4 @@
-"""Every "auto" of a recipe becomes a number, every impossible wish a sentence: before any work is done. Knows no torch."""
+"""Every "auto" of a recipe becomes a number, every impossible request a sentence: before any work is done. Knows no torch."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def described(recipe: Recipe) -> str:
 
 
 def remarks(recipe: Recipe, seconds: float, found: tuple[Window, ...], limits: Limits) -> Iterator[str]:
-    """A sentence for each wish of a resolved recipe that is done otherwise than elsewhere, or only in part."""
+    """A sentence for each choice of a resolved recipe that is done otherwise than elsewhere, or only in part."""
     if (words := described(recipe)) != recipe.caption.strip():
         short = words if len(words) <= 80 else f"…{words[-79:]}"
         yield f"{limits.name} has no fields for tempo, key and meter; it reads them as words, {short!r}, and may stray from them."
@@ -150,8 +150,8 @@ def _stitches(seconds: float, found: tuple[Window, ...], limits: Limits) -> Iter
             f"{len(found)} windows, each going on from the last {overlap:g} s before it."
         )
     if found[0].begin:
-        heard = (found[0].start - found[0].begin) / limits.frames_per_second
-        yield f"{limits.name} hears the last {heard:.4g} s of the source and goes on from there."
+        known = (found[0].start - found[0].begin) / limits.frames_per_second
+        yield f"{limits.name} hears the last {known:.4g} s of the source and goes on from there."
 
 
 # --- warning ---------------------------------------------------------------------------------------------------------

@@ -94,7 +94,7 @@ class TaskRow:
     crossfade: Callable[[Any], float] = lambda task: CROSSFADE_SECONDS
     """Seconds over which the prompt and what is added to it are mixed, on the prompt's side."""
     remarks: Callable[[Any, float, Limits], Iterable[str]] = lambda task, seconds, limits: ()
-    """A sentence for each wish that is fulfilled only in part, in a song of so many seconds."""
+    """A sentence for each choice that is fulfilled only in part, in a song of so many seconds."""
     lint: Callable[[Recipe], Iterable[str]] = lambda asked: ()
     """A sentence for each choice of a recipe of this task that does nothing."""
 

@@ -27,7 +27,7 @@ from json import JSONDecodeError
 from typing import TYPE_CHECKING
 
 from acestep_lab.models.download.hub import Listing, RemoteFile, host_of, not_a_listing
-from acestep_lab.models.download.huggingface_session import speaking_to, xet_error
+from acestep_lab.models.download.huggingface_session import hub_errors_for, xet_error
 from acestep_lab.versions import version_of
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class HuggingFace:
         """What a repo holds, with its files' sizes and checksums."""
         from huggingface_hub import constants
 
-        with speaking_to(self.endpoint, repo):
+        with hub_errors_for(self.endpoint, repo):
             try:
                 info = self._api.model_info(
                     repo, revision=revision, files_metadata=True, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT
@@ -74,7 +74,7 @@ class HuggingFace:
         """A file's bytes: from Xet storage if it is kept there, else over HTTP."""
         from huggingface_hub import hf_hub_url
 
-        with speaking_to(self.endpoint, repo):
+        with hub_errors_for(self.endpoint, repo):
             url = hf_hub_url(repo, file.path, revision=revision, endpoint=self.endpoint.rstrip("/"))
             stored = self._in_xet(url) if file.sha256 else None
             if stored is None:

@@ -1,6 +1,6 @@
 """Talking to huggingface_hub and hf_xet: without their log on the screen, and with their errors in our words.
 
-Nothing here asks a hub; `speaking_to` goes around whatever does.
+Nothing here asks a hub; `hub_errors_for` goes around whatever does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ WITHOUT_XET = "If a proxy bars Xet storage, set HF_HUB_DISABLE_XET=1"
 
 
 @contextmanager
-def speaking_to(endpoint: str, repo: str) -> Iterator[None]:
+def hub_errors_for(endpoint: str, repo: str) -> Iterator[None]:
     """Around requests to a hub that speaks Hugging Face's protocol; HubError for whatever goes wrong with them."""
     import httpx2
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError

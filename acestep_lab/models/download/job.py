@@ -235,17 +235,17 @@ def _checked(listing: Listing, selection: FileSelection) -> Listing:
 
 
 def _not_looked_up(repo: str, failures: Sequence[tuple[Hub, HubError]]) -> str:
-    return f"{shown_repo(repo)} could not be looked up: {_told(failures)} What is on this disk still opens."
+    return f"{shown_repo(repo)} could not be looked up: {_reasons(failures)} What is on this disk still opens."
 
 
 def _not_fetched(repo: str, file: RemoteFile, failures: Sequence[tuple[Hub, HubError]], kept: int) -> str:
     partly = (
         f"{gb(kept)} of it are kept; run the download again to go on from there." if kept else "Nothing of it is kept."
     )
-    return f"{file.path} of {repo} could not be fetched whole: {_told(failures)} {partly}"
+    return f"{file.path} of {repo} could not be fetched whole: {_reasons(failures)} {partly}"
 
 
-def _told(failures: Sequence[tuple[Hub, HubError]]) -> str:
+def _reasons(failures: Sequence[tuple[Hub, HubError]]) -> str:
     """Who was asked and what they did, and the advice of the first who has one, in two sentences."""
     reasons = "; ".join(f"{hub.name} {error.reason}" for hub, error in failures)
     advice = next((error.advice for _, error in failures if error.advice), "")

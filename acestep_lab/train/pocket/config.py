@@ -115,7 +115,7 @@ class PocketConfig:
             "sliding_window": self.timbre_frames,
         }
 
-    def _pooler_config(self) -> dict[str, Any]:
+    def _pooler_config(self) -> dict[str, object]:
         return {
             "hidden_size": self.code_width,
             "intermediate_size": 3 * self.code_width,
@@ -138,7 +138,7 @@ class PocketConfig:
         return self._pooler_config()
 
 
-def qwen3(width: int, layers: int, inner: int, vocabulary: int, *, heads: int, positions: int) -> dict[str, Any]:
+def qwen3(width: int, layers: int, inner: int, vocabulary: int, *, heads: int, positions: int) -> dict[str, object]:
     """A small Qwen3: grouped attention with half as many key heads, tied embeddings."""
     return {
         "hidden_size": width,

@@ -128,7 +128,7 @@ def make_optimisers(
     ]
     chosen = {id(p) for p in matrices}
     others = [p for model in (components, attribute_heads) for p in model.parameters() if id(p) not in chosen]
-    groups: list[dict[str, Any]] = [{"params": others, "scale": 0.7}, {"params": list(score_head.parameters())}]
+    groups: list[dict[str, object]] = [{"params": others, "scale": 0.7}, {"params": list(score_head.parameters())}]
     return [
         torch.optim.Muon(matrices, PEAK_LEARNING_RATE, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(groups, PEAK_LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01),

@@ -57,7 +57,7 @@ class Stage:
         cosine = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.fraction))
         return self.rate_scale * peak * min(1.0, (self.step + 1) / warmup) * cosine
 
-    def save(self, **state: Any) -> None:
+    def save(self, **state: object) -> None:
         """Write the state to a temporary file and move it into place, so that an interruption never leaves half a file."""
         temporary = self.file.with_suffix(".new")
         torch.save({"step": self.step, "elapsed": self.elapsed, "state": state}, temporary)
@@ -72,7 +72,7 @@ class Stage:
         state: dict[str, Any] = saved["state"]
         return state
 
-    def log(self, **metrics: Any) -> None:
+    def log(self, **metrics: object) -> None:
         """Print one line of metrics (numbers or scalar tensors) as JSON and append it to the stage's log."""
         line = {"stage": self.name, "step": self.step, "seconds": round(self.elapsed, 1)} | {
             k: _short(v) for k, v in metrics.items()
@@ -82,7 +82,7 @@ class Stage:
             file.write(json.dumps(line) + "\n")
 
 
-def _short(value: Any) -> Any:
+def _short(value: object) -> object:
     if isinstance(value, Tensor):
         value = value.item()
     return float(f"{value:.4g}") if isinstance(value, float) else value
