@@ -55,7 +55,11 @@ class Backend:
     def on_switch(self, page: Callable[[], None]) -> Callable[[], None]:
         """Call `page()` whenever another checkpoint is in use; returns the way to stop that."""
         self._pages.append(page)
-        return partial(self._pages.remove, page)
+        return partial(self._let_go, page)
+
+    def _let_go(self, page: Callable[[], None]) -> None:
+        if page in self._pages:
+            self._pages.remove(page)
 
     def start(
         self,
