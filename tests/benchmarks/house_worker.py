@@ -7,6 +7,7 @@ of the Session. Lines in on stdin, each a name of `CASES`; lines out on stdout, 
 from __future__ import annotations
 
 import importlib
+import inspect
 import itertools
 import json
 import sys
@@ -21,7 +22,7 @@ ATTENTION = ("engines.ace15.attention", "synth.attention")
 SEAMS = {
     "install": [f"{file}:install" for file in ATTENTION],
     "velocity": [f"{file}:{name}" for file in ATTENTION for name in ("predict_velocity", "velocity")],
-    "memory": [f"{file}:{name}" for file in ATTENTION for name in ("ConditionMemory", "Memory")],
+    "memory": [f"{file}:{name}" for file in ATTENTION for name in ("CrossAttentionCache", "Memory")],
     "decode_batch": ["plan.decode_batch:DecodeBatch", "plan.choir:Choir"],
     "token_sampler": ["plan.token_sampler:TokenSampler", "plan.sampling:Draw"],
     "patch": ["_torchaudio:patch_torchaudio", "_torchaudio:cure"],
@@ -118,7 +119,8 @@ def large_dit() -> Callable[[], Any]:
     shapes = ((1, FRAMES, CHANNELS), (1, TOKENS, WIDTH), (1, FRAMES, 2 * CHANNELS))
     x, states, context = (torch.randn(shape).bfloat16() for shape in shapes)
     velocity, memory = seam("velocity"), seam("memory")()
-    return lambda: velocity(dit, x, 0.7, states, context, memory=memory)
+    kept = {"cache" if "cache" in inspect.signature(velocity).parameters else "memory": memory}
+    return lambda: velocity(dit, x, 0.7, states, context, **kept)
 
 
 def large_dit_step() -> float:
