@@ -175,7 +175,7 @@ def test_a_piece_walks_through_a_block_in_stretches_and_comes_out_the_same() -> 
     x = torch.randn(1, channels, longer_than_a_stretch, generator=torch.Generator().manual_seed(5))
     with torch.inference_mode():
         at_once = fast_vae._one_after_another(units, x.clone())
-        assert_near(fast_vae.through(units, x), at_once)
+        assert_near(fast_vae.in_pieces(units, x), at_once)
 
 
 def test_half_precision_is_as_near_to_full_as_diffusers_is_and_nearer(latent: Tensor) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import click
 
 from acestep_lab.cli import options
 from acestep_lab.cli.render import open_session
-from acestep_lab.session_like import SessionLike
+
+if TYPE_CHECKING:
+    from acestep_lab.session_like import SessionLike
 
 
 @click.command()

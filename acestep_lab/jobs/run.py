@@ -383,7 +383,7 @@ class Run(Generic[Piece, Result]):
         return Stopped("The run was stopped before it had a result.")
 
     def enter(self, state: str) -> None:
-        """Go over to another state; a stage does so by itself."""
+        """Go over to another state; a stage does so by itself. LabError once the run is over, Stopped where a stop was asked for."""
         self.check()
         if self.over:
             raise LabError(f"This run is over ({self._state}); it cannot begin anything more.")
