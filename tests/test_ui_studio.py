@@ -549,7 +549,7 @@ def test_a_repaint_shows_what_did_not_change(lab: Any) -> None:
     made(page, page.backend.jobs.runs()[0])
     assert page.selected.parents == (first.id,)
     assert isinstance(page.selected.recipe.task, Repaint)
-    page._compare(page.selected)
+    page._compare(page.selected, page.selected.recipe.task.regions)
     assert "Changed only within" in page.picker.verdict
     same = page.selected.audio.samples[:, : int(0.9 * page.selected.audio.rate)]
     assert (same == first.audio.samples[:, : same.shape[1]]).all()

@@ -72,7 +72,7 @@ class Idle:
     def submit(self, *_: Any) -> Any:
         raise Begun("This is where work begins.")
 
-    call = submit
+    call = aside = submit
 
     def must_be_open(self) -> None: ...
 

@@ -252,7 +252,7 @@ class Library:
         Ids are earned by content, but one of an old file is only claimed; a claim never takes over what is here. LibraryError
         for what is no take.
         """
-        if not is_a(take, Take):
+        if not is_a(take, Take) or not isinstance(take, Take):  # the second for the type checker: a liar raises there
             raise LibraryError(f"A library admits takes, not {shown(take)}.")
         if take.manifest is None:
             return take
@@ -627,7 +627,7 @@ def _stamp(entry: os.DirEntry[str]) -> str:
 
 def _check_can_be_kept(take: object) -> None:
     """LibraryError for what is no take, or a take without a sound."""
-    if not isinstance(take, Take) or not is_a(take, Take):
+    if not is_a(take, Take) or not isinstance(take, Take):  # the second for the type checker: a liar raises there
         raise LibraryError(f"A library keeps takes, not {shown(take)}.")
     if not take.audio.samples.size:
         raise LibraryError("The take's sound has no samples: there is nothing to keep.")
