@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MIB = 2**20
 
 
-@click.command("checkpoints")
+@options.command("checkpoints")
 @click.argument(
     "checkpoint", required=False, type=options.CHECKPOINT, help="One of them, or a folder: all that can be asked of it."
 )
@@ -80,7 +80,7 @@ def _tasks(tasks: frozenset[str]) -> str:
     return ", ".join(sorted(tasks, key=lambda task: list(TASKS).index(task) if task in TASKS else len(TASKS)))
 
 
-@click.command()
+@options.command()
 @click.argument("checkpoint", type=options.DOWNLOAD, help="A name such as turbo or musicgen-small, or a hub id.")
 @click.option("--lm", type=options.PLANNER_TO_FETCH, help="Also fetch a planner: 0.6B, 1.7B or 4B.")
 @click.option(
@@ -144,7 +144,7 @@ class DownloadProgress:
         self.line_open = False
 
 
-@click.command()
+@options.command()
 @click.argument("checkpoint", default="pocket", type=options.CHECKPOINT, help="A catalog name, a folder, or a hub id.")
 @click.option(
     "--prompts", type=options.WholeNumber(), default=64, show_default=True, help="How many of the fixed prompts."
@@ -173,7 +173,7 @@ def evaluate(checkpoint: str, prompts: int, seconds: float, out: Path | None, on
         report.write(out)
 
 
-@click.command()
+@options.command()
 @click.option("--deep", is_flag=True, help="Also read what was downloaded, for its checksums.")
 @options.machine_options
 @options.checkpoint_option

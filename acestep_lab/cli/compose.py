@@ -45,7 +45,7 @@ def split_fields(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
     return given_fields(**given), session
 
 
-@click.command()
+@options.command()
 @click.argument("caption", type=options.TextOrFile(), help="What it should sound like, or @file.")
 @output_options
 @click.option("--seconds", type=options.Number(), help="Length in seconds.")
@@ -60,7 +60,7 @@ def compose(caption: str, out: Path | None, page: Path | None, **given: Any) -> 
     render_to_file(lambda lab: recipe, out, page, **session)
 
 
-@click.command()
+@options.command()
 @click.argument("caption", default=DEMO_CAPTION, help="What it should sound like.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, metavar="FOLDER",

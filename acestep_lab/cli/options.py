@@ -21,6 +21,11 @@ AnyCallable = TypeVar("AnyCallable", bound=Callable[..., object])
 Decorator = Callable[[AnyCallable], AnyCallable]
 
 
+def command(name: str | None = None) -> Callable[[Callable[..., object]], click.Command]:
+    """A command that knows -h by itself: click asks the context it was first used in, whichever that was, and remembers."""
+    return click.command(name, context_settings={"help_option_names": ["-h", "--help"]})
+
+
 # -- kinds of values -----------------------------------------------------------------------------------------------------
 
 

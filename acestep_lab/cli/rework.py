@@ -38,7 +38,7 @@ def _regions(spans: Iterable[tuple[float, float]]) -> tuple[Region, ...]:
     return tuple(Region(*span) for span in spans)
 
 
-@click.command()
+@options.command()
 @source_argument
 @click.option(
     "--region", "spans", type=options.Span(), multiple=True, required=True,
@@ -57,7 +57,7 @@ def repaint(
     _rework(source, Repaint(source, _regions(spans), **_given(mode=mode, strength=strength)), out, page, given)
 
 
-@click.command()
+@options.command()
 @source_argument
 @click.option("--before", type=options.Number(), help="Seconds of new music before it.")
 @click.option("--after", type=options.Number(), help="Seconds of new music after it.")
@@ -71,7 +71,7 @@ def extend(
     _rework(source, Extend(source, **_given(before=before, after=after)), out, page, given)
 
 
-@click.command()
+@options.command()
 @source_argument
 @click.option("--strength", type=options.Number(), help="Share of the steps that follow the source: 0 to 1.")
 @click.option("--noise-strength", type=options.Number(), help="Above 0, more of the source's own sound stays.")
@@ -86,7 +86,7 @@ def cover(
     _rework(source, Cover(source, **_given(strength=strength, noise_strength=noise_strength)), out, page, given)
 
 
-@click.command()
+@options.command()
 @source_argument
 @click.argument("stem", type=options.STEM, help="Such as drums, bass or vocals.")
 @rework_options
@@ -97,7 +97,7 @@ def extract(source: str, stem: str, out: Path | None, page: Path | None, **given
     _rework(source, Extract(source, stem), out, page, given)
 
 
-@click.command()
+@options.command()
 @source_argument
 @click.argument("stem", type=options.STEM, help="Such as drums, bass or vocals.")
 @click.option("--region", "span", type=options.Span(), help="Where it plays, in seconds: 8:12; by default all along.")
@@ -112,7 +112,7 @@ def lego(
     _rework(source, Lego(source, stem, region), out, page, given)
 
 
-@click.command()
+@options.command()
 @source_argument
 @click.argument("stems", type=options.STEM, nargs=-1, required=True, help="What is added, such as drums bass.")
 @rework_options

@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from acestep_lab import schemas
+from acestep_lab.cli import options
 
 
-@click.command()
+@options.command()
 @click.argument("name", default="recipe", type=click.Choice(schemas.NAMES), help="recipe, plan or manifest.")
 def schema(name: str) -> None:
     """Print the JSON schema of a recipe, a plan or a manifest."""

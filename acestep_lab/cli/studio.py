@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from acestep_lab.session_like import SessionLike
 
 
-@click.command()
+@options.command()
 @click.option("--port", type=options.WholeNumber(1, 65535), default=5006, show_default=True, help="Where it listens.")
 @click.option("--address", default="127.0.0.1", show_default=True, help="Anything but loopback asks for a token.")
 @click.option(
