@@ -16,6 +16,7 @@ import numpy as np
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines import registry
 from acestep_lab.engines.base import Attaches, Capabilities, Engine, HasCodes, Previews
+from acestep_lab.engines.offered import licence_note
 from acestep_lab.engines.opened import OpenEngines
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import RecipeError
@@ -143,8 +144,9 @@ class Session:
         return self.engines.tier
 
     def __repr__(self) -> str:
-        rate, kept = self.capabilities.latent.rate, len(self.library)
-        return f"<Session {self.engine.name!r}: {rate} Hz, {self.tier.name} tier, {kept} takes kept>"
+        rate, kept, terms = self.capabilities.latent.rate, len(self.library), licence_note(self.capabilities.licence)
+        facts = f"{rate} Hz, {self.tier.name} tier, {kept} takes kept"
+        return f"<Session {self.engine.name!r}: {facts}{'. ' + terms if terms else ''}>"
 
     # -- making --------------------------------------------------------------------------------------------------------
 

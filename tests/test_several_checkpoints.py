@@ -32,6 +32,14 @@ def test_what_a_checkpoint_costs_is_said_before_anything_is_loaded(lab: Session,
     assert lab.checkpoints == (lab.name,)
 
 
+def test_terms_that_do_not_let_everything_are_said_where_a_checkpoint_is_chosen(
+    lab: Session, token_folder: Path
+) -> None:
+    assert "not for commercial use" not in repr(lab)
+    assert "NC" in lab.use(token_folder).licence
+    assert "not for commercial use" in repr(lab)
+
+
 def test_recipes_of_one_run_may_name_different_checkpoints(lab: Session, token_folder: Path) -> None:
     flow = lab.name
     lab.use(token_folder)

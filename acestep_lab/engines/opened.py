@@ -50,9 +50,6 @@ class OpenEngines:
         self._engines: dict[str, Engine] = {self._first: engine}
         engine.connect(self.devices.of(self._first))
 
-    def __iter__(self) -> Any:
-        return iter(self._engines.values())
-
     @property
     def names(self) -> tuple[str, ...]:
         """Those that are open, the first one first."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from acestep_lab.engines.ace15.request import flow
 from acestep_lab.models import roofline
@@ -130,8 +130,3 @@ def _bars(stages: tuple[Stage, ...], width: int = 520) -> str:
         for i, s in enumerate(stages)
     )
     return f'<svg width="{width + 150}" height="{24 * len(stages) + 6}" fill="currentColor">{rows}</svg>'
-
-
-def machine_peak(dtype: Any, device: Any) -> Peak:
-    """This machine's measured best, for a precision and a device."""
-    return roofline.measured_peak(dtype, device)
