@@ -309,12 +309,12 @@ def test_one_persons_stop_ends_their_own_planning_and_no_other(lab: Planning, ga
     ada, bob = page_of(lab, "ada"), page_of(lab, "bob")
     mine = threading.Thread(target=lambda: notebook.append(lab.plan(song())))
     notebook: list[Plan] = []
-    ada._plan(song())
+    ada.planning.plan_first(song())
     until(lambda: len(lab.runs) == 1)
-    bob._plan(song())
+    bob.planning.plan_first(song())
     mine.start()
     until(lambda: len(lab.runs) == 3)
-    bob._stop_writing()
+    bob.planning._stop_writing()
     until(lambda: not bob.plan.live)
     assert [run.client.owner for run in lab.runs] == ["ada", ""]
     assert not any(run.stopping for run in lab.runs)
@@ -329,7 +329,7 @@ def test_one_persons_stop_ends_their_own_planning_and_no_other(lab: Planning, ga
 
 def test_a_page_that_goes_takes_its_planning_along(lab: Planning) -> None:
     ada = page_of(lab, "ada")
-    ada._plan(song())
+    ada.planning.plan_first(song())
     until(lambda: len(lab.runs) == 1)
     ada.close()
     until(lambda: not lab.runs)
@@ -386,8 +386,8 @@ def test_a_page_lists_the_queue_in_its_real_order_and_tells_the_real_wait(lab: P
     ada, bob = page_of(lab, "ada"), page_of(lab, "bob")
     jobs = [ada.start(song(number)) for number in range(3)]
     late = bob.start(song(9))
-    ada._throttle.flush()
-    ada._show_queue()
+    ada.watching._throttle.flush()
+    ada.watching._show_queue()
     order = [jobs[0].id, late.id, jobs[1].id, jobs[2].id]
     assert [row["id"] for row in ada.queue.rows] == order
     assert [row["position"] for row in ada.queue.rows] == [0, 1, 2, 3]
@@ -512,7 +512,7 @@ def test_one_persons_small_requests_are_done_a_few_at_once(quick_lab: PretendSes
     refused = [one for heard in answers for one in heard if "being done for you already" in one.get("text", "")]
     assert len(refused) == 60 - MOST_ASIDE
     done = []
-    bob._in_background(bob.gallery, lambda: done.append(1))
+    bob.collecting.in_background(bob.gallery, lambda: done.append(1))
     until(lambda: done)
     newcomer = Client("cem", "192.0.2.7")
     for who in range(MOST_ASIDE):
@@ -702,7 +702,7 @@ def test_takes_show_one_by_one_and_those_of_a_stopped_run_stay(tmp_path: Path) -
     gate = threading.Semaphore(0)
     session = OneByOne(tmp_path / "library", gate=gate)
     page = page_of(session, "ada")
-    page._start_sweep(("seed", [0, 1, 2]), None, [[song(0), song(1), song(2)]])
+    page.composing._start_sweep(("seed", [0, 1, 2]), None, [[song(0), song(1), song(2)]])
     run = page.backend.jobs.runs()[0]
     gate.release()
     until(lambda: page.gallery.grid["cells"] == [["", "", take(2).id]])

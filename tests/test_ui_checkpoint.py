@@ -223,7 +223,7 @@ def test_a_visitor_chooses_among_what_is_open_for_their_own_recipes_and_moves_no
     assert ada.start(Recipe("dub", seconds=2, seed=3)).take().made_with["checkpoint"] == "pretend"
     assert bob.start(Recipe("dub", seconds=2, seed=4)).take().made_with["checkpoint"] == "pretend-tokens"
     use(ada, "pretend-tokens")
-    assert ada._checkpoint is None, "whichever is in use"
+    assert ada.checkpoint is None, "whichever is in use"
 
 
 def test_a_checkpoint_changed_in_a_notebook_is_taken_up_with_the_next_run(lab: PretendSession) -> None:

@@ -443,7 +443,7 @@ def test_people_see_their_own_takes_and_stop_only_their_own_runs(tmp_path: Path)
     run = ada.start(Recipe("private words", seconds=2, seed=3))
     assert bob.queue.rows[0]["title"] == "Somebody else's run"
     assert bob.queue.rows[0]["mine"] is False
-    bob._stop_run(run.id)
+    bob.watching._stop_run(run.id)
     assert not run.stopping
     [gate.release() for _ in range(10)]
     made(ada, run)
@@ -468,7 +468,7 @@ def test_a_page_holds_moves_and_pauses_what_is_its_own(tmp_path: Path) -> None:
     assert session.runs[1:] == (three, one, two)
     ada.queue.receive({"kind": "hold", "id": three.id, "held": True}, [])
     assert session.runs[1:] == (one, two, three)
-    ada._show_queue()
+    ada.watching._show_queue()
     rows = {row["id"]: row for row in ada.queue.rows}
     assert [rows[run.id]["held"] for run in (one, three)] == [False, True]
     assert (host.queue.hosts, ada.queue.hosts) == (True, False)
@@ -506,7 +506,7 @@ def test_a_full_disk_costs_a_sentence_and_no_take(tmp_path: Path) -> None:
     assert [c["unsaved"] for c in page.gallery.cards] == [True]
     assert page.selected.id == ids_of(run)[0]
     library.full = False
-    page._save_again()
+    page.listening._save_again()
     assert page.top.banner == ""
     assert library.ids() == ids_of(run)
     assert page.gallery.cards[0]["unsaved"] is False
@@ -524,7 +524,7 @@ def test_a_library_folder_that_vanishes_costs_no_take(tmp_path: Path) -> None:
     assert "stays in memory" in page.top.banner
     assert page.top.unsaved == 1
     session.library.folder.unlink()
-    page._save_again()
+    page.listening._save_again()
     assert page.top.banner == ""
     assert session.library.ids() == [page.selected.id]
     session.close()
@@ -549,7 +549,7 @@ def test_a_repaint_shows_what_did_not_change(lab: Any) -> None:
     made(page, page.backend.jobs.runs()[0])
     assert page.selected.parents == (first.id,)
     assert isinstance(page.selected.recipe.task, Repaint)
-    page._compare(page.selected, page.selected.recipe.task.regions)
+    page.repainting.compare(page.selected, page.selected.recipe.task.regions)
     assert "Changed only within" in page.picker.verdict
     same = page.selected.audio.samples[:, : int(0.9 * page.selected.audio.rate)]
     assert (same == first.audio.samples[:, : same.shape[1]]).all()

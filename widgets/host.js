@@ -27,6 +27,70 @@ const textOf = (value) => (typeof value === "string" ? value : typeof value === 
 const textsOf = (value) => listOf(value).map(textOf).filter(Boolean);
 const numberOf = (value, otherwise = 0) => (typeof value === "number" && Number.isFinite(value) ? value : otherwise);
 
+// Words. `t("player.play", {n: 2})` is what this page says itself; `say(text)` is what Python said, in the language of
+// the reader. Both fall back to English, and to what they were given.
+const LANGUAGE_KEY = "acestep-lab:language";
+/** The reader's choice, else the first of the browser's languages that there is a table for. */
+function chosenLanguage() {
+  const known = Object.keys(LOCALES);
+  let kept = null;
+  try {
+    kept = localStorage.getItem(LANGUAGE_KEY);
+  } catch {
+    /* a page that may store nothing */
+  }
+  for (const tag of [kept, ...(navigator.languages ?? [navigator.language])]) {
+    const found = known.find((one) => one === tag) ?? known.find((one) => one === String(tag ?? "").split("-")[0]);
+    if (found) return found;
+  }
+  return "en";
+}
+pageState.language ??= chosenLanguage();
+pageState.sentences ??= {};
+const language = () => (LOCALES[pageState.language] ? pageState.language : "en");
+/** Another language for the whole page, kept for the next visit. */
+function chooseLanguage(tag) {
+  pageState.language = tag;
+  try {
+    localStorage.setItem(LANGUAGE_KEY, tag);
+  } catch {
+    /* a page that may store nothing */
+  }
+  broadcast("language", {});
+}
+/** @param {string} key @param {Record<string, any>} [values] @returns {string} */
+function t(key, values = {}) {
+  const [section, ...path] = key.split(".");
+  const find = (tag) => path.reduce((node, name) => node?.[name], LOCALES[tag]?.words?.[section]);
+  let found = find(language()) ?? find("en") ?? key;
+  if (typeof found === "object")
+    found = found[new Intl.PluralRules(language()).select(numberOf(values.n))] ?? found.other ?? key;
+  return String(found).replace(/\{(\w+)\}/g, (whole, name) => (name in values ? textOf(values[name]) : whole));
+}
+/** What Python said, in the reader's language. Never for words somebody wrote: titles, captions, lyrics. */
+function say(text) {
+  text = textOf(text);
+  const table = pageState.sentences[language()];
+  if (!table || !text) return text;
+  if (Object.hasOwn(table.whole, text)) return table.whole[text];
+  for (const [pattern, template] of table.patterns) {
+    const found = pattern.exec(text);
+    if (found) {
+      let next = 1;
+      return template.replace(/\{(\d*)\}/g, (_, place) => found[place ? Number(place) : next++] ?? "");
+    }
+  }
+  return text;
+}
+function keepSentences(tag, whole) {
+  const escape = (part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+  const patterns = Object.entries(whole)
+    .filter(([source]) => source.includes("{}"))
+    .sort(([a], [b]) => b.length - a.length)
+    .map(([source, template]) => [new RegExp(`^${source.split("{}").map(escape).join("([^]*?)")}$`), template]);
+  pageState.sentences[tag] = { whole, patterns };
+}
+
 /**
  * One model, two hosts: Panel's adapter has no `model.send`, and puts buffers into the message.
  * @param {Context} context
@@ -159,9 +223,9 @@ function formatTenths(seconds) {
 }
 function formatWait(seconds) {
   if (seconds == null || !Number.isFinite(seconds)) return "";
-  if (seconds < 1.5) return "about a second";
-  if (seconds < 90) return `about ${Math.round(seconds)} s`;
-  return `about ${Math.round(seconds / 60)} min`;
+  if (seconds < 1.5) return t("common.about_a_second");
+  if (seconds < 90) return t("common.about_seconds", { n: Math.round(seconds) });
+  return t("common.about_minutes", { n: Math.round(seconds / 60) });
 }
 
 /** A canvas sized to its box and the screen's density; `draw(context, width, height)` in CSS pixels. */
@@ -248,21 +312,21 @@ const isTyping = (event) => {
 async function copyText(root, text, announce) {
   try {
     await navigator.clipboard.writeText(text);
-    announce("Copied.");
+    announce(t("common.copied"));
   } catch {
-    const box = h("textarea", { readOnly: true, rows: 6, "aria-label": "Code to copy" });
+    const box = h("textarea", { readOnly: true, rows: 6, "aria-label": t("common.code_to_copy") });
     box.value = text;
     const dialog = h(
       "dialog",
       { onclose: () => dialog.remove() },
-      h("h2", {}, "Copy this"),
+      h("h2", {}, t("common.copy_this")),
       h("div", { style: "height:10px" }),
       box,
       h(
         "div.row",
         { style: "margin-top:12px" },
         h("span.spring"),
-        h("button", { onclick: () => dialog.close() }, "Close"),
+        h("button", { onclick: () => dialog.close() }, t("common.close")),
       ),
     );
     root.append(dialog);
@@ -275,22 +339,22 @@ async function copyText(root, text, announce) {
 function showKeys(root) {
   if (root.querySelector("dialog.keymap")) return; // a second press while it is open
   const groups = [...pageState.keymaps.entries()].map(([name, rows]) => [
-    h("h3", {}, name),
+    h("h3", {}, titleOf(name)),
     h(
       "dl.keys",
       {},
-      rows.flatMap(([key, what]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, what)]),
+      rows.flatMap(([key, what]) => [h("dt", {}, h("kbd", {}, t(key))), h("dd", {}, t(what))]),
     ),
   ]);
   const dialog = h(
     "dialog",
-    { "aria-label": "Keyboard map", class: "keymap", onclose: () => dialog.remove() },
+    { "aria-label": t("common.keyboard_map"), class: "keymap", onclose: () => dialog.remove() },
     h(
       "div.head",
       {},
-      h("h2", {}, "Keyboard"),
+      h("h2", {}, t("common.keyboard")),
       h("span.spring"),
-      h("button.plain", { onclick: () => dialog.close() }, "Close"),
+      h("button.plain", { onclick: () => dialog.close() }, t("common.close")),
     ),
     ...groups.flat(),
   );
@@ -298,55 +362,92 @@ function showKeys(root) {
   dialog.showModal();
 }
 
-/** A component: `mount("Player", keys, build)` gives `{render}` for both hosts; `build` returns what to undo. */
+/** What a component is called, by its own name. */
+const titleOf = (name) => (t(`titles.${name}`) === `titles.${name}` ? name : t(`titles.${name}`));
+
+/**
+ * A component: `mount("Player", keys, build)` gives `{render}` for both hosts; `build` returns what to undo. It is
+ * built anew when the reader chooses another language. `keys` are pairs of a key and the key of its word.
+ */
 function mount(name, keys, build) {
   if (keys.length) pageState.keymaps.set(name, keys);
   return {
     /** @param {Context} context */
     render(context) {
-      const link = connect(context),
-        live = h("p.live.hidden", { "aria-live": "polite" });
-      const root = h("section.acl", { "aria-label": name, class: `acl-${name.toLowerCase().replace(/\W+/g, "-")}` });
-      root.classList.add("acl");
-      const closers = [];
-      const repaints = [];
-      const node = {
-        ...link,
-        root,
-        announce: (text) => setText(live, text),
-        hide: (on) => {
-          root.hidden = on;
-          const shell = /** @type {any} */ (context.el.getRootNode()).host;
-          if (shell) shell.style.display = on ? "none" : "";
-        },
-        onTheme: (cb) => repaints.push(cb),
-        onClose: (cb) => closers.push(cb),
+      let stop = put(context);
+      const rebuild = () => {
+        stop();
+        stop = put(context);
       };
-      root.addEventListener("keydown", (event) => {
-        if (event.key === "?" && !isTyping(event)) {
-          showKeys(root);
-          event.preventDefault();
-        }
-        if (event.key === "Escape" && !root.querySelector("dialog[open]"))
-          /** @type {any} */ (root.getRootNode()).activeElement?.blur?.();
-        else event.stopPropagation();
-      });
-      context.el.replaceChildren(h("style", {}, CSS), root);
-      closers.push(followTheme(root, () => repaints.forEach((cb) => cb())));
-      const stop = build(node);
-      root.append(live);
-      root.dataset.ready = "true";
-      pageState.alive = (pageState.alive ?? 0) + 1;
-      link.send("ready");
+      const forget = ["language", "sentences"].map((kind) => onBroadcast(kind, rebuild));
       return () => {
-        pageState.alive -= 1;
-        stop?.();
-        closers.forEach((cb) => cb());
-        link.close();
-        context.el.replaceChildren();
+        forget.forEach((cb) => cb());
+        stop();
       };
     },
   };
+  /** @param {Context} context */
+  function put(context) {
+    const link = connect(context),
+      live = h("p.live.hidden", { "aria-live": "polite" });
+    const root = h("section.acl", {
+      "aria-label": titleOf(name),
+      lang: language(),
+      dir: LOCALES[language()].direction,
+    });
+    root.classList.add(`acl-${name.toLowerCase().replace(/\W+/g, "-")}`);
+    const closers = [];
+    const repaints = [];
+    const node = {
+      ...link,
+      root,
+      announce: (text) => setText(live, text),
+      hide: (on) => {
+        root.hidden = on;
+        const shell = /** @type {any} */ (context.el.getRootNode()).host;
+        if (shell) shell.style.display = on ? "none" : "";
+      },
+      onTheme: (cb) => repaints.push(cb),
+      onClose: (cb) => closers.push(cb),
+    };
+    root.addEventListener("keydown", (event) => {
+      if (event.key === "?" && !isTyping(event)) {
+        showKeys(root);
+        event.preventDefault();
+      }
+      if (event.key === "Escape" && !root.querySelector("dialog[open]"))
+        /** @type {any} */ (root.getRootNode()).activeElement?.blur?.();
+      else event.stopPropagation();
+    });
+    context.el.replaceChildren(h("style", {}, CSS), root);
+    closers.push(followTheme(root, () => repaints.forEach((cb) => cb())));
+    askSentences(link);
+    const stop = build(node);
+    root.append(live);
+    root.dataset.ready = "true";
+    pageState.alive = (pageState.alive ?? 0) + 1;
+    link.send("ready");
+    return () => {
+      pageState.alive -= 1;
+      stop?.();
+      closers.forEach((cb) => cb());
+      link.close();
+      context.el.replaceChildren();
+    };
+  }
+}
+
+/** The first component of a page asks for Python's sentences in the reader's language; all are built anew then. */
+function askSentences(link) {
+  const tag = language();
+  link.on("sentences", (body) => {
+    if (pageState.sentences[body.language]) return;
+    keepSentences(body.language, tableOf(body.table));
+    broadcast("sentences", {});
+  });
+  if (tag === "en" || pageState.sentences[tag] || pageState.asking === tag) return;
+  pageState.asking = tag;
+  link.send("sentences", { language: tag });
 }
 
 /** A colour for an audio code, the same code the same colour (viridis-like, safe for colour-blind eyes). */

@@ -24,7 +24,7 @@ import numpy as np
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import LibraryError, RecipeError, SourceError, shown
-from acestep_lab.files import read_json, to_json, write_whole
+from acestep_lab.files import clean_text, read_json, to_json, write_whole
 from acestep_lab.prompt.checks import is_a, is_whole, plain, plain_number, sequence, truth
 from acestep_lab.prompt.checks import text as checked_text
 from acestep_lab.takes import identity, manifest
@@ -46,6 +46,8 @@ CLOCK_TICK_NS = 100_000_000
 """A folder changed more recently than this may change again without its time changing."""
 
 SOUNDS = "sounds"
+MOST_NAME = 200
+"""Characters of what a recording is called."""
 """The folder of recordings, inside the library's."""
 
 KINDS = ("flac", "wav")
@@ -337,6 +339,30 @@ class Library:
             raise LibraryError(f"The recording {name} is damaged: it holds another sound than the one that was kept.")
         return audio
 
+    def name_sound(self, name: str, called: str) -> None:
+        """Say what a kept recording is called, as its file was; LibraryError where none is kept under that id."""
+        if self._sound_of(self.folder / SOUNDS, sound_id(name)) is None:
+            raise LibraryError(f"The library keeps no recording {shown(name)}.")
+        words = clean_text(called, "The name of a recording", LibraryError)
+        text = to_json({"name": " ".join(words.split())[:MOST_NAME]})
+        self._whole(f"{SOUNDS}/{name}.json", lambda path: path.write_text(text, encoding="utf-8"))
+
+    def sound_name(self, name: str) -> str:
+        """What a recording is called; "" where nobody said, or what was said cannot be read."""
+        path = self.folder / SOUNDS / f"{sound_id(name)}.json"
+        try:
+            called = read_json(path, "The name of a recording", LibraryError).get("name", "") if _is_file(path) else ""
+        except LibraryError:
+            return ""
+        return called[:MOST_NAME] if isinstance(called, str) else ""
+
+    def sounds(self) -> list[str]:
+        """Ids of all kept recordings, the one brought last first."""
+        folder = self.folder / SOUNDS
+        found = {name.partition(".")[0] for name in _names(folder) if is_sound_id(name.partition(".")[0])}
+        kept = {name: file for name in found if (file := self._sound_of(folder, name)) is not None}
+        return sorted(kept, key=lambda name: (-kept[name].stat().st_mtime, name))
+
     def _sound_of(self, folder: Path, name: str) -> Path | None:
         """The sound file of a take or recording in a folder, if there is one."""
         return next((file for kind in KINDS if _is_file(file := folder / f"{name}.{kind}")), None)
@@ -473,6 +499,7 @@ class Library:
             if (file := self._sound_of(self.folder / SOUNDS, name)) is not None:
                 with contextlib.suppress(OSError):
                     file.unlink(missing_ok=True)
+                    file.with_suffix(".json").unlink(missing_ok=True)
 
     def _needs(self, binned: TrashedTake) -> list[str] | None:
         """What a binned take was made from; None where its manifest does not tell."""

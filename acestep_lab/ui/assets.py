@@ -1,6 +1,6 @@
 """Finds the browser halves (`widgets/*.js`, `*.css`) and links one component into one ES module.
 
-Knows nothing of Python widgets. Linking is putting text together: the shared style as a constant, `host.js`, any other
+Knows nothing of Python widgets. Linking is putting text together: the shared style and the words of all languages as constants, `host.js`, any other
 shared part, then the component. No bundler, no network.
 """
 
@@ -10,6 +10,8 @@ import hashlib
 import json
 from functools import cache, lru_cache
 from pathlib import Path
+
+from acestep_lab.ui import locale
 
 _HERE = Path(__file__).resolve().parent
 
@@ -39,7 +41,8 @@ def style(*names: str) -> str:
 def module(name: str, *includes: str) -> str:
     """One component as a self-contained ES module."""
     css = f"const CSS = {json.dumps(style(*includes, name))};\n"
-    return css + "\n".join(read(f"{part}.js") for part in ("host", *includes, name))
+    words = f"const LOCALES = {json.dumps(locale.words(*includes, name), ensure_ascii=False)};\n"
+    return css + words + "\n".join(read(f"{part}.js") for part in ("host", *includes, name))
 
 
 @cache

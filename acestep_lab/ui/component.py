@@ -18,8 +18,8 @@ import traitlets
 from panel.custom import AnyWidgetComponent
 
 from acestep_lab.errors import LabError, RecipeError, sentence, shown
-from acestep_lab.ui import assets
-from acestep_lab.ui.messages import field_of, fits, parse_message, validated
+from acestep_lab.ui import assets, locale
+from acestep_lab.ui.messages import Name, field_of, fits, parse_message, validated
 
 Buffer = bytes | bytearray | memoryview
 Listener = Callable[..., None]
@@ -109,11 +109,20 @@ class Component:
         self.emit("code", key=key, text=assets.module(self.module, *self.includes))
 
     @validated
+    def do_sentences(self, language: Name) -> None:
+        """Hand over what Python says in another language; a page asks once, for all its components."""
+        self.emit("sentences", language=language, table=dict(locale.sentences(language)))
+
+    @validated
     def do_ready(self) -> None:
         """A view has been drawn; bulk data may be sent. Subclasses say which."""
         self.notify("ready")
 
-    _requests: ClassVar[dict[str, Callable[..., object]]] = {"code": do_code, "ready": do_ready}
+    _requests: ClassVar[dict[str, Callable[..., object]]] = {
+        "code": do_code,
+        "ready": do_ready,
+        "sentences": do_sentences,
+    }
 
 
 def _same(claimed: object, own: object) -> bool:
