@@ -92,7 +92,7 @@ def test_nonsense_is_one_sentence_and_status_two(
     [
         (["bogus"], "No such command 'bogus'"),
         (["compos"], "'compose'"),
-        (["compose"], "Missing argument 'CAPTION'"),
+        (["extract"], "Missing argument 'SOURCE'"),
         (["compose", "x", "--second", "3"], "'--seconds'"),
         (["compose", "x", "--seed"], "acestep-lab compose --help"),
         (["compose", "x", "y"], "unexpected extra argument (y). `acestep-lab compose --help`"),
@@ -150,9 +150,9 @@ def test_every_option_says_what_it_is_for() -> None:
 
 
 def test_every_option_of_a_recipe_is_one_of_its_fields() -> None:
-    from acestep_lab.cli.compose import SESSION_OPTIONS, compose
+    from acestep_lab.cli.compose import OUTPUT_OPTIONS, SESSION_OPTIONS, compose
 
-    own = {"caption", "out", "page", "without_times", *SESSION_OPTIONS}
+    own = {"caption", "recipe_file", "plan_file", "without_times", *OUTPUT_OPTIONS, *SESSION_OPTIONS}
     fields = {param.name for param in compose.params} - own
     assert {"seconds", "seed", "keyscale", "guidance_scale", "top_k"} <= fields
     assert all(isinstance(Recipe("x").replace(**{name: None}), Recipe) for name in fields)

@@ -6,7 +6,10 @@
     render       a session opened, a recipe rendered under a progress bar, a take written: all that commands ask of a Session
     outputs      paths to write to, refused before any work
     compose      compose, demo
-    rework       repaint, extend, cover, extract, lego, complete: a sound that is there, changed
+    batch        batch: many recipes from one file
+    rework       repaint, extend, cover, extract, lego, complete, edit, vary: a sound that is there, changed
+    words        plan, sketch, polish, understand, analyze: what the planner says, and what can be measured
+    kept         takes, export, mark, bin, restore: the library
     studio       serve
     checkpoints  checkpoints, download, evaluate, doctor
     schemas      schema
@@ -27,13 +30,14 @@ from collections.abc import Sequence
 import click
 
 from acestep_lab import __version__
-from acestep_lab.cli import checkpoints, completion, compose, rework, schemas, studio
+from acestep_lab.cli import batch, checkpoints, completion, compose, kept, rework, schemas, studio, words
 from acestep_lab.errors import LabError, Stopped
 
 PROGRAM = completion.PROGRAM
 COMMANDS = (
-    compose.compose, rework.repaint, rework.extend, rework.cover, rework.extract, rework.lego, rework.complete,
-    compose.demo, studio.serve, checkpoints.list_checkpoints, checkpoints.download, checkpoints.evaluate, checkpoints.doctor,
+    compose.compose, rework.repaint, rework.extend, rework.cover, rework.extract, rework.lego, rework.complete, rework.edit,
+    rework.vary, batch.batch, words.plan, words.sketch, words.polish, words.understand, words.analyze, kept.takes, kept.export,
+    kept.mark, kept.to_bin, kept.restore, compose.demo, studio.serve, checkpoints.list_checkpoints, checkpoints.download, checkpoints.evaluate, checkpoints.doctor,
     schemas.schema,
 )  # fmt: skip
 """In the order in which `--help` lists them."""

@@ -209,6 +209,15 @@ recipe_options = together(
 )  # fmt: skip
 """What a recipe may say besides caption and length, each option under the name of the recipe's field."""
 
+recipe_file_option = click.option(
+    "--recipe", "recipe_file", type=click.Path(path_type=Path, exists=False), metavar="FILE",
+    help="Settings as JSON or TOML, or out of one of our sounds; options given beside it win.",
+)  # fmt: skip
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Say what was made as JSON, one line each; progress goes to stderr."
+)
+
 library_option = click.option(
     "--takes",
     "library",

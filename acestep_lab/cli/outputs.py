@@ -16,15 +16,21 @@ def unused_name(name: str) -> Path:
     return next(one for one in names if not one.exists())
 
 
-def check_outputs(sound: Path, page: Path | None) -> None:
-    """Refuse output paths that cannot be written; LabError."""
+def numbered(path: Path, count: int) -> list[Path]:
+    """A path for each of so many files: itself for one, else song-1.flac, song-2.flac, …"""
+    return [path] if count == 1 else [path.with_stem(f"{path.stem}-{number + 1}") for number in range(count)]
+
+
+def check_outputs(sound: Path, page: Path | None, count: int = 1) -> None:
+    """Refuse output paths that cannot be written, for each of so many takes; LabError."""
     from acestep_lab.audio.audio import can_write, has_room
 
-    can_write(sound)
-    if page is not None:
-        has_room(page)
-        if os.path.realpath(page) == os.path.realpath(sound):
-            raise LabError(f"{str(page)!r} cannot be the sound and its page; name two files.")
+    for one in numbered(sound, count):
+        can_write(one)
+    for one in [] if page is None else numbered(page, count):
+        has_room(one)
+    if page is not None and os.path.realpath(page) == os.path.realpath(sound):
+        raise LabError(f"{str(page)!r} cannot be the sound and its page; name two files.")
 
 
 def ensure_folder(path: Path) -> Path:
