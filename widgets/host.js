@@ -77,7 +77,10 @@ function say(text) {
     const found = pattern.exec(text);
     if (found) {
       let next = 1;
-      return template.replace(/\{(\d*)\}/g, (_, place) => found[place ? Number(place) : next++] ?? "");
+      return template.replace(/\{(\d*)\}/g, (_, place) => {
+        const value = found[place ? Number(place) : next++] ?? "";
+        return Object.hasOwn(table.whole, value) ? table.whole[value] : value;
+      });
     }
   }
   return text;

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ def translate(text: str, language: str) -> str:
         return table_of[text]
     for pattern, template in _patterns(language):
         if found := pattern.fullmatch(text):
-            return _filled(template, found.groups())
+            return _filled(template, [table_of.get(value, value) for value in found.groups()])
     return text
 
 
@@ -80,7 +80,7 @@ def _patterns(language: str) -> tuple[tuple[re.Pattern[str], str], ...]:
     )
 
 
-def _filled(template: str, values: tuple[str, ...]) -> str:
+def _filled(template: str, values: Sequence[str]) -> str:
     """A template with its values: "{}" takes the next, "{1}" the second one."""
     places = iter(range(len(values)))
 

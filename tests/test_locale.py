@@ -1,0 +1,131 @@
+"""Every word of the page is in one table for each language, and what Python says can be told in all of them."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import acestep_lab.errors
+from acestep_lab.ui import assets, locale
+
+PACKAGE = Path(acestep_lab.errors.__file__).parent
+ERRORS = {
+    name for name, kind in vars(acestep_lab.errors).items() if isinstance(kind, type) and issubclass(kind, Exception)
+}
+ERRORS = {name for name in ERRORS if not name.endswith("Warning")} | {"MissingKnob"}
+NOT_ON_THE_PAGE = ("train", "evaluate", "schemas", "cli", "diffusion", "doctor.py", "engines/contract.py")
+"""Rooms whose sentences no page shows."""
+OTHERS = [language for language in locale.languages() if language != locale.SOURCE]
+
+
+def template_of(node: ast.expr) -> str:
+    """A text as it stands in the source, with {} for each value."""
+    if isinstance(node, ast.Constant):
+        return str(node.value) if isinstance(node.value, str) else "{}"
+    if isinstance(node, ast.JoinedStr):
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return template_of(node.left) + template_of(node.right)
+    return "{}"
+
+
+def is_said(template: str) -> bool:
+    return bool(re.search(r"[A-Za-z]{2}", template.replace("{}", "")))
+
+
+def errors_of(tree: ast.AST) -> Iterator[str]:
+    """The sentences that errors are raised with."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and node.args:
+            called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+            if called in ERRORS and is_said(template := template_of(node.args[0])):
+                yield template
+
+
+def sources(*under: str) -> Iterator[tuple[str, ast.AST]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = path.relative_to(PACKAGE).as_posix()
+        if not name.startswith(NOT_ON_THE_PAGE) and (not under or name.startswith(under)):
+            yield name, ast.parse(path.read_text(encoding="utf-8"))
+
+
+def flat(words: Mapping[str, Any], where: str = "") -> dict[str, str]:
+    """Every word by its key; forms of one word (one, other) count as one key."""
+    found: dict[str, str] = {}
+    for name, value in words.items():
+        if isinstance(value, Mapping) and "other" in value:
+            found[f"{where}{name}"] = str(value["other"])
+        elif isinstance(value, Mapping):
+            found |= flat(value, f"{where}{name}.")
+        else:
+            found[f"{where}{name}"] = value
+    return found
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_every_sentence_of_an_error_has_its_translation(language: str) -> None:
+    known = locale.sentences(language)
+    missing = [f"{name}: {one}" for name, tree in sources() for one in errors_of(tree) if one not in known]
+    assert not missing, "\n".join(missing)
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_a_translation_keeps_every_value_of_its_sentence(language: str) -> None:
+    for source, other in locale.sentences(language).items():
+        places = re.findall(r"\{(\d*)\}", other)
+        wanted = source.count("{}")
+        assert len(places) == wanted or {int(place) for place in places if place} == set(range(1, wanted + 1)), source
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_a_language_has_a_word_for_every_key_and_no_other(language: str) -> None:
+    english, other = (flat(locale.table(one)["words"]) for one in (locale.SOURCE, language))
+    assert sorted(other) == sorted(english)
+    for key, text in english.items():
+        assert text.strip(), key
+        assert set(re.findall(r"\{\w+\}", other[key])) == set(re.findall(r"\{\w+\}", text)), key
+
+
+def test_a_sentence_with_values_is_told_in_another_language_and_an_unknown_one_stays() -> None:
+    assert locale.translate("There is no file 'a.wav'.", "zh") == "没有文件 'a.wav'。"
+    assert locale.translate("Nobody ever said this.", "zh") == "Nobody ever said this."
+    assert locale.translate("There is no file 'a.wav'.", "en") == "There is no file 'a.wav'."
+    assert locale.translate("There is no file 'a.wav'.", "xx") == "There is no file 'a.wav'."
+
+
+def test_every_key_a_browser_half_asks_for_is_in_the_table() -> None:
+    known = flat(locale.table(locale.SOURCE)["words"])
+    for path in sorted(assets.folder().glob("*.js")):
+        text = path.read_text(encoding="utf-8")
+        for key in re.findall(r"""\bt\(\s*["']([a-z_]+\.[A-Za-z0-9_.]+)["']""", text):
+            assert key in known, f"{path.name}: {key}"
+        sections = set(locale.ALWAYS) | {path.stem, "audio_player"}
+        used = {key.split(".")[0] for key in re.findall(r"""\bt\(\s*["'`]([a-z_]+)\.""", text)}
+        assert used <= sections, (
+            f"{path.name} asks for words of {sorted(used - sections)}, which are not linked into it"
+        )
+
+
+_SEEN = re.compile(r'"((?:[^"\\\n]|\\.)*)"|`((?:[^`\\]|\\.)*)`')
+_COMMENT = re.compile(r"/\*.*?\*/|(?<![:\"'`])//[^\n]*", re.DOTALL)
+_WORDS = re.compile(r"^[A-Z][a-z]+( [a-z]+|[.…:!?]|$)|[a-z]{2,} [a-z]{2,} [a-z]{2,}")
+_NO_WORDS = re.compile(r"^(Enter|Escape|Tab|Space|Delete|Backspace|Home|End|Insert|Shift|Control|Alt|Meta|F\d+|Key[A-Z]|Digit\d"
+                       r"|Arrow(Left|Right|Up|Down)|Page(Up|Down)|AbortError|Files?|Bokeh|Infinity|NaN|Waveform|[A-Z]+)$")  # fmt: skip
+"""Names of keys, events and classes."""
+
+
+def test_no_words_are_left_in_the_browser_halves() -> None:
+    left = []
+    for path in sorted(assets.folder().glob("*.js")):
+        text = _COMMENT.sub("", path.read_text(encoding="utf-8"))
+        text = re.sub(r"mount\(\s*\"[A-Za-z ]+\"", "mount(", text)
+        for found in _SEEN.finditer(text):
+            said = found[1] if found[1] is not None else re.sub(r"\$\{[^}]*\}", "", found[2])
+            if _WORDS.search(said) and not _NO_WORDS.match(said) and not re.search(r"[{};]|--|^M\d|px|var\(", said):
+                left.append(f"{path.name}: {said[:80]}")
+    assert not left, "\n".join(left)
