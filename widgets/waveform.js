@@ -1,360 +1,569 @@
-// WaveformPicker: regions on a Bokeh waveform, zoom, overview, playhead, difference lane.
+// WaveformPicker: regions drawn on a waveform, zoom, overview, playhead, what changed, what codes keep.
 // Python half: acestep_lab/ui/waveform_picker.py.
-// The figure comes from Python as JSON and is embedded here, so it is the same in every host; BokehJS too, where
-// the page has none.
+// A canvas shows the sound; regions and playhead are elements above it, so that the playhead moves without a repaint.
 
-async function needBokeh(host) {
-  if (globalThis.Bokeh?.embed) return globalThis.Bokeh;
-  return (pageState.bokeh ??= new Promise((resolve) => {
-    host.on("bokeh", (_, [bytes]) => {
-      if (globalThis.Bokeh?.embed) return resolve(globalThis.Bokeh);
-      const script = h("script", { src: URL.createObjectURL(new Blob([bytes], { type: "text/javascript" })) });
-      script.onload = () => resolve(globalThis.Bokeh);
-      document.head.append(script);
-    });
-    host.send("bokeh");
-  }));
+/** @typedef {{name: string, start: number, end: number, words: string}} Mark */
+/** @typedef {{kind: string, place: number, from: number, x: number, view: number[], before: Mark[], moved: boolean,
+ *   snapped: boolean, draft: number[] | null, touch: boolean}} Gesture */
+
+const VIRIDIS = [
+  [68, 1, 84],
+  [59, 82, 139],
+  [33, 145, 140],
+  [94, 201, 98],
+  [253, 231, 37],
+];
+/** Strength 0–255 as a colour of the same scale as the other pictures. */
+function heat(value) {
+  const place = (value / 255) * (VIRIDIS.length - 1),
+    low = Math.min(VIRIDIS.length - 2, Math.floor(place));
+  return VIRIDIS[low].map((from, i) => from + (place - low) * (VIRIDIS[low + 1][i] - from));
+}
+/** Seconds between two labels of an axis, at least `least` apart. */
+const niceStep = (least) =>
+  [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300].find((one) => one >= least) ?? 600;
+const between = (low, value, high) => Math.min(high, Math.max(low, value));
+const NAMES = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+const SHORTEST_VIEW = 0.02;
+
+/** The part of the peaks that is in view, one line for every pixel. */
+function drawPeaks(context, width, height, seen, whole, [from, to], colour, floor = false) {
+  const source = seen && seen.start <= from + 1e-3 && seen.end >= to - 1e-3 ? seen : (whole ?? seen);
+  if (!source) return;
+  const bins = source.pairs.length >> 1,
+    each = (source.end - source.start) / bins || 1;
+  context.fillStyle = colour;
+  for (let x = 0; x < width; x++) {
+    const first = Math.floor((from + (x / width) * (to - from) - source.start) / each),
+      last = Math.max(first + 1, Math.floor((from + ((x + 1) / width) * (to - from) - source.start) / each));
+    let low = 127,
+      high = -127;
+    for (let bin = Math.max(0, first); bin < Math.min(bins, last); bin++) {
+      low = Math.min(low, source.pairs[2 * bin]);
+      high = Math.max(high, source.pairs[2 * bin + 1]);
+    }
+    if (high < low) continue;
+    if (floor) {
+      const tall = (Math.max(0, high) / 127) * height;
+      context.fillRect(x, height - tall, 1, tall);
+    } else {
+      const top = (height / 2) * (1 - high / 127),
+        tall = Math.max(1, ((high - low) / 127) * (height / 2));
+      context.fillRect(x, top, 1, tall);
+    }
+  }
+}
+
+/** Time and place of a picture of the sound: what is in view, zoom, and how to get there. */
+function makeView(total, changed) {
+  let start = 0,
+    end = 0;
+  const api = {
+    get span() {
+      return [start, end];
+    },
+    set: (from, to) => {
+      const wide = between(Math.min(SHORTEST_VIEW, total()), to - from, total());
+      start = between(0, from, Math.max(0, total() - wide));
+      end = start + wide;
+      changed();
+    },
+    whole: () => api.set(0, total()),
+    zoom: (by, around) => {
+      const at = around ?? (start + end) / 2,
+        part = (at - start) / (end - start || 1),
+        wide = between(Math.min(0.05, total()), (end - start) * by, total());
+      api.set(at - part * wide, at + (1 - part) * wide);
+    },
+    pan: (by) => api.set(start + by, end + by),
+    at: (part) => start + part * (end - start),
+    part: (time) => (time - start) / (end - start || 1),
+  };
+  return api;
 }
 
 export default mount(
   "Waveform",
   [
-    ["A", "add a region at the playhead (or double-click)"],
-    ["← →", "move the region by 0.1 s (Shift: 1 s, Alt: one beat)"],
-    ["[ ]", "set its start, its end at the playhead"],
-    ["N", "next region"],
-    ["Delete", "remove the region"],
-    ["Space", "play or pause"],
-    ["P", "play the region"],
-    ["+ −", "zoom in, out"],
-    ["0", "see it all"],
-    ["Z", "undo the last change of the regions"],
-    ["R", "repaint"],
+    ["A", "waveform.key_add"],
+    ["← →", "waveform.key_move"],
+    ["[ ]", "waveform.key_edges"],
+    ["N", "waveform.key_next"],
+    ["Delete", "waveform.key_delete"],
+    ["Space", "waveform.key_play"],
+    ["P", "waveform.key_region"],
+    ["O", "waveform.key_loop"],
+    ["B", "waveform.key_before"],
+    ["+ −", "waveform.key_zoom"],
+    ["0", "waveform.key_whole"],
+    ["Z", "waveform.key_undo"],
+    ["R", "waveform.key_repaint"],
   ],
   (host) => {
-    /** @type {any} */
-    let views = null;
-    /** @type {any} */
-    let building = null;
-    let again = false,
-      models = {},
-      item = null,
-      pending = {},
+    const coarse = matchMedia("(pointer: coarse)");
+    const grip = () => (coarse.matches ? 18 : 7);
+    /** @type {Mark[]} */
+    let local = [];
+    /** @type {Gesture | null} */
+    let gesture = null;
+    let selected = 0,
       head = 0,
-      marks = [],
-      dragging = false,
+      pending = {},
+      lane = null,
+      grid = [],
       timer = 0,
       viewTimer = 0,
-      tip = -1,
-      asked = 0;
-    let local = [],
-      selected = 0;
+      holdTimer = 0,
+      marking = false,
+      shownId = "",
+      gridId = "",
+      lastHeard = "after";
+    let loop = /** @type {{place: number} | null} */ (null);
+    const pointers = new Map();
+    let pinch = /** @type {{wide: number, span: number[], at: number} | null} */ (null);
     const track = () => host.table("track"),
       total = () => numberOf(track().seconds);
-    const stage = h("div.stage", {
-        tabIndex: 0,
-        role: "group",
-        "aria-label": "Waveform with regions; A adds one, arrows move it",
-      }),
-      table = h("div.regions"),
-      error = h("p.error", { role: "alert" }),
-      verdict = h("p.verdict");
-    const hint = h(
-      "p.tiny",
-      {},
-      "Double-click to mark a region, drag it or its edges. Ctrl + wheel zooms, drag moves the view.",
-    );
-    const find = (name) => models[name];
+    const view = makeView(total, () => {
+      paint();
+      host.root.dataset.view = view.span.map((at) => at.toFixed(3)).join(" ");
+      clearTimeout(viewTimer);
+      viewTimer = setTimeout(askView, 70);
+    });
+    const error = h("p.error", { role: "alert" }),
+      verdict = h("p.verdict", { role: "status" }),
+      chain = h("p.quiet.chain", { role: "status" });
 
-    async function draw() {
-      const wanted = item;
-      if (!wanted) return;
-      const Bokeh = await needBokeh(host);
-      if (wanted !== item || !stage.isConnected) return;
-      drop();
-      const target = h("div");
-      stage.replaceChildren(target);
-      views = await Bokeh.embed.embed_item(JSON.parse(wanted), target);
-      const root = [...(views.roots ?? views)][0]?.model ?? views[0]?.model;
-      models = {};
-      for (const model of root.document._all_models.values()) if (model.name) models[model.name] = model;
-      find("clock").doFormat = (ticks) =>
-        ticks.map((tick) => {
-          const part = Math.round((tick - Math.floor(tick)) * 1000) / 1000;
-          return formatTime(Math.floor(tick)) + (part ? String(part).slice(1) : "");
-        });
-      ["main", "overview"].forEach((name) => patient(views.find_one(find(name))));
-      const range = find("view");
-      const moved = () => {
-        clearTimeout(viewTimer);
-        viewTimer = setTimeout(askView, 70);
-      };
-      find("main").on_event?.("rangesupdate", moved);
-      range.properties.start.change.connect(moved);
-      range.properties.end.change.connect(moved);
-      find("main").on_event?.("doubletap", (event) => add(event.x));
-      find("main").on_event?.("tap", (event) => {
-        const hit = local.findIndex((r) => event.x >= r.start && event.x <= r.end);
-        if (hit >= 0) choose(hit);
-        broadcast("seek", { id: track().id, time: event.x });
-        moveHead(event.x);
-      });
-      for (const [lane, body] of Object.entries(pending)) fill(lane, body);
-      paintTheme();
-      syncBoxes();
-      showLanes();
-      host.root.dataset.drawn = track().id;
-      moved();
-    }
-    /** Bokeh takes a button held still for 0.3 s for a press, which then never becomes a drag; here all is dragged. */
-    function patient(view) {
-      const gestures = view?.canvas_view?.ui_event_bus?.ui_gestures;
-      if (gestures?._start_timeout) gestures._start_timeout = () => {};
-    }
-    function drop() {
-      marks = [];
-      building = null;
-      if (views) {
-        try {
-          views.clear ? views.clear() : [...views].forEach((v) => v.remove?.());
-        } catch {
-          /* the host has removed it already */
-        }
+    // -- the picture
+    const wave = makeCanvas(104, drawMain, { "aria-hidden": "true" }),
+      changes = makeCanvas(30, drawChanges, { "aria-hidden": "true" }),
+      codes = makeCanvas(36, drawCodes, { "aria-hidden": "true" }),
+      overview = makeCanvas(24, drawOverview, { class: "overview", "aria-hidden": "true" });
+    const glass = h("div.glass"),
+      headLine = h("div.playhead"),
+      draft = h("div.mark.draft", { hidden: true }, h("span.name"));
+    const lanes = {
+      difference: h("div.lane", { hidden: true }, changes.canvas, h("span.label", {}, t("waveform.lane_changes"))),
+      codes: h("div.lane", { hidden: true }, codes.canvas, h("span.label", {}, t("waveform.lane_codes"))),
+    };
+    const timeline = h(
+      "div.timeline",
+      { dir: "ltr" },
+      h("div.main", {}, wave.canvas, glass),
+      lanes.difference,
+      lanes.codes,
+      headLine,
+    );
+    const stage = h(
+      "div.stage",
+      { tabIndex: 0, role: "group", "aria-label": t("waveform.stage") },
+      timeline,
+      h("div.over", { dir: "ltr" }, overview.canvas),
+    );
+    const canvases = [wave, changes, codes, overview];
+    /** Peaks may be here before the field that names their sound, or after it. */
+    const peaksOf = (name) => (pending[name]?.id === track().id ? pending[name] : null);
+    const colour = (name) => cssColour(host.root, name);
+    const paint = () => {
+      canvases.forEach((one) => one.paint());
+      placeMarks();
+      moveHead(head);
+    };
+    function drawMain(context, width, height) {
+      const tall = height - 15,
+        [from, to] = view.span;
+      context.save();
+      context.strokeStyle = colour("faint");
+      context.globalAlpha = 0.4;
+      context.beginPath();
+      const step = niceStep(((to - from) / width) * 4); // lines closer than four pixels would hide the sound
+      let before = -Infinity;
+      for (const time of grid) {
+        if (time < from || time > to || time - before < step / 2) continue;
+        before = time;
+        const x = Math.round(view.part(time) * width) + 0.5;
+        context.moveTo(x, 0);
+        context.lineTo(x, tall);
       }
-      views = null;
-      models = {};
+      context.stroke();
+      context.restore();
+      drawPeaks(context, width, tall, peaksOf("wave"), peaksOf("overview"), view.span, colour("wave"));
+      drawAxis(context, width, height);
+      const seen = peaksOf("wave");
+      if (seen) {
+        host.root.dataset.bins = String(seen.pairs.length >> 1);
+        host.root.dataset.drawn = track().id;
+      }
+    }
+    function drawAxis(context, width, height) {
+      const [from, to] = view.span,
+        step = niceStep(((to - from) / width) * 70);
+      context.fillStyle = colour("soft");
+      context.font = "10.5px ui-sans-serif, system-ui, sans-serif";
+      for (let n = Math.ceil(from / step - 1e-6); n * step <= to + 1e-6; n++) {
+        const time = n * step,
+          part = Math.round((time - Math.floor(time + 1e-6)) * 1000) / 1000,
+          label = formatTime(Math.floor(time + 1e-6)) + (part > 0 ? String(part).slice(1) : ""),
+          x = view.part(time) * width,
+          wide = context.measureText(label).width;
+        context.fillRect(between(0, Math.round(x), width - 1), height - 15, 1, 3);
+        context.fillText(label, between(0, x - wide / 2, width - wide), height - 2);
+      }
+    }
+    function drawChanges(context, width, height) {
+      drawPeaks(context, width, height, peaksOf("difference"), null, view.span, colour("head"), true);
+    }
+    function drawCodes(context, width, height) {
+      if (lane?.id !== track().id) return;
+      const [from, to] = view.span,
+        each = lane.canvas.width / (total() || 1);
+      context.imageSmoothingEnabled = false;
+      context.drawImage(
+        lane.canvas,
+        from * each,
+        0,
+        Math.max(0.01, (to - from) * each),
+        lane.canvas.height,
+        0,
+        0,
+        width,
+        height,
+      );
+    }
+    function drawOverview(context, width, height) {
+      const seconds = total() || 1,
+        [from, to] = view.span;
+      drawPeaks(context, width, height, peaksOf("overview"), null, [0, seconds], colour("wave-soft"));
+      if (to - from < seconds - 1e-6) {
+        context.fillStyle = colour("wash");
+        context.globalAlpha = 0.7;
+        context.fillRect(0, 0, (from / seconds) * width, height);
+        context.fillRect((to / seconds) * width, 0, width, height);
+        context.globalAlpha = 1;
+      }
+      context.strokeStyle = colour("wave");
+      context.strokeRect(
+        (from / seconds) * width + 0.5,
+        0.5,
+        Math.max(2, ((to - from) / seconds) * width - 1),
+        height - 1,
+      );
+      context.fillStyle = colour("region");
+      for (const r of local)
+        context.fillRect(
+          (r.start / seconds) * width,
+          height - 3,
+          Math.max(2, ((r.end - r.start) / seconds) * width),
+          3,
+        );
+      context.fillStyle = colour("head");
+      context.fillRect((head / seconds) * width, 0, 1, height);
     }
     function askView() {
-      const range = find("view");
-      if (!range) return;
-      const span = range.end - range.start,
-        start = Math.max(0, range.start - span * 0.1),
-        end = Math.min(total(), range.end + span * 0.1);
-      asked++;
-      host.send("view", { start, end, pixels: Math.round((stage.clientWidth || 900) * 1.2) });
-      host.root.dataset.view = `${range.start.toFixed(3)} ${range.end.toFixed(3)}`;
-    }
-    function fill(lane, { start, end, pairs }) {
-      const source = find(lane);
-      if (!source) return;
-      const bins = pairs.length >> 1,
-        x = new Float64Array(bins),
-        low = new Float64Array(bins),
-        high = new Float64Array(bins),
-        each = (end - start) / bins;
-      for (let i = 0; i < bins; i++) {
-        x[i] = start + (i + 0.5) * each;
-        low[i] = pairs[2 * i] / 127;
-        high[i] = pairs[2 * i + 1] / 127;
-      }
-      if (lane === "difference data") low.fill(0);
-      source.data = { x, low, high };
-      if (lane === "wave") host.root.dataset.bins = String(bins);
-      showLanes();
-    }
-    function showLanes() {
-      if (building) {
-        again = true;
-        return;
-      }
-      if (find("difference")) find("difference").visible = Boolean(host.text("verdict"));
-      if (find("codes")) find("codes").visible = Boolean(host.get("has_codes"));
-    }
-    function paintTheme() {
-      const ink = cssColour(host.root, "soft"),
-        line = cssColour(host.root, "line"),
-        wave = cssColour(host.root, "wave"),
-        soft = cssColour(host.root, "wave-soft"),
-        mark = cssColour(host.root, "head");
-      const paper = cssColour(host.root, "paper");
-      for (const name of ["main", "difference", "codes", "overview"]) {
-        const plot = find(name);
-        if (plot) Object.assign(plot, { background_fill_color: paper, border_fill_color: paper });
-      }
-      for (const name of ["main"])
-        for (const axis of [...(find(name)?.below ?? [])])
-          Object.assign(axis, {
-            major_label_text_color: ink,
-            major_tick_line_color: line,
-            major_label_text_font_size: "11px",
-          });
-      for (const [name, paint] of [
-        ["wave", wave],
-        ["overview wave", soft],
-        ["difference", mark],
-      ]) {
-        const band = find(`${name} band`)?.glyph;
-        if (band) band.fill_color = { value: paint };
-        for (const edge of ["top", "bottom"]) {
-          const glyph = find(`${name} ${edge}`)?.glyph;
-          if (glyph) glyph.line_color = { value: paint };
-        }
-      }
-      for (const name of ["playhead", "difference playhead", "codes playhead"])
-        if (find(name)) find(name).line_color = mark;
-      marks.forEach((m) => m.paint());
+      const [start, end] = view.span,
+        margin = (end - start) * 0.1;
+      if (end <= start) return;
+      host.send("view", {
+        start: Math.max(0, start - margin),
+        end: Math.min(total(), end + margin),
+        pixels: Math.round((timeline.clientWidth || 900) * 1.2),
+      });
     }
     function moveHead(time) {
       head = time;
-      for (const name of ["playhead", "difference playhead", "codes playhead"]) {
-        const span = find(name);
-        if (span) span.location = time;
-      }
+      const part = view.part(time);
+      headLine.hidden = !(part >= -0.001 && part <= 1.001);
+      headLine.style.transform = `translateX(${(part * (timeline.clientWidth || 0)).toFixed(1)}px)`;
       host.root.dataset.head = time.toFixed(3);
     }
-
-    // -- regions: the boxes of the figure and the numbers below it are two views of `local`
-    /** Seconds of crossfade outside a region: of samples (hatched: they change), of latents (faint: they do not). */
-    const crossfadesNow = () => {
-      const [latent, wave] = host.list("crossfades").map((one) => numberOf(one));
-      return [numberOf(host.get("wave_crossfade"), wave ?? 0), numberOf(host.get("latent_crossfade"), latent ?? 0)];
-    };
-    /** Pixels of a region's edge: what one can take hold of to resize it; the rest of the box moves it. */
-    const GRIP = matchMedia("(pointer: coarse)").matches ? 16 : 7;
-    function newMark(region, place) {
-      const Box = globalThis.Bokeh.Models.get
-        ? globalThis.Bokeh.Models.get("BoxAnnotation")
-        : globalThis.Bokeh.Models("BoxAnnotation");
-      const box = new Box({
-        left: region.start,
-        right: region.end,
-        movable: "x",
-        resizable: "x",
-        editable: true,
-        use_handles: false,
-        fill_alpha: 0.22,
-        line_width: GRIP,
-        hover_fill_alpha: 0.32,
-        level: "annotation",
-      });
-      const side = (how) =>
-        new Box({
-          left: 0,
-          right: 0,
-          editable: false,
-          movable: "none",
-          resizable: "none",
-          use_handles: false,
-          line_alpha: 0,
-          ...how,
-        });
-      const hatched = { fill_alpha: 0.12, hatch_pattern: "right_diagonal_line", hatch_alpha: 0.6, hatch_scale: 6 },
-        faint = { fill_alpha: 0.08 };
-      const sides = [
-        [side(hatched), side(hatched)],
-        [side(faint), side(faint)],
-      ];
-      const mark = {
-        box,
-        sides,
-        all: [...sides.flat(), box],
-        place,
-        setting: false,
-        paint: () => {
-          const paint = cssColour(host.root, "region"),
-            on = mark.place === selected;
-          for (const b of mark.all) {
-            b.fill_color = paint;
-            b.hatch_color = paint;
-          }
-          box.line_color = paint;
-          box.line_alpha = on ? 0.95 : 0.5;
-          box.hatch_pattern = mark.place % 2 ? "dot" : "blank";
-          box.hatch_alpha = 0.4;
-          box.hatch_color = paint;
-        },
-        put: (start, end) =>
-          crossfadesNow().forEach((wide, kind) => {
-            const [before, after] = mark.sides[kind];
-            before.setv({ left: Math.max(0, start - wide), right: start, visible: wide > 0 });
-            after.setv({ left: end, right: Math.min(total(), end + wide), visible: wide > 0 });
-          }),
-      };
-      const onRegionChange = () => {
-        if (!mark.setting) fromBox(mark);
-      };
-      box.properties.left.change.connect(onRegionChange);
-      box.properties.right.change.connect(onRegionChange);
-      return mark;
-    }
-    /** Bokeh builds the views of new boxes in its own time and fails when asked to lay out before: one at a time. */
-    async function grow(plot, fresh) {
-      const mine = (building = views);
-      // Edges lie under all boxes: they must not catch what is meant for a neighbour.
-      plot.center = [...fresh.flatMap((mark) => mark.sides.flat()), ...plot.center, ...fresh.map((mark) => mark.box)];
-      for (
-        let i = 0;
-        i < 200 && mine === views && fresh.some((mark) => mark.all.some((box) => !mine.find_one(box)));
-        i++
-      )
-        await new Promise((resolve) => setTimeout(resolve, 16));
-      if (mine !== views) return;
-      building = null;
-      if (again) {
-        again = false;
-        showLanes();
-        syncBoxes();
+    /** A player tells the time sixty times a second; the overview need not follow as often. */
+    let overviewAt = 0;
+    function heard(time) {
+      moveHead(time);
+      if (Math.abs(time - overviewAt) > total() / 400) {
+        overviewAt = time;
+        overview.paint();
       }
     }
-    function syncBoxes() {
-      const plot = find("main");
+
+    // -- regions above the picture: these elements and the numbers below it are two views of `local`
+    const nodes = new Map();
+    /** Seconds of crossfade outside a region: of samples (hatched: they change), of latents (faint: they do not). */
+    const crossfadesNow = () => {
+      const [latent, samples] = host.list("crossfades").map((one) => numberOf(one));
+      return [numberOf(host.get("wave_crossfade"), samples ?? 0), numberOf(host.get("latent_crossfade"), latent ?? 0)];
+    };
+    const put = (node, start, end) => {
+      const from = view.part(start) * 100,
+        to = view.part(end) * 100;
+      node.hidden = end <= start || to < 0 || from > 100;
+      node.style.left = `${from}%`;
+      node.style.width = `${to - from}%`;
+    };
+    function nodesOf(place) {
+      if (!nodes.has(place)) {
+        const made = {
+          box: h("div.mark", {}, h("span.edge.first"), h("span.name"), h("span.edge.last")),
+          fades: ["samples", "samples", "latents", "latents"].map((kind) => h(`div.fade.${kind}`)),
+        };
+        glass.append(...made.fades, made.box);
+        nodes.set(place, made);
+      }
+      return nodes.get(place);
+    }
+    function placeMarks() {
+      for (const [place, { box, fades }] of nodes)
+        if (place >= local.length) {
+          [box, ...fades].forEach((node) => node.remove());
+          nodes.delete(place);
+        }
+      local.forEach((region, place) => {
+        const { box, fades } = nodesOf(place);
+        put(box, region.start, region.end);
+        box.classList.toggle("on", place === selected);
+        box.classList.toggle("odd", place % 2 === 1);
+        box.classList.toggle("looping", loop?.place === place);
+        setText(box.querySelector(".name"), region.name);
+        crossfadesNow().forEach((wide, kind) => {
+          put(fades[2 * kind], Math.max(0, region.start - wide), region.start);
+          put(fades[2 * kind + 1], region.end, Math.min(total(), region.end + wide));
+        });
+      });
       host.root.dataset.regions = JSON.stringify(
         local.map((r) => [Number(r.start.toFixed(3)), Number(r.end.toFixed(3))]),
       );
-      if (!plot || dragging) return;
-      if (building) {
-        again = true;
+    }
+
+    // -- gestures: dragging draws, moves or resizes a region; Shift, the overview and a finger pan
+    const partAt = (x) => {
+      const box = glass.getBoundingClientRect();
+      return (x - box.left) / (box.width || 1);
+    };
+    const timeAt = (x) => between(0, view.at(partAt(x)), total());
+    /** What lies under a pointer: an edge or the body of a region, the selected one first. */
+    function hit(x) {
+      const reach = (grip() / (glass.clientWidth || 1)) * (view.span[1] - view.span[0]),
+        time = timeAt(x),
+        order = [selected, ...local.keys()].filter((place) => local[place]);
+      for (const place of order) {
+        const { start, end } = local[place],
+          narrow = Math.min(reach, (end - start) / 3 + reach / 3);
+        if (Math.abs(time - start) <= narrow) return { kind: "start", place };
+        if (Math.abs(time - end) <= narrow) return { kind: "end", place };
+      }
+      const place = order.find((one) => time > local[one].start && time < local[one].end);
+      return place == null ? null : { kind: "move", place };
+    }
+    /** The room around a region, or around a time, that no other one takes. */
+    function room(place, from, to) {
+      const others = local.filter((_, i) => i !== place);
+      return [
+        Math.max(0, ...others.filter((r) => r.end <= from + 1e-6).map((r) => r.end)),
+        Math.min(total(), ...others.filter((r) => r.start >= to - 1e-6).map((r) => r.start)),
+      ];
+    }
+    const snapped = (time, on) => {
+      if (!on || host.text("snap") === "off" || !grid.length) return time;
+      return [0, ...grid, total()].reduce((best, one) => (Math.abs(one - time) < Math.abs(best - time) ? one : best));
+    };
+    function beginGesture(event) {
+      if (event.button > 0 || !total()) return;
+      stage.focus({ preventScroll: true });
+      pointers.set(event.pointerId, event.clientX);
+      glass.setPointerCapture?.(event.pointerId);
+      if (pointers.size === 2) return beginPinch();
+      if (pointers.size > 2) return;
+      const touch = event.pointerType === "touch",
+        under = hit(event.clientX);
+      let kind = event.shiftKey ? "pan" : (under?.kind ?? "draw");
+      if (touch && !marking && !(under && under.place === selected)) kind = "pan";
+      gesture = {
+        kind,
+        place: under?.place ?? -1,
+        from: timeAt(event.clientX),
+        x: event.clientX,
+        view: view.span,
+        before: local,
+        moved: false,
+        snapped: true,
+        draft: null,
+        touch,
+      };
+      if (kind === "pan" && touch) holdTimer = setTimeout(() => pressedLong(event.clientX), 450);
+    }
+    /** A finger held still begins a region; one that moves at once looks around. */
+    function pressedLong(x) {
+      if (!gesture || gesture.moved) return;
+      gesture = { ...gesture, kind: "draw", from: timeAt(x), place: -1 };
+      navigator.vibrate?.(15);
+      glass.classList.add("drawing");
+      showDraft(gesture.from, Math.min(total(), gesture.from + (view.span[1] - view.span[0]) * 0.01));
+    }
+    function moveGesture(event) {
+      if (pointers.has(event.pointerId)) pointers.set(event.pointerId, event.clientX);
+      if (pinch) return movePinch();
+      if (!gesture) {
+        const under = event.shiftKey ? { kind: "pan" } : hit(event.clientX);
+        glass.style.cursor = { start: "ew-resize", end: "ew-resize", move: "grab", pan: "all-scroll" }[
+          under?.kind ?? "none"
+        ] ?? "crosshair";
         return;
       }
-      const fresh = local.slice(marks.length).map((region, i) => newMark(region, marks.length + i));
-      marks.push(...fresh);
-      marks.forEach((mark, place) => {
-        const region = local[place];
-        mark.place = place;
-        if (!region) {
-          for (const box of mark.all) box.visible = false;
-          return;
-        }
-        mark.setting = true;
-        if (mark.box.left !== region.start || mark.box.right !== region.end || !mark.box.visible)
-          mark.box.setv({ left: region.start, right: region.end, visible: true });
-        mark.put(region.start, region.end);
-        mark.setting = false;
-        mark.paint();
-      });
-      if (fresh.length) grow(plot, fresh);
+      if (!gesture.moved && Math.abs(event.clientX - gesture.x) < (gesture.touch ? 8 : 4)) return;
+      gesture.moved = true;
+      clearTimeout(holdTimer);
+      gesture.snapped = !event.altKey;
+      follow(gesture, event.clientX);
     }
-    function fromBox(mark) {
-      dragging = true;
-      const { left, right } = mark.box,
-        [start, end] = left <= right ? [left, right] : [right, left];
-      selected = mark.place;
-      local = local.map((r, i) => (i === mark.place ? { ...r, start, end } : r));
-      mark.put(start, end);
+    function follow(now, x) {
+      const time = timeAt(x);
+      if (now.kind === "pan") {
+        const by = ((now.x - x) / (glass.clientWidth || 1)) * (now.view[1] - now.view[0]);
+        return view.set(now.view[0] + by, now.view[1] + by);
+      }
+      if (now.kind === "draw") {
+        const [low, high] = room(-1, now.from, now.from),
+          ends = [snapped(now.from, now.snapped), snapped(time, now.snapped)].map((at) => between(low, at, high));
+        now.draft = [Math.min(...ends), Math.max(...ends)];
+        return showDraft(...now.draft);
+      }
+      const old = now.before[now.place],
+        [low, high] = room(now.place, old.start, old.end);
+      let { start, end } = old;
+      if (now.kind === "start") start = between(low, snapped(time, now.snapped), end - 0.02);
+      else if (now.kind === "end") end = between(start + 0.02, snapped(time, now.snapped), high);
+      else {
+        start = between(low, snapped(old.start + time - now.from, now.snapped), high - (old.end - old.start));
+        end = start + old.end - old.start;
+      }
+      selected = now.place;
+      local = local.map((r, i) => (i === now.place ? { ...r, start, end } : r));
+      placeMarks();
       showNumbers();
-      clearTimeout(timer);
-      timer = setTimeout(() => {
-        dragging = false;
-        sendRegions(true);
-        syncBoxes();
-      }, 160);
     }
-    const past = [];
-    /** The regions as Python has them. */
+    function showDraft(start, end) {
+      put(draft, start, end);
+      setText(draft.firstChild, t("waveform.seconds", { n: (end - start).toFixed(2) }));
+    }
+    function endGesture(event) {
+      pointers.delete(event.pointerId);
+      clearTimeout(holdTimer);
+      if (pinch) {
+        if (pointers.size < 2) pinch = null;
+        gesture = null;
+        return;
+      }
+      const now = gesture;
+      forgetGesture();
+      if (!now) return;
+      if (!now.moved) return now.kind === "draw" && now.touch && !marking ? add(now.from) : tapped(now);
+      if (now.kind === "draw" && now.draft && now.draft[1] - now.draft[0] > 0.02) {
+        change([...local, { name: freeName(), start: now.draft[0], end: now.draft[1], words: "" }], {
+          keep: local.length,
+          snap: now.snapped,
+        });
+      } else if (now.kind !== "pan" && now.kind !== "draw") change(local, { keep: now.place, snap: now.snapped });
+    }
+    function tapped(now) {
+      if (now.place >= 0) choose(now.place);
+      broadcast("seek", { id: track().id, time: now.from });
+      heard(now.from);
+    }
+    function forgetGesture() {
+      gesture = null;
+      draft.hidden = true;
+      glass.classList.remove("drawing");
+    }
+    /** Escape, a call, another take: all is as it was before the drag. */
+    function cancelGesture() {
+      if (!gesture) return;
+      clearTimeout(holdTimer);
+      local = gesture.before;
+      if (gesture.kind === "pan") view.set(gesture.view[0], gesture.view[1]);
+      forgetGesture();
+      placeMarks();
+      showNumbers();
+      fromPython();
+    }
+    function beginPinch() {
+      cancelGesture();
+      const [one, two] = [...pointers.values()];
+      pinch = { wide: Math.max(10, Math.abs(one - two)), span: view.span, at: timeAt((one + two) / 2) };
+    }
+    function movePinch() {
+      if (!pinch || pointers.size < 2) return;
+      const [one, two] = [...pointers.values()],
+        wide = ((pinch.span[1] - pinch.span[0]) * pinch.wide) / Math.max(10, Math.abs(one - two)),
+        part = partAt((one + two) / 2);
+      view.set(pinch.at - part * wide, pinch.at + (1 - part) * wide);
+    }
+    glass.append(draft);
+    glass.addEventListener("pointerdown", beginGesture);
+    glass.addEventListener("pointermove", moveGesture);
+    glass.addEventListener("pointerup", endGesture);
+    glass.addEventListener("pointercancel", (event) => {
+      pointers.delete(event.pointerId);
+      pinch = null;
+      cancelGesture();
+    });
+    glass.addEventListener("dblclick", (event) => {
+      if (!hit(event.clientX)) add(timeAt(event.clientX));
+    });
+    glass.addEventListener("contextmenu", (event) => {
+      if (coarse.matches) event.preventDefault(); // a long press marks
+    });
+    const onEscape = (event) => {
+      if (event.key !== "Escape" || !gesture) return;
+      event.stopPropagation();
+      event.preventDefault();
+      cancelGesture();
+    };
+    globalThis.addEventListener("keydown", onEscape, true);
+    host.onClose(() => globalThis.removeEventListener("keydown", onEscape, true));
+    timeline.addEventListener(
+      "wheel",
+      (event) => {
+        const sideways = event.shiftKey ? event.deltaY || event.deltaX : event.deltaX;
+        if (event.ctrlKey || event.metaKey) view.zoom(2 ** (between(-200, event.deltaY, 200) / 200), timeAt(event.clientX));
+        else if (event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY))
+          view.pan((sideways / (timeline.clientWidth || 900)) * (view.span[1] - view.span[0]));
+        else return;
+        event.preventDefault();
+      },
+      { passive: false },
+    );
+    // the overview: press beside the window to go there, drag to pan
+    let overFrom = null;
+    const overTime = (event) => {
+      const box = overview.canvas.getBoundingClientRect();
+      return ((event.clientX - box.left) / (box.width || 1)) * total();
+    };
+    overview.canvas.addEventListener("pointerdown", (event) => {
+      overview.canvas.setPointerCapture?.(event.pointerId);
+      const at = overTime(event),
+        [from, to] = view.span;
+      if (at < from || at > to) view.set(at - (to - from) / 2, at + (to - from) / 2);
+      overFrom = { at, start: view.span[0] };
+    });
+    overview.canvas.addEventListener("pointermove", (event) => {
+      if (!overFrom || !event.buttons) return;
+      const start = overFrom.start + overTime(event) - overFrom.at,
+        wide = view.span[1] - view.span[0];
+      view.set(start, start + wide);
+    });
+    overview.canvas.addEventListener("pointerup", () => (overFrom = null));
+
+    // -- changes, and what Python has
+    /** The regions as Python has them. @returns {Mark[]} */
     const marked = () =>
       tablesOf(host.get("regions")).map((r) => ({
         name: textOf(r.name),
         start: numberOf(r.start),
         end: numberOf(r.end),
+        words: textOf(r.words),
       }));
-    const remember = () => {
-      const now = JSON.stringify(marked());
-      if (past[past.length - 1] !== now) past.push(now);
-      if (past.length > 100) past.shift();
-    };
     // Every change carries an id that Python hands back with its answer; until then this is newer than what Python has.
-    const view = Math.random().toString(36).slice(2);
-    let changes = 0,
+    const me = Math.random().toString(36).slice(2);
+    let count = 0,
       waiting = "",
       patience = 0;
     const newChange = () => {
@@ -363,37 +572,52 @@ export default mount(
         waiting = "";
         fromPython();
       }, 8000);
-      return (waiting = `${view}:${++changes}`);
+      return (waiting = `${me}:${++count}`);
     };
     host.onClose(() => clearTimeout(patience));
     const back = () => {
-      const before = past.pop();
-      if (before) {
-        local = JSON.parse(before);
-        selected = Math.max(0, Math.min(selected, local.length - 1));
-        syncBoxes();
-        showNumbers();
-        setText(error, "");
-        host.send("regions", { regions: local, selected, snapped: false, force: true, change_id: newChange() });
-      }
-    };
-    const sendRegions = (snapped = false, force = false) => {
+      flush();
       setText(error, "");
-      remember();
-      host.send("regions", { regions: local, selected, snapped, force, change_id: newChange() });
+      host.send("undo", { change_id: newChange() });
     };
-    function change(next, keep = selected) {
+    const sendRegions = (snap = false) => {
+      setText(error, "");
+      host.send("regions", {
+        regions: local,
+        selected,
+        snapped: snap,
+        force: true,
+        change_id: newChange(),
+        take: textOf(track().id),
+      });
+    };
+    /** What keys have moved is sent once they rest. */
+    const flush = () => {
+      if (!timer) return;
+      clearTimeout(timer);
+      timer = 0;
+      sendRegions();
+    };
+    function change(next, { keep = selected, snap = false } = {}) {
+      clearTimeout(timer);
+      timer = 0;
       local = next;
       selected = Math.max(0, Math.min(keep, next.length - 1));
-      syncBoxes();
+      placeMarks();
       showNumbers();
-      sendRegions(true, true);
+      overview.paint();
+      sendRegions(snap);
+      followLoop();
     }
     function choose(place) {
       selected = place;
-      marks.forEach((m) => m.paint());
+      placeMarks();
       showNumbers();
     }
+    const freeName = () => {
+      const used = new Set(local.map((r) => r.name));
+      return [...NAMES].find((one) => !used.has(one)) ?? "Z";
+    };
     function add(at = head) {
       const taken = [...local].sort((a, b) => a.start - b.start),
         edges = [0, ...taken.flatMap((r) => [r.start, r.end]), total()];
@@ -401,82 +625,193 @@ export default mount(
         .flatMap((edge, i) => (i % 2 ? [] : [[edge, edges[i + 1]]]))
         .filter(([from, to]) => to - from >= 0.2)
         .sort(([a, b], [c, d]) => Math.max(a - at, at - b, 0) - Math.max(c - at, at - d, 0));
-      if (!gaps.length) {
-        setText(error, "The whole sound is marked already: make a region shorter, or remove one.");
-        return;
-      }
+      if (!gaps.length) return setText(error, t("waveform.all_marked"));
       const [from, to] = gaps[0],
-        range = find("view"),
-        wide = Math.min(to - from, Math.max(0.5, ((range?.end ?? total()) - (range?.start ?? 0)) * 0.15)),
+        wide = Math.min(to - from, Math.max(0.5, (view.span[1] - view.span[0]) * 0.15)),
         start = Math.max(from, Math.min(at - wide / 2, to - wide));
-      const used = new Set(local.map((r) => r.name)),
-        name = [..."ABCDEFGHIJKLMNOPQRSTUVWXYZ"].find((n) => !used.has(n)) ?? "Z";
-      change([...local, { name, start, end: start + wide }], local.length);
+      change([...local, { name: freeName(), start, end: start + wide, words: "" }], {
+        keep: local.length,
+        snap: true,
+      });
     }
-    const remove = (place) => change(local.filter((_, i) => i !== place));
+    const remove = (place) => {
+      if (!local[place]) return;
+      if (loop?.place === place) setLoop(null);
+      else if (loop && loop.place > place) loop = { place: loop.place - 1 };
+      change(
+        local.filter((_, i) => i !== place),
+        { keep: selected > place ? selected - 1 : selected },
+      );
+    };
     const nudge = (by) => {
       const r = local[selected];
-      if (r) {
-        const shift = Math.max(-r.start, Math.min(by, total() - r.end));
-        newChange();
-        local = local.map((q, i) => (i === selected ? { ...q, start: q.start + shift, end: q.end + shift } : q));
-        syncBoxes();
-        showNumbers();
-        clearTimeout(timer);
-        timer = setTimeout(() => sendRegions(false, true), 200);
-        host.announce(`${r.name}: ${(r.start + shift).toFixed(1)} to ${(r.end + shift).toFixed(1)} seconds`);
-      }
+      if (!r) return;
+      const shift = Math.max(-r.start, Math.min(by, total() - r.end));
+      newChange();
+      local = local.map((q, i) => (i === selected ? { ...q, start: q.start + shift, end: q.end + shift } : q));
+      placeMarks();
+      showNumbers();
+      clearTimeout(timer);
+      timer = setTimeout(flush, 200);
+      followLoop();
+      host.announce(
+        t("waveform.moved", { name: r.name, from: (r.start + shift).toFixed(1), to: (r.end + shift).toFixed(1) }),
+      );
     };
+
+    // -- hearing: a region, in a loop, before and after
+    const region = () => local[selected] ?? { start: 0, end: total() };
+    const play = (place) => {
+      const r = local[place];
+      if (r) broadcast("play", { id: track().id, start: r.start, end: r.end });
+    };
+    const tellLoop = (on, r) =>
+      broadcast("region", { id: track().id, start: r.start, end: r.end, loop: on, from: "waveform" });
+    function setLoop(place) {
+      const before = loop && local[loop.place];
+      loop = place == null || !local[place] ? null : { place };
+      if (loop) tellLoop(true, local[loop.place]);
+      else tellLoop(false, before ?? region());
+      placeMarks();
+      showNumbers();
+    }
+    const toggleLoop = (place) => {
+      if (local[place]) setLoop(loop?.place === place ? null : place);
+    };
+    /** The looped region was moved: the loop goes with it. */
+    function followLoop() {
+      if (loop && local[loop.place]) tellLoop(true, local[loop.place]);
+    }
+    host.onClose(
+      onBroadcast("region", (news) => {
+        if (news?.from === "waveform" || news?.id !== track().id || news.loop || !loop) return;
+        loop = null;
+        placeMarks();
+        showNumbers();
+      }),
+    );
+    const older = audioPlayer(
+      host,
+      () => host.table("before"),
+      (seconds, playing) => {
+        if (playing) heard(seconds);
+      },
+    );
+    host.watch("before", older.reset);
+    const hear = (which) => {
+      if (!host.table("before").id) return;
+      lastHeard = which;
+      const { start, end } = region();
+      if (which === "before") older.playSpan(start, end);
+      else {
+        older.pause();
+        broadcast("play", { id: track().id, start, end });
+      }
+      beforeButton.setAttribute("aria-pressed", String(which === "before"));
+      afterButton.setAttribute("aria-pressed", String(which === "after"));
+    };
+    const beforeButton = h(
+        "button",
+        { "aria-pressed": "false", title: t("waveform.before_title"), onclick: () => hear("before") },
+        t("waveform.before"),
+      ),
+      afterButton = h(
+        "button",
+        { "aria-pressed": "false", title: t("waveform.after_title"), onclick: () => hear("after") },
+        t("waveform.after"),
+      );
+    const proof = h(
+      "div.row.proof",
+      {},
+      verdict,
+      h("span.seg", { role: "group", "aria-label": t("waveform.before_after") }, beforeButton, afterButton),
+    );
+
+    // -- a line for every region
+    const table = h("div.regions");
     const rows = new Map();
     function rowOf(place) {
-      const edge = (key, label) =>
+      const edge = (key) =>
         h("input", {
           type: "text",
           inputmode: "decimal",
-          "aria-label": label,
+          "aria-label": t(`waveform.${key}`),
           onfocus: () => choose(place),
-          oninput: (event) => {
-            event.target.dataset.typing = "yes";
-          }, // an answer to the field before must not overwrite this one
+          oninput: typing,
           onchange: (event) => {
             delete event.target.dataset.typing;
-            remember();
-            host.send("edge", { place, key, value: event.target.value, change_id: newChange() });
+            flush();
             setText(error, "");
+            host.send("edge", {
+              place,
+              key,
+              value: event.target.value,
+              change_id: newChange(),
+              take: textOf(track().id),
+            });
           },
         });
-      const name = h("input", {
-        type: "text",
-        "aria-label": "Name of the region",
-        maxLength: 40,
-        onfocus: () => choose(place),
-        onchange: () =>
-          change(
-            local.map((r, i) => (i === place ? { ...r, name: name.value } : r)),
-            place,
-          ),
-      });
-      const from = edge("start", "Start in seconds"),
-        to = edge("end", "End in seconds"),
-        length = h("span.tiny.num");
+      const own = (key, more) =>
+        h("input", {
+          type: "text",
+          oninput: typing,
+          onfocus: () => choose(place),
+          onchange: (event) => {
+            delete event.target.dataset.typing;
+            change(
+              local.map((r, i) => (i === place ? { ...r, [key]: event.target.value } : r)),
+              { keep: place },
+            );
+          },
+          ...more,
+        });
+      const name = own("name", { "aria-label": t("waveform.name"), maxLength: 40, dir: "auto" }),
+        words = own("words", {
+          "aria-label": t("waveform.own_words"),
+          placeholder: t("waveform.own_words_hint"),
+          maxLength: 20000,
+          dir: "auto",
+        });
+      const from = edge("start"),
+        to = edge("end"),
+        length = h("span.tiny.num.length");
+      const looping = h(
+        "button.plain.icon",
+        { title: t("waveform.loop"), "aria-label": t("waveform.loop"), onclick: () => toggleLoop(place) },
+        "↻",
+      );
+      name.classList.add("called");
+      words.classList.add("words");
       const node = h(
         "div.region",
         { "data-region": place },
         h("span.swatch", { "aria-hidden": "true" }),
         name,
         from,
-        h("span.tiny", {}, "to"),
+        h("span.tiny.dash", { "aria-hidden": "true" }, "–"),
         to,
         length,
-        h("button.plain.icon", { title: "Play it", "aria-label": "Play the region", onclick: () => play(place) }, "▶"),
+        words,
         h(
           "button.plain.icon",
-          { title: "Remove it", "aria-label": "Remove the region", onclick: () => remove(place) },
+          { title: t("waveform.play_region"), "aria-label": t("waveform.play_region"), onclick: () => play(place) },
+          "▶",
+        ),
+        looping,
+        h(
+          "button.plain.icon",
+          { title: t("waveform.remove"), "aria-label": t("waveform.remove"), onclick: () => remove(place) },
           "✕",
         ),
       );
-      return { node, name, from, to, length };
+      return { node, name, from, to, length, words, looping };
     }
+    /** An answer to the field before must not overwrite one that is being typed. */
+    const typing = (event) => {
+      event.target.dataset.typing = "yes";
+    };
+    let stale = false,
+      seen = -1;
     function showNumbers() {
       const focus = /** @type {any} */ (host.root.getRootNode()).activeElement;
       for (const [place, row] of rows)
@@ -494,201 +829,228 @@ export default mount(
           [row.name, r.name],
           [row.from, Number(r.start).toFixed(2)],
           [row.to, Number(r.end).toFixed(2)],
+          [row.words, r.words],
         ])
           if (!input.dataset.typing && (input !== focus || stale)) input.value = value;
-        setText(row.length, `${(r.end - r.start).toFixed(2)} s`);
+        setText(row.length, t("waveform.seconds", { n: (r.end - r.start).toFixed(2) }));
         row.node.classList.toggle("on", place === selected);
+        row.looping.setAttribute("aria-pressed", String(loop?.place === place));
       });
       hint.hidden = local.length > 0;
       go.disabled = !local.length || Boolean(host.get("cannot"));
+      undo.disabled = !host.get("can_undo");
     }
-    let stale = false,
-      seen = -1;
     function fromPython() {
       if (waiting && host.get("change_id") === waiting) {
         waiting = "";
         clearTimeout(patience);
       }
-      if (!waiting && (host.get("revision") !== seen || !dragging)) {
+      if (!waiting && !gesture) {
         stale = host.get("revision") !== seen;
         seen = host.get("revision");
-        if (!dragging && !timerPending()) {
-          local = marked();
-          selected = Math.min(selected, Math.max(0, local.length - 1));
-        }
-        syncBoxes();
+        local = marked();
+        if (stale) selected = numberOf(host.get("selected"), selected);
+        selected = Math.min(selected, Math.max(0, local.length - 1));
+        if (loop && !local[loop.place]) setLoop(null);
+        placeMarks();
         showNumbers();
+        overview.paint();
         stale = false;
       }
       settings();
     }
-    const timerPending = () => dragging;
-    const play = (place) => {
-      const r = local[place];
-      if (r) broadcast("play", { id: track().id, start: r.start, end: r.end });
-    };
-    function zoom(by) {
-      const range = find("view");
-      if (!range) return;
-      const span = Math.min(total(), Math.max(0.05, (range.end - range.start) * by)),
-        middle = Math.min(range.end, Math.max(range.start, head || (range.start + range.end) / 2)),
-        start = Math.max(0, Math.min(middle - span / 2, total() - span));
-      range.setv({ start, end: start + span });
-    }
-    const whole = () => find("view")?.setv({ start: 0, end: total() });
 
     // -- how to repaint
-    const caption = h("input", {
+    const sendSetting = (name, value) => host.send("setting", { name, value });
+    const caption = h("input.caption", {
       type: "text",
       maxLength: 20000,
       dir: "auto",
-      "aria-label": "What should sound there",
-      placeholder: "What should sound there? Empty: the take's own words",
-      onchange: () => host.send("setting", { name: "caption", value: caption.value }),
+      "aria-label": t("waveform.words"),
+      placeholder: t("waveform.words_hint"),
+      onchange: () => sendSetting("caption", caption.value),
     });
-    const modes = h("div.seg", { role: "group", "aria-label": "Repaint mode" }),
+    const modes = h("div.seg", { role: "group", "aria-label": t("waveform.mode") }),
       strength = h("input", {
         type: "range",
         min: "0",
         max: "1",
         step: "0.01",
-        "aria-label": "Strength",
-        style: "width:110px",
-        onchange: () => host.send("setting", { name: "strength", value: Number(strength.value) }),
+        "aria-label": t("waveform.strength"),
+        onchange: () => sendSetting("strength", Number(strength.value)),
         oninput: () => setText(strong, Number(strength.value).toFixed(2)),
       }),
       strong = h("output.tiny.num");
-    const fadeBox = (name, label, title) =>
+    const numberBox = (name) =>
       h(
         "label.inline",
-        { title },
-        label,
+        { title: t(`waveform.${name}_title`) },
+        t(`waveform.${name}`),
         h("input", {
           type: "text",
           inputmode: "decimal",
-          placeholder: "auto",
-          "data-fade": name,
-          onchange: (event) => host.send("setting", { name, value: event.target.value }),
+          placeholder: t("waveform.auto"),
+          "data-setting": name,
+          onchange: (event) => sendSetting(name, event.target.value),
         }),
       );
-    const fades = [
-      fadeBox(
-        "wave_crossfade",
-        "Crossfade of samples, s",
-        "Old and new samples are blended over this long, just outside the region: the hatched edge",
+    const boxes = ["wave_crossfade", "latent_crossfade", "injection"].map(numberBox);
+    const snap = h("select", {
+      "aria-label": t("waveform.snap"),
+      title: t("waveform.snap_title"),
+      onchange: () => host.send("snap", { to: snap.value }),
+    });
+    const findBeat = h(
+        "button.plain",
+        { title: t("waveform.find_beat_title"), onclick: () => host.send("find_beat") },
+        t("waveform.find_beat"),
       ),
-      fadeBox(
-        "latent_crossfade",
-        "of latents, s",
-        "While the music forms, old and new are blended over this long: the faint edge. No sample changes there",
-      ),
-    ];
-    const snap = h("select", { "aria-label": "Snap to", onchange: () => host.send("snap", { to: snap.value }) });
+      findCodes = h(
+        "button.plain",
+        { title: t("waveform.find_codes_title"), onclick: () => host.send("find_codes") },
+        t("waveform.find_codes"),
+      );
     const go = h(
       "button.go",
       {
         onclick: () => {
-          if (!go.disabled) {
-            setText(error, "");
-            go.disabled = true;
-            setTimeout(() => showNumbers(), 700);
-            caption.blur();
-            host.send("setting", { name: "caption", value: caption.value });
-            host.send("repaint");
-            broadcast("begun", {});
-          }
+          if (go.disabled) return;
+          setText(error, "");
+          go.disabled = true;
+          setTimeout(() => showNumbers(), 700);
+          /** @type {any} */ (host.root.getRootNode()).activeElement?.blur?.(); // what is being typed counts
+          flush();
+          if (caption.value !== host.text("caption")) sendSetting("caption", caption.value);
+          host.send("repaint", { clicks: numberOf(host.get("clicks")) });
+          broadcast("begun", {});
         },
       },
-      "Repaint",
+      t("waveform.repaint"),
     );
-    const cannot = h("p.quiet"),
+    const cannot = h("p.quiet.cannot"),
       busy = h("span.quiet", { role: "status" });
-    host.onClose(onBroadcast("busy", () => setText(busy, pageState.busy || "")));
+    host.onClose(onBroadcast("busy", () => setText(busy, say(pageState.busy || ""))));
     function settings() {
-      const focus = /** @type {any} */ (host.root.getRootNode()).activeElement;
-      modes.replaceChildren(
-        ...textsOf(host.get("modes")).map((mode) =>
-          h(
-            "button",
-            {
-              "aria-pressed": String(mode === host.get("mode")),
-              onclick: () => host.send("setting", { name: "mode", value: mode }),
-            },
-            mode,
+      const focus = /** @type {any} */ (host.root.getRootNode()).activeElement,
+        mode = host.get("mode");
+      if (modes.children.length !== host.list("modes").length)
+        modes.replaceChildren(
+          ...textsOf(host.get("modes")).map((one) =>
+            h(
+              "button",
+              {
+                "data-mode": one,
+                title: t(`waveform.mode_${one}_title`),
+                onclick: () => sendSetting("mode", one),
+              },
+              t(`waveform.mode_${one}`),
+            ),
           ),
-        ),
-      );
+        );
+      for (const button of modes.children) button.setAttribute("aria-pressed", String(button.dataset.mode === mode));
       if (focus !== strength) strength.value = String(numberOf(host.get("strength"), 0.5));
+      strength.disabled = mode !== "balanced"; // the other two stand for the ends of it
       setText(strong, Number(strength.value).toFixed(2));
       if (focus !== caption) caption.value = host.text("caption");
-      for (const label of fades) {
-        const input = label.querySelector("input");
-        if (input !== focus) input.value = textOf(host.get(input.dataset.fade));
-        const own = host.list("crossfades")[input.dataset.fade === "wave_crossfade" ? 1 : 0];
-        input.placeholder = own ? `auto ${Number(own).toFixed(2)}` : "auto";
+      for (const label of boxes) {
+        const input = label.querySelector("input"),
+          name = input.dataset.setting;
+        if (input !== focus) input.value = textOf(host.get(name));
+        const own = { wave_crossfade: host.list("crossfades")[1], latent_crossfade: host.list("crossfades")[0] }[name];
+        input.placeholder = own ? `${t("waveform.auto")} ${Number(own).toFixed(2)}` : t("waveform.auto");
       }
-      snap.replaceChildren(
-        ...textsOf(host.get("snaps")).map((name) =>
-          h("option", { value: name }, name === "off" ? "Snap: off" : `Snap to ${name}`),
-        ),
-      );
+      const snaps = textsOf(host.get("snaps"));
+      if (snap.dataset.snaps !== snaps.join()) {
+        snap.dataset.snaps = snaps.join();
+        snap.replaceChildren(...snaps.map((name) => h("option", { value: name }, t(`waveform.snap_${name}`))));
+      }
       snap.value = host.text("snap");
-      snap.hidden = host.list("snaps").length < 2;
-      setText(verdict, host.text("verdict"));
-      setText(cannot, host.text("cannot"));
-      showLanes();
-      tools.hidden = !total();
-      empty.hidden = Boolean(total());
-      stage.hidden = !total();
+      const finding = host.text("finding");
+      findBeat.hidden = !host.get("can_find_beat") || finding === "beat";
+      findCodes.hidden = !host.get("can_find_codes") || finding === "codes";
+      setText(looking, finding ? t(`waveform.finding_${finding}`) : "");
+      const said = host.text("verdict");
+      setText(verdict, say(said));
+      verdict.classList.toggle("kept", numberOf(host.get("kept")) > 0);
+      proof.hidden = !said;
+      setText(chain, say(host.text("chain")));
+      setText(cannot, say(host.text("cannot")));
+      lanes.difference.hidden = !said;
+      lanes.codes.hidden = !host.get("has_codes");
+      const there = Boolean(total());
+      [tools, stage, knobs].forEach((node) => (node.hidden = !there));
+      empty.hidden = there;
+      host.root.classList.toggle("nothing", !there);
     }
-    host.on("figure", (body) => {
-      item = body.item;
-      pending = {};
-      draw();
-    });
+    const looking = h("span.tiny", { role: "status" });
+
     host.on("peaks", (body, [bytes]) => {
-      if (!bytes || body.id !== track().id) return;
-      const pairs = new Int8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-      pending[body.lane] = { start: body.start, end: body.end, pairs };
-      fill(body.lane, pending[body.lane]);
-    });
-    host.on("grid", (_, [bytes]) => {
       if (!bytes) return;
-      beats = [...new Float64Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength))];
-      const source = find("grid");
-      if (source) source.data = { x: beats };
+      const pairs = new Int8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+      pending[body.lane] = { start: body.start, end: body.end, pairs, id: body.id };
+      if (body.id === shownId) canvases.forEach((one) => one.paint());
+    });
+    host.on("grid", (body, [bytes]) => {
+      gridId = body.id;
+      grid = bytes
+        ? [...new Float64Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength))]
+        : [];
+      host.root.dataset.grid = String(grid.length);
+      wave.paint();
     });
     host.on("codes", (body, [bytes]) => {
       if (!bytes) return;
-      const codes = new Uint32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
-      const source = find("codes data");
-      if (source)
-        source.data = {
-          left: Float64Array.from(codes, (_, i) => i * body.each),
-          right: Float64Array.from(codes, (_, i) => (i + 0.94) * body.each),
-          colour: [...codes].map(codeColour),
-        };
-      host.root.dataset.codes = String(codes.length);
+      const values = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+      lane = { canvas: laneOf(values, body.bins, body.rows), id: body.id };
+      host.root.dataset.codes = String(body.bins);
+      codes.paint();
     });
-    let beats = [];
-    host.on("error", (body) => {
-      setText(error, body.text);
-    });
+    /** Attacks above, twelve pitch classes below, C lowest. */
+    function laneOf(values, bins, count) {
+      const canvas = h("canvas");
+      canvas.width = bins;
+      canvas.height = count + 3;
+      const context = canvas.getContext("2d"),
+        image = context.createImageData(bins, count + 3);
+      for (let bin = 0; bin < bins; bin++)
+        for (let y = 0; y < count + 3; y++) {
+          const row = y < 3 ? count - 1 : y === 3 ? -1 : count + 2 - y,
+            at = 4 * (y * bins + bin);
+          image.data.set(row < 0 ? [0, 0, 0, 0] : [...heat(values[bin * count + row]), 255], at);
+        }
+      context.putImageData(image, 0, 0);
+      return canvas;
+    }
+    host.on("error", (body) => setText(error, say(body.text)));
     if (host.get("standalone")) {
-      const own = audioPlayer(host, track, moveHead);
+      const own = audioPlayer(host, track, (time, playing) => {
+        heard(time);
+        const looped = loop && local[loop.place];
+        if (looped && playing && (time >= looped.end || time < looped.start - 0.05))
+          own.audio.currentTime = looped.start;
+      });
       host.watch("track", own.reset);
+      host.onClose(
+        onBroadcast("region", (news) => {
+          if (news?.id !== track().id) return;
+          if (news.loop && own.audio.paused) {
+            own.seek(news.start);
+            own.play();
+          }
+        }),
+      );
     } else
       host.onClose(
         onBroadcast("time", (news) => {
-          if (news.id === track().id) moveHead(news.time);
+          if (news?.id === track().id) heard(numberOf(news.time));
         }),
       );
     host.root.addEventListener("keydown", (event) => {
       if (isTyping(event) || event.ctrlKey || event.metaKey) return;
-      const beat = beats.length > 1 ? beats[1] - beats[0] : 0.5,
-        step = event.altKey ? beat : event.shiftKey ? 1 : 0.1,
-        r = local[selected];
-      const set = (key) => r && change(local.map((q, i) => (i === selected ? { ...q, [key]: head } : q)));
+      const beat = grid.length > 1 ? grid[1] - grid[0] : 0.5,
+        step = event.altKey ? beat : event.shiftKey ? 1 : 0.1;
+      const set = (key) =>
+        local[selected] && change(local.map((q, i) => (i === selected ? { ...q, [key]: head } : q)));
       const actions = {
         a: () => add(),
         ArrowLeft: () => nudge(-step),
@@ -700,10 +1062,12 @@ export default mount(
         Backspace: () => remove(selected),
         " ": () => broadcast("toggle", { id: track().id }),
         p: () => play(selected),
-        "+": () => zoom(0.5),
-        "=": () => zoom(0.5),
-        "-": () => zoom(2),
-        0: whole,
+        o: () => toggleLoop(selected),
+        b: () => hear(lastHeard === "before" ? "after" : "before"),
+        "+": () => view.zoom(0.5, head || undefined),
+        "=": () => view.zoom(0.5, head || undefined),
+        "-": () => view.zoom(2, head || undefined),
+        0: view.whole,
         z: back,
         r: () => go.click(),
       }[event.key.length === 1 ? event.key.toLowerCase() : event.key];
@@ -712,50 +1076,84 @@ export default mount(
         event.preventDefault();
       }
     });
-    const empty = h(
-      "p.empty",
-      {},
-      "Once there is a take, its waveform is here: mark what you would like to hear anew.",
+    const icon = (name, sign, work) =>
+      h("button.plain.icon", { "aria-label": t(`waveform.${name}`), title: t(`waveform.${name}`), onclick: work }, sign);
+    const markButton = h(
+      "button",
+      {
+        "aria-pressed": "false",
+        title: t("waveform.mark_title"),
+        onclick: () => {
+          marking = !marking;
+          markButton.setAttribute("aria-pressed", String(marking));
+          glass.classList.toggle("marking", marking);
+        },
+      },
+      t("waveform.mark"),
     );
+    const undo = icon("undo", "↶", back);
     const tools = h(
-      "div.stack.tools",
+      "div.row.tools",
+      {},
+      looking,
+      findBeat,
+      snap,
+      markButton,
+      h("button", { onclick: () => add() }, t("waveform.add")),
+      undo,
+      icon("zoom_in", "+", () => view.zoom(0.5, head || undefined)),
+      icon("zoom_out", "−", () => view.zoom(2, head || undefined)),
+      icon("whole", "⤢", view.whole),
+    );
+    const hint = h("p.tiny.hint");
+    const showDevice = () => {
+      setText(hint, t(coarse.matches ? "waveform.hint_touch" : "waveform.hint_mouse"));
+      markButton.hidden = !coarse.matches;
+    };
+    coarse.addEventListener("change", showDevice);
+    host.onClose(() => coarse.removeEventListener("change", showDevice));
+    const empty = h("p.empty", {}, t("waveform.empty"));
+    const more = h(
+      "details.more",
+      {},
+      h("summary", {}, t("waveform.more")),
+      h(
+        "div.row",
+        {},
+        ...boxes,
+        findCodes,
+        h("span.spring"),
+        h(
+          "button.plain",
+          { onclick: () => copyText(host.root, host.text("code"), host.announce) },
+          t("waveform.copy_code"),
+        ),
+      ),
+    );
+    const knobs = h(
+      "div.knobs",
       {},
       table,
       hint,
       h(
-        "div.row",
-        {},
-        h("button", { onclick: () => add() }, "Add a region"),
-        snap,
-        h("span.spring"),
-        h("button.plain.icon", { "aria-label": "Zoom in", title: "Zoom in", onclick: () => zoom(0.5) }, "+"),
-        h("button.plain.icon", { "aria-label": "Zoom out", title: "Zoom out", onclick: () => zoom(2) }, "−"),
-        h("button.plain", { onclick: whole }, "See it all"),
-      ),
-      h(
-        "div.repaint.stack",
+        "div.row.how",
         {},
         caption,
-        h(
-          "div.row",
-          {},
-          modes,
-          h("label.inline", {}, "Strength", strength, strong),
-          h("details", {}, h("summary", {}, "Crossfade"), h("div.row", {}, ...fades)),
-        ),
-        h(
-          "div.row",
-          {},
-          go,
-          busy,
-          cannot,
-          h("span.spring"),
-          h("button.plain", { onclick: () => copyText(host.root, host.text("code"), host.announce) }, "Copy as code"),
-        ),
+        modes,
+        h("label.inline", {}, t("waveform.strength"), strength, strong),
+        go,
       ),
+      h("div.row.under", {}, more, busy, cannot, chain),
     );
-    host.root.append(h("div.head", {}, h("h2", {}, "Pick and repaint")), empty, stage, verdict, tools, error);
-    host.onTheme(paintTheme);
+    host.root.append(
+      h("div.head", {}, h("h2", {}, t("waveform.title")), h("span.spring"), tools),
+      empty,
+      stage,
+      proof,
+      knobs,
+      error,
+    );
+    host.onTheme(paint);
     host.watch(
       [
         "regions",
@@ -764,28 +1162,58 @@ export default mount(
         "mode",
         "modes",
         "strength",
+        "injection",
         "caption",
         "wave_crossfade",
         "latent_crossfade",
         "crossfades",
         "snap",
         "snaps",
+        "finding",
+        "can_find_beat",
+        "can_find_codes",
+        "can_undo",
         "verdict",
+        "kept",
+        "before",
+        "chain",
         "cannot",
         "has_codes",
       ],
       fromPython,
     );
-    host.watch("track", () => {
-      moveHead(0);
-      setText(error, "");
-      settings();
-    });
-    host.onClose(() => {
+    const showTrack = () => {
+      if (shownId === track().id) return;
+      cancelGesture();
       clearTimeout(timer);
-      clearTimeout(viewTimer);
-      drop();
+      timer = 0;
+      if (loop) tellLoop(false, { start: 0, end: 0 });
+      loop = null;
+      waiting = "";
+      shownId = textOf(track().id);
+      for (const name of Object.keys(pending)) if (pending[name].id !== shownId) delete pending[name];
+      if (gridId !== shownId) grid = [];
+      setText(error, "");
+      beforeButton.setAttribute("aria-pressed", "false");
+      afterButton.setAttribute("aria-pressed", "false");
+      lastHeard = "after";
+      fromPython();
+      moveHead(0);
+      view.whole();
+    };
+    host.watch("track", showTrack);
+    const resized = new ResizeObserver(() => {
+      placeMarks();
+      moveHead(head);
     });
+    resized.observe(timeline);
+    host.onClose(() => {
+      resized.disconnect();
+      [timer, viewTimer, holdTimer].forEach(clearTimeout);
+      canvases.forEach((one) => one.close());
+    });
+    showDevice();
     fromPython();
+    showTrack();
   },
 );

@@ -19,7 +19,8 @@ SLOTS = 12  # to a beat: divisible by the eighths of both kinds of beat
 LAGS = 8
 
 
-def _flux(audio: Sound) -> tuple[np.ndarray, float]:
+def band_flux(audio: Sound) -> tuple[np.ndarray, float]:
+    """Onset strength in bands from low to high, `[frames, BANDS]`, and its frames per second."""
     size = power_of_two(0.043 * audio.rate)
     hop = size // 8
     level = np.log1p(1000 * magnitudes(mono_of(audio), size, hop) @ mel_bands(audio.rate, size, BANDS, 40, 10000))
@@ -34,7 +35,7 @@ def _slotted(line: np.ndarray, per_second: float, slot: float, offset: float) ->
     return np.diff(sums[np.clip(edges.astype(int), 0, len(line))], axis=0)
 
 
-def _phase(flux: np.ndarray, per_second: float, beat: float) -> float:
+def beat_phase(flux: np.ndarray, per_second: float, beat: float) -> float:
     """Where the beats lie: the offset, in seconds, at which most onset strength falls on them."""
     line = flux[:, :3].sum(axis=1) + 0.5 * flux.sum(axis=1)
     offsets = np.arange(0, beat, 1 / per_second)
@@ -54,9 +55,9 @@ def _alikeness(rows: np.ndarray) -> np.ndarray:
 
 def meter_features(audio: Sound, bpm: float) -> np.ndarray:
     """How alike beats some beats apart are, in attacks and in harmony, and where within the beat attacks fall."""
-    flux, per_second = _flux(audio)
+    flux, per_second = band_flux(audio)
     beat = 60 / bpm
-    start = _phase(flux, per_second, beat)
+    start = beat_phase(flux, per_second, beat)
     early = max(0.0, start - beat / (2 * SLOTS))
     slots = _slotted(flux, per_second, beat / SLOTS, early)
     count = len(slots) // SLOTS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -46,15 +47,42 @@ class Difference:
             for a, b in zip(starts, ends, strict=True)
         ]
 
+    @property
+    def is_possible(self) -> bool:
+        """Whether the two can be compared at all."""
+        return self.before.rate == self.after.rate
+
+    @property
+    def kept(self) -> float:
+        """The share of samples that lie outside all changed spans, 0 to 1; 0 where nothing can be compared."""
+        if not self.is_possible or not len(self.amount):
+            return 0.0
+        return self._outside / len(self.amount)
+
+    @cached_property
+    def _outside(self) -> int:
+        """Samples outside the changed spans."""
+        spans = [region.samples(self.after.rate) for region in self.changed]
+        return len(self.amount) - sum(span.stop - span.start for span in spans)
+
     def sentence(self) -> str:
         """What stayed, in numbers one can check."""
-        total, same = len(self.amount), int((self.amount == 0).sum())
-        if self.before.rate != self.after.rate:
+        if not self.is_possible:
             return "The two sounds have different rates and cannot be compared sample by sample."
-        if same == total:
+        total, outside = len(self.amount), self._outside
+        if outside == total:
             return f"Nothing differs: all {total:,} samples are the same."
         spans = ", ".join(f"{r.start:.2f}–{r.end:.2f} s" for r in self.changed[:4]) + (
             " and more" if len(self.changed) > 4 else ""
         )
-        outside = total - sum(r.samples(self.after.rate).stop - r.samples(self.after.rate).start for r in self.changed)
-        return f"Changed only within {spans}. The other {outside:,} samples of {total:,} are the same, bit for bit."
+        if not outside:
+            return f"Changed from beginning to end: no stretch of the {total:,} samples stayed the same."
+        return (
+            f"Changed only within {spans}. The other {outside:,} samples of {total:,} ({_percent(outside, total)}) are "
+            "the same, bit for bit."
+        )
+
+
+def _percent(part: int, whole: int) -> str:
+    """A share that is never rounded up to all of it."""
+    return f"{math.floor(1000 * part / whole) / 10:.1f} %"

@@ -1,19 +1,30 @@
-"""Repainting: regions on the waveform of the take in hand, and the proof of what stayed."""
+"""Repainting: regions on the waveform of the take in hand, new music in them, and the proof of what stayed."""
 
 from __future__ import annotations
 
+import logging
+import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Capabilities
-from acestep_lab.prompt.tasks import Region, Repaint, keep_strength
+from acestep_lab.errors import LabError, LibraryError, sentence
+from acestep_lab.jobs.events import Event
+from acestep_lab.jobs.kinds import RenderRun
+from acestep_lab.jobs.worker import AnyRun
+from acestep_lab.prompt.tasks import Repaint, keep_strength, source_id
 from acestep_lab.takes.take import Take
 from acestep_lab.ui import tracks, waveform_picker
+from acestep_lab.ui.backend import Backend
 from acestep_lab.ui.controllers.base import Controller, connect
 from acestep_lab.ui.controllers.composing import refusals
+from acestep_lab.ui.marks import Link, Marks, captions_of
+
+MOST_CHAINS = 50
+"""Chains of repaints that are remembered, so that a result is compared with what the whole chain began with."""
+_log = logging.getLogger(__name__)
 
 
 class Repainting(Controller):
@@ -28,42 +39,191 @@ class Repainting(Controller):
             url=self.studio.url,
             standalone=False,
             crossfades=self.crossfades or crossfades_of,
+            listen=self.backend.session.analyze,
+            background=lambda work: self.in_background(self.picker, work),
         )
+        self._shown: Chain | None = None
 
     def connect(self) -> None:
         connect(self.picker, repaint=self._repaint, changed=self.studio.composing.prompt.refresh)
 
     def adopted(self, name: str, can: Capabilities) -> None:
         self.picker.cannot = refusals(name, can)["Repaint"] or ""
+        find = getattr(self.backend.session, "codes", None)  # what sessions far away have not
+        self.picker.offer_codes(find if can.codes else None)
+
+    def started(self, run: RenderRun) -> None:
+        self.picker.show_error("")
+        if self._shown is not None and run is not self._shown.run and self._shown.is_over:
+            self._shown, self.picker.chain = None, ""
 
     def selected(self, sound: Take | Audio, title: str) -> None:
-        self.picker.load(sound, beats=beats_of(sound))
-        recipe = getattr(sound, "recipe", None)
-        if recipe is not None and isinstance(recipe.task, Repaint):
-            self.in_background(self.picker, lambda: self.compare(sound, recipe.task.regions))
+        chain, task = self._chain_of(sound), _repaint_of(sound)
+        if chain is not None:
+            self.picker.hand_on(chain.marks, sound.id)
+        elif task is not None and not self.picker.has_marks(sound.id):
+            self.picker.mark(task.regions, sound.id)
+        self.picker.load(sound)
+        if task is not None and isinstance(sound, Take):
+            self.in_background(self.picker, lambda: self.compare(sound))
 
-    def _repaint(self, take: Take | Audio, regions: list[Region], caption: str, **how: Any) -> None:
+    def compare(self, take: Take) -> None:
+        """Prove what a repaint did not change, from the first sound on where it is the last of several."""
+        chain = self._chain_of(take)
+        parents = take.parents[:1] if chain is None else chain.sources[:1]
+        for id in parents:  # a file from elsewhere may name none
+            self.picker.compare(self._source(id, take), take)
+
+    def _source(self, id: str, take: Take) -> Take | Audio:
+        """What a take was made from; LibraryError where it is gone, or somebody else's: only the library can say that."""
+        if not id.startswith("take-"):
+            task = Repaint(id, take.recipe.task.regions)  # type: ignore[union-attr]
+            self.backend.takes.check_sources(take.recipe.replace(task=task), self.studio.owner)
+            return self.backend.session.sound(id)
+        if id in self.backend.takes.library.trash():
+            raise LibraryError("The take this one was made from is in the bin; bring it back to compare the two.")
+        return self.studio.open(id)
+
+    # -- chains of repaints --------------------------------------------------------------------------------------------
+
+    def _repaint(self, take: Take | Audio, links: Sequence[Link], **how: Any) -> None:
         chosen = {name: value for name, value in how.items() if value is not None}
-        task = Repaint(take, tuple(regions), **chosen)
-        words = {"caption": caption} if caption.strip() else {}
         seed = self.studio.composing.prompt.resolve_seed()
-        self.studio.start(
-            self.backend.session.recipe_from(take, task, seed=seed, **words),
-            title=f"Repaint: {tracks.title_of(take, 60)}",
+        chain = Chain(self, take, links, chosen, seed, self.picker.marks(take.id).copied())
+        self._shown = chain
+        chains_of(self.backend).append(chain)
+        chain.begin()
+
+    def tell_chain(self, chain: Chain, text: str, error: str = "") -> None:
+        """How a chain of this page stands, in a sentence; only the one begun last is shown."""
+        if chain is self._shown:
+            self.picker.chain = text
+            if error:
+                self.picker.show_error(error)
+
+    def _chain_of(self, sound: Take | Audio) -> Chain | None:
+        return next((chain for chain in reversed(chains_of(self.backend)) if chain.has_made(sound)), None)
+
+
+class Chain:
+    """Repaints in other words, one after another, each from the last one's result; it goes on without its page.
+
+    Every one is a kept take with a recipe of its own. Where one is stopped or fails, those before it stay.
+    """
+
+    def __init__(
+        self,
+        page: Repainting,
+        first: Take | Audio,
+        links: Sequence[Link],
+        how: dict[str, Any],
+        seed: int,
+        marks: Marks,
+    ) -> None:
+        self.page, self.links, self.how, self.seed, self.marks = page, list(links), how, seed, marks
+        self._first: Take | Audio | None = first
+        self._title_of_first = tracks.title_of(first, 60)
+        self._caption = getattr(getattr(first, "recipe", None), "caption", "")
+        self.sources: list[str] = []
+        """The id of what each repaint begun so far starts from."""
+        self.run: RenderRun | None = None
+        self.is_over = False
+        self._settled: RenderRun | None = None
+        self._lock = threading.Lock()
+        self._forget: Callable[[], None] = lambda: None
+
+    @property
+    def place(self) -> int:
+        """Which of the repaints is under way, from 0 on."""
+        return len(self.sources) - 1
+
+    def begin(self) -> None:
+        """Start the first repaint; LabError where that cannot be."""
+        self._forget = self.page.backend.jobs.subscribe(self._on_event)
+        first, self._first = self._first, None  # a remembered chain holds no sound
+        if first is None:
+            raise LabError("This chain of repaints has begun already.")
+        try:
+            self._start(first)
+        except LabError:
+            self._end("")
+            raise
+
+    def has_made(self, sound: Take | Audio) -> bool:
+        """Whether a take is a result of this chain, the last or one on the way."""
+        task = _repaint_of(sound)
+        return task is not None and any(
+            source_id(task.source) == source and task.regions == link.regions
+            for source, link in zip(self.sources, self.links, strict=False)
         )
 
-    def compare(self, take: Take | Audio, regions: Sequence[Region]) -> None:
-        """Prove what a repaint did not change; where the parent is gone, or somebody else's, there is nothing to compare."""
-        self.picker.mark(regions)
-        for parent in getattr(take, "parents", ())[:1]:  # a file from elsewhere may name none
-            self.picker.compare(self.studio.open(parent))
+    def _start(self, source: Take | Audio) -> None:
+        self.sources.append(source.id)
+        link, count = self.links[self.place], len(self.links)
+        self.page.tell_chain(self, f"Repaint {self.place + 1} of {count}: {link.title}" if count > 1 else "")
+        self.run = self.page.studio.start(self._recipe(source), title=self._title())
+        self._look()
+
+    def _recipe(self, source: Take | Audio) -> Any:
+        caption = captions_of(self.links, self._caption)[self.place]
+        words = {} if caption is None else {"caption": caption}
+        task = Repaint(source, self.links[self.place].regions, **self.how)
+        return self.page.backend.session.recipe_from(source, task, seed=self.seed + self.place, **words)
+
+    def _title(self) -> str:
+        which = f" {self.links[self.place].title}" if len(self.links) > 1 else ""
+        return f"Repaint{which}: {self._title_of_first}"
+
+    def _on_event(self, run: AnyRun | None, event: Event | None) -> None:
+        if run is not None and run is self.run:
+            self._look()
+
+    def _look(self) -> None:
+        """Go on where the repaint under way is over; it may have been over before it was known here."""
+        run = self.run
+        with self._lock:
+            if run is None or not run.over or self._settled is run:
+                return
+            self._settled = run
+        try:
+            self._settle(run)
+        except Exception as problem:  # noqa: BLE001 - on the worker's thread nobody else hears of it
+            if not isinstance(problem, LabError | OSError):
+                _log.exception("A chain of repaints broke.")
+            self._fail(sentence(problem))
+
+    def _settle(self, run: RenderRun) -> None:
+        made = next(iter(run.made.values()), None)
+        if run.state == "done" and made is not None:
+            self._end("") if self.place + 1 == len(self.links) else self._start(made)
+        elif run.state == "stopped":
+            self._end(f"Stopped after {self.place} of {len(self.links)} repaints; what was made is kept.")
+        else:
+            self._fail(run.problem)
+
+    def _fail(self, problem: str) -> None:
+        if len(self.links) == 1:
+            self._end("", problem)
+            return
+        which = self.links[min(self.place, len(self.links) - 1)].title
+        self._end("", f"Region {which} was not repainted. {problem}"[:290])
+
+    def _end(self, text: str, error: str = "") -> None:
+        self.is_over = True
+        self._forget()
+        self.page.tell_chain(self, text if len(self.links) > 1 else "", error)
 
 
-def beats_of(take: Take | Audio) -> list[float]:
-    """Times of the beats of a take of known tempo, counted from its start; none where the tempo is not known."""
-    recipe, plan = getattr(take, "recipe", None), getattr(take, "plan", None)
-    bpm = getattr(recipe, "bpm", None) or getattr(plan, "bpm", None)  # a recipe stands against its plan
-    return list(np.arange(0.0, take.seconds, 60.0 / bpm)) if bpm else []
+def chains_of(backend: Backend) -> deque[Chain]:
+    """The chains begun on any page of a backend, oldest first."""
+    chains: deque[Chain] = vars(backend).setdefault("_chains", deque(maxlen=MOST_CHAINS))
+    return chains
+
+
+def _repaint_of(sound: Take | Audio) -> Repaint | None:
+    """The repaint that a take is the result of."""
+    task = getattr(getattr(sound, "recipe", None), "task", None)
+    return task if isinstance(task, Repaint) else None
 
 
 def crossfades_of(mode: str, strength: float) -> tuple[float, float]:
