@@ -23,6 +23,7 @@ from acestep_lab.ui.backend import backend_of
 from acestep_lab.ui.formatters import sound_bundle
 from acestep_lab.ui.gallery import GalleryWidget, differing
 from acestep_lab.ui.latent_preview import LatentPreviewWidget
+from acestep_lab.ui.marks import Link
 from acestep_lab.ui.player import PlayerWidget
 from acestep_lab.ui.sound_drop import SoundDropWidget, decode
 from acestep_lab.ui.studio import Studio
@@ -88,7 +89,7 @@ def test_edges_snap_to_beats_and_lines_on_request() -> None:
     assert spans(picker) == [(0.5, 2.0)]
     picker.do_snap("lines")
     assert spans(picker) == [(0.7, 2.2)]
-    assert picker.snaps == ["off", "beats", "lines"]
+    assert picker.snaps == ["off", "beats", "bars", "lines", "silence"]
 
 
 def test_two_edges_typed_in_a_row_both_count_however_slow_the_answer() -> None:
@@ -126,10 +127,10 @@ def test_a_repaint_is_asked_for_with_all_that_was_set_and_the_code_says_the_same
     assert heard == [
         {
             "take": one,
-            "regions": [Region(1, 2)],
-            "caption": "brushed snare",
+            "links": [Link((Region(1, 2),), "brushed snare", ("A",))],
             "mode": "aggressive",
             "strength": 0.8,
+            "injection": None,
             "latent_crossfade": None,
             "wave_crossfade": 0.1,
         }
@@ -142,12 +143,11 @@ def test_a_repaint_is_asked_for_with_all_that_was_set_and_the_code_says_the_same
         picker.do_setting("wave_crossfade", "9")
 
 
-def test_the_figure_and_all_its_data_go_out_when_a_view_is_drawn() -> None:
+def test_all_that_is_shown_goes_out_when_a_view_is_drawn() -> None:
     picker = WaveformPickerWidget(take())
     messages = sent(picker)
     picker.do_ready()
-    assert [m["kind"] for m in messages[:3]] == ["figure", "peaks", "peaks"]
-    assert '"playhead"' in messages[0]["item"]
+    assert [(m["kind"], m.get("lane")) for m in messages] == [("peaks", "overview"), ("peaks", "wave"), ("grid", None)]
     picker.do_view(1.0, 1.5, 100)
     assert messages[-1]["start"] <= 1.0
     assert messages[-1]["end"] >= 1.5
@@ -549,7 +549,7 @@ def test_a_repaint_shows_what_did_not_change(lab: Any) -> None:
     made(page, page.backend.jobs.runs()[0])
     assert page.selected.parents == (first.id,)
     assert isinstance(page.selected.recipe.task, Repaint)
-    page.repainting.compare(page.selected, page.selected.recipe.task.regions)
+    page.repainting.compare(page.selected)
     assert "Changed only within" in page.picker.verdict
     same = page.selected.audio.samples[:, : int(0.9 * page.selected.audio.rate)]
     assert (same == first.audio.samples[:, : same.shape[1]]).all()

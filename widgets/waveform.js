@@ -27,7 +27,8 @@ const NAMES = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 const SHORTEST_VIEW = 0.02;
 
 /** The part of the peaks that is in view, one line for every pixel. */
-function drawPeaks(context, width, height, seen, whole, [from, to], colour, floor = false) {
+function drawPeaks(context, width, height, seen, whole, span, colour, floor = false) {
+  const [from, to] = span;
   const source = seen && seen.start <= from + 1e-3 && seen.end >= to - 1e-3 ? seen : (whole ?? seen);
   if (!source) return;
   const bins = source.pairs.length >> 1,
@@ -403,9 +404,9 @@ export default mount(
       if (pinch) return movePinch();
       if (!gesture) {
         const under = event.shiftKey ? { kind: "pan" } : hit(event.clientX);
-        glass.style.cursor = { start: "ew-resize", end: "ew-resize", move: "grab", pan: "all-scroll" }[
-          under?.kind ?? "none"
-        ] ?? "crosshair";
+        glass.style.cursor =
+          { start: "ew-resize", end: "ew-resize", move: "grab", pan: "all-scroll" }[under?.kind ?? "none"] ??
+          "crosshair";
         return;
       }
       if (!gesture.moved && Math.abs(event.clientX - gesture.x) < (gesture.touch ? 8 : 4)) return;
@@ -523,7 +524,8 @@ export default mount(
       "wheel",
       (event) => {
         const sideways = event.shiftKey ? event.deltaY || event.deltaX : event.deltaX;
-        if (event.ctrlKey || event.metaKey) view.zoom(2 ** (between(-200, event.deltaY, 200) / 200), timeAt(event.clientX));
+        if (event.ctrlKey || event.metaKey)
+          view.zoom(2 ** (between(-200, event.deltaY, 200) / 200), timeAt(event.clientX));
         else if (event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY))
           view.pan((sideways / (timeline.clientWidth || 900)) * (view.span[1] - view.span[0]));
         else return;
@@ -1049,8 +1051,7 @@ export default mount(
       if (isTyping(event) || event.ctrlKey || event.metaKey) return;
       const beat = grid.length > 1 ? grid[1] - grid[0] : 0.5,
         step = event.altKey ? beat : event.shiftKey ? 1 : 0.1;
-      const set = (key) =>
-        local[selected] && change(local.map((q, i) => (i === selected ? { ...q, [key]: head } : q)));
+      const set = (key) => local[selected] && change(local.map((q, i) => (i === selected ? { ...q, [key]: head } : q)));
       const actions = {
         a: () => add(),
         ArrowLeft: () => nudge(-step),
@@ -1077,7 +1078,11 @@ export default mount(
       }
     });
     const icon = (name, sign, work) =>
-      h("button.plain.icon", { "aria-label": t(`waveform.${name}`), title: t(`waveform.${name}`), onclick: work }, sign);
+      h(
+        "button.plain.icon",
+        { "aria-label": t(`waveform.${name}`), title: t(`waveform.${name}`), onclick: work },
+        sign,
+      );
     const markButton = h(
       "button",
       {
@@ -1135,14 +1140,7 @@ export default mount(
       {},
       table,
       hint,
-      h(
-        "div.row.how",
-        {},
-        caption,
-        modes,
-        h("label.inline", {}, t("waveform.strength"), strength, strong),
-        go,
-      ),
+      h("div.row.how", {}, caption, modes, h("label.inline", {}, t("waveform.strength"), strength, strong), go),
       h("div.row.under", {}, more, busy, cannot, chain),
     );
     host.root.append(

@@ -195,9 +195,9 @@ def keeps_the_contract(page: Any, host: Host, folder: Path) -> None:
     def at(second: float) -> float:
         return box["x"] + 4 + (box["width"] - 8) * second / 10
 
-    take_hold(page, at((start + end) / 2), box["y"] + 90)
-    page.mouse.move(at(5), box["y"] + 90, steps=6)
-    page.mouse.move(at(6), box["y"] + 90, steps=6)
+    take_hold(page, at((start + end) / 2), box["y"] + 50)
+    page.mouse.move(at(5), box["y"] + 50, steps=6)
+    page.mouse.move(at(6), box["y"] + 50, steps=6)
     page.mouse.up()
     moved = wait_for(lambda: (r := host.heard()["regions"][0])[0] > 4 and r, what="the drag")
     assert moved[1] - moved[0] == pytest.approx(end - start, abs=0.05)

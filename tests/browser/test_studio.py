@@ -191,7 +191,7 @@ def test_a_region_is_dragged_resized_and_a_whole_number_survives(window: Window,
 
     stage.scroll_into_view_if_needed()
     box = stage.bounding_box()
-    left, width, middle = box["x"] + 4, box["width"] - 8, box["y"] + 90
+    left, width, middle = box["x"] + 4, box["width"] - 8, box["y"] + 50
 
     def at(second: float) -> float:
         return left + width * second / 10
