@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from acestep_lab.audio.audio import Audio
-from acestep_lab.errors import RecipeError
+from acestep_lab.errors import RecipeError, SourceError
+from acestep_lab.listen.analysis import analyze
 from acestep_lab.listen.beats import bar_times, beat_times
 from acestep_lab.listen.silence import cut_points, quiet_spans
 from acestep_lab.plan.plan import Plan
@@ -362,12 +363,18 @@ def test_regions_snap_to_beats_of_a_known_tempo_once_asked_and_to_silence() -> N
 
 def test_a_tempo_nobody_knows_is_measured_on_request_and_dropped_where_it_comes_late() -> None:
     jobs: list[Callable[[], None]] = []
-    picker = WaveformPickerWidget(clicks(100, 0.1, 20.0), background=jobs.append)
+    seen: list[str] = []
+
+    def listen(sound: Any) -> Any:
+        seen.append(picker.finding)
+        return analyze(sound)
+
+    picker = WaveformPickerWidget(clicks(100, 0.1, 20.0), background=jobs.append, listen=listen)
     assert picker.snaps == ["off", "silence"]
     assert picker.can_find_beat
     picker.do_find_beat()
-    assert picker.finding == "beat"
     jobs.pop()()
+    assert seen == ["beat"]
     assert (picker.finding, picker.snap, picker.can_find_beat) == ("", "beats", False)
     assert len(picker._grids["beats"]) == pytest.approx(33, abs=1)
     picker.do_snap("off")
@@ -375,7 +382,16 @@ def test_a_tempo_nobody_knows_is_measured_on_request_and_dropped_where_it_comes_
     picker.do_find_beat()
     picker.load(take(2))
     jobs.pop()()
-    assert (picker.snaps, picker.finding) == (["off", "silence"], "")
+    assert (picker.snaps, picker.snap, picker.finding) == (["off", "silence"], "off", "")
+
+
+def test_a_beat_that_cannot_be_found_leaves_nothing_half_done() -> None:
+    jobs: list[Callable[[], None]] = []
+    picker = WaveformPickerWidget(tone(0.5), background=jobs.append)
+    picker.do_find_beat()
+    with pytest.raises(SourceError, match="shorter than a second"):
+        jobs.pop()()
+    assert (picker.snap, picker.finding, picker.can_find_beat) == ("off", "", True)
 
 
 def test_a_recipe_stands_against_its_plan() -> None:

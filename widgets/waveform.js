@@ -612,9 +612,11 @@ export default mount(
       followLoop();
     }
     function choose(place) {
+      const other = selected !== place;
       selected = place;
       placeMarks();
       showNumbers();
+      if (other) followLoop();
     }
     const freeName = () => {
       const used = new Set(local.map((r) => r.name));
@@ -667,13 +669,19 @@ export default mount(
       const r = local[place];
       if (r) broadcast("play", { id: track().id, start: r.start, end: r.end });
     };
-    const tellLoop = (on, r) =>
-      broadcast("region", { id: track().id, start: r.start, end: r.end, loop: on, from: "waveform" });
+    /** A player may loop the region that is chosen here; `loop` is there only where it is switched on or off. */
+    const tellRegion = (about = {}) => {
+      const r = local[selected];
+      broadcast("region", { id: track().id, start: r?.start ?? null, end: r?.end ?? null, from: "waveform", ...about });
+    };
+    const tellLoop = (on, r) => tellRegion({ start: r.start, end: r.end, loop: on });
     function setLoop(place) {
       const before = loop && local[loop.place];
       loop = place == null || !local[place] ? null : { place };
-      if (loop) tellLoop(true, local[loop.place]);
-      else tellLoop(false, before ?? region());
+      if (loop) {
+        tellLoop(true, local[loop.place]);
+        broadcast("play", { id: track().id, start: local[loop.place].start });
+      } else tellLoop(false, before ?? region());
       placeMarks();
       showNumbers();
     }
@@ -683,10 +691,11 @@ export default mount(
     /** The looped region was moved: the loop goes with it. */
     function followLoop() {
       if (loop && local[loop.place]) tellLoop(true, local[loop.place]);
+      else tellRegion();
     }
     host.onClose(
       onBroadcast("region", (news) => {
-        if (news?.from === "waveform" || news?.id !== track().id || news.loop || !loop) return;
+        if (news?.from === "waveform" || news?.id !== track().id || news.loop !== false || !loop) return;
         loop = null;
         placeMarks();
         showNumbers();
@@ -1032,15 +1041,6 @@ export default mount(
           own.audio.currentTime = looped.start;
       });
       host.watch("track", own.reset);
-      host.onClose(
-        onBroadcast("region", (news) => {
-          if (news?.id !== track().id) return;
-          if (news.loop && own.audio.paused) {
-            own.seek(news.start);
-            own.play();
-          }
-        }),
-      );
     } else
       host.onClose(
         onBroadcast("time", (news) => {

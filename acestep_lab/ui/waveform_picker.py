@@ -158,7 +158,7 @@ class WaveformPicker(Component):
         with self._in_hand:
             self._take, self._difference, self._lane, self._total = take, None, None, float(take.seconds)
             self._marks = self._kept_marks.of(take.id)
-            self._marks.regions = [_within(r, self._total) for r in self._marks.regions if r["start"] < self._total]
+            self._marks.regions = _within(self._marks.regions, self._total)
             self._grids = {
                 "beats": sorted(float(at) for at in beats),
                 "bars": sorted(float(at) for at in bars),
@@ -340,9 +340,9 @@ class WaveformPicker(Component):
         take, find = self._take, self._find_codes
         if take is None or find is None:
             raise RecipeError("This checkpoint has no audio codes to find.")
-        self.finding = "codes"
 
         def work() -> None:
+            self._look_for(take, "codes")
             try:
                 if find(take):
                     self._found_codes(take)
@@ -488,9 +488,9 @@ class WaveformPicker(Component):
             self.snap = "silence" if self._grids["silence"] else "off"
             self._send_grid()
             return
-        self.finding = "beat"
 
         def work() -> None:
+            self._look_for(take, "beat")
             try:
                 tempo = self._tempo_of(take)
                 beats = beating.beat_times(tracks.audio_of(take), tempo[0])
@@ -526,10 +526,17 @@ class WaveformPicker(Component):
             self.snap = wanted if wanted in self.snaps else "beats"
             self._apply_grid()
 
+    def _look_for(self, take: Take | Audio, what: str) -> None:
+        with self._in_hand:
+            if take is self._take:
+                self.finding = what
+
     def _found(self, take: Take | Audio) -> None:
+        """The search is over, whatever came of it."""
         with self._in_hand:
             if take is self._take:
                 self.finding = ""
+                self.snap = self.snap if self.snap in self.snaps else "off"
 
     def _found_codes(self, take: Take | Audio) -> None:
         with self._in_hand:
@@ -613,8 +620,10 @@ def _plain(asked: Mapping[str, Any], place: int) -> dict[str, Any]:
     return {"name": name, "start": start, "end": end, "words": str(asked.get("words") or "")}
 
 
-def _within(region: dict[str, Any], total: float) -> dict[str, Any]:
-    return {**region, "end": min(region["end"], total)}
+def _within(regions: Iterable[dict[str, Any]], total: float) -> list[dict[str, Any]]:
+    """The regions as far as they lie within a sound."""
+    cut = [{**r, "start": max(0.0, r["start"]), "end": min(r["end"], total)} for r in regions]
+    return [r for r in cut if r["start"] < r["end"]]
 
 
 def _time(value: object) -> float:
