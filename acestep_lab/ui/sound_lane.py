@@ -46,7 +46,10 @@ def _piece_of(audio: Audio) -> np.ndarray:
     attacks, per_second = onset_envelope(audio)
     hop = audio.seconds / max(1, len(chroma) - 1)
     return np.concatenate(
-        [_binned(chroma, 1 / max(hop, 1e-9), columns, np.add), _binned(attacks[:, None], per_second, columns, np.maximum)],
+        [
+            _binned(chroma, 1 / max(hop, 1e-9), columns, np.add),
+            _binned(attacks[:, None], per_second, columns, np.maximum),
+        ],
         axis=1,
     )
 

@@ -41,9 +41,7 @@ METER_SECONDS = 60.0
 """So much of a sound is listened to for its meter."""
 Spans = Annotated[
     Sequence[dict[str, Any]],
-    list_of(
-        table(name=optional(text(2_000)), start=typed, end=typed, words=optional(text(MOST_WORDS))), MOST_REGIONS
-    ),
+    list_of(table(name=optional(text(2_000)), start=typed, end=typed, words=optional(text(MOST_WORDS))), MOST_REGIONS),
 ]
 ChangeId = Annotated[str, text(100)]
 
@@ -196,9 +194,7 @@ class WaveformPicker(Component):
 
     def mark(self, regions: Sequence[Region], of: str | None = None) -> None:
         """Put these regions on the waveform instead of those there; `of` another take: they are there once it is in hand."""
-        rows = [
-            {"name": _NAMES[n % 26], "start": r.start, "end": r.end, "words": ""} for n, r in enumerate(regions)
-        ]
+        rows = [{"name": _NAMES[n % 26], "start": r.start, "end": r.end, "words": ""} for n, r in enumerate(regions)]
         if of is None or (self._take is not None and self._take.id == of):
             self._set_regions(rows, force=True)
         else:
@@ -513,9 +509,7 @@ class WaveformPicker(Component):
         part = audio.cut(Region(0.0, min(METER_SECONDS, audio.seconds)))
         return known[0], beats_per_bar(meter(part, known[0])[0])
 
-    def _found_beats(
-        self, take: Take | Audio, tempo: tuple[float, int], beats: list[float], bars: list[float]
-    ) -> None:
+    def _found_beats(self, take: Take | Audio, tempo: tuple[float, int], beats: list[float], bars: list[float]) -> None:
         with self._in_hand:
             if take is not self._take:
                 return

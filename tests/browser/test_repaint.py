@@ -112,7 +112,9 @@ def test_two_words_make_two_takes_and_each_take_has_its_own_regions(window: Wind
     page.locator(f"{WAVE} .go").dblclick()
     until(page, ".acl-gallery", "cards", "3", 30)
     proof = page.locator(f"{WAVE} .verdict")
-    wait_for(lambda: proof.inner_text().count("–") == 2 and "bit for bit" in proof.inner_text(), what="the proof of both")
+    wait_for(
+        lambda: proof.inner_text().count("–") == 2 and "bit for bit" in proof.inner_text(), what="the proof of both"
+    )
     last = wait_for(lambda: studio.session.library.open(state_of(page, WAVE, "drawn") or ""))
     middle = studio.session.library.open(last.parents[0])
     source = studio.session.library.open(middle.parents[0])
