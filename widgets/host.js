@@ -346,7 +346,7 @@ function showKeys(root) {
     h(
       "dl.keys",
       {},
-      rows.flatMap(([key, what]) => [h("dt", {}, h("kbd", {}, t(key))), h("dd", {}, t(what))]),
+      rows.flatMap(([key, what, word = t]) => [h("dt", {}, h("kbd", {}, word(key))), h("dd", {}, word(what))]),
     ),
   ]);
   const dialog = h(
@@ -373,7 +373,12 @@ const titleOf = (name) => (t(`titles.${name}`) === `titles.${name}` ? name : t(`
  * built anew when the reader chooses another language. `keys` are pairs of a key and the key of its word.
  */
 function mount(name, keys, build) {
-  if (keys.length) pageState.keymaps.set(name, keys);
+  // Each component holds its own words only, and any of them may be asked for the keys of all.
+  if (keys.length)
+    pageState.keymaps.set(
+      name,
+      keys.map((row) => [...row, t]),
+    );
   return {
     /** @param {Context} context */
     render(context) {

@@ -96,6 +96,7 @@ class WaveformPicker(Component):
     snap: str
     revision: int
     clicks: int
+    before: dict[str, Any]
 
     def setup(
         self,

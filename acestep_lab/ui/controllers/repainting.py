@@ -31,6 +31,7 @@ class Repainting(Controller):
     """The waveform picker."""
 
     crossfades: Callable[[str, float], tuple[float, float]] | None = None
+    picker: Any
 
     def build(self, made: Callable[..., Any]) -> None:
         self.picker = made(
