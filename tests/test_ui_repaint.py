@@ -176,7 +176,7 @@ def test_other_words_make_a_chain_of_takes_each_from_the_last(lab: PretendSessio
     assert page.picker.verdict.count("–") == 3, "held against the sound before all three"
     assert page.picker.before["id"] == first.id
     assert [r["words"] for r in page.picker.regions] == ["brass", "choir", ""], "the words stay with their regions"
-    assert page.picker.chain == ""
+    until(lambda: page.picker.chain == "")
 
 
 WANTED = (Region(0.5, 1), Region(2, 2.5), Region(3, 3.3))
@@ -238,6 +238,19 @@ def test_a_chain_goes_on_when_its_page_is_closed(lab: PretendSession, gate: thre
     again = page_of(lab)
     until(lambda: again.picker.verdict)
     assert again.picker.before["id"] == first.id
+
+
+def test_the_words_of_somebodys_chain_are_theirs(lab: PretendSession) -> None:
+    ada, bob = page_of(lab), page_of(lab, "bob")
+    first = composed(ada)
+    ada.picker.do_regions(rows((0.5, 1, "a secret")))
+    ada.picker.do_repaint()
+    until(lambda: done(ada, 2))
+    forged = take().replace(recipe=ada.selected.recipe)
+    bob.select(forged)
+    assert [r["words"] for r in ada.picker.regions] == ["a secret"]
+    assert [r["words"] for r in bob.picker.regions] == [""]
+    assert first.id not in str(bob.picker.before)
 
 
 # -- a verdict belongs to its take

@@ -97,6 +97,27 @@ def test_a_drag_marks_a_region_shift_pans_a_click_seeks_and_escape_cancels(windo
     assert marked(page, lambda r: r[0][0] > 4)[0] == pytest.approx([5, 7], abs=0.1)
 
 
+def test_a_region_is_looped_and_the_player_is_told(window: Window, studio: Studio) -> None:
+    with_takes(studio, 1)
+    page = open_page(window, studio)
+    wave = Wave(page)
+    page.evaluate(
+        """() => { globalThis.told = [];
+        addEventListener("acestep-lab:region", (news) => "loop" in news.detail && told.push(news.detail)); }"""
+    )
+    wave.drag(2, 4)
+    marked(page, lambda r: len(r) == 1)
+    page.keyboard.press("o")
+    loop = page.get_by_role("button", name="Loop the region")
+    assert loop.get_attribute("aria-pressed") == "true"
+    until(page, WAVE, "head", lambda s: float(s) > 2.05)
+    loop.click()
+    told = page.evaluate("told")
+    assert [news["loop"] for news in told] == [True, False]
+    assert [told[0]["start"], told[0]["end"]] == pytest.approx([2, 4], abs=0.05)
+    assert told[0]["id"] == state_of(page, WAVE, "drawn")
+
+
 def test_two_words_make_two_takes_and_each_take_has_its_own_regions(window: Window, studio: Studio) -> None:
     first = with_takes(studio, 1)[0]
     page = open_page(window, studio)
@@ -143,15 +164,15 @@ def test_a_finger_held_down_marks_and_one_that_moves_looks_around(browser: Any, 
     phone = Window(browser, width=390, height=844)
     page = open_page(phone, studio)
     wave = Wave(page)
-    send = """([kind, x]) => {
+    send = """([kind, x, id]) => {
       const deep = (root) => [...root.querySelectorAll("*")].flatMap((n) => [n, ...(n.shadowRoot ? deep(n.shadowRoot) : [])]);
       const glass = deep(document).find((n) => n.classList?.contains("glass"));
-      glass.dispatchEvent(new PointerEvent(kind, { pointerId: 5, pointerType: "touch", isPrimary: true, button: 0,
+      glass.dispatchEvent(new PointerEvent(kind, { pointerId: id, pointerType: "touch", isPrimary: id === 5, button: 0,
         clientX: x, clientY: 10, bubbles: true, composed: true })); }"""
     page.evaluate("() => (Element.prototype.setPointerCapture = () => {})")  # these fingers are made up
 
-    def finger(kind: str, second: float) -> None:
-        page.evaluate(send, [f"pointer{kind}", wave.x(second)])
+    def finger(kind: str, second: float, which: int = 5) -> None:
+        page.evaluate(send, [f"pointer{kind}", wave.x(second), which])
 
     finger("down", 2)
     finger("move", 5)
@@ -164,6 +185,14 @@ def test_a_finger_held_down_marks_and_one_that_moves_looks_around(browser: Any, 
         finger("move", second)
     finger("up", 5)
     assert marked(page, lambda r: len(r) == 1)[0] == pytest.approx([2, 5], abs=0.1)
+    finger("down", 6)
+    finger("down", 8, 6)
+    finger("move", 10, 6)
+    seen = until(page, WAVE, "view", lambda s: s != "0.000 10.000").split()
+    assert float(seen[1]) - float(seen[0]) == pytest.approx(5, abs=0.2), "two fingers zoom"
+    finger("up", 10, 6)
+    finger("up", 6)
+    assert len(regions(page)) == 1
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     phone.picture("repaint-390")
     assert phone.errors == []

@@ -103,7 +103,8 @@ class Repainting(Controller):
                 self.picker.show_error(error)
 
     def _chain_of(self, sound: Take | Audio) -> Chain | None:
-        return next((chain for chain in reversed(chains_of(self.backend)) if chain.has_made(sound)), None)
+        mine = [chain for chain in chains_of(self.backend) if chain.owner == self.studio.owner]
+        return next((chain for chain in reversed(mine) if chain.has_made(sound)), None)
 
 
 class Chain:
@@ -122,6 +123,7 @@ class Chain:
         marks: Marks,
     ) -> None:
         self.page, self.links, self.how, self.seed, self.marks = page, list(links), how, seed, marks
+        self.owner = page.studio.owner
         self._first: Take | Audio | None = first
         self._title_of_first = tracks.title_of(first, 60)
         self._caption = getattr(getattr(first, "recipe", None), "caption", "")
@@ -146,7 +148,7 @@ class Chain:
             raise LabError("This chain of repaints has begun already.")
         try:
             self._start(first)
-        except LabError:
+        except BaseException:
             self._end("")
             raise
 
@@ -213,6 +215,7 @@ class Chain:
         self.is_over = True
         self._forget()
         self.page.tell_chain(self, text if len(self.links) > 1 else "", error)
+        del self.page  # a chain is remembered for longer than a page is open
 
 
 def chains_of(backend: Backend) -> deque[Chain]:
