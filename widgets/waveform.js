@@ -189,11 +189,13 @@ export default mount(
       context.restore();
       drawPeaks(context, width, tall, peaksOf("wave"), peaksOf("overview"), view.span, colour("wave"));
       drawAxis(context, width, height);
+    }
+    /** For whoever watches: whose picture this is. */
+    function tellDrawn() {
       const seen = peaksOf("wave");
-      if (seen) {
-        host.root.dataset.bins = String(seen.pairs.length >> 1);
-        host.root.dataset.drawn = track().id;
-      }
+      if (!seen) return;
+      host.root.dataset.bins = String(seen.pairs.length >> 1);
+      host.root.dataset.drawn = shownId;
     }
     function drawAxis(context, width, height) {
       const [from, to] = view.span,
@@ -999,7 +1001,9 @@ export default mount(
       if (!bytes) return;
       const pairs = new Int8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
       pending[body.lane] = { start: body.start, end: body.end, pairs, id: body.id };
-      if (body.id === shownId) canvases.forEach((one) => one.paint());
+      if (body.id !== shownId) return;
+      canvases.forEach((one) => one.paint());
+      tellDrawn();
     });
     host.on("grid", (body, [bytes]) => {
       gridId = body.id;
@@ -1049,7 +1053,7 @@ export default mount(
       );
     host.root.addEventListener("keydown", (event) => {
       if (isTyping(event) || event.ctrlKey || event.metaKey) return;
-      const beat = grid.length > 1 ? grid[1] - grid[0] : 0.5,
+      const beat = host.text("snap") === "beats" && grid.length > 1 ? grid[1] - grid[0] : 0.5,
         step = event.altKey ? beat : event.shiftKey ? 1 : 0.1;
       const set = (key) => local[selected] && change(local.map((q, i) => (i === selected ? { ...q, [key]: head } : q)));
       const actions = {
@@ -1198,6 +1202,7 @@ export default mount(
       fromPython();
       moveHead(0);
       view.whole();
+      tellDrawn();
     };
     host.watch("track", showTrack);
     const resized = new ResizeObserver(() => {
