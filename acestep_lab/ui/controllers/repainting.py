@@ -171,7 +171,7 @@ class Chain:
         caption = captions_of(self.links, self._caption)[self.place]
         words = {} if caption is None else {"caption": caption}
         task = Repaint(source, self.links[self.place].regions, **self.how)
-        return self.page.backend.session.recipe_from(source, task, seed=self.seed + self.place, **words)
+        return self.page.backend.session.recipe_from(source, task, seed=self.seed, **words)
 
     def _title(self) -> str:
         which = f" {self.links[self.place].title}" if len(self.links) > 1 else ""
