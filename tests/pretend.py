@@ -256,6 +256,7 @@ class PretendSession:
         goal = np.random.default_rng(recipe.seed).standard_normal((frames, 8)).cumsum(axis=0).astype(np.float32)
         noise = np.random.default_rng(1).standard_normal((frames, 8)).astype(np.float32)
         run.can_keep(lambda step, item: self._take(recipe, step))
+        run.can_hear(lambda step, item, start, end: tone(max(0.2, end - start), step.index + 1))
         with run.stage("render"):
             for index in range(steps):
                 self._wait(run)

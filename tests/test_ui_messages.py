@@ -28,8 +28,9 @@ from acestep_lab.prompt.literal import comment, literal
 from acestep_lab.prompt.recipe import Planning, Recipe
 from acestep_lab.prompt.sampling import TokenSampling
 from acestep_lab.prompt.tasks import Complete, FlowEdit, Region, Repaint
+from acestep_lab.takes import page as report
 from acestep_lab.takes.take import Take
-from acestep_lab.ui import assets, report
+from acestep_lab.ui import assets
 from acestep_lab.ui.component import Component, widget_and_pane
 from acestep_lab.ui.draft import PLAIN_FIELDS, TOKENS, Draft, Form
 from acestep_lab.ui.formatters import sound_bundle

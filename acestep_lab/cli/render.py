@@ -216,7 +216,7 @@ def print_json(value: object) -> None:
 
 def write_page(run: RenderRun, take: Take, path: Path, place: int = 0) -> Path:
     """Write a page that needs nothing else: player, pictures of at most `MOST_PICTURES` steps that have an estimate, recipe."""
-    from acestep_lab.ui import report
+    from acestep_lab.takes import page as report
     from acestep_lab.ui.latent_image import picture, png_bytes
 
     steps = [step for step in run.steps if step.estimate is not None and step.item == place]

@@ -167,6 +167,15 @@ class OpenEngines:
         """For a time, tell somebody of every change of the memory plan."""
         return self.devices.notifying(on_message)
 
+    def on_device(self) -> tuple[str, ...]:
+        """The components of the engine in use that are on the device now."""
+        key = self._key(self.current)
+        return tuple(name for checkpoint, name in self.devices.places_on_device if checkpoint == key)
+
+    def loading(self) -> str:
+        """The component whose weights are being read now; "" where none are."""
+        return self.devices.loading
+
     def explain(self, engine: Engine) -> str:
         """How an engine fits this machine, as a sentence."""
         return self.memory_plan(engine).summary()

@@ -1,4 +1,7 @@
-"""Ctrl-C in a loop over a run, also in the loop's own body. Knows runs only by their `stop_event`."""
+"""Ctrl-C while somebody waits for a run or loops over it, also in the loop's own body. Knows runs by their `interrupt` only.
+
+What was kept is a note of the KeyboardInterrupt, which Python and IPython show under the traceback.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,8 @@ from typing import Any, Protocol
 class Interruptible(Protocol):
     """What an interrupt stops."""
 
-    @property
-    def stop_event(self) -> threading.Event:
-        """Set when somebody asked to stop."""
+    def interrupt(self) -> str:
+        """Be asked to stop, by whatever means take no lock; what is kept, in a sentence."""
 
 
 class Interrupts:
@@ -57,9 +59,14 @@ class Interrupts:
             signal.signal(signal.SIGINT, self._before)
 
     def _interrupted(self, number: int, frame: Any) -> None:
-        for run in self._runs:
-            run.stop_event.set()  # no more: whatever this interrupts may hold a lock
-        self._before(number, frame)
+        # No more than this: whatever this interrupts may hold a lock.
+        said = [run.interrupt() for run in dict.fromkeys(self._runs)]
+        try:
+            self._before(number, frame)
+        except KeyboardInterrupt as interrupt:
+            for sentence in said:
+                interrupt.add_note(sentence)
+            raise
 
 
 interrupts = Interrupts()

@@ -15,6 +15,7 @@ from acestep_lab.jobs.run import USUAL_SECONDS, Run
 from acestep_lab.prompt import checks
 
 if TYPE_CHECKING:
+    from acestep_lab.audio.audio import Audio
     from acestep_lab.engines.step import Step
     from acestep_lab.plan.plan import Plan
     from acestep_lab.prompt.recipe import Recipe
@@ -34,6 +35,7 @@ class RenderRun(Run["Step", "list[Take]"]):
         """When each step came, by a clock in seconds that starts anywhere."""
         self._made: dict[int, Take] = {}
         self._keeper: Callable[[Step, int], Take] | None = None
+        self._hearer: Callable[[Step, int, float, float], Audio] | None = None
         seconds = sum(recipe.seconds or USUAL_SECONDS for recipe in self.recipes)
         super().__init__(title or _title(self.recipes), seconds, work)
 
@@ -83,15 +85,30 @@ class RenderRun(Run["Step", "list[Take]"]):
         `item` says which, counted from 0, where several recipes are rendered. RecipeError for a step that was not shown (yet),
         LabError before the run has begun.
         """
+        shown, item = self._shown(step, item)
+        if self._keeper is None:
+            raise LabError("This run cannot keep a step: it has not begun.")
+        return self._keeper(shown, item)
+
+    def hear(self, step: int, start: float, end: float, item: int = 0) -> Audio:
+        """The seconds from `start` to `end` of a step's estimate, decoded alone; also during the run and after a stop.
+
+        RecipeError for a step that was not shown (yet), and for a model whose steps cannot be heard; LabError before it began.
+        """
+        shown, item = self._shown(step, item)
+        if self._hearer is None:
+            raise LabError("A step of this run cannot be heard by the run; write lab.preview(step, at=3).")
+        return self._hearer(shown, item, start, end)
+
+    def _shown(self, step: int, item: int) -> tuple[Step, int]:
+        """A step of an item that was shown, and the item; RecipeError where it was not."""
         step, item = checks.whole("A step", step, -(2**31), 2**31), checks.whole("An item", item, -(2**31), 2**31)
         shown = [one for one in self._pieces if item in one.items]
         if not shown:
             raise RecipeError(f"Recipe {item} of this run has shown no step yet; wait for its first one.")
         if not 0 <= step < len(shown):
             raise RecipeError(f"There is no step {step}; this run has shown steps 0 to {len(shown) - 1}.")
-        if self._keeper is None:
-            raise LabError("This run cannot keep a step: it has not begun.")
-        return self._keeper(shown[step], item)
+        return shown[step], item
 
     def stopped(self) -> Stopped:
         """What to raise for a run that was asked to stop."""
@@ -99,6 +116,28 @@ class RenderRun(Run["Step", "list[Take]"]):
         if not done:
             return Stopped("The run was stopped before it had a take.")
         return Stopped(f"The run was stopped with {done} of its {whole} takes made; they are kept, and in run.made.")
+
+    def what_is_kept(self) -> str:
+        made, whole = [take.id for take in self._made.values()], len(self.recipes)
+        listed = ", ".join(made[:3]) + (f" and {len(made) - 3} more" if len(made) > 3 else "")
+        kept = f"Kept in the library: {listed} ({len(made)} of {whole})." if made else "No take was made yet."
+        if not self._pieces or self._keeper is None or len(made) == whole:
+            return kept
+        last = self._pieces[-1]
+        item, more = last.items[0], f", item={last.items[0]}" if last.items[0] else ""
+        own = sum(item in one.items for one in tuple(self._pieces)) - 1
+        return (
+            f"{kept} Step {last.index + 1} of {last.steps} can still be kept as a take: run.keep({own}{more}), "
+            f"where run is yours or lab.jobs.interrupted."
+        )
+
+    def _at_work(self) -> str:
+        if self._state != "rendering":
+            return self._state
+        if not self._pieces:
+            return "reading the words and sources"
+        last = self._pieces[-1]
+        return f"step {min(last.index + 2, last.steps)} of {last.steps}"
 
     # -- what the worker tells
 
@@ -115,6 +154,10 @@ class RenderRun(Run["Step", "list[Take]"]):
     def can_keep(self, keeper: Callable[[Step, int], Take]) -> None:
         """From now on a step can be kept."""
         self._keeper = keeper
+
+    def can_hear(self, hearer: Callable[[Step, int, float, float], Audio]) -> None:
+        """From now on a window of a step can be heard."""
+        self._hearer = hearer
 
     def show(self, *steps: Step) -> None:
         """One turn of the loop: a step for each recipe in it."""
@@ -152,6 +195,9 @@ class PlanRun(Run[Any, "list[Plan]"]):
     def stopped(self) -> Stopped:
         """What to raise for a planning that was asked to stop."""
         return Stopped("The run was stopped before it had a plan.")
+
+    def _at_work(self) -> str:
+        return f"{self._state}, {len(self._pieces)} tokens" if self._pieces else self._state
 
     def to_json(self) -> dict[str, object]:
         """How it stands, as plain data, with the plans."""

@@ -139,6 +139,20 @@ class JobQueue:
         """Stop what runs, drop what waits, end the thread; wait so many seconds for the step at work."""
         self._worker.close(patience)
 
+    @property
+    def progress(self) -> bool | None:
+        """Whether whoever waits for a run here sees how far it is; None: unless ACESTEP_LAB_PROGRESS=0 says no."""
+        return self._worker.progress
+
+    @progress.setter
+    def progress(self, shown: bool | None) -> None:
+        self._worker.progress = None if shown is None else checks.truth("progress", shown)
+
+    @property
+    def interrupted(self) -> AnyRun | None:
+        """The run that Ctrl-C stopped last; its steps can still be kept: `lab.jobs.interrupted.keep(4)`."""
+        return self._worker.last_interrupted
+
     # -- who waits -----------------------------------------------------------------------------------------------------
 
     @property

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from acestep_lab.audio.audio import Audio
-from acestep_lab.engines.base import Engine, Plans, Prepared, Profiles, Request, groups
+from acestep_lab.engines.base import Engine, Plans, Prepared, Previews, Profiles, Request, groups
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import LintWarning, RecipeError, shown, warn_caller
 from acestep_lab.jobs.eta import DECODE, ENCODE, PLAN, RENDER, Work
@@ -62,6 +62,9 @@ class Engines(Protocol):
 
     def notifying(self, on_message: Callable[[str], None]) -> AbstractContextManager[None]:
         """For a time, tell somebody of every change of the memory plan."""
+
+    def loading(self) -> str:
+        """The component whose weights are being read now; "" where none are."""
 
     def explain(self, engine: Engine) -> str:
         """How it fits this machine, as a sentence."""
@@ -170,11 +173,13 @@ class Renderer:
         self, run: RenderRun, items: Sequence[Item], plan: Plan | None = None, shared: SharedPlan | None = None
     ) -> None:
         """Plan → words and sources → conditions → steps → sound → takes; what the machine does meanwhile is told."""
+        run.may_load(self.engines.loading)
         with self.engines.notifying(run.message):
             items = self._planned(run, items, plan, shared)
             run.replan(self._work(items))
             prepared: dict[int, Prepared] = {}
             run.can_keep(partial(self._keep_step, run, items, prepared))
+            run.can_hear(partial(self._hear_step, items))
             for engine, places in _by_engine(items):
                 self._render_with(engine, run, items, places, prepared)
         run.finish()
@@ -281,6 +286,13 @@ class Renderer:
             return take
 
         return self.queue.call(keep)
+
+    def _hear_step(self, items: Sequence[Item], step: Step, place: int, start: float, end: float) -> Audio:
+        """A window of a step's estimate."""
+        engine = items[place].engine
+        if step.estimate is None or not isinstance(engine, Previews):
+            raise RecipeError(f"{engine.name} has nothing to hear before its last step.")
+        return self.queue.call(partial(engine.preview, step.estimate, (start + end) / 2, max(0.2, end - start)))
 
     def _store(self, run: RenderRun, take: Take, item: Item) -> None:
         self.sounds.store(take, item.request.task.sources().values(), run.message)

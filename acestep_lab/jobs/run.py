@@ -23,6 +23,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from acestep_lab.errors import LabError, Stopped, sentence
+from acestep_lab.jobs import progress
 from acestep_lab.jobs.client import Client, acting
 from acestep_lab.jobs.eta import DECODE, ENCODE, PLAN, RENDER, Clock, EtaEstimator, StageHistory, StageTimer, Work
 from acestep_lab.jobs.events import Event, Kind
@@ -81,6 +82,13 @@ class Line(Protocol):
     def clock(self) -> Clock:
         """What seconds are told by."""
 
+    @property
+    def progress(self) -> bool | None:
+        """Whether whoever waits for a run sees how far it is; None: as the environment says."""
+
+    def interrupted(self, run: AnyRun) -> None:
+        """Be told that Ctrl-C stopped a run, which nobody may hold: remember it."""
+
     def must_be_ours(self) -> None:
         """LabError in another process."""
 
@@ -119,6 +127,7 @@ class Run(Generic[Piece, Result]):
         self._position = 0
         self._held = False
         self._fraction = 0.0
+        self._loading: Callable[[], str] = str
         self._began: float | None = None
         self._ended: float | None = None
         self._told_eta = -ETA_EVERY
@@ -163,6 +172,24 @@ class Run(Generic[Piece, Result]):
     def over(self) -> bool:
         """Whether nothing more will happen."""
         return self._state in OVER
+
+    @property
+    def doing(self) -> str:
+        """What it is doing, in a few words: "waiting, 2 before it", "loading the text encoder", "planning", "decoding"."""
+        if self.over:
+            return self._state
+        if self._stop.is_set():
+            return "stopping"
+        if self._held:
+            return "held back"
+        if self._state == "queued":
+            return f"waiting, {ahead} before it" if (ahead := len(self._ahead())) else "waiting"
+        loading = self._loading()
+        return f"loading the {loading}" if loading else self._at_work()
+
+    def _at_work(self) -> str:
+        """What it is doing, of its own kind."""
+        return self._state
 
     @property
     def is_submitted(self) -> bool:
@@ -244,8 +271,11 @@ class Run(Generic[Piece, Result]):
         return self._awaited()
 
     def result(self) -> Result:
-        """Wait for what it makes; raises what made the run fail, or Stopped. Ctrl-C stops the run."""
-        self._wait(lambda: self.over)
+        """Wait for what it makes; raises what made the run fail, or Stopped. Ctrl-C stops the run.
+
+        Meanwhile a script shows a line on stderr, a notebook the music as it forms (`progress.py`).
+        """
+        self._wait_shown()
         if self.error is not None:
             raise self.error
         return self._result()
@@ -290,6 +320,29 @@ class Run(Generic[Piece, Result]):
         return partial(self._unsubscribe_listener, listener)
 
     # -- waiting -------------------------------------------------------------------------------------------------------
+
+    def _wait_shown(self) -> None:
+        """Wait until it is over, and show how far it is where it is the host's own."""
+        with interrupts.watching(self), progress.shown(self, self._shows()) as show:
+            while not self._wait(lambda: self.over, None if show is None else progress.EVERY):
+                if show is not None:
+                    show()
+
+    def _shows(self) -> bool | None:
+        if self.client.counted or self.over:
+            return False  # a page shows its runs itself
+        return None if self._line is None else self._line.progress
+
+    def interrupt(self) -> str:
+        """Be stopped by Ctrl-C: what is kept, and what still can be, in a sentence. Takes no lock: it may be held."""
+        self._stop.set()
+        if self._line is not None:
+            self._line.interrupted(self)
+        return f"Interrupted: this run stops as soon as it can. {self.what_is_kept()}".strip()
+
+    def what_is_kept(self) -> str:
+        """What there is of it so far, in sentences."""
+        return ""
 
     def _wait(self, ready: Callable[[], bool], seconds: float | None = None) -> bool:
         """Wait in short naps, so that a notebook's interrupt gets through, and stops the run."""
@@ -362,6 +415,10 @@ class Run(Generic[Piece, Result]):
             self._emit("held", held)
 
     # -- what the worker tells -----------------------------------------------------------------------------------------
+
+    def may_load(self, loading: Callable[[], str]) -> None:
+        """From now on `loading()` names the component whose weights are being read, "" where none are."""
+        self._loading = loading
 
     @property
     def stopping(self) -> bool:

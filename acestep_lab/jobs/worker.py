@@ -63,6 +63,14 @@ class Worker:
         self._closed = False
         self._abandoned = False
         self.paused = False
+        self.progress: bool | None = None
+        """Whether whoever waits for a run sees how far it is; None: as the environment says."""
+        self.last_interrupted: AnyRun | None = None
+        """The run that Ctrl-C stopped last: nobody else may hold it, and its steps can still be kept."""
+
+    def interrupted(self, run: AnyRun) -> None:
+        """Ctrl-C stopped a run; called by a signal, so it takes no lock."""
+        self.last_interrupted = run
 
     # -- the thread's own loop -----------------------------------------------------------------------------------------
 
@@ -257,7 +265,7 @@ class Worker:
         if self.is_foreign:
             return
         with self._lock:
-            self._closed = True
+            self._closed, self.last_interrupted = True, None
             runs = self._queue.order()
         for run in runs:
             run.stop()

@@ -187,6 +187,8 @@ class DeviceManager:
         self.plans = SharedMemoryPlan.of(checkpoint, memory_plan)
         self.messages: list[str] = []
         self.peak_on_device = 0
+        self.loading = ""
+        """The component whose weights are coming to the device now; "" where none are."""
         self._open = {checkpoint: _Open(build, memory_plan)}
         self._mover_for = mover or device_mover
         self._movers: dict[str, Mover] = {}
@@ -477,6 +479,14 @@ class DeviceManager:
         return wanted == (loaded.device, loaded.dtype, loaded.stored, loaded.streamed)
 
     def _come(self, place: Place) -> _Loaded:
+        """As `_brought`; meanwhile `loading` says what comes."""
+        self.loading = place[1]
+        try:
+            return self._brought(place)
+        finally:
+            self.loading = ""
+
+    def _brought(self, place: Place) -> _Loaded:
         """Build a component if it is new, and bring it on the device in the precision and by the way its plan names."""
         name, plan = place[1], self.plans[place[0]]
         loaded = self._loaded.get(place) or self._built(place, plan)

@@ -1,7 +1,8 @@
 """The rooms people see: each component one Python class and one ES module, as anywidget and as Panel component.
 
-`…Widget` is an anywidget (JupyterLab, VS Code, Colab, marimo), `…Pane` a Panel component (apps, JupyterLab). Names are
-looked up when first used, so that importing `acestep_lab` stays light.
+`…Widget` is an anywidget (JupyterLab, VS Code, Colab, marimo), `…Pane` a Panel component (apps, JupyterLab); without either
+ending a name is the widget: `PromptEditor(session=lab)`. Names are looked up when first used, so that importing
+`acestep_lab` stays light.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from acestep_lab.ui import formatters
 
 _HOMES = {
     "CheckpointSwitch": "checkpoint_switch",
+    "Export": "export",
     "Gallery": "gallery",
     "LatentPreview": "latent_preview",
     "LyricsEditor": "lyrics_editor",
@@ -20,6 +22,7 @@ _HOMES = {
     "Player": "player",
     "PromptEditor": "prompt_editor",
     "RunQueue": "queue_view",
+    "RunView": "run_view",
     "SoundDrop": "sound_drop",
     "TakeTree": "take_tree",
     "Topbar": "topbar",
@@ -35,4 +38,5 @@ def __getattr__(name: str) -> Any:
     if core not in _HOMES:
         raise AttributeError(f"module 'acestep_lab.ui' has no attribute {name!r}")
     formatters.register_if_running()
-    return getattr(importlib.import_module(f"acestep_lab.ui.{_HOMES[core]}"), name)
+    full = f"{core}Widget" if name == core else name
+    return getattr(importlib.import_module(f"acestep_lab.ui.{_HOMES[core]}"), full)

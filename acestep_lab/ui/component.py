@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, ClassVar
 
 import anywidget
@@ -23,6 +24,8 @@ from acestep_lab.ui.messages import Name, field_of, fits, parse_message, validat
 
 Buffer = bytes | bytearray | memoryview
 Listener = Callable[..., None]
+NOBODY = "Nobody listens here. Give me a session: {name}(session=lab); or a function of your own: .on({kind!r}, …)."
+"""What a button says that asks for work where nobody does any."""
 
 
 class Component:
@@ -31,12 +34,14 @@ class Component:
     A subclass names its ES module, its fields with their defaults, and writes one `do_<kind>` per message, whose
     signature says how each field of the message is read (see `messages`). It runs unchanged under both hosts;
     `widget_and_pane` makes the two classes. Nothing a browser sends reaches a method, or a field, but through
-    `receive`.
+    `receive`. Alone, with `session=lab`, it does what it does on the studio page.
     """
 
     module: ClassVar[str] = ""
     includes: ClassVar[tuple[str, ...]] = ()
     fields: ClassVar[Mapping[str, object]] = {}
+    news: ClassVar[frozenset[str]] = frozenset({"ready", "changed", "at"})
+    """What is told to whoever cares; all else asks for work, and where nobody does it the reader is told so."""
 
     def __init_subclass__(cls, **keywords: object) -> None:
         super().__init_subclass__(**keywords)
@@ -53,10 +58,22 @@ class Component:
     def setup(self, *arguments: Any, **keywords: Any) -> None:
         """Called once with the constructor's arguments, after the host's own constructor."""
 
-    def _begin(self, *arguments: object, **keywords: object) -> None:
+    def _begin(self, *arguments: object, session: Any = None, **keywords: object) -> None:
         self._listeners: dict[str, list[Listener]] = {}
         self._receiving = threading.RLock()
-        self.setup(*arguments, **keywords)
+        self._alone: Any = None
+        if session is None:
+            self.setup(*arguments, **keywords)
+        else:
+            from acestep_lab.ui.alone import studio_around
+
+            self._alone = studio_around(self, session, arguments, keywords)
+
+    def let_go(self) -> None:
+        """Nobody uses it any more: what it does by a session of its own ends; runs and takes live on."""
+        alone, self._alone = self._alone, None
+        if alone is not None:
+            alone.close()
 
     def emit(self, kind: str, *buffers: Buffer, **body: object) -> None:
         """Send one message, with bytes if need be, to every view of this component."""
@@ -72,9 +89,12 @@ class Component:
         self._listeners.setdefault(kind, []).append(listener)
 
     def notify(self, kind: str, **body: object) -> None:
-        """Tell whoever listens; a LabError or a failing disk becomes a sentence in view."""
+        """Tell whoever listens; a LabError or a failing disk becomes a sentence in view, and so does that nobody does."""
+        listeners = self._listeners.get(kind, ())
+        if not listeners and kind not in self.news:
+            self.show_error(NOBODY.format(name=type(self).__name__, kind=kind))
         try:
-            for listener in self._listeners.get(kind, ()):
+            for listener in tuple(listeners):
                 listener(**body)
         except (LabError, OSError) as problem:
             self.show_error(sentence(problem))
@@ -163,6 +183,24 @@ class _WidgetHost(anywidget.AnyWidget):
         if names := self.stale_fields(sync_data):
             self.send_state(names)
 
+    def close(self) -> None:
+        super().close()
+        self.let_go()
+
+
+class _Unseen:
+    """Component without any view: a part of a page of which somebody wanted only another part."""
+
+    def __init__(self, *arguments: object, **keywords: object) -> None:
+        for name, value in self.fields.items():  # type: ignore[attr-defined]
+            setattr(self, name, copy.deepcopy(value))
+        self._begin(*arguments, **keywords)  # type: ignore[attr-defined]
+
+    has_views = False
+
+    def emit(self, kind: str, *buffers: Buffer, **body: object) -> None:
+        """Nobody is there to hear it."""
+
 
 class _PaneHost(AnyWidgetComponent):
     """Component over a Bokeh document, in an app or in a notebook; a page's events come in by the two methods below."""
@@ -186,6 +224,12 @@ class _PaneHost(AnyWidgetComponent):
     def _process_events(self, events: object) -> None:
         for name in self.stale_fields(events):  # type: ignore[attr-defined]
             self.param.trigger(name)
+
+
+@cache
+def unseen(core: type[Component]) -> type[Any]:
+    """The class of a component that works and is not looked at."""
+    return type(f"{core.__name__}Unseen", (_Unseen, core), {"__doc__": core.__doc__, "__module__": core.__module__})
 
 
 def widget_and_pane(core: type[Component]) -> tuple[type[Any], type[Any]]:

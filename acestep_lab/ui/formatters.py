@@ -16,7 +16,8 @@ from acestep_lab.errors import LabError, sentence
 if TYPE_CHECKING:
     from acestep_lab.audio.audio import Audio
     from acestep_lab.engines.step import Step
-    from acestep_lab.jobs.kinds import RenderRun
+    from acestep_lab.jobs.kinds import PlanRun, RenderRun
+    from acestep_lab.session import Session
     from acestep_lab.takes.take import Take
 
 Bundle = dict[str, object] | tuple[dict[str, object], dict[str, object]]
@@ -34,17 +35,31 @@ class Displays(Protocol):
 def sound_bundle(sound: Take | Audio) -> Bundle:
     """A player; nothing of the sound is stored in the notebook. Where there are no widgets, its repr."""
     from acestep_lab.ui.player import PlayerWidget
+    from acestep_lab.ui.run_display import result_is_shown
 
+    result_is_shown(sound)
     return _widget_bundle(PlayerWidget(sound), sound)
 
 
 def run_bundle(run: RenderRun) -> Bundle:
-    """The music as it forms, step by step, with a button that stops the run."""
-    from acestep_lab.ui.latent_preview import LatentPreviewWidget
+    """A bar with Stop, the music as it forms, and at the end its player, in one output."""
+    from acestep_lab.ui.run_display import run_widget
 
-    preview = LatentPreviewWidget()
-    preview.follow(run)
-    return _widget_bundle(preview, run)
+    return _widget_bundle(run_widget(run), run)
+
+
+def plan_run_bundle(run: PlanRun) -> Bundle:
+    """A bar with Stop."""
+    from acestep_lab.ui.run_view import RunViewWidget
+
+    return _widget_bundle(RunViewWidget(run), run)
+
+
+def session_bundle(session: Session) -> Bundle:
+    """A card: checkpoint, components, memory, library, runs, next verbs. Nothing is loaded for it."""
+    from acestep_lab.ui.session_card import card
+
+    return {"text/html": card(session), "text/plain": repr(session)}
 
 
 def step_bundle(step: Step) -> Bundle:
@@ -74,7 +89,9 @@ def _widget_bundle(widget: Any, value: object) -> Bundle:
 FORMATTERS: Mapping[tuple[str, str], Callable[[Any], Bundle]] = {
     ("acestep_lab.audio.audio", "Audio"): sound_bundle,
     ("acestep_lab.engines.step", "Step"): step_bundle,
+    ("acestep_lab.jobs.kinds", "PlanRun"): plan_run_bundle,
     ("acestep_lab.jobs.kinds", "RenderRun"): run_bundle,
+    ("acestep_lab.session", "Session"): session_bundle,
     ("acestep_lab.takes.take", "Take"): sound_bundle,
 }
 """Module and name of each value's class, and what shows it. Plans, profiles and comparisons are tables: they write
@@ -90,6 +107,16 @@ def register(shell: Displays | None) -> None:
     for (module, name), formatter in FORMATTERS.items():
         if f"{module}.{name}" not in bundles:
             bundles.for_type_by_name(module, name, or_text(formatter))
+    from acestep_lab.jobs import progress
+
+    progress.put_in_notebook(_waiting_cell)
+
+
+def _waiting_cell() -> Any:
+    """What a cell that waits for a run shows it in; nothing of it is imported before."""
+    from acestep_lab.ui.run_display import waiting_cell
+
+    return waiting_cell()
 
 
 def or_text(formatter: Callable[[Any], Bundle]) -> Callable[[Any], Bundle]:

@@ -46,6 +46,7 @@ class Gallery(Component):
     """
 
     module = "gallery"
+    news = Component.news | {"vote", "select"}
     fields: ClassVar[Mapping[str, object]] = {
         "cards": [],
         "columns": [],

@@ -30,6 +30,7 @@ class SoundDrop(Component):
     """
 
     module = "drop"
+    news = Component.news | {"sound"}
     fields: ClassVar[Mapping[str, object]] = {"limit": MOST_BYTES, "kinds": list(KINDS), "chunk": CHUNK, "status": ""}
 
     def setup(self, most_bytes: int = MOST_BYTES) -> None:

@@ -8,6 +8,7 @@ the server's, a kernel's subshell.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -37,6 +38,11 @@ from acestep_lab.ui.controllers.repainting import Repainting
 from acestep_lab.ui.controllers.watching import Watching
 
 
+def _made(host: str, module: ModuleType, name: str, **keywords: object) -> Any:
+    """A component as its class for a host, "Pane" or "Widget"."""
+    return getattr(module, name + host)(**keywords)
+
+
 class Studio:
     """One person's page over a Backend: its parts, and what all of them share."""
 
@@ -52,7 +58,9 @@ class Studio:
         picture: Callable[[Step], bytes] | None = None,
         crossfades: Callable[[str, float], tuple[float, float]] | None = None,
         catalog: Callable[[], Iterable[OfferedCheckpoint]] = offered,
+        make: Callable[..., Any] | None = None,
     ) -> None:
+        """`make(module, "Player", …)` makes the components where they are neither all panes nor all widgets."""
         self.backend, self.owner, self.address, self.url = backend, owner, address, url
         self.selected: Take | Audio | None = None
         """The take or sound in hand: what the player plays and a task starts from."""
@@ -64,7 +72,7 @@ class Studio:
         self._make_controllers()
         self.watching.picture, self.repainting.crossfades = picture, crossfades
         self.checkpoints.catalog = catalog
-        self._build("Pane" if panes else "Widget")
+        self._build(make or partial(_made, "Pane" if panes else "Widget"))
         self.listening.top.page = page
         self.adopt(None)
         for one in self.controllers:
@@ -85,12 +93,8 @@ class Studio:
         self.controllers: list[Controller] = [one for one in vars(self).values() if isinstance(one, Controller)]
         """The parts of the page, in the order in which they hear what happens."""
 
-    def _build(self, host: str) -> None:
-        """The components of all parts, each as its class for a host, "Pane" or "Widget"."""
-
-        def made(module: ModuleType, name: str, **keywords: object) -> Any:
-            return getattr(module, name + host)(**keywords)
-
+    def _build(self, made: Callable[..., Any]) -> None:
+        """The components of all parts, each as its class for a host."""
         for one in self.controllers:
             one.build(made)
             self.components |= {name: part for name, part in vars(one).items() if isinstance(part, Component)}
