@@ -185,32 +185,51 @@ class Audio:
         sound = reading.read(path, longest)
         return cls._without_copy(sound.samples, sound.rate, sound.layout)
 
-    def write(self, path: str | os.PathLike[str], *, comment: str | None = None, title: str | None = None) -> Path:
-        """Write FLAC (24 bit), WAV (float), OGG/Opus or MP3 by the file's ending; whole or not at all, never clipped.
+    def write(
+        self, path: str | os.PathLike[str], *, comment: str | None = None, title: str | None = None,
+        bits: int | None = None, bitrate: int | None = None,
+    ) -> Path:  # fmt: skip
+        """Write FLAC (24 bit), WAV (float), OGG/Opus, MP3 or M4A by the file's ending; whole or not at all, never clipped.
 
         What is above full scale is halved as often as it takes in all but WAV; the file's "software" tag says so, and
-        `read` undoes it. Reading a WAV gives these very samples back; a FLAC does, where they are `on_grid`.
+        `read` undoes it (an M4A is refused). Reading a WAV gives these very samples back; a FLAC does, where they are
+        `on_grid`. `bits` are those of a WAV (16, 24, 32) or FLAC (16, 24), rounded to (above full scale a WAV stays floats); `bitrate`
+        is kilobits a second of the rest.
         """
         target, kind = can_write(path)
         tags = writing.check(kind, self.samples, self.rate, {"title": title, "comment": comment})
-        sound = self.resample(writing.best_rate(kind, self.rate))
-        return writing.write_file(target, kind, sound.samples, sound.rate, sound.layout, tags)
+        bits = _bits(kind, 32 if bits is None and kind == "wav" else 24 if bits is None else bits)
+        if kind == "wav" and writing.halvings(self.samples):
+            bits = 32
+        sound = self._at_best_rate(kind)
+        return writing.write_file(target, kind, sound.samples, sound.rate, sound.layout, tags, bits, bitrate)
 
-    def encoded(self, kind: str = "wav", bits: int = 24) -> bytes:
-        """The bytes of a file: "wav", "flac", "opus", "ogg" or "mp3", never clipped.
+    def encoded(self, kind: str = "wav", bits: int = 24, bitrate: int | None = None) -> bytes:
+        """The bytes of a file: "wav", "flac", "opus", "ogg", "mp3" or "m4a", never clipped.
 
         A "wav" of 24 bits holds floats where 24-bit whole numbers would not give these very samples back; `bits` = 16
         makes smaller WAV and FLAC files for listening. SourceError for a kind, bits or a sound that no such file can hold.
         """
         tags = writing.check(kind, self.samples, self.rate, {})
-        bits = arrays.whole(bits, "The bits of a sample", 1, 64)
-        if bits not in (16, 24, 32) or (bits == 32 and kind != "wav"):
-            raise SourceError(f"A sample has 16 or 24 bits, or 32 in a WAV, not {shown(bits)}.")
-        sound, buffer = self.resample(writing.best_rate(kind, self.rate)), io.BytesIO()
+        bits = _bits(kind, bits)
+        sound, buffer = self._at_best_rate(kind), io.BytesIO()
         if kind == "wav":
             bits = writing.wav_bits(self.samples, bits)
-        writing.write_to(buffer, kind, sound.samples, sound.rate, sound.layout, bits, tags)
+        writing.write_to(buffer, kind, sound.samples, sound.rate, sound.layout, bits, tags, bitrate)
         return buffer.getvalue()
+
+    def _at_best_rate(self, kind: str) -> Audio:
+        """The sound at a rate that a kind of file can have; SourceError where an M4A would cut it off at full scale."""
+        if kind == "m4a" and self.peak > 1:
+            raise SourceError("An .m4a cannot hold what is above full scale; turn it down: `audio.normalized()`.")
+        return self.resample(writing.best_rate(kind, self.rate))
+
+
+def _bits(kind: str, bits: object) -> int:
+    bits = arrays.whole(bits, "The bits of a sample", 1, 64)
+    if bits not in (16, 24, 32) or (bits == 32 and kind != "wav"):
+        raise SourceError(f"A sample has 16 or 24 bits, or 32 in a WAV, not {shown(bits)}.")
+    return bits
 
 
 def normalizing_gain(samples: np.ndarray, peak_dbfs: float = -1.0) -> float:

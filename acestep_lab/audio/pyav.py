@@ -1,4 +1,4 @@
-"""AAC, M4A, WebM and others, read by ffmpeg's libraries where PyAV is installed (`pip install "acestep_lab[codecs]"`).
+"""AAC, M4A, WebM and others, read (and M4A written) by ffmpeg's libraries where PyAV is installed (`pip install "acestep_lab[codecs]"`).
 
 Knows files and frames. A file is opened by the container its first bytes name and by nothing else: never by an address
 or a playlist, which ffmpeg would follow. PyAV is BSD-licensed; the ffmpeg in its wheels is LGPL, hence an extra.
@@ -7,8 +7,9 @@ or a playlist, which ffmpeg would follow. PyAV is BSD-licensed; the ffmpeg in it
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -140,3 +141,39 @@ def _frames(opened: Any, stream: Any) -> Iterator[tuple[np.ndarray, int, tuple[s
         samples = samples if frame.format.is_planar else samples.reshape(-1, count).T
         names = tuple(channel.name for channel in frame.layout.channels)
         yield arrays.to_full_scale(samples).astype(np.float32), frame.sample_rate, names
+
+
+def is_there() -> bool:
+    """Whether PyAV is installed."""
+    return importlib.util.find_spec("av") is not None
+
+
+def must_be_there() -> None:
+    """SourceError where an M4A cannot be written here."""
+    if not is_there():
+        raise SourceError('An .m4a needs PyAV: `pip install "acestep_lab[codecs]"`. An .mp3 or .opus needs nothing.')
+
+
+_FRAMES = 1 << 16
+"""Samples of a channel that are handed to the encoder at once."""
+
+
+def write_m4a(file: BinaryIO, samples: np.ndarray, rate: int, bitrate: int, tags: Mapping[str, str]) -> None:
+    """Write `[channels, samples]` within full scale as AAC in MP4, `bitrate` in kbit/s; SourceError says what was wrong."""
+    import av
+
+    layout = "mono" if len(samples) == 1 else "stereo"
+    try:
+        # Which second it is does not belong into a file: the same sound gives the same bytes.
+        with av.open(file, "w", format="ipod", options={"fflags": "+bitexact"}) as opened:
+            opened.metadata.update({name: text for name, text in tags.items() if text})
+            stream: Any = opened.add_stream("aac", rate=rate, layout=layout)
+            stream.bit_rate = bitrate * 1000
+            for at in range(0, samples.shape[1], _FRAMES):
+                block = np.ascontiguousarray(samples[:, at : at + _FRAMES], np.float32)
+                frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=layout)
+                frame.sample_rate, frame.pts = rate, at
+                opened.mux(stream.encode(frame))
+            opened.mux(stream.encode(None))
+    except (av.FFmpegError, ValueError) as error:
+        raise SourceError(f"The sound cannot be written as AAC ({str(error)[:80]}).") from None

@@ -17,18 +17,20 @@ from typing import Any, BinaryIO
 import numpy as np
 import soundfile
 
-from acestep_lab.audio import layouts, wav
+from acestep_lab.audio import layouts, pyav, wav
 from acestep_lab.audio.reading import path_of
 from acestep_lab.errors import SourceError, shown
 from acestep_lab.files import NO_CHARACTER, write_whole
 
-_SUBTYPES = {"flac": "PCM_24", "ogg": "OPUS", "opus": "OPUS", "mp3": "MPEG_LAYER_III"}
-_FORMATS = {"flac": "FLAC", "wav": "WAV", "ogg": "OGG", "opus": "OGG", "mp3": "MP3"}
+_SUBTYPES = {"flac": "PCM_24", "ogg": "OPUS", "opus": "OPUS", "mp3": "MPEG_LAYER_III", "m4a": "AAC"}
+_FORMATS = {"flac": "FLAC", "wav": "WAV", "ogg": "OGG", "opus": "OGG", "mp3": "MP3", "m4a": "MP4"}
+"""Kinds of file; an M4A (AAC) is written by ffmpeg's libraries, where PyAV is installed."""
 _RATES = {
     "OPUS": (8000, 12000, 16000, 24000, 48000),
     "MPEG_LAYER_III": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000),
+    "AAC": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000),
 }
-_CHANNELS = {"flac": 8, "ogg": 8, "opus": 8, "mp3": 2, "wav": layouts.MOST_CHANNELS}
+_CHANNELS = {"flac": 8, "ogg": 8, "opus": 8, "mp3": 2, "m4a": 2, "wav": layouts.MOST_CHANNELS}
 _BLOCK = 2**15
 """Samples of all channels in one call: libsndfile crashes on long Vorbis or Opus written at once."""
 _MOST_OPUS_TEXT = 48_000
@@ -44,8 +46,10 @@ def can_write(path: str | os.PathLike[str]) -> tuple[Path, str]:
     kind = target.suffix.lower().lstrip(".")
     if kind not in _FORMATS:
         raise SourceError(
-            f"{shown(str(target), 120)} has no ending that can be written; use .flac, .wav, .opus, .ogg or .mp3."
+            f"{shown(str(target), 120)} has no ending that can be written; use .flac, .wav, .opus, .ogg, .mp3 or .m4a."
         )
+    if kind == "m4a":
+        pyav.must_be_there()
     has_room(target)
     return target, kind
 
@@ -132,7 +136,9 @@ def best_rate(kind: str, rate: int) -> int:
 def check(kind: Any, samples: np.ndarray, rate: int, tags: Mapping[str, str | None]) -> dict[str, str]:
     """Refuse what a kind of file cannot hold, before it is begun; the tags that are there."""
     if not isinstance(kind, str) or kind not in _FORMATS:
-        raise SourceError(f'A kind of sound file is "flac", "wav", "opus", "ogg" or "mp3", not {shown(kind)}.')
+        raise SourceError(f'A kind of sound file is "flac", "wav", "opus", "ogg", "mp3" or "m4a", not {shown(kind)}.')
+    if kind == "m4a":
+        pyav.must_be_there()
     if samples.shape[1] == 0:
         raise SourceError("This sound has no samples; there is nothing to write.")
     if len(samples) > _CHANNELS[kind]:
@@ -161,13 +167,20 @@ def _text(name: str, text: Any, kind: str) -> str:
 
 
 def write_file(
-    target: Path, kind: str, samples: np.ndarray, rate: int, layout: tuple[str, ...], tags: Mapping[str, str]
+    target: Path,
+    kind: str,
+    samples: np.ndarray,
+    rate: int,
+    layout: tuple[str, ...],
+    tags: Mapping[str, str],
+    bits: int = 32,
+    bitrate: int | None = None,
 ) -> Path:
     """Write a file of a kind that `check` has passed, whole or not at all; SourceError where the disk refuses."""
 
     def write(draft: Path) -> None:
         with draft.open("xb+") as file:
-            write_to(file, kind, samples, rate, layout, 32, tags)
+            write_to(file, kind, samples, rate, layout, bits, tags, bitrate)
 
     return write_whole(target, write, "The sound", SourceError)
 
@@ -180,10 +193,16 @@ def write_to(
     layout: tuple[str, ...],
     bits: int,
     tags: Mapping[str, str],
+    bitrate: int | None = None,
 ) -> None:
-    """Write a sound into an open file; `bits` are those of a WAV or FLAC: 16, 24, or 32 for a WAV of floats."""
+    """Write a sound into an open file; `bits` are those of a WAV or FLAC: 16, 24, or 32 for a WAV of floats, `bitrate` the
+    kilobits a second of what is lossy.
+    """
     if kind == "wav":
         wav.write(file, samples, rate, layout, bits, tags)
+        return
+    if kind == "m4a":
+        pyav.write_m4a(file, samples, rate, bitrate or 192, tags)
         return
     halved = halvings(samples)
     if halved:
@@ -195,7 +214,7 @@ def write_to(
     samples = layouts.reorder(samples, layout, names.get(len(samples), layouts.STANDARD[len(samples)]))
     kept = _ErrorKeepingFile(file)
     try:
-        _by_libsndfile(kept, kind, samples, rate, halved, bits, tags)
+        _by_libsndfile(kept, kind, samples, rate, halved, bits, tags, bitrate)
     except (
         soundfile.LibsndfileError,
         AssertionError,
@@ -236,12 +255,31 @@ class _ErrorKeepingFile:
         return self._tried(self._file.tell)
 
 
+def _compression(kind: str, channels: int, bitrate: int | None) -> dict[str, Any]:
+    """A bitrate in kbit/s as libsndfile is told of it: by a level from 0 (all it can) to 1."""
+    if bitrate is None or kind == "flac":
+        return {}
+    if kind == "mp3":
+        level = min(0.99, max(0.0, (320 - bitrate) / (320 - 32)))
+        return {"compression_level": level, "bitrate_mode": "CONSTANT"}
+    each = 1000 * bitrate / channels  # of Opus, 6 to 256 kbit/s a channel
+    return {"compression_level": min(1.0, max(0.0, 1.0 - (each - 6000) / 250_000))}
+
+
 def _by_libsndfile(
-    file: _ErrorKeepingFile, kind: str, samples: np.ndarray, rate: int, halved: int, bits: int, tags: Mapping[str, str]
+    file: _ErrorKeepingFile,
+    kind: str,
+    samples: np.ndarray,
+    rate: int,
+    halved: int,
+    bits: int,
+    tags: Mapping[str, str],
+    bitrate: int | None = None,
 ) -> None:
     subtype = "PCM_16" if kind == "flac" and bits == 16 else _SUBTYPES[kind]
     step = max(1, _BLOCK // len(samples))
-    with soundfile.SoundFile(file, "w", rate, len(samples), subtype=subtype, format=_FORMATS[kind]) as sound:
+    how = {"subtype": subtype, "format": _FORMATS[kind], **_compression(kind, len(samples), bitrate)}
+    with soundfile.SoundFile(file, "w", rate, len(samples), **how) as sound:
         for name, text in tags.items():
             setattr(sound, name, text)
         for start in range(0, samples.shape[1], step):

@@ -9,6 +9,8 @@ import math
 import os
 import tempfile
 import zipfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from acestep_lab.audio.audio import Audio, can_write
+from acestep_lab.audio.exporting import ExportOptions, Ready, ready
 from acestep_lab.audio.reading import path_of
+from acestep_lab.audio.writing import wav_bits
 from acestep_lab.errors import LibraryError, SourceError, shown
 from acestep_lab.files import mended_text, read_bytes, read_json, write_whole
 from acestep_lab.takes import identity, manifest
@@ -25,6 +29,7 @@ from acestep_lab.takes.comments import MOST_OPUS, read_comment
 from acestep_lab.takes.take import Take
 
 _HEADER_BYTES = 2**20
+AS_IT_IS = ExportOptions()
 
 
 def read_file(path: str | os.PathLike[str]) -> Take:
@@ -77,12 +82,14 @@ def _read_latent(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     return found if found.dtype == np.float32 and found.shape == shape else None
 
 
-def write_sound(path: Path, audio: Audio, data: dict[str, Any]) -> None:
+def write_sound(path: Path, audio: Audio, data: dict[str, Any], options: ExportOptions = AS_IT_IS) -> None:
     """Write a sound with its manifest inside; where the format has no room for it, beside the file."""
     kind, title = path.suffix.lower(), (mended_text(data["recipe"]["caption"])[:200] or data["id"])
     text = manifest.to_text(data)
     fits = kind not in (".opus", ".ogg") or len(text.encode()) <= MOST_OPUS
-    audio.write(path, comment=text if fits else None, title=title)
+    audio.write(
+        path, comment=text if fits else None, title=title, bits=options.bits, bitrate=options.bitrate
+    )
     if not fits:
         write_whole(path.with_suffix(".json"), lambda draft: draft.write_text(text, encoding="utf-8"))
 
@@ -92,42 +99,100 @@ def write_latent(path: Path, latent: np.ndarray) -> None:
     path.write_bytes(save({"latent": np.ascontiguousarray(latent)}))
 
 
-def export(take: Take, path: str | os.PathLike[str]) -> Path:
-    """Write a take as .flac, .wav (float), .opus, .ogg, .mp3 with its manifest inside — or .zip: sound, latent and manifest.
+def export(
+    takes: Take | Sequence[Take], path: str | os.PathLike[str], options: ExportOptions = AS_IT_IS
+) -> tuple[Path, tuple[str, ...]]:
+    """Write a take by the file's ending, or several as .zip or .html; the path, and what could not be done as asked.
 
-    A FLAC of a sound its 24-bit grid does not hold is a copy: opened again, it is recognised as the same take.
+    The manifest is inside the file. Where level, rate or fades were changed it says so, and the file opened again is a new
+    take; a lossy file, or one of fewer bits, is recognised as a copy.
     """
-    target = path_of(path)
+    target, several = path_of(path), [takes] if isinstance(takes, Take) else list(takes)
+    if not several:
+        raise LibraryError("There is no take to export; hand over at least one.")
+    kind = target.suffix.lower()
+    if len(several) > 1 and kind not in (".zip", ".html"):
+        raise SourceError(f"{len(several)} takes go into a .zip or an .html page, not into {shown(target.name)}.")
     try:
-        if target.suffix.lower() == ".zip":
-            return _export_zip(take, target)
-        target, kind = can_write(target)
-        data = manifest.describe(take)
-        if kind == "flac" and take.audio.lossless_kind != "flac":
-            facts = {**_as_flac(take.audio, target.parent), "original": identity.original_of(data)}
-            data = manifest.with_checksum({**data, "audio": facts})
-        write_sound(target, take.audio, data)
+        if kind == ".html":
+            return _export_page(several, target, options), ()
+        if kind == ".zip":
+            return _export_zip(several, target, options)
+        return _export_sound(several[0], target, options)
     except OSError as problem:
         raise SourceError(f"{shown(target.name)} cannot be written ({problem.strerror or problem}).") from None
-    return target
 
 
-def _as_flac(audio: Audio, folder: Path) -> dict[str, object]:
-    """The facts of a sound as a FLAC gives it back."""
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".draft-") as place:
-        return identity.sound_facts(Audio.read(audio.write(Path(place) / "sound.flac")))
+def _export_sound(take: Take, target: Path, options: ExportOptions) -> tuple[Path, tuple[str, ...]]:
+    target, kind = can_write(target)
+    made = ready(take.audio, kind, options)
+    write_sound(target, made.audio, _story(take, made, kind, options), options)
+    return target, made.remarks
 
 
-def _export_zip(take: Take, target: Path) -> Path:
-    can_write(target.with_suffix(".flac"))
+def _story(take: Take, made: Ready, kind: str, options: ExportOptions) -> dict[str, Any]:
+    """The manifest of a take for a file that holds its sound, or a changed one."""
     data = manifest.describe(take)
+    if made.edits:
+        facts = {
+            **identity.sound_facts(made.audio), "edited": list(made.edits), "original": dict(identity.original_of(data))
+        }  # fmt: skip
+    elif kind in ("wav", "flac") and not _keeps_all(made.audio, take.audio, kind, options):
+        facts = {**_as_read_back(made.audio, kind, options), "original": dict(identity.original_of(data))}
+    else:
+        return data
+    return manifest.with_checksum({**data, "audio": facts})
+
+
+def _keeps_all(made: Audio, own: Audio, kind: str, options: ExportOptions) -> bool:
+    """Whether a WAV or FLAC gives back the take's very samples."""
+    if made is not own:
+        return False
+    if kind == "flac":
+        return options.bits != 16 and own.lossless_kind == "flac"
+    return options.bits in (None, 32) or wav_bits(own.samples, options.bits) == options.bits
+
+
+def _as_read_back(audio: Audio, kind: str, options: ExportOptions) -> dict[str, object]:
+    """The facts of a sound as such a file gives it back."""
+    with tempfile.TemporaryDirectory(prefix="acestep-lab-") as place:
+        return identity.sound_facts(Audio.read(audio.write(Path(place) / f"sound.{kind}", bits=options.bits)))
+
+
+def _export_page(takes: Sequence[Take], target: Path, options: ExportOptions) -> Path:
+    from acestep_lab.takes import page
+
+    sounds = [ready(take.audio, "opus", replace(options, bits=None, rate=None)).audio for take in takes]
+    text = page.pages(takes, sounds=sounds, bitrate=options.bitrate or page.BITRATE)
+    return write_whole(target, lambda draft: draft.write_text(text, encoding="utf-8"), "The page", LibraryError)
+
+
+def _export_zip(
+    takes: Sequence[Take], target: Path, options: ExportOptions
+) -> tuple[Path, tuple[str, ...]]:
+    """Sound, latent and manifest of each take in one archive, whole or not at all."""
+    can_write(target.with_suffix(".flac"))
+    remarks: list[str] = []
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".draft-") as draft:
         folder = Path(draft)
-        write_sound(folder / f"{take.id}.{take.audio.lossless_kind}", take.audio, data)
-        write_latent(folder / f"{take.id}.safetensors", take.latent)
-        (folder / f"{take.id}.json").write_text(manifest.to_text(data), encoding="utf-8")
         with zipfile.ZipFile(folder / "whole.zip", "w", zipfile.ZIP_STORED) as archive:
-            for file in sorted(folder.glob(f"{take.id}.*")):
-                archive.write(file, file.name)
+            for take in dict.fromkeys(takes):
+                found = _write_parts(take, folder, options)
+                remarks += found if len(takes) == 1 else [f"{take.id}: {one}" for one in found]
+                for file in sorted(folder.glob(f"{take.id}.*")):
+                    archive.write(file, file.name)
+                    file.unlink()
         os.replace(folder / "whole.zip", target)
-    return target
+    return target, tuple(remarks)
+
+
+def _write_parts(take: Take, folder: Path, options: ExportOptions) -> tuple[str, ...]:
+    """Write a take's sound, latent and manifest into a folder; what could not be done as asked."""
+    kind = options.form or ("wav" if options.bits == 32 else "flac" if options.bits else take.audio.lossless_kind)
+    made = ready(take.audio, kind, options)
+    data = _story(take, made, kind, options)
+    write_sound(folder / f"{take.id}.{kind}", made.audio, data, options)
+    if options.latent:
+        write_latent(folder / f"{take.id}.safetensors", take.latent)
+    (folder / f"{take.id}.json").write_text(manifest.to_text(data), encoding="utf-8")
+    return made.remarks

@@ -32,6 +32,10 @@ _TIME = re.compile(r"[0-9T:.+\-Z]{1,40}")
 _EDITED = (
     "The sound in {where} is not the one its manifest tells of: it is opened as a new take, with {id} as its parent."
 )
+_ALTERED = (
+    "{where} is an export of {id} that was changed on purpose ({edits}): it is opened as a new take, with that one as its "
+    "parent."
+)
 _REWRITTEN = (
     "The manifest in {where} is not the one that {id} earned: it is opened as a new take, with that one as its parent."
 )
@@ -148,6 +152,9 @@ def to_take(data: Mapping[str, Any], audio: Audio, latent: np.ndarray | None, *r
 
 def from_file(data: Mapping[str, Any], audio: Audio, latent: np.ndarray | None, lossy: bool, where: str) -> Take:
     """The take in a file from anywhere: the one its manifest names if the sound is that one's, else a new one."""
+    if edits := _edits(data):
+        take = to_take(data, audio, None, _ALTERED.format(where=where, id=data["id"], edits=edits))
+        return replace(take, parents=(data["id"],))
     found = identity.compare_with_manifest(data, audio, lossy)
     is_own = data["format"] == OLD_FORMAT or (identity.is_proven(data) and is_intact(data))
     if found != "other" and is_own:
@@ -156,6 +163,13 @@ def from_file(data: Mapping[str, Any], audio: Audio, latent: np.ndarray | None, 
     sentence = _EDITED if is_own else _REWRITTEN
     take = to_take(data, audio, None, sentence.format(where=where, id=data["id"]))
     return replace(take, parents=(data["id"],))
+
+
+def _edits(data: Mapping[str, Any]) -> str:
+    """What an export changed on purpose, in words; "" where it changed nothing."""
+    told = data["audio"].get("edited")
+    words = [one for one in told[:8] if isinstance(one, str)] if isinstance(told, list) else []
+    return clean_text(", ".join(words), "What was changed", LibraryError)[:160] or ("in a way it does not tell" if told else "")
 
 
 def recipe_of(data: Mapping[str, Any]) -> dict[str, object]:

@@ -1,6 +1,7 @@
-"""One take as one HTML file that needs nothing else: player, waveform, the picture of every step, the recipe.
+"""One take, or several, as one HTML file that needs nothing else: players, waveforms, recipes, where each came from.
 
-Knows values only; the pictures of the steps are handed in as PNG bytes.
+The sound is Opus inside the page, played by the browser's own controls; the few lines of script only make the waveform a
+place to click. Knows values only; the pictures of the steps are handed in as PNG bytes.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ _PAGE = """<!doctype html>
 body {{ margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, sans-serif }}
 main {{ max-width: 860px; margin: 0 auto; padding: 48px 20px 80px }}
 h1 {{ font-size: 1.7rem; line-height: 1.25; font-weight: 600; margin: 0 0 6px; text-wrap: balance }}
+h3 {{ font-size: 1.25rem; line-height: 1.3; font-weight: 600; margin: 0 0 6px }}
+section + section {{ margin-top: 72px; border-top: 1px solid var(--line); padding-top: 40px }}
 h2 {{ font-size: .8rem; letter-spacing: .08em; text-transform: uppercase; color: var(--soft); margin: 44px 0 12px }}
 p {{ margin: 0 0 10px; color: var(--soft) }}
 .wave {{ position: relative; margin: 22px 0 10px; cursor: pointer }}
@@ -46,56 +49,95 @@ figure img {{ width: 100%; height: 84px; object-fit: fill; border-radius: 6px; b
   image-rendering: auto }}
 figcaption {{ font-size: .8rem; color: var(--soft) }}
 dl {{ display: grid; grid-template-columns: max-content 1fr; gap: 4px 18px; margin: 0 }}
-dt {{ color: var(--soft) }} dd {{ margin: 0 }} h1, dd, figcaption {{ unicode-bidi: isolate }}
+dt {{ color: var(--soft) }} dd {{ margin: 0 }} h1, h3, li, dd, figcaption {{ unicode-bidi: isolate }}
 pre {{ white-space: pre-wrap; overflow-wrap: anywhere; padding: 14px 16px; border: 1px solid var(--line);
   border-radius: 8px; font-size: .85rem }}
 </style>
 </head>
 <body><main>
-<h1>{title}</h1>
-<p>{facts}</p>
-<div class="wave" role="img" aria-label="Waveform; click to listen from there"><svg viewBox="0 0 860 130"
- preserveAspectRatio="none"><path d="{wave}"/></svg><i></i></div>
-<audio controls preload="metadata" src="data:audio/flac;base64,{sound}"></audio>
-<h2>From noise to music</h2>
-<p>Each picture is the model's estimate of the finished song after one more step (time runs to the right).</p>
-<div class="steps">{steps}</div>
-<h2>Recipe</h2>
-<dl>{rows}</dl>
-<h2>Make it again</h2>
-<pre>from acestep_lab import *
-lab = Session.open({checkpoint})
-{code}</pre>
+{takes}
 </main>
 <script>
-const audio = document.querySelector("audio"), wave = document.querySelector(".wave"), head = wave.querySelector("i");
-audio.volume = 0.5;
-wave.addEventListener("click", (e) => {{ const box = wave.getBoundingClientRect();
-  audio.currentTime = audio.duration * (e.clientX - box.left) / box.width; audio.play(); }});
-(function draw() {{ if (audio.duration) head.style.left = 100 * audio.currentTime / audio.duration + "%";
-  requestAnimationFrame(draw); }})();
+let playing = null;
+for (const wave of document.querySelectorAll(".wave")) {{
+  const audio = wave.parentElement.querySelector("audio"), head = wave.querySelector("i");
+  audio.volume = 0.5;
+  wave.addEventListener("click", (e) => {{ const box = wave.getBoundingClientRect();
+    audio.currentTime = audio.duration * (e.clientX - box.left) / box.width; audio.play(); }});
+  audio.addEventListener("play", () => {{ if (playing && playing !== audio) playing.pause(); playing = audio; draw(); }});
+  audio.addEventListener("timeupdate", place);
+  function place() {{ if (audio.duration) head.style.left = 100 * audio.currentTime / audio.duration + "%"; }}
+  function draw() {{ place(); if (!audio.paused) requestAnimationFrame(draw); }}
+}}
 </script>
 </body></html>
 """
+_TAKE = """<section>
+<{heading}>{title}</{heading}>
+<p>{facts}</p>
+<div class="wave" role="img" aria-label="Waveform; click to listen from there"><svg viewBox="0 0 860 130"
+ preserveAspectRatio="none"><path d="{wave}"/></svg><i></i></div>
+<audio controls preload="metadata" aria-label="{title}" src="data:audio/ogg;codecs=opus;base64,{sound}"></audio>
+{steps}<h2>Recipe</h2>
+<dl>{rows}</dl>
+{lineage}<h2>Make it again</h2>
+<pre>from acestep_lab import *
+lab = Session.open({checkpoint})
+{code}</pre>
+</section>
+"""
+_STEPS = """<h2>From noise to music</h2>
+<p>Each picture is the model's estimate of the finished song after one more step (time runs to the right).</p>
+<div class="steps">{steps}</div>
+"""
+BITRATE = 128
+"""Kilobits a second of the sound inside a page."""
 
 
 def page(take: Take, steps: Sequence[tuple[str, bytes]] = ()) -> str:
     """The page of a take as HTML; `steps` are (caption, PNG bytes)."""
+    return _PAGE.format(title=escaped(_title(take)), takes=_section(take, take.audio, BITRATE, (), steps))
+
+
+def pages(takes: Sequence[Take], sounds: Sequence[Audio] | None = None, bitrate: int = BITRATE) -> str:
+    """The page of several takes; `sounds` are played in place of their own, such as at another level."""
+    heard = sounds or [take.audio for take in takes]
+    sections = [_section(take, sound, bitrate, takes) for take, sound in zip(takes, heard, strict=True)]
+    title = _title(takes[0]) if len(takes) == 1 else f"{len(takes)} takes"
+    head = "" if len(takes) == 1 else f"<h1>{escaped(title)}</h1>\n"
+    return _PAGE.format(title=escaped(title), takes=head + "".join(sections))
+
+
+def _section(
+    take: Take, sound: Audio, bitrate: int, others: Sequence[Take], steps: Sequence[tuple[str, bytes]] = ()
+) -> str:
+    """A take's part of the page."""
     recipe = take.recipe.to_json()
     task = recipe.pop("task")["task"]
-    facts = (
-        f"{take.seconds:.1f} s · seed {take.recipe.seed} · {take.audio.rate:,} Hz · {take.audio.loudness():.1f} LUFS"
-    )
-    return _PAGE.format(
-        title=escaped(take.recipe.caption or take.id),
+    facts = f"{sound.seconds:.1f} s · seed {take.recipe.seed} · {sound.rate:,} Hz · {sound.loudness():.1f} LUFS"
+    return _TAKE.format(
+        heading="h1" if len(others) <= 1 else "h3",
+        title=escaped(_title(take)),
         facts=escaped(facts.replace(",", " ")),
-        wave=wave_path(take.audio, 860, 130),
-        sound=_base64(take.audio.encoded("flac", bits=16)),
-        steps="".join(_figure(caption, png) for caption, png in steps),
+        wave=wave_path(sound, 860, 130),
+        sound=base64_of(sound.encoded("opus", bitrate=bitrate)),
+        steps=_STEPS.format(steps="".join(_figure(caption, png) for caption, png in steps)) if steps else "",
         rows="".join(_row(name, value) for name, value in {"task": task, **recipe}.items()),
+        lineage=_lineage(take, others),
         checkpoint=escaped(literal(str(take.made_with.get("checkpoint", "pocket")))),
         code=escaped(take.code()),
     )
+
+
+def _title(take: Take) -> str:
+    return take.recipe.caption or take.id
+
+
+def _lineage(take: Take, others: Sequence[Take]) -> str:
+    """What a take was made from, by its words where that take is on the page too."""
+    names = {other.id: f"{_title(other)} ({other.id})" for other in others}
+    made_from = "".join(f"<li>{escaped(names.get(parent, parent))}</li>" for parent in take.parents)
+    return f"<h2>Made from</h2>\n<ul>{made_from}</ul>\n" if made_from else ""
 
 
 def write(take: Take, path: str | Path, steps: Sequence[tuple[str, bytes]] = ()) -> Path:
@@ -116,22 +158,23 @@ def escaped(text: str) -> str:
     return html.escape(plain, quote=True)
 
 
-def wave_path(audio: Audio, width: int, height: int) -> str:
-    """The outline of a waveform as an SVG path, a step a pixel."""
-    peaks = audio.with_channels(1).peaks(width)[0]
+def wave_path(audio: Audio, width: int, height: int, points: int | None = None) -> str:
+    """The outline of a waveform as an SVG path, by so many points, else one a pixel."""
+    peaks = audio.with_channels(1).peaks(points or width)[0]
     step, middle = width / max(1, len(peaks)), height / 2
     top = [f"{i * step:.1f},{middle - high * middle:.1f}" for i, (_, high) in enumerate(peaks)]
     bottom = [f"{i * step:.1f},{middle - low * middle:.1f}" for i, (low, _) in enumerate(peaks)]
     return "M" + "L".join(top + bottom[::-1]) + "Z" if len(peaks) else ""
 
 
-def _base64(data: bytes) -> str:
+def base64_of(data: bytes) -> str:
+    """Bytes as text for a data: address."""
     return base64.b64encode(data).decode("ascii")
 
 
 def _figure(caption: str, png: bytes) -> str:
     return (
-        f'<figure><img alt="{escaped(caption)}" src="data:image/png;base64,{_base64(png)}">'
+        f'<figure><img alt="{escaped(caption)}" src="data:image/png;base64,{base64_of(png)}">'
         f"<figcaption>{escaped(caption)}</figcaption></figure>"
     )
 

@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 
 from acestep_lab.audio.audio import Audio
-from acestep_lab.errors import LibraryError, RecipeError, shown
+from acestep_lab.errors import LibraryError, RecipeError, TakeWarning, shown, warn_caller
 from acestep_lab.prompt.checks import is_a, tried
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.takes import identity
 from acestep_lab.takes.verdict import Verdict, compare, making_differences
 
 if TYPE_CHECKING:
+    from acestep_lab.audio.exporting import ExportOptions
     from acestep_lab.plan.plan import Plan
+    from acestep_lab.takes.embedding import Embedded
 
 
 class Maker(Protocol):
@@ -152,11 +154,35 @@ class Take:
         other = again if isinstance(again, Take) else again.make(self.recipe, self.plan)
         return replace(compare(self.audio, other.audio), remark=making_differences(self.made_with, other.made_with))
 
-    def export(self, path: str | os.PathLike[str]) -> Path:
-        """Write it as .flac, .wav, .opus, .ogg, .mp3, or .zip with latent and manifest."""
+    def export(
+        self, path: str | os.PathLike[str], options: ExportOptions | None = None, **changes: object
+    ) -> Path:
+        """Write it as .flac, .wav, .opus, .ogg, .mp3, .m4a, a .zip with latent and manifest, or an .html page that plays.
+
+        ::
+
+            take.export("song.wav", bits=16, lufs=-14, fade_out=3)
+            take.export("song.mp3", bitrate=320, rate=44100)
+
+        What can be asked for says `ExportOptions`. Warns (`TakeWarning`) of what could not be done as asked; where samples
+        were changed the file says so, and opened again it is a new take with this one as its parent.
+        """
+        from acestep_lab.audio.exporting import ExportOptions
         from acestep_lab.takes.exchange import export
 
-        return export(self, path)
+        target, remarks = export(self, path, ExportOptions.of(options, changes))
+        for remark in remarks:
+            warn_caller(remark, TakeWarning)
+        return target
+
+    def embed(self, seconds: float = 10.0, start: float | None = None) -> Embedded:
+        """A few seconds of it as a player inside the notebook's own file, so that it still plays where no kernel is.
+
+        About 80 kB for ten seconds (Opus); `start` None takes the liveliest part. RecipeError for what is no length.
+        """
+        from acestep_lab.takes.embedding import embed
+
+        return embed(self, seconds, start)
 
 
 def _latent(value: object) -> np.ndarray:
