@@ -24,6 +24,7 @@
 from acestep_lab import Recipe, Session
 from acestep_lab.ui import (
     CheckpointSwitchWidget,
+    ExportWidget,
     GalleryWidget,
     LatentPreviewWidget,
     LyricsEditorWidget,
@@ -31,6 +32,7 @@ from acestep_lab.ui import (
     PlayerWidget,
     PromptEditorWidget,
     RunQueueWidget,
+    RunViewWidget,
     SoundDropWidget,
     TakeTreeWidget,
     WaveformPickerWidget,

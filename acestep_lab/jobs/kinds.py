@@ -118,6 +118,7 @@ class RenderRun(Run["Step", "list[Take]"]):
         return Stopped(f"The run was stopped with {done} of its {whole} takes made; they are kept, and in run.made.")
 
     def what_is_kept(self) -> str:
+        """Which takes are kept, and which step still can be and how, in sentences."""
         made, whole = [take.id for take in self._made.values()], len(self.recipes)
         listed = ", ".join(made[:3]) + (f" and {len(made) - 3} more" if len(made) > 3 else "")
         kept = f"Kept in the library: {listed} ({len(made)} of {whole})." if made else "No take was made yet."

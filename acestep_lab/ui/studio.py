@@ -32,6 +32,7 @@ from acestep_lab.ui.controllers.bringing import Bringing
 from acestep_lab.ui.controllers.checkpoints import Checkpoints
 from acestep_lab.ui.controllers.collecting import Collecting
 from acestep_lab.ui.controllers.composing import Composing
+from acestep_lab.ui.controllers.exporting import Exporting
 from acestep_lab.ui.controllers.listening import Listening
 from acestep_lab.ui.controllers.planning import Planning
 from acestep_lab.ui.controllers.repainting import Repainting
@@ -90,6 +91,7 @@ class Studio:
         self.collecting = Collecting(self)
         self.checkpoints = Checkpoints(self)
         self.bringing = Bringing(self)
+        self.exporting = Exporting(self)
         self.controllers: list[Controller] = [one for one in vars(self).values() if isinstance(one, Controller)]
         """The parts of the page, in the order in which they hear what happens."""
 
