@@ -17,8 +17,9 @@
 # # The components, one cell each
 #
 # **What this notebook shows.** Every piece of the studio is an object of its own. `…Widget` is an anywidget (JupyterLab, VS Code,
-# Colab, marimo); `…Pane` is the same thing for Panel. Each takes Python values and tells you what was done in it:
-# `component.on("make", function)`. Nothing you hear or see here is stored in the notebook file.
+# Colab, marimo); `…Pane` is the same thing for Panel. With `session=lab` each does what it does on the studio page; without one
+# it takes Python values and tells you what was done in it: `component.on("make", function)`. Nothing you hear or see here is
+# stored in the notebook file, but for `take.embed()`, which is there for that.
 
 # %%
 from acestep_lab import Recipe, Session
@@ -53,7 +54,7 @@ PlayerWidget(take)
 # `prompt.recipe()` is the Recipe as it stands; `prompt.code` the Python line for it.
 
 # %%
-prompt = PromptEditorWidget(take.recipe)
+prompt = PromptEditorWidget(take.recipe, session=lab)
 prompt
 
 # %%
@@ -118,6 +119,22 @@ GalleryWidget(takes, open=lab.load)
 tree = TakeTreeWidget()
 tree.draw([{"id": t.id, "title": t.recipe.caption, "parents": t.parents, "task": type(t.recipe.task).__name__} for t in takes], bridge.id)
 tree
+
+# %% [markdown]
+# ## RunView — how far a run is, and Stop; a run that is a cell's result shows itself with it
+# Export — a take as a file for others: form, bits or bitrate, level, fades
+
+# %%
+RunViewWidget(run)
+
+# %%
+ExportWidget(take)
+
+# %% [markdown]
+# ## A preview that stays in the file: it plays where no kernel is
+
+# %%
+take.embed(seconds=5)
 
 # %% [markdown]
 # ## SoundDrop — bring a file in; RunQueue — what is being made

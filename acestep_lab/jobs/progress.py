@@ -11,6 +11,7 @@ A terminal's line is rewritten in place; elsewhere (a log, a pipe) a line is wri
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -21,6 +22,7 @@ from typing import Any, Protocol, TextIO
 
 from acestep_lab.jobs.eta import Clock
 
+_log = logging.getLogger(__name__)
 SWITCH = "ACESTEP_LAB_PROGRESS"
 PATIENCE = 0.4
 """Seconds a run may take before anything is shown of it."""
@@ -93,10 +95,18 @@ def shown(run: Any, choice: bool | None) -> Iterator[Callable[[], None] | None]:
         return
     began, _showing = time.monotonic(), True
     try:
-        yield lambda: display.show(run) if time.monotonic() - began >= PATIENCE else None
+        yield lambda: _tried(display.show, run) if time.monotonic() - began >= PATIENCE else None
     finally:
         _showing = False
-        display.close(run)
+        _tried(display.close, run)
+
+
+def _tried(show: Callable[[Any], None], run: Any) -> None:
+    """Show a run; a display that is broken must not cost a musician the take."""
+    try:
+        show(run)
+    except Exception:  # noqa: BLE001 - see above: whatever is wrong in what is shown, the music goes on
+        _log.exception("A run could not be shown.")
 
 
 class Line:

@@ -175,7 +175,7 @@ class Run(Generic[Piece, Result]):
 
     @property
     def doing(self) -> str:
-        """What it is doing, in a few words: "waiting, 2 before it", "loading the text encoder", "planning", "decoding"."""
+        """What it is doing, in a few words: "waiting, 2 before it", "loading weights (text)", "planning", "decoding"."""
         if self.over:
             return self._state
         if self._stop.is_set():
@@ -185,7 +185,7 @@ class Run(Generic[Piece, Result]):
         if self._state == "queued":
             return f"waiting, {ahead} before it" if (ahead := len(self._ahead())) else "waiting"
         loading = self._loading()
-        return f"loading the {loading}" if loading else self._at_work()
+        return f"loading weights ({loading})" if loading else self._at_work()
 
     def _at_work(self) -> str:
         """What it is doing, of its own kind."""
@@ -277,8 +277,17 @@ class Run(Generic[Piece, Result]):
         """
         self._wait_shown()
         if self.error is not None:
+            self._say_what_is_kept(self.error)
             raise self.error
         return self._result()
+
+    def _say_what_is_kept(self, error: BaseException) -> None:
+        """Of a run that was stopped, add what there is of it to what is raised, and remember it: nobody else may hold it."""
+        if isinstance(error, Stopped) and not self.client.counted and (kept := self.what_is_kept()):
+            if kept not in getattr(error, "__notes__", ()):
+                error.add_note(kept)
+            if self._line is not None:
+                self._line.interrupted(self)
 
     def _result(self) -> Result:
         """What it has made, once it has ended well."""

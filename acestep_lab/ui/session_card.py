@@ -6,6 +6,7 @@ HTML without scripts, every word escaped, in the colours of the notebook around 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from acestep_lab.engines.offered import licence_note
@@ -77,7 +78,13 @@ def _memory(session: Session) -> str:
 def _library(session: Session) -> str:
     takes = len(session.library)
     kept = "1 take" if takes == 1 else f"{takes} takes"
-    return f"{_heading('Library')}{_p(f'{kept} in {session.library.folder}')}"
+    return f"{_heading('Library')}{_p(f'{kept} in {_folder(session.library.folder)}')}"
+
+
+def _folder(folder: Path) -> str:
+    """A folder as its owner calls it: a notebook that is handed on tells nobody's name."""
+    home = Path.home()
+    return f"~/{folder.relative_to(home).as_posix()}" if folder.is_relative_to(home) else str(folder)
 
 
 def _runs(session: Session) -> str:
