@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from acestep_lab.errors import Stopped
 from acestep_lab.jobs import progress
 from acestep_lab.jobs.progress import Line, line_of
 from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.ui.run_display import run_widget
 from acestep_lab.ui.run_view import RunViewWidget
 from tests.pretend import PretendSession
 
@@ -208,3 +210,46 @@ def test_a_session_s_card_loads_nothing_and_says_where_all_lies(tmp_path: Path) 
         assert "lab.make(" in html
         assert "Licence" in html
         assert len(html) < 20_000
+
+
+# -- a run shown by its name ---------------------------------------------------------------------------------------------
+
+
+def kinds(box: Any) -> list[str]:
+    return [type(child).__name__ for child in box.children]
+
+
+def settle(ready: Any) -> None:
+    end = time.monotonic() + 20
+    while not ready():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)
+
+
+def test_a_run_is_a_bar_and_its_steps_and_at_the_end_its_player(lab: PretendSession) -> None:
+    run = lab.start(Recipe("slow dub", seconds=2, steps=3))
+    box = run_widget(run)
+    assert kinds(box) == ["RunViewWidget", "LatentPreviewWidget"]
+    run.wait(20)
+    settle(lambda: kinds(box) == ["RunViewWidget", "PlayerWidget"])
+    assert kinds(run_widget(run)) == ["RunViewWidget", "PlayerWidget"]
+
+
+def test_several_takes_stand_side_by_side_in_the_same_output(lab: PretendSession) -> None:
+    run = lab.start([Recipe("slow dub", seconds=2, steps=2, seed=seed) for seed in (1, 2)])
+    box = run_widget(run)
+    run.wait(20)
+    settle(lambda: kinds(box) == ["RunViewWidget", "GalleryWidget"])
+
+
+def test_the_steps_of_a_stopped_run_stay_and_one_can_be_kept_and_heard(lab: PretendSession) -> None:
+    run = lab.start(Recipe("slow dub", seconds=2, steps=100))
+    box = run_widget(run)
+    settle(lambda: len(run.steps) > 1)
+    box.children[0].receive({"kind": "stop"})
+    assert run.wait(20)
+    preview = box.children[1]
+    preview.receive({"kind": "keep", "step": 0})
+    settle(lambda: kinds(box) == ["RunViewWidget", "LatentPreviewWidget", "PlayerWidget"])
+    preview.receive({"kind": "play_step", "step": 1, "start": 0.0, "end": 1.0})
+    settle(lambda: preview.track)

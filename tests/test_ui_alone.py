@@ -63,7 +63,7 @@ def test_a_name_without_an_ending_is_the_widget(name: str) -> None:
 
 
 def test_what_is_no_session_is_refused_in_a_sentence() -> None:
-    with pytest.raises(LabError, match="Session.open"):
+    with pytest.raises(LabError, match=r"Session\.open"):
         ui.PromptEditorWidget(session="lab")
 
 
@@ -125,7 +125,7 @@ def test_a_preview_with_a_session_shows_what_is_made_and_keeps_a_step(lab: Prete
     preview, said = alone("LatentPreview", session=lab)
     run = lab.start(Recipe("dub", seconds=2.0, steps=4))
     run.wait(10)
-    wait_for(lambda: not preview.live and preview.run == "" or preview.run == run.id)
+    wait_for(lambda: (not preview.live and preview.run == "") or preview.run == run.id)
     assert errors(said) == []
 
 

@@ -132,7 +132,9 @@ def _levelled(audio: Audio, options: ExportOptions, edits: list[str], remarks: l
     assert options.lufs is not None
     now = audio.loudness()
     if not math.isfinite(now):
-        remarks.append("It is too short or too quiet for its loudness to be measured, so that its level stays as it is.")
+        remarks.append(
+            "It is too short or too quiet for its loudness to be measured, so that its level stays as it is."
+        )
         return audio
     gain, room = options.lufs - now, CEILING_DB - 20 * math.log10(audio.peak)
     if gain > room:

@@ -87,9 +87,7 @@ def write_sound(path: Path, audio: Audio, data: dict[str, Any], options: ExportO
     kind, title = path.suffix.lower(), (mended_text(data["recipe"]["caption"])[:200] or data["id"])
     text = manifest.to_text(data)
     fits = kind not in (".opus", ".ogg") or len(text.encode()) <= MOST_OPUS
-    audio.write(
-        path, comment=text if fits else None, title=title, bits=options.bits, bitrate=options.bitrate
-    )
+    audio.write(path, comment=text if fits else None, title=title, bits=options.bits, bitrate=options.bitrate)
     if not fits:
         write_whole(path.with_suffix(".json"), lambda draft: draft.write_text(text, encoding="utf-8"))
 
@@ -167,9 +165,7 @@ def _export_page(takes: Sequence[Take], target: Path, options: ExportOptions) ->
     return write_whole(target, lambda draft: draft.write_text(text, encoding="utf-8"), "The page", LibraryError)
 
 
-def _export_zip(
-    takes: Sequence[Take], target: Path, options: ExportOptions
-) -> tuple[Path, tuple[str, ...]]:
+def _export_zip(takes: Sequence[Take], target: Path, options: ExportOptions) -> tuple[Path, tuple[str, ...]]:
     """Sound, latent and manifest of each take in one archive, whole or not at all."""
     can_write(target.with_suffix(".flac"))
     remarks: list[str] = []

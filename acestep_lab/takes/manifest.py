@@ -169,7 +169,9 @@ def _edits(data: Mapping[str, Any]) -> str:
     """What an export changed on purpose, in words; "" where it changed nothing."""
     told = data["audio"].get("edited")
     words = [one for one in told[:8] if isinstance(one, str)] if isinstance(told, list) else []
-    return clean_text(", ".join(words), "What was changed", LibraryError)[:160] or ("in a way it does not tell" if told else "")
+    return clean_text(", ".join(words), "What was changed", LibraryError)[:160] or (
+        "in a way it does not tell" if told else ""
+    )
 
 
 def recipe_of(data: Mapping[str, Any]) -> dict[str, object]:

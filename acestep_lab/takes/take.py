@@ -154,9 +154,7 @@ class Take:
         other = again if isinstance(again, Take) else again.make(self.recipe, self.plan)
         return replace(compare(self.audio, other.audio), remark=making_differences(self.made_with, other.made_with))
 
-    def export(
-        self, path: str | os.PathLike[str], options: ExportOptions | None = None, **changes: object
-    ) -> Path:
+    def export(self, path: str | os.PathLike[str], options: ExportOptions | None = None, **changes: object) -> Path:
         """Write it as .flac, .wav, .opus, .ogg, .mp3, .m4a, a .zip with latent and manifest, or an .html page that plays.
 
         ::

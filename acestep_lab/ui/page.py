@@ -38,7 +38,9 @@ def layout(studio: Studio) -> Viewable:
     """The studio's components as one page: two columns where there is room, one where there is not."""
     left = _column(_STACK, studio.prompt, studio.lyrics, studio.drop)
     right = _column(_STACK, studio.queue, studio.plan, studio.preview, studio.player, studio.picker)
-    return _column(_PAGE, studio.top, studio.switch, _column(_GRID, left, right), studio.gallery, studio.tree, studio.export)
+    return _column(
+        _PAGE, studio.top, studio.switch, _column(_GRID, left, right), studio.gallery, studio.tree, studio.export
+    )
 
 
 def _column(style: str, *children: object) -> pn.Column:

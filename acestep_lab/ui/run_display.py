@@ -19,6 +19,7 @@ from acestep_lab.jobs.progress import clock_of
 from acestep_lab.takes.page import escaped
 
 if TYPE_CHECKING:
+    from acestep_lab.audio.audio import Audio
     from acestep_lab.jobs.events import Event
     from acestep_lab.jobs.run import AnyRun
     from acestep_lab.takes.take import Take
@@ -114,7 +115,9 @@ class CellDisplay:
         self._cell = int(getattr(shell, "execution_count", 0))
         self._handle: Any = None
         self._began, self._pictured = time.monotonic(), 0.0
-        self._picture, self._pictures = "", None
+        self._picture = ""
+        self._pictures: Any = None
+        self._line = ""
         self._step = -1
         self.takes: Sequence[Take] = ()
         self._widgets: list[Any] = []
@@ -180,7 +183,7 @@ class CellDisplay:
             )
 
 
-def result_is_shown(take: Take) -> None:
+def result_is_shown(take: Take | Audio) -> None:
     """A cell shows a take itself: the output that showed it for the cell steps back to a line."""
     last = CellDisplay.last
     if last is not None and list(last.takes) == [take] and last._cell == _cell_now():
