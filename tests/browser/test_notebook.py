@@ -30,10 +30,11 @@ def test_a_waiting_cell_and_a_live_run_each_end_in_one_player_stop_works_and_a_c
         SETUP,
         'lab.make(Recipe("a cell that waits", seconds=4, steps=8))',
         'lab.start(Recipe("a live run", seconds=4, steps=8))',
-        'lab.start(Recipe("an endless run", seconds=4, steps=5000))',
+        'lab.start(Recipe("an endless run", seconds=4, steps=200))',
         'PromptEditor(Recipe("alone", seconds=2, steps=1), session=lab)',
     )
     lab(host, "python3")
+    window.page.set_viewport_size({"width": 1280, "height": 3200})  # JupyterLab draws only the cells in view
     page = open_lab(window, host)
     waiting, live, endless, alone = (page.locator(".jp-CodeCell").nth(place) for place in (1, 2, 3, 4))
     waiting.locator("progress").wait_for()
