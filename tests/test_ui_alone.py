@@ -41,7 +41,7 @@ def alone(name: str, *arguments: Any, **keywords: Any) -> tuple[Any, list[tuple[
 
 
 def errors(said: list[tuple[str, dict[str, Any]]]) -> list[str]:
-    return [body["text"] for kind, body in said if kind == "error"]
+    return [body["text"] for kind, body in said if kind == "error" and body["text"]]
 
 
 NAMES = sorted({name.removesuffix("Widget") for name in ui.__all__ if name.endswith("Widget")} - {"RunView"})
