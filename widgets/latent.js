@@ -1,4 +1,4 @@
-// LatentPreview: the music at every step as a picture (its sound, what changed, the latent), a scrubber over past steps.
+// LatentPreview: the music at every step as a picture (sound, what changed, latent), a scrubber over past steps.
 // Python half: acestep_lab/ui/latent_preview.py.
 
 const WINDOW = 3; // seconds that are heard of a step

@@ -100,7 +100,7 @@ export default mount("Plan", [["Ctrl Enter", "plan.key_make"]], (host) => {
         "aria-label": t("plan.lock", { name: row.label }),
         onclick: () => host.send("lock", { field: row.name, on: lock.getAttribute("aria-pressed") !== "true" }),
       }),
-      error = h("p.error", { role: "alert" });
+      error = h("p.error", { "aria-live": "polite" });
     const node = h(
       "div.box",
       { class: row.long ? "box long" : "box" },

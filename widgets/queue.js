@@ -64,6 +64,7 @@ export default mount("Runs", [["X", "queue.key_stop"]], (host) => {
     const state = h("span.chip.state"),
       title = h("button.plain.title", { title: t("queue.look"), onclick: () => host.send("watch", { id: row.id }) }),
       time = h("span.tiny.num"),
+      wait = h("span.tiny.wait"),
       problem = h("p.error"),
       messages = h("p.tiny");
     const bar = h("div.bar", { role: "progressbar", "aria-valuemin": "0", "aria-valuemax": "100" }, h("div")),
@@ -92,7 +93,7 @@ export default mount("Runs", [["X", "queue.key_stop"]], (host) => {
     const node = h(
       "li",
       { "data-run": row.id },
-      h("div.row.run", {}, state, title, bar, time, ...buttons),
+      h("div.row.run", {}, state, title, bar, time, wait, ...buttons),
       problem,
       messages,
     );
@@ -101,6 +102,7 @@ export default mount("Runs", [["X", "queue.key_stop"]], (host) => {
       state,
       title,
       time,
+      wait,
       problem,
       messages,
       bar,
@@ -154,16 +156,8 @@ export default mount("Runs", [["X", "queue.key_stop"]], (host) => {
               : wordOf(row.state),
       );
       setText(view.title, row.title);
-      setText(
-        view.time,
-        over
-          ? row.took != null
-            ? `${numberOf(row.took).toFixed(1)} s`
-            : ""
-          : row.eta != null
-            ? t("queue.to_go", { percent, wait: formatWait(row.eta) })
-            : `${percent} %`,
-      );
+      setText(view.time, over ? (row.took != null ? `${numberOf(row.took).toFixed(1)} s` : "") : `${percent} %`);
+      setText(view.wait, !over && row.eta != null ? t("queue.to_go", { wait: formatWait(row.eta) }) : "");
       view.bar.firstChild.style.width = `${percent}%`;
       view.bar.setAttribute("aria-valuenow", String(percent));
       view.bar.setAttribute("aria-label", `${textOf(row.title)}: ${percent} %`);
