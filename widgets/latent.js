@@ -26,7 +26,7 @@ export default mount(
     if (sounds() && view !== "sound") host.send("view", { view });
     // Two threads of Python send steps, and an older one may come last; a picture that is here has been reached.
     const reached = () => Math.max(numberOf(host.get("latest"), -1), ...pictures.latent.keys());
-    const newest = () => reached() + (host.get("take") && sounds() && reached() >= 0 ? 1 : 0);
+    const newest = () => reached() + (host.get("take") && host.get("hears") && sounds() && reached() >= 0 ? 1 : 0);
     const isTake = (at) => Boolean(host.get("take")) && at > reached();
     const image = h("img", { alt: "", draggable: false }),
       span = h("div.span");

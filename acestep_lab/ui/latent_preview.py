@@ -136,7 +136,7 @@ class LatentPreview(Component):
     def finish(self, take: Take) -> None:
         """The song's take exists: its own sound is shown in the same colours."""
         self._finished, self.take = take, take.id
-        if self.has_views:
+        if self.has_views and self.hears:
             self._ask("take", partial(self._send_take, "sound"))
 
     def end(self, note: str = "", took: float = 0.0) -> None:
@@ -156,7 +156,7 @@ class LatentPreview(Component):
     def do_ready(self) -> None:
         """A view was drawn: show it the latest step."""
         self._show_newest()
-        if self._finished is not None:
+        if self._finished is not None and self.hears:
             self._ask("take", partial(self._send_take, self._view))
         super().do_ready()
 

@@ -134,11 +134,11 @@ class Planning(Controller):
     def polish(self, recipe: Recipe) -> None:
         """Let the planner find better words; they are shown as a difference, and taken field by field."""
         fixed, session, on_token = self._fixed(recipe), self.backend.session, self.listener()
-        lyrics = fixed.pop("lyrics", None)
+        words = {name: fixed.pop(name) for name in WORDS if name in fixed}
 
         def ask() -> Plan:
             found = session.polish(recipe.caption, recipe.lyrics, recipe.seed or 0, on_token=on_token, **fixed)
-            return found if lyrics is None else found.replace(lyrics=lyrics)
+            return found.replace(**words)
 
         self.write(recipe, ask)
 
