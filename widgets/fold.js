@@ -26,9 +26,9 @@ function foldingCard(host, { title, brief, wants, extras = [], body }) {
     heading.hidden = !open;
     setText(toggle, open ? t("fold.hide") : t("fold.show"));
     toggle.setAttribute("aria-expanded", String(open));
-    toggle.setAttribute("aria-label", `${titleOf(title)}: ${toggle.textContent}`);
+    toggle.setAttribute("aria-label", `${title}: ${toggle.textContent}`);
   };
-  const heading = h("h2", {}, titleOf(title));
+  const heading = h("h2", {}, title);
   host.root.classList.add("folding");
   host.root.append(h("div.head.foldhead", {}, heading, line, h("span.spring"), ...extras, toggle), inner);
   return {

@@ -216,7 +216,7 @@ export default mount(
       const share = steps ? Math.min(1, (reached() + 1) / steps) : 0;
       written.style.width = `${100 * share}%`;
       progress.setAttribute("aria-valuenow", String(Math.round(100 * share)));
-      progress.setAttribute("aria-label", titleOf("Watch"));
+      progress.setAttribute("aria-label", t("titles.Watch"));
       setText(tokens, t("latent.written", { done: (share * seconds).toFixed(1), of: seconds.toFixed(1) }));
       for (const name of VIEWS) tabs[name].setAttribute("aria-pressed", String(name === view));
       seg.hidden = !sounds();
@@ -297,7 +297,7 @@ export default mount(
       h("div.row", {}, hear, keep, h("span.spring"), copy),
     );
     const card = foldingCard(host, {
-      title: "Watch",
+      title: t("titles.Watch"),
       brief: () => t("latent.brief", { n: host.number("steps") && reached() + 1, s: host.number("took").toFixed(1) }),
       wants: () => Boolean(host.get("live")) || Boolean(host.get("unfolded")),
       extras: [song, stop],

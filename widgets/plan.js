@@ -235,7 +235,7 @@ export default mount("Plan", [["Ctrl Enter", "plan.key_make"]], (host) => {
   );
   const wrote = h("details.wrote", {}, h("summary", {}, t("plan.as_written")), stream);
   const card = foldingCard(host, {
-    title: "Plan",
+    title: t("titles.Plan"),
     brief,
     wants: () => Boolean(host.get("live")) || Boolean(host.get("unfolded")) || Boolean(error.textContent),
     extras: [live, stop],

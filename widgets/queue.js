@@ -4,7 +4,7 @@ const STATES = ["queued", "planning", "encoding", "rendering", "decoding", "done
 const OVER = ["done", "stopped", "failed"];
 const wordOf = (state) => (STATES.includes(state) ? t(`queue.state_${state}`) : textOf(state));
 export default mount("Runs", [["X", "queue.key_stop"]], (host) => {
-  const list = h("ul.runs", { "aria-label": titleOf("Runs") }),
+  const list = h("ul.runs", { "aria-label": t("titles.Runs") }),
     live = h("p.hidden", { "aria-live": "polite" }),
     error = h("p.error", { role: "alert" });
   const items = new Map(),
@@ -35,7 +35,7 @@ export default mount("Runs", [["X", "queue.key_stop"]], (host) => {
       "✕",
     ),
     summary = h("div.row.summary", {}, finished, more, h("span.spring"), toggle, dismiss),
-    head = h("div.head", {}, h("h2", {}, titleOf("Runs")), h("span.spring"), pause);
+    head = h("div.head", {}, h("h2", {}, t("titles.Runs")), h("span.spring"), pause);
   let begun = 0;
   host.onClose(
     onBroadcast("begun", () => {

@@ -58,7 +58,7 @@ class DecodeBudget:
         self._began = clock()
         self._spent = 0.0
         self.per_second: float | None = None
-        """Seconds of work for a second of sound; None until it was measured."""
+        """Seconds of work for a second of sound, at its best: a busy moment is no reason to stop. None until measured."""
 
     def begin(self) -> None:
         """Another run: what earlier ones saved is no credit."""
@@ -67,7 +67,8 @@ class DecodeBudget:
     def spend(self, cost: float, seconds: float) -> None:
         """A decoding of so many seconds of sound took so long."""
         self._spent += cost
-        self.per_second = cost / max(seconds, 1e-3)
+        measured = cost / max(seconds, 1e-3)
+        self.per_second = measured if self.per_second is None else min(measured, self.per_second)
 
     def is_cheap(self, seconds: float, step_time: float) -> bool:
         """Whether decoding so much is worth it at all beside a step of this length."""
