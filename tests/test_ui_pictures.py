@@ -253,7 +253,7 @@ def test_after_a_stop_another_plan_may_be_asked_for_and_the_stopped_one_adds_not
     page = studio_of(slow)
     page.planning.plan_first(Recipe("first", seed=1))
     until(lambda: slow.asked)
-    page.planning._stop_writing()
+    page.planning.stop_writing()
     assert not page.plan.live
     page.planning.plan_first(Recipe("second", seed=1))
     until(lambda: len(slow.asked) == 2)

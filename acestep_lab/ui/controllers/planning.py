@@ -21,6 +21,7 @@ from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.takes.take import Take
 from acestep_lab.ui import code_features, plan_view
+from acestep_lab.ui.component import Component
 from acestep_lab.ui.controllers.base import Controller, connect, start_thread
 from acestep_lab.ui.draft import Form
 from acestep_lab.ui.painter import Painter
@@ -44,7 +45,7 @@ class Planning(Controller):
         self.plan = made(plan_view, "PlanView")
 
     def connect(self) -> None:
-        connect(self.plan, make=self._make, stop=self._stop_writing)
+        connect(self.plan, make=self._make, stop=self.stop_writing)
 
     def adopted(self, name: str, can: Capabilities) -> None:
         self.plan.offered = self.studio.plans
@@ -175,10 +176,14 @@ class Planning(Controller):
         """What hears the tokens of the next asking (`write`), and drops them once another one is waited for."""
         return partial(self._heard_token, self._turn + 1)
 
-    def write(self, recipe: Recipe, ask: Callable[[], Any], title: str = "") -> None:
+    def write(
+        self, recipe: Recipe | Callable[[Any], Recipe], ask: Callable[[], Any], title: str = "", *,
+        at: Component | None = None, then: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
         """Ask the planner for this page, and show what it wrote against a recipe; LabError where there is none, or it writes.
 
-        `ask` returns the plan; it hands `listener()`, taken before this, to the session as `on_token`.
+        `ask` returns the plan; it hands `listener()`, taken before this, to the session as `on_token`. The recipe may be made
+        of what was written. What goes wrong is said `at` the component that asked; `then` is called once it is through.
         """
         if not self.studio.plans:
             raise LabError(
@@ -188,12 +193,12 @@ class Planning(Controller):
             raise LabError("The planner is writing already; stop it, or let it finish.")
         client = self._writing = self.studio.client()
         self._turn += 1
-        turn, named = self._turn, title or (f"Plan: {recipe.caption}" if recipe.caption.strip() else "")
+        turn, words = self._turn, recipe.caption if isinstance(recipe, Recipe) else ""
         self._begin_asked()
 
         def work() -> None:
             try:
-                made = self.backend.ask(client, ask, named)
+                made = self.backend.ask(client, ask, title or (f"Plan: {words}" if words.strip() else ""))
             except Stopped:
                 self._written(turn)
             except BaseException:
@@ -201,9 +206,9 @@ class Planning(Controller):
                     raise
             else:
                 if self._written(turn):
-                    self.plan.show_plan(made, recipe)
+                    self.plan.show_plan(made, recipe if isinstance(recipe, Recipe) else recipe(made))
 
-        start_thread(self.plan, work)  # the planner's turns are counted by the queue
+        start_thread(at or self.plan, work, then)  # the planner's turns are counted by the queue
 
     def _begin_asked(self) -> None:
         """Stream what is asked for; the plan at hand stays until there is another, and so do its locks."""
@@ -230,7 +235,7 @@ class Planning(Controller):
             self.plan.end()
             client.stop()
 
-    def _stop_writing(self) -> None:
+    def stop_writing(self) -> None:
         """Stop what the planner writes for this page, and nothing it writes for anybody else."""
         self._drop_writing()
         watched = self.studio.watching.watched
