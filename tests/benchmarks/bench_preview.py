@@ -36,11 +36,10 @@ class Page(LatentPreviewWidget):  # type: ignore[misc]
 
 def render(lab: Session, recipe: Recipe, sounds: StepSounds | None) -> tuple[float, dict[str, int]]:
     """Processor seconds of a render, watched or not, and the pictures a page got of it."""
+    page = None if sounds is None else Page(sounds=sounds)
     began = time.process_time()
     run = lab.start(recipe)
-    page = None
-    if sounds is not None:
-        page = Page(sounds=sounds)
+    if page is not None:
         page.got = {}
         page.follow(run)
     take = run.take()
