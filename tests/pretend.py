@@ -270,11 +270,12 @@ class PretendSession:
         run.finish()
 
     def _wait(self, run: Run[Any, Any]) -> None:
+        self.jobs.run_small_jobs()
         if self._gate is None:
             run.stop_event.wait(self._pause)
             return
         while not self._gate.acquire(timeout=0.05) and not run.stopping:
-            pass
+            self.jobs.run_small_jobs()
 
     def _take(self, recipe: Recipe, step: Step) -> Take:
         source: Any = recipe.task.sources().get("source")

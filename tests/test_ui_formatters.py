@@ -115,7 +115,7 @@ def test_a_step_without_an_estimate_counts_and_has_no_picture() -> None:
     preview.emit = lambda kind, *buffers, **body: messages.append(kind)
     preview.begin("run-1", 2.0, 8)
     preview.add(step(None))
-    assert (preview.latest, preview.steps, messages) == (2, 8, [])
+    assert (preview.latest, preview.steps, "picture" in messages) == (2, 8, False)
 
 
 def test_what_somebody_else_registered_stays(display: DisplayFormatter) -> None:

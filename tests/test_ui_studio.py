@@ -316,7 +316,7 @@ def test_a_file_that_lies_about_its_kind_or_size_is_refused() -> None:
 
 def test_pictures_are_made_only_as_fast_as_somebody_looks_and_the_last_is_shown() -> None:
     drawn: list[int] = []
-    view = LatentPreviewWidget(picture=lambda step: drawn.append(step.index) or b"png")
+    view = LatentPreviewWidget(picture=lambda step: drawn.append(step.index) or b"png", later=lambda kind, work: work())
     view.begin("run-1", 10.0)
     for index in range(9):
         view.add(Step(index, 9, 0.5, np.zeros((4, 8)), np.zeros((4, 8))))

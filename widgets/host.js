@@ -457,19 +457,3 @@ function askSentences(link) {
   pageState.asking = tag;
   link.send("sentences", { language: tag });
 }
-
-/** A colour for an audio code, the same code the same colour (viridis-like, safe for colour-blind eyes). */
-function codeColour(code) {
-  const at = ((code * 2654435761) >>> 0) / 4294967296,
-    stops = [
-      [68, 1, 84],
-      [59, 82, 139],
-      [33, 145, 140],
-      [94, 201, 98],
-      [253, 231, 37],
-    ];
-  const place = at * (stops.length - 1),
-    low = Math.min(stops.length - 2, Math.floor(place)),
-    part = place - low;
-  return `rgb(${stops[low].map((v, i) => Math.round(v + part * (stops[low + 1][i] - v))).join(",")})`;
-}

@@ -1,48 +1,74 @@
 // PlanView: the planner's words as they come, then fields, differences and codes.
 // Python half: acestep_lab/ui/plan_view.py.
 
-export default mount("Plan", [["Ctrl Enter", "make it with this plan"]], (host) => {
-  const stream = h("pre.stream.mono", { "aria-live": "off", tabIndex: 0, "aria-label": "What the planner writes" }),
+const NOTES = ["C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B"];
+const ROW = 7, // pixels of a pitch class
+  ONSETS = 20,
+  GUTTER = 22;
+
+export default mount("Plan", [["Ctrl Enter", "plan.key_make"]], (host) => {
+  const stream = h("pre.stream.mono", { "aria-live": "off", tabIndex: 0, "aria-label": t("plan.stream") }),
     fields = h("div.grid.planfields"),
     diffs = h("div.stack.diffs"),
     error = h("p.error", { role: "alert" }),
     live = h("span.chip", { role: "status" });
-  let codes = new Uint32Array(0);
-  const strip = makeCanvas(
-    26,
-    (context, width, height) => {
-      const each = width / Math.max(1, codes.length);
-      codes.forEach((code, i) => {
-        context.fillStyle = codeColour(code);
-        context.fillRect(i * each, 0, Math.max(1, each - (each > 3 ? 1 : 0)), height);
-      });
-    },
-    { "aria-label": "Audio codes", role: "img" },
-  );
-  const stop = h("button.stop", { onclick: () => host.send("stop") }, "Stop");
+  /** What is known of the codes: twelve pitch classes of each, then the onsets; or how often each comes. */
+  let lane = { of: "", codes: 0, values: new Uint8Array(0) };
+  const strip = makeCanvas(12 * ROW + ONSETS + 4, draw, { role: "img" });
+  function draw(context, width, height) {
+    const { of, codes: count, values } = lane,
+      each = (width - GUTTER) / Math.max(1, count),
+      wide = Math.max(1, each - (each > 4 ? 0.5 : 0)),
+      at = (i) => GUTTER + i * each;
+    context.fillStyle = cssColour(host.root, "wave");
+    if (of === "sound") {
+      for (let i = 0; i < count; i++)
+        for (let note = 0; note < 12; note++) {
+          context.globalAlpha = (values[12 * i + note] / 255) ** 1.5;
+          context.fillRect(at(i), (11 - note) * ROW, wide, ROW - 0.5);
+        }
+      context.globalAlpha = 1;
+      context.fillStyle = cssColour(host.root, "region");
+      for (let i = 0; i < count; i++) {
+        const tall = (values[12 * count + i] / 255) * ONSETS;
+        context.fillRect(at(i), height - tall, wide, tall);
+      }
+      context.fillStyle = cssColour(host.root, "soft");
+      context.font = "9px sans-serif";
+      context.textBaseline = "middle";
+      for (const note of [0, 2, 4, 5, 7, 9, 11]) context.fillText(NOTES[note], 2, (11.5 - note) * ROW);
+    } else {
+      const most = Math.log(1 + Math.max(2, ...values));
+      for (let i = 0; i < count; i++) {
+        const tall = (height - 4) * (Math.log(1 + values[i]) / most);
+        context.globalAlpha = values[i] > 1 ? 1 : 0.4;
+        context.fillRect(at(i), height - tall, wide, tall);
+      }
+      context.globalAlpha = 1;
+    }
+  }
+  const stop = h("button.stop", { onclick: () => host.send("stop") }, t("plan.stop"));
   const count = h("p.tiny"),
-    lane = h("div.codes", {}, strip.canvas, count);
+    codesOf = h("div.codes", { dir: "ltr" }, strip.canvas, count);
   const make = h(
     "button.go",
     {
       onclick: () => {
         if (!make.disabled) {
           make.disabled = true;
-          setTimeout(() => {
-            make.disabled = !rows().length;
-          }, 700);
+          setTimeout(show, 700);
           setText(error, "");
           host.send("make");
         }
       },
     },
-    "Make it with this plan",
+    t("plan.make"),
   );
   const rows = () =>
     tablesOf(host.get("rows")).map((row) => ({
       ...row,
       name: textOf(row.name),
-      label: textOf(row.label),
+      label: say(row.label),
       options: textsOf(row.options),
       parts: listOf(row.parts).filter(Array.isArray),
     }));
@@ -71,10 +97,10 @@ export default mount("Plan", [["Ctrl Enter", "make it with this plan"]], (host) 
       };
     }
     const lock = h("button.plain.icon.lock", {
-        "aria-label": `Lock ${row.label}`,
+        "aria-label": t("plan.lock", { name: row.label }),
         onclick: () => host.send("lock", { field: row.name, on: lock.getAttribute("aria-pressed") !== "true" }),
       }),
-      error = h("p.error");
+      error = h("p.error", { "aria-live": "polite" });
     const node = h(
       "div.box",
       { class: row.long ? "box long" : "box" },
@@ -102,19 +128,19 @@ export default mount("Plan", [["Ctrl Enter", "make it with this plan"]], (host) 
         h("span.spring"),
         h(
           "div.seg",
-          { role: "group", "aria-label": `${row.label}: whose words` },
+          { role: "group", "aria-label": t("plan.whose", { name: row.label }) },
           h(
             "button",
             {
               "aria-pressed": String(!row.accepted),
               onclick: () => host.send("accept", { field: row.name, on: false }),
             },
-            "Keep mine",
+            t("plan.mine"),
           ),
           h(
             "button",
             { "aria-pressed": String(row.accepted), onclick: () => host.send("accept", { field: row.name, on: true }) },
-            "Take the planner's",
+            t("plan.planners"),
           ),
         ),
       ),
@@ -125,61 +151,77 @@ export default mount("Plan", [["Ctrl Enter", "make it with this plan"]], (host) 
     bpm: (v) => `${v} bpm`,
     seconds: (v) => `${v} s`,
     timesignature: (v) => (v === "6" ? "6/8" : `${v}/4`),
+    language: (v) => (v === "unknown" ? "" : textOf(v)),
   };
-  let seen = -1;
-  /** @type {boolean | null} */
-  let wasWriting = null;
+  const brief = () => {
+    const facts = rows()
+      .filter((row) => !row.long && row.name !== "genres" && row.value != null && row.value !== "" && !row.typed)
+      .map((row) => (Object.hasOwn(SHORT, row.name) ? SHORT[row.name](row.value) : textOf(row.value)))
+      .filter(Boolean);
+    if (!facts.length && lane.codes) facts.push(t("plan.codes", { n: lane.codes }));
+    return t("plan.brief", { facts: facts.join(" · ") || t("plan.words_only") });
+  };
+  let seen = -1,
+    wasWriting = false;
   function show() {
     const writing = Boolean(host.get("live")),
       list = rows(),
       focus = /** @type {any} */ (host.root.getRootNode()).activeElement,
-      force = host.get("revision") !== seen;
+      force = host.get("revision") !== seen,
+      n = host.number("codes");
     seen = host.get("revision");
-    host.hide(!host.get("offered") || (!writing && !list.length && !host.get("stream")));
+    host.hide(!writing && !list.length && !n && !error.textContent);
     setText(stream, host.text("stream").trim());
     stream.scrollTop = stream.scrollHeight;
-    setText(live, writing ? "Writing…" : list.length ? "Ready to read and change" : "");
+    setText(live, writing ? t("plan.writing") : list.length && card.isOpen() ? t("plan.ready") : "");
     live.hidden = !live.textContent;
     stop.hidden = !writing;
+    for (const [name, b] of boxes)
+      if (!list.some((row) => row.name === name)) {
+        b.node.remove();
+        boxes.delete(name);
+      }
     for (const row of list) {
       if (!boxes.has(row.name)) {
         boxes.set(row.name, box(row));
         fields.append(boxes.get(row.name).node);
       }
       const b = boxes.get(row.name);
-      if (force || b.input !== focus) b.set(row.value);
+      if ((force && !row.typed) || b.input !== focus) b.set(row.value);
       showLock(b.lock, row.locked);
-      setText(b.error, row.problem || "");
+      setText(b.error, say(row.problem || ""));
+      b.input.setAttribute("aria-invalid", String(Boolean(row.typed)));
     }
-    setText(
-      summary,
-      list
-        .filter((row) => !row.long && row.value != null && row.value !== "")
-        .map((row) => (Object.hasOwn(SHORT, row.name) ? SHORT[row.name](row.value) : textOf(row.value)))
-        .join("  ·  ") || "Read and change",
-    );
-    if (force) more.open = Boolean(host.get("unfolded"));
-    more.hidden = !list.length;
     wrote.hidden = !host.get("stream");
     if (writing !== wasWriting) {
-      wrote.open = writing;
-      wasWriting = writing;
+      wrote.open = wasWriting = writing;
+      if (writing) card.reset(); // another song
     }
-    diffs.replaceChildren(...list.filter((row) => row.differs).map(diff));
+    if (!writing && !list.length && !n) card.reset();
+    diffs.replaceChildren(...list.filter((row) => row.differs && !row.typed).map(diff));
     host.root.dataset.diffs = String(diffs.children.length);
-    const n = host.number("codes");
-    lane.hidden = !n;
-    setText(count, n ? `${n} audio codes` : "");
+    host.root.dataset.codes = String(n);
+    host.root.dataset.lane = lane.of;
+    codesOf.hidden = !n;
+    const about = n ? t(`plan.lane_${lane.of || "repeats"}`, { n }) : "";
+    setText(count, about);
+    strip.canvas.setAttribute("aria-label", about);
+    make.disabled = !list.length || writing || !host.get("offered");
+    actions.hidden = fields.hidden = !list.length;
+    card.show();
     strip.paint();
-    make.disabled = !list.length || writing;
   }
-  host.on("codes", (_, [bytes]) => {
-    codes = bytes ? new Uint32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength)) : codes;
-    strip.paint();
+  host.on("lane", (body, [bytes]) => {
+    const values = bytes ? new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength).slice() : new Uint8Array(0);
+    lane = { of: textOf(body.of), codes: numberOf(body.codes), values };
+    strip.canvas.style.height = `${lane.of === "sound" ? 12 * ROW + ONSETS + 4 : 26}px`;
+    show();
   });
   host.on("error", (body) => {
-    if (boxes.has(body.field)) setText(boxes.get(body.field).error, body.text);
-    else setText(error, body.text);
+    const text = say(body.text);
+    if (boxes.has(body.field)) setText(boxes.get(body.field).error, text);
+    else setText(error, text);
+    show();
   });
   host.root.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) make.click();
@@ -189,16 +231,17 @@ export default mount("Plan", [["Ctrl Enter", "make it with this plan"]], (host) 
     {},
     make,
     h("span.spring"),
-    h("button.plain", { onclick: () => copyText(host.root, host.text("code"), host.announce) }, "Copy as code"),
+    h("button.plain", { onclick: () => copyText(host.root, host.text("code"), host.announce) }, t("plan.copy")),
   );
-  const wrote = h("details.wrote", {}, h("summary", {}, "As the planner wrote it"), stream),
-    summary = h("summary.brief"),
-    more = h("details.more", {}, summary, h("div.stack.inner", {}, fields, actions));
-  host.root.append(
-    h("div.head", {}, h("h2", {}, "Plan"), live, h("span.spring"), stop),
-    h("div.stack", {}, wrote, diffs, lane, more, error),
-  );
-  host.watch(["stream", "live", "rows", "codes", "revision", "offered"], show);
+  const wrote = h("details.wrote", {}, h("summary", {}, t("plan.as_written")), stream);
+  const card = foldingCard(host, {
+    title: t("titles.Plan"),
+    brief,
+    wants: () => Boolean(host.get("live")) || Boolean(host.get("unfolded")) || Boolean(error.textContent),
+    extras: [live, stop],
+    body: [h("div.stack", {}, wrote, diffs, codesOf, fields, actions, error)],
+  });
+  host.watch(["stream", "live", "rows", "codes", "revision", "offered", "unfolded"], show);
   host.onTheme(strip.paint);
   host.onClose(strip.close);
   show();

@@ -1,26 +1,41 @@
 // RunQueue: runs with state, progress, time to go, place in the queue. Python half: acestep_lab/ui/queue_view.py.
 
-const WORDS = {
-  queued: "Waiting",
-  planning: "Planning",
-  rendering: "Rendering",
-  decoding: "Decoding",
-  done: "Done",
-  stopped: "Stopped",
-  failed: "Failed",
-};
-const wordOf = (state) => (Object.hasOwn(WORDS, state) ? WORDS[state] : textOf(state));
-export default mount("Runs", [["X", "stop the run in hand"]], (host) => {
-  const list = h("ul.runs", { "aria-label": "Runs" }),
+const STATES = ["queued", "planning", "encoding", "rendering", "decoding", "done", "stopped", "failed"];
+const OVER = ["done", "stopped", "failed"];
+const wordOf = (state) => (STATES.includes(state) ? t(`queue.state_${state}`) : textOf(state));
+export default mount("Runs", [["X", "queue.key_stop"]], (host) => {
+  const list = h("ul.runs", { "aria-label": t("titles.Runs") }),
     live = h("p.hidden", { "aria-live": "polite" }),
     error = h("p.error", { role: "alert" });
   const items = new Map(),
-    halted = h("p.tiny"),
-    toggle = () => host.send("pause", { paused: !host.get("paused") });
+    halted = h("p.tiny");
   const pause = h("button.plain.small.pause", {
-    title: "Whether the next run begins when this one is done",
-    onclick: toggle,
+    title: t("queue.pause_hint"),
+    onclick: () => host.send("pause", { paused: !host.get("paused") }),
   });
+  // What is done: one line, opened by hand, sent away at once.
+  let opened = false,
+    ids = [];
+  const finished = h("span.what"),
+    more = h("span.tiny"),
+    gone = h("ul.runs.past", { "aria-label": t("queue.finished") }),
+    toggle = h("button.plain.small", {
+      onclick: () => {
+        opened = !opened;
+        show();
+      },
+    }),
+    dismiss = h(
+      "button.plain.small",
+      {
+        "aria-label": t("queue.dismiss_all"),
+        title: t("queue.dismiss_all"),
+        onclick: () => ids.forEach((id) => host.send("dismiss", { id })),
+      },
+      "✕",
+    ),
+    summary = h("div.row.summary", {}, finished, more, h("span.spring"), toggle, dismiss),
+    head = h("div.head", {}, h("h2", {}, t("titles.Runs")), h("span.spring"), pause);
   let begun = 0;
   host.onClose(
     onBroadcast("begun", () => {
@@ -47,27 +62,28 @@ export default mount("Runs", [["X", "stop the run in hand"]], (host) => {
   let told = "";
   function item(row) {
     const state = h("span.chip.state"),
-      title = h("button.plain.title", { title: "Look at this run", onclick: () => host.send("watch", { id: row.id }) }),
+      title = h("button.plain.title", { title: t("queue.look"), onclick: () => host.send("watch", { id: row.id }) }),
       time = h("span.tiny.num"),
+      wait = h("span.tiny.wait"),
       problem = h("p.error"),
       messages = h("p.tiny");
     const bar = h("div.bar", { role: "progressbar", "aria-valuemin": "0", "aria-valuemax": "100" }, h("div")),
-      stop = h("button.stop.small", { onclick: () => host.send("stop", { id: row.id }) }, "Stop"),
+      stop = h("button.stop.small", { onclick: () => host.send("stop", { id: row.id }) }, t("queue.stop")),
       away = h(
         "button.plain.small",
-        { "aria-label": "Dismiss", onclick: () => host.send("dismiss", { id: row.id }) },
+        { "aria-label": t("queue.dismiss"), onclick: () => host.send("dismiss", { id: row.id }) },
         "✕",
       );
     const shift = (by) => () =>
       host.send("move", { id: row.id, place: Math.max(0, numberOf(items.get(row.id)?.place) + by) });
     const earlier = h(
       "button.plain.small.earlier",
-      { "aria-label": "Earlier", title: "Before your other runs", onclick: shift(-1) },
+      { "aria-label": t("queue.earlier"), title: t("queue.earlier_hint"), onclick: shift(-1) },
       "↑",
     );
     const later = h(
       "button.plain.small.later",
-      { "aria-label": "Later", title: "After your next run", onclick: shift(1) },
+      { "aria-label": t("queue.later"), title: t("queue.later_hint"), onclick: shift(1) },
       "↓",
     );
     const hold = h("button.plain.small.hold", {
@@ -77,8 +93,7 @@ export default mount("Runs", [["X", "stop the run in hand"]], (host) => {
     const node = h(
       "li",
       { "data-run": row.id },
-      h("div.row", {}, state, title, h("span.spring"), time, ...buttons),
-      bar,
+      h("div.row.run", {}, state, title, bar, time, wait, ...buttons),
       problem,
       messages,
     );
@@ -87,6 +102,7 @@ export default mount("Runs", [["X", "stop the run in hand"]], (host) => {
       state,
       title,
       time,
+      wait,
       problem,
       messages,
       bar,
@@ -109,13 +125,17 @@ export default mount("Runs", [["X", "stop the run in hand"]], (host) => {
         view.node.remove();
         items.delete(id);
       }
+    const isPast = (row) => row.state === "done" || (row.state === "stopped" && !row.problem);
+    const past = rows.filter(isPast),
+      current = rows.filter((row) => !isPast(row));
     const fresh = rows.some((row) => row.mine && !items.has(row.id));
-    rows.forEach((row, place) => {
+    [...current, ...past].forEach((row, index) => {
       if (!items.has(row.id)) items.set(row.id, item(row));
       const view = items.get(row.id),
-        over = ["done", "stopped", "failed"].includes(row.state),
+        over = OVER.includes(row.state),
         percent = Math.round(100 * row.fraction);
-      if (list.children[place] !== view.node) list.insertBefore(view.node, list.children[place] ?? null);
+      const [home, place] = index < current.length ? [list, index] : [gone, index - current.length];
+      if (home.children[place] !== view.node) home.insertBefore(view.node, home.children[place] ?? null);
       view.node.dataset.state = row.state;
       const waits = row.mine && row.state === "queued" && !row.stopping,
         own = rows.filter((one) => one.mine && one.state === "queued").length;
@@ -124,28 +144,20 @@ export default mount("Runs", [["X", "stop the run in hand"]], (host) => {
       view.hold.hidden = !waits;
       view.earlier.hidden = !waits || own < 2 || view.place === 0;
       view.later.hidden = !waits || own < 2 || view.place >= own - 1;
-      setText(view.hold, row.held ? "Let go" : "Hold");
+      setText(view.hold, row.held ? t("queue.let_go") : t("queue.hold"));
       setText(
         view.state,
         row.held
-          ? "Held back"
+          ? t("queue.held")
           : row.state === "queued" && row.position > 0
-            ? `Waiting, ${row.position} before it`
+            ? t("queue.waiting_behind", { n: row.position })
             : row.stopping && !over
-              ? "Stopping"
+              ? t("queue.stopping")
               : wordOf(row.state),
       );
       setText(view.title, row.title);
-      setText(
-        view.time,
-        over
-          ? row.took != null
-            ? `${numberOf(row.took).toFixed(1)} s`
-            : ""
-          : row.eta != null
-            ? `${percent} %, ${formatWait(row.eta)} to go`
-            : `${percent} %`,
-      );
+      setText(view.time, over ? (row.took != null ? `${numberOf(row.took).toFixed(1)} s` : "") : `${percent} %`);
+      setText(view.wait, !over && row.eta != null ? t("queue.to_go", { wait: formatWait(row.eta) }) : "");
       view.bar.firstChild.style.width = `${percent}%`;
       view.bar.setAttribute("aria-valuenow", String(percent));
       view.bar.setAttribute("aria-label", `${textOf(row.title)}: ${percent} %`);
@@ -153,18 +165,34 @@ export default mount("Runs", [["X", "stop the run in hand"]], (host) => {
       view.stop.hidden = over || !row.mine;
       view.stop.disabled = Boolean(row.stopping);
       view.away.hidden = !over;
-      setText(view.problem, row.problem || "");
-      setText(view.messages, textsOf(row.messages).join("  "));
+      setText(view.problem, say(row.problem || ""));
+      setText(view.messages, textsOf(row.messages).map(say).join("  "));
     });
     host.hide(!rows.length);
+    const single = current.length < 2;
+    host.root.classList.toggle("single", single && !host.get("paused"));
+    host.root.dataset.current = String(current.length);
+    summary.hidden = !past.length;
+    ids = past.map((row) => row.id);
+    if (!past.length) opened = false;
+    gone.hidden = !opened;
+    toggle.setAttribute("aria-expanded", String(opened));
+    setText(toggle, opened ? t("queue.hide") : t("queue.show"));
+    if (past.length) {
+      const [first] = past,
+        took = first.took != null ? `${numberOf(first.took).toFixed(1)} s` : "";
+      setText(finished, `${wordOf(first.state)}: ${textOf(first.title)}${took ? `, ${took}` : ""}`);
+      setText(more, past.length > 1 ? t("queue.and_more", { n: past.length - 1 }) : "");
+    }
     const paused = Boolean(host.get("paused"));
     pause.hidden = !host.get("hosts");
-    setText(pause, paused ? "Go on" : "Pause");
-    setText(halted, paused ? "The queue is paused: nothing new begins." : "");
-    const live = rows.filter((row) => row.mine && !["done", "stopped", "failed"].includes(row.state));
-    pageState.busy = live.length
-      ? `${wordOf(live[0].state)}, ${Math.round(100 * live[0].fraction)} %` +
-        (live.length > 1 ? `; ${live.length - 1} more waiting` : "")
+    head.hidden = single && !paused;
+    setText(pause, paused ? t("queue.go_on") : t("queue.pause"));
+    setText(halted, paused ? t("queue.paused") : "");
+    const going = rows.filter((row) => row.mine && !OVER.includes(row.state));
+    pageState.busy = going.length
+      ? `${wordOf(going[0].state)}, ${Math.round(100 * going[0].fraction)} %` +
+        (going.length > 1 ? `; ${t("queue.more_waiting", { n: going.length - 1 })}` : "")
       : "";
     broadcast("busy", {});
     if (fresh) look();
@@ -175,12 +203,12 @@ export default mount("Runs", [["X", "stop the run in hand"]], (host) => {
       setText(live, saying);
     }
   }
-  host.on("error", (body) => setText(error, body.text));
+  host.on("error", (body) => setText(error, say(body.text)));
   host.root.addEventListener("keydown", (event) => {
     if (event.key.toLowerCase() === "x" && !isTyping(event))
       list.querySelector("li:not([data-state=done]) button.stop:not([hidden])")?.click();
   });
-  host.root.append(h("div.head", {}, h("h2", {}, "Runs"), h("span.spring"), pause), halted, list, live, error);
+  host.root.append(head, halted, list, summary, gone, live, error);
   for (const name of ["rows", "paused", "hosts"]) host.watch(name, show);
   show();
 });

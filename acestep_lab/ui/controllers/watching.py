@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Capabilities
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import LabError
 from acestep_lab.jobs.events import Event
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.worker import AnyRun
+from acestep_lab.takes.take import Take
 from acestep_lab.ui import latent_preview, queue_view
 from acestep_lab.ui.controllers.base import Controller, connect
+from acestep_lab.ui.step_sounds import step_sounds_of
 from acestep_lab.ui.throttle import Throttle
 
 PROGRESS_PER_SECOND = 8.0
+STOPPED = "Stopped. The steps so far can still be heard and kept."
 LISTED_RUNS = 4
 
 
@@ -27,9 +31,13 @@ class Watching(Controller):
     def build(self, made: Callable[..., Any]) -> None:
         self.watched: RenderRun | None = None
         """The run whose steps are shown."""
+        self._song = 0
+        self._kept: dict[str, set[str]] = {}
         self._throttle = Throttle(PROGRESS_PER_SECOND)
         self.queue = made(queue_view, "RunQueue")
-        self.preview = made(latent_preview, "LatentPreview", picture=self.picture)
+        self.preview = made(
+            latent_preview, "LatentPreview", picture=self.picture, sounds=step_sounds_of(self.backend.session)
+        )
 
     def connect(self) -> None:
         connect(
@@ -50,6 +58,22 @@ class Watching(Controller):
     def started(self, run: RenderRun) -> None:
         if self.watched is None or self.watched.over:
             self.watch(run)
+
+    def selected(self, sound: Take | Audio, title: str) -> None:
+        """The pictures of another song than the one in hand say nothing of it; those of a run under way stay."""
+        if self.watched is not None and not self.watched.over:
+            return
+        own = next((run for run in self.renders() if sound.id in self._ids_of(run)), None)
+        if own is not self.watched:
+            if own is None:
+                self.watched = None
+                self.preview.clear()
+            else:
+                self.watch(own)
+
+    def _ids_of(self, run: RenderRun) -> set[str]:
+        """Ids of the takes a run has made, those of its kept steps included."""
+        return {take.id for take in run.made.values()} | self._kept.get(run.id, set())
 
     def heard(self, run: AnyRun | None, event: Event | None) -> None:
         if event is not None and run is not None and run is self.watched:
@@ -79,13 +103,22 @@ class Watching(Controller):
         return [run for run in self.backend.jobs.runs(self.studio.owner) if isinstance(run, RenderRun)]
 
     def watch(self, run: RenderRun) -> None:
-        """Show the steps of a run from here on."""
+        """Show the steps of a run from here on: of several songs, the one that is being made."""
         self.watched = run
-        recipe = run.recipe
-        self.preview.begin(run.id, recipe.seconds or 0.0, getattr(recipe.sampling, "steps", None) or 0)
-        self.preview.catch_up(run.steps)
+        shown = {step.item for step in run.steps}
+        self._begin_song(run, max(shown, default=0) if len(run.made) else min(shown, default=0))
         if run.over:
-            self.preview.end(run.problem)
+            self._end(run)
+        self.studio.planning.show_run(run)
+
+    def _begin_song(self, run: RenderRun, song: int) -> None:
+        self._song = song
+        recipe = run.recipes[min(song, len(run.recipes) - 1)]
+        steps = getattr(recipe.sampling, "steps", None) or 0
+        self.preview.begin(run.id, recipe.seconds or 0.0, steps, song, len(run.recipes))
+        self.preview.catch_up(step for step in run.steps if step.item == song)
+        if song in run.made:
+            self.preview.finish(run.made[song])
 
     def stop_watched(self) -> None:
         """Stop the run that is watched."""
@@ -94,13 +127,22 @@ class Watching(Controller):
 
     def _show_watched(self, run: RenderRun, event: Event) -> None:
         if event.kind == "step":
-            self.preview.add(event.value)
+            self._show_step(run, event.value)
+        elif event.kind == "take" and event.value[0] == self._song:
+            self.preview.finish(event.value[1])
         if run.over:
-            self.preview.end(
-                {"done": "", "stopped": "Stopped. The steps so far can still be heard and kept."}.get(
-                    run.state, run.problem
-                )
-            )
+            self._end(run)
+
+    def _show_step(self, run: RenderRun, step: Step) -> None:
+        """One more step of the song that is watched; once that one is made, of the next."""
+        if step.item > self._song and self._song in run.made:
+            self._begin_song(run, step.item)
+        elif step.item == self._song:
+            self.preview.add(step)
+
+    def _end(self, run: RenderRun) -> None:
+        said = {"done": "", "stopped": STOPPED if run.steps else ""}.get(run.state, run.problem)
+        self.preview.end(said, run.seconds_running)
 
     def _show_queue(self) -> None:
         jobs, owner = self.backend.jobs, self.studio.owner
@@ -111,6 +153,8 @@ class Watching(Controller):
         run = self.backend.jobs.find(id, self.studio.owner)
         if isinstance(run, RenderRun):
             self.watch(run)
+            if run.made:
+                self.studio.select(next(iter(run.made.values())))
 
     def _stop_run(self, id: str) -> None:
         """Stop one of this person's own runs; one that has ended since the click is left alone."""
@@ -134,20 +178,23 @@ class Watching(Controller):
         (self.backend.jobs.pause if paused else self.backend.jobs.resume)(self.studio.owner)
 
     def _keep_step(self, step: int) -> None:
-        run = self._watched_run()
+        run, song, before = self._watched_run(), self._song, self.preview.note
         self.preview.note = f"Decoding step {step + 1} whole…"
 
         def work() -> None:
             try:
-                self.studio.add(run.keep(step))
+                take = run.keep(step, song)
+                self._kept.setdefault(run.id, set()).add(take.id)
+                self.studio.add(take)
             finally:
-                self.preview.note = ""
+                if self.watched is run:
+                    self.preview.note = before
 
         self.in_background(self.preview, work)
 
     def _play_step(self, step: int, start: float, end: float) -> None:
         run = self._watched_run()
-        shown = next((f for f in run.steps if f.index == step), None)
+        shown = next((f for f in run.steps if f.index == step and f.item == self._song), None)
         if shown is None:
             raise LabError(f"Step {step + 1} has not been reached yet.")
         self.in_background(
