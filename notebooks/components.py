@@ -106,7 +106,7 @@ proof.compare(take)
 proof
 
 # %% [markdown]
-# ## Gallery — star, reject, note; compare up to four at equal loudness, blind if you like (keys 1–4)
+# ## Gallery — star, name, tag, bin; compare up to four at equal loudness, blind if you like (keys 1–4)
 
 # %%
 takes = [take, bridge, waltz]

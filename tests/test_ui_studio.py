@@ -202,7 +202,9 @@ def test_a_star_takes_a_rejection_back_and_nothing_is_binned_without_a_star() ->
 def test_a_sweep_is_a_grid_of_ids_with_its_values() -> None:
     gallery = GalleryWidget([one := take(1)])
     gallery.sweep(("shift", [1.0, 3.0]), None, [[one.id, ""]])
-    assert gallery.grid == {"x": {"name": "shift", "values": ["1", "3"]}, "y": None, "cells": [[one.id, ""]]}
+    assert (gallery.grid["x"], gallery.grid["y"]) == ({"name": "shift", "values": ["1", "3"]}, None)
+    assert (gallery.grid["cells"], gallery.grid["missing"]) == ([[one.id, ""]], 1)
+    assert [card["id"] for card in gallery.grid["made"]] == [one.id]
 
 
 def test_lineage_places_children_right_of_parents_and_families_apart() -> None:
@@ -245,7 +247,7 @@ def test_a_player_writes_its_sound_as_any_kind_of_file(form: str) -> None:
     for thread in [t for t in threading.enumerate() if t.name == "acestep_lab save"]:
         thread.join(60)
     [message] = messages
-    assert (message["kind"], message["name"]) == ("file", f"any words at all.{form}")
+    assert (message["kind"], message["name"]) == ("file", f"any words at all, seed 1.{form}")
     assert len(message["buffers"][0]) > 1000
 
 

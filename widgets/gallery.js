@@ -1,206 +1,176 @@
-// Gallery: cards, table, sweep grid, and the loudness-matched comparison of up to four takes.
+// Gallery: takes as rows, table or sweep grid; named, starred, tagged, binned; up to four of them heard side by side.
 // Python half: acestep_lab/ui/gallery.py.
 
-const LETTERS = "1234",
-  LONGEST_DECODED = 180;
 /** What a card has in its line of facts needs no chip. */
-const IN_FACTS = ["seed", "bpm", "keyscale", "seconds"],
-  NAMES = { timesignature: "meter" };
-const nameOf = (key) => (Object.hasOwn(NAMES, key) ? NAMES[key] : key.replaceAll("_", " "));
-const valueOf = (v) => (Array.isArray(v) ? textsOf(v).join("–") : typeof v === "boolean" ? v : textOf(v));
-const decibels = (gain) => `${gain.toFixed(1).replace("-", "−")} dB`;
+const IN_FACTS = ["seed", "bpm", "keyscale", "seconds"];
+const MOST_CHIPS = 4;
+const STANDING = ["", "title", "tempo", "key", "meter", "loudness", "length", "seed", "task", "when"];
+const valueOf = (v) => (Array.isArray(v) ? textsOf(v).join("–") : typeof v === "boolean" ? String(v) : textOf(v));
+const minus = (text) => textOf(text).replace("-", "−");
+const decibels = (gain) => `${minus(gain.toFixed(1))} dB`;
+/** From so many LUFS up it is called so; the first that fits. */
+/** @type {[number, string][]} */
+const LOUDNESS = [
+  [-9, "very_loud"],
+  [-14.5, "loud"],
+  [-20, "moderate"],
+  [-Infinity, "quiet"],
+];
+const PEAKS_AGAIN = 8000;
 
-/**
- * Up to four sounds on one clock. Short ones are decoded and started together; long ones are <audio> elements kept in
- * step.
- */
-function comparison(host, bytesOf) {
-  /** @type {(at: number, playing: boolean) => void} */
-  let tick = () => {};
-  let context = null,
-    lanes = [],
-    on = 0,
-    playing = false,
-    startedAt = 0,
-    from = 0,
-    length = 0,
-    raf = 0;
-  const playback = exclusivePlayback(() => pause());
-  const now = () =>
-    playing
-      ? lanes[0]?.audio
-        ? lanes[on].audio.currentTime
-        : Math.min(length, from + context.currentTime - startedAt)
-      : from;
-  function loop() {
-    cancelAnimationFrame(raf);
-    const at = now();
-    if (playing && at >= length - 0.01) {
-      pause();
-      from = 0;
-    }
-    tick(now(), playing);
-    if (playing) raf = requestAnimationFrame(loop);
-  }
-  async function load(ids, gains, seconds, volume) {
-    close();
-    context = new AudioContext();
-    length = Math.max(...ids.map((id) => seconds[id]));
-    const long = length > LONGEST_DECODED;
-    lanes = await Promise.all(
-      ids.map(async (id) => {
-        const { buffer, url } = await bytesOf(id),
-          level = 10 ** (gains[id] / 20),
-          gain = context.createGain();
-        gain.connect(context.destination);
-        gain.gain.value = 0;
-        if (!long)
-          return {
-            id,
-            level,
-            gain,
-            data: await context.decodeAudioData(buffer?.slice(0) ?? (await (await fetch(url)).arrayBuffer())),
-          };
-        const audio = new Audio(url ?? URL.createObjectURL(new Blob([buffer], { type: "audio/wav" })));
-        context.createMediaElementSource(audio).connect(gain);
-        return { id, level, gain, audio };
-      }),
-    );
-    from = 0;
-    master = volume;
-    choose(0);
-  }
-  let master = 0.5;
-  function choose(place) {
-    on = Math.max(0, Math.min(place, lanes.length - 1));
-    lanes.forEach((lane, i) => {
-      const g = lane.gain.gain;
-      g.cancelScheduledValues(context.currentTime);
-      g.setValueAtTime(g.value, context.currentTime);
-      g.linearRampToValueAtTime(i === on ? lane.level * master : 0, context.currentTime + 0.005);
-      if (lane.audio && playing && i === on) lane.audio.currentTime = now();
-    });
-  }
-  function play() {
-    if (!lanes.length) return;
-    playback.claim();
-    context.resume();
-    const at = context.currentTime + 0.02;
-    lanes.forEach((lane) => {
-      if (lane.audio) {
-        lane.audio.currentTime = from;
-        lane.audio.play();
-      } else {
-        lane.source = context.createBufferSource();
-        lane.source.buffer = lane.data;
-        lane.source.connect(lane.gain);
-        lane.source.start(at, from);
-      }
-    });
-    startedAt = at;
-    playing = true;
-    choose(on);
-    loop();
-  }
-  function pause() {
-    if (!playing) return;
-    from = now();
-    playing = false;
-    lanes.forEach((lane) => {
-      lane.audio?.pause();
-      try {
-        lane.source?.stop();
-      } catch {
-        /* it had ended by itself */
-      }
-      lane.source = null;
-    });
-    loop();
-  }
-  function seek(to) {
-    const was = playing;
-    pause();
-    from = Math.max(0, Math.min(to, length));
-    if (was) play();
-    else loop();
-  }
-  function close() {
-    pause();
-    lanes.forEach((lane) => {
-      if (lane.audio?.src.startsWith("blob:")) URL.revokeObjectURL(lane.audio.src);
-    });
-    lanes = [];
-    context?.close();
-    context = null;
-  }
-  return {
-    load,
-    choose,
-    play,
-    pause,
-    toggle: () => (playing ? pause() : play()),
-    seek,
-    now,
-    close: () => {
-      close();
-      playback.close();
-    },
-    onTick: (cb) => {
-      tick = cb;
-    },
-    get on() {
-      return on;
-    },
-    get playing() {
-      return playing;
-    },
-    get length() {
-      return length;
-    },
-    level: (v) => {
-      master = v;
-      if (context) choose(on);
-    },
-    get gains() {
-      return lanes.map((l, i) => [l.id, l.gain.gain.value, i === on]);
-    },
+/** Heard and asked for, as a musician says it: "118, as asked", "F# minor (unsure)". */
+function heardWords(pair) {
+  const heard = typeof pair.heard === "number" ? String(Math.round(pair.heard)) : textOf(pair.heard),
+    asked = textOf(pair.asked),
+    values = { heard, asked };
+  if (!heard) return asked ? t("gallery.asked_only", values) : "";
+  const said = pair.same
+    ? t("gallery.as_asked", values)
+    : asked
+      ? t("gallery.heard_and_asked", values)
+      : t("gallery.heard_only", values);
+  return pair.sure === false ? t("gallery.unsure", { said }) : said;
+}
+function loudnessWords(value) {
+  if (typeof value !== "number") return "";
+  const [, word] = LOUDNESS.find(([from]) => value >= from) ?? LOUDNESS[3];
+  return t("gallery.loudness_words", { lufs: minus(value.toFixed(0)), how: t(`gallery.loudness_${word}`) });
+}
+const whenWords = (created) => {
+  const at = new Date(textOf(created));
+  return Number.isNaN(at.getTime())
+    ? ""
+    : new Intl.DateTimeFormat(language(), { dateStyle: "short", timeStyle: "short" }).format(at);
+};
+const taskWords = (task) => (t(`gallery.task_${task}`) === `gallery.task_${task}` ? task : t(`gallery.task_${task}`));
+
+/** A card or a lane, with what is read of it below in its kind. */
+const readCard = (c) => ({
+  ...c,
+  id: textOf(c.id),
+  title: textOf(c.title) || textOf(c.id),
+  seconds: numberOf(c.seconds),
+  facts: textsOf(c.facts),
+  tags: textsOf(c.tags),
+  parents: textsOf(c.parents),
+  scores: tableOf(c.scores),
+  differs: tableOf(c.differs),
+  measured: tableOf(c.measured),
+});
+
+/** A menu under a button: arrows move, Enter chooses, Escape leaves. Items are [word, what, work, title]. */
+function openMenu(host, button, items) {
+  host.root.querySelector(".menu")?.remove();
+  const leave = (focus) => {
+    menu.remove();
+    button.setAttribute("aria-expanded", "false");
+    document.removeEventListener("pointerdown", outside, true);
+    if (focus) button.focus();
   };
+  const outside = (event) => {
+    if (!event.composedPath().includes(menu)) leave(false);
+  };
+  const menu = h(
+    "div.menu",
+    { role: "menu", "aria-label": button.getAttribute("aria-label") },
+    items.map(([word, name, work, title]) =>
+      h(
+        "button.plain",
+        {
+          role: "menuitem",
+          "data-do": name,
+          title: title ?? null,
+          onclick: () => {
+            leave(true);
+            work();
+          },
+        },
+        word,
+      ),
+    ),
+  );
+  menu.addEventListener("keydown", (event) => {
+    const all = [...menu.children],
+      at = all.indexOf(/** @type {any} */ (event.target)),
+      to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: all.length - 1 }[event.key];
+    if (to != null) /** @type {any} */ (all[(to + all.length) % all.length]).focus();
+    else if (event.key === "Escape" || event.key === "Tab") leave(event.key === "Escape");
+    else return;
+    if (event.key !== "Tab") event.preventDefault();
+    event.stopPropagation();
+  });
+  button.setAttribute("aria-expanded", "true");
+  host.root.append(menu);
+  const box = button.getBoundingClientRect(),
+    base = host.root.getBoundingClientRect(),
+    left = box.right - base.left - menu.offsetWidth;
+  menu.style.left = `${Math.max(8, Math.min(left, base.width - menu.offsetWidth - 8))}px`;
+  const below = box.bottom - base.top + 4,
+    room = Math.max(base.height, globalThis.innerHeight - base.top - 8);
+  const above = Math.max(8, box.top - base.top - menu.offsetHeight - 4);
+  menu.style.top = `${below + menu.offsetHeight > room ? above : below}px`;
+  document.addEventListener("pointerdown", outside, true);
+  /** @type {any} */ (menu.firstElementChild)?.focus();
+}
+
+/** An input in place of a word: Enter or leaving it takes what is there, Escape does not. */
+function editInPlace(node, value, attributes, done) {
+  let over = false;
+  const box = h("input.edit", { type: "text", ...attributes });
+  box.value = value;
+  const end = (kept) => {
+    if (over) return;
+    over = true;
+    const focused = /** @type {any} */ (box.getRootNode()).activeElement === box;
+    box.remove();
+    node.hidden = false;
+    done(kept ? box.value : null, focused);
+  };
+  box.addEventListener("keydown", (event) => {
+    event.stopPropagation();
+    if (event.isComposing || !["Enter", "Escape"].includes(event.key)) return;
+    event.preventDefault();
+    end(event.key === "Enter");
+  });
+  box.addEventListener("blur", () => end(true));
+  node.hidden = true;
+  node.after(box);
+  box.focus();
+  box.select();
 }
 
 export default mount(
   "Gallery",
   [
-    ["1…4", "switch between the compared takes"],
-    ["Space", "play or pause the comparison"],
-    ["S", "star the card in focus"],
-    ["X", "reject it"],
-    ["C", "compare it"],
-    ["Enter", "select it"],
+    ["S", "gallery.key_star"],
+    ["X Delete", "gallery.key_bin"],
+    ["U", "gallery.key_undo"],
+    ["Enter", "gallery.key_select"],
+    ["R F2", "gallery.key_rename"],
+    ["T", "gallery.key_tag"],
+    ["C", "gallery.key_compare"],
+    ["J K ↓ ↑", "gallery.key_next"],
+    ["Space", "gallery.key_play"],
+    ["1…4", "gallery.key_lanes"],
   ],
   (host) => {
     const peaks = new Map(),
+      asked = new Map(),
       waiting = new Map(),
-      views = new Map();
+      coming = new Map(),
+      views = new Map(),
+      cells = new Map(),
+      known = new Map();
     let chosen = [],
       shape = "cards",
-      onlyStars = false,
       blind = false,
       order = [],
       voted = false,
-      loaded = "";
-    /** The cards, each with what is read of it below in its kind. */
-    const cards = () =>
-      tablesOf(host.get("cards")).map((c) => ({
-        ...c,
-        id: textOf(c.id),
-        title: textOf(c.title),
-        seconds: numberOf(c.seconds),
-        facts: textsOf(c.facts),
-        parents: textsOf(c.parents),
-        scores: tableOf(c.scores),
-        differs: tableOf(c.differs),
-      }));
-    const coming = new Map();
+      loaded = "",
+      cards = [],
+      listening = false;
+
+    // -- sounds and waveforms
     /** The sound of a take; asked twice while it travels, it travels once. */
     const bytesOf = (id) => {
       if (!coming.has(id))
@@ -213,19 +183,16 @@ export default mount(
         );
       return coming.get(id);
     };
-    const compare = comparison(host, bytesOf);
-    const watcher = new IntersectionObserver(
-      (entries) =>
-        entries.forEach(({ isIntersecting, target }) => {
-          const { take } = /** @type {HTMLElement} */ (target).dataset;
-          if (isIntersecting && take && !peaks.has(take)) {
-            peaks.set(take, null);
-            host.send("peaks", { id: take });
-          }
-        }),
-      { rootMargin: "200px" },
-    );
-
+    const compare = comparison(bytesOf);
+    /** Ask for a waveform that is not here; once more where no answer came. */
+    function wantPeaks(id) {
+      if (peaks.has(id) || Date.now() - (asked.get(id) ?? 0) < PEAKS_AGAIN) return;
+      asked.set(id, Date.now());
+      host.send("peaks", { id });
+    }
+    const again = setInterval(() => {
+      for (const view of [...views.values(), ...cells.values()]) if (view.canvas.clientWidth) wantPeaks(view.id);
+    }, PEAKS_AGAIN);
     const single = new Audio();
     single.volume = pageState.volume ?? 10 ** (-6 / 20);
     const playback = exclusivePlayback(() => single.pause());
@@ -233,10 +200,11 @@ export default mount(
       raf = 0;
     const redraw = () => {
       cancelAnimationFrame(raf);
-      for (const view of views.values())
+      for (const view of [...views.values(), ...cells.values()])
         if (view.id === playingId || view.wasOn) {
           view.wasOn = view.id === playingId;
           view.paint();
+          view.sounds?.(view.wasOn && !single.paused);
         }
       if (!single.paused) raf = requestAnimationFrame(redraw);
     };
@@ -256,262 +224,333 @@ export default mount(
       if (at != null) single.currentTime = at;
       playback.claim();
       single.volume = pageState.volume ?? single.volume;
-      single.play().catch(() => host.announce("The browser would not play: press play once more."));
+      single.play().catch(() => host.announce(t("gallery.would_not_play")));
     }
     function wave(id, seconds, height) {
       const s = makeCanvas(
         height,
         (context, width, tall) => {
-          const done = playingId === id && seconds ? single.currentTime / seconds : 0;
-          drawWave(
-            context,
-            width,
-            tall,
-            peaks.get(id),
-            done,
-            cssColour(host.root, "wave"),
-            cssColour(host.root, "wave-soft"),
-          );
+          const done = playingId === id && seconds ? single.currentTime / seconds : 0,
+            colour = (name) => cssColour(host.root, name);
+          drawWave(context, width, tall, peaks.get(id), done, colour("wave"), colour("wave-soft"));
           if (done) {
-            context.fillStyle = cssColour(host.root, "head");
+            context.fillStyle = colour("head");
             context.fillRect(done * width, 0, 2, tall);
           }
         },
-        { "data-take": id, class: "wave", title: "Click to listen from here" },
+        { "data-take": id, class: "wave", title: t("gallery.listen_from_here") },
       );
       s.canvas.addEventListener("click", (event) => {
         const box = s.canvas.getBoundingClientRect();
         playTake(id, ((event.clientX - box.left) / box.width) * seconds);
         event.stopPropagation();
       });
-      watcher.observe(s.canvas);
+      wantPeaks(id);
       return s;
     }
-    const formatNumber = (value) => textOf(value).replace("-", "−");
+
+    // -- what can be done with a take
     const mark = (id, marks) => host.send("mark", { id, ...marks });
+    const narrow = (what) => host.send("narrow", what);
+    function bin(id) {
+      const info = known.get(id);
+      chosen = chosen.filter((one) => one !== id);
+      if (playingId === id) single.pause();
+      host.send("bin", { ids: [id] });
+      setText(undone, t("gallery.is_in_the_bin", { title: info?.title ?? id }));
+      undo.hidden = false;
+      undo.dataset.take = id;
+      step(id, 1) || step(id, -1);
+    }
+    function undoLast() {
+      const id = undo.dataset.take || textOf(tablesOf(host.get("binned"))[0]?.id);
+      if (!id) return host.announce(t("gallery.nothing_to_undo"));
+      host.send("restore", { ids: [id] });
+      undo.hidden = true;
+      undo.dataset.take = "";
+    }
     function toggleCompared(id) {
       chosen = chosen.includes(id) ? chosen.filter((c) => c !== id) : [...chosen, id].slice(-4);
-      again();
+      afresh();
       show();
     }
+    function tag(id, node) {
+      const info = known.get(id);
+      editInPlace(
+        node,
+        "",
+        { "aria-label": t("gallery.new_tag"), placeholder: t("gallery.new_tag"), list: "tags", maxLength: 40 },
+        (value, focused) => {
+          const names = textOf(value)
+            .split(",")
+            .map((one) => one.trim());
+          if (names.some(Boolean)) mark(id, { tags: [...info.tags, ...names].slice(0, 24) });
+          if (focused) views.get(id)?.node.focus();
+        },
+      );
+    }
+    function menuOf(id, view) {
+      const info = known.get(id),
+        rejected = Boolean(info.reject),
+        make = Boolean(host.get("can_make"));
+      return [
+        [t("gallery.select"), "select", () => host.send("select", { id }), t("gallery.select_title")],
+        [t("gallery.reuse"), "reuse", () => host.send("reuse", { id }), t("gallery.reuse_title")],
+        make && [t("gallery.more_like"), "more-like", () => host.send("more_like", { id }), t("gallery.more_title")],
+        [
+          t(chosen.includes(id) ? "gallery.compare_no_more" : "gallery.compare"),
+          "compare",
+          () => toggleCompared(id),
+          t("gallery.compare_title"),
+        ],
+        [t("gallery.rename"), "rename", () => view.rename()],
+        [t("gallery.tag"), "tag", () => view.tag()],
+        [t("gallery.note"), "note", () => view.note()],
+        [t("gallery.export"), "export", () => broadcast("export", { id })],
+        [t("gallery.copy_as_code"), "code", () => copyText(host.root, textOf(known.get(id)?.code), host.announce)],
+        rejected && [t("gallery.not_rejected"), "not-rejected", () => mark(id, { reject: false })],
+        [t("gallery.bin"), "bin", () => bin(id), t("gallery.bin_title")],
+      ].filter(Boolean);
+    }
+    /** To the next (1) or the one before (-1). */
+    function step(id, by) {
+      const list = cards.map((c) => c.id),
+        next = views.get(list[list.indexOf(id) + by]);
+      next?.node.focus();
+      return Boolean(next);
+    }
+
+    // -- a row for each take
     function card(info) {
-      const s = wave(info.id, info.seconds, 54),
-        title = h("h3"),
-        facts = h("p.tiny"),
-        chips = h("div.row.chips"),
-        scores = h("p.tiny.num"),
-        letter = h("button.small.letter", {
-          title: "Compare by ear with up to three others",
-          onclick: () => toggleCompared(info.id),
-        });
-      const star = h("button.plain.icon.star", {
-          "aria-label": "Star",
-          title: "Star",
-          onclick: () => mark(info.id, { star: star.getAttribute("aria-pressed") !== "true" }),
+      const { id } = info,
+        s = wave(id, info.seconds, 40),
+        title = h("h3", { title: t("gallery.rename_title") }),
+        facts = h("p.tiny.facts"),
+        chips = h("div.chips"),
+        note = h("p.tiny.note"),
+        letter = h("button.small.letter", { title: t("gallery.compare_title"), onclick: () => toggleCompared(id) });
+      const play = h("button.plain.icon.hear", { onclick: () => playTake(id) }, "▶"),
+        star = h("button.plain.icon.star", {
+          title: t("gallery.star"),
+          "aria-label": t("gallery.star"),
+          onclick: () => mark(id, { star: star.getAttribute("aria-pressed") !== "true" }),
         }),
-        reject = h(
-          "button.plain.icon",
+        more = h(
+          "button.plain.icon.more",
           {
-            "aria-label": "Reject",
-            title: "Reject",
-            onclick: () => mark(info.id, { reject: reject.getAttribute("aria-pressed") !== "true" }),
+            "aria-haspopup": "menu",
+            "aria-expanded": "false",
+            onclick: () => openMenu(host, more, menuOf(id, view)),
           },
-          "✕",
+          "⋯",
         );
-      const note = h("input", {
-        type: "text",
-        "aria-label": "Note",
-        placeholder: "Note",
-        maxLength: 2000,
-        onchange: () => mark(info.id, { note: note.value }),
-      });
       const node = h(
         "article.card",
-        { tabIndex: 0, "data-card": info.id },
-        h(
-          "div.row.top",
-          {},
-          h(
-            "button.plain.icon",
-            { "aria-label": "Play or pause", title: "Play or pause", onclick: () => playTake(info.id) },
-            "▶",
-          ),
-          h("div.words", {}, title),
-          star,
-          reject,
-        ),
-        facts,
-        s.canvas,
-        chips,
-        scores,
-        note,
-        h(
-          "div.row.actions",
-          {},
-          h(
-            "button.small",
-            {
-              title: "Play, mark, repaint it; tasks start from it",
-              onclick: () => host.send("select", { id: info.id }),
-            },
-            "Select",
-          ),
-          h(
-            "button.small",
-            { title: "Load its recipe into the editor", onclick: () => host.send("reuse", { id: info.id }) },
-            "Reuse words",
-          ),
-          letter,
-          h(
-            "button.small",
-            {
-              title: "The Python line for this take",
-              onclick: () => copyText(host.root, textOf(views.get(info.id)?.info.code), host.announce),
-            },
-            "Copy as code",
-          ),
-        ),
+        { tabIndex: 0, "data-card": id },
+        play,
+        h("div.words", {}, title, facts, chips, note),
+        h("div.sound", {}, s.canvas),
+        h("div.tools", {}, letter, star, more),
       );
-      node.addEventListener("keydown", (event) => {
-        if (isTyping(event) || event.target !== node) return;
-        const actions = {
-          s: () => star.click(),
-          x: () => reject.click(),
-          c: () => letter.click(),
-          Enter: () => host.send("select", { id: info.id }),
-          " ": () => playTake(info.id),
-        }[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-        if (actions) {
-          actions();
-          event.preventDefault();
-          event.stopPropagation();
-        }
-      });
-      return {
-        id: info.id,
+      const view = {
+        id,
         node,
+        canvas: s.canvas,
         paint: s.paint,
         close: s.close,
-        info,
+        sounds: (on) => {
+          setText(play, on ? "❚❚" : "▶");
+          play.setAttribute(
+            "aria-label",
+            t(on ? "gallery.pause_it" : "gallery.play_it", { title: known.get(id).title }),
+          );
+        },
+        rename: () => {
+          const was = known.get(id).title;
+          editInPlace(title, was, { "aria-label": t("gallery.rename"), maxLength: 200 }, (value, focused) => {
+            if (value != null && value.trim() !== was) mark(id, { title: value.trim() });
+            if (focused) node.focus();
+          });
+        },
+        tag: () => tag(id, facts),
+        note: () =>
+          editInPlace(
+            note,
+            textOf(known.get(id).note),
+            { "aria-label": t("gallery.note"), placeholder: t("gallery.note"), maxLength: 2000 },
+            (value, focused) => {
+              if (value != null && value !== textOf(known.get(id).note)) mark(id, { note: value });
+              if (focused) node.focus();
+            },
+          ),
         update(next) {
-          this.info = next;
           setText(title, next.title);
-          setText(facts, [formatTime(next.seconds), ...next.facts].join("  ·  "));
+          title.title = [textOf(next.words), t("gallery.rename_title")].filter(Boolean).join("\n");
+          setText(facts, [formatTime(next.seconds), ...next.facts.map(say)].join("  ·  "));
+          setText(note, textOf(next.note));
           star.setAttribute("aria-pressed", String(Boolean(next.star)));
           setText(star, next.star ? "★" : "☆");
-          reject.setAttribute("aria-pressed", String(Boolean(next.reject)));
-          node.classList.toggle("rejected", Boolean(next.reject));
-          node.classList.toggle("selected", host.get("selected") === next.id);
-          const differs = Object.entries(next.differs)
-            .filter(([k, v]) => v != null && !IN_FACTS.includes(k))
-            .map(([k, v]) => h("span.chip", {}, `${nameOf(k)} ${valueOf(v)}`));
-          chips.replaceChildren(
-            ...(next.unsaved ? [h("span.chip.lost", {}, "only in memory")] : []),
-            ...next.parents
-              .slice(0, 2)
-              .map((p) =>
-                h(
-                  "button.chip.parent",
-                  { title: "Made from this take", onclick: () => reveal(p) },
-                  `from ${p.replace("take-", "").slice(0, 6)}`,
-                ),
-              ),
-            ...differs,
-          );
-          setText(
-            scores,
-            Object.entries(next.scores)
-              .map(([k, v]) => `${k} ${formatNumber(v)}`)
-              .join("  ·  "),
-          );
-          if (/** @type {any} */ (host.root.getRootNode()).activeElement !== note) note.value = textOf(next.note);
-          const place = chosen.indexOf(next.id);
+          more.setAttribute("aria-label", t("gallery.more_of", { title: next.title }));
+          node.setAttribute("aria-label", next.title);
+          view.sounds(playingId === id && !single.paused);
+          node.classList.toggle("selected", host.get("selected") === id);
+          chips.replaceChildren(...chipsOf(next));
+          const place = chosen.indexOf(id),
+            hidden = blind && !voted;
           setText(
             letter,
-            place < 0 ? "Compare" : blind && !voted ? "Compared" : `Compared: ${LETTERS[arranged().indexOf(next.id)]}`,
+            place < 0
+              ? t("gallery.compare")
+              : hidden
+                ? t("gallery.compared")
+                : t("gallery.compared_as", { n: arranged().indexOf(id) + 1 }),
           );
           letter.setAttribute("aria-pressed", String(place >= 0));
+          wantPeaks(id);
           s.paint();
         },
       };
+      title.addEventListener("dblclick", () => view.rename());
+      node.addEventListener("keydown", (event) => {
+        if (isTyping(event) || event.target !== node || event.ctrlKey || event.metaKey || event.altKey) return;
+        const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+        const work = {
+          s: () => star.click(),
+          x: () => bin(id),
+          Delete: () => bin(id),
+          r: () => view.rename(),
+          F2: () => view.rename(),
+          t: () => view.tag(),
+          c: () => letter.click(),
+          j: () => step(id, 1),
+          k: () => step(id, -1),
+          ArrowDown: () => step(id, 1),
+          ArrowUp: () => step(id, -1),
+          Enter: () => host.send("select", { id }),
+          " ": () => playTake(id),
+        }[key];
+        if (!work) return;
+        work();
+        event.preventDefault();
+        event.stopPropagation();
+      });
+      return view;
+    }
+    function chipsOf(info) {
+      const from = info.parents[0],
+        differs = Object.entries(info.differs)
+          .filter(([k, v]) => v != null && !IN_FACTS.includes(k))
+          .slice(0, MOST_CHIPS);
+      return [
+        info.unsaved && h("span.chip.lost", {}, t("gallery.only_in_memory")),
+        info.reject && h("span.chip.lost", {}, t("gallery.rejected")),
+        ...info.tags.map((name) =>
+          h(
+            "span.chip.tag",
+            {},
+            h("button", { title: t("gallery.only_this_tag"), onclick: () => narrow({ tag: name }) }, `#${name}`),
+            h(
+              "button",
+              {
+                "aria-label": t("gallery.remove_tag", { tag: name }),
+                onclick: () => mark(info.id, { tags: info.tags.filter((one) => one !== name) }),
+              },
+              "×",
+            ),
+          ),
+        ),
+        from &&
+          h(
+            "button.chip.parent",
+            { title: t("gallery.made_from"), onclick: () => reveal(from) },
+            "↰ ",
+            known.get(from)?.title ?? t("gallery.its_source"),
+          ),
+        ...differs.map(([k, v]) => h("span.chip", {}, `${say(k.replaceAll("_", " "))} ${valueOf(v)}`)),
+      ].filter(Boolean);
     }
     function reveal(id) {
       const view = views.get(id);
-      if (view) {
-        view.node.scrollIntoView({
-          block: "nearest",
-          behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth",
-        });
-        view.node.focus();
-      } else host.send("select", { id });
+      if (!view) return host.send("select", { id });
+      const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+      view.node.scrollIntoView({ block: "nearest", behavior: calm ? "auto" : "smooth" });
+      view.node.focus();
     }
 
-    const grid = h("div.cards"),
+    // -- the head
+    const rows = h("div.cards", { role: "group", "aria-label": t("titles.Gallery") }),
       table = h("div.scroll"),
       sweep = h("div.scroll"),
       error = h("p.error", { role: "alert" }),
       status = h("p.quiet", { role: "status" }),
-      empty = h("p.empty");
+      empty = h("p.empty"),
+      undone = h("span"),
+      tags = h("datalist", { id: "tags" });
+    const undo = h(
+      "p.quiet.undo",
+      { hidden: true, role: "status" },
+      undone,
+      " ",
+      h("button.small", { "data-do": "undo", onclick: undoLast }, t("gallery.undo")),
+    );
     const search = h("input", {
       type: "search",
-      placeholder: "Search words, key, tempo, note",
-      "aria-label": "Search takes",
+      placeholder: t("gallery.search_hint"),
+      "aria-label": t("gallery.search"),
       oninput: () => {
         clearTimeout(search.later);
-        search.later = setTimeout(() => host.send("search", { text: search.value }), 300);
+        search.later = setTimeout(() => host.send("search", { text: search.value }), 150);
       },
     });
-    const shapes = h("div.seg", { role: "group", "aria-label": "View" }),
+    const shapes = h("div.seg", { role: "group", "aria-label": t("gallery.view") }),
       stars = h(
         "button",
+        { "data-do": "stars", onclick: () => narrow({ star: !tableOf(host.get("only")).star }) },
+        t("gallery.only_stars"),
+      ),
+      tagged = h("select.tags", {
+        "aria-label": t("gallery.filter_by_tag"),
+        onchange: () => narrow({ tag: tagged.value }),
+      });
+    const older = h("button", { "data-do": "older", onclick: () => host.send("batch", { step: 1 }) }, "‹"),
+      newer = h("button", { "data-do": "newer", onclick: () => host.send("batch", { step: -1 }) }, "›"),
+      every = h("button", { "data-do": "every", onclick: () => host.send("batch", { step: 0 }) }),
+      runs = h("div.seg", { role: "group", "aria-label": t("gallery.runs") }, older, every, newer);
+    const keep = h("button", { title: t("gallery.keep_title"), onclick: () => confirmBin() }, t("gallery.keep"));
+    const inBin = h("details.bin"),
+      measure = h(
+        "button",
         {
-          "aria-pressed": "false",
+          title: t("gallery.measure_title"),
           onclick: () => {
-            onlyStars = !onlyStars;
-            stars.setAttribute("aria-pressed", String(onlyStars));
+            listening = true;
+            host.send("analyze", {});
+            shape = "table";
             show();
           },
         },
-        "★ only",
+        t("gallery.measure"),
       );
-    const bin = h(
-        "button",
-        { title: "Everything without a star goes to the bin, for a day", onclick: () => confirmBin() },
-        "Keep starred, bin the rest",
-      ),
-      back = h("button.plain", { onclick: () => host.send("restore") });
-    const measure = h(
-      "button",
-      {
-        title: "Hear tempo, key and loudness of every take shown, and add them as columns",
-        onclick: () => {
-          setText(status, "Listening to the takes…");
-          host.send("analyze", {
-            ids: cards()
-              .filter((c) => !("tempo" in c.scores))
-              .map((c) => c.id),
-          });
-          shape = "table";
-          show();
-        },
-      },
-      "Measure",
-    );
+    const further = h("button.further", { onclick: () => host.send("more") });
+    const sentinel = new IntersectionObserver((entries) => {
+      if (entries.some((one) => one.isIntersecting) && !further.hidden) host.send("more");
+    });
+    sentinel.observe(further);
     function confirmBin() {
-      const kept = cards().filter((c) => c.star).length,
-        gone = cards().length - kept;
+      const kept = host.number("starred"),
+        gone = host.number("total") - kept;
       setText(error, "");
       if (!kept || !gone) return host.send("bin");
       const dialog = h(
         "dialog",
-        { onclose: () => dialog.remove() },
-        h("div.head", {}, h("h2", {}, "Keep starred, bin the rest")),
-        h("p", {}, `${kept} stay, ${gone} go to the bin. They can be brought back for 24 hours.`),
+        { "aria-label": t("gallery.keep"), onclose: () => dialog.remove() },
+        h("div.head", {}, h("h2", {}, t("gallery.keep"))),
+        h("p", {}, t("gallery.keep_question", { kept, gone })),
         h(
           "div.row",
           { style: "margin-top:16px" },
           h("span.spring"),
-          h("button.plain", { onclick: () => dialog.close() }, "Cancel"),
+          h("button.plain", { onclick: () => dialog.close() }, t("gallery.cancel")),
           h(
             "button.stop",
             {
@@ -520,15 +559,111 @@ export default mount(
                 dialog.close();
               },
             },
-            `Bin ${gone}`,
+            t("gallery.bin_n", { n: gone }),
           ),
         ),
       );
       host.root.append(dialog);
       dialog.showModal();
     }
-    function showTable(list) {
-      const columns = tablesOf(host.get("columns")).map((c) => ({ name: textOf(c.name), meaning: textOf(c.meaning) }));
+    function showBin() {
+      const trashed = host.number("trashed"),
+        gone = tablesOf(host.get("binned")).map(readCard);
+      inBin.hidden = !trashed;
+      inBin.replaceChildren(
+        h("summary", {}, t("gallery.bin_holds", { n: trashed })),
+        h("p.tiny", {}, t("gallery.bin_for_a_day")),
+        ...gone.map(({ id, title }) =>
+          h(
+            "div.row",
+            { "data-binned": id },
+            h("span.spring", {}, title),
+            h(
+              "button.small",
+              {
+                "aria-label": t("gallery.bring_back_this", { title }),
+                onclick: () => host.send("restore", { ids: [id] }),
+              },
+              t("gallery.bring_back"),
+            ),
+          ),
+        ),
+        h("button.small", { onclick: () => host.send("restore") }, t("gallery.bring_back_all", { n: trashed })),
+      );
+      if (undo.dataset.take && !gone.some(({ id }) => id === undo.dataset.take) && undo.dataset.seen)
+        undo.hidden = true;
+      undo.dataset.seen = gone.some(({ id }) => id === undo.dataset.take) ? "yes" : "";
+    }
+
+    // -- table
+    function header(name, label, meaning) {
+      const by = tableOf(host.get("order")),
+        on = by.by === name;
+      return h(
+        "th",
+        { "aria-sort": on ? (by.down ? "descending" : "ascending") : "none", title: meaning || null },
+        h(
+          "button.plain",
+          { "data-sort": name, onclick: () => host.send("sort", { by: name, down: on ? !by.down : false }) },
+          label,
+          h("span.way", { "aria-hidden": "true" }, on ? (by.down ? " ▼" : " ▲") : ""),
+        ),
+        meaning ? h("p.tiny.meaning", {}, meaning) : null,
+      );
+    }
+    function scoreCell(value, [low, high]) {
+      if (typeof value !== "number" || high <= low) return h("td.num", {}, minus(value ?? ""));
+      const share = (value - low) / (high - low);
+      return h(
+        "td.num",
+        {},
+        minus(value),
+        h("span.bar", { "aria-hidden": "true" }, h("span", { style: `width:${Math.round(100 * share)}%` })),
+      );
+    }
+    function showTable() {
+      const columns = tablesOf(host.get("columns")).map((c) => ({ name: textOf(c.name), meaning: textOf(c.meaning) })),
+        /** @type {(name: string) => [number, number]} */
+        range = (name) => {
+          const found = cards.map((c) => c.scores[name]).filter((v) => typeof v === "number");
+          return [Math.min(...found), Math.max(...found)];
+        };
+      const ranges = new Map(columns.map(({ name }) => [name, range(name)]));
+      const heads = STANDING.map((name) => (name ? header(name, t(`gallery.column_${name}`), "") : h("td")));
+      const lines = cards.map((c) => {
+        const { tempo, key, meter, loudness } = c.measured;
+        return h(
+          "tr",
+          { "data-row": c.id, class: host.get("selected") === c.id ? "selected" : null },
+          h(
+            "td",
+            {},
+            h(
+              "button.plain.icon",
+              { "aria-label": t("gallery.play_it", { title: c.title }), onclick: () => playTake(c.id) },
+              "▶",
+            ),
+          ),
+          h(
+            "td",
+            {},
+            h(
+              "button.plain.title",
+              { title: textOf(c.words) || null, onclick: () => host.send("select", { id: c.id }) },
+              `${c.star ? "★ " : ""}${c.title}`,
+            ),
+          ),
+          h("td", {}, heardWords(tableOf(tempo))),
+          h("td", {}, heardWords(tableOf(key))),
+          h("td", {}, heardWords(tableOf(meter))),
+          h("td", {}, loudnessWords(loudness)),
+          h("td.num", {}, formatTime(c.seconds)),
+          h("td.num", {}, textOf(c.seed)),
+          h("td", {}, taskWords(textOf(c.task))),
+          h("td.num", {}, whenWords(c.created)),
+          columns.map(({ name }) => scoreCell(c.scores[name], ranges.get(name) ?? [0, 0])),
+        );
+      });
       table.replaceChildren(
         h(
           "table",
@@ -539,50 +674,68 @@ export default mount(
             h(
               "tr",
               {},
-              ["", "Take", "Length", "Seed"].map((t) => h("th", {}, t)),
-              columns.map((c) =>
-                h("th", { title: c.meaning }, c.name, c.meaning ? h("p.tiny.meaning", {}, c.meaning) : null),
-              ),
+              heads,
+              columns.map((c) => header(c.name, say(c.name), say(c.meaning))),
             ),
           ),
-          h(
-            "tbody",
-            {},
-            list.map((c) =>
-              h(
-                "tr",
-                {},
-                h(
-                  "td",
-                  {},
-                  h("button.plain.icon", { "aria-label": `Play ${c.title}`, onclick: () => playTake(c.id) }, "▶"),
-                ),
-                h(
-                  "td",
-                  {},
-                  h(
-                    "button.plain.title",
-                    { onclick: () => host.send("select", { id: c.id }) },
-                    `${c.star ? "★ " : ""}${c.title}`,
-                  ),
-                ),
-                h("td.num", {}, formatTime(c.seconds)),
-                h("td.num", {}, c.facts.find((f) => f.startsWith("seed"))?.slice(5) ?? ""),
-                columns.map((k) => h("td.num", {}, formatNumber(c.scores[k.name] ?? ""))),
-              ),
-            ),
-          ),
+          h("tbody", {}, lines),
         ),
       );
     }
+
+    // -- sweep
     function showSweep() {
       const axis = (one) => (one ? { name: textOf(one.name), values: listOf(one.values).map(textOf) } : null),
         grid = host.table("grid"),
         x = axis(grid.x),
         y = axis(grid.y),
-        cells = listOf(grid.cells).map(listOf);
+        made = new Map(tablesOf(grid.made).map((c) => [textOf(c.id), readCard(c)])),
+        missing = numberOf(grid.missing);
       if (!x) return;
+      for (const cell of cells.values()) cell.close();
+      cells.clear();
+      const cellOf = (id) => {
+        const info = made.get(id) ?? known.get(id);
+        if (!info) return h("td.tiny", {}, id ? t("gallery.in_the_bin") : t("gallery.not_made"));
+        known.set(id, { ...known.get(id), ...info });
+        const s = wave(id, info.seconds, 36);
+        cells.set(id, { id, canvas: s.canvas, paint: s.paint, close: s.close });
+        return h(
+          "td",
+          { title: info.title },
+          s.canvas,
+          h(
+            "div.row",
+            {},
+            h(
+              "button.small.plain.star",
+              {
+                "aria-label": t("gallery.star"),
+                "aria-pressed": String(Boolean(info.star)),
+                onclick: () => mark(id, { star: !info.star }),
+              },
+              info.star ? "★" : "☆",
+            ),
+            h(
+              "button.small.plain",
+              { "aria-pressed": String(chosen.includes(id)), onclick: () => toggleCompared(id) },
+              chosen.includes(id) ? String(arranged().indexOf(id) + 1) : t("gallery.compare"),
+            ),
+          ),
+        );
+      };
+      const finish = h(
+        "div.row.finish",
+        { hidden: !missing },
+        h("span.quiet", {}, t(grid.making ? "gallery.cells_coming" : "gallery.cells_missing", { n: missing })),
+        h(
+          "button",
+          { disabled: Boolean(grid.making) || !host.get("can_make"), onclick: () => host.send("complete_sweep") },
+          t("gallery.make_missing", { n: missing }),
+        ),
+      );
       sweep.replaceChildren(
+        finish,
         h(
           "table.sweep",
           {},
@@ -592,93 +745,95 @@ export default mount(
             h(
               "tr",
               {},
-              h("th", {}, y ? `${y.name} ↓  ${x.name} →` : x.name),
+              h("th", {}, y ? `${y.name} ↓ ${x.name} →` : x.name),
               x.values.map((v) => h("th.num", {}, v)),
             ),
           ),
           h(
             "tbody",
             {},
-            cells.map((row, r) =>
-              h(
-                "tr",
-                {},
-                h("th.num", {}, y ? y.values[r] : ""),
-                row.map((id) => {
-                  const info = cards().find((c) => c.id === id);
-                  if (!info) return h("td.tiny", {}, id ? "binned" : "not made yet");
-                  const key = `cell ${id}`;
-                  views.get(key)?.close();
-                  const s = wave(id, info.seconds, 40);
-                  views.set(key, { id, paint: s.paint, close: s.close, cell: true });
-                  return h(
-                    "td",
-                    {},
-                    s.canvas,
-                    h(
-                      "div.row",
-                      {},
-                      h(
-                        "button.small.plain",
-                        { "aria-label": "Star", onclick: () => mark(id, { star: !info.star }) },
-                        info.star ? "★" : "☆",
-                      ),
-                      h(
-                        "button.small.plain",
-                        { onclick: () => toggleCompared(id) },
-                        chosen.includes(id) ? LETTERS[chosen.indexOf(id)] : "Compare",
-                      ),
-                    ),
-                  );
-                }),
+            listOf(grid.cells)
+              .map(listOf)
+              .map((row, r) =>
+                h(
+                  "tr",
+                  {},
+                  h("th.num", {}, y ? y.values[r] : ""),
+                  row.map((id) => cellOf(textOf(id))),
+                ),
               ),
-            ),
           ),
         ),
       );
     }
 
     // -- comparison by ear
-    const panel = h("div.compare", {
-        tabIndex: 0,
-        role: "group",
-        "aria-label": "Comparison by ear: keys 1 to 4 switch, space plays",
-      }),
-      lanes = h("div.row"),
+    const panel = h("div.compare", { tabIndex: 0, role: "group", "aria-label": t("gallery.comparison_label") }),
+      lanes = h("div.lanes"),
+      votes = h("div.row.votes"),
+      laneViews = [],
       where = h("input", {
         type: "range",
         min: "0",
         max: "1000",
         value: "0",
-        "aria-label": "Position",
+        "aria-label": t("gallery.position"),
         oninput: () => compare.seek((Number(where.value) / 1000) * compare.length),
       }),
       time = h("span.tiny.num"),
       told = h("p.quiet", { role: "status" });
-    const playAll = h("button.icon.play", { "aria-label": "Play the comparison", onclick: () => start() }, "▶"),
+    const playAll = h("button.icon.play", { "aria-label": t("gallery.play_comparison"), onclick: () => start() }, "▶"),
       blindly = h("input", {
         type: "checkbox",
         onchange: () => {
           blind = blindly.checked;
-          again();
+          afresh();
           show();
         },
-      });
+      }),
+      looping = h(
+        "button.small",
+        {
+          "aria-pressed": "false",
+          title: t("gallery.loop_title"),
+          onclick: () => {
+            compare.loop(!compare.looped, compare.looped ? null : compare.span);
+            paintLanes();
+          },
+        },
+        t("gallery.loop"),
+      );
     /** Another order, another vote: what is loaded no longer stands for what is shown. */
-    const again = () => {
+    const afresh = () => {
       compare.pause();
       voted = false;
       order = [];
       loaded = "";
       setText(told, "");
     };
+    const lengthOf = () => Math.max(0.001, ...chosen.map((id) => numberOf(known.get(id)?.seconds)));
+    function paintLanes() {
+      const span = compare.span;
+      looping.setAttribute("aria-pressed", String(compare.looped));
+      setText(
+        looping,
+        span ? t("gallery.loop_span", { from: formatTenths(span[0]), to: formatTenths(span[1]) }) : t("gallery.loop"),
+      );
+      for (const view of laneViews) view.paint();
+    }
     compare.onTick((at, playing) => {
       where.value = String(compare.length ? Math.round((1000 * at) / compare.length) : 0);
-      setText(time, `${formatTenths(at)} / ${formatTime(compare.length)}`);
+      setText(time, `${formatTenths(at)} / ${formatTime(compare.length || lengthOf())}`);
       setText(playAll, playing ? "❚❚" : "▶");
-      host.root.dataset.playing = String(playing);
-      host.root.dataset.on = String(compare.on);
-      host.root.dataset.at = at.toFixed(2);
+      playAll.setAttribute("aria-label", t(playing ? "gallery.pause_comparison" : "gallery.play_comparison"));
+      Object.assign(host.root.dataset, {
+        playing: String(playing),
+        on: String(compare.on),
+        at: at.toFixed(3),
+        apart: compare.apart.toFixed(3),
+        streamed: String(compare.streamed),
+      });
+      paintLanes();
     });
     const arranged = () => {
       if (order.length !== chosen.length) {
@@ -708,55 +863,103 @@ export default mount(
       const ids = arranged(),
         key = ids.join();
       single.pause();
-      if (loaded !== key) {
-        setText(told, "Fetching the sounds and matching their loudness…");
-        const matched = await new Promise((resolve) => {
-          waiting.set("compare", resolve);
-          host.send("compare", { ids });
-        });
-        await compare.load(ids, matched.gains, matched.seconds, pageState.volume ?? 10 ** (-6 / 20));
-        loaded = key;
-        host.root.dataset.gains = JSON.stringify(ids.map((id) => matched.gains[id]));
-        setText(
-          told,
-          blind
-            ? ""
-            : `Turned down to match: ${ids.map((id, i) => `${LETTERS[i]} ${decibels(matched.gains[id])}`).join(", ")}`,
-        );
-      }
+      if (loaded === key) return;
+      setText(told, t("gallery.matching"));
+      const matched = await new Promise((resolve) => {
+        waiting.set("compare", resolve);
+        host.send("compare", { ids });
+      });
+      await compare.load(ids, matched.gains, matched.seconds, pageState.volume ?? 10 ** (-6 / 20));
+      loaded = key;
+      host.root.dataset.gains = JSON.stringify(ids.map((id) => matched.gains[id]));
+      const list = ids.map((id, i) => `${i + 1} ${decibels(matched.gains[id])}`).join(", ");
+      setText(told, blind ? "" : t("gallery.matched", { list }));
     }
     const switchTo = (place) => {
-      if (place < chosen.length) {
-        if (loaded === arranged().join()) compare.choose(place);
-        else start(place);
-        showCompare();
-      }
+      if (place >= chosen.length) return;
+      if (loaded === arranged().join()) compare.choose(place);
+      else start(place);
+      showCompare();
     };
-    /** What tells a compared take from the others: its words, or where those are the same, its facts. */
+    /** What tells a compared take from the others: its title, or where those are the same, its facts. */
     const called = (id, ids) => {
-      const find = (one) => cards().find((c) => c.id === one),
-        own = find(id);
-      return ids.some((other) => other !== id && find(other)?.title === own?.title)
-        ? textsOf(own?.facts).join("  ·  ")
-        : (own?.title ?? id);
+      const own = known.get(id),
+        same = ids.some((other) => other !== id && known.get(other)?.title === own?.title);
+      return same ? [own?.title, ...textsOf(own?.facts).map(say)].join("  ·  ") : (own?.title ?? id);
     };
+    /** A lane's waveform on the common axis; a click goes there, a drag loops what it spans. */
+    function laneWave(id) {
+      const seconds = numberOf(known.get(id)?.seconds);
+      let from = null;
+      const s = makeCanvas(
+        34,
+        (context, width, tall) => {
+          const total = lengthOf(),
+            x = (at) => (at / total) * width,
+            colour = (name) => cssColour(host.root, name),
+            at = compare.length ? compare.now() : 0;
+          if (compare.span) {
+            context.fillStyle = colour("region");
+            context.globalAlpha = 0.25;
+            context.fillRect(x(compare.span[0]), 0, x(compare.span[1] - compare.span[0]), tall);
+            context.globalAlpha = 1;
+          }
+          const share = seconds ? Math.min(1, at / seconds) : 0;
+          drawWave(context, x(seconds), tall, peaks.get(id), share, colour("wave"), colour("wave-soft"));
+          context.fillStyle = colour("head");
+          context.fillRect(Math.min(width - 2, x(at)), 0, 2, tall);
+        },
+        { class: "wave", "data-lane-wave": id, title: t("gallery.lane_title") },
+      );
+      const timeAt = (event) => {
+        const box = s.canvas.getBoundingClientRect();
+        return Math.max(0, Math.min(1, (event.clientX - box.left) / box.width)) * lengthOf();
+      };
+      s.canvas.addEventListener("pointerdown", (event) => {
+        from = { at: timeAt(event), x: event.clientX };
+        s.canvas.setPointerCapture(event.pointerId);
+      });
+      s.canvas.addEventListener("pointerup", async (event) => {
+        if (!from) return;
+        const to = timeAt(event),
+          began = from;
+        from = null;
+        await begin();
+        if (Math.abs(event.clientX - began.x) < 5) compare.seek(to);
+        else if (Math.abs(to - began.at) > 0.1) compare.loop(true, [Math.min(to, began.at), Math.max(to, began.at)]);
+        paintLanes();
+      });
+      wantPeaks(id);
+      return s;
+    }
     function showCompare() {
       panel.hidden = chosen.length < 2;
       if (panel.hidden) return;
       const ids = arranged(),
-        hidden = blind && !voted;
-      lanes.replaceChildren(
-        ...ids.map((id, i) =>
-          h(
-            "button.lane",
-            { "aria-pressed": String(compare.on === i), "data-lane": i, onclick: () => switchTo(i) },
-            h("strong", {}, `${i + 1}`),
-            hidden ? "" : ` ${called(id, ids)}`,
-          ),
-        ),
-      );
+        hidden = blind && !voted,
+        key = ids.join();
+      if (lanes.dataset.key !== key) {
+        lanes.dataset.key = key;
+        laneViews.splice(0).forEach((view) => view.close());
+        lanes.replaceChildren(
+          ...ids.map((id, i) => {
+            const view = laneWave(id);
+            laneViews.push(view);
+            return h(
+              "div.track",
+              {},
+              h("button.lane", { "data-lane": i, onclick: () => switchTo(i) }, h("strong", {}, `${i + 1}`), h("span")),
+              view.canvas,
+            );
+          }),
+        );
+      }
+      [...lanes.querySelectorAll("button.lane")].forEach((button, i) => {
+        button.setAttribute("aria-pressed", String(compare.on === i));
+        setText(button.lastElementChild, hidden ? "" : ` ${called(ids[i], ids)}`);
+      });
       votes.replaceChildren(
-        h("span.quiet", {}, voted ? "" : "Which is better?"),
+        h("span.quiet", {}, voted ? "" : t("gallery.which_is_better")),
         ...(voted
           ? []
           : ids.map((id, i) =>
@@ -764,6 +967,7 @@ export default mount(
                 "button.small",
                 {
                   "data-vote": i,
+                  "aria-label": t("gallery.vote_for", { n: i + 1 }),
                   onclick: () => {
                     voted = true;
                     host.send("vote", { winner: id, among: ids, blind });
@@ -774,100 +978,154 @@ export default mount(
               ),
             )),
       );
-      if (voted) setText(told, host.text("verdict"));
+      if (voted) setText(told, say(host.text("verdict")));
+      paintLanes();
     }
-    const votes = h("div.row");
     panel.append(
       h(
         "div.row",
         {},
         playAll,
-        h("div.lanes", {}, lanes),
+        looping,
+        time,
         h("span.spring"),
-        h("label.check", {}, blindly, "Blind"),
+        h("label.check", {}, blindly, t("gallery.blind")),
         h(
           "button.plain",
           {
             onclick: () => {
               chosen = [];
-              again();
-              compare.close();
+              afresh();
+              compare.empty();
               show();
             },
           },
-          "Done",
+          t("gallery.done"),
         ),
       ),
-      h("div.row.pos", {}, where, time),
-      h("div.row", {}, votes),
+      lanes,
+      where,
+      votes,
       told,
     );
     panel.addEventListener("keydown", (event) => {
       if (event.key === " " && event.target.tagName !== "BUTTON") {
         start();
         event.preventDefault();
+      } else if (event.key === "Escape" && compare.span) {
+        compare.loop(compare.looped, null);
+        paintLanes();
+        event.stopPropagation();
       }
     });
     host.root.addEventListener("keydown", (event) => {
-      if (!isTyping(event) && chosen.length > 1 && /^[1-4]$/.test(event.key)) {
-        switchTo(Number(event.key) - 1);
-        event.preventDefault();
-      }
+      if (isTyping(event) || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (chosen.length > 1 && /^[1-4]$/.test(event.key)) switchTo(Number(event.key) - 1);
+      else if (event.key.toLowerCase() === "u") undoLast();
+      else return;
+      event.preventDefault();
     });
+    /** Python asks for a comparison. */
+    function compareThese() {
+      const wanted = tablesOf(host.get("compared"));
+      if (wanted.length < 2) return;
+      for (const one of wanted) known.set(textOf(one.id), { ...known.get(textOf(one.id)), ...readCard(one) });
+      chosen = wanted.map((one) => textOf(one.id));
+      blind = blindly.checked = Boolean(wanted[0].blind);
+      afresh();
+      show();
+      panel.scrollIntoView({ block: "nearest" });
+    }
 
-    function show() {
-      const all = cards(),
-        list = all.filter((c) => !onlyStars || c.star),
+    // -- all of it
+    function showHead() {
+      const only = tableOf(host.get("only")),
+        batch = tableOf(host.get("batch")),
+        names = textsOf(host.get("known_tags")),
         has = Boolean(host.table("grid").x);
-      chosen = chosen.filter((id) => all.some((c) => c.id === id));
       if (shape === "sweep" && !has) shape = "cards";
       shapes.replaceChildren(
-        ...[["cards", "Cards"], ["table", "Table"], ...(has ? [["sweep", "Sweep"]] : [])].map(([name, word]) =>
+        ...["cards", "table", ...(has ? ["sweep"] : [])].map((name) =>
           h(
             "button",
             {
+              "data-shape": name,
               "aria-pressed": String(shape === name),
               onclick: () => {
                 shape = name;
                 show();
               },
             },
-            word,
+            t(`gallery.shape_${name}`),
           ),
         ),
       );
+      stars.setAttribute("aria-pressed", String(Boolean(only.star)));
+      tagged.hidden = !names.length;
+      tags.replaceChildren(...names.map((name) => h("option", { value: name })));
+      tagged.replaceChildren(
+        h("option", { value: "" }, t("gallery.every_tag")),
+        ...names.map((name) => h("option", { value: name }, `#${name}`)),
+      );
+      tagged.value = textOf(only.tag);
+      const at = numberOf(batch.at),
+        of = numberOf(batch.of);
+      runs.hidden = of < 2;
+      setText(every, at ? t("gallery.run_n_of", { n: at, of }) : t("gallery.all_runs"));
+      every.setAttribute("aria-pressed", String(!at));
+      every.title = t("gallery.all_runs_title");
+      older.setAttribute("aria-label", t("gallery.older_run"));
+      newer.setAttribute("aria-label", t("gallery.newer_run"));
+      older.disabled = at >= of;
+      newer.disabled = at <= 1;
+      keep.disabled = !host.number("total");
+      measure.disabled = !host.number("unmeasured") || !host.get("can_make");
+      if (!host.number("unmeasured")) listening = false;
+      setText(status, listening ? t("gallery.listening", { n: host.number("unmeasured") }) : "");
+      const left = host.number("total") - cards.length;
+      further.hidden = left <= 0 || shape === "sweep";
+      setText(further, t("gallery.show_more", { n: left }));
+    }
+    function showRows() {
+      const here = new Set(cards.map((c) => c.id));
       for (const [id, view] of views)
-        if (!view.cell && !list.some((c) => c.id === id)) {
+        if (!here.has(id)) {
           view.node.remove();
           view.close();
           views.delete(id);
         }
-      list.forEach((info, place) => {
+      cards.forEach((info, place) => {
         if (!views.has(info.id)) views.set(info.id, card(info));
         const view = views.get(info.id);
-        if (grid.children[place] !== view.node) grid.insertBefore(view.node, grid.children[place] ?? null);
+        if (rows.children[place] !== view.node) rows.insertBefore(view.node, rows.children[place] ?? null);
         view.update(info);
       });
-      grid.hidden = shape !== "cards";
+    }
+    function show() {
+      cards = tablesOf(host.get("cards")).map(readCard);
+      for (const one of cards) known.set(one.id, one);
+      showHead();
+      showBin();
+      showRows();
+      rows.hidden = shape !== "cards";
       table.hidden = shape !== "table";
       sweep.hidden = shape !== "sweep";
-      if (shape === "table") showTable(list);
+      if (shape === "table") showTable();
       if (shape === "sweep") showSweep();
-      empty.hidden = list.length > 0;
-      setText(empty, host.text("query") || onlyStars ? "No take matches." : "Takes gather here as you make them.");
-      const trashed = host.number("trashed");
-      back.hidden = !trashed;
-      setText(back, `Bring back ${trashed} binned`);
-      bin.disabled = measure.disabled = !all.length;
-      if (all.every((c) => "tempo" in c.scores)) setText(status, "");
-      host.root.dataset.cards = String(list.length);
+      const only = tableOf(host.get("only")),
+        narrowed = host.text("query") || only.star || only.tag || only.batch;
+      empty.hidden = cards.length > 0 || shape === "sweep";
+      setText(empty, t(narrowed ? "gallery.no_match" : "gallery.none_yet"));
+      host.root.dataset.cards = String(host.number("total") || cards.length);
+      host.root.dataset.rows = String(cards.length);
       showCompare();
     }
     host.on("peaks", (body, [bytes]) => {
       if (!bytes) return;
       peaks.set(body.id, new Int8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength));
-      for (const view of views.values()) if (view.id === body.id) view.paint();
-      host.root.dataset.peaks = String([...peaks.values()].filter(Boolean).length);
+      for (const view of [...views.values(), ...cells.values()]) if (view.id === body.id) view.paint();
+      for (const view of laneViews) view.paint();
+      host.root.dataset.peaks = String(peaks.size);
     });
     host.on("bytes", (body, [bytes]) => {
       const resolve = waiting.get(body.id);
@@ -883,46 +1141,67 @@ export default mount(
       resolve?.(body);
     });
     host.on("error", (body) => {
-      setText(error, body.text);
+      setText(error, say(body.text));
       setText(told, "");
+      listening = false;
       setText(status, "");
+      undo.hidden = true;
       waiting.clear();
       coming.clear();
       loading = false;
     });
+    // What was wrong is said until the next click here.
+    host.root.addEventListener("click", () => setText(error, ""), true);
     host.root.append(
       h(
         "div.head",
         {},
-        h("h2", {}, "Takes"),
+        h("h2", {}, t("titles.Gallery")),
         shapes,
         stars,
+        tagged,
+        runs,
         h("span.spring"),
         h("div.search", {}, search),
         measure,
-        bin,
-        back,
+        keep,
       ),
+      undo,
+      inBin,
       panel,
       empty,
-      grid,
-      table,
-      sweep,
+      h("div.list", {}, rows, table, sweep, further),
+      tags,
       status,
       error,
     );
-    host.watch(["cards", "grid", "selected", "trashed", "columns"], show);
+    search.value = host.text("query");
+    let due = 0;
+    /** Several fields change together: shown once. */
+    const soon = () => {
+      cancelAnimationFrame(due);
+      due = requestAnimationFrame(show);
+    };
+    host.watch(
+      ["cards", "grid", "selected", "trashed", "binned", "columns", "order", "only", "batch", "known_tags", "total"],
+      soon,
+    );
+    host.watch(["starred", "unmeasured", "can_make", "query"], soon);
     host.watch("verdict", showCompare);
-    host.onTheme(() => views.forEach((view) => view.paint()));
+    host.watch("compared", compareThese);
+    host.onTheme(() => [...views.values(), ...cells.values(), ...laneViews].forEach((view) => view.paint()));
     host.onClose(() => {
-      watcher.disconnect();
+      clearInterval(again);
+      cancelAnimationFrame(due);
+      sentinel.disconnect();
       single.pause();
       single.removeAttribute("src");
       playback.close();
       compare.close();
-      views.forEach((view) => view.close());
+      [...views.values(), ...cells.values(), ...laneViews].forEach((view) => view.close());
       cancelAnimationFrame(raf);
     });
     show();
+    compareThese();
   },
 );

@@ -3,13 +3,13 @@
 export default mount(
   "Lineage",
   [
-    ["← → ↑ ↓", "move in the tree"],
-    ["Enter", "take it in selected"],
+    ["← → ↑ ↓", "tree.key_move"],
+    ["Enter", "tree.key_select"],
   ],
   (host) => {
     const SVG = "http://www.w3.org/2000/svg",
       stage = h("div.scroll"),
-      empty = h("p.empty", {}, "Repaint, extend or vary a take, and its family grows here."),
+      empty = h("p.empty", {}, t("tree.empty")),
       error = h("p.error", { role: "alert" });
     const s = (tag, attributes = {}, ...children) => {
       const node = document.createElementNS(SVG, tag);
@@ -17,15 +17,15 @@ export default mount(
       node.append(...children);
       return node;
     };
-    const STEP = 168,
+    const STEP = 200,
       ROW = 54,
       at = (n) => [26 + n.x * STEP, 30 + n.y * ROW];
     function show() {
       const nodes = tablesOf(host.get("nodes")).map((n) => ({
           ...n,
           id: textOf(n.id),
-          title: textOf(n.title),
-          task: textOf(n.task),
+          state: textOf(n.state) || "here",
+          title: textOf(n.title) || (n.state === "recording" ? t("tree.unnamed_recording") : ""),
           x: numberOf(n.x),
           y: numberOf(n.y),
         })),
@@ -40,7 +40,7 @@ export default mount(
         width: 60 + (Math.max(...nodes.map((n) => n.x)) + 1) * STEP,
         height: 60 + Math.max(...nodes.map((n) => n.y)) * ROW,
         role: "tree",
-        "aria-label": "Lineage of takes",
+        "aria-label": t("tree.label"),
       });
       for (const [from, to] of edges) {
         const [a, b] = [by.get(from), by.get(to)];
@@ -53,20 +53,24 @@ export default mount(
       }
       for (const n of nodes) {
         const [x, y] = at(n),
-          text = n.title.length > 22 ? `${n.title.slice(0, 21)}…` : n.title,
+          said = n.state === "here" ? "" : t(`tree.state_${n.state}`),
+          name = n.title || said,
+          text = name.length > 26 ? `${name.slice(0, 25)}…` : name,
           group = s("g", {
-            class: `node${n.id === selected ? " selected" : ""}${n.here ? "" : " gone"}`,
+            class: `node${n.id === selected ? " selected" : ""}${n.here ? "" : " gone"} ${n.state}`,
             tabindex: "0",
             role: "treeitem",
-            "aria-label": `${n.title}${n.task ? `, ${n.task}` : ""}${n.star ? ", starred" : ""}`,
+            "aria-label": [name, n.title && said, n.star && t("tree.starred")].filter(Boolean).join(", "),
+            "aria-current": String(n.id === selected),
+            "data-state": n.state,
             "data-node": n.id,
           });
         const label = s("text", { x: x + 14, y: y + 15 }),
           kind = s("text", { x: x + 14, y: y - 6, class: "kind" }),
           title = s("title");
         label.textContent = `${n.star ? "★ " : ""}${text}`;
-        kind.textContent = n.task === "Text2Music" ? "" : n.task.toLowerCase();
-        title.textContent = n.title;
+        kind.textContent = n.title ? said : "";
+        title.textContent = name;
         group.append(s("circle", { cx: x, cy: y, r: n.id === selected ? 10 : 8 }), kind, label, title);
         group.addEventListener("click", () => n.here && host.send("select", { id: n.id }));
         group.addEventListener("keydown", (event) => {
@@ -88,14 +92,14 @@ export default mount(
       stage.replaceChildren(svg);
     }
     const CSS_escape = (text) => globalThis.CSS.escape(text);
-    host.on("error", (body) => setText(error, body.text));
+    host.on("error", (body) => setText(error, say(body.text)));
     host.root.append(
       h(
         "div.head",
         {},
-        h("h2", {}, "Lineage"),
+        h("h2", {}, t("titles.Lineage")),
         h("span.spring"),
-        h("button.plain", { onclick: () => copyText(host.root, host.text("code"), host.announce) }, "Copy as code"),
+        h("button.plain", { onclick: () => copyText(host.root, host.text("code"), host.announce) }, t("tree.copy")),
       ),
       empty,
       stage,

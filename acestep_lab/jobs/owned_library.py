@@ -6,12 +6,14 @@ and the sentence says so.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import LabError, LibraryError, sentence, shown
 from acestep_lab.jobs.events import Event
 from acestep_lab.jobs.owners import Owners
@@ -19,9 +21,12 @@ from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.worker import AnyRun
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import Retake, Task
+from acestep_lab.takes.ids import is_sound_id, is_take_id
 from acestep_lab.takes.index import Card
 from acestep_lab.takes.library import Library
+from acestep_lab.takes.lineage import Relative, relatives
 from acestep_lab.takes.take import Take
+from acestep_lab.takes.titles import Naming, title, titles
 
 MOST_REMEMBERED = 512 * 2**20
 """Bytes of takes held in memory besides those on disk."""
@@ -41,6 +46,7 @@ class OwnedLibrary:
         self.owners = Owners(getattr(library, "folder", None))
         self._recent: OrderedDict[str, Take] = OrderedDict()
         self._unsaved: dict[str, Take] = {}
+        self._titled: dict[str, tuple[object, Mapping[str, str]]] = {}
         self._lock = threading.RLock()
         if jobs is not None:
             jobs.subscribe(self._receive)
@@ -48,7 +54,17 @@ class OwnedLibrary:
     def _receive(self, run: AnyRun | None, event: Event | None) -> None:
         """A run has made a take: keep it for whoever asked through a server; a notebook's are in its own hands."""
         if run is not None and event is not None and event.kind == "take" and run.client.counted:
-            run.problem = run.problem or self.keep(event.value[1], run.owner)
+            take = event.value[1]
+            run.problem = run.problem or self.keep(take, run.owner)
+            self._write_batch(take.id, run.id)
+
+    def _write_batch(self, id: str, batch: str) -> None:
+        """Write down which run made a take, so that what was made together stays together; one made again keeps its first."""
+        if id in self._unsaved:
+            return
+        with contextlib.suppress(LabError, OSError):  # a full disk has been told of already
+            if not self.library.marks(id).get("batch"):
+                self.library.mark(id, batch=batch)
 
     # -- what somebody may start from ----------------------------------------------------------------------------------
 
@@ -73,6 +89,73 @@ class OwnedLibrary:
         if not any(name in one.parents for one in mine):
             raise LibraryError(f"{shown(name)} is no recording of yours; bring its file once more.")
         return None
+
+    # -- what takes are called, and who came from whom --------------------------------------------------------------------
+
+    def titles(self, owner: str = "") -> Mapping[str, str]:
+        """What somebody's takes are called, by their ids; others' takes of the same title do not count."""
+        revision = self._reading(lambda: self.library.revision)
+        with self._lock:
+            mine = [(id, one) for id, one in self._reading(self.library.namings) if self._sees(id, owner)]
+            mine += [(id, Naming.of(take)) for id, take in self._unsaved.items() if self._sees(id, owner)]
+            key = (revision, [id for id, _ in mine])
+            kept = self._titled.get(owner)
+            if kept is None or kept[0] != key:
+                kept = self._titled[owner] = (key, titles(mine, lambda id: self._source_title(id, owner)))
+        return kept[1]
+
+    def title(self, sound: Take | Audio, owner: str = "") -> str:
+        """What a take or recording is called by somebody; by its own words where it is not in the library."""
+        if not isinstance(sound, Take):
+            return self._source_title(sound.id, owner) or sound.id
+        known = self._known_titles(owner)
+        return known.get(sound.id) or title(Naming.of(sound), lambda id: known.get(id, "")) or sound.id
+
+    def binned_title(self, id: str) -> str:
+        """What a take in the bin is called."""
+        return str(self._reading(lambda: self.library.source_title(id))) or id
+
+    def title_of_recipe(self, recipe: Recipe, owner: str = "") -> str:
+        """What the take of a recipe will be called; "" where it has neither words nor a source."""
+        naming, known = Naming.of_recipe(recipe.to_json()), self._known_titles(owner)
+        return title(naming, lambda id: known.get(id) or self._source_title(id, owner))
+
+    def _known_titles(self, owner: str) -> Mapping[str, str]:
+        """The titles, or none while the library cannot be read, which its list says: a name is no reason to make no music."""
+        try:
+            return self.titles(owner)
+        except LibraryError:
+            return {}
+
+    def _source_title(self, id: str, owner: str) -> str:
+        """What a source is called that is none of somebody's takes: a recording, or a take in their bin."""
+        if is_sound_id(id) or self._sees(id, owner):
+            return str(self._reading(lambda: self.library.source_title(id)))
+        return ""
+
+    def family(self, id: str, owner: str = "") -> list[Relative]:
+        """A take or recording, all it came from, and all that came from it, as somebody may see them; itself first."""
+        parents: dict[str, tuple[str, ...]] = {card.id: card.parents for card in self.cards(owner, most=MOST_SEARCHED)}
+        parents |= {take.id: take.parents for take in self.unsaved_takes(owner)}
+        found = relatives(id, parents, lambda lost: self._lost_parents(lost, owner))
+        names = self.titles(owner)
+        return [self._relative(one, found[one], one in parents, names, owner) for one in found]
+
+    def _lost_parents(self, id: str, owner: str) -> tuple[str, ...]:
+        """What a take in somebody's bin was made from."""
+        return self.library.binned_parents(id) if is_take_id(id) and self._sees(id, owner) else ()
+
+    def _relative(
+        self, id: str, parents: tuple[str, ...], kept: bool, names: Mapping[str, str], owner: str
+    ) -> Relative:
+        if kept:
+            return Relative(id, "here", names.get(id, id), parents)
+        called = self._source_title(id, owner)
+        if is_sound_id(id):
+            return Relative(id, "recording" if called else "gone", called, parents)
+        if not self._sees(id, owner):
+            return Relative(id, "other" if id not in self.owners.left(owner) else "bin", called, parents)
+        return Relative(id, "bin" if id in self.library.trash() else "gone", called, parents)
 
     # -- takes ----------------------------------------------------------------------------------------------------------
 
@@ -183,6 +266,8 @@ class OwnedLibrary:
         for id in shared:
             self.owners.leave(id, owner)
         self.owners.write()
+        if ids and all(id in self._unsaved for id in ids):
+            raise LibraryError("It is only in memory, where there is no bin; press Save again once there is room.")
         gone = [id for id in ids if id not in shared and id not in self._unsaved]
         return list(self._reading(lambda: self.library.bin(*gone)))
 
@@ -191,9 +276,11 @@ class OwnedLibrary:
         gone = [id for id in self._reading(self.library.trash) if self._sees(id, owner)]
         return gone + [id for id in self.owners.left(owner) if id in self.library]
 
-    def restore(self, owner: str) -> list[str]:
-        """Bring back what somebody binned."""
-        ids = self.binned(owner)
+    def restore(self, owner: str, only: Sequence[str] | None = None) -> list[str]:
+        """Bring back what somebody binned: all of it, or these. LibraryError where it is not in their bin any more."""
+        ids = [id for id in self.binned(owner) if only is None or id in only]
+        if only and not ids:
+            raise LibraryError("That is not in the bin any more; after a day it is emptied.")
         for id in ids:
             self.owners.claim(id, self.owners.of(id), owner)
         self.owners.write()

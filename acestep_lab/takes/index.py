@@ -19,20 +19,28 @@ from typing import Any
 
 from acestep_lab.errors import LibraryError, shown
 from acestep_lab.prompt.checks import is_a, is_whole, plain_number, plain_text
+from acestep_lab.takes.titles import Naming, title
 
-VERSION = 2
+VERSION = 3
 MOST_WORDS, MOST_LETTERS = 32, 64
 """Of a search; what is longer says no more."""
+MOST_REMEMBERED = 20_000
+"""Cards whose JSON is kept read."""
 
 _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR", "SQLITE_MISMATCH", "SQLITE_SCHEMA", "SQLITE_CONSTRAINT")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS takes (
   id TEXT PRIMARY KEY, stamp TEXT NOT NULL, created TEXT NOT NULL, caption TEXT NOT NULL, seconds REAL NOT NULL,
   seed INTEGER, task TEXT NOT NULL, bpm INTEGER, keyscale TEXT, parents TEXT NOT NULL, star INTEGER NOT NULL,
-  reject INTEGER NOT NULL, note TEXT NOT NULL, tags TEXT NOT NULL, recipe TEXT NOT NULL, scores TEXT NOT NULL);
+  reject INTEGER NOT NULL, note TEXT NOT NULL, tags TEXT NOT NULL, recipe TEXT NOT NULL, scores TEXT NOT NULL,
+  title TEXT NOT NULL, batch TEXT NOT NULL, heard TEXT NOT NULL, naming TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS by_time ON takes (created DESC, id);
 CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (id UNINDEXED, text, tokenize = 'unicode61 remove_diacritics 2');
 """
+_COLUMNS = (
+    "id, stamp, created, caption, seconds, seed, task, bpm, keyscale, parents, star, reject, note, tags, recipe, scores, "
+    "title, batch, heard"
+)
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,12 @@ class Card:
     tags: tuple[str, ...]
     recipe: Mapping[str, Any] = field(hash=False)
     scores: Mapping[str, float] = field(hash=False)
+    title: str = ""
+    """The title given by hand; what a take without one is called, see `titles`."""
+    batch: str = ""
+    """The run that made it, shared by what was made together; "" where nobody wrote that down."""
+    heard: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """What was heard in it that is no number: its key, its meter."""
 
 
 class IndexLost(LibraryError):
@@ -69,6 +83,9 @@ class Index:
         """Whether the file cannot be used."""
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
+        self._cards: dict[tuple[str, str], Card] = {}
+        self.revision = 0
+        """Moves with whatever is put in or dropped."""
 
     @property
     def ready(self) -> bool:
@@ -101,6 +118,7 @@ class Index:
 
     def forget(self) -> bool:
         """Delete the index's files, which are only a mirror; whether that was possible."""
+        self._changed()
         self.close()
         files = [self.path.with_name(self.path.name + suffix) for suffix in ("-wal", "-shm", "-journal", "")]
         for file in files:
@@ -140,6 +158,11 @@ class Index:
                     self._connection.close()
                 self._connection = None
 
+    def _changed(self) -> None:
+        self.revision += 1
+        if len(self._cards) > MOST_REMEMBERED:
+            self._cards = {}
+
     def stamps(self) -> dict[str, str]:
         """What was indexed when: id → stamp of its files."""
         with self._open() as db:
@@ -147,14 +170,16 @@ class Index:
 
     def put(self, entries: Iterable[tuple[str, Mapping[str, object], Mapping[str, object]]]) -> None:
         """Add or replace takes: (stamp, manifest, marks) each."""
+        self._changed()
         with self._open() as db:
             for stamp, data, marks in entries:
                 db.execute("DELETE FROM words WHERE id = ?", (data["id"],))
-                db.execute(f"INSERT OR REPLACE INTO takes VALUES ({','.join('?' * 16)})", _row(stamp, data, marks))
+                db.execute(f"INSERT OR REPLACE INTO takes VALUES ({','.join('?' * 20)})", _row(stamp, data, marks))
                 db.execute("INSERT INTO words VALUES (?, ?)", (data["id"], _text(data, marks)))
 
     def drop(self, ids: Iterable[str]) -> None:
         """Forget takes."""
+        self._changed()
         with self._open() as db:
             for name in ids:
                 db.execute("DELETE FROM takes WHERE id = ?", (name,))
@@ -168,13 +193,27 @@ class Index:
             values.insert(0, wanted)
         if most is not None and not (is_whole(most) and 0 <= (plain_number(most) or 0) < 2**31):
             raise LibraryError(f"At most so many cards is a whole number from 0 up, not {shown(most)}.")
-        sql = "SELECT * FROM takes" + (f" WHERE {' AND '.join(clauses)}" if clauses else "")
+        rest = (f" WHERE {' AND '.join(clauses)}" if clauses else "") + " ORDER BY created DESC, id LIMIT ?"
+        values.append(-1 if most is None else int(plain_number(most) or 0))
         with self._open() as db:
-            rows = db.execute(
-                f"{sql} ORDER BY created DESC, id LIMIT ?",
-                (*values, -1 if most is None else int(plain_number(most) or 0)),
-            )
-            return [_card(row) for row in rows]
+            keys = [(str(id), str(stamp)) for id, stamp in db.execute(f"SELECT id, stamp FROM takes{rest}", values)]
+            kept = self._cards  # read once for each stamp of a take's files
+            if all(key in kept for key in keys):
+                return [kept[key] for key in keys]
+            rows = db.execute(f"SELECT {_COLUMNS} FROM takes{rest}", values).fetchall()
+            found = {(str(row[0]), str(row[1])): kept.get((str(row[0]), str(row[1]))) or _card(row) for row in rows}
+            kept.update(found)
+            return list(found.values())
+
+    def namings(self) -> list[tuple[str, Naming]]:
+        """What the titles of all takes are made of, oldest first."""
+        with self._open() as db:
+            rows = db.execute("SELECT id, naming FROM takes ORDER BY created, id DESC").fetchall()
+        try:
+            return [(str(id), Naming.from_plain(json.loads(naming))) for id, naming in rows]
+        except (TypeError, ValueError, KeyError, AttributeError, RecursionError):
+            self._give_up(_BadRow())
+            raise AssertionError from None  # _give_up raised
 
     def ids(self) -> list[str]:
         """Ids newest first."""
@@ -219,7 +258,13 @@ def _row(stamp: str, data: Mapping[str, Any], marks: Mapping[str, Any]) -> tuple
         recipe.get("keyscale") or plan.get("keyscale"), json.dumps(data["parents"]), bool(marks.get("star")),
         bool(marks.get("reject")), marks.get("note", ""), json.dumps(marks.get("tags", []), ensure_ascii=False),
         json.dumps(recipe, ensure_ascii=False), json.dumps(marks.get("scores", {})),
+        marks.get("title", ""), marks.get("batch", ""), json.dumps(marks.get("heard", {}), ensure_ascii=False),
+        json.dumps(_naming(data, marks).plain(), ensure_ascii=False),
     )  # fmt: skip
+
+
+def _naming(data: Mapping[str, Any], marks: Mapping[str, Any]) -> Naming:
+    return Naming.of_recipe(data["recipe"], data.get("made_with"), str(marks.get("title", "")))
 
 
 def _text(data: Mapping[str, Any], marks: Mapping[str, Any]) -> str:
@@ -227,8 +272,9 @@ def _text(data: Mapping[str, Any], marks: Mapping[str, Any]) -> str:
     recipe, plan = data["recipe"], data.get("plan") or {}
     tempo, key = recipe.get("bpm") or plan.get("bpm"), recipe.get("keyscale") or plan.get("keyscale")
     parts = [
-        recipe["caption"], recipe.get("lyrics", ""), plan.get("caption", ""), recipe.get("task", {}).get("task", ""),
+        title(_naming(data, marks)), recipe["caption"], recipe.get("lyrics", ""), plan.get("caption", ""), recipe.get("task", {}).get("task", ""),
         f"{tempo} bpm" if tempo else "", key or "", marks.get("note", ""), " ".join(marks.get("tags", [])),
+        " ".join(str(word) for word in marks.get("heard", {}).values()),
         f"seed {recipe.get('seed')}", data["id"],
     ]  # fmt: skip
     return "\n".join(str(part) for part in parts if part)
@@ -240,12 +286,12 @@ class _BadRow(Exception):
 
 def _card(row: tuple[Any, ...]) -> Card:
     try:
-        name, _, created, caption, seconds, seed, task, bpm, key, parents, star, reject, note, tags, recipe, scores = (
-            row
-        )
+        (name, _, created, caption, seconds, seed, task, bpm, key, parents, star, reject, note, tags, recipe, scores,
+         named, batch, heard) = row  # fmt: skip
         return Card(
             str(name), str(created), str(caption), float(seconds), seed, str(task), bpm, key, tuple(json.loads(parents)),
             bool(star), bool(reject), str(note), tuple(json.loads(tags)), dict(json.loads(recipe)), dict(json.loads(scores)),
+            str(named), str(batch), dict(json.loads(heard)),
         )  # fmt: skip
     except (TypeError, ValueError, RecursionError):
         raise _BadRow from None

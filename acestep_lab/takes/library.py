@@ -2,7 +2,7 @@
 
 Knows takes and files; no model. A take is three files named by its id: the sound (FLAC of 24 bits where its grid holds every
 sample, else WAV of floats; the manifest in its comment), the latent (safetensors) and the manifest (JSON) — the last written,
-so that a manifest means a take. What a musician says about it (star, reject, note, tags, scores) is a fourth, small one. The
+so that a manifest means a take. What a musician says about it (star, title, note, tags, scores) is a fourth, small one. The
 index is only a mirror. Recordings that takes start from lie in `sounds/`, sample for sample, so that such a take can be made
 again. A file that cannot be read costs one take: it is skipped, and `problems` names it. Reading needs no right to write.
 """
@@ -29,9 +29,11 @@ from acestep_lab.prompt.checks import is_a, is_whole, plain, plain_number, seque
 from acestep_lab.prompt.checks import text as checked_text
 from acestep_lab.takes import identity, manifest
 from acestep_lab.takes.exchange import export, read_file, read_latent, write_latent, write_sound
-from acestep_lab.takes.ids import is_sound_id, is_take_id, sound_id, take_id
+from acestep_lab.takes.ids import is_id, is_sound_id, is_take_id, sound_id, take_id
 from acestep_lab.takes.index import Card, Index, IndexLost
 from acestep_lab.takes.take import Take
+from acestep_lab.takes.titles import Naming, titles
+from acestep_lab.takes.titles import title as title_of
 from acestep_lab.takes.trash import FULL, Trash, TrashedTake, files_of
 
 __all__ = ["Library", "Problem", "export", "read_file"]
@@ -141,6 +143,42 @@ class Library:
         if not found:
             raise LibraryError(self._damaged.get(name, ("", f"The library keeps no take {shown(name)}."))[1])
         return found[0]
+
+    def namings(self) -> list[tuple[str, Naming]]:
+        """What the titles of all kept takes are made of, oldest first (see `titles`)."""
+        return self._query(self._index.namings)
+
+    @property
+    def revision(self) -> int:
+        """Moves whenever what is listed may have changed."""
+        self._query(lambda: None)
+        return self._index.revision
+
+    def titles(self) -> dict[str, str]:
+        """What every kept take is called, by its id: by hand, or by what it was made from, "… #2" where that is the same."""
+        return titles(self.namings(), self.source_title)
+
+    def source_title(self, name: str) -> str:
+        """What a recording, or a take in the trash, is called; "" where there is none, or it has no name."""
+        if is_sound_id(name):
+            return self.sound_name(name) or ("a recording" if self._sound_of(self.folder / SOUNDS, name) else "")
+        binned = self.binned_naming(name)
+        return "" if binned is None else title_of(binned)
+
+    def binned_naming(self, name: str) -> Naming | None:
+        """What the title of a take in the trash is made of; None where it is not there, or cannot be read."""
+        for one in self._trash:
+            if one.name == name:
+                with contextlib.suppress(LibraryError):
+                    data = self._manifest(name, one.folder / f"{one.stem}.json")
+                    marks = self._marks_at(one.folder / f"{one.stem}.marks.json")[0]
+                    return Naming.of_recipe(manifest.recipe_of(data), data["made_with"], str(marks.get("title", "")))
+        return None
+
+    def binned_parents(self, name: str) -> tuple[str, ...]:
+        """What a take in the trash was made from; nothing where it is not there, or cannot be read."""
+        found = next((one for one in self._trash if one.name == name), None)
+        return tuple(filter(is_id, self._needs(found) or ())) if found else ()
 
     def children(self, name: str) -> list[Card]:
         """Cards of the takes made from this one."""
@@ -346,6 +384,7 @@ class Library:
         words = clean_text(called, "The name of a recording", LibraryError)
         text = to_json({"name": " ".join(words.split())[:MOST_NAME]})
         self._whole(f"{SOUNDS}/{name}.json", lambda path: path.write_text(text, encoding="utf-8"))
+        self._index.revision += 1  # what was made from it is called by its name
 
     def sound_name(self, name: str) -> str:
         """What a recording is called; "" where nobody said, or what was said cannot be read."""
@@ -370,12 +409,16 @@ class Library:
     # -- marking ---------------------------------------------------------------------------------------------------------
 
     def marks(self, name: str) -> dict[str, Any]:
-        """What was said about a take: star, reject, note, tags, scores; nothing where its file is damaged."""
+        """What was said about a take: star, reject, note, tags, scores, title, batch, heard; nothing where
+        its file is damaged.
+        """
         return self._marks(take_id(name))[0]
 
     def _marks(self, name: str) -> tuple[dict[str, object], str]:
         """The marks of a take, and a sentence where they cannot be read."""
-        path = self.folder / f"{name}.marks.json"
+        return self._marks_at(self.folder / f"{name}.marks.json")
+
+    def _marks_at(self, path: Path) -> tuple[dict[str, object], str]:
         if not path.exists() and not path.is_symlink():
             return {}, ""
         try:
@@ -392,13 +435,18 @@ class Library:
         note: str | None = None,
         tags: Iterable[str] | None = None,
         scores: dict[str, float] | None = None,
+        title: str | None = None,
+        batch: str | None = None,
+        heard: dict[str, str] | None = None,
     ) -> Card:
         """Say something about a take; what is None stays as it was. A star takes a rejection back, and vice versa.
 
-        LibraryError for an unknown take or a mark of another kind.
+        `title` is what it is called from now on ("": again by what it was made from), `batch` the run that made it, `heard`
+        what was heard in it that is no number. LibraryError for an unknown take or a mark of another kind.
         """
         marks, unread = self._marks(self._known(name))
-        new = _new_marks({"star": star, "reject": reject, "note": note, "scores": scores, "tags": tags})
+        said: dict[str, object] = {"star": star, "reject": reject, "note": note, "scores": scores, "tags": tags}
+        new = _new_marks(said | {"title": title, "batch": batch, "heard": heard})
         text = to_json(marks | manifest.checked_marks(new, "The marks"))
         file = self.folder / f"{name}.marks.json"
         if unread:  # what it said may still be read by a person

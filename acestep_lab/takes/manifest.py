@@ -24,6 +24,7 @@ from acestep_lab.takes import identity
 from acestep_lab.takes.identity import FORMAT, OLD_FORMAT
 from acestep_lab.takes.ids import is_id, is_take_id
 from acestep_lab.takes.take import Take
+from acestep_lab.takes.titles import MOST_TITLE
 
 MOST_PARENTS = 64
 _FAMILY = "acestep_lab.take/"
@@ -320,6 +321,9 @@ def checked_marks(found: Mapping[str, Any], where: str) -> dict[str, object]:
             raise LibraryError(f"{where}: the {name} cannot be {shown(value)}.")
     if "note" in marks:
         marks["note"] = clean_text(marks["note"], f"{where}: the note", LibraryError)
+    for name in ("title", "batch"):
+        if name in marks:
+            marks[name] = " ".join(clean_text(marks[name], f"{where}: the {name}", LibraryError).split())
     if "tags" in marks:
         marks["tags"] = [clean_text(tag, f"{where}: a tag", LibraryError) for tag in marks["tags"]]
     return marks
@@ -333,6 +337,13 @@ _MARKS: dict[str, Callable[[object], bool]] = {
     "star": _is_truth,
     "reject": _is_truth,
     "note": lambda value: isinstance(value, str) and len(value) <= 100_000,
+    "title": lambda value: isinstance(value, str) and len(value) <= MOST_TITLE,
+    "batch": lambda value: isinstance(value, str) and len(value) <= 64,
+    "heard": lambda value: (
+        isinstance(value, dict)
+        and len(value) <= 16
+        and all(isinstance(name, str) and isinstance(word, str) and len(word) <= 64 for name, word in value.items())
+    ),
     "tags": lambda value: isinstance(value, list) and len(value) <= 1000 and all(isinstance(tag, str) for tag in value),
     "scores": lambda value: (
         isinstance(value, dict)

@@ -20,8 +20,7 @@ from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.session_like import SessionLike
-from acestep_lab.takes.index import Card
-from acestep_lab.ui.gallery import card_of
+from acestep_lab.ui.cards import cards_of
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -35,6 +34,7 @@ class Backend:
         self.jobs: JobQueue = session.jobs
         self.takes = OwnedLibrary(session.library, session.jobs)
         self._pages: list[Callable[[], None]] = []
+        self._lists: list[Callable[[str, object], None]] = []
         self._switching = threading.RLock()
 
     def use(self, checkpoint: str, by: str = "") -> None:
@@ -57,6 +57,21 @@ class Backend:
         self._pages.append(page)
         return partial(self._let_go, page)
 
+    def on_marked(self, page: Callable[[str, object], None]) -> Callable[[], None]:
+        """Call `page(owner, by)` whenever somebody's takes were marked or binned on a page, `by` being whose work it was;
+        returns the way to stop that.
+        """
+        self._lists.append(page)
+        return lambda: self._lists.remove(page) if page in self._lists else None
+
+    def marked(self, owner: str, by: object) -> None:
+        """Tell every page that somebody's takes were marked or binned: the same person may have two open."""
+        for page in tuple(self._lists):
+            try:
+                page(owner, by)
+            except Exception:  # noqa: BLE001 - a broken page must not keep the others from hearing it
+                _log.exception("A page failed to list its takes anew.")
+
     def _let_go(self, page: Callable[[], None]) -> None:
         if page in self._pages:
             self._pages.remove(page)
@@ -71,40 +86,24 @@ class Backend:
     ) -> RenderRun:
         """Begin a render for somebody, who comes from an address; returns at once."""
         self.takes.check_sources(recipe, owner)
+        title = title or self._title(recipe, owner)
         with Client(owner, address).acting(title):
             return self.session.start(recipe) if plan is None else self.session.start(recipe, plan)
+
+    def _title(self, recipe: Recipe | Sequence[Recipe], owner: str) -> str:
+        """What the queue calls a run: as its (first) take will be called, and how many there will be."""
+        recipes = [recipe] if isinstance(recipe, Recipe) else list(recipe)
+        called = self.takes.title_of_recipe(recipes[0], owner) if recipes else ""
+        return f"{called} ×{len(recipes)}" if called and len(recipes) > 1 else called
 
     def ask(self, client: Client, work: Callable[[], T], title: str = "") -> T:
         """Ask the planner for somebody, and wait for what it says; `client.stop()` ends it, and nothing of anybody else."""
         with client.acting(title):
             return work()
 
-    def cards(self, owner: str = "", query: str = "", most: int = 60) -> list[dict[str, Any]]:
+    def cards(self, owner: str = "", query: str = "", most: int | None = None) -> list[dict[str, Any]]:
         """Cards of somebody's takes, newest first: those in memory only, then the library's."""
-        unsaved = [] if query else [card_of(take) for take in self.takes.unsaved_takes(owner)]
-        kept = self.takes.cards(owner, query, most)
-        return unsaved + [_plain(card, self.takes.owner_of(card.id) == owner) for card in kept]
-
-
-def _plain(card: Card, mine: bool = True) -> dict[str, Any]:
-    """A library's card as plain data for the gallery; what its owner said of it is for the owner."""
-    title = " ".join(card.caption.split()) or card.id
-    facts = [] if card.task == "Text2Music" else [card.task.lower()]
-    facts += [
-        text
-        for text in (
-            f"seed {card.seed}" if card.seed is not None else "",
-            f"{card.bpm} bpm" if card.bpm else "",
-            card.keyscale or "",
-        )
-        if text
-    ]
-    return {
-        "id": card.id, "title": title[:90], "facts": facts, "seconds": float(card.seconds), "created": card.created, "task": card.task,
-        "parents": list(card.parents), "star": mine and card.star, "reject": mine and card.reject,
-        "note": card.note if mine else "", "scores": dict(card.scores) if mine else {},
-        "recipe": dict(card.recipe),
-    }  # fmt: skip
+        return cards_of(self.takes, owner, query, most)
 
 
 _ONE = threading.Lock()

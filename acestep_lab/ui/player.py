@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 import threading
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +11,7 @@ from typing import Any, ClassVar
 from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import LabError, SourceError, sentence, shown
 from acestep_lab.takes.take import Take
+from acestep_lab.takes.titles import file_name
 from acestep_lab.ui import tracks
 from acestep_lab.ui.component import Component, widget_and_pane
 from acestep_lab.ui.messages import Id, Name
@@ -77,9 +76,11 @@ class Player(Component):
             raise SourceError(f"{shown(form)} is no kind of file that can be written here.")
         if not self._writers.acquire(blocking=False):
             raise SourceError(f"{MOST_WRITTEN} files are being written already; wait for one of them.")
-        threading.Thread(target=self._save, args=(self._sound, form), name="acestep_lab save", daemon=True).start()
+        threading.Thread(
+            target=self._save, args=(self._sound, form, str(self.track["title"])), name="acestep_lab save", daemon=True
+        ).start()
 
-    def _save(self, what: Take | Audio, form: str) -> None:
+    def _save(self, what: Take | Audio, form: str, title: str) -> None:
         try:
             with tempfile.TemporaryDirectory(prefix="acestep-lab-") as folder:
                 path = Path(folder) / f"sound.{form}"  # never by a name that came from a file
@@ -88,24 +89,13 @@ class Player(Component):
         except (LabError, OSError) as problem:
             self.show_error(sentence(problem))
         else:
-            self.emit("file", data, name=f"{file_name(tracks.title_of(what, 60))}.{form}")
+            self.emit("file", data, name=f"{file_name(title, tracks.seed_of(what))}.{form}")
         finally:
             self._writers.release()
 
     def do_at(self, seconds: float = 0.0) -> None:
         """The listener paused or sought here."""
         self.notify("at", seconds=float(seconds))
-
-
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)
-
-
-def file_name(words: str) -> str:
-    """Words as the name of a file on any system: letters, digits, hyphens and single spaces; no name Windows keeps."""
-    plain = unicodedata.normalize("NFC", words)
-    kept = "".join(ch for ch in plain if ch in " -_" or unicodedata.category(ch)[0] in "LMN")
-    kept = " ".join(kept.split())[:40].strip(" -")
-    return f"{kept or 'sound'}_" if _RESERVED.fullmatch(kept) else kept or "sound"
 
 
 PlayerWidget, PlayerPane = widget_and_pane(Player)

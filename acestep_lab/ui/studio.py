@@ -139,7 +139,11 @@ class Studio:
     def select(self, take: Take | Audio, title: str = "") -> None:
         """Select a take: play it, mark it, start tasks from it."""
         self.selected = take
-        tell(self.controllers, "selected", take, title)
+        tell(self.controllers, "selected", take, title or self.title_of(take))
+
+    def title_of(self, sound: Take | Audio) -> str:
+        """What this person calls a take or a recording."""
+        return self.collecting.title_of(sound)
 
     def reuse(self, take: Take) -> None:
         """Load a take's recipe, as it was asked for, into the editors."""
@@ -212,6 +216,6 @@ class Studio:
         cards = self.collecting.gallery.cards
         if cards:
             try:
-                self.select(self.backend.takes.take(cards[0]["id"]))
+                self.select(self.open(cards[0]["id"]))
             except LabError as problem:
                 self.listening.top.banner = sentence(problem)

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from acestep_lab.errors import LabError
 from acestep_lab.prompt.literal import literal
+from acestep_lab.takes.lineage import Relative
 from acestep_lab.ui.component import Component, widget_and_pane
 from acestep_lab.ui.messages import Id
+
+SELECTABLE = ("here", "recording")
+"""States of what can be clicked; see `takes/lineage.py`."""
 
 
 class TakeTree(Component):
@@ -19,6 +24,21 @@ class TakeTree(Component):
     module = "tree"
     fields: ClassVar[Mapping[str, object]] = {"nodes": [], "edges": [], "selected": "", "code": ""}
 
+    def draw_family(self, family: Sequence[Relative], selected: str, stars: Mapping[str, bool] | None = None) -> None:
+        """Draw one family, as somebody may see it: what lies in the bin, is somebody else's, a recording, or gone says so."""
+        known = {one.id for one in family}
+        takes = [
+            {
+                "id": one.id,
+                "title": one.title,
+                "parents": [parent for parent in one.parents if parent in known],
+                "state": one.state,
+                "star": (stars or {}).get(one.id, False),
+            }
+            for one in family
+        ]
+        self.draw(takes, selected)
+
     def draw(self, takes: Sequence[Mapping[str, Any]], selected: str = "") -> None:
         """Draw these takes; only families (takes with a parent or a child) are drawn."""
         known = {str(t["id"]): t for t in takes}
@@ -29,10 +49,11 @@ class TakeTree(Component):
         self.nodes = [
             {
                 "id": id,
-                "title": known[id]["title"] if id in known else "gone",
+                "title": known[id]["title"] if id in known else "",
                 "task": known[id].get("task", "") if id in known else "",
                 "star": bool(known[id].get("star")) if id in known else False,
-                "here": id in known,
+                "state": (state := known[id].get("state", "here") if id in known else "gone"),
+                "here": state in SELECTABLE,
                 "x": depth[id],
                 "y": rows[id],
             }
@@ -43,7 +64,9 @@ class TakeTree(Component):
         self.code = f"take = lab.library.open({literal(selected)})" if selected else ""
 
     def do_select(self, id: Id) -> None:
-        """A take was clicked."""
+        """A take, or a recording it came from, was clicked."""
+        if id != self.selected and not any(node["id"] == id and node["here"] for node in self.nodes):
+            raise LabError("That one cannot be selected: it is not among your takes.")
         self.notify("select", id=id)
 
 

@@ -10,7 +10,9 @@ from functools import lru_cache
 from typing import Any
 
 from acestep_lab.audio.audio import Audio
+from acestep_lab.takes import titles
 from acestep_lab.takes.take import Take
+from acestep_lab.takes.titles import LONGEST, Find, Naming
 from acestep_lab.ui.peaks import Peaks, View
 
 UrlOf = Callable[[Audio], str]
@@ -37,12 +39,17 @@ def audio_of(sound: Take | Audio) -> Audio:
     return sound.audio if hasattr(sound, "audio") else sound
 
 
-def title_of(sound: Take | Audio, longest: int = 90) -> str:
-    """What a card says on top: the words it was made from, else its id."""
+def title_of(sound: Take | Audio, longest: int = LONGEST, find: Find = lambda id: "") -> str:
+    """What a sound is called, cut at a word: by the words or the sound it was made from, else its id. `find` knows what its
+    source is called; a page asks its studio, which knows titles given by hand as well.
+    """
+    return titles.title(Naming.of(sound), find, longest) or sound.id
+
+
+def seed_of(sound: Take | Audio) -> int | None:
+    """The seed of a take; None for a recording."""
     recipe = getattr(sound, "recipe", None)
-    words = (recipe.caption or recipe.lyrics).strip() if recipe is not None else ""
-    words = " ".join(words.split()) or sound.id
-    return words if len(words) <= longest else words[: longest - 1] + "…"
+    return recipe.seed if recipe is not None else None
 
 
 def facts_of(sound: Take | Audio) -> list[str]:

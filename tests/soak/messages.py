@@ -117,7 +117,9 @@ class Hostile(PretendSession):
         return PLAN
 
     def analyze(self, source: Any, bpm: Any = None) -> Any:
-        return SimpleNamespace(bpm=120.0, pulse=0.5, key_confidence=0.1, loudness=-14.0)
+        return SimpleNamespace(
+            bpm=120.0, pulse=0.5, key_confidence=0.1, loudness=-14.0, meter_confidence=0.9, keyscale="A minor", timesignature="4",
+        )  # fmt: skip
 
     def plan_score(self, source: Any, plan: Any = None, scale: float = 0.1) -> Any:
         return SimpleNamespace(total=-1.0)
@@ -199,7 +201,7 @@ def fitting(dice: random.Random, name: str, take: str) -> Any:
         "id": take, "ids": [take], "among": [take], "winner": take, "field": dice.choice([*PLAIN_FIELDS, "caption", "task", "lyrics"]),
         "on": True, "place": 0, "key": "start", "change_id": "me:1", "regions": [{"name": "A", "start": 1, "end": 2}], "selected": 0, "snapped": True, "force": False,
         "name": dice.choice(["mode", "caption", "strength", "wave_crossfade", "a.wav", "Waltz for strings"]), "to": "off", "start": 0.5, "end": 1.5, "pixels": 200, "text": "[Verse]\nla",
-        "code": "en", "step": 0, "form": "wav", "seconds": 1.0, "size": 4, "at": 0, "x": "seed", "xs": "1,2", "y": "steps", "ys": "2", "revision": None, "star": True, "reject": False, "note": "fine", "blind": True,
+        "code": "en", "step": 0, "form": "wav", "seconds": 1.0, "size": 4, "at": 0, "x": "seed", "xs": "1,2", "y": "steps", "ys": "2", "revision": None, "star": True, "reject": False, "note": "fine", "title": "named", "tags": ["slow"], "tag": "", "batch": "", "down": True, "by": "when", "blind": True,
     }  # fmt: skip
     return words.get(name, dice.choice(["120", "0.5", "dub", 1]))
 
@@ -281,9 +283,13 @@ def _picker(room: Room, page: Studio) -> bool:
 def _gallery(room: Room, page: Studio) -> bool:
     room.send({"kind": "restore"})
     room.send({"kind": "search", "text": ""})
+    room.send({"kind": "narrow", "star": False, "tag": "", "batch": ""})
     id = room.it.cards[0]["id"]
     room.send({"kind": "mark", "id": id, "note": "still here"})
-    seen = [one["kind"] for one in room.send({"kind": "peaks", "id": id})]
+    room.send({"kind": "peaks", "id": id})
+    for thread in [one for one in threading.enumerate() if one.name == "acestep_lab waveforms"]:
+        thread.join(30)
+    seen = [one["kind"] for one in room.send({"kind": "peaks", "id": id})]  # at hand now, so at once
     return seen == ["peaks"] and room.it.cards[0]["note"] == "still here"
 
 

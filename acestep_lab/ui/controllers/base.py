@@ -62,6 +62,9 @@ class Controller:
     def listed(self) -> None:
         """The takes were listed anew."""
 
+    def renamed(self, id: str, title: str) -> None:
+        """A take is called something else from now on."""
+
     def refreshed(self) -> None:
         """Show all as it stands."""
 

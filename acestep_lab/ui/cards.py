@@ -1,0 +1,187 @@
+"""Takes as cards: plain data that a gallery shows, orders and narrows. Knows no browser, and reads no sound.
+
+What was measured goes out as numbers and as how sure they are; the words ("F# minor, unsure") are the page's, in its
+reader's language.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from acestep_lab.jobs.owned_library import OwnedLibrary
+from acestep_lab.takes.index import MOST_REMEMBERED, Card
+from acestep_lab.takes.take import Take
+from acestep_lab.takes.titles import cut
+from acestep_lab.ui import tracks
+
+SURE_PULSE = 0.15
+"""A tempo heard with a weaker beat than this (0 to 1) is called unsure."""
+SURE_KEY = 0.05
+"""A key that leads the next one by less (0 to about 0.5) is called unsure."""
+SURE_METER = 0.5
+"""A meter found with less confidence than this (0 to 1) is called unsure."""
+SAME_TEMPO = 0.03
+"""A tempo within this share of what was asked for is as asked; so is its half or double, which one hears as well."""
+MEASURED = ("tempo", "pulse", "key", "loudness", "meter")
+"""Scores that the page puts into words; any other has a column of its own."""
+METERS = {"2": "2/4", "3": "3/4", "4": "4/4", "6": "6/8"}
+
+
+def card_of(take: Take, marks: Mapping[str, Any] | None = None, title: str = "") -> dict[str, Any]:
+    """A card of a take at hand."""
+    marks, recipe, plan = marks or {}, take.recipe.to_json(), take.plan
+    card = Card(
+        take.id, take.created, take.recipe.caption, take.seconds, take.recipe.seed, type(take.recipe.task).__name__,
+        take.recipe.bpm or getattr(plan, "bpm", None), take.recipe.keyscale or getattr(plan, "keyscale", None), take.parents,
+        bool(marks.get("star")), bool(marks.get("reject")), str(marks.get("note", "")), tuple(marks.get("tags", ())), recipe,
+        dict(marks.get("scores", {})), str(marks.get("title", "")), str(marks.get("batch", "")), dict(marks.get("heard", {})),
+    )  # fmt: skip
+    return plain_card(card, card.title or title or tracks.title_of(take))
+
+
+def plain_card(card: Card, title: str = "", mine: bool = True) -> dict[str, Any]:
+    """A library's card as plain data; what its owner said of it is for the owner."""
+    scores = dict(card.scores) if mine else {}
+    return {
+        "id": card.id, "title": title or cut(card.caption) or card.id, "words": cut(card.caption, 240), "facts": facts(card),
+        "seconds": float(card.seconds), "created": card.created, "task": card.task, "seed": card.seed,
+        "parents": list(card.parents), "star": mine and card.star, "reject": mine and card.reject,
+        "note": card.note if mine else "", "tags": list(card.tags) if mine else [], "batch": card.batch,
+        "scores": scores, "measured": measured(card, scores), "recipe": card.recipe,
+    }  # fmt: skip
+
+
+def facts(card: Card) -> list[str]:
+    """The few facts under a title: task, seed, tempo, key; only those that are known."""
+    found = (
+        "" if card.task == "Text2Music" else card.task.lower(),
+        f"seed {card.seed}" if card.seed is not None else "",
+        f"{card.bpm} bpm" if card.bpm else "",
+        card.keyscale or "",
+    )
+    return [text for text in found if text]
+
+
+def measured(card: Card, scores: Mapping[str, float]) -> dict[str, Any]:
+    """Tempo, key, meter and loudness: what was heard, what was asked for, and whether to trust the ear."""
+    heard = card.heard if scores else {}
+    sign = card.recipe.get("timesignature")
+    return {
+        "tempo": _tempo(scores.get("tempo"), card.bpm, scores.get("pulse", 1.0)),
+        "key": _pair(heard.get("keyscale"), card.keyscale, scores.get("key", 1.0) >= SURE_KEY),
+        "meter": _pair(
+            METERS.get(heard.get("timesignature", "")), METERS.get(str(sign)), scores.get("meter", 1.0) >= SURE_METER
+        ),
+        "loudness": _finite(scores.get("loudness")),
+    }
+
+
+def _tempo(heard: float | None, asked: int | None, pulse: float) -> dict[str, Any]:
+    ratios = (1.0, 2.0, 0.5)
+    near = bool(heard and asked) and any(abs(heard / (asked * r) - 1) <= SAME_TEMPO for r in ratios)  # type: ignore[operator]
+    return {**_pair(_finite(heard), asked, pulse >= SURE_PULSE), "same": near}
+
+
+def _pair(heard: object, asked: object, sure: bool) -> dict[str, Any]:
+    return {"heard": heard, "asked": asked or None, "sure": sure, "same": bool(asked) and heard == asked}
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+# -- all of somebody's ------------------------------------------------------------------------------------------------
+
+
+def cards_of(takes: OwnedLibrary, owner: str = "", query: str = "", most: int | None = None) -> list[dict[str, Any]]:
+    """Cards of somebody's takes, newest first: those in memory only, then the library's."""
+    names, words = takes.titles(owner), query.casefold().split()
+    unsaved = [card_of(take, title=names.get(take.id, "")) for take in takes.unsaved_takes(owner)]
+    kept = takes.cards(owner, most=2**31 - 1)
+    if words:
+        found = {card.id for card in takes.cards(owner, query, 2**31 - 1)}
+        unsaved = [card for card in unsaved if called(card["title"], words)]
+        kept = [card for card in kept if card.id in found or called(names.get(card.id, ""), words)]
+    shown = kept if most is None else kept[:most]
+    return unsaved + [_remembered(card, names.get(card.id, ""), takes.owner_of(card.id) == owner) for card in shown]
+
+
+_plain: OrderedDict[tuple[str, str, bool], tuple[Card, dict[str, Any]]] = OrderedDict()
+
+
+def _remembered(card: Card, title: str, mine: bool) -> dict[str, Any]:
+    """A card as plain data, made once for each state of the take: a search goes over all of them. Not to be changed."""
+    key = (card.id, title, mine)
+    kept = _plain.get(key)
+    if kept is None or kept[0] is not card:
+        kept = _plain[key] = (card, plain_card(card, title, mine))
+        if len(_plain) > MOST_REMEMBERED:
+            with contextlib.suppress(KeyError):  # another thread was quicker
+                _plain.popitem(last=False)
+    return kept[1]
+
+
+def called(title: str, words: Sequence[str]) -> bool:
+    """Whether every word searched for begins a word of a title, which the index of what was written does not know."""
+    own = title.casefold().split()
+    return all(any(one.startswith(word) for one in own) for word in words)
+
+
+# -- order ------------------------------------------------------------------------------------------------------------
+
+
+def _known(pair: Mapping[str, Any]) -> object:
+    return pair["heard"] or pair["asked"]
+
+
+ORDERS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
+    "when": lambda card: card.get("created") or None,
+    "title": lambda card: str(card.get("title", "")).casefold(),
+    "tempo": lambda card: _known(card["measured"]["tempo"]),
+    "key": lambda card: _known(card["measured"]["key"]),
+    "meter": lambda card: _known(card["measured"]["meter"]),
+    "loudness": lambda card: card["measured"]["loudness"],
+    "length": lambda card: card.get("seconds"),
+    "seed": lambda card: card.get("seed"),
+    "task": lambda card: card.get("task"),
+    "star": lambda card: bool(card.get("star")),
+}
+"""What cards can be put in order by, besides their scores; a row for each column."""
+
+
+def ordered(cards: Sequence[dict[str, Any]], by: str, down: bool) -> list[dict[str, Any]]:
+    """Cards in order of a column; those that have nothing there come last, whichever way."""
+    read = ORDERS.get(by, lambda card: _score(card, by))
+
+    def value(card: Mapping[str, Any]) -> Any:
+        try:
+            return read(card)
+        except KeyError:  # a card that Python handed in with little on it
+            return None
+
+    with_it = [card for card in cards if value(card) is not None]
+    without = [card for card in cards if value(card) is None]
+    return sorted(with_it, key=value, reverse=down) + without
+
+
+def _score(card: Mapping[str, Any], name: str) -> float | None:
+    found = (card.get("scores") or {}).get(name)
+    return float(found) if isinstance(found, int | float) else None
+
+
+def batch_of(card: Mapping[str, Any]) -> str:
+    """The run a card's take was made by; a take of which nobody knows stands alone."""
+    return str(card.get("batch") or card["id"])
+
+
+def batches(cards: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The runs of these cards, the newest first."""
+    newest: dict[str, str] = {}
+    for card in cards:
+        key = batch_of(card)
+        newest[key] = max(newest.get(key, ""), str(card.get("created", "")))
+    return sorted(newest, key=lambda key: newest[key], reverse=True)
