@@ -27,8 +27,8 @@ const textOf = (value) => (typeof value === "string" ? value : typeof value === 
 const textsOf = (value) => listOf(value).map(textOf).filter(Boolean);
 const numberOf = (value, otherwise = 0) => (typeof value === "number" && Number.isFinite(value) ? value : otherwise);
 
-// Words. `t("player.play", {n: 2})` is what this page says itself; `say(text)` is what Python said, in the language of
-// the reader. Both fall back to English, and to what they were given.
+// Words. `t("common.about_seconds", {n: 2})` is what this page says itself; `say(text)` is what Python said, in the
+// language of the reader. Both fall back to English, and to what they were given.
 const LANGUAGE_KEY = "acestep-lab:language";
 /** The reader's choice, else the first of the browser's languages that there is a table for. */
 function chosenLanguage() {
@@ -311,6 +311,12 @@ const isTyping = (event) => {
   );
 };
 
+/** Whether Space means something where the reader is: it is typed there, or presses what has the focus. */
+const takesSpace = (event) =>
+  event.key === " " &&
+  (isTyping(event) ||
+    Boolean(event.composedPath()[0].closest?.("button, summary, a, select, [role=tab], input:not([type=range])")));
+
 /** Text to the clipboard; where the page may not, it is shown selected. */
 async function copyText(root, text, announce) {
   try {
@@ -431,6 +437,14 @@ function mount(name, keys, build) {
     closers.push(followTheme(root, () => repaints.forEach((cb) => cb())));
     askSentences(link);
     const stop = build(node);
+    // After the component's own keys: Space that none of them took plays what is in hand.
+    root.addEventListener("keydown", (event) => {
+      if (event.key !== " " || event.defaultPrevented || !pageState.space || takesSpace(event)) return;
+      if (root.querySelector("dialog[open]")) return;
+      pageState.space();
+      event.preventDefault();
+    });
+    closers.push(tellHeight(root));
     root.append(live);
     root.dataset.ready = "true";
     pageState.alive = (pageState.alive ?? 0) + 1;
@@ -443,6 +457,15 @@ function mount(name, keys, build) {
       context.el.replaceChildren();
     };
   }
+}
+
+/** The height of a component as `--acl-height` on its host, for a page that keeps its last row in sight. */
+function tellHeight(root) {
+  const shell = /** @type {any} */ (root.getRootNode()).host;
+  if (!shell) return () => {};
+  const watcher = new ResizeObserver(() => shell.style.setProperty("--acl-height", `${root.offsetHeight}px`));
+  watcher.observe(root);
+  return () => watcher.disconnect();
 }
 
 /** The first component of a page asks for Python's sentences in the reader's language; all are built anew then. */

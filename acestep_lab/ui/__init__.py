@@ -24,6 +24,7 @@ _HOMES = {
     "RunQueue": "queue_view",
     "RunView": "run_view",
     "SoundDrop": "sound_drop",
+    "Tabs": "tabs",
     "TakeTree": "take_tree",
     "Topbar": "topbar",
     "WaveformPicker": "waveform_picker",

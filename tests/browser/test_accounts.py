@@ -11,7 +11,7 @@ import pytest
 
 from acestep_lab.ui.backend import backend_of
 from tests.browser.conftest import Studio, Window, wait_for
-from tests.browser.test_studio import COMPONENTS, compose, open_page, state_of, until
+from tests.browser.test_studio import COMPONENTS, compose, open_page, state_of, until, whole_page
 
 pytestmark = pytest.mark.browser
 TOKEN = "a word that both were told & more"
@@ -52,7 +52,7 @@ class Account(Window):
         self.page.goto(studio.url)
         self.page.get_by_label("Token").fill(TOKEN)
         self.page.get_by_role("button", name="Come in").click()
-        wait_for(lambda: self.page.locator(".acl[data-ready]").count() == COMPONENTS, what="the whole page")
+        whole_page(self.page)
         return self.page
 
     def fetched(self, url: str) -> int:
@@ -159,14 +159,14 @@ def test_a_link_with_the_token_from_another_site_keeps_the_person(two: tuple[Acc
     for _ in range(2):
         page.goto("http://127.0.0.2:1/mail")
         page.get_by_text("to the studio").click()
-        wait_for(lambda: page.locator(".acl[data-ready]").count() == COMPONENTS, what="the whole page")
+        whole_page(page)
         assert page.url == shared.url
     after = {cookie["name"]: cookie["value"] for cookie in page.context.cookies()}
     assert before == after, "who was in already is not let in anew"
     page.context.clear_cookies(name=f"acestep_lab_login_{shared.port}")
     page.goto("http://127.0.0.2:1/mail")
     page.get_by_text("to the studio").click()
-    wait_for(lambda: page.locator(".acl[data-ready]").count() == COMPONENTS, what="the whole page")
+    whole_page(page)
     again = {
         cookie["name"]: cookie["value"].split("|")[4] for cookie in page.context.cookies() if "person" in cookie["name"]
     }
