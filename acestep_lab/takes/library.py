@@ -392,13 +392,16 @@ class Library:
         note: str | None = None,
         tags: Iterable[str] | None = None,
         scores: dict[str, float] | None = None,
+        locks: Sequence[str] | None = None,
     ) -> Card:
         """Say something about a take; what is None stays as it was. A star takes a rejection back, and vice versa.
+
+        `locks` are the names of the form's fields that were locked when it was made.
 
         LibraryError for an unknown take or a mark of another kind.
         """
         marks, unread = self._marks(self._known(name))
-        new = _new_marks({"star": star, "reject": reject, "note": note, "scores": scores, "tags": tags})
+        new = _new_marks({"star": star, "reject": reject, "note": note, "scores": scores, "tags": tags, "locks": locks})
         text = to_json(marks | manifest.checked_marks(new, "The marks"))
         file = self.folder / f"{name}.marks.json"
         if unread:  # what it said may still be read by a person

@@ -51,6 +51,7 @@ class LyricsEditor(Component):
         "sings": True,
         "revision": 0,
         "code": "",
+        "kept_for": "",
     }
 
     revision: int
@@ -93,6 +94,17 @@ class LyricsEditor(Component):
         self._text = "" if self.instrumental else text
         self.language = code
         self.revision = self.revision + 1
+        self._show()
+
+    def to_keep(self) -> dict[str, object]:
+        """What a browser keeps of the words for the next visit."""
+        return {"text": self._text, "language": self.language or "", "instrumental": self.instrumental}
+
+    def restore(self, words: Mapping[str, object]) -> None:
+        """Take up words that a browser kept; what it did not keep is empty. A language that is none is auto."""
+        text, code = words.get("text") or "", str(words.get("language") or "")
+        self.load(str(text), code if code in NAMES else None)
+        self.instrumental = words.get("instrumental") is True
         self._show()
 
     def compare_with(self, seconds: float | None, bpm: float | None) -> None:
