@@ -319,7 +319,9 @@ _MARKS: dict[str, Callable[[object], bool]] = {
     "note": lambda value: isinstance(value, str) and len(value) <= 100_000,
     "tags": lambda value: isinstance(value, list) and len(value) <= 1000 and all(isinstance(tag, str) for tag in value),
     "locks": lambda value: (
-        isinstance(value, list) and len(value) <= 300 and all(isinstance(name, str) and len(name) <= 60 for name in value)
+        isinstance(value, list)
+        and len(value) <= 300
+        and all(isinstance(name, str) and len(name) <= 60 for name in value)
     ),
     "scores": lambda value: (
         isinstance(value, dict)

@@ -55,8 +55,8 @@ class Draft:
 
     def __post_init__(self) -> None:
         _caption("The caption", self.caption)
-        if not isinstance(self.task, str) or self.task not in TASKS:
-            raise RecipeError(f"{kind_of(self.task)} is no task; known are {', '.join(TASKS)}.")
+        if not isinstance(self.task, str) or self.task not in FORMS:
+            raise RecipeError(f"{kind_of(self.task)} is no task; known are {', '.join(FORMS)}.")
         if not isinstance(self.values, Mapping) or not isinstance(self.locked, frozenset):
             raise RecipeError("A draft holds values by field name, and a set of the names that are locked.")
         for name, value in self.values.items():
@@ -91,6 +91,8 @@ class Draft:
     def of(cls, recipe: Recipe) -> Draft:
         """The draft that makes this recipe again."""
         task = type(recipe.task).__name__
+        if task not in FORMS:
+            raise RecipeError(f"A {task} has no form of words; it is made in its own part of the page.")
         given = {name: value_in(recipe, name) for name in PLAIN_FIELDS}
         values = {n: PLAIN_FIELDS[n].typed(v) for n, v in given.items() if v is not None and v != _USUAL.get(n)}
         own = {f"{task}.{f.name}": f.typed(getattr(recipe.task, f.name)) for f in FORMS[task].fields}
@@ -163,7 +165,12 @@ class Draft:
             raise FieldError(str(problem), "caption" if "words" in str(problem) else "") from None
 
     def _task(
-        self, form: Form, source: Any, regions: Sequence[Region], sounds: Mapping[str, Any], elsewhere: Mapping[str, Any]
+        self,
+        form: Form,
+        source: Any,
+        regions: Sequence[Region],
+        sounds: Mapping[str, Any],
+        elsewhere: Mapping[str, Any],
     ) -> Task:
         row = form.task(self.task)
         given = {f.name: f.read(self.values.get(f"{self.task}.{f.name}")) for f in row.fields}

@@ -114,7 +114,7 @@ _PLANNER = (
     Field("rewrite_caption", "Use its caption", "flag",
           "The planner's caption takes the place of yours for the music model."),
     Field("legacy_negative_layout", "Old negative layout", "flag",
-          "The negative prompt is laid out as in ACE-Step 1.5's first release; only to repeat old songs."),
+          "The negative prompt is laid out as in the planner's first release; only to repeat old songs."),
 )  # fmt: skip
 _USUAL_PLANNING = {f.name: f.default for f in fields(Planning)}
 PLANNING = tuple(

@@ -10,8 +10,8 @@ from contextlib import suppress
 from typing import Annotated, Any
 
 from acestep_lab.errors import RecipeError
-from acestep_lab.prompt.tasks import TASKS
 from acestep_lab.ui.draft import Draft, is_field
+from acestep_lab.ui.forms import FORMS
 from acestep_lab.ui.messages import flag, kind_of, list_of, optional, table, text, typed, whole
 
 _MOST_FIELDS = 300
@@ -50,6 +50,6 @@ def draft_of(kept: Mapping[str, Any], former: Draft) -> Draft:
     return Draft(
         former.caption if kept["caption"] is None else kept["caption"],
         {**former.values, **(kept["values"] or {})},
-        kept["task"] if kept["task"] in TASKS else former.task,
+        kept["task"] if kept["task"] in FORMS else former.task,
         frozenset(locked),
     )

@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 from acestep_lab.errors import LabError, RecipeError, shown
 from acestep_lab.prompt.literal import comment, literal
 from acestep_lab.prompt.recipe import Recipe
-from acestep_lab.prompt.tasks import MAX_SEED, TASKS, Region, Retake
+from acestep_lab.prompt.tasks import MAX_SEED, Region, Retake
 from acestep_lab.ui.component import Component, widget_and_pane
 from acestep_lab.ui.draft import Draft, FieldError, is_field, usual_of
 from acestep_lab.ui.draft import new_seed as new_seed
 from acestep_lab.ui.fields import GROUPS, Field
-from acestep_lab.ui.forms import METADATA, PLAIN_FIELDS, TASK_FIELDS, WHOLE, Form
+from acestep_lab.ui.forms import FORMS, METADATA, PLAIN_FIELDS, TASK_FIELDS, WHOLE, Form
 from acestep_lab.ui.kept_draft import Kept, draft_of
 from acestep_lab.ui.messages import Line, Name, Typed
 from acestep_lab.ui.presets import Presets
@@ -46,7 +46,7 @@ PRESETS: dict[str, dict[str, object]] = {
 }
 """Starting points that ship; a musician's own stand beside them in a YAML file."""
 
-EVERYTHING: Mapping[str, str | None] = dict.fromkeys(TASKS)
+EVERYTHING: Mapping[str, str | None] = dict.fromkeys(FORMS)
 COUNTS = (1, 2, 4, 8)
 """How many takes one click may make."""
 _DEEPEST_UNDO = 200
@@ -391,10 +391,7 @@ class PromptEditor(Component):
             if down != [None]:
                 changes, loops = f"{changes}, {y}={y}", f"for {y} in {literal(down)} {loops}"
             recipe = self.recipe()
-            text = (
-                f"recipe = {recipe.code()}\n"
-                f"takes = lab.start([recipe.replace({changes}) {loops}]).takes()"
-            )
+            text = f"recipe = {recipe.code()}\ntakes = lab.start([recipe.replace({changes}) {loops}]).takes()"
         self.emit("sweep_code", text=text)
 
     def do_plan(self) -> None:
@@ -538,7 +535,9 @@ class PromptEditor(Component):
         """What stands in the draft and is not offered now, in one sentence; it waits for a checkpoint that has it."""
         offered = {*self._form.by_name, *self._form.of_task(self._draft.task), *self._hidden}
         known = {**PLAIN_FIELDS, **{n: f for n, f in TASK_FIELDS.items() if n.startswith(f"{self._draft.task}.")}}
-        labels = [known[n].label for n, v in self._draft.values.items() if v is not None and n in known and n not in offered]
+        labels = [
+            known[n].label for n, v in self._draft.values.items() if v is not None and n in known and n not in offered
+        ]
         if not labels:
             return []
         named = ", ".join(labels[:5]) + (f" and {len(labels) - 5} more" if len(labels) > 5 else "")

@@ -50,7 +50,7 @@ def _asked(field: Field, now: Any, usual: object) -> Sequence[Any]:
 
 
 def _tries(field: Field) -> Sequence[Any]:
-    found = [list(value) if isinstance(value, tuple) else value for value in field.tries]
+    found: list[Any] = [list(value) if isinstance(value, tuple) else value for value in field.tries]
     if field.kind == "stems":
         found = [[stem for stem in stems if stem in field.options] for stems in found]
     return [value for value in found if value != []]

@@ -140,7 +140,7 @@ class MusicGenEngine:
             latent=LatentSpec("tokens", shape.codebooks, shape.frames_per_second, RATE, shape.channels),
             seconds=(SHORTEST_SECONDS, self._longest),
             licence=catalog.LICENCE,
-            fixed=frozenset({"Extend.before", "Cover.strength", "Cover.noise_strength", "Cover.through_codes"}),
+            fixed=_FIXED,
         )
 
     # -- memory

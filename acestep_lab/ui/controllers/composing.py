@@ -9,13 +9,12 @@ from typing import Any
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Capabilities
-from acestep_lab.errors import RecipeError
+from acestep_lab.errors import LabError, RecipeError, sentence
 from acestep_lab.jobs.events import Event
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.worker import AnyRun
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import (
-    TASKS,
     Complete,
     Cover,
     Extend,
@@ -61,7 +60,7 @@ class Composing(Controller):
     def connect(self) -> None:
         connect(
             self.prompt,
-            make=self.studio.start,
+            make=self._make,
             plan=self.studio.planning.plan_first,
             polish=self.studio.planning.polish,
             sweep=self._start_sweep,
@@ -80,16 +79,32 @@ class Composing(Controller):
     def started(self, run: RenderRun) -> None:
         """What was said of the last click is over; what was locked now is remembered with the takes of this run."""
         self.prompt.clear_errors()
-        if locked := sorted(self.prompt.value.locked):
-            self._locks[run.id] = locked
-
-    def heard(self, run: AnyRun | None, event: Event | None) -> None:
-        if run is None or event is None or run.id not in self._locks:
+        locked = sorted(self.prompt.value.locked)
+        if not locked:
             return
-        if event.kind == "take":
-            self.backend.takes.mark(event.value[1].id, self.studio.owner, locks=self._locks[run.id])
+        self._locks[run.id] = locked
+        for take in run.made.values():  # a quick run may have ended before this page heard of its beginning
+            self._remember_locks(take, locked)
         if run.over:
             self._locks.pop(run.id, None)
+
+    def heard(self, run: AnyRun | None, event: Event | None) -> None:
+        locked = None if run is None else self._locks.get(run.id)
+        if run is None or event is None or locked is None:
+            return
+        if event.kind == "take":
+            self._remember_locks(event.value[1], locked)
+        if run.over:
+            self._locks.pop(run.id, None)
+
+    def _remember_locks(self, take: Take, locked: list[str]) -> None:
+        """Write down with a take what was locked; one that somebody else made before, word for word, keeps theirs."""
+        takes = self.backend.takes
+        if takes.owner_of(take.id) == self.studio.owner and take.id in self.backend.session.library:
+            try:
+                takes.mark(take.id, self.studio.owner, locks=locked)
+            except LabError as problem:
+                self.prompt.show_error(sentence(problem))
 
     def selected(self, sound: Take | Audio, title: str) -> None:
         self.prompt.refresh(title or tracks.title_of(sound, 60))
@@ -158,6 +173,15 @@ class Composing(Controller):
             raise RecipeError("There are no audio codes there: press Plan first, or pick a take that was planned.")
         self.prompt.fill({field: " ".join(str(code) for code in codes)})
 
+    def _make(self, recipe: Recipe | list[Recipe]) -> None:
+        """Make what the form says; a repaint whose regions have words of their own is the waveform panel's, as it stands."""
+        one = recipe if isinstance(recipe, Recipe) else recipe[0]
+        picker = self.studio.repainting.picker
+        if isinstance(one.task, Repaint) and any(region.get("words") for region in picker.regions):
+            picker.do_repaint()
+        else:
+            self.studio.start(recipe)
+
     def _start_sweep(self, x: Axis, y: Axis | None, recipes: list[list[Recipe]]) -> None:
         flat = [recipe for row in recipes for recipe in row]
         names = " and ".join(axis[0] for axis in (x, y) if axis)
@@ -198,7 +222,7 @@ def refusals(name: str, can: Capabilities) -> dict[str, str | None]:
     """For each task None, or why the checkpoint of this name cannot do it."""
     return {
         task: None if task in can.tasks else f"{name} cannot do this; another checkpoint may, see the list on top."
-        for task in TASKS
+        for task in FORMS
     }
 
 
@@ -217,7 +241,7 @@ _EXAMPLES: tuple[Task, ...] = (
 
 
 def defaults(session: SessionLike, task: str, checkpoint: str | None = None) -> dict[str, object]:
-    """What Auto means for the sampling's fields in a task of this name (a key of TASKS), where the checkpoint does it."""
+    """What Auto means for the sampling's fields in a task of this name (a key of FORMS), where the checkpoint does it."""
     can = session.capabilities if checkpoint is None else session.capabilities_of(checkpoint)
     if task not in can.tasks:
         return {}
