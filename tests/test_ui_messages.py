@@ -32,8 +32,8 @@ from acestep_lab.takes.take import Take
 from acestep_lab.ui import assets, report
 from acestep_lab.ui.component import Component, widget_and_pane
 from acestep_lab.ui.draft import Draft, value_in
-from acestep_lab.ui.forms import PLAIN_FIELDS, TOKENS, Form
 from acestep_lab.ui.formatters import sound_bundle
+from acestep_lab.ui.forms import PLAIN_FIELDS, TOKENS, Form
 from acestep_lab.ui.gallery import GalleryWidget
 from acestep_lab.ui.lyrics_editor import LyricsEditorWidget
 from acestep_lab.ui.messages import Name, RequestSchema, typed

@@ -171,7 +171,7 @@ export default mount(
       host.send("fetch", { field: name, of });
     };
 
-    /** Inputs by the kind of a field: what stands in the box, what to focus, how it is set and shows what Auto means. */
+    /** Inputs by the kind of a field: what stands in the box, what to focus, how it is set and shows what Auto is. */
     const KINDS = {
       choice(spec, id, auto) {
         const first = h("option", { value: "" }, t("prompt.auto"));
@@ -242,7 +242,8 @@ export default mount(
         return { input: h("div.checks", {}, labels), inputs: checks.map(([, check]) => check), set };
       },
       span(spec, id) {
-        const send = () => editSoon(spec.name, () => (ends.some((end) => end.value.trim()) ? ends.map((e) => e.value) : null));
+        const send = () =>
+          editSoon(spec.name, () => (ends.some((end) => end.value.trim()) ? ends.map((e) => e.value) : null));
         const end = (word, more = {}) =>
           h("input", {
             type: "text",
@@ -258,7 +259,12 @@ export default mount(
           : null;
         const set = (value) => ends.forEach((one, at) => (one.value = textOf(listOf(value)[at])));
         const showAuto = () => ends.forEach((one) => (one.placeholder = t("prompt.auto")));
-        return { input: h("div.row.span", {}, ends[0], h("span", {}, "–"), ends[1], marked), inputs: ends, set, showAuto };
+        return {
+          input: h("div.row.span", {}, ends[0], h("span", {}, "–"), ends[1], marked),
+          inputs: ends,
+          set,
+          showAuto,
+        };
       },
       sound(spec, id) {
         const name = h("span.sound", { dir: "auto" }),
@@ -318,12 +324,8 @@ export default mount(
       });
       return input;
     };
-    const tryWord = (kind) =>
-      kind === "flag"
-        ? t("prompt.try_both")
-        : ["text", "long", "sound", "codes", "span"].includes(kind)
-          ? t("prompt.try_with")
-          : t("prompt.try_three");
+    const tryWord = (spec) =>
+      t(`prompt.try_${spec.attempt === "both" || spec.attempt === "with" ? spec.attempt : "three"}`);
 
     /** One field of a form, with its Auto or its value, perhaps a lock, a hint and what is tried of it. */
     function box(spec, { auto = spec.default == null, lock = true, whole = false } = {}) {
@@ -339,11 +341,11 @@ export default mount(
         ? h(
             "button.plain.try",
             {
-              "aria-label": `${tryWord(spec.kind)}: ${spec.label}`,
+              "aria-label": `${tryWord(spec)}: ${spec.label}`,
               title: t("prompt.try_hint"),
               onclick: (event) => again(event.currentTarget, () => host.send("try", { field: spec.name })),
             },
-            tryWord(spec.kind),
+            tryWord(spec),
           )
         : null;
       const node = h(
@@ -370,7 +372,8 @@ export default mount(
 
     // -- the parts of the form ----------------------------------------------------------------------------------------
 
-    const icon = (word, work, text = "") => h("button.plain.icon", { title: word, "aria-label": word, onclick: work }, text);
+    const icon = (word, work, text = "") =>
+      h("button.plain.icon", { title: word, "aria-label": word, onclick: work }, text);
     const dice = icon(t("prompt.roll"), () => host.send("new_seed")),
       seedTools = h(
         "div.row.seedtools",
@@ -478,43 +481,70 @@ export default mount(
     }
 
     // "More" is built when it is first opened: its forty fields cost a page nothing until somebody wants them.
-    const moreFields = h("div.stack.folded"),
+    const moreFields = h("div.folded"),
       moreMark = h("span.tiny"),
       more = h("details.more", {}, h("summary", {}, t("prompt.more"), " ", moreMark), moreFields);
-    let moreOf = "";
+    let moreOf = "",
+      groupShown = "";
     more.addEventListener("toggle", () => {
       if (more.open) buildMore();
     });
+    const folded = () => [...forms().more, ...ofTask().filter(isFolded)];
+    const groupWord = (group) => t(`prompt.group_${group.toLowerCase()}`);
     function buildMore() {
-      const row = taskRow(),
-        now = `${row?.name}`;
+      const now = `${taskRow()?.name}`;
       if (moreOf === now) return;
       moreOf = now;
-      const fields = [...forms().more, ...ofTask().filter(isFolded)];
+      const fields = folded(),
+        groups = forms().groups.filter((group) => fields.some((spec) => spec.group === group));
       for (const spec of fields) delete boxes[spec.name];
+      const tabs = h(
+        "div.seg.groups",
+        { role: "group", "aria-label": t("prompt.more") },
+        groups.map((group) =>
+          h("button", { "data-group": group, onclick: () => showGroup(group) }, groupWord(group), h("span.count")),
+        ),
+      );
       moreFields.replaceChildren(
-        ...forms()
-          .groups.map((group) => [group, fields.filter((spec) => spec.group === group)])
-          .filter(([, own]) => own.length)
-          .map(([group, own]) =>
+        tabs,
+        ...groups.map((group) =>
+          h(
+            "section.group",
+            { "aria-label": groupWord(group), "data-group": group },
             h(
-              "section.group",
-              { "aria-label": t(`prompt.group_${group.toLowerCase()}`) },
-              h("h3", {}, t(`prompt.group_${group.toLowerCase()}`)),
-              h(
-                "div.grid.wide",
-                {},
-                own.map((spec) => box(spec, { whole: true })),
-              ),
+              "div.grid.wide",
+              {},
+              fields.filter((spec) => spec.group === group).map((spec) => box(spec, { whole: true })),
             ),
           ),
+        ),
       );
+      showGroup(groups.includes(groupShown) ? groupShown : groups[0]);
       show();
     }
-    const foldedNames = () => [...forms().more, ...ofTask().filter(isFolded)].map((spec) => spec.name);
-    function openMore() {
+    function showGroup(group) {
+      groupShown = group;
+      for (const section of moreFields.querySelectorAll("section.group"))
+        section.hidden = section.dataset.group !== group;
+      for (const tab of moreFields.querySelectorAll(".groups button"))
+        tab.setAttribute("aria-pressed", String(tab.dataset.group === group));
+    }
+    /** How many fields of each group are set, or wrong. */
+    function markGroups(errors) {
+      const values = tableOf(draft().values);
+      for (const tab of moreFields.querySelectorAll(".groups button")) {
+        const own = folded().filter((spec) => spec.group === tab.dataset.group),
+          wrong = own.filter((spec) => errors[spec.name]).length,
+          set = own.filter((spec) => values[spec.name] != null).length;
+        setText(tab.lastChild, wrong ? ` ▲${wrong}` : set ? ` ${set}` : "");
+        tab.lastChild.classList.toggle("wrong", wrong > 0);
+      }
+    }
+    const foldedNames = () => folded().map((spec) => spec.name);
+    function openMore(name) {
       more.open = true;
       buildMore();
+      showGroup(folded().find((spec) => spec.name === name)?.group);
     }
 
     // -- sweeps -------------------------------------------------------------------------------------------------------
@@ -610,7 +640,8 @@ export default mount(
       const row = taskRow();
       if (!row || shownTask === row.name) return;
       shownTask = row.name;
-      for (const key of Object.keys(boxes)) if (forms().tasks.some((one) => key.startsWith(`${one.name}.`))) delete boxes[key];
+      for (const key of Object.keys(boxes))
+        if (forms().tasks.some((one) => key.startsWith(`${one.name}.`))) delete boxes[key];
       taskFields.replaceChildren(
         ...row.fields.filter((spec) => !isFolded(spec)).map((spec) => box(spec, { whole: true })),
       );
@@ -656,7 +687,11 @@ export default mount(
     }
     const usualOf = (name) => [...forms().more, ...ofTask()].find((spec) => spec.name === name)?.usual;
     const startsFrom = (row) =>
-      !row?.source ? "" : host.text("source") ? t("prompt.starts_from", { sound: host.text("source") }) : t("prompt.pick");
+      !row?.source
+        ? ""
+        : host.text("source")
+          ? t("prompt.starts_from", { sound: host.text("source") })
+          : t("prompt.pick");
     const showBusy = () => setText(busy, host.text("busy") ? say(host.text("busy")) : pageState.busy || "");
     function showErrors() {
       const errors = { ...host.table("errors"), ...said };
@@ -671,20 +706,20 @@ export default mount(
         set = names.filter((name) => values[name] != null).length;
       setText(moreMark, wrong ? t("prompt.more_wrong", { n: wrong }) : set ? t("prompt.more_set", { n: set }) : "");
       moreMark.classList.toggle("wrong", wrong > 0);
+      markGroups(errors);
     }
     host.on("clear", clearSaid);
     host.on("error", (body) => {
       const name = textOf(body.field),
         sweeping = askedSweep;
       askedSweep = false;
-      if (name && !boxes[name] && foldedNames().includes(name)) openMore();
+      if (foldedNames().includes(name)) openMore(name);
       if (name && Object.hasOwn(boxes, name)) {
         const box = boxes[name];
-        if (more.contains(box.node)) more.open = true;
         said = { ...said, [name]: textOf(body.text) };
         showErrors();
         box.inputs[0]?.focus();
-      } else setText(sweeping && more.open !== null && sweepFold.open ? sweepError : error, say(body.text));
+      } else setText(sweeping && sweepFold.open ? sweepError : error, say(body.text));
     });
     host.root.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
@@ -769,7 +804,20 @@ export default mount(
     );
     host.watch("kept", () => store());
     host.watch(
-      ["draft", "errors", "undo", "busy", "source", "limits", "left_out", "notes", "count", "seeds", "restored", "names"],
+      [
+        "draft",
+        "errors",
+        "undo",
+        "busy",
+        "source",
+        "limits",
+        "left_out",
+        "notes",
+        "count",
+        "seeds",
+        "restored",
+        "names",
+      ],
       show,
     );
     host.watch(["forms", "presets"], () => {

@@ -128,7 +128,8 @@ class Draft:
         except RecipeError as problem:
             names = [f.name for f in row.fields]
             said = str(problem).lower()
-            about = next((n for n in names if n in said or n.replace("_", " ") in said), names[0] if names else "")
+            spoken_of = [n for n in names if n in said or n.replace("_", " ") in said]
+            about = max(spoken_of, key=len) if spoken_of else names[0] if names else ""
             return {f"{self.task}.{about}" if about else "task": str(problem)}
         return {}
 

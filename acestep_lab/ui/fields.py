@@ -48,6 +48,11 @@ class Field:
         """Its name in a recipe's value: the last part, as "temperature" of "planning.temperature"."""
         return self.name.rpartition(".")[2]
 
+    @property
+    def is_free(self) -> bool:
+        """Whether it holds words, sounds or rows of numbers, of which there is no low and no high."""
+        return self.kind in ("text", "long", "sound", "codes", "numbers", "span", "stems")
+
     def read(self, typed: object) -> Any:
         """The value of what was typed; the default for nothing; RecipeError where it is no value of this kind."""
         if typed is None:
@@ -77,6 +82,7 @@ class Field:
         return {
             "name": self.name, "label": self.label, "kind": self.kind, "hint": self.hint, "options": list(self.options),
             "unit": self.unit, "default": self.default, "group": self.group, "usual": self.usual,
+            "attempt": "both" if self.kind == "flag" else "with" if self.is_free and not self.tries else "three",
         }  # fmt: skip
 
 

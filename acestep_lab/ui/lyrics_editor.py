@@ -52,10 +52,13 @@ class LyricsEditor(Component):
         "revision": 0,
         "code": "",
         "kept_for": "",
+        "locked": False,
     }
 
     revision: int
     sings: bool
+    locked: bool
+    kept_for: str
     languages: list[list[str]]
     sections: list[dict[str, Any]]
 
@@ -130,6 +133,11 @@ class LyricsEditor(Component):
         self.instrumental = on
         self._show()
         self.notify("changed")
+
+    def do_lock(self, on: bool = True) -> None:
+        """Leave these words alone when a take is loaded or the planner polishes; or let them go."""
+        self.locked = on
+        self.notify("lock", on=on)
 
     def _show(self) -> None:
         text, bpm = self._text, self._bpm or 100.0

@@ -185,8 +185,13 @@ class PromptEditor(Component):
         return found
 
     def locked_values(self) -> dict[str, Any]:
-        """The values of the locked fields that a planner knows: what it must leave as it is. Auto is no value."""
+        """The values of the locked fields that a planner knows: what it must leave as it is; of "lyrics" and "caption" the
+        words, of the others values as a recipe has them. Auto is no value.
+        """
+        lyrics, language, _ = self._words()
         found: dict[str, Any] = {}
+        if "lyrics" in self._draft.locked:
+            found = {name: one for name, one in (("lyrics", lyrics), ("language", language)) if one}
         for name in _FIXED_WORDS:
             if name in self._draft.locked:
                 value = self._draft.caption if name == "caption" else self._read(name)

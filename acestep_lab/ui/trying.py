@@ -10,8 +10,6 @@ from acestep_lab.ui.draft import Draft
 from acestep_lab.ui.fields import Field
 from acestep_lab.ui.forms import Form
 
-_WORDS = ("text", "long", "sound", "codes", "numbers", "span")
-"""Kinds of which there is no low and high: what stands in the field is heard without and with."""
 _FACTORS = (0.5, 1.0, 2.0)
 
 
@@ -26,6 +24,8 @@ def values_to_try(field: Field, name: str, draft: Draft, form: Form, usual: obje
         known = name not in draft.put(name, value).problems(form)
         if known and value not in found:
             found.append(value)
+    if len(found) < 2 and not field.is_free:
+        raise RecipeError(f"{field.label} has nothing else to try with this checkpoint.")
     if len(found) < 2:
         raise RecipeError(f"Fill in {field.label} first; then it is heard without and with.")
     return found
@@ -36,8 +36,9 @@ def _asked(field: Field, now: Any, usual: object) -> Sequence[Any]:
     filled = now not in (None, "", [], ["", ""])
     if field.kind == "flag":
         return [True, False]
-    if field.kind in _WORDS:
-        return [None, now] if filled else _tries(field)
+    if field.is_free:
+        own = [now] if filled else []
+        return [*own, *_tries(field)][:3] if field.tries else [None, *own]
     if field.kind == "choice":
         here = [value for value in (now, usual) if value in field.options]
         near = [value for value in field.tries if value in field.options]

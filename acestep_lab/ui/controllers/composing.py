@@ -69,7 +69,7 @@ class Composing(Controller):
             elsewhere=self._set_elsewhere,
             restored=self.lyrics.restore,
         )
-        connect(self.lyrics, changed=self._lyrics_changed)
+        connect(self.lyrics, changed=self._lyrics_changed, lock=lambda on: self.prompt.do_lock("lyrics", on))
 
     def adopted(self, name: str, can: Capabilities) -> None:
         able = refusals(name, can)
@@ -193,7 +193,8 @@ class Composing(Controller):
         self.prompt.refresh()
 
     def _prompt_changed(self) -> None:
-        """The prompt changed: hold the lyrics' length against the new song's."""
+        """The prompt changed: hold the lyrics' length against the new song's, and show whether they are locked."""
+        self.lyrics.locked = "lyrics" in self.prompt.value.locked
         wrong, values = self.prompt.problems(), self.prompt.value.values
         seconds, bpm = (
             None if name in wrong else PLAIN_FIELDS[name].read(values.get(name)) for name in ("seconds", "bpm")
