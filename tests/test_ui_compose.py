@@ -258,7 +258,7 @@ def test_a_mistake_is_said_of_its_field(name: str, typed: Any, answer: str) -> N
 
 def test_what_is_wrong_with_a_task_as_a_whole_is_said_of_the_field_it_speaks_of() -> None:
     draft = Draft("dub", {"FlowEdit.n_min": 0.8, "FlowEdit.n_max": 0.4}, "FlowEdit")
-    assert list(draft.problems()) == ["FlowEdit.n_max"]
+    assert list(draft.problems()) == ["FlowEdit.n_min"]
     assert Draft("dub", {}, "Extend").recipe(source="take-1").task == Extend("take-1", after=8.0)
     assert Draft("dub", {"Extend.before": 2}, "Extend").recipe(source="take-1").task == Extend("take-1", before=2.0)
     both = Draft("dub", {"Cover.codes": "5 6", "Cover.noise_strength": 0.5}, "Cover")
