@@ -135,7 +135,7 @@ export default mount(
     }
     host.root.addEventListener("keydown", (event) => {
       if (!event.altKey) return;
-      const digit = Number(event.code.replace("Digit", ""));
+      const digit = Number(event.code.replace(/^\D+/, ""));
       if (digit >= 1) {
         insert(textsOf(host.get("tag_names"))[digit - 1]);
         event.preventDefault();
@@ -150,7 +150,7 @@ export default mount(
       h(
         "div.head",
         {},
-        h("h2", {}, titleOf("Lyrics")),
+        h("h2", {}, t("titles.Lyrics")),
         locker,
         h("span.spring"),
         h("label.check", {}, mute, t("lyrics.instrumental")),

@@ -757,7 +757,7 @@ export default mount(
       h(
         "div.head",
         {},
-        h("h2", {}, titleOf("Compose")),
+        h("h2", {}, t("titles.Compose")),
         h("span.spring"),
         back,
         forth,

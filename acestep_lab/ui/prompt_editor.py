@@ -91,11 +91,14 @@ class PromptEditor(Component):
         words: Callable[[], tuple[str, str | None, Sequence[Region]]] = lambda: ("", None, ()),
         elsewhere: Callable[[], Mapping[str, Any]] = dict,
         lyrics: Callable[[], Mapping[str, object]] = dict,
+        name_of: Callable[[str], str] = str,
         kept_for: str = "",
     ) -> None:
         """Begin with a draft (a Recipe will do); `defaults` says what Auto means for a task, `presets` is a YAML file,
-        `kept_for` whose draft a browser keeps ("" keeps none), with the `lyrics` as plain data.
+        `kept_for` whose draft a browser keeps ("" keeps none), with the `lyrics` as plain data; `name_of` what a sound of
+        an id is called.
         """
+        self._name_of = name_of
         self._source, self._words, self._elsewhere, self._lyrics = source, words, elsewhere, lyrics
         self._kept = Presets(None if presets is None else Path(presets).expanduser())
         self._past: list[Draft] = []
@@ -160,7 +163,10 @@ class PromptEditor(Component):
     def _recipe_of(self, draft: Draft) -> Recipe:
         if refusal := self._refusals.get(draft.task):
             raise FieldError(refusal, "task")
-        lyrics, language, regions = self._words()
+        try:
+            lyrics, language, regions = self._words()
+        except RecipeError as problem:
+            raise FieldError(str(problem), "task") from None
         elsewhere = dict(self._elsewhere())
         caption = elsewhere.pop(f"{draft.task}.caption", "") or ""
         elsewhere = {name: value for name, value in elsewhere.items() if not name.endswith(".caption")}
@@ -188,9 +194,9 @@ class PromptEditor(Component):
         """The values of the locked fields that a planner knows: what it must leave as it is; of "lyrics" and "caption" the
         words, of the others values as a recipe has them. Auto is no value.
         """
-        lyrics, language, _ = self._words()
         found: dict[str, Any] = {}
         if "lyrics" in self._draft.locked:
+            lyrics, language, _ = self._words()
             found = {name: one for name, one in (("lyrics", lyrics), ("language", language)) if one}
         for name in _FIXED_WORDS:
             if name in self._draft.locked:
@@ -504,6 +510,7 @@ class PromptEditor(Component):
         self.code = self._code()
         self.limits = self._limits()
         self.notes = self._left_out()
+        self._name_sounds()
         self.seeds = self._seeds()
         if force:
             self.revision = self.revision + 1
@@ -519,6 +526,13 @@ class PromptEditor(Component):
         if self._draft.task == "Extend" and self._draft.values.get("Extend.before") not in (None, "", 0, "0"):
             found["Extend.after"] = 0
         return found
+
+    def _name_sounds(self) -> None:
+        """Know what the sounds in the task's fields are called, also those that came in by their ids."""
+        for name, field in self._form.of_task(self._draft.task).items():
+            id = self._draft.values.get(name)
+            if field.kind == "sound" and isinstance(id, str) and id not in self.names:
+                self.names = {**self.names, id: self._name_of(id)}
 
     def _to_keep(self) -> dict[str, Any]:
         """What a browser keeps for the next visit."""

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.browser.conftest import Studio, Window, wait_for
+from tests.browser.test_accessibility import findings
 from tests.browser.test_studio import compose, errors_shown, field, open_page, until
 
 pytestmark = pytest.mark.browser
@@ -34,6 +35,7 @@ def test_more_holds_every_field_with_its_sentence_and_three_values_make_a_row(wi
     assert boxes.count() >= 30
     assert all(text.strip() for text in boxes.locator(".hint").all_inner_texts())
     assert boxes.locator("button.try").count() == boxes.count()
+    assert findings(page) == []
     groups.nth(1).click()
     more.locator("[data-field='planning.temperature'] button.try").click()
     until(page, ".acl-gallery", "cards", "3")

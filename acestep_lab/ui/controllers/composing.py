@@ -38,6 +38,10 @@ Axis = tuple[str, Sequence[object]]
 """A field that a sweep goes over, and its values."""
 
 
+_REGIONAL = ("Repaint", "Lego")
+"""Tasks that regions are marked for."""
+
+
 class Composing(Controller):
     """The prompt editor and the lyrics editor."""
 
@@ -50,10 +54,11 @@ class Composing(Controller):
             defaults=lambda task: defaults(self.backend.session, task, self.studio.checkpoint),
             presets=self._presets(),
             source=lambda: self.studio.selected,
-            words=lambda: (self.lyrics.value, self.lyrics.chosen_language, self.studio.repainting.picker.value),
+            words=lambda: (self.lyrics.value, self.lyrics.chosen_language, self._regions()),
             elsewhere=self.repaint_settings,
             lyrics=self.lyrics.to_keep,
             kept_for=self._whose(),
+            name_of=self._name_of,
         )
         self.lyrics.kept_for = self.prompt.kept_for
 
@@ -142,6 +147,18 @@ class Composing(Controller):
         if takes.owner_of(take.id) != self.studio.owner or take.id not in self.backend.session.library:
             return []
         return list(self.backend.session.library.marks(take.id).get("locks", ()))
+
+    def _regions(self) -> Sequence[Region]:
+        """The regions on the waveform, where the task is about regions; RecipeError where they overlap."""
+        prompt = vars(self).get("prompt")
+        return self.studio.repainting.picker.value if prompt is not None and prompt.value.task in _REGIONAL else ()
+
+    def _name_of(self, id: str) -> str:
+        """What a take or a recording is called, of this person's; its id where that is not known here."""
+        if is_sound_id(id):
+            return self.backend.session.library.sound_name(id) or id
+        card = next((one for one in self.backend.takes.cards(self.studio.owner) if one.id == id), None)
+        return id if card is None else " ".join(card.caption.split())[:60] or id
 
     def repaint_settings(self) -> dict[str, Any]:
         """The fields of a repaint as the waveform panel has them, by their names in the form: its one home."""
