@@ -13,6 +13,11 @@ from tests.browser.test_studio import compose, errors_shown, field, open_page, u
 pytestmark = pytest.mark.browser
 TRACE = "() => JSON.stringify(Object.entries(localStorage).filter(([key]) => key.startsWith('acestep-lab:draft')))"
 
+ON_TOP = """node => {
+  const {x, y, width, height} = node.getBoundingClientRect();
+  return node.getRootNode().elementFromPoint(x + width / 2, y + height / 2) === node;
+}"""
+
 
 def form(page: Any) -> Any:
     return page.locator(".acl-compose")
@@ -56,6 +61,7 @@ def test_a_bad_field_behind_more_is_unfolded_focused_and_forgiven(window: Window
     page.get_by_role("button", name="Make it", exact=True).click()
     wait_for(lambda: box.locator("input").is_visible(), what="the field in view")
     assert box.locator("input").evaluate("node => node.getRootNode().activeElement === node")
+    wait_for(lambda: box.locator("input").evaluate(ON_TOP), what="the field beside the row of buttons, not under it")
     assert studio.session.started == []
     box.locator("input").fill("")
     wait_for(lambda: errors_shown(page) == [], what="the error to leave with its cause")
