@@ -423,6 +423,14 @@ def test_a_draft_comes_back_to_an_untouched_page_and_can_be_sent_away_again(lab:
     fresh.close()
 
 
+def test_words_that_came_in_with_a_take_are_kept_as_well(lab: PretendSession) -> None:
+    page = page_of(lab)
+    page.reuse(lab.make(Recipe("under it", "theirs", language="en", seconds=4, seed=2)))
+    assert kept(page)["lyrics"] == {"text": "theirs", "language": "en", "instrumental": False}
+    assert kept(page)["caption"] == "under it"
+    page.close()
+
+
 def test_a_page_that_lives_is_not_overwritten_by_what_a_browser_kept(lab: PretendSession) -> None:
     page = page_of(lab)
     page.lyrics.do_text("only lyrics yet")

@@ -98,6 +98,7 @@ class LyricsEditor(Component):
         self.language = code
         self.revision = self.revision + 1
         self._show()
+        self.notify("changed")
 
     def to_keep(self) -> dict[str, object]:
         """What a browser keeps of the words for the next visit."""
@@ -109,6 +110,7 @@ class LyricsEditor(Component):
         self.load(str(text), code if code in NAMES else None)
         self.instrumental = words.get("instrumental") is True
         self._show()
+        self.notify("changed")
 
     def compare_with(self, seconds: float | None, bpm: float | None) -> None:
         """Hold the estimate against another length and tempo."""
