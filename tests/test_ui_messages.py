@@ -32,8 +32,9 @@ from acestep_lab.takes import page as report
 from acestep_lab.takes.take import Take
 from acestep_lab.ui import assets
 from acestep_lab.ui.component import Component, widget_and_pane
-from acestep_lab.ui.draft import PLAIN_FIELDS, TOKENS, Draft, Form
+from acestep_lab.ui.draft import Draft, value_in
 from acestep_lab.ui.formatters import sound_bundle
+from acestep_lab.ui.forms import PLAIN_FIELDS, TOKENS, Form
 from acestep_lab.ui.gallery import GalleryWidget
 from acestep_lab.ui.lyrics_editor import LyricsEditorWidget
 from acestep_lab.ui.messages import Name, RequestSchema, typed
@@ -260,7 +261,9 @@ def test_what_is_no_number_is_said_beside_its_box_and_the_editor_goes_on(field: 
         Draft("dub", {"seed": 5, "bpm": 120}), form=Form(sampling=TokenSampling) if tokens else Form()
     )
     said = sent(prompt)
-    right = {"bpm": "40", "shift": "3,5", "top_p": "0,5"}.get(field, "5")
+    small = ("top_p", "velocity_ema", "dcw_low", "dcw_high", "planning.top_p")
+    right = {"bpm": "40", "shift": "3,5", "peak_db": "-5", **dict.fromkeys(small, "0,5")}.get(field, "5")
+    right = "1,5" if field in ("planning.temperature", "planning.repetition_penalty") else right
     for value in NO_NUMBERS:
         prompt.receive({"kind": "edit", "field": field, "value": value})
         beside = prompt.errors.get(field) or next(one["text"] for one in reversed(said) if one["field"] == field)
@@ -270,7 +273,7 @@ def test_what_is_no_number_is_said_beside_its_box_and_the_editor_goes_on(field: 
         for name, typed_now in (("seed", "5"), (field, right)):
             prompt.receive({"kind": "edit", "field": name, "value": typed_now})
         assert prompt.errors == {}, value
-        assert getattr(prompt.recipe(), field) == float(right.replace(",", "."))
+        assert value_in(prompt.recipe(), field) == float(right.replace(",", "."))
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@
 export default mount(
   "Lyrics",
   [
-    ["Alt 1…9", "insert the first nine section tags"],
-    ["Alt I", "instrumental, and back"],
+    ["Alt 1…9", "lyrics.key_tags"],
+    ["Alt I", "lyrics.key_instrumental"],
   ],
   (host) => {
     let timer = 0,
@@ -15,11 +15,12 @@ export default mount(
       dir: "auto",
       spellcheck: false,
       maxLength: 100000,
-      "aria-label": "Lyrics",
-      placeholder: "[Verse]\nWords to sing, one line each\n\n[Chorus]\n…",
+      "aria-label": t("lyrics.label"),
+      placeholder: t("lyrics.placeholder"),
       oninput: () => {
         clearTimeout(timer);
         timer = setTimeout(push, 250);
+        if (host.text("kept_for")) broadcast("words-typed", { kept_for: host.text("kept_for"), text: text.value });
       },
     });
     const push = () => {
@@ -30,17 +31,23 @@ export default mount(
     text.addEventListener("blur", () => {
       if (timer) push();
     });
-    const tags = h("div.row.tags", { role: "group", "aria-label": "Insert a section tag" }),
-      rail = h("ol.rail", { "aria-label": "Sections" }),
+    const tags = h("div.row.tags", { role: "group", "aria-label": t("lyrics.insert_tag") }),
+      rail = h("ol.rail", { "aria-label": t("lyrics.sections") }),
       remarks = h("div.stack.remarks", { role: "status" });
     const total = h("p.tiny.num"),
       room = h("div.room", { "aria-hidden": "true" }),
       error = h("p.error", { role: "alert" });
     const language = h("select", {
-      "aria-label": "Language of the lyrics",
+      "aria-label": t("lyrics.language"),
       onchange: () => host.send("language", { code: language.value }),
     });
     const mute = h("input", { type: "checkbox", onchange: () => host.send("instrumental", { on: mute.checked }) });
+    const locker = h("button.plain.icon.lock", {
+      "aria-label": t("lyrics.lock"),
+      "aria-pressed": "false",
+      title: t("lyrics.lock"),
+      onclick: () => host.send("lock", { on: !host.get("locked") }),
+    });
     const go = (line) => {
       const at = text.value.split("\n").slice(0, line).join("\n").length + (line ? 1 : 0);
       text.focus();
@@ -66,6 +73,7 @@ export default mount(
       revision = now;
       host.hide(!host.get("sings"));
       text.disabled = off;
+      showLock(locker, Boolean(host.get("locked")));
       mute.checked = off;
       language.value = host.text("language");
       language.disabled = off;
@@ -83,15 +91,11 @@ export default mount(
             h(
               "button.plain",
               {
-                title: s.known ? `Go to line ${s.line + 1}` : "Not a tag the models were taught",
+                title: s.known ? t("lyrics.go_to_line", { n: s.line + 1 }) : t("lyrics.strange_tag"),
                 onclick: () => go(s.line),
               },
-              h(
-                "span.name",
-                {},
-                `${s.known ? "" : "? "}${textOf(s.tag)}${s.modifier ? ` · ${textOf(s.modifier)}` : ""}`,
-              ),
-              h("span.tiny.num", {}, `${s.seconds.toFixed(0)} s`),
+              h("span.name", {}, `${s.known ? "" : "? "}${say(s.tag)}${s.modifier ? ` · ${textOf(s.modifier)}` : ""}`),
+              h("span.tiny.num", {}, t("lyrics.seconds", { n: s.seconds.toFixed(0) })),
             ),
             h("div.len", { style: `width:${Math.min(100, (100 * s.seconds) / Math.max(needed, duration || 0, 1))}%` }),
           ),
@@ -100,10 +104,10 @@ export default mount(
       setText(
         total,
         off
-          ? "No voice will be asked for."
+          ? t("lyrics.no_voice")
           : found.length
-            ? `About ${needed.toFixed(0)} s of singing${duration ? ` in ${duration.toFixed(0)} s` : ""}`
-            : "No words: the model decides whether somebody sings.",
+            ? t(duration ? "lyrics.about_in" : "lyrics.about", { n: needed.toFixed(0), total: duration.toFixed(0) })
+            : t("lyrics.no_words"),
       );
       room.hidden = !duration || off || !found.length;
       room.style.setProperty("--full", `${Math.min(100, (100 * needed) / (duration || 1))}%`);
@@ -113,7 +117,7 @@ export default mount(
           h(
             "button.plain.remark",
             { onclick: () => go(numberOf(r.line)) },
-            `Line ${numberOf(r.line) + 1}: ${textOf(r.text)}`,
+            t("lyrics.line", { n: numberOf(r.line) + 1, text: say(r.text) }),
           ),
         ),
       );
@@ -122,16 +126,16 @@ export default mount(
       const names = textsOf(host.get("tag_names"));
       tags.replaceChildren(...names.map((tag) => h("button.tag", { onclick: () => insert(tag) }, tag)));
       language.replaceChildren(
-        h("option", { value: "" }, "Language: auto"),
+        h("option", { value: "" }, t("lyrics.language_auto")),
         ...host
           .list("languages")
           .filter(Array.isArray)
-          .map(([code, name]) => h("option", { value: code }, name)),
+          .map(([code, name]) => h("option", { value: code }, say(name))),
       );
     }
     host.root.addEventListener("keydown", (event) => {
       if (!event.altKey) return;
-      const digit = Number(event.code.replace("Digit", ""));
+      const digit = Number(event.code.replace(/^\D+/, ""));
       if (digit >= 1) {
         insert(textsOf(host.get("tag_names"))[digit - 1]);
         event.preventDefault();
@@ -141,24 +145,28 @@ export default mount(
         event.preventDefault();
       }
     });
-    host.on("error", (body) => setText(error, body.text));
+    host.on("error", (body) => setText(error, say(body.text)));
     host.root.append(
       h(
         "div.head",
         {},
-        h("h2", {}, "Lyrics"),
+        h("h2", {}, t("titles.Lyrics")),
+        locker,
         h("span.spring"),
-        h("label.check", {}, mute, "Instrumental"),
+        h("label.check", {}, mute, t("lyrics.instrumental")),
         h("div.language", {}, language),
       ),
       h("div.sheet", {}, text, h("div.side", {}, rail, total, room)),
-      h("details.more", {}, h("summary", {}, "Section tags"), tags),
+      h("details.more", {}, h("summary", {}, t("lyrics.section_tags")), tags),
       remarks,
       error,
     );
     build();
     show();
-    host.watch(["text", "sections", "remarks", "instrumental", "language", "duration", "revision", "sings"], show);
+    host.watch(
+      ["text", "sections", "remarks", "instrumental", "language", "duration", "revision", "sings", "locked"],
+      show,
+    );
     host.watch(["tag_names", "languages"], () => {
       build();
       show();

@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -438,15 +438,17 @@ class Library:
         title: str | None = None,
         batch: str | None = None,
         heard: dict[str, str] | None = None,
+        locks: Sequence[str] | None = None,
     ) -> Card:
         """Say something about a take; what is None stays as it was. A star takes a rejection back, and vice versa.
 
         `title` is what it is called from now on ("": again by what it was made from), `batch` the run that made it, `heard`
-        what was heard in it that is no number. LibraryError for an unknown take or a mark of another kind.
+        what was heard in it that is no number, `locks` the names of the form's fields that were locked when it was made.
+        LibraryError for an unknown take or a mark of another kind.
         """
         marks, unread = self._marks(self._known(name))
         said: dict[str, object] = {"star": star, "reject": reject, "note": note, "scores": scores, "tags": tags}
-        new = _new_marks(said | {"title": title, "batch": batch, "heard": heard})
+        new = _new_marks(said | {"title": title, "batch": batch, "heard": heard, "locks": locks})
         text = to_json(marks | manifest.checked_marks(new, "The marks"))
         file = self.folder / f"{name}.marks.json"
         if unread:  # what it said may still be read by a person

@@ -345,6 +345,11 @@ _MARKS: dict[str, Callable[[object], bool]] = {
         and all(isinstance(name, str) and isinstance(word, str) and len(word) <= 64 for name, word in value.items())
     ),
     "tags": lambda value: isinstance(value, list) and len(value) <= 1000 and all(isinstance(tag, str) for tag in value),
+    "locks": lambda value: (
+        isinstance(value, list)
+        and len(value) <= 300
+        and all(isinstance(name, str) and len(name) <= 60 for name in value)
+    ),
     "scores": lambda value: (
         isinstance(value, dict)
         and all(isinstance(name, str) and _is_between(score, -1e300, 1e300) for name, score in value.items())

@@ -51,10 +51,14 @@ class LyricsEditor(Component):
         "sings": True,
         "revision": 0,
         "code": "",
+        "kept_for": "",
+        "locked": False,
     }
 
     revision: int
     sings: bool
+    locked: bool
+    kept_for: str
     languages: list[list[str]]
     sections: list[dict[str, Any]]
 
@@ -94,6 +98,19 @@ class LyricsEditor(Component):
         self.language = code
         self.revision = self.revision + 1
         self._show()
+        self.notify("changed")
+
+    def to_keep(self) -> dict[str, object]:
+        """What a browser keeps of the words for the next visit."""
+        return {"text": self._text, "language": self.language or "", "instrumental": self.instrumental}
+
+    def restore(self, words: Mapping[str, object]) -> None:
+        """Take up words that a browser kept; what it did not keep is empty. A language that is none is auto."""
+        text, code = words.get("text") or "", str(words.get("language") or "")
+        self.load(str(text), code if code in NAMES else None)
+        self.instrumental = words.get("instrumental") is True
+        self._show()
+        self.notify("changed")
 
     def compare_with(self, seconds: float | None, bpm: float | None) -> None:
         """Hold the estimate against another length and tempo."""
@@ -118,6 +135,11 @@ class LyricsEditor(Component):
         self.instrumental = on
         self._show()
         self.notify("changed")
+
+    def do_lock(self, on: bool = True) -> None:
+        """Leave these words alone when a take is loaded or the planner polishes; or let them go."""
+        self.locked = on
+        self.notify("lock", on=on)
 
     def _show(self) -> None:
         text, bpm = self._text, self._bpm or 100.0

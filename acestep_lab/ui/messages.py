@@ -92,7 +92,7 @@ def typed(name: str, value: object) -> object:
         return value if isinstance(value, int) and value.bit_length() <= 64 else number(name, value)
     if isinstance(value, list | tuple):
         return list_of(text(200), 64)(name, value)
-    return text(20_000)(name, value)
+    return text(100_000)(name, value)
 
 
 def list_of(each: Reader, most: int) -> Reader:

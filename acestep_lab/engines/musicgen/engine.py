@@ -55,6 +55,17 @@ from acestep_lab.takes.take import Take
 
 RATE = 48_000
 """Samples a second of a finished song; EnCodec's own rate is 32,000."""
+_FIXED = frozenset(
+    {
+        "Text2Music.reference",
+        "Extend.before",
+        "Cover.strength",
+        "Cover.noise_strength",
+        "Cover.through_codes",
+        "Cover.reference",
+    }
+)
+"""Fields of its tasks that it has no use for."""
 MOST_TOKENS = 512
 """Tokens of a caption that are read: what T5 was taught."""
 _ROLES = {"text": "encoder", "codec": "decoder", "decoder": "loop"}
@@ -140,7 +151,7 @@ class MusicGenEngine:
             latent=LatentSpec("tokens", shape.codebooks, shape.frames_per_second, RATE, shape.channels),
             seconds=(SHORTEST_SECONDS, self._longest),
             licence=catalog.LICENCE,
-            fixed=frozenset({"Extend.before", "Cover.strength", "Cover.noise_strength", "Cover.through_codes"}),
+            fixed=_FIXED,
         )
 
     # -- memory
