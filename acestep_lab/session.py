@@ -367,6 +367,12 @@ class Session:
         wanted, engine = open_adapters(adapters), self._able(Attaches, "takes no adapters")
         return self.jobs.call(partial(engine.attach, wanted), between=True)
 
+    @property
+    def adapters(self) -> tuple[tuple[str, str, float], ...]:
+        """The adapters that `lora` put on: name, file and strength of each."""
+        attached = self.engine.attached if isinstance(self.engine, Attaches) else ()
+        return tuple((adapter.name, str(adapter.file), strength) for adapter, strength in attached)
+
     def profile(self, recipe: Recipe) -> Any:
         """Render a recipe and say where the seconds went, stage by stage, beside this machine's roofline."""
         self.jobs.refuse_to_wait()

@@ -124,7 +124,7 @@ class PretendSession:
         self._sounds = Sounds(self.library)
         self._known = {engine.name: engine for engine in (FLOW, TOKENS)}
         self._open, self._engine = [FLOW.name], FLOW
-        self._adapters: dict[str, float] = {}
+        self._adapters: tuple[tuple[str, str, float], ...] = ()
         self.planners: dict[str, str] = {}
         """The planner each checkpoint was opened with, where it is not its own."""
 
@@ -179,9 +179,7 @@ class PretendSession:
 
     # -- making
 
-    def start(
-        self, recipe: Recipe | Sequence[Recipe], plan: Plan | None = None, *, adapters: Any = None
-    ) -> RenderRun:
+    def start(self, recipe: Recipe | Sequence[Recipe], plan: Plan | None = None, *, adapters: Any = None) -> RenderRun:
         self.jobs.must_be_open()
         asked = (recipe,) if isinstance(recipe, Recipe) else tuple(recipe)
         wanted = None if adapters is None else _adapters(adapters)
@@ -256,9 +254,7 @@ class PretendSession:
         self._must_plan(checkpoint)
         return Plan(caption=f"{caption}, polished", lyrics=lyrics, **fixed)
 
-    def understand(
-        self, source: Any, seed: int = 0, *, checkpoint: str | None = None, on_token: Any = None
-    ) -> Plan:
+    def understand(self, source: Any, seed: int = 0, *, checkpoint: str | None = None, on_token: Any = None) -> Plan:
         self._must_plan(checkpoint)
         heard = self.sound(source)
         return Plan(caption=f"a sine of {heard.seconds:.1f} s", lyrics="[Instrumental]", bpm=90, seconds=heard.seconds)
@@ -271,6 +267,10 @@ class PretendSession:
         asked = self._engine if checkpoint is None else self._named(checkpoint)
         if not asked.capabilities.plans:
             raise RecipeError(f"{asked.name} has no planner.")
+
+    @property
+    def adapters(self) -> tuple[tuple[str, str, float], ...]:
+        return self._adapters
 
     def codes(self, source: Any, *, checkpoint: str | None = None) -> tuple[int, ...]:
         asked = self._engine if checkpoint is None else self._named(checkpoint)
@@ -285,7 +285,7 @@ class PretendSession:
 
         def attach() -> tuple[str, ...]:
             self._adapters = wanted
-            return tuple(wanted)
+            return tuple(name for name, _, _ in wanted)
 
         return self.jobs.call(attach, between=True)
 
@@ -343,7 +343,7 @@ class PretendSession:
             audio.on_grid(),
             np.zeros((4, 8), np.float32) if step.state is None else np.asarray(step.state),
             parents=(source.id,) if hasattr(source, "id") else (),
-            made_with={"checkpoint": _player(recipe).name, "adapters": dict(self._worn)},
+            made_with={"checkpoint": _player(recipe).name, "adapters": {n: w for n, _, w in self._worn}},
         )
         self._sounds.remember(take)
         return take
@@ -356,15 +356,15 @@ class PretendSession:
         self.jobs.close()
 
 
-def _adapters(asked: Any) -> dict[str, float]:
-    """Adapters as people name them, by name with their strength; a file that is there will do."""
-    found: dict[str, float] = {}
+def _adapters(asked: Any) -> tuple[tuple[str, str, float], ...]:
+    """Adapters as people name them, each with its name, file and strength; any file that is there will do."""
+    found = []
     for one in asked:
         place, strength = one if isinstance(one, tuple) else (one, 1.0)
         if not Path(place).exists():
             raise CheckpointError(f"There is no adapter {shown(str(place))}.")
-        found[Path(place).stem] = float(strength)
-    return found
+        found.append((Path(place).stem, str(place), float(strength)))
+    return tuple(found)
 
 
 def _player(resolved: Recipe) -> PretendEngine:

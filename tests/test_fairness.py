@@ -314,7 +314,7 @@ def test_one_persons_stop_ends_their_own_planning_and_no_other(lab: Planning, ga
     bob.planning.plan_first(song())
     mine.start()
     until(lambda: len(lab.runs) == 3)
-    bob.planning._stop_writing()
+    bob.planning.stop_writing()
     until(lambda: not bob.plan.live)
     assert [run.client.owner for run in lab.runs] == ["ada", ""]
     assert not any(run.stopping for run in lab.runs)

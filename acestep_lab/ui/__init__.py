@@ -12,7 +12,9 @@ from typing import Any
 from acestep_lab.ui import formatters
 
 _HOMES = {
+    "Adapters": "adapters",
     "CheckpointSwitch": "checkpoint_switch",
+    "DescribeStrip": "describe",
     "Gallery": "gallery",
     "LatentPreview": "latent_preview",
     "LyricsEditor": "lyrics_editor",

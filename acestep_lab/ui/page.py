@@ -36,7 +36,7 @@ _PAGE = """
 
 def layout(studio: Studio) -> Viewable:
     """The studio's components as one page: two columns where there is room, one where there is not."""
-    left = _column(_STACK, studio.prompt, studio.lyrics, studio.drop)
+    left = _column(_STACK, studio.describe, studio.prompt, studio.lyrics, studio.adapters, studio.drop)
     right = _column(_STACK, studio.queue, studio.plan, studio.preview, studio.player, studio.picker)
     return _column(_PAGE, studio.top, studio.switch, _column(_GRID, left, right), studio.gallery, studio.tree)
 

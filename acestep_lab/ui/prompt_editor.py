@@ -126,6 +126,10 @@ class PromptEditor(Component):
         """What is wrong with what stands in the form, by field."""
         return self._draft.problems(self._form)
 
+    def fill(self, values: Mapping[str, object]) -> None:
+        """Set some fields at once, None to Auto; locked fields and all others stay. One undo brings the former draft back."""
+        self._change(self._draft.take_over(values), force=True)
+
     def load(self, recipe: Recipe) -> None:
         """Take an old recipe into the editor; locked fields stay. One undo brings the former draft back."""
         if not isinstance(recipe, Recipe):

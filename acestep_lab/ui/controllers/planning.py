@@ -14,6 +14,7 @@ from acestep_lab.jobs.worker import AnyRun
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.takes.take import Take
 from acestep_lab.ui import plan_view
+from acestep_lab.ui.component import Component
 from acestep_lab.ui.controllers.base import Controller, connect, start_thread
 
 
@@ -26,7 +27,7 @@ class Planning(Controller):
         self.plan = made(plan_view, "PlanView")
 
     def connect(self) -> None:
-        connect(self.plan, make=self.studio.start, stop=self._stop_writing)
+        connect(self.plan, make=self.studio.start, stop=self.stop_writing)
 
     def adopted(self, name: str, can: Capabilities) -> None:
         self.plan.offered = self.studio.plans
@@ -50,6 +51,7 @@ class Planning(Controller):
 
     def plan_first(self, recipe: Recipe) -> None:
         """Let the planner write; what is locked in the plan at hand stands."""
+        recipe = self.studio.by_choice(recipe)
         locked = self.plan.value if self.plan.value is not None and self.plan.value.locked else None
         self.write(recipe, lambda: self.backend.session.plan(recipe, keep=locked, on_token=self.plan.add_token))
 
@@ -63,12 +65,23 @@ class Planning(Controller):
         self.write(
             recipe,
             lambda: self.backend.session.polish(
-                recipe.caption, recipe.lyrics, recipe.seed or 0, on_token=self.plan.add_token, **fixed
+                recipe.caption,
+                recipe.lyrics,
+                recipe.seed or 0,
+                checkpoint=self.studio.checkpoint,
+                on_token=self.plan.add_token,
+                **fixed,
             ),
         )
 
-    def write(self, recipe: Recipe, ask: Callable[[], Any], title: str = "") -> None:
-        """Ask the planner for this page, and show what it wrote against a recipe; LabError where there is none, or it writes."""
+    def write(
+        self, recipe: Recipe, ask: Callable[[], Any], title: str = "", *, at: Component | None = None,
+        then: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        """Ask the planner for this page, and show what it wrote against a recipe; LabError where there is none, or it writes.
+
+        What goes wrong is said `at` the component that asked; `then` is called once it is through, whatever came of it.
+        """
         if not self.studio.plans:
             raise LabError(
                 "This checkpoint has no planner; press Make it, and the words go to the music model as they are."
@@ -86,9 +99,9 @@ class Planning(Controller):
                 self.plan.end()
             self.plan.show_plan(made, recipe)
 
-        start_thread(self.plan, work)  # the planner's turns are counted by the queue
+        start_thread(at or self.plan, work, then)  # the planner's turns are counted by the queue
 
-    def _stop_writing(self) -> None:
+    def stop_writing(self) -> None:
         """Stop what the planner writes for this page, and nothing it writes for anybody else."""
         if self._writing is not None:
             self._writing.stop()
