@@ -14,14 +14,14 @@ Place = Annotated[str, text(1_000)]
 
 
 class Adapters(Component):
-    """The adapters that are here, with strength and switch; `show` fills it.
+    """The adapters that are here, with strength and switch; `show_slots` fills it.
 
     `host` offers to add, weigh and remove; anybody else may switch. Listeners: "add" (place), "switch" (name, on), "weigh"
     (name, strength), "remove" (name), "pair"::
 
         panel = AdaptersWidget()
         rack = AdapterRack(lab)
-        panel.show(rack.slots)
+        panel.show_slots(rack.slots)
         panel.on("add", lambda place: rack.add(place))
     """
 
@@ -36,7 +36,7 @@ class Adapters(Component):
         """Begin with none; `host` may add some."""
         self.host = host
 
-    def show(self, slots: Sequence[Slot], waits: bool = False) -> None:
+    def show_slots(self, slots: Sequence[Slot], waits: bool = False) -> None:
         """Show what is here; `waits` says that a change is put on after the run under way. Places are not shown."""
         self.rows = [{"name": slot.name, "strength": slot.strength, "on": slot.on} for slot in slots]
         self.waits = waits

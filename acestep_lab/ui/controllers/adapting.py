@@ -60,7 +60,7 @@ class Adapting(Controller):
         self.in_background(self.adapters, work)
 
     def _show(self) -> None:
-        self.adapters.show(self.backend.rack.slots, self.backend.rack.waits)
+        self.adapters.show_slots(self.backend.rack.slots, self.backend.rack.waits)
 
     # -- with and without ----------------------------------------------------------------------------------------------
 
