@@ -229,7 +229,7 @@ class PretendSession:
         self, recipe: Recipe, n: int | None = None, *, keep: Plan | None = None, codes: bool | None = None,
         on_token: Any = None,
     ) -> Plan | list[Plan]:  # fmt: skip
-        self._must_plan()
+        self._must_plan(recipe.checkpoint)
         written = Plan(bpm=100, caption=recipe.caption, lyrics=recipe.lyrics, codes=(1, 2, 3))
         return written if n is None else [written] * n
 

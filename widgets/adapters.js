@@ -1,4 +1,5 @@
-// Adapters: LoRA and its kin on the music model, each with a strength and a switch. Python half: acestep_lab/ui/adapters.py.
+// Adapters: LoRA and its kin on the music model, each with a strength and a switch.
+// Python half: acestep_lab/ui/adapters.py.
 
 export default mount("Adapters", [], (host) => {
   const error = h("p.error", { role: "alert" }),

@@ -1,5 +1,5 @@
-// CheckpointSwitch: a chip with the checkpoint in use; opened, a list of others, their planners, and what one costs before
-// it is used. Python half: acestep_lab/ui/checkpoint_switch.py.
+// CheckpointSwitch: a chip with the checkpoint in use; opened, a list of others, their planners, and what one costs
+// before it is used. Python half: acestep_lab/ui/checkpoint_switch.py.
 
 export default mount("Checkpoint", [["Esc", "checkpoint.key_escape"]], (host) => {
   const name = h("span.name"),

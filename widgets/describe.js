@@ -1,5 +1,5 @@
-// DescribeStrip: one line becomes a song, a sound is described, the dice throw an example; folded to a line when not used.
-// Python half: acestep_lab/ui/describe.py.
+// DescribeStrip: one line becomes a song, a sound is described, the dice throw an example; folded to a line when not
+// used. Python half: acestep_lab/ui/describe.py.
 
 export default mount("Describe", [["Enter", "describe.key_enter"]], (host) => {
   const error = h("p.error", { role: "alert" }),

@@ -1,5 +1,5 @@
-// SoundDrop: files in pieces to Python, one after another, from a button, from anywhere they are dropped, or pasted; and a
-// list of what was brought: to hear, use, trim, rename, forget. Python half: acestep_lab/ui/sound_drop.py.
+// SoundDrop: files in pieces to Python, one after another, from a button, from anywhere they are dropped, or pasted;
+// and a list of what was brought: to hear, use, trim, rename, forget. Python half: acestep_lab/ui/sound_drop.py.
 
 export default mount("Bring in a sound", [], (host) => {
   /** @type {File[]} */
@@ -102,7 +102,7 @@ export default mount("Bring in a sound", [], (host) => {
     const types = [...(data?.types ?? [])];
     return types.includes("Files") && !types.includes("text/html"); // a picture dragged out of a page has both
   };
-  /** In a notebook only what is dropped on our own outputs is ours; of several places the one under it, else the last. */
+  /** In a notebook only what is dropped on our own outputs is ours; of several the one under it, else the last. */
   const isOurs = (event) => {
     const path = event.composedPath();
     if (path.includes(host.root)) return true;

@@ -11,7 +11,6 @@ from acestep_lab.engines.base import Capabilities
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.examples import example
 from acestep_lab.prompt.recipe import Recipe
-from acestep_lab.prompt.vocabulary import INSTRUMENTAL
 from acestep_lab.takes.take import Take
 from acestep_lab.ui import describe, tracks
 from acestep_lab.ui.controllers.base import Controller, connect
@@ -74,8 +73,7 @@ class Describing(Controller):
 
         more = (", instrumental=True" if instrumental else "") + (f", language={language!r}" if language else "")
         code = f"plan = lab.sketch({sentence!r}, seed={seed}{more})"
-        asked = Recipe("", INSTRUMENTAL if instrumental else "", language=language, seed=seed)
-        self._write("sketch", asked, ask, sentence, code)
+        self._write("sketch", seed, ask, sentence, code)
 
     def _understand(self, seed: int) -> None:
         sound = self.studio.selected
@@ -85,9 +83,9 @@ class Describing(Controller):
             return self.backend.session.understand(sound, seed, checkpoint=self.studio.checkpoint, on_token=on_token)
 
         code = f"plan = lab.understand({sound.id!r}, seed={seed})"
-        self._write("understand", Recipe("", seed=seed), ask, f"Describe: {self.describe.source}", code)
+        self._write("understand", seed, ask, f"Describe: {self.describe.source}", code)
 
-    def _write(self, what: str, asked: Recipe, ask: Callable[[Any], Plan], title: str, code: str) -> None:
+    def _write(self, what: str, seed: int, ask: Callable[[Any], Plan], title: str, code: str) -> None:
         """Let the planner write: it is seen in the plan view, and offered here."""
 
         def work() -> Plan:
@@ -95,7 +93,10 @@ class Describing(Controller):
             self.describe.offer(made, code)
             return made
 
-        self._asked = asked
+        def asked(made: Plan) -> Recipe:
+            self._asked = recipe_of(made).replace(seed=seed)
+            return self._asked
+
         self.describe.begin(what)
         try:
             self.studio.planning.write(asked, work, title, at=self.describe, then=self.describe.end)

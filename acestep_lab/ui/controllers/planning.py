@@ -75,12 +75,13 @@ class Planning(Controller):
         )
 
     def write(
-        self, recipe: Recipe, ask: Callable[[], Any], title: str = "", *, at: Component | None = None,
-        then: Callable[[], None] = lambda: None,
+        self, recipe: Recipe | Callable[[Any], Recipe], ask: Callable[[], Any], title: str = "", *,
+        at: Component | None = None, then: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         """Ask the planner for this page, and show what it wrote against a recipe; LabError where there is none, or it writes.
 
-        What goes wrong is said `at` the component that asked; `then` is called once it is through, whatever came of it.
+        The recipe may be made of what was written. What goes wrong is said `at` the component that asked; `then` is called
+        once it is through, whatever came of it.
         """
         if not self.studio.plans:
             raise LabError(
@@ -90,14 +91,14 @@ class Planning(Controller):
             raise LabError("The planner is writing already; stop it, or let it finish.")
         client = self._writing = self.studio.client()
         self.plan.begin()
+        words = recipe.caption if isinstance(recipe, Recipe) else ""
 
         def work() -> None:
             try:
-                named = title or (f"Plan: {recipe.caption}" if recipe.caption.strip() else "")
-                made = self.backend.ask(client, ask, named)
+                made = self.backend.ask(client, ask, title or (f"Plan: {words}" if words.strip() else ""))
             finally:
                 self.plan.end()
-            self.plan.show_plan(made, recipe)
+            self.plan.show_plan(made, recipe if isinstance(recipe, Recipe) else recipe(made))
 
         start_thread(at or self.plan, work, then)  # the planner's turns are counted by the queue
 
