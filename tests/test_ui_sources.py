@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from acestep_lab import Audio, Recipe, Session
+from acestep_lab import Audio, Recipe
 from acestep_lab.engines.offered import OfferedPlanner
 from acestep_lab.errors import LabError, LibraryError, RecipeError, SourceError
 from acestep_lab.jobs.owned_library import MOST_SOUNDS, OwnedLibrary
@@ -486,18 +486,3 @@ def test_another_planner_is_read_about_then_used(lab: PretendSession) -> None:
     page.switch.do_use()
     until(lambda: lab.planners == {"pretend": "small"})
     until(lambda: page.switch.chosen == "")
-
-
-# -- the real engine
-
-
-def test_adapters_of_one_run_are_on_for_it_alone(tmp_path: Path) -> None:
-    recipe = Recipe("warm lo-fi keys", seconds=1.0, seed=3, thinking=False, steps=1)
-    with Session.open(library=tmp_path) as session:
-        usual = session.make(recipe)
-        bare = session.start(recipe, adapters=[]).take()
-        assert bare.audio == usual.audio
-        assert bare.made_with["adapters"] == {}
-        assert session.adapters == ()
-        with pytest.raises(LabError, match="no adapter"):
-            session.start(recipe, adapters=[tmp_path / "none"])

@@ -7,6 +7,8 @@ export default mount("Checkpoint", [["Esc", "checkpoint.key_escape"]], (host) =>
     licence = h("p.quiet.licence"),
     noPlanner = h("p.quiet.plans"),
     list = h("ul.choices", { "aria-label": t("checkpoint.list") }),
+    missing = h("ul.choices", { "aria-label": t("checkpoint.others") }),
+    others = h("details.others", {}, h("summary", {}, t("checkpoint.others")), missing),
     about = h("div.stack.about", { role: "status" }),
     cost = h("p.cost"),
     chosenNote = h("p.quiet.licence"),
@@ -28,9 +30,9 @@ export default mount("Checkpoint", [["Esc", "checkpoint.key_escape"]], (host) =>
     },
   });
   const planners = h("label.field", {}, t("checkpoint.planner"), planner);
-  const box = h("div.box", {}, licence, noPlanner, list, about, error);
+  const box = h("div.box", {}, licence, noPlanner, list, about, others, error);
   const fold = h(
-    "details",
+    "details.chip-fold",
     { ontoggle: () => fold.open && host.send("list") },
     h("summary", { title: t("checkpoint.hint") }, h("span.hidden", {}, `${t("checkpoint.label")} `), name, mark),
     box,
@@ -102,7 +104,10 @@ export default mount("Checkpoint", [["Esc", "checkpoint.key_escape"]], (host) =>
     licence.hidden = !licence.textContent;
     setText(noPlanner, say(host.text("plans")));
     noPlanner.hidden = !noPlanner.textContent;
-    list.replaceChildren(...choices.map((choice) => item(choice, current, chosen)));
+    const rows = (away) => choices.filter((one) => Boolean(one.missing) === away);
+    list.replaceChildren(...rows(false).map((choice) => item(choice, current, chosen)));
+    missing.replaceChildren(...rows(true).map((choice) => item(choice, current, chosen)));
+    others.hidden = !missing.children.length;
     const waits = Boolean(host.get("busy")),
       priced = host.text("cost");
     setText(chosenNote, say(textOf(choices.find((choice) => choice.name === chosen)?.note)));

@@ -258,8 +258,9 @@ export default mount("Bring in a sound", [], (host) => {
     hear,
     keep: (id, start, end, normalize) => ask("trim", { id, start, end, normalize }),
   });
+  const rowOf = (id) => /** @type {any[]} */ ([...list.children]).find((row) => row.dataset.sound === id);
   function openTrim(id, name, seconds) {
-    list.querySelector(`[data-sound="${CSS.escape(id)}"]`)?.after(trim.item);
+    rowOf(id)?.after(trim.item);
     trim.open(id, name, seconds);
   }
   function show() {
@@ -270,8 +271,7 @@ export default mount("Bring in a sound", [], (host) => {
     }));
     const open = trim.item.isConnected ? trim.id() : "";
     list.replaceChildren(...sounds.map(row));
-    const place = open ? list.querySelector(`[data-sound="${CSS.escape(open)}"]`) : null;
-    if (place) place.after(trim.item);
+    if (open) rowOf(open)?.after(trim.item);
     list.hidden = !sounds.length;
     showPlaying();
     host.root.dataset.sounds = String(sounds.length);
