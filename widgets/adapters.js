@@ -18,7 +18,12 @@ export default mount("Adapters", [], (host) => {
     setText(error, "");
     host.send(kind, body);
   };
-  const add = () => ask("add", { place: place.value });
+  /** What was asked for, and how many there were then: the box is emptied once it is on, and not under somebody's hand. */
+  let asked = { place: "", rows: 0 };
+  const add = () => {
+    asked = { place: place.value, rows: tablesOf(host.get("rows")).length };
+    ask("add", { place: place.value });
+  };
   const adding = h("div.row.adding", {}, place, h("button.add", { onclick: add }, t("adapters.add")));
   const pair = h("button.pair", { onclick: () => ask("pair"), title: t("adapters.pair_hint") }, t("adapters.pair"));
   const fold = h(
@@ -97,22 +102,21 @@ export default mount("Adapters", [], (host) => {
     const acting = rows.filter((row) => row.on && numberOf(row.strength) !== 0);
     setText(count, rows.length ? t("adapters.count", { n: acting.length, of: rows.length }) : t("adapters.none"));
     setText(waits, host.get("waits") ? t("adapters.waits") : "");
+    if (asked.place && !host.get("waits") && rows.length > asked.rows) {
+      if (place.value === asked.place) place.value = "";
+      asked = { place: "", rows: 0 };
+    }
     adding.hidden = !hosts;
     pair.hidden = !rows.length;
     host.root.dataset.adapters = String(rows.length);
   }
   host.on("error", (body) => {
     fold.open = true;
+    asked = { place: "", rows: 0 };
     setText(error, say(body.text));
     show();
   });
   host.watch(["rows", "host", "offered", "waits", "range"], show);
-  let before = tablesOf(host.get("rows")).length;
-  host.watch("rows", () => {
-    const now = tablesOf(host.get("rows")).length;
-    if (now > before) place.value = "";
-    before = now;
-  });
   host.root.append(fold, waits, error);
   show();
 });
