@@ -117,8 +117,8 @@ def test_another_planner_is_not_left_out_in_silence(lab: Session, tiny_turbo: Pa
     assert lab.engine is not before
     assert lab.checkpoints.count(before.name) == 1
     assert "open already" in str(lab.cost(tiny_turbo, lm=tmp_path / "lm"))
-    assert lab.make(song()).made_with["checkpoint"] == before.name
-    assert lab.plan(song(), codes=False).caption is not None
+    assert lab.make(SHORT).made_with["checkpoint"] == before.name
+    assert lab.plan(SHORT, codes=False).caption is not None
 
 
 def test_a_checkpoint_opened_by_many_threads_at_once_is_one(tiny_turbo: Path, musicgen: Path, tmp_path: Path) -> None:

@@ -472,7 +472,10 @@ def test_a_panel_is_not_offered_where_nothing_can_be_put_on(lab: PretendSession)
 
 def test_another_planner_is_read_about_then_used(lab: PretendSession) -> None:
     page = page_of(lab)
-    page.checkpoints.planners = lambda name: (OfferedPlanner("small", "quick"), OfferedPlanner("big", missing="Fetch it."))
+    page.checkpoints.planners = lambda name: (
+        OfferedPlanner("small", "quick"),
+        OfferedPlanner("big", missing="Fetch it."),
+    )
     page.switch.do_list()
     until(lambda: page.switch.choices)
     page.switch.do_choose("pretend")

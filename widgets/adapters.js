@@ -18,7 +18,7 @@ export default mount("Adapters", [], (host) => {
     setText(error, "");
     host.send(kind, body);
   };
-  /** What was asked for, and how many there were then: the box is emptied once it is on, and not under somebody's hand. */
+  /** What was asked for, and how many there were then: the box is emptied once that is on. */
   let asked = { place: "", rows: 0 };
   const add = () => {
     asked = { place: place.value, rows: tablesOf(host.get("rows")).length };

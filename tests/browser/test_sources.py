@@ -68,9 +68,7 @@ def test_files_dropped_anywhere_come_in_and_words_stay_words(window: Window, stu
     page.locator(".acl-bring-in-a-sound li[data-sound]").wait_for()
 
 
-def test_several_files_are_brought_in_and_a_part_of_one_is_kept(
-    window: Window, studio: Studio, tmp_path: Path
-) -> None:
+def test_several_files_are_brought_in_and_a_part_of_one_is_kept(window: Window, studio: Studio, tmp_path: Path) -> None:
     page = open_page(window, studio)
     files = [tmp_path / "idea.wav", tmp_path / "hum.wav"]
     for file, seconds in zip(files, (6.0, 3.0), strict=True):
