@@ -1,7 +1,7 @@
 // CheckpointSwitch: a chip with the checkpoint in use; opened, a list of others, their planners, and what one costs
 // before it is used. Python half: acestep_lab/ui/checkpoint_switch.py.
 
-export default mount("Checkpoint", [["Esc", "checkpoint.key_escape"]], (host) => {
+export default mount("Checkpoint", [["Escape", "checkpoint.key_escape"]], (host) => {
   const name = h("span.name"),
     mark = h("span.tiny.mark"),
     licence = h("p.quiet.licence"),

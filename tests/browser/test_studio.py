@@ -14,7 +14,7 @@ from tests.browser.conftest import Studio, Window, take_hold, wait_for
 from tests.pretend import tone
 
 pytestmark = pytest.mark.browser
-COMPONENTS = 12
+COMPONENTS = 14
 
 
 def open_page(window: Window, studio: Studio) -> Any:
