@@ -442,6 +442,28 @@ def test_a_run_under_way_keeps_its_adapters_and_the_page_says_that_it_waits(tmp_
     session.library.close()
 
 
+def test_a_slider_moved_often_while_a_run_is_under_way_is_put_on_once_as_it_stands_last(
+    tmp_path: Path, growl: str
+) -> None:
+    gate = threading.Semaphore(0)
+    session = PretendSession(tmp_path / "gated", gate=gate)
+    page = page_of(session)
+    backend_of(session).rack.add(growl)
+    run = page.start(Recipe("dub", seconds=2, seed=3))
+    until(lambda: run.state == "running" or run.steps or gate.release() is None)
+    messages = sent(page.adapters)
+    for strength in range(-3, 3):
+        for part in (0.0, 0.25, 0.5, 0.75):
+            page.adapters.do_weigh("growl", strength + part)
+    until(lambda: page.adapters.rows[0]["strength"] == 2.75)
+    [gate.release() for _ in range(20)]
+    run.take()
+    until(lambda: session.adapters[0][2] == 2.75 and not page.adapters.waits)
+    assert not [m for m in messages if m["kind"] == "error"]
+    session.close()
+    session.library.close()
+
+
 def test_with_and_without_makes_two_takes_that_differ_in_the_adapters_alone(lab: PretendSession, growl: str) -> None:
     page = page_of(lab)
     backend_of(lab).rack.add(growl)

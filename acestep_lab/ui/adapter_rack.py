@@ -6,6 +6,7 @@ there before stands. Where an adapter lies on this machine is told to nobody.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -36,6 +37,14 @@ class Slot:
 Slots = tuple[Slot, ...]
 
 
+Start = Callable[[Callable[[], None]], None]
+"""Does a piece of work, now or on a thread of its own."""
+
+
+def _at_once(work: Callable[[], None]) -> None:
+    work()
+
+
 class AdapterRack:
     """The slots of each checkpoint by its name, and who wants to hear of changes."""
 
@@ -44,6 +53,7 @@ class AdapterRack:
         self._slots: dict[str, Slots] = {}
         self._lock, self._applying = threading.RLock(), threading.Lock()
         self._waiting = 0
+        self._putting_on: set[str] = set()
         self._listeners: list[Callable[[], None]] = []
 
     @property
@@ -80,7 +90,7 @@ class AdapterRack:
 
     # -- changes: each waits until it is put on ------------------------------------------------------------------------
 
-    def add(self, place: str, by: str = "") -> None:
+    def add(self, place: str, by: str = "", start: Start = _at_once) -> None:
         """Put an adapter on, by its file or folder on this machine; for the host. CheckpointError where it is none or does not fit."""
         _host_alone(by, "add adapters")
         place = place.strip()
@@ -90,13 +100,13 @@ class AdapterRack:
             raise LabError(f"{MOST} adapters are here already; remove one first.")
         if any(slot.place == place for slot in self.slots):
             raise LabError("This adapter is here already; move its slider.")
-        self._change(lambda slots: (*slots, Slot(place, self._free_name(place))))
+        self._change(lambda slots: (*slots, Slot(place, self._free_name(place))), start)
 
-    def switch(self, name: str, on: bool) -> None:
+    def switch(self, name: str, on: bool, start: Start = _at_once) -> None:
         """Switch one on or off; for everybody who uses the session."""
-        self._replace(name, on=on)
+        self._replace(name, start, lambda slot: replace(slot, on=on))
 
-    def weigh(self, name: str, strength: float, by: str = "") -> None:
+    def weigh(self, name: str, strength: float, by: str = "", start: Start = _at_once) -> None:
         """Give one another strength; for the host."""
         _host_alone(by, "change an adapter's strength")
         low, high = STRENGTHS
@@ -104,17 +114,17 @@ class AdapterRack:
             raise RecipeError(
                 f"A strength lies between {low:g} and {high:g}, 1 as trained and 0 off, not at {strength:g}."
             )
-        self._replace(name, strength=strength)
+        self._replace(name, start, lambda slot: replace(slot, strength=strength))
 
-    def remove(self, name: str, by: str = "") -> None:
+    def remove(self, name: str, by: str = "", start: Start = _at_once) -> None:
         """Take one off the rack; for the host."""
         _host_alone(by, "remove adapters")
         self._slot(name)
-        self._change(lambda slots: tuple(slot for slot in slots if slot.name != name))
+        self._change(lambda slots: tuple(slot for slot in slots if slot.name != name), start)
 
-    def _replace(self, name: str, **changes: float | bool) -> None:
+    def _replace(self, name: str, start: Start, change: Callable[[Slot], Slot]) -> None:
         self._slot(name)
-        self._change(lambda slots: tuple(replace(s, **changes) if s.name == name else s for s in slots))  # type: ignore[arg-type]
+        self._change(lambda slots: tuple(change(s) if s.name == name else s for s in slots), start, joins=True)
 
     def _slot(self, name: str) -> Slot:
         found = next((slot for slot in self.slots if slot.name == name), None)
@@ -122,26 +132,57 @@ class AdapterRack:
             raise LabError(f"There is no adapter {shown(name, 60)} here; the host may have removed it.")
         return found
 
-    def _change(self, make: Callable[[Slots], Slots]) -> None:
-        """Show a change at once, put it on between two runs, and take it back where it does not fit."""
+    def _change(self, make: Callable[[Slots], Slots], start: Start, joins: bool = False) -> None:
+        """Show a change at once, and `start` putting it on between two runs; it is taken back where it does not fit.
+
+        One that `joins` does not wait where another is being put on: that one puts on the newest of them.
+        """
         checkpoint = self._session.name
         with self._lock:
             before = self.slots
             self._slots[checkpoint] = make(before)
-            self._waiting += 1
+            joined = joins and checkpoint in self._putting_on
+            if not joined:
+                self._waiting += 1
+                self._putting_on.add(checkpoint)
         self._tell()
+        if not joined:
+            start(partial(self._apply, checkpoint, before))
+
+    def _apply(self, checkpoint: str, before: Slots) -> None:
         try:
-            with self._applying:  # the newest of several changes is put on at once
-                asked = self._slots[checkpoint]
-                names = self._session.lora(*[(s.place, s.strength) for s in asked if s.on])
-                self._call_by(checkpoint, asked, names)
+            with self._applying:
+                self._put_on(checkpoint)
         except BaseException:
             self._take_back(checkpoint, before)
+            with self._applying, contextlib.suppress(LabError):  # what joined it meanwhile is wanted still
+                self._put_on(checkpoint)
             raise
         finally:
             with self._lock:
                 self._waiting -= 1
             self._tell()
+
+    def _put_on(self, checkpoint: str) -> None:
+        """Put on what is wanted, until nothing else is."""
+        with self._lock:
+            self._putting_on.add(checkpoint)
+        asked: Slots | None = None
+        try:
+            while (asked := self._newer(checkpoint, asked)) is not None:
+                self._call_by(checkpoint, asked, self._session.lora(*_acting(asked)))
+        finally:
+            with self._lock:
+                self._putting_on.discard(checkpoint)
+
+    def _newer(self, checkpoint: str, asked: Slots | None) -> Slots | None:
+        """What is wanted now; None where it is what was put on, and whoever comes from now on puts it on themselves."""
+        with self._lock:
+            wanted = self._slots[checkpoint]
+            if asked is not None and _acting(wanted) == _acting(asked):
+                self._putting_on.discard(checkpoint)
+                return None
+            return wanted
 
     def _call_by(self, checkpoint: str, asked: Slots, names: tuple[str, ...]) -> None:
         """Call those that are on as their files do, where no two are called alike."""
@@ -171,6 +212,11 @@ class AdapterRack:
                 listener()
             except Exception:  # noqa: BLE001 - a broken page must not keep the others from hearing it
                 _log.exception("A page failed to show the adapters.")
+
+
+def _acting(slots: Slots) -> list[tuple[str, float]]:
+    """What is switched on, as `lora` takes it."""
+    return [(slot.place, slot.strength) for slot in slots if slot.on]
 
 
 def _host_alone(by: str, what: str) -> None:

@@ -10,7 +10,7 @@ from acestep_lab.errors import RecipeError
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.worker import AnyRun
 from acestep_lab.ui import adapters
-from acestep_lab.ui.controllers.base import Controller, connect
+from acestep_lab.ui.controllers.base import Controller, connect, start_thread
 
 AXIS = ("adapters", ("with", "without"))
 """What the two takes of a pair differ in."""
@@ -28,10 +28,10 @@ class Adapting(Controller):
         rack, owner = self.backend.rack, self.studio.owner
         connect(
             self.adapters,
-            add=lambda place: self._do(lambda: rack.add(place, owner)),
-            switch=lambda name, on: self._do(lambda: rack.switch(name, on)),
-            weigh=lambda name, strength: self._do(lambda: rack.weigh(name, strength, owner)),
-            remove=lambda name: self._do(lambda: rack.remove(name, owner)),
+            add=lambda place: rack.add(place, owner, self._start),
+            switch=lambda name, on: rack.switch(name, on, self._start),
+            weigh=lambda name, strength: rack.weigh(name, strength, owner, self._start),
+            remove=lambda name: rack.remove(name, owner, self._start),
             pair=self._make_pair,
         )
         self._stop_listening = rack.listen(self._show)
@@ -48,16 +48,9 @@ class Adapting(Controller):
     def close(self) -> None:
         self._stop_listening()
 
-    def _do(self, change: Callable[[], None]) -> None:
-        """Change the rack; put on between two runs, so that it may take a while."""
-
-        def work() -> None:
-            try:
-                change()
-            finally:
-                self._show()
-
-        self.in_background(self.adapters, work)
+    def _start(self, work: Callable[[], None]) -> None:
+        """Put a change on; between two runs, so that it may take a while."""
+        start_thread(self.adapters, work)
 
     def _show(self) -> None:
         self.adapters.show_slots(self.backend.rack.slots, self.backend.rack.waits)
