@@ -95,14 +95,17 @@ class Session:
     def use(self, checkpoint: Place, lm: Place | None = None) -> Capabilities:
         """Make another checkpoint the one in use, opened where it is not yet; what two have in common is in memory once.
 
-        Recipes may also name one: `Recipe("dub", checkpoint="base")`. Returns what it can do; `cost` says beforehand what
-        it takes.
+        `lm` names its planner, as in `open`; one that is open with another is given this one, between two runs. Recipes may
+        also name a checkpoint: `Recipe("dub", checkpoint="base")`. Returns what it can do; `cost` says beforehand what it
+        takes.
         """
-        return self.engines.use(checkpoint, lm).capabilities
+        if lm is None:
+            return self.engines.use(checkpoint).capabilities
+        return self.jobs.call(partial(self.engines.use, checkpoint, lm), between=True).capabilities
 
-    def cost(self, checkpoint: Place) -> CheckpointCost:
-        """What using another checkpoint would cost, before anything loads: print it for a sentence."""
-        return self.engines.cost(checkpoint)
+    def cost(self, checkpoint: Place, lm: Place | None = None) -> CheckpointCost:
+        """What using another checkpoint or planner would cost, before anything loads: print it for a sentence."""
+        return self.engines.cost(checkpoint, lm)
 
     @property
     def name(self) -> str:
@@ -150,14 +153,17 @@ class Session:
 
     # -- making --------------------------------------------------------------------------------------------------------
 
-    def start(self, recipe: Recipe | Sequence[Recipe], plan: Plan | None = None) -> RenderRun:
+    def start(self, recipe: Recipe | Sequence[Recipe], plan: Plan | None = None, *,
+              adapters: Sequence[Place | tuple[Place, float]] | None = None) -> RenderRun:  # fmt: skip
         """Begin a render and return at once; the run shows steps, can be stopped, and has a take for each recipe.
 
         The checkpoint's planner, if it has one, first writes what is missing for music from words: a whole plan, or the
         codes of the plan at hand, whose fields then stand. `thinking=False` in a recipe goes straight to the music. What a
-        recipe sets always stands. Raises RecipeError for what this checkpoint cannot make, before any work.
+        recipe sets always stands. `adapters` are on for this run alone, and no others: [] is the bare model; None, those
+        that `lora` put on. Raises RecipeError for what this checkpoint cannot make, before any work.
         """
-        return self._renderer.begin(recipes_of(recipe), plan)
+        wanted = None if adapters is None else open_adapters(adapters)
+        return self._renderer.begin(recipes_of(recipe), plan, adapters=wanted)
 
     def make(self, recipe: Recipe, plan: Plan | None = None) -> Take:
         """Render a recipe and wait for its take; several at once are for `start`. RecipeError for what cannot be made."""
@@ -263,18 +269,22 @@ class Session:
         return plans[0] if n is None else plans
 
     def sketch(self, sentence: str, instrumental: bool = False, seed: int = 0, *, language: str | None = None,
-               on_token: OnToken = None) -> Plan:  # fmt: skip
-        """A caption, lyrics and metadata out of one sentence: `lab.sketch("a sad song about rain")`."""
-        return self._planning.sketch(sentence, instrumental, seed, language, on_token)
+               checkpoint: str | None = None, on_token: OnToken = None) -> Plan:  # fmt: skip
+        """A caption, lyrics and metadata out of one sentence: `lab.sketch("a sad song about rain")`.
 
-    def polish(self, caption: str, lyrics: str = "", seed: int = 0, *, on_token: OnToken = None,
-               **fixed: object) -> Plan:  # fmt: skip
+        `checkpoint` names the open one whose planner is asked, here and below; None: the one in use.
+        """
+        return self._planning.sketch(sentence, instrumental, seed, language, on_token, self._named(checkpoint))
+
+    def polish(self, caption: str, lyrics: str = "", seed: int = 0, *, checkpoint: str | None = None,
+               on_token: OnToken = None, **fixed: object) -> Plan:  # fmt: skip
         """Better words for a caption and lyrics, with metadata; fields given by name stand: `bpm=118`."""
-        return self._planning.polish(caption, lyrics, seed, on_token, fixed)
+        return self._planning.polish(caption, lyrics, seed, on_token, fixed, self._named(checkpoint))
 
-    def understand(self, source: Source, seed: int = 0, *, on_token: OnToken = None) -> Plan:
+    def understand(self, source: Source, seed: int = 0, *, checkpoint: str | None = None,
+                   on_token: OnToken = None) -> Plan:  # fmt: skip
         """What the planner hears in a take or any sound: caption, lyrics and metadata."""
-        return self._planning.understand(self.sound(source), seed, on_token)
+        return self._planning.understand(self.sound(source), seed, on_token, self._named(checkpoint))
 
     def plan_score(self, source: Source, plan: Plan | None = None, scale: float = 0.1) -> PlanScore:
         """How well a sound agrees with a plan in the planner's judgement: a score per field, 0 to 1.
@@ -287,6 +297,10 @@ class Session:
     def has_planner(self) -> bool:
         """Whether the engine in use has a planner and this machine has room for it."""
         return self.engines.has_planner(self.engine)
+
+    def has_planner_of(self, checkpoint: str) -> bool:
+        """Whether an open checkpoint has one; CheckpointError where it is not open."""
+        return self.engines.has_planner(self.engines.named(checkpoint))
 
     # -- keeping and looking -------------------------------------------------------------------------------------------
 
@@ -323,9 +337,10 @@ class Session:
         engine = self._able(Previews, "has nothing to hear before its last step", of=self.engines.maker_of(step))
         return self.jobs.call(partial(engine.preview, latent, at, seconds))
 
-    def codes(self, source: Source) -> tuple[int, ...]:
+    def codes(self, source: Source, *, checkpoint: str | None = None) -> tuple[int, ...]:
         """The audio codes of a take or any sound: what a cover through codes hears of it. RecipeError where an engine has none."""
-        sound, engine = self.sound(source), self._able(HasCodes, "has no audio codes", self.capabilities.codes)
+        sound, maker = self.sound(source), self._named(checkpoint) or self.engine
+        engine = self._able(HasCodes, "has no audio codes", maker.capabilities.codes, maker)
         return self.jobs.aside(lambda stop: engine.codes(sound, stop))
 
     def encode(self, source: Source) -> np.ndarray:
@@ -346,10 +361,17 @@ class Session:
     def lora(self, *adapters: Place | tuple[Place, float]) -> tuple[str, ...]:
         """Put adapters (files or folders, each alone or with a strength) on the DiT, and only these; none: the bare model.
 
-        Raises CheckpointError for one that is no adapter or does not fit, and leaves all as it was.
+        A run under way keeps what it began with: they go on between two runs. Raises CheckpointError for one that is no
+        adapter or does not fit, and leaves all as it was.
         """
         wanted, engine = open_adapters(adapters), self._able(Attaches, "takes no adapters")
-        return self.jobs.call(partial(engine.attach, wanted))
+        return self.jobs.call(partial(engine.attach, wanted), between=True)
+
+    @property
+    def adapters(self) -> tuple[tuple[str, str, float], ...]:
+        """The adapters that `lora` put on: name, file and strength of each."""
+        attached = self.engine.attached if isinstance(self.engine, Attaches) else ()
+        return tuple((adapter.name, str(adapter.file), strength) for adapter, strength in attached)
 
     def profile(self, recipe: Recipe) -> Any:
         """Render a recipe and say where the seconds went, stage by stage, beside this machine's roofline."""
@@ -368,6 +390,10 @@ class Session:
         """Make a take again from its recipe and say: same, same to the ear, or different."""
         self.jobs.refuse_to_wait()
         return checks.instance("What is verified", take, Take).verify(self._renderer.again(take))
+
+    def _named(self, checkpoint: str | None) -> Engine | None:
+        """An open engine by its name; None for none, which is the one in use."""
+        return None if checkpoint is None else self.engines.named(checkpoint)
 
     def _able(self, kind: type[T], otherwise: str, can: bool = True, of: Engine | None = None) -> T:
         """The engine in use, or another, as one that can do something; RecipeError where it cannot."""

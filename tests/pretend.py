@@ -7,6 +7,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -74,7 +75,7 @@ FLOW = PretendEngine(
     "pretend",
     _can(
         "pretend-flow", "MIT", TASKS, FlowSampling, LatentSpec("continuous", 8, 5.0, RATE, 2),
-        vocabulary=Vocabulary.whole(), plans=True, previews=True, codes=True,
+        vocabulary=Vocabulary.whole(), plans=True, takes_lm=True, previews=True, attaches=True, codes=True,
     ),
     FlowSampling(steps=6, shift=1.0, solver="euler", guidance="cfg", guidance_scale=4.0),
     6,
@@ -123,6 +124,9 @@ class PretendSession:
         self._sounds = Sounds(self.library)
         self._known = {engine.name: engine for engine in (FLOW, TOKENS)}
         self._open, self._engine = [FLOW.name], FLOW
+        self._adapters: tuple[tuple[str, str, float], ...] = ()
+        self.planners: dict[str, str] = {}
+        """The planner each checkpoint was opened with, where it is not its own."""
 
     # -- checkpoints
 
@@ -145,12 +149,17 @@ class PretendSession:
     def has_planner(self) -> bool:
         return self.capabilities.plans
 
-    def use(self, checkpoint: Any) -> Capabilities:
+    def has_planner_of(self, checkpoint: str) -> bool:
+        return self._named(checkpoint).capabilities.plans
+
+    def use(self, checkpoint: Any, lm: Any = None) -> Capabilities:
         self._engine = self._catalog(checkpoint)
+        if lm is not None:
+            self.planners[self._engine.name] = str(lm)
         self._open = [*dict.fromkeys([*self._open, self._engine.name])]
         return self.capabilities
 
-    def cost(self, checkpoint: Any) -> PretendCost:
+    def cost(self, checkpoint: Any, lm: Any = None) -> PretendCost:
         return PretendCost(self._catalog(checkpoint).name)
 
     def defaults(self, task: Task, checkpoint: str | None = None) -> Sampling:
@@ -170,14 +179,17 @@ class PretendSession:
 
     # -- making
 
-    def start(self, recipe: Recipe | Sequence[Recipe], plan: Plan | None = None) -> RenderRun:
+    def start(self, recipe: Recipe | Sequence[Recipe], plan: Plan | None = None, *, adapters: Any = None) -> RenderRun:
         self.jobs.must_be_open()
         asked = (recipe,) if isinstance(recipe, Recipe) else tuple(recipe)
+        wanted = None if adapters is None else _adapters(adapters)
         resolved = tuple(self.resolve(one, plan) for one in asked)
         self.started.extend(asked)
         steps = _steps(resolved[0])
         work = Work("pretend", {"render": [Round(steps, 1.0 / steps)]})
-        return self.jobs.submit(RenderRun(resolved, work), self._render)
+        run = RenderRun(resolved, work)
+        run.own_adapters = wanted  # type: ignore[attr-defined]
+        return self.jobs.submit(run, self._render)
 
     def make(self, recipe: Recipe, plan: Plan | None = None) -> Take:
         self.jobs.refuse_to_wait()
@@ -217,21 +229,65 @@ class PretendSession:
         self, recipe: Recipe, n: int | None = None, *, keep: Plan | None = None, codes: bool | None = None,
         on_token: Any = None,
     ) -> Plan | list[Plan]:  # fmt: skip
-        self._must_plan()
+        self._must_plan(recipe.checkpoint)
         written = Plan(bpm=100, caption=recipe.caption, lyrics=recipe.lyrics, codes=(1, 2, 3))
         return written if n is None else [written] * n
 
-    def polish(self, caption: str, lyrics: str = "", seed: int = 0, *, on_token: Any = None, **fixed: Any) -> Plan:
-        self._must_plan()
+    def sketch(
+        self, sentence: str, instrumental: bool = False, seed: int = 0, *, language: str | None = None,
+        checkpoint: str | None = None, on_token: Any = None,
+    ) -> Plan:  # fmt: skip
+        self._must_plan(checkpoint)
+        words = "[Instrumental]" if instrumental else f"[Verse]\n{sentence}"
+        if on_token is not None:
+            for piece in ("<think>", f"caption: {sentence}", "</think>"):
+                on_token(piece)
+        return Plan(
+            caption=f"{sentence}, sketched", lyrics=words, bpm=60 + seed % 60, keyscale="A minor",
+            language=language or "en", seconds=12.0,
+        )  # fmt: skip
+
+    def polish(
+        self, caption: str, lyrics: str = "", seed: int = 0, *, checkpoint: str | None = None, on_token: Any = None,
+        **fixed: Any,
+    ) -> Plan:  # fmt: skip
+        self._must_plan(checkpoint)
         return Plan(caption=f"{caption}, polished", lyrics=lyrics, **fixed)
+
+    def understand(self, source: Any, seed: int = 0, *, checkpoint: str | None = None, on_token: Any = None) -> Plan:
+        self._must_plan(checkpoint)
+        heard = self.sound(source)
+        return Plan(caption=f"a sine of {heard.seconds:.1f} s", lyrics="[Instrumental]", bpm=90, seconds=heard.seconds)
 
     def plan_score(self, source: Any, plan: Plan | None = None, scale: float = 0.1) -> Any:
         self._must_plan()
         return SimpleNamespace(total=0.5)
 
-    def _must_plan(self) -> None:
-        if not self.has_planner:
-            raise RecipeError(f"{self.name} has no planner.")
+    def _must_plan(self, checkpoint: str | None = None) -> None:
+        asked = self._engine if checkpoint is None else self._named(checkpoint)
+        if not asked.capabilities.plans:
+            raise RecipeError(f"{asked.name} has no planner.")
+
+    @property
+    def adapters(self) -> tuple[tuple[str, str, float], ...]:
+        return self._adapters
+
+    def codes(self, source: Any, *, checkpoint: str | None = None) -> tuple[int, ...]:
+        asked = self._engine if checkpoint is None else self._named(checkpoint)
+        if not asked.capabilities.codes:
+            raise RecipeError(f"{asked.name} has no audio codes.")
+        return tuple(range(max(1, int(5 * self.sound(source).seconds))))
+
+    def lora(self, *adapters: Any) -> tuple[str, ...]:
+        wanted = _adapters(adapters)
+        if not self.capabilities.attaches:
+            raise RecipeError(f"{self.name} takes no adapters.")
+
+        def attach() -> tuple[str, ...]:
+            self._adapters = wanted
+            return tuple(name for name, _, _ in wanted)
+
+        return self.jobs.call(attach, between=True)
 
     # -- keeping and looking
 
@@ -251,6 +307,8 @@ class PretendSession:
 
     def _render(self, run: RenderRun) -> None:
         recipe = run.recipe
+        own = getattr(run, "own_adapters", None)
+        self._worn = self._adapters if own is None else own
         steps, shows = _steps(recipe), isinstance(recipe.sampling, FlowSampling)
         frames = max(4, int(5 * (recipe.seconds or 8)))
         goal = np.random.default_rng(recipe.seed).standard_normal((frames, 8)).cumsum(axis=0).astype(np.float32)
@@ -287,7 +345,7 @@ class PretendSession:
             audio.on_grid(),
             np.zeros((4, 8), np.float32) if step.state is None else np.asarray(step.state),
             parents=(source.id,) if hasattr(source, "id") else (),
-            made_with={"checkpoint": _player(recipe).name},
+            made_with={"checkpoint": _player(recipe).name, "adapters": {n: w for n, _, w in self._worn}},
         )
         self._sounds.remember(take)
         return take
@@ -298,6 +356,17 @@ class PretendSession:
 
     def close(self) -> None:
         self.jobs.close()
+
+
+def _adapters(asked: Any) -> tuple[tuple[str, str, float], ...]:
+    """Adapters as people name them, each with its name, file and strength; any file that is there will do."""
+    found = []
+    for one in asked:
+        place, strength = one if isinstance(one, tuple) else (one, 1.0)
+        if not Path(place).exists():
+            raise CheckpointError(f"There is no adapter {shown(str(place))}.")
+        found.append((Path(place).stem, str(place), float(strength)))
+    return tuple(found)
 
 
 def _player(resolved: Recipe) -> PretendEngine:

@@ -110,8 +110,15 @@ def test_two_folders_of_one_name_are_not_taken_for_each_other(lab: Session, musi
 def test_another_planner_is_not_left_out_in_silence(lab: Session, tiny_turbo: Path, tmp_path: Path) -> None:
     assert lab.use(tiny_turbo, lm=tiny_turbo / "lm").plans
     shutil.copytree(tiny_turbo / "lm", tmp_path / "lm")
-    with pytest.raises(CheckpointError, match="with another planner"):
-        lab.use(tiny_turbo, lm=tmp_path / "lm")
+    before = lab.engine
+    assert "more" in str(lab.cost(tiny_turbo, lm=tmp_path / "lm"))
+    assert lab.engine is before, "a price opens nothing"
+    assert lab.use(tiny_turbo, lm=tmp_path / "lm").plans
+    assert lab.engine is not before
+    assert lab.checkpoints.count(before.name) == 1
+    assert "open already" in str(lab.cost(tiny_turbo, lm=tmp_path / "lm"))
+    assert lab.make(SHORT).made_with["checkpoint"] == before.name
+    assert lab.plan(SHORT, codes=False).caption is not None
 
 
 def test_a_checkpoint_opened_by_many_threads_at_once_is_one(tiny_turbo: Path, musicgen: Path, tmp_path: Path) -> None:

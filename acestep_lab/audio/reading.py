@@ -66,6 +66,15 @@ def read(source: Any, longest: float = LONGEST_SOURCE_SECONDS) -> SoundFile:
         return SoundFile(samples, rate, layouts.known(names, len(samples)))
 
 
+def seconds_of(path: Path) -> float:
+    """How long a sound file of ours lasts, by its header; SourceError where it has none."""
+    try:
+        about = soundfile.info(str(path))
+    except soundfile.LibsndfileError as error:
+        raise _no_sound(path.name, error) from None
+    return float(about.frames / about.samplerate)
+
+
 def tags(source: Any) -> dict[str, str]:
     """The texts in a sound file: "title", "comment", "software" and the like; SourceError where it is none."""
     with opened(source) as (file, name, path):

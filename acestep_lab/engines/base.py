@@ -317,6 +317,10 @@ class Located(Protocol):
 class Attaches(Protocol):
     """An engine that adapters (LoRA and kin) can be put on."""
 
+    @property
+    def attached(self) -> tuple[tuple[Adapter, float], ...]:
+        """The adapters that are on, each with its strength."""
+
     def attach(self, adapters: Sequence[tuple[Adapter, float]]) -> tuple[str, ...]:
         """Put these adapters on, and only these; their names. CheckpointError, and all as it was, if one does not fit."""
 

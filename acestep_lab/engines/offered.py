@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from acestep_lab.engines import registry
 from acestep_lab.errors import CheckpointError
+from acestep_lab.models.catalog import LMS
 
 FREE_LICENCES = ("MIT", "Apache-2.0", "BSD-3-Clause", "BSD-2-Clause")
 """Licences of weights that let everybody do everything; any other is shown where a checkpoint is chosen."""
@@ -49,6 +50,35 @@ def _looked_at(family: str, module: registry.Family, name: str) -> OfferedCheckp
         return OfferedCheckpoint(name, family, entry.licence, str(problem), entry.note, entry.bytes, entry.tasks)
     can = engine.capabilities
     return OfferedCheckpoint(name, family, can.licence, "", entry.note, size, can.tasks)
+
+
+@dataclass(frozen=True)
+class OfferedPlanner:
+    """A planner that a checkpoint can be opened with, as somebody who chooses sees it."""
+
+    name: str
+    note: str = ""
+    missing: str = ""
+    """Why it cannot be used now; "" where it is on this machine."""
+
+
+def offered_planners(checkpoint: str) -> tuple[OfferedPlanner, ...]:
+    """The planners a checkpoint of the catalogs can be opened with; none where its family has no such thing."""
+    try:
+        if not registry.open_engine(checkpoint).capabilities.takes_lm:
+            return ()
+    except CheckpointError:
+        return ()
+    return tuple(OfferedPlanner(row.name, row.note, _lacks(checkpoint, row.name)) for row in LMS.values())
+
+
+def _lacks(checkpoint: str, planner: str) -> str:
+    """Why a checkpoint cannot be opened with a planner; "" where it can."""
+    try:
+        registry.open_engine(checkpoint, planner)
+    except CheckpointError as problem:
+        return str(problem)
+    return ""
 
 
 def licence_note(licence: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from acestep_lab.engines import registry
-from acestep_lab.engines.base import Engine, Located
+from acestep_lab.engines.base import Attaches, Engine, Located
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import CheckpointError, shown
 from acestep_lab.models.device_manager import DeviceManager
@@ -57,13 +57,17 @@ class OpenEngines:
 
     # -- several -------------------------------------------------------------------------------------------------------
 
-    def cost(self, name: str | os.PathLike[str]) -> CheckpointCost:
+    def cost(self, name: str | os.PathLike[str], lm: str | os.PathLike[str] | None = None) -> CheckpointCost:
         """What opening a checkpoint would cost: bytes more, bytes shared, what makes room; nothing is loaded. One that is
-        open costs nothing more.
+        open costs nothing more, but for another planner.
         """
         name = checks.place("A checkpoint", name)
-        engine = self._engines.get(name) or registry.open_engine(name)
+        engine = (self._engines.get(name) if lm is None else None) or self._unopened(name, lm)
         with self._lock:
+            if lm is not None and self._has_other_planner(engine):
+                return self.devices.cost_of_exchange(
+                    engine.name, engine.component_specs(), passes=engine.passes, longest=engine.capabilities.seconds[1]
+                )
             if self._is_open(engine):
                 return self.devices.cost_of_open(self._key(self._engines[engine.name]))
             return self._cost(engine)
@@ -71,10 +75,35 @@ class OpenEngines:
     def use(self, name: str | os.PathLike[str], lm: str | os.PathLike[str] | None = None) -> Engine:
         """Make a checkpoint the one in use, opened where it is not yet; CheckpointError where there is none."""
         name = checks.place("A checkpoint", name)
-        lm = None if lm is None else checks.place("A planner (lm)", lm)
-        known = self._engines.get(name) if lm is None else None
-        self.current = known or self._opened(registry.open_engine(name, lm))
+        engine = (self._engines.get(name) if lm is None else None) or self._unopened(name, lm)
+        with self._lock:
+            exchanged = lm is not None and self._has_other_planner(engine)
+            self.current = self._exchanged(engine) if exchanged else self._opened(engine)
         return self.current
+
+    def _unopened(self, name: str, lm: str | os.PathLike[str] | None) -> Engine:
+        """A checkpoint's engine with a planner, computing as the open one of that name does; not yet among the open ones."""
+        lm = None if lm is None else checks.place("A planner (lm)", lm)
+        precision = getattr(self._engines.get(name), "precision", "auto")
+        return registry.open_engine(name, lm) if precision == "auto" else registry.open_engine(name, lm, precision)
+
+    def _has_other_planner(self, engine: Engine) -> bool:
+        """Whether this very checkpoint is open, with another planner."""
+        known = self._engines.get(engine.name)
+        if not (isinstance(engine, Located) and isinstance(known, Located)) or known is engine:
+            return False
+        return known.location[:1] == engine.location[:1] and known.location != engine.location
+
+    def _exchanged(self, engine: Engine) -> Engine:
+        """Let an engine with another planner take the place of the open one of its name; its adapters come along."""
+        known, longest = self._engines[engine.name], engine.capabilities.seconds[1]
+        specs = engine.component_specs()
+        self.devices.exchange(engine.name, specs, engine.build, passes=engine.passes, longest=longest)
+        engine.connect(self.devices.of(engine.name))
+        self._engines[engine.name] = engine
+        if isinstance(engine, Attaches) and isinstance(known, Attaches) and known.attached:
+            engine.attach(known.attached)
+        return engine
 
     def named(self, name: str) -> Engine:
         """An open engine; CheckpointError where none of that name is open."""
@@ -193,7 +222,8 @@ class OpenEngines:
         }
 
     def _key(self, engine: Engine) -> str:
-        return next((key for key, one in self._engines.items() if one is engine), self._first)
+        own = engine.name if engine.name in self._engines else self._first  # it was open, with another planner
+        return next((key for key, one in self._engines.items() if one is engine), own)
 
 
 def _is_same(one: Engine, other: Engine) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import LabError, LibraryError, sentence, shown
 from acestep_lab.jobs.events import Event
-from acestep_lab.jobs.owners import Owners
+from acestep_lab.jobs.owners import MOST_NAME, Owners, OwnNames
 from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.worker import AnyRun
 from acestep_lab.prompt.recipe import Recipe
@@ -32,6 +32,8 @@ MOST_REMEMBERED = 512 * 2**20
 """Bytes of takes held in memory besides those on disk."""
 MOST_SEARCHED = 100_000
 """Takes looked through for one that started from a recording."""
+MOST_SOUNDS = 60
+"""Recordings kept for one visitor."""
 NOT_YOURS = "That take belongs to somebody else."
 
 
@@ -44,6 +46,7 @@ class OwnedLibrary:
     def __init__(self, library: Library, jobs: JobQueue | None = None) -> None:
         self.library = library
         self.owners = Owners(getattr(library, "folder", None))
+        self._names = OwnNames(getattr(library, "folder", None))
         self._recent: OrderedDict[str, Take] = OrderedDict()
         self._unsaved: dict[str, Take] = {}
         self._titled: dict[str, tuple[object, Mapping[str, str]]] = {}
@@ -85,6 +88,8 @@ class OwnedLibrary:
         """The take of an id that somebody may start from; None for a recording that one of their takes started from."""
         if name.startswith("take-"):
             return self.take(name, owner)
+        if self.owners.of(name) is not None and self._sees(name, owner):
+            return None
         mine: tuple[Take | Card, ...] = (*self.unsaved_takes(owner), *self.cards(owner, most=MOST_SEARCHED))
         if not any(name in one.parents for one in mine):
             raise LibraryError(f"{shown(name)} is no recording of yours; bring its file once more.")
@@ -156,6 +161,79 @@ class OwnedLibrary:
         if not self._sees(id, owner):
             return Relative(id, "other" if id not in self.owners.left(owner) else "bin", called, parents)
         return Relative(id, "bin" if id in self.library.trash() else "gone", called, parents)
+
+    # -- recordings -----------------------------------------------------------------------------------------------------
+
+    def keep_sound(self, audio: Audio, owner: str, name: str) -> None:
+        """Keep a recording somebody brought, under the name of its file; LibraryError where the disk refuses, or it is much."""
+        if owner and audio.id not in self.sounds(owner) and len(self.sounds(owner)) >= MOST_SOUNDS:
+            raise LibraryError(
+                f"{MOST_SOUNDS} sounds are kept for you already; forget one in the list, then bring this one again. "
+                "It is in hand until you reload the page."
+            )
+        before = self._whose_sound(audio.id)
+        self.library.keep_sound(audio)
+        self.owners.claim(audio.id, before, owner)
+        self._name(audio.id, owner, name)
+        self.owners.write()
+
+    def sounds(self, owner: str = "") -> list[str]:
+        """Ids of the recordings somebody brought, the one brought last first."""
+        kept = self._reading(self.library.sounds)
+        return [id for id in kept if self._sees(id, owner) and (owner or self.library.sound_name(id))]
+
+    def sound(self, id: str, owner: str) -> Audio:
+        """One of somebody's recordings; LibraryError for anybody else's."""
+        self._check_sound(id, owner)
+        audio: Audio = self._reading(lambda: self.library.open_sound(id))
+        return audio
+
+    def sound_seconds(self, id: str) -> float:
+        """How long a recording lasts; 0 where its file cannot be read, which opening it will say."""
+        try:
+            return float(self._reading(lambda: self.library.sound_seconds(id)))
+        except LibraryError:
+            return 0.0
+
+    def sound_name(self, id: str, owner: str) -> str:
+        """What somebody calls a recording of theirs: two people may have brought the very same."""
+        self._check_sound(id, owner)
+        return self._names.of(owner, id) or (self.library.sound_name(id) if self.owner_of(id) == owner else "") or id
+
+    def name_sound(self, id: str, owner: str, name: str) -> None:
+        """Call a recording of somebody's otherwise."""
+        self._check_sound(id, owner)
+        if not " ".join(name.split()):
+            raise LibraryError("A recording needs a name; write one, or leave the one it has.")
+        self._name(id, owner, name)
+
+    def forget_sound(self, id: str, owner: str) -> None:
+        """Take a recording off somebody's list; what no take starts from, and nobody else has, is deleted."""
+        self._check_sound(id, owner)
+        if len(self.owners.holders(id)) < 2 and self._reading(lambda: self.library.forget_sound(id)):
+            self.owners.forget(id)
+        else:
+            self.owners.leave(id, owner)
+        self._names.put(owner, id, "")
+        self.owners.write()
+
+    def _whose_sound(self, id: str) -> str | None:
+        """Whose a recording is already; None for one that nobody has. What is not the host's is in the table of owners."""
+        known = self.owners.of(id)
+        return (
+            "" if known is None and id in self._reading(self.library.sounds) and self.library.sound_name(id) else known
+        )
+
+    def _name(self, id: str, owner: str, name: str) -> None:
+        """Write down what somebody calls a recording; its owner's name is the one everything made from it bears."""
+        if self.owner_of(id) == owner:
+            self._reading(lambda: self.library.name_sound(id, name))
+        else:
+            self._names.put(owner, id, " ".join(name.split())[:MOST_NAME])
+
+    def _check_sound(self, id: str, owner: str) -> None:
+        if not is_sound_id(id) or not self._sees(id, owner):
+            raise LibraryError("That recording is not on your list; bring its file in once more.")
 
     # -- takes ----------------------------------------------------------------------------------------------------------
 

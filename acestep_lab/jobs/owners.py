@@ -20,6 +20,7 @@ from acestep_lab.errors import LibraryError
 from acestep_lab.files import read_json, write_whole
 
 FILE = "owners.json"
+NAMES_FILE = "sound-names.json"
 MOST_NAME = 200
 """Characters of the longest name in the file."""
 _log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class Owners:
     def __init__(self, folder: Path | None) -> None:
         self._path = None if folder is None else folder / FILE
         self._lock = threading.Lock()
+        self._gone: set[str] = set()
         self.problem = ""
         """What is wrong with the file, as a sentence; "" where nothing is."""
         self._named = self._read()
@@ -72,15 +74,22 @@ class Owners:
             by, left = self._named.get(id, _HOSTS)
             self._named[id] = Made(by, _each((*left, name)))
 
+    def forget(self, id: str) -> None:
+        """What is deleted is nobody's any more, and may be anybody's who brings it again."""
+        with self._lock:
+            self._named.pop(id, None)
+            self._gone.add(id)
+
     def write(self) -> None:
         """Bring the file up to date with what other processes wrote there; LibraryError where the disk refuses."""
         if self._path is None:
             return
         with self._lock:
             mine = {id: made for id, made in self._named.items() if made != _HOSTS}
-            if not mine:
+            gone, self._gone = self._gone - set(self._named), set()
+            if not mine and not gone:
                 return
-            found = self._read()
+            found = {id: made for id, made in self._read().items() if id not in gone}
             if self.problem:
                 self._move_away(self._path)
             self._named = self._named | {id: made for id, made in found.items() if id not in self._named}
@@ -112,6 +121,45 @@ class Owners:
             os.replace(path, path.with_name(f"owners-unread-{time.time_ns()}.json"))
         except OSError as problem:
             raise LibraryError(f"{self.problem} It cannot be moved out of the way ({problem.strerror}).") from None
+
+
+class OwnNames:
+    """What people call recordings that somebody else brought first: a small file beside the takes, or memory alone."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._path = None if folder is None else folder / NAMES_FILE
+        self._lock = threading.Lock()
+        self._named = self._read()
+
+    def of(self, owner: str, id: str) -> str:
+        """What somebody calls a recording; "" where they said nothing."""
+        return self._named.get(owner, {}).get(id, "")
+
+    def put(self, owner: str, id: str, name: str) -> None:
+        """Write it down; "" forgets it. LibraryError where the disk refuses."""
+        with self._lock:
+            theirs = {**self._named.get(owner, {}), id: name}
+            if theirs == self._named.get(owner, {}) | {id: ""} and not self.of(owner, id):
+                return
+            self._named[owner] = {key: one for key, one in theirs.items() if one}
+            if self._path is not None:
+                text = json.dumps(self._named, ensure_ascii=False)
+                write_whole(self._path, lambda path: path.write_text(text, encoding="utf-8"), "The list of names")
+
+    def _read(self) -> dict[str, dict[str, str]]:
+        """The file's table; what cannot be read names nothing."""
+        if self._path is None or not os.path.lexists(self._path):
+            return {}
+        try:
+            found = read_json(self._path, "The list of names", LibraryError)
+        except LibraryError as problem:
+            _log.warning(str(problem))
+            return {}
+        return {
+            owner: {id: name[:MOST_NAME] for id, name in names.items() if isinstance(name, str)}
+            for owner, names in found.items()
+            if isinstance(names, Mapping)
+        }
 
 
 def _made(value: object) -> Made | None:

@@ -87,16 +87,17 @@ class JobQueue:
         self._notify(*((run, Event("state", "queued", run.id)) if run.state == "queued" else (None, None)))
         return run
 
-    def call(self, job: Callable[[], T], stop: threading.Event | None = None) -> T:
+    def call(self, job: Callable[[], T], stop: threading.Event | None = None, between: bool = False) -> T:
         """Do a small job on the worker thread and return what it gives; a run under way does it between two steps.
 
-        Ctrl-C drops a job that has not begun, and sets `stop` for one that has.
+        What would change a run under way is done `between` two runs. Ctrl-C drops a job that has not begun, and sets `stop`
+        for one that has.
         """
         self._worker.must_be_open()
         if self.is_current:
             return job()
         future: Future[T] = Future()
-        self._worker.put_aside(future, job)
+        self._worker.put_aside(future, job, between)
         try:
             while not future.done():
                 wait([future], timeout=0.2)  # in naps, so that a notebook's interrupt gets through

@@ -6,7 +6,7 @@ The loop stores each take the moment it exists: for a group, sample; then per it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from types import NoneType
@@ -15,13 +15,14 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from acestep_lab.audio.audio import Audio
-from acestep_lab.engines.base import Engine, Plans, Prepared, Previews, Profiles, Request, groups
+from acestep_lab.engines.base import Attaches, Engine, Plans, Prepared, Previews, Profiles, Request, groups
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import LintWarning, RecipeError, shown, warn_caller
 from acestep_lab.jobs.eta import DECODE, ENCODE, PLAN, RENDER, Work
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.work import item_work, work_key
+from acestep_lab.models.adapters import Adapter
 from acestep_lab.plan.following import thinks
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt import checks
@@ -30,6 +31,8 @@ from acestep_lab.prompt.tasks import MAX_SEED, TASKS, Retake, Task
 from acestep_lab.takes.sounds import Sounds
 from acestep_lab.takes.take import Take
 
+Adapters = Sequence[tuple[Adapter, float]]
+"""Adapters that were opened, each with its strength."""
 MOST_RECIPES = 10_000
 """Recipes of one start; a generator without end is refused."""
 
@@ -103,16 +106,20 @@ class Renderer:
         plan: Plan | None = None,
         shared: SharedPlan | None = None,
         engine: Engine | None = None,
+        adapters: Adapters | None = None,
     ) -> RenderRun:
         """Queue a run; RecipeError for what cannot be made, before any work. With `shared`, one plan for all its recipes;
-        with `engine`, that one makes them all.
+        with `engine`, that one makes them all; with `adapters`, these are on while it works, and no others.
         """
         self.queue.must_be_open()
         items = [self.resolve(recipe, plan, engine) for recipe in asked]
+        for maker in {id(item.engine): item.engine for item in items if adapters is not None}.values():
+            if not isinstance(maker, Attaches):
+                raise RecipeError(f"{maker.name} takes no adapters.")
         planned = [thinks(item.request.recipe, self.engines.has_planner(item.engine)) for item in items]
         run = RenderRun([item.request.recipe for item in items], self._work(items, planned))
         self._remark(run, items, plan)
-        return self.queue.submit(run, partial(self.render, items=items, plan=plan, shared=shared))
+        return self.queue.submit(run, partial(self.render, items=items, plan=plan, shared=shared, adapters=adapters))
 
     def vary(self, source: Take | Recipe, seeds: Iterable[int], variance: float | None = None) -> RenderRun:
         """Queue a take for each seed: by the source's own plan, or near the source where there is a variance."""
@@ -170,8 +177,9 @@ class Renderer:
     # -- on the worker thread ------------------------------------------------------------------------------------------
 
     def render(
-        self, run: RenderRun, items: Sequence[Item], plan: Plan | None = None, shared: SharedPlan | None = None
-    ) -> None:
+        self, run: RenderRun, items: Sequence[Item], plan: Plan | None = None, shared: SharedPlan | None = None,
+        adapters: Adapters | None = None,
+    ) -> None:  # fmt: skip
         """Plan → words and sources → conditions → steps → sound → takes; what the machine does meanwhile is told."""
         run.may_load(self.engines.loading)
         with self.engines.notifying(run.message):
@@ -181,7 +189,8 @@ class Renderer:
             run.can_keep(partial(self._keep_step, run, items, prepared))
             run.can_hear(partial(self._hear_step, items))
             for engine, places in _by_engine(items):
-                self._render_with(engine, run, items, places, prepared)
+                with _wearing(engine, adapters):
+                    self._render_with(engine, run, items, places, prepared)
         run.finish()
 
     def _render_with(
@@ -316,6 +325,20 @@ class Renderer:
                     f"{self.engines.explain(item.engine)}."
                 )
                 break
+
+
+@contextmanager
+def _wearing(engine: Engine, adapters: Adapters | None) -> Iterator[None]:
+    """For a time, let these adapters be on and no others; None: those that are on anyway."""
+    if adapters is None or not isinstance(engine, Attaches):
+        yield
+        return
+    usual = engine.attached
+    engine.attach(adapters)
+    try:
+        yield
+    finally:
+        engine.attach(usual)
 
 
 def _by_engine(items: Iterable[Item]) -> Iterator[tuple[Engine, list[int]]]:

@@ -24,6 +24,8 @@ from acestep_lab.jobs.run import AnyRun
 
 RunBody = Callable[[Any], None]
 """What a run's turn is spent on: `work(run)`."""
+Job = tuple[Future[Any], Callable[[], Any]]
+"""A small job, and what its asker waits for."""
 PATIENCE = 10.0
 """Seconds that closing waits for the step at work."""
 CLOSED = "This session is closed; open another one with Session.open()."
@@ -38,10 +40,10 @@ def work_through(worker: Worker) -> None:
     """What the worker thread does: sleep until something is asked for, do all of it, sleep again."""
     while not worker.done:
         worker.sleep()
-        worker.run_small_jobs()
+        worker.run_small_jobs(between=True)
         while (run := worker.next_run()) is not None:
             worker.do(run)
-            worker.run_small_jobs()
+            worker.run_small_jobs(between=True)
 
 
 class Worker:
@@ -54,7 +56,8 @@ class Worker:
         self.history, self.clock = history or StageHistory(), clock
         self._lock = threading.Lock()
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()  # `put` may be called even by the collector
-        self._asides: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
+        self._asides: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._between: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._queue: FairQueue[AnyRun] = FairQueue()
         self._work: dict[AnyRun, RunBody] = {}
         self._withdrawn: list[AnyRun] = []
@@ -78,22 +81,25 @@ class Worker:
     def done(self) -> bool:
         """Whether nothing more can be asked for, and all that was is done."""
         with self._lock:
-            idle = self._asides.empty() and not self._queue.waiting
+            idle = self._asides.empty() and self._between.empty() and not self._queue.waiting
         return self._closed and idle
 
     def sleep(self) -> None:
         """Wait until something is asked for."""
         self._wake.get()
 
-    def run_small_jobs(self) -> None:
-        """Do the small jobs that wait now, and tell the runs that wait how they stand; a run calls this between two steps."""
-        for _ in range(self._asides.qsize()):
-            future, job = self._asides.get()
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(job())
-                except BaseException as error:  # noqa: BLE001 - it belongs to whoever asked
-                    future.set_exception(error)
+    def run_small_jobs(self, between: bool = False) -> None:
+        """Do the small jobs that wait now, and tell the runs that wait how they stand; a run calls this between two steps, the
+        thread itself `between` two runs, where those are done too that no run may notice.
+        """
+        for waiting in (self._asides, self._between) if between else (self._asides,):
+            for _ in range(waiting.qsize()):
+                future, job = waiting.get()
+                if future.set_running_or_notify_cancel():
+                    try:
+                        future.set_result(job())
+                    except BaseException as error:  # noqa: BLE001 - it belongs to whoever asked
+                        future.set_exception(error)
         self._update_positions()
 
     def next_run(self) -> AnyRun | None:
@@ -193,12 +199,12 @@ class Worker:
             self._moved = True
         self._wake.put(None)
 
-    def put_aside(self, future: Future[Any], job: Callable[[], Any]) -> None:
-        """Let a small job be done between two steps."""
+    def put_aside(self, future: Future[Any], job: Callable[[], Any], between: bool = False) -> None:
+        """Let a small job be done between two steps; or `between` two runs, so that no run changes under way."""
         with self._lock:
             self.must_be_open()
             self._begin()
-            self._asides.put((future, job))
+            (self._between if between else self._asides).put((future, job))
         self._wake.put(None)
 
     def _begin(self) -> None:

@@ -236,17 +236,43 @@ class DeviceManager:
             self._let_go_of_waiting()
             return cost
 
+    def cost_of_exchange(
+        self, checkpoint: str, components: Iterable[ComponentSpec], *, passes: int = 1, longest: float = math.inf
+    ) -> CheckpointCost:
+        """What an open checkpoint would cost with other components in place of its own: with another planner."""
+        self._require_open(checkpoint)
+        return self.plans.with_other_components(checkpoint, components, passes=passes, longest=longest)
+
+    def exchange(
+        self, checkpoint: str, components: Iterable[ComponentSpec], build: Build, *, passes: int = 1,
+        longest: float = math.inf,
+    ) -> CheckpointCost:  # fmt: skip
+        """Give an open checkpoint other components in place of its own; MachineError while it is at work."""
+        with self._lock:
+            cost = self.cost_of_exchange(checkpoint, components, passes=passes, longest=longest)
+            self._let_go_of(checkpoint)
+            self.plans = cost.plan
+            self._open[checkpoint] = _Open(build, cost.plan[checkpoint])
+            for one, opened in self._open.items():
+                opened.usual = replace(opened.usual, waiting_bytes=self.plans[one].waiting_bytes)
+            self._let_go_of_waiting()
+            return cost
+
+    def _let_go_of(self, checkpoint: str) -> None:
+        """Give back the memory of what only a checkpoint used; MachineError while it is at work. The lock is held."""
+        if any(loaded.entered for (key, _), loaded in self._loaded.items() if key == checkpoint):
+            raise MachineError(f"The checkpoint {shown(checkpoint)} is at work; close it when its run is through.")
+        self.free(checkpoint)
+        for place in [place for place in self._loaded if place[0] == checkpoint]:
+            self._forget(place)
+
     def remove(self, checkpoint: str) -> None:
         """Close a checkpoint and give back the memory of what only it used; MachineError while it is at work, or alone."""
         with self._lock:
             self._require_open(checkpoint)
-            if any(loaded.entered for (key, _), loaded in self._loaded.items() if key == checkpoint):
-                raise MachineError(f"The checkpoint {shown(checkpoint)} is at work; close it when its run is through.")
             if len(self._open) == 1:
                 raise MachineError(f"{shown(checkpoint)} is the only checkpoint open; a session needs one.")
-            self.free(checkpoint)
-            for place in [place for place in self._loaded if place[0] == checkpoint]:
-                self._forget(place)
+            self._let_go_of(checkpoint)
             self.plans = self.plans.without_checkpoint(checkpoint)
             del self._open[checkpoint]
 

@@ -135,6 +135,17 @@ class SharedMemoryPlan:
         after = SharedMemoryPlan({**self.plans, checkpoint: plan}, MappingProxyType({**self.same, **same})).settled()
         return CheckpointCost(checkpoint, self, after)
 
+    def with_other_components(
+        self, checkpoint: str, components: Iterable[ComponentSpec], *, passes: int = 1, longest: float = math.inf
+    ) -> CheckpointCost:
+        """What an open checkpoint costs with other components in place of its own: with another planner."""
+        if len(self.plans) > 1:
+            rest = self.without_checkpoint(checkpoint)
+            return replace(rest.with_checkpoint(checkpoint, components, passes=passes, longest=longest), before=self)
+        first = self[checkpoint]
+        plan = budget(first.machine, components, passes=passes, tier=first.tier, longest=longest)
+        return CheckpointCost(checkpoint, self, SharedMemoryPlan.of(checkpoint, plan).settled())
+
     def without_checkpoint(self, checkpoint: str) -> SharedMemoryPlan:
         """The plan once a checkpoint is closed; what it shared belongs to the others."""
         self[checkpoint]
@@ -216,10 +227,16 @@ class CheckpointCost:
             return MappingProxyType(found)
         for name in self.plan[self.checkpoint].names:
             place = (self.checkpoint, name)
-            other = next((one for one in self.before.places() if self.plan.shares(one, place)), None)
+            other = next((one for one in self.before.places() if self._is_there(one, place)), None)
             if other is not None:
                 found[name] = other[0]
         return MappingProxyType(found)
+
+    def _is_there(self, one: Place, place: Place) -> bool:
+        """Whether what stands at a place now is what a component will be; a checkpoint's other planner is not."""
+        if one[0] == self.checkpoint:
+            return one == place and self.before[one[0]].component(one[1]) == self.plan[place[0]].component(place[1])
+        return self.plan.shares(one, place)
 
     @property
     def shared_bytes(self) -> int:

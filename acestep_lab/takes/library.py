@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from acestep_lab.audio.audio import Audio
+from acestep_lab.audio.reading import seconds_of
 from acestep_lab.errors import LibraryError, RecipeError, SourceError, shown
 from acestep_lab.files import clean_text, read_json, to_json, write_whole
 from acestep_lab.prompt.checks import is_a, is_whole, plain, plain_number, sequence, truth
@@ -395,6 +396,21 @@ class Library:
             return ""
         return called[:MOST_NAME] if isinstance(called, str) else ""
 
+    def sound_seconds(self, name: str) -> float:
+        """How long a recording lasts, by its file's header; LibraryError where there is none, or it cannot be read."""
+        file = self._sound_of(self.folder / SOUNDS, sound_id(name))
+        if file is None:
+            raise LibraryError(f"The library keeps no recording {shown(name)}.")
+        try:
+            return seconds_of(file)
+        except SourceError as error:
+            raise LibraryError(f"The recording {name} cannot be read: {error}") from None
+
+    def forget_sound(self, name: str) -> bool:
+        """Delete a recording and what it is called, unless a take starts from it; returns whether it is gone."""
+        self._forget_sounds({sound_id(name)}, named=True)
+        return self._sound_of(self.folder / SOUNDS, name) is None
+
     def sounds(self) -> list[str]:
         """Ids of all kept recordings, the one brought last first."""
         folder = self.folder / SOUNDS
@@ -538,14 +554,18 @@ class Library:
             with contextlib.suppress(LibraryError):
                 self._forget_sounds(started_from)
 
-    def _forget_sounds(self, names: set[str]) -> None:
-        """Delete recordings that no take starts from any more; none while a damaged manifest may need one."""
+    def _forget_sounds(self, names: set[str], named: bool = False) -> None:
+        """Delete recordings that no take starts from any more; none while a damaged manifest may need one. Those that bear a
+        name were brought in by somebody, and stay until they are to go as well.
+        """
         needed = {name for card in self.cards() for name in (*card.parents, *_sources(card.recipe))}
         binned = [self._needs(one) for one in self._trash]
         if self._damaged or None in binned:
             return
         needed |= {name for names in binned for name in names or ()}
         for name in filter(is_sound_id, names - needed):
+            if self.sound_name(name) and not named:
+                continue
             if (file := self._sound_of(self.folder / SOUNDS, name)) is not None:
                 with contextlib.suppress(OSError):
                     file.unlink(missing_ok=True)

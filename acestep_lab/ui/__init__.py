@@ -13,8 +13,10 @@ from typing import Any
 from acestep_lab.ui import formatters
 
 _HOMES = {
+    "Adapters": "adapters",
     "CheckpointSwitch": "checkpoint_switch",
     "Export": "export",
+    "DescribeStrip": "describe",
     "Gallery": "gallery",
     "LatentPreview": "latent_preview",
     "LyricsEditor": "lyrics_editor",

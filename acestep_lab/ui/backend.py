@@ -7,6 +7,7 @@ asks, and cards as plain data. Knows no browser. Pages come and go; a run, and t
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,6 +21,7 @@ from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.session_like import SessionLike
+from acestep_lab.ui.adapter_rack import AdapterRack
 from acestep_lab.ui.cards import cards_of
 
 T = TypeVar("T")
@@ -33,11 +35,12 @@ class Backend:
         self.session = session
         self.jobs: JobQueue = session.jobs
         self.takes = OwnedLibrary(session.library, session.jobs)
+        self.rack = AdapterRack(session)
         self._pages: list[Callable[[], None]] = []
         self._lists: list[Callable[[str, object], None]] = []
         self._switching = threading.RLock()
 
-    def use(self, checkpoint: str, by: str = "") -> None:
+    def use(self, checkpoint: str, by: str = "", lm: str | None = None) -> None:
         """Make another checkpoint the one in use, for all pages that have chosen none of their own; runs under way keep theirs.
 
         For the host, since it moves what is in memory for everybody.
@@ -45,7 +48,7 @@ class Backend:
         if by:
             raise LabError("Only the host can change the checkpoint everybody uses; choose among the open ones.")
         with self._switching:
-            self.session.use(checkpoint)
+            self.session.use(checkpoint) if lm is None else self.session.use(checkpoint, lm)
         for page in tuple(self._pages):
             try:
                 page()
@@ -83,12 +86,14 @@ class Backend:
         owner: str = "",
         title: str = "",
         address: str = "",
+        adapters: Sequence[tuple[str | os.PathLike[str], float]] | None = None,
     ) -> RenderRun:
-        """Begin a render for somebody, who comes from an address; returns at once."""
+        """Begin a render for somebody, who comes from an address; returns at once. `adapters` are those of this run alone."""
         self.takes.check_sources(recipe, owner)
         title = title or self._title(recipe, owner)
+        more: dict[str, Any] = {} if adapters is None else {"adapters": adapters}
         with Client(owner, address).acting(title):
-            return self.session.start(recipe) if plan is None else self.session.start(recipe, plan)
+            return self.session.start(recipe, **more) if plan is None else self.session.start(recipe, plan, **more)
 
     def _title(self, recipe: Recipe | Sequence[Recipe], owner: str) -> str:
         """What the queue calls a run: as its (first) take will be called, and how many there will be."""

@@ -153,6 +153,11 @@ class PlanView(Component):
         """The plan as it stands."""
         return self._plan
 
+    @property
+    def asked(self) -> Recipe | None:
+        """The recipe it was asked for."""
+        return self._recipe
+
     def recipe(self) -> Recipe:
         """The recipe with what was accepted of the plan."""
         if self._plan is None or self._recipe is None:

@@ -27,11 +27,13 @@ from acestep_lab.takes.take import Take
 from acestep_lab.ui import tracks
 from acestep_lab.ui.backend import Backend
 from acestep_lab.ui.component import Component
+from acestep_lab.ui.controllers.adapting import Adapting
 from acestep_lab.ui.controllers.base import Controller, tell
 from acestep_lab.ui.controllers.bringing import Bringing
 from acestep_lab.ui.controllers.checkpoints import Checkpoints
 from acestep_lab.ui.controllers.collecting import Collecting
 from acestep_lab.ui.controllers.composing import Composing
+from acestep_lab.ui.controllers.describing import Describing
 from acestep_lab.ui.controllers.exporting import Exporting
 from acestep_lab.ui.controllers.listening import Listening
 from acestep_lab.ui.controllers.planning import Planning
@@ -92,6 +94,8 @@ class Studio:
         self.checkpoints = Checkpoints(self)
         self.bringing = Bringing(self)
         self.exporting = Exporting(self)
+        self.describing = Describing(self)
+        self.adapting = Adapting(self)
         self.controllers: list[Controller] = [one for one in vars(self).values() if isinstance(one, Controller)]
         """The parts of the page, in the order in which they hear what happens."""
 
@@ -125,14 +129,16 @@ class Studio:
         """One of this person's takes."""
         return self.backend.takes.take(id, self.owner)
 
-    def start(self, recipe: Recipe | Sequence[Recipe], plan: Plan | None = None, title: str = "") -> RenderRun:
+    def start(
+        self, recipe: Recipe | Sequence[Recipe], plan: Plan | None = None, title: str = "", **more: Any
+    ) -> RenderRun:
         """Start a render with this page's checkpoint; every part of the page hears of it."""
-        recipe = self._by_choice(recipe) if isinstance(recipe, Recipe) else [self._by_choice(one) for one in recipe]
-        run = self.backend.start(recipe, plan, self.owner, title, self.address)
+        recipe = self.by_choice(recipe) if isinstance(recipe, Recipe) else [self.by_choice(one) for one in recipe]
+        run = self.backend.start(recipe, plan, self.owner, title, self.address, **more)
         tell(self.controllers, "started", run)
         return run
 
-    def _by_choice(self, recipe: Recipe) -> Recipe:
+    def by_choice(self, recipe: Recipe) -> Recipe:
         """A recipe for the checkpoint that this page chose, if it chose one."""
         return recipe if self.checkpoint is None else recipe.replace(checkpoint=self.checkpoint)
 
@@ -185,9 +191,9 @@ class Studio:
 
     @property
     def plans(self) -> bool:
-        """Whether there is a planner to ask: that of the checkpoint in use, which is the one the session's verbs ask."""
+        """Whether the checkpoint of this page has a planner to ask."""
         session = self.backend.session
-        return session.has_planner and self.checkpoint in (None, session.name)
+        return session.has_planner if self.checkpoint is None else session.has_planner_of(self.checkpoint)
 
     # -- news ----------------------------------------------------------------------------------------------------------
 

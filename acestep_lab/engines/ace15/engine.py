@@ -360,6 +360,15 @@ class Ace15Engine:
     def codes(self, sound: Sound, stop: threading.Event | None = None) -> tuple[int, ...]:
         return self.sources.codes(sound, stop)
 
+    @property
+    def precision(self) -> object:
+        """What was asked for when it was opened: "auto" or "int8"."""
+        return self._precision
+
+    @property
+    def attached(self) -> tuple[tuple[Adapter, float], ...]:
+        return self._adapters
+
     def attach(self, adapters: Sequence[tuple[Adapter, float]]) -> tuple[str, ...]:
         with self.devices.on("dit") as dit:
             attach_adapters(dit, adapters)

@@ -1,4 +1,4 @@
-"""Bringing in: sounds from files, kept as takes where they are ours, and selected."""
+"""Bringing in: sounds from files, kept under their names for whoever brought them, and selected; ours come back as takes."""
 
 from __future__ import annotations
 
@@ -6,18 +6,66 @@ from collections.abc import Callable
 from typing import Any
 
 from acestep_lab.audio.audio import Audio
+from acestep_lab.errors import LabError
+from acestep_lab.jobs.owned_library import OwnedLibrary
 from acestep_lab.takes.take import Take
 from acestep_lab.ui import sound_drop
 from acestep_lab.ui.controllers.base import Controller, connect
+from acestep_lab.ui.sound_drop import Brought, MemoryShelf
+
+
+class OwnedShelf:
+    """One person's recordings in the library, and in memory those the disk refused."""
+
+    def __init__(self, takes: OwnedLibrary, owner: str) -> None:
+        self._takes, self._owner, self._unkept = takes, owner, MemoryShelf()
+
+    def put(self, sound: Audio, name: str) -> None:
+        """Keep a recording; where the disk refuses it stays in memory, and the sentence is raised."""
+        try:
+            self._takes.keep_sound(sound, self._owner, name)
+        except (LabError, OSError):
+            self._unkept.put(sound, name)
+            raise
+
+    def rows(self) -> list[Brought]:
+        """This person's recordings, the one brought last first."""
+        takes, owner = self._takes, self._owner
+        kept = [Brought(id, takes.sound_name(id, owner), takes.sound_seconds(id)) for id in takes.sounds(owner)]
+        known = {one.id for one in kept}
+        return [one for one in self._unkept.rows() if one.id not in known] + kept
+
+    def open(self, id: str) -> Audio:
+        """One of them; LabError for anybody else's."""
+        return self._unkept.open(id) if self._is_unkept(id) else self._takes.sound(id, self._owner)
+
+    def rename(self, id: str, name: str) -> None:
+        """Call it otherwise."""
+        if self._is_unkept(id):
+            self._unkept.rename(id, name)
+        else:
+            self._takes.name_sound(id, self._owner, name)
+
+    def forget(self, id: str) -> None:
+        """Take it off this person's list."""
+        if self._is_unkept(id):
+            self._unkept.forget(id)
+        else:
+            self._takes.forget_sound(id, self._owner)
+
+    def _is_unkept(self, id: str) -> bool:
+        return any(one.id == id for one in self._unkept.rows())
 
 
 class Bringing(Controller):
-    """The place where sounds are dropped."""
+    """The place where sounds are dropped, and the list of those that were."""
 
     def build(self, made: Callable[..., Any]) -> None:
-        self.drop = made(sound_drop, "SoundDrop")
+        shelf = OwnedShelf(self.backend.takes, self.studio.owner)
+        self.drop = made(sound_drop, "SoundDrop", shelf=shelf, url=self.studio.url)
 
     def connect(self) -> None:
+        self.drop.anywhere = bool(self.studio.listening.top.page)
         connect(self.drop, sound=self._on_sound)
 
     def _on_sound(self, sound: Take | Audio, name: str) -> None:

@@ -129,16 +129,20 @@ class Planning(Controller):
 
     def plan_first(self, recipe: Recipe) -> None:
         """Let the planner write; what is locked in the plan at hand, and what the form locks, stands."""
+        recipe = self.studio.by_choice(recipe)
         session, keep, on_token = self.backend.session, self._kept(recipe), self.listener()
         self.write(recipe, lambda: session.plan(recipe, keep=keep, on_token=on_token))
 
     def polish(self, recipe: Recipe) -> None:
         """Let the planner find better words; they are shown as a difference, and taken field by field."""
         fixed, session, on_token = self._fixed(recipe), self.backend.session, self.listener()
+        checkpoint = self.studio.checkpoint
         words = {name: fixed.pop(name) for name in WORDS if name in fixed}
 
         def ask() -> Plan:
-            found = session.polish(recipe.caption, recipe.lyrics, recipe.seed or 0, on_token=on_token, **fixed)
+            found = session.polish(
+                recipe.caption, recipe.lyrics, recipe.seed or 0, checkpoint=checkpoint, on_token=on_token, **fixed
+            )
             return found.replace(**words)
 
         self.write(recipe, ask)
