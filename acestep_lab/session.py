@@ -9,21 +9,22 @@ import os
 from collections.abc import Iterable, Sequence
 from functools import partial
 from types import NoneType
-from typing import Any, Self, TypeAlias, TypeVar, overload
+from typing import Any, Self, TypeAlias, overload
 
 import numpy as np
 
 from acestep_lab.audio.audio import Audio
-from acestep_lab.engines import registry
 from acestep_lab.engines.base import Attaches, Capabilities, Engine, HasCodes, Previews
 from acestep_lab.engines.offered import licence_note
-from acestep_lab.engines.opened import OpenEngines
+from acestep_lab.engines.opened import OpenEngines, able, asked_engine
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import RecipeError
+from acestep_lab.jobs import stems, stitching
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.planning import OnToken, Planning
 from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.rendering import Renderer, recipe_from, recipes_of
+from acestep_lab.jobs.stems import Stems
 from acestep_lab.jobs.worker import AnyRun
 from acestep_lab.listen.analysis import Analysis, analyze
 from acestep_lab.listen.plan_score import PlanScore
@@ -32,7 +33,7 @@ from acestep_lab.models.device_manager import DeviceManager
 from acestep_lab.models.memory_plan import MemoryPlan
 from acestep_lab.models.precision import Int8Mode
 from acestep_lab.models.shared_memory_plan import CheckpointCost
-from acestep_lab.models.tiers import Tier, asked_device, asked_dtype
+from acestep_lab.models.tiers import Tier
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt import checks, tasks
 from acestep_lab.prompt.recipe import Recipe
@@ -43,7 +44,6 @@ from acestep_lab.takes.sounds import Sounds
 from acestep_lab.takes.take import Take
 from acestep_lab.takes.verdict import Comparison, Verdict
 
-T = TypeVar("T")
 Place: TypeAlias = str | os.PathLike[str]  # a name, a folder or a file
 
 
@@ -85,12 +85,9 @@ class Session:
         ACESTEP_DTYPE say so for all sessions. Raises CheckpointError where there is no checkpoint, saying what is missing,
         and MachineError for a device that is not there.
         """
-        checks.instance("A tier", tier, (Tier, NoneType), " Tier.for_memory(8) gives one.")
-        named = checks.place("A checkpoint", checkpoint), None if lm is None else checks.place("A planner (lm)", lm)
         given: Any = library
         kept = given if checks.is_a(given, Library, NoneType) else Library(checks.place("A library's folder", given))
-        asked_device(device), asked_dtype(dtype)  # refused before anything is opened
-        return cls(registry.open_engine(*named, precision=precision), tier, kept, device=device, dtype=dtype)
+        return cls(asked_engine(checkpoint, lm, precision, tier, device, dtype), tier, kept, device=device, dtype=dtype)
 
     def use(self, checkpoint: Place, lm: Place | None = None) -> Capabilities:
         """Make another checkpoint the one in use, opened where it is not yet; what two have in common is in memory once.
@@ -124,7 +121,7 @@ class Session:
     def defaults(self, task: Task, checkpoint: str | None = None) -> Sampling:
         """What is decided for a task where a recipe says nothing, by the checkpoint in use or another open one."""
         engine = self.engine if checkpoint is None else self.engines.named(checkpoint)
-        return engine.defaults(checks.instance("A task", task, tuple(tasks.TASKS.values())))
+        return engine.defaults(checks.instance("A task", task, tuple(tasks.MODEL_TASKS.values())))
 
     @property
     def engine(self) -> Engine:
@@ -238,6 +235,19 @@ class Session:
         task = tasks.FlowEdit(source, described, described_lyrics, n_min, n_max, n_avg)
         return self._make_from(source, task, caption, lyrics, changes)
 
+    def stitch(self, pieces: Iterable[object], crossfade: str | float = "beat", **changes: object) -> Take:
+        """Pieces of takes and sounds one after another: `lab.stitch([(take, Region(0, 8)), other], crossfade="beat")`.
+
+        `Stitch` says what "beat", "none" and seconds mean. The words are the first take's where none are given.
+        """
+        return self.make(stitching.recipe_for(self.sound, pieces, crossfade, changes))
+
+    def stems(self, source: Source, which: str | Iterable[str] | None = None, **changes: object) -> Stems:
+        """The stems of a sound, and what is left of it: all that the checkpoint knows, "present" for those that are heard,
+        or a list. What is kept already is not made again.
+        """
+        return stems.of(self, source, which, **changes)
+
     def recipe_from(self, source: Source, task: Task, **changes: object) -> Recipe:
         """A recipe for a task on a source: a take's words and choices come along, its seed and length do not."""
         return recipe_from(self.sound(source), task, changes)
@@ -248,7 +258,7 @@ class Session:
 
     def resolve(self, recipe: Recipe, plan: Plan | None = None) -> Recipe:
         """The recipe with every "auto" decided by the plan, then the engine; raises RecipeError."""
-        return self._renderer.resolve(recipe, plan).request.recipe
+        return self._renderer.recipe(recipe, plan)
 
     # -- planning ------------------------------------------------------------------------------------------------------
 
@@ -333,14 +343,15 @@ class Session:
     def preview(self, step: Step | Take, at: float, seconds: float = 3.0) -> Audio:
         """The seconds around a time of a step's estimate, decoded alone, exactly; RecipeError where its engine has none."""
         checks.instance("What is previewed", step, (Step, Take))
-        latent: Any = step.latent if isinstance(step, Take) else step.estimate
-        engine = self._able(Previews, "has nothing to hear before its last step", of=self.engines.maker_of(step))
+        engine = able(self.engines.maker_of(step), Previews, "has nothing to hear before its last step")
+        own: Any = step.latent if isinstance(step, Take) else step.estimate
+        latent = self.encode(step) if isinstance(step, Take) and not own.size else own  # a stitched song has none
         return self.jobs.call(partial(engine.preview, latent, at, seconds))
 
     def codes(self, source: Source, *, checkpoint: str | None = None) -> tuple[int, ...]:
         """The audio codes of a take or any sound: what a cover through codes hears of it. RecipeError where an engine has none."""
         sound, maker = self.sound(source), self._named(checkpoint) or self.engine
-        engine = self._able(HasCodes, "has no audio codes", maker.capabilities.codes, maker)
+        engine = able(maker, HasCodes, "has no audio codes", maker.capabilities.codes)
         return self.jobs.aside(lambda stop: engine.codes(sound, stop))
 
     def encode(self, source: Source) -> np.ndarray:
@@ -364,7 +375,7 @@ class Session:
         A run under way keeps what it began with: they go on between two runs. Raises CheckpointError for one that is no
         adapter or does not fit, and leaves all as it was.
         """
-        wanted, engine = open_adapters(adapters), self._able(Attaches, "takes no adapters")
+        wanted, engine = open_adapters(adapters), able(self.engine, Attaches, "takes no adapters")
         return self.jobs.call(partial(engine.attach, wanted), between=True)
 
     @property
@@ -394,12 +405,6 @@ class Session:
     def _named(self, checkpoint: str | None) -> Engine | None:
         """An open engine by its name; None for none, which is the one in use."""
         return None if checkpoint is None else self.engines.named(checkpoint)
-
-    def _able(self, kind: type[T], otherwise: str, can: bool = True, of: Engine | None = None) -> T:
-        """The engine in use, or another, as one that can do something; RecipeError where it cannot."""
-        if not (can and isinstance(engine := of or self.engine, kind)):
-            raise RecipeError(f"{(of or self.engine).name} {otherwise}.")
-        return engine
 
     @property
     def runs(self) -> tuple[AnyRun, ...]:

@@ -15,6 +15,7 @@ from acestep_lab.engines.step import Step
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.planning import OnToken
 from acestep_lab.jobs.queue import JobQueue
+from acestep_lab.jobs.stems import Stems
 from acestep_lab.listen.analysis import Analysis
 from acestep_lab.listen.plan_score import PlanScore
 from acestep_lab.plan.plan import Plan
@@ -65,6 +66,8 @@ class SessionLike(Protocol):
     ) -> RenderRun: ...  # fmt: skip
     def make(self, recipe: Recipe, plan: Plan | None = None) -> Take: ...
     def vary(self, source: Take | Recipe, seeds: Iterable[int], variance: float | None = None) -> list[Take]: ...
+    def stitch(self, pieces: Iterable[object], crossfade: str | float = "beat", **changes: object) -> Take: ...
+    def stems(self, source: Source, which: str | Iterable[str] | None = None, **changes: object) -> Stems: ...
     def plan(
         self, recipe: Recipe, n: int | None = None, *, keep: Plan | None = None, codes: bool | None = None,
         on_token: OnToken = None,

@@ -34,10 +34,13 @@ from acestep_lab.ui import (
     PromptEditorWidget,
     RunQueueWidget,
     RunViewWidget,
+    SongBuilderWidget,
     SoundDropWidget,
+    StemsViewWidget,
     TakeTreeWidget,
     WaveformPickerWidget,
 )
+from acestep_lab.ui.stems_view import Lane
 
 lab = Session.open()
 
@@ -111,6 +114,29 @@ proof
 # %%
 takes = [take, bridge, waltz]
 GalleryWidget(takes, open=lab.load)
+
+# %% [markdown]
+# ## SongBuilder — sections in another order, joined on the beat; in Python: `lab.stitch([(take, Region(0, 2)), bridge])`
+
+# %%
+builder = SongBuilderWidget(lab.load)
+builder.hold(take)
+builder.do_fill("whole")
+builder.do_split(1, 1.5)
+builder.do_move(2, 0)
+song = lab.stitch(builder.draft.strip.pieces(lab.load))
+builder
+
+# %% [markdown]
+# ## StemsView — a take in lanes: mute, solo, level, one playhead; the lanes add up to the mix
+
+# %%
+stems = lab.stems(take, ["drums"])
+view = StemsViewWidget()
+view.hold(take, known=lab.capabilities.vocabulary.stems)
+view.lay(Lane("drums", "stem", "drums", stems["drums"].id, stems.sound("drums")))
+view.lay(Lane("residual", "residual", audio=stems.residual))
+view
 
 # %% [markdown]
 # ## TakeTree — who came from whom

@@ -7,6 +7,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from acestep_lab.audio.audio import Audio, splice
 from acestep_lab.engines.base import Capabilities, LatentSpec, Vocabulary
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import CheckpointError, RecipeError, shown
+from acestep_lab.jobs import stems, stitching
 from acestep_lab.jobs.eta import Round, Work
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.queue import JobQueue
@@ -25,7 +27,7 @@ from acestep_lab.listen.analysis import Analysis, analyze
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.sampling import FlowSampling, Sampling, TokenSampling, converted
-from acestep_lab.prompt.tasks import TASKS, Repaint, Retake, Task
+from acestep_lab.prompt.tasks import MODEL_TASKS, Repaint, Retake, Task
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.sounds import Sounds
 from acestep_lab.takes.take import Take
@@ -74,7 +76,7 @@ def _can(family: str, licence: str, tasks: Any, sampling: type[Any], latent: Lat
 FLOW = PretendEngine(
     "pretend",
     _can(
-        "pretend-flow", "MIT", TASKS, FlowSampling, LatentSpec("continuous", 8, 5.0, RATE, 2),
+        "pretend-flow", "MIT", MODEL_TASKS, FlowSampling, LatentSpec("continuous", 8, 5.0, RATE, 2),
         vocabulary=Vocabulary.whole(), plans=True, takes_lm=True, previews=True, attaches=True, codes=True,
     ),
     FlowSampling(steps=6, shift=1.0, solver="euler", guidance="cfg", guidance_scale=4.0),
@@ -183,6 +185,10 @@ class PretendSession:
         self.jobs.must_be_open()
         asked = (recipe,) if isinstance(recipe, Recipe) else tuple(recipe)
         wanted = None if adapters is None else _adapters(adapters)
+        if stitching.only_stitches(asked):
+            found = [stitching.decided(one, self.sound) for one in asked]
+            self.started.extend(asked)
+            return self.jobs.submit(RenderRun([one.recipe for one in found]), partial(self._stitch, found))
         resolved = tuple(self.resolve(one, plan) for one in asked)
         self.started.extend(asked)
         steps = _steps(resolved[0])
@@ -195,6 +201,20 @@ class PretendSession:
         self.jobs.refuse_to_wait()
         return self.start(recipe, plan).take()
 
+    def _stitch(self, found: Sequence[stitching.Stitched], run: RenderRun) -> None:
+        for place, one in enumerate(found):
+            run.check()
+            take = one.take()
+            self._sounds.remember(take)
+            run.add(place, take)
+        run.finish()
+
+    def stitch(self, pieces: Iterable[object], crossfade: str | float = "beat", **changes: object) -> Take:
+        return self.make(stitching.recipe_for(self.sound, pieces, crossfade, changes))
+
+    def stems(self, source: Any, which: str | Iterable[str] | None = None, **changes: object) -> stems.Stems:
+        return stems.of(self, source, which, **changes)
+
     def vary(self, source: Take | Recipe, seeds: Iterable[int], variance: float | None = None) -> list[Take]:
         recipe = source.recipe if isinstance(source, Take) else source
         if variance is None:
@@ -202,13 +222,16 @@ class PretendSession:
         return self.start([recipe.replace(task=Retake(source, variance, seed)) for seed in seeds]).takes()
 
     def resolve(self, recipe: Recipe, plan: Plan | None = None) -> Recipe:
+        if stitching.is_stitch(recipe):
+            return stitching.decided(recipe, self.sound).recipe
         engine = self._of(recipe)
         if not engine.capabilities.allows(recipe.task):
             raise RecipeError(f"{engine.name} cannot do the task {type(recipe.task).__name__}.")
         asked = converted(recipe.sampling, engine.capabilities.sampling, engine.name)
         sources = {name: self.sound(source) for name, source in recipe.task.sources().items()}
-        task = dataclasses.replace(recipe.task, **sources) if sources else recipe.task
-        seconds = recipe.seconds or getattr(sources.get("source"), "seconds", 8.0)
+        task = recipe.task.with_sources(sources)
+        added = sum(getattr(task, name, 0.0) for name in ("before", "after"))
+        seconds = recipe.seconds or getattr(sources.get("source"), "seconds", 8.0) + added
         if seconds > 60:
             raise RecipeError(f"pretend makes songs of up to 60 s; {seconds:g} s is too long. Make it shorter.")
         sampling = engine.usual.replace(**asked.given())

@@ -34,7 +34,7 @@ from acestep_lab.models.storage import store
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.sampling import TokenSampling
-from acestep_lab.prompt.tasks import TASKS, Cover, Extend, Repaint, Retake, Text2Music
+from acestep_lab.prompt.tasks import MODEL_TASKS, Cover, Extend, Repaint, Retake, Text2Music
 from acestep_lab.session import Session
 from tests import tiny_musicgen as tiny
 from tests.closeness import assert_near
@@ -439,7 +439,7 @@ def test_what_it_cannot_do_is_refused_by_a_sentence_that_names_who_can(engines: 
 
 
 def test_every_task_has_a_row_that_says_who_does_it(engines: dict[str, MusicGenEngine]) -> None:
-    assert set(TASK_ROWS) == set(TASKS.values())
+    assert set(TASK_ROWS) == set(MODEL_TASKS.values())
     for name, engine in engines.items():
         bench = Bench(engine, 0.6, {})
         for task, given in bench.tasks().items():

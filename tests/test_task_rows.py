@@ -9,7 +9,7 @@ from acestep_lab.engines.ace15.task_rows import TASK_ROWS, edit_spec, frame_coun
 from acestep_lab.errors import RecipeError, SourceError
 from acestep_lab.models.geometry import Geometry
 from acestep_lab.prompt.tasks import (
-    TASKS,
+    MODEL_TASKS,
     Complete,
     Cover,
     Extend,
@@ -185,4 +185,4 @@ def test_contexts_of_a_batch_stack_source_and_mask():
 
 
 def test_every_task_has_its_row():
-    assert set(TASK_ROWS) == set(TASKS.values())
+    assert set(TASK_ROWS) == set(MODEL_TASKS.values())

@@ -11,7 +11,7 @@ import pytest
 from acestep_lab.errors import LabError, RecipeError
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
-from acestep_lab.prompt.tasks import TASKS, Cover, Region, Repaint, Text2Music
+from acestep_lab.prompt.tasks import MODEL_TASKS, Cover, Region, Repaint, Text2Music
 from acestep_lab.ui.draft import FORMS, Draft
 from acestep_lab.ui.lyrics_editor import LyricsEditorWidget
 from acestep_lab.ui.plan_view import PlanViewWidget, word_changes
@@ -57,8 +57,8 @@ def test_a_draft_of_a_recipe_makes_that_recipe_again() -> None:
 
 
 def test_every_task_has_a_form_and_every_form_makes_its_task() -> None:
-    assert set(FORMS) == set(TASKS)
-    for name in TASKS:
+    assert set(FORMS) == set(MODEL_TASKS)
+    for name in MODEL_TASKS:
         draft = Draft("words").put("task", name)
         draft = draft.put("Extend.after", "4") if name == "Extend" else draft
         made = draft.recipe(source=tone(10.0), regions=[Region(1, 2)])

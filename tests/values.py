@@ -218,6 +218,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "Cover": {"source": "take-1"}, "Retake": {"source": "take-1", "variance": 0.5, "seed": 3},
     "Extract": {"source": "take-1", "stem": "drums"}, "Lego": {"source": "take-1", "stem": "drums"},
     "Complete": {"source": "take-1", "stems": ("drums",)}, "FlowEdit": {"source": "take-1"},
+    "Stitch": {"pieces": [("take-1", (1, 2)), "take-2"]},
     "Recipe": {"caption": "dub"}, "Planning": {}, "Region": {"start": 1, "end": 2}, "Plan": {"bpm": 120, "caption": "x"},
 }  # fmt: skip
 """What makes a good value of each kind, one field of which is then exchanged."""

@@ -41,7 +41,7 @@ from acestep_lab.models.tiers import Machine
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.sampling import KINDS
 from acestep_lab.prompt.tasks import (
-    TASKS,
+    MODEL_TASKS,
     Complete,
     Cover,
     Extend,
@@ -206,7 +206,7 @@ def says_what_it_is(bench: Bench) -> Iterator[str]:
             yield f"Its capabilities name no {name}."
     if not bench.engine.name.strip():
         yield "It has no name."
-    if unknown := sorted(can.tasks - set(TASKS)):
+    if unknown := sorted(can.tasks - set(MODEL_TASKS)):
         yield f"It promises tasks that there are not: {', '.join(unknown)}."
     if can.sampling not in KINDS.values():
         yield f"Its sampling is {can.sampling!r}, none of {', '.join(KINDS)}."

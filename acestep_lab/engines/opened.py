@@ -9,14 +9,15 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from types import NoneType
+from typing import Any, TypeVar
 
 import torch
 
 from acestep_lab.engines import registry
 from acestep_lab.engines.base import Attaches, Engine, Located
 from acestep_lab.engines.step import Step
-from acestep_lab.errors import CheckpointError, shown
+from acestep_lab.errors import CheckpointError, RecipeError, shown
 from acestep_lab.models.device_manager import DeviceManager
 from acestep_lab.models.memory_plan import MemoryPlan, budget
 from acestep_lab.models.shared_memory_plan import CheckpointCost
@@ -28,6 +29,31 @@ from acestep_lab.versions import version_of
 
 PACKAGES = ("acestep_lab", "torch", "diffusers", "transformers")
 """Whose versions a take remembers."""
+
+
+T = TypeVar("T")
+
+
+def asked_engine(
+    checkpoint: str | os.PathLike[str],
+    lm: str | os.PathLike[str] | None = None,
+    precision: Any = "auto",
+    tier: Tier | None = None,
+    device: object = None,
+    dtype: object = None,
+) -> Engine:
+    """The engine of a checkpoint; a name, tier, device or dtype that makes no sense is refused before anything is opened."""
+    checks.instance("A tier", tier, (Tier, NoneType), " Tier.for_memory(8) gives one.")
+    named = checks.place("A checkpoint", checkpoint), None if lm is None else checks.place("A planner (lm)", lm)
+    asked_device(device), asked_dtype(dtype)
+    return registry.open_engine(*named, precision=precision)
+
+
+def able(engine: Engine, kind: type[T], otherwise: str, can: bool = True) -> T:
+    """An engine as one that can do something; RecipeError where it cannot."""
+    if not (can and isinstance(engine, kind)):
+        raise RecipeError(f"{engine.name} {otherwise}.")
+    return engine
 
 
 class OpenEngines:

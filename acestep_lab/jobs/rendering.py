@@ -21,6 +21,7 @@ from acestep_lab.errors import LintWarning, RecipeError, shown, warn_caller
 from acestep_lab.jobs.eta import DECODE, ENCODE, PLAN, RENDER, Work
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.queue import JobQueue
+from acestep_lab.jobs.stitching import Stitched, decided, is_stitch, only_stitches
 from acestep_lab.jobs.work import item_work, work_key
 from acestep_lab.models.adapters import Adapter
 from acestep_lab.plan.following import thinks
@@ -112,6 +113,8 @@ class Renderer:
         with `engine`, that one makes them all; with `adapters`, these are on while it works, and no others.
         """
         self.queue.must_be_open()
+        if only_stitches(asked):
+            return self._begin_stitches(asked)
         items = [self.resolve(recipe, plan, engine) for recipe in asked]
         for maker in {id(item.engine): item.engine for item in items if adapters is not None}.values():
             if not isinstance(maker, Attaches):
@@ -120,6 +123,14 @@ class Renderer:
         run = RenderRun([item.request.recipe for item in items], self._work(items, planned))
         self._remark(run, items, plan)
         return self.queue.submit(run, partial(self.render, items=items, plan=plan, shared=shared, adapters=adapters))
+
+    def _begin_stitches(self, asked: Sequence[Recipe]) -> RenderRun:
+        """Queue stitched songs, which no engine is asked for."""
+        found = [decided(recipe, self.sounds.find) for recipe in asked]
+        run = RenderRun([one.recipe for one in found])
+        for remark in dict.fromkeys(remark for one in found for remark in one.remarks):
+            run.message(remark)
+        return self.queue.submit(run, partial(self._stitch, found=found))
 
     def vary(self, source: Take | Recipe, seeds: Iterable[int], variance: float | None = None) -> RenderRun:
         """Queue a take for each seed: by the source's own plan, or near the source where there is a variance."""
@@ -130,6 +141,7 @@ class Renderer:
         what = "A seed" if variance is None else "A retake's second seed"
         listed = [checks.whole(what, seed, 0, MAX_SEED) for seed in checks.sequence("seeds", seeds, MOST_RECIPES)]
         checks.instance("What is varied", source, (Take, Recipe))
+        _refuse_stitch(source.recipe if isinstance(source, Take) else source)
         if variance is None:
             recipe, plan = (source.recipe, source.plan) if isinstance(source, Take) else (source, None)
             engine = self.engines.maker_of(source) if isinstance(source, Take) else None
@@ -151,6 +163,7 @@ class Renderer:
     def profile(self, recipe: Recipe) -> Any:
         """Render a recipe, once to warm up with other words, and say where the seconds of the second time went."""
         checks.instance("What is profiled", recipe, Recipe)
+        _refuse_stitch(recipe)
         engine = self.engines.of(recipe)
         if not isinstance(engine, Profiles):
             raise RecipeError(f"{engine.name} has no profile yet.")
@@ -163,7 +176,15 @@ class Renderer:
         checks.instance("What is made", recipe, Recipe, " Write Recipe('…', seconds=30).")
         checks.instance("A plan", plan, (Plan, NoneType), " lab.plan(Recipe('…')) gives one.")
         engine = engine or self.engines.of(recipe)
+        if isinstance(recipe.task, Retake) and isinstance(turned := self.sounds.find(recipe.task.source), Take):
+            _refuse_stitch(turned.recipe)
         return Item(recipe, engine, engine.resolve(recipe, plan, self.sounds.find, self.engines.longest(engine)), plan)
+
+    def recipe(self, recipe: Recipe, plan: Plan | None = None) -> Recipe:
+        """A recipe with every "auto" decided, by the engine that makes it, or by its pieces where it is stitched."""
+        return (
+            decided(recipe, self.sounds.find).recipe if is_stitch(recipe) else self.resolve(recipe, plan).request.recipe
+        )
 
     def _work(self, items: Sequence[Item], planned: Sequence[bool] = ()) -> Work:
         """What there is to do; `planned` says for which items the planner writes first, none once it has."""
@@ -191,6 +212,16 @@ class Renderer:
             for engine, places in _by_engine(items):
                 with _wearing(engine, adapters):
                     self._render_with(engine, run, items, places, prepared)
+        run.finish()
+
+    def _stitch(self, run: RenderRun, found: Sequence[Stitched]) -> None:
+        """Put stitched songs together, one after another, each kept the moment it exists."""
+        for place, one in enumerate(found):
+            run.check()
+            with run.stage(DECODE):
+                take = one.take()
+            self.sounds.store(take, one.recipe.task.sources().values(), run.message)
+            run.add(place, take)
         run.finish()
 
     def _render_with(
@@ -339,6 +370,12 @@ def _wearing(engine: Engine, adapters: Adapters | None) -> Iterator[None]:
         yield
     finally:
         engine.attach(usual)
+
+
+def _refuse_stitch(recipe: Recipe) -> None:
+    """Refuse what needs noise for a song that is stitched and has none."""
+    if is_stitch(recipe):
+        raise RecipeError("A stitched song has no noise of its own to vary; vary or repaint the takes it is made of.")
 
 
 def _by_engine(items: Iterable[Item]) -> Iterator[tuple[Engine, list[int]]]:

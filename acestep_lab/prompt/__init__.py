@@ -9,14 +9,16 @@ from acestep_lab.prompt.tasks import (
     Extract,
     FlowEdit,
     Lego,
+    Piece,
     Region,
     Repaint,
     Retake,
+    Stitch,
     Task,
     Text2Music,
 )
 
 __all__ = [
-    "Complete", "Cover", "Extend", "Extract", "FlowEdit", "Lego", "Planning", "Recipe", "Region", "Repaint",
-    "Retake", "Section", "Task", "Text2Music", "sections", "without_times",
+    "Complete", "Cover", "Extend", "Extract", "FlowEdit", "Lego", "Piece", "Planning", "Recipe", "Region", "Repaint",
+    "Retake", "Section", "Stitch", "Task", "Text2Music", "sections", "without_times",
 ]  # fmt: skip

@@ -113,12 +113,12 @@ def _region(value: Any) -> Region:
     return Region(*checks.pair("A region, from start to end in seconds,", value))
 
 
-def _set(task: _Task, name: str, value: object) -> None:
+def _set(task: _Task | Piece, name: str, value: object) -> None:
     """Put a checked value into a frozen task."""
     object.__setattr__(task, name, value)
 
 
-def _validate(task: _Task, **readers: Callable[[Any], object]) -> None:
+def _validate(task: _Task | Piece, **readers: Callable[[Any], object]) -> None:
     """Put a task's fields through their readers; what is None stays so."""
     for name, reader in readers.items():
         if (value := getattr(task, name)) is not None:
@@ -153,7 +153,7 @@ def _crossfade(name: str) -> Callable[[object], float]:
     return _given(f"A {name.replace('_', ' ')}", checks.real, 0.0, MOST_CROSSFADE_SECONDS, "seconds")
 
 
-def _check_source(task: _Task) -> None:
+def _check_source(task: _Task | Piece) -> None:
     """Refuse a task without a sound to start from; a file becomes its name."""
     source = getattr(task, "source", None)
     if source is None or checks.plain_text(source) == "":
@@ -161,7 +161,7 @@ def _check_source(task: _Task) -> None:
     _check_sound(task, "source", f"{type(task).__name__} starts from")
 
 
-def _check_sound(task: _Task, field: str, words: str) -> None:
+def _check_sound(task: _Task | Piece, field: str, words: str) -> None:
     """Refuse what is no sound in a field; a file becomes its name. `words` begin the sentence."""
     sound = getattr(task, field)
     if checks.is_a(sound, os.PathLike):
@@ -200,11 +200,14 @@ class _Task:
         found = {name: getattr(self, name, None) for name in ("source", "reference")}
         return {name: source for name, source in found.items() if source is not None}
 
+    def with_sources(self, sources: Mapping[str, Source]) -> Self:
+        """The same task with other sounds, by the names that `sources` gives them."""
+        kept = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        return type(self)(**{**kept, **sources})
+
     def with_ids(self) -> Self:
         """The same task with every source given by its id, so that it holds plain data only."""
-        changed = {name: source_id(source) for name, source in self.sources().items()}
-        kept = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
-        return type(self)(**{**kept, **changed})
+        return self.with_sources({name: source_id(source) for name, source in self.sources().items()})
 
     def to_json(self) -> dict[str, object]:
         """Plain data, with the task's class name under "task"."""
@@ -219,6 +222,8 @@ class _Task:
 def _plain(value: object) -> object:
     if isinstance(value, Region):
         return [value.start, value.end]
+    if isinstance(value, Piece):
+        return {f.name: _plain(one) for f in fields(value) if (one := getattr(value, f.name)) is not None}
     if isinstance(value, tuple):
         return [_plain(v) for v in value]
     return value
@@ -476,10 +481,101 @@ class FlowEdit(_Task):
             raise RecipeError(f"n_max ({self.n_max:g}) must be above n_min ({self.n_min:g}).")
 
 
-Task: TypeAlias = Text2Music | Repaint | Extend | Cover | Retake | Extract | Lego | Complete | FlowEdit
-TASKS: dict[str, type[Task]] = {
+MOST_PIECES = 64
+"""Pieces of one stitched song."""
+STITCHED_SECONDS = (0.5, 600.0)
+"""Shortest and longest stitched song."""
+JOINTS = ("beat", "none")
+"""How pieces may meet, besides seconds of crossfade: over one beat, the beats falling together; or cut where the wave
+crosses zero."""
+
+
+@sentences
+@dataclass(frozen=True)
+class Piece:
+    """A part of a take or sound that stands in a stitched song: a region of it, or the whole."""
+
+    source: Source
+    region: Region | None = None
+    crossfade: float | None = None
+    """Seconds over which it comes in while the piece before it goes out; None: as the Stitch says. 0 is a cut."""
+
+    def __post_init__(self) -> None:
+        _check_source(self)
+        _validate(self, region=_region, crossfade=_crossfade("piece's crossfade"))
+
+
+def _piece(value: Any) -> Piece:
+    """A piece; or its JSON, a source alone, or a source with its region and perhaps its crossfade."""
+    if checks.is_a(value, Piece):
+        return value
+    if checks.is_a(value, Mapping):
+        return Piece(**checks.mapping("A piece", value))
+    if checks.is_a(value, tuple, list):
+        if not 1 <= len(value) <= 3:
+            raise RecipeError(f"A piece is a take and its region, such as (take, Region(0, 8)), not {shown(value)}.")
+        return Piece(*value)
+    return Piece(value)
+
+
+def _joint(value: object) -> str | float:
+    """A kind of joint, or seconds of crossfade."""
+    if checks.plain_text(value) is None and checks.plain_number(value) is not None:
+        return checks.real("A crossfade", value, 0.0, MOST_CROSSFADE_SECONDS, "seconds")
+    if checks.word(value) not in JOINTS:
+        raise RecipeError(f"A crossfade is 'beat', 'none' or seconds, such as 0.5, not {shown(value)}.")
+    return checks.word(value)
+
+
+@sentences
+@dataclass(frozen=True)
+class Stitch(_Task):
+    """Pieces of takes and sounds one after another, in one song. No model is asked: every session can do it.
+
+    Outside its crossfades each piece's samples are its source's own. A crossfade has equal power and lies over the place
+    where two pieces meet, out of what their sources hold beyond their regions, so that the pieces keep their lengths; where
+    the sources hold nothing there, the pieces overlap. `crossfade` is "beat" (a beat long, and the incoming piece begins up
+    to half a beat earlier or later, so that its beats fall on those of the piece before), seconds, or "none" (a cut where
+    the wave crosses zero, within 5 ms).
+    """
+
+    name = "stitch"
+    pieces: tuple[Piece, ...]
+    crossfade: str | float = "beat"
+
+    def __post_init__(self) -> None:
+        _fill_defaults(self, "crossfade")
+        given = self.pieces
+        listed = (
+            (given,)
+            if checks.is_a(given, Piece)
+            else checks.sequence("The pieces of a song", given, MOST_PIECES, ordered=True)
+        )
+        if not listed:
+            raise RecipeError("A stitched song needs at least one piece, such as (take, Region(0, 8)).")
+        _set(self, "pieces", tuple(_piece(one) for one in listed))
+        _validate(self, crossfade=_joint)
+
+    def instruction(self) -> str:
+        return ""
+
+    def sources(self) -> dict[str, Source]:
+        """The sound of each piece, by its place."""
+        return {f"piece {place}": piece.source for place, piece in enumerate(self.pieces, 1)}
+
+    def with_sources(self, sources: Mapping[str, Source]) -> Self:
+        """The same pieces of other sounds, by the places that `sources` names."""
+        named = zip(self.sources(), self.pieces, strict=True)
+        pieces = tuple(Piece(sources.get(name, one.source), one.region, one.crossfade) for name, one in named)
+        return type(self)(pieces, self.crossfade)
+
+
+Task: TypeAlias = Text2Music | Repaint | Extend | Cover | Retake | Extract | Lego | Complete | FlowEdit | Stitch
+MODEL_TASKS: dict[str, type[Task]] = {
     t.__name__: t for t in (Text2Music, Repaint, Extend, Cover, Retake, Extract, Lego, Complete, FlowEdit)
 }
+"""The tasks that an engine does, by their class names: what a checkpoint is asked for."""
+TASKS: dict[str, type[Task]] = {**MODEL_TASKS, Stitch.__name__: Stitch}
 """Every task by its class name."""
 
 

@@ -37,6 +37,12 @@ def timed_line(text: str) -> int | None:
     return next((number for number, line in enumerate(lines) if _BARE.match(line)), None) if _all_bare(lines) else None
 
 
+def first_times(text: str) -> list[float | None]:
+    """For each line the first time that it carries, in seconds; None for one without."""
+    found = [_LRC.match(line) for line in text.split("\n")]
+    return [_seconds(_ONE_STAMP.findall(match.group(1))[0]) if match else None for match in found]
+
+
 def _all_bare(lines: list[str]) -> bool:
     """Whether every sung line begins with a time without brackets, each later than the one before; a time may be sung, too."""
     timed = [_BARE.match(line) for line in lines if not _TAG.match(line)]

@@ -17,7 +17,7 @@ from acestep_lab.plan.plan import LOCKABLE, Plan
 from acestep_lab.prompt import checks, sampling, tasks, vocabulary
 from acestep_lab.prompt.recipe import Planning, Recipe
 from acestep_lab.prompt.sampling import FlowSampling, TokenSampling
-from acestep_lab.prompt.tasks import Cover, Region, Task, Text2Music
+from acestep_lab.prompt.tasks import Cover, Piece, Region, Stitch, Task, Text2Music
 from acestep_lab.schemas.asking import Accepts, Asking, Schema
 from acestep_lab.takes import identity, manifest
 from acestep_lab.takes.take import Take
@@ -35,9 +35,11 @@ TASKS: tuple[Task, ...] = (
     tasks.Lego(SOURCE, "bass", Region(8, 12), "auto"),
     tasks.Complete(SOURCE, ("drums", "bass")),
     tasks.FlowEdit(SOURCE, "a waltz", "la", 0.1, 0.9, 2),
+    Stitch((Piece(SOURCE, Region(8, 12), 0.5),), "none"),
 )
 """Every task, with every field set that may stand beside the others."""
 COVER_OF_CODES = Cover(codes=(5, 17), strength=0.8)
+STITCH_OVER_SECONDS = Stitch((Piece(SOURCE, Region(8, 12), 0.5),), 0.25)
 
 PLANNING = Planning(0.7, 0.8, 40, 1.1, 3.0, "noise", False, True, True)
 FLOW = FlowSampling(
@@ -62,7 +64,7 @@ ASKING = Asking(
         dict.fromkeys(
             [
                 *vocabulary.KEYSCALES, *vocabulary.TIMESIGNATURES, *vocabulary.LANGUAGES, *vocabulary.STEMS, *sampling.SOLVERS,
-                *sampling.GUIDANCE, *sampling.DCW_MODES, *tasks.REPAINT_MODES, *tasks.MASKS, *sampling.KINDS, *tasks.TASKS,
+                *sampling.GUIDANCE, *sampling.DCW_MODES, *tasks.REPAINT_MODES, *tasks.MASKS, *tasks.JOINTS, *sampling.KINDS, *tasks.TASKS,
                 *LOCKABLE, identity.FORMAT,
             ]
         )
@@ -108,7 +110,7 @@ def recipe_schema() -> Schema:
         "properties": {**fields, **every},
         "required": ["caption"],
         "anyOf": either,
-        "$defs": {"task": {"anyOf": [_task(task) for task in (*TASKS, COVER_OF_CODES)]}},
+        "$defs": {"task": {"anyOf": [_task(task) for task in (*TASKS, COVER_OF_CODES, STITCH_OVER_SECONDS)]}},
     }
 
 

@@ -79,7 +79,7 @@ def _asked(take: Take) -> Recipe:
     paths = [name for name, source in asked.task.with_ids().sources().items() if not is_id(source)]
     if any(not is_id(known.get(name)) for name in paths):
         return asked.replace(task=take.recipe.task.with_ids())
-    return asked.replace(task=replace(asked.task.with_ids(), **{name: known[name] for name in paths}))
+    return asked.replace(task=asked.task.with_ids().with_sources({name: known[name] for name in paths}))
 
 
 def _audio(data: Mapping[str, Any], take: Take) -> dict[str, Any]:

@@ -36,6 +36,8 @@ class Backend:
         self.jobs: JobQueue = session.jobs
         self.takes = OwnedLibrary(session.library, session.jobs)
         self.rack = AdapterRack(session)
+        self.drafts: dict[tuple[str, str], Any] = {}
+        """What pages leave for the next page of the same person: by what it is and whose."""
         self._pages: list[Callable[[], None]] = []
         self._lists: list[Callable[[str, object], None]] = []
         self._switching = threading.RLock()

@@ -13,7 +13,7 @@ from typing import Any
 
 from acestep_lab.errors import RecipeError, shown
 from acestep_lab.prompt.recipe import Planning, Recipe
-from acestep_lab.prompt.tasks import TASKS, Region, Task
+from acestep_lab.prompt.tasks import MODEL_TASKS, Region, Task
 from acestep_lab.ui.fields import Field as Field
 from acestep_lab.ui.fields import parse_number as parse_number
 from acestep_lab.ui.forms import FINISHING as FINISHING
@@ -91,6 +91,8 @@ class Draft:
     def of(cls, recipe: Recipe) -> Draft:
         """The draft that makes this recipe again."""
         task = type(recipe.task).__name__
+        if task not in FORMS:
+            raise RecipeError("A stitched song has no form: its pieces are in the song's strip.")
         if task not in FORMS:
             raise RecipeError(f"A {task} has no form of words; it is made in its own part of the page.")
         given = {name: value_in(recipe, name) for name in PLAIN_FIELDS}
@@ -199,7 +201,7 @@ class Draft:
             values["after"] = usual_of("Extend.after")
         if self.task == "Cover" and "Cover.through_codes" not in form.fixed and values.get("through_codes") is None:
             values["through_codes"] = form.codes
-        task: Task = TASKS[self.task](**values)
+        task: Task = MODEL_TASKS[self.task](**values)
         return task
 
 

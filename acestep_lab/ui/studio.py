@@ -23,6 +23,7 @@ from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.worker import AnyRun
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.prompt.tasks import Stitch
 from acestep_lab.takes.take import Take
 from acestep_lab.ui import tracks
 from acestep_lab.ui.backend import Backend
@@ -38,6 +39,8 @@ from acestep_lab.ui.controllers.exporting import Exporting
 from acestep_lab.ui.controllers.listening import Listening
 from acestep_lab.ui.controllers.planning import Planning
 from acestep_lab.ui.controllers.repainting import Repainting
+from acestep_lab.ui.controllers.song_building import SongBuilding
+from acestep_lab.ui.controllers.stem_mixing import StemMixing
 from acestep_lab.ui.controllers.watching import Watching
 
 
@@ -96,6 +99,8 @@ class Studio:
         self.exporting = Exporting(self)
         self.describing = Describing(self)
         self.adapting = Adapting(self)
+        self.mixing = StemMixing(self)
+        self.building = SongBuilding(self)
         self.controllers: list[Controller] = [one for one in vars(self).values() if isinstance(one, Controller)]
         """The parts of the page, in the order in which they hear what happens."""
 
@@ -152,8 +157,11 @@ class Studio:
         return self.collecting.title_of(sound)
 
     def reuse(self, take: Take) -> None:
-        """Load a take's recipe, as it was asked for, into the editors."""
-        self.composing.reuse(take)
+        """Load a take's recipe, as it was asked for, into the editors; of a stitched song into the song builder."""
+        if isinstance(take.recipe.task, Stitch):
+            self.building.reuse(take)
+        else:
+            self.composing.reuse(take)
 
     def add(self, take: Take, made: bool = True) -> None:
         """A new take exists, made here or brought: keep it, list it, select it."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from acestep_lab.engines.catalog_entry import CatalogEntry
 from acestep_lab.models import catalog
-from acestep_lab.prompt.tasks import TASKS
+from acestep_lab.prompt.tasks import MODEL_TASKS
 
 if TYPE_CHECKING:
     from acestep_lab.engines.ace15.engine import Ace15Engine
@@ -31,7 +31,7 @@ def claims(name: str | os.PathLike[str]) -> bool:
 def entry(name: str) -> CatalogEntry:
     """What the catalog says of a checkpoint; CheckpointError for a name that is not in it."""
     row = catalog.row(name)
-    tasks = frozenset(task for task, kind in TASKS.items() if row.allows(kind.name))
+    tasks = frozenset(task for task, kind in MODEL_TASKS.items() if row.allows(kind.name))
     note = row.note or f"{row.kind}, {row.steps} steps"
     return CatalogEntry(row.name, row.licence, tasks, sum(row.sizes.values()), row.repo, note)
 
