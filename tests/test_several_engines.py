@@ -336,7 +336,11 @@ def test_defaults_no_recipe_may_have_are_refused_when_a_checkpoint_is_opened(
         registry.open_engine(folder)
 
 
-@pytest.mark.parametrize("odd", ["x", None, [["a"] * 4], object(), [[0, 0, 0]], [[0.5] * 4], [[-1] * 4]], ids=repr)
+@pytest.mark.parametrize(
+    "odd",
+    ["x", None, [["a"] * 4], object(), [[0, 0, 0]], [[0.5] * 4], [[-1] * 4]],
+    ids=lambda odd: repr(odd).partition(" at ")[0],
+)
 def test_what_is_no_latent_is_refused_by_a_token_engine_too(odd: Any, lab: Session, musicgen: Path) -> None:
     lab.use(musicgen)
     with pytest.raises(RecipeError):

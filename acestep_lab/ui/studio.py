@@ -44,9 +44,9 @@ from acestep_lab.ui.controllers.stem_mixing import StemMixing
 from acestep_lab.ui.controllers.watching import Watching
 
 
-def _made(host: str, module: ModuleType, name: str, **keywords: object) -> Any:
+def _made(kind: str, /, module: ModuleType, name: str, **keywords: object) -> Any:
     """A component as its class for a host, "Pane" or "Widget"."""
-    return getattr(module, name + host)(**keywords)
+    return getattr(module, name + kind)(**keywords)
 
 
 class Studio:
