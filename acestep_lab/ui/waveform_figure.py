@@ -31,6 +31,7 @@ from bokeh.plotting import figure
 HEIGHTS = {"main": 104, "difference": 30, "codes": 36, "overview": 24}
 """Pixels; `widgets/waveform.css` gives what lies above each figure the same height."""
 AXIS_HEIGHT = 15
+"""Pixels of labels; ticks point into the waveform."""
 GAP = 3
 """Pixels between two figures."""
 
@@ -98,8 +99,8 @@ def _main(view: Range1d) -> Any:
         formatter=BasicTickFormatter(name="clock"),
         axis_line_color=None,
         minor_tick_line_color=None,
-        major_tick_in=0,
-        major_tick_out=3,
+        major_tick_in=3,
+        major_tick_out=0,
         major_label_standoff=0,
         major_label_text_font_size="10.5px",
         major_label_text_line_height=1.0,
