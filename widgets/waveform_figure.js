@@ -38,14 +38,14 @@ function needBokeh(host) {
   });
 }
 
-/** Lows and highs of a sound as the columns of a source. */
-function bandOf({ start, end, pairs }) {
+/** Lows and highs of a sound as the columns of a source; from the `floor` up where only highs count. */
+function bandOf({ start, end, pairs }, floor = false) {
   const bins = pairs.length >> 1,
     each = (end - start) / (bins || 1),
     columns = { x: new Float64Array(bins), low: new Float64Array(bins), high: new Float64Array(bins) };
   for (let bin = 0; bin < bins; bin++) {
     columns.x[bin] = start + (bin + 0.5) * each;
-    columns.low[bin] = pairs[2 * bin] / 127;
+    columns.low[bin] = floor ? 0 : pairs[2 * bin] / 127;
     columns.high[bin] = pairs[2 * bin + 1] / 127;
   }
   return columns;
@@ -62,13 +62,16 @@ function pictureOf({ values, bins, rows }) {
 }
 
 /** A clock under the waveform; the labels at both ends keep within it: spaces beside a label move it. */
-function clockLabels(ticks, xOf, width) {
+function clockLabels(ticks, font, xOf, width) {
+  const context = h("canvas").getContext("2d");
+  context.font = font;
+  const space = context.measureText("\u00a0").width || 3;
   return ticks.map((time) => {
     const whole = Math.floor(time + 1e-6),
       part = Math.round((time - whole) * 1000) / 1000,
       label = formatTime(whole) + (part > 0 ? String(part).slice(1) : ""),
-      half = 2.9 * label.length,
-      pad = (by) => "\u2007".repeat(Math.max(0, Math.ceil(by / 2.9)));
+      half = context.measureText(label).width / 2,
+      pad = (by) => "\u00a0".repeat(Math.max(0, Math.ceil((2 * by) / space)));
     return pad(half - xOf(time)) + label + pad(xOf(time) - width + half);
   });
 }
@@ -107,8 +110,9 @@ function waveformFigure(host, { view, total, shown, drawn }) {
     held.clear();
     models = {};
     for (const model of [...made][0].model.references()) if (model.name) models[model.name] = model;
-    models.clock.doFormat = (ticks) =>
-      clockLabels(ticks, (time) => view.part(time) * node.clientWidth, node.clientWidth);
+    const font = `${models.time.major_label_text_font_size} ${models.time.major_label_text_font}`,
+      xOf = (time) => view.part(time) * node.clientWidth;
+    models.clock.doFormat = (ticks) => clockLabels(ticks, font, xOf, node.clientWidth);
     paintTheme();
     update();
     drawn();
@@ -124,8 +128,8 @@ function waveformFigure(host, { view, total, shown, drawn }) {
     held.set(name, of);
     models[name].data = columns();
   }
-  const fillBand = (name, peaks) =>
-    fill(name, peaks, () => bandOf(peaks ?? { start: 0, end: 0, pairs: new Int8Array() }));
+  const fillBand = (name, peaks, floor = false) =>
+    fill(name, peaks, () => bandOf(peaks ?? { start: 0, end: 0, pairs: new Int8Array() }, floor));
   /** The finest peaks that cover what is in view. */
   function waveNow({ wave, overview }) {
     const [from, to] = view.span;
@@ -158,13 +162,13 @@ function waveformFigure(host, { view, total, shown, drawn }) {
     models.ticks.desired_num_ticks = Math.max(2, Math.round(node.clientWidth / 110));
     models.view.setv({ start, end });
     models.whole.setv({ start: 0, end: total() });
-    models.window.setv({ left: start, right: end });
-    models.shade.setv({ left: start, right: end, visible: end - start < total() - 1e-6 });
+    for (const name of ["shade", "window"])
+      models[name].setv({ left: start, right: end, visible: end - start < total() - 1e-6 });
     models.difference.visible = now.lanes.difference;
     models.codes.visible = now.lanes.codes;
     fillBand("wave", waveNow(now));
     fillBand("overview wave", now.overview);
-    fillBand("difference data", now.difference);
+    fillBand("difference data", now.difference, true);
     fillGrid(now.grid);
     fillCodes(now.codes);
     fillMarks(now.marks);

@@ -102,6 +102,7 @@ def _main(view: Range1d) -> Any:
         major_tick_in=3,
         major_tick_out=0,
         major_label_standoff=0,
+        major_label_text_font="ui-sans-serif, system-ui, sans-serif",
         major_label_text_font_size="10.5px",
         major_label_text_line_height=1.0,
     )
@@ -141,5 +142,5 @@ def _overview() -> Any:
     plot.quad(left="start", right="end", bottom=-1, top=-0.75, source=marks, line_width=1, name="marks boxes")
     shade = BoxAnnotation(name="shade", inverted=True, fill_alpha=0.7, line_color=None, visible=False)
     plot.add_layout(shade)
-    plot.add_layout(BoxAnnotation(name="window", fill_color=None, line_width=1, line_alpha=1))
+    plot.add_layout(BoxAnnotation(name="window", fill_color=None, line_width=1, line_alpha=1, visible=False))
     return plot

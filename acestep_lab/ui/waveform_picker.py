@@ -182,7 +182,7 @@ class WaveformPicker(Component):
             self._find_grid(take)
 
     def figure(self) -> Column:
-        """The Bokeh layout that is shown, to add glyphs to: `picker.figure().select_one("main").line(…)`. Times are
+        """The Bokeh layout that is shown, to add glyphs to: `picker.figure().select_one({"name": "main"}).line(…)`. Times are
         seconds, the waveform lies between -1 and 1.
 
         What is added is seen by pages opened afterwards, and by all of them from the next `load` on. The parts are
