@@ -61,18 +61,12 @@ function pictureOf({ values, bins, rows }) {
   return { cells, shape: [from.length, bins] };
 }
 
-/** A clock under the waveform; the labels at both ends keep within it: spaces beside a label move it. */
-function clockLabels(ticks, font, xOf, width) {
-  const context = h("canvas").getContext("2d");
-  context.font = font;
-  const space = context.measureText("\u00a0").width || 3;
+/** A clock under the waveform. */
+function clockLabels(ticks) {
   return ticks.map((time) => {
     const whole = Math.floor(time + 1e-6),
-      part = Math.round((time - whole) * 1000) / 1000,
-      label = formatTime(whole) + (part > 0 ? String(part).slice(1) : ""),
-      half = context.measureText(label).width / 2,
-      pad = (by) => "\u00a0".repeat(Math.max(0, Math.ceil((2 * by) / space)));
-    return pad(half - xOf(time)) + label + pad(xOf(time) - width + half);
+      part = Math.round((time - whole) * 1000) / 1000;
+    return formatTime(whole) + (part > 0 ? String(part).slice(1) : "");
   });
 }
 
@@ -110,9 +104,7 @@ function waveformFigure(host, { view, total, shown, drawn }) {
     held.clear();
     models = {};
     for (const model of [...made][0].model.references()) if (model.name) models[model.name] = model;
-    const font = `${models.time.major_label_text_font_size} ${models.time.major_label_text_font}`,
-      xOf = (time) => view.part(time) * node.clientWidth;
-    models.clock.doFormat = (ticks) => clockLabels(ticks, font, xOf, node.clientWidth);
+    models.clock.doFormat = clockLabels;
     paintTheme();
     update();
     drawn();
