@@ -18,13 +18,13 @@ from bokeh.layouts import column
 from bokeh.models import (
     AdaptiveTicker,
     BasicTickFormatter,
-    BoxAnnotation,
     Column,
     ColumnDataSource,
     CompositeTicker,
     LinearColorMapper,
     Range1d,
 )
+from bokeh.models.annotations import BoxAnnotation
 from bokeh.palettes import Viridis256
 from bokeh.plotting import figure
 
