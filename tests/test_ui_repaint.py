@@ -24,6 +24,7 @@ from acestep_lab.ui.backend import backend_of
 from acestep_lab.ui.difference import Difference
 from acestep_lab.ui.sound_lane import ROWS, codes_lane
 from acestep_lab.ui.studio import Studio
+from acestep_lab.ui.waveform_figure import HEIGHTS
 from acestep_lab.ui.waveform_picker import WaveformPickerWidget, known_tempo
 from tests.pretend import PretendSession, png, tone
 from tests.test_ui_editors import sent
@@ -468,3 +469,56 @@ def test_where_a_checkpoint_cannot_repaint_the_rest_still_works() -> None:
     assert spans(picker) == [(1.0, 2.0)]
     with pytest.raises(RecipeError, match="It cannot"):
         picker.do_repaint()
+
+
+# -- the figure
+
+
+def sent_figure(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [m for m in messages if m["kind"] == "figure"]
+
+
+def test_a_page_is_sent_a_bokeh_figure_without_tools_whose_times_are_linked() -> None:
+    picker = WaveformPickerWidget(take())
+    messages = sent(picker)
+    picker.do_ready()
+    kinds = [m["kind"] for m in messages]
+    assert kinds.index("figure") < kinds.index("peaks"), "its frame is drawn while the peaks are on their way"
+    rows = picker.figure()
+    assert [part.name for part in rows.children] == list(HEIGHTS) == ["main", "difference", "codes", "overview"]
+    main, difference, codes, overview = rows.children
+    assert main.x_range is difference.x_range is codes.x_range is not overview.x_range
+    assert all(not part.tools and part.output_backend == "canvas" for part in rows.children)
+    assert "CustomJS" not in sent_figure(messages)[0]["item"], "that would need eval"
+
+
+def test_what_somebody_adds_to_the_figure_reaches_the_page() -> None:
+    picker = WaveformPickerWidget(take())
+    messages = sent(picker)
+    picker.load(take(2))
+    assert not sent_figure(messages), "a page keeps the figure it has"
+    picker.figure().select_one({"name": "main"}).line([0, 2], [0, 1], name="my own line")
+    picker.do_ready()
+    picker.do_ready()
+    picker.load(take(3))
+    keys = {m["key"] for m in sent_figure(messages)}
+    assert len(keys) == 1, "a second view, or another take, is no other figure"
+    assert all("my own line" in m["item"] for m in sent_figure(messages))
+    picker.figure().select_one({"name": "overview"}).line([0, 2], [0, 1], name="another")
+    picker.load(take(4))
+    assert "another" in sent_figure(messages)[-1]["item"]
+    assert sent_figure(messages)[-1]["key"] not in keys
+    other = WaveformPickerWidget(take())
+    others = sent(other)
+    other.do_ready()
+    assert "my own line" not in sent_figure(others)[0]["item"]
+
+
+def test_bokeh_itself_is_handed_over_where_a_host_has_none() -> None:
+    handed: list[tuple[str, tuple[Any, ...]]] = []
+    picker = WaveformPickerWidget(take())
+    picker.emit = lambda kind, *buffers, **body: handed.append((kind, buffers))
+    picker.receive({"kind": "bokeh"})
+    [(kind, [script])] = handed
+    assert kind == "bokeh"
+    assert b"embed_item" in script

@@ -1,87 +1,13 @@
 // WaveformPicker: regions drawn on a waveform, zoom, overview, playhead, what changed, what codes keep.
 // Python half: acestep_lab/ui/waveform_picker.py.
-// A canvas shows the sound; regions and playhead are elements above it, so that the playhead moves without a repaint.
+// A Bokeh figure shows the sound (waveform_figure.js); regions and playhead are elements above it, so that the playhead
+// moves without a repaint.
 
 /** @typedef {{name: string, start: number, end: number, words: string}} Mark */
 /** @typedef {{kind: string, place: number, from: number, x: number, view: number[], before: Mark[], moved: boolean,
  *   snapped: boolean, draft: number[] | null, touch: boolean}} Gesture */
 
-const VIRIDIS = [
-  [68, 1, 84],
-  [59, 82, 139],
-  [33, 145, 140],
-  [94, 201, 98],
-  [253, 231, 37],
-];
-/** Strength 0–255 as a colour of the same scale as the other pictures. */
-function heat(value) {
-  const place = (value / 255) * (VIRIDIS.length - 1),
-    low = Math.min(VIRIDIS.length - 2, Math.floor(place));
-  return VIRIDIS[low].map((from, i) => from + (place - low) * (VIRIDIS[low + 1][i] - from));
-}
-/** Seconds between two labels of an axis, at least `least` apart. */
-const niceStep = (least) =>
-  [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300].find((one) => one >= least) ?? 600;
-const between = (low, value, high) => Math.min(high, Math.max(low, value));
 const NAMES = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
-const SHORTEST_VIEW = 0.02;
-
-/** The part of the peaks that is in view, one line for every pixel. */
-function drawPeaks(context, width, height, seen, whole, span, colour, floor = false) {
-  const [from, to] = span;
-  const source = seen && seen.start <= from + 1e-3 && seen.end >= to - 1e-3 ? seen : (whole ?? seen);
-  if (!source) return;
-  const bins = source.pairs.length >> 1,
-    each = (source.end - source.start) / bins || 1;
-  context.fillStyle = colour;
-  for (let x = 0; x < width; x++) {
-    const first = Math.floor((from + (x / width) * (to - from) - source.start) / each),
-      last = Math.max(first + 1, Math.floor((from + ((x + 1) / width) * (to - from) - source.start) / each));
-    let low = 127,
-      high = -127;
-    for (let bin = Math.max(0, first); bin < Math.min(bins, last); bin++) {
-      low = Math.min(low, source.pairs[2 * bin]);
-      high = Math.max(high, source.pairs[2 * bin + 1]);
-    }
-    if (high < low) continue;
-    if (floor) {
-      const tall = (Math.max(0, high) / 127) * height;
-      context.fillRect(x, height - tall, 1, tall);
-    } else {
-      const top = (height / 2) * (1 - high / 127),
-        tall = Math.max(1, ((high - low) / 127) * (height / 2));
-      context.fillRect(x, top, 1, tall);
-    }
-  }
-}
-
-/** Time and place of a picture of the sound: what is in view, zoom, and how to get there. */
-function makeView(total, changed) {
-  let start = 0,
-    end = 0;
-  const api = {
-    get span() {
-      return [start, end];
-    },
-    set: (from, to) => {
-      const wide = between(Math.min(SHORTEST_VIEW, total()), to - from, total());
-      start = between(0, from, Math.max(0, total() - wide));
-      end = start + wide;
-      changed();
-    },
-    whole: () => api.set(0, total()),
-    zoom: (by, around) => {
-      const at = around ?? (start + end) / 2,
-        part = (at - start) / (end - start || 1),
-        wide = between(Math.min(0.05, total()), (end - start) * by, total());
-      api.set(at - part * wide, at + (1 - part) * wide);
-    },
-    pan: (by) => api.set(start + by, end + by),
-    at: (part) => start + part * (end - start),
-    part: (time) => (time - start) / (end - start || 1),
-  };
-  return api;
-}
 
 export default mount(
   "Waveform",
@@ -134,132 +60,47 @@ export default mount(
       verdict = h("p.verdict", { role: "status" }),
       chain = h("p.quiet.chain", { role: "status" });
 
-    // -- the picture
-    const wave = makeCanvas(104, drawMain, { "aria-hidden": "true" }),
-      changes = makeCanvas(30, drawChanges, { "aria-hidden": "true" }),
-      codes = makeCanvas(36, drawCodes, { "aria-hidden": "true" }),
-      overview = makeCanvas(24, drawOverview, { class: "overview", "aria-hidden": "true" });
+    // -- the picture: a figure, and above it elements that are as tall as its parts
+    const figure = waveformFigure(host, { view, total, shown, drawn: tellDrawn });
     const glass = h("div.glass"),
       headLine = h("div.playhead"),
+      overviewHead = h("div.playhead"),
+      overview = h("div.over", {}, overviewHead),
       draft = h("div.mark.draft", { hidden: true }, h("span.name"));
     const lanes = {
-      difference: h("div.lane", { hidden: true }, changes.canvas, h("span.label", {}, t("waveform.lane_changes"))),
-      codes: h("div.lane", { hidden: true }, codes.canvas, h("span.label", {}, t("waveform.lane_codes"))),
+      difference: h("div.lane.difference", { hidden: true }, h("span.label", {}, t("waveform.lane_changes"))),
+      codes: h("div.lane.codes", { hidden: true }, h("span.label", {}, t("waveform.lane_codes"))),
     };
-    const timeline = h(
-      "div.timeline",
-      { dir: "ltr" },
-      h("div.main", {}, wave.canvas, glass),
-      lanes.difference,
-      lanes.codes,
-      headLine,
-    );
+    const timeline = h("div.timeline", {}, h("div.main", {}, glass), lanes.difference, lanes.codes, headLine);
     const stage = h(
       "div.stage",
       { tabIndex: 0, role: "group", "aria-label": t("waveform.stage") },
-      timeline,
-      h("div.over", { dir: "ltr" }, overview.canvas),
+      h("div.picture", { dir: "ltr" }, figure.node, timeline, overview),
     );
-    const canvases = [wave, changes, codes, overview];
     /** Peaks may be here before the field that names their sound, or after it. */
     const peaksOf = (name) => (pending[name]?.id === track().id ? pending[name] : null);
-    const colour = (name) => cssColour(host.root, name);
+    function shown() {
+      return {
+        wave: peaksOf("wave"),
+        overview: peaksOf("overview"),
+        difference: peaksOf("difference"),
+        grid,
+        codes: lane?.id === track().id ? lane : null,
+        marks: local,
+        lanes: { difference: !lanes.difference.hidden, codes: !lanes.codes.hidden },
+      };
+    }
     const paint = () => {
-      canvases.forEach((one) => one.paint());
+      figure.update();
       placeMarks();
       moveHead(head);
     };
-    function drawMain(context, width, height) {
-      const tall = height - 15,
-        [from, to] = view.span;
-      context.save();
-      context.strokeStyle = colour("faint");
-      context.globalAlpha = 0.4;
-      context.beginPath();
-      const step = niceStep(((to - from) / width) * 4); // lines closer than four pixels would hide the sound
-      let before = -Infinity;
-      for (const time of grid) {
-        if (time < from || time > to || time - before < step / 2) continue;
-        before = time;
-        const x = Math.round(view.part(time) * width) + 0.5;
-        context.moveTo(x, 0);
-        context.lineTo(x, tall);
-      }
-      context.stroke();
-      context.restore();
-      drawPeaks(context, width, tall, peaksOf("wave"), peaksOf("overview"), view.span, colour("wave"));
-      drawAxis(context, width, height);
-    }
     /** For whoever watches: whose picture this is. */
     function tellDrawn() {
       const seen = peaksOf("wave");
-      if (!seen) return;
+      if (!seen || !figure.stands) return;
       host.root.dataset.bins = String(seen.pairs.length >> 1);
       host.root.dataset.drawn = shownId;
-    }
-    function drawAxis(context, width, height) {
-      const [from, to] = view.span,
-        step = niceStep(((to - from) / width) * 70);
-      context.fillStyle = colour("soft");
-      context.font = "10.5px ui-sans-serif, system-ui, sans-serif";
-      for (let n = Math.ceil(from / step - 1e-6); n * step <= to + 1e-6; n++) {
-        const time = n * step,
-          part = Math.round((time - Math.floor(time + 1e-6)) * 1000) / 1000,
-          label = formatTime(Math.floor(time + 1e-6)) + (part > 0 ? String(part).slice(1) : ""),
-          x = view.part(time) * width,
-          wide = context.measureText(label).width;
-        context.fillRect(between(0, Math.round(x), width - 1), height - 15, 1, 3);
-        context.fillText(label, between(0, x - wide / 2, width - wide), height - 2);
-      }
-    }
-    function drawChanges(context, width, height) {
-      drawPeaks(context, width, height, peaksOf("difference"), null, view.span, colour("head"), true);
-    }
-    function drawCodes(context, width, height) {
-      if (lane?.id !== track().id) return;
-      const [from, to] = view.span,
-        each = lane.canvas.width / (total() || 1);
-      context.imageSmoothingEnabled = false;
-      context.drawImage(
-        lane.canvas,
-        from * each,
-        0,
-        Math.max(0.01, (to - from) * each),
-        lane.canvas.height,
-        0,
-        0,
-        width,
-        height,
-      );
-    }
-    function drawOverview(context, width, height) {
-      const seconds = total() || 1,
-        [from, to] = view.span;
-      drawPeaks(context, width, height, peaksOf("overview"), null, [0, seconds], colour("wave-soft"));
-      if (to - from < seconds - 1e-6) {
-        context.fillStyle = colour("wash");
-        context.globalAlpha = 0.7;
-        context.fillRect(0, 0, (from / seconds) * width, height);
-        context.fillRect((to / seconds) * width, 0, width, height);
-        context.globalAlpha = 1;
-      }
-      context.strokeStyle = colour("wave");
-      context.strokeRect(
-        (from / seconds) * width + 0.5,
-        0.5,
-        Math.max(2, ((to - from) / seconds) * width - 1),
-        height - 1,
-      );
-      context.fillStyle = colour("region");
-      for (const r of local)
-        context.fillRect(
-          (r.start / seconds) * width,
-          height - 3,
-          Math.max(2, ((r.end - r.start) / seconds) * width),
-          3,
-        );
-      context.fillStyle = colour("head");
-      context.fillRect((head / seconds) * width, 0, 1, height);
     }
     function askView() {
       const [start, end] = view.span,
@@ -275,19 +116,11 @@ export default mount(
       head = time;
       const part = view.part(time);
       headLine.hidden = !(part >= -0.001 && part <= 1.001);
-      headLine.style.transform = `translateX(${(part * (timeline.clientWidth || 0)).toFixed(1)}px)`;
+      const to = (share) => `translateX(${(share * (timeline.clientWidth || 0)).toFixed(1)}px)`;
+      headLine.style.transform = to(part);
+      overviewHead.style.transform = to(time / (total() || 1));
       host.root.dataset.head = time.toFixed(3);
     }
-    /** A player tells the time sixty times a second; the overview need not follow as often. */
-    let overviewAt = 0;
-    function heard(time) {
-      moveHead(time);
-      if (Math.abs(time - overviewAt) > total() / 400) {
-        overviewAt = time;
-        overview.paint();
-      }
-    }
-
     // -- regions above the picture: these elements and the numbers below it are two views of `local`
     const nodes = new Map();
     /** Seconds of crossfade outside a region: of samples (hatched: they change), of latents (faint: they do not). */
@@ -469,7 +302,7 @@ export default mount(
     function tapped(now) {
       if (now.place >= 0) choose(now.place);
       broadcast("seek", { id: track().id, time: now.from });
-      heard(now.from);
+      moveHead(now.from);
     }
     function forgetGesture() {
       gesture = null;
@@ -538,23 +371,23 @@ export default mount(
     // the overview: press beside the window to go there, drag to pan
     let overFrom = null;
     const overTime = (event) => {
-      const box = overview.canvas.getBoundingClientRect();
+      const box = overview.getBoundingClientRect();
       return ((event.clientX - box.left) / (box.width || 1)) * total();
     };
-    overview.canvas.addEventListener("pointerdown", (event) => {
-      overview.canvas.setPointerCapture?.(event.pointerId);
+    overview.addEventListener("pointerdown", (event) => {
+      overview.setPointerCapture?.(event.pointerId);
       const at = overTime(event),
         [from, to] = view.span;
       if (at < from || at > to) view.set(at - (to - from) / 2, at + (to - from) / 2);
       overFrom = { at, start: view.span[0] };
     });
-    overview.canvas.addEventListener("pointermove", (event) => {
+    overview.addEventListener("pointermove", (event) => {
       if (!overFrom || !event.buttons) return;
       const start = overFrom.start + overTime(event) - overFrom.at,
         wide = view.span[1] - view.span[0];
       view.set(start, start + wide);
     });
-    overview.canvas.addEventListener("pointerup", () => (overFrom = null));
+    overview.addEventListener("pointerup", () => (overFrom = null));
 
     // -- changes, and what Python has
     /** The regions as Python has them. @returns {Mark[]} */
@@ -609,7 +442,7 @@ export default mount(
       selected = Math.max(0, Math.min(keep, next.length - 1));
       placeMarks();
       showNumbers();
-      overview.paint();
+      figure.update();
       sendRegions(snap);
       followLoop();
     }
@@ -707,7 +540,7 @@ export default mount(
       host,
       () => host.table("before"),
       (seconds, playing) => {
-        if (playing) heard(seconds);
+        if (playing) moveHead(seconds);
       },
     );
     host.watch("before", older.reset);
@@ -867,7 +700,7 @@ export default mount(
         if (loop && !local[loop.place]) setLoop(null);
         placeMarks();
         showNumbers();
-        overview.paint();
+        figure.update();
         stale = false;
       }
       settings();
@@ -994,6 +827,7 @@ export default mount(
       [tools, stage, knobs].forEach((node) => (node.hidden = !there));
       empty.hidden = there;
       host.root.classList.toggle("nothing", !there);
+      figure.update();
     }
     const looking = h("span.tiny", { role: "status" });
 
@@ -1002,44 +836,29 @@ export default mount(
       const pairs = new Int8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
       pending[body.lane] = { start: body.start, end: body.end, pairs, id: body.id };
       if (body.id !== shownId) return;
-      canvases.forEach((one) => one.paint());
+      figure.update();
       tellDrawn();
     });
+    host.on("figure", (body) => figure.show({ key: textOf(body.key), text: textOf(body.item) }));
     host.on("grid", (body, [bytes]) => {
       gridId = body.id;
       grid = bytes
         ? [...new Float64Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength))]
         : [];
       host.root.dataset.grid = String(grid.length);
-      wave.paint();
+      figure.update();
     });
     host.on("codes", (body, [bytes]) => {
       if (!bytes) return;
       const values = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-      lane = { canvas: laneOf(values, body.bins, body.rows), id: body.id };
+      lane = { values, bins: body.bins, rows: body.rows, id: body.id };
       host.root.dataset.codes = String(body.bins);
-      codes.paint();
+      figure.update();
     });
-    /** Attacks above, twelve pitch classes below, C lowest. */
-    function laneOf(values, bins, count) {
-      const canvas = h("canvas");
-      canvas.width = bins;
-      canvas.height = count + 3;
-      const context = canvas.getContext("2d"),
-        image = context.createImageData(bins, count + 3);
-      for (let bin = 0; bin < bins; bin++)
-        for (let y = 0; y < count + 3; y++) {
-          const row = y < 3 ? count - 1 : y === 3 ? -1 : count + 2 - y,
-            at = 4 * (y * bins + bin);
-          image.data.set(row < 0 ? [0, 0, 0, 0] : [...heat(values[bin * count + row]), 255], at);
-        }
-      context.putImageData(image, 0, 0);
-      return canvas;
-    }
     host.on("error", (body) => setText(error, say(body.text)));
     if (host.get("standalone")) {
       const own = audioPlayer(host, track, (time, playing) => {
-        heard(time);
+        moveHead(time);
         const looped = loop && local[loop.place];
         if (looped && playing && (time >= looped.end || time < looped.start - 0.05))
           own.audio.currentTime = looped.start;
@@ -1048,7 +867,7 @@ export default mount(
     } else
       host.onClose(
         onBroadcast("time", (news) => {
-          if (news?.id === track().id) heard(numberOf(news.time));
+          if (news?.id === track().id) moveHead(numberOf(news.time));
         }),
       );
     host.root.addEventListener("keydown", (event) => {
@@ -1155,7 +974,7 @@ export default mount(
       knobs,
       error,
     );
-    host.onTheme(paint);
+    host.onTheme(figure.paintTheme);
     host.watch(
       [
         "regions",
@@ -1206,14 +1025,12 @@ export default mount(
     };
     host.watch("track", showTrack);
     const resized = new ResizeObserver(() => {
-      placeMarks();
-      moveHead(head);
+      paint();
     });
     resized.observe(timeline);
     host.onClose(() => {
       resized.disconnect();
       [timer, viewTimer, holdTimer].forEach(clearTimeout);
-      canvases.forEach((one) => one.close());
     });
     showDevice();
     fromPython();

@@ -7,9 +7,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
+import bokeh
 import numpy as np
+from bokeh.models import Column
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import RecipeError, SourceError, shown
@@ -20,7 +23,7 @@ from acestep_lab.listen.silence import cut_points
 from acestep_lab.prompt.tasks import MOST_CROSSFADE_SECONDS, REPAINT_MODES, Region, Repaint, source_id
 from acestep_lab.prompt.tasks import regions as checked
 from acestep_lab.takes.take import Take
-from acestep_lab.ui import tracks
+from acestep_lab.ui import tracks, waveform_figure
 from acestep_lab.ui.component import Component, widget_and_pane
 from acestep_lab.ui.controllers.base import start_thread
 from acestep_lab.ui.difference import Difference
@@ -55,7 +58,7 @@ class WaveformPicker(Component):
     """
 
     module = "waveform"
-    includes = ("audio_player",)
+    includes = ("audio_player", "waveform_view", "waveform_figure")
     fields: ClassVar[Mapping[str, object]] = {
         "track": {},
         "before": {},
@@ -128,6 +131,7 @@ class WaveformPicker(Component):
         self._tempo: tuple[float, int] | None = None
         self._difference: Difference | None = None
         self._lane: np.ndarray | None = None
+        self._figure: Column | None = None
         self.cannot, self.standalone, self._crossfades = cannot, standalone, crossfades
         self.crossfades = list(crossfades(self.mode, self.strength))
         if take is not None:
@@ -171,9 +175,22 @@ class WaveformPicker(Component):
             self._offer_snaps()
             self.track = tracks.track(take, self._url, timed)
             self._show(force=True)
+            if self._figure is not None:  # somebody may have added to it
+                self._send_figure()
             self._send_all()
         if self.snap != "off" and not self._grids.get(self.snap):
             self._find_grid(take)
+
+    def figure(self) -> Column:
+        """The Bokeh layout that is shown, to add glyphs to: `picker.figure().select_one({"name": "main"}).line(…)`. Times are
+        seconds, the waveform lies between -1 and 1.
+
+        What is added is seen by pages opened afterwards, and by all of them from the next `load` on. The parts are
+        named "main", "difference", "codes" and "overview".
+        """
+        if self._figure is None:
+            self._figure = waveform_figure.build()
+        return self._figure
 
     def compare(self, parent: Take | Audio, take: Take | Audio | None = None) -> None:
         """Add the lane that shows where this sound differs from the one it was made from.
@@ -230,9 +247,16 @@ class WaveformPicker(Component):
     # -- what the browser asks -----------------------------------------------------------------------------------------
 
     def do_ready(self) -> None:
-        """A view was drawn: send all it shows."""
+        """A view was drawn: send the figure and all it shows."""
+        self._send_figure()
         self._send_all()
         super().do_ready()
+
+    def do_bokeh(self) -> None:
+        """Hand over BokehJS where the host has none (JupyterLab without Panel, marimo): nothing comes from the
+        internet.
+        """
+        self.emit("bokeh", (Path(bokeh.__file__).parent / "server/static/js/bokeh.min.js").read_bytes())
 
     def do_view(self, start: float = 0.0, end: float = 0.0, pixels: int = 1000) -> None:
         """Send the peaks of what is in view."""
@@ -540,6 +564,10 @@ class WaveformPicker(Component):
                 self._send_lane()
 
     # -- what is sent --------------------------------------------------------------------------------------------------
+
+    def _send_figure(self) -> None:
+        key, text = waveform_figure.plain_item() if self._figure is None else waveform_figure.item(self._figure)
+        self.emit("figure", key=key, item=text)
 
     def _send_all(self) -> None:
         if self._take is None:

@@ -208,8 +208,8 @@ def test_the_panel_is_small_and_before_there_is_a_take_one_line(browser: Any, st
     wave = Wave(page)
     wave.drag(2, 4)
     marked(page, lambda r: len(r) == 1)
-    page.get_by_label("Snap to").select_option("silence")
     box = page.locator(WAVE).bounding_box()
+    page.get_by_label("Snap to").select_option("silence")  # a sentence says that there is none
     wide.picture("repaint-dark")
     assert box["height"] <= 310, box
     wide.close()
