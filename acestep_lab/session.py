@@ -5,30 +5,26 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from functools import partial
-from types import NoneType
-from typing import Any, Self, TypeAlias, overload
+from typing import Any, Self, overload
 
 import numpy as np
 
 from acestep_lab.audio.audio import Audio
-from acestep_lab.engines.base import Attaches, Capabilities, Engine, HasCodes, Previews
-from acestep_lab.engines.offered import licence_note
-from acestep_lab.engines.opened import OpenEngines, able, asked_engine
+from acestep_lab.engines.base import Capabilities, Engine
+from acestep_lab.engines.opened import OpenEngines, asked_engine
 from acestep_lab.engines.step import Step
-from acestep_lab.errors import RecipeError
 from acestep_lab.jobs import stems, stitching
 from acestep_lab.jobs.kinds import RenderRun
+from acestep_lab.jobs.latents import Latents
 from acestep_lab.jobs.planning import OnToken, Planning
 from acestep_lab.jobs.queue import JobQueue
-from acestep_lab.jobs.rendering import Renderer, recipe_from, recipes_of
+from acestep_lab.jobs.rendering import Renderer, one_recipe, recipe_from, recipes_of
 from acestep_lab.jobs.stems import Stems
 from acestep_lab.jobs.worker import AnyRun
 from acestep_lab.listen.analysis import Analysis, analyze
 from acestep_lab.listen.plan_score import PlanScore
-from acestep_lab.models.adapters import opened as open_adapters
 from acestep_lab.models.device_manager import DeviceManager
 from acestep_lab.models.memory_plan import MemoryPlan
 from acestep_lab.models.precision import Int8Mode
@@ -36,15 +32,14 @@ from acestep_lab.models.shared_memory_plan import CheckpointCost
 from acestep_lab.models.tiers import Tier
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt import checks, tasks
+from acestep_lab.prompt.checks import Place
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.sampling import Sampling
 from acestep_lab.prompt.tasks import Region, Source, Task, regions
-from acestep_lab.takes.library import Library, default_folder
+from acestep_lab.takes.library import Library, library_at
 from acestep_lab.takes.sounds import Sounds
 from acestep_lab.takes.take import Take
 from acestep_lab.takes.verdict import Comparison, Verdict
-
-Place: TypeAlias = str | os.PathLike[str]  # a name, a folder or a file
 
 
 class Session:
@@ -67,9 +62,10 @@ class Session:
     ) -> None:  # fmt: skip
         self.engines = OpenEngines(engine, tier, devices, device, dtype)
         self.jobs = jobs or JobQueue()
-        self._sounds = Sounds(Library(default_folder()) if library is None else library)  # an empty one is falsy
+        self._sounds = Sounds(library_at() if library is None else library)  # an empty one is falsy
         self._renderer = Renderer(self.engines, self._sounds, self.jobs)
         self._planning = Planning(self.engines, self.jobs)
+        self._latents = Latents(self.engines, self.sound, self.jobs)
 
     @classmethod
     def open(
@@ -85,9 +81,8 @@ class Session:
         ACESTEP_DTYPE say so for all sessions. Raises CheckpointError where there is no checkpoint, saying what is missing,
         and MachineError for a device that is not there.
         """
-        given: Any = library
-        kept = given if checks.is_a(given, Library, NoneType) else Library(checks.place("A library's folder", given))
-        return cls(asked_engine(checkpoint, lm, precision, tier, device, dtype), tier, kept, device=device, dtype=dtype)
+        engine = asked_engine(checkpoint, lm, precision, tier, device, dtype)
+        return cls(engine, tier, library_at(library), device=device, dtype=dtype)
 
     def use(self, checkpoint: Place, lm: Place | None = None) -> Capabilities:
         """Make another checkpoint the one in use, opened where it is not yet; what two have in common is in memory once.
@@ -120,8 +115,9 @@ class Session:
 
     def defaults(self, task: Task, checkpoint: str | None = None) -> Sampling:
         """What is decided for a task where a recipe says nothing, by the checkpoint in use or another open one."""
-        engine = self.engine if checkpoint is None else self.engines.named(checkpoint)
-        return engine.defaults(checks.instance("A task", task, tuple(tasks.MODEL_TASKS.values())))
+        return self.engines.asked(checkpoint).defaults(
+            checks.instance("A task", task, tuple(tasks.MODEL_TASKS.values()))
+        )
 
     @property
     def engine(self) -> Engine:
@@ -144,9 +140,7 @@ class Session:
         return self.engines.tier
 
     def __repr__(self) -> str:
-        rate, kept, terms = self.capabilities.latent.rate, len(self.library), licence_note(self.capabilities.licence)
-        facts = f"{rate} Hz, {self.tier.name} tier, {kept} takes kept"
-        return f"<Session {self.engine.name!r}: {facts}{'. ' + terms if terms else ''}>"
+        return f"<Session {self.name!r}: {len(self.library)} takes kept, {self.engines.summary()}>"
 
     # -- making --------------------------------------------------------------------------------------------------------
 
@@ -159,15 +153,13 @@ class Session:
         recipe sets always stands. `adapters` are on for this run alone, and no others: [] is the bare model; None, those
         that `lora` put on. Raises RecipeError for what this checkpoint cannot make, before any work.
         """
-        wanted = None if adapters is None else open_adapters(adapters)
-        return self._renderer.begin(recipes_of(recipe), plan, adapters=wanted)
+        return self._renderer.begin(recipes_of(recipe), plan, adapters=adapters)
 
     def make(self, recipe: Recipe, plan: Plan | None = None) -> Take:
         """Render a recipe and wait for its take; several at once are for `start`. RecipeError for what cannot be made."""
-        if len(recipes_of(recipe)) != 1:
-            raise RecipeError("make renders one recipe; for several write lab.start(recipes).takes().")
+        wanted = one_recipe(recipe)
         self.jobs.refuse_to_wait()
-        return self.start(recipe, plan).take()
+        return self.start(wanted, plan).take()
 
     def vary(self, source: Take | Recipe, seeds: Iterable[int], variance: float | None = None) -> list[Take]:
         """The same music from other noise, a take for each seed.
@@ -204,9 +196,7 @@ class Session:
         noise_strength: float = 0.0, through_codes: bool | None = None, reference: Source | None = None, **changes: object,
     ) -> Take:  # fmt: skip
         """The source's rhythm and harmony in another sound; `through_codes` None: where the checkpoint has codes."""
-        maker = self.engines.of(self.recipe_from(source, tasks.Cover(source), **changes))
-        through = maker.capabilities.codes if through_codes is None else through_codes
-        task = tasks.Cover(source, strength, noise_strength, through, reference=reference)
+        task = self._renderer.cover(source, strength, noise_strength, through_codes, reference, changes)
         return self._make_from(source, task, caption, lyrics, changes)
 
     def extract(self, source: Source, stem: str, **changes: object) -> Take:
@@ -252,9 +242,8 @@ class Session:
         """A recipe for a task on a source: a take's words and choices come along, its seed and length do not."""
         return recipe_from(self.sound(source), task, changes)
 
-    def _make_from(self, source: Source, task: Task, caption: object, lyrics: object, more: dict[str, object]) -> Take:
-        given = {name: value for name, value in (("caption", caption), ("lyrics", lyrics)) if value is not None}
-        return self.make(self.recipe_from(source, task, **more, **given))
+    def _make_from(self, source: Source, task: Task, caption: object, lyrics: object, changes: dict[str, Any]) -> Take:
+        return self.make(recipe_from(self.sound(source), task, changes, caption, lyrics))
 
     def resolve(self, recipe: Recipe, plan: Plan | None = None) -> Recipe:
         """The recipe with every "auto" decided by the plan, then the engine; raises RecipeError."""
@@ -284,17 +273,17 @@ class Session:
 
         `checkpoint` names the open one whose planner is asked, here and below; None: the one in use.
         """
-        return self._planning.sketch(sentence, instrumental, seed, language, on_token, self._named(checkpoint))
+        return self._planning.sketch(sentence, instrumental, seed, language, on_token, self.engines.asked(checkpoint))
 
     def polish(self, caption: str, lyrics: str = "", seed: int = 0, *, checkpoint: str | None = None,
                on_token: OnToken = None, **fixed: object) -> Plan:  # fmt: skip
         """Better words for a caption and lyrics, with metadata; fields given by name stand: `bpm=118`."""
-        return self._planning.polish(caption, lyrics, seed, on_token, fixed, self._named(checkpoint))
+        return self._planning.polish(caption, lyrics, seed, on_token, fixed, self.engines.asked(checkpoint))
 
     def understand(self, source: Source, seed: int = 0, *, checkpoint: str | None = None,
                    on_token: OnToken = None) -> Plan:  # fmt: skip
         """What the planner hears in a take or any sound: caption, lyrics and metadata."""
-        return self._planning.understand(self.sound(source), seed, on_token, self._named(checkpoint))
+        return self._planning.understand(self.sound(source), seed, on_token, self.engines.asked(checkpoint))
 
     def plan_score(self, source: Source, plan: Plan | None = None, scale: float = 0.1) -> PlanScore:
         """How well a sound agrees with a plan in the planner's judgement: a score per field, 0 to 1.
@@ -342,32 +331,23 @@ class Session:
 
     def preview(self, step: Step | Take, at: float, seconds: float = 3.0) -> Audio:
         """The seconds around a time of a step's estimate, decoded alone, exactly; RecipeError where its engine has none."""
-        checks.instance("What is previewed", step, (Step, Take))
-        engine = able(self.engines.maker_of(step), Previews, "has nothing to hear before its last step")
-        own: Any = step.latent if isinstance(step, Take) else step.estimate
-        latent = self.encode(step) if isinstance(step, Take) and not own.size else own  # a stitched song has none
-        return self.jobs.call(partial(engine.preview, latent, at, seconds))
+        return self._latents.preview(step, at, seconds)
 
     def codes(self, source: Source, *, checkpoint: str | None = None) -> tuple[int, ...]:
         """The audio codes of a take or any sound: what a cover through codes hears of it. RecipeError where an engine has none."""
-        sound, maker = self.sound(source), self._named(checkpoint) or self.engine
-        engine = able(maker, HasCodes, "has no audio codes", maker.capabilities.codes)
-        return self.jobs.aside(lambda stop: engine.codes(sound, stop))
+        return self._latents.codes(source, checkpoint)
 
     def encode(self, source: Source) -> np.ndarray:
         """The latent `[frames, channels]` of a take or any sound."""
-        sound = self.sound(source)
-        return self.jobs.aside(lambda stop: self.engine.encode(sound, stop)).numpy()
+        return self._latents.encode(source)
 
     def decode(self, latent: np.ndarray) -> Audio:
         """The sound of a latent `[frames, channels]`, at its own level."""
-        return self.jobs.aside(lambda stop: self.engine.decode_latent(latent, stop))
+        return self._latents.decode(latent)
 
     def explain(self, recipe: Recipe | None = None) -> MemoryPlan:
         """How the engine fits this machine, before anything loads: print it for a sentence and a table."""
-        checks.instance("What is explained", recipe, (Recipe, NoneType))
-        plan = self.engines.memory_plan(self.engine if recipe is None else self.engines.of(recipe))
-        return plan if recipe is None else plan.fit(recipe)
+        return self.engines.plan_for(recipe)
 
     def lora(self, *adapters: Place | tuple[Place, float]) -> tuple[str, ...]:
         """Put adapters (files or folders, each alone or with a strength) on the DiT, and only these; none: the bare model.
@@ -375,18 +355,15 @@ class Session:
         A run under way keeps what it began with: they go on between two runs. Raises CheckpointError for one that is no
         adapter or does not fit, and leaves all as it was.
         """
-        wanted, engine = open_adapters(adapters), able(self.engine, Attaches, "takes no adapters")
-        return self.jobs.call(partial(engine.attach, wanted), between=True)
+        return self._renderer.attach(adapters)
 
     @property
     def adapters(self) -> tuple[tuple[str, str, float], ...]:
         """The adapters that `lora` put on: name, file and strength of each."""
-        attached = self.engine.attached if isinstance(self.engine, Attaches) else ()
-        return tuple((adapter.name, str(adapter.file), strength) for adapter, strength in attached)
+        return self._renderer.attached
 
     def profile(self, recipe: Recipe) -> Any:
         """Render a recipe and say where the seconds went, stage by stage, beside this machine's roofline."""
-        self.jobs.refuse_to_wait()
         return self._renderer.profile(recipe)
 
     def free(self) -> None:
@@ -401,10 +378,6 @@ class Session:
         """Make a take again from its recipe and say: same, same to the ear, or different."""
         self.jobs.refuse_to_wait()
         return checks.instance("What is verified", take, Take).verify(self._renderer.again(take))
-
-    def _named(self, checkpoint: str | None) -> Engine | None:
-        """An open engine by its name; None for none, which is the one in use."""
-        return None if checkpoint is None else self.engines.named(checkpoint)
 
     @property
     def runs(self) -> tuple[AnyRun, ...]:

@@ -136,7 +136,6 @@ ASKS = {
     "CheckpointSwitch": ({"kind": "list"}, ()),
     "LatentPreview": ({"kind": "stop"}, ()),
     "Gallery": ({"kind": "restore"}, ()),
-    "TakeTree": ({"kind": "select", "id": "take-0123456789abcdef"}, ()),
     "Topbar": ({"kind": "retry"}, ()),
 }
 
@@ -147,6 +146,14 @@ def test_a_click_that_nobody_listens_to_says_what_is_missing(name: str) -> None:
     component, said = alone(name, *arguments)
     component.receive(message)
     assert errors(said) == [NOBODY.format(name=f"{name}Widget", kind=message["kind"])]
+
+
+def test_a_take_of_a_tree_that_nobody_listens_to_says_what_is_missing() -> None:
+    tree, said = alone("TakeTree")
+    parent, child = "take-0123456789abcdef", "take-fedcba9876543210"
+    tree.draw([{"id": parent, "title": "dub"}, {"id": child, "title": "dub, varied", "parents": [parent]}])
+    tree.receive({"kind": "select", "id": parent})
+    assert errors(said) == [NOBODY.format(name="TakeTreeWidget", kind="select")]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -221,7 +221,10 @@ class SlowPlanner(PretendSession):
         self.written += 1
         return Plan(bpm=100, caption=f"plan of {recipe.caption}", codes=(1, 2, 1))
 
-    def polish(self, caption: str, lyrics: str = "", seed: int = 0, *, on_token: Any = None, **fixed: Any) -> Plan:
+    def polish(
+        self, caption: str, lyrics: str = "", seed: int = 0, *, checkpoint: str | None = None, on_token: Any = None,
+        **fixed: Any,
+    ) -> Plan:  # fmt: skip
         self.asked.append(fixed)
         return Plan(**{"caption": "better", "lyrics": "better", **fixed})
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_check
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.step import Step
+from acestep_lab.errors import RecipeError
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt import vocabulary
 from acestep_lab.prompt.recipe import Recipe
@@ -331,6 +332,13 @@ class Verifies(Protocol):
 
     def verify(self, component: str) -> None:
         """Compare a component's stored tensors with its config, by name and shape; CheckpointError where they do not fit."""
+
+
+def able(engine: Engine, kind: type[T], otherwise: str, can: bool = True) -> T:
+    """An engine as one that can do something; RecipeError where it cannot."""
+    if not (can and isinstance(engine, kind)):
+        raise RecipeError(f"{engine.name} {otherwise}.")
+    return engine
 
 
 def groups(prepared: Sequence[Prepared], most: int) -> Iterator[list[int]]:

@@ -10,14 +10,15 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from types import NoneType
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
 from acestep_lab.engines import registry
 from acestep_lab.engines.base import Attaches, Engine, Located
+from acestep_lab.engines.offered import licence_note
 from acestep_lab.engines.step import Step
-from acestep_lab.errors import CheckpointError, RecipeError, shown
+from acestep_lab.errors import CheckpointError, shown
 from acestep_lab.models.device_manager import DeviceManager
 from acestep_lab.models.memory_plan import MemoryPlan, budget
 from acestep_lab.models.shared_memory_plan import CheckpointCost
@@ -29,9 +30,6 @@ from acestep_lab.versions import version_of
 
 PACKAGES = ("acestep_lab", "torch", "diffusers", "transformers")
 """Whose versions a take remembers."""
-
-
-T = TypeVar("T")
 
 
 def asked_engine(
@@ -47,13 +45,6 @@ def asked_engine(
     named = checks.place("A checkpoint", checkpoint), None if lm is None else checks.place("A planner (lm)", lm)
     asked_device(device), asked_dtype(dtype)
     return registry.open_engine(*named, precision=precision)
-
-
-def able(engine: Engine, kind: type[T], otherwise: str, can: bool = True) -> T:
-    """An engine as one that can do something; RecipeError where it cannot."""
-    if not (can and isinstance(engine, kind)):
-        raise RecipeError(f"{engine.name} {otherwise}.")
-    return engine
 
 
 class OpenEngines:
@@ -138,6 +129,10 @@ class OpenEngines:
                 f"No checkpoint {shown(name)} is open here; open are {', '.join(self._engines)}. Open it: lab.use(…)."
             )
         return self._engines[name]
+
+    def asked(self, name: str | None) -> Engine:
+        """An open engine by its name, the one in use where none is named; CheckpointError where it is not open."""
+        return self.current if name is None else self.named(name)
 
     def of(self, recipe: Recipe) -> Engine:
         """The engine that makes a recipe: the one it names, else the one in use.
@@ -227,9 +222,21 @@ class OpenEngines:
         key = self._key(self.current)
         return tuple(name for checkpoint, name in self.devices.places_on_device if checkpoint == key)
 
+    def summary(self) -> str:
+        """The rate of the engine in use and how much machine there is, and its licence where that asks something, in a line."""
+        can = self.current.capabilities
+        terms = licence_note(can.licence)
+        return f"{can.latent.rate} Hz, {self.tier.name} tier{'. ' + terms if terms else ''}"
+
     def loading(self) -> str:
         """The component whose weights are being read now; "" where none are."""
         return self.devices.loading
+
+    def plan_for(self, recipe: Recipe | None) -> MemoryPlan:
+        """How the engine in use fits this machine, or the one that makes a recipe, for a song of its length."""
+        checks.instance("What is explained", recipe, (Recipe, NoneType))
+        plan = self.memory_plan(self.current if recipe is None else self.of(recipe))
+        return plan if recipe is None else plan.fit(recipe)
 
     def explain(self, engine: Engine) -> str:
         """How an engine fits this machine, as a sentence."""

@@ -69,35 +69,33 @@ class Planning:
 
     def sketch(
         self, sentence: str, instrumental: bool, seed: int, language: str | None, on_token: OnToken,
-        maker: Engine | None = None,
+        engine: Engine,
     ) -> Plan:  # fmt: skip
         sentence = checks.text("The sentence a sketch starts from", sentence, MOST_CAPTION)
         instrumental, seed = checks.truth("instrumental", instrumental), checks.whole("A seed", seed, 0, MAX_SEED)
         language = None if language is None else vocabulary.language(language)
 
-        def ask(engine: Plans, how: Fields) -> list[Plan]:
-            return [engine.sketch(sentence, instrumental, seed, language=language, **how)]
+        def ask(planner: Plans, how: Fields) -> list[Plan]:
+            return [planner.sketch(sentence, instrumental, seed, language=language, **how)]
 
-        return self._ask(maker or self.engines.current, sentence, ask, on_token)[0]
+        return self._ask(engine, sentence, ask, on_token)[0]
 
-    def polish(
-        self, caption: str, lyrics: str, seed: int, on_token: OnToken, fixed: Fields, maker: Engine | None = None
-    ) -> Plan:
+    def polish(self, caption: str, lyrics: str, seed: int, on_token: OnToken, fixed: Fields, engine: Engine) -> Plan:
         caption = checks.text("The caption to be polished", caption, MOST_CAPTION)
         lyrics = checks.text("The text of the lyrics to be polished", lyrics, MOST_LYRICS)
         seed, fixed = checks.whole("A seed", seed, 0, MAX_SEED), _fixed(fixed)
 
-        def ask(engine: Plans, how: Fields) -> list[Plan]:
-            return [engine.polish(caption, lyrics, seed, fixed=fixed, **how)]
+        def ask(planner: Plans, how: Fields) -> list[Plan]:
+            return [planner.polish(caption, lyrics, seed, fixed=fixed, **how)]
 
-        return self._ask(maker or self.engines.current, caption or lyrics, ask, on_token)[0]
+        return self._ask(engine, caption or lyrics, ask, on_token)[0]
 
-    def understand(self, sound: Sound, seed: int, on_token: OnToken, maker: Engine | None = None) -> Plan:
-        seed, engine = checks.whole("A seed", seed, 0, MAX_SEED), maker or self.engines.current
+    def understand(self, sound: Sound, seed: int, on_token: OnToken, engine: Engine) -> Plan:
+        seed = checks.whole("A seed", seed, 0, MAX_SEED)
 
-        def ask(engine: Plans, how: Fields) -> list[Plan]:
+        def ask(planner: Plans, how: Fields) -> list[Plan]:
             how.pop("longest")
-            return [engine.understand(sound, seed, **how)]
+            return [planner.understand(sound, seed, **how)]
 
         return self._ask(engine, f"what the planner hears in {sound.id}", ask, on_token)[0]
 

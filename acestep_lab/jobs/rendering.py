@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from acestep_lab.audio.audio import Audio
-from acestep_lab.engines.base import Attaches, Engine, Plans, Prepared, Previews, Profiles, Request, groups
+from acestep_lab.engines.base import Attaches, Engine, Plans, Prepared, Previews, Profiles, Request, able, groups
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import LintWarning, RecipeError, shown, warn_caller
 from acestep_lab.jobs.eta import DECODE, ENCODE, PLAN, RENDER, Work
@@ -24,11 +24,12 @@ from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.stitching import Stitched, decided, is_stitch, only_stitches
 from acestep_lab.jobs.work import item_work, work_key
 from acestep_lab.models.adapters import Adapter
+from acestep_lab.models.adapters import opened as open_adapters
 from acestep_lab.plan.following import thinks
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt import checks
 from acestep_lab.prompt.recipe import Recipe
-from acestep_lab.prompt.tasks import MAX_SEED, TASKS, Retake, Task
+from acestep_lab.prompt.tasks import MAX_SEED, TASKS, Cover, Retake, Source, Task
 from acestep_lab.takes.sounds import Sounds
 from acestep_lab.takes.take import Take
 
@@ -36,6 +37,7 @@ Adapters = Sequence[tuple[Adapter, float]]
 """Adapters that were opened, each with its strength."""
 MOST_RECIPES = 10_000
 """Recipes of one start; a generator without end is refused."""
+_NO_ADAPTERS = "takes no adapters"
 
 
 class Engines(Protocol):
@@ -107,22 +109,22 @@ class Renderer:
         plan: Plan | None = None,
         shared: SharedPlan | None = None,
         engine: Engine | None = None,
-        adapters: Adapters | None = None,
+        adapters: Sequence[object] | None = None,
     ) -> RenderRun:
         """Queue a run; RecipeError for what cannot be made, before any work. With `shared`, one plan for all its recipes;
         with `engine`, that one makes them all; with `adapters`, these are on while it works, and no others.
         """
+        wanted = None if adapters is None else open_adapters(adapters)
         self.queue.must_be_open()
         if only_stitches(asked):
             return self._begin_stitches(asked)
         items = [self.resolve(recipe, plan, engine) for recipe in asked]
-        for maker in {id(item.engine): item.engine for item in items if adapters is not None}.values():
-            if not isinstance(maker, Attaches):
-                raise RecipeError(f"{maker.name} takes no adapters.")
+        for maker in {id(item.engine): item.engine for item in items if wanted is not None}.values():
+            able(maker, Attaches, _NO_ADAPTERS)
         planned = [thinks(item.request.recipe, self.engines.has_planner(item.engine)) for item in items]
         run = RenderRun([item.request.recipe for item in items], self._work(items, planned))
         self._remark(run, items, plan)
-        return self.queue.submit(run, partial(self.render, items=items, plan=plan, shared=shared, adapters=adapters))
+        return self.queue.submit(run, partial(self.render, items=items, plan=plan, shared=shared, adapters=wanted))
 
     def _begin_stitches(self, asked: Sequence[Recipe]) -> RenderRun:
         """Queue stitched songs, which no engine is asked for."""
@@ -152,6 +154,16 @@ class Renderer:
         retakes = recipes_of([source.recipe.replace(task=Retake(source, variance, seed)) for seed in listed])
         return self.begin(retakes, engine=self.engines.maker_of(source))
 
+    def cover(
+        self, source: Source, strength: float, noise_strength: float, through_codes: bool | None,
+        reference: Source | None, changes: Mapping[str, Any],
+    ) -> Cover:  # fmt: skip
+        """A cover of a source; `through_codes` None: where the checkpoint that makes it has codes."""
+        if through_codes is None:
+            maker = self.engines.of(recipe_from(self.sounds.find(source), Cover(source), changes))
+            through_codes = maker.capabilities.codes
+        return Cover(source, strength, noise_strength, through_codes, reference=reference)
+
     def again(self, take: Take) -> Take:
         """Make a take again, by the checkpoint that made it where that one is open; of one that was kept in the middle, as far
         as its step.
@@ -160,8 +172,21 @@ class Renderer:
         step = take.made_with.get("step")
         return run.take() if step is None else run.until(step)
 
+    def attach(self, adapters: Sequence[object]) -> tuple[str, ...]:
+        """Put these adapters on the engine in use between two runs, and only these; their names."""
+        wanted, engine = open_adapters(adapters), able(self.engines.current, Attaches, _NO_ADAPTERS)
+        return self.queue.call(partial(engine.attach, wanted), between=True)
+
+    @property
+    def attached(self) -> tuple[tuple[str, str, float], ...]:
+        """The adapters that are on the engine in use: name, file and strength of each."""
+        engine = self.engines.current
+        on = engine.attached if isinstance(engine, Attaches) else ()
+        return tuple((adapter.name, str(adapter.file), strength) for adapter, strength in on)
+
     def profile(self, recipe: Recipe) -> Any:
         """Render a recipe, once to warm up with other words, and say where the seconds of the second time went."""
+        self.queue.refuse_to_wait()
         checks.instance("What is profiled", recipe, Recipe)
         _refuse_stitch(recipe)
         engine = self.engines.of(recipe)
@@ -401,11 +426,25 @@ def recipes_of(asked: Any) -> tuple[Recipe, ...]:
     return found
 
 
-def recipe_from(sound: Take | Audio, task: Task, changes: Mapping[str, Any]) -> Recipe:
-    """A recipe for a task on a sound: a take's words and choices come along, its seed and length do not."""
+def one_recipe(asked: Any) -> Recipe:
+    """The one recipe to be made; RecipeError where there are several."""
+    found = recipes_of(asked)
+    if len(found) != 1:
+        raise RecipeError("make renders one recipe; for several write lab.start(recipes).takes().")
+    return found[0]
+
+
+def recipe_from(
+    sound: Take | Audio, task: Task, changes: Mapping[str, Any], caption: object = None, lyrics: object = None
+) -> Recipe:
+    """A recipe for a task on a sound: a take's words and choices come along, its seed and length do not.
+
+    `caption` and `lyrics` None: the take's own stand.
+    """
+    words_given = {name: text for name, text in (("caption", caption), ("lyrics", lyrics)) if text is not None}
     checks.instance("What is to be done", task, tuple(TASKS.values()), " Such as Cover(take).")
     asked = (sound.asked or sound.recipe) if isinstance(sound, Take) else Recipe("", task=task)
     asked = asked if task.plans else asked.replace(task=task, thinking=None)
     words = sound.recipe if isinstance(sound, Take) else asked
     kept = {name: getattr(words, name) for name in ("bpm", "keyscale", "timesignature", "language")}
-    return asked.replace(**({**kept, "task": task, "seed": None, "seconds": None} | dict(changes)))
+    return asked.replace(**({**kept, "task": task, "seed": None, "seconds": None} | dict(changes) | words_given))

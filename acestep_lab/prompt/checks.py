@@ -22,6 +22,8 @@ from acestep_lab.errors import LabError, RecipeError, shown
 from acestep_lab.files import INVISIBLE, clean_text
 
 T = TypeVar("T")
+Place: TypeAlias = str | os.PathLike[str]
+"""A name, a folder or a file."""
 
 MOST_ITEMS = 100_000
 """The longest sequence that is read; a generator without end is refused after so many."""

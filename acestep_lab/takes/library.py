@@ -26,7 +26,7 @@ from acestep_lab.audio.audio import Audio
 from acestep_lab.audio.reading import seconds_of
 from acestep_lab.errors import LibraryError, RecipeError, SourceError, shown
 from acestep_lab.files import clean_text, read_json, to_json, write_whole
-from acestep_lab.prompt.checks import is_a, is_whole, plain, plain_number, sequence, truth
+from acestep_lab.prompt.checks import is_a, is_whole, place, plain, plain_number, sequence, truth
 from acestep_lab.prompt.checks import text as checked_text
 from acestep_lab.takes import identity, manifest
 from acestep_lab.takes.exchange import export, read_file, read_latent, write_latent, write_sound
@@ -761,6 +761,13 @@ def _recording(audio: Audio, name: str) -> identity.Match:
     return identity.match_signs(
         audio.samples, lambda: hashlib.blake2b(digest_size=8, salt=salt), name.removeprefix("audio-")
     )
+
+
+def library_at(library: Any = None) -> Library:
+    """A library at hand, or the one in a folder; the default one's where none is named. RecipeError for anything else."""
+    if is_a(library, Library):
+        return library
+    return Library(default_folder() if library is None else place("A library's folder", library))
 
 
 def default_folder() -> Path:

@@ -42,7 +42,7 @@ class Naming:
         """Of a recipe as plain data, how it was made, and the title given by hand."""
         words = " ".join(str(recipe.get("caption") or recipe.get("lyrics") or "").split())
         task, step = recipe.get("task"), (made_with or {}).get("step")
-        steps = recipe.get("steps") or (recipe.get("sampling") or {}).get("steps")
+        steps = recipe.get("steps")
         at = (step + 1, steps if isinstance(steps, int) else 0) if isinstance(step, int) else None
         return cls(words[:_MOST_WORDS], dict(task) if isinstance(task, Mapping) else {}, title, at)
 
