@@ -13,7 +13,7 @@ import pytest
 from acestep_lab import Audio, Cover, Extend, Piece, Recipe, Region, Repaint, Retake, Session, Stitch, Take
 from acestep_lab.audio.stitching import Part, arranged, crossfaded, stitched, zero_crossing
 from acestep_lab.errors import LabError, RecipeError, SourceError
-from acestep_lab.listen.beat_grid import beats_near
+from acestep_lab.listen.beats import beats_near
 from acestep_lab.prompt import tasks
 from acestep_lab.takes.library import Library
 from tests.pretend import PretendSession, tone

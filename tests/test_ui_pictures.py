@@ -169,7 +169,7 @@ def test_the_lane_of_a_scale_shows_its_notes_and_where_they_begin() -> None:
     assert found.chroma.shape == (20, 12)
     middles = [int(found.chroma[5 * place + 2].argmax()) for place in range(4)]
     assert middles == [0, 4, 7, 0]
-    assert len(found.to_bytes()) == 20 * 13
+    assert found.table().shape == (20, code_features.ROWS)
     assert {0 <= value <= 1 for value in (*found.chroma.ravel(), *found.onset)} == {True}
     assert list(code_features.repeats((5, 9, 5, 5))) == [3, 1, 3, 3]
     with pytest.raises(SourceError):

@@ -20,9 +20,9 @@ from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import Region, Repaint, Text2Music
 from acestep_lab.takes.take import Take
+from acestep_lab.ui import code_features
 from acestep_lab.ui.backend import backend_of
 from acestep_lab.ui.difference import Difference
-from acestep_lab.ui.sound_lane import ROWS, codes_lane
 from acestep_lab.ui.studio import Studio
 from acestep_lab.ui.waveform_figure import HEIGHTS
 from acestep_lab.ui.waveform_picker import WaveformPickerWidget, known_tempo
@@ -344,7 +344,7 @@ def test_the_first_beat_is_measured_and_the_bar_begins_where_the_drum_is() -> No
     beats = beat_times(sound, 120)
     assert np.abs((beats - 0.21 + 0.25) % 0.5 - 0.25).max() < 0.03
     assert np.diff(beats) == pytest.approx(0.5, abs=0.05)
-    bars = bar_times(sound, 120, 4)
+    bars = bar_times(sound, beats, 4)
     assert np.abs((bars - 0.71 + 1) % 2 - 1).max() < 0.03
 
 
@@ -436,17 +436,17 @@ def test_codes_are_found_on_request() -> None:
     picker.do_find_codes()
     assert (picker.has_codes, picker.can_find_codes, picker.finding) == (True, False, "")
     lane = next(m for m in messages if m["kind"] == "codes")
-    assert len(lane["buffers"][0]) == lane["bins"] * lane["rows"] == 20 * ROWS
+    assert len(lane["buffers"][0]) == lane["bins"] * lane["rows"] == 20 * code_features.ROWS
 
 
 def test_the_lane_shows_the_pitch_that_sounds_and_where_it_begins() -> None:
     at = np.arange(2 * RATE) / RATE
     samples = np.concatenate([np.zeros(2 * RATE), 0.5 * np.sin(2 * np.pi * 440 * at)]).astype(np.float32)
-    lane = codes_lane(Audio(samples[None], RATE))
-    assert lane.shape == (20, ROWS)
+    lane = code_features.of_sound(Audio(samples[None], RATE)).table()
+    assert lane.shape == (20, code_features.ROWS)
     assert lane[13:18, :12].argmax(axis=1).tolist() == [9] * 5, "an A"
     assert abs(int(lane[:, 12].argmax()) - 10) <= 1
-    assert codes_lane(Audio(np.zeros((1, 10), np.float32), RATE)).max() == 0
+    assert code_features.of_sound(Audio(np.zeros((1, 10), np.float32), RATE)).table().max() == 0
 
 
 # -- one home

@@ -12,7 +12,7 @@ export default mount("Plan", [["Ctrl Enter", "plan.key_make"]], (host) => {
     diffs = h("div.stack.diffs"),
     error = h("p.error", { role: "alert" }),
     live = h("span.chip", { role: "status" });
-  /** What is known of the codes: twelve pitch classes of each, then the onsets; or how often each comes. */
+  /** What is known of the codes: twelve pitch classes and the onset of each; or how often each comes. */
   let lane = { of: "", codes: 0, values: new Uint8Array(0) };
   const strip = makeCanvas(12 * ROW + ONSETS + 4, draw, { role: "img" });
   function draw(context, width, height) {
@@ -24,13 +24,13 @@ export default mount("Plan", [["Ctrl Enter", "plan.key_make"]], (host) => {
     if (of === "sound") {
       for (let i = 0; i < count; i++)
         for (let note = 0; note < 12; note++) {
-          context.globalAlpha = (values[12 * i + note] / 255) ** 1.5;
+          context.globalAlpha = (values[13 * i + note] / 255) ** 1.5;
           context.fillRect(at(i), (11 - note) * ROW, wide, ROW - 0.5);
         }
       context.globalAlpha = 1;
       context.fillStyle = cssColour(host.root, "region");
       for (let i = 0; i < count; i++) {
-        const tall = (values[12 * count + i] / 255) * ONSETS;
+        const tall = (values[13 * i + 12] / 255) * ONSETS;
         context.fillRect(at(i), height - tall, wide, tall);
       }
       context.fillStyle = cssColour(host.root, "soft");

@@ -16,7 +16,7 @@ from acestep_lab.audio.audio import Audio
 from acestep_lab.audio.mastering import gain_for, mastered
 from acestep_lab.audio.stitching import Part, arranged, stitched, zero_crossing
 from acestep_lab.errors import RecipeError, SourceError
-from acestep_lab.listen.beat_grid import beats_near
+from acestep_lab.listen.beats import beats_near
 from acestep_lab.listen.tempo import same_tempo
 from acestep_lab.prompt import checks
 from acestep_lab.prompt.recipe import Recipe

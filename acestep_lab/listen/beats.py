@@ -1,58 +1,115 @@
-"""Where the beats and bars of a sound lie, given its tempo: the phase is measured, and measured anew along the way.
+"""Where the beats of a sound fall: near a time, and from its start to its end with the bars they make. Knows no take, no file.
 
-Knows no model. Half a minute at a time, so that ten minutes take little memory and a tempo that is off by a little does not
-run away.
+Only some seconds are listened to at a time, so that ten minutes take little memory and a tempo that drifts, or is told a little
+wrong, is followed. Period and phase are those by which the onsets (spectral flux, `listen.tempo`) fall together best: the
+largest sum of their Fourier coefficients at the beat's frequency and its first multiples.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 
 from acestep_lab.audio.audio import Audio
-from acestep_lab.listen.meter import band_flux, beat_phase
+from acestep_lab.listen.meter import band_flux
 from acestep_lab.listen.spectra import Sound
+from acestep_lab.listen.tempo import onset_envelope, tempo
 
-PIECE_SECONDS = 30.0
+AROUND = 8.0
+"""Seconds on each side of a time that are listened to."""
+CLEAR = 0.12
+"""Share of the onsets' strength that falls together, from which on there is a beat: noise has about 0.05, clicks 0.9."""
+LOUD = 0.004
+"""Mean onset strength below which nothing begins: a held tone has 0.001, clicks over silence 0.015."""
+HARMONICS = 4
 BASS = 3
 """Bands of the onset strength in which a bar's first beat is felt."""
+_SLACK = (np.linspace(0.97, 1.03, 61), np.linspace(0.9994, 1.0006, 13))
+"""How far a tempo that is told may be from the one that is played; then more finely around what was found."""
 
 
-def beat_times(audio: Sound, bpm: float) -> np.ndarray:
-    """Seconds at which the beats of a tempo fall, `[beats]`, ascending."""
-    return _followed(audio, bpm)[0]
+@dataclass(frozen=True)
+class Beats:
+    """Beats at `phase + k * period` seconds, whichever whole number k is."""
+
+    period: float
+    phase: float
+    clear: float
+    """How clearly they are heard, 0 to 1."""
+
+    def nearest(self, at: float) -> float:
+        """The time of the beat nearest to a time, in seconds; one may lie before the sound."""
+        return self.phase + round((at - self.phase) / self.period) * self.period
+
+    def after(self, at: float) -> float:
+        """Seconds from the last beat to a time, below `period`."""
+        return (at - self.phase) % self.period
 
 
-def bar_times(audio: Sound, bpm: float, beats_per_bar: int) -> np.ndarray:
-    """Seconds at which bars begin, `[bars]`: of all ways to count, the one whose first beats have most bass."""
-    beats, bass = _followed(audio, bpm)
-    count = max(1, beats_per_bar)
+def beats_near(sound: Sound, at: float, bpm: float | None = None) -> Beats | None:
+    """The beats around a time in seconds, of a known tempo or a measured one; None where none are heard."""
+    seconds = sound.samples.shape[-1] / sound.rate
+    start = max(0.0, min(at - AROUND, seconds - 2 * AROUND))
+    end = min(seconds, start + 2 * AROUND)
+    if end - start < 1.0:
+        return None
+    near = _cut(sound, start, end)
+    speed = bpm or tempo(near)[0]
+    envelope, per_second = onset_envelope(near)
+    if speed <= 0 or envelope.mean() < LOUD:
+        return None
+    times, found = np.arange(len(envelope)) / per_second + start - at, Beats(60.0 / speed, 0.0, 0.0)
+    for slack in _SLACK:
+        found = _fitted(envelope, times, found.period * slack)
+    return Beats(found.period, (found.phase + at) % found.period, found.clear) if found.clear >= CLEAR else None
+
+
+def beat_times(sound: Sound, bpm: float) -> np.ndarray:
+    """Seconds at which the beats of a tempo fall, `[beats]`, ascending; where none are heard those before go on."""
+    seconds, found = sound.samples.shape[-1] / sound.rate, Beats(60.0 / bpm, 0.0, 0.0)
+    times: list[float] = []
+    for start in np.arange(0.0, seconds, 2 * AROUND):
+        found = beats_near(sound, start + AROUND, bpm) or found
+        first = start + (found.phase - start) % found.period
+        if times:  # neither two beats in one place nor one left out where the pieces meet
+            first = times[-1] + (first - times[-1] - found.period / 2) % found.period + found.period / 2
+        times += np.arange(first, min(start + 2 * AROUND, seconds), found.period).tolist()
+    return np.array(times)
+
+
+def bar_times(sound: Sound, beats: np.ndarray, beats_per_bar: int) -> np.ndarray:
+    """Seconds at which bars begin, `[bars]`: of all ways to count the beats, the one whose first have most bass."""
+    bass, count = _bass_at(sound, beats), max(1, beats_per_bar)
     means = [bass[first::count].mean() if len(bass[first::count]) else 0.0 for first in range(count)]
     return beats[int(np.argmax(means)) :: count]
 
 
-def _followed(audio: Sound, bpm: float) -> tuple[np.ndarray, np.ndarray]:
-    """The beats' times, and the onset strength of the bass at each."""
-    period, seconds = 60.0 / bpm, audio.samples.shape[-1] / audio.rate
-    times, bass = np.zeros(0), np.zeros(0)
-    for start in np.arange(0.0, seconds, PIECE_SECONDS):
-        flux, per_second = band_flux(_piece(audio, start))
-        first = beat_phase(flux, per_second, period) if flux.any() else None
-        here = _beats_of_piece(times, float(start), first, period, min(start + PIECE_SECONDS, seconds))
-        places = np.clip(np.round((here - start) * per_second).astype(int), 0, len(flux) - 1)
-        times, bass = np.concatenate([times, here]), np.concatenate([bass, flux[places, :BASS].sum(axis=1)])
-    return times, bass
+def _bass_at(sound: Sound, times: np.ndarray) -> np.ndarray:
+    """How strongly the bass begins at each of these times, `[times]`."""
+    found, seconds = np.zeros(len(times)), sound.samples.shape[-1] / sound.rate
+    for start in np.arange(0.0, seconds, 2 * AROUND):
+        here = (times >= start) & (times < start + 2 * AROUND)
+        flux, per_second = band_flux(_cut(sound, start, min(start + 2 * AROUND, seconds)))
+        places = np.clip(np.round((times[here] - start) * per_second).astype(int), 0, len(flux) - 1)
+        found[here] = flux[places, :BASS].sum(axis=1)
+    return found
 
 
-def _piece(audio: Sound, start: float) -> Audio:
-    first = round(start * audio.rate)
-    return Audio(audio.samples[:, first : first + round(PIECE_SECONDS * audio.rate)], audio.rate)
+def _cut(sound: Sound, start: float, end: float) -> Audio:
+    return Audio(sound.samples[:, round(start * sound.rate) : round(end * sound.rate)], sound.rate)
 
 
-def _beats_of_piece(before: np.ndarray, start: float, first: float | None, period: float, end: float) -> np.ndarray:
-    """Beats from a piece's start to its end; where nothing is heard (None) those before go on."""
-    if first is None:
-        first = 0.0 if not len(before) else before[-1] + period - start
-    at = start + first % period
-    if len(before):
-        at += period * round((before[-1] + period - at) / period)
-    return np.arange(at, end, period)
+def _fitted(envelope: np.ndarray, times: np.ndarray, periods: np.ndarray) -> Beats:
+    """Period and phase by which the onsets fall together best; times from where they are to be right to the millisecond."""
+    weight, best = envelope / max(float(envelope.sum()), 1e-12), Beats(float(periods[0]), 0.0, -math.inf)
+    shares = np.arange(0, 1, 1 / 512)
+    turns = np.exp(2j * np.pi * np.outer(np.arange(1, HARMONICS + 1), shares))  # [harmonics, shares]
+    for candidate in periods:
+        waves = np.exp(-2j * np.pi * np.outer(np.arange(1, HARMONICS + 1), times) / candidate)
+        fits = ((waves @ weight)[:, None] * turns).real.mean(axis=0)
+        top = int(np.argmax(fits))
+        if fits[top] > best.clear:
+            best = Beats(float(candidate), float(shares[top] * candidate), float(fits[top]))
+    return best

@@ -282,7 +282,7 @@ class PlanView(Component):
     def _send_lane(self) -> None:
         """Send the codes with what is known of them: their sound in a take, else how often each comes."""
         if self._features is not None:
-            self.emit("lane", self._features.to_bytes(), of="sound", codes=len(self._codes))
+            self.emit("lane", self._features.table().tobytes(), of="sound", codes=len(self._codes))
         else:
             self.emit("lane", repeats(self._codes).tobytes(), of="repeats", codes=len(self._codes))
 

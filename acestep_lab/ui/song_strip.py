@@ -12,7 +12,7 @@ from typing import Any
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import RecipeError
-from acestep_lab.listen.beat_grid import Beats, beats_near
+from acestep_lab.listen.beats import Beats, beats_near
 from acestep_lab.listen.segmentation import heard_sections
 from acestep_lab.prompt import checks, lyrics, times
 from acestep_lab.prompt.tasks import MOST_CROSSFADE_SECONDS, MOST_PIECES, Piece, Region

@@ -16,21 +16,20 @@ from bokeh.models import Column
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import RecipeError, SourceError, shown
-from acestep_lab.listen import beats as beating
 from acestep_lab.listen.analysis import Analysis, analyze
+from acestep_lab.listen.beats import bar_times, beat_times
 from acestep_lab.listen.meter import meter
 from acestep_lab.listen.silence import cut_points
 from acestep_lab.prompt.tasks import MOST_CROSSFADE_SECONDS, REPAINT_MODES, Region, Repaint, source_id
 from acestep_lab.prompt.tasks import regions as checked
 from acestep_lab.takes.take import Take
-from acestep_lab.ui import tracks, waveform_figure
+from acestep_lab.ui import code_features, tracks, waveform_figure
 from acestep_lab.ui.component import Component, widget_and_pane
 from acestep_lab.ui.controllers.base import start_thread
 from acestep_lab.ui.difference import Difference
 from acestep_lab.ui.draft import Field
 from acestep_lab.ui.marks import Marks, MarksByTake, code_of
 from acestep_lab.ui.messages import Id, Name, Typed, field_of, list_of, optional, table, text, typed
-from acestep_lab.ui.sound_lane import codes_lane
 
 SHORTEST = 0.1
 """Seconds; a shorter region is widened to this."""
@@ -514,8 +513,8 @@ class WaveformPicker(Component):
             self._look_for(take, "beat")
             try:
                 tempo = self._tempo_of(take)
-                beats = beating.beat_times(tracks.audio_of(take), tempo[0])
-                bars = beating.bar_times(tracks.audio_of(take), *tempo)
+                beats = beat_times(tracks.audio_of(take), tempo[0])
+                bars = bar_times(tracks.audio_of(take), beats, tempo[1])
                 self._found_beats(take, tempo, beats.tolist(), bars.tolist())
             finally:
                 self._found(take)
@@ -593,7 +592,7 @@ class WaveformPicker(Component):
             return
 
         def work() -> None:
-            lane = codes_lane(take)
+            lane = code_features.of_sound(tracks.audio_of(take)).table()
             with self._in_hand:
                 if take is self._take:
                     self._lane = lane
