@@ -28,6 +28,9 @@ In short::
     lab = Session.open()                                   # the pocket checkpoint, or "turbo", a folder, a hub id
     take = lab.make(Recipe("slow dub techno, tape hiss", seconds=20, seed=7))
     lab.repaint(take, Region(8, 12), "a flute")            # extend, cover, extract, lego, complete, edit, vary
+    lab.stems(take, ["drums"]).residual                    # stems, and what is left without them
+    lab.stitch([(take, Region(0, 8)), take])               # a song out of pieces
+    take.export("dub.wav", bits=24), take.embed()          # a file for a DAW; a player in the notebook's own file
     lab.use("musicgen-small")                              # another checkpoint, of another family; lab.cost says what it takes
 
 Importing this package imports no torch: names are looked up when they are first used.
@@ -42,6 +45,7 @@ from acestep_lab.ui import formatters
 
 if TYPE_CHECKING:
     from acestep_lab.audio.audio import Audio
+    from acestep_lab.audio.exporting import ExportOptions
     from acestep_lab.engines.step import Step
     from acestep_lab.errors import (
         CheckpointError,
@@ -54,6 +58,7 @@ if TYPE_CHECKING:
         Stopped,
     )
     from acestep_lab.jobs.run import Run
+    from acestep_lab.jobs.stems import Stems
     from acestep_lab.listen.analysis import Analysis, analyze
     from acestep_lab.models.tiers import Tier
     from acestep_lab.plan.plan import Plan
@@ -80,11 +85,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Analysis": "listen.analysis",
     "Audio": "audio.audio",
     "CheckpointError": "errors",
     "Complete": "prompt.tasks",
     "Cover": "prompt.tasks",
     "DownloadError": "errors",
+    "ExportOptions": "audio.exporting",
     "Extend": "prompt.tasks",
     "Extract": "prompt.tasks",
     "FlowEdit": "prompt.tasks",
@@ -104,13 +111,13 @@ _HOMES = {
     "Run": "jobs.run",
     "Session": "session",
     "SourceError": "errors",
+    "Stems": "jobs.stems",
     "Step": "engines.step",
     "Stitch": "prompt.tasks",
     "Stopped": "errors",
     "Take": "takes.take",
     "Text2Music": "prompt.tasks",
     "Tier": "models.tiers",
-    "Analysis": "listen.analysis",
     "analyze": "listen.analysis",
     "studio": "ui.notebook",
 }
@@ -123,6 +130,7 @@ __all__ = [
     "Complete",
     "Cover",
     "DownloadError",
+    "ExportOptions",
     "Extend",
     "Extract",
     "FlowEdit",
@@ -142,6 +150,7 @@ __all__ = [
     "Run",
     "Session",
     "SourceError",
+    "Stems",
     "Step",
     "Stitch",
     "Stopped",

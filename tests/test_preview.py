@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from acestep_lab.errors import SourceError
-from acestep_lab.ui.latent_image import ABOVE, BELOW, LIMIT, ZERO, Probe, order_of, picture, png_bytes
+from acestep_lab.ui.colours import ABOVE, BELOW, ZERO
+from acestep_lab.ui.latent_image import LIMIT, Probe, order_of, picture, png_bytes
 
 
 def test_colours_say_the_sign_and_the_size_of_every_value() -> None:

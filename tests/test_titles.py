@@ -14,15 +14,15 @@ from acestep_lab.prompt.tasks import Complete, Cover, Extend, Extract, FlowEdit,
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.lineage import relatives
 from acestep_lab.takes.take import Take
-from acestep_lab.takes.titles import LONGEST_FILE, Naming, cut, file_name, title, titles
+from acestep_lab.takes.titles import LONGEST_FILE, TitleParts, cut, file_name, title, titles
 from tests.pretend import tone
 
 SOURCE = "take-0a1b2c3d"
 
 
-def naming(task: Any = None, words: str = "slow dub", **about: Any) -> Naming:
+def parts(task: Any = None, words: str = "slow dub", **about: Any) -> TitleParts:
     recipe = Recipe(words, seed=7, **({"task": task} if task else {})).to_json()
-    return Naming.of_recipe(recipe, about.pop("made_with", None), about.pop("title", ""))
+    return TitleParts.of_recipe(recipe, about.pop("made_with", None), about.pop("title", ""))
 
 
 @pytest.mark.parametrize(
@@ -43,23 +43,23 @@ def naming(task: Any = None, words: str = "slow dub", **about: Any) -> Naming:
     ],
 )
 def test_a_take_is_called_by_what_was_done_to_its_source(task: Any, called: str) -> None:
-    assert title(naming(task), lambda id: "night train") == called
-    assert title(naming(task, title="mine"), lambda id: "night train") == "mine"
+    assert title(parts(task), lambda id: "night train") == called
+    assert title(parts(task, title="mine"), lambda id: "night train") == "mine"
 
 
 def test_a_kept_step_says_which_and_a_lost_source_lends_no_name() -> None:
-    assert title(naming(made_with={"step": 5})) == "slow dub, step 6"
-    stepped = Naming.of_recipe(Recipe("slow dub", steps=16).to_json(), {"step": 5})
+    assert title(parts(made_with={"step": 5})) == "slow dub, step 6"
+    stepped = TitleParts.of_recipe(Recipe("slow dub", steps=16).to_json(), {"step": 5})
     assert title(stepped) == "slow dub, step 6/16"
-    assert title(naming(Extract(SOURCE, "drums"))) == "Drums of slow dub"
-    assert title(naming(Extract(SOURCE, "drums"), words="")) == "Drums of something unnamed"
-    assert title(naming(words="a {brace} of {title}s")) == "a {brace} of {title}s"
+    assert title(parts(Extract(SOURCE, "drums"))) == "Drums of slow dub"
+    assert title(parts(Extract(SOURCE, "drums"), words="")) == "Drums of something unnamed"
+    assert title(parts(words="a {brace} of {title}s")) == "a {brace} of {title}s"
 
 
 def test_the_source_is_cut_at_a_word_and_what_was_done_never_is() -> None:
     long = "word " * 60
     assert cut(long, 20) == "word word word word…"
-    called = title(naming(Repaint(SOURCE, (Region(8, 12),))), lambda id: long, 60)
+    called = title(parts(Repaint(SOURCE, (Region(8, 12),))), lambda id: long, 60)
     assert called.endswith("…, repainted 8–12 s")
     assert len(called) <= 60
     assert cut("x" * 300, 10) == "x" * 9 + "…"
@@ -67,13 +67,13 @@ def test_the_source_is_cut_at_a_word_and_what_was_done_never_is() -> None:
 
 def test_the_oldest_keeps_the_bare_title_and_a_chain_of_sources_is_followed() -> None:
     namings = [
-        ("take-a", naming()),
-        ("take-b", naming()),
-        ("take-c", naming(Extract("take-b", "drums"))),
-        ("take-d", naming(Extract("take-a", "drums"))),
-        ("take-e", naming(title="slow dub")),
-        ("take-f", naming(Cover("audio-1"))),
-        ("take-g", naming(Cover("take-g"))),
+        ("take-a", parts()),
+        ("take-b", parts()),
+        ("take-c", parts(Extract("take-b", "drums"))),
+        ("take-d", parts(Extract("take-a", "drums"))),
+        ("take-e", parts(title="slow dub")),
+        ("take-f", parts(Cover("audio-1"))),
+        ("take-g", parts(Cover("take-g"))),
     ]
     found = titles(namings, {"audio-1": "my_guitar_idea.wav"}.get)  # type: ignore[arg-type]
     assert found == {

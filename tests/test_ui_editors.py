@@ -12,7 +12,8 @@ from acestep_lab.errors import LabError, RecipeError
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import MODEL_TASKS, Cover, Region, Repaint, Text2Music
-from acestep_lab.ui.draft import FORMS, Draft
+from acestep_lab.ui.draft import Draft
+from acestep_lab.ui.forms import FORMS
 from acestep_lab.ui.lyrics_editor import LyricsEditorWidget
 from acestep_lab.ui.plan_view import PlanViewWidget, word_changes
 from acestep_lab.ui.prompt_editor import PromptEditorWidget

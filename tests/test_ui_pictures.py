@@ -16,11 +16,11 @@ from acestep_lab.errors import RecipeError, SourceError
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import Text2Music
-from acestep_lab.ui import code_features, mel_image
+from acestep_lab.ui import code_features, colours, mel_image
 from acestep_lab.ui.backend import backend_of
-from acestep_lab.ui.draft import Form
+from acestep_lab.ui.drawing_thread import DrawingThread
+from acestep_lab.ui.forms import Form
 from acestep_lab.ui.latent_preview import LatentPreviewWidget
-from acestep_lab.ui.painter import Painter
 from acestep_lab.ui.plan_view import PlanViewWidget
 from acestep_lab.ui.step_sounds import SHARE, DecodeBudget, StepSounds
 from acestep_lab.ui.studio import Studio
@@ -64,10 +64,10 @@ def test_a_higher_tone_is_higher_in_the_picture_and_the_axis_says_so() -> None:
 
 
 def test_sound_and_change_are_each_one_table_of_colours_that_grows_evenly() -> None:
-    luma = mel_image.SOUND.astype(float) @ (0.2126, 0.7152, 0.0722)
+    luma = colours.LOUDNESS.astype(float) @ (0.2126, 0.7152, 0.0722)
     assert (np.diff(luma) >= -0.5).all(), "brighter is louder, also in grey"
     assert luma[-1] - luma[0] > 150
-    assert {len(stops) for stops in mel_image.colours().values()} == {9}
+    assert {len(stops) for stops in colours.scales().values()} == {9}
     with pytest.raises(SourceError, match="one size"):
         mel_image.difference(np.zeros((4, 80), np.float32), np.zeros((5, 80), np.float32))
     with pytest.raises(SourceError, match="no samples"):
@@ -147,13 +147,13 @@ def test_the_views_of_a_step_can_be_switched_and_scrubbed_and_the_take_is_the_la
 
 
 def test_of_what_waits_of_a_kind_only_the_newest_is_drawn_and_a_bad_picture_stops_nobody() -> None:
-    painter, gate, drawn = Painter(), threading.Event(), []
-    painter.ask("slow", lambda: (gate.wait(5), drawn.append("slow"))[1])
-    until(lambda: not painter._waiting)
+    drawing, gate, drawn = DrawingThread(), threading.Event(), []
+    drawing.ask("slow", lambda: (gate.wait(5), drawn.append("slow"))[1])
+    until(lambda: not drawing._waiting)
     for number in range(5):
-        painter.ask("live", lambda number=number: drawn.append(number))
-    painter.ask("bad", lambda: 1 / 0)
-    painter.ask("other", lambda: drawn.append("other"))
+        drawing.ask("live", lambda number=number: drawn.append(number))
+    drawing.ask("bad", lambda: 1 / 0)
+    drawing.ask("other", lambda: drawn.append("other"))
     gate.set()
     until(lambda: len(drawn) == 3)
     assert drawn == ["slow", 4, "other"]

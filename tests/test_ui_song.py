@@ -1,4 +1,4 @@
-"""The song builder and the stems view: what they do with a strip and with lanes, and what they answer to nonsense."""
+"""The song builder and the stems view: what they do with an arrangement and with lanes, and what they answer to nonsense."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from acestep_lab.errors import RecipeError
 from acestep_lab.listen.segmentation import heard_sections
 from acestep_lab.ui import locale
 from acestep_lab.ui.backend import Backend
+from acestep_lab.ui.song_arrangement import Block, SongArrangement, SongDraft, blocks_of, joint_of, trimmed
 from acestep_lab.ui.song_builder import SongBuilderWidget
-from acestep_lab.ui.song_strip import Block, SongDraft, Strip, blocks_of, joint_of, trimmed
 from acestep_lab.ui.stems_view import Lane, StemsViewWidget
 from acestep_lab.ui.studio import Studio
 from tests.browser.conftest import wait_for
@@ -73,15 +73,15 @@ def until(ready: Callable[[], Any]) -> Any:
     return wait_for(ready, 20)
 
 
-# -- the strip ---------------------------------------------------------------------------------------------------------
+# -- the arrangement ---------------------------------------------------------------------------------------------------------
 
 
-def strip() -> Strip:
-    return Strip().insert([Block(0, "take-1", 4.0 * n, 4.0 * n + 4, name) for n, name in enumerate("ABC")])
+def arrangement() -> SongArrangement:
+    return SongArrangement().insert([Block(0, "take-1", 4.0 * n, 4.0 * n + 4, name) for n, name in enumerate("ABC")])
 
 
 def test_a_strip_is_reordered_doubled_cut_and_shortened_and_the_old_one_stays() -> None:
-    old = strip()
+    old = arrangement()
     assert [block.label for block in old.move(1, 2).blocks] == ["B", "C", "A"]
     assert [block.label for block in old.move(3, -5).blocks] == ["C", "A", "B"]
     assert [(block.id, block.label) for block in old.duplicate(2).blocks] == [(1, "A"), (2, "B"), (4, "B"), (3, "C")]
@@ -97,7 +97,9 @@ def test_a_strip_is_reordered_doubled_cut_and_shortened_and_the_old_one_stays() 
 
 
 def test_blocks_become_pieces_with_their_joints() -> None:
-    changed = strip().put(Block(2, "take-1", 4, 8, "B", joint="none")).put(Block(3, "take-1", 8, 12, "C", joint=0.5))
+    changed = (
+        arrangement().put(Block(2, "take-1", 4, 8, "B", joint="none")).put(Block(3, "take-1", 8, 12, "C", joint=0.5))
+    )
     pieces = changed.pieces(lambda id: tone(12))
     assert [piece.crossfade for piece in pieces] == [None, 0.0, 0.5]
     assert pieces[1].region == Region(4, 8)
@@ -109,17 +111,17 @@ def test_blocks_become_pieces_with_their_joints() -> None:
 
 def test_every_edit_can_be_undone_and_redone() -> None:
     draft, seen = SongDraft(), []
-    forget = draft.listen(lambda: seen.append(len(draft.strip.blocks)))
-    draft.change(strip())
-    draft.change(draft.strip.remove(1))
+    forget = draft.listen(lambda: seen.append(len(draft.arrangement.blocks)))
+    draft.change(arrangement())
+    draft.change(draft.arrangement.remove(1))
     draft.undo()
     draft.redo()
     draft.undo()
-    draft.change(draft.strip)
+    draft.change(draft.arrangement)
     assert (len(draft.past), len(draft.future)) == (1, 1), "what changes nothing is no edit"
-    draft.change(draft.strip.remove(2))
+    draft.change(draft.arrangement.remove(2))
     draft.redo()
-    assert [block.label for block in draft.strip.blocks] == ["A", "C"]
+    assert [block.label for block in draft.arrangement.blocks] == ["A", "C"]
     forget()
     count = len(seen)
     draft.undo()
@@ -191,7 +193,9 @@ def test_a_song_of_the_sections_becomes_a_take_with_its_parents_and_its_words(st
     assert song.recipe.lyrics.startswith("[Chorus - loud]\nhey hey\n\n[Verse]")
     first_piece = song.recipe.task.pieces[0]
     assert first_piece.region.start == pytest.approx(studio.song.blocks[0]["start"], abs=1e-3)
-    assert labels(studio.song) == ["Chorus", "Verse", "Outro"], "the strip belongs to the song, not to the take in hand"
+    assert labels(studio.song) == ["Chorus", "Verse", "Outro"], (
+        "the arrangement belongs to the song, not to the take in hand"
+    )
 
 
 def test_the_strip_is_there_after_a_reload_and_for_its_owner_only(studio: Studio) -> None:
@@ -199,7 +203,7 @@ def test_the_strip_is_there_after_a_reload_and_for_its_owner_only(studio: Studio
     again = Studio(studio.backend, panes=False)
     assert labels(again.song) == labels(studio.song)
     ask(again.song, "duplicate", block=1)
-    assert len(studio.song.blocks) == 2, "two pages of one person show one strip"
+    assert len(studio.song.blocks) == 2, "two pages of one person show one arrangement"
     assert Studio(studio.backend, "somebody else", panes=False).song.blocks == []
     again.close()
     ask(studio.song, "undo")

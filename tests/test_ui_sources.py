@@ -18,7 +18,7 @@ from acestep_lab.errors import LabError, LibraryError, RecipeError, SourceError
 from acestep_lab.jobs.owned_library import MOST_SOUNDS, OwnedLibrary
 from acestep_lab.prompt.tasks import Cover
 from acestep_lab.takes.library import Library
-from acestep_lab.ui.adapter_rack import AdapterRack
+from acestep_lab.ui.adapter_list import AdapterList
 from acestep_lab.ui.backend import backend_of
 from acestep_lab.ui.controllers.describing import NO_PLANNER
 from acestep_lab.ui.describe import DescribeStripWidget
@@ -392,24 +392,24 @@ def test_adapters_are_added_weighed_switched_and_removed(lab: PretendSession, gr
 
 
 def test_what_is_no_adapter_is_answered_and_leaves_all_as_it_was(lab: PretendSession, growl: str) -> None:
-    rack = AdapterRack(lab)
-    rack.add(growl)
+    adapters = AdapterList(lab)
+    adapters.add(growl)
     for ask, answer in (
-        (lambda: rack.add(f"{growl}.not"), "no adapter"),
-        (lambda: rack.add(" "), "Write where"),
-        (lambda: rack.add(growl), "here already"),
-        (lambda: rack.weigh("growl", 4), "between -3 and 3"),
-        (lambda: rack.switch("choir", True), "no adapter 'choir'"),
+        (lambda: adapters.add(f"{growl}.not"), "no adapter"),
+        (lambda: adapters.add(" "), "Write where"),
+        (lambda: adapters.add(growl), "here already"),
+        (lambda: adapters.weigh("growl", 4), "between -3 and 3"),
+        (lambda: adapters.switch("choir", True), "no adapter 'choir'"),
     ):
         with pytest.raises(LabError, match=answer):
             ask()
-    assert [slot.name for slot in rack.slots] == ["growl"]
-    assert not rack.waits
+    assert [slot.name for slot in adapters.slots] == ["growl"]
+    assert not adapters.waits
 
 
 def test_a_visitor_only_switches_what_the_host_added_and_is_told_no_place(lab: PretendSession, growl: str) -> None:
     host, ada = page_of(lab), page_of(lab, "ada")
-    backend_of(lab).rack.add(growl)
+    backend_of(lab).adapters.add(growl)
     assert not ada.adapters.host
     assert [row["name"] for row in ada.adapters.rows] == ["growl"]
     assert growl not in json.dumps(ada.adapters.rows)
@@ -448,7 +448,7 @@ def test_a_slider_moved_often_while_a_run_is_under_way_is_put_on_once_as_it_stan
     gate = threading.Semaphore(0)
     session = PretendSession(tmp_path / "gated", gate=gate)
     page = page_of(session)
-    backend_of(session).rack.add(growl)
+    backend_of(session).adapters.add(growl)
     run = page.start(Recipe("dub", seconds=2, seed=3))
     until(lambda: run.state == "running" or run.steps or gate.release() is None)
     messages = sent(page.adapters)
@@ -466,7 +466,7 @@ def test_a_slider_moved_often_while_a_run_is_under_way_is_put_on_once_as_it_stan
 
 def test_with_and_without_makes_two_takes_that_differ_in_the_adapters_alone(lab: PretendSession, growl: str) -> None:
     page = page_of(lab)
-    backend_of(lab).rack.add(growl)
+    backend_of(lab).adapters.add(growl)
     page.prompt.do_edit("caption", "dub")
     page.prompt.do_edit("seconds", "2")
     page.adapters.do_pair()

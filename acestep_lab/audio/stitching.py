@@ -106,7 +106,8 @@ def crossfaded(old: np.ndarray, new: np.ndarray) -> np.ndarray:
     """One sound going out while another comes in, `[channels, samples]`, at equal power however alike the two are.
 
     cos and sin keep the power of two strangers; of two that are alike their sum would swell, so that it is divided by what
-    it swells by: of a sound faded into itself nothing is heard. Rounded to 24 bits.
+    it swells by (Fink, Holters and Zölzer, DAFx 2016: signal-matched power-complementary crossfades): of a sound faded into
+    itself nothing is heard. Rounded to 24 bits.
     """
     count = old.shape[1]
     angle = (np.arange(count) + 0.5) / count * (np.pi / 2)

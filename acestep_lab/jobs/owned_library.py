@@ -26,7 +26,7 @@ from acestep_lab.takes.index import Card
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.lineage import Relative, relatives
 from acestep_lab.takes.take import Take
-from acestep_lab.takes.titles import Naming, title, titles
+from acestep_lab.takes.titles import TitleParts, title, titles
 
 MOST_REMEMBERED = 512 * 2**20
 """Bytes of takes held in memory besides those on disk."""
@@ -101,8 +101,8 @@ class OwnedLibrary:
         """What somebody's takes are called, by their ids; others' takes of the same title do not count."""
         revision = self._reading(lambda: self.library.revision)
         with self._lock:
-            mine = [(id, one) for id, one in self._reading(self.library.namings) if self._sees(id, owner)]
-            mine += [(id, Naming.of(take)) for id, take in self._unsaved.items() if self._sees(id, owner)]
+            mine = [(id, one) for id, one in self._reading(self.library.title_parts) if self._sees(id, owner)]
+            mine += [(id, TitleParts.of(take)) for id, take in self._unsaved.items() if self._sees(id, owner)]
             key = (revision, [id for id, _ in mine])
             kept = self._titled.get(owner)
             if kept is None or kept[0] != key:
@@ -114,7 +114,7 @@ class OwnedLibrary:
         if not isinstance(sound, Take):
             return self._source_title(sound.id, owner) or sound.id
         known = self._known_titles(owner)
-        return known.get(sound.id) or title(Naming.of(sound), lambda id: known.get(id, "")) or sound.id
+        return known.get(sound.id) or title(TitleParts.of(sound), lambda id: known.get(id, "")) or sound.id
 
     def binned_title(self, id: str) -> str:
         """What a take in the bin is called."""
@@ -122,8 +122,8 @@ class OwnedLibrary:
 
     def title_of_recipe(self, recipe: Recipe, owner: str = "") -> str:
         """What the take of a recipe will be called; "" where it has neither words nor a source."""
-        naming, known = Naming.of_recipe(recipe.to_json()), self._known_titles(owner)
-        return title(naming, lambda id: known.get(id) or self._source_title(id, owner))
+        parts, known = TitleParts.of_recipe(recipe.to_json()), self._known_titles(owner)
+        return title(parts, lambda id: known.get(id) or self._source_title(id, owner))
 
     def _known_titles(self, owner: str) -> Mapping[str, str]:
         """The titles, or none while the library cannot be read, which its list says: a name is no reason to make no music."""

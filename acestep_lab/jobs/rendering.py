@@ -235,7 +235,7 @@ class Renderer:
             run.can_keep(partial(self._keep_step, run, items, prepared))
             run.can_hear(partial(self._hear_step, items))
             for engine, places in _by_engine(items):
-                with _wearing(engine, adapters):
+                with _with_adapters(engine, adapters):
                     self._render_with(engine, run, items, places, prepared)
         run.finish()
 
@@ -384,7 +384,7 @@ class Renderer:
 
 
 @contextmanager
-def _wearing(engine: Engine, adapters: Adapters | None) -> Iterator[None]:
+def _with_adapters(engine: Engine, adapters: Adapters | None) -> Iterator[None]:
     """For a time, let these adapters be on and no others; None: those that are on anyway."""
     if adapters is None or not isinstance(engine, Attaches):
         yield

@@ -127,7 +127,7 @@ class Lab(Protocol):
 
 
 @dataclass(frozen=True)
-class Shelf:
+class KeptTakes:
     """Where kept stems are looked for: cards of takes, and how one is opened."""
 
     cards: Callable[[], Iterable[Card]]
@@ -148,7 +148,7 @@ def of(lab: Lab, source: Source, which: Any = None, **changes: object) -> Stems:
     lab.jobs.refuse_to_wait()
     sound = lab.sound(source)
     names = asked_stems(lab, sound, which)
-    wanted = find(lab, sound, names, Shelf(lab.library.cards, lab.library.open), **changes)
+    wanted = find(lab, sound, names, KeptTakes(lab.library.cards, lab.library.open), **changes)
     made = lab.start(list(wanted.recipes.values())).takes() if wanted.recipes else []
     found = wanted.kept | dict(zip(wanted.recipes, made, strict=True))
     return Stems(wanted.source, {stem: found[stem] for stem in names})
@@ -173,13 +173,13 @@ def asked_stems(lab: Lab, sound: Sound, which: Any = None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(vocabulary.stem(one) for one in listed))
 
 
-def find(lab: Lab, sound: Sound, names: Iterable[str], shelf: Shelf, **changes: object) -> Wanted:
+def find(lab: Lab, sound: Sound, names: Iterable[str], kept: KeptTakes, **changes: object) -> Wanted:
     """What is kept of the stems of these names, and the recipes of the others."""
     wanted = Wanted(sound)
-    cards = [card for card in shelf.cards() if card.task == "Extract" and sound.id in card.parents]
+    cards = [card for card in kept.cards() if card.task == "Extract" and sound.id in card.parents]
     for stem in names:
         recipe = lab.recipe_from(sound, Extract(sound, stem), **changes)
-        take = _kept(lab, recipe, cards, shelf.open) if cards else None
+        take = _kept(lab, recipe, cards, kept.open) if cards else None
         if take is None:
             wanted.recipes[stem] = recipe
         else:

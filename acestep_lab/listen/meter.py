@@ -20,7 +20,7 @@ LAGS = 8
 
 
 def band_flux(audio: Sound) -> tuple[np.ndarray, float]:
-    """Onset strength in bands from low to high, `[frames, BANDS]`, and its frames per second."""
+    """Onset strength in bands from low to high, `[frames, BANDS]`, and its frames per second; flux as in `onset_envelope`."""
     size = power_of_two(0.043 * audio.rate)
     hop = size // 8
     level = np.log1p(1000 * magnitudes(mono_of(audio), size, hop) @ mel_bands(audio.rate, size, BANDS, 40, 10000))

@@ -19,7 +19,7 @@ from typing import Any
 
 from acestep_lab.errors import LibraryError, shown
 from acestep_lab.prompt.checks import is_a, is_whole, plain_number, plain_text
-from acestep_lab.takes.titles import Naming, title
+from acestep_lab.takes.titles import TitleParts, title
 
 VERSION = 3
 MOST_WORDS, MOST_LETTERS = 32, 64
@@ -205,12 +205,12 @@ class Index:
             kept.update(found)
             return list(found.values())
 
-    def namings(self) -> list[tuple[str, Naming]]:
+    def title_parts(self) -> list[tuple[str, TitleParts]]:
         """What the titles of all takes are made of, oldest first."""
         with self._open() as db:
             rows = db.execute("SELECT id, naming FROM takes ORDER BY created, id DESC").fetchall()
         try:
-            return [(str(id), Naming.from_plain(json.loads(naming))) for id, naming in rows]
+            return [(str(id), TitleParts.from_plain(json.loads(naming))) for id, naming in rows]
         except (TypeError, ValueError, KeyError, AttributeError, RecursionError):
             self._give_up(_BadRow())
             raise AssertionError from None  # _give_up raised
@@ -259,12 +259,12 @@ def _row(stamp: str, data: Mapping[str, Any], marks: Mapping[str, Any]) -> tuple
         bool(marks.get("reject")), marks.get("note", ""), json.dumps(marks.get("tags", []), ensure_ascii=False),
         json.dumps(recipe, ensure_ascii=False), json.dumps(marks.get("scores", {})),
         marks.get("title", ""), marks.get("batch", ""), json.dumps(marks.get("heard", {}), ensure_ascii=False),
-        json.dumps(_naming(data, marks).plain(), ensure_ascii=False),
+        json.dumps(_title_parts(data, marks).plain(), ensure_ascii=False),
     )  # fmt: skip
 
 
-def _naming(data: Mapping[str, Any], marks: Mapping[str, Any]) -> Naming:
-    return Naming.of_recipe(data["recipe"], data.get("made_with"), str(marks.get("title", "")))
+def _title_parts(data: Mapping[str, Any], marks: Mapping[str, Any]) -> TitleParts:
+    return TitleParts.of_recipe(data["recipe"], data.get("made_with"), str(marks.get("title", "")))
 
 
 def _text(data: Mapping[str, Any], marks: Mapping[str, Any]) -> str:
@@ -272,7 +272,7 @@ def _text(data: Mapping[str, Any], marks: Mapping[str, Any]) -> str:
     recipe, plan = data["recipe"], data.get("plan") or {}
     tempo, key = recipe.get("bpm") or plan.get("bpm"), recipe.get("keyscale") or plan.get("keyscale")
     parts = [
-        title(_naming(data, marks)), recipe["caption"], recipe.get("lyrics", ""), plan.get("caption", ""), recipe.get("task", {}).get("task", ""),
+        title(_title_parts(data, marks)), recipe["caption"], recipe.get("lyrics", ""), plan.get("caption", ""), recipe.get("task", {}).get("task", ""),
         f"{tempo} bpm" if tempo else "", key or "", marks.get("note", ""), " ".join(marks.get("tags", [])),
         " ".join(str(word) for word in marks.get("heard", {}).values()),
         f"seed {recipe.get('seed')}", data["id"],

@@ -33,7 +33,7 @@ from acestep_lab.takes.exchange import export, read_file, read_latent, write_lat
 from acestep_lab.takes.ids import is_id, is_sound_id, is_take_id, sound_id, take_id
 from acestep_lab.takes.index import Card, Index, IndexLost
 from acestep_lab.takes.take import Take
-from acestep_lab.takes.titles import Naming, titles
+from acestep_lab.takes.titles import TitleParts, titles
 from acestep_lab.takes.titles import title as title_of
 from acestep_lab.takes.trash import FULL, Trash, TrashedTake, files_of
 
@@ -145,9 +145,9 @@ class Library:
             raise LibraryError(self._damaged.get(name, ("", f"The library keeps no take {shown(name)}."))[1])
         return found[0]
 
-    def namings(self) -> list[tuple[str, Naming]]:
+    def title_parts(self) -> list[tuple[str, TitleParts]]:
         """What the titles of all kept takes are made of, oldest first (see `titles`)."""
-        return self._query(self._index.namings)
+        return self._query(self._index.title_parts)
 
     @property
     def revision(self) -> int:
@@ -157,23 +157,25 @@ class Library:
 
     def titles(self) -> dict[str, str]:
         """What every kept take is called, by its id: by hand, or by what it was made from, "… #2" where that is the same."""
-        return titles(self.namings(), self.source_title)
+        return titles(self.title_parts(), self.source_title)
 
     def source_title(self, name: str) -> str:
         """What a recording, or a take in the trash, is called; "" where there is none, or it has no name."""
         if is_sound_id(name):
             return self.sound_name(name) or ("a recording" if self._sound_of(self.folder / SOUNDS, name) else "")
-        binned = self.binned_naming(name)
+        binned = self.binned_title_parts(name)
         return "" if binned is None else title_of(binned)
 
-    def binned_naming(self, name: str) -> Naming | None:
+    def binned_title_parts(self, name: str) -> TitleParts | None:
         """What the title of a take in the trash is made of; None where it is not there, or cannot be read."""
         for one in self._trash:
             if one.name == name:
                 with contextlib.suppress(LibraryError):
                     data = self._manifest(name, one.folder / f"{one.stem}.json")
                     marks = self._marks_at(one.folder / f"{one.stem}.marks.json")[0]
-                    return Naming.of_recipe(manifest.recipe_of(data), data["made_with"], str(marks.get("title", "")))
+                    return TitleParts.of_recipe(
+                        manifest.recipe_of(data), data["made_with"], str(marks.get("title", ""))
+                    )
         return None
 
     def binned_parents(self, name: str) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ Find = Callable[[str], str]
 
 
 @dataclass(frozen=True)
-class Naming:
+class TitleParts:
     """What a title is made of."""
 
     words: str = ""
@@ -73,15 +73,15 @@ class Naming:
 _TASK_FIELDS = ("task", "source", "stem", "stems", "regions", "region", "variance")
 
 
-def title(naming: Naming, find: Find = lambda id: "", longest: int = LONGEST) -> str:
+def title(parts: TitleParts, find: Find = lambda id: "", longest: int = LONGEST) -> str:
     """What a take is called; "" where it has neither words nor a source. `find` knows what its source is called.
 
     What tells it from its source is never cut away: the source's own title is, at a word.
     """
-    if naming.title:
-        return cut(naming.title, longest)
-    source = (find(naming.source) or naming.words) if naming.source else naming.words
-    form = _form(naming)
+    if parts.title:
+        return cut(parts.title, longest)
+    source = (find(parts.source) or parts.words) if parts.source else parts.words
+    form = _form(parts)
     if not source:
         return cut(_alone(form), longest)
     return form.format(title=cut(source, max(12, longest - len(form) + len("{title}"))))
@@ -92,14 +92,14 @@ def _alone(form: str) -> str:
     return "" if form == "{title}" else form.format(title="something unnamed")
 
 
-def _form(naming: Naming) -> str:
+def _form(parts: TitleParts) -> str:
     """How a title is made from its source's, "{title}" standing for that."""
-    task = naming.task
-    make = _FORMS.get(str(task.get("task", ""))) if naming.source else None
+    task = parts.task
+    make = _FORMS.get(str(task.get("task", ""))) if parts.source else None
     form = make(task) if make else "{title}"
-    if naming.step is None:
+    if parts.step is None:
         return form
-    at, of = naming.step
+    at, of = parts.step
     return f"{form}, step {at}/{of}" if of else f"{form}, step {at}"
 
 
@@ -156,33 +156,33 @@ _FORMS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 """A row for each task that starts from a sound."""
 
 
-def titles(namings: Iterable[tuple[str, Naming]], find: Find = lambda id: "") -> dict[str, str]:
+def titles(title_parts: Iterable[tuple[str, TitleParts]], find: Find = lambda id: "") -> dict[str, str]:
     """What takes are called, by their ids; given oldest first, the oldest of one title keeps it bare, the next is "… #2".
 
     A source among them lends its own title; what is not among them `find` knows. A title given by hand is never numbered.
     """
-    known = dict(namings)
+    known = dict(title_parts)
     bare: dict[str, str] = {}
     for id in known:
         _bare(id, known, bare, find)
     counted: dict[str, int] = {}
     found = {}
-    for id, naming in known.items():
+    for id, parts in known.items():
         name = bare[id] or id
-        counted[name] = number = 0 if naming.title else counted.get(name, 0) + 1
+        counted[name] = number = 0 if parts.title else counted.get(name, 0) + 1
         found[id] = f"{cut(name, LONGEST - 5)} #{number}" if number > 1 else name
     return found
 
 
-def _bare(id: str, known: Mapping[str, Naming], bare: dict[str, str], find: Find, deep: int = 0) -> str:
+def _bare(id: str, known: Mapping[str, TitleParts], bare: dict[str, str], find: Find, deep: int = 0) -> str:
     """The title of one take, without a number; that of its source comes first."""
     if id not in bare:
         if id not in known:
             return find(id)
         bare[id] = ""  # a circle, which cannot be, ends here
-        naming = known[id]
+        parts = known[id]
         look = (lambda _: "") if deep > _DEEPEST else (lambda other: _bare(other, known, bare, find, deep + 1))
-        bare[id] = title(naming, look)
+        bare[id] = title(parts, look)
     return bare[id]
 
 

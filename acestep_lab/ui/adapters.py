@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar
 
 from acestep_lab.errors import LabError
-from acestep_lab.ui.adapter_rack import STRENGTHS, Slot
+from acestep_lab.ui.adapter_list import STRENGTHS, Slot
 from acestep_lab.ui.component import Component, widget_and_pane
 from acestep_lab.ui.messages import Line, text
 
@@ -20,9 +20,9 @@ class Adapters(Component):
     (name, strength), "remove" (name), "pair"::
 
         panel = AdaptersWidget()
-        rack = AdapterRack(lab)
-        panel.show_slots(rack.slots)
-        panel.on("add", lambda place: rack.add(place))
+        shared = AdapterList(lab)
+        panel.show_slots(shared.slots)
+        panel.on("add", lambda place: shared.add(place))
     """
 
     module = "adapters"

@@ -21,7 +21,7 @@ from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.session_like import SessionLike
-from acestep_lab.ui.adapter_rack import AdapterRack
+from acestep_lab.ui.adapter_list import AdapterList
 from acestep_lab.ui.cards import cards_of
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ class Backend:
         self.session = session
         self.jobs: JobQueue = session.jobs
         self.takes = OwnedLibrary(session.library, session.jobs)
-        self.rack = AdapterRack(session)
+        self.adapters = AdapterList(session)
         self.drafts: dict[tuple[str, str], Any] = {}
         """What pages leave for the next page of the same person: by what it is and whose."""
         self._pages: list[Callable[[], None]] = []

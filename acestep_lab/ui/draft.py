@@ -14,16 +14,8 @@ from typing import Any
 from acestep_lab.errors import RecipeError, shown
 from acestep_lab.prompt.recipe import Planning, Recipe
 from acestep_lab.prompt.tasks import MODEL_TASKS, Region, Task
-from acestep_lab.ui.fields import Field as Field
-from acestep_lab.ui.fields import parse_number as parse_number
-from acestep_lab.ui.forms import FINISHING as FINISHING
-from acestep_lab.ui.forms import FLOW as FLOW
+from acestep_lab.ui.fields import Field
 from acestep_lab.ui.forms import FORMS, PLAIN_FIELDS, TASK_FIELDS, WHOLE, Form, TaskForm
-from acestep_lab.ui.forms import METADATA as METADATA
-from acestep_lab.ui.forms import PLANNING as PLANNING
-from acestep_lab.ui.forms import SONG as SONG
-from acestep_lab.ui.forms import TASK_FORMS as TASK_FORMS
-from acestep_lab.ui.forms import TOKENS as TOKENS
 from acestep_lab.ui.messages import kind_of, text
 from acestep_lab.ui.messages import typed as plain
 
@@ -91,8 +83,6 @@ class Draft:
     def of(cls, recipe: Recipe) -> Draft:
         """The draft that makes this recipe again."""
         task = type(recipe.task).__name__
-        if task not in FORMS:
-            raise RecipeError("A stitched song has no form: its pieces are in the song's strip.")
         if task not in FORMS:
             raise RecipeError(f"A {task} has no form of words; it is made in its own part of the page.")
         given = {name: value_in(recipe, name) for name in PLAIN_FIELDS}

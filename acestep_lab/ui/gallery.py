@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import LabError, RecipeError, shown
+from acestep_lab.jobs.owned_library import OwnedLibrary
 from acestep_lab.prompt.literal import literal
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.take import Take
@@ -88,20 +89,19 @@ class Gallery(Component):
 
     def setup(
         self,
-        takes: Iterable[Take] | Library | Any = (),
+        takes: Iterable[Take] | Library = (),
         *,
-        session: Any = None,
         open: Callable[[str], Take] | None = None,
         url: tracks.UrlOf | None = None,
         waveforms: Path | None = None,
     ) -> None:
-        """Show some takes, those of a library or of a session, or cards given later by `show_cards`.
+        """Show some takes, those of a library, or cards given later by `show_cards`.
 
         `waveforms` is the folder that keeps the small pictures of their sounds, the library's own where there is one.
         """
-        if isinstance(takes, Library) or hasattr(takes, "library"):
-            takes, session = (), takes if session is None else session
-        self._url, self._takes = url, {take.id: take for take in _takes_of(takes)}
+        library = takes if isinstance(takes, Library) else None
+        at_hand = () if isinstance(takes, Library) else takes
+        self._url, self._takes = url, {take.id: take for take in _takes_of(at_hand)}
         self._cards: list[dict[str, Any]] = []
         self._shown = PAGE
         self._known: set[str] = set()
@@ -110,22 +110,21 @@ class Gallery(Component):
         self._marks: dict[str, dict[str, Any]] = {}
         self._thumbnails = Thumbnails(waveforms)
         self._wanted: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._painter = threading.Lock()
-        if session is not None:
-            self._join(session)
+        self._drawing = threading.Lock()
+        if library is not None:
+            self._join(library)
         elif self._takes:
             self.show_takes(list(self._takes.values()))
 
-    def _join(self, session: Any) -> None:
-        """Show the takes of a library, or of a session's, and write there what is said of them."""
-        from acestep_lab.ui.shelf import shelf_of
+    def _join(self, library: Library) -> None:
+        """Show the takes of a library, and write there what is said of them."""
+        from acestep_lab.ui.listed_takes import ListedTakes
 
-        library = session if isinstance(session, Library) else session.library
-        self._thumbnails = Thumbnails(getattr(library, "folder", None))
-        self._shelf = shelf_of(self, session)
-        self._open = self._shelf.open
-        self._shelf.connect()
-        self._shelf.list()
+        self._thumbnails = Thumbnails(library.folder)
+        self._listing = ListedTakes(self, OwnedLibrary(library))
+        self._open = self._listing.open
+        self._listing.connect()
+        self._listing.list()
 
     # -- what Python asks ----------------------------------------------------------------------------------------------
 
@@ -188,7 +187,7 @@ class Gallery(Component):
 
     def _paint(self) -> None:
         """Read sounds and send their waveforms, one after another, until none is asked for; one thread at a time."""
-        with self._painter:
+        with self._drawing:
             while not self._wanted.empty():
                 id = self._wanted.get()
                 try:

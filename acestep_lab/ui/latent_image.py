@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acestep_lab.errors import SourceError
+from acestep_lab.ui.colours import ABOVE, BELOW, ZERO
 
 LIMIT = 3.0
 """The value drawn in full colour; latents have unit spread, so this is three spreads."""
-BELOW, ZERO, ABOVE = (70, 130, 255), (14, 14, 20), (255, 176, 46)
 
 Picture = NDArray[np.uint8]
 

@@ -1,7 +1,7 @@
 """LatentPreview: watch the music appear, step by step. The browser half is `widgets/latent.js`.
 
 Three views of a step: its sound (a mel spectrogram), what changed in it, and the bare latent. All are drawn on a thread of
-their own (`Painter`); what a step sounds like is found out by `StepSounds`, within its budget.
+their own (`DrawingThread`); what a step sounds like is found out by `StepSounds`, within its budget.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.run import OVER
 from acestep_lab.takes.take import Take
 from acestep_lab.ui.component import Component, widget_and_pane
+from acestep_lab.ui.drawing_thread import DrawingThread
 from acestep_lab.ui.messages import Id, Name
-from acestep_lab.ui.painter import Painter
 from acestep_lab.ui.step_sounds import StepSound, StepSounds
 from acestep_lab.ui.throttle import Throttle
 
@@ -73,19 +73,18 @@ class LatentPreview(Component):
         later: Callable[[str, Callable[[], None]], None] | None = None,
     ) -> None:
         """Take the way a step becomes a picture, and the way it becomes a sound; `later` is who draws, and when."""
-        from acestep_lab.ui import mel_image
+        from acestep_lab.ui import colours
 
-        self._picture, self._sounds, self._later = picture or Pictures(), sounds, later or Painter().ask
+        self._picture, self._sounds, self._later = picture or Pictures(), sounds, later or DrawingThread().ask
         self._by_index: dict[int, Step] = {}
         self._finished: Take | None = None
-        self._generation = (
-            0  # which run is generation at; a picture that waits for its moment may belong to the one before
-        )
+        self._generation = 0
+        """Which run is watched, counted; a picture that waits for its moment may belong to the one before."""
         self._view = "sound" if sounds is not None else "latent"
         self._throttle = Throttle(PICTURES_PER_SECOND)
         self._window: Audio | None = None
         self._length = 0.0
-        self.sounds, self.colours = sounds is not None, mel_image.colours()
+        self.sounds, self.colours = sounds is not None, colours.scales()
 
     def begin(self, run: str, seconds: float, steps: int = 0, song: int = 0, songs: int = 1) -> None:
         """Look at another run, or at another song of it."""

@@ -1,7 +1,7 @@
 """The sound of a moment as a picture: mel levels over time, in colours that mean loudness, or louder and quieter.
 
-Knows no steps, models or widgets: a sound in, levels and PNG files out. One table of colours and one axis for all, so that
-the estimate of a step and the finished take can be laid side by side.
+Knows no steps, models or widgets: a sound in, levels and PNG files out. One table of colours (`colours.py`) and one axis for all,
+so that the estimate of a step and the finished take can be laid side by side.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from acestep_lab.errors import SourceError
 from acestep_lab.listen.spectra import Sound, magnitudes, mel_bands, mono_of, power_of_two
-from acestep_lab.ui.latent_image import ABOVE, BELOW, ZERO, png_bytes
+from acestep_lab.ui.colours import CHANGE, LOUDNESS, Table
+from acestep_lab.ui.latent_image import png_bytes
 
 BANDS = 80
 LOWEST_HZ, HIGHEST_HZ = 40.0, 16_000.0
@@ -32,38 +33,10 @@ LOW_HZ, HIGH_HZ = 250.0, 2000.0
 WIDEST = 1200
 _TICKS = (50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 
-_VIRIDIS = (
-    (68, 1, 84), (71, 44, 122), (59, 81, 139), (44, 113, 142), (33, 144, 141), (39, 173, 129), (92, 200, 99),
-    (170, 220, 50), (253, 231, 37),
-)  # fmt: skip
-"""Viridis (van der Walt and Smith 2015): even to the eye, and to colour-blind eyes too."""
-
 Where = Literal["low", "middle", "high", "all", "little"]
 How = Literal["louder", "quieter", "both"]
 Levels = NDArray[np.float32]
 """Mel levels in dB, `[frames, bands]`."""
-
-
-def _table(stops: tuple[tuple[int, int, int], ...]) -> NDArray[np.uint8]:
-    at = np.linspace(0, 255, len(stops))
-    return np.stack([np.interp(np.arange(256), at, channel) for channel in zip(*stops, strict=True)], axis=1).astype(
-        np.uint8
-    )
-
-
-SOUND: NDArray[np.uint8] = _table(_VIRIDIS)
-"""Quiet to loud, `[256, 3]`."""
-CHANGE: NDArray[np.uint8] = _table((BELOW, ZERO, ABOVE))
-"""Quieter, the same, louder, `[256, 3]`."""
-
-
-def colours() -> dict[str, list[str]]:
-    """A few colours of each table, as a page draws its colour bar: "sound" from quiet to loud, "change" from quieter to louder."""
-    places = np.linspace(0, 255, 9).astype(int)
-    return {
-        name: ["#" + bytes(colour).hex() for colour in table[places]]
-        for name, table in (("sound", SOUND), ("change", CHANGE))
-    }
 
 
 def mel_levels(audio: Sound, frames: int) -> Levels:
@@ -106,7 +79,7 @@ def sound_png(levels: Levels) -> bytes:
     """Levels as a picture: low frequencies below, the loudest brightest, what is 60 dB quieter dark."""
     shown = _narrowed(levels)
     share = (shown - (loudest(shown) - RANGE_DB)) / RANGE_DB
-    return _png(share, SOUND)
+    return _png(share, LOUDNESS)
 
 
 def change_png(now: Levels, before: Levels) -> bytes:
@@ -169,7 +142,7 @@ def _narrowed(levels: Levels) -> Levels:
     return (np.add.reduceat(levels, edges, axis=0) / sizes).astype(np.float32)
 
 
-def _png(share: Levels, table: NDArray[np.uint8]) -> bytes:
+def _png(share: Levels, table: Table) -> bytes:
     """Shares 0 to 1, `[frames, bands]`, in the colours of a table; time runs to the right, frequency upwards."""
     places = np.clip(np.nan_to_num(share) * 255, 0, 255).astype(np.uint8)
     return png_bytes(table[places.T[::-1]])

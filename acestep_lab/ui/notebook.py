@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 def setup(inline: bool = True) -> None:
     """Make Panel work in this notebook; `inline` needs no internet, and writes 6 MB of JavaScript into the file once.
 
-    Strip outputs before committing (nbstripout, jupytext), or pass `inline=False` where the internet is at hand.
+    SongArrangement outputs before committing (nbstripout, jupytext), or pass `inline=False` where the internet is at hand.
     """
     import panel
 

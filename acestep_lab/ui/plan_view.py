@@ -14,7 +14,8 @@ from acestep_lab.prompt.literal import comment
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.ui.code_features import CodeFeatures, repeats
 from acestep_lab.ui.component import Component, widget_and_pane
-from acestep_lab.ui.draft import METADATA, SONG, WHOLE, Field, Form
+from acestep_lab.ui.fields import Field
+from acestep_lab.ui.forms import METADATA, SONG, WHOLE, Form
 from acestep_lab.ui.messages import Name, Typed
 from acestep_lab.ui.throttle import Throttle
 

@@ -11,8 +11,7 @@ from acestep_lab.prompt.literal import comment, literal
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import MAX_SEED, Region, Retake
 from acestep_lab.ui.component import Component, widget_and_pane
-from acestep_lab.ui.draft import Draft, FieldError, is_field, usual_of
-from acestep_lab.ui.draft import new_seed as new_seed
+from acestep_lab.ui.draft import Draft, FieldError, is_field, new_seed, usual_of
 from acestep_lab.ui.fields import GROUPS, Field
 from acestep_lab.ui.forms import FORMS, METADATA, PLAIN_FIELDS, TASK_FIELDS, WHOLE, Form
 from acestep_lab.ui.kept_draft import Kept, draft_of

@@ -1,4 +1,4 @@
-"""SongBuilder: a strip of sections that becomes a song. The browser half is `widgets/song.js`."""
+"""SongBuilder: an arrangement of sections that becomes a song. The browser half is `widgets/song.js`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import RecipeError
 from acestep_lab.takes.take import Take
-from acestep_lab.ui import song_strip, tracks
+from acestep_lab.ui import song_arrangement, tracks
 from acestep_lab.ui.component import Component, widget_and_pane
 from acestep_lab.ui.messages import Id, Name, Typed
-from acestep_lab.ui.song_strip import Block, SongDraft
+from acestep_lab.ui.song_arrangement import Block, SongDraft
 
 GROWN_SECONDS = 8.0
 """What a section grows by."""
@@ -26,7 +26,7 @@ class SongBuilder(Component):
         builder = SongBuilderWidget(lab.load)
         builder.hold(take)
         builder.do_fill("lyrics")
-        lab.stitch(builder.draft.strip.pieces(lab.load))
+        lab.stitch(builder.draft.arrangement.pieces(lab.load))
     """
 
     blocks: list[dict[str, Any]]
@@ -48,7 +48,7 @@ class SongBuilder(Component):
         self._sound, self._url = sound, url
         self._hand: Take | Audio | None = None
         self._preview: Audio | None = None
-        self._heard: tuple[song_strip.Strip, list[float]] | None = None
+        self._heard: tuple[song_arrangement.SongArrangement, list[float]] | None = None
         self.cannot: dict[str, str] = {"reroll": "", "grow": ""}
         """Why a section cannot be re-rolled or grown with this checkpoint; "" where it can."""
         self.draft = draft or SongDraft()
@@ -63,7 +63,7 @@ class SongBuilder(Component):
         self.draw()
 
     def sound(self, id: str) -> Take | Audio:
-        """A take or recording of the strip; RecipeError where nobody can give it."""
+        """A take or recording of the arrangement; RecipeError where nobody can give it."""
         if id in self.draft.sounds:
             return self.draft.sounds[id]
         if self._hand is not None and self._hand.id == id:
@@ -73,11 +73,11 @@ class SongBuilder(Component):
         return self._sound(id)
 
     def draw(self) -> None:
-        """Show the strip as it stands."""
+        """Show the arrangement as it stands."""
         draft, at, rows = self.draft, 0.0, []
         busy = dict(draft.waiting.values())
-        starts = self._heard[1] if self._heard is not None and self._heard[0] == draft.strip else []
-        for place, block in enumerate(draft.strip.blocks):
+        starts = self._heard[1] if self._heard is not None and self._heard[0] == draft.arrangement else []
+        for place, block in enumerate(draft.arrangement.blocks):
             rows.append(_row(block, starts[place] if starts else at, busy.get(block.id, "")))
             at += block.seconds
         self.blocks, self.said, self.opened = rows, draft.said, draft.opened
@@ -86,13 +86,13 @@ class SongBuilder(Component):
         if self._preview is not None and not starts:
             self.track, self._preview, self._heard = {}, None, None
 
-    def hear(self, strip: song_strip.Strip, audio: Audio, starts: list[float]) -> None:
-        """The whole song as a strip makes it, each block's start in seconds; where it has changed since, it is made anew."""
-        if strip != self.draft.strip:
-            if self.draft.strip.blocks:
+    def hear(self, arrangement: song_arrangement.SongArrangement, audio: Audio, starts: list[float]) -> None:
+        """The whole song as an arrangement makes it, each block's start in seconds; where it has changed since, it is made anew."""
+        if arrangement != self.draft.arrangement:
+            if self.draft.arrangement.blocks:
                 self.notify("hear")
             return
-        self._preview, self._heard = audio, (strip, starts)
+        self._preview, self._heard = audio, (arrangement, starts)
         self.draw()
         self.track = tracks.track(audio, self._url)
         self.emit("heard", id=audio.id)
@@ -105,58 +105,58 @@ class SongBuilder(Component):
         self.draft.tell()
 
     def do_fill(self, how: Name) -> None:
-        """A new strip of the take in hand: its sections by "lyrics", "plan", "ear", or the "whole" of it."""
+        """A new arrangement of the take in hand: its sections by "lyrics", "plan", "ear", or the "whole" of it."""
         self.draft.opened = True
-        self._put_at_end(song_strip.blocks_of(self._held(), how), song_strip.Strip())
+        self._put_at_end(song_arrangement.blocks_of(self._held(), how), song_arrangement.SongArrangement())
 
     def do_append(self) -> None:
         """The take in hand at the end of the song."""
         self.draft.opened = True
-        self._put_at_end(song_strip.blocks_of(self._held(), "whole"), self.draft.strip)
+        self._put_at_end(song_arrangement.blocks_of(self._held(), "whole"), self.draft.arrangement)
 
     def do_move(self, block: int, to: int) -> None:
         """A block to another place."""
-        self.draft.change(self.draft.strip.move(block, to))
+        self.draft.change(self.draft.arrangement.move(block, to))
 
     def do_duplicate(self, block: int) -> None:
         """A block once more."""
-        self.draft.change(self.draft.strip.duplicate(block))
+        self.draft.change(self.draft.arrangement.duplicate(block))
 
     def do_remove(self, block: int) -> None:
         """A block out of the song."""
-        self.draft.change(self.draft.strip.remove(block))
+        self.draft.change(self.draft.arrangement.remove(block))
 
     def do_split(self, block: int, at: float) -> None:
         """A block cut in two, so many seconds after its start, on the nearest beat."""
-        strip = self.draft.strip
-        cut = strip.block(block)
-        beat = song_strip.nearest_beat(self.sound(cut.source), cut.start + at) - cut.start
-        inside = song_strip.SHORTEST <= beat <= cut.seconds - song_strip.SHORTEST
-        self.draft.change(strip.split(block, beat if inside else at))
+        arrangement = self.draft.arrangement
+        cut = arrangement.block(block)
+        beat = song_arrangement.nearest_beat(self.sound(cut.source), cut.start + at) - cut.start
+        inside = song_arrangement.SHORTEST <= beat <= cut.seconds - song_arrangement.SHORTEST
+        self.draft.change(arrangement.split(block, beat if inside else at))
 
     def do_trim(self, block: int, start: float, end: float) -> None:
         """Other ends for a block, in seconds of its take, each snapped to the nearest beat."""
-        one = self.draft.strip.block(block)
-        self.draft.change(self.draft.strip.put(song_strip.trimmed(self.sound(one.source), one, start, end)))
+        one = self.draft.arrangement.block(block)
+        self.draft.change(self.draft.arrangement.put(song_arrangement.trimmed(self.sound(one.source), one, start, end)))
 
     def do_nudge(self, block: int, edge: Name, beats: int) -> None:
         """An end of a block, "start" or "end", earlier or later by so many beats (of half a second, where none is heard)."""
-        one = self.draft.strip.block(block)
+        one = self.draft.arrangement.block(block)
         at = one.start if edge == "start" else one.end
-        found = song_strip.beats_at(self.sound(one.source), at)
+        found = song_arrangement.beats_at(self.sound(one.source), at)
         to = at + beats * (found.period if found else 0.5)
         ends = (to, one.end) if edge == "start" else (one.start, to)
         self.do_trim(block, max(0.0, ends[0]), ends[1])
 
     def do_joint(self, block: int, how: Typed) -> None:
         """How a block joins the one before it: "beat", "none", or seconds of crossfade."""
-        one = self.draft.strip.block(block)
-        self.draft.change(self.draft.strip.put(replace(one, joint=song_strip.joint_of(how))))
+        one = self.draft.arrangement.block(block)
+        self.draft.change(self.draft.arrangement.put(replace(one, joint=song_arrangement.joint_of(how))))
 
     def do_label(self, block: int, text: Name) -> None:
         """What a block is called."""
-        one = self.draft.strip.block(block)
-        self.draft.change(self.draft.strip.put(replace(one, label=" ".join(text.split()) or one.label)))
+        one = self.draft.arrangement.block(block)
+        self.draft.change(self.draft.arrangement.put(replace(one, label=" ".join(text.split()) or one.label)))
 
     def do_undo(self) -> None:
         """Back by one edit."""
@@ -167,8 +167,8 @@ class SongBuilder(Component):
         self.draft.redo()
 
     def do_clear(self) -> None:
-        """Start the strip anew; undo brings it back."""
-        self.draft.change(song_strip.Strip())
+        """Start the arrangement anew; undo brings it back."""
+        self.draft.change(song_arrangement.SongArrangement())
 
     def do_hear(self) -> None:
         """The whole song, to be heard before it is made."""
@@ -184,7 +184,7 @@ class SongBuilder(Component):
         self.notify("grow", block=self._free(block, "grow"), seconds=GROWN_SECONDS)
 
     def do_make(self) -> None:
-        """Make a take of the strip."""
+        """Make a take of the arrangement."""
         self._must_have_blocks()
         self.notify("make")
 
@@ -203,20 +203,20 @@ class SongBuilder(Component):
             raise RecipeError("There is no take in hand yet; make one, or choose one among the takes.")
         return self._hand
 
-    def _put_at_end(self, blocks: list[Block], strip: song_strip.Strip) -> None:
+    def _put_at_end(self, blocks: list[Block], arrangement: song_arrangement.SongArrangement) -> None:
         if isinstance(held := self._held(), Audio):
             self.draft.sounds[held.id] = held
-        self.draft.change(strip.insert(blocks))
+        self.draft.change(arrangement.insert(blocks))
 
     def _must_have_blocks(self) -> None:
-        if not self.draft.strip.blocks:
+        if not self.draft.arrangement.blocks:
             raise RecipeError("The song has no sections yet; take them from the take in hand first.")
 
     def _free(self, block: int, what: str) -> Block:
         """A block that nothing is being made for, if the checkpoint can do it."""
         if self.cannot[what]:
             raise RecipeError(self.cannot[what])
-        one = self.draft.strip.block(block)
+        one = self.draft.arrangement.block(block)
         if any(busy == block for busy, _ in self.draft.waiting.values()):
             raise RecipeError("New music is being made for that section already; wait for it, or stop it in the queue.")
         return one
@@ -234,7 +234,7 @@ def _hand(sound: Take | Audio | None) -> dict[str, Any]:
     """The take in hand, and what its sections can be read from."""
     if sound is None:
         return {}
-    ways = [how for how in ("lyrics", "plan") if song_strip.words_of(sound, how)]
+    ways = [how for how in ("lyrics", "plan") if song_arrangement.words_of(sound, how)]
     return {"id": sound.id, "title": tracks.title_of(sound, 60), "ways": [*ways, "ear", "whole"]}
 
 

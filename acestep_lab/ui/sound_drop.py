@@ -46,7 +46,7 @@ class Brought(NamedTuple):
     seconds: float
 
 
-class Shelf(Protocol):
+class RecordingStore(Protocol):
     """Where sounds that were brought in are kept for somebody."""
 
     def put(self, sound: Audio, name: str) -> None:
@@ -65,8 +65,8 @@ class Shelf(Protocol):
         """Take it off the list."""
 
 
-class MemoryShelf:
-    """A shelf for a component used alone: the last sounds, as long as the process lives."""
+class MemoryRecordings:
+    """A store for a component used alone: the last sounds, as long as the process lives."""
 
     def __init__(self) -> None:
         self._held: OrderedDict[str, tuple[Audio, str]] = OrderedDict()
@@ -114,7 +114,7 @@ class SoundDrop(Component):
     """Takes files in pieces, one after another, refuses what is too big or of another kind, and lists what it was brought.
 
     The name a file had is shown and never used as a path. Each view numbers its files (`turn`), so that two of them do not mix
-    and a page that is reloaded loses only the file under way. Used alone, the sounds are held in memory; a `shelf` keeps them.
+    and a page that is reloaded loses only the file under way. Used alone, the sounds are held in memory; a `store` keeps them.
     Listener: "sound" (a Take for our own files, else an Audio, and its name), for what arrives and for what is chosen.
     """
 
@@ -125,17 +125,17 @@ class SoundDrop(Component):
     }  # fmt: skip
 
     def setup(
-        self, most_bytes: int = MOST_BYTES, *, shelf: Shelf | None = None, url: tracks.UrlOf | None = None
+        self, most_bytes: int = MOST_BYTES, *, store: RecordingStore | None = None, url: tracks.UrlOf | None = None
     ) -> None:
         """Refuse files larger than this; `url` gives a sound an address to play it from."""
         self.limit = most_bytes
         self._arriving: OrderedDict[str, Arrival] = OrderedDict()
-        self._shelf: Shelf = MemoryShelf() if shelf is None else shelf
+        self._store: RecordingStore = MemoryRecordings() if store is None else store
         self._url = url
 
     def show_sounds(self) -> None:
-        """Show what is on the shelf."""
-        self.sounds = [{"id": one.id, "name": one.name, "seconds": round(one.seconds, 3)} for one in self._shelf.rows()]
+        """Show what is kept."""
+        self.sounds = [{"id": one.id, "name": one.name, "seconds": round(one.seconds, 3)} for one in self._store.rows()]
 
     # -- files ---------------------------------------------------------------------------------------------------------
 
@@ -171,9 +171,9 @@ class SoundDrop(Component):
         self.notify("sound", sound=sound, name=name)
 
     def _kept(self, sound: Audio, name: str) -> str:
-        """Put a sound on the shelf; the sentence that says why it cannot be kept, "" where it is."""
+        """Keep a sound; the sentence that says why it cannot be kept, "" where it is."""
         try:
-            self._shelf.put(sound, name)
+            self._store.put(sound, name)
             return ""
         except (LabError, OSError) as problem:
             return sentence(problem)
@@ -189,11 +189,11 @@ class SoundDrop(Component):
 
     def do_use(self, id: Id) -> None:
         """Take a sound in hand."""
-        self.notify("sound", sound=self._shelf.open(id), name=self._name(id))
+        self.notify("sound", sound=self._store.open(id), name=self._name(id))
 
     def do_hear(self, id: Id) -> None:
         """Send a sound to be played: where it is, or as a WAV file."""
-        sound = self._shelf.open(id)
+        sound = self._store.open(id)
         if self._url is not None:
             self.emit("hear", id=id, url=self._url(sound))
         else:
@@ -201,13 +201,13 @@ class SoundDrop(Component):
 
     def do_peaks(self, id: Id, pixels: int = 600) -> None:
         """Send the picture of a sound that is to be trimmed, and what there is to say of its level."""
-        sound = self._shelf.open(id)
+        sound = self._store.open(id)
         seen = tracks.view(sound, 0.0, sound.seconds, pixels)
         self.emit("peaks", seen.pairs.tobytes(), id=id, seconds=sound.seconds, note=clipping(sound))
 
     def do_trim(self, id: Id, start: float, end: float, normalize: bool = False) -> None:
         """A part of a sound as a sound of its own, in hand; `normalize` brings its peak to −1 dB."""
-        sound, name = self._shelf.open(id), self._name(id)
+        sound, name = self._store.open(id), self._name(id)
         part = trimmed(sound, start, end)
         part = part.normalized() if normalize else part
         self._bring(part, (), f"{name} {_clock(start)}–{_clock(min(end, sound.seconds))}")
@@ -218,19 +218,19 @@ class SoundDrop(Component):
         words = " ".join(name.split())
         if not words:
             raise SourceError("A sound needs a name; write one, or leave the one it has.")
-        self._shelf.rename(id, words)
+        self._store.rename(id, words)
         self.show_sounds()
 
     def do_forget(self, id: Id) -> None:
         """Take a sound off the list; takes made from it keep it."""
         name = self._name(id)
-        self._shelf.forget(id)
+        self._store.forget(id)
         self.status = f"Forgotten: {name}"
         self.show_sounds()
 
     def _name(self, id: str) -> str:
-        """What a sound on the shelf is called."""
-        return next((one.name for one in self._shelf.rows() if one.id == id), id)
+        """What a kept sound is called."""
+        return next((one.name for one in self._store.rows() if one.id == id), id)
 
     def show_error(self, text: str, field: str = "") -> None:
         self.status = ""

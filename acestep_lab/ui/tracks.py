@@ -12,7 +12,7 @@ from typing import Any
 from acestep_lab.audio.audio import Audio
 from acestep_lab.takes import titles
 from acestep_lab.takes.take import Take
-from acestep_lab.takes.titles import LONGEST, Find, Naming
+from acestep_lab.takes.titles import LONGEST, Find, TitleParts
 from acestep_lab.ui.peaks import Peaks, View
 
 UrlOf = Callable[[Audio], str]
@@ -43,7 +43,7 @@ def title_of(sound: Take | Audio, longest: int = LONGEST, find: Find = lambda id
     """What a sound is called, cut at a word: by the words or the sound it was made from, else its id. `find` knows what its
     source is called; a page asks its studio, which knows titles given by hand as well.
     """
-    return titles.title(Naming.of(sound), find, longest) or sound.id
+    return titles.title(TitleParts.of(sound), find, longest) or sound.id
 
 
 def seed_of(sound: Take | Audio) -> int | None:

@@ -27,7 +27,7 @@ from acestep_lab.ui import code_features, tracks, waveform_figure
 from acestep_lab.ui.component import Component, widget_and_pane
 from acestep_lab.ui.controllers.base import start_thread
 from acestep_lab.ui.difference import Difference
-from acestep_lab.ui.draft import Field
+from acestep_lab.ui.fields import Field
 from acestep_lab.ui.marks import Marks, MarksByTake, code_of
 from acestep_lab.ui.messages import Id, Name, Typed, field_of, list_of, optional, table, text, typed
 

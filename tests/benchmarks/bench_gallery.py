@@ -21,7 +21,7 @@ from acestep_lab.prompt.tasks import Extract
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.take import Take
 from acestep_lab.ui.gallery import GalleryWidget
-from acestep_lab.ui.shelf import Shelf
+from acestep_lab.ui.listed_takes import ListedTakes
 from tests.pretend import tone
 
 WORDS = ("slow dub techno", "lo-fi piano at night", "samba with brass", "a choir in the rain", "modular ambient")
@@ -57,11 +57,11 @@ def measure(folder: Path) -> dict[str, float]:
     """Every figure for one library; the first listing fills the index's cards."""
     library = Library(folder)
     gallery = GalleryWidget()
-    shelf = Shelf(gallery, OwnedLibrary(library))
+    listed = ListedTakes(gallery, OwnedLibrary(library))
     begin = time.perf_counter()
-    shelf.list()
+    listed.list()
     first = 1000 * (time.perf_counter() - begin)
-    shelf.connect()
+    listed.connect()
     time.sleep(0.2)  # a folder that has just changed is looked at once more
     id = gallery.cards[0]["id"]
     return {
@@ -71,7 +71,7 @@ def measure(folder: Path) -> dict[str, float]:
         "order by tempo": milliseconds(lambda: gallery.do_sort("tempo", True)),
         "more cards": milliseconds(gallery.do_more, 3),
         "a star": milliseconds(lambda: gallery.do_mark(id, star=True), 3),
-        "a family": milliseconds(lambda: shelf.takes.family(id), 5),
+        "a family": milliseconds(lambda: listed.takes.family(id), 5),
     }
 
 

@@ -94,7 +94,7 @@ def test_a_joint_is_heard_and_a_section_rerolled_in_place(window: Window, studio
     source = studio.session.library.ids()
     song(page).get_by_role("button", name="Re-roll").click()
     wait_for(lambda: len(studio.session.library.ids()) == len(source) + 1, what="the new take")
-    wait_for(lambda: song(page).locator(".block[data-busy]").count() == 0, what="its place in the strip")
+    wait_for(lambda: song(page).locator(".block[data-busy]").count() == 0, what="its place in the arrangement")
     assert song(page).locator(".error").inner_text() == ""
 
 

@@ -29,7 +29,7 @@ from acestep_lab.errors import MOST_CHARACTERS, RecipeError
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.ui.backend import backend_of
-from acestep_lab.ui.draft import PLAIN_FIELDS
+from acestep_lab.ui.forms import PLAIN_FIELDS
 from acestep_lab.ui.studio import Studio
 from tests.pretend import PretendSession, png
 from tests.soak import Row

@@ -25,16 +25,16 @@ class Adapting(Controller):
         self.adapters = made(adapters, "Adapters", host=not self.studio.owner)
 
     def connect(self) -> None:
-        rack, owner = self.backend.rack, self.studio.owner
+        shared, owner = self.backend.adapters, self.studio.owner
         connect(
             self.adapters,
-            add=lambda place: rack.add(place, owner, self._start),
-            switch=lambda name, on: rack.switch(name, on, self._start),
-            weigh=lambda name, strength: rack.weigh(name, strength, owner, self._start),
-            remove=lambda name: rack.remove(name, owner, self._start),
+            add=lambda place: shared.add(place, owner, self._start),
+            switch=lambda name, on: shared.switch(name, on, self._start),
+            weigh=lambda name, strength: shared.weigh(name, strength, owner, self._start),
+            remove=lambda name: shared.remove(name, owner, self._start),
             pair=self._make_pair,
         )
-        self._stop_listening = rack.listen(self._show)
+        self._stop_listening = shared.listen(self._show)
         self._show()
 
     def adopted(self, name: str, can: Capabilities) -> None:
@@ -53,7 +53,7 @@ class Adapting(Controller):
         start_thread(self.adapters, work)
 
     def _show(self) -> None:
-        self.adapters.show_slots(self.backend.rack.slots, self.backend.rack.waits)
+        self.adapters.show_slots(self.backend.adapters.slots, self.backend.adapters.waits)
 
     # -- with and without ----------------------------------------------------------------------------------------------
 
@@ -66,10 +66,10 @@ class Adapting(Controller):
         except RecipeError as problem:
             self.adapters.show_error(str(problem))
             return
-        names = " + ".join(slot.name for slot in self.backend.rack.slots if slot.on) or "adapters"
+        names = " + ".join(slot.name for slot in self.backend.adapters.slots if slot.on) or "adapters"
         words = recipe.caption or recipe.lyrics
-        worn = self.backend.rack.wanted()
-        first = self.studio.start(recipe, title=f"{words} (with {names})", adapters=worn)
+        chosen = self.backend.adapters.wanted()
+        first = self.studio.start(recipe, title=f"{words} (with {names})", adapters=chosen)
         self._pair = first, self.studio.start(recipe, title=f"{words} (without {names})", adapters=[])
 
     def finished(self, run: AnyRun) -> None:

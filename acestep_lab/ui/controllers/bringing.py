@@ -11,14 +11,14 @@ from acestep_lab.jobs.owned_library import OwnedLibrary
 from acestep_lab.takes.take import Take
 from acestep_lab.ui import sound_drop
 from acestep_lab.ui.controllers.base import Controller, connect
-from acestep_lab.ui.sound_drop import Brought, MemoryShelf
+from acestep_lab.ui.sound_drop import Brought, MemoryRecordings
 
 
-class OwnedShelf:
+class OwnedRecordings:
     """One person's recordings in the library, and in memory those the disk refused."""
 
     def __init__(self, takes: OwnedLibrary, owner: str) -> None:
-        self._takes, self._owner, self._unkept = takes, owner, MemoryShelf()
+        self._takes, self._owner, self._unkept = takes, owner, MemoryRecordings()
 
     def put(self, sound: Audio, name: str) -> None:
         """Keep a recording; where the disk refuses it stays in memory, and the sentence is raised."""
@@ -61,8 +61,8 @@ class Bringing(Controller):
     """The place where sounds are dropped, and the list of those that were."""
 
     def build(self, made: Callable[..., Any]) -> None:
-        shelf = OwnedShelf(self.backend.takes, self.studio.owner)
-        self.drop = made(sound_drop, "SoundDrop", shelf=shelf, url=self.studio.url)
+        store = OwnedRecordings(self.backend.takes, self.studio.owner)
+        self.drop = made(sound_drop, "SoundDrop", store=store, url=self.studio.url)
 
     def connect(self) -> None:
         self.drop.anywhere = bool(self.studio.listening.top.page)

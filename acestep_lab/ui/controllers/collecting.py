@@ -15,7 +15,7 @@ from acestep_lab.takes.library import Library
 from acestep_lab.takes.take import Take
 from acestep_lab.ui import gallery, take_tree
 from acestep_lab.ui.controllers.base import Controller, connect, tell
-from acestep_lab.ui.shelf import Shelf, more_like
+from acestep_lab.ui.listed_takes import ListedTakes, more_like
 from acestep_lab.ui.sweeps import Axis, Sweep, file_of
 
 
@@ -31,14 +31,16 @@ class Collecting(Controller):
         self._sweep: Sweep | None = None
         self.gallery = made(gallery, "Gallery", open=self.studio.open, url=self.studio.url, waveforms=folder)
         self.tree = made(take_tree, "TakeTree")
-        self.shelf = Shelf(self.gallery, self.backend.takes, self.studio.owner, self.backend.session, self._listed)
+        self.listing = ListedTakes(
+            self.gallery, self.backend.takes, self.studio.owner, self.backend.session, self._listed
+        )
 
     def connect(self) -> None:
         connect(
             self.gallery,
             mark=self._mark,
-            bin=self.shelf.bin,
-            restore=self.shelf.restore,
+            bin=self.listing.bin,
+            restore=self.listing.restore,
             analyze=self._analyze,
             select=self.studio.select,
             reuse=self.studio.reuse,
@@ -69,7 +71,7 @@ class Collecting(Controller):
         takes, owner, top = self.backend.takes, self.studio.owner, self.studio.listening.top
         with self._listing:
             try:
-                self.shelf.list()
+                self.listing.list()
                 top.banner = top.banner or damage(self.backend.session.library)
             except LabError as problem:
                 top.banner = top.banner or sentence(problem)
@@ -90,7 +92,7 @@ class Collecting(Controller):
         self._forget()
 
     def _mark(self, id: str, marks: dict[str, Any]) -> None:
-        self.shelf.mark(id, marks)
+        self.listing.mark(id, marks)
         if "title" in marks:
             called = self.backend.takes.titles(self.studio.owner).get(id, "")
             tell(self.studio.controllers, "renamed", id, called)
@@ -103,7 +105,7 @@ class Collecting(Controller):
 
         def work() -> None:
             for id in ids:
-                self.shelf.measure(id)
+                self.listing.measure(id)
 
         self.in_background(self.gallery, work)
 

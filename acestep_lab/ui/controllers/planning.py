@@ -23,8 +23,8 @@ from acestep_lab.takes.take import Take
 from acestep_lab.ui import code_features, plan_view
 from acestep_lab.ui.component import Component
 from acestep_lab.ui.controllers.base import Controller, connect, start_thread
-from acestep_lab.ui.draft import Form
-from acestep_lab.ui.painter import Painter
+from acestep_lab.ui.drawing_thread import DrawingThread
+from acestep_lab.ui.forms import Form
 
 FIXED = ("bpm", "keyscale", "timesignature", "language", "seconds")
 """What a person fixes by setting it in the form."""
@@ -41,7 +41,7 @@ class Planning(Controller):
         """Which asking is the newest; what an older one brings is dropped."""
         self._of = ""
         """The run whose plan is shown, "" for that of an asking or a take."""
-        self._painter = Painter()
+        self._drawing = DrawingThread()
         self.plan = made(plan_view, "PlanView")
 
     def connect(self) -> None:
@@ -72,7 +72,7 @@ class Planning(Controller):
             self.plan.show_plan(plan, getattr(sound, "asked", None) or getattr(sound, "recipe", None), unfolded=False)
         self.plan.show_codes(codes)
         if codes and isinstance(sound, Take):
-            self._painter.ask("lane", lambda: self._draw_lane(sound, codes))
+            self._drawing.ask("lane", lambda: self._draw_lane(sound, codes))
 
     def show_run(self, run: RenderRun) -> None:
         """Another run is watched: its plan, as far as there is one. That of a finished one comes with its take."""

@@ -1,4 +1,4 @@
-"""Song building: the strip of sections, new music for one of them, and the take that the strip becomes."""
+"""Song building: the arrangement of sections, new music for one of them, and the take that the arrangement becomes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from acestep_lab.ui import song_builder
 from acestep_lab.ui.controllers.base import Controller, connect
 from acestep_lab.ui.controllers.composing import refusals
 from acestep_lab.ui.draft import new_seed
-from acestep_lab.ui.song_strip import FROM_SONG, Block, SongDraft, Strip, label_of
+from acestep_lab.ui.song_arrangement import FROM_SONG, Block, SongArrangement, SongDraft, label_of
 
 AT_END = 0.05
 """Seconds before a sound's end from which on a section ends with it."""
@@ -54,9 +54,9 @@ class SongBuilding(Controller):
         if not what:
             return
         made = run.made if isinstance(run, RenderRun) else {}
-        found = next((one for one in draft.strip.blocks if one.id == block), None)
+        found = next((one for one in draft.arrangement.blocks if one.id == block), None)
         if made and found is not None:
-            draft.change(draft.strip.put(_replaced(found, made[0], what)))
+            draft.change(draft.arrangement.put(_replaced(found, made[0], what)))
         elif found is not None:
             why = "was stopped" if run.state == "stopped" else f"failed: {run.problem}"
             draft.said = f"The new music {why} The section is as it was." if why[-1] == "." else (
@@ -68,11 +68,11 @@ class SongBuilding(Controller):
         self.song.stop_listening()
 
     def reuse(self, take: Take) -> None:
-        """The strip that made a stitched take, as it was asked for; undo brings the one before back."""
+        """The arrangement that made a stitched take, as it was asked for; undo brings the one before back."""
         task: Any = (take.asked or take.recipe).task
         draft: SongDraft = self.song.draft
         draft.opened = True
-        draft.change(Strip().insert([self._block(piece, task.crossfade) for piece in task.pieces]))
+        draft.change(SongArrangement().insert([self._block(piece, task.crossfade) for piece in task.pieces]))
 
     def _block(self, piece: Piece, crossfade: str | float) -> Block:
         """A piece of a kept song as a block; what it was called is not kept."""
@@ -91,28 +91,28 @@ class SongBuilding(Controller):
         return self.studio.open(id)
 
     def _recipe(self) -> Recipe:
-        """The recipe of the strip as it stands."""
-        strip = self.song.draft.strip
-        words = {"lyrics": strip.lyrics} if strip.lyrics else {}
-        return stitching.recipe_for(lambda sound: sound, strip.pieces(self.song.sound), "beat", words)
+        """The recipe of the arrangement as it stands."""
+        arrangement = self.song.draft.arrangement
+        words = {"lyrics": arrangement.lyrics} if arrangement.lyrics else {}
+        return stitching.recipe_for(lambda sound: sound, arrangement.pieces(self.song.sound), "beat", words)
 
     def _hear(self) -> None:
         """The song as it would be, on a thread of its own, since beats are looked for and much may be resampled."""
 
-        strip = self.song.draft.strip
+        arrangement = self.song.draft.arrangement
         recipe = self._recipe()
 
         def work() -> None:
             found = stitching.decided(recipe, lambda sound: sound)
             rate = found.parts[0].audio.rate
             starts = [place.start / rate for place in arranged(found.parts)]
-            self.song.hear(strip, stitched(found.parts), starts)
+            self.song.hear(arrangement, stitched(found.parts), starts)
 
         self.in_background(self.song, work)
 
     def _make(self) -> None:
         recipe = self._recipe()
-        self.studio.start(recipe, title=f"Song: {recipe.caption[:60] or len(self.song.draft.strip.blocks)}")
+        self.studio.start(recipe, title=f"Song: {recipe.caption[:60] or len(self.song.draft.arrangement.blocks)}")
 
     def _reroll(self, block: Block) -> None:
         """The section made anew where it is in its source, from other noise."""

@@ -12,7 +12,7 @@ from acestep_lab.errors import LabError
 from acestep_lab.jobs import stems
 from acestep_lab.jobs.events import Event
 from acestep_lab.jobs.owned_library import MOST_SEARCHED
-from acestep_lab.jobs.stems import Shelf, Stems
+from acestep_lab.jobs.stems import KeptTakes, Stems
 from acestep_lab.jobs.worker import AnyRun
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import Extract, Lego, source_id
@@ -81,16 +81,16 @@ class StemMixing(Controller):
 
     # -- what is asked -------------------------------------------------------------------------------------------------
 
-    def _shelf(self) -> Shelf:
+    def _kept_takes(self) -> KeptTakes:
         """This person's kept takes."""
         takes, owner = self.backend.takes, self.studio.owner
-        return Shelf(lambda: takes.cards(owner, most=MOST_SEARCHED), self.studio.open)
+        return KeptTakes(lambda: takes.cards(owner, most=MOST_SEARCHED), self.studio.open)
 
     def _wanted(self, source: Take | Audio, names: Sequence[str]) -> stems.Wanted:
         """What is kept of the stems of a sound, by the checkpoint of this page, and what has to be made."""
         chosen = {} if self.studio.checkpoint is None else {"checkpoint": self.studio.checkpoint}
         lab: Any = self.backend.session
-        return stems.find(lab, source, names, self._shelf(), **chosen)
+        return stems.find(lab, source, names, self._kept_takes(), **chosen)
 
     def _look(self) -> None:
         """Lay out what is kept of the stems of the sound in hand."""

@@ -1,4 +1,4 @@
-"""AdapterRack: the adapters (LoRA and kin) of a session's checkpoints, as all open pages see and switch them.
+"""AdapterList: the adapters (LoRA and kin) of a session's checkpoints, as all open pages see and switch them.
 
 Knows a session's `lora`; no page. A change is shown at once and put on between two runs; where it does not fit, what was
 there before stands. Where an adapter lies on this machine is told to nobody.
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Slot:
-    """One adapter on the rack; `place` is its file or folder."""
+    """One adapter of the list; `place` is its file or folder."""
 
     place: str
     name: str
@@ -45,7 +45,7 @@ def _at_once(work: Callable[[], None]) -> None:
     work()
 
 
-class AdapterRack:
+class AdapterList:
     """The slots of each checkpoint by its name, and who wants to hear of changes."""
 
     def __init__(self, session: SessionLike) -> None:
@@ -117,7 +117,7 @@ class AdapterRack:
         self._replace(name, start, lambda slot: replace(slot, strength=strength))
 
     def remove(self, name: str, by: str = "", start: Start = _at_once) -> None:
-        """Take one off the rack; for the host."""
+        """Take one off the list; for the host."""
         _host_alone(by, "remove adapters")
         self._slot(name)
         self._change(lambda slots: tuple(slot for slot in slots if slot.name != name), start)

@@ -5,18 +5,14 @@ Knows no browser. The studio's gallery and one that stands alone in a notebook a
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from acestep_lab.jobs.client import Client
 from acestep_lab.jobs.owned_library import OwnedLibrary
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.session_like import SessionLike
-from acestep_lab.takes.library import Library
 from acestep_lab.takes.take import Take
 from acestep_lab.ui.cards import cards_of
-from acestep_lab.ui.controllers.base import start_thread
 from acestep_lab.ui.draft import new_seed
 
 if TYPE_CHECKING:
@@ -28,7 +24,7 @@ MOST_UNDONE = 8
 """Takes in the bin that are named one by one."""
 
 
-class Shelf:
+class ListedTakes:
     """A gallery over one person's takes. `changed` is called after anything was written."""
 
     def __init__(
@@ -43,25 +39,10 @@ class Shelf:
         self._changed = changed or self.list
 
     def connect(self) -> None:
-        """Do what the gallery asks for and a library alone can do; with a session also what takes a model or an ear."""
+        """Do what a gallery asks for that a library alone can do."""
         asked: dict[str, Callable[..., Any]] = {"mark": self.mark, "bin": self.bin, "restore": self.restore}
-        asked["search"] = lambda text: self.list()
-        if self.session is not None:
-            asked |= {"analyze": self._analyze, "more_like": self._more_like}
-            self._listen(self.session)
-        for kind, work in asked.items():
+        for kind, work in {**asked, "search": lambda text: self.list()}.items():
             self.gallery.on(kind, work)
-        self.gallery.can_make = self.session is not None
-
-    def _listen(self, session: SessionLike) -> None:
-        """List anew when a run makes a take, for as long as the gallery lives."""
-        this = weakref.ref(self)
-
-        def heard(run: object, event: Any) -> None:
-            if event is not None and event.kind in ("take", "state") and (shelf := this()) is not None:
-                shelf._changed()
-
-        session.jobs.subscribe(heard)
 
     def open(self, id: str) -> Take:
         """One of this person's takes."""
@@ -96,28 +77,6 @@ class Shelf:
         scores, heard = heard_in(self.session, self.open(id))
         self.takes.mark(id, self.owner, scores=scores, heard=heard)
         self._changed()
-
-    def _analyze(self, ids: Sequence[str]) -> None:
-        def work() -> None:
-            for id in ids:
-                self.measure(id)
-
-        start_thread(self.gallery, work)
-
-    def _more_like(self, take: Take) -> None:
-        assert self.session is not None
-        title = f"More like {self.takes.title(take, self.owner)}"
-        with Client(self.owner).acting(title):
-            self.session.start(more_like(take))
-
-
-def shelf_of(gallery: Gallery, source: SessionLike | Library) -> Shelf:
-    """A gallery that stands alone, joined to a session or to a library."""
-    if isinstance(source, Library):
-        return Shelf(gallery, OwnedLibrary(source))
-    from acestep_lab.ui.backend import backend_of
-
-    return Shelf(gallery, backend_of(source).takes, session=source)
 
 
 def more_like(take: Take) -> list[Recipe]:

@@ -1,6 +1,6 @@
-"""The strip of a song: its sections as blocks in an order, each a piece of a take, and how they join. Knows no browser.
+"""The arrangement of a song: its sections as blocks in an order, each a piece of a take, and how they join. Knows no browser.
 
-A strip never changes; every edit makes another one, so that undo and redo are a list. `SongDraft` holds the strip that is worked
+A arrangement never changes; every edit makes another one, so that undo and redo are a list. `SongDraft` holds the arrangement that is worked
 on: it belongs to a person and lives as long as the session, whichever take is in hand and however often a page is loaded.
 """
 
@@ -68,7 +68,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Strip:
+class SongArrangement:
     """Blocks in the order in which they are heard."""
 
     blocks: tuple[Block, ...] = ()
@@ -89,37 +89,37 @@ class Strip:
         """A block's place, counted from 0."""
         return self.blocks.index(self.block(id))
 
-    def put(self, block: Block) -> Strip:
-        """The strip with a block in the place of the one of its id."""
+    def put(self, block: Block) -> SongArrangement:
+        """The arrangement with a block in the place of the one of its id."""
         self.block(block.id)
-        return Strip(tuple(block if one.id == block.id else one for one in self.blocks))
+        return SongArrangement(tuple(block if one.id == block.id else one for one in self.blocks))
 
-    def insert(self, blocks: Sequence[Block], at: int | None = None) -> Strip:
-        """The strip with blocks put in before a place, at the end where none is given; ids are given anew."""
+    def insert(self, blocks: Sequence[Block], at: int | None = None) -> SongArrangement:
+        """The arrangement with blocks put in before a place, at the end where none is given; ids are given anew."""
         at = len(self.blocks) if at is None else min(max(at, 0), len(self.blocks))
         if len(self.blocks) + len(blocks) > MOST_PIECES:
             raise RecipeError(f"A song has at most {MOST_PIECES} sections; take some out first.")
         first = 1 + max((block.id for block in self.blocks), default=0)
         new = tuple(replace(block, id=first + place) for place, block in enumerate(blocks))
-        return Strip((*self.blocks[:at], *new, *self.blocks[at:]))
+        return SongArrangement((*self.blocks[:at], *new, *self.blocks[at:]))
 
-    def remove(self, id: int) -> Strip:
-        """The strip without a block."""
+    def remove(self, id: int) -> SongArrangement:
+        """The arrangement without a block."""
         gone = self.block(id)
-        return Strip(tuple(block for block in self.blocks if block is not gone))
+        return SongArrangement(tuple(block for block in self.blocks if block is not gone))
 
-    def move(self, id: int, to: int) -> Strip:
-        """The strip with a block at another place, counted from 0 without it."""
+    def move(self, id: int, to: int) -> SongArrangement:
+        """The arrangement with a block at another place, counted from 0 without it."""
         block, rest = self.block(id), self.remove(id).blocks
         to = min(max(to, 0), len(rest))
-        return Strip((*rest[:to], block, *rest[to:]))
+        return SongArrangement((*rest[:to], block, *rest[to:]))
 
-    def duplicate(self, id: int) -> Strip:
-        """The strip with a block twice, one after the other."""
+    def duplicate(self, id: int) -> SongArrangement:
+        """The arrangement with a block twice, one after the other."""
         return self.insert([self.block(id)], self.place(id) + 1)
 
-    def split(self, id: int, at: float) -> Strip:
-        """The strip with a block cut in two, so many seconds after its start; the two go on as before."""
+    def split(self, id: int, at: float) -> SongArrangement:
+        """The arrangement with a block cut in two, so many seconds after its start; the two go on as before."""
         block = self.block(id)
         if not SHORTEST <= at <= block.seconds - SHORTEST:
             raise RecipeError(f"A section is cut at least {SHORTEST:g} s from its ends; move the playhead into it.")
@@ -154,37 +154,37 @@ def joint_of(value: Any) -> str | float:
 
 @dataclass
 class SongDraft:
-    """The strip somebody works on, what it was before, the sounds in it, and the runs that make something for it."""
+    """The arrangement somebody works on, what it was before, the sounds in it, and the runs that make something for it."""
 
-    strip: Strip = field(default_factory=Strip)
-    past: list[Strip] = field(default_factory=list)
-    future: list[Strip] = field(default_factory=list)
+    arrangement: SongArrangement = field(default_factory=SongArrangement)
+    past: list[SongArrangement] = field(default_factory=list)
+    future: list[SongArrangement] = field(default_factory=list)
     sounds: dict[str, Audio] = field(default_factory=dict)
-    """Recordings in the strip, by their ids; takes are in the library."""
+    """Recordings in the arrangement, by their ids; takes are in the library."""
     waiting: dict[str, tuple[int, str]] = field(default_factory=dict)
     """Run → the block it makes something for, and what: "reroll" or "grow"."""
     said: str = ""
-    """How the last of these ended, where it left the strip as it was."""
+    """How the last of these ended, where it left the arrangement as it was."""
     opened: bool = False
     listeners: list[Callable[[], None]] = field(default_factory=list)
 
-    def change(self, strip: Strip) -> None:
-        """Go on with another strip; the one before can be had back."""
-        if strip != self.strip:
-            self.past, self.future, self.strip = [*self.past, self.strip][-MOST_UNDONE:], [], strip
+    def change(self, arrangement: SongArrangement) -> None:
+        """Go on with another arrangement; the one before can be had back."""
+        if arrangement != self.arrangement:
+            self.past, self.future, self.arrangement = [*self.past, self.arrangement][-MOST_UNDONE:], [], arrangement
         self.said = ""
         self.tell()
 
     def undo(self) -> None:
-        """Back to the strip before; nothing where there is none."""
+        """Back to the arrangement before; nothing where there is none."""
         if self.past:
-            self.future, self.strip = [*self.future, self.strip], self.past.pop()
+            self.future, self.arrangement = [*self.future, self.arrangement], self.past.pop()
         self.tell()
 
     def redo(self) -> None:
-        """Forth again to the strip that was undone."""
+        """Forth again to the arrangement that was undone."""
         if self.future:
-            self.past, self.strip = [*self.past, self.strip], self.future.pop()
+            self.past, self.arrangement = [*self.past, self.arrangement], self.future.pop()
         self.tell()
 
     def tell(self) -> None:
@@ -225,7 +225,7 @@ def words_of(sound: Sound, how: str) -> str:
 
 
 def label_of(sound: Sound) -> str:
-    """What the whole of a take is called in a strip."""
+    """What the whole of a take is called in an arrangement."""
     return "Song" if isinstance(sound, Take) else "Recording"
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 _log = logging.getLogger(__name__)
 
 
-class Painter:
+class DrawingThread:
     """Work by kinds: what waits of a kind is replaced by what comes after it."""
 
     def __init__(self) -> None:
