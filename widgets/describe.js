@@ -88,12 +88,8 @@ export default mount("Describe", [["Enter", "describe.key_enter"]], (host) => {
     const text = textOf(body.text),
       name = textOf(body.name);
     const save = () => {
-      const link = h("a", {
-        href: URL.createObjectURL(new Blob([text], { type: "application/json" })),
-        download: `${name.replace(/[^\p{L}\p{N} _-]+/gu, "").trim() || "sound"} codes.json`,
-      });
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+      const called = name.replace(/[^\p{L}\p{N} _-]+/gu, "").trim() || "sound";
+      saveFile(host.root, text, `${called} codes.json`, "application/json");
     };
     kept.replaceChildren(
       h("span.tiny", {}, t("describe.codes_of", { n: numberOf(body.count), name })),

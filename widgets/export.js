@@ -192,12 +192,7 @@ export default mount("Export", [], (host) => {
   }
   host.on("open", open);
   host.on("file", (message, [bytes]) => {
-    const href = URL.createObjectURL(new Blob([/** @type {DataView<ArrayBuffer>} */ (bytes)])),
-      link = h("a", { href, download: textOf(message.name) || "sound" });
-    host.root.append(link);
-    link.click();
-    link.remove();
-    setTimeout(() => URL.revokeObjectURL(href), 60_000);
+    saveFile(host.root, bytes, textOf(message.name) || "sound");
     const saved = t("export.saved", { name: textOf(message.name) });
     setText(note, [saved, ...textsOf(message.remarks).map(say)].join(" · "));
   });

@@ -279,6 +279,16 @@ function drawWave(context, width, height, peaks, done, strong, soft) {
   }
 }
 
+/** Let the browser save bytes or text as a file. */
+function saveFile(root, data, name, type = "") {
+  const href = URL.createObjectURL(new Blob([data], type ? { type } : {})),
+    link = h("a", { href, download: name, hidden: true });
+  root.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(href), 60_000);
+}
+
 /** One sound at a time: whoever claims the playback pauses the others on this page. */
 function exclusivePlayback(pause) {
   const owner = ++pageState.serial;

@@ -278,12 +278,7 @@ export default mount(
       },
     });
     host.on("file", (body, [bytes]) => {
-      const href = URL.createObjectURL(new Blob([/** @type {DataView<ArrayBuffer>} */ (bytes)])),
-        link = h("a", { href, download: textOf(body.name) || "sound" });
-      host.root.append(link);
-      link.click();
-      link.remove();
-      setTimeout(() => URL.revokeObjectURL(href), 60_000);
+      saveFile(host.root, bytes, textOf(body.name) || "sound");
       tell(t("player.saved", { name: body.name }));
     });
     const exporting = h(

@@ -276,12 +276,7 @@ export default mount(
       t("stems.save"),
     );
     host.on("file", (body, [bytes]) => {
-      const href = URL.createObjectURL(new Blob([/** @type {DataView<ArrayBuffer>} */ (bytes)])),
-        link = h("a", { href, download: textOf(body.name) || "stems.zip" });
-      host.root.append(link);
-      link.click();
-      link.remove();
-      setTimeout(() => URL.revokeObjectURL(href), 60_000);
+      saveFile(host.root, bytes, textOf(body.name) || "stems.zip");
       setText(note, t("stems.saved", { name: body.name }));
     });
     host.on("error", (body) => {
