@@ -229,12 +229,16 @@ class DeviceManager:
         """Open another checkpoint beside those that are; nothing is loaded. Returns what it costs."""
         with self._lock:
             cost = self.cost(checkpoint, components, passes=passes, longest=longest)
-            self.plans = cost.plan
-            self._open[checkpoint] = _Open(build, cost.plan[checkpoint])
-            for one, opened in self._open.items():
-                opened.usual = replace(opened.usual, waiting_bytes=self.plans[one].waiting_bytes)
-            self._let_go_of_waiting()
-            return cost
+            return self._took_up(checkpoint, build, cost)
+
+    def _took_up(self, checkpoint: str, build: Build, cost: CheckpointCost) -> CheckpointCost:
+        """Let a checkpoint have its share of the memory, and the others what is left."""
+        self.plans = cost.plan
+        self._open[checkpoint] = _Open(build, cost.plan[checkpoint])
+        for one, opened in self._open.items():
+            opened.usual = replace(opened.usual, waiting_bytes=self.plans[one].waiting_bytes)
+        self._let_go_of_waiting()
+        return cost
 
     def cost_of_exchange(
         self, checkpoint: str, components: Iterable[ComponentSpec], *, passes: int = 1, longest: float = math.inf
@@ -251,12 +255,7 @@ class DeviceManager:
         with self._lock:
             cost = self.cost_of_exchange(checkpoint, components, passes=passes, longest=longest)
             self._let_go_of(checkpoint)
-            self.plans = cost.plan
-            self._open[checkpoint] = _Open(build, cost.plan[checkpoint])
-            for one, opened in self._open.items():
-                opened.usual = replace(opened.usual, waiting_bytes=self.plans[one].waiting_bytes)
-            self._let_go_of_waiting()
-            return cost
+            return self._took_up(checkpoint, build, cost)
 
     def _let_go_of(self, checkpoint: str) -> None:
         """Give back the memory of what only a checkpoint used; MachineError while it is at work. The lock is held."""

@@ -7,7 +7,6 @@ there before stands. Where an adapter lies on this machine is told to nobody.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import threading
 from collections.abc import Callable
@@ -16,12 +15,12 @@ from functools import partial
 
 from acestep_lab.errors import LabError, RecipeError, shown
 from acestep_lab.session_like import SessionLike
+from acestep_lab.ui.listeners import Listeners
 
 STRENGTHS = (-3.0, 3.0)
 """The lowest and highest strength offered: 1 as trained, 0 off, below 0 against it."""
 MOST = 8
 """Adapters beside each other."""
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class AdapterList:
         self._lock, self._applying = threading.RLock(), threading.Lock()
         self._waiting = 0
         self._putting_on: set[str] = set()
-        self._listeners: list[Callable[[], None]] = []
+        self._listeners = Listeners()
 
     @property
     def slots(self) -> Slots:
@@ -81,12 +80,7 @@ class AdapterList:
 
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call `listener()` at every change, from any thread; returns the way to stop that."""
-        self._listeners.append(listener)
-        return partial(self._let_go, listener)
-
-    def _let_go(self, listener: Callable[[], None]) -> None:
-        if listener in self._listeners:
-            self._listeners.remove(listener)
+        return self._listeners.add(listener)
 
     # -- changes: each waits until it is put on ------------------------------------------------------------------------
 
@@ -145,7 +139,7 @@ class AdapterList:
             if not joined:
                 self._waiting += 1
                 self._putting_on.add(checkpoint)
-        self._tell()
+        self._listeners.tell()
         if not joined:
             start(partial(self._apply, checkpoint, before))
 
@@ -161,7 +155,7 @@ class AdapterList:
         finally:
             with self._lock:
                 self._waiting -= 1
-            self._tell()
+            self._listeners.tell()
 
     def _put_on(self, checkpoint: str) -> None:
         """Put on what is wanted, until nothing else is."""
@@ -205,13 +199,6 @@ class AdapterList:
         plain = os.path.basename(os.path.normpath(place)) or place
         base, taken = plain.removesuffix(".safetensors")[-60:], {slot.name for slot in self.slots}
         return next(name for n in range(1, MOST + 2) if (name := base if n == 1 else f"{base} {n}") not in taken)
-
-    def _tell(self) -> None:
-        for listener in tuple(self._listeners):
-            try:
-                listener()
-            except Exception:  # noqa: BLE001 - a broken page must not keep the others from hearing it
-                _log.exception("A page failed to show the adapters.")
 
 
 def _acting(slots: Slots) -> list[tuple[str, float]]:

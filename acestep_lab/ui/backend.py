@@ -6,11 +6,9 @@ asks, and cards as plain data. Knows no browser. Pages come and go; a run, and t
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, TypeVar
 
 from acestep_lab.errors import LabError
@@ -23,9 +21,9 @@ from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.session_like import SessionLike
 from acestep_lab.ui.adapter_list import AdapterList
 from acestep_lab.ui.cards import cards_of
+from acestep_lab.ui.listeners import Listeners
 
 T = TypeVar("T")
-_log = logging.getLogger(__name__)
 
 
 class Backend:
@@ -38,8 +36,7 @@ class Backend:
         self.adapters = AdapterList(session)
         self.drafts: dict[tuple[str, str], Any] = {}
         """What pages leave for the next page of the same person: by what it is and whose."""
-        self._pages: list[Callable[[], None]] = []
-        self._lists: list[Callable[[str, object], None]] = []
+        self._on_switch, self._on_marked = Listeners(), Listeners()
         self._switching = threading.RLock()
 
     def use(self, checkpoint: str, by: str = "", lm: str | None = None) -> None:
@@ -51,35 +48,21 @@ class Backend:
             raise LabError("Only the host can change the checkpoint everybody uses; choose among the open ones.")
         with self._switching:
             self.session.use(checkpoint) if lm is None else self.session.use(checkpoint, lm)
-        for page in tuple(self._pages):
-            try:
-                page()
-            except Exception:  # noqa: BLE001 - a broken page must not keep the others on the old checkpoint
-                _log.exception("A page failed to take up another checkpoint.")
+        self._on_switch.tell()
 
     def on_switch(self, page: Callable[[], None]) -> Callable[[], None]:
         """Call `page()` whenever another checkpoint is in use; returns the way to stop that."""
-        self._pages.append(page)
-        return partial(self._let_go, page)
+        return self._on_switch.add(page)
 
     def on_marked(self, page: Callable[[str, object], None]) -> Callable[[], None]:
         """Call `page(owner, by)` whenever somebody's takes were marked or binned on a page, `by` being whose work it was;
         returns the way to stop that.
         """
-        self._lists.append(page)
-        return lambda: self._lists.remove(page) if page in self._lists else None
+        return self._on_marked.add(page)
 
     def marked(self, owner: str, by: object) -> None:
         """Tell every page that somebody's takes were marked or binned: the same person may have two open."""
-        for page in tuple(self._lists):
-            try:
-                page(owner, by)
-            except Exception:  # noqa: BLE001 - a broken page must not keep the others from hearing it
-                _log.exception("A page failed to list its takes anew.")
-
-    def _let_go(self, page: Callable[[], None]) -> None:
-        if page in self._pages:
-            self._pages.remove(page)
+        self._on_marked.tell(owner, by)
 
     def start(
         self,
