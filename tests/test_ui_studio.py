@@ -147,7 +147,8 @@ def test_all_that_is_shown_goes_out_when_a_view_is_drawn() -> None:
     picker = WaveformPickerWidget(take())
     messages = sent(picker)
     picker.do_ready()
-    assert [(m["kind"], m.get("lane")) for m in messages] == [("peaks", "overview"), ("peaks", "wave"), ("grid", None)]
+    shown = [(m["kind"], m.get("lane")) for m in messages if m["kind"] != "figure"]
+    assert shown == [("peaks", "overview"), ("peaks", "wave"), ("grid", None)]
     picker.do_view(1.0, 1.5, 100)
     assert messages[-1]["start"] <= 1.0
     assert messages[-1]["end"] >= 1.5
@@ -397,7 +398,7 @@ def test_the_window_that_is_heard_is_the_one_that_was_asked_for(tmp_path: Path) 
     made(page, run)
     page.preview.do_play_step(step=2, start=1.0, end=2.5)
     until(lambda: bool(page.preview.track))
-    assert asked_for == [(1.75, 1.5)]
+    assert asked_for[-1] == (1.75, 1.5)  # before it, pictures of steps may have been decoded
     session.close()
 
 
