@@ -16,6 +16,7 @@ from acestep_lab.prompt import checks
 from acestep_lab.prompt.tasks import Source
 from acestep_lab.takes.take import Take
 
+NO_PREVIEW = "has nothing to hear before its last step"
 Find = Callable[[Source], Take | Audio]
 """Gives the take or sound that a source stands for."""
 
@@ -41,7 +42,7 @@ class Latents:
     def preview(self, made: Step | Take, at: float, seconds: float) -> Audio:
         """The seconds around a time of a step's estimate or a take's latent, decoded alone."""
         checks.instance("What is previewed", made, (Step, Take))
-        engine = able(self.engines.maker_of(made), Previews, "has nothing to hear before its last step")
+        engine = able(self.engines.maker_of(made), Previews, NO_PREVIEW)
         own: Any = made.latent if isinstance(made, Take) else made.estimate
         latent = self.encode(made) if isinstance(made, Take) and not own.size else own  # a stitched song has none
         return self.queue.call(partial(engine.preview, latent, at, seconds))

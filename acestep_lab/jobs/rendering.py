@@ -20,6 +20,7 @@ from acestep_lab.engines.step import Step
 from acestep_lab.errors import LintWarning, RecipeError, shown, warn_caller
 from acestep_lab.jobs.eta import DECODE, ENCODE, PLAN, RENDER, Work
 from acestep_lab.jobs.kinds import RenderRun
+from acestep_lab.jobs.latents import NO_PREVIEW
 from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.stitching import Stitched, decided, is_stitch, only_stitches
 from acestep_lab.jobs.work import item_work, work_key
@@ -344,7 +345,7 @@ class Renderer:
 
         def keep() -> Take:
             if step.estimate is None:
-                raise RecipeError(f"{items[place].engine.name} has nothing to hear before its last step.")
+                raise RecipeError(f"{items[place].engine.name} {NO_PREVIEW}.")
             take = self._take(run, items[place], prepared[place], step.estimate)
             take = take.replace(made_with={**take.made_with, "step": step.index})
             self._store(run, take, items[place])
@@ -354,10 +355,9 @@ class Renderer:
 
     def _hear_step(self, items: Sequence[Item], step: Step, place: int, start: float, end: float) -> Audio:
         """A window of a step's estimate."""
-        engine = items[place].engine
-        if step.estimate is None or not isinstance(engine, Previews):
-            raise RecipeError(f"{engine.name} has nothing to hear before its last step.")
-        return self.queue.call(partial(engine.preview, step.estimate, (start + end) / 2, max(0.2, end - start)))
+        estimate: Any = step.estimate
+        engine = able(items[place].engine, Previews, NO_PREVIEW, estimate is not None)
+        return self.queue.call(partial(engine.preview, estimate, (start + end) / 2, max(0.2, end - start)))
 
     def _store(self, run: RenderRun, take: Take, item: Item) -> None:
         self.sounds.store(take, item.request.task.sources().values(), run.message)

@@ -67,7 +67,7 @@ class Draft:
 
     def lock(self, name: str, on: bool) -> Draft:
         """The draft with a field locked or let go."""
-        if name not in ("caption", "task", "lyrics"):
+        if not is_lockable(name):
             _known(name)
         return replace(self, locked=self.locked | {name} if on else self.locked - {name})
 
@@ -217,6 +217,11 @@ def usual_of(name: str) -> Any:
 def is_field(name: str) -> bool:
     """Whether there is a field of this name."""
     return name in PLAIN_FIELDS or name in TASK_FIELDS
+
+
+def is_lockable(name: str) -> bool:
+    """Whether there is something of this name that presets, dice and loaded takes can be told to leave alone."""
+    return name in ("caption", "task", "lyrics") or is_field(name)
 
 
 _USUAL: Mapping[str, object] = {

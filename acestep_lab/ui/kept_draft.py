@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Annotated, Any
 
 from acestep_lab.errors import RecipeError
-from acestep_lab.ui.draft import Draft, is_field
+from acestep_lab.ui.draft import Draft, is_field, is_lockable
 from acestep_lab.ui.forms import FORMS
 from acestep_lab.ui.messages import flag, kind_of, list_of, optional, table, text, typed, whole
 
@@ -46,7 +46,7 @@ Kept = Annotated[
 
 def draft_of(kept: Mapping[str, Any], former: Draft) -> Draft:
     """The draft a browser kept; what it did not keep stays as in the former one."""
-    locked = [name for name in kept["locked"] or () if name in ("caption", "task", "lyrics") or is_field(name)]
+    locked = [name for name in kept["locked"] or () if is_lockable(name)]
     return Draft(
         former.caption if kept["caption"] is None else kept["caption"],
         {**former.values, **(kept["values"] or {})},

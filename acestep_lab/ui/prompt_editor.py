@@ -11,7 +11,7 @@ from acestep_lab.prompt.literal import comment, literal
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import MAX_SEED, Region, Retake
 from acestep_lab.ui.component import Component, widget_and_pane
-from acestep_lab.ui.draft import Draft, FieldError, is_field, new_seed, usual_of
+from acestep_lab.ui.draft import Draft, FieldError, is_lockable, new_seed, usual_of
 from acestep_lab.ui.fields import GROUPS, Field
 from acestep_lab.ui.forms import FORMS, METADATA, PLAIN_FIELDS, TASK_FIELDS, WHOLE, Form
 from acestep_lab.ui.kept_draft import Kept, draft_of
@@ -218,7 +218,7 @@ class PromptEditor(Component):
         cleared = dict.fromkeys((*PLAIN_FIELDS, *TASK_FIELDS))
         taken = self._draft.take_over({**cleared, **draft.values, "caption": draft.caption, "task": draft.task})
         for name in locks:
-            taken = taken.lock(name, True) if name in ("caption", "task", "lyrics") or is_field(name) else taken
+            taken = taken.lock(name, True) if is_lockable(name) else taken
         self._take(taken, {**dict.fromkeys(self._hidden), **draft.values})
 
     def fill(self, values: Mapping[str, object]) -> None:
