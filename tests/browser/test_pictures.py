@@ -97,7 +97,7 @@ def test_a_token_model_shows_calmly_how_far_it_is(browser: Any, gated: Studio) -
     release(gated, 3)
     page.set_default_timeout(12_000)
     until(page, ".acl-watch", "latest", "2", 12)
-    phone.picture("pictures-tokens-390-dark")
+    page.get_by_role("tab", name="Listen").click()
     page.get_by_text("1.5 s of at most 6.0 s written").wait_for()
     assert not page.get_by_role("button", name="Keep this step").is_visible()
     phone.picture("pictures-tokens-390-dark")
