@@ -21,7 +21,7 @@ from acestep_lab.takes.exchange import read_file
 from acestep_lab.takes.take import Take
 from acestep_lab.ui import tracks
 from acestep_lab.ui.component import Component, widget_and_pane
-from acestep_lab.ui.messages import Id, Line, Name
+from acestep_lab.ui.messages import Id, Line, Name, field_of
 
 MOST_BYTES = 200 * 1024 * 1024
 KINDS = tuple("wav flac ogg opus oga mp3 aif aiff caf au w64 rf64 m4a aac mp4 mov webm mka wma".split())
@@ -238,8 +238,7 @@ class SoundDrop(Component):
 
     def _refused(self, message: object) -> None:
         """Tell the view whose file it was, so that the next one in its row may come."""
-        turn = message.get("turn") if isinstance(message, Mapping) else None
-        if isinstance(turn, str) and turn and len(turn) <= 60:
+        if turn := field_of(message, "turn"):
             self._arriving.pop(turn, None)
             self.emit("refused", turn=turn)
 

@@ -65,6 +65,8 @@ class SongBuilding(Controller):
 
     def close(self) -> None:
         self.song.stop_listening()
+        if self.song.draft.is_bare:
+            self.backend.drafts.pop(("song", self.studio.owner), None)
 
     def reuse(self, take: Take) -> None:
         """The strip that made a stitched take, as it was asked for; undo brings the one before back."""
