@@ -84,12 +84,23 @@ def decided(recipe: Recipe, find: Find) -> Stitched:
     for number in range(1, len(parts)):
         how = task.crossfade if task.pieces[number].crossfade is None else task.pieces[number].crossfade
         tempi = [_bpm_of(sound) for sound in sounds[number - 1 : number + 1]]
+        if _is_decided(recipe):
+            parts[number] = replace(parts[number], crossfade=round(float(how or 0) * parts[number].audio.rate))  # type: ignore[arg-type]
+            continue
         parts[number - 1 : number + 1], said = _joined(parts[number - 1], parts[number], how, tempi, number)
         remarks += said
     seconds = _checked_seconds(recipe, parts)
     pieces = tuple(map(_decided_piece, sounds, parts, [True] + [False] * (len(parts) - 1)))
     made = recipe.replace(task=Stitch(pieces, task.crossfade), seconds=seconds, checkpoint=None)
     return Stitched(recipe, made, tuple(parts), tuple(dict.fromkeys(remarks)))
+
+
+def _is_decided(recipe: Recipe) -> bool:
+    """Whether a recipe holds every number already, as a stitched take's own does: its cuts are not looked for again."""
+    pieces = recipe.task.pieces  # type: ignore[union-attr]
+    return recipe.seconds is not None and all(
+        piece.region is not None and (piece.crossfade is not None or place == 0) for place, piece in enumerate(pieces)
+    )
 
 
 def alike(audios: Sequence[Audio]) -> tuple[list[Audio], list[str]]:
