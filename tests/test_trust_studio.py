@@ -135,7 +135,12 @@ def house(tmp_path: Path) -> Iterator[House]:
 def forged(house: House, task: Task, number: int, words: str = "bob's own") -> Path:
     """A file of ours that claims to come from what is Ann's; it proves its own id as any of them does."""
     sources = tuple(dict.fromkeys(map(str, task.with_ids().sources().values())))
-    take = Take(Recipe(words, seed=number, seconds=1.0, task=task), tone(1.0, number), np.zeros((5, 8), np.float32), parents=sources)
+    take = Take(
+        Recipe(words, seed=number, seconds=1.0, task=task),
+        tone(1.0, number),
+        np.zeros((5, 8), np.float32),
+        parents=sources,
+    )
     return take.export(house.folder / f"forged-{number}.wav")
 
 
@@ -149,7 +154,7 @@ def every_task(id: str) -> list[Task]:
 
 def test_no_message_with_the_ids_of_somebody_else_tells_anything_of_them(house: House) -> None:
     dice = random.Random(3)
-    waves = [one for one in house.backend.session.library.folder.joinpath(".waveforms").iterdir()]
+    waves = list(house.backend.session.library.folder.joinpath(".waveforms").iterdir())
     assert waves, "a waveform of Ann's is kept"
     pictures = {one.read_bytes() for one in waves}
     for name, part in house.bob.components.items():
@@ -251,7 +256,9 @@ def test_what_a_run_started_from_may_be_started_from_again_and_by_nobody_else(ho
 
 def listeners(house: House) -> tuple[int, ...]:
     backend = house.backend
-    return tuple(map(len, (backend.jobs._listeners, backend._pages, backend._lists, backend.rack._listeners, backend.drafts)))
+    return tuple(
+        map(len, (backend.jobs._listeners, backend._pages, backend._lists, backend.rack._listeners, backend.drafts))
+    )
 
 
 @pytest.mark.parametrize("panes", [False, True])
@@ -274,7 +281,7 @@ def test_buttons_pressed_on_two_pages_at_once_break_nothing(house: House, caplog
         while time.monotonic() < until:
             try:
                 _press(dice, house, dice.choice(pages))
-            except Exception as problem:  # noqa: BLE001 - whatever comes out is what is looked for
+            except Exception as problem:
                 failed.append(problem)
                 raise
 
@@ -302,3 +309,80 @@ def _press(dice: random.Random, house: House, page: Studio) -> None:
     page.components[what].receive(message)
     if dice.random() < 0.1:
         Studio(house.backend, "ann", panes=False).close()
+
+
+# -- what only the host may do, and what files do not carry
+
+
+def test_a_take_that_claims_to_be_made_from_itself_ends_in_a_sentence(house: House) -> None:
+    takes = house.backend.takes
+    loop = Recipe("loop", seed=3, seconds=1.0, task=Retake("take-5e1f", 0.5, 1))
+    take = Take(loop, tone(1.0), np.zeros((5, 8), np.float32), parents=("take-5e1f",))
+    takes._recent["take-5e1f"] = take
+    takes.owners.claim("take-5e1f", None, "bob")
+    with pytest.raises(LibraryError, match="made from itself"):
+        house.bob.start(loop)
+
+
+def test_a_waveform_kept_beside_the_takes_is_read_from_no_other_place(house: House) -> None:
+    from acestep_lab.ui.thumbnails import FOLDER, Thumbnails
+
+    library, id = house.session.library.folder, house.takes[0].id
+    kept = library / FOLDER
+    assert Thumbnails(library).has(id)
+    elsewhere = kept.rename(house.folder / "elsewhere")
+    kept.symlink_to(elsewhere)
+    assert not Thumbnails(library).has(id)
+    kept.unlink()
+    kept.mkdir()
+    (kept / id).write_bytes(b"x" * 10_000_000)
+    assert not Thumbnails(library).has(id)
+
+
+def test_a_tag_of_megabytes_in_a_file_of_marks_reaches_no_page(house: House) -> None:
+    id = house.takes[0].id
+    place = house.session.library.folder / f"{id}.marks.json"
+    place.write_text(json.dumps({"tags": ["x" * 5_000_000]}))
+    again = Studio(house.backend, "ann", panes=False)
+    assert [card["id"] for card in again.gallery.cards].count(id) == 1
+    assert all(len(json.dumps(getattr(again.gallery, name))) < 100_000 for name in again.gallery.fields)
+    again.close()
+
+
+def test_an_invisible_name_is_no_name_for_a_recording(house: House) -> None:
+    house.ann.drop.receive({"kind": "rename", "id": house.sound.id, "name": "\u200b \ufeff"})
+    assert [one["name"] for one in house.ann.drop.sounds] == ["heirloom.wav"]
+
+
+def test_a_level_nobody_knows_is_refused_and_too_many_takes_are_not_held_at_once(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from acestep_lab.ui import export
+
+    ear = Ear(house.ann)
+    dialog = house.ann.export
+    dialog.receive({"kind": "open", "ids": [house.takes[0].id]})
+    dialog.receive({"kind": "write", "form": "wav", "level": "loud"})
+    assert ear.errors == ["A level is kept, a peak or a loudness, not 'loud'."]
+    monkeypatch.setattr(export, "MOST_HELD", house.takes[0].audio.samples.nbytes)
+    dialog.receive({"kind": "open", "ids": [take.id for take in house.takes]})
+    assert "export the first 1 apart" in ear.errors[-1]
+    assert dialog.subject["ids"] == [house.takes[0].id]
+
+
+def test_a_stitched_song_is_made_again_by_its_own_recipe_however_short_its_pieces(house: House) -> None:
+    pieces = [tone(1.0), tone(0.01), tone(1.0, 4)]
+    song = house.session.stitch(pieces, "none")
+    again = house.session.make(song.recipe)
+    assert again.id == song.id
+    assert np.array_equal(again.audio.samples, song.audio.samples)
+    assert house.session.make(again.recipe).id == song.id
+
+
+def test_recordings_that_no_strip_holds_are_let_go(house: House) -> None:
+    song = house.ann.song
+    for number in range(30):
+        song.hold(tone(1.0, number))
+        song.receive({"kind": "fill", "how": "whole"})
+    assert len(song.draft.sounds) <= 6
+    assert song.draft.strip.blocks[0].source in song.draft.sounds

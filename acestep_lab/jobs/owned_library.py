@@ -16,6 +16,7 @@ from typing import Any
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import LabError, LibraryError, sentence, shown
+from acestep_lab.files import clean_text
 from acestep_lab.jobs.events import Event
 from acestep_lab.jobs.owners import MOST_NAME, Owners, OwnNames
 from acestep_lab.jobs.queue import JobQueue
@@ -256,7 +257,7 @@ class OwnedLibrary:
     def name_sound(self, id: str, owner: str, name: str) -> None:
         """Call a recording of somebody's otherwise."""
         self._check_sound(id, owner)
-        if not " ".join(name.split()):
+        if not clean_text(" ".join(name.split()), "The name of a recording", LibraryError):
             raise LibraryError("A recording needs a name; write one, or leave the one it has.")
         self._name(id, owner, name)
 
@@ -462,6 +463,12 @@ class OwnedLibrary:
 def _says(card: Card, words: Sequence[str]) -> bool:
     """Whether every word searched for begins a word of what a take is made of, its owner's title, tags and note aside."""
     recipe = card.recipe
-    told = [card.caption, recipe.get("lyrics", ""), card.task, f"{card.bpm} bpm" if card.bpm else "", card.keyscale or ""]
+    told = [
+        card.caption,
+        recipe.get("lyrics", ""),
+        card.task,
+        f"{card.bpm} bpm" if card.bpm else "",
+        card.keyscale or "",
+    ]
     own = " ".join(map(str, told)).casefold().split()
     return all(any(one.startswith(word) for one in own) for word in words)

@@ -120,7 +120,9 @@ class Export(Component):
             found.append(self._found(id))
             held += tracks.audio_of(found[-1]).samples.nbytes
             if held > MOST_HELD and len(found) > 1:
-                raise RecipeError(f"That is too much for one file: export the first {len(found) - 1} apart from the rest.")
+                raise RecipeError(
+                    f"That is too much for one file: export the first {len(found) - 1} apart from the rest."
+                )
         if not found:
             raise RecipeError("Choose at least one take to export.")
         self.load(found)

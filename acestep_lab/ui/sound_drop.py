@@ -15,6 +15,7 @@ import numpy as np
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import LabError, SourceError, sentence
+from acestep_lab.files import clean_text
 from acestep_lab.prompt.tasks import Region
 from acestep_lab.takes.comments import read_comment
 from acestep_lab.takes.exchange import read_file
@@ -215,7 +216,7 @@ class SoundDrop(Component):
 
     def do_rename(self, id: Id, name: Line) -> None:
         """Call a sound otherwise."""
-        words = " ".join(name.split())
+        words = clean_text(" ".join(name.split()), "The name of a sound", SourceError)
         if not words:
             raise SourceError("A sound needs a name; write one, or leave the one it has.")
         self._shelf.rename(id, words)

@@ -34,8 +34,26 @@ from acestep_lab.ui.studio import Studio
 from tests.pretend import PretendSession, png
 from tests.soak import Row
 
-PARTS = ("prompt", "lyrics", "plan", "picker", "gallery", "player", "tree", "top", "queue", "drop", "preview", "switch",
-         "describe", "adapters", "export", "song", "stems", "tabs")
+PARTS = (
+    "prompt",
+    "lyrics",
+    "plan",
+    "picker",
+    "gallery",
+    "player",
+    "tree",
+    "top",
+    "queue",
+    "drop",
+    "preview",
+    "switch",
+    "describe",
+    "adapters",
+    "export",
+    "song",
+    "stems",
+    "tabs",
+)
 BATCH = 50
 MOST_RUNS = 10
 PLAN = Plan(bpm=120, keyscale="A minor", timesignature="4", language="en", caption="dub", seconds=4.0, codes=(5, 17, 3))
