@@ -397,7 +397,9 @@ class OwnedLibrary:
         """Star, reject or write a note on somebody's own take."""
         if self.owner_of(id) != owner:
             both = self._sees(id, owner)
-            raise LibraryError(NOT_YOURS if not both else "Somebody else made this very take before you, and marks it.")
+            raise LibraryError(
+                NOT_YOURS if not both else "Its marks belong to somebody else, who made the very same take before you."
+            )
         if id not in self._unsaved:
             self._reading(lambda: self.library.mark(id, **marks))
 
