@@ -241,7 +241,8 @@ class PretendSession:
         return self._engine if recipe.checkpoint is None else self._named(recipe.checkpoint)
 
     def recipe_from(self, source: Any, task: Any, **changes: Any) -> Recipe:
-        return self.sound(source).recipe.replace(**({"task": task, "seed": None, "seconds": None} | changes))
+        known = getattr(self.sound(source), "recipe", Recipe("a sine"))
+        return known.replace(**({"task": task, "seed": None, "seconds": None} | changes))
 
     def preview(self, step: Step | Take, at: float, seconds: float = 3.0) -> Audio:
         return tone(seconds, getattr(step, "index", 0) + 1)

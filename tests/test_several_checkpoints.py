@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from acestep_lab import CheckpointError, Recipe, RecipeError, Session
+from acestep_lab.engines import registry
+from acestep_lab.jobs.client import Client
 from acestep_lab.prompt.sampling import FlowSampling, TokenSampling
 from tests.tiny_musicgen import tiny_musicgen
 
@@ -91,3 +93,11 @@ def test_a_recipe_from_elsewhere_opens_no_folder_of_this_machine(lab: Session, t
     for name in (str(token_folder), "../tiny-tokens", "no-such-checkpoint"):
         with pytest.raises(CheckpointError, match=r"lab\.use"):
             lab.start(WORDS.replace(checkpoint=name))
+
+
+def test_a_visitors_recipe_opens_no_checkpoint_that_the_host_has_not(lab: Session) -> None:
+    before = lab.checkpoints
+    name = next(one for one in registry.names() if one not in before)
+    with Client("ann").acting(), pytest.raises(CheckpointError, match="only the host can open"):
+        lab.resolve(Recipe("dub", seconds=1, checkpoint=name))
+    assert lab.checkpoints == before

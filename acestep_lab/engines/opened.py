@@ -19,6 +19,7 @@ from acestep_lab.engines.base import Attaches, Engine, Located
 from acestep_lab.engines.offered import licence_note
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import CheckpointError, shown
+from acestep_lab.jobs.client import acting
 from acestep_lab.models.device_manager import DeviceManager
 from acestep_lab.models.memory_plan import MemoryPlan, budget
 from acestep_lab.models.shared_memory_plan import CheckpointCost
@@ -138,7 +139,7 @@ class OpenEngines:
         """The engine that makes a recipe: the one it names, else the one in use.
 
         A name in a recipe may come out of anybody's file, so that it opens what the catalog knows and nothing else; a folder
-        is opened by `use`. CheckpointError for any other name.
+        is opened by `use`; and for the host alone. CheckpointError for any other name.
         """
         name = recipe.checkpoint
         current = self.current  # which another thread may change
@@ -150,6 +151,11 @@ class OpenEngines:
             raise CheckpointError(
                 f"The recipe asks for the checkpoint {shown(name)}, which is not open here; open are "
                 f"{', '.join(self._engines)}. Open it first: lab.use(…)."
+            )
+        if acting()[0].owner:
+            raise CheckpointError(
+                f"The recipe asks for the checkpoint {shown(name)}, which only the host can open; open are "
+                f"{', '.join(self._engines)}."
             )
         return self._opened(registry.open_engine(name))
 

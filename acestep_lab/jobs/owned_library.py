@@ -11,10 +11,12 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import LabError, LibraryError, sentence, shown
+from acestep_lab.files import clean_text
 from acestep_lab.jobs.events import Event
 from acestep_lab.jobs.owners import MOST_NAME, Owners, OwnNames
 from acestep_lab.jobs.queue import JobQueue
@@ -32,8 +34,14 @@ MOST_REMEMBERED = 512 * 2**20
 """Bytes of takes held in memory besides those on disk."""
 MOST_SEARCHED = 100_000
 """Takes looked through for one that started from a recording."""
+MOST_RETAKEN = 40
+"""Retakes of retakes, one made from the other, that are followed back to their sources."""
+MOST_TITLED = 200
+"""People whose titles are remembered."""
 MOST_SOUNDS = 60
 """Recordings kept for one visitor."""
+BROUGHT = "brought-"
+"""How the mark begins of a take that came as a file: which run made it is not known here."""
 NOT_YOURS = "That take belongs to somebody else."
 
 
@@ -49,6 +57,7 @@ class OwnedLibrary:
         self._names = OwnNames(getattr(library, "folder", None))
         self._recent: OrderedDict[str, Take] = OrderedDict()
         self._unsaved: dict[str, Take] = {}
+        self._brought: set[str] = set()
         self._titled: dict[str, tuple[object, Mapping[str, str]]] = {}
         self._lock = threading.RLock()
         if jobs is not None:
@@ -77,23 +86,43 @@ class OwnedLibrary:
             for one in (recipes,) if isinstance(recipes, Recipe) else recipes:
                 self._check_task(one.task, owner)
 
-    def _check_task(self, task: Task, owner: str) -> None:
+    def _check_task(self, task: Task, owner: str, above: tuple[str, ...] = ()) -> None:
         for source in task.sources().values():
             named = isinstance(source, str | os.PathLike)
             found = self._source(os.fspath(source), owner) if named else source  # type: ignore[arg-type]
             if isinstance(task, Retake) and isinstance(found, Take):  # it is made once more, from its own sources
-                self._check_task(found.recipe.task, owner)
+                if found.id in above or len(above) >= MOST_RETAKEN:
+                    raise LibraryError("That take says it was made from itself, or from too many others in a row.")
+                self._check_task(found.recipe.task, owner, (*above, found.id))
 
     def _source(self, name: str, owner: str) -> Take | None:
-        """The take of an id that somebody may start from; None for a recording that one of their takes started from."""
+        """The take of an id that somebody may start from; None for a recording of theirs."""
         if name.startswith("take-"):
             return self.take(name, owner)
-        if self.owners.of(name) is not None and self._sees(name, owner):
-            return None
-        mine: tuple[Take | Card, ...] = (*self.unsaved_takes(owner), *self.cards(owner, most=MOST_SEARCHED))
-        if not any(name in one.parents for one in mine):
-            raise LibraryError(f"{shown(name)} is no recording of yours; bring its file once more.")
+        self.check_recording(name, owner)
         return None
+
+    def check_recording(self, id: str, owner: str) -> None:
+        """LabError for a recording that somebody neither brought nor made anything from."""
+        if owner and not self._may_hear(id, owner):
+            raise LibraryError(f"{shown(id)} is no recording of yours; bring its file once more.")
+
+    def _may_hear(self, id: str, owner: str) -> bool:
+        """Whether a recording is somebody's. Any file may claim to come from anybody's: only what was brought or made here
+        counts, and where nobody has a recording (earlier versions wrote no owner), that a take of theirs started from it.
+        """
+        if not owner:
+            return True
+        if not is_sound_id(id):
+            return False
+        if self._whose_sound(id) is not None:
+            return self.owners.had(id, owner)
+        mine: tuple[Take | Card, ...] = (*self.unsaved_takes(owner), *self.cards(owner, most=MOST_SEARCHED))
+        return any(id in one.parents and not self._is_brought(one) for one in mine)
+
+    def _is_brought(self, one: Take | Card) -> bool:
+        """Whether a take came as a file, so that what it says of its sources is only said."""
+        return one.id in self._brought or str(getattr(one, "batch", "")).startswith(BROUGHT)
 
     # -- what takes are called, and who came from whom --------------------------------------------------------------------
 
@@ -101,12 +130,19 @@ class OwnedLibrary:
         """What somebody's takes are called, by their ids; others' takes of the same title do not count."""
         revision = self._reading(lambda: self.library.revision)
         with self._lock:
-            mine = [(id, one) for id, one in self._reading(self.library.title_parts) if self._sees(id, owner)]
+            mine = [
+                (id, one if not one.title or self.owner_of(id) == owner else replace(one, title=""))
+                for id, one in self._reading(self.library.title_parts)
+                if self._sees(id, owner)
+            ]
             mine += [(id, TitleParts.of(take)) for id, take in self._unsaved.items() if self._sees(id, owner)]
             key = (revision, [id for id, _ in mine])
             kept = self._titled.get(owner)
             if kept is None or kept[0] != key:
+                self._titled.pop(owner, None)
                 kept = self._titled[owner] = (key, titles(mine, lambda id: self._source_title(id, owner)))
+                while len(self._titled) > MOST_TITLED:
+                    del self._titled[next(iter(self._titled))]
         return kept[1]
 
     def title(self, sound: Take | Audio, owner: str = "") -> str:
@@ -116,9 +152,9 @@ class OwnedLibrary:
         known = self._known_titles(owner)
         return known.get(sound.id) or title(TitleParts.of(sound), lambda id: known.get(id, "")) or sound.id
 
-    def binned_title(self, id: str) -> str:
-        """What a take in the bin is called."""
-        return str(self._reading(lambda: self.library.source_title(id))) or id
+    def binned_title(self, id: str, owner: str = "") -> str:
+        """What a take in the bin is called by somebody."""
+        return self._source_title(id, owner) or id
 
     def title_of_recipe(self, recipe: Recipe, owner: str = "") -> str:
         """What the take of a recipe will be called; "" where it has neither words nor a source."""
@@ -134,9 +170,23 @@ class OwnedLibrary:
 
     def _source_title(self, id: str, owner: str) -> str:
         """What a source is called that is none of somebody's takes: a recording, or a take in their bin."""
-        if is_sound_id(id) or self._sees(id, owner):
+        if is_sound_id(id):
+            return self.recording_title(id, owner)
+        if not is_take_id(id) or not self._sees(id, owner):
+            return ""
+        if self.owner_of(id) == owner:
             return str(self._reading(lambda: self.library.source_title(id)))
-        return ""
+        binned = self._reading(lambda: self.library.binned_title_parts(id))  # its owner's title is the owner's alone
+        return "" if binned is None else title(replace(binned, title=""))
+
+    def recording_title(self, id: str, owner: str = "") -> str:
+        """What somebody calls a recording; others' names for it are theirs, and so is what is none of theirs: ""."""
+        if not self._may_hear(id, owner):
+            return ""
+        own = self._names.of(owner, id)
+        if own or (owner and self.owners.of(id) not in (owner, None)):
+            return own or "a recording"
+        return str(self._reading(lambda: self.library.source_title(id)))
 
     def family(self, id: str, owner: str = "") -> list[Relative]:
         """A take or recording, all it came from, and all that came from it, as somebody may see them; itself first."""
@@ -180,7 +230,7 @@ class OwnedLibrary:
     def sounds(self, owner: str = "") -> list[str]:
         """Ids of the recordings somebody brought, the one brought last first."""
         kept = self._reading(self.library.sounds)
-        return [id for id in kept if self._sees(id, owner) and (owner or self.library.sound_name(id))]
+        return [id for id in kept if self._sees(id, owner) and self._name_of(id, owner)]
 
     def sound(self, id: str, owner: str) -> Audio:
         """One of somebody's recordings; LibraryError for anybody else's."""
@@ -198,12 +248,16 @@ class OwnedLibrary:
     def sound_name(self, id: str, owner: str) -> str:
         """What somebody calls a recording of theirs: two people may have brought the very same."""
         self._check_sound(id, owner)
-        return self._names.of(owner, id) or (self.library.sound_name(id) if self.owner_of(id) == owner else "") or id
+        return self._name_of(id, owner) or id
+
+    def _name_of(self, id: str, owner: str) -> str:
+        """The name somebody gave a recording; "" for what a run cut out of another sound, which is on no list."""
+        return self._names.of(owner, id) or (self.library.sound_name(id) if self.owner_of(id) == owner else "")
 
     def name_sound(self, id: str, owner: str, name: str) -> None:
         """Call a recording of somebody's otherwise."""
         self._check_sound(id, owner)
-        if not " ".join(name.split()):
+        if not clean_text(" ".join(name.split()), "The name of a recording", LibraryError):
             raise LibraryError("A recording needs a name; write one, or leave the one it has.")
         self._name(id, owner, name)
 
@@ -230,6 +284,7 @@ class OwnedLibrary:
             self._reading(lambda: self.library.name_sound(id, name))
         else:
             self._names.put(owner, id, " ".join(name.split())[:MOST_NAME])
+            self._titled.pop(owner, None)
 
     def _check_sound(self, id: str, owner: str) -> None:
         if not is_sound_id(id) or not self._sees(id, owner):
@@ -248,6 +303,10 @@ class OwnedLibrary:
             if before is not None and before != owner and not made:
                 return "This take is in the library already, and somebody else's there; you have it in hand."
             self.owners.claim(take.id, before, owner)
+            if before is None and not made:
+                self._brought.add(take.id)
+            for sound in filter(is_sound_id, take.parents if made and owner else ()):
+                self.owners.claim(sound, self._whose_sound(sound), owner)
             if made or before is None:  # a file may hold less than what is known under its id
                 self._remember(take)
             elif take.id in self._unsaved:
@@ -256,6 +315,9 @@ class OwnedLibrary:
             self.library.keep(take)
             self.owners.write()
             self._unsaved.pop(take.id, None)
+            if take.id in self._brought:
+                self._write_batch(take.id, f"{BROUGHT}{take.id}"[:64])
+                self._brought.discard(take.id)
             return ""
         except (LabError, OSError) as problem:
             self._unsaved.setdefault(take.id, take)
@@ -323,7 +385,9 @@ class OwnedLibrary:
     def cards(self, owner: str = "", query: str = "", most: int = 60) -> list[Card]:
         """The library's cards of somebody's takes, newest first; no sound is read. What is only in memory has none."""
         found = self._reading(lambda: self.library.cards(query))
-        return [card for card in found if self._sees(card.id, owner) and card.id not in self._unsaved][:most]
+        words = query.casefold().split()
+        mine = (card for card in found if self._sees(card.id, owner) and card.id not in self._unsaved)
+        return [card for card in mine if self.owner_of(card.id) == owner or _says(card, words)][:most]
 
     def unsaved_takes(self, owner: str) -> list[Take]:
         """Somebody's takes that are only in memory, newest first."""
@@ -331,7 +395,11 @@ class OwnedLibrary:
 
     def mark(self, id: str, owner: str, **marks: Any) -> None:
         """Star, reject or write a note on somebody's own take."""
-        self._own(id, owner)
+        if self.owner_of(id) != owner:
+            both = self._sees(id, owner)
+            raise LibraryError(
+                NOT_YOURS if not both else "Its marks belong to somebody else, who made the very same take before you."
+            )
         if id not in self._unsaved:
             self._reading(lambda: self.library.mark(id, **marks))
 
@@ -365,10 +433,6 @@ class OwnedLibrary:
         back = self._reading(lambda: self.library.restore(*ids))
         return [id for id in ids if id in back or id in self.library]
 
-    def _own(self, id: str, owner: str) -> None:
-        if self.owner_of(id) != owner:
-            raise LibraryError(NOT_YOURS)
-
     def _reading(self, work: Callable[[], Any]) -> Any:
         """Ask the library; a folder that has vanished becomes a sentence."""
         try:
@@ -396,3 +460,17 @@ class OwnedLibrary:
         while held > MOST_REMEMBERED and len(self._recent) > 1:
             _, old = self._recent.popitem(last=False)
             held -= old.audio.samples.nbytes
+
+
+def _says(card: Card, words: Sequence[str]) -> bool:
+    """Whether every word searched for begins a word of what a take is made of, its owner's title, tags and note aside."""
+    recipe = card.recipe
+    told = [
+        card.caption,
+        recipe.get("lyrics", ""),
+        card.task,
+        f"{card.bpm} bpm" if card.bpm else "",
+        card.keyscale or "",
+    ]
+    own = " ".join(map(str, told)).casefold().split()
+    return all(any(one.startswith(word) for one in own) for word in words)

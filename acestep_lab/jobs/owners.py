@@ -57,6 +57,10 @@ class Owners:
         by, left = self._named.get(id, _HOSTS)
         return tuple(name for name in by if name not in left)
 
+    def had(self, id: str, name: str) -> bool:
+        """Whether somebody has it, or had it and binned it."""
+        return name in self._named.get(id, _HOSTS).by
+
     def left(self, name: str) -> list[str]:
         """Ids of the takes that somebody binned and others still have."""
         with self._lock:

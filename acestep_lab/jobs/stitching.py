@@ -65,7 +65,7 @@ def is_stitch(recipe: object) -> bool:
 
 def recipe_for(find: Find, pieces: Any, crossfade: object = "beat", changes: Mapping[str, Any] | None = None) -> Recipe:
     """A recipe that stitches pieces; its words are the first take's, where `changes` bring none."""
-    task = Stitch(pieces, crossfade)  # type: ignore[arg-type]
+    task = Stitch(pieces, crossfade)
     first = next((one for piece in task.pieces if isinstance(one := find(piece.source), Take)), None)
     words = {} if first is None else {name: getattr(first.recipe, name) for name in _WORDS}
     return Recipe(**({"caption": "", **words, "task": task} | dict(changes or {})))
@@ -84,12 +84,23 @@ def decided(recipe: Recipe, find: Find) -> Stitched:
     for number in range(1, len(parts)):
         how = task.crossfade if task.pieces[number].crossfade is None else task.pieces[number].crossfade
         tempi = [_bpm_of(sound) for sound in sounds[number - 1 : number + 1]]
+        if _is_decided(recipe):
+            parts[number] = replace(parts[number], crossfade=round(float(how or 0) * parts[number].audio.rate))
+            continue
         parts[number - 1 : number + 1], said = _joined(parts[number - 1], parts[number], how, tempi, number)
         remarks += said
     seconds = _checked_seconds(recipe, parts)
     pieces = tuple(map(_decided_piece, sounds, parts, [True] + [False] * (len(parts) - 1)))
     made = recipe.replace(task=Stitch(pieces, task.crossfade), seconds=seconds, checkpoint=None)
     return Stitched(recipe, made, tuple(parts), tuple(dict.fromkeys(remarks)))
+
+
+def _is_decided(recipe: Recipe) -> bool:
+    """Whether a recipe holds every number already, as a stitched take's own does: its cuts are not looked for again."""
+    pieces = recipe.task.pieces  # type: ignore[union-attr]
+    return recipe.seconds is not None and all(
+        piece.region is not None and (piece.crossfade is not None or place == 0) for place, piece in enumerate(pieces)
+    )
 
 
 def alike(audios: Sequence[Audio]) -> tuple[list[Audio], list[str]]:

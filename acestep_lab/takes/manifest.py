@@ -27,6 +27,9 @@ from acestep_lab.takes.take import Take
 from acestep_lab.takes.titles import MOST_TITLE
 
 MOST_PARENTS = 64
+MOST_TAG = 1_000
+"""Characters of a tag, or of what a score is called."""
+MOST_SCORES = 1_000
 _FAMILY = "acestep_lab.take/"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TIME = re.compile(r"[0-9T:.+\-Z]{1,40}")
@@ -344,7 +347,11 @@ _MARKS: dict[str, Callable[[object], bool]] = {
         and len(value) <= 16
         and all(isinstance(name, str) and isinstance(word, str) and len(word) <= 64 for name, word in value.items())
     ),
-    "tags": lambda value: isinstance(value, list) and len(value) <= 1000 and all(isinstance(tag, str) for tag in value),
+    "tags": lambda value: (
+        isinstance(value, list)
+        and len(value) <= 1000
+        and all(isinstance(tag, str) and len(tag) <= MOST_TAG for tag in value)
+    ),
     "locks": lambda value: (
         isinstance(value, list)
         and len(value) <= 300
@@ -352,6 +359,10 @@ _MARKS: dict[str, Callable[[object], bool]] = {
     ),
     "scores": lambda value: (
         isinstance(value, dict)
-        and all(isinstance(name, str) and _is_between(score, -1e300, 1e300) for name, score in value.items())
+        and len(value) <= MOST_SCORES
+        and all(
+            isinstance(name, str) and len(name) <= MOST_TAG and _is_between(score, -1e300, 1e300)
+            for name, score in value.items()
+        )
     ),
 }

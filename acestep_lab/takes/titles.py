@@ -195,7 +195,7 @@ def cut(words: str, longest: int = LONGEST) -> str:
     return (head if space and len(head) > longest // 2 else words[: longest - 1]).rstrip(" ,;:–-") + "…"
 
 
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)
+_RESERVED = re.compile(r"(con|prn|aux|nul|conin|conout|com[0-9¹²³]|lpt[0-9¹²³])", re.IGNORECASE)
 
 
 def file_name(words: str, seed: int | None = None) -> str:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import LabError
 from acestep_lab.jobs.client import Client
 from acestep_lab.jobs.kinds import RenderRun
@@ -19,6 +20,8 @@ from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.session_like import SessionLike
+from acestep_lab.takes.ids import is_sound_id, take_id
+from acestep_lab.takes.take import Take
 from acestep_lab.ui.adapter_list import AdapterList
 from acestep_lab.ui.cards import cards_of
 from acestep_lab.ui.listeners import Listeners
@@ -85,6 +88,13 @@ class Backend:
         recipes = [recipe] if isinstance(recipe, Recipe) else list(recipe)
         called = self.takes.title_of_recipe(recipes[0], owner) if recipes else ""
         return f"{called} ×{len(recipes)}" if called and len(recipes) > 1 else called
+
+    def source(self, id: str, owner: str = "") -> Take | Audio:
+        """A take or a recording by its id, of somebody's own; LabError for anybody else's: an id may come out of any file."""
+        if not is_sound_id(id):
+            return self.takes.take(take_id(id), owner)
+        self.takes.check_recording(id, owner)
+        return self.session.sound(id)
 
     def ask(self, client: Client, work: Callable[[], T], title: str = "") -> T:
         """Ask the planner for somebody, and wait for what it says; `client.stop()` ends it, and nothing of anybody else."""

@@ -184,7 +184,10 @@ class _WidgetHost(anywidget.AnyWidget):
             self.send_state(names)
 
     def close(self) -> None:
+        layout = self.layout
         super().close()
+        if layout is not None:  # it has a comm of its own, which would be kept for as long as the kernel lives
+            layout.close()
         self.let_go()
 
 

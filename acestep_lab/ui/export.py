@@ -21,6 +21,7 @@ from acestep_lab.ui.player import MOST_WRITTEN, file_name
 
 STEPS = (32, 48, 64, 96, 128, 160, 192, 256, 320, 510)
 """Bitrates that are offered, where a format has them."""
+LEVELS = ("", "peak", "loudness")
 RATES = (44_100, 48_000, 96_000)
 SOUNDS = ("flac", "wav", "opus", "mp3", "m4a")
 """Kinds of file that hold one sound, in the order they are offered; a zip and a page hold takes."""
@@ -44,6 +45,10 @@ def forms_for(takes: bool, several: bool) -> list[dict[str, Any]]:
     here = [kind for kind in SOUNDS if kind != "m4a" or pyav.is_there()]
     kinds = ([] if several else here) + (["zip", "html"] if takes else [])
     return [_form(kind) for kind in kinds]
+
+
+MOST_HELD = 2**30
+"""Bytes of samples that are exported at once: about 45 minutes of stereo at 48 kHz."""
 
 
 class Export(Component):
@@ -109,7 +114,15 @@ class Export(Component):
 
     def do_open(self, ids: Ids) -> None:
         """Offer takes by their ids."""
-        found = [self._found(id) for id in dict.fromkeys(ids)]
+        found: list[Take | Audio] = []
+        held = 0
+        for id in dict.fromkeys(ids):
+            found.append(self._found(id))
+            held += tracks.audio_of(found[-1]).samples.nbytes
+            if held > MOST_HELD and len(found) > 1:
+                raise RecipeError(
+                    f"That is too much for one file: export the first {len(found) - 1} apart from the rest."
+                )
         if not found:
             raise RecipeError("Choose at least one take to export.")
         self.load(found)
@@ -133,6 +146,8 @@ class Export(Component):
             raise SourceError("There is nothing to export yet; choose a take.")
         if form not in [one["kind"] for one in self.forms]:
             raise SourceError(f"{shown(form)} is no kind of file that can be written of this here.")
+        if level not in LEVELS:
+            raise SourceError(f"A level is kept, a peak or a loudness, not {shown(level)}.")
         options = ExportOptions(
             bits=bits or None, bitrate=bitrate or None, rate=rate or None, fade_in=fade_in, fade_out=fade_out,
             peak_db=target if level == "peak" else None, lufs=target if level == "loudness" else None,

@@ -177,7 +177,7 @@ class Gallery(Component):
 
     def do_peaks(self, id: Id) -> None:
         """Send the waveform of a card: at once where it is at hand, else as soon as its sound has been read."""
-        if id in self._takes or self._thumbnails.has(id):
+        if id in self._takes or (id in self._known and self._thumbnails.has(id)):
             self._send_peaks(id)
         elif id in self._known:
             self._wanted.put(id)

@@ -54,7 +54,7 @@ class ListedTakes:
         gallery.show_cards(cards_of(self.takes, owner, gallery.query), self.takes.unsaved_of(owner))
         gone = self.takes.binned(owner)
         gallery.trashed = len(gone)
-        gallery.binned = [{"id": id, "title": self.takes.binned_title(id)} for id in gone[:MOST_UNDONE]]
+        gallery.binned = [{"id": id, "title": self.takes.binned_title(id, owner)} for id in gone[:MOST_UNDONE]]
 
     def mark(self, id: str, marks: dict[str, Any]) -> None:
         """Write down what was said of a take."""

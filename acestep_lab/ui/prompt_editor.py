@@ -51,6 +51,10 @@ COUNTS = (1, 2, 4, 8)
 _DEEPEST_UNDO = 200
 _MOST_TOLD = 6
 """Presets left out that are named on the page."""
+_MOST_SOUNDS = 4
+"""Sounds taken from the hand into a field that are held in memory; others are found by their ids."""
+_MOST_NAMED = 100
+"""Sounds whose names the page is told."""
 _FIXED_WORDS = ("caption", "bpm", "keyscale", "timesignature", "seconds")
 """Locked fields that the planner is told to leave alone."""
 
@@ -334,8 +338,9 @@ class PromptEditor(Component):
         sound = self._source()
         if sound is None:
             raise RecipeError("There is no take in hand yet: make or pick one first.")
-        self._sounds[sound.id] = sound
-        self.names = {**self.names, sound.id: self.source}
+        others = [(id, one) for id, one in self._sounds.items() if id != sound.id]
+        self._sounds = dict([*others[1 - _MOST_SOUNDS :], (sound.id, sound)])
+        self.names = {**dict(list(self.names.items())[-_MOST_NAMED:]), sound.id: self.source}
         return str(sound.id)
 
     def _marked_region(self, of: str) -> list[str]:
@@ -531,7 +536,7 @@ class PromptEditor(Component):
         for name, field in self._form.of_task(self._draft.task).items():
             id = self._draft.values.get(name)
             if field.kind == "sound" and isinstance(id, str) and id not in self.names:
-                self.names = {**self.names, id: self._name_of(id)}
+                self.names = {**dict(list(self.names.items())[-_MOST_NAMED:]), id: self._name_of(id)}
 
     def _to_keep(self) -> dict[str, Any]:
         """What a browser keeps for the next visit."""

@@ -23,6 +23,8 @@ Sound = Take | Audio
 SHORTEST = 0.25
 """Seconds of the shortest block."""
 MOST_UNDONE = 100
+MOST_UNDONE_SOUNDS = 4
+"""Recordings held in memory for strips before the one worked on; others are read from the library again."""
 KINDS = ("intro", "verse", "chorus", "bridge", "solo", "break", "outro")
 """Kinds of sections with a colour of their own; every other is "other"."""
 _KIND_OF = {
@@ -172,8 +174,23 @@ class SongDraft:
         """Go on with another arrangement; the one before can be had back."""
         if arrangement != self.arrangement:
             self.past, self.future, self.arrangement = [*self.past, self.arrangement][-MOST_UNDONE:], [], arrangement
+            self._drop_sounds()
         self.said = ""
         self.tell()
+
+    def _drop_sounds(self) -> None:
+        """Let go of recordings that no arrangement holds, and of the oldest where undoing alone holds too many."""
+        here = {block.source for block in self.arrangement.blocks}
+        kept = here | {block.source for one in self.past for block in one.blocks}
+        self.sounds = {id: sound for id, sound in self.sounds.items() if id in kept}
+        undone = [id for id in self.sounds if id not in here]
+        for id in undone[: max(0, len(undone) - MOST_UNDONE_SOUNDS)]:
+            del self.sounds[id]
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether there is nothing in it that anybody would miss."""
+        return not (self.arrangement.blocks or self.past or self.future or self.waiting or self.listeners)
 
     def undo(self) -> None:
         """Back to the arrangement before; nothing where there is none."""

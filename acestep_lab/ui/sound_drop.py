@@ -15,13 +15,14 @@ import numpy as np
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import LabError, SourceError, sentence
+from acestep_lab.files import clean_text
 from acestep_lab.prompt.tasks import Region
 from acestep_lab.takes.comments import read_comment
 from acestep_lab.takes.exchange import read_file
 from acestep_lab.takes.take import Take
 from acestep_lab.ui import tracks
 from acestep_lab.ui.component import Component, widget_and_pane
-from acestep_lab.ui.messages import Id, Line, Name
+from acestep_lab.ui.messages import Id, Line, Name, field_of
 
 MOST_BYTES = 200 * 1024 * 1024
 KINDS = tuple("wav flac ogg opus oga mp3 aif aiff caf au w64 rf64 m4a aac mp4 mov webm mka wma".split())
@@ -215,7 +216,7 @@ class SoundDrop(Component):
 
     def do_rename(self, id: Id, name: Line) -> None:
         """Call a sound otherwise."""
-        words = " ".join(name.split())
+        words = clean_text(" ".join(name.split()), "The name of a sound", SourceError)
         if not words:
             raise SourceError("A sound needs a name; write one, or leave the one it has.")
         self._store.rename(id, words)
@@ -238,8 +239,7 @@ class SoundDrop(Component):
 
     def _refused(self, message: object) -> None:
         """Tell the view whose file it was, so that the next one in its row may come."""
-        turn = message.get("turn") if isinstance(message, Mapping) else None
-        if isinstance(turn, str) and turn and len(turn) <= 60:
+        if turn := field_of(message, "turn"):
             self._arriving.pop(turn, None)
             self.emit("refused", turn=turn)
 

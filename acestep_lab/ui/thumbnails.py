@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from acestep_lab.errors import LabError
-from acestep_lab.files import write_whole
+from acestep_lab.files import read_bytes, write_whole
 from acestep_lab.takes.ids import is_take_id
 from acestep_lab.takes.take import Take
 from acestep_lab.ui import tracks
@@ -41,17 +41,17 @@ class Thumbnails:
 
     def _draw(self, id: str, take: Take) -> bytes:
         data = tracks.view(take, 0.0, take.seconds, BINS).pairs.tobytes()
-        if self._folder is not None and is_take_id(id):
+        if self._folder is not None and is_take_id(id) and not self._folder.is_symlink():
             with contextlib.suppress(LabError, OSError):  # it is drawn again next time
                 self._folder.mkdir(exist_ok=True)
                 write_whole(self._folder / id, lambda path: path.write_bytes(data))
         return data
 
     def _read(self, id: str) -> bytes:
-        if self._folder is None or not is_take_id(id):
+        if self._folder is None or not is_take_id(id) or self._folder.is_symlink():
             return b""
         try:
-            data = (self._folder / id).read_bytes()
-        except OSError:
+            data = read_bytes(self._folder / id, most=2 * BINS)
+        except LabError:
             return b""
         return data if 0 < len(data) <= 2 * BINS and len(data) % 2 == 0 else b""

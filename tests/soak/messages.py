@@ -34,7 +34,26 @@ from acestep_lab.ui.studio import Studio
 from tests.pretend import PretendSession, png
 from tests.soak import Row
 
-PARTS = ("prompt", "lyrics", "plan", "picker", "gallery", "player", "tree", "top", "queue", "drop", "preview", "switch")
+PARTS = (
+    "prompt",
+    "lyrics",
+    "plan",
+    "picker",
+    "gallery",
+    "player",
+    "tree",
+    "top",
+    "queue",
+    "drop",
+    "preview",
+    "switch",
+    "describe",
+    "adapters",
+    "export",
+    "song",
+    "stems",
+    "tabs",
+)
 BATCH = 50
 MOST_RUNS = 10
 PLAN = Plan(bpm=120, keyscale="A minor", timesignature="4", language="en", caption="dub", seconds=4.0, codes=(5, 17, 3))
@@ -104,10 +123,10 @@ UPDATES: tuple[Any, ...] = (
 class Hostile(PretendSession):
     """The pretend session with every verb a page may ask for, and an end to renders."""
 
-    def start(self, recipe: Any, plan: Any = None) -> Any:
+    def start(self, recipe: Any, plan: Any = None, *, adapters: Any = None) -> Any:
         if len(self.started) >= MOST_RUNS:
             raise RecipeError("That is enough music for a trial.")
-        return super().start(recipe, plan)
+        return super().start(recipe, plan, adapters=adapters)
 
     def plan(self, recipe: Recipe, keep: Any = None, on_token: Callable[[Any], None] = lambda token: None) -> Plan:
         on_token("<think>\n")
@@ -201,7 +220,7 @@ def fitting(dice: random.Random, name: str, take: str) -> Any:
         "id": take, "ids": [take], "among": [take], "winner": take, "field": dice.choice([*PLAIN_FIELDS, "caption", "task", "lyrics"]),
         "on": True, "place": 0, "key": "start", "change_id": "me:1", "regions": [{"name": "A", "start": 1, "end": 2}], "selected": 0, "snapped": True, "force": False,
         "name": dice.choice(["mode", "caption", "strength", "wave_crossfade", "a.wav", "Waltz for strings"]), "to": "off", "start": 0.5, "end": 1.5, "pixels": 200, "text": "[Verse]\nla",
-        "code": "en", "step": 0, "form": "wav", "seconds": 1.0, "size": 4, "at": 0, "x": "seed", "xs": "1,2", "y": "steps", "ys": "2", "revision": None, "star": True, "reject": False, "note": "fine", "title": "named", "tags": ["slow"], "tag": "", "batch": "", "down": True, "by": "when", "blind": True,
+        "code": "en", "step": 0, "form": "wav", "seconds": 1.0, "size": 4, "at": 0, "x": "seed", "xs": "1,2", "y": "steps", "ys": "2", "revision": None, "star": True, "reject": False, "note": "fine", "title": "named", "tags": ["slow"], "tag": "", "batch": "", "down": True, "by": "when", "blind": True, "how": dice.choice(["whole", "ear", "beat", "1.5"]), "block": 1, "edge": "end", "beats": -1, "stems": ["drums"], "stem": "bass", "sentence": "a sad song", "level": "peak", "target": -1.0, "turn": "a", "levels": [{"name": "drums", "decibels": -6, "heard": True}],
     }  # fmt: skip
     return words.get(name, dice.choice(["120", "0.5", "dub", 1]))
 
@@ -236,10 +255,10 @@ def claimed(dice: random.Random, room: Room) -> Any:
 def tried(tally: Tally, room: Room, what: str, work: Callable[[], list[dict[str, Any]]]) -> None:
     """Do one trial and write down how it was answered."""
     try:
-        said = [one for one in work() if one["kind"] == "error"]
+        said = [one for one in work() if one["kind"] == "error" and one["text"] != ""]  # "" takes the last one away
         room.state()
         for one in said:
-            if not one["text"] or len(one["text"]) > MOST_CHARACTERS or len(one["field"]) > 60:
+            if not one["text"].strip() or len(one["text"]) > MOST_CHARACTERS or len(one["field"]) > 60:
                 raise AssertionError(f"no sentence: {one}")
     except Exception as problem:  # noqa: BLE001 - whatever comes out is what is counted here
         tally.counts[room.name, "other"] += 1
@@ -315,7 +334,9 @@ def _drop(room: Room, page: Studio) -> bool:
 
 
 def _preview(room: Room, page: Studio) -> bool:
-    return [one["kind"] for one in room.send({"kind": "picture", "step": max(room.it._by_index)})] == ["picture"]
+    page.watching.attach()  # a sound of no run may have come in hand meanwhile
+    room.send({"kind": "picture", "step": max(room.it._by_index)})
+    return any("picture" in [one["kind"] for one in room.heard] or threading.Event().wait(0.05) for _ in range(40))
 
 
 def _switch(room: Room, page: Studio) -> bool:
@@ -324,9 +345,40 @@ def _switch(room: Room, page: Studio) -> bool:
     return any(choice["name"] == page.backend.session.name for choice in page.switch.choices)
 
 
+def _describe(room: Room, page: Studio) -> bool:
+    room.send({"kind": "stop"})
+    return room.send({"kind": "new_seed"}) == [] and room.send({"kind": "dice"}) == []
+
+
+def _adapters(room: Room, page: Studio) -> bool:
+    said = room.send({"kind": "remove", "name": "nobody"})
+    return [one["kind"] for one in said] == ["error"] and "nobody" in said[0]["text"]
+
+
+def _export(room: Room, page: Studio) -> bool:
+    room.send({"kind": "open", "ids": [page.selected.id]})
+    room.send({"kind": "write", "form": "wav", "bits": 16})
+    for thread in [one for one in threading.enumerate() if one.name == "acestep_lab export"]:
+        thread.join(30)
+    return "file" in [one["kind"] for one in room.heard] and room.it.writing == 0
+
+
+def _song(room: Room, page: Studio) -> bool:
+    room.send({"kind": "clear"})
+    return room.send({"kind": "fill", "how": "whole"}) == [] and len(room.it.blocks) == 1
+
+
+def _stems(room: Room, page: Studio) -> bool:
+    return room.send({"kind": "open", "on": False}) == [] and room.it.opened is False
+
+
+def _tabs(room: Room, page: Studio) -> bool:
+    return room.send({"kind": "ready"}) == []
+
+
 RIGHT: dict[str, Callable[[Room, Studio], bool]] = {
     "prompt": _prompt, "lyrics": _lyrics, "plan": _plan, "picker": _picker, "gallery": _gallery, "player": _player, "tree": _tree, "top": _top, "queue": _queue, "switch": _switch,
-    "drop": _drop, "preview": _preview,
+    "drop": _drop, "preview": _preview, "describe": _describe, "adapters": _adapters, "export": _export, "song": _song, "stems": _stems, "tabs": _tabs,
 }  # fmt: skip
 
 

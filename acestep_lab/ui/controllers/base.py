@@ -73,12 +73,18 @@ class Controller:
 
     def in_background(self, component: Component, work: Callable[[], None]) -> None:
         """Do what takes a while on a thread of its own, so that the page stays awake; so much at once for a person."""
+        client = self.studio.client()
+
+        def theirs() -> None:
+            with client.acting():
+                work()
+
         try:
-            done = self.backend.jobs.attend(self.studio.client())
+            done = self.backend.jobs.attend(client)
         except LabError as problem:
             component.show_error(sentence(problem))
         else:
-            start_thread(component, work, done)
+            start_thread(component, theirs, done)
 
 
 def connect(component: Component, **requests: Callable[..., Any]) -> None:

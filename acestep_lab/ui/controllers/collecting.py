@@ -10,7 +10,6 @@ from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import LabError, sentence
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.prompt.recipe import Recipe
-from acestep_lab.takes.ids import is_sound_id
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.take import Take
 from acestep_lab.ui import gallery, take_tree
@@ -146,9 +145,8 @@ class Collecting(Controller):
         for run, places in self._runs:
             for place, take in run.made.items():
                 self._sweep.ids[places[place]] = take.id
-        library = self.backend.session.library
-        unsaved = self.backend.takes.unsaved
-        self._sweep.ids = [id if id and (id in unsaved or library.knows(id)) else "" for id in self._sweep.ids]
+        mine = {*self.backend.takes.ids(self.studio.owner), *self.backend.takes.binned(self.studio.owner)}
+        self._sweep.ids = [id if id in mine else "" for id in self._sweep.ids]
         if self._sweep.ids != before:
             self._keep_sweep()
         self.gallery.sweep(self._sweep.x, self._sweep.y, self._sweep.cells(), self._making)
@@ -188,11 +186,8 @@ class Collecting(Controller):
 
     def _select(self, id: str) -> None:
         """A relative was clicked: a take, or a recording that it came from."""
-        if is_sound_id(id):
-            sound = self.backend.session.library.open_sound(id)
-            self.studio.select(sound, self.title_of(sound))
-        else:
-            self.studio.select(self.studio.open(id))
+        sound = self.backend.source(id, self.studio.owner)
+        self.studio.select(sound, self.title_of(sound))
 
 
 def _with_ids(recipe: Recipe) -> Recipe:

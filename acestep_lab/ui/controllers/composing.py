@@ -136,10 +136,7 @@ class Composing(Controller):
 
     def _source_of(self, id: str) -> Take | Audio:
         """A take of this person, or a recording that one of their takes started from."""
-        if is_sound_id(id):
-            self.backend.takes.check_sources(Recipe("words", task=Cover(id)), self.studio.owner)
-            return self.backend.session.sound(id)
-        return self.studio.open(id)
+        return self.backend.source(id, self.studio.owner)
 
     def locks_of(self, take: Take) -> list[str]:
         """What was locked when a take was made; nothing where it is not known, or somebody else's."""
@@ -156,7 +153,7 @@ class Composing(Controller):
     def _name_of(self, id: str) -> str:
         """What a take or a recording is called, of this person's; its id where that is not known here."""
         if is_sound_id(id):
-            return self.backend.session.library.sound_name(id) or id
+            return self.backend.takes.recording_title(id, self.studio.owner) or id
         card = next((one for one in self.backend.takes.cards(self.studio.owner) if one.id == id), None)
         return id if card is None else " ".join(card.caption.split())[:60] or id
 

@@ -24,4 +24,4 @@ class Exporting(Controller):
     def _find(self, id: str) -> Take | Audio:
         """The sound in hand, or one of this person's takes; LibraryError where there is none."""
         now = self.studio.selected
-        return now if now is not None and now.id == id else self.studio.open(id)
+        return now if now is not None and now.id == id else self.backend.source(id, self.studio.owner)

@@ -73,17 +73,13 @@ class Repainting(Controller):
         chain = self._chain_of(take)
         parents = take.parents[:1] if chain is None else chain.sources[:1]
         for id in parents:  # a file from elsewhere may name none
-            self.picker.compare(self._source(id, take), take)
+            self.picker.compare(self._source(id), take)
 
-    def _source(self, id: str, take: Take) -> Take | Audio:
+    def _source(self, id: str) -> Take | Audio:
         """What a take was made from; LibraryError where it is gone, or somebody else's: only the library can say that."""
-        if not id.startswith("take-"):
-            task = Repaint(id, take.recipe.task.regions)  # type: ignore[union-attr]
-            self.backend.takes.check_sources(take.recipe.replace(task=task), self.studio.owner)
-            return self.backend.session.sound(id)
-        if id in self.backend.takes.library.trash():
+        if id in self.backend.takes.binned(self.studio.owner):
             raise LibraryError("The take this one was made from is in the bin; bring it back to compare the two.")
-        return self.studio.open(id)
+        return self.backend.source(id, self.studio.owner)
 
     # -- chains of repaints --------------------------------------------------------------------------------------------
 

@@ -14,7 +14,6 @@ from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.worker import AnyRun
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import Extend, Piece, Region, Repaint, Task, source_id
-from acestep_lab.takes.ids import is_take_id
 from acestep_lab.takes.take import Take
 from acestep_lab.ui import song_builder
 from acestep_lab.ui.controllers.base import Controller, connect
@@ -66,6 +65,8 @@ class SongBuilding(Controller):
 
     def close(self) -> None:
         self.song.stop_listening()
+        if self.song.draft.is_bare:
+            self.backend.drafts.pop(("song", self.studio.owner), None)
 
     def reuse(self, take: Take) -> None:
         """The arrangement that made a stitched take, as it was asked for; undo brings the one before back."""
@@ -77,7 +78,7 @@ class SongBuilding(Controller):
     def _block(self, piece: Piece, crossfade: str | float) -> Block:
         """A piece of a kept song as a block; what it was called is not kept."""
         id = source_id(piece.source)
-        sound = self.studio.open(id) if is_take_id(id) else self.backend.session.sound(id)
+        sound = self.backend.source(id, self.studio.owner)
         if isinstance(sound, Audio):
             self.song.draft.sounds[id] = sound
         region = piece.region or Region(0.0, sound.seconds)
@@ -87,8 +88,8 @@ class SongBuilding(Controller):
     # -- what is asked -------------------------------------------------------------------------------------------------
 
     def _sound(self, id: str) -> Take | Audio:
-        """One of this person's takes; recordings are in the draft itself."""
-        return self.studio.open(id)
+        """One of this person's takes or recordings."""
+        return self.backend.source(id, self.studio.owner)
 
     def _recipe(self) -> Recipe:
         """The recipe of the arrangement as it stands."""

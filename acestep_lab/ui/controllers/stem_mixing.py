@@ -90,7 +90,8 @@ class StemMixing(Controller):
         """What is kept of the stems of a sound, by the checkpoint of this page, and what has to be made."""
         chosen = {} if self.studio.checkpoint is None else {"checkpoint": self.studio.checkpoint}
         lab: Any = self.backend.session
-        return stems.find(lab, source, names, self._kept_takes(), **chosen)
+        with self.studio.client().acting():
+            return stems.find(lab, source, names, self._kept_takes(), **chosen)
 
     def _look(self) -> None:
         """Lay out what is kept of the stems of the sound in hand."""
