@@ -68,22 +68,28 @@ function t(key, values = {}) {
   return String(found).replace(/\{(\w+)\}/g, (whole, name) => (name in values ? textOf(values[name]) : whole));
 }
 /** What Python said, in the reader's language. Never for words somebody wrote: titles, captions, lyrics. */
-function say(text) {
+function say(text, depth = 2) {
   text = textOf(text);
   const table = pageState.sentences[language()];
   if (!table || !text) return text;
   if (Object.hasOwn(table.whole, text)) return table.whole[text];
+  if (text.trim() !== text) return say(text.trim(), depth);
   for (const [pattern, template] of table.patterns) {
     const found = pattern.exec(text);
     if (found) {
       let next = 1;
-      return template.replace(/\{(\d*)\}/g, (_, place) => {
-        const value = found[place ? Number(place) : next++] ?? "";
-        return Object.hasOwn(table.whole, value) ? table.whole[value] : value;
-      });
+      return template.replace(/\{(\d*)\}/g, (_, place) => inside(found[place ? Number(place) : next++] ?? ""));
     }
   }
-  return text;
+  // A sentence put together of clauses is told clause by clause.
+  const clauses = depth ? text.replace(/\.$/, "").split("; ") : [];
+  return clauses.length > 1 ? clauses.map((one) => say(one, 0)).join("; ") : text;
+  // A value is a word of ours, a sentence of ours, or somebody's own, which stays.
+  function inside(value) {
+    const word = value.trim();
+    if (Object.hasOwn(table.whole, word)) return table.whole[word];
+    return depth && /\w \w.*[.…]$/s.test(word) ? say(word, depth - 1) : value;
+  }
 }
 function keepSentences(tag, whole) {
   const escape = (part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");

@@ -80,11 +80,11 @@ export default mount("Plan", [["Ctrl Enter", "plan.key_make"]], (host) => {
         "select",
         { "aria-label": row.label, onchange: () => host.send("edit", { field: row.name, value: input.value || null }) },
         h("option", { value: "" }, "–"),
-        row.options.map((o) => h("option", { value: o }, o)),
+        row.options.map((o) => h("option", { value: o }, say(o))),
       );
       set = (v) => {
         const text = v == null ? "" : String(v);
-        if (text && ![...input.options].some((o) => o.value === text)) input.append(h("option", { value: text }, text));
+        if (text && ![...input.options].some((o) => o.value === text)) input.append(h("option", { value: text }, say(text)));
         input.value = text;
       };
     } else {
