@@ -74,6 +74,10 @@ function say(text, depth = 2) {
   if (!table || !text) return text;
   if (Object.hasOwn(table.whole, text)) return table.whole[text];
   if (text.trim() !== text) return say(text.trim(), depth);
+  // A sentence put together of clauses, all of them ours, is told clause by clause.
+  const clauses = depth ? text.replace(/\.$/, "").split("; ") : [];
+  const told = clauses.map((one) => say(one, 0));
+  if (told.length > 1 && told.every((one, place) => one !== clauses[place])) return told.join("; ");
   for (const [pattern, template] of table.patterns) {
     const found = pattern.exec(text);
     if (found) {
@@ -81,9 +85,7 @@ function say(text, depth = 2) {
       return template.replace(/\{(\d*)\}/g, (_, place) => inside(found[place ? Number(place) : next++] ?? ""));
     }
   }
-  // A sentence put together of clauses is told clause by clause.
-  const clauses = depth ? text.replace(/\.$/, "").split("; ") : [];
-  return clauses.length > 1 ? clauses.map((one) => say(one, 0)).join("; ") : text;
+  return text;
   // A value is a word of ours, a sentence of ours, or somebody's own, which stays.
   function inside(value) {
     const word = value.trim();

@@ -64,16 +64,19 @@ def translate(text: str, language: str, depth: int = 2) -> str:
     """A sentence of ours in another language; the sentence itself where the table lacks it.
 
     A value in it is a word of ours or a sentence of ours, which are told as well, or somebody's own, which stays. A sentence
-    put together of clauses is told clause by clause.
+    put together of clauses, all of them ours, is told clause by clause.
     """
     known = sentences(language)
     if text in known:
         return known[text]
+    clauses = text.removesuffix(".").split("; ") if depth else []
+    told = [translate(one, language, 0) for one in clauses]
+    if len(told) > 1 and all(one != clause for one, clause in zip(told, clauses, strict=True)):
+        return "; ".join(told)
     for pattern, template in _patterns(language):
         if found := pattern.fullmatch(text):
             return _filled(template, [_value(value, language, depth) for value in found.groups()])
-    clauses = text.removesuffix(".").split("; ") if depth else []
-    return "; ".join(translate(one, language, 0) for one in clauses) if len(clauses) > 1 else text
+    return text
 
 
 def _value(value: str, language: str, depth: int) -> str:
