@@ -7,7 +7,7 @@ const MOST_CHIPS = 4;
 const STANDING = ["", "title", "tempo", "key", "meter", "loudness", "length", "seed", "task", "when"];
 const valueOf = (v) => (Array.isArray(v) ? textsOf(v).join("–") : typeof v === "boolean" ? String(v) : textOf(v));
 const minus = (text) => textOf(text).replace("-", "−");
-const decibels = (gain) => `${minus(gain.toFixed(1))} dB`;
+const decibels = (gain) => `${minus(formatNumber(gain, 1))} dB`;
 /** From so many LUFS up it is called so; the first that fits. */
 /** @type {[number, string][]} */
 const LOUDNESS = [
@@ -34,7 +34,7 @@ function heardWords(pair) {
 function loudnessWords(value) {
   if (typeof value !== "number") return "";
   const [, word] = LOUDNESS.find(([from]) => value >= from) ?? LOUDNESS[3];
-  return t("gallery.loudness_words", { lufs: minus(value.toFixed(0)), how: t(`gallery.loudness_${word}`) });
+  return t("gallery.loudness_words", { lufs: minus(formatNumber(value)), how: t(`gallery.loudness_${word}`) });
 }
 const whenWords = (created) => {
   const at = new Date(textOf(created));

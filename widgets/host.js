@@ -224,6 +224,10 @@ function followTheme(root, repaint = () => {}) {
 
 const cssColour = (root, name) => getComputedStyle(root).getPropertyValue(`--${name}`).trim() || "#888";
 
+/** A number as the reader's language writes it, with so many digits after its point. */
+const formatNumber = (value, digits = 0) =>
+  new Intl.NumberFormat(language(), { minimumFractionDigits: digits, maximumFractionDigits: digits }).format(value);
+const formatSeconds = (value, digits = 1) => t("common.seconds", { n: formatNumber(value, digits) });
 function formatTime(seconds) {
   if (!Number.isFinite(seconds)) return "–:––";
   const whole = Math.max(0, Math.floor(seconds + 1e-6));

@@ -84,7 +84,8 @@ export default mount("Plan", [["Ctrl Enter", "plan.key_make"]], (host) => {
       );
       set = (v) => {
         const text = v == null ? "" : String(v);
-        if (text && ![...input.options].some((o) => o.value === text)) input.append(h("option", { value: text }, say(text)));
+        if (text && ![...input.options].some((o) => o.value === text))
+          input.append(h("option", { value: text }, say(text)));
         input.value = text;
       };
     } else {
@@ -149,7 +150,7 @@ export default mount("Plan", [["Ctrl Enter", "plan.key_make"]], (host) => {
   }
   const SHORT = {
     bpm: (v) => `${v} bpm`,
-    seconds: (v) => `${v} s`,
+    seconds: (v) => t("common.seconds", { n: v }),
     timesignature: (v) => (v === "6" ? "6/8" : `${v}/4`),
     language: (v) => (v === "unknown" ? "" : textOf(v)),
   };

@@ -54,7 +54,7 @@ export default mount(
     const loud = h("span.tiny.num.loud");
     const decibels = () => {
       const value = Number(volume.value),
-        words = value > 0 ? `${(20 * Math.log10(value)).toFixed(0).replace("-", "−")} dB` : t("player.silent");
+        words = value > 0 ? `${formatNumber(20 * Math.log10(value)).replace("-", "−")} dB` : t("player.silent");
       setText(loud, words);
       volume.setAttribute("aria-valuetext", words);
       volume.title = `${t("player.volume")}: ${words}`;
@@ -192,7 +192,10 @@ export default mount(
         lines = listOf(track().lines).filter(Array.isArray);
       setText(time, `${formatTenths(at)} / ${formatTime(seconds)}`);
       wave.canvas.setAttribute("aria-valuenow", at.toFixed(1));
-      wave.canvas.setAttribute("aria-valuetext", t("player.at_of", { at: at.toFixed(1), all: seconds.toFixed(1) }));
+      wave.canvas.setAttribute(
+        "aria-valuetext",
+        t("player.at_of", { at: formatNumber(at, 1), all: formatNumber(seconds, 1) }),
+      );
       setText(line, lines.reverse().find(([from]) => from <= at + 0.05)?.[1] ?? "");
       wave.paint();
     }

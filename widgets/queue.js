@@ -156,7 +156,7 @@ export default mount("Runs", [["X", "queue.key_stop"]], (host) => {
               : wordOf(row.state),
       );
       setText(view.title, row.title);
-      setText(view.time, over ? (row.took != null ? `${numberOf(row.took).toFixed(1)} s` : "") : `${percent} %`);
+      setText(view.time, over ? (row.took != null ? formatSeconds(numberOf(row.took)) : "") : `${percent} %`);
       setText(view.wait, !over && row.eta != null ? t("queue.to_go", { wait: formatWait(row.eta) }) : "");
       view.bar.firstChild.style.width = `${percent}%`;
       view.bar.setAttribute("aria-valuenow", String(percent));
@@ -180,7 +180,7 @@ export default mount("Runs", [["X", "queue.key_stop"]], (host) => {
     setText(toggle, opened ? t("queue.hide") : t("queue.show"));
     if (past.length) {
       const [first] = past,
-        took = first.took != null ? `${numberOf(first.took).toFixed(1)} s` : "";
+        took = first.took != null ? formatSeconds(numberOf(first.took)) : "";
       setText(finished, `${wordOf(first.state)}: ${textOf(first.title)}${took ? `, ${took}` : ""}`);
       setText(more, past.length > 1 ? t("queue.and_more", { n: past.length - 1 }) : "");
     }
