@@ -136,7 +136,14 @@ def test_no_words_are_left_in_the_browser_halves() -> None:
 NOTEBOOK_ONLY = ("ui/__init__.py", "ui/formatters.py", "ui/run_display.py", "ui/session_card.py", "ui/notebook.py",
                  "ui/controllers/base.py")  # fmt: skip
 """Rooms of the page whose words only a notebook's own output shows, which stays English; and names of classes."""
-BESIDE_THE_PAGE = ("jobs/progress.py", "takes/page.py", "takes/verdict.py", "engines/contract.py", "plan/report", "serve/")
+BESIDE_THE_PAGE = (
+    "jobs/progress.py",
+    "takes/page.py",
+    "takes/verdict.py",
+    "engines/contract.py",
+    "plan/report",
+    "serve/",
+)
 """Outside the page: progress bars of a cell, exported pages, reports, answers of the server before there is a page."""
 SHOWN_ELSEWHERE = ("jobs/", "audio/", "listen/", "takes/", "engines/", "prompt/", "plan/", "session.py")
 """Rooms whose sentences (remarks, notes, verdicts) reach the page."""
@@ -170,7 +177,13 @@ def not_shown(tree: ast.AST) -> set[int]:
             skipped |= {id(part) for part in node.values if isinstance(part, ast.Constant)}
             skipped |= {id(inner) for part in node.values if isinstance(part, ast.FormattedValue) and part.format_spec
                         for inner in ast.walk(part.format_spec)}  # fmt: skip
-        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("debug", "info", "warning", "exception", "compile"):
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in (
+            "debug",
+            "info",
+            "warning",
+            "exception",
+            "compile",
+        ):
             skipped |= {id(inner) for argument in node.args for inner in ast.walk(argument)}
         for annotation in (getattr(node, "annotation", None), getattr(node, "returns", None)):
             skipped |= {id(inner) for inner in ast.walk(annotation)} if isinstance(annotation, ast.AST) else set()
@@ -214,3 +227,34 @@ def test_the_extraction_finds_labels_hints_verdicts_banners_and_remarks() -> Non
         "{} is used with shift {}; with {} its steps fall where it did not learn.",
         "{} Only its sound was taken.",
     } <= found
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_every_form_of_a_derived_title_is_told_and_its_words_stay(language: str) -> None:
+    for form in ("Cover of {title}", "Drums of {title}", "Bass added to {title} 1–2 s", "{title} with drums and bass",
+                 "{title}, repainted 8–12 s", "{title}, varied 0.3", "{title}, extended", "{title}, step 6/16"):  # fmt: skip
+        told = locale.translate(form, language)
+        assert told != form
+        assert told.count("{title}") == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            "The disk refused: no space left on device. Nothing already kept was lost. The take stays in memory while this "
+            "session runs; press Save again once there is room.",
+            "磁盘拒绝写入：磁盘空间不足。已保存的内容没有丢失。作品在会话运行期间留在内存中；有空间后请按“再次保存”。",
+        ),
+        (
+            "turbo: 2.1 GB more; the others stay loaded beside it; batch 2.",
+            "turbo：还需 2.1 GB; 其他模型保持载入; 每批 2 个",
+        ),
+        (
+            "Tempo lies between 30 and 300 with this checkpoint, not at 'so'.",
+            "在当前模型中，速度在 30 和 300 之间，不能是 'so'。",
+        ),
+    ],
+)
+def test_sentences_and_words_of_ours_inside_a_sentence_are_told_too(said: str, told: str) -> None:
+    assert locale.translate(said, "zh") == told

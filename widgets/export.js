@@ -162,7 +162,7 @@ export default mount("Export", [], (host) => {
       takes = ids.length > 0 && !String(ids[0]).startsWith("audio-");
     setText(heading, ids.length > 1 ? t("export.title_several", { n: ids.length }) : t("export.title"));
     const seconds = formatNumber(numberOf(subject.seconds), 1);
-    setText(about, ids.length ? t("export.of", { title: textOf(subject.title), seconds }) : t("export.nothing"));
+    setText(about, ids.length ? t("export.of", { title: tellTitle(subject.title), seconds }) : t("export.nothing"));
     fields.bits.hidden = !listOf(one.bits).length;
     fields.bitrate.hidden = !listOf(one.bitrates).length;
     fields.rate.hidden = !listOf(one.rates).length;

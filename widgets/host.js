@@ -86,12 +86,37 @@ function say(text, depth = 2) {
     }
   }
   return text;
-  // A value is a word of ours, a sentence of ours, or somebody's own, which stays.
+  // A value is a word of ours or a list of them, a sentence of ours, or somebody's own, which stays.
   function inside(value) {
     const word = value.trim();
     if (Object.hasOwn(table.whole, word)) return table.whole[word];
+    const list = word.split(/, | and /);
+    if (list.length > 1 && list.every((one) => Object.hasOwn(table.whole, one)))
+      return new Intl.ListFormat(language()).format(list.map((one) => table.whole[one]));
     return depth && /\w \w.*[.…]$/s.test(word) ? say(word, depth - 1) : value;
   }
+}
+/**
+ * A take's title in the reader's language: "Drums of …" where that was made of another title; what somebody wrote stays.
+ * The list of takes says which are made so, for everything on the page.
+ */
+function tellTitle(title, depth = 6) {
+  title = textOf(title);
+  const [words, ...forms] = depth ? (pageState.titles?.get(title) ?? [title]) : [title];
+  if (!forms.length) return words;
+  return forms.reduce((told, form) => say(form).replace("{title}", () => told), tellTitle(words, depth - 1));
+    (told, form) => say(form).replace("{title}", () => told),
+    forms.length ? tellTitle(words, depth - 1) : words,
+  );
+}
+/** @param {{title: string, made_of: string[]}[]} cards */
+function keepTitles(cards) {
+  const before = JSON.stringify([...(pageState.titles ?? [])]);
+  pageState.titles = new Map(
+    cards.filter((one) => one.made_of?.length).map((one) => [one.title, textsOf(one.made_of)]),
+  );
+  for (const one of cards) if (!one.made_of?.length) pageState.titles.delete(one.title);
+  if (JSON.stringify([...pageState.titles]) !== before) broadcast("titles", {});
 }
 function keepSentences(tag, whole) {
   const escape = (part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");

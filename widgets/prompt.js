@@ -693,7 +693,7 @@ export default mount(
       !row?.source
         ? ""
         : host.text("source")
-          ? t("prompt.starts_from", { sound: host.text("source") })
+          ? t("prompt.starts_from", { sound: tellTitle(host.text("source")) })
           : t("prompt.pick");
     const showBusy = () => setText(busy, host.text("busy") ? say(host.text("busy")) : pageState.busy || "");
     function showErrors() {

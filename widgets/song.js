@@ -344,7 +344,7 @@ export default mount(
         h("button", { onclick: () => send("fill", { how }) }, t(`song.from_${how}`)),
       );
       const append = h("button", { onclick: () => send("append") }, t("song.append"));
-      append.title = textOf(hand.title);
+      append.title = tellTitle(hand.title);
       ways.replaceChildren(
         ...(rows.length
           ? [hand.id && append, clear, h("span.spring"), make]

@@ -432,7 +432,7 @@ export default mount(
         !hand.id
           ? t("stems.empty")
           : opened
-            ? textOf(hand.title)
+            ? tellTitle(hand.title)
             : cannot
               ? say(cannot)
               : t("stems.summary", { n: count }),

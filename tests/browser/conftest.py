@@ -70,7 +70,9 @@ def browser() -> Iterator[Any]:
 class Window:
     """A page with its complaints: failed requests and errors of our own making."""
 
-    def __init__(self, browser: Any, width: int = 1280, height: int = 900, dark: bool = False, locale: str = "en-GB") -> None:
+    def __init__(
+        self, browser: Any, width: int = 1280, height: int = 900, dark: bool = False, locale: str = "en-GB"
+    ) -> None:
         self.context = browser.new_context(
             viewport={"width": width, "height": height},
             color_scheme="dark" if dark else "light",

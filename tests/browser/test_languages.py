@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.prompt.tasks import Complete
 from acestep_lab.ui import assets, locale
 from tests.browser.conftest import Studio, Window, wait_for
 from tests.browser.test_studio import open_page, until
@@ -58,13 +60,19 @@ def test_a_chinese_browser_sees_chinese_at_once_and_english_stays_once_chosen(br
     page.locator(".acl-compose textarea").fill("slow dub")
     page.get_by_role("button", name="生成", exact=True).first.click()
     until(page, ".acl-waveform", "drawn", lambda s: s.startswith("take-"))
+    first = str(page.locator(".acl-waveform").first.get_attribute("data-drawn"))
+    takes = studio.session.start(Recipe("slow dub", seed=3, task=Complete(first, ("drums", "bass")))).takes()
+    studio.session.library.mark(takes[0].id, star=True)
+    page.locator(".acl-gallery input[type=search]").fill("slow")
+    wait_for(lambda: "slow dub（配鼓和贝斯）" in text_of(page), 20, "a derived title in Chinese, its words as they were")
     window.picture("studio-zh")
     page.set_viewport_size({"width": 390, "height": 800})
     window.picture("studio-zh-390")
     page.set_viewport_size({"width": 1280, "height": 900})
     page.locator("select.language").select_option("en")
     roots(page, "en")
-    assert "Tempo" in text_of(page) and "速度" not in text_of(page)
+    assert "Tempo" in text_of(page)
+    assert "速度" not in text_of(page)
     page.reload()
     page.wait_for_selector(".acl-gallery[data-ready]", state="attached")
     roots(page, "en")
