@@ -97,7 +97,7 @@ function say(text, depth = 2) {
   }
 }
 /**
- * A take's title in the reader's language: "Drums of …" where that was made of another title; what somebody wrote stays.
+ * A title in the reader's language: "Drums of …" where that was made of another title; what somebody wrote stays.
  * The list of takes says which are made so, for everything on the page.
  */
 function tellTitle(title, depth = 6) {
@@ -105,9 +105,6 @@ function tellTitle(title, depth = 6) {
   const [words, ...forms] = depth ? (pageState.titles?.get(title) ?? [title]) : [title];
   if (!forms.length) return words;
   return forms.reduce((told, form) => say(form).replace("{title}", () => told), tellTitle(words, depth - 1));
-    (told, form) => say(form).replace("{title}", () => told),
-    forms.length ? tellTitle(words, depth - 1) : words,
-  );
 }
 /** @param {{title: string, made_of: string[]}[]} cards */
 function keepTitles(cards) {

@@ -62,7 +62,7 @@ def test_a_chinese_browser_sees_chinese_at_once_and_english_stays_once_chosen(br
     until(page, ".acl-waveform", "drawn", lambda s: s.startswith("take-"))
     first = str(page.locator(".acl-waveform").first.get_attribute("data-drawn"))
     takes = studio.session.start(Recipe("slow dub", seed=3, task=Complete(first, ("drums", "bass")))).takes()
-    studio.session.library.mark(takes[0].id, star=True)
+    studio.session.library.keep(takes[0])
     page.locator(".acl-gallery input[type=search]").fill("slow")
     wait_for(lambda: "slow dub（配鼓和贝斯）" in text_of(page), 20, "a derived title in Chinese, its words as they were")
     window.picture("studio-zh")
