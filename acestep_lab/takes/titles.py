@@ -167,7 +167,7 @@ def taken_apart(title: str, task: Mapping[str, Any]) -> list[str]:
     language, and leaves the words as they were written. Not for titles given by hand.
     """
     make = _FORMS.get(str(task.get("task", "")))
-    forms = []
+    forms: list[str] = []
     for pattern in (_NUMBER, _STEP):
         if found := pattern.fullmatch(title):
             title, form = found[1], f"{{title}}{found[2]}"

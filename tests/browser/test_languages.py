@@ -64,7 +64,9 @@ def test_a_chinese_browser_sees_chinese_at_once_and_english_stays_once_chosen(br
     takes = studio.session.start(Recipe("slow dub", seed=3, task=Complete(first, ("drums", "bass")))).takes()
     studio.session.library.keep(takes[0])
     page.locator(".acl-gallery input[type=search]").fill("slow")
-    wait_for(lambda: "slow dub（配鼓和贝斯）" in text_of(page), 20, "a derived title in Chinese, its words as they were")
+    wait_for(
+        lambda: "slow dub（配鼓和贝斯）" in text_of(page), 20, "a derived title in Chinese, its words as they were"
+    )
     window.picture("studio-zh")
     page.set_viewport_size({"width": 390, "height": 800})
     window.picture("studio-zh-390")
