@@ -123,9 +123,138 @@ def test_no_words_are_left_in_the_browser_halves() -> None:
     left = []
     for path in sorted(assets.folder().glob("*.js")):
         text = _COMMENT.sub("", path.read_text(encoding="utf-8"))
-        text = re.sub(r"mount\(\s*\"[A-Za-z ]+\"", "mount(", text)
+        text = re.sub(r"(mount|titleOf)\(\s*\"[A-Za-z ]+\"", "(", text)
         for found in _SEEN.finditer(text):
             said = found[1] if found[1] is not None else re.sub(r"\$\{[^}]*\}", "", found[2])
             if _WORDS.search(said) and not _NO_WORDS.match(said) and not re.search(r"[{};]|--|^M\d|px|var\(", said):
                 left.append(f"{path.name}: {said[:80]}")
     assert not left, "\n".join(left)
+
+
+# -- what is shown without being raised --------------------------------------------------------------------------------
+
+NOTEBOOK_ONLY = ("ui/__init__.py", "ui/formatters.py", "ui/run_display.py", "ui/session_card.py", "ui/notebook.py",
+                 "ui/controllers/base.py")  # fmt: skip
+"""Rooms of the page whose words only a notebook's own output shows, which stays English; and names of classes."""
+BESIDE_THE_PAGE = (
+    "jobs/progress.py",
+    "takes/page.py",
+    "takes/verdict.py",
+    "engines/contract.py",
+    "plan/report",
+    "serve/",
+)
+"""Outside the page: progress bars of a cell, exported pages, reports, answers of the server before there is a page."""
+SHOWN_ELSEWHERE = ("jobs/", "audio/", "listen/", "takes/", "engines/", "prompt/", "plan/", "session.py")
+"""Rooms whose sentences (remarks, notes, verdicts) reach the page."""
+_SHORT = re.compile(r"[A-Z][a-z]+")
+_SENTENCE = re.compile(r"(^|[\s}(“])[a-zA-Z]+ .*[a-z)}`'”][.…]$", re.DOTALL)
+_MARKUP = re.compile(r"[<>]|^#|^[A-Z][a-z]+[A-Z]\w*$|^\w+\.\w+$|::|--|\n.*\n", re.DOTALL)
+NO_WORDS_OF_OURS = {
+    "Lego": "a task's name in code", "Extract": "a task's name in code", "Retake": "a task's name in code",
+    "Text": "a kind of field in code", "Auto": "a value in code",
+    "Text2Music": "a task's name in code", "Adapters": "a component's class", "Gallery": "a component's class",
+    "Export": "a component's class", "Player": "a component's class", "Tabs": "a component's class",
+    "Topbar": "a component's class", "Pane": "an ending of class names", "Widget": "an ending of class names",
+    "Region({}, {})": "code",
+    "{} uses names that belong to {}: {}.": "a programmer's mistake",
+    "{} does not say how its field {} is read.": "a programmer's mistake",
+    "A studio has no {}; its components are {}.": "Python's own, no page asks for it",
+    "low quality, muffled, noisy": "an example to type over",
+    "All files of the kinds stem and residual at 0 dB add up to the mix.": "written into a zip's manifest",
+    "A manifest": "written into a zip",
+}  # fmt: skip
+"""Strings that look like words and are none that a page shows, with the reason."""
+
+
+def not_shown(tree: ast.AST) -> set[int]:
+    """Docstrings, annotations, log lines, and the parts of an f-string that are no values."""
+    skipped: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            skipped.add(id(node.value))
+        if isinstance(node, ast.JoinedStr):
+            skipped |= {id(part) for part in node.values if isinstance(part, ast.Constant)}
+            skipped |= {id(inner) for part in node.values if isinstance(part, ast.FormattedValue) and part.format_spec
+                        for inner in ast.walk(part.format_spec)}  # fmt: skip
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in (
+            "debug",
+            "info",
+            "warning",
+            "exception",
+            "compile",
+        ):
+            skipped |= {id(inner) for argument in node.args for inner in ast.walk(argument)}
+        for annotation in (getattr(node, "annotation", None), getattr(node, "returns", None)):
+            skipped |= {id(inner) for inner in ast.walk(annotation)} if isinstance(annotation, ast.AST) else set()
+    return skipped
+
+
+def strings_of(tree: ast.AST) -> Iterator[str]:
+    """Every text of a module that somebody may come to read, with {} for its values."""
+    skipped = not_shown(tree)
+    for node in ast.walk(tree):
+        whole = isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
+        if whole and id(node) not in skipped:
+            yield re.sub(r"\{\w+(!r)?\}", "{}", template_of(node)).strip()  # type: ignore[arg-type]
+
+
+def shown_texts() -> Iterator[tuple[str, str]]:
+    """What looks like words for people: on the page's own floor any, elsewhere whole sentences."""
+    for name, tree in sources("ui/", *SHOWN_ELSEWHERE):
+        if name in NOTEBOOK_ONLY or name.startswith(BESIDE_THE_PAGE):
+            continue
+        for text in strings_of(tree):
+            short = name.startswith("ui/") and _SHORT.match(text)
+            if is_said(text) and (short or _SENTENCE.search(text)) and not _MARKUP.search(text):
+                yield name, text
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_every_text_that_python_shows_has_its_translation(language: str) -> None:
+    known = locale.sentences(language)
+    missing = {f"{name}: {text}" for name, text in shown_texts() if text not in known and text not in NO_WORDS_OF_OURS}
+    assert not missing, "\n".join(sorted(missing))
+
+
+def test_the_extraction_finds_labels_hints_verdicts_banners_and_remarks() -> None:
+    found = {text for _, text in shown_texts()}
+    assert {
+        "Tempo",
+        "The scale the song stands in.",
+        "Stopped. The steps so far can still be heard and kept.",
+        "Nothing differs: all {} samples are the same.",
+        "{} is used with shift {}; with {} its steps fall where it did not learn.",
+        "{} Only its sound was taken.",
+    } <= found
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_every_form_of_a_derived_title_is_told_and_its_words_stay(language: str) -> None:
+    for form in ("Cover of {title}", "Drums of {title}", "Bass added to {title} 1–2 s", "{title} with drums and bass",
+                 "{title}, repainted 8–12 s", "{title}, varied 0.3", "{title}, extended", "{title}, step 6/16"):  # fmt: skip
+        told = locale.translate(form, language)
+        assert told != form
+        assert told.count("{title}") == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            "The disk refused: no space left on device. Nothing already kept was lost. The take stays in memory while this "
+            "session runs; press Save again once there is room.",
+            "磁盘拒绝写入：磁盘空间不足。已保存的内容没有丢失。作品在会话运行期间留在内存中；有空间后请按“再次保存”。",
+        ),
+        (
+            "turbo: 2.1 GB more; the others stay loaded beside it; batch 2.",
+            "turbo：还需 2.1 GB; 其他模型保持载入; 每批 2 个",
+        ),
+        (
+            "Tempo lies between 30 and 300 with this checkpoint, not at 'so'.",
+            "在当前模型中，速度在 30 和 300 之间，不能是 'so'。",
+        ),
+    ],
+)
+def test_sentences_and_words_of_ours_inside_a_sentence_are_told_too(said: str, told: str) -> None:
+    assert locale.translate(said, "zh") == told

@@ -14,7 +14,7 @@ from acestep_lab.prompt.tasks import Complete, Cover, Extend, Extract, FlowEdit,
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.lineage import relatives
 from acestep_lab.takes.take import Take
-from acestep_lab.takes.titles import LONGEST_FILE, TitleParts, cut, file_name, title, titles
+from acestep_lab.takes.titles import LONGEST_FILE, TitleParts, cut, file_name, taken_apart, title, titles
 from tests.pretend import tone
 
 SOURCE = "take-0a1b2c3d"
@@ -145,3 +145,28 @@ def test_a_family_is_all_that_came_before_and_after_and_ends_in_a_circle() -> No
     assert set(relatives("e", parents, lambda id: ("older",) if id == "lost" else ())) == {"e", "lost", "older"}
     many = {f"n{i}": ("root",) for i in range(500)}
     assert len(relatives("root", many, most=50)) == 50
+
+
+@pytest.mark.parametrize(
+    ("title_", "task", "parts"),
+    [
+        (
+            "Drums of night train #2",
+            {"task": "Extract", "stem": "drums"},
+            ["night train", "Drums of {title}", "{title} #2"],
+        ),
+        ("night train, extended", {"task": "Extend"}, ["night train", "{title}, extended"]),
+        ("slow dub, step 6/16", {"task": "Text2Music"}, ["slow dub", "{title}, step 6/16"]),
+        ("slow dub", {"task": "Text2Music"}, []),
+        ("my own name", {"task": "Extend"}, []),
+        ("a {title} of mine, extended", {"task": "Extend"}, ["a {title} of mine", "{title}, extended"]),
+    ],
+)
+def test_a_derived_title_is_taken_apart_into_words_and_forms(
+    title_: str, task: dict[str, str], parts: list[str]
+) -> None:
+    assert taken_apart(title_, task) == parts
+    words, *forms = parts or [title_]
+    for form in forms:
+        words = form.replace("{title}", words)
+    assert words == title_

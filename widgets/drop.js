@@ -27,7 +27,7 @@ export default mount("Bring in a sound", [], (host) => {
     },
   });
   const zone = h("label.zone", { title: t("drop.hint") }, h("span", {}, t("drop.zone")), input);
-  const megabytes = (bytes) => Math.round(bytes / 2 ** 20).toLocaleString(language());
+  const megabytes = (bytes) => formatNumber(bytes / 2 ** 20);
 
   // -- files, one after another
   /** @param {File[]} files */

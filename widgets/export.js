@@ -135,7 +135,7 @@ export default mount("Export", [], (host) => {
   function megabytes(bytes) {
     return bytes < 1e6
       ? t("export.kilobytes", { n: Math.max(1, Math.round(bytes / 1e3)) })
-      : t("export.megabytes", { n: (bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0) });
+      : t("export.megabytes", { n: formatNumber(bytes / 1e6, bytes < 1e7 ? 1 : 0) });
   }
   function bytesAbout() {
     const subject = host.table("subject"),
@@ -161,8 +161,8 @@ export default mount("Export", [], (host) => {
       zip = form.value === "zip",
       takes = ids.length > 0 && !String(ids[0]).startsWith("audio-");
     setText(heading, ids.length > 1 ? t("export.title_several", { n: ids.length }) : t("export.title"));
-    const seconds = numberOf(subject.seconds).toFixed(1);
-    setText(about, ids.length ? t("export.of", { title: textOf(subject.title), seconds }) : t("export.nothing"));
+    const seconds = formatNumber(numberOf(subject.seconds), 1);
+    setText(about, ids.length ? t("export.of", { title: tellTitle(subject.title), seconds }) : t("export.nothing"));
     fields.bits.hidden = !listOf(one.bits).length;
     fields.bitrate.hidden = !listOf(one.bitrates).length;
     fields.rate.hidden = !listOf(one.rates).length;

@@ -7,7 +7,7 @@ const MOST_CHIPS = 4;
 const STANDING = ["", "title", "tempo", "key", "meter", "loudness", "length", "seed", "task", "when"];
 const valueOf = (v) => (Array.isArray(v) ? textsOf(v).join("–") : typeof v === "boolean" ? String(v) : textOf(v));
 const minus = (text) => textOf(text).replace("-", "−");
-const decibels = (gain) => `${minus(gain.toFixed(1))} dB`;
+const decibels = (gain) => `${minus(formatNumber(gain, 1))} dB`;
 /** From so many LUFS up it is called so; the first that fits. */
 /** @type {[number, string][]} */
 const LOUDNESS = [
@@ -34,7 +34,7 @@ function heardWords(pair) {
 function loudnessWords(value) {
   if (typeof value !== "number") return "";
   const [, word] = LOUDNESS.find(([from]) => value >= from) ?? LOUDNESS[3];
-  return t("gallery.loudness_words", { lufs: minus(value.toFixed(0)), how: t(`gallery.loudness_${word}`) });
+  return t("gallery.loudness_words", { lufs: minus(formatNumber(value)), how: t(`gallery.loudness_${word}`) });
 }
 const whenWords = (created) => {
   const at = new Date(textOf(created));
@@ -257,7 +257,7 @@ export default mount(
       chosen = chosen.filter((one) => one !== id);
       if (playingId === id) single.pause();
       host.send("bin", { ids: [id] });
-      setText(undone, t("gallery.is_in_the_bin", { title: info?.title ?? id }));
+      setText(undone, t("gallery.is_in_the_bin", { title: tellTitle(info?.title ?? id) }));
       undo.hidden = false;
       undo.dataset.take = id;
       step(id, 1) || step(id, -1);
@@ -362,7 +362,7 @@ export default mount(
           setText(play, on ? "❚❚" : "▶");
           play.setAttribute(
             "aria-label",
-            t(on ? "gallery.pause_it" : "gallery.play_it", { title: known.get(id).title }),
+            t(on ? "gallery.pause_it" : "gallery.play_it", { title: tellTitle(known.get(id).title) }),
           );
         },
         rename: () => {
@@ -384,14 +384,14 @@ export default mount(
             },
           ),
         update(next) {
-          setText(title, next.title);
+          setText(title, tellTitle(next.title));
           title.title = [textOf(next.words), t("gallery.rename_title")].filter(Boolean).join("\n");
           setText(facts, [formatTime(next.seconds), ...next.facts.map(say)].join("  ·  "));
           setText(note, textOf(next.note));
           star.setAttribute("aria-pressed", String(Boolean(next.star)));
           setText(star, next.star ? "★" : "☆");
-          more.setAttribute("aria-label", t("gallery.more_of", { title: next.title }));
-          node.setAttribute("aria-label", next.title);
+          more.setAttribute("aria-label", t("gallery.more_of", { title: tellTitle(next.title) }));
+          node.setAttribute("aria-label", tellTitle(next.title));
           view.sounds(playingId === id && !single.paused);
           node.classList.toggle("selected", host.get("selected") === id);
           chips.replaceChildren(...chipsOf(next));
@@ -464,7 +464,7 @@ export default mount(
             "button.chip.parent",
             { title: t("gallery.made_from"), onclick: () => reveal(from) },
             "↰ ",
-            known.get(from)?.title ?? t("gallery.its_source"),
+            tellTitle(known.get(from)?.title) || t("gallery.its_source"),
           ),
         ...differs.map(([k, v]) => h("span.chip", {}, `${say(k.replaceAll("_", " "))} ${valueOf(v)}`)),
       ].filter(Boolean);
@@ -640,7 +640,7 @@ export default mount(
             {},
             h(
               "button.plain.icon",
-              { "aria-label": t("gallery.play_it", { title: c.title }), onclick: () => playTake(c.id) },
+              { "aria-label": t("gallery.play_it", { title: tellTitle(c.title) }), onclick: () => playTake(c.id) },
               "▶",
             ),
           ),
@@ -650,7 +650,7 @@ export default mount(
             h(
               "button.plain.title",
               { title: textOf(c.words) || null, onclick: () => host.send("select", { id: c.id }) },
-              `${c.star ? "★ " : ""}${c.title}`,
+              `${c.star ? "★ " : ""}${tellTitle(c.title)}`,
             ),
           ),
           h("td", {}, heardWords(tableOf(tempo))),
@@ -702,7 +702,7 @@ export default mount(
         cells.set(id, { id, canvas: s.canvas, paint: s.paint, close: s.close });
         return h(
           "td",
-          { title: info.title },
+          { title: tellTitle(info.title) },
           s.canvas,
           h(
             "div.row",
@@ -885,7 +885,8 @@ export default mount(
     const called = (id, ids) => {
       const own = known.get(id),
         same = ids.some((other) => other !== id && known.get(other)?.title === own?.title);
-      return same ? [own?.title, ...textsOf(own?.facts).map(say)].join("  ·  ") : (own?.title ?? id);
+      const name = tellTitle(own?.title ?? id);
+      return same ? [name, ...textsOf(own?.facts).map(say)].join("  ·  ") : name;
     };
     /** A lane's waveform on the common axis; a click goes there, a drag loops what it spans. */
     function laneWave(id) {
@@ -1104,6 +1105,7 @@ export default mount(
     function show() {
       cards = tablesOf(host.get("cards")).map(readCard);
       for (const one of cards) known.set(one.id, one);
+      keepTitles(cards);
       showHead();
       showBin();
       showRows();

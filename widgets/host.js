@@ -68,22 +68,52 @@ function t(key, values = {}) {
   return String(found).replace(/\{(\w+)\}/g, (whole, name) => (name in values ? textOf(values[name]) : whole));
 }
 /** What Python said, in the reader's language. Never for words somebody wrote: titles, captions, lyrics. */
-function say(text) {
+function say(text, depth = 2) {
   text = textOf(text);
   const table = pageState.sentences[language()];
   if (!table || !text) return text;
   if (Object.hasOwn(table.whole, text)) return table.whole[text];
+  if (text.trim() !== text) return say(text.trim(), depth);
+  // A sentence put together of clauses, all of them ours, is told clause by clause.
+  const clauses = depth ? text.replace(/\.$/, "").split("; ") : [];
+  const told = clauses.map((one) => say(one, 0));
+  if (told.length > 1 && told.every((one, place) => one !== clauses[place])) return told.join("; ");
   for (const [pattern, template] of table.patterns) {
     const found = pattern.exec(text);
     if (found) {
       let next = 1;
-      return template.replace(/\{(\d*)\}/g, (_, place) => {
-        const value = found[place ? Number(place) : next++] ?? "";
-        return Object.hasOwn(table.whole, value) ? table.whole[value] : value;
-      });
+      return template.replace(/\{(\d*)\}/g, (_, place) => inside(found[place ? Number(place) : next++] ?? ""));
     }
   }
   return text;
+  // A value is a word of ours or a list of them, a sentence of ours, or somebody's own, which stays.
+  function inside(value) {
+    const word = value.trim();
+    if (Object.hasOwn(table.whole, word)) return table.whole[word];
+    const list = word.split(/, | and /);
+    if (list.length > 1 && list.every((one) => Object.hasOwn(table.whole, one)))
+      return new Intl.ListFormat(language()).format(list.map((one) => table.whole[one]));
+    return depth && /\w \w.*[.…]$/s.test(word) ? say(word, depth - 1) : value;
+  }
+}
+/**
+ * A title in the reader's language: "Drums of …" where that was made of another title; what somebody wrote stays.
+ * The list of takes says which are made so, for everything on the page.
+ */
+function tellTitle(title, depth = 6) {
+  title = textOf(title);
+  const [words, ...forms] = depth ? (pageState.titles?.get(title) ?? [title]) : [title];
+  if (!forms.length) return words;
+  return forms.reduce((told, form) => say(form).replace("{title}", () => told), tellTitle(words, depth - 1));
+}
+/** @param {{title: string, made_of: string[]}[]} cards */
+function keepTitles(cards) {
+  const before = JSON.stringify([...(pageState.titles ?? [])]);
+  pageState.titles = new Map(
+    cards.filter((one) => one.made_of?.length).map((one) => [one.title, textsOf(one.made_of)]),
+  );
+  for (const one of cards) if (!one.made_of?.length) pageState.titles.delete(one.title);
+  if (JSON.stringify([...pageState.titles]) !== before) broadcast("titles", {});
 }
 function keepSentences(tag, whole) {
   const escape = (part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
@@ -216,6 +246,10 @@ function followTheme(root, repaint = () => {}) {
 
 const cssColour = (root, name) => getComputedStyle(root).getPropertyValue(`--${name}`).trim() || "#888";
 
+/** A number as the reader's language writes it, with so many digits after its point. */
+const formatNumber = (value, digits = 0) =>
+  new Intl.NumberFormat(language(), { minimumFractionDigits: digits, maximumFractionDigits: digits }).format(value);
+const formatSeconds = (value, digits = 1) => t("common.seconds", { n: formatNumber(value, digits) });
 function formatTime(seconds) {
   if (!Number.isFinite(seconds)) return "–:––";
   const whole = Math.max(0, Math.floor(seconds + 1e-6));

@@ -97,8 +97,11 @@ export default mount(
       span.style.width = `${Math.min(100 - (100 * from) / total, (100 * WINDOW) / total)}%`;
       frame.setAttribute("aria-valuemax", String(Math.max(0, total - WINDOW)));
       frame.setAttribute("aria-valuenow", from.toFixed(1));
-      frame.setAttribute("aria-valuetext", t("latent.from_to", { from: from.toFixed(1), to: end.toFixed(1) }));
-      setText(hear, t("latent.hear", { s: from.toFixed(1) }));
+      frame.setAttribute(
+        "aria-valuetext",
+        t("latent.from_to", { from: formatNumber(from, 1), to: formatNumber(end, 1) }),
+      );
+      setText(hear, t("latent.hear", { s: formatNumber(from, 1) }));
     }
     function listenAt(seconds) {
       from = Math.max(0, Math.min(host.number("seconds") - WINDOW, seconds));
@@ -157,7 +160,7 @@ export default mount(
         every = TICKS.find((one) => total / one <= many) ?? 600,
         marks = [];
       for (let at = 0; total && at <= total * 0.97; at += every)
-        marks.push(h("span.num", { style: `left:${(100 * at) / total}%` }, `${at} s`));
+        marks.push(h("span.num", { style: `left:${(100 * at) / total}%` }, t("common.seconds", { n: at })));
       times.replaceChildren(...marks);
       const latent = found.kind === "latent",
         rows = listOf(found.axis).filter(Array.isArray);
@@ -217,7 +220,7 @@ export default mount(
       written.style.width = `${100 * share}%`;
       progress.setAttribute("aria-valuenow", String(Math.round(100 * share)));
       progress.setAttribute("aria-label", t("titles.Watch"));
-      setText(tokens, t("latent.written", { done: (share * seconds).toFixed(1), of: seconds.toFixed(1) }));
+      setText(tokens, t("latent.written", { done: formatNumber(share * seconds, 1), of: formatNumber(seconds, 1) }));
       for (const name of VIEWS) tabs[name].setAttribute("aria-pressed", String(name === view));
       seg.hidden = !sounds();
       for (const button of [hear, keep]) button.hidden = step < 0 || isTake(step);
@@ -298,7 +301,8 @@ export default mount(
     );
     const card = foldingCard(host, {
       title: t("titles.Watch"),
-      brief: () => t("latent.brief", { n: host.number("steps") && reached() + 1, s: host.number("took").toFixed(1) }),
+      brief: () =>
+        t("latent.brief", { n: host.number("steps") && reached() + 1, s: formatNumber(host.number("took"), 1) }),
       wants: () => Boolean(host.get("live")) || Boolean(host.get("unfolded")),
       extras: [song, stop],
       body: [waiting, calm, picturesOf, note, error, told],

@@ -95,7 +95,7 @@ export default mount(
                 onclick: () => go(s.line),
               },
               h("span.name", {}, `${s.known ? "" : "? "}${say(s.tag)}${s.modifier ? ` · ${textOf(s.modifier)}` : ""}`),
-              h("span.tiny.num", {}, t("lyrics.seconds", { n: s.seconds.toFixed(0) })),
+              h("span.tiny.num", {}, t("lyrics.seconds", { n: formatNumber(s.seconds) })),
             ),
             h("div.len", { style: `width:${Math.min(100, (100 * s.seconds) / Math.max(needed, duration || 0, 1))}%` }),
           ),
@@ -106,7 +106,10 @@ export default mount(
         off
           ? t("lyrics.no_voice")
           : found.length
-            ? t(duration ? "lyrics.about_in" : "lyrics.about", { n: needed.toFixed(0), total: duration.toFixed(0) })
+            ? t(duration ? "lyrics.about_in" : "lyrics.about", {
+                n: formatNumber(needed),
+                total: formatNumber(duration),
+              })
             : t("lyrics.no_words"),
       );
       room.hidden = !duration || off || !found.length;

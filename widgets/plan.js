@@ -80,11 +80,12 @@ export default mount("Plan", [["Ctrl Enter", "plan.key_make"]], (host) => {
         "select",
         { "aria-label": row.label, onchange: () => host.send("edit", { field: row.name, value: input.value || null }) },
         h("option", { value: "" }, "–"),
-        row.options.map((o) => h("option", { value: o }, o)),
+        row.options.map((o) => h("option", { value: o }, say(o))),
       );
       set = (v) => {
         const text = v == null ? "" : String(v);
-        if (text && ![...input.options].some((o) => o.value === text)) input.append(h("option", { value: text }, text));
+        if (text && ![...input.options].some((o) => o.value === text))
+          input.append(h("option", { value: text }, say(text)));
         input.value = text;
       };
     } else {
@@ -149,7 +150,7 @@ export default mount("Plan", [["Ctrl Enter", "plan.key_make"]], (host) => {
   }
   const SHORT = {
     bpm: (v) => `${v} bpm`,
-    seconds: (v) => `${v} s`,
+    seconds: (v) => t("common.seconds", { n: v }),
     timesignature: (v) => (v === "6" ? "6/8" : `${v}/4`),
     language: (v) => (v === "unknown" ? "" : textOf(v)),
   };

@@ -54,7 +54,7 @@ export default mount(
     const loud = h("span.tiny.num.loud");
     const decibels = () => {
       const value = Number(volume.value),
-        words = value > 0 ? `${(20 * Math.log10(value)).toFixed(0).replace("-", "−")} dB` : t("player.silent");
+        words = value > 0 ? `${formatNumber(20 * Math.log10(value)).replace("-", "−")} dB` : t("player.silent");
       setText(loud, words);
       volume.setAttribute("aria-valuetext", words);
       volume.title = `${t("player.volume")}: ${words}`;
@@ -163,13 +163,16 @@ export default mount(
       pair.setAttribute("aria-pressed", String(second));
       letters.forEach((one, place) => one.classList.toggle("on", (place === 1) === second));
       const name = hasParent()
-        ? t(second ? "player.pair_back" : "player.pair", { title: about.title })
+        ? t(second ? "player.pair_back" : "player.pair", { title: tellTitle(about.title) })
         : say(about.why);
       pair.title = name || t("player.no_parent_yet");
       pair.setAttribute("aria-label", `${t("player.pair_name")}: ${pair.title}`);
       host.root.dataset.heard = second ? "parent" : "this";
       const own = textsOf(track().facts).map(say).join("  ·  ");
-      setText(facts, waits ? t("player.fetching") : second ? t("player.hears_parent", { title: about.title }) : own);
+      setText(
+        facts,
+        waits ? t("player.fetching") : second ? t("player.hears_parent", { title: tellTitle(about.title) }) : own,
+      );
       facts.classList.toggle("other", second);
     }
     function showStar() {
@@ -192,10 +195,18 @@ export default mount(
         lines = listOf(track().lines).filter(Array.isArray);
       setText(time, `${formatTenths(at)} / ${formatTime(seconds)}`);
       wave.canvas.setAttribute("aria-valuenow", at.toFixed(1));
-      wave.canvas.setAttribute("aria-valuetext", t("player.at_of", { at: at.toFixed(1), all: seconds.toFixed(1) }));
+      wave.canvas.setAttribute(
+        "aria-valuetext",
+        t("player.at_of", { at: formatNumber(at, 1), all: formatNumber(seconds, 1) }),
+      );
       setText(line, lines.reverse().find(([from]) => from <= at + 0.05)?.[1] ?? "");
       wave.paint();
     }
+    const showTitle = () => {
+      setText(title, tellTitle(track().title) || t("player.nothing"));
+      title.title = tellTitle(track().title);
+    };
+    host.onClose(onBroadcast("titles", showTitle));
     function load() {
       const { id, seconds } = track();
       player.reset();
@@ -204,8 +215,7 @@ export default mount(
       region = null;
       asked = "";
       waits = false;
-      setText(title, track().title ?? t("player.nothing"));
-      title.title = textOf(track().title);
+      showTitle();
       wave.canvas.setAttribute("aria-valuemax", String(seconds ?? 0));
       button.disabled = !id;
       wave.canvas.hidden = time.hidden = tools.hidden = !id;

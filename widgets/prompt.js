@@ -212,13 +212,13 @@ export default mount(
           max: "1",
           step: "0.01",
           oninput: () => {
-            setText(number, Number(range.value).toFixed(2));
+            setText(number, formatNumber(Number(range.value), 2));
             editSoon(spec.name, () => Number(range.value));
           },
         });
         const set = (value) => {
           range.value = String(value ?? spec.default ?? 0);
-          setText(number, Number(range.value).toFixed(2));
+          setText(number, formatNumber(Number(range.value), 2));
         };
         return { input: h("div.row.share", {}, range, number), inputs: [range], set };
       },
@@ -401,6 +401,7 @@ export default mount(
     };
     const basic = h("div.grid.basic"),
       source = h("p.tiny");
+    const isSupplied = (name) => host.list("supplied").includes(name);
     const presets = h("select", {
       "aria-label": t("prompt.preset"),
       onchange: () => {
@@ -633,7 +634,9 @@ export default mount(
       );
       presets.replaceChildren(
         h("option", { value: "" }, t("prompt.presets")),
-        ...textsOf(host.get("presets")).map((name) => h("option", { value: name }, name)),
+        ...textsOf(host.get("presets")).map((name) =>
+          h("option", { value: name }, isSupplied(name) ? say(name) : name),
+        ),
       );
     }
     function showTask() {
@@ -690,7 +693,7 @@ export default mount(
       !row?.source
         ? ""
         : host.text("source")
-          ? t("prompt.starts_from", { sound: host.text("source") })
+          ? t("prompt.starts_from", { sound: tellTitle(host.text("source")) })
           : t("prompt.pick");
     const showBusy = () => setText(busy, host.text("busy") ? say(host.text("busy")) : pageState.busy || "");
     function showErrors() {
@@ -820,7 +823,7 @@ export default mount(
       ],
       show,
     );
-    host.watch(["forms", "presets"], () => {
+    host.watch(["forms", "presets", "supplied"], () => {
       build();
       show();
     });

@@ -155,12 +155,12 @@ export default mount("Runs", [["X", "queue.key_stop"]], (host) => {
               ? t("queue.stopping")
               : wordOf(row.state),
       );
-      setText(view.title, row.title);
-      setText(view.time, over ? (row.took != null ? `${numberOf(row.took).toFixed(1)} s` : "") : `${percent} %`);
+      setText(view.title, tellTitle(row.title));
+      setText(view.time, over ? (row.took != null ? formatSeconds(numberOf(row.took)) : "") : `${percent} %`);
       setText(view.wait, !over && row.eta != null ? t("queue.to_go", { wait: formatWait(row.eta) }) : "");
       view.bar.firstChild.style.width = `${percent}%`;
       view.bar.setAttribute("aria-valuenow", String(percent));
-      view.bar.setAttribute("aria-label", `${textOf(row.title)}: ${percent} %`);
+      view.bar.setAttribute("aria-label", `${tellTitle(row.title)}: ${percent} %`);
       view.bar.hidden = over;
       view.stop.hidden = over || !row.mine;
       view.stop.disabled = Boolean(row.stopping);
@@ -180,8 +180,8 @@ export default mount("Runs", [["X", "queue.key_stop"]], (host) => {
     setText(toggle, opened ? t("queue.hide") : t("queue.show"));
     if (past.length) {
       const [first] = past,
-        took = first.took != null ? `${numberOf(first.took).toFixed(1)} s` : "";
-      setText(finished, `${wordOf(first.state)}: ${textOf(first.title)}${took ? `, ${took}` : ""}`);
+        took = first.took != null ? formatSeconds(numberOf(first.took)) : "";
+      setText(finished, `${wordOf(first.state)}: ${tellTitle(first.title)}${took ? `, ${took}` : ""}`);
       setText(more, past.length > 1 ? t("queue.and_more", { n: past.length - 1 }) : "");
     }
     const paused = Boolean(host.get("paused"));
@@ -197,7 +197,7 @@ export default mount("Runs", [["X", "queue.key_stop"]], (host) => {
     broadcast("busy", {});
     if (fresh) look();
     const first = rows[0],
-      saying = first ? `${wordOf(first.state)}: ${textOf(first.title)}` : "";
+      saying = first ? `${wordOf(first.state)}: ${tellTitle(first.title)}` : "";
     if (saying !== told) {
       told = saying;
       setText(live, saying);

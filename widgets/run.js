@@ -23,7 +23,7 @@ export default mount("Run", [], (host) => {
     setText(
       time,
       over
-        ? t("run.took", { n: host.number("took").toFixed(1) })
+        ? t("run.took", { n: formatNumber(host.number("took"), 1) })
         : eta >= 0
           ? t("run.to_go", { percent, wait: formatWait(eta) })
           : t("run.percent", { percent }),

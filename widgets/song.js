@@ -83,7 +83,7 @@ export default mount(
       mark = h("div.mark", { "aria-hidden": "true", hidden: true }),
       board = h("div.board", {}, strip, head, mark);
     const jointText = (how) => (typeof how === "number" ? t("song.joint_seconds", { n: how }) : t(`song.joint_${how}`));
-    const jointSign = (how) => (typeof how === "number" ? `${how} s` : how === "none" ? "✂" : "♩");
+    const jointSign = (how) => (typeof how === "number" ? t("common.seconds", { n: how }) : how === "none" ? "✂" : "♩");
     const kindText = (kind) => t(`song.kind_${kind}`);
 
     function choose(id, focus = true) {
@@ -103,12 +103,12 @@ export default mount(
           role: "button",
           tabIndex: -1,
           "aria-pressed": "false",
-          "aria-label": t("song.block_of", { name, n: place + 1, seconds: one.seconds.toFixed(1) }),
+          "aria-label": t("song.block_of", { name, n: place + 1, seconds: formatNumber(one.seconds, 1) }),
           style: `flex-grow:${Math.max(0.1, numberOf(one.seconds))}`,
         },
         h("span.edge.first", { "aria-hidden": "true" }),
         h("strong", {}, name),
-        h("span.tiny.num", {}, one.busy ? t(`song.busy_${one.busy}`) : `${one.seconds.toFixed(1)} s`),
+        h("span.tiny.num", {}, one.busy ? t(`song.busy_${one.busy}`) : formatSeconds(one.seconds)),
         h("span.edge.last", { "aria-hidden": "true" }),
       );
       node.dataset.kind = textOf(one.kind);
@@ -344,7 +344,7 @@ export default mount(
         h("button", { onclick: () => send("fill", { how }) }, t(`song.from_${how}`)),
       );
       const append = h("button", { onclick: () => send("append") }, t("song.append"));
-      append.title = textOf(hand.title);
+      append.title = tellTitle(hand.title);
       ways.replaceChildren(
         ...(rows.length
           ? [hand.id && append, clear, h("span.spring"), make]

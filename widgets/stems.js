@@ -302,7 +302,7 @@ export default mount(
       const sound = () => {
         pressed(mute, row.mute);
         pressed(solo, row.solo);
-        setText(shownLevel, `${row.level > 0 ? "+" : ""}${row.level.toFixed(1).replace("-", "−")} dB`);
+        setText(shownLevel, `${row.level > 0 ? "+" : ""}${formatNumber(row.level, 1).replace("-", "−")} dB`);
         level.setAttribute("aria-valuetext", shownLevel.textContent);
         player.levels();
         for (const one of rows.values()) one.show();
@@ -432,7 +432,7 @@ export default mount(
         !hand.id
           ? t("stems.empty")
           : opened
-            ? textOf(hand.title)
+            ? tellTitle(hand.title)
             : cannot
               ? say(cannot)
               : t("stems.summary", { n: count }),

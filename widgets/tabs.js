@@ -62,7 +62,7 @@ export default mount("Tabs", [["← →", "tabs.key_move"]], (host) => {
     fresh = on !== "listen";
     if (innerWidth < WIDE && !somebodyTypes() && on !== "repaint") choose("listen");
     else show();
-    if (innerWidth < WIDE) host.announce(t("tabs.arrived", { title: textOf(body.title) }));
+    if (innerWidth < WIDE) host.announce(t("tabs.arrived", { title: tellTitle(body.title) }));
   });
   host.onClose(onBroadcast("show-tab", (ask) => choose(textOf(ask?.name))));
   list.append(...buttons);

@@ -25,7 +25,7 @@ export default mount(
           ...n,
           id: textOf(n.id),
           state: textOf(n.state) || "here",
-          title: textOf(n.title) || (n.state === "recording" ? t("tree.unnamed_recording") : ""),
+          title: tellTitle(n.title) || (n.state === "recording" ? t("tree.unnamed_recording") : ""),
           x: numberOf(n.x),
           y: numberOf(n.y),
         })),
@@ -106,6 +106,7 @@ export default mount(
       error,
     );
     host.watch(["nodes", "edges", "selected"], show);
+    host.onClose(onBroadcast("titles", show));
     show();
   },
 );

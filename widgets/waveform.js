@@ -278,7 +278,7 @@ export default mount(
     }
     function showDraft(start, end) {
       put(draft, start, end);
-      setText(draft.firstChild, t("waveform.seconds", { n: (end - start).toFixed(2) }));
+      setText(draft.firstChild, t("waveform.seconds", { n: formatNumber(end - start, 2) }));
     }
     function endGesture(event) {
       pointers.delete(event.pointerId);
@@ -494,7 +494,11 @@ export default mount(
       timer = setTimeout(flush, 200);
       followLoop();
       host.announce(
-        t("waveform.moved", { name: r.name, from: (r.start + shift).toFixed(1), to: (r.end + shift).toFixed(1) }),
+        t("waveform.moved", {
+          name: r.name,
+          from: formatNumber(r.start + shift, 1),
+          to: formatNumber(r.end + shift, 1),
+        }),
       );
     };
 
@@ -678,7 +682,7 @@ export default mount(
           [row.words, r.words],
         ])
           if (!input.dataset.typing && (input !== focus || stale)) input.value = value;
-        setText(row.length, t("waveform.seconds", { n: (r.end - r.start).toFixed(2) }));
+        setText(row.length, t("waveform.seconds", { n: formatNumber(r.end - r.start, 2) }));
         row.node.classList.toggle("on", place === selected);
         row.looping.setAttribute("aria-pressed", String(loop?.place === place));
       });
@@ -724,7 +728,7 @@ export default mount(
         step: "0.01",
         "aria-label": t("waveform.strength"),
         onchange: () => sendSetting("strength", Number(strength.value)),
-        oninput: () => setText(strong, Number(strength.value).toFixed(2)),
+        oninput: () => setText(strong, formatNumber(Number(strength.value), 2)),
       }),
       strong = h("output.tiny.num");
     const numberBox = (name) =>
@@ -796,14 +800,14 @@ export default mount(
       for (const button of modes.children) button.setAttribute("aria-pressed", String(button.dataset.mode === mode));
       if (focus !== strength) strength.value = String(numberOf(host.get("strength"), 0.5));
       strength.disabled = mode !== "balanced"; // the other two stand for the ends of it
-      setText(strong, Number(strength.value).toFixed(2));
+      setText(strong, formatNumber(Number(strength.value), 2));
       if (focus !== caption) caption.value = host.text("caption");
       for (const label of boxes) {
         const input = label.querySelector("input"),
           name = input.dataset.setting;
         if (input !== focus) input.value = textOf(host.get(name));
         const own = { wave_crossfade: host.list("crossfades")[1], latent_crossfade: host.list("crossfades")[0] }[name];
-        input.placeholder = own ? `${t("waveform.auto")} ${Number(own).toFixed(2)}` : t("waveform.auto");
+        input.placeholder = own ? `${t("waveform.auto")} ${formatNumber(Number(own), 2)}` : t("waveform.auto");
       }
       const snaps = textsOf(host.get("snaps"));
       if (snap.dataset.snaps !== snaps.join()) {

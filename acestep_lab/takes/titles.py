@@ -156,6 +156,29 @@ _FORMS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 """A row for each task that starts from a sound."""
 
 
+_NUMBER = re.compile(r"(.*)( #\d+)", re.DOTALL)
+_STEP = re.compile(r"(.*)(, step \d+(?:/\d+)?)", re.DOTALL)
+
+
+def taken_apart(title: str, task: Mapping[str, Any]) -> list[str]:
+    """Words and the forms a derived title was made by, innermost first; empty where it is words alone.
+
+    "Drums of slow dub #2" is ["slow dub", "Drums of {title}", "{title} #2"]: a page tells the forms in its reader's
+    language, and leaves the words as they were written. Not for titles given by hand.
+    """
+    make = _FORMS.get(str(task.get("task", "")))
+    forms: list[str] = []
+    for pattern in (_NUMBER, _STEP):
+        if found := pattern.fullmatch(title):
+            title, form = found[1], f"{{title}}{found[2]}"
+            forms.insert(0, form)
+    head, _, tail = make(task).partition("{title}") if make else ("", "", "")
+    if (head or tail) and len(title) > len(head + tail) and title.startswith(head) and title.endswith(tail):
+        forms.insert(0, f"{head}{{title}}{tail}")
+        title = title[len(head) : len(title) - len(tail)]
+    return [title, *forms] if forms else []
+
+
 def titles(title_parts: Iterable[tuple[str, TitleParts]], find: Find = lambda id: "") -> dict[str, str]:
     """What takes are called, by their ids; given oldest first, the oldest of one title keeps it bare, the next is "… #2".
 

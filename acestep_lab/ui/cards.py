@@ -15,7 +15,7 @@ from typing import Any
 from acestep_lab.jobs.owned_library import OwnedLibrary
 from acestep_lab.takes.index import MOST_REMEMBERED, Card
 from acestep_lab.takes.take import Take
-from acestep_lab.takes.titles import cut
+from acestep_lab.takes.titles import cut, taken_apart
 from acestep_lab.ui import tracks
 
 SURE_PULSE = 0.15
@@ -46,8 +46,9 @@ def card_of(take: Take, marks: Mapping[str, Any] | None = None, title: str = "")
 def plain_card(card: Card, title: str = "", mine: bool = True) -> dict[str, Any]:
     """A library's card as plain data; what its owner said of it is for the owner."""
     scores = dict(card.scores) if mine else {}
+    title = title or cut(card.caption) or card.id
     return {
-        "id": card.id, "title": title or cut(card.caption) or card.id, "words": cut(card.caption, 240), "facts": facts(card),
+        "id": card.id, "title": title, "made_of": [] if card.title else taken_apart(title, card.recipe.get("task") or {}), "words": cut(card.caption, 240), "facts": facts(card),
         "seconds": float(card.seconds), "created": card.created, "task": card.task, "seed": card.seed,
         "parents": list(card.parents), "star": mine and card.star, "reject": mine and card.reject,
         "note": card.note if mine else "", "tags": list(card.tags) if mine else [], "batch": card.batch,

@@ -71,7 +71,7 @@ class PromptEditor(Component):
 
     module = "prompt"
     fields: ClassVar[Mapping[str, object]] = {
-        "draft": {}, "forms": {}, "presets": [], "errors": {}, "code": "", "busy": "", "source": "", "limits": {},
+        "draft": {}, "forms": {}, "presets": [], "supplied": [], "errors": {}, "code": "", "busy": "", "source": "", "limits": {},
         "undo": [False, False], "revision": 0, "clicks": 0, "left_out": [], "notes": [], "count": 1, "seeds": "",
         "names": {}, "kept": {}, "kept_for": "", "restored": False,
     }  # fmt: skip
@@ -585,7 +585,7 @@ class PromptEditor(Component):
     def _own_presets(self) -> dict[str, dict[str, object]]:
         """The presets in the musician's file; the page is told their names, and what had to be left out."""
         found = self._kept.read()
-        self.presets = sorted({**PRESETS, **found})
+        self.presets, self.supplied = sorted({**PRESETS, **found}), sorted(set(PRESETS) - set(found))
         self.left_out = self._kept.problems[:_MOST_TOLD]
         return found
 

@@ -70,9 +70,14 @@ def browser() -> Iterator[Any]:
 class Window:
     """A page with its complaints: failed requests and errors of our own making."""
 
-    def __init__(self, browser: Any, width: int = 1280, height: int = 900, dark: bool = False) -> None:
+    def __init__(
+        self, browser: Any, width: int = 1280, height: int = 900, dark: bool = False, locale: str = "en-GB"
+    ) -> None:
         self.context = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", accept_downloads=True
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if dark else "light",
+            accept_downloads=True,
+            locale=locale,
         )
         self.context.grant_permissions(["clipboard-read", "clipboard-write"])
         self.page = self.context.new_page()

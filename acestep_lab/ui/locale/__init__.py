@@ -20,6 +20,7 @@ SOURCE = "en"
 ALWAYS = ("titles", "common", "keys")
 """Sections that every component has."""
 _TAG = re.compile(r"[a-z]{2,3}(-[A-Za-z]{2,8})?")
+_SENTENCE = re.compile(r"\w \w.*[.…]$", re.DOTALL)
 
 
 @cache
@@ -59,15 +60,31 @@ def sentences(language: str) -> Mapping[str, str]:
     return found
 
 
-def translate(text: str, language: str) -> str:
-    """A sentence of ours in another language; the sentence itself where the table lacks it."""
-    table_of = sentences(language)
-    if text in table_of:
-        return table_of[text]
+def translate(text: str, language: str, depth: int = 2) -> str:
+    """A sentence of ours in another language; the sentence itself where the table lacks it.
+
+    A value in it is a word of ours or a sentence of ours, which are told as well, or somebody's own, which stays. A sentence
+    put together of clauses, all of them ours, is told clause by clause.
+    """
+    known = sentences(language)
+    if text in known:
+        return known[text]
+    clauses = text.removesuffix(".").split("; ") if depth else []
+    told = [translate(one, language, 0) for one in clauses]
+    if len(told) > 1 and all(one != clause for one, clause in zip(told, clauses, strict=True)):
+        return "; ".join(told)
     for pattern, template in _patterns(language):
         if found := pattern.fullmatch(text):
-            return _filled(template, [table_of.get(value, value) for value in found.groups()])
+            return _filled(template, [_value(value, language, depth) for value in found.groups()])
     return text
+
+
+def _value(value: str, language: str, depth: int) -> str:
+    """A value of a sentence in another language."""
+    word, known = value.strip(), sentences(language)
+    if word in known:
+        return known[word]
+    return translate(word, language, depth - 1) if depth and _SENTENCE.search(word) else value
 
 
 @cache
