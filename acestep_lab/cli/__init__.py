@@ -3,7 +3,7 @@
 ::
 
     options      what commands have in common: kinds of values, what the shell completes, groups of options
-    render       a session opened, a recipe rendered under a progress bar, a take written: all that commands ask of a Session
+    render       a session opened, a recipe rendered, a take named and written: all that commands ask of a Session
     outputs      paths to write to, refused before any work
     compose      compose, demo
     batch        batch: many recipes from one file
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:  # as it is where a shell closed it
             sys.stdout.flush()
     except (Stopped, KeyboardInterrupt) as stop:
-        _say_on_stderr("\n" * isinstance(stop, KeyboardInterrupt) + "Stopped; nothing was written.")
+        _say_on_stderr("\n" * isinstance(stop, KeyboardInterrupt) + "Stopped.")
         return 130
     except LabError as error:
         _say_on_stderr(f"{PROGRAM}: {error}")
