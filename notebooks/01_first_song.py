@@ -47,8 +47,7 @@ take.recipe.to_json()
 # %% [markdown]
 # ## Watch it form
 # `start` returns at once. As the last line of a cell (`run`) a run shows itself: the music as it forms, Stop, then the player.
-# It can be iterated (it yields its steps), asked how long it will take, and stopped, also by
-# interrupting the cell. Where a loop of events is at work, as in a notebook, `async for step in run` and
+# It can be iterated (it yields its steps), asked how long it will take, and stopped, also by interrupting the cell. Where a loop of events is at work, as in a notebook, `async for step in run` and
 # `take = await run` leave it awake.
 # Each step holds `state` (where the sampler stands, still noisy) and `estimate` (what the song would be if it ended
 # here). The estimate is worth looking at from the first step.

@@ -156,7 +156,8 @@ def write_sound(take: Take, path: Path, as_json: bool = False) -> Path:
             }
         )  # fmt: skip
     else:
-        print(f"{written}: {take.seconds:.1f} s, seed {take.recipe.seed}, {loudness:.1f} LUFS")
+        seed = "" if take.recipe.seed is None else f"seed {take.recipe.seed}, "
+        print(f"{written}: {take.seconds:.1f} s, {seed}{loudness:.1f} LUFS")
     return written
 
 
