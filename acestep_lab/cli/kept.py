@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from acestep_lab.cli import options
-from acestep_lab.cli.render import print_json
+from acestep_lab.cli.render import print_json, remarks_as_sentences
 from acestep_lab.errors import LibraryError, shown
 
 if TYPE_CHECKING:
@@ -96,7 +96,8 @@ def export(sources: tuple[str, ...], file: Path, as_json: bool, library: Path | 
 
     how = ExportOptions.of(None, asked)
     sounds = Sounds(_library(library))
-    found = [sounds.load(source) for source in sources]
+    with remarks_as_sentences():
+        found = [sounds.load(source) for source in sources]
     written, remarks = write(found, file, how)
     for remark in remarks:
         print(remark, file=sys.stderr)

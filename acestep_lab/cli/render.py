@@ -11,6 +11,7 @@ import secrets
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,16 +114,23 @@ def recipe_for_source(lab: Session, source: str, task: Task, **fields: object) -
 
 def find_source(lab: Session, source: str) -> Take | Audio:
     """The take of an id or of one of our files, or the sound of any other file; SourceError where there is neither."""
-    with warnings.catch_warnings(record=True) as remarks:
-        warnings.simplefilter("always", UserWarning)
+    with remarks_as_sentences():
         try:
-            sound: Take | Audio = lab.load(source)
+            return lab.load(source)
         except LibraryError as error:
             sound = lab.sound(source)
             print(f"{error} Its sound alone is the source.", file=sys.stderr)
+            return sound
+
+
+@contextmanager
+def remarks_as_sentences() -> Iterator[None]:
+    """What Python would warn of is a sentence on stderr."""
+    with warnings.catch_warnings(record=True) as remarks:
+        warnings.simplefilter("always", UserWarning)
+        yield
     for remark in remarks:
         print(remark.message, file=sys.stderr)
-    return sound
 
 
 def render_with_progress(
