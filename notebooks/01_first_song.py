@@ -30,7 +30,8 @@ lab
 
 # %% [markdown]
 # ## A recipe
-# A recipe holds everything asked for. What you leave out is decided for you — and written down in the take.
+# A recipe holds everything asked for. What you leave out is decided for you — and written down in the take. While `make` is
+# at work the cell shows how far it is, with a Stop; after that, the player.
 
 # %%
 recipe = Recipe("warm lo-fi hip hop with soft keys, round bass and lazy drums", seconds=10, seed=7, bpm=84, keyscale="A minor")
@@ -45,8 +46,8 @@ take.recipe.to_json()
 
 # %% [markdown]
 # ## Watch it form
-# `start` returns at once; the run can be iterated (it yields its steps), asked how long it will take, and stopped, also by
-# interrupting the cell. Where a loop of events is at work, as in a notebook, `async for step in run` and
+# `start` returns at once. As the last line of a cell (`run`) a run shows itself: the music as it forms, Stop, then the player.
+# It can be iterated (it yields its steps), asked how long it will take, and stopped, also by interrupting the cell. Where a loop of events is at work, as in a notebook, `async for step in run` and
 # `take = await run` leave it awake.
 # Each step holds `state` (where the sampler stands, still noisy) and `estimate` (what the song would be if it ended
 # here). The estimate is worth looking at from the first step.
@@ -93,3 +94,10 @@ print(take.code())
 # %%
 lab.keep(take)
 lab.library.takes(most=3)
+
+# %% [markdown]
+# Nothing you hear is stored in the notebook itself. Where it should be, `embed` keeps a few seconds (about 8 kB a second), which
+# play where no kernel is; `export` writes a file for others, by its ending: FLAC, WAV, Opus, MP3, a zip, or a page that plays.
+
+# %%
+take.embed(seconds=3)

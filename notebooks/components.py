@@ -24,7 +24,9 @@
 # %%
 from acestep_lab import Recipe, Session
 from acestep_lab.ui import (
+    AdaptersWidget,
     CheckpointSwitchWidget,
+    DescribeStripWidget,
     ExportWidget,
     GalleryWidget,
     LatentPreviewWidget,
@@ -51,6 +53,14 @@ lab = Session.open()
 # %%
 take = lab.make(Recipe("slow dub techno with deep bass and a soft pad", seconds=6, seed=7, bpm=112))
 PlayerWidget(take)
+
+# %% [markdown]
+# ## DescribeStrip — a song in a sentence: the planner writes caption, lyrics and numbers; the dice have an example
+# What it writes here is `strip.value`, a Plan.
+
+# %%
+strip = DescribeStripWidget(session=lab)
+strip
 
 # %% [markdown]
 # ## PromptEditor — captions, metadata with Auto and locks, tasks, presets, undo
@@ -147,11 +157,15 @@ tree.draw([{"id": t.id, "title": t.recipe.caption, "parents": t.parents, "task":
 tree
 
 # %% [markdown]
-# ## RunView — how far a run is, and Stop; a run that is a cell's result shows itself with it
-# Export — a take as a file for others: form, bits or bitrate, level, fades
+# ## RunView — how far a run is, and Stop
+# A run as a cell's last line shows more: the music as it forms, then its player.
 
 # %%
 RunViewWidget(run)
+
+# %% [markdown]
+# ## Export — a take as a file for others: form, bits or bitrate, rate, level, fades
+# In Python: `take.export("song.wav", bits=16, lufs=-14, fade_out=3)`.
 
 # %%
 ExportWidget(take)
@@ -188,6 +202,13 @@ switch.on("list", lambda: switch.offer([Choice(name, is_open=True) for name in l
 switch.on("cost", lambda name: switch.price(name, f"{name} is open already."))
 switch.on("use", lambda name: (lab.use(name), switch.set_current(name)))
 switch
+
+# %% [markdown]
+# ## Adapters — LoRAs with strength and switch; "with and without" makes a pair to compare
+# In Python: `lab.lora("folder or file")`.
+
+# %%
+AdaptersWidget(session=lab)
 
 # %% [markdown]
 # ## All of it on one page

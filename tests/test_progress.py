@@ -6,6 +6,7 @@ import io
 import signal
 import threading
 import time
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from acestep_lab.engines.step import Step
 from acestep_lab.errors import Stopped
 from acestep_lab.jobs import progress
+from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.progress import Line, line_of
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.ui.run_display import run_widget
@@ -55,6 +58,22 @@ def test_a_line_says_what_how_far_and_how_long() -> None:
     assert line.endswith("0:41, 1:05 to go")
     assert len(line) <= progress.WIDTH
     assert line_of(standing(eta=None, doing="loading weights (text)")).endswith("loading weights (text) · 0:41")
+
+
+def test_a_line_fits_a_narrow_terminal_also_where_its_letters_are_wide() -> None:
+    for columns in (40, 60, 80, 100):
+        for title in ("慢速的下行电子舞曲加上磁带的嘶声", "slow dub techno with deep bass and tape hiss", ""):
+            line = progress.fitted(line_of(standing(title=title), columns), columns)
+            assert sum(2 if unicodedata.east_asian_width(letter) == "W" else 1 for letter in line) == columns
+            assert line.startswith(title[:3] or "a run")
+            assert "step 3" in line or columns < 60
+
+
+def test_a_run_that_writes_tokens_counts_them() -> None:
+    run = RenderRun([Recipe("x", seconds=10)])
+    run._state = "rendering"
+    run.show(Step(119, 500, 0.76, None, None))
+    assert run._at_work() == "token 121 of at most 500"
 
 
 def test_a_terminal_s_line_is_rewritten_in_place_and_ended_once() -> None:

@@ -14,6 +14,7 @@ from acestep_lab import ui
 from acestep_lab.errors import LabError
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.prompt.tasks import Text2Music
 from acestep_lab.ui.backend import backend_of
 from acestep_lab.ui.component import NOBODY
 from tests.pretend import PretendSession
@@ -180,3 +181,13 @@ def test_the_parts_that_nobody_looks_at_open_no_channel_to_the_page(lab: Pretend
     component, _ = alone("Gallery", session=lab)
     assert len(Widget.widgets) - before <= 2, "the component and its layout"
     component.close()
+
+
+def test_a_waveform_that_is_on_a_screen_at_once_works_from_its_first_take_on(lab: PretendSession) -> None:
+    class OnScreen(ui.WaveformPickerWidget):
+        has_views = True
+
+    take = lab.make(Recipe("slow dub", seconds=2, steps=2, task=Text2Music(codes=range(10))))
+    picker = OnScreen(take, session=lab)
+    assert list(picker.value) == []
+    picker.close()

@@ -17,6 +17,7 @@ import torch
 from IPython.core.formatters import DisplayFormatter
 
 from acestep_lab.engines.step import Step
+from acestep_lab.jobs.stems import Stems
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.takes.take import Take
 from acestep_lab.ui import formatters
@@ -64,6 +65,13 @@ def test_a_sound_is_a_player_of_that_sound_and_its_repr_where_there_are_no_widge
     data, _ = display.format(sound)
     assert data["text/plain"] == repr(sound)
     assert data[WIDGET]["model_id"]
+
+
+def test_stems_are_lanes_with_what_is_left(display: DisplayFormatter) -> None:
+    mix, drums = take(), take()
+    data, _ = display.format(Stems(mix, {"drums": drums}))
+    assert data[WIDGET]["model_id"]
+    assert "drums" in data["text/plain"]
 
 
 def test_a_step_is_a_picture_of_its_estimate_and_a_line_of_text(display: DisplayFormatter) -> None:

@@ -383,7 +383,7 @@ def test_a_tempo_nobody_knows_is_measured_on_request_and_dropped_where_it_comes_
         seen.append(picker.finding)
         return analyze(sound)
 
-    picker = WaveformPickerWidget(clicks(100, 0.1, 20.0), background=jobs.append, listen=listen)
+    picker = WaveformPickerWidget(clicks(100, 0.1, 20.0), background=lambda _, work: jobs.append(work), listen=listen)
     assert picker.snaps == ["off", "silence"]
     assert picker.can_find_beat
     picker.do_find_beat()
@@ -401,7 +401,7 @@ def test_a_tempo_nobody_knows_is_measured_on_request_and_dropped_where_it_comes_
 
 def test_a_beat_that_cannot_be_found_leaves_nothing_half_done() -> None:
     jobs: list[Callable[[], None]] = []
-    picker = WaveformPickerWidget(tone(0.5), background=jobs.append)
+    picker = WaveformPickerWidget(tone(0.5), background=lambda _, work: jobs.append(work))
     picker.do_find_beat()
     with pytest.raises(SourceError, match="shorter than a second"):
         jobs.pop()()
@@ -429,7 +429,7 @@ def test_the_codes_lane_is_there_whenever_there_are_codes() -> None:
 
 
 def test_codes_are_found_on_request() -> None:
-    picker = WaveformPickerWidget(take(), codes=lambda sound: (1, 2, 3), background=lambda work: work())
+    picker = WaveformPickerWidget(take(), codes=lambda sound: (1, 2, 3), background=lambda _, work: work())
     assert picker.can_find_codes
     messages = sent(picker)
     picker.do_find_codes()

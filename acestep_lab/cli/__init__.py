@@ -3,11 +3,12 @@
 ::
 
     options      what commands have in common: kinds of values, what the shell completes, groups of options
-    render       a session opened, a recipe rendered under a progress bar, a take written: all that commands ask of a Session
+    render       a session opened, a recipe rendered, a take named and written: all that commands ask of a Session
     outputs      paths to write to, refused before any work
     compose      compose, demo
     batch        batch: many recipes from one file
     rework       repaint, extend, cover, extract, lego, complete, edit, vary: a sound that is there, changed
+    song         stitch, stems: a song out of pieces, a take in lanes
     words        plan, sketch, polish, understand, analyze: what the planner says, and what can be measured
     kept         takes, export, mark, bin, restore: the library
     studio       serve
@@ -30,13 +31,13 @@ from collections.abc import Sequence
 import click
 
 from acestep_lab import __version__
-from acestep_lab.cli import batch, checkpoints, completion, compose, kept, rework, schemas, studio, words
+from acestep_lab.cli import batch, checkpoints, completion, compose, kept, rework, schemas, song, studio, words
 from acestep_lab.errors import LabError, Stopped
 
 PROGRAM = completion.PROGRAM
 COMMANDS = (
     compose.compose, rework.repaint, rework.extend, rework.cover, rework.extract, rework.lego, rework.complete, rework.edit,
-    rework.vary, batch.batch, words.plan, words.sketch, words.polish, words.understand, words.analyze, kept.takes, kept.export,
+    rework.vary, song.stitch, song.stems, batch.batch, words.plan, words.sketch, words.polish, words.understand, words.analyze, kept.takes, kept.export,
     kept.mark, kept.to_bin, kept.restore, compose.demo, studio.serve, checkpoints.list_checkpoints, checkpoints.download, checkpoints.evaluate, checkpoints.doctor,
     schemas.schema,
 )  # fmt: skip
@@ -82,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:  # as it is where a shell closed it
             sys.stdout.flush()
     except (Stopped, KeyboardInterrupt) as stop:
-        _say_on_stderr("\n" * isinstance(stop, KeyboardInterrupt) + "Stopped; nothing was written.")
+        _say_on_stderr("\n" * isinstance(stop, KeyboardInterrupt) + "Stopped.")
         return 130
     except LabError as error:
         _say_on_stderr(f"{PROGRAM}: {error}")

@@ -42,6 +42,9 @@ def batch(file: Path, folder: Path, again: bool, as_json: bool, **session: Any) 
     if twice := sorted({name for name in taken if taken.count(name) > 1}):
         raise RecipeError(f"Two entries would write {shown(twice[0])}; give each its own `out`.")
     read = [settings_of(entry, number) for number, entry in enumerate(entries)]
+    for number, found in enumerate(read):
+        for remark in found.remarks:
+            print(f"{entry_name(number)}: {remark}", file=sys.stderr)
     ensure_folder(folder)
     failed = 0
     with open_session(**session) as lab:

@@ -31,14 +31,14 @@ DEMO_CAPTION = "warm lo-fi hip hop with soft keys, round bass and lazy drums"
 output_options = options.together(
     click.option(
         "-o", "--out", type=click.Path(path_type=Path, readable=False), metavar="FILE",
-        help=".flac, .wav, .opus, .ogg or .mp3; by default a new take.flac, take-2.flac, …",
+        help=".flac, .wav, .opus, .ogg, .mp3 or .m4a; by default a new .flac with title and seed.",
     ),
     click.option(
         "--page", type=click.Path(path_type=Path, readable=False), metavar="FILE",
         help="Also write a self-contained HTML page here.",
     ),
     click.option(
-        "-n", "--count", type=options.WholeNumber(1, 64), help="So many takes, each with the next seed: take-1.flac, …"
+        "-n", "--count", type=options.WholeNumber(1, 64), help="So many takes, each with the next seed."
     ),
     options.json_option,
 )  # fmt: skip

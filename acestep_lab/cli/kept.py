@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from acestep_lab.cli import options
-from acestep_lab.cli.outputs import check_outputs
-from acestep_lab.cli.render import print_json
+from acestep_lab.cli.render import print_json, remarks_as_sentences
+from acestep_lab.errors import LibraryError, shown
 
 if TYPE_CHECKING:
     from acestep_lab.takes.index import Card
     from acestep_lab.takes.library import Library
 
-take_argument = click.argument("id", type=options.SOURCE, help="The id of a kept take.")
-ids_argument = click.argument("ids", nargs=-1, required=True, type=options.SOURCE, help="Ids of kept takes.")
+take_argument = click.argument("id", metavar="TAKE", type=options.SOURCE, help="The id of a kept take.")
+ids_argument = click.argument(
+    "ids", metavar="TAKE...", nargs=-1, required=True, type=options.SOURCE, help="Ids of kept takes."
+)
 
 
 def _library(folder: Path | None) -> Library:
@@ -40,37 +42,67 @@ def takes(query: str, starred: bool, most: int, as_json: bool, library: Path | N
     """List kept takes, newest first."""
     kept = _library(library)
     where = {"star": True} if starred else {}
-    for card in kept.cards(query, most, **where):
+    cards, titles = kept.cards(query, most, **where), kept.titles()
+    for card in cards:
+        called = titles.get(card.id, "")
         if as_json:
-            print_json(vars(card) | {"recipe": dict(card.recipe), "scores": dict(card.scores)})
+            print_json(vars(card) | {"title": called, "recipe": dict(card.recipe), "scores": dict(card.scores)})
         else:
-            print(row(card))
+            print(row(card, called))
+    if not cards:
+        print("No take is kept yet." if not query and not starred else "No kept take is like that.", file=sys.stderr)
     for problem in kept.damaged:
         print(problem, file=sys.stderr)
 
 
-def row(card: Card) -> str:
+def row(card: Card, title: str) -> str:
     """A take in one line of at most about a hundred columns."""
+    from acestep_lab.jobs.progress import fitted
+    from acestep_lab.takes.titles import cut
+
     facts = [f"{card.seconds:.0f} s", *([] if card.task == "Text2Music" else [card.task.lower()])]
     facts += [f"seed {card.seed}"] if card.seed is not None else []
     facts += [f"{card.bpm} bpm"] if card.bpm else []
-    words = " ".join(card.caption.split()) or "(no words)"
     star = "★" if card.star else " "
-    return f"{card.id} {star} {words[:48]:<48} {', '.join(facts)}"
+    return f"{card.id} {star} {fitted(cut(title or '(no words)', 48), 48)} {', '.join(facts)}"
 
 
 @options.command()
-@take_argument
+@click.argument(
+    "sources",
+    metavar="TAKE...",
+    nargs=-1,
+    required=True,
+    type=options.SOURCE,
+    help="Ids of kept takes, or sound files of ours; several go into a .zip or an .html page.",
+)
 @click.argument("file", type=click.Path(path_type=Path, readable=False), help="Where to; its ending says the kind.")
+@click.option("--bits", type=options.WholeNumber(), help="Of a WAV 16, 24 or 32 (floats), of a FLAC 16 or 24.")
+@click.option("--bitrate", type=options.WholeNumber(), help="Of an MP3, Opus or M4A, in kbit/s, such as 320.")
+@click.option("--rate", type=options.WholeNumber(), help="Samples a second, such as 44100.")
+@click.option("--peak", "peak_db", type=options.Number(), help="Bring the highest peak here, in dBFS, such as -1.")
+@click.option("--lufs", type=options.Number(), help="Bring the loudness here, such as -14.")
+@click.option("--fade-in", type=options.Number(), default=0.0, help="Seconds from silence at the start.")
+@click.option("--fade-out", type=options.Number(), default=0.0, help="Seconds to silence at the end.")
+@click.option("--form", default="", metavar="KIND", help="Of the sounds in a .zip: flac, wav, opus, mp3 or m4a.")
+@click.option("--latent/--no-latent", default=True, help="Whether a .zip holds the latents as well.")
 @options.json_option
 @options.library_option
-def export(id: str, file: Path, as_json: bool, library: Path | None) -> None:
-    """Write a kept take as .flac, .wav, .opus, .mp3 or .zip."""
-    if file.suffix.lower() != ".zip":
-        check_outputs(file, None)
-    written = _library(library).open(id).export(file)
+def export(sources: tuple[str, ...], file: Path, as_json: bool, library: Path | None, **asked: Any) -> None:
+    """Write takes as a sound file, a .zip or an .html page."""
+    from acestep_lab.audio.exporting import ExportOptions
+    from acestep_lab.takes.exchange import export as write
+    from acestep_lab.takes.sounds import Sounds
+
+    how = ExportOptions.of(None, asked)
+    sounds = Sounds(_library(library))
+    with remarks_as_sentences():
+        found = [sounds.load(source) for source in sources]
+    written, remarks = write(found, file, how)
+    for remark in remarks:
+        print(remark, file=sys.stderr)
     if as_json:
-        print_json({"id": id, "file": str(written)})
+        print_json({"ids": [take.id for take in found], "file": str(written)})
     else:
         print(written)
 
@@ -83,7 +115,8 @@ def export(id: str, file: Path, as_json: bool, library: Path | None) -> None:
 @options.library_option
 def mark(id: str, star: bool | None, note: str | None, tags: tuple[str, ...], library: Path | None) -> None:
     """Star a take, write a note on it, tag it."""
-    print(row(_library(library).mark(id, star=star, note=note, tags=tags or None)))
+    kept = _library(library)
+    print(row(kept.mark(id, star=star, note=note, tags=tags or None), kept.titles().get(id, "")))
 
 
 @options.command("bin")
@@ -96,10 +129,17 @@ def to_bin(ids: tuple[str, ...], library: Path | None) -> None:
 
 
 @options.command()
-@click.argument("ids", nargs=-1, type=options.SOURCE, help="Ids of binned takes; none: list what is in the bin.")
+@click.argument(
+    "ids", metavar="[TAKE...]", nargs=-1, type=options.SOURCE, help="Ids of binned takes; none: list what is there."
+)
 @options.library_option
 def restore(ids: tuple[str, ...], library: Path | None) -> None:
     """Bring takes back out of the bin, or list them."""
     kept = _library(library)
-    for id in kept.restore(*ids) if ids else kept.trash():
+    if missing := [id for id in ids if id not in kept.trash()]:
+        raise LibraryError(f"The bin holds no take {shown(missing[0])}; `restore` alone lists what it holds.")
+    found = kept.restore(*ids) if ids else kept.trash()
+    for id in found:
         print(id)
+    if not found:
+        print("The bin is empty.", file=sys.stderr)

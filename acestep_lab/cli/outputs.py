@@ -10,7 +10,7 @@ from acestep_lab.errors import LabError
 
 
 def unused_name(name: str) -> Path:
-    """A name no file has here yet: take.flac, take-2.flac, …"""
+    """A name no file has here yet: song.flac, song-2.flac, …"""
     path = Path(name)
     names = itertools.chain([path], (path.with_stem(f"{path.stem}-{i}") for i in itertools.count(2)))
     return next(one for one in names if not one.exists())

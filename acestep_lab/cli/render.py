@@ -1,4 +1,4 @@
-"""All that commands ask of a Session: open one, render a recipe under a progress bar, write the take.
+"""All that commands ask of a Session: open one, render a recipe while a line says how far it is, write the take.
 
 Verbs of a session are called nowhere else in the command line (`studio` hands a whole session on).
 """
@@ -8,35 +8,28 @@ from __future__ import annotations
 import json
 import math
 import secrets
-import shutil
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from acestep_lab.cli.outputs import check_outputs, numbered, unused_name
-from acestep_lab.errors import LibraryError
+from acestep_lab.errors import LibraryError, Stopped
 
 if TYPE_CHECKING:
     from acestep_lab.audio.audio import Audio
-    from acestep_lab.engines.step import Step
-    from acestep_lab.jobs.events import Event
     from acestep_lab.jobs.kinds import RenderRun
-    from acestep_lab.jobs.worker import AnyRun
     from acestep_lab.plan.plan import Plan
     from acestep_lab.prompt.recipe import Recipe
     from acestep_lab.prompt.tasks import Task
     from acestep_lab.session import Session
     from acestep_lab.takes.take import Take
 
-T = TypeVar("T")
 MOST_PICTURES = 12
 """Steps that a page shows."""
-
-TOKENS_BETWEEN_LINES = 100
-"""Of a token model's tokens, every so many are told where there is no terminal to redraw a line in."""
 
 
 def open_session(checkpoint: str, **options: Any) -> Session:
@@ -59,12 +52,30 @@ class Output:
     count: int | None = None
     as_json: bool = False
 
-    def paths(self, count: int) -> tuple[list[Path], list[Path | None]]:
-        """A sound file for each of so many takes, and a page or None; LabError where one cannot be written."""
-        sound = self.out or unused_name("take.flac")
-        check_outputs(sound, self.page, count)
-        pages: Sequence[Path | None] = [None] * count if self.page is None else numbered(self.page, count)
-        return numbered(sound, count), list(pages)
+    def check(self, count: int) -> None:
+        """Refuse, before any work, what so many takes cannot be written to; LabError."""
+        check_outputs(self.out or Path("take.flac"), self.page, count)
+
+    def sounds(self, lab: Session, takes: Sequence[Take]) -> Iterator[Path]:
+        """A file for each take: as was asked for, else a new one with its title and seed."""
+        if self.out is not None:
+            yield from numbered(self.out, len(takes))
+            return
+        from acestep_lab.takes import titles
+
+        for take in takes:
+            room = titles.LONGEST_FILE - len(f", seed {take.recipe.seed}")
+            title = titles.title(titles.Naming.of(take), lambda id: title_of_source(lab, id), room)
+            yield unused_name(f"{titles.file_name(title, take.recipe.seed)}.flac")
+
+    def pages(self, count: int) -> list[Path | None]:
+        """A page, or None, for each of so many takes."""
+        return [None] * count if self.page is None else list(numbered(self.page, count))
+
+
+def title_of_source(lab: Session, id: str) -> str:
+    """What a source is called; "" where nobody knows."""
+    return lab.library.titles().get(id) or lab.library.source_title(id)
 
 
 def render_to_files(
@@ -73,15 +84,16 @@ def render_to_files(
 ) -> None:  # fmt: skip
     """Open a session, render what `make_recipe` asks of it with so many seeds, and write the sounds and perhaps pages."""
     count = output.count or max(1, len(seeds))
-    sounds, pages = output.paths(count)
+    output.check(count)
     with open_session(**session) as lab:
         recipes = with_seeds(make_recipe(lab), count, seeds)
         run, takes = render_with_progress(lab, recipes, plan)
-        for place, (take, sound, page) in enumerate(zip(takes, sounds, pages, strict=True)):
+        written = zip(takes, output.sounds(lab, takes), output.pages(count), strict=True)
+        for place, (take, sound, page) in enumerate(written):
             write_sound(take, sound, output.as_json)
             if page is not None:
-                written = write_page(run, take, page, place)
-                print(f"{written}: the page of it, to open in any browser", file=sys.stderr if output.as_json else None)
+                made = write_page(run, take, page, place)
+                print(f"{made}: the page of it, to open in any browser", file=sys.stderr if output.as_json else None)
 
 
 def with_seeds(recipe: Recipe, count: int, seeds: Sequence[int] = ()) -> list[Recipe]:
@@ -102,94 +114,41 @@ def recipe_for_source(lab: Session, source: str, task: Task, **fields: object) -
 
 def find_source(lab: Session, source: str) -> Take | Audio:
     """The take of an id or of one of our files, or the sound of any other file; SourceError where there is neither."""
-    with warnings.catch_warnings(record=True) as remarks:
-        warnings.simplefilter("always", UserWarning)
+    with remarks_as_sentences():
         try:
-            sound: Take | Audio = lab.load(source)
+            return lab.load(source)
         except LibraryError as error:
             sound = lab.sound(source)
             print(f"{error} Its sound alone is the source.", file=sys.stderr)
+            return sound
+
+
+@contextmanager
+def remarks_as_sentences() -> Iterator[None]:
+    """What Python would warn of is a sentence on stderr."""
+    with warnings.catch_warnings(record=True) as remarks:
+        warnings.simplefilter("always", UserWarning)
+        yield
     for remark in remarks:
         print(remark.message, file=sys.stderr)
-    return sound
 
 
 def render_with_progress(
     lab: Session, recipes: Sequence[Recipe], plan: Plan | None = None
 ) -> tuple[RenderRun, list[Take]]:
-    """Render with a progress bar on stderr; Ctrl-C stops within a step, and what was made until then is kept."""
+    """Render, with the line on stderr that whoever waits for a run sees; what was made until Ctrl-C is kept."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # an odd choice is among the run's messages
         run = lab.start(recipes[0] if len(recipes) == 1 else recipes, plan)
-    progress = RenderProgress(run, counts_tokens=lab.capabilities.latent.kind == "tokens")
-    run.subscribe(progress.show)
     try:
         takes = [run.take()] if len(recipes) == 1 else run.takes()
-    finally:
-        progress.close()
+    except (KeyboardInterrupt, Stopped):
+        if run.made:
+            print(f"Kept in the library: {', '.join(take.id for take in run.made.values())}.", file=sys.stderr)
+        raise
     for message in run.messages:
         print(message, file=sys.stderr)
     return run, takes
-
-
-def with_progress(lab: Session, work: Callable[[], T]) -> T:
-    """Do what waits for one render of the session, its progress on stderr."""
-    shown: list[RenderProgress] = []
-
-    def follow(run: AnyRun | None, event: Event | None) -> None:
-        if event is None or not hasattr(run, "made"):
-            return
-        if not shown:
-            shown.append(RenderProgress(run))  # type: ignore[arg-type]  # only renders have takes
-        shown[0].show(event)
-
-    forget = lab.jobs.subscribe(follow)
-    try:
-        return work()
-    finally:
-        forget()
-        for progress in shown:
-            progress.close()
-
-
-class RenderProgress:
-    """One line of progress, redrawn in a terminal; elsewhere a line for each state, and for every hundredth token."""
-
-    def __init__(self, run: RenderRun, counts_tokens: bool = False) -> None:
-        self.run, self.counts_tokens = run, counts_tokens
-        self.in_terminal = sys.stderr is not None and sys.stderr.isatty()
-        self.columns = shutil.get_terminal_size((80, 24)).columns - 1 if self.in_terminal else 79
-        self.bar_columns = min(32, max(0, self.columns - (68 if counts_tokens else 40)))
-        self.state_shown, self.tokens = "", ""
-
-    def show(self, event: Event) -> None:
-        """Draw the run's state."""
-        if event.kind == "step" and self.counts_tokens:
-            self.count(event.value)
-        if self.in_terminal:
-            print(f"\r{self.line()[: self.columns]:<{self.columns}}", end="", file=sys.stderr, flush=True)
-        elif event.kind == "state" and self.run.state != self.state_shown:
-            print(self.run.state, file=sys.stderr, flush=True)
-        self.state_shown = self.run.state
-
-    def count(self, step: Step) -> None:
-        """A token model's step is a token of each codebook; how many there will be, only the last one says."""
-        self.tokens = f"token {step.index + 1} of at most {step.steps}"
-        if not self.in_terminal and (step.index + 1) % TOKENS_BETWEEN_LINES == 0:
-            print(self.tokens, file=sys.stderr, flush=True)
-
-    def line(self) -> str:
-        """ "rendering [████····]  50 %  12 s to go"; of tokens, "rendering [██··]  24 %  token 120 of at most 500  9 s to go"."""
-        run, done = self.run, round(self.bar_columns * self.run.fraction)
-        bar = f"{'█' * done}{'·' * (self.bar_columns - done)}"
-        eta = f"  {run.eta:.0f} s to go" if run.eta and not run.over else ""
-        tokens = f"  {self.tokens}" if self.tokens and run.state == "rendering" else ""
-        return f"{run.state:>9} [{bar}] {100 * run.fraction:3.0f} %{tokens}{eta}"
-
-    def close(self) -> None:
-        """Leave the line."""
-        if self.in_terminal:
-            print(file=sys.stderr)
 
 
 def write_sound(take: Take, path: Path, as_json: bool = False) -> Path:
@@ -205,7 +164,8 @@ def write_sound(take: Take, path: Path, as_json: bool = False) -> Path:
             }
         )  # fmt: skip
     else:
-        print(f"{written}: {take.seconds:.1f} s, seed {take.recipe.seed}, {loudness:.1f} LUFS")
+        seed = "" if take.recipe.seed is None else f"seed {take.recipe.seed}, "
+        print(f"{written}: {take.seconds:.1f} s, {seed}{loudness:.1f} LUFS")
     return written
 
 

@@ -19,7 +19,6 @@ from acestep_lab.cli.render import (
     open_session,
     recipe_for_source,
     render_to_files,
-    with_progress,
     write_sound,
 )
 from acestep_lab.errors import LabError
@@ -178,11 +177,11 @@ def vary(source: str, seeds: tuple[int, ...], variance: float | None, **given: A
         count = output.count or len(seeds) or 2
         first = seeds[-1] + 1 if seeds else (take.recipe.seed or 0) + 1
         chosen = [*seeds[:count], *range(first, first + count - len(seeds[:count]))]
-        sounds, pages = output.paths(len(chosen))
-        if any(pages):
-            raise LabError("vary writes no page; `compose --page` does.")
-        takes = with_progress(lab, lambda: lab.vary(take, chosen, variance))
-        for one, sound in zip(takes, sounds, strict=True):
+        if output.page is not None:
+            raise LabError("vary writes no page; `export` does: acestep-lab export TAKE page.html.")
+        output.check(len(chosen))
+        takes = lab.vary(take, chosen, variance)
+        for one, sound in zip(takes, output.sounds(lab, takes), strict=True):
             write_sound(one, sound, output.as_json)
 
 

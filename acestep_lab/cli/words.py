@@ -133,7 +133,7 @@ def analyze(sources: tuple[str, ...], as_json: bool, library: Path | None) -> in
             if len(sources) == 1:
                 raise
             failed += 1
-            click.echo(f"{source}: {problem}", err=True)
+            click.echo(str(problem), err=True)
             continue
         if as_json:
             print_json({"source": source, **vars(found), "instruments": dict(found.instruments)})

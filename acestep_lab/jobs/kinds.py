@@ -138,7 +138,8 @@ class RenderRun(Run["Step", "list[Take]"]):
         if not self._pieces:
             return "reading the words and sources"
         last = self._pieces[-1]
-        return f"step {min(last.index + 2, last.steps)} of {last.steps}"
+        at = f"{min(last.index + 2, last.steps)} of"
+        return f"token {at} at most {last.steps}" if last.estimate is None else f"step {at} {last.steps}"
 
     # -- what the worker tells
 

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 import threading
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, TextIO
@@ -31,6 +33,7 @@ EVERY = 0.2
 RARELY = 10.0
 """Seconds between two lines of a stream that is no terminal."""
 WIDTH, BAR = 100, 20
+"""Columns of a line at most, and of its bar."""
 
 
 class Waited(Protocol):
@@ -123,10 +126,11 @@ class Line:
         now = self._clock()
         if self._last is not None and not self.in_place and now - self._last < RARELY:
             return
-        text = line_of(run)
+        columns = _columns() if self.in_place else WIDTH
+        text = line_of(run, columns)
         if text != self._text:
             self._last, self._text = now, text
-            self._write(f"\r{text[:WIDTH]:<{WIDTH}}" if self.in_place else f"{text}\n")
+            self._write(f"\r{fitted(text, columns)}" if self.in_place else f"{text}\n")
 
     def close(self, run: Waited) -> None:
         """Leave the line as it stands at the end."""
@@ -144,15 +148,33 @@ class Line:
             self.in_place, self._last = False, float("inf")
 
 
-def line_of(run: Waited) -> str:
+def line_of(run: Waited, columns: int = WIDTH) -> str:
     """A run in a line: what it is, a bar, what it does, how long it has taken and will take."""
-    title = run.title if len(run.title) <= 28 else f"{run.title[:27]}…"
-    done = round(BAR * run.fraction)
-    bar = "█" * done + "░" * (BAR - done)
+    room, width = max(8, min(28, columns - BAR - 44)), BAR if columns > 70 else BAR // 2
+    title = fitted(run.title, room).rstrip() or "a run"
+    title = title if title == run.title or not run.title else f"{fitted(run.title, room - 1).rstrip()}…"
+    done = round(width * run.fraction)
+    bar = "█" * done + "░" * (width - done)
     times = f"{clock_of(run.seconds_running)}"
     if not run.over and (eta := run.eta) is not None:
         times += f", {clock_of(eta)} to go"
-    return f"{title or 'a run'} {bar} {100 * run.fraction:3.0f} % · {run.doing} · {times}"
+    return f"{title} {bar} {100 * run.fraction:3.0f} % · {run.doing} · {times}"
+
+
+def fitted(text: str, columns: int) -> str:
+    """Text that fills so many columns of a terminal and no more; a Chinese, Japanese or Korean letter takes two of them."""
+    kept, free = "", columns
+    for letter in text:
+        free -= 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+        if free < 0:
+            break
+        kept += letter
+    return kept + " " * max(0, free)
+
+
+def _columns() -> int:
+    """One less than the terminal has: a line that fills it would be wrapped, and could not be rewritten."""
+    return min(WIDTH, max(20, shutil.get_terminal_size((WIDTH, 24)).columns - 1))
 
 
 def clock_of(seconds: float) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from acestep_lab.audio.audio import Audio
     from acestep_lab.engines.step import Step
     from acestep_lab.jobs.kinds import PlanRun, RenderRun
+    from acestep_lab.jobs.stems import Stems
     from acestep_lab.session import Session
     from acestep_lab.takes.take import Take
 
@@ -55,6 +56,19 @@ def plan_run_bundle(run: PlanRun) -> Bundle:
     return _widget_bundle(RunViewWidget(run), run)
 
 
+def stems_bundle(stems: Stems) -> Bundle:
+    """The stems and what is left as lanes with mute, solo and level, over one playhead."""
+    from acestep_lab.ui.stems_view import RESIDUAL, Lane, StemsViewWidget
+
+    view = StemsViewWidget()
+    view.hold(stems.source, known=tuple(stems))
+    for name in stems:
+        view.lay(Lane(name, "stem", name, stems[name].id, stems.sound(name)))
+    view.lay(Lane(RESIDUAL, RESIDUAL, audio=stems.residual))
+    view.opened = True
+    return _widget_bundle(view, stems)
+
+
 def session_bundle(session: Session) -> Bundle:
     """A card: checkpoint, components, memory, library, runs, next verbs. Nothing is loaded for it."""
     from acestep_lab.ui.session_card import card
@@ -91,6 +105,7 @@ FORMATTERS: Mapping[tuple[str, str], Callable[[Any], Bundle]] = {
     ("acestep_lab.engines.step", "Step"): step_bundle,
     ("acestep_lab.jobs.kinds", "PlanRun"): plan_run_bundle,
     ("acestep_lab.jobs.kinds", "RenderRun"): run_bundle,
+    ("acestep_lab.jobs.stems", "Stems"): stems_bundle,
     ("acestep_lab.session", "Session"): session_bundle,
     ("acestep_lab.takes.take", "Take"): sound_bundle,
 }

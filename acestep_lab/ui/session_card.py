@@ -25,7 +25,8 @@ _STYLE = """
 .acl-card h5 { margin: 12px 0 2px; font-size: 12px; font-weight: 600; opacity: .75; }
 .acl-card p { margin: 2px 0; } .acl-card .acl-soft { opacity: .78; }
 .acl-card table { border-collapse: collapse; margin: 4px 0; font-size: 12.5px; }
-.acl-card th, .acl-card td { text-align: start; padding: 2px 14px 2px 0; background: none; border: none; color: inherit; }
+.acl-card table tr { background: none; }
+.acl-card table th, .acl-card table td { text-align: start; padding: 2px 14px 2px 0; background: none; border: none; color: inherit; }
 .acl-card .acl-bar { height: 10px; border-radius: 5px; background: var(--jp-layout-color3, #8883); overflow: hidden;
   max-width: 420px; }
 .acl-card .acl-bar i { display: block; height: 100%; background: var(--jp-brand-color1, #0072b2); }

@@ -7,6 +7,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -110,17 +111,17 @@ class WaveformPicker(Component):
         crossfades: Callable[[str, float], tuple[float, float]] = lambda mode, strength: (0.0, 0.0),
         listen: Callable[[Take | Audio], Analysis] = analyze,
         codes: Callable[[Take | Audio], Sequence[int]] | None = None,
-        background: Callable[[Callable[[], None]], None] | None = None,
+        background: Callable[[Component, Callable[[], None]], None] = start_thread,
     ) -> None:
         """Show a take or a sound, if one is given; `cannot` is why this checkpoint cannot repaint, if it cannot.
 
         `standalone`: it plays the sound itself; on a page with a Player, that one does. `crossfades` gives the
         crossfades (of latents, of samples; seconds) that a mode and strength bring along, to be drawn where none is set
         by hand. `listen` measures a tempo that nobody knows, `codes` finds the audio codes of a sound, if anything can;
-        what takes a while is done by `background`, on a thread of its own if that is None.
+        what takes a while is done by `background`, for this component.
         """
         self._url, self._listen, self._find_codes = url, listen, codes
-        self._later = background or (lambda work: start_thread(self, work))
+        self._later = partial(background, self)
         self._in_hand = threading.RLock()
         self._take: Take | Audio | None = None
         self._total = 0.0

@@ -41,7 +41,7 @@ class Repainting(Controller):
             standalone=False,
             crossfades=self.crossfades or crossfades_of,
             listen=self.backend.session.analyze,
-            background=lambda work: self.in_background(self.picker, work),
+            background=self.in_background,
         )
         self._shown: Chain | None = None
 
