@@ -257,7 +257,16 @@ def test_what_a_run_started_from_may_be_started_from_again_and_by_nobody_else(ho
 def listeners(house: House) -> tuple[int, ...]:
     backend = house.backend
     return tuple(
-        map(len, (backend.jobs._listeners, backend._pages, backend._lists, backend.adapters._listeners, backend.drafts))
+        map(
+            len,
+            (
+                backend.jobs._listeners,
+                backend._on_switch,
+                backend._on_marked,
+                backend.adapters._listeners,
+                backend.drafts,
+            ),
+        )
     )
 
 

@@ -65,7 +65,7 @@ class Output:
 
         for take in takes:
             room = titles.LONGEST_FILE - len(f", seed {take.recipe.seed}")
-            title = titles.title(titles.Naming.of(take), lambda id: title_of_source(lab, id), room)
+            title = titles.title(titles.TitleParts.of(take), lambda id: title_of_source(lab, id), room)
             yield unused_name(f"{titles.file_name(title, take.recipe.seed)}.flac")
 
     def pages(self, count: int) -> list[Path | None]:

@@ -65,7 +65,7 @@ def is_stitch(recipe: object) -> bool:
 
 def recipe_for(find: Find, pieces: Any, crossfade: object = "beat", changes: Mapping[str, Any] | None = None) -> Recipe:
     """A recipe that stitches pieces; its words are the first take's, where `changes` bring none."""
-    task = Stitch(pieces, crossfade)
+    task = Stitch(pieces, crossfade)  # type: ignore[arg-type]  # what it is, Stitch itself reads
     first = next((one for piece in task.pieces if isinstance(one := find(piece.source), Take)), None)
     words = {} if first is None else {name: getattr(first.recipe, name) for name in _WORDS}
     return Recipe(**({"caption": "", **words, "task": task} | dict(changes or {})))

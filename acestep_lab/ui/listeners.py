@@ -14,6 +14,9 @@ class Listeners:
     def __init__(self) -> None:
         self._all: list[Callable[..., None]] = []
 
+    def __len__(self) -> int:
+        return len(self._all)
+
     def add(self, listener: Callable[..., None]) -> Callable[[], None]:
         """Call it from now on; returns the way to stop that."""
         self._all.append(listener)
