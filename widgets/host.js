@@ -469,6 +469,13 @@ function mount(name, keys, build) {
   }
 }
 
+/** A component that is one line when folded; its host says so too (`data-folded`), for a page that puts two in a row. */
+function foldRoot(host, folded) {
+  host.root.classList.toggle("folded", folded);
+  const shell = /** @type {any} */ (host.root.getRootNode()).host;
+  if (shell) shell.dataset.folded = String(folded);
+}
+
 /** The height of a component as `--acl-height` on its host, for a page that keeps its last row in sight. */
 function tellHeight(root) {
   const shell = /** @type {any} */ (root.getRootNode()).host;

@@ -787,7 +787,7 @@ export default mount(
         more,
         sweepFold,
         error,
-        h("div.row.actions", {}, go, counts, seeds, busy, h("span.spring"), plan, polish, copy),
+        h("div.row.actions", {}, go, counts, h("span.said", {}, seeds, busy), plan, polish, copy),
       ),
     );
     build();
