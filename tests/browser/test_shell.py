@@ -80,7 +80,7 @@ def test_compose_hear_pick_repaint_hear_without_scrolling(window: Window, studio
 def test_the_form_keeps_its_buttons_in_sight_wherever_its_column_is(window: Window, studio: Studio) -> None:
     page = open_page(window, studio)
     button = page.get_by_role("button", name="Make it", exact=True)
-    page.get_by_label("A sound file").evaluate("node => node.scrollIntoView()")
+    page.get_by_label("Sound files").evaluate("node => node.scrollIntoView()")
     page.wait_for_timeout(100)
     assert float(button.evaluate(INSIDE)) == 1
     page.locator(".acl-compose textarea").first.scroll_into_view_if_needed()
