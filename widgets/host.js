@@ -469,6 +469,19 @@ function mount(name, keys, build) {
   }
 }
 
+/**
+ * Whether buttons that begin something were just pressed; if not, they are held back for a moment, so that a double click
+ * begins one run. They keep the focus, which a disabled button would lose.
+ */
+function justPressed(milliseconds, ...buttons) {
+  if (buttons.some((button) => button.dataset.held)) return true;
+  for (const button of buttons) {
+    button.dataset.held = "true";
+    setTimeout(() => delete button.dataset.held, milliseconds);
+  }
+  return false;
+}
+
 /** A component that is one line when folded; its host says so too (`data-folded`), for a page that puts two in a row. */
 function foldRoot(host, folded) {
   host.root.classList.toggle("folded", folded);

@@ -216,3 +216,27 @@ def test_another_language_is_chosen_in_the_head_and_stays(window: Window, studio
     page.reload()
     page.get_by_label("语言", exact=True).wait_for()
     assert page.locator(".acl-player").get_attribute("lang") == "zh"
+
+
+def test_a_key_that_begins_a_run_leaves_the_focus_where_it_was_and_two_strokes_begin_one(
+    window: Window, gated: Studio
+) -> None:
+    page = open_page(window, gated)
+    page.locator(".acl-compose textarea").fill("by keys alone")
+    make = page.locator(".acl-compose button.go")
+    make.focus()
+    for _ in range(2):
+        page.keyboard.press("Enter")
+    page.locator(".acl-runs li").first.wait_for()
+    assert len(gated.session.started) == 1
+    assert make.evaluate("node => node.getRootNode().activeElement === node")
+    for _ in range(7):
+        gated.gate.release()
+    until(page, ".acl-waveform", "drawn", lambda s: s.startswith("take-"))
+    stage = page.locator(".acl-waveform .stage")
+    stage.focus()
+    page.keyboard.press("a")
+    until(page, ".acl-waveform", "regions", lambda s: len(json.loads(s)) == 1)
+    page.keyboard.press("r")
+    wait_for(lambda: len(gated.session.started) == 2, what="the repaint")
+    assert stage.evaluate("node => node.getRootNode().activeElement === node")
