@@ -470,8 +470,8 @@ function mount(name, keys, build) {
 }
 
 /**
- * Whether buttons that begin something were just pressed; if not, they are held back for a moment, so that a double click
- * begins one run. They keep the focus, which a disabled button would lose.
+ * Whether buttons that begin something were just pressed; if not, they are held back for a moment, so that a double
+ * click begins one run. They keep the focus, which a disabled button would lose.
  */
 function justPressed(milliseconds, ...buttons) {
   if (buttons.some((button) => button.dataset.held)) return true;
@@ -482,7 +482,7 @@ function justPressed(milliseconds, ...buttons) {
   return false;
 }
 
-/** A component that is one line when folded; its host says so too (`data-folded`), for a page that puts two in a row. */
+/** A component that is one line when folded; its host says so too (`data-folded`): a page puts two in a row. */
 function foldRoot(host, folded) {
   host.root.classList.toggle("folded", folded);
   const shell = /** @type {any} */ (host.root.getRootNode()).host;

@@ -58,7 +58,12 @@ def repaint(page: Any) -> None:
 def all_in_sight(page: Any) -> None:
     """Make it, play, the waveform, Repaint and the newest take are inside the window, with nothing scrolled."""
     page.locator(".acl-watch.folded").wait_for(state="attached")
-    for part in (".acl-compose button.go", ".acl-player button.play", ".acl-waveform .stage", ".acl-waveform button.go"):
+    for part in (
+        ".acl-compose button.go",
+        ".acl-player button.play",
+        ".acl-waveform .stage",
+        ".acl-waveform button.go",
+    ):
         assert seen(page, part) == 1, part
     assert seen(page, ".acl-gallery .card") == 1
 
