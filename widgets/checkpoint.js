@@ -30,7 +30,8 @@ export default mount("Checkpoint", [["Escape", "checkpoint.key_escape"]], (host)
     },
   });
   const planners = h("label.field", {}, t("checkpoint.planner"), planner);
-  const box = h("div.box", {}, licence, noPlanner, list, about, others, error);
+  const looking = h("p.quiet", { role: "status" }, t("checkpoint.looking"));
+  const box = h("div.box", {}, licence, noPlanner, looking, list, about, others, error);
   const fold = h(
     "details.chip-fold",
     { ontoggle: () => fold.open && host.send("list") },
@@ -108,6 +109,7 @@ export default mount("Checkpoint", [["Escape", "checkpoint.key_escape"]], (host)
     list.replaceChildren(...rows(false).map((choice) => item(choice, current, chosen)));
     missing.replaceChildren(...rows(true).map((choice) => item(choice, current, chosen)));
     others.hidden = !missing.children.length;
+    looking.hidden = Boolean(choices.length || error.textContent);
     const waits = Boolean(host.get("busy")),
       priced = host.text("cost");
     setText(chosenNote, say(textOf(choices.find((choice) => choice.name === chosen)?.note)));

@@ -21,7 +21,7 @@ function foldingCard(host, { title, brief, wants, extras = [], body }) {
   const show = () => {
     const open = isOpen();
     inner.hidden = !open;
-    host.root.classList.toggle("folded", !open);
+    foldRoot(host, !open);
     setText(line, open ? "" : brief());
     heading.hidden = !open;
     setText(toggle, open ? t("fold.hide") : t("fold.show"));

@@ -503,6 +503,26 @@ function mount(name, keys, build) {
   }
 }
 
+/**
+ * Whether buttons that begin something were just pressed; if not, they are held back for a moment, so that a double
+ * click begins one run. They keep the focus, which a disabled button would lose.
+ */
+function justPressed(milliseconds, ...buttons) {
+  if (buttons.some((button) => button.dataset.held)) return true;
+  for (const button of buttons) {
+    button.dataset.held = "true";
+    setTimeout(() => delete button.dataset.held, milliseconds);
+  }
+  return false;
+}
+
+/** A component that is one line when folded; its host says so too (`data-folded`): a page puts two in a row. */
+function foldRoot(host, folded) {
+  host.root.classList.toggle("folded", folded);
+  const shell = /** @type {any} */ (host.root.getRootNode()).host;
+  if (shell) shell.dataset.folded = String(folded);
+}
+
 /** The height of a component as `--acl-height` on its host, for a page that keeps its last row in sight. */
 function tellHeight(root) {
   const shell = /** @type {any} */ (root.getRootNode()).host;

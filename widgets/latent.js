@@ -224,7 +224,7 @@ export default mount(
       for (const name of VIEWS) tabs[name].setAttribute("aria-pressed", String(name === view));
       seg.hidden = !sounds();
       for (const button of [hear, keep]) button.hidden = step < 0 || isTake(step);
-      stop.hidden = !live;
+      stop.hidden = !live || host.get("stops") === false;
       song.hidden = songs < 2;
       setText(song, t("latent.song", { n: host.number("song") + 1, songs }));
       waiting.hidden = !live || reached() >= 0;

@@ -361,12 +361,9 @@ export default mount(
     }
     /** A button that begins a run: not twice by a double click. */
     function again(button, work) {
+      if (justPressed(900, button)) return;
       flushEdits();
       clearSaid();
-      button.disabled = true;
-      setTimeout(() => {
-        button.disabled = false;
-      }, 900);
       work();
     }
 
@@ -436,13 +433,9 @@ export default mount(
       icon(t("prompt.keep_restored"), () => host.send("keep"), "✕"),
     );
     const act = (kind) => {
-      if (go.disabled) return;
+      if (justPressed(700, go, plan, polish)) return;
       flushEdits();
       clearSaid();
-      const buttons = [go, plan, polish];
-      const hold = (on) => buttons.forEach((button) => (button.disabled = on));
-      hold(true);
-      setTimeout(() => hold(false), 700);
       host.send(kind, kind === "make" ? { revision: host.get("clicks") } : {});
       broadcast("begun", {});
     };
@@ -790,7 +783,7 @@ export default mount(
         more,
         sweepFold,
         error,
-        h("div.row.actions", {}, go, counts, seeds, busy, h("span.spring"), plan, polish, copy),
+        h("div.row.actions", {}, go, counts, h("span.said", {}, seeds, busy), plan, polish, copy),
       ),
     );
     build();

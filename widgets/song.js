@@ -325,7 +325,7 @@ export default mount(
         hand = host.table("hand"),
         can = host.table("can"),
         opened = Boolean(host.get("opened")) && Boolean(rows.length || hand.id);
-      host.root.classList.toggle("folded", !opened);
+      foldRoot(host, !opened);
       fold.hidden = !rows.length && !hand.id;
       setText(fold, t(opened ? "song.fold" : "song.unfold"));
       fold.setAttribute("aria-expanded", String(opened));

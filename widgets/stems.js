@@ -422,7 +422,7 @@ export default mount(
         opened = Boolean(host.get("opened")) && Boolean(hand.id),
         working = lanesOf().some((lane) => !tableOf(lane.track).id),
         cannot = host.text("cannot");
-      host.root.classList.toggle("folded", !opened);
+      foldRoot(host, !opened);
       fold.hidden = !hand.id;
       setText(fold, t(opened ? "stems.fold" : "stems.unfold"));
       fold.setAttribute("aria-expanded", String(opened));
@@ -435,7 +435,9 @@ export default mount(
             ? tellTitle(hand.title)
             : cannot
               ? say(cannot)
-              : t("stems.summary", { n: count }),
+              : count
+                ? t("stems.summary", { n: count })
+                : t("stems.empty"),
       );
       for (const node of [body, note]) node.hidden = !opened;
       play.hidden = clock.hidden = save.hidden = !opened || !made().length;

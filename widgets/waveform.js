@@ -764,11 +764,10 @@ export default mount(
       "button.go",
       {
         onclick: () => {
-          if (go.disabled) return;
+          if (go.disabled || justPressed(700, go)) return;
           setText(error, "");
-          go.disabled = true;
-          setTimeout(() => showNumbers(), 700);
-          /** @type {any} */ (host.root.getRootNode()).activeElement?.blur?.(); // what is being typed counts
+          const typed = /** @type {any} */ (host.root.getRootNode()).activeElement;
+          if (typed?.matches("input, textarea")) typed.blur(); // what is being typed counts
           flush();
           if (caption.value !== host.text("caption")) sendSetting("caption", caption.value);
           host.send("repaint", { clicks: numberOf(host.get("clicks")) });

@@ -57,7 +57,7 @@ class LatentPreview(Component):
     includes = ("audio_player", "fold")
     fields: ClassVar[Mapping[str, object]] = {
         "run": "", "steps": 0, "latest": -1, "seconds": 0.0, "live": False, "note": "", "code": "", "track": {},
-        "hears": True, "sounds": False, "take": "", "took": 0.0, "unfolded": False, "song": 0, "songs": 1, "colours": {},
+        "hears": True, "sounds": False, "take": "", "took": 0.0, "unfolded": False, "song": 0, "songs": 1, "colours": {}, "stops": True,
     }  # fmt: skip
 
     track: dict[str, Any]
@@ -65,6 +65,8 @@ class LatentPreview(Component):
     took: float
     take: str
     songs: int
+    stops: bool
+    """Whether Stop is shown here; not where the run's own bar is beside it and has one."""
 
     def setup(
         self,

@@ -37,10 +37,10 @@ _PLAIN = """
 _PAGE = """
 :host { display: grid !important; grid-template: auto minmax(0, 1fr) auto auto / minmax(0, 1fr); gap: 0; }
 :host { width: 100% !important; height: 100vh !important; height: 100dvh !important; overflow: hidden; margin: 0; }
-@media (max-height: 420px) { :host { grid-template-rows: auto minmax(240px, 1fr) auto auto; overflow: auto; } }
+@media (max-height: 420px) { :host { grid-template-rows: auto minmax(190px, 1fr) auto auto; overflow: auto; } }
 """
 _HEAD = """
-:host { display: grid !important; grid-template-columns: minmax(0, 1fr) clamp(150px, 24vw, 300px); gap: 10px; }
+:host { display: grid !important; grid-template-columns: minmax(0, 1fr) clamp(150px, 17vw, 240px); gap: 10px; }
 :host { width: 100% !important; height: 46px; padding: 3px 14px; box-sizing: border-box; align-items: start; }
 :host { position: relative; z-index: 30; }
 @media (max-width: 899.9px) { :host { padding: 3px 8px; grid-template-columns: minmax(0, 1fr) 34vw; gap: 4px; } }
@@ -68,13 +68,15 @@ _WORK = """
 :host { overscroll-behavior: contain; scrollbar-width: thin; }
 @media (max-width: 899.9px) { :host { display: contents !important; } }
 """
+# Two that are folded to one line each lie side by side.
 _TAB = """
-:host { display: block !important; width: 100% !important; min-width: 0; }
-:host > div { margin-block-end: 10px !important; }
+:host { display: flex !important; flex-flow: row wrap; column-gap: 10px; width: 100% !important; min-width: 0; }
+:host > div { margin-block-end: 10px !important; flex: 1 1 100%; }
+:host > div[data-folded="true"] { flex-basis: 300px; }
 @media (max-width: 899.9px) {
-  :host { display: var(--acl-tab-NAME, none) !important; flex-direction: column; flex: 0 1 auto; min-height: 0; }
+  :host { display: var(--acl-tab-NAME, none) !important; flex-flow: column nowrap; flex: 0 1 auto; min-height: 0; }
   :host { overflow: hidden auto; overscroll-behavior: contain; scrollbar-width: thin; }
-  :host > div { flex: none; }
+  :host > div, :host > div[data-folded="true"] { flex: none; }
 }
 """
 _TAKES = """

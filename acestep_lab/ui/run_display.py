@@ -45,6 +45,7 @@ def run_widget(run: RenderRun) -> Any:
     if run.over:
         return VBox([view, *players(run)])
     preview = LatentPreviewWidget()
+    preview.stops = False
     preview.follow(run)
     box = VBox([view, preview])
     _serve(preview, box, run)

@@ -202,7 +202,7 @@ def keeps_the_contract(page: Any, host: Host, folder: Path) -> None:
     moved = wait_for(lambda: (r := host.heard()["regions"][0])[0] > 4 and r, what="the drag")
     assert moved[1] - moved[0] == pytest.approx(end - start, abs=0.05)
     sound = tone(2.0).write(folder / "sound.flac")
-    page.get_by_label("A sound file").set_input_files(str(sound))
+    page.get_by_label("Sound files").set_input_files(str(sound))
     wait_for(lambda: host.heard()["sounds"] == [["sound.flac", 2.0]], what="the bytes to Python")
 
 

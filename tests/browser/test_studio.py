@@ -159,7 +159,7 @@ def test_stopping_works_and_works_again(window: Window, gated: Studio) -> None:
         compose(page, f"round {round_}", seed=str(round_))
         gated.gate.release()
         until(page, ".acl-watch", "latest", "0")
-        page.locator(".acl-watch button.stop").click()
+        page.locator(".acl-runs button.stop").click()
         wait_for(lambda: not gated.session.runs, what="the stop")
         page.get_by_text("Stopped. The steps so far").wait_for()
     page.get_by_role("button", name="Keep this step").click()
@@ -277,7 +277,7 @@ def test_files_that_are_no_sound_are_refused_in_a_sentence_and_a_sound_is_select
     liar.write_text("these are words")
     text.write_text("these too")
     tone(3.0).write(real)
-    chooser = page.get_by_label("A sound file")
+    chooser = page.get_by_label("Sound files")
     chooser.set_input_files(str(liar))
     page.get_by_text("is no sound file that can be read").wait_for()
     chooser.set_input_files(str(text))
@@ -292,7 +292,7 @@ def test_a_file_of_two_gigabytes_is_refused_before_it_is_read(window: Window, st
     huge = tmp_path / "huge.wav"
     with huge.open("wb") as file:
         os.truncate(file.fileno(), 2 * 2**30)
-    page.get_by_label("A sound file").set_input_files(str(huge))
+    page.get_by_label("Sound files").set_input_files(str(huge))
     page.get_by_text("2,048 MB; at most 200 MB").wait_for()
 
 

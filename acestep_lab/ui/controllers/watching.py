@@ -38,6 +38,7 @@ class Watching(Controller):
         self.preview = made(
             latent_preview, "LatentPreview", picture=self.picture, sounds=step_sounds_of(self.backend.session)
         )
+        self.preview.stops = False  # the run's row in the queue has one
 
     def connect(self) -> None:
         connect(
