@@ -14,7 +14,7 @@ import pytest
 from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import LabError, RecipeError
 from acestep_lab.prompt.recipe import Recipe
-from acestep_lab.prompt.tasks import Extract
+from acestep_lab.prompt.tasks import Cover, Extract, Stitch
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.take import Take
 from acestep_lab.ui.backend import backend_of
@@ -254,3 +254,22 @@ def test_what_is_said_on_one_page_is_seen_on_the_other(lab: PretendSession) -> N
     here.close()
     there.gallery.receive({"kind": "restore"}, [])
     assert (there.gallery.total, here.gallery.total) == (1, 0), "a page that is gone hears nothing"
+
+
+def test_a_cover_of_a_sound_that_was_brought_says_the_name_of_its_file(lab: PretendSession) -> None:
+    page, idea = Studio(backend_of(lab), panes=False), tone(2.0, 5)
+    page.backend.takes.keep_sound(idea, "", "my_guitar_idea.wav")
+    page.start(lab.recipe_from(idea, Cover(idea), caption="soft piano")).takes()
+    page.list_takes()
+    card = page.gallery.cards[0]
+    assert (card["title"], card["parent_title"]) == ("Cover of my_guitar_idea.wav", "my_guitar_idea.wav")
+    page.close()
+
+
+def test_a_stitched_song_is_called_so(lab: PretendSession) -> None:
+    page = Studio(backend_of(lab), panes=False)
+    first = page.start(Recipe("dub", seconds=2, seed=1)).take()
+    page.start(Recipe("dub", task=Stitch((first, first), 0.1))).takes()
+    page.list_takes()
+    assert page.gallery.cards[0]["title"] == "dub, stitched"
+    page.close()

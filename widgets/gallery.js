@@ -464,7 +464,7 @@ export default mount(
             "button.chip.parent",
             { title: t("gallery.made_from"), onclick: () => reveal(from) },
             "↰ ",
-            tellTitle(known.get(from)?.title) || t("gallery.its_source"),
+            tellTitle(known.get(from)?.title || textOf(info.parent_title)) || t("gallery.its_source"),
           ),
         ...differs.map(([k, v]) => h("span.chip", {}, `${say(k.replaceAll("_", " "))} ${valueOf(v)}`)),
       ].filter(Boolean);

@@ -95,7 +95,7 @@ def _alone(form: str) -> str:
 def _form(parts: TitleParts) -> str:
     """How a title is made from its source's, "{title}" standing for that."""
     task = parts.task
-    make = _FORMS.get(str(task.get("task", ""))) if parts.source else None
+    make = _FORMS.get(str(task.get("task", ""))) if parts.source or task.get("task") == "Stitch" else None
     form = make(task) if make else "{title}"
     if parts.step is None:
         return form
@@ -152,8 +152,9 @@ _FORMS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "Lego": _added,
     "Complete": _with,
     "FlowEdit": lambda task: "{title}, edited",
+    "Stitch": lambda task: "{title}, stitched",
 }
-"""A row for each task that starts from a sound."""
+"""A row for each task that starts from a sound; the words of a stitched song are its first take's."""
 
 
 _NUMBER = re.compile(r"(.*)( #\d+)", re.DOTALL)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from acestep_lab.jobs.owned_library import OwnedLibrary
+from acestep_lab.takes.ids import is_sound_id
 from acestep_lab.takes.index import MOST_REMEMBERED, Card
 from acestep_lab.takes.take import Take
 from acestep_lab.takes.titles import cut, taken_apart
@@ -102,24 +103,32 @@ def cards_of(takes: OwnedLibrary, owner: str = "", query: str = "", most: int | 
     """Cards of somebody's takes, newest first: those in memory only, then the library's."""
     names, words = takes.titles(owner), query.casefold().split()
     unsaved = [card_of(take, title=names.get(take.id, "")) for take in takes.unsaved_takes(owner)]
+
+    def called_by(card: Card) -> tuple[str, str]:
+        """What a card is called, and what it was made from."""
+        first = next(iter(card.parents), "")
+        return names.get(card.id, ""), names.get(first, "") or (
+            takes.recording_title(first, owner) if is_sound_id(first) else ""
+        )
+
     kept = takes.cards(owner, most=2**31 - 1)
     if words:
         found = {card.id for card in takes.cards(owner, query, 2**31 - 1)}
         unsaved = [card for card in unsaved if called(card["title"], words)]
         kept = [card for card in kept if card.id in found or called(names.get(card.id, ""), words)]
     shown = kept if most is None else kept[:most]
-    return unsaved + [_remembered(card, names.get(card.id, ""), takes.owner_of(card.id) == owner) for card in shown]
+    return unsaved + [_remembered(card, *called_by(card), takes.owner_of(card.id) == owner) for card in shown]
 
 
-_plain: OrderedDict[tuple[str, str, bool], tuple[Card, dict[str, Any]]] = OrderedDict()
+_plain: OrderedDict[tuple[str, str, str, bool], tuple[Card, dict[str, Any]]] = OrderedDict()
 
 
-def _remembered(card: Card, title: str, mine: bool) -> dict[str, Any]:
+def _remembered(card: Card, title: str, parent_title: str, mine: bool) -> dict[str, Any]:
     """A card as plain data, made once for each state of the take: a search goes over all of them. Not to be changed."""
-    key = (card.id, title, mine)
+    key = (card.id, title, parent_title, mine)
     kept = _plain.get(key)
     if kept is None or kept[0] is not card:
-        kept = _plain[key] = (card, plain_card(card, title, mine))
+        kept = _plain[key] = (card, {**plain_card(card, title, mine), "parent_title": parent_title})
         if len(_plain) > MOST_REMEMBERED:
             with contextlib.suppress(KeyError):  # another thread was quicker
                 _plain.popitem(last=False)
