@@ -19,7 +19,8 @@ from acestep_lab.serve.hosts import Hosts, read_host
 
 ROOT = Path(__file__).parent.parent
 LIMIT = 2 * 2**30
-PEAK = "import resource\nprint('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)\n"
+PEAK = "print('peak', int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) // 1024)\n"
+"""VmHWM and not `ru_maxrss`, which a new process inherits from the large one that started it."""
 LESSON = """
 import jupytext
 from IPython.core.interactiveshell import InteractiveShell

@@ -108,7 +108,10 @@ export default mount("Describe", [["Enter", "describe.key_enter"]], (host) => {
     const before = language.value;
     language.replaceChildren(
       h("option", { value: "" }, t("describe.any_language")),
-      ...host.list("languages").map(([code, name]) => h("option", { value: textOf(code) }, say(textOf(name)))),
+      ...host
+        .list("languages")
+        .map(listOf)
+        .map(([code, name]) => h("option", { value: textOf(code) }, say(textOf(name)))),
     );
     language.value = before;
   }

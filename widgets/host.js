@@ -511,7 +511,11 @@ function justPressed(milliseconds, ...buttons) {
   if (buttons.some((button) => button.dataset.held)) return true;
   for (const button of buttons) {
     button.dataset.held = "true";
-    setTimeout(() => delete button.dataset.held, milliseconds);
+    button.setAttribute("aria-disabled", "true");
+    setTimeout(() => {
+      delete button.dataset.held;
+      button.removeAttribute("aria-disabled");
+    }, milliseconds);
   }
   return false;
 }

@@ -193,11 +193,13 @@ export default mount(
         host.send("bytes", { id });
       });
     host.on("bytes", (body, [view]) => {
+      if (!view) return;
       const bytes = view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength);
       for (const done of asked.get(body.id) ?? []) done(bytes.slice(0));
       asked.delete(body.id);
     });
     host.on("peaks", (body, [view]) => {
+      if (!view) return;
       for (const row of rows.values())
         if (row.id === body.id) {
           row.peaks = new Int8Array(view.buffer, view.byteOffset, view.byteLength);

@@ -161,7 +161,8 @@ class Renderer:
     ) -> Cover:  # fmt: skip
         """A cover of a source; `through_codes` None: where the checkpoint that makes it has codes."""
         if through_codes is None:
-            maker = self.engines.of(recipe_from(self.sounds.find(source), Cover(source), changes))
+            task = Cover(source)  # says what is no source, before anything is looked for
+            maker = self.engines.of(recipe_from(self.sounds.find(source), task, changes))
             through_codes = maker.capabilities.codes
         return Cover(source, strength, noise_strength, through_codes, reference=reference)
 

@@ -237,7 +237,7 @@ def test_in_panel_serve(host: Host, window: Window, tmp_path: Path) -> None:
     wait_for(lambda: answers(host.port), 240, "panel serve")
     window.page.goto(f"http://127.0.0.1:{host.port}/app")
     keeps_the_contract(window.page, host, tmp_path)
-    window.page.locator(".acl-runs button.stop").click()
+    window.page.locator(".acl-runs button.stop:visible").click()
     wait_for(lambda: host.heard()["stops"] == 1, what="the stop")
     assert window.page.evaluate("globalThis.__acestepLab.alive") == 3
     window.page.locator(".acl-runs button[aria-label=Dismiss]").dispatch_event("click")

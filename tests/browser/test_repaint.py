@@ -11,7 +11,7 @@ import pytest
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.ui.difference import Difference
 from tests.browser.conftest import Studio, Window, take_hold, wait_for
-from tests.browser.test_studio import open_page, state_of, until
+from tests.browser.test_studio import open_page, show_tab, state_of, until
 
 pytestmark = pytest.mark.browser
 SECONDS = 10.0
@@ -153,7 +153,7 @@ def test_two_words_make_two_takes_and_each_take_has_its_own_regions(window: Wind
     page.get_by_role("button", name="Before", exact=True).click()
     head = until(page, WAVE, "head", lambda s: float(s) > 0.1)
     assert float(head) < SECONDS
-    page.locator(".acl-gallery .card", has_text="take 1").get_by_role("button", name="Select").click()
+    page.locator(f".acl-gallery .card[data-card='{first}']").press("Enter")
     until(page, WAVE, "drawn", first)
     assert len(marked(page, lambda r: len(r) == 2)) == 2, "the first take's own regions"
     assert proof.inner_text() == ""
@@ -163,6 +163,7 @@ def test_a_finger_held_down_marks_and_one_that_moves_looks_around(browser: Any, 
     with_takes(studio, 1)
     phone = Window(browser, width=390, height=844)
     page = open_page(phone, studio)
+    show_tab(page, "repaint")
     wave = Wave(page)
     send = """([kind, x, id]) => {
       const deep = (root) => [...root.querySelectorAll("*")].flatMap((n) => [n, ...(n.shadowRoot ? deep(n.shadowRoot) : [])]);

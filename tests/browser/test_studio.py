@@ -159,7 +159,7 @@ def test_stopping_works_and_works_again(window: Window, gated: Studio) -> None:
         compose(page, f"round {round_}", seed=str(round_))
         gated.gate.release()
         until(page, ".acl-watch", "latest", "0")
-        page.locator(".acl-runs button.stop").click()
+        page.locator(".acl-runs button.stop:visible").click()
         wait_for(lambda: not gated.session.runs, what="the stop")
         page.get_by_text("Stopped. The steps so far").wait_for()
     page.get_by_role("button", name="Keep this step").click()

@@ -13,7 +13,7 @@ from acestep_lab.prompt.tasks import Extract
 from acestep_lab.takes.take import Take
 from tests.browser.conftest import Studio, Window, wait_for
 from tests.browser.test_accessibility import findings
-from tests.browser.test_studio import compose, open_page, state_of, until
+from tests.browser.test_studio import compose, open_page, show_tab, state_of, until
 from tests.pretend import tone
 
 GALLERY = ".acl-gallery"
@@ -186,6 +186,8 @@ def test_twenty_takes_fit_every_page(browser: Any, tmp_path: Path, width: int, d
         ids = fill(served, 20)
         served.session.library.mark(ids[-1], star=True, tags=["live", "slow"], note="the bridge is good")
         page = open_page(opened, served)
+        if width < 900:
+            show_tab(page, "takes")
         until(page, GALLERY, "cards", "20")
         wait_for(lambda: int(state_of(page, GALLERY, "peaks") or 0) >= 20, 40, "the waveforms")
         opened.picture(f"takes-20-{width}{'-dark' if dark else ''}")
