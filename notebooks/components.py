@@ -134,7 +134,7 @@ builder.hold(take)
 builder.do_fill("whole")
 builder.do_split(1, 1.5)
 builder.do_move(2, 0)
-song = lab.stitch(builder.draft.strip.pieces(lab.load))
+song = lab.stitch(builder.draft.arrangement.pieces(lab.load))
 builder
 
 # %% [markdown]

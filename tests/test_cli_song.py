@@ -82,7 +82,7 @@ def test_pieces_are_stitched_and_called_by_their_title(
     monkeypatch.chdir(tmp_path)
     said(capsys, "stitch", f"{ids[0]}:0:1", ids[1], "--crossfade", "none", *library)
     (song,) = tmp_path.glob("*.flac")
-    assert song.name == "slow dub.flac"
+    assert song.name == "slow dub, stitched.flac"
     made = read_file(song)
     assert made.parents == tuple(ids)
     assert isinstance(made.recipe.task, Stitch)

@@ -429,7 +429,8 @@ def test_a_run_under_way_keeps_its_adapters_and_the_page_says_that_it_waits(tmp_
     session = PretendSession(tmp_path / "gated", gate=gate)
     page = page_of(session)
     run = page.start(Recipe("dub", seconds=2, seed=3))
-    until(lambda: run.state == "running" or run.steps or gate.release() is None)
+    gate.release()
+    until(lambda: run.steps)
     page.adapters.do_add(growl)
     until(lambda: page.adapters.waits)
     assert session.adapters == ()
@@ -450,7 +451,8 @@ def test_a_slider_moved_often_while_a_run_is_under_way_is_put_on_once_as_it_stan
     page = page_of(session)
     backend_of(session).adapters.add(growl)
     run = page.start(Recipe("dub", seconds=2, seed=3))
-    until(lambda: run.state == "running" or run.steps or gate.release() is None)
+    gate.release()
+    until(lambda: run.steps)
     messages = sent(page.adapters)
     for strength in range(-3, 3):
         for part in (0.0, 0.25, 0.5, 0.75):

@@ -1,6 +1,7 @@
 """Draws on a thread of its own, so that no run waits for a picture. Knows no pictures.
 
-Of what is asked for, only the newest of each kind is drawn. The thread ends when nothing waits.
+Of what is asked for, only the newest of each kind is drawn. The thread ends when nothing waits; it is no daemon, since a process
+that ends in the middle of torch's arithmetic aborts.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class DrawingThread:
             if self._at_work:
                 return
             self._at_work = True
-        threading.Thread(target=self._work, name="acestep_lab pictures", daemon=True).start()
+        threading.Thread(target=self._work, name="acestep_lab pictures", daemon=False).start()
 
     def _work(self) -> None:
         while (work := self._next()) is not None:

@@ -50,7 +50,7 @@ def fill(page: Any) -> None:
 
 
 def becomes(page: Any, wanted: list[str]) -> None:
-    wait_for(lambda: labels(page) == wanted, 20, f"{wanted}, not {labels(page)}")
+    wait_for(lambda: labels(page) == wanted, 60, f"{wanted}, not {labels(page)}")
 
 
 def test_sections_are_reordered_by_keys_and_by_hand_and_become_a_take(window: Window, studio: Studio) -> None:
@@ -89,7 +89,7 @@ def test_a_joint_is_heard_and_a_section_rerolled_in_place(window: Window, studio
     fill(page)
     song(page).locator(".block").nth(2).click()
     song(page).get_by_role("button", name="Play the joint").click()
-    wait_for(lambda: song(page).get_attribute("data-playing") == "true", 20, "the joint to play")
+    wait_for(lambda: song(page).get_attribute("data-playing") == "true", 60, "the joint to play")
     song(page).get_by_role("button", name="Pause").click()
     source = studio.session.library.ids()
     song(page).get_by_role("button", name="Re-roll").click()
@@ -108,9 +108,9 @@ def test_stems_fill_their_lanes_and_play_in_step(window: Window, studio: Studio)
     wait_for(lambda: stems(page).locator(".lane[data-made=true][data-peaks]").count() == 3, 60, "three lanes")
     assert stems(page).locator(".lane strong").all_inner_texts() == ["Bass", "Drums", "What is left"]
     stems(page).get_by_role("button", name="Play all lanes").click()
-    wait_for(lambda: stems(page).get_attribute("data-playing") == "true", 20, "the lanes to play")
+    wait_for(lambda: stems(page).get_attribute("data-playing") == "true", 60, "the lanes to play")
     stems(page).get_by_role("button", name="Solo Drums").click()
-    wait_for(lambda: stems(page).locator(".lane.silent").count() == 2, 20, "the others to be silent")
+    wait_for(lambda: stems(page).locator(".lane.silent").count() == 2, 60, "the others to be silent")
     window.picture("stems-playing")
     stems(page).get_by_role("button", name="Pause").click()
     with page.expect_download() as saved:
@@ -127,7 +127,7 @@ def test_opened_both_parts_have_no_serious_finding(window: Window, studio: Studi
     found = set(findings(page))
     for part in (song(page), stems(page)):
         part.get_by_role("button", name="Fold", exact=True).click()
-    wait_for(lambda: stems(page).locator(".lane").first.is_hidden(), 20, "both parts folded")
+    wait_for(lambda: stems(page).locator(".lane").first.is_hidden(), 60, "both parts folded")
     assert found - set(findings(page)) == set(), "what is wrong elsewhere is wrong with both parts folded as well"
 
 
