@@ -182,6 +182,7 @@ export default mount("Export", [], (host) => {
     setText(note, t("export.writing"));
     host.send("write", chosen());
   }
+  let asked = false;
   function open() {
     setText(note, "");
     setText(error, "");
@@ -198,13 +199,15 @@ export default mount("Export", [], (host) => {
   });
   host.on("error", (message) => {
     setText(note, "");
-    if (!host.get("inline") && !dialog.open) open();
+    if (!host.get("inline") && !dialog.open && asked) open(); // only where a press on this page asked for it
+    asked = false;
     setText(error, say(message.text));
   });
   host.onClose(
     onBroadcast("export", (detail) => {
       const ids = textsOf(detail?.ids ?? [detail?.id]);
-      if (ids.length) host.send("open", { ids });
+      asked = ids.length > 0;
+      if (asked) host.send("open", { ids });
     }),
   );
   if (host.get("inline")) host.root.append(h("div.head", {}, heading), body, foot());
