@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from typing import ClassVar
 
 MOST_CHARACTERS = 300
 """The longest sentence an error says; what is longer loses its middle."""
@@ -35,7 +36,9 @@ def shown(value: object, most: int = 60) -> str:
 
 
 class LabError(Exception):
-    """The root of every error this package raises on purpose."""
+    """The root of every error this package raises on purpose; its `code` says its kind to programs and tables."""
+
+    code: ClassVar[str] = "ERROR"
 
     def __init__(self, message: str = "") -> None:
         text = str(message).encode("utf-8", "backslashreplace").decode()
@@ -47,29 +50,43 @@ class LabError(Exception):
 class RecipeError(LabError, ValueError):
     """What was asked for makes no sense, or this checkpoint cannot make it."""
 
+    code = "RECIPE"
+
 
 class CheckpointError(LabError):
     """A checkpoint is missing, incomplete, damaged, or of another kind."""
+
+    code = "CHECKPOINT"
 
 
 class DownloadError(CheckpointError):
     """A checkpoint could not be fetched whole."""
 
+    code = "DOWNLOAD"
+
 
 class SourceError(LabError):
     """A sound that was handed in cannot be read or is unfit for the task."""
+
+    code = "SOURCE"
 
 
 class MachineError(LabError):
     """This machine has too little memory or disk for what was asked."""
 
+    code = "MACHINE"
+
 
 class LibraryError(LabError):
     """A take cannot be written, found, or opened."""
 
+    code = "LIBRARY"
+
 
 class Stopped(LabError):
     """The run was stopped before it had a take."""
+
+    code = "STOPPED"
 
 
 class TakeWarning(UserWarning):
@@ -101,6 +118,11 @@ def sentence(problem: BaseException) -> str:
         return f"The disk refused: {why.lower()}. Nothing already kept was lost."
     told = " ".join(_text(problem).split())[: MOST_CHARACTERS - 100]
     return f"This failed unexpectedly ({type(problem).__name__[:40]}{': ' if told else ''}{told})."
+
+
+def code_of(problem: BaseException) -> str:
+    """The kind of an error: one of ours says it, a refusal of the disk is "DISK", all else "UNEXPECTED"."""
+    return problem.code if isinstance(problem, LabError) else "DISK" if isinstance(problem, OSError) else "UNEXPECTED"
 
 
 def _text(problem: BaseException) -> str:

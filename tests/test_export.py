@@ -265,3 +265,8 @@ def test_nothing_warns_where_all_was_done_as_asked(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         TAKE.export(tmp_path / "a.wav", bits=16, lufs=-20, fade_out=1)
+
+
+def test_a_rate_that_is_no_whole_number_is_refused_and_not_cut() -> None:
+    with pytest.raises(SourceError, match=r"The rate of an export is a whole number, not 22050\.5"):
+        ExportOptions(rate=22050.5)  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import acestep_lab.errors
+from acestep_lab.errors import LabError, code_of
 from acestep_lab.ui import assets, locale
 
 PACKAGE = Path(acestep_lab.errors.__file__).parent
@@ -258,3 +259,13 @@ def test_every_form_of_a_derived_title_is_told_and_its_words_stay(language: str)
 )
 def test_sentences_and_words_of_ours_inside_a_sentence_are_told_too(said: str, told: str) -> None:
     assert locale.translate(said, "zh") == told
+
+
+def test_every_kind_of_error_has_a_code_and_each_language_a_word_for_it() -> None:
+    kinds = [
+        kind for kind in vars(acestep_lab.errors).values() if isinstance(kind, type) and issubclass(kind, LabError)
+    ]
+    codes = [code_of(kind("why")) for kind in kinds] + [code_of(OSError(28, "full")), code_of(ZeroDivisionError())]
+    assert len(set(codes)) == len(codes)
+    for language in locale.languages():
+        assert sorted(locale.table(language)["words"]["errors"]) == sorted(codes)

@@ -86,6 +86,7 @@ def test_an_error_on_purpose_becomes_a_sentence_in_view(bell: Any) -> None:
         "There are no words to work from.",
         "The disk refused: no space left on device. Nothing already kept was lost.",
     ]
+    assert [s["code"] for s in said] == ["RECIPE", "DISK"]
 
 
 def test_messages_from_many_threads_are_done_one_after_another(bell: Any) -> None:

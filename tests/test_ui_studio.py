@@ -7,7 +7,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from acestep_lab.prompt.tasks import Region, Repaint
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.take import Take
 from acestep_lab.ui.backend import backend_of
+from acestep_lab.ui.controllers.base import Controller, tell
 from acestep_lab.ui.formatters import sound_bundle
 from acestep_lab.ui.gallery import GalleryWidget, differing
 from acestep_lab.ui.latent_preview import LatentPreviewWidget
@@ -606,3 +607,17 @@ def test_audio_that_is_no_take_can_be_selected(lab: Any) -> None:
     page.select(Audio(np.zeros((1, 8000), np.float32), 8000), title="silence.wav")
     assert page.player.track["title"] == "silence.wav"
     assert page.prompt.source == "silence.wav"
+
+
+def test_a_part_of_the_page_that_refuses_keeps_no_other_from_hearing_and_is_heard_itself() -> None:
+    class Part(Controller):
+        heard_of: ClassVar[list[str]] = []
+
+        def renamed(self, id: str, title: str) -> None:
+            self.heard_of.append(id)
+            raise RecipeError(f"no {len(self.heard_of)}")
+
+    parts = [Part(None), Part(None)]  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match="no 1"):
+        tell(parts, "renamed", "take-1", "dub")
+    assert Part.heard_of == ["take-1", "take-1"]

@@ -481,6 +481,7 @@ function mount(name, keys, build) {
     closers.push(followTheme(root, () => repaints.forEach((cb) => cb())));
     askSentences(link);
     const stop = build(node);
+    link.on("error", (body) => nameError(root, textOf(body.code)));
     // After the component's own keys: Space that none of them took plays what is in hand.
     root.addEventListener("keydown", (event) => {
       if (event.key !== " " || event.defaultPrevented || !pageState.space || takesSpace(event)) return;
@@ -534,6 +535,14 @@ function tellHeight(root) {
   const watcher = new ResizeObserver(() => shell.style.setProperty("--acl-height", `${root.offsetHeight}px`));
   watcher.observe(root);
   return () => watcher.disconnect();
+}
+
+/** What kind of error is in view, by its code: a pointer that rests on the sentence tells it. */
+function nameError(root, code) {
+  root.dataset.error = code;
+  for (const line of root.querySelectorAll(".error"))
+    if (line.textContent && code) line.title = `${t(`errors.${code}`)} (${code})`;
+    else line.removeAttribute("title");
 }
 
 /** The first component of a page asks for Python's sentences in the reader's language; all are built anew then. */

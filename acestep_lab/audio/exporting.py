@@ -64,6 +64,8 @@ class ExportOptions:
             raise SourceError("A level is a peak (peak_db) or a loudness (lufs), not both; leave one out.")
         for name in ("bits", "bitrate", "rate"):
             value = getattr(self, name)
+            if value is not None and value != int(value):
+                raise SourceError(f"The {name} of an export is a whole number, not {shown(value)}.")
             object.__setattr__(self, name, None if value is None else int(value))
         object.__setattr__(self, "latent", bool(self.latent))
 

@@ -137,10 +137,10 @@ class CheckpointSwitch(Component):
         """The planner, where it is another than the checkpoint's own."""
         return {"lm": self.planner} if self.planner else {}
 
-    def show_error(self, text: str, field: str = "") -> None:
+    def show_error(self, text: str, field: str = "", code: str = "") -> None:
         """Show a sentence; nothing is waited for any more."""
         self.busy = False
-        super().show_error(text, field)
+        super().show_error(text, field, code)
 
 
 CheckpointSwitchWidget, CheckpointSwitchPane = widget_and_pane(CheckpointSwitch)

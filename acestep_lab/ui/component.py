@@ -18,7 +18,7 @@ import param
 import traitlets
 from panel.custom import AnyWidgetComponent
 
-from acestep_lab.errors import LabError, RecipeError, sentence, shown
+from acestep_lab.errors import LabError, RecipeError, code_of, sentence, shown
 from acestep_lab.ui import assets, locale
 from acestep_lab.ui.messages import Name, field_of, fits, parse_message, validated
 
@@ -97,11 +97,11 @@ class Component:
             for listener in tuple(listeners):
                 listener(**body)
         except (LabError, OSError) as problem:
-            self.show_error(sentence(problem))
+            self.show_error(sentence(problem), code=code_of(problem))
 
-    def show_error(self, text: str, field: str = "") -> None:
+    def show_error(self, text: str, field: str = "", code: str = "") -> None:
         """Show a sentence at the top of the component, or beside one of its fields."""
-        self.emit("error", text=text, field=field)
+        self.emit("error", text=text, field=field, code=code)
 
     def receive(self, message: object, buffers: object = ()) -> None:
         """Do what one message asks; whatever makes no sense of it is one sentence in view, and nothing has changed."""
@@ -110,7 +110,7 @@ class Component:
                 kind, body = parse_message(message, buffers, self._requests)
                 getattr(self, f"do_{kind}")(**body)
             except (LabError, OSError) as problem:
-                self.show_error(sentence(problem), field_of(message))
+                self.show_error(sentence(problem), field_of(message), code_of(problem))
                 self._refused(message)
 
     def _refused(self, message: object) -> None:

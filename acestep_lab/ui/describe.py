@@ -82,10 +82,10 @@ class DescribeStrip(Component):
         self.busy = ""
         self.emit("codes", text=f"[{', '.join(map(str, codes))}]", count=len(codes), name=name)
 
-    def show_error(self, text: str, field: str = "") -> None:
+    def show_error(self, text: str, field: str = "", code: str = "") -> None:
         """Show a sentence; nothing is waited for any more."""
         self.busy = ""
-        super().show_error(text, field)
+        super().show_error(text, field, code)
 
     # -- what the browser asks -----------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from acestep_lab.audio import pyav
 from acestep_lab.audio.audio import Audio
 from acestep_lab.audio.exporting import BITRATES, LOSSY, ExportOptions, ready
-from acestep_lab.errors import LabError, RecipeError, SourceError, sentence, shown
+from acestep_lab.errors import LabError, RecipeError, SourceError, code_of, sentence, shown
 from acestep_lab.takes.exchange import export
 from acestep_lab.takes.take import Take
 from acestep_lab.ui import tracks
@@ -177,7 +177,7 @@ class Export(Component):
                 data = path.read_bytes()
             self.emit("file", data, name=f"{name_of(sounds)}.{form}", remarks=list(remarks))
         except (LabError, OSError, MemoryError) as problem:
-            self.show_error(sentence(problem))
+            self.show_error(sentence(problem), code=code_of(problem))
         finally:
             with self._counting:
                 self.writing = self.writing - 1

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from acestep_lab.audio.audio import Audio
-from acestep_lab.errors import LabError, SourceError, sentence, shown
+from acestep_lab.errors import LabError, SourceError, code_of, sentence, shown
 from acestep_lab.takes.take import Take
 from acestep_lab.takes.titles import file_name
 from acestep_lab.ui import tracks
@@ -129,7 +129,7 @@ class Player(Component):
             else:
                 self.emit("pair", tracks.wav_of(parent.audio), **about, url=None)
         except (LabError, OSError) as problem:
-            self.show_error(sentence(problem))
+            self.show_error(sentence(problem), code=code_of(problem))
 
     def do_star(self, on: bool) -> None:
         """Star the take in hand, or take its star away."""
@@ -156,7 +156,7 @@ class Player(Component):
                 what.export(path) if isinstance(what, Take) else what.write(path)
                 data = path.read_bytes()
         except (LabError, OSError) as problem:
-            self.show_error(sentence(problem))
+            self.show_error(sentence(problem), code=code_of(problem))
         else:
             self.emit("file", data, name=f"{file_name(title, tracks.seed_of(what))}.{form}")
         finally:

@@ -233,9 +233,9 @@ class SoundDrop(Component):
         """What a kept sound is called."""
         return next((one.name for one in self._store.rows() if one.id == id), id)
 
-    def show_error(self, text: str, field: str = "") -> None:
+    def show_error(self, text: str, field: str = "", code: str = "") -> None:
         self.status = ""
-        super().show_error(text, field)
+        super().show_error(text, field, code)
 
     def _refused(self, message: object) -> None:
         """Tell the view whose file it was, so that the next one in its row may come."""

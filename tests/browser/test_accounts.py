@@ -101,7 +101,8 @@ def test_the_second_account_cannot_see_stop_rename_or_hear_what_is_the_firsts(
         {"kind": kind, "id": run} for kind in ("stop", "watch", "dismiss", "keep", "play_step", "hold", "move")
     ]
     messages += [
-        {"kind": kind, "id": take} for kind in ("select", "reuse", "analyze", "bytes", "peaks", "play_step", "save")
+        {"kind": kind, "id": take}
+        for kind in ("open", "select", "reuse", "analyze", "bytes", "peaks", "play_step", "save")
     ]
     messages += [{"kind": "mark", "id": take, "note": "mine now", "star": True}, {"kind": "bin", "ids": [take]}]
     for message in messages:
@@ -109,8 +110,6 @@ def test_the_second_account_cannot_see_stop_rename_or_hear_what_is_the_firsts(
     compose(theirs, "something of my own", seconds="3", seed="9")
     theirs.locator(".acl-runs li", has_text="something of my own").wait_for()  # all that was said before has been heard
 
-    theirs.evaluate(SAY_TO_ALL, {"kind": "open", "id": take})  # last: the export answers in a dialog over the page
-    theirs.wait_for_timeout(500)
     backend = backend_of(shared.session)
     found = backend.jobs.run(run)
     assert not found.stopping

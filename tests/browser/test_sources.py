@@ -40,8 +40,8 @@ def test_a_line_is_described_and_used_and_the_strip_is_low_when_folded(window: W
     heights = {part: page.locator(f".acl-{part}").bounding_box()["height"] for part in PARTS}
     assert heights["describe"] <= 44
     assert heights["adapters"] <= 44
-    assert heights["bring-in-a-sound"] <= 64
-    assert heights["checkpoint"] <= 42
+    assert heights["bring-in-a-sound"] <= 56
+    assert heights["checkpoint"] <= 34
     page.locator(".acl-describe summary").click()
     page.locator(".acl-describe .line").fill("a sad song about rain")
     page.locator(".acl-describe .line").press("Enter")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Capabilities
-from acestep_lab.errors import LabError, sentence
+from acestep_lab.errors import LabError, code_of, sentence
 from acestep_lab.jobs.events import Event
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.worker import AnyRun
@@ -82,7 +82,7 @@ class Controller:
         try:
             done = self.backend.jobs.attend(client)
         except LabError as problem:
-            component.show_error(sentence(problem))
+            component.show_error(sentence(problem), code=code_of(problem))
         else:
             start_thread(component, theirs, done)
 
@@ -94,14 +94,17 @@ def connect(component: Component, **requests: Callable[..., Any]) -> None:
 
 
 def tell(controllers: Iterable[Controller], what: str, *about: object) -> None:
-    """Tell every controller; one that fails must not keep the others from hearing it."""
+    """Tell every controller; one that fails keeps no other from hearing it, and the first LabError is raised after all."""
+    refused: LabError | None = None
     for one in controllers:
         try:
             getattr(one, what)(*about)
-        except LabError:
-            raise
+        except LabError as problem:
+            refused = refused or problem
         except Exception:  # noqa: BLE001 - whatever is wrong in one part of the page, the others go on
             _log.exception("A part of the page failed.")
+    if refused is not None:
+        raise refused
 
 
 def start_thread(component: Component, work: Callable[[], None], done: Callable[[], None] = lambda: None) -> None:
@@ -113,7 +116,7 @@ def start_thread(component: Component, work: Callable[[], None], done: Callable[
         except Exception as problem:  # noqa: BLE001 - on a thread nobody else hears of it, and the page would wait for ever
             if not isinstance(problem, LabError | OSError):
                 _log.exception("Something a page asked for failed.")
-            component.show_error(sentence(problem))
+            component.show_error(sentence(problem), code=code_of(problem))
         finally:
             done()
 

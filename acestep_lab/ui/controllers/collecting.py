@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from acestep_lab.audio.audio import Audio
-from acestep_lab.errors import LabError, sentence
+from acestep_lab.errors import LabError, code_of, sentence
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.takes.library import Library
@@ -156,14 +156,14 @@ class Collecting(Controller):
             try:
                 self._sweep.write(self._file)
             except LabError as problem:
-                self.gallery.show_error(sentence(problem))
+                self.gallery.show_error(sentence(problem), code=code_of(problem))
 
     def _read_sweep(self) -> None:
         """Take up the last sweep where it was left, by another page or another kernel."""
         try:
             self._sweep = None if self._file is None else Sweep.read(self._file)
         except LabError as problem:
-            self.gallery.show_error(sentence(problem))
+            self.gallery.show_error(sentence(problem), code=code_of(problem))
             return
         wanted = [recipe.to_json() for recipe in self._sweep.recipes] if self._sweep else []
         for run in self.backend.jobs.waiting if wanted else ():

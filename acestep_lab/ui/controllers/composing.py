@@ -9,7 +9,7 @@ from typing import Any
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Capabilities
-from acestep_lab.errors import LabError, RecipeError, sentence
+from acestep_lab.errors import LabError, RecipeError, code_of, sentence
 from acestep_lab.jobs.events import Event
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.worker import AnyRun
@@ -109,7 +109,7 @@ class Composing(Controller):
             try:
                 takes.mark(take.id, self.studio.owner, locks=locked)
             except LabError as problem:
-                self.prompt.show_error(sentence(problem))
+                self.prompt.show_error(sentence(problem), code=code_of(problem))
 
     def selected(self, sound: Take | Audio, title: str) -> None:
         self.prompt.refresh(title or tracks.title_of(sound, 60))
@@ -154,8 +154,7 @@ class Composing(Controller):
         """What a take or a recording is called, of this person's; its id where that is not known here."""
         if is_sound_id(id):
             return self.backend.takes.recording_title(id, self.studio.owner) or id
-        card = next((one for one in self.backend.takes.cards(self.studio.owner) if one.id == id), None)
-        return id if card is None else " ".join(card.caption.split())[:60] or id
+        return self.backend.takes.titles(self.studio.owner).get(id) or id
 
     def repaint_settings(self) -> dict[str, Any]:
         """The fields of a repaint as the waveform panel has them, by their names in the form: its one home."""
@@ -176,11 +175,13 @@ class Composing(Controller):
         sound = self.studio.selected
         if sound is None:
             raise RecipeError("There is no take in hand yet: make or pick one first.")
-        known, hear = _codes_of(sound), getattr(self.backend.session, "codes", None)
-        if known or hear is None:
+        known, session, checkpoint = _codes_of(sound), self.backend.session, self.studio.checkpoint
+        if known:
             self._fill_codes(field, known)
         else:
-            self.in_background(self.prompt, lambda: self._fill_codes(field, hear(sound)))
+            self.in_background(
+                self.prompt, lambda: self._fill_codes(field, session.codes(sound, checkpoint=checkpoint))
+            )
 
     def _fill_codes(self, field: str, codes: Sequence[int]) -> None:
         if not codes:

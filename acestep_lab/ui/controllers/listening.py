@@ -11,7 +11,7 @@ from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.worker import AnyRun
 from acestep_lab.session_like import SessionLike
 from acestep_lab.takes.take import Take
-from acestep_lab.ui import player, tabs, topbar, tracks
+from acestep_lab.ui import player, tabs, topbar
 from acestep_lab.ui.controllers.base import Controller, connect, start_thread
 
 
@@ -46,7 +46,7 @@ class Listening(Controller):
             self.top.banner = run.problem
         watched = run is self.studio.watching.watched
         if isinstance(run, RenderRun) and run.made and (run.client.counted or watched):
-            self.tabs.emit("arrived", title=tracks.title_of(next(iter(run.made.values()))))
+            self.tabs.emit("arrived", title=self.studio.title_of(next(iter(run.made.values()))))
 
     def _star(self, id: str, on: bool) -> None:
         """Star the take in hand as the gallery does; where a search hides its card, it is marked all the same."""

@@ -50,8 +50,11 @@ class Repainting(Controller):
 
     def adopted(self, name: str, can: Capabilities) -> None:
         self.picker.cannot = refusals(name, can)["Repaint"] or ""
-        find = getattr(self.backend.session, "codes", None)  # what sessions far away have not
-        self.picker.offer_codes(find if can.codes else None)
+        self.picker.offer_codes(self._codes if can.codes else None)
+
+    def _codes(self, sound: Take | Audio) -> tuple[int, ...]:
+        """The audio codes of a sound, by the checkpoint of this page."""
+        return self.backend.session.codes(sound, checkpoint=self.studio.checkpoint)
 
     def started(self, run: RenderRun) -> None:
         self.picker.show_error("")

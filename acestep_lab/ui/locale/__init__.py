@@ -17,7 +17,7 @@ from typing import Any
 
 _FOLDER = Path(__file__).resolve().parent
 SOURCE = "en"
-ALWAYS = ("titles", "common", "keys")
+ALWAYS = ("titles", "common", "keys", "errors")
 """Sections that every component has."""
 _TAG = re.compile(r"[a-z]{2,3}(-[A-Za-z]{2,8})?")
 _SENTENCE = re.compile(r"\w \w.*[.…]$", re.DOTALL)
