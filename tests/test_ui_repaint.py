@@ -75,6 +75,7 @@ def composed(page: Any, seed: int = 3) -> Take:
     run = page.start(Recipe("dub", seconds=4, seed=seed))
     assert run.wait(20)
     found: Take = until(lambda: page.selected if page.selected in run.made.values() else None)
+    until(lambda: page.picker.track.get("id") == found.id)
     return found
 
 

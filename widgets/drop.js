@@ -379,7 +379,7 @@ function trimEditor(host, { hear, keep }) {
     if (body.id !== id || !bytes) return;
     peaks = new Int8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     setText(note, say(body.note));
-    draw();
+    wave.paint(); // not the boxes: somebody may be typing in one
   });
   host.on("trimmed", () => item.remove());
   return {

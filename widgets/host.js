@@ -344,6 +344,9 @@ function onBroadcast(name, cb) {
 }
 const broadcast = (name, detail) => globalThis.dispatchEvent(new CustomEvent(`acestep-lab:${name}`, { detail }));
 
+/** Ctrl or Cmd with S: what the notebook around a component saves itself by. */
+const savesDocument = (event) => (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "s";
+
 const isTyping = (event) => {
   const node = event.composedPath()[0];
   return (
@@ -475,7 +478,7 @@ function mount(name, keys, build) {
       }
       if (event.key === "Escape" && !root.querySelector("dialog[open]"))
         /** @type {any} */ (root.getRootNode()).activeElement?.blur?.();
-      else event.stopPropagation();
+      else if (!savesDocument(event)) event.stopPropagation();
     });
     context.el.replaceChildren(h("style", {}, CSS), root);
     closers.push(followTheme(root, () => repaints.forEach((cb) => cb())));

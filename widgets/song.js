@@ -48,12 +48,17 @@ export default mount(
       setText(note, t("song.preparing"));
       host.send("hear");
     };
-    host.on("heard", (body) => {
-      if (!wanted || body.id !== track().id) return;
+    let ready = ""; // the song that can be heard; it may be told of before its track is here
+    const playWanted = () => {
+      if (!wanted || !ready || ready !== track().id) return;
       const [start, end] = wanted;
       wanted = null;
       setText(note, "");
       listen(start, end);
+    };
+    host.on("heard", (body) => {
+      ready = body.id;
+      playWanted();
     });
     const toggle = () => (player.audio.paused ? listen(at >= total() - 0.05 ? 0 : at) : player.pause());
 
@@ -395,6 +400,7 @@ export default mount(
     host.watch("track", () => {
       player.reset();
       showHead();
+      playWanted();
     });
     host.watch(["hand", "can", "said", "opened"], show);
     const watcher = new ResizeObserver(showHead);

@@ -11,6 +11,7 @@ import pytest
 from acestep_lab import Recipe
 from tests.browser.conftest import Studio, Window, wait_for
 from tests.browser.test_accessibility import findings
+from tests.browser.test_studio import show_tab
 
 pytestmark = pytest.mark.browser
 LYRICS = (
@@ -24,6 +25,8 @@ def opened(window: Window, studio: Studio) -> Any:
         studio.session.keep(studio.session.make(Recipe("slow dub techno", LYRICS, 16, 3)))
     page = window.page
     page.goto(studio.url)
+    if page.viewport_size["width"] < 600:
+        show_tab(page, "listen")
     for part in ("stems", "song-builder"):
         page.wait_for_selector(f".acl-{part}[data-ready]")
     fold = page.locator(".acl-song-builder button[aria-expanded]")
