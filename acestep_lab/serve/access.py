@@ -72,7 +72,7 @@ class AccessControl(Router):
         """Why a request is not for this studio, or comes from a page of somebody else; "" where neither is so."""
         named = request.headers.get_list("Host")
         host = read_host(named[0]) if len(named) == 1 else None
-        if not self._hosts.has(host, _local_address(request)):
+        if not self._hosts.has(host, local_address(request)):
             return (
                 "This studio is not known by that name. If it should be, start it with "
                 f"--origin {one_name(host.name) if host else 'and the name'}."
@@ -187,7 +187,7 @@ def _is_component(path: str) -> bool:
     return inspect.isclass(found) and issubclass(found, param.Parameterized)  # as all of Panel's and ours are
 
 
-def _local_address(request: HTTPServerRequest) -> str:
+def local_address(request: HTTPServerRequest) -> str:
     """This machine's end of a connection."""
     stream = getattr(request.connection, "stream", None)
     try:

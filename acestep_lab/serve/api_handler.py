@@ -1,0 +1,194 @@
+"""What every route of the REST door has in common: who asks, a body read as it comes, the envelope, errors as sentences.
+
+Knows no route and no model. Handlers run on the event loop, so that whatever may take a while is done by `work`, in a
+thread. The contract is that of ACE-Step 1.5's own server; where it leaves its users without an answer, ours gives one.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+from urllib.parse import urlsplit
+
+from tornado.ioloop import IOLoop
+from tornado.web import HTTPError, RequestHandler, stream_request_body
+
+from acestep_lab.errors import LabError, sentence
+from acestep_lab.serve.api_body import MOST_FIELD_BYTES, MOST_FILE_BYTES, BadBody, Body, Reader, reader_for
+from acestep_lab.serve.api_keys import ApiKeys
+from acestep_lab.serve.hosts import read_host
+from acestep_lab.session_like import SessionLike
+
+T = TypeVar("T")
+MOST_BODY_BYTES = MOST_FILE_BYTES + MOST_FIELD_BYTES
+
+
+@dataclass(frozen=True)
+class Door:
+    """What the routes share."""
+
+    session: SessionLike
+    keys: ApiKeys
+    uploads: Path
+    """The folder of what clients send, this process's own."""
+    threads: Executor
+    """Where what takes a while is done."""
+
+
+class Refused(LabError):
+    """An answer that is a refusal, with its HTTP status."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def from_near(origin: str) -> bool:
+    """Whether a page of this origin may speak to the door from a browser: one of a file, or one of this machine."""
+    parts = urlsplit(origin)
+    host = read_host(parts.netloc) if parts.scheme in ("http", "https") else None
+    return origin == "null" or (host is not None and host.name in ("localhost", "127.0.0.1", "::1"))
+
+
+@stream_request_body
+class ApiHandler(RequestHandler):
+    """A route: `owner` is whose takes the asker sees, `body` what was sent."""
+
+    is_open: ClassVar[bool] = False
+    """Whether it answers without a key."""
+    takes_files: ClassVar[bool] = False
+
+    def initialize(self, door: Door) -> None:
+        self.door = door
+        self.owner = ""
+        self.body = Body()
+        self._reader: Reader | None = None
+        self._problem: tuple[int, str] | None = None
+
+    # -- before the body
+
+    def set_default_headers(self) -> None:
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Vary", "Origin")
+        origin = self.request.headers.get("Origin", "")
+        if from_near(origin):
+            self.set_header("Access-Control-Allow-Origin", origin)
+            self.set_header("Access-Control-Allow-Methods", "GET, POST, OPTIONS")
+            self.set_header("Access-Control-Allow-Headers", "Content-Type, Authorization")
+
+    def prepare(self) -> None:
+        if self.request.method == "OPTIONS":
+            return
+        connection: Any = self.request.connection
+        connection.set_max_body_size(MOST_BODY_BYTES if self.takes_files else MOST_FIELD_BYTES)
+        told = self.request.headers.get("Authorization", "")
+        owner = self.door.keys.owner(told)
+        if owner is None and not self.is_open:
+            if told or self.request.method != "POST" or self._brings_files():
+                return self._refuse(401, "This door asks for a key: send it as Authorization: Bearer and the key.")
+        else:
+            self.owner = owner or ""
+        if self.request.method == "POST":
+            self._begin_reading()
+
+    def _brings_files(self) -> bool:
+        """Whether a body may hold files: none is written for who has not shown a key in a header."""
+        return self.request.headers.get("Content-Type", "").lower().startswith("multipart/")
+
+    def _begin_reading(self) -> None:
+        try:
+            self._reader = reader_for(self.request.headers.get("Content-Type", ""), self.door.uploads)
+        except BadBody as problem:
+            self._refuse(problem.status, str(problem))
+
+    def data_received(self, chunk: bytes) -> None:
+        if self._reader is None or self._problem is not None:
+            return
+        try:
+            self._reader.feed(chunk)
+        except BadBody as problem:  # the rest passes by; the answer is given at its end
+            self._reader.drop()
+            self._problem = (problem.status, str(problem))
+
+    def on_connection_close(self) -> None:
+        if self._reader is not None and not self.body.files:
+            self._reader.drop()
+
+    def read_body(self) -> Body:
+        """The body, once all of it is there; raises Refused for one that cannot be read, or brings no key."""
+        if self._problem is not None:
+            raise Refused(*self._problem)
+        if self._reader is not None:
+            try:
+                self.body = self._reader.finish()
+            except BadBody as problem:
+                self._reader.drop()
+                raise Refused(problem.status, str(problem)) from None
+        if not self.is_open:
+            owner = self.door.keys.owner(self.request.headers.get("Authorization", ""), self.body.fields)
+            if owner is None:
+                self.body.forget()
+                raise Refused(401, "This door asks for a key: send it as Authorization: Bearer and the key.")
+            self.owner = owner
+        return self.body
+
+    # -- answers
+
+    async def work(self, job: Callable[..., T], *args: Any) -> T:
+        """Do what may take a while in a thread."""
+        return await IOLoop.current().run_in_executor(self.door.threads, partial(job, *args))
+
+    def answer(self, data: Any, code: int = 200, error: str | None = None) -> None:
+        """The envelope of ACE-Step's server around an answer."""
+        self.send({"data": data, "code": code, "error": error, "timestamp": int(time.time() * 1000), "extra": None})
+
+    def send(self, value: Any) -> None:
+        """Plain JSON."""
+        self.set_header("Content-Type", "application/json; charset=utf-8")
+        self.finish(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+    def _refuse(self, status: int, text: str) -> None:
+        self.set_status(status)
+        self.send({"detail": text, "error": text})
+
+    def write_error(self, status_code: int, **options: Any) -> None:
+        """Every error is a sentence, under both names that clients read."""
+        problem = options.get("exc_info", (None, None))[1]
+        if isinstance(problem, HTTPError):
+            text = _OF_STATUS.get(status_code, problem.log_message or f"The request cannot be answered ({status_code}).")
+        else:
+            text = sentence(problem) if problem is not None else f"The request cannot be answered ({status_code})."
+        self._refuse(status_code, text)
+
+    def _handle_request_exception(self, problem: BaseException) -> None:
+        """One of our errors is an answer, and no fault of the server's."""
+        status = getattr(problem, "status", 400) if isinstance(problem, LabError) else None
+        if status is None or self._finished:
+            super()._handle_request_exception(problem)
+            return
+        self._refuse(int(status), str(problem))
+
+    def options(self, *_: str) -> None:
+        """What a browser asks before it lets a page send something."""
+        self.set_status(204)
+        self.finish()
+
+
+_OF_STATUS = {404: "There is no such route.", 405: "This route has another method; see /openapi.json."}
+
+
+class NoRoute(ApiHandler):
+    """What is not there."""
+
+    is_open = True
+
+    def prepare(self) -> None:
+        if self.request.method != "OPTIONS":
+            self._refuse(404, _OF_STATUS[404])
