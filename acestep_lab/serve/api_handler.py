@@ -162,7 +162,9 @@ class ApiHandler(RequestHandler):
         """Every error is a sentence, under both names that clients read."""
         problem = options.get("exc_info", (None, None))[1]
         if isinstance(problem, HTTPError):
-            text = _OF_STATUS.get(status_code, problem.log_message or f"The request cannot be answered ({status_code}).")
+            text = _OF_STATUS.get(
+                status_code, problem.log_message or f"The request cannot be answered ({status_code})."
+            )
         else:
             text = sentence(problem) if problem is not None else f"The request cannot be answered ({status_code})."
         self._refuse(status_code, text)
