@@ -7,8 +7,7 @@ are held in memory and therefore few and small; a file never is.
 from __future__ import annotations
 
 import json
-import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -24,6 +23,8 @@ MOST_FIELD_BYTES = 4 * 2**20
 MOST_FILE_BYTES = 512 * 2**20
 """Bytes of a body's files together."""
 MOST_PARTS = 200
+NewFile = Callable[[str], Path]
+"""Gives a file that is not there yet, for something that its sender calls by this name."""
 
 
 class BadBody(LabError):
@@ -70,14 +71,14 @@ class Reader(Protocol):
         """Nobody wants it any more: leave nothing behind."""
 
 
-def reader_for(content_type: str, folder: Path) -> Reader:
-    """The reader for a `Content-Type`; files go into the folder under names of our own. BadBody where it names no boundary."""
+def reader_for(content_type: str, new_file: NewFile) -> Reader:
+    """The reader for a `Content-Type`; `new_file` says where a file goes. BadBody where it names no boundary."""
     kind, options = parse_options_header(content_type)
     if kind == b"multipart/form-data":
         boundary = options.get(b"boundary", b"")
         if not 0 < len(boundary) <= 200:
             raise BadBody("A multipart body names its boundary in the Content-Type; this one does not.")
-        return _Parts(boundary, folder)
+        return _Parts(boundary, new_file)
     return _Text(kind.decode("latin-1"))
 
 
@@ -126,8 +127,8 @@ def _form(data: bytes) -> dict[str, Any]:
 class _Parts:
     """multipart/form-data (RFC 7578): fields in memory, each file written as it comes."""
 
-    def __init__(self, boundary: bytes, folder: Path) -> None:
-        self._folder, self._fields, self._files = folder, dict[str, Any](), dict[str, Upload]()
+    def __init__(self, boundary: bytes, new_file: NewFile) -> None:
+        self._new_file, self._fields, self._files = folder, dict[str, Any](), dict[str, Upload]()
         self._name = self._file_name = ""
         self._header = (bytearray(), bytearray())
         self._headers: dict[bytes, bytes] = {}
@@ -189,7 +190,7 @@ class _Parts:
         self._name = options[b"name"].decode("utf-8", "replace")[:200]
         if b"filename" in options:
             self._file_name = options[b"filename"].decode("utf-8", "replace").replace("\\", "/").rpartition("/")[2]
-            path = self._folder / f"upload-{secrets.token_hex(12)}"
+            path = self._new_file(self._file_name)
             old = self._files.get(self._name)
             if old is not None:
                 old.path.unlink(missing_ok=True)

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
@@ -23,6 +22,7 @@ from acestep_lab.errors import LabError, sentence
 from acestep_lab.serve.api_body import MOST_FIELD_BYTES, MOST_FILE_BYTES, BadBody, Body, Reader, reader_for
 from acestep_lab.serve.api_keys import ApiKeys
 from acestep_lab.serve.hosts import read_host
+from acestep_lab.serve.rest_tasks import RestTasks
 from acestep_lab.session_like import SessionLike
 
 T = TypeVar("T")
@@ -35,8 +35,7 @@ class Door:
 
     session: SessionLike
     keys: ApiKeys
-    uploads: Path
-    """The folder of what clients send, this process's own."""
+    tasks: RestTasks
     threads: Executor
     """Where what takes a while is done."""
 
@@ -104,7 +103,8 @@ class ApiHandler(RequestHandler):
 
     def _begin_reading(self) -> None:
         try:
-            self._reader = reader_for(self.request.headers.get("Content-Type", ""), self.door.uploads)
+            new_file = partial(self.door.tasks.places.new_upload, self.owner)
+            self._reader = reader_for(self.request.headers.get("Content-Type", ""), new_file)
         except BadBody as problem:
             self._refuse(problem.status, str(problem))
 
