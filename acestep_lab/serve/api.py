@@ -1,0 +1,156 @@
+"""The REST door as a server of its own: one Session, one port, no page. It imports neither Panel nor torch.
+
+It binds to loopback unless told otherwise, and asks for a key wherever else it is bound. It shares the session with
+whatever else does: the same models in memory, the same queue, the same library.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application
+
+from acestep_lab.errors import MachineError, shown
+from acestep_lab.serve.api_access import ApiAccess
+from acestep_lab.serve.api_handler import Door, NoRoute
+from acestep_lab.serve.api_keys import ApiKeys
+from acestep_lab.serve.hosts import Hosts, is_everywhere, is_loopback
+from acestep_lab.serve.rest import ROUTES
+from acestep_lab.serve.rest_tasks import RestTasks
+from acestep_lab.session_like import SessionLike
+
+PORT = 8001
+"""Where ACE-Step's own server listens, and its clients look."""
+_THREADS = 8
+_IDLE_SECONDS = 3600.0
+
+
+class ApiServer:
+    """A REST server in a thread of its own; `close()` ends it, and leaves the session as it is.
+
+    ::
+
+        with ApiServer(lab, port=8001) as door:
+            print(door.address)               # http://127.0.0.1:8001
+    """
+
+    def __init__(
+        self, session: SessionLike, port: int = PORT, address: str = "127.0.0.1", keys: Sequence[str] = (),
+        origins: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        """Port 0 takes a free one. Raises MachineError for a port in use, or a key that can be guessed."""
+        self.new_key = "" if keys or is_loopback(address) else secrets.token_urlsafe(16)
+        """The key that was made up because the door can be reached from elsewhere and none was given."""
+        taken = ApiKeys([self.new_key] if self.new_key else keys)
+        hosts = Hosts(address, origins)
+        self._sockets = _bound(port, address)
+        self.port = int(self._sockets[0].getsockname()[1])
+        self._host = address
+        self._folder = tempfile.TemporaryDirectory(prefix="acestep_lab-api-", ignore_cleanup_errors=True)
+        self._tasks = RestTasks(session, Path(self._folder.name))
+        self._threads = ThreadPoolExecutor(_THREADS, "acestep_lab api")
+        door = Door(session, taken, self._tasks, self._threads)
+        routes: list[Any] = [(path, handler, {"door": door}) for path, handler in ROUTES.items()]
+        app = Application(routes, default_handler_class=NoRoute, default_handler_args={"door": door}, log_function=_quiet)
+        self._access = ApiAccess(app, hosts)
+        self._loop = asyncio.new_event_loop()
+        self._ended = False
+        begun = Future[None]()
+        self._thread = threading.Thread(target=self._run, args=(begun,), name="acestep_lab api loop")
+        self._thread.start()
+        begun.result()
+
+    @property
+    def address(self) -> str:
+        """What a client is given: `http://127.0.0.1:8001`."""
+        host = "127.0.0.1" if is_everywhere(self._host) else f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self.port}"
+
+    def _run(self, begun: Future[None]) -> None:
+        """Serve until the loop is stopped."""
+        asyncio.set_event_loop(self._loop)
+        server: Any = HTTPServer(self._access, idle_connection_timeout=_IDLE_SECONDS)  # type: ignore[arg-type]
+        server.add_sockets(self._sockets)
+        self._loop.call_soon(begun.set_result, None)
+        try:
+            self._loop.run_forever()
+        finally:
+            server.stop()
+            self._loop.run_until_complete(self._last(server))
+            self._loop.close()
+
+    async def _last(self, server: Any) -> None:
+        """Close what is open, and end what still waits on this loop."""
+        await server.close_all_connections()
+        waiting = [one for one in asyncio.all_tasks() if one is not asyncio.current_task()]
+        for one in waiting:
+            one.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    def wait(self) -> None:
+        """Wait until the server ends; Ctrl-C ends it."""
+        with contextlib.suppress(KeyboardInterrupt):
+            while self._thread.is_alive():
+                self._thread.join(0.5)
+        self.close()
+
+    def close(self) -> None:
+        """Answer no more, stop the door's own tasks, and remove its files; twice does no harm."""
+        if self._ended:
+            return
+        self._ended = True
+        self._tasks.close()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._threads.shutdown(wait=True)
+        self._folder.cleanup()
+
+    def __enter__(self) -> ApiServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<ApiServer {self.address}{' (closed)' if self._ended else ''}>"
+
+    def _repr_html_(self) -> str:
+        state = "closed" if self._ended else "is answering"
+        key = f" with the key <code>{self.new_key}</code>" if self.new_key else ""
+        return f'<p><b>REST</b> {state} at <a href="{self.address}/health">{self.address}</a>{key}</p>'
+
+
+def _bound(port: int, address: str) -> list[Any]:
+    try:
+        if port == 0:  # one port for all of an address's families
+            return bind_sockets(0, address)[:1]
+        return bind_sockets(port, address)
+    except (OSError, OverflowError) as problem:
+        why = getattr(problem, "strerror", None) or "it is none"
+        raise MachineError(
+            f"Port {port} of {shown(address)} cannot be used ({why}); choose another with --port."
+        ) from None
+
+
+def _quiet(handler: object) -> None:
+    """Requests are no news; what fails unexpectedly is logged by Tornado itself."""
+
+
+def serve_api(
+    session: SessionLike, port: int = PORT, address: str = "127.0.0.1", keys: Sequence[str] = (),
+    origins: Sequence[str] = (), announce: Callable[[str], None] = print,
+) -> None:  # fmt: skip
+    """Serve until interrupted."""
+    server = ApiServer(session, port, address, keys, origins)
+    announce(f"acestep_lab api: {server.address}" + (f" key {server.new_key}" if server.new_key else ""))
+    server.wait()

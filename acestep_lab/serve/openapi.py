@@ -1,0 +1,75 @@
+"""The REST door as an OpenAPI 3.1 document. Plain data: no web, no model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_TEXT, _NUMBER, _YES = {"type": "string"}, {"type": "number"}, {"type": "boolean"}
+_WHOLE = {"type": "integer"}
+_FILE = {"type": "string", "format": "binary"}
+_IDS = {"type": "array", "items": {"type": "string"}}
+
+_RENDER = {
+    "prompt": _TEXT, "lyrics": _TEXT, "task_type": {
+        "type": "string", "enum": ["text2music", "cover", "repaint", "lego", "extract", "complete"],
+    },
+    "audio_duration": {**_NUMBER, "description": "seconds; absent, 0 or -1: decided by the checkpoint"},
+    "bpm": _WHOLE, "key_scale": _TEXT, "time_signature": _TEXT, "vocal_language": _TEXT,
+    "batch_size": {**_WHOLE, "minimum": 1, "maximum": 8, "default": 2},
+    "seed": {"type": ["integer", "string"], "description": "one, or several as 1,2,3; counts where use_random_seed is false"},
+    "use_random_seed": {**_YES, "default": True},
+    "inference_steps": _WHOLE, "guidance_scale": _NUMBER, "shift": _NUMBER, "infer_method": _TEXT,
+    "thinking": {**_YES, "default": False}, "sample_mode": _YES, "sample_query": _TEXT, "use_format": _YES,
+    "audio_format": {"type": "string", "enum": ["mp3", "wav", "wav24", "wav32", "flac", "opus", "aac"], "default": "mp3"},
+    "model": _TEXT, "src_audio": _FILE, "reference_audio": _FILE, "src_audio_path": _TEXT, "reference_audio_path": _TEXT,
+    "audio_cover_strength": _NUMBER, "repainting_start": _NUMBER, "repainting_end": _NUMBER, "track_name": _TEXT,
+    "audio_code_string": _TEXT, "full_analysis_only": _YES, "extract_codes_only": _YES,
+}  # fmt: skip
+"""The fields of a render by their first names; each goes by its aliases as well."""
+
+_ROWS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
+    ("get", "/health", "Whether the server answers, and what is in use; asks for no key", {}),
+    ("post", "/release_task", "Ask for music; answers with a task_id at once", _RENDER),
+    ("post", "/query_result", "How tasks stand: 0 waits or runs, 1 is done, 2 has failed", {"task_id_list": _IDS}),
+    ("get", "/v1/audio", "The file of a result; understands ranges", {"path": _TEXT}),
+    ("get", "/v1/models", "The open checkpoints", {}),
+    ("get", "/v1/model_inventory", "What each open checkpoint can do", {}),
+    ("get", "/v1/stats", "How many tasks there are, and how long they take", {}),
+    ("post", "/v1/init", "Make another checkpoint the one in use (the host)", {"model": _TEXT, "lm_model_path": _TEXT}),
+    ("post", "/format_input", "Better words for a prompt and lyrics", {"prompt": _TEXT, "lyrics": _TEXT}),
+    ("post", "/v1/create_sample", "A song's words out of one sentence", {"query": _TEXT, "instrumental": _YES}),
+    ("post", "/create_random_sample", "One of the examples", {}),
+    ("post", "/v1/cancel", "Stop tasks", {"task_id": _TEXT, "task_id_list": _IDS}),
+    ("get", "/v1/tasks", "The asker's own tasks, the newest first", {}),
+    ("get", "/v1/events", "Server-sent events: state, stage, step, progress and time to go", {"task_id": _TEXT}),
+    ("get", "/openapi.json", "This document; asks for no key", {}),
+)
+
+
+def document() -> dict[str, Any]:
+    """The document, as plain data."""
+    from acestep_lab import __version__
+
+    paths: dict[str, dict[str, Any]] = {}
+    for method, path, summary, fields in _ROWS:
+        paths.setdefault(path, {})[method] = _operation(method, summary, fields)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "acestep_lab", "version": __version__, "description": "ACE-Step 1.5's REST API over a Session"},
+        "paths": paths,
+        "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
+        "security": [{"key": []}, {}],
+    }
+
+
+def _operation(method: str, summary: str, fields: dict[str, Any]) -> dict[str, Any]:
+    said: dict[str, Any] = {"summary": summary, "responses": {"200": {"description": "as the summary says"}}}
+    if method == "get" and fields:
+        said["parameters"] = [{"name": name, "in": "query", "schema": schema} for name, schema in fields.items()]
+    elif method == "post":
+        plain = {name: one for name, one in fields.items() if one is not _FILE}
+        content = {"application/json": {"schema": {"type": "object", "properties": plain}}}
+        if plain != fields:
+            content["multipart/form-data"] = {"schema": {"type": "object", "properties": fields}}
+        said["requestBody"] = {"content": content}
+    return said
