@@ -12,6 +12,7 @@
     words        plan, sketch, polish, understand, analyze: what the planner says, and what can be measured
     kept         takes, export, mark, bin, restore: the library
     studio       serve
+    api          api: ACE-Step's REST clients
     checkpoints  checkpoints, download, evaluate, doctor
     schemas      schema
     completion   --install-completion, --show-completion
@@ -31,14 +32,14 @@ from collections.abc import Sequence
 import click
 
 from acestep_lab import __version__
-from acestep_lab.cli import batch, checkpoints, completion, compose, kept, rework, schemas, song, studio, words
+from acestep_lab.cli import api, batch, checkpoints, completion, compose, kept, rework, schemas, song, studio, words
 from acestep_lab.errors import LabError, Stopped
 
 PROGRAM = completion.PROGRAM
 COMMANDS = (
     compose.compose, rework.repaint, rework.extend, rework.cover, rework.extract, rework.lego, rework.complete, rework.edit,
     rework.vary, song.stitch, song.stems, batch.batch, words.plan, words.sketch, words.polish, words.understand, words.analyze, kept.takes, kept.export,
-    kept.mark, kept.to_bin, kept.restore, compose.demo, studio.serve, checkpoints.list_checkpoints, checkpoints.download, checkpoints.evaluate, checkpoints.doctor,
+    kept.mark, kept.to_bin, kept.restore, compose.demo, studio.serve, api.api, checkpoints.list_checkpoints, checkpoints.download, checkpoints.evaluate, checkpoints.doctor,
     schemas.schema,
 )  # fmt: skip
 """In the order in which `--help` lists them."""

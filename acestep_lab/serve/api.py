@@ -61,7 +61,9 @@ class ApiServer:
         self._threads = ThreadPoolExecutor(_THREADS, "acestep_lab api")
         door = Door(session, taken, self._tasks, self._threads)
         routes: list[Any] = [(path, handler, {"door": door}) for path, handler in ROUTES.items()]
-        app = Application(routes, default_handler_class=NoRoute, default_handler_args={"door": door}, log_function=_quiet)
+        app = Application(
+            routes, default_handler_class=NoRoute, default_handler_args={"door": door}, log_function=_quiet
+        )
         self._access = ApiAccess(app, hosts)
         self._loop = asyncio.new_event_loop()
         self._ended = False
@@ -79,7 +81,7 @@ class ApiServer:
     def _run(self, begun: Future[None]) -> None:
         """Serve until the loop is stopped."""
         asyncio.set_event_loop(self._loop)
-        server: Any = HTTPServer(self._access, idle_connection_timeout=_IDLE_SECONDS)  # type: ignore[arg-type]
+        server: Any = HTTPServer(self._access, idle_connection_timeout=_IDLE_SECONDS)
         server.add_sockets(self._sockets)
         self._loop.call_soon(begun.set_result, None)
         try:

@@ -128,7 +128,7 @@ class _Parts:
     """multipart/form-data (RFC 7578): fields in memory, each file written as it comes."""
 
     def __init__(self, boundary: bytes, new_file: NewFile) -> None:
-        self._new_file, self._fields, self._files = folder, dict[str, Any](), dict[str, Upload]()
+        self._new_file, self._fields, self._files = new_file, dict[str, Any](), dict[str, Upload]()
         self._name = self._file_name = ""
         self._header = (bytearray(), bytearray())
         self._headers: dict[bytes, bytes] = {}

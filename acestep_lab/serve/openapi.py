@@ -55,7 +55,11 @@ def document() -> dict[str, Any]:
         paths.setdefault(path, {})[method] = _operation(method, summary, fields)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "acestep_lab", "version": __version__, "description": "ACE-Step 1.5's REST API over a Session"},
+        "info": {
+            "title": "acestep_lab",
+            "version": __version__,
+            "description": "ACE-Step 1.5's REST API over a Session",
+        },
         "paths": paths,
         "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
         "security": [{"key": []}, {}],

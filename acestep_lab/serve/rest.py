@@ -9,8 +9,8 @@ Our own routes: `/v1/cancel`, `/v1/tasks`, `/v1/events` (server-sent events), `/
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -221,8 +221,12 @@ class Events(ApiHandler):
         if only and self.door.tasks.find(only, self.owner) is None:
             raise Refused(404, "There is no such task of yours.")
         loop, changed = asyncio.get_running_loop(), asyncio.Event()
-        wake = partial(loop.call_soon_threadsafe, changed.set)
-        stop = self.door.session.jobs.subscribe(lambda run, event: wake(), self.owner)
+
+        def wake(run: object, event: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(changed.set)
+
+        stop = self.door.session.jobs.subscribe(wake, self.owner)
         try:
             await self._tell(only, changed)
         except StreamClosedError:  # whoever listened has gone
