@@ -1,0 +1,128 @@
+"""Which files a request may name: those in its owner's part of the door's own folder, in the temp folder, in the library.
+
+Knows paths and whose they are; no server, no take. A path is judged as it is once every link in it has been followed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from acestep_lab.errors import LabError, RecipeError, shown
+from acestep_lab.files import NO_CHARACTER
+from acestep_lab.takes.ids import is_id
+
+UPLOADS, RESULTS = "uploads", "results"
+MOST_PATH = 4096
+"""Characters of the longest path that is looked at."""
+MEDIA = {
+    ".mp3": "audio/mpeg", ".wav": "audio/wav", ".flac": "audio/flac", ".opus": "audio/ogg", ".ogg": "audio/ogg",
+    ".m4a": "audio/mp4",
+}  # fmt: skip
+"""Files that are handed out, by their endings, with their media types."""
+Sees = Callable[[str, str], bool]
+"""`sees(id, owner)`: whether a take or recording of the library is somebody's."""
+
+
+class ForbiddenSound(LabError):
+    """A file was asked for that is none of this person's, or lies where no sounds are handed out (HTTP 403)."""
+
+    code = "FORBIDDEN"
+
+
+class MissingSound(LabError):
+    """A file was asked for that is not there, or not any more (HTTP 404)."""
+
+    code = "MISSING"
+
+
+class SoundPlaces:
+    """The folders of one door: people's uploads and results in `folder`, and the library beside it."""
+
+    def __init__(self, folder: str | os.PathLike[str], library: str | os.PathLike[str] | None, sees: Sees) -> None:
+        self.folder = Path(folder).resolve()
+        self._library = None if library is None else Path(library).resolve()
+        self._sees = sees
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def uploads(self, owner: str) -> Path:
+        """The folder of what somebody sends."""
+        return self._own(UPLOADS, owner)
+
+    def results(self, owner: str) -> Path:
+        """The folder of what is made for somebody."""
+        return self._own(RESULTS, owner)
+
+    def new_upload(self, owner: str, name: str) -> Path:
+        """A file that is not there yet, for something sent under this name: only its ending is kept."""
+        ending = Path(name[-64:]).suffix.lower()
+        safe = ending if ending[1:].isascii() and ending[1:].isalnum() and len(ending) <= 8 else ""
+        return self.uploads(owner) / f"{secrets.token_hex(16)}{safe}"
+
+    def source(self, text: str, owner: str) -> str:
+        """What a request starts from, as it may: an id of the library as it is, or the real path of a file.
+
+        RecipeError for a file that is not there or lies elsewhere.
+        """
+        if is_id(text):
+            return text
+        path = self._resolved(text, owner)
+        if path is None or not self._may_start_from(path, owner):
+            raise RecipeError(
+                f"The file {shown(text)} lies outside the folders this server reads: send the sound as an upload, or put it "
+                "into the system's temp folder or the library."
+            )
+        if not path.is_file():
+            raise RecipeError(f"There is no file {shown(text)} on the server's machine; send the sound as an upload.")
+        return str(path)
+
+    def sound(self, text: str, owner: str) -> Path:
+        """The file that `/v1/audio` hands out; ForbiddenSound outside somebody's results and library, MissingSound where none is."""
+        path = self._resolved(text, owner)
+        if path is None or not (path.is_relative_to(self.results(owner)) or self._in_library(path, owner)):
+            raise ForbiddenSound("Only sounds that were made for you, and those of your library, can be fetched here.")
+        if path.suffix.lower() not in MEDIA or not path.is_file():
+            raise MissingSound("This sound is not here any more, or never was; make it once more.")
+        return path
+
+    def sweep(self, before: float) -> None:
+        """Delete uploads and results last written before a time in seconds since 1970: what an earlier server left."""
+        for kind in (UPLOADS, RESULTS):
+            for file in (self.folder / kind).glob("*/*"):
+                with contextlib.suppress(OSError):  # gone meanwhile
+                    if file.lstat().st_mtime < before:
+                        file.unlink()
+
+    def _own(self, kind: str, owner: str) -> Path:
+        name = hashlib.sha256(owner.encode("utf-8", "surrogatepass")).hexdigest()[:16] if owner else "host"
+        own = self.folder / kind / name
+        own.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return own
+
+    def _resolved(self, text: str, owner: str) -> Path | None:
+        """The real path of what is written; None for what is no path. One without a root starts at the owner's uploads."""
+        if not text.strip() or len(text) > MOST_PATH or NO_CHARACTER.search(text):
+            return None
+        try:
+            return (self.uploads(owner) / text).resolve()
+        except (OSError, RuntimeError, ValueError):  # links in a circle, a name too long
+            return None
+
+    def _may_start_from(self, path: Path, owner: str) -> bool:
+        if path.is_relative_to(self.folder):  # which may lie in the temp folder itself
+            return path.is_relative_to(self.uploads(owner)) or path.is_relative_to(self.results(owner))
+        if self._library is not None and path.is_relative_to(self._library):
+            return self._in_library(path, owner)
+        return path.is_relative_to(Path(tempfile.gettempdir()).resolve())
+
+    def _in_library(self, path: Path, owner: str) -> bool:
+        """Whether a path lies in the library and belongs to somebody there; the host's is everything."""
+        if self._library is None or not path.is_relative_to(self._library):
+            return False
+        names = [part.split(".")[0] for part in path.relative_to(self._library).parts]
+        return not owner or any(is_id(name) and self._sees(name, owner) for name in names)
