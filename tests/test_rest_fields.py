@@ -37,8 +37,8 @@ NUMBERS = {"audio_duration": "seconds", "bpm": "bpm", "inference_steps": "steps"
 
 @pytest.mark.parametrize(("name", "alias"), [(name, alias) for name in NUMBERS for alias in FIELDS[name]])
 def test_every_alias_of_a_number_is_read_also_as_text(name: str, alias: str) -> None:
-    assert getattr(first(**{alias: "40"}), NUMBERS[name]) == 40
-    assert getattr(first(**{alias: 40}), NUMBERS[name]) == 40
+    assert getattr(first(**{alias: "30"}), NUMBERS[name]) == 30
+    assert getattr(first(**{alias: 30}), NUMBERS[name]) == 30
 
 
 @pytest.mark.parametrize("value", ["fast", "", [], {}, "nan", "1e999", True])

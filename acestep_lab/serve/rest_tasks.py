@@ -359,7 +359,7 @@ class RestTasks:
         return _item(task) | {
             "file": url, "url": url, "status": 1, "prompt": recipe.caption, "lyrics": recipe.lyrics,
             "metas": _metas(recipe, take.seconds, task.request, take.plan), "seed_value": seeds,
-            "generation_info": _info(take), "lm_model": _planner_of(take), "dit_model": _checkpoint_of(take, self.session),
+            "generation_info": _info(take), "lm_model": "", "dit_model": _checkpoint_of(take, self.session),
             "progress": 1.0, "stage": DONE, "take_id": take.id, "seed": recipe.seed,
         }  # fmt: skip
 
@@ -467,10 +467,6 @@ def _info(take: Take) -> str:
 
 def _checkpoint_of(take: Take, session: SessionLike) -> str:
     return str(take.made_with.get("checkpoint") or take.recipe.checkpoint or session.name)
-
-
-def _planner_of(take: Take) -> str:
-    return str(take.made_with.get("lm") or take.made_with.get("planner") or "")
 
 
 def _size(file: Path) -> int:
