@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -325,6 +327,16 @@ def test_what_an_earlier_server_left_goes_by_its_age(places: SoundPlaces) -> Non
     os.utime(old, (1000, 1000))
     places.sweep(time.time() - 100)
     assert (old.exists(), new.exists()) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [("rest_tasks", {"panel", "bokeh", "tornado"}), ("rest_fields", {"panel", "bokeh", "tornado", "torch"})],
+)
+def test_the_half_without_a_server_loads_none(module: str, absent: set[str]) -> None:
+    look = f"import sys, acestep_lab.serve.{module}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout.split()
+    assert absent & set(loaded) == set()
 
 
 def test_the_doors_errors_are_errors_of_the_lab() -> None:

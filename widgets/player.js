@@ -13,6 +13,7 @@ export default mount(
   ],
   (host) => {
     let peaks = null,
+      asking = 0,
       at = 0,
       looping = false;
     /** @type {{id: string, start: number, end: number} | null} */
@@ -207,6 +208,15 @@ export default mount(
       title.title = tellTitle(track().title);
     };
     host.onClose(onBroadcast("titles", showTitle));
+    /** Ask for the waveform until it is here: a kernel that is just busy, or restarted, may never have heard the question. */
+    function askPeaks(times = 0) {
+      clearTimeout(asking);
+      const { id } = track();
+      if (!id || peaks || times > 30) return;
+      host.send("peaks", { id, pixels: Math.max(300, Math.round(wave.canvas.clientWidth || 800)) });
+      asking = setTimeout(() => askPeaks(times + 1), 4000);
+    }
+    host.onClose(() => clearTimeout(asking));
     function load() {
       const { id, seconds } = track();
       player.reset();
@@ -229,7 +239,7 @@ export default mount(
           .filter(Array.isArray)
           .map(([form, name]) => h("option", { value: form }, say(name))),
       );
-      if (id) host.send("peaks", { id, pixels: Math.max(300, Math.round(wave.canvas.clientWidth || 800)) });
+      askPeaks();
       showStar();
       showPair();
       applyLoop();

@@ -33,12 +33,14 @@ class ForbiddenSound(LabError):
     """A file was asked for that is none of this person's, or lies where no sounds are handed out (HTTP 403)."""
 
     code = "FORBIDDEN"
+    status = 403
 
 
 class MissingSound(LabError):
     """A file was asked for that is not there, or not any more (HTTP 404)."""
 
     code = "MISSING"
+    status = 404
 
 
 class SoundPlaces:

@@ -233,7 +233,8 @@ class RestTasks:
 
     def close(self) -> None:
         """Stop what is under way, drop what waits, and end the threads."""
-        self._closing.set()
+        with self._lock:  # no task is between being taken on and its turn in the pool
+            self._closing.set()
         for task in tuple(self._tasks.values()):
             self.cancel(task.id, task.owner)
         self._pool.shutdown(wait=True)
