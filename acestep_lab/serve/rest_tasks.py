@@ -65,12 +65,14 @@ class QueueFull(LabError):
     """No more tasks can wait (HTTP 429)."""
 
     code = "QUEUE"
+    status = 429
 
 
 class DoorClosed(LabError):
     """The door takes no more tasks (HTTP 503)."""
 
     code = "CLOSED"
+    status = 503
 
 
 @dataclass(eq=False)
