@@ -14,6 +14,7 @@ import torch
 
 from acestep_lab import CheckpointError, Pipeline, RecipeError, Result, Session, SourceError, Stopped, load
 from acestep_lab.engines import registry
+from acestep_lab.engines.offered import offered
 from acestep_lab.pipeline.arguments import ALIASES, ELSEWHERE, KNOWN, Model, read
 from acestep_lab.prompt.sampling import FlowSampling, TokenSampling
 from acestep_lab.takes.library import Library
@@ -45,15 +46,19 @@ def test_the_call_of_the_seed_document_makes_a_file_and_a_take_in_the_library(tm
         file = result.save(tmp_path / "x.mp3", bitrate=128)
         again = pipe("slow dub techno", duration=1, num_inference_steps=2, guidance_scale=3.0, seed=42)
         assert pipe.session.load(result.take.id).recipe.sampling.guidance_scale == 3.0
-    assert file == tmp_path / "x.mp3" and file.stat().st_size > 1000
-    assert result.seed == 42 and result.take.recipe.sampling.steps == 2
-    assert result.audios.shape == (1, 2, result.sample_rate) and result.audios.dtype == np.float32
+    assert file == tmp_path / "x.mp3"
+    assert file.stat().st_size > 1000
+    assert result.seed == 42
+    assert result.take.recipe.sampling.steps == 2
+    assert result.audios.shape == (1, pipe.session.capabilities.latent.audio_channels, result.sample_rate)
+    assert result.audios.dtype == np.float32
     assert np.array_equal(result.audios, again.audios)
 
 
 def test_load_opens_in_the_folder_and_type_that_are_asked_for_and_closes_what_it_opened(tmp_path: Path) -> None:
     with load("pocket", library=tmp_path, torch_dtype=torch.float32, device="cpu") as pipe:
-        assert isinstance(pipe.session, Session) and pipe.session.library.folder == tmp_path
+        assert isinstance(pipe.session, Session)
+        assert pipe.session.library.folder == tmp_path
     with pytest.raises(Exception, match="closed"):
         pipe("dub", **SHORT)
 
@@ -68,7 +73,7 @@ def test_load_takes_takes_into_the_users_library_where_none_is_named(
 
 @pytest.mark.parametrize("name", ["ace-step-v1", "ACE-Step/ACE-Step-v1-3.5B", "ACE-Step-v1-3.5b"])
 def test_the_first_ace_step_is_said_not_to_be_here_yet_and_what_is(name: str) -> None:
-    with pytest.raises(CheckpointError, match="not here yet.*pocket.*musicgen") as raised:
+    with pytest.raises(CheckpointError, match=r"not here yet.*pocket.*musicgen") as raised:
         load(name)
     assert len(str(raised.value)) < 300
 
@@ -88,17 +93,20 @@ def test_the_first_ace_step_is_opened_once_a_family_has_it(monkeypatch: pytest.M
         load("ace-step-v1")
 
 
-@pytest.mark.parametrize("name", registry.names())
-def test_every_checkpoint_of_the_registry_opens_or_says_that_it_is_missing(name: str, tmp_path: Path) -> None:
-    try:
-        with load(name, library=tmp_path) as pipe:
-            assert pipe.session.name == name and pipe.sample_rate >= 16000
-    except CheckpointError as problem:
-        assert len(str(problem)) <= 300 and "not here yet" not in str(problem)
+def test_every_checkpoint_of_the_registry_opens_or_says_that_it_is_missing(tmp_path: Path) -> None:
+    missing = {one.name for one in offered() if one.missing}
+    assert "pocket" not in missing
+    for name in registry.names():
+        if name in missing:
+            with pytest.raises(CheckpointError, match=r"^(?!.*not here yet)"):
+                load(name, library=tmp_path)
+        else:
+            with load(name, library=tmp_path) as pipe:
+                assert pipe.session.name == name
 
 
 def test_an_option_that_load_does_not_have_is_named_with_the_nearest_one() -> None:
-    with pytest.raises(RecipeError, match="librari.*library"):
+    with pytest.raises(RecipeError, match=r"librari.*library"):
         load("pocket", librari="x")
     with pytest.raises(RecipeError, match="said twice"):
         load("pocket", dtype="float32", torch_dtype="float32")
@@ -109,15 +117,19 @@ def test_an_option_that_load_does_not_have_is_named_with_the_nearest_one() -> No
 
 def test_a_list_of_prompts_gives_a_result_for_each_and_each_is_what_it_would_be_alone(pipe: Pipeline) -> None:
     both = pipe(["dub", "waltz"], lyrics=["", "la la"], seed=5, **SHORT)
-    assert [one.take.recipe.caption for one in both] == ["dub", "waltz"] and both[1].take.recipe.lyrics == "la la"
+    assert [one.take.recipe.caption for one in both] == ["dub", "waltz"]
+    assert both[1].take.recipe.lyrics == "la la"
     alone = pipe("waltz", "la la", seed=5, **SHORT)
-    assert isinstance(alone, Result) and np.array_equal(both[1].audios, alone.audios)
+    assert isinstance(alone, Result)
+    assert np.array_equal(both[1].audios, alone.audios)
     assert isinstance(pipe(["dub"], **SHORT), list)
 
 
 def test_several_waveforms_have_seeds_that_follow_and_files_beside_each_other(pipe: Pipeline, tmp_path: Path) -> None:
     result = pipe("dub", seed=7, num_waveforms_per_prompt=3, **SHORT)
-    assert result.seeds == (7, 8, 9) and len(result) == 3 and result.audios.shape == (3, 2, 8000)
+    assert result.seeds == (7, 8, 9)
+    assert len(result) == 3
+    assert result.audios.shape == (3, 2, 8000)
     assert np.array_equal(result.audios[0], result.audio.samples)
     assert result.save(tmp_path / "x.wav", bits=16) == tmp_path / "x.wav"
     assert sorted(file.name for file in tmp_path.glob("*.wav")) == ["x-2.wav", "x-3.wav", "x.wav"]
@@ -128,7 +140,9 @@ def test_several_waveforms_have_seeds_that_follow_and_files_beside_each_other(pi
 def test_sounds_of_different_lengths_end_in_silence_in_one_array(pipe: Pipeline) -> None:
     long, short = (pipe("dub", duration=seconds, num_inference_steps=1).take for seconds in (2, 1))
     audios = Result((short, long)).audios
-    assert audios.shape == (2, 2, 16000) and not audios[0, :, 8000:].any() and audios[1, :, 8000:].any()
+    assert audios.shape == (2, 2, 16000)
+    assert not audios[0, :, 8000:].any()
+    assert audios[1, :, 8000:].any()
 
 
 def test_a_session_that_was_handed_in_stays_open(session: PretendSession) -> None:
@@ -139,7 +153,8 @@ def test_a_session_that_was_handed_in_stays_open(session: PretendSession) -> Non
 
 def test_the_takes_are_in_the_sessions_library(pipe: Pipeline, session: PretendSession) -> None:
     result = pipe("dub", **SHORT)
-    assert isinstance(session.library, Library) and session.sound(result.take.id) is not None
+    assert isinstance(session.library, Library)
+    assert session.sound(result.take.id) is not None
 
 
 # -- what is understood
@@ -213,8 +228,8 @@ def test_a_negative_prompt_goes_to_the_planner_and_nothing_said_is_nothing() -> 
         ({"generator": 42}, "torch.Generator"),
         ({"num_waveforms_per_prompt": 0}, "between 1"),
         ({"duration": 3, "audio_duration": 4}, "said twice"),
-        ({"scheduler": "ddim"}, "euler, heun"),
-        ({"scheduler": object()}, "euler, heun"),
+        ({"scheduler": "ddim"}, "no scheduler.*euler"),
+        ({"scheduler": object()}, "no scheduler.*euler"),
         ({"negative_prompt": ["drums"]}, "negative_prompt is text"),
         ({"negative_prompt": "drums", "thinking": False}, "thinking=False"),
         ({"latents": np.zeros(3)}, "noise of its seed"),
@@ -230,7 +245,8 @@ def test_what_is_not_understood_is_refused_in_a_sentence_before_any_work(
 ) -> None:
     with pytest.raises(RecipeError, match=words) as raised:
         pipe(**{"prompt": "dub", **asked})
-    assert len(str(raised.value)) < 300 and not session.started
+    assert len(str(raised.value)) < 300
+    assert not session.started
 
 
 def test_a_third_word_without_its_name_is_refused(pipe: Pipeline) -> None:
@@ -257,7 +273,8 @@ def test_callbacks_hear_every_step_in_order_with_its_tensors(pipe: Pipeline) -> 
         "dub", duration=1, num_inference_steps=4,
         callback_on_step_end=lambda *of: heard.append(of), callback_on_step_end_tensor_inputs=["latents", "estimate"],
     )  # fmt: skip
-    assert [index for _, index, _, _ in heard] == [0, 1, 2, 3] and all(who is pipe for who, *_ in heard)
+    assert [index for _, index, _, _ in heard] == [0, 1, 2, 3]
+    assert all(who is pipe for who, *_ in heard)
     assert [t for _, _, t, _ in heard] == sorted((t for _, _, t, _ in heard), reverse=True)
     assert all(set(tensors) == {"latents", "estimate"} and tensors["latents"] is not None for *_, tensors in heard)
 
@@ -271,7 +288,7 @@ def test_the_older_callback_hears_every_so_many_steps(pipe: Pipeline) -> None:
 def test_a_callback_may_hand_back_what_it_was_given_and_nothing_else(session: PretendSession) -> None:
     pipe = Pipeline(session)
     assert pipe("dub", callback_on_step_end=lambda p, i, t, tensors: tensors, **SHORT).take.seconds == 1
-    with pytest.raises(RecipeError, match="watches.*latents"):
+    with pytest.raises(RecipeError, match=r"watches.*latents"):
         pipe("dub", callback_on_step_end=lambda *_: {"latents": np.zeros(3)}, **SHORT)
 
 
