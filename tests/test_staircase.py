@@ -28,6 +28,7 @@ STAIRS = (
     ("engines",),
     ("session_like",),
     ("session",),
+    ("pipeline",),
     ("train", "doctor"),
     ("evaluate",),
     ("ui",),
