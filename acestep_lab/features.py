@@ -1,7 +1,7 @@
 """Feature flags: what can be switched on or off as a whole. Code comes before the environment, that before the default.
 
-    FeatureFlags.enable(Feature.LORA_TRAINING)      for this process, until FeatureFlags.reset()
-    ACESTEP_FEATURE_EXPERIMENTAL_SCORING=false      for every process that starts so
+FeatureFlags.enable(Feature.LORA_TRAINING)      for this process, until FeatureFlags.reset()
+ACESTEP_FEATURE_EXPERIMENTAL_SCORING=false      for every process that starts so
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from acestep_lab.settings import FEATURE, OFF, ON, VARIABLES
 
 
 class Feature(Enum):
-    """What can be switched; the value is whether it is on unless told otherwise."""
+    """What can be switched; the value is whether it is on unless told otherwise, and what it switches."""
 
-    LORA_TRAINING = ("lora_training", False)
-    API_TRAINING_ENDPOINTS = ("api_training_endpoints", False)
-    ADVANCED_EDITING = ("advanced_editing", True)
-    BATCH_GENERATION = ("batch_generation", True)
-    EXPERIMENTAL_SCORING = ("experimental_scoring", True)
+    LORA_TRAINING = (False, "nothing here yet: there is no training of adapters")
+    API_TRAINING_ENDPOINTS = (False, "nothing here yet: no door offers training")
+    ADVANCED_EDITING = (True, "`acestep-lab edit` (FlowEdit on the command line)")
+    BATCH_GENERATION = (True, "`acestep-lab batch`")
+    EXPERIMENTAL_SCORING = (True, "`lab.plan_score`")
 
     @property
     def variable(self) -> str:
@@ -31,6 +31,11 @@ class Feature(Enum):
     @property
     def default(self) -> bool:
         """Whether it is on where nobody says anything."""
+        return self.value[0]
+
+    @property
+    def switches(self) -> str:
+        """What it switches here, in words."""
         return self.value[1]
 
 

@@ -26,6 +26,7 @@ from acestep_lab.errors import LabError, shown
 ON, OFF = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 MOST_BYTES = 1 << 20
 """A file of settings is smaller than this."""
+_OURS = "acestep_lab"  # our folder and file among those of others
 FEATURE = "ACESTEP_FEATURE_"
 """How the variables of feature flags begin; `features.py` reads them."""
 FEATURES = ("LORA_TRAINING", "API_TRAINING_ENDPOINTS", "ADVANCED_EDITING", "BATCH_GENERATION", "EXPERIMENTAL_SCORING")
@@ -129,6 +130,7 @@ class Settings:
 
     values: Mapping[str, Value]
     warnings: tuple[str, ...] = ()
+    unneeded: frozenset[str] = frozenset()  # variables of NOT_NEEDED that somebody set
 
     @classmethod
     def read(
@@ -142,7 +144,8 @@ class Settings:
         environment = _Source("environment", os.environ if env is None else env)
         sources = (_Source("flag", words), environment, *_files(folder or Path.cwd(), user_file))
         values = {one.name: _first(one, sources) for one in SETTINGS}
-        return cls(values, tuple(line for source in sources[1:] for line in _unknown(source)))
+        warnings = tuple(line for source in sources[1:] for line in _unknown(source))
+        return cls(values, warnings, frozenset(key for one in sources for key in one.words if key in NOT_NEEDED))
 
     def __getitem__(self, name: str) -> Value:
         return self.values[name]
@@ -189,9 +192,9 @@ def _files(folder: Path, user_file: Path | None = None) -> tuple[_Source, ...]:
     """The files that set things, those before others first; one that is not there sets nothing."""
     from platformdirs import user_config_path
 
-    own = user_file or user_config_path("acestep_lab") / "config.toml"
+    own = user_file or user_config_path(_OURS) / "config.toml"
     readers: tuple[tuple[Path, Callable[[Path, str], Mapping[str, str]]], ...] = (
-        (folder / ".env", _dotenv), (folder / "acestep_lab.toml", _toml), (own, _toml),
+        (folder / ".env", _dotenv), (folder / f"{_OURS}.toml", _toml), (own, _toml),
     )  # fmt: skip
     return tuple(_Source(str(path), read(path, text)) for path, read in readers if (text := _text(path)) is not None)
 
@@ -225,7 +228,9 @@ def _toml(path: Path, text: str) -> dict[str, str]:
     words = {}
     for key, value in table.items():
         if not isinstance(value, str | bool | int | float):
-            raise LabError(f"{shown(key)} in {path} is a word, a number, true or false, and neither a table nor a list.")
+            raise LabError(
+                f"{shown(key)} in {path} is a word, a number, true or false, and neither a table nor a list."
+            )
         words[key] = str(value).lower() if isinstance(value, bool) else str(value)
     return words
 
