@@ -12,6 +12,7 @@
     words        plan, sketch, polish, understand, analyze: what the planner says, and what can be measured
     kept         takes, export, mark, bin, restore: the library
     studio       serve
+    habits       flags of the reference's launcher, translated for serve
     checkpoints  checkpoints, download, evaluate, doctor
     schemas      schema
     completion   --install-completion, --show-completion
@@ -31,7 +32,7 @@ from collections.abc import Sequence
 import click
 
 from acestep_lab import __version__
-from acestep_lab.cli import batch, checkpoints, completion, compose, kept, rework, schemas, song, studio, words
+from acestep_lab.cli import batch, checkpoints, completion, compose, habits, kept, rework, schemas, song, studio, words
 from acestep_lab.errors import LabError, Stopped
 
 PROGRAM = completion.PROGRAM
@@ -103,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str]) -> int:
     """Parse and run; what click says of wrong arguments becomes a LabError. Click's own `main` would end the process."""
     try:
-        with commands.make_context(PROGRAM, list(arguments)) as context:
+        with commands.make_context(PROGRAM, habits.with_command(list(arguments))) as context:
             return int(commands.invoke(context) or 0)
     except click.exceptions.Exit as done:  # after --help and --version
         return done.exit_code
