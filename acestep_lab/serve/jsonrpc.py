@@ -116,8 +116,8 @@ def answered(text: bytes, call: Call) -> tuple[bytes, list[Callable[[], object]]
         _answer(asked, call, answers)
         return (line(answers.messages[0]) if answers.messages else b""), answers.then
     if not 1 <= len(asked) <= MOST_BATCH:
-        refusal = RpcError(INVALID_REQUEST, f"A batch holds 1 to {MOST_BATCH} requests, not {len(asked)}.")
-        return line(_refused(None, refusal)), []
+        wrong = RpcError(INVALID_REQUEST, f"A batch holds 1 to {MOST_BATCH} requests, not {len(asked)}.")
+        return line(_refused(None, wrong)), []
     for one in asked:
         _answer(one, call, answers)
     return (line(answers.messages) if answers.messages else b""), answers.then
@@ -125,7 +125,9 @@ def answered(text: bytes, call: Call) -> tuple[bytes, list[Callable[[], object]]
 
 def _parsed(text: bytes) -> object:
     if text == TOO_LONG:
-        raise RpcError(INVALID_REQUEST, f"A line has at most {MOST_LINE:,} bytes; this one was longer and was not read.")
+        raise RpcError(
+            INVALID_REQUEST, f"A line has at most {MOST_LINE:,} bytes; this one was longer and was not read."
+        )
     try:
         return json.loads(text.decode("utf-8"), parse_constant=_no_number, parse_float=_finite)
     except (ValueError, RecursionError) as problem:

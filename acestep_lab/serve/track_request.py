@@ -27,8 +27,14 @@ GENERATE = (
 )  # fmt: skip
 ERRORS: Mapping[str, tuple[int, str]] = {
     "MODEL_NOT_FOUND": (-32000, "Fetch it: call download_backend, or run `acestep-lab download`."),
-    "MODEL_LOAD_FAILED": (-32001, "Close other programs, or choose a smaller checkpoint; `acestep-lab doctor` says more."),
-    "MODEL_DOWNLOAD_FAILED": (-32002, "Look at the network and the disk, then call download_backend again; it resumes."),
+    "MODEL_LOAD_FAILED": (
+        -32001,
+        "Close other programs, or choose a smaller checkpoint; `acestep-lab doctor` says more.",
+    ),
+    "MODEL_DOWNLOAD_FAILED": (
+        -32002,
+        "Look at the network and the disk, then call download_backend again; it resumes.",
+    ),
     "MODEL_INFERENCE_FAILED": (-32003, "Try again with a shorter track or another seed."),
     "QUEUE_FULL": (-32004, "Wait for a track to finish, or cancel one, then ask again."),
     "INVALID_DURATION": (-32005, "Set duration_sec between 5 and 240, and within what the backend can make."),
