@@ -24,7 +24,10 @@ from acestep_lab.serve.track_cache import TrackCache, key_of
 from tests.pretend import PretendSession, tone
 
 FAMILIES = {"ace_step": "pretend-flow", "musicgen": "pretend-tokens"}
-CATALOG = [OfferedCheckpoint("pretend", "pretend-flow", "MIT"), OfferedCheckpoint("pretend-tokens", "pretend-tokens", "MIT")]
+CATALOG = [
+    OfferedCheckpoint("pretend", "pretend-flow", "MIT"),
+    OfferedCheckpoint("pretend-tokens", "pretend-tokens", "MIT"),
+]
 
 
 class Editor:
@@ -261,7 +264,15 @@ def test_a_socket_is_its_users_alone_and_serves_several(quick: Daemon, tmp_path:
 
 def test_it_ends_within_a_second_of_the_end_of_its_input_in_the_middle_of_a_render(tmp_path: Path) -> None:
     program = "import sys; from acestep_lab.cli import main; sys.exit(main(sys.argv[1:]))"
-    words = ["--daemon", "--cache", str(tmp_path / "t"), "--takes", str(tmp_path / "l"), "--pid-file", str(tmp_path / "pid")]
+    words = [
+        "--daemon",
+        "--cache",
+        str(tmp_path / "t"),
+        "--takes",
+        str(tmp_path / "l"),
+        "--pid-file",
+        str(tmp_path / "pid"),
+    ]
     with subprocess.Popen([sys.executable, "-c", program, *words], stdin=-1, stdout=-1, stderr=-1) as process:
         assert process.stdin and process.stdout
         process.stdin.write(
