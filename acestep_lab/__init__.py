@@ -15,6 +15,7 @@ The package, room by room; imports point down this list, never up::
     jobs/       a render under way, the queue before it, the one thread that computes
     engines/    a folder for each model family (ace15, musicgen), behind the contract in base.py
     session     the verbs; session_like: the protocol of every session
+    pipeline/   the short way in: load, call, save, as diffusers' pipelines are called
     doctor      what works on this machine, and what helps
     train/      making weights: the synthetic world, the pocket checkpoint
     evaluate/   what a checkpoint can do, with chance and ceiling beside
@@ -32,6 +33,8 @@ In short::
     lab.stitch([(take, Region(0, 8)), take])               # a song out of pieces
     take.export("dub.wav", bits=24), take.embed()          # a file for a DAW; a player in the notebook's own file
     lab.use("musicgen-small")                              # another checkpoint, of another family; lab.cost says what it takes
+
+    load("pocket")("slow dub techno", duration=20, num_inference_steps=27, seed=42).save("dub.mp3")    # the same in short
 
 Importing this package imports no torch: names are looked up when they are first used.
 """
@@ -61,6 +64,8 @@ if TYPE_CHECKING:
     from acestep_lab.jobs.stems import Stems
     from acestep_lab.listen.analysis import Analysis, analyze
     from acestep_lab.models.tiers import Tier
+    from acestep_lab.pipeline.pipeline import Pipeline, load
+    from acestep_lab.pipeline.result import Result
     from acestep_lab.plan.plan import Plan
     from acestep_lab.prompt.recipe import Planning, Recipe
     from acestep_lab.prompt.tasks import (
@@ -101,12 +106,14 @@ _HOMES = {
     "LibraryError": "errors",
     "MachineError": "errors",
     "Piece": "prompt.tasks",
+    "Pipeline": "pipeline.pipeline",
     "Plan": "plan.plan",
     "Planning": "prompt.recipe",
     "Recipe": "prompt.recipe",
     "RecipeError": "errors",
     "Region": "prompt.tasks",
     "Repaint": "prompt.tasks",
+    "Result": "pipeline.result",
     "Retake": "prompt.tasks",
     "Run": "jobs.run",
     "Session": "session",
@@ -119,6 +126,7 @@ _HOMES = {
     "Text2Music": "prompt.tasks",
     "Tier": "models.tiers",
     "analyze": "listen.analysis",
+    "load": "pipeline.pipeline",
     "studio": "ui.notebook",
 }
 """Where each public name lives."""
@@ -140,12 +148,14 @@ __all__ = [
     "LibraryError",
     "MachineError",
     "Piece",
+    "Pipeline",
     "Plan",
     "Planning",
     "Recipe",
     "RecipeError",
     "Region",
     "Repaint",
+    "Result",
     "Retake",
     "Run",
     "Session",
@@ -159,6 +169,7 @@ __all__ = [
     "Tier",
     "__version__",
     "analyze",
+    "load",
     "studio",
 ]
 

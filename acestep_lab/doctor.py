@@ -10,7 +10,6 @@ than a small one (unless `deep`, which reads every file for its checksum).
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import sys
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING
 from packaging.requirements import Requirement
 
 from acestep_lab.errors import LabError
+from acestep_lab.settings import NOT_NEEDED, VARIABLES, Settings
 
 if TYPE_CHECKING:
     from acestep_lab.models.tiers import Machine, Tier
@@ -56,13 +56,13 @@ class DeviceRequest:
     device: str | None = None
     dtype: str | None = None
 
-    def machine(self, environ: Mapping[str, str] = os.environ) -> Machine:
+    def machine(self, environ: Mapping[str, str] = VARIABLES) -> Machine:
         """The device that is meant; MachineError where it is not here."""
         from acestep_lab.models.tiers import Machine, asked_device
 
         return Machine.on(asked_device(self.device, environ), environ)
 
-    def tier(self, machine: Machine, environ: Mapping[str, str] = os.environ) -> Tier:
+    def tier(self, machine: Machine, environ: Mapping[str, str] = VARIABLES) -> Tier:
         """The row for a machine, computing in the dtype that is meant."""
         from acestep_lab.models.tiers import Tier, asked_dtype
 
@@ -90,6 +90,8 @@ def examine(
         disk,
         partial(cached, deep),
         partial(checkpoint_files, checkpoint, requested=requested),
+        partial(settings, requested),
+        features,
     )
     return [finding for check in (usual if checks is None else checks) for finding in _safely(check)]
 
@@ -261,6 +263,31 @@ def int8_support(exact: bool | None = None) -> Iterator[Finding]:
         )
 
 
+def settings(
+    requested: DeviceRequest | None = None, read: Callable[..., Settings] = Settings.read
+) -> Iterator[Finding]:
+    """Every setting with where it comes from; a name that nobody knows is warned of."""
+    requested = requested or DeviceRequest()
+    found = read(flags={"device": requested.device, "dtype": requested.dtype})
+    for name, value in found.values.items():
+        yield Finding("setting", "ok", f"{name} = {value}, from {value.source}: {value.setting.purpose}")
+    for sentence in found.warnings:
+        yield Finding("setting", "warn", sentence)
+    for variable in sorted(found.unneeded):
+        yield Finding("setting", "ok", f"{variable} is understood and not needed: {NOT_NEEDED[variable]}")
+
+
+def features() -> Iterator[Finding]:
+    """Every feature flag, whether it is on, and who says so."""
+    from acestep_lab.features import Feature, FeatureFlags
+
+    for feature in Feature:
+        on, source = FeatureFlags.look_up(feature)
+        yield Finding(
+            "feature", "ok", f"{feature.name} is {'on' if on else 'off'}, from {source}; it switches {feature.switches}"
+        )
+
+
 def codecs(formats: Iterable[str] | None = None) -> Iterator[Finding]:
     """Which kinds of sound files can be read and written."""
     if formats is None:
@@ -332,7 +359,7 @@ def cached(deep: bool = False) -> Iterator[Finding]:
 
 
 def checkpoint_files(
-    checkpoint: str | Path = "pocket", environ: Mapping[str, str] = os.environ, requested: DeviceRequest | None = None
+    checkpoint: str | Path = "pocket", environ: Mapping[str, str] = VARIABLES, requested: DeviceRequest | None = None
 ) -> Iterator[Finding]:
     """Whether a checkpoint's files fit its configs, and what this machine will make of it."""
     from acestep_lab.engines import registry

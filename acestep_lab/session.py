@@ -15,6 +15,7 @@ from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Capabilities, Engine
 from acestep_lab.engines.opened import OpenEngines, asked_engine
 from acestep_lab.engines.step import Step
+from acestep_lab.features import Feature, require
 from acestep_lab.jobs import stems, stitching
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.latents import Latents
@@ -290,6 +291,7 @@ class Session:
 
         Without a plan, a take is held against its own, or against its recipe; any other sound needs one.
         """
+        require(Feature.EXPERIMENTAL_SCORING)
         return self._planning.score(self.sound(source), plan, scale)
 
     @property

@@ -12,8 +12,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "acestep_lab"
 STAIRS = (
     ("errors",),
-    ("files",),
-    ("versions", "lru_cache"),
+    ("files", "settings"),
+    ("versions", "lru_cache", "features"),
     ("_torchaudio",),
     ("_libraries",),
     ("prompt",),
@@ -28,6 +28,7 @@ STAIRS = (
     ("engines",),
     ("session_like",),
     ("session",),
+    ("pipeline",),
     ("train", "doctor"),
     ("evaluate",),
     ("ui",),

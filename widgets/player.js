@@ -208,7 +208,7 @@ export default mount(
       title.title = tellTitle(track().title);
     };
     host.onClose(onBroadcast("titles", showTitle));
-    /** Ask for the waveform until it is here: a kernel that is just busy, or restarted, may never have heard the question. */
+    /** Ask for the waveform until it is here: a kernel that was busy or restarted may never have heard it. */
     function askPeaks(times = 0) {
       clearTimeout(asking);
       const { id } = track();

@@ -13,6 +13,8 @@
     kept         takes, export, mark, bin, restore: the library
     studio       serve
     api          api: ACE-Step's REST clients
+    habits       flags of the reference's launcher, translated for serve
+    daemon       daemon
     checkpoints  checkpoints, download, evaluate, doctor
     schemas      schema
     completion   --install-completion, --show-completion
@@ -32,14 +34,29 @@ from collections.abc import Sequence
 import click
 
 from acestep_lab import __version__
-from acestep_lab.cli import api, batch, checkpoints, completion, compose, kept, rework, schemas, song, studio, words
+from acestep_lab.cli import (
+    api,
+    batch,
+    checkpoints,
+    completion,
+    compose,
+    daemon,
+    habits,
+    kept,
+    rework,
+    schemas,
+    song,
+    studio,
+    words,
+)
 from acestep_lab.errors import LabError, Stopped
 
 PROGRAM = completion.PROGRAM
 COMMANDS = (
     compose.compose, rework.repaint, rework.extend, rework.cover, rework.extract, rework.lego, rework.complete, rework.edit,
     rework.vary, song.stitch, song.stems, batch.batch, words.plan, words.sketch, words.polish, words.understand, words.analyze, kept.takes, kept.export,
-    kept.mark, kept.to_bin, kept.restore, compose.demo, studio.serve, api.api, checkpoints.list_checkpoints, checkpoints.download, checkpoints.evaluate, checkpoints.doctor,
+    kept.mark, kept.to_bin, kept.restore, compose.demo, studio.serve, api.api, daemon.daemon,
+    checkpoints.list_checkpoints, checkpoints.download, checkpoints.evaluate, checkpoints.doctor,
     schemas.schema,
 )  # fmt: skip
 """In the order in which `--help` lists them."""
@@ -80,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if instruction := os.environ.get(completion.VARIABLE):
         return completion.answer(commands, instruction)
     try:
-        status = _run(sys.argv[1:] if arguments is None else arguments)
+        status = _run(_with_daemon_named(sys.argv[1:] if arguments is None else arguments))
         if sys.stdout is not None:  # as it is where a shell closed it
             sys.stdout.flush()
     except (Stopped, KeyboardInterrupt) as stop:
@@ -101,10 +118,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+def _with_daemon_named(arguments: Sequence[str]) -> Sequence[str]:
+    """lofi.nvim starts a daemon by `--daemon`, as a flag: it names the command."""
+    return ["daemon", *arguments[1:]] if arguments[:1] == ["--daemon"] else arguments
+
+
 def _run(arguments: Sequence[str]) -> int:
     """Parse and run; what click says of wrong arguments becomes a LabError. Click's own `main` would end the process."""
     try:
-        with commands.make_context(PROGRAM, list(arguments)) as context:
+        with commands.make_context(PROGRAM, habits.with_command(list(arguments))) as context:
             return int(commands.invoke(context) or 0)
     except click.exceptions.Exit as done:  # after --help and --version
         return done.exit_code

@@ -14,6 +14,7 @@ from acestep_lab.cli import options
 from acestep_lab.cli.outputs import check_outputs, ensure_folder, numbered
 from acestep_lab.cli.render import open_session, render_with_progress, with_seeds, write_sound
 from acestep_lab.errors import LabError, RecipeError, sentence, shown
+from acestep_lab.features import Feature, require
 
 if TYPE_CHECKING:
     from acestep_lab.prompt.settings import Settings
@@ -36,6 +37,7 @@ OWN = ("out", "count")
 @options.session_options
 def batch(file: Path, folder: Path, again: bool, as_json: bool, **session: Any) -> int:
     """Make a take of each recipe in a file; go on where it ended."""
+    require(Feature.BATCH_GENERATION)
     entries = read_entries(file)
     named = {number: names(entry, number) for number, entry in enumerate(entries)}
     taken = [name for _, each in sorted(named.items()) for name in each]

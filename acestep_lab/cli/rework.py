@@ -22,6 +22,7 @@ from acestep_lab.cli.render import (
     write_sound,
 )
 from acestep_lab.errors import LabError
+from acestep_lab.features import Feature, require
 
 if TYPE_CHECKING:
     from acestep_lab.prompt.recipe import Recipe
@@ -155,6 +156,7 @@ def edit(
     """Move a sound from its words to others (FlowEdit)."""
     from acestep_lab.prompt.tasks import FlowEdit
 
+    require(Feature.ADVANCED_EDITING)
     chosen = _given(caption=described, lyrics=described_lyrics, n_min=n_min, n_max=n_max, n_avg=n_avg)
     _rework(source, FlowEdit(source, **chosen), recipe_file, given | {"caption": caption})
 

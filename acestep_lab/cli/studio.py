@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
+from click.core import ParameterSource
 
-from acestep_lab.cli import options
+from acestep_lab.cli import habits, options
 from acestep_lab.cli.render import open_session
+from acestep_lab.settings import Settings
 
 if TYPE_CHECKING:
     from acestep_lab.session_like import SessionLike
@@ -30,13 +33,39 @@ if TYPE_CHECKING:
 @options.checkpoint_option
 @options.planner_option
 @options.machine_options
+@habits.options
 def serve(
     port: int, address: str, token: str | None, origin: tuple[str, ...], show: bool,
-    library: Path | None, checkpoint: str, lm: str | None, device: str | None, dtype: str | None,
+    library: Path | None, checkpoint: str, lm: str | None, device: str | None, dtype: str | None, **theirs: str | None,
 ) -> None:  # fmt: skip
     """Open the studio page in a browser."""
     from acestep_lab.serve.app import serve as serve_studio
 
-    with open_session(checkpoint, library=library, lm=lm, device=device, dtype=dtype) as lab:
+    ours = {"address": address, "checkpoint": checkpoint, "lm": lm, "dtype": dtype, "token": token}
+    asked = _with_settings(habits.translate(theirs, ours, _is_given))
+    machine = {"lm": asked["lm"], "device": device, "dtype": asked["dtype"]}
+    with open_session(asked["checkpoint"], library=library, **machine) as lab:
         # The two signatures of its `plan` say more than the one of the protocol.
-        serve_studio(cast("SessionLike", lab), port, address, show, token, origin)
+        serve_studio(cast("SessionLike", lab), port, asked["address"], show, asked["token"], origin)
+
+
+def _is_given(option: str) -> bool:
+    """Whether the command line itself gave an option."""
+    return click.get_current_context().get_parameter_source(option) is ParameterSource.COMMANDLINE
+
+
+def _with_settings(asked: dict[str, Any]) -> dict[str, Any]:
+    """Options with what is set outside the command line where it says nothing; warnings go to stderr."""
+    given = {
+        name: asked[name] if _is_given(name) or asked[name] not in (None, "pocket") else None
+        for name in ("checkpoint", "lm", "token")
+    }
+    found = Settings.read(flags=given)
+    for sentence in found.warnings:
+        print(sentence, file=sys.stderr)
+    planner = found.value("lm")
+    return asked | {
+        "checkpoint": found.value("checkpoint") or "pocket",
+        "lm": None if planner is None else habits.planner(planner),
+        "token": found.value("token"),
+    }

@@ -12,7 +12,6 @@ A terminal's line is rewritten in place; elsewhere (a log, a pipe) a line is wri
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import sys
 import threading
@@ -23,6 +22,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol, TextIO
 
 from acestep_lab.jobs.eta import Clock
+from acestep_lab.settings import VARIABLES
 
 _log = logging.getLogger(__name__)
 SWITCH = "ACESTEP_LAB_PROGRESS"
@@ -75,7 +75,7 @@ def put_in_notebook(make: Callable[[], Display | None]) -> None:
 
 def wanted(choice: bool | None = None) -> bool:
     """Whether progress is to be shown: as a session says, else as the environment does, else yes."""
-    return os.environ.get(SWITCH, "1").strip().lower() not in ("0", "off", "no", "false") if choice is None else choice
+    return VARIABLES.get(SWITCH, "1").strip().lower() not in ("0", "off", "no", "false") if choice is None else choice
 
 
 def display_for(choice: bool | None = None) -> Display | None:

@@ -14,7 +14,6 @@ Memory is in GB as cards are sold (2**30 bytes).
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from pathlib import Path
 from acestep_lab.errors import MachineError, shown
 from acestep_lab.models.component_spec import ROLES, ComponentSpec
 from acestep_lab.prompt.checks import plain_number, plain_text
+from acestep_lab.settings import VARIABLES
 
 GB = 2**30
 CONTEXT_BYTES = GB // 2
@@ -144,7 +144,7 @@ class Machine:
     @classmethod
     def detect(
         cls,
-        environ: Mapping[str, str] = os.environ,
+        environ: Mapping[str, str] = VARIABLES,
         probe: Callable[[], Machine] | None = None,
     ) -> Machine:
         """The machine this runs on, made smaller where `MAX_CUDA_VRAM`, `MAX_MPS_VRAM` or `MAX_XPU_VRAM` say so.
@@ -166,7 +166,7 @@ class Machine:
     def on(
         cls,
         device: str,
-        environ: Mapping[str, str] = os.environ,
+        environ: Mapping[str, str] = VARIABLES,
         probe: Callable[[], Machine] | None = None,
         describe: Callable[[str, int | None], Machine] | None = None,
         present: Callable[[], Mapping[str, int]] | None = None,
@@ -218,7 +218,7 @@ class Machine:
 
     @classmethod
     def for_tier(
-        cls, tier: Tier, environ: Mapping[str, str] = os.environ, probe: Callable[[], Machine] | None = None
+        cls, tier: Tier, environ: Mapping[str, str] = VARIABLES, probe: Callable[[], Machine] | None = None
     ) -> Machine:
         """This machine made as small as a tier; one simulated on the CPU where the tier is of another kind."""
         found = cls.detect(environ, probe)
@@ -258,7 +258,7 @@ DTYPES = {
 """What people call a dtype → what a tier calls it."""
 
 
-def asked_device(device: object = None, environ: Mapping[str, str] = os.environ) -> str:
+def asked_device(device: object = None, environ: Mapping[str, str] = VARIABLES) -> str:
     """A device as a word, out of a word, torch's own device, or (None) ACESTEP_DEVICE; MachineError for anything else."""
     given = environ.get(DEVICE_VARIABLE) or "auto" if device is None else device
     text = str(given).strip().lower() if isinstance(given, str) or hasattr(given, "index") else ""
@@ -270,7 +270,7 @@ def asked_device(device: object = None, environ: Mapping[str, str] = os.environ)
     return text
 
 
-def asked_dtype(dtype: object = None, environ: Mapping[str, str] = os.environ) -> str:
+def asked_dtype(dtype: object = None, environ: Mapping[str, str] = VARIABLES) -> str:
     """A dtype as a tier calls it, out of a word, torch's own dtype, or (None) ACESTEP_DTYPE; MachineError otherwise."""
     given = environ.get(DTYPE_VARIABLE) or "auto" if dtype is None else dtype
     found = (
@@ -405,7 +405,7 @@ class Tier:
         return cls.for_memory(machine.gigabytes, machine.kind)
 
     @classmethod
-    def detect(cls, environ: Mapping[str, str] = os.environ, probe: Callable[[], Machine] | None = None) -> Tier:
+    def detect(cls, environ: Mapping[str, str] = VARIABLES, probe: Callable[[], Machine] | None = None) -> Tier:
         """The row for the machine this runs on."""
         return cls.for_machine(Machine.detect(environ, probe))
 

@@ -13,12 +13,12 @@ guards more: it binds each page to its browser, and refuses foreign hosts before
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import panel as pn
 
 from acestep_lab.serve.hosts import is_loopback, read_host
+from acestep_lab.settings import Settings
 from acestep_lab.ui.page import page
 
 CLOSED = (
@@ -32,7 +32,7 @@ def session() -> Any:
     from acestep_lab.session import Session
 
     return pn.state.as_cached(
-        "acestep_lab session", lambda: Session.open(os.environ.get("ACESTEP_LAB_CHECKPOINT", "pocket"))
+        "acestep_lab session", lambda: Session.open(Settings.read().value("checkpoint") or "pocket")
     )
 
 

@@ -12,6 +12,7 @@ import sys
 from typing import Any
 
 from acestep_lab.serve.hosts import is_loopback, this_machine
+from acestep_lab.settings import VARIABLES
 
 NAMED = "ACESTEP_LAB_ORIGIN"
 """Hosts, with commas between, by which the Jupyter server is known where it cannot tell itself."""
@@ -39,7 +40,7 @@ def origins_of_jupyter() -> list[str]:
     """
     if any(name.startswith(("JUPYTERHUB_", "BINDER_")) for name in os.environ):
         return ["*"]
-    named = [one.strip() for one in os.environ.get(NAMED, "").split(",") if one.strip() and one.strip() != "*"]
+    named = [one.strip() for one in VARIABLES.get(NAMED, "").split(",") if one.strip() and one.strip() != "*"]
     found = sys.modules.get("jupyter_server.serverapp")
     server = found.ServerApp.instance() if found is not None and found.ServerApp.initialized() else None
     if server is None:

@@ -28,6 +28,7 @@ from acestep_lab.errors import LibraryError, RecipeError, SourceError, shown
 from acestep_lab.files import clean_text, read_json, to_json, write_whole
 from acestep_lab.prompt.checks import is_a, is_whole, place, plain, plain_number, sequence, truth
 from acestep_lab.prompt.checks import text as checked_text
+from acestep_lab.settings import VARIABLES
 from acestep_lab.takes import identity, manifest
 from acestep_lab.takes.exchange import export, read_file, read_latent, write_latent, write_sound
 from acestep_lab.takes.ids import is_id, is_sound_id, is_take_id, sound_id, take_id
@@ -776,4 +777,4 @@ def default_folder() -> Path:
     """Where takes are kept unless told otherwise: `ACESTEP_LAB_TAKES`, or this user's data folder."""
     from platformdirs import user_data_path
 
-    return Path(os.environ.get("ACESTEP_LAB_TAKES") or user_data_path("acestep_lab") / "takes")
+    return Path(VARIABLES.get("ACESTEP_LAB_TAKES") or user_data_path("acestep_lab") / "takes")

@@ -21,6 +21,7 @@ from acestep_lab.models.download.partial import complete_file
 from acestep_lab.models.download.selection import FileSelection
 from acestep_lab.models.download.store import Store, file_size, free_disk, hub_cache, move_into_place
 from acestep_lab.models.memory_plan import gb
+from acestep_lab.settings import VARIABLES
 
 PAUSE = 1.0  # seconds before trying again
 SPARE = 200 * 2**20  # bytes of disk to leave free
@@ -99,7 +100,7 @@ def known_hubs() -> tuple[Hub, ...]:
         "huggingface": HuggingFace(constants.ENDPOINT),
         "modelscope": ModelScope(os.environ.get("MODELSCOPE_ENDPOINT", ModelScope.endpoint)),
     }
-    asked = os.environ.get("ACESTEP_DOWNLOAD_SOURCE", "auto").lower()
+    asked = VARIABLES.get("ACESTEP_DOWNLOAD_SOURCE", "auto").lower()
     if asked not in ("auto", *known):
         raise DownloadError(f"ACESTEP_DOWNLOAD_SOURCE is auto, huggingface or modelscope, not {shown(asked)}.")
     return tuple(known.values()) if asked == "auto" else (known[asked],)
