@@ -39,7 +39,10 @@ def door(lab: PretendSession) -> Iterator[httpx2.Client]:
 
 @pytest.fixture
 def keyed(lab: PretendSession) -> Iterator[httpx2.Client]:
-    with ApiServer(lab, 0, keys=[HOST, ADA, BOB]) as server, httpx2.Client(base_url=server.address, timeout=20) as client:
+    with (
+        ApiServer(lab, 0, keys=[HOST, ADA, BOB]) as server,
+        httpx2.Client(base_url=server.address, timeout=20) as client,
+    ):
         yield client
 
 
@@ -61,7 +64,14 @@ def until_over(client: httpx2.Client, id: str, **more: Any) -> dict[str, Any]:
 
 
 def test_a_song_is_asked_for_polled_and_fetched_as_a_plug_in_does(door: httpx2.Client, lab: PretendSession) -> None:
-    asked = {"prompt": "dub", "audio_duration": 2, "batch_size": 1, "audio_format": "wav", "seed": 5, "use_random_seed": False}
+    asked = {
+        "prompt": "dub",
+        "audio_duration": 2,
+        "batch_size": 1,
+        "audio_format": "wav",
+        "seed": 5,
+        "use_random_seed": False,
+    }
     queued = data(door.post("/release_task", json=asked))
     assert (queued["status"], queued["queue_position"]) == ("queued", 1)
     entry = until_over(door, queued["task_id"])

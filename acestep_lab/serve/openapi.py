@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from acestep_lab.versions import version_of
+
 _TEXT, _NUMBER, _YES = {"type": "string"}, {"type": "number"}, {"type": "boolean"}
 _WHOLE = {"type": "integer"}
 _FILE = {"type": "string", "format": "binary"}
@@ -48,8 +50,6 @@ _ROWS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
 
 def document() -> dict[str, Any]:
     """The document, as plain data."""
-    from acestep_lab import __version__
-
     paths: dict[str, dict[str, Any]] = {}
     for method, path, summary, fields in _ROWS:
         paths.setdefault(path, {})[method] = _operation(method, summary, fields)
@@ -57,7 +57,7 @@ def document() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "acestep_lab",
-            "version": __version__,
+            "version": version_of("acestep_lab"),
             "description": "ACE-Step 1.5's REST API over a Session",
         },
         "paths": paths,
