@@ -22,7 +22,7 @@ GUIDE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
-IMPORTED_AS = {"pyyaml": "yaml"}
+IMPORTED_AS = {"python-dotenv": "dotenv", "pyyaml": "yaml"}
 NOT_IMPORTED = {"ipywidgets"}
 """Required without an import of ours: what shows widgets in a notebook."""
 OF_OTHERS = {"tokenizers", "traitlets", "IPython"}
