@@ -31,7 +31,7 @@ def options(function: Callable[..., object]) -> Callable[..., object]:
     for name in NAMES:
         spellings = sorted({f"--{name}", f"--{name.replace('_', '-')}"})
         more: dict[str, Any] = {"is_flag": False, "flag_value": "true"} if name in SWITCHES else {}
-        function = click.option(*spellings, name, hidden=True, **more)(function)
+        function = click.option(*spellings, name, hidden=True, help=_meaning(name), **more)(function)
     return function
 
 
@@ -58,6 +58,12 @@ def with_command(arguments: list[str]) -> list[str]:
     """Arguments that begin with one of these flags, as their launcher takes them, are `serve`'s."""
     begins = bool(arguments) and arguments[0].partition("=")[0] in SPELLINGS
     return ["serve", *arguments] if begins else arguments
+
+
+def _meaning(name: str) -> str:
+    """What a flag means here, in a sentence."""
+    ours = "--dtype" if name == "bf16" else f"--{MEANS[name]}" if name in MEANS else NOTHING[name]
+    return f"The reference's launcher's; means {ours}."
 
 
 def _ours(name: str, word: str) -> str:

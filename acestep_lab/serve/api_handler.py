@@ -85,28 +85,31 @@ class ApiHandler(RequestHandler):
     def prepare(self) -> None:
         if self.request.method == "OPTIONS":
             return
-        connection: Any = self.request.connection
-        connection.set_max_body_size(MOST_BODY_BYTES if self.takes_files else MOST_FIELD_BYTES)
         told = self.request.headers.get("Authorization", "")
         owner = self.door.keys.owner(told)
-        if owner is None and not self.is_open:
-            if told or self.request.method != "POST" or self._brings_files():
-                return self._refuse(401, "This door asks for a key: send it as Authorization: Bearer and the key.")
-        else:
-            self.owner = owner or ""
+        if owner is None and not self.is_open and (told or self.request.method != "POST" or self._brings_files()):
+            self._problem = (401, _ASKS)
+        self.owner = owner or ""
+        takes = self.takes_files and self._problem is None
+        connection: Any = self.request.connection
+        connection.set_max_body_size(MOST_BODY_BYTES if takes else MOST_FIELD_BYTES)
         if self.request.method == "POST":
             self._begin_reading()
+        elif self._problem is not None:
+            self._refuse(*self._problem)
 
     def _brings_files(self) -> bool:
         """Whether a body may hold files: none is written for who has not shown a key in a header."""
         return self.request.headers.get("Content-Type", "").lower().startswith("multipart/")
 
     def _begin_reading(self) -> None:
+        if self._problem is not None:
+            return
         try:
             new_file = partial(self.door.tasks.places.new_upload, self.owner)
             self._reader = reader_for(self.request.headers.get("Content-Type", ""), new_file)
-        except BadBody as problem:
-            self._refuse(problem.status, str(problem))
+        except BadBody as problem:  # answered when the body has passed by: the connection lives on
+            self._problem = (problem.status, str(problem))
 
     def data_received(self, chunk: bytes) -> None:
         if self._reader is None or self._problem is not None:
@@ -135,7 +138,7 @@ class ApiHandler(RequestHandler):
             owner = self.door.keys.owner(self.request.headers.get("Authorization", ""), self.body.fields)
             if owner is None:
                 self.body.forget()
-                raise Refused(401, "This door asks for a key: send it as Authorization: Bearer and the key.")
+                raise Refused(401, _ASKS)
             self.owner = owner
         return self.body
 
@@ -183,6 +186,7 @@ class ApiHandler(RequestHandler):
         self.finish()
 
 
+_ASKS = "This door asks for a key: send it as Authorization: Bearer and the key."
 _OF_STATUS = {404: "There is no such route.", 405: "This route has another method; see /openapi.json."}
 
 
