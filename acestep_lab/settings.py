@@ -65,14 +65,15 @@ SETTINGS = (
     Setting("max_xpu_vram", ("MAX_XPU_VRAM",), "gigabytes", "all there is", _CARD),
     Setting("origin", ("ACESTEP_LAB_ORIGIN",), "text", "none", "hosts by which a Jupyter server is known, with commas"),
     Setting("token", ("ACESTEP_LAB_TOKEN",), "secret", "none", "the word that visitors of the studio must know"),
+    Setting("api_key", ("ACESTEP_API_KEY",), "secret", "none", "the key that clients of the REST door must send"),
 )  # fmt: skip
 """Everything something here honours, in the order in which the doctor lists it."""
 
 _PLANNED = "what stays on the card is worked out from its memory"
-_DOOR = "the studio has no such door; `acestep-lab serve` takes --address, --port and --token"
-_QUEUE = "runs wait in one queue without such a limit"
+_DOOR = "`acestep-lab api` takes --address and --port"
+_QUEUE = "runs wait in one queue; the REST door takes 200 tasks"
 NOT_NEEDED: Mapping[str, str] = {
-    **dict.fromkeys(("ACESTEP_API_HOST", "ACESTEP_API_PORT", "ACESTEP_API_KEY"), _DOOR),
+    **dict.fromkeys(("ACESTEP_API_HOST", "ACESTEP_API_PORT"), _DOOR),
     "ACESTEP_API_WORKERS": "one process serves everybody, with one copy of each model",
     **dict.fromkeys(("ACESTEP_CONFIG_PATH2", "ACESTEP_CONFIG_PATH3"), "`lab.use(name)` opens more checkpoints"),
     "ACESTEP_LM_BACKEND": "the planner has one way of running",

@@ -124,7 +124,8 @@ def test_what_cannot_be_read_is_refused_in_a_sentence_and_the_door_lives_on(
     answer = door.post("/release_task", content=body, headers={"Content-Type": kind} if kind else {})
     assert answer.status_code == status
     said = answer.json()
-    assert said["detail"] == said["error"] and said["detail"].endswith(".")
+    assert said["detail"] == said["error"]
+    assert said["detail"].endswith(".")
     assert data(door.get("/health"))["status"] == "ok"
 
 
@@ -185,7 +186,8 @@ def test_a_task_is_followed_by_events_and_cancelled(tmp_path: Path) -> None:
                         told.append(json.loads(line[6:]))
                         if len(told) == 1:
                             assert data(client.post("/v1/cancel", json={"task_id": id}))["cancelled"] == [id]
-            assert told[-1]["state"] in ("stopped", "failed") and told[0]["task_id"] == id
+            assert told[-1]["state"] in ("stopped", "failed")
+            assert told[0]["task_id"] == id
             assert until_over(client, id)["status"] == 2
             assert client.get("/v1/events?task_id=nobodys").status_code == 404
     finally:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.option("--port", type=options.WholeNumber(1, 65535), default=8001, show_default=True, help="Where it listens.")
 @click.option("--address", default="127.0.0.1", show_default=True, help="Anything but loopback asks for a key.")
 @click.option(
-    "--api-key", "keys", multiple=True, envvar="ACESTEP_API_KEY", metavar="KEY",
+    "--api-key", "keys", multiple=True, metavar="KEY",
     help="Key that clients must send; may be repeated: the first is the host's, every other one a person's of its own.",
 )  # fmt: skip
 @click.option("--origin", multiple=True, metavar="HOST", help="Another host by which it is known; may be repeated.")
@@ -32,6 +32,9 @@ def api(
 ) -> None:  # fmt: skip
     """Answer ACE-Step's REST clients, such as a DAW's plug-in."""
     from acestep_lab.serve.api import serve_api
+    from acestep_lab.settings import VARIABLES
 
+    known = VARIABLES.get("ACESTEP_API_KEY")
+    taken = keys or ((known,) if known else ())
     with open_session(checkpoint, library=library, lm=lm, device=device, dtype=dtype) as lab:
-        serve_api(cast("SessionLike", lab), port, address, keys, origin)
+        serve_api(cast("SessionLike", lab), port, address, taken, origin)
