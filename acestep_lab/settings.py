@@ -3,7 +3,7 @@
 ::
 
     Settings.read(flags={"device": "cpu"}).value("device")     "cpu"
-    Settings.read()["takes"].source                            "~/work/.env", "default", …
+    Settings.read()["takes"].source                            "…/.env", "default", …
     VARIABLES.get("ACESTEP_DEVICE")                            the same order, for code that asks by variable
 
 Flags come before the environment, that before `.env` in the working folder, that before `acestep_lab.toml` beside it, that
@@ -143,7 +143,7 @@ class Settings:
         """
         words = {key: str(value) for key, value in (flags or {}).items() if value is not None}
         environment = _Source("environment", os.environ if env is None else env)
-        sources = (_Source("flag", words), environment, *_files(folder or Path.cwd(), user_file))
+        sources = (_Source("flag", words), environment, *_files(folder or _here(), user_file))
         values = {one.name: _first(one, sources) for one in SETTINGS}
         warnings = tuple(line for source in sources[1:] for line in _unknown(source))
         return cls(values, warnings, frozenset(key for one in sources for key in one.words if key in NOT_NEEDED))
@@ -189,14 +189,22 @@ def _is_size(text: str) -> bool:
         return False
 
 
-def _files(folder: Path, user_file: Path | None = None) -> tuple[_Source, ...]:
+def _here() -> Path | None:
+    """The working folder; None where it has been removed, as a notebook's may be."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
+
+
+def _files(folder: Path | None, user_file: Path | None = None) -> tuple[_Source, ...]:
     """The files that set things, those before others first; one that is not there sets nothing."""
     from platformdirs import user_config_path
 
     own = user_file or user_config_path(_OURS) / "config.toml"
-    readers: tuple[tuple[Path, Callable[[Path, str], Mapping[str, str]]], ...] = (
-        (folder / ".env", _dotenv), (folder / f"{_OURS}.toml", _toml), (own, _toml),
-    )  # fmt: skip
+    readers: list[tuple[Path, Callable[[Path, str], Mapping[str, str]]]] = [(own, _toml)]
+    if folder is not None:
+        readers = [(folder / ".env", _dotenv), (folder / f"{_OURS}.toml", _toml), *readers]
     return tuple(_Source(str(path), read(path, text)) for path, read in readers if (text := _text(path)) is not None)
 
 
@@ -259,7 +267,7 @@ class _Variables(Mapping[str, str]):
         environment = _Source("environment", os.environ)
         if setting is None:
             return os.environ[variable] if variable in os.environ else self._feature(variable)
-        found = environment.find(setting) or _first(setting, _files(Path.cwd()))
+        found = environment.find(setting) or _first(setting, _files(_here()))
         if found.text is None:
             raise KeyError(variable)
         return found.text
@@ -267,7 +275,7 @@ class _Variables(Mapping[str, str]):
     def _feature(self, variable: str) -> str:
         """What a file says of a variable that is no setting; only feature flags are looked for."""
         if variable.startswith(FEATURE):
-            for source in _files(Path.cwd()):
+            for source in _files(_here()):
                 if variable in source.words:
                     return source.words[variable]
         raise KeyError(variable)

@@ -145,9 +145,17 @@ def test_keys_come_in_three_forms_and_separate_people(keyed: httpx2.Client) -> N
     assert keyed.post("/v1/init", json={"model": "x"}, **ada).json()["code"] == 403
 
 
-def test_no_file_of_somebody_without_a_key_reaches_the_disk(keyed: httpx2.Client) -> None:
-    answer = keyed.post("/release_task", data={"ai_token": "wrong"}, files={"src_audio": b"RIFF"})
-    assert answer.status_code == 401
+def test_no_file_of_somebody_without_a_key_reaches_the_disk(lab: PretendSession, tmp_path: Path) -> None:
+    with ApiServer(lab, 0, keys=[HOST], folder=tmp_path / "door") as server:
+        for headers in ({}, {"Authorization": "Bearer wrong"}):
+            answer = httpx2.post(
+                f"{server.address}/release_task",
+                data={"ai_token": "wrong"},
+                files={"src_audio": b"RIFF"},
+                headers=headers,
+            )
+            assert answer.status_code == 401
+        assert [one for one in (tmp_path / "door").rglob("*") if one.is_file()] == []
 
 
 def test_other_pages_and_other_names_are_kept_out(door: httpx2.Client) -> None:
@@ -165,12 +173,36 @@ def test_the_routes_beside_a_render_answer_in_the_names_clients_read(door: httpx
     assert data(door.get("/v1/stats"))["jobs"]["total"] == 0
     words = data(door.post("/format_input", json={"prompt": "dub", "lyrics": "", "param_obj": '{"bpm": 92}'}))
     assert (words["caption"], words["bpm"]) == ("dub, polished", 92)
-    assert data(door.post("/v1/create_sample", json={"query": "rain"}))["lyrics"]
+    sample = data(door.post("/v1/create_sample", json={"query": "rain", "seed": "7"}))
+    assert sample["lyrics"]
+    assert (sample["vocal_language"], sample["seed"]) == ("en", 7)
+    assert door.post("/v1/create_sample", json={"query": "rain", "seed": "x"}).json()["code"] == 400
     assert data(door.post("/create_random_sample", json={}))["caption"]
     assert data(door.post("/v1/init", json={}))["loaded_model"] == lab.name
     assert door.post("/v1/init", json={"model": "/etc"}).json()["code"] == 400
-    assert door.get("/nowhere").json()["detail"] == "There is no such route."
+    for lost in (
+        door.get("/nowhere"),
+        door.post("/nowhere", json={"prompt": "dub"}),
+        door.post("/nowhere", content=b"x" * 70_000),
+    ):
+        assert (lost.status_code, lost.json()["detail"]) == (404, "There is no such route.")
     assert door.get("/release_task").status_code == 405
+
+
+def test_words_are_written_from_the_seed_the_song_says_it_has(door: httpx2.Client, lab: PretendSession) -> None:
+    seen: list[int] = []
+    sketch = lab.sketch
+
+    def noted(sentence: str, instrumental: bool = False, seed: int = 0, **more: Any) -> Any:
+        seen.append(seed)
+        return sketch(sentence, instrumental, seed, **more)
+
+    lab.sketch = noted  # type: ignore[method-assign]
+    for _ in range(2):
+        id = data(door.post("/release_task", json={"sample_query": "rain", "duration": 2, "batch_size": 1}))["task_id"]
+        (item,) = json.loads(until_over(door, id)["result"])
+        assert item["seed"] == seen[-1]
+    assert seen[0] != seen[1], "a song without a seed is a new one each time"
 
 
 def test_a_task_is_followed_by_events_and_cancelled(tmp_path: Path) -> None:

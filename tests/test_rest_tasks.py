@@ -284,11 +284,16 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SoundPlaces:
     )
 
 
-def test_the_temp_folder_and_ones_own_part_of_the_library_may_be_read(places: SoundPlaces, tmp_path: Path) -> None:
+def test_the_hosts_temp_folder_and_ones_own_part_of_the_library_may_be_read(
+    places: SoundPlaces, tmp_path: Path
+) -> None:
     own = places.new_upload("ada", "a.wav")
     own.write_bytes(b"x")
-    for path in (tmp_path / "temp/a.wav", tmp_path / "library/take-1f0c9a52.flac", own):
+    for path in (tmp_path / "library/take-1f0c9a52.flac", own):
         assert places.source(str(path), "ada") == str(path)
+    assert places.source(str(tmp_path / "temp/a.wav"), "") == str(tmp_path / "temp/a.wav")
+    with pytest.raises(RecipeError, match="outside"):  # other people's files lie in the temp folder too
+        places.source(str(tmp_path / "temp/a.wav"), "ada")
     assert places.source(own.name, "ada") == str(own)
     assert places.source("take-1f0c9a52", "ada") == "take-1f0c9a52"
     assert places.sound(str(tmp_path / "library/take-aaaa9a52.flac"), "").is_file()

@@ -180,3 +180,14 @@ def test_serve_takes_its_checkpoint_and_token_from_where_they_are_set(
     (tmp_path / ".env").write_text("ACESTEP_LAB_TOKEN=sesame\nACESTEP_CONFIG_PATH=acestep-v15-sft\n")
     asked = served(monkeypatch, "serve")
     assert (asked["token"], asked["checkpoint"]) == ("sesame", "acestep-v15-sft")
+
+
+def test_a_working_folder_that_is_gone_sets_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    monkeypatch.setenv("ACESTEP_DEVICE", "cpu")
+    assert VARIABLES["ACESTEP_DEVICE"] == "cpu"
+    assert VARIABLES.get("ACESTEP_FEATURE_BATCH_GENERATION") is None
+    assert Settings.read(env={}, user_file=tmp_path / "none.toml")["device"].source == "default"

@@ -1,4 +1,4 @@
-"""The REST door as a server of its own: one Session, one port, no page. It imports neither Panel nor torch.
+"""The REST door as a server of its own: one Session, one port, no page.
 
 It binds to loopback unless told otherwise, and asks for a key wherever else it is bound. It shares the session with
 whatever else does: the same models in memory, the same queue, the same library.
@@ -46,9 +46,9 @@ class ApiServer:
 
     def __init__(
         self, session: SessionLike, port: int = PORT, address: str = "127.0.0.1", keys: Sequence[str] = (),
-        origins: Sequence[str] = (),
+        origins: Sequence[str] = (), folder: Path | None = None,
     ) -> None:  # fmt: skip
-        """Port 0 takes a free one. Raises MachineError for a port in use, or a key that can be guessed."""
+        """Port 0 takes a free one; `folder` holds uploads and results, by default a temporary one that goes with the server. Raises MachineError for a port in use, or a key that can be guessed."""
         self.new_key = "" if keys or is_loopback(address) else secrets.token_urlsafe(16)
         """The key that was made up because the door can be reached from elsewhere and none was given."""
         taken = ApiKeys([self.new_key] if self.new_key else keys)
@@ -57,7 +57,7 @@ class ApiServer:
         self.port = int(self._sockets[0].getsockname()[1])
         self._host = address
         self._folder = tempfile.TemporaryDirectory(prefix="acestep_lab-api-", ignore_cleanup_errors=True)
-        self._tasks = RestTasks(session, Path(self._folder.name))
+        self._tasks = RestTasks(session, folder or Path(self._folder.name))
         self._threads = ThreadPoolExecutor(_THREADS, "acestep_lab api")
         door = Door(session, taken, self._tasks, self._threads)
         routes: list[Any] = [(path, handler, {"door": door}) for path, handler in ROUTES.items()]

@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
@@ -38,6 +38,8 @@ class Door:
     tasks: RestTasks
     threads: Executor
     """Where what takes a while is done."""
+    listeners: set[object] = field(default_factory=set)
+    """Who listens to events just now; touched on the event loop only."""
 
 
 class Refused(LabError):
@@ -195,6 +197,7 @@ class NoRoute(ApiHandler):
 
     is_open = True
 
-    def prepare(self) -> None:
-        if self.request.method != "OPTIONS":
-            self._refuse(404, _OF_STATUS[404])
+    def get(self) -> None:
+        raise HTTPError(404)
+
+    head = post = put = patch = delete = get  # the body passes by first: the connection lives on

@@ -25,7 +25,6 @@ from acestep_lab.serve.track_request import TrackRequest, known, refusal, text, 
 from acestep_lab.session_like import SessionLike
 from acestep_lab.versions import version_of
 
-VERSION = version_of("acestep_lab")
 MOST_TRACKS = 10
 """Tracks that may be under way or wait, of all clients together."""
 PLAYBACK = (
@@ -40,6 +39,7 @@ class Daemon:
 
     def __init__(self, lab: SessionLike, cache: TrackCache, backends: Backends | None = None) -> None:
         self.lab, self.cache, self.backends = lab, cache, backends or Backends(lab)
+        self.version = version_of("acestep_lab")
         self.ended = threading.Event()
         self._jobs: dict[str, TrackJob] = {}
         self._lock = threading.Lock()
@@ -90,7 +90,7 @@ class Daemon:
         asked.check(self.lab.capabilities_of(checkpoint), backend)
         facts = {
             "backend": backend, "prompt": asked.prompt, "seed": asked.seed, "duration": asked.seconds,
-            "model_version": f"{checkpoint} (acestep_lab {VERSION})", "knobs": asked.knobs(),
+            "model_version": f"{checkpoint} (acestep_lab {self.version})", "knobs": asked.knobs(),
             "adapters": [list(one) for one in self.lab.adapters],
         }  # fmt: skip
         key = key_of(facts)
@@ -177,11 +177,11 @@ class Daemon:
 
     def ping(self, peer: Peer, params: dict[str, Any]) -> Reply:
         """Say that one is there."""
-        return Reply({"pong": True, "status": "ok", "version": VERSION, "uptime_sec": self._uptime()})
+        return Reply({"pong": True, "status": "ok", "version": self.version, "uptime_sec": self._uptime()})
 
     def status(self, peer: Peer, params: dict[str, Any]) -> Reply:
         """How the daemon stands."""
-        facts = {"version": VERSION, "pid": os.getpid(), "uptime_sec": self._uptime(), "methods": list(METHODS)}
+        facts = {"version": self.version, "pid": os.getpid(), "uptime_sec": self._uptime(), "methods": list(METHODS)}
         queue_facts = {"size": len(self._jobs), "max_size": MOST_TRACKS}
         return Reply(facts | {"queue": queue_facts, "checkpoints": list(self.lab.checkpoints)})
 

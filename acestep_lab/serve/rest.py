@@ -220,6 +220,9 @@ class Events(ApiHandler):
         only = self.get_query_argument("task_id", "")
         if only and self.door.tasks.find(only, self.owner) is None:
             raise Refused(404, "There is no such task of yours.")
+        listeners = self.door.listeners
+        if len(listeners) >= MOST_LISTENERS:
+            raise Refused(503, f"{MOST_LISTENERS} clients listen already; ask /query_result instead.")
         loop, changed = asyncio.get_running_loop(), asyncio.Event()
 
         def wake(run: object, event: object) -> None:
@@ -227,11 +230,13 @@ class Events(ApiHandler):
                 loop.call_soon_threadsafe(changed.set)
 
         stop = self.door.session.jobs.subscribe(wake, self.owner)
+        listeners.add(self)
         try:
             await self._tell(only, changed)
         except StreamClosedError:  # whoever listened has gone
             pass
         finally:
+            listeners.discard(self)
             stop()
 
     async def _tell(self, only: str, changed: asyncio.Event) -> None:

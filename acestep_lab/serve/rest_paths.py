@@ -120,7 +120,7 @@ class SoundPlaces:
             return path.is_relative_to(self.uploads(owner)) or path.is_relative_to(self.results(owner))
         if self._library is not None and path.is_relative_to(self._library):
             return self._in_library(path, owner)
-        return path.is_relative_to(Path(tempfile.gettempdir()).resolve())
+        return not owner and path.is_relative_to(Path(tempfile.gettempdir()).resolve())  # other people's lie there too
 
     def _in_library(self, path: Path, owner: str) -> bool:
         """Whether a path lies in the library and belongs to somebody there; the host's is everything."""

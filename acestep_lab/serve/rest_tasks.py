@@ -302,7 +302,8 @@ class RestTasks:
     def _written_out(self, task: RestTask) -> list[Recipe]:
         """The recipes with the words the planner wrote for them, where it was asked to."""
         request = task.request
-        recipes, first = list(request.recipes), request.recipes[0]
+        recipes = [_seeded(one) for one in request.recipes]
+        first = recipes[0]
         if not request.sketch and not request.polish:
             return recipes
         task.doing = "planning"
@@ -310,7 +311,7 @@ class RestTasks:
         return [plan.resolve(one, words=True) for one in recipes]
 
     def _words(self, request: RenderRequest, first: Recipe) -> Plan:
-        seed = first.seed or 0
+        seed = first.seed or 0  # which it has by now
         if request.sketch:
             sings = first.lyrics.strip().lower() not in ("[instrumental]", "[inst]")
             return self.session.sketch(
@@ -332,8 +333,7 @@ class RestTasks:
         sampling = recipe.sampling
         if type(sampling) is not kind:
             sampling = kind(**{name: value for name, value in sampling.given().items() if name in kind.names()})
-        seed = secrets.randbelow(2**32) if recipe.seed is None else recipe.seed
-        return recipe.replace(seed=seed, task=recipe.task.with_sources(sources), sampling=sampling)
+        return recipe.replace(task=recipe.task.with_sources(sources), sampling=sampling)
 
     def _sound(self, source: Source, owner: str) -> Source:
         """A file as the sound in it, read now: it may be gone once the run begins; an id as it is, where it is theirs."""
@@ -404,6 +404,11 @@ class RestTasks:
             held -= sizes[task.id]
             _remove(task.files)
             del self._tasks[task.id]
+
+
+def _seeded(recipe: Recipe) -> Recipe:
+    """A recipe with a seed, drawn where nobody chose one: the planner's words come from it as well."""
+    return recipe.replace(seed=secrets.randbelow(2**32)) if recipe.seed is None else recipe
 
 
 def address_of(file: Path) -> str:

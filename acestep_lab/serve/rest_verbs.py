@@ -14,9 +14,10 @@ from typing import Any
 from acestep_lab.errors import LabError, RecipeError, shown
 from acestep_lab.jobs.client import Client
 from acestep_lab.plan.plan import Plan
-from acestep_lab.prompt import examples
+from acestep_lab.prompt import checks, examples
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.settings import understand
+from acestep_lab.prompt.tasks import MAX_SEED
 from acestep_lab.session_like import SessionLike
 
 Fields = Mapping[str, Any]
@@ -102,6 +103,18 @@ def init(session: SessionLike, fields: Fields, owner: str = "") -> dict[str, Any
     }  # fmt: skip
 
 
+def _seed(fields: Fields) -> int:
+    """The seed of the planner's words: the one asked for, or one that is drawn and told in the answer."""
+    value = fields.get("seed")
+    drawn = value in (None, "", -1, "-1")
+    return secrets.randbelow(2**31) if drawn else checks.whole("A seed", _whole(value), 0, MAX_SEED)
+
+
+def _whole(value: object) -> object:
+    """A number as a form says it, in digits."""
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 12 else value
+
+
 def _needs_planner(session: SessionLike) -> None:
     if not session.has_planner:
         raise LabError("This checkpoint has no planner, which is what writes words; open one that has.")
@@ -114,21 +127,23 @@ def format_input(session: SessionLike, fields: Fields, client: Client) -> dict[s
     asked = understand({**_param_obj(fields), "prompt": caption or lyrics or "music"}, paths=False).recipe
     fixed = {name: getattr(asked, name) for name in ("bpm", "keyscale", "timesignature", "language", "seconds")}
     fixed = {name: value for name, value in fixed.items() if value is not None}
+    seed = _seed(fields)
     with client.acting():
-        plan = session.polish(caption, lyrics, secrets.randbelow(2**31), **fixed)
-    return _plan(plan, asked, key="key_scale", meter="time_signature", language="vocal_language")
+        plan = session.polish(caption, lyrics, seed, **fixed)
+    return _plan(plan, asked, key="key_scale", meter="time_signature", language="vocal_language") | {"seed": seed}
 
 
 def create_sample(session: SessionLike, fields: Fields, client: Client) -> dict[str, Any]:
     """A whole song's words out of one sentence (`/v1/create_sample`)."""
     _needs_planner(session)
     language = text_of(fields, "vocal_language", "language")
+    seed = _seed(fields)
     with client.acting():
         plan = session.sketch(
-            text_of(fields, "query", "description"), is_on(fields.get("instrumental")), secrets.randbelow(2**31),
+            text_of(fields, "query", "description"), is_on(fields.get("instrumental")), seed,
             language=None if language in ("", "unknown", "auto") else language,
         )  # fmt: skip
-    return _plan(plan, None, key="keyscale", meter="timesignature", language="language")
+    return _plan(plan, None, key="keyscale", meter="timesignature", language="vocal_language") | {"seed": seed}
 
 
 def random_sample() -> dict[str, Any]:
