@@ -141,6 +141,7 @@ def test_keys_come_in_three_forms_and_separate_people(keyed: httpx2.Client) -> N
     assert until_over(keyed, body["task_id"], **bob)["status"] == 1
     assert until_over(keyed, bare["task_id"], **bob)["status"] == 2, "somebody else's task is as unknown"
     assert [keyed.get(file, **who).status_code for who in ({}, bob, ada)] == [401, 403, 200]
+    assert keyed.get(file).headers["connection"] == "close", "a client that goes on at once is not cut off"
     assert [one["task_id"] for one in data(keyed.get("/v1/tasks", **ada))] == [bare["task_id"]]
     assert keyed.post("/v1/init", json={"model": "x"}, **ada).json()["code"] == 403
 

@@ -208,6 +208,7 @@ class RefusalHandler(RequestHandler):
         self.set_status(403)
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.set_header("Cache-Control", "no-store")
+        self.set_header("Connection", "close")  # Tornado ends a connection that is answered before its request is read
         self.finish(self._sentence + "\n")
 
     def data_received(self, chunk: bytes) -> None:

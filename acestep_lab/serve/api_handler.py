@@ -98,6 +98,9 @@ class ApiHandler(RequestHandler):
         if self.request.method == "POST":
             self._begin_reading()
         elif self._problem is not None:
+            self.set_header(
+                "Connection", "close"
+            )  # Tornado ends a connection that is answered before its request is read
             self._refuse(*self._problem)
 
     def _brings_files(self) -> bool:
