@@ -272,7 +272,7 @@ def settings(
     for name, value in found.values.items():
         yield Finding("setting", "ok", f"{name} = {value}, from {value.source}: {value.setting.purpose}")
     for sentence in found.warnings:
-        yield Finding("setting", "warn", sentence)
+        yield Finding("setting", "warn", sentence, "Give it the name of a setting listed above, or unset it.")
     for variable in sorted(found.unneeded):
         yield Finding("setting", "ok", f"{variable} is understood and not needed: {NOT_NEEDED[variable]}")
 

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+for _name in [name for name in os.environ if name.startswith("ACESTEP_")]:  # what this shell sets is not what is tested
+    del os.environ[_name]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
-os.environ.setdefault("ACESTEP_LAB_PROGRESS", "0")
+os.environ["ACESTEP_LAB_PROGRESS"] = "0"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from acestep_lab._torchaudio import patch_torchaudio

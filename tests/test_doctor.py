@@ -18,7 +18,8 @@ def one(findings):
     return finding
 
 
-def test_a_bare_machine_is_examined_whole_without_an_exception(tmp_path):
+def test_a_bare_machine_is_examined_whole_without_an_exception(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACESTEP_LAB_NOTHING", "1")  # a name that nobody knows is told of, with what to do
     findings = examine(tmp_path / "nothing here")
     names = {finding.name for finding in findings}
     assert {"python", "torch", "torchaudio", "libraries", "device", "codecs", "browser", "disk", "checkpoint"} <= names

@@ -22,7 +22,7 @@ for _name in ("panel", "bokeh", "tornado", "asyncio"):
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
 )
-PICTURES = Path(os.environ.get("ACESTEP_LAB_SCREENSHOTS") or Path(__file__).parent / "screenshots")
+PICTURES = Path(os.environ.get("LAB_TESTS_SCREENSHOTS") or Path(__file__).parent / "screenshots")
 OFFLINE = [
     "--no-sandbox",
     "--disable-gpu",
@@ -56,8 +56,8 @@ def browser() -> Iterator[Any]:
     """A Chromium for the tests of this folder. It ends with them: playwright keeps an event loop running in the main thread,
     where later tests have their own.
     """
-    if CHROMIUM is None and os.environ.get("ACESTEP_LAB_REQUIRE_BROWSER"):
-        pytest.fail("There is no Chromium on this machine, and ACESTEP_LAB_REQUIRE_BROWSER asks for one.")
+    if CHROMIUM is None and os.environ.get("LAB_TESTS_REQUIRE_BROWSER"):
+        pytest.fail("There is no Chromium on this machine, and LAB_TESTS_REQUIRE_BROWSER asks for one.")
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if CHROMIUM is None:
         pytest.skip("There is no Chromium on this machine; these tests need a real browser.")

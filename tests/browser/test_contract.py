@@ -1,7 +1,7 @@
 """The component contract in every host: render, drag, key, bytes both ways, destroy; and no host is ever muted.
 
 The hosts run as programs of their own. What Python heard is read from a file that the kernel writes.
-`ACESTEP_LAB_OLD_KERNEL` may name a Python with the oldest supported ipykernel (6.30) in it; the JupyterLab tests then run
+`LAB_TESTS_OLD_KERNEL` may name a Python with the oldest supported ipykernel (6.30) in it; the JupyterLab tests then run
 on that one as well: `python -m venv --system-site-packages old && old/bin/pip install ipykernel==6.30.1`.
 """
 
@@ -25,7 +25,7 @@ from tests.pretend import tone
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parent.parent.parent
-OLD = os.environ.get("ACESTEP_LAB_OLD_KERNEL")
+OLD = os.environ.get("LAB_TESTS_OLD_KERNEL")
 
 HEARD = """
 import json, os, sys
@@ -248,7 +248,7 @@ def test_in_panel_serve(host: Host, window: Window, tmp_path: Path) -> None:
 KERNELS = [
     "python3",
     pytest.param(
-        "old", marks=pytest.mark.skipif(not OLD, reason="ACESTEP_LAB_OLD_KERNEL names no Python with an old ipykernel")
+        "old", marks=pytest.mark.skipif(not OLD, reason="LAB_TESTS_OLD_KERNEL names no Python with an old ipykernel")
     ),
 ]
 

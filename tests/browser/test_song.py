@@ -134,7 +134,7 @@ def test_opened_both_parts_have_no_serious_finding(window: Window, studio: Studi
     assert found - set(findings(page)) == set(), "what is wrong elsewhere is wrong with both parts folded as well"
 
 
-@pytest.mark.skipif(not os.environ.get("ACESTEP_LAB_SCREENSHOTS"), reason="only for looking at")
+@pytest.mark.skipif(not os.environ.get("LAB_TESTS_SCREENSHOTS"), reason="only for looking at")
 def test_both_parts_dark_and_narrow(browser: Any, studio: Studio, tmp_path: Path) -> None:
     for name, width, dark in (("dark", 1280, True), ("phone", 390, False)):
         window = Window(browser, width, 900, dark)
