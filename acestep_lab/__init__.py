@@ -15,6 +15,7 @@ The package, room by room; imports point down this list, never up::
     jobs/       a render under way, the queue before it, the one thread that computes
     engines/    a folder for each model family (ace15, musicgen), behind the contract in base.py
     session     the verbs; session_like: the protocol of every session
+    remote/     a session on another machine: the same verbs over HTTP, without torch
     pipeline/   the short way in: load, call, save, as diffusers' pipelines are called
     doctor      what works on this machine, and what helps
     train/      making weights: the synthetic world, the pocket checkpoint

@@ -27,6 +27,7 @@ STAIRS = (
     ("jobs",),
     ("engines",),
     ("session_like",),
+    ("remote",),
     ("session",),
     ("pipeline",),
     ("train", "doctor"),

@@ -1,0 +1,217 @@
+"""HTTP to the door of another machine: JSON, files and events; whatever goes wrong is one of our errors, as a sentence.
+
+A question that only asks is put again when the line drops; an event stream goes on where it was. Knows no verb.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from acestep_lab import errors
+from acestep_lab.errors import LabError, MachineError, shown
+
+PATIENCE = 300.0
+"""Seconds for which a dropped line is tried again before whoever waits is told."""
+CONNECT_SECONDS = 10.0
+ANSWER_SECONDS = 600.0
+"""Seconds until an answer begins: a planner may write for minutes."""
+SILENCE_SECONDS = 60.0
+"""An event stream that says nothing for so long is dead: the door tells every 15 s that it stands."""
+_KINDS: Mapping[str, type[LabError]] = {
+    kind.code: kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, LabError)
+}  # fmt: skip
+_AGAIN = (502, 503, 504)
+
+
+@dataclass(frozen=True)
+class Told:
+    """One server-sent event."""
+
+    id: str
+    """What to go on after; "" where the door gave none."""
+    kind: str
+    data: Any
+
+
+class ConnectionLost(MachineError):
+    """The other machine cannot be reached."""
+
+    code = "CONNECTION"
+
+
+class Connection:
+    """A door at an address such as "http://gpu-box:8001", with a key; may be used by several threads."""
+
+    def __init__(self, url: str, key: str = "", transport: Any = None, patience: float = PATIENCE) -> None:
+        """`transport` is an httpx2 transport to speak through, None: the network. LabError for what is no address."""
+        import httpx2
+
+        self.url, self.key, self.patience = checked_url(url), key.strip(), patience
+        if not self.key.isascii() or not self.key.isprintable():
+            raise LabError("A key has plain characters only; it is the one that the door was started with.")
+        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        timeout = httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
+        self._client = httpx2.Client(
+            base_url=self.url, headers=headers, timeout=timeout, transport=transport, trust_env=transport is None
+        )
+
+    def get(self, path: str, **asked: Any) -> Any:
+        """What the door answers, from JSON; a dropped line is tried again."""
+        return self._read(self._patiently("GET", path, params=_given(asked)))
+
+    def post(self, path: str, body: Any = None) -> Any:
+        """Send JSON once, and what the door answers: what it may have begun is not begun again by itself."""
+        return self._read(self._ask("POST", path, json={} if body is None else body))
+
+    def send(self, path: str, file: Path, **fields: Any) -> Any:
+        """Send a file, streamed, with fields beside it, as multipart."""
+        with file.open("rb") as stream:
+            texts = {name: str(value) for name, value in _given(fields).items()}
+            return self._read(self._ask("POST", path, data=texts, files={"file": (file.name, stream)}))
+
+    def fetch(self, path: str, into: Path, **asked: Any) -> dict[str, str]:
+        """Write what the door answers into a file, piece by piece, and give the answer's headers; whole, or not at all."""
+        part = into.with_name(f".{into.name}.part")
+        try:
+            headers = self._fetched(path, part, _given(asked))
+            part.replace(into)
+        finally:
+            part.unlink(missing_ok=True)
+        return headers
+
+    def _fetched(self, path: str, part: Path, asked: dict[str, Any]) -> dict[str, str]:
+        import httpx2
+
+        end = time.monotonic() + self.patience
+        while True:
+            try:
+                with self._client.stream("GET", path, params=asked) as answer, part.open("wb") as file:
+                    self._check(answer)
+                    for piece in answer.iter_bytes(2**18):
+                        file.write(piece)
+                    return dict(answer.headers)
+            except httpx2.TransportError as problem:
+                self._wait_or_give_up(problem, end)
+
+    def events(self, path: str, after: str = "", **asked: Any) -> Iterator[Told]:
+        """Server-sent events from `path`, those after `after`; goes on where it was when the line drops.
+
+        Ends when the door ends it with an event of kind "end". ConnectionLost where the line stays away.
+        """
+        import httpx2
+
+        timeout = httpx2.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
+        end = time.monotonic() + self.patience
+        while True:
+            headers = {"Last-Event-ID": after} if after else {}
+            try:
+                with self._client.stream("GET", path, params=_given(asked), headers=headers, timeout=timeout) as answer:
+                    self._check(answer)
+                    for told in _told(answer.iter_lines()):
+                        after, end = told.id or after, time.monotonic() + self.patience
+                        if told.kind == "end":
+                            return
+                        yield told
+                problem: Exception | None = None
+            except httpx2.TransportError as lost:
+                problem = lost
+            self._wait_or_give_up(problem, end)
+
+    def close(self) -> None:
+        """Let the line go."""
+        self._client.close()
+
+    # -- one question
+
+    def _patiently(self, method: str, path: str, **more: Any) -> Any:
+        import httpx2
+
+        end = time.monotonic() + self.patience
+        while True:
+            try:
+                answer = self._client.request(method, path, **more)
+            except httpx2.TransportError as problem:
+                self._wait_or_give_up(problem, end)
+            else:
+                if answer.status_code not in _AGAIN or time.monotonic() >= end:
+                    return answer
+                time.sleep(1.0)
+
+    def _ask(self, method: str, path: str, **more: Any) -> Any:
+        import httpx2
+
+        try:
+            return self._client.request(method, path, **more)
+        except httpx2.TransportError as problem:
+            raise self._lost(problem) from None
+
+    def _wait_or_give_up(self, problem: Exception | None, end: float) -> None:
+        if time.monotonic() >= end:
+            raise self._lost(problem) from None
+        time.sleep(min(1.0, max(0.05, end - time.monotonic())))
+
+    def _lost(self, problem: Exception | None) -> ConnectionLost:
+        why = f" ({type(problem).__name__})" if problem is not None else ""
+        return ConnectionLost(
+            f"{shown(self.url)} does not answer{why}; is `acestep-lab api` running there, and does the network reach it?"
+        )
+
+    def _read(self, answer: Any) -> Any:
+        self._check(answer)
+        try:
+            return answer.json()
+        except ValueError:
+            raise MachineError(f"{shown(self.url)} answers, but is no door of acestep_lab.") from None
+
+    def _check(self, answer: Any) -> None:
+        """Raise what the door refused with, as the kind of error that it was there."""
+        if answer.status_code < 400:
+            return
+        answer.read()
+        try:
+            told = answer.json()
+        except ValueError:
+            told = None
+        if not isinstance(told, dict) or not isinstance(told.get("error"), str):
+            raise MachineError(f"{shown(self.url)} answers {answer.status_code}; is it a door of acestep_lab?")
+        kind = _KINDS.get(str(told.get("code")), LabError)
+        raise kind(told["error"])
+
+
+def checked_url(url: str) -> str:
+    """An address as `scheme://host:port`; LabError for what is none."""
+    text = url.strip().rstrip("/")
+    parts = urlsplit(text if "://" in text else f"http://{text}")
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise LabError(f'An address is like "http://gpu-box:8001", not {shown(url)}.')
+    return f"{parts.scheme}://{parts.netloc}{parts.path}"
+
+
+def _given(asked: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def _told(lines: Iterator[str]) -> Iterator[Told]:
+    """Events out of the lines of a stream; one without its empty line has not arrived."""
+    id, kind, data = "", "message", list[str]()
+    for line in lines:
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if not line:
+            if data:
+                yield Told(id, kind, json.loads("\n".join(data)))
+            kind, data = "message", []
+        elif name == "data":
+            data.append(value)
+        elif name == "event":
+            kind = value
+        elif name == "id":
+            id = value
