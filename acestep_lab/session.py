@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any, Self, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 
@@ -26,9 +26,7 @@ from acestep_lab.jobs.stems import Stems
 from acestep_lab.jobs.worker import AnyRun
 from acestep_lab.listen.analysis import Analysis, analyze
 from acestep_lab.listen.plan_score import PlanScore
-from acestep_lab.models.device_manager import DeviceManager
 from acestep_lab.models.memory_plan import MemoryPlan
-from acestep_lab.models.precision import Int8Mode
 from acestep_lab.models.shared_memory_plan import CheckpointCost
 from acestep_lab.models.tiers import Tier
 from acestep_lab.plan.plan import Plan
@@ -41,6 +39,10 @@ from acestep_lab.takes.library import Library, library_at
 from acestep_lab.takes.sounds import Sounds
 from acestep_lab.takes.take import Take
 from acestep_lab.takes.verdict import Comparison, Verdict
+
+if TYPE_CHECKING:
+    from acestep_lab.models.device_manager import DeviceManager
+    from acestep_lab.models.precision import Int8Mode
 
 
 class Session:

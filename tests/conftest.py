@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-for _name in [name for name in os.environ if name.startswith("ACESTEP_")]:  # what this shell sets is not what is tested
-    del os.environ[_name]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
-os.environ["ACESTEP_LAB_PROGRESS"] = "0"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from acestep_lab._torchaudio import patch_torchaudio
+
+for _name in [name for name in os.environ if name.startswith("ACESTEP_")]:  # what this shell sets is not what is tested
+    del os.environ[_name]
+os.environ["ACESTEP_LAB_PROGRESS"] = "0"
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what it runs in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)

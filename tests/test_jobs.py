@@ -32,7 +32,7 @@ from acestep_lab.jobs.kinds import PlanRun, RenderRun
 from acestep_lab.jobs.queue import MOST_FINISHED, MOST_WAITING, JobQueue
 from acestep_lab.jobs.run import Run
 from acestep_lab.plan.plan import Plan
-from acestep_lab.plan.planner import Token
+from acestep_lab.plan.token import Token
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.takes.take import Take
 from tests.pretend import PretendSession, tone

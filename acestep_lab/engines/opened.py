@@ -10,9 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from types import NoneType
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from acestep_lab.engines import registry
 from acestep_lab.engines.base import Attaches, Engine, Located
@@ -20,7 +18,6 @@ from acestep_lab.engines.offered import licence_note
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import CheckpointError, shown
 from acestep_lab.jobs.client import acting
-from acestep_lab.models.device_manager import DeviceManager
 from acestep_lab.models.memory_plan import MemoryPlan, budget
 from acestep_lab.models.shared_memory_plan import CheckpointCost
 from acestep_lab.models.tiers import Machine, Tier, asked_device, asked_dtype
@@ -28,6 +25,11 @@ from acestep_lab.prompt import checks
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.takes.take import Take
 from acestep_lab.versions import version_of
+
+if TYPE_CHECKING:
+    import torch
+
+    from acestep_lab.models.device_manager import DeviceManager
 
 PACKAGES = ("acestep_lab", "torch", "diffusers", "transformers")
 """Whose versions a take remembers."""
@@ -61,7 +63,7 @@ class OpenEngines:
     ) -> None:
         machine = Machine.for_session(tier, asked_device(device))
         self.tier = (tier or Tier.for_machine(machine)).computing_in(asked_dtype(dtype))
-        self.devices = devices or DeviceManager(engine.build, _plan(engine, machine, self.tier), checkpoint=engine.name)
+        self.devices = devices or _devices(engine, _plan(engine, machine, self.tier))
         self.current = engine
         self._lock = threading.RLock()
         self._first = self.devices.checkpoints[0]
@@ -250,6 +252,8 @@ class OpenEngines:
 
     def made_with(self, engine: Engine) -> dict[str, Any]:
         """What a take should remember of the engine and the machine, as plain data."""
+        import torch
+
         facts: Mapping[str, Any] = engine.made_with()
         return {
             **facts,
@@ -271,6 +275,13 @@ def _is_same(one: Engine, other: Engine) -> bool:
         return one.location == other.location
     mine, theirs = ([(spec.name, spec.bytes) for spec in engine.component_specs()] for engine in (one, other))
     return type(one) is type(other) and mine == theirs
+
+
+def _devices(engine: Engine, plan: MemoryPlan) -> DeviceManager:
+    """What holds an engine's components; with it comes torch, which whoever draws a session elsewhere lacks."""
+    from acestep_lab.models.device_manager import DeviceManager
+
+    return DeviceManager(engine.build, plan, checkpoint=engine.name)
 
 
 def _plan(engine: Engine, machine: Machine, tier: Tier) -> MemoryPlan:

@@ -21,7 +21,7 @@ from acestep_lab.jobs.work import WORDS, plan_size, work_key
 from acestep_lab.listen.plan_score import PlanScore
 from acestep_lab.plan.fields import ATTRIBUTES
 from acestep_lab.plan.plan import Plan
-from acestep_lab.plan.planner import Token
+from acestep_lab.plan.token import Token
 from acestep_lab.prompt import checks, vocabulary
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.sampling import MOST_CAPTION

@@ -10,9 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from types import NoneType
-from typing import Any, Protocol
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Protocol
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Attaches, Engine, Plans, Prepared, Previews, Profiles, Request, able, groups
@@ -33,6 +31,9 @@ from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import MAX_SEED, TASKS, Cover, Retake, Source, Task
 from acestep_lab.takes.sounds import Sounds
 from acestep_lab.takes.take import Take
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Adapters = Sequence[tuple[Adapter, float]]
 """Adapters that were opened, each with its strength."""

@@ -10,26 +10,20 @@ is. A random model scores near one half on words: the scores compare takes of on
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from acestep_lab.errors import RecipeError
 from acestep_lab.plan import prompt_template
-from acestep_lab.plan.decoder import Decoder, KVCache
 from acestep_lab.plan.prompt_template import PromptTemplate, Tokenizer
+
+if TYPE_CHECKING:
+    from torch import nn
 
 WEIGHTS = {"caption": 0.5, "lyrics": 0.3, "metadata": 0.2}
 METADATA = ("bpm", "duration", "genres", "keyscale", "language", "timesignature")
-BEST = 10
-"""A token further down than this scores nothing."""
-
-_CHUNK = 128
-"""Positions whose logits are held at once: at 217,000 words each, a song's lyrics would fill gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +51,10 @@ def plan_score(
         raise RecipeError(f"The scale of a plan score is a number above 0, such as 0.1, not {scale!r}.")
     if not codes or not targets:
         raise RecipeError("A plan score needs codes and at least one field, such as a caption, to compare them with.")
-    conditional = _AnswerScorer(lm, tokenizer, prompt_template.understand_prompt(codes))
-    unconditional = _AnswerScorer(lm, tokenizer, prompt_template.null_prompt())
+    from acestep_lab.listen.answer_scorer import AnswerScorer  # and with it torch, which a page elsewhere lacks
+
+    conditional = AnswerScorer(lm, tokenizer, prompt_template.understand_prompt(codes))
+    unconditional = AnswerScorer(lm, tokenizer, prompt_template.null_prompt())
     scores: dict[str, float] = {}
     for name, answer in targets.items():
         if name in METADATA:
@@ -92,34 +88,5 @@ def _targets(plan: Mapping[str, Any] | object) -> dict[str, PromptTemplate]:
     return targets
 
 
-class _AnswerScorer:
-    """A prompt read once; one answer after another is scored as its continuation."""
-
-    def __init__(self, lm: nn.Module, tokenizer: Tokenizer, prompt: PromptTemplate) -> None:
-        self.decoder, self.tokenizer = Decoder(lm), tokenizer
-        *before, self._last = prompt.encode(tokenizer)
-        self.cache: KVCache = self.decoder.new_cache(1, len(before))
-        self.decoder.states(self.cache, [before])
-
-    def _log_probabilities(self, answer: PromptTemplate) -> Iterator[tuple[Tensor, Tensor]]:
-        """Log probabilities at some of the answer's positions [tokens, vocabulary] and of its own tokens there [tokens, 1]."""
-        tokens = answer.encode(self.tokenizer)
-        cache = self.cache.select([0], self.cache.lengths[0] + len(tokens))
-        states = self.decoder.states(cache, [[self._last, *tokens[:-1]]])[0]
-        wanted = torch.tensor(tokens, device=states.device)[:, None]
-        for chunk, own in zip(states.split(_CHUNK), wanted.split(_CHUNK), strict=True):
-            logs = F.log_softmax(self.decoder.logits(chunk, slice(0, self.decoder.vocabulary)), dim=-1)
-            yield logs, logs.gather(1, own)
-
-    def likelihood(self, answer: PromptTemplate) -> float:
-        """Mean log probability of the answer's tokens."""
-        return float(torch.cat([own for _, own in self._log_probabilities(answer)]).mean())
-
-    def recall(self, answer: PromptTemplate) -> float:
-        """Mean over the answer's tokens of 1 − (rank − 1)/10, 0 beyond the tenth."""
-        better = torch.cat([(logs > own).sum(dim=1) for logs, own in self._log_probabilities(answer)])  # 0 = likeliest
-        return float((1.0 - better / BEST).clamp(min=0.0).mean())
-
-
 def _sigmoid(value: float) -> float:
-    return float(torch.tensor(value, dtype=torch.float64).sigmoid())
+    return 1.0 / (1.0 + math.exp(-value)) if value >= 0 else math.exp(value) / (1.0 + math.exp(value))

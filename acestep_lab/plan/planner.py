@@ -29,6 +29,7 @@ from acestep_lab.plan.fields import ATTRIBUTES, FIELDS, ROWS
 from acestep_lab.plan.grammar import GrammarMatcher, TokenTable, pattern
 from acestep_lab.plan.plan import Plan
 from acestep_lab.plan.prompt_template import PromptTemplate, Tokenizer
+from acestep_lab.plan.token import Token
 from acestep_lab.plan.token_sampler import TokenSampler
 from acestep_lab.prompt import checks, vocabulary
 from acestep_lab.prompt.recipe import MAX_SEED, Planning, Recipe
@@ -56,16 +57,6 @@ class CodeGeometry(Protocol):
     @property
     def longest_seconds(self) -> float: ...
     def codes(self, seconds: float) -> int: ...
-
-
-@dataclass(frozen=True)
-class Token:
-    """One generated token: which plan, which field ("bpm", …, "codes", "lyrics"), its text, and how far that plan is (0 to 1)."""
-
-    plan_index: int
-    field: str
-    text: str
-    fraction: float
 
 
 @dataclass(frozen=True)
