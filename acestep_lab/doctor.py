@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,7 +80,7 @@ def examine(
 
     `requested` is the device and dtype a session would be opened with; None: ACESTEP_DEVICE and ACESTEP_DTYPE.
     """
-    usual: tuple[Check, ...] = (
+    whole: tuple[Check, ...] = (
         python,
         libraries,
         torch_build,
@@ -93,6 +94,7 @@ def examine(
         partial(settings, requested),
         features,
     )
+    usual = whole if find_spec("torch") is not None else _LAPTOP
     return [finding for check in (usual if checks is None else checks) for finding in _safely(check)]
 
 
@@ -205,7 +207,8 @@ def libraries(
         summary = "; ".join(f"{one.name} {problem}" for one, problem in wrong)
         yield Finding("libraries", "bad", summary, f"`pip install --upgrade {names}`")
     else:
-        named = ", ".join(f"{name} {installed(name)}" for name in ("diffusers", "transformers"))
+        told = {Requirement(one).name for one in required} & {"diffusers", "transformers"} or {"numpy", "panel"}
+        named = ", ".join(f"{name} {installed(name)}" for name in sorted(told))
         yield Finding("libraries", "ok", named)
 
 
@@ -227,6 +230,25 @@ def _problem(requirement: Requirement, installed: Callable[[str], str | None]) -
     if requirement.specifier.contains(version, prereleases=True):
         return ""
     return f"{version} is not {requirement.specifier}"
+
+
+MODEL_PACKAGES = (
+    "diffusers", "hf-xet", "huggingface-hub", "llguidance", "peft", "torch", "torchaudio", "transformers",
+)  # fmt: skip
+"""What runs and fetches models: a machine that works with a session elsewhere has none of them (`binder/laptop.txt`)."""
+
+
+def without_models() -> Iterator[Finding]:
+    """Whether a machine without torch has what it takes to work with a session elsewhere."""
+    yield Finding(
+        "torch", "warn", 'is not installed: models run elsewhere, Session.connect("http://gpu-box:8001") works with them',
+        "`pip install torch` and the rest of acestep_lab's libraries run them here.",
+    )  # fmt: skip
+    yield from libraries(lambda: [one for one in _requirements() if _runs_here(Requirement(one))])
+
+
+def _runs_here(requirement: Requirement) -> bool:
+    return requirement.name.lower().replace("_", "-") not in MODEL_PACKAGES
 
 
 def device(requested: DeviceRequest | None = None) -> Iterator[Finding]:
@@ -400,3 +422,7 @@ def _checkpoint_fix(checkpoint: str) -> str:
     if checkpoint in registry.names() or (on_the_hub and not Path(checkpoint).exists()):
         return f"`acestep-lab download {checkpoint}` fetches what is missing or wrong."
     return "Copy the folder anew, or name another checkpoint; `acestep-lab download turbo` fetches a published one."
+
+
+_LAPTOP: tuple[Check, ...] = (python, without_models, codecs, browser_modules, settings, features)
+"""What is looked at where no model can run."""

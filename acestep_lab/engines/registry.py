@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from acestep_lab.engines.catalog_entry import CatalogEntry
-from acestep_lab.errors import CheckpointError, EngineWarning, LabError, shown, warn_caller
+from acestep_lab.errors import CheckpointError, EngineWarning, LabError, MachineError, shown, warn_caller
 
 if TYPE_CHECKING:
     from acestep_lab.engines.base import Engine
@@ -115,7 +115,15 @@ def open_engine(
     `lm` names another planner than the checkpoint's own, `precision` is "auto" or "int8"; a family that has no such thing
     says so.
     """
-    return family_of(name).open_engine(name, lm, precision)
+    try:
+        return family_of(name).open_engine(name, lm, precision)
+    except ModuleNotFoundError as missing:
+        if missing.name != "torch":
+            raise
+        raise MachineError(
+            "torch, which runs the models, is not installed here: `pip install torch`, or work with the models of another "
+            'machine by Session.connect("http://gpu-box:8001").'
+        ) from None
 
 
 def family_of(name: str | os.PathLike[str]) -> Family:

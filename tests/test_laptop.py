@@ -1,0 +1,93 @@
+"""A machine without torch works with a session elsewhere: nothing on that road imports what runs models."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+from acestep_lab.doctor import MODEL_PACKAGES
+
+ROOT = Path(__file__).parent.parent
+MODULES = (
+    "torch",
+    "torchaudio",
+    "transformers",
+    "diffusers",
+    "peft",
+    "huggingface_hub",
+    "llguidance",
+    "hf_xet",
+    "accelerate",
+)
+"""What those packages are imported as, and what they bring along."""
+WITHOUT_MODELS = f"""
+import sys
+for name in {MODULES!r}:
+    sys.modules[name] = None  # importing one raises, as where it is not installed
+"""
+"""Begins a Python in which nothing that runs a model is installed."""
+
+
+def on_a_laptop(script: str) -> str:
+    """What a script prints in a Python of its own without the packages that run models."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning:acestep_lab", "-c", WITHOUT_MODELS + script],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_a_laptop_needs_all_libraries_but_those_that_run_models():
+    ours = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    lines = (ROOT / "binder" / "laptop.txt").read_text().splitlines()
+    listed = {line for line in lines if line and not line.startswith("#")}
+    wanted = {
+        one.partition(";")[0].strip() for one in ours if Requirement(one).name.replace("_", "-") not in MODEL_PACKAGES
+    }
+    assert listed - {"jupyterlab>=4.3"} == wanted
+
+
+def test_pages_doors_and_verbs_import_where_no_model_can_run():
+    rooms = (
+        "session",
+        "session_like",
+        "remote.connection",
+        "ui.studio",
+        "ui.notebook",
+        "serve.app",
+        "serve.api",
+        "cli",
+    )
+    imports = "\n".join(f"import acestep_lab.{room}" for room in rooms)
+    told = on_a_laptop(f"{imports}\nprint(sorted(name for name in {MODULES!r} if sys.modules[name]))")
+    assert told.strip() == "[]"
+
+
+def test_opening_a_checkpoint_there_says_what_is_missing_and_what_works_instead():
+    script = """
+from acestep_lab import Session
+from acestep_lab.errors import MachineError
+try:
+    Session.open()
+except MachineError as problem:
+    print(problem)
+"""
+    told = on_a_laptop(script)
+    assert "torch" in told
+    assert "Session.connect" in told
+
+
+def test_the_doctor_there_examines_what_is_there():
+    script = """
+from acestep_lab.doctor import examine
+for finding in examine():
+    print(finding)
+"""
+    told = on_a_laptop(script)
+    assert "could not be examined" not in told
+    assert "Session.connect" in told
