@@ -46,9 +46,9 @@ class ApiServer:
 
     def __init__(
         self, session: SessionLike, port: int = PORT, address: str = "127.0.0.1", keys: Sequence[str] = (),
-        origins: Sequence[str] = (), folder: Path | None = None,
+        origins: Sequence[str] = (), folder: Path | None = None, patience: float = 600.0,
     ) -> None:  # fmt: skip
-        """Port 0 takes a free one; `folder` holds uploads and results, by default a temporary one that goes with the server. Raises MachineError for a port in use, or a key that can be guessed."""
+        """Port 0 takes a free one; `folder` holds uploads and results, by default a temporary one that goes with the server; `patience` is how many seconds a chat waits for its music. Raises MachineError for a port in use, or a key that can be guessed."""
         self.new_key = "" if keys or is_loopback(address) else secrets.token_urlsafe(16)
         """The key that was made up because the door can be reached from elsewhere and none was given."""
         taken = ApiKeys([self.new_key] if self.new_key else keys)
@@ -59,7 +59,7 @@ class ApiServer:
         self._folder = tempfile.TemporaryDirectory(prefix="acestep_lab-api-", ignore_cleanup_errors=True)
         self._tasks = RestTasks(session, folder or Path(self._folder.name))
         self._threads = ThreadPoolExecutor(_THREADS, "acestep_lab api")
-        door = Door(session, taken, self._tasks, self._threads)
+        door = Door(session, taken, self._tasks, self._threads, patience=patience)
         routes: list[Any] = [(path, handler, {"door": door}) for path, handler in ROUTES.items()]
         app = Application(
             routes, default_handler_class=NoRoute, default_handler_args={"door": door}, log_function=_quiet

@@ -98,7 +98,7 @@ class _Text:
         if not data:
             return Body()
         if "json" in self._kind or data[:1] == b"{":
-            return Body(_object(data))
+            return Body(json_object(data))
         if self._kind == "application/x-www-form-urlencoded" or b"=" in data[:4096]:
             return Body(_form(data))
         raise BadBody("A body is JSON, a form, or multipart; this is none of them.", 415)
@@ -107,7 +107,8 @@ class _Text:
         self._bytes.clear()
 
 
-def _object(data: bytes) -> dict[str, Any]:
+def json_object(data: bytes) -> dict[str, Any]:
+    """The JSON object that these bytes are; BadBody where they are none."""
     try:
         found = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError):

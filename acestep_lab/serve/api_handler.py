@@ -19,7 +19,7 @@ from tornado.ioloop import IOLoop
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from acestep_lab.errors import LabError, sentence
-from acestep_lab.serve.api_body import MOST_FIELD_BYTES, MOST_FILE_BYTES, BadBody, Body, Reader, reader_for
+from acestep_lab.serve.api_body import MOST_FIELD_BYTES, MOST_FILE_BYTES, BadBody, Body, NewFile, Reader, reader_for
 from acestep_lab.serve.api_keys import ApiKeys
 from acestep_lab.serve.hosts import read_host
 from acestep_lab.serve.rest_tasks import RestTasks
@@ -40,6 +40,8 @@ class Door:
     """Where what takes a while is done."""
     listeners: set[object] = field(default_factory=set)
     """Who listens to events just now; touched on the event loop only."""
+    patience: float = 600.0
+    """Seconds that a chat waits for its music."""
 
 
 class Refused(LabError):
@@ -112,9 +114,13 @@ class ApiHandler(RequestHandler):
             return
         try:
             new_file = partial(self.door.tasks.places.new_upload, self.owner)
-            self._reader = reader_for(self.request.headers.get("Content-Type", ""), new_file)
+            self._reader = self.new_reader(new_file)
         except BadBody as problem:  # answered when the body has passed by: the connection lives on
             self._problem = (problem.status, str(problem))
+
+    def new_reader(self, new_file: NewFile) -> Reader:
+        """What reads the body; BadBody where nothing can."""
+        return reader_for(self.request.headers.get("Content-Type", ""), new_file)
 
     def data_received(self, chunk: bytes) -> None:
         if self._reader is None or self._problem is not None:

@@ -97,6 +97,10 @@ class RestTask:
     began: float = 0.0
     ended: float = 0.0
     stopping: bool = False
+    problem: BaseException | None = None
+    """What it failed by."""
+    waiters: list[Callable[[], None]] = field(default_factory=list)
+    """Called once it is over."""
 
     @property
     def over(self) -> bool:
@@ -189,6 +193,14 @@ class RestTasks:
         task = self._tasks.get(id)
         return task if task is not None and task.owner == owner else None
 
+    def when_over(self, task: RestTask, call: Callable[[], None]) -> None:
+        """Have something quick called once a task is over, on whichever thread ends it; at once where it is over already."""
+        with self._lock:
+            if not task.over:
+                task.waiters.append(call)
+                return
+        call()
+
     def tasks(self, owner: str = "") -> list[RestTask]:
         """Somebody's tasks, the newest first."""
         with self._lock:
@@ -258,21 +270,25 @@ class RestTasks:
                 task.items = items
                 self._end(task, DONE)
         except Stopped as stopped:
-            self._end(task, STOPPED, str(stopped))
+            self._end(task, STOPPED, str(stopped), stopped)
         except Exception as problem:  # noqa: BLE001 - whatever an engine raises is this task's failure, never the thread's
             _log.info("A task of the REST door failed.", exc_info=not isinstance(problem, LabError))
-            self._end(task, FAILED, sentence(problem))
+            self._end(task, FAILED, sentence(problem), problem)
         finally:
             _remove(task.request.uploads)
             with self._lock:
                 self._sweep()
 
-    def _end(self, task: RestTask, state: str, error: str = "") -> None:
+    def _end(self, task: RestTask, state: str, error: str = "", problem: BaseException | None = None) -> None:
         with self._lock:
+            task.problem = problem
             task.error, task.doing, task.ended, task.run = error, state, self._clock(), None
             task.state = state
             if state == DONE:
                 self._took.append(max(0.0, task.ended - task.began))
+            waiters, task.waiters = task.waiters, []
+        for call in waiters:
+            call()
 
     def _items(self, task: RestTask) -> list[dict[str, Any]]:
         """Everything a task makes, as its results say it."""
@@ -363,7 +379,8 @@ class RestTasks:
             "file": url, "url": url, "status": 1, "prompt": recipe.caption, "lyrics": recipe.lyrics,
             "metas": _metas(recipe, take.seconds, task.request, take.plan), "seed_value": seeds,
             "generation_info": _info(take), "lm_model": "", "dit_model": _checkpoint_of(take, self.session),
-            "progress": 1.0, "stage": DONE, "take_id": take.id, "seed": recipe.seed,
+            "progress": 1.0, "stage": DONE, "take_id": take.id, "seed": recipe.seed, "language": recipe.language,
+            **(_codes(take.plan.codes) if take.plan is not None and take.plan.codes else {}),
         }  # fmt: skip
 
     def _write(self, task: RestTask, place: int, audio: Audio) -> Path:
