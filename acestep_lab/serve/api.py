@@ -60,7 +60,9 @@ class ApiServer:
         self._tasks = RestTasks(session, folder or Path(self._folder.name))
         self._threads = ThreadPoolExecutor(_THREADS, "acestep_lab api")
         door = Door(session, taken, self._tasks, self._threads, patience=patience)
-        routes: list[Any] = [(path, handler, {"door": door}) for path, handler in ROUTES.items()]
+        routes: list[Any] = [
+            (path.replace("{id}", "(.+)"), handler, {"door": door}) for path, handler in ROUTES.items()
+        ]
         app = Application(
             routes, default_handler_class=NoRoute, default_handler_args={"door": door}, log_function=_quiet
         )

@@ -205,5 +205,3 @@ async def _within(over: asyncio.Event, seconds: float) -> bool:
     except TimeoutError:
         return False
     return True
-
-

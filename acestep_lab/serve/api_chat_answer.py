@@ -20,7 +20,13 @@ from acestep_lab.serve.rest_tasks import NONE, RestTask
 DONE = "data: [DONE]\n\n"
 _USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 _PIECE = 3 * 2**16  # a multiple of three, so that the pieces of base64 join
-_LABELS = {"bpm": "BPM", "duration": "Duration", "keyscale": "Key", "timesignature": "Time Signature", "genres": "Genre"}
+_LABELS = {
+    "bpm": "BPM",
+    "duration": "Duration",
+    "keyscale": "Key",
+    "timesignature": "Time Signature",
+    "genres": "Genre",
+}
 
 
 class Sounds:

@@ -29,12 +29,37 @@ _RENDER = {
 }  # fmt: skip
 """The fields of a render by their first names; each goes by its aliases as well."""
 
+_CHAT = {
+    "model": {**_TEXT, "description": "as /v1/models lists it; any other is the one in use"},
+    "messages": {
+        "type": "array", "items": {"type": "object"},
+        "description": "the last of the user counts: text, or parts text and input_audio {data as base64, format}",
+    },
+    "stream": {**_YES, "default": False}, "lyrics": _TEXT, "sample_mode": _YES, "use_format": _YES, "thinking": _YES,
+    "task_type": _RENDER["task_type"], "batch_size": {**_WHOLE, "minimum": 1, "maximum": 8, "default": 1},
+    "seed": _RENDER["seed"], "temperature": _NUMBER, "top_p": _NUMBER, "top_k": _WHOLE, "lm_cfg_scale": _NUMBER,
+    "guidance_scale": _NUMBER, "inference_steps": _WHOLE, "infer_method": _TEXT, "repainting_start": _NUMBER,
+    "repainting_end": _NUMBER, "audio_cover_strength": _NUMBER, "cover_noise_strength": _NUMBER, "audio_codes": _TEXT,
+    "audio_config": {
+        "type": "object",
+        "properties": {
+            "duration": _NUMBER, "format": _RENDER["audio_format"], "bpm": _WHOLE, "key_scale": _TEXT,
+            "time_signature": _TEXT, "vocal_language": _TEXT, "instrumental": _YES,
+        },
+    },
+}  # fmt: skip
+"""The fields of a chat; it takes those of a render as well."""
+
 _ROWS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("get", "/health", "Whether the server answers, and what is in use; asks for no key", {}),
     ("post", "/release_task", "Ask for music; answers with a task_id at once", _RENDER),
     ("post", "/query_result", "How tasks stand: 0 waits or runs, 1 is done, 2 has failed", {"task_id_list": _IDS}),
     ("get", "/v1/audio", "The file of a result; understands ranges", {"path": _TEXT}),
     ("get", "/v1/models", "The open checkpoints", {}),
+    ("get", "/v1/models/{id}", "One open checkpoint", {"id": _TEXT}),
+    ("get", "/api/v1/models", "The same as /v1/models", {}),
+    ("post", "/v1/chat/completions", "Ask for music in a message, as OpenAI's clients do, and wait for it", _CHAT),
+    ("post", "/api/v1/chat/completions", "The same as /v1/chat/completions", _CHAT),
     ("get", "/v1/model_inventory", "What each open checkpoint can do", {}),
     ("get", "/v1/stats", "How many tasks there are, and how long they take", {}),
     ("post", "/v1/init", "Make another checkpoint the one in use (the host)", {"model": _TEXT, "lm_model_path": _TEXT}),
@@ -52,7 +77,7 @@ def document() -> dict[str, Any]:
     """The document, as plain data."""
     paths: dict[str, dict[str, Any]] = {}
     for method, path, summary, fields in _ROWS:
-        paths.setdefault(path, {})[method] = _operation(method, summary, fields)
+        paths.setdefault(path, {})[method] = _operation(method, path, summary, fields)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -66,10 +91,13 @@ def document() -> dict[str, Any]:
     }
 
 
-def _operation(method: str, summary: str, fields: dict[str, Any]) -> dict[str, Any]:
+def _operation(method: str, path: str, summary: str, fields: dict[str, Any]) -> dict[str, Any]:
     said: dict[str, Any] = {"summary": summary, "responses": {"200": {"description": "as the summary says"}}}
     if method == "get" and fields:
         said["parameters"] = [{"name": name, "in": "query", "schema": schema} for name, schema in fields.items()]
+        for one in said["parameters"]:
+            if f"{{{one['name']}}}" in path:
+                one |= {"in": "path", "required": True}
     elif method == "post":
         plain = {name: one for name, one in fields.items() if one is not _FILE}
         content = {"application/json": {"schema": {"type": "object", "properties": plain}}}

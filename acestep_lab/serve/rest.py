@@ -17,9 +17,10 @@ from typing import Any
 from tornado.iostream import StreamClosedError
 from tornado.web import RequestHandler
 
-from acestep_lab.errors import LabError, RecipeError
+from acestep_lab.errors import LabError, RecipeError, shown
 from acestep_lab.jobs.client import Client
 from acestep_lab.serve import rest_verbs
+from acestep_lab.serve.api_chat import ChatCompletions
 from acestep_lab.serve.api_handler import ApiHandler, Refused
 from acestep_lab.serve.openapi import document
 from acestep_lab.serve.rest_fields import read_request, task_ids
@@ -119,6 +120,17 @@ class Models(ApiHandler):
 
     def get(self) -> None:
         self.send(rest_verbs.models(self.door.session))
+
+
+class Model(ApiHandler):
+    """One open checkpoint, as OpenAI's clients ask for it."""
+
+    def get(self, id: str) -> None:
+        rows = rest_verbs.models(self.door.session)["data"]
+        found = next((row for row in rows if id in (row["id"], row["name"])), None)
+        if found is None:
+            raise Refused(404, f"No model {shown(id)} is open here; /v1/models lists those that are.")
+        self.send(found)
 
 
 class Inventory(ApiHandler):
@@ -287,6 +299,10 @@ ROUTES: dict[str, type[RequestHandler]] = {
     "/query_result": QueryResult,
     "/v1/audio": SoundFile,
     "/v1/models": Models,
+    "/v1/models/{id}": Model,
+    "/api/v1/models": Models,
+    "/v1/chat/completions": ChatCompletions,
+    "/api/v1/chat/completions": ChatCompletions,
     "/v1/model_inventory": Inventory,
     "/v1/stats": Stats,
     "/v1/init": Init,
@@ -298,4 +314,4 @@ ROUTES: dict[str, type[RequestHandler]] = {
     "/v1/events": Events,
     "/openapi.json": OpenApi,
 }
-"""Every route by its path; `openapi.py` describes the same ones, which a test holds it to."""
+"""Every route by its path, `{id}` for the rest of it; `openapi.py` describes the same ones, which a test holds it to."""
