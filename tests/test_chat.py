@@ -18,6 +18,7 @@ import numpy as np
 import openai
 import pytest
 
+from acestep_lab import Session
 from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import RecipeError
 from acestep_lab.prompt.tasks import Cover, Repaint, Text2Music
@@ -81,7 +82,16 @@ def chat(client: openai.OpenAI, content: Any = "dub", model: str = "acestep/pret
 
 
 def sounds(listed: Any) -> list[Audio]:
-    return [Audio.read(base64.b64decode(one["audio_url"]["url"].partition(",")[2])) for one in listed]
+    return [Audio.read(data_of(one)) for one in listed]
+
+
+def data_of(listed: Any) -> bytes:
+    """The file in an item of the list of sounds, as OpenAI's client hands it on."""
+    return base64.b64decode(listed.audio_url["url"].partition(",")[2])
+
+
+def head_of(listed: Any) -> str:
+    return str(listed.audio_url["url"].partition(",")[0])
 
 
 def coded(seconds: float = 1.0, seed: int = 1) -> str:
@@ -112,12 +122,17 @@ def test_openais_client_gets_its_song_as_a_list_of_data_urls(client: openai.Open
     assert (made.object, made.model, choice.finish_reason) == ("chat.completion", "acestep/pretend", "stop")
     assert made.id.startswith("chatcmpl-")
     assert made.usage.total_tokens == 0
-    assert choice.message.audio[0]["audio_url"]["url"].startswith("data:audio/mpeg;base64,")
+    assert head_of(choice.message.audio[0]) == "data:audio/mpeg;base64"
     assert sounds(choice.message.audio)[0].seconds == pytest.approx(2, abs=0.1)
     assert choice.message.content.startswith("## Metadata\n**Caption:** warm dub")
     assert "**Seed:** 7" in choice.message.content
     (recipe,) = lab.started
-    assert (recipe.caption, recipe.seed, recipe.planning.temperature, recipe.planning.cfg_scale) == ("warm dub", 7, 0.5, 2)
+    assert (recipe.caption, recipe.seed, recipe.planning.temperature, recipe.planning.cfg_scale) == (
+        "warm dub",
+        7,
+        0.5,
+        2,
+    )
     assert len(lab.library.ids()) == 1, "what a chat makes is in the notebook's library"
 
 
@@ -125,23 +140,23 @@ def test_several_songs_come_in_one_list_in_the_asked_format(client: openai.OpenA
     body = {"audio_config": {"duration": 1, "format": "flac"}, "batch_size": 3, "seed": "4,5,6"}
     message = chat(client, body=body).choices[0].message
     heard = sounds(message.audio)
-    assert {one["audio_url"]["url"].partition(";")[0] for one in message.audio} == {"data:audio/flac"}
+    assert {head_of(one) for one in message.audio} == {"data:audio/flac;base64"}
     assert len({one.samples.tobytes() for one in heard}) == 3
     assert "**Seed:** 4,5,6" in message.content
 
 
-@pytest.mark.parametrize(("format", "rest", "width"), [("wav", "fmt ", 2), ("wav32", "fmt ", 4)])
-def test_a_wav_is_one_that_every_client_reads(client: openai.OpenAI, format: str, rest: str, width: int) -> None:
-    listed = chat(client, body={"audio_config": {"duration": 1, "format": format}}).choices[0].message.audio
-    data = base64.b64decode(listed[0]["audio_url"]["url"].partition(",")[2])
+@pytest.mark.parametrize(("format", "width"), [("wav", 2), ("wav32", 4)])
+def test_a_wav_is_one_that_every_client_reads(client: openai.OpenAI, format: str, width: int) -> None:
+    message = chat(client, body={"audio_config": {"duration": 1, "format": format}}).choices[0].message
+    data = data_of(message.audio[0])
     kind = int.from_bytes(data[20:22], "little")
-    assert (data[:4], data[12:16].decode()) == (b"RIFF", rest)
+    assert (data[:4], data[12:16].decode()) == (b"RIFF", "fmt ")
     assert kind == (1 if width == 2 else 3), "neither an extensible header nor 24 bits"
 
 
 def test_openais_own_way_to_ask_for_a_format_counts_as_well(client: openai.OpenAI) -> None:
     made = chat(client, modalities=["text", "audio"], audio={"voice": "alloy", "format": "wav"})
-    assert made.choices[0].message.audio[0]["audio_url"]["url"].startswith("data:audio/wav;base64,UklGR")
+    assert head_of(made.choices[0].message.audio[0]) == "data:audio/wav;base64"
 
 
 def test_a_stream_tells_role_then_text_then_sounds_then_its_end(client: openai.OpenAI) -> None:
@@ -190,7 +205,8 @@ def test_sounds_in_a_message_are_what_its_task_starts_from(
 def test_an_answer_can_be_sent_back_as_a_sound(client: openai.OpenAI, lab: PretendSession) -> None:
     (answered,) = chat(client).choices[0].message.audio
     region = {"task_type": "repaint", "repainting_start": 0.5, "repainting_end": 1}
-    chat(client, [{"type": "text", "text": "drums"}, answered], body=region)
+    again = {"type": "audio_url", "audio_url": answered.audio_url}
+    chat(client, [{"type": "text", "text": "drums"}, again], body=region)
     task = lab.started[-1].task
     assert isinstance(task, Repaint)
     assert (task.regions[0].start, task.regions[0].end) == (0.5, 1)
@@ -281,7 +297,7 @@ def test_keys_separate_people_who_chat(lab: PretendSession) -> None:
 
 
 def tasks_of(server: ApiServer, key: str) -> list[dict[str, Any]]:
-    answer = httpx2.get(f"{server.address}/v1/tasks", headers={"Authorization": f"Bearer {key}"})
+    answer = httpx2.get(f"{server.address}/v1/tasks", headers={"Authorization": f"Bearer {key or 'any'}"})
     return list(answer.json()["data"])
 
 
@@ -335,6 +351,17 @@ def test_a_song_that_somebody_stops_and_a_session_that_ends_are_said(held: Prete
         with asking(server) as once, pytest.raises(openai.InternalServerError) as caught:
             chat(once)
         assert caught.value.status_code == 503
+
+
+def test_openais_client_in_a_browser_may_send_the_headers_it_sends(server: ApiServer) -> None:
+    asks = {"Origin": "http://localhost:5173", "Access-Control-Request-Headers": "content-type,x-stainless-lang,cookie"}
+    told = httpx2.options(f"{server.address}/v1/chat/completions", headers=asks).headers
+    assert told["Access-Control-Allow-Headers"] == "Content-Type, Authorization, x-stainless-lang"
+    assert told["Access-Control-Allow-Origin"] == asks["Origin"]
+    assert (
+        httpx2.options(f"{server.address}/v1/models", headers=asks | {"Origin": "https://evil.example"}).status_code
+        == 403
+    )
 
 
 # -- ACE-Step's own clients
@@ -403,7 +430,11 @@ def test_the_agent_skill_reads_an_answer_and_a_refusal(server: ApiServer, lab: P
     assert choice["finish_reason"] == "stop"
     assert choice["message"]["audio"][0]["audio_url"]["url"].startswith("data:audio/mpeg;base64,")
     assert "## Lyrics\n[Verse]\nneon" in choice["message"]["content"]
-    assert (lab.started[0].caption, lab.started[0].lyrics, lab.started[0].language) == ("city pop", "[Verse]\nneon", "ja")
+    assert (lab.started[0].caption, lab.started[0].lyrics, lab.started[0].language) == (
+        "city pop",
+        "[Verse]\nneon",
+        "ja",
+    )
     refused = httpx2.post(post, json=asked | {"messages": []})
     assert (refused.status_code, type(refused.json()["detail"])) == (400, str)
 
@@ -423,6 +454,22 @@ def test_client_test_py_asks_without_a_model_and_reads_lines(server: ApiServer, 
     assert "a song about rain, sketched" in text
     assert lab.started[0].lyrics == "[Verse]\na song about rain", "the planner wrote the words"
     assert [len(one["choices"][0]["delta"]["audio"]) for one in chunks if "audio" in one["choices"][0]["delta"]] == [1]
+
+
+# -- a real model
+
+
+def test_the_pocket_checkpoint_sings_to_openais_client_with_its_planner(tmp_path: Path) -> None:
+    with Session.open(library=tmp_path / "library") as lab, ApiServer(lab, port=0) as server, asking(server) as client:
+        body = {"audio_config": {"duration": 1, "format": "wav"}, "inference_steps": 2, "thinking": True}
+        messages = [chat(client, "dub", body=body, seed=3).choices[0].message for _ in range(2)]
+        first, second = (Audio.read(data_of(one.audio[0])) for one in messages)
+        assert first.samples.tobytes() == second.samples.tobytes(), "a seed is a song"
+        assert np.abs(first.samples).max() > 0.01
+        assert messages[0].audio_codes.startswith("<|audio_code_")
+        told = list(chat(client, [{"type": "text", "text": "rock"}, part(coded(1))], stream=True, body=body))
+        assert told[-1].choices[0].finish_reason == "stop"
+        assert client.models.list().data[0].id == "acestep/pocket"
 
 
 # -- the parts by themselves
@@ -483,8 +530,8 @@ def test_what_a_chat_leaves_open_stays_open_and_metadata_of_openai_says_nothing(
 @pytest.mark.parametrize("seed", range(6))
 def test_long_strings_go_to_the_disk_wherever_the_pieces_are_cut(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
-    long = "".join(chance.choices("ab/+é𝄞\n\"\\", k=LONG + 100))
-    value = {"a": [long, "short \\ \" é"], "b": {"c": "x" * LONG, "d": 1.5}}
+    long = "".join(chance.choices('ab/+é\n"\\', k=LONG + 100))
+    value = {"a": [long, 'short \\ " é'], "b": {"c": "x" * LONG, "d": 1.5}}
     data = json.dumps(value, ensure_ascii=bool(seed % 2)).replace("/", "\\/").encode()
     reader, count = LongStrings(lambda name: tmp_path / f"{chance.random()}"), 1
     while data:
@@ -493,8 +540,8 @@ def test_long_strings_go_to_the_disk_wherever_the_pieces_are_cut(tmp_path: Path,
         data, count = data[size:], count + 1
     body = reader.finish()
     (name,) = body.files
-    assert body.fields == {"a": [name, "short \\ \" é"], "b": value["b"]}
-    assert body.files[name].path.read_text("utf-8", newline="") == long
+    assert body.fields == {"a": [name, 'short \\ " é'], "b": value["b"]}
+    assert body.files[name].path.read_bytes().decode() == long
     body.forget()
     assert list(tmp_path.iterdir()) == []
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import re
 import time
 from pathlib import Path
+from typing import Any
 
 from tornado.iostream import StreamClosedError
 
@@ -19,7 +21,7 @@ from acestep_lab.serve.api_body import NewFile, Reader
 from acestep_lab.serve.api_chat_answer import DONE, Answer, Sounds, content_of, status_of
 from acestep_lab.serve.api_chat_body import LongStrings, decode_sound
 from acestep_lab.serve.api_chat_request import ChatRequest, CodedSound, read_chat
-from acestep_lab.serve.api_handler import ApiHandler, Door, Refused
+from acestep_lab.serve.api_handler import ApiHandler, Door, Refused, from_near
 from acestep_lab.serve.rest_fields import read_request
 from acestep_lab.serve.rest_tasks import DONE as MADE
 from acestep_lab.serve.rest_tasks import RestTask
@@ -28,9 +30,29 @@ HEARTBEAT = 2.0
 """Seconds of waiting after which a stream says that it still waits."""
 LONGEST_RETRY = 60
 """Seconds after which a refused client asks again, at most."""
+_OWN_HEADER = re.compile(r"x-stainless-[a-z-]{1,40}")
+_KINDS = {
+    400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
+    413: "invalid_request_error", 422: "invalid_request_error", 429: "rate_limit_error",
+}  # fmt: skip
 
 
-class ChatCompletions(ApiHandler):
+class OpenAiHandler(ApiHandler):
+    """A route of OpenAI's API, whose clients look for the sentence of an error within `error`."""
+
+    def set_default_headers(self) -> None:
+        """OpenAI's client for browsers says in headers of its own what it runs on."""
+        super().set_default_headers()
+        asked = self.request.headers.get("Access-Control-Request-Headers", "").lower().split(",")
+        own = [name for name in map(str.strip, asked) if _OWN_HEADER.fullmatch(name)]
+        if own and from_near(self.request.headers.get("Origin", "")):
+            self.set_header("Access-Control-Allow-Headers", ", ".join(["Content-Type", "Authorization", *own]))
+
+    def error_of(self, status: int, text: str) -> Any:
+        return {"message": text, "type": _KINDS.get(status, "server_error"), "param": None, "code": None}
+
+
+class ChatCompletions(OpenAiHandler):
     """Ask for music in a message, and wait for it."""
 
     takes_files = True
@@ -179,6 +201,7 @@ class ChatCompletions(ApiHandler):
         for piece in sounds.pieces(text):
             self.write(piece)
             await self.flush()
+            await asyncio.sleep(0)  # others have their turn, however fast this one is fetched
 
     async def _say(self, event: str) -> None:
         self.write(event)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import binascii
 import io
-import json
 import re
 import secrets
 from pathlib import Path
@@ -21,6 +20,10 @@ LONG = 2**19
 """Bytes from which a string goes to the disk: far more than lyrics or codes have."""
 _STRING = re.compile(rb'(?:[^"\\]++|\\(?:u[0-9a-fA-F]{4}|[^u]))*+', re.DOTALL)
 """The inside of a JSON string, as far as it is whole."""
+_ESCAPE = re.compile(rb"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
+_ESCAPED = {
+    b'"': b'"', b"\\": b"\\", b"/": b"/", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t",
+}  # fmt: skip
 _LONGEST_ESCAPE = 6
 _PIECE = 2**20
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
@@ -124,12 +127,16 @@ class LongStrings:
 
 def _unescaped(piece: bytes) -> bytes:
     """The inside of a JSON string as it is meant: some programs write / and + of base64 as escapes."""
-    if b"\\" not in piece:
-        return piece
-    try:
-        return str(json.loads(b'"' + piece + b'"')).encode("utf-8", "surrogatepass")
-    except ValueError:
-        raise BadBody(_BROKEN) from None
+    return _ESCAPE.sub(_meant, piece) if b"\\" in piece else piece
+
+
+def _meant(escape: re.Match[bytes]) -> bytes:
+    sign = escape[1]
+    if len(sign) > 1:
+        return chr(int(sign[1:], 16)).encode("utf-8", "surrogatepass")
+    if sign not in _ESCAPED:
+        raise BadBody(_BROKEN)
+    return _ESCAPED[sign]
 
 
 def _refused(problem: OSError) -> BadBody:

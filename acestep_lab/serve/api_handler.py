@@ -170,7 +170,11 @@ class ApiHandler(RequestHandler):
 
     def _refuse(self, status: int, text: str) -> None:
         self.set_status(status)
-        self.send({"detail": text, "error": text})
+        self.send({"detail": text, "error": self.error_of(status, text)})
+
+    def error_of(self, status: int, text: str) -> Any:
+        """What an error says under `error`: its sentence again, as ACE-Step's clients read it there."""
+        return text
 
     def write_error(self, status_code: int, **options: Any) -> None:
         """Every error is a sentence, under both names that clients read."""

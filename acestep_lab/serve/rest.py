@@ -20,7 +20,7 @@ from tornado.web import RequestHandler
 from acestep_lab.errors import LabError, RecipeError, shown
 from acestep_lab.jobs.client import Client
 from acestep_lab.serve import rest_verbs
-from acestep_lab.serve.api_chat import ChatCompletions
+from acestep_lab.serve.api_chat import ChatCompletions, OpenAiHandler
 from acestep_lab.serve.api_handler import ApiHandler, Refused
 from acestep_lab.serve.openapi import document
 from acestep_lab.serve.rest_fields import read_request, task_ids
@@ -115,14 +115,14 @@ class SoundFile(ApiHandler):
                 await self.flush()
 
 
-class Models(ApiHandler):
+class Models(OpenAiHandler):
     """The open checkpoints, as OpenAI's clients list them: without the envelope."""
 
     def get(self) -> None:
         self.send(rest_verbs.models(self.door.session))
 
 
-class Model(ApiHandler):
+class Model(OpenAiHandler):
     """One open checkpoint, as OpenAI's clients ask for it."""
 
     def get(self, id: str) -> None:
