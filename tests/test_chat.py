@@ -344,7 +344,7 @@ def test_whoever_hangs_up_ends_the_song(held: PretendSession, stream: bool) -> N
 def test_a_song_that_somebody_stops_and_a_session_that_ends_are_said(held: PretendSession) -> None:
     with ApiServer(held, port=0) as server, asking(server, retries=2) as client:
         threading.Timer(0.2, lambda: [run.stop() for run in held.runs]).start()
-        with pytest.raises(openai.InternalServerError, match="stopped|cancelled"):
+        with pytest.raises(openai.InternalServerError, match=r"stopped|cancelled"):
             chat(client)
         assert len(tasks_of(server, "")) == 1
         held.close()
