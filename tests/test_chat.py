@@ -212,6 +212,23 @@ def test_an_answer_can_be_sent_back_as_a_sound(client: openai.OpenAI, lab: Prete
     assert (task.regions[0].start, task.regions[0].end) == (0.5, 1)
 
 
+def test_whatever_else_a_render_takes_a_chat_takes_too(client: openai.OpenAI, lab: PretendSession) -> None:
+    chat(client, [part(coded())], body={"task_type": "extract", "track_name": "vocals"})
+    assert (type(lab.started[0].task).__name__, lab.started[0].task.stem) == ("Extract", "vocals")
+    chat(client, "dub", body={"use_format": True, "audio_config": {"duration": 1, "bpm": 92}}, temperature=0)
+    assert (lab.started[1].caption, lab.started[1].bpm) == ("dub, polished", 92)
+    heard = chat(client, [part(coded())], body={"full_analysis_only": True}).choices[0].message
+    assert (heard.audio, heard.content.startswith("## Metadata\n**Caption:** a sine of 1.0 s")) == (None, True)
+    assert heard.audio_codes.startswith("<|audio_code_0|>")
+
+
+def test_a_door_that_closes_leaves_no_chat_waiting(held: PretendSession) -> None:
+    with ApiServer(held, port=0) as server, asking(server) as client:
+        threading.Timer(0.2, server.close).start()
+        with pytest.raises((openai.APIConnectionError, openai.InternalServerError)):
+            chat(client)
+
+
 def test_models_are_listed_and_found(client: openai.OpenAI, server: ApiServer) -> None:
     (model,) = client.models.list().data
     assert model.id == "acestep/pretend"
@@ -524,7 +541,16 @@ def test_what_a_chat_leaves_open_stays_open_and_metadata_of_openai_says_nothing(
     assert (fields["batch_size"], fields["lm_cfg_scale"]) == (1, 2.0)
     assert not {"seed", "use_random_seed", "audio_format", "audio_duration", "metadata"} & set(fields)
     assert asked("dub", seed=-1).fields["seed"] == -1
-    assert asked("dub", n=2).fields["batch_size"] == 2
+    counts = [asked("dub", **one).fields["batch_size"] for one in ({"n": 2}, {"batch_size": 0}, {"batch_size": "two"})]
+    assert counts == ["2", 1, 1]
+
+
+def test_many_strings_are_read_as_quickly_as_few(tmp_path: Path) -> None:
+    reader, data = LongStrings(lambda name: tmp_path / name), b'{"a": [' + b'"",' * 1_200_000 + b'""]}'
+    began = time.process_time()
+    reader.feed(data)
+    assert time.process_time() - began < 0.5
+    assert len(reader.finish().fields["a"]) == 1_200_001
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -535,7 +561,7 @@ def test_long_strings_go_to_the_disk_wherever_the_pieces_are_cut(tmp_path: Path,
     data = json.dumps(value, ensure_ascii=bool(seed % 2)).replace("/", "\\/").encode()
     reader, count = LongStrings(lambda name: tmp_path / f"{chance.random()}"), 1
     while data:
-        size = chance.choice([1, 7, 3000, 65536])
+        size = chance.choice([1, 7, 3000, 65536, LONG + 5])
         reader.feed(data[:size])
         data, count = data[size:], count + 1
     body = reader.finish()

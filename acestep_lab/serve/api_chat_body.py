@@ -18,6 +18,8 @@ from acestep_lab.serve.api_body import MOST_FIELD_BYTES, MOST_FILE_BYTES, BadBod
 
 LONG = 2**19
 """Bytes from which a string goes to the disk: far more than lyrics or codes have."""
+_BETWEEN = re.compile(rb'(?:[^"]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
+"""JSON up to a string whose end is not there yet: however many strings there are, this takes them in one go."""
 _STRING = re.compile(rb'(?:[^"\\]++|\\(?:u[0-9a-fA-F]{4}|[^u]))*+', re.DOTALL)
 """The inside of a JSON string, as far as it is whole."""
 _ESCAPE = re.compile(rb"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
@@ -26,6 +28,7 @@ _ESCAPED = {
 }  # fmt: skip
 _LONGEST_ESCAPE = 6
 _PIECE = 2**20
+_BITE = 2**16
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _BROKEN = "The body is no JSON that can be read."
 
@@ -44,11 +47,16 @@ class LongStrings:
 
     def feed(self, chunk: bytes) -> None:
         """Take some more; BadBody where it cannot be JSON or is too much."""
+        for begin in range(0, len(chunk), _BITE):
+            self._bite(chunk[begin : begin + _BITE])
+        if len(self._text) > MOST_FIELD_BYTES:
+            raise BadBody(f"Everything but the sounds of a chat has at most {MOST_FIELD_BYTES // 2**20} MB.", 413)
+
+    def _bite(self, chunk: bytes) -> None:
+        """Take less than a long string has."""
         data, at, self._left = self._left + chunk, 0, b""
         while at < len(data):
             at = self._string(data, at) if self._inside else self._between(data, at)
-        if len(self._text) > MOST_FIELD_BYTES:
-            raise BadBody(f"Everything but the sounds of a chat has at most {MOST_FIELD_BYTES // 2**20} MB.", 413)
 
     def finish(self) -> Body:
         """The fields; BadBody for what is no JSON object."""
@@ -63,10 +71,11 @@ class LongStrings:
         Body({}, self._files).forget()
 
     def _between(self, data: bytes, at: int) -> int:
-        """Keep what stands between strings; gives where it ends."""
-        end = data.find(b'"', at)
-        self._inside = end >= 0
-        end = len(data) if end < 0 else end + 1
+        """Keep everything up to the beginning of a string that does not end here; gives where that is."""
+        found = _BETWEEN.match(data, at)
+        end = at if found is None else found.end()
+        self._inside = end < len(data)
+        end += self._inside
         self._text += data[at:end]
         self._begins = len(self._text)
         return end

@@ -149,8 +149,9 @@ def _settings(body: Mapping[str, Any]) -> dict[str, Any]:
         found |= {"seed": body["seed"], "use_random_seed": False}
     if body.get("lm_cfg_scale") is None:
         found["lm_cfg_scale"] = USUAL_CFG_SCALE
-    counts = [body[name] for name in ("batch_size", "n") if body.get(name) is not None]
-    return found | {"batch_size": counts[0] if counts else 1}
+    counts = [str(body[name]) for name in ("batch_size", "n") if body.get(name) is not None]
+    count = counts[0] if counts and re.fullmatch("[0-9]*[1-9][0-9]*", counts[0]) else 1  # as any bad number
+    return found | {"batch_size": count}
 
 
 def _words(body: Mapping[str, Any], text: str) -> dict[str, Any]:
