@@ -18,7 +18,10 @@ class Feature(Enum):
     """What can be switched; the value is whether it is on unless told otherwise, and what it switches."""
 
     LORA_TRAINING = (False, "nothing here yet: there is no training of adapters")
-    API_TRAINING_ENDPOINTS = (False, "nothing here yet: no door offers training")
+    API_TRAINING_ENDPOINTS = (
+        False,
+        "the REST door's routes for training, which so far only say that nothing trains yet",
+    )
     ADVANCED_EDITING = (True, "`acestep-lab edit` (FlowEdit on the command line)")
     BATCH_GENERATION = (True, "`acestep-lab batch`")
     EXPERIMENTAL_SCORING = (True, "`lab.plan_score`")

@@ -55,6 +55,7 @@ SETTINGS = (
     Setting("checkpoint", ("ACESTEP_LAB_CHECKPOINT", "ACESTEP_CONFIG_PATH"), "text", "pocket", "what the studio opens"),
     Setting("lm", ("ACESTEP_LAB_LM", "ACESTEP_LM_MODEL_PATH"), "text", "the checkpoint's own", "the studio's planner"),
     Setting("takes", ("ACESTEP_LAB_TAKES",), "path", "this user's data folder", "where takes are kept"),
+    Setting("adapters", ("ACESTEP_LAB_ADAPTERS",), "path", "this user's data folder", "adapters the REST door may load"),
     Setting(
         "download_source", ("ACESTEP_DOWNLOAD_SOURCE",), "text", "auto", "the hub that is asked",
         ("auto", "huggingface", "modelscope"),

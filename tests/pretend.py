@@ -77,7 +77,8 @@ FLOW = PretendEngine(
     "pretend",
     _can(
         "pretend-flow", "MIT", MODEL_TASKS, FlowSampling, LatentSpec("continuous", 8, 5.0, RATE, 2),
-        vocabulary=Vocabulary.whole(), plans=True, takes_lm=True, previews=True, attaches=True, codes=True,
+        vocabulary=Vocabulary.whole(), plans=True, planner="pretend-lm", takes_lm=True,
+        previews=True, attaches=True, codes=True,
     ),
     FlowSampling(steps=6, shift=1.0, solver="euler", guidance="cfg", guidance_scale=4.0),
     6,

@@ -160,8 +160,10 @@ def test_a_task_tells_how_far_it_is_between_nothing_and_one(make: Make) -> None:
 def test_waiting_and_running_tasks_can_be_cancelled_and_a_full_queue_says_so(make: Make) -> None:
     gate = threading.Semaphore(0)
     door = make(gate=gate, most_queued=2)
-    busy = [begin(door) for _ in range(4)]
-    until(lambda: all(one.state == "running" for one in busy))
+    busy: list[RestTask] = []
+    for _ in range(4):  # one after the other: two may wait
+        busy.append(begin(door))
+        until(lambda: all(one.state == "running" for one in busy))
     waiting = [begin(door, "ada"), begin(door, "bob")]
     assert [door.position(one) for one in waiting] == [1, 2]
     with pytest.raises(QueueFull, match="waiting"):

@@ -106,6 +106,8 @@ class Capabilities:
     """Whether a planner (LM) can write the plan of a song."""
     takes_lm: bool = False
     """Whether a planner may be handed over when a checkpoint is opened (`lm=`)."""
+    planner: str = ""
+    """The planner's name, as its publisher has it; "" where there is none."""
     aligns: bool = False
     trains: bool = False
     previews: bool = False

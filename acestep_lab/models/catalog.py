@@ -184,6 +184,17 @@ def lm_row(name: str) -> LMRow | None:
     return next((row for row in LMS.values() if row.name.lower() == bare), None)
 
 
+def lm_name(folder: Path, checkpoint: str) -> str:
+    """What the planner in a folder is called: as published, else as its folder; one called plainly "lm" after its checkpoint."""
+    for row in LMS.values():
+        published = row.folder or row.repo.partition("/")[2]
+        if published in folder.parts or (
+            f"models--{row.repo.replace('/', '--')}" in folder.parts[:-1] and not row.folder
+        ):
+            return published
+    return folder.name if folder.name not in ("", "lm") else f"{checkpoint}-lm"
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """Half a sentence naming what somebody may have meant."""
     known = sorted(names)

@@ -131,6 +131,11 @@ class Checkpoint:
     def has_lm(self) -> bool:
         return "lm" in self.places
 
+    @property
+    def lm_name(self) -> str:
+        """What its planner is called: as published where it is one of the catalog's, else after its folder or the checkpoint."""
+        return catalog.lm_name(self.places["lm"], self.name) if self.has_lm else ""
+
     def sizes(self, bytes_per_number: int | None = None) -> dict[str, int]:
         """Bytes of each component: as stored, or at so many bytes per number (4 float32, 2 bfloat16, 1 int8)."""
         found = {}

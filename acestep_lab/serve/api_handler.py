@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
@@ -22,6 +22,7 @@ from acestep_lab.errors import LabError, sentence
 from acestep_lab.serve.api_body import MOST_FIELD_BYTES, MOST_FILE_BYTES, BadBody, Body, NewFile, Reader, reader_for
 from acestep_lab.serve.api_keys import ApiKeys
 from acestep_lab.serve.hosts import read_host
+from acestep_lab.serve.rest_events import LatentPictures, TaskFeed
 from acestep_lab.serve.rest_tasks import RestTasks
 from acestep_lab.session_like import SessionLike
 
@@ -42,6 +43,12 @@ class Door:
     """Who listens to events just now; touched on the event loop only."""
     patience: float = 600.0
     """Seconds that a chat waits for its music."""
+    pictures: LatentPictures = field(default_factory=LatentPictures)
+
+    @cached_property
+    def feed(self) -> TaskFeed:
+        """How the tasks stand, for whoever listens."""
+        return TaskFeed(self.tasks)
 
 
 class Refused(LabError):

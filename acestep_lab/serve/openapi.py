@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+from acestep_lab.serve.rest_fields import FIELDS, WITHOUT_EFFECT
+from acestep_lab.serve.rest_training import TRAINING
 from acestep_lab.versions import version_of
 
 _TEXT, _NUMBER, _YES = {"type": "string"}, {"type": "number"}, {"type": "boolean"}
@@ -11,7 +14,7 @@ _WHOLE = {"type": "integer"}
 _FILE = {"type": "string", "format": "binary"}
 _IDS = {"type": "array", "items": {"type": "string"}}
 
-_RENDER = {
+_RENDER: dict[str, dict[str, Any]] = {
     "prompt": _TEXT, "lyrics": _TEXT, "task_type": {
         "type": "string", "enum": ["text2music", "cover", "repaint", "lego", "extract", "complete"],
     },
@@ -26,8 +29,11 @@ _RENDER = {
     "model": _TEXT, "src_audio": _FILE, "reference_audio": _FILE, "src_audio_path": _TEXT, "reference_audio_path": _TEXT,
     "audio_cover_strength": _NUMBER, "repainting_start": _NUMBER, "repainting_end": _NUMBER, "track_name": _TEXT,
     "audio_code_string": _TEXT, "full_analysis_only": _YES, "extract_codes_only": _YES,
+    "get_scores": {**_YES, "default": False, "description": "score each song; else later by /v1/scores"}, "score_scale": _NUMBER,
 }  # fmt: skip
 """The fields of a render by their first names; each goes by its aliases as well."""
+_RENDER |= {name: {} for name in FIELDS if name not in _RENDER}
+_RENDER |= {name: {"description": f"no effect here: {why}"} for name, why in WITHOUT_EFFECT.items()}
 
 _CHAT = {
     "model": {**_TEXT, "description": "as /v1/models lists it; any other is the one in use"},
@@ -68,7 +74,40 @@ _ROWS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("post", "/create_random_sample", "One of the examples", {}),
     ("post", "/v1/cancel", "Stop tasks", {"task_id": _TEXT, "task_id_list": _IDS}),
     ("get", "/v1/tasks", "The asker's own tasks, the newest first", {}),
-    ("get", "/v1/events", "Server-sent events: state, stage, step, progress and time to go", {"task_id": _TEXT}),
+    (
+        "get",
+        "/v1/events",
+        "Server-sent events: state, stage, step, progress and time to go; Last-Event-ID goes on",
+        {"task_id": _TEXT, "latents": _YES},
+    ),
+    (
+        "get",
+        "/v1/latent",
+        "A picture (PNG) of a step of a task that is being rendered",
+        {"task_id": _TEXT, "step": _WHOLE, "song": _WHOLE},
+    ),
+    ("get", "/v1/scores", "How well a task's songs agree with their plans", {"task_id": _TEXT, "scale": _NUMBER}),
+    (
+        "post",
+        "/v1/lora/load",
+        "Load an adapter for the asker alone",
+        {
+            "lora_path": {**_TEXT, "description": "from the folder of adapters"},
+            "adapter_name": _TEXT,
+            "lora_file": _FILE,
+        },
+    ),
+    ("post", "/v1/lora/unload", "Take the asker's adapters off", {}),
+    ("get", "/v1/lora/status", "Which adapters the asker's next task sounds with", {}),
+    ("post", "/v1/lora/toggle", "Switch the asker's adapters off, and on again", {"use_lora": _YES}),
+    (
+        "post",
+        "/v1/lora/scale",
+        "Give one adapter another strength",
+        {"scale": {**_NUMBER, "minimum": 0, "maximum": 1}, "adapter_name": _TEXT},
+    ),
+    ("post", "/v1/reinitialize", "Have the models read anew (the host)", {}),
+    *((method, path, f"{what} (not in this version)", {}) for method, path, what in TRAINING),
     ("get", "/openapi.json", "This document; asks for no key", {}),
 )
 
@@ -93,12 +132,15 @@ def document() -> dict[str, Any]:
 
 def _operation(method: str, path: str, summary: str, fields: dict[str, Any]) -> dict[str, Any]:
     said: dict[str, Any] = {"summary": summary, "responses": {"200": {"description": "as the summary says"}}}
-    if method == "get" and fields:
-        said["parameters"] = [{"name": name, "in": "query", "schema": schema} for name, schema in fields.items()]
-        for one in said["parameters"]:
-            if f"{{{one['name']}}}" in path:
-                one |= {"in": "path", "required": True}
-    elif method == "post":
+    named = re.findall(r"{(\w+)}", path)
+    places = [{"name": name, "in": "path", "required": True, "schema": _TEXT} for name in named]
+    if method == "get":
+        places += [
+            {"name": name, "in": "query", "schema": schema} for name, schema in fields.items() if name not in named
+        ]
+    if places:
+        said["parameters"] = places
+    if method in ("post", "put"):
         plain = {name: one for name, one in fields.items() if one is not _FILE}
         content = {"application/json": {"schema": {"type": "object", "properties": plain}}}
         if plain != fields:

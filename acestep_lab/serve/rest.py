@@ -3,14 +3,18 @@ made an answer; the work is done in `rest_fields`, `rest_tasks` and `rest_verbs`
 
 Routes, fields, envelope and quirks are those of the published server (API.md of ACE-Step 1.5). Ours differs on purpose
 where that leaves its users waiting: an unknown id has failed, a failure says why, a refused task leaves no ghost.
-Our own routes: `/v1/cancel`, `/v1/tasks`, `/v1/events` (server-sent events), `/openapi.json`.
+Our own routes: `/v1/cancel`, `/v1/tasks`, `/v1/events` (server-sent events), `/v1/latent`, `/v1/scores`, `/openapi.json`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
+import math
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +23,22 @@ from tornado.web import RequestHandler
 
 from acestep_lab.errors import LabError, RecipeError, shown
 from acestep_lab.jobs.client import Client
-from acestep_lab.serve import rest_verbs
+from acestep_lab.serve import rest_adapters, rest_verbs
 from acestep_lab.serve.api_chat import ChatCompletions, OpenAiHandler
 from acestep_lab.serve.api_handler import ApiHandler, Refused
 from acestep_lab.serve.openapi import document
-from acestep_lab.serve.rest_fields import read_request, task_ids
+from acestep_lab.serve.rest_events import OFTEN, SMALL, NoPicture, state_of
+from acestep_lab.serve.rest_fields import SCORE_SCALE, read_request, task_ids
 from acestep_lab.serve.rest_tasks import RestTask
+from acestep_lab.serve.rest_training import TRAINING, NoTraining
 from acestep_lab.serve.sound_urls import byte_range
 
 MOST_LISTENERS = 200
 """Clients that may listen to events at once."""
 HEARTBEAT = 15.0
 """Seconds of silence after which a listener is told that the connection still stands."""
+PICTURE_EVERY = 0.25
+"""Seconds between two pictures of one task that are sent to one listener."""
 _PIECE = 2**18
 
 
@@ -214,19 +222,12 @@ class Tasks(ApiHandler):
         self.answer([state_of(task) for task in self.door.tasks.tasks(self.owner)])
 
 
-def state_of(task: RestTask) -> dict[str, Any]:
-    """How a task stands, in a few plain values; `eta` in seconds, null while nothing is known."""
-    run = task.run
-    eta = None if run is None or task.over else run.eta
-    steps = getattr(run, "steps", None) if run is not None else None
-    return {
-        "task_id": task.id, "state": task.state, "stage": task.stage, "progress": task.fraction, "create_time": task.created,
-        "eta": None if eta is None else round(eta, 2), "step": len(steps) if steps else 0,
-    }  # fmt: skip
-
-
 class Events(ApiHandler):
-    """Server-sent events of the asker's tasks (all, or `?task_id=`): one `task` event whenever one of them changes."""
+    """Server-sent events of the asker's tasks (all, or `?task_id=`): a `task` whenever one of them has changed, with
+    `?latents=1` a `latent` with a picture of the newest step, and an `end` after the last of a single task.
+
+    `Last-Event-ID` says where to go on: only what changed since is told.
+    """
 
     async def get(self) -> None:
         only = self.get_query_argument("task_id", "")
@@ -235,53 +236,212 @@ class Events(ApiHandler):
         listeners = self.door.listeners
         if len(listeners) >= MOST_LISTENERS:
             raise Refused(503, f"{MOST_LISTENERS} clients listen already; ask /query_result instead.")
-        loop, changed = asyncio.get_running_loop(), asyncio.Event()
-
-        def wake(run: object, event: object) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(changed.set)
-
-        stop = self.door.session.jobs.subscribe(wake, self.owner)
+        heard = self.request.headers.get("Last-Event-ID", "") or self.get_query_argument("last_event_id", "")
+        number, ended = self.door.feed.number_of(heard)
+        if only and ended:
+            self.set_status(204)  # which tells a browser not to ask again
+            return
+        news = _News(asyncio.get_running_loop())
+        stop = self.door.feed.listen(self.owner, news.wake)
         listeners.add(self)
         try:
-            await self._tell(only, changed)
+            await self._tell(only, number, news)
         except StreamClosedError:  # whoever listened has gone
             pass
         finally:
             listeners.discard(self)
             stop()
 
-    async def _tell(self, only: str, changed: asyncio.Event) -> None:
+    async def _tell(self, only: str, number: int, news: _News) -> None:
+        """Tell until the task is over, or whoever listens has gone."""
         self.set_header("Content-Type", "text/event-stream; charset=utf-8")
         self.set_header("X-Accel-Buffering", "no")
-        told: dict[str, str] = {}
-        quiet = 0.0
+        self.write("retry: 1000\n\n")
         await self.flush()
+        sees, quiet = rest_verbs.is_on(self.get_query_argument("latents", "")), 0.0
+        seen: dict[str, _Seen] = {}
+        last = "{}"
         while True:
-            tasks = [one for one in self.door.tasks.tasks(self.owner) if not only or one.id == only]
-            for task in reversed(tasks):
-                text = json.dumps(state_of(task), ensure_ascii=False)
-                if told.get(task.id) != text:
-                    told[task.id], quiet = text, 0.0
-                    self.write(f"event: task\ndata: {text}\n\n")
+            told = self.door.feed.since(number, self.owner, only)
+            for one in told:
+                number, last, quiet = one.number, one.text, 0.0
+                self.write(f"id: {self.door.feed.id_of(number)}\nevent: task\ndata: {one.text}\n\n")
+            if sees and await self._show(only, seen):
+                quiet = 0.0
             if quiet >= HEARTBEAT:
                 self.write(": still here\n\n")
                 quiet = 0.0
             await self.flush()
-            if only and tasks and tasks[0].over:
+            if only and self._is_over(only) and not self.door.feed.since(number, self.owner, only):
+                self.write(f"id: {self.door.feed.id_of(number, last=True)}\nevent: end\ndata: {last}\n\n")
                 return
-            changed.clear()
-            quiet += await _wait(changed, 0.5)
+            quiet += await news.wait(min(0.5, HEARTBEAT))
+
+    def _is_over(self, id: str) -> bool:
+        task = self.door.tasks.find(id, self.owner)
+        return task is None or task.over
+
+    async def _show(self, only: str, seen: dict[str, _Seen]) -> bool:
+        """Write pictures of what is rendered now, of each task a few a second; whether there were any."""
+        wrote = False
+        for task in self.door.tasks.tasks(self.owner):
+            if task.over or (only and task.id != only):
+                continue
+            at, now = task.reached, time.monotonic()
+            before = seen.get(task.id, _Seen())
+            if not at["step"] or (at["song"], at["step"]) == before.place or now - before.when < PICTURE_EVERY:
+                continue
+            seen[task.id] = _Seen((at["song"], at["step"]), now)
+            with contextlib.suppress(NoPicture):  # it has ended meanwhile, or cannot be seen
+                picture = await self.work(self.door.pictures.draw, task, None, None, SMALL)
+                png = base64.b64encode(picture.png).decode()
+                told = {
+                    "task_id": task.id,
+                    "step": picture.step,
+                    "steps": at["steps"],
+                    "song": picture.song,
+                    "png": png,
+                }
+                self.write(f"event: latent\ndata: {json.dumps(told)}\n\n")
+                wrote = True
+        return wrote
 
 
-async def _wait(changed: asyncio.Event, seconds: float) -> float:
-    """Wait for a change, at most so long; gives how long at most. What comes together is told together."""
-    try:
-        await asyncio.wait_for(changed.wait(), seconds)
-    except TimeoutError:
-        return seconds
-    await asyncio.sleep(0.02)
-    return 0.0
+@dataclass(frozen=True)
+class _Seen:
+    """Which step of a task a listener was shown last, and when."""
+
+    place: tuple[int, int] = (0, 0)
+    when: float = -math.inf
+
+
+class _News:
+    """What wakes one listener, from whatever thread; what comes together wakes it once."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop, self._changed, self._woken = loop, asyncio.Event(), False
+
+    def wake(self) -> None:
+        """Something may have changed."""
+        if not self._woken:
+            self._woken = True
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._changed.set)
+
+    async def wait(self, seconds: float) -> float:
+        """Wait for a change, at most so long; gives how long at most. What comes together is told together."""
+        try:
+            await asyncio.wait_for(self._changed.wait(), seconds)
+        except TimeoutError:
+            return seconds
+        await asyncio.sleep(OFTEN)
+        self._changed.clear()
+        self._woken = False
+        return 0.0
+
+
+class Latent(ApiHandler):
+    """A picture of a step of a task that is being rendered: `task_id`, and perhaps `step` (from 1) and `song` (from 0)."""
+
+    async def get(self) -> None:
+        task = self.door.tasks.find(self.get_query_argument("task_id", ""), self.owner)
+        if task is None:
+            raise Refused(404, "There is no such task of yours.")
+        step, song = self._whole("step"), self._whole("song")
+        picture = await self.work(self.door.pictures.draw, task, step, song)
+        self.set_header("Content-Type", "image/png")
+        self.finish(picture.png)
+
+    def _whole(self, name: str) -> int | None:
+        value = self.get_query_argument(name, "")
+        if value and not (value.isascii() and value.isdigit() and len(value) < 10):
+            raise Refused(400, f"{name} is a whole number, not {shown(value)}.")
+        return int(value) if value else None
+
+
+class Scores(ApiHandler):
+    """How well a task's songs agree with their plans: `task_id`, and perhaps `scale`; found out when it is asked."""
+
+    async def get(self) -> None:
+        scale = self.get_query_argument("scale", "") or str(SCORE_SCALE)
+        try:
+            asked = float(scale)
+        except ValueError:
+            asked = math.nan
+        if not 0 < asked < 1e6:
+            raise Refused(400, f"scale is a number above 0, such as {SCORE_SCALE}, not {shown(scale)}.")
+        found = await self.work(self.door.tasks.scores, self.get_query_argument("task_id", ""), self.owner, asked)
+        if found is None:
+            raise Refused(404, "There is no such task of yours.")
+        self.answer(found)
+
+
+class LoraLoad(ApiHandler):
+    """Load an adapter for the asker alone; what fails is HTTP 400."""
+
+    takes_files = True
+
+    async def post(self) -> None:
+        body = self.read_body()
+        files = [one.path for one in body.files.values()]
+        sent = files[0] if files else None
+        try:
+            if len(files) > 1:
+                raise Refused(400, "Send one adapter at a time.")
+            done = await self.work(rest_adapters.load, self.door.tasks.adapters, body.fields, sent, self.owner)
+        except BaseException:
+            body.forget()
+            raise
+        self.answer(done)
+
+
+class LoraUnload(ApiHandler):
+    """Take the asker's adapters off; what fails is HTTP 400."""
+
+    async def post(self) -> None:
+        self.read_body()
+        self.answer(await self.work(rest_adapters.unload, self.door.tasks.adapters, self.owner))
+
+
+class LoraStatus(ApiHandler):
+    """Which adapters the asker's next task sounds with."""
+
+    async def get(self) -> None:
+        self.answer(await self.work(self.door.tasks.adapters.status, self.owner))
+
+
+class LoraToggle(_Asked):
+    """Switch the asker's adapters off, and on again; what fails is a code in the envelope."""
+
+    def _ask(self) -> dict[str, Any]:
+        return rest_adapters.toggle(self.door.tasks.adapters, self.body.fields, self.owner)
+
+
+class LoraScale(_Asked):
+    """Give one of the asker's adapters another strength; what fails is a code in the envelope."""
+
+    def _ask(self) -> dict[str, Any]:
+        return rest_adapters.scale(self.door.tasks.adapters, self.body.fields, self.owner)
+
+
+class Reinitialize(_Asked):
+    """Have the models read anew (the host)."""
+
+    def _ask(self) -> dict[str, Any]:
+        return rest_verbs.reinitialize(self.door.session, self.owner)
+
+
+class Training(ApiHandler):
+    """The routes of data sets and training: refused in a sentence."""
+
+    def get(self, *_: str) -> None:
+        raise NoTraining
+
+    def post(self, *_: str) -> None:
+        self.read_body()
+        raise NoTraining
+
+    put = post
 
 
 class OpenApi(ApiHandler):
@@ -312,6 +472,15 @@ ROUTES: dict[str, type[RequestHandler]] = {
     "/v1/cancel": Cancel,
     "/v1/tasks": Tasks,
     "/v1/events": Events,
+    "/v1/latent": Latent,
+    "/v1/scores": Scores,
+    "/v1/lora/load": LoraLoad,
+    "/v1/lora/unload": LoraUnload,
+    "/v1/lora/status": LoraStatus,
+    "/v1/lora/toggle": LoraToggle,
+    "/v1/lora/scale": LoraScale,
+    "/v1/reinitialize": Reinitialize,
+    **dict.fromkeys((path for _, path, _ in TRAINING), Training),
     "/openapi.json": OpenApi,
 }
 """Every route by its path, `{id}` for the rest of it; `openapi.py` describes the same ones, which a test holds it to."""

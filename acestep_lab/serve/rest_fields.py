@@ -81,8 +81,19 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "analysis_only": ("analysis_only", "analysisOnly"),
     "full_analysis_only": ("full_analysis_only", "fullAnalysisOnly"),
     "extract_codes_only": ("extract_codes_only", "extractCodesOnly"),
+    "get_scores": ("get_scores", "getScores"),
+    "score_scale": ("score_scale", "scoreScale"),
 }  # fmt: skip
 """Each field with the names it goes by, the first that is given counts; camelCase only where clients write it so."""
+WITHOUT_EFFECT: Mapping[str, str] = {
+    "lm_model_path": "the planner is chosen with the checkpoint, by /v1/init",
+    "lm_backend": "the planner has one way of running",
+    "allow_lm_batch": "what can be planned together is",
+    "constrained_decoding": "the planner's answers are always held to their form",
+    "eta": "APG has one, which is its own",
+    "momentum": "APG has one, which is its own",
+}
+"""Fields that clients send, are understood, and change nothing here, with the reason."""
 METAS = ("metas", "meta", "metadata", "user_metadata", "userMetadata")
 """Where a body keeps metadata; the first of them that is there counts."""
 SOURCE_FILES, REFERENCE_FILES = ("src_audio", "ctx_audio"), ("reference_audio", "ref_audio")
@@ -93,6 +104,8 @@ FORMATS = {
 }  # fmt: skip
 """Kinds of sound files as clients write them, and as they are called here."""
 DEFAULT_BATCH, MOST_BATCH = 2, 8
+SCORE_SCALE = 0.1
+"""How sensitive the scores of words are, the smaller the more."""
 MOST_IDS = 1000
 """Tasks asked about in one request."""
 FRAMES_PER_SECOND, USUAL_CROSSFADE = 25.0, 10
@@ -126,6 +139,8 @@ class RenderRequest:
     """Files that came with the request; they go when its task ends."""
     asked: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Metadata as asked for, by the names of results: bpm, duration, keyscale, timesignature."""
+    scale: float | None = None
+    """How sensitive the scores of its songs are; None: none are asked for."""
 
     @property
     def needs_planner(self) -> bool:
@@ -239,6 +254,7 @@ class _Body:
             lyrics=self.text("lyrics"),
             uploads=tuple(self.uploads.values()),
             asked=self._asked(),
+            scale=(self.positive("score_scale") or SCORE_SCALE) if self.truth("get_scores") else None,
         )
 
     def _work(self) -> str:

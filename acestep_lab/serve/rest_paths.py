@@ -15,6 +15,7 @@ from pathlib import Path
 
 from acestep_lab.errors import LabError, RecipeError, shown
 from acestep_lab.files import NO_CHARACTER
+from acestep_lab.settings import VARIABLES
 from acestep_lab.takes.ids import is_id
 
 UPLOADS, RESULTS = "uploads", "results"
@@ -43,11 +44,26 @@ class MissingSound(LabError):
     status = 404
 
 
+def default_adapters() -> Path:
+    """Where adapters lie unless told otherwise: `ACESTEP_LAB_ADAPTERS`, or this user's data folder."""
+    from platformdirs import user_data_path
+
+    return Path(VARIABLES.get("ACESTEP_LAB_ADAPTERS") or user_data_path("acestep_lab") / "adapters")
+
+
 class SoundPlaces:
     """The folders of one door: people's uploads and results in `folder`, and the library beside it."""
 
-    def __init__(self, folder: str | os.PathLike[str], library: str | os.PathLike[str] | None, sees: Sees) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        library: str | os.PathLike[str] | None,
+        sees: Sees,
+        adapters: str | os.PathLike[str] | None = None,
+    ) -> None:
+        """`adapters` is the folder of adapters; None: the one that is set, or `adapters` in this user's data folder."""
         self.folder = Path(folder).resolve()
+        self.adapters = (default_adapters() if adapters is None else Path(adapters)).expanduser().resolve()
         self._library = None if library is None else Path(library).resolve()
         self._sees = sees
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -83,6 +99,21 @@ class SoundPlaces:
             raise RecipeError(f"There is no file {shown(text)} on the server's machine; send the sound as an upload.")
         return str(path)
 
+    def adapter(self, text: str, owner: str) -> str:
+        """The real path of an adapter, a file or a folder: in the folder of adapters, or among what its owner sent; the host's
+        also in the library and in the system's temp folder. RecipeError for one that is not there or lies elsewhere.
+        """
+        named = None if Path(text).is_absolute() else self._resolved(text, owner, self.adapters)
+        path = named if named is not None and named.exists() else self._resolved(text, owner)
+        if path is None or not (path.is_relative_to(self.adapters) or self._may_start_from(path, owner)):
+            raise RecipeError(
+                f"The adapter {shown(text)} lies outside the folders this server reads: put it into the folder of adapters "
+                "(ACESTEP_LAB_ADAPTERS) and name it from there, or send the file."
+            )
+        if not path.exists():
+            raise RecipeError(f"There is no adapter {shown(text)} in the folder of adapters (ACESTEP_LAB_ADAPTERS).")
+        return str(path)
+
     def sound(self, text: str, owner: str) -> Path:
         """The file that `/v1/audio` hands out; ForbiddenSound outside somebody's results and library, MissingSound where none is."""
         path = self._resolved(text, owner)
@@ -106,14 +137,16 @@ class SoundPlaces:
         own.mkdir(parents=True, exist_ok=True, mode=0o700)
         return own
 
-    def _resolved(self, text: str, owner: str) -> Path | None:
-        """The real path of what is written; None for what is no path. One without a root starts at the owner's uploads."""
+    def _resolved(self, text: str, owner: str, base: Path | None = None) -> Path | None:
+        """The real path of what is written; None for what is no path. One without a root starts at `base`, or the owner's uploads."""
         if not text.strip() or len(text) > MOST_PATH or NO_CHARACTER.search(text):
             return None
         try:
-            return (self.uploads(owner) / text).resolve()
-        except (OSError, RuntimeError, ValueError):  # links in a circle, a name too long
+            path = ((self.uploads(owner) if base is None else base) / text).resolve()
+            path.exists()  # which is where the system says that it has no such names
+        except (OSError, RuntimeError, ValueError):  # links in a circle, a name too long, a folder that is closed to us
             return None
+        return path
 
     def _may_start_from(self, path: Path, owner: str) -> bool:
         if path.is_relative_to(self.folder):  # which may lie in the temp folder itself

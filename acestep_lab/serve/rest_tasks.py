@@ -16,7 +16,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,12 +31,16 @@ from acestep_lab.jobs.queue import MOST_WAITING
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import Source
+from acestep_lab.serve.rest_adapters import ClientAdapters, Examine, examined
 from acestep_lab.serve.rest_fields import Place, RenderRequest
 from acestep_lab.serve.rest_paths import MEDIA, SoundPlaces
+from acestep_lab.serve.rest_scores import scores_of, untimed
+from acestep_lab.serve.rest_verbs import planner_of
 from acestep_lab.session_like import SessionLike
 from acestep_lab.takes.ids import is_id
 from acestep_lab.takes.take import Take
 from acestep_lab.ui.backend import Backend, backend_of
+from acestep_lab.ui.listeners import Listeners
 
 MOST_QUEUED = 200
 """Tasks that wait; another is refused (HTTP 429)."""
@@ -68,6 +72,13 @@ class QueueFull(LabError):
     status = 429
 
 
+class NotDone(LabError):
+    """Something was asked of a task that has to be over first (HTTP 409)."""
+
+    code = "NOT_DONE"
+    status = 409
+
+
 class DoorClosed(LabError):
     """The door takes no more tasks (HTTP 503)."""
 
@@ -84,6 +95,8 @@ class RestTask:
     client: Client
     created: float
     """Seconds since 1970."""
+    adapters: tuple[tuple[str, float], ...] | None = None
+    """Those its client had on when it asked; None: those of the session."""
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     state: str = QUEUED
     doing: str = "queued"
@@ -92,7 +105,7 @@ class RestTask:
     """The render, while there is one."""
     error: str = ""
     items: list[dict[str, Any]] = field(default_factory=list)
-    """What `/query_result` says of each song once the task is over."""
+    """What `/query_result` says of each song once the task is over; of one that was stopped or failed, of those that exist."""
     files: list[Path] = field(default_factory=list)
     began: float = 0.0
     ended: float = 0.0
@@ -101,6 +114,8 @@ class RestTask:
     """What it failed by."""
     waiters: list[Callable[[], None]] = field(default_factory=list)
     """Called once it is over."""
+    last: dict[str, int] = field(default_factory=lambda: {"step": 0, "steps": 0, "song": 0, "songs": 0})
+    """What `reached` was when it ended."""
 
     @property
     def over(self) -> bool:
@@ -112,6 +127,16 @@ class RestTask:
         """How much is done, 0 to 1; the files are written in the last hundredth."""
         run = self.run
         return 1.0 if self.state == DONE else 0.0 if run is None else round(0.99 * run.fraction, 4)
+
+    @property
+    def reached(self) -> dict[str, int]:
+        """The step it has reached, counted from 1 (0: none yet), of how many, and the song it is of, counted from 0, of how many."""
+        run = self.run
+        if run is None:
+            return self.last
+        newest = run.steps[-1] if run.steps else None
+        step, steps, song = (newest.index + 1, newest.steps, newest.item) if newest else (0, 0, 0)
+        return {"step": step, "steps": steps, "song": song, "songs": len(run.recipes)}
 
     @property
     def stage(self) -> str:
@@ -139,10 +164,15 @@ class RestTasks:
         most_queued: int = MOST_QUEUED,
         most_age: float = MOST_AGE,
         most_bytes: int = MOST_BYTES,
+        adapters: str | os.PathLike[str] | None = None,
+        examine: Examine = examined,
     ) -> None:
+        """`adapters` is the folder they are loaded from (None: the one that is set), `examine` what looks at one."""
         self.session = session
         self.backend: Backend = backend_of(session)
-        self.places = SoundPlaces(folder, getattr(session.library, "folder", None), self._sees)
+        self.places = SoundPlaces(folder, getattr(session.library, "folder", None), self._sees, adapters)
+        self.adapters = ClientAdapters(session, self.places.adapter, examine)
+        self._changed = Listeners()
         self._clock, self._most_queued = clock, most_queued
         self._most_age, self._most_bytes = most_age, most_bytes
         self._tasks: dict[str, RestTask] = {}
@@ -157,6 +187,12 @@ class RestTasks:
         """What a source that somebody's request names becomes; for `read_request`."""
         return lambda text: self.places.source(text, owner)
 
+    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener()` whenever a task begins, goes on to something else or ends, on whatever thread; returns the way
+        to stop that. How far a render is, the session's queue tells.
+        """
+        return self._changed.add(listener)
+
     def _sees(self, id: str, owner: str) -> bool:
         return owner in self.backend.takes.owners.holders(id)
 
@@ -164,7 +200,7 @@ class RestTasks:
 
     def begin(self, request: RenderRequest, owner: str = "", address: str = "") -> RestTask:
         """Take a task on and return at once; QueueFull where too many wait, DoorClosed after `close`."""
-        task = RestTask(request, owner, Client(owner, address), self._clock())
+        task = RestTask(request, owner, Client(owner, address), self._clock(), self.adapters.wanted(owner))
         with self._lock:
             if refused := self._refusal():
                 _remove(request.uploads)
@@ -173,6 +209,7 @@ class RestTasks:
             self._tasks[task.id] = task
             self._waiting.append(task)
             self._pool.submit(self._work)
+        self._changed.tell()
         return task
 
     def _refusal(self) -> LabError | None:
@@ -264,6 +301,7 @@ class RestTasks:
             task = min(self._waiting, key=lambda one: busy.count(one.owner))
             self._waiting.remove(task)
             task.state, task.doing, task.began = RUNNING, "running", self._clock()
+        self._changed.tell()
         try:
             items = self._items(task)
             with self._lock:
@@ -281,7 +319,7 @@ class RestTasks:
 
     def _end(self, task: RestTask, state: str, error: str = "", problem: BaseException | None = None) -> None:
         with self._lock:
-            task.problem = problem
+            task.problem, task.last = problem, task.reached
             task.error, task.doing, task.ended, task.run = error, state, self._clock(), None
             task.state = state
             if state == DONE:
@@ -289,6 +327,12 @@ class RestTasks:
             waiters, task.waiters = task.waiters, []
         for call in waiters:
             call()
+        self._changed.tell()
+
+    def _do(self, task: RestTask, what: str) -> None:
+        """Go over to something else, and tell."""
+        task.doing = what
+        self._changed.tell()
 
     def _items(self, task: RestTask) -> list[dict[str, Any]]:
         """Everything a task makes, as its results say it."""
@@ -307,13 +351,48 @@ class RestTasks:
         recipes = [self._ready(one, task) for one in self._written_out(task)]
         self._wait_for_room(task)
         self._check(task)
-        task.run = run = self.backend.start(recipes, owner=task.owner, address=task.client.address)
+        more: dict[str, Any] = {"adapters": task.adapters} if self._wears(task) else {}
+        task.run = run = self.backend.start(recipes, owner=task.owner, address=task.client.address, **more)
         if task.stopping:
             run.stop()
-        takes = run.takes()
-        task.doing = "writing files"
-        seeds = ",".join(str(take.recipe.seed) for take in takes)
-        return [self._song(task, place, take, seeds) for place, take in enumerate(takes)]
+        try:
+            run.takes()
+        except Exception:
+            task.items = self._songs(task, run.made)  # what there is of it by then
+            raise
+        self._do(task, "writing files")
+        task.items = songs = self._songs(task, run.made)  # they are there, whatever becomes of their scores
+        if task.request.scale is not None:
+            self._do(task, "scoring")
+            for item, take in zip(songs, run.made.values(), strict=True):
+                item["scores"] = self._scores(task, take, task.request.scale)
+        return songs
+
+    def _wears(self, task: RestTask) -> bool:
+        """Whether the task is made with its client's own adapters: not by a checkpoint that takes none."""
+        checkpoint = task.request.model or self.session.name
+        return task.adapters is not None and self.session.capabilities_of(checkpoint).attaches
+
+    def _scores(self, task: RestTask, take: Take, scale: float) -> dict[str, Any]:
+        return self.backend.ask(task.client, lambda: scores_of(self.session, take, scale))
+
+    def scores(self, id: str, owner: str, scale: float) -> list[dict[str, Any]] | None:
+        """The scores of a task's songs, found now; they are in its results from now on. None for an unknown task, NotDone
+        for one that is not over. Waits for the planner.
+        """
+        task = self.find(id, owner)
+        if task is None:
+            return None
+        if not task.over:
+            raise NotDone("The task is not over yet; ask for its scores once it is.")
+        found = []
+        for item in task.items:
+            if "take_id" in item:
+                take = self.backend.takes.take(item["take_id"], owner)
+                client = Client(owner, task.client.address)  # the task's own may have been stopped
+                item["scores"] = self.backend.ask(client, lambda: scores_of(self.session, take, scale))  # noqa: B023
+                found.append({"take_id": item["take_id"], "file": item["file"], **item["scores"]})
+        return found
 
     def _written_out(self, task: RestTask) -> list[Recipe]:
         """The recipes with the words the planner wrote for them, where it was asked to."""
@@ -322,7 +401,7 @@ class RestTasks:
         first = recipes[0]
         if not request.sketch and not request.polish:
             return recipes
-        task.doing = "planning"
+        self._do(task, "planning")
         plan = self._ask(task, lambda: self._words(request, first))
         return [plan.resolve(one, words=True) for one in recipes]
 
@@ -372,16 +451,26 @@ class RestTasks:
 
     # -- results
 
+    def _songs(self, task: RestTask, made: Mapping[int, Take]) -> list[dict[str, Any]]:
+        """An item for each take, by its place, with its file written."""
+        seeds = ",".join(str(take.recipe.seed) for take in made.values())
+        return [self._song(task, place, take, seeds) for place, take in made.items()]
+
     def _song(self, task: RestTask, place: int, take: Take, seeds: str) -> dict[str, Any]:
         file = self._write(task, place, take.audio)
-        recipe, url = take.recipe, address_of(file)
+        recipe, url, checkpoint = take.recipe, address_of(file), _checkpoint_of(take, self.session)
         return _item(task) | {
             "file": url, "url": url, "status": 1, "prompt": recipe.caption, "lyrics": recipe.lyrics,
             "metas": _metas(recipe, take.seconds, task.request, take.plan), "seed_value": seeds,
-            "generation_info": _info(take), "lm_model": "", "dit_model": _checkpoint_of(take, self.session),
+            "generation_info": _info(take), "lm_model": self._planner(checkpoint), "dit_model": checkpoint,
             "progress": 1.0, "stage": DONE, "take_id": take.id, "seed": recipe.seed, "language": recipe.language,
+            "scores": None, **untimed(recipe.lyrics),
             **(_codes(take.plan.codes) if take.plan is not None and take.plan.codes else {}),
         }  # fmt: skip
+
+    def _planner(self, checkpoint: str) -> str:
+        """What the planner of a take's checkpoint is called; "" where there is none, or the checkpoint is closed by now."""
+        return planner_of(self.session, checkpoint) if checkpoint in self.session.checkpoints else ""
 
     def _write(self, task: RestTask, place: int, audio: Audio) -> Path:
         """Write a song as the format that was asked for; what is above full scale is turned down, for all clients read alike."""
@@ -394,7 +483,7 @@ class RestTasks:
     def _analysis(self, task: RestTask) -> dict[str, Any]:
         """The one item of a task that makes no sound."""
         request, session = task.request, self.session
-        task.doing = "listening" if request.source else "planning"
+        self._do(task, "listening" if request.source else "planning")
         sound = None if request.source is None else self._sound(request.source, task.owner)
         codes: tuple[int, ...] = ()
         if sound is not None and request.work in ("codes", "full_analysis"):
@@ -412,6 +501,8 @@ class RestTasks:
     def _sweep(self) -> None:
         """Forget what is over and old, and the oldest results where all together are too large."""
         now = self._clock()
+        under_way = [task for task in self._tasks.values() if not task.over]
+        self.adapters.sweep({place for task in under_way for place, _ in task.adapters or ()})
         over = sorted((task for task in self._tasks.values() if task.over), key=lambda task: task.ended)
         sizes = {task.id: sum(_size(file) for file in task.files) for task in over}
         held = sum(sizes.values())
@@ -443,7 +534,9 @@ def _entry(id: str, task: RestTask | None) -> dict[str, Any]:
     if state == DONE:
         items = task.items
     else:
-        items = [_item(task) | ({"error": task.error, "status_message": task.error} if task.over else {})]
+        why = {"error": task.error, "status_message": task.error} if task.over else {}
+        made = task.items if task.over else []
+        items = [one | {"status": STATUS[state], "stage": FAILED} | why for one in made] or [_item(task) | why]
     text = json.dumps(items, ensure_ascii=False)
     return {"task_id": id, "status": STATUS[state], "result": text, "progress_text": task.error or task.stage}
 
@@ -487,7 +580,9 @@ def _codes(codes: Sequence[int]) -> dict[str, Any]:
 def _info(take: Take) -> str:
     """What a person is told of how a song was made."""
     steps = getattr(take.recipe.sampling, "steps", None)
-    return f"{take.seconds:.1f} s of music, seed {take.recipe.seed}" + (f", {steps} steps" if steps else "")
+    worn = take.made_with.get("adapters")
+    said = f"{take.seconds:.1f} s of music, seed {take.recipe.seed}" + (f", {steps} steps" if steps else "")
+    return said + (f", adapters: {', '.join(map(str, worn))}" if isinstance(worn, Mapping) and worn else "")
 
 
 def _checkpoint_of(take: Take, session: SessionLike) -> str:

@@ -78,29 +78,55 @@ def inventory(session: SessionLike) -> dict[str, Any]:
         tasks = session.capabilities_of(name).tasks
         can = [wire for task, wire in _TASK_NAMES.items() if task in tasks]
         rows.append({"name": name, "is_default": name == session.name, "is_loaded": True, "supported_task_types": can})
-    planner = f"{session.name} planner" if session.has_planner else None
-    lm_models = [{"name": planner, "is_loaded": True}] if planner else []
+    planner = planner_of(session, session.name)
+    planners = dict.fromkeys(filter(None, (planner_of(session, name) for name in _in_order(session))))
     return {
-        "models": rows, "default_model": session.name, "lm_models": lm_models, "loaded_lm_model": planner,
-        "llm_initialized": session.has_planner,
+        "models": rows, "default_model": session.name, "loaded_lm_model": planner or None,
+        "lm_models": [{"name": name, "is_loaded": True} for name in planners], "llm_initialized": bool(planner),
     }  # fmt: skip
 
 
+def planner_of(session: SessionLike, checkpoint: str) -> str:
+    """What the planner of an open checkpoint is called; "" where it has none, or this machine no room for it."""
+    if not session.has_planner_of(checkpoint):
+        return ""
+    return session.capabilities_of(checkpoint).planner or f"{checkpoint}-lm"
+
+
 def init(session: SessionLike, fields: Fields, owner: str = "") -> dict[str, Any]:
-    """Make another checkpoint the one in use: for the host, since it moves what is in memory for everybody."""
+    """Make another checkpoint the one in use: for the host, since it moves what is in memory for everybody.
+
+    Checkpoints go by their names here and are as many as fit: a `slot` (1 to 3) is told back, and no more.
+    """
     if owner:
         raise HostOnly("Only the host's key can change the checkpoint everybody uses.")
     wanted = text_of(fields, "model", "model_name").removeprefix("acestep/") or session.name
     planner = text_of(fields, "lm_model_path") or None
     if wanted not in session.checkpoints and any(mark in wanted for mark in "/\\~"):
         raise RecipeError("A model is named as the inventory names it; a path is opened on the machine itself.")
+    if wanted in session.checkpoints and planner in (None, planner_of(session, wanted)):
+        planner = None  # the one it has
+    slot = fields.get("slot")
+    asked = 1 if slot is None else checks.whole("A slot", _whole(slot), 1, 3)
     session.use(wanted) if planner is None else session.use(wanted, planner)
     found = inventory(session)
+    lacks = is_on(fields.get("init_llm")) and not session.has_planner
     return {
-        "message": f"{session.name} is in use", "slot": 1, "loaded_model": session.name,
+        "message": f"{session.name} is in use" + (", which has no planner (LM)" if lacks else ""), "slot": asked, "loaded_model": session.name,
         "loaded_lm_model": found["loaded_lm_model"], "models": found["models"], "lm_models": found["lm_models"],
         "llm_initialized": found["llm_initialized"],
     }  # fmt: skip
+
+
+def reinitialize(session: SessionLike, owner: str = "") -> dict[str, Any]:
+    """Give the memory of all models back, so that they are read anew from the disk when they are next needed; for the host."""
+    if owner:
+        raise HostOnly("Only the host's key can have the models read anew.")
+    free = getattr(session, "free", None)
+    if free is None:
+        raise LabError("This session does not hold its models itself; have them read anew where it does.")
+    free()
+    return {"message": "The models are read anew when they are next needed.", "reloaded": list(session.checkpoints)}
 
 
 def _seed(fields: Fields) -> int:

@@ -100,6 +100,7 @@ class Ace15Engine:
             licence=row.licence,
             plans=self.checkpoint.has_lm,
             takes_lm=True,
+            planner=self.checkpoint.lm_name,
             previews=True,
             attaches=True,
             codes="codes" in self.checkpoint.components,
