@@ -4,6 +4,7 @@ The package, room by room; imports point down this list, never up::
 
     errors      what can go wrong, as sentences
     files       files and texts from outside, read at one boundary
+    upstairs    what a room asks for that lies above it, by name
     prompt/     what a musician says: Recipe, tasks, Region, lyrics; no torch
     audio/      sound as a value: Audio, files, resampling, loudness, splicing
     diffusion/  the mathematics that flow models share: schedules, solvers, guidance
@@ -45,6 +46,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from acestep_lab import upstairs
 from acestep_lab.ui import formatters
 
 if TYPE_CHECKING:
@@ -173,6 +175,9 @@ __all__ = [
     "load",
     "studio",
 ]
+
+
+upstairs.provide("serve", lambda: importlib.import_module("acestep_lab.serve.api_background").serve)
 
 
 def __getattr__(name: str) -> Any:

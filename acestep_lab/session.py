@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 
+from acestep_lab import upstairs
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Capabilities, Engine
 from acestep_lab.engines.opened import OpenEngines, asked_engine
@@ -72,10 +73,11 @@ class Session:
 
     @classmethod
     def open(
-        cls, checkpoint: Place = "pocket", tier: Tier | None = None, library: Library | Place | None = None,
+        cls, checkpoint: Place | None = None, tier: Tier | None = None, library: Library | Place | None = None,
         precision: str | Int8Mode = "auto", lm: Place | None = None, device: object = None, dtype: object = None,
     ) -> Self:  # fmt: skip
-        """Open a checkpoint: "pocket", a catalog name, a folder, or a hub id; no weights are read yet.
+        """Open a checkpoint: "pocket", a catalog name, a folder, or a hub id; no weights are read yet. Without a name it is what
+        ACESTEP_LAB_CHECKPOINT and ACESTEP_LAB_LM (or a file of settings) say, else the pocket; one that is named has its own planner.
 
         `precision="int8"` lets the DiT multiply whole numbers on a CPU, once a measurement in the first render has shown that
         it changes little and is quicker here. `lm` names another planner than the checkpoint's own: "0.6B", "1.7B", "4B", a
@@ -388,11 +390,12 @@ class Session:
         """Runs under way or waiting, as they will be done."""
         return self.jobs.waiting
 
-    def close(self) -> None:
-        """Stop what runs and waits, and end the worker thread; a session that nobody holds any more does so itself.
+    def serve(self, port: int | None = None, *, api: bool = True, studio: bool = True, **how: Any) -> Any:
+        """Serve the page and a REST door in the background; the card says where. `key`, `open`, `address`, `token`, `origins`."""
+        return upstairs.call("serve", self, port, api=api, studio=studio, **how)
 
-        As `with Session.open() as lab:` it is closed at the block's end.
-        """
+    def close(self) -> None:
+        """Stop what runs, waits and serves, and end the worker thread; a session nobody holds any more does so itself."""
         self.jobs.close()
 
     def __enter__(self) -> Self:

@@ -27,6 +27,8 @@ ON, OFF = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 MOST_BYTES = 1 << 20
 """A file of settings is smaller than this."""
 _OURS = "acestep_lab"  # our folder and file among those of others
+MOST = {"port": 65535, "count": 100_000, "seconds": 1_000_000}
+"""The kinds of setting that are whole numbers, each with the highest."""
 FEATURE = "ACESTEP_FEATURE_"
 """How the variables of feature flags begin; `features.py` reads them."""
 FEATURES = ("LORA_TRAINING", "API_TRAINING_ENDPOINTS", "ADVANCED_EDITING", "BATCH_GENERATION", "EXPERIMENTAL_SCORING")
@@ -38,7 +40,7 @@ class Setting:
 
     name: str
     variables: tuple[str, ...]
-    kind: str  # "text", "path", "flag", "gigabytes", "secret"
+    kind: str  # "text", "path", "flag", "gigabytes", "secret", "port", "count", "seconds"
     default: str  # as it is shown where nothing is set
     purpose: str
     choices: tuple[str, ...] = ()  # none: any
@@ -52,8 +54,8 @@ _CARD = "simulate a card of so many GB, or cap a real one"
 SETTINGS = (
     Setting("device", ("ACESTEP_DEVICE",), "text", "auto", "where the work runs", pattern=_DEVICES),
     Setting("dtype", ("ACESTEP_DTYPE",), "text", "auto", "what it computes in", _DTYPES),
-    Setting("checkpoint", ("ACESTEP_LAB_CHECKPOINT", "ACESTEP_CONFIG_PATH"), "text", "pocket", "what the studio opens"),
-    Setting("lm", ("ACESTEP_LAB_LM", "ACESTEP_LM_MODEL_PATH"), "text", "the checkpoint's own", "the studio's planner"),
+    Setting("checkpoint", ("ACESTEP_LAB_CHECKPOINT", "ACESTEP_CONFIG_PATH"), "text", "pocket", "what is opened"),
+    Setting("lm", ("ACESTEP_LAB_LM", "ACESTEP_LM_MODEL_PATH"), "text", "the checkpoint's own", "its planner"),
     Setting("takes", ("ACESTEP_LAB_TAKES",), "path", "this user's data folder", "where takes are kept"),
     Setting("adapters", ("ACESTEP_LAB_ADAPTERS",), "path", "this user's data folder", "adapters the REST door may load"),
     Setting(
@@ -67,27 +69,30 @@ SETTINGS = (
     Setting("origin", ("ACESTEP_LAB_ORIGIN",), "text", "none", "hosts by which a Jupyter server is known, with commas"),
     Setting("token", ("ACESTEP_LAB_TOKEN",), "secret", "none", "the word that visitors of the studio must know"),
     Setting("api_key", ("ACESTEP_API_KEY",), "secret", "none", "the key that clients of the REST door must send"),
+    Setting("api_host", ("ACESTEP_API_HOST",), "text", "127.0.0.1", "the address at which the REST door listens"),
+    Setting("api_port", ("ACESTEP_API_PORT",), "port", "8001, or the studio's own", "the port of the REST door"),
+    Setting("queue_maxsize", ("ACESTEP_QUEUE_MAXSIZE",), "count", "200", "how many tasks of the REST door may wait"),
+    Setting("generation_timeout", ("ACESTEP_GENERATION_TIMEOUT",), "seconds", "none", "how long one render of a door may take"),
+    Setting("tmpdir", ("ACESTEP_TMPDIR",), "path", "the system's", "where the REST door keeps uploads and results meanwhile"),
+    Setting("modelscope", ("MODELSCOPE_ENDPOINT",), "text", "https://modelscope.cn", "the address of that hub"),
 )  # fmt: skip
 """Everything something here honours, in the order in which the doctor lists it."""
 
 _PLANNED = "what stays on the card is worked out from its memory"
-_DOOR = "`acestep-lab api` takes --address and --port"
-_QUEUE = "runs wait in one queue; the REST door takes 200 tasks"
+_LAZY = "nothing loads before it is first asked for, and whoever wants no planner says thinking=False"
 NOT_NEEDED: Mapping[str, str] = {
-    **dict.fromkeys(("ACESTEP_API_HOST", "ACESTEP_API_PORT"), _DOOR),
     "ACESTEP_API_WORKERS": "one process serves everybody, with one copy of each model",
     **dict.fromkeys(("ACESTEP_CONFIG_PATH2", "ACESTEP_CONFIG_PATH3"), "`lab.use(name)` opens more checkpoints"),
     "ACESTEP_LM_BACKEND": "the planner has one way of running",
     "ACESTEP_LM_DEVICE": "the planner works where the model does",
     **dict.fromkeys(("ACESTEP_LM_OFFLOAD_TO_CPU", "ACESTEP_OFFLOAD_TO_CPU", "ACESTEP_OFFLOAD_DIT_TO_CPU"), _PLANNED),
     **dict.fromkeys(("ACESTEP_SAVE_MEMORY", "ACESTEP_BATCH_SIZE"), _PLANNED),
-    **dict.fromkeys(("ACESTEP_INIT_LLM", "ACESTEP_NO_INIT"), "models load when they are first asked for"),
+    **dict.fromkeys(("ACESTEP_INIT_LLM", "ACESTEP_NO_INIT"), _LAZY),
     "ACESTEP_USE_FLASH_ATTENTION": "torch picks the quickest exact attention",
     "ACESTEP_COMPILE_MODEL": "nothing is compiled before a run",
     "ACESTEP_GPU_MAPPING": "one device does the work; ACESTEP_DEVICE names it",
-    **dict.fromkeys(("ACESTEP_QUEUE_MAXSIZE", "ACESTEP_QUEUE_WORKERS", "ACESTEP_GENERATION_TIMEOUT"), _QUEUE),
+    "ACESTEP_QUEUE_WORKERS": "runs wait in one queue before one worker",
     **dict.fromkeys(("ACESTEP_AVG_JOB_SECONDS", "ACESTEP_AVG_WINDOW"), "how long a run takes is measured on this machine"),
-    "ACESTEP_TMPDIR": "takes go into their library; ACESTEP_LAB_TAKES moves it",
     "ACESTEP_CHECKPOINTS_DIR": "checkpoints are in Hugging Face's cache; HF_HOME moves it",
 }  # fmt: skip
 """Variables of the reference that are understood and need nothing here, each with the reason."""
@@ -156,6 +161,11 @@ class Settings:
         """What a setting is set to; None where nothing sets it."""
         return self.values[name].text
 
+    def number(self, name: str) -> int | None:
+        """What a port, a count or seconds are set to; None where nothing sets it."""
+        text = self.value(name)
+        return None if text is None else int(text)
+
 
 def _first(setting: Setting, sources: tuple[_Source, ...]) -> Value:
     """What the first place that knows a setting says of it, checked."""
@@ -168,19 +178,23 @@ def _first(setting: Setting, sources: tuple[_Source, ...]) -> Value:
 
 def _check(value: Value) -> None:
     """LabError where a value is none of those that can be; a secret is not quoted."""
-    setting, text = value.setting, (value.text or "").lower()
+    setting, text, told = value.setting, (value.text or "").lower(), shown(value.text)
     if setting.kind == "flag" and text not in (*ON, *OFF):
-        raise LabError(f"The setting {setting.name} is on or off, not {shown(value.text)}; {value.source} says so.")
+        raise LabError(f"The setting {setting.name} is on or off, not {told}; {value.source} says so.")
     if setting.kind == "gigabytes" and not _is_size(text):
+        raise LabError(f"The setting {setting.name} is a size in GB such as 8, not {told}; {value.source} says so.")
+    if (most := MOST.get(setting.kind)) and not _is_whole(text, most):
         raise LabError(
-            f"The setting {setting.name} is a size in GB such as 8, not {shown(value.text)}; {value.source} says so."
+            f"The setting {setting.name} is a whole number from 1 to {most}, not {told}; {value.source} says so."
         )
     fits = re.fullmatch(setting.pattern, text) if setting.pattern else not setting.choices or text in setting.choices
     if not fits:
         there = ", ".join(setting.choices) or "auto, cpu, cuda, cuda:1, mps or xpu"
-        raise LabError(
-            f"The setting {setting.name} is one of {there}, not {shown(value.text)}; {value.source} says so."
-        )
+        raise LabError(f"The setting {setting.name} is one of {there}, not {told}; {value.source} says so.")
+
+
+def _is_whole(text: str, highest: int) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 12 and 0 < int(text) <= highest
 
 
 def _is_size(text: str) -> bool:
@@ -255,6 +269,11 @@ def _unknown(source: _Source) -> Iterator[str]:
         near = difflib.get_close_matches(key, [*known, *_BY_NAME] if in_toml else known, 1)
         meant = f"; {near[0]} is probably meant" if near else ""
         yield f"{source.title} sets {shown(key)}, which nothing here knows{meant}."
+
+
+def planner(word: str) -> str:
+    """A planner by its short name: "acestep-5Hz-lm-0.6B" is "0.6B"; folders and hub ids stay."""
+    return word.removeprefix("acestep-5Hz-lm-")
 
 
 class _Variables(Mapping[str, str]):

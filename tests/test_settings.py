@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,6 +13,7 @@ from acestep_lab.cli import habits, main
 from acestep_lab.doctor import DeviceRequest, settings
 from acestep_lab.errors import LabError
 from acestep_lab.models.tiers import asked_device
+from acestep_lab.serve.api_door import DoorLimits
 from acestep_lab.settings import NOT_NEEDED, SETTINGS, VARIABLES, Settings
 
 
@@ -131,23 +134,38 @@ def test_no_variable_is_both_honoured_and_not_needed() -> None:
 
 def served(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> dict[str, object]:
     """What the studio would have been opened with."""
-    from contextlib import nullcontext
-
     asked: dict[str, object] = {}
-    monkeypatch.setattr(
-        "acestep_lab.cli.studio.open_session",
-        lambda checkpoint, **given: nullcontext(asked.update(given, checkpoint=checkpoint)),
-    )
+
+    class Opened(nullcontext):  # type: ignore[type-arg]
+        name, capabilities = "a stand-in", SimpleNamespace(licence="mit")
+
+    def opened(checkpoint: str, **given: object) -> Opened:
+        asked.update(given, checkpoint=checkpoint)
+        return Opened()
+
+    monkeypatch.setattr("acestep_lab.session.Session.open", opened)
     monkeypatch.setattr(
         "acestep_lab.serve.app.serve",
-        lambda lab, port, address, show, token, origin: asked.update(address=address, token=token),
+        lambda lab, port, address, show, token, origin, **door: asked.update(
+            port=port, address=address, token=token, **door
+        ),
+    )
+    monkeypatch.setattr(
+        "acestep_lab.serve.api.serve_api",
+        lambda lab, port, address, keys, origin, limits: asked.update(
+            port=port, address=address, keys=keys, limits=limits
+        ),
     )
     assert main(arguments) == 0
     return asked
 
 
-THEIRS = ("--server-name", "0.0.0.0", "--config_path=acestep-v15-turbo", "--lm_model_path", "acestep-5Hz-lm-0.6B")
-NONE_HERE = ("--language", "zh", "--init_service", "true", "--service-mode", "--cpu_offload", "true", "--torch_compile")
+THEIRS = ("--server-name", "0.0.0.0", "--config_path=acestep-v15-turbo", "--lm_model_path", "acestep-5Hz-lm-0.6B",
+          "--device_id", "1", "--enable-api", "--auth-password", "open-sesame")  # fmt: skip
+NONE_HERE = (
+    "--language", "zh", "--init_service", "true", "--service-mode", "--cpu_offload", "true", "--torch_compile", "--share",
+    "--auth-username", "ada", "--init_llm", "auto", "--offload_to_cpu", "true", "--backend", "vllm", "--debug",
+)  # fmt: skip
 
 
 def test_launch_habits_are_translated_with_a_line_each(
@@ -155,11 +173,123 @@ def test_launch_habits_are_translated_with_a_line_each(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     asked = served(monkeypatch, *THEIRS, *NONE_HERE, "--bf16")  # as their launcher takes them: without a command
-    assert asked["address"] == "0.0.0.0"
+    assert (asked["address"], asked["api"], asked["token"], asked["device"]) == (
+        "0.0.0.0",
+        True,
+        "open-sesame",
+        "cuda:1",
+    )
     assert (asked["checkpoint"], asked["lm"], asked["dtype"]) == ("acestep-v15-turbo", "0.6B", "bfloat16")
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == len(habits.NAMES)
-    assert sum("means nothing here" in line for line in said) == len(habits.NOTHING)
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("--")]
+    given = {
+        name for name in habits.NAMES if {f"--{name}", f"--{name.replace('_', '-')}"} & {*THEIRS, *NONE_HERE, "--bf16"}
+    }
+    given |= {"config_path"}
+    assert len(said) == len(given)
+    assert sum("means nothing here" in line for line in said) == len(given & set(habits.NOTHING))
+    assert not any("open-sesame" in line for line in said)
+
+
+@pytest.mark.parametrize("name", habits.NAMES)
+def test_every_habit_is_understood_by_serve_in_both_spellings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    word = "true" if name in habits.SWITCHES else "1"
+    for spelled in (name, name.replace("_", "-")):
+        served(monkeypatch, f"--{spelled}", word)
+        assert f"--{name}" in capsys.readouterr().err
+        if name in habits.OF_THE_API:
+            served(monkeypatch, "api", f"--{spelled}={word}")
+            assert f"--{name}" in capsys.readouterr().err
+
+
+def test_their_port_and_key_are_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = served(monkeypatch, "--port", "7860", "--enable-api", "--api-key", "the-hosts-key")
+    assert (asked["port"], asked["api"], asked["keys"]) == (7860, True, ("the-hosts-key",))
+    assert main(["serve", "--api-key", "the-hosts-key"]) == 2
+
+
+DOOR = "ACESTEP_API_HOST=::1\nACESTEP_API_PORT=9001\nACESTEP_API_KEY=the-hosts-key\nACESTEP_QUEUE_MAXSIZE=7\n"
+
+
+@pytest.mark.parametrize("command", [("api",), ("serve", "--api")])
+def test_what_is_set_for_the_door_counts_after_flags(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text(f"{DOOR}ACESTEP_GENERATION_TIMEOUT=600\nACESTEP_TMPDIR={tmp_path}\n")
+    asked = served(monkeypatch, *command)
+    assert (asked["port"], asked["address"], asked["keys"]) == (9001, "::1", ("the-hosts-key",))
+    assert asked["limits"] == DoorLimits(7, 600, tmp_path)
+    asked = served(monkeypatch, *command, "--port", "9002", "--address", "127.0.0.1", "--api-key", "another-key")
+    assert (asked["port"], asked["address"], asked["keys"]) == (9002, "127.0.0.1", ("another-key",))
+
+
+def test_the_page_alone_does_not_heed_the_door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text(DOOR)
+    asked = served(monkeypatch, "serve")
+    assert (asked["port"], asked["address"], asked["api"], asked["keys"]) == (5006, "127.0.0.1", False, ())
+
+
+@pytest.mark.parametrize(
+    ("variable", "word"),
+    [("ACESTEP_API_PORT", "0"), ("ACESTEP_API_PORT", "99999"), ("ACESTEP_QUEUE_MAXSIZE", "many"),
+     ("ACESTEP_GENERATION_TIMEOUT", "-5")],
+)  # fmt: skip
+def test_a_number_that_cannot_be_is_a_sentence(tmp_path: Path, variable: str, word: str) -> None:
+    with pytest.raises(LabError, match=rf"'{word}'; environment \({variable}\) says so"):
+        read(tmp_path, {variable: word})
+
+
+def test_every_command_opens_what_is_set_and_what_is_named_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from acestep_lab.cli.render import open_session
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("ACESTEP_LAB_CHECKPOINT=musicgen-small\nACESTEP_LM_MODEL_PATH=acestep-5Hz-lm-0.6B\n")
+    opened: list[tuple[str, object]] = []
+
+    def engine(name: str, *_: object, **__: object) -> SimpleNamespace:
+        return SimpleNamespace(
+            capabilities=SimpleNamespace(takes_lm=not name.startswith("musicgen"), licence="mit"), name=name
+        )
+
+    monkeypatch.setattr("acestep_lab.engines.opened.registry.open_engine", engine)
+    monkeypatch.setattr(
+        "acestep_lab.session.Session.open",
+        lambda checkpoint, lm=None: opened.append((checkpoint, lm)) or engine(checkpoint),
+    )
+    for asked in (
+        {"checkpoint": None, "lm": None},
+        {"checkpoint": "turbo", "lm": None},
+        {"checkpoint": "turbo", "lm": "4B"},
+    ):
+        open_session(**asked)
+    assert opened == [("musicgen-small", None), ("turbo", "0.6B"), ("turbo", "4B")]
+
+
+def test_a_session_without_a_name_opens_what_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from acestep_lab.engines.opened import asked_engine
+
+    monkeypatch.chdir(tmp_path)
+    asked: list[tuple[object, ...]] = []
+
+    def engine(*named: object, **_: object) -> SimpleNamespace:
+        asked.append(named)
+        return SimpleNamespace(capabilities=SimpleNamespace(takes_lm=True))
+
+    monkeypatch.setattr("acestep_lab.engines.opened.registry.open_engine", engine)
+    asked_engine(None)
+    assert asked[-1] == ("pocket", None)
+    (tmp_path / "acestep_lab.toml").write_text('checkpoint = "turbo"\nlm = "4B"\n')
+    asked_engine(None)
+    assert asked[-1] == ("turbo", "4B")
+    asked_engine("base")
+    assert asked[-1] == ("base", None), "one that is named has its own planner"
 
 
 def test_an_option_of_ours_stays_and_a_word_that_is_none_is_a_sentence(

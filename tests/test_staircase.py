@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "acestep_lab"
 STAIRS = (
     ("errors",),
-    ("files", "settings"),
+    ("files", "settings", "upstairs"),
     ("versions", "lru_cache", "features"),
     ("_torchaudio",),
     ("_libraries",),

@@ -13,7 +13,8 @@
     kept         takes, export, mark, bin, restore: the library
     studio       serve
     api          api: ACE-Step's REST clients
-    habits       flags of the reference's launcher, translated for serve
+    launch       how serve and api are started: options, and settings behind them
+    habits       flags of the reference's launchers, translated for serve and api
     daemon       daemon
     checkpoints  checkpoints, download, evaluate, doctor
     schemas      schema

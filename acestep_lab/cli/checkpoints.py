@@ -11,6 +11,7 @@ import click
 
 from acestep_lab.cli import options
 from acestep_lab.cli.outputs import ensure_folder
+from acestep_lab.settings import VARIABLES
 
 if TYPE_CHECKING:
     from acestep_lab.engines.base import Engine
@@ -177,11 +178,15 @@ def evaluate(checkpoint: str, prompts: int, seconds: float, out: Path | None, on
 @click.option("--deep", is_flag=True, help="Also read what was downloaded, for its checksums.")
 @options.machine_options
 @options.checkpoint_option
-def doctor(deep: bool, device: str | None, dtype: str | None, checkpoint: str) -> int:
+def doctor(deep: bool, device: str | None, dtype: str | None, checkpoint: str | None) -> int:
     """Look this machine over: what works, and what would help."""
     from acestep_lab.doctor import DeviceRequest, examine
 
-    findings = examine(checkpoint, deep=deep, requested=DeviceRequest(device, dtype))
+    findings = examine(
+        checkpoint or VARIABLES.get("ACESTEP_LAB_CHECKPOINT") or "pocket",
+        deep=deep,
+        requested=DeviceRequest(device, dtype),
+    )
     for finding in findings:
         print(finding)
     return 1 if any(finding.state == "bad" for finding in findings) else 0

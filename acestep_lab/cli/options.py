@@ -227,8 +227,8 @@ library_option = click.option(
 )
 
 checkpoint_option = click.option(
-    "--checkpoint", default="pocket", show_default=True, type=CHECKPOINT,
-    help="A catalog name such as turbo or musicgen-small, a folder, or a hub id.",
+    "--checkpoint", type=CHECKPOINT, show_default="pocket",
+    help="A catalog name such as turbo or musicgen-small, a folder, or a hub id (or ACESTEP_LAB_CHECKPOINT).",
 )  # fmt: skip
 
 machine_options = together(
@@ -237,7 +237,9 @@ machine_options = together(
 )  # fmt: skip
 
 planner_option = click.option(
-    "--lm", type=PLANNER, help="Another planner than the checkpoint's own: 0.6B, 1.7B, 4B, a folder or a hub id."
+    "--lm",
+    type=PLANNER,
+    help="Another planner than the checkpoint's own: 0.6B, 1.7B, 4B, a folder or a hub id (or ACESTEP_LAB_LM).",
 )
 
 session_options = together(

@@ -32,11 +32,18 @@ MOST_PICTURES = 12
 """Steps that a page shows."""
 
 
-def open_session(checkpoint: str, **options: Any) -> Session:
-    """A session, as `session_options` ask for it; a licence of the weights that does not let everything is said."""
+def open_session(checkpoint: str | None, **options: Any) -> Session:
+    """A session, as `session_options` ask for it, and the settings where those say nothing of checkpoint and planner.
+
+    A licence of the weights that does not let everything is said.
+    """
     from acestep_lab.engines.offered import licence_note
+    from acestep_lab.engines.opened import checkpoint_set, planner_set
     from acestep_lab.session import Session
 
+    checkpoint = checkpoint or checkpoint_set()
+    if "lm" in options and options["lm"] is None:
+        options["lm"] = planner_set(checkpoint)
     lab = Session.open(checkpoint, **options)
     if note := licence_note(lab.capabilities.licence):
         print(f"{lab.name}: {note}", file=sys.stderr)

@@ -34,7 +34,12 @@ seed_option = click.option(
 
 
 def _tell(
-    ask: Callable[[Session], Plan], out: Path | None, as_json: bool, checkpoint: str, lm: str | None, **machine: Any
+    ask: Callable[[Session], Plan],
+    out: Path | None,
+    as_json: bool,
+    checkpoint: str | None,
+    lm: str | None,
+    **machine: Any,
 ) -> None:
     """Ask the planner, and show what it wrote."""
     with open_session(checkpoint, lm=lm, **machine) as lab:
@@ -64,7 +69,7 @@ def as_lines(plan: Plan) -> str:
 @options.recipe_options
 @planner_options
 def plan(
-    caption: str | None, recipe_file: Path | None, codes: bool, out: Path | None, as_json: bool, checkpoint: str,
+    caption: str | None, recipe_file: Path | None, codes: bool, out: Path | None, as_json: bool, checkpoint: str | None,
     lm: str | None, device: str | None, dtype: str | None, **given: Any,
 ) -> None:  # fmt: skip
     """Let the planner decide tempo, key, words and codes."""

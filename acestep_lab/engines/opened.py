@@ -23,6 +23,7 @@ from acestep_lab.models.shared_memory_plan import CheckpointCost
 from acestep_lab.models.tiers import Machine, Tier, asked_device, asked_dtype
 from acestep_lab.prompt import checks
 from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.settings import VARIABLES, planner
 from acestep_lab.takes.take import Take
 from acestep_lab.versions import version_of
 
@@ -35,16 +36,35 @@ PACKAGES = ("acestep_lab", "torch", "diffusers", "transformers")
 """Whose versions a take remembers."""
 
 
+def checkpoint_set() -> str:
+    """The checkpoint that is opened where nobody names one: as ACESTEP_LAB_CHECKPOINT or a file of settings says, else the pocket."""
+    return VARIABLES.get("ACESTEP_LAB_CHECKPOINT") or "pocket"
+
+
+def planner_set(checkpoint: str | os.PathLike[str]) -> str | None:
+    """The planner that ACESTEP_LAB_LM or a file of settings names, for a checkpoint that can be given one; None: its own."""
+    named = VARIABLES.get("ACESTEP_LAB_LM")
+    if named is None or not registry.open_engine(checkpoint).capabilities.takes_lm:
+        return None
+    return planner(named)
+
+
 def asked_engine(
-    checkpoint: str | os.PathLike[str],
+    checkpoint: str | os.PathLike[str] | None,
     lm: str | os.PathLike[str] | None = None,
     precision: Any = "auto",
     tier: Tier | None = None,
     device: object = None,
     dtype: object = None,
 ) -> Engine:
-    """The engine of a checkpoint; a name, tier, device or dtype that makes no sense is refused before anything is opened."""
+    """The engine of a checkpoint; a name, tier, device or dtype that makes no sense is refused before anything is opened.
+
+    Without a checkpoint it is the one of the settings, with the planner of the settings; one that is named has its own.
+    """
     checks.instance("A tier", tier, (Tier, NoneType), " Tier.for_memory(8) gives one.")
+    if checkpoint is None:
+        checkpoint = checkpoint_set()
+        lm = planner_set(checkpoint) if lm is None else lm
     named = checks.place("A checkpoint", checkpoint), None if lm is None else checks.place("A planner (lm)", lm)
     asked_device(device), asked_dtype(dtype)
     return registry.open_engine(*named, precision=precision)

@@ -58,6 +58,7 @@ class JobQueue:
         self._remembered: dict[str, AnyRun] = {}
         self._listeners: list[tuple[Listener, str | None]] = []
         self._attended: list[Client] = []
+        self._at_close: list[Callable[[], None]] = []
         weakref.finalize(self, self._worker.let_go).atexit = False  # at its end Python closes all workers itself
 
     def __repr__(self) -> str:
@@ -138,7 +139,25 @@ class JobQueue:
 
     def close(self, patience: float = PATIENCE) -> None:
         """Stop what runs, drop what waits, end the thread; wait so many seconds for the step at work."""
-        self._worker.close(patience)
+        with self._lock:
+            first, self._at_close = self._at_close, []
+        try:
+            for end in first:
+                end()
+        finally:
+            self._worker.close(patience)
+
+    def at_close(self, end: Callable[[], None]) -> Callable[[], None]:
+        """Have `end()` called before the queue is closed, as a server of its session is; returns the way to call that off."""
+        self._worker.must_be_open()
+        with self._lock:
+            self._at_close.append(end)
+        return partial(self._off, end)
+
+    def _off(self, end: Callable[[], None]) -> None:
+        with self._lock:
+            if end in self._at_close:
+                self._at_close.remove(end)
 
     @property
     def progress(self) -> bool | None:

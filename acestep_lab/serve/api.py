@@ -9,34 +9,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
-from tornado.web import Application
 
 from acestep_lab.errors import MachineError, shown
-from acestep_lab.serve.api_access import ApiAccess
-from acestep_lab.serve.api_handler import Door, NoRoute
-from acestep_lab.serve.api_keys import ApiKeys
+from acestep_lab.serve.api_door import ApiDoor, DoorLimits
 from acestep_lab.serve.hosts import Hosts, is_everywhere, is_loopback
-from acestep_lab.serve.rest import ROUTES
-from acestep_lab.serve.rest_tasks import RestTasks
 from acestep_lab.session_like import SessionLike
 
 PORT = 8001
 """Where ACE-Step's own server listens, and its clients look."""
-_THREADS = 8
 _IDLE_SECONDS = 3600.0
 
 
 class ApiServer:
-    """A REST server in a thread of its own; `close()` ends it, and leaves the session as it is.
+    """A REST server in a daemon thread of its own; `close()` ends it and leaves the session as it is, `wait()` waits.
 
     ::
 
@@ -46,31 +39,27 @@ class ApiServer:
 
     def __init__(
         self, session: SessionLike, port: int = PORT, address: str = "127.0.0.1", keys: Sequence[str] = (),
-        origins: Sequence[str] = (), folder: Path | None = None, patience: float = 600.0,
+        origins: Sequence[str] = (), folder: Path | None = None, limits: DoorLimits | None = None,
+        patience: float | None = None,
     ) -> None:  # fmt: skip
-        """Port 0 takes a free one; `folder` holds uploads and results, by default a temporary one that goes with the server; `patience` is how many seconds a chat waits for its music. Raises MachineError for a port in use, or a key that can be guessed."""
+        """Port 0 takes a free one; `folder` holds uploads and results, by default a temporary one that goes with the server; `patience` is how many seconds a chat waits for its music, 600 or what `limits` says. Raises MachineError for a port in use, or a key that can be guessed."""
         self.new_key = "" if keys or is_loopback(address) else secrets.token_urlsafe(16)
         """The key that was made up because the door can be reached from elsewhere and none was given."""
-        taken = ApiKeys([self.new_key] if self.new_key else keys)
         hosts = Hosts(address, origins)
-        self._sockets = _bound(port, address)
+        self._door = ApiDoor(
+            session, [self.new_key] if self.new_key else keys, hosts, limits, folder, patience=patience
+        )
+        try:
+            self._sockets = _bound(port, address)
+        except MachineError:
+            self._door.close()
+            raise
         self.port = int(self._sockets[0].getsockname()[1])
         self._host = address
-        self._folder = tempfile.TemporaryDirectory(prefix="acestep_lab-api-", ignore_cleanup_errors=True)
-        self._tasks = RestTasks(session, folder or Path(self._folder.name))
-        self._threads = ThreadPoolExecutor(_THREADS, "acestep_lab api")
-        door = Door(session, taken, self._tasks, self._threads, patience=patience)
-        routes: list[Any] = [
-            (path.replace("{id}", "(.+)"), handler, {"door": door}) for path, handler in ROUTES.items()
-        ]
-        app = Application(
-            routes, default_handler_class=NoRoute, default_handler_args={"door": door}, log_function=_quiet
-        )
-        self._access = ApiAccess(app, hosts)
         self._loop = asyncio.new_event_loop()
         self._ended = False
         begun = Future[None]()
-        self._thread = threading.Thread(target=self._run, args=(begun,), name="acestep_lab api loop")
+        self._thread = threading.Thread(target=self._run, args=(begun,), name="acestep_lab api loop", daemon=True)
         self._thread.start()
         begun.result()
 
@@ -83,7 +72,7 @@ class ApiServer:
     def _run(self, begun: Future[None]) -> None:
         """Serve until the loop is stopped."""
         asyncio.set_event_loop(self._loop)
-        server: Any = HTTPServer(self._access, idle_connection_timeout=_IDLE_SECONDS)
+        server: Any = HTTPServer(self._door.router, idle_connection_timeout=_IDLE_SECONDS)
         server.add_sockets(self._sockets)
         self._loop.call_soon(begun.set_result, None)
         try:
@@ -113,11 +102,10 @@ class ApiServer:
         if self._ended:
             return
         self._ended = True
-        self._tasks.close()
+        self._door.tasks.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        self._threads.shutdown(wait=True)
-        self._folder.cleanup()
+        self._door.close()
 
     def __enter__(self) -> ApiServer:
         return self
@@ -146,15 +134,11 @@ def _bound(port: int, address: str) -> list[Any]:
         ) from None
 
 
-def _quiet(handler: object) -> None:
-    """Requests are no news; what fails unexpectedly is logged by Tornado itself."""
-
-
 def serve_api(
     session: SessionLike, port: int = PORT, address: str = "127.0.0.1", keys: Sequence[str] = (),
-    origins: Sequence[str] = (), announce: Callable[[str], None] = print,
+    origins: Sequence[str] = (), announce: Callable[[str], None] = print, limits: DoorLimits | None = None,
 ) -> None:  # fmt: skip
     """Serve until interrupted."""
-    server = ApiServer(session, port, address, keys, origins)
+    server = ApiServer(session, port, address, keys, origins, limits=limits)
     announce(f"acestep_lab api: {server.address}" + (f" key {server.new_key}" if server.new_key else ""))
     server.wait()

@@ -19,23 +19,32 @@ TOKEN_FIELD = "ai_token"
 """The field of a body that may carry the key, as ACE-Step's own clients send it."""
 
 
+def can_be_key(text: str) -> bool:
+    """Whether something is long enough to be a key, and can be sent in a header."""
+    return len(text) >= SHORTEST and text.isascii() and text.isprintable() and " " not in text
+
+
 class ApiKeys:
     """The keys that are taken; with none, everybody who reaches the door is the host."""
 
-    def __init__(self, keys: Iterable[str] = ()) -> None:
-        """Raises MachineError for a key that can be guessed, or cannot be sent in a header."""
+    def __init__(self, keys: Iterable[str] = (), guests: Iterable[str] = ()) -> None:
+        """The first of `keys` is the host's, none of `guests` is. Raises MachineError for a key that can be guessed, or
+        cannot be sent in a header.
+        """
         self._owners: dict[bytes, str] = {}
         for key in keys:
-            self._add(key.strip())
+            self._add(key.strip(), is_host=not self._owners)
+        for key in guests:
+            self._add(key.strip(), is_host=False)
 
-    def _add(self, key: str) -> None:
-        if len(key) < SHORTEST or not key.isascii() or not key.isprintable() or " " in key:
+    def _add(self, key: str, is_host: bool) -> None:
+        if not can_be_key(key):
             raise MachineError(
                 f"A key has at least {SHORTEST} plain characters and no spaces; what was given has not. "
                 "Take one from: python -c 'import secrets; print(secrets.token_urlsafe(16))'."
             )
         digest = hashlib.sha256(key.encode()).digest()
-        self._owners.setdefault(digest, "" if not self._owners else f"key-{digest.hex()[:16]}")
+        self._owners.setdefault(digest, "" if is_host else f"key-{digest.hex()[:16]}")
 
     def __bool__(self) -> bool:
         return bool(self._owners)

@@ -8,10 +8,12 @@ Bokeh token counts for nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,6 +26,8 @@ from tornado.ioloop import IOLoop
 
 from acestep_lab.errors import MachineError, shown
 from acestep_lab.serve.access import LOGIN, AccessControl, SecurityHeaders
+from acestep_lab.serve.api_door import ApiDoor, DoorLimits, OnePort
+from acestep_lab.serve.api_keys import SHORTEST, can_be_key
 from acestep_lab.serve.hosts import Hosts, is_everywhere, is_loopback
 from acestep_lab.serve.people import BYTES, People, default_secret_path, read_secret
 from acestep_lab.serve.sound_urls import PATH, SoundHandler, SoundUrls
@@ -48,6 +52,9 @@ def serve(
     block: bool = True,
     announce: Callable[[str], None] = print,
     people: Path | None = None,
+    api: bool = False,
+    keys: Sequence[str] = (),
+    limits: DoorLimits | None = None,
     **options: Any,
 ) -> Server | StoppableThread:
     """Serve the studio until interrupted; `block=False` returns the server, which is stopped by `.stop()`.
@@ -57,35 +64,132 @@ def serve(
     "hub.example.org", by which the studio is known behind a proxy; "*" is any, for a proxy that itself lets in only who
     may. `people` is the file of the secret by which browsers are known again; by default one in the user's data folder.
     Raises MachineError for a port in use, an origin that is none, or a secret of people that others can read.
-    """
-    hosts = Hosts(address, origins)
-    if not is_loopback(address) and not token:
-        token = secrets.token_urlsafe(16)
-    warnings: list[str] = []
-    auth = _token_auth(token, people or default_secret_path(), warnings) if token else None
-    if origins and auth is None:
-        warnings.append(
-            "It has no token: whoever the proxy lets in sees the host's takes. Give --token for takes of their own."
-        )
 
-    def begin(loop: IOLoop | None = None, server_id: str | None = None) -> Server:
-        pages = _Pages(session, port, address, show, options)
-        server = pages.server(hosts, auth, loop, server_id)
-        announce(f"acestep_lab studio: {_url(address, int(server.port or port), token)}")
-        for warning in warnings:
+    With `api` the same address answers other programs as well (REST), with takes in the same library. `keys` are those of
+    `ApiServer`; without any, a given token is asked for as a key (of somebody who is not the host), and where it can be
+    reached from elsewhere without either, one is made up. `limits` is how much the door takes on.
+    """
+    studio = _prepared(session, port, address, show, token, origins, people, api, keys, limits, options)
+    begin = partial(studio.begin, announce)
+    return _until_interrupted(begin, studio.door) if block else _in_background(begin, studio.door)
+
+
+class Served:
+    """A studio in a daemon thread of its own: where it is, and the key that was made up for its door, if one was."""
+
+    def __init__(
+        self, session: SessionLike, port: int, address: str, token: str | None, origins: Sequence[str], api: bool,
+        keys: Sequence[str], limits: DoorLimits | None = None, people: Path | None = None,
+    ) -> None:  # fmt: skip
+        """As `serve`; what goes wrong before it answers is raised."""
+        studio = _prepared(session, port, address, False, token, origins, people, api, keys, limits, {})
+        self.warnings = studio.warnings
+        self._thread = _in_background(partial(studio.begin, _say_nothing), studio.door, daemon=True)
+        self.port, self.new_key = studio.at(), studio.key
+        self.page, self.address = _url(address, self.port, studio.token), _url(address, self.port, None).rstrip("/")
+        self._http: Any = studio.servers[0]._http
+
+    def close(self) -> None:
+        """End every connection, then the server and its door."""
+        if self._thread.is_alive():
+            asyncio.run_coroutine_threadsafe(self._hang_up(), self._thread.asyncio_loop).result()
+            self._thread.stop()
+            self._thread.join()
+
+    async def _hang_up(self) -> None:
+        self._http.stop()
+        with contextlib.suppress(TimeoutError):  # one that does not go ends with the thread
+            await asyncio.wait_for(self._http.close_all_connections(), 2)
+
+
+def _say_nothing(sentence: str) -> None:
+    """A card says it."""
+
+
+@dataclass
+class _Studio:
+    """A studio that may begin: what it serves, who may come in, and the door beside it."""
+
+    pages: _Pages
+    hosts: Hosts
+    auth: TokenAuth | None
+    token: str | None
+    key: str
+    """The key that was made up for the door; "" where none was."""
+    warnings: list[str]
+    servers: list[Server] = field(default_factory=list)
+
+    @property
+    def door(self) -> ApiDoor | None:
+        return self.pages.door
+
+    def at(self) -> int:
+        """The port it has."""
+        return int(self.servers[0].port or self.pages.port)
+
+    def begin(
+        self, announce: Callable[[str], None], loop: IOLoop | None = None, server_id: str | None = None
+    ) -> Server:
+        """Answer from now on, and say where."""
+        server = self.pages.server(self.hosts, self.auth, loop, server_id)
+        self.servers.append(server)
+        announce(f"acestep_lab studio: {_url(self.pages.address, self.at(), self.token)}")
+        if self.door is not None:
+            url = _url(self.pages.address, self.at(), None).rstrip("/")
+            announce(f"acestep_lab api: {url}" + (f" key {self.key}" if self.key else ""))
+        for warning in self.warnings:
             announce(warning)
         server.start()
         return server
 
-    return _until_interrupted(begin()) if block else _in_background(begin)
+
+def _prepared(
+    session: SessionLike, port: int, address: str, show: bool, token: str | None, origins: Sequence[str],
+    people: Path | None, api: bool, keys: Sequence[str], limits: DoorLimits | None, options: Mapping[str, Any],
+) -> _Studio:  # fmt: skip
+    """All that is needed before a port is taken; raises MachineError."""
+    hosts = Hosts(address, origins)
+    warnings: list[str] = []
+    word = token or (None if is_loopback(address) else secrets.token_urlsafe(16))
+    auth = _token_auth(word, people or default_secret_path(), warnings) if word else None
+    if origins and auth is None:
+        warnings.append(
+            "It has no token: whoever the proxy lets in sees the host's takes. Give --token for takes of their own."
+        )
+    door, key = _door(session, hosts, address, token, keys, limits) if api else (None, "")
+    return _Studio(_Pages(session, port, address, show, options, door), hosts, auth, word, key, warnings)
 
 
-def _until_interrupted(server: Server) -> Server:
+def _door(
+    session: SessionLike, hosts: Hosts, address: str, token: str | None, keys: Sequence[str], limits: DoorLimits | None
+) -> tuple[ApiDoor, str]:
+    """The REST door at the studio's address, and the key that was made up for it, if one was; raises MachineError.
+
+    Whoever knows the studio's token is a visitor, and as a key it makes nobody the host.
+    """
+    key = "" if keys or token or is_loopback(address) else secrets.token_urlsafe(16)
+    guests = [token] if token and not keys else []
+    if not all(can_be_key(one) for one in guests):
+        raise MachineError(
+            f"The token is also the key of the REST door, and a key has at least {SHORTEST} plain characters and no "
+            "spaces; take a longer token, or give --api-key."
+        )
+    return ApiDoor(session, [key] if key else keys, hosts, limits, guests=guests), key
+
+
+def _until_interrupted(begin: Callable[[], Server], door: ApiDoor | None) -> Server:
     """Go on serving; in a notebook the loop runs already, and does so by itself."""
-    loop: Any = server.io_loop
-    if not loop.asyncio_loop.is_running():
-        loop.start()
-    return server
+    running = False
+    try:
+        server = begin()
+        loop: Any = server.io_loop
+        running = loop.asyncio_loop.is_running()
+        if not running:
+            loop.start()
+        return server
+    finally:
+        if door is not None and not running:
+            door.close()
 
 
 @dataclass(frozen=True)
@@ -97,6 +201,7 @@ class _Pages:
     address: str
     show: bool
     options: Mapping[str, Any]
+    door: ApiDoor | None = None
 
     def server(self, hosts: Hosts, auth: TokenAuth | None, loop: IOLoop | None, server_id: str | None) -> Server:
         """The server, with the access control before its routes; it listens, and answers once it is started."""
@@ -113,7 +218,7 @@ class _Pages:
         if auth is not None:
             auth.port = int(server.port or self.port)
         controls.append(AccessControl(server._tornado, hosts, auth))
-        server._http.request_callback = controls[0]
+        server._http.request_callback = controls[0] if self.door is None else OnePort(controls[0], self.door)
         return server
 
     def _page(self, sounds: SoundUrls, controls: list[AccessControl]) -> Viewable:
@@ -166,7 +271,9 @@ def _request() -> object:
     return getattr(context, "request", None)
 
 
-def _in_background(begin: Callable[[IOLoop, str], Server]) -> StoppableThread:
+def _in_background(
+    begin: Callable[[IOLoop, str], Server], door: ApiDoor | None, daemon: bool | None = None
+) -> StoppableThread:
     """Run a server in a thread of its own; what goes wrong before it answers is raised here."""
     loop, begun = IOLoop(make_current=False), Future[None]()
 
@@ -179,12 +286,21 @@ def _in_background(begin: Callable[[IOLoop, str], Server]) -> StoppableThread:
             return None
         begun.set_result(None)
         server.io_loop.start()
+        if door is not None:
+            door.close()
         return server
 
-    thread = StoppableThread(target=run, io_loop=loop, owns_loop=True, kwargs={"server_id": secrets.token_hex(16)})
+    thread = StoppableThread(
+        target=run, io_loop=loop, owns_loop=True, daemon=daemon, kwargs={"server_id": secrets.token_hex(16)}
+    )
     pn.state._threads[thread.server_id] = thread
     thread.start()
-    begun.result()
+    try:
+        begun.result()
+    except BaseException:
+        if door is not None:
+            door.close()
+        raise
     return thread
 
 

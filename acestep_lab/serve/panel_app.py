@@ -18,7 +18,6 @@ from typing import Any
 import panel as pn
 
 from acestep_lab.serve.hosts import is_loopback, read_host
-from acestep_lab.settings import Settings
 from acestep_lab.ui.page import page
 
 CLOSED = (
@@ -31,9 +30,7 @@ def session() -> Any:
     """The session of this process."""
     from acestep_lab.session import Session
 
-    return pn.state.as_cached(
-        "acestep_lab session", lambda: Session.open(Settings.read().value("checkpoint") or "pocket")
-    )
+    return pn.state.as_cached("acestep_lab session", Session.open)
 
 
 def owner_of(user: str | None, request: Any) -> str | None:

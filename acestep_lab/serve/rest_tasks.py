@@ -86,6 +86,13 @@ class DoorClosed(LabError):
     status = 503
 
 
+class TookTooLong(LabError):
+    """A render took longer than the server lets it (HTTP 504)."""
+
+    code = "TIMEOUT"
+    status = 504
+
+
 @dataclass(eq=False)
 class RestTask:
     """One task: whose it is, what was asked, how far it is, and what came of it."""
@@ -166,15 +173,19 @@ class RestTasks:
         most_bytes: int = MOST_BYTES,
         adapters: str | os.PathLike[str] | None = None,
         examine: Examine = examined,
+        most_seconds: float | None = None,
     ) -> None:
-        """`adapters` is the folder they are loaded from (None: the one that is set), `examine` what looks at one."""
+        """`adapters` is the folder they are loaded from (None: the one that is set), `examine` what looks at one.
+
+        `most_seconds`: how long one render may take once it is begun; None: as long as it takes.
+        """
         self.session = session
         self.backend: Backend = backend_of(session)
         self.places = SoundPlaces(folder, getattr(session.library, "folder", None), self._sees, adapters)
         self.adapters = ClientAdapters(session, self.places.adapter, examine)
         self._changed = Listeners()
         self._clock, self._most_queued = clock, most_queued
-        self._most_age, self._most_bytes = most_age, most_bytes
+        self._most_age, self._most_bytes, self._most_seconds = most_age, most_bytes, most_seconds
         self._tasks: dict[str, RestTask] = {}
         self._waiting: deque[RestTask] = deque()
         self._took: deque[float] = deque(maxlen=50)
@@ -356,6 +367,7 @@ class RestTasks:
         if task.stopping:
             run.stop()
         try:
+            self._watch(run)
             run.takes()
         except Exception:
             task.items = self._songs(task, run.made)  # what there is of it by then
@@ -393,6 +405,16 @@ class RestTasks:
                 item["scores"] = self.backend.ask(client, lambda: scores_of(self.session, take, scale))  # noqa: B023
                 found.append({"take_id": item["take_id"], "file": item["file"], **item["scores"]})
         return found
+
+    def _watch(self, run: RenderRun) -> None:
+        """Wait for a render; one that takes longer than it may is stopped, and TookTooLong says so."""
+        while self._most_seconds is not None and not run.wait(0.2):
+            if run.seconds_running > self._most_seconds:
+                run.stop()
+                raise TookTooLong(
+                    f"The render took longer than {self._most_seconds:g} seconds and was stopped; "
+                    "ACESTEP_GENERATION_TIMEOUT of the server lets it take more."
+                )
 
     def _written_out(self, task: RestTask) -> list[Recipe]:
         """The recipes with the words the planner wrote for them, where it was asked to."""

@@ -7,7 +7,6 @@ from `on_progress`: what has arrived is kept.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial as bind
@@ -98,7 +97,7 @@ def known_hubs() -> tuple[Hub, ...]:
 
     known: dict[str, Hub] = {
         "huggingface": HuggingFace(constants.ENDPOINT),
-        "modelscope": ModelScope(os.environ.get("MODELSCOPE_ENDPOINT", ModelScope.endpoint)),
+        "modelscope": ModelScope(VARIABLES.get("MODELSCOPE_ENDPOINT", ModelScope.endpoint)),
     }
     asked = VARIABLES.get("ACESTEP_DOWNLOAD_SOURCE", "auto").lower()
     if asked not in ("auto", *known):
