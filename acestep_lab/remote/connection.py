@@ -5,7 +5,10 @@ A question that only asks is put again when the line drops; an event stream goes
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import json
+import secrets
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,6 +26,12 @@ ANSWER_SECONDS = 600.0
 """Seconds until an answer begins: a planner may write for minutes."""
 SILENCE_SECONDS = 60.0
 """An event stream that says nothing for so long is dead: the door tells every 15 s that it stands."""
+MOST_ANSWER = 64 * 2**20
+"""Bytes of the largest answer that is no file."""
+MOST_FILE = 2**30
+"""Bytes of the largest file that is fetched."""
+SLOWEST = 2_000
+"""Bytes a second of the slowest line on which a file is waited for, once it has had a minute."""
 _KINDS: Mapping[str, type[LabError]] = {
     kind.code: kind
     for kind in vars(errors).values()
@@ -59,9 +68,19 @@ class Connection:
             raise LabError("A key has plain characters only; it is the one that the door was started with.")
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         timeout = httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
+        headers["Accept-Encoding"] = "identity"  # what is packed could unpack to anything
+        self._timeout = timeout
         self._client = httpx2.Client(
-            base_url=self.url, headers=headers, timeout=timeout, transport=transport, trust_env=transport is None
+            base_url=self.url, headers=headers, transport=transport, trust_env=transport is None
         )
+
+    def in_a_hurry(self, connect: float, answer: float) -> Connection:
+        """The same line for what is not worth waiting for: nothing is tried again, and so many seconds are long enough."""
+        import httpx2
+
+        other = copy.copy(self)
+        other.patience, other._timeout = 0.0, httpx2.Timeout(answer, connect=connect)
+        return other
 
     def get(self, path: str, **asked: Any) -> Any:
         """What the door answers, from JSON; a dropped line is tried again."""
@@ -71,31 +90,38 @@ class Connection:
         """Send JSON once, and what the door answers: what it may have begun is not begun again by itself."""
         return self._read(self._ask("POST", path, json={} if body is None else body))
 
-    def send(self, path: str, file: Path, **fields: Any) -> Any:
-        """Send a file, streamed, with fields beside it, as multipart."""
-        with file.open("rb") as stream:
+    def send(self, path: str, file: Path, beside: Mapping[str, Path] | None = None, **fields: Any) -> Any:
+        """Send a file, streamed, with other files and fields beside it, as multipart."""
+        with contextlib.ExitStack() as stack:
+            files = {
+                name: (one.name, stack.enter_context(one.open("rb")))
+                for name, one in {"file": file, **(beside or {})}.items()
+            }
             texts = {name: str(value) for name, value in _given(fields).items()}
-            return self._read(self._ask("POST", path, data=texts, files={"file": (file.name, stream)}))
+            return self._read(self._ask("POST", path, data=texts, files=files))
 
-    def fetch(self, path: str, into: Path, **asked: Any) -> dict[str, str]:
-        """Write what the door answers into a file, piece by piece, and give the answer's headers; whole, or not at all."""
-        part = into.with_name(f".{into.name}.part")
+    def fetch(self, path: str, into: Path, most: int = MOST_FILE, **asked: Any) -> dict[str, str]:
+        """Write what the door answers, at most so many bytes, into a file, piece by piece, and give the answer's headers;
+        whole, or not at all. MachineError for more, or a line too slow to wait for.
+        """
+        part = into.with_name(f".{into.name}.{secrets.token_hex(6)}.part")
         try:
-            headers = self._fetched(path, part, _given(asked))
+            headers = self._fetched(path, part, most, _given(asked))
             part.replace(into)
         finally:
             part.unlink(missing_ok=True)
         return headers
 
-    def _fetched(self, path: str, part: Path, asked: dict[str, Any]) -> dict[str, str]:
+    def _fetched(self, path: str, part: Path, most: int, asked: dict[str, Any]) -> dict[str, str]:
         import httpx2
 
         end = time.monotonic() + self.patience
         while True:
             try:
-                with self._client.stream("GET", path, params=asked) as answer, part.open("wb") as file:
+                ask = self._client.stream("GET", path, params=asked, timeout=self._timeout)
+                with ask as answer, part.open("wb") as file:
                     self._check(answer)
-                    for piece in answer.iter_bytes(2**18):
+                    for piece in self._pieces(answer, most):
                         file.write(piece)
                     return dict(answer.headers)
             except httpx2.TransportError as problem:
@@ -137,7 +163,7 @@ class Connection:
         end = time.monotonic() + self.patience
         while True:
             try:
-                answer = self._client.request(method, path, **more)
+                answer = self._whole(method, path, **more)
             except httpx2.TransportError as problem:
                 self._wait_or_give_up(problem, end)
             else:
@@ -149,9 +175,25 @@ class Connection:
         import httpx2
 
         try:
-            return self._client.request(method, path, **more)
+            return self._whole(method, path, **more)
         except httpx2.TransportError as problem:
             raise self._lost(problem) from None
+
+    def _whole(self, method: str, path: str, **more: Any) -> _Answer:
+        """An answer with all its bytes, which are not many."""
+        with self._client.stream(method, path, timeout=self._timeout, **more) as answer:
+            return _Answer(answer.status_code, b"".join(self._pieces(answer, MOST_ANSWER)))
+
+    def _pieces(self, answer: Any, most: int) -> Iterator[bytes]:
+        """The bytes of an answer as they come; MachineError where they are too many, or come too slowly."""
+        began, size = time.monotonic(), 0
+        for piece in answer.iter_raw():
+            size += len(piece)
+            if size > most:
+                raise MachineError(f"{shown(self.url)} sends more than the {most / 2**20:,.0f} MB that were expected.")
+            if time.monotonic() - began > 60 + size / SLOWEST:
+                raise MachineError(f"{shown(self.url)} sends too slowly to wait for; ask again on a better line.")
+            yield piece
 
     def _wait_or_give_up(self, problem: Exception | None, end: float) -> None:
         if time.monotonic() >= end:
@@ -168,22 +210,36 @@ class Connection:
         self._check(answer)
         try:
             return answer.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             raise MachineError(f"{shown(self.url)} answers, but is no door of acestep_lab.") from None
 
     def _check(self, answer: Any) -> None:
         """Raise what the door refused with, as the kind of error that it was there."""
         if answer.status_code < 400:
             return
-        answer.read()
         try:
-            told = answer.json()
-        except ValueError:
+            told = (answer if isinstance(answer, _Answer) else self._rest(answer)).json()
+        except (ValueError, RecursionError):
             told = None
         if not isinstance(told, dict) or not isinstance(told.get("error"), str):
             raise MachineError(f"{shown(self.url)} answers {answer.status_code}; is it a door of acestep_lab?")
         kind = _KINDS.get(str(told.get("code")), LabError)
         raise kind(told["error"])
+
+    def _rest(self, answer: Any) -> _Answer:
+        return _Answer(answer.status_code, b"".join(self._pieces(answer, MOST_ANSWER)))
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """An answer that is there whole."""
+
+    status_code: int
+    content: bytes
+
+    def json(self) -> Any:
+        """What it says; ValueError or RecursionError where that is no JSON."""
+        return json.loads(self.content)
 
 
 def checked_url(url: str) -> str:
