@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from acestep_lab.audio.audio import Audio
@@ -27,6 +28,7 @@ from acestep_lab.takes.ids import is_sound_id, is_take_id
 from acestep_lab.takes.index import Card
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.lineage import Relative, relatives
+from acestep_lab.takes.manifest import describe
 from acestep_lab.takes.take import Take
 from acestep_lab.takes.titles import TitleParts, title, titles
 
@@ -339,6 +341,30 @@ class OwnedLibrary:
         except LibraryError:
             return None
 
+    @property
+    def revision(self) -> tuple[object, ...]:
+        """Differs whenever anybody's takes, marks or recordings may have changed."""
+        folder = getattr(self.library, "folder", None)
+        return (
+            self._reading(lambda: self.library.revision), self.owners.revision, self._names.revision,
+            tuple(self._unsaved), _changed_at(folder / "sounds") if folder else 0,
+        )  # fmt: skip
+
+    def recordings(self, owner: str = "") -> list[tuple[str, str]]:
+        """Every recording that somebody may start from, with what they call it: "" for one that is on no list of theirs."""
+        kept = [id for id in self._reading(self.library.sounds) if self.owners.had(id, owner)]
+        return [(id, self._name_of(id, owner) if self._sees(id, owner) else "") for id in kept]
+
+    def told(self, id: str, owner: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
+        """The manifest and the marks of a take of somebody's, kept or in their bin, as plain data; marks are the owner's alone."""
+        if not self._sees(id, owner) and id not in self.owners.left(owner):
+            raise LibraryError(NOT_YOURS)
+        if id in self._unsaved:
+            return describe(self._unsaved[id]), {}
+        data, marks = self._reading(lambda: self.library.told(id))
+        mine = self.owner_of(id) == owner
+        return data, marks if mine else {name: value for name, value in marks.items() if name == "batch"}
+
     def keep_unsaved(self) -> str:
         """Try once more to write the takes the disk refused."""
         return next(
@@ -460,6 +486,14 @@ class OwnedLibrary:
         while held > MOST_REMEMBERED and len(self._recent) > 1:
             _, old = self._recent.popitem(last=False)
             held -= old.audio.samples.nbytes
+
+
+def _changed_at(folder: Path) -> int:
+    """When something came into a folder or went, in nanoseconds; 0 where there is none."""
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _says(card: Card, words: Sequence[str]) -> bool:

@@ -43,6 +43,8 @@ class Owners:
         self._path = None if folder is None else folder / FILE
         self._lock = threading.Lock()
         self._gone: set[str] = set()
+        self.revision = 0
+        """Moves whenever somebody has more or less than before."""
         self.problem = ""
         """What is wrong with the file, as a sentence; "" where nothing is."""
         self._named = self._read()
@@ -69,18 +71,21 @@ class Owners:
     def claim(self, id: str, before: str | None, name: str) -> None:
         """Write down that somebody made a take, or has it again: it is theirs, unless it was somebody's before."""
         with self._lock:
+            self.revision += 1
             by, left = self._named.get(id, Made((name if before is None else before,)))
             self._named[id] = Made(_each((*by, name)), tuple(one for one in left if one != name))
 
     def leave(self, id: str, name: str) -> None:
         """Somebody has binned a take that others still have."""
         with self._lock:
+            self.revision += 1
             by, left = self._named.get(id, _HOSTS)
             self._named[id] = Made(by, _each((*left, name)))
 
     def forget(self, id: str) -> None:
         """What is deleted is nobody's any more, and may be anybody's who brings it again."""
         with self._lock:
+            self.revision += 1
             self._named.pop(id, None)
             self._gone.add(id)
 
@@ -133,6 +138,8 @@ class OwnNames:
     def __init__(self, folder: Path | None) -> None:
         self._path = None if folder is None else folder / NAMES_FILE
         self._lock = threading.Lock()
+        self.revision = 0
+        """Moves whenever somebody calls a recording otherwise."""
         self._named = self._read()
 
     def of(self, owner: str, id: str) -> str:
@@ -145,6 +152,7 @@ class OwnNames:
             theirs = {**self._named.get(owner, {}), id: name}
             if theirs == self._named.get(owner, {}) | {id: ""} and not self.of(owner, id):
                 return
+            self.revision += 1
             self._named[owner] = {key: one for key, one in theirs.items() if one}
             if self._path is not None:
                 text = json.dumps(self._named, ensure_ascii=False)

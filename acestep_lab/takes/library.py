@@ -255,6 +255,27 @@ class Library:
         lost = [name for name in names if self._sound_of(self.folder, name) is None]
         return [Problem(name, "Its sound is missing.") for name in lost]
 
+    # -- for who mirrors it ----------------------------------------------------------------------------------------------
+
+    def stamps(self) -> dict[str, str]:
+        """What changes whenever a kept take's manifest or marks do, by its id."""
+        return self._query(self._index.stamps)
+
+    def told(self, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The manifest and the marks of a take, kept or in the trash, as plain data; LibraryError where there is none."""
+        if take_id(name) in self:
+            return self._manifest(name), self.marks(name)
+        for one in self._trash:
+            if one.name == name:
+                marks = self._marks_at(one.folder / f"{one.stem}.marks.json")[0]
+                return self._manifest(name, one.folder / f"{one.stem}.json"), marks
+        raise LibraryError(f"The library keeps no take {shown(name)}.")
+
+    def latent(self, name: str) -> Path | None:
+        """The latent's file of a kept take, where it has one."""
+        file = self.folder / f"{self._known(name)}.safetensors"
+        return file if _is_file(file) else None
+
     # -- keeping ---------------------------------------------------------------------------------------------------------
 
     def keep(self, take: Take) -> Path:
@@ -368,13 +389,17 @@ class Library:
         except LibraryError:
             return False
 
-    def open_sound(self, name: str) -> Audio:
-        """Read a kept recording by its id; LibraryError where there is none or its file is damaged."""
+    def recording(self, name: str) -> Path:
+        """The file of a kept recording; LibraryError where there is none."""
         file = self._sound_of(self.folder / SOUNDS, sound_id(name))
         if file is None:
             raise LibraryError(f"The library {shown(str(self.folder), 120)} keeps no recording {name!r}.")
+        return file
+
+    def open_sound(self, name: str) -> Audio:
+        """Read a kept recording by its id; LibraryError where there is none or its file is damaged."""
         try:
-            audio = Audio.read(file)
+            audio = Audio.read(self.recording(name))
         except SourceError as error:
             raise LibraryError(f"The recording {name} cannot be read: {error}") from None
         if audio.id != name and _recording(audio, name) == "other":
