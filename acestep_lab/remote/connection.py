@@ -74,12 +74,12 @@ class Connection:
             base_url=self.url, headers=headers, transport=transport, trust_env=transport is None
         )
 
-    def in_a_hurry(self, connect: float, answer: float) -> Connection:
-        """The same line for what is not worth waiting for: nothing is tried again, and so many seconds are long enough."""
+    def in_a_hurry(self, connect: float, answer: float, patience: float = 0.0) -> Connection:
+        """The same line for what is not worth waiting for long: so many seconds each until it answers, and for trying again."""
         import httpx2
 
         other = copy.copy(self)
-        other.patience, other._timeout = 0.0, httpx2.Timeout(answer, connect=connect)
+        other.patience, other._timeout = patience, httpx2.Timeout(answer, connect=connect)
         return other
 
     def get(self, path: str, **asked: Any) -> Any:
