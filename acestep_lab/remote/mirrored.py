@@ -53,10 +53,10 @@ class Listing:
         """What a box told; LibraryError where that is no list of takes."""
         if not isinstance(data, Mapping):
             raise _no_listing(data)
-        takes, binned, sounds, damaged = (data.get(name) for name in ("takes", "binned", "sounds", "damaged"))
-        if not (isinstance(takes, Mapping) and all(isinstance(one, list) for one in (binned, sounds, damaged))):
-            raise _no_listing(data)
-        assert isinstance(binned, list) and isinstance(sounds, list) and isinstance(damaged, list)
+        takes = data.get("takes")
+        binned, sounds, damaged = (_list(data.get(name)) for name in ("binned", "sounds", "damaged"))
+        if not isinstance(takes, Mapping):
+            raise _no_listing(takes)
         if len(takes) + len(binned) + len(sounds) > MOST_TAKES:
             raise LibraryError(f"That machine lists more than {MOST_TAKES:,} takes and recordings.")
         return cls(
@@ -78,6 +78,12 @@ class Listing:
 
 def _no_listing(data: object) -> LibraryError:
     return LibraryError(f"That machine answers {shown(data)} where its takes should be listed; is it an acestep_lab?")
+
+
+def _list(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise _no_listing(value)
+    return value
 
 
 def _text(value: object, most: int) -> str:

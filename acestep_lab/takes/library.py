@@ -284,7 +284,7 @@ class Library:
         A take whose id belongs to another sound here is kept under an id of its own (see `admit`). Raises LibraryError where
         it cannot be written; nothing of it is left then, and the take is as whole in memory as before.
         """
-        _check_can_be_kept(take)
+        check_can_be_kept(take)
         take = self.admit(take)
         there = self._sound_of(self.folder, take.id)
         if there is not None and self._is_whole(take):
@@ -402,7 +402,7 @@ class Library:
             audio = Audio.read(self.recording(name))
         except SourceError as error:
             raise LibraryError(f"The recording {name} cannot be read: {error}") from None
-        if audio.id != name and _recording(audio, name) == "other":
+        if match_recording(audio, name) == "other":
             raise LibraryError(f"The recording {name} is damaged: it holds another sound than the one that was kept.")
         return audio
 
@@ -492,7 +492,7 @@ class Library:
         """
         marks, unread = self._marks(self._known(name))
         said: dict[str, object] = {"star": star, "reject": reject, "note": note, "scores": scores, "tags": tags}
-        new = _new_marks(said | {"title": title, "batch": batch, "heard": heard, "locks": locks})
+        new = new_marks(said | {"title": title, "batch": batch, "heard": heard, "locks": locks})
         text = to_json(marks | manifest.checked_marks(new, "The marks"))
         file = self.folder / f"{name}.marks.json"
         if unread:  # what it said may still be read by a person
@@ -750,7 +750,7 @@ def _stamp(entry: os.DirEntry[str]) -> str:
     return f"{facts.st_mtime_ns}:{facts.st_size}"
 
 
-def _check_can_be_kept(take: object) -> None:
+def check_can_be_kept(take: object) -> None:
     """LibraryError for what is no take, or a take without a sound."""
     if not is_a(take, Take) or not isinstance(take, Take):  # the second for the type checker: a liar raises there
         raise LibraryError(f"A library keeps takes, not {shown(take)}.")
@@ -760,7 +760,7 @@ def _check_can_be_kept(take: object) -> None:
         raise LibraryError("The take's sound holds samples that are not numbers (NaN or infinite): it cannot be kept.")
 
 
-def _new_marks(asked: dict[str, object]) -> dict[str, object]:
+def new_marks(asked: dict[str, object]) -> dict[str, object]:
     """Marks as plain data, without those that are None; a star takes a rejection back, and vice versa. LibraryError."""
     try:
         if asked["tags"] is not None:
@@ -783,8 +783,10 @@ def _sources(recipe: Any) -> list[str]:
     return [name for name in found if isinstance(name, str)]
 
 
-def _recording(audio: Audio, name: str) -> identity.Match:
+def match_recording(audio: Audio, name: str) -> identity.Match:
     """Whether a recording is the one of an id, the signs of its zeros aside, which an older FLAC of it lost."""
+    if audio.id == name:
+        return "same"
     salt = str(audio.rate).encode()[:16]
     return identity.match_signs(
         audio.samples, lambda: hashlib.blake2b(digest_size=8, salt=salt), name.removeprefix("audio-")

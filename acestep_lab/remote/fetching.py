@@ -1,0 +1,104 @@
+"""Sounds fetched from a box, each checked before anybody hears it: what comes is the very take that was asked for, or an error.
+
+Every name on disk is ours; of what the box sends only the bytes are looked at. Knows no listing.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from acestep_lab.audio.audio import Audio
+from acestep_lab.audio.reading import seconds_of
+from acestep_lab.errors import LabError, LibraryError, SourceError, shown
+from acestep_lab.remote.connection import MOST_FILE, Connection, ConnectionLost
+from acestep_lab.takes.exchange import read_file, read_latent
+from acestep_lab.takes.ids import is_sound_id, sound_id, take_id
+from acestep_lab.takes.library import match_recording
+from acestep_lab.takes.take import Take
+
+TAKES, SOUNDS = "/v1/lab/takes", "/v1/lab/sounds"
+_HEADERS = 2**22
+"""Bytes of a sound file that are no samples: its manifest, its title."""
+_KINDS = ((b"fLaC", "flac"), (b"RIFF", "wav"), (b"RF64", "wav"))
+
+
+def path_of(id: str, what: str = "") -> str:
+    """The route of a take or a recording, or of something about it."""
+    root = SOUNDS if is_sound_id(id) else TAKES
+    return f"{root}/{quote(id, safe='')}{f'/{what}' if what else ''}"
+
+
+def fetch_sound(line: Connection, id: str, folder: Path, facts: Mapping[str, Any] | None = None) -> Path:
+    """The sound of a take or recording as `<id>.flac` or `.wav` in a folder; LabError for what is no such file.
+
+    `facts` are those of its manifest: a file that says it lasts longer is not unpacked.
+    """
+    fetched = folder / "fetched"
+    line.fetch(path_of(id), fetched, _most(facts))
+    with fetched.open("rb") as file:
+        head = file.read(4)
+    kind = next((kind for mark, kind in _KINDS if head == mark), None)
+    if kind is None:
+        raise LibraryError(f"What came for {id} is no FLAC and no WAV file.")
+    sound = fetched.rename(folder / f"{id}.{kind}")
+    if facts is not None and abs(_seconds(sound, id) - facts["seconds"]) > 0.5:
+        raise LibraryError(f"What came for {id} is not as long as its manifest says.")
+    return sound
+
+
+def _most(facts: Mapping[str, Any] | None) -> int:
+    """Bytes that a sound of so many samples has at most as a file."""
+    if facts is None:
+        return MOST_FILE
+    return min(MOST_FILE, _HEADERS + math.ceil(4.2 * facts["seconds"] * facts["rate"] * facts["channels"]))
+
+
+def _seconds(sound: Path, id: str) -> float:
+    try:
+        return seconds_of(sound)
+    except SourceError as problem:
+        raise LibraryError(f"What came for {id} cannot be read: {problem}") from None
+
+
+def fetch_latent(line: Connection, id: str, folder: Path, facts: Mapping[str, Any]) -> Path | None:
+    """The latent of a take as `<id>.safetensors` in a folder; None where the box has none, or another one."""
+    file = folder / f"{id}.safetensors"
+    if not facts["shape"][0]:
+        return None
+    try:
+        line.fetch(path_of(id, "latent"), file, min(MOST_FILE, _HEADERS + 4 * math.prod(facts["shape"])))
+    except ConnectionLost:
+        raise
+    except LabError:  # it has none, or sends something else: the take is opened by its sound
+        return None
+    return file if read_latent(file, dict(facts))[0] is not None else None
+
+
+def fetch_take(line: Connection, id: str) -> Take:
+    """A take of the box, whole: its sound sample for sample, and its latent. LibraryError where another one comes."""
+    with tempfile.TemporaryDirectory(prefix="acestep-lab-") as place:
+        sound = fetch_sound(line, take_id(id), Path(place))
+        try:
+            take = read_file(sound)
+            if take.manifest is not None and fetch_latent(line, id, Path(place), take.manifest["latent"]) is not None:
+                take = read_file(sound)
+        except SourceError as problem:
+            raise LibraryError(f"What came for {id} cannot be read: {problem}") from None
+    if take.id != id:
+        raise LibraryError(f"What came for {id} is another take, {shown(take.id)}.")
+    return take
+
+
+def check_recording(file: Path, id: str) -> None:
+    """LibraryError for a file that holds another recording than that of an id."""
+    try:
+        audio = Audio.read(file)
+    except SourceError as problem:
+        raise LibraryError(f"What came for {id} cannot be read: {problem}") from None
+    if match_recording(audio, sound_id(id)) == "other":
+        raise LibraryError(f"What came for {id} is another recording.")
