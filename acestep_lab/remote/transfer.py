@@ -1,4 +1,5 @@
-"""Sounds fetched from a box, each checked before anybody hears it: what comes is the very take that was asked for, or an error.
+"""Sounds on their way between a box and here, each checked before anybody hears it: what comes is the very take that was asked
+for, or an error.
 
 Every name on disk is ours; of what the box sends only the bytes are looked at. Knows no listing.
 """
@@ -9,16 +10,17 @@ import math
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.audio.reading import seconds_of
 from acestep_lab.errors import LabError, LibraryError, SourceError, shown
 from acestep_lab.remote.connection import MOST_FILE, Connection, ConnectionLost
-from acestep_lab.takes.exchange import read_file, read_latent
-from acestep_lab.takes.ids import is_sound_id, sound_id, take_id
+from acestep_lab.takes.exchange import read_file, read_latent, write_latent, write_sound
+from acestep_lab.takes.ids import is_sound_id, is_take_id, sound_id, take_id
 from acestep_lab.takes.library import match_recording
+from acestep_lab.takes.manifest import describe
 from acestep_lab.takes.take import Take
 
 TAKES, SOUNDS = "/v1/lab/takes", "/v1/lab/sounds"
@@ -92,6 +94,46 @@ def fetch_take(line: Connection, id: str) -> Take:
     if take.id != id:
         raise LibraryError(f"What came for {id} is another take, {shown(take.id)}.")
     return take
+
+
+class Sent(NamedTuple):
+    """What a box said of something that was sent."""
+
+    id: str
+    """Under which it is known there."""
+    kept: bool
+    """Whether it is in the library; else in hand, for a run of ours."""
+    remark: str
+
+
+def send_take(line: Connection, take: Take) -> Sent:
+    """Send a take as files: its sound sample for sample, with the manifest inside, and its latent."""
+    with tempfile.TemporaryDirectory(prefix="acestep-lab-") as place:
+        sound = Path(place) / f"{take.id}.{take.audio.lossless_kind}"
+        write_sound(sound, take.audio, describe(take))
+        beside = {}
+        if take.latent.size:
+            beside["latent"] = Path(place) / f"{take.id}.safetensors"
+            write_latent(beside["latent"], take.latent)
+        answer = _table(line.send(TAKES, sound, beside))
+    id, remark = answer.get("id"), answer.get("remark")
+    if not is_take_id(id):
+        raise LibraryError(f"{take.id} was sent, and that machine does not say what became of it.")
+    return Sent(str(id), answer.get("kept") is True, remark if isinstance(remark, str) else "")
+
+
+def send_sound(line: Connection, audio: Audio, name: str = "") -> str:
+    """Send a recording, sample for sample, under a name ("": on no list); gives the id it has there, which is its own."""
+    with tempfile.TemporaryDirectory(prefix="acestep-lab-") as place:
+        file = audio.write(Path(place) / f"{audio.id}.{audio.lossless_kind}")
+        answer = _table(line.send(SOUNDS, Path(file), name=name))
+    if answer.get("id") != audio.id:
+        raise LibraryError(f"{audio.id} did not arrive on that machine as it is.")
+    return audio.id
+
+
+def _table(answer: object) -> Mapping[str, Any]:
+    return answer if isinstance(answer, Mapping) else {}
 
 
 def check_recording(file: Path, id: str) -> None:
