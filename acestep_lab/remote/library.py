@@ -23,12 +23,12 @@ from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import LabError, LibraryError, RecipeError, sentence, shown
 from acestep_lab.files import clean_text, to_json
 from acestep_lab.remote.connection import Connection, ConnectionLost
-from acestep_lab.remote.fetching import check_recording, fetch_latent, fetch_sound, path_of
 from acestep_lab.remote.mirrored import MOST_NAME, Busy, Known, Listing, MirrorState
+from acestep_lab.remote.transfer import Sent, check_recording, fetch_latent, fetch_sound, path_of, send_sound, send_take
 from acestep_lab.settings import VARIABLES
 from acestep_lab.takes import identity, manifest
 from acestep_lab.takes.exchange import write_latent, write_sound
-from acestep_lab.takes.ids import is_id, is_sound_id, is_take_id, sound_id, take_id
+from acestep_lab.takes.ids import is_id, is_sound_id, is_take_id, sound_id
 from acestep_lab.takes.index import Card
 from acestep_lab.takes.library import DRAFT_HOURS, KINDS, SOUNDS, Library, Problem, check_can_be_kept, new_marks
 from acestep_lab.takes.take import Take
@@ -239,7 +239,7 @@ class RemoteLibrary(Library):
     def _note(self, change: Any, whole: bool = True) -> None:
         """Change what is known of the box, here and in the mirror's file."""
         assert self._state is not None
-        with self._asking, self._state.alone(LOCK_SECONDS):
+        with contextlib.suppress(Busy), self._asking, self._state.alone(LOCK_SECONDS):  # who is busy brings it anyway
             listing = self._state.read()
             change(listing)
             listing.stamp = listing.stamp if whole else ""
@@ -345,30 +345,17 @@ class RemoteLibrary(Library):
         take = self.admit(take)
         if take.id in self._listing.takes and take in self and (take.is_copy or self._has_latent(take)):
             return self._put_sound(take)
-        answer = self._do(lambda: self._send(take))
-        id, kept = (answer.get(name) for name in ("id", "kept")) if isinstance(answer, Mapping) else (None, None)
-        if not is_take_id(id) or kept is not True:
-            remark = answer.get("remark") if isinstance(answer, Mapping) else None
-            raise LibraryError(str(remark) if remark else f"{take.id} could not be kept on that machine.")
+        sent: Sent = self._do(lambda: send_take(self._write, take))
+        if not sent.kept:
+            raise LibraryError(sent.remark or f"{take.id} could not be kept on that machine.")
         self.refresh()
-        return self._put_sound(take) if id == take.id else self.sound(str(id))
+        return self._put_sound(take) if sent.id == take.id else self.sound(sent.id)
 
     def _has_latent(self, take: Take) -> bool:
         """Whether the box is to be told of no latent that this take has and the one there lacks."""
         with contextlib.suppress(LibraryError):
             return not take.latent.size or bool(self._manifest(take.id)["latent"]["shape"][0])
         return False
-
-    def _send(self, take: Take) -> Any:
-        """Send a take as files, and give what the box said."""
-        with tempfile.TemporaryDirectory(prefix="acestep-lab-") as place:
-            sound = Path(place) / f"{take.id}.{take.audio.lossless_kind}"
-            write_sound(sound, take.audio, manifest.describe(take))
-            beside = {}
-            if take.latent.size:
-                beside["latent"] = Path(place) / f"{take.id}.safetensors"
-                write_latent(beside["latent"], take.latent)
-            return self._write.send(_TAKES, sound, beside)
 
     def _put_sound(self, take: Take) -> Path:
         """Have the sound of a take that the box keeps here, without fetching it: it is at hand."""
@@ -513,20 +500,13 @@ class RemoteLibrary(Library):
         if not isinstance(audio, Audio):
             raise LibraryError(f"A recording is an Audio, not {shown(audio)}.")
         if audio.id not in self._listing.sounds:
-            answer = self._do(lambda: self._send_sound(audio, name))
-            if not isinstance(answer, Mapping) or answer.get("id") != audio.id:
-                raise LibraryError(f"{audio.id} did not arrive on that machine as it is.")
+            self._do(lambda: send_sound(self._write, audio, name))
             self._note(
                 lambda listing: _put_first(listing, audio.id, Known(name[:MOST_NAME], audio.seconds)), whole=False
             )
         kept = super().keep_sound(audio)
         self._make_room(audio.id)
         return kept
-
-    def _send_sound(self, audio: Audio, name: str) -> Any:
-        with tempfile.TemporaryDirectory(prefix="acestep-lab-") as place:
-            file = audio.write(Path(place) / f"{audio.id}.{audio.lossless_kind}")
-            return self._write.send("/v1/lab/sounds", Path(file), name=name)
 
     def name_sound(self, name: str, called: str) -> None:
         """Say what a recording is called, on the box first; LibraryError where it is none of one's own."""
