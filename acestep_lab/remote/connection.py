@@ -187,7 +187,9 @@ class Connection:
     def _pieces(self, answer: Any, most: int) -> Iterator[bytes]:
         """The bytes of an answer as they come; MachineError where they are too many, or come too slowly."""
         began, size = time.monotonic(), 0
-        for piece in answer.iter_raw():
+        for piece in (
+            [answer.content] if answer.is_stream_consumed else answer.iter_raw()
+        ):  # a transport may have read it
             size += len(piece)
             if size > most:
                 raise MachineError(f"{shown(self.url)} sends more than the {most / 2**20:,.0f} MB that were expected.")
