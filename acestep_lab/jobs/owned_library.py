@@ -347,7 +347,7 @@ class OwnedLibrary:
         folder = getattr(self.library, "folder", None)
         return (
             self._reading(lambda: self.library.revision), self.owners.revision, self._names.revision,
-            tuple(self._unsaved), _changed_at(folder / "sounds") if folder else 0,
+            tuple(self._unsaved), *(_changed_at(folder / name) for name in ("sounds", ".trash") if folder),
         )  # fmt: skip
 
     def recordings(self, owner: str = "") -> list[tuple[str, str]]:

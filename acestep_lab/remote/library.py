@@ -28,7 +28,7 @@ from acestep_lab.remote.transfer import Sent, check_recording, fetch_latent, fet
 from acestep_lab.settings import VARIABLES
 from acestep_lab.takes import identity, manifest
 from acestep_lab.takes.exchange import write_latent, write_sound
-from acestep_lab.takes.ids import is_id, is_sound_id, is_take_id, sound_id
+from acestep_lab.takes.ids import is_id, is_sound_id, is_take_id, sound_id, take_id
 from acestep_lab.takes.index import Card
 from acestep_lab.takes.library import DRAFT_HOURS, KINDS, SOUNDS, Library, Problem, check_can_be_kept, new_marks
 from acestep_lab.takes.take import Take
@@ -42,7 +42,10 @@ AT_ONCE = 200
 """Takes whose manifests are asked for together."""
 SYNC_SECONDS = 60.0
 """How long one question brings the mirror up to date; the next goes on."""
+MOST_TOLD = 2**31
+"""Bytes of manifests and marks that a mirror holds."""
 LOCK_SECONDS = 2.0
+"""How long another process that brings the mirror up to date is waited for."""
 AWAY_SECONDS = (2.0, 60.0)
 """How soon a box that did not answer is asked again: the first time, and at most."""
 MARKS = ("star", "reject", "note", "tags", "scores", "title", "batch", "heard", "locks")
@@ -105,6 +108,11 @@ class RemoteLibrary(Library):
         """Whether the box lists a take or recording under this id."""
         self._ask()
         return id in self._listing.takes or id in self._listing.sounds
+
+    def _known(self, name: str) -> str:
+        if take_id(name) not in self:
+            raise LibraryError(f"{self.connection.url} keeps no take {shown(name)} of yours. {self.offline}".rstrip())
+        return name
 
     # -- what the box says ----------------------------------------------------------------------------------------------
 
@@ -201,8 +209,10 @@ class RemoteLibrary(Library):
     def _read(self, ids: list[str], binned: frozenset[str]) -> tuple[set[str], list[tuple[str, str]]]:
         """Fetch manifests and marks; which of the takes are done, and what is wrong with some of them."""
         done, problems = set[str](), list[tuple[str, str]]()
-        end, left, size = time.monotonic() + SYNC_SECONDS, list(ids), 0
-        while left and time.monotonic() < end and size < self.most_bytes:
+        end, left, size = time.monotonic() + SYNC_SECONDS, list(ids), _bytes_told(self.folder) if ids else 0
+        while left and time.monotonic() < end:
+            if size > MOST_TOLD:
+                raise LibraryError(f"That machine's takes tell more than {MOST_TOLD / 2**30:g} GB of themselves.")
             told = self._quick.post(f"{_TAKES}/told", {"ids": left[:AT_ONCE]})
             answered = [id for id in left[:AT_ONCE] if isinstance(told, Mapping) and id in told]
             if not answered:
@@ -617,6 +627,13 @@ def _put(path: Path, text: str) -> None:
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _bytes_told(folder: Path) -> int:
+    """Bytes of the manifests and marks in a mirror."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        return sum(entry.stat().st_size for entry in entries if entry.name.endswith(".json"))
+    return 0
 
 
 def _put_first(listing: Listing, id: str, known: Known) -> None:

@@ -21,6 +21,8 @@ from acestep_lab.takes.ids import is_id
 from acestep_lab.takes.take import Take
 
 KNOWN = "/v1/lab/known"
+AT_ONCE = 200
+"""Sounds that are asked for together."""
 MOST_RETAKEN = 40
 """Retakes of retakes that are followed back to their sources."""
 Find = Callable[[Any], Take | Audio]
@@ -66,9 +68,14 @@ class Sources:
     def known(self, ids: Sequence[str]) -> frozenset[str]:
         """Which of these the box can start from as it is."""
         asked = list(dict.fromkeys(ids))
-        answer = self._line.post(KNOWN, {"ids": asked}) if asked else {}
+        return frozenset(
+            id for first in range(0, len(asked), AT_ONCE) for id in self._asked(asked[first : first + AT_ONCE])
+        )
+
+    def _asked(self, ids: list[str]) -> list[str]:
+        answer = self._line.post(KNOWN, {"ids": ids})
         found = answer.get("known") if isinstance(answer, Mapping) else None
-        return frozenset(id for id in asked if isinstance(found, list) and id in found)
+        return [id for id in ids if isinstance(found, list) and id in found]
 
     def _named(self, source: Any) -> _Named:
         if isinstance(source, Take | Audio):
