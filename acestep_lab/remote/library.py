@@ -111,7 +111,8 @@ class RemoteLibrary(Library):
 
     def _known(self, name: str) -> str:
         if take_id(name) not in self:
-            raise LibraryError(f"{self.connection.url} keeps no take {shown(name)} of yours. {self.offline}".rstrip())
+            hint = f" {self.offline}" if self.offline else ""
+            raise LibraryError(f"{self.connection.url} keeps no take {shown(name)} of yours.{hint}")
         return name
 
     # -- what the box says ----------------------------------------------------------------------------------------------
