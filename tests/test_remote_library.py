@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -345,6 +346,47 @@ def test_a_file_that_is_none_is_refused_and_leaves_nothing(
     assert lab.library.ids() == [] == lab.library.sounds()
 
 
+ODD: tuple[Any, ...] = (
+    {}, {"ids": "take-a"}, {"ids": [5]}, {"ids": ["take-../x"]}, {"ids": ["take-a"] * 500}, {"ids": [["take-a"]]}, {"ids": ["take-a"]},
+    {"marks": 5}, {"marks": {"colour": 1}}, {"marks": {"star": "yes"}}, {"marks": {"tags": [5]}}, {"marks": {"scores": {"a": "b"}}},
+    {"marks": {"title": "\ud800"}}, {"marks": {"note": "x" * 200_000}}, {"marks": {"locks": [[]]}}, {"hours": "x"}, {"hours": None},
+    {"hours": True}, {"hours": -1e308}, {"name": 5}, {"name": "\x00"}, {"name": ""}, {"name": "x" * 10_000}, {"ids": [None, {}, "audio-a"]},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("key", [HOST, ADA])
+def test_whatever_is_asked_is_answered_with_a_sentence(
+    door: ApiServer, lab: PretendSession, box: Backend, key: str
+) -> None:
+    take, sound = a_take(), tone(0.2, 3)
+    box.takes.keep(take, owner(key))
+    box.takes.keep_sound(sound, owner(key), "x")
+    client = httpx2.Client(base_url=door.address, headers={"Authorization": f"Bearer {key}"}, timeout=20)
+    paths = [
+        f"/v1/lab/{path}"
+        for path in (
+            "takes", "takes/told", "takes/bin", "takes/restore", "takes/empty", f"takes/{take.id}/marks", "known", "sounds",
+            f"sounds/{sound.id}/name", "takes/take-0123/marks", "sounds/audio-0123/name", "sounds/audio-0123/forget",
+        )
+    ]  # fmt: skip
+    for path in paths:
+        for body in ODD:
+            answer = client.post(path, content=json.dumps(body), headers={"Content-Type": "application/json"})
+            assert answer.status_code < 500, (path, body, answer.text[:300])
+            assert answer.status_code == 200 or len(answer.json()["error"]) > 5, (path, body)
+    for path in (
+        "takes/../x",
+        "takes/take-%2e%2e",
+        "takes/take-0123",
+        "sounds/audio-0123",
+        "takes/take-A/latent",
+        "takes/x/marks",
+    ):
+        assert 400 <= client.get(f"/v1/lab/{path}").status_code < 500, path
+    assert take.id in lab.library
+    assert sound.id in lab.library.sounds()
+
+
 # -- recordings -----------------------------------------------------------------------------------------------------------
 
 
@@ -507,6 +549,37 @@ def test_a_damaged_mirror_is_fetched_again(away: Open, lab: PretendSession) -> N
         assert (mirror.ids(), mirror.open(take.id)) == ([take.id], take), name
     (mirror.folder / f"{take.id}.json").unlink()
     assert mirror.ids() == [take.id]
+
+
+def test_a_mirror_that_somebody_deletes_is_made_anew(away: Open, lab: PretendSession) -> None:
+    kept, binned = a_take(1), a_take(2)
+    for take in (kept, binned):
+        lab.library.keep(take)
+    mirror = away()
+    mirror.open(kept.id)
+    mirror.bin(binned.id)
+    shutil.rmtree(mirror.folder)
+    assert mirror.ids() == [kept.id]
+    assert mirror.open(kept.id) == kept
+    assert mirror.restore(binned.id) == [binned.id]
+    assert len(mirror.cards()) == 2
+
+
+def test_what_one_answer_or_one_question_does_not_hold_comes_with_the_next(
+    away: Open, lab: PretendSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(5):
+        lab.library.keep(a_take(seed))
+    monkeypatch.setattr("acestep_lab.serve.api_lab_shelf.MOST_TOLD", 1)
+    assert len(away()) == 5
+    with monkeypatch.context() as patched:
+        patched.setattr("acestep_lab.remote.library.SYNC_SECONDS", 0.0)
+        late = away(folder="late")
+        assert late.ids() == []
+        assert not late.offline
+    assert late.ids() == lab.library.ids()
+    late.rebuild()
+    assert late.cards() == lab.library.cards()
 
 
 def test_sounds_not_heard_for_long_make_room(away: Open, lab: PretendSession) -> None:

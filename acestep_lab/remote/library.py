@@ -149,6 +149,9 @@ class RemoteLibrary(Library):
         """Ask what has changed, and change it here; where that fails, `offline` says why, and all stays as it was."""
         self._inside = True
         try:
+            if not self.folder.is_dir():  # somebody emptied the cache
+                state.close()
+                _make_private(self.folder)
             with state.alone(LOCK_SECONDS):
                 self._listing = self._still_here(state.read())  # another process may have been quicker
                 told = self._quick.get(_TAKES, known=self._listing.stamp or None)
