@@ -781,7 +781,12 @@ def test_a_sound_that_is_not_the_one_asked_for_never_comes_in(what: str, tmp_pat
     }  # fmt: skip
     told = {"manifest": manifest.describe(GOOD), "marks": {}}
     evil = Evil(
-        {"/takes": listing(GOOD.id), "/told": {GOOD.id: told}, f"/{GOOD.id}": sounds[what], "/latent": b"x" * 99}
+        {
+            "/takes": listing(GOOD.id),
+            "/told": {GOOD.id: told},
+            "/manifest": told["manifest"],
+            f"/{GOOD.id}": sounds[what],
+        }
     )
     mirror = RemoteLibrary(Connection("http://evil", transport=evil), tmp_path / "mirror", ask_every=0.0)
     assert mirror.ids() == [GOOD.id]
@@ -794,6 +799,8 @@ def test_a_sound_that_is_not_the_one_asked_for_never_comes_in(what: str, tmp_pat
     kept = {name for name in everything_in(mirror.folder) if not name.startswith(".")}
     assert kept == {f"{GOOD.id}.json"}
     assert not list(mirror.folder.glob(".incoming-*"))
+    with pytest.raises(LibraryError):
+        fetch_take(mirror.connection, a_take(2).id)
     assert everything_in(tmp_path) - {"other.flac"} == {f"mirror/{name}" for name in everything_in(mirror.folder)}
     mirror.close()
 

@@ -24,7 +24,16 @@ from acestep_lab.errors import LabError, LibraryError, RecipeError, sentence, sh
 from acestep_lab.files import clean_text, to_json
 from acestep_lab.remote.connection import Connection, ConnectionLost
 from acestep_lab.remote.mirrored import MOST_NAME, Busy, Known, Listing, MirrorState
-from acestep_lab.remote.transfer import Sent, check_recording, fetch_latent, fetch_sound, path_of, send_sound, send_take
+from acestep_lab.remote.transfer import (
+    Sent,
+    check_recording,
+    checked_manifest,
+    fetch_latent,
+    fetch_sound,
+    path_of,
+    send_sound,
+    send_take,
+)
 from acestep_lab.settings import VARIABLES
 from acestep_lab.takes import identity, manifest
 from acestep_lab.takes.exchange import write_latent, write_sound
@@ -235,7 +244,7 @@ class RemoteLibrary(Library):
         if not isinstance(told, Mapping) or "error" in told:
             why = told.get("error") if isinstance(told, Mapping) else None
             raise LibraryError(why if isinstance(why, str) else f"That machine tells nothing of {id}.")
-        data, marks = _checked(id, told.get("manifest")), _checked_marks(id, told.get("marks"))
+        data, marks = checked_manifest(id, told.get("manifest")), _checked_marks(id, told.get("marks"))
         texts = {f"{id}.json": manifest.to_text(data), f"{id}.marks.json": to_json(marks) if marks else ""}
         folder = self.folder
         if binned:
@@ -589,19 +598,6 @@ def _make_private(folder: Path) -> None:
         raise LibraryError(
             f"The mirror's folder {shown(str(folder), 120)} cannot be made ({problem.strerror})."
         ) from None
-
-
-def _checked(id: str, found: object) -> dict[str, Any]:
-    """A manifest that came, which proves that it is this take's; LibraryError otherwise."""
-    try:
-        data = manifest.checked(found, f"The manifest of {id}")
-    except RecursionError:
-        raise LibraryError(f"The manifest of {id} is nested too deeply.") from None
-    if data["id"] != id:
-        raise LibraryError(f"What was told of {id} is the manifest of another take.")
-    if data["format"] == identity.FORMAT and not (identity.is_proven(data) and manifest.is_intact(data)):
-        raise LibraryError(f"What was told of {id} is not what earned that id.")
-    return data
 
 
 def _checked_marks(id: str, found: object) -> dict[str, Any]:

@@ -17,10 +17,10 @@ from acestep_lab.audio.audio import Audio
 from acestep_lab.audio.reading import seconds_of
 from acestep_lab.errors import LabError, LibraryError, SourceError, shown
 from acestep_lab.remote.connection import MOST_FILE, Connection, ConnectionLost
+from acestep_lab.takes import identity, manifest
 from acestep_lab.takes.exchange import read_file, read_latent, write_latent, write_sound
 from acestep_lab.takes.ids import is_sound_id, is_take_id, sound_id, take_id
 from acestep_lab.takes.library import match_recording
-from acestep_lab.takes.manifest import describe
 from acestep_lab.takes.take import Take
 
 TAKES, SOUNDS = "/v1/lab/takes", "/v1/lab/sounds"
@@ -67,6 +67,19 @@ def _seconds(sound: Path, id: str) -> float:
         raise LibraryError(f"What came for {id} cannot be read: {problem}") from None
 
 
+def checked_manifest(id: str, found: object) -> dict[str, Any]:
+    """A manifest that came, which proves that it is this take's; LibraryError otherwise."""
+    try:
+        data = manifest.checked(found, f"The manifest of {id}")
+    except RecursionError:
+        raise LibraryError(f"The manifest of {id} is nested too deeply.") from None
+    if data["id"] != id:
+        raise LibraryError(f"What was told of {id} is the manifest of another take.")
+    if data["format"] == identity.FORMAT and not (identity.is_proven(data) and manifest.is_intact(data)):
+        raise LibraryError(f"What was told of {id} is not what earned that id.")
+    return data
+
+
 def fetch_latent(line: Connection, id: str, folder: Path, facts: Mapping[str, Any]) -> Path | None:
     """The latent of a take as `<id>.safetensors` in a folder; None where the box has none, or another one."""
     file = folder / f"{id}.safetensors"
@@ -83,12 +96,12 @@ def fetch_latent(line: Connection, id: str, folder: Path, facts: Mapping[str, An
 
 def fetch_take(line: Connection, id: str) -> Take:
     """A take of the box, whole: its sound sample for sample, and its latent. LibraryError where another one comes."""
+    data = checked_manifest(id, line.get(path_of(take_id(id), "manifest")))
     with tempfile.TemporaryDirectory(prefix="acestep-lab-") as place:
-        sound = fetch_sound(line, take_id(id), Path(place))
+        sound = fetch_sound(line, id, Path(place), data["audio"])
+        fetch_latent(line, id, Path(place), data["latent"])
         try:
             take = read_file(sound)
-            if take.manifest is not None and fetch_latent(line, id, Path(place), take.manifest["latent"]) is not None:
-                take = read_file(sound)
         except SourceError as problem:
             raise LibraryError(f"What came for {id} cannot be read: {problem}") from None
     if take.id != id:
@@ -110,7 +123,7 @@ def send_take(line: Connection, take: Take) -> Sent:
     """Send a take as files: its sound sample for sample, with the manifest inside, and its latent."""
     with tempfile.TemporaryDirectory(prefix="acestep-lab-") as place:
         sound = Path(place) / f"{take.id}.{take.audio.lossless_kind}"
-        write_sound(sound, take.audio, describe(take))
+        write_sound(sound, take.audio, manifest.describe(take))
         beside = {}
         if take.latent.size:
             beside["latent"] = Path(place) / f"{take.id}.safetensors"
