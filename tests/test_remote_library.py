@@ -463,6 +463,22 @@ def test_what_a_recipe_starts_from_is_sent_once(
     here.close()
 
 
+def test_a_take_that_has_another_name_there_is_known_by_it(door: ApiServer, box: Backend, tmp_path: Path) -> None:
+    theirs, mine = a_take(1), a_take(2)
+    box.takes.keep(theirs, owner(ADA))
+    old = {name: value for name, value in manifest.describe(mine).items() if name != "checksum"}
+    claimed = mine.with_manifest({**old, "format": "acestep_lab.take/1", "id": theirs.id})
+    line = Connection(door.address, ADA)
+    sources = Sources(line, lambda source: source)
+    first = sources.bring_all([claimed, theirs])
+    assert first[0] not in (theirs.id, claimed.id)
+    assert first[1] == theirs.id
+    assert box.takes.take(first[0], owner(ADA)).audio == mine.audio
+    assert sources.bring_all([claimed]) == first[:1]
+    assert len(box.takes.ids(owner(ADA))) == 2
+    line.close()
+
+
 def test_behind_a_retake_what_its_source_came_from_is_brought_as_well(
     door: ApiServer, box: Backend, tmp_path: Path
 ) -> None:

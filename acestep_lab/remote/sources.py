@@ -12,6 +12,7 @@ from typing import Any
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import LibraryError, SourceError
+from acestep_lab.lru_cache import LRUCache
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import Retake, Source
 from acestep_lab.remote.connection import Connection
@@ -23,6 +24,8 @@ from acestep_lab.takes.take import Take
 KNOWN = "/v1/lab/known"
 AT_ONCE = 200
 """Sounds that are asked for together."""
+MOST_NAMED = 512
+"""Takes that have another id on the box, and are known by it."""
 MOST_RETAKEN = 40
 """Retakes of retakes that are followed back to their sources."""
 Find = Callable[[Any], Take | Audio]
@@ -37,12 +40,27 @@ class _Named:
     sound: Take | Audio | None = None
     name: str = ""
 
+    @property
+    def is_claimed(self) -> bool:
+        """Whether it is a take of an old file, which only claims its id."""
+        take = self.sound
+        return isinstance(take, Take) and take.manifest is not None and not identity.is_proven(take.manifest)
+
+    @property
+    def key(self) -> str:
+        """What tells it from every other sound."""
+        take = self.sound
+        if isinstance(take, Take) and self.is_claimed:
+            return f"{self.id} {take.facts['audio']['sha256']}"
+        return self.id
+
 
 class Sources:
     """Brings sounds to the box of a connection; `find` finds them here."""
 
     def __init__(self, line: Connection, find: Find) -> None:
         self._line, self._find = line, find
+        self._named_there: LRUCache[str] = LRUCache(MOST_NAMED)
 
     def bring(self, recipe: Recipe) -> Recipe:
         """The same recipe with its sounds by the ids under which the box knows them. LabError for a sound that is neither here
@@ -59,11 +77,14 @@ class Sources:
     def bring_all(self, sources: Iterable[Source]) -> list[str]:
         """The ids under which the box knows these sounds, in their order; what it does not know is sent."""
         named = [self._named(one) for one in sources]
-        known, sent = self.known([one.id for one in named]), dict[str, str]()
+        names = {one.key: self._named_there.get(one.key) or one.id for one in named}
+        known, found = self.known(list(names.values())), dict[str, str]()
         for one in named:
-            if one.id not in sent:
-                sent[one.id] = one.id if one.id in known and self._is_that(one) else self._send(one)
-        return [sent[one.id] for one in named]
+            name = names[one.key]
+            if one.key not in found:
+                is_there = name in known and (name != one.id or self._is_that(one))
+                found[one.key] = name if is_there else self._send(one)
+        return [found[one.key] for one in named]
 
     def known(self, ids: Sequence[str]) -> frozenset[str]:
         """Which of these the box can start from as it is."""
@@ -89,7 +110,7 @@ class Sources:
     def _is_that(self, named: _Named) -> bool:
         """Whether a sound at hand is the one the box knows under its id: an old take only claims its id."""
         take = named.sound
-        if not isinstance(take, Take) or take.manifest is None or identity.is_proven(take.manifest):
+        if not named.is_claimed or not isinstance(take, Take) or take.manifest is None:
             return True
         there = self._line.get(path_of(named.id, "manifest"))
         facts = there.get("audio") if isinstance(there, Mapping) else None
@@ -99,7 +120,12 @@ class Sources:
     def _send(self, named: _Named) -> str:
         """Send one sound; the id that it has there."""
         sound = named.sound if named.sound is not None else self._find(named.id)
-        return send_take(self._line, sound).id if isinstance(sound, Take) else send_sound(self._line, sound, named.name)
+        if not isinstance(sound, Take):
+            return send_sound(self._line, sound, named.name)
+        id = send_take(self._line, sound).id
+        if id != named.id:  # it is another take there; this one got an id of its own
+            self._named_there.put(named.key, id)
+        return id
 
     def _bring_behind(self, task: Retake) -> None:
         """What a retake's source was made from itself: it is made once more, from there. What is not here the box may have."""
