@@ -80,8 +80,8 @@ def box(lab: PretendSession) -> Backend:
 
 
 @pytest.fixture
-def door(lab: PretendSession) -> Iterator[ApiServer]:
-    with ApiServer(lab, 0, keys=[HOST, ADA, BOB]) as server:
+def door(lab: PretendSession, tmp_path: Path) -> Iterator[ApiServer]:
+    with ApiServer(lab, 0, keys=[HOST, ADA, BOB], folder=tmp_path / "door") as server:
         yield server
 
 
@@ -333,7 +333,7 @@ def test_what_is_brought_proves_its_sound_and_nothing_about_whose_it_is(
     ("name", "data"), [("a.wav", b"RIFF"), ("a.flac", b""), ("a.exe", b"MZ"), ("../../a.wav", b"fLaC00")]
 )
 def test_a_file_that_is_none_is_refused_and_leaves_nothing(
-    door: ApiServer, lab: PretendSession, name: str, data: bytes
+    door: ApiServer, lab: PretendSession, tmp_path: Path, name: str, data: bytes
 ) -> None:
     for route in ("takes", "sounds"):
         answer = httpx2.post(
@@ -341,8 +341,7 @@ def test_a_file_that_is_none_is_refused_and_leaves_nothing(
         )
         assert answer.status_code == 400, answer.text
         assert answer.json()["error"]
-    uploads = door._tasks.places.folder
-    assert not [one for one in uploads.rglob("*") if one.is_file()]
+    assert not [one for one in (tmp_path / "door").rglob("*") if one.is_file()]
     assert lab.library.ids() == [] == lab.library.sounds()
 
 
