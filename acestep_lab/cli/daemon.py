@@ -72,13 +72,13 @@ def usual_cache() -> Path:
 
 
 def end(opening: Opening) -> None:
-    """Close the session; where a step or a loading takes longer, go without it: nothing half written is ever seen."""
+    """Close the session and go at once: where a step or a loading takes longer, without it, and without the seconds that the
+    interpreter takes to give everything back; nothing half written is ever seen.
+    """
     if opening.daemon is not None:
         opening.daemon.close()
         closing = threading.Thread(target=opening.daemon.lab.close, daemon=True)
         closing.start()
         closing.join(SECONDS_TO_END)
-        if not closing.is_alive():
-            return
     sys.stderr.flush()
     os._exit(0)

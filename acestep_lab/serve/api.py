@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import signal
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -20,12 +22,21 @@ from tornado.netutil import bind_sockets
 
 from acestep_lab.errors import MachineError, shown
 from acestep_lab.serve.api_door import ApiDoor, DoorLimits
+from acestep_lab.serve.api_handler import encoded
 from acestep_lab.serve.hosts import Hosts, is_everywhere, is_loopback
 from acestep_lab.session_like import SessionLike
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 PORT = 8001
 """Where ACE-Step's own server listens, and its clients look."""
-_IDLE_SECONDS = 3600.0
+_IDLE_SECONDS, _BODY_SECONDS = 120.0, 1800.0
+"""Seconds in which a connection may say nothing, and in which a body has to be there."""
+MOST_CONNECTIONS = 512
+"""Connections at once; no more than half of the files the system lets a process open."""
 
 
 class ApiServer:
@@ -72,7 +83,7 @@ class ApiServer:
     def _run(self, begun: Future[None]) -> None:
         """Serve until the loop is stopped."""
         asyncio.set_event_loop(self._loop)
-        server: Any = HTTPServer(self._door.router, idle_connection_timeout=_IDLE_SECONDS)
+        server: Any = _Listener(self._door.router, idle_connection_timeout=_IDLE_SECONDS, body_timeout=_BODY_SECONDS)
         server.add_sockets(self._sockets)
         self._loop.call_soon(begun.set_result, None)
         try:
@@ -122,6 +133,32 @@ class ApiServer:
         return f'<p><b>REST</b> {state} at <a href="{self.address}/health">{self.address}</a>{key}</p>'
 
 
+class _Listener(HTTPServer):
+    """Takes so many connections and no more: without a number left for another, accepting would fail without end."""
+
+    def _handle_connection(self, connection: socket.socket, address: Any) -> None:
+        if len(self._connections) < _most_connections():
+            super()._handle_connection(connection, address)
+            return
+        with contextlib.suppress(OSError), connection:
+            connection.setblocking(False)
+            connection.sendall(_TOO_MANY)
+
+
+_SENTENCE = encoded({"detail": (_many := "Too many connections are open; try again in a while."), "error": _many})
+_TOO_MANY = (
+    f"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json; charset=utf-8\r\nConnection: close\r\n"
+    f"Content-Length: {len(_SENTENCE)}\r\n\r\n"
+).encode("ascii") + _SENTENCE
+
+
+def _most_connections() -> int:
+    if resource is None:
+        return MOST_CONNECTIONS
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return MOST_CONNECTIONS if files == resource.RLIM_INFINITY else min(MOST_CONNECTIONS, files // 2)
+
+
 def _bound(port: int, address: str) -> list[Any]:
     try:
         if port == 0:  # one port for all of an address's families
@@ -138,7 +175,9 @@ def serve_api(
     session: SessionLike, port: int = PORT, address: str = "127.0.0.1", keys: Sequence[str] = (),
     origins: Sequence[str] = (), announce: Callable[[str], None] = print, limits: DoorLimits | None = None,
 ) -> None:  # fmt: skip
-    """Serve until interrupted."""
+    """Serve until interrupted, or asked to end: what came in on the way does not stay on the disk."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     server = ApiServer(session, port, address, keys, origins, limits=limits)
     announce(f"acestep_lab api: {server.address}" + (f" key {server.new_key}" if server.new_key else ""))
     server.wait()

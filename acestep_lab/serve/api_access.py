@@ -13,7 +13,7 @@ from tornado.routing import Router
 from tornado.web import Application
 
 from acestep_lab.serve.access import RefusalHandler, local_address
-from acestep_lab.serve.api_handler import from_near
+from acestep_lab.serve.api_handler import encoded, from_near, let_page
 from acestep_lab.serve.hosts import Hosts, read_host
 
 
@@ -27,7 +27,9 @@ class ApiAccess(Router):
         """The handler of a request that may pass; else the one that says why not."""
         problem = self._wrong_site(request)
         if problem:
-            return self._app.get_handler_delegate(request, RefusalHandler, {"sentence": problem})
+            return self._app.get_handler_delegate(request, ApiRefusal, {"sentence": problem})
+        for origin in request.headers.get_list("Origin"):
+            let_page(request, origin)
         return self._app.find_handler(request, **options)
 
     def _wrong_site(self, request: HTTPServerRequest) -> str:
@@ -39,3 +41,14 @@ class ApiAccess(Router):
             if not from_near(origin) and not self._hosts.allows_origin(origin, host):
                 return "Pages of other hosts may not use this door. If one should, name it with --origin."
         return ""
+
+
+class ApiRefusal(RefusalHandler):
+    """Says why not in the door's own form, before any body is read."""
+
+    def prepare(self) -> None:
+        self.set_status(403)
+        self.set_header("Content-Type", "application/json; charset=utf-8")
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("Connection", "close")  # Tornado ends a connection that is answered before its request is read
+        self.finish(encoded({"detail": self._sentence, "error": self._sentence}))

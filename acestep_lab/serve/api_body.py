@@ -6,6 +6,7 @@ are held in memory and therefore few and small; a file never is.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from urllib.parse import parse_qsl
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from acestep_lab.errors import LabError
+from acestep_lab.errors import LabError, shown
 
 MOST_FIELD_BYTES = 4 * 2**20
 """Bytes of everything in a body that is no file."""
@@ -71,8 +72,8 @@ class Reader(Protocol):
         """Nobody wants it any more: leave nothing behind."""
 
 
-def reader_for(content_type: str, new_file: NewFile) -> Reader:
-    """The reader for a `Content-Type`; `new_file` says where a file goes. BadBody where it names no boundary."""
+def reader_for(content_type: str, new_file: NewFile | None) -> Reader:
+    """The reader for a `Content-Type`; `new_file` says where a file goes, None that none is kept. BadBody where it names no boundary."""
     kind, options = parse_options_header(content_type)
     if kind == b"multipart/form-data":
         boundary = options.get(b"boundary", b"")
@@ -128,13 +129,14 @@ def _form(data: bytes) -> dict[str, Any]:
 class _Parts:
     """multipart/form-data (RFC 7578): fields in memory, each file written as it comes."""
 
-    def __init__(self, boundary: bytes, new_file: NewFile) -> None:
+    def __init__(self, boundary: bytes, new_file: NewFile | None) -> None:
         self._new_file, self._fields, self._files = new_file, dict[str, Any](), dict[str, Upload]()
         self._name = self._file_name = ""
         self._header = (bytearray(), bytearray())
         self._headers: dict[bytes, bytes] = {}
         self._value = bytearray()
         self._out: BinaryIO | None = None
+        self._passes_by = False
         self._parts = self._field_bytes = self._file_bytes = 0
         self._ended = False
         self._parser = MultipartParser(
@@ -160,9 +162,10 @@ class _Parts:
         return Body(self._fields, self._files)
 
     def drop(self) -> None:
-        if self._out is not None:
-            self._out.close()
-            self._out = None
+        out, self._out = self._out, None
+        if out is not None:
+            with contextlib.suppress(OSError):  # a full disk refuses the last bytes as well
+                out.close()
         Body({}, self._files).forget()
 
     # -- what the parser tells
@@ -171,7 +174,7 @@ class _Parts:
         self._parts += 1
         if self._parts > MOST_PARTS:
             raise BadBody(f"A body has at most {MOST_PARTS} parts.", 413)
-        self._headers, self._value = {}, bytearray()
+        self._headers, self._value, self._passes_by = {}, bytearray(), False
 
     def _header_name(self, data: bytes, start: int, end: int) -> None:
         self._header[0].extend(data[start:end])
@@ -189,7 +192,8 @@ class _Parts:
         if kind != b"form-data" or b"name" not in options:
             raise BadBody("Each part of the body has a name: Content-Disposition: form-data; name=…")
         self._name = options[b"name"].decode("utf-8", "replace")[:200]
-        if b"filename" in options:
+        self._passes_by = b"filename" in options and self._new_file is None
+        if b"filename" in options and self._new_file is not None:
             self._file_name = options[b"filename"].decode("utf-8", "replace").replace("\\", "/").rpartition("/")[2]
             path = self._new_file(self._file_name)
             old = self._files.get(self._name)
@@ -199,6 +203,8 @@ class _Parts:
             self._out = path.open("xb")
 
     def _data(self, data: bytes, start: int, end: int) -> None:
+        if self._passes_by:
+            return
         if self._out is not None:
             self._file_bytes += end - start
             if self._file_bytes > MOST_FILE_BYTES:
@@ -211,14 +217,14 @@ class _Parts:
         self._value += data[start:end]
 
     def _end(self) -> None:
-        if self._out is not None:
-            self._out.close()
-            self._out = None
-            return
-        try:
-            self._fields[self._name] = self._value.decode("utf-8")
-        except UnicodeDecodeError:
-            raise BadBody(f"The field {self._name!r} is no text in UTF-8.") from None
+        out, self._out = self._out, None
+        if out is not None:
+            out.close()
+        elif not self._passes_by:
+            try:
+                self._fields[self._name] = self._value.decode("utf-8")
+            except UnicodeDecodeError:
+                raise BadBody(f"The field {shown(self._name)} is no text in UTF-8.") from None
 
     def _over(self) -> None:
         self._ended = True

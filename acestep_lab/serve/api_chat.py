@@ -62,10 +62,10 @@ class ChatCompletions(OpenAiHandler):
         self._task: RestTask | None = None
         self._gone = False
 
-    def new_reader(self, new_file: NewFile) -> Reader:
+    def new_reader(self, new_file: NewFile | None) -> Reader:
         """Whoever shows a key in the header may send whole songs; others what a key in the body can come with."""
         knows_who = self.door.keys.owner(self.request.headers.get("Authorization", "")) is not None
-        return LongStrings(new_file) if knows_who else super().new_reader(new_file)
+        return LongStrings(new_file) if knows_who and new_file is not None else super().new_reader(new_file)
 
     async def post(self) -> None:
         self.read_body()

@@ -7,6 +7,7 @@ would be there several times over, and reading it in one go would hold up everyb
 from __future__ import annotations
 
 import binascii
+import contextlib
 import io
 import re
 import secrets
@@ -67,7 +68,8 @@ class LongStrings:
 
     def drop(self) -> None:
         """Leave nothing behind."""
-        self._close()
+        with contextlib.suppress(OSError):  # a full disk refuses the last bytes as well
+            self._close()
         Body({}, self._files).forget()
 
     def _between(self, data: bytes, at: int) -> int:
@@ -129,9 +131,9 @@ class LongStrings:
             raise _refused(problem) from None
 
     def _close(self) -> None:
-        if self._out is not None:
-            self._out.close()
-            self._out = None
+        out, self._out = self._out, None
+        if out is not None:
+            out.close()
 
 
 def _unescaped(piece: bytes) -> bytes:

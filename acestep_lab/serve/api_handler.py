@@ -6,28 +6,34 @@ thread. The contract is that of ACE-Step 1.5's own server; where it leaves its u
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, ClassVar, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, ClassVar, NoReturn, TypeVar
 
+from tornado.httputil import HTTPServerRequest
 from tornado.ioloop import IOLoop
+from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from acestep_lab.errors import LabError, sentence
 from acestep_lab.serve.api_body import MOST_FIELD_BYTES, MOST_FILE_BYTES, BadBody, Body, NewFile, Reader, reader_for
 from acestep_lab.serve.api_keys import ApiKeys
-from acestep_lab.serve.hosts import read_host
+from acestep_lab.serve.hosts import read_page
 from acestep_lab.serve.rest_events import LatentPictures, TaskFeed
 from acestep_lab.serve.rest_tasks import RestTasks
 from acestep_lab.session_like import SessionLike
 
 T = TypeVar("T")
 MOST_BODY_BYTES = MOST_FILE_BYTES + MOST_FIELD_BYTES
+
+
+ASKED_AT_ONCE, MOST_ASKING = 4, 100
+"""Requests that the session works on at once, and that wait for it together."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,9 @@ class Door:
     tasks: RestTasks
     threads: Executor
     """Where what takes a while is done."""
+    asking: set[object] = field(default_factory=set)
+    """Who waits for the session just now; touched on the event loop only."""
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(ASKED_AT_ONCE))
     listeners: set[object] = field(default_factory=set)
     """Who listens to events just now; touched on the event loop only."""
     patience: float = 600.0
@@ -61,9 +70,31 @@ class Refused(LabError):
 
 def from_near(origin: str) -> bool:
     """Whether a page of this origin may speak to the door from a browser: one of a file, or one of this machine."""
-    parts = urlsplit(origin)
-    host = read_host(parts.netloc) if parts.scheme in ("http", "https") else None
-    return origin == "null" or (host is not None and host.name in ("localhost", "127.0.0.1", "::1"))
+    page = read_page(origin)
+    return origin == "null" or (page is not None and page.name in ("localhost", "127.0.0.1", "::1"))
+
+
+def let_page(request: HTTPServerRequest, origin: str) -> None:
+    """A page of this origin may read the answer, wherever it comes from: it was named with `--origin`."""
+    vars(request)["may_read"] = origin
+
+
+def encoded(value: object) -> bytes:
+    """A value as JSON in UTF-8; half a character that a client sent is told back as the escape that it wrote."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")
+
+
+def _not_exiting(job: Callable[[], T]) -> T:
+    """Do something; where an engine exits, only what asked for it fails: an exit on the event loop would end the door."""
+    try:
+        return job()
+    except (SystemExit, KeyboardInterrupt) as problem:
+        raise Refused(500, sentence(problem)) from problem
+
+
+def _ask_for_a_key(name: str) -> NoReturn:
+    """No file is written for who has not shown a key in a header."""
+    raise BadBody(_ASKS, 401)
 
 
 @stream_request_body
@@ -88,7 +119,7 @@ class ApiHandler(RequestHandler):
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Vary", "Origin")
         origin = self.request.headers.get("Origin", "")
-        if from_near(origin):
+        if from_near(origin) or (origin and origin == getattr(self.request, "may_read", None)):
             self.set_header("Access-Control-Allow-Origin", origin)
             self.set_header("Access-Control-Allow-Methods", "GET, POST, OPTIONS")
             self.set_header("Access-Control-Allow-Headers", "Content-Type, Authorization")
@@ -98,36 +129,39 @@ class ApiHandler(RequestHandler):
             return
         told = self.request.headers.get("Authorization", "")
         owner = self.door.keys.owner(told)
-        if owner is None and not self.is_open and (told or self.request.method != "POST" or self._brings_files()):
+        if owner is None and not self.is_open and (told or self.request.method != "POST"):
             self._problem = (401, _ASKS)
         self.owner = owner or ""
-        takes = self.takes_files and self._problem is None
         connection: Any = self.request.connection
-        connection.set_max_body_size(MOST_BODY_BYTES if takes else MOST_FIELD_BYTES)
-        if self.request.method == "POST":
-            self._begin_reading()
-        elif self._problem is not None:
-            self.set_header(
-                "Connection", "close"
-            )  # Tornado ends a connection that is answered before its request is read
+        connection.set_max_body_size(MOST_BODY_BYTES)  # what is too long for this route passes by, unkept
+        long = self.request.headers.get("Content-Length", "")
+        if len(long) > len(str(MOST_BODY_BYTES)) or (long.isdecimal() and int(long) > MOST_BODY_BYTES):
+            self._problem = (413, f"A body has at most {MOST_BODY_BYTES // 2**20} MB.")
+        elif self.request.method == "POST":
+            self._begin_reading(owner)
+            return
+        if self._problem is not None:
+            # Tornado ends a connection that is answered before its request is read
+            self.set_header("Connection", "close")
             self._refuse(*self._problem)
 
-    def _brings_files(self) -> bool:
-        """Whether a body may hold files: none is written for who has not shown a key in a header."""
-        return self.request.headers.get("Content-Type", "").lower().startswith("multipart/")
-
-    def _begin_reading(self) -> None:
+    def _begin_reading(self, owner: str | None) -> None:
         if self._problem is not None:
             return
         try:
-            new_file = partial(self.door.tasks.places.new_upload, self.owner)
-            self._reader = self.new_reader(new_file)
+            self._reader = self.new_reader(self._new_file(owner))
         except BadBody as problem:  # answered when the body has passed by: the connection lives on
             self._problem = (problem.status, str(problem))
 
-    def new_reader(self, new_file: NewFile) -> Reader:
+    def new_reader(self, new_file: NewFile | None) -> Reader:
         """What reads the body; BadBody where nothing can."""
         return reader_for(self.request.headers.get("Content-Type", ""), new_file)
+
+    def _new_file(self, owner: str | None) -> NewFile | None:
+        """Where the files of a body go: nowhere on a route that takes none, nor before a header has shown a key."""
+        if not self.takes_files:
+            return None
+        return _ask_for_a_key if owner is None else partial(self.door.tasks.places.new_upload, owner)
 
     def data_received(self, chunk: bytes) -> None:
         if self._reader is None or self._problem is not None:
@@ -137,9 +171,16 @@ class ApiHandler(RequestHandler):
         except BadBody as problem:  # the rest passes by; the answer is given at its end
             self._reader.drop()
             self._problem = (problem.status, str(problem))
+        except OSError as problem:
+            self._reader.drop()
+            self._problem = (507, sentence(problem))
 
     def on_connection_close(self) -> None:
         if self._reader is not None and not self.body.files:
+            self._reader.drop()
+
+    def on_finish(self) -> None:
+        if self._reader is not None and not self.body.files:  # files of a body that was read are its route's
             self._reader.drop()
 
     def read_body(self) -> Body:
@@ -164,7 +205,18 @@ class ApiHandler(RequestHandler):
 
     async def work(self, job: Callable[..., T], *args: Any) -> T:
         """Do what may take a while in a thread."""
-        return await IOLoop.current().run_in_executor(self.door.threads, partial(job, *args))
+        return await IOLoop.current().run_in_executor(self.door.threads, _not_exiting, partial(job, *args))
+
+    async def ask(self, job: Callable[[], T]) -> T:
+        """Do what waits for the session, a few at once: the threads that are left serve everybody else meanwhile."""
+        if len(self.door.asking) >= MOST_ASKING:
+            raise Refused(429, f"{MOST_ASKING} requests wait for the planner already; ask again in a while.")
+        self.door.asking.add(self)
+        try:
+            async with self.door.turns:
+                return await self.work(job)
+        finally:
+            self.door.asking.discard(self)
 
     def answer(self, data: Any, code: int = 200, error: str | None = None) -> None:
         """The envelope of ACE-Step's server around an answer."""
@@ -173,7 +225,7 @@ class ApiHandler(RequestHandler):
     def send(self, value: Any) -> None:
         """Plain JSON."""
         self.set_header("Content-Type", "application/json; charset=utf-8")
-        self.finish(json.dumps(value, ensure_ascii=False, allow_nan=False))
+        self.finish(encoded(value))
 
     def _refuse(self, status: int, text: str) -> None:
         self.set_status(status)
@@ -196,6 +248,8 @@ class ApiHandler(RequestHandler):
 
     def _handle_request_exception(self, problem: BaseException) -> None:
         """One of our errors is an answer, and no fault of the server's."""
+        if isinstance(problem, StreamClosedError):  # whoever asked has gone
+            return
         status = getattr(problem, "status", 400) if isinstance(problem, LabError) else None
         if status is None or self._finished:
             super()._handle_request_exception(problem)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import itertools
 import os
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,6 +27,8 @@ from acestep_lab.versions import version_of
 
 MOST_TRACKS = 10
 """Tracks that may be under way or wait, of all clients together."""
+MOST_HELD, A_LINE = 4 * 2**20, 128
+"""Bytes of lines that wait to be answered, and to be written; and what a line takes beside its own."""
 PLAYBACK = (
     "play", "pause", "resume", "stop", "skip", "playlist_add", "playlist_remove", "playlist_clear", "playlist_get",
     "volume_get", "volume_set", "crossfade_set", "audio_devices", "audio_device_set",
@@ -235,6 +237,40 @@ METHODS: Mapping[str, tuple[tuple[str, ...], Method]] = {
 """Every method with the names of its parameters (those of `generate` are read by `TrackRequest`)."""
 
 
+class Lines:
+    """Lines on their way from one thread to another; of a client that sends much or reads nothing, no more than some are held."""
+
+    def __init__(self) -> None:
+        self._lines: deque[bytes | None] = deque()
+        self._held, self._ended = 0, False
+        self._changed = threading.Condition()
+
+    def put(self, line: bytes | None, waits: bool = False) -> None:
+        """Add a line, or None as the last one; `waits` until there is room."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or not waits or self._held < MOST_HELD)
+            if not self._ended:
+                self._lines.append(line)
+                self._held += len(line or b"") + A_LINE
+                self._changed.notify_all()
+
+    def get(self) -> bytes | None:
+        """The next line, once there is one; None after the last."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._lines or self._ended)
+            line = self._lines.popleft() if self._lines and not self._ended else None
+            self._held -= len(line or b"") + A_LINE
+            self._changed.notify_all()
+            return line
+
+    def end(self) -> None:
+        """Nobody wants any more: whoever waits goes on, and what comes is dropped."""
+        with self._changed:
+            self._ended = True
+            self._lines.clear()
+            self._changed.notify_all()
+
+
 class Peer:
     """One client: reads its lines, answers them in order, tells it what happens.
 
@@ -247,8 +283,7 @@ class Peer:
     ) -> None:
         self._daemon, self._read, self._write = daemon, read, write
         self.gone, self.hung_up = threading.Event(), threading.Event()
-        self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._out: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._lines, self._out = Lines(), Lines()
 
     def begin(self) -> None:
         """Read, answer and write from now on, each on its own thread."""
@@ -262,7 +297,7 @@ class Peer:
     def _reads(self) -> None:
         try:
             for line in jsonrpc.lines(self._read):
-                self._lines.put(line)
+                self._lines.put(line, waits=True)
         except OSError:  # it hung up
             pass
         self._lines.put(None)
@@ -273,10 +308,11 @@ class Peer:
         while (line := self._lines.get()) is not None:
             answer, then = jsonrpc.answered(line, lambda method, params: daemon.call(self, method, params))
             if answer:
-                self._out.put(answer)
+                self._out.put(answer, waits=True)
             for do in then:
                 do()
         daemon.leave(self)
+        self._lines.end()
         self._out.put(None)
 
     def _writes(self) -> None:
@@ -284,5 +320,6 @@ class Peer:
             while (line := self._out.get()) is not None:
                 self._write(line)
         except OSError:  # nobody reads any more
-            self._lines.put(None)
+            self._out.end()
+            self._lines.end()
         self.gone.set()

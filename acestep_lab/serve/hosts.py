@@ -14,7 +14,6 @@ import re
 import socket
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from acestep_lab.errors import MachineError, shown
 
@@ -35,6 +34,13 @@ def read_host(text: str) -> Host | None:
     if found is None or (found[2] and not 0 < int(found[2]) < 65536):
         return None
     return Host(one_name(found[1]), int(found[2]) if found[2] else None)
+
+
+def read_page(origin: str) -> Host | None:
+    """The host and port of an `Origin` as browsers write it, None for anything else: no path, no blank, no name of a user."""
+    scheme, _, rest = origin.partition("://")
+    host = read_host(rest) if scheme in _DEFAULT else None
+    return None if host is None else Host(host.name, host.port or _DEFAULT[scheme])
 
 
 def one_name(text: str) -> str:
@@ -103,12 +109,11 @@ class Hosts:
         """Whether a page of this origin may speak to it: the studio's own pages, and those of `--origin`."""
         if self.any:
             return True
-        parts = urlsplit(origin)
-        read = read_host(parts.netloc) if parts.scheme in _DEFAULT else None
-        if read is None or origin != f"{parts.scheme}://{parts.netloc}":
+        page = read_page(origin)
+        if page is None:
             return False
-        page = Host(read.name, read.port or _DEFAULT[parts.scheme])
-        own = host is not None and page == Host(host.name, host.port or _DEFAULT[parts.scheme])
+        usual = _DEFAULT[origin.partition(":")[0]]
+        own = host is not None and page == Host(host.name, host.port or usual)
         return own or page in self._origins
 
 

@@ -17,6 +17,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from tornado.iostream import StreamClosedError
 from tornado.web import RequestHandler
@@ -107,7 +108,7 @@ class SoundFile(ApiHandler):
         self.set_header("Content-Type", media)
         self.set_header("Accept-Ranges", "bytes")
         self.set_header("Content-Length", str(last - first + 1))
-        self.set_header("Content-Disposition", f'inline; filename="{path.name}"')
+        self.set_header("Content-Disposition", f"inline; filename*=UTF-8''{quote(path.name, safe='')}")
         if self.request.method == "GET":
             await self._stream(path, first, last + 1)
 
@@ -161,7 +162,7 @@ class _Asked(ApiHandler):
     async def post(self) -> None:
         self.read_body()
         try:
-            found = await self.work(self._ask)
+            found = await self.ask(self._ask)
         except RecipeError as problem:
             self.answer(None, 400, str(problem))
         except LabError as problem:

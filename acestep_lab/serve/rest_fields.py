@@ -378,7 +378,7 @@ class _Body:
             return None
         try:
             return [float(item) for item in items]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return None  # as any bad number
 
     def _instruction(self) -> str:

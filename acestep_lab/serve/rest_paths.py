@@ -95,7 +95,7 @@ class SoundPlaces:
                 f"The file {shown(text)} lies outside the folders this server reads: send the sound as an upload, or put it "
                 "into the system's temp folder or the library."
             )
-        if not path.is_file():
+        if not _is_file(path):
             raise RecipeError(f"There is no file {shown(text)} on the server's machine; send the sound as an upload.")
         return str(path)
 
@@ -119,7 +119,7 @@ class SoundPlaces:
         path = self._resolved(text, owner)
         if path is None or not (path.is_relative_to(self.results(owner)) or self._in_library(path, owner)):
             raise ForbiddenSound("Only sounds that were made for you, and those of your library, can be fetched here.")
-        if path.suffix.lower() not in MEDIA or not path.is_file():
+        if path.suffix.lower() not in MEDIA or not _is_file(path):
             raise MissingSound("This sound is not here any more, or never was; make it once more.")
         return path
 
@@ -139,8 +139,8 @@ class SoundPlaces:
 
     def _resolved(self, text: str, owner: str, base: Path | None = None) -> Path | None:
         """The real path of what is written; None for what is no path. One without a root starts at `base`, or the owner's uploads."""
-        if not text.strip() or len(text) > MOST_PATH or NO_CHARACTER.search(text):
-            return None
+        if not text.strip() or len(text) > MOST_PATH or NO_CHARACTER.search(text) or text.startswith(("\\\\", "//")):
+            return None  # the last: a share of another machine, which Windows would already log on to here
         try:
             path = ((self.uploads(owner) if base is None else base) / text).resolve()
             path.exists()  # which is where the system says that it has no such names
@@ -161,3 +161,11 @@ class SoundPlaces:
             return False
         names = [part.split(".")[0] for part in path.relative_to(self._library).parts]
         return not owner or any(is_id(name) and self._sees(name, owner) for name in names)
+
+
+def _is_file(path: Path) -> bool:
+    """Whether an ordinary file is there; what the disk refuses to look at, such as a name too long, is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False

@@ -46,6 +46,8 @@ MOST_QUEUED = 200
 """Tasks that wait; another is refused (HTTP 429)."""
 MOST_AGE = 24 * 3600.0
 """Seconds a task and its files are kept once it is over."""
+MOST_KEPT = 2000
+"""Tasks that are known at once; what is over is forgotten first, the oldest of it."""
 MOST_BYTES = 4 * 2**30
 """Bytes of results on disk; the oldest go first."""
 THREADS = 4
@@ -320,7 +322,7 @@ class RestTasks:
                 self._end(task, DONE)
         except Stopped as stopped:
             self._end(task, STOPPED, str(stopped), stopped)
-        except Exception as problem:  # noqa: BLE001 - whatever an engine raises is this task's failure, never the thread's
+        except BaseException as problem:  # noqa: BLE001 - whatever an engine raises, an exit too, is this task's failure alone
             _log.info("A task of the REST door failed.", exc_info=not isinstance(problem, LabError))
             self._end(task, FAILED, sentence(problem), problem)
         finally:
@@ -529,7 +531,8 @@ class RestTasks:
         sizes = {task.id: sum(_size(file) for file in task.files) for task in over}
         held = sum(sizes.values())
         for task in over:
-            if now - task.ended <= self._most_age and (held <= self._most_bytes or not sizes[task.id]):
+            kept = len(self._tasks) <= MOST_KEPT and (held <= self._most_bytes or not sizes[task.id])
+            if now - task.ended <= self._most_age and kept:
                 continue
             held -= sizes[task.id]
             _remove(task.files)

@@ -23,6 +23,8 @@ from acestep_lab.files import read_json, to_json, write_whole
 
 MOST_BYTES = 500 * 10**6
 """Bytes of sounds that are kept."""
+MOST_TEXT = 2000
+"""Characters of the longest text that is believed of a track."""
 OLD_DRAFT = 3600.0
 """Seconds after which what a daemon that died left half written is removed."""
 _KEY = re.compile("[0-9a-f]{16}")
@@ -61,6 +63,8 @@ class TrackCache:
         """Keep a track with what is to be known of it; gives what `find` would. LabError where the disk refuses."""
         with self._lock:
             sound = self._sound(key)
+            with contextlib.suppress(OSError):  # somebody may have removed the folder; what is wrong, the writing says
+                self.folder.mkdir(parents=True, exist_ok=True)
             audio.write(sound, bits=16)
             about = {
                 **facts, "track_id": key, "duration_sec": round(audio.seconds, 3), "sample_rate": audio.rate,
@@ -81,9 +85,10 @@ class TrackCache:
         if not _KEY.fullmatch(key):
             return False
         with self._lock:
-            there = self._sidecar(key).exists()
+            there = self._sidecar(key).is_file()
             for file in (self._sidecar(key), self._sound(key)):
-                file.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # a folder of that name is nothing of ours
+                    file.unlink(missing_ok=True)
             return there
 
     def clear(self) -> int:
@@ -111,8 +116,8 @@ class TrackCache:
         """The keys of the sidecars that are here, that used longest ago first."""
         dated = []
         for file in self.folder.glob("*.json"):
-            with contextlib.suppress(FileNotFoundError):  # another daemon has just given it up
-                if _KEY.fullmatch(file.stem):
+            with contextlib.suppress(OSError):  # another daemon has just given it up
+                if _KEY.fullmatch(file.stem) and file.is_file():
                     dated.append((file.stat().st_mtime_ns, file.stem))
         return [key for _, key in sorted(dated)]
 
@@ -125,7 +130,7 @@ class TrackCache:
             size = self._sound(key).stat().st_size
         except (LabError, OSError):
             return None
-        if not isinstance(about, dict) or about.get("bytes") != size or about.get("track_id") != key:
+        if about.get("bytes") != size or about.get("track_id") != key or not _is_plain(about):
             return None
         return {**about, "path": str(self._sound(key))}
 
@@ -151,3 +156,12 @@ class TrackCache:
             with contextlib.suppress(FileNotFoundError):
                 if (lone or file.name.startswith(".draft-")) and time.time() - file.stat().st_mtime > OLD_DRAFT:
                     file.unlink()
+
+
+def _is_plain(about: Mapping[str, Any]) -> bool:
+    """Whether a sidecar holds what one of ours holds where clients are told of it: short texts and numbers."""
+    told = ("prompt", "model_version", "backend", "seed", "duration_sec", "sample_rate", "generation_time_sec")
+    texts, numbers = told[:3], told[3:]
+    return all(
+        isinstance(about.get(name, ""), str) and len(about.get(name, "")) <= MOST_TEXT for name in texts
+    ) and all(isinstance(about.get(name, 0), int | float) for name in numbers)
