@@ -21,8 +21,8 @@ from urllib.parse import quote
 import httpx2
 import pytest
 
-from acestep_lab.errors import LabError, MachineError
-from acestep_lab.serve import api, api_body, daemon, daemon_process, rest_tasks
+from acestep_lab.errors import LabError, MachineError, RecipeError
+from acestep_lab.serve import api, api_body, daemon, daemon_process, rest_paths, rest_tasks, rest_verbs
 from acestep_lab.serve.api import ApiServer
 from acestep_lab.serve.api_body import BadBody, reader_for
 from acestep_lab.serve.backends import Backends
@@ -458,3 +458,18 @@ def test_a_server_that_is_asked_to_end_leaves_no_files(tmp_path: Path) -> None:
             time.sleep(0.05)
         process.kill()
     assert left == []
+
+
+def test_what_somebody_sent_and_still_waits_has_a_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(rest_paths, "MOST_UPLOADED", 1000)
+    places = rest_paths.SoundPlaces(tmp_path, None, lambda id, owner: True)
+    places.new_upload("", "a.wav").write_bytes(b"0" * 1001)
+    with pytest.raises(BadBody, match="share") as refused:
+        places.new_upload("", "b.wav")
+    assert refused.value.status == 507
+    assert places.new_upload("somebody else", "b.wav").suffix == ".wav"
+
+
+def test_a_planner_is_no_path_either(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="lm_model_path"):
+        rest_verbs.init(PretendSession(tmp_path), {"lm_model_path": "/any/folder"})

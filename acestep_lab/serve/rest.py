@@ -15,6 +15,7 @@ import json
 import math
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -371,7 +372,8 @@ class Scores(ApiHandler):
             asked = math.nan
         if not 0 < asked < 1e6:
             raise Refused(400, f"scale is a number above 0, such as {SCORE_SCALE}, not {shown(scale)}.")
-        found = await self.work(self.door.tasks.scores, self.get_query_argument("task_id", ""), self.owner, asked)
+        task = self.get_query_argument("task_id", "")
+        found = await self.ask(partial(self.door.tasks.scores, task, self.owner, asked))
         if found is None:
             raise Refused(404, "There is no such task of yours.")
         self.answer(found)

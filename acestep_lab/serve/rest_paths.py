@@ -15,10 +15,13 @@ from pathlib import Path
 
 from acestep_lab.errors import LabError, RecipeError, shown
 from acestep_lab.files import NO_CHARACTER
+from acestep_lab.serve.api_body import BadBody
 from acestep_lab.settings import VARIABLES
 from acestep_lab.takes.ids import is_id
 
 UPLOADS, RESULTS = "uploads", "results"
+MOST_UPLOADED = 4 * 2**30
+"""Bytes of what one person has sent and still waits to be heard, beyond which nothing more is taken."""
 MOST_PATH = 4096
 """Characters of the longest path that is looked at."""
 MEDIA = {
@@ -77,7 +80,14 @@ class SoundPlaces:
         return self._own(RESULTS, owner)
 
     def new_upload(self, owner: str, name: str) -> Path:
-        """A file that is not there yet, for something sent under this name: only its ending is kept."""
+        """A file that is not there yet, for something sent under this name: only its ending is kept.
+
+        BadBody where what this person has sent and still waits fills its share.
+        """
+        if sum(_size(one) for one in self.uploads(owner).iterdir()) > MOST_UPLOADED:
+            raise BadBody(
+                "What you have sent for tasks that still wait fills your share; send more when some are done.", 507
+            )
         ending = Path(name[-64:]).suffix.lower()
         safe = ending if ending[1:].isascii() and ending[1:].isalnum() and len(ending) <= 8 else ""
         return self.uploads(owner) / f"{secrets.token_hex(16)}{safe}"
@@ -169,3 +179,10 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:
         return False
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 where it has gone."""
+    with contextlib.suppress(OSError):
+        return path.stat().st_size
+    return 0

@@ -104,6 +104,8 @@ def init(session: SessionLike, fields: Fields, owner: str = "") -> dict[str, Any
     planner = text_of(fields, "lm_model_path") or None
     if wanted not in session.checkpoints and any(mark in wanted for mark in "/\\~"):
         raise RecipeError("A model is named as the inventory names it; a path is opened on the machine itself.")
+    if planner is not None and any(mark in planner for mark in "/\\~"):
+        raise RecipeError("A planner (lm_model_path) goes by its name here; a path is opened on the machine itself.")
     if wanted in session.checkpoints and planner in (None, planner_of(session, wanted)):
         planner = None  # the one it has
     slot = fields.get("slot")
