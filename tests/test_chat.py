@@ -175,14 +175,13 @@ def test_a_stream_tells_role_then_text_then_sounds_then_its_end(client: openai.O
 
 def test_a_stream_that_waits_shows_signs_of_life(held: PretendSession, gate: threading.Semaphore) -> None:
     with ApiServer(held, port=0) as server, asking(server) as client:
-        began, said = time.monotonic(), []
+        said = []
         for one in chat(client, stream=True):
             said.append(one.choices[0].delta.content)
             if said[-1] == ".":
                 gate.release(1000)
         assert said[1] == "."
         assert said[2].startswith("\n\n## Metadata")
-        assert 1.9 < time.monotonic() - began < 6
 
 
 def test_sounds_in_a_message_are_what_its_task_starts_from(
