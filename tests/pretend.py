@@ -364,9 +364,8 @@ class PretendSession:
         source: Any = recipe.task.sources().get("source")
         audio = tone(recipe.seconds or 8.0, (recipe.seed or 1) + step.index)
         if isinstance(recipe.task, Repaint):
-            audio = splice(
-                getattr(source, "audio", source), audio, recipe.task.regions, recipe.task.wave_crossfade or 0.05
-            )
+            original = getattr(source, "audio", source).resample(RATE)
+            audio = splice(original, audio, recipe.task.regions, recipe.task.wave_crossfade or 0.05)
         take = Take(
             recipe.replace(task=recipe.task.with_ids()),
             audio.on_grid(),

@@ -74,7 +74,7 @@ def replay(name: str, address: str, routes: Collection[str], **kept: str) -> Rep
     """Hold a conversation with a server; AssertionError with the step's words where the client would not find what it reads."""
     done = Replay(kept=dict(kept))
     for step in recording(name)["steps"]:
-        if step.get("needs", step["path"]) not in routes and "needs" in step:
+        if "needs" in step and step["needs"] not in routes:
             done.left_out.append(step["what"])
             continue
         answer = _asked_until(step, address, done.kept)
@@ -83,7 +83,8 @@ def replay(name: str, address: str, routes: Collection[str], **kept: str) -> Rep
         assert answer.status == step.get("status", 200), f"{where}: {answer.status} {answer.body[:300]!r}"
         for place, check in step.get("reads", {}).items():
             found = read(answer, place)
-            assert _holds(found, check), f"{where}: {place} is {str(found)[:300]!r}, and not {check}"
+            said = f"{place} is {str(found)[:300]!r}, and not {check}: {answer.body[:400]!r}"
+            assert _holds(found, check), f"{where}: {said}"
         done.kept |= {known: str(read(answer, place)) for known, place in step.get("keep", {}).items()}
     return done
 
