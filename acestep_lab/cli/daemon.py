@@ -49,7 +49,9 @@ def daemon(
         return Daemon(cast("SessionLike", lab), tracks)
 
     tracks = TrackCache(cache or usual_cache())
-    with ExitStack() as stack:
+    opening: Opening | None = None
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(KeyboardInterrupt), ExitStack() as stack:  # asked to end, by Ctrl-C or another program
         stack.enter_context(daemon_process.pid_file(pid_file))
         if socket is not None:
             listener = stack.enter_context(daemon_process.unix_socket(socket))
@@ -60,10 +62,9 @@ def daemon(
             opening = daemon_process.Opening(make)
             peer = Peer(opening.get, read, write)
             peer.begin()
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        with suppress(KeyboardInterrupt):  # asked to end, by Ctrl-C or another program
-            opening.wait(peer, idle_timeout)
-    end(opening)
+        opening.wait(peer, idle_timeout)
+    if opening is not None:
+        end(opening)
 
 
 def usual_cache() -> Path:
@@ -75,6 +76,8 @@ def end(opening: Opening) -> None:
     """Close the session and go at once: where a step or a loading takes longer, without it, and without the seconds that the
     interpreter takes to give everything back; nothing half written is ever seen.
     """
+    for asked in (signal.SIGINT, signal.SIGTERM):  # which is being done already
+        signal.signal(asked, signal.SIG_IGN)
     if opening.daemon is not None:
         opening.daemon.close()
         closing = threading.Thread(target=opening.daemon.lab.close, daemon=True)

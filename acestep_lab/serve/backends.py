@@ -8,7 +8,7 @@ from typing import Any
 
 from acestep_lab.engines import registry
 from acestep_lab.engines.offered import OfferedCheckpoint, offered
-from acestep_lab.errors import LabError, shown
+from acestep_lab.errors import LabError, sentence, shown
 from acestep_lab.models.download import Progress, fetch
 from acestep_lab.serve.jsonrpc import RpcError
 from acestep_lab.serve.track_request import refusal
@@ -38,7 +38,7 @@ class Backends:
         self._lab, self._families, self._catalog, self._fetch = lab, families, catalog, fetch
         self._usual = lab.name
         self._lock = threading.Lock()
-        self._fetching: dict[str, str] = {}
+        self._fetching: dict[str, list[Tell]] = {}  # by backend, with everybody who hears of it
         self._problems: dict[str, str] = {}
 
     @property
@@ -121,14 +121,16 @@ class Backends:
         return row | ({"problem": self._problems[backend]} if backend in self._problems else {})
 
     def _begin(self, backend: str, name: str, tell: Tell) -> None:
+        """Fetch a backend's checkpoint, or hear of the fetching that is under way."""
         with self._lock:
             if backend in self._fetching:
+                self._fetching[backend].append(tell)
                 return
-            self._fetching[backend] = name
+            self._fetching[backend] = [tell]
             self._problems.pop(backend, None)
-        threading.Thread(target=self._download, args=(backend, name, tell), daemon=True, name="download").start()
+        threading.Thread(target=self._download, args=(backend, name), daemon=True, name="download").start()
 
-    def _download(self, backend: str, name: str, tell: Tell) -> None:
+    def _download(self, backend: str, name: str) -> None:
         about = {"backend": backend, "checkpoint": name}
         told = ("", -1)
 
@@ -138,18 +140,21 @@ class Backends:
             now = (progress.path, int(20 * share))
             if now != told:
                 told = now
-                tell("download_progress", about | _how_far(progress, share))
+                for tell in tuple(self._fetching[backend]):
+                    tell("download_progress", about | _how_far(progress, share))
 
         try:
             self._fetch(name, show)
             end: tuple[str, dict[str, Any]] = ("download_complete", {})
-        except LabError as problem:
-            self._problems[backend] = str(problem)
-            error: RpcError = refusal("MODEL_DOWNLOAD_FAILED", str(problem))
+        except (LabError, OSError) as problem:
+            self._problems[backend] = sentence(problem)
+            error: RpcError = refusal("MODEL_DOWNLOAD_FAILED", sentence(problem))
             end = ("download_error", {"code": error.name, "message": error.message, "recovery": error.hint})
         finally:
-            self._fetching.pop(backend, None)
-        tell(end[0], about | end[1])
+            with self._lock:
+                hearing = self._fetching.pop(backend)
+        for tell in hearing:
+            tell(end[0], about | end[1])
 
 
 def _how_far(progress: Progress, share: float) -> dict[str, Any]:
