@@ -97,7 +97,7 @@ def main(options: dict[str, Any]) -> None:
         lab = PretendSession(folder / "library", pause=options.get("pause", 0.01))
 
     def told(run: Any, event: Any) -> None:
-        if event.kind == "step" and options.get("tells"):
+        if options.get("tells") and event is not None and event.kind == "step":
             print(json.dumps({"step": int(event.value.index) + 1, "at": time.monotonic()}), flush=True)
 
     lab.jobs.subscribe(told)
