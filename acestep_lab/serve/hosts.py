@@ -13,6 +13,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from acestep_lab.errors import MachineError, shown
@@ -50,6 +51,7 @@ def one_name(text: str) -> str:
     return text if found is None else str(found)
 
 
+@lru_cache(256)  # every request names a host or two, mostly the same
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         found = ipaddress.ip_address(text.partition("%")[0])
