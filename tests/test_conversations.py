@@ -7,7 +7,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from acestep_lab.prompt.tasks import Cover, Lego, Repaint, Text2Music
 from acestep_lab.serve.api import ApiServer
@@ -37,10 +39,13 @@ def sound() -> Iterator[Path]:
 
 
 @pytest.fixture
-def adapter(tmp_path: Path) -> Path:
-    path = tmp_path / "tape.safetensors"
-    path.write_bytes(b"weights")
-    return path
+def adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A LoRA of one layer, as PEFT names it, in the folder that adapters are loaded from."""
+    monkeypatch.setenv("ACESTEP_LAB_ADAPTERS", str(tmp_path))
+    layer = "base_model.model.layers.0.self_attn.q_proj.lora_{}.weight"
+    parts = {"A": np.full((2, 16), 0.01, np.float32), "B": np.full((16, 2), 0.01, np.float32)}
+    save_file({layer.format(name): part for name, part in parts.items()}, tmp_path / "tape.safetensors")
+    return tmp_path / "tape.safetensors"
 
 
 def held(client: str, lab: PretendSession, folder: Path, keys: tuple[str, ...] = (), **kept: object) -> Replay:

@@ -144,7 +144,9 @@ def leaves_before_the_answer(soak: Soak) -> Said:
 
 
 def no_http(soak: Soak) -> Said:
-    return soak.raw(soak.dice.choice([b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"\0" * 5000]))
+    return soak.raw(
+        soak.dice.choice([b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"\0" * 5000])
+    )
 
 
 def unknown_id(soak: Soak) -> Said:
@@ -179,7 +181,9 @@ def polls(soak: Soak) -> Said:
 
 
 def fetches(soak: Soak) -> Said:
-    span = soak.dice.choice(["", "bytes=0-0", "bytes=-5", "bytes=10-", "bytes=9999999-", "bytes=5-2", "lines=1", "bytes=0-1,3-4"])
+    span = soak.dice.choice(
+        ["", "bytes=0-0", "bytes=-5", "bytes=10-", "bytes=9999999-", "bytes=5-2", "lines=1", "bytes=0-1,3-4"]
+    )
     files = _files(soak, soak.some(HOST), HOST) or [f"/v1/audio?path={quote('/etc/passwd', safe='')}"]
     return soak.ask(soak.dice.choice(["GET", "HEAD"]), soak.dice.choice(files), **({"Range": span} if span else {}))
 
@@ -204,7 +208,9 @@ def looks(soak: Soak) -> Said:
     path = soak.dice.choice(
         ["/health", "/v1/models", "/v1/model_inventory", "/v1/stats", "/v1/tasks", "/openapi.json", "/nowhere"]
     )
-    return soak.ask(soak.dice.choice(["GET", "GET", "OPTIONS", "DELETE"]), path, key=soak.dice.choice([HOST, GUEST, None]))
+    return soak.ask(
+        soak.dice.choice(["GET", "GET", "OPTIONS", "DELETE"]), path, key=soak.dice.choice([HOST, GUEST, None])
+    )
 
 
 KINDS: list[Callable[[Soak], Said]] = [
