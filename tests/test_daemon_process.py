@@ -156,16 +156,15 @@ def test_a_signal_ends_it_in_the_middle_of_a_render(begun: Any, tmp_path: Path, 
 def test_a_pid_file_of_a_dead_process_is_taken_over_and_one_of_a_living_is_left(begun: Any, tmp_path: Path) -> None:
     """And the end of its input ends it within a second, with what was asked before answered."""
     pid = tmp_path / "pid"
-    pid.write_text(f"{os.getpid()}\n")  # which lives
-    refused = begun("--pid-file", str(pid)).process
-    out, told = refused.communicate(timeout=20)
-    assert (refused.returncode, out) == (2, b"")
-    assert f"A daemon runs already as process {os.getpid()}" in told.decode()
-    assert int(pid.read_text()) == os.getpid()
-    pid.write_text(f"{refused.pid}\n")  # which is dead
+    pid.write_text("999999999\n")  # which is nobody's
     daemon = begun("--pid-file", str(pid))
     daemon.send("ping")
     assert daemon.next()["result"]["pong"]
+    assert int(pid.read_text()) == daemon.process.pid
+    refused = begun("--pid-file", str(pid)).process
+    out, told = refused.communicate(timeout=20)
+    assert (refused.returncode, out) == (2, b"")
+    assert f"process {daemon.process.pid}" in told.decode()
     assert int(pid.read_text()) == daemon.process.pid
     daemon.send("status")
     assert daemon.seconds_to_end(daemon.process.stdin.close) < 1
