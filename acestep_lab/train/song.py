@@ -1,0 +1,269 @@
+"""A song to learn from: where its sound lies, what is said of it, who said so, and what is odd about it.
+
+Knows no model, no tokens and no form of file. A song is a row of a data set: a frozen value. Its sound is read only when it is
+asked for, so that ten thousand rows are quick.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+from acestep_lab.audio.audio import Audio
+from acestep_lab.errors import RecipeError, SourceError, shown
+from acestep_lab.files import open_ordinary
+from acestep_lab.prompt import checks, vocabulary
+from acestep_lab.prompt.languages import AUTO
+from acestep_lab.prompt.sampling import MOST_CAPTION
+from acestep_lab.prompt.tasks import MOST_LYRICS
+from acestep_lab.takes.take import Take
+
+SOURCES = ("written", "heard", "guessed")
+"""Who said a thing: a person (or a file of theirs), a measurement, a model."""
+
+MOST_TAG = 200
+MOST_REPEAT = 1000
+Value = str | int | bool | None
+
+
+@dataclass(frozen=True)
+class Label:
+    """What is said of one field of a song, who said it, and whether it may be changed."""
+
+    value: Value = None
+    source: str = "written"
+    locked: bool = False
+    sure: float | None = None
+    """How far a measurement or a model trusts itself, 0 to 1."""
+
+    def __post_init__(self) -> None:
+        checks.choice("Who said it", self.source, SOURCES)
+        checks.truth("A lock", self.locked)
+        if self.sure is not None:
+            object.__setattr__(self, "sure", checks.share("How sure a label is", self.sure))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing is said."""
+        return self.value is None or self.value == ""
+
+
+OPEN = Label()
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something about a song that its owner may want to know; never an error."""
+
+    kind: str
+    text: str
+    field: str = ""
+    """The field it is about, "" for the sound or the file."""
+    other: str = ""
+    """The name of another song that it speaks of."""
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def _text(what: str, most: int) -> Callable[[Any], Value]:
+    return lambda value: checks.text(what, value, most).strip()
+
+
+def _truth(value: Any) -> Value:
+    word = checks.word(value)
+    if word in ("true", "yes", "1", "on", "ja", "instrumental") or value == 1:
+        return True
+    if word in ("false", "no", "0", "off", "nein", "vocal", "vocals") or value == 0:
+        return False
+    return checks.truth("Whether a song is instrumental", value)
+
+
+READERS: Mapping[str, Callable[[Any], Value]] = {
+    "caption": _text("A caption", MOST_CAPTION),
+    "genre": _text("A genre", 1000),
+    "lyrics": _text("The lyrics", MOST_LYRICS),
+    "language": vocabulary.language,
+    "bpm": vocabulary.bpm,
+    "keyscale": vocabulary.keyscale,
+    "timesignature": vocabulary.timesignature,
+    "instrumental": _truth,
+    "tag": _text("A tag", MOST_TAG),
+}
+"""How each field is read; what a person may write there."""
+
+FIELDS = tuple(READERS)
+"""What can be said of a song."""
+
+TEXTS = ("caption", "genre", "lyrics", "tag")
+
+
+def read_value(name: str, value: object) -> Value:
+    """A field's value out of what a file or a person wrote, None where that leaves it open; RecipeError for anything else."""
+    if name not in READERS:
+        raise RecipeError(f"A song has no field {shown(name)}.{checks.nearest(str(name), FIELDS)}")
+    if value is None:
+        return None
+    if name not in TEXTS:
+        word = checks.plain_text(value)
+        if word is not None and word.strip().casefold() in AUTO:
+            return None
+        if name == "bpm" and (value in (0, -1) or (word or "").strip() in ("0", "-1")):
+            return None  # what other programs write for "not known"
+    return READERS[name](value) or (False if name == "instrumental" else None)
+
+
+@dataclass(frozen=True)
+class Song:
+    """One row of a data set.
+
+    ::
+
+        song = dataset[0].edited(bpm=120)
+        song.bpm, song.labels["bpm"].source     # (120, "written")
+    """
+
+    name: str
+    """Its file's place within the data set's folder, or its take's id: no two songs of a data set share one."""
+    seconds: float
+    """Length in seconds, as its file's head tells."""
+    labels: Mapping[str, Label] = field(default_factory=dict, hash=False)
+    path: Path | None = field(default=None, repr=False)
+    take: str = ""
+    """The id that our own file claims, "" for anybody else's."""
+    remarks: tuple[Remark, ...] = field(default=(), repr=False)
+    repeat: int = 1
+    """How many times an epoch visits it."""
+    given: Mapping[str, object] = field(default_factory=dict, hash=False, repr=False)
+    """What another program's file says of it, word for word, so that it can be given back."""
+    held: Take | None = field(default=None, repr=False, compare=False)
+    """The take itself, where it lies in no file."""
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.labels) - set(FIELDS))
+        if unknown:
+            raise RecipeError(f"A song has no field {shown(unknown[0])}; there are {', '.join(FIELDS)}.")
+        object.__setattr__(self, "labels", {name: self.labels.get(name, OPEN) for name in FIELDS})
+        object.__setattr__(self, "repeat", checks.whole("How often a song is repeated", self.repeat, 1, MOST_REPEAT))
+
+    def _words(self, name: str) -> str:
+        return str(self.labels[name].value or "")
+
+    @property
+    def caption(self) -> str:
+        """What the music is like, "" where nobody said."""
+        return self._words("caption")
+
+    @property
+    def genre(self) -> str:
+        """Its genre or style."""
+        return self._words("genre")
+
+    @property
+    def lyrics(self) -> str:
+        """What is sung."""
+        return self._words("lyrics")
+
+    @property
+    def tag(self) -> str:
+        """The word that is to call this sound up later."""
+        return self._words("tag")
+
+    @property
+    def language(self) -> str | None:
+        """The code of the language that is sung."""
+        return self._words("language") or None
+
+    @property
+    def bpm(self) -> int | None:
+        """Tempo in beats per minute."""
+        value = self.labels["bpm"].value
+        return None if value is None else int(value)
+
+    @property
+    def keyscale(self) -> str | None:
+        """Key, such as "F# minor"."""
+        return self._words("keyscale") or None
+
+    @property
+    def timesignature(self) -> str | None:
+        """Beats in a bar: "2", "3", "4" or "6"."""
+        return self._words("timesignature") or None
+
+    @property
+    def instrumental(self) -> bool | None:
+        """Whether nobody sings; None where nobody said."""
+        value = self.labels["instrumental"].value
+        return None if value is None else bool(value)
+
+    def may_fill(self, name: str) -> bool:
+        """Whether a measurement or a model may say something of a field: it is not locked, and no person wrote it."""
+        label = self.labels[name]
+        return not label.locked and (label.is_open or label.source != "written")
+
+    def edited(self, **values: object) -> Self:
+        """The song with fields as a person wrote them; what is locked stays. RecipeError for what is no value of a field."""
+        labels, repeat = dict(self.labels), values.pop("repeat", self.repeat)
+        for name, value in values.items():
+            read = read_value(name, value)
+            if not labels[name].locked:
+                labels[name] = Label(read)
+        changed = {name for name in labels if labels[name] != self.labels[name]}
+        kept = tuple(one for one in self.remarks if one.field not in changed)
+        return replace(self, labels=labels, repeat=repeat, remarks=kept)
+
+    def filled(self, labels: Mapping[str, Label]) -> Self:
+        """The song with what was heard or guessed, where that may be filled (`may_fill`); values are read as a person's are."""
+        new = {
+            name: replace(label, value=read_value(name, label.value))
+            for name, label in labels.items()
+            if name not in FIELDS or self.may_fill(name)
+        }
+        kept = tuple(one for one in self.remarks if one.field not in new)
+        return replace(self, labels={**self.labels, **new}, remarks=kept) if new else self
+
+    def locking(self, names: Iterable[str], locked: bool = True) -> Self:
+        """The song with some of its fields locked, or unlocked; RecipeError for what is no field."""
+        wanted = {checks.choice("A field", name, FIELDS) for name in names}
+        labels = {n: replace(label, locked=locked) if n in wanted else label for n, label in self.labels.items()}
+        return replace(self, labels=labels)
+
+    def audio(self) -> Audio:
+        """Its sound, read now; SourceError where it cannot be."""
+        if self.held is not None:
+            return self.held.audio
+        if self.path is None:
+            raise SourceError(f"{shown(self.name)} has no sound: neither a file nor a take.")
+        return Audio.read(self.path)
+
+    @property
+    def sound_hash(self) -> str:
+        """A digest of its sound: of its file's bytes, or of its take's samples; SourceError where there is none."""
+        if self.held is not None:
+            return str(self.held.facts["audio"]["sha256"])
+        if self.path is None:
+            raise SourceError(f"{shown(self.name)} has no sound: neither a file nor a take.")
+        try:
+            about = os.stat(self.path)
+        except OSError as problem:
+            raise SourceError(f"{shown(self.name)} cannot be read ({problem.strerror}).") from None
+        return _file_hash(str(self.path), about.st_size, about.st_mtime_ns)
+
+    def words(self) -> dict[str, Value]:
+        """Everything said of it, by field."""
+        return {name: self.labels[name].value for name in FIELDS}
+
+
+@functools.lru_cache(maxsize=100_000)
+def _file_hash(path: str, size: int, changed: int) -> str:
+    """sha256 of a file's bytes; size and time of change are part of what is remembered."""
+    digest = hashlib.sha256()
+    with open_ordinary(path, "The sound", SourceError) as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
