@@ -85,6 +85,23 @@ def read(file: BinaryIO, container: str, name: str, longest: float) -> tuple[np.
         return _decoded(opened, name, longest)
 
 
+def head(file: BinaryIO, container: str, name: str) -> tuple[int, int, int, dict[str, str]]:
+    """Samples (0 where the file does not say), their rate, channels and texts of the first sound in a file."""
+    with _opened(file, container, name) as opened:
+        if not opened.streams.audio:
+            raise SourceError(f"There is no sound in {name}.")
+        stream = opened.streams.audio[0]
+        texts = {key.lower(): value for key, value in opened.metadata.items()}
+        seconds = _seconds_said(opened, stream) if _length_is_written(opened) else 0.0
+        return round(seconds * stream.rate), stream.rate, stream.channels, texts
+
+
+def _seconds_said(opened: Any, stream: Any) -> float:
+    """How long a file says that its sound is."""
+    base = stream.time_base or 0
+    return float(stream.duration * base) if stream.duration else (opened.duration or 0) / 1_000_000
+
+
 def tags(file: BinaryIO, container: str, name: str) -> dict[str, str]:
     """The texts in a file, their names in small letters."""
     with _opened(file, container, name) as opened:
@@ -109,8 +126,7 @@ def _decoded(opened: Any, name: str, longest: float) -> tuple[np.ndarray, int, t
     stream, rate = opened.streams.audio[0], 0
     layout: tuple[str, ...] = ()
     blocks: list[np.ndarray] = []
-    base = stream.time_base or 0
-    seconds_said = float(stream.duration * base) if stream.duration else (opened.duration or 0) / 1_000_000
+    seconds_said = _seconds_said(opened, stream)
     frames = 0
     for block, block_rate, block_layout in _frames(opened, stream):
         if not blocks:

@@ -66,6 +66,41 @@ def read(source: Any, longest: float = LONGEST_SOURCE_SECONDS) -> SoundFile:
         return SoundFile(samples, rate, layouts.known(names, len(samples)))
 
 
+@dataclass(frozen=True)
+class Head:
+    """What a sound file says of itself: its length in seconds, samples per second, channels, and its texts."""
+
+    seconds: float
+    rate: int
+    channels: int
+    tags: dict[str, str]
+
+
+def head(source: Any, longest: float = LONGEST_SOURCE_SECONDS) -> Head:
+    """What a sound file says of itself, without decoding it; SourceError where it is none, or too long to be read.
+
+    `longest` is seconds. A file that does not say how long it is (FLAC and AAC out of a stream) is decoded after all.
+    """
+    with opened(source) as (file, name, path):
+        kind = pyav.kind_of(file.read(_HEAD))
+        try:
+            with _sound(file, path) as sound:
+                frames, rate, channels = sound.frames, sound.samplerate, sound.channels
+                texts = {key: str(value) for key, value in sound.copy_metadata().items()} | wav.tags_of(file)
+        except soundfile.LibsndfileError as error:
+            if kind is None:
+                raise _no_sound(name, error) from None
+            if not pyav.installed():
+                raise pyav.missing_codec_error(name, kind[0], Path(path or "song").name) from None
+            file.seek(0)
+            frames, rate, channels, texts = pyav.head(file, kind[1], name)
+        if not 0 < frames < _UNKNOWN:
+            found = read(source, longest)
+            frames, rate, channels = found.samples.shape[1], found.rate, len(found.samples)
+        arrays.check_size(name, rate, channels, frames, longest)
+        return Head(frames / rate, rate, channels, texts)
+
+
 def seconds_of(path: Path) -> float:
     """How long a sound file of ours lasts, by its header; SourceError where it has none."""
     try:

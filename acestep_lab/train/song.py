@@ -42,7 +42,7 @@ class Label:
     """How far a measurement or a model trusts itself, 0 to 1."""
 
     def __post_init__(self) -> None:
-        checks.choice("Who said it", self.source, SOURCES)
+        object.__setattr__(self, "source", checks.choice("source of a label", self.source, SOURCES))
         checks.truth("A lock", self.locked)
         if self.sure is not None:
             object.__setattr__(self, "sure", checks.share("How sure a label is", self.sure))
@@ -229,7 +229,7 @@ class Song:
 
     def locking(self, names: Iterable[str], locked: bool = True) -> Self:
         """The song with some of its fields locked, or unlocked; RecipeError for what is no field."""
-        wanted = {checks.choice("A field", name, FIELDS) for name in names}
+        wanted = {checks.choice("field of a song", name, FIELDS) for name in names}
         labels = {n: replace(label, locked=locked) if n in wanted else label for n, label in self.labels.items()}
         return replace(self, labels=labels)
 
