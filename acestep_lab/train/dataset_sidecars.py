@@ -30,7 +30,7 @@ _LINE = re.compile(r"^\s*([^\W\d_][\w /-]{0,30}?)\s*:(.*)$")
 _ALIASES = {**ALIASES, "tag": (*ALIASES["tag"], "tags"), "caption": ALIASES["caption"][:-1]}
 """The same, as Side-Step calls them: tags are the words that call a sound up."""
 
-_ELSEWHERE = frozenset("title artist album year duration id file filename promptoverride camelot keyscale".split())
+_ELSEWHERE = frozenset("title artist album year duration id file filename promptoverride camelot".split())
 _KEYS = frozenset({key for names in _ALIASES.values() for key in names} | set(REPEAT) | _ELSEWHERE)
 
 
@@ -38,9 +38,10 @@ def text_form(text: str) -> str:
     """Which of its three meanings an x.txt has: "tagged", "lines" (key: value) or "lyrics"."""
     if _TAGGED.match(text.lstrip()):
         return "tagged"
-    first = next((line for line in text.split("\n") if line.strip()), "")
-    match = _LINE.match(first)
-    return "lines" if match and bare_key(match.group(1)) in _KEYS else "lyrics"
+    lines = [line for line in text.split("\n") if line.strip()]
+    keys = [bare_key(match.group(1)) if (match := _LINE.match(line)) else "" for line in lines]
+    told = any(key in _KEYS - _ELSEWHERE for key in keys)  # a title above plain lyrics tells no field
+    return "lines" if told and keys[0] in _KEYS else "lyrics"
 
 
 def from_text(text: str, where: str) -> Told:
