@@ -113,15 +113,15 @@ def from_comment(comment: str, where: str) -> Told:
     return _read(where, lambda: from_manifest(dict(manifest.from_text(comment, where)), where))
 
 
-def beside(sound: str, find: Callable[[str], Path | None], comment: str) -> list[Told]:
-    """Everything said of one sound file, the most telling first; `find` gives a file by its place within the folder."""
+def beside(sound: str, find: Callable[[str], Path | None]) -> list[Told]:
+    """Everything said beside one sound file, the most telling first; `find` gives a file by its place within the folder."""
     stem = sound.rpartition(".")[0]
     told = [_said(find, f"{stem}.json", from_sidecar_json)]
     told.append(_said(find, f"{stem}.lyrics.txt", lambda text, where: Told(where, {"lyrics": text})))
     told.append(_said(find, f"{stem}.caption.txt", lambda text, where: Told(where, {"caption": text})))
     has_lyrics = "lyrics" in told[1].words
     plain = _said(find, f"{stem}.txt", lambda text, where: _beside_lyrics(from_text(text, where), has_lyrics))
-    return [*told, plain, from_comment(comment, Path(sound).name)]
+    return [*told, plain]
 
 
 def _beside_lyrics(told: Told, has_lyrics: bool) -> Told:
