@@ -24,6 +24,7 @@ SIDE_CELLS = 4
 
 BANDS = 16
 MOST_CHARACTERS = 80_000
+OUTLINE_ROWS = 8
 TOLERANCE_DECIBELS = 1.2
 """How far a copy's cell may be from the original's: on average over its bands, and in their sum."""
 
@@ -77,6 +78,22 @@ def is_copy(known_print: str, seconds: float, audio: Audio) -> bool:
         return audio.peak < _SILENT
     parts = (audio.samples[:, start : start + length] for start in sorted(starts))
     return any(_all_near(known, _views(part, rate, cells)) for part in parts)
+
+
+def outline(print_: str, seconds: float, channels: int) -> np.ndarray:
+    """A fingerprint in a few numbers, `[rows * bands]` decibels: sounds whose outlines differ are no copies of each other.
+
+    `seconds` and `channels` are those of its sound. Zeros where the text is no fingerprint of such a sound.
+    """
+    cells = _cells(seconds)
+    known = _read(print_, [cells] if channels == 1 else [cells, _side_cells(cells)])
+    rows = np.zeros((OUTLINE_ROWS, BANDS), np.float32)
+    if known is not None:
+        edges = np.linspace(0, cells, OUTLINE_ROWS + 1)
+        for row, (first, last) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+            rows[row] = known[0][int(first) : max(int(np.ceil(last)), int(first) + 1)].max(axis=0)
+        rows = np.maximum(rows, rows.max() - _RANGE)
+    return rows.reshape(-1)
 
 
 def _cells(seconds: float) -> int:

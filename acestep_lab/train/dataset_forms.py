@@ -10,7 +10,7 @@ import os
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from acestep_lab.audio import reading
@@ -19,7 +19,7 @@ from acestep_lab.prompt.checks import place as named_place
 from acestep_lab.takes.library import Problem
 from acestep_lab.train import dataset_sidecars as sidecars
 from acestep_lab.train.dataset_tables import TABLES, Entry, Table, read_table
-from acestep_lab.train.song import Remark, Song
+from acestep_lab.train.song import Song
 from acestep_lab.train.told import Told, together
 
 SOUNDS = frozenset(
@@ -256,11 +256,10 @@ class _Scan:
         return songs
 
     def _told(self, name: str, comment: str, first: list[Entry], later: list[Entry], alone: bool) -> list[Told]:
-        if whole := next((entry for entry in first if entry.whole), None):
-            return [whole.told]
-        before = [entry.told for entry in first]
         own = sidecars.from_comment(comment, posixpath.basename(name))
-        if alone:
+        whole = [entry.told for entry in first if entry.whole][:1]
+        before = whole or [entry.told for entry in first]
+        if whole or alone:
             return [*before, Told(own.where, take=own.take)]
         after = [entry.told for entry in later]
         return [*before, *sidecars.beside(name, self.found.find), *after, own]
@@ -273,8 +272,4 @@ def _table_order(name: str) -> tuple[int, str]:
 
 def _song(name: str, path: Path, seconds: float, told: list[Told]) -> Song:
     all_ = together(told)
-    song = Song(name, seconds, all_.labels, path, all_.take, all_.remarks, all_.repeat, all_.given)
-    return song if all_.labels or song.remarks else replace(song, remarks=(NOTHING_SAID,))
-
-
-NOTHING_SAID = Remark("unlabelled", "Nothing is said of this song yet; label() fills what can be heard.")
+    return Song(name, seconds, all_.labels, path, all_.take, all_.remarks, all_.repeat, all_.given)
