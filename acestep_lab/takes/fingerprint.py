@@ -92,7 +92,7 @@ def outline(print_: str, seconds: float, channels: int) -> np.ndarray:
         edges = np.linspace(0, cells, OUTLINE_ROWS + 1)
         for row, (first, last) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
             rows[row] = known[0][int(first) : max(int(np.ceil(last)), int(first) + 1)].max(axis=0)
-        rows = np.maximum(rows, rows.max() - _RANGE)
+        rows = np.maximum(rows, rows.max() - _NEAR)
     return rows.reshape(-1)
 
 

@@ -9,6 +9,7 @@ import html
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from acestep_lab.errors import LabError, LibraryError, RecipeError, SourceError, shown
 from acestep_lab.files import decode_text, parse_json, read_bytes
@@ -100,10 +101,15 @@ def _is_manifest(data: Mapping[str, object]) -> bool:
 def from_manifest(data: Mapping[str, object], where: str) -> Told:
     """What one of our takes was made of: what its recipe asked for is written, what was decided for it is guessed."""
     whole = manifest.checked(dict(data), where)
-    recipe, asked = whole["recipe"], whole["asked"] or whole["recipe"]
+    return from_recipes(whole["recipe"], whole["asked"], where, str(whole["id"]))
+
+
+def from_recipes(recipe: Mapping[str, Any], asked: Mapping[str, Any] | None, where: str, take: str) -> Told:
+    """What a recipe as resolved says, beside the one that was asked for."""
     words = {name: recipe[name] for name in FIELDS if name not in ("genre", "tag") and recipe.get(name)}
-    decided = {name: "guessed" for name, value in words.items() if asked.get(name) != value}
-    return Told(where, words, decided, take=str(whole["id"]))
+    wanted = recipe if asked is None else asked
+    decided = {name: "guessed" for name, value in words.items() if wanted.get(name) != value}
+    return Told(where, words, decided, take=take)
 
 
 def from_comment(comment: str, where: str) -> Told:

@@ -1,0 +1,353 @@
+"""A data set: songs to learn from, as a frozen sequence of rows; every change is a new one, and can be undone.
+
+Knows values; the forms in which data sets lie on disks are read in `dataset_forms` and written in `dataset_writing`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self, overload
+
+from acestep_lab.errors import RecipeError, SourceError, shown
+from acestep_lab.prompt import checks
+from acestep_lab.takes.library import Library, Problem
+from acestep_lab.takes.take import Take
+from acestep_lab.train import dataset_checks, dataset_forms, dataset_html, dataset_takes, dataset_writing
+from acestep_lab.train.dataset_checks import SHORTEST_SECONDS, Tokens
+from acestep_lab.train.song import FIELDS, Label, Remark, Song
+
+MOST_HISTORY = 100
+"""Changes that can be undone."""
+
+Rows = int | str | slice | Iterable[int | str] | Callable[[Song], object] | None
+"""Which songs: a number, a name, a slice, several of these, a question asked of each, or None for all."""
+
+_State = tuple[tuple[Song, ...], Mapping[str, object]]
+
+
+@dataclass(frozen=True)
+class Dataset(Sequence[Song]):
+    """Songs to learn from, in order.
+
+    ::
+
+        songs = Dataset.scan("my songs").check()
+        songs = songs.edit(genre="dub", tag="zafu")            # all of them
+        songs = songs.edit("night.flac", bpm=120).lock("night.flac", "bpm")
+        songs = songs.undo()
+        train, held_out = songs.split(seed=0)
+        songs.write("my data set")                             # datasets.load_dataset("audiofolder", data_dir=…)
+    """
+
+    songs: tuple[Song, ...] = ()
+    about: Mapping[str, object] = field(default_factory=dict, hash=False)
+    """What the reference's JSON says of the whole: its name, where the tag stands, and so on."""
+    problems: tuple[Problem, ...] = field(default=(), compare=False, repr=False)
+    """Files that were left out, and why."""
+    folder: Path | None = field(default=None, compare=False, repr=False)
+    tokens: Tokens | None = field(default=None, compare=False, repr=False)
+    """Counts the tokens of a text, where a tokenizer was handed in to `check`."""
+    past: tuple[_State, ...] = field(default=(), compare=False, repr=False)
+    future: tuple[_State, ...] = field(default=(), compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        songs = checks.sequence("Songs", self.songs, dataset_forms.MOST_FILES, ordered=True)
+        for song in songs:
+            checks.instance("A row of a data set", song, Song)
+        object.__setattr__(self, "songs", songs)
+        if len(self._places) != len(songs):
+            twice = next(song.name for number, song in enumerate(songs) if self._places[song.name] != number)
+            raise RecipeError(f"Two songs of one data set are both called {shown(twice)}.")
+
+    # -- where it comes from -------------------------------------------------------------------------------------------
+
+    @classmethod
+    def scan(cls, place: str | os.PathLike[str], on_file: Callable[[int, int], object] | None = None) -> Self:
+        """The songs of a folder, with everything said of them in any known form; or those of one CSV, JSON or JSON lines file.
+
+        Sounds are not decoded. `on_file` is called with (files done, files), and may raise to stop. SourceError where
+        there is no sound; files that cannot be used are left out and named in `problems`.
+        """
+        rows = dataset_forms.scan(place, on_file)
+        songs = tuple(dataset_checks.rechecked(song) for song in rows.songs)
+        return cls(songs, rows.about, rows.problems, rows.folder)
+
+    @classmethod
+    def of_takes(cls, takes: Library | Iterable[Take | str], library: Library | None = None) -> Self:
+        """Takes as songs to learn from: a whole library, or some takes or ids of one; LibraryError for anything else.
+
+        Where a library holds a take, its sound is read from there when it is needed.
+        """
+        songs, problems = dataset_takes.songs_of(takes, library)
+        return cls(tuple(dataset_checks.rechecked(song) for song in songs), problems=problems)
+
+    # -- a sequence ----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {song.name: number for number, song in enumerate(self.songs)}
+
+    def __len__(self) -> int:
+        return len(self.songs)
+
+    def __iter__(self) -> Iterator[Song]:
+        return iter(self.songs)
+
+    def __contains__(self, song: object) -> bool:
+        return song in self._places if isinstance(song, str) else song in self.songs
+
+    @overload
+    def __getitem__(self, which: int | str) -> Song: ...
+    @overload
+    def __getitem__(self, which: slice) -> Self: ...
+    def __getitem__(self, which: int | str | slice) -> Song | Self:
+        """One song by number or name, or some of them as a data set of their own."""
+        if isinstance(which, slice):
+            return self._part(self.songs[which])
+        if isinstance(which, str):
+            return self.songs[self._number(which)]
+        return self.songs[which]
+
+    def _number(self, name: str) -> int:
+        if name not in self._places:
+            near = checks.nearest(name, self._places) if len(self) <= 1000 else ""
+            raise RecipeError(f"There is no song {shown(name, 100)} in this data set.{near}")
+        return self._places[name]
+
+    def _numbers(self, rows: Rows) -> list[int]:
+        """The places of the songs meant, in the data set's order."""
+        if rows is None:
+            return list(range(len(self)))
+        if isinstance(rows, slice):
+            return list(range(len(self))[rows])
+        if callable(rows):
+            return [number for number, song in enumerate(self.songs) if rows(song)]
+        if isinstance(rows, str) or checks.is_whole(rows):
+            rows = [rows]  # type: ignore[list-item]
+        found = checks.sequence("The songs meant", rows, dataset_forms.MOST_FILES)
+        return sorted({self._number(one) if isinstance(one, str) else self._at(one) for one in found})
+
+    def _at(self, number: object) -> int:
+        place = checks.whole("A song's number", number, -len(self), len(self) - 1)
+        return place % len(self)
+
+    def select(self, rows: Rows) -> Self:
+        """Some songs as a data set of their own: by number, name, slice, several of these, or a question asked of each.
+
+        ::
+
+            songs.select(lambda song: song.language == "pt" and not song.remarks)
+        """
+        return self._part(tuple(self.songs[number] for number in self._numbers(rows)))
+
+    def usable(self) -> Self:
+        """Without the songs whose sound cannot be read or is silence."""
+        return self.select(lambda song: not any(one.kind in ("unreadable", "silent") for one in song.remarks))
+
+    def _part(self, songs: tuple[Song, ...]) -> Self:
+        return replace(self, songs=_without_lost(songs), past=(), future=())
+
+    # -- changes -------------------------------------------------------------------------------------------------------
+
+    def _changed(self, songs: Iterable[Song], about: Mapping[str, object] | None = None) -> Self:
+        """The data set after a change that can be undone; itself where nothing changed."""
+        new, about = tuple(songs), self.about if about is None else about
+        if new == self.songs and about == self.about:
+            return self
+        past = (*self.past, (self.songs, self.about))[-MOST_HISTORY:]
+        return replace(self, songs=new, about=about, past=past, future=())
+
+    def _each(self, rows: Rows, change: Callable[[Song], Song]) -> Self:
+        songs = list(self.songs)
+        for number in self._numbers(rows):
+            songs[number] = dataset_checks.rechecked(change(songs[number]), self.tokens)
+        return self._changed(songs)
+
+    def edit(self, rows: Rows = None, **values: object) -> Self:
+        """Fields of some songs as a person writes them; None or "" says nothing of them. Locked ones stay as they are.
+
+        `repeat` is how often an epoch visits a song. RecipeError for what is no value of a field, or where all are locked.
+        """
+        checks.known_fields("A song", values, (*FIELDS, "repeat"))
+        meant = [self.songs[number] for number in self._numbers(rows)]
+        for name in values:
+            if meant and name in FIELDS and all(song.labels[name].locked for song in meant):
+                raise RecipeError(f"The {name} of {_whose(meant)} is locked; unlock it first.")
+        return self._each(rows, lambda song: song.edited(**values))
+
+    def fill(self, labels: Mapping[str, Mapping[str, Label]]) -> Self:
+        """What was heard or guessed, by song's name and field, where no person wrote anything and nothing is locked."""
+        return self._each(list(labels), lambda song: song.filled(labels[song.name]))
+
+    def lock(self, rows: Rows = None, *names: str) -> Self:
+        """Some fields of some songs locked, all of them where none is named: nothing changes what is locked."""
+        return self._each(rows, lambda song: song.locking(names or FIELDS))
+
+    def unlock(self, rows: Rows = None, *names: str) -> Self:
+        """The same, unlocked."""
+        return self._each(rows, lambda song: song.locking(names or FIELDS, False))
+
+    def drop(self, rows: Rows) -> Self:
+        """Without some songs; their files stay where they are."""
+        gone = set(self._numbers(rows))
+        left = tuple(song for number, song in enumerate(self.songs) if number not in gone)
+        return self._changed(_without_lost(left))
+
+    def describe(self, **values: object) -> Self:
+        """What is said of the whole: `name`, `custom_tag`, `tag_position`, `genre_ratio`, and so on. Plain data."""
+        return self._changed(self.songs, {**self.about, **checks.plain("What is said of a data set", values)})
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether a change can be undone."""
+        return bool(self.past)
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether an undone change can be made again."""
+        return bool(self.future)
+
+    def undo(self) -> Self:
+        """The data set before the last change; RecipeError where there was none."""
+        if not self.past:
+            raise RecipeError("There is no change to undo.")
+        songs, about = self.past[-1]
+        now = (self.songs, self.about)
+        return replace(self, songs=songs, about=about, past=self.past[:-1], future=(*self.future, now))
+
+    def redo(self) -> Self:
+        """The data set before the last undo; RecipeError where there was none, or something was changed since."""
+        if not self.future:
+            raise RecipeError("There is no undone change to make again.")
+        songs, about = self.future[-1]
+        now = (self.songs, self.about)
+        return replace(self, songs=songs, about=about, past=(*self.past, now), future=self.future[:-1])
+
+    # -- what is odd ---------------------------------------------------------------------------------------------------
+
+    def check(
+        self,
+        tokens: Tokens | None = None,
+        sounds: bool = True,
+        shortest: float = SHORTEST_SECONDS,
+        on_song: Callable[[int, Song], object] | None = None,
+    ) -> Self:
+        """The same songs with all remarks new; every sound is read once, unless `sounds` is False. No change to undo.
+
+        `tokens` counts the tokens of a text (by letters without it), `shortest` is in seconds; `on_song` is called with
+        each song before it is read, and may raise to stop.
+        """
+        tokens = tokens or self.tokens
+        songs = tuple(dataset_checks.checked(self.songs, tokens, sounds, shortest, on_song))
+        return replace(self, songs=songs, tokens=tokens)
+
+    def remarks(self) -> list[tuple[str, Remark]]:
+        """Every remark, with the name of the song it is on."""
+        return [(song.name, remark) for song in self.songs for remark in song.remarks]
+
+    # -- for training --------------------------------------------------------------------------------------------------
+
+    @property
+    def seconds(self) -> float:
+        """Length of all songs together, in seconds."""
+        return sum(song.seconds for song in self.songs)
+
+    def split(self, seed: int = 0, held_out: float = 0.1) -> tuple[Self, Self]:
+        """Songs to learn from, and songs held out to see what was learnt: a share, or a whole number of them.
+
+        At least one is held out where there are two; copies of one sound stay together. The same seed holds out the same
+        songs, and nearly the same when some are added.
+        """
+        seed = checks.whole("A seed", seed, 0, 2**63 - 1)
+        wanted = self._held_out(held_out)
+        groups: dict[str, list[Song]] = {}
+        for song in self.songs:
+            first = next((one.other for one in song.remarks if one.kind == "duplicate"), song.name)
+            groups.setdefault(first, []).append(song)
+        out: set[str] = set()
+        for _, group in sorted(groups.items(), key=lambda item: _lot(seed, item[0])):
+            if len(out) + len(group) <= wanted:
+                out |= {song.name for song in group}
+        return self.select(lambda song: song.name not in out), self.select(lambda song: song.name in out)
+
+    def _held_out(self, held_out: float) -> int:
+        if isinstance(held_out, int) and not isinstance(held_out, bool) and held_out >= 1:
+            return checks.whole("The number of songs held out", held_out, 1, max(len(self) - 1, 1)) if len(self) > 1 else 0
+        share = checks.share("The share of songs held out", held_out)
+        if len(self) < 2 or share == 0:
+            return 0
+        return min(max(1, round(share * len(self))), len(self) - 1)
+
+    @cached_property
+    def hash(self) -> str:
+        """A digest of what is learnt from: every sound and all that is said of it, in any order; SourceError without a sound.
+
+        Places, sources, locks and remarks are no part of it.
+        """
+        rows = sorted(json.dumps([song.sound_hash, song.words(), song.repeat], sort_keys=True) for song in self.songs)
+        return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+
+    # -- files ---------------------------------------------------------------------------------------------------------
+
+    def write(self, folder: str | os.PathLike[str], overwrite: bool = False) -> Path:
+        """Write `metadata.jsonl` and every sound into a folder that `datasets.load_dataset("audiofolder")` and `scan` open.
+
+        Written into its own folder, the sounds stay where they are. LibraryError where the folder holds another data set
+        (unless `overwrite`) or the disk refuses, SourceError for a sound that cannot be read. Returns the folder.
+        """
+        if not self.songs:
+            raise SourceError("There is no song in this data set; nothing is written.")
+        return dataset_writing.write(self.songs, folder, self.folder, checks.truth("overwrite", overwrite))
+
+    def write_reference_json(self, path: str | os.PathLike[str]) -> Path:
+        """Write the reference's data set: whatever its form knows comes back from `scan`. LibraryError where the disk refuses.
+
+        Sounds are named by their place beside the file where they lie there, else by their whole path.
+        """
+        return dataset_writing.write_reference_json(self.songs, self.about, path)
+
+    # -- to be seen ----------------------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        odd = sum(bool(song.remarks) for song in self.songs)
+        left = f", {len(self.problems)} files left out" if self.problems else ""
+        return f"<Dataset of {len(self)} songs, {self.seconds / 60:.1f} min, {odd} with remarks{left}>"
+
+    def _repr_html_(self) -> str:
+        return dataset_html.table(self.songs, self.problems, repr(self).strip("<>"))
+
+
+def _whose(songs: Sequence[Song]) -> str:
+    return shown(songs[0].name, 100) if len(songs) == 1 else f"all {len(songs)} songs"
+
+
+def _lot(seed: int, name: str) -> bytes:
+    return hashlib.blake2b(f"{seed} {name}".encode(), digest_size=8).digest()
+
+
+def _without_lost(songs: tuple[Song, ...]) -> tuple[Song, ...]:
+    """The same songs without remarks that speak of one that is not among them."""
+    names = {song.name for song in songs}
+    return tuple(
+        replace(song, remarks=tuple(one for one in song.remarks if not one.other or one.other in names))
+        if any(one.other and one.other not in names for one in song.remarks)
+        else song
+        for song in songs
+    )
+
+
+def as_dataset(value: Any) -> Dataset:
+    """A data set out of one, a folder or table to scan, or takes; RecipeError for anything else."""
+    if isinstance(value, Dataset):
+        return value
+    if isinstance(value, str | os.PathLike):
+        return Dataset.scan(value)
+    if isinstance(value, Library | list | tuple):
+        return Dataset.of_takes(value)
+    raise RecipeError(f"A data set, a folder of songs or some takes are learnt from, not {shown(value)}.")
