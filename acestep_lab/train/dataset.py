@@ -278,7 +278,9 @@ class Dataset(Sequence[Song]):
 
     def _held_out(self, held_out: float) -> int:
         if isinstance(held_out, int) and not isinstance(held_out, bool) and held_out >= 1:
-            return checks.whole("The number of songs held out", held_out, 1, max(len(self) - 1, 1)) if len(self) > 1 else 0
+            return (
+                checks.whole("The number of songs held out", held_out, 1, max(len(self) - 1, 1)) if len(self) > 1 else 0
+            )
         share = checks.share("The share of songs held out", held_out)
         if len(self) < 2 or share == 0:
             return 0

@@ -160,12 +160,16 @@ def sound_remarks(audio: Audio, shortest: float = SHORTEST_SECONDS) -> tuple[Rem
     """What is odd about a sound by itself: too short (in seconds), silent, clipped."""
     found = []
     if audio.seconds < shortest:
-        found.append(Remark("short", f"It lasts {audio.seconds:.1f} s; at least {shortest:g} s are worth learning from."))
+        found.append(
+            Remark("short", f"It lasts {audio.seconds:.1f} s; at least {shortest:g} s are worth learning from.")
+        )
     level = _level(audio)
     if level < SILENT_DB:
         found.append(Remark("silent", "It is silent." if level < -150 else f"It is nearly silent ({level:.0f} dB)."))
     if (runs := clipped_runs(audio.samples)) > CLIPPED_RUNS:
-        found.append(Remark("clipped", f"It is clipped at {runs:,} places: its tops are cut off, which would be learnt."))
+        found.append(
+            Remark("clipped", f"It is clipped at {runs:,} places: its tops are cut off, which would be learnt.")
+        )
     return tuple(found)
 
 

@@ -91,10 +91,14 @@ def read_csv(data: bytes, name: str) -> Table:
 
 
 def _guess_remark(where: str, coding: str) -> Remark:
-    return Remark("encoding", f"{where} is no UTF-8 and was read as {NAMES[coding]}; look at its words, or save it as UTF-8.")
+    return Remark(
+        "encoding", f"{where} is no UTF-8 and was read as {NAMES[coding]}; look at its words, or save it as UTF-8."
+    )
 
 
-def _csv_entry(header: list[str], cells: list[str], column: int, where: str, number: int, wrong: Remark | None) -> Entry:
+def _csv_entry(
+    header: list[str], cells: list[str], column: int, where: str, number: int, wrong: Remark | None
+) -> Entry:
     remarks = [] if wrong is None or all(cell.isascii() for cell in cells) else [wrong]
     if len(cells) > len(header):
         sentence = f"Row {number} of {where} has {len(cells)} cells for {len(header)} columns: put words with commas in quotes."
@@ -175,17 +179,14 @@ def _sample(
     own = ours.get(str(one.get("id", "")))
     if isinstance(own, dict):
         sources, locked, sure = _marks(own)
-        return Entry(places, Told(where, words, sources, locked, sure, _told(own, "repeat", repeat), dict(one)), True)
+        said = {name: value for name, value in words.items() if name not in {n for n, _ in _pairs(own.get("open"))}}
+        return Entry(places, Told(where, said, sources, locked, sure, own.get("repeat", repeat), dict(one)), True)
     sources = dict.fromkeys(words, "guessed") if one.get("labeled") is True else {}
     if words.get("lyrics") and words.get("lyrics") == one.get("raw_lyrics"):
         sources.pop("lyrics", None)  # the person's own
     for name in ("tag", "instrumental"):
         sources.pop(name, None)
     return Entry(places, Told(where, words, sources, repeat=repeat, given=dict(one)))
-
-
-def _told(own: Mapping[str, object], name: str, otherwise: object) -> object:
-    return own.get(name, otherwise)
 
 
 def _entry(data: Mapping[str, object], where: str, places: tuple[str, ...], remarks: tuple[Remark, ...] = ()) -> Entry:

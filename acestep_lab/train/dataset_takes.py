@@ -20,9 +20,7 @@ from acestep_lab.train.song import Song
 from acestep_lab.train.told import Told, together
 
 
-def songs_of(
-    takes: Library | Iterable[Take | str], library: Library | None
-) -> tuple[list[Song], tuple[Problem, ...]]:
+def songs_of(takes: Library | Iterable[Take | str], library: Library | None) -> tuple[list[Song], tuple[Problem, ...]]:
     """A song for each take, and what could not be read; LibraryError for what is no take, or an id without a library."""
     if is_a(takes, Library):
         library, wanted = takes, tuple(takes.ids())  # type: ignore[union-attr,assignment]
@@ -55,9 +53,7 @@ def _song(one: Any, name: str, library: Library | None) -> Song:
 
 
 def _kept(name: str, library: Library) -> Song:
-    path = next((p for kind in ("flac", "wav") if (p := library.folder / f"{name}.{kind}").is_file()), None)
-    if path is None:
-        raise LibraryError(f"The sound of {name} is not in the library's folder.")
+    path = library.sound(name)
     data: Mapping[str, object] = read_json(library.folder / f"{name}.json", "The manifest", LibraryError)
     return _row(name, seconds_of(path), from_manifest(data, name), path=path)
 

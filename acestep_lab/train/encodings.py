@@ -24,7 +24,9 @@ _SCRIPTS = {
     "gb18030": re.compile("[\u4e00-\u9fff]"),
 }
 _RUN = re.compile(rb"[\x80-\xff]{2,}")
-_TWICE = re.compile("[\u00c2-\u00f4][\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122]")
+_TWICE = re.compile(
+    "[\u00c2-\u00f4][\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122]"
+)
 
 
 def decoded(data: bytes, what: str, error: type[LabError] = RecipeError) -> tuple[str, str]:
