@@ -257,7 +257,7 @@ class _Scan:
 
     def _told(self, name: str, comment: str, first: list[Entry], later: list[Entry], alone: bool) -> list[Told]:
         own = sidecars.from_comment(comment, posixpath.basename(name))
-        whole = [entry.told for entry in first if entry.whole][:1]
+        whole = [entry.told for entry in first if entry.told.whole][:1]
         before = whole or [entry.told for entry in first]
         if whole or alone:
             return [*before, Told(own.where, take=own.take)]

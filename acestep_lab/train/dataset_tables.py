@@ -38,8 +38,6 @@ class Entry:
 
     places: tuple[str, ...]
     told: Told
-    whole: bool = False
-    """Whether it says everything there is to say: we wrote it, and nothing else is to be asked."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +178,7 @@ def _sample(
     if isinstance(own, dict):
         sources, locked, sure = _marks(own)
         said = {name: value for name, value in words.items() if name not in {n for n, _ in _pairs(own.get("open"))}}
-        return Entry(places, Told(where, said, sources, locked, sure, own.get("repeat", repeat), dict(one)), True)
+        return Entry(places, Told(where, said, sources, locked, sure, own.get("repeat", repeat), dict(one), whole=True))
     sources = dict.fromkeys(words, "guessed") if one.get("labeled") is True else {}
     if words.get("lyrics") and words.get("lyrics") == one.get("raw_lyrics"):
         sources.pop("lyrics", None)  # the person's own
@@ -215,7 +213,7 @@ def _ours(row: Mapping[str, Any], where: str, places: tuple[str, ...]) -> Entry:
     given = row.get("given")
     raw = _object(given) if isinstance(given, str) else {}
     take = row.get("take") if isinstance(row.get("take"), str) else ""
-    return Entry(places, Told(where, words, sources, locked, sure, row.get("repeat"), raw, str(take or "")), True)
+    return Entry(places, Told(where, words, sources, locked, sure, row.get("repeat"), raw, str(take or ""), whole=True))
 
 
 def _object(text: str) -> dict[str, object]:

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 from acestep_lab.audio.reading import path_of
@@ -55,8 +55,10 @@ def write(songs: Sequence[Song], place: str | os.PathLike[str], own: Path | None
     here = own is not None and root == own
     before = [] if here else _written_before(root, overwrite)
     names: dict[str, str] = {}
+    used = {METADATA} | {_own_place(song, root).casefold() for song in songs if here}
     for song in songs:
-        names[song.name] = _place(song, root, names.values(), here)
+        names[song.name] = (_own_place(song, root) if here else "") or _place(song, root, used)
+        used.add(names[song.name].casefold())
     rows = [row(song, names[song.name]) for song in songs]
     with_given = any(one["given"] for one in rows)
     lines = [line(one if with_given else {k: v for k, v in one.items() if k != "given"}) for one in rows]
@@ -101,7 +103,7 @@ def _written_before(root: Path, overwrite: bool) -> list[str]:
         table = read_jsonl(read_bytes(root / METADATA, "The table", SourceError, MOST_TABLE), METADATA)
     except (SourceError, RecipeError) as problem:
         raise LibraryError(f"The data set there cannot be read, so it is not replaced: {problem}") from None
-    return [entry.places[0] for entry in table.entries if entry.whole and _is_plain(entry.places[0])]
+    return [entry.places[0] for entry in table.entries if entry.told.whole and _is_plain(entry.places[0])]
 
 
 def _is_plain(name: str) -> bool:
@@ -114,12 +116,14 @@ def _forget(path: Path, songs: Sequence[Song]) -> None:
         path.unlink(missing_ok=True)
 
 
-def _place(song: Song, root: Path, taken: object, here: bool) -> str:
-    """Where a song's sound lies in the folder, after it was put there."""
-    if here and song.path is not None and song.path.is_relative_to(root):
-        return song.path.relative_to(root).as_posix()
+def _own_place(song: Song, root: Path) -> str:
+    """Where a song's sound lies in a folder already, "" where it does not."""
+    return song.path.relative_to(root).as_posix() if song.path is not None and song.path.is_relative_to(root) else ""
+
+
+def _place(song: Song, root: Path, used: Set[str]) -> str:
+    """Put a song's sound into a folder; its name there. `used` are names that are taken, in small letters."""
     kind = _kind(song)
-    used = {str(name).casefold() for name in taken}  # type: ignore[attr-defined]
     for name in _names(song.name, kind):
         target = root / name
         if name.casefold() in used:

@@ -46,6 +46,8 @@ class Told:
     given: Mapping[str, object] = field(default_factory=dict)
     take: str = ""
     remarks: tuple[Remark, ...] = ()
+    whole: bool = False
+    """Whether it says everything there is to say: we wrote it, and what it leaves open is open."""
 
 
 def bare_key(name: object) -> str:
@@ -101,7 +103,7 @@ def together(told: Iterable[Told]) -> Together:
         for name in FIELDS:
             if name in one.words or name in one.locked:
                 remarks += _say(one, name, labels, said_in)
-    if "instrumental" not in labels and _is_instrumental(labels.get("lyrics")):
+    if "instrumental" not in labels and not any(one.whole for one in told) and _is_instrumental(labels.get("lyrics")):
         labels["instrumental"] = Label(True)
     repeat = next((one.repeat for one in told if one.repeat is not None), 1)
     given = next((one.given for one in told if one.given), {})
