@@ -18,12 +18,17 @@ from acestep_lab.errors import RecipeError, SourceError, shown
 from acestep_lab.prompt import checks
 from acestep_lab.takes.library import Library, Problem
 from acestep_lab.takes.take import Take
-from acestep_lab.train import dataset_checks, dataset_forms, dataset_html, dataset_takes, dataset_writing
-from acestep_lab.train.dataset_checks import SHORTEST_SECONDS, Tokens
-from acestep_lab.train.song import FIELDS, Label, Remark, Song
+from acestep_lab.train import dataset_forms, dataset_html, dataset_takes, dataset_writing
+from acestep_lab.train.dataset_checks import SHORTEST_SECONDS, checked
+from acestep_lab.train.labels import FIELDS, Label, Remark
+from acestep_lab.train.song import Song
+from acestep_lab.train.word_checks import Tokens
 
 MOST_HISTORY = 100
 """Changes that can be undone."""
+
+MOST_LOOKED_AT = 200
+"""Songs whose words are looked at only to show a data set in one line."""
 
 Rows = int | str | slice | Iterable[int | str] | Callable[[Song], object] | None
 """Which songs: a number, a name, a slice, several of these, a question asked of each, or None for all."""
@@ -51,8 +56,6 @@ class Dataset(Sequence[Song]):
     problems: tuple[Problem, ...] = field(default=(), compare=False, repr=False)
     """Files that were left out, and why."""
     folder: Path | None = field(default=None, compare=False, repr=False)
-    tokens: Tokens | None = field(default=None, compare=False, repr=False)
-    """Counts the tokens of a text, where a tokenizer was handed in to `check`."""
     past: tuple[_State, ...] = field(default=(), compare=False, repr=False)
     future: tuple[_State, ...] = field(default=(), compare=False, repr=False)
 
@@ -75,8 +78,7 @@ class Dataset(Sequence[Song]):
         there is no sound; files that cannot be used are left out and named in `problems`.
         """
         rows = dataset_forms.scan(place, on_file)
-        songs = tuple(dataset_checks.rechecked(song) for song in rows.songs)
-        return cls(songs, rows.about, rows.problems, rows.folder)
+        return cls(rows.songs, rows.about, rows.problems, rows.folder)
 
     @classmethod
     def of_takes(cls, takes: Library | Iterable[Take | str], library: Library | None = None) -> Self:
@@ -85,7 +87,7 @@ class Dataset(Sequence[Song]):
         Where a library holds a take, its sound is read from there when it is needed.
         """
         songs, problems = dataset_takes.songs_of(takes, library)
-        return cls(tuple(dataset_checks.rechecked(song) for song in songs), problems=problems)
+        return cls(tuple(songs), problems=problems)
 
     # -- a sequence ----------------------------------------------------------------------------------------------------
 
@@ -148,7 +150,7 @@ class Dataset(Sequence[Song]):
 
     def usable(self) -> Self:
         """Without the songs whose sound cannot be read or is silence."""
-        return self.select(lambda song: not any(one.kind in ("unreadable", "silent") for one in song.remarks))
+        return self.select(lambda song: not any(one.kind in ("unreadable", "silent") for one in song.noted))
 
     def _part(self, songs: tuple[Song, ...]) -> Self:
         return replace(self, songs=_without_lost(songs), past=(), future=())
@@ -166,7 +168,7 @@ class Dataset(Sequence[Song]):
     def _each(self, rows: Rows, change: Callable[[Song], Song]) -> Self:
         songs = list(self.songs)
         for number in self._numbers(rows):
-            songs[number] = dataset_checks.rechecked(change(songs[number]), self.tokens)
+            songs[number] = change(songs[number])
         return self._changed(songs)
 
     def edit(self, rows: Rows = None, **values: object) -> Self:
@@ -238,14 +240,13 @@ class Dataset(Sequence[Song]):
         shortest: float = SHORTEST_SECONDS,
         on_song: Callable[[int, Song], object] | None = None,
     ) -> Self:
-        """The same songs with all remarks new; every sound is read once, unless `sounds` is False. No change to undo.
+        """The same songs with the remarks on their sounds new (those on words always are); every sound is read once, unless `sounds` is False. No change to undo.
 
         `tokens` counts the tokens of a text (by letters without it), `shortest` is in seconds; `on_song` is called with
         each song before it is read, and may raise to stop.
         """
-        tokens = tokens or self.tokens
-        songs = tuple(dataset_checks.checked(self.songs, tokens, sounds, shortest, on_song))
-        return replace(self, songs=songs, tokens=tokens)
+        songs = self.songs if tokens is None else tuple(replace(song, tokens=tokens) for song in self.songs)
+        return replace(self, songs=tuple(checked(songs, shortest, on_song)) if sounds else songs)
 
     def remarks(self) -> list[tuple[str, Remark]]:
         """Every remark, with the name of the song it is on."""
@@ -268,7 +269,7 @@ class Dataset(Sequence[Song]):
         wanted = self._held_out(held_out)
         groups: dict[str, list[Song]] = {}
         for song in self.songs:
-            first = next((one.other for one in song.remarks if one.kind == "duplicate"), song.name)
+            first = next((one.other for one in song.noted if one.kind == "duplicate"), song.name)
             groups.setdefault(first, []).append(song)
         out: set[str] = set()
         for _, group in sorted(groups.items(), key=lambda item: _lot(seed, item[0])):
@@ -317,9 +318,10 @@ class Dataset(Sequence[Song]):
     # -- to be seen ----------------------------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
-        odd = sum(bool(song.remarks) for song in self.songs)
+        few = len(self) <= MOST_LOOKED_AT  # of more, words are not looked at only to be counted
+        odd = f", {sum(bool(song.remarks) for song in self.songs)} with remarks" if few else ""
         left = f", {len(self.problems)} files left out" if self.problems else ""
-        return f"<Dataset of {len(self)} songs, {self.seconds / 60:.1f} min, {odd} with remarks{left}>"
+        return f"<Dataset of {len(self)} songs, {self.seconds / 60:.1f} min{odd}{left}>"
 
     def _repr_html_(self) -> str:
         return dataset_html.table(self.songs, self.problems, repr(self).strip("<>"))
@@ -337,8 +339,8 @@ def _without_lost(songs: tuple[Song, ...]) -> tuple[Song, ...]:
     """The same songs without remarks that speak of one that is not among them."""
     names = {song.name for song in songs}
     return tuple(
-        replace(song, remarks=tuple(one for one in song.remarks if not one.other or one.other in names))
-        if any(one.other and one.other not in names for one in song.remarks)
+        replace(song, noted=tuple(one for one in song.noted if not one.other or one.other in names))
+        if any(one.other and one.other not in names for one in song.noted)
         else song
         for song in songs
     )

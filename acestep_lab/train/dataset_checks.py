@@ -1,27 +1,20 @@
-"""What may be wrong with a song to learn from, as remarks on its row: its words at once, its sound when it is asked for.
+"""What may be wrong with the sounds of songs to learn from, as remarks on their rows.
 
-Knows samples and words; no model. A tokenizer may be handed in; without one, tokens are counted by the letters they take.
+Knows samples; no words (`word_checks`), no model. Sounds are read one after another and let go.
 """
 
 from __future__ import annotations
 
-import functools
-import unicodedata
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import numpy as np
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import SourceError, shown
-from acestep_lab.prompt import lyrics as sheet
 from acestep_lab.train.duplicates import Duplicates
-from acestep_lab.train.encodings import garbled
-from acestep_lab.train.song import TEXTS, Remark, Song
-
-Tokens = Callable[[str], int]
-"""Counts the tokens of a text."""
+from acestep_lab.train.labels import Remark
+from acestep_lab.train.song import Song
 
 SHORTEST_SECONDS = 5.0
 """What is shorter gives a crop too little to learn from."""
@@ -29,129 +22,12 @@ SHORTEST_SECONDS = 5.0
 SILENT_DB = -60.0
 """Root mean square, in dB of full scale, below which a song is silence."""
 
-LYRIC_TOKENS, CAPTION_TOKENS = 2048, 256
-"""What inference reads of lyrics, and of caption and metadata."""
-
 CLIPPED_RUNS = 10
 """Flat tops a song may have; a master may touch full scale here and there."""
 _FLAT_SAMPLES = 3
 _FULL_SCALE = 0.985
 
-WORD_KINDS = frozenset({"unlabelled", "script", "tags", "long", "garbled", "instrumental"})
 SOUND_KINDS = frozenset({"short", "silent", "clipped", "duplicate", "unreadable"})
-
-_HAN, _KANA = frozenset({"CJK"}), frozenset({"HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA"})
-_LATIN = frozenset({"LATIN"})
-SCRIPTS: dict[str, frozenset[str]] = {
-    **dict.fromkeys(("zh", "yue"), _HAN),
-    "ja": _HAN | _KANA,
-    "ko": frozenset({"HANGUL", "CJK"}),
-    **dict.fromkeys(("ru", "uk", "bg"), frozenset({"CYRILLIC"})),
-    "sr": _LATIN | {"CYRILLIC"},
-    "az": _LATIN | {"CYRILLIC", "ARABIC"},
-    "el": frozenset({"GREEK"}),
-    "he": frozenset({"HEBREW"}),
-    **dict.fromkeys(("ar", "fa", "ur"), frozenset({"ARABIC"})),
-    **dict.fromkeys(("hi", "ne", "sa"), frozenset({"DEVANAGARI"})),
-    "bn": frozenset({"BENGALI"}),
-    "pa": frozenset({"GURMUKHI", "ARABIC"}),
-    "ta": frozenset({"TAMIL"}),
-    "te": frozenset({"TELUGU"}),
-    "th": frozenset({"THAI"}),
-}
-"""Scripts a language is written in, as Unicode begins its letters' names; every other language in Latin letters."""
-
-_NAMES = {"CJK": "Chinese characters", "LATIN": "Latin letters", "ARABIC": "Arabic letters", "HANGUL": "Hangul"}
-
-
-# -- words -------------------------------------------------------------------------------------------------------------
-
-
-def word_remarks(song: Song, tokens: Tokens | None = None) -> tuple[Remark, ...]:
-    """What is odd about the words of a song."""
-    labels = song.labels
-    if all(label.is_open for label in labels.values()):
-        return (Remark("unlabelled", "Nothing is said of this song yet."),)
-    sung = _sung(song.lyrics)
-    found = [*_garbled(song), *_script(song.language, song.lyrics), *_tags(song), *_too_long(song, tokens)]
-    if song.instrumental and sung:
-        sentence = "It is said to be instrumental and has lyrics."
-        found.append(Remark("instrumental", sentence, "instrumental"))
-    return tuple(found)
-
-
-def _garbled(song: Song) -> Iterator[Remark]:
-    for name in TEXTS:
-        if garbled(str(song.labels[name].value or "")):
-            sentence = f"The {name} looks as if it was read in a wrong encoding."
-            yield Remark("garbled", sentence, name)
-
-
-def _sung(lyrics: str) -> str:
-    """Lyrics without their section tags."""
-    return "\n".join(line for line in lyrics.split("\n") if not line.strip().startswith("[")).strip()
-
-
-@functools.lru_cache(maxsize=20_000)
-def _script_of(ch: str) -> str:
-    """The script of a letter, "" for what is none."""
-    if not ch.isalpha():
-        return ""
-    name = unicodedata.name(ch, "").removeprefix("FULLWIDTH ").removeprefix("HALFWIDTH ")
-    return name.split(" ")[0]
-
-
-def scripts_of(text: str) -> Counter[str]:
-    """How many letters of each script a text has."""
-    found: Counter[str] = Counter()
-    for ch, count in Counter(text).items():
-        if script := _script_of(ch):
-            found[script] += count
-    return found
-
-
-def _script(language: str | None, lyrics: str) -> Iterator[Remark]:
-    if language in (None, "unknown"):
-        return
-    found = scripts_of(_sung(lyrics))
-    letters, wanted = sum(found.values()), SCRIPTS.get(str(language), _LATIN)
-    if letters < 4:
-        return
-    most = found.most_common(1)[0][0]
-    kana = sum(found[one] for one in _KANA)
-    if sum(found[one] for one in wanted) < 0.5 * letters or (language in ("zh", "yue") and kana > 0.1 * letters):
-        seen = "kana" if most in wanted or most in _KANA else _NAMES.get(most, f"{most.capitalize()} letters")
-        yield Remark("script", f"The language is {language!r}, and the lyrics are in {seen}.", "language")
-    elif language == "ja" and letters >= 20 and not kana:
-        yield Remark("script", "The language is 'ja', and the lyrics have no kana: they look Chinese.", "language")
-
-
-def _tags(song: Song) -> Iterator[Remark]:
-    """Tags nobody was taught, look-alikes, open brackets, more words than the song has room for."""
-    if not song.lyrics:
-        return
-    found = sheet.remarks(song.lyrics, song.seconds, song.bpm)
-    for text in list(dict.fromkeys(remark.text for remark in found))[:5]:
-        yield Remark("tags", text, "lyrics")
-
-
-def _too_long(song: Song, tokens: Tokens | None) -> Iterator[Remark]:
-    about = "" if tokens else "about "
-    for name, most in (("lyrics", LYRIC_TOKENS), ("caption", CAPTION_TOKENS)):
-        text = str(song.labels[name].value or "")
-        if len(text) < most // 8:  # a letter takes four tokens at most, most take a quarter of one
-            continue
-        count = tokens(text) if tokens else tokens_by_letters(text)
-        if count > most:
-            sentence = f"The {name} have {about}{count:,} tokens, and {most:,} are read: the end is lost."
-            yield Remark("long", sentence.replace("caption have", "caption has"), name)
-
-
-def tokens_by_letters(text: str) -> int:
-    """About how many tokens a text has: four plain letters, or one of another script, make one."""
-    plain = sum(ch < "\u0250" for ch in text)
-    return round(plain / 4 + (len(text) - plain))
-
 
 # -- sounds ------------------------------------------------------------------------------------------------------------
 
@@ -195,19 +71,14 @@ def clipped_runs(samples: np.ndarray) -> int:
 
 def checked(
     songs: Iterable[Song],
-    tokens: Tokens | None = None,
-    sounds: bool = True,
     shortest: float = SHORTEST_SECONDS,
     on_song: Callable[[int, Song], object] | None = None,
 ) -> list[Song]:
-    """The same songs with all remarks new; `shortest` in seconds. Sounds are read one after another and let go.
+    """The same songs with the remarks on their sounds new; `shortest` in seconds.
 
     `on_song` is called with each song's number before it is read, and may raise to stop.
     """
     songs = list(songs)
-    found = [rechecked(song, tokens) for song in songs]
-    if not sounds:
-        return found
     duplicates = Duplicates()
     heard: list[tuple[Remark, ...]] = []
     for number, song in enumerate(songs):
@@ -216,22 +87,13 @@ def checked(
         heard.append(_heard(song, duplicates, shortest))
     same = duplicates.pairs({song.name: song for song in songs})
     return [
-        replace(
-            song,
-            remarks=(
-                *(one for one in song.remarks if one.kind not in SOUND_KINDS),
-                *remarks,
-                *_duplicate(same.get(song.name)),
-            ),
-        )
-        for song, remarks in zip(found, heard, strict=True)
+        replace(song, noted=(*_of_files(song), *remarks, *_duplicate(same.get(song.name))))
+        for song, remarks in zip(songs, heard, strict=True)
     ]
 
 
-def rechecked(song: Song, tokens: Tokens | None = None) -> Song:
-    """A song with the remarks about its words new."""
-    remarks = (*(one for one in song.remarks if one.kind not in WORD_KINDS), *word_remarks(song, tokens))
-    return song if remarks == song.remarks else replace(song, remarks=remarks)
+def _of_files(song: Song) -> tuple[Remark, ...]:
+    return tuple(one for one in song.noted if one.kind not in SOUND_KINDS)
 
 
 def _heard(song: Song, duplicates: Duplicates, shortest: float) -> tuple[Remark, ...]:

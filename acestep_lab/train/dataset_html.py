@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from html import escape
 
 from acestep_lab.takes.library import Problem
-from acestep_lab.train.song import FIELDS, Label, Song
+from acestep_lab.train.labels import FIELDS, Label
+from acestep_lab.train.song import Song
 
 MOST_ROWS = 50
 MOST_LETTERS = 80

@@ -14,7 +14,7 @@ from typing import Any
 from acestep_lab.errors import LabError, LibraryError, RecipeError, SourceError, shown
 from acestep_lab.files import decode_text, parse_json, read_bytes
 from acestep_lab.takes import manifest
-from acestep_lab.train.song import FIELDS, Remark
+from acestep_lab.train.labels import FIELDS, Remark
 from acestep_lab.train.told import ALIASES, REPEAT, Told, bare_key, words_of
 
 MOST_SIDECAR = 4 * 2**20

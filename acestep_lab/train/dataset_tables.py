@@ -17,7 +17,7 @@ from acestep_lab.errors import LabError, RecipeError, SourceError, shown
 from acestep_lab.files import decode_text, parse_json, read_bytes
 from acestep_lab.takes.library import Problem
 from acestep_lab.train.encodings import NAMES, decoded
-from acestep_lab.train.song import FIELDS, SOURCES, Remark
+from acestep_lab.train.labels import FIELDS, SOURCES, Remark
 from acestep_lab.train.told import Told, bare_key, words_of
 
 MOST_TABLE = 256 * 2**20

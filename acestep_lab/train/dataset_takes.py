@@ -60,4 +60,4 @@ def _kept(name: str, library: Library) -> Song:
 
 def _row(name: str, seconds: float, told: Told, **where: Any) -> Song:
     all_ = together([told])
-    return Song(name, seconds, all_.labels, take=name, remarks=all_.remarks, **where)
+    return Song(name, seconds, all_.labels, take=name, noted=all_.remarks, **where)

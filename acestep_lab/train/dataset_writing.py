@@ -19,7 +19,8 @@ from acestep_lab.audio.reading import path_of
 from acestep_lab.errors import LibraryError, RecipeError, SourceError, shown, warn_caller
 from acestep_lab.files import open_ordinary, read_bytes, write_whole
 from acestep_lab.train.dataset_tables import MOST_TABLE, OURS, line, marks_text, read_jsonl
-from acestep_lab.train.song import FIELDS, TEXTS, Song, Value, read_value
+from acestep_lab.train.labels import FIELDS, TEXTS, Value, read_value
+from acestep_lab.train.song import Song
 
 METADATA = "metadata.jsonl"
 AUDIOFOLDER = frozenset(

@@ -1,7 +1,7 @@
 """A song to learn from: where its sound lies, what is said of it, who said so, and what is odd about it.
 
 Knows no model, no tokens and no form of file. A song is a row of a data set: a frozen value. Its sound is read only when it is
-asked for, so that ten thousand rows are quick.
+asked for, and its words looked at only when its remarks are, so that ten thousand rows are quick.
 """
 
 from __future__ import annotations
@@ -9,113 +9,21 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import RecipeError, SourceError, shown
 from acestep_lab.files import open_ordinary
-from acestep_lab.prompt import checks, vocabulary
-from acestep_lab.prompt.languages import AUTO
-from acestep_lab.prompt.sampling import MOST_CAPTION
-from acestep_lab.prompt.tasks import MOST_LYRICS
+from acestep_lab.prompt import checks
 from acestep_lab.takes.take import Take
+from acestep_lab.train.labels import FIELDS, OPEN, Label, Remark, Value, read_value
+from acestep_lab.train.word_checks import Tokens, word_remarks
 
-SOURCES = ("written", "heard", "guessed")
-"""Who said a thing: a person (or a file of theirs), a measurement, a model."""
-
-MOST_TAG = 200
 MOST_REPEAT = 1000
-Value = str | int | bool | None
-
-
-@dataclass(frozen=True)
-class Label:
-    """What is said of one field of a song, who said it, and whether it may be changed."""
-
-    value: Value = None
-    source: str = "written"
-    locked: bool = False
-    sure: float | None = None
-    """How far a measurement or a model trusts itself, 0 to 1."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "source", checks.choice("source of a label", self.source, SOURCES))
-        checks.truth("A lock", self.locked)
-        if self.sure is not None:
-            object.__setattr__(self, "sure", checks.share("How sure a label is", self.sure))
-
-    @property
-    def is_open(self) -> bool:
-        """Whether nothing is said."""
-        return self.value is None or self.value == ""
-
-
-OPEN = Label()
-
-
-@dataclass(frozen=True)
-class Remark:
-    """Something about a song that its owner may want to know; never an error."""
-
-    kind: str
-    text: str
-    field: str = ""
-    """The field it is about, "" for the sound or the file."""
-    other: str = ""
-    """The name of another song that it speaks of."""
-
-    def __str__(self) -> str:
-        return self.text
-
-
-def _text(what: str, most: int) -> Callable[[Any], Value]:
-    return lambda value: checks.text(what, value, most).strip()
-
-
-def _truth(value: Any) -> Value:
-    word = checks.word(value)
-    if word in ("true", "yes", "1", "on", "ja", "instrumental") or value == 1:
-        return True
-    if word in ("false", "no", "0", "off", "nein", "vocal", "vocals") or value == 0:
-        return False
-    return checks.truth("Whether a song is instrumental", value)
-
-
-READERS: Mapping[str, Callable[[Any], Value]] = {
-    "caption": _text("A caption", MOST_CAPTION),
-    "genre": _text("A genre", 1000),
-    "lyrics": _text("The lyrics", MOST_LYRICS),
-    "language": vocabulary.language,
-    "bpm": vocabulary.bpm,
-    "keyscale": vocabulary.keyscale,
-    "timesignature": vocabulary.timesignature,
-    "instrumental": _truth,
-    "tag": _text("A tag", MOST_TAG),
-}
-"""How each field is read; what a person may write there."""
-
-FIELDS = tuple(READERS)
-"""What can be said of a song."""
-
-TEXTS = ("caption", "genre", "lyrics", "tag")
-
-
-def read_value(name: str, value: object) -> Value:
-    """A field's value out of what a file or a person wrote, None where that leaves it open; RecipeError for anything else."""
-    if name not in READERS:
-        raise RecipeError(f"A song has no field {shown(name)}.{checks.nearest(str(name), FIELDS)}")
-    if value is None:
-        return None
-    if name not in TEXTS:
-        word = checks.plain_text(value)
-        if word is not None and word.strip().casefold() in AUTO:
-            return None
-        if name == "bpm" and (value in (0, -1) or (word or "").strip() in ("0", "-1")):
-            return None  # what other programs write for "not known"
-    return READERS[name](value) or (False if name == "instrumental" else None)
 
 
 @dataclass(frozen=True)
@@ -136,13 +44,16 @@ class Song:
     path: Path | None = field(default=None, repr=False)
     take: str = ""
     """The id that our own file claims, "" for anybody else's."""
-    remarks: tuple[Remark, ...] = field(default=(), repr=False)
+    noted: tuple[Remark, ...] = field(default=(), repr=False)
+    """Remarks on its files and its sound."""
     repeat: int = 1
     """How many times an epoch visits it."""
     given: Mapping[str, object] = field(default_factory=dict, hash=False, repr=False)
     """What another program's file says of it, word for word, so that it can be given back."""
     held: Take | None = field(default=None, repr=False, compare=False)
     """The take itself, where it lies in no file."""
+    tokens: Tokens | None = field(default=None, repr=False, compare=False)
+    """Counts the tokens of a text, where a tokenizer was handed in."""
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.labels) - set(FIELDS))
@@ -150,6 +61,11 @@ class Song:
             raise RecipeError(f"A song has no field {shown(unknown[0])}; there are {', '.join(FIELDS)}.")
         object.__setattr__(self, "labels", {name: self.labels.get(name, OPEN) for name in FIELDS})
         object.__setattr__(self, "repeat", checks.whole("How often a song is repeated", self.repeat, 1, MOST_REPEAT))
+
+    @cached_property
+    def remarks(self) -> tuple[Remark, ...]:
+        """Everything that is odd about it: its files, its sound as far as it was checked, its words as they are now."""
+        return (*self.noted, *word_remarks(self.labels, self.seconds, self.tokens))
 
     def _words(self, name: str) -> str:
         return str(self.labels[name].value or "")
@@ -214,8 +130,8 @@ class Song:
             if not labels[name].locked:
                 labels[name] = Label(read)
         changed = {name for name in labels if labels[name] != self.labels[name]}
-        kept = tuple(one for one in self.remarks if one.field not in changed)
-        return replace(self, labels=labels, repeat=repeat, remarks=kept)
+        kept = tuple(one for one in self.noted if one.field not in changed)
+        return replace(self, labels=labels, repeat=repeat, noted=kept)
 
     def filled(self, labels: Mapping[str, Label]) -> Self:
         """The song with what was heard or guessed, where that may be filled (`may_fill`); values are read as a person's are."""
@@ -224,8 +140,8 @@ class Song:
             for name, label in labels.items()
             if name not in FIELDS or self.may_fill(name)
         }
-        kept = tuple(one for one in self.remarks if one.field not in new)
-        return replace(self, labels={**self.labels, **new}, remarks=kept) if new else self
+        kept = tuple(one for one in self.noted if one.field not in new)
+        return replace(self, labels={**self.labels, **new}, noted=kept) if new else self
 
     def locking(self, names: Iterable[str], locked: bool = True) -> Self:
         """The song with some of its fields locked, or unlocked; RecipeError for what is no field."""

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from acestep_lab.errors import RecipeError, shown
 from acestep_lab.prompt.lyrics import sections
 from acestep_lab.prompt.vocabulary import INSTRUMENTAL
-from acestep_lab.train.song import FIELDS, MOST_REPEAT, Label, Remark, read_value
+from acestep_lab.train.labels import FIELDS, Label, Remark, read_value
+from acestep_lab.train.song import MOST_REPEAT
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "caption": ("caption", "description", "prompt", "text", "tags"),
@@ -95,7 +96,7 @@ class Together:
 
 def together(told: Iterable[Told]) -> Together:
     """Put together what several files say of one song: the first that can be read counts, others are remarked on."""
-    told = [one for one in told if one.words or one.remarks or one.take or one.given]
+    told = [one for one in told if one.words or one.remarks or one.take or one.given or one.locked]
     labels: dict[str, Label] = {}
     said_in: dict[str, str] = {}
     remarks = [remark for one in told for remark in one.remarks]
