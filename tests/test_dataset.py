@@ -290,7 +290,7 @@ def test_takes_are_songs_wherever_they_lie(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     one.export(tmp_path / "out" / "song.wav")
     ways = [
-        Dataset.of_takes([one]), Dataset.of_takes(library), Dataset.of_takes([one.id], library), Dataset.of_takes(one, library),
+        Dataset.of_takes([one]), Dataset.of_takes(library), Dataset.of_takes([one.id], library), Dataset.of_takes(library.cards("dub"), library), Dataset.of_takes(one, library),
         Dataset.scan(tmp_path / "library"), Dataset.scan(tmp_path / "out"), as_dataset([one]), as_dataset(library),
     ]  # fmt: skip
     for found in ways:
@@ -501,6 +501,14 @@ def test_locked_fields_stay_and_what_a_person_wrote_is_not_filled_over() -> None
         filled.fill({"b": {"mood": Label("sad", "heard")}})
 
 
+@pytest.mark.parametrize(
+    "labels", [{"bpm": Label("fast")}, {"caption": Label(3)}, {"mood": Label("sad")}, {"caption": "x"}]
+)
+def test_a_song_holds_only_what_its_fields_can(labels: dict[str, Label]) -> None:
+    with pytest.raises(RecipeError):
+        Song("a", 1.0, labels)
+
+
 def test_two_songs_of_one_name_are_refused() -> None:
     with pytest.raises(RecipeError, match="both called 'a'"):
         Dataset((Song("a", 1.0), Song("a", 2.0)))
@@ -570,6 +578,19 @@ def test_sounds_that_are_short_silent_clipped_or_twice_there_get_a_remark(tmp_pa
     assert found.check() == found
     assert not found.drop("copy.ogg")["good.wav"].remarks
     assert found.usable().check(sounds=False)["clipped.wav"].remarks == found["clipped.wav"].remarks
+
+
+@pytest.mark.parametrize("kind", ["mp3", "ogg", "flac"])
+def test_a_copy_in_another_format_is_a_duplicate_and_a_song_alike_is_not(tmp_path: Path, kind: str) -> None:
+    chord = sum(tone(6.0, hertz, 0.1) for hertz in (220, 330, 550)) * np.repeat([1, 0.3, 0.8, 0.5], 12_000)
+    sound(tmp_path / "a.wav", chord)
+    sound(tmp_path / f"b.{kind}", chord)
+    sound(tmp_path / "c.wav", chord * np.repeat([1, 0.3, 0.5, 0.8], 12_000))
+    found = Dataset.scan(tmp_path).check()
+    assert [{one.other for one in song.noted} for song in found] in (
+        [set(), {"a.wav"}, set()],
+        [{f"b.{kind}"}, set(), set()],
+    )
 
 
 def test_a_check_can_be_stopped(tmp_path: Path) -> None:

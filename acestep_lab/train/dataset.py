@@ -16,6 +16,7 @@ from typing import Any, Self, overload
 
 from acestep_lab.errors import RecipeError, SourceError, shown
 from acestep_lab.prompt import checks
+from acestep_lab.takes.index import Card
 from acestep_lab.takes.library import Library, Problem
 from acestep_lab.takes.take import Take
 from acestep_lab.train import dataset_forms, dataset_html, dataset_takes, dataset_writing
@@ -81,8 +82,8 @@ class Dataset(Sequence[Song]):
         return cls(rows.songs, rows.about, rows.problems, rows.folder)
 
     @classmethod
-    def of_takes(cls, takes: Library | Iterable[Take | str], library: Library | None = None) -> Self:
-        """Takes as songs to learn from: a whole library, or some takes or ids of one; LibraryError for anything else.
+    def of_takes(cls, takes: Library | Iterable[Take | Card | str], library: Library | None = None) -> Self:
+        """Takes as songs to learn from: a whole library, or some takes, cards or ids of one; LibraryError for anything else.
 
         Where a library holds a take, its sound is read from there when it is needed.
         """

@@ -13,6 +13,7 @@ from acestep_lab.errors import LibraryError, SourceError, shown
 from acestep_lab.files import read_json
 from acestep_lab.prompt.checks import is_a, sequence
 from acestep_lab.takes.ids import take_id
+from acestep_lab.takes.index import Card
 from acestep_lab.takes.library import Library, Problem
 from acestep_lab.takes.take import Take
 from acestep_lab.train.dataset_sidecars import from_manifest, from_recipes
@@ -25,11 +26,11 @@ def songs_of(takes: Library | Iterable[Take | str], library: Library | None) -> 
     if is_a(takes, Library):
         library, wanted = takes, tuple(takes.ids())  # type: ignore[union-attr,assignment]
     else:
-        wanted = sequence("Takes", [takes] if is_a(takes, Take, str) else takes)
+        wanted = sequence("Takes", [takes] if is_a(takes, Take, Card, str) else takes)
     songs: dict[str, Song] = {}
     problems = []
     for one in wanted:
-        name = one.id if is_a(one, Take) else take_id(one)
+        name = one.id if is_a(one, Take, Card) else take_id(one)
         if name in songs:
             continue
         try:

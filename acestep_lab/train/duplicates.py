@@ -16,7 +16,7 @@ from acestep_lab.takes.fingerprint import LONGER_SECONDS, fingerprint, is_copy, 
 from acestep_lab.takes.identity import digest
 from acestep_lab.train.song import Song
 
-_NEAR_DECIBELS = 2.0
+_NEAR_DECIBELS = 1.0
 """How far two outlines of one sound may lie apart, on average."""
 
 

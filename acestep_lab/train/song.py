@@ -59,6 +59,11 @@ class Song:
         unknown = sorted(set(self.labels) - set(FIELDS))
         if unknown:
             raise RecipeError(f"A song has no field {shown(unknown[0])}; there are {', '.join(FIELDS)}.")
+        for name, label in self.labels.items():
+            checks.instance(f"The {name} of a song", label, Label)
+            kind = {"bpm": int, "instrumental": bool}.get(name, str)
+            if not label.is_open and not checks.is_a(label.value, kind):
+                raise RecipeError(f"The {name} of a song is no {shown(label.value)}; Song.edited reads it.")
         object.__setattr__(self, "labels", {name: self.labels.get(name, OPEN) for name in FIELDS})
         object.__setattr__(self, "repeat", checks.whole("How often a song is repeated", self.repeat, 1, MOST_REPEAT))
 
@@ -124,7 +129,8 @@ class Song:
 
     def edited(self, **values: object) -> Self:
         """The song with fields as a person wrote them; what is locked stays. RecipeError for what is no value of a field."""
-        labels, repeat = dict(self.labels), values.pop("repeat", self.repeat)
+        labels = dict(self.labels)
+        repeat = checks.whole("How often a song is repeated", values.pop("repeat", self.repeat), 1, MOST_REPEAT)
         for name, value in values.items():
             read = read_value(name, value)
             if not labels[name].locked:
