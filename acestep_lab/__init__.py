@@ -88,6 +88,7 @@ if TYPE_CHECKING:
     from acestep_lab.session import Session
     from acestep_lab.takes.library import Library
     from acestep_lab.takes.take import Take
+    from acestep_lab.train.dataset import Dataset
     from acestep_lab.ui.notebook import studio
 
 __version__ = "0.1.0"
@@ -98,6 +99,7 @@ _HOMES = {
     "CheckpointError": "errors",
     "Complete": "prompt.tasks",
     "Cover": "prompt.tasks",
+    "Dataset": "train.dataset",
     "DownloadError": "errors",
     "ExportOptions": "audio.exporting",
     "Extend": "prompt.tasks",
@@ -140,6 +142,7 @@ __all__ = [
     "CheckpointError",
     "Complete",
     "Cover",
+    "Dataset",
     "DownloadError",
     "ExportOptions",
     "Extend",
