@@ -178,6 +178,23 @@ def test_a_table_in_another_encoding_is_read_by_a_guess_that_is_said(tmp_path: P
     assert "UTF-8" in str(found.problems[0])
 
 
+def test_a_text_beside_a_sound_in_another_encoding_is_read_by_a_guess_that_is_said(tmp_path: Path) -> None:
+    sound(tmp_path / "a.wav")
+    put(tmp_path / "a.txt", ENCODINGS["gb18030"].encode("gb18030"))
+    (song,) = Dataset.scan(tmp_path)
+    assert song.lyrics == ENCODINGS["gb18030"]
+    assert "encoding" in kinds(song)
+
+
+def test_half_characters_of_another_program_are_left_out_of_what_is_written(tmp_path: Path) -> None:
+    sound(tmp_path / "a.wav")
+    put(tmp_path / "x.json", '[{"audio_path": "a.wav", "id": "1", "caption": "\\ud800 half", "genre": "dub"}]')
+    songs = Dataset.scan(tmp_path)
+    assert "value" in kinds(songs[0])
+    songs.write(tmp_path / "out")
+    assert Dataset.scan(songs.write_reference_json(tmp_path / "y.json"))[0].genre == "dub"
+
+
 def test_words_read_in_a_wrong_encoding_get_a_remark(tmp_path: Path) -> None:
     sound(tmp_path / "a.wav")
     put(tmp_path / "a.lyrics.txt", "déjà vu über".encode().decode("cp1252"))
@@ -544,6 +561,17 @@ def test_one_song_is_learnt_from_and_copies_stay_on_one_side(tmp_path: Path) -> 
         assert len({int(song.name[0]) // 2 for song in held_out}) == 1
 
 
+def test_a_number_of_songs_is_held_out_or_said_to_be_too_many() -> None:
+    songs = Dataset(tuple(Song(str(number), 1.0) for number in range(5)))
+    assert [len(songs.split(3, part)[1]) for part in (0, 1, 2, 4, 0.4, 1.0)] == [0, 1, 2, 4, 2, 4]
+    for wrong in (5, -1, 1.5, "x"):
+        with pytest.raises(RecipeError):
+            songs.split(0, wrong)  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match="no song"):
+        Dataset().select(0)
+    assert [len(part) for part in Dataset().split()] == [0, 0]
+
+
 def test_the_hash_follows_sounds_and_words_and_nothing_else(tmp_path: Path) -> None:
     sound(tmp_path / "a.wav")
     sound(tmp_path / "b.wav", tone(hertz=300))
@@ -799,6 +827,9 @@ def test_a_data_set_is_written_in_place_without_touching_a_sound(tmp_path: Path)
     assert said(song) == {"caption": "new"}
     assert (tmp_path / "sub" / "a.wav").stat().st_mtime_ns == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["metadata.jsonl", "sub"]
+    sound(tmp_path / "b.wav")
+    Dataset.scan(tmp_path).drop("sub/a.wav").write(tmp_path)
+    assert [song.name for song in Dataset.scan(tmp_path / "metadata.jsonl")] == ["b.wav"]
     sound(tmp_path / "test.wav")
     with pytest.warns(DatasetWarning, match="another folder"):
         Dataset.scan(tmp_path).write(tmp_path)

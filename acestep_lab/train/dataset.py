@@ -16,11 +16,13 @@ from typing import Any, Self, overload
 
 from acestep_lab.errors import RecipeError, SourceError, shown
 from acestep_lab.prompt import checks
+from acestep_lab.prompt.tasks import MAX_SEED
 from acestep_lab.takes.index import Card
 from acestep_lab.takes.library import Library, Problem
 from acestep_lab.takes.take import Take
-from acestep_lab.train import dataset_forms, dataset_html, dataset_takes, dataset_writing
+from acestep_lab.train import dataset_forms, dataset_html, dataset_rows, dataset_takes, dataset_writing
 from acestep_lab.train.dataset_checks import SHORTEST_SECONDS, checked
+from acestep_lab.train.dataset_rows import Rows, number_of, numbers, without_lost
 from acestep_lab.train.labels import FIELDS, Label, Remark
 from acestep_lab.train.song import Song
 from acestep_lab.train.word_checks import Tokens
@@ -30,9 +32,6 @@ MOST_HISTORY = 100
 
 MOST_LOOKED_AT = 200
 """Songs whose words are looked at only to show a data set in one line."""
-
-Rows = int | str | slice | Iterable[int | str] | Callable[[Song], object] | None
-"""Which songs: a number, a name, a slice, several of these, a question asked of each, or None for all."""
 
 _State = tuple[tuple[Song, ...], Mapping[str, object]]
 
@@ -61,7 +60,7 @@ class Dataset(Sequence[Song]):
     future: tuple[_State, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        songs = checks.sequence("Songs", self.songs, dataset_forms.MOST_FILES, ordered=True)
+        songs = checks.sequence("Songs", self.songs, dataset_rows.MOST_SONGS, ordered=True)
         for song in songs:
             checks.instance("A row of a data set", song, Song)
         object.__setattr__(self, "songs", songs)
@@ -114,31 +113,11 @@ class Dataset(Sequence[Song]):
         if isinstance(which, slice):
             return self._part(self.songs[which])
         if isinstance(which, str):
-            return self.songs[self._number(which)]
+            return self.songs[number_of(which, self._places)]
         return self.songs[which]
 
-    def _number(self, name: str) -> int:
-        if name not in self._places:
-            near = checks.nearest(name, self._places) if len(self) <= 1000 else ""
-            raise RecipeError(f"There is no song {shown(name, 100)} in this data set.{near}")
-        return self._places[name]
-
     def _numbers(self, rows: Rows) -> list[int]:
-        """The places of the songs meant, in the data set's order."""
-        if rows is None:
-            return list(range(len(self)))
-        if isinstance(rows, slice):
-            return list(range(len(self))[rows])
-        if callable(rows):
-            return [number for number, song in enumerate(self.songs) if rows(song)]
-        if isinstance(rows, str) or checks.is_whole(rows):
-            rows = [rows]  # type: ignore[list-item]
-        found = checks.sequence("The songs meant", rows, dataset_forms.MOST_FILES)
-        return sorted({self._number(one) if isinstance(one, str) else self._at(one) for one in found})
-
-    def _at(self, number: object) -> int:
-        place = checks.whole("A song's number", number, -len(self), len(self) - 1)
-        return place % len(self)
+        return numbers(rows, self.songs, self._places)
 
     def select(self, rows: Rows) -> Self:
         """Some songs as a data set of their own: by number, name, slice, several of these, or a question asked of each.
@@ -154,7 +133,7 @@ class Dataset(Sequence[Song]):
         return self.select(lambda song: not any(one.kind in ("unreadable", "silent") for one in song.noted))
 
     def _part(self, songs: tuple[Song, ...]) -> Self:
-        return replace(self, songs=_without_lost(songs), past=(), future=())
+        return replace(self, songs=without_lost(songs), past=(), future=())
 
     # -- changes -------------------------------------------------------------------------------------------------------
 
@@ -200,7 +179,7 @@ class Dataset(Sequence[Song]):
         """Without some songs; their files stay where they are."""
         gone = set(self._numbers(rows))
         left = tuple(song for number, song in enumerate(self.songs) if number not in gone)
-        return self._changed(_without_lost(left))
+        return self._changed(without_lost(left))
 
     def describe(self, **values: object) -> Self:
         """What is said of the whole: `name`, `custom_tag`, `tag_position`, `genre_ratio`, and so on. Plain data."""
@@ -266,27 +245,8 @@ class Dataset(Sequence[Song]):
         At least one is held out where there are two; copies of one sound stay together. The same seed holds out the same
         songs, and nearly the same when some are added.
         """
-        seed = checks.whole("A seed", seed, 0, 2**63 - 1)
-        wanted = self._held_out(held_out)
-        groups: dict[str, list[Song]] = {}
-        for song in self.songs:
-            first = next((one.other for one in song.noted if one.kind == "duplicate"), song.name)
-            groups.setdefault(first, []).append(song)
-        out: set[str] = set()
-        for _, group in sorted(groups.items(), key=lambda item: _lot(seed, item[0])):
-            if len(out) + len(group) <= wanted:
-                out |= {song.name for song in group}
+        out = dataset_rows.held_out(self.songs, checks.whole("A seed", seed, 0, MAX_SEED), held_out)
         return self.select(lambda song: song.name not in out), self.select(lambda song: song.name in out)
-
-    def _held_out(self, held_out: float) -> int:
-        if isinstance(held_out, int) and not isinstance(held_out, bool) and held_out >= 1:
-            return (
-                checks.whole("The number of songs held out", held_out, 1, max(len(self) - 1, 1)) if len(self) > 1 else 0
-            )
-        share = checks.share("The share of songs held out", held_out)
-        if len(self) < 2 or share == 0:
-            return 0
-        return min(max(1, round(share * len(self))), len(self) - 1)
 
     @cached_property
     def hash(self) -> str:
@@ -302,7 +262,8 @@ class Dataset(Sequence[Song]):
     def write(self, folder: str | os.PathLike[str], overwrite: bool = False) -> Path:
         """Write `metadata.jsonl` and every sound into a folder that `datasets.load_dataset("audiofolder")` and `scan` open.
 
-        Written into its own folder, the sounds stay where they are. LibraryError where the folder holds another data set
+        Written into its own folder, the sounds stay where they are, also of songs that were dropped: scanning
+        `metadata.jsonl` itself then gives these very songs. LibraryError where the folder holds another data set
         (unless `overwrite`) or the disk refuses, SourceError for a sound that cannot be read. Returns the folder.
         """
         if not self.songs:
@@ -330,21 +291,6 @@ class Dataset(Sequence[Song]):
 
 def _whose(songs: Sequence[Song]) -> str:
     return shown(songs[0].name, 100) if len(songs) == 1 else f"all {len(songs)} songs"
-
-
-def _lot(seed: int, name: str) -> bytes:
-    return hashlib.blake2b(f"{seed} {name}".encode(), digest_size=8).digest()
-
-
-def _without_lost(songs: tuple[Song, ...]) -> tuple[Song, ...]:
-    """The same songs without remarks that speak of one that is not among them."""
-    names = {song.name for song in songs}
-    return tuple(
-        replace(song, noted=tuple(one for one in song.noted if not one.other or one.other in names))
-        if any(one.other and one.other not in names for one in song.noted)
-        else song
-        for song in songs
-    )
 
 
 def as_dataset(value: Any) -> Dataset:

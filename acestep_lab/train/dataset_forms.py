@@ -18,6 +18,7 @@ from acestep_lab.errors import SourceError, shown
 from acestep_lab.prompt.checks import place as named_place
 from acestep_lab.takes.library import Problem
 from acestep_lab.train import dataset_sidecars as sidecars
+from acestep_lab.train.dataset_rows import MOST_SONGS
 from acestep_lab.train.dataset_tables import TABLES, Entry, Table, read_table
 from acestep_lab.train.song import Song
 from acestep_lab.train.told import Told, together
@@ -28,7 +29,6 @@ SOUNDS = frozenset(
 )
 """Endings of the sounds that are looked at."""
 
-MOST_FILES = 500_000
 _METADATA = ("metadata.jsonl", "metadata.csv")
 
 
@@ -109,8 +109,8 @@ def listing(root: Path) -> Found:
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
         for name in sorted(names):
             _list(found, folder, above, name)
-        if len(found.files) > MOST_FILES:
-            raise SourceError(f"{shown(str(root), 120)} holds more than {MOST_FILES:,} files; scan a folder of songs.")
+        if len(found.files) > MOST_SONGS:
+            raise SourceError(f"{shown(str(root), 120)} holds more than {MOST_SONGS:,} files; scan a folder of songs.")
     return found
 
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from acestep_lab.errors import LabError, LibraryError, RecipeError, SourceError, shown
-from acestep_lab.files import decode_text, parse_json, read_bytes
+from acestep_lab.errors import LibraryError, RecipeError, SourceError, shown
+from acestep_lab.files import parse_json, read_bytes
 from acestep_lab.takes import manifest
+from acestep_lab.train.encodings import decoded
 from acestep_lab.train.labels import FIELDS, Remark
-from acestep_lab.train.told import ALIASES, REPEAT, Told, bare_key, words_of
+from acestep_lab.train.told import ALIASES, REPEAT, Told, bare_key, guess_remark, words_of
 
 MOST_SIDECAR = 4 * 2**20
 """Bytes of the largest text beside a song that is read."""
@@ -146,8 +148,9 @@ def _said(find: Callable[[str], Path | None], name: str, read: Callable[[str, st
         return Told(where)
 
     def call() -> Told:
-        data = read_bytes(path, "The file", SourceError, MOST_SIDECAR)
-        return read(decode_text(data, shown(where), RecipeError), where)
+        text, guessed = decoded(read_bytes(path, "The file", SourceError, MOST_SIDECAR), shown(where))
+        told = read(text, where)
+        return replace(told, remarks=(*told.remarks, guess_remark(where, guessed))) if guessed else told
 
     return _read(where, call)
 
@@ -156,8 +159,4 @@ def _read(where: str, call: Callable[[], Told]) -> Told:
     try:
         return call()
     except (RecipeError, SourceError, LibraryError) as problem:
-        return Told(where, remarks=(Remark(_kind(problem), f"{where} is not read: {problem}"),))
-
-
-def _kind(problem: LabError) -> str:
-    return "encoding" if " text (byte" in str(problem) else "form"
+        return Told(where, remarks=(Remark("form", f"{where} is not read: {problem}"),))

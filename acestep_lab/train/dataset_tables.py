@@ -16,9 +16,9 @@ from typing import Any
 from acestep_lab.errors import LabError, RecipeError, SourceError, shown
 from acestep_lab.files import decode_text, parse_json, read_bytes
 from acestep_lab.takes.library import Problem
-from acestep_lab.train.encodings import NAMES, decoded
+from acestep_lab.train.encodings import decoded
 from acestep_lab.train.labels import FIELDS, SOURCES, Remark
-from acestep_lab.train.told import Told, bare_key, words_of
+from acestep_lab.train.told import Told, bare_key, guess_remark, words_of
 
 MOST_TABLE = 256 * 2**20
 """Bytes of the largest table that is read."""
@@ -68,7 +68,7 @@ def read_csv(data: bytes, name: str) -> Table:
     """A table of commas, semicolons, tabs or bars; SourceError where no column names a file."""
     where = Path(name).name
     text, guessed = decoded(data, shown(where))
-    wrong = _guess_remark(where, guessed) if guessed else None
+    wrong = guess_remark(where, guessed) if guessed else None
     rows = csv.reader(io.StringIO(text), delimiter=_delimiter(text))
     header = next(rows, [])
     column = _file_column(header)
@@ -86,12 +86,6 @@ def read_csv(data: bytes, name: str) -> Table:
         entries.append(_csv_entry(header, cells, column, where, number, wrong))
     problems += [Problem(name, wrong.text)] if wrong else []
     return Table(name, tuple(entries), tuple(problems))
-
-
-def _guess_remark(where: str, coding: str) -> Remark:
-    return Remark(
-        "encoding", f"{where} is no UTF-8 and was read as {NAMES[coding]}; look at its words, or save it as UTF-8."
-    )
 
 
 def _csv_entry(

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from acestep_lab.audio.reading import path_of
 from acestep_lab.errors import LibraryError, RecipeError, SourceError, shown, warn_caller
-from acestep_lab.files import open_ordinary, read_bytes, write_whole
+from acestep_lab.files import mended_text, open_ordinary, read_bytes, write_whole
 from acestep_lab.train.dataset_tables import MOST_TABLE, OURS, line, marks_text, read_jsonl
 from acestep_lab.train.labels import FIELDS, TEXTS, Value, read_value
 from acestep_lab.train.song import Song
@@ -192,7 +192,8 @@ def _warn_of_splits(names: Sequence[str]) -> None:
 
 
 def _write_text(target: Path, text: str) -> Path:
-    return write_whole(target, lambda draft: draft.write_text(text, encoding="utf-8", newline="\n"))
+    whole = mended_text(text)  # another program's JSON may hold half characters, which no file does
+    return write_whole(target, lambda draft: draft.write_text(whole, encoding="utf-8", newline="\n"))
 
 
 # -- the reference's JSON ----------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from acestep_lab.errors import RecipeError, shown
 from acestep_lab.prompt.lyrics import sections
 from acestep_lab.prompt.vocabulary import INSTRUMENTAL
+from acestep_lab.train.encodings import NAMES
 from acestep_lab.train.labels import FIELDS, Label, Remark, read_value
 from acestep_lab.train.song import MOST_REPEAT
 
@@ -81,6 +82,13 @@ def _joined(value: object) -> object:
     if isinstance(value, list) and all(isinstance(one, str) for one in value):
         return ", ".join(value)
     return value
+
+
+def guess_remark(where: str, coding: str) -> Remark:
+    """A remark on the songs of a file whose encoding had to be guessed."""
+    return Remark(
+        "encoding", f"{where} is no UTF-8 and was read as {NAMES[coding]}; look at its words, or save it as UTF-8."
+    )
 
 
 @dataclass(frozen=True)
