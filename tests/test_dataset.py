@@ -290,6 +290,32 @@ def test_any_sound_that_we_read_is_a_song(tmp_path: Path, kind: str) -> None:
     assert song.audio().channels == 1
 
 
+@pytest.mark.parametrize("kind", ["m4a", "mp4"])
+def test_what_only_ffmpeg_reads_is_a_song_and_is_written_as_flac(tmp_path: Path, kind: str) -> None:
+    pytest.importorskip("av")
+    Audio(tone(1.0)[None], RATE).write(tmp_path / "x.m4a")
+    (tmp_path / "x.m4a").rename(tmp_path / f"x.{kind}")
+    (song,) = Dataset.scan(tmp_path)
+    assert song.seconds == pytest.approx(song.audio().seconds, abs=0.2)
+    Dataset.scan(tmp_path).write(tmp_path / "out")
+    assert (tmp_path / "out" / "x.flac").is_file()
+
+
+def test_a_flac_that_does_not_say_how_long_it_is_is_a_song(tmp_path: Path) -> None:
+    data = bytearray(sound(tmp_path / "x.flac").read_bytes())
+    data[21] &= 0xF0
+    data[22:26] = bytes(4)  # STREAMINFO's number of samples: unknown
+    put(tmp_path / "x.flac", bytes(data))
+    assert Dataset.scan(tmp_path)[0].seconds == pytest.approx(0.1)
+
+
+def test_audiofolders_csv_comes_before_what_lies_beside(tmp_path: Path) -> None:
+    sound(tmp_path / "a.wav")
+    put(tmp_path / "a.caption.txt", "old")
+    put(tmp_path / "metadata.csv", "file_name,caption,bpm\na.wav,new,90\n")
+    assert said(Dataset.scan(tmp_path)[0]) == {"caption": "new", "bpm": 90}
+
+
 # -- takes -------------------------------------------------------------------------------------------------------------
 
 
@@ -308,7 +334,7 @@ def test_takes_are_songs_wherever_they_lie(tmp_path: Path) -> None:
     one.export(tmp_path / "out" / "song.wav")
     ways = [
         Dataset.of_takes([one]), Dataset.of_takes(library), Dataset.of_takes([one.id], library), Dataset.of_takes(library.cards("dub"), library), Dataset.of_takes(one, library),
-        Dataset.scan(tmp_path / "library"), Dataset.scan(tmp_path / "out"), as_dataset([one]), as_dataset(library),
+        Dataset.scan(tmp_path / "library"), Dataset.scan(tmp_path / "out"), as_dataset([one]), as_dataset(one), as_dataset(library),
     ]  # fmt: skip
     for found in ways:
         (song,) = found
@@ -792,6 +818,36 @@ def test_a_written_folder_keeps_the_documented_rules_of_audiofolder(tmp_path: Pa
     again = Dataset.scan(folder)
     assert sorted(map(str, map(said, again))) == sorted(map(str, map(said, songs)))
     assert again.hash == songs.hash
+
+
+def test_a_sound_that_went_away_and_a_full_disk_are_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sound(tmp_path / "in" / "a.wav")
+    songs = Dataset.scan(tmp_path / "in")
+    folder = songs.write(tmp_path / "out")
+
+    def full(*where: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.copyfileobj", full)
+        with pytest.raises(LibraryError, match="No space left"):
+            songs.write(tmp_path / "full")
+        assert list((tmp_path / "full").iterdir()) == []
+    sound(tmp_path / "in" / "b.wav", tone(hertz=300))
+    both = Dataset.scan(tmp_path / "in")
+    (tmp_path / "in" / "b.wav").unlink()
+    with pytest.raises(SourceError):
+        both.write(tmp_path / "half")
+    assert list((tmp_path / "half").iterdir()) == []
+    (tmp_path / "in" / "a.wav").unlink()
+    for broken in (
+        lambda: songs.write(tmp_path / "gone"),
+        lambda: songs.hash,
+        lambda: songs.write(folder, overwrite=True),
+    ):
+        with pytest.raises(SourceError):
+            broken()
+    assert "unreadable" in kinds(songs.check()[0])
 
 
 def test_writing_spares_what_lies_there(tmp_path: Path) -> None:

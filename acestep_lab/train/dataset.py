@@ -81,7 +81,7 @@ class Dataset(Sequence[Song]):
         return cls(rows.songs, rows.about, rows.problems, rows.folder)
 
     @classmethod
-    def of_takes(cls, takes: Library | Iterable[Take | Card | str], library: Library | None = None) -> Self:
+    def of_takes(cls, takes: Library | Take | Iterable[Take | Card | str], library: Library | None = None) -> Self:
         """Takes as songs to learn from: a whole library, or some takes, cards or ids of one; LibraryError for anything else.
 
         Where a library holds a take, its sound is read from there when it is needed.
@@ -299,6 +299,6 @@ def as_dataset(value: Any) -> Dataset:
         return value
     if isinstance(value, str | os.PathLike):
         return Dataset.scan(value)
-    if isinstance(value, Library | list | tuple):
+    if isinstance(value, Library | Take | list | tuple):
         return Dataset.of_takes(value)
     raise RecipeError(f"A data set, a folder of songs or some takes are learnt from, not {shown(value)}.")

@@ -22,7 +22,7 @@ from acestep_lab.train.told import Told, together
 
 
 def songs_of(
-    takes: Library | Iterable[Take | Card | str], library: Library | None
+    takes: Library | Take | Iterable[Take | Card | str], library: Library | None
 ) -> tuple[list[Song], tuple[Problem, ...]]:
     """A song for each take, and what could not be read; LibraryError for what is no take, or an id without a library."""
     if is_a(takes, Library):

@@ -12,11 +12,11 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 from acestep_lab.audio.reading import path_of
-from acestep_lab.errors import LibraryError, RecipeError, SourceError, shown, warn_caller
+from acestep_lab.errors import LabError, LibraryError, RecipeError, SourceError, shown, warn_caller
 from acestep_lab.files import mended_text, open_ordinary, read_bytes, write_whole
 from acestep_lab.train.dataset_tables import MOST_TABLE, OURS, line, marks_text, read_jsonl
 from acestep_lab.train.labels import FIELDS, TEXTS, Value, read_value
@@ -55,19 +55,34 @@ def write(songs: Sequence[Song], place: str | os.PathLike[str], own: Path | None
         raise LibraryError(f"The folder {shown(str(folder), 120)} cannot be made ({problem.strerror}).") from None
     here = own is not None and root == own
     before = [] if here else _written_before(root, overwrite)
-    names: dict[str, str] = {}
-    used = {METADATA} | {_own_place(song, root).casefold() for song in songs if here}
-    for song in songs:
-        names[song.name] = (_own_place(song, root) if here else "") or _place(song, root, used)
-        used.add(names[song.name].casefold())
-    rows = [row(song, names[song.name]) for song in songs]
-    with_given = any(one["given"] for one in rows)
-    lines = [line(one if with_given else {k: v for k, v in one.items() if k != "given"}) for one in rows]
-    _write_text(root / METADATA, "\n".join(lines) + "\n")
+    new: list[Path] = []
+    try:
+        names = _put_all(songs, root, here, new)
+        _write_text(root / METADATA, "\n".join(_lines(songs, names)) + "\n")
+    except LabError:
+        for path in new:  # half a data set is none, and would stand in the way of the next try
+            _forget(path, songs)
+        raise
     for stale in set(before) - set(names.values()):
         _forget(root / stale, songs)
     _warn_of_splits(list(names.values()))
     return folder
+
+
+def _put_all(songs: Sequence[Song], root: Path, here: bool, new: list[Path]) -> dict[str, str]:
+    """Put every sound into a folder; their names there by the songs'. `new` gets what was not there before."""
+    names: dict[str, str] = {}
+    used = {METADATA} | {_own_place(song, root).casefold() for song in songs if here}
+    for song in songs:
+        names[song.name] = (_own_place(song, root) if here else "") or _place(song, root, used, new)
+        used.add(names[song.name].casefold())
+    return names
+
+
+def _lines(songs: Sequence[Song], names: Mapping[str, str]) -> list[str]:
+    rows = [row(song, names[song.name]) for song in songs]
+    with_given = any(one["given"] for one in rows)
+    return [line(one if with_given else {k: v for k, v in one.items() if k != "given"}) for one in rows]
 
 
 def row(song: Song, file_name: str) -> dict[str, object]:
@@ -114,7 +129,10 @@ def _is_plain(name: str) -> bool:
 def _forget(path: Path, songs: Sequence[Song]) -> None:
     """Remove a copy that an earlier writing made, unless a song is read from it."""
     if path not in {song.path.resolve() for song in songs if song.path is not None}:
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as problem:
+            raise LibraryError(f"{shown(path.name)} cannot be removed ({problem.strerror}).") from None
 
 
 def _own_place(song: Song, root: Path) -> str:
@@ -122,7 +140,7 @@ def _own_place(song: Song, root: Path) -> str:
     return song.path.relative_to(root).as_posix() if song.path is not None and song.path.is_relative_to(root) else ""
 
 
-def _place(song: Song, root: Path, used: Set[str]) -> str:
+def _place(song: Song, root: Path, used: Set[str], new: list[Path]) -> str:
     """Put a song's sound into a folder; its name there. `used` are names that are taken, in small letters."""
     kind = _kind(song)
     for name in _names(song.name, kind):
@@ -131,6 +149,7 @@ def _place(song: Song, root: Path, used: Set[str]) -> str:
             continue
         if not os.path.lexists(target):
             _put(song, target)
+            new.append(target)
             return name
         if song.path is not None and _same_bytes(song, target):
             return name
@@ -145,13 +164,14 @@ def _kind(song: Song) -> str:
     return kind if kind in AUDIOFOLDER else ".flac"
 
 
-def _names(name: str, kind: str) -> list[str]:
+def _names(name: str, kind: str) -> Iterator[str]:
     """Names for a file, the nearest to its own first: none hidden, none that says "train" or "test" to `datasets`."""
     stem = re.sub(r"\.[A-Za-z0-9]{1,5}$", "", name.replace("/", " - "))
     stem = _UNFIT.sub("_", stem).strip(" ._")[:80].strip(" ._") or "song"
     if _SPLITS.search(stem + kind) or stem.upper() in ("CON", "PRN", "AUX", "NUL"):
         stem = f"song {hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"
-    return [stem + kind, *(f"{stem} ({number}){kind}" for number in range(2, 1000))]
+    yield stem + kind
+    yield from (f"{stem} ({number}){kind}" for number in range(2, 10_000))
 
 
 def _put(song: Song, target: Path) -> None:
@@ -171,14 +191,19 @@ def _put(song: Song, target: Path) -> None:
 
 
 def _same_bytes(song: Song, target: Path) -> bool:
-    if song.path is None or target.is_symlink() or not target.is_file():
+    """Whether a song's own file lies there already, byte for byte."""
+    path = song.path
+    if path is None or target.is_symlink() or not target.is_file() or path.suffix.lower() != target.suffix:
         return False
-    if song.path.resolve() == target:
-        return True
-    if song.path.suffix.lower() != target.suffix or song.path.stat().st_size != target.stat().st_size:
+    try:
+        if path.resolve() == target:
+            return True
+        if path.stat().st_size != target.stat().st_size:
+            return False
+        with target.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == song.sound_hash
+    except OSError:  # one of them went away: then they are not the same
         return False
-    with target.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == song.sound_hash
 
 
 def _warn_of_splits(names: Sequence[str]) -> None:
