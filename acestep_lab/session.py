@@ -17,14 +17,12 @@ from acestep_lab.engines.base import Capabilities, Engine
 from acestep_lab.engines.opened import OpenEngines, asked_engine
 from acestep_lab.engines.step import Step
 from acestep_lab.features import Feature, require
-from acestep_lab.jobs import stems, stitching
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.latents import Latents
 from acestep_lab.jobs.planning import OnToken, Planning
 from acestep_lab.jobs.queue import JobQueue
-from acestep_lab.jobs.rendering import Renderer, one_recipe, recipe_from, recipes_of
-from acestep_lab.jobs.stems import Stems
-from acestep_lab.jobs.worker import AnyRun
+from acestep_lab.jobs.rendering import Renderer, recipes_of
+from acestep_lab.jobs.verbs import Verbs
 from acestep_lab.listen.analysis import Analysis, analyze
 from acestep_lab.listen.plan_score import PlanScore
 from acestep_lab.models.memory_plan import MemoryPlan
@@ -35,18 +33,19 @@ from acestep_lab.prompt import checks, tasks
 from acestep_lab.prompt.checks import Place
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.sampling import Sampling
-from acestep_lab.prompt.tasks import Region, Source, Task, regions
+from acestep_lab.prompt.tasks import Source, Task
 from acestep_lab.takes.library import Library, library_at
 from acestep_lab.takes.sounds import Sounds
 from acestep_lab.takes.take import Take
-from acestep_lab.takes.verdict import Comparison, Verdict
+from acestep_lab.takes.verdict import Verdict
 
 if TYPE_CHECKING:
     from acestep_lab.models.device_manager import DeviceManager
     from acestep_lab.models.precision import Int8Mode
+    from acestep_lab.remote.session import RemoteSession
 
 
-class Session:
+class Session(Verbs):
     """Open engines, a queue with a worker thread, and a library of takes.
 
     ::
@@ -88,6 +87,17 @@ class Session:
         """
         engine = asked_engine(checkpoint, lm, precision, tier, device, dtype)
         return cls(engine, tier, library_at(library), device=device, dtype=dtype)
+
+    @staticmethod
+    def connect(url: str, key: str = "", library: Library | Place | None = None) -> RemoteSession:
+        """A session whose models are on another machine, at the door of its `acestep-lab api`: "http://gpu-box:8001".
+
+        The same verbs, on a machine that needs no torch. `key` is one that the door takes. Takes are in the library there;
+        with `library`, a folder or a Library, here. Raises LabError for what is no address, MachineError where nobody answers.
+        """
+        from acestep_lab.remote.session import RemoteSession
+
+        return RemoteSession.connect(url, key, library)
 
     def use(self, checkpoint: Place, lm: Place | None = None) -> Capabilities:
         """Make another checkpoint the one in use, opened where it is not yet; what two have in common is in memory once.
@@ -135,11 +145,6 @@ class Session:
         return self.engine.capabilities
 
     @property
-    def library(self) -> Library:
-        """All kept takes."""
-        return self._sounds.library
-
-    @property
     def tier(self) -> Tier:
         """How much machine there is."""
         return self.engines.tier
@@ -160,12 +165,6 @@ class Session:
         """
         return self._renderer.begin(recipes_of(recipe), plan, adapters=adapters)
 
-    def make(self, recipe: Recipe, plan: Plan | None = None) -> Take:
-        """Render a recipe and wait for its take; several at once are for `start`. RecipeError for what cannot be made."""
-        wanted = one_recipe(recipe)
-        self.jobs.refuse_to_wait()
-        return self.start(wanted, plan).take()
-
     def vary(self, source: Take | Recipe, seeds: Iterable[int], variance: float | None = None) -> list[Take]:
         """The same music from other noise, a take for each seed.
 
@@ -175,80 +174,6 @@ class Session:
         """
         self.jobs.refuse_to_wait()
         return self._renderer.vary(source, seeds, variance).takes()
-
-    def repaint(
-        self, source: Source, region: Region | Iterable[Region], caption: str | None = None, lyrics: str | None = None,
-        *, mode: str = "balanced", strength: float = 0.5, injection: float | None = None,
-        latent_crossfade: float | None = None, wave_crossfade: float | None = None, **changes: object,
-    ) -> Take:  # fmt: skip
-        """New music inside one or several regions; every sample outside them and their crossfades stays.
-
-        mode and strength stand for three numbers (`Repaint` says which); one given here wins.
-        """
-        numbers = (injection, latent_crossfade, wave_crossfade)
-        task = tasks.Repaint(source, regions(region), mode, strength, *numbers)
-        return self._make_from(source, task, caption, lyrics, changes)
-
-    def extend(
-        self, source: Source, before: float = 0.0, after: float = 0.0, caption: str | None = None,
-        lyrics: str | None = None, *, wave_crossfade: float | None = None, **changes: object,
-    ) -> Take:  # fmt: skip
-        """So many seconds of new music before the source, after it, or both."""
-        return self._make_from(source, tasks.Extend(source, before, after, wave_crossfade), caption, lyrics, changes)
-
-    def cover(
-        self, source: Source, caption: str | None = None, lyrics: str | None = None, *, strength: float = 1.0,
-        noise_strength: float = 0.0, through_codes: bool | None = None, reference: Source | None = None, **changes: object,
-    ) -> Take:  # fmt: skip
-        """The source's rhythm and harmony in another sound; `through_codes` None: where the checkpoint has codes."""
-        task = self._renderer.cover(source, strength, noise_strength, through_codes, reference, changes)
-        return self._make_from(source, task, caption, lyrics, changes)
-
-    def extract(self, source: Source, stem: str, **changes: object) -> Take:
-        """One stem of the source, alone."""
-        return self._make_from(source, tasks.Extract(source, stem), changes.pop("caption", None), None, changes)
-
-    def lego(
-        self, source: Source, stem: str, caption: str | None = None, region: Region | None = None,
-        lyrics: str | None = None, **changes: object,
-    ) -> Take:  # fmt: skip
-        """A new stem that fits the source, in a region or all along."""
-        return self._make_from(source, tasks.Lego(source, stem, region), caption, lyrics, changes)
-
-    def complete(
-        self, source: Source, stems: str | Iterable[str], caption: str | None = None, lyrics: str | None = None,
-        **changes: object,
-    ) -> Take:  # fmt: skip
-        """The source with accompaniment by the named stems."""
-        return self._make_from(source, tasks.Complete(source, stems), caption, lyrics, changes)  # type: ignore[arg-type]
-
-    def edit(
-        self, source: Source, caption: str, lyrics: str | None = None, *, described: str = "", described_lyrics: str = "",
-        n_min: float = 0.0, n_max: float = 1.0, n_avg: int = 1, **changes: object,
-    ) -> Take:  # fmt: skip
-        """The source moved to another description (FlowEdit); `described` and `described_lyrics` are its own, which a take knows."""
-        task = tasks.FlowEdit(source, described, described_lyrics, n_min, n_max, n_avg)
-        return self._make_from(source, task, caption, lyrics, changes)
-
-    def stitch(self, pieces: Iterable[object], crossfade: str | float = "beat", **changes: object) -> Take:
-        """Pieces of takes and sounds one after another: `lab.stitch([(take, Region(0, 8)), other], crossfade="beat")`.
-
-        `Stitch` says what "beat", "none" and seconds mean. The words are the first take's where none are given.
-        """
-        return self.make(stitching.recipe_for(self.sound, pieces, crossfade, changes))
-
-    def stems(self, source: Source, which: str | Iterable[str] | None = None, **changes: object) -> Stems:
-        """The stems of a sound, and what is left of it: all that the checkpoint knows, "present" for those that are heard,
-        or a list. What is kept already is not made again.
-        """
-        return stems.of(self, source, which, **changes)
-
-    def recipe_from(self, source: Source, task: Task, **changes: object) -> Recipe:
-        """A recipe for a task on a source: a take's words and choices come along, its seed and length do not."""
-        return recipe_from(self.sound(source), task, changes)
-
-    def _make_from(self, source: Source, task: Task, caption: object, lyrics: object, changes: dict[str, Any]) -> Take:
-        return self.make(recipe_from(self.sound(source), task, changes, caption, lyrics))
 
     def resolve(self, recipe: Recipe, plan: Plan | None = None) -> Recipe:
         """The recipe with every "auto" decided by the plan, then the engine; raises RecipeError."""
@@ -309,25 +234,6 @@ class Session:
 
     # -- keeping and looking -------------------------------------------------------------------------------------------
 
-    def keep(self, take: Take) -> Take:
-        """Keep a take in the library, and return it as it is kept: what a run makes, and its `run.keep`, is kept already.
-
-        A take whose id belongs to another sound here, as an edited copy's may, gets an id of its own.
-        """
-        return self._sounds.keep(take)
-
-    def load(self, name: Place) -> Take:
-        """A take by its id, or out of any of our sound files: recipe, plan and parents come along.
-
-        A file whose sound is not the one its manifest tells of is a new take with that one as its parent; what was found out
-        of the ordinary is warned of (`TakeWarning`) and stays in the take's `remarks`.
-        """
-        return self._sounds.load(name)
-
-    def sound(self, source: Source | Place) -> Take | Audio:
-        """The take or sound that a source stands for: itself, an id this session or its library knows, or a file."""
-        return self._sounds.find(source)
-
     def analyze(self, source: Source, bpm: float | None = None) -> Analysis:
         """What can be measured in a take or any sound: tempo, key, meter, loudness, instruments.
 
@@ -376,19 +282,10 @@ class Session:
         """Give back the memory of all components; the next render loads them again."""
         self.jobs.call(self.engines.devices.free)
 
-    def compare(self, one: Take, other: Take) -> Comparison:
-        """What differs between two takes: the fields of their recipes, and their sounds."""
-        return Comparison.of(*(checks.instance("What is compared", take, Take) for take in (one, other)))
-
     def verify(self, take: Take) -> Verdict:
         """Make a take again from its recipe and say: same, same to the ear, or different."""
         self.jobs.refuse_to_wait()
         return checks.instance("What is verified", take, Take).verify(self._renderer.again(take))
-
-    @property
-    def runs(self) -> tuple[AnyRun, ...]:
-        """Runs under way or waiting, as they will be done."""
-        return self.jobs.waiting
 
     def serve(self, port: int | None = None, *, api: bool = True, studio: bool = True, **how: Any) -> Any:
         """Serve the page and a REST door in the background; the card says where. `key`, `open`, `address`, `token`, `origins`."""
@@ -397,9 +294,3 @@ class Session:
     def close(self) -> None:
         """Stop what runs, waits and serves, and end the worker thread; a session nobody holds any more does so itself."""
         self.jobs.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -28,7 +28,7 @@ from acestep_lab.plan.following import thinks
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt import checks
 from acestep_lab.prompt.recipe import Recipe
-from acestep_lab.prompt.tasks import MAX_SEED, TASKS, Cover, Retake, Source, Task
+from acestep_lab.prompt.tasks import MAX_SEED, TASKS, Retake, Task
 from acestep_lab.takes.sounds import Sounds
 from acestep_lab.takes.take import Take
 
@@ -138,34 +138,15 @@ class Renderer:
 
     def vary(self, source: Take | Recipe, seeds: Iterable[int], variance: float | None = None) -> RenderRun:
         """Queue a take for each seed: by the source's own plan, or near the source where there is a variance."""
-        if not checks.is_a(seeds, Iterable) or checks.is_a(seeds, str):
-            raise RecipeError(
-                f"vary makes a take for each of several seeds, such as seeds=range(4), not {shown(seeds)}."
-            )
-        what = "A seed" if variance is None else "A retake's second seed"
-        listed = [checks.whole(what, seed, 0, MAX_SEED) for seed in checks.sequence("seeds", seeds, MOST_RECIPES)]
-        checks.instance("What is varied", source, (Take, Recipe))
-        _refuse_stitch(source.recipe if isinstance(source, Take) else source)
+        listed = varied_seeds(source, seeds, variance)
         if variance is None:
             recipe, plan = (source.recipe, source.plan) if isinstance(source, Take) else (source, None)
             engine = self.engines.maker_of(source) if isinstance(source, Take) else None
             recipes = recipes_of([recipe.replace(seed=seed) for seed in listed])
             return self.begin(recipes, shared=SharedPlan(plan), engine=engine)
-        if not isinstance(source, Take):
-            raise RecipeError("A variance is the distance from a take; make one first, then vary it.")
+        assert isinstance(source, Take)
         retakes = recipes_of([source.recipe.replace(task=Retake(source, variance, seed)) for seed in listed])
         return self.begin(retakes, engine=self.engines.maker_of(source))
-
-    def cover(
-        self, source: Source, strength: float, noise_strength: float, through_codes: bool | None,
-        reference: Source | None, changes: Mapping[str, Any],
-    ) -> Cover:  # fmt: skip
-        """A cover of a source; `through_codes` None: where the checkpoint that makes it has codes."""
-        if through_codes is None:
-            task = Cover(source)  # says what is no source, before anything is looked for
-            maker = self.engines.of(recipe_from(self.sounds.find(source), task, changes))
-            through_codes = maker.capabilities.codes
-        return Cover(source, strength, noise_strength, through_codes, reference=reference)
 
     def again(self, take: Take) -> Take:
         """Make a take again, by the checkpoint that made it where that one is open; of one that was kept in the middle, as far
@@ -411,6 +392,19 @@ def _by_engine(items: Iterable[Item]) -> Iterator[tuple[Engine, list[int]]]:
     for place, item in enumerate(items):
         found.setdefault(id(item.engine), (item.engine, []))[1].append(place)
     yield from found.values()
+
+
+def varied_seeds(source: Take | Recipe, seeds: Iterable[int], variance: float | None) -> list[int]:
+    """The seeds that something is varied by; RecipeError for what is none, and for what cannot be varied."""
+    if not checks.is_a(seeds, Iterable) or checks.is_a(seeds, str):
+        raise RecipeError(f"vary makes a take for each of several seeds, such as seeds=range(4), not {shown(seeds)}.")
+    what = "A seed" if variance is None else "A retake's second seed"
+    listed = [checks.whole(what, seed, 0, MAX_SEED) for seed in checks.sequence("seeds", seeds, MOST_RECIPES)]
+    checks.instance("What is varied", source, (Take, Recipe))
+    _refuse_stitch(source.recipe if isinstance(source, Take) else source)
+    if variance is not None and not isinstance(source, Take):
+        raise RecipeError("A variance is the distance from a take; make one first, then vary it.")
+    return listed
 
 
 def recipes_of(asked: Any) -> tuple[Recipe, ...]:
