@@ -113,7 +113,7 @@ class ApiServer:
         if self._ended:
             return
         self._ended = True
-        self._door.tasks.close()
+        self._door.stop()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._door.close()

@@ -79,7 +79,7 @@ class ApiDoor:
         )
         self._threads = ThreadPoolExecutor(_THREADS, "acestep_lab api")
         waits = patience or limits.most_seconds or PATIENCE
-        door = Door(session, taken, self.tasks, self._threads, patience=waits)
+        door = self.door = Door(session, taken, self.tasks, self._threads, patience=waits)
         routes: list[Any] = [(_pattern(path), handler, {"door": door}) for path, handler in ROUTES.items()]
         app = Application(
             routes, default_handler_class=NoRoute, default_handler_args={"door": door}, log_function=_quiet
@@ -92,12 +92,17 @@ class ApiDoor:
         """Whether a request for this path is the door's to answer."""
         return _OURS.fullmatch(path) is not None
 
+    def stop(self) -> None:
+        """Stop what is under way, and drop what waits."""
+        self.tasks.close()
+        self.door.lab.close()
+
     def close(self) -> None:
         """Stop what is under way, drop what waits, and remove the files; twice does no harm."""
         if self._ended:
             return
         self._ended = True
-        self.tasks.close()
+        self.stop()
         self._threads.shutdown(wait=True)
         self._folder.cleanup()
 

@@ -20,9 +20,10 @@ from tornado.ioloop import IOLoop
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
-from acestep_lab.errors import LabError, sentence
+from acestep_lab.errors import LabError, code_of, sentence
 from acestep_lab.serve.api_body import MOST_FIELD_BYTES, MOST_FILE_BYTES, BadBody, Body, NewFile, Reader, reader_for
 from acestep_lab.serve.api_keys import ApiKeys
+from acestep_lab.serve.api_lab_runs import LabRuns
 from acestep_lab.serve.hosts import read_page
 from acestep_lab.serve.rest_events import LatentPictures, TaskFeed
 from acestep_lab.serve.rest_tasks import RestTasks
@@ -58,6 +59,11 @@ class Door:
     def feed(self) -> TaskFeed:
         """How the tasks stand, for whoever listens."""
         return TaskFeed(self.tasks)
+
+    @cached_property
+    def lab(self) -> LabRuns:
+        """The runs of sessions far away."""
+        return LabRuns(self.session)
 
 
 class Refused(LabError):
@@ -227,16 +233,16 @@ class ApiHandler(RequestHandler):
         self.set_header("Content-Type", "application/json; charset=utf-8")
         self.finish(encoded(value))
 
-    def _refuse(self, status: int, text: str) -> None:
+    def _refuse(self, status: int, text: str, code: str = LabError.code) -> None:
         self.set_status(status)
-        self.send({"detail": text, "error": self.error_of(status, text)})
+        self.send({"detail": text, "error": self.error_of(status, text), "code": code})
 
     def error_of(self, status: int, text: str) -> Any:
         """What an error says under `error`: its sentence again, as ACE-Step's clients read it there."""
         return text
 
     def write_error(self, status_code: int, **options: Any) -> None:
-        """Every error is a sentence, under both names that clients read."""
+        """Every error is a sentence, under both names that clients read, and says its kind."""
         problem = options.get("exc_info", (None, None))[1]
         if isinstance(problem, HTTPError):
             text = _OF_STATUS.get(
@@ -244,7 +250,7 @@ class ApiHandler(RequestHandler):
             )
         else:
             text = sentence(problem) if problem is not None else f"The request cannot be answered ({status_code})."
-        self._refuse(status_code, text)
+        self._refuse(status_code, text, code_of(problem) if problem is not None else LabError.code)
 
     def _handle_request_exception(self, problem: BaseException) -> None:
         """One of our errors is an answer, and no fault of the server's."""
@@ -254,7 +260,7 @@ class ApiHandler(RequestHandler):
         if status is None or self._finished:
             super()._handle_request_exception(problem)
             return
-        self._refuse(int(status), str(problem))
+        self._refuse(int(status), str(problem), code_of(problem))
 
     def options(self, *_: str) -> None:
         """What a browser asks before it lets a page send something."""

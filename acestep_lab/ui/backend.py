@@ -75,12 +75,15 @@ class Backend:
         title: str = "",
         address: str = "",
         adapters: Sequence[tuple[str | os.PathLike[str], float]] | None = None,
+        client: Client | None = None,
     ) -> RenderRun:
-        """Begin a render for somebody, who comes from an address; returns at once. `adapters` are those of this run alone."""
+        """Begin a render for somebody, who comes from an address; returns at once. `adapters` are those of this run alone;
+        `client` stands for the two where somebody is known already.
+        """
         self.takes.check_sources(recipe, owner)
         title = title or self._title(recipe, owner)
         more: dict[str, Any] = {} if adapters is None else {"adapters": adapters}
-        with Client(owner, address).acting(title):
+        with (client or Client(owner, address)).acting(title):
             return self.session.start(recipe, **more) if plan is None else self.session.start(recipe, plan, **more)
 
     def _title(self, recipe: Recipe | Sequence[Recipe], owner: str) -> str:
