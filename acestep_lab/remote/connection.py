@@ -225,8 +225,7 @@ class Connection:
             told = None
         if not isinstance(told, dict) or not isinstance(told.get("error"), str):
             raise MachineError(f"{shown(self.url)} answers {answer.status_code}; is it a door of acestep_lab?")
-        kind = _KINDS.get(str(told.get("code")), LabError)
-        raise kind(told["error"])
+        raise error_of(str(told.get("code")), told["error"])
 
     def _rest(self, answer: Any) -> _Answer:
         return _Answer(answer.status_code, b"".join(self._pieces(answer, MOST_ANSWER)))
@@ -242,6 +241,11 @@ class _Answer:
     def json(self) -> Any:
         """What it says; ValueError or RecursionError where that is no JSON."""
         return json.loads(self.content)
+
+
+def error_of(code: str, message: str) -> LabError:
+    """An error of the other machine, as the kind of error that it was there."""
+    return _KINDS.get(code, LabError)(message)
 
 
 def checked_url(url: str) -> str:

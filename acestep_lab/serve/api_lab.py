@@ -230,7 +230,7 @@ def _sketch(asked: Asked) -> Work:
 def _polish(asked: Asked) -> Work:
     how = asked.some("caption", "lyrics", "seed", "checkpoint")
     fixed = checks.mapping("Fixed fields", asked.get("fixed", {}))
-    checks.known_fields("A plan", {name: 0 for name in fixed}, sorted(set(fixed) - {*how, "on_token"}))
+    checks.known_fields("A plan", dict.fromkeys(fixed, 0), sorted(set(fixed) - {*how, "on_token"}))
     return lambda client, run: asked.session.polish(**how, on_token=_told(run), **fixed)
 
 

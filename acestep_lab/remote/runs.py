@@ -1,0 +1,320 @@
+"""Runs of another machine, followed into runs of this one: steps, tokens, messages and takes as they happen there.
+
+Knows the line and the queue's runs; no verb. A line that drops is gone on with where it was (`Connection.events`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import queue
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from acestep_lab.audio.audio import Audio
+from acestep_lab.engines.step import Step
+from acestep_lab.errors import LabError, MachineError, RecipeError, Stopped, shown
+from acestep_lab.jobs.ids import new_id
+from acestep_lab.jobs.kinds import PlanRun, RenderRun
+from acestep_lab.jobs.queue import JobQueue
+from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.remote.connection import Connection, ConnectionLost, Told, error_of
+from acestep_lab.remote.wire import Problem, from_wire
+from acestep_lab.takes.take import Take
+
+NAP = 0.05
+"""Seconds after which a run that hears nothing looks whether it is to stop."""
+ASK_AGAIN = 1.0
+STOP_PATIENCE = 15.0
+"""Seconds for which a stop is tried to be told to a machine that does not answer."""
+LAB = "/v1/lab"
+RUNS = f"{LAB}/runs"
+
+
+class Shelf(Protocol):
+    """Where takes of the other machine come from."""
+
+    def take(self, id: str) -> Take:
+        """A take that was made there, brought over whole."""
+
+
+class FarStep(Step):
+    """A step of another machine: its estimate is fetched when it is first looked at, unless it came along."""
+
+    run: str = ""
+    """The run it is a step of, there."""
+    number: int = 0
+    """Which of its recipe's steps it is, counted from 0."""
+    _fetch: Callable[[], np.ndarray] | None = None
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any], run: str, number: int, fetch: Callable[[], np.ndarray]) -> FarStep:
+        """A step as it was told of."""
+        t = told.get("t")
+        step = cls(
+            int(told["index"]), int(told["steps"]), float("nan") if t is None else float(t), None, None,
+            (int(told["item"]),), str(told.get("checkpoint", "")),
+        )  # fmt: skip
+        own = {"run": run, "number": number, "_fetch": fetch if told.get("seen") else None}
+        for name, value in own.items():
+            object.__setattr__(step, name, value)
+        return step
+
+    @property
+    def estimate(self) -> Any:
+        """x0 `[frames, channels]`, float32; None where the model has no guess at the end."""
+        if self.__dict__["_estimate"] is None and self._fetch is not None:
+            self.__dict__["_estimate"] = self._fetch()
+        return self.__dict__["_estimate"]
+
+    @estimate.setter
+    def estimate(self, value: Any) -> None:
+        self.__dict__["_estimate"] = value
+
+
+class FarRun(RenderRun):
+    """A render of another machine, as it stands there."""
+
+    def __init__(self, recipes: Any, title: str = "") -> None:
+        self._told: Mapping[str, Any] = {}
+        self._told_at = 0.0
+        super().__init__(recipes, title=title)
+
+    def stands(self, told: Mapping[str, Any]) -> None:
+        """Be told how far it is there: "fraction", "eta", "doing", or some of them."""
+        self._told, self._told_at = {**self._told, **told}, time.monotonic()
+        if not self.over:
+            self._measure()
+            self._emit("progress", self._fraction)
+
+    @property
+    def doing(self) -> str:
+        """What it is doing there, in a few words."""
+        told = str(self._told.get("doing", ""))
+        return super().doing if self.over or self.stopping or self.held or not told else told
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds of work still to do, as the other machine knows it; None while it knows nothing."""
+        if self.over:
+            return 0.0
+        eta = self._told.get("eta")
+        return None if eta is None else max(0.0, float(eta) - (time.monotonic() - self._told_at))
+
+    def _measure(self, share: float = 0.0) -> None:
+        super()._measure(float(self._told.get("fraction", 0.0)) or share)
+
+
+class Followed(Protocol):
+    """A run of this machine that follows one of the other."""
+
+    @property
+    def stopping(self) -> bool: ...
+    def message(self, sentence: str) -> None: ...
+
+
+class Line:
+    """What is asked of the other machine's runs."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def begin(self, id: str, kind: str, fields: Mapping[str, Any], stopping: Callable[[], bool]) -> None:
+        """Begin a run under an id of ours; asked again where the answer was lost, which begins nothing twice."""
+        end = time.monotonic() + self.connection.patience
+        while True:
+            try:
+                self.connection.post(RUNS, {"id": id, "kind": kind, **fields})
+            except ConnectionLost:
+                if stopping() or time.monotonic() >= end:
+                    raise
+                time.sleep(min(ASK_AGAIN, max(0.05, end - time.monotonic())))
+            else:
+                return
+
+    def stop(self, id: str) -> None:
+        """Ask a run there to end."""
+        self.connection.in_a_hurry(2.0, 5.0).post(f"{RUNS}/{id}/stop")
+
+    def keep(self, id: str, step: int, item: int) -> str:
+        """Make a take of a step there; its id."""
+        return str(self.connection.post(f"{RUNS}/{id}/keep", {"step": step, "item": item})["take"])
+
+    def estimate(self, id: str, step: int, item: int) -> np.ndarray:
+        """A step's estimate `[frames, channels]`, float32."""
+        data = self.bytes_of(f"{RUNS}/{id}/steps/{step}/{item}")
+        try:
+            found = np.load(io.BytesIO(data), allow_pickle=False)
+        except (ValueError, OSError, EOFError):
+            raise MachineError("What came as a step's latent cannot be read as one.") from None
+        return np.ascontiguousarray(found, np.float32)
+
+    def sound(self, path: str, **asked: Any) -> Audio:
+        """A sound that the other machine answers with."""
+        with tempfile.TemporaryDirectory(prefix="acestep_lab-") as folder:
+            file = Path(folder) / "sound.wav"
+            self.connection.fetch(path, file, **asked)
+            return Audio.read(file)
+
+    def bytes_of(self, path: str, **asked: Any) -> bytes:
+        """What the other machine answers, as it is."""
+        with tempfile.TemporaryDirectory(prefix="acestep_lab-") as folder:
+            file = Path(folder) / "answer"
+            self.connection.fetch(path, file, **asked)
+            return file.read_bytes()
+
+
+class Following:
+    """One run of the other machine, followed to its end, on the thread that calls `outcome`."""
+
+    def __init__(self, line: Line, jobs: JobQueue, run: Followed, hear: Callable[[str, Any, bool], None]) -> None:
+        """`hear(kind, data, behind)` is told all that happens; `behind`: more is known already."""
+        self.id = new_id()
+        self._line, self._jobs, self._run, self._hear = line, jobs, run, hear
+        self._told: queue.SimpleQueue[Told | BaseException | None] = queue.SimpleQueue()
+        self._asked_at: float | None = None
+        self._next_ask = 0.0
+
+    def outcome(self, kind: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Begin the run there, follow it, and give what came of it; raises what it failed with there, also Stopped."""
+        self._line.begin(self.id, kind, fields, lambda: self._run.stopping)
+        threading.Thread(target=self._read, name="acestep_lab far run", daemon=True).start()
+        while True:
+            told = self._next()
+            if told is None:
+                raise MachineError(f"{shown(self._line.connection.url)} ended a run without saying what came of it.")
+            if isinstance(told, BaseException):
+                raise told
+            if told.kind == "outcome":
+                return dict(told.data)
+            self._hear(told.kind, told.data, not self._told.empty())
+
+    def _read(self) -> None:
+        """Read events on a thread of their own, so that whoever waits for them can also be stopped."""
+        try:
+            for told in self._line.connection.events(f"{RUNS}/{self.id}/events"):
+                self._told.put(told)
+            self._told.put(None)
+        except BaseException as problem:  # noqa: BLE001 - raised again where the run is done
+            self._told.put(problem)
+
+    def _next(self) -> Told | BaseException | None:
+        while True:
+            self._jobs.run_small_jobs()
+            self._pass_on_stop()
+            with contextlib.suppress(queue.Empty):
+                return self._told.get(timeout=NAP)
+
+    def _pass_on_stop(self) -> None:
+        """Tell the other machine that the run is to end; Stopped where it cannot be told."""
+        now = time.monotonic()
+        if not self._run.stopping or now < self._next_ask:
+            return
+        self._asked_at = self._asked_at or now
+        try:
+            self._line.stop(self.id)
+            self._next_ask = now + 5 * ASK_AGAIN
+        except ConnectionLost as lost:
+            self._next_ask = now + ASK_AGAIN
+            if now - self._asked_at > STOP_PATIENCE:
+                self._run.message("The other machine could not be told to stop; the run may go on there.")
+                raise lost
+
+
+def follow_render(
+    line: Line, jobs: JobQueue, shelf: Shelf, run: FarRun, kind: str, fields: Mapping[str, Any],
+    local: Callable[[Recipe, int], Recipe],
+) -> Any:  # fmt: skip
+    """The body of a render: do it on the other machine. `local` gives a recipe of there with the sounds that are here."""
+    counts: dict[int, int] = {}
+
+    def hear(kind: str, data: Any, behind: bool) -> None:
+        if stands := {name: data[name] for name in ("fraction", "eta", "doing") if name in data}:
+            run.stands(stands)
+        if kind == "step":
+            item = int(data["item"])
+            number = counts[item] = counts.get(item, -1) + 1
+            step = FarStep.of(data, following.id, number, lambda: line.estimate(following.id, number, item))
+            if not behind:
+                with contextlib.suppress(ConnectionLost):  # it is fetched when it is looked at
+                    _ = step.estimate
+            run.show(step)
+        elif kind == "state" and not run.stopping and data["state"] not in ("queued", run.state):
+            with contextlib.suppress(Stopped):  # the other machine is told of it first
+                run.enter(data["state"])
+        elif kind == "take":
+            with contextlib.suppress(LabError):  # tried once more at the end
+                run.add(int(data["place"]), shelf.take(str(data["id"])))
+        elif kind == "recipes":
+            run.recipes = tuple(local(one, place) for place, one in enumerate(from_wire(data["recipes"])))
+            run.plans = tuple(from_wire(data["plans"]))
+        elif kind == "token":
+            run.token(from_wire(data["token"]))
+        elif kind == "message":
+            run.message(str(data["message"]))
+
+    following = Following(line, jobs, run, hear)
+    run.can_keep(lambda step, item: shelf.take(line.keep(following.id, _number(step), item)))
+    run.can_hear(
+        lambda step, item, start, end: line.sound(
+            f"{RUNS}/{following.id}/hear", step=_number(step), item=item, start=start, end=end
+        )
+    )
+    try:
+        outcome = following.outcome(kind, fields)
+    except ConnectionLost:
+        run.check()
+        raise
+    for place, id in sorted((int(place), str(id)) for place, id in outcome["takes"].items()):
+        if place not in run.made:
+            run.add(place, shelf.take(id))
+    run.problem = run.problem or str(outcome.get("problem", ""))
+    _raise_failure(run, outcome)
+    run.finish()
+    return from_wire(outcome["value"])
+
+
+def follow_plan(line: Line, jobs: JobQueue, run: PlanRun, kind: str, fields: Mapping[str, Any]) -> None:
+    """The body of a question to the planner of the other machine."""
+
+    def hear(kind: str, data: Any, behind: bool) -> None:
+        if kind == "state" and not run.stopping and data["state"] not in ("queued", run.state):
+            with contextlib.suppress(Stopped):
+                run.enter(data["state"])
+        elif kind == "token":
+            run.token(from_wire(data["token"]))
+        elif kind == "message":
+            run.message(str(data["message"]))
+
+    try:
+        outcome = Following(line, jobs, run, hear).outcome(kind, fields)
+    except ConnectionLost:
+        run.check()
+        raise
+    _raise_failure(run, outcome)
+    value = from_wire(outcome["value"])
+    run.written(value if isinstance(value, list) else [value])
+    run.finish()
+
+
+def _raise_failure(run: RenderRun | PlanRun, outcome: Mapping[str, Any]) -> None:
+    """Raise what a run ended with on the other machine, where it did not end well."""
+    if outcome["state"] == "stopped":
+        raise run.stopped()
+    if outcome["error"] is not None:
+        problem = from_wire(outcome["error"])
+        assert isinstance(problem, Problem)
+        raise error_of(problem.code, problem.message)
+
+
+def _number(step: Step) -> int:
+    """Which of its recipe's steps it is; RecipeError for one that was made here."""
+    if not isinstance(step, FarStep):
+        raise RecipeError("This step was made by another session; ask that one.")
+    return step.number

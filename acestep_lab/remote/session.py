@@ -1,0 +1,412 @@
+"""A session whose models are on another machine: every verb of `SessionLike` over HTTP. Imports no torch.
+
+Recipes and plans go there, steps, takes and sounds come back; takes are in the library there, or in one here. Runs wait
+their turn in a queue of this machine, so that pages and notebooks see them as they see any.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import NoneType
+from typing import Any, Self, overload
+
+from acestep_lab.audio.audio import Audio
+from acestep_lab.engines.base import Capabilities
+from acestep_lab.engines.step import Step
+from acestep_lab.errors import CheckpointError, MachineError, RecipeError, shown
+from acestep_lab.jobs.kinds import PlanRun, RenderRun
+from acestep_lab.jobs.planning import OnToken
+from acestep_lab.jobs.queue import JobQueue
+from acestep_lab.jobs.rendering import recipes_of, varied_seeds
+from acestep_lab.jobs.verbs import Verbs
+from acestep_lab.listen.analysis import Analysis
+from acestep_lab.listen.plan_score import PlanScore
+from acestep_lab.plan.plan import Plan
+from acestep_lab.prompt import checks
+from acestep_lab.prompt.checks import Place
+from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.prompt.sampling import Sampling
+from acestep_lab.prompt.tasks import TASKS, Retake, Source, Task
+from acestep_lab.remote.connection import Connection, ConnectionLost
+from acestep_lab.remote.library import Bench, bench_at
+from acestep_lab.remote.runs import LAB, FarRun, FarStep, Line, follow_plan, follow_render
+from acestep_lab.remote.wire import VERSION, Price, from_wire, to_wire
+from acestep_lab.takes.library import Library
+from acestep_lab.takes.sounds import Sounds
+from acestep_lab.takes.take import Take
+from acestep_lab.takes.verdict import Verdict
+
+FRESH = 1.0
+"""Seconds for which what is in use there is taken to be as it was."""
+
+
+@dataclass(frozen=True)
+class FarTier:
+    """How much machine there is, there."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is in use on the other machine."""
+
+    name: str
+    capabilities: Mapping[str, Capabilities]
+    """Of every open checkpoint, by its name."""
+    planners: Mapping[str, bool]
+    tier: FarTier
+    adapters: tuple[tuple[str, str, float], ...]
+    is_host: bool
+    """Whether the key is the host's, who may change what everybody uses."""
+
+    @classmethod
+    def read(cls, told: Any, url: str) -> Facts:
+        """Facts as the door tells them; MachineError where it speaks otherwise."""
+        if not isinstance(told, dict) or told.get("version") != VERSION:
+            raise MachineError(f"{shown(url)} speaks another version than this one; install the same acestep_lab on both.")
+        rows = told["checkpoints"]
+        return cls(
+            str(told["name"]),
+            {str(row["name"]): from_wire(row["capabilities"]) for row in rows},
+            {str(row["name"]): bool(row["has_planner"]) for row in rows},
+            FarTier(str(told["tier"])),
+            tuple((str(name), str(file), float(strength)) for name, file, strength in told["adapters"]),
+            bool(told["host"]),
+        )
+
+
+class RemoteSession(Verbs):
+    """The verbs of a Session on another machine.
+
+    ::
+
+        lab = Session.connect("http://gpu-box:8001", key="…")           # takes stay in the library there
+        lab = Session.connect("http://gpu-box:8001", key="…", library="takes")          # or come into a folder here
+        lab.make(Recipe("slow dub techno", seconds=20))
+
+    A line that drops is taken up again for a few minutes, and a run goes on where it was. Errors are those of the other
+    machine, as the same kinds. Changing the checkpoint or the adapters that everybody uses is for the host's key.
+    """
+
+    def __init__(
+        self, connection: Connection, library: Library | None = None, jobs: JobQueue | None = None
+    ) -> None:
+        """`library` None: the one there. MachineError where nobody answers, or with another version."""
+        self._connection, self._line = connection, Line(connection)
+        self._lock = threading.Lock()
+        self._facts, self._facts_at = self._ask_facts(), time.monotonic()
+        self._bench: Bench = bench_at(connection, library)
+        self._sounds = Sounds(self._bench.library)
+        self.jobs = jobs or JobQueue()
+
+    @classmethod
+    def connect(cls, url: str, key: str = "", library: Library | Place | None = None) -> Self:
+        """A session at the door of another machine, as `Session.connect` says."""
+        kept = Library(library) if isinstance(library, str | os.PathLike) else library
+        return cls(Connection(url, key), kept)
+
+    # -- what is in use
+
+    def _ask_facts(self) -> Facts:
+        hurried = self._connection.in_a_hurry(5.0, 15.0)
+        return Facts.read(hurried.get(LAB), self._connection.url)
+
+    def _now(self, fresh: bool = False) -> Facts:
+        """What is in use; as it last was, while the line is down."""
+        with self._lock:
+            if fresh or time.monotonic() - self._facts_at > FRESH:
+                try:
+                    self._facts = self._ask_facts()
+                except ConnectionLost:
+                    if fresh:
+                        raise
+                self._facts_at = time.monotonic()
+            return self._facts
+
+    @property
+    def url(self) -> str:
+        """The other machine's door."""
+        return self._connection.url
+
+    @property
+    def name(self) -> str:
+        """The checkpoint in use there."""
+        return self._now().name
+
+    @property
+    def checkpoints(self) -> tuple[str, ...]:
+        """The checkpoints that are open there."""
+        return tuple(self._now().capabilities)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the checkpoint in use can do."""
+        facts = self._now()
+        return facts.capabilities[facts.name]
+
+    @property
+    def has_planner(self) -> bool:
+        """Whether the checkpoint in use has a planner, and that machine room for it."""
+        facts = self._now()
+        return facts.planners[facts.name]
+
+    @property
+    def tier(self) -> FarTier:
+        """How much machine there is."""
+        return self._now().tier
+
+    @property
+    def adapters(self) -> tuple[tuple[str, str, float], ...]:
+        """The adapters that are on there: name, file and strength of each."""
+        return self._now().adapters
+
+    def capabilities_of(self, checkpoint: str) -> Capabilities:
+        """What an open checkpoint can do; CheckpointError where it is not open there."""
+        return self._open(checkpoint).capabilities[checkpoint]
+
+    def has_planner_of(self, checkpoint: str) -> bool:
+        """Whether an open checkpoint has one; CheckpointError where it is not open there."""
+        return self._open(checkpoint).planners[checkpoint]
+
+    def _open(self, checkpoint: str) -> Facts:
+        facts = self._now()
+        if checkpoint not in facts.capabilities:
+            raise CheckpointError(
+                f"No checkpoint {shown(checkpoint)} is open there; open are {', '.join(facts.capabilities)}."
+            )
+        return facts
+
+    def use(self, checkpoint: Place, lm: Place | None = None) -> Capabilities:
+        """Make another checkpoint the one in use there, by its name: for the host's key, since it is so for everybody."""
+        can: Capabilities = self._do("use", checkpoint=_name(checkpoint), lm=None if lm is None else _name(lm))
+        self._now(fresh=True)
+        return can
+
+    def cost(self, checkpoint: Place, lm: Place | None = None) -> Price:
+        """What using another checkpoint or planner would cost there, before anything loads: print it for a sentence."""
+        found: Price = self._do("cost", checkpoint=_name(checkpoint), lm=None if lm is None else _name(lm))
+        return found
+
+    def defaults(self, task: Task, checkpoint: str | None = None) -> Sampling:
+        """What is decided for a task where a recipe says nothing, by the checkpoint in use or another open one."""
+        checks.instance("A task", task, tuple(TASKS.values()))
+        found: Sampling = self._do("defaults", task=task, checkpoint=checkpoint)
+        return found
+
+    def lora(self, *adapters: Place | tuple[Place, float]) -> tuple[str, ...]:
+        """Put adapters, files of the other machine, on the DiT there, and only these; none: the bare model. For the host's key."""
+        names = tuple(self._do("lora", adapters=_adapters(adapters)))
+        self._now(fresh=True)
+        return names
+
+    # -- making
+
+    def start(self, recipe: Recipe | Sequence[Recipe], plan: Plan | None = None, *,
+              adapters: Sequence[Place | tuple[Place, float]] | None = None) -> RenderRun:  # fmt: skip
+        """Begin a render there and return at once, as `Session.start` does; RecipeError for what cannot be made."""
+        self.jobs.must_be_open()
+        checks.instance("A plan", plan, (Plan, NoneType), " lab.plan(Recipe('…')) gives one.")
+        worn = None if adapters is None else _adapters(adapters)
+        asked = [self._brought(one) for one in recipes_of(recipe)]
+        resolved = self._resolve(asked, plan)
+        local = _with_sounds(recipes_of(recipe))
+        run = FarRun([local(one, place) for place, one in enumerate(resolved)])
+        fields = {"recipes": asked, "plan": plan, "adapters": worn, "title": run.title}
+        return self._submit(run, "render", fields, local)
+
+    def _submit(self, run: FarRun, kind: str, fields: Mapping[str, Any], local: Callable[[Recipe, int], Recipe]) -> FarRun:
+        work = partial(
+            _render, line=self._line, jobs=self.jobs, bench=self._bench, kind=kind, fields=_given(fields), local=local
+        )
+        return self.jobs.submit(run, work)
+
+    def vary(self, source: Take | Recipe, seeds: Iterable[int], variance: float | None = None) -> list[Take]:
+        """The same music from other noise, a take for each seed, as `Session.vary` does."""
+        self.jobs.refuse_to_wait()
+        listed = varied_seeds(source, seeds, variance)
+        words = source.recipe if isinstance(source, Take) else source
+        task = Retake(source, variance, 0) if isinstance(source, Take) and variance is not None else words.task
+        recipes = recipes_of([words.replace(seed=seed, task=task) for seed in listed])
+        there = self._there(source) if isinstance(source, Take) else self._brought(source)
+        fields = {"source": there, "seeds": listed, "variance": variance}
+        return self._submit(FarRun(recipes), "vary", fields, _with_sounds(recipes)).takes()
+
+    def verify(self, take: Take) -> Verdict:
+        """Make a take again there from its recipe and say: same, same to the ear, or different."""
+        self.jobs.refuse_to_wait()
+        there = self._there(checks.instance("What is verified", take, Take))
+        found: list[Verdict] = []
+        run = FarRun([take.recipe])
+        work = partial(
+            _render, line=self._line, jobs=self.jobs, bench=self._bench, kind="verify",
+            fields={"take": there}, local=_with_sounds([take.recipe]), found=found,
+        )  # fmt: skip
+        self.jobs.submit(run, work).result()
+        return found[0]
+
+    def resolve(self, recipe: Recipe, plan: Plan | None = None) -> Recipe:
+        """The recipe with every "auto" decided by the plan, then the engine there; raises RecipeError."""
+        checks.instance("What is made", recipe, Recipe, " Write Recipe('…', seconds=30).")
+        checks.instance("A plan", plan, (Plan, NoneType), " lab.plan(Recipe('…')) gives one.")
+        [resolved] = self._resolve([self._brought(recipe)], plan)
+        return _with_sounds([recipe])(resolved, 0)
+
+    def _resolve(self, brought: Sequence[Recipe], plan: Plan | None) -> list[Recipe]:
+        found: list[Recipe] = self._do("resolve", recipes=brought, plan=plan)
+        return found
+
+    # -- planning
+
+    @overload
+    def plan(self, recipe: Recipe, n: None = None, *, keep: Plan | None = None, codes: bool | None = None,
+             on_token: OnToken = None) -> Plan: ...  # fmt: skip
+    @overload
+    def plan(self, recipe: Recipe, n: int, *, keep: Plan | None = None, codes: bool | None = None,
+             on_token: OnToken = None) -> list[Plan]: ...  # fmt: skip
+    def plan(self, recipe: Recipe, n: int | None = None, *, keep: Plan | None = None, codes: bool | None = None,
+             on_token: OnToken = None) -> Plan | list[Plan]:  # fmt: skip
+        """What the planner there decides before a note is made, as `Session.plan` says."""
+        if not checks.is_a(recipe, Recipe) or not checks.is_a(keep, Plan, NoneType):
+            raise RecipeError(
+                "The planner is asked with a recipe, and keeps a plan: lab.plan(Recipe('dub'), keep=plan)."
+            )
+        fields = {"recipe": self._brought(recipe), "n": n, "keep": keep, "codes": codes}
+        plans = self._ask("plan", recipe.caption or recipe.lyrics, fields, on_token)
+        return plans[0] if n is None else plans
+
+    def sketch(self, sentence: str, instrumental: bool = False, seed: int = 0, *, language: str | None = None,
+               checkpoint: str | None = None, on_token: OnToken = None) -> Plan:  # fmt: skip
+        """A caption, lyrics and metadata out of one sentence, by the planner there."""
+        fields = {
+            "sentence": sentence, "instrumental": instrumental, "seed": seed, "language": language, "checkpoint": checkpoint,
+        }  # fmt: skip
+        return self._ask("sketch", str(sentence), fields, on_token)[0]
+
+    def polish(self, caption: str, lyrics: str = "", seed: int = 0, *, checkpoint: str | None = None,
+               on_token: OnToken = None, **fixed: Any) -> Plan:  # fmt: skip
+        """Better words for a caption and lyrics, with metadata, by the planner there; fields given by name stand."""
+        fields = {"caption": caption, "lyrics": lyrics, "seed": seed, "checkpoint": checkpoint, "fixed": fixed}
+        return self._ask("polish", str(caption or lyrics), fields, on_token)[0]
+
+    def understand(self, source: Source, seed: int = 0, *, checkpoint: str | None = None,
+                   on_token: OnToken = None) -> Plan:  # fmt: skip
+        """What the planner there hears in a take or any sound: caption, lyrics and metadata."""
+        there = self._there(source)
+        fields = {"source": there, "seed": seed, "checkpoint": checkpoint}
+        return self._ask("understand", f"what the planner hears in {there}", fields, on_token)[0]
+
+    def _ask(self, kind: str, title: str, fields: Mapping[str, Any], on_token: OnToken) -> list[Plan]:
+        """Ask the planner in a run of its own, and wait for what is written."""
+        if on_token is not None and not callable(on_token):
+            raise RecipeError(f"on_token is a function that hears each token, not {shown(on_token)}.")
+        self.jobs.refuse_to_wait()
+        plain = _given(fields)
+        run = PlanRun(title)
+        if on_token is not None:
+            run.subscribe(lambda event: on_token(event.value) if event.kind == "token" else None)
+        return self.jobs.submit(run, partial(_plan, line=self._line, jobs=self.jobs, kind=kind, fields=plain)).result()
+
+    def plan_score(self, source: Source, plan: Plan | None = None, scale: float = 0.1) -> PlanScore:
+        """How well a sound agrees with a plan in the judgement of the planner there: a score per field, 0 to 1."""
+        checks.instance("A plan", plan, (Plan, NoneType))
+        return PlanScore(**self._do("plan_score", source=self._there(source), plan=plan, scale=scale))
+
+    # -- looking
+
+    def analyze(self, source: Source, bpm: float | None = None) -> Analysis:
+        """What can be measured in a take or any sound: tempo, key, meter, loudness, instruments."""
+        found: Analysis = self._do("analyze", source=self._there(source), bpm=bpm)
+        return found
+
+    def codes(self, source: Source, *, checkpoint: str | None = None) -> tuple[int, ...]:
+        """The audio codes of a take or any sound; RecipeError where the engine there has none."""
+        return tuple(self._do("codes", source=self._there(source), checkpoint=checkpoint))
+
+    def preview(self, step: Step | Take, at: float, seconds: float = 3.0) -> Audio:
+        """The seconds around a time of a step's estimate, decoded there alone, exactly; RecipeError where its engine has none."""
+        checks.instance("What is previewed", step, (Step, Take))
+        at, seconds = checks.real("A time", at, 0.0, 1e6), checks.real("A length", seconds, 0.0, 1e6)
+        if isinstance(step, Take):
+            made: dict[str, object] = {"take": self._there(step)}
+        elif isinstance(step, FarStep):
+            made = {"run": step.run, "step": step.number, "item": step.item}
+        else:
+            raise RecipeError("This step was made by another session; ask that one.")
+        return self._line.sound(f"{LAB}/preview", at=at, seconds=seconds, **made)
+
+    def close(self) -> None:
+        """Stop what runs and waits, and let the line go; what is open on the other machine stays so."""
+        self.jobs.close()
+        self._connection.close()
+
+    def __repr__(self) -> str:
+        return f"<RemoteSession {self.url}: {self._facts.name!r}, {len(self.library)} takes kept>"
+
+    # -- inside
+
+    def _do(self, verb: str, **fields: Any) -> Any:
+        """Ask for a short verb."""
+        self.jobs.must_be_open()
+        return from_wire(self._connection.post(f"{LAB}/do/{verb}", _given(fields))["value"])
+
+    def _there(self, source: Source | Place) -> str:
+        """The id of a sound, which is on the other machine from now on."""
+        return self._bench.bring(self.sound(source))
+
+    def _brought(self, recipe: Recipe) -> Recipe:
+        """A recipe whose sounds are on the other machine, by their ids."""
+        sources = {name: self._there_or_id(source) for name, source in recipe.task.sources().items()}
+        return recipe.replace(task=recipe.task.with_sources(sources)) if sources else recipe
+
+    def _there_or_id(self, source: Source) -> str:
+        """As `_there`; an id that is known only there is left as it is."""
+        return self._there(source)
+
+
+def _render(
+    run: FarRun, line: Line, jobs: JobQueue, bench: Bench, kind: str, fields: Mapping[str, Any],
+    local: Callable[[Recipe, int], Recipe], found: list[Verdict] | None = None,
+) -> None:  # fmt: skip
+    """A render's body: holds no session, so that one nobody holds any more can go."""
+    value = follow_render(line, jobs, bench, run, kind, fields, local)
+    if found is not None:
+        found.append(value)
+
+
+def _plan(run: PlanRun, line: Line, jobs: JobQueue, kind: str, fields: Mapping[str, Any]) -> None:
+    follow_plan(line, jobs, run, kind, fields)
+
+
+def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that say something, as they go over the line."""
+    return {name: to_wire(value) for name, value in fields.items() if value is not None}
+
+
+def _with_sounds(asked: Sequence[Recipe]) -> Callable[[Recipe, int], Recipe]:
+    """Gives a recipe of the other machine the sounds that its asker handed in, where it holds their ids."""
+
+    def local(recipe: Recipe, place: int) -> Recipe:
+        mine = asked[place].task.sources() if place < len(asked) else {}
+        held = {one.id: one for one in mine.values() if isinstance(one, Take | Audio)}
+        sources = recipe.task.sources()
+        found = {name: held.get(str(source), source) for name, source in sources.items()}
+        return recipe.replace(task=recipe.task.with_sources(found)) if held and sources else recipe
+
+    return local
+
+
+def _name(checkpoint: Place) -> str:
+    return checks.place("A checkpoint", checkpoint, CheckpointError)
+
+
+def _adapters(asked: Any) -> list[list[Any]]:
+    """Adapters, each with its strength, as they go over the line."""
+    listed = checks.sequence("adapters", asked, 100)
+    pairs = [one if isinstance(one, tuple) else (one, 1.0) for one in listed]
+    return [[checks.place("An adapter", place, CheckpointError), strength] for place, strength in pairs]
