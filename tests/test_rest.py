@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import MachineError
 from acestep_lab.serve.api import ApiServer
 from acestep_lab.serve.openapi import document
-from acestep_lab.serve.rest import ROUTES
+from acestep_lab.serve.rest import MORE_ROWS, ROUTES
 from tests.pretend import PretendSession
 
 HOST, ADA, BOB = "the-hosts-key", "the-key-of-ada", "the-key-of-bob"
@@ -230,7 +231,10 @@ def test_a_task_is_followed_by_events_and_cancelled(tmp_path: Path) -> None:
 
 
 def test_the_document_describes_every_route_and_no_other() -> None:
-    assert set(document()["paths"]) == set(ROUTES)
+    def plain(path: str) -> str:
+        return re.sub(r"\([^)]*\)|\{\w+\}", "*", path)
+
+    assert {plain(path) for path in document(MORE_ROWS)["paths"]} == {plain(path) for path in ROUTES}
 
 
 def test_a_port_in_use_and_a_key_that_can_be_guessed_are_said(lab: PretendSession) -> None:

@@ -32,8 +32,8 @@ from acestep_lab.prompt.checks import Place
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.sampling import Sampling
 from acestep_lab.prompt.tasks import TASKS, Retake, Source, Task
+from acestep_lab.remote.bench import Bench, bench_at
 from acestep_lab.remote.connection import Connection, ConnectionLost
-from acestep_lab.remote.library import Bench, bench_at
 from acestep_lab.remote.runs import LAB, FarRun, FarStep, Line, follow_plan, follow_render
 from acestep_lab.remote.wire import VERSION, Price, from_wire, to_wire
 from acestep_lab.takes.library import Library
@@ -69,7 +69,9 @@ class Facts:
     def read(cls, told: Any, url: str) -> Facts:
         """Facts as the door tells them; MachineError where it speaks otherwise."""
         if not isinstance(told, dict) or told.get("version") != VERSION:
-            raise MachineError(f"{shown(url)} speaks another version than this one; install the same acestep_lab on both.")
+            raise MachineError(
+                f"{shown(url)} speaks another version than this one; install the same acestep_lab on both."
+            )
         rows = told["checkpoints"]
         return cls(
             str(told["name"]),
@@ -94,9 +96,7 @@ class RemoteSession(Verbs):
     machine, as the same kinds. Changing the checkpoint or the adapters that everybody uses is for the host's key.
     """
 
-    def __init__(
-        self, connection: Connection, library: Library | None = None, jobs: JobQueue | None = None
-    ) -> None:
+    def __init__(self, connection: Connection, library: Library | None = None, jobs: JobQueue | None = None) -> None:
         """`library` None: the one there. MachineError where nobody answers, or with another version."""
         self._connection, self._line = connection, Line(connection)
         self._lock = threading.Lock()
@@ -220,7 +220,9 @@ class RemoteSession(Verbs):
         fields = {"recipes": asked, "plan": plan, "adapters": worn, "title": run.title}
         return self._submit(run, "render", fields, local)
 
-    def _submit(self, run: FarRun, kind: str, fields: Mapping[str, Any], local: Callable[[Recipe, int], Recipe]) -> FarRun:
+    def _submit(
+        self, run: FarRun, kind: str, fields: Mapping[str, Any], local: Callable[[Recipe, int], Recipe]
+    ) -> FarRun:
         work = partial(
             _render, line=self._line, jobs=self.jobs, bench=self._bench, kind=kind, fields=_given(fields), local=local
         )

@@ -29,6 +29,8 @@ from acestep_lab.prompt.tasks import TASKS
 from acestep_lab.remote.wire import VERSION, Price, array_of, from_wire, to_wire
 from acestep_lab.serve.api_handler import ApiHandler, Refused
 from acestep_lab.serve.api_lab_runs import LabRun, LabRuns, Work, token_row
+from acestep_lab.serve.api_lab_shelf import shelf_of
+from acestep_lab.serve.openapi import Row
 from acestep_lab.serve.rest_verbs import HostOnly
 from acestep_lab.session_like import SessionLike
 from acestep_lab.takes.ids import is_id, is_take_id
@@ -74,8 +76,7 @@ class Asked:
 
     def sound(self, name: str = "source") -> Take | Audio:
         """A take or recording of theirs, by its id."""
-        id = _id(self.get(name))
-        return self.backend.source(id, self.owner) if self.owner else self.session.sound(id)
+        return shelf_of(self.backend).source(_id(self.get(name)), self.owner)
 
     def take(self, name: str) -> Take:
         """A take of theirs."""
@@ -89,8 +90,7 @@ class Asked:
         recipe = checks.instance("What is made", value, Recipe)
         for source in recipe.task.sources().values():
             _id(source)
-        self.backend.takes.check_sources(recipe, self.owner)
-        return recipe
+        return shelf_of(self.backend).with_sources(recipe, self.owner)
 
     def recipes(self) -> list[Recipe]:
         """The recipes of a run."""
@@ -105,7 +105,9 @@ class Asked:
         """A checkpoint by its name: paths are opened on the machine itself."""
         name = checks.text("The name of a checkpoint", self.get("checkpoint"), 200)
         if name not in self.session.checkpoints and any(mark in name for mark in "/\\~"):
-            raise RecipeError("A checkpoint of another machine goes by its name; a path is opened on the machine itself.")
+            raise RecipeError(
+                "A checkpoint of another machine goes by its name; a path is opened on the machine itself."
+            )
         return name
 
     def planner(self) -> Fields:
@@ -190,9 +192,7 @@ VERBS: Mapping[str, Callable[[Asked], Any]] = {
 def _render(asked: Asked) -> Work:
     recipes, plan, adapters = asked.recipes(), asked.plan(), asked.adapters()
     title = str(asked.get("title", ""))
-    return lambda client, run: asked.backend.start(
-        recipes, plan, asked.owner, title, adapters=adapters, client=client
-    )
+    return lambda client, run: asked.backend.start(recipes, plan, asked.owner, title, adapters=adapters, client=client)
 
 
 def _vary(asked: Asked) -> Work:
@@ -470,3 +470,18 @@ LAB_ROUTES: dict[str, type[RequestHandler]] = {
     "/v1/lab/preview": Preview,
 }
 """The routes of sessions far away, by their paths as Tornado reads them."""
+
+_TEXT, _NUMBER = {"type": "string"}, {"type": "number"}
+_RUN = "/v1/lab/runs/{id}"
+LAB_ROWS: tuple[Row, ...] = (
+    ("get", "/v1/lab", "What is in use, for a session far away", {}),
+    ("post", "/v1/lab/do/{verb}", f"A short verb: {', '.join(VERBS)}", {}),
+    ("post", "/v1/lab/runs", f"Begin a run: {', '.join(RUNS)}", {"id": _TEXT, "kind": _TEXT}),
+    ("get", f"{_RUN}/events", "Server-sent events of a run, those after Last-Event-ID", {}),
+    ("get", f"{_RUN}/steps/{{step}}/{{item}}", "A step's estimate, as .npy", {}),
+    ("post", f"{_RUN}/stop", "Ask a run to end", {}),
+    ("post", f"{_RUN}/keep", "Make a take of a step", {"step": _NUMBER, "item": _NUMBER}),
+    ("get", f"{_RUN}/hear", "Seconds of a step", dict.fromkeys(("step", "item", "start", "end"), _NUMBER)),
+    ("get", "/v1/lab/preview", "Seconds of a take's latent, or a step's", {"take": _TEXT, "at": _NUMBER, "seconds": _NUMBER}),
+)  # fmt: skip
+"""The same routes as `openapi.py` describes them."""

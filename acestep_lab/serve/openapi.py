@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from acestep_lab.serve.rest_fields import FIELDS, WITHOUT_EFFECT
@@ -56,7 +57,9 @@ _CHAT = {
 }  # fmt: skip
 """The fields of a chat; it takes those of a render as well."""
 
-_ROWS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
+Row = tuple[str, str, str, dict[str, Any]]
+"""A route: method, path, what it is for, fields."""
+_ROWS: tuple[Row, ...] = (
     ("get", "/health", "Whether the server answers, and what is in use; asks for no key", {}),
     ("post", "/release_task", "Ask for music; answers with a task_id at once", _RENDER),
     ("post", "/query_result", "How tasks stand: 0 waits or runs, 1 is done, 2 has failed", {"task_id_list": _IDS}),
@@ -112,10 +115,10 @@ _ROWS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
 )
 
 
-def document() -> dict[str, Any]:
-    """The document, as plain data."""
+def document(more: Iterable[Row] = ()) -> dict[str, Any]:
+    """The document, as plain data; `more` are rows of routes that are described elsewhere."""
     paths: dict[str, dict[str, Any]] = {}
-    for method, path, summary, fields in _ROWS:
+    for method, path, summary, fields in (*_ROWS, *more):
         paths.setdefault(path, {})[method] = _operation(method, path, summary, fields)
     return {
         "openapi": "3.1.0",

@@ -28,6 +28,8 @@ from acestep_lab.jobs.client import Client
 from acestep_lab.serve import rest_adapters, rest_verbs
 from acestep_lab.serve.api_chat import ChatCompletions, OpenAiHandler
 from acestep_lab.serve.api_handler import ApiHandler, Refused
+from acestep_lab.serve.api_lab import LAB_ROUTES, LAB_ROWS
+from acestep_lab.serve.api_lab_library import LIBRARY_ROUTES, LIBRARY_ROWS
 from acestep_lab.serve.openapi import document
 from acestep_lab.serve.rest_events import OFTEN, SMALL, NoPicture, state_of
 from acestep_lab.serve.rest_fields import SCORE_SCALE, read_request, task_ids
@@ -447,13 +449,17 @@ class Training(ApiHandler):
     put = post
 
 
+MORE_ROWS = (*LAB_ROWS, *LIBRARY_ROWS)
+"""What the document says of the routes for sessions far away."""
+
+
 class OpenApi(ApiHandler):
     """What this door understands, as an OpenAPI document."""
 
     is_open = True
 
     def get(self) -> None:
-        self.send(document())
+        self.send(document(MORE_ROWS))
 
 
 ROUTES: dict[str, type[RequestHandler]] = {
@@ -485,5 +491,7 @@ ROUTES: dict[str, type[RequestHandler]] = {
     "/v1/reinitialize": Reinitialize,
     **dict.fromkeys((path for _, path, _ in TRAINING), Training),
     "/openapi.json": OpenApi,
+    **LAB_ROUTES,
+    **LIBRARY_ROUTES,
 }
 """Every route by its path, `{id}` for the rest of it; `openapi.py` describes the same ones, which a test holds it to."""
