@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,15 @@ from acestep_lab.engines.base import Capabilities
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import CheckpointError, LabError, LibraryError, RecipeError, SourceError
 from acestep_lab.prompt.sampling import FlowSampling, TokenSampling
+from acestep_lab.remote.connection import Connection
+from acestep_lab.remote.library import RemoteLibrary
+from acestep_lab.remote.session import RemoteSession
+from acestep_lab.serve.api import ApiServer
 from acestep_lab.session_like import SessionLike
 from tests.pretend import PretendSession
 from tests.tiny_musicgen import tiny_musicgen
 
-KINDS = (Session, PretendSession)
+KINDS = (Session, PretendSession, RemoteSession)
 VERBS = sorted(name for name, one in vars(SessionLike).items() if inspect.isfunction(one) and not name.startswith("_"))
 FACTS = sorted(name for name, one in vars(SessionLike).items() if isinstance(one, property))
 
@@ -27,20 +32,39 @@ def song(**changes: Any) -> Recipe:
     return Recipe("warm lo-fi keys", seconds=1.0, seed=3, thinking=False, steps=2).replace(**changes)
 
 
+@contextmanager
+def opened(kind: type[Any], folder: Path) -> Iterator[Any]:
+    """A session of a kind; one elsewhere speaks to a stand-in behind a door, whose library it sees."""
+    if kind is Session:
+        with Session.open(library=folder) as session:
+            yield session
+        return
+    there = PretendSession(folder / "there", pause=0.0)
+    try:
+        if kind is PretendSession:
+            yield there
+            return
+        with ApiServer(there, port=0) as door:
+            line = Connection(door.address)
+            session = RemoteSession(line, RemoteLibrary(line, folder / "mirror"))
+            yield session
+            session.close()
+            session.library.close()
+    finally:
+        there.close()
+        there.library.close()
+
+
 @pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.__name__)
 def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    folder = tmp_path_factory.mktemp("library")
-    session: Any = (
-        PretendSession(folder, pause=0.0) if request.param is PretendSession else Session.open(library=folder)
-    )
-    yield session
-    session.close()
+    with opened(request.param, tmp_path_factory.mktemp("library")) as session:
+        yield session
 
 
 @pytest.fixture(scope="module")
 def other(lab: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
     """What `use` is handed for a checkpoint of another family."""
-    if isinstance(lab, PretendSession):
+    if not isinstance(lab, Session):
         return "pretend-tokens"
     return str(tiny_musicgen(tmp_path_factory.mktemp("musicgen")))
 
@@ -170,7 +194,7 @@ def test_another_checkpoint_says_its_price_and_then_makes_the_music(lab: Any, ot
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_a_closed_session_says_that_it_is_closed(kind: type[Any], tmp_path: Path) -> None:
-    session: Any = PretendSession(tmp_path) if kind is PretendSession else Session.open(library=tmp_path)
-    session.close()
-    with pytest.raises(LabError, match="closed"):
-        session.make(song())
+    with opened(kind, tmp_path) as session:
+        session.close()
+        with pytest.raises(LabError, match="closed"):
+            session.make(song())

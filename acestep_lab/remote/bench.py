@@ -1,57 +1,75 @@
-"""Where a session far away has its takes, and how sounds come to the other machine and from it.
+"""Where a session elsewhere has its takes, and how sounds get to the other machine before a run starts from them.
 
-Knows a library of this machine and the line; no run.
+Knows a library and the line; no run.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from typing import Any
 
-from acestep_lab.audio.audio import Audio
+from acestep_lab.errors import SourceError
 from acestep_lab.lru_cache import LRUCache
+from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.prompt.tasks import Source
 from acestep_lab.remote.connection import Connection
-from acestep_lab.takes.exchange import read_file
+from acestep_lab.remote.library import RemoteLibrary
+from acestep_lab.remote.transfer import fetch_take, send_sound, send_take
+from acestep_lab.takes.ids import is_id
 from acestep_lab.takes.library import Library
+from acestep_lab.takes.sounds import Sounds
 from acestep_lab.takes.take import Take
 
-LAB = "/v1/lab"
+MOST_NAMED = 512
+"""Sounds whose names on the other machine are remembered, where they have another one there."""
 
 
 class Bench:
-    """A library of this machine, to which takes of the other one are brought as they are made."""
+    """A library, the other machine's or one here, and the sounds that a session knows by name."""
 
-    def __init__(self, connection: Connection, library: Library) -> None:
-        self._connection, self.library = connection, library
-        self._sent: LRUCache[bool] = LRUCache(1000)
+    def __init__(self, connection: Connection, library: Library | None) -> None:
+        """`library` None: the one there."""
+        self._connection = connection
+        self.library = RemoteLibrary(connection) if library is None else library
+        self.sounds = Sounds(self.library)
+        self._named: LRUCache[str] = LRUCache(MOST_NAMED)
 
-    def take(self, id: str) -> Take:
-        """A take that was made there, brought over whole and kept here."""
-        with tempfile.TemporaryDirectory(prefix="acestep_lab-") as folder:
-            file = Path(folder) / f"{id}.wav"
-            self._connection.fetch(f"{LAB}/takes/{id}", file)
-            self._connection.fetch(f"{LAB}/takes/{id}/latent", file.with_suffix(".safetensors"))
-            take = read_file(file)
-        self.library.keep(take)
+    def take(self, id: str, sources: Iterable[object], on_message: Callable[[str], None]) -> Take:
+        """A take that was made there, brought over whole; into the library with the recordings it starts from, where that
+        is one of this machine: a disk that refuses costs a sentence.
+        """
+        if isinstance(self.library, RemoteLibrary):
+            if id not in self.library:
+                self.library.refresh()
+            take = self.library.open(id)
+            self.sounds.remember(take)
+        else:
+            take = fetch_take(self._connection, id)
+            self.sounds.store(take, sources, on_message)
         return take
 
-    def known(self, ids: Iterable[str]) -> set[str]:
-        return set(self._connection.post(f"{LAB}/known", {"ids": list(ids)})["known"])
-
-    def bring(self, sound: Take | Audio) -> str:
-        if sound.id in self._sent or self.known([sound.id]):
+    def there(self, source: Source) -> str:
+        """The name of a sound on the other machine, to which it is sent unless it is there; a file is read here."""
+        if isinstance(source, str) and is_id(source) and self._is_known(source):
+            return source
+        sound = self.sounds.find(source)
+        if sound.id in self._named:
+            sent = self._named[sound.id]
+            if self._is_known(sent):
+                return sent
+        elif self._is_known(sound.id):
             return sound.id
-        with tempfile.TemporaryDirectory(prefix="acestep_lab-") as folder:
-            file = Path(folder) / f"{sound.id}.wav"
-            if isinstance(sound, Take):
-                raise NotImplementedError
-            sound.write(file)
-            self._connection.send(f"{LAB}/sounds", file, name=sound.id)
-        self._sent.put(sound.id, True)
-        return sound.id
+        sent = send_take(self._connection, sound).id if isinstance(sound, Take) else send_sound(self._connection, sound)
+        self._named.put(sound.id, sent)
+        return sent
 
+    def brought(self, recipe: Recipe) -> Recipe:
+        """A recipe whose sounds are on the other machine, by their names there."""
+        sources = {name: self.there(source) for name, source in recipe.task.sources().items()}
+        return recipe.replace(task=recipe.task.with_sources(sources)) if sources else recipe
 
-def bench_at(connection: Connection, library: Library | None) -> Bench:
-    assert library is not None
-    return Bench(connection, library)
+    def _is_known(self, id: str) -> bool:
+        answer: Any = self._connection.post("/v1/lab/known", {"ids": [id]})
+        if not isinstance(answer, dict) or not isinstance(answer.get("known"), list):
+            raise SourceError(f"The other machine does not say whether it knows {id}.")
+        return id in answer["known"]

@@ -11,7 +11,7 @@ import queue
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,8 +40,8 @@ RUNS = f"{LAB}/runs"
 class Shelf(Protocol):
     """Where takes of the other machine come from."""
 
-    def take(self, id: str) -> Take:
-        """A take that was made there, brought over whole."""
+    def take(self, id: str, sources: Iterable[object], on_message: Callable[[str], None]) -> Take:
+        """A take that was made there from these sounds, brought over whole; what there is to say of it is told."""
 
 
 class FarStep(Step):
@@ -234,6 +234,12 @@ def follow_render(
     """The body of a render: do it on the other machine. `local` gives a recipe of there with the sounds that are here."""
     counts: dict[int, int] = {}
 
+    def sources(place: int) -> list[object]:
+        return list(run.recipes[place].task.sources().values()) if place < len(run.recipes) else []
+
+    def bring(place: int, id: str) -> None:
+        run.add(place, shelf.take(id, sources(place), run.message))
+
     def hear(kind: str, data: Any, behind: bool) -> None:
         if stands := {name: data[name] for name in ("fraction", "eta", "doing") if name in data}:
             run.stands(stands)
@@ -250,7 +256,7 @@ def follow_render(
                 run.enter(data["state"])
         elif kind == "take":
             with contextlib.suppress(LabError):  # tried once more at the end
-                run.add(int(data["place"]), shelf.take(str(data["id"])))
+                bring(int(data["place"]), str(data["id"]))
         elif kind == "recipes":
             run.recipes = tuple(local(one, place) for place, one in enumerate(from_wire(data["recipes"])))
             run.plans = tuple(from_wire(data["plans"]))
@@ -260,7 +266,9 @@ def follow_render(
             run.message(str(data["message"]))
 
     following = Following(line, jobs, run, hear)
-    run.can_keep(lambda step, item: shelf.take(line.keep(following.id, _number(step), item)))
+    run.can_keep(
+        lambda step, item: shelf.take(line.keep(following.id, _number(step), item), sources(item), run.message)
+    )
     run.can_hear(
         lambda step, item, start, end: line.sound(
             f"{RUNS}/{following.id}/hear", step=_number(step), item=item, start=start, end=end
@@ -273,7 +281,7 @@ def follow_render(
         raise
     for place, id in sorted((int(place), str(id)) for place, id in outcome["takes"].items()):
         if place not in run.made:
-            run.add(place, shelf.take(id))
+            bring(place, id)
     run.problem = run.problem or str(outcome.get("problem", ""))
     _raise_failure(run, outcome)
     run.finish()

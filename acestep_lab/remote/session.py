@@ -32,12 +32,11 @@ from acestep_lab.prompt.checks import Place
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.sampling import Sampling
 from acestep_lab.prompt.tasks import TASKS, Retake, Source, Task
-from acestep_lab.remote.bench import Bench, bench_at
+from acestep_lab.remote.bench import Bench
 from acestep_lab.remote.connection import Connection, ConnectionLost
 from acestep_lab.remote.runs import LAB, FarRun, FarStep, Line, follow_plan, follow_render
 from acestep_lab.remote.wire import VERSION, Price, from_wire, to_wire
 from acestep_lab.takes.library import Library
-from acestep_lab.takes.sounds import Sounds
 from acestep_lab.takes.take import Take
 from acestep_lab.takes.verdict import Verdict
 
@@ -101,8 +100,8 @@ class RemoteSession(Verbs):
         self._connection, self._line = connection, Line(connection)
         self._lock = threading.Lock()
         self._facts, self._facts_at = self._ask_facts(), time.monotonic()
-        self._bench: Bench = bench_at(connection, library)
-        self._sounds = Sounds(self._bench.library)
+        self._bench = Bench(connection, library)
+        self._sounds = self._bench.sounds
         self.jobs = jobs or JobQueue()
 
     @classmethod
@@ -213,7 +212,7 @@ class RemoteSession(Verbs):
         self.jobs.must_be_open()
         checks.instance("A plan", plan, (Plan, NoneType), " lab.plan(Recipe('…')) gives one.")
         worn = None if adapters is None else _adapters(adapters)
-        asked = [self._brought(one) for one in recipes_of(recipe)]
+        asked = [self._bench.brought(one) for one in recipes_of(recipe)]
         resolved = self._resolve(asked, plan)
         local = _with_sounds(recipes_of(recipe))
         run = FarRun([local(one, place) for place, one in enumerate(resolved)])
@@ -235,14 +234,14 @@ class RemoteSession(Verbs):
         words = source.recipe if isinstance(source, Take) else source
         task = Retake(source, variance, 0) if isinstance(source, Take) and variance is not None else words.task
         recipes = recipes_of([words.replace(seed=seed, task=task) for seed in listed])
-        there = self._there(source) if isinstance(source, Take) else self._brought(source)
+        there = self._bench.there(source) if isinstance(source, Take) else self._bench.brought(source)
         fields = {"source": there, "seeds": listed, "variance": variance}
         return self._submit(FarRun(recipes), "vary", fields, _with_sounds(recipes)).takes()
 
     def verify(self, take: Take) -> Verdict:
         """Make a take again there from its recipe and say: same, same to the ear, or different."""
         self.jobs.refuse_to_wait()
-        there = self._there(checks.instance("What is verified", take, Take))
+        there = self._bench.there(checks.instance("What is verified", take, Take))
         found: list[Verdict] = []
         run = FarRun([take.recipe])
         work = partial(
@@ -256,7 +255,7 @@ class RemoteSession(Verbs):
         """The recipe with every "auto" decided by the plan, then the engine there; raises RecipeError."""
         checks.instance("What is made", recipe, Recipe, " Write Recipe('…', seconds=30).")
         checks.instance("A plan", plan, (Plan, NoneType), " lab.plan(Recipe('…')) gives one.")
-        [resolved] = self._resolve([self._brought(recipe)], plan)
+        [resolved] = self._resolve([self._bench.brought(recipe)], plan)
         return _with_sounds([recipe])(resolved, 0)
 
     def _resolve(self, brought: Sequence[Recipe], plan: Plan | None) -> list[Recipe]:
@@ -278,7 +277,7 @@ class RemoteSession(Verbs):
             raise RecipeError(
                 "The planner is asked with a recipe, and keeps a plan: lab.plan(Recipe('dub'), keep=plan)."
             )
-        fields = {"recipe": self._brought(recipe), "n": n, "keep": keep, "codes": codes}
+        fields = {"recipe": self._bench.brought(recipe), "n": n, "keep": keep, "codes": codes}
         plans = self._ask("plan", recipe.caption or recipe.lyrics, fields, on_token)
         return plans[0] if n is None else plans
 
@@ -299,7 +298,7 @@ class RemoteSession(Verbs):
     def understand(self, source: Source, seed: int = 0, *, checkpoint: str | None = None,
                    on_token: OnToken = None) -> Plan:  # fmt: skip
         """What the planner there hears in a take or any sound: caption, lyrics and metadata."""
-        there = self._there(source)
+        there = self._bench.there(source)
         fields = {"source": there, "seed": seed, "checkpoint": checkpoint}
         return self._ask("understand", f"what the planner hears in {there}", fields, on_token)[0]
 
@@ -317,25 +316,25 @@ class RemoteSession(Verbs):
     def plan_score(self, source: Source, plan: Plan | None = None, scale: float = 0.1) -> PlanScore:
         """How well a sound agrees with a plan in the judgement of the planner there: a score per field, 0 to 1."""
         checks.instance("A plan", plan, (Plan, NoneType))
-        return PlanScore(**self._do("plan_score", source=self._there(source), plan=plan, scale=scale))
+        return PlanScore(**self._do("plan_score", source=self._bench.there(source), plan=plan, scale=scale))
 
     # -- looking
 
     def analyze(self, source: Source, bpm: float | None = None) -> Analysis:
         """What can be measured in a take or any sound: tempo, key, meter, loudness, instruments."""
-        found: Analysis = self._do("analyze", source=self._there(source), bpm=bpm)
+        found: Analysis = self._do("analyze", source=self._bench.there(source), bpm=bpm)
         return found
 
     def codes(self, source: Source, *, checkpoint: str | None = None) -> tuple[int, ...]:
         """The audio codes of a take or any sound; RecipeError where the engine there has none."""
-        return tuple(self._do("codes", source=self._there(source), checkpoint=checkpoint))
+        return tuple(self._do("codes", source=self._bench.there(source), checkpoint=checkpoint))
 
     def preview(self, step: Step | Take, at: float, seconds: float = 3.0) -> Audio:
         """The seconds around a time of a step's estimate, decoded there alone, exactly; RecipeError where its engine has none."""
         checks.instance("What is previewed", step, (Step, Take))
         at, seconds = checks.real("A time", at, 0.0, 1e6), checks.real("A length", seconds, 0.0, 1e6)
         if isinstance(step, Take):
-            made: dict[str, object] = {"take": self._there(step)}
+            made: dict[str, object] = {"take": self._bench.there(step)}
         elif isinstance(step, FarStep):
             made = {"run": step.run, "step": step.number, "item": step.item}
         else:
@@ -356,19 +355,6 @@ class RemoteSession(Verbs):
         """Ask for a short verb."""
         self.jobs.must_be_open()
         return from_wire(self._connection.post(f"{LAB}/do/{verb}", _given(fields))["value"])
-
-    def _there(self, source: Source | Place) -> str:
-        """The id of a sound, which is on the other machine from now on."""
-        return self._bench.bring(self.sound(source))
-
-    def _brought(self, recipe: Recipe) -> Recipe:
-        """A recipe whose sounds are on the other machine, by their ids."""
-        sources = {name: self._there_or_id(source) for name, source in recipe.task.sources().items()}
-        return recipe.replace(task=recipe.task.with_sources(sources)) if sources else recipe
-
-    def _there_or_id(self, source: Source) -> str:
-        """As `_there`; an id that is known only there is left as it is."""
-        return self._there(source)
 
 
 def _render(
