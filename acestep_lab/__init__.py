@@ -85,6 +85,7 @@ if TYPE_CHECKING:
         Stitch,
         Text2Music,
     )
+    from acestep_lab.remote.session import RemoteSession
     from acestep_lab.session import Session
     from acestep_lab.takes.library import Library
     from acestep_lab.takes.take import Take
@@ -118,6 +119,7 @@ _HOMES = {
     "RecipeError": "errors",
     "Region": "prompt.tasks",
     "Repaint": "prompt.tasks",
+    "RemoteSession": "remote.session",
     "Result": "pipeline.result",
     "Retake": "prompt.tasks",
     "Run": "jobs.run",
@@ -161,6 +163,7 @@ __all__ = [
     "RecipeError",
     "Region",
     "Repaint",
+    "RemoteSession",
     "Result",
     "Retake",
     "Run",
