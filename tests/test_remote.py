@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import subprocess
@@ -88,6 +89,13 @@ def gated(tmp_path: Path, gate: threading.Semaphore) -> Iterator[Box]:
     made.close()
 
 
+def hang_up(one: socket.socket) -> None:
+    """Close a socket that another thread may be reading."""
+    with contextlib.suppress(OSError):
+        one.shutdown(socket.SHUT_RDWR)
+    one.close()
+
+
 class Proxy:
     """A line that can be cut: what goes through it is passed on until `cut`, or, where `loses_answers`, only one way."""
 
@@ -121,17 +129,13 @@ class Proxy:
         except OSError:
             pass
         for end in (one, other):
-            end.close()
+            hang_up(end)
 
     def cut(self) -> None:
         """Drop every connection."""
         pairs, self._pairs = self._pairs, []
         for one in pairs:
-            try:
-                one.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-            one.close()
+            hang_up(one)
 
     def close(self) -> None:
         self.cut()
@@ -221,11 +225,11 @@ def test_takes_come_into_a_library_of_this_machine_where_one_is_given(box: Box, 
 def test_verbs_that_go_on_from_a_sound_send_it_once_and_never_a_path(box: Box, tmp_path: Path) -> None:
     far, sound = box.far(), tone(2.0, 5).on_grid()
     file = sound.write(tmp_path / "mine.wav")
-    take = far.repaint(str(file), Region(0.5, 1.0), "a flute", seed=4)
+    take = far.cover(str(file), "a flute", seed=4)
     assert take.parents == (sound.id,)
     assert str(box.lab.started[-1].task.to_json()).count(str(tmp_path)) == 0
     for made in (
-        far.extend(take, after=1.0), far.extract(take, "drums"), far.lego(take, "bass"), far.complete(take, ["drums"]),
+        far.repaint(take, Region(0.5, 1.0), "a harp"), far.extend(take, after=1.0), far.extract(take, "drums"), far.lego(take, "bass"), far.complete(take, ["drums"]),
         far.edit(take, "a choir"), far.stitch([(take, Region(0, 1)), take], crossfade="none"),
     ):  # fmt: skip
         assert made.id in far.library
@@ -499,6 +503,10 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("do/lora", {"adapters": [["a"]]}),
     ("do/plan_score", {"source": "take-1", "plan": 3}),
     ("runs/12345678/keep", {"step": 0}),
+    ("do/defaults", {"task": to_wire(Text2Music()), "checkpoint": ["a"]}),
+    ("do/analyze", {"source": {"a": 1}, "bpm": "x"}),
+    ("runs", {"id": "12345678", "kind": "understand", "source": 3}),
+    ("runs", {"id": "12345678", "kind": "verify"}),
 ]
 
 
@@ -518,7 +526,7 @@ def test_a_request_that_makes_no_sense_is_answered_with_a_sentence(box: Box, pat
 
 
 def test_a_model_elsewhere_makes_the_very_same_sound_and_take(tmp_path: Path) -> None:
-    song = Recipe("warm lo-fi keys", seconds=2.0, seed=3, steps=3)
+    song = Recipe("warm lo-fi keys", seconds=1.5, seed=3, steps=2, thinking=False)
     with (
         Session.open(library=tmp_path / "here") as here,
         Session.open(library=tmp_path / "there") as there,
@@ -532,7 +540,6 @@ def test_a_model_elsewhere_makes_the_very_same_sound_and_take(tmp_path: Path) ->
         assert (other.recipe, other.asked, other.plan) == (one.recipe, one.asked, one.plan)
         assert far.verify(other).word == "same"
         assert far.preview(other, 1.0) == here.preview(one, 1.0)
-        assert far.vary(other, [8], 0.4)[0].id == here.vary(one, [8], 0.4)[0].id
         again = far.repaint(other, Region(0.5, 1.0), "a flute", seed=5)
         assert again.id == here.repaint(one, Region(0.5, 1.0), "a flute", seed=5).id
         written = list[Token]()

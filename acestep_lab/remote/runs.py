@@ -30,6 +30,8 @@ from acestep_lab.takes.take import Take
 
 NAP = 0.05
 """Seconds after which a run that hears nothing looks whether it is to stop."""
+BEGIN_SECONDS = 40.0
+"""How long the other machine may take to begin a run before it is asked once more whether it has."""
 ASK_AGAIN = 1.0
 STOP_PATIENCE = 15.0
 """Seconds for which a stop is tried to be told to a machine that does not answer."""
@@ -128,9 +130,10 @@ class Line:
     def begin(self, id: str, kind: str, fields: Mapping[str, Any], stopping: Callable[[], bool]) -> None:
         """Begin a run under an id of ours; asked again where the answer was lost, which begins nothing twice."""
         end = time.monotonic() + self.connection.patience
+        line = self.connection.in_a_hurry(BEGIN_SECONDS / 4, BEGIN_SECONDS)
         while True:
             try:
-                self.connection.post(RUNS, {"id": id, "kind": kind, **fields})
+                line.post(RUNS, {"id": id, "kind": kind, **fields})
             except ConnectionLost:
                 if stopping() or time.monotonic() >= end:
                     raise

@@ -22,10 +22,12 @@ from tornado.web import RequestHandler
 from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import LabError, RecipeError, shown
 from acestep_lab.jobs.client import Client
+from acestep_lab.jobs.rendering import recipes_of, varied_seeds
+from acestep_lab.plan.fields import ATTRIBUTES
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt import checks
 from acestep_lab.prompt.recipe import Recipe
-from acestep_lab.prompt.tasks import TASKS
+from acestep_lab.prompt.tasks import MAX_SEED, TASKS
 from acestep_lab.remote.wire import VERSION, Price, array_of, from_wire, to_wire
 from acestep_lab.serve.api_handler import ApiHandler, Refused
 from acestep_lab.serve.api_lab_runs import LabRun, LabRuns, Work, token_row
@@ -61,13 +63,21 @@ class Asked:
         """The session here."""
         return self.backend.session
 
-    def get(self, name: str, usual: Any = None) -> Any:
-        """A field as it came; what the session does with it says what is wrong about it."""
-        return self.fields.get(name, usual)
+    def get(self, name: str) -> Any:
+        """A field as it came; None where it did not."""
+        return self.fields.get(name)
+
+    def read(self, name: str) -> Any:
+        """A field of words, numbers and yes or no; None where it did not come. RecipeError for another kind of value."""
+        value = self.fields.get(name)
+        return None if value is None else _READERS[name](f"The field {name}", value)
 
     def some(self, *names: str) -> Fields:
-        """Those of these fields that came."""
-        return {name: self.fields[name] for name in names if name in self.fields}
+        """Those of these fields that came; the first must."""
+        found = {name: value for name in names if (value := self.read(name)) is not None}
+        if names[0] not in found:
+            raise RecipeError(f"The field {names[0]} is missing.")
+        return found
 
     def host(self, what: str) -> None:
         """HostOnly for everybody else."""
@@ -93,8 +103,8 @@ class Asked:
         return shelf_of(self.backend).with_sources(recipe, self.owner)
 
     def recipes(self) -> list[Recipe]:
-        """The recipes of a run."""
-        return [self.recipe(one) for one in checks.sequence("recipes", self.get("recipes"), 10_000)]
+        """The recipes of a run, at least one."""
+        return [self.recipe(one) for one in recipes_of(self.get("recipes"))]
 
     def plan(self, name: str = "plan") -> Plan | None:
         """A plan, where one came."""
@@ -103,7 +113,7 @@ class Asked:
 
     def checkpoint(self) -> str:
         """A checkpoint by its name: paths are opened on the machine itself."""
-        name = checks.text("The name of a checkpoint", self.get("checkpoint"), 200)
+        name: str = self.some("checkpoint")["checkpoint"]
         if name not in self.session.checkpoints and any(mark in name for mark in "/\\~"):
             raise RecipeError(
                 "A checkpoint of another machine goes by its name; a path is opened on the machine itself."
@@ -112,24 +122,41 @@ class Asked:
 
     def planner(self) -> Fields:
         """`lm`, where one is named."""
-        lm = self.get("lm")
-        if lm is not None and any(mark in checks.text("A planner", lm, 200) for mark in "/\\~"):
+        lm = self.read("lm")
+        if lm is not None and any(mark in lm for mark in "/\\~"):
             raise RecipeError("A planner of another machine goes by its name, such as '0.6B'.")
         return {} if lm is None else {"lm": lm}
 
     def adapters(self, name: str = "adapters") -> list[tuple[str, float]] | None:
         """Adapters by their files on this machine, for the host alone: anybody's key could name any file."""
         listed = self.get(name)
-        if not listed:
-            return listed  # type: ignore[no-any-return]
-        self.host("put on adapters, which are files of that machine")
-        return [(str(file), strength) for file, strength in checks.sequence("adapters", listed, 100)]
+        if listed is None:
+            return None
+        pairs = [
+            checks.pair("An adapter, a file and a strength,", one) for one in checks.sequence("adapters", listed, 100)
+        ]
+        if pairs:
+            self.host("put on adapters, which are files of that machine")
+        return [
+            (checks.text("An adapter", file, 4096), checks.real("A strength", strength, -1e6, 1e6))
+            for file, strength in pairs
+        ]
 
 
 def _id(value: Any) -> str:
     if not isinstance(value, str) or not is_id(value):
         raise RecipeError(f"A sound goes to another machine by its id, not as {shown(value)}; its file is sent first.")
     return value
+
+
+_READERS: Mapping[str, Callable[[str, Any], Any]] = {
+    **dict.fromkeys(("sentence", "caption", "lyrics", "language", "checkpoint", "lm", "title"), checks.text),
+    **dict.fromkeys(("instrumental", "codes"), lambda what, value: checks.truth(what, value)),
+    "seed": lambda what, value: checks.whole(what, value, 0, MAX_SEED),
+    "n": lambda what, value: checks.whole(what, value, 1, 1000),
+    **dict.fromkeys(("bpm", "scale", "variance"), lambda what, value: checks.real(what, value, -1e6, 1e6)),
+}
+"""How fields of plain values are read; what they mean, the session says."""
 
 
 # -- short verbs
@@ -149,7 +176,7 @@ def _cost(asked: Asked) -> Price:
 
 def _defaults(asked: Asked) -> Any:
     task = checks.instance("A task", asked.get("task"), tuple(TASKS.values()))
-    return asked.session.defaults(task, asked.get("checkpoint"))
+    return asked.session.defaults(task, asked.read("checkpoint"))
 
 
 def _resolve(asked: Asked) -> list[Recipe]:
@@ -163,11 +190,12 @@ def _lora(asked: Asked) -> Any:
 
 
 def _codes(asked: Asked) -> Any:
-    return asked.session.codes(asked.sound(), checkpoint=asked.get("checkpoint"))
+    return asked.session.codes(asked.sound(), checkpoint=asked.read("checkpoint"))
 
 
 def _score(asked: Asked) -> Any:
-    found = asked.session.plan_score(asked.sound(), asked.plan(), asked.get("scale", 0.1))
+    scale = {} if asked.read("scale") is None else {"scale": asked.read("scale")}
+    found = asked.session.plan_score(asked.sound(), asked.plan(), **scale)
     return {"scores": to_wire(dict(getattr(found, "scores", {}))), "total": to_wire(float(found.total))}
 
 
@@ -178,10 +206,10 @@ VERBS: Mapping[str, Callable[[Asked], Any]] = {
     "resolve": _resolve,
     "lora": _lora,
     "codes": _codes,
-    "analyze": lambda asked: asked.session.analyze(asked.sound(), asked.get("bpm")),
+    "analyze": lambda asked: asked.session.analyze(asked.sound(), asked.read("bpm")),
     "plan_score": _score,
-    "capabilities_of": lambda asked: asked.session.capabilities_of(str(asked.get("checkpoint"))),
-    "has_planner_of": lambda asked: asked.session.has_planner_of(str(asked.get("checkpoint"))),
+    "capabilities_of": lambda asked: asked.session.capabilities_of(**asked.some("checkpoint")),
+    "has_planner_of": lambda asked: asked.session.has_planner_of(**asked.some("checkpoint")),
 }
 """Verbs that are answered at once, or soon."""
 
@@ -191,13 +219,14 @@ VERBS: Mapping[str, Callable[[Asked], Any]] = {
 
 def _render(asked: Asked) -> Work:
     recipes, plan, adapters = asked.recipes(), asked.plan(), asked.adapters()
-    title = str(asked.get("title", ""))
+    title = asked.read("title") or ""
     return lambda client, run: asked.backend.start(recipes, plan, asked.owner, title, adapters=adapters, client=client)
 
 
 def _vary(asked: Asked) -> Work:
     source = asked.take("source") if isinstance(asked.get("source"), str) else asked.recipe(asked.get("source"))
-    seeds, variance = asked.get("seeds"), asked.get("variance")
+    variance = asked.read("variance")
+    seeds = varied_seeds(source, asked.get("seeds"), variance)
 
     def work(client: Client, run: LabRun) -> None:
         asked.session.vary(source, seeds, variance)
@@ -218,7 +247,7 @@ def _told(run: LabRun) -> Callable[[Any], None]:
 
 def _plan(asked: Asked) -> Work:
     recipe, keep = asked.recipe(asked.get("recipe")), asked.plan("keep")
-    n, codes = asked.get("n"), asked.get("codes")
+    n, codes = asked.read("n"), asked.read("codes")
     return lambda client, run: asked.session.plan(recipe, n, keep=keep, codes=codes, on_token=_told(run))
 
 
@@ -229,13 +258,14 @@ def _sketch(asked: Asked) -> Work:
 
 def _polish(asked: Asked) -> Work:
     how = asked.some("caption", "lyrics", "seed", "checkpoint")
-    fixed = checks.mapping("Fixed fields", asked.get("fixed", {}))
-    checks.known_fields("A plan", dict.fromkeys(fixed, 0), sorted(set(fixed) - {*how, "on_token"}))
+    fixed = checks.mapping("Fixed fields", asked.get("fixed") or {})
+    checks.known_fields("A plan", fixed, set(ATTRIBUTES) - {*how, "on_token"})
     return lambda client, run: asked.session.polish(**how, on_token=_told(run), **fixed)
 
 
 def _understand(asked: Asked) -> Work:
-    sound, how = asked.sound(), asked.some("seed", "checkpoint")
+    sound, asked_for = asked.sound(), ("seed", "checkpoint")
+    how = {name: value for name in asked_for if (value := asked.read(name)) is not None}
     return lambda client, run: asked.session.understand(sound, **how, on_token=_told(run))
 
 
