@@ -76,6 +76,14 @@ def box(tmp_path: Path) -> Iterator[Box]:
     made.close()
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    """A box for tests that change nothing."""
+    made = Box(tmp_path_factory.mktemp("shared"))
+    yield made
+    made.close()
+
+
 @pytest.fixture
 def gate() -> threading.Semaphore:
     return threading.Semaphore(0)
@@ -283,9 +291,9 @@ ERRORS: dict[str, Callable[[Any], object]] = {
 
 
 @pytest.mark.parametrize("said", ERRORS)
-def test_an_error_is_the_same_kind_and_the_same_sentence_as_there(box: Box, said: str) -> None:
-    far, problems = box.far(), list[LabError]()
-    for lab in (far, box.lab):
+def test_an_error_is_the_same_kind_and_the_same_sentence_as_there(shared: Box, said: str) -> None:
+    far, problems = shared.far(), list[LabError]()
+    for lab in (far, shared.lab):
         with pytest.raises((RecipeError, SourceError, CheckpointError)) as caught:
             ERRORS[said](lab)
         problems.append(caught.value)
@@ -511,8 +519,10 @@ BAD: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("path", "body"), BAD, ids=lambda one: one if isinstance(one, str) else json.dumps(one)[:60])
-def test_a_request_that_makes_no_sense_is_answered_with_a_sentence(box: Box, path: str, body: dict[str, Any]) -> None:
-    with httpx2.Client(base_url=box.door.address, timeout=10) as client:
+def test_a_request_that_makes_no_sense_is_answered_with_a_sentence(
+    shared: Box, path: str, body: dict[str, Any]
+) -> None:
+    with httpx2.Client(base_url=shared.door.address, timeout=10) as client:
         answer = client.post(f"/v1/lab/{path}", json=body)
         assert answer.status_code in (400, 403, 404), answer.text
         said = answer.json()

@@ -33,6 +33,8 @@ NAP = 0.05
 BEGIN_SECONDS = 40.0
 """How long the other machine may take to begin a run before it is asked once more whether it has."""
 ASK_AGAIN = 1.0
+ASK_PATIENCE = 20.0
+"""Seconds for which a short question is put again when the line drops."""
 STOP_PATIENCE = 15.0
 """Seconds for which a stop is tried to be told to a machine that does not answer."""
 LAB = "/v1/lab"
@@ -140,6 +142,17 @@ class Line:
                 time.sleep(min(ASK_AGAIN, max(0.05, end - time.monotonic())))
             else:
                 return
+
+    def ask(self, verb: str, fields: Mapping[str, Any]) -> Any:
+        """What a short verb gives; each may be asked twice, and is, where the line drops for a moment."""
+        end = time.monotonic() + min(self.connection.patience, ASK_PATIENCE)
+        while True:
+            try:
+                return from_wire(self.connection.post(f"{LAB}/do/{verb}", fields)["value"])
+            except ConnectionLost:
+                if time.monotonic() >= end:
+                    raise
+                time.sleep(0.5)
 
     def stop(self, id: str) -> None:
         """Ask a run there to end."""

@@ -354,7 +354,7 @@ class RemoteSession(Verbs):
     def _do(self, verb: str, **fields: Any) -> Any:
         """Ask for a short verb."""
         self.jobs.must_be_open()
-        return from_wire(self._connection.post(f"{LAB}/do/{verb}", _given(fields))["value"])
+        return self._line.ask(verb, _given(fields))
 
 
 def _render(
