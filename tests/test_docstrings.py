@@ -29,6 +29,7 @@ MODULES = (
     "jobs.eta",
     "jobs.events",
     "jobs.owners",
+    "jobs.verbs",
 )
 """Whose public classes and functions are public too, beside `acestep_lab.__all__`."""
 
@@ -171,7 +172,8 @@ def field_docs(cls: type) -> dict[str, str]:
 def test_there_is_enough_to_look_at(everything: dict[str, Any]) -> None:
     assert {
         "Recipe.replace",
-        "Session.make",
+        "Session.start",
+        "jobs.verbs.Verbs.make",
         "Take.verify",
         "engines.base.Engine.decode",
         "jobs.run.Run",

@@ -272,7 +272,7 @@ class RemoteSession(Verbs):
              on_token: OnToken = None) -> list[Plan]: ...  # fmt: skip
     def plan(self, recipe: Recipe, n: int | None = None, *, keep: Plan | None = None, codes: bool | None = None,
              on_token: OnToken = None) -> Plan | list[Plan]:  # fmt: skip
-        """What the planner there decides before a note is made, as `Session.plan` says."""
+        """What the planner there decides before a note is made, as `Session.plan` says; RecipeError for what is no recipe."""
         if not checks.is_a(recipe, Recipe) or not checks.is_a(keep, Plan, NoneType):
             raise RecipeError(
                 "The planner is asked with a recipe, and keeps a plan: lab.plan(Recipe('dub'), keep=plan)."

@@ -211,14 +211,14 @@ class ChatCompletions(OpenAiHandler):
     def _too_long(self) -> str:
         return f"The music was not ready within {self.door.patience:g} s, and was stopped; ask for a shorter song."
 
-    def _refuse(self, status: int, text: str) -> None:
+    def _refuse(self, status: int, text: str, code: str = LabError.code) -> None:
         """OpenAI's clients ask again by themselves: in good time where the queue is full, never for a song that failed."""
         if status == 429:
             usual = self.door.tasks.stats()["avg_job_seconds"]
             self.set_header("Retry-After", str(min(LONGEST_RETRY, max(1, math.ceil(usual)))))
         elif status >= 500 and self._task is not None:
             self.set_header("X-Should-Retry", "false")
-        super()._refuse(status, text)
+        super()._refuse(status, text, code)
 
 
 async def _within(over: asyncio.Event, seconds: float) -> bool:
