@@ -379,7 +379,7 @@ def test_a_machine_that_was_started_anew_says_so(gated: Box, tmp_path: Path, gat
     gate.release(1)
     soon(lambda: run.steps)
     port, other = gated.door.port, PretendSession(tmp_path / "other")
-    gated.door._door.lab.close = lambda: None  # type: ignore[method-assign]  # it does not get to say goodbye
+    gated.door._door.door.lab.close = lambda: None  # type: ignore[method-assign]  # it does not get to say goodbye
     gated.door.close()
     with ApiServer(other, port=port):
         with pytest.raises(LabError, match="not known there any more"):
@@ -458,18 +458,18 @@ def test_what_moves_things_for_everybody_is_the_hosts(keyed: Box, tmp_path: Path
 
 def test_those_who_hang_up_leave_nothing_behind(gated: Box, gate: threading.Semaphore) -> None:
     gated.far().start(SONG)
-    id = soon(lambda: list(gated.door._door.lab._runs))[0][1]
-    soon(lambda: len(gated.door._door.listeners) == 1)
+    id = soon(lambda: list(gated.door._door.door.lab._runs))[0][1]
+    soon(lambda: len(gated.door._door.door.listeners) == 1)
     before = threading.active_count()
     asked = f"GET /v1/lab/runs/{id}/events HTTP/1.1\r\nHost: 127.0.0.1:{gated.door.port}\r\n\r\n"
     lines = [socket.create_connection(("127.0.0.1", gated.door.port)) for _ in range(20)]
     for line in lines:
         line.sendall(asked.encode())
-    soon(lambda: len(gated.door._door.listeners) == 21)
+    soon(lambda: len(gated.door._door.door.listeners) == 21)
     for line in lines:
         line.close()
     gate.release(3)
-    soon(lambda: len(gated.door._door.listeners) == 1)
+    soon(lambda: len(gated.door._door.door.listeners) == 1)
     assert threading.active_count() <= before
 
 
