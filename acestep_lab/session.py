@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 
-from acestep_lab import upstairs
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Capabilities, Engine
 from acestep_lab.engines.opened import OpenEngines, asked_engine
@@ -286,10 +285,6 @@ class Session(Verbs):
         """Make a take again from its recipe and say: same, same to the ear, or different."""
         self.jobs.refuse_to_wait()
         return checks.instance("What is verified", take, Take).verify(self._renderer.again(take))
-
-    def serve(self, port: int | None = None, *, api: bool = True, studio: bool = True, **how: Any) -> Any:
-        """Serve the page and a REST door in the background; the card says where. `key`, `open`, `address`, `token`, `origins`."""
-        return upstairs.call("serve", self, port, api=api, studio=studio, **how)
 
     def close(self) -> None:
         """Stop what runs, waits and serves, and end the worker thread; a session nobody holds any more does so itself."""

@@ -284,7 +284,7 @@ ERRORS: dict[str, Callable[[Any], object]] = {
     "no such checkpoint": lambda lab: lab.start(SONG.replace(checkpoint="none")),
     "a price of nothing": lambda lab: lab.cost("none"),
     "no such take": lambda lab: lab.start(SONG.replace(task=Cover("take-000000"))),
-    "no such adapter": lambda lab: lab.lora("nowhere.safetensors"),
+    "no such adapter": lambda lab: lab.lora("/nowhere/at.safetensors"),
     "too short to measure": lambda lab: lab.analyze(tone(0.5)),
     "planner of nobody": lambda lab: lab.sketch("rain", checkpoint="none"),
 }
@@ -437,15 +437,22 @@ def test_two_keys_do_not_see_each_others_runs_and_takes(keyed: Box) -> None:
     client.close()
 
 
-def test_what_moves_things_for_everybody_is_the_hosts(keyed: Box, tmp_path: Path) -> None:
+def test_what_moves_things_for_everybody_is_the_hosts(
+    keyed: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ada, host = keyed.far(ADA), keyed.far(HOST)
     file = tmp_path / "soft.safetensors"
     file.touch()
-    for ask in (
-        lambda: ada.use("pretend-tokens"), lambda: ada.lora(), lambda: ada.start(SONG, adapters=[str(file)]).take(),
-    ):  # fmt: skip
+    for ask in (lambda: ada.use("pretend-tokens"), lambda: ada.lora()):
         with pytest.raises(LabError, match="Only the host"):
             ask()
+    with pytest.raises(RecipeError, match="outside the folders"):
+        ada.start(SONG, adapters=[str(file)]).take()
+    (tmp_path / "adapters" / "warm.safetensors").parent.mkdir()
+    (tmp_path / "adapters" / "warm.safetensors").touch()
+    monkeypatch.setattr(keyed.door._door.door.tasks.places, "adapters", (tmp_path / "adapters").resolve())
+    worn = ada.start(SONG, adapters=[("warm.safetensors", 0.5)]).take().made_with["adapters"]
+    assert worn == {"warm": 0.5}
     host.lora(str(file))
     soon(lambda: [(name, strength) for name, _, strength in ada.adapters] == [("soft", 1.0)], 3.0)
     assert ada.adapters[0][1] == "", "where files lie is nobody else's business"

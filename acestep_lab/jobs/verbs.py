@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+from acestep_lab import upstairs
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Capabilities
 from acestep_lab.jobs import stems, stitching
@@ -168,6 +169,10 @@ class Verbs:
     def runs(self) -> tuple[AnyRun, ...]:
         """Runs under way or waiting, as they will be done."""
         return self.jobs.waiting
+
+    def serve(self, port: int | None = None, *, api: bool = True, studio: bool = True, **how: Any) -> Any:
+        """Serve the page and a REST door in the background; the card says where. `key`, `open`, `address`, `token`, `origins`."""
+        return upstairs.call("serve", self, port, api=api, studio=studio, **how)
 
     def __enter__(self) -> Self:
         return self

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import io
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -55,7 +56,11 @@ class _Verifies(Protocol):
 class Asked:
     """What somebody far away asks for, read: the fields of a request, and whose they are."""
 
-    def __init__(self, backend: Backend, owner: str, fields: Mapping[str, Any]) -> None:
+    def __init__(
+        self, backend: Backend, owner: str, fields: Mapping[str, Any], find_adapter: Callable[[str, str], str]
+    ) -> None:  # fmt: skip
+        """`find_adapter(name, owner)` is the file of an adapter that somebody may put on; RecipeError where they may not."""
+        self._find_adapter = find_adapter
         self.backend, self.owner, self.fields = backend, owner, {name: from_wire(one) for name, one in fields.items()}
 
     @property
@@ -128,19 +133,18 @@ class Asked:
         return {} if lm is None else {"lm": lm}
 
     def adapters(self, name: str = "adapters") -> list[tuple[str, float]] | None:
-        """Adapters by their files on this machine, for the host alone: anybody's key could name any file."""
+        """Adapters of this machine: by their names in the folder of adapters; the host's also by any file or folder."""
         listed = self.get(name)
         if listed is None:
             return None
         pairs = [
             checks.pair("An adapter, a file and a strength,", one) for one in checks.sequence("adapters", listed, 100)
         ]
-        if pairs:
-            self.host("put on adapters, which are files of that machine")
-        return [
-            (checks.text("An adapter", file, 4096), checks.real("A strength", strength, -1e6, 1e6))
-            for file, strength in pairs
-        ]
+        return [(self._adapter(file), checks.real("A strength", strength, -1e6, 1e6)) for file, strength in pairs]
+
+    def _adapter(self, file: object) -> str:
+        text = checks.text("An adapter", file, 4096)
+        return text if not self.owner and os.path.isabs(text) else self._find_adapter(text, self.owner)
 
 
 def _id(value: Any) -> str:
@@ -276,7 +280,9 @@ RUNS: Mapping[str, Callable[[Asked], Work]] = {
 """Kinds of runs: what is asked for, read and checked, and what begins it."""
 
 
-def begin(runs: LabRuns, fields: Mapping[str, Any], owner: str, address: str) -> LabRun:
+def begin(
+    runs: LabRuns, fields: Mapping[str, Any], owner: str, address: str, find_adapter: Callable[[str, str], str]
+) -> LabRun:  # fmt: skip
     """Begin the run that somebody asks for, or find the one that has begun under its id."""
     id, kind = fields.get("id"), str(fields.get("kind"))
     if not isinstance(id, str) or not _RUN_ID.fullmatch(id):
@@ -284,7 +290,7 @@ def begin(runs: LabRuns, fields: Mapping[str, Any], owner: str, address: str) ->
     if kind not in RUNS:
         raise RecipeError(f"There is no kind of run {shown(kind)}; there are {', '.join(RUNS)}.")
     given = {name: one for name, one in fields.items() if name not in ("id", "kind")}
-    return runs.begin(id, kind, owner, address, lambda: RUNS[kind](Asked(runs.backend, owner, given)))
+    return runs.begin(id, kind, owner, address, lambda: RUNS[kind](Asked(runs.backend, owner, given, find_adapter)))
 
 
 # -- handlers
@@ -347,7 +353,7 @@ class Do(_Lab):
         fields = self.read_body().fields
         if verb not in VERBS:
             raise Refused(404, f"There is no verb {shown(verb)}; there are {', '.join(VERBS)}.")
-        asked = Asked(self.door.lab.backend, self.owner, fields)
+        asked = Asked(self.door.lab.backend, self.owner, fields, self.door.tasks.places.adapter)
         self.send({"value": to_wire(await self.work(self.aside, partial(VERBS[verb], asked)))})
 
 
@@ -356,7 +362,8 @@ class Runs(_Lab):
 
     async def post(self) -> None:
         fields = self.read_body().fields
-        run = await self.work(begin, self.door.lab, fields, self.owner, str(self.request.remote_ip))
+        find, address = self.door.tasks.places.adapter, str(self.request.remote_ip)
+        run = await self.work(begin, self.door.lab, fields, self.owner, address, find)
         self.send({"id": run.id})
 
 
@@ -396,7 +403,7 @@ class RunEvents(_Lab):
                 after = entry.number
             if status and status != told:
                 told = status
-                self.write(f"event: status\ndata: {json.dumps(status, ensure_ascii=False)}\n\n")
+                self.write(f"event: status\ndata: {json.dumps(status)}\n\n")
             if over:
                 self.write("event: end\ndata: {}\n\n")
                 await self.flush()

@@ -87,7 +87,7 @@ class LabRun:
 
     def log(self, kind: str, value: Any) -> None:
         """Something happened: remember it, and tell whoever listens."""
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(value, allow_nan=False)  # in ASCII: half a character is no text of a stream
         with self._lock:
             if self.over:
                 return
