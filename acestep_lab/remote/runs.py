@@ -30,6 +30,8 @@ from acestep_lab.takes.take import Take
 
 NAP = 0.05
 """Seconds after which a run that hears nothing looks whether it is to stop."""
+BEHIND = 2
+"""Events that may wait before steps are shown without their latents, which are fetched when somebody looks at them."""
 BEGIN_SECONDS = 40.0
 """How long the other machine may take to begin a run before it is asked once more whether it has."""
 ASK_AGAIN = 1.0
@@ -190,7 +192,7 @@ class Following:
     """One run of the other machine, followed to its end, on the thread that calls `outcome`."""
 
     def __init__(self, line: Line, jobs: JobQueue, run: Followed, hear: Callable[[str, Any, bool], None]) -> None:
-        """`hear(kind, data, behind)` is told all that happens; `behind`: more is known already."""
+        """`hear(kind, data, behind)` is told all that happens; `behind`: much more is known already."""
         self.id = new_id()
         self._line, self._jobs, self._run, self._hear = line, jobs, run, hear
         self._told: queue.SimpleQueue[Told | BaseException | None] = queue.SimpleQueue()
@@ -209,7 +211,7 @@ class Following:
                 raise told
             if told.kind == "outcome":
                 return dict(told.data)
-            self._hear(told.kind, told.data, not self._told.empty())
+            self._hear(told.kind, told.data, self._told.qsize() > BEHIND)
 
     def _read(self) -> None:
         """Read events on a thread of their own, so that whoever waits for them can also be stopped."""

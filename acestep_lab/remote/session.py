@@ -43,6 +43,9 @@ from acestep_lab.takes.verdict import Verdict
 FRESH = 1.0
 """Seconds for which what is in use there is taken to be as it was."""
 
+AWAY = 5.0
+"""Seconds for which a machine that did not answer is left alone when somebody only asks what is in use."""
+
 
 @dataclass(frozen=True)
 class FarTier:
@@ -121,11 +124,11 @@ class RemoteSession(Verbs):
         with self._lock:
             if fresh or time.monotonic() - self._facts_at > FRESH:
                 try:
-                    self._facts = self._ask_facts()
+                    self._facts, self._facts_at = self._ask_facts(), time.monotonic()
                 except ConnectionLost:
                     if fresh:
                         raise
-                self._facts_at = time.monotonic()
+                    self._facts_at = time.monotonic() + AWAY
             return self._facts
 
     @property
