@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, Self, cast, overload
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from acestep_lab.prompt.checks import Place
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.sampling import Sampling
 from acestep_lab.prompt.tasks import Source, Task
+from acestep_lab.settings import VARIABLES
 from acestep_lab.takes.library import Library, library_at
 from acestep_lab.takes.sounds import Sounds
 from acestep_lab.takes.take import Take
@@ -76,6 +77,8 @@ class Session(Verbs):
     ) -> Self:  # fmt: skip
         """Open a checkpoint: "pocket", a catalog name, a folder, or a hub id; no weights are read yet. Without a name it is what
         ACESTEP_LAB_CHECKPOINT and ACESTEP_LAB_LM (or a file of settings) say, else the pocket; one that is named has its own planner.
+        Where ACESTEP_LAB_SERVER names the door of another machine, a call with nothing but a library is `connect` with the
+        key in ACESTEP_API_KEY: a lesson runs there as it stands, without torch.
 
         `precision="int8"` lets the DiT multiply whole numbers on a CPU, once a measurement in the first render has shown that
         it changes little and is quicker here. `lm` names another planner than the checkpoint's own: "0.6B", "1.7B", "4B", a
@@ -84,6 +87,9 @@ class Session(Verbs):
         ACESTEP_DTYPE say so for all sessions. Raises CheckpointError where there is no checkpoint, saying what is missing,
         and MachineError for a device that is not there.
         """
+        here = (checkpoint, tier, lm, device, dtype) != (None,) * 5 or precision != "auto"
+        if not here and (server := VARIABLES.get("ACESTEP_LAB_SERVER")):
+            return cast("Self", cls.connect(server, VARIABLES.get("ACESTEP_API_KEY", ""), library))
         engine = asked_engine(checkpoint, lm, precision, tier, device, dtype)
         return cls(engine, tier, library_at(library), device=device, dtype=dtype)
 

@@ -69,6 +69,10 @@ SETTINGS = (
     Setting("max_xpu_vram", ("MAX_XPU_VRAM",), "gigabytes", "all there is", _CARD),
     Setting("origin", ("ACESTEP_LAB_ORIGIN",), "text", "none", "hosts by which a Jupyter server is known, with commas"),
     Setting("token", ("ACESTEP_LAB_TOKEN",), "secret", "none", "the word that visitors of the studio must know"),
+    Setting(
+        "server", ("ACESTEP_LAB_SERVER",), "text", "this machine",
+        "the door where the models are: Session.open() connects to it, with the api_key",
+    ),
     Setting("api_key", ("ACESTEP_API_KEY",), "secret", "none", "the key that clients of the REST door must send"),
     Setting("api_host", ("ACESTEP_API_HOST",), "text", "127.0.0.1", "the address at which the REST door listens"),
     Setting("api_port", ("ACESTEP_API_PORT",), "port", "8001, or the studio's own", "the port of the REST door"),

@@ -590,3 +590,15 @@ def test_nothing_on_this_road_needs_torch(box: Box, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert len(box.lab.started) == 2
+
+
+def test_opening_where_a_server_is_set_connects_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = PretendSession(tmp_path / "there")
+    with contextlib.closing(lab), ApiServer(lab, port=0, keys=["sesame-123"]) as server:
+        monkeypatch.setenv("ACESTEP_LAB_SERVER", server.address)
+        monkeypatch.setenv("ACESTEP_API_KEY", "sesame-123")
+        with Session.open(library=tmp_path / "here") as there:
+            assert isinstance(there, RemoteSession)
+            assert there.name == lab.name
+    with Session.open("pocket") as here:  # one that is named is opened here
+        assert isinstance(here, Session)
