@@ -198,6 +198,7 @@ def test_a_render_shows_its_steps_with_latents_and_ends_in_the_very_take_of_the_
     for mine, theirs in zip(shown, there.steps, strict=True):
         assert mine.estimate.dtype == np.float32
         np.testing.assert_array_equal(mine.estimate, theirs.estimate)
+        np.testing.assert_array_equal(mine.state, theirs.state)
     assert take.id == box.lab.library.ids()[0] == far.library.ids()[0]
     kept = box.lab.library.open(take.id)
     assert take.audio == kept.audio

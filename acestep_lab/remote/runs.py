@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,23 +52,27 @@ class Shelf(Protocol):
 
 
 class FarStep(Step):
-    """A step of another machine: its estimate is fetched when it is first looked at, unless it came along."""
+    """A step of another machine: its latents are fetched when they are first looked at, unless they came along."""
 
     run: str = ""
     """The run it is a step of, there."""
     number: int = 0
     """Which of its recipe's steps it is, counted from 0."""
-    _fetch: Callable[[], np.ndarray] | None = None
+    _fetch: Callable[[str], np.ndarray] | None = None
+    """Gives the "estimate" or the "state"."""
+    _there: tuple[str, ...] = ()
+    """Which of the two there are."""
 
     @classmethod
-    def of(cls, told: Mapping[str, Any], run: str, number: int, fetch: Callable[[], np.ndarray]) -> FarStep:
+    def of(cls, told: Mapping[str, Any], run: str, number: int, fetch: Callable[[str], np.ndarray]) -> FarStep:
         """A step as it was told of."""
         t = told.get("t")
         step = cls(
             int(told["index"]), int(told["steps"]), float("nan") if t is None else float(t), None, None,
             (int(told["item"]),), str(told.get("checkpoint", "")),
         )  # fmt: skip
-        own = {"run": run, "number": number, "_fetch": fetch if told.get("seen") else None}
+        there = tuple(name for name, key in (("estimate", "seen"), ("state", "walked")) if told.get(key))
+        own = {"run": run, "number": number, "_fetch": fetch, "_there": there}
         for name, value in own.items():
             object.__setattr__(step, name, value)
         return step
@@ -75,13 +80,25 @@ class FarStep(Step):
     @property
     def estimate(self) -> Any:
         """x0 `[frames, channels]`, float32; None where the model has no guess at the end."""
-        if self.__dict__["_estimate"] is None and self._fetch is not None:
-            self.__dict__["_estimate"] = self._fetch()
-        return self.__dict__["_estimate"]
+        return self._latent("estimate")
 
     @estimate.setter
     def estimate(self, value: Any) -> None:
         self.__dict__["_estimate"] = value
+
+    @property
+    def state(self) -> Any:
+        """x_t `[frames, channels]`, float32; None where the model has nothing to look at."""
+        return self._latent("state")
+
+    @state.setter
+    def state(self, value: Any) -> None:
+        self.__dict__["_state"] = value
+
+    def _latent(self, name: str) -> Any:
+        if self.__dict__[f"_{name}"] is None and name in self._there and self._fetch is not None:
+            self.__dict__[f"_{name}"] = self._fetch(name)
+        return self.__dict__[f"_{name}"]
 
 
 class FarRun(RenderRun):
@@ -164,9 +181,9 @@ class Line:
         """Make a take of a step there; its id."""
         return str(self.connection.post(f"{RUNS}/{id}/keep", {"step": step, "item": item})["take"])
 
-    def estimate(self, id: str, step: int, item: int) -> np.ndarray:
-        """A step's estimate `[frames, channels]`, float32."""
-        data = self.bytes_of(f"{RUNS}/{id}/steps/{step}/{item}")
+    def latent(self, id: str, step: int, item: int, which: str = "estimate") -> np.ndarray:
+        """A step's "estimate" (x0) or "state" (x_t) `[frames, channels]`, float32."""
+        data = self.bytes_of(f"{RUNS}/{id}/steps/{step}/{item}", which=which)
         try:
             found = np.load(io.BytesIO(data), allow_pickle=False)
         except (ValueError, OSError, EOFError):
@@ -264,7 +281,7 @@ def follow_render(
         if kind == "step":
             item = int(data["item"])
             number = counts[item] = counts.get(item, -1) + 1
-            step = FarStep.of(data, following.id, number, lambda: line.estimate(following.id, number, item))
+            step = FarStep.of(data, following.id, number, partial(line.latent, following.id, number, item))
             if not behind:
                 with contextlib.suppress(ConnectionLost):  # it is fetched when it is looked at
                     _ = step.estimate

@@ -425,20 +425,23 @@ class RunEvents(_Lab):
 
 
 class RunStep(_Lab):
-    """The estimate of a step, `[frames, channels]`, as .npy."""
+    """The estimate of a step, or with `?which=state` where the loop is, `[frames, channels]`, as .npy."""
 
     async def get(self, id: str, number: str, item: str) -> None:
         run = self.door.lab.find(id, self.owner)
-        body = await self.work(self._array, run, int(number), int(item))
+        which = self.get_query_argument("which", "estimate")
+        if which not in ("estimate", "state"):
+            raise RecipeError(f"Of a step there is its estimate and its state, not {shown(which)}.")
+        body = await self.work(self._array, run, int(number), int(item), which)
         self.set_header("Content-Type", "application/octet-stream")
         self.finish(body)
 
-    def _array(self, run: LabRun, number: int, item: int) -> bytes:
-        estimate = run.step(number, item).estimate
-        if estimate is None:
+    def _array(self, run: LabRun, number: int, item: int, which: str) -> bytes:
+        latent = getattr(run.step(number, item), which)
+        if latent is None:
             raise RecipeError("This step has nothing to look at.")
         file = io.BytesIO()
-        np.save(file, array_of(estimate), allow_pickle=False)
+        np.save(file, array_of(latent), allow_pickle=False)
         return file.getvalue()
 
 
@@ -515,7 +518,7 @@ LAB_ROWS: tuple[Row, ...] = (
     ("post", "/v1/lab/do/{verb}", f"A short verb: {', '.join(VERBS)}", {}),
     ("post", "/v1/lab/runs", f"Begin a run: {', '.join(RUNS)}", {"id": _TEXT, "kind": _TEXT}),
     ("get", f"{_RUN}/events", "Server-sent events of a run, those after Last-Event-ID", {}),
-    ("get", f"{_RUN}/steps/{{step}}/{{item}}", "A step's estimate, as .npy", {}),
+    ("get", f"{_RUN}/steps/{{step}}/{{item}}", "A step's estimate, or with `which=state` its x_t, as .npy", {}),
     ("post", f"{_RUN}/stop", "Ask a run to end", {}),
     ("post", f"{_RUN}/keep", "Make a take of a step", {"step": _NUMBER, "item": _NUMBER}),
     ("get", f"{_RUN}/hear", "Seconds of a step", dict.fromkeys(("step", "item", "start", "end"), _NUMBER)),

@@ -307,7 +307,7 @@ Work = Callable[[Follower, LabRun], Any]
 def _step(step: Any) -> dict[str, Any]:
     return {
         "index": int(step.index), "steps": int(step.steps), "t": to_wire(step.t), "item": int(step.items[0]),
-        "checkpoint": str(step.checkpoint), "seen": step.estimate is not None,
+        "checkpoint": str(step.checkpoint), "seen": step.estimate is not None, "walked": getattr(step, "state", None) is not None,
     }  # fmt: skip
 
 
