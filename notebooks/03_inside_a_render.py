@@ -61,7 +61,8 @@ for step in (steps[0], steps[2], steps[5], steps[-1]):
 # **Predict, then look:** does the estimate change most in the first steps or in the last ones?
 
 # %%
-changes = [float((b.estimate - a.estimate).pow(2).mean().sqrt()) for a, b in zip(steps, steps[1:])]
+estimates = [np.asarray(step.estimate) for step in steps]
+changes = [float(np.sqrt(np.mean((b - a) ** 2))) for a, b in zip(estimates, estimates[1:])]
 for step, change in zip(steps[1:], changes):
     print(f"step {step.index + 1:2d}  {'█' * round(40 * change / max(changes))} {change:.3f}")
 
@@ -95,7 +96,8 @@ print(kept.id, "from step 4;", "the finished one is", take.id)
 
 # %%
 a, b = steps[4], steps[5]
-v = (a.state - b.state) / (a.t - b.t)
-mine = a.state - a.t * v
-print("largest difference to the session's own estimate:", float((mine - b.estimate).abs().max()))
-assert np.allclose(mine.numpy(), b.estimate.numpy(), atol=1e-3)
+before, after, estimate = np.asarray(a.state), np.asarray(b.state), np.asarray(b.estimate)
+v = (before - after) / (a.t - b.t)
+mine = before - a.t * v
+print("largest difference to the session's own estimate:", float(np.abs(mine - estimate).max()))
+assert np.allclose(mine, estimate, atol=1e-3)
