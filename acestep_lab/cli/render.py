@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from acestep_lab.cli.outputs import check_outputs, numbered, unused_name
 from acestep_lab.errors import LibraryError, Stopped
+from acestep_lab.settings import VARIABLES
 
 if TYPE_CHECKING:
     from acestep_lab.audio.audio import Audio
@@ -33,7 +34,7 @@ MOST_PICTURES = 12
 
 
 def open_session(checkpoint: str | None, **options: Any) -> Session:
-    """A session, as `session_options` ask for it, and the settings where those say nothing of checkpoint and planner.
+    """A session, as `session_options` ask for it, and the settings where those say nothing of checkpoint, planner or server.
 
     A licence of the weights that does not let everything is said.
     """
@@ -41,9 +42,10 @@ def open_session(checkpoint: str | None, **options: Any) -> Session:
     from acestep_lab.engines.opened import checkpoint_set, planner_set
     from acestep_lab.session import Session
 
-    checkpoint = checkpoint or checkpoint_set()
-    if "lm" in options and options["lm"] is None:
-        options["lm"] = planner_set(checkpoint)
+    if checkpoint is not None or not VARIABLES.get("ACESTEP_LAB_SERVER"):
+        checkpoint = checkpoint or checkpoint_set()
+        if options.get("lm", "") is None:
+            options["lm"] = planner_set(checkpoint)
     lab = Session.open(checkpoint, **options)
     if note := licence_note(lab.capabilities.licence):
         print(f"{lab.name}: {note}", file=sys.stderr)
