@@ -64,6 +64,17 @@ class Remark:
     def __str__(self) -> str:
         return self.text
 
+    @property
+    def is_serious(self) -> bool:
+        """Whether training on the song as it is would teach something wrong, or nothing."""
+        return self.kind in SERIOUS
+
+
+SERIOUS = frozenset(
+    {"unreadable", "silent", "clipped", "duplicate", "garbled", "script", "long", "instrumental", "value", "form", "label"}
+)
+"""Kinds of remarks that somebody has to do something about; the others are good to know."""
+
 
 def _text(what: str, most: int) -> Callable[[Any], Value]:
     return lambda value: checks.text(what, value, most).strip()
@@ -87,6 +98,7 @@ READERS: Mapping[str, Callable[[Any], Value]] = {
     "keyscale": vocabulary.keyscale,
     "timesignature": vocabulary.timesignature,
     "instrumental": _truth,
+    "instruments": _text("The instruments", 1000),
     "tag": _text("A tag", MOST_TAG),
 }
 """How each field is read; what a person may write there."""
@@ -94,7 +106,7 @@ READERS: Mapping[str, Callable[[Any], Value]] = {
 FIELDS = tuple(READERS)
 """What can be said of a song."""
 
-TEXTS = ("caption", "genre", "lyrics", "tag")
+TEXTS = ("caption", "genre", "lyrics", "instruments", "tag")
 
 
 def read_value(name: str, value: object) -> Value:

@@ -122,6 +122,11 @@ class Song:
         value = self.labels["instrumental"].value
         return None if value is None else bool(value)
 
+    @property
+    def instruments(self) -> tuple[str, ...]:
+        """What plays in it, by name."""
+        return tuple(filter(None, (one.strip() for one in self._words("instruments").split(","))))
+
     def may_fill(self, name: str) -> bool:
         """Whether a measurement or a model may say something of a field: it is not locked, and no person wrote it."""
         label = self.labels[name]

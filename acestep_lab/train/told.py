@@ -25,6 +25,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "keyscale": ("keyscale", "key", "scale", "musicalkey", "camelot"),
     "timesignature": ("timesignature", "timesig", "signature", "meter"),
     "instrumental": ("instrumental", "isinstrumental"),
+    "instruments": ("instruments", "instrumentation", "stems"),
     "tag": ("customtag", "tag", "trigger", "triggerword", "activationtag"),
 }
 """What each field is called in the wild, letters and digits only; the first that says something is taken."""
