@@ -19,7 +19,7 @@ import numpy as np
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Capabilities
-from acestep_lab.errors import LabError, Stopped, sentence
+from acestep_lab.errors import LabError, RecipeError, Stopped, sentence
 from acestep_lab.listen.analysis import Analysis
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt import checks
@@ -30,7 +30,7 @@ from acestep_lab.takes.take import Take
 from acestep_lab.train import label_votes
 from acestep_lab.train.dataset import Dataset
 from acestep_lab.train.label_progress import LabelProgress
-from acestep_lab.train.labels import Label, Remark
+from acestep_lab.train.labels import Label, Remark, read_value
 from acestep_lab.train.song import Song
 
 HEARD = ("bpm", "keyscale", "timesignature", "instruments", "instrumental")
@@ -42,7 +42,7 @@ EXCERPT_SECONDS = 10.0
 OURS = frozenset({"label", "unsure", "unlabelled"})
 """Kinds of remarks that labelling makes anew."""
 
-_FAILURES = (LabError, OSError, RuntimeError, ValueError, ArithmeticError)
+_FAILURES = (LabError, OSError, RuntimeError, ValueError, ArithmeticError, MemoryError)
 """What may go wrong with one song and say nothing about the others: its sound, its numbers, the card's memory."""
 
 Sound = Take | Audio | str
@@ -231,7 +231,7 @@ def _remarked(song: Song, remarks: tuple[Remark, ...]) -> Song:
 
 def _key(song: Song, wanted: frozenset[str], wish: _Wish) -> str:
     """A name for a song's sound, for who listens, and for everything a person said that is listened with."""
-    given = [song.labels[name].value for name in ("bpm", "lyrics") if name not in wanted and not song.may_fill(name)]
+    given = {name: song.labels[name].value for name in ("bpm", "lyrics", "instrumental") if not song.may_fill(name)}
     who = [wish.listeners.name, wish.listeners.extract is not None, wish.listeners.understand is not None]
     parts = [song.sound_hash, *who, wish.seeds, sorted(wanted), given]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
@@ -255,16 +255,28 @@ def _listen(song: Song, wanted: frozenset[str], wish: _Wish) -> tuple[dict[str, 
         labels, unsure = label_votes.measured(found, plans)
         remarks += unsure
     sings = _sings(song)
-    if "instrumental" in wanted or (sings is None and plans):
-        said = label_votes.voice(found, _extracted(song, wish, remarks)) if sings is None else label_votes.Voice(sings, 1.0)
+    if sings is not None:
+        labels["instrumental"] = Label(not sings)
+    elif "instrumental" in wanted:
+        said = label_votes.voice(found, _extracted(song, wish, remarks))
+        labels |= label_votes.sung(said)
         sings = said.sings
-        if sings is not None:
-            labels["instrumental"] = Label(not sings, "heard", sure=round(said.sure, 3))
-        else:
+        if sings is None:
             remarks.append(Remark("unsure", "Whether somebody sings could not be heard clearly.", "instrumental"))
     labels |= label_votes.guessed(plans, _own_lyrics(song), sings)
-    kept = {name: label for name, label in labels.items() if name in wanted}
+    kept = _readable({name: label for name, label in labels.items() if name in wanted}, remarks)
     return kept, tuple(one for one in remarks if not one.field or one.field in wanted)
+
+
+def _readable(labels: Mapping[str, Label], remarks: list[Remark]) -> dict[str, Label]:
+    """The labels that a song takes; a remark on each that a planner wrote and no song can have."""
+    kept = {}
+    for name, said in labels.items():
+        try:
+            kept[name] = replace(said, value=read_value(name, said.value))
+        except RecipeError as problem:
+            remarks.append(Remark("unsure", f"What the planner wrote is left out: {problem}", name))
+    return kept
 
 
 def _readings(sound: Sound, wanted: frozenset[str], wish: _Wish, remarks: list[Remark]) -> list[Plan]:
@@ -334,7 +346,9 @@ def loudest_part(audio: Audio, seconds: float = EXCERPT_SECONDS) -> Audio:
         return audio
     block = max(1, audio.rate // 10)
     blocks = audio.samples.shape[1] // block
-    power = np.square(audio.samples[:, : blocks * block], dtype=np.float64).sum(axis=0).reshape(blocks, block).sum(axis=1)
+    power = (
+        np.square(audio.samples[:, : blocks * block], dtype=np.float64).sum(axis=0).reshape(blocks, block).sum(axis=1)
+    )
     held = np.concatenate([[0.0], np.cumsum(power)])
     width = min(count // block, blocks)
     start = int(np.argmax(held[width:] - held[:-width])) * block / audio.rate

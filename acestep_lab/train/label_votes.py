@@ -50,12 +50,12 @@ def measured(found: Analysis, plans: Sequence[Plan] = ()) -> tuple[dict[str, Lab
     A tempo is heard up to an octave; where the planner's readings lie at its double or half, those say which is counted.
     """
     bpm = counted_tempo(found.bpm, [plan.bpm for plan in plans if plan.bpm is not None])
-    heard = [found.present, [abs(2 * probability - 1) for _, probability in found.instruments]]
+    sides = [abs(2 * probability - 1) for _, probability in found.instruments]
     sayings: dict[str, tuple[str | int | None, float]] = {
         "bpm": (round(bpm) if BPM_RANGE[0] <= bpm <= BPM_RANGE[1] else None, found.pulse),
         "keyscale": (found.keyscale, min(1.0, 2 * found.key_confidence)),
         "timesignature": (found.timesignature, found.meter_confidence),
-        "instruments": (", ".join(heard[0]) or None, fmean(heard[1]) if heard[1] else 0.0),
+        "instruments": (", ".join(found.present) or None, fmean(sides) if sides else 0.0),
     }
     labels, remarks = {}, []
     for name, (value, sure) in sayings.items():
@@ -95,6 +95,13 @@ def voice(found: Analysis | None, extracted: float | None) -> Voice:
     if chance is None or (extracted is not None and extracted <= SILENT_LUFS) or abs(2 * chance - 1) < 0.2:
         return Voice()
     return Voice(chance > 0.5, abs(2 * chance - 1), "analyze")
+
+
+def sung(voice: Voice) -> dict[str, Label]:
+    """The same as a label; nothing where it is not decided."""
+    if voice.sings is None:
+        return {}
+    return {"instrumental": Label(not voice.sings, "heard", sure=round(voice.sure, 3))}
 
 
 # -- guessed -----------------------------------------------------------------------------------------------------------

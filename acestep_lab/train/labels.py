@@ -71,7 +71,19 @@ class Remark:
 
 
 SERIOUS = frozenset(
-    {"unreadable", "silent", "clipped", "duplicate", "garbled", "script", "long", "instrumental", "value", "form", "label"}
+    {
+        "unreadable",
+        "silent",
+        "clipped",
+        "duplicate",
+        "garbled",
+        "script",
+        "long",
+        "instrumental",
+        "value",
+        "form",
+        "label",
+    }
 )
 """Kinds of remarks that somebody has to do something about; the others are good to know."""
 
