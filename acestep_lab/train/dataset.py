@@ -268,7 +268,7 @@ class Dataset(Sequence[Song]):
         """
         if not self.songs:
             raise SourceError("There is no song in this data set; nothing is written.")
-        return dataset_writing.write(self.songs, folder, self.folder, checks.truth("overwrite", overwrite))
+        return dataset_writing.write(self.songs, folder, self.folder, checks.truth("overwrite", overwrite), self.about)
 
     def write_reference_json(self, path: str | os.PathLike[str]) -> Path:
         """Write the reference's data set: whatever its form knows comes back from `scan`. LibraryError where the disk refuses.

@@ -29,6 +29,9 @@ FILE_KEYS = ("filename", "file", "audiopath", "audiofilepath", "filepath", "path
 OURS = "acestep_lab"
 """The part of a reference JSON that only we write: who said what, and locks. Other programs leave it aside."""
 
+OWN_FIELDS = ("instruments",)
+"""Fields that the reference's samples have no place for; they stand in our own part."""
+
 _DELIMITERS = (",", ";", "\t", "|")
 
 
@@ -126,6 +129,7 @@ def read_jsonl(data: bytes, name: str) -> Table:
     """One JSON object a line, as audiofolder's metadata.jsonl: those that name a file."""
     text, where = decode_text(data, shown(Path(name).name)), Path(name).name
     entries, problems = [], []
+    about: dict[str, object] = {}
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
@@ -137,8 +141,15 @@ def read_jsonl(data: bytes, name: str) -> Table:
         if not isinstance(row, dict) or not (place := _places(row)):
             problems.append(Problem(name, f"Line {number} of {where} names no sound (file_name); it is left out."))
             continue
+        about = about or _about(row)
         entries.append(_ours(row, where, place) if _is_ours(row) else _entry(row, where, place))
-    return Table(name, tuple(entries), tuple(problems))
+    return Table(name, tuple(entries), tuple(problems), about)
+
+
+def _about(row: Mapping[str, object]) -> dict[str, object]:
+    """What one of our rows says of the data set as a whole."""
+    said = row.get("about")
+    return _object(said) if _is_ours(row) and isinstance(said, str) and said else {}
 
 
 def read_json_table(data: bytes, name: str) -> Table | None:
@@ -172,6 +183,7 @@ def _sample(
     if isinstance(own, dict):
         sources, locked, sure = _marks(own)
         said = {name: value for name, value in words.items() if name not in {n for n, _ in _pairs(own.get("open"))}}
+        said |= {name: own[name] for name in OWN_FIELDS if own.get(name)}
         return Entry(places, Told(where, said, sources, locked, sure, own.get("repeat", repeat), dict(one), whole=True))
     sources = dict.fromkeys(words, "guessed") if one.get("labeled") is True else {}
     if words.get("lyrics") and words.get("lyrics") == one.get("raw_lyrics"):

@@ -14,11 +14,12 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
+from types import MappingProxyType
 
 from acestep_lab.audio.reading import path_of
 from acestep_lab.errors import LabError, LibraryError, RecipeError, SourceError, shown, warn_caller
 from acestep_lab.files import mended_text, open_ordinary, read_bytes, write_whole
-from acestep_lab.train.dataset_tables import MOST_TABLE, OURS, line, marks_text, read_jsonl
+from acestep_lab.train.dataset_tables import MOST_TABLE, OURS, OWN_FIELDS, line, marks_text, read_jsonl
 from acestep_lab.train.labels import FIELDS, TEXTS, Value, read_value
 from acestep_lab.train.song import Song
 
@@ -45,7 +46,13 @@ class DatasetWarning(UserWarning):
 # -- audiofolder -------------------------------------------------------------------------------------------------------
 
 
-def write(songs: Sequence[Song], place: str | os.PathLike[str], own: Path | None, overwrite: bool) -> Path:
+def write(
+    songs: Sequence[Song],
+    place: str | os.PathLike[str],
+    own: Path | None,
+    overwrite: bool,
+    about: Mapping[str, object] = MappingProxyType({}),
+) -> Path:
     """Write metadata.jsonl and the sounds into a folder; the folder."""
     folder = path_of(place)
     try:
@@ -58,7 +65,7 @@ def write(songs: Sequence[Song], place: str | os.PathLike[str], own: Path | None
     new: list[Path] = []
     try:
         names = _put_all(songs, root, here, new)
-        _write_text(root / METADATA, "\n".join(_lines(songs, names)) + "\n")
+        _write_text(root / METADATA, "\n".join(_lines(songs, names, about)) + "\n")
     except LabError:
         for path in new:  # half a data set is none, and would stand in the way of the next try
             _forget(path, songs)
@@ -79,8 +86,10 @@ def _put_all(songs: Sequence[Song], root: Path, here: bool, new: list[Path]) -> 
     return names
 
 
-def _lines(songs: Sequence[Song], names: Mapping[str, str]) -> list[str]:
-    rows = [row(song, names[song.name]) for song in songs]
+def _lines(songs: Sequence[Song], names: Mapping[str, str], about: Mapping[str, object]) -> list[str]:
+    """A line for each song; what is said of the whole, such as where its tag stands, is in every one."""
+    whole = {"about": json.dumps(dict(about), ensure_ascii=False)} if about else {}
+    rows = [row(song, names[song.name]) | whole for song in songs]
     with_given = any(one["given"] for one in rows)
     return [line(one if with_given else {k: v for k, v in one.items() if k != "given"}) for one in rows]
 
@@ -240,6 +249,7 @@ def write_reference_json(songs: Sequence[Song], about: Mapping[str, object], pla
         name = _id(song, used)
         samples.append(_sample(song, name, base))
         ours[name] = {**marks_text(song.labels), "repeat": song.repeat, "open": _open(song)}
+        ours[name] |= {field_: song.labels[field_].value for field_ in OWN_FIELDS if not song.labels[field_].is_open}
     data = {"metadata": _about(songs, about), "samples": samples, OURS: ours}
     return _write_text(target, json.dumps(data, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 
@@ -286,7 +296,7 @@ def _sample(song: Song, name: str, base: Path) -> dict[str, object]:
     sample = {**usual, **song.given, "id": name, "audio_path": place, "filename": path.name}
     if "raw_lyrics" in song.given and _read(song, "lyrics", song.given.get("lyrics")) != song.labels["lyrics"].value:
         sample["raw_lyrics"] = usual["raw_lyrics"] or sample["raw_lyrics"]
-    for field_ in FIELDS:
+    for field_ in (name for name in FIELDS if name not in OWN_FIELDS):
         key, value = _KEYS.get(field_, field_), song.labels[field_].value
         if key not in song.given or _read(song, field_, song.given[key]) != value:
             sample[key] = usual[key] if value is None else value
