@@ -10,6 +10,7 @@
     rework       repaint, extend, cover, extract, lego, complete, edit, vary: a sound that is there, changed
     song         stitch, stems: a song out of pieces, a take in lanes
     words        plan, sketch, polish, understand, analyze: what the planner says, and what can be measured
+    dataset      dataset scan, label, check: songs to learn from
     kept         takes, export, mark, bin, restore: the library
     studio       serve
     api          api: ACE-Step's REST clients
@@ -42,8 +43,10 @@ from acestep_lab.cli import (
     completion,
     compose,
     daemon,
+    dataset,
     habits,
     kept,
+    options,
     rework,
     schemas,
     song,
@@ -56,7 +59,7 @@ PROGRAM = completion.PROGRAM
 COMMANDS = (
     compose.compose, rework.repaint, rework.extend, rework.cover, rework.extract, rework.lego, rework.complete, rework.edit,
     rework.vary, song.stitch, song.stems, batch.batch, words.plan, words.sketch, words.polish, words.understand, words.analyze, kept.takes, kept.export,
-    kept.mark, kept.to_bin, kept.restore, compose.demo, studio.serve, api.api, daemon.daemon,
+    kept.mark, kept.to_bin, kept.restore, dataset.dataset, compose.demo, studio.serve, api.api, daemon.daemon,
     checkpoints.list_checkpoints, checkpoints.download, checkpoints.evaluate, checkpoints.doctor,
     schemas.schema,
 )  # fmt: skip
@@ -66,17 +69,9 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 """Why a stream takes no more, besides that nobody reads it."""
 
 
-class InOrder(click.Group):
-    """A group that lists its commands as they were added, and not by the alphabet."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Their names."""
-        return list(self.commands)
-
-
 @click.group(
     PROGRAM,
-    cls=InOrder,
+    cls=options.InOrder,
     commands=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=f"`{PROGRAM} COMMAND --help` says what a command takes.",
@@ -90,7 +85,7 @@ def commands() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status. Errors are one sentence on stderr.
 
-    0: done; 1: the doctor found something bad; 2: it cannot be done as asked; 130: stopped; 141: nobody reads the output.
+    0: done; 1: the doctor or `dataset check` found something bad; 2: it cannot be done as asked; 130: stopped; 141: nobody reads the output.
     """
     _replace_unprintable_characters()
     # On a busy machine, threads that spin cost twenty times the work.

@@ -26,6 +26,14 @@ def command(name: str | None = None) -> Callable[[Callable[..., object]], click.
     return click.command(name, context_settings={"help_option_names": ["-h", "--help"]})
 
 
+class InOrder(click.Group):
+    """A group that lists its commands as they were added, and not by the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names."""
+        return list(self.commands)
+
+
 # -- kinds of values -----------------------------------------------------------------------------------------------------
 
 

@@ -11,11 +11,8 @@ from collections.abc import Mapping
 from acestep_lab.errors import RecipeError
 from acestep_lab.prompt import checks
 from acestep_lab.train.dataset import Dataset
-from acestep_lab.train.labels import read_value
+from acestep_lab.train.labels import TAG_POSITIONS, read_value
 from acestep_lab.train.song import Song
-
-POSITIONS = ("prepend", "append", "replace")
-"""Before the caption, behind it, or in its place."""
 
 USUAL_POSITION = "prepend"
 
@@ -25,7 +22,7 @@ def tagged(dataset: Dataset, tag: str, position: str = USUAL_POSITION) -> Datase
 
     A song whose tag is written already, or locked, keeps it. RecipeError for what is no tag or no position.
     """
-    position = checks.choice("position of a tag", position, POSITIONS)
+    position = checks.choice("position of a tag", position, TAG_POSITIONS)
     word = read_value("tag", tag)
     if not word:
         raise RecipeError("A tag is a word that no caption has, such as 'zafu', and not nothing.")
@@ -37,12 +34,12 @@ def tagged(dataset: Dataset, tag: str, position: str = USUAL_POSITION) -> Datase
 def position_of(about: Mapping[str, object]) -> str:
     """Where a data set says that its tags stand; before the caption, where it says nothing that is known."""
     said = checks.plain_text(about.get("tag_position"))
-    return said if said in POSITIONS else USUAL_POSITION
+    return said if said in TAG_POSITIONS else USUAL_POSITION
 
 
 def taught_caption(song: Song, position: str = USUAL_POSITION) -> str:
     """The caption that a song teaches: its own, with its tag where that stands; a tag that is in it already is not said twice."""
-    position = checks.choice("position of a tag", position, POSITIONS)
+    position = checks.choice("position of a tag", position, TAG_POSITIONS)
     caption, tag = song.caption.strip(), song.tag
     if not tag or (position != "replace" and _says(caption, tag)):
         return caption

@@ -55,13 +55,7 @@ def write(
 ) -> Path:
     """Write metadata.jsonl and the sounds into a folder; the folder."""
     folder = path_of(place)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        root = folder.resolve(strict=True)
-    except OSError as problem:
-        raise LibraryError(f"The folder {shown(str(folder), 120)} cannot be made ({problem.strerror}).") from None
-    here = own is not None and root == own
-    before = [] if here else _written_before(root, overwrite)
+    root, here, before = may_write(folder, own, overwrite)
     new: list[Path] = []
     try:
         names = _put_all(songs, root, here, new)
@@ -74,6 +68,20 @@ def write(
         _forget(root / stale, songs)
     _warn_of_splits(list(names.values()))
     return folder
+
+
+def may_write(folder: Path, own: Path | None, overwrite: bool) -> tuple[Path, bool, list[str]]:
+    """Make the folder, and refuse one that holds others' things; LibraryError. To be asked before any work.
+
+    The folder resolved, whether it is the songs' own, and the sounds that an earlier writing put there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        root = folder.resolve(strict=True)
+    except OSError as problem:
+        raise LibraryError(f"The folder {shown(str(folder), 120)} cannot be made ({problem.strerror}).") from None
+    here = own is not None and root == own
+    return root, here, [] if here else _written_before(root, overwrite)
 
 
 def _put_all(songs: Sequence[Song], root: Path, here: bool, new: list[Path]) -> dict[str, str]:

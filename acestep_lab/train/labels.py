@@ -18,6 +18,9 @@ from acestep_lab.prompt.tasks import MOST_LYRICS
 SOURCES = ("written", "heard", "guessed")
 """Who said a thing: a person (or a file of theirs), a measurement, a model."""
 
+TAG_POSITIONS = ("prepend", "append", "replace")
+"""Where the tag stands in the words that are learnt: before the caption, behind it, or in its place."""
+
 MOST_TAG = 200
 Value = str | int | bool | None
 
