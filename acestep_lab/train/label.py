@@ -264,6 +264,8 @@ def _listen(song: Song, wanted: frozenset[str], wish: _Wish) -> tuple[dict[str, 
         if sings is None:
             remarks.append(Remark("unsure", "Whether somebody sings could not be heard clearly.", "instrumental"))
     labels |= label_votes.guessed(plans, _own_lyrics(song), sings)
+    if plans and "genre" not in labels:
+        remarks.append(Remark("unsure", "No two readings agree on a genre, so it stays open.", "genre"))
     kept = _readable({name: label for name, label in labels.items() if name in wanted}, remarks)
     return kept, tuple(one for one in remarks if not one.field or one.field in wanted)
 

@@ -130,13 +130,18 @@ def _plain(text: object) -> str:
 
 
 def _vote(words: Sequence[str], of: int | None = None) -> Label | None:
-    """The word that most readings say, the first of several; None where none says anything."""
+    """The word that most readings say, the first of several; None where none says anything, or no two of several agree.
+
+    On the pocket a genre that one of three says is right in 1 of 12 songs (chance), one that two say in 6 of 14.
+    """
     said = [word.strip() for word in words if _plain(word)]
     if not said:
         return None
     counts = Counter(map(_plain, said))
     most, votes = counts.most_common(1)[0]
     of = len(words) if of is None else of
+    if votes == 1 and of > 1:
+        return None
     word = next(word for word in said if _plain(word) == most)
     return Label(word, "guessed", sure=round(votes / of, 3) if of > 1 else None)
 
