@@ -87,7 +87,7 @@ class Listeners:
             session.analyze,
             (lambda sound, seed: session.understand(sound, seed)) if session.has_planner else None,
             (lambda sound: _voice_of(session, sound)) if extracts else None,
-            session.name,
+            f"{session.name} {can.planner}".strip(),
         )
 
     @property
