@@ -18,7 +18,9 @@ from acestep_lab.audio.audio import Audio
 from acestep_lab.cli import dataset as command
 from acestep_lab.cli import main
 from acestep_lab.plan.plan import Plan
+from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.train.dataset import Dataset
+from acestep_lab.train.labels import Label
 from tests.pretend import PretendSession, tone
 from tests.test_cli_completion import completed
 
@@ -215,6 +217,7 @@ def test_without_a_planner_that_is_said_once_and_the_rest_is_measured(
         (["--tag", "zafu", "--tag-position", "apend"], "'append'"),
         (["--out", "/dev/null/out"], "cannot be made"),
         (["--out", "{folder}/../full"], "holds other files"),
+        (["--out", "{folder}/out"], "inside the songs' own folder"),
     ],
 )
 def test_nonsense_is_refused_before_anything_is_opened(
@@ -250,6 +253,20 @@ def test_another_programs_metadata_is_never_written_over(
     assert "--out FOLDER" in capsys.readouterr().err
     assert (folder / name).read_text() == text
     assert pretended == []
+
+
+def test_a_library_of_takes_is_read_and_never_written_into(
+    folder: Path, tmp_path: Path, pretended: list[PretendSession], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab = PretendSession(tmp_path / "takes", pause=0.0)
+    lab.keep(lab.make(Recipe("slow dub", seconds=2.0, seed=3)))
+    lab.close()
+    before = sorted((tmp_path / "takes").iterdir())
+    assert main(["dataset", "label", str(tmp_path / "takes"), "--seeds", "1"]) == 2
+    assert "a library of takes" in capsys.readouterr().err
+    assert sorted((tmp_path / "takes").iterdir()) == before
+    assert main(["dataset", "label", str(tmp_path / "takes"), "--seeds", "1", "--out", str(tmp_path / "out")]) == 0
+    assert Dataset.scan(tmp_path / "out")[0].labels["caption"] == Label("slow dub")
 
 
 def test_the_pocket_labels_a_song_for_real(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -215,7 +215,10 @@ def _tagged(songs: Dataset, tag: str | None, position: str | None) -> Dataset:
     songs = tagged(songs, tag, position or USUAL_POSITION)
     other = [song.name for song in songs if song.tag != tag.strip()]
     if other:
-        print(f"{_count(len(other), 'song')} of their own tag keep it, such as {shown(other[0])}.", file=sys.stderr)
+        print(
+            f"{len(other)} of {_count(len(songs), 'song')} keep their own tag, such as {shown(other[0])}.",
+            file=sys.stderr,
+        )
     return songs
 
 
@@ -226,10 +229,14 @@ def _writable(songs: Dataset, out: Path | None, again: bool) -> Path:
     folder = out or songs.folder
     if folder is None:
         raise LabError("These songs lie in no folder; say where the data set is to be written: --out FOLDER.")
+    if out is not None and songs.folder is not None and songs.folder in out.resolve().parents:
+        raise LabError(
+            f"{shown(str(out))} lies inside the songs' own folder, and would be read as more songs; name another."
+        )
     if out is not None and not again and (out / METADATA).exists() and out.resolve() != songs.folder:
         raise LabError(f"{shown(str(out))} holds a data set already; label that one, or write over it with --again.")
     _, here, _ = may_write(folder, songs.folder, overwrite=True)
-    if here and (other := _of_another_program(folder)):
+    if here and (other := _left_alone(folder)):
         raise LabError(
             f"{other} in {shown(str(folder), 100)} is another program's and stays as it is; write elsewhere: --out FOLDER."
         )
@@ -238,15 +245,18 @@ def _writable(songs: Dataset, out: Path | None, again: bool) -> Path:
     return folder
 
 
-def _of_another_program(folder: Path) -> str:
-    """A metadata file of a folder that we did not write, "" where there is none: written over, its own columns would be lost."""
+def _left_alone(folder: Path) -> str:
+    """What a folder holds that must not get our table beside it or in its place, "" where that is nothing."""
     from acestep_lab.train.dataset_tables import read_table
     from acestep_lab.train.dataset_writing import METADATA
 
-    if (folder / "metadata.csv").exists():
-        return "metadata.csv"
+    if (folder / ".trash").exists() or (folder / ".index.sqlite").exists():
+        return "a library of takes"
+    if (folder / "metadata.csv").exists():  # audiofolder opens tables of one kind alone
+        return "a metadata.csv"
     table = read_table(folder / METADATA, METADATA) if (folder / METADATA).exists() else None
-    return METADATA if table is not None and not all(entry.told.whole for entry in table.entries) else ""
+    foreign = table is not None and not all(entry.told.whole for entry in table.entries)
+    return f"a {METADATA} of another program" if foreign else ""
 
 
 @contextmanager

@@ -49,7 +49,7 @@ def measured(found: Analysis, plans: Sequence[Plan] = ()) -> tuple[dict[str, Lab
 
     A tempo is heard up to an octave; where the planner's readings lie at its double or half, those say which is counted.
     """
-    bpm = counted_tempo(found.bpm, [plan.bpm for plan in plans if plan.bpm is not None])
+    bpm = tempo_of(found, plans)
     sides = [abs(2 * probability - 1) for _, probability in found.instruments]
     sayings: dict[str, tuple[str | int | None, float]] = {
         "bpm": (round(bpm) if BPM_RANGE[0] <= bpm <= BPM_RANGE[1] else None, found.pulse),
@@ -72,6 +72,11 @@ WORDS: Mapping[str, str] = {
     "instrumental": "voice", "genre": "genre", "caption": "caption", "language": "language", "lyrics": "lyrics",
 }  # fmt: skip
 """Fields as sentences call them."""
+
+
+def tempo_of(found: Analysis, plans: Sequence[Plan]) -> float:
+    """The tempo of an analysis, in the octave that the plans count."""
+    return counted_tempo(found.bpm, [plan.bpm for plan in plans if plan.bpm is not None])
 
 
 def counted_tempo(heard: float, planned: Sequence[float]) -> float:
