@@ -257,22 +257,26 @@ def _listen(song: Song, wanted: frozenset[str], wish: _Wish) -> tuple[dict[str, 
     if found is not None:
         labels, unsure = label_votes.measured(found, plans)
         remarks += unsure
+    voiced = _voice(song, found, wanted, wish, remarks)
+    sings = None if "instrumental" not in voiced else not voiced["instrumental"].value
+    words, silent = label_votes.guessed(plans, _own_lyrics(song), sings), label_votes.unsaid(plans)
+    kept = _readable({n: said for n, said in (labels | voiced | words).items() if n in wanted}, remarks)
+    return kept, tuple(one for one in (*remarks, *silent) if not one.field or one.field in wanted)
+
+
+def _voice(
+    song: Song, found: Analysis | None, wanted: frozenset[str], wish: _Wish, remarks: list[Remark]
+) -> dict[str, Label]:
+    """Whether nobody sings, as a label: a person's word, else what is heard; none where neither says."""
     sings = _sings(song)
     if sings is not None:
-        labels["instrumental"] = Label(not sings)
-    elif "instrumental" in wanted:
-        said = label_votes.voice(found, _extracted(song, wish, remarks))
-        labels |= label_votes.sung(said)
-        sings = said.sings
-        if sings is None:
-            remarks.append(Remark("unsure", "Whether somebody sings could not be heard clearly.", "instrumental"))
-    labels |= label_votes.guessed(plans, _own_lyrics(song), sings)
-    if plans and "genre" not in labels:
-        named = any(plan.genres for plan in plans)
-        why = "No two readings agree on a genre" if named else "The planner names no genre"
-        remarks.append(Remark("unsure", f"{why}, so it stays open.", "genre"))
-    kept = _readable({name: label for name, label in labels.items() if name in wanted}, remarks)
-    return kept, tuple(one for one in remarks if not one.field or one.field in wanted)
+        return {"instrumental": Label(not sings)}
+    if "instrumental" not in wanted:
+        return {}
+    labels = label_votes.sung(label_votes.voice(found, _extracted(song, wish, remarks)))
+    if not labels:
+        remarks.append(Remark("unsure", "Whether somebody sings could not be heard clearly.", "instrumental"))
+    return labels
 
 
 def _readable(labels: Mapping[str, Label], remarks: list[Remark]) -> dict[str, Label]:

@@ -130,6 +130,15 @@ def guessed(plans: Sequence[Plan], lyrics: str = "", sings: bool | None = None) 
     return {name: label for name, label in found.items() if label is not None and not label.is_open}
 
 
+def unsaid(plans: Sequence[Plan]) -> tuple[Remark, ...]:
+    """A remark where several readings leave the genre open."""
+    if not plans or _vote([plan.genres for plan in plans]) is not None:
+        return ()
+    named = any(_plain(plan.genres) for plan in plans)
+    why = "No two readings agree on a genre" if named else "The planner names no genre"
+    return (Remark("unsure", f"{why}, so it stays open.", "genre"),)
+
+
 def _plain(text: object) -> str:
     return " ".join(str(text or "").casefold().split()).strip(" .,;")
 
