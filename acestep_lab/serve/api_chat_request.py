@@ -36,6 +36,13 @@ _CHATS_OWN = {
 """Fields that mean something else in a chat than under the same name in a render, or nothing there."""
 USUAL_CFG_SCALE = 2.0
 """The planner's guidance where a chat says nothing, as ACE-Step's own endpoint has it."""
+_TAGS = {
+    name: (re.compile(f"<{name}>", re.IGNORECASE), re.compile(f"</{name}>", re.IGNORECASE))
+    for name in ("prompt", "lyrics")
+}
+_ADDRESS = re.compile(r"\s*(?!data:)[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+"""The beginning of an address of something that would have to be fetched."""
+_LONGEST_SCHEME = 100
 _TEXT_PARTS = ("text", "input_text")
 _REFERENCE_FIRST = "acemusic/", "comfyui"
 """How ComfyUI's node is known, by the beginning of its model and in its `User-Agent`: it sends a reference before the source."""
@@ -113,7 +120,7 @@ def _sound(part: Mapping[str, Any]) -> CodedSound:
         return CodedSound(_text("data", inside.get("data")), _text("format", inside.get("format")).lstrip("."))
     if kind == "audio_url":
         url = _text("url", _object("audio_url", part.get("audio_url")).get("url"))
-        if re.match("https?:", url):
+        if _ADDRESS.match(url[:_LONGEST_SCHEME]):
             raise RecipeError("A sound comes inside its message, as base64; addresses are not fetched from here.")
         return CodedSound(url)
     raise RecipeError(f"A part of a message is text or input_audio, not {shown(kind)}.")
@@ -177,12 +184,21 @@ def _read(text: str) -> tuple[str, str]:
 
 def _tagged(text: str) -> tuple[str | None, str | None, str]:
     """What stands in `<prompt>` and in `<lyrics>`, None where there is no such tag, and what stands in neither."""
-    found: list[str | None] = []
-    for tag in ("prompt", "lyrics"):
-        match = re.search(f"<{tag}>(.*?)</{tag}>", text, re.IGNORECASE | re.DOTALL)
-        found.append(match and match[1].strip())
-        text = text if match is None else (text[: match.start()] + text[match.end() :]).strip()
-    return found[0], found[1], text
+    prompt, text = _within(_TAGS["prompt"], text)
+    lyrics, text = _within(_TAGS["lyrics"], text)
+    return prompt, lyrics, text
+
+
+def _within(tags: tuple[re.Pattern[str], re.Pattern[str]], text: str) -> tuple[str | None, str]:
+    """What stands between the first pair of tags, None where there is none, and what stands around it.
+
+    Two searches, one after the other: a single pattern of both looks for the end from every one of many beginnings.
+    """
+    begin = tags[0].search(text)
+    end = None if begin is None else tags[1].search(text, begin.end())
+    if begin is None or end is None:
+        return None, text
+    return text[begin.end() : end.start()].strip(), (text[: begin.start()] + text[end.end() :]).strip()
 
 
 def looks_like_lyrics(text: str) -> bool:

@@ -24,7 +24,7 @@ from typing import Any
 from urllib.parse import quote
 
 from acestep_lab.audio.audio import Audio
-from acestep_lab.errors import LabError, RecipeError, Stopped, sentence
+from acestep_lab.errors import LabError, RecipeError, SourceError, Stopped, sentence, shown
 from acestep_lab.jobs.client import Client
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.queue import MOST_WAITING
@@ -457,7 +457,14 @@ class RestTasks:
     def _sound(self, source: Source, owner: str) -> Source:
         """A file as the sound in it, read now: it may be gone once the run begins; an id as it is, where it is theirs."""
         text = str(source)
-        return self.backend.source(text, owner) if is_id(text) else Audio.read(text)
+        if is_id(text):
+            return self.backend.source(text, owner)
+        try:
+            return Audio.read(text)
+        except SourceError as problem:  # a file that was sent has a name here that its sender never saw
+            if not Path(text).is_relative_to(self.places.uploads(owner)):
+                raise
+            raise SourceError(str(problem).replace(shown(Path(text).name), "The sound that was sent")) from None
 
     def _wait_for_room(self, task: RestTask) -> None:
         """Wait until the session's queue takes another run of this person's, and of everybody's at their address."""
