@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 from tornado.iostream import StreamClosedError
@@ -38,7 +38,7 @@ from acestep_lab.serve.rest_training import TRAINING, NoTraining
 from acestep_lab.serve.sound_urls import byte_range
 
 MOST_LISTENERS = 200
-"""Clients that may listen to events at once."""
+"""Clients of one person that may listen to events at once."""
 HEARTBEAT = 15.0
 """Seconds of silence after which a listener is told that the connection still stands."""
 PICTURE_EVERY = 0.25
@@ -160,12 +160,15 @@ class Stats(ApiHandler):
 
 
 class _Asked(ApiHandler):
-    """A route that waits for the session; what it cannot do comes as HTTP 200 with a code inside, as clients expect it."""
+    """A route whose failures come as HTTP 200 with a code inside, as clients expect it."""
+
+    waits: ClassVar[bool] = True
+    """Whether it waits for the planner or for models; what does not has no need of a turn."""
 
     async def post(self) -> None:
         self.read_body()
         try:
-            found = await self.ask(self._ask)
+            found = await (self.ask(self._ask) if self.waits else self.work(self._ask))
         except RecipeError as problem:
             self.answer(None, 400, str(problem))
         except LabError as problem:
@@ -198,6 +201,8 @@ class CreateSample(_Asked):
 
 class RandomSample(_Asked):
     """One of the examples."""
+
+    waits = False
 
     def _ask(self) -> dict[str, Any]:
         return rest_verbs.random_sample()
@@ -238,8 +243,9 @@ class Events(ApiHandler):
         if only and self.door.tasks.find(only, self.owner) is None:
             raise Refused(404, "There is no such task of yours.")
         listeners = self.door.listeners
-        if len(listeners) >= MOST_LISTENERS:
-            raise Refused(503, f"{MOST_LISTENERS} clients listen already; ask /query_result instead.")
+        if sum(isinstance(one, Events) and one.owner == self.owner for one in listeners) >= MOST_LISTENERS:
+            raise Refused(503, f"{MOST_LISTENERS} clients of yours listen already; ask /query_result instead.")
+        sees = rest_verbs.is_on(self.get_query_argument("latents", ""))
         heard = self.request.headers.get("Last-Event-ID", "") or self.get_query_argument("last_event_id", "")
         number, ended = self.door.feed.number_of(heard)
         if only and ended:
@@ -249,22 +255,21 @@ class Events(ApiHandler):
         stop = self.door.feed.listen(self.owner, news.wake)
         listeners.add(self)
         try:
-            await self._tell(only, number, news)
+            await self._tell(only, number, news, sees)
         except StreamClosedError:  # whoever listened has gone
             pass
         finally:
             listeners.discard(self)
             stop()
 
-    async def _tell(self, only: str, number: int, news: _News) -> None:
-        """Tell until the task is over, or whoever listens has gone."""
+    async def _tell(self, only: str, number: int, news: _News, sees: bool) -> None:
+        """Tell until the task is over, or whoever listens has gone; `sees` is whether pictures are asked for."""
         self.set_header("Content-Type", "text/event-stream; charset=utf-8")
         self.set_header("X-Accel-Buffering", "no")
         self.write("retry: 1000\n\n")
         await self.flush()
-        sees, quiet = rest_verbs.is_on(self.get_query_argument("latents", "")), 0.0
         seen: dict[str, _Seen] = {}
-        last = "{}"
+        last, quiet = "{}", 0.0
         while True:
             told = self.door.feed.since(number, self.owner, only)
             for one in told:
@@ -418,12 +423,16 @@ class LoraStatus(ApiHandler):
 class LoraToggle(_Asked):
     """Switch the asker's adapters off, and on again; what fails is a code in the envelope."""
 
+    waits = False
+
     def _ask(self) -> dict[str, Any]:
         return rest_adapters.toggle(self.door.tasks.adapters, self.body.fields, self.owner)
 
 
 class LoraScale(_Asked):
     """Give one of the asker's adapters another strength; what fails is a code in the envelope."""
+
+    waits = False
 
     def _ask(self) -> dict[str, Any]:
         return rest_adapters.scale(self.door.tasks.adapters, self.body.fields, self.owner)

@@ -15,24 +15,40 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from acestep_lab.errors import RecipeError, shown
+from acestep_lab.errors import CheckpointError, RecipeError, shown
+from acestep_lab.prompt.checks import plain_number
 from acestep_lab.session_like import SessionLike
 
 MOST = 8
 """Adapters of one client beside each other."""
 MOST_NAME = 100
+MOST_HEADER = 8 * 2**20
+"""Bytes of the longest header of a file that is sent: an adapter's has some hundred kilobytes, and all of it is read at once."""
 Examine = Callable[[str], tuple[str, str]]
 """Gives the name and kind ("lora", "lokr", …) of the adapter in a file or folder; CheckpointError where it is none."""
 Find = Callable[[str, str], str]
 """`find(place, owner)`: the real path of an adapter that somebody names; RecipeError where it may not be read."""
+
+Used = Callable[[], Collection[str]]
+"""Gives the places of the adapters that tasks still need."""
 
 
 def examined(place: str) -> tuple[str, str]:
     """The name and kind of an adapter, of which only the headers are read; CheckpointError where it is none."""
     from acestep_lab.models.adapters import Adapter
 
+    _must_be_short(Path(place))
     found = Adapter.open(place)
     return found.name, found.kind
+
+
+def _must_be_short(file: Path) -> None:
+    """CheckpointError for a file whose header would take long to read, and gigabytes."""
+    if file.is_file():
+        with file.open("rb") as start:
+            length = int.from_bytes(start.read(8), "little")
+        if MOST_HEADER < length < file.stat().st_size:
+            raise CheckpointError(f"{file} is no adapter: its header has {length:,} bytes.")
 
 
 @dataclass(frozen=True)
@@ -58,8 +74,10 @@ class _Own:
 class ClientAdapters:
     """Who has loaded which adapters, as long as the door stands."""
 
-    def __init__(self, session: SessionLike, find: Find, examine: Examine = examined) -> None:
-        self._session, self._find, self._examine = session, find, examine
+    def __init__(
+        self, session: SessionLike, find: Find, examine: Examine = examined, used: Used = tuple
+    ) -> None:
+        self._session, self._find, self._examine, self._used = session, find, examine, used
         self._own: dict[str, _Own] = {}
         self._left: set[str] = set()
         """Sent files that are no client's any more."""
@@ -70,7 +88,7 @@ class ClientAdapters:
     def load(self, place: str, name: str = "", owner: str = "", sent: Path | None = None) -> str:
         """Put one more on, or another in the place of one of the same name; its name. Errors leave all as it was."""
         real = str(sent) if sent is not None else self._find(place, owner)
-        called, kind = self._examine(real)
+        called, kind = self._looked_at(real, place if sent is None else "The file that was sent")
         if sent is not None and not name.strip():
             called = "adapter"  # the file's own name here is drawn by lot
         with self._lock:
@@ -81,7 +99,18 @@ class ClientAdapters:
                 raise RecipeError(f"{MOST} adapters are loaded already; unload them first.")
             self._leave(own.slots, kept)
             self._own[owner] = _Own((*kept, LoadedAdapter(name, real, 1.0, kind, sent is not None)))
+        self.sweep()
         return name
+
+    def _looked_at(self, real: str, called: str) -> tuple[str, str]:
+        """The name and kind of an adapter; what is wrong with it is told by the name its client knows it by."""
+        try:
+            return self._examine(real)
+        except CheckpointError as problem:
+            here, told = Path(real), str(problem)
+            for name in (real, f"{here.parent.name}/{here.name}"):
+                told = told.replace(name, called)
+            raise CheckpointError(told) from None
 
     def unload(self, owner: str = "") -> tuple[str, ...]:
         """Take all of somebody's off: the bare model from now on; their names."""
@@ -90,6 +119,7 @@ class ClientAdapters:
             self._leave(slots, ())
             if slots:
                 self._own[owner] = _Own()
+        self.sweep()
         return tuple(slot.name for slot in slots)
 
     def toggle(self, on: bool, owner: str = "") -> None:
@@ -100,7 +130,7 @@ class ClientAdapters:
     def scale(self, scale: float, name: str = "", owner: str = "") -> str:
         """Give one of somebody's another strength, 0 to 1: the one of this name, else the newest; its name. RecipeError else."""
         if not 0.0 <= scale <= 1.0:
-            raise RecipeError(f"A scale lies between 0 (off) and 1 (as trained), not at {scale:g}.")
+            raise RecipeError(f"A scale lies between 0 (off) and 1 (as trained), not at {shown(scale)}.")
         with self._lock:
             slots = self._some(owner)
             name = _name(name) or slots[-1].name
@@ -130,8 +160,9 @@ class ClientAdapters:
             own = self._own.get(owner)
         return None if own is None else tuple((slot.place, slot.scale) for slot in own.slots if own.on and slot.scale)
 
-    def sweep(self, used: Collection[str]) -> None:
-        """Remove the sent files that nobody has loaded any more and no task needs (`used`)."""
+    def sweep(self) -> None:
+        """Remove the sent files that nobody has loaded any more and no task needs."""
+        used = self._used()
         with self._lock:
             gone = {place for place in self._left if place not in used}
             self._left -= gone
@@ -204,11 +235,7 @@ def toggle(adapters: ClientAdapters, fields: Mapping[str, Any], owner: str) -> d
 
 def scale(adapters: ClientAdapters, fields: Mapping[str, Any], owner: str) -> dict[str, Any]:
     """`/v1/lora/scale`: `scale`, and perhaps the `adapter_name` it is of."""
-    value = fields.get("scale")
-    try:
-        asked = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else float("nan")
-    except (ValueError, OverflowError):
-        asked = float("nan")
+    asked = _number("scale", fields.get("scale"))
     name = adapters.scale(asked, _text(fields, "adapter_name"), owner)
     return {"message": f"The scale of {name} is {asked:g}.", "scale": asked, "adapter_name": name}
 
@@ -218,6 +245,17 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
     if value is not None and not isinstance(value, str):
         raise RecipeError(f"{name} is text, not {shown(value)}.")
     return value or ""
+
+
+def _number(name: str, value: object) -> float:
+    """A finite number, as JSON or as a form says it."""
+    try:
+        found = plain_number(float(value) if isinstance(value, str) else value)
+    except ValueError:
+        found = None
+    if found is None:
+        raise RecipeError(f"{name} is a number, not {shown(value)}.")
+    return found
 
 
 def _truth(value: object) -> bool:

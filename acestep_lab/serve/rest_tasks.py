@@ -184,7 +184,7 @@ class RestTasks:
         self.session = session
         self.backend: Backend = backend_of(session)
         self.places = SoundPlaces(folder, getattr(session.library, "folder", None), self._sees, adapters)
-        self.adapters = ClientAdapters(session, self.places.adapter, examine)
+        self.adapters = ClientAdapters(session, self.places.adapter, examine, self._worn)
         self._changed = Listeners()
         self._clock, self._most_queued = clock, most_queued
         self._most_age, self._most_bytes, self._most_seconds = most_age, most_bytes, most_seconds
@@ -213,11 +213,11 @@ class RestTasks:
 
     def begin(self, request: RenderRequest, owner: str = "", address: str = "") -> RestTask:
         """Take a task on and return at once; QueueFull where too many wait, DoorClosed after `close`."""
-        task = RestTask(request, owner, Client(owner, address), self._clock(), self.adapters.wanted(owner))
         with self._lock:
             if refused := self._refusal():
                 _remove(request.uploads)
                 raise refused
+            task = RestTask(request, owner, Client(owner, address), self._clock(), self.adapters.wanted(owner))
             self._sweep()
             self._tasks[task.id] = task
             self._waiting.append(task)
@@ -383,9 +383,23 @@ class RestTasks:
         return songs
 
     def _wears(self, task: RestTask) -> bool:
-        """Whether the task is made with its client's own adapters: not by a checkpoint that takes none."""
+        """Whether the task is made with its client's own adapters: not by a checkpoint that takes none. RecipeError where a
+        file of theirs is gone.
+        """
         checkpoint = task.request.model or self.session.name
-        return task.adapters is not None and self.session.capabilities_of(checkpoint).attaches
+        if task.adapters is None or not self.session.capabilities_of(checkpoint).attaches:
+            return False
+        if not all(Path(place).exists() for place, _ in task.adapters):
+            raise RecipeError(
+                "The file of an adapter you loaded is not there any more; load it again, or take all off with /v1/lora/unload."
+            )
+        return True
+
+    def _worn(self) -> set[str]:
+        """The places of the adapters that tasks need which are not over."""
+        with self._lock:
+            under_way = [task for task in self._tasks.values() if not task.over]
+        return {place for task in under_way for place, _ in task.adapters or ()}
 
     def _scores(self, task: RestTask, take: Take, scale: float) -> dict[str, Any]:
         return self.backend.ask(task.client, lambda: scores_of(self.session, take, scale))
@@ -532,8 +546,7 @@ class RestTasks:
     def _sweep(self) -> None:
         """Forget what is over and old, and the oldest results where all together are too large."""
         now = self._clock()
-        under_way = [task for task in self._tasks.values() if not task.over]
-        self.adapters.sweep({place for task in under_way for place, _ in task.adapters or ()})
+        self.adapters.sweep()
         over = sorted((task for task in self._tasks.values() if task.over), key=lambda task: task.ended)
         sizes = {task.id: sum(_size(file) for file in task.files) for task in over}
         held = sum(sizes.values())
