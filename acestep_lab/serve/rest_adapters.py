@@ -74,9 +74,7 @@ class _Own:
 class ClientAdapters:
     """Who has loaded which adapters, as long as the door stands."""
 
-    def __init__(
-        self, session: SessionLike, find: Find, examine: Examine = examined, used: Used = tuple
-    ) -> None:
+    def __init__(self, session: SessionLike, find: Find, examine: Examine = examined, used: Used = tuple) -> None:
         self._session, self._find, self._examine, self._used = session, find, examine, used
         self._own: dict[str, _Own] = {}
         self._left: set[str] = set()
