@@ -93,7 +93,7 @@ def test_whatever_a_field_is_the_answer_is_a_song_or_a_sentence(door: httpx2.Cli
         for content in (value, [value], [{"type": value}], [part(value)], [part("AAAA", value)]):
             status, sentence = said(door, body(content))
             assert status in (200, 400), (content, status, sentence)
-    assert not files_in(Path(server._tasks.places.folder))
+    assert not files_in(Path(server._door.tasks.places.folder))
 
 
 def test_tags_that_never_end_take_no_time() -> None:
@@ -129,7 +129,7 @@ def test_a_sound_that_is_none_is_not_called_by_a_name_that_its_sender_never_saw(
         sound = part(base64.b64encode(junk).decode())
         status, sentence = said(door, body([{"type": "text", "text": "x"}, sound], task_type="cover"))
         assert (status, sentence.partition(" is no sound file")[0]) == (400, "The sound that was sent")
-    assert not files_in(Path(server._tasks.places.folder))
+    assert not files_in(Path(server._door.tasks.places.folder))
 
 
 def test_json_that_is_nested_too_deep_is_refused(door: httpx2.Client) -> None:
@@ -148,9 +148,9 @@ def test_whoever_hangs_up_leaves_no_run_no_file_and_no_thread(tmp_path: Path, st
         with ApiServer(session, port=0, folder=tmp_path / "door") as server:
             asked = body([{"type": "text", "text": "x"}, part(coded())], task_type="cover", stream=streams)
             line = raw(server, "POST", "/v1/chat/completions", json.dumps(asked).encode())
-            until(lambda: [task for task in server._tasks.tasks() if task.run])
+            until(lambda: [task for task in server._door.tasks.tasks() if task.run])
             line.close()
-            (task,) = server._tasks.tasks()
+            (task,) = server._door.tasks.tasks()
             until(lambda: task.stopping)
             gate.release(1000)
             until(lambda: task.over and not files_in(tmp_path / "door"))
@@ -178,7 +178,7 @@ def test_a_client_that_retries_does_not_render_what_failed_again(server: ApiServ
         lab._render = broken  # type: ignore[method-assign]
         with pytest.raises(openai.InternalServerError, match="failed unexpectedly"):
             chat(client)
-    assert len(server._tasks._tasks) == 1
+    assert len(server._door.tasks._tasks) == 1
 
 
 def broken(*_: Any) -> None:
@@ -203,7 +203,8 @@ def test_who_waits_for_the_planner_keeps_nobody_else_waiting(door: httpx2.Client
         id = data(door.post("/release_task", json={"prompt": "dub", "duration": 1}, **as_(BOB)))["task_id"]
         assert until_over(door, id, **as_(BOB))["status"] == 1
         data(door.post("/v1/cancel", json={"task_id": id}, **as_(BOB)))
-        assert data(door.get("/v1/lora/status", **as_(BOB)))["lora_loaded"] is False
+        data(door.post("/v1/lora/load", json={"lora_path": "growl.safetensors"}, **as_(BOB)))
+        assert data(door.post("/v1/lora/toggle", json={"use_lora": False}, **as_(BOB)))["use_lora"] is False
         assert time.monotonic() - began < 5
     finally:
         go.set()
@@ -226,9 +227,9 @@ def test_adapters_that_are_sent_again_and_again_do_not_fill_the_disk(
     growl = tmp_path / "adapters" / "growl.safetensors"
     for _ in range(5):
         data(send(door, growl, "same"))
-    assert len(files_in(server._tasks.places.folder)) == 1
+    assert len(files_in(server._door.tasks.places.folder)) == 1
     data(door.post("/v1/lora/unload"))
-    assert not files_in(server._tasks.places.folder)
+    assert not files_in(server._door.tasks.places.folder)
 
 
 @pytest.mark.parametrize("name", ["junk.safetensors", "evil.bin", "none"])
