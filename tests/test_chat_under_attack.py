@@ -93,7 +93,7 @@ def test_whatever_a_field_is_the_answer_is_a_song_or_a_sentence(door: httpx2.Cli
         for content in (value, [value], [{"type": value}], [part(value)], [part("AAAA", value)]):
             status, sentence = said(door, body(content))
             assert status in (200, 400), (content, status, sentence)
-    assert not files_in(Path(server._door.tasks.places.folder))
+    until(lambda: not files_in(server._door.tasks.places.folder))
 
 
 def test_tags_that_never_end_take_no_time() -> None:
@@ -129,7 +129,18 @@ def test_a_sound_that_is_none_is_not_called_by_a_name_that_its_sender_never_saw(
         sound = part(base64.b64encode(junk).decode())
         status, sentence = said(door, body([{"type": "text", "text": "x"}, sound], task_type="cover"))
         assert (status, sentence.partition(" is no sound file")[0]) == (400, "The sound that was sent")
-    assert not files_in(Path(server._door.tasks.places.folder))
+    until(lambda: not files_in(server._door.tasks.places.folder))
+
+
+def test_nobody_starts_from_what_is_somebody_elses(door: httpx2.Client) -> None:
+    assert said(door, body())[0] == 200
+    task = data(door.get("/v1/tasks"))[0]["task_id"]
+    (item,) = json.loads(data(door.post("/query_result", json={"task_id_list": [task]}))[0]["result"])
+    assert door.get(item["file"]).status_code == 200
+    assert door.get(item["file"], **as_(BOB)).status_code == 403
+    stolen = body(task_type="cover", src_audio_path=item["take_id"])
+    refused = door.post("/v1/chat/completions", json=stolen, **as_(BOB))
+    assert (refused.status_code, refused.json()["error"]["type"]) == (400, "invalid_request_error")
 
 
 def test_json_that_is_nested_too_deep_is_refused(door: httpx2.Client) -> None:

@@ -32,9 +32,9 @@ LONGEST_RETRY = 60
 """Seconds after which a refused client asks again, at most."""
 _OWN_HEADER = re.compile(r"x-stainless-[a-z-]{1,40}")
 _KINDS = {
-    400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
-    413: "invalid_request_error", 422: "invalid_request_error", 429: "rate_limit_error",
+    401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error",
 }  # fmt: skip
+"""What OpenAI calls an error of a status, where it has a name of its own."""
 
 
 class OpenAiHandler(ApiHandler):
@@ -49,7 +49,8 @@ class OpenAiHandler(ApiHandler):
             self.set_header("Access-Control-Allow-Headers", ", ".join(["Content-Type", "Authorization", *own]))
 
     def error_of(self, status: int, text: str) -> Any:
-        return {"message": text, "type": _KINDS.get(status, "server_error"), "param": None, "code": None}
+        kind = _KINDS.get(status, "invalid_request_error" if status < 500 else "server_error")
+        return {"message": text, "type": kind, "param": None, "code": None}
 
 
 class ChatCompletions(OpenAiHandler):

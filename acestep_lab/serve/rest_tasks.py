@@ -24,7 +24,7 @@ from typing import Any
 from urllib.parse import quote
 
 from acestep_lab.audio.audio import Audio
-from acestep_lab.errors import LabError, RecipeError, SourceError, Stopped, sentence, shown
+from acestep_lab.errors import LabError, LibraryError, RecipeError, SourceError, Stopped, sentence, shown
 from acestep_lab.jobs.client import Client
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.queue import MOST_WAITING
@@ -469,13 +469,16 @@ class RestTasks:
         return recipe.replace(task=recipe.task.with_sources(sources), sampling=sampling)
 
     def _sound(self, source: Source, owner: str) -> Source:
-        """A file as the sound in it, read now: it may be gone once the run begins; an id as it is, where it is theirs."""
+        """A file as the sound in it, read now: it may be gone once the run begins; an id as it is, where it is theirs.
+
+        SourceError in words that whoever asked knows: a file that was sent has a name here that its sender never saw.
+        """
         text = str(source)
-        if is_id(text):
-            return self.backend.source(text, owner)
         try:
-            return Audio.read(text)
-        except SourceError as problem:  # a file that was sent has a name here that its sender never saw
+            return self.backend.source(text, owner) if is_id(text) else Audio.read(text)
+        except LibraryError as problem:
+            raise SourceError(str(problem)) from None
+        except SourceError as problem:
             if not Path(text).is_relative_to(self.places.uploads(owner)):
                 raise
             raise SourceError(str(problem).replace(shown(Path(text).name), "The sound that was sent")) from None
