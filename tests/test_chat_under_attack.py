@@ -18,7 +18,7 @@ import openai
 import pytest
 
 from acestep_lab.errors import CheckpointError, RecipeError
-from acestep_lab.serve import rest
+from acestep_lab.serve import rest_listening
 from acestep_lab.serve.api import ApiServer
 from acestep_lab.serve.api_chat_request import read_chat
 from acestep_lab.serve.rest_adapters import MOST_HEADER, examined
@@ -286,7 +286,7 @@ def test_an_adapter_whose_file_is_gone_fails_its_task_with_what_to_do(door: http
 
 
 def test_one_person_cannot_take_all_the_places_of_listeners(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rest, "MOST_LISTENERS", 3)
+    monkeypatch.setattr(rest_listening, "MOST_LISTENERS", 3)
     lines = [raw(server, "GET", "/v1/events", key=BOB) for _ in range(3)]
     heads = [line.recv(12) for line in lines]
     with raw(server, "GET", "/v1/events", key=BOB) as late, raw(server, "GET", "/v1/events") as ada:

@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 from acestep_lab.errors import Stopped
 from acestep_lab.features import Feature, FeatureFlags
 from acestep_lab.models import catalog
-from acestep_lab.serve import rest, rest_verbs
+from acestep_lab.serve import rest_listening, rest_verbs
 from acestep_lab.serve.api import ApiServer
 from acestep_lab.serve.openapi import document
 from acestep_lab.serve.rest_fields import FIELDS, WITHOUT_EFFECT, RenderRequest, read_request
@@ -309,7 +309,7 @@ def test_who_comes_back_is_told_what_changed_since_and_after_the_end_not_to_ask(
 
 
 def test_a_quiet_line_is_told_that_it_stands(door: httpx2.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rest, "HEARTBEAT", 0.05)
+    monkeypatch.setattr(rest_listening, "HEARTBEAT", 0.05)
     with door.stream("GET", "/v1/events") as stream:
         lines = stream.iter_lines()
         assert next(line for line in lines if line.startswith(":")) == ": still here"
