@@ -20,6 +20,7 @@ import pytest
 from acestep_lab.errors import CheckpointError, RecipeError
 from acestep_lab.serve import rest_listening
 from acestep_lab.serve.api import ApiServer
+from acestep_lab.serve.api_chat_answer import Sounds
 from acestep_lab.serve.api_chat_request import read_chat
 from acestep_lab.serve.rest_adapters import MOST_HEADER, examined
 from tests.pretend import PretendSession
@@ -171,6 +172,24 @@ def test_whoever_hangs_up_leaves_no_run_no_file_and_no_thread(tmp_path: Path, st
         session.close()
         session.library.close()
     until(lambda: not [one for one in threading.enumerate() if one.name.startswith("acestep_lab api")])
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_a_sound_that_is_swept_while_it_is_sent_ends_the_answer_where_it_is(
+    server: ApiServer, door: httpx2.Client, monkeypatch: pytest.MonkeyPatch, streams: bool
+) -> None:
+    def pieces(self: Sounds, text: str) -> Iterator[bytes]:
+        yield text.encode()[:100]
+        raise FileNotFoundError(2, "gone")
+
+    monkeypatch.setattr(Sounds, "pieces", pieces)
+    line = raw(server, "POST", "/v1/chat/completions", json.dumps(body(stream=streams)).encode())
+    with line, line.makefile("rb") as answer:
+        heard = answer.read()
+    assert heard.startswith(b"HTTP/1.1 200")
+    assert b"Error:" not in heard
+    assert b"DONE" not in heard, "nobody takes half a song for a whole one"
+    assert data(door.get("/v1/tasks"))[0]["state"] == "succeeded"
 
 
 def test_sixty_streams_at_once_all_end(server: ApiServer) -> None:

@@ -198,11 +198,18 @@ class ChatCompletions(OpenAiHandler):
         await self._say(answer.chunk({}, "stop"))
 
     async def _send(self, sounds: Sounds, text: str) -> None:
-        """A text with its sounds, as fast as whoever fetches it takes them."""
-        for piece in sounds.pieces(text):
-            self.write(piece)
-            await self.flush()
-            await asyncio.sleep(0)  # others have their turn, however fast this one is fetched
+        """A text with its sounds, as fast as whoever fetches it takes them.
+
+        Where a file goes meanwhile the connection ends: in the middle of JSON nothing can be said any more.
+        """
+        try:
+            for piece in sounds.pieces(text):
+                self.write(piece)
+                await self.flush()
+                await asyncio.sleep(0)  # others have their turn, however fast this one is fetched
+        except FileNotFoundError as problem:
+            self.detach().close()
+            raise StreamClosedError(problem) from None
 
     async def _say(self, event: str) -> None:
         self.write(event)
