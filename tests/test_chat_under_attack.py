@@ -86,7 +86,7 @@ def raw(server: ApiServer, method: str, path: str, content: bytes = b"", key: st
 def test_whatever_a_field_is_the_answer_is_a_song_or_a_sentence(door: httpx2.Client, server: ApiServer) -> None:
     chance = random.Random(15)
     for name in FIELDS:
-        for value in chance.sample(ODD, 5):
+        for value in chance.sample(ODD, 3):
             status, sentence = said(door, body() | {name: value})
             assert status in (200, 400), (name, value, status, sentence)
             assert status == 200 or (sentence.isprintable() and len(sentence) < 300), (name, value, sentence)
