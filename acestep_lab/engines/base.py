@@ -328,6 +328,60 @@ class Attaches(Protocol):
         """Put these adapters on, and only these; their names. CheckpointError, and all as it was, if one does not fit."""
 
 
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """A song as training sees it: what the loop hears when it is asked for it, and the latent that it should arrive at."""
+
+    target: Tensor
+    """x0 `[frames, channels]`, in RAM."""
+    states: Tensor
+    """What is listened to `[tokens, width]`, made by the very code that a render uses."""
+    null: Tensor
+    """What is listened to where nothing is asked `[1, width]`."""
+    context: Tensor
+    """What the task shows of a source `[frames, channels of the context]`."""
+    notes: tuple[str, ...] = ()
+    """Sentences that came up while the words were read."""
+
+
+@dataclass(frozen=True)
+class TrainingRule:
+    """How a checkpoint was taught, and so how an adapter for it is."""
+
+    times: str
+    """The rule its times are drawn by, as a sentence."""
+    dropout: float
+    """Share of lessons without words: what guidance needs; 0 where guidance is distilled into the weights."""
+    learning_rate: float
+    """What is usual for it."""
+    targets: Mapping[str, tuple[str, ...]]
+    """Groups of layers that an adapter may be taught ("attention", "mlp") → the ends of their names."""
+    frames_per_second: float
+
+
+@runtime_checkable
+class Trains(Protocol):
+    """An engine whose loop's component can be taught an adapter."""
+
+    @property
+    def training_rule(self) -> TrainingRule: ...
+    def lesson(self, request: Request, sound: Sound, stop: threading.Event | None = None) -> Lesson:
+        """What the loop would hear for a request, with a sound as the music to arrive at; both as long as the shorter one."""
+
+    def training_module(self, dtype: torch.dtype) -> nn.Module:
+        """The loop's component anew, bare and on the engine's device: to be changed without touching the one that renders."""
+
+    def draw_times(self, count: int, generator: torch.Generator) -> Tensor:
+        """Times of lessons `[count]` by the checkpoint's own rule, 1 being noise."""
+
+    def velocity(
+        self, module: nn.Module, x: Tensor, t: Tensor, states: Tensor, mask: Tensor, context: Tensor
+    ) -> Tensor:
+        """A training module's velocity `[items, frames, channels]` at x `[items, frames, channels]` and times t `[items]`;
+        `states` `[items, tokens, width]` are listened to where `mask` `[items, tokens]` is True.
+        """
+
+
 @runtime_checkable
 class Verifies(Protocol):
     """An engine that can say whether its files are right without reading the weights."""

@@ -24,12 +24,14 @@ import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import MethodType
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from acestep_lab._libraries import ace_step_transformer, diffusers_outputs
 from acestep_lab.engines.ace15.cache import fingerprint, same
@@ -53,7 +55,7 @@ SCORES = 1024
 RELIED_ON: Mapping[str, tuple[str, ...]] = {
     "AceStepTransformer1DModel": (
         "layers", "layer_types", "head_dim", "rope_theta", "patch_size", "config", "time_embed", "time_embed_r", "proj_in_conv",
-        "condition_embedder", "scale_shift_table", "norm_out", "proj_out_conv",
+        "condition_embedder", "scale_shift_table", "norm_out", "proj_out_conv", "gradient_checkpointing",
     ),
     "AceStepTransformerBlock": ("self_attn", "cross_attn", "mlp"),
     "AceStepAttention": (
@@ -177,9 +179,13 @@ def _forward(
     frames = hidden_states.shape[1]
     hidden, lengths = _patched(dit, torch.cat([context_latents, hidden_states], dim=-1), frame_mask)
     cross = _cross_inputs(dit, encoder_hidden_states, encoder_mask, cache)
+    again = (
+        torch.is_grad_enabled() and dit.gradient_checkpointing
+    )  # what a layer knew is computed again on the way back
     positions = rotary_tables(hidden.shape[1], dit.head_dim, dit.rope_theta, hidden)
     for kind, layer in zip(dit.layer_types, _blocks(dit), strict=True):
-        hidden = layer(
+        call: Any = partial(checkpoint, layer, use_reentrant=False) if again else layer
+        hidden = call(
             hidden_states=hidden,
             position_embeddings=positions,
             temb=shift_scale,

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from acestep_lab.audio.audio import Audio, normalizing_gain, splice
 from acestep_lab.audio.mastering import gain_for, mastered
-from acestep_lab.engines.ace15 import attention
+from acestep_lab.engines.ace15 import attention, training
 from acestep_lab.engines.ace15.cache import remember
 from acestep_lab.engines.ace15.codec import Codec
 from acestep_lab.engines.ace15.edit_spec import SourceLatents, put_back
@@ -37,11 +37,13 @@ from acestep_lab.engines.base import (
     Devices,
     Find,
     LatentSpec,
+    Lesson,
     Prepared,
     Progress,
     Rendered,
     Request,
     Sound,
+    TrainingRule,
     Vocabulary,
 )
 from acestep_lab.engines.step import Step
@@ -103,6 +105,7 @@ class Ace15Engine:
             planner=self.checkpoint.lm_name,
             previews=True,
             attaches=True,
+            trains=True,
             codes="codes" in self.checkpoint.components,
         )
 
@@ -184,6 +187,28 @@ class Ace15Engine:
         codes = self.sources.codes(sound)
         with self.lm() as lm:
             return plan_score(lm, self.checkpoint.lm_tokenizer(), codes, plan, scale=scale)
+
+    # -- training ------------------------------------------------------------------------------------------------------
+
+    @property
+    def training_rule(self) -> TrainingRule:
+        return training.rule_of(self.checkpoint)
+
+    def lesson(self, request: Request, sound: Sound, stop: threading.Event | None = None) -> Lesson:
+        """The words as a render of this request would hear them, the sound as this checkpoint's latent."""
+        (prepared,) = self.prepare([request], stop)
+        return training.lesson_of(prepared, self.sources.latent(sound, stop))
+
+    def training_module(self, dtype: torch.dtype) -> nn.Module:
+        return training.prepared_module(build(self.checkpoint, "dit", dtype).to(self.devices.device))
+
+    def draw_times(self, count: int, generator: torch.Generator) -> Tensor:
+        return training.draw_times(self.checkpoint, count, generator)
+
+    def velocity(
+        self, module: nn.Module, x: Tensor, t: Tensor, states: Tensor, mask: Tensor, context: Tensor
+    ) -> Tensor:
+        return training.velocity(module, x, t, states, mask, context)
 
     # -- before the loop -----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,423 @@
+"""Teaching an adapter: a loop over lessons that tells what happens, and can be stopped and taken up again exactly.
+
+x_t = t·noise + (1 - t)·x0, target v = noise - x0, mean squared error over all frames and channels (flow matching, as the
+published model code trains); the engine says by which rule t is drawn. Every draw of a step comes from (seed, step) alone: a
+run that was interrupted goes on to the same weights as one that was not. Knows no files, no session, no sound.
+
+::
+
+    trainer = Trainer(engine, lessons, LoraConfig(steps=120))
+    for event in trainer.run(check):        # Learnt, HeldOut; between two of them the session may do other work
+        ...
+    trainer.adapter_state()                 # what an adapter file is written from
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from acestep_lab._libraries import peft
+from acestep_lab.engines.base import Check, Lesson, Trains
+from acestep_lab.errors import MachineError, RecipeError, shown
+from acestep_lab.train.optimisers import Optimiser, optimiser_for
+
+KINDS = ("lora", "dora", "rslora", "lokr")
+HELD_OUT_TIMES = (0.3, 0.6, 0.9)
+"""Where the held-out loss is taken, always with the same noise: the running loss mostly says which times were drawn."""
+NAME = "trained"
+"""What PEFT calls the adapter while it is taught."""
+MOST_RANK = 512
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """What is taught, and how; None is decided by the checkpoint's rule. RecipeError for what makes no sense."""
+
+    kind: str = "lora"
+    rank: int = 8
+    alpha: float = 16.0
+    """The adapter's strength is alpha / rank (rsLoRA: alpha / √rank)."""
+    targets: tuple[str, ...] = ("attention",)
+    """Groups of layers of the engine's rule: "attention", "mlp"."""
+    steps: int = 500
+    batch: int = 1
+    """Lessons of one pass; they are cut to the shortest among them."""
+    accumulation: int = 1
+    """Passes before the weights move."""
+    crop_seconds: float | None = None
+    """Lessons are cut to so much from the start, where songs begin; None: whole."""
+    learning_rate: float | None = None
+    optimiser: str = "adamw"
+    weight_decay: float = 0.01
+    warm_up: int = 100
+    """Steps in which the rate rises; at most a tenth of all."""
+    clip: float = 1.0
+    dropout: float | None = None
+    """Share of lessons without words."""
+    adapter_dropout: float = 0.0
+    """Share of the adapter's inputs that is silenced while it learns."""
+    ema: float = 0.0
+    """Above 0: what is kept is this much of itself and the rest of the weights of now, step after step."""
+    gradient_checkpointing: bool = False
+    """Half the memory for a third more time."""
+    held_out_every: int = 20
+    patience: int = 0
+    """Above 0: after so many held-out losses without a better one it ends."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _choice("kind", self.kind, KINDS)
+        for name, low, high in (
+            ("rank", 1, MOST_RANK), ("steps", 1, 10**7), ("batch", 1, 1024), ("accumulation", 1, 10**4),
+            ("warm_up", 0, 10**6), ("held_out_every", 1, 10**6), ("patience", 0, 10**6), ("seed", 0, 2**63 - 1),
+        ):  # fmt: skip
+            _whole(name, getattr(self, name), low, high)
+        for name, least, most in (
+            ("alpha", 1e-6, 1e6), ("learning_rate", 1e-9, 10.0), ("weight_decay", 0.0, 1.0), ("clip", 1e-6, 1e6),
+            ("dropout", 0.0, 0.99), ("adapter_dropout", 0.0, 0.99), ("ema", 0.0, 0.99999), ("crop_seconds", 0.4, 3600.0),
+        ):  # fmt: skip
+            _number(name, getattr(self, name), least, most)
+        if isinstance(self.targets, str) or not self.targets:
+            raise RecipeError('targets is a tuple of groups of layers, such as ("attention", "mlp").')
+
+    @property
+    def scale(self) -> float:
+        """What the adapter's change is multiplied by while it is taught."""
+        return self.alpha / (math.sqrt(self.rank) if self.kind == "rslora" else self.rank)
+
+    def replace(self, **changes: Any) -> LoraConfig:
+        """The same with other values."""
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """A step was made."""
+
+    step: int
+    """Counted from 1: how many have been made."""
+    loss: float
+    """Of the lessons just heard: it mostly says which times were drawn."""
+    learning_rate: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The loss on songs that are not learnt from, at fixed times with fixed noise."""
+
+    step: int
+    losses: Mapping[float, float]
+    """Time → mean squared error."""
+    best: bool
+    """Whether it is the lowest sum so far."""
+
+    @property
+    def total(self) -> float:
+        """The sum over the times."""
+        return sum(self.losses.values())
+
+
+class Trainer:
+    """An adapter being taught. `run` makes steps; `state` and `load_state` interrupt it exactly."""
+
+    def __init__(
+        self, engine: Trains, lessons: Sequence[Lesson], config: LoraConfig, held_out: Sequence[Lesson] = (),
+        names: Sequence[str] = (), dtype: torch.dtype = torch.float32,
+    ) -> None:  # fmt: skip
+        """`names` say which song a lesson is, for errors. RecipeError where there is nothing to learn from."""
+        if not lessons:
+            raise RecipeError("There is no lesson to learn from; a data set has at least one song that can be read.")
+        self.engine, self.lessons, self.config, self.held_out = engine, lessons, config, held_out
+        self.names = tuple(names) or tuple(f"lesson {place + 1}" for place in range(len(lessons)))
+        rule = engine.training_rule
+        self.dropout = rule.dropout if config.dropout is None else config.dropout
+        self.learning_rate = rule.learning_rate if config.learning_rate is None else config.learning_rate
+        self.frames = (
+            None if config.crop_seconds is None else max(2, round(config.crop_seconds * rule.frames_per_second))
+        )
+        ends = _ends(config.targets, rule.targets)
+        self.module = engine.training_module(dtype)
+        self.device = next(self.module.parameters()).device
+        with _seeded(config.seed, 0, self.device):
+            inject(self.module, config, ends)
+        if config.gradient_checkpointing:
+            vars(self.module)["gradient_checkpointing"] = True
+        self.parameters = {name: one for name, one in self.module.named_parameters() if one.requires_grad}
+        self.optimiser: Optimiser = optimiser_for(
+            config.optimiser, list(self.parameters.values()), self.learning_rate, config.weight_decay
+        )
+        self.step, self.best, self.since_best = 0, math.inf, 0
+        self._average = {name: one.detach().clone() for name, one in self.parameters.items()} if config.ema else {}
+        self._good: dict[str, Tensor] = {}
+
+    # -- the loop ------------------------------------------------------------------------------------------------------
+
+    def run(self, check: Check = lambda: None) -> Iterator[Learnt | HeldOut]:
+        """Make the steps that are left, telling each; `check` is called before every pass and may raise Stopped.
+
+        MachineError where a loss is no number: the weights are then those of the last good step.
+        """
+        if self.step == 0 and self.held_out:
+            yield self._held_out()
+        while self.step < self.config.steps and not self.is_satisfied:
+            yield self._learn(check)
+            if self.held_out and (self.step % self.config.held_out_every == 0 or self.step == self.config.steps):
+                yield self._held_out()
+
+    @property
+    def is_satisfied(self) -> bool:
+        """Whether the held-out loss has not fallen for as long as `patience` says."""
+        return 0 < self.config.patience <= self.since_best
+
+    def _learn(self, check: Check) -> Learnt:
+        """One step of the weights."""
+        began = time.monotonic()
+        rate = self.learning_rate * self.optimiser.schedule(self.step, self.config.steps, self.config.warm_up)
+        self.optimiser.begin(rate)
+        losses = []
+        for turn in range(self.config.accumulation):
+            check()
+            losses.append(self._pass(self.step * self.config.accumulation + turn))
+        norm = nn.utils.clip_grad_norm_(list(self.parameters.values()), self.config.clip)
+        if not bool(torch.isfinite(norm)):
+            self._refuse(self.step * self.config.accumulation)
+        self._good = {name: one.detach().clone() for name, one in self.parameters.items()}
+        self.optimiser.step()
+        self.step += 1
+        self._remember()
+        return Learnt(self.step, float(np.mean(losses)), rate, time.monotonic() - began)
+
+    def _pass(self, turn: int) -> float:
+        """Loss and gradients of one batch."""
+        generator = _generator(self.config.seed, turn + 1)
+        places = self._places(turn)
+        batch = batched([self.lessons[place] for place in places], self.frames)
+        t = self.engine.draw_times(len(places), generator)
+        noise = torch.randn(batch.target.shape, generator=generator)
+        dropped = torch.rand(len(places), generator=generator) < self.dropout
+        with _seeded(self.config.seed, turn + 1, self.device):
+            errors = self._errors(batch, t, noise, dropped)
+        loss = errors.mean() / self.config.accumulation
+        if not bool(torch.isfinite(loss)):
+            self._refuse(turn)
+        loss.backward()
+        return float(errors.mean())
+
+    def _errors(self, batch: Batch, t: Tensor, noise: Tensor, dropped: Tensor) -> Tensor:
+        """Squared error of the velocity per item `[items]`."""
+        x = torch.lerp(batch.target, noise, t[:, None, None])
+        states, mask = batch.heard(dropped)
+        x, t, states, mask, context, wanted = (
+            one.to(self.device) for one in (x, t, states, mask, batch.context, noise - batch.target)
+        )
+        found = self.engine.velocity(self.module, x, t, states, mask, context)
+        return (found.float() - wanted).square().mean(dim=(1, 2))
+
+    def _places(self, turn: int) -> list[int]:
+        """Which lessons a pass hears: every one once before any comes again, in an order of the seed and the round."""
+        count, places = len(self.lessons), []
+        for at in range(turn * self.config.batch, (turn + 1) * self.config.batch):
+            order = np.random.default_rng([self.config.seed, at // count]).permutation(count)
+            places.append(int(order[at % count]))
+        return places
+
+    def _refuse(self, turn: int) -> None:
+        """A loss that is no number: back to the last good weights, and say which song it was."""
+        for name, kept in self._good.items():
+            self.parameters[name].data.copy_(kept)
+        self.optimiser.forget_gradients()
+        songs = ", ".join(shown(self.names[place], 40) for place in self._places(turn)[:3])
+        raise MachineError(
+            f"The loss is no number any more at step {self.step + 1} ({songs}); the weights of the step before are kept. "
+            "A lower learning_rate usually helps."
+        )
+
+    def _remember(self) -> None:
+        keep = self.config.ema
+        for name, kept in self._average.items():
+            kept.lerp_(self.parameters[name].detach(), 1.0 - keep)
+
+    # -- judging -------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def _held_out(self) -> HeldOut:
+        """The loss of songs that are not learnt from, with the weights that would be kept."""
+        self.module.eval()
+        self.optimiser.judged()
+        losses = {t: self._held_out_at(t) for t in HELD_OUT_TIMES}
+        self.optimiser.learning()
+        self.module.train()
+        total = sum(losses.values())
+        best = total < self.best
+        self.best, self.since_best = (total, 0) if best else (self.best, self.since_best + 1)
+        return HeldOut(self.step, losses, best)
+
+    def _held_out_at(self, t: float) -> float:
+        found = []
+        for place, lesson in enumerate(self.held_out):
+            batch = batched([lesson], self.frames)
+            noise = torch.randn(batch.target.shape, generator=_generator(self.config.seed, -1 - place))
+            error = self._errors(batch, torch.tensor([t]), noise, torch.tensor([False]))
+            found.append(float(error.mean()))
+        return float(np.mean(found))
+
+    # -- what is kept --------------------------------------------------------------------------------------------------
+
+    def adapter_state(self) -> dict[str, Tensor]:
+        """The adapter's tensors by PEFT's names, on the CPU; of an average (`ema`), the average."""
+        self.optimiser.judged()
+        kept = self._average or {name: one.detach() for name, one in self.parameters.items()}
+        found = {name.replace(f".{NAME}", ""): one.float().cpu().clone() for name, one in kept.items()}
+        self.optimiser.learning()
+        return found
+
+    def state(self) -> dict[str, Any]:
+        """All that going on needs, as plain data and tensors."""
+        return {
+            "step": self.step, "best": self.best, "since_best": self.since_best,
+            "parameters": {name: one.detach().cpu().clone() for name, one in self.parameters.items()},
+            "average": {name: one.cpu().clone() for name, one in self._average.items()},
+            "optimiser": self.optimiser.state(),
+        }  # fmt: skip
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of the same adapter; RecipeError where it is of another shape."""
+        shapes = {name: tuple(one.shape) for name, one in state["parameters"].items()}
+        if shapes != {name: tuple(one.shape) for name, one in self.parameters.items()}:
+            raise RecipeError(
+                "This state is of another adapter: its kind, rank or targets are others than those asked for."
+            )
+        with torch.no_grad():
+            for name, one in state["parameters"].items():
+                self.parameters[name].copy_(one)
+            for name, one in state["average"].items():
+                self._average[name].copy_(one)
+        self.optimiser.load_state(state["optimiser"])
+        self.step, self.best, self.since_best = int(state["step"]), float(state["best"]), int(state["since_best"])
+
+
+# -- lessons side by side ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Lessons cut to one length, in RAM."""
+
+    target: Tensor
+    """x0 `[items, frames, channels]`."""
+    context: Tensor
+    """`[items, frames, channels of the context]`."""
+    states: Tensor
+    """`[items, tokens, width]`, zero where an item has none."""
+    mask: Tensor
+    """`[items, tokens]`, True where there is something to hear: padding is never heard."""
+    null: Tensor
+    """`[items, 1, width]`."""
+
+    def heard(self, dropped: Tensor) -> tuple[Tensor, Tensor]:
+        """States and mask with nothing asked where `dropped` `[items]` is True."""
+        states = torch.where(dropped[:, None, None], self.null.expand_as(self.states), self.states)
+        return states, self.mask
+
+
+def batched(lessons: Sequence[Lesson], most_frames: int | None = None) -> Batch:
+    """Lessons side by side, cut from the start to the shortest of them or to `most_frames`."""
+    frames = min(*(len(one.target) for one in lessons), most_frames or 2**62, 2**62)
+    tokens = max(len(one.states) for one in lessons)
+    states = torch.zeros(len(lessons), tokens, lessons[0].states.shape[-1])
+    mask = torch.zeros(len(lessons), tokens, dtype=torch.bool)
+    for place, one in enumerate(lessons):
+        states[place, : len(one.states)], mask[place, : len(one.states)] = one.states.float(), True
+    return Batch(
+        torch.stack([one.target[:frames].float() for one in lessons]),
+        torch.stack([one.context[:frames].float() for one in lessons]),
+        states, mask, torch.stack([one.null.float() for one in lessons]),
+    )  # fmt: skip
+
+
+# -- the adapter -------------------------------------------------------------------------------------------------------
+
+
+def inject(module: nn.Module, config: LoraConfig, ends: Sequence[str]) -> None:
+    """Put a new adapter on a frozen module, on its layers whose names end so, in float32; RecipeError for a rank too large."""
+    names = [
+        name for name, one in module.named_modules()
+        if isinstance(one, nn.Linear) and any(name.endswith(f".{end}") for end in ends) and ".layers." in f".{name}"
+    ]  # fmt: skip
+    smallest = min((min(module.get_submodule(name).weight.shape) for name in names), default=0)  # type: ignore[arg-type]
+    if config.rank > smallest:
+        raise RecipeError(
+            f"A rank of {config.rank} is more than a layer here has ({smallest}); a lower one learns the same."
+        )
+    made: Any
+    if config.kind == "lokr":
+        made = peft.LoKrConfig(
+            r=config.rank, alpha=config.alpha, target_modules=names, module_dropout=config.adapter_dropout
+        )
+    else:
+        made = peft.LoraConfig(
+            r=config.rank, lora_alpha=config.alpha, target_modules=names, lora_dropout=config.adapter_dropout,
+            use_dora=config.kind == "dora", use_rslora=config.kind == "rslora",
+        )  # fmt: skip
+    peft.inject_adapter_in_model(made, module, NAME)
+    for one in module.parameters():
+        if one.requires_grad:
+            one.data = one.data.float()
+
+
+def _ends(asked: Sequence[str], known: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    for group in asked:
+        _choice("targets", group, tuple(known))
+    return tuple(end for group in dict.fromkeys(asked) for end in known[group])
+
+
+# -- draws -------------------------------------------------------------------------------------------------------------
+
+
+def _generator(seed: int, number: int) -> torch.Generator:
+    """The draws of one pass, from the seed and its number alone."""
+    words = np.random.SeedSequence([seed, number + 2**32]).generate_state(2, np.uint32)
+    return torch.Generator().manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
+
+
+@contextmanager
+def _seeded(seed: int, number: int, device: torch.device) -> Iterator[None]:
+    """Draws that a library takes from torch's own generator, from a seed too; that generator is left as it was."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(_generator(seed, number).initial_seed() % 2**63)
+        yield
+
+
+# -- checks ------------------------------------------------------------------------------------------------------------
+
+
+def _choice(name: str, value: object, known: Sequence[str]) -> None:
+    if value not in known:
+        raise RecipeError(f"{name} is one of {', '.join(known)}, not {shown(value)}.")
+
+
+def _whole(name: str, value: object, least: int, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise RecipeError(f"{name} is a whole number from {least} to {most}, not {shown(value)}.")
+
+
+def _number(name: str, value: object, least: float, most: float) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise RecipeError(f"{name} is a number from {least:g} to {most:g}, not {shown(value)}.")
+
+
+Progress = Callable[[Learnt | HeldOut], None]
+"""Hears what happens."""
