@@ -211,7 +211,7 @@ class Trainer:
         if not bool(torch.isfinite(loss)):
             self._refuse(turn)
         loss.backward()
-        return float(errors.mean())
+        return float(errors.detach().mean())
 
     def _errors(self, batch: Batch, t: Tensor, noise: Tensor, dropped: Tensor) -> Tensor:
         """Squared error of the velocity per item `[items]`."""

@@ -1,0 +1,106 @@
+"""What was taught, as files that other programs read to the same numbers.
+
+A LoRA is a PEFT folder under the reference's names with alpha baked into B: PEFT and diffusers take the strength from
+`adapter_config.json`, ComfyUI from an `.alpha` that PEFT never writes, and else 1; baked (B ← B·alpha/r, alpha = r) all agree.
+A LoKr is one file under LyCORIS' names, its scale baked into the first factor and alpha = rank for the same reason.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from acestep_lab import files
+from acestep_lab._libraries import peft
+from acestep_lab.train.lora import LoraConfig
+
+WEIGHTS, CONFIG, LYCORIS = "adapter_model.safetensors", "adapter_config.json", "lokr_weights.safetensors"
+_THEIRS = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out.0": "o_proj"}
+_WORD = re.compile(r"\.(lora_[AB]\.weight|lora_magnitude_vector(?:\.weight)?|lokr_w[12](?:_[ab])?)$")
+
+
+@dataclass(frozen=True)
+class AdapterFacts:
+    """What an adapter should remember of how it came to be; goes into the header of its file."""
+
+    checkpoint: str
+    tag: str = ""
+    """The word that stands for what was taught."""
+    songs: int = 0
+    data: str = ""
+    """The data set's hash."""
+    steps: int = 0
+    roads: tuple[str, ...] = ("words",)
+    """What the lessons heard: "words", "codes"."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """As it was taught: `LoraConfig`, alpha and all."""
+
+
+def write_adapter(folder: Path, state: Mapping[str, Tensor], config: LoraConfig, facts: AdapterFacts) -> Path:
+    """Write an adapter into a folder, whole or not at all, and give the file `Adapter.open` takes.
+
+    `state` is `Trainer.adapter_state()`: tensors by our names of the layers, as taught.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    header = {"format": "pt", "acestep_lab": json.dumps(asdict(facts), sort_keys=True)}
+    if config.kind == "lokr":
+        return _write(folder / LYCORIS, _lycoris(state, config), header | {"lokr_config": _lokr_config(config)})
+    tensors = {f"base_model.model.{theirs(name)}": tensor for name, tensor in _baked(state, config).items()}
+    settings: Any = peft.LoraConfig(
+        r=config.rank, lora_alpha=config.rank, use_dora=config.kind == "dora", inference_mode=True,
+        target_modules=sorted({theirs(_layer(name)).rpartition(".")[2] for name in state}),
+        base_model_name_or_path=facts.checkpoint,
+    )  # fmt: skip
+    plain = {name: sorted(value) if isinstance(value, set) else value for name, value in settings.to_dict().items()}
+    text = json.dumps(plain, indent=2, sort_keys=True, default=str)
+    files.write_whole(folder / CONFIG, lambda part: part.write_text(text + "\n", encoding="utf-8"))
+    return _write(folder / WEIGHTS, tensors, header)
+
+
+def theirs(name: str) -> str:
+    """A layer or tensor by the reference's name of it."""
+    for ours, other in _THEIRS.items():
+        name = re.sub(rf"\.{re.escape(ours)}(?=\.|$)", f".{other}", name)
+    return name
+
+
+def _layer(name: str) -> str:
+    """The layer of a tensor."""
+    return _WORD.sub("", name)
+
+
+def _baked(state: Mapping[str, Tensor], config: LoraConfig) -> dict[str, Tensor]:
+    """The same change at strength 1 with alpha = rank."""
+    return {
+        name: tensor * config.scale if name.endswith(".lora_B.weight") else tensor for name, tensor in state.items()
+    }
+
+
+def _lycoris(state: Mapping[str, Tensor], config: LoraConfig) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        match = _WORD.search(name)
+        assert match is not None, name
+        word, layer = match[1], theirs(_layer(name))
+        scaled = tensor * config.scale if word in ("lokr_w1", "lokr_w1_b") else tensor
+        module = f"lycoris_{layer.replace('.', '_')}"
+        found[f"{module}.{word}"] = scaled
+        found[f"{module}.alpha"] = torch.tensor(float(config.rank))
+    return found
+
+
+def _lokr_config(config: LoraConfig) -> str:
+    return json.dumps({"linear_dim": config.rank, "linear_alpha": config.rank, "algo": "lokr"}, sort_keys=True)
+
+
+def _write(file: Path, tensors: Mapping[str, Tensor], header: dict[str, str]) -> Path:
+    whole = {name: tensor.contiguous() for name, tensor in sorted(tensors.items())}
+    return files.write_whole(file, lambda draft: save_file(whole, draft, header), "The adapter")
