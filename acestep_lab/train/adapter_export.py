@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from acestep_lab import files
@@ -102,5 +102,14 @@ def _lokr_config(config: LoraConfig) -> str:
 
 
 def _write(file: Path, tensors: Mapping[str, Tensor], header: dict[str, str]) -> Path:
-    whole = {name: tensor.contiguous() for name, tensor in sorted(tensors.items())}
-    return files.write_whole(file, lambda draft: save_file(whole, draft, header), "The adapter")
+    data = save({name: tensor.contiguous() for name, tensor in sorted(tensors.items())}, header)
+    return files.write_whole(file, lambda draft: draft.write_bytes(_in_order(data)), "The adapter")
+
+
+def _in_order(data: bytes) -> bytes:
+    """The same safetensors file with its notes in one order: the library writes them in another one each time."""
+    size = int.from_bytes(data[:8], "little")
+    head = json.loads(data[8 : 8 + size])
+    head["__metadata__"] = dict(sorted(head["__metadata__"].items()))
+    text = json.dumps(head, ensure_ascii=False, separators=(",", ":")).encode().ljust(size)
+    return len(text).to_bytes(8, "little") + text + data[8 + size :]
