@@ -372,7 +372,7 @@ class Trains(Protocol):
         """The loop's component anew, bare and on the engine's device: to be changed without touching the one that renders."""
 
     def draw_times(self, count: int, generator: torch.Generator) -> Tensor:
-        """Times of lessons `[items]`, `count` of them, by the checkpoint's own rule, 1 being noise."""
+        """Times of lessons `[batch]`, `count` of them, by the checkpoint's own rule, 1 being noise."""
 
     def velocity(
         self, module: nn.Module, x: Tensor, t: Tensor, states: Tensor, mask: Tensor, context: Tensor
