@@ -264,6 +264,13 @@ class EtaEstimator:
             if self._current is not None:
                 self.advance(share * self._current.round.pieces - self._current.done)
 
+    def skip(self, seconds: float) -> None:
+        """So many seconds went by in which nothing was done for this run."""
+        with self._lock:
+            if self._current is not None:
+                self._current.since += seconds
+                self._current.last += seconds
+
     def end(self, whole: bool = True) -> None:
         """The round is over; what it took is remembered if it is whole."""
         with self._lock:
@@ -450,6 +457,10 @@ class StageTimer:
         finally:
             self._seconds = self.so_far()
             del self._running[stage]
+
+    def skip(self, seconds: float) -> None:
+        """So many seconds went by in which nothing was done for the stages under way."""
+        self._running = {name: since + seconds for name, since in self._running.items()}
 
     def so_far(self) -> dict[str, float]:
         """Seconds per stage, the running one's included."""

@@ -34,13 +34,23 @@ class Ticket(Generic[T]):
     number: int
     priority: int = 0
     held: bool = False
+    long: bool = False
+    """Whether it gives way between two pieces of itself."""
+    begun: bool = False
+    """Whether it was served in part already."""
+
+    @property
+    def rank(self) -> tuple[int, bool]:
+        """What is served first: who is not modest, and of two alike, what was begun."""
+        return min(self.priority, 0), self.begun
 
 
 class FairQueue(Generic[T]):
     """Jobs in lanes; `pop` gives the next one, `order` says beforehand which that will be, and the ones after it.
 
     A priority above 0 goes before what else waits in its own lane, and takes nothing from anybody; one below 0 lets
-    everybody else go first. Jobs that are held back are passed over, and own no place.
+    everybody else go first. Jobs that are held back are passed over, and own no place. A long job is put back between two
+    pieces of it, once something waits that goes before it.
     """
 
     def __init__(self) -> None:
@@ -56,12 +66,12 @@ class FairQueue(Generic[T]):
         """Jobs that wait, as they came, or were moved since."""
         return [ticket.job for ticket in self._waiting]
 
-    def join(self, job: T, lane: Lane, seconds: float, priority: int = 0) -> None:
+    def join(self, job: T, lane: Lane, seconds: float, priority: int = 0, long: bool = False) -> None:
         """Let a job wait in a lane; whoever has one in use already stays in it, from wherever they come now."""
         lane = next((ticket.lane for ticket in self._tickets() if ticket.lane[-1:] == lane[-1:]), lane)
         self._catch_up(lane)
         self._count += 1
-        self._waiting.append(Ticket(job, lane, max(LEAST_SECONDS, seconds), self._count, priority))
+        self._waiting.append(Ticket(job, lane, max(LEAST_SECONDS, seconds), self._count, priority, long=long))
         self._known = None
 
     def _catch_up(self, lane: Lane) -> None:
@@ -74,14 +84,38 @@ class FairQueue(Generic[T]):
     def pop(self) -> T | None:
         """The next job, which is served from now on until it leaves; None where nothing waits that is not held back."""
         ticket = next(_in_turn([one for one in self._waiting if not one.held], dict(self._served)), None)
-        if ticket is None:
-            return None
+        return None if ticket is None else self._serve(ticket)
+
+    def pop_this(self, job: T) -> T | None:
+        """A job that waits, out of its turn; None where it does not wait."""
+        ticket = self._ticket(job)
+        return None if ticket is None else self._serve(ticket)
+
+    def _serve(self, ticket: Ticket[T]) -> T:
         self._waiting.remove(ticket)
         for part in _parts(ticket.lane):
             self._now[part[:-1]] = max(self._now.get(part[:-1], 0.0), self._served.get(part, 0.0))
         _charge(ticket, self._served)
         self._serving, self._known = ticket, None
         return ticket.job
+
+    def must_give_way(self, job: T) -> bool:
+        """Whether a long job that is served is held back, or something waits that goes before it."""
+        own = self._serving
+        if own is None or own.job is not job or not own.long:
+            return False
+        return own.held or any(one.rank[0] > own.rank[0] for one in self._waiting if not one.held)
+
+    def put_back(self, job: T, share: float) -> None:
+        """A long job that is served waits again, with this share of what was left of it done, and paid."""
+        own = self._serving
+        if own is None or own.job is not job:
+            return
+        left = 1.0 - min(1.0, max(0.0, share))
+        _charge(own, self._served, -left)
+        own.seconds, own.begun = max(LEAST_SECONDS, own.seconds * left), True
+        self._serving, self._known = None, None
+        self._waiting.append(own)
 
     def leave(self, job: T, share: float = 1.0) -> None:
         """A job is over, or does not want to wait any longer; of one that was served, only a share is paid.
@@ -112,12 +146,13 @@ class FairQueue(Generic[T]):
     # -- what waits, changed
 
     def is_held(self, job: T) -> bool:
-        """Whether a job that waits is held back."""
-        return any(one.held for one in self._waiting if one.job is job)
+        """Whether a job is held back."""
+        return any(one.held for one in self._tickets() if one.job is job)
 
     def hold(self, job: T, held: bool = True) -> bool:
-        """Hold back a job that waits, or let it go; False where it does not wait."""
-        ticket = self._ticket(job)
+        """Hold back a job that waits, or let it go; a long one that is served, from its next piece on. False for any other."""
+        own = self._serving
+        ticket = own if own is not None and own.job is job and own.long else self._ticket(job)
         if ticket is not None and ticket.held != held:
             if not held:
                 self._catch_up(ticket.lane)
@@ -199,13 +234,13 @@ def _charge(ticket: Ticket[T], served: dict[Lane, float], share: float = 1.0) ->
 def _in_turn(waiting: Sequence[Ticket[T]], served: dict[Lane, float]) -> Iterator[Ticket[T]]:
     """Tickets as they will be served; each is charged to `served` once the one after it is asked for.
 
-    Where anything waits whose priority is not below 0, what is below 0 waits on. Each lane is sorted once, so that thousands
-    that wait cost no more than a moment.
+    Where anything waits whose priority is not below 0, what is below 0 waits on; what was begun goes before what was not.
+    Each lane is sorted once, so that thousands that wait cost no more than a moment.
     """
-    for modesty in sorted({min(ticket.priority, 0) for ticket in waiting}, reverse=True):
+    for rank in sorted({ticket.rank for ticket in waiting}, reverse=True):
         lanes: dict[Lane, dict[int, Ticket[T]]] = {}
         for ticket in waiting:
-            if min(ticket.priority, 0) == modesty:
+            if ticket.rank == rank:
                 lanes.setdefault(ticket.lane, {})[ticket.number] = ticket
         lines = {lane: iter(_by_priority(list(there.values()))) for lane, there in lanes.items()}
         while lanes:

@@ -111,6 +111,8 @@ class Run(Generic[Piece, Result]):
     """
 
     kind: ClassVar[str] = "run"
+    gives_way: ClassVar[bool] = False
+    """Whether its work comes in pieces, between which other runs have their turn."""
 
     def __init__(self, title: str = "", seconds: float = USUAL_SECONDS, work: Work | None = None) -> None:
         client, wanted = acting()
@@ -132,6 +134,7 @@ class Run(Generic[Piece, Result]):
         self._ended: float | None = None
         self._told_eta = -ETA_EVERY
         self._state = "queued"
+        self._working, self._gave_way_at = "queued", 0.0
         self._pieces: list[Piece] = []
         self._stop = threading.Event()
         self._changed = threading.Condition()
@@ -478,6 +481,20 @@ class Run(Generic[Piece, Result]):
             finally:
                 self._estimator.end(whole)
         self._measure()
+
+    def give_way(self) -> None:
+        """Wait again, between two pieces of the work, while something else has its turn; it counts for no stage."""
+        self._working, self._gave_way_at = self._state, self._clock()
+        self._state, self._position = "queued", -1
+        self._emit("state", "queued")
+
+    def take_up(self) -> None:
+        """Go on where it gave way; no question of a stop is asked here, since the work itself keeps what it has."""
+        gap = self._clock() - self._gave_way_at
+        self._estimator.skip(gap)
+        self.timer.skip(gap)
+        self._state = self._working
+        self._emit("state", self._state)
 
     def replan(self, work: Work) -> None:
         """What there is to do became known better: stages that have not begun are counted anew."""

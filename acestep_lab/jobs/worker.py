@@ -1,7 +1,7 @@
 """The worker: one thread that computes, and who waits before it. Knows runs; no owner's limits, no model, no page.
 
-Runs of several people are done in a fair order (`fair_queue.py`); small jobs are done between two steps of a run. A worker
-is what a `JobQueue` and its thread share: it outlives a queue that is let go, so that the thread holds no session.
+Runs of several people are done in a fair order (`fair_queue.py`); small jobs are done between two steps of a run. A long run
+(`Run.gives_way`: a training) is worked on in pieces: between two of them whatever else waits has its turn. A worker is what a `JobQueue` and its thread share: it outlives a queue that is let go, so that the thread holds no session.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import cache
 from typing import Any
@@ -22,8 +22,12 @@ from acestep_lab.jobs.eta import Clock, StageHistory
 from acestep_lab.jobs.fair_queue import FairQueue
 from acestep_lab.jobs.run import AnyRun
 
-RunBody = Callable[[Any], None]
-"""What a run's turn is spent on: `work(run)`."""
+Pieces = Iterator[None]
+"""The work of a long run: asked for its next piece, it does one."""
+RunBody = Callable[[Any], Pieces | None]
+"""What a run's turn is spent on: `work(run)`; of a run that gives way, in pieces."""
+MODEST = -1
+"""The priority of a run that gives way, unless another is asked for."""
 Job = tuple[Future[Any], Callable[[], Any]]
 """A small job, and what its asker waits for."""
 PATIENCE = 10.0
@@ -60,6 +64,7 @@ class Worker:
         self._between: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._queue: FairQueue[AnyRun] = FairQueue()
         self._work: dict[AnyRun, RunBody] = {}
+        self._begun: dict[AnyRun, Pieces] = {}  # long runs that gave way
         self._withdrawn: list[AnyRun] = []
         self._moved = False  # somebody joined, left or moved since the others were told their places
         self._thread: threading.Thread | None = None
@@ -111,22 +116,47 @@ class Worker:
                     self._queue.hold(run, False)
             self._sweep()
             self._moved = True
+            stopping = next((run for run in self._begun if run.stopping), None)
+            if stopping is not None:  # it wants to keep what it has, whatever else waits
+                return self._queue.pop_this(stopping)
             return None if self.paused else self._queue.pop()
 
     def do(self, run: AnyRun) -> None:
-        """A run's turn, whole; whatever happens in it belongs to the run, the thread lives on."""
-        work = self._work.pop(run)
+        """A run's turn, whole, or until it gives way; whatever happens in it belongs to the run, the thread lives on."""
+        before = run.fraction
         try:
-            run.check()
-            work(run)
+            if self._gave_way(run, self._pieces(run), before):
+                run.give_way()
+                return
             if not run.over:  # it came back by itself: because it was asked to stop, or with nothing more to say
                 run.check()
                 run.finish()
         except BaseException as error:  # noqa: BLE001 - see above
             run.fail(error)
-        finally:
+        with self._lock:
+            self._queue.leave(run, _share(before, run.fraction))
+
+    def _pieces(self, run: AnyRun) -> Pieces:
+        """What is left of a run's work; of one that does not give way it is done by now."""
+        with self._lock:
+            work, begun = self._work.pop(run, None), self._begun.pop(run, None)
+        if begun is not None:
+            run.take_up()
+            return begun
+        run.check()
+        assert work is not None  # it was popped, so it has joined
+        return work(run) or iter(())
+
+    def _gave_way(self, run: AnyRun, pieces: Pieces, before: float) -> bool:
+        """Work on a run piece by piece, and say whether it waits again, since something else goes before it."""
+        for _ in pieces:
+            self.run_small_jobs(between=True)
             with self._lock:
-                self._queue.leave(run, run.fraction)
+                if self._queue.must_give_way(run) and not (self.paused and not self._queue.is_held(run)):
+                    self._queue.put_back(run, _share(before, run.fraction))
+                    self._begun[run] = pieces
+                    return True
+        return False
 
     def _update_positions(self) -> None:
         """End the runs that were asked to stop while they waited, and tell the others their places where these changed."""
@@ -154,8 +184,8 @@ class Worker:
         return found
 
     def _sweep(self) -> None:
-        """Take those out of the queue that were asked to stop while they waited. The lock is held."""
-        for run in [one for one in self._queue.waiting if one.stopping]:
+        """Take those out of the queue that were asked to stop before they began. The lock is held."""
+        for run in [one for one in self._queue.waiting if one.stopping and one not in self._begun]:
             self._queue.leave(run)
             self._withdrawn.append(run)
             self._moved = True
@@ -189,13 +219,14 @@ class Worker:
             raise LabError(CLOSED)
 
     def join(self, run: AnyRun, work: RunBody, priority: int = 0) -> None:
-        """Let a run wait its turn."""
+        """Let a run wait its turn; one that gives way lets everybody's others go first."""
         with self._lock:
             self.must_be_open()
             self._begin()
             run.wait_in(self)
             self._work[run] = work
-            self._queue.join(run, run.client.lane, run.facts.seconds, priority)
+            priority = MODEST if run.gives_way and not priority else priority
+            self._queue.join(run, run.client.lane, run.facts.seconds, priority, run.gives_way)
             self._moved = True
         self._wake.put(None)
 
@@ -239,8 +270,11 @@ class Worker:
             return not self.paused and not self._queue.is_held(run)
 
     def withdraw(self, run: AnyRun) -> bool:
-        """Take a run out of the queue, and say whether it was still waiting there."""
+        """Take a run out of the queue, and say whether it had not begun; one that gave way is told to end on the thread."""
+        self._wake.put(None)
         with self._lock:
+            if run in self._begun:
+                return False
             if run in self._withdrawn:
                 self._withdrawn.remove(run)
             elif run in self._queue.waiting:
@@ -284,6 +318,11 @@ class Worker:
         if not self.is_foreign:
             self._closed = self._abandoned = True
             self._wake.put(None)
+
+
+def _share(before: float, after: float) -> float:
+    """Which share of what was left has been done since."""
+    return 1.0 if before >= 1.0 else (after - before) / (1.0 - before)
 
 
 @cache
