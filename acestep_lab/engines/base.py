@@ -357,6 +357,8 @@ class TrainingRule:
     targets: Mapping[str, tuple[str, ...]]
     """Groups of layers that an adapter may be taught ("attention", "mlp") → the ends of their names."""
     frames_per_second: float
+    most_rank: int
+    """The smallest side of a layer: a larger rank learns nothing more."""
 
 
 @runtime_checkable
@@ -365,8 +367,18 @@ class Trains(Protocol):
 
     @property
     def training_rule(self) -> TrainingRule: ...
-    def lesson(self, request: Request, sound: Sound, stop: threading.Event | None = None) -> Lesson:
-        """What the loop would hear for a request, with a sound as the music to arrive at; both as long as the shorter one."""
+    @property
+    def lesson_mark(self) -> str:
+        """Which encoders lessons are made with: what was made under another mark is not this engine's."""
+
+    @property
+    def training_mark(self) -> str:
+        """Which weights are taught: an adapter taught under another mark cannot be taught on here."""
+
+    def lesson(self, prepared: Prepared, sound: Sound, stop: threading.Event | None = None) -> Lesson:
+        """What the loop would hear for a request that was prepared, with a sound as the music to arrive at; both as long as
+        the shorter one.
+        """
 
     def training_module(self, dtype: torch.dtype) -> nn.Module:
         """The loop's component anew, bare and on the engine's device: to be changed without touching the one that renders."""

@@ -16,6 +16,10 @@ progress   how much of the run is done, 0 to 1
 position   how many runs will be done before this one
 held       whether the run is held back while it waits
 eta        seconds until the run is done, those before it included; null while nothing is known
+learnt     `{"step": 3, "loss": 0.61, "learning_rate": 0.0002}`: a training made a step
+held_out   `{"step": 20, "loss": 1.8, "best": true, "losses": {"0.3": 0.5, …}}`: the loss on songs it does not learn from
+preview    `{"step": 40, "take": "take-…", "bare": "take-…"}`: two takes, with the adapter and without
+saved      the step whose adapter, and all that going on needs, is on disk now
 =========  =======================================================================================================
 
 A number that is not finite becomes null. Fields may be added to a value; a change of what one means raises the version.
@@ -33,7 +37,8 @@ from acestep_lab.errors import sentence
 
 VERSION = 1
 Kind = Literal[
-    "state", "error", "step", "token", "plan", "take", "message", "progress", "position", "held", "eta"
+    "state", "error", "step", "token", "plan", "take", "message", "progress", "position", "held", "eta",
+    "learnt", "held_out", "preview", "saved",
 ]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(Kind)
 
@@ -41,7 +46,7 @@ KINDS: tuple[str, ...] = get_args(Kind)
 @dataclass(frozen=True)
 class Event:
     """Something that happened in a run. `value` is the thing itself: a state, an exception, a step with its tensors, a token,
-    (place, plan), (place, take), a sentence, a number.
+    (place, plan), (place, take), a sentence, a number, a loss, (step, adapter).
     """
 
     kind: Kind
@@ -94,7 +99,25 @@ def _take(value: tuple[int, Any]) -> dict[str, Any]:
     return {"place": int(place), "id": str(take.id)}
 
 
+def _learnt(loss: Any) -> dict[str, object]:
+    return {"step": int(loss.step), "loss": _number(loss.loss), "learning_rate": _number(loss.learning_rate)}
+
+
+def _held_out(loss: Any) -> dict[str, object]:
+    losses = {str(t): _number(one) for t, one in loss.losses.items()}
+    return {"step": int(loss.step), "loss": _number(loss.loss), "best": bool(loss.best), "losses": losses}
+
+
+def _preview(preview: Any) -> dict[str, object]:
+    return {"step": int(preview.step), "take": str(preview.take.id), "bare": str(preview.bare.id)}
+
+
+def _saved(value: tuple[int, Any]) -> int:
+    return int(value[0])
+
+
 _PLAIN: Mapping[str, Callable[[Any], object]] = {
     "state": str, "error": _error, "step": _step, "token": _token, "plan": _plan, "take": _take, "message": str,
     "progress": _number, "position": int, "held": bool, "eta": _number,
+    "learnt": _learnt, "held_out": _held_out, "preview": _preview, "saved": _saved,
 }  # fmt: skip

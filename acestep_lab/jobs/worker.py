@@ -1,7 +1,8 @@
 """The worker: one thread that computes, and who waits before it. Knows runs; no owner's limits, no model, no page.
 
 Runs of several people are done in a fair order (`fair_queue.py`); small jobs are done between two steps of a run. A long run
-(`Run.gives_way`: a training) is worked on in pieces: between two of them whatever else waits has its turn. A worker is what a `JobQueue` and its thread share: it outlives a queue that is let go, so that the thread holds no session.
+(`Run.gives_way`: a training) is worked on in pieces: between two of them whatever else waits has its turn. A worker is what
+a `JobQueue` and its thread share: it outlives a queue that is let go, so that the thread holds no session.
 """
 
 from __future__ import annotations

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -69,21 +69,28 @@ class LoraConfig:
     """Above 0: what is kept is this much of itself and the rest of the weights of now, step after step."""
     gradient_checkpointing: bool = False
     """Half the memory for a third more time."""
+    held_out: float = 0.1
+    """Share of the songs that is not learnt from, to see what was learnt; one at least where there are four, none below."""
     held_out_every: int = 20
     patience: int = 0
-    """Above 0: after so many held-out losses without a better one it ends."""
+    """Above 0: after so many held-out losses without a better one it ends, and the best is kept."""
+    save_every: int = 50
+    """Steps after which all is saved."""
+    preview_every: int = 0
+    """Above 0: steps after which a take is made with and without the adapter."""
     seed: int = 0
 
     def __post_init__(self) -> None:
         _choice("kind", self.kind, KINDS)
         for name, low, high in (
             ("rank", 1, MOST_RANK), ("steps", 1, 10**7), ("batch", 1, 1024), ("accumulation", 1, 10**4),
-            ("warm_up", 0, 10**6), ("held_out_every", 1, 10**6), ("patience", 0, 10**6), ("seed", 0, 2**63 - 1),
+            ("warm_up", 0, 10**6), ("held_out_every", 1, 10**6), ("patience", 0, 10**6), ("save_every", 1, 10**6), ("preview_every", 0, 10**6),
+            ("seed", 0, 2**63 - 1),
         ):  # fmt: skip
             _whole(name, getattr(self, name), low, high)
         for name, least, most in (
             ("alpha", 1e-6, 1e6), ("learning_rate", 1e-9, 10.0), ("weight_decay", 0.0, 1.0), ("clip", 1e-6, 1e6),
-            ("dropout", 0.0, 0.99), ("adapter_dropout", 0.0, 0.99), ("ema", 0.0, 0.99999), ("crop_seconds", 0.4, 3600.0),
+            ("dropout", 0.0, 0.99), ("adapter_dropout", 0.0, 0.99), ("ema", 0.0, 0.99999), ("crop_seconds", 0.4, 3600.0), ("held_out", 0.0, 0.9),
         ):  # fmt: skip
             _number(name, getattr(self, name), least, most)
         if isinstance(self.targets, str) or not self.targets:
@@ -158,6 +165,7 @@ class Trainer:
         )
         self.step, self.best, self.since_best = 0, math.inf, 0
         self._average = {name: one.detach().clone() for name, one in self.parameters.items()} if config.ema else {}
+        self._best: dict[str, Tensor] = {}
         self._good: dict[str, Tensor] = {}
 
     # -- the loop ------------------------------------------------------------------------------------------------------
@@ -170,9 +178,12 @@ class Trainer:
         if self.step == 0 and self.held_out:
             yield self._held_out()
         while self.step < self.config.steps and not self.is_satisfied:
-            yield self._learn(check)
-            if self.held_out and (self.step % self.config.held_out_every == 0 or self.step == self.config.steps):
-                yield self._held_out()
+            learnt = self._learn(check)
+            due = self.step % self.config.held_out_every == 0 or self.step == self.config.steps
+            judged = self._held_out() if self.held_out and due else None
+            yield learnt  # once all of the step is done, so that what is saved now is gone on from exactly
+            if judged is not None:
+                yield judged
 
     @property
     def is_satisfied(self) -> bool:
@@ -190,8 +201,9 @@ class Trainer:
             losses.append(self._pass(self.step * self.config.accumulation + turn))
         norm = nn.utils.clip_grad_norm_(list(self.parameters.values()), self.config.clip)
         if not bool(torch.isfinite(norm)):
-            self._refuse(self.step * self.config.accumulation)
-        self._good = {name: one.detach().clone() for name, one in self.parameters.items()}
+            first = self.step * self.config.accumulation
+            self._refuse([at for turn in range(self.config.accumulation) for at in self._places(first + turn)])
+        self._good = _copied(self._average or self.parameters)
         self.optimiser.step()
         self.step += 1
         self._remember()
@@ -207,10 +219,10 @@ class Trainer:
         dropped = torch.rand(len(places), generator=generator) < self.dropout
         with _seeded(self.config.seed, turn + 1, self.device):
             errors = self._errors(batch, t, noise, dropped)
-        loss = errors.mean() / self.config.accumulation
-        if not bool(torch.isfinite(loss)):
-            self._refuse(turn)
-        loss.backward()
+        fine = torch.isfinite(errors.detach()).tolist()
+        if not all(fine):
+            self._refuse([place for place, one in zip(places, fine, strict=True) if not one])
+        (errors.mean() / self.config.accumulation).backward()
         return float(errors.detach().mean())
 
     def _errors(self, batch: Batch, t: Tensor, noise: Tensor, dropped: Tensor) -> Tensor:
@@ -231,12 +243,12 @@ class Trainer:
             places.append(int(order[at % count]))
         return places
 
-    def _refuse(self, turn: int) -> None:
-        """A loss that is no number: back to the last good weights, and say which song it was."""
+    def _refuse(self, places: Sequence[int]) -> NoReturn:
+        """A loss that is no number: back to the last good weights, and say which songs it was."""
         for name, kept in self._good.items():
-            self.parameters[name].data.copy_(kept)
+            (self._average or self.parameters)[name].data.copy_(kept)
         self.optimiser.forget_gradients()
-        songs = ", ".join(shown(self.names[place], 40) for place in self._places(turn)[:3])
+        songs = ", ".join(shown(name, 40) for name in list(dict.fromkeys(self.names[place] for place in places))[:3])
         raise MachineError(
             f"The loss is no number any more at step {self.step + 1} ({songs}); the weights of the step before are kept. "
             "A lower learning_rate usually helps."
@@ -252,15 +264,22 @@ class Trainer:
     @torch.no_grad()
     def _held_out(self) -> HeldOut:
         """The loss of songs that are not learnt from, with the weights that would be kept."""
+        kept, learning = self._kept(), _copied(self.parameters)
         self.module.eval()
-        self.optimiser.judged()
+        self._set(kept)
         losses = {t: self._held_out_at(t) for t in HELD_OUT_TIMES}
-        self.optimiser.learning()
+        self._set(learning)
         self.module.train()
         total = sum(losses.values())
         best = total < self.best
         self.best, self.since_best = (total, 0) if best else (self.best, self.since_best + 1)
+        if best and self.config.patience:
+            self._best = _copied(kept)
         return HeldOut(self.step, losses, best)
+
+    def _set(self, weights: Mapping[str, Tensor]) -> None:
+        for name, one in weights.items():
+            self.parameters[name].copy_(one)
 
     def _held_out_at(self, t: float) -> float:
         found = []
@@ -274,10 +293,16 @@ class Trainer:
     # -- what is kept --------------------------------------------------------------------------------------------------
 
     def adapter_state(self) -> dict[str, Tensor]:
-        """The adapter's tensors by PEFT's names, on the CPU; of an average (`ema`), the average."""
+        """The adapter's tensors by PEFT's names, on the CPU: those of now, of an average (`ema`) that, with `patience` the best."""
+        kept = self._best or self._kept()
+        return {name.replace(f".{NAME}", ""): one.float().cpu() for name, one in _copied(kept).items()}
+
+    def _kept(self) -> Mapping[str, Tensor]:
+        """The weights that would be kept if it ended now."""
+        if self._average:
+            return self._average
         self.optimiser.judged()
-        kept = self._average or {name: one.detach() for name, one in self.parameters.items()}
-        found = {name.replace(f".{NAME}", ""): one.float().cpu().clone() for name, one in kept.items()}
+        found = _copied(self.parameters)
         self.optimiser.learning()
         return found
 
@@ -285,8 +310,7 @@ class Trainer:
         """All that going on needs, as plain data and tensors."""
         return {
             "step": self.step, "best": self.best, "since_best": self.since_best,
-            "parameters": {name: one.detach().cpu().clone() for name, one in self.parameters.items()},
-            "average": {name: one.cpu().clone() for name, one in self._average.items()},
+            "parameters": _on_cpu(self.parameters), "average": _on_cpu(self._average), "best_weights": _on_cpu(self._best),
             "optimiser": self.optimiser.state(),
         }  # fmt: skip
 
@@ -302,8 +326,17 @@ class Trainer:
                 self.parameters[name].copy_(one)
             for name, one in state["average"].items():
                 self._average[name].copy_(one)
+        self._best = {name: one.to(self.device) for name, one in state["best_weights"].items()}
         self.optimiser.load_state(state["optimiser"])
         self.step, self.best, self.since_best = int(state["step"]), float(state["best"]), int(state["since_best"])
+
+
+def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: one.detach().clone() for name, one in tensors.items()}
+
+
+def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: one.detach().cpu().clone() for name, one in tensors.items()}
 
 
 # -- lessons side by side ----------------------------------------------------------------------------------------------
@@ -355,10 +388,7 @@ def inject(module: nn.Module, config: LoraConfig, ends: Sequence[str]) -> None:
         if isinstance(one, nn.Linear) and any(name.endswith(f".{end}") for end in ends) and ".layers." in f".{name}"
     ]  # fmt: skip
     smallest = min((min(module.get_submodule(name).weight.shape) for name in names), default=0)  # type: ignore[arg-type]
-    if config.rank > smallest:
-        raise RecipeError(
-            f"A rank of {config.rank} is more than a layer here has ({smallest}); a lower one learns the same."
-        )
+    check_rank(config, smallest)
     made: Any
     if config.kind == "lokr":
         made = peft.LoKrConfig(
@@ -373,6 +403,12 @@ def inject(module: nn.Module, config: LoraConfig, ends: Sequence[str]) -> None:
     for one in module.parameters():
         if one.requires_grad:
             one.data = one.data.float()
+
+
+def check_rank(config: LoraConfig, most: int) -> None:
+    """RecipeError where a rank is more than the smallest side of a layer."""
+    if config.rank > most:
+        raise RecipeError(f"A rank of {config.rank} is more than a layer here has ({most}); a lower one learns the same.")
 
 
 def _ends(asked: Sequence[str], known: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
@@ -418,6 +454,3 @@ def _number(name: str, value: object, least: float, most: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
         raise RecipeError(f"{name} is a number from {least:g} to {most:g}, not {shown(value)}.")
 
-
-Progress = Callable[[Learnt | HeldOut], None]
-"""Hears what happens."""

@@ -4,6 +4,7 @@ library and no view.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import threading
@@ -194,10 +195,23 @@ class Ace15Engine:
     def training_rule(self) -> TrainingRule:
         return training.rule_of(self.checkpoint)
 
-    def lesson(self, request: Request, sound: Sound, stop: threading.Event | None = None) -> Lesson:
-        """The words as a render of this request would hear them, the sound as this checkpoint's latent."""
-        (prepared,) = self.prepare([request], stop)
-        return training.lesson_of(prepared, self.sources.latent(sound, stop))
+    @cached_property
+    def lesson_mark(self) -> str:
+        return self._mark("text", "condition", "codes", "vae")
+
+    @cached_property
+    def training_mark(self) -> str:
+        return self._mark("dit")
+
+    def _mark(self, *names: str) -> str:
+        marks = [self.checkpoint.content(name).mark for name in names if name in self.checkpoint.components]
+        return hashlib.blake2b(" ".join(marks).encode(), digest_size=8).hexdigest()
+
+    def lesson(self, prepared: Prepared, sound: Sound, stop: threading.Event | None = None) -> Lesson:
+        """The words as a render would hear them, the sound as this checkpoint's latent."""
+        return training.lesson_of(
+            checks.instance("What is learnt", prepared, FlowPrepared), self.sources.latent(sound, stop)
+        )
 
     def training_module(self, dtype: torch.dtype) -> nn.Module:
         return training.prepared_module(build(self.checkpoint, "dit", dtype).to(self.devices.device))

@@ -33,15 +33,20 @@ MU, SIGMA = -0.4, 1.0
 
 def rule_of(checkpoint: Checkpoint) -> TrainingRule:
     """How a checkpoint was taught."""
-    rate = checkpoint.geometry.frames_per_second
+    times, dropout, learning_rate = _habits(checkpoint)
+    rate, config = checkpoint.geometry.frames_per_second, checkpoint.config("dit")
+    side = min(int(config["hidden_size"]), int(config["num_key_value_heads"]) * int(config["head_dim"]))
+    return TrainingRule(times, dropout, learning_rate, TARGETS, rate, side)
+
+
+def _habits(checkpoint: Checkpoint) -> tuple[str, float, float]:
+    """Its times in words, the share of lessons without words, a usual learning rate."""
     if checkpoint.row.is_turbo:
         steps = ", ".join(f"{t:.2f}" for t in _own_times(checkpoint))
-        return TrainingRule(f"one of its own times ({steps})", 0.0, LEARNING_RATE, TARGETS, rate)
+        return f"one of its own times ({steps})", 0.0, LEARNING_RATE
     if checkpoint.row.name == "pocket":
-        return TrainingRule(
-            "half from high noise, the rest from everywhere", POCKET_DROPOUT, POCKET_LEARNING_RATE, TARGETS, rate
-        )
-    return TrainingRule("the larger of two logit-normal draws", DROPOUT, LEARNING_RATE, TARGETS, rate)
+        return "half from high noise, the rest from everywhere", POCKET_DROPOUT, POCKET_LEARNING_RATE
+    return "the larger of two logit-normal draws", DROPOUT, LEARNING_RATE
 
 
 def draw_times(checkpoint: Checkpoint, count: int, generator: torch.Generator) -> Tensor:

@@ -1,0 +1,144 @@
+"""A folder that a training lives in: what it is, how far it is, its adapter; what a killed one goes on from.
+
+`run.json` says of what data, checkpoint and config it is, and never changes; `state.pt` is all that going on needs; `adapter/`
+is what other programs open. Each is written whole or not at all. Knows trainers by their state alone; no engine, no run.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from acestep_lab import files
+from acestep_lab.errors import LibraryError, RecipeError, shown
+from acestep_lab.train.adapter_export import AdapterFacts, write_adapter
+from acestep_lab.train.lora import LoraConfig, Trainer
+
+RUN, STATE, ADAPTER = "run.json", "state.pt", "adapter"
+FREE = ("save_every", "preview_every")
+"""What of a config may be another when a training goes on: it changes no weight."""
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a training is of: one goes on only with the same."""
+
+    data: str
+    """A digest of the lessons, in order, and of those held out."""
+    checkpoint: str
+    mark: str
+    """Which weights are taught."""
+    dtype: str
+    roads: tuple[str, ...]
+    config: Mapping[str, Any] = field(default_factory=dict)
+    tag: str = ""
+    songs: int = 0
+
+    @classmethod
+    def of(cls, config: LoraConfig, **facts: Any) -> RunFacts:
+        """With a config as plain data."""
+        return cls(config=json.loads(json.dumps(asdict(config))), **facts)
+
+    def adapter(self, steps: int) -> AdapterFacts:
+        """What the adapter should remember after so many steps."""
+        return AdapterFacts(self.checkpoint, self.tag, self.songs, self.data, steps, self.roads, self.config)
+
+
+class RunFolder:
+    """The folder of one training."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise LibraryError(f"The folder {shown(folder.name)} cannot be made ({problem.strerror}).") from None
+
+    @property
+    def adapter(self) -> Path:
+        """The adapter's folder: what `lab.lora` takes."""
+        return self.folder / ADAPTER
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Let no other process train here meanwhile; LibraryError where one does."""
+        try:
+            with FileLock(self.folder / ".lock", timeout=0):
+                yield
+        except Timeout:
+            raise LibraryError(
+                f"Another training is at work in {shown(self.folder.name)}; wait, or name another folder."
+            ) from None
+
+    def claim(self, facts: RunFacts) -> None:
+        """Be the folder of this training: a new one, or the one it holds; RecipeError, saying what differs, for another's."""
+        file = self.folder / RUN
+        if file.is_file():
+            _must_be_same(files.read_json(file, "The training's run.json", LibraryError), facts, self.folder.name)
+            return
+        if (self.folder / STATE).exists() or self.adapter.exists():
+            raise LibraryError(f"{shown(self.folder.name)} holds something else already; name another folder.")
+        text = json.dumps({"format": FORMAT, **asdict(facts)}, indent=2, sort_keys=True)
+        files.write_whole(file, lambda draft: draft.write_text(text + "\n", encoding="utf-8"), "The training")
+
+    def save(self, trainer: Trainer, facts: RunFacts) -> Path:
+        """Keep how far a training is, and its adapter as of now; LibraryError where the disk refuses, what was there stays."""
+        data = io.BytesIO()
+        torch.save(trainer.state(), data)
+        files.write_whole(self.folder / STATE, lambda draft: draft.write_bytes(data.getbuffer()), "The training's state")
+        return self.save_adapter(trainer, facts)
+
+    def save_adapter(self, trainer: Trainer, facts: RunFacts) -> Path:
+        """Keep the adapter alone, such as after a loss that was no number; its file."""
+        return self.write(self.adapter, trainer, facts)
+
+    def write(self, folder: Path, trainer: Trainer, facts: RunFacts) -> Path:
+        """Write the adapter as of now into any folder."""
+        try:
+            return write_adapter(folder, trainer.adapter_state(), trainer.config, facts.adapter(trainer.step))
+        except OSError as problem:
+            raise LibraryError(f"The adapter cannot be written ({problem.strerror}).") from None
+
+    def resume(self, trainer: Trainer) -> int:
+        """Let a trainer go on from what was kept, and say at which step; 0 where nothing was."""
+        file = self.folder / STATE
+        if not file.is_file():
+            return 0
+        try:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+            trainer.load_state(state)
+        except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError) as problem:
+            if isinstance(problem, RecipeError):
+                raise
+            raise LibraryError(
+                f"The state in {shown(self.folder.name)} is damaged; delete state.pt to begin anew, or name another folder."
+            ) from None
+        return trainer.step
+
+
+def _must_be_same(known: Mapping[str, Any], facts: RunFacts, name: str) -> None:
+    wanted = json.loads(json.dumps(asdict(facts)))
+    other = f"Name another folder, or train with what {shown(name)} was begun with."
+    if known.get("mark") != wanted["mark"] or known.get("dtype") != wanted["dtype"]:
+        was = f"{known.get('checkpoint')} in {known.get('dtype')}"
+        raise RecipeError(
+            f"The training there is of the checkpoint {was}, not of this {wanted['checkpoint']} in {wanted['dtype']}. {other}"
+        )
+    if known.get("roads") != wanted["roads"] or known.get("data") != wanted["data"]:
+        raise RecipeError(f"The training there learns from other songs, other words or other roads. {other}")
+    before, now = dict(known.get("config") or {}), wanted["config"]
+    for key in now:
+        if key not in FREE and before.get(key) != now[key]:
+            raise RecipeError(
+                f"The training there has {key} {shown(before.get(key))}, not {shown(now[key])}. {other}"
+            )
