@@ -279,6 +279,17 @@ class Session(Verbs):
         """The adapters that `lora` put on: name, file and strength of each."""
         return self._renderer.attached
 
+    def train(self, songs: Any, config: Any = None, *, dry_run: bool = False, **options: Any) -> Any:
+        """Teach an adapter a data set or takes, in a run beside which the session goes on; `dry_run` only says what it takes.
+
+        `config` is a `LoraConfig`, its fields may be options: `lab.train(songs, steps=120, rank=16)`; and so may `folder`,
+        `roads` ("words", "codes") and `preview`, a recipe. The same call again goes on where it ended. RecipeError for what
+        cannot be learnt.
+        """
+        from acestep_lab.train.teaching import Teaching
+
+        return Teaching(self.engines, self._renderer, self._sounds, self.jobs).begin(songs, config, dry_run, **options)
+
     def profile(self, recipe: Recipe) -> Any:
         """Render a recipe and say where the seconds went, stage by stage, beside this machine's roofline."""
         return self._renderer.profile(recipe)

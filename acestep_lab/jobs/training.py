@@ -121,7 +121,9 @@ class TrainingRun(Run[Loss, Path]):
         if self.over:
             return 0.0
         training = self.pace[TRAIN].left
-        return None if training is None else training + (self.pace[ENCODE].left or 0.0) + (self.pace[PREVIEW].left or 0.0)
+        return (
+            None if training is None else training + (self.pace[ENCODE].left or 0.0) + (self.pace[PREVIEW].left or 0.0)
+        )
 
     def _result(self) -> Path:
         assert self.adapter is not None  # it ended well, and so was saved

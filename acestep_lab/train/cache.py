@@ -116,6 +116,13 @@ class LessonCache:
             self._write(one.kept, lesson)
             yield replace(one.kept, new=True)
 
+    def has(self, engine: TrainableEngine, row: Row, road: str) -> bool:
+        """Whether a song's lesson seems to be here; False too for one that cannot be read."""
+        try:
+            return self._file(_key(engine, row, road)).is_file()
+        except (SourceError, RecipeError):
+            return False
+
     # -- files ---------------------------------------------------------------------------------------------------------
 
     def find(self, key: str) -> Lesson | None:

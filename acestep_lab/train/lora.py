@@ -209,6 +209,10 @@ class Trainer:
         self._remember()
         return Learnt(self.step, float(np.mean(losses)), rate, time.monotonic() - began)
 
+    def one_pass(self) -> float:
+        """Loss and gradients of the batch that is next, and nothing learnt: what a measurement needs."""
+        return self._pass(self.step * self.config.accumulation)
+
     def _pass(self, turn: int) -> float:
         """Loss and gradients of one batch."""
         generator = _generator(self.config.seed, turn + 1)
@@ -408,7 +412,9 @@ def inject(module: nn.Module, config: LoraConfig, ends: Sequence[str]) -> None:
 def check_rank(config: LoraConfig, most: int) -> None:
     """RecipeError where a rank is more than the smallest side of a layer."""
     if config.rank > most:
-        raise RecipeError(f"A rank of {config.rank} is more than a layer here has ({most}); a lower one learns the same.")
+        raise RecipeError(
+            f"A rank of {config.rank} is more than a layer here has ({most}); a lower one learns the same."
+        )
 
 
 def _ends(asked: Sequence[str], known: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
@@ -453,4 +459,3 @@ def _number(name: str, value: object, least: float, most: float) -> None:
         return
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
         raise RecipeError(f"{name} is a number from {least:g} to {most:g}, not {shown(value)}.")
-

@@ -95,7 +95,9 @@ class RunFolder:
         """Keep how far a training is, and its adapter as of now; LibraryError where the disk refuses, what was there stays."""
         data = io.BytesIO()
         torch.save(trainer.state(), data)
-        files.write_whole(self.folder / STATE, lambda draft: draft.write_bytes(data.getbuffer()), "The training's state")
+        files.write_whole(
+            self.folder / STATE, lambda draft: draft.write_bytes(data.getbuffer()), "The training's state"
+        )
         return self.save_adapter(trainer, facts)
 
     def save_adapter(self, trainer: Trainer, facts: RunFacts) -> Path:
@@ -139,6 +141,4 @@ def _must_be_same(known: Mapping[str, Any], facts: RunFacts, name: str) -> None:
     before, now = dict(known.get("config") or {}), wanted["config"]
     for key in now:
         if key not in FREE and before.get(key) != now[key]:
-            raise RecipeError(
-                f"The training there has {key} {shown(before.get(key))}, not {shown(now[key])}. {other}"
-            )
+            raise RecipeError(f"The training there has {key} {shown(before.get(key))}, not {shown(now[key])}. {other}")

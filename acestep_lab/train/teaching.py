@@ -1,0 +1,343 @@
+"""A training from songs to an adapter, on the session's worker: songs become lessons, the encoders leave, steps are made.
+
+The work gives way after every song, step and preview. What a stop or a crash leaves in the folder is gone on from by the same
+call. Knows engines by their contract; no page.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from acestep_lab.engines.base import Trains, able
+from acestep_lab.engines.opened import OpenEngines
+from acestep_lab.errors import LabError, LibraryError, MachineError, RecipeError, Stopped
+from acestep_lab.jobs.kinds import RenderRun
+from acestep_lab.jobs.queue import JobQueue
+from acestep_lab.jobs.rendering import Renderer
+from acestep_lab.jobs.training import ENCODE, PREVIEW, TRAIN, Loss, Preview, TrainingRun
+from acestep_lab.models.adapters import opened as open_adapters
+from acestep_lab.models.device_manager import is_out_of_memory
+from acestep_lab.prompt import checks
+from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.prompt.tasks import MAX_SEED
+from acestep_lab.takes.sounds import Sounds
+from acestep_lab.takes.take import Take
+from acestep_lab.train.cache import ROADS, CachedLessons, Failed, Kept, LessonCache, TrainableEngine
+from acestep_lab.train.forecast import TrainingPlan, foretold
+from acestep_lab.train.lora import HeldOut, LoraConfig, Trainer, check_rank
+from acestep_lab.train.rows import Row, recipe_of, rows_of, split, tag_of
+from acestep_lab.train.run_folder import RunFacts, RunFolder
+
+NOT_TAUGHT = "cannot be taught an adapter; open a checkpoint that can, such as 'pocket' or 'turbo'"
+PREVIEW_SECONDS = 10.0
+"""Length of a preview, unless a recipe for it says otherwise."""
+TRAININGS, LESSONS = "adapters", "lessons"
+"""Where trainings lie in a library's folder, and their lessons beside them."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A training as it was asked for, everything checked."""
+
+    engine: TrainableEngine
+    rows: tuple[Row, ...]
+    """To learn from."""
+    held_out: tuple[Row, ...]
+    config: LoraConfig
+    roads: tuple[str, ...]
+    folder: Path
+    preview: Recipe
+    title: str
+    tag: str
+
+
+@dataclass(eq=False)
+class Training:
+    """A training under way."""
+
+    run: TrainingRun
+    asked: Asked
+    folder: RunFolder
+    lessons: list[Kept] = field(default_factory=list)
+    held_out: list[Kept] = field(default_factory=list)
+    bare: Take | None = None
+    """The preview without the adapter: the same each time."""
+
+
+class Teaching:
+    """Begins trainings, and does them on the queue's thread."""
+
+    def __init__(self, engines: OpenEngines, renderer: Renderer, sounds: Sounds, queue: JobQueue) -> None:
+        self.engines, self.renderer, self.sounds, self.queue = engines, renderer, sounds, queue
+
+    def begin(self, songs: Any, config: Any = None, dry_run: bool = False, **how: Any) -> TrainingRun | TrainingPlan:
+        """Queue a training, or (`dry_run`) say what it would take; RecipeError for what cannot be learnt, before any work."""
+        self.queue.must_be_open()
+        asked = self.asked(songs, config, **how)
+        if checks.truth("dry_run", dry_run):
+            self.queue.refuse_to_wait()
+            return self.queue.call(partial(self._foretell, asked))
+        steps, every = asked.config.steps, asked.config.preview_every
+        seconds = sum(row.seconds for row in asked.rows)
+        previews = -(-steps // every) if every else 0
+        songs_read = (len(asked.rows) + len(asked.held_out)) * len(asked.roads)
+        run = TrainingRun(asked.title, steps, songs_read, previews, asked.folder, seconds)
+        return self.queue.submit(run, partial(self.work, asked=asked))
+
+    def asked(
+        self, songs: Any, config: Any = None, folder: Any = None, roads: Any = ("words",), preview: Any = None,
+        **options: Any,
+    ) -> Asked:  # fmt: skip
+        """What is asked for, with everything checked that needs no weights."""
+        engine = able(self.engines.current, Trains, NOT_TAUGHT, self.engines.current.capabilities.trains)
+        trainable = cast("TrainableEngine", engine)
+        settled, rows, found = _config(config, options), rows_of(songs), _roads(roads)
+        if "codes" in found and not trainable.capabilities.codes:
+            raise RecipeError(f"{trainable.name} has no audio codes to learn from; train with roads=('words',).")
+        check_rank(settled, engine.training_rule.most_rank)
+        learnt, held_out = split(songs, rows, settled.held_out, settled.seed)
+        shown = checks.instance("A preview", preview, (Recipe, type(None)), " Such as Recipe('zafu', seconds=10).")
+        shown = shown or _usual_preview(held_out or learnt)
+        if shown.seed is None:
+            shown = shown.replace(seed=settled.seed % (MAX_SEED + 1))
+        tag = tag_of(rows)
+        title = f"{tag or rows[0].caption or rows[0].name}: {len(learnt)} song{'s' * (len(learnt) != 1)} learnt"
+        place = self._folder(folder, trainable, learnt, held_out, settled, found)
+        return Asked(trainable, tuple(learnt), tuple(held_out), settled, found, place, shown, title, tag)
+
+    def _folder(
+        self, folder: Any, engine: TrainableEngine, learnt: Sequence[Row], held_out: Sequence[Row],
+        config: LoraConfig, roads: Sequence[str],
+    ) -> Path:  # fmt: skip
+        """The folder asked for; else one in the library, named by what is trained, so that the same call finds it again."""
+        if folder is not None:
+            return Path(checks.place("A training's folder", folder, LibraryError)).expanduser()
+        songs = [[row.sound_hash, recipe_of(row, row.seconds).to_json()] for row in (*learnt, *held_out)]
+        text = json.dumps([songs, repr(config), list(roads), engine.training_mark], sort_keys=True)
+        name = re.sub(r"[^\w.-]+", "-", engine.name).strip("-.") or "checkpoint"
+        return self.home / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+    @property
+    def home(self) -> Path:
+        """Where trainings lie."""
+        return Path(self.sounds.library.folder) / TRAININGS
+
+    @property
+    def cache(self) -> LessonCache:
+        """Where lessons are kept, of all trainings."""
+        return LessonCache(self.home / LESSONS)
+
+    # -- on the worker thread ------------------------------------------------------------------------------------------
+
+    def work(self, run: TrainingRun, asked: Asked) -> Iterator[None]:
+        """The whole of a training, in pieces."""
+        training = Training(run, asked, RunFolder(asked.folder))
+        with training.folder.locked():
+            yield from self._encode(training)
+            self.engines.devices.free()  # encoders and autoencoder, before the transformer comes a second time
+            yield from self._teach(training)
+        run.finish()
+
+    def _encode(self, training: Training) -> Iterator[None]:
+        """A lesson for every song; one that cannot be read is left out and named."""
+        run, asked = training.run, training.asked
+        longest = max(row.seconds for row in (*asked.rows, *asked.held_out))
+        room = self.engines.longest(asked.engine)
+        self.engines.fit_to(asked.engine, min(longest, room), 1)
+        failed: list[Failed] = []
+        for rows, into in ((asked.rows, training.lessons), (asked.held_out, training.held_out)):
+            making = self.cache.make(asked.engine, rows, asked.roads, room, run.stop_event)
+            for _ in range(len(rows) * len(asked.roads)):
+                run.begin(ENCODE)
+                began = time.monotonic()
+                with self.engines.notifying(run.message):
+                    found = next(making)
+                if isinstance(found, Failed):
+                    failed.append(found)
+                    run.message(f"{found.name} is left out: {found.why}")
+                else:
+                    into.extend([found] * _repeat(rows, found.name))
+                run.did(ENCODE, time.monotonic() - began)
+                yield
+        if not training.lessons:
+            why = f" ({failed[0].name}: {failed[0].why})" if failed else ""
+            raise RecipeError(f"None of the songs can be learnt from{why}")
+
+    def _teach(self, training: Training) -> Iterator[None]:
+        """Steps, from wherever the folder's training is."""
+        run, asked, folder = training.run, training.asked, training.folder
+        facts = self._facts(training)
+        folder.claim(facts)
+        run.begin(TRAIN)
+        with _memory_told(asked.config):
+            trainer = self._trainer(training)
+            run.goes_on(folder.resume(trainer))
+        if run.step:
+            run.message(f"It goes on after step {run.step}.")
+        yield
+        try:
+            yield from self._steps(training, trainer, facts)
+        except Stopped:
+            if trainer.step:
+                run.saved(trainer.step, folder.save(trainer, facts).parent)
+            raise run.stopped() from None
+        except MachineError:  # no number any more: the last good weights, but not the state that led there
+            if trainer.step:
+                run.saved(trainer.step, folder.save_adapter(trainer, facts).parent)
+            raise
+        run.saved(trainer.step, folder.save(trainer, facts).parent)
+
+    def _steps(self, training: Training, trainer: Trainer, facts: RunFacts) -> Iterator[None]:
+        run, config = training.run, training.asked.config
+        events, shown = trainer.run(run.check), -1
+        while True:
+            run.begin(TRAIN)
+            began = time.monotonic()
+            with _memory_told(config):
+                event = next(events, None)
+            if event is None:
+                break
+            if isinstance(event, HeldOut):
+                run.held_out(Loss(event.step, event.total, True, dict(event.losses), event.best))
+                continue
+            run.learnt(Loss(event.step, event.loss, learning_rate=event.learning_rate))
+            run.did(TRAIN, time.monotonic() - began)
+            if event.step % config.save_every == 0 and event.step < config.steps:
+                self._save(training, trainer, facts)
+            yield
+            if config.preview_every and event.step % config.preview_every == 0:
+                shown = event.step
+                yield from self._preview(training, trainer, facts)
+        if config.preview_every and shown != trainer.step:
+            yield from self._preview(training, trainer, facts)
+
+    def _save(self, training: Training, trainer: Trainer, facts: RunFacts) -> None:
+        """Keep how far it is; a full disk costs a sentence, and what was kept before stays."""
+        try:
+            training.run.saved(trainer.step, training.folder.save(trainer, facts).parent)
+        except LibraryError as problem:
+            training.run.message(f"{problem} Training goes on; free some space before it ends.")
+
+    def _facts(self, training: Training) -> RunFacts:
+        asked = training.asked
+        kept = [[one.key for one in lessons] for lessons in (training.lessons, training.held_out)]
+        return RunFacts.of(
+            asked.config, data=hashlib.sha256(json.dumps(kept).encode()).hexdigest(), checkpoint=asked.engine.name,
+            mark=asked.engine.training_mark, dtype=str(self._dtype(asked)).removeprefix("torch."), roads=asked.roads,
+            tag=asked.tag, songs=len({one.name for one in training.lessons}),
+        )  # fmt: skip
+
+    def _trainer(self, training: Training) -> Trainer:
+        lessons, held_out = (CachedLessons(self.cache, kept) for kept in (training.lessons, training.held_out))
+        names = [one.name for one in training.lessons]
+        asked = training.asked
+        return Trainer(asked.engine, lessons, asked.config, held_out, names, self._dtype(asked))
+
+    def _dtype(self, asked: Asked) -> torch.dtype:
+        """What the frozen weights compute in: bfloat16 on a card that renders in it; the adapter itself is in float32."""
+        wanted = self.engines.memory_plan(asked.engine).torch_dtype
+        on_card = self.engines.device(asked.engine).type == "cuda"
+        return torch.bfloat16 if on_card and wanted == torch.bfloat16 else torch.float32
+
+    # -- previews ------------------------------------------------------------------------------------------------------
+
+    def _preview(self, training: Training, trainer: Trainer, facts: RunFacts) -> Iterator[None]:
+        """The same recipe and seed without the adapter (once) and with it as of now; what goes wrong costs a sentence."""
+        run, asked = training.run, training.asked
+        run.begin(PREVIEW)
+        began = time.monotonic()
+        try:
+            if training.bare is None:
+                training.bare = self._take(training, [], f"{asked.tag or 'preview'}, without")
+            place = training.folder.folder / "previews" / f"step-{trainer.step}"
+            training.folder.write(place, trainer, facts)
+            take = self._take(training, [(place, 1.0)], f"{asked.tag or 'preview'}, step {trainer.step}")
+            run.preview(Preview(trainer.step, take, training.bare))
+        except Stopped:
+            raise
+        except LabError as problem:
+            run.message(f"There is no preview of step {trainer.step}: {problem}")
+        self.engines.devices.free()  # the next preview's adapter would come on top of this one's
+        run.did(PREVIEW, time.monotonic() - began)
+        yield
+
+    def _take(self, training: Training, adapters: Sequence[tuple[Path, float]], title: str) -> Take:
+        """A take of the preview's recipe with these adapters and no others, kept under a title."""
+        run = training.run
+        item = self.renderer.resolve(training.asked.preview, None, training.asked.engine)
+        with run.client.acting(title):
+            aside = _Aside(run, [item.request.recipe])
+        self.renderer.render(aside, [item], adapters=open_adapters(adapters))
+        for sentence in aside.messages:
+            run.message(sentence)
+        take = aside.made[0]
+        if take.id in self.sounds.library:
+            self.sounds.library.mark(take.id, title=title, batch=run.id)
+        return take
+
+    # -- beforehand ----------------------------------------------------------------------------------------------------
+
+    def _foretell(self, asked: Asked) -> TrainingPlan:
+        return foretold(self.engines, self.cache, asked.engine, (asked.rows, asked.held_out), asked.config, asked.roads,
+                        asked.folder, self._dtype(asked))  # fmt: skip
+
+
+class _Aside(RenderRun):
+    """A render inside a training: whoever stops the one stops the other."""
+
+    def __init__(self, beside: TrainingRun, recipes: Sequence[Recipe]) -> None:
+        super().__init__(recipes)
+        self._stop = beside.stop_event
+
+
+@contextmanager
+def _memory_told(config: LoraConfig) -> Iterator[None]:
+    """Too little memory becomes a sentence that says what would make it fit."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as problem:
+        if not is_out_of_memory(problem):
+            raise
+        ways = ["" if config.gradient_checkpointing else "gradient_checkpointing=True", "a shorter crop_seconds"]
+        ways += [f"batch=1 with accumulation={config.batch}"] if config.batch > 1 else []
+        raise MachineError(
+            f"There is too little memory for a step of this training. Try {', '.join(way for way in ways if way)}; "
+            "lab.train(…, dry_run=True) says what it takes."
+        ) from problem
+
+
+def _config(config: Any, options: Mapping[str, Any]) -> LoraConfig:
+    """A config with some of its values given by name."""
+    known = (
+        checks.instance("A config", config, (LoraConfig, type(None)), " Such as LoraConfig(rank=16).") or LoraConfig()
+    )
+    checks.known_fields("A training", options, tuple(LoraConfig.__dataclass_fields__))
+    return known.replace(**options)
+
+
+def _roads(roads: Any) -> tuple[str, ...]:
+    listed = (roads,) if checks.is_a(roads, str) else checks.sequence("roads", roads, len(ROADS))
+    found = tuple(dict.fromkeys(checks.choice("road", one, ROADS) for one in listed))
+    if not found:
+        raise RecipeError(f"roads are one or both of {', '.join(ROADS)}.")
+    return found
+
+
+def _repeat(rows: Sequence[Row], name: str) -> int:
+    """How many times a song is visited in a round."""
+    return next((int(getattr(row, "repeat", 1)) for row in rows if row.name == name), 1)
+
+
+def _usual_preview(rows: Sequence[Row]) -> Recipe:
+    return recipe_of(rows[0], min(rows[0].seconds, PREVIEW_SECONDS)).replace(seed=None)
