@@ -46,7 +46,7 @@ KINDS: tuple[str, ...] = get_args(Kind)
 @dataclass(frozen=True)
 class Event:
     """Something that happened in a run. `value` is the thing itself: a state, an exception, a step with its tensors, a token,
-    (place, plan), (place, take), a sentence, a number, a loss, (step, adapter).
+    (place, plan), (place, take), a sentence, a number, a loss.
     """
 
     kind: Kind
@@ -112,12 +112,8 @@ def _preview(preview: Any) -> dict[str, object]:
     return {"step": int(preview.step), "take": str(preview.take.id), "bare": str(preview.bare.id)}
 
 
-def _saved(value: tuple[int, Any]) -> int:
-    return int(value[0])
-
-
 _PLAIN: Mapping[str, Callable[[Any], object]] = {
     "state": str, "error": _error, "step": _step, "token": _token, "plan": _plan, "take": _take, "message": str,
     "progress": _number, "position": int, "held": bool, "eta": _number,
-    "learnt": _learnt, "held_out": _held_out, "preview": _preview, "saved": _saved,
+    "learnt": _learnt, "held_out": _held_out, "preview": _preview, "saved": int,
 }  # fmt: skip

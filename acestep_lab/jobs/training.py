@@ -67,7 +67,7 @@ class Preview:
 
 
 class TrainingRun(Run[Loss, Path]):
-    """Songs on their way to an adapter: iterate it for its losses, ask it for its `result()`, the adapter's folder.
+    """Songs on their way to an adapter: iterate it for its losses, ask it for its `result()`, the folder that `lab.lora` takes.
 
     ::
 
@@ -82,11 +82,10 @@ class TrainingRun(Run[Loss, Path]):
     def __init__(self, title: str, steps: int, songs: int, previews: int, folder: Path, seconds: float) -> None:
         self.folder = folder
         """Where it is kept: the same call with this folder goes on after a stop or a crash."""
-        self.adapter: Path | None = None
-        """The adapter's folder, once there is one: what `lab.lora` takes."""
         self.previews: list[Preview] = []
         self.pace = {ENCODE: Pace(songs), TRAIN: Pace(steps), PREVIEW: Pace(previews)}
-        self._saved_step = 0
+        self.saved_step = 0
+        """The step whose adapter is on disk; 0 where none is."""
         super().__init__(title, seconds)
 
     @property
@@ -126,8 +125,7 @@ class TrainingRun(Run[Loss, Path]):
         )
 
     def _result(self) -> Path:
-        assert self.adapter is not None  # it ended well, and so was saved
-        return self.adapter
+        return self.folder
 
     def _at_work(self) -> str:
         pace = self.pace.get(self._state)
@@ -138,11 +136,11 @@ class TrainingRun(Run[Loss, Path]):
 
     def what_is_kept(self) -> str:
         """What there is of it so far, in sentences."""
-        if self.adapter is None:
+        if not self.saved_step:
             return "Nothing was learnt yet."
         return (
-            f"The adapter of step {self._saved_step} is in {self.folder.name}; lab.lora(run.adapter) puts it on, and the "
-            "same lab.train(…) goes on from there."
+            f"The adapter of step {self.saved_step} is in {self.folder.name}: lab.lora(run.folder) puts it on, and the same "
+            "lab.train(…) goes on from there."
         )
 
     def stopped(self) -> Stopped:
@@ -153,7 +151,7 @@ class TrainingRun(Run[Loss, Path]):
         """How it stands, as plain data, with its last losses."""
         curve, held_out = self.curve, self.held_out_curve
         return super().to_json() | {
-            "step": self.step, "steps": self.steps, "saved_step": self._saved_step,
+            "step": self.step, "steps": self.steps, "saved_step": self.saved_step,
             "loss": curve[-1].loss if curve else None, "held_out_loss": held_out[-1].loss if held_out else None,
             "steps_per_second": self.steps_per_second,
             "previews": [{"step": p.step, "take": p.take.id, "bare": p.bare.id} for p in tuple(self.previews)],
@@ -175,7 +173,7 @@ class TrainingRun(Run[Loss, Path]):
     def goes_on(self, step: int) -> None:
         """So many steps were made before an interruption."""
         self.pace[TRAIN].done = step
-        self._saved_step = step
+        self.saved_step = step
 
     def learnt(self, loss: Loss) -> None:
         """A step was made."""
@@ -191,14 +189,15 @@ class TrainingRun(Run[Loss, Path]):
         """Two takes exist, and are kept."""
         place = 2 * len(self.previews)
         self.previews.append(preview)
-        self._emit("take", (place, preview.bare))
+        if not place:
+            self._emit("take", (place, preview.bare))
         self._emit("take", (place + 1, preview.take))
         self._emit("preview", preview)
 
-    def saved(self, step: int, adapter: Path) -> None:
+    def saved(self, step: int) -> None:
         """The adapter of a step is on disk, and all that going on needs."""
-        self.adapter, self._saved_step = adapter, step
-        self._emit("saved", (step, adapter))
+        self.saved_step = step
+        self._emit("saved", step)
 
     def _weigh(self) -> None:
         """How much is done: of the seconds that it takes, as far as they are known."""

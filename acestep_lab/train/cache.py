@@ -184,7 +184,7 @@ def _wanted(
     """A song's request as a render would have it; one that is too long is learnt as far as it goes."""
     recipe = recipe_of(row, min(row.seconds, longest, engine.capabilities.seconds[1]))
     if kept.road == "codes":
-        coder = able(engine, HasCodes, "has no audio codes to learn from", engine.capabilities.codes)  # type: ignore[type-abstract]
+        coder = able(engine, HasCodes, "has no audio codes to learn from", engine.capabilities.codes)
         recipe = recipe.replace(task=Text2Music(codes=coder.codes(sound_of(row), stop)))
     return _Wanted(kept, row, engine.resolve(recipe, None, _no_source, longest))
 

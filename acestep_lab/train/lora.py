@@ -181,9 +181,9 @@ class Trainer:
             learnt = self._learn(check)
             due = self.step % self.config.held_out_every == 0 or self.step == self.config.steps
             judged = self._held_out() if self.held_out and due else None
-            yield learnt  # once all of the step is done, so that what is saved now is gone on from exactly
             if judged is not None:
                 yield judged
+            yield learnt  # once all of the step is done, so that what is saved now is gone on from exactly
 
     @property
     def is_satisfied(self) -> bool:

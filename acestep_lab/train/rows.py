@@ -98,10 +98,11 @@ def recipe_of(row: Row, seconds: float) -> Recipe:
     """A song's words as somebody would ask for it: its tag before its caption, and so long."""
     tag, caption = getattr(row, "tag", ""), row.caption or getattr(row, "genre", "")
     lyrics = row.lyrics or (INSTRUMENTAL if getattr(row, "instrumental", None) else "")
-    return Recipe(
+    recipe = Recipe(
         ", ".join(word for word in (tag, caption) if word), lyrics, seconds=seconds, seed=0, bpm=row.bpm,
-        keyscale=row.keyscale, timesignature=row.timesignature, language=row.language, thinking=False,
+        keyscale=row.keyscale, timesignature=row.timesignature, language=row.language,
     )  # fmt: skip
+    return recipe.replace(thinking=False)
 
 
 def tag_of(rows: Sequence[Row]) -> str:

@@ -1,7 +1,7 @@
 """A folder that a training lives in: what it is, how far it is, its adapter; what a killed one goes on from.
 
-`run.json` says of what data, checkpoint and config it is, and never changes; `state.pt` is all that going on needs; `adapter/`
-is what other programs open. Each is written whole or not at all. Knows trainers by their state alone; no engine, no run.
+`run.json` says of what data, checkpoint and config it is, and never changes; `state.pt` is all that going on needs; `last/` is
+the adapter as other programs open it, and `lab.lora` by the folder's own name. Each is written whole or not at all. Knows trainers by their state alone; no engine, no run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from acestep_lab.errors import LibraryError, RecipeError, shown
 from acestep_lab.train.adapter_export import AdapterFacts, write_adapter
 from acestep_lab.train.lora import LoraConfig, Trainer
 
-RUN, STATE, ADAPTER = "run.json", "state.pt", "adapter"
+RUN, STATE, ADAPTER = "run.json", "state.pt", "last"
 FREE = ("save_every", "preview_every")
 """What of a config may be another when a training goes on: it changes no weight."""
 FORMAT = 1
@@ -66,7 +66,7 @@ class RunFolder:
 
     @property
     def adapter(self) -> Path:
-        """The adapter's folder: what `lab.lora` takes."""
+        """The adapter's folder, as other programs open it; `lab.lora` takes the training's."""
         return self.folder / ADAPTER
 
     @contextmanager

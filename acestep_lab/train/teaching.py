@@ -112,7 +112,7 @@ class Teaching:
         if shown.seed is None:
             shown = shown.replace(seed=settled.seed % (MAX_SEED + 1))
         tag = tag_of(rows)
-        title = f"{tag or rows[0].caption or rows[0].name}: {len(learnt)} song{'s' * (len(learnt) != 1)} learnt"
+        title = f"{tag or 'an adapter'}, taught by {len(learnt)} song{'s' * (len(learnt) != 1)}"
         place = self._folder(folder, trainable, learnt, held_out, settled, found)
         return Asked(trainable, tuple(learnt), tuple(held_out), settled, found, place, shown, title, tag)
 
@@ -190,13 +190,16 @@ class Teaching:
             yield from self._steps(training, trainer, facts)
         except Stopped:
             if trainer.step:
-                run.saved(trainer.step, folder.save(trainer, facts).parent)
+                folder.save(trainer, facts)
+                run.saved(trainer.step)
             raise run.stopped() from None
         except MachineError:  # no number any more: the last good weights, but not the state that led there
             if trainer.step:
-                run.saved(trainer.step, folder.save_adapter(trainer, facts).parent)
+                folder.save_adapter(trainer, facts)
+                run.saved(trainer.step)
             raise
-        run.saved(trainer.step, folder.save(trainer, facts).parent)
+        folder.save(trainer, facts)
+        run.saved(trainer.step)
 
     def _steps(self, training: Training, trainer: Trainer, facts: RunFacts) -> Iterator[None]:
         run, config = training.run, training.asked.config
@@ -225,7 +228,8 @@ class Teaching:
     def _save(self, training: Training, trainer: Trainer, facts: RunFacts) -> None:
         """Keep how far it is; a full disk costs a sentence, and what was kept before stays."""
         try:
-            training.run.saved(trainer.step, training.folder.save(trainer, facts).parent)
+            training.folder.save(trainer, facts)
+            training.run.saved(trainer.step)
         except LibraryError as problem:
             training.run.message(f"{problem} Training goes on; free some space before it ends.")
 
@@ -260,7 +264,7 @@ class Teaching:
         try:
             if training.bare is None:
                 training.bare = self._take(training, [], f"{asked.tag or 'preview'}, without")
-            place = training.folder.folder / "previews" / f"step-{trainer.step}"
+            place = training.folder.folder / f"step-{trainer.step}"
             training.folder.write(place, trainer, facts)
             take = self._take(training, [(place, 1.0)], f"{asked.tag or 'preview'}, step {trainer.step}")
             run.preview(Preview(trainer.step, take, training.bare))
