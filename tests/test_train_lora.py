@@ -18,8 +18,9 @@ from acestep_lab.engines.base import Lesson
 from acestep_lab.errors import MachineError, RecipeError, Stopped
 from acestep_lab.takes.library import Library
 from acestep_lab.train.cache import Kept, LessonCache
+from acestep_lab.train.dataset import Dataset
 from acestep_lab.train.lora import HeldOut, Learnt, LoraConfig, Trainer, _generator, batched
-from acestep_lab.train.rows import TakeRow, recipe_of
+from acestep_lab.train.rows import recipe_of
 from tests.closeness import assert_near
 from tests.opening import prepared
 
@@ -68,7 +69,7 @@ def test_a_lessons_words_are_those_that_a_render_hears_bit_for_bit(
 ) -> None:
     lab = {"turbo": turbo, "base": base}[kind]
     take = lab.make(Recipe("a slow dub", "[verse]\nwarm bass", seconds=2, seed=4, bpm=120, keyscale="C major"))
-    row, cache = TakeRow(take), LessonCache(tmp_path)
+    row, cache = Dataset.of_takes([take])[0], LessonCache(tmp_path)
     (ready,) = prepared(lab, recipe_of(row, row.seconds))
     with Session.open(lab.engine.checkpoint.folder) as fresh:  # which has read nothing yet
         (kept,) = cache.make(fresh.engine, [row])  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ from safetensors import safe_open
 
 from acestep_lab import Recipe, Session
 from acestep_lab.audio.audio import Audio
-from acestep_lab.errors import LibraryError, RecipeError, SourceError, Stopped
+from acestep_lab.errors import LabError, LibraryError, RecipeError, Stopped
 from acestep_lab.jobs.client import Client
 from acestep_lab.jobs.events import Event
 from acestep_lab.jobs.queue import JobQueue
@@ -28,8 +28,11 @@ from acestep_lab.takes.library import Library
 from acestep_lab.takes.take import Take
 from acestep_lab.train import cache as cache_module
 from acestep_lab.train.cache import Failed, Kept, LessonCache
-from acestep_lab.train.rows import TakeRow, split
+from acestep_lab.train.dataset import Dataset
+from acestep_lab.train.labels import Label
+from acestep_lab.train.rows import split
 from acestep_lab.train.run_folder import RunFolder
+from acestep_lab.train.song import Song
 from tests.tiny_musicgen import tiny_musicgen
 
 QUICK: dict[str, Any] = {"steps": 8, "rank": 2, "warm_up": 0, "learning_rate": 1e-2, "held_out_every": 4, "seed": 3}
@@ -53,6 +56,11 @@ def until(ready: Callable[[], Any], seconds: float = 20.0) -> None:
     while not ready():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.002)
+
+
+def song(take: Take) -> Song:
+    """A take as a row of a data set."""
+    return Dataset.of_takes([take])[0]
 
 
 def weights(folder: Path) -> bytes:
@@ -118,7 +126,7 @@ def test_encoders_have_left_when_it_learns(lab: Session, takes: list[Take], tmp_
 
 def test_the_song_s_own_codes_are_another_lesson(lab: Session, takes: list[Take], tmp_path: Path) -> None:
     cache = LessonCache(tmp_path)
-    words, codes = cache.make(lab.engine, [TakeRow(takes[0])], ("words", "codes"))  # type: ignore[arg-type]
+    words, codes = cache.make(lab.engine, [song(takes[0])], ("words", "codes"))  # type: ignore[arg-type]
     assert isinstance(words, Kept)
     assert isinstance(codes, Kept)
     one, other = cache.find(words.key), cache.find(codes.key)
@@ -402,14 +410,14 @@ def test_the_silent_timbre_is_read_once_for_all_songs(
     tiny_original_turbo: Path, takes: list[Take], tmp_path: Path
 ) -> None:
     with Session.open(tiny_original_turbo, library=Library(tmp_path / "library")) as fresh:
-        found = list(LessonCache(tmp_path / "lessons").make(fresh.engine, [TakeRow(one) for one in takes]))  # type: ignore[arg-type]
+        found = list(LessonCache(tmp_path / "lessons").make(fresh.engine, [song(one) for one in takes]))  # type: ignore[arg-type]
         with fresh.engines.devices.on("condition") as encoder:
             assert encoder.get_submodule("timbre_encoder").remembered.misses == 1
     assert [one.name for one in found] == [one.id for one in takes]
 
 
 def test_a_damaged_lesson_is_made_again(lab: Session, takes: list[Take], tmp_path: Path) -> None:
-    cache, row = LessonCache(tmp_path), TakeRow(takes[0])
+    cache, row = LessonCache(tmp_path), song(takes[0])
     (kept,) = cache.make(lab.engine, [row])  # type: ignore[arg-type]
     assert isinstance(kept, Kept)
     assert kept.new
@@ -428,8 +436,8 @@ def test_a_damaged_lesson_is_made_again(lab: Session, takes: list[Take], tmp_pat
 def test_lessons_of_other_encoders_or_words_are_others(
     lab: Session, takes: list[Take], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row = TakeRow(takes[0])
-    other = TakeRow(replace(takes[0], recipe=takes[0].recipe.replace(caption="another")))
+    row = song(takes[0])
+    other = row.edited(caption="another")
     keys = {cache_module._key(lab.engine, one, "words") for one in (row, other)}  # type: ignore[arg-type]
     monkeypatch.setitem(vars(lab.engine), "lesson_mark", "another")
     keys.add(cache_module._key(lab.engine, row, "words"))  # type: ignore[arg-type]
@@ -439,33 +447,28 @@ def test_lessons_of_other_encoders_or_words_are_others(
 # -- what goes wrong ---------------------------------------------------------------------------------------------------
 
 
-class BrokenRow:
-    """A row of a data set whose file is damaged."""
-
-    name, seconds, caption, lyrics, language = "broken.flac", 2.0, "dub", "", None
-    bpm = keyscale = timesignature = None
-    sound_hash = "broken"
-
-    def audio(self) -> Audio:
-        raise SourceError("'broken.flac' cannot be read.")
+def broken(folder: Path) -> Song:
+    """A song whose file is damaged."""
+    (folder / "broken.flac").write_bytes(b"fLaC and nothing more")
+    return Song("broken.flac", 2.0, {"caption": Label("dub")}, folder / "broken.flac")
 
 
 def test_a_song_that_cannot_be_read_is_left_out_and_named(lab: Session, takes: list[Take], tmp_path: Path) -> None:
-    run = lab.train([*takes, BrokenRow()], folder=tmp_path / "run", held_out=0.0, **QUICK)
+    run = lab.train([*map(song, takes), broken(tmp_path)], folder=tmp_path / "run", held_out=0.0, **QUICK)
     run.result()
     assert any(message.startswith("broken.flac is left out") for message in run.messages)
-    found = list(LessonCache(tmp_path / "x").make(lab.engine, [BrokenRow()]))  # type: ignore[arg-type, list-item]
-    assert found == [Failed("broken.flac", "'broken.flac' cannot be read.")]
+    (found,) = LessonCache(tmp_path / "x").make(lab.engine, [broken(tmp_path)])  # type: ignore[arg-type]
+    assert isinstance(found, Failed)
     with pytest.raises(RecipeError, match="None of the songs"):
-        lab.train([BrokenRow()], folder=tmp_path / "none", **QUICK).result()
+        lab.train([broken(tmp_path)], folder=tmp_path / "none", **QUICK).result()
 
 
 def test_what_cannot_be_learnt_is_refused_before_any_work(lab: Session, takes: list[Take]) -> None:
     for wrong, said in (
-        (([],), "at least one song"), (("my songs",), "data set"), (([3],), "row of a data set"),
+        (([],), "at least one song"), (("no such folder",), "no such folder"), ((3,), "data set"), (([3],), "3"),
         ((takes, LoraConfigLike()), "A config"),
     ):  # fmt: skip
-        with pytest.raises(RecipeError, match=said):
+        with pytest.raises(LabError, match=said):
             lab.train(*wrong)
     for options, said in (
         ({"rank": 33}, "rank of 33"), ({"stepz": 3}, "stepz"), ({"roads": ("sky",)}, "road"), ({"preview": "zafu"}, "preview"),
@@ -487,12 +490,12 @@ def test_an_engine_that_cannot_be_taught_says_so(tmp_path: Path, takes: list[Tak
         lab.train(takes)
 
 
-def test_copies_of_a_sound_are_held_out_together(takes: list[Take]) -> None:
-    rows = [TakeRow(one) for one in (*takes, *takes)]
-    learnt, held_out = split(rows, rows, 0.3, 1)
-    assert len(held_out) == 4
-    assert not {row.sound_hash for row in learnt} & {row.sound_hash for row in held_out}
-    assert split(rows, rows[:3], 0.3, 1) == (rows[:3], [])
+def test_of_few_songs_none_is_held_out(takes: list[Take]) -> None:
+    songs = Dataset.of_takes(takes)
+    learnt, held_out = split(songs, 0.3, 1)
+    assert len(held_out) == 2
+    assert {one.name for one in (*learnt, *held_out)} == {one.id for one in takes}
+    assert split(songs[:3], 0.3, 1) == (songs.songs[:3], ())
 
 
 # -- beforehand --------------------------------------------------------------------------------------------------------

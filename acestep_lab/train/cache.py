@@ -24,7 +24,8 @@ from acestep_lab.engines.base import Engine, HasCodes, Lesson, Request, Sound, T
 from acestep_lab.errors import LibraryError, RecipeError, SourceError, shown
 from acestep_lab.lru_cache import LRUCache
 from acestep_lab.prompt.tasks import Text2Music
-from acestep_lab.train.rows import Row, recipe_of, sound_of
+from acestep_lab.train.rows import recipe_of, sound_of
+from acestep_lab.train.song import Song
 
 ROADS = ("words", "codes")
 """What a lesson's context is: silence, as music from words has it, or the song's own audio codes, as a planner would give."""
@@ -65,7 +66,7 @@ class _Wanted:
     """A lesson that has to be made."""
 
     kept: Kept
-    row: Row
+    row: Song
     request: Request
 
 
@@ -80,7 +81,7 @@ class LessonCache:
             raise LibraryError(f"The folder for lessons cannot be made ({problem.strerror}).") from None
 
     def make(
-        self, engine: TrainableEngine, rows: Sequence[Row], roads: Sequence[str] = ("words",), longest: float = 600.0,
+        self, engine: TrainableEngine, rows: Sequence[Song], roads: Sequence[str] = ("words",), longest: float = 600.0,
         stop: threading.Event | None = None,
     ) -> Iterator[Kept | Failed]:  # fmt: skip
         """The lessons of songs, one road after another, those at hand first of each group; each is kept once it exists.
@@ -92,7 +93,7 @@ class LessonCache:
                 yield from self._group(engine, rows[first : first + TOGETHER], road, longest, stop)
 
     def _group(
-        self, engine: TrainableEngine, rows: Sequence[Row], road: str, longest: float, stop: threading.Event | None
+        self, engine: TrainableEngine, rows: Sequence[Song], road: str, longest: float, stop: threading.Event | None
     ) -> Iterator[Kept | Failed]:
         missing: list[_Wanted] = []
         for row in rows:
@@ -116,7 +117,7 @@ class LessonCache:
             self._write(one.kept, lesson)
             yield replace(one.kept, new=True)
 
-    def has(self, engine: TrainableEngine, row: Row, road: str) -> bool:
+    def has(self, engine: TrainableEngine, row: Song, road: str) -> bool:
         """Whether a song's lesson seems to be here; False too for one that cannot be read."""
         try:
             return self._file(_key(engine, row, road)).is_file()
@@ -171,7 +172,7 @@ class CachedLessons(Sequence[Lesson]):
         return found
 
 
-def _key(engine: TrainableEngine, row: Row, road: str) -> str:
+def _key(engine: TrainableEngine, row: Song, road: str) -> str:
     """A name made of all that decides a lesson: sound, words, road, encoders."""
     words = recipe_of(row, round(row.seconds, 6)).to_json()
     text = json.dumps([FORMAT, row.sound_hash, words, road, engine.lesson_mark], sort_keys=True)
@@ -179,7 +180,7 @@ def _key(engine: TrainableEngine, row: Row, road: str) -> str:
 
 
 def _wanted(
-    engine: TrainableEngine, kept: Kept, row: Row, longest: float, stop: threading.Event | None
+    engine: TrainableEngine, kept: Kept, row: Song, longest: float, stop: threading.Event | None
 ) -> _Wanted:  # fmt: skip
     """A song's request as a render would have it; one that is too long is learnt as far as it goes."""
     recipe = recipe_of(row, min(row.seconds, longest, engine.capabilities.seconds[1]))

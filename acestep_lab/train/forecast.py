@@ -17,7 +17,7 @@ from acestep_lab.models.device_manager import module_bytes
 from acestep_lab.models.memory_plan import gb
 from acestep_lab.train.cache import Failed, LessonCache, TrainableEngine
 from acestep_lab.train.lora import Learnt, LoraConfig, Trainer
-from acestep_lab.train.rows import Row
+from acestep_lab.train.song import Song
 
 CHECKPOINTED, SLOWER = 0.45, 1.35
 """What gradient checkpointing leaves of a step's memory, and makes of its time, as measured."""
@@ -95,7 +95,7 @@ class TrainingPlan:
 
 
 def foretold(
-    engines: OpenEngines, cache: LessonCache, engine: TrainableEngine, rows: tuple[Sequence[Row], Sequence[Row]],
+    engines: OpenEngines, cache: LessonCache, engine: TrainableEngine, rows: tuple[Sequence[Song], Sequence[Song]],
     config: LoraConfig, roads: Sequence[str], folder: Path, dtype: torch.dtype,
 ) -> TrainingPlan:  # fmt: skip
     """Read the longest song (its lesson stays in the cache), make two steps of it, and tell from these."""

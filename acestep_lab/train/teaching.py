@@ -36,8 +36,9 @@ from acestep_lab.takes.take import Take
 from acestep_lab.train.cache import ROADS, CachedLessons, Failed, Kept, LessonCache, TrainableEngine
 from acestep_lab.train.forecast import TrainingPlan, foretold
 from acestep_lab.train.lora import HeldOut, LoraConfig, Trainer, check_rank
-from acestep_lab.train.rows import Row, recipe_of, rows_of, split, tag_of
+from acestep_lab.train.rows import dataset_of, recipe_of, split, tag_of
 from acestep_lab.train.run_folder import RunFacts, RunFolder
+from acestep_lab.train.song import Song
 
 NOT_TAUGHT = "cannot be taught an adapter; open a checkpoint that can, such as 'pocket' or 'turbo'"
 PREVIEW_SECONDS = 10.0
@@ -51,9 +52,9 @@ class Asked:
     """A training as it was asked for, everything checked."""
 
     engine: TrainableEngine
-    rows: tuple[Row, ...]
+    rows: tuple[Song, ...]
     """To learn from."""
-    held_out: tuple[Row, ...]
+    held_out: tuple[Song, ...]
     config: LoraConfig
     roads: tuple[str, ...]
     folder: Path
@@ -102,11 +103,11 @@ class Teaching:
         """What is asked for, with everything checked that needs no weights."""
         engine = able(self.engines.current, Trains, NOT_TAUGHT, self.engines.current.capabilities.trains)
         trainable = cast("TrainableEngine", engine)
-        settled, rows, found = _config(config, options), rows_of(songs), _roads(roads)
+        settled, rows, found = _config(config, options), dataset_of(songs), _roads(roads)
         if "codes" in found and not trainable.capabilities.codes:
             raise RecipeError(f"{trainable.name} has no audio codes to learn from; train with roads=('words',).")
         check_rank(settled, engine.training_rule.most_rank)
-        learnt, held_out = split(songs, rows, settled.held_out, settled.seed)
+        learnt, held_out = split(rows, settled.held_out, settled.seed)
         shown = checks.instance("A preview", preview, (Recipe, type(None)), " Such as Recipe('zafu', seconds=10).")
         shown = shown or _usual_preview(held_out or learnt)
         if shown.seed is None:
@@ -114,10 +115,10 @@ class Teaching:
         tag = tag_of(rows)
         title = f"{tag or 'an adapter'}, taught by {len(learnt)} song{'s' * (len(learnt) != 1)}"
         place = self._folder(folder, trainable, learnt, held_out, settled, found)
-        return Asked(trainable, tuple(learnt), tuple(held_out), settled, found, place, shown, title, tag)
+        return Asked(trainable, learnt, held_out, settled, found, place, shown, title, tag)
 
     def _folder(
-        self, folder: Any, engine: TrainableEngine, learnt: Sequence[Row], held_out: Sequence[Row],
+        self, folder: Any, engine: TrainableEngine, learnt: Sequence[Song], held_out: Sequence[Song],
         config: LoraConfig, roads: Sequence[str],
     ) -> Path:  # fmt: skip
         """The folder asked for; else one in the library, named by what is trained, so that the same call finds it again."""
@@ -338,10 +339,10 @@ def _roads(roads: Any) -> tuple[str, ...]:
     return found
 
 
-def _repeat(rows: Sequence[Row], name: str) -> int:
+def _repeat(rows: Sequence[Song], name: str) -> int:
     """How many times a song is visited in a round."""
-    return next((int(getattr(row, "repeat", 1)) for row in rows if row.name == name), 1)
+    return next((row.repeat for row in rows if row.name == name), 1)
 
 
-def _usual_preview(rows: Sequence[Row]) -> Recipe:
+def _usual_preview(rows: Sequence[Song]) -> Recipe:
     return recipe_of(rows[0], min(rows[0].seconds, PREVIEW_SECONDS)).replace(seed=None)
