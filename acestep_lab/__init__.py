@@ -90,6 +90,7 @@ if TYPE_CHECKING:
     from acestep_lab.takes.library import Library
     from acestep_lab.takes.take import Take
     from acestep_lab.train.dataset import Dataset
+    from acestep_lab.train.lora import LoraConfig
     from acestep_lab.ui.notebook import studio
 
 __version__ = "0.1.0"
@@ -110,6 +111,7 @@ _HOMES = {
     "Lego": "prompt.tasks",
     "Library": "takes.library",
     "LibraryError": "errors",
+    "LoraConfig": "train.lora",
     "MachineError": "errors",
     "Piece": "prompt.tasks",
     "Pipeline": "pipeline.pipeline",
@@ -154,6 +156,7 @@ __all__ = [
     "Lego",
     "Library",
     "LibraryError",
+    "LoraConfig",
     "MachineError",
     "Piece",
     "Pipeline",

@@ -31,6 +31,7 @@ from acestep_lab.jobs.ids import new_id, short_id
 from acestep_lab.jobs.kinds import PlanRun, RenderRun
 from acestep_lab.jobs.queue import MOST_FINISHED, MOST_WAITING, JobQueue
 from acestep_lab.jobs.run import Run
+from acestep_lab.jobs.training import Loss, Preview
 from acestep_lab.plan.plan import Plan
 from acestep_lab.plan.token import Token
 from acestep_lab.prompt.recipe import Recipe
@@ -129,6 +130,13 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "position": (2, 2),
     "held": (True, True),
     "eta": (float("inf"), None),
+    "learnt": (Loss(3, 0.5, learning_rate=0.25), {"step": 3, "loss": 0.5, "learning_rate": 0.25}),
+    "held_out": (
+        Loss(4, float("nan"), True, {0.3: 0.5}, best=True),
+        {"step": 4, "loss": None, "best": True, "losses": {"0.3": 0.5}},
+    ),
+    "preview": (Preview(4, TAKE, TAKE), {"step": 4, "take": TAKE.id, "bare": TAKE.id}),
+    "saved": (4, 4),
 }
 
 

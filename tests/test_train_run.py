@@ -388,6 +388,24 @@ def test_the_queue_s_page_shows_both_as_they_stand(jobs: JobQueue) -> None:
     assert 0 < rows[1]["fraction"] < 1
 
 
+def test_what_it_will_give_way_to_is_shown_before_it_while_a_piece_is_at_work(jobs: JobQueue) -> None:
+    long, go, done = Long(3), threading.Event(), Short(Long())
+
+    def slow(run: Run[int, int]) -> Iterator[None]:
+        run.enter("training")
+        assert go.wait(10)
+        yield
+
+    jobs.submit(long, slow)
+    until(lambda: long.state == "training")
+    jobs.submit(done.run, done.work)
+    assert [row["title"] for row in jobs.rows()] == ["short", "long"]
+    assert done.run.position == 0
+    go.set()
+    assert long.wait(10)
+    assert done.at == 0
+
+
 # -- lessons once ------------------------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,17 @@
 // RunQueue: runs with state, progress, time to go, place in the queue. Python half: acestep_lab/ui/queue_view.py.
 
-const STATES = ["queued", "planning", "encoding", "rendering", "decoding", "done", "stopped", "failed"];
+const STATES = [
+  "queued",
+  "planning",
+  "encoding",
+  "rendering",
+  "decoding",
+  "training",
+  "previewing",
+  "done",
+  "stopped",
+  "failed",
+];
 const OVER = ["done", "stopped", "failed"];
 const wordOf = (state) => (STATES.includes(state) ? t(`queue.state_${state}`) : textOf(state));
 export default mount("Runs", [["X", "queue.key_stop"]], (host) => {
@@ -141,7 +152,7 @@ export default mount("Runs", [["X", "queue.key_stop"]], (host) => {
         own = rows.filter((one) => one.mine && one.state === "queued").length;
       view.place = numberOf(row.place);
       view.held = Boolean(row.held);
-      view.hold.hidden = !waits;
+      view.hold.hidden = !waits && !(row.mine && row.gives_way && !row.stopping && !over);
       view.earlier.hidden = !waits || own < 2 || view.place === 0;
       view.later.hidden = !waits || own < 2 || view.place >= own - 1;
       setText(view.hold, row.held ? t("queue.let_go") : t("queue.hold"));

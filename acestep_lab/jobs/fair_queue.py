@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -135,10 +135,16 @@ class FairQueue(Generic[T]):
         self._forget()
 
     def order(self) -> list[T]:
-        """All jobs as they will be served if nobody comes or goes, the one being served first, those held back last."""
+        """All jobs as they will be done if nobody comes or goes, the one being served first, those held back last.
+
+        A long one that is served comes after those that it will give way to.
+        """
         if self._known is None:
             served, left = dict(self._served), [one for one in self._waiting if not one.held]
-            found = [] if self._serving is None else [self._serving.job]
+            own = self._serving
+            if own is not None and self.must_give_way(own.job):
+                left, own = [*left, replace(own, begun=True)], None
+            found = [] if own is None else [own.job]
             found += [ticket.job for ticket in _in_turn(left, served)]
             self._known = found + [one.job for one in self._waiting if one.held]
         return list(self._known)

@@ -200,7 +200,7 @@ class JobQueue:
         self._notify(None, None)
 
     def hold(self, run: AnyRun | str, by: str | None = None) -> None:
-        """Hold back a run that waits, until it is released; others pass it. LabError where it does not wait any more."""
+        """Hold back a run that waits, or one that gives way, until it is released; others pass it. LabError for any other."""
         self._hold(self.run(run, by), True)
 
     def release(self, run: AnyRun | str, by: str | None = None) -> None:
@@ -360,6 +360,7 @@ def _row(run: AnyRun, viewer: str | None, position: int, eta: float | None) -> d
         "id": run.id, "short": run.facts.short_id, "kind": run.kind, "title": run.title if mine else SOMEBODY, "mine": mine,
         "state": run.state, "held": run.held, "fraction": float(run.fraction), "position": position,
         "eta": None if eta is None else round(eta, 1), "stopping": run.stopping and not run.over, "place": None,
+        "gives_way": run.gives_way,
         "took": round(run.seconds_running, 1) if run.over else None,
     }  # fmt: skip
     return row | {"problem": run.problem if mine else "", "messages": list(run.messages) if mine else []}

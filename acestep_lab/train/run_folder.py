@@ -73,7 +73,7 @@ class RunFolder:
     def locked(self) -> Iterator[None]:
         """Let no other process train here meanwhile; LibraryError where one does."""
         try:
-            with FileLock(self.folder / ".lock", timeout=0):
+            with FileLock(self.folder / ".lock", timeout=0, thread_local=False):
                 yield
         except Timeout:
             raise LibraryError(
