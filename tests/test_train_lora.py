@@ -112,6 +112,11 @@ def test_lessons_of_other_lengths_are_cut_and_crops_begin_at_the_start() -> None
     assert torch.equal(batched([lesson(40, seed=1)], 10).target[0], lesson(40, seed=1).target[:10])
 
 
+def test_songs_of_any_length_can_be_learnt(turbo: Session) -> None:
+    one = trainer(turbo, QUICK.replace(steps=2), lessons=[lesson(41), lesson(7)])
+    assert len(list(one.run())) == 2
+
+
 def test_a_dropped_lesson_hears_nothing_asked(base: Session) -> None:
     batch = batched(LESSONS[:2])
     states, _ = batch.heard(torch.tensor([True, False]))

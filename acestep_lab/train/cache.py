@@ -32,7 +32,7 @@ ROADS = ("words", "codes")
 TOGETHER = 32
 """Songs whose words are read in one go, so that a small machine changes its encoders seldom."""
 FORMAT = 1
-IN_MEMORY = 256
+IN_MEMORY = 64
 """Lessons kept in RAM; the others are read when they are heard."""
 _PARTS = ("target", "states", "null", "context")
 

@@ -43,6 +43,7 @@ from acestep_lab.train.song import Song
 NOT_TAUGHT = "cannot be taught an adapter; open a checkpoint that can, such as 'pocket' or 'turbo'"
 PREVIEW_SECONDS = 10.0
 """Length of a preview, unless a recipe for it says otherwise."""
+MOST_NAME = 40
 TRAININGS, LESSONS = "adapters", "lessons"
 """Where trainings lie in a library's folder, and their lessons beside them."""
 
@@ -61,6 +62,11 @@ class Asked:
     preview: Recipe
     title: str
     tag: str
+
+    @property
+    def name(self) -> str:
+        """What its previews are called by."""
+        return self.tag[:MOST_NAME] or "preview"
 
 
 @dataclass(eq=False)
@@ -264,10 +270,10 @@ class Teaching:
         began = time.monotonic()
         try:
             if training.bare is None:
-                training.bare = self._take(training, [], f"{asked.tag or 'preview'}, without")
+                training.bare = self._take(training, [], f"{asked.name}, without")
             place = training.folder.folder / f"step-{trainer.step}"
             training.folder.write(place, trainer, facts)
-            take = self._take(training, [(place, 1.0)], f"{asked.tag or 'preview'}, step {trainer.step}")
+            take = self._take(training, [(place, 1.0)], f"{asked.name}, step {trainer.step}")
             run.preview(Preview(trainer.step, take, training.bare))
         except Stopped:
             raise
