@@ -19,7 +19,7 @@ The package, room by room; imports point down this list, never up::
     remote/     a session on another machine: the same verbs over HTTP, without torch
     pipeline/   the short way in: load, call, save, as diffusers' pipelines are called
     doctor      what works on this machine, and what helps
-    train/      making weights: the synthetic world, the pocket checkpoint
+    train/      adapters taught by songs: data sets, lessons, training; and how the pocket checkpoint is made
     evaluate/   what a checkpoint can do, with chance and ceiling beside
     ui/ serve/  what people see: widgets, formatters for notebooks, the studio page
     cli         the command line
