@@ -27,10 +27,11 @@ from acestep_lab.jobs.training import TrainingRun
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.take import Take
 from acestep_lab.train import cache as cache_module
+from acestep_lab.train.activation_tag import tagged
 from acestep_lab.train.cache import Failed, Kept, LessonCache
 from acestep_lab.train.dataset import Dataset
 from acestep_lab.train.labels import Label
-from acestep_lab.train.rows import split
+from acestep_lab.train.rows import dataset_of, recipe_of, split
 from acestep_lab.train.run_folder import RunFolder
 from acestep_lab.train.song import Song
 from tests.tiny_musicgen import tiny_musicgen
@@ -514,6 +515,19 @@ def test_of_few_songs_none_is_held_out(takes: list[Take]) -> None:
     assert len(held_out) == 2
     assert {one.name for one in (*learnt, *held_out)} == {one.id for one in takes}
     assert split(songs[:3], 0.3, 1) == (songs.songs[:3], ())
+
+
+@pytest.mark.parametrize(
+    ("position", "caption"), [("prepend", "zafu, song 0"), ("append", "song 0, zafu"), ("replace", "zafu")]
+)
+def test_a_tag_is_learnt_where_the_data_set_says(takes: list[Take], position: str, caption: str) -> None:
+    songs = dataset_of(tagged(Dataset.of_takes(takes), "zafu", position))
+    assert recipe_of(songs[0], 2.0).caption == caption
+
+
+def test_a_song_without_a_caption_is_learnt_by_its_genre(takes: list[Take]) -> None:
+    songs = dataset_of(Dataset.of_takes(takes).edit(caption="", genre="dub"))
+    assert recipe_of(songs[0], 2.0).caption == "dub"
 
 
 # -- beforehand --------------------------------------------------------------------------------------------------------

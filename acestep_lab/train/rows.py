@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from acestep_lab.engines.base import Sound
 from acestep_lab.errors import RecipeError
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.takes.take import Take
+from acestep_lab.train.activation_tag import position_of, taught_caption
 from acestep_lab.train.dataset import Dataset, as_dataset
+from acestep_lab.train.labels import Label
 from acestep_lab.train.song import Song
 
 INSTRUMENTAL = "[Instrumental]"
@@ -23,7 +26,17 @@ def dataset_of(songs: Any) -> Dataset:
     found = Dataset(tuple(songs)) if listed and all(isinstance(one, Song) for one in songs) else as_dataset(songs)
     if not found.songs:
         raise RecipeError("There is nothing to learn from; a data set has at least one song.")
-    return found
+    return replace(found, songs=tuple(_said(song, position_of(found.about)) for song in found.songs))
+
+
+def _said(song: Song, position: str) -> Song:
+    """A song with the caption that it teaches: its own, else its genre, with its tag where the data set wants it."""
+    bare = _captioned(song, song.caption or song.genre)
+    return _captioned(bare, taught_caption(bare, position))
+
+
+def _captioned(song: Song, caption: str) -> Song:
+    return song if caption == song.caption else replace(song, labels={**song.labels, "caption": Label(caption)})
 
 
 def split(songs: Dataset, share: float, seed: int) -> tuple[tuple[Song, ...], tuple[Song, ...]]:
@@ -40,12 +53,11 @@ def sound_of(song: Song) -> Sound:
 
 
 def recipe_of(song: Song, seconds: float) -> Recipe:
-    """A song's words as somebody would ask for it: its tag before its caption, and so long."""
-    caption = song.caption or song.genre
+    """A song's words as somebody would ask for it, and so long."""
     lyrics = song.lyrics or (INSTRUMENTAL if song.instrumental else "")
     recipe = Recipe(
-        ", ".join(word for word in (song.tag, caption) if word), lyrics, seconds=seconds, seed=0, bpm=song.bpm,
-        keyscale=song.keyscale, timesignature=song.timesignature, language=song.language,
+        song.caption, lyrics, seconds=seconds, seed=0, bpm=song.bpm, keyscale=song.keyscale,
+        timesignature=song.timesignature, language=song.language,
     )  # fmt: skip
     return recipe.replace(thinking=False)
 
