@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from acestep_lab.jobs.latents import Latents
 from acestep_lab.jobs.planning import OnToken, Planning
 from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.rendering import Renderer, recipes_of
+from acestep_lab.jobs.training import TrainingRun
 from acestep_lab.jobs.verbs import Verbs
 from acestep_lab.listen.analysis import Analysis, analyze
 from acestep_lab.listen.plan_score import PlanScore
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from acestep_lab.models.device_manager import DeviceManager
     from acestep_lab.models.precision import Int8Mode
     from acestep_lab.remote.session import RemoteSession
+    from acestep_lab.train.forecast import TrainingPlan
+    from acestep_lab.train.lora import LoraConfig
 
 
 class Session(Verbs):
@@ -279,7 +282,14 @@ class Session(Verbs):
         """The adapters that `lora` put on: name, file and strength of each."""
         return self._renderer.attached
 
-    def train(self, songs: Any, config: Any = None, *, dry_run: bool = False, **options: Any) -> Any:
+    @overload
+    def train(self, songs: Any, config: LoraConfig | None = None, *, dry_run: Literal[False] = False,
+              **options: Any) -> TrainingRun: ...  # fmt: skip
+    @overload
+    def train(self, songs: Any, config: LoraConfig | None = None, *, dry_run: Literal[True],
+              **options: Any) -> TrainingPlan: ...  # fmt: skip
+    def train(self, songs: Any, config: LoraConfig | None = None, *, dry_run: bool = False,
+              **options: Any) -> TrainingRun | TrainingPlan:  # fmt: skip
         """Teach an adapter a data set or takes, in a run beside which the session goes on; `dry_run` only says what it takes.
 
         `config` is a `LoraConfig`, its fields may be options: `lab.train(songs, steps=120, rank=16)`; and so may `folder`,
