@@ -1,6 +1,6 @@
 """Feature flags: what can be switched on or off as a whole. Code comes before the environment, that before the default.
 
-FeatureFlags.enable(Feature.LORA_TRAINING)      for this process, until FeatureFlags.reset()
+FeatureFlags.disable(Feature.LORA_TRAINING)     for this process, until FeatureFlags.reset()
 ACESTEP_FEATURE_EXPERIMENTAL_SCORING=false      for every process that starts so
 """
 
@@ -17,7 +17,7 @@ from acestep_lab.settings import FEATURE, OFF, ON, VARIABLES
 class Feature(Enum):
     """What can be switched; the value is whether it is on unless told otherwise, and what it switches."""
 
-    LORA_TRAINING = (False, "nothing here yet: there is no training of adapters")
+    LORA_TRAINING = (True, "`lab.train`: on here, unlike in the reference, whose own is known to be broken")
     API_TRAINING_ENDPOINTS = (
         False,
         "the REST door's routes for training, which so far only say that nothing trains yet",

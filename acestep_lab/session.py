@@ -298,6 +298,7 @@ class Session(Verbs):
         """
         from acestep_lab.train.teaching import Teaching
 
+        require(Feature.LORA_TRAINING)
         return Teaching(self.engines, self._renderer, self._sounds, self.jobs).begin(songs, config, dry_run, **options)
 
     def profile(self, recipe: Recipe) -> Any:

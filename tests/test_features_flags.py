@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from acestep_lab import Session
 from acestep_lab import features as module
 from acestep_lab.cli import main
 from acestep_lab.doctor import features as listed
@@ -22,9 +23,9 @@ def _untouched() -> Iterator[None]:
     FeatureFlags.reset()
 
 
-def test_the_defaults_are_the_reference_s() -> None:
+def test_the_defaults_are_the_reference_s_but_for_training_which_works_here() -> None:
     on = {feature.name for feature in Feature if is_feature_enabled(feature, {})}
-    assert on == {"ADVANCED_EDITING", "BATCH_GENERATION", "EXPERIMENTAL_SCORING"}
+    assert on == {"LORA_TRAINING", "ADVANCED_EDITING", "BATCH_GENERATION", "EXPERIMENTAL_SCORING"}
 
 
 def test_the_names_that_settings_know_are_the_features() -> None:
@@ -73,3 +74,9 @@ def test_the_doctor_lists_each_with_its_source(monkeypatch: pytest.MonkeyPatch) 
     said = [finding.message for finding in listed()]
     assert said[0].startswith("LORA_TRAINING is on, from ACESTEP_FEATURE_LORA_TRAINING")
     assert len(said) == len(Feature)
+
+
+def test_training_switched_off_refuses_before_anything_is_read(tmp_path: Path) -> None:
+    FeatureFlags.disable(Feature.LORA_TRAINING)
+    with Session.open(library=tmp_path) as lab, pytest.raises(LabError, match="ACESTEP_FEATURE_LORA_TRAINING=true"):
+        lab.train(tmp_path / "no such folder")
