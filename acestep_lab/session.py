@@ -90,8 +90,8 @@ class Session(Verbs):
         ACESTEP_DTYPE say so for all sessions. Raises CheckpointError where there is no checkpoint, saying what is missing,
         and MachineError for a device that is not there.
         """
-        here = (checkpoint, tier, lm, device, dtype) != (None,) * 5 or precision != "auto"
-        if not here and (server := VARIABLES.get("ACESTEP_LAB_SERVER")):
+        unsaid = all(one is None for one in (checkpoint, tier, lm, device, dtype))
+        if unsaid and (server := VARIABLES.get("ACESTEP_LAB_SERVER")):
             return cast("Self", cls.connect(server, VARIABLES.get("ACESTEP_API_KEY", ""), library))
         engine = asked_engine(checkpoint, lm, precision, tier, device, dtype)
         return cls(engine, tier, library_at(library), device=device, dtype=dtype)
