@@ -64,6 +64,9 @@ def test_a_page_asks_no_machine_that_is_away_for_long(box: Box, proxy: Proxy) ->
     for example in _EXAMPLES:
         assert defaults(far, type(example).__name__, far.name) in ({}, defaults(far, "Text2Music")), "the page stands"
     assert time.monotonic() - began < 1, "it is left alone for a moment"
+    with pytest.raises(MachineError, match="does not answer"):
+        far.start(SONG)
+    assert time.monotonic() - began < 6, "a start returns at once, or says why not"
 
 
 def test_a_run_says_that_its_line_dropped_and_that_it_is_there_again(

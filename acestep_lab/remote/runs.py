@@ -187,11 +187,13 @@ class Line:
                     raise
                 time.sleep(0.5)
 
-    def ask_at_once(self, verb: str, fields: Mapping[str, Any]) -> Any:
-        """What a verb that only looks gives, for a page that is drawn meanwhile: not asked where it was in vain just now."""
-        if time.monotonic() < self._away_until:
+    def ask_at_once(self, verb: str, fields: Mapping[str, Any], drawing: bool = False) -> Any:
+        """What a verb that only looks gives, for somebody who waits a blink at most; one that only wants to draw a page
+        (`drawing`) does not ask where it was in vain just now.
+        """
+        if drawing and time.monotonic() < self._away_until:
             raise self.connection.lost()
-        line, end = self.connection.in_a_hurry(2.0, 10.0), time.monotonic() + min(self.connection.patience, BLINK)
+        line, end = self.connection.in_a_hurry(2.0, 10.0 if drawing else 60.0), time.monotonic() + min(self.connection.patience, BLINK)
         while True:
             try:
                 return from_wire(line.post(f"{LAB}/do/{verb}", fields)["value"])

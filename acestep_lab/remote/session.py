@@ -213,7 +213,7 @@ class RemoteSession(Verbs):
         with self._lock:
             known = self._defaults.get((task, named)) if plain else None
         if known is None:
-            known = self._line.ask_at_once("defaults", _given({"task": task, "checkpoint": checkpoint}))
+            known = self._line.ask_at_once("defaults", _given({"task": task, "checkpoint": checkpoint}), drawing=True)
             if plain:
                 with self._lock:
                     self._defaults[task, named] = known
@@ -280,7 +280,8 @@ class RemoteSession(Verbs):
         return _with_sounds([recipe])(resolved, 0)
 
     def _resolve(self, brought: Sequence[Recipe], plan: Plan | None) -> list[Recipe]:
-        found: list[Recipe] = self._do("resolve", recipes=brought, plan=plan)
+        self.jobs.must_be_open()
+        found: list[Recipe] = self._line.ask_at_once("resolve", _given({"recipes": brought, "plan": plan}))
         return found
 
     # -- planning
