@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from acestep_lab import Cover, Recipe, Text2Music
+from acestep_lab.cli import main
+from acestep_lab.doctor import examine, server
 from acestep_lab.errors import MachineError
 from acestep_lab.remote.session import RemoteSession
 from acestep_lab.ui.controllers.composing import _EXAMPLES, defaults
-from tests.pretend import PretendSession
 from tests.test_remote import HOST, Box, Proxy, soon
 
 SONG = Recipe("dub", seconds=2.0, seed=3)
@@ -85,3 +86,46 @@ def test_a_run_says_that_its_line_dropped_and_that_it_is_there_again(
     assert run.doing != "waiting for the other machine"
     gate.release(20)
     assert run.take().seconds == pytest.approx(2.0)
+
+
+@pytest.fixture
+def from_here(box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gate: threading.Semaphore) -> Box:
+    """A command line whose settings name the box, where one take is."""
+    monkeypatch.setenv("ACESTEP_LAB_SERVER", box.door.address)
+    monkeypatch.setenv("ACESTEP_API_KEY", HOST)
+    monkeypatch.setenv("ACESTEP_LAB_TAKES", str(tmp_path / "this machine's own"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    gate.release(20)
+    box.far(HOST).make(SONG)
+    return box
+
+
+def test_the_command_line_shows_marks_bins_and_exports_the_takes_of_the_machine_it_is_set_to(
+    from_here: Box, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (id,) = from_here.lab.library.ids()
+    assert main(["takes"]) == 0
+    assert id in capsys.readouterr().out
+    assert main(["mark", id, "--star"]) == 0
+    assert from_here.lab.library.card(id).star
+    assert main(["export", id, str(tmp_path / "song.wav")]) == 0
+    assert (tmp_path / "song.wav").stat().st_size > 10_000
+    assert main(["bin", id]) == 0
+    assert from_here.lab.library.ids() == []
+    assert main(["restore", id]) == 0
+    assert from_here.lab.library.ids() == [id]
+    capsys.readouterr()
+    assert main(["takes", "--takes", str(tmp_path / "a folder of mine")]) == 0
+    assert id not in capsys.readouterr().out, "a folder that is named is that folder"
+
+
+def test_doctor_says_whether_the_machine_it_is_set_to_answers(from_here: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    (found,) = examine(checks=[server])
+    assert found.state == "ok"
+    assert "answers and takes the key" in str(found)
+    monkeypatch.setenv("ACESTEP_API_KEY", "not-the-key")
+    (found,) = examine(checks=[server])
+    assert found.state == "bad"
+    assert "does not know this key" in str(found)
+    monkeypatch.delenv("ACESTEP_LAB_SERVER")
+    assert examine(checks=[server]) == []

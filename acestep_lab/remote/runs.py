@@ -193,7 +193,10 @@ class Line:
         """
         if drawing and time.monotonic() < self._away_until:
             raise self.connection.lost()
-        line, end = self.connection.in_a_hurry(2.0, 10.0 if drawing else 60.0), time.monotonic() + min(self.connection.patience, BLINK)
+        line, end = (
+            self.connection.in_a_hurry(2.0, 10.0 if drawing else 60.0),
+            time.monotonic() + min(self.connection.patience, BLINK),
+        )
         while True:
             try:
                 return from_wire(line.post(f"{LAB}/do/{verb}", fields)["value"])
