@@ -15,6 +15,7 @@ from acestep_lab.doctor import examine, server
 from acestep_lab.errors import MachineError
 from acestep_lab.remote.session import RemoteSession
 from acestep_lab.ui.controllers.composing import _EXAMPLES, defaults
+from acestep_lab.ui.controllers.listening import about
 from tests.test_remote import HOST, Box, Proxy, soon
 
 SONG = Recipe("dub", seconds=2.0, seed=3)
@@ -129,3 +130,8 @@ def test_doctor_says_whether_the_machine_it_is_set_to_answers(from_here: Box, mo
     assert "does not know this key" in str(found)
     monkeypatch.delenv("ACESTEP_LAB_SERVER")
     assert examine(checks=[server]) == []
+
+
+def test_the_page_says_on_which_machine_it_computes_where_that_is_another(box: Box) -> None:
+    assert about(box.far(HOST), "pretend")[-1] == f"127.0.0.1:{box.door.port}"
+    assert len(about(box.lab, "pretend")) == 2

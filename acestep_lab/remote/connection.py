@@ -143,9 +143,9 @@ class Connection:
             headers = {"Last-Event-ID": after} if after else {}
             try:
                 with self._client.stream("GET", path, params=_given(asked), headers=headers, timeout=timeout) as answer:
-                    self._check(answer)
-                    if down:
+                    if down and answer.status_code not in _AGAIN:
                         dropped(down := False)
+                    self._check(answer)
                     for told in _told(answer.iter_lines()):
                         after, end = told.id or after, time.monotonic() + self.patience
                         if told.kind == "end":
