@@ -92,6 +92,7 @@ def examine(
         partial(cached, deep),
         partial(checkpoint_files, checkpoint, requested=requested),
         partial(settings, requested),
+        server,
         features,
     )
     usual = whole if find_spec("torch") is not None else _LAPTOP
@@ -299,6 +300,21 @@ def settings(
         yield Finding("setting", "ok", f"{variable} is understood and not needed: {NOT_NEEDED[variable]}")
 
 
+def server(variables: Mapping[str, str] = VARIABLES) -> Iterator[Finding]:
+    """Whether the machine that ACESTEP_LAB_SERVER names answers, and takes the key; nothing where none is named."""
+    from acestep_lab.remote.connection import Connection
+    from acestep_lab.remote.session import Facts
+
+    if not (address := variables.get("ACESTEP_LAB_SERVER")):
+        return
+    line = Connection(address, variables.get("ACESTEP_API_KEY", "")).in_a_hurry(3.0, 10.0)
+    try:
+        facts = Facts.read(line.get("/v1/lab"), line.url)
+        yield Finding("server", "ok", f"{line.url} answers and takes the key: {facts.name}, {facts.tier.name} tier")
+    finally:
+        line.close()
+
+
 def features() -> Iterator[Finding]:
     """Every feature flag, whether it is on, and who says so."""
     from acestep_lab.features import Feature, FeatureFlags
@@ -424,5 +440,5 @@ def _checkpoint_fix(checkpoint: str) -> str:
     return "Copy the folder anew, or name another checkpoint; `acestep-lab download turbo` fetches a published one."
 
 
-_LAPTOP: tuple[Check, ...] = (python, without_models, codecs, browser_modules, settings, features)
+_LAPTOP: tuple[Check, ...] = (python, without_models, codecs, browser_modules, settings, server, features)
 """What is looked at where no model can run."""

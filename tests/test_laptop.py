@@ -91,3 +91,13 @@ for finding in examine():
     told = on_a_laptop(script)
     assert "could not be examined" not in told
     assert "Session.connect" in told
+
+
+def test_a_command_that_needs_models_says_so_in_a_sentence_there():
+    script = """
+from acestep_lab.cli import main
+for command in (["checkpoints"], ["download", "turbo"]):
+    print(main(command))
+"""
+    told = on_a_laptop(script + "\nimport sys").split()
+    assert told == ["2", "2"], "refused, and no trace of calls"

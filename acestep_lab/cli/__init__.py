@@ -102,6 +102,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LabError as error:
         _say_on_stderr(f"{PROGRAM}: {error}")
         return 2
+    except ModuleNotFoundError as missing:  # a laptop that works with another machine has no libraries that run models
+        if not _runs_models(missing.name or ""):
+            raise
+        _say_on_stderr(
+            f"{PROGRAM}: {missing.name}, which this needs, is not installed here; `pip install torch` and acestep_lab's other "
+            "libraries, or ask on the machine where the models are."
+        )
+        return 2
     except BrokenPipeError:  # whoever read our output has gone, as `head` does
         _discard_output()
         return 141
@@ -112,6 +120,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say_on_stderr(f"{PROGRAM}: What there is to say could not be written ({error.strerror}).")
         return 2
     return status
+
+
+def _runs_models(module: str) -> bool:
+    """Whether a library that is missing is one of those that a laptop does without."""
+    from acestep_lab.doctor import MODEL_PACKAGES
+
+    return module.partition(".")[0].replace("_", "-") in MODEL_PACKAGES
 
 
 def _with_daemon_named(arguments: Sequence[str]) -> Sequence[str]:
@@ -131,7 +146,8 @@ def _run(arguments: Sequence[str]) -> int:
         return help_page.exit_code
     except click.UsageError as error:
         sentence = " ".join(error.format_message().split())
-        end = "" if sentence.endswith((".", "?)")) else "."
+        sentence = sentence.replace("?.", "?")
+        end = "" if sentence.endswith((".", "?", "?)")) else "."
         raise LabError(f"{sentence}{end} `{_command_path(error, arguments)} --help` says what there is.") from None
 
 

@@ -11,6 +11,7 @@ import click
 from acestep_lab.cli import options
 from acestep_lab.cli.render import print_json, remarks_as_sentences
 from acestep_lab.errors import LibraryError, shown
+from acestep_lab.settings import VARIABLES
 
 if TYPE_CHECKING:
     from acestep_lab.takes.index import Card
@@ -23,9 +24,24 @@ ids_argument = click.argument(
 
 
 def _library(folder: Path | None) -> Library:
+    """The library of a folder, else that of the machine which ACESTEP_LAB_SERVER names, else this user's own."""
     from acestep_lab.takes.library import Library, default_folder
 
-    return Library(folder or default_folder())
+    server = VARIABLES.get("ACESTEP_LAB_SERVER")
+    return Library(folder or default_folder()) if folder or not server else _library_at(server)
+
+
+def _library_at(server: str) -> Library:
+    """The library of another machine; while that does not answer, what is known of it here, and that is said."""
+    from acestep_lab.remote.connection import Connection
+    from acestep_lab.remote.library import RemoteLibrary
+
+    kept = RemoteLibrary(Connection(server, VARIABLES.get("ACESTEP_API_KEY", "")))
+    if not kept.refresh():
+        if not len(kept):
+            raise LibraryError(kept.offline)
+        print(kept.offline, file=sys.stderr)
+    return kept
 
 
 @options.command()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,10 @@ from acestep_lab.cli import options
 from acestep_lab.cli.compose import given_fields, own_fields, read_settings
 from acestep_lab.cli.render import find_source, open_session, print_json
 from acestep_lab.errors import LabError
+from acestep_lab.settings import VARIABLES
 
 if TYPE_CHECKING:
+    from acestep_lab.listen.analysis import Analysis
     from acestep_lab.plan.plan import Plan
     from acestep_lab.session import Session
 
@@ -126,14 +129,30 @@ def understand(source: str, seed: int, out: Path | None, as_json: bool, **sessio
 @options.library_option
 def analyze(sources: tuple[str, ...], as_json: bool, library: Path | None) -> int:
     """Measure tempo, key, meter, loudness and instruments."""
+    with _measuring(library) as measure:
+        return _analyze(measure, sources, as_json)
+
+
+@contextmanager
+def _measuring(library: Path | None) -> Iterator[Callable[[str], Analysis]]:
+    """What measures a file or take of ours: this machine, or the one which ACESTEP_LAB_SERVER names."""
+    if library is None and VARIABLES.get("ACESTEP_LAB_SERVER"):
+        with open_session(None) as lab:
+            yield lambda source: lab.analyze(find_source(lab, source))
+        return
     from acestep_lab.listen.analysis import analyze as measure
     from acestep_lab.takes.library import Library, default_folder
     from acestep_lab.takes.sounds import Sounds
 
-    sounds, failed = Sounds(Library(library or default_folder())), 0
+    sounds = Sounds(Library(library or default_folder()))
+    yield lambda source: measure(sounds.find(source))
+
+
+def _analyze(measure: Callable[[str], Analysis], sources: tuple[str, ...], as_json: bool) -> int:
+    failed = 0
     for source in sources:
         try:
-            found = measure(sounds.find(source))
+            found = measure(source)
         except LabError as problem:
             if len(sources) == 1:
                 raise

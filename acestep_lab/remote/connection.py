@@ -10,7 +10,7 @@ import copy
 import json
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,19 +127,24 @@ class Connection:
             except httpx2.TransportError as problem:
                 self._wait_or_give_up(problem, end)
 
-    def events(self, path: str, after: str = "", **asked: Any) -> Iterator[Told]:
+    def events(
+        self, path: str, after: str = "", dropped: Callable[[bool], None] = lambda _: None, **asked: Any
+    ) -> Iterator[Told]:
         """Server-sent events from `path`, those after `after`; goes on where it was when the line drops.
 
-        Ends when the door ends it with an event of kind "end". ConnectionLost where the line stays away.
+        `dropped` is told True when it drops, False when it is there again. Ends when the door ends it with an event of
+        kind "end". ConnectionLost where the line stays away.
         """
         import httpx2
 
         timeout = httpx2.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
-        end = time.monotonic() + self.patience
+        end, down = time.monotonic() + self.patience, False
         while True:
             headers = {"Last-Event-ID": after} if after else {}
             try:
                 with self._client.stream("GET", path, params=_given(asked), headers=headers, timeout=timeout) as answer:
+                    if down and answer.status_code not in _AGAIN:
+                        dropped(down := False)
                     self._check(answer)
                     for told in _told(answer.iter_lines()):
                         after, end = told.id or after, time.monotonic() + self.patience
@@ -149,6 +154,8 @@ class Connection:
                 problem: Exception | None = None
             except httpx2.TransportError as lost:
                 problem = lost
+            if not down:
+                dropped(down := True)
             self._wait_or_give_up(problem, end)
 
     def close(self) -> None:
@@ -177,7 +184,7 @@ class Connection:
         try:
             return self._whole(method, path, **more)
         except httpx2.TransportError as problem:
-            raise self._lost(problem) from None
+            raise self.lost(problem) from None
 
     def _whole(self, method: str, path: str, **more: Any) -> _Answer:
         """An answer with all its bytes, which are not many."""
@@ -199,10 +206,11 @@ class Connection:
 
     def _wait_or_give_up(self, problem: Exception | None, end: float) -> None:
         if time.monotonic() >= end:
-            raise self._lost(problem) from None
+            raise self.lost(problem) from None
         time.sleep(min(1.0, max(0.05, end - time.monotonic())))
 
-    def _lost(self, problem: Exception | None) -> ConnectionLost:
+    def lost(self, problem: Exception | None = None) -> ConnectionLost:
+        """The sentence for a machine that does not answer."""
         why = f" ({type(problem).__name__})" if problem is not None else ""
         return ConnectionLost(
             f"{shown(self.url)} does not answer{why}; is `acestep-lab api` running there, and does the network reach it?"
@@ -225,7 +233,21 @@ class Connection:
             told = None
         if not isinstance(told, dict) or not isinstance(told.get("error"), str):
             raise MachineError(f"{shown(self.url)} answers {answer.status_code}; is it a door of acestep_lab?")
+        if answer.status_code == 401:
+            raise MachineError(self._without_key())
         raise error_of(str(told.get("code")), told["error"])
+
+    def _without_key(self) -> str:
+        """What whoever is refused at the door can do."""
+        if self.key:
+            return (
+                f"{shown(self.url)} does not know this key: give Session.connect(…, key=…), or ACESTEP_API_KEY, one that the "
+                "door there was started with."
+            )
+        return (
+            f"{shown(self.url)} asks for a key, and none was given: give Session.connect(…, key=…), or ACESTEP_API_KEY, one "
+            "that the door there was started with."
+        )
 
     def _rest(self, answer: Any) -> _Answer:
         return _Answer(answer.status_code, b"".join(self._pieces(answer, MOST_ANSWER)))

@@ -38,6 +38,10 @@ BEGIN_SECONDS = 40.0
 ASK_AGAIN = 1.0
 ASK_PATIENCE = 20.0
 """Seconds for which a short question is put again when the line drops."""
+BLINK = 1.0
+"""Seconds for which what a page needs to be drawn is asked again when the line drops."""
+AWAY = 5.0
+"""Seconds for which a machine that was asked in vain is asked once only: a page has one thread for all who look at it."""
 STOP_PATIENCE = 15.0
 """Seconds for which a stop is tried to be told to a machine that does not answer."""
 LAB = "/v1/lab"
@@ -107,6 +111,7 @@ class FarRun(RenderRun):
     def __init__(self, recipes: Any, title: str = "") -> None:
         self._told: Mapping[str, Any] = {}
         self._told_at = 0.0
+        self._is_cut_off = False
         super().__init__(recipes, title=title)
 
     def stands(self, told: Mapping[str, Any]) -> None:
@@ -116,10 +121,16 @@ class FarRun(RenderRun):
             self._measure()
             self._emit("progress", self._fraction)
 
+    def lose_line(self, down: bool) -> None:
+        """Be told that the line to the other machine dropped, or is there again."""
+        self._is_cut_off = down
+        if not self.over:
+            self._emit("progress", self._fraction)
+
     @property
     def doing(self) -> str:
         """What it is doing there, in a few words."""
-        told = str(self._told.get("doing", ""))
+        told = "waiting for the other machine" if self._is_cut_off else str(self._told.get("doing", ""))
         return super().doing if self.over or self.stopping or self.held or not told else told
 
     @property
@@ -128,7 +139,7 @@ class FarRun(RenderRun):
         if self.over:
             return 0.0
         eta = self._told.get("eta")
-        return None if eta is None else max(0.0, float(eta) - (time.monotonic() - self._told_at))
+        return None if eta is None or self._is_cut_off else max(0.0, float(eta) - (time.monotonic() - self._told_at))
 
     def _measure(self, share: float = 0.0) -> None:
         super()._measure(float(self._told.get("fraction", 0.0)) or share)
@@ -147,6 +158,7 @@ class Line:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        self._away_until = 0.0
 
     def begin(self, id: str, kind: str, fields: Mapping[str, Any], stopping: Callable[[], bool]) -> None:
         """Begin a run under an id of ours; asked again where the answer was lost, which begins nothing twice."""
@@ -164,14 +176,35 @@ class Line:
 
     def ask(self, verb: str, fields: Mapping[str, Any]) -> Any:
         """What a short verb gives; each may be asked twice, and is, where the line drops for a moment."""
-        end = time.monotonic() + min(self.connection.patience, ASK_PATIENCE)
+        now = time.monotonic()
+        end = now if now < self._away_until else now + min(self.connection.patience, ASK_PATIENCE)
         while True:
             try:
                 return from_wire(self.connection.post(f"{LAB}/do/{verb}", fields)["value"])
             except ConnectionLost:
                 if time.monotonic() >= end:
+                    self._away_until = time.monotonic() + AWAY
                     raise
                 time.sleep(0.5)
+
+    def ask_at_once(self, verb: str, fields: Mapping[str, Any], drawing: bool = False) -> Any:
+        """What a verb that only looks gives, for somebody who waits a blink at most; one that only wants to draw a page
+        (`drawing`) does not ask where it was in vain just now.
+        """
+        if drawing and time.monotonic() < self._away_until:
+            raise self.connection.lost()
+        line, end = (
+            self.connection.in_a_hurry(2.0, 10.0 if drawing else 60.0),
+            time.monotonic() + min(self.connection.patience, BLINK),
+        )
+        while True:
+            try:
+                return from_wire(line.post(f"{LAB}/do/{verb}", fields)["value"])
+            except ConnectionLost:
+                if time.monotonic() >= end:
+                    self._away_until = time.monotonic() + AWAY
+                    raise
+                time.sleep(0.2)
 
     def stop(self, id: str) -> None:
         """Ask a run there to end."""
@@ -226,14 +259,28 @@ class Following:
                 raise MachineError(f"{shown(self._line.connection.url)} ended a run without saying what came of it.")
             if isinstance(told, BaseException):
                 raise told
-            if told.kind == "outcome":
+            if told.kind == "line":
+                self._say_of_line(bool(told.data))
+            elif told.kind == "outcome":
                 return dict(told.data)
-            self._hear(told.kind, told.data, self._told.qsize() > BEHIND)
+            else:
+                self._hear(told.kind, told.data, self._told.qsize() > BEHIND)
+
+    def _say_of_line(self, down: bool) -> None:
+        """Let whoever waits know why nothing is heard."""
+        if isinstance(self._run, FarRun):
+            self._run.lose_line(down)
+        where = shown(self._line.connection.url)
+        if down:
+            self._run.message(f"{where} does not answer for now; this goes on where it was once it does.")
+        elif not self._run.stopping:
+            self._run.message(f"{where} answers again.")
 
     def _read(self) -> None:
         """Read events on a thread of their own, so that whoever waits for them can also be stopped."""
         try:
-            for told in self._line.connection.events(f"{RUNS}/{self.id}/events"):
+            told_of = lambda down: self._told.put(Told("", "line", down))  # noqa: E731
+            for told in self._line.connection.events(f"{RUNS}/{self.id}/events", dropped=told_of):
                 self._told.put(told)
             self._told.put(None)
         except BaseException as problem:  # noqa: BLE001 - raised again where the run is done

@@ -43,8 +43,8 @@ from acestep_lab.takes.verdict import Verdict
 FRESH = 1.0
 """Seconds for which what is in use there is taken to be as it was."""
 
-AWAY = 5.0
-"""Seconds for which a machine that did not answer is left alone when somebody only asks what is in use."""
+AWAY = (5.0, 60.0)
+"""Seconds for which a machine that did not answer is left alone when somebody only asks what is in use: at first, and at most."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,8 @@ class RemoteSession(Verbs):
         """`library` None: the one there. MachineError where nobody answers, or with another version."""
         self._connection, self._line = connection, Line(connection)
         self._lock = threading.Lock()
-        self._facts, self._facts_at = self._ask_facts(), time.monotonic()
+        self._facts, self._facts_at, self._away = self._ask_facts(), time.monotonic(), AWAY[0]
+        self._defaults: dict[tuple[Task, str], Sampling] = {}
         self._bench = Bench(connection, library)
         self._sounds = self._bench.sounds
         self.jobs = jobs or JobQueue()
@@ -124,12 +125,17 @@ class RemoteSession(Verbs):
         with self._lock:
             if fresh or time.monotonic() - self._facts_at > FRESH:
                 try:
-                    self._facts, self._facts_at = self._ask_facts(), time.monotonic()
+                    self._know(self._ask_facts())
                 except ConnectionLost:
                     if fresh:
                         raise
-                    self._facts_at = time.monotonic() + AWAY
+                    self._facts_at, self._away = time.monotonic() + self._away, min(2 * self._away, AWAY[1])
             return self._facts
+
+    def _know(self, facts: Facts) -> None:
+        if facts != self._facts:
+            self._defaults.clear()
+        self._facts, self._facts_at, self._away = facts, time.monotonic(), AWAY[0]
 
     @property
     def url(self) -> str:
@@ -196,10 +202,22 @@ class RemoteSession(Verbs):
         return found
 
     def defaults(self, task: Task, checkpoint: str | None = None) -> Sampling:
-        """What is decided for a task where a recipe says nothing, by the checkpoint in use or another open one."""
+        """What is decided for a task where a recipe says nothing, by the checkpoint in use or another open one.
+
+        Remembered while nothing changes there: a page asks for it whenever it is drawn.
+        """
         checks.instance("A task", task, tuple(TASKS.values()))
-        found: Sampling = self._do("defaults", task=task, checkpoint=checkpoint)
-        return found
+        self.jobs.must_be_open()
+        named = checkpoint or self._now().name
+        plain = all(isinstance(source, str) for source in task.sources().values())
+        with self._lock:
+            known = self._defaults.get((task, named)) if plain else None
+        if known is None:
+            known = self._line.ask_at_once("defaults", _given({"task": task, "checkpoint": checkpoint}), drawing=True)
+            if plain:
+                with self._lock:
+                    self._defaults[task, named] = known
+        return known
 
     def lora(self, *adapters: Place | tuple[Place, float]) -> tuple[str, ...]:
         """Put adapters, files of the other machine, on the DiT there, and only these; none: the bare model. For the host's key."""
@@ -262,7 +280,8 @@ class RemoteSession(Verbs):
         return _with_sounds([recipe])(resolved, 0)
 
     def _resolve(self, brought: Sequence[Recipe], plan: Plan | None) -> list[Recipe]:
-        found: list[Recipe] = self._do("resolve", recipes=brought, plan=plan)
+        self.jobs.must_be_open()
+        found: list[Recipe] = self._line.ask_at_once("resolve", _given({"recipes": brought, "plan": plan}))
         return found
 
     # -- planning

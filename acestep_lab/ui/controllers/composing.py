@@ -9,7 +9,7 @@ from typing import Any
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Capabilities
-from acestep_lab.errors import LabError, RecipeError, code_of, sentence
+from acestep_lab.errors import LabError, MachineError, RecipeError, code_of, sentence
 from acestep_lab.jobs.events import Event
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.worker import AnyRun
@@ -262,6 +262,9 @@ def defaults(session: SessionLike, task: str, checkpoint: str | None = None) -> 
     if task not in can.tasks:
         return {}
     example = next(one for one in _EXAMPLES if type(one).__name__ == task)
-    sampling = session.defaults(example) if checkpoint is None else session.defaults(example, checkpoint)
+    try:
+        sampling = session.defaults(example) if checkpoint is None else session.defaults(example, checkpoint)
+    except MachineError:  # it computes elsewhere, and does not answer for now: the page stands, and Auto is Auto
+        return {}
     found = {name: getattr(sampling, name) for name in type(sampling).names()}
     return found | ({"guidance_scale": None} if found.get("guidance") == "none" else {})

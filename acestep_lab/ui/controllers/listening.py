@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Capabilities
@@ -86,5 +87,6 @@ class Listening(Controller):
 
 
 def about(session: SessionLike, checkpoint: str) -> list[str]:
-    """A few facts on what is loaded."""
-    return [checkpoint, f"{session.tier.name} tier"]
+    """A few facts on what is loaded, and on which machine where that is another one."""
+    where = urlsplit(str(getattr(session, "url", ""))).netloc
+    return [checkpoint, f"{session.tier.name} tier", *([where] if where else [])]
