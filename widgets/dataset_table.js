@@ -516,6 +516,7 @@ export default mount(
     });
 
     function show() {
+      host.hide(Boolean(host.get("hidden")));
       const what = about(),
         total = numberOf(what.total),
         many = numberOf(what.chosen),
@@ -566,6 +567,7 @@ export default mount(
       empty,
       remarks,
       legend,
+      host.get("hint") ? h("p.tiny", {}, t("dataset_table.keep_hint")) : "",
       left,
       lists,
       error,
@@ -578,7 +580,7 @@ export default mount(
     const watcher = new ResizeObserver(draw);
     watcher.observe(scroller);
     host.onClose(() => watcher.disconnect());
-    host.watch(["about", "busy", "progress"], show);
+    host.watch(["about", "busy", "progress", "hidden"], show);
     show();
     arrive(0, 2);
   },

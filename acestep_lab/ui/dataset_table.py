@@ -34,7 +34,7 @@ HEARD_SOUNDS = 3
 """Sounds that stay decoded."""
 
 SongName = Annotated[str, text(2000)]
-MaybeName = Annotated[str, optional(text(2000))]
+MaybeName = Annotated[str | None, optional(text(2000))]
 
 NARROW: Mapping[str, Callable[[Song], bool]] = {
     "": lambda song: True,
@@ -64,11 +64,16 @@ class DatasetTable(Component):
     choices: dict[str, Any]
     module = "dataset_table"
     includes = ("audio_player",)
-    fields: ClassVar[Mapping[str, object]] = {"about": {}, "busy": "", "progress": 0.0, "choices": {}}
+    hidden: bool
+    hint: bool
+    fields: ClassVar[Mapping[str, object]] = {
+        "about": {}, "busy": "", "progress": 0.0, "choices": {}, "hidden": False, "hint": False,
+    }  # fmt: skip
 
-    def setup(self, dataset: Any = None, *, url: tracks.UrlOf | None = None) -> None:
+    def setup(self, dataset: Any = None, *, url: tracks.UrlOf | None = None, standalone: bool = True) -> None:
         """Show a data set, a folder of songs or some takes, if given."""
-        self._url = url
+        self._url, self._standalone = url, standalone
+        self.hidden = not standalone
         self._changing = threading.RLock()
         self._revision = 0
         self._filter, self._only = "", ""
@@ -106,6 +111,14 @@ class DatasetTable(Component):
             self._filter, self._only, self._chosen = "", "", set()
             self._heard.clear()
             self._become(dataset, anew=True)
+
+    def become(self, dataset: Dataset) -> None:
+        """The data set after a change made elsewhere: what is filtered and chosen stays."""
+        self._become(dataset, anew=True)
+
+    def fold(self, on: bool) -> None:
+        """Hide the table on a page that has no use for it now; alone, it stays."""
+        self.hidden = on and not self._standalone
 
     def _become(self, dataset: Dataset, anew: bool = False) -> None:
         """The data set is this one now. Rows stay where they are while they are edited, whatever the filter says of them."""

@@ -74,7 +74,9 @@ class TrainingForm(Component):
 
     def _may(self) -> None:
         if not self.offered:
-            raise LabError("Nothing can be trained on this page: training is the host's, with a checkpoint that learns.")
+            raise LabError(
+                "Nothing can be trained on this page: training is the host's, with a checkpoint that learns."
+            )
         if self.busy:
             raise LabError("One moment: what was asked for last is still being done.")
 

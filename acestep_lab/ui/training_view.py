@@ -87,10 +87,13 @@ class TrainingView(Component):
         if run is self._followed:
             return
         self._followed, self.changes, self.worn = run, {}, {}
-        self.hidden = False
         if not run.over:
             run.subscribe(partial(self._on_event, run))
         self._show(run)
+
+    def fold(self, on: bool) -> None:
+        """Hide the view on a page that has no use for it now; alone, it stays."""
+        self.hidden = on and not self._standalone
 
     def wear(self, strength: float, waits: bool = False) -> None:
         """Show that the adapter is on with a strength (0: off), or (`waits`) will be after the run under way."""
