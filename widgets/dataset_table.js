@@ -235,8 +235,10 @@ export default mount(
       return view;
     }
     function insides(view, column, node) {
-      if (column === "choose") return void node.append(view.box) ?? {};
-      if (column === "play") return void node.append(view.play) ?? {};
+      if (column === "choose" || column === "play") {
+        node.append(column === "choose" ? view.box : view.play);
+        return {};
+      }
       if (column === "name") {
         const name = h("strong"),
           seconds = h("span.tiny.num");
@@ -245,7 +247,10 @@ export default mount(
       }
       const text = h("span.text"),
         mark = h("span.mark", { "aria-hidden": "true" });
-      if (column === "remarks") return void node.append(text) ?? { text };
+      if (column === "remarks") {
+        node.append(text);
+        return { text };
+      }
       const label = h("span.label.tiny", { "aria-hidden": "true" }, fieldName(column));
       node.append(label, text);
       node.addEventListener("click", (event) => {
@@ -531,10 +536,7 @@ export default mount(
       check.hidden = busy;
       check.disabled = !total;
       halt.hidden = !busy;
-      setText(
-        halt,
-        busy ? t("dataset_table.checking", { percent: Math.round(100 * host.number("progress")) }) : "",
-      );
+      setText(halt, busy ? t("dataset_table.checking", { percent: Math.round(100 * host.number("progress")) }) : "");
       bulk.hidden = !many;
       setText(chosen, t("dataset_table.chosen", { n: many }));
       all.checked = many > 0 && many >= numberOf(what.shown);

@@ -26,7 +26,8 @@ function chart(name, hint, kind) {
   node.append(numbers);
   let points = /** @type {number[][]} */ ([]),
     scale = /** @type {any} */ (null);
-  const told = ([step, loss]) => t("training_view.at_step", { step, loss: formatNumber(loss, 3) });
+  const told = (/** @type {number[]} */ [step, loss]) =>
+    t("training_view.at_step", { step, loss: formatNumber(loss, 3) });
   function show(given, steps) {
     points = given.filter((one) => one.slice(0, 2).every((value) => Number.isFinite(value)));
     node.hidden = !points.length;
@@ -66,7 +67,9 @@ function chart(name, hint, kind) {
   }
   function fill() {
     body.replaceChildren(
-      ...points.map(([step, loss]) => h("tr", {}, h("td.num", {}, formatNumber(step)), h("td.num", {}, formatNumber(loss, 4)))),
+      ...points.map(([step, loss]) =>
+        h("tr", {}, h("td.num", {}, formatNumber(step)), h("td.num", {}, formatNumber(loss, 4))),
+      ),
     );
   }
   numbers.addEventListener("toggle", () => numbers.open && fill());
@@ -74,11 +77,11 @@ function chart(name, hint, kind) {
     const box = picture.getBoundingClientRect();
     if (!scale || !box.width) return;
     const at = ((event.clientX - box.left) / box.width) * WIDE,
-      near = points.reduce((one, other) => (Math.abs(scale.x(other[0]) - at) < Math.abs(scale.x(one[0]) - at) ? other : one));
+      near = points.reduce((one, other) =>
+        Math.abs(scale.x(other[0]) - at) < Math.abs(scale.x(one[0]) - at) ? other : one,
+      );
     setText(line, told(near));
-    picture
-      .querySelector(".cursor")
-      ?.setAttribute("d", `M${scale.x(near[0])} ${MARGIN.top}V${TALL - MARGIN.bottom}`);
+    picture.querySelector(".cursor")?.setAttribute("d", `M${scale.x(near[0])} ${MARGIN.top}V${TALL - MARGIN.bottom}`);
   });
   return { node, show };
 }
@@ -120,7 +123,7 @@ export default mount("Training", [["X", "training_view.key_stop"]], (host) => {
     },
   );
   /** Play one; while another one sounds, from the place where that one is. */
-  function listen(told, at = null) {
+  function listen(told, at = /** @type {number | null} */ (null)) {
     if (track?.take === told.id && at == null) return player.toggle();
     const from = at ?? (track && !player.audio.paused ? player.time : 0);
     if (track?.take !== told.id) {
@@ -156,7 +159,12 @@ export default mount("Training", [["X", "training_view.key_stop"]], (host) => {
     const node = h(
       "li.preview",
       { "data-take": told.id, "data-bare": String(Boolean(told.bare)) },
-      h("div.row", {}, button, h("div", {}, h("strong", {}, nameOf(told)), h("p.tiny.num", {}, formatSeconds(told.seconds)))),
+      h(
+        "div.row",
+        {},
+        button,
+        h("div", {}, h("strong", {}, nameOf(told)), h("p.tiny.num", {}, formatSeconds(told.seconds))),
+      ),
       wave.canvas,
     );
     host.send("peaks", { id: told.id, pixels: 300 });
@@ -299,7 +307,12 @@ export default mount("Training", [["X", "training_view.key_stop"]], (host) => {
     if (numberOf(now.memory)) parts.push(t("training_view.memory", { n: formatNumber(numberOf(now.memory) / 1e9, 1) }));
     if (numberOf(now.saved)) parts.push(t("training_view.saved", { step: formatNumber(numberOf(now.saved)) }));
     setText(facts, parts.join(" · "));
-    setText(note, textsOf(now.messages).map((one) => say(one)).join(" "));
+    setText(
+      note,
+      textsOf(now.messages)
+        .map((one) => say(one))
+        .join(" "),
+    );
     setText(problem, now.state === "failed" || now.problem ? say(now.problem) : "");
     const saying = `${word}: ${textOf(now.title)}`;
     if (saying !== toldState) {

@@ -87,7 +87,7 @@ class DatasetTable(Component):
             "language": list(vocabulary.LANGUAGES), "keyscale": list(vocabulary.KEYSCALES),
             "timesignature": list(vocabulary.TIMESIGNATURES), "instrumental": ["yes", "no"],
         }  # fmt: skip
-        self.show(Dataset() if dataset is None else as_dataset(dataset))
+        self.lay(Dataset() if dataset is None else as_dataset(dataset))
 
     # -- the value -----------------------------------------------------------------------------------------------------
 
@@ -98,14 +98,14 @@ class DatasetTable(Component):
 
     @dataset.setter
     def dataset(self, dataset: Dataset) -> None:
-        self.show(as_dataset(dataset))
+        self.lay(as_dataset(dataset))
 
     @property
     def chosen(self) -> tuple[str, ...]:
         """Names of the songs that are chosen, in the data set's order."""
         return tuple(song.name for song in self._dataset if song.name in self._chosen)
 
-    def show(self, dataset: Dataset) -> None:
+    def lay(self, dataset: Dataset) -> None:
         """Another data set, shown from its first row; what was filtered and chosen is forgotten."""
         with self._changing:
             self._filter, self._only, self._chosen = "", "", set()

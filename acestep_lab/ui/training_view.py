@@ -113,6 +113,8 @@ class TrainingView(Component):
             return
         eta = None if run.over else run.eta
         rate = run.steps_per_second
+        self._show_previews(run)
+        self.curves = {"running": thinned(run.curve), "held_out": thinned(run.held_out_curve)}
         self.run = {
             "id": run.id, "title": run.title, "state": run.state, "doing": run.doing, "over": run.over,
             "stopping": run.stopping, "step": run.step, "steps": run.steps, "fraction": round(float(run.fraction), 4),
@@ -121,8 +123,6 @@ class TrainingView(Component):
             "messages": list(run.messages)[-MOST_MESSAGES:], "memory": 0 if run.over else memory_in_use(),
             "range": list(STRENGTHS),
         }  # fmt: skip
-        self.curves = {"running": thinned(run.curve), "held_out": thinned(run.held_out_curve)}
-        self._show_previews(run)
 
     def _show_previews(self, run: TrainingRun) -> None:
         """Tell of the takes; the same list again is told to nobody."""

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Capabilities
-from acestep_lab.errors import LabError, RecipeError, shown
+from acestep_lab.errors import LabError, RecipeError, code_of, shown
 from acestep_lab.jobs.events import Event
 from acestep_lab.jobs.training import TrainingRun
 from acestep_lab.jobs.worker import AnyRun
@@ -96,6 +96,9 @@ class Training(Controller):
         self._show_songs()
 
     def listed(self) -> None:
+        self._show_songs()
+
+    def refreshed(self) -> None:
         self._show_songs()
 
     def heard(self, run: AnyRun | None, event: Event | None) -> None:
@@ -220,14 +223,18 @@ class Training(Controller):
         ]  # fmt: skip
 
     def _set(self, field: str, value: Any) -> None:
-        """One setting as it was typed; RecipeError where that is no value of it, and it is as before."""
+        """One setting as it was typed; where that is no value of it, a sentence at its field, and all is as before."""
         if field not in (*FEW, *MORE):
             raise RecipeError(f"{shown(field)} is no setting of a training.")
         typed = {name: text for name, text in self._draft.settings.items() if name != field}
         text = "" if value is None else str(value).strip()
         if text and text != _text(_usual()[field]):
             typed[field] = text
-        _config(typed)
+        try:
+            _config(typed)
+        except RecipeError as problem:
+            self.train_form.show_error(str(problem), field, code_of(problem))
+            return
         self._draft.settings = typed
         self.train_form.plan = {}
         self._draft.listeners.tell()
