@@ -74,7 +74,7 @@ class DatasetTable(Component):
         """Show a data set, a folder of songs or some takes, if given."""
         self._url, self._standalone = url, standalone
         self.hidden = not standalone
-        self._changing = threading.RLock()
+        self._guard = threading.RLock()
         self._revision = 0
         self._filter, self._only = "", ""
         self._chosen: set[str] = set()
@@ -107,7 +107,7 @@ class DatasetTable(Component):
 
     def lay(self, dataset: Dataset) -> None:
         """Another data set, shown from its first row; what was filtered and chosen is forgotten."""
-        with self._changing:
+        with self._guard:
             self._filter, self._only, self._chosen = "", "", set()
             self._heard.clear()
             self._become(dataset, anew=True)
@@ -122,7 +122,7 @@ class DatasetTable(Component):
 
     def _become(self, dataset: Dataset, anew: bool = False) -> None:
         """The data set is this one now. Rows stay where they are while they are edited, whatever the filter says of them."""
-        with self._changing:
+        with self._guard:
             self._dataset = dataset
             self._chosen = {name for name in self._chosen if name in dataset}
             self._shown = self._found() if anew else [name for name in self._shown if name in dataset]
@@ -150,7 +150,7 @@ class DatasetTable(Component):
         }  # fmt: skip
 
     def _change(self, how: Callable[[Dataset], Dataset], anew: bool = False) -> None:
-        with self._changing:
+        with self._guard:
             self._become(how(self._dataset), anew)
 
     def _song(self, name: str) -> Song:
@@ -170,7 +170,7 @@ class DatasetTable(Component):
 
     def do_rows(self, start: int, count: int) -> None:
         """Send some of the rows that are shown."""
-        with self._changing:
+        with self._guard:
             start = max(0, start)
             names = self._shown[start : start + max(0, min(count, MOST_ROWS))]
             rows = [self._row(name) for name in names]
@@ -202,7 +202,7 @@ class DatasetTable(Component):
 
     def do_choose(self, name: SongName, on: bool, since: MaybeName = None) -> None:
         """Choose a song, or not any more; with `since` all between that one and this one as they are shown."""
-        with self._changing:
+        with self._guard:
             self._song(name)
             names = [name]
             if since is not None and since in self._shown and name in self._shown:
@@ -213,7 +213,7 @@ class DatasetTable(Component):
 
     def do_choose_all(self, on: bool) -> None:
         """Choose all that are shown, or none."""
-        with self._changing:
+        with self._guard:
             self._chosen = self._chosen | set(self._shown) if on else set()
             self._tell()
 
@@ -245,7 +245,7 @@ class DatasetTable(Component):
         """Show only the rows that hold these words, and only those with remarks, without words, guessed, locked or chosen."""
         if only not in (*NARROW, "chosen"):
             raise RecipeError(f"{shown(only)} is no way to narrow the table.")
-        with self._changing:
+        with self._guard:
             self._filter, self._only = text.strip(), only
             self._shown = self._found()
             self._tell()
