@@ -35,7 +35,7 @@ export default mount(
       track = /** @type {any} */ (null),
       editing = /** @type {any} */ (null),
       since = null,
-      dropping = false;
+      going = false; // whether the focus goes to `here` once its row is known
     const about = () => host.table("about");
     const count = () => numberOf(about().shown);
     const send = (kind, body = {}) => {
@@ -209,9 +209,9 @@ export default mount(
       tablesOf(body.rows).forEach((row, n) => known.set(numberOf(body.start) + n, { revision, row }));
       asked = "";
       draw();
-      if (dropping) {
-        dropping = false;
-        focus(Math.min(here.place, count() - 1), here.column);
+      if (going) {
+        going = false;
+        focus(here.place, here.column);
       }
       showRemarks();
     });
@@ -329,6 +329,7 @@ export default mount(
       arrive(place, column);
       draw();
       const cell = rows.get(place)?.cells.get(COLUMNS[column]);
+      going = !cell;
       if (!cell) return;
       arrive(place, column);
       focusable(cell.node).focus({ preventScroll: true });
@@ -357,7 +358,7 @@ export default mount(
       send("lock", { name: view.row.name, field: column, on });
     }
     function drop(name) {
-      dropping = Boolean(scroller.contains(/** @type {any} */ (host.root.getRootNode()).activeElement));
+      going = Boolean(scroller.contains(/** @type {any} */ (host.root.getRootNode()).activeElement));
       const n = name ? 1 : numberOf(about().chosen);
       send("drop", name ? { name } : {});
       host.announce(t("dataset_table.dropped", { n }));

@@ -36,6 +36,7 @@ export default mount("Train", [], (host) => {
     const input = choices.length
       ? h("select", {}, ...choices.map((one) => h("option", { value: one }, choiceName(name, one))))
       : h("input", { inputmode: "decimal", autocomplete: "off" });
+    input.setAttribute("aria-label", label);
     input.title = t(`training_form.hint_${name}`);
     input.addEventListener("change", () => {
       setText(why, "");
