@@ -133,7 +133,8 @@ def test_a_folder_is_trained_heard_and_put_on(window: Window, teaching: Studio, 
     page.get_by_role("button", name="Put it on").click()
     page.get_by_text("It is on at 1.00").wait_for()
     assert teaching.session.adapters
-    page.get_by_role("button", name="Measure", exact=True).click()
+    view = page.get_by_role("region", name="Training")
+    view.get_by_role("button", name="Measure").click()
     page.get_by_text("a hint, no proof").wait_for()
     page.locator(".acl-training").scroll_into_view_if_needed()
     window.picture("train-done-wide")
