@@ -1,4 +1,5 @@
-// DatasetTable: songs to learn from as rows, of which only those in sight exist. Python half: acestep_lab/ui/dataset_table.py.
+// DatasetTable: songs to learn from as rows, of which only those in sight exist.
+// Python half: acestep_lab/ui/dataset_table.py.
 
 /** Fields of a song in the order of their columns; "repeat" is a column like them. */
 const FIELDS = ["caption", "genre", "lyrics", "language", "bpm", "keyscale", "timesignature", "instrumental", "tag"];

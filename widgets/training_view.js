@@ -1,4 +1,5 @@
-// TrainingView: a training's curves, pace, previews, and then its strength. Python half: acestep_lab/ui/training_view.py.
+// TrainingView: a training's curves, pace, previews, and then its strength.
+// Python half: acestep_lab/ui/training_view.py.
 
 const STATES = ["queued", "encoding", "training", "previewing", "done", "stopped", "failed"];
 /** A chart's picture in its own units; the page scales it. */
@@ -291,12 +292,12 @@ export default mount("Training", [["X", "training_view.key_stop"]], (host) => {
     nothing.hidden = Boolean(now.id);
     board.hidden = !now.id;
     if (!now.id) return;
-    setText(title, textOf(now.title));
+    setText(title, say(now.title));
     setText(state, now.stopping && !over ? t("training_view.stopping") : word);
     host.root.dataset.state = textOf(now.state);
     bar.firstChild.style.inlineSize = `${percent}%`;
     bar.setAttribute("aria-valuenow", String(percent));
-    bar.setAttribute("aria-label", t("training_view.bar", { title: textOf(now.title), percent }));
+    bar.setAttribute("aria-label", t("training_view.bar", { title: say(now.title), percent }));
     bar.hidden = stop.hidden = over;
     stop.disabled = Boolean(now.stopping);
     setText(stop, t("training_view.stop"));
@@ -314,7 +315,7 @@ export default mount("Training", [["X", "training_view.key_stop"]], (host) => {
         .join(" "),
     );
     setText(problem, now.state === "failed" || now.problem ? say(now.problem) : "");
-    const saying = `${word}: ${textOf(now.title)}`;
+    const saying = `${word}: ${say(now.title)}`;
     if (saying !== toldState) {
       toldState = saying;
       setText(live, saying);

@@ -11,7 +11,6 @@ import pytest
 
 from acestep_lab import Dataset
 from acestep_lab.train.labels import Label, Remark
-from acestep_lab.train.song import Song
 from acestep_lab.ui.backend import backend_of
 from tests.browser import conftest
 from tests.browser.conftest import Studio, Window, wait_for

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Capabilities
 from acestep_lab.errors import LabError, RecipeError, code_of, shown
+from acestep_lab.features import Feature, is_feature_enabled
 from acestep_lab.jobs.events import Event
 from acestep_lab.jobs.training import TrainingRun
 from acestep_lab.jobs.worker import AnyRun
 from acestep_lab.takes.take import Take
 from acestep_lab.train.dataset import Dataset
 from acestep_lab.ui import dataset_table, training_form, training_view
+from acestep_lab.ui.adapter_list import Slot
 from acestep_lab.ui.controllers.base import Controller, connect, start_thread
 from acestep_lab.ui.listeners import Listeners
 
@@ -85,8 +88,8 @@ class Training(Controller):
         """Training is offered to the host, where the checkpoint in use learns and it is the one of this page."""
         session = self.backend.session
         in_use = self.studio.checkpoint in (None, session.name)
-        self.train_form.offered = bool(not self.studio.owner and can.trains and in_use and isinstance(session, Teaches))
-        self.studio.listening.tabs.train = self.train_form.offered
+        able = can.trains and isinstance(session, Teaches) and is_feature_enabled(Feature.LORA_TRAINING)
+        self.train_form.offered = bool(not self.studio.owner and able and in_use)
         if self.train_form.offered:
             self._show_settings()
         self._attach()
@@ -136,11 +139,13 @@ class Training(Controller):
         self._show()
 
     def _show(self) -> None:
-        """The table and the view are open with the form; a training under way is shown whatever is folded."""
+        """The table and the view are open with the form; a training under way is shown whatever is folded or offered."""
         offered, opened = self.train_form.offered, self.train_form.opened
         run = self.training_view.followed
+        live = run is not None and not run.over
         self.dataset_table.fold(not (offered and opened and len(self.dataset_table.dataset)))
-        self.training_view.fold(run is None or not (offered and (opened or not run.over)))
+        self.training_view.fold(not (live or (offered and opened and run is not None)))
+        self.studio.listening.tabs.train = bool(offered or live)
         self._show_songs()
         self._show_worn()
 
@@ -283,14 +288,16 @@ class Training(Controller):
         shared, owner, place = self.backend.adapters, self.studio.owner, str(run.folder)
 
         def work() -> None:
-            slot = next((one for one in shared.slots if one.place == place), None)
+            slot = self._slot(run)
             if not strength:
                 if slot is not None:
                     shared.remove(slot.name, owner)
                 return
             if slot is None:
                 shared.add(place, owner)
-                slot = next(one for one in shared.slots if one.place == place)
+                slot = self._slot(run)
+            if slot is None:
+                return
             if not slot.on:
                 shared.switch(slot.name, True)
             if slot.strength != strength:
@@ -298,10 +305,15 @@ class Training(Controller):
 
         start_thread(self.training_view, work)
 
+    def _slot(self, run: TrainingRun) -> Slot | None:
+        """The adapter of a training among those of the session, put on here or by a notebook."""
+        slots = self.backend.adapters.slots
+        return next((one for one in slots if Path(one.place).is_relative_to(run.folder)), None)
+
     def _show_worn(self) -> None:
         run, shared = self.training_view.followed, self.backend.adapters
         if run is not None:
-            slot = next((one for one in shared.slots if one.place == str(run.folder)), None)
+            slot = self._slot(run)
             self.training_view.wear(slot.strength if slot is not None and slot.on else 0.0, shared.waits)
 
 
