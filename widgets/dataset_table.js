@@ -399,6 +399,7 @@ export default mount(
       node.addEventListener("keydown", (event) => editorKeys(event, column));
       input.focus();
       input.select?.();
+      node.scrollIntoView({ block: "nearest", inline: "nearest" });
     }
     function entry(column, before, label) {
       const offered = textsOf(host.table("choices")[column]);
