@@ -1,7 +1,7 @@
 // Tabs: which part of a narrow page is shown. A wide page shows all parts, and no tabs.
 // Python half: acestep_lab/ui/tabs.py. The page's columns (acestep_lab/ui/page.py) ask `--acl-tab-…` whether they show.
 
-const TABS = ["compose", "listen", "repaint", "takes"];
+const TABS = ["compose", "listen", "repaint", "takes", "train"];
 const WIDE = 900;
 
 export default mount("Tabs", [["← →", "tabs.key_move"]], (host) => {
@@ -9,6 +9,8 @@ export default mount("Tabs", [["← →", "tabs.key_move"]], (host) => {
     list = h("div.list", { role: "tablist", "aria-label": t("tabs.label") });
   let on = "compose",
     fresh = false;
+  /** The last one is only there where something can be trained. */
+  const offered = () => (host.get("train") ? TABS : TABS.slice(0, -1));
   const buttons = TABS.map((name) =>
     h(
       "button.tab",
@@ -18,7 +20,7 @@ export default mount("Tabs", [["← →", "tabs.key_move"]], (host) => {
     ),
   );
   function choose(name, focus = false) {
-    if (!TABS.includes(name)) return;
+    if (!offered().includes(name)) return;
     on = name;
     if (on === "listen") fresh = false;
     keep();
@@ -34,9 +36,12 @@ export default mount("Tabs", [["← →", "tabs.key_move"]], (host) => {
     }
   }
   function show() {
+    if (!offered().includes(on)) on = "compose";
+    list.style.setProperty("--tabs", String(offered().length));
     for (const [place, name] of TABS.entries()) {
       const button = buttons[place],
         dot = name === "listen" && fresh;
+      button.hidden = !offered().includes(name);
       html.style.setProperty(`--acl-tab-${name}`, name === on ? "flex" : "none");
       button.setAttribute("aria-selected", String(name === on));
       button.tabIndex = name === on ? 0 : -1;
@@ -52,10 +57,12 @@ export default mount("Tabs", [["← →", "tabs.key_move"]], (host) => {
   list.addEventListener("keydown", (event) => {
     const forward = getComputedStyle(list).direction === "rtl" ? "ArrowLeft" : "ArrowRight",
       back = forward === "ArrowLeft" ? "ArrowRight" : "ArrowLeft",
-      at = TABS.indexOf(on),
-      to = { [forward]: (at + 1) % 4, [back]: (at + 3) % 4, Home: 0, End: 3 }[event.key];
+      there = offered(),
+      at = there.indexOf(on),
+      many = there.length,
+      to = { [forward]: (at + 1) % many, [back]: (at + many - 1) % many, Home: 0, End: many - 1 }[event.key];
     if (to === undefined) return;
-    choose(TABS[to], true);
+    choose(there[to], true);
     event.preventDefault();
   });
   host.on("arrived", (body) => {
@@ -69,6 +76,7 @@ export default mount("Tabs", [["← →", "tabs.key_move"]], (host) => {
   host.root.append(list);
   const kept = textOf(tableOf(history.state).aclTab);
   if (TABS.includes(kept)) on = kept;
+  host.watch("train", show);
   show();
 });
 

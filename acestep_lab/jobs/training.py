@@ -5,7 +5,7 @@ Knows no trainer: whatever teaches tells it what happens. It gives way: between 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,6 +86,8 @@ class TrainingRun(Run[Loss, Path]):
         self.pace = {ENCODE: Pace(songs), TRAIN: Pace(steps), PREVIEW: Pace(previews)}
         self.saved_step = 0
         """The step whose adapter is on disk; 0 where none is."""
+        self.put_on: Callable[[float], object] | None = None
+        """Puts its adapter on the session's model with a strength, and only it; 0 takes it off. None where nobody can."""
         super().__init__(title, seconds)
 
     @property

@@ -181,6 +181,21 @@ class Dataset(Sequence[Song]):
         left = tuple(song for number, song in enumerate(self.songs) if number not in gone)
         return self._changed(without_lost(left))
 
+    def add(self, songs: Iterable[Song]) -> Self:
+        """With more songs after these. One that is here already stays once; another of the same name is called by its folder."""
+        more, names = [], {song.name: song for song in self.songs}
+        for song in songs:
+            checks.instance("A row of a data set", song, Song)
+            known = names.get(song.name)
+            if known is not None and (known.path, known.take) == (song.path, song.take):
+                continue
+            if known is not None and song.path is not None:
+                song = replace(song, name=f"{song.path.parent.name}/{song.name}")
+            names[song.name] = song
+            more.append(song)
+        problems = (*self.problems, *getattr(songs, "problems", ()))
+        return replace(self._changed((*self.songs, *more)), problems=problems)
+
     def describe(self, **values: object) -> Self:
         """What is said of the whole: `name`, `custom_tag`, `tag_position`, `genre_ratio`, and so on. Plain data."""
         return self._changed(self.songs, {**self.about, **checks.plain("What is said of a data set", values)})

@@ -100,6 +100,7 @@ class Teaching:
         previews = -(-steps // every) if every else 0
         songs_read = (len(asked.rows) + len(asked.held_out)) * len(asked.roads)
         run = TrainingRun(asked.title, steps, songs_read, previews, asked.folder, seconds)
+        run.put_on = lambda strength: self.renderer.attach([(asked.folder, strength)] if strength else [])
         return self.queue.submit(run, partial(self.work, asked=asked))
 
     def asked(

@@ -15,6 +15,7 @@ from acestep_lab.ui import formatters
 _HOMES = {
     "Adapters": "adapters",
     "CheckpointSwitch": "checkpoint_switch",
+    "DatasetTable": "dataset_table",
     "Export": "export",
     "DescribeStrip": "describe",
     "Gallery": "gallery",
@@ -31,6 +32,8 @@ _HOMES = {
     "Tabs": "tabs",
     "TakeTree": "take_tree",
     "Topbar": "topbar",
+    "TrainingForm": "training_form",
+    "TrainingView": "training_view",
     "WaveformPicker": "waveform_picker",
 }
 """Where each component lives."""

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from acestep_lab.engines.step import Step
     from acestep_lab.jobs.kinds import PlanRun, RenderRun
     from acestep_lab.jobs.stems import Stems
+    from acestep_lab.jobs.training import TrainingRun
     from acestep_lab.session import Session
     from acestep_lab.takes.take import Take
+    from acestep_lab.train.dataset import Dataset
 
 Bundle = dict[str, object] | tuple[dict[str, object], dict[str, object]]
 """A MIME bundle: data by MIME type, or a pair of data and metadata."""
@@ -69,6 +71,25 @@ def stems_bundle(stems: Stems) -> Bundle:
     return _widget_bundle(view, stems)
 
 
+def training_bundle(run: TrainingRun) -> Bundle:
+    """Its curves and pace with Stop, previews with and without, and at the end its strength."""
+    from acestep_lab.ui.training_view import TrainingViewWidget
+
+    return _widget_bundle(TrainingViewWidget(run), run)
+
+
+def dataset_bundle(dataset: Dataset) -> Bundle:
+    """A table to hear and edit it in, whose `dataset` is the edited one; where there are no widgets, the plain table."""
+    from acestep_lab.ui.dataset_table import DatasetTableWidget
+
+    table = DatasetTableWidget(dataset)
+    table.hint = True
+    bundle = _widget_bundle(table, dataset)
+    data, *rest = bundle if isinstance(bundle, tuple) else (bundle,)
+    data = {"text/html": dataset._repr_html_(), **data}
+    return (data, *rest) if rest else data  # type: ignore[return-value]
+
+
 def session_bundle(session: Session) -> Bundle:
     """A card: checkpoint, components, memory, library, runs, next verbs. Nothing is loaded for it."""
     from acestep_lab.ui.session_card import card
@@ -106,8 +127,10 @@ FORMATTERS: Mapping[tuple[str, str], Callable[[Any], Bundle]] = {
     ("acestep_lab.jobs.kinds", "PlanRun"): plan_run_bundle,
     ("acestep_lab.jobs.kinds", "RenderRun"): run_bundle,
     ("acestep_lab.jobs.stems", "Stems"): stems_bundle,
+    ("acestep_lab.jobs.training", "TrainingRun"): training_bundle,
     ("acestep_lab.session", "Session"): session_bundle,
     ("acestep_lab.takes.take", "Take"): sound_bundle,
+    ("acestep_lab.train.dataset", "Dataset"): dataset_bundle,
 }
 """Module and name of each value's class, and what shows it. Plans, profiles and comparisons are tables: they write
 their own.

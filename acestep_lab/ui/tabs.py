@@ -9,13 +9,14 @@ from acestep_lab.ui.component import Component, widget_and_pane
 
 
 class Tabs(Component):
-    """Compose, Listen, Repaint, Takes: which of them a narrow page shows. A wide page shows all, and no tabs.
+    """Compose, Listen, Repaint, Takes, and (`train`) Train: which of them a narrow page shows. A wide page shows all, and no tabs.
 
     `emit("arrived", title=…)` tells it of a new take: it shows a dot, and turns to Listen unless somebody is typing.
     """
 
+    train: bool
     module = "tabs"
-    fields: ClassVar[Mapping[str, object]] = {}
+    fields: ClassVar[Mapping[str, object]] = {"train": False}
 
 
 TabsWidget, TabsPane = widget_and_pane(Tabs)

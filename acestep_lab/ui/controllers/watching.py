@@ -11,6 +11,7 @@ from acestep_lab.engines.step import Step
 from acestep_lab.errors import LabError
 from acestep_lab.jobs.events import Event
 from acestep_lab.jobs.kinds import RenderRun
+from acestep_lab.jobs.training import TrainingRun
 from acestep_lab.jobs.worker import AnyRun
 from acestep_lab.takes.take import Take
 from acestep_lab.ui import latent_preview, queue_view
@@ -156,6 +157,8 @@ class Watching(Controller):
             self.watch(run)
             if run.made:
                 self.studio.select(next(iter(run.made.values())))
+        elif isinstance(run, TrainingRun):
+            self.studio.training.watch(run)
 
     def _stop_run(self, id: str) -> None:
         """Stop one of this person's own runs; one that has ended since the click is left alone."""
