@@ -267,10 +267,11 @@ def test_whoever_waits_for_the_planner_holds_up_nobody_else(lab: PretendSession,
 
 
 def test_a_client_that_asks_and_never_reads_is_held_back_and_holds_up_nobody(
-    lab: PretendSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lab: PretendSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     monkeypatch.setattr(daemon, "MOST_HELD", 20_000)
     door = Daemon(lab, TrackCache(tmp_path / "tracks"), Backends(lab))
+    request.addfinalizer(door.close)
     ours, theirs = socket.socketpair()
     peer = Peer(lambda: door, ours.recv, ours.sendall)
     peer.begin()
@@ -365,10 +366,11 @@ def test_no_place_for_a_socket_is_a_sentence(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_client_too_many_is_told_and_the_next_one_served(
-    lab: PretendSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lab: PretendSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     monkeypatch.setattr(daemon_process, "MOST_CLIENTS", 2)
     door = Daemon(lab, TrackCache(tmp_path / "tracks"), Backends(lab))
+    request.addfinalizer(door.close)
 
     def client() -> socket.socket:
         one = socket.socket(socket.AF_UNIX)

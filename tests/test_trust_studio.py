@@ -42,6 +42,7 @@ SECRET = ("zanzibar", "quixotic", "marzipan", "obelisk", "heirloom")
 """A caption's, a title's, a note's, a tag's and a file's word, which are Ann's alone."""
 
 STAYING = ("acestep_lab worker",)
+OTHERS: set[threading.Thread] = set()
 
 
 @dataclass
@@ -95,10 +96,14 @@ def made(page: Studio, recipe: Recipe) -> Take:
     return next(iter(run.made.values()))
 
 
+def _is_a_pages(thread: threading.Thread) -> bool:
+    return thread.name.startswith("acestep_lab ") and thread.name not in STAYING and thread not in OTHERS
+
+
 def settle() -> None:
-    """Wait for the threads that pages have begun."""
+    """Wait for the threads that pages have begun; those of other tests, which may live on, are none of theirs."""
     for _ in range(200):
-        if not any(one.name.startswith("acestep_lab ") and one.name not in STAYING for one in threading.enumerate()):
+        if not any(_is_a_pages(one) for one in threading.enumerate()):
             return
         time.sleep(0.01)
 
@@ -113,6 +118,7 @@ def bring(page: Studio, path: Path, name: str = "") -> None:
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
+    OTHERS.update(threading.enumerate())
     session = PretendSession(tmp_path / "library", pause=0.0)
     backend = Backend(session)
     ann = Studio(backend, "ann", panes=False)

@@ -77,6 +77,7 @@ class Daemon:
         self.ended.set()
         for job in tuple(self._jobs.values()):
             job.run.stop()
+        self._finisher.close()
 
     def _over(self, job: TrackJob) -> None:
         with self._lock:

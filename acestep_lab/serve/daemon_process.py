@@ -161,6 +161,8 @@ def unix_socket(path: Path) -> Iterator[socket.socket]:
     try:
         yield listener
     finally:
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)  # wakes whoever waits for the next client
         listener.close()
         path.unlink(missing_ok=True)
 

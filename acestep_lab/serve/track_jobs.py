@@ -96,7 +96,9 @@ class Finisher:
 
     def __init__(self, cache: TrackCache, over: Callable[[TrackJob], None]) -> None:
         self._cache, self._over = cache, over
-        self._jobs: queue.SimpleQueue[TrackJob] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[TrackJob | None] = queue.SimpleQueue()
+        self._watched: list[TrackJob] = []
+        self._closing = False
         threading.Thread(target=self._work, daemon=True, name="acestep_lab tracks").start()
 
     def watch(self, job: TrackJob) -> None:
@@ -107,17 +109,23 @@ class Finisher:
             if event.kind == "state" and job.run.over:
                 self._jobs.put(job)
 
+        self._watched.append(job)
         job.run.subscribe(listen)
         if job.run.over:  # before anybody could listen
             self._jobs.put(job)
 
+    def close(self) -> None:
+        """End the thread once all that is watched has been told of."""
+        self._closing = True
+        self._jobs.put(None)
+
     def _work(self) -> None:
-        while True:
-            job = self._jobs.get()
-            if job.outcome is None:
+        while not self._closing or self._watched:
+            if (job := self._jobs.get()) is not None and job in self._watched:
                 method, params = self._outcome(job)
                 self._over(job)
                 job.end(method, params)
+                self._watched.remove(job)
 
     def _outcome(self, job: TrackJob) -> tuple[str, dict[str, Any]]:
         problem = job.run.error

@@ -112,6 +112,8 @@ class Training(Controller):
     def close(self) -> None:
         for stop in self._stops:
             stop()
+        if self.studio.owner and not len(self._draft.dataset):  # a guest's form is never shown: nothing to leave behind
+            self.backend.drafts.pop(("training", self.studio.owner), None)
 
     # -- what is shown -------------------------------------------------------------------------------------------------
 
