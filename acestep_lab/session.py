@@ -13,7 +13,6 @@ import numpy as np
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Capabilities, Engine
-from acestep_lab.engines.opened import OpenEngines, asked_engine
 from acestep_lab.engines.step import Step
 from acestep_lab.features import Feature, require
 from acestep_lab.jobs.kinds import RenderRun
@@ -25,9 +24,6 @@ from acestep_lab.jobs.training import TrainingRun
 from acestep_lab.jobs.verbs import Verbs
 from acestep_lab.listen.analysis import Analysis, analyze
 from acestep_lab.listen.plan_score import PlanScore
-from acestep_lab.models.memory_plan import MemoryPlan
-from acestep_lab.models.shared_memory_plan import CheckpointCost
-from acestep_lab.models.tiers import Tier
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt import checks, tasks
 from acestep_lab.prompt.checks import Place
@@ -42,7 +38,10 @@ from acestep_lab.takes.verdict import Verdict
 
 if TYPE_CHECKING:
     from acestep_lab.models.device_manager import DeviceManager
+    from acestep_lab.models.memory_plan import MemoryPlan
     from acestep_lab.models.precision import Int8Mode
+    from acestep_lab.models.shared_memory_plan import CheckpointCost
+    from acestep_lab.models.tiers import Tier
     from acestep_lab.remote.session import RemoteSession
     from acestep_lab.train.forecast import TrainingPlan
     from acestep_lab.train.lora import LoraConfig
@@ -66,6 +65,8 @@ class Session(Verbs):
         self, engine: Engine, tier: Tier | None = None, library: Library | None = None,
         devices: DeviceManager | None = None, jobs: JobQueue | None = None, device: object = None, dtype: object = None,
     ) -> None:  # fmt: skip
+        from acestep_lab.engines.opened import OpenEngines  # a session elsewhere opens none
+
         self.engines = OpenEngines(engine, tier, devices, device, dtype)
         self.jobs = jobs or JobQueue()
         self._sounds = Sounds(library_at() if library is None else library)  # an empty one is falsy
@@ -93,6 +94,8 @@ class Session(Verbs):
         unsaid = all(one is None for one in (checkpoint, tier, lm, device, dtype))
         if unsaid and (server := VARIABLES.get("ACESTEP_LAB_SERVER")):
             return cast("Self", cls.connect(server, VARIABLES.get("ACESTEP_API_KEY", ""), library))
+        from acestep_lab.engines.opened import asked_engine
+
         engine = asked_engine(checkpoint, lm, precision, tier, device, dtype)
         return cls(engine, tier, library_at(library), device=device, dtype=dtype)
 

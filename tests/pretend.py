@@ -22,6 +22,7 @@ from acestep_lab.jobs import stems, stitching
 from acestep_lab.jobs.eta import Round, Work
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.queue import JobQueue
+from acestep_lab.jobs.rendering import recipes_of
 from acestep_lab.jobs.run import Run
 from acestep_lab.listen.analysis import Analysis, analyze
 from acestep_lab.plan.plan import Plan
@@ -184,7 +185,7 @@ class PretendSession:
 
     def start(self, recipe: Recipe | Sequence[Recipe], plan: Plan | None = None, *, adapters: Any = None) -> RenderRun:
         self.jobs.must_be_open()
-        asked = (recipe,) if isinstance(recipe, Recipe) else tuple(recipe)
+        asked = recipes_of(recipe)
         wanted = None if adapters is None else _adapters(adapters)
         if stitching.only_stitches(asked):
             found = [stitching.decided(one, self.sound) for one in asked]

@@ -22,8 +22,6 @@ from acestep_lab.jobs.latents import NO_PREVIEW
 from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.stitching import Stitched, decided, is_stitch, only_stitches
 from acestep_lab.jobs.work import item_work, work_key
-from acestep_lab.models.adapters import Adapter
-from acestep_lab.models.adapters import opened as open_adapters
 from acestep_lab.plan.following import thinks
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt import checks
@@ -35,7 +33,9 @@ from acestep_lab.takes.take import Take
 if TYPE_CHECKING:
     from torch import Tensor
 
-Adapters = Sequence[tuple[Adapter, float]]
+    from acestep_lab.models.adapters import Adapter
+
+Adapters = Sequence[tuple["Adapter", float]]
 """Adapters that were opened, each with its strength."""
 MOST_RECIPES = 10_000
 """Recipes of one start; a generator without end is refused."""
@@ -116,7 +116,7 @@ class Renderer:
         """Queue a run; RecipeError for what cannot be made, before any work. With `shared`, one plan for all its recipes;
         with `engine`, that one makes them all; with `adapters`, these are on while it works, and no others.
         """
-        wanted = None if adapters is None else open_adapters(adapters)
+        wanted = None if adapters is None else _opened(adapters)
         self.queue.must_be_open()
         if only_stitches(asked):
             return self._begin_stitches(asked)
@@ -158,7 +158,7 @@ class Renderer:
 
     def attach(self, adapters: Sequence[object]) -> tuple[str, ...]:
         """Put these adapters on the engine in use between two runs, and only these; their names."""
-        wanted, engine = open_adapters(adapters), able(self.engines.current, Attaches, _NO_ADAPTERS)
+        wanted, engine = _opened(adapters), able(self.engines.current, Attaches, _NO_ADAPTERS)
         return self.queue.call(partial(engine.attach, wanted), between=True)
 
     @property
@@ -428,6 +428,13 @@ def one_recipe(asked: Any) -> Recipe:
     if len(found) != 1:
         raise RecipeError("make renders one recipe; for several write lab.start(recipes).takes().")
     return found[0]
+
+
+def _opened(adapters: Sequence[object]) -> tuple[tuple[Adapter, float], ...]:
+    """Adapters, read; a session elsewhere, which needs only the words of this module, reads none."""
+    from acestep_lab.models.adapters import opened
+
+    return opened(adapters)
 
 
 def recipe_from(

@@ -12,7 +12,6 @@ its subclass (`kinds.py`); all that is common to runs is here.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 import time
@@ -381,6 +380,8 @@ class Run(Generic[Piece, Result]):
         """Wait in an event loop; whoever cancels this stops the run, and so does Ctrl-C, whatever runs the loop."""
         if ready():
             return
+        import asyncio
+
         loop, news = asyncio.get_running_loop(), asyncio.Event()
         if self._line is not None:
             self._line.refuse_to_wait()
@@ -584,7 +585,9 @@ class _Pieces(AsyncIterator[Piece]):
     """
 
     def __init__(self, run: Run[Piece, Any]) -> None:
-        self._run, self._seen, self._task = run, 0, asyncio.current_task()
+        from asyncio import current_task
+
+        self._run, self._seen, self._task = run, 0, current_task()
         self._watch = ExitStack()
         self._watch.enter_context(interrupts.watching(run))
 

@@ -16,8 +16,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import yaml
-
 from acestep_lab.files import mended_text
 from acestep_lab.plan.fields import FIELDS, ROWS
 
@@ -192,6 +190,8 @@ def thought(fields: Mapping[str, Any] | object, names: Iterable[str] = FIELDS) -
     `fields` is a mapping or any value with such attributes; seconds may be called `seconds` or `duration`.
     """
     values = {name: ROWS[name].write(value) for name in names if (value := _value(fields, name)) not in (None, "")}
+    import yaml
+
     return str(yaml.dump(values, allow_unicode=True, sort_keys=True)).strip() if values else ""
 
 
@@ -334,6 +334,8 @@ def _scalar(text: str) -> str:
     """A YAML scalar as text; quoting is honoured when it is whole, and is only letters when it is not."""
     text = text.strip()
     if text[:1] in ("'", '"'):
+        import yaml
+
         try:
             value = yaml.load(text, Loader=yaml.BaseLoader)  # strings only
         except (yaml.YAMLError, ValueError):

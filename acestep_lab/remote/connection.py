@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from acestep_lab import errors
 from acestep_lab.errors import LabError, MachineError, shown
+from acestep_lab.remote.stream import EventStream, raw_pieces
 
 PATIENCE = 300.0
 """Seconds for which a dropped line is tried again before whoever waits is told."""
@@ -38,16 +39,7 @@ _KINDS: Mapping[str, type[LabError]] = {
     if isinstance(kind, type) and issubclass(kind, LabError)
 }  # fmt: skip
 _AGAIN = (502, 503, 504)
-
-
-@dataclass(frozen=True)
-class Told:
-    """One server-sent event."""
-
-    id: str
-    """What to go on after; "" where the door gave none."""
-    kind: str
-    data: Any
+CLOSED = "This session is closed; connect once more."
 
 
 class ConnectionLost(MachineError):
@@ -118,51 +110,48 @@ class Connection:
         end = time.monotonic() + self.patience
         while True:
             try:
-                ask = self._client.stream("GET", path, params=asked, timeout=self._timeout)
-                with ask as answer, part.open("wb") as file:
+                with self._asked("GET", path, self._timeout, params=asked) as answer, part.open("wb") as file:
                     self._check(answer)
                     for piece in self._pieces(answer, most):
                         file.write(piece)
                     return dict(answer.headers)
             except httpx2.TransportError as problem:
-                self._wait_or_give_up(problem, end)
+                self.wait_or_give_up(problem, end)
 
     def events(
         self, path: str, after: str = "", dropped: Callable[[bool], None] = lambda _: None, **asked: Any
-    ) -> Iterator[Told]:
-        """Server-sent events from `path`, those after `after`; goes on where it was when the line drops.
+    ) -> EventStream:
+        """Server-sent events from `path`, those after the running number `after`; see `EventStream`."""
+        return EventStream(self, path, after, _given(asked), dropped)
 
-        `dropped` is told True when it drops, False when it is there again. Ends when the door ends it with an event of
-        kind "end". ConnectionLost where the line stays away.
-        """
+    @contextlib.contextmanager
+    def listening(self, path: str, asked: Mapping[str, Any], after: str) -> Iterator[Any]:
+        """A stream of events as it begins; a TransportError where the line drops, or a machine before the door's is not up."""
         import httpx2
 
         timeout = httpx2.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
-        end, down = time.monotonic() + self.patience, False
-        while True:
-            headers = {"Last-Event-ID": after} if after else {}
-            try:
-                with self._client.stream("GET", path, params=_given(asked), headers=headers, timeout=timeout) as answer:
-                    if down and answer.status_code not in _AGAIN:
-                        dropped(down := False)
-                    self._check(answer)
-                    for told in _told(answer.iter_lines()):
-                        after, end = told.id or after, time.monotonic() + self.patience
-                        if told.kind == "end":
-                            return
-                        yield told
-                problem: Exception | None = None
-            except httpx2.TransportError as lost:
-                problem = lost
-            if not down:
-                dropped(down := True)
-            self._wait_or_give_up(problem, end)
+        headers = {"Last-Event-ID": after} if after else {}
+        with self._asked("GET", path, timeout, params=asked, headers=headers) as answer:
+            if answer.status_code in _AGAIN:
+                raise httpx2.RemoteProtocolError(f"it says {answer.status_code}")
+            self._check(answer)
+            yield answer
 
     def close(self) -> None:
         """Let the line go."""
         self._client.close()
 
     # -- one question
+
+    @contextlib.contextmanager
+    def _asked(self, method: str, path: str, timeout: Any, **more: Any) -> Iterator[Any]:
+        """An answer as it begins; LabError once the line was let go. Nothing follows to where an answer sends us: the key
+        is for this address alone.
+        """
+        if self._client.is_closed:
+            raise LabError(CLOSED)
+        with self._client.stream(method, path, timeout=timeout, follow_redirects=False, **more) as answer:
+            yield answer
 
     def _patiently(self, method: str, path: str, **more: Any) -> Any:
         import httpx2
@@ -172,7 +161,7 @@ class Connection:
             try:
                 answer = self._whole(method, path, **more)
             except httpx2.TransportError as problem:
-                self._wait_or_give_up(problem, end)
+                self.wait_or_give_up(problem, end)
             else:
                 if answer.status_code not in _AGAIN or time.monotonic() >= end:
                     return answer
@@ -188,15 +177,13 @@ class Connection:
 
     def _whole(self, method: str, path: str, **more: Any) -> _Answer:
         """An answer with all its bytes, which are not many."""
-        with self._client.stream(method, path, timeout=self._timeout, **more) as answer:
-            return _Answer(answer.status_code, b"".join(self._pieces(answer, MOST_ANSWER)))
+        with self._asked(method, path, self._timeout, **more) as answer:
+            return self._rest(answer)
 
     def _pieces(self, answer: Any, most: int) -> Iterator[bytes]:
         """The bytes of an answer as they come; MachineError where they are too many, or come too slowly."""
         began, size = time.monotonic(), 0
-        for piece in (
-            [answer.content] if answer.is_stream_consumed else answer.iter_raw()
-        ):  # a transport may have read it
+        for piece in raw_pieces(answer):
             size += len(piece)
             if size > most:
                 raise MachineError(f"{shown(self.url)} sends more than the {most / 2**20:,.0f} MB that were expected.")
@@ -204,7 +191,8 @@ class Connection:
                 raise MachineError(f"{shown(self.url)} sends too slowly to wait for; ask again on a better line.")
             yield piece
 
-    def _wait_or_give_up(self, problem: Exception | None, end: float) -> None:
+    def wait_or_give_up(self, problem: Exception | None, end: float) -> None:
+        """Wait a moment before a dropped line is tried again; ConnectionLost once `end`, on the monotonic clock, is over."""
         if time.monotonic() >= end:
             raise self.lost(problem) from None
         time.sleep(min(1.0, max(0.05, end - time.monotonic())))
@@ -225,8 +213,11 @@ class Connection:
 
     def _check(self, answer: Any) -> None:
         """Raise what the door refused with, as the kind of error that it was there."""
-        if answer.status_code < 400:
+        if 200 <= answer.status_code < 300:
             return
+        if answer.status_code < 400:
+            where = shown(str(answer.headers.get("location", "elsewhere")))
+            raise MachineError(f"{shown(self.url)} sends on to {where}; connect to the door's own address.")
         try:
             told = (answer if isinstance(answer, _Answer) else self._rest(answer)).json()
         except (ValueError, RecursionError):
@@ -250,7 +241,7 @@ class Connection:
         )
 
     def _rest(self, answer: Any) -> _Answer:
-        return _Answer(answer.status_code, b"".join(self._pieces(answer, MOST_ANSWER)))
+        return _Answer(answer.status_code, answer.headers, b"".join(self._pieces(answer, MOST_ANSWER)))
 
 
 @dataclass(frozen=True)
@@ -258,6 +249,7 @@ class _Answer:
     """An answer that is there whole."""
 
     status_code: int
+    headers: Mapping[str, str]
     content: bytes
 
     def json(self) -> Any:
@@ -281,21 +273,3 @@ def checked_url(url: str) -> str:
 
 def _given(asked: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in asked.items() if value is not None}
-
-
-def _told(lines: Iterator[str]) -> Iterator[Told]:
-    """Events out of the lines of a stream; one without its empty line has not arrived."""
-    id, kind, data = "", "message", list[str]()
-    for line in lines:
-        name, _, value = line.partition(":")
-        value = value.removeprefix(" ")
-        if not line:
-            if data:
-                yield Told(id, kind, json.loads("\n".join(data)))
-            kind, data = "message", []
-        elif name == "data":
-            data.append(value)
-        elif name == "event":
-            kind = value
-        elif name == "id":
-            id = value

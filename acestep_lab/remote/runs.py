@@ -6,8 +6,8 @@ Knows the line and the queue's runs; no verb. A line that drops is gone on with 
 from __future__ import annotations
 
 import contextlib
-import io
 import queue
+import re
 import tempfile
 import threading
 import time
@@ -25,8 +25,12 @@ from acestep_lab.jobs.ids import new_id
 from acestep_lab.jobs.kinds import PlanRun, RenderRun
 from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.prompt.recipe import Recipe
-from acestep_lab.remote.connection import Connection, ConnectionLost, Told, error_of
-from acestep_lab.remote.wire import Problem, from_wire
+from acestep_lab.remote.connection import Connection, ConnectionLost, error_of
+from acestep_lab.remote.steps import FarStep
+from acestep_lab.remote.stream import EventStream, Told
+from acestep_lab.remote.telling import plans_from, read_event, understood, value_of
+from acestep_lab.remote.wire import Problem
+from acestep_lab.takes.ids import take_id
 from acestep_lab.takes.take import Take
 
 NAP = 0.05
@@ -44,8 +48,20 @@ AWAY = 5.0
 """Seconds for which a machine that was asked in vain is asked once only: a page has one thread for all who look at it."""
 STOP_PATIENCE = 15.0
 """Seconds for which a stop is tried to be told to a machine that does not answer."""
+MOST_LATENT, MOST_HEARD = 256 * 2**20, 512 * 2**20
+"""Bytes of a step's latent, and of a sound that is listened to."""
+MOST_EVENTS = 200_000
+"""Events of one run."""
+PEEK_SECONDS = 3.0, 10.0
+"""How long a run waits for the picture of a step: until the line stands, and for the latent."""
+_NPY = re.compile(
+    rb"\x93NUMPY\x01\x00..\{'descr': '<f4', 'fortran_order': False, 'shape': \((\d{1,9}), (\d{1,9})\), \} *\n",
+    re.DOTALL,
+)
 LAB = "/v1/lab"
 RUNS = f"{LAB}/runs"
+_LINE = "\n"
+"""The kind of what the line itself tells: no event of a machine can have it."""
 
 
 class Shelf(Protocol):
@@ -53,56 +69,6 @@ class Shelf(Protocol):
 
     def take(self, id: str, sources: Iterable[object], on_message: Callable[[str], None]) -> Take:
         """A take that was made there from these sounds, brought over whole; what there is to say of it is told."""
-
-
-class FarStep(Step):
-    """A step of another machine: its latents are fetched when they are first looked at, unless they came along."""
-
-    run: str = ""
-    """The run it is a step of, there."""
-    number: int = 0
-    """Which of its recipe's steps it is, counted from 0."""
-    _fetch: Callable[[str], np.ndarray] | None = None
-    """Gives the "estimate" or the "state"."""
-    _there: tuple[str, ...] = ()
-    """Which of the two there are."""
-
-    @classmethod
-    def of(cls, told: Mapping[str, Any], run: str, number: int, fetch: Callable[[str], np.ndarray]) -> FarStep:
-        """A step as it was told of."""
-        t = told.get("t")
-        step = cls(
-            int(told["index"]), int(told["steps"]), float("nan") if t is None else float(t), None, None,
-            (int(told["item"]),), str(told.get("checkpoint", "")),
-        )  # fmt: skip
-        there = tuple(name for name, key in (("estimate", "seen"), ("state", "walked")) if told.get(key))
-        own = {"run": run, "number": number, "_fetch": fetch, "_there": there}
-        for name, value in own.items():
-            object.__setattr__(step, name, value)
-        return step
-
-    @property
-    def estimate(self) -> Any:
-        """x0 `[frames, channels]`, float32; None where the model has no guess at the end."""
-        return self._latent("estimate")
-
-    @estimate.setter
-    def estimate(self, value: Any) -> None:
-        self.__dict__["_estimate"] = value
-
-    @property
-    def state(self) -> Any:
-        """x_t `[frames, channels]`, float32; None where the model has nothing to look at."""
-        return self._latent("state")
-
-    @state.setter
-    def state(self, value: Any) -> None:
-        self.__dict__["_state"] = value
-
-    def _latent(self, name: str) -> Any:
-        if self.__dict__[f"_{name}"] is None and name in self._there and self._fetch is not None:
-            self.__dict__[f"_{name}"] = self._fetch(name)
-        return self.__dict__[f"_{name}"]
 
 
 class FarRun(RenderRun):
@@ -130,7 +96,7 @@ class FarRun(RenderRun):
     @property
     def doing(self) -> str:
         """What it is doing there, in a few words."""
-        told = "waiting for the other machine" if self._is_cut_off else str(self._told.get("doing", ""))
+        told = "waiting for the other machine" if self._is_cut_off else self._told.get("doing", "")
         return super().doing if self.over or self.stopping or self.held or not told else told
 
     @property
@@ -139,10 +105,10 @@ class FarRun(RenderRun):
         if self.over:
             return 0.0
         eta = self._told.get("eta")
-        return None if eta is None or self._is_cut_off else max(0.0, float(eta) - (time.monotonic() - self._told_at))
+        return None if eta is None or self._is_cut_off else max(0.0, eta - (time.monotonic() - self._told_at))
 
     def _measure(self, share: float = 0.0) -> None:
-        super()._measure(float(self._told.get("fraction", 0.0)) or share)
+        super()._measure(self._told.get("fraction", 0.0) or share)
 
 
 class Followed(Protocol):
@@ -174,20 +140,23 @@ class Line:
             else:
                 return
 
-    def ask(self, verb: str, fields: Mapping[str, Any]) -> Any:
-        """What a short verb gives; each may be asked twice, and is, where the line drops for a moment."""
+    def ask(self, verb: str, fields: Mapping[str, Any], hint: Any) -> Any:
+        """What a short verb gives, of a type; each may be asked twice, and is, where the line drops for a moment."""
         now = time.monotonic()
         end = now if now < self._away_until else now + min(self.connection.patience, ASK_PATIENCE)
         while True:
             try:
-                return from_wire(self.connection.post(f"{LAB}/do/{verb}", fields)["value"])
+                answer = self.connection.post(f"{LAB}/do/{verb}", fields)
             except ConnectionLost:
                 if time.monotonic() >= end:
                     self._away_until = time.monotonic() + AWAY
                     raise
                 time.sleep(0.5)
+            else:
+                with understood(self.connection.url):
+                    return value_of(answer, hint)
 
-    def ask_at_once(self, verb: str, fields: Mapping[str, Any], drawing: bool = False) -> Any:
+    def ask_at_once(self, verb: str, fields: Mapping[str, Any], hint: Any, drawing: bool = False) -> Any:
         """What a verb that only looks gives, for somebody who waits a blink at most; one that only wants to draw a page
         (`drawing`) does not ask where it was in vain just now.
         """
@@ -199,12 +168,15 @@ class Line:
         )
         while True:
             try:
-                return from_wire(line.post(f"{LAB}/do/{verb}", fields)["value"])
+                answer = line.post(f"{LAB}/do/{verb}", fields)
             except ConnectionLost:
                 if time.monotonic() >= end:
                     self._away_until = time.monotonic() + AWAY
                     raise
                 time.sleep(0.2)
+            else:
+                with understood(self.connection.url):
+                    return value_of(answer, hint)
 
     def stop(self, id: str) -> None:
         """Ask a run there to end."""
@@ -212,30 +184,39 @@ class Line:
 
     def keep(self, id: str, step: int, item: int) -> str:
         """Make a take of a step there; its id."""
-        return str(self.connection.post(f"{RUNS}/{id}/keep", {"step": step, "item": item})["take"])
+        answer = self.connection.post(f"{RUNS}/{id}/keep", {"step": step, "item": item})
+        with understood(self.connection.url):
+            return take_id(answer["take"])
 
     def latent(self, id: str, step: int, item: int, which: str = "estimate") -> np.ndarray:
         """A step's "estimate" (x0) or "state" (x_t) `[frames, channels]`, float32."""
-        data = self.bytes_of(f"{RUNS}/{id}/steps/{step}/{item}", which=which)
-        try:
-            found = np.load(io.BytesIO(data), allow_pickle=False)
-        except (ValueError, OSError, EOFError):
-            raise MachineError("What came as a step's latent cannot be read as one.") from None
-        return np.ascontiguousarray(found, np.float32)
+        with tempfile.TemporaryDirectory(prefix="acestep_lab-") as folder:
+            file = Path(folder) / "step.npy"
+            self.connection.fetch(f"{RUNS}/{id}/steps/{step}/{item}", file, MOST_LATENT, which=which)
+            return _latent_in(file)
 
     def sound(self, path: str, **asked: Any) -> Audio:
-        """A sound that the other machine answers with."""
+        """A sound that the other machine answers with, as a WAV: nothing in it unpacks to more than came."""
         with tempfile.TemporaryDirectory(prefix="acestep_lab-") as folder:
             file = Path(folder) / "sound.wav"
-            self.connection.fetch(path, file, **asked)
+            self.connection.fetch(path, file, MOST_HEARD, **asked)
+            with file.open("rb") as opened:
+                if opened.read(4) not in (b"RIFF", b"RF64"):
+                    raise MachineError("What came as a sound is no WAV file.")
             return Audio.read(file)
 
-    def bytes_of(self, path: str, **asked: Any) -> bytes:
-        """What the other machine answers, as it is."""
-        with tempfile.TemporaryDirectory(prefix="acestep_lab-") as folder:
-            file = Path(folder) / "answer"
-            self.connection.fetch(path, file, **asked)
-            return file.read_bytes()
+
+def _latent_in(file: Path) -> np.ndarray:
+    """The latent in a .npy file `[frames, channels]`, float32, as `np.save` writes it; MachineError for anything else: what
+    a header claims is not believed.
+    """
+    data = file.read_bytes()
+    head = _NPY.match(data)
+    if head is not None:
+        shape = int(head[1]), int(head[2])
+        if len(data) - head.end() == 4 * shape[0] * shape[1]:
+            return np.frombuffer(data, "<f4", offset=head.end()).reshape(shape).astype(np.float32)
+    raise MachineError("What came as a step's latent cannot be read as one.")
 
 
 class Following:
@@ -248,23 +229,42 @@ class Following:
         self._told: queue.SimpleQueue[Told | BaseException | None] = queue.SimpleQueue()
         self._asked_at: float | None = None
         self._next_ask = 0.0
+        self._heard = 0
 
     def outcome(self, kind: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
         """Begin the run there, follow it, and give what came of it; raises what it failed with there, also Stopped."""
         self._line.begin(self.id, kind, fields, lambda: self._run.stopping)
-        threading.Thread(target=self._read, name="acestep_lab far run", daemon=True).start()
+        events = self._line.connection.events(
+            f"{RUNS}/{self.id}/events", dropped=lambda down: self._told.put(Told("", _LINE, down))
+        )
+        reader = threading.Thread(target=self._read, args=(events,), name="acestep_lab far run", daemon=True)
+        reader.start()
+        try:
+            return self._followed()
+        finally:
+            events.close()
+            reader.join(1.0)
+
+    def _followed(self) -> Mapping[str, Any]:
+        """Hear everything up to the outcome."""
+        url = self._line.connection.url
         while True:
             told = self._next()
             if told is None:
-                raise MachineError(f"{shown(self._line.connection.url)} ended a run without saying what came of it.")
+                raise MachineError(f"{shown(url)} ended a run without saying what came of it.")
             if isinstance(told, BaseException):
                 raise told
-            if told.kind == "line":
+            if told.kind == _LINE:
                 self._say_of_line(bool(told.data))
-            elif told.kind == "outcome":
-                return dict(told.data)
-            else:
-                self._hear(told.kind, told.data, self._told.qsize() > BEHIND)
+                continue
+            self._heard += 1
+            if self._heard > MOST_EVENTS:
+                raise MachineError(f"{shown(url)} tells of more than {MOST_EVENTS:,} things in one run.")
+            with understood(url):
+                data = read_event(told.kind, told.data)
+            if told.kind == "outcome":
+                return data
+            self._hear(told.kind, data, self._told.qsize() > BEHIND)
 
     def _say_of_line(self, down: bool) -> None:
         """Let whoever waits know why nothing is heard."""
@@ -276,11 +276,10 @@ class Following:
         elif not self._run.stopping:
             self._run.message(f"{where} answers again.")
 
-    def _read(self) -> None:
+    def _read(self, events: EventStream) -> None:
         """Read events on a thread of their own, so that whoever waits for them can also be stopped."""
         try:
-            told_of = lambda down: self._told.put(Told("", "line", down))  # noqa: E731
-            for told in self._line.connection.events(f"{RUNS}/{self.id}/events", dropped=told_of):
+            for told in events:
                 self._told.put(told)
             self._told.put(None)
         except BaseException as problem:  # noqa: BLE001 - raised again where the run is done
@@ -314,7 +313,7 @@ def follow_render(
     local: Callable[[Recipe, int], Recipe],
 ) -> Any:  # fmt: skip
     """The body of a render: do it on the other machine. `local` gives a recipe of there with the sounds that are here."""
-    counts: dict[int, int] = {}
+    glance = Line(line.connection.in_a_hurry(*PEEK_SECONDS))
 
     def sources(place: int) -> list[object]:
         return list(run.recipes[place].task.sources().values()) if place < len(run.recipes) else []
@@ -326,26 +325,23 @@ def follow_render(
         if stands := {name: data[name] for name in ("fraction", "eta", "doing") if name in data}:
             run.stands(stands)
         if kind == "step":
-            item = int(data["item"])
-            number = counts[item] = counts.get(item, -1) + 1
-            step = FarStep.of(data, following.id, number, partial(line.latent, following.id, number, item))
+            step = FarStep.of(data, following.id, partial(line.latent, following.id, data["number"], data["item"]))
             if not behind:
-                with contextlib.suppress(ConnectionLost):  # it is fetched when it is looked at
-                    _ = step.estimate
+                step.look(partial(glance.latent, following.id, data["number"], data["item"]))
             run.show(step)
         elif kind == "state" and not run.stopping and data["state"] not in ("queued", run.state):
             with contextlib.suppress(Stopped):  # the other machine is told of it first
                 run.enter(data["state"])
         elif kind == "take":
             with contextlib.suppress(LabError):  # tried once more at the end
-                bring(int(data["place"]), str(data["id"]))
+                bring(data["place"], data["id"])
         elif kind == "recipes":
-            run.recipes = tuple(local(one, place) for place, one in enumerate(from_wire(data["recipes"])))
-            run.plans = tuple(from_wire(data["plans"]))
+            run.recipes = tuple(local(one, place) for place, one in enumerate(data["recipes"]))
+            run.plans = tuple(data["plans"])
         elif kind == "token":
-            run.token(from_wire(data["token"]))
+            run.token(data["token"])
         elif kind == "message":
-            run.message(str(data["message"]))
+            run.message(data["message"])
 
     following = Following(line, jobs, run, hear)
     run.can_keep(
@@ -361,13 +357,13 @@ def follow_render(
     except ConnectionLost:
         run.check()
         raise
-    for place, id in sorted((int(place), str(id)) for place, id in outcome["takes"].items()):
+    for place, id in outcome["takes"].items():
         if place not in run.made:
             bring(place, id)
-    run.problem = run.problem or str(outcome.get("problem", ""))
+    run.problem = run.problem or outcome["problem"]
     _raise_failure(run, outcome)
     run.finish()
-    return from_wire(outcome["value"])
+    return outcome["value"]
 
 
 def follow_plan(line: Line, jobs: JobQueue, run: PlanRun, kind: str, fields: Mapping[str, Any]) -> None:
@@ -378,9 +374,9 @@ def follow_plan(line: Line, jobs: JobQueue, run: PlanRun, kind: str, fields: Map
             with contextlib.suppress(Stopped):
                 run.enter(data["state"])
         elif kind == "token":
-            run.token(from_wire(data["token"]))
+            run.token(data["token"])
         elif kind == "message":
-            run.message(str(data["message"]))
+            run.message(data["message"])
 
     try:
         outcome = Following(line, jobs, run, hear).outcome(kind, fields)
@@ -388,8 +384,9 @@ def follow_plan(line: Line, jobs: JobQueue, run: PlanRun, kind: str, fields: Map
         run.check()
         raise
     _raise_failure(run, outcome)
-    value = from_wire(outcome["value"])
-    run.written(value if isinstance(value, list) else [value])
+    value = outcome["value"]
+    with understood(line.connection.url):
+        run.written(plans_from(value if isinstance(value, list) else [value]))
     run.finish()
 
 
@@ -397,10 +394,11 @@ def _raise_failure(run: RenderRun | PlanRun, outcome: Mapping[str, Any]) -> None
     """Raise what a run ended with on the other machine, where it did not end well."""
     if outcome["state"] == "stopped":
         raise run.stopped()
-    if outcome["error"] is not None:
-        problem = from_wire(outcome["error"])
-        assert isinstance(problem, Problem)
+    problem: Problem | None = outcome["error"]
+    if problem is not None:
         raise error_of(problem.code, problem.message)
+    if outcome["state"] == "failed":
+        raise MachineError("The run failed there, and that machine does not say why.")
 
 
 def _number(step: Step) -> int:

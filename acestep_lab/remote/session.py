@@ -10,7 +10,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from types import NoneType
 from typing import Any, Self, overload
@@ -18,7 +17,7 @@ from typing import Any, Self, overload
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Capabilities
 from acestep_lab.engines.step import Step
-from acestep_lab.errors import CheckpointError, MachineError, RecipeError, shown
+from acestep_lab.errors import CheckpointError, RecipeError, shown
 from acestep_lab.jobs.kinds import PlanRun, RenderRun
 from acestep_lab.jobs.planning import OnToken
 from acestep_lab.jobs.queue import JobQueue
@@ -34,55 +33,20 @@ from acestep_lab.prompt.sampling import Sampling
 from acestep_lab.prompt.tasks import TASKS, Retake, Source, Task
 from acestep_lab.remote.bench import Bench
 from acestep_lab.remote.connection import Connection, ConnectionLost
-from acestep_lab.remote.runs import LAB, FarRun, FarStep, Line, follow_plan, follow_render
-from acestep_lab.remote.wire import VERSION, Price, from_wire, to_wire
+from acestep_lab.remote.facts import Facts, FarTier
+from acestep_lab.remote.runs import LAB, FarRun, Line, follow_plan, follow_render
+from acestep_lab.remote.steps import FarStep
+from acestep_lab.remote.telling import recipes_from, same_number, understood
+from acestep_lab.remote.wire import Price, to_wire
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.take import Take
 from acestep_lab.takes.verdict import Verdict
 
 FRESH = 1.0
-"""Seconds for which what is in use there is taken to be as it was."""
+"""Seconds for which what is in use there is taken to be as it was; for longer where it takes long to ask."""
 
 AWAY = (5.0, 60.0)
 """Seconds for which a machine that did not answer is left alone when somebody only asks what is in use: at first, and at most."""
-
-
-@dataclass(frozen=True)
-class FarTier:
-    """How much machine there is, there."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What is in use on the other machine."""
-
-    name: str
-    capabilities: Mapping[str, Capabilities]
-    """Of every open checkpoint, by its name."""
-    planners: Mapping[str, bool]
-    tier: FarTier
-    adapters: tuple[tuple[str, str, float], ...]
-    is_host: bool
-    """Whether the key is the host's, who may change what everybody uses."""
-
-    @classmethod
-    def read(cls, told: Any, url: str) -> Facts:
-        """Facts as the door tells them; MachineError where it speaks otherwise."""
-        if not isinstance(told, dict) or told.get("version") != VERSION:
-            raise MachineError(
-                f"{shown(url)} speaks another version than this one; install the same acestep_lab on both."
-            )
-        rows = told["checkpoints"]
-        return cls(
-            str(told["name"]),
-            {str(row["name"]): from_wire(row["capabilities"]) for row in rows},
-            {str(row["name"]): bool(row["has_planner"]) for row in rows},
-            FarTier(str(told["tier"])),
-            tuple((str(name), str(file), float(strength)) for name, file, strength in told["adapters"]),
-            bool(told["host"]),
-        )
 
 
 class RemoteSession(Verbs):
@@ -123,19 +87,21 @@ class RemoteSession(Verbs):
     def _now(self, fresh: bool = False) -> Facts:
         """What is in use; as it last was, while the line is down."""
         with self._lock:
-            if fresh or time.monotonic() - self._facts_at > FRESH:
+            began = time.monotonic()
+            if fresh or began - self._facts_at > FRESH:
                 try:
-                    self._know(self._ask_facts())
+                    self._know(self._ask_facts(), began)
                 except ConnectionLost:
                     if fresh:
                         raise
                     self._facts_at, self._away = time.monotonic() + self._away, min(2 * self._away, AWAY[1])
             return self._facts
 
-    def _know(self, facts: Facts) -> None:
+    def _know(self, facts: Facts, asked_at: float) -> None:
         if facts != self._facts:
             self._defaults.clear()
-        self._facts, self._facts_at, self._away = facts, time.monotonic(), AWAY[0]
+        now = time.monotonic()
+        self._facts, self._facts_at, self._away = facts, now + 4 * (now - asked_at), AWAY[0]
 
     @property
     def url(self) -> str:
@@ -192,13 +158,15 @@ class RemoteSession(Verbs):
 
     def use(self, checkpoint: Place, lm: Place | None = None) -> Capabilities:
         """Make another checkpoint the one in use there, by its name: for the host's key, since it is so for everybody."""
-        can: Capabilities = self._do("use", checkpoint=_name(checkpoint), lm=None if lm is None else _name(lm))
+        can: Capabilities = self._do(
+            "use", Capabilities, checkpoint=_name(checkpoint), lm=None if lm is None else _name(lm)
+        )
         self._now(fresh=True)
         return can
 
     def cost(self, checkpoint: Place, lm: Place | None = None) -> Price:
         """What using another checkpoint or planner would cost there, before anything loads: print it for a sentence."""
-        found: Price = self._do("cost", checkpoint=_name(checkpoint), lm=None if lm is None else _name(lm))
+        found: Price = self._do("cost", Price, checkpoint=_name(checkpoint), lm=None if lm is None else _name(lm))
         return found
 
     def defaults(self, task: Task, checkpoint: str | None = None) -> Sampling:
@@ -213,7 +181,8 @@ class RemoteSession(Verbs):
         with self._lock:
             known = self._defaults.get((task, named)) if plain else None
         if known is None:
-            known = self._line.ask_at_once("defaults", _given({"task": task, "checkpoint": checkpoint}), drawing=True)
+            fields = _given({"task": task, "checkpoint": checkpoint})
+            known = self._line.ask_at_once("defaults", fields, Sampling, drawing=True)
             if plain:
                 with self._lock:
                     self._defaults[task, named] = known
@@ -221,7 +190,7 @@ class RemoteSession(Verbs):
 
     def lora(self, *adapters: Place | tuple[Place, float]) -> tuple[str, ...]:
         """Put adapters, files of the other machine, on the DiT there, and only these; none: the bare model. For the host's key."""
-        names = tuple(self._do("lora", adapters=_adapters(adapters)))
+        names = tuple(self._do("lora", list[str], adapters=_adapters(adapters)))
         self._now(fresh=True)
         return names
 
@@ -281,8 +250,10 @@ class RemoteSession(Verbs):
 
     def _resolve(self, brought: Sequence[Recipe], plan: Plan | None) -> list[Recipe]:
         self.jobs.must_be_open()
-        found: list[Recipe] = self._line.ask_at_once("resolve", _given({"recipes": brought, "plan": plan}))
-        return found
+        found = self._line.ask_at_once("resolve", _given({"recipes": brought, "plan": plan}), list[Recipe])
+        with understood(self.url):
+            same_number(found, brought)
+            return recipes_from(found)
 
     # -- planning
 
@@ -338,18 +309,19 @@ class RemoteSession(Verbs):
     def plan_score(self, source: Source, plan: Plan | None = None, scale: float = 0.1) -> PlanScore:
         """How well a sound agrees with a plan in the judgement of the planner there: a score per field, 0 to 1."""
         checks.instance("A plan", plan, (Plan, NoneType))
-        return PlanScore(**self._do("plan_score", source=self._bench.there(source), plan=plan, scale=scale))
+        found: PlanScore = self._do("plan_score", PlanScore, source=self._bench.there(source), plan=plan, scale=scale)
+        return found
 
     # -- looking
 
     def analyze(self, source: Source, bpm: float | None = None) -> Analysis:
         """What can be measured in a take or any sound: tempo, key, meter, loudness, instruments."""
-        found: Analysis = self._do("analyze", source=self._bench.there(source), bpm=bpm)
+        found: Analysis = self._do("analyze", Analysis, source=self._bench.there(source), bpm=bpm)
         return found
 
     def codes(self, source: Source, *, checkpoint: str | None = None) -> tuple[int, ...]:
         """The audio codes of a take or any sound; RecipeError where the engine there has none."""
-        return tuple(self._do("codes", source=self._bench.there(source), checkpoint=checkpoint))
+        return tuple(self._do("codes", list[int], source=self._bench.there(source), checkpoint=checkpoint))
 
     def preview(self, step: Step | Take, at: float, seconds: float = 3.0) -> Audio:
         """The seconds around a time of a step's estimate, decoded there alone, exactly; RecipeError where its engine has none."""
@@ -373,10 +345,10 @@ class RemoteSession(Verbs):
 
     # -- inside
 
-    def _do(self, verb: str, **fields: Any) -> Any:
-        """Ask for a short verb."""
+    def _do(self, verb: str, hint: Any, **fields: Any) -> Any:
+        """Ask for a short verb, which gives something of a type."""
         self.jobs.must_be_open()
-        return self._line.ask(verb, _given(fields))
+        return self._line.ask(verb, _given(fields), hint)
 
 
 def _render(

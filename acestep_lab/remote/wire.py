@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from functools import cache, partial
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -100,7 +102,7 @@ def from_wire(data: Any, depth: int = 0) -> Any:
         return kind.back(data["value"])
     except LabError:
         raise
-    except (TypeError, ValueError, KeyError, AttributeError):
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError):
         raise RecipeError(f"What came as {shown(data[TAG])} cannot be read as one.") from None
 
 
@@ -108,6 +110,35 @@ def array_of(latent: Any) -> np.ndarray:
     """A latent, a tensor on any device or an array, as contiguous float32."""
     plain = latent.detach().float().cpu().numpy() if hasattr(latent, "detach") else latent
     return np.ascontiguousarray(plain, np.float32)
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type, written as in our dataclasses: what comes over the wire may be anything."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if hint is Any or origin is type:
+        return hint is Any or isinstance(value, type)
+    if origin is Literal:
+        return value in inner
+    if origin in (Union, UnionType):
+        return any(fits(value, one) for one in inner)
+    if origin is not None:
+        return isinstance(value, origin) and _inner_fit(value, origin, inner)
+    if hint in (int, float):
+        return _is_whole(value) or (hint is float and isinstance(value, float))
+    return isinstance(value, NoneType if hint is None else hint)
+
+
+def _inner_fit(value: Any, origin: Any, inner: tuple[Any, ...]) -> bool:
+    """Whether what a collection holds is of the types that it says."""
+    if issubclass(origin, Mapping):
+        return all(fits(name, inner[0]) and fits(one, inner[1]) for name, one in value.items())
+    if origin is tuple and inner[-1] is not Ellipsis:
+        return len(value) == len(inner) and all(map(fits, value, inner))
+    return all(fits(one, inner[0]) for one in value)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
 
 
 # -- the kinds
@@ -124,6 +155,23 @@ def _known(kind: type[Any], data: Any) -> dict[str, Any]:
     return {name: from_wire(one) for name, one in dict(data).items() if name in names}
 
 
+@cache
+def _hints(kind: Any) -> Mapping[str, Any]:
+    return get_type_hints(kind)
+
+
+def _made(kind: Any, found: Mapping[str, Any]) -> Any:
+    """A dataclass whose fields are what they say; TypeError otherwise."""
+    made = kind(**found)
+    if odd := [one.name for one in fields(kind) if not fits(getattr(made, one.name), _hints(kind)[one.name])]:
+        raise TypeError(odd[0])
+    return made
+
+
+def _read(kind: type[Any], data: Any) -> Any:
+    return _made(kind, _known(kind, data))
+
+
 def _tuples(data: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(one) if isinstance(one, list) else one for name, one in data.items()}
 
@@ -137,16 +185,16 @@ def _capabilities(can: Capabilities) -> dict[str, Any]:
 
 def _read_capabilities(data: Any) -> Capabilities:
     found = _known(Capabilities, data)
-    found["vocabulary"] = Vocabulary(**_tuples(_known(Vocabulary, data["vocabulary"])))
-    found["latent"] = LatentSpec(**_known(LatentSpec, data["latent"]))
+    found["vocabulary"] = _made(Vocabulary, _tuples(_known(Vocabulary, data["vocabulary"])))
+    found["latent"] = _read(LatentSpec, data["latent"])
     found["sampling"] = SAMPLINGS[data["sampling"]]
     sets = {name: frozenset(found[name]) for name in ("tasks", "fixed")}
-    return Capabilities(**{**_tuples(found), **sets})
+    return _made(Capabilities, {**_tuples(found), **sets})
 
 
 def _read_analysis(data: Any) -> Analysis:
     found = _known(Analysis, data)
-    return Analysis(**found | {"instruments": tuple((str(stem), float(share)) for stem, share in found["instruments"])})
+    return _made(Analysis, found | {"instruments": tuple((stem, share) for stem, share in found["instruments"])})
 
 
 def _task(task: Task) -> dict[str, Any]:
@@ -169,10 +217,10 @@ _WIRE: dict[str, _Kind] = {
     "sampling": _Kind((FlowSampling, TokenSampling), _sampling, read_sampling),
     "capabilities": _Kind((Capabilities,), _capabilities, _read_capabilities),
     "analysis": _Kind((Analysis,), _flat, _read_analysis),
-    "plan_score": _Kind((PlanScore,), _flat, lambda data: PlanScore(**_known(PlanScore, data))),
-    "price": _Kind((Price,), _flat, lambda data: Price(**_known(Price, data))),
-    "problem": _Kind((Problem,), _flat, lambda data: Problem(**_known(Problem, data))),
-    "token": _Kind((Token,), _flat, lambda data: Token(**_known(Token, data))),
-    "verdict": _Kind((Verdict,), _flat, lambda data: Verdict(**_known(Verdict, data))),
+    "plan_score": _Kind((PlanScore,), _flat, partial(_read, PlanScore)),
+    "price": _Kind((Price,), _flat, partial(_read, Price)),
+    "problem": _Kind((Problem,), _flat, partial(_read, Problem)),
+    "token": _Kind((Token,), _flat, partial(_read, Token)),
+    "verdict": _Kind((Verdict,), _flat, partial(_read, Verdict)),
 }
 """Every kind of value by its name on the wire; these names stay."""

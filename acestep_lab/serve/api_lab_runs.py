@@ -10,7 +10,7 @@ import contextlib
 import json
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +20,7 @@ from acestep_lab.engines.step import Step
 from acestep_lab.errors import LabError, Stopped
 from acestep_lab.jobs.client import Client
 from acestep_lab.jobs.events import Event
+from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.run import OVER
 from acestep_lab.jobs.worker import AnyRun
 from acestep_lab.plan.token import Token
@@ -33,6 +34,9 @@ MOST_OVER = 50
 """Runs of one person that are remembered after their end, by their logs."""
 MOST_HELD = 12
 """Runs of all people whose steps can be heard and kept after their end."""
+MOST_LOGGED_BYTES = 64 * 2**20
+"""Of the logs of one person's runs that are over."""
+NO_STEPS = "This run holds no steps any more; keep what you like soon after its end."
 RENDERS = ("render", "vary", "verify")
 """Kinds whose tokens come with the run; of a question to the planner its asker hears them."""
 
@@ -79,6 +83,10 @@ class LabRun:
     ended: float = 0.0
     _log: deque[Entry] = field(default_factory=lambda: deque(maxlen=MOST_LOGGED))
     _count: int = 0
+    size: int = 0
+    """Bytes of its log."""
+    _shown: Counter[int] = field(default_factory=Counter)
+    """How many steps each item has shown."""
     _listeners: list[Callable[[], None]] = field(default_factory=list)
     _lock: Any = field(default_factory=threading.Lock)
     begun: threading.Event = field(default_factory=threading.Event)
@@ -92,6 +100,7 @@ class LabRun:
             if self.over:
                 return
             self._count += 1
+            self.size += len(text) - (len(self._log[0].text) if len(self._log) == MOST_LOGGED else 0)
             self._log.append(Entry(self._count, kind, text))
             self.over = kind == "outcome"
             self.ended = time.monotonic()
@@ -129,15 +138,16 @@ class LabRun:
         for listener in listeners:
             listener()
 
-    def of_queue(self) -> Any:
+    def render(self) -> RenderRun:
         """The render in the queue; LabError where its steps are let go, or it has none."""
-        if self.run is None:
-            raise LabError("This run holds no steps any more; keep what you like soon after its end.")
-        return self.run
+        run = self.run
+        if not isinstance(run, RenderRun):
+            raise LabError(NO_STEPS if run is None else "The planner's run has no steps.")
+        return run
 
     def step(self, number: int, item: int) -> Step:
         """A step of an item, counted from 0; LabError where it was not shown, or is let go."""
-        shown = [one for one in getattr(self.of_queue(), "steps", ()) if item in one.items]
+        shown = [one for one in self.render().steps if item in one.items]
         if not 0 <= number < len(shown):
             raise LabError(f"There is no step {number}; this run has shown {len(shown)}.")
         found: Step = shown[number]
@@ -154,10 +164,18 @@ class LabRun:
         self._tell_recipes(run)
         if event is not None and event.kind == "state":
             self._state(str(event.value))
+        elif event is not None and event.kind == "step":
+            self._tell_step(event.value, run.fraction)
         elif event is not None and event.kind in _PLAIN and (event.kind != "token" or self.kind in RENDERS):
             self.log(event.kind, _PLAIN[event.kind](event.value) | {"fraction": round(run.fraction, 4)})
         else:
             self.tell()
+
+    def _tell_step(self, step: Step, fraction: float) -> None:
+        """Tell of a step, and which one of its item it is."""
+        item = int(step.items[0])
+        self.log("step", _step(step) | {"number": self._shown[item], "fraction": round(fraction, 4)})
+        self._shown[item] += 1
 
     def _state(self, state: str) -> None:
         if state not in OVER:
@@ -293,10 +311,11 @@ class LabRuns:
             over = sorted((run for run in self._runs.values() if run.over), key=lambda run: run.ended, reverse=True)
         for run in over[MOST_HELD:]:
             run.run = None
-        seen: Mapping[str, int] = {}
+        seen, size = Counter[str](), Counter[str]()
         for run in over:
-            seen = {**seen, run.owner: seen.get(run.owner, 0) + 1}
-            if seen[run.owner] > MOST_OVER:
+            seen[run.owner] += 1
+            size[run.owner] += run.size
+            if seen[run.owner] > MOST_OVER or (size[run.owner] > MOST_LOGGED_BYTES and seen[run.owner] > 1):
                 self._drop(run)
 
 
@@ -317,7 +336,6 @@ def token_row(token: Any) -> dict[str, Any]:
 
 
 _PLAIN: Mapping[str, Callable[[Any], dict[str, Any]]] = {
-    "step": _step,
     "token": token_row,
     "take": lambda value: {"place": int(value[0]), "id": str(value[1].id)},
     "message": lambda value: {"message": str(value)},
