@@ -458,3 +458,9 @@ def _odd_kind_of_file(folder: Path, dice: random.Random) -> None:
             lambda: file.symlink_to("gone"),
         ]
     )()
+
+
+@pytest.mark.parametrize("alone", [0.5, 1, 0])
+def test_a_strength_beside_an_adapter_and_not_with_it_is_told_where_it_stands(alone: float) -> None:
+    with pytest.raises(CheckpointError, match=r"\('growl', 0.5\)"):
+        opened(["growl", alone])

@@ -133,6 +133,11 @@ def _is_strength(value: object) -> bool:
 
 def opened(asked: Sequence[object]) -> tuple[tuple[Adapter, float], ...]:
     """Adapters as people name them, each alone or with a strength: `("growl", ("choir.safetensors", 0.5))`."""
+    alone = next((one for one in asked if plain_number(one) is not None), None)
+    if alone is not None:
+        raise CheckpointError(
+            f"A strength stands beside its adapter, in brackets of their own: ('growl', 0.5), and not {shown(alone)} alone."
+        )
     pairs: list[Any] = [one if is_a(one, tuple) and len(one) == 2 else (one, 1.0) for one in asked]  # type: ignore[arg-type]
     _check_strengths([strength for _, strength in pairs])
     return tuple((Adapter.open(place), float(strength)) for place, strength in pairs)
