@@ -20,7 +20,7 @@
 # written), a few numbers beside the model learn what the songs have in common, and then we measure whether they did. With
 # what chance alone would give, and what the songs themselves give, beside it.
 #
-# All of it runs on two cores in two to three minutes; the training takes about one.
+# All of it takes about two minutes on two cores; a third of that is the training.
 
 # %%
 import hashlib
@@ -267,9 +267,10 @@ row("the songs (ceiling)", [song.audio() for song in songs])
 # Read it with care. A difference of less than about 0.15 between two rows of eight takes is nothing. What is left:
 #
 # - **Percussion** was hardly there and now is, and with it the treble. That is what it was taught, and no word asked for it.
-# - **Woodwinds** were there without it: this model likes to answer an unknown word with them. Here the adapter proves nothing.
-# - **The tag hardly matters.** Each song had it, so the adapter never met music without it, and learnt to act always. For a
-#   switch by word you would have to mix in ordinary songs without the tag.
+# - **Woodwinds** were there without it: this model answers an unknown word such as the tag with them. There the adapter proves
+#   nothing; only the rows without the tag can say whether it brings them.
+# - **The tag hardly matters.** With it or without it, the adapter adds about as much. Each song had the tag, so the adapter never
+#   met music that has none, and learnt to act always. For a switch by word you would have to mix in ordinary songs without it.
 # - **Strength is the switch.** It stands before `B·A`: 0 is the bare model, 0.5 half of the change.
 #
 # ## Strength, from 0 to 1
