@@ -81,6 +81,8 @@ for name, one in songs[0].labels.items():
         print(f"{name:>14}  {one.source:<8} {'' if one.sure is None else f'{one.sure:.2f}':>5}  {one.value}")
 
 # %% [markdown]
+# The number says how sure that is: of a measure by the measure itself, of a guess by how far its readings agree.
+#
 # `progress` is a file that knows what is done. After a crash the same call goes on, and nobody listens twice:
 
 # %%
@@ -266,7 +268,7 @@ row("the songs (ceiling)", [song.audio() for song in songs])
 # %% [markdown]
 # Read it with care. A difference of less than about 0.15 between two rows of eight takes is nothing. What is left:
 #
-# - **Percussion** was hardly there and now is, and with it the treble. That is what it was taught, and no word asked for it.
+# - **Percussion** was rarely there and now mostly is, and with it the treble. That is what it was taught, and no word asked for it.
 # - **Woodwinds** were there without it: this model answers an unknown word such as the tag with them. There the adapter proves
 #   nothing; only the rows without the tag can say whether it brings them.
 # - **The tag hardly matters.** With it or without it, the adapter adds about as much. Each song had the tag, so the adapter never
