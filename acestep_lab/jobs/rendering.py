@@ -14,7 +14,18 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from acestep_lab.audio.audio import Audio
-from acestep_lab.engines.base import Attaches, Engine, Merges, Plans, Prepared, Previews, Profiles, Request, able, groups
+from acestep_lab.engines.base import (
+    Attaches,
+    Engine,
+    Merges,
+    Plans,
+    Prepared,
+    Previews,
+    Profiles,
+    Request,
+    able,
+    groups,
+)
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import CheckpointError, LintWarning, RecipeError, shown, warn_caller
 from acestep_lab.jobs.eta import DECODE, ENCODE, PLAN, RENDER, Work

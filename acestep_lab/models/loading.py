@@ -302,7 +302,9 @@ def _diffusers_places(folder: Path) -> dict[str, Path]:
     if not found["tokenizer"].is_dir():
         raise CheckpointError(_incomplete(folder, "tokenizer/"))
     if found["codes"].is_dir() != found["codes_back"].is_dir():
-        raise CheckpointError(_incomplete(folder, f"{DIFFUSERS_FOLDERS['codes']}/ and {DIFFUSERS_FOLDERS['codes_back']}/ together"))
+        raise CheckpointError(
+            _incomplete(folder, f"{DIFFUSERS_FOLDERS['codes']}/ and {DIFFUSERS_FOLDERS['codes_back']}/ together")
+        )
     return {component: place for component, place in found.items() if place.is_dir()}
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from acestep_lab.errors import CheckpointError, shown
-from acestep_lab.models import published_layout, weights
+from acestep_lab.models import weights
 from acestep_lab.models.adapters import Adapter, apply, check_fits
 from acestep_lab.models.assembly import empty, read
 from acestep_lab.models.catalog import TEXT_FOLDER, VAE_FOLDER
@@ -72,7 +72,11 @@ class _Work:
 
 
 def merge(
-    checkpoint: Checkpoint, wanted: Sequence[tuple[Adapter, float]], folder: Path, link: bool = True, exact: bool = False
+    checkpoint: Checkpoint,
+    wanted: Sequence[tuple[Adapter, float]],
+    folder: Path,
+    link: bool = True,
+    exact: bool = False,
 ) -> Merged:
     """Write base + adapters as a new checkpoint folder, whole or not at all.
 
@@ -106,7 +110,13 @@ def merge(
 
 def size(count: int) -> str:
     """Bytes as a person says them."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
+    return (
+        f"{count / 1e9:.1f} GB"
+        if count >= 1e9
+        else f"{count / 1e6:.1f} MB"
+        if count >= 1e6
+        else f"{count / 1e3:.0f} kB"
+    )
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
@@ -206,7 +216,9 @@ def _changed(work: _Work, entries: Mapping[str, Entry]) -> list[str]:
         )
     odd = sorted(name for name in found if entries[name].dtype not in DTYPES)
     if odd:
-        raise CheckpointError(f"{shown(odd[0])} is stored as {entries[odd[0]].dtype}, into which nothing can be merged.")
+        raise CheckpointError(
+            f"{shown(odd[0])} is stored as {entries[odd[0]].dtype}, into which nothing can be merged."
+        )
     return found
 
 

@@ -127,9 +127,7 @@ class Judged:
         """A row per measure: means, and in how many takes the adapter moved it where it should go."""
         rows = {}
         for measure, way in WANTED[name].items():
-            one, two, most = (
-                [each[measure] for each in found] for found in (self.without, self.taught, self.ceiling)
-            )
+            one, two, most = ([each[measure] for each in found] for found in (self.without, self.taught, self.ceiling))
             moved = sum(way * (b - a) > 0 for a, b in zip(one, two, strict=True))
             rows[measure] = {
                 "with": round(mean(two), 3), "without (chance)": round(mean(one), 3), "ceiling": round(mean(most), 3),
