@@ -1,0 +1,240 @@
+"""What training costs beside the least it could: a step, a second epoch, gradient checkpointing, the words of 100 songs.
+
+python -m tests.benchmarks.bench_training [step] [epoch] [memory] [words]      # four minutes of processor time for all
+
+On the embedded checkpoint, one thread, ratios within one run. **step**: `Trainer` beside a bare torch loop over the same kind of
+module. **epoch**: how often an encoder is entered while songs are read, in the first epoch and in the second. **memory**: the
+peak of a step above what the trainer holds, in a process of its own, and its time. **words**: 100 songs' words by the engine,
+and with the timbre of silence read anew for each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from acestep_lab import Library, Recipe, Session
+from acestep_lab.engines.base import Lesson, Trains
+from acestep_lab.jobs.events import Event
+from acestep_lab.models.device_manager import DeviceManager
+from acestep_lab.train.lora import LoraConfig, Trainer, batched, inject
+from tests.benchmarks.meter import cpu_seconds, known, race, show, write
+
+STEPS, ROUNDS, SONGS = 4, 7, 100
+CONFIG = LoraConfig(steps=10**6, batch=4, warm_up=0, dropout=0.0, held_out_every=10**6)
+ENCODERS = ("text", "condition", "vae")
+
+
+def lessons(engine: Any, count: int = 8, seconds: float = 5.0, tokens: int = 120) -> list[Lesson]:
+    """Lessons of noise in the checkpoint's own shapes."""
+    frames, draw = round(seconds * engine.training_rule.frames_per_second), torch.Generator().manual_seed(0)
+    config = engine.checkpoint.config("dit")
+    channels, width = config["audio_acoustic_hidden_dim"], config.get("encoder_hidden_size") or config["hidden_size"]
+    context = torch.cat([torch.zeros(frames, channels), torch.ones(frames, channels)], dim=-1)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=draw)
+
+    return [Lesson(normal(frames, channels), normal(tokens, width), normal(1, width), context) for _ in range(count)]
+
+
+# -- a step ------------------------------------------------------------------------------------------------------------
+
+
+def ours(engine: Trains, songs: list[Lesson]) -> Callable[[], None]:
+    """STEPS steps of the trainer."""
+    events = Trainer(engine, songs, CONFIG).run()
+
+    def work() -> None:
+        for _ in range(STEPS):
+            next(events)
+
+    return work
+
+
+def bare(engine: Trains, songs: list[Lesson]) -> Callable[[], None]:
+    """STEPS steps of the least there is: everything in place, draw, forward, back, clip, AdamW."""
+    module = engine.training_module(torch.float32)
+    inject(module, CONFIG, engine.training_rule.targets["attention"])
+    weights = [one for one in module.parameters() if one.requires_grad]
+    optimiser = torch.optim.AdamW(weights, lr=1e-3, weight_decay=CONFIG.weight_decay)
+    batch, draw = batched(songs[: CONFIG.batch]), torch.Generator().manual_seed(0)
+
+    def work() -> None:
+        for _ in range(STEPS):
+            t, noise = torch.rand(CONFIG.batch, generator=draw), torch.randn(batch.target.shape, generator=draw)
+            x = torch.lerp(batch.target, noise, t[:, None, None])
+            found = engine.velocity(module, x, t, batch.states, batch.mask, batch.context)
+            nn.functional.mse_loss(found, noise - batch.target).backward()
+            nn.utils.clip_grad_norm_(weights, CONFIG.clip)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+
+    return work
+
+
+def step(lab: Session) -> dict[str, Any]:
+    """A step of ours beside a bare one."""
+    engine: Any = lab.engine
+    songs = lessons(engine)
+    table = race({"a bare torch loop": bare(engine, songs), "Trainer": ours(engine, songs)}, ROUNDS, STEPS)
+    show(f"a step of {CONFIG.batch} × 5 s (ms)", table)
+    ratio = round(1 / table["Trainer"]["quicker"], 3)
+    print(f"  ours / bare {ratio} (goal: at most 1.15)", flush=True)
+    return {**table, "ratio": ratio}
+
+
+# -- epochs ------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def entered() -> Iterator[Counter[str]]:
+    """Counts which component is entered, by anybody."""
+    found, own = Counter[str](), DeviceManager.on
+
+    @contextmanager
+    def counting(self: DeviceManager, name: str, checkpoint: str | None = None) -> Iterator[Any]:
+        found[name] += 1
+        with own(self, name, checkpoint) as module:
+            yield module
+
+    DeviceManager.on = counting  # type: ignore[method-assign, assignment]
+    try:
+        yield found
+    finally:
+        DeviceManager.on = own  # type: ignore[method-assign]
+
+
+def epoch(lab: Session) -> dict[str, Any]:
+    """How often encoders are entered: while songs are read, in each epoch, and when the same is trained again."""
+    takes = [lab.make(Recipe(f"song {n}", seconds=4, seed=n, steps=1, thinking=False)) for n in range(4)]
+    sounds = [take.audio for take in takes]
+    assert all(sound.seconds > 0 for sound in sounds)
+    lab.free()
+    marks: dict[str, Counter[str]] = {}
+    how: dict[str, Any] = {"steps": 2 * len(takes), "held_out": 0.0, "warm_up": 0, "rank": 2}
+    with tempfile.TemporaryDirectory() as place, entered() as count:
+        run = lab.train(takes, folder=Path(place) / "one", **how)
+
+        def listen(event: Event) -> None:
+            if event.kind == "learnt" and event.value.step in (1, len(takes), 2 * len(takes)):
+                marks[str(event.value.step)] = Counter(count)
+
+        run.subscribe(listen)
+        run.result()
+        whole = Counter(count)
+        lab.train(takes, folder=Path(place) / "two", **(how | {"rank": 4})).result()
+        again = Counter(count) - whole
+    first, last = marks[str(len(takes))], marks[str(2 * len(takes))]
+    table = {
+        "reading the songs": marks["1"], "the first epoch": first - marks["1"], "the second epoch": last - first,
+        "another training of the same songs": again,
+    }  # fmt: skip
+    rows = {name: {one: found[one] for one in ENCODERS} for name, found in table.items()}
+    show("encoders entered (goal: none in the second epoch)", rows)
+    return rows
+
+
+# -- gradient checkpointing --------------------------------------------------------------------------------------------
+
+
+def _status(name: str) -> int:
+    """A line of this process's status in bytes (Linux)."""
+    line = next(one for one in Path("/proc/self/status").read_text().splitlines() if one.startswith(name))
+    return int(line.split()[1]) * 1024
+
+
+def peak(checkpointing: bool) -> None:
+    """Print the peak of a step of 4 × 10 s above what is held before it, and its processor seconds."""
+    with Session.open(library=Library(tempfile.mkdtemp())) as lab:
+        engine: Any = lab.engine
+        trainer = Trainer(engine, lessons(engine, 4, 1.0), CONFIG.replace(gradient_checkpointing=checkpointing))
+        events = trainer.run()
+        next(events)  # gradients' and optimiser's own room
+        trainer.lessons = lessons(engine, 4, 10.0)
+        Path("/proc/self/clear_refs").write_text("5")
+        before = _status("VmRSS")
+        next(events)
+        high = _status("VmHWM") - before
+        seconds = sorted(cpu_seconds(lambda: next(events)) for _ in range(3))[1]
+    print(json.dumps({"peak": high, "seconds": seconds}))
+
+
+def memory() -> dict[str, Any]:
+    """Peak and time of a step with and without, each in its own process; blocks are given back at once there."""
+    rows: dict[str, Any] = {}
+    for name, word in (("everything kept", "peak"), ("gradient checkpointing", "peak-checkpointing")):
+        command = [sys.executable, "-m", "tests.benchmarks.bench_training", word]
+        environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+        out = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+        rows[name] = json.loads(out.splitlines()[-1])
+    kept, again = rows["everything kept"], rows["gradient checkpointing"]
+    table = {name: {"MB": round(row["peak"] / 1e6), "s": round(row["seconds"], 3)} for name, row in rows.items()}
+    ratios = {"peak": round(again["peak"] / kept["peak"], 3), "time": round(again["seconds"] / kept["seconds"], 3)}
+    show("a step of 4 × 10 s", {**table, "ratio (goals: at most 0.5, 1.4)": ratios})
+    return {**table, "ratios": ratios}
+
+
+# -- words -------------------------------------------------------------------------------------------------------------
+
+
+def words(lab: Session) -> dict[str, Any]:
+    """The words of 100 songs, beside a condition encoder that reads 30 s of silence for each."""
+    engine: Any = lab.engine
+
+    def read(turn: str) -> None:
+        recipes = [
+            Recipe(f"{turn} {n}, slow dub", f"[verse]\nwarm words {n}", seconds=10, seed=n, bpm=90, thinking=False)
+            for n in range(SONGS)
+        ]
+        engine.prepare([engine.resolve(one, None, lab.sound, 60.0) for one in recipes])
+
+    read("warm")
+    quick = cpu_seconds(lambda: read("remembered"))
+    with engine.devices.on("condition") as condition:
+        timbre = condition.get_submodule("timbre_encoder")
+        own = timbre.forward
+        timbre.forward = timbre.remembered.forward
+        try:
+            slow = cpu_seconds(lambda: read("anew"))
+        finally:
+            timbre.forward = own
+    row = {"remembered": round(quick, 2), "read anew": round(slow, 2), "times quicker": round(slow / quick, 2)}
+    show(f"the words of {SONGS} songs, processor seconds (goal: 5 times)", {"words": row})
+    return row
+
+
+def main(asked: list[str]) -> None:
+    """Measure what is asked for, or all."""
+    figures = known("training")
+    figures.pop("command", None)
+    figures.pop("machine", None)
+    began = time.process_time()
+    with tempfile.TemporaryDirectory() as place, Session.open(library=Library(place)) as lab:
+        lab.jobs.progress = False
+        for name, work in (("step", step), ("epoch", epoch), ("words", words)):
+            if name in asked or not asked:
+                figures[name] = work(lab)
+    if "memory" in asked or not asked:
+        figures["memory"] = memory()
+    print(f"\n{time.process_time() - began:.0f} s of processor time, without the processes of their own")
+    write("training", figures)
+
+
+if __name__ == "__main__":
+    if "peak" in sys.argv or "peak-checkpointing" in sys.argv:
+        peak("peak-checkpointing" in sys.argv)
+    else:
+        main(sys.argv[1:])
