@@ -78,7 +78,7 @@ def _front(card: Card) -> str:
     row = catalog.find(card.facts.checkpoint)
     lines = ["---", "library_name: peft" if card.kind != "lokr" else "library_name: lycoris"]
     lines += [f"base_model: {_literal(row.repo)}"] if row is not None and row.repo else []
-    lines += ["pipeline_tag: text-to-audio", f"tags: {json.dumps(['music', 'ace-step', card.kind])}"]
+    lines += ["pipeline_tag: text-to-audio", f"tags: [{', '.join(map(_literal, ('music', 'ace-step', card.kind)))}]"]
     lines += [f"instance_prompt: {_literal(card.facts.tag)}"] if card.facts.tag else []
     return "\n".join([*lines, "---"])
 
