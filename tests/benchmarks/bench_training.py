@@ -4,27 +4,28 @@ python -m tests.benchmarks.bench_training [step] [epoch] [memory] [words]      #
 
 On the embedded checkpoint, one thread, ratios within one run. **step**: `Trainer` beside a bare torch loop over the same kind of
 module. **epoch**: how often an encoder is entered while songs are read, in the first epoch and in the second. **memory**: the
-peak of a step above what the trainer holds, in a process of its own, and its time. **words**: 100 songs' words by the engine,
+most that a step's own tensors take at once, and its time. **words**: 100 songs' words by the engine,
 and with the timbre of silence read anew for each.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from acestep_lab import Library, Recipe, Session
 from acestep_lab.audio.audio import Audio
@@ -160,39 +161,41 @@ def epoch(lab: Session) -> dict[str, Any]:
 # -- gradient checkpointing --------------------------------------------------------------------------------------------
 
 
-def _status(name: str) -> int:
-    """A line of this process's status in bytes (Linux)."""
-    line = next(one for one in Path("/proc/self/status").read_text().splitlines() if one.startswith(name))
-    return int(line.split()[1]) * 1024
+class Live(TorchDispatchMode):
+    """Bytes of all tensors that were made inside and are still held, and the most there ever were."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._held: dict[StorageWeakRef, int] = {}
+        self.peak = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for one in tree_leaves(out):
+            if isinstance(one, Tensor):
+                storage = one.untyped_storage()
+                self._held.setdefault(StorageWeakRef(storage), storage.nbytes())
+        self._held = {ref: size for ref, size in self._held.items() if not ref.expired()}
+        self.peak = max(self.peak, sum(self._held.values()))
+        return out
 
 
-def peak(checkpointing: bool) -> None:
-    """Print the peak of a step of 4 × 10 s above what is held before it, and its processor seconds."""
-    with Session.open(library=Library(tempfile.mkdtemp())) as lab:
-        engine: Any = lab.engine
-        trainer = Trainer(engine, lessons(engine, 4, 1.0), CONFIG.replace(gradient_checkpointing=checkpointing))
+def memory(lab: Session) -> dict[str, Any]:
+    """Peak of a step's own tensors, and processor time, with everything kept and with gradient checkpointing."""
+    engine: Any = lab.engine
+    peaks, works = {}, {}
+    for name, again in (("everything kept", False), ("gradient checkpointing", True)):
+        trainer = Trainer(engine, lessons(engine, 4, 10.0), CONFIG.replace(gradient_checkpointing=again))
         events = trainer.run()
         next(events)  # gradients' and optimiser's own room
-        trainer.lessons = lessons(engine, 4, 10.0)
-        Path("/proc/self/clear_refs").write_text("5")
-        before = _status("VmRSS")
-        next(events)
-        high = _status("VmHWM") - before
-        seconds = sorted(cpu_seconds(lambda: next(events)) for _ in range(3))[1]
-    print(json.dumps({"peak": high, "seconds": seconds}))
-
-
-def memory() -> dict[str, Any]:
-    """Peak and time of a step with and without, each in its own process; blocks are given back at once there."""
-    rows: dict[str, Any] = {}
-    for name, word in (("everything kept", "peak"), ("gradient checkpointing", "peak-checkpointing")):
-        command = [sys.executable, "-m", "tests.benchmarks.bench_training", word]
-        environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-        out = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
-        rows[name] = json.loads(out.splitlines()[-1])
-    kept, again = rows["everything kept"], rows["gradient checkpointing"]
-    table = {name: {"MB": round(row["peak"] / 1e6), "s": round(row["seconds"], 3)} for name, row in rows.items()}
-    ratios = {"peak": round(again["peak"] / kept["peak"], 3), "time": round(again["seconds"] / kept["seconds"], 3)}
+        with Live() as live:
+            trainer.one_pass()
+        trainer.optimiser.forget_gradients()
+        peaks[name], works[name] = live.peak, partial(next, events)
+    times = race(works, ROUNDS)
+    table = {name: {"MB": round(peaks[name] / 1e6)} | row for name, row in times.items()}
+    kept, made = peaks.values()
+    ratios = {"peak": round(made / kept, 3), "time": round(1 / times["gradient checkpointing"]["quicker"], 3)}
     show("a step of 4 × 10 s", {**table, "ratio (goals: at most 0.5, 1.4)": ratios})
     return {**table, "ratios": ratios}
 
@@ -234,17 +237,12 @@ def main(asked: list[str]) -> None:
     began = time.process_time()
     with tempfile.TemporaryDirectory() as place, Session.open(library=Library(place)) as lab:
         lab.jobs.progress = False
-        for name, work in (("step", step), ("epoch", epoch), ("words", words)):
+        for name, work in (("step", step), ("epoch", epoch), ("memory", memory), ("words", words)):
             if name in asked or not asked:
                 figures[name] = work(lab)
-    if "memory" in asked or not asked:
-        figures["memory"] = memory()
-    print(f"\n{time.process_time() - began:.0f} s of processor time, without the processes of their own")
+    print(f"\n{time.process_time() - began:.0f} s of processor time")
     write("training", figures)
 
 
 if __name__ == "__main__":
-    if "peak" in sys.argv or "peak-checkpointing" in sys.argv:
-        peak("peak-checkpointing" in sys.argv)
-    else:
-        main(sys.argv[1:])
+    main(sys.argv[1:])
