@@ -39,6 +39,7 @@ from acestep_lab.takes.verdict import Verdict
 if TYPE_CHECKING:
     from acestep_lab.models.device_manager import DeviceManager
     from acestep_lab.models.memory_plan import MemoryPlan
+    from acestep_lab.models.merging import Merged
     from acestep_lab.models.precision import Int8Mode
     from acestep_lab.models.shared_memory_plan import CheckpointCost
     from acestep_lab.models.tiers import Tier
@@ -284,6 +285,16 @@ class Session(Verbs):
     def adapters(self) -> tuple[tuple[str, str, float], ...]:
         """The adapters that `lora` put on: name, file and strength of each."""
         return self._renderer.attached
+
+    def merge(
+        self, folder: Place, *adapters: Place | tuple[Place, float], link: bool = True, exact: bool = False
+    ) -> Merged:  # fmt: skip
+        """Write the checkpoint in use with adapters in its weights, as a new one: `Session.open(folder)`. Without names: those on.
+
+        Files that stay are linked where the disk can, `link=False` copies them; `exact` stores what changes in float32. Print
+        what comes back for its size. CheckpointError for an adapter that does not fit, or a folder that holds something.
+        """
+        return self._renderer.merge(folder, adapters, link, exact)
 
     @overload
     def train(self, songs: Any, config: LoraConfig | None = None, *, dry_run: Literal[False] = False,

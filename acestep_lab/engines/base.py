@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from acestep_lab.audio.audio import Audio
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from acestep_lab.models.adapters import Adapter
     from acestep_lab.models.component_spec import ComponentSpec
     from acestep_lab.models.memory_plan import MemoryPlan
+    from acestep_lab.models.merging import Merged
 
 Sound = Take | Audio
 Find = Callable[[Source], Sound]
@@ -326,6 +328,14 @@ class Attaches(Protocol):
 
     def attach(self, adapters: Sequence[tuple[Adapter, float]]) -> tuple[str, ...]:
         """Put these adapters on, and only these; their names. CheckpointError, and all as it was, if one does not fit."""
+
+
+@runtime_checkable
+class Merges(Protocol):
+    """An engine whose checkpoint can be written anew with adapters in its weights."""
+
+    def merged(self, adapters: Sequence[tuple[Adapter, float]], folder: Path, link: bool, exact: bool) -> Merged:
+        """Write that checkpoint into a folder; CheckpointError where an adapter does not fit, or the disk refuses."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,13 +9,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from acestep_lab.audio.audio import Audio
-from acestep_lab.engines.base import Attaches, Engine, Plans, Prepared, Previews, Profiles, Request, able, groups
+from acestep_lab.engines.base import (
+    Attaches,
+    Engine,
+    Merges,
+    Plans,
+    Prepared,
+    Previews,
+    Profiles,
+    Request,
+    able,
+    groups,
+)
 from acestep_lab.engines.step import Step
-from acestep_lab.errors import LintWarning, RecipeError, shown, warn_caller
+from acestep_lab.errors import CheckpointError, LintWarning, RecipeError, shown, warn_caller
 from acestep_lab.jobs.eta import DECODE, ENCODE, PLAN, RENDER, Work
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.latents import NO_PREVIEW
@@ -34,6 +46,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from acestep_lab.models.adapters import Adapter
+    from acestep_lab.models.merging import Merged
 
 Adapters = Sequence[tuple["Adapter", float]]
 """Adapters that were opened, each with its strength."""
@@ -160,6 +173,18 @@ class Renderer:
         """Put these adapters on the engine in use between two runs, and only these; their names."""
         wanted, engine = _opened(adapters), able(self.engines.current, Attaches, _NO_ADAPTERS)
         return self.queue.call(partial(engine.attach, wanted), between=True)
+
+    def merge(self, folder: object, adapters: Sequence[object], link: bool, exact: bool) -> Merged:
+        """Write the checkpoint in use with these adapters, or those that are on, in its weights."""
+        engine = self.engines.current
+        maker = able(engine, Merges, _NO_ADAPTERS)
+        wanted = _opened(adapters) or tuple(able(engine, Attaches, _NO_ADAPTERS).attached)
+        place = Path(checks.place("A merged checkpoint's folder", folder, CheckpointError)).expanduser().absolute()
+        self.queue.must_be_open()
+        self.queue.refuse_to_wait()
+        return self.queue.call(
+            partial(maker.merged, wanted, place, checks.truth("link", link), checks.truth("exact", exact))
+        )
 
     @property
     def attached(self) -> tuple[tuple[str, str, float], ...]:

@@ -108,7 +108,7 @@ def apply(dit: nn.Module, wanted: Sequence[tuple[Adapter, float]]) -> nn.Module:
     for place, adapter in enumerate(adapters):
         if adapter in adapters[:place]:
             raise CheckpointError(f"The adapter {adapter.name} is named twice; give it one strength.")
-        _check(adapter, dit)
+        check_fits(adapter, dit)
     attached: dict[Adapter, str] = _attached(dit)
     for adapter in adapters:
         if adapter not in attached:
@@ -170,7 +170,7 @@ def _attached(dit: nn.Module) -> dict[Adapter, str]:
 # --- putting on -------------------------------------------------------------------------------------------------------
 
 
-def _check(adapter: Adapter, dit: nn.Module) -> None:
+def check_fits(adapter: Adapter, dit: nn.Module) -> None:
     """CheckpointError if the adapter was trained for a transformer of another size, MachineError if fp8 forbids it."""
     from acestep_lab.models.storage import refuse_adapter
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 COMPONENTS = ("text", "condition", "dit", "vae", "codes", "lm")
 POCKET = Path(__file__).parent / "pocket"
 
-_DIFFUSERS = {
+DIFFUSERS_FOLDERS: Mapping[str, str] = {
     "text": "text_encoder",
     "tokenizer": "tokenizer",
     "condition": "condition_encoder",
@@ -245,7 +245,7 @@ def is_folder_of_ours(name: str | os.PathLike[str]) -> bool:
         folder = Path(name).expanduser()
         if not folder.is_dir():
             return False
-        return (folder / _DIFFUSERS["condition"]).is_dir() or published_layout.is_inside(folder)
+        return (folder / DIFFUSERS_FOLDERS["condition"]).is_dir() or published_layout.is_inside(folder)
     except (OSError, ValueError, RuntimeError):  # a name that no disk has
         return False
 
@@ -289,20 +289,22 @@ def snapshot(repo: str, otherwise: str, name: str = "") -> Path:
 
 def _places(folder: Path, row: Row | None) -> tuple[dict[str, Path], str]:
     """Where each component lies, and in which layout; CheckpointError naming the first thing missing."""
-    if (folder / _DIFFUSERS["dit"]).is_dir() or (folder / "model_index.json").is_file():
+    if (folder / DIFFUSERS_FOLDERS["dit"]).is_dir() or (folder / "model_index.json").is_file():
         return _diffusers_places(folder), "diffusers"
     return published_layout.places(folder, row, snapshot), "original"
 
 
 def _diffusers_places(folder: Path) -> dict[str, Path]:
-    found = {component: folder / name for component, name in _DIFFUSERS.items()}
+    found = {component: folder / name for component, name in DIFFUSERS_FOLDERS.items()}
     for component in ("dit", "condition", "vae", "text"):
         if not (found[component] / "config.json").is_file():
-            raise CheckpointError(_incomplete(folder, f"{_DIFFUSERS[component]}/config.json"))
+            raise CheckpointError(_incomplete(folder, f"{DIFFUSERS_FOLDERS[component]}/config.json"))
     if not found["tokenizer"].is_dir():
         raise CheckpointError(_incomplete(folder, "tokenizer/"))
     if found["codes"].is_dir() != found["codes_back"].is_dir():
-        raise CheckpointError(_incomplete(folder, f"{_DIFFUSERS['codes']}/ and {_DIFFUSERS['codes_back']}/ together"))
+        raise CheckpointError(
+            _incomplete(folder, f"{DIFFUSERS_FOLDERS['codes']}/ and {DIFFUSERS_FOLDERS['codes_back']}/ together")
+        )
     return {component: place for component, place in found.items() if place.is_dir()}
 
 

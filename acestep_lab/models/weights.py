@@ -164,7 +164,7 @@ def _sharded(index: Path) -> dict[str, Entry]:
 
 def header(file: Path) -> dict[str, Entry]:
     """Every tensor of one safetensors file; CheckpointError when the file is cut short or no such file."""
-    table, start, length = _table(file)
+    table, start, length = header_table(file)
     found = {key: _entry(file, key, fact) for key, fact in table.items() if key != "__metadata__"}
     end = start + max((fact["data_offsets"][1] for key, fact in table.items() if key != "__metadata__"), default=0)
     if end > length:
@@ -206,11 +206,11 @@ def _are_counts(values: object) -> bool:
 
 def metadata(file: Path) -> dict[str, str]:
     """What the writer of a safetensors file noted in its header beside the tensors."""
-    found = _table(file)[0].get("__metadata__")
+    found = header_table(file)[0].get("__metadata__")
     return {k: v for k, v in found.items() if isinstance(v, str)} if isinstance(found, dict) else {}
 
 
-def _table(file: Path) -> tuple[dict[str, Any], int, int]:
+def header_table(file: Path) -> tuple[dict[str, Any], int, int]:
     """The header's table, the byte at which the numbers start, and the file's length."""
     with files.open_ordinary(file, "The weights", CheckpointError) as stream:
         length = os.fstat(stream.fileno()).st_size

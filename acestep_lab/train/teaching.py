@@ -36,6 +36,8 @@ from acestep_lab.takes.take import Take
 from acestep_lab.train.cache import ROADS, CachedLessons, Failed, Kept, LessonCache, TrainableEngine
 from acestep_lab.train.forecast import TrainingPlan, foretold
 from acestep_lab.train.lora import HeldOut, LoraConfig, Trainer, check_rank
+from acestep_lab.train.loss_history import LossHistory
+from acestep_lab.train.model_card import Card
 from acestep_lab.train.rows import dataset_of, recipe_of, split, tag_of
 from acestep_lab.train.run_folder import RunFacts, RunFolder
 from acestep_lab.train.song import Song
@@ -80,6 +82,8 @@ class Training:
     held_out: list[Kept] = field(default_factory=list)
     bare: Take | None = None
     """The preview without the adapter: the same each time."""
+    before: LossHistory = field(default_factory=LossHistory)
+    """Losses of the runs that this one goes on from."""
 
 
 class Teaching:
@@ -193,6 +197,7 @@ class Teaching:
             run.goes_on(folder.resume(trainer))
         if run.step:
             run.message(f"It goes on after step {run.step}.")
+        training.before = LossHistory.read(folder.folder).until(run.step)
         yield
         try:
             yield from self._steps(training, trainer, facts)
@@ -200,14 +205,17 @@ class Teaching:
             if trainer.step:
                 folder.save(trainer, facts)
                 run.saved(trainer.step)
+                self._tell(training, trainer, facts)
             raise run.stopped() from None
         except MachineError:  # no number any more: the last good weights, but not the state that led there
             if trainer.step:
                 folder.save_adapter(trainer, facts)
                 run.saved(trainer.step)
+                self._tell(training, trainer, facts)
             raise
         folder.save(trainer, facts)
         run.saved(trainer.step)
+        self._tell(training, trainer, facts)
 
     def _steps(self, training: Training, trainer: Trainer, facts: RunFacts) -> Iterator[None]:
         run, config = training.run, training.asked.config
@@ -238,8 +246,22 @@ class Teaching:
         try:
             training.folder.save(trainer, facts)
             training.run.saved(trainer.step)
+            self._history(training).write(training.folder.folder)
         except LibraryError as problem:
             training.run.message(f"{problem} Training goes on; free some space before it ends.")
+
+    def _history(self, training: Training) -> LossHistory:
+        """All losses so far, those of earlier runs included."""
+        return training.before.and_of((*training.run.curve, *training.run.held_out_curve))
+
+    def _tell(self, training: Training, trainer: Trainer, facts: RunFacts) -> None:
+        """Write the adapter's README and the curve; what goes wrong there costs a sentence, the adapter is kept."""
+        run, folder, history = training.run, training.folder, self._history(training)
+        try:
+            history.write(folder.folder)
+            Card(facts.adapter(trainer.step), history, run.previews[-1] if run.previews else None).write(folder.adapter)
+        except LabError as problem:
+            run.message(f"The adapter is kept, but not all that is told of it: {problem}")
 
     def _facts(self, training: Training) -> RunFacts:
         asked = training.asked

@@ -183,8 +183,10 @@ def _forward(
         torch.is_grad_enabled() and dit.gradient_checkpointing
     )  # what a layer knew is computed again on the way back
     positions = rotary_tables(hidden.shape[1], dit.head_dim, dit.rope_theta, hidden)
-    for kind, layer in zip(dit.layer_types, _blocks(dit), strict=True):
-        call: Any = partial(checkpoint, layer, use_reentrant=False) if again else layer
+    blocks = _blocks(dit)
+    for kind, layer in zip(dit.layer_types, blocks, strict=True):
+        # the last layer is the first on the way back: what it knew is held at the peak either way
+        call: Any = partial(checkpoint, layer, use_reentrant=False) if again and layer is not blocks[-1] else layer
         hidden = call(
             hidden_states=hidden,
             position_embeddings=positions,

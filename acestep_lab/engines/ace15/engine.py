@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,7 @@ from acestep_lab.models.adapters import Adapter
 from acestep_lab.models.adapters import apply as attach_adapters
 from acestep_lab.models.component_spec import ComponentSpec
 from acestep_lab.models.loading import Checkpoint, component_specs
+from acestep_lab.models.merging import Merged, merge
 from acestep_lab.models.precision import Int8Mode
 from acestep_lab.models.roofline import measured_peak
 from acestep_lab.plan.following import plan_conflicts
@@ -414,6 +416,9 @@ class Ace15Engine:
             attach_adapters(dit, adapters)
         self._adapters = tuple(adapters)
         return tuple(adapter.name for adapter, _ in adapters)
+
+    def merged(self, adapters: Sequence[tuple[Adapter, float]], folder: Path, link: bool, exact: bool) -> Merged:
+        return merge(self.checkpoint, adapters, folder, link, exact)
 
     def made_with(self) -> Mapping[str, Any]:
         return {
