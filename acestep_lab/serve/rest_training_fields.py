@@ -15,7 +15,6 @@ from acestep_lab.errors import RecipeError, shown
 from acestep_lab.prompt import checks
 from acestep_lab.prompt.vocabulary import INSTRUMENTAL
 from acestep_lab.serve.rest_verbs import Fields, is_on, text_of
-from acestep_lab.train.lora import LoraConfig
 from acestep_lab.train.song import Song
 
 _TEXT, _NUMBER, _YES, _WHOLE = {"type": "string"}, {"type": "number"}, {"type": "boolean"}, {"type": "integer"}
@@ -88,7 +87,8 @@ _OF_KIND = {
         "adapter_dropout": ("lora_dropout",),
     },
 }  # fmt: skip
-_USUAL = {"rank": 64, "alpha": 128, "epochs": {"lora": 10, "lokr": 500}, "batch": 1, "accumulation": 4, "seed": 42}
+RANK, ACCUMULATION, SAVE_EVERY, SEED = 64, 4, 5, 42
+EPOCHS = {"lora": 10, "lokr": 500}
 """What their server takes where nothing is said."""
 LEFT_ASIDE = {
     "use_fp8": "weights are not taught in fp8", "network_weights": "a training goes on by itself in its own folder",
@@ -187,55 +187,52 @@ def number_of(fields: Fields, *names: str) -> float | None:
 class Wish:
     """A training as a client asks for it."""
 
-    config: LoraConfig
-    """Its steps are still to be counted: `counted`."""
+    values: Mapping[str, Any]
+    """Options of `lab.train`, the steps still to be counted (`counted`)."""
     epochs: int
+    save_every: int
+    """In epochs."""
     notes: tuple[str, ...]
     """What was asked for and has no meaning here, as sentences."""
 
-    def counted(self, songs: int) -> LoraConfig:
-        """The config with as many steps as so many songs have in all epochs."""
-        config = self.config
-        return config.replace(steps=max(1, math.ceil(self.epochs * self.per_epoch(songs))), save_every=self._save_every(songs))
+    def counted(self, songs: int) -> dict[str, Any]:
+        """The options with as many steps as so many songs have in all epochs."""
+        steps = max(1, math.ceil(self.epochs * self.per_epoch(songs)))
+        return {**self.values, "steps": steps, "save_every": max(1, round(self.save_every * self.per_epoch(songs)))}
 
     def per_epoch(self, songs: int) -> float:
         """Steps in which every song is heard once."""
-        return max(1, songs) / (self.config.batch * self.config.accumulation)
-
-    def _save_every(self, songs: int) -> int:
-        return max(1, round(self.config.save_every * self.per_epoch(songs)))
+        return max(1, songs) / float(self.values["batch"] * self.values["accumulation"])
 
     def told(self) -> dict[str, Any]:
-        """The config under the names of their server."""
-        one = self.config
-        names = ("lora_rank", "lora_alpha") if one.kind == "lora" else ("lokr_linear_dim", "lokr_linear_alpha")
+        """The same under the names of their server."""
+        one = self.values
+        names = ("lora_rank", "lora_alpha") if one["kind"] == "lora" else ("lokr_linear_dim", "lokr_linear_alpha")
         return {
-            "adapter_type": one.kind, names[0]: one.rank, names[1]: one.alpha, "lora_dropout": one.adapter_dropout,
-            "learning_rate": one.learning_rate, "epochs": self.epochs, "train_batch_size": one.batch,
-            "gradient_accumulation": one.accumulation, "training_seed": one.seed,
-            "gradient_checkpointing": one.gradient_checkpointing,
+            "adapter_type": one["kind"], names[0]: one["rank"], names[1]: one["alpha"],
+            "lora_dropout": one["adapter_dropout"], "learning_rate": one["learning_rate"], "epochs": self.epochs,
+            "train_batch_size": one["batch"], "gradient_accumulation": one["accumulation"],
+            "training_seed": one["seed"], "gradient_checkpointing": one["gradient_checkpointing"],
         }  # fmt: skip
 
 
 def wish(fields: Fields, kind: str) -> Wish:
-    """A training out of the fields of a request; RecipeError for values that make none."""
+    """A training out of the fields of a request; RecipeError for what are no numbers."""
     names = _OF_KIND[kind]
-    values: dict[str, Any] = {
-        "kind": kind, "rank": whole_of(fields, *names["rank"]) or _USUAL["rank"],
-        "batch": whole_of(fields, "train_batch_size", least=1) or _USUAL["batch"],
-        "accumulation": whole_of(fields, "gradient_accumulation", least=1) or _USUAL["accumulation"],
-        "save_every": whole_of(fields, "save_every_n_epochs", least=1) or 5,
+    rank = whole_of(fields, *names["rank"])
+    alpha, seed = number_of(fields, *names["alpha"]), whole_of(fields, "training_seed", least=0)
+    rank = RANK if rank is None else rank
+    values = {
+        "kind": kind, "rank": rank, "alpha": 2.0 * rank if alpha is None else alpha,
+        "batch": whole_of(fields, "train_batch_size", least=1) or 1,
+        "accumulation": whole_of(fields, "gradient_accumulation", least=1) or ACCUMULATION,
         "gradient_checkpointing": is_on(fields.get("gradient_checkpointing")),
-        "learning_rate": number_of(fields, "learning_rate"),
+        "learning_rate": number_of(fields, "learning_rate"), "seed": SEED if seed is None else seed,
         "adapter_dropout": number_of(fields, *names["adapter_dropout"]) or 0.0,
     }  # fmt: skip
-    alpha, seed = number_of(fields, *names["alpha"]), whole_of(fields, "training_seed", least=0)
-    values |= {
-        "alpha": 2.0 * values["rank"] if alpha is None else alpha,
-        "seed": _USUAL["seed"] if seed is None else seed,
-    }
-    epochs = whole_of(fields, "train_epochs", least=1) or _USUAL["epochs"][kind]  # type: ignore[index]
-    return Wish(LoraConfig(**values), epochs, _aside(fields))
+    epochs = whole_of(fields, "train_epochs", least=1) or EPOCHS[kind]
+    every = whole_of(fields, "save_every_n_epochs", least=1) or SAVE_EVERY
+    return Wish(values, epochs, every, _aside(fields))
 
 
 def _aside(fields: Fields) -> tuple[str, ...]:
