@@ -27,6 +27,7 @@ from acestep_lab.serve.api_lab_runs import LabRuns
 from acestep_lab.serve.hosts import read_page
 from acestep_lab.serve.rest_events import LatentPictures, TaskFeed
 from acestep_lab.serve.rest_tasks import RestTasks
+from acestep_lab.serve.rest_training_desk import TrainingDesk
 from acestep_lab.session_like import SessionLike
 
 T = TypeVar("T")
@@ -64,6 +65,11 @@ class Door:
     def lab(self) -> LabRuns:
         """The runs of sessions far away."""
         return LabRuns(self.session)
+
+    @cached_property
+    def training(self) -> TrainingDesk:
+        """The host's data set and trainings."""
+        return TrainingDesk(self.session, self.tasks.places)
 
 
 class Refused(LabError):

@@ -37,8 +37,8 @@ class NoDataset(LabError):
         super().__init__("No data set is open; scan a folder or load one first.")
 
 
-class MissingTask(LabError):
-    """A background task was asked for that is not there, or not any more (HTTP 404)."""
+class Missing(LabError):
+    """Something was asked for that is not there, or not any more (HTTP 404)."""
 
     code = "MISSING"
     status = 404
@@ -155,7 +155,9 @@ class TrainingDesk:
 
     # -- in the background
 
-    def begin(self, kind: str, total: int, job: Callable[[BackgroundTask], dict[str, Any]], **more: Any) -> BackgroundTask:
+    def begin(
+        self, kind: str, total: int, job: Callable[[BackgroundTask], dict[str, Any]], **more: Any
+    ) -> BackgroundTask:
         """Begin a background task; RecipeError while there is one of its kind."""
         with self.lock:
             if self._closed:
@@ -174,14 +176,14 @@ class TrainingDesk:
             raise RecipeError(f"The data set is {kind_in_words(kind)} already; wait until that is done.")
 
     def task(self, kind: str, id: str | None = None) -> BackgroundTask | None:
-        """A background task of a kind by its id, or the latest, None where there was none; MissingTask for an unknown id."""
+        """A background task of a kind by its id, or the latest, None where there was none; Missing for an unknown id."""
         with self.lock:
             tasks = [task for task in self._tasks.values() if task.kind == kind]
         if id is None:
             return tasks[-1] if tasks else None
         found = next((task for task in tasks if task.id == id), None)
         if found is None:
-            raise MissingTask(f"There is no such task {shown(id)} here, or not any more; begin it once more.")
+            raise Missing(f"There is no such task {shown(id)} here, or not any more; begin it once more.")
         return found
 
     # -- the end

@@ -128,7 +128,7 @@ def whole_sample(song: Song, index: int) -> dict[str, Any]:
 def override_of(song: Song) -> str | None:
     """Which words a song teaches in their trainer; None where nobody said."""
     said = song.given.get("prompt_override")
-    return said if said in OVERRIDES else None  # type: ignore[return-value]
+    return str(said) if said in OVERRIDES else None
 
 
 def labeled(songs: Sequence[Song]) -> int:
@@ -222,7 +222,7 @@ def wish(fields: Fields, kind: str) -> Wish:
     rank = whole_of(fields, *names["rank"])
     alpha, seed = number_of(fields, *names["alpha"]), whole_of(fields, "training_seed", least=0)
     rank = RANK if rank is None else rank
-    values = {
+    values: dict[str, Any] = {
         "kind": kind, "rank": rank, "alpha": 2.0 * rank if alpha is None else alpha,
         "batch": whole_of(fields, "train_batch_size", least=1) or 1,
         "accumulation": whole_of(fields, "gradient_accumulation", least=1) or ACCUMULATION,

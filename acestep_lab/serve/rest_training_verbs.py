@@ -18,9 +18,17 @@ from pathlib import Path
 from typing import Any, NoReturn, cast
 
 from acestep_lab import files
-from acestep_lab.errors import LabError, LibraryError, RecipeError, SourceError, Stopped, shown
+from acestep_lab.errors import LabError, LibraryError, RecipeError, SourceError, Stopped, sentence, shown
 from acestep_lab.jobs.training import TrainingRun
-from acestep_lab.serve.rest_training_desk import LABEL, PREPROCESS, BackgroundTask, Taught, Teaches, TrainingDesk
+from acestep_lab.serve.rest_training_desk import (
+    LABEL,
+    PREPROCESS,
+    BackgroundTask,
+    Missing,
+    Taught,
+    Teaches,
+    TrainingDesk,
+)
 from acestep_lab.serve.rest_training_fields import (
     OVERRIDES,
     Wish,
@@ -37,7 +45,7 @@ from acestep_lab.serve.rest_verbs import Fields, is_on, planner_of, text_of
 from acestep_lab.settings import planner
 from acestep_lab.train.activation_tag import USUAL_POSITION, tagged
 from acestep_lab.train.dataset import Dataset
-from acestep_lab.train.label import Labelled, Lab, Listeners, label, labelled
+from acestep_lab.train.label import Lab, Labelled, Listeners, label, labelled
 from acestep_lab.train.rows import split
 
 DATASET, MANIFEST = "dataset.json", "manifest.json"
@@ -126,9 +134,7 @@ def _number(dataset: Dataset, text: str) -> int:
 
 
 def _missing(text: str) -> NoReturn:
-    from acestep_lab.serve.rest_training_desk import MissingTask
-
-    raise MissingTask(text)
+    raise Missing(text)
 
 
 def _listing(desk: TrainingDesk, message: str, aside: list[str] | None = None) -> dict[str, Any]:
@@ -320,7 +326,7 @@ def _begin_preprocess(desk: TrainingDesk, fields: Fields) -> BackgroundTask:
             run.stop()
         run.wait()
         if run.error is not None:
-            raise run.error
+            raise run.error if isinstance(run.error, LabError) else LabError(sentence(run.error))
         dataset.write_reference_json(folder / DATASET)
         _write_json(folder / MANIFEST, _manifest(dataset, run.lessons))
         words = [f"{run.lessons} of {len(dataset)} sounds are encoded.", *run.messages]
@@ -407,8 +413,9 @@ def _start(desk: TrainingDesk, fields: Fields, asked: Wish) -> dict[str, Any]:
     with desk.lock:
         if desk.taught is not None and not desk.taught.run.over:
             raise RecipeError("A training is under way already; stop it first, or wait until it is done.")
-        where = {} if folder is None else {"folder": folder / _name(desk, dataset, options)}
-        run = cast("TrainingRun", session.train(dataset, **options, **where))
+        if folder is not None:
+            options["folder"] = folder / _name(desk, dataset, options)
+        run = cast("TrainingRun", session.train(dataset, **options))
         desk.taught = Taught(run, asked, learnt, tensors, folder)
     words = [f"Training begins: {run.steps} steps, in {run.folder.name}.", *asked.notes]
     return {
