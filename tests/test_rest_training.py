@@ -142,7 +142,10 @@ def test_paths_lie_in_the_folders_of_training(tmp_path: Path, songs: Path, monke
         assert "ACESTEP_LAB_TRAINING" in refused(client.post("/v1/dataset/scan", json={"audio_dir": outside}), 400)
         for name in ("../training-not", str(tmp_path / "library" / "x.json"), str(songs / "x.json"), "a\0b", "//a/b"):
             refused(client.post("/v1/dataset/save", json={"save_path": name}), 400)
-        stranger = {"samples": [{"audio_path": str(songs / "a.wav"), "caption": "not mine"}]}
+        (tmp_path / "training" / "link").mkdir()
+        (tmp_path / "training" / "link" / "a.wav").symlink_to(songs / "a.wav")
+        refused(client.post("/v1/dataset/scan", json={"audio_dir": "link"}), 400)
+        stranger = {"samples": [{"audio_path": str(songs / "b.wav"), "caption": "not mine"}]}
         (tmp_path / "training" / "theirs.json").write_text(json.dumps(stranger))
         assert "outside" in refused(client.post("/v1/dataset/load", json={"dataset_path": "theirs.json"}), 400)
         refused(client.post("/v1/dataset/load", json={"dataset_path": "nowhere.json"}), 404)
@@ -178,20 +181,23 @@ def test_wrangler_scans_edits_saves_and_loads(door: httpx2.Client, songs: Path, 
     assert "0 to 2" in refused(door.get("/v1/dataset/sample/3"), 404)
     for wrong in ({"bpm": "fast"}, {"bpm": 1e300}, {"language": "xx"}, {"prompt_override": "both"}):
         refused(door.put("/v1/dataset/sample/0", json=wrong), 400)
-    file = tmp_path / "set.json"
+    elsewhere = data(door.post("/v1/dataset/save", json={"file_path": str(tmp_path / "set.json")}))
+    assert "3 of them lie outside" in elsewhere["message"]
+    file = songs.parent / "set.json"
     data(door.post("/v1/dataset/save", json={"file_path": str(file)}))
     before = data(door.get("/v1/dataset/samples"))
     data(door.post("/v1/dataset/scan", json={"audio_dir": str(songs)}))
     loaded = data(door.get("/v1/dataset/load", params={"file_path": str(file)}))
     assert loaded["samples"] == before["samples"]
     assert data(door.post("/v1/dataset/load", json={"dataset_path": str(file)}))["samples"] == before["samples"]
+    file.unlink()
 
 
-def test_sounds_are_described_in_the_background(pretended: httpx2.Client, songs: Path, tmp_path: Path) -> None:
+def test_sounds_are_described_in_the_background(pretended: httpx2.Client, songs: Path) -> None:
     status = "/v1/dataset/auto_label_status"
     assert data(pretended.get(status))["status"] == "idle"
     data(pretended.post("/v1/dataset/scan", json={"audio_dir": str(songs)}))
-    file = tmp_path / "set.json"
+    file = songs.parent / "described.json"
     asked = {"only_unlabeled": True, "save_path": str(file), "format_lyrics": True}
     begun = data(pretended.post("/v1/dataset/auto_label_async", json=asked))
     assert begun["total"] == 2
@@ -264,7 +270,7 @@ def test_wrangler_encodes_trains_and_exports(door: httpx2.Client, lab: Session, 
 
 
 def test_a_stop_keeps_and_the_same_again_goes_on(door: httpx2.Client, songs: Path, tmp_path: Path) -> None:
-    data(door.post("/v1/dataset/scan", json={"audio_dir": str(songs)}))
+    data(door.post("/v1/dataset/scan", json={"audio_dir": str(songs), "custom_tag": "zafu"}))
     sent = {**QUICK, "train_epochs": 200, "lora_output_dir": str(tmp_path / "output")}
     data(door.post("/v1/training/start", json=sent))
     assert "already" in refused(door.post("/v1/training/start", json=sent), 400)

@@ -17,9 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
-from acestep_lab import files
 from acestep_lab.errors import LabError, LibraryError, RecipeError, SourceError, Stopped, sentence, shown
 from acestep_lab.jobs.training import TrainingRun
+from acestep_lab.serve import rest_training_manifest as manifest
 from acestep_lab.serve.rest_training_desk import (
     LABEL,
     PREPROCESS,
@@ -48,8 +48,8 @@ from acestep_lab.train.dataset import Dataset
 from acestep_lab.train.label import Lab, Labelled, Listeners, label, labelled
 from acestep_lab.train.rows import split
 
-DATASET, MANIFEST = "dataset.json", "manifest.json"
-"""What stands in a folder of encoded songs: the data set as ACE-Step's JSON, and how many songs are encoded."""
+MANIFEST = "manifest.json"
+"""What stands in a folder of encoded songs: which songs they are, with everything said of them."""
 ADAPTER, ADAPTER_FILES = "last", ("adapter_config.json", "adapter_model.safetensors", "lokr_weights.safetensors")
 HELD_OUT = 0.1
 """Share of the songs that `lab.train` holds out where nobody says otherwise."""
@@ -88,7 +88,10 @@ def save(desk: TrainingDesk, fields: Fields) -> dict[str, Any]:
     _make_folder(path.parent)
     dataset.write_reference_json(path)
     desk.saved_at = path
-    return {"message": f"{len(dataset)} sounds saved.", "save_path": place}
+    folder = path.parent.resolve()
+    outside = sum(song.path is None or not song.path.is_relative_to(folder) for song in dataset)
+    words = f"{outside} of them lie outside the file's folder, and are not found from there." if outside else ""
+    return {"message": f"{len(dataset)} sounds saved. {words}".strip(), "save_path": place}
 
 
 def samples(desk: TrainingDesk, fields: Fields) -> dict[str, Any]:
@@ -152,7 +155,11 @@ def _opened(desk: TrainingDesk, place: str) -> Dataset:
     path = desk.places.of_training(place)
     if not path.exists():
         _missing(f"There is nothing at {shown(place)} on the server's machine; send its whole path.")
-    dataset = Dataset.scan(path)
+    return _all_inside(desk, Dataset.scan(path))
+
+
+def _all_inside(desk: TrainingDesk, dataset: Dataset) -> Dataset:
+    """The data set, where all its sounds lie where the host may train; RecipeError else."""
     for song in dataset:
         if song.path is not None and not desk.places.may_train_in(song.path.resolve()):
             raise RecipeError(
@@ -327,53 +334,30 @@ def _begin_preprocess(desk: TrainingDesk, fields: Fields) -> BackgroundTask:
         run.wait()
         if run.error is not None:
             raise run.error if isinstance(run.error, LabError) else LabError(sentence(run.error))
-        dataset.write_reference_json(folder / DATASET)
-        _write_json(folder / MANIFEST, _manifest(dataset, run.lessons))
+        manifest.write(folder / MANIFEST, dataset, run.lessons)
         words = [f"{run.lessons} of {len(dataset)} sounds are encoded.", *run.messages]
         return {"message": " ".join(words), "output_dir": place, "num_tensors": run.lessons}
 
     return desk.begin(PREPROCESS, len(dataset), job)
 
 
-def _manifest(dataset: Dataset, lessons: int) -> dict[str, Any]:
-    return {
-        "acestep_lab": 1, "num_samples": lessons,
-        "metadata": {
-            "name": str(dataset.about.get("name", "dataset")), "custom_tag": str(dataset.about.get("custom_tag", "")),
-        },
-    }  # fmt: skip
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    text = json.dumps(value, ensure_ascii=False, indent=2) + "\n"
-    files.write_whole(path, lambda draft: draft.write_text(text, encoding="utf-8"), "The manifest")
-
-
 def load_tensor_info(desk: TrainingDesk, fields: Fields) -> dict[str, Any]:
     """`/v1/training/load_tensor_info`: what a folder of encoded sounds holds."""
     place = path_text(fields, "tensor_dir")
-    manifest = _read_manifest(desk, place)
-    about = manifest.get("metadata") if isinstance(manifest.get("metadata"), Mapping) else {}
-    name, tag = (str(cast("Mapping[str, Any]", about).get(key, "")) for key in ("name", "custom_tag"))
-    number = manifest.get("num_samples")
-    return {
-        "dataset_name": name, "num_samples": number if isinstance(number, int) else 0, "custom_tag": tag, "tensor_dir": place,
-        "message": f"{number} encoded sounds of {name}.",
-    }  # fmt: skip
+    found = manifest.head(_manifest_file(desk, place))
+    message = f"{found['num_samples']} encoded sounds of {found['dataset_name']}."
+    return {**found, "tensor_dir": place, "message": message}
 
 
-def _read_manifest(desk: TrainingDesk, place: str) -> dict[str, Any]:
-    """The manifest of a folder that we wrote; SourceError for any other."""
-    folder = desk.places.of_training(place)
-    if not (folder / MANIFEST).is_file() or not (folder / DATASET).is_file():
+def _manifest_file(desk: TrainingDesk, place: str) -> Path:
+    """The manifest of a folder of encoded sounds; SourceError where there is none."""
+    file = desk.places.of_training(place) / MANIFEST
+    if not file.is_file():
         raise SourceError(
             f"{shown(place)} holds no sounds that were encoded here; /v1/dataset/preprocess writes such a folder. "
             "Tensors of other programs are not read."
         )
-    found = files.read_json(folder / MANIFEST, "The manifest", SourceError)
-    if not isinstance(found, dict) or "acestep_lab" not in found:
-        raise SourceError(f"The manifest in {shown(place)} is another program's; encode the sounds here.")
-    return found
+    return file
 
 
 # -- trainings ---------------------------------------------------------------------------------------------------------
@@ -428,8 +412,7 @@ def _dataset_of(desk: TrainingDesk, tensors: str) -> Dataset:
     """The songs of a folder of encoded sounds; without one those that are open."""
     if not tensors:
         return desk.dataset
-    _read_manifest(desk, tensors)
-    return _opened(desk, str(desk.places.of_training(tensors) / DATASET))
+    return _all_inside(desk, manifest.read(_manifest_file(desk, tensors)))
 
 
 def _name(desk: TrainingDesk, dataset: Dataset, options: Mapping[str, Any]) -> str:
