@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from acestep_lab.train.forecast import TrainingPlan
 
 KINDS = ("lora", "dora", "rslora", "lokr")
-OPTIMISERS = ("adamw", "prodigy", "schedulefree")
+OPTIMISERS = ("adamw", "prodigy", "schedule_free")
 """As the trainer knows them; it takes torch, and completion must not."""
 PREVIEW_SECONDS = 10.0
 RUN = "run.json"
