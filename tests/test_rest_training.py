@@ -235,6 +235,10 @@ def test_wrangler_encodes_trains_and_exports(door: httpx2.Client, lab: Session, 
     tensors, output, exported = (tmp_path / name for name in ("tensors", "output", "loras/zafu"))
     data(door.post("/v1/dataset/scan", json={"audio_dir": str(songs), "dataset_name": "mine", "custom_tag": "zafu"}))
     assert "encoded here" in refused(door.post("/v1/training/start", json={"tensor_dir": str(tmp_path)}), 400)
+    tensors.mkdir()
+    (tensors / "manifest.json").write_text('{"num_samples": 2, "metadata": {}}')
+    assert "another program" in refused(door.post("/v1/dataset/preprocess", json={"output_dir": str(tensors)}), 400)
+    (tensors / "manifest.json").unlink()
     begun = data(door.post("/v1/dataset/preprocess_async", json={"output_dir": str(tensors)}))
     told = until(door, f"/v1/dataset/preprocess_status/{begun['task_id']}", done)
     assert (told["status"], told["result"]["num_tensors"]) == ("completed", 3), told
@@ -260,6 +264,8 @@ def test_wrangler_encodes_trains_and_exports(door: httpx2.Client, lab: Session, 
     )
     assert "no adapter" in said
     assert len(list(songs.glob("*.wav"))) == 3
+    everything = {"export_path": tempfile.gettempdir(), "lora_output_dir": str(output)}
+    assert "a folder in it" in refused(door.post("/v1/training/export", json=everything), 400)
     lokr = {**QUICK, "lokr_linear_dim": 2, "tensor_dir": str(tensors), "output_dir": str(output)}
     data(door.post("/v1/training/start_lokr", json=lokr))
     told = until(door, "/v1/training/status", trained)

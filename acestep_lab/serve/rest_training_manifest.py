@@ -56,6 +56,15 @@ def head(path: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def is_ours(path: Path) -> bool:
+    """Whether a file is a manifest that was written here, and may be written over."""
+    try:
+        _read(path)
+    except SourceError:
+        return False
+    return True
+
+
 def read(path: Path) -> Dataset:
     """The data set of a manifest; SourceError for one that is damaged, or another program's."""
     found = _read(path)

@@ -325,6 +325,8 @@ def _begin_preprocess(desk: TrainingDesk, fields: Fields) -> BackgroundTask:
     """Lessons lie in the library, once for all trainings; the folder gets the data set they are of."""
     place = path_text(fields, "output_dir")
     folder, dataset, session = desk.places.of_training(place, writes=True), desk.dataset, teacher(desk)
+    if (folder / MANIFEST).is_file() and not manifest.is_ours(folder / MANIFEST):
+        raise LibraryError(f"{shown(folder.name)} holds another program's manifest.json; encode into another folder.")
     _make_folder(folder)
 
     def job(task: BackgroundTask) -> dict[str, Any]:
@@ -481,6 +483,8 @@ def export(desk: TrainingDesk, fields: Fields) -> dict[str, Any]:
     """`/v1/training/export`: copy the newest adapter of an output folder to where it is loaded from."""
     place, output = path_text(fields, "export_path"), text_of(fields, "lora_output_dir", "output_dir").strip()
     target = desk.places.of_training(place, writes=True)
+    if not desk.places.may_train_in(target.parent, writes=True):
+        raise RecipeError(f"{shown(place)} is a whole folder of adapters; name a folder in it for this one.")
     source = _newest(desk, output)
     if target != source:
         _copy(source, target)
