@@ -80,7 +80,7 @@ _EDITS = {
 }  # fmt: skip
 """Their name of a song's field → ours."""
 OVERRIDES = ("caption", "genre")
-_OF_KIND = {
+_OF_KIND: dict[str, dict[str, tuple[str, ...]]] = {
     "lora": {"rank": ("lora_rank",), "alpha": ("lora_alpha",), "adapter_dropout": ("lora_dropout",)},
     "lokr": {
         "rank": ("lokr_linear_dim", "lora_rank"), "alpha": ("lokr_linear_alpha", "lora_alpha"),
