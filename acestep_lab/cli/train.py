@@ -69,8 +69,7 @@ def train(
 ) -> int:  # fmt: skip
     """Teach an adapter a folder of songs.
 
-    For example: `acestep-lab train songs --out zafu --tag zafu --steps 500`. Ctrl-C saves, and the same command goes on.
-    """
+    For example: `acestep-lab train songs --out zafu --tag zafu --steps 500`. Ctrl-C saves, and the same command goes on."""
     session = {name: given.pop(name) for name in SESSION_OPTIONS}
     known = _begun(out) if resume else {}
     songs = with_tag(scanned(place), known.get("tag") or None if tag is None else tag, tag_position)
