@@ -18,10 +18,7 @@ class Feature(Enum):
     """What can be switched; the value is whether it is on unless told otherwise, and what it switches."""
 
     LORA_TRAINING = (True, "`lab.train`: on here, unlike in the reference, whose own is known to be broken")
-    API_TRAINING_ENDPOINTS = (
-        False,
-        "the REST door's routes for training, which so far only say that nothing trains yet",
-    )
+    API_TRAINING_ENDPOINTS = (False, "the REST door's routes for data sets and training, for the host's key alone")
     ADVANCED_EDITING = (True, "`acestep-lab edit` (FlowEdit on the command line)")
     BATCH_GENERATION = (True, "`acestep-lab batch`")
     EXPERIMENTAL_SCORING = (True, "`lab.plan_score`")

@@ -25,7 +25,6 @@ from acestep_lab.serve.api import ApiServer
 from acestep_lab.serve.openapi import document
 from acestep_lab.serve.rest_fields import FIELDS, WITHOUT_EFFECT, RenderRequest, read_request
 from acestep_lab.serve.rest_tasks import RestTasks
-from acestep_lab.serve.rest_training import TRAINING
 from tests.pretend import TOKENS, PretendSession
 from tests.test_rest import data, until_over
 from tests.test_rest_tasks import begin, done, until
@@ -385,19 +384,6 @@ def test_names_that_no_disk_has_are_refused_in_a_sentence(door: httpx2.Client) -
             assert until_over(door, half.json()["data"]["task_id"])["status"] in (1, 2)
         else:
             assert (half.status_code, half.json()["detail"][-1]) == (400, ".")
-
-
-@pytest.mark.parametrize(("on", "status", "said"), [(False, 403, "API_TRAINING_ENDPOINTS"), (True, 501, "trains no")])
-def test_training_is_refused_in_a_sentence(door: httpx2.Client, on: bool, status: int, said: str) -> None:
-    (FeatureFlags.enable if on else FeatureFlags.disable)(Feature.API_TRAINING_ENDPOINTS)
-    try:
-        for method, path, _ in TRAINING:
-            refused = door.request(method.upper(), path.replace("{id}", "3"))
-            assert (refused.status_code, said in refused.json()["detail"]) == (status, True), path
-    finally:
-        FeatureFlags.reset(Feature.API_TRAINING_ENDPOINTS)
-    assert len(TRAINING) == 20
-    assert {path for _, path, _ in TRAINING} <= set(document()["paths"])
 
 
 # -- a batch that ends early

@@ -11,6 +11,7 @@
     song         stitch, stems: a song out of pieces, a take in lanes
     words        plan, sketch, polish, understand, analyze: what the planner says, and what can be measured
     dataset      dataset scan, label, check: songs to learn from
+    train        train: an adapter out of songs
     kept         takes, export, mark, bin, restore: the library
     studio       serve
     api          api: ACE-Step's REST clients
@@ -51,6 +52,7 @@ from acestep_lab.cli import (
     schemas,
     song,
     studio,
+    train,
     words,
 )
 from acestep_lab.errors import LabError, Stopped
@@ -59,7 +61,7 @@ PROGRAM = completion.PROGRAM
 COMMANDS = (
     compose.compose, rework.repaint, rework.extend, rework.cover, rework.extract, rework.lego, rework.complete, rework.edit,
     rework.vary, song.stitch, song.stems, batch.batch, words.plan, words.sketch, words.polish, words.understand, words.analyze, kept.takes, kept.export,
-    kept.mark, kept.to_bin, kept.restore, dataset.dataset, compose.demo, studio.serve, api.api, daemon.daemon,
+    kept.mark, kept.to_bin, kept.restore, dataset.dataset, train.train, compose.demo, studio.serve, api.api, daemon.daemon,
     checkpoints.list_checkpoints, checkpoints.download, checkpoints.evaluate, checkpoints.doctor,
     schemas.schema,
 )  # fmt: skip
@@ -85,7 +87,7 @@ def commands() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status. Errors are one sentence on stderr.
 
-    0: done; 1: the doctor or `dataset check` found something bad; 2: it cannot be done as asked; 130: stopped; 141: nobody reads the output.
+    0: done; 1: the doctor or `dataset check` found something bad, or `train --dry-run` that it does not fit; 2: it cannot be done as asked; 130: stopped; 141: nobody reads the output.
     """
     _replace_unprintable_characters()
     # On a busy machine, threads that spin cost twenty times the work.

@@ -60,17 +60,18 @@ def dataset() -> None:
 @options.json_option
 def scan(place: Path, as_json: bool) -> None:
     """Say which songs are there, and what is said of them."""
-    songs = _scanned(place)
+    songs = scanned(place)
     for song in songs:
         if as_json:
             print_json(song_data(song))
         else:
             print(f"{song.name}: {song.seconds:.1f} s, {words_of(song) or 'nothing is said of it'}")
-    _tell_problems(songs)
+    tell_problems(songs)
     print(summary(songs), file=sys.stderr)
 
 
-def _scanned(place: Path) -> Dataset:
+def scanned(place: Path) -> Dataset:
+    """The songs of a place; where reading takes long, stderr hears how far it is."""
     from acestep_lab.train.dataset import Dataset
 
     say = _rarely("files read")
@@ -106,14 +107,16 @@ def summary(songs: Dataset) -> str:
     """How many songs, how long, how many with remarks, how many files left out."""
     odd = sum(bool(song.remarks) for song in songs)
     left = f"; {len(songs.problems)} files left out" if songs.problems else ""
-    return f"{_count(len(songs), 'song')}, {songs.seconds / 60:.1f} minutes, {odd} with remarks{left}."
+    return f"{count_of(len(songs), 'song')}, {songs.seconds / 60:.1f} minutes, {odd} with remarks{left}."
 
 
-def _count(number: int, word: str) -> str:
+def count_of(number: int, word: str) -> str:
+    """A number of things, such as "1 song"."""
     return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
-def _tell_problems(songs: Dataset) -> None:
+def tell_problems(songs: Dataset) -> None:
+    """Say on stderr which files were left out, and why."""
     for problem in songs.problems:
         print(problem, file=sys.stderr)
 
@@ -139,7 +142,7 @@ def _rarely(what: str) -> Callable[[int, int], None]:
 @options.json_option
 def check(place: Path, as_json: bool) -> int:
     """Listen for what is odd; exit status 1 where it is serious."""
-    songs = _scanned(place)
+    songs = scanned(place)
     say = _rarely("songs heard")
     songs = songs.check(on_song=lambda number, song: say(number, len(songs)))
     for song in songs:
@@ -148,9 +151,9 @@ def check(place: Path, as_json: bool) -> int:
         else:
             for remark in song.remarks:
                 print(f"{song.name}: {'' if remark.is_serious else '(note) '}{remark}")
-    _tell_problems(songs)
+    tell_problems(songs)
     serious = sum(any(one.is_serious for one in song.remarks) for song in songs)
-    print(f"{summary(songs)[:-1]}; {_count(serious, 'song')} to look after.", file=sys.stderr)
+    print(f"{summary(songs)[:-1]}; {count_of(serious, 'song')} to look after.", file=sys.stderr)
     return 1 if serious or songs.problems else 0
 
 
@@ -182,8 +185,8 @@ def label(
 
     What a person wrote, and what is locked, stays. The same command goes on where it ended.
     """
-    songs = _tagged(_scanned(place), tag, tag_position)
-    _tell_problems(songs)
+    songs = with_tag(scanned(place), tag, tag_position)
+    tell_problems(songs)
     folder = _writable(songs, out, again)
     with _listening(session) as lab:
         events = _events(songs, lab, folder / PROGRESS, seeds, lyrics, as_json)
@@ -194,11 +197,11 @@ def label(
     failed = sum(event.failed for event in events)
     print(f"{folder}: {summary(songs)}", file=sys.stderr)
     if failed:
-        print(f"{failed} of {_count(len(songs), 'song')} could not be labelled whole.", file=sys.stderr)
+        print(f"{failed} of {count_of(len(songs), 'song')} could not be labelled whole.", file=sys.stderr)
     return 2 if failed else 0
 
 
-def _tagged(songs: Dataset, tag: str | None, position: str | None) -> Dataset:
+def with_tag(songs: Dataset, tag: str | None, position: str | None) -> Dataset:
     """The songs with a tag; LabError for a position without any tag to stand there."""
     from acestep_lab.prompt import checks
     from acestep_lab.train.activation_tag import USUAL_POSITION, tagged
@@ -216,7 +219,7 @@ def _tagged(songs: Dataset, tag: str | None, position: str | None) -> Dataset:
     other = [song.name for song in songs if song.tag != tag.strip()]
     if other:
         print(
-            f"{len(other)} of {_count(len(songs), 'song')} keep their own tag, such as {shown(other[0])}.",
+            f"{len(other)} of {count_of(len(songs), 'song')} keep their own tag, such as {shown(other[0])}.",
             file=sys.stderr,
         )
     return songs

@@ -84,6 +84,8 @@ class TrainingRun(Run[Loss, Path]):
         """Where it is kept: the same call with this folder goes on after a stop or a crash."""
         self.previews: list[Preview] = []
         self.pace = {ENCODE: Pace(songs), TRAIN: Pace(steps), PREVIEW: Pace(previews)}
+        self.lessons = 0
+        """Lessons that are at hand: songs that could be read."""
         self.saved_step = 0
         """The step whose adapter is on disk; 0 where none is."""
         self.put_on: Callable[[float], object] | None = None

@@ -96,6 +96,7 @@ class ApiDoor:
         """Stop what is under way, and drop what waits."""
         self.tasks.close()
         self.door.lab.close()
+        self.door.training.close()
 
     def close(self) -> None:
         """Stop what is under way, drop what waits, and remove the files; twice does no harm."""

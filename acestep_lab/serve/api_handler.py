@@ -27,6 +27,7 @@ from acestep_lab.serve.api_lab_runs import LabRuns
 from acestep_lab.serve.hosts import read_page
 from acestep_lab.serve.rest_events import LatentPictures, TaskFeed
 from acestep_lab.serve.rest_tasks import RestTasks
+from acestep_lab.serve.rest_training_desk import TrainingDesk
 from acestep_lab.session_like import SessionLike
 
 T = TypeVar("T")
@@ -64,6 +65,11 @@ class Door:
     def lab(self) -> LabRuns:
         """The runs of sessions far away."""
         return LabRuns(self.session)
+
+    @cached_property
+    def training(self) -> TrainingDesk:
+        """The host's data set and trainings."""
+        return TrainingDesk(self.session, self.tasks.places)
 
 
 class Refused(LabError):
@@ -127,7 +133,7 @@ class ApiHandler(RequestHandler):
         origin = self.request.headers.get("Origin", "")
         if from_near(origin) or (origin and origin == getattr(self.request, "may_read", None)):
             self.set_header("Access-Control-Allow-Origin", origin)
-            self.set_header("Access-Control-Allow-Methods", "GET, POST, OPTIONS")
+            self.set_header("Access-Control-Allow-Methods", "GET, POST, PUT, OPTIONS")
             self.set_header("Access-Control-Allow-Headers", "Content-Type, Authorization")
 
     def prepare(self) -> None:
@@ -135,7 +141,7 @@ class ApiHandler(RequestHandler):
             return
         told = self.request.headers.get("Authorization", "")
         owner = self.door.keys.owner(told)
-        if owner is None and not self.is_open and (told or self.request.method != "POST"):
+        if owner is None and not self.is_open and (told or self.request.method not in _WITH_BODY):
             self._problem = (401, _ASKS)
         self.owner = owner or ""
         connection: Any = self.request.connection
@@ -143,7 +149,7 @@ class ApiHandler(RequestHandler):
         long = self.request.headers.get("Content-Length", "")
         if len(long) > len(str(MOST_BODY_BYTES)) or (long.isdecimal() and int(long) > MOST_BODY_BYTES):
             self._problem = (413, f"A body has at most {MOST_BODY_BYTES // 2**20} MB.")
-        elif self.request.method == "POST":
+        elif self.request.method in _WITH_BODY:
             self._begin_reading(owner)
             return
         if self._problem is not None:
@@ -268,6 +274,7 @@ class ApiHandler(RequestHandler):
         self.finish()
 
 
+_WITH_BODY = ("POST", "PUT")
 _ASKS = "This door asks for a key: send it as Authorization: Bearer and the key."
 _OF_STATUS = {404: "There is no such route.", 405: "This route has another method; see /openapi.json."}
 

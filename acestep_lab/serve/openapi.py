@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from acestep_lab.serve.rest_fields import FIELDS, WITHOUT_EFFECT
-from acestep_lab.serve.rest_training import TRAINING
+from acestep_lab.serve.rest_training_fields import TRAINING
 from acestep_lab.versions import version_of
 
 _TEXT, _NUMBER, _YES = {"type": "string"}, {"type": "number"}, {"type": "boolean"}
@@ -110,7 +110,10 @@ _ROWS: tuple[Row, ...] = (
         {"scale": {**_NUMBER, "minimum": 0, "maximum": 1}, "adapter_name": _TEXT},
     ),
     ("post", "/v1/reinitialize", "Have the models read anew (the host)", {}),
-    *((method, path, f"{what} (not in this version)", {}) for method, path, what in TRAINING),
+    *(
+        (method, path, f"{what} (the host, ACESTEP_FEATURE_API_TRAINING_ENDPOINTS)", fields)
+        for method, path, what, fields in TRAINING
+    ),
     ("get", "/openapi.json", "This document; asks for no key", {}),
 )
 

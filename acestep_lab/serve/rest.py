@@ -28,7 +28,7 @@ from acestep_lab.serve.rest_events import state_of
 from acestep_lab.serve.rest_fields import SCORE_SCALE, read_request, task_ids
 from acestep_lab.serve.rest_listening import Events, Latent
 from acestep_lab.serve.rest_tasks import RestTask
-from acestep_lab.serve.rest_training import TRAINING, NoTraining
+from acestep_lab.serve.rest_training import TRAINING_ROUTES
 from acestep_lab.serve.sound_urls import byte_range
 
 _PIECE = 2**18
@@ -296,19 +296,6 @@ class Reinitialize(_Asked):
         return rest_verbs.reinitialize(self.door.session, self.owner)
 
 
-class Training(ApiHandler):
-    """The routes of data sets and training: refused in a sentence."""
-
-    def get(self, *_: str) -> None:
-        raise NoTraining
-
-    def post(self, *_: str) -> None:
-        self.read_body()
-        raise NoTraining
-
-    put = post
-
-
 MORE_ROWS = (*LAB_ROWS, *LIBRARY_ROWS)
 """What the document says of the routes for sessions far away."""
 
@@ -349,7 +336,7 @@ ROUTES: dict[str, type[RequestHandler]] = {
     "/v1/lora/toggle": LoraToggle,
     "/v1/lora/scale": LoraScale,
     "/v1/reinitialize": Reinitialize,
-    **dict.fromkeys((path for _, path, _ in TRAINING), Training),
+    **TRAINING_ROUTES,
     "/openapi.json": OpenApi,
     **LAB_ROUTES,
     **LIBRARY_ROUTES,

@@ -54,6 +54,13 @@ def default_adapters() -> Path:
     return Path(VARIABLES.get("ACESTEP_LAB_ADAPTERS") or user_data_path("acestep_lab") / "adapters")
 
 
+def default_training() -> Path:
+    """Where data sets lie unless told otherwise: `ACESTEP_LAB_TRAINING`, or this user's data folder."""
+    from platformdirs import user_data_path
+
+    return Path(VARIABLES.get("ACESTEP_LAB_TRAINING") or user_data_path("acestep_lab") / "training")
+
+
 class SoundPlaces:
     """The folders of one door: people's uploads and results in `folder`, and the library beside it."""
 
@@ -67,6 +74,7 @@ class SoundPlaces:
         """`adapters` is the folder of adapters; None: the one that is set, or `adapters` in this user's data folder."""
         self.folder = Path(folder).resolve()
         self.adapters = (default_adapters() if adapters is None else Path(adapters)).expanduser().resolve()
+        self.training = default_training().expanduser().resolve()
         self._library = None if library is None else Path(library).resolve()
         self._sees = sees
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -111,11 +119,13 @@ class SoundPlaces:
 
     def adapter(self, text: str, owner: str) -> str:
         """The real path of an adapter, a file or a folder: in the folder of adapters, or among what its owner sent; the host's
-        also in the library and in the system's temp folder. RecipeError for one that is not there or lies elsewhere.
+        also in the library, the folder of training and the system's temp folder. RecipeError for one that is not there or lies elsewhere.
         """
         named = None if Path(text).is_absolute() else self._resolved(text, owner, self.adapters)
         path = named if named is not None and named.exists() else self._resolved(text, owner)
-        if path is None or not (path.is_relative_to(self.adapters) or self._may_start_from(path, owner)):
+        ours = path is not None and (path.is_relative_to(self.adapters) or self._may_start_from(path, owner))
+        taught = path is not None and not owner and path.is_relative_to(self.training)
+        if path is None or not (ours or taught):
             raise RecipeError(
                 f"The adapter {shown(text)} lies outside the folders this server reads: put it into the folder of adapters "
                 "(ACESTEP_LAB_ADAPTERS) and name it from there, or send the file."
@@ -123,6 +133,28 @@ class SoundPlaces:
         if not path.exists():
             raise RecipeError(f"There is no adapter {shown(text)} in the folder of adapters (ACESTEP_LAB_ADAPTERS).")
         return str(path)
+
+    def of_training(self, text: str, writes: bool = False) -> Path:
+        """The real path of a data set, of its songs, of a training: where the host may train. RecipeError for another place.
+
+        That is the folder of training, from which relative names start, that of adapters and the system's temp folder; to read
+        also what the host may start from. Whether anything is there is another question.
+        """
+        path = self._resolved(text, "", self.training)
+        if path is None or not self.may_train_in(path, writes):
+            raise RecipeError(
+                f"{shown(text)} lies outside the folders this server trains in: put it into the folder of training "
+                "(ACESTEP_LAB_TRAINING), into that of adapters or into the system's temp folder."
+            )
+        return path
+
+    def may_train_in(self, path: Path, writes: bool = False) -> bool:
+        """Whether a real path lies where the host may train; the door's own folder is none to write into."""
+        if any(path.is_relative_to(folder) for folder in (self.training, self.adapters)):
+            return True
+        own = path.is_relative_to(self.folder)
+        library = self._library is not None and path.is_relative_to(self._library)
+        return self._may_start_from(path, "") and not (writes and (own or library))
 
     def sound(self, text: str, owner: str) -> Path:
         """The file that `/v1/audio` hands out; ForbiddenSound outside somebody's results and library, MissingSound where none is."""

@@ -1,44 +1,90 @@
-"""The routes by which ACE-Step's clients prepare data and train adapters. Plain data; nothing here trains yet."""
+"""The routes by which ACE-Step's clients prepare data sets and train adapters: switched on by a flag, for the host's key alone.
+
+Thin: what each does stands in `rest_training_verbs`, what is open meanwhile in `rest_training_desk`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar
+
+from tornado.web import HTTPError, RequestHandler
+
 from acestep_lab.errors import LabError
 from acestep_lab.features import Feature, is_feature_enabled
+from acestep_lab.serve import rest_training_verbs as verbs
+from acestep_lab.serve.api_handler import ApiHandler
+from acestep_lab.serve.rest_verbs import HostOnly
 
-TRAINING: tuple[tuple[str, str, str], ...] = (
-    ("post", "/v1/dataset/scan", "Look for sounds in a folder"),
-    ("post", "/v1/dataset/load", "Open a data set"),
-    ("post", "/v1/dataset/save", "Save a data set"),
-    ("get", "/v1/dataset/samples", "The sounds of a data set"),
-    ("get", "/v1/dataset/sample/{id}", "One sound of a data set"),
-    ("put", "/v1/dataset/sample/{id}", "Change one sound's words"),
-    ("post", "/v1/dataset/auto_label", "Have sounds described"),
-    ("post", "/v1/dataset/auto_label_async", "Have sounds described, in the background"),
-    ("get", "/v1/dataset/auto_label_status", "How far the latest description is"),
-    ("get", "/v1/dataset/auto_label_status/{id}", "How far a description is"),
-    ("post", "/v1/dataset/preprocess", "Encode sounds for training"),
-    ("post", "/v1/dataset/preprocess_async", "Encode sounds for training, in the background"),
-    ("get", "/v1/dataset/preprocess_status", "How far the latest encoding is"),
-    ("get", "/v1/dataset/preprocess_status/{id}", "How far an encoding is"),
-    ("post", "/v1/training/load_tensor_info", "What a folder of encoded sounds holds"),
-    ("post", "/v1/training/start", "Train a LoRA"),
-    ("post", "/v1/training/start_lokr", "Train a LoKr"),
-    ("post", "/v1/training/stop", "Stop a training"),
-    ("get", "/v1/training/status", "How far a training is"),
-    ("post", "/v1/training/export", "Export an adapter"),
-)
-"""Method, path (`{id}` for the rest of it) and purpose of each."""
+Verb = Callable[..., dict[str, Any]]
+WAITING = (verbs.auto_label, verbs.preprocess)
+"""Verbs that wait for the session: a few at once, so that the door's threads serve everybody else."""
 
 
-class NoTraining(LabError):
-    """Training was asked of a door that does none; `status` is the HTTP status that says so."""
+class SwitchedOff(LabError):
+    """Training was asked of a door on which it is switched off (HTTP 403)."""
 
     code = "TRAINING"
+    status = 403
 
     def __init__(self) -> None:
-        on = is_feature_enabled(Feature.API_TRAINING_ENDPOINTS)
-        self.status = 501 if on else 403
-        off = f"Training is switched off here; {Feature.API_TRAINING_ENDPOINTS.variable}=true switches its routes on."
-        super().__init__(
-            "This version trains no adapters yet; it can load those that were trained elsewhere." if on else off
-        )
+        name = Feature.API_TRAINING_ENDPOINTS.variable
+        super().__init__(f"Training is switched off here; {name}=true switches its routes on.")
+
+
+class _OfTraining(ApiHandler):
+    """A route whose methods are verbs."""
+
+    verbs: ClassVar[dict[str, Verb]] = {}
+
+    async def get(self, *named: str) -> None:
+        """Ask how something stands."""
+        await self._do("get", {name: self.get_query_argument(name) for name in self.request.query_arguments}, *named)
+
+    async def post(self, *named: str) -> None:
+        """Have something done."""
+        await self._do("post", self.read_body().fields, *named)
+
+    async def put(self, *named: str) -> None:
+        """Change something."""
+        await self._do("put", self.read_body().fields, *named)
+
+    async def _do(self, method: str, fields: Any, *named: str) -> None:
+        verb = self.verbs.get(method)
+        if verb is None:
+            raise HTTPError(405)
+        if not is_feature_enabled(Feature.API_TRAINING_ENDPOINTS):
+            raise SwitchedOff
+        if self.owner:
+            raise HostOnly("Training is the host's: only the host's key can look at data sets and train.")
+        job = partial(verb, self.door.training, fields, *named)
+        self.answer(await (self.ask(job) if verb in WAITING else self.work(job)))
+
+
+def _route(**methods: Verb) -> type[RequestHandler]:
+    return type("TrainingRoute", (_OfTraining,), {"verbs": methods})
+
+
+TRAINING_ROUTES: dict[str, type[RequestHandler]] = {
+    "/v1/dataset/scan": _route(post=verbs.scan),
+    "/v1/dataset/load": _route(post=verbs.load, get=verbs.load),
+    "/v1/dataset/save": _route(post=verbs.save),
+    "/v1/dataset/samples": _route(get=verbs.samples),
+    "/v1/dataset/sample/{id}": _route(get=verbs.one_sample, put=verbs.change_sample),
+    "/v1/dataset/auto_label": _route(post=verbs.auto_label),
+    "/v1/dataset/auto_label_async": _route(post=verbs.auto_label_async),
+    "/v1/dataset/auto_label_status": _route(get=verbs.label_status),
+    "/v1/dataset/auto_label_status/{id}": _route(get=verbs.label_status),
+    "/v1/dataset/preprocess": _route(post=verbs.preprocess),
+    "/v1/dataset/preprocess_async": _route(post=verbs.preprocess_async),
+    "/v1/dataset/preprocess_status": _route(get=verbs.preprocess_status),
+    "/v1/dataset/preprocess_status/{id}": _route(get=verbs.preprocess_status),
+    "/v1/training/load_tensor_info": _route(post=verbs.load_tensor_info),
+    "/v1/training/start": _route(post=verbs.start),
+    "/v1/training/start_lokr": _route(post=verbs.start_lokr),
+    "/v1/training/stop": _route(post=verbs.stop),
+    "/v1/training/status": _route(get=verbs.training_status),
+    "/v1/training/export": _route(post=verbs.export),
+}
+"""Every route by its path."""

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -77,13 +77,17 @@ class Training:
 
     run: TrainingRun
     asked: Asked
-    folder: RunFolder
     lessons: list[Kept] = field(default_factory=list)
     held_out: list[Kept] = field(default_factory=list)
     bare: Take | None = None
     """The preview without the adapter: the same each time."""
     before: LossHistory = field(default_factory=LossHistory)
     """Losses of the runs that this one goes on from."""
+
+    @cached_property
+    def folder(self) -> RunFolder:
+        """Where it is kept; made when it is first asked for."""
+        return RunFolder(self.asked.folder)
 
 
 class Teaching:
@@ -92,8 +96,13 @@ class Teaching:
     def __init__(self, engines: OpenEngines, renderer: Renderer, sounds: Sounds, queue: JobQueue) -> None:
         self.engines, self.renderer, self.sounds, self.queue = engines, renderer, sounds, queue
 
-    def begin(self, songs: Any, config: Any = None, dry_run: bool = False, **how: Any) -> TrainingRun | TrainingPlan:
-        """Queue a training, or (`dry_run`) say what it would take; RecipeError for what cannot be learnt, before any work."""
+    def begin(
+        self, songs: Any, config: Any = None, dry_run: bool = False, lessons_only: bool = False, **how: Any
+    ) -> TrainingRun | TrainingPlan:  # fmt: skip
+        """Queue a training, or (`dry_run`) say what it would take; RecipeError for what cannot be learnt, before any work.
+
+        `lessons_only` reads the songs and ends there: a training of them then begins with its first step.
+        """
         self.queue.must_be_open()
         asked = self.asked(songs, config, **how)
         if checks.truth("dry_run", dry_run):
@@ -103,6 +112,10 @@ class Teaching:
         seconds = sum(row.seconds for row in asked.rows)
         previews = -(-steps // every) if every else 0
         songs_read = (len(asked.rows) + len(asked.held_out)) * len(asked.roads)
+        if checks.truth("lessons_only", lessons_only):
+            title = f"reading {songs_read} song{'s' * (songs_read != 1)} to learn from"
+            run = TrainingRun(title, 0, songs_read, 0, self.home / LESSONS, seconds)
+            return self.queue.submit(run, partial(self.read, asked=asked))
         run = TrainingRun(asked.title, steps, songs_read, previews, asked.folder, seconds)
         run.put_on = lambda strength: self.renderer.attach([(asked.folder, strength)] if strength else [])
         return self.queue.submit(run, partial(self.work, asked=asked))
@@ -154,11 +167,17 @@ class Teaching:
 
     def work(self, run: TrainingRun, asked: Asked) -> Iterator[None]:
         """The whole of a training, in pieces."""
-        training = Training(run, asked, RunFolder(asked.folder))
+        training = Training(run, asked)
         with training.folder.locked():
             yield from self._encode(training)
             self.engines.devices.free()  # encoders and autoencoder, before the transformer comes a second time
             yield from self._teach(training)
+        run.finish()
+
+    def read(self, run: TrainingRun, asked: Asked) -> Iterator[None]:
+        """A lesson for every song, and no step; the encoders leave at the end."""
+        yield from self._encode(Training(run, asked))
+        self.engines.devices.free()
         run.finish()
 
     def _encode(self, training: Training) -> Iterator[None]:
@@ -179,6 +198,7 @@ class Teaching:
                     failed.append(found)
                     run.message(f"{found.name} is left out: {found.why}")
                 else:
+                    run.lessons += 1
                     into.extend([found] * _repeat(rows, found.name))
                 run.did(ENCODE, time.monotonic() - began)
                 yield
