@@ -22,10 +22,11 @@
 # stored in the notebook file, but for `take.embed()`, which is there for that.
 
 # %%
-from acestep_lab import Recipe, Session
+from acestep_lab import Dataset, Recipe, Session
 from acestep_lab.ui import (
     AdaptersWidget,
     CheckpointSwitchWidget,
+    DatasetTableWidget,
     DescribeStripWidget,
     ExportWidget,
     GalleryWidget,
@@ -40,6 +41,8 @@ from acestep_lab.ui import (
     SoundDropWidget,
     StemsViewWidget,
     TakeTreeWidget,
+    TrainingFormWidget,
+    TrainingViewWidget,
     WaveformPickerWidget,
 )
 from acestep_lab.ui.stems_view import Lane
@@ -209,6 +212,31 @@ switch
 
 # %%
 AdaptersWidget(session=lab)
+
+# %% [markdown]
+# ## DatasetTable — songs to learn from: every field edited in place, with where it comes from and a lock
+# In Python: `Dataset.scan("songs")`, and `table.dataset` is what the table shows now.
+
+# %%
+table = DatasetTableWidget(Dataset.of_takes([take]))
+table
+
+# %% [markdown]
+# ## TrainingForm and TrainingView — what is taught, and how far it is
+# In Python: `lab.train(table.dataset, steps=120)`. The form only says what was pressed; in the studio's Train tab somebody listens.
+
+# %%
+TrainingFormWidget(standalone=True)
+
+# %%
+import tempfile
+
+run = lab.train(table.dataset, steps=3, held_out_every=3, folder=tempfile.mkdtemp())
+TrainingViewWidget(run)
+
+# %%
+run.wait()
+run.state
 
 # %% [markdown]
 # ## All of it on one page
