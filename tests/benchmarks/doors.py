@@ -61,17 +61,18 @@ def _done(connection: HTTPConnection, id: str, pause: float) -> dict[str, Any]:
 
 
 def render(rounds: int = 40) -> dict[str, str]:
-    """The same recipe in one process, by turns: by the session, by the session and into the library, through the door.
+    """The same recipe in one process, by turns: by the session, as the studio's page makes and keeps it, through the door.
 
-    All write a file of 16 bits; what is asked for through a door is in the library as well.
+    All write a file of 16 bits; what is asked for through a page or a door is in the library as well.
     """
     from acestep_lab.serve.api import ApiServer
     from acestep_lab.serve.rest_fields import read_request
+    from acestep_lab.ui.backend import backend_of
     from tests.pretend import PretendSession
 
     with tempfile.TemporaryDirectory() as place:
         lab: Any = PretendSession(Path(place) / "library", pause=0.01)
-        recipe = read_request(SONG).recipes[0]
+        recipe, backend = read_request(SONG).recipes[0], backend_of(lab)
         with ApiServer(lab, 0, folder=Path(place) / "door") as door:
             connection = HTTPConnection(urlsplit(door.address).netloc, timeout=60)
 
@@ -81,7 +82,8 @@ def render(rounds: int = 40) -> dict[str, str]:
                 return take
 
             def kept(seed: int) -> None:
-                lab.keep(direct(seed))
+                take = backend.start(recipe.replace(seed=seed)).take()
+                take.audio.write(Path(place) / "kept.wav", bits=16)
 
             def through(seed: int) -> None:
                 id = _post("", "/release_task", SONG | {"seed": seed}, connection)["task_id"]
@@ -93,7 +95,7 @@ def render(rounds: int = 40) -> dict[str, str]:
     beyond = [median(c - one for *both, c in taken for one in both[place : place + 1]) for place in (0, 1)]
     return {
         "a render of 60 ms, and its file": f"{median(one[0] for one in taken):.1f} ms",
-        "more through the door": f"{beyond[1]:.1f} ms than kept in the library (aim < 10), {beyond[0]:.1f} than not kept",
+        "more through the door": f"{beyond[1]:.1f} ms than a page that keeps it (aim < 10), {beyond[0]:.1f} than not kept",
     }
 
 
