@@ -94,8 +94,10 @@ def test_hundreds_of_rows_are_edited_by_keyboard_chosen_dropped_and_undone(
     table = page.get_by_role("region", name="Data set")
     table.get_by_role("button", name="Drop").click()
     wait_for(lambda: len(draft.dataset) == 397, 20, "the drop")
+    page.wait_for_selector(CELL.format("tune 0003.wav", "bpm"), state="detached")
     table.get_by_role("button", name="Undo").click()
     wait_for(lambda: len(draft.dataset) == 400, 20, "the undo")
+    page.wait_for_selector(CELL.format("tune 0003.wav", "bpm"))  # the page knows of it too
 
     cell.focus()
     page.keyboard.press("Control+End")
