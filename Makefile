@@ -17,7 +17,7 @@ lab: $(TOOLS)               ## open the lessons in Jupyter
 	$(VENV)/bin/jupyter lab notebooks
 
 test: $(TOOLS)              ## set up and run every test, a process for each core
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: lint types widgets   ## what .ci/run looks at before the tests
 

@@ -24,11 +24,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what 
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The lessons first: they are the longest file, which one worker would be left alone with."""
-    items.sort(key=lambda item: item.path.name != "test_notebooks.py")
-
-
 def pytest_configure() -> None:
     """Before tests import diffusers and transformers by themselves."""
     patch_torchaudio()

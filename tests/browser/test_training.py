@@ -104,7 +104,8 @@ def test_hundreds_of_rows_are_edited_by_keyboard_chosen_dropped_and_undone(
     page.wait_for_selector(".acl-data-set .line[data-song='tune 0399.wav'] .cell.remarks:focus")
     page.get_by_label("Filter by words").fill("tune 0010")
     wait_for(lambda: page.locator(".acl-data-set .rows .line").count() == 1, 20, "the filter")
-    assert page.locator(".acl-data-set .said").inner_text().startswith("tune 0010.wav")
+    said = page.locator(".acl-data-set .said")
+    wait_for(lambda: said.inner_text().startswith("tune 0010.wav"), 20, "the remarks")
     page.get_by_role("button", name="Play tune 0010.wav").click()
     page.wait_for_selector(".acl-data-set[data-playing=true]")
 
