@@ -159,15 +159,11 @@ CONFIGS = {
     "prodigy": QUICK.replace(optimiser="prodigy"),
     "schedule-free": QUICK.replace(optimiser="schedule_free", patience=3, held_out_every=1),
 }
-PACKAGES = {"prodigy": "prodigyopt", "schedule_free": "schedulefree"}
-"""What some optimisers need; not everybody has them (extra `train`)."""
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_interrupted_is_uninterrupted(base: Session, name: str) -> None:
     config, held_out = CONFIGS[name], [lesson(seed=9)]
-    if config.optimiser in PACKAGES:
-        pytest.importorskip(PACKAGES[config.optimiser])
     whole = trainer(base, config, held_out=held_out)
     for _ in whole.run():
         pass
