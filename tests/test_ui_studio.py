@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -518,12 +518,22 @@ def test_a_full_disk_costs_a_sentence_and_no_take(tmp_path: Path) -> None:
     library.close()
 
 
+def a_file_takes_the_place_of(folder: Path) -> None:
+    """Move a folder away at once, whoever is writing into it, and put a file where it was."""
+    for number in itertools.count():
+        folder.rename(folder.with_name(f"moved away {number}"))
+        try:
+            folder.write_text("a file stands where the folder was")
+        except IsADirectoryError:  # a writer has made the folder anew meanwhile
+            continue
+        return
+
+
 def test_a_library_folder_that_vanishes_costs_no_take(tmp_path: Path) -> None:
     session = PretendSession(tmp_path / "library", pause=0.0)
     page = studio_of(session)
     made(page, page.start(Recipe("before", seconds=2, seed=1)))
-    shutil.rmtree(session.library.folder)
-    session.library.folder.write_text("a file stands where the folder was")
+    a_file_takes_the_place_of(session.library.folder)
     made(page, page.start(Recipe("after", seconds=2, seed=2)))
     assert "stays in memory" in page.top.banner
     assert page.top.unsaved == 1
