@@ -6,6 +6,7 @@ rebinding) still sends its own name as `Host`, and ends here.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
@@ -13,15 +14,16 @@ from tornado.routing import Router
 from tornado.web import Application
 
 from acestep_lab.serve.access import RefusalHandler, local_address
-from acestep_lab.serve.api_handler import encoded, from_near, let_page
+from acestep_lab.serve.api_handler import Door, encoded, from_near, let_page
+from acestep_lab.serve.api_polling import PlainPoll, is_plain
 from acestep_lab.serve.hosts import Hosts, read_host
 
 
 class ApiAccess(Router):
     """Refuses, or hands on to the door's routes."""
 
-    def __init__(self, app: Application, hosts: Hosts) -> None:
-        self._app, self._hosts = app, hosts
+    def __init__(self, app: Application, hosts: Hosts, door: Door) -> None:
+        self._app, self._hosts, self._door = app, hosts, door
 
     def find_handler(self, request: HTTPServerRequest, **options: Any) -> HTTPMessageDelegate:
         """The handler of a request that may pass; else the one that says why not."""
@@ -30,6 +32,8 @@ class ApiAccess(Router):
             return self._app.get_handler_delegate(request, ApiRefusal, {"sentence": problem})
         for origin in request.headers.get_list("Origin"):
             let_page(request, origin)
+        if is_plain(request):
+            return PlainPoll(self._door, request, partial(self._app.find_handler, request, **options))
         return self._app.find_handler(request, **options)
 
     def _wrong_site(self, request: HTTPServerRequest) -> str:

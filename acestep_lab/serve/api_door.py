@@ -84,7 +84,7 @@ class ApiDoor:
         app = Application(
             routes, default_handler_class=NoRoute, default_handler_args={"door": door}, log_function=_quiet
         )
-        self.router = ApiAccess(app, hosts)
+        self.router = ApiAccess(app, hosts, door)
         self._ended = False
 
     @staticmethod

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -31,6 +31,8 @@ from acestep_lab.serve.rest_training_desk import TrainingDesk
 from acestep_lab.session_like import SessionLike
 
 T = TypeVar("T")
+HEADERS: Mapping[str, str] = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Vary": "Origin"}
+"""What every answer says."""
 MOST_BODY_BYTES = MOST_FILE_BYTES + MOST_FIELD_BYTES
 
 
@@ -96,6 +98,11 @@ def encoded(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")
 
 
+def envelope(data: Any, code: int = 200, error: str | None = None) -> dict[str, Any]:
+    """What ACE-Step's server puts around an answer."""
+    return {"data": data, "code": code, "error": error, "timestamp": int(time.time() * 1000), "extra": None}
+
+
 def _not_exiting(job: Callable[[], T]) -> T:
     """Do something; where an engine exits, only what asked for it fails: an exit on the event loop would end the door."""
     try:
@@ -127,9 +134,8 @@ class ApiHandler(RequestHandler):
     # -- before the body
 
     def set_default_headers(self) -> None:
-        self.set_header("Cache-Control", "no-store")
-        self.set_header("X-Content-Type-Options", "nosniff")
-        self.set_header("Vary", "Origin")
+        for name, value in HEADERS.items():
+            self.set_header(name, value)
         origin = self.request.headers.get("Origin", "")
         if from_near(origin) or (origin and origin == getattr(self.request, "may_read", None)):
             self.set_header("Access-Control-Allow-Origin", origin)
@@ -232,7 +238,7 @@ class ApiHandler(RequestHandler):
 
     def answer(self, data: Any, code: int = 200, error: str | None = None) -> None:
         """The envelope of ACE-Step's server around an answer."""
-        self.send({"data": data, "code": code, "error": error, "timestamp": int(time.time() * 1000), "extra": None})
+        self.send(envelope(data, code, error))
 
     def send(self, value: Any) -> None:
         """Plain JSON."""
