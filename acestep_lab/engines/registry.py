@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 GROUP = "acestep_lab.engines"
 OWN: Mapping[str, str] = {
     "musicgen": "acestep_lab.engines.musicgen",
+    "ace-step-v1": "acestep_lab.engines.ace_v1",
     "ace-step-1.5": "acestep_lab.engines.ace15",
 }
 """Our own families, in the order they are asked; the last one explains what it does not know."""

@@ -166,6 +166,11 @@ def own_names(state: Mapping[str, _T]) -> dict[str, _T]:
     return found
 
 
+def is_derived(name: str) -> bool:
+    """Whether a stored tensor follows from the config: a buffer of the mel."""
+    return name.startswith(_MEL)
+
+
 def check_derived(state: Mapping[str, Tensor], config: VocoderConfig) -> None:
     """The stored window and mel bands, where there are any, are those the config describes; CheckpointError otherwise."""
     true = {_WINDOW: hann_window(config.win_length), _FILTERS: config.log_mel.filters()}

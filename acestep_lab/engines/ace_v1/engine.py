@@ -1,0 +1,400 @@
+"""ACE-Step v1 behind the contract: words, sources, the loop, DCAE and vocoder. Runs on one thread; knows no threads, no library
+and no view.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from acestep_lab.audio.audio import Audio, normalizing_gain, splice
+from acestep_lab.audio.mastering import gain_for, mastered
+from acestep_lab.engines.ace_v1 import TASKS, catalog, erg, loop, schedules, text_encoder
+from acestep_lab.engines.ace_v1 import resolve as resolving
+from acestep_lab.engines.ace_v1.checkpoint import COMPONENTS, DCAE, TEXT, Checkpoint
+from acestep_lab.engines.ace_v1.codec import TILE, Codec
+from acestep_lab.engines.ace_v1.geometry import FRAMES_PER_SECOND
+from acestep_lab.engines.ace_v1.guidance import Branch, Branches
+from acestep_lab.engines.ace_v1.languages import NAMES
+from acestep_lab.engines.ace_v1.loop import CHANNELS, Song
+from acestep_lab.engines.ace_v1.lyric_tokenizer import LyricReader
+from acestep_lab.engines.ace_v1.request import V1Request
+from acestep_lab.engines.ace_v1.request import Words as AskedWords
+from acestep_lab.engines.ace_v1.resolve import ResolveContext
+from acestep_lab.engines.ace_v1.task_rows import FIXED, SHORTEST_SECONDS, Splice, Start, audio_of, frames_for, row_of
+from acestep_lab.engines.ace_v1.text_encoder import PromptReader
+from acestep_lab.engines.base import (
+    Capabilities,
+    Check,
+    Devices,
+    Find,
+    LatentSpec,
+    Prepared,
+    Progress,
+    Rendered,
+    Request,
+    Sound,
+    Vocabulary,
+)
+from acestep_lab.engines.step import Step
+from acestep_lab.errors import MachineError, RecipeError, SourceError, shown
+from acestep_lab.lru_cache import LRUCache
+from acestep_lab.models.component_spec import ComponentSpec, WorkingMemory
+from acestep_lab.models.stored_content import StoredContent
+from acestep_lab.plan.plan import Plan
+from acestep_lab.prompt import checks
+from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.prompt.sampling import FlowSamplingV1
+from acestep_lab.prompt.tasks import MOST_SECONDS, Task
+from acestep_lab.takes.take import Take
+
+RATE = 48_000
+"""Samples a second of a finished song; inside, the model's own rate is 44,100."""
+_ROLES = {"text": "encoder", "dit": "loop", "codec": "decoder"}
+_LABELS = {"text": "UMT5", "dit": "DiT", "codec": "DCAE and vocoder"}
+"""What a component is to a plan for memory, and how a sentence calls it."""
+_INT8 = {"text": 0.65, "dit": 0.53}
+"""Which share of its bytes is left where its linear layers are kept in eight bits; tables of words stay."""
+
+
+@dataclass(frozen=True, eq=False)
+class TextStates:
+    """What UMT5 says of a prompt, and what it says with quieter queries: `[tokens, width]` each."""
+
+    whole: Tensor
+    dampened: Tensor
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class V1Prepared:
+    """One request with everything the loop and the decoder need."""
+
+    request: V1Request
+    start: Start
+    texts: tuple[TextStates, ...] = ()
+    """Of what is asked for, and of an edit what describes the source; () after the loop."""
+    source: Tensor | None = None
+    """The source's whole latent `[frames, 128]`."""
+    source_gain: float = 1.0
+    splice: tuple[tuple[Audio, Splice], ...] = ()
+    """The source where it lies in the song, and where new sound replaces it; () where all is new."""
+
+    @property
+    def group(self) -> Hashable:
+        """Those of one length, one way and one sampling share a loop."""
+        how = self.request.how
+        erg_of = (how.erg_tag, how.erg_lyric, how.erg_diffusion)
+        return self.start.frames, self.request.settings, self.request.walk, erg_of, self.start.source is not None
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences that came up while words were read."""
+        return tuple(dict.fromkeys(remark for text in self.texts for remark in text.remarks))
+
+    def after_sampling(self) -> V1Prepared:
+        """The same without its words, which only the loop listens to."""
+        return replace(self, texts=())
+
+
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """What the transformer is handed for one branch of guidance."""
+
+    states: Any
+    """Keys and values of the conditions, for every step of a run."""
+    quietly: bool = False
+    """Whether the transformer itself listens with quieter queries."""
+
+
+class AceV1Engine:
+    """One ACE-Step v1 checkpoint; see `engines.base.Engine` for what each method promises."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+        self.lyrics = LyricReader(checkpoint.folder, checkpoint.config.lyric_encoder_vocab_size)
+        self._latents = LRUCache[Tensor](16)
+        self._devices: Devices | None = None
+
+    @property
+    def name(self) -> str:
+        return self.checkpoint.name
+
+    @property
+    def location(self) -> tuple[str, ...]:
+        """The real path of its folder."""
+        return (os.path.realpath(self.checkpoint.folder),)
+
+    @cached_property
+    def capabilities(self) -> Capabilities:
+        row = self.checkpoint.row
+        return Capabilities(
+            family="ace-step-v1",
+            tasks=TASKS,
+            sampling=FlowSamplingV1,
+            vocabulary=Vocabulary(languages=tuple(NAMES), lyrics=True),
+            components=COMPONENTS,
+            latent=LatentSpec("continuous", CHANNELS, FRAMES_PER_SECOND, RATE, 2),
+            seconds=(SHORTEST_SECONDS, self._longest),
+            licence=catalog.LICENCE if row is None else row.licence,
+            previews=True,
+            fixed=FIXED,
+        )
+
+    @property
+    def _longest(self) -> float:
+        return catalog.LONGEST_SECONDS if self.checkpoint.row is None else self.checkpoint.row.longest_seconds
+
+    # -- memory --------------------------------------------------------------------------------------------------------
+
+    def component_specs(self) -> Sequence[ComponentSpec]:
+        """Each component with its size and what it needs while it works: the codec a tile's widest pictures, whatever the length."""
+        sizes, checkpoint = self.checkpoint.sizes(), self.checkpoint
+        working = {"codec": WorkingMemory(fixed=float(sizes["codec"]), per_tile_frame=0.0)}
+        return [
+            ComponentSpec(
+                name, sizes[name], _ROLES[name], _LABELS[name], int8=_INT8.get(name), working=working.get(name),
+                content=StoredContent.of(f"ace-step-v1 {name}", checkpoint.config_of(name), checkpoint.entries(name)),
+            )
+            for name in COMPONENTS
+        ]  # fmt: skip
+
+    @property
+    def passes(self) -> int:
+        return 2
+
+    def build(self, component: str, dtype: torch.dtype) -> nn.Module:
+        return self.checkpoint.build(component, dtype)
+
+    def verify(self, component: str) -> None:
+        self.checkpoint.verify(component)
+
+    def connect(self, devices: Devices) -> None:
+        self._devices = devices
+        self.prompts = PromptReader(self.checkpoint.place(TEXT), devices)
+
+    @property
+    def devices(self) -> Devices:
+        if self._devices is None:
+            raise MachineError("This engine has not been told where its components are; call connect(devices) first.")
+        return self._devices
+
+    # -- before any work -----------------------------------------------------------------------------------------------
+
+    def defaults(self, task: Task) -> FlowSamplingV1:
+        return schedules.decided(FlowSamplingV1(), row_of(task).edits)
+
+    def resolve(self, recipe: Recipe, plan: Plan | None, find: Find, longest: float) -> V1Request:
+        context = ResolveContext(self.name, longest, self._longest, find, self.lyrics.read)
+        return resolving.resolve(recipe, plan, context)
+
+    def lint(self, recipe: Recipe, plan: Plan | None) -> Iterable[str]:
+        return resolving.lint(recipe, self.name)
+
+    # -- before the loop -----------------------------------------------------------------------------------------------
+
+    def prepare(self, requests: Sequence[Request], stop: threading.Event | None = None) -> list[V1Prepared]:
+        """Sources encoded, then words read: component after component."""
+        drafts = [self._draft(self._own(request), stop) for request in requests]
+        return [replace(one, texts=self._texts(one.request)) for one in drafts]
+
+    def _own(self, request: Request) -> V1Request:
+        if not isinstance(request, V1Request):
+            raise RecipeError(f"{self.name} was handed another engine's request; resolve the recipe with this one.")
+        return request
+
+    def _draft(self, request: V1Request, stop: threading.Event | None) -> V1Prepared:
+        """Everything of a request but its words."""
+        task: Any = request.root
+        row, source = row_of(task), getattr(task, "source", None)
+        latent = None if source is None else self.encode(source, stop)
+        start, where = row.start(task, latent, request.seconds), row.splice(task, request.seconds)
+        if where is None:
+            return V1Prepared(request, start, source=latent)
+        placed = self._placed(audio_of(source), where, request.seconds)
+        assert source is not None
+        return V1Prepared(request, start, (), latent, self._gain(source), ((placed, where),))
+
+    def _placed(self, source: Audio, where: Splice, seconds: float) -> Audio:
+        """The source where it lies in the song, with nothing around it."""
+        samples, length = source.with_channels(2).resample(RATE).samples, round(seconds * RATE)
+        samples = np.pad(samples, ((0, 0), (round(where.offset * RATE), 0)))[:, :length]
+        return Audio(np.pad(samples, ((0, 0), (0, length - samples.shape[1]))), RATE)
+
+    def _texts(self, request: V1Request) -> tuple[TextStates, ...]:
+        return tuple(self._read(words, request) for words in (request.words, *request.source_words))
+
+    def _read(self, words: AskedWords, request: V1Request) -> TextStates:
+        """A prompt's states; with quieter queries too where guidance leads away from those."""
+        (whole,) = self.prompts.read([words.prompt])
+        if not (request.how.erg_tag and request.settings.strength.acts):
+            return TextStates(whole.states, torch.zeros_like(whole.states), whole.remarks)
+        (dampened,) = self.prompts.read([words.prompt], dampened=True)
+        return TextStates(whole.states, dampened.states, whole.remarks)
+
+    # -- the loop ------------------------------------------------------------------------------------------------------
+
+    def sample(self, prepared: Sequence[Prepared], check: Check) -> Iterator[Step]:
+        """`check` is called before every call of the transformer."""
+        group = [checks.instance("What is sampled", one, V1Prepared) for one in prepared]
+        first = group[0].request
+        check()
+        sides = [self._branches(group, side) for side in range(len(group[0].texts))]
+        yield from loop.sample(
+            [_song(one) for one in group], self._velocity, sides[0], first.settings, first.walk, check,
+            old=sides[1] if len(sides) > 1 else None, device=self.devices.device,
+        )  # fmt: skip
+
+    def _velocity(self, x: Tensor, t: Tensor, heard: Heard) -> Tensor:
+        """The transformer's velocity `[items, 8, 16, frames]` for one branch."""
+
+        @torch.inference_mode()
+        def ask(dit: Any) -> Tensor:
+            with erg.dampened(dit, dit.damped_queries if heard.quietly else ()):
+                found: Tensor = dit.velocity(x, t, heard.states)
+            return found
+
+        return self.devices.run_with_retry("dit", ask)
+
+    def _branches(self, group: Sequence[V1Prepared], side: int) -> Branches:
+        """What the velocities of guidance hear: `side` 0 is what is asked for, 1 what an edit's source is described as."""
+        how, strength, words = group[0].request.how, group[0].request.settings.strength, self._words(group, side)
+        whole = Branch(Heard(self._encoded(words, erg.WHOLE)))
+        if not strength.acts:
+            return Branches(whole, whole)
+        away = erg.null_hearing(bool(how.erg_tag), bool(how.erg_lyric))
+        null = Branch(Heard(self._encoded(words, away), bool(how.erg_diffusion)))
+        text = erg.text_hearing(bool(how.erg_lyric))
+        return Branches(whole, null, Branch(Heard(self._encoded(words, text))) if strength.apart else None)
+
+    def _words(self, group: Sequence[V1Prepared], side: int) -> erg.Words:
+        """What the songs of a group are asked for, each its own, filled up to the longest."""
+        texts = [one.texts[side] for one in group]
+        lyrics = [([one.request.words], one.request.source_words)[side][0].lyrics for one in group]
+        whole, mask = text_encoder.batch([text_encoder.PromptStates(text.whole) for text in texts])
+        dampened, _ = text_encoder.batch([text_encoder.PromptStates(text.dampened) for text in texts])
+        ids, heard = (
+            [torch.tensor(one) for one in each] for each in zip(*((one.ids, one.mask) for one in lyrics), strict=True)
+        )
+        padded = [nn.utils.rnn.pad_sequence(one, batch_first=True) for one in (ids, heard)]
+        speaker = torch.zeros(len(group), self.checkpoint.config.speaker_embedding_dim)
+        device = self.devices.device
+        return erg.Words(*(one.to(device) for one in (whole, dampened, mask, speaker, *padded)))
+
+    def _encoded(self, words: erg.Words, hearing: erg.Hearing) -> Any:
+        """Keys and values of a branch's conditions."""
+
+        @torch.inference_mode()
+        def ask(dit: Any) -> Any:
+            states, mask = erg.encoded(dit.encode, words, hearing, dit, dit.damped_lyric_queries)
+            return dit.prepare_states(states, mask)
+
+        return self.devices.run_with_retry("dit", ask)
+
+    # -- after the loop ------------------------------------------------------------------------------------------------
+
+    def decode(
+        self, prepared: Prepared, latent: Tensor, stop: threading.Event | None = None, progress: Progress | None = None
+    ) -> Rendered:
+        assert isinstance(prepared, V1Prepared)
+        request, recipe, window = prepared.request, prepared.request.recipe, prepared.start.window
+        if window is not None:
+            assert prepared.source is not None
+            latent = window.whole(prepared.source[: window.last], latent)
+        length = round(request.seconds * RATE)
+        samples = _of_length(self._decoded(latent, stop, progress).samples, length)
+        gain = prepared.source_gain if prepared.splice else gain_for(recipe, samples)
+        audio = mastered(recipe, samples, RATE, gain)
+        for source, where in prepared.splice:
+            audio = splice(source, audio, where.spans, where.crossfade)
+        return Rendered(audio, latent, float(gain))
+
+    def decode_latent(self, latent: object, stop: threading.Event | None = None) -> Audio:
+        array = checks.tried(lambda: np.array(latent, dtype=np.float32))
+        if not isinstance(array, np.ndarray) or array.ndim != 2 or array.shape[1] != CHANNELS or not len(array):
+            raise RecipeError(
+                f"A latent is numbers in the shape [frames, {CHANNELS}], as take.latent is, not {shown(latent)}."
+            )
+        return self._decoded(torch.from_numpy(array), stop, None)
+
+    def _decoded(self, latent: Tensor, stop: threading.Event | None, progress: Progress | None) -> Audio:
+        """The bare sound of a latent at the song's rate, tile by tile."""
+
+        def run(found: Any) -> Audio:
+            codec = self._codec(found)
+            return codec.exported(codec.decode(latent, stop, progress or (lambda share: None)), rate=RATE)
+
+        return self.devices.run_with_retry("codec", run)
+
+    def preview(self, latent: Tensor | np.ndarray, at: float, seconds: float) -> Audio:
+        """The seconds around a time of a latent `[frames, channels]`, as they sound in the whole."""
+        latent = torch.from_numpy(latent.copy()) if isinstance(latent, np.ndarray) else latent
+        frames = len(latent)
+        at = checks.real("The time to listen at", at, -MOST_SECONDS, MOST_SECONDS, "seconds")
+        seconds = checks.real("The length to listen for", seconds, -MOST_SECONDS, MOST_SECONDS, "seconds")
+        if not seconds > 0:
+            raise RecipeError(f"A preview lasts some seconds, such as 3, not {seconds:g}.")
+        if not 0 <= at <= frames / FRAMES_PER_SECOND:
+            whole = frames / FRAMES_PER_SECOND
+            raise RecipeError(f"There is nothing to hear at {at:g} s: this song runs from 0 to {whole:.2f} s.")
+        first = min(max(0, math.floor((at - seconds / 2) * FRAMES_PER_SECOND)), frames - 1)
+        last = min(frames, max(first + 1, math.ceil((at + seconds / 2) * FRAMES_PER_SECOND)))
+        with self.devices.on("codec") as found:
+            codec = self._codec(found)
+            audio = codec.exported(codec.window(latent.float(), first, last), rate=RATE)
+        return Audio(audio.samples * np.float32(min(1.0, normalizing_gain(audio.samples))), RATE)
+
+    def _codec(self, found: Any) -> Codec:
+        return Codec(found.dcae, found.vocoder, TILE)
+
+    # -- sounds --------------------------------------------------------------------------------------------------------
+
+    def encode(self, sound: Sound, stop: threading.Event | None = None) -> Tensor:
+        """A sound's latent `[frames, 128]`: a take's own where it was made with this DCAE, else encoded and remembered."""
+        if isinstance(sound, Take) and self._is_ours(sound):
+            return torch.from_numpy(sound.latent.copy())
+        return self._latents.recall(sound.id, lambda: self._encode(audio_of(sound), stop))
+
+    def _encode(self, audio: Audio, stop: threading.Event | None) -> Tensor:
+        if not audio.samples.size:
+            raise SourceError("This sound has no samples; there is nothing to hear in it.")
+        latent = self.devices.run_with_retry("codec", lambda found: self._codec(found).encode(audio, stop)).float()
+        frames = frames_for(audio.seconds)  # resampling may count one more or less than the seconds do
+        short = max(0, frames - len(latent))
+        return torch.cat([latent[:frames], latent[-1:].expand(short, -1)])
+
+    def _is_ours(self, take: Take) -> bool:
+        """Whether a take's latent is one of this DCAE's, as long as its sound."""
+        return take.made_with.get("vae") == self.vae_mark and len(take.latent) == frames_for(take.audio.seconds)
+
+    def _gain(self, sound: Sound) -> float:
+        """What a sound's decoded samples were multiplied by to reach its level; 1 for recordings."""
+        return float(sound.made_with.get("gain", 1.0)) if isinstance(sound, Take) and self._is_ours(sound) else 1.0
+
+    @cached_property
+    def vae_mark(self) -> str:
+        """Which DCAE this is, from the first bytes of its weights: takes made with it keep their latents."""
+        return self.checkpoint.mark(DCAE)
+
+    def made_with(self) -> Mapping[str, Any]:
+        return {"checkpoint": self.name, "vae": self.vae_mark}
+
+
+def _song(one: V1Prepared) -> Song:
+    """A prepared request as the loop takes it."""
+    request, start = one.request, one.start
+    return Song(request.noise_seed, start.frames, request.turns, start.source, start.mask)
+
+
+def _of_length(samples: np.ndarray, length: int) -> np.ndarray:
+    """Samples `[channels, samples]` of a length, a copy: cut, or followed by silence."""
+    return np.pad(samples[:, :length], ((0, 0), (0, max(0, length - samples.shape[1])))).astype(np.float32)
