@@ -59,6 +59,7 @@ SETTINGS = (
     Setting("takes", ("ACESTEP_LAB_TAKES",), "path", "this user's data folder", "where takes are kept"),
     Setting("adapters", ("ACESTEP_LAB_ADAPTERS",), "path", "this user's data folder", "adapters the REST door may load"),
     Setting("training", ("ACESTEP_LAB_TRAINING",), "path", "this user's data folder", "songs the REST door may learn from"),
+    Setting("lyric_vocabulary", ("ACESTEP_LAB_LYRIC_VOCABULARY",), "path", "the checkpoint's own", "vocab.json of ACE-Step v1"),
     Setting("mirror", ("ACESTEP_LAB_MIRROR_GB",), "gigabytes", "2", "how many GB of another machine's sounds are kept here"),
     Setting(
         "download_source", ("ACESTEP_DOWNLOAD_SOURCE",), "text", "auto", "the hub that is asked",

@@ -75,13 +75,16 @@ def _script(letter: str) -> str:
     return next((name for name, first, last in _RANGES if first <= place <= last), "other")
 
 
-def languages_of(lines: Sequence[str], named: str | None = None, guess: Guess | None = None) -> list[str]:
-    """The language of each line of a song; `named` is the recipe's, `guess` what tells Latin ones apart (py3langid).
+def languages_of(
+    lines: Sequence[str], named: str | None = None, guess: Guess | None = None, numbers: Sequence[int] | None = None
+) -> list[str]:
+    """The language of each line of a song; `named` is the recipe's, `guess` what tells Latin ones apart (py3langid), `numbers`
+    what each line is called (1, 2, …).
 
     RecipeError, naming the line, for one in letters that no language here has.
     """
     named, scripts = spoken(named), [script_of(line) for line in lines]
-    for number, script in enumerate(scripts, 1):
+    for number, script in zip(numbers or range(1, len(lines) + 1), scripts, strict=True):
         if script is not None and script not in WRITTEN_IN:
             raise RecipeError(
                 f"Line {number} of the lyrics is in {script.title()} letters, which ACE-Step v1 does not read; it reads "
