@@ -158,7 +158,7 @@ class LyricTokenizer:
 
     def _lines(self, lyrics: str, notes: _Notes) -> Iterator[_Line]:
         """The lines, section tags that words follow on lines of their own."""
-        for number, line in enumerate(lyrics.splitlines(), 1):
+        for number, line in enumerate(lyrics.split("\n"), 1):
             text = line.strip()
             tag = _TAG.fullmatch(text)
             while tag is not None:
