@@ -22,7 +22,12 @@ GUIDE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
-IMPORTED_AS = {"python-dotenv": "dotenv", "python-multipart": "python_multipart", "pyyaml": "yaml"}
+IMPORTED_AS = {
+    "hangul-romanize": "hangul_romanize",
+    "python-dotenv": "dotenv",
+    "python-multipart": "python_multipart",
+    "pyyaml": "yaml",
+}
 NOT_IMPORTED = {"ipywidgets"}
 """Required without an import of ours: what shows widgets in a notebook."""
 OF_OTHERS = {"tokenizers", "traitlets", "IPython"}
@@ -187,7 +192,7 @@ def imported() -> dict[str, str]:
 
 def test_what_is_imported_is_required_and_what_is_required_is_imported() -> None:
     needed = {IMPORTED_AS.get(name, name) for name in required()}
-    by_choice = {IMPORTED_AS.get(name, name) for name in required("codecs") | required("proxy")}
+    by_choice = {IMPORTED_AS.get(name, name) for name in required("codecs") | required("proxy") | required("ace-v1")}
     undeclared = {name: file for name, file in imported().items() if name not in needed | by_choice | OF_OTHERS}
     assert undeclared == {}
     assert sorted(needed - set(imported()) - NOT_IMPORTED) == []
@@ -197,7 +202,7 @@ def test_every_tool_of_the_tests_and_the_reference_is_pinned() -> None:
     pinned = {
         line.partition("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
     }
-    wanted = required() | required("docs") | required("codecs") | required("test") - {"acestep_lab"}
+    wanted = required() | required("docs") | required("codecs") | required("ace-v1") | required("test") - {"acestep_lab"}
     assert sorted(wanted - pinned) == []
 
 
