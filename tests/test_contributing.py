@@ -202,7 +202,9 @@ def test_every_tool_of_the_tests_and_the_reference_is_pinned() -> None:
     pinned = {
         line.partition("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
     }
-    wanted = required() | required("docs") | required("codecs") | required("ace-v1") | required("test") - {"acestep_lab"}
+    wanted = (
+        required() | required("docs") | required("codecs") | required("ace-v1") | required("test") - {"acestep_lab"}
+    )
     assert sorted(wanted - pinned) == []
 
 

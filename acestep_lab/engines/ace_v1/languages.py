@@ -93,8 +93,9 @@ def languages_of(
     guess = (guess or guesser() or _english) if named not in WRITTEN_IN["latin"] else _english
     latin = " ".join(line for line, script in zip(lines, scripts, strict=True) if script == "latin")
     song = _guessed(latin, "en", guess) if latin else "en"
-    own = "ja" if named is None and "kana" in scripts else named
-    return [_language(line, script, own, song, guess) for line, script in zip(lines, scripts, strict=True)]
+    if "kana" in scripts and named != "zh":  # a Japanese song's lines of kanji alone
+        scripts = ["kana" if script == "han" else script for script in scripts]
+    return [_language(line, script, named, song, guess) for line, script in zip(lines, scripts, strict=True)]
 
 
 def _language(line: str, script: str | None, named: str | None, song: str, guess: Guess) -> str:
