@@ -151,7 +151,7 @@ def test_numbers_without_num2words_or_without_words_stay_digits_and_that_is_told
     assert without.remarks == (
         "Numbers stayed digits ('3'): `pip install \"acestep_lab[ace-v1]\"` reads them in words.",
     )
-    for line in ("9" * 100_000, "9," * 20_000 + "$", "你" + "9" * 99_000):  # in a time that grows with the line
+    for line in ("9" * 30_000, "9," * 9_000 + "$", "你" + "9" * 30_000):  # in a time that grows with the line
         assert "$" not in clean(line, "zh" if "你" in line else "de", Readers(number=lambda *_, **__: "x")).text
     assert (
         LyricTokenizer(open_vocabulary(vocabulary))
