@@ -8,6 +8,7 @@ where only one language has them, or by py3langid for those in Latin letters; wi
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
@@ -29,18 +30,11 @@ WRITTEN_IN = {
 }  # fmt: skip
 """Each script's languages; the first is meant where nothing says which."""
 
-_RANGES = (
-    ("latin", 0x41, 0x24F), ("latin", 0x1E00, 0x1EFF), ("latin", 0xFF21, 0xFF5A), ("greek", 0x370, 0x3FF),
-    ("greek", 0x1F00, 0x1FFF), ("cyrillic", 0x400, 0x52F), ("armenian", 0x530, 0x58F), ("hebrew", 0x590, 0x5FF),
-    ("arabic", 0x600, 0x6FF), ("arabic", 0x750, 0x77F), ("arabic", 0x8A0, 0x8FF), ("arabic", 0xFB50, 0xFDFF),
-    ("arabic", 0xFE70, 0xFEFE), ("devanagari", 0x900, 0x97F), ("bengali", 0x980, 0x9FF), ("gurmukhi", 0xA00, 0xA7F),
-    ("gujarati", 0xA80, 0xAFF), ("tamil", 0xB80, 0xBFF), ("telugu", 0xC00, 0xC7F), ("kannada", 0xC80, 0xCFF),
-    ("malayalam", 0xD00, 0xD7F), ("thai", 0xE00, 0xE7F), ("lao", 0xE80, 0xEFF), ("tibetan", 0xF00, 0xFFF),
-    ("georgian", 0x10A0, 0x10FF), ("hangul", 0x1100, 0x11FF), ("khmer", 0x1780, 0x17FF), ("kana", 0x3040, 0x30FF),
-    ("hangul", 0x3130, 0x318F), ("han", 0x3400, 0x9FFF), ("hangul", 0xAC00, 0xD7A3), ("han", 0xF900, 0xFAFF),
-    ("kana", 0xFF66, 0xFF9F), ("han", 0x20000, 0x3FFFF),
-)  # fmt: skip
-"""Scripts by the first and last place of their letters in Unicode; a letter in none of these is of a script not known here."""
+_NAMED = {
+    "LATIN": "latin", "CYRILLIC": "cyrillic", "ARABIC": "arabic", "DEVANAGARI": "devanagari", "CJK": "han", "HIRAGANA": "kana",
+    "KATAKANA": "kana", "HANGUL": "hangul",
+}  # fmt: skip
+"""Scripts by the word with which Unicode's names of their letters begin."""
 SURE = 0.8
 """The probability from which a guess about a line counts; below it, the guess about all lines in Latin letters together does."""
 
@@ -61,18 +55,23 @@ def spoken(language: str | None) -> str | None:
 
 
 def script_of(line: str) -> str | None:
-    """The script that says most about a line: its most frequent besides Latin, kana before Han; None without letters."""
-    counts = Counter(_script(letter) for letter in line if letter.isalpha())
+    """The script that says most about a line: of those read here its most frequent besides Latin, kana before Han.
+
+    Another's name ("Thai") where most letters are of it; None without letters.
+    """
+    counts = Counter(_script(letter) for letter in line if unicodedata.category(letter) in ("Lo", "Ll", "Lu", "Lt"))
     if counts["kana"]:
         counts["kana"] += counts.pop("han", 0)
-    latin = counts.pop("latin", 0)
-    return max(counts, key=counts.__getitem__) if counts.total() else "latin" if latin else None
+    if read := {name: count for name, count in counts.items() if name in WRITTEN_IN and name != "latin" and count}:
+        return max(read, key=read.__getitem__)
+    return max(counts, key=counts.__getitem__) if counts.total() else None
 
 
 @lru_cache(4096)
 def _script(letter: str) -> str:
-    place = ord(letter)
-    return next((name for name, first, last in _RANGES if first <= place <= last), "other")
+    """The script of a letter, of "ﬁ" and "Ａ" as of f and A."""
+    first = unicodedata.name(unicodedata.normalize("NFKC", letter)[0], "UNKNOWN").split()[0]
+    return _NAMED.get(first, first.title())
 
 
 def languages_of(
@@ -87,7 +86,7 @@ def languages_of(
     for number, script in zip(numbers or range(1, len(lines) + 1), scripts, strict=True):
         if script is not None and script not in WRITTEN_IN:
             raise RecipeError(
-                f"Line {number} of the lyrics is in {script.title()} letters, which ACE-Step v1 does not read; it reads "
+                f"Line {number} of the lyrics is in {script} letters, which ACE-Step v1 does not read; it reads "
                 f"{', '.join(NAMES)}."
             )
     guess = (guess or guesser() or _english) if named not in WRITTEN_IN["latin"] else _english

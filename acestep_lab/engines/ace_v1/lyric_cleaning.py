@@ -175,14 +175,14 @@ def _short(language: str) -> tuple[tuple[re.Pattern[str], str], ...]:
 
 def _signs(text: str, language: str) -> str:
     words = (f" {one.replace('_', ' ')} " for one in _SIGNS[language].split())
-    return text.translate(str.maketrans(dict(zip("&@%#$£°", words, strict=True))))
+    return text.translate({ord(sign): word for sign, word in zip("&@%#$£°", words, strict=True)})
 
 
 # -- numbers -----------------------------------------------------------------------------------------------------------
 
 _THOUSANDS = {mark: re.compile(rf"\b\d{{1,3}}(?:\{mark}\d{{3}})+(?!\d)") for mark in ",."}
-_MONEY = {sign: re.compile(rf"\{sign}([0-9.,]*[0-9])|([0-9.,]*[0-9])\{sign}") for sign in _CURRENCIES}
-_DECIMAL, _WHOLE = re.compile(r"[0-9]+[.,][0-9]+"), re.compile(r"[0-9]+")
+_MONEY = {sign: re.compile(rf"\{sign}([0-9.,]*[0-9])|(?<![0-9.,])([0-9.,]*[0-9])\{sign}") for sign in _CURRENCIES}
+_DECIMAL, _WHOLE = re.compile(r"(?<![0-9])[0-9]+[.,][0-9]+"), re.compile(r"[0-9]+")
 _ODD = (NotImplementedError, TypeError, ValueError, ArithmeticError, LookupError)
 """What num2words raises for a number or a form that it has no words for in a language."""
 
@@ -196,7 +196,7 @@ def _numbers(text: str, language: str, reader: NumberReader | None) -> tuple[str
             text = _MONEY[sign].sub(partial(_money, said, language, currency), text)
         if language != "tr":
             text = _DECIMAL.sub(lambda m: said(m[0], float(m[0].replace(",", "."))), text)
-        text = re.sub(rf"([0-9]+)(?:{_ORDINALS[language]})", lambda m: said(m[0], m[1], ordinal=True), text)
+        text = re.sub(rf"(?<![0-9])([0-9]+)(?:{_ORDINALS[language]})", lambda m: said(m[0], m[1], ordinal=True), text)
         text = _WHOLE.sub(lambda m: said(m[0], m[0]), text)
     return text, tuple(dict.fromkeys(_WHOLE.findall(text)))
 
@@ -226,7 +226,7 @@ _DIGITS = "零一二三四五六七八九"
 
 def _chinese_numbers(text: str) -> str:
     """Up to three digits as a number (两百零三), more of them one by one as years are read, % before its number."""
-    text = re.sub(r"([0-9]+(?:\.[0-9]+)?)[%％]", r"百分之\1", text)
+    text = re.sub(r"(?<![0-9])([0-9]+(?:\.[0-9]+)?)[%％]", r"百分之\1", text)
     return re.sub(
         r"([0-9]+)(?:\.([0-9]+))?", lambda m: _chinese(m[1]) + ("点" + _one_by_one(m[2]) if m[2] else ""), text
     )

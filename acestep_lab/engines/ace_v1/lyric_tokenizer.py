@@ -23,6 +23,7 @@ from acestep_lab.engines.ace_v1 import languages
 from acestep_lab.engines.ace_v1.lyric_cleaning import Readers, clean
 from acestep_lab.errors import CheckpointError, RecipeError, shown
 from acestep_lab.models.weights import read_json, short
+from acestep_lab.prompt import checks
 from acestep_lab.settings import VARIABLES
 
 START, LINE_END, UNKNOWN, NO_WORDS_TOKEN = 261, 2, 1, 0
@@ -74,6 +75,7 @@ class LyricReader:
         CheckpointError where the vocabulary is missing or damaged, RecipeError for a language that v1 does not read or whose
         library is not installed.
         """
+        lyrics = checks.text("The text of the lyrics", lyrics, verbatim=True)
         return self.tokenizer.read(lyrics, language) if lyrics.strip() else NO_WORDS
 
     @cached_property
