@@ -53,7 +53,9 @@ class Pull:
 
 
 def heard(whole: Tensor, null: Tensor | None = None, text: Tensor | None = None) -> Branches:
-    return Branches(Branch(whole), Branch(torch.zeros_like(whole) if null is None else null), None if text is None else Branch(text))
+    return Branches(
+        Branch(whole), Branch(torch.zeros_like(whole) if null is None else null), None if text is None else Branch(text)
+    )
 
 
 def last(steps: Sequence[Step] | Any) -> Tensor:
@@ -88,7 +90,7 @@ def test_flat_knobs_stay_the_first_familys_and_become_v1s_where_that_engine_is()
 def test_a_recipe_for_v1_comes_back_out_of_its_json_and_its_code(sampling: FlowSamplingV1) -> None:
     recipe = Recipe("dub", sampling=sampling)
     assert Recipe.from_json(recipe.to_json()) == recipe
-    assert eval(recipe.code(), {"Recipe": Recipe}) == recipe  # noqa: S307 - our own code
+    assert eval(recipe.code(), {"Recipe": Recipe}) == recipe
     assert read_sampling({"kind": "flow-v1", **sampling.to_json()}) == sampling
 
 
@@ -172,9 +174,7 @@ def test_omega_and_heun_are_diffusers_but_for_rounding(name: str, omega: float) 
     scheduler = getattr(diffusers, f"FlowMatch{name}DiscreteScheduler")(num_train_timesteps=1000, shift=3.0)
     scheduler.set_timesteps(9)
     x = random(1, 8, 16, FRAMES)
-    ours = sampler.sample(
-        lambda x, t: torch.sin(x), x, schedules.times(9), solver=stepping.solver(name.lower(), omega)
-    )
+    ours = sampler.sample(lambda x, t: torch.sin(x), x, schedules.times(9), solver=stepping.solver(name.lower(), omega))
     assert (last(ours) - through(scheduler, torch.sin, x, omega)).abs().max() < 1e-5
 
 
@@ -238,7 +238,9 @@ def test_apg_is_diffusers_to_the_last_bit_with_its_momentum() -> None:
 
 def test_cfg_cfg_star_and_the_double_condition_are_their_formulas() -> None:
     whole, null, text = (random(2, 8, 16, FRAMES, seed=seed) for seed in range(3))
-    fit = load("diffusers.guiders.classifier_free_zero_star_guidance").cfg_zero_star_scale(whole.flatten(1), null.flatten(1))
+    fit = load("diffusers.guiders.classifier_free_zero_star_guidance").cfg_zero_star_scale(
+        whole.flatten(1), null.flatten(1)
+    )
     fitted = null * fit[..., None, None]
     assert torch.equal(cfg(whole, null, 7.0), null + 7.0 * (whole - null))
     assert torch.equal(cfg_star(whole, null, 7.0), fitted + 7.0 * (whole - fitted))
@@ -355,7 +357,9 @@ class Reads(nn.Module):
         super().__init__()
         self.query = nn.Linear(3, 3, bias=False)
 
-    def encode(self, text: Tensor, text_mask: Tensor, speaker: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(
+        self, text: Tensor, text_mask: Tensor, speaker: Tensor, ids: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
         return torch.cat([speaker, text.flatten(1), self.query(ids.float())], 1), mask
 
 
@@ -387,7 +391,7 @@ def test_erg_leaves_nothing_behind_even_after_an_error() -> None:
     assert not model.query._forward_hooks
 
 
-@pytest.mark.parametrize("steps", [range(3, 4), range(2, 2), range(0, 5)])
+@pytest.mark.parametrize("steps", [range(3, 4), range(2, 2), range(5)])
 def test_defect_6_decay_over_one_guided_step_is_no_division_by_zero(steps: range) -> None:
     from dataclasses import replace
 

@@ -183,12 +183,20 @@ def _extended_seconds(task: Extend, asked: float | None) -> float:
     return float(seconds_of(added_before(task)) + audio_of(task.source).seconds + task.after)
 
 
+def extension(task: Extend) -> Window:
+    """The part of the song that is worked on; RecipeError where it does not fit into what the model looks at at once.
+
+    A last frame that the source fills only in part is made anew, so that no gap is left before what is added.
+    """
+    length, before = audio_of(task.source).seconds, added_before(task)
+    whole = max(1, math.floor(length * FRAMES_PER_SECOND + 1e-6)) if task.after else frames_for(length)
+    after = frames_for(_extended_seconds(task, None)) - before - whole if task.after else 0
+    return extend_window(whole, before, after)
+
+
 def _extend_start(task: Extend, latent: Tensor | None, seconds: float) -> Start:
-    """A last frame that the source fills only in part is made anew, so that no gap is left before what is added."""
-    source, before = _known(latent), added_before(task)
-    whole = max(1, math.floor(audio_of(task.source).seconds * FRAMES_PER_SECOND + 1e-6)) if task.after else len(source)
-    window = extend_window(whole, before, max(0, frames_for(seconds) - before - whole) if task.after else 0)
-    return Start(window.frames, window.source(source), window.mask(), window)
+    window = extension(task)
+    return Start(window.frames, window.source(_known(latent)), window.mask(), window)
 
 
 def _extend_splice(task: Extend, seconds: float) -> Splice:
@@ -198,13 +206,14 @@ def _extend_splice(task: Extend, seconds: float) -> Splice:
 
 
 def check_added(task: Extend) -> None:
-    """Refuse to add less than the autoencoder can make; RecipeError."""
+    """Refuse to add less than the autoencoder can make, or more than the model looks at at once; RecipeError."""
     least = 1 / FRAMES_PER_SECOND
     for name in ("before", "after"):
         if 0 < getattr(task, name) < least:
             raise RecipeError(
                 f"Extend adds at least {least:.3f} s, one frame of the autoencoder; {name}={getattr(task, name):g} is less."
             )
+    extension(task)
 
 
 # --- covers and edits ------------------------------------------------------------------------------------------------
