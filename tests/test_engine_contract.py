@@ -73,7 +73,7 @@ CASES = (
     Case("musicgen-stereo", lambda folder: tiny_musicgen(folder, stereo=True)),
     Case("ace15-turbo", lambda folder: tiny_diffusers(folder, turbo=True), knobs={"steps": 2}),
     Case("ace15-base", lambda folder: tiny_diffusers(folder, turbo=False), knobs={"steps": 2}),
-    Case("ace-step-v1", lambda folder: tiny_v1(folder), knobs={"steps": 2}),
+    Case("ace-step-v1", lambda folder: tiny_v1(folder), seconds=1.0, knobs={"steps": 2}),
     Case("pocket", lambda folder: "pocket", seconds=1.0, knobs={"steps": 2}),
 )
 """Every engine in the house, each by a small checkpoint; a new family adds a line."""
