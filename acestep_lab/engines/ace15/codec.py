@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from acestep_lab.engines.tiles import tiles
 from acestep_lab.errors import CheckpointError, MachineError, SourceError, Stopped
 
 TILE_SECONDS = 5.0
@@ -177,32 +177,7 @@ def _counted(number: int, thing: str) -> str:
     return f"{number} {thing}{'s' * (number != 1)}"
 
 
-# --- tiles -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Tile:
-    """Frames start to end are worked on; `core`, counted from start, is kept."""
-
-    start: int
-    end: int
-    core: slice
-
-
-def tiles(frames: int, tile: int, context: int) -> Iterator[Tile]:
-    """Tiles whose cores cover every frame once, each with its context, all of one shape.
-
-    The last tile ends where the piece ends (it reaches further back instead of being filled up), because the VAE hears
-    an edge differently from silence; a piece no longer than a tile is its own tile.
-    """
-    tile = min(tile, frames)
-    done = 0
-    while done < frames:
-        start = max(0, min(done - context, frames - tile))
-        end = start + tile
-        kept = frames if end == frames else end - context
-        yield Tile(start, end, slice(done - start, kept - start))
-        done = kept
+# --- reach -----------------------------------------------------------------------------------------------------------
 
 
 def reach(half: nn.Module) -> int:

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from acestep_lab.engines.ace15.codec import tiles
+from acestep_lab.engines.tiles import tiles
 
 
 def prepare_vae(vae: nn.Module) -> nn.Module:

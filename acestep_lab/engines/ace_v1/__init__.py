@@ -1,0 +1,1 @@
+"""ACE-Step v1: a linear-attention DiT over the latents of a music DCAE, behind the engine contract."""
