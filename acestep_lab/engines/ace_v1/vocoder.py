@@ -53,7 +53,10 @@ class VocoderConfig:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            _check_sizes(field.name, getattr(self, field.name))
+            value = getattr(self, field.name)
+            _check_sizes(field.name, value)
+            if isinstance(value, tuple) is not isinstance(field.default, tuple):
+                raise CheckpointError(f"The vocoder's {field.name} is {shown(value)}, where {shown(field.default)} is published.")
         self._check_shape()
 
     def _check_shape(self) -> None:
