@@ -86,12 +86,11 @@ class Codec:
         """
         samples = self._samples(sound)
         frames = -(-samples.shape[-1] // self.hop)
-        samples = nn.functional.pad(samples, (0, frames * self.hop - samples.shape[-1]))
-        steps = _Steps(stop, progress, self._encode_steps(frames))
-        weight = self._weight
+        steps, weight = _Steps(stop, progress, self._encode_steps(frames)), self._weight
+        samples = nn.functional.pad(samples.to(weight.device), (0, frames * self.hop - samples.shape[-1]))
 
         def picture(start: int, end: int) -> Tensor:
-            part = self.log_mel.part(samples.to(weight.device), start * self.decoder.factor, end * self.decoder.factor)
+            part = self.log_mel.part(samples, start * self.decoder.factor, end * self.decoder.factor)
             return to_picture(part)[None].to(weight.dtype)
 
         made = self.encoder.encode(picture, frames, self.tile, steps.check)

@@ -95,7 +95,7 @@ class VocoderConfig:
         """Under 300 kB in float32, for tests: the published mel and hop, few channels and layers."""
         return cls(
             depths=(1, 1), dims=(16, 16), num_mels=16, upsample_rates=(8, 8, 8), upsample_kernel_sizes=(16, 16, 16),
-            resblock_kernel_sizes=(3, 5), resblock_dilation_sizes=((1, 3), (1, 3)), upsample_initial_channel=32,
+            resblock_kernel_sizes=(3, 5), resblock_dilation_sizes=((1,), (2,)), upsample_initial_channel=32,
             pre_conv_kernel_size=5, post_conv_kernel_size=5,
         )  # fmt: skip
 
