@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from acestep_lab.engines.ace15 import fast_vae
 from acestep_lab.engines.ace15.codec import Codec, reach
-from acestep_lab.engines.tiles import tiles
 from acestep_lab.engines.ace15.fast_vae import Convolution, Upsampling, prepare_vae
+from acestep_lab.engines.tiles import tiles
 from acestep_lab.errors import CheckpointError, MachineError, SourceError, Stopped
 from tests.closeness import assert_near
 from tests.tiny import CHANNELS, LATENT, RATE, tiny_components

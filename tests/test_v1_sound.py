@@ -91,7 +91,9 @@ def convolved(x: Tensor, weight: Tensor, bias: Tensor, dilation: int = 1, edge: 
     """A convolution that keeps the length, tap by tap: x [C, T]."""
     taps = weight.shape[-1]
     padded = torch.nn.functional.pad(x[None], (dilation * (taps // 2),) * 2, mode=edge)[0]
-    return sum(weight[..., k] @ padded[:, k * dilation : k * dilation + x.shape[1]] for k in range(taps)) + bias[:, None]
+    return (
+        sum(weight[..., k] @ padded[:, k * dilation : k * dilation + x.shape[1]] for k in range(taps)) + bias[:, None]
+    )
 
 
 def raised(x: Tensor, weight: Tensor, bias: Tensor, rate: int) -> Tensor:
@@ -162,7 +164,8 @@ def test_vocoder_is_the_written_formula_and_fusing_changes_rounding_only(kernels
     vocoder, mel = tiny_vocoder(config), noise(128 * 6).reshape(2, 128, 6) * 30
     true = torch.stack([spelt_out(vocoder.state_dict(), config, one) for one in mel])
     with torch.no_grad():
-        assert true.shape == (2, 6 * 512) and true.std() > 1e-3
+        assert true.shape == (2, 6 * 512)
+        assert true.std() > 1e-3
         torch.testing.assert_close(vocoder(mel), true, rtol=0, atol=1e-12)
         torch.testing.assert_close(vocoder.fuse()(mel), true, rtol=0, atol=1e-12)
     assert not any("parametrizations" in name for name in vocoder.state_dict())
@@ -318,7 +321,9 @@ def test_progress_grows_to_one_and_stop_ends_it_between_tiles(parts: tuple[Any, 
         material: Tensor = latent_of(30) if work == codec.decode else noise(30 * HOP)
         shares: list[float] = []
         work(material, progress=shares.append)
-        assert shares == sorted(shares) and shares[-1] == pytest.approx(1) and len(shares) > 5
+        assert shares == sorted(shares)
+        assert shares[-1] == pytest.approx(1)
+        assert len(shares) > 5
         stopped: list[float] = []
 
         def until(share: float, heard: list[float] = stopped) -> None:
@@ -338,7 +343,8 @@ def test_progress_grows_to_one_and_stop_ends_it_between_tiles(parts: tuple[Any, 
 def test_any_sound_is_heard_in_stereo_at_the_codecs_rate(parts: tuple[Any, Vocoder]) -> None:
     codec, mono = Codec(*parts), noise(48_000)[:1].float().numpy()
     stereo = np.repeat(Audio(mono, 48_000).resample(44_100).samples, 2, axis=0)
-    assert codec.rate == 44_100 and codec.hop == HOP
+    assert codec.rate == 44_100
+    assert codec.hop == HOP
     assert torch.equal(codec.encode(Audio(mono, 48_000)), codec.encode(torch.from_numpy(stereo)))
     assert codec.encode(Audio(mono, 48_000)).shape == (11, 128)
 
@@ -349,7 +355,9 @@ def test_silence_goes_both_ways_and_half_precision_stays_finite() -> None:
     latent = codec.encode(torch.zeros(2, 30 * HOP))
     sound = codec.decode(latent)
     assert latent.dtype == sound.dtype == torch.float32
-    assert torch.isfinite(latent).all() and torch.isfinite(sound).all() and sound.abs().max() <= 1
+    assert torch.isfinite(latent).all()
+    assert torch.isfinite(sound).all()
+    assert sound.abs().max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -360,7 +368,9 @@ def test_what_is_no_sound_is_refused(parts: tuple[Any, Vocoder], bad: Tensor) ->
         Codec(*parts).encode(bad)
 
 
-@pytest.mark.parametrize("bad", [torch.full((5, 128), torch.inf), torch.zeros(0, 128), torch.zeros(5, 64), torch.zeros(1, 5, 128)])
+@pytest.mark.parametrize(
+    "bad", [torch.full((5, 128), torch.inf), torch.zeros(0, 128), torch.zeros(5, 64), torch.zeros(1, 5, 128)]
+)
 def test_what_is_no_latent_is_refused(parts: tuple[Any, Vocoder], bad: Tensor) -> None:
     with pytest.raises(SourceError):
         Codec(*parts).decode(bad)
@@ -384,7 +394,8 @@ def test_damaged_weights_and_small_tiles_are_sentences() -> None:
 def test_export_has_exactly_the_samples_of_its_rate(parts: tuple[Any, Vocoder], frames: int) -> None:
     codec, samples = Codec(*parts), 0.1 * torch.ones(2, frames * HOP)
     exported = codec.exported(samples)
-    assert exported.rate == 48_000 and exported.samples.shape == (2, -(-frames * HOP * 160 // 147))
+    assert exported.rate == 48_000
+    assert exported.samples.shape == (2, -(-frames * HOP * 160 // 147))
     assert codec.exported(samples, 1000).samples.shape == (2, 1000)
     for wrong in (0, exported.samples.shape[1] + 1):
         with pytest.raises(SourceError, match="asked for"):

@@ -103,7 +103,9 @@ class Codec:
         if isinstance(sound, Audio):
             sound = torch.from_numpy(sound.with_channels(self.channels).resample(self.rate).samples.copy())
         if not torch.is_tensor(sound) or sound.ndim != 2 or not sound.is_floating_point():
-            raise SourceError(f"Sound is an Audio, or a float tensor [2, samples] at {self.rate} Hz, not {shown(sound)}.")
+            raise SourceError(
+                f"Sound is an Audio, or a float tensor [2, samples] at {self.rate} Hz, not {shown(sound)}."
+            )
         if sound.shape[0] != self.channels or sound.shape[1] == 0:
             raise SourceError(f"This DCAE hears samples of the shape [2, n]; these are {list(sound.shape)}.")
         if not torch.isfinite(sound).all():
@@ -113,7 +115,11 @@ class Codec:
     def _encode_steps(self, frames: int) -> int:
         attention = self.encoder.attention
         passes = len(attention.blocks) * _count(frames, self.tile, attention.reach)
-        return passes + _count(frames, self.tile, self.encoder.local_reach) + _count(frames, self.tile, attention.reach + 1)
+        return (
+            passes
+            + _count(frames, self.tile, self.encoder.local_reach)
+            + _count(frames, self.tile, attention.reach + 1)
+        )
 
     # --- latent to sound ---------------------------------------------------------------------------------------------
 
@@ -143,7 +149,9 @@ class Codec:
         """A latent ready to be decoded in part, as often as wanted, its attention summed once; SourceError for another shape."""
         latent = torch.as_tensor(latent)
         if latent.ndim != 2 or latent.shape[-1] != self.latent_channels or not len(latent):
-            raise SourceError(f"A latent of this DCAE is [frames, {self.latent_channels}]; this one is {list(latent.shape)}.")
+            raise SourceError(
+                f"A latent of this DCAE is [frames, {self.latent_channels}]; this one is {list(latent.shape)}."
+            )
         if not torch.isfinite(latent).all():
             raise SourceError("This latent holds values that are not numbers; there is no sound in it.")
         image = latent.T.unflatten(0, (-1, self.rows))[None]  # [1, channels, rows, frames]
@@ -157,7 +165,9 @@ class Codec:
         if length is None or length == audio.samples.shape[1]:
             return audio
         if not 0 < length < audio.samples.shape[1]:
-            raise SourceError(f"Of {audio.samples.shape[1]} samples, {length} were asked for: ask for 1 at least and all at most.")
+            raise SourceError(
+                f"Of {audio.samples.shape[1]} samples, {length} were asked for: ask for 1 at least and all at most."
+            )
         return Audio(audio.samples[:, :length], rate)
 
     @property
@@ -242,7 +252,9 @@ class Decoding:
             near, far = max(first, begin), min(last, end)
             part = codec.decoder.part(self.image, self._spans[i], near, far)[0].to(codec._wide)
             picture = part.new_zeros(*part.shape[:2], (last - first) * factor) if picture is None else picture
-            picture[..., (near - first) * factor : (far - first) * factor] += part * self._weights(i, near, far).to(part)
+            picture[..., (near - first) * factor : (far - first) * factor] += part * self._weights(i, near, far).to(
+                part
+            )
         assert picture is not None
         return from_picture(picture)
 
@@ -283,7 +295,9 @@ class Decoding:
             rows.append(vocoder.head(states)[0, :, (start - near) * hop : (end - near) * hop])
         sound = torch.cat(rows).to(self.codec._wide)
         if not torch.isfinite(sound).all():
-            raise MachineError("The vocoder made values that are not numbers of this latent; its weights may be damaged. Fetch them again.")
+            raise MachineError(
+                "The vocoder made values that are not numbers of this latent; its weights may be damaged. Fetch them again."
+            )
         return sound.cpu()
 
 
@@ -315,7 +329,9 @@ class _Steps:
 
     def finish(self, made: Tensor) -> None:
         if not torch.isfinite(made).all():
-            raise MachineError("The DCAE made values that are not numbers of this sound; its weights may be damaged. Fetch them again.")
+            raise MachineError(
+                "The DCAE made values that are not numbers of this sound; its weights may be damaged. Fetch them again."
+            )
         self.progress(1.0)
 
 

@@ -56,7 +56,9 @@ class Attention:
 
     def __init__(self, blocks: Any):
         self.blocks: list[Any] = list(blocks)
-        self._qkv = [max((scale.proj_in.kernel_size[1] // 2 for scale in b.attn.to_qkv_multiscale), default=0) for b in blocks]
+        self._qkv = [
+            max((scale.proj_in.kernel_size[1] // 2 for scale in b.attn.to_qkv_multiscale), default=0) for b in blocks
+        ]
         self.reach = sum(self._qkv) + len(self.blocks)
         """Frames to either side that a tile hears beside the sums: a depthwise convolution more in each block."""
 
@@ -231,5 +233,3 @@ def _down_reach(levels: Any, factor: int) -> int:
     convolutions = [_convolutions(level) for level in levels[:-1]]
     convolutions[0] += 1
     return ceil(sum(number * 2**i for i, number in enumerate(convolutions)) / factor)
-
-

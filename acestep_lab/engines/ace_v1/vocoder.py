@@ -56,13 +56,17 @@ class VocoderConfig:
             value = getattr(self, field.name)
             _check_sizes(field.name, value)
             if isinstance(value, tuple) is not isinstance(field.default, tuple):
-                raise CheckpointError(f"The vocoder's {field.name} is {shown(value)}, where {shown(field.default)} is published.")
+                raise CheckpointError(
+                    f"The vocoder's {field.name} is {shown(value)}, where {shown(field.default)} is published."
+                )
         self._check_shape()
 
     def _check_shape(self) -> None:
         same = (len(self.depths), len(self.upsample_rates), len(self.resblock_kernel_sizes))
         if same != (len(self.dims), len(self.upsample_kernel_sizes), len(self.resblock_dilation_sizes)):
-            raise CheckpointError("The vocoder's config names lists of different lengths where each entry has its partner.")
+            raise CheckpointError(
+                "The vocoder's config names lists of different lengths where each entry has its partner."
+            )
         if prod(self.upsample_rates) != self.hop_length:
             raise CheckpointError(
                 f"The vocoder raises a frame to {prod(self.upsample_rates)} samples, and its hop is {self.hop_length}: "
@@ -76,7 +80,9 @@ class VocoderConfig:
         odd = (*self.kernel_sizes, *self.resblock_kernel_sizes, self.pre_conv_kernel_size, self.post_conv_kernel_size)
         steps = zip(self.upsample_kernel_sizes, self.upsample_rates, strict=True)
         if any(size % 2 == 0 for size in odd) or any(size < rate or (size - rate) % 2 for size, rate in steps):
-            raise CheckpointError("The vocoder's kernels would move the sound: odd sizes, and rate + an even number, keep it in step.")
+            raise CheckpointError(
+                "The vocoder's kernels would move the sound: odd sizes, and rate + an even number, keep it in step."
+            )
         if self.upsample_initial_channel % 2 ** len(self.upsample_rates):
             raise CheckpointError(
                 f"{self.upsample_initial_channel} channels cannot be halved {len(self.upsample_rates)} times in the vocoder."
@@ -86,7 +92,9 @@ class VocoderConfig:
     def from_config(cls, config: Mapping[str, Any]) -> VocoderConfig:
         """The sizes of a published `music_vocoder/config.json`; what it leaves out is the published size."""
         if config.get("use_template"):
-            raise CheckpointError("This vocoder wants a template of the pitch beside the mel (use_template); none is made here.")
+            raise CheckpointError(
+                "This vocoder wants a template of the pitch beside the mel (use_template); none is made here."
+            )
         known = {field.name for field in fields(cls)}
         return cls(**{name: _frozen(value) for name, value in config.items() if name in known})
 
@@ -129,7 +137,9 @@ class Vocoder(nn.Module):
         found, wanted = own_names(state), self.state_dict()
         for name in sorted(found.keys() ^ wanted.keys()):
             told = "lacks" if name in wanted else "holds, and no vocoder of this config has,"
-            raise CheckpointError(f"The vocoder's file {told} the tensor {name}: it is damaged, or of another model. Fetch it again.")
+            raise CheckpointError(
+                f"The vocoder's file {told} the tensor {name}: it is damaged, or of another model. Fetch it again."
+            )
         for name, tensor in found.items():
             if tensor.shape != wanted[name].shape:
                 raise CheckpointError(
@@ -244,9 +254,7 @@ class Backbone(nn.Module):
         stem = nn.Sequential(
             nn.Conv1d(config.input_channels, dims[0], 7, padding=3, padding_mode="replicate"), ChannelNorm(dims[0])
         )
-        wider = [
-            nn.Sequential(ChannelNorm(a), nn.Conv1d(a, b, 1)) for a, b in zip(dims[:-1], dims[1:], strict=True)
-        ]
+        wider = [nn.Sequential(ChannelNorm(a), nn.Conv1d(a, b, 1)) for a, b in zip(dims[:-1], dims[1:], strict=True)]
         self.channel_layers = nn.ModuleList([stem, *wider])
         self.stages = nn.ModuleList(
             nn.Sequential(*(_block(dim, kernels) for _ in range(depth)))
@@ -356,7 +364,9 @@ def _check_sizes(name: str, value: Any) -> None:
     for item in value if isinstance(value, tuple) else (value,):
         if isinstance(item, tuple):
             _check_sizes(name, item)
-        elif isinstance(item, bool) or not isinstance(item, int | float) or item <= 0 or (name[:2] != "f_" and item % 1):
+        elif (
+            isinstance(item, bool) or not isinstance(item, int | float) or item <= 0 or (name[:2] != "f_" and item % 1)
+        ):
             raise CheckpointError(f"The vocoder's {name} is {shown(value)}; sizes are positive whole numbers.")
     if value == ():
         raise CheckpointError(f"The vocoder's {name} is an empty list; sizes are positive whole numbers.")
