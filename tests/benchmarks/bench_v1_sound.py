@@ -30,8 +30,14 @@ def thin(share: int, vocoder_layers: bool = True) -> tuple[Any, Vocoder]:
     torch.manual_seed(0)
     channels, one = tuple(width // share for width in (128, 256, 512, 1024)), (1, 1, 1, 1)
     sizes = {"encoder_block_out_channels": channels, "decoder_block_out_channels": channels}
-    layers = {"encoder_layers_per_block": one, "decoder_layers_per_block": one, "attention_head_dim": 32 // min(share, 4)}
-    kinds: dict[str, Any] = {} if vocoder_layers else {"resblock_kernel_sizes": (3,), "resblock_dilation_sizes": ((1, 3, 5),)}
+    layers = {
+        "encoder_layers_per_block": one,
+        "decoder_layers_per_block": one,
+        "attention_head_dim": 32 // min(share, 4),
+    }
+    kinds: dict[str, Any] = (
+        {} if vocoder_layers else {"resblock_kernel_sizes": (3,), "resblock_dilation_sizes": ((1, 3, 5),)}
+    )
     config = VocoderConfig(
         depths=one, dims=(128, 256 // share, 384 // share, 512 // share), num_mels=512 // share,
         upsample_initial_channel=1024 // share, **kinds,
