@@ -113,7 +113,7 @@ def _not_exiting(job: Callable[[], T]) -> T:
 
 def _ask_for_a_key(name: str) -> NoReturn:
     """No file is written for who has not shown a key in a header."""
-    raise BadBody(_ASKS, 401)
+    raise BadBody(ASKS, 401)
 
 
 @stream_request_body
@@ -148,7 +148,7 @@ class ApiHandler(RequestHandler):
         told = self.request.headers.get("Authorization", "")
         owner = self.door.keys.owner(told)
         if owner is None and not self.is_open and (told or self.request.method not in _WITH_BODY):
-            self._problem = (401, _ASKS)
+            self._problem = (401, ASKS)
         self.owner = owner or ""
         connection: Any = self.request.connection
         connection.set_max_body_size(MOST_BODY_BYTES)  # what is too long for this route passes by, unkept
@@ -215,7 +215,7 @@ class ApiHandler(RequestHandler):
             owner = self.door.keys.owner(self.request.headers.get("Authorization", ""), self.body.fields)
             if owner is None:
                 self.body.forget()
-                raise Refused(401, _ASKS)
+                raise Refused(401, ASKS)
             self.owner = owner
         return self.body
 
@@ -281,7 +281,7 @@ class ApiHandler(RequestHandler):
 
 
 _WITH_BODY = ("POST", "PUT")
-_ASKS = "This door asks for a key: send it as Authorization: Bearer and the key."
+ASKS = "This door asks for a key: send it as Authorization: Bearer and the key."
 _OF_STATUS = {404: "There is no such route.", 405: "This route has another method; see /openapi.json."}
 
 

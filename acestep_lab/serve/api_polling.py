@@ -21,7 +21,7 @@ from tornado.httputil import (
 
 from acestep_lab.errors import LabError
 from acestep_lab.serve.api_body import json_object
-from acestep_lab.serve.api_handler import HEADERS, Door, encoded, envelope
+from acestep_lab.serve.api_handler import ASKS, HEADERS, Door, Refused, encoded, envelope
 from acestep_lab.serve.rest_fields import task_ids
 
 PATH = "/query_result"
@@ -81,7 +81,7 @@ class PlainPoll(HTTPMessageDelegate):
         fields = json_object(bytes(self._body))
         owner = self._door.keys.owner(self._request.headers.get("Authorization", ""), fields)
         if owner is None:
-            raise LabError("This door asks for a key.")
+            raise Refused(401, ASKS)
         return encoded(envelope(self._door.tasks.entries(task_ids(fields), owner)))
 
     async def _hand_on(self) -> None:

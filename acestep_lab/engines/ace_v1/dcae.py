@@ -176,14 +176,17 @@ class DcaeEncoder:
 
     def encode(self, picture: Source, frames: int, tile: int, check: Check) -> Tensor:
         """The latent of `frames` frames; `picture(start, end)` is asked for the picture of frames start to end."""
-        kept: list[Tensor] = []
+        inner: Tensor | None = None
         for part in tiles(frames, tile, self.local_reach):
             check()
-            kept.append(self._down(picture(part.start, part.end))[..., part.core])
-        inner = torch.cat(kept, dim=-1)
+            made, first = self._down(picture(part.start, part.end))[..., part.core], part.start + part.core.start
+            inner = made.new_empty(*made.shape[:-1], frames) if inner is None else inner
+            inner[..., first : first + made.shape[-1]] = made
+        assert inner is not None
+        kept = inner
 
         def source(start: int, end: int) -> Tensor:
-            return inner[..., start:end]
+            return kept[..., start:end]
 
         sums = self.attention.sums(source, frames, tile, check)
         return torch.cat(list(self._latents(source, sums, frames, tile, check)), dim=-1)

@@ -135,10 +135,14 @@ class Vocoder(nn.Module):
         """
         check_derived(state, self.config)
         found, wanted = own_names(state), self.state_dict()
-        for name in sorted(found.keys() ^ wanted.keys()):
-            told = "lacks" if name in wanted else "holds, and no vocoder of this config has,"
+        for name in sorted(wanted.keys() - found.keys()):
             raise CheckpointError(
-                f"The vocoder's file {told} the tensor {name}: it is damaged, or of another model. Fetch it again."
+                f"The vocoder's file lacks the tensor {name}: it is damaged, or of another model. Fetch it again."
+            )
+        for name in sorted(found.keys() - wanted.keys()):
+            raise CheckpointError(
+                f"The vocoder's file holds {name}, which no vocoder of its config has: it is damaged, or of another model. "
+                "Fetch it again."
             )
         for name, tensor in found.items():
             if tensor.shape != wanted[name].shape:
