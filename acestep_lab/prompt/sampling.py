@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from itertools import combinations
 from typing import Any, Self, TypeAlias
 
 from acestep_lab.errors import RecipeError, shown
@@ -17,6 +18,10 @@ from acestep_lab.prompt.checks import Reader, given, read_fields, sentences
 SOLVERS = ("euler", "heun", "sde", "dpmpp2m")
 GUIDANCE = ("none", "cfg", "apg", "adg", "cfg_zero")
 DCW_MODES = ("off", "low", "high", "double", "pix")
+SOLVERS_V1 = ("euler", "heun", "pingpong")
+GUIDANCE_V1 = ("none", "apg", "cfg", "cfg_star")
+MOST_STEPS_V1 = 200
+"""Steps of ACE-Step v1; more add nothing that can be heard."""
 MOST_CAPTION = 20_000
 """Characters of a caption; the models read about 256 tokens of it."""
 
@@ -103,27 +108,77 @@ class TokenSampling(_Knobs):
         read_fields(self, _TOKENS)
 
 
-Sampling: TypeAlias = FlowSampling | TokenSampling
-KINDS: Mapping[str, type[FlowSampling] | type[TokenSampling]] = {"flow": FlowSampling, "tokens": TokenSampling}
+@sentences
+@dataclass(frozen=True, kw_only=True)
+class FlowSamplingV1(_Knobs):
+    """The knobs of ACE-Step v1, a flow model whose guidance acts on a part of the steps and may use a dampened model (ERG)."""
+
+    steps: int | None = None
+    """Sampling steps; None: 60 (27 is fast, 40 balanced)."""
+    shift: float | None = None
+    """Shift of the schedule towards noise, s·t / (1 + (s − 1)·t), applied twice as the model was taught; None: 3."""
+    own_steps: tuple[int, ...] | None = None
+    """Which steps of a finer schedule are taken, counted from 1, such as (16, 29, 52, 96, 200); overrides steps."""
+    solver: str | None = None
+    """euler, heun or pingpong; None: euler."""
+    omega: float | None = None
+    """How far each step leaves its own mean, −100 to 100: 0 is the plain step, 10 is 1.046 of it; None: 10."""
+    guidance: str | None = None
+    """none, apg, cfg or cfg_star; None: apg."""
+    guidance_scale: float | None = None
+    """How much the words count; 0 and 1 are off; None: 15."""
+    guidance_interval: float | None = None
+    """Share of the steps, in the middle of them, in which guidance acts; None: 0.5."""
+    guidance_interval_decay: float | None = None
+    """How far the scale falls towards the smallest over the interval: 0 not at all, 1 all the way; None: 0."""
+    min_guidance_scale: float | None = None
+    """The smallest scale that decay falls to; None: 3."""
+    guidance_scale_text: float | None = None
+    """Scale of the caption where caption and lyrics are guided apart: both above 1, such as 5 and 1.5; None: 0, together."""
+    guidance_scale_lyric: float | None = None
+    """Scale of the lyrics where caption and lyrics are guided apart; None: 0, together."""
+    erg_tag: bool | None = None
+    """Whether guidance moves away from a caption that is hardly read instead of from none; None: yes."""
+    erg_lyric: bool | None = None
+    """Whether guidance moves away from lyrics that are hardly read instead of from none; None: yes."""
+    erg_diffusion: bool | None = None
+    """Whether guidance moves away from a music model that hardly listens instead of a whole one; None: yes."""
+
+    def __post_init__(self) -> None:
+        read_fields(self, _FLOW_V1)
+
+
+Sampling: TypeAlias = FlowSampling | TokenSampling | FlowSamplingV1
+Kind: TypeAlias = type[FlowSampling] | type[TokenSampling] | type[FlowSamplingV1]
+KINDS: Mapping[str, Kind] = {"flow": FlowSampling, "tokens": TokenSampling, "flow-v1": FlowSamplingV1}
 """Every kind by its name in JSON; where a set of knobs fits several, it is the first."""
 NAMES: Mapping[type[object], str] = {kind: name for name, kind in KINDS.items()}
 KNOBS: frozenset[str] = frozenset(name for kind in KINDS.values() for name in kind.names())
 """Every knob of every kind: what a recipe takes flat."""
 
 
-def kind_for(names: Iterable[str], usual: type[Any] = FlowSampling) -> type[FlowSampling] | type[TokenSampling]:
+def kind_for(names: Iterable[str], usual: type[Any] = FlowSampling) -> Kind:
     """The kind of sampling that has all these knobs, the usual one where it has them; RecipeError where they are mixed."""
     names = set(names)
     checks.known_fields("Sampling", names, sorted(KNOBS))
     for kind in (usual, *KINDS.values()):
         if names <= set(kind.names()):
             return kind
-    flow = sorted(names - set(TokenSampling.names()))
-    tokens = sorted(names - set(FlowSampling.names()))
+    one, other = next(pair for pair in combinations(sorted(names, key=_order), 2) if not _owners(*pair))
     raise RecipeError(
-        f"No model has both {shown(flow[0])} and {shown(tokens[0])}: the first is a knob of flow models such as ACE-Step, the "
-        "second of token models such as MusicGen."
+        f"No model has both {shown(one)} and {shown(other)}: the first is a knob of {_MODELS[_owners(one)[0]]}, the second "
+        f"of {_MODELS[_owners(other)[0]]}."
     )
+
+
+def _owners(*names: str) -> list[Kind]:
+    """The kinds that have all these knobs."""
+    return [kind for kind in KINDS.values() if set(names) <= set(kind.names())]
+
+
+def _order(name: str) -> tuple[int, str]:
+    """Knobs as a sentence names them: those of the first kind first."""
+    return list(KINDS.values()).index(_owners(name)[0]), name
 
 
 def sampled(sampling: Sampling, changes: Mapping[str, Any]) -> Sampling:
@@ -132,7 +187,7 @@ def sampled(sampling: Sampling, changes: Mapping[str, Any]) -> Sampling:
         return sampling
     set_now = {name: value for name, value in sampling.given().items() if name not in changes}
     kind = kind_for([*set_now, *(name for name, value in changes.items() if value is not None)], type(sampling))
-    return kind(**{**set_now, **{name: value for name, value in changes.items() if name in kind.names()}})
+    return kind(**{**_in_words_of(kind, set_now), **{n: value for n, value in changes.items() if n in kind.names()}})
 
 
 def converted(sampling: Sampling, kind: type[Any], engine: str) -> Sampling:
@@ -145,13 +200,25 @@ def converted(sampling: Sampling, kind: type[Any], engine: str) -> Sampling:
             f"{engine} has no {foreign[0]}: that is a knob of {_MODELS[type(sampling)]}. It has {', '.join(kind.names()[:6])}"
             f"{' and more' if len(kind.names()) > 6 else ''}; sampling={NAMES[kind]!r} leaves the others' knobs away."
         )
-    found: Sampling = kind(**sampling.given())
+    found: Sampling = kind(**_in_words_of(kind, sampling.given()))
     return found
 
 
+def _in_words_of(kind: type[Any], knobs: Mapping[str, Any]) -> dict[str, Any]:
+    """Knobs with what is the same under two names called as this kind calls it."""
+    words = _SAME.get(kind, {})
+    return {name: words.get(value, value) if checks.is_a(value, str) else value for name, value in knobs.items()}
+
+
+_SAME: Mapping[type[object], Mapping[str, str]] = {
+    FlowSampling: {"pingpong": "sde", "cfg_star": "cfg_zero"},
+    FlowSamplingV1: {"sde": "pingpong", "cfg_zero": "cfg_star"},
+}
+"""Solvers and kinds of guidance that are the same thing under two names."""
 _MODELS: Mapping[type[object], str] = {
-    FlowSampling: "flow models such as ACE-Step",
+    FlowSampling: "flow models such as ACE-Step 1.5",
     TokenSampling: "token models such as MusicGen",
+    FlowSamplingV1: "ACE-Step v1",
 }
 
 
@@ -164,8 +231,7 @@ def read_sampling(value: Any) -> Sampling:
         named = knobs.pop("kind", None)
         kind = kind_for(knobs) if named is None else KINDS[checks.choice("kind of sampling", named, KINDS)]
         return kind(**knobs)
-    kinds: tuple[type[Any], ...] = (FlowSampling, TokenSampling)
-    found: Sampling = checks.instance("sampling", value, kinds, " Write sampling=FlowSampling(steps=8).")
+    found: Sampling = checks.instance("sampling", value, tuple(KINDS.values()), " Write sampling=FlowSampling(steps=8).")
     return found
 
 
@@ -181,6 +247,16 @@ def _times(value: Any) -> tuple[float, ...]:
             "Timesteps run down from noise (1) towards the song (0), each below the one before: (1, 0.7, 0.3)."
         )
     return times
+
+
+def _own_steps(value: object) -> tuple[int, ...]:
+    steps = tuple(
+        checks.whole("An own step", v, 1, MOST_STEPS_V1)
+        for v in checks.sequence("A list of own steps", value, MOST_STEPS_V1, ordered=True)
+    )
+    if not steps or any(b <= a for a, b in zip(steps, steps[1:], strict=False)):
+        raise RecipeError("Own steps are counted upwards from 1, each above the one before: (16, 29, 52, 96, 200).")
+    return steps
 
 
 def _interval(value: object) -> tuple[float, float]:
@@ -216,4 +292,21 @@ _TOKENS: Mapping[str, Reader] = {
     "top_k": given("top_k", checks.whole, 0, 1_000_000),
     "top_p": given("top_p", checks.real, 0.01, 1.0),
     "guidance_scale": given("The guidance scale", checks.real, 0.0, 30.0),
+}
+_FLOW_V1: Mapping[str, Reader] = {
+    "steps": given("The number of steps", checks.whole, 1, MOST_STEPS_V1),
+    "shift": given("The shift", checks.real, 0.1, 20.0),
+    "own_steps": _own_steps,
+    "solver": given("solver of ACE-Step v1", checks.choice, SOLVERS_V1),
+    "omega": given("omega", checks.real, -100.0, 100.0),
+    "guidance": given("guidance of ACE-Step v1", checks.choice, GUIDANCE_V1),
+    "guidance_scale": given("The guidance scale", checks.real, 0.0, 30.0),
+    "guidance_interval": given("ACE-Step v1's guidance interval, in the middle of the steps,", checks.share),
+    "guidance_interval_decay": given("The decay of guidance over its interval", checks.share),
+    "min_guidance_scale": given("The smallest guidance scale", checks.real, 0.0, 30.0),
+    "guidance_scale_text": given("The caption's guidance scale", checks.real, 0.0, 30.0),
+    "guidance_scale_lyric": given("The lyrics' guidance scale", checks.real, 0.0, 30.0),
+    "erg_tag": given("erg_tag", checks.truth),
+    "erg_lyric": given("erg_lyric", checks.truth),
+    "erg_diffusion": given("erg_diffusion", checks.truth),
 }
