@@ -18,7 +18,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from acestep_lab import LabError, Plan, Planning, Recipe
-from acestep_lab.prompt.sampling import FlowSampling, TokenSampling
+from acestep_lab.prompt.sampling import KINDS, TokenSampling
 from acestep_lab.prompt.tasks import TASKS, task_from_json
 from acestep_lab.schemas import NAMES, making, schema
 from acestep_lab.schemas.asking import Asking
@@ -62,7 +62,7 @@ def test_the_version_goes_up_when_the_content_changes_and_only_then() -> None:
 
 def test_no_field_is_forgotten() -> None:
     known = set(schema("recipe")["properties"])
-    flat = {f.name for kind in (Recipe, FlowSampling, TokenSampling) for f in fields(kind)} | {"thinking"}
+    flat = {f.name for kind in (Recipe, *KINDS.values()) for f in fields(kind)} | {"thinking"}
     assert known == flat
     assert set(schema("plan")["properties"]) == {f.name for f in fields(Plan)}
     planning = schema("recipe")["properties"]["planning"]["properties"]
@@ -74,11 +74,12 @@ def test_no_field_is_forgotten() -> None:
 
 
 def recipes() -> list[Recipe]:
-    """Full and sparse ones, of every task and both kinds of sampling."""
+    """Full and sparse ones, of every task and every kind of sampling."""
     words = [Recipe("dub"), making.RECIPE, making.RECIPE.replace(sampling=making.FLOW)]
     tokens = [Recipe("dub", sampling=making.TOKENS), Recipe("dub", sampling=TokenSampling()), Recipe("dub", top_k=50)]
     every = [Recipe("dub", task=task, seconds=7) for task in (*making.TASKS, making.COVER_OF_CODES)]
-    return [*words, *tokens, *every, Recipe("dub", guidance_scale=3.0), Recipe("dub", fade_in=600, seed=2**63 - 1)]
+    first = [Recipe("dub", sampling=making.FLOW_V1), Recipe("dub", sampling="flow-v1", steps=60), Recipe("dub", omega=5.0)]
+    return [*words, *tokens, *first, *every, Recipe("dub", guidance_scale=3.0), Recipe("dub", fade_in=600, seed=2**63 - 1)]
 
 
 @pytest.mark.parametrize("recipe", recipes(), ids=lambda recipe: type(recipe.task).__name__)

@@ -15,7 +15,7 @@ from acestep_lab.errors import RecipeError
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt import tasks as all_tasks
 from acestep_lab.prompt.recipe import Planning
-from acestep_lab.prompt.sampling import FlowSampling, TokenSampling
+from acestep_lab.prompt.sampling import KINDS, FlowSampling, TokenSampling
 from acestep_lab.prompt.tasks import (
     TASKS,
     Complete,
@@ -60,7 +60,7 @@ def test_every_field_of_a_recipe_is_in_the_form_or_named_elsewhere() -> None:
     assert there - offered == set(ELSEWHERE)
     assert not offered & set(ELSEWHERE), "nothing has two homes"
     assert {f.key for f in PLANNING} == {f.name for f in fields(Planning)}
-    for kind in (FlowSampling, TokenSampling):
+    for kind in KINDS.values():
         assert {f.name for f in SAMPLING[kind]} == set(kind.names())
 
 

@@ -95,7 +95,7 @@ class Capabilities:
     tasks: frozenset[str]
     """Class names of the tasks it can do: "Text2Music", "Repaint", …"""
     sampling: type[Sampling]
-    """The kind of a recipe's sampling value: FlowSampling or TokenSampling."""
+    """The kind of a recipe's sampling value: FlowSampling, TokenSampling or FlowSamplingV1."""
     vocabulary: Vocabulary
     components: tuple[str, ...]
     """All of them are budgeted, moved and verified, in the order a render uses them."""

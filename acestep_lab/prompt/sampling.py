@@ -127,10 +127,10 @@ class FlowSamplingV1(_Knobs):
     """none, apg, cfg or cfg_star; None: apg."""
     guidance_scale: float | None = None
     """How much the words count; 0 and 1 are off; None: 15."""
-    guidance_interval: float | None = None
-    """Share of the steps, in the middle of them, in which guidance acts; None: 0.5."""
-    guidance_interval_decay: float | None = None
-    """How far the scale falls towards the smallest over the interval: 0 not at all, 1 all the way; None: 0."""
+    guidance_share: float | None = None
+    """Share of the steps, in the middle of them, in which guidance acts (the original's `guidance_interval`); None: 0.5."""
+    guidance_decay: float | None = None
+    """How far the scale falls towards the smallest over these steps, 0 to 1 (the original's `guidance_interval_decay`); None: 0."""
     min_guidance_scale: float | None = None
     """The smallest scale that decay falls to; None: 3."""
     guidance_scale_text: float | None = None
@@ -301,8 +301,8 @@ _FLOW_V1: Mapping[str, Reader] = {
     "omega": given("omega", checks.real, -100.0, 100.0),
     "guidance": given("guidance of ACE-Step v1", checks.choice, GUIDANCE_V1),
     "guidance_scale": given("The guidance scale", checks.real, 0.0, 30.0),
-    "guidance_interval": given("ACE-Step v1's guidance interval, in the middle of the steps,", checks.share),
-    "guidance_interval_decay": given("The decay of guidance over its interval", checks.share),
+    "guidance_share": given("The share of the steps that are guided", checks.share),
+    "guidance_decay": given("The decay of guidance", checks.share),
     "min_guidance_scale": given("The smallest guidance scale", checks.real, 0.0, 30.0),
     "guidance_scale_text": given("The caption's guidance scale", checks.real, 0.0, 30.0),
     "guidance_scale_lyric": given("The lyrics' guidance scale", checks.real, 0.0, 30.0),

@@ -22,7 +22,7 @@ from acestep_lab.plan.plan import Plan
 from acestep_lab.plan.token import Token
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.sampling import KINDS as SAMPLINGS
-from acestep_lab.prompt.sampling import NAMES, FlowSampling, TokenSampling, read_sampling
+from acestep_lab.prompt.sampling import NAMES, read_sampling
 from acestep_lab.prompt.tasks import TASKS, Task, task_from_json
 from acestep_lab.takes.verdict import Verdict
 
@@ -214,7 +214,7 @@ _WIRE: dict[str, _Kind] = {
     "recipe": _Kind((Recipe,), _recipe, Recipe.from_json),
     "plan": _Kind((Plan,), Plan.to_json, Plan.from_json),
     "task": _Kind(tuple(TASKS.values()), _task, task_from_json),
-    "sampling": _Kind((FlowSampling, TokenSampling), _sampling, read_sampling),
+    "sampling": _Kind(tuple(SAMPLINGS.values()), _sampling, read_sampling),
     "capabilities": _Kind((Capabilities,), _capabilities, _read_capabilities),
     "analysis": _Kind((Analysis,), _flat, _read_analysis),
     "plan_score": _Kind((PlanScore,), _flat, partial(_read, PlanScore)),

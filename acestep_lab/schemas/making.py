@@ -16,7 +16,7 @@ from acestep_lab.errors import LabError
 from acestep_lab.plan.plan import LOCKABLE, Plan
 from acestep_lab.prompt import checks, sampling, tasks, vocabulary
 from acestep_lab.prompt.recipe import Planning, Recipe
-from acestep_lab.prompt.sampling import FlowSampling, TokenSampling
+from acestep_lab.prompt.sampling import FlowSampling, FlowSamplingV1, TokenSampling
 from acestep_lab.prompt.tasks import Cover, Piece, Region, Stitch, Task, Text2Music
 from acestep_lab.schemas.asking import Accepts, Asking, Schema
 from acestep_lab.takes import identity, manifest
@@ -48,7 +48,12 @@ FLOW = FlowSampling(
     latent_shift=0.1, latent_rescale=0.9,
 )  # fmt: skip
 TOKENS = TokenSampling(temperature=0.9, top_k=250, top_p=0.9, guidance_scale=3.0)
-KNOBS: tuple[sampling.Sampling, ...] = (FLOW, TOKENS)
+FLOW_V1 = FlowSamplingV1(
+    steps=27, shift=2.0, own_steps=(16, 29), solver="pingpong", omega=5.0, guidance="cfg_star", guidance_scale=7.0,
+    guidance_share=0.4, guidance_decay=0.3, min_guidance_scale=2.0, guidance_scale_text=5.0, guidance_scale_lyric=1.5,
+    erg_tag=False, erg_lyric=False, erg_diffusion=False,
+)  # fmt: skip
+KNOBS: tuple[sampling.Sampling, ...] = (FLOW, TOKENS, FLOW_V1)
 """Every kind of sampling."""
 RECIPE = Recipe(
     "slow dub techno", "[Verse]\nla", 20.5, 7, 120, "F# minor", "4", "en", checkpoint="turbo", planning=PLANNING.replace(thinking=True),
@@ -64,7 +69,7 @@ ASKING = Asking(
         dict.fromkeys(
             [
                 *vocabulary.KEYSCALES, *vocabulary.TIMESIGNATURES, *vocabulary.LANGUAGES, *vocabulary.STEMS, *sampling.SOLVERS,
-                *sampling.GUIDANCE, *sampling.DCW_MODES, *tasks.REPAINT_MODES, *tasks.MASKS, *tasks.JOINTS, *sampling.KINDS, *tasks.TASKS,
+                *sampling.GUIDANCE, *sampling.SOLVERS_V1, *sampling.GUIDANCE_V1, *sampling.DCW_MODES, *tasks.REPAINT_MODES, *tasks.MASKS, *tasks.JOINTS, *sampling.KINDS, *tasks.TASKS,
                 *LOCKABLE, identity.FORMAT,
             ]
         )
@@ -74,9 +79,11 @@ ASKING = Asking(
         "^[0-9a-f]{64}$": "0f" * 32,
         r"^[0-9T:.+\-Z]{1,40}$": "2001-02-03T04:05:06Z",
     },
-    limits=(2, tasks.MOST_LYRICS, tasks.MOST_CAPTION, checks.MOST_ITEMS, manifest.MOST_PARENTS, len(vocabulary.STEMS), 100, 1000),
+    limits=(2, tasks.MOST_LYRICS, tasks.MOST_CAPTION, checks.MOST_ITEMS, manifest.MOST_PARENTS, len(vocabulary.STEMS), 100, 1000,
+            sampling.MOST_STEPS_V1),
     lists={
         "timesteps": lambda n: [1 - i / max(n, 1) for i in range(n)],
+        "own_steps": lambda n: list(range(1, n + 1)),
         "regions": lambda n: [[2.0 * i, 2.0 * i + 1] for i in range(n)],
     },
 )  # fmt: skip
@@ -93,25 +100,40 @@ def made() -> dict[str, Schema]:
 
 
 def recipe_schema() -> Schema:
-    """A recipe's fields one by one, its tasks, and the knobs of either kind of sampling, never of both."""
+    """A recipe's fields one by one, its tasks, and the knobs of one kind of sampling, never of two."""
     common = _fields(RECIPE.to_json(), lambda plain: _is_read(Recipe.from_json, {"caption": "x", **plain}))
     kinds = {sampling.NAMES[type(example)]: _knobs(sampling.NAMES[type(example)], example) for example in KNOBS}
     fields = {**common, "task": {"$ref": "#/$defs/task"}, "sampling": {"type": "string", "enum": list(kinds)}}
-    either = [
-        {
-            "properties": {"sampling": {"const": name}},
-            "propertyNames": {"enum": [*fields, *knobs]},
-        }
-        for name, knobs in kinds.items()
-    ]
-    every = {name: found for knobs in kinds.values() for name, found in knobs.items()}
     return {
         "type": "object",
-        "properties": {**fields, **every},
+        "properties": {**fields, **_of_all(kinds)},
         "required": ["caption"],
-        "anyOf": either,
+        "anyOf": [_of_kind(name, kinds, tuple(fields)) for name in kinds],
         "$defs": {"task": {"anyOf": [_task(task) for task in (*TASKS, COVER_OF_CODES, STITCH_OVER_SECONDS)]}},
     }
+
+
+def _of_all(kinds: Mapping[str, Mapping[str, Schema]]) -> dict[str, Schema]:
+    """Every knob of every kind; where they read it otherwise, as any of them does."""
+    found: dict[str, list[Schema]] = {}
+    for knobs in kinds.values():
+        for name, one in knobs.items():
+            found[name] = [*(known for known in found.get(name, ()) if known != one), one]
+    return {name: ways[0] if len(ways) == 1 else {"anyOf": ways} for name, ways in found.items()}
+
+
+def _of_kind(kind: str, kinds: Mapping[str, Mapping[str, Schema]], fields: tuple[str, ...]) -> Schema:
+    """A recipe of one kind: its knobs as it reads them; where it is not the usual kind, it is named, or a knob says so."""
+    every = _of_all(kinds)
+    own = {name: one for name, one in kinds[kind].items() if every[name] != one}
+    found: Schema = {
+        "properties": {"sampling": {"const": kind}, **own},
+        "propertyNames": {"enum": [*fields, *kinds[kind]]},
+    }
+    if own and kind != next(iter(kinds)):
+        telling = [name for name in kinds[kind] if sum(name in knobs for knobs in kinds.values()) == 1]
+        found["anyOf"] = [{"required": [name]} for name in ("sampling", *telling)]
+    return found
 
 
 def _knobs(kind: str, example: sampling.Sampling) -> Schema:

@@ -12,7 +12,17 @@ from dataclasses import dataclass, fields, replace
 from acestep_lab.engines.base import Capabilities
 from acestep_lab.prompt import vocabulary
 from acestep_lab.prompt.recipe import Planning
-from acestep_lab.prompt.sampling import DCW_MODES, GUIDANCE, SOLVERS, FlowSampling, TokenSampling
+from acestep_lab.prompt.sampling import (
+    DCW_MODES,
+    GUIDANCE,
+    GUIDANCE_V1,
+    SOLVERS,
+    SOLVERS_V1,
+    FlowSampling,
+    FlowSamplingV1,
+    Kind,
+    TokenSampling,
+)
 from acestep_lab.prompt.tasks import MASKS, REPAINT_MODES
 from acestep_lab.ui.fields import Field
 
@@ -84,6 +94,39 @@ TOKENS = (
     Field("guidance_scale", "Guidance scale", "number",
           "How much more the words count than no words; 1 is no guidance.", group="Guidance"),
 )  # fmt: skip
+FLOW_V1 = (
+    Field("steps", "Steps", "whole", "How often the model looks at the noise: 27 is fast, 40 balanced, 60 best.",
+          group="Sampling", tries=(27, 40, 60)),
+    Field("shift", "Shift", "number", "Above 1, more of the steps are spent on the large shapes.", group="Sampling"),
+    Field("solver", "Solver", "choice", "How one step follows from the last.", SOLVERS_V1, group="Sampling"),
+    Field("own_steps", "Own steps", "codes",
+          "Only these steps of a finer schedule, counted from 1, with commas between; overrides steps.", group="Sampling"),
+    Field("omega", "Granularity", "number",
+          "Above 0 every step reaches a little further, below 0 less far; −100 to 100.", group="Sampling",
+          tries=(-10, 0, 10)),
+    Field("guidance", "Guidance", "choice", "How the words are made to count more.", GUIDANCE_V1, group="Guidance"),
+    Field("guidance_scale", "Guidance scale", "number", "How much more the words count; 0 and 1 are no guidance.",
+          group="Guidance"),
+    Field("guidance_share", "Guided steps", "share", "The share of the steps, in their middle, in which guidance acts.",
+          group="Guidance", tries=(0.3, 0.5, 1.0)),
+    Field("guidance_decay", "Guidance decay", "share",
+          "How far guidance falls to the smallest over these steps: 0 not at all, 1 all the way.", group="Guidance",
+          tries=(0.0, 0.5, 1.0)),
+    Field("min_guidance_scale", "Smallest guidance", "number", "The scale that guidance falls to.", group="Guidance"),
+    Field("guidance_scale_text", "Guidance of caption", "number",
+          "With the next one, both above 1: caption and lyrics are guided apart, such as 5 and 1.5; 0 together.",
+          group="Guidance", tries=(0.0, 5.0, 8.0)),
+    Field("guidance_scale_lyric", "Guidance of lyrics", "number",
+          "With the one before, both above 1: caption and lyrics are guided apart; 0 together.", group="Guidance",
+          tries=(0.0, 1.5, 3.0)),
+    Field("erg_tag", "Weak caption", "flag",
+          "On: guidance leads away from a caption that is hardly read (ERG); off: from none.", group="Guidance"),
+    Field("erg_lyric", "Weak lyrics", "flag",
+          "On: guidance leads away from lyrics that are hardly read (ERG); off: from none.", group="Guidance"),
+    Field("erg_diffusion", "Weak model", "flag",
+          "On: guidance leads away from a music model that hardly listens (ERG); off: from a whole one.",
+          group="Guidance"),
+)  # fmt: skip
 FINISHING = (
     Field("normalize", "Level", "flag", "Brings the song's peak to the level below; off leaves it as it comes.",
           group="Sound"),
@@ -120,9 +163,10 @@ _USUAL_PLANNING = {f.name: f.default for f in fields(Planning)}
 PLANNING = tuple(
     replace(one, name=f"planning.{one.name}", group="Planning", usual=_USUAL_PLANNING[one.name]) for one in _PLANNER
 )
-SAMPLING: Mapping[type[FlowSampling] | type[TokenSampling], tuple[Field, ...]] = {
+SAMPLING: Mapping[Kind, tuple[Field, ...]] = {
     FlowSampling: FLOW,
     TokenSampling: TOKENS,
+    FlowSamplingV1: FLOW_V1,
 }
 """The sampling's fields by the kind of value a checkpoint's recipes have."""
 _STEMS = tuple(vocabulary.STEMS)
@@ -218,6 +262,7 @@ TASK_FORMS = (
 )  # fmt: skip
 FORMS = {form.name: form for form in TASK_FORMS}
 PLAIN_FIELDS = {f.name: f for f in (*METADATA, *SONG, *FLOW, *TOKENS, *FINISHING, *PLANNING)}
+PLAIN_FIELDS |= {f.name: f for f in FLOW_V1 if f.name not in PLAIN_FIELDS}
 TASK_FIELDS = {f"{form.name}.{f.name}": f for form in TASK_FORMS for f in form.fields}
 """The fields of every task as "Task.field"."""
 
@@ -228,7 +273,7 @@ class Form:
 
     metadata: tuple[Field, ...] = METADATA
     song: tuple[Field, ...] = SONG
-    sampling: type[FlowSampling] | type[TokenSampling] = FlowSampling
+    sampling: Kind = FlowSampling
     tasks: tuple[TaskForm, ...] = TASK_FORMS
     fixed: frozenset[str] = frozenset()
     """Fields of tasks that it has no use for, as "Extend.before"."""
