@@ -161,7 +161,7 @@ def test_a_command_lines_toml_is_read_with_its_dates(tmp_path: Path) -> None:
 
 def test_what_is_not_understood_is_named_to_whoever_reads(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(
-        json.dumps({"caption": "x", "omegaScale": 10, "seed": "1,2", "dit_model": "turbo", "fresh": False})
+        json.dumps({"caption": "x", "warpScale": 10, "seed": "1,2", "dit_model": "turbo", "fresh": False})
     )
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
@@ -169,7 +169,7 @@ def test_what_is_not_understood_is_named_to_whoever_reads(tmp_path: Path) -> Non
     said = " ".join(str(one.message) for one in warned)
     assert {one.category for one in warned} == {SettingsWarning}
     assert {Path(one.filename).name for one in warned} == {"test_settings_files.py"}
-    assert "omegaScale" in said
+    assert "warpScale" in said
     assert "lab.vary(recipe, (1, 2))" in said
     assert "'turbo'" in said
     assert "fresh" not in said

@@ -33,6 +33,8 @@ ALIASES: Mapping[str, str] = {
     "num_images_per_prompt": "num_waveforms_per_prompt", "batch_size": "num_waveforms_per_prompt",
     "scheduler_type": "scheduler", "solver": "scheduler", "infer_method": "scheduler", "sampler": "scheduler",
     "vocal_language": "language", "key_scale": "keyscale", "time_signature": "timesignature", "cfg_type": "guidance",
+    "omega_scale": "omega", "oss_steps": "own_steps", "guidance_interval_decay": "guidance_decay",
+    "use_erg_tag": "erg_tag", "use_erg_lyric": "erg_lyric", "use_erg_diffusion": "erg_diffusion",
 }  # fmt: skip
 """Other names for arguments, as other pipelines have them."""
 OWN = ("lyrics", "seed", "generator", "num_waveforms_per_prompt", "negative_prompt", *FIELDS)

@@ -187,7 +187,12 @@ def sampled(sampling: Sampling, changes: Mapping[str, Any]) -> Sampling:
         return sampling
     set_now = {name: value for name, value in sampling.given().items() if name not in changes}
     kind = kind_for([*set_now, *(name for name, value in changes.items() if value is not None)], type(sampling))
-    return kind(**{**_in_words_of(kind, set_now), **{n: value for n, value in changes.items() if n in kind.names()}})
+    return fitted({**set_now, **changes}, kind)
+
+
+def fitted(knobs: Mapping[str, Any], kind: Kind) -> Sampling:
+    """The knobs that a kind has, called as it calls them; what it has not is left away."""
+    return kind(**{name: value for name, value in _in_words_of(kind, knobs).items() if name in kind.names()})
 
 
 def converted(sampling: Sampling, kind: type[Any], engine: str) -> Sampling:

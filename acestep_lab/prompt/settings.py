@@ -20,7 +20,7 @@ from acestep_lab.errors import RecipeError, shown
 from acestep_lab.files import decode_text, parse_json, read_bytes
 from acestep_lab.prompt import checks, languages, vocabulary
 from acestep_lab.prompt.recipe import FLAT_PLANNING, SECONDS_RANGE, Planning, Recipe
-from acestep_lab.prompt.sampling import KNOBS
+from acestep_lab.prompt.sampling import KNOBS, FlowSamplingV1
 from acestep_lab.prompt.tasks import (
     Complete,
     Cover,
@@ -201,6 +201,8 @@ def _open(value: object) -> bool:
     return value is None or (isinstance(value, str) and value.strip().lower() in languages.AUTO)
 
 
+_ONLY_V1 = ("omega", "own_steps", "guidance_share", "guidance_decay", "erg_tag", "erg_lyric", "erg_diffusion")
+"""What only the files of ACE-Step v1 say."""
 _NESTED = (
     "metas", "meta", "metadata", "user_metadata", "param_obj", "params", "generation_params", "generation_config",
     "generation", "config", "audio_config", "input", "lm_metadata", "result", "data",
@@ -229,6 +231,16 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "use_adg": ("use_adg",),
     "guidance": ("guidance", "guidance_variant", "cfg_type"),
     "guidance_interval": ("guidance_interval",),
+    "omega": ("omega", "omega_scale"),
+    "own_steps": ("own_steps", "oss_steps"),
+    "guidance_share": ("guidance_share",),
+    "guidance_decay": ("guidance_decay", "guidance_interval_decay"),
+    "min_guidance_scale": ("min_guidance_scale",),
+    "guidance_scale_text": ("guidance_scale_text",),
+    "guidance_scale_lyric": ("guidance_scale_lyric",),
+    "erg_tag": ("erg_tag", "use_erg_tag"),
+    "erg_lyric": ("erg_lyric", "use_erg_lyric"),
+    "erg_diffusion": ("erg_diffusion", "use_erg_diffusion"),
     "cfg_start": ("cfg_interval_start",),
     "cfg_end": ("cfg_interval_end",),
     "infer_method": ("infer_method",),
@@ -370,8 +382,10 @@ class _Reader:
             raise RecipeError("These are no settings of a song: no field is known here.")
         ignored = self._ignored()
         seeds = self._seeds()
-        recipe = Recipe(**self._words(), **self._numbers(), **self._sampling(), **self._finish(), task=self._task(),
-                        seed=seeds[0] if seeds else None, planning=self._planning())  # fmt: skip
+        said = {**self._words(), **self._numbers(), **self._finish(), **self._sampling()}
+        if "sampling" in said:
+            said = {name: value for name, value in said.items() if name not in KNOBS}
+        recipe = Recipe(**said, task=self._task(), seed=seeds[0] if seeds else None, planning=self._planning())
         if len(seeds) > 1:
             self.remarks.append(
                 f"The settings name {len(seeds)} seeds, and the recipe has the first; lab.vary(recipe, {_few(seeds)}) makes all."
@@ -439,6 +453,9 @@ class _Reader:
         return seeds
 
     def _sampling(self) -> dict[str, Any]:
+        if any(self.get(name) is not None for name in _ONLY_V1):
+            self.remarks.append("These are settings of ACE-Step v1; another family has not all of their knobs.")
+            return {"sampling": self._sampling_v1()}
         solver, method = self.text("solver").lower(), self.text("infer_method").lower()
         if solver == "pingpong":
             self.remarks.append("The solver pingpong is sde here.")
@@ -457,6 +474,24 @@ class _Reader:
             "velocity_ema": self.number("velocity_ema", _not_positive),
             **self._dcw(),
         }  # fmt: skip
+
+    def _sampling_v1(self) -> FlowSamplingV1:
+        """The knobs of a file of ACE-Step v1, whose `guidance_interval` is a share."""
+        steps = self.get("own_steps")
+        numbers = ("omega", "guidance_decay", "min_guidance_scale", "guidance_scale_text", "guidance_scale_lyric")
+        shares = [self.number(name) for name in ("guidance_share", "guidance_interval")]
+        return FlowSamplingV1(
+            steps=self.number("steps", _not_positive),  # type: ignore[arg-type]
+            shift=self.number("shift", _not_positive),
+            own_steps=tuple(_number(one) for one in re.findall(r"[^,;\s\[\]()]+", steps))  # type: ignore[misc]
+            if isinstance(steps, str) else steps or None,
+            solver=self.text("solver").lower() or None,
+            guidance=self.text("guidance").lower() or None,
+            guidance_scale=self.number("guidance_scale", _negative),
+            guidance_share=next((share for share in shares if share is not None), None),
+            **{name: self.number(name) for name in numbers},  # type: ignore[arg-type]
+            **{name: self.truth(name) for name in ("erg_tag", "erg_lyric", "erg_diffusion")},
+        )  # fmt: skip
 
     def _guidance(self) -> str | None:
         if self.truth("use_adg"):

@@ -43,6 +43,16 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "sampler_mode": ("sampler_mode",),
     "velocity_norm_threshold": ("velocity_norm_threshold",),
     "velocity_ema_factor": ("velocity_ema_factor",),
+    "omega": ("omega", "omega_scale"),
+    "own_steps": ("own_steps", "oss_steps"),
+    "guidance_share": ("guidance_share",),
+    "guidance_decay": ("guidance_decay", "guidance_interval_decay"),
+    "min_guidance_scale": ("min_guidance_scale",),
+    "guidance_scale_text": ("guidance_scale_text",),
+    "guidance_scale_lyric": ("guidance_scale_lyric",),
+    "erg_tag": ("erg_tag", "use_erg_tag"),
+    "erg_lyric": ("erg_lyric", "use_erg_lyric"),
+    "erg_diffusion": ("erg_diffusion", "use_erg_diffusion"),
     "latent_shift": ("latent_shift",),
     "latent_rescale": ("latent_rescale",),
     "timesteps": ("timesteps",),
@@ -357,7 +367,7 @@ class _Body:
             "guidance": "adg" if self.truth("use_adg") else None,
             "guidance_interval": None if ends == (0.0, 1.0) else ends,
             "solver": self._solver(),
-            "timesteps": self._timesteps(),
+            "timesteps": self._row("timesteps"),
             "velocity_clamp": self.positive("velocity_norm_threshold"),
             "velocity_ema": self.positive("velocity_ema_factor"),
             "latent_shift": self.number("latent_shift"),
@@ -365,14 +375,27 @@ class _Body:
             "instruction": self._instruction() or None,
             "global_caption": (self.text("global_caption") or None) if isinstance(task, Lego) else None,
         }
-        return {name: value for name, value in knobs.items() if value is not None}
+        return {name: value for name, value in (knobs | self._of_v1()).items() if value is not None}
+
+    def _of_v1(self) -> dict[str, Any]:
+        """What only ACE-Step v1 has."""
+        numbers = (
+            "omega", "guidance_share", "guidance_decay", "min_guidance_scale", "guidance_scale_text", "guidance_scale_lyric",
+        )  # fmt: skip
+        truths = ("erg_tag", "erg_lyric", "erg_diffusion")
+        return {
+            **{name: self.number(name) for name in numbers},
+            **{name: None if self.get(name) is None else self.truth(name) for name in truths},
+            "own_steps": self._row("own_steps"),
+        }
 
     def _solver(self) -> str | None:
         method = "sde" if self.word("infer_method") == "sde" else self.word("sampler_mode") or self.word("infer_method")
         return {"ode": "euler"}.get(method, method) or None
 
-    def _timesteps(self) -> list[float] | None:
-        value = self.get("timesteps")
+    def _row(self, name: str) -> list[float] | None:
+        """Numbers in a row, also written as text with commas."""
+        value = self.get(name)
         items = re.split(r"[,;\s]+", value.strip(" []()")) if isinstance(value, str) else value
         if not isinstance(items, list) or not any(str(item).strip() for item in items):
             return None

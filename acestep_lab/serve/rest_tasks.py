@@ -30,6 +30,7 @@ from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.queue import MOST_WAITING
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.prompt.sampling import fitted
 from acestep_lab.prompt.tasks import Source
 from acestep_lab.serve.rest_adapters import ClientAdapters, Examine, examined
 from acestep_lab.serve.rest_fields import Place, RenderRequest
@@ -465,7 +466,7 @@ class RestTasks:
         kind = self.session.capabilities_of(recipe.checkpoint or self.session.name).sampling
         sampling = recipe.sampling
         if type(sampling) is not kind:
-            sampling = kind(**{name: value for name, value in sampling.given().items() if name in kind.names()})
+            sampling = fitted(sampling.given(), kind)
         return recipe.replace(task=recipe.task.with_sources(sources), sampling=sampling)
 
     def _sound(self, source: Source, owner: str) -> Source:
