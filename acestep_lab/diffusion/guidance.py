@@ -68,17 +68,31 @@ def apg(
     the average: the last answer (heun's corrector, then the next predictor), or with `draws` the mean of the answers
     (flow-edit's noises), each of which sees the average as it was before that time.
     """
+    direction = apg_direction(momentum, eta, norm_threshold, draws)
+    return lambda conditional, plain, x, t: conditional + (scale - 1.0) * direction(conditional, plain, t)
+
+
+def apg_direction(
+    momentum: float = -0.75,
+    eta: float = 0.0,
+    norm_threshold: float = 2.5,
+    draws: bool = False,
+    dims: tuple[int, ...] = (1,),
+) -> Callable[[Tensor, Tensor, float], Tensor]:
+    """direction(conditional, plain, t): where adaptive projected guidance pushes, before its scale; `dims` are the axes of one
+    channel's numbers, over which its norm is held.
+    """
     past = _Past()
 
-    def rule(conditional: Tensor, plain: Tensor, x: Tensor, t: float) -> Tensor:
+    def direction(conditional: Tensor, plain: Tensor, t: float) -> Tensor:
         difference = (conditional - plain) + momentum * past.before(t)
         past.add(difference, draws)
-        length = difference.norm(p=2, dim=1, keepdim=True)
+        length = difference.norm(p=2, dim=dims, keepdim=True)
         difference = difference * torch.minimum(torch.ones_like(length), norm_threshold / length)
-        parallel, orthogonal = _split(difference, conditional)
-        return conditional + (scale - 1.0) * (orthogonal + eta * parallel)
+        parallel, orthogonal = _split(difference, conditional, dims)
+        return orthogonal + eta * parallel
 
-    return rule
+    return direction
 
 
 @dataclass
@@ -102,13 +116,14 @@ class _Past:
         self.new = self.new + (average - self.new) / self.count if mean and self.count > 1 else average
 
 
-def _split(difference: Tensor, along: Tensor) -> tuple[Tensor, Tensor]:
-    """Parts of the difference parallel and orthogonal to a velocity, both over time, worked out in double precision."""
+def _split(difference: Tensor, along: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Parts of the difference parallel and orthogonal to a velocity, worked out in double precision."""
     if difference.device.type == "mps":  # no doubles there
-        parallel, orthogonal = _split(difference.cpu(), along.cpu())
+        parallel, orthogonal = _split(difference.cpu(), along.cpu(), dims)
         return parallel.to(difference.device), orthogonal.to(difference.device)
-    wide, unit = difference.double(), F.normalize(along.double(), dim=1)
-    parallel = (wide * unit).sum(dim=1, keepdim=True) * unit
+    wide, unit = difference.double(), along.double()
+    unit = unit / unit.norm(dim=dims, keepdim=True).clamp_min(1e-12)
+    parallel = (wide * unit).sum(dim=dims, keepdim=True) * unit
     return parallel.to(difference.dtype), (wide - parallel).to(difference.dtype)
 
 

@@ -21,6 +21,8 @@ VelocityFn = Callable[[Tensor, float], Tensor]
 NoiseFn = Callable[[int], Tensor]
 AfterStep = Callable[[int, float, Tensor], Tensor]
 SolverStep = Callable[[int, Tensor, float, float], tuple[Tensor, Tensor]]
+Solver = Callable[[VelocityFn, NoiseFn | None], SolverStep]
+"""What makes the steps of a velocity; the noise is for those that throw new one in."""
 
 BLOCK = 256  # frames drawn at once; part of what a seed means, so it never changes
 
@@ -52,6 +54,14 @@ def rotate_noise(first: Tensor, second: Tensor, variance: float) -> Tensor:
     return math.cos(angle) * first + math.sin(angle) * second
 
 
+def turned_noise(seed: int, turns: Sequence[tuple[int, float]], frames: int, channels: int, draw: int = 0) -> Tensor:
+    """Noise `[frames, channels]` of a seed, turned towards each (seed, variance) of `turns`, one after the other."""
+    found = noise(seed, frames, channels, draw)
+    for other, variance in turns:
+        found = rotate_noise(found, noise(other, frames, channels, draw), variance)
+    return found
+
+
 def add_noise(clean: Tensor, start: Tensor, t: float) -> Tensor:
     """A clean latent at time t of the flow: t of noise, the rest itself."""
     return t * start + (1.0 - t) * clean
@@ -70,7 +80,7 @@ def sample(
     noise: Tensor,
     times: Sequence[float],
     *,
-    solver: str = "euler",
+    solver: str | Solver = "euler",
     noise_fn: NoiseFn | None = None,
     after: AfterStep | None = None,
     clamp: float | None = None,
@@ -83,7 +93,8 @@ def sample(
     (see `dcw`); after(index, t, x) may then change x (repaint holds the kept part there, so that what is kept is not
     corrected); clamp and ema hold the velocity. The estimate stays what the step took the music for.
     """
-    step = solver_named(solver)(clamp_ema(velocity, clamp, ema), noise_fn)
+    made = solver_named(solver) if isinstance(solver, str) else solver
+    step = made(clamp_ema(velocity, clamp, ema), noise_fn)
     x = noise
     for index, (t, t_next) in enumerate(zip(times, (*times[1:], 0.0))):
         x, estimate = step(index, x, t, t_next)
@@ -221,7 +232,7 @@ def _log_snr(t: float) -> float:
     return math.inf if t <= 0.0 else math.log((1.0 - t) / t)
 
 
-SOLVERS: dict[str, Callable[[VelocityFn, NoiseFn | None], SolverStep]] = {
+SOLVERS: dict[str, Solver] = {
     "euler": euler,
     "heun": heun,
     "sde": sde,
@@ -229,7 +240,7 @@ SOLVERS: dict[str, Callable[[VelocityFn, NoiseFn | None], SolverStep]] = {
 }
 
 
-def solver_named(name: str) -> Callable[[VelocityFn, NoiseFn | None], SolverStep]:
+def solver_named(name: str) -> Solver:
     """The solver of that name."""
     if name not in SOLVERS:
         raise RecipeError(f"There is no solver {name!r}. There are: {', '.join(SOLVERS)}.")

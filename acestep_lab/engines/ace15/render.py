@@ -66,10 +66,7 @@ class FlowPrepared:
 
 def start_noise(source: NoiseSource, frames: int, channels: int, draw: int = 0) -> Tensor:
     """Noise `[frames, channels]` of a seed, turned towards each retake's; `draw` numbers further noises of the same seeds."""
-    noise = sampler.noise(source.seed, frames, channels, draw)
-    for seed, variance in source.turns:
-        noise = sampler.rotate_noise(noise, sampler.noise(seed, frames, channels, draw), variance)
-    return noise
+    return sampler.turned_noise(source.seed, source.turns, frames, channels, draw)
 
 
 def render(group: Sequence[FlowPrepared], predict: PredictFn, together: bool = False) -> Iterator[Step]:
