@@ -67,7 +67,11 @@ ROUNDING = 1e-4
 """How far sums in another order may move a latent or a sound, as a share of its largest value."""
 PROTOCOLS: Mapping[str, type[Any]] = {"plans": Plans, "previews": Previews, "codes": HasCodes, "attaches": Attaches}
 """What a capability's flag promises that the engine can do."""
-FOREIGN: Mapping[str, tuple[str, Any]] = {"flow": ("velocity_clamp", 2.0), "tokens": ("top_k", 7), "flow-v1": ("omega", 5.0)}
+FOREIGN: Mapping[str, tuple[str, Any]] = {
+    "flow": ("velocity_clamp", 2.0),
+    "tokens": ("top_k", 7),
+    "flow-v1": ("omega", 5.0),
+}
 """A knob that only this kind of sampling has."""
 SEAM = 0.1
 """Seconds at a seam in which old and new may be mixed."""

@@ -236,7 +236,9 @@ def read_sampling(value: Any) -> Sampling:
         named = knobs.pop("kind", None)
         kind = kind_for(knobs) if named is None else KINDS[checks.choice("kind of sampling", named, KINDS)]
         return kind(**knobs)
-    found: Sampling = checks.instance("sampling", value, tuple(KINDS.values()), " Write sampling=FlowSampling(steps=8).")
+    found: Sampling = checks.instance(
+        "sampling", value, tuple(KINDS.values()), " Write sampling=FlowSampling(steps=8)."
+    )
     return found
 
 

@@ -115,7 +115,12 @@ class Guide:
 
     def still(self, index: int) -> bool:
         """Whether nothing moves in a step: where guidance begins, cfg_star's first velocity is nought (CFG-Zero*)."""
-        return self.strength.rule == "cfg_star" and not self.strength.apart and index in self.steps and index == self._first
+        return (
+            self.strength.rule == "cfg_star"
+            and not self.strength.apart
+            and index in self.steps
+            and index == self._first
+        )
 
     def __call__(self, x: Tensor, t: float) -> Tensor:
         whole = self._ask(self.branches.whole, x, t)
@@ -123,7 +128,9 @@ class Guide:
             return whole
         null = self._ask(self.branches.null, x, t)
         if self.strength.apart:
-            assert self.branches.text is not None, "Caption and lyrics are guided apart without a branch for the caption."
+            assert self.branches.text is not None, (
+                "Caption and lyrics are guided apart without a branch for the caption."
+            )
             text = self._ask(self.branches.text, x, t)
             return apart(whole, text, null, self.strength.text, self.strength.lyric)
         scale = self.strength.at(self.index, self.steps)
