@@ -48,8 +48,8 @@ def times(steps: int, shift: float = 3.0, start: float = 1.0) -> tuple[float, ..
     """The schedule of so many steps, from `start` of the noise down: evenly from the first to the last time the model was
     taught, which are shifted, then shifted once more, as it was taught.
     """
-    ends = _shifted(np.array([start, 1.0 / TRAINED], np.float32), shift).astype(np.float64)
-    even = np.linspace(*(ends * TRAINED), steps) / TRAINED
+    first, last = (float(t) * TRAINED for t in _shifted(np.array([start, 1.0 / TRAINED], np.float32), shift))
+    even = np.linspace(first, last, steps) / TRAINED
     return _plain(_shifted(even, shift))
 
 
