@@ -78,8 +78,19 @@ def recipes() -> list[Recipe]:
     words = [Recipe("dub"), making.RECIPE, making.RECIPE.replace(sampling=making.FLOW)]
     tokens = [Recipe("dub", sampling=making.TOKENS), Recipe("dub", sampling=TokenSampling()), Recipe("dub", top_k=50)]
     every = [Recipe("dub", task=task, seconds=7) for task in (*making.TASKS, making.COVER_OF_CODES)]
-    first = [Recipe("dub", sampling=making.FLOW_V1), Recipe("dub", sampling="flow-v1", steps=60), Recipe("dub", omega=5.0)]
-    return [*words, *tokens, *first, *every, Recipe("dub", guidance_scale=3.0), Recipe("dub", fade_in=600, seed=2**63 - 1)]
+    first = [
+        Recipe("dub", sampling=making.FLOW_V1),
+        Recipe("dub", sampling="flow-v1", steps=60),
+        Recipe("dub", omega=5.0),
+    ]
+    return [
+        *words,
+        *tokens,
+        *first,
+        *every,
+        Recipe("dub", guidance_scale=3.0),
+        Recipe("dub", fade_in=600, seed=2**63 - 1),
+    ]
 
 
 @pytest.mark.parametrize("recipe", recipes(), ids=lambda recipe: type(recipe.task).__name__)

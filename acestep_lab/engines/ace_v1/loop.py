@@ -156,7 +156,7 @@ def _sampled(group: _Group, guides: tuple[Guide, ...], solver: sampler.Solver, w
 def _edited(group: _Group, guides: tuple[Guide, ...], solver: sampler.Solver, walk: Walk) -> Iterator[Step]:
     """From a source along the difference of two descriptions, each guided with a memory of its own."""
     assert walk.edit is not None
-    assert group.source is not None, "An edit has a source."
+    assert group.source is not None
     old, new = guides
     n_min, n_max, n_avg = walk.edit
     return edit(
