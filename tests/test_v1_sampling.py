@@ -90,7 +90,7 @@ def test_flat_knobs_stay_the_first_familys_and_become_v1s_where_that_engine_is()
 def test_a_recipe_for_v1_comes_back_out_of_its_json_and_its_code(sampling: FlowSamplingV1) -> None:
     recipe = Recipe("dub", sampling=sampling)
     assert Recipe.from_json(recipe.to_json()) == recipe
-    assert eval(recipe.code(), {"Recipe": Recipe}) == recipe  # noqa: S307 - our own code
+    assert eval(recipe.code(), {"Recipe": Recipe}) == recipe
     assert read_sampling({"kind": "flow-v1", **sampling.to_json()}) == sampling
 
 
@@ -391,7 +391,7 @@ def test_erg_leaves_nothing_behind_even_after_an_error() -> None:
     assert not model.query._forward_hooks
 
 
-@pytest.mark.parametrize("steps", [range(3, 4), range(2, 2), range(0, 5)])
+@pytest.mark.parametrize("steps", [range(3, 4), range(2, 2), range(5)])
 def test_defect_6_decay_over_one_guided_step_is_no_division_by_zero(steps: range) -> None:
     from dataclasses import replace
 
