@@ -26,10 +26,12 @@ from acestep_lab.engines.ace_v1.regions import extend_window, repaint_mask
 from acestep_lab.engines.ace_v1.schedules import Walk, decided, edit_walk, repaint_walk, source_walk, walk
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import RecipeError, Stopped
+from acestep_lab.pipeline.arguments import Model, read
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.sampling import FlowSampling, FlowSamplingV1, converted, read_sampling
 from acestep_lab.prompt.settings import understand
 from acestep_lab.prompt.tasks import Region
+from acestep_lab.serve.rest_fields import read_request
 
 FRAMES = 6
 
@@ -120,6 +122,23 @@ def test_parameters_that_the_original_wrote_are_read_as_its_kind() -> None:
         steps=27, solver="heun", guidance="cfg_star", omega=10, guidance_share=0.4, guidance_decay=0.5, erg_lyric=False,
         own_steps=(16, 29, 52),
     )  # fmt: skip
+
+
+def test_the_rest_door_and_the_pipelines_read_its_knobs_by_the_originals_names() -> None:
+    body = {
+        "prompt": "dub",
+        "omega_scale": "10",
+        "use_erg_lyric": "false",
+        "oss_steps": "16,29",
+        "sampler_mode": "pingpong",
+    }
+    (recipe, *_) = read_request(body, None, models=("v1",)).recipes
+    assert recipe.sampling == FlowSamplingV1(omega=10, erg_lyric=False, own_steps=(16, 29), solver="pingpong")
+    model = Model("v1", "ace-step-v1", FlowSamplingV1.names(), has_planner=False)
+    asked = read({"prompt": "dub", "omega_scale": 10, "scheduler_type": "pingpong", "oss_steps": [16, 29]}, model)
+    assert asked.recipes[0].sampling == FlowSamplingV1(omega=10, own_steps=(16, 29), solver="pingpong")
+    with pytest.raises(RecipeError, match="v1 has no velocity_clamp"):
+        read({"prompt": "dub", "velocity_clamp": 1.0}, model)
 
 
 # -- equality to diffusers ---------------------------------------------------------------------------------------------
