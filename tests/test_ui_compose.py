@@ -15,7 +15,7 @@ from acestep_lab.errors import RecipeError
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt import tasks as all_tasks
 from acestep_lab.prompt.recipe import Planning
-from acestep_lab.prompt.sampling import KINDS, FlowSampling, TokenSampling
+from acestep_lab.prompt.sampling import KINDS, FlowSampling, FlowSamplingV1, TokenSampling
 from acestep_lab.prompt.tasks import (
     TASKS,
     Complete,
@@ -29,6 +29,7 @@ from acestep_lab.prompt.tasks import (
     Retake,
     Text2Music,
 )
+from acestep_lab.schemas import making
 from acestep_lab.ui.backend import backend_of
 from acestep_lab.ui.draft import Draft, FieldError
 from acestep_lab.ui.fields import GROUPS
@@ -476,3 +477,16 @@ def test_a_sound_in_hand_serves_as_a_reference_by_itself() -> None:
     assert prompt.recipe().task.reference is sound
     prompt.do_edit("Text2Music.reference", None)
     assert prompt.recipe().task == Text2Music()
+
+
+def test_a_draft_of_v1s_knobs_makes_them_again_and_a_word_of_another_family_is_told_at_its_field() -> None:
+    form, recipe = Form(sampling=FlowSamplingV1), Recipe("dub", seconds=9.5, sampling=making.FLOW_V1)
+    draft = Draft.of(recipe)
+    assert draft.problems(form) == {}
+    assert draft.recipe(form=form) == recipe
+    wrong = Draft(
+        "dub", {"own_steps": "5, 3", "guidance_share": "2", "erg_tag": "maybe", "steps": 500, "solver": "dpmpp2m"}
+    )
+    assert set(wrong.problems(form)) == {"own_steps", "guidance_share", "erg_tag", "steps", "solver"}
+    assert "no solver of ACE-Step v1" in wrong.problems(form)["solver"]
+    assert Draft("dub", {"solver": "sde"}).recipe(form=form).sampling == FlowSamplingV1(solver="pingpong")

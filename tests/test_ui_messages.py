@@ -26,7 +26,7 @@ from acestep_lab.evaluate.report import Metric, Report
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.literal import comment, literal
 from acestep_lab.prompt.recipe import Planning, Recipe
-from acestep_lab.prompt.sampling import TokenSampling
+from acestep_lab.prompt.sampling import FlowSampling
 from acestep_lab.prompt.tasks import Complete, FlowEdit, Region, Repaint
 from acestep_lab.takes import page as report
 from acestep_lab.takes.take import Take
@@ -34,7 +34,7 @@ from acestep_lab.ui import assets
 from acestep_lab.ui.component import Component, widget_and_pane
 from acestep_lab.ui.draft import Draft, value_in
 from acestep_lab.ui.formatters import sound_bundle
-from acestep_lab.ui.forms import PLAIN_FIELDS, TOKENS, Form
+from acestep_lab.ui.forms import PLAIN_FIELDS, SAMPLING, Form
 from acestep_lab.ui.gallery import GalleryWidget
 from acestep_lab.ui.lyrics_editor import LyricsEditorWidget
 from acestep_lab.ui.messages import Name, RequestSchema, typed
@@ -256,10 +256,8 @@ NO_NUMBERS = (
 
 @pytest.mark.parametrize("field", [name for name, form in PLAIN_FIELDS.items() if form.kind in ("number", "whole")])
 def test_what_is_no_number_is_said_beside_its_box_and_the_editor_goes_on(field: str) -> None:
-    tokens = field in {one.name for one in TOKENS}
-    prompt = PromptEditorWidget(
-        Draft("dub", {"seed": 5, "bpm": 120}), form=Form(sampling=TokenSampling) if tokens else Form()
-    )
+    kind = next((kind for kind, knobs in SAMPLING.items() if field in {one.name for one in knobs}), FlowSampling)
+    prompt = PromptEditorWidget(Draft("dub", {"seed": 5, "bpm": 120}), form=Form(sampling=kind))
     said = sent(prompt)
     small = ("top_p", "velocity_ema", "dcw_low", "dcw_high", "planning.top_p")
     right = {"bpm": "40", "shift": "3,5", "peak_db": "-5", **dict.fromkeys(small, "0,5")}.get(field, "5")

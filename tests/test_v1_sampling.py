@@ -26,10 +26,12 @@ from acestep_lab.engines.ace_v1.regions import extend_window, repaint_mask
 from acestep_lab.engines.ace_v1.schedules import Walk, decided, edit_walk, repaint_walk, source_walk, walk
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import RecipeError, Stopped
+from acestep_lab.pipeline.arguments import Model, read
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.sampling import FlowSampling, FlowSamplingV1, converted, read_sampling
 from acestep_lab.prompt.settings import understand
 from acestep_lab.prompt.tasks import Region
+from acestep_lab.serve.rest_fields import read_request
 
 FRAMES = 6
 
@@ -120,6 +122,23 @@ def test_parameters_that_the_original_wrote_are_read_as_its_kind() -> None:
         steps=27, solver="heun", guidance="cfg_star", omega=10, guidance_share=0.4, guidance_decay=0.5, erg_lyric=False,
         own_steps=(16, 29, 52),
     )  # fmt: skip
+
+
+def test_the_rest_door_and_the_pipelines_read_its_knobs_by_the_originals_names() -> None:
+    body = {
+        "prompt": "dub",
+        "omega_scale": "10",
+        "use_erg_lyric": "false",
+        "oss_steps": "16,29",
+        "sampler_mode": "pingpong",
+    }
+    (recipe, *_) = read_request(body, None, models=("v1",)).recipes
+    assert recipe.sampling == FlowSamplingV1(omega=10, erg_lyric=False, own_steps=(16, 29), solver="pingpong")
+    model = Model("v1", "ace-step-v1", FlowSamplingV1.names(), has_planner=False)
+    asked = read({"prompt": "dub", "omega_scale": 10, "scheduler_type": "pingpong", "oss_steps": [16, 29]}, model)
+    assert asked.recipes[0].sampling == FlowSamplingV1(omega=10, own_steps=(16, 29), solver="pingpong")
+    with pytest.raises(RecipeError, match="v1 has no velocity_clamp"):
+        read({"prompt": "dub", "velocity_clamp": 1.0}, model)
 
 
 # -- equality to diffusers ---------------------------------------------------------------------------------------------
@@ -273,7 +292,7 @@ def test_an_edit_between_the_same_words_leaves_the_source_and_one_of_the_presets
         how = FlowSamplingV1(steps=10, solver=solver)
         way = edit_walk(decided(how, edit=True), *schedules.EDITS["only_lyrics"], 1)
         run = partial(made, how, [song], velocity=Pull(0.1), way=way)
-        assert torch.allclose(last(run(branches=heard(there), old=heard(there))), source[None], atol=1e-5)
+        assert torch.allclose(last(run(branches=heard(there), old=heard(there))), source[None], atol=1e-3)
         steps = run(branches=heard(goal), old=heard(there))
         assert len(steps) == 10
         assert torch.equal(steps[5].state, source[None]), "the first n_min of the steps stand still"  # type: ignore[arg-type]
@@ -384,9 +403,10 @@ def test_defect_5_the_captions_erg_does_not_hang_on_the_lyrics() -> None:
 
 def test_erg_leaves_nothing_behind_even_after_an_error() -> None:
     model = Reads()
-    with pytest.raises(ZeroDivisionError), erg.dampened(model, ["query"]):
+    with erg.dampened(model, ["query"]):
         assert torch.allclose(model.query(torch.ones(3)), 0.01 * model.query.weight.sum(1))
-        raise ZeroDivisionError
+    with pytest.raises(RuntimeError, match="shape"), erg.dampened(model, ["query"]):
+        model.query(torch.ones(4))
     assert torch.allclose(model.query(torch.ones(3)), model.query.weight.sum(1))
     assert not model.query._forward_hooks
 

@@ -164,11 +164,12 @@ def _downloads() -> dict[str, str]:
     return {name: note for name, note in _checkpoints().items() if name in fetched}
 
 
-def _in_prompt(module: str, name: str) -> Callable[[], Iterable[str]]:
-    """Looks up a tuple of words of a module in `prompt/`."""
+def _in_prompt(module: str, *names: str) -> Callable[[], Iterable[str]]:
+    """Looks up tuples of words of a module in `prompt/`."""
 
     def look_up() -> Iterable[str]:
-        return tuple(getattr(importlib.import_module(f"acestep_lab.prompt.{module}"), name))
+        found = importlib.import_module(f"acestep_lab.prompt.{module}")
+        return tuple(dict.fromkeys(word for name in names for word in getattr(found, name)))
 
     return look_up
 
@@ -181,9 +182,9 @@ SOURCE = Name("source", tuple, places="file")
 STEM = Name("stem", _in_prompt("vocabulary", "STEMS"))
 LANGUAGE = Name("code", _in_prompt("vocabulary", "LANGUAGES"))
 METER = Name("meter", _in_prompt("vocabulary", "TIMESIGNATURES"), listed=True)
-SOLVER = Name("solver", _in_prompt("sampling", "SOLVERS"), listed=True)
+SOLVER = Name("solver", _in_prompt("sampling", "SOLVERS", "SOLVERS_V1"), listed=True)
 REPAINT_MODE = Name("mode", _in_prompt("tasks", "REPAINT_MODES"), listed=True)
-GUIDANCE = Name("guidance", _in_prompt("sampling", "GUIDANCE"), listed=True)
+GUIDANCE = Name("guidance", _in_prompt("sampling", "GUIDANCE", "GUIDANCE_V1"), listed=True)
 DEVICE = Name("device", lambda: ("auto", "cpu", "cuda", "mps", "xpu"))
 DTYPE = Name("dtype", lambda: ("auto", "float32", "bfloat16", "float16"), listed=True)
 
@@ -211,6 +212,8 @@ recipe_options = together(
     click.option("--solver", type=SOLVER, help="Flow models: how a step is taken."),
     click.option("--guidance", type=GUIDANCE, help="Flow models: how the words are given more weight."),
     click.option("--guidance-scale", type=Number(), help="How much more weight the words are given; 1 is none."),
+    click.option("--omega", type=Number(), help="ACE-Step v1: how far each step leaves its own mean, -100 to 100."),
+    click.option("--guidance-share", type=Number(), help="ACE-Step v1: share of the steps, in their middle, that are guided."),
     click.option("--temperature", type=Number(), help="Token models: above 1 bolder, below 1 safer."),
     click.option("--top-k", type=WholeNumber(), help="Token models: draw among so many of the likeliest tokens."),
     click.option("--top-p", type=Number(), help="Token models: draw among the likeliest that have this probability."),

@@ -13,6 +13,7 @@ from typing import Any
 
 from acestep_lab.errors import RecipeError, shown
 from acestep_lab.prompt.recipe import Planning, Recipe
+from acestep_lab.prompt.sampling import fitted
 from acestep_lab.prompt.tasks import MODEL_TASKS, Region, Task
 from acestep_lab.ui.fields import Field
 from acestep_lab.ui.forms import FORMS, PLAIN_FIELDS, TASK_FIELDS, WHOLE, Form, TaskForm
@@ -99,7 +100,7 @@ class Draft:
         for one in form.plain:
             try:
                 value = one.read(self.values.get(one.name))
-                one.check(_checked(one, value))
+                one.check(_checked(one, value, form))
             except RecipeError as problem:
                 found[one.name] = str(problem)
         row, given = form.task(self.task), {}
@@ -151,7 +152,7 @@ class Draft:
             values["seconds"] = None  # the source says how long
         try:
             return Recipe(
-                self.caption, lyrics, language=language, task=task, sampling=form.sampling(**knobs),
+                self.caption, lyrics, language=language, task=task, sampling=fitted(knobs, form.sampling),
                 planning=Planning(**planner), **values,
             )  # fmt: skip
         except RecipeError as problem:
@@ -233,10 +234,16 @@ _USUAL: Mapping[str, object] = {
 _caption = text(20_000)
 
 
-def _checked(one: Field, value: Any) -> Any:
-    """A plain field's value, if some recipe may hold it; RecipeError otherwise."""
-    if value is not None:
-        Planning(**{one.key: value}) if one.name.startswith("planning.") else Recipe("words", **{one.name: value})
+def _checked(one: Field, value: Any, form: Form) -> Any:
+    """A plain field's value, if a recipe of the form may hold it; RecipeError otherwise."""
+    if value is None:
+        return value
+    if one.name.startswith("planning."):
+        Planning(**{one.key: value})
+    elif one in form.knobs:
+        fitted({one.name: value}, form.sampling)
+    else:
+        Recipe("words", **{one.name: value})
     return value
 
 

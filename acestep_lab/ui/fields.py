@@ -218,7 +218,7 @@ def _ends(value: Any) -> list[str]:
 
 _TYPED: dict[str, Callable[[Any], Any]] = {
     "stems": list,
-    "numbers": lambda value: ", ".join(repr(float(one)) for one in value),
+    "numbers": lambda value: ", ".join(repr(one) if isinstance(one, int) else repr(float(one)) for one in value),
     "span": _ends,
     "sound": source_id,
     "codes": lambda value: " ".join(str(int(code)) for code in value),

@@ -99,7 +99,7 @@ FLOW_V1 = (
           group="Sampling", tries=(27, 40, 60)),
     Field("shift", "Shift", "number", "Above 1, more of the steps are spent on the large shapes.", group="Sampling"),
     Field("solver", "Solver", "choice", "How one step follows from the last.", SOLVERS_V1, group="Sampling"),
-    Field("own_steps", "Own steps", "codes",
+    Field("own_steps", "Own steps", "numbers",
           "Only these steps of a finer schedule, counted from 1, with commas between; overrides steps.", group="Sampling"),
     Field("omega", "Granularity", "number",
           "Above 0 every step reaches a little further, below 0 less far; −100 to 100.", group="Sampling",

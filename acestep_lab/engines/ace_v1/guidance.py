@@ -128,9 +128,7 @@ class Guide:
             return whole
         null = self._ask(self.branches.null, x, t)
         if self.strength.apart:
-            assert self.branches.text is not None, (
-                "Caption and lyrics are guided apart without a branch for the caption."
-            )
+            assert self.branches.text is not None
             text = self._ask(self.branches.text, x, t)
             return apart(whole, text, null, self.strength.text, self.strength.lyric)
         scale = self.strength.at(self.index, self.steps)

@@ -11,7 +11,7 @@ seed on the CPU, so that it is the same on every machine and whatever is made be
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -60,6 +60,11 @@ class Song:
     """Latent `[frames, 128]` that it begins from, noised to the walk's first time."""
     mask: Tensor | None = None
     """True where frames `[frames]` are new; the others stay the source's. None: all of them."""
+
+    @property
+    def group(self) -> Hashable:
+        """Equal for those that may share a loop, where their walk and settings are equal too."""
+        return self.frames, self.source is not None
 
     def start_noise(self) -> Tensor:
         """`[frames, 128]`."""
@@ -156,7 +161,7 @@ def _sampled(group: _Group, guides: tuple[Guide, ...], solver: sampler.Solver, w
 def _edited(group: _Group, guides: tuple[Guide, ...], solver: sampler.Solver, walk: Walk) -> Iterator[Step]:
     """From a source along the difference of two descriptions, each guided with a memory of its own."""
     assert walk.edit is not None
-    assert group.source is not None, "An edit has a source."
+    assert group.source is not None
     old, new = guides
     n_min, n_max, n_avg = walk.edit
     return edit(
