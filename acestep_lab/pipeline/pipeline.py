@@ -5,12 +5,10 @@ Knows sessions by their protocol; torch comes with the session that `load` opens
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
 
-from acestep_lab.errors import CheckpointError, RecipeError, shown
+from acestep_lab.errors import RecipeError, shown
 from acestep_lab.pipeline import arguments, watching
 from acestep_lab.pipeline.result import Result
 from acestep_lab.pipeline.watching import Callbacks
@@ -24,8 +22,6 @@ if TYPE_CHECKING:
 
 OPTIONS = ("library", "tier", "precision", "lm", "device", "dtype")
 """What `load` hands on to `Session.open`."""
-_ACE_STEP_V1 = re.compile(r"(?:.*/)?ace-?step-v1(?:-.*)?", re.IGNORECASE)
-"""The names of the first ACE-Step and what belongs to it: "ace-step-v1", "ACE-Step/ACE-Step-v1-3.5B"."""
 
 
 class Pipeline:
@@ -153,23 +149,8 @@ def _opened(checkpoint: Place, options: Mapping[str, Any]) -> SessionLike:
     unknown = [name for name in options if name not in OPTIONS]
     if unknown:
         raise RecipeError(f"load has no option {shown(unknown[0])}.{checks.nearest(unknown[0], OPTIONS)}")
-    _must_be_here(checkpoint)
     from acestep_lab.session import Session
 
     opened: Any = Session.open(checkpoint, **{name: value for name, value in options.items() if value is not None})
     session: SessionLike = opened
     return session
-
-
-def _must_be_here(checkpoint: object) -> None:
-    """CheckpointError for ACE-Step's first family by its published names, as long as no family is installed that has it."""
-    name = checks.plain_text(checkpoint) or ""
-    if not _ACE_STEP_V1.fullmatch(name) or Path(name).expanduser().exists():
-        return
-    from acestep_lab.engines import registry
-
-    families = registry.all_families()
-    if any(_ACE_STEP_V1.fullmatch(one) or family.claims(name) for family in families.values() for one in family.NAMES):
-        return
-    there = " and ".join(f"{key} ({', '.join(one.NAMES[:3])}, …)" for key, one in reversed(families.items()))
-    raise CheckpointError(f"{shown(name)} is of ACE-Step's first family (v1), which is not here yet. What is: {there}.")

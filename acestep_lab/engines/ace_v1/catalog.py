@@ -47,6 +47,7 @@ ROWS: Mapping[str, Row] = MappingProxyType({V1.name: V1})
 
 
 def find(name: str) -> Row | None:
-    """The row of a name ("ace-step-v1") or of its repo; None if there is none."""
+    """The row of a name ("ace-step-v1") or of its repo, with or without the owner; None if there is none."""
     low = name.lower()
-    return ROWS.get(low) or next((row for row in ROWS.values() if row.repo.lower() == low), None)
+    repos = {row.repo.lower(): row for row in ROWS.values()}
+    return ROWS.get(low) or repos.get(low) or repos.get(f"ace-step/{low}")

@@ -8,8 +8,7 @@ prompt's second reading is wanted is asked here and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from acestep_lab._libraries import transformers
+from acestep_lab.engines.ace_v1.erg import dampened
 from acestep_lab.engines.base import Devices
 from acestep_lab.errors import CheckpointError, shown
 from acestep_lab.lru_cache import LRUCache
@@ -30,8 +30,6 @@ from acestep_lab.models.weights import Entry, short
 FOLDER = "umt5-base"
 """Where a published checkpoint has its text encoder."""
 MOST_TOKENS = 256
-DAMPENED = 0.01
-"""What the queries of the second reading are multiplied by."""
 REMEMBERED = 128
 """Readings kept in RAM; at most 786 kB each."""
 
@@ -112,19 +110,6 @@ def open_tokenizer(folder: Path, config: Mapping[str, Any] | None = None) -> Tok
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def dampened(module: nn.Module, names: Iterable[str], by: float = DAMPENED) -> Iterator[None]:
-    """Inside, what the named modules of `module` say is multiplied by `by`; afterwards nothing is left of it."""
-
-    def quietened(_: nn.Module, __: tuple[Any, ...], said: Tensor) -> Tensor:
-        return said * by
-
-    with ExitStack() as hooks:
-        for name in names:
-            hooks.callback(module.get_submodule(name).register_forward_hook(quietened).remove)
-        yield
 
 
 def queries(module: Any) -> list[str]:
