@@ -1,0 +1,98 @@
+"""The two attentions of an ACE-Step v1 block: linear among frames, softmax from frames to the conditions.
+
+Linear attention replaces softmax(q·k) by relu(q)·relu(k): the sum over all keys is one [head, head] matrix, so the cost grows
+with the length of a song and not with its square. It is worked out in float32 whatever the weights are, as in the original.
+
+Positions are rotated the way the weights were trained, which mixes two conventions: the table repeats its frequencies half after
+half (f0 f1 … f0 f1 …), the rotation turns neighbours (0 with 1, 2 with 3, …). So the two numbers of a pair turn by different
+angles. It looks wrong and must stay.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+EPSILON = 1e-15
+"""Added to the sum of a query's weights, which may be zero."""
+
+
+class Turns(NamedTuple):
+    """Cosines and sines of every position for the even and the odd numbers of a head: each [batch or 1, positions, 1, head / 2]."""
+
+    cos_even: Tensor
+    sin_even: Tensor
+    cos_odd: Tensor
+    sin_odd: Tensor
+
+
+def turns(positions: Tensor, head_dim: int, theta: float) -> Turns:
+    """The trained table at these positions [batch or 1, positions]; float32, which holds every position of a song."""
+    exponents = torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions.device) / head_dim
+    angles = positions[..., None].float() * (1.0 / theta**exponents)
+    angles = torch.cat((angles, angles), -1)[:, :, None]
+    cos, sin = angles.cos(), angles.sin()
+    return Turns(cos[..., 0::2], sin[..., 0::2], cos[..., 1::2], sin[..., 1::2])
+
+
+def turned(heads: Tensor, by: Turns) -> Tensor:
+    """Queries or keys [batch, positions, heads, head] rotated, in float32; all even numbers of a head come before all odd ones.
+
+    Products of queries and keys do not notice the order, and nothing has to be woven together again.
+    """
+    even, odd = heads[..., 0::2].float(), heads[..., 1::2].float()
+    return torch.cat((even * by.cos_even - odd * by.sin_even, odd * by.cos_odd + even * by.sin_odd), -1)
+
+
+def linear_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """What queries find with weights query·key, none of them negative; all [batch, positions, heads, head], float32."""
+    query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+    found = query @ (key.transpose(-1, -2) @ value)
+    weight = query @ key.sum(-2)[..., None]
+    return (found / (weight + EPSILON)).transpose(1, 2)
+
+
+class _Attention(nn.Module):
+    """The four projections of an attention, under their published names; hooks and adapters go around each."""
+
+    def __init__(self, heads: int, head_dim: int):
+        super().__init__()
+        dim = heads * head_dim
+        self.heads = heads
+        self.to_q, self.to_k, self.to_v = (nn.Linear(dim, dim) for _ in range(3))
+        self.to_out = nn.Sequential(nn.Linear(dim, dim))
+
+    def split(self, states: Tensor) -> Tensor:
+        """[batch, positions, dim] as [batch, positions, heads, head]."""
+        return states.unflatten(-1, (self.heads, -1))
+
+
+class LinearAttention(_Attention):
+    """Frames look at frames."""
+
+    def forward(self, frames: Tensor, by: Turns, frame_mask: Tensor | None = None) -> Tensor:
+        """[batch, frames, dim] → the same; `frame_mask` [batch, frames, 1] has 0 for frames that are not music."""
+        query = turned(self.split(self.to_q(frames)), by).relu()
+        key = turned(self.split(self.to_k(frames)), by).relu()
+        value = self.split(self.to_v(frames)).float()
+        if frame_mask is not None:  # a key of zero has no weight, whatever its value is
+            query, key = query * frame_mask[..., None], key * frame_mask[..., None]
+        return self.to_out(linear_attention(query, key, value).flatten(2).to(frames.dtype))  # type: ignore[no-any-return]
+
+
+class CrossAttention(_Attention):
+    """Frames listen to the conditions. Keys and values do not change during a run: `prepare` makes them once."""
+
+    def prepare(self, states: Tensor, by: Turns) -> tuple[Tensor, Tensor]:
+        """Rotated keys, and values, of the states [batch, states, dim]: each [batch, heads, states, head]."""
+        key = turned(self.split(self.to_k(states)), by).to(states.dtype)
+        return key.transpose(1, 2).contiguous(), self.split(self.to_v(states)).transpose(1, 2).contiguous()
+
+    def forward(self, frames: Tensor, by: Turns, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+        """[batch, frames, dim] → the same; `bias` [batch, 1, 1, states] is 0 for states that count and -inf for others."""
+        query = turned(self.split(self.to_q(frames)), by).to(frames.dtype).transpose(1, 2)
+        found = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        return self.to_out(found.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
