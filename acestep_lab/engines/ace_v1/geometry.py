@@ -113,7 +113,7 @@ class V1Config:
 
         CheckpointError where a size is none, or where it describes a model that this one is not.
         """
-        given = CLASS_DEFAULTS | {name: value for name, value in config.items() if value is not None}
+        given = {**CLASS_DEFAULTS} | {name: value for name, value in config.items() if value is not None}
         if list(_listed(given, "patch_size")) != [given["max_height"], 1]:
             raise CheckpointError(
                 f"The config of the v1 transformer has {shown(given['patch_size'])} for patch_size; a patch takes all "

@@ -80,7 +80,7 @@ class LinearAttention(_Attention):
         value = self.split(self.to_v(frames)).float()
         if frame_mask is not None:  # a key of zero has no weight, whatever its value is
             query, key = query * frame_mask[..., None], key * frame_mask[..., None]
-        return self.to_out(linear_attention(query, key, value).flatten(2).to(frames.dtype))  # type: ignore[no-any-return]
+        return self.to_out(linear_attention(query, key, value).flatten(2).to(frames.dtype))
 
 
 class CrossAttention(_Attention):
@@ -95,4 +95,4 @@ class CrossAttention(_Attention):
         """[batch, frames, dim] → the same; `bias` [batch, 1, 1, states] is 0 for states that count and -inf for others."""
         query = turned(self.split(self.to_q(frames)), by).to(frames.dtype).transpose(1, 2)
         found = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        return self.to_out(found.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+        return self.to_out(found.transpose(1, 2).flatten(2))

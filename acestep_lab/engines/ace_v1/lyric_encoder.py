@@ -56,7 +56,7 @@ class RelativeAttention(nn.Module):
         distance = by_distance((query + self.pos_bias_v).transpose(1, 2) @ place.permute(1, 2, 0))
         scores = (content + distance) / math.sqrt(query.shape[-1])
         weights = scores.masked_fill(silent, -torch.inf).softmax(-1).masked_fill(silent, 0.0)
-        return self.linear_out((weights @ value.transpose(1, 2)).transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+        return self.linear_out((weights @ value.transpose(1, 2)).transpose(1, 2).flatten(2))
 
 
 class FeedForward(nn.Module):
@@ -68,7 +68,7 @@ class FeedForward(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[batch, tokens, dim] → the same."""
-        return self.w_2(self.dropout(nn.functional.silu(self.w_1(tokens))))  # type: ignore[no-any-return]
+        return self.w_2(self.dropout(nn.functional.silu(self.w_1(tokens))))
 
 
 class LyricLayer(nn.Module):
@@ -85,7 +85,7 @@ class LyricLayer(nn.Module):
     def forward(self, tokens: Tensor, distances: Tensor, silent: Tensor) -> Tensor:
         """[batch, tokens, dim] → the same."""
         tokens = tokens + self.dropout(self.self_attn(self.norm_mha(tokens), distances, silent))
-        return tokens + self.dropout(self.feed_forward(self.norm_ff(tokens)))  # type: ignore[no-any-return]
+        return tokens + self.dropout(self.feed_forward(self.norm_ff(tokens)))
 
 
 class LyricEmbed(nn.Module):
@@ -123,4 +123,4 @@ class LyricEncoder(nn.Module):
                 tokens = checkpoint(layer, tokens, distances, silent, use_reentrant=False)
             else:
                 tokens = layer(tokens, distances, silent)
-        return self.after_norm(tokens)  # type: ignore[no-any-return]
+        return self.after_norm(tokens)

@@ -22,7 +22,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -39,6 +39,8 @@ EPSILON = 1e-6
 """In every norm of the transformer."""
 STEPS_OF_TIME = 1000
 """A time of 1 as the time embedding was trained to hear it."""
+SLAB = 512
+"""Frames that go through a block's network together, where nothing is recorded for a backward pass."""
 
 
 class PreparedStates(NamedTuple):
@@ -62,7 +64,7 @@ class Pointwise(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """[batch, frames, channels] → [batch, frames, out]."""
-        return self.conv(frames)  # type: ignore[no-any-return]
+        return self.conv(frames)
 
 
 def _as_convolution(_: nn.Module, state: dict[str, Any], prefix: str, *__: Any) -> None:
@@ -84,10 +86,29 @@ class DepthConvolution(nn.Conv1d):
         super().__init__(channels, channels, kernel_size=3, padding=1, groups=channels)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """[batch, frames, channels] → the same. As an image of one row it is in the memory layout convolutions are quickest in."""
+        """[batch, frames, channels] → the same.
+
+        Where a CPU only infers, three scaled sums, several times quicker than torch's convolution; else as an image of one row,
+        which is in the memory layout that convolutions like best.
+        """
+        if frames.device.type == "cpu" and frames.dtype == torch.float32 and not _is_recorded():
+            before, here, after = self.weight[:, 0].t().contiguous()
+            found = torch.addcmul(self._bias(), frames, here)
+            found[:, 1:].addcmul_(frames[:, :-1], before)
+            found[:, :-1].addcmul_(frames[:, 1:], after)
+            return found
         image = frames.transpose(1, 2).unsqueeze(2)
         found = F.conv2d(image, self.weight.unsqueeze(2), self.bias, padding=(0, 1), groups=self.groups)
         return found.squeeze(2).transpose(1, 2)
+
+    def _bias(self) -> Tensor:
+        assert self.bias is not None
+        return self.bias
+
+
+def _is_recorded() -> bool:
+    """Whether somebody looks on who wants plain operations: autograd, a compiler, an exporter."""
+    return torch.is_grad_enabled() or torch.compiler.is_compiling()
 
 
 class Depthwise(nn.Module):
@@ -99,7 +120,7 @@ class Depthwise(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """[batch, frames, channels] → the same."""
-        return self.conv(frames)  # type: ignore[no-any-return]
+        return self.conv(frames)
 
 
 class GatedConvolution(nn.Module):
@@ -112,12 +133,27 @@ class GatedConvolution(nn.Module):
         self.point_conv = Pointwise(inner, dim, bias=False)
 
     def forward(self, frames: Tensor, frame_mask: Tensor | None) -> Tensor:
-        """[batch, frames, dim] → the same; frames that are not music are silent to their neighbours."""
-        wide = F.silu(self.inverted_conv(frames))
+        """[batch, frames, dim] → the same; frames that are not music are silent to their neighbours.
+
+        A long song goes through in slabs with one frame of their neighbours on each side: the wide inner states (five times the
+        song's) are never there for all of it, and come from memory that is at hand.
+        """
+        length = frames.shape[1]
+        if _is_recorded() or length <= SLAB:
+            return self._whole(frames, frame_mask)
+        return torch.cat([self._slab(frames, frame_mask, start) for start in range(0, length, SLAB)], 1)
+
+    def _slab(self, frames: Tensor, frame_mask: Tensor | None, start: int) -> Tensor:
+        first, last = max(start - 1, 0), start + SLAB + 1
+        mask = None if frame_mask is None else frame_mask[:, first:last]
+        return self._whole(frames[:, first:last], mask)[:, start - first :][:, :SLAB]
+
+    def _whole(self, frames: Tensor, frame_mask: Tensor | None) -> Tensor:
+        wide = F.silu(self.inverted_conv(frames), inplace=not torch.is_grad_enabled())
         if frame_mask is not None:
             wide = wide * frame_mask
         kept, gate = self.depth_conv(wide).chunk(2, -1)
-        return self.point_conv(kept * F.silu(gate))  # type: ignore[no-any-return]
+        return self.point_conv(kept * F.silu(gate))
 
 
 class Block(nn.Module):
@@ -157,7 +193,7 @@ class PatchConvolution(nn.Conv2d):
 class FrameNorm(nn.GroupNorm):
     """Group norm over all frames of a song, those that are not music left out; float32 inside."""
 
-    def forward(self, frames: Tensor, frame_mask: Tensor | None) -> Tensor:
+    def forward(self, frames: Tensor, frame_mask: Tensor | None = None) -> Tensor:
         """[batch, frames, channels] → the same."""
         grouped = frames.float().unflatten(-1, (self.num_groups, -1))
         if frame_mask is None:
@@ -188,7 +224,7 @@ class PatchEmbed(nn.Module):
     def forward(self, latent: Tensor, frame_mask: Tensor | None) -> Tensor:
         """[batch, channels, rows, frames] → [batch, frames, dim]."""
         widen, norm, narrow = self.early_conv_layers
-        return narrow(norm(widen(latent.flatten(1, 2).transpose(1, 2)), frame_mask))  # type: ignore[no-any-return]
+        return narrow(norm(widen(latent.flatten(1, 2).transpose(1, 2)), frame_mask))
 
 
 class FinalLayer(nn.Module):
@@ -203,7 +239,7 @@ class FinalLayer(nn.Module):
     def forward(self, frames: Tensor, time: Tensor) -> Tensor:
         """[batch, frames, dim] and the embedded time [batch, dim] → [batch, channels, rows, frames]."""
         shift, scale = (self.scale_shift_table + time[:, None]).chunk(2, 1)
-        return self.linear(modulated(frames, shift, scale)).unflatten(-1, (-1, self.channels)).permute(0, 3, 2, 1)  # type: ignore[no-any-return]
+        return self.linear(modulated(frames, shift, scale)).unflatten(-1, (-1, self.channels)).permute(0, 3, 2, 1)
 
 
 class TimeEmbedding(nn.Module):
@@ -220,7 +256,7 @@ class TimeEmbedding(nn.Module):
         places = torch.arange(half, dtype=torch.float32, device=t.device)
         angles = (t.float() * STEPS_OF_TIME)[:, None] * torch.exp(places * -(math.log(10_000.0) / half))
         waves = torch.cat((angles.cos(), angles.sin()), -1).to(dtype)
-        return self.linear_2(F.silu(self.linear_1(waves)))  # type: ignore[no-any-return]
+        return self.linear_2(F.silu(self.linear_1(waves)))
 
 
 class AceStepV1Transformer(nn.Module):
@@ -333,7 +369,7 @@ class AceStepV1Transformer(nn.Module):
         `states` [batch, states, dim] with their `mask`, or prepared; `frame_mask` [batch, frames] has 0 for padding, None: all
         is music. Comes out in the shape and dtype of the latent.
         """
-        return self(latent, t, states, mask, frame_mask)  # type: ignore[no-any-return]
+        return self(latent, t, states, mask, frame_mask)
 
     def forward(
         self, latent: Tensor, t: Tensor, states: Tensor | PreparedStates, mask: Tensor | None = None,
@@ -351,7 +387,7 @@ class AceStepV1Transformer(nn.Module):
             frames = self._through(block, frames, time, by, *heard, here)
             for listener in self._listeners.get(index, ()):
                 listener.append(frames)
-        return self.final_layer(frames, embedded).to(latent.dtype)  # type: ignore[no-any-return]
+        return self.final_layer(frames, embedded).to(latent.dtype)
 
     @contextmanager
     def hidden_after(self, block: int) -> Iterator[list[Tensor]]:
@@ -372,7 +408,7 @@ class AceStepV1Transformer(nn.Module):
         states = states.to(self.dtype)
         heard = torch.ones(states.shape[:2], dtype=torch.bool, device=states.device) if mask is None else mask != 0
         by = self._turns((heard.long().cumsum(1) - 1).clamp(min=0))
-        pairs = [block.cross_attn.prepare(states, by) for block in self.transformer_blocks]  # type: ignore[operator, union-attr]
+        pairs = [cast(Block, block).cross_attn.prepare(states, by) for block in self.transformer_blocks]
         bias = None if mask is None else torch.zeros_like(heard, dtype=self.dtype).masked_fill(~heard, -torch.inf)
         keys, values = zip(*pairs, strict=True)
         return PreparedStates(keys, values, None if bias is None else bias[:, None, None])
@@ -382,8 +418,8 @@ class AceStepV1Transformer(nn.Module):
 
     def _through(self, block: nn.Module, *given: Any) -> Tensor:
         if self.gradient_checkpointing and torch.is_grad_enabled():
-            return checkpoint(block, *given, use_reentrant=False)  # type: ignore[no-any-return]
-        return block(*given)  # type: ignore[no-any-return]
+            return checkpoint(block, *given, use_reentrant=False)
+        return block(*given)
 
 
 def projector(dim: int, width: int) -> nn.Sequential:
