@@ -138,7 +138,9 @@ def original_linear(layer: Any, frames: Tensor, heard: Tensor, by: Any) -> Tenso
     return layer.to_out(found.reshape(batch, dim, -1).permute(0, 2, 1))  # type: ignore[no-any-return]
 
 
-def original_cross(layer: Any, frames: Tensor, heard: Tensor, states: Tensor, mask: Tensor, own: Any, others: Any) -> Tensor:
+def original_cross(
+    layer: Any, frames: Tensor, heard: Tensor, states: Tensor, mask: Tensor, own: Any, others: Any
+) -> Tensor:
     """Keys and values made at every step, and a [frames, states] mask for each head."""
     batch, length, _ = frames.shape
     query, key, value = (

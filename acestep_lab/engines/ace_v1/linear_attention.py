@@ -21,12 +21,10 @@ EPSILON = 1e-15
 
 
 class Turns(NamedTuple):
-    """Cosines and sines of every position for the even and the odd numbers of a head: each [batch or 1, positions, 1, head / 2]."""
+    """Cosines and sines of every position for the numbers of a head, each [batch or 1, positions, 1, head]."""
 
-    cos_even: Tensor
-    sin_even: Tensor
-    cos_odd: Tensor
-    sin_odd: Tensor
+    cos: Tensor
+    sin: Tensor
 
 
 def turns(positions: Tensor, head_dim: int, theta: float) -> Turns:
@@ -34,17 +32,28 @@ def turns(positions: Tensor, head_dim: int, theta: float) -> Turns:
     exponents = torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions.device) / head_dim
     angles = positions[..., None].float() * (1.0 / theta**exponents)
     angles = torch.cat((angles, angles), -1)[:, :, None]
-    cos, sin = angles.cos(), angles.sin()
-    return Turns(cos[..., 0::2], sin[..., 0::2], cos[..., 1::2], sin[..., 1::2])
+    return Turns(angles.cos(), angles.sin())
 
 
 def turned(heads: Tensor, by: Turns) -> Tensor:
-    """Queries or keys [batch, positions, heads, head] rotated, in float32; all even numbers of a head come before all odd ones.
+    """Queries or keys [batch, positions, heads, head] rotated: (a, b) of a pair to (a cos - b sin, b cos' + a sin'); float32.
 
-    Products of queries and keys do not notice the order, and nothing has to be woven together again.
+    Where a CPU only infers, in place: several times quicker than to take the pairs apart and weave them together again.
     """
-    even, odd = heads[..., 0::2].float(), heads[..., 1::2].float()
-    return torch.cat((even * by.cos_even - odd * by.sin_even, odd * by.cos_odd + even * by.sin_odd), -1)
+    heads, (cos, sin) = heads.float(), by
+    even, odd = heads[..., 0::2], heads[..., 1::2]
+    if is_recorded() or heads.device.type != "cpu":
+        ahead, behind = even * cos[..., 0::2] - odd * sin[..., 0::2], odd * cos[..., 1::2] + even * sin[..., 1::2]
+        return torch.stack((ahead, behind), -1).flatten(-2)
+    found = heads * cos
+    found[..., 0::2].addcmul_(odd, sin[..., 0::2], value=-1)
+    found[..., 1::2].addcmul_(even, sin[..., 1::2])
+    return found
+
+
+def is_recorded() -> bool:
+    """Whether somebody looks on who wants plain operations, none in place: autograd, a compiler, an exporter."""
+    return torch.is_grad_enabled() or torch.compiler.is_compiling()
 
 
 def linear_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

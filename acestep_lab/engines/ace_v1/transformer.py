@@ -31,7 +31,7 @@ from torch.utils.checkpoint import checkpoint
 
 from acestep_lab.engines.ace_v1 import layout
 from acestep_lab.engines.ace_v1.geometry import V1Config
-from acestep_lab.engines.ace_v1.linear_attention import CrossAttention, LinearAttention, Turns, turns
+from acestep_lab.engines.ace_v1.linear_attention import CrossAttention, LinearAttention, Turns, is_recorded, turns
 from acestep_lab.engines.ace_v1.lyric_encoder import LyricEncoder
 from acestep_lab.models import assembly, weights
 
@@ -91,7 +91,7 @@ class DepthConvolution(nn.Conv1d):
         Where a CPU only infers, three scaled sums, several times quicker than torch's convolution; else as an image of one row,
         which is in the memory layout that convolutions like best.
         """
-        if frames.device.type == "cpu" and frames.dtype == torch.float32 and not _is_recorded():
+        if frames.device.type == "cpu" and frames.dtype == torch.float32 and not is_recorded():
             before, here, after = self.weight[:, 0].t().contiguous()
             found = torch.addcmul(self._bias(), frames, here)
             found[:, 1:].addcmul_(frames[:, :-1], before)
@@ -104,11 +104,6 @@ class DepthConvolution(nn.Conv1d):
     def _bias(self) -> Tensor:
         assert self.bias is not None
         return self.bias
-
-
-def _is_recorded() -> bool:
-    """Whether somebody looks on who wants plain operations: autograd, a compiler, an exporter."""
-    return torch.is_grad_enabled() or torch.compiler.is_compiling()
 
 
 class Depthwise(nn.Module):
@@ -139,7 +134,7 @@ class GatedConvolution(nn.Module):
         song's) are never there for all of it, and come from memory that is at hand.
         """
         length = frames.shape[1]
-        if _is_recorded() or length <= SLAB:
+        if is_recorded() or length <= SLAB:
             return self._whole(frames, frame_mask)
         return torch.cat([self._slab(frames, frame_mask, start) for start in range(0, length, SLAB)], 1)
 
