@@ -30,7 +30,9 @@ CASES = {"30 s, 300 states": (30, 300, 3), "120 s, 600 states": (120, 600, 2), "
 def real_size(layers: int = LAYERS) -> AceStepV1Transformer:
     """The published sizes with fewer layers, and few lyric layers, which no step enters."""
     torch.manual_seed(0)
-    return AceStepV1Transformer(replace(V1Config(), num_layers=layers, lyric_layers=1)).eval().requires_grad_(False)
+    few = {"damped_blocks": (0, 1), "damped_lyric_layers": (0, 1), "ssl_encoder_depths": (0, 0)}
+    config = replace(V1Config(), num_layers=layers, lyric_layers=1, **few)  # type: ignore[arg-type]
+    return AceStepV1Transformer(config).eval().requires_grad_(False)
 
 
 def inputs(seconds: int, states: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

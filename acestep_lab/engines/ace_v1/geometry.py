@@ -24,7 +24,7 @@ WHERE = "the v1 transformer"
 
 
 def frames_of(seconds: float) -> int:
-    """Whole latent frames in so many seconds, rounded down as the original does (30 s are 323)."""
+    """Whole latent frames in so many seconds, rounded down as the original does (30 s are 322)."""
     return int(seconds * FRAMES_PER_SECOND)
 
 
@@ -94,7 +94,19 @@ class V1Config:
                 )
         if not len(self.ssl_encoder_depths) == len(self.ssl_names) == len(self.ssl_latent_dims):
             raise CheckpointError(
-                "The config of the v1 transformer needs as many ssl_encoder_depths as names and widths."
+                "The config of the v1 transformer needs as many ssl_encoder_depths as ssl_names and ssl_latent_dims."
+            )
+        for name, layers in (("damped_blocks", self.num_layers), ("damped_lyric_layers", self.lyric_layers)):
+            found = getattr(self, name)
+            if len(found) != 2 or not 0 <= found[0] < found[1] <= layers:
+                raise CheckpointError(
+                    f"The config of the v1 transformer has {list(found)} for {name}; of {layers} layers it names the first "
+                    "and the one after the last."
+                )
+        if any(depth >= self.num_layers for depth in self.ssl_encoder_depths):
+            raise CheckpointError(
+                f"The config of the v1 transformer has {list(self.ssl_encoder_depths)} for ssl_encoder_depths, and "
+                f"{self.num_layers} blocks."
             )
 
     @property

@@ -305,8 +305,7 @@ class AceStepV1Transformer(nn.Module):
     @property
     def damped_queries(self) -> tuple[str, ...]:
         """Names of the layers whose output ERG damps while a velocity is worked out."""
-        blocks = range(*self.config.damped_blocks)
-        return tuple(f"transformer_blocks.{i}.{attention}.to_q" for i in blocks for attention in ("attn", "cross_attn"))
+        return damped_queries(self.config)
 
     @property
     def damped_lyric_queries(self) -> tuple[str, ...]:
@@ -422,3 +421,9 @@ def projector(dim: int, width: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(dim, 2 * dim), nn.SiLU(), nn.Linear(2 * dim, 2 * dim), nn.SiLU(), nn.Linear(2 * dim, width)
     )
+
+
+def damped_queries(config: V1Config) -> tuple[str, ...]:
+    """Names of the query layers ERG damps in a transformer of this size: own and cross attention of a few late blocks."""
+    blocks = range(*config.damped_blocks)
+    return tuple(f"transformer_blocks.{i}.{attention}.to_q" for i in blocks for attention in ("attn", "cross_attn"))
