@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from acestep_lab.engines.ace_v1 import layout, transformer
+from acestep_lab.engines.ace_v1 import layout, linear_attention, transformer
 from acestep_lab.engines.ace_v1.geometry import V1Config, frames_of, seconds_of, to_frames, to_image
 from acestep_lab.engines.ace_v1.linear_attention import LinearAttention, turned, turns
 from acestep_lab.engines.ace_v1.transformer import AceStepV1Transformer, PreparedStates
@@ -156,7 +156,7 @@ def test_latents_go_from_the_house_to_the_model_and_back_channel_before_row() ->
 def test_every_part_is_its_formula_in_double_precision(
     model: AceStepV1Transformer, formulas: Formulas, records: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transformer, "SLAB", 4)
+    monkeypatch.setattr(linear_attention, "SLAB", 4)
     block, x, states = model.transformer_blocks[1], drawn(1, FRAMES, 30), drawn(1, 9, 30, seed=2)
     by, heard = (turns(torch.arange(size)[None], 10, 10_000.0) for size in (FRAMES, 9))
     embedded, name = drawn(1, 30, seed=3), "transformer_blocks.1"
@@ -233,7 +233,11 @@ def test_the_work_of_linear_attention_grows_with_the_length_and_not_its_square()
 
 
 @torch.no_grad()
-def test_an_item_in_a_padded_batch_is_the_item_alone(model: AceStepV1Transformer) -> None:
+@pytest.mark.parametrize("slab", [512, 4], ids=["whole", "in slabs"])
+def test_an_item_in_a_padded_batch_is_the_item_alone(
+    model: AceStepV1Transformer, slab: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linear_attention, "SLAB", slab)
     lengths, words, lyrics = (FRAMES, 6), (WORDS, 2), (LYRICS, 3)
     latent, t, _ = song(2)
     text, voice, ids = drawn(2, WORDS, 22), drawn(2, 14), torch.randint(6693, (2, LYRICS))

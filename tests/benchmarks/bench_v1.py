@@ -8,8 +8,10 @@ python -m tests.benchmarks.bench_v1 step        # one step of the DiT: the origi
 
 from __future__ import annotations
 
+import copy
 import sys
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,14 +19,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from acestep_lab.engines.ace_v1.geometry import V1Config, frames_of
-from acestep_lab.engines.ace_v1.linear_attention import linear_attention, turned, turns
+from acestep_lab.engines.ace_v1.linear_attention import turns
 from acestep_lab.engines.ace_v1.transformer import AceStepV1Transformer
 from tests.benchmarks.meter import error, race, show, write
 
-LAYERS = 2
+LAYERS = 1
 LENGTHS = (30, 60, 120, 240)
-CASES = {"30 s, 300 states": (30, 300, 3), "120 s, 600 states": (120, 600, 2), "240 s, 900 states": (240, 900, 1)}
-"""Seconds, states listened to (a song's words grow with its length), rounds."""
+CASES = ((30, 300, "float32", 7), (30, 300, "bfloat16", 5), (120, 600, "float32", 3))
+"""Seconds, states listened to (a song's words grow with its length), dtype, rounds."""
 
 
 def real_size(layers: int = LAYERS) -> AceStepV1Transformer:
@@ -43,15 +45,18 @@ def inputs(seconds: int, states: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def attention() -> dict[str, Any]:
-    """Linear attention alone (rotation, rectifier, sums) and with its four projections, per second of music."""
+    """Linear attention with its four projections and without them (rotation, rectifier, sums), per second of music."""
     layer: Any = real_size(1).transformer_blocks[0].attn  # type: ignore[union-attr]
-    alone, whole = {}, {}
-    for seconds in LENGTHS:
-        frames = torch.randn(1, frames_of(seconds), 2560, generator=torch.Generator().manual_seed(2))
-        by, heads = turns(torch.arange(frames.shape[1])[None], 128, 1e6), frames.unflatten(-1, (20, 128))
-        alone[f"{seconds} s"] = lambda h=heads, by=by: linear_attention(turned(h, by).relu(), turned(h, by).relu(), h)
-        whole[f"{seconds} s"] = lambda f=frames, by=by: layer(f, by)
-    return {"alone": per_second(alone), "with projections": per_second(whole)}
+    bare = copy.copy(layer)
+    bare._modules = {name: torch.nn.Identity() for name in layer._modules}
+    return {name: per_second(each_length(one)) for name, one in (("with projections", layer), ("alone", bare))}
+
+
+def each_length(layer: Any) -> dict[str, Any]:
+    """The layer at each length, to be called."""
+    songs = {seconds: torch.randn(1, frames_of(seconds), 2560) for seconds in LENGTHS}
+    tables = {seconds: turns(torch.arange(frames.shape[1])[None], 128, 1e6) for seconds, frames in songs.items()}
+    return {f"{seconds} s": partial(layer, frames, tables[seconds]) for seconds, frames in songs.items()}
 
 
 def per_second(variants: dict[str, Any]) -> dict[str, dict[str, float]]:
@@ -64,34 +69,40 @@ def per_second(variants: dict[str, Any]) -> dict[str, dict[str, float]]:
 
 def step() -> dict[str, Any]:
     """One step: the original's way (keys and values anew, masks of ones, turned tensors, 1x1 convolutions), and ours."""
-    model, tables = real_size(), {}
-    for name, (seconds, states, rounds) in CASES.items():
-        latent, t, conditions, mask = inputs(seconds, states)
-        prepared = model.prepare_states(conditions, mask)
-        table: dict[str, Any] = race(
-            {
-                "the original's way": lambda: original(model, latent, t, conditions, mask),
-                "ours": lambda: model.velocity(latent, t, prepared),
-                "ours, unprepared": lambda: model.velocity(latent, t, conditions, mask),
-            },
-            rounds,
-        )
-        theirs = original(model, latent, t, conditions, mask)
-        table["ours"]["apart"] = f"{error(model.velocity(latent, t, prepared), theirs):.1e}"
-        show(f"one step of {LAYERS} layers, {name}", table)
-        tables[name] = table
+    tables = {}
+    for seconds, states, dtype, rounds in CASES:
+        name = f"{seconds} s, {states} states, {dtype}"
+        tables[name] = one_step(real_size().to(getattr(torch, dtype)), seconds, states, rounds)
+        show(f"one step of a DiT of one layer, {name}", tables[name])
     return tables
+
+
+def one_step(model: AceStepV1Transformer, seconds: int, states: int, rounds: int) -> dict[str, Any]:
+    """Milliseconds of one step at one length, and how far apart the two are."""
+    latent, t, conditions, mask = (one if one.ndim == 1 else one.to(model.dtype) for one in inputs(seconds, states))
+    prepared = model.prepare_states(conditions, mask)
+    table: dict[str, Any] = race(
+        {
+            "the original's way": lambda: original(model, latent, t, conditions, mask),
+            "ours": lambda: model.velocity(latent, t, prepared),
+            "ours, unprepared": lambda: model.velocity(latent, t, conditions, mask),
+        },
+        rounds,
+    )
+    theirs = original(model, latent, t, conditions, mask)
+    table["ours"]["apart"] = f"{error(model.velocity(latent, t, prepared), theirs):.1e}"
+    return table
 
 
 def original(model: Any, latent: Tensor, t: Tensor, states: Tensor, mask: Tensor) -> Tensor:
     """The velocity as the original works it out, with our weights."""
     widen, norm, narrow = model.proj_in.early_conv_layers
-    embedded = model.timestep_embedder(t, torch.float32)
+    embedded = model.timestep_embedder(t, latent.dtype)
     time = model.t_block(embedded).reshape(len(t), 6, -1)
     image = F.group_norm(F.conv2d(latent, widen.weight, widen.bias), norm.num_groups, norm.weight, norm.bias, norm.eps)
     frames = F.conv2d(image, narrow.weight, narrow.bias).flatten(2).transpose(1, 2)
-    heard = torch.ones(frames.shape[:2])
-    own, others = table_of(frames.shape[1]), table_of(states.shape[1])
+    heard = torch.ones(frames.shape[:2], dtype=frames.dtype)
+    own, others = ([one.to(latent.dtype) for one in table_of(x.shape[1])] for x in (frames, states))
     for block in model.transformer_blocks:
         frames = original_block(block, frames, time, heard, states, mask, own, others)
     shift, scale = (model.final_layer.scale_shift_table[None] + embedded[:, None]).chunk(2, 1)
@@ -107,13 +118,14 @@ def table_of(length: int) -> tuple[Tensor, Tensor]:
 
 
 def rms(x: Tensor) -> Tensor:
-    return x * torch.rsqrt(x.float().pow(2).mean(-1, keepdim=True) + 1e-6)
+    return (x * torch.rsqrt(x.float().pow(2).mean(-1, keepdim=True) + 1e-6)).to(x.dtype)
 
 
 def rotated(x: Tensor, by: tuple[Tensor, Tensor]) -> Tensor:
     """Neighbours woven: every number beside its partner."""
     real, other = x.reshape(*x.shape[:-1], -1, 2).unbind(-1)
-    return x.float() * by[0][None, None] + torch.stack((-other, real), -1).flatten(3).float() * by[1][None, None]
+    woven = torch.stack((-other, real), -1).flatten(3)
+    return (x.float() * by[0][None, None] + woven.float() * by[1][None, None]).to(x.dtype)
 
 
 def original_block(
@@ -137,7 +149,7 @@ def original_linear(layer: Any, frames: Tensor, heard: Tensor, by: Any) -> Tenso
     query, key, value = query.relu().float(), key.relu().float(), F.pad(value.float(), (0, 0, 0, 1), value=1.0)
     found = (value @ key) @ query
     found = found[:, :, :-1] / (found[:, :, -1:] + 1e-15)
-    return layer.to_out(found.reshape(batch, dim, -1).permute(0, 2, 1))  # type: ignore[no-any-return]
+    return layer.to_out(found.reshape(batch, dim, -1).permute(0, 2, 1).to(frames.dtype))  # type: ignore[no-any-return]
 
 
 def original_cross(
@@ -149,7 +161,8 @@ def original_cross(
         one(of).view(batch, -1, 20, 128).transpose(1, 2)
         for one, of in ((layer.to_q, frames), (layer.to_k, states), (layer.to_v, states))
     )
-    both = torch.where(heard[:, :, None] * mask[:, None] == 1, 0.0, -torch.inf)[:, None].expand(-1, 20, -1, -1)
+    both = torch.where(heard[:, :, None] * mask[:, None] == 1, 0.0, -torch.inf)
+    both = both[:, None].expand(-1, 20, -1, -1).to(frames.dtype)
     found = F.scaled_dot_product_attention(rotated(query, own), rotated(key, others), value, attn_mask=both)
     return layer.to_out(found.transpose(1, 2).reshape(batch, length, -1))  # type: ignore[no-any-return]
 

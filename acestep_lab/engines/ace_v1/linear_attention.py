@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 EPSILON = 1e-15
 """Added to the sum of a query's weights, which may be zero."""
+SLAB = 512
+"""Frames worked on together where nothing is recorded for a backward pass."""
 
 
 class Turns(NamedTuple):
@@ -56,12 +58,30 @@ def is_recorded() -> bool:
     return torch.is_grad_enabled() or torch.compiler.is_compiling()
 
 
-def linear_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """What queries find with weights query·key, none of them negative; all [batch, positions, heads, head], float32."""
-    query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
-    found = query @ (key.transpose(-1, -2) @ value)
-    weight = query @ key.sum(-2)[..., None]
-    return (found / (weight + EPSILON)).transpose(1, 2)
+class Sums(NamedTuple):
+    """All that queries need to know of keys and values: sum of key·valueᵀ [batch, heads, head, head], and of keys
+    [batch, heads, head, 1].
+    """
+
+    values: Tensor
+    keys: Tensor
+
+
+def sums_of(key: Tensor, value: Tensor) -> Sums:
+    """Over all positions of keys and values [batch, positions, heads, head], float32."""
+    return Sums(key.permute(0, 2, 3, 1) @ value.transpose(1, 2), key.sum(1)[..., None])
+
+
+def found_in(sums: Sums, query: Tensor) -> Tensor:
+    """What queries [batch, positions, heads, head] find: the values' mean with weights query·key, none of them negative."""
+    query = query.transpose(1, 2)
+    return (query @ sums.values / (query @ sums.keys + EPSILON)).transpose(1, 2)
+
+
+def slabs(length: int) -> list[slice]:
+    """A song's frames in slabs that stay in a CPU's cache, or all as one where somebody records."""
+    size = length if is_recorded() or length <= SLAB else SLAB
+    return [slice(start, start + size) for start in range(0, length, size)]
 
 
 class _Attention(nn.Module):
@@ -84,12 +104,31 @@ class LinearAttention(_Attention):
 
     def forward(self, frames: Tensor, by: Turns, frame_mask: Tensor | None = None) -> Tensor:
         """[batch, frames, dim] → the same; `frame_mask` [batch, frames, 1] has 0 for frames that are not music."""
-        query = turned(self.split(self.to_q(frames)), by).relu()
+        parts = slabs(frames.shape[1])
+        each = [self._sums(*of(part, frames, by, frame_mask)) for part in parts]
+        sums = Sums(
+            sum((one.values for one in each[1:]), each[0].values), sum((one.keys for one in each[1:]), each[0].keys)
+        )
+        found = [self._found(sums, *of(part, frames, by, frame_mask)) for part in parts]
+        return found[0] if len(found) == 1 else torch.cat(found, 1)
+
+    def _sums(self, frames: Tensor, by: Turns, frame_mask: Tensor | None) -> Sums:
         key = turned(self.split(self.to_k(frames)), by).relu()
-        value = self.split(self.to_v(frames)).float()
         if frame_mask is not None:  # a key of zero has no weight, whatever its value is
-            query, key = query * frame_mask[..., None], key * frame_mask[..., None]
-        return self.to_out(linear_attention(query, key, value).flatten(2).to(frames.dtype))
+            key = key * frame_mask[..., None]
+        return sums_of(key, self.split(self.to_v(frames)).float())
+
+    def _found(self, sums: Sums, frames: Tensor, by: Turns, frame_mask: Tensor | None) -> Tensor:
+        query = turned(self.split(self.to_q(frames)), by).relu()
+        if frame_mask is not None:
+            query = query * frame_mask[..., None]
+        return self.to_out(found_in(sums, query).flatten(2).to(frames.dtype))
+
+
+def of(part: slice, frames: Tensor, by: Turns, frame_mask: Tensor | None) -> tuple[Tensor, Turns, Tensor | None]:
+    """A part of the frames [batch, frames, dim] with its share of the table and the mask."""
+    turns_of = Turns(by.cos[:, part], by.sin[:, part])
+    return frames[:, part], turns_of, None if frame_mask is None else frame_mask[:, part]
 
 
 class CrossAttention(_Attention):

@@ -31,7 +31,14 @@ from torch.utils.checkpoint import checkpoint
 
 from acestep_lab.engines.ace_v1 import layout
 from acestep_lab.engines.ace_v1.geometry import V1Config
-from acestep_lab.engines.ace_v1.linear_attention import CrossAttention, LinearAttention, Turns, is_recorded, turns
+from acestep_lab.engines.ace_v1.linear_attention import (
+    CrossAttention,
+    LinearAttention,
+    Turns,
+    is_recorded,
+    slabs,
+    turns,
+)
 from acestep_lab.engines.ace_v1.lyric_encoder import LyricEncoder
 from acestep_lab.models import assembly, weights
 
@@ -39,8 +46,6 @@ EPSILON = 1e-6
 """In every norm of the transformer."""
 STEPS_OF_TIME = 1000
 """A time of 1 as the time embedding was trained to hear it."""
-SLAB = 512
-"""Frames that go through a block's network together, where nothing is recorded for a backward pass."""
 
 
 class PreparedStates(NamedTuple):
@@ -133,15 +138,15 @@ class GatedConvolution(nn.Module):
         A long song goes through in slabs with one frame of their neighbours on each side: the wide inner states (five times the
         song's) are never there for all of it, and come from memory that is at hand.
         """
-        length = frames.shape[1]
-        if is_recorded() or length <= SLAB:
+        parts = slabs(frames.shape[1])
+        if len(parts) == 1:
             return self._whole(frames, frame_mask)
-        return torch.cat([self._slab(frames, frame_mask, start) for start in range(0, length, SLAB)], 1)
+        return torch.cat([self._slab(frames, frame_mask, part) for part in parts], 1)
 
-    def _slab(self, frames: Tensor, frame_mask: Tensor | None, start: int) -> Tensor:
-        first, last = max(start - 1, 0), start + SLAB + 1
+    def _slab(self, frames: Tensor, frame_mask: Tensor | None, part: slice) -> Tensor:
+        first, last = max(part.start - 1, 0), part.stop + 1
         mask = None if frame_mask is None else frame_mask[:, first:last]
-        return self._whole(frames[:, first:last], mask)[:, start - first :][:, :SLAB]
+        return self._whole(frames[:, first:last], mask)[:, part.start - first :][:, : part.stop - part.start]
 
     def _whole(self, frames: Tensor, frame_mask: Tensor | None) -> Tensor:
         wide = F.silu(self.inverted_conv(frames), inplace=not torch.is_grad_enabled())
@@ -198,8 +203,9 @@ class FrameNorm(nn.GroupNorm):
             count = here.sum(1, keepdim=True) * grouped.shape[-1]
             mean = (grouped * here).sum((1, 3), keepdim=True) / count
             variance = ((grouped - mean).square() * here).sum((1, 3), keepdim=True) / count
-        normed = ((grouped - mean) * torch.rsqrt(variance + self.eps)).flatten(2)
-        return torch.addcmul(self.bias.float(), normed, self.weight.float()).to(frames.dtype)
+        scale = torch.rsqrt(variance + self.eps) * self.weight.float().unflatten(0, (self.num_groups, -1))
+        shift = self.bias.float().unflatten(0, (self.num_groups, -1)) - mean * scale
+        return torch.addcmul(shift, grouped, scale).flatten(2).to(frames.dtype)
 
 
 class PatchEmbed(nn.Module):
