@@ -114,7 +114,8 @@ def test_the_full_size_has_the_published_names_shapes_and_numbers() -> None:
         whole = AceStepV1Transformer(config, projectors=True)
     kept = {name: tuple(tensor.shape) for name, tensor in whole.state_dict().items()}
     published = published_layout()
-    assert len(published) == 874 and kept | layout.uncalled(config) == published
+    assert len(published) == 874
+    assert kept | layout.uncalled(config) == published
     numbers = {name: prod(shape) for name, shape in published.items()}
     assert sum(numbers.values()) == 3_305_659_264
     assert sum(numbers[name] for name in layout.uncalled(config)) == 629_391_360
@@ -144,9 +145,11 @@ def test_a_config_of_another_model_is_refused_in_a_sentence(change: dict[str, An
 def test_latents_go_from_the_house_to_the_model_and_back_channel_before_row() -> None:
     latent = drawn(2, FRAMES, 128)
     image = to_image(latent)
-    assert image.shape == (2, 8, 16, FRAMES) and torch.equal(image[1, 3, 5], latent[1, :, 3 * 16 + 5])
+    assert image.shape == (2, 8, 16, FRAMES)
+    assert torch.equal(image[1, 3, 5], latent[1, :, 3 * 16 + 5])
     assert torch.equal(to_frames(image), latent)
-    assert (frames_of(30), frames_of(240)) == (322, 2583) and 0 < 30 - seconds_of(322) < 0.1
+    assert (frames_of(30), frames_of(240)) == (322, 2583)
+    assert 0 < 30 - seconds_of(322) < 0.1
 
 
 # The formulas
@@ -260,7 +263,9 @@ def test_prepared_conditions_give_the_same_and_leave_out_what_nobody_hears(model
     mask = torch.ones(2, 11, dtype=torch.long)
     mask[:, 8:] = 0
     prepared = model.prepare_states(states, mask)
-    assert isinstance(prepared, PreparedStates) and prepared.keys[0].shape[2] == 8 and prepared.bias is None
+    assert isinstance(prepared, PreparedStates)
+    assert prepared.keys[0].shape[2] == 8
+    assert prepared.bias is None
     assert_near(model.velocity(latent, t, prepared), model.velocity(latent, t, states, mask))
     assert_near(model.velocity(latent, t, prepared), model.velocity(latent, t, states[:, :8]))
 
@@ -271,7 +276,9 @@ def test_a_song_without_words_hears_one_masked_token_and_nothing_of_it(model: Ac
     silent = [model.encode(*said, torch.tensor([[token]]), torch.zeros(1, 1)) for token in (0, 99)]
     latent, t, _ = song()
     one, other = (model.velocity(latent, t, states, mask) for states, mask in silent)
-    assert one.isfinite().all() and torch.equal(one, other) and not silent[0][1][0, -1]
+    assert one.isfinite().all()
+    assert torch.equal(one, other)
+    assert not silent[0][1][0, -1]
 
 
 @torch.no_grad()
@@ -280,7 +287,8 @@ def test_bfloat16_is_near_float32_and_answers_in_the_dtype_of_the_latent() -> No
     latent, t, states = song()
     exact = model.velocity(latent, t, states)
     rough = model.bfloat16().velocity(latent, t, states)
-    assert rough.dtype == torch.float32 and model.velocity(latent.bfloat16(), t, states).dtype == torch.bfloat16
+    assert rough.dtype == torch.float32
+    assert model.velocity(latent.bfloat16(), t, states).dtype == torch.bfloat16
     assert_near(rough, exact, 0.03)
 
 
@@ -316,7 +324,8 @@ def test_checkpointing_works_blocks_out_twice_and_gives_the_same_gradients() -> 
         runs.append(len(ran))
     assert runs == [2, 4]
     for name, gradient in gradients[0].items():
-        assert gradient is not None and gradient.isfinite().all(), name
+        assert gradient is not None, name
+        assert gradient.isfinite().all(), name
         assert_near(gradients[1][name], gradient)
 
 
@@ -349,7 +358,9 @@ def test_each_query_that_guidance_damps_is_a_layer_and_is_heard() -> None:
             assert not torch.allclose(moved, before), name
         assert torch.equal(model.velocity(latent, t, states), before)
     names = transformer.damped_queries(V1Config())
-    assert len(names) == 10 and names[0] == "transformer_blocks.15.attn.to_q" and "19.cross_attn" in names[-1]
+    assert len(names) == 10
+    assert names[0] == "transformer_blocks.15.attn.to_q"
+    assert "19.cross_attn" in names[-1]
     assert model.damped_lyric_queries == tuple(f"lyric_encoder.encoders.{i}.self_attn.linear_q" for i in (4, 5))
 
 
@@ -370,7 +381,8 @@ def test_a_published_folder_is_read_and_what_is_never_called_stays_on_the_disk(
     (tmp_path / "config.json").write_text(json.dumps(model.config.to_config()))
     save_file(stored(model), tmp_path / "diffusion_pytorch_model.safetensors")
     found = AceStepV1Transformer.load(tmp_path)
-    assert set(found.state_dict()) == set(model.state_dict()) and not any(p.requires_grad for p in found.parameters())
+    assert set(found.state_dict()) == set(model.state_dict())
+    assert not any(p.requires_grad for p in found.parameters())
     taught = AceStepV1Transformer.load(tmp_path, projectors=True)
     assert torch.equal(taught.projectors[1][4].weight, stored(model)["projectors.1.4.weight"])
     latent, t, states = song()
