@@ -160,6 +160,7 @@ def test_every_part_is_its_formula_in_double_precision(
     model: AceStepV1Transformer, formulas: Formulas, records: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(linear_attention, "SLAB", 4)
+    monkeypatch.setattr(transformer, "ROWS", 3)
     block, x, states = model.transformer_blocks[1], drawn(1, FRAMES, 30), drawn(1, 9, 30, seed=2)
     by, heard = (turns(torch.arange(size)[None], 10, 10_000.0) for size in (FRAMES, 9))
     embedded, name = drawn(1, 30, seed=3), "transformer_blocks.1"
@@ -241,6 +242,7 @@ def test_an_item_in_a_padded_batch_is_the_item_alone(
     model: AceStepV1Transformer, slab: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(linear_attention, "SLAB", slab)
+    monkeypatch.setattr(transformer, "ROWS", slab - 1)
     lengths, words, lyrics = (FRAMES, 6), (WORDS, 2), (LYRICS, 3)
     latent, t, _ = song(2)
     text, voice, ids = drawn(2, WORDS, 22), drawn(2, 14), torch.randint(6693, (2, LYRICS))

@@ -48,6 +48,10 @@ STEPS_OF_TIME = 1000
 """A time of 1 as the time embedding was trained to hear it."""
 
 
+ROWS = 24
+"""Frames that are gated together on a CPU: a few wide rows stay in the cache of its core from one operation to the next."""
+
+
 class PreparedStates(NamedTuple):
     """Conditions as the blocks listen to them: for each block keys and values [batch, heads, states, head], and for all the bias
     [batch, 1, 1, states], None where every state counts.
@@ -149,11 +153,23 @@ class GatedConvolution(nn.Module):
         return self._whole(frames[:, first:last], mask)[:, part.start - first :][:, : part.stop - part.start]
 
     def _whole(self, frames: Tensor, frame_mask: Tensor | None) -> Tensor:
-        wide = F.silu(self.inverted_conv(frames), inplace=not torch.is_grad_enabled())
+        wide = self.inverted_conv(frames)
+        if is_recorded() or frames.device.type != "cpu":
+            return self.point_conv(self._gated(wide, frame_mask))
+        length = wide.shape[1]
+        kept = wide.new_empty((*wide.shape[:2], wide.shape[2] // 2))
+        for start in range(0, length, ROWS):
+            first, last = max(start - 1, 0), start + ROWS + 1
+            mask = None if frame_mask is None else frame_mask[:, first:last]
+            kept[:, start : start + ROWS] = self._gated(wide[:, first:last], mask)[:, start - first :][:, :ROWS]
+        return self.point_conv(kept)
+
+    def _gated(self, wide: Tensor, frame_mask: Tensor | None) -> Tensor:
+        wide = F.silu(wide)
         if frame_mask is not None:
             wide = wide * frame_mask
         kept, gate = self.depth_conv(wide).chunk(2, -1)
-        return self.point_conv(kept * F.silu(gate))
+        return kept * F.silu(gate)
 
 
 class Block(nn.Module):
