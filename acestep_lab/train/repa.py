@@ -108,9 +108,17 @@ class SoundEncoder:
 
     def _probe_mark(self) -> str:
         """A function has no weights to look at: what it hears in a noise that is always the same."""
-        noise = np.random.default_rng(0).standard_normal(self.rate).astype(np.float32) * 0.1
-        heard = self._heard(torch.from_numpy(noise)[None]).float()
-        return hashlib.sha256(heard.contiguous().numpy().data).hexdigest()[:16]
+        return hashlib.sha256(self._probe.contiguous().numpy().data).hexdigest()[:16]
+
+    @cached_property
+    def _probe(self) -> Tensor:
+        """What it hears in a second of noise that is always the same `[frames, width]`."""
+        return self._chunk(np.random.default_rng(0).standard_normal(self.rate).astype(np.float32) * 0.1, self.rate)
+
+    @property
+    def width(self) -> int:
+        """How many numbers a feature has; RecipeError where the model cannot hear, or gives no features."""
+        return int(self._probe.shape[1])
 
     def features(self, sound: Any, stop: threading.Event | None = None) -> Features:
         """What it hears in an `Audio`, chunk after chunk; RecipeError where what it gives are no features of it."""
