@@ -178,7 +178,8 @@ def _measured(
     """Seconds of a step, bytes while it learns, and how many numbers are learnt."""
     short = config.replace(steps=MEASURED_STEPS, accumulation=1, patience=0)
     trainer = Trainer(engine, [lesson], short, dtype=dtype, alignment=alignment)
-    kept = _Counted({one.untyped_storage().data_ptr() for one in trainer.module.parameters()})
+    weights = [*trainer.module.parameters(), *trainer.parameters.values()]
+    kept = _Counted({one.untyped_storage().data_ptr() for one in weights})
     seconds = 0.0
     for event in trainer.run():
         seconds = event.seconds if isinstance(event, Learnt) else seconds

@@ -235,9 +235,10 @@ class Teaching:
                     run.message(f"{found.name} is left out: {found.why}")
                 else:
                     run.lessons += 1
-                    into.extend([found] * _repeat(rows, found.name))
+                    into.append(found)
                 run.did(ENCODE, time.monotonic() - began)
                 yield
+            into[:] = _in_order(into, rows, asked.roads)
         for encoder in asked.encoders:
             yield from self._hear(training, encoder, failed)
         if not training.lessons:
@@ -489,9 +490,11 @@ def _roads(roads: Any) -> tuple[str, ...]:
     return found
 
 
-def _repeat(rows: Sequence[Song], name: str) -> int:
-    """How many times a song is visited in a round."""
-    return next((row.repeat for row in rows if row.name == name), 1)
+def _in_order(lessons: Sequence[Kept], rows: Sequence[Song], roads: Sequence[str]) -> list[Kept]:
+    """Lessons by road and song, each as often as its song is visited: in whichever order they were made or found."""
+    made = {(one.road, one.name): one for one in lessons}
+    wanted = ((made.get((road, row.name)), row.repeat) for road in roads for row in rows)
+    return [one for one, repeat in wanted if one is not None for _ in range(repeat)]
 
 
 def _usual_preview(rows: Sequence[Song]) -> Recipe:
