@@ -261,7 +261,9 @@ def test_without_repa_nothing_is_said_of_it(lab: Session, takes: list[Take], tmp
     assert "aligned" not in json.loads((run.result() / "losses.json").read_text())
 
 
-def test_a_song_that_an_encoder_cannot_hear_is_left_out_and_named(lab: Session, takes: list[Take], tmp_path: Path) -> None:
+def test_a_song_that_an_encoder_cannot_hear_is_left_out_and_named(
+    lab: Session, takes: list[Take], tmp_path: Path
+) -> None:
     longest = max(len(one.audio.resample(8000).samples[0]) for one in takes)
 
     def picky(sound: Tensor) -> Tensor:

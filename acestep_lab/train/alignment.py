@@ -48,7 +48,9 @@ class Aligner(nn.Module):
         """RecipeError where the engine cannot be looked into, or has no such block."""
         super().__init__()
         if not isinstance(engine, ShowsHidden):
-            raise RecipeError("This checkpoint cannot be looked into between its blocks, as repa needs; train without it.")
+            raise RecipeError(
+                "This checkpoint cannot be looked into between its blocks, as repa needs; train without it."
+            )
         self._engine, self.frames_per_second = engine, engine.training_rule.frames_per_second
         blocks, width = engine.hidden_shape(module)
         self.block = block_of(block, blocks)
@@ -77,7 +79,9 @@ def block_of(asked: int | None, blocks: int) -> int:
     if asked is None:
         return BLOCK if blocks > BLOCK else max(1, blocks // 2)
     if asked > blocks:
-        raise RecipeError(f"repa_block is {asked}, but this model has {blocks} blocks; the usual one is {block_of(None, blocks)}.")
+        raise RecipeError(
+            f"repa_block is {asked}, but this model has {blocks} blocks; the usual one is {block_of(None, blocks)}."
+        )
     return asked
 
 
@@ -112,5 +116,7 @@ def features_of(heard: Sequence[tuple[Features, ...]], widths: Sequence[int], se
     """For each lesson the features of its first seconds; SourceError for those of another encoder."""
     for one in heard:
         if tuple(each.values.shape[1] for each in one) != tuple(widths):
-            raise SourceError(f"What was heard has widths {shown([each.values.shape[1] for each in one])}, not {list(widths)}.")
+            raise SourceError(
+                f"What was heard has widths {shown([each.values.shape[1] for each in one])}, not {list(widths)}."
+            )
     return [[each.until(seconds) for each in one] for one in heard]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from acestep_lab._libraries import accelerate_utils
+from acestep_lab.errors import MachineError, shown
 
 T = TypeVar("T")
 
@@ -25,6 +26,8 @@ class Ranks:
     number = 0
     """Which of them this is, counted from 0."""
     count = 1
+    accumulation: int | None = None
+    """Passes before the weights move where the launcher says so; an option of the training itself wins."""
     dtype: torch.dtype | None = None
     """What the frozen weights compute in where the launcher says so; None: as the checkpoint would."""
 
@@ -59,7 +62,9 @@ class AcceleratedRanks(Ranks):
         super().__init__()
         self._accelerator = accelerator
         self.number, self.count = int(accelerator.process_index), int(accelerator.num_processes)
-        self.dtype = {"bf16": torch.bfloat16}.get(str(accelerator.mixed_precision))
+        self.dtype = _dtype(str(accelerator.mixed_precision))
+        passes = int(accelerator.gradient_accumulation_steps)
+        self.accumulation = passes if passes > 1 else None
 
     def gathered(self, value: T) -> list[T]:
         """The plain data of every process, in order."""
@@ -76,6 +81,15 @@ class AcceleratedRanks(Ranks):
         if self.count > 1 and tensors:
             whole = torch.cat([one.reshape(-1).float() for one in tensors])
             _put_back(accelerate_utils.broadcast(whole), tensors)
+
+
+def _dtype(precision: str) -> torch.dtype | None:
+    """What the launcher's mixed precision means for the frozen weights; the adapter is in float32 whatever it says."""
+    if precision not in ("no", "bf16"):
+        raise MachineError(
+            f"A training's mixed precision is no or bf16, not {shown(precision)}: the gradients of others need a scaler."
+        )
+    return torch.bfloat16 if precision == "bf16" else None
 
 
 def _put_back(whole: Tensor, tensors: Sequence[Tensor]) -> None:

@@ -87,7 +87,9 @@ class SoundEncoder:
             raise RecipeError(f"An encoder is a model or a function of sound, not {shown(self.model)}.")
         config = getattr(self.model, "config", None)
         known = getattr(config, "sample_rate", None) or getattr(config, "sampling_rate", None)
-        rate = self.rate or known or getattr(self.model, "sample_rate", None) or (HUBERT_RATE if _is_hubert(config) else 0)
+        rate = (
+            self.rate or known or getattr(self.model, "sample_rate", None) or (HUBERT_RATE if _is_hubert(config) else 0)
+        )
         if not rate:
             raise RecipeError("An encoder's rate must be known: SoundEncoder(my_function, rate=16_000).")
         if isinstance(rate, bool) or not isinstance(rate, int) or not 1000 <= rate <= 384_000:

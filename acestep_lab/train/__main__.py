@@ -1,0 +1,88 @@
+"""`python -m acestep_lab.train`: what `acestep-lab train` does, by one process or by several that teach one adapter together.
+
+    accelerate launch --num_processes 2 -m acestep_lab.train songs --out zafu --steps 500      # two graphics cards
+    ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m acestep_lab.train songs --out zafu  # two processes of one CPU
+
+All options are those of `acestep-lab train`; `--batch` is each process's own. `--mixed_precision bf16` and
+`--gradient_accumulation_steps` of the launcher are heeded. One process alone teaches the very same adapter as `acestep-lab train`.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+from collections.abc import Iterator, MutableMapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from datetime import timedelta
+from typing import Any
+
+from acestep_lab import cli
+from acestep_lab._libraries import accelerate, accelerate_utils
+from acestep_lab.errors import MachineError
+from acestep_lab.train.ranks import AcceleratedRanks
+
+PATIENCE = timedelta(days=2)
+"""How long processes wait for one another: the first reads the songs and makes previews, and the others wait for it."""
+STOPPED = 130
+"""The exit status of a training that was stopped."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Join the other processes, if there are any, and train; the exit status is that of `acestep-lab train`."""
+    asked = ["train", *(sys.argv[1:] if arguments is None else arguments)]
+    if several := int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        take_own_card(os.environ)
+    accelerator = _joined()
+    try:
+        ranks = AcceleratedRanks(accelerator)
+    except MachineError as problem:
+        print(f"acestep_lab.train: {problem}", file=sys.stderr)
+        return 2
+    if not several:
+        return cli.main(asked, ranks)
+    for kind in (signal.SIGINT, signal.SIGTERM):  # a launcher sends both, one after the other
+        signal.signal(kind, lambda *_: ranks.wish.set())
+    with _heard(ranks) as told:
+        status = cli.main(asked, ranks)
+    if status not in (0, STOPPED) and not ranks.is_main:
+        print(f"process {ranks.number}: {last_line(told)}", file=sys.stderr)
+    if status == 0:  # after any other the launcher ends those that still wait
+        accelerator.wait_for_everyone()
+        accelerator.end_training()
+    return status
+
+
+def take_own_card(environment: MutableMapping[str, str]) -> None:
+    """See no graphics card but the process's own: whatever thread works, "cuda" then is that one."""
+    local, seen = int(environment.get("LOCAL_RANK", "0")), environment.get("CUDA_VISIBLE_DEVICES")
+    cards = [str(local)] * (local + 1) if seen is None else [one for one in seen.split(",") if one]
+    if local < len(cards):
+        environment |= {"CUDA_VISIBLE_DEVICES": cards[local], "LOCAL_RANK": "0"}
+
+
+def _joined() -> Any:
+    """The launcher's processes, as it says in the environment."""
+    waits = accelerate_utils.InitProcessGroupKwargs(timeout=PATIENCE)
+    return accelerate.Accelerator(kwargs_handlers=[waits])
+
+
+@contextmanager
+def _heard(ranks: AcceleratedRanks) -> Iterator[io.StringIO]:
+    """Only the first process speaks; what the others would say is kept."""
+    told = io.StringIO()
+    if ranks.is_main:
+        yield told
+        return
+    with redirect_stdout(told), redirect_stderr(told):
+        yield told
+
+
+def last_line(told: io.StringIO) -> str:
+    """The last thing that was said, which is what went wrong."""
+    return next((line for line in reversed(told.getvalue().splitlines()) if line.strip()), "it failed without a word")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
