@@ -108,7 +108,8 @@ def test_a_token_that_is_partly_padding_is_not_stretched_over_the_song() -> None
     states = torch.arange(10.0)[:, None]
     assert torch.allclose(resampled(states, 10, 10), states)
     half = resampled(states, 9.5, 19)[:, 0]  # two features a token
-    assert float(half[0]) == 0.0 and float(half[2]) == pytest.approx(0.75)
+    assert float(half[0]) == 0.0
+    assert float(half[2]) == pytest.approx(0.75)
     assert float(half.max()) <= 9.0
     assert torch.equal(resampled(states[:1], 0.5, 3), torch.zeros(3, 1))
 
@@ -196,7 +197,8 @@ def test_a_song_is_heard_once_and_a_damaged_file_is_made_anew(takes: list[Take],
     first = list(cache.make(ear, rows))
     asked = levels.asked
     again = list(FeatureCache(tmp_path).make(ear, rows))
-    assert levels.asked == asked and [one.key for one in again] == [one.key for one in first]  # type: ignore[union-attr]
+    assert levels.asked == asked
+    assert [one.key for one in again] == [one.key for one in first]
     file = next(tmp_path.glob("*.features.safetensors"))
     file.write_bytes(file.read_bytes()[:-3])
     assert sum(one.new for one in FeatureCache(tmp_path).make(ear, rows)) == 1  # type: ignore[union-attr]
@@ -221,7 +223,7 @@ def test_what_cannot_hear_is_told_before_any_work(lab: Session, takes: list[Take
 
 def test_features_that_are_no_numbers_are_refused() -> None:
     broken = SoundEncoder(lambda sound: torch.full((sound.shape[1] // 160, 3), float("nan")), 8000, "broken")
-    with pytest.raises(SourceError, match="broken.*hears no numbers"):
+    with pytest.raises(SourceError, match=r"broken.*hears no numbers"):
         broken.features(Audio(np.ones(8000, np.float32), 8000))
 
 
@@ -238,17 +240,20 @@ def test_a_training_is_aligned_forecast_recorded_and_gone_on_with(
 ) -> None:
     ears = [hubert, Levels()]
     plan = lab.train(takes, dry_run=True, repa=ears, **OPTIONS)
-    assert "Aligned with hubert and " in str(plan) and plan.projectors > 0
+    assert "Aligned with hubert and " in str(plan)
+    assert plan.projectors > 0
     run = lab.train(takes, folder=tmp_path / "zafu", repa=ears, **OPTIONS)
     folder = run.result()
     assert all(isinstance(one.alignment, float) for one in run.curve)
     assert [one.step for one in run.alignment_curve] == [one.step for one in run.held_out_curve] == [0, 3, 6]
     history = LossHistory.read(folder)
-    assert len(history.aligned) == 6 and len(history.aligned_held_out) == 3
+    assert len(history.aligned) == 6
+    assert len(history.aligned_held_out) == 3
     told = json.loads((folder / "run.json").read_text())["config"]
     assert len(told["repa"]) == 2
     again = lab.train(takes, folder=folder, repa=ears, **OPTIONS)
-    assert again.result() == folder and again.step == 6
+    assert again.result() == folder
+    assert again.step == 6
     for other in ({"repa": [hubert]}, {}, {"repa": ears, "repa_coefficient": 0.5}):
         with pytest.raises(RecipeError, match="The training there"):
             lab.train(takes, folder=folder, **OPTIONS, **other).result()
@@ -257,7 +262,8 @@ def test_a_training_is_aligned_forecast_recorded_and_gone_on_with(
 def test_without_repa_nothing_is_said_of_it(lab: Session, takes: list[Take], tmp_path: Path) -> None:
     run = lab.train(takes, folder=tmp_path / "plain", **OPTIONS)
     kept = (run.result() / "run.json").read_text() + str(run.to_json()) + repr(QUICK)
-    assert "repa" not in kept and "align" not in kept
+    assert "repa" not in kept
+    assert "align" not in kept
     assert "aligned" not in json.loads((run.result() / "losses.json").read_text())
 
 
@@ -278,7 +284,8 @@ def test_a_song_that_an_encoder_cannot_hear_is_left_out_and_named(
 def test_curves_of_an_earlier_file_are_read(tmp_path: Path) -> None:
     (tmp_path / "losses.json").write_text('{"learnt": [[1, 0.5]], "held_out": []}')
     found = LossHistory.read(tmp_path).and_of([Loss(2, 0.4, alignment=0.9)])
-    assert found.learnt == ((1, 0.5), (2, 0.4)) and found.aligned == ((2, 0.9),)
+    assert found.learnt == ((1, 0.5), (2, 0.4))
+    assert found.aligned == ((2, 0.9),)
     found.write(tmp_path)
     assert LossHistory.read(tmp_path) == found
     assert RunFolder(tmp_path).folder == tmp_path
