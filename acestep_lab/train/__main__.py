@@ -1,7 +1,8 @@
 """`python -m acestep_lab.train`: what `acestep-lab train` does, by one process or by several that teach one adapter together.
 
-    accelerate launch --num_processes 2 -m acestep_lab.train songs --out zafu --steps 500      # two graphics cards
-    ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m acestep_lab.train songs --out zafu  # two processes of one CPU
+    accelerate launch --multi_gpu --num_processes 2 -m acestep_lab.train songs --out zafu --steps 500
+
+Two graphics cards, or where there is none two processes of the CPU (`accelerate launch --cpu` begins one, whatever it is told).
 
 All options are those of `acestep-lab train`; `--batch` is each process's own. `--mixed_precision bf16` and
 `--gradient_accumulation_steps` of the launcher are heeded. One process alone teaches the very same adapter as `acestep-lab train`.
@@ -18,9 +19,11 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from datetime import timedelta
 from typing import Any
 
+import torch
+
 from acestep_lab import cli
 from acestep_lab._libraries import accelerate, accelerate_utils
-from acestep_lab.errors import MachineError
+from acestep_lab.errors import MachineError, shown
 from acestep_lab.train.ranks import AcceleratedRanks
 
 PATIENCE = timedelta(days=2)
@@ -32,15 +35,15 @@ STOPPED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Join the other processes, if there are any, and train; the exit status is that of `acestep-lab train`."""
     asked = ["train", *(sys.argv[1:] if arguments is None else arguments)]
-    if several := int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if (count := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
         take_own_card(os.environ)
-    accelerator = _joined()
     try:
+        accelerator = _joined(count)
         ranks = AcceleratedRanks(accelerator)
     except MachineError as problem:
         print(f"acestep_lab.train: {problem}", file=sys.stderr)
         return 2
-    if not several:
+    if count == 1:
         return cli.main(asked, ranks)
     for kind in (signal.SIGINT, signal.SIGTERM):  # a launcher sends both, one after the other
         signal.signal(kind, lambda *_: ranks.wish.set())
@@ -62,10 +65,16 @@ def take_own_card(environment: MutableMapping[str, str]) -> None:
         environment |= {"CUDA_VISIBLE_DEVICES": cards[local], "LOCAL_RANK": "0"}
 
 
-def _joined() -> Any:
-    """The launcher's processes, as it says in the environment."""
+def _joined(count: int) -> Any:
+    """The launcher's processes, as it says in the environment; MachineError where they do not find one another."""
     waits = accelerate_utils.InitProcessGroupKwargs(timeout=PATIENCE)
-    return accelerate.Accelerator(kwargs_handlers=[waits])
+    try:
+        found = accelerate.Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[waits])
+    except (RuntimeError, ValueError) as problem:
+        raise MachineError(f"The processes cannot be joined as the launcher says: {shown(str(problem), 120)}") from problem
+    if found.num_processes != count:
+        raise MachineError(f"The launcher began {count} processes, but {found.num_processes} found one another.")
+    return found
 
 
 @contextmanager

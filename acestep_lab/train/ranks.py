@@ -73,14 +73,18 @@ class AcceleratedRanks(Ranks):
     def average(self, tensors: Sequence[Tensor]) -> None:
         """Replace tensors by their mean over the processes, in one message."""
         if self.count > 1 and tensors:
-            whole = torch.cat([one.reshape(-1).float() for one in tensors])
+            whole = self._together(tensors)
             _put_back(self._accelerator.reduce(whole, "mean"), tensors)
 
     def from_main(self, tensors: Sequence[Tensor]) -> None:
         """Replace tensors by those of the first process, in one message."""
         if self.count > 1 and tensors:
-            whole = torch.cat([one.reshape(-1).float() for one in tensors])
+            whole = self._together(tensors)
             _put_back(accelerate_utils.broadcast(whole), tensors)
+
+    def _together(self, tensors: Sequence[Tensor]) -> Tensor:
+        """All of them in one row, where the launcher's messages begin."""
+        return torch.cat([one.reshape(-1).float() for one in tensors]).to(self._accelerator.device)
 
 
 def _dtype(precision: str) -> torch.dtype | None:
