@@ -71,7 +71,9 @@ def _joined(count: int) -> Any:
     try:
         found = accelerate.Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[waits])
     except (RuntimeError, ValueError) as problem:
-        raise MachineError(f"The processes cannot be joined as the launcher says: {shown(str(problem), 120)}") from problem
+        raise MachineError(
+            f"The processes cannot be joined as the launcher says: {shown(str(problem), 120)}"
+        ) from problem
     if found.num_processes != count:
         raise MachineError(f"The launcher began {count} processes, but {found.num_processes} found one another.")
     return found
