@@ -6,7 +6,7 @@ import io
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -121,7 +121,7 @@ def test_one_process_alone_says_what_the_launcher_does_and_changes_no_tensor() -
     class Alone:
         process_index, num_processes, mixed_precision, gradient_accumulation_steps = 0, 1, "bf16", 4
 
-    ranks, tensor = AcceleratedRanks(Alone()), torch.ones(2)
+    ranks, tensor = AcceleratedRanks(cast(Any, Alone())), torch.ones(2)
     ranks.average([tensor])
     ranks.from_main([tensor])
     assert (ranks.dtype, ranks.accumulation, ranks.gathered("word")) == (torch.bfloat16, 4, ["word"])
@@ -129,7 +129,7 @@ def test_one_process_alone_says_what_the_launcher_does_and_changes_no_tensor() -
     assert torch.equal(tensor, torch.ones(2))
     Alone.mixed_precision = "fp16"
     with pytest.raises(MachineError, match="no or bf16, not 'fp16'"):
-        AcceleratedRanks(Alone())
+        AcceleratedRanks(cast(Any, Alone()))
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,8 @@ def train(
         wish = known.get("options", {}) | _asked(given, ranks)
         if dry_run:
             return _tell_plan(lab.train(songs, dry_run=True, folder=out, **wish), as_json)
-        run = lab.train(songs, folder=out, **wish, **({} if ranks is None else {"ranks": ranks}))
+        wish |= {} if ranks is None else {"ranks": ranks}
+        run = lab.train(songs, folder=out, **wish)
         try:
             _follow(run, lab.jobs.progress, as_json)
         except (KeyboardInterrupt, Stopped):

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -25,6 +25,9 @@ from acestep_lab import cli
 from acestep_lab._libraries import accelerate, accelerate_utils
 from acestep_lab.errors import MachineError, shown
 from acestep_lab.train.ranks import AcceleratedRanks
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 PATIENCE = timedelta(days=2)
 """How long processes wait for one another: the first reads the songs and makes previews, and the others wait for it."""
@@ -62,10 +65,10 @@ def take_own_card(environment: MutableMapping[str, str]) -> None:
     local, seen = int(environment.get("LOCAL_RANK", "0")), environment.get("CUDA_VISIBLE_DEVICES")
     cards = [str(local)] * (local + 1) if seen is None else [one for one in seen.split(",") if one]
     if local < len(cards):
-        environment |= {"CUDA_VISIBLE_DEVICES": cards[local], "LOCAL_RANK": "0"}
+        environment.update({"CUDA_VISIBLE_DEVICES": cards[local], "LOCAL_RANK": "0"})
 
 
-def _joined(count: int) -> Any:
+def _joined(count: int) -> Accelerator:
     """The launcher's processes, as it says in the environment; MachineError where they do not find one another."""
     waits = accelerate_utils.InitProcessGroupKwargs(timeout=PATIENCE)
     try:

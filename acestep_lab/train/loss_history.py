@@ -52,9 +52,7 @@ class LossHistory:
 
     def until(self, step: int) -> LossHistory:
         """Without what came after a step, from where a training goes on."""
-        return LossHistory(
-            *(tuple(one for one in curve if one[0] <= step) for curve in self._curves())  # type: ignore[misc]
-        )
+        return LossHistory(*(tuple(one for one in curve if one[0] <= step) for curve in self._curves()))
 
     def and_of(self, losses: Iterable[Loss]) -> LossHistory:
         """With a run's own losses after these."""

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
 
 from acestep_lab._libraries import accelerate_utils
 from acestep_lab.errors import MachineError, shown
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 T = TypeVar("T")
 
@@ -58,7 +61,7 @@ class Ranks:
 class AcceleratedRanks(Ranks):
     """The processes that `accelerate launch` or `torchrun` began, joined by an `accelerate.Accelerator`."""
 
-    def __init__(self, accelerator: Any) -> None:
+    def __init__(self, accelerator: Accelerator) -> None:
         super().__init__()
         self._accelerator = accelerator
         self.number, self.count = int(accelerator.process_index), int(accelerator.num_processes)

@@ -25,9 +25,9 @@ from torch import Tensor, nn
 
 from acestep_lab import files
 from acestep_lab._libraries import transformers
+from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import LibraryError, RecipeError, SourceError, Stopped, shown
 from acestep_lab.lru_cache import LRUCache
-from acestep_lab.prompt import checks
 from acestep_lab.takes.take import Take
 from acestep_lab.train.cache import Failed
 from acestep_lab.train.rows import sound_of
@@ -122,7 +122,7 @@ class SoundEncoder:
         """How many numbers a feature has; RecipeError where the model cannot hear, or gives no features."""
         return int(self._probe.shape[1])
 
-    def features(self, sound: Any, stop: threading.Event | None = None) -> Features:
+    def features(self, sound: Audio, stop: threading.Event | None = None) -> Features:
         """What it hears in an `Audio`, chunk after chunk; RecipeError where what it gives are no features of it."""
         samples = np.asarray(sound.with_channels(1).resample(self.rate).samples[0], np.float32)
         seconds, size = len(samples) / self.rate, round(self.chunk_seconds * self.rate)
@@ -303,9 +303,9 @@ def feature_key(encoder: SoundEncoder, row: Song) -> str:
     return hashlib.sha256(f"{FORMAT} {row.sound_hash} {encoder.key}".encode()).hexdigest()[:32]
 
 
-def _audio(row: Song) -> Any:
+def _audio(row: Song) -> Audio:
     sound = sound_of(row)
-    return sound.audio if checks.is_a(sound, Take) else sound
+    return sound.audio if isinstance(sound, Take) else sound
 
 
 def _digest(values: Tensor) -> str:

@@ -149,9 +149,9 @@ def _must_be_same(known: Mapping[str, Any], facts: RunFacts, name: str) -> None:
         raise RecipeError(f"The training there is aligned with {shown(was)}, not with {shown(is_)}. {other}")
     usual = UNTOLD | {"processes": 1}
     for key in (*now, *(one for one in usual if one in before)):
-        was, is_ = (one.get(key, usual.get(key)) for one in (before, now))
-        if key not in (*FREE, "repa") and was != is_:
-            raise RecipeError(f"The training there has {key} {shown(was)}, not {shown(is_)}. {other}")
+        had, has = (one.get(key, usual.get(key)) for one in (before, now))
+        if key not in (*FREE, "repa") and had != has:
+            raise RecipeError(f"The training there has {key} {shown(had)}, not {shown(has)}. {other}")
 
 
 def _weights(config: Mapping[str, Any]) -> list[str]:
