@@ -17,7 +17,7 @@ from acestep_lab import Recipe, Session
 from acestep_lab._libraries import transformers
 from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import RecipeError, SourceError
-from acestep_lab.jobs.training import Loss
+from acestep_lab.jobs.training import Loss, TrainingRun
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.take import Take
 from acestep_lab.train.alignment import Alignment, block_of, resampled
@@ -26,6 +26,7 @@ from acestep_lab.train.lora import HeldOut, Learnt, LoraConfig, Trainer
 from acestep_lab.train.loss_history import LossHistory
 from acestep_lab.train.repa import FeatureCache, Features, SoundEncoder, encoders_of
 from acestep_lab.train.run_folder import RunFolder
+from acestep_lab.ui.training_view import TrainingViewWidget
 from tests.test_train_lora import LESSONS
 
 QUICK = LoraConfig(rank=2, steps=6, learning_rate=1e-2, warm_up=0, seed=3)
@@ -160,10 +161,15 @@ def test_an_interrupted_one_ends_with_the_same_weights(lab: Session) -> None:
     assert all(torch.equal(one, second.parameters[name]) for name, one in whole.parameters.items())
 
 
-def test_a_block_beyond_the_model_is_a_sentence(lab: Session) -> None:
+def test_a_block_beyond_the_model_is_a_sentence_before_any_work(
+    lab: Session, takes: list[Take], tmp_path: Path
+) -> None:
     assert (block_of(None, 24), block_of(None, 8), block_of(None, 2), block_of(5, 8)) == (8, 4, 1, 5)
     with pytest.raises(RecipeError, match="repa_block is 99, but this model has"):
         trainer(lab, QUICK.replace(repa_block=99))
+    with pytest.raises(RecipeError, match="repa_block is 99, but this model has"):
+        lab.train(takes, folder=tmp_path / "never", repa=[Levels()], repa_block=99, **OPTIONS)
+    assert not (tmp_path / "never").exists()
 
 
 # -- encoders ----------------------------------------------------------------------------------------------------------
@@ -289,3 +295,25 @@ def test_curves_of_an_earlier_file_are_read(tmp_path: Path) -> None:
     found.write(tmp_path)
     assert LossHistory.read(tmp_path) == found
     assert RunFolder(tmp_path).folder == tmp_path
+
+
+def test_the_view_shows_how_it_converges_as_one_more_curve(tmp_path: Path) -> None:
+    run = TrainingRun("zafu", 4, 0, 0, tmp_path, 1.0)
+    view: Any = TrainingViewWidget(run)
+    assert "aligned" not in view.curves
+    run.held_out(Loss(0, 2.0, True, {0.3: 2.0}, True, alignment=1.0))
+    run.learnt(Loss(1, 0.7, alignment=0.9))
+    run.held_out(Loss(1, 1.9, True, {0.3: 1.9}, True, alignment=0.8))
+    view._show(run)
+    assert view.curves["aligned"] == [[0, 1.0, 0.0], [1, 0.8, 0.0]]
+    assert run.to_json()["alignment"] == 0.8
+
+
+def test_two_lessons_of_one_data_set_are_in_order_whatever_was_read_before(lab: Session, tmp_path: Path) -> None:
+    takes = [lab.make(Recipe(f"new {n}", seconds=2 + 0.1 * n, seed=n, steps=1)) for n in range(4)]
+    how = {**OPTIONS, "steps": 2, "folder": tmp_path / "order"}
+    lab.train(takes, dry_run=True, **how)  # reads the longest one alone
+    first = lab.train(takes, **how)
+    first.result()
+    again = lab.train(takes, **how)  # all of them are at hand now
+    assert again.result() == first.result()

@@ -418,8 +418,9 @@ class Hidden:
 class ShowsHidden(Protocol):
     """An engine whose training module can be looked into between two of its blocks (`engines.hidden.after_block` does it)."""
 
-    def hidden_shape(self, module: nn.Module) -> tuple[int, int]:
-        """How many blocks a training module has, and the width of what each gives."""
+    @property
+    def hidden_shape(self) -> tuple[int, int]:
+        """How many blocks its training modules have, and the width of what each gives; known without weights."""
 
     def hidden_after(self, module: nn.Module, block: int) -> AbstractContextManager[Hidden]:
         """Keep what block `block`, counted from 1, gives in the pass made inside; afterwards no hook is left behind."""

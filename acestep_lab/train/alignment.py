@@ -44,7 +44,7 @@ class Alignment:
 class Aligner(nn.Module):
     """The projectors, and where in the model they read."""
 
-    def __init__(self, engine: Trains, module: nn.Module, block: int | None, widths: Sequence[int]) -> None:
+    def __init__(self, engine: Trains, block: int | None, widths: Sequence[int]) -> None:
         """RecipeError where the engine cannot be looked into, or has no such block."""
         super().__init__()
         if not isinstance(engine, ShowsHidden):
@@ -52,7 +52,7 @@ class Aligner(nn.Module):
                 "This checkpoint cannot be looked into between its blocks, as repa needs; train without it."
             )
         self._engine, self.frames_per_second = engine, engine.training_rule.frames_per_second
-        blocks, width = engine.hidden_shape(module)
+        blocks, width = engine.hidden_shape
         self.block = block_of(block, blocks)
         self.projectors = nn.ModuleList([projector(width, one) for one in widths])
 

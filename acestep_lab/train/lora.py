@@ -212,7 +212,7 @@ class Trainer:
         if self.alignment is None:
             return None
         with _seeded(self.config.seed, PROJECTORS, torch.device("cpu")):
-            made = Aligner(self.engine, self.module, self.config.repa_block, self.alignment.widths)
+            made = Aligner(self.engine, self.config.repa_block, self.alignment.widths)
         self.parameters |= {f"{PREFIX}{name}": one for name, one in made.to(self.device).named_parameters()}
         return made
 

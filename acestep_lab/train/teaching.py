@@ -33,7 +33,7 @@ from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import MAX_SEED
 from acestep_lab.takes.sounds import Sounds
 from acestep_lab.takes.take import Take
-from acestep_lab.train.alignment import Alignment
+from acestep_lab.train.alignment import Alignment, block_of
 from acestep_lab.train.cache import ROADS, CachedLessons, Failed, Kept, LessonCache, TrainableEngine
 from acestep_lab.train.forecast import TrainingPlan, foretold
 from acestep_lab.train.lora import UNTOLD, HeldOut, LoraConfig, Trainer, check_rank
@@ -476,7 +476,7 @@ def _encoders(engine: TrainableEngine, repa: Any, config: LoraConfig) -> tuple[S
         if asked is not None:
             raise RecipeError(f"{asked} says how a training is aligned; hand in an encoder too: repa=[my_model].")
         return ()
-    able(engine, ShowsHidden, NOT_LOOKED_INTO)
+    block_of(config.repa_block, able(engine, ShowsHidden, NOT_LOOKED_INTO).hidden_shape[0])
     for one in found:
         one.width  # noqa: B018 - RecipeError where it gives no features
     return found

@@ -228,8 +228,9 @@ class Ace15Engine:
     ) -> Tensor:
         return training.velocity(module, x, t, states, mask, context)
 
-    def hidden_shape(self, module: nn.Module) -> tuple[int, int]:
-        return training.hidden_shape(module)
+    @property
+    def hidden_shape(self) -> tuple[int, int]:
+        return training.hidden_shape(self.checkpoint)
 
     def hidden_after(self, module: nn.Module, block: int) -> AbstractContextManager[Hidden]:
         return training.hidden_after(module, block)

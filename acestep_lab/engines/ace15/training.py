@@ -97,10 +97,10 @@ def velocity(module: nn.Module, x: Tensor, t: Tensor, states: Tensor, mask: Tens
     return attention.velocity(module, x, t, states, context, mask=mask)
 
 
-def hidden_shape(module: nn.Module) -> tuple[int, int]:
-    """How many layers a transformer in training has, and their width."""
-    dit: Any = module
-    return len(dit.layers), int(dit.config.hidden_size)
+def hidden_shape(checkpoint: Checkpoint) -> tuple[int, int]:
+    """How many layers the transformer of a checkpoint has, and their width."""
+    config = checkpoint.config("dit")
+    return int(config["num_hidden_layers"]), int(config["hidden_size"])
 
 
 def hidden_after(module: nn.Module, block: int) -> AbstractContextManager[Hidden]:
