@@ -4,8 +4,8 @@
 
 Two graphics cards, or where there is none two processes of the CPU (`accelerate launch --cpu` begins one, whatever it is told).
 
-All options are those of `acestep-lab train`; `--batch` is each process's own. `--mixed_precision bf16` and
-`--gradient_accumulation_steps` of the launcher are heeded. One process alone teaches the very same adapter as `acestep-lab train`.
+All options are those of `acestep-lab train`; `--batch` is each process's own. The launcher's
+`--mixed_precision bf16` and `ACCELERATE_GRADIENT_ACCUMULATION_STEPS` are heeded. One process alone teaches the very same adapter as `acestep-lab train`.
 """
 
 from __future__ import annotations
