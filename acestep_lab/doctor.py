@@ -234,7 +234,7 @@ def _problem(requirement: Requirement, installed: Callable[[str], str | None]) -
 
 
 MODEL_PACKAGES = (
-    "diffusers", "hf-xet", "huggingface-hub", "llguidance", "peft", "torch", "torchaudio", "transformers",
+    "accelerate", "diffusers", "hf-xet", "huggingface-hub", "llguidance", "peft", "torch", "torchaudio", "transformers",
 )  # fmt: skip
 """What runs and fetches models: a machine that works with a session elsewhere has none of them (`binder/laptop.txt`)."""
 

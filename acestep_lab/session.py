@@ -307,8 +307,8 @@ class Session(Verbs):
         """Teach an adapter a data set or takes, in a run beside which the session goes on; `dry_run` only says what it takes.
 
         `config` is a `LoraConfig`, its fields may be options: `lab.train(songs, steps=120, rank=16)`; and so may `folder`,
-        `roads` ("words", "codes") and `preview`, a recipe. The same call again goes on where it ended. RecipeError for what
-        cannot be learnt.
+        `roads` ("words", "codes"), `preview`, a recipe, and `repa`, HuBERT-like encoders to align with. The same call again
+        goes on where it ended. RecipeError for what cannot be learnt.
         """
         from acestep_lab.train.teaching import Teaching
 

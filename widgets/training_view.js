@@ -16,11 +16,11 @@ function svg(tag, attributes = {}, ...children) {
 }
 
 /** A curve over steps, with a line that says what is under the pointer, and the numbers as a table. */
-function chart(name, hint, kind) {
+function chart(name, hint, kind, unit = t("training_view.loss")) {
   const picture = svg("svg", { viewBox: `0 0 ${WIDE} ${TALL}`, role: "img", class: kind }),
     line = h("p.tiny.num.reading"),
     body = h("tbody"),
-    head = [t("training_view.step"), t("training_view.loss")].map((one) => h("th", { scope: "col" }, one)),
+    head = [t("training_view.step"), unit].map((one) => h("th", { scope: "col" }, one)),
     table = h("table", {}, h("thead", {}, h("tr", {}, ...head)), body),
     numbers = h("details", {}, h("summary", {}, t("training_view.numbers")), h("div.numbers", {}, table)),
     node = h("figure.chart", {}, h("figcaption", {}, h("strong", {}, name), h("span.tiny", {}, hint)), picture, line);
@@ -28,7 +28,10 @@ function chart(name, hint, kind) {
   let points = /** @type {number[][]} */ ([]),
     scale = /** @type {any} */ (null);
   const told = (/** @type {number[]} */ [step, loss]) =>
-    t("training_view.at_step", { step, loss: formatNumber(loss, 3) });
+    t(kind === "aligned" ? "training_view.aligned_at_step" : "training_view.at_step", {
+      step,
+      loss: formatNumber(loss, 3),
+    });
   function show(given, steps) {
     points = given.filter((one) => one.slice(0, 2).every((value) => Number.isFinite(value)));
     node.hidden = !points.length;
@@ -107,7 +110,13 @@ export default mount("Training", [["X", "training_view.key_stop"]], (host) => {
     live = h("p.hidden", { "aria-live": "polite" }),
     nothing = h("p.empty", {}, t("training_view.empty"));
   const held = chart(t("training_view.held_out"), t("training_view.held_out_hint"), "held"),
-    running = chart(t("training_view.running"), t("training_view.running_hint"), "running");
+    running = chart(t("training_view.running"), t("training_view.running_hint"), "running"),
+    aligned = chart(
+      t("training_view.aligned"),
+      t("training_view.aligned_hint"),
+      "aligned",
+      t("training_view.aligned_unit"),
+    );
 
   // -- takes with and without, at one seed
   const player = audioPlayer(
@@ -323,6 +332,7 @@ export default mount("Training", [["X", "training_view.key_stop"]], (host) => {
     const curves = host.table("curves");
     held.show(listOf(curves.held_out).map(listOf), numberOf(now.steps));
     running.show(listOf(curves.running).map(listOf), numberOf(now.steps));
+    aligned.show(listOf(curves.aligned).map(listOf), numberOf(now.steps));
     showWorn();
   }
   const paceOf = (rate) =>
@@ -341,7 +351,7 @@ export default mount("Training", [["X", "training_view.key_stop"]], (host) => {
     facts,
     note,
     problem,
-    h("div.charts", {}, held.node, running.node),
+    h("div.charts", {}, held.node, running.node, aligned.node),
     strength,
     worn,
     heading,

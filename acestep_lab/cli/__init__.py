@@ -33,6 +33,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -56,6 +57,9 @@ from acestep_lab.cli import (
     words,
 )
 from acestep_lab.errors import LabError, Stopped
+
+if TYPE_CHECKING:
+    from acestep_lab.train.ranks import Ranks
 
 PROGRAM = completion.PROGRAM
 COMMANDS = (
@@ -84,8 +88,10 @@ def commands() -> None:
     """A workbench for composing with music models."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, ranks: Ranks | None = None) -> int:
     """Run one command; returns the exit status. Errors are one sentence on stderr.
+
+    `ranks` are the processes that train together, which `python -m acestep_lab.train` hands over.
 
     0: done; 1: the doctor or `dataset check` found something bad, or `train --dry-run` that it does not fit; 2: it cannot be done as asked; 130: stopped; 141: nobody reads the output.
     """
@@ -95,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if instruction := os.environ.get(completion.VARIABLE):
         return completion.answer(commands, instruction)
     try:
-        status = _run(_with_daemon_named(sys.argv[1:] if arguments is None else arguments))
+        status = _run(_with_daemon_named(sys.argv[1:] if arguments is None else arguments), ranks)
         if sys.stdout is not None:  # as it is where a shell closed it
             sys.stdout.flush()
     except (Stopped, KeyboardInterrupt) as stop:
@@ -136,10 +142,10 @@ def _with_daemon_named(arguments: Sequence[str]) -> Sequence[str]:
     return ["daemon", *arguments[1:]] if arguments[:1] == ["--daemon"] else arguments
 
 
-def _run(arguments: Sequence[str]) -> int:
+def _run(arguments: Sequence[str], ranks: Ranks | None = None) -> int:
     """Parse and run; what click says of wrong arguments becomes a LabError. Click's own `main` would end the process."""
     try:
-        with commands.make_context(PROGRAM, habits.with_command(list(arguments))) as context:
+        with commands.make_context(PROGRAM, habits.with_command(list(arguments)), obj=ranks) as context:
             return int(commands.invoke(context) or 0)
     except click.exceptions.Exit as done:  # after --help and --version
         return done.exit_code

@@ -17,6 +17,7 @@ from acestep_lab.errors import LabError, Stopped, shown
 if TYPE_CHECKING:
     from acestep_lab.jobs.training import TrainingRun
     from acestep_lab.train.forecast import TrainingPlan
+    from acestep_lab.train.ranks import Ranks
 
 KINDS = ("lora", "dora", "rslora", "lokr")
 OPTIMISERS = ("adamw", "prodigy", "schedule_free")
@@ -24,6 +25,8 @@ OPTIMISERS = ("adamw", "prodigy", "schedule_free")
 PREVIEW_SECONDS = 10.0
 RUN = "run.json"
 """What a training's folder says of it."""
+GIVEN_AGAIN = ("repa", "processes")
+"""What a training's folder remembers to compare with, and cannot bring back: encoders, and how many processes there are."""
 OFTEN = 0.2
 """Seconds between two looks at a training that is under way."""
 
@@ -42,6 +45,12 @@ how_options = options.together(
     click.option("--patience", type=options.WholeNumber(), help="End after so many held-out losses without a better one."),
     click.option("--ema", type=options.Number(), help="Keep a running mean of the weights, such as 0.99."),
     click.option("--gradient-checkpointing", is_flag=True, default=None, help="Half the memory for a third more time."),
+    click.option(
+        "--repa", type=FOLDER, multiple=True, metavar="FOLDER",
+        help="A HuBERT-like encoder's folder: draw the model's states towards what it hears. Can be given twice.",
+    ),
+    click.option("--repa-block", type=options.WholeNumber(), help="The block whose states those are; 8, or the middle."),
+    click.option("--repa-coefficient", type=options.Number(), help="How much that weighs, 1 where nothing is said."),
     click.option("--seed", type=options.WholeNumber(), help="The same seed teaches the same adapter."),
     click.option("--save-every", type=options.WholeNumber(), help="Steps after which all is saved."),
     click.option("--preview-every", type=options.WholeNumber(), help="Steps after which a take is made with and without."),
@@ -63,9 +72,10 @@ how_options = options.together(
 @click.option("--dry-run", is_flag=True, help="Only say what it would take; exit status 1 where it does not fit.")
 @options.json_option
 @options.session_options
+@click.pass_obj
 def train(
-    place: Path, out: Path | None, tag: str | None, tag_position: str | None, resume: bool, dry_run: bool,
-    as_json: bool, **given: Any,
+    ranks: Ranks | None, place: Path, out: Path | None, tag: str | None, tag_position: str | None, resume: bool,
+    dry_run: bool, as_json: bool, **given: Any,
 ) -> int:  # fmt: skip
     """Teach an adapter a folder of songs.
 
@@ -77,9 +87,10 @@ def train(
     if session["checkpoint"] is None:
         session["checkpoint"] = _listed(known.get("checkpoint"))
     with open_session(**session) as lab:
-        wish = known.get("options", {}) | _asked(given)
+        wish = known.get("options", {}) | _asked(given, ranks)
         if dry_run:
             return _tell_plan(lab.train(songs, dry_run=True, folder=out, **wish), as_json)
+        wish |= {} if ranks is None else {"ranks": ranks}
         run = lab.train(songs, folder=out, **wish)
         try:
             _follow(run, lab.jobs.progress, as_json)
@@ -95,9 +106,13 @@ def train(
 # -- what is asked for -------------------------------------------------------------------------------------------------
 
 
-def _asked(given: dict[str, Any]) -> dict[str, Any]:
+def _asked(given: dict[str, Any], ranks: Ranks | None = None) -> dict[str, Any]:
     """What was given of a training, as options of `lab.train`."""
     wish = {name: value for name, value in given.items() if value is not None}
+    if encoders := wish.pop("repa", ()):
+        wish["repa"] = list(encoders)
+    if ranks is not None and ranks.accumulation is not None:
+        wish.setdefault("accumulation", ranks.accumulation)
     if wish.pop("mlp", False):
         wish["targets"] = ("attention", "mlp")
     if wish.pop("codes", False):
@@ -124,6 +139,7 @@ def _begun(folder: Path | None) -> dict[str, Any]:
     config, roads = (found.get(name) for name in ("config", "roads")) if isinstance(found, dict) else (None, None)
     if not isinstance(config, dict) or not isinstance(roads, list):
         raise LibraryError(f"The run.json in {shown(str(folder))} is damaged; begin anew in another folder.")
+    config = {name: value for name, value in config.items() if name not in GIVEN_AGAIN}
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
     return {"options": values | {"roads": tuple(roads)}, "tag": found.get("tag"), "checkpoint": found.get("checkpoint")}
 
@@ -180,10 +196,11 @@ def _plain(one: Any) -> dict[str, Any]:
     """A loss or a preview as plain data."""
     if hasattr(one, "take"):
         return {"step": one.step, "take": one.take.id, "bare": one.bare.id}
+    aligned = {} if one.alignment is None else {"alignment": one.alignment}
     if one.held_out:
         losses = {str(t): loss for t, loss in (one.losses or {}).items()}
-        return {"step": one.step, "loss": one.loss, "losses": losses, "best": one.best}
-    return {"step": one.step, "loss": one.loss, "learning_rate": one.learning_rate}
+        return {"step": one.step, "loss": one.loss, "losses": losses, "best": one.best} | aligned
+    return {"step": one.step, "loss": one.loss, "learning_rate": one.learning_rate} | aligned
 
 
 def _say_how_to_go_on(run: TrainingRun) -> None:
@@ -211,6 +228,8 @@ def _tell_end(run: TrainingRun, as_json: bool) -> None:
         print(
             f"held-out loss: {curve[0].loss:.3f} before, {curve[-1].loss:.3f} now, best {best.loss:.3f} at step {best.step}"
         )
+    if aligned := run.alignment_curve:
+        print(f"alignment (1 - cosine): {aligned[0].loss:.3f} before, {aligned[-1].loss:.3f} now")
     for preview in run.previews:
         print(f"step {preview.step}: {preview.take.id} with it, {preview.bare.id} without")
 

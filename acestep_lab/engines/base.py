@@ -404,6 +404,28 @@ class Trains(Protocol):
         """
 
 
+@dataclass(eq=False)
+class Hidden:
+    """What a block gave: looked at from outside, part of the graph that gradients go back through."""
+
+    frames_per_token: float
+    """How many latent frames a token stands for; the last token of a song may reach beyond its end."""
+    states: Tensor | None = None
+    """`[items, tokens, width]`, the first token at the first frame; None before a pass was made."""
+
+
+@runtime_checkable
+class ShowsHidden(Protocol):
+    """An engine whose training module can be looked into between two of its blocks (`engines.hidden.after_block` does it)."""
+
+    @property
+    def hidden_shape(self) -> tuple[int, int]:
+        """How many blocks its training modules have, and the width of what each gives; known without weights."""
+
+    def hidden_after(self, module: nn.Module, block: int) -> AbstractContextManager[Hidden]:
+        """Keep what block `block`, counted from 1, gives in the pass made inside; afterwards no hook is left behind."""
+
+
 @runtime_checkable
 class Verifies(Protocol):
     """An engine that can say whether its files are right without reading the weights."""

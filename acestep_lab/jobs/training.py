@@ -6,7 +6,7 @@ Knows no trainer: whatever teaches tells it what happens. It gives way: between 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +54,8 @@ class Loss:
     """Of held-out songs, the loss by time."""
     best: bool = False
     learning_rate: float = 0.0
+    alignment: float | None = None
+    """How far hidden states are from what encoders hear (1 - cosine); None in a training that is not aligned."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,12 @@ class TrainingRun(Run[Loss, Path]):
         return tuple(one for one in tuple(self._pieces) if one.held_out)
 
     @property
+    def alignment_curve(self) -> tuple[Loss, ...]:
+        """How far the model's states are from what the encoders of `repa` hear: of held-out songs, else of those just heard."""
+        curve = self.held_out_curve or self.curve
+        return tuple(replace(one, loss=one.alignment, best=False) for one in curve if one.alignment is not None)
+
+    @property
     def steps_per_second(self) -> float | None:
         """Its pace of late; None before the first step."""
         seconds = self.pace[TRAIN].seconds
@@ -153,8 +161,9 @@ class TrainingRun(Run[Loss, Path]):
 
     def to_json(self) -> dict[str, object]:
         """How it stands, as plain data, with its last losses."""
-        curve, held_out = self.curve, self.held_out_curve
-        return super().to_json() | {
+        curve, held_out, aligned = self.curve, self.held_out_curve, self.alignment_curve
+        extra = {"alignment": aligned[-1].loss} if aligned else {}
+        return super().to_json() | extra | {
             "step": self.step, "steps": self.steps, "saved_step": self.saved_step,
             "loss": curve[-1].loss if curve else None, "held_out_loss": held_out[-1].loss if held_out else None,
             "steps_per_second": self.steps_per_second,

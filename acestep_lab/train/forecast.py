@@ -15,8 +15,10 @@ from acestep_lab.engines.opened import OpenEngines
 from acestep_lab.errors import RecipeError
 from acestep_lab.models.device_manager import module_bytes
 from acestep_lab.models.memory_plan import gb
+from acestep_lab.train.alignment import PREFIX, Alignment
 from acestep_lab.train.cache import Failed, LessonCache, TrainableEngine
 from acestep_lab.train.lora import Learnt, LoraConfig, Trainer
+from acestep_lab.train.repa import FeatureCache, SoundEncoder
 from acestep_lab.train.song import Song
 
 CHECKPOINTED, SLOWER = 0.45, 1.35
@@ -55,11 +57,19 @@ class TrainingPlan:
     folder: Path
     times: str
     """The rule that times are drawn by."""
+    to_hear: int = 0
+    """Songs that an encoder of `repa` has not heard yet, of all encoders."""
+    seconds_per_hearing: float = 0.0
+    aligned: str = ""
+    """With `repa`: with what, and after which block; as words."""
+    projectors: int = 0
+    """Numbers that are learnt beside the adapter, and not exported."""
 
     @property
     def seconds(self) -> float:
         """Seconds of it all, previews not counted."""
-        return self.to_read * self.seconds_per_song + self.config.steps * self.seconds_per_step
+        heard = self.to_hear * self.seconds_per_hearing
+        return self.to_read * self.seconds_per_song + heard + self.config.steps * self.seconds_per_step
 
     def bytes_of(self, when: str) -> int:
         """Bytes while the songs are read ("reading") or while it learns ("learning")."""
@@ -91,14 +101,18 @@ class TrainingPlan:
             "seconds_per_song": self.seconds_per_song, "peak_bytes": self.peak, "free_bytes": self.free_bytes,
             "fits": self.fits, "advice": list(self.advice), "folder": str(self.folder), "text": str(self),
             "memory": [{"name": one.name, "bytes": one.bytes, "when": one.when} for one in self.shares],
-        }  # fmt: skip
+        } | ({"aligned": self.aligned, "to_hear": self.to_hear, "projectors": self.projectors} if self.aligned else {})  # fmt: skip
 
 
 def foretold(
     engines: OpenEngines, cache: LessonCache, engine: TrainableEngine, rows: tuple[Sequence[Song], Sequence[Song]],
     config: LoraConfig, roads: Sequence[str], folder: Path, dtype: torch.dtype,
+    listeners: tuple[FeatureCache, Sequence[SoundEncoder]],
 ) -> TrainingPlan:  # fmt: skip
-    """Read the longest song (its lesson stays in the cache), make two steps of it, and tell from these."""
+    """Read the longest song (its lesson stays in the cache), make two steps of it, and tell from these.
+
+    `listeners` are the encoders of `repa`, with where they keep what they hear.
+    """
     learnt, held_out = rows
     longest = max(learnt, key=lambda row: row.seconds)
     began = time.monotonic()
@@ -108,42 +122,82 @@ def foretold(
     reading = time.monotonic() - began if found.new else 0.0
     lesson = cache.find(found.key)
     assert lesson is not None  # it was just made
+    alignment, hearing = _heard(*listeners, longest)
     encoders = [spec for spec in engine.component_specs() if spec.role in ("encoder", "decoder")]
     wide = torch.finfo(engines.memory_plan(engine).torch_dtype).bits / 16
     shares = [Share(spec.title, int(spec.bytes * wide), "reading") for spec in encoders]
     engines.devices.free()
-    step, learning, parameters = _measured(engine, lesson, config, dtype)
+    measured = _measured(engine, lesson, config, dtype, alignment)
     machine = engines.memory_plan(engine).machine
     whole = [*learnt, *held_out]
     mean = sum(row.seconds for row in whole) / len(whole)
     to_read = sum(not cache.has(engine, row, road) for row in whole for road in roads)
+    features, listening = listeners
+    to_hear = sum(not features.has(one, row) for row in whole for one in listening)
+    share = mean / max(longest.seconds, 1e-3)
     return TrainingPlan(
-        len(learnt), len(held_out), to_read, config, parameters, reading * mean / max(longest.seconds, 1e-3), step,
-        (*shares, *learning), machine.memory_bytes if machine.free_bytes is None else machine.free_bytes,
+        len(learnt), len(held_out), to_read, config, measured.parameters, reading * share, measured.seconds,
+        (*shares, *measured.shares), machine.memory_bytes if machine.free_bytes is None else machine.free_bytes,
         machine.name or machine.kind, folder, engine.training_rule.times,
+        to_hear, hearing * share, measured.aligned, measured.projectors,
     )  # fmt: skip
 
 
+def _heard(cache: FeatureCache, encoders: Sequence[SoundEncoder], song: Song) -> tuple[Alignment | None, float]:
+    """What encoders hear in a song (it stays in the cache), and the seconds that one of them takes for it."""
+    if not encoders:
+        return None, 0.0
+    began, made, heard = time.monotonic(), 0, []
+    for one in encoders:
+        found = next(cache.make(one, [song]))
+        if isinstance(found, Failed):
+            raise RecipeError(f"{found.name} cannot be learnt from: {found.why}")
+        heard.append(cache.read(found))
+        made += found.new
+    seconds = (time.monotonic() - began) / made if made else 0.0
+    names, keys, widths = zip(*((one.name, one.key, one.width) for one in encoders), strict=True)
+    return Alignment(names, keys, widths, [tuple(heard)]), seconds
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What two steps told."""
+
+    seconds: float
+    """Of a step."""
+    shares: tuple[Share, ...]
+    parameters: int
+    """Numbers of the adapter."""
+    projectors: int
+    aligned: str
+
+
 def _measured(
-    engine: TrainableEngine, lesson: Lesson, config: LoraConfig, dtype: torch.dtype
-) -> tuple[float, list[Share], int]:
+    engine: TrainableEngine, lesson: Lesson, config: LoraConfig, dtype: torch.dtype, alignment: Alignment | None
+) -> _Measured:
     """Seconds of a step, bytes while it learns, and how many numbers are learnt."""
     short = config.replace(steps=MEASURED_STEPS, accumulation=1, patience=0)
-    trainer = Trainer(engine, [lesson], short, dtype=dtype)
-    kept = _Counted({one.untyped_storage().data_ptr() for one in trainer.module.parameters()})
+    trainer = Trainer(engine, [lesson], short, dtype=dtype, alignment=alignment)
+    weights = [*trainer.module.parameters(), *trainer.parameters.values()]
+    kept = _Counted({one.untyped_storage().data_ptr() for one in weights})
     seconds = 0.0
     for event in trainer.run():
         seconds = event.seconds if isinstance(event, Learnt) else seconds
     with torch.autograd.graph.saved_tensors_hooks(kept.pack, _same):
         trainer.one_pass()
-    count = sum(one.numel() for one in trainer.parameters.values())
+    beside = sum(one.numel() for name, one in trainer.parameters.items() if name.startswith(PREFIX))
+    count = sum(one.numel() for one in trainer.parameters.values()) - beside
     copies = 5 + (config.ema > 0) + (config.patience > 0)  # weights, gradients, two of AdamW, the last good ones
     shares = [
         Share("the transformer", module_bytes(trainer.module) - 4 * count, "learning"),
         Share("the adapter and its optimiser", 4 * count * copies, "learning"),
+        *([Share("the projectors and their optimiser", 4 * beside * copies, "learning")] if beside else []),
         Share("a step", kept.bytes, "learning"),
     ]
-    return seconds * config.accumulation, shares, count
+    aligned = ""
+    if trainer.aligner is not None and alignment is not None:
+        aligned = f"{' and '.join(alignment.names)} after block {trainer.aligner.block}"
+    return _Measured(seconds * config.accumulation, tuple(shares), count, beside, aligned)
 
 
 class _Counted:
@@ -181,6 +235,11 @@ def _words(plan: TrainingPlan) -> list[str]:
         f"About {_span(plan.seconds)}: {plan.to_read} songs to read, then {step}.",
         f"Kept in {plan.folder}.",
     ]
+    if plan.aligned:
+        lines[-1:-1] = [
+            f"Aligned with {plan.aligned} ({plan.projectors:,} numbers more, in no adapter file): {plan.to_hear} "
+            f"song{'s' * (plan.to_hear != 1)} to hear, about {_span(plan.to_hear * plan.seconds_per_hearing)}."
+        ]
     room = f"{gb(plan.peak)} at most, {gb(plan.free_bytes)} free on {plan.machine}"
     return [*lines, f"It fits: {room}." if plan.fits else f"It does not fit: {room}."]
 

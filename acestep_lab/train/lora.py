@@ -17,8 +17,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -28,7 +28,10 @@ from torch import Tensor, nn
 from acestep_lab._libraries import peft
 from acestep_lab.engines.base import Check, Lesson, Trains
 from acestep_lab.errors import MachineError, RecipeError, shown
+from acestep_lab.train.alignment import PREFIX, Aligner, Alignment, features_of
 from acestep_lab.train.optimisers import Optimiser, optimiser_for
+from acestep_lab.train.ranks import Ranks
+from acestep_lab.train.repa import Features
 
 KINDS = ("lora", "dora", "rslora", "lokr")
 HELD_OUT_TIMES = (0.3, 0.6, 0.9)
@@ -36,6 +39,10 @@ HELD_OUT_TIMES = (0.3, 0.6, 0.9)
 NAME = "trained"
 """What PEFT calls the adapter while it is taught."""
 MOST_RANK = 512
+PROJECTORS = -(2**31)
+"""The number of the draw that projectors begin from: no pass and no held-out song has it."""
+UNTOLD = {"repa_block": None, "repa_coefficient": 1.0}
+"""Values of a config that are said nowhere while they are these: files of trainings without them stay what they were."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,10 @@ class LoraConfig:
     preview_every: int = 0
     """Above 0: steps after which a take is made with and without the adapter."""
     seed: int = 0
+    repa_block: int | None = field(default=None, repr=False)
+    """Of a training with `repa`, the block whose states are aligned, counted from 1; None: 8, or the middle of a smaller model."""
+    repa_coefficient: float = field(default=1.0, repr=False)
+    """How much of that loss is added to the other."""
 
     def __post_init__(self) -> None:
         _choice("kind", self.kind, KINDS)
@@ -90,9 +101,11 @@ class LoraConfig:
             _whole(name, getattr(self, name), low, high)
         for name, least, most in (
             ("alpha", 1e-6, 1e6), ("learning_rate", 1e-9, 10.0), ("weight_decay", 0.0, 1.0), ("clip", 1e-6, 1e6),
-            ("dropout", 0.0, 0.99), ("adapter_dropout", 0.0, 0.99), ("ema", 0.0, 0.99999), ("crop_seconds", 0.4, 3600.0), ("held_out", 0.0, 0.9),
+            ("dropout", 0.0, 0.99), ("adapter_dropout", 0.0, 0.99), ("repa_coefficient", 1e-6, 1e3), ("ema", 0.0, 0.99999), ("crop_seconds", 0.4, 3600.0), ("held_out", 0.0, 0.9),
         ):  # fmt: skip
             _number(name, getattr(self, name), least, most)
+        if self.repa_block is not None:
+            _whole("repa_block", self.repa_block, 1, 1000)
         if isinstance(self.targets, str) or not self.targets:
             raise RecipeError('targets is a tuple of groups of layers, such as ("attention", "mlp").')
 
@@ -100,6 +113,11 @@ class LoraConfig:
     def scale(self) -> float:
         """What the adapter's change is multiplied by while it is taught."""
         return self.alpha / (math.sqrt(self.rank) if self.kind == "rslora" else self.rank)
+
+    def told(self) -> dict[str, Any]:
+        """All of it as plain data; what is only for `repa`, where it is not as usual."""
+        whole = asdict(self)
+        return {name: value for name, value in whole.items() if name not in UNTOLD or value != UNTOLD[name]}
 
     def replace(self, **changes: Any) -> LoraConfig:
         """The same with other values."""
@@ -116,6 +134,8 @@ class Learnt:
     """Of the lessons just heard: it mostly says which times were drawn."""
     learning_rate: float
     seconds: float
+    alignment: float | None = None
+    """With `repa`: 1 - cosine between what the block gives and what the encoders hear."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +147,8 @@ class HeldOut:
     """Time → mean squared error."""
     best: bool
     """Whether it is the lowest sum so far."""
+    alignment: float | None = None
+    """With `repa`: 1 - cosine of these songs, mean over the times; no part of the sum."""
 
     @property
     def total(self) -> float:
@@ -134,14 +156,28 @@ class HeldOut:
         return sum(self.losses.values())
 
 
+@dataclass(frozen=True)
+class _Told:
+    """What a pass, or a held-out song, says; plain data, so that it can be told to others."""
+
+    loss: float
+    alignment: float = 0.0
+    bad: tuple[int, ...] = ()
+    """Lessons whose loss is no number."""
+
+
 class Trainer:
     """An adapter being taught. `run` makes steps; `state` and `load_state` interrupt it exactly."""
 
     def __init__(
         self, engine: Trains, lessons: Sequence[Lesson], config: LoraConfig, held_out: Sequence[Lesson] = (),
-        names: Sequence[str] = (), dtype: torch.dtype = torch.float32,
+        names: Sequence[str] = (), dtype: torch.dtype = torch.float32, alignment: Alignment | None = None,
+        ranks: Ranks | None = None,
     ) -> None:  # fmt: skip
-        """`names` say which song a lesson is, for errors. RecipeError where there is nothing to learn from."""
+        """`names` say which song a lesson is, for errors; `alignment` is what REPA draws towards, `ranks` who teaches together.
+
+        RecipeError where there is nothing to learn from.
+        """
         if not lessons:
             raise RecipeError("There is no lesson to learn from; a data set has at least one song that can be read.")
         self.engine, self.lessons, self.config, self.held_out = engine, lessons, config, held_out
@@ -159,7 +195,10 @@ class Trainer:
             inject(self.module, config, ends)
         if config.gradient_checkpointing:
             vars(self.module)["gradient_checkpointing"] = True
+        self.ranks, self.alignment, self._lengths = ranks or Ranks(), alignment, dict[int, int]()
         self.parameters = {name: one for name, one in self.module.named_parameters() if one.requires_grad}
+        self.aligner = self._aligner()
+        self.ranks.from_main([one.data for one in self.parameters.values()])
         self.optimiser: Optimiser = optimiser_for(
             config.optimiser, list(self.parameters.values()), self.learning_rate, config.weight_decay
         )
@@ -167,6 +206,15 @@ class Trainer:
         self._average = {name: one.detach().clone() for name, one in self.parameters.items()} if config.ema else {}
         self._best: dict[str, Tensor] = {}
         self._good: dict[str, Tensor] = {}
+
+    def _aligner(self) -> Aligner | None:
+        """The projectors, learnt beside the adapter; the adapter begins as it would without them."""
+        if self.alignment is None:
+            return None
+        with _seeded(self.config.seed, PROJECTORS, torch.device("cpu")):
+            made = Aligner(self.engine, self.config.repa_block, self.alignment.widths)
+        self.parameters |= {f"{PREFIX}{name}": one for name, one in made.to(self.device).named_parameters()}
+        return made
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
@@ -195,10 +243,11 @@ class Trainer:
         began = time.monotonic()
         rate = self.learning_rate * self.optimiser.schedule(self.step, self.config.steps, self.config.warm_up)
         self.optimiser.begin(rate)
-        losses = []
+        made = []
         for turn in range(self.config.accumulation):
             check()
-            losses.append(self._pass(self.step * self.config.accumulation + turn))
+            made.append(self._pass(self.step * self.config.accumulation + turn))
+        self._average_gradients()
         norm = nn.utils.clip_grad_norm_(list(self.parameters.values()), self.config.clip)
         if not bool(torch.isfinite(norm)):
             first = self.step * self.config.accumulation
@@ -207,42 +256,81 @@ class Trainer:
         self.optimiser.step()
         self.step += 1
         self._remember()
-        return Learnt(self.step, float(np.mean(losses)), rate, time.monotonic() - began)
+        alignment = None if self.aligner is None else float(np.mean([one.alignment for one in made]))
+        return Learnt(self.step, float(np.mean([one.loss for one in made])), rate, time.monotonic() - began, alignment)
+
+    def _average_gradients(self) -> None:
+        """The mean over all who teach together; a layer that one of them left out counts as nothing learnt there."""
+        if self.ranks.count == 1:
+            return
+        for one in self.parameters.values():
+            one.grad = torch.zeros_like(one) if one.grad is None else one.grad
+        self.ranks.average([one.grad for one in self.parameters.values() if one.grad is not None])
 
     def one_pass(self) -> float:
         """Loss and gradients of the batch that is next, and nothing learnt: what a measurement needs."""
-        return self._pass(self.step * self.config.accumulation)
+        return self._pass(self.step * self.config.accumulation).loss
 
-    def _pass(self, turn: int) -> float:
-        """Loss and gradients of one batch."""
+    def _pass(self, turn: int) -> _Told:
+        """Loss and gradients of one batch; of those that teach together each makes its share, by the draws of the whole."""
         generator = _generator(self.config.seed, turn + 1)
-        places = self._places(turn)
-        batch = batched([self.lessons[place] for place in places], self.frames)
-        t = self.engine.draw_times(len(places), generator)
-        noise = torch.randn(batch.target.shape, generator=generator)
-        dropped = torch.rand(len(places), generator=generator) < self.dropout
-        with _seeded(self.config.seed, turn + 1, self.device):
-            errors = self._errors(batch, t, noise, dropped)
-        fine = torch.isfinite(errors.detach()).tolist()
-        if not all(fine):
-            self._refuse([place for place, one in zip(places, fine, strict=True) if not one])
-        (errors.mean() / self.config.accumulation).backward()
-        return float(errors.detach().mean())
+        places, mine = self._places(turn), self.ranks.share(self.config.batch)
+        batch = batched([self.lessons[place] for place in places[mine]], self._cut(places))
+        t = self.engine.draw_times(len(places), generator)[mine]
+        noise = torch.randn((len(places), *batch.target.shape[1:]), generator=generator)[mine]
+        dropped = (torch.rand(len(places), generator=generator) < self.dropout)[mine]
+        heard = () if self.alignment is None else [self.alignment.lessons[place] for place in places[mine]]
+        with _seeded(self.config.seed, turn + 1 + self.ranks.number * 2**33, self.device):
+            errors, apart = self._judge(batch, t, noise, dropped, heard)
+        whole = errors if apart is None else errors + self.config.repa_coefficient * apart
+        fine = torch.isfinite(whole.detach()).tolist()
+        told = self.ranks.gathered(
+            _Told(
+                float(errors.detach().mean()), 0.0 if apart is None else float(apart.detach().mean()),
+                tuple(place for place, one in zip(places[mine], fine, strict=True) if not one),
+            )
+        )  # fmt: skip
+        if bad := [place for one in told for place in one.bad]:
+            self._refuse(bad)
+        (whole.mean() / self.config.accumulation).backward()
+        return _Told(float(np.mean([one.loss for one in told])), float(np.mean([one.alignment for one in told])))
+
+    def _cut(self, places: Sequence[int]) -> int | None:
+        """The length that a batch is cut to: where it is shared, all parts to the shortest of the whole."""
+        if self.ranks.count == 1:
+            return self.frames
+        for place in places:
+            if place not in self._lengths:
+                self._lengths[place] = len(self.lessons[place].target)
+        return min(*(self._lengths[place] for place in places), self.frames or 2**62)
 
     def _errors(self, batch: Batch, t: Tensor, noise: Tensor, dropped: Tensor) -> Tensor:
         """Squared error of the velocity per item `[items]`."""
+        return self._judge(batch, t, noise, dropped)[0]
+
+    def _judge(
+        self, batch: Batch, t: Tensor, noise: Tensor, dropped: Tensor, heard: Sequence[tuple[Features, ...]] = ()
+    ) -> tuple[Tensor, Tensor | None]:
+        """Per item `[items]` the squared error of the velocity, and, of what encoders heard, how far the states are from it."""
         x = torch.lerp(batch.target, noise, t[:, None, None])
         states, mask = batch.heard(dropped)
         x, t, states, mask, context, wanted = (
             one.to(self.device) for one in (x, t, states, mask, batch.context, noise - batch.target)
         )
-        found = self.engine.velocity(self.module, x, t, states, mask, context)
-        return (found.float() - wanted).square().mean(dim=(1, 2))
+        aligner = self.aligner if heard else None
+        with nullcontext() if aligner is None else aligner.watch(self.module) as hidden:
+            found = self.engine.velocity(self.module, x, t, states, mask, context)
+        errors = (found.float() - wanted).square().mean(dim=(1, 2))
+        if aligner is None or hidden is None or self.alignment is None:
+            return errors, None
+        frames = batch.target.shape[1]
+        features = features_of(heard, self.alignment.widths, frames / aligner.frames_per_second)
+        return errors, aligner(hidden, frames, features)
 
     def _places(self, turn: int) -> list[int]:
         """Which lessons a pass hears: every one once before any comes again, in an order of the seed and the round."""
-        count, places = len(self.lessons), []
-        for at in range(turn * self.config.batch, (turn + 1) * self.config.batch):
+        count, places, size = len(self.lessons), [], self.config.batch * self.ranks.count
+        for at in range(turn * size, (turn + 1) * size):
             order = np.random.default_rng([self.config.seed, at // count]).permutation(count)
             places.append(int(order[at % count]))
         return places
@@ -271,35 +359,43 @@ class Trainer:
         kept, learning = self._kept(), _copied(self.parameters)
         self.module.eval()
         self._set(kept)
-        losses = {t: self._held_out_at(t) for t in HELD_OUT_TIMES}
+        judged = {t: self._held_out_at(t) for t in HELD_OUT_TIMES}
         self._set(learning)
         self.module.train()
+        losses = {t: one.loss for t, one in judged.items()}
         total = sum(losses.values())
         best = total < self.best
         self.best, self.since_best = (total, 0) if best else (self.best, self.since_best + 1)
         if best and self.config.patience:
             self._best = _copied(kept)
-        return HeldOut(self.step, losses, best)
+        alignment = None if self.aligner is None else float(np.mean([one.alignment for one in judged.values()]))
+        return HeldOut(self.step, losses, best, alignment)
 
     def _set(self, weights: Mapping[str, Tensor]) -> None:
         for name, one in weights.items():
             self.parameters[name].copy_(one)
 
-    def _held_out_at(self, t: float) -> float:
-        found = []
-        for place, lesson in enumerate(self.held_out):
-            batch = batched([lesson], self.frames)
-            noise = torch.randn(batch.target.shape, generator=_generator(self.config.seed, -1 - place))
-            error = self._errors(batch, torch.tensor([t]), noise, torch.tensor([False]))
-            found.append(float(error.mean()))
-        return float(np.mean(found))
+    def _held_out_at(self, t: float) -> _Told:
+        """Means over the held-out songs; those who teach together judge some of them each."""
+        count, mine = self.ranks.count, range(self.ranks.number, len(self.held_out), self.ranks.count)
+        told = self.ranks.gathered([self._held_out_of(place, t) for place in mine])
+        found = [told[place % count][place // count] for place in range(len(self.held_out))]
+        return _Told(float(np.mean([one.loss for one in found])), float(np.mean([one.alignment for one in found])))
+
+    def _held_out_of(self, place: int, t: float) -> _Told:
+        batch = batched([self.held_out[place]], self.frames)
+        noise = torch.randn(batch.target.shape, generator=_generator(self.config.seed, -1 - place))
+        heard = () if self.alignment is None else (self.alignment.held_out[place],)
+        error, apart = self._judge(batch, torch.tensor([t]), noise, torch.tensor([False]), heard)
+        return _Told(float(error.mean()), 0.0 if apart is None else float(apart.mean()))
 
     # -- what is kept --------------------------------------------------------------------------------------------------
 
     def adapter_state(self) -> dict[str, Tensor]:
         """The adapter's tensors by PEFT's names, on the CPU: those of now, of an average (`ema`) that, with `patience` the best."""
         kept = self._best or self._kept()
-        return {name.replace(f".{NAME}", ""): one.float().cpu() for name, one in _copied(kept).items()}
+        adapter = {name: one for name, one in kept.items() if not name.startswith(PREFIX)}
+        return {name.replace(f".{NAME}", ""): one.float().cpu() for name, one in _copied(adapter).items()}
 
     def _kept(self) -> Mapping[str, Tensor]:
         """The weights that would be kept if it ended now."""
@@ -333,6 +429,7 @@ class Trainer:
         self._best = {name: one.to(self.device) for name, one in state["best_weights"].items()}
         self.optimiser.load_state(state["optimiser"])
         self.step, self.best, self.since_best = int(state["step"]), float(state["best"]), int(state["since_best"])
+        self.ranks.from_main([one.data for one in self.parameters.values()])
 
 
 def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -109,7 +109,9 @@ def _value(value: object) -> object:
     """A setting as a person reads it."""
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
-    return "as the checkpoint has it" if value is None else {True: "yes", False: "no"}.get(value, value)  # type: ignore[call-overload]
+    if value is None:
+        return "as the checkpoint has it"
+    return "yes" if value is True else value if value else "no"
 
 
 # -- to hear and to see ------------------------------------------------------------------------------------------------

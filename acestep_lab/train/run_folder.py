@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,7 +21,8 @@ from filelock import FileLock, Timeout
 from acestep_lab import files
 from acestep_lab.errors import LibraryError, RecipeError, shown
 from acestep_lab.train.adapter_export import AdapterFacts, write_adapter
-from acestep_lab.train.lora import LoraConfig, Trainer
+from acestep_lab.train.lora import UNTOLD, LoraConfig, Trainer
+from acestep_lab.train.repa import SoundEncoder
 
 RUN, STATE, ADAPTER = "run.json", "state.pt", "last"
 FREE = ("save_every", "preview_every")
@@ -45,9 +46,13 @@ class RunFacts:
     songs: int = 0
 
     @classmethod
-    def of(cls, config: LoraConfig, **facts: Any) -> RunFacts:
-        """With a config as plain data."""
-        return cls(config=json.loads(json.dumps(asdict(config))), **facts)
+    def of(
+        cls, config: LoraConfig, encoders: Sequence[SoundEncoder] = (), processes: int = 1, **facts: Any
+    ) -> RunFacts:  # fmt: skip
+        """With a config as plain data; the encoders that it is aligned with, and how many teach it together, if more than one."""
+        told = config.told() | ({"repa": [f"{one.name} {one.key}" for one in encoders]} if encoders else {})
+        told |= {"processes": processes} if processes > 1 else {}
+        return cls(config=json.loads(json.dumps(told)), **facts)
 
     def adapter(self, steps: int) -> AdapterFacts:
         """What the adapter should remember after so many steps."""
@@ -139,6 +144,16 @@ def _must_be_same(known: Mapping[str, Any], facts: RunFacts, name: str) -> None:
     if known.get("roads") != wanted["roads"] or known.get("data") != wanted["data"]:
         raise RecipeError(f"The training there learns from other songs, other words or other roads. {other}")
     before, now = dict(known.get("config") or {}), wanted["config"]
-    for key in now:
-        if key not in FREE and before.get(key) != now[key]:
-            raise RecipeError(f"The training there has {key} {shown(before.get(key))}, not {shown(now[key])}. {other}")
+    if _weights(before) != _weights(now):
+        was, is_ = (", ".join(map(str, one.get("repa") or ["nothing"])) for one in (before, now))
+        raise RecipeError(f"The training there is aligned with {shown(was)}, not with {shown(is_)}. {other}")
+    usual = UNTOLD | {"processes": 1}
+    for key in (*now, *(one for one in usual if one in before)):
+        had, has = (one.get(key, usual.get(key)) for one in (before, now))
+        if key not in (*FREE, "repa") and had != has:
+            raise RecipeError(f"The training there has {key} {shown(had)}, not {shown(has)}. {other}")
+
+
+def _weights(config: Mapping[str, Any]) -> list[str]:
+    """What tells the encoders of a training, without the names they were handed in by."""
+    return [str(one).rpartition(" ")[2] for one in config.get("repa") or ()]

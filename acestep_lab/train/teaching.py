@@ -10,8 +10,8 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any, cast
 
 import torch
 
-from acestep_lab.engines.base import Trains, able
+from acestep_lab.engines.base import ShowsHidden, Trains, able
 from acestep_lab.engines.opened import OpenEngines
 from acestep_lab.errors import LabError, LibraryError, MachineError, RecipeError, Stopped
 from acestep_lab.jobs.kinds import RenderRun
@@ -33,16 +33,20 @@ from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import MAX_SEED
 from acestep_lab.takes.sounds import Sounds
 from acestep_lab.takes.take import Take
+from acestep_lab.train.alignment import Alignment, block_of
 from acestep_lab.train.cache import ROADS, CachedLessons, Failed, Kept, LessonCache, TrainableEngine
 from acestep_lab.train.forecast import TrainingPlan, foretold
-from acestep_lab.train.lora import HeldOut, LoraConfig, Trainer, check_rank
+from acestep_lab.train.lora import UNTOLD, HeldOut, LoraConfig, Trainer, check_rank
 from acestep_lab.train.loss_history import LossHistory
 from acestep_lab.train.model_card import Card
+from acestep_lab.train.ranks import Ranks
+from acestep_lab.train.repa import FeatureCache, HeardSongs, KeptFeatures, SoundEncoder, encoders_of
 from acestep_lab.train.rows import dataset_of, recipe_of, split, tag_of
 from acestep_lab.train.run_folder import RunFacts, RunFolder
 from acestep_lab.train.song import Song
 
 NOT_TAUGHT = "cannot be taught an adapter; open a checkpoint that can, such as 'pocket' or 'turbo'"
+NOT_LOOKED_INTO = "cannot be looked into between its blocks, as repa needs; train without it"
 PREVIEW_SECONDS = 10.0
 """Length of a preview, unless a recipe for it says otherwise."""
 MOST_NAME = 40
@@ -64,6 +68,10 @@ class Asked:
     preview: Recipe
     title: str
     tag: str
+    encoders: tuple[SoundEncoder, ...] = ()
+    """Whose features the model's states are drawn towards (REPA)."""
+    ranks: Ranks = field(default_factory=Ranks)
+    """Which of the processes this is that teach together."""
 
     @property
     def name(self) -> str:
@@ -79,6 +87,8 @@ class Training:
     asked: Asked
     lessons: list[Kept] = field(default_factory=list)
     held_out: list[Kept] = field(default_factory=list)
+    heard: dict[str, list[KeptFeatures]] = field(default_factory=dict)
+    """Of each song what each encoder hears in it."""
     bare: Take | None = None
     """The preview without the adapter: the same each time."""
     before: LossHistory = field(default_factory=LossHistory)
@@ -111,7 +121,7 @@ class Teaching:
         steps, every = asked.config.steps, asked.config.preview_every
         seconds = sum(row.seconds for row in asked.rows)
         previews = -(-steps // every) if every else 0
-        songs_read = (len(asked.rows) + len(asked.held_out)) * len(asked.roads)
+        songs_read = (len(asked.rows) + len(asked.held_out)) * (len(asked.roads) + len(asked.encoders))
         if checks.truth("lessons_only", lessons_only):
             title = f"reading {songs_read} song{'s' * (songs_read != 1)} to learn from"
             run = TrainingRun(title, 0, songs_read, 0, self.home / LESSONS, seconds)
@@ -122,15 +132,17 @@ class Teaching:
 
     def asked(
         self, songs: Any, config: Any = None, folder: Any = None, roads: Any = ("words",), preview: Any = None,
-        **options: Any,
+        repa: Any = (), ranks: Any = None, **options: Any,
     ) -> Asked:  # fmt: skip
-        """What is asked for, with everything checked that needs no weights."""
+        """What is asked for, with everything checked that needs no weights; `repa` are encoders of sound to align with."""
         engine = able(self.engines.current, Trains, NOT_TAUGHT, self.engines.current.capabilities.trains)
         trainable = cast("TrainableEngine", engine)
         settled, rows, found = _config(config, options), dataset_of(songs), _roads(roads)
         if "codes" in found and not trainable.capabilities.codes:
             raise RecipeError(f"{trainable.name} has no audio codes to learn from; train with roads=('words',).")
         check_rank(settled, engine.training_rule.most_rank)
+        encoders = _encoders(trainable, repa, settled)
+        together = checks.instance("ranks", ranks, (Ranks, type(None))) or Ranks()
         learnt, held_out = split(rows, settled.held_out, settled.seed)
         shown = checks.instance("A preview", preview, (Recipe, type(None)), " Such as Recipe('zafu', seconds=10).")
         shown = shown or _usual_preview(held_out or learnt)
@@ -138,18 +150,20 @@ class Teaching:
             shown = shown.replace(seed=settled.seed % (MAX_SEED + 1))
         tag = tag_of(rows)
         title = f"{tag or 'an adapter'}, taught by {len(learnt)} song{'s' * (len(learnt) != 1)}"
-        place = self._folder(folder, trainable, learnt, held_out, settled, found)
-        return Asked(trainable, learnt, held_out, settled, found, place, shown, title, tag)
+        aligned = [[one.key for one in encoders], settled.repa_block, settled.repa_coefficient] if encoders else []
+        place = self._folder(folder, trainable, learnt, held_out, settled, found, aligned)
+        return Asked(trainable, learnt, held_out, settled, found, place, shown, title, tag, encoders, together)
 
     def _folder(
         self, folder: Any, engine: TrainableEngine, learnt: Sequence[Song], held_out: Sequence[Song],
-        config: LoraConfig, roads: Sequence[str],
+        config: LoraConfig, roads: Sequence[str], aligned: Sequence[Any],
     ) -> Path:  # fmt: skip
         """The folder asked for; else one in the library, named by what is trained, so that the same call finds it again."""
         if folder is not None:
             return Path(checks.place("A training's folder", folder, LibraryError)).expanduser()
         songs = [[row.sound_hash, recipe_of(row, row.seconds).to_json()] for row in (*learnt, *held_out)]
-        text = json.dumps([songs, repr(config), list(roads), engine.training_mark], sort_keys=True)
+        said = [songs, repr(config), list(roads), engine.training_mark, *([aligned] if aligned else [])]
+        text = json.dumps(said, sort_keys=True)
         name = re.sub(r"[^\w.-]+", "-", engine.name).strip("-.") or "checkpoint"
         return self.home / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
@@ -163,13 +177,18 @@ class Teaching:
         """Where lessons are kept, of all trainings."""
         return LessonCache(self.home / LESSONS)
 
+    @property
+    def features(self) -> FeatureCache:
+        """Where what encoders hear is kept, of all trainings."""
+        return FeatureCache(self.home / LESSONS)
+
     # -- on the worker thread ------------------------------------------------------------------------------------------
 
     def work(self, run: TrainingRun, asked: Asked) -> Iterator[None]:
         """The whole of a training, in pieces."""
         training = Training(run, asked)
-        with training.folder.locked():
-            yield from self._encode(training)
+        with training.folder.locked() if asked.ranks.is_main else nullcontext():
+            yield from self._begin(training)
             self.engines.devices.free()  # encoders and autoencoder, before the transformer comes a second time
             yield from self._teach(training)
         run.finish()
@@ -179,6 +198,23 @@ class Teaching:
         yield from self._encode(Training(run, asked))
         self.engines.devices.free()
         run.finish()
+
+    def _begin(self, training: Training) -> Iterator[None]:
+        """Lessons, and the folder claimed: by the main process; the others read what it made, or hear why there is nothing."""
+        ranks, problem = training.asked.ranks, None
+        if ranks.is_main:
+            try:
+                yield from self._encode(training)
+                training.folder.claim(self._facts(training))
+            except LabError as found:
+                problem = found
+        said = ranks.gathered("" if problem is None else str(problem))[0]
+        if problem is not None:
+            raise problem
+        if said:
+            raise MachineError(said)
+        if not ranks.is_main:
+            yield from self._encode(training)
 
     def _encode(self, training: Training) -> Iterator[None]:
         """A lesson for every song; one that cannot be read is left out and named."""
@@ -190,7 +226,7 @@ class Teaching:
         for rows, into in ((asked.rows, training.lessons), (asked.held_out, training.held_out)):
             making = self.cache.make(asked.engine, rows, asked.roads, room, run.stop_event)
             for _ in range(len(rows) * len(asked.roads)):
-                run.begin(ENCODE)
+                self._begin_song(training)
                 began = time.monotonic()
                 with self.engines.notifying(run.message):
                     found = next(making)
@@ -199,18 +235,44 @@ class Teaching:
                     run.message(f"{found.name} is left out: {found.why}")
                 else:
                     run.lessons += 1
-                    into.extend([found] * _repeat(rows, found.name))
+                    into.append(found)
                 run.did(ENCODE, time.monotonic() - began)
                 yield
+            into[:] = _in_order(into, rows, asked.roads)
+        for encoder in asked.encoders:
+            yield from self._hear(training, encoder, failed)
         if not training.lessons:
             why = f" ({failed[0].name}: {failed[0].why})" if failed else ""
             raise RecipeError(f"None of the songs can be learnt from{why}")
+
+    def _begin_song(self, training: Training) -> None:
+        """Be at the songs; where processes teach together, only the first is stopped here, and tells the others."""
+        if training.asked.ranks.is_main and training.asked.ranks.wish.is_set():
+            training.run.stop()
+        training.run.begin(ENCODE)
+
+    def _hear(self, training: Training, encoder: SoundEncoder, failed: list[Failed]) -> Iterator[None]:
+        """What an encoder hears in every song that has a lesson; a song that it cannot hear is left out and named."""
+        run, asked = training.run, training.asked
+        for row in {one.name: one for one in (*asked.rows, *asked.held_out)}.values():
+            self._begin_song(training)
+            began = time.monotonic()
+            if any(one.name == row.name for one in (*training.lessons, *training.held_out)):
+                found = next(self.features.make(encoder, [row], run.stop_event))
+                if isinstance(found, Failed):
+                    failed.append(found)
+                    run.message(f"{found.name} is left out: {found.why}")
+                    for lessons in (training.lessons, training.held_out):
+                        lessons[:] = [one for one in lessons if one.name != row.name]
+                else:
+                    training.heard.setdefault(row.name, []).append(found)
+            run.did(ENCODE, time.monotonic() - began)
+            yield
 
     def _teach(self, training: Training) -> Iterator[None]:
         """Steps, from wherever the folder's training is."""
         run, asked, folder = training.run, training.asked, training.folder
         facts = self._facts(training)
-        folder.claim(facts)
         run.begin(TRAIN)
         with _memory_told(asked.config):
             trainer = self._trainer(training)
@@ -223,23 +285,27 @@ class Teaching:
             yield from self._steps(training, trainer, facts)
         except Stopped:
             if trainer.step:
-                folder.save(trainer, facts)
-                run.saved(trainer.step)
-                self._tell(training, trainer, facts)
+                self._keep(training, trainer, facts, folder.save)
             raise run.stopped() from None
         except MachineError:  # no number any more: the last good weights, but not the state that led there
             if trainer.step:
-                folder.save_adapter(trainer, facts)
-                run.saved(trainer.step)
-                self._tell(training, trainer, facts)
+                self._keep(training, trainer, facts, folder.save_adapter)
             raise
-        folder.save(trainer, facts)
-        run.saved(trainer.step)
-        self._tell(training, trainer, facts)
+        self._keep(training, trainer, facts, folder.save)
+
+    def _keep(
+        self, training: Training, trainer: Trainer, facts: RunFacts, save: Callable[[Trainer, RunFacts], object]
+    ) -> None:
+        """Write how it ended; of processes that teach together the first alone does."""
+        if training.asked.ranks.is_main:
+            save(trainer, facts)
+            training.run.saved(trainer.step)
+            self._tell(training, trainer, facts)
 
     def _steps(self, training: Training, trainer: Trainer, facts: RunFacts) -> Iterator[None]:
         run, config = training.run, training.asked.config
-        events, shown = trainer.run(run.check), -1
+        events, shown = trainer.run(partial(self._check, training)), -1
+        previews = config.preview_every if training.asked.ranks.is_main else 0
         while True:
             run.begin(TRAIN)
             began = time.monotonic()
@@ -248,18 +314,27 @@ class Teaching:
             if event is None:
                 break
             if isinstance(event, HeldOut):
-                run.held_out(Loss(event.step, event.total, True, dict(event.losses), event.best))
+                told = Loss(event.step, event.total, True, dict(event.losses), event.best, alignment=event.alignment)
+                run.held_out(told)
                 continue
-            run.learnt(Loss(event.step, event.loss, learning_rate=event.learning_rate))
+            run.learnt(Loss(event.step, event.loss, learning_rate=event.learning_rate, alignment=event.alignment))
             run.did(TRAIN, time.monotonic() - began)
-            if event.step % config.save_every == 0 and event.step < config.steps:
+            if event.step % config.save_every == 0 and event.step < config.steps and training.asked.ranks.is_main:
                 self._save(training, trainer, facts)
             yield
-            if config.preview_every and event.step % config.preview_every == 0:
+            if previews and event.step % previews == 0:
                 shown = event.step
                 yield from self._preview(training, trainer, facts)
-        if config.preview_every and shown != trainer.step:
+        if previews and shown != trainer.step:
             yield from self._preview(training, trainer, facts)
+
+    @staticmethod
+    def _check(training: Training) -> None:
+        """Raise Stopped where somebody asked to stop: of processes that teach together any of them, and all at once."""
+        ranks = training.asked.ranks
+        if any(ranks.gathered(ranks.wish.is_set())):
+            training.run.stop()
+        training.run.check()
 
     def _save(self, training: Training, trainer: Trainer, facts: RunFacts) -> None:
         """Keep how far it is; a full disk costs a sentence, and what was kept before stays."""
@@ -287,7 +362,7 @@ class Teaching:
         asked = training.asked
         kept = [[one.key for one in lessons] for lessons in (training.lessons, training.held_out)]
         return RunFacts.of(
-            asked.config, data=hashlib.sha256(json.dumps(kept).encode()).hexdigest(), checkpoint=asked.engine.name,
+            asked.config, asked.encoders, asked.ranks.count, data=hashlib.sha256(json.dumps(kept).encode()).hexdigest(), checkpoint=asked.engine.name,
             mark=asked.engine.training_mark, dtype=str(self._dtype(asked)).removeprefix("torch."), roads=asked.roads,
             tag=asked.tag, songs=len({one.name for one in training.lessons}),
         )  # fmt: skip
@@ -296,10 +371,23 @@ class Teaching:
         lessons, held_out = (CachedLessons(self.cache, kept) for kept in (training.lessons, training.held_out))
         names = [one.name for one in training.lessons]
         asked = training.asked
-        return Trainer(asked.engine, lessons, asked.config, held_out, names, self._dtype(asked))
+        alignment = self._alignment(training) if asked.encoders else None
+        return Trainer(asked.engine, lessons, asked.config, held_out, names, self._dtype(asked), alignment, asked.ranks)
+
+    def _alignment(self, training: Training) -> Alignment:
+        """What the encoders heard, lesson by lesson."""
+        encoders, cache = training.asked.encoders, self.features
+        heard = [
+            HeardSongs(cache, [training.heard[one.name] for one in lessons])
+            for lessons in (training.lessons, training.held_out)
+        ]
+        names, marks, widths = zip(*((one.name, one.key, one.width) for one in encoders), strict=True)
+        return Alignment(names, marks, widths, *heard)
 
     def _dtype(self, asked: Asked) -> torch.dtype:
         """What the frozen weights compute in: bfloat16 on a card that renders in it; the adapter itself is in float32."""
+        if asked.ranks.dtype is not None:
+            return asked.ranks.dtype
         wanted = self.engines.memory_plan(asked.engine).torch_dtype
         on_card = self.engines.device(asked.engine).type == "cuda"
         return torch.bfloat16 if on_card and wanted == torch.bfloat16 else torch.float32
@@ -344,7 +432,7 @@ class Teaching:
 
     def _foretell(self, asked: Asked) -> TrainingPlan:
         return foretold(self.engines, self.cache, asked.engine, (asked.rows, asked.held_out), asked.config, asked.roads,
-                        asked.folder, self._dtype(asked))  # fmt: skip
+                        asked.folder, self._dtype(asked), (self.features, asked.encoders))  # fmt: skip
 
 
 class _Aside(RenderRun):
@@ -380,6 +468,20 @@ def _config(config: Any, options: Mapping[str, Any]) -> LoraConfig:
     return known.replace(**options)
 
 
+def _encoders(engine: TrainableEngine, repa: Any, config: LoraConfig) -> tuple[SoundEncoder, ...]:
+    """The encoders to align with, each asked once whether it hears at all."""
+    found = encoders_of(repa)
+    if not found:
+        asked = next((name for name, usual in UNTOLD.items() if getattr(config, name) != usual), None)
+        if asked is not None:
+            raise RecipeError(f"{asked} says how a training is aligned; hand in an encoder too: repa=[my_model].")
+        return ()
+    block_of(config.repa_block, able(engine, ShowsHidden, NOT_LOOKED_INTO).hidden_shape[0])
+    for one in found:
+        one.width  # noqa: B018 - RecipeError where it gives no features
+    return found
+
+
 def _roads(roads: Any) -> tuple[str, ...]:
     listed = (roads,) if checks.is_a(roads, str) else checks.sequence("roads", roads, len(ROADS))
     found = tuple(dict.fromkeys(checks.choice("road", one, ROADS) for one in listed))
@@ -388,9 +490,11 @@ def _roads(roads: Any) -> tuple[str, ...]:
     return found
 
 
-def _repeat(rows: Sequence[Song], name: str) -> int:
-    """How many times a song is visited in a round."""
-    return next((row.repeat for row in rows if row.name == name), 1)
+def _in_order(lessons: Sequence[Kept], rows: Sequence[Song], roads: Sequence[str]) -> list[Kept]:
+    """Lessons by road and song, each as often as its song is visited: in whichever order they were made or found."""
+    made = {(one.road, one.name): one for one in lessons}
+    wanted = ((made.get((road, row.name)), row.repeat) for road in roads for row in rows)
+    return [one for one, repeat in wanted if one is not None for _ in range(repeat)]
 
 
 def _usual_preview(rows: Sequence[Song]) -> Recipe:

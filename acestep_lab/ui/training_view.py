@@ -114,7 +114,9 @@ class TrainingView(Component):
         eta = None if run.over else run.eta
         rate = run.steps_per_second
         self._show_previews(run)
-        self.curves = {"running": thinned(run.curve), "held_out": thinned(run.held_out_curve)}
+        self.curves = {"running": thinned(run.curve), "held_out": thinned(run.held_out_curve)} | (
+            {"aligned": thinned(run.alignment_curve)} if run.alignment_curve else {}
+        )
         self.run = {
             "id": run.id, "title": run.title, "state": run.state, "doing": run.doing, "over": run.over,
             "stopping": run.stopping, "step": run.step, "steps": run.steps, "fraction": round(float(run.fraction), 4),

@@ -9,6 +9,7 @@ import math
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -38,6 +39,7 @@ from acestep_lab.engines.base import (
     Check,
     Devices,
     Find,
+    Hidden,
     LatentSpec,
     Lesson,
     Prepared,
@@ -225,6 +227,13 @@ class Ace15Engine:
         self, module: nn.Module, x: Tensor, t: Tensor, states: Tensor, mask: Tensor, context: Tensor
     ) -> Tensor:
         return training.velocity(module, x, t, states, mask, context)
+
+    @property
+    def hidden_shape(self) -> tuple[int, int]:
+        return training.hidden_shape(self.checkpoint)
+
+    def hidden_after(self, module: nn.Module, block: int) -> AbstractContextManager[Hidden]:
+        return training.hidden_after(module, block)
 
     # -- before the loop -----------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ the checkpoint's kind: a turbo knows only its own eight; others were taught with
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 from acestep_lab.diffusion import schedule
 from acestep_lab.engines.ace15 import attention
 from acestep_lab.engines.ace15.render import FlowPrepared
-from acestep_lab.engines.base import Lesson, TrainingRule
+from acestep_lab.engines.base import Hidden, Lesson, TrainingRule
+from acestep_lab.engines.hidden import after_block
 from acestep_lab.models.loading import Checkpoint
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
@@ -93,3 +95,15 @@ def prepared_module(dit: nn.Module) -> nn.Module:
 def velocity(module: nn.Module, x: Tensor, t: Tensor, states: Tensor, mask: Tensor, context: Tensor) -> Tensor:
     """The velocity `[items, frames, channels]` of a transformer in training, with r = t as the published model is taught."""
     return attention.velocity(module, x, t, states, context, mask=mask)
+
+
+def hidden_shape(checkpoint: Checkpoint) -> tuple[int, int]:
+    """How many layers the transformer of a checkpoint has, and their width."""
+    config = checkpoint.config("dit")
+    return int(config["num_hidden_layers"]), int(config["hidden_size"])
+
+
+def hidden_after(module: nn.Module, block: int) -> AbstractContextManager[Hidden]:
+    """Keep what layer `block`, counted from 1, gives; a token stands for a patch of frames."""
+    dit: Any = module
+    return after_block(dit.layers, block, float(dit.patch_size))
