@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from acestep_lab.models.tiers import Tier
     from acestep_lab.remote.session import RemoteSession
     from acestep_lab.train.forecast import TrainingPlan
+    from acestep_lab.train.labelling import LabelRun
     from acestep_lab.train.lora import LoraConfig
 
 
@@ -314,6 +315,26 @@ class Session(Verbs):
 
         require(Feature.LORA_TRAINING)
         return Teaching(self.engines, self._renderer, self._sounds, self.jobs).begin(songs, config, dry_run, **options)
+
+    def label(self, songs: Any, *, seeds: int = 3, lyrics: bool = False, folder: Place | None = None) -> LabelRun:
+        """Listen to a data set, a folder of songs or takes, and say what may be said of each, in a run beside which the session goes on.
+
+        Tempo, key, meter and instruments are measured, words guessed by the planner `seeds` times and voted on; what a person wrote
+        or locked stays; `lyrics` are guessed only if asked for. What is finished is kept in `folder` (the library's, where none is
+        named): the same call goes on after a stop or a kill. `result()` is the data set. RecipeError for what is none.
+        """
+        from acestep_lab.train.labelling import begin
+
+        return begin(self, songs, seeds=seeds, lyrics=lyrics, folder=folder)
+
+    def training(self, folder: Place) -> TrainingRun:
+        """A training to look at, from its folder or its name in the library: curves, previews, what it changed. Nothing is trained.
+
+        One that is over shows as it ended, one under way here as it goes. LibraryError for a folder without any.
+        """
+        from acestep_lab.train.teaching import Teaching
+
+        return Teaching(self.engines, self._renderer, self._sounds, self.jobs).look(folder)
 
     def profile(self, recipe: Recipe) -> Any:
         """Render a recipe and say where the seconds went, stage by stage, beside this machine's roofline."""

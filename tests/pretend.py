@@ -32,6 +32,7 @@ from acestep_lab.prompt.tasks import MODEL_TASKS, Repaint, Retake, Task
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.sounds import Sounds
 from acestep_lab.takes.take import Take
+from acestep_lab.train import labelling
 
 RATE = 8000
 
@@ -314,6 +315,18 @@ class PretendSession:
             return tuple(name for name, _, _ in wanted)
 
         return self.jobs.call(attach, between=True)
+
+    def merge(self, folder: Any, *adapters: Any, link: bool = True, exact: bool = False) -> Any:
+        wanted = _adapters(adapters) or self._adapters
+        if not self.capabilities.attaches:
+            raise CheckpointError(f"{self.name} takes no adapters.")
+        if not wanted:
+            raise CheckpointError("There is no adapter to merge.")
+        Path(folder).mkdir(parents=True)
+        return f"{Path(folder).name}: {', '.join(f'{name} {strength:g}' for name, _, strength in wanted)} merged."
+
+    def label(self, songs: Any, *, seeds: int = 3, lyrics: bool = False, folder: Any = None) -> Any:
+        return labelling.begin(self, songs, seeds=seeds, lyrics=lyrics, folder=folder)
 
     # -- keeping and looking
 

@@ -54,6 +54,8 @@ class TeachingSession(PretendSession):
         folder = Path(self.library.folder) / "adapters" / "pretend-zafu"
         run = TrainingRun("zafu, taught by some songs", config.steps, len(songs), previews, folder, 10.0)
         run.put_on = lambda strength: self.lora(*([(folder, strength)] if strength else []))
+        run.bare = lambda recipes: [self._take(self.resolve(one), Step(0, 1, 0.0, None, None)) for one in recipes]
+        run.sounds = lambda: (song.audio() for song in songs)
         return self.jobs.submit(run, lambda run: self._teach(run, config))
 
     def _teach(self, run: TrainingRun, config: Any) -> Iterator[None]:

@@ -12,6 +12,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import numpy as np
@@ -23,6 +24,7 @@ from hypothesis import strategies as st
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import LabError, MachineError, RecipeError, Stopped
 from acestep_lab.jobs import events
+from acestep_lab.jobs.changes import Change, Changes
 from acestep_lab.jobs.client import Client
 from acestep_lab.jobs.eta import Round, Work
 from acestep_lab.jobs.events import Event
@@ -118,6 +120,7 @@ def test_after_a_fork_parent_and_child_make_different_ids() -> None:
 
 STEP = Step(2, 8, float("nan"), torch.zeros(4, 8), torch.zeros(4, 8), items=(1,))
 TAKE = Take(RECIPE, tone(0.5), np.zeros((4, 8), np.float32))
+CHANGES = Changes(4, (Change("tempo", 90.0, 120.0, 118.0, (88.0, 96.0)),), 2, 4)
 VALUES: dict[str, tuple[Any, Any]] = {
     "state": ("decoding", "decoding"),
     "error": (MachineError("no room"), {"kind": "MachineError", "message": "no room"}),
@@ -137,6 +140,8 @@ VALUES: dict[str, tuple[Any, Any]] = {
     ),
     "preview": (Preview(4, TAKE, TAKE), {"step": 4, "take": TAKE.id, "bare": TAKE.id}),
     "saved": (4, 4),
+    "measured": (CHANGES, CHANGES.to_json()),
+    "labelled": (SimpleNamespace(to_json=lambda: {"done": 1}), {"done": 1}),
 }
 
 

@@ -241,6 +241,9 @@ def test_what_changed_is_measured_without_and_with_it_and_in_the_songs(tmp_path:
     assert rows["loudness"]["before"] is not None
     assert rows["tempo"]["songs"] is not None
     assert view.changes["songs"] == 2
+    assert view.changes["seeds"] == 4
+    low, high = rows["loudness"]["chance"]
+    assert low <= rows["loudness"]["before"] <= high, "chance is of its own seed too"
     lab.close()
 
 

@@ -137,6 +137,46 @@ export default mount(
     );
     const lists = h("div", { hidden: true });
 
+    // -- files: saved under a name, or handed to the browser
+    const saveName = h("input.name", {
+        "aria-label": t("dataset_table.save_name"),
+        maxLength: 80,
+        autocomplete: "off",
+      }),
+      form = h("select", { "aria-label": t("dataset_table.save_form") }),
+      saveButton = h("button", {}, t("dataset_table.save")),
+      replaceButton = h("button", { onclick: () => save(true) }, t("dataset_table.save_replace")),
+      downloadButton = h("button", { onclick: () => send("download", { form: form.value }) }),
+      saved = h("span.tiny", { role: "status" });
+    setText(downloadButton, t("dataset_table.download"));
+    saveName.placeholder = t("dataset_table.save_name");
+    form.append(...["folder", "json"].map((one) => h("option", { value: one }, t(`dataset_table.form_${one}`))));
+    function save(replace = false) {
+      replaceButton.hidden = true;
+      setText(saved, "");
+      saving = true;
+      send("save", { name: saveName.value, form: form.value, replace });
+    }
+    saveButton.addEventListener("click", () => {
+      if (!justPressed(800, saveButton)) save();
+    });
+    saveName.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && !event.isComposing && !event.repeat) save();
+    });
+    saveName.addEventListener("input", () => (replaceButton.hidden = true));
+    replaceButton.hidden = true;
+    let saving = false;
+    host.on("saved", (body) => {
+      saving = false;
+      setText(saved, t("dataset_table.saved", { n: numberOf(body.n), place: textOf(body.place) }));
+    });
+    host.on(
+      "file",
+      (body, [bytes]) => bytes && saveFile(host.root, bytes, textOf(body.name), "application/octet-stream"),
+    );
+    const filing = h("div.row.filing", { role: "group", "aria-label": t("dataset_table.files") });
+    filing.append(saveName, form, saveButton, replaceButton, downloadButton, saved);
+
     // -- the grid: as tall as all its rows, of which those in sight exist
     const heads = h("div.line.heads", { role: "row", "aria-rowindex": "1" });
     heads.append(
@@ -480,6 +520,8 @@ export default mount(
         setText(editing.why, say(body.text));
         editing.input.focus();
       } else setText(error, say(body.text));
+      replaceButton.hidden = !(saving && body.code === "LIBRARY" && saveName.value.trim());
+      saving = false;
     });
     host.on("said", (body) => host.announce(t(`dataset_table.${textOf(body.key)}`, { n: numberOf(body.n) })));
 
@@ -537,7 +579,7 @@ export default mount(
       redo.disabled = !what.redo;
       const busy = host.text("busy") === "check";
       check.hidden = busy;
-      check.disabled = !total;
+      check.disabled = !total || Boolean(host.text("busy"));
       halt.hidden = !busy;
       setText(halt, busy ? t("dataset_table.checking", { percent: Math.round(100 * host.number("progress")) }) : "");
       bulk.hidden = !many;
@@ -547,7 +589,9 @@ export default mount(
       empty.hidden = count() > 0;
       setText(empty, t(total ? "dataset_table.none_found" : "dataset_table.empty"));
       scroller.hidden = legend.hidden = !count();
-      search.hidden = !total;
+      search.hidden = filing.hidden = !total;
+      saveName.hidden = saveButton.hidden = !host.get("saves");
+      for (const one of [saveButton, replaceButton]) one.disabled = Boolean(host.text("busy"));
       if (document.activeElement !== words && !isActive(words)) words.value = textOf(what.filter);
       only.value = ONLY.includes(textOf(what.only)) ? textOf(what.only) : "";
       scroller.setAttribute("aria-rowcount", String(count() + 1));
@@ -572,6 +616,7 @@ export default mount(
       empty,
       remarks,
       legend,
+      filing,
       host.get("hint") ? h("p.tiny", {}, t("dataset_table.keep_hint")) : "",
       left,
       lists,

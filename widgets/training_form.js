@@ -23,6 +23,29 @@ export default mount("Train", [], (host) => {
   const takes = TAKES.map((which) => h("button", { onclick: () => send("takes", { which }) })),
     clear = h("button.plain", { onclick: () => send("clear") }, t("training_form.clear"));
 
+  // -- what nobody wrote is listened for
+  const label = h("button", { title: t("training_form.label_hint") }, t("training_form.label")),
+    halt = h("button.stop", { onclick: () => send("halt") }, t("training_form.label_stop")),
+    heard = h("p.tiny.heard", { role: "status" });
+  label.addEventListener("click", () => {
+    if (!justPressed(800, label)) send("label");
+  });
+  function showLabelling() {
+    const what = host.table("labelling"),
+      live = Boolean(what.id) && !what.over,
+      [done, of] = [numberOf(what.done), numberOf(what.of)],
+      parts = [];
+    if (live) parts.push(t("training_form.labelling", { done: formatNumber(done), of: formatNumber(of) }));
+    else if (what.id) parts.push(t("training_form.labelled", { done: formatNumber(done), of: formatNumber(of) }));
+    if (numberOf(what.failed)) parts.push(t("training_form.label_failed", { n: numberOf(what.failed) }));
+    if (textOf(what.said)) parts.push(say(what.said));
+    setText(heard, parts.join(" "));
+    halt.hidden = !live;
+    halt.disabled = Boolean(what.stopping);
+    label.disabled = live || Boolean(host.text("busy"));
+    label.hidden = !numberOf(host.table("songs").n);
+  }
+
   // -- how: a field for each setting, the less usual ones folded
   const fields = new Map(),
     few = h("div.settings"),
@@ -121,6 +144,7 @@ export default mount("Train", [], (host) => {
     train.disabled ||= !n;
     setText(note, busy ? t(`training_form.busy_${busy}`) : "");
     plan.setAttribute("aria-busy", String(busy === "foretell"));
+    showLabelling();
   }
   host.on("error", (body) => {
     const field = fields.get(body.field);
@@ -144,7 +168,8 @@ export default mount("Train", [], (host) => {
     {},
     h("h3", {}, t("training_form.from")),
     h("div.row", {}, path, scan),
-    h("div.row", {}, ...takes, h("span.spring"), clear),
+    h("div.row", {}, ...takes, h("span.spring"), label, halt, clear),
+    heard,
     h("h3", {}, t("training_form.how")),
     few,
     more,
@@ -155,6 +180,7 @@ export default mount("Train", [], (host) => {
   host.watch(["offered", "opened", "songs", "busy"], show);
   host.watch("settings", showSettings);
   host.watch("plan", showPlan);
+  host.watch("labelling", showLabelling);
   show();
   showSettings();
   showPlan();

@@ -220,6 +220,14 @@ export default mount("Training", [["X", "training_view.key_stop"]], (host) => {
       ? t("training_view.beats", { n: formatNumber(value) })
       : t("training_view.lufs", { n: formatNumber(value, 1) });
   };
+  /** Chance as the lowest and the highest of several takes, or as the words that were heard. */
+  const chanceOf = (one) => {
+    const found = listOf(one.chance).map((value) => valueOf(one.kind, value));
+    if (!found.length) return "–";
+    return typeof listOf(one.chance)[0] === "string"
+      ? found.join(", ")
+      : t("training_view.range", { low: found[0], high: found[found.length - 1] });
+  };
   function showChanges() {
     const what = host.table("changes"),
       rows = tablesOf(what.rows),
@@ -229,20 +237,27 @@ export default mount("Training", [["X", "training_view.key_stop"]], (host) => {
     setText(measure, t(what.busy ? "training_view.measuring" : "training_view.measure"));
     changes.hidden = !rows.length;
     if (!rows.length) return;
-    const columns = ["before", "after", "songs", "chance"].filter((name) => rows.some((one) => one[name] != null)),
+    const told = (one, name) => (name === "chance" ? listOf(one.chance).length > 0 : one[name] != null),
+      columns = ["before", "after", "songs", "chance"].filter((name) => rows.some((one) => told(one, name))),
       head = [h("th", { scope: "col" }, t("training_view.measured"))],
       stem = (name) => (say(name) === name ? textOf(name).replaceAll("_", " ") : say(name));
+    const beyond = columns.includes("chance");
     head.push(...columns.map((name) => h("th", { scope: "col" }, t(`training_view.column_${name}`))));
+    if (beyond) head.push(h("th", { scope: "col" }, t("training_view.column_beyond")));
     const body = rows.map((one) =>
       h(
         "tr",
         {},
         h("th", { scope: "row" }, one.kind === "instrument" ? stem(one.stem) : t(`training_view.kind_${one.kind}`)),
-        ...columns.map((name) => h("td.num", {}, valueOf(one.kind, one[name]))),
+        ...columns.map((name) => h("td.num", {}, name === "chance" ? chanceOf(one) : valueOf(one.kind, one[name]))),
+        ...(beyond
+          ? [h("td", {}, typeof one.beyond === "boolean" ? t(`training_view.beyond_${one.beyond}`) : "–")]
+          : []),
       ),
     );
     changes.replaceChildren(
       h("table", {}, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...body)),
+      ...(beyond ? [h("p.tiny", {}, t("training_view.chance", { n: formatNumber(numberOf(what.seeds) - 1) }))] : []),
       h("p.tiny", {}, t("training_view.one_take", { step: formatNumber(numberOf(what.step)) })),
     );
   }

@@ -12,6 +12,7 @@
     words        plan, sketch, polish, understand, analyze: what the planner says, and what can be measured
     dataset      dataset scan, label, check: songs to learn from
     train        train: an adapter out of songs
+    merge        merge: adapters made part of a checkpoint
     kept         takes, export, mark, bin, restore: the library
     studio       serve
     api          api: ACE-Step's REST clients
@@ -48,6 +49,7 @@ from acestep_lab.cli import (
     dataset,
     habits,
     kept,
+    merge,
     options,
     rework,
     schemas,
@@ -65,7 +67,7 @@ PROGRAM = completion.PROGRAM
 COMMANDS = (
     compose.compose, rework.repaint, rework.extend, rework.cover, rework.extract, rework.lego, rework.complete, rework.edit,
     rework.vary, song.stitch, song.stems, batch.batch, words.plan, words.sketch, words.polish, words.understand, words.analyze, kept.takes, kept.export,
-    kept.mark, kept.to_bin, kept.restore, dataset.dataset, train.train, compose.demo, studio.serve, api.api, daemon.daemon,
+    kept.mark, kept.to_bin, kept.restore, dataset.dataset, train.train, merge.merge, compose.demo, studio.serve, api.api, daemon.daemon,
     checkpoints.list_checkpoints, checkpoints.download, checkpoints.evaluate, checkpoints.doctor,
     schemas.schema,
 )  # fmt: skip

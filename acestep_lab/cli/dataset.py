@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,10 +19,11 @@ from acestep_lab.errors import LabError, shown
 if TYPE_CHECKING:
     from acestep_lab.train.dataset import Dataset
     from acestep_lab.train.label import Labelled
+    from acestep_lab.train.labelling import LabelRun
     from acestep_lab.train.song import Song
 
-PROGRESS = ".labels.jsonl"
-"""The file, in the folder that is written, that knows which songs are labelled already."""
+FAREWELL = 10.0
+"""Seconds that Ctrl-C waits for the song that is being listened to."""
 
 RARELY = 5.0
 """Seconds between two lines that say how far something is."""
@@ -189,12 +190,9 @@ def label(
     tell_problems(songs)
     folder = _writable(songs, out, again)
     with _listening(session) as lab:
-        events = _events(songs, lab, folder / PROGRESS, seeds, lyrics, as_json)
-    from acestep_lab.train.label import labelled
-
-    songs = labelled(songs, events)
+        run = _labelled(songs, lab, folder, seeds, lyrics, as_json)
+    songs, failed = run.result(), run.failed
     songs.write(folder, overwrite=True)
-    failed = sum(event.failed for event in events)
     print(f"{folder}: {summary(songs)}", file=sys.stderr)
     if failed:
         print(f"{failed} of {count_of(len(songs), 'song')} could not be labelled whole.", file=sys.stderr)
@@ -244,6 +242,8 @@ def _writable(songs: Dataset, out: Path | None, again: bool) -> Path:
             f"{other} in {shown(str(folder), 100)} is another program's and stays as it is; write elsewhere: --out FOLDER."
         )
     if again:
+        from acestep_lab.train.labelling import PROGRESS
+
         (folder / PROGRESS).unlink(missing_ok=True)
     return folder
 
@@ -271,21 +271,21 @@ def _listening(session: dict[str, Any]) -> Iterator[Any]:
         yield lab
 
 
-def _events(songs: Dataset, lab: Any, progress: Path, seeds: int, lyrics: bool, as_json: bool) -> Sequence[Labelled]:
+def _labelled(songs: Dataset, lab: Any, folder: Path, seeds: int, lyrics: bool, as_json: bool) -> LabelRun:
     """Label song after song, and tell of each; what is done when Ctrl-C comes is kept."""
-    from acestep_lab.train.label import Listeners, label
-
-    listeners, events = Listeners.of(lab), []
-    if listeners.lacks:
-        print(listeners.lacks, file=sys.stderr)
+    run: LabelRun = lab.label(songs, seeds=seeds, lyrics=lyrics, folder=folder)
+    for message in run.messages:
+        print(message, file=sys.stderr)
     try:
-        for event in label(songs, listeners, seeds=seeds, lyrics=lyrics, progress=progress):
-            events.append(event)
+        for event in run:
             _tell(event, as_json)
     except KeyboardInterrupt:
-        print(f"{len(events)} of {len(songs)} are labelled; the same command goes on.", file=sys.stderr)
+        run.stop()
+        run.wait(FAREWELL)
+        print(f"{len(run.events)} of {len(songs)} are labelled; the same command goes on.", file=sys.stderr)
         raise
-    return events
+    run.result()
+    return run
 
 
 def _tell(event: Labelled, as_json: bool) -> None:

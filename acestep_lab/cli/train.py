@@ -182,7 +182,8 @@ class _News:
         """Say what happened since the last time."""
         run = self._run
         for kind, found in (
-            ("learnt", run.curve), ("held_out", run.held_out_curve), ("preview", tuple(run.previews)),
+            ("learnt", [one for one in run.losses if not one.held_out]),
+            ("held_out", [one for one in run.losses if one.held_out]), ("preview", tuple(run.previews)),
         ):  # fmt: skip
             for one in found[self._told[kind] :]:
                 print_json({"kind": kind, **_plain(one)})

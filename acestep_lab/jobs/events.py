@@ -20,6 +20,8 @@ learnt     `{"step": 3, "loss": 0.61, "learning_rate": 0.0002}`: a training made
 held_out   `{"step": 20, "loss": 1.8, "best": true, "losses": {"0.3": 0.5, …}}`: the loss on songs it does not learn from
 preview    `{"step": 40, "take": "take-…", "bare": "take-…"}`: two takes, with the adapter and without
 saved      the step whose adapter, and all that going on needs, is on disk now
+measured   `{"step": 40, "rows": […], …}`: what an adapter changed was measured (`changes.py`)
+labelled   `{"done": 3, "of": 12, "song": "a.wav", …}`: a song was listened to, and what is said of it
 =========  =======================================================================================================
 
 A number that is not finite becomes null. Fields may be added to a value; a change of what one means raises the version.
@@ -38,7 +40,7 @@ from acestep_lab.errors import sentence
 VERSION = 1
 Kind = Literal[
     "state", "error", "step", "token", "plan", "take", "message", "progress", "position", "held", "eta",
-    "learnt", "held_out", "preview", "saved",
+    "learnt", "held_out", "preview", "saved", "measured", "labelled",
 ]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(Kind)
 
@@ -116,4 +118,5 @@ _PLAIN: Mapping[str, Callable[[Any], object]] = {
     "state": str, "error": _error, "step": _step, "token": _token, "plan": _plan, "take": _take, "message": str,
     "progress": _number, "position": int, "held": bool, "eta": _number,
     "learnt": _learnt, "held_out": _held_out, "preview": _preview, "saved": int,
+    "measured": lambda changes: changes.to_json(), "labelled": lambda labelled: labelled.to_json(),
 }  # fmt: skip

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import NoneType
-from typing import Any, Self, overload
+from typing import TYPE_CHECKING, Any, NoReturn, Self, overload
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Capabilities
@@ -41,6 +41,9 @@ from acestep_lab.remote.wire import Price, to_wire
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.take import Take
 from acestep_lab.takes.verdict import Verdict
+
+if TYPE_CHECKING:
+    from acestep_lab.train.labelling import LabelRun
 
 FRESH = 1.0
 """Seconds for which what is in use there is taken to be as it was; for longer where it takes long to ask."""
@@ -193,6 +196,21 @@ class RemoteSession(Verbs):
         names = tuple(self._do("lora", list[str], adapters=_adapters(adapters)))
         self._now(fresh=True)
         return names
+
+    def merge(
+        self, folder: Place, *adapters: Place | tuple[Place, float], link: bool = True, exact: bool = False
+    ) -> NoReturn:  # fmt: skip
+        """CheckpointError: weights are merged where they lie, by `acestep-lab merge` on that machine."""
+        raise CheckpointError(
+            "Adapters are merged where the checkpoint lies: on the other machine, by `acestep-lab merge CHECKPOINT --adapter FILE "
+            "--to FOLDER`. lab.lora(…) puts them on there without writing anything."
+        )
+
+    def label(self, songs: Any, *, seeds: int = 3, lyrics: bool = False, folder: Place | None = None) -> LabelRun:
+        """Label songs of this machine, as `Session.label` does: they are sent there to be heard, what is said stays here."""
+        from acestep_lab.train.labelling import begin
+
+        return begin(self, songs, seeds=seeds, lyrics=lyrics, folder=folder)
 
     # -- making
 

@@ -15,6 +15,7 @@ from acestep_lab.errors import RecipeError, shown
 from acestep_lab.prompt import checks
 from acestep_lab.prompt.vocabulary import INSTRUMENTAL
 from acestep_lab.serve.rest_verbs import Fields, is_on, text_of
+from acestep_lab.train.rows import override_of
 from acestep_lab.train.song import Song
 
 _TEXT, _NUMBER, _YES, _WHOLE = {"type": "string"}, {"type": "number"}, {"type": "boolean"}, {"type": "integer"}
@@ -79,7 +80,6 @@ _EDITS = {
     "timesignature": "timesignature", "language": "language", "is_instrumental": "instrumental",
 }  # fmt: skip
 """Their name of a song's field → ours."""
-OVERRIDES = ("caption", "genre")
 _OF_KIND: dict[str, dict[str, tuple[str, ...]]] = {
     "lora": {"rank": ("lora_rank",), "alpha": ("lora_alpha",), "adapter_dropout": ("lora_dropout",)},
     "lokr": {
@@ -107,7 +107,7 @@ def sample(song: Song, index: int) -> dict[str, Any]:
     return {
         "index": index, "filename": song.path.name if song.path is not None else song.name,
         "audio_path": str(song.path or ""), "duration": round(song.seconds, 3), "caption": song.caption,
-        "genre": song.genre, "prompt_override": override_of(song), "lyrics": song.lyrics, "bpm": song.bpm,
+        "genre": song.genre, "prompt_override": override_of(song) or None, "lyrics": song.lyrics, "bpm": song.bpm,
         "keyscale": song.keyscale or "", "timesignature": song.timesignature or "",
         "language": song.language or "unknown", "is_instrumental": bool(song.instrumental),
         "labeled": bool(song.caption),
@@ -123,12 +123,6 @@ def whole_sample(song: Song, index: int) -> dict[str, Any]:
     }
     more = {"custom_tag": song.tag, "repeat": song.repeat, "labels": said}
     return sample(song, index) | more | {"remarks": [str(remark) for remark in song.remarks]}
-
-
-def override_of(song: Song) -> str | None:
-    """Which words a song teaches in their trainer; None where nobody said."""
-    said = song.given.get("prompt_override")
-    return str(said) if said in OVERRIDES else None
 
 
 def labeled(songs: Sequence[Song]) -> int:

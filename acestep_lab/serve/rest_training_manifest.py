@@ -16,6 +16,7 @@ from acestep_lab.errors import LabError, LibraryError, SourceError
 from acestep_lab.prompt import checks
 from acestep_lab.train.dataset import Dataset
 from acestep_lab.train.labels import FIELDS, Label, read_value
+from acestep_lab.train.rows import OVERRIDES, override_of
 from acestep_lab.train.song import Song
 
 FORMAT = 1
@@ -40,10 +41,12 @@ def _told(song: Song) -> dict[str, Any]:
         for name, label in song.labels.items()
         if not label.is_open or label.locked
     }
-    return {
+    told: dict[str, Any] = {
         "name": song.name, "path": str(song.path), "seconds": song.seconds, "repeat": song.repeat, "take": song.take,
         "labels": labels,
     }  # fmt: skip
+    said = override_of(song)
+    return told | {"prompt_override": said} if said else told
 
 
 def head(path: Path) -> dict[str, Any]:
@@ -85,7 +88,9 @@ def _song(row: Any) -> Song:
     seconds = checks.plain_number(row["seconds"])
     if not name or not path or seconds is None or seconds <= 0:
         raise ValueError(name)
-    return Song(name, float(seconds), labels, Path(path), take or "", repeat=row["repeat"])
+    said = row.get("prompt_override")
+    given = {"prompt_override": said} if said in OVERRIDES else {}
+    return Song(name, float(seconds), labels, Path(path), take or "", repeat=row["repeat"], given=given)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -30,7 +30,6 @@ from acestep_lab.serve.rest_training_desk import (
     TrainingDesk,
 )
 from acestep_lab.serve.rest_training_fields import (
-    OVERRIDES,
     Wish,
     edits,
     labeled,
@@ -46,7 +45,7 @@ from acestep_lab.settings import planner
 from acestep_lab.train.activation_tag import USUAL_POSITION, tagged
 from acestep_lab.train.dataset import Dataset
 from acestep_lab.train.label import Lab, Labelled, Listeners, label, labelled
-from acestep_lab.train.rows import split
+from acestep_lab.train.rows import OVERRIDES, by_genre, genre_share, override_of, split
 
 MANIFEST = "manifest.json"
 """What stands in a folder of encoded songs: which songs they are, with everything said of them."""
@@ -76,7 +75,8 @@ def load(desk: TrainingDesk, fields: Fields) -> dict[str, Any]:
     place = path_text(fields, "dataset_path", "file_path")
     found = _opened(desk, place)
     file = desk.places.of_training(place)
-    desk.open(found, file if file.suffix.lower() == ".json" and file.is_file() else None)
+    ours = file.suffix.lower() == ".json" and file.is_file() and desk.places.may_train_in(file, writes=True)
+    desk.open(found, file if ours else None)
     return _listing(desk, f"{len(found)} sounds loaded.")
 
 
@@ -175,6 +175,8 @@ def _described(dataset: Dataset, fields: Fields) -> Dataset:
     if name := text_of(fields, "dataset_name"):
         about["name"] = name
     if (ratio := whole_of(fields, "genre_ratio", least=0)) is not None:
+        if ratio > 100:
+            raise RecipeError(f"genre_ratio is a percentage of the lessons, from 0 to 100, not {ratio}.")
         about["genre_ratio"] = ratio
     tag, position = text_of(fields, "custom_tag").strip(), text_of(fields, "tag_position")
     if tag:
@@ -420,7 +422,12 @@ def _dataset_of(desk: TrainingDesk, tensors: str) -> Dataset:
 def _name(desk: TrainingDesk, dataset: Dataset, options: Mapping[str, Any]) -> str:
     """A training's own folder in its output folder: the same training again goes on, another one lies beside it."""
     kept = {name: value for name, value in options.items() if name != "save_every"}
-    text = json.dumps([dataset.hash, desk.session.name, kept], sort_keys=True)
+    told: list[Any] = [dataset.hash, desk.session.name, kept]
+    if wordings := {song.name: said for song in dataset if (said := override_of(song))}:
+        told.append(wordings)
+    if by_genre(dataset):
+        told.append(genre_share(dataset))
+    text = json.dumps(told, sort_keys=True)
     return f"{options['kind']}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 

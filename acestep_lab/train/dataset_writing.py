@@ -70,6 +70,12 @@ def write(
     return folder
 
 
+def metadata_text(songs: Sequence[Song], own: Path | None, about: Mapping[str, object]) -> str:
+    """What metadata.jsonl would say, each sound by its place beside the file, or by the song's name where it lies elsewhere."""
+    names = {song.name: (_own_place(song, own) if own is not None else "") or song.name for song in songs}
+    return mended_text("\n".join(_lines(songs, names, about)) + "\n")
+
+
 def may_write(folder: Path, own: Path | None, overwrite: bool) -> tuple[Path, bool, list[str]]:
     """Make the folder, and refuse one that holds others' things; LibraryError. To be asked before any work.
 
@@ -246,20 +252,30 @@ def write_reference_json(songs: Sequence[Song], about: Mapping[str, object], pla
     target = path_of(place)
     if target.suffix.lower() != ".json":
         raise LibraryError(f"The reference's data set is a .json file, not {shown(target.name)}.")
+    _must_have_files(songs)
+    if not target.parent.is_dir():
+        raise LibraryError(f"There is no folder {shown(str(target.parent), 120)} to write {shown(target.name)} into.")
+    return _write_text(target, reference_text(songs, about, target.parent.resolve()))
+
+
+def _must_have_files(songs: Sequence[Song]) -> None:
     homeless = next((song for song in songs if song.path is None), None)
     if homeless is not None:
         raise LibraryError(f"{shown(homeless.name)} lies in no file yet: write(folder) first, then scan it.")
-    if not target.parent.is_dir():
-        raise LibraryError(f"There is no folder {shown(str(target.parent), 120)} to write {shown(target.name)} into.")
-    base, used = target.parent.resolve(), set[str]()
+
+
+def reference_text(songs: Sequence[Song], about: Mapping[str, object], base: Path | None) -> str:
+    """What the reference's JSON says, each sound by its place under `base`, else by its whole path; LibraryError for one in no file."""
+    _must_have_files(songs)
+    used: set[str] = set()
     samples, ours = [], {}
     for song in songs:
         name = _id(song, used)
-        samples.append(_sample(song, name, base))
+        samples.append(_sample(song, name, base or Path()))
         ours[name] = {**marks_text(song.labels), "repeat": song.repeat, "open": _open(song)}
         ours[name] |= {field_: song.labels[field_].value for field_ in OWN_FIELDS if not song.labels[field_].is_open}
     data = {"metadata": _about(songs, about), "samples": samples, OURS: ours}
-    return _write_text(target, json.dumps(data, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    return mended_text(json.dumps(data, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 
 
 def _open(song: Song) -> str:

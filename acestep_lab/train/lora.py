@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NoReturn
@@ -43,6 +43,8 @@ PROJECTORS = -(2**31)
 """The number of the draw that projectors begin from: no pass and no held-out song has it."""
 UNTOLD = {"repa_block": None, "repa_coefficient": 1.0}
 """Values of a config that are said nowhere while they are these: files of trainings without them stay what they were."""
+Worded = Callable[[int, int], Lesson]
+"""`worded(place, turn)`: the lesson at a place, in the words that the pass of this number hears it in."""
 
 
 @dataclass(frozen=True)
@@ -172,15 +174,15 @@ class Trainer:
     def __init__(
         self, engine: Trains, lessons: Sequence[Lesson], config: LoraConfig, held_out: Sequence[Lesson] = (),
         names: Sequence[str] = (), dtype: torch.dtype = torch.float32, alignment: Alignment | None = None,
-        ranks: Ranks | None = None,
+        ranks: Ranks | None = None, worded: Worded | None = None,
     ) -> None:  # fmt: skip
-        """`names` say which song a lesson is, for errors; `alignment` is what REPA draws towards, `ranks` who teaches together.
-
+        """`names` say which song a lesson is, for errors; `alignment` is what REPA draws towards, `ranks` who teaches together; `worded` gives some passes another lesson of the same song (`wordings`).
         RecipeError where there is nothing to learn from.
         """
         if not lessons:
             raise RecipeError("There is no lesson to learn from; a data set has at least one song that can be read.")
         self.engine, self.lessons, self.config, self.held_out = engine, lessons, config, held_out
+        self.worded = worded
         self.names = tuple(names) or tuple(f"lesson {place + 1}" for place in range(len(lessons)))
         rule = engine.training_rule
         self.dropout = rule.dropout if config.dropout is None else config.dropout
@@ -275,7 +277,9 @@ class Trainer:
         """Loss and gradients of one batch; of those that teach together each makes its share, by the draws of the whole."""
         generator = _generator(self.config.seed, turn + 1)
         places, mine = self._places(turn), self.ranks.share(self.config.batch)
-        batch = batched([self.lessons[place] for place in places[mine]], self._cut(places))
+        worded = self.worded
+        lessons = [self.lessons[place] if worded is None else worded(place, turn) for place in places[mine]]
+        batch = batched(lessons, self._cut(places))
         t = self.engine.draw_times(len(places), generator)[mine]
         noise = torch.randn((len(places), *batch.target.shape[1:]), generator=generator)[mine]
         dropped = (torch.rand(len(places), generator=generator) < self.dropout)[mine]

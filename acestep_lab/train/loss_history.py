@@ -6,6 +6,7 @@ Knows losses as numbers; no trainer, no run.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,18 @@ class LossHistory:
     def until(self, step: int) -> LossHistory:
         """Without what came after a step, from where a training goes on."""
         return LossHistory(*(tuple(one for one in curve if one[0] <= step) for curve in self._curves()))
+
+    def losses(self) -> tuple[Loss, ...]:
+        """The same as a run tells them, in order of steps."""
+        near, held = dict(self.aligned), dict(self.aligned_held_out)
+        learnt = [Loss(step, loss, alignment=near.get(step)) for step, loss in self.learnt]
+        found, lowest = list[Loss](), math.inf
+        for step, losses in self.held_out:
+            total = sum(losses.values())
+            by_time = {float(t): loss for t, loss in losses.items()}
+            found.append(Loss(step, total, True, by_time, total < lowest, alignment=held.get(step)))
+            lowest = min(lowest, total)
+        return tuple(sorted((*found, *learnt), key=lambda one: one.step))
 
     def and_of(self, losses: Iterable[Loss]) -> LossHistory:
         """With a run's own losses after these."""

@@ -12,16 +12,17 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 
+from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import ShowsHidden, Trains, able
 from acestep_lab.engines.opened import OpenEngines
-from acestep_lab.errors import LabError, LibraryError, MachineError, RecipeError, Stopped
+from acestep_lab.errors import LabError, LibraryError, MachineError, RecipeError, SourceError, Stopped, shown
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.rendering import Renderer
@@ -41,9 +42,22 @@ from acestep_lab.train.loss_history import LossHistory
 from acestep_lab.train.model_card import Card
 from acestep_lab.train.ranks import Ranks
 from acestep_lab.train.repa import FeatureCache, HeardSongs, KeptFeatures, SoundEncoder, encoders_of
-from acestep_lab.train.rows import dataset_of, recipe_of, split, tag_of
+from acestep_lab.train.rows import (
+    LEAST_SPLIT,
+    by_genre,
+    captioned,
+    genre_share,
+    has_words,
+    opened,
+    recipe_of,
+    split,
+    tag_of,
+)
 from acestep_lab.train.run_folder import RunFacts, RunFolder
+from acestep_lab.train.run_memory import checkpoint_of, recall, write_changes, write_previews
+from acestep_lab.train.run_memory import opened as opened_run
 from acestep_lab.train.song import Song
+from acestep_lab.train.wordings import Wordings
 
 NOT_TAUGHT = "cannot be taught an adapter; open a checkpoint that can, such as 'pocket' or 'turbo'"
 NOT_LOOKED_INTO = "cannot be looked into between its blocks, as repa needs; train without it"
@@ -72,6 +86,10 @@ class Asked:
     """Whose features the model's states are drawn towards (REPA)."""
     ranks: Ranks = field(default_factory=Ranks)
     """Which of the processes this is that teach together."""
+    genres: tuple[Song, ...] = ()
+    """Those to learn from that are also taught by their genre."""
+    genre_share: float = 0.0
+    """Share of their lessons that is."""
 
     @property
     def name(self) -> str:
@@ -89,6 +107,7 @@ class Training:
     held_out: list[Kept] = field(default_factory=list)
     heard: dict[str, list[KeptFeatures]] = field(default_factory=dict)
     """Of each song what each encoder hears in it."""
+    genres: list[Kept] = field(default_factory=list)
     bare: Take | None = None
     """The preview without the adapter: the same each time."""
     before: LossHistory = field(default_factory=LossHistory)
@@ -122,13 +141,48 @@ class Teaching:
         seconds = sum(row.seconds for row in asked.rows)
         previews = -(-steps // every) if every else 0
         songs_read = (len(asked.rows) + len(asked.held_out)) * (len(asked.roads) + len(asked.encoders))
+        songs_read += len(asked.genres) * len(asked.roads)
         if checks.truth("lessons_only", lessons_only):
             title = f"reading {songs_read} song{'s' * (songs_read != 1)} to learn from"
             run = TrainingRun(title, 0, songs_read, 0, self.home / LESSONS, seconds)
             return self.queue.submit(run, partial(self.read, asked=asked))
         run = TrainingRun(asked.title, steps, songs_read, previews, asked.folder, seconds)
-        run.put_on = lambda strength: self.renderer.attach([(asked.folder, strength)] if strength else [])
+        self._equip(run, asked.engine.name)
+        run.sounds = partial(_sounds, asked.rows)
         return self.queue.submit(run, partial(self.work, asked=asked))
+
+    def look(self, folder: Any) -> TrainingRun:
+        """A training as its folder shows it: the one under way there, else one that is over; nothing is trained.
+
+        `folder` is a path, or the name of one in the library. LibraryError where there is no training.
+        """
+        place = Path(checks.place("A training's folder", folder, LibraryError)).expanduser()
+        if not place.exists() and (self.home / place).exists():
+            place = self.home / place
+        known = (one for one in self.queue.runs() if isinstance(one, TrainingRun) and not one.over)
+        live = next((one for one in known if one.folder.resolve() == place.resolve()), None)
+        if live is not None:
+            return live
+        run = opened_run(place, self.sounds.load)
+        self._equip(run, checkpoint_of(place))
+        return run
+
+    def _equip(self, run: TrainingRun, checkpoint: str) -> None:
+        """Let a run put its adapter on, and measure what that changes."""
+        run.put_on = lambda strength: self.renderer.attach([(run.folder, strength)] if strength else [])
+        run.bare = partial(self._bare, checkpoint)
+        run.keep_changes = partial(write_changes, run.folder)
+
+    def _bare(self, checkpoint: str, recipes: Sequence[Recipe]) -> list[Take]:
+        """Takes without any adapter, of which none is kept; RecipeError where the checkpoint that was taught is not open."""
+        if checkpoint not in self.engines.names:
+            raise RecipeError(f"What changed is measured with {shown(checkpoint)}, which was taught; open it first.")
+        before = set(self.sounds.library.ids())
+        takes = self.renderer.begin(recipes, engine=self.engines.named(checkpoint), adapters=[]).takes()
+        for take in takes:
+            if take.id not in before and take.id in self.sounds.library:
+                self.sounds.library.bin(take.id)
+        return takes
 
     def asked(
         self, songs: Any, config: Any = None, folder: Any = None, roads: Any = ("words",), preview: Any = None,
@@ -137,34 +191,40 @@ class Teaching:
         """What is asked for, with everything checked that needs no weights; `repa` are encoders of sound to align with."""
         engine = able(self.engines.current, Trains, NOT_TAUGHT, self.engines.current.capabilities.trains)
         trainable = cast("TrainableEngine", engine)
-        settled, rows, found = _config(config, options), dataset_of(songs), _roads(roads)
+        settled, said, found = _config(config, options), opened(songs), _roads(roads)
+        rows = captioned(said)
         if "codes" in found and not trainable.capabilities.codes:
             raise RecipeError(f"{trainable.name} has no audio codes to learn from; train with roads=('words',).")
         check_rank(settled, engine.training_rule.most_rank)
         encoders = _encoders(trainable, repa, settled)
         together = checks.instance("ranks", ranks, (Ranks, type(None))) or Ranks()
         learnt, held_out = split(rows, settled.held_out, settled.seed)
-        shown = checks.instance("A preview", preview, (Recipe, type(None)), " Such as Recipe('zafu', seconds=10).")
-        shown = shown or _usual_preview(held_out or learnt)
-        if shown.seed is None:
-            shown = shown.replace(seed=settled.seed % (MAX_SEED + 1))
+        wanted = checks.instance("A preview", preview, (Recipe, type(None)), " Such as Recipe('zafu', seconds=10).")
+        usual = _usual_preview((*held_out, *learnt))
+        wanted = wanted or usual
+        if wanted.seed is None:
+            wanted = wanted.replace(seed=settled.seed % (MAX_SEED + 1))
         tag = tag_of(rows)
         title = f"{tag or 'an adapter'}, taught by {len(learnt)} song{'s' * (len(learnt) != 1)}"
-        aligned = [[one.key for one in encoders], settled.repa_block, settled.repa_coefficient] if encoders else []
-        place = self._folder(folder, trainable, learnt, held_out, settled, found, aligned)
-        return Asked(trainable, learnt, held_out, settled, found, place, shown, title, tag, encoders, together)
+        names = {row.name for row in learnt}
+        genres, share = tuple(one for one in by_genre(said) if one.name in names), genre_share(said)
+        asked = Asked(
+            trainable, learnt, held_out, settled, found, Path(), wanted, title, tag, encoders, together, genres, share
+        )
+        return replace(asked, folder=self._folder(folder, asked))
 
-    def _folder(
-        self, folder: Any, engine: TrainableEngine, learnt: Sequence[Song], held_out: Sequence[Song],
-        config: LoraConfig, roads: Sequence[str], aligned: Sequence[Any],
-    ) -> Path:  # fmt: skip
+    def _folder(self, folder: Any, asked: Asked) -> Path:
         """The folder asked for; else one in the library, named by what is trained, so that the same call finds it again."""
         if folder is not None:
             return Path(checks.place("A training's folder", folder, LibraryError)).expanduser()
-        songs = [[row.sound_hash, recipe_of(row, row.seconds).to_json()] for row in (*learnt, *held_out)]
-        said = [songs, repr(config), list(roads), engine.training_mark, *([aligned] if aligned else [])]
-        text = json.dumps(said, sort_keys=True)
-        name = re.sub(r"[^\w.-]+", "-", engine.name).strip("-.") or "checkpoint"
+        songs, config = [_named(row) for row in (*asked.rows, *asked.held_out)], asked.config
+        told: list[Any] = [songs, repr(config), list(asked.roads), asked.engine.training_mark]
+        if asked.encoders:
+            told.append([[one.key for one in asked.encoders], config.repa_block, config.repa_coefficient])
+        if asked.genres:
+            told.append([asked.genre_share, [_named(row) for row in asked.genres]])
+        text = json.dumps(told, sort_keys=True)
+        name = re.sub(r"[^\w.-]+", "-", asked.engine.name).strip("-.") or "checkpoint"
         return self.home / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
     @property
@@ -223,7 +283,9 @@ class Teaching:
         room = self.engines.longest(asked.engine)
         self.engines.fit_to(asked.engine, min(longest, room), 1)
         failed: list[Failed] = []
-        for rows, into in ((asked.rows, training.lessons), (asked.held_out, training.held_out)):
+        for rows, into in (
+            (asked.rows, training.lessons), (asked.held_out, training.held_out), (asked.genres, training.genres),
+        ):  # fmt: skip
             making = self.cache.make(asked.engine, rows, asked.roads, room, run.stop_event)
             for _ in range(len(rows) * len(asked.roads)):
                 self._begin_song(training)
@@ -232,7 +294,8 @@ class Teaching:
                     found = next(making)
                 if isinstance(found, Failed):
                     failed.append(found)
-                    run.message(f"{found.name} is left out: {found.why}")
+                    learnt = "is left out" if rows is not asked.genres else "is not learnt by its genre"
+                    run.message(f"{found.name} {learnt}: {found.why}")
                 else:
                     run.lessons += 1
                     into.append(found)
@@ -241,6 +304,8 @@ class Teaching:
             into[:] = _in_order(into, rows, asked.roads)
         for encoder in asked.encoders:
             yield from self._hear(training, encoder, failed)
+        if asked.config.held_out and not training.held_out:
+            run.message(_none_held_out(len(asked.rows) + len(asked.held_out)))
         if not training.lessons:
             why = f" ({failed[0].name}: {failed[0].why})" if failed else ""
             raise RecipeError(f"None of the songs can be learnt from{why}")
@@ -280,6 +345,7 @@ class Teaching:
         if run.step:
             run.message(f"It goes on after step {run.step}.")
         training.before = LossHistory.read(folder.folder).until(run.step)
+        recall(run, folder.folder, run.step, self.sounds.load, asked.preview)
         yield
         try:
             yield from self._steps(training, trainer, facts)
@@ -304,7 +370,7 @@ class Teaching:
 
     def _steps(self, training: Training, trainer: Trainer, facts: RunFacts) -> Iterator[None]:
         run, config = training.run, training.asked.config
-        events, shown = trainer.run(partial(self._check, training)), -1
+        events, heard = trainer.run(partial(self._check, training)), max((one.step for one in run.previews), default=-1)
         previews = config.preview_every if training.asked.ranks.is_main else 0
         while True:
             run.begin(TRAIN)
@@ -323,9 +389,9 @@ class Teaching:
                 self._save(training, trainer, facts)
             yield
             if previews and event.step % previews == 0:
-                shown = event.step
+                heard = event.step
                 yield from self._preview(training, trainer, facts)
-        if previews and shown != trainer.step:
+        if previews and heard != trainer.step:
             yield from self._preview(training, trainer, facts)
 
     @staticmethod
@@ -360,7 +426,9 @@ class Teaching:
 
     def _facts(self, training: Training) -> RunFacts:
         asked = training.asked
-        kept = [[one.key for one in lessons] for lessons in (training.lessons, training.held_out)]
+        kept: list[Any] = [[one.key for one in lessons] for lessons in (training.lessons, training.held_out)]
+        if training.genres:
+            kept.append([asked.genre_share, *(one.key for one in training.genres)])
         return RunFacts.of(
             asked.config, asked.encoders, asked.ranks.count, data=hashlib.sha256(json.dumps(kept).encode()).hexdigest(), checkpoint=asked.engine.name,
             mark=asked.engine.training_mark, dtype=str(self._dtype(asked)).removeprefix("torch."), roads=asked.roads,
@@ -372,7 +440,10 @@ class Teaching:
         names = [one.name for one in training.lessons]
         asked = training.asked
         alignment = self._alignment(training) if asked.encoders else None
-        return Trainer(asked.engine, lessons, asked.config, held_out, names, self._dtype(asked), alignment, asked.ranks)
+        worded = self._wordings(training, lessons) if training.genres else None
+        return Trainer(
+            asked.engine, lessons, asked.config, held_out, names, self._dtype(asked), alignment, asked.ranks, worded
+        )
 
     def _alignment(self, training: Training) -> Alignment:
         """What the encoders heard, lesson by lesson."""
@@ -383,6 +454,14 @@ class Teaching:
         ]
         names, marks, widths = zip(*((one.name, one.key, one.width) for one in encoders), strict=True)
         return Alignment(names, marks, widths, *heard)
+
+    def _wordings(self, training: Training, lessons: CachedLessons) -> Wordings:
+        """The lessons with the genre as their words, beside those with the caption."""
+        at = {(one.name, one.road): place for place, one in enumerate(training.genres)}
+        pairs = ((place, at.get((one.name, one.road))) for place, one in enumerate(training.lessons))
+        other_at = {place: other for place, other in pairs if other is not None}
+        others, asked = CachedLessons(self.cache, training.genres), training.asked
+        return Wordings(lessons, others, other_at, asked.genre_share, asked.config.seed)
 
     def _dtype(self, asked: Asked) -> torch.dtype:
         """What the frozen weights compute in: bfloat16 on a card that renders in it; the adapter itself is in float32."""
@@ -406,6 +485,7 @@ class Teaching:
             training.folder.write(place, trainer, facts)
             take = self._take(training, [(place, 1.0)], f"{asked.name}, step {trainer.step}")
             run.preview(Preview(trainer.step, take, training.bare))
+            write_previews(training.folder.folder, run.previews, asked.preview)
         except Stopped:
             raise
         except LabError as problem:
@@ -431,8 +511,11 @@ class Teaching:
     # -- beforehand ----------------------------------------------------------------------------------------------------
 
     def _foretell(self, asked: Asked) -> TrainingPlan:
-        return foretold(self.engines, self.cache, asked.engine, (asked.rows, asked.held_out), asked.config, asked.roads,
+        rows, held_out = ([row for row in some if has_words(row)] for some in (asked.rows, asked.held_out))
+        plan = foretold(self.engines, self.cache, asked.engine, (rows, held_out), asked.config, asked.roads,
                         asked.folder, self._dtype(asked), (self.features, asked.encoders))  # fmt: skip
+        more = sum(not self.cache.has(asked.engine, row, road) for row in asked.genres for road in asked.roads)
+        return replace(plan, to_read=plan.to_read + more) if more else plan
 
 
 class _Aside(RenderRun):
@@ -497,5 +580,37 @@ def _in_order(lessons: Sequence[Kept], rows: Sequence[Song], roads: Sequence[str
     return [one for one, repeat in wanted if one is not None for _ in range(repeat)]
 
 
+def _none_held_out(songs: int) -> str:
+    """Why there is no held-out loss to judge by."""
+    if songs >= LEAST_SPLIT:
+        return "No song could be held out, so only the running loss tells how it goes."
+    few = "With one song" if songs == 1 else f"With {songs} songs"
+    return (
+        f"{few} none is held out ({LEAST_SPLIT} are enough), so only the running loss tells how it goes, which falls too while "
+        "songs are learnt by heart. Previews tell more."
+    )
+
+
+def _named(row: Song) -> list[Any]:
+    """A song by its sound and its words."""
+    return [row.sound_hash, recipe_of(row, row.seconds).to_json() if has_words(row) else None]
+
+
+def _sounds(rows: Sequence[Song]) -> Iterator[Audio]:
+    """The sounds of songs, each read when it is asked for; those that cannot be read are none of them."""
+    for row in rows:
+        try:
+            yield row.audio()
+        except SourceError:
+            continue
+
+
 def _usual_preview(rows: Sequence[Song]) -> Recipe:
-    return recipe_of(rows[0], min(rows[0].seconds, PREVIEW_SECONDS)).replace(seed=None)
+    """The words of the first song that has any; RecipeError where none has."""
+    first = next((row for row in rows if has_words(row)), None)
+    if first is None:
+        raise RecipeError(
+            "None of these songs has words, so nothing could call up what is learnt; give them a tag, songs.edit(tag='zafu'), "
+            "or let them be labelled: lab.label(songs)."
+        )
+    return recipe_of(first, min(first.seconds, PREVIEW_SECONDS)).replace(seed=None)

@@ -10,6 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from acestep_lab.audio.audio import Audio
@@ -18,7 +19,7 @@ from acestep_lab.prompt import vocabulary
 from acestep_lab.train.dataset import Dataset, as_dataset
 from acestep_lab.train.labels import FIELDS, Label
 from acestep_lab.train.song import Song
-from acestep_lab.ui import tracks
+from acestep_lab.ui import dataset_saving, tracks
 from acestep_lab.ui.component import Component, widget_and_pane
 from acestep_lab.ui.messages import Id, Line, Name, Typed, optional, text
 
@@ -66,13 +67,19 @@ class DatasetTable(Component):
     includes = ("audio_player",)
     hidden: bool
     hint: bool
+    saves: bool
     fields: ClassVar[Mapping[str, object]] = {
-        "about": {}, "busy": "", "progress": 0.0, "choices": {}, "hidden": False, "hint": False,
+        "about": {}, "busy": "", "progress": 0.0, "choices": {}, "hidden": False, "hint": False, "saves": False,
     }  # fmt: skip
 
-    def setup(self, dataset: Any = None, *, url: tracks.UrlOf | None = None, standalone: bool = True) -> None:
-        """Show a data set, a folder of songs or some takes, if given."""
-        self._url, self._standalone = url, standalone
+    def setup(
+        self, dataset: Any = None, *, url: tracks.UrlOf | None = None, standalone: bool = True,
+        home: Callable[[], Path] | None = None,
+    ) -> None:  # fmt: skip
+        """Show a data set, a folder of songs or some takes, if given; `home()` gives the folder that it may be saved into."""
+        self._url, self._standalone, self._home = url, standalone, home
+        self.saves = home is not None
+        self._saved_as: set[tuple[str, str]] = set()
         self.hidden = not standalone
         self._guard = threading.RLock()
         self._revision = 0
@@ -284,9 +291,8 @@ class DatasetTable(Component):
     def do_check(self) -> None:
         """Read every sound and remark on what is odd: short, silent, clipped, twice the same, unreadable."""
         if self.busy:
-            raise LabError("The sounds are being checked already.")
-        if not len(self._dataset):
-            raise LabError("There is no song in the table yet.")
+            raise LabError("One moment: what was asked for last is still being done.")
+        self._must_have_songs()
         self._halt.clear()
         self.busy, self.progress = "check", 0.0
         self._aside(self._check)
@@ -311,6 +317,40 @@ class DatasetTable(Component):
     def do_halt(self) -> None:
         """Stop the check."""
         self._halt.set()
+
+    # -- files ---------------------------------------------------------------------------------------------------------
+
+    def do_save(self, name: Line, form: Name = "folder", replace: bool = False) -> None:
+        """Save the data set under a name, as a folder with its sounds or as the reference's JSON; once more under it replaces it."""
+        if self._home is None:
+            raise LabError(
+                "Nothing is saved on this page: data sets are the host's. In a notebook, table.dataset.write(…) does."
+            )
+        wanted, what = dataset_saving.name_of(name), dataset_saving.form_of(form)
+        data, home = self._must_have_songs(), self._home()
+        if self.busy:
+            raise LabError("One moment: what was asked for last is still being done.")
+        self.busy = "save"
+        self._aside(lambda: self._save(data, home, wanted, what, replace))
+
+    def _save(self, data: Dataset, home: Path, name: str, form: str, replace: bool) -> None:
+        try:
+            again = replace or (name, form) in self._saved_as
+            place = dataset_saving.save(data, home, name, form, again)
+            self._saved_as.add((name, form))
+            self.emit("saved", name=name, place=f"{home.name}/{place.name}", n=len(data))
+        finally:
+            self.busy = ""
+
+    def do_download(self, form: Name = "folder") -> None:
+        """Send the table as a file: metadata.jsonl, or the reference's JSON; the sounds are not in it."""
+        name, data = dataset_saving.as_file(self._must_have_songs(), dataset_saving.form_of(form))
+        self.emit("file", data, name=name)
+
+    def _must_have_songs(self) -> Dataset:
+        if not len(self._dataset):
+            raise LabError("There is no song in the table yet.")
+        return self._dataset
 
     # -- inside --------------------------------------------------------------------------------------------------------
 

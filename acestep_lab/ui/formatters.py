@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from acestep_lab.session import Session
     from acestep_lab.takes.take import Take
     from acestep_lab.train.dataset import Dataset
+    from acestep_lab.train.labelling import LabelRun
 
 Bundle = dict[str, object] | tuple[dict[str, object], dict[str, object]]
 """A MIME bundle: data by MIME type, or a pair of data and metadata."""
@@ -75,7 +76,16 @@ def training_bundle(run: TrainingRun) -> Bundle:
     """Its curves and pace with Stop, previews with and without, and at the end its strength."""
     from acestep_lab.ui.training_view import TrainingViewWidget
 
-    return _widget_bundle(TrainingViewWidget(run), run)
+    return _with_html(_widget_bundle(TrainingViewWidget(run), run), run._repr_html_())
+
+
+def label_bundle(run: LabelRun) -> Bundle:
+    """A bar with Stop; once it is over the table of its songs."""
+    if run.over:
+        return dataset_bundle(run.dataset)
+    from acestep_lab.ui.run_view import RunViewWidget
+
+    return _with_html(_widget_bundle(RunViewWidget(run), run), run._repr_html_())
 
 
 def dataset_bundle(dataset: Dataset) -> Bundle:
@@ -84,10 +94,7 @@ def dataset_bundle(dataset: Dataset) -> Bundle:
 
     table = DatasetTableWidget(dataset)
     table.hint = True
-    bundle = _widget_bundle(table, dataset)
-    data, *rest = bundle if isinstance(bundle, tuple) else (bundle,)
-    data = {"text/html": dataset._repr_html_(), **data}
-    return (data, *rest) if rest else data  # type: ignore[return-value]
+    return _with_html(_widget_bundle(table, dataset), dataset._repr_html_())
 
 
 def session_bundle(session: Session) -> Bundle:
@@ -113,6 +120,13 @@ def step_bundle(step: Step) -> Bundle:
     return {"image/png": image, "text/plain": repr(step)}, {"image/png": size}
 
 
+def _with_html(bundle: Bundle, html: str) -> Bundle:
+    """A bundle with what is shown where there are no widgets."""
+    data, *rest = bundle if isinstance(bundle, tuple) else (bundle,)
+    data = {"text/html": html, **data}
+    return (data, *rest) if rest else data  # type: ignore[return-value]
+
+
 def _widget_bundle(widget: Any, value: object) -> Bundle:
     """A widget's own bundle, with the repr of the value it shows as its text."""
     shown = widget._repr_mimebundle_()
@@ -131,6 +145,7 @@ FORMATTERS: Mapping[tuple[str, str], Callable[[Any], Bundle]] = {
     ("acestep_lab.session", "Session"): session_bundle,
     ("acestep_lab.takes.take", "Take"): sound_bundle,
     ("acestep_lab.train.dataset", "Dataset"): dataset_bundle,
+    ("acestep_lab.train.labelling", "LabelRun"): label_bundle,
 }
 """Module and name of each value's class, and what shows it. Plans, profiles and comparisons are tables: they write
 their own.

@@ -16,7 +16,8 @@ WHICH = ("hand", "listed", "starred")
 class TrainingForm(Component):
     """The first card of the Train tab: takes or a folder, a few settings, the dry run's words, and Train.
 
-    Listeners: "folder" (path), "takes" (which), "clear" (), "setting" (field, value), "foretell" (), "train" (), "opened" (on).
+    Listeners: "folder" (path), "takes" (which), "clear" (), "label" (), "halt" (), "setting" (field, value), "foretell" (),
+    "train" (), "opened" (on).
     """
 
     offered: bool
@@ -25,9 +26,10 @@ class TrainingForm(Component):
     settings: list[Any]
     plan: dict[str, Any]
     busy: str
+    labelling: dict[str, Any]
     module = "training_form"
     fields: ClassVar[Mapping[str, object]] = {
-        "offered": False, "opened": False, "songs": {}, "settings": [], "plan": {}, "busy": "",
+        "offered": False, "opened": False, "songs": {}, "settings": [], "plan": {}, "busy": "", "labelling": {},
     }  # fmt: skip
     news = Component.news | {"opened"}
 
@@ -57,6 +59,15 @@ class TrainingForm(Component):
         """Begin again with an empty table."""
         self._may()
         self.notify("clear")
+
+    def do_label(self) -> None:
+        """Listen to the songs for what nobody wrote: tempo, key, meter, instruments; a caption, where there is a planner."""
+        self._may()
+        self.notify("label")
+
+    def do_halt(self) -> None:
+        """Stop the listening; what was heard is kept."""
+        self.notify("halt")
 
     def do_setting(self, field: Name, value: Typed = None) -> None:
         """Set one of the settings; nothing means what is usual."""

@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import LabError, RecipeError, SourceError, code_of, sentence, shown
+from acestep_lab.jobs.changes import MOST_MEASURED
 from acestep_lab.jobs.events import Event
 from acestep_lab.jobs.run import OVER
 from acestep_lab.jobs.training import Loss, TrainingRun
-from acestep_lab.listen.analysis import Analysis, analyze
 from acestep_lab.takes.take import Take
 from acestep_lab.ui import tracks
 from acestep_lab.ui.adapter_list import STRENGTHS
@@ -27,8 +27,6 @@ MOST_POINTS = 240
 """Points of one curve: of more steps, each is the mean of several."""
 MOST_PREVIEWS = 24
 """Previews in the row: of more, the first, the last, and some between."""
-MOST_MEASURED = 6
-"""Songs that are measured, to see what the adapter should come near to."""
 MOST_MESSAGES = 6
 
 
@@ -68,7 +66,6 @@ class TrainingView(Component):
         self._url, self._songs, self._standalone = url, songs, standalone
         self._followed: TrainingRun | None = None
         self._throttle = Throttle(LOOKS_PER_SECOND)
-        self._measuring = threading.Lock()
         self.hidden = not standalone
         if run is not None:
             self.follow(run)
@@ -86,9 +83,9 @@ class TrainingView(Component):
             raise LabError(f"A training is what lab.train(…) gives, not {shown(run)}.")
         if run is self._followed:
             return
-        self._followed, self.changes, self.worn = run, {}, {}
-        if not run.over:
-            run.subscribe(partial(self._on_event, run))
+        self._followed, self.worn = run, {}
+        self._show_changes(run)
+        run.subscribe(partial(self._on_event, run))
         self._show(run)
 
     def fold(self, on: bool) -> None:
@@ -102,7 +99,9 @@ class TrainingView(Component):
     def _on_event(self, run: TrainingRun, event: Event) -> None:
         if run is not self._followed:
             return
-        if event.kind == "state" and event.value in OVER:
+        if event.kind == "measured":
+            self._show_changes(run)
+        elif event.kind == "state" and event.value in OVER:
             self._throttle.flush()
             self._show(run)
         else:
@@ -197,22 +196,23 @@ class TrainingView(Component):
         run = self._now()
         if not run.previews:
             raise LabError("There is no preview yet; train with previews to hear and measure what changes.")
-        if not self._measuring.acquire(blocking=False):
+        if self.changes.get("busy"):
             raise LabError("It is being measured already.")
-        self.changes = {"busy": True}
+        self.changes = {**self.changes, "busy": True}
         self._aside(partial(self._measure, run))
 
     def _measure(self, run: TrainingRun) -> None:
         try:
-            last = run.previews[-1]
-            songs = [analyze(sound) for sound in self._learnt_sounds()]
-            rows = changed(analyze(last.bare), analyze(last.take), songs)
-            self.changes = {"busy": False, "step": last.step, "rows": rows, "songs": len(songs)}
+            run.what_changed(self._learnt_sounds() or None)
         except BaseException:
-            self.changes = {}
+            self._show_changes(run)
             raise
-        finally:
-            self._measuring.release()
+        self._show_changes(run)
+
+    def _show_changes(self, run: TrainingRun) -> None:
+        """Tell what was measured last, here or by Python."""
+        if run is self._followed:
+            self.changes = {} if run.changes is None else {"busy": False, **run.changes.to_json()}
 
     def _learnt_sounds(self) -> list[Audio]:
         """A few of the songs; those that cannot be read, or are too short to be measured, are none of them."""
@@ -279,51 +279,6 @@ def _some(previews: Sequence[Any]) -> list[Any]:
         return list(previews)
     last = len(previews) - 1
     return [previews[round(n * last / (MOST_PREVIEWS - 1))] for n in range(MOST_PREVIEWS)]
-
-
-def changed(bare: Analysis, after: Analysis, songs: Sequence[Analysis] = ()) -> list[dict[str, Any]]:
-    """What was measured without the adapter, with it, and in the songs it learns from (the median), row by row.
-
-    Numbers where they can be compared, else words; of instruments those that are likely in any of them.
-    """
-    rows: list[dict[str, Any]] = [
-        _row("tempo", bare.bpm, after.bpm, [one.bpm for one in songs]),
-        _row("pulse", bare.pulse, after.pulse, [one.pulse for one in songs]),
-        _row("loudness", bare.loudness, after.loudness, [one.loudness for one in songs]),
-        _row("key", bare.keyscale, after.keyscale, [one.keyscale for one in songs]),
-        _row("meter", bare.timesignature, after.timesignature, [one.timesignature for one in songs]),
-    ]
-    with_, without = dict(after.instruments), dict(bare.instruments)
-    heard = [dict(one.instruments) for one in songs]
-    for stem in without:
-        values = [one.get(stem, 0.0) for one in heard]
-        if max(without[stem], with_.get(stem, 0.0), _median(values) or 0.0) > 0.5:
-            rows.append(_row("instrument", without[stem], with_.get(stem, 0.0), values) | {"stem": stem})
-    return rows
-
-
-def _row(kind: str, before: Any, after: Any, songs: Sequence[Any]) -> dict[str, Any]:
-    return {"kind": kind, "before": _plain(before), "after": _plain(after), "songs": _middle(songs)}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, str):
-        return value
-    return round(float(value), 3) if math.isfinite(value) else None
-
-
-def _middle(values: Sequence[Any]) -> Any:
-    """The median of numbers; of words the most frequent one."""
-    if not values:
-        return None
-    if isinstance(values[0], str):
-        return max(values, key=list(values).count)
-    return _plain(_median(values))
-
-
-def _median(values: Sequence[float]) -> float | None:
-    ordered = sorted(values)
-    return ordered[len(ordered) // 2] if ordered else None
 
 
 def memory_in_use() -> int:

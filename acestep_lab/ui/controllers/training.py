@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,6 +17,8 @@ from acestep_lab.jobs.training import TrainingRun
 from acestep_lab.jobs.worker import AnyRun
 from acestep_lab.takes.take import Take
 from acestep_lab.train.dataset import Dataset
+from acestep_lab.train.label import labelled
+from acestep_lab.train.labelling import LabelRun
 from acestep_lab.ui import dataset_table, training_form, training_view
 from acestep_lab.ui.adapter_list import Slot
 from acestep_lab.ui.controllers.base import Controller, connect, start_thread
@@ -30,6 +33,8 @@ MORE = (
 )  # fmt: skip
 """Settings of `LoraConfig` that a page offers: at once, and when asked for more."""
 YES, NO = "yes", "no"
+DATASETS = "datasets"
+"""Where data sets lie in a library's folder."""
 
 
 @runtime_checkable
@@ -47,6 +52,8 @@ class TrainingDraft:
     settings: dict[str, str] = field(default_factory=dict)
     """As they were typed; those that are not here are as usual."""
     opened: bool = False
+    labelling: LabelRun | None = None
+    """The songs being listened to."""
     listeners: Listeners = field(default_factory=Listeners)
 
 
@@ -58,7 +65,8 @@ class Training(Controller):
         self._draft: TrainingDraft = draft
         self._stops: list[Callable[[], None]] = []
         self.train_form = made(training_form, "TrainingForm", standalone=False)
-        self.dataset_table = made(dataset_table, "DatasetTable", url=self.studio.url, standalone=False)
+        home = None if self.studio.owner else self._home
+        self.dataset_table = made(dataset_table, "DatasetTable", url=self.studio.url, standalone=False, home=home)
         self.training_view = made(
             training_view,
             "TrainingView",
@@ -67,11 +75,19 @@ class Training(Controller):
             songs=lambda: self.dataset_table.dataset,
         )
 
+    def _home(self) -> Path:
+        """Where the host's data sets are saved: in the library's folder; LabError where this page trains nothing."""
+        if not self.train_form.offered:
+            raise LabError(
+                "Nothing is saved on this page: data sets are the host's. In a notebook, table.dataset.write(…) does."
+            )
+        return Path(self.backend.session.library.folder) / DATASETS
+
     def connect(self) -> None:
         form = self.train_form
         connect(
             form, folder=self._add_folder, takes=self._add_takes, clear=self._clear, setting=self._set,
-            foretell=self._foretell, train=self._train, opened=self._open,
+            foretell=self._foretell, train=self._train, opened=self._open, label=self._label, halt=self._halt,
         )  # fmt: skip
         connect(self.training_view, weigh=self._weigh)
         if len(self.dataset_table.dataset):  # a component alone was handed one
@@ -166,6 +182,7 @@ class Training(Controller):
         if self.dataset_table.dataset is not self._draft.dataset:
             self.dataset_table.become(self._draft.dataset)
         self._show()
+        self._show_labelling()
         if self.train_form.offered:
             self._show_settings()
 
@@ -210,6 +227,35 @@ class Training(Controller):
     def _clear(self) -> None:
         self.dataset_table.dataset = Dataset()
         self._show()
+
+    # -- labels --------------------------------------------------------------------------------------------------------
+
+    def _label(self) -> None:
+        """Listen to the songs of the table; what was heard comes into it as one change, beside what is edited meanwhile."""
+        draft, session = self._draft, self.backend.session
+        if not len(draft.dataset):
+            raise LabError("There is no song to learn from yet; add a folder or some takes.")
+        if draft.labelling is not None and not draft.labelling.over:
+            raise LabError("The songs are being listened to already.")
+        with self.studio.client().acting():
+            draft.labelling = run = session.label(draft.dataset)
+        run.subscribe(partial(_labelled, draft, run))
+        draft.listeners.tell()
+
+    def _halt(self) -> None:
+        if self._draft.labelling is not None:
+            self._draft.labelling.stop()
+            self._draft.listeners.tell()
+
+    def _show_labelling(self) -> None:
+        run = self._draft.labelling
+        told: dict[str, Any] = {}
+        if run is not None:
+            told = {
+                "id": run.id, "done": run.pace.done, "of": run.pace.whole, "over": run.over, "stopping": run.stopping,
+                "failed": run.failed, "state": run.state, "said": run.problem or " ".join(run.messages),
+            }  # fmt: skip
+        self.train_form.labelling = told
 
     # -- how -----------------------------------------------------------------------------------------------------------
 
@@ -317,6 +363,14 @@ class Training(Controller):
         if run is not None:
             slot = self._slot(run)
             self.training_view.wear(slot.strength if slot is not None and slot.on else 0.0, shared.waits)
+
+
+def _labelled(draft: TrainingDraft, run: LabelRun, event: Event) -> None:
+    """Tell every page how far the listening is; what was heard comes into the table once it is over, also after a stop."""
+    if event.kind == "state" and run.over:
+        draft.dataset = labelled(draft.dataset, run.events)
+    if event.kind in ("state", "labelled", "message"):
+        draft.listeners.tell()
 
 
 def _usual() -> dict[str, Any]:
