@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from acestep_lab.jobs.run import Run
     from acestep_lab.jobs.stems import Stems
     from acestep_lab.listen.analysis import Analysis, analyze
+    from acestep_lab.listen.timed_lyrics import Alignment
     from acestep_lab.models.tiers import Tier
     from acestep_lab.pipeline.pipeline import Pipeline, load
     from acestep_lab.pipeline.result import Result
@@ -96,6 +97,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Alignment": "listen.timed_lyrics",
     "Analysis": "listen.analysis",
     "Audio": "audio.audio",
     "CheckpointError": "errors",
@@ -141,6 +143,7 @@ _HOMES = {
 """Where each public name lives."""
 
 __all__ = [
+    "Alignment",
     "Analysis",
     "Audio",
     "CheckpointError",

@@ -15,6 +15,7 @@ from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Capabilities, Engine
 from acestep_lab.engines.step import Step
 from acestep_lab.features import Feature, require
+from acestep_lab.jobs.aligning import Aligning
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.latents import Latents
 from acestep_lab.jobs.planning import OnToken, Planning
@@ -24,6 +25,7 @@ from acestep_lab.jobs.training import TrainingRun
 from acestep_lab.jobs.verbs import Verbs
 from acestep_lab.listen.analysis import Analysis, analyze
 from acestep_lab.listen.plan_score import PlanScore
+from acestep_lab.listen.timed_lyrics import Alignment
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt import checks, tasks
 from acestep_lab.prompt.checks import Place
@@ -75,6 +77,7 @@ class Session(Verbs):
         self._renderer = Renderer(self.engines, self._sounds, self.jobs)
         self._planning = Planning(self.engines, self.jobs)
         self._latents = Latents(self.engines, self.sound, self.jobs)
+        self._aligning = Aligning(self.engines, self._sounds, self.jobs)
 
     @classmethod
     def open(
@@ -253,6 +256,17 @@ class Session(Verbs):
         `bpm` only tells the meter which beat to count; of a take it is its recipe's.
         """
         return analyze(self.sound(source), bpm)
+
+    def align(self, source: Source, lyrics: str | None = None, *, language: str | None = None,
+              by: Literal["sound", "plan"] = "sound", checkpoint: str | None = None, reference: bool = False,
+              anew: bool = False) -> Alignment:  # fmt: skip
+        """Where each line and word of the lyrics is sung, how sure that is, and how well they fit, beside chance.
+
+        Lyrics are a take's own, or those that are given: `lab.align(Audio.read("song.wav"), lyrics="…").lrc()`. What was found
+        for a take is kept beside it, and found again only `anew`. `reference` adds the two scores of ACE-Step's own code;
+        `by="plan"` listens to nothing and estimates sections. RecipeError for a checkpoint whose heads nobody knows.
+        """
+        return self._aligning.align(source, lyrics, language, by, checkpoint, reference, anew)
 
     def preview(self, step: Step | Take, at: float, seconds: float = 3.0) -> Audio:
         """The seconds around a time of a step's estimate, decoded alone, exactly; RecipeError where its engine has none."""

@@ -6,7 +6,7 @@ Knows values and runs; no model. A test holds every session to it (`tests/test_s
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Capabilities
@@ -17,6 +17,7 @@ from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.stems import Stems
 from acestep_lab.listen.analysis import Analysis
 from acestep_lab.listen.plan_score import PlanScore
+from acestep_lab.listen.timed_lyrics import Alignment
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.checks import Place
 from acestep_lab.prompt.recipe import Recipe
@@ -94,5 +95,9 @@ class SessionLike(Protocol):
     def load(self, name: Place) -> Take: ...
     def sound(self, source: Source | Place) -> Take | Audio: ...
     def analyze(self, source: Source, bpm: float | None = None) -> Analysis: ...
+    def align(
+        self, source: Source, lyrics: str | None = None, *, language: str | None = None,
+        by: Literal["sound", "plan"] = "sound", checkpoint: str | None = None, reference: bool = False, anew: bool = False,
+    ) -> Alignment: ...  # fmt: skip
     def preview(self, step: Step | Take, at: float, seconds: float = 3.0) -> Audio: ...
     def close(self) -> None: ...

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,7 +24,9 @@ from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.rendering import recipes_of
 from acestep_lab.jobs.run import Run
+from acestep_lab.listen.alignment import planned, text_with_words
 from acestep_lab.listen.analysis import Analysis, analyze
+from acestep_lab.listen.timed_lyrics import Alignment, Timed
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.sampling import FlowSampling, Sampling, TokenSampling, converted
@@ -80,7 +82,7 @@ FLOW = PretendEngine(
     _can(
         "pretend-flow", "MIT", MODEL_TASKS, FlowSampling, LatentSpec("continuous", 8, 5.0, RATE, 2),
         vocabulary=Vocabulary.whole(), plans=True, planner="pretend-lm", takes_lm=True,
-        previews=True, attaches=True, codes=True,
+        previews=True, attaches=True, codes=True, aligns=True,
     ),
     FlowSampling(steps=6, shift=1.0, solver="euler", guidance="cfg", guidance_scale=4.0),
     6,
@@ -341,6 +343,28 @@ class PretendSession:
 
     def analyze(self, source: Any, bpm: float | None = None) -> Analysis:
         return analyze(self.sound(source), bpm)
+
+    def align(
+        self, source: Any, lyrics: str | None = None, *, language: str | None = None,
+        by: Literal["sound", "plan"] = "sound", checkpoint: str | None = None, reference: bool = False, anew: bool = False,
+    ) -> Alignment:  # fmt: skip
+        """Lines spread evenly over the sound, each as sure as the next."""
+        sound = self.sound(source)
+        text = text_with_words(getattr(sound, "recipe", Recipe("a sine")).lyrics if lyrics is None else lyrics)
+        if by == "plan":
+            return planned(text.text, sound.seconds)
+        asked = self._engine if checkpoint is None else self._named(checkpoint)
+        if not asked.capabilities.aligns:
+            raise RecipeError(f"{asked.name} aligns no lyrics: which of its heads listen to them is not known.")
+        each = sound.seconds / len(text.lines)
+        lines = tuple(Timed(line.text, n * each, (n + 1) * each, 1.0, n) for n, line in enumerate(text.lines))
+        scores = {"coverage": 1.0, "order": 1.0, "sureness": 1.0, "fits": True, "chance": {"coverage": 0.2}}
+        found = Alignment(
+            lines, scores=scores | ({"reference": {"dit_score": 0.5}} if reference else {}), lyrics=text.text
+        )
+        if lyrics is None and sound.id in self.library:
+            self.library.annotate(sound.id, "alignment", {"key": {}, "alignment": found.to_json()})
+        return found
 
     # -- the work
 

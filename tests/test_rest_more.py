@@ -349,14 +349,19 @@ def test_scores_come_when_they_are_asked_for_and_say_why_where_there_are_none(
     plain = data(door.post("/release_task", json=SONG | {"lyrics": "[verse]\nla"}))["task_id"]
     (item,) = json.loads(until_over(door, plain)["result"])
     assert (item["scores"], item["lrc"]) == (None, None)
-    assert "aligned" in item["lrc_reason"]
+    assert "get_lrc=true" in item["lrc_reason"]
     (found,) = data(door.get(f"/v1/scores?task_id={plain}"))
-    assert (found["lm_score"], found["dit_score"], found["take_id"]) == (0.5, None, item["take_id"])
+    assert (found["lm_score"], found["dit_score"], found["take_id"]) == (0.5, 0.5, item["take_id"])
+    assert (found["sung"]["coverage"], "chance" in found["sung"]) == (1.0, True)
     (item,) = json.loads(until_over(door, plain)["result"])
+    assert item["lrc"].startswith("[00:00.00]la"), "with the scores come the times"
     assert item["scores"]["lm_score"] == 0.5, "what was found out stays"
     asked = data(door.post("/release_task", json=SONG | {"get_scores": True}))["task_id"]
     (item,) = json.loads(until_over(door, asked)["result"])
     assert (item["scores"]["lm_score"], "no words" in item["lrc_reason"]) == (0.5, True)
+    words = data(door.post("/release_task", json=SONG | {"lyrics": "[verse]\nla", "get_lrc": True}))["task_id"]
+    (item,) = json.loads(until_over(door, words)["result"])
+    assert (item["lrc"][:12], item["scores"]) == ("[00:00.00]la", None)
     assert door.get("/v1/scores?task_id=nobodys").status_code == 404
     assert door.get(f"/v1/scores?task_id={plain}&scale=loud").status_code == 400
     lab.use(TOKENS.name)
@@ -539,6 +544,7 @@ TABLE: dict[str, tuple[str, dict[str, Any], object, Reads, object]] = {
     "extract_codes_only": ("extract_codes_only extractCodesOnly", {"src_audio_path": "a.wav"}, True, lambda r: r.work, "codes"),
     "get_scores": ("get_scores getScores", {}, True, lambda r: r.scale, 0.1),
     "score_scale": ("score_scale scoreScale", {"get_scores": True}, 0.5, lambda r: r.scale, 0.5),
+    "get_lrc": ("get_lrc getLrc", {}, True, lambda r: r.lrc, True),
 }  # fmt: skip
 """Each field with its names as the published server has them, what else is sent, a value, and what it becomes."""
 

@@ -119,6 +119,10 @@ def test_a_take_carries_its_recipe_with_everything_decided_and_is_found_again(la
     assert lab.load(take.id).audio == take.audio
     assert lab.sound(take.id).id == take.id
     assert lab.analyze(take).bpm > 0
+    planned = lab.align(take, "[Verse]\nla la\n[Chorus]\nlo", by="plan")
+    assert ([one.text for one in planned.sections], planned.heard) == (["Verse", "Chorus"], False)
+    with pytest.raises(RecipeError, match=r"no words|no lyrics"):
+        lab.align(take, "")
 
 
 def test_a_run_is_watched_step_by_step_and_ends_in_a_take_for_each_recipe(lab: Any) -> None:

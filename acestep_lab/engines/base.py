@@ -111,6 +111,7 @@ class Capabilities:
     planner: str = ""
     """The planner's name, as its publisher has it; "" where there is none."""
     aligns: bool = False
+    """Whether it is known which heads listen to the lyrics, so that words can be found in time."""
     trains: bool = False
     previews: bool = False
     """Whether a step's estimate can be heard."""
@@ -424,6 +425,41 @@ class ShowsHidden(Protocol):
 
     def hidden_after(self, module: nn.Module, block: int) -> AbstractContextManager[Hidden]:
         """Keep what block `block`, counted from 1, gives in the pass made inside; afterwards no hook is left behind."""
+
+
+@dataclass(frozen=True, eq=False)
+class LyricAttention:
+    """How much of a song's attention lies on each token of its lyrics, frame by frame."""
+
+    log: np.ndarray
+    """float32 `[tokens, frames]`: natural logarithm of the share of a frame's attention."""
+    rest: np.ndarray
+    """float32 `[frames]`: the same for all that is no lyrics: header, end, caption, timbre."""
+    spans: tuple[tuple[int, int], ...]
+    """The letters of the lyrics that each token stands for, from which to which."""
+    seconds_per_frame: float
+    tokens: int
+    """How many tokens the lyrics have, those beyond the reading limit counted."""
+    limit: int
+    """How many tokens are read."""
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the lyrics are longer than what is read."""
+        return self.tokens > self.limit
+
+
+@runtime_checkable
+class Aligns(Protocol):
+    """An engine that knows which of its heads listen to the lyrics."""
+
+    def lyric_attention(
+        self, prepared: Prepared, latent: Tensor, draws: Sequence[tuple[float, int]],
+        stop: threading.Event | None = None,
+    ) -> LyricAttention:  # fmt: skip
+        """What a latent `[frames, channels]` attends to of a request's lyrics, averaged over draws: times (1 is noise), each with
+        the seed of its noise. Stopped between two draws where `stop` is set.
+        """
 
 
 @runtime_checkable

@@ -22,6 +22,7 @@ import torch
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import (
+    Aligns,
     Attaches,
     Capabilities,
     Engine,
@@ -65,7 +66,13 @@ PLENTY = Machine("cpu", 2**36, 2**36, "CPU")
 """A machine with room for any small checkpoint."""
 ROUNDING = 1e-4
 """How far sums in another order may move a latent or a sound, as a share of its largest value."""
-PROTOCOLS: Mapping[str, type[Any]] = {"plans": Plans, "previews": Previews, "codes": HasCodes, "attaches": Attaches}
+PROTOCOLS: Mapping[str, type[Any]] = {
+    "plans": Plans,
+    "previews": Previews,
+    "codes": HasCodes,
+    "attaches": Attaches,
+    "aligns": Aligns,
+}
 """What a capability's flag promises that the engine can do."""
 FOREIGN: Mapping[str, tuple[str, Any]] = {
     "flow": ("velocity_clamp", 2.0),
@@ -458,6 +465,26 @@ def flags_and_protocols_agree(bench: Bench) -> Iterator[str]:
         yield "Its capabilities say previews, and a preview gives no sound of its rate."
 
 
+def hears_its_lyrics(bench: Bench) -> Iterator[str]:
+    """Attention on lyrics: shares of a whole, of tokens that stand in the lyrics, at the same rate as the sound, the same twice."""
+    if not (bench.can.aligns and isinstance(bench.engine, Aligns)):
+        return
+    lyrics, engine = "[verse]\nla la la\nlo", bench.engine
+    sound = tone(bench.seconds, bench.can.latent.rate, bench.can.latent.audio_channels)
+    prepared = bench.engine.prepare([bench.resolve(bench.recipe(lyrics=lyrics))])[0]
+    latent = bench.engine.encode(sound)
+    found, again = (engine.lyric_attention(prepared, latent, ((0.5, 3),)) for _ in range(2))
+    whole = np.exp(found.log).sum(axis=0) + np.exp(found.rest)
+    if not np.allclose(whole, 1.0, atol=1e-2):
+        yield "Shares of attention on the lyrics and on the rest are no whole."
+    if "".join(lyrics[start:end] for start, end in found.spans) != lyrics:
+        yield "The tokens of the lyrics do not spell them."
+    if abs(found.log.shape[1] * found.seconds_per_frame - bench.seconds) > 2 * found.seconds_per_frame:
+        yield "Attention does not last as long as the sound."
+    if not np.array_equal(found.log, again.log):
+        yield "Listening twice hears two things."
+
+
 def encodes_and_decodes(bench: Bench) -> Iterator[str]:
     """A sound becomes a latent and back; a latent of another shape is refused; a take of its own keeps its latent."""
     spec, recipe = bench.can.latent, bench.recipe()
@@ -491,6 +518,7 @@ CHECKS: tuple[Callable[[Bench], Iterator[str]], ...] = (
     alone_as_in_a_batch,
     stops_within_a_step,
     encodes_and_decodes,
+    hears_its_lyrics,
 )
 
 

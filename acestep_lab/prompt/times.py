@@ -5,7 +5,10 @@ Knows text only. Nothing here happens unasked: `without_times` is called by whoe
 
 from __future__ import annotations
 
+import html
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from acestep_lab.prompt import checks
 
@@ -21,9 +24,12 @@ _HEADER = re.compile(
     r"^\s*\[(?:ar|ti|al|au|by|lr|la|re|ve|offset|length|tool|id|by|encoding|total|kana|language|sign|hash|qq|root|#)\s*:[^\]]*\]\s*$",
     re.IGNORECASE,
 )
+_OFFSET = re.compile(r"^\s*\[offset\s*:\s*([+-]?\d{1,7})\s*\]\s*$", re.IGNORECASE)
+"""Of a whole LRC file: so many milliseconds earlier."""
 _CLOCK = r"(?:\d{1,3}:)?\d{1,3}:\d{2}(?:[.,]\d{1,3})?"
 _ARROW = re.compile(rf"^\s*{_CLOCK}(?:\s*(?:-{{1,3}}>|→)\s*|,){_CLOCK}(?:\s.*)?$")
 """From when to when a subtitle stands: SRT, WebVTT, and YouTube's SBV with its comma."""
+_FROM_TO = re.compile(rf"({_CLOCK})(?:\s*(?:-{{1,3}}>|→)\s*|,)({_CLOCK})")
 _VTT_BLOCK = re.compile(r"^\s*(?:NOTE|STYLE|REGION)\b")
 _MARKUP = re.compile(r"</?(?:i|b|u|c|v|ruby|rt|font|lang)(?:[\s.][^<>\n]{0,200})?>|\{\\[^{}\n]{0,200}\}", re.IGNORECASE)
 
@@ -41,6 +47,66 @@ def first_times(text: str) -> list[float | None]:
     """For each line the first time that it carries, in seconds; None for one without."""
     found = [_LRC.match(line) for line in text.split("\n")]
     return [_seconds(_ONE_STAMP.findall(match.group(1))[0]) if match else None for match in found]
+
+
+@dataclass(frozen=True)
+class TimedLine:
+    """A line of a player's file."""
+
+    start: float
+    """Seconds; never below 0."""
+    text: str
+    """Without times and markup; "" where the line before only ends."""
+    end: float | None = None
+    words: tuple[tuple[float, str], ...] = ()
+    """The time and letters of each word, where the file has them."""
+
+
+def timed_lines(text: str) -> list[TimedLine]:
+    """The lines of LRC, SRT or WebVTT that carry times, by their times; section tags among them are left out."""
+    lines = checks.text("The lyrics", text).split("\n")
+    found = _cues(lines) if any(_ARROW.match(line) for line in lines) else _stamped(lines)
+    return sorted(found, key=lambda line: line.start)
+
+
+def _stamped(lines: list[str]) -> Iterator[TimedLine]:
+    offset = next((float(found.group(1)) / 1000 for line in lines if (found := _OFFSET.match(line))), 0.0)
+    for line in lines:
+        match = None if _HEADER.match(line) else _LRC.match(line)
+        if match is None or (_TAG.fullmatch(match.group(2)) and match.group(2).strip()):
+            continue
+        stamps = [_seconds(stamp) - offset for stamp in _ONE_STAMP.findall(match.group(1))]
+        words, end = _timed_words(match.group(2), offset)
+        for stamp in stamps:
+            once = len(stamps) == 1
+            yield TimedLine(max(0.0, stamp), _words(match.group(2)), end if once else None, words if once else ())
+
+
+def _timed_words(text: str, offset: float) -> tuple[tuple[tuple[float, str], ...], float | None]:
+    """Words behind their times, and the time at the end of a line, if there is one."""
+    stamps = list(_WORD_STAMP.finditer(text))
+    if not stamps:
+        return (), None
+    ends = [*(stamp.start() for stamp in stamps[1:]), len(text)]
+    rows = [
+        (max(0.0, _seconds(stamp.group()[1:-1]) - offset), text[stamp.end() : end].strip())
+        for stamp, end in zip(stamps, ends, strict=True)
+    ]
+    return tuple(row for row in rows if row[1]), None if rows[-1][1] else rows[-1][0]
+
+
+def _cues(lines: list[str]) -> Iterator[TimedLine]:
+    for place, line in enumerate(lines):
+        if _ARROW.match(line) and (found := _FROM_TO.search(line)):
+            said = []
+            for below in lines[place + 1 :]:
+                if not below.strip() or _ARROW.match(below):
+                    break
+                said.append(_words(below))
+            start, end = (_seconds(stamp.replace(",", ".")) for stamp in found.groups())
+            words = html.unescape(" ".join(said)).strip()
+            if words and not _TAG.fullmatch(words):
+                yield TimedLine(start, words, max(start, end))
 
 
 def _all_bare(lines: list[str]) -> bool:

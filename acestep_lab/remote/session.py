@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import NoneType
-from typing import TYPE_CHECKING, Any, NoReturn, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, overload
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Capabilities
@@ -25,6 +25,7 @@ from acestep_lab.jobs.rendering import recipes_of, varied_seeds
 from acestep_lab.jobs.verbs import Verbs
 from acestep_lab.listen.analysis import Analysis
 from acestep_lab.listen.plan_score import PlanScore
+from acestep_lab.listen.timed_lyrics import Alignment
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt import checks
 from acestep_lab.prompt.checks import Place
@@ -335,6 +336,16 @@ class RemoteSession(Verbs):
     def analyze(self, source: Source, bpm: float | None = None) -> Analysis:
         """What can be measured in a take or any sound: tempo, key, meter, loudness, instruments."""
         found: Analysis = self._do("analyze", Analysis, source=self._bench.there(source), bpm=bpm)
+        return found
+
+    def align(
+        self, source: Source, lyrics: str | None = None, *, language: str | None = None,
+        by: Literal["sound", "plan"] = "sound", checkpoint: str | None = None, reference: bool = False, anew: bool = False,
+    ) -> Alignment:  # fmt: skip
+        """Where each line and word of the lyrics is sung, as the checkpoint there hears it; kept beside the take there."""
+        asked = {"lyrics": lyrics, "language": language, "by": by, "checkpoint": checkpoint}
+        there = self._bench.there(source)
+        found: Alignment = self._do("align", Alignment, source=there, **asked, reference=reference, anew=anew)
         return found
 
     def codes(self, source: Source, *, checkpoint: str | None = None) -> tuple[int, ...]:

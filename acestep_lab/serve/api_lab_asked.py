@@ -147,14 +147,16 @@ def _id(value: Any) -> str:
 
 
 _READERS: Mapping[str, Callable[[str, Any], Any]] = {
-    **dict.fromkeys(("sentence", "caption", "lyrics", "language", "checkpoint", "lm", "title"), checks.text),
-    **dict.fromkeys(("instrumental", "codes"), lambda what, value: checks.truth(what, value)),
+    **dict.fromkeys(("sentence", "caption", "lyrics", "language", "checkpoint", "lm", "title", "by"), checks.text),
+    **dict.fromkeys(("instrumental", "codes", "reference", "anew"), lambda what, value: checks.truth(what, value)),
     "seed": lambda what, value: checks.whole(what, value, 0, MAX_SEED),
     "n": lambda what, value: checks.whole(what, value, 1, 1000),
     **dict.fromkeys(("bpm", "scale", "variance"), lambda what, value: checks.real(what, value, -1e6, 1e6)),
 }
 """How fields of plain values are read; what they mean, the session says."""
 
+
+ALIGNED_WITH = ("lyrics", "language", "by", "checkpoint", "reference", "anew")
 
 # -- short verbs
 
@@ -196,6 +198,11 @@ def _score(asked: Asked) -> Any:
     return PlanScore(dict(getattr(found, "scores", {})), float(found.total))
 
 
+def _align(asked: Asked) -> Any:
+    how = {name: value for name in ALIGNED_WITH if (value := asked.read(name)) is not None}
+    return asked.session.align(asked.sound(), **how)
+
+
 VERBS: Mapping[str, Callable[[Asked], Any]] = {
     "use": _use,
     "cost": _cost,
@@ -205,6 +212,7 @@ VERBS: Mapping[str, Callable[[Asked], Any]] = {
     "codes": _codes,
     "analyze": lambda asked: asked.session.analyze(asked.sound(), asked.read("bpm")),
     "plan_score": _score,
+    "align": _align,
     "capabilities_of": lambda asked: asked.session.capabilities_of(**asked.some("checkpoint")),
     "has_planner_of": lambda asked: asked.session.has_planner_of(**asked.some("checkpoint")),
 }

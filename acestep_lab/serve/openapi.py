@@ -31,6 +31,7 @@ _RENDER: dict[str, dict[str, Any]] = {
     "audio_cover_strength": _NUMBER, "repainting_start": _NUMBER, "repainting_end": _NUMBER, "track_name": _TEXT,
     "audio_code_string": _TEXT, "full_analysis_only": _YES, "extract_codes_only": _YES,
     "get_scores": {**_YES, "default": False, "description": "score each song; else later by /v1/scores"}, "score_scale": _NUMBER,
+    "get_lrc": {**_YES, "default": False, "description": "find the words of each song in time, as LRC"},
 }  # fmt: skip
 """The fields of a render by their first names; each goes by its aliases as well."""
 _RENDER |= {name: {} for name in FIELDS if name not in _RENDER}

@@ -92,6 +92,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "full_analysis_only": ("full_analysis_only", "fullAnalysisOnly"),
     "extract_codes_only": ("extract_codes_only", "extractCodesOnly"),
     "get_scores": ("get_scores", "getScores"),
+    "get_lrc": ("get_lrc", "getLrc"),
     "score_scale": ("score_scale", "scoreScale"),
 }  # fmt: skip
 """Each field with the names it goes by, the first that is given counts; camelCase only where clients write it so."""
@@ -151,6 +152,8 @@ class RenderRequest:
     """Metadata as asked for, by the names of results: bpm, duration, keyscale, timesignature."""
     scale: float | None = None
     """How sensitive the scores of its songs are; None: none are asked for."""
+    lrc: bool = False
+    """Whether its words are to be found in time."""
 
     @property
     def needs_planner(self) -> bool:
@@ -265,6 +268,7 @@ class _Body:
             uploads=tuple(self.uploads.values()),
             asked=self._asked(),
             scale=(self.positive("score_scale") or SCORE_SCALE) if self.truth("get_scores") else None,
+            lrc=bool(self.truth("get_lrc")),
         )
 
     def _work(self) -> str:

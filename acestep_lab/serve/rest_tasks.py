@@ -35,7 +35,7 @@ from acestep_lab.prompt.tasks import Source
 from acestep_lab.serve.rest_adapters import ClientAdapters, Examine, examined
 from acestep_lab.serve.rest_fields import Place, RenderRequest
 from acestep_lab.serve.rest_paths import MEDIA, SoundPlaces
-from acestep_lab.serve.rest_scores import scores_of, untimed
+from acestep_lab.serve.rest_scores import scores_of, timed, untimed
 from acestep_lab.serve.rest_verbs import planner_of
 from acestep_lab.session_like import SessionLike
 from acestep_lab.takes.ids import is_id
@@ -381,6 +381,10 @@ class RestTasks:
             self._do(task, "scoring")
             for item, take in zip(songs, run.made.values(), strict=True):
                 item["scores"] = self._scores(task, take, task.request.scale)
+        if task.request.lrc or task.request.scale is not None:
+            self._do(task, "finding words")
+            for item, take in zip(songs, run.made.values(), strict=True):
+                item |= self.backend.ask(task.client, lambda: timed(self.session, take))  # noqa: B023
         return songs
 
     def _wears(self, task: RestTask) -> bool:
@@ -420,6 +424,7 @@ class RestTasks:
                 take = self.backend.takes.take(item["take_id"], owner)
                 client = Client(owner, task.client.address)  # the task's own may have been stopped
                 item["scores"] = self.backend.ask(client, lambda: scores_of(self.session, take, scale))  # noqa: B023
+                item |= self.backend.ask(client, lambda: timed(self.session, take))  # noqa: B023
                 found.append({"take_id": item["take_id"], "file": item["file"], **item["scores"]})
         return found
 
@@ -513,9 +518,13 @@ class RestTasks:
             "metas": _metas(recipe, take.seconds, task.request, take.plan), "seed_value": seeds,
             "generation_info": _info(take), "lm_model": self._planner(checkpoint), "dit_model": checkpoint,
             "progress": 1.0, "stage": DONE, "take_id": take.id, "seed": recipe.seed, "language": recipe.language,
-            "scores": None, **untimed(recipe.lyrics),
+            "scores": None, **untimed(recipe.lyrics, self._aligns(checkpoint)),
             **(_codes(take.plan.codes) if take.plan is not None and take.plan.codes else {}),
         }  # fmt: skip
+
+    def _aligns(self, checkpoint: str) -> bool:
+        """Whether a take's checkpoint finds words in time; no where it is closed by now."""
+        return checkpoint in self.session.checkpoints and self.session.capabilities_of(checkpoint).aligns
 
     def _planner(self, checkpoint: str) -> str:
         """What the planner of a take's checkpoint is called; "" where there is none, or the checkpoint is closed by now."""

@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,7 +26,7 @@ from acestep_lab.audio.audio import Audio
 from acestep_lab.audio.reading import seconds_of
 from acestep_lab.errors import LibraryError, RecipeError, SourceError, shown
 from acestep_lab.files import clean_text, read_json, to_json, write_whole
-from acestep_lab.prompt.checks import is_a, is_whole, place, plain, plain_number, sequence, truth
+from acestep_lab.prompt.checks import choice, is_a, is_whole, place, plain, plain_number, sequence, truth
 from acestep_lab.prompt.checks import text as checked_text
 from acestep_lab.settings import VARIABLES
 from acestep_lab.takes import identity, manifest
@@ -53,6 +53,9 @@ SOUNDS = "sounds"
 MOST_NAME = 200
 """Characters of what a recording is called."""
 """The folder of recordings, inside the library's."""
+
+ANNOTATIONS = ("alignment",)
+"""What may be kept beside a take: lyrics in time."""
 
 KINDS = ("flac", "wav")
 """A sound is in one of these."""
@@ -501,6 +504,29 @@ class Library:
         self._whole(file.name, lambda path: path.write_text(text, encoding="utf-8"))
         return self.card(name)
 
+    # -- what was heard in a take, beside it -----------------------------------------------------------------------------
+
+    def annotation(self, name: str, kind: str) -> dict[str, Any] | None:
+        """What was worked out about a take and kept beside it ("alignment"), as plain data; None where nothing is, or where its
+        file is damaged: it can be worked out again.
+        """
+        file = self.folder / f"{take_id(name)}.{choice('An annotation', kind, ANNOTATIONS)}.json"
+        if not _is_file(file):
+            return None
+        try:
+            return read_json(file, "The annotation", LibraryError)
+        except LibraryError:
+            return None
+
+    def annotate(self, name: str, kind: str, data: Mapping[str, Any]) -> None:
+        """Keep something that was worked out beside a take, in place of what was there; the take itself does not change."""
+        kind = choice("An annotation", kind, ANNOTATIONS)
+        text = to_json(data)
+        try:
+            self._whole(f"{self._known(name)}.{kind}.json", lambda path: path.write_text(text, encoding="utf-8"))
+        except OSError as error:
+            raise self._refusal(kind, error, len(text)) from None
+
     # -- the trash -------------------------------------------------------------------------------------------------------
 
     def bin(self, *names: str) -> list[str]:
@@ -546,7 +572,7 @@ class Library:
         if name not in self:
             return lambda file: True
         binned_is_better = self._quality(name, binned.folder, binned.stem) > self._quality(name, self.folder, name)
-        apart = (f"{name}.marks.json", f"{name}.safetensors")
+        apart = (f"{name}.marks.json", f"{name}.safetensors", *(f"{name}.{kind}.json" for kind in ANNOTATIONS))
         return lambda file: not _is_file(self.folder / file) if file in apart else binned_is_better
 
     def _quality(self, name: str, folder: Path, stem: str) -> int:

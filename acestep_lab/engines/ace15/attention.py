@@ -22,8 +22,8 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MethodType
 from typing import TYPE_CHECKING, Any, cast
@@ -133,6 +133,31 @@ def velocity(
         extra = {"encoder_mask": mask, "frame_mask": frame_mask, "cache": cache}
     found = dit(x.to(like), times, times, _as(states, like), context.to(like), return_dict=False, **extra)[0]
     return found.to(x)
+
+
+Listen = Callable[[int, Tensor, Tensor], None]
+"""listen(layer, query, key): hears what cross-attention asks `[items, frames, heads, size]` and of what `[items, states, …]`."""
+
+
+def overhear(dit: Any, x: Tensor, t: float, states: Tensor, context: Tensor, *, last: int, listen: Listen) -> None:
+    """Run the DiT at x [items, frames, channels] and time t to the layer `last`, and no further; `listen` hears each layer's
+    cross-attention. Everything in `states` [items, tokens, width] is heard.
+    """
+    if not installed(dit):
+        raise RecipeError("This DiT cannot be listened to yet: call attention.install(dit) first.")
+    like = dit.scale_shift_table
+    times = torch.as_tensor(t, dtype=like.dtype, device=like.device).expand(len(x))
+    shift_scale, _ = _times(dit, times, times)
+    hidden, _ = _patched(dit, torch.cat([context.to(like), x.to(like)], dim=-1), None)
+    positions = rotary_tables(hidden.shape[1], dit.head_dim, dit.rope_theta, hidden)
+    cross = CrossInputs(dit.condition_embedder(_as(states, like)), None)
+    for place, (kind, layer) in enumerate(zip(dit.layer_types[: last + 1], _blocks(dit), strict=False)):
+        span = _span(dit, layer.self_attn, kind, hidden, None)
+        heard = replace(cross, listen=partial(listen, place))
+        hidden = layer(
+            hidden_states=hidden, position_embeddings=positions, temb=shift_scale, attention_mask=span,
+            encoder_hidden_states=cross.states, encoder_attention_mask=heard,
+        )  # fmt: skip
 
 
 def _stock_processor() -> Any:
@@ -266,6 +291,8 @@ class CrossInputs:
     states: Tensor  # [items, tokens, width of the DiT]
     mask: Tensor | None  # [items, tokens]
     kept: dict[nn.Module, tuple[Tensor, Tensor]] | None = None
+    listen: Callable[[Tensor, Tensor], None] | None = None
+    """Is told what is asked, and of what, while somebody listens."""
 
     @property
     def dense(self) -> Tensor | None:
@@ -390,6 +417,8 @@ class CrossAttention:
             return _stock_processor()(attn, hidden_states, encoder_hidden_states, attention_mask)
         query = attn.norm_q(_heads(attn.to_q(hidden_states), attn.head_dim))
         key, value = self._made(attn, cross)
+        if cross.listen is not None:
+            cross.listen(query, key)
         if cross.mask is None:
             return _out(attn, attend(query, key, value, attn.scaling))
         items = [

@@ -25,7 +25,8 @@ TIMBRE_SECONDS = 30.0  # the timbre encoder hears three windows of a third each
 
 PROMPT = "# Instruction\n{}\n\n# Caption\n{}\n\n# Metas\n{}<|endoftext|>\n"
 METAS = "- bpm: {}\n- timesignature: {}\n- keyscale: {}\n- duration: {}\n"
-LYRICS = "# Languages\n{}\n\n# Lyric\n{}<|endoftext|>"
+LYRICS_END = "<|endoftext|>"
+LYRICS = "# Languages\n{}\n\n# Lyric\n{}" + LYRICS_END
 
 
 class TokenIds(Protocol):
@@ -186,6 +187,33 @@ def _lyric_ids(tokenizer: Tokenizer, lyrics: str) -> tuple[list[int], tuple[str,
         return ids, ()
     note = f"The lyrics have {len(ids)} tokens; this model hears the first {LYRIC_TOKENS}, the end is not sung."
     return [*ids[: LYRIC_TOKENS - 1], ids[-1]], (note,)  # the end token says that the words are over
+
+
+@dataclass(frozen=True)
+class LyricTokens:
+    """Which of the states an item is heard by are tokens of its lyrics, and the letters that each of those stands for."""
+
+    rows: tuple[int, ...]
+    """Places among the states; the lyrics, header and end included, come first there."""
+    spans: tuple[tuple[int, int], ...]
+    count: int
+    """All tokens of the lyrics with header and end, those beyond the reading limit included."""
+
+
+def lyric_tokens(tokenizer: Any, words: PromptFields) -> LyricTokens:
+    """The tokens of an item's lyrics by the tokenizer's own offsets; one that reaches over the header's border counts with the
+    letters that it has of the lyrics.
+    """
+    text = prompt_texts(words)[1]
+    header = len(text) - len(words.lyrics) - len(LYRICS_END)
+    offsets = tokenizer(text, truncation=False, verbose=False, return_offsets_mapping=True).offset_mapping
+    read = len(offsets) if len(offsets) <= LYRIC_TOKENS else LYRIC_TOKENS - 1
+    found = [
+        (row, (max(start - header, 0), min(end - header, len(words.lyrics))))
+        for row, (start, end) in enumerate(offsets[:read])
+        if end > header and start < header + len(words.lyrics) and end > start
+    ]
+    return LyricTokens(tuple(row for row, _ in found), tuple(span for _, span in found), len(offsets))
 
 
 # --- fusing ----------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from acestep_lab.audio.audio import Audio, normalizing_gain, splice
 from acestep_lab.audio.mastering import gain_for, mastered
-from acestep_lab.engines.ace15 import attention, training
+from acestep_lab.engines.ace15 import alignment, attention, conditioning, training
 from acestep_lab.engines.ace15.cache import remember
 from acestep_lab.engines.ace15.codec import Codec
 from acestep_lab.engines.ace15.edit_spec import SourceLatents, put_back
@@ -42,6 +42,7 @@ from acestep_lab.engines.base import (
     Hidden,
     LatentSpec,
     Lesson,
+    LyricAttention,
     Prepared,
     Progress,
     Rendered,
@@ -110,6 +111,7 @@ class Ace15Engine:
             planner=self.checkpoint.lm_name,
             previews=True,
             attaches=True,
+            aligns=alignment.knows_heads(self.checkpoint.config("dit")),
             trains=True,
             codes="codes" in self.checkpoint.components,
         )
@@ -192,6 +194,28 @@ class Ace15Engine:
         codes = self.sources.codes(sound)
         with self.lm() as lm:
             return plan_score(lm, self.checkpoint.lm_tokenizer(), codes, plan, scale=scale)
+
+    # -- where words are sung ------------------------------------------------------------------------------------------
+
+    @cached_property
+    def lyric_heads(self) -> alignment.Heads | None:
+        """The heads that listen to lyrics, where that is known of this checkpoint."""
+        return alignment.head_map(self.checkpoint.config("dit"))
+
+    def lyric_attention(
+        self, prepared: Prepared, latent: Tensor, draws: Sequence[tuple[float, int]],
+        stop: threading.Event | None = None,
+    ) -> LyricAttention:  # fmt: skip
+        """What a latent attends to of a request's lyrics, by the listed heads alone."""
+        one, heads, g = checks.instance("What is aligned", prepared, FlowPrepared), self.lyric_heads, self.geometry
+        if heads is None:
+            raise RecipeError(f"{self.name} aligns no lyrics: which of its heads listen to them is not known.")
+        fields = self.reader.wanted(one.request, one.spec)[0].fields
+        tokens = conditioning.lyric_tokens(self.checkpoint.tokenizer(), fields)
+        each = g.patch / g.frames_per_second
+        return self.devices.run_with_retry(
+            "dit", lambda dit: alignment.lyric_attention(dit, one, latent, tokens, heads, draws, g.patch, each, stop)
+        )
 
     # -- training ------------------------------------------------------------------------------------------------------
 

@@ -67,7 +67,8 @@ class Repainting(Controller):
             self.picker.hand_on(chain.marks, sound.id)
         elif task is not None and not self.picker.has_marks(sound.id):
             self.picker.mark(task.regions, sound.id)
-        self.picker.load(sound)
+        timed = tracks.timed_lines(self.backend.session.library, sound)
+        self.picker.load(sound, lines=[(at, words) for at, words in timed if words])
         if task is not None and isinstance(sound, Take):
             self.in_background(self.picker, lambda: self.compare(sound))
 
