@@ -200,7 +200,7 @@ def _forward(
         raise RecipeError(
             "A LoRA's strength is set where it is attached, with lab.lora((adapter, 0.5)), not in a call."
         )
-    shift_scale, temb = _times(dit, timestep, timestep_r)
+    shift_scale, temb = times(dit, timestep, timestep_r)
     frames = hidden_states.shape[1]
     hidden, lengths = _patched(dit, torch.cat([context_latents, hidden_states], dim=-1), frame_mask)
     cross = _cross_inputs(dit, encoder_hidden_states, encoder_mask, cache)
@@ -228,7 +228,7 @@ def _forward(
     return diffusers_outputs.Transformer2DModelOutput(sample=out) if return_dict else (out,)
 
 
-def _times(dit: AceStepTransformer1DModel, t: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+def times(dit: AceStepTransformer1DModel, t: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
     """What the layers [items, 6, width] and the output [items, width] make of the two times."""
     temb_t, proj_t = dit.time_embed(t)
     temb_r, proj_r = dit.time_embed_r(t - r)

@@ -30,13 +30,20 @@ def prepare_vae(vae: nn.Module) -> nn.Module:
     cast afterwards, so that every weight is rounded once. Without gradients, layers overwrite inputs that nobody needs again.
     """
     with torch.no_grad():
-        for module in list(vae.modules()):
-            if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
-                _fuse_weight_norm(module)
+        fuse_weight_norms(vae)
         _drop_identities(vae)
         _drop_silence(vae)
         for module in list(vae.modules()):
             _replace_layers(module)
+    return vae
+
+
+def fuse_weight_norms(vae: nn.Module) -> nn.Module:
+    """Work out every weight norm once, in place; the same module comes back."""
+    with torch.no_grad():
+        for module in list(vae.modules()):
+            if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
+                _fuse_weight_norm(module)
     return vae
 
 
