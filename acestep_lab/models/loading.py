@@ -155,6 +155,13 @@ class Checkpoint:
         apart = [file for file in others if component == "condition" and file.is_file()]
         return StoredContent.of(f"ace-step-1.5 {component}", config, self._entries(component), apart)
 
+    def shape_of(self, component: str, tensor: str) -> tuple[int, ...]:
+        """The shape of a component's stored tensor, from its header; CheckpointError where it is missing."""
+        found = self._entries(component).get(tensor)
+        if found is None:
+            raise CheckpointError(f"The {component} of {self.name} has no {tensor}; fetch the folder again.")
+        return tuple(found.shape)
+
     def build(self, component: str, dtype: torch.dtype | None = None) -> nn.Module:
         """Make one component on the CPU, in evaluation mode and without gradients; `dtype` None is float32.
 

@@ -159,7 +159,7 @@ class VelocityGraph(nn.Module):
 
 def _dit(checkpoint: Checkpoint) -> Iterator[OnnxGraph]:
     g = checkpoint.geometry
-    width = checkpoint.dit_states_width()
+    width = checkpoint.shape_of("dit", "condition_embedder.weight")[1]
 
     def example(items: int, frames: int, tokens: int) -> tuple[Tensor, ...]:
         draw, mask = _draws(frames), torch.ones(items, tokens, dtype=torch.bool)
@@ -184,10 +184,10 @@ class HalfGraph(nn.Module):
 
     def __init__(self, vae: nn.Module, half: str) -> None:
         super().__init__()
-        self.half = fuse_weight_norms(vae).get_submodule(half)
+        self.part = fuse_weight_norms(vae).get_submodule(half)
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.half(x)
+        found: Tensor = self.part(x)
         return found
 
 
