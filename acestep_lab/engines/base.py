@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from acestep_lab.models.component_spec import ComponentSpec
     from acestep_lab.models.memory_plan import MemoryPlan
     from acestep_lab.models.merging import Merged
+    from acestep_lab.models.onnx_export import OnnxParts
 
 Sound = Take | Audio
 Find = Callable[[Source], Sound]
@@ -468,6 +469,20 @@ class Verifies(Protocol):
 
     def verify(self, component: str) -> None:
         """Compare a component's stored tensors with its config, by name and shape; CheckpointError where they do not fit."""
+
+
+@runtime_checkable
+class Exports(Protocol):
+    """An engine whose components can leave as ONNX graphs.
+
+    A family offers: an `OnnxGraph` for each component (a wrapper module of tensors in and out, two examples, the exporter that
+    works for it), its configs and tokenizers under the names its `Checkpoint.open` finds them by, and loose tensors. For the way
+    back, its `claims` and `open_engine` look for a manifest (`models.onnx_manifest`), and its engine's `build` gives
+    `OnnxModule`s (`models.onnx_runner`) in the place of modules; `engines.ace15.onnx` and `.onnx_engine` are the pattern.
+    """
+
+    def onnx_parts(self) -> OnnxParts:
+        """Graphs, files and tensors that its export consists of; light: nothing is built before a graph is made."""
 
 
 def able(engine: Engine, kind: type[T], otherwise: str, can: bool = True) -> T:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from acestep_lab.plan.decoder import Decoder, KVCache
+from acestep_lab.plan.decoder import KVCache, decoder_of
 from acestep_lab.plan.prompt_template import PromptTemplate, Tokenizer
 
 BEST = 10
@@ -21,7 +21,7 @@ class AnswerScorer:
     """A prompt read once; one answer after another is scored as its continuation."""
 
     def __init__(self, lm: nn.Module, tokenizer: Tokenizer, prompt: PromptTemplate) -> None:
-        self.decoder, self.tokenizer = Decoder(lm), tokenizer
+        self.decoder, self.tokenizer = decoder_of(lm), tokenizer
         *before, self._last = prompt.encode(tokenizer)
         self.cache: KVCache = self.decoder.new_cache(1, len(before))
         self.decoder.states(self.cache, [before])

@@ -10,9 +10,11 @@ and, if it knows audio codes, `audio_tokenizer/` and `audio_token_detokenizer/`.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,6 +163,15 @@ class Checkpoint:
         if found is None:
             raise CheckpointError(f"The {component} of {self.name} has no {tensor}; fetch the folder again.")
         return tuple(found.shape)
+
+    @cached_property
+    def vae_mark(self) -> str:
+        """Which autoencoder this is, from the first bytes of its weights."""
+        digest = hashlib.blake2b(digest_size=8)
+        for file in sorted(self.places["vae"].glob("*.safetensors")):
+            with file.open("rb") as opened:
+                digest.update(str(file.stat().st_size).encode() + opened.read(1 << 20))
+        return digest.hexdigest()
 
     def build(self, component: str, dtype: torch.dtype | None = None) -> nn.Module:
         """Make one component on the CPU, in evaluation mode and without gradients; `dtype` None is float32.

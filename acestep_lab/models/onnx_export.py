@@ -324,17 +324,15 @@ def _in_numbers(draft: Path, dtype: str) -> Any:
     if dtype == "int8":
         _quantized(whole, draft / "int8.onnx")
         return onnx.load(str(draft / "int8.onnx"))
-    model = onnx.load(str(whole))
-    return _halved(model) if dtype == "fp16" else model
+    return _halved(whole) if dtype == "fp16" else onnx.load(str(whole))
 
 
-def _halved(model: Any) -> Any:
+def _halved(whole: Path) -> Any:
     """In half precision inside; what goes in and comes out stays float32."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    large = _weight_bytes(model) > EXTERNAL_ABOVE  # beyond what shape inference can hold in one message
     with _quietly():
-        return convert_float_to_float16(model, keep_io_types=True, disable_shape_inference=large)
+        return convert_float_to_float16(str(whole), keep_io_types=True)
 
 
 def _quantized(whole: Path, file: Path) -> None:

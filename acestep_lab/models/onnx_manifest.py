@@ -117,6 +117,16 @@ def is_exported(folder: str | os.PathLike[str]) -> bool:
         return False
 
 
+def family_of(folder: str | os.PathLike[str]) -> str:
+    """The family of an exported folder; "" where it is none, or its manifest cannot be read."""
+    if not is_exported(folder):
+        return ""
+    try:
+        return read(Path(folder).expanduser()).family
+    except CheckpointError:
+        return ""
+
+
 def read(folder: Path, family: str | None = None) -> Manifest:
     """The manifest of a folder; CheckpointError where there is none, or it is damaged, newer, or of another family."""
     if not (folder / NAME).is_file():

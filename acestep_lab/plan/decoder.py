@@ -143,6 +143,12 @@ class Decoder:
         return self._rotary_table
 
 
+def decoder_of(lm: nn.Module) -> Decoder:
+    """What writes a language model's tokens: its own decoder where it brings one (an exported graph does), else ours."""
+    own = getattr(lm, "as_decoder", None)
+    return Decoder(lm) if own is None else own()
+
+
 class _Attention:
     """Self-attention of one `feed`: everything the layers share is worked out once."""
 

@@ -24,7 +24,7 @@ from acestep_lab.errors import RecipeError, Stopped, shown
 from acestep_lab.files import mended_text
 from acestep_lab.plan import prompt_template
 from acestep_lab.plan.decode_batch import DecodeBatch
-from acestep_lab.plan.decoder import Decoder
+from acestep_lab.plan.decoder import Decoder, decoder_of
 from acestep_lab.plan.fields import ATTRIBUTES, FIELDS, ROWS
 from acestep_lab.plan.grammar import GrammarMatcher, TokenTable, pattern
 from acestep_lab.plan.plan import Plan
@@ -365,7 +365,7 @@ class Generation:
     def _run(self) -> Generator[Token, None, None]:
         provided = nullcontext(self._lm) if isinstance(self._lm, nn.Module) else self._lm()
         with provided as lm:
-            batch = self._prefill(Decoder(lm))
+            batch = self._prefill(decoder_of(lm))
             yield from self._think(batch)
             if self.request.writes == "codes":
                 yield from self._write_codes(batch)

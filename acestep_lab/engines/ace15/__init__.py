@@ -6,6 +6,7 @@ Its formulas and where they come from: REFERENCE.md.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from acestep_lab.engines.catalog_entry import CatalogEntry
@@ -20,11 +21,16 @@ NAMES = tuple(catalog.ROWS)
 
 
 def claims(name: str | os.PathLike[str]) -> bool:
-    """Whether a name or folder is this family's: a name of the catalog, or a folder in one of its two layouts."""
+    """Whether a name or folder is this family's: a name of the catalog, a folder in one of its two layouts, or what
+    was exported from one to ONNX.
+    """
     if isinstance(name, str) and catalog.find(name) is not None:
         return True
+    from acestep_lab.models import onnx_manifest
     from acestep_lab.models.loading import is_folder_of_ours
 
+    if onnx_manifest.is_exported(name):
+        return onnx_manifest.family_of(name) == "ace-step-1.5"
     return is_folder_of_ours(name)
 
 
@@ -48,6 +54,11 @@ def open_engine(
 ) -> Ace15Engine:
     """Open a checkpoint of this family; reads small JSON files only. CheckpointError says what is missing."""
     from acestep_lab.engines.ace15.engine import Ace15Engine
+    from acestep_lab.models import onnx_manifest
     from acestep_lab.models.loading import Checkpoint
 
+    if onnx_manifest.is_exported(name):
+        from acestep_lab.engines.ace15.onnx_engine import OnnxAce15Engine
+
+        return OnnxAce15Engine.open(Path(name).expanduser(), lm, precision)
     return Ace15Engine(Checkpoint.open(name, lm), precision)

@@ -186,7 +186,8 @@ def reach(half: nn.Module) -> int:
     Exact: the span of inputs behind one hop of output, followed back through every convolution. Residual connections
     and pointwise layers add nothing.
     """
-    layers = [m for m in half.modules() if isinstance(m, nn.Conv1d | nn.ConvTranspose1d)]
+    whole = getattr(half, "skeleton", half)  # an exported half has its layers' shapes only
+    layers = [m for m in whole.modules() if isinstance(m, nn.Conv1d | nn.ConvTranspose1d)]
     down = math.prod(m.stride[0] for m in layers if not isinstance(m, nn.ConvTranspose1d))
     up = math.prod(m.stride[0] for m in layers if isinstance(m, nn.ConvTranspose1d))
     first, last = 0, up - 1  # outputs behind one input step of a decoder; one output of an encoder

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from acestep_lab.audio.audio import Audio, normalizing_gain, splice
 from acestep_lab.audio.mastering import gain_for, mastered
-from acestep_lab.engines.ace15 import alignment, attention, conditioning, training
+from acestep_lab.engines.ace15 import alignment, attention, conditioning, onnx, training
 from acestep_lab.engines.ace15.cache import remember
 from acestep_lab.engines.ace15.codec import Codec
 from acestep_lab.engines.ace15.edit_spec import SourceLatents, put_back
@@ -59,6 +59,7 @@ from acestep_lab.models.adapters import apply as attach_adapters
 from acestep_lab.models.component_spec import ComponentSpec
 from acestep_lab.models.loading import Checkpoint, component_specs
 from acestep_lab.models.merging import Merged, merge
+from acestep_lab.models.onnx_export import OnnxParts
 from acestep_lab.models.precision import Int8Mode
 from acestep_lab.models.roofline import measured_peak
 from acestep_lab.plan.following import plan_conflicts
@@ -452,6 +453,9 @@ class Ace15Engine:
 
     def merged(self, adapters: Sequence[tuple[Adapter, float]], folder: Path, link: bool, exact: bool) -> Merged:
         return merge(self.checkpoint, adapters, folder, link, exact)
+
+    def onnx_parts(self) -> OnnxParts:
+        return onnx.parts(self.checkpoint, self.checkpoint.vae_mark)
 
     def made_with(self) -> Mapping[str, Any]:
         return {

@@ -1,0 +1,40 @@
+"""An open engine's checkpoint written as ONNX. Knows engines by their contract; the family says what its graphs are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from acestep_lab.engines.base import Engine, Exports, able
+from acestep_lab.errors import CheckpointError
+from acestep_lab.prompt import checks
+
+if TYPE_CHECKING:
+    from acestep_lab.models.onnx_manifest import Manifest
+
+_NO_EXPORT = "is of a family that cannot be exported to ONNX"
+
+
+def export_onnx(
+    engine: Engine,
+    folder: str | os.PathLike[str],
+    components: Sequence[str] = (),
+    dtype: str = "fp32",
+    tolerance: float | None = None,
+    on_graph: Callable[[Any], None] = lambda graph: None,
+) -> Manifest:
+    """Write an engine's checkpoint into a folder as ONNX graphs that agree with torch, and say how well.
+
+    `components` empty: all; `dtype` "fp32", "fp16" or "int8". CheckpointError, and nothing written, where one is further from
+    torch than `tolerance` (a share of its largest number). `on_graph` hears of each that is done.
+    """
+    from acestep_lab.models import onnx_parity
+
+    place = Path(checks.place("An ONNX export's folder", folder, CheckpointError)).expanduser().absolute()
+    exporter = able(engine, Exports, _NO_EXPORT)
+    onnx_parity.require_onnx()
+    from acestep_lab.models.onnx_export import export
+
+    return export(exporter.onnx_parts(), place, components, dtype, tolerance, on_graph=on_graph)
