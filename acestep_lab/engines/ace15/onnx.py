@@ -33,7 +33,7 @@ def parts(checkpoint: Checkpoint, vae_mark: str) -> OnnxParts:
     facts = {
         "vae_mark": vae_mark,
         "row": row.name if row.repo is not None else "",
-        "sizes": checkpoint.sizes(2),
+        "source": {name: checkpoint.content(name).mark for name in checkpoint.components},
     }
     return OnnxParts(FAMILY, row.name, graphs, dict(_files(checkpoint)), partial(_tensors, checkpoint), facts)
 

@@ -36,7 +36,7 @@ class Codec:
     def encode(self, samples: Tensor, stop: threading.Event | None = None) -> Tensor:
         """Codes `[frames, codebooks]` of samples `[channels, samples]` at the codec's rate."""
         frames = -(-samples.shape[1] // self.hop)
-        outer, inner = _halves(self.model.encoder.layers, outer_first=True)
+        outer, inner = halves(self.model.encoder.layers, outer_first=True)
         pieces = [
             self._piece(outer, samples[:, None], first, frames, self.hop, 1, stop)
             for first in range(0, frames, self.tile)
@@ -61,7 +61,7 @@ class Codec:
         """Samples `[channels, samples]` of codes `[frames, codebooks]`; those of frames before `first` are left silent."""
         frames = len(codes)
         by_channel = codes.reshape(frames, -1, self.channels).permute(1, 2, 0).to(self.device)
-        inner, outer = _halves(self.model.decoder.layers, outer_first=False)
+        inner, outer = halves(self.model.decoder.layers, outer_first=False)
         states = _through(inner, self.model.quantizer.decode(by_channel))
         sound = torch.zeros(self.channels, frames * self.hop)
         for begin in range(first // self.tile * self.tile, frames, self.tile):
@@ -90,7 +90,7 @@ class Codec:
         return made[..., (begin - start) * per_out : (last - start) * per_out]
 
 
-def _halves(layers: nn.ModuleList, outer_first: bool) -> tuple[list[nn.Module], list[nn.Module]]:
+def halves(layers: nn.ModuleList, outer_first: bool) -> tuple[list[nn.Module], list[nn.Module]]:
     """The layers before and after the border between the recurrent middle and the convolutions on the sound's side."""
     found = list(layers)
     before = len(list(takewhile(lambda layer: not hasattr(layer, "lstm"), found)))

@@ -7,7 +7,7 @@ that `generate(do_sample=False)` gives.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,30 @@ class Decoder(nn.Module):
     def melody(self, chroma: Tensor) -> Tensor:
         """Pitch classes at the decoder's width."""
         return self.audio_enc_to_dec_proj(chroma) if hasattr(self, "audio_enc_to_dec_proj") else chroma
+
+    def new_cache(self) -> Any:
+        """Keys and values of the music, and of the words, with nothing in them."""
+        own, words = (transformers.DynamicCache(config=self.decoder.config) for _ in range(2))
+        return transformers.EncoderDecoderCache(own, words)
+
+    def heard(self, text: Tensor, has_words: bool, chroma: Tensor | None, rows: int) -> dict[str, Tensor]:
+        """What is listened to, row by row: with the words, and then without (transformers' own null rows)."""
+        dtype, device = self.decoder.dtype, next(self.parameters()).device
+        text = self.words(text[None].to(device, dtype))  # [1, tokens, width]
+        mask = torch.full(text.shape[:2], int(has_words), device=device)
+        states = _rows(text * mask[..., None], torch.zeros_like(text), rows)
+        if chroma is None:
+            return {
+                "encoder_hidden_states": states,
+                "encoder_attention_mask": _rows(mask, torch.zeros_like(mask), rows),
+            }
+        melody = self.melody(with_null(chroma[None].to(device, dtype), rows))
+        return {"encoder_hidden_states": torch.cat([melody, states], dim=1)}
+
+    def next(self, ids: Tensor, cache: Any, heard: Mapping[str, Tensor]) -> Tensor:
+        """Logits of the next column `[rows * codebooks, words]` after new columns; the cache takes those in."""
+        logits: Tensor = self.decoder(input_ids=ids, past_key_values=cache, use_cache=True, **heard).logits[:, -1]
+        return logits
 
 
 @dataclass(frozen=True)
@@ -115,44 +139,30 @@ class Generation:
         What failed halfway, or was begun on another device, is read again from the window's begin.
         """
         if self._cache is None or self._where != device:
-            self._cache, self._where, self._read = _new_cache(decoder.decoder.config), device, 0
-            self._heard = self._conditions(decoder, device)
+            self._cache, self._where, self._read = decoder.new_cache(), device, 0
+            melodies = self.conditions.melodies
+            chroma = None if melodies is None else melodies[self.place]
+            self._heard = decoder.heard(self.conditions.text, self.conditions.has_words, chroma, self.rules.rows)
         cache, self._cache = self._cache, None  # a failure leaves none behind
         ids = self._grid[:, self._read : self.at].repeat(self.rules.rows, 1).to(device)
-        conditions = (
+        heard = (
             {} if self._read and self.conditions.melodies is not None else self._heard
         )  # stands before the music, read once
-        found = decoder.decoder(input_ids=ids, past_key_values=cache, use_cache=True, **conditions).logits[:, -1]
+        found = decoder.next(ids, cache, heard)
         self._cache = cache
         rows = found.float().reshape(self.rules.rows, len(self.late), -1)
         return guided(rows, self.rules.guidance_scale)
 
-    def _conditions(self, decoder: Decoder, device: torch.device) -> dict[str, Any]:
-        """What the decoder listens to, row by row: with the words, and then without (transformers' own null rows)."""
-        dtype = decoder.decoder.dtype
-        text = decoder.words(self.conditions.text[None].to(device, dtype))  # [1, tokens, width]
-        mask = torch.full(text.shape[:2], int(self.conditions.has_words), device=device)
-        states = _rows(text * mask[..., None], torch.zeros_like(text), self.rules.rows)
-        if self.conditions.melodies is None:
-            return {
-                "encoder_hidden_states": states,
-                "encoder_attention_mask": _rows(mask, torch.zeros_like(mask), self.rules.rows),
-            }
-        chroma = self.conditions.melodies[self.place][None].to(device, dtype)
-        null = torch.zeros_like(chroma)
-        null[:, :, 0] = 1
-        melody = decoder.melody(_rows(chroma, null, self.rules.rows))
-        return {"encoder_hidden_states": torch.cat([melody, states], dim=1)}
+
+def with_null(chroma: Tensor, rows: int) -> Tensor:
+    """A melody `[1, frames, pitch classes]` row by row: itself, and then transformers' own silence."""
+    null = torch.zeros_like(chroma)
+    null[:, :, 0] = 1
+    return _rows(chroma, null, rows)
 
 
 def _rows(one: Tensor, null: Tensor, rows: int) -> Tensor:
     return torch.cat([one, null]) if rows == 2 else one
-
-
-def _new_cache(config: Any) -> Any:
-    """Keys and values of the music, and of the words, with nothing in them."""
-    own, words = (transformers.DynamicCache(config=config) for _ in range(2))
-    return transformers.EncoderDecoderCache(own, words)
 
 
 def guided(rows: Tensor, scale: float) -> Tensor:
