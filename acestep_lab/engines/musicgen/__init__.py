@@ -7,6 +7,7 @@ on from a sound (Extend after), and its melody checkpoints follow the melody of 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from acestep_lab.engines.catalog_entry import CatalogEntry
@@ -24,7 +25,10 @@ _NO_PLANNER = "MusicGen has no planner; lm= is for ACE-Step checkpoints. Leave i
 def claims(name: str | os.PathLike[str]) -> bool:
     """Whether a name or folder is this family's: a name of the catalog, or a config.json that says so in its model_type."""
     from acestep_lab.engines.musicgen.checkpoint import claims
+    from acestep_lab.models import onnx_manifest
 
+    if onnx_manifest.is_exported(name):
+        return onnx_manifest.family_of(name) == "musicgen"
     return claims(name)
 
 
@@ -55,6 +59,12 @@ def open_engine(
         raise CheckpointError(_NO_PLANNER)
     if precision != "auto":
         raise CheckpointError('MusicGen is sampled as it is; leave precision= at "auto".')
+    from acestep_lab.models import onnx_manifest
+
+    if onnx_manifest.is_exported(name):
+        from acestep_lab.engines.musicgen.onnx_engine import OnnxMusicGenEngine
+
+        return OnnxMusicGenEngine.open(Path(name).expanduser())
     from acestep_lab.engines.musicgen.checkpoint import Checkpoint
     from acestep_lab.engines.musicgen.engine import MusicGenEngine
 

@@ -30,7 +30,7 @@ from acestep_lab.engines.base import (
     Sound,
     Vocabulary,
 )
-from acestep_lab.engines.musicgen import catalog
+from acestep_lab.engines.musicgen import catalog, onnx
 from acestep_lab.engines.musicgen import resolve as resolving
 from acestep_lab.engines.musicgen.checkpoint import COMPONENTS, Checkpoint
 from acestep_lab.engines.musicgen.chroma import HOP, melody
@@ -44,6 +44,7 @@ from acestep_lab.engines.step import Step
 from acestep_lab.errors import CheckpointError, MachineError, RecipeError, SourceError, Stopped, shown
 from acestep_lab.models.assembly import opened
 from acestep_lab.models.component_spec import ComponentSpec, WorkingMemory
+from acestep_lab.models.onnx_export import OnnxParts
 from acestep_lab.models.stored_content import StoredContent
 from acestep_lab.models.weights import number, whole_number
 from acestep_lab.plan.plan import Plan
@@ -68,8 +69,8 @@ _FIXED = frozenset(
 """Fields of its tasks that it has no use for."""
 MOST_TOKENS = 512
 """Tokens of a caption that are read: what T5 was taught."""
-_ROLES = {"text": "encoder", "codec": "decoder", "decoder": "loop"}
-_LABELS = {"text": "T5", "codec": "EnCodec", "decoder": "decoder"}
+ROLES = {"text": "encoder", "codec": "decoder", "decoder": "loop"}
+LABELS = {"text": "T5", "codec": "EnCodec", "decoder": "decoder"}
 """What a component is to a plan for memory, and how a sentence calls it."""
 _INT8 = {"text": 0.62, "decoder": 0.52}
 """Which share of its bytes is left where its linear layers are kept in eight bits; tables of words and codes stay. EnCodec is
@@ -163,7 +164,7 @@ class MusicGenEngine:
         sizes, needs, checkpoint = self.checkpoint.sizes(), self._working_memory(), self.checkpoint
         return [
             ComponentSpec(
-                name, sizes[name], _ROLES[name], _LABELS[name], int8=_INT8.get(name), working=needs.get(name),
+                name, sizes[name], ROLES[name], LABELS[name], int8=_INT8.get(name), working=needs.get(name),
                 content=StoredContent.of(f"musicgen {name}", checkpoint.config_of(name), checkpoint.entries(name)),
             )
             for name in COMPONENTS
@@ -431,6 +432,10 @@ class MusicGenEngine:
                 with opened(entries[name].file) as stored:
                     digest.update(stored.get_tensor(entries[name].key).float().numpy().tobytes())
         return digest.hexdigest()
+
+    def onnx_parts(self) -> OnnxParts:
+        """Graphs and files that its export consists of."""
+        return onnx.parts(self.checkpoint, self.codec_mark)
 
     def made_with(self) -> Mapping[str, Any]:
         """What a take remembers of this engine; a song longer than `window_seconds` was stitched."""

@@ -51,11 +51,11 @@ class Decoder(nn.Module):
         dtype, device = self.decoder.dtype, next(self.parameters()).device
         text = self.words(text[None].to(device, dtype))  # [1, tokens, width]
         mask = torch.full(text.shape[:2], int(has_words), device=device)
-        states = _rows(text * mask[..., None], torch.zeros_like(text), rows)
+        states = rows_of(text * mask[..., None], torch.zeros_like(text), rows)
         if chroma is None:
             return {
                 "encoder_hidden_states": states,
-                "encoder_attention_mask": _rows(mask, torch.zeros_like(mask), rows),
+                "encoder_attention_mask": rows_of(mask, torch.zeros_like(mask), rows),
             }
         melody = self.melody(with_null(chroma[None].to(device, dtype), rows))
         return {"encoder_hidden_states": torch.cat([melody, states], dim=1)}
@@ -158,10 +158,11 @@ def with_null(chroma: Tensor, rows: int) -> Tensor:
     """A melody `[1, frames, pitch classes]` row by row: itself, and then transformers' own silence."""
     null = torch.zeros_like(chroma)
     null[:, :, 0] = 1
-    return _rows(chroma, null, rows)
+    return rows_of(chroma, null, rows)
 
 
-def _rows(one: Tensor, null: Tensor, rows: int) -> Tensor:
+def rows_of(one: Tensor, null: Tensor, rows: int) -> Tensor:
+    """What a song hears `[rows, …]`: itself, and under guidance what stands for nothing below it."""
     return torch.cat([one, null]) if rows == 2 else one
 
 
