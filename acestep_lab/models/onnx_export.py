@@ -43,6 +43,8 @@ EXTERNAL_ABOVE = 2_000_000_000
 TOLERANCES: Mapping[str, float] = {"fp32": 1e-4, "fp16": 2e-2, "int8": 2e-1}
 """How far a graph may be from torch, as a share of the largest number, unless told otherwise."""
 OPSETS = {"dynamo": 18, "legacy": 17}
+_CANNOT_FOLLOW = (RuntimeError, ValueError, TypeError, AssertionError, NotImplementedError, LookupError)
+"""What torch's exporters raise of their own accord."""
 _QUANTIZED = ["MatMul", "Gemm"]
 """Operators kept in eight bits: products with weights. Convolutions in eight bits are slower than in 32 on a CPU."""
 
@@ -254,8 +256,14 @@ def _traced(one: OnnxGraph, file: Path) -> list[Case]:
     """Write a module as fp32, and say what torch makes of the examples."""
     module = one.make().eval().requires_grad_(False)
     examples = one.examples()
-    with _quietly(), torch.no_grad():
-        (_by_dynamo if one.exporter == "dynamo" else _by_legacy)(one, module, examples[0], file)
+    try:
+        with _quietly(), torch.no_grad():
+            (_by_dynamo if one.exporter == "dynamo" else _by_legacy)(one, module, examples[0], file)
+    except _CANNOT_FOLLOW as reason:
+        said = " ".join(str(reason).split())[:100]
+        raise CheckpointError(
+            f"torch's {one.exporter} exporter cannot follow {one.name} ({said}); another version of torch may. Nothing was written."
+        ) from reason
     module.eval()  # the exporter puts a module's parts back into the mode of the whole
     with torch.inference_mode():
         cases = [Case(inputs, _tuple(module(*inputs)), _lengths(one, inputs)) for inputs in examples]

@@ -72,6 +72,7 @@ class TextGraph(nn.Module):
 
     def __init__(self, text: Any) -> None:
         super().__init__()
+        text.config._attn_implementation = "eager"  # plain products: the tracer knows no shared key heads
         self.text = text
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,7 +106,7 @@ def _text(checkpoint: Checkpoint) -> Iterator[OnnxGraph]:
     yield OnnxGraph(
         "text_encoder", "text", lambda: TextGraph(checkpoint.build("text")),
         (Slot("ids", axes),), (Slot("states", axes), Slot("embedded", axes)),
-        lambda: ((_ids(words, 2, 12),), (_ids(words, 3, 29),)),
+        lambda: ((_ids(words, 2, 12),), (_ids(words, 3, 29),)), "legacy",
     )  # fmt: skip
 
 

@@ -212,12 +212,12 @@ def _decoder(checkpoint: Checkpoint) -> Iterator[OnnxGraph]:
         yield OnnxGraph(
             "decoder_conditions", "decoder", lambda: MelodyGraph(make()), (Slot("text", heard), Slot("mask", heard), chroma),
             (Slot("states", before),),
-            lambda: ((*words(2, 5), _draws(1)(2, 6, PITCH_CLASSES)), (*words(3, 9), _draws(2)(3, 11, PITCH_CLASSES))),
+            lambda: ((*words(2, 5), _draws(1)(2, 6, PITCH_CLASSES)), (*words(3, 9), _draws(2)(3, 11, PITCH_CLASSES))), "legacy",
         )  # fmt: skip
         yield OnnxGraph(
             "decoder", "decoder", lambda: MelodyDecoderGraph(make()), (asked, Slot("before", before), *remembered), told,
             lambda: ((columns(2, 3), _draws(3)(2, 6, width), *memory(2, 7, 4)),
-                     (columns(3, 1), _draws(5)(3, 0, width), *memory(3, 16, 6))),
+                     (columns(3, 1), _draws(5)(3, 0, width), *memory(3, 16, 6))), "legacy",
         )  # fmt: skip
         return
     kept = {1: "rows", 3: "words"}
@@ -226,13 +226,13 @@ def _decoder(checkpoint: Checkpoint) -> Iterator[OnnxGraph]:
     )  # fmt: skip
     yield OnnxGraph(
         "decoder_conditions", "decoder", lambda: WordsGraph(make()), (Slot("text", heard), Slot("mask", heard)),
-        (Slot("word_keys", kept), Slot("word_values", kept)), lambda: (words(2, 5), words(3, 9)),
+        (Slot("word_keys", kept), Slot("word_values", kept)), lambda: (words(2, 5), words(3, 9)), "legacy",
     )  # fmt: skip
     yield OnnxGraph(
         "decoder", "decoder", lambda: WordsDecoderGraph(make()),
         (asked, Slot("mask", heard), Slot("word_keys", kept), Slot("word_values", kept), *remembered), told,
         lambda: ((columns(2, 3), words(2, 5)[1], *memory(2, 5, 3), *memory(2, 7, 4)),
-                 (columns(3, 1), words(3, 9)[1], *memory(3, 9, 5), *memory(3, 16, 6))),
+                 (columns(3, 1), words(3, 9)[1], *memory(3, 9, 5), *memory(3, 16, 6))), "legacy",
     )  # fmt: skip
 
 
