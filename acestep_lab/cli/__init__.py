@@ -20,6 +20,7 @@
     habits       flags of the reference's launchers, translated for serve and api
     daemon       daemon
     checkpoints  checkpoints, download, evaluate, doctor
+    onnx         export-onnx
     schemas      schema
     completion   --install-completion, --show-completion
 
@@ -50,6 +51,7 @@ from acestep_lab.cli import (
     habits,
     kept,
     merge,
+    onnx,
     options,
     rework,
     schemas,
@@ -69,7 +71,7 @@ COMMANDS = (
     rework.vary, song.stitch, song.stems, batch.batch, words.plan, words.sketch, words.polish, words.understand, words.analyze, kept.takes, kept.export,
     kept.mark, kept.to_bin, kept.restore, dataset.dataset, train.train, merge.merge, compose.demo, studio.serve, api.api, daemon.daemon,
     checkpoints.list_checkpoints, checkpoints.download, checkpoints.evaluate, checkpoints.doctor,
-    schemas.schema,
+    onnx.export_onnx, schemas.schema,
 )  # fmt: skip
 """In the order in which `--help` lists them."""
 

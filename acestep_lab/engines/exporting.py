@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from acestep_lab.engines import registry
 from acestep_lab.engines.base import Engine, Exports, able
 from acestep_lab.errors import CheckpointError
 from acestep_lab.prompt import checks
@@ -18,14 +19,14 @@ _NO_EXPORT = "is of a family that cannot be exported to ONNX"
 
 
 def export_onnx(
-    engine: Engine,
+    engine: Engine | str | os.PathLike[str],
     folder: str | os.PathLike[str],
     components: Sequence[str] = (),
     dtype: str = "fp32",
     tolerance: float | None = None,
     on_graph: Callable[[Any], None] = lambda graph: None,
 ) -> Manifest:
-    """Write an engine's checkpoint into a folder as ONNX graphs that agree with torch, and say how well.
+    """Write an engine's checkpoint, or the one of a name or folder, into a folder as ONNX graphs that agree with torch, and say how well.
 
     `components` empty: all; `dtype` "fp32", "fp16" or "int8". CheckpointError, and nothing written, where one is further from
     torch than `tolerance` (a share of its largest number). `on_graph` hears of each that is done.
@@ -33,7 +34,8 @@ def export_onnx(
     from acestep_lab.models import onnx_parity
 
     place = Path(checks.place("An ONNX export's folder", folder, CheckpointError)).expanduser().absolute()
-    exporter = able(engine, Exports, _NO_EXPORT)
+    opened = registry.open_engine(engine) if isinstance(engine, str | os.PathLike) else engine
+    exporter = able(opened, Exports, _NO_EXPORT)
     onnx_parity.require_onnx()
     from acestep_lab.models.onnx_export import export
 

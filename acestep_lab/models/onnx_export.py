@@ -374,9 +374,7 @@ def _saved(model: Any, file: Path, external_above: int) -> None:
         onnx.save_model(model, str(file))
 
 
-def _described(
-    one: OnnxGraph, file: Path, dtype: str, cases: Sequence[Case], opset: int, tolerance: float
-) -> Graph:
+def _described(one: OnnxGraph, file: Path, dtype: str, cases: Sequence[Case], opset: int, tolerance: float) -> Graph:
     """What the manifest says of a graph, its distance to torch measured."""
     names = [name for name in (file.name, f"{file.name}.data") if (file.parent / name).is_file()]
     first = cases[0]

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -151,25 +151,27 @@ def read(folder: Path, family: str | None = None) -> Manifest:
 
 
 def _manifest(said: Mapping[str, Any]) -> Manifest:
-    graphs = tuple(_graph(one) for one in said["graphs"])
-    texts = {key: _text(said[key]) for key in ("family", "checkpoint")}
-    tables = {key: _table(said[key]) for key in ("files", "facts", "versions")}
-    return Manifest(graphs=graphs, **texts, **tables)
+    graphs = tuple(_graph(_table(one)) for one in said["graphs"])
+    tables = [_table(said[key]) for key in ("files", "facts", "versions")]
+    for name in tables[0]:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ValueError(f"the file {name!r}")
+    return Manifest(_text(said["family"]), _text(said["checkpoint"]), graphs, *tables)
 
 
 def _graph(said: Mapping[str, Any]) -> Graph:
-    known = {one.name for one in fields(Graph)}
-    values = {key: value for key, value in _table(said).items() if key in known}
-    ports = {key: tuple(_port(port) for port in values.pop(key)) for key in ("inputs", "outputs")}
-    lengths = tuple(_table(one) for one in values.pop("lengths"))
-    found = Graph(lengths=lengths, **ports, **values)
-    for name in (found.file, *_table(found.files)):
-        if Path(_text(name)).name != name or name.startswith("."):  # a file inside the folder and nothing else
-            raise ValueError(f"the file {name!r}")
-    numbers = (found.bytes, found.tolerance, found.error, found.opset)
-    if found.file not in found.files or found.dtype not in DTYPES or not all(type(n) in (int, float) for n in numbers):
-        raise ValueError(f"the graph {found.name!r}")
-    return found
+    inputs, outputs = (tuple(_port(port) for port in said[key]) for key in ("inputs", "outputs"))
+    name, component, dtype, file, exporter = (
+        _text(said[key]) for key in ("name", "component", "dtype", "file", "exporter")
+    )
+    opset, size, tolerance, error = (_number(said[key]) for key in ("opset", "bytes", "tolerance", "error"))
+    files, lengths = _table(said["files"]), tuple(_table(one) for one in said["lengths"])
+    outside = [one for one in (file, *files) if Path(one).name != one or one.startswith(".")]
+    if outside or file not in files or dtype not in DTYPES:
+        raise ValueError(f"the files of {name!r}")
+    return Graph(
+        name, component, dtype, file, inputs, outputs, int(opset), exporter, files, int(size), tolerance, error, lengths
+    )
 
 
 def _port(said: Mapping[str, Any]) -> Port:
@@ -183,6 +185,12 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is no text")
     return value
+
+
+def _number(value: object) -> float:
+    if type(value) not in (int, float) or not value >= 0:  # type: ignore[operator]
+        raise TypeError(f"{value!r} is no number")
+    return value  # type: ignore[return-value]
 
 
 def _table(value: object) -> dict[str, Any]:

@@ -165,7 +165,10 @@ def _dit(checkpoint: Checkpoint) -> Iterator[OnnxGraph]:
     def example(items: int, frames: int, tokens: int) -> tuple[Tensor, ...]:
         draw, mask = _draws(frames), torch.ones(items, tokens, dtype=torch.bool)
         mask[0, tokens // 2 :] = False
-        x, context = draw(items, frames * g.patch, g.latent_channels), draw(items, frames * g.patch, 2 * g.latent_channels)
+        x, context = (
+            draw(items, frames * g.patch, g.latent_channels),
+            draw(items, frames * g.patch, 2 * g.latent_channels),
+        )
         return x, torch.linspace(0.2, 0.9, items), draw(items, tokens, width), mask, context
 
     music, words = {0: "items", 1: "frames"}, {0: "items", 1: "tokens"}
@@ -235,10 +238,13 @@ class FromCodes(nn.Module):
 def _codes(checkpoint: Checkpoint) -> Iterator[OnnxGraph]:
     g = checkpoint.geometry
     codes, frames = {1: "codes"}, {1: "frames"}
+
+    def windows(count: int) -> Tensor:
+        return _draws(count)(1, count, g.pool_window, g.latent_channels)
+
     yield OnnxGraph(
         "codes_encoder", "codes", lambda: ToCodes(checkpoint.build("codes")), (Slot("windows", codes),), (Slot("indices", codes),),
-        lambda: tuple((_draws(n)(1, n, g.pool_window, g.latent_channels),) for n in (6, 15)),  # type: ignore[return-value]
-        int8=False,
+        lambda: ((windows(6),), (windows(15),)), int8=False,
     )  # fmt: skip
     yield OnnxGraph(
         "codes_decoder", "codes", lambda: FromCodes(checkpoint.build("codes")), (Slot("indices", codes),), (Slot("latent", frames),),

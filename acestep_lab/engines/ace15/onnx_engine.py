@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -91,7 +92,9 @@ class OnnxAce15Engine(Ace15Engine):
         return {**super().made_with(), "onnx": self.runner.dtypes}
 
 
-_FIXED = "The weights of an ONNX export are fixed: adapters, merging and training need the checkpoint that it was made from."
+_FIXED = (
+    "The weights of an ONNX export are fixed: adapters, merging and training need the checkpoint that it was made from."
+)
 
 
 @dataclass(frozen=True)
@@ -195,7 +198,8 @@ class OnnxVae(OnnxModule):
 
     def __init__(self, runner: OnnxRunner, checkpoint: Checkpoint) -> None:
         super().__init__(runner)
-        with torch.device("meta"):
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*weight_norm.*", category=FutureWarning)
             bare: Any = components.maker(checkpoint, "vae")()
         self.config = bare.config
         self.decoder = OnnxHalf(runner, "vae_decoder", bare.decoder)

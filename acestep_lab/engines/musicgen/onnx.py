@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from acestep_lab.engines.musicgen.chroma import PITCH_CLASSES
 from acestep_lab.engines.musicgen.checkpoint import Checkpoint
+from acestep_lab.engines.musicgen.chroma import PITCH_CLASSES
 from acestep_lab.engines.musicgen.codec import halves
 from acestep_lab.models.onnx_export import OnnxGraph, OnnxParts, Slot
 
@@ -118,7 +118,9 @@ class ColumnGraph(nn.Module):
 
     def _embedded(self, columns: Tensor) -> Tensor:
         tables = self.inner.embed_tokens
-        return sum((table(columns[:, place]) for place, table in enumerate(tables)), torch.zeros(()))  # [rows, columns, width]
+        return sum(
+            (table(columns[:, place]) for place, table in enumerate(tables)), torch.zeros(())
+        )  # [rows, columns, width]
 
     def _through(
         self, state: Tensor, past_keys: Tensor, past_values: Tensor, cross: Callable[[int, Any, Tensor], Tensor]
@@ -298,4 +300,4 @@ def _codec(checkpoint: Checkpoint) -> Iterator[OnnxGraph]:
          lambda: ((_draws(5)(channels, middle, 12),), (_draws(6)(channels, middle, 23),))),
     )  # fmt: skip
     for name, make, taken, given, examples in rows:
-        yield OnnxGraph(name, "codec", make, (taken,), (given,), examples, "legacy", int8=False)  # type: ignore[arg-type]
+        yield OnnxGraph(name, "codec", make, (taken,), (given,), examples, "legacy", int8=False)

@@ -49,7 +49,7 @@ class OnnxMusicGenEngine(MusicGenEngine):
             self.runner.drop()
 
     @property
-    def codec_mark(self) -> str:  # type: ignore[override]
+    def codec_mark(self) -> str:
         """Which EnCodec this is, as it was written down when it was exported."""
         return str(self.runner.manifest.facts.get("codec_mark", ""))
 
