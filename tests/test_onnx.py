@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -73,7 +74,7 @@ def tokens(checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFactor
 
 
 def farthest(one: object, other: object) -> float:
-    return float((torch.as_tensor(one) - torch.as_tensor(other)).abs().max())
+    return float(np.abs(np.asarray(one) - np.asarray(other)).max())
 
 
 # --- what has left ------------------------------------------------------------------------------------------------------

@@ -45,6 +45,7 @@ TOLERANCES: Mapping[str, float] = {"fp32": 1e-4, "fp16": 2e-2, "int8": 2e-1}
 OPSETS = {"dynamo": 18, "legacy": 17}
 _CANNOT_FOLLOW = (RuntimeError, ValueError, TypeError, AssertionError, NotImplementedError, LookupError)
 """What torch's exporters raise of their own accord."""
+_TALKING = ("torch.onnx", "torch.onnx._internal.exporter._registration", "torch.__trace")
 _QUANTIZED = ["MatMul", "Gemm"]
 """Operators kept in eight bits: products with weights. Convolutions in eight bits are slower than in 32 on a CPU."""
 
@@ -279,7 +280,7 @@ def _tuple(found: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 @contextmanager
 def _quietly() -> Iterator[None]:
     """torch.onnx talks about itself in warnings and logs; what is wrong with a graph, the comparison finds."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.onnx._internal.exporter._registration")]
+    loggers = [logging.getLogger(name) for name in _TALKING]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
