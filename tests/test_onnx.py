@@ -345,7 +345,9 @@ def test_the_command_line_tells_of_each_graph(
     checkpoints: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "out"
-    assert main(["export-onnx", str(checkpoints["tokens"]), "--to", str(folder), "--component", "decoder_conditions"]) == 0
+    assert (
+        main(["export-onnx", str(checkpoints["tokens"]), "--to", str(folder), "--component", "decoder_conditions"]) == 0
+    )
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("decoder_conditions")
     assert "error 0.0e+00 of 1e-04" in said[0] or "of 1e-04" in said[0]
