@@ -321,7 +321,8 @@ def test_an_exported_checkpoint_is_what_it_is(song: Path, tokens: Path, tmp_path
     engine = registry.open_engine(song)
     assert isinstance(engine, OnnxAce15Engine)
     assert isinstance(registry.open_engine(tokens), OnnxMusicGenEngine)
-    assert not (engine.capabilities.attaches or engine.capabilities.trains or engine.capabilities.plans)
+    can = engine.capabilities
+    assert (can.attaches, can.trains, can.plans) == (False, False, False)
     for wrong in ({"lm": "1.7B"}, {"precision": "int8"}):
         with pytest.raises(CheckpointError, match="leave lm= and precision= away"):
             registry.open_engine(song, **wrong)
