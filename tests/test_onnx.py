@@ -22,7 +22,6 @@ from acestep_lab.engines.ace15.onnx_engine import OnnxAce15Engine, OnnxCodes, On
 from acestep_lab.engines.exporting import export_onnx
 from acestep_lab.engines.musicgen import onnx as musicgen
 from acestep_lab.engines.musicgen.checkpoint import Checkpoint as MusicGenCheckpoint
-from acestep_lab.engines.musicgen.generation import Generation
 from acestep_lab.engines.musicgen.onnx_engine import OnnxDecoder as OnnxColumns
 from acestep_lab.engines.musicgen.onnx_engine import OnnxMusicGenEngine
 from acestep_lab.errors import CheckpointError, MachineError, RecipeError
@@ -49,7 +48,7 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("checkpoints")
-    return {"song": tiny_diffusers(folder / "song"), "tokens": tiny_musicgen(folder / "tokens")}
+    return {"song": tiny_diffusers(folder / "song", shallow=True), "tokens": tiny_musicgen(folder / "tokens")}
 
 
 @pytest.fixture(scope="module")
@@ -104,10 +103,10 @@ def test_exported_tokens_are_torchs_also_after_a_prompt(checkpoints: dict[str, P
     recipe = Recipe("slow dub", seconds=1, seed=4)
     with Session.open(checkpoints["tokens"]) as lab:
         wanted = lab.make(recipe)
-        longer = lab.make(Recipe("slow dub", Extend(wanted.audio, after=1), seed=5))
+        longer = lab.make(Recipe("slow dub", task=Extend(wanted.audio, after=1), seed=5))
     with Session.open(tokens) as lab:
         found = lab.make(recipe)
-        again = lab.make(Recipe("slow dub", Extend(wanted.audio, after=1), seed=5))
+        again = lab.make(Recipe("slow dub", task=Extend(wanted.audio, after=1), seed=5))
     assert farthest(found.latent, wanted.latent) == 0
     assert farthest(again.latent, longer.latent) == 0
     assert farthest(found.audio.samples, wanted.audio.samples) < CLOSE
@@ -202,7 +201,6 @@ def test_the_decoders_graphs_write_what_transformers_writes(tmp_path: Path, melo
             first = decoder.next(grid[:, :4], cache, heard)
             logits.append(torch.stack([first, decoder.next(grid[:, 4:], cache, {} if melody else heard)]))
     assert farthest(*logits) < CLOSE * float(logits[0].abs().max())
-    assert Generation is not None
 
 
 # --- other numbers, and what is refused ---------------------------------------------------------------------------------
@@ -221,7 +219,6 @@ def test_other_numbers_are_added_beside_what_is_there_with_their_own_errors(
     assert (dtypes["text_encoder"], dtypes["decoder_conditions"], dtypes["decoder"]) == ("int8", "fp16", "fp32")
     for name in ("text_encoder", "codec_decoder_outer"):
         assert before.named(name).error < made.named(name).error <= made.named(name).tolerance
-        assert made.named(name).bytes < before.named(name).bytes
     assert not (folder / "text_encoder.fp32.onnx").exists()
     with Session.open(folder) as lab:
         assert lab.make(Recipe("slow dub", seconds=1, seed=4)).made_with["onnx"] == dtypes
@@ -351,7 +348,7 @@ def test_the_command_line_tells_of_each_graph(
     )
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("decoder_conditions")
-    assert "error 0.0e+00 of 1e-04" in said[0] or "of 1e-04" in said[0]
-    assert "1 graphs" in said[1]
+    assert said[0].endswith("of 1e-04")
+    assert said[1].startswith(f"{folder}: 1 graph")
     assert main(["export-onnx", str(checkpoints["tokens"]), "--to", str(folder), "--component", "dit"]) == 2
     assert "exports no 'dit'" in capsys.readouterr().err

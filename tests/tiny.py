@@ -90,9 +90,14 @@ def tiny_lm(tokenizer: PreTrainedTokenizerFast, seed: int = 5) -> Qwen3ForCausal
     return _perturbed(transformers.Qwen3ForCausalLM(config))
 
 
-def tiny_diffusers(folder: Path, turbo: bool = True, *, xl: bool = False, lm: bool = True, seed: int = 0) -> Path:
-    """Write a random pipeline in the diffusers layout (with `lm/`, as the pocket has it); the folder comes back."""
-    components = tiny_components(turbo=turbo, xl=xl, seed=seed)
+def tiny_diffusers(
+    folder: Path, turbo: bool = True, *, xl: bool = False, lm: bool = True, seed: int = 0, shallow: bool = False
+) -> Path:
+    """Write a random pipeline in the diffusers layout (with `lm/`, as the pocket has it); the folder comes back.
+
+    `shallow`: as few layers as there can be, for what takes its time over each.
+    """
+    components = tiny_components(turbo=turbo, xl=xl, seed=seed, shallow=shallow)
     pipe = diffusers.AceStepPipeline(
         vae=components["vae"],
         text_encoder=components["text"],
@@ -150,19 +155,21 @@ def write_lm(folder: Path) -> Path:
 
 
 def tiny_components(
-    turbo: bool = True, xl: bool = False, seed: int = 0, version: str | None = None
+    turbo: bool = True, xl: bool = False, seed: int = 0, version: str | None = None, shallow: bool = False
 ) -> dict[str, nn.Module]:
     """The random modules both layouts are written from; the same seed gives the same numbers."""
     torch.manual_seed(seed)
     version = version or ("turbo" if turbo else "base")
+    depth = {"num_hidden_layers": 2} if shallow else {}  # one that sees a window, one that sees all
+    layers = 1 if shallow else 2
     components = {
-        "dit": diffusers.AceStepTransformer1DModel(**dit_config(xl), is_turbo=turbo, model_version=version),
+        "dit": diffusers.AceStepTransformer1DModel(**dit_config(xl) | depth, is_turbo=turbo, model_version=version),
         "condition": ace_step_modules.AceStepConditionEncoder(
             **_ENCODER,
             text_hidden_dim=TEXT,
             timbre_hidden_dim=LATENT,
-            num_lyric_encoder_hidden_layers=2,
-            num_timbre_encoder_hidden_layers=2,
+            num_lyric_encoder_hidden_layers=layers,
+            num_timbre_encoder_hidden_layers=layers,
         ),
         "tokenizer": ace_step_modules.AceStepAudioTokenizer(**_CODES, fsq_dim=CONDITION, fsq_input_levels=list(LEVELS)),
         "detokenizer": ace_step_modules.AceStepAudioTokenDetokenizer(**_CODES),
