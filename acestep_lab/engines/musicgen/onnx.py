@@ -24,6 +24,8 @@ from acestep_lab.models.onnx_export import OnnxGraph, OnnxParts, Slot
 FAMILY = "musicgen"
 POSITIONS = 4096
 """Columns that the decoder's table of sines reaches to: a window, a melody and the words before it."""
+HIDDEN = -1e4
+"""Added to scores of what is not to be heard: nothing after a softmax, and a number in half precision too."""
 FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
@@ -156,7 +158,7 @@ class WordsDecoderGraph(ColumnGraph):
         past_keys: Tensor,
         past_values: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        hidden = (1 - mask[:, None, None].float()) * torch.finfo(torch.float32).min
+        hidden = (1 - mask[:, None, None].float()) * HIDDEN
 
         def cross(index: int, layer: Any, state: Tensor) -> Tensor:
             other = layer.encoder_attn
@@ -205,6 +207,11 @@ def _decoder(checkpoint: Checkpoint) -> Iterator[OnnxGraph]:
     def columns(rows: int, count: int) -> Tensor:
         return _ids(shape.words, rows, shape.codebooks, count)
 
+    def words_memory(rows: int, count: int, seed: int) -> tuple[Tensor, Tensor]:
+        keys, values = memory(rows, count, seed)
+        keys[:, -1], values[:, -1] = 0, 0  # of a row without words
+        return keys, values
+
     heard = {0: "rows", 1: "words"}
     past = {1: "rows", 3: "past"}
     asked, remembered = Slot("columns", {0: "rows", 2: "columns"}), (Slot("past_keys", past), Slot("past_values", past))
@@ -233,8 +240,8 @@ def _decoder(checkpoint: Checkpoint) -> Iterator[OnnxGraph]:
     yield OnnxGraph(
         "decoder", "decoder", lambda: WordsDecoderGraph(make()),
         (asked, Slot("mask", heard), Slot("word_keys", kept), Slot("word_values", kept), *remembered), told,
-        lambda: ((columns(2, 3), words(2, 5)[1], *memory(2, 5, 3), *memory(2, 7, 4)),
-                 (columns(3, 1), words(3, 9)[1], *memory(3, 9, 5), *memory(3, 16, 6))), "legacy",
+        lambda: ((columns(2, 3), words(2, 5)[1], *words_memory(2, 5, 3), *memory(2, 7, 4)),
+                 (columns(3, 1), words(3, 9)[1], *words_memory(3, 9, 5), *memory(3, 16, 6))), "legacy",
     )  # fmt: skip
 
 
