@@ -192,7 +192,8 @@ def imported() -> dict[str, str]:
 
 def test_what_is_imported_is_required_and_what_is_required_is_imported() -> None:
     needed = {IMPORTED_AS.get(name, name) for name in required()}
-    by_choice = {IMPORTED_AS.get(name, name) for name in required("codecs") | required("proxy") | required("ace-v1")}
+    chosen = required("codecs") | required("proxy") | required("ace-v1") | required("onnx")
+    by_choice = {IMPORTED_AS.get(name, name) for name in chosen}
     undeclared = {name: file for name, file in imported().items() if name not in needed | by_choice | OF_OTHERS}
     assert undeclared == {}
     assert sorted(needed - set(imported()) - NOT_IMPORTED) == []
@@ -202,9 +203,8 @@ def test_every_tool_of_the_tests_and_the_reference_is_pinned() -> None:
     pinned = {
         line.partition("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
     }
-    wanted = (
-        required() | required("docs") | required("codecs") | required("ace-v1") | required("test") - {"acestep_lab"}
-    )
+    chosen = required("docs") | required("codecs") | required("ace-v1") | required("onnx")
+    wanted = required() | chosen | required("test") - {"acestep_lab"}
     assert sorted(wanted - pinned) == []
 
 
