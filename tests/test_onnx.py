@@ -31,7 +31,7 @@ from acestep_lab.models.onnx_export import OnnxGraph, OnnxParts, export
 from acestep_lab.models.onnx_manifest import Manifest
 from acestep_lab.models.onnx_runner import OnnxRunner
 from acestep_lab.plan.decoder import Decoder
-from tests.tiny import tiny_diffusers
+from tests.tiny import tiny_diffusers, tiny_original
 from tests.tiny_musicgen import tiny_musicgen
 
 CLOSE = 1e-4
@@ -126,6 +126,17 @@ def test_the_manifest_says_of_each_graph_what_it_takes_and_how_far_it_is(song: P
     assert {port.name: port.shape for port in dit.inputs}["x"] == ("items", "2*frames", 8)
     assert all(len(graph.files) == 2 for graph in onnx_manifest.read(tokens).graphs)
     assert (tokens / "decoder.fp32.onnx.data").stat().st_size > (tokens / "decoder.fp32.onnx").stat().st_size / 10
+
+
+def test_a_published_folder_leaves_in_the_layout_that_is_opened(tmp_path: Path) -> None:
+    published = tiny_original(tmp_path / "published", kind="base", xl=True)
+    export_onnx(published, tmp_path / "out", ["text"])
+    one, other = Checkpoint.open(published), Checkpoint.open(tmp_path / "out")
+    assert other.geometry == one.geometry
+    assert other.components == one.components
+    assert (other.row.kind, other.row.tasks) == (one.row.kind, one.row.tasks)
+    with pytest.raises(CheckpointError, match="has no 'condition_encoder'"):
+        registry.open_engine(tmp_path / "out")
 
 
 # --- graphs and stand-ins, without onnx -----------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ def export_onnx(
     """Write an engine's checkpoint, or the one of a name or folder, into a folder as ONNX graphs that agree with torch, and say how well.
 
     `components` empty: all; `dtype` "fp32", "fp16" or "int8". CheckpointError, and nothing written, where one is further from
-    torch than `tolerance` (a share of its largest number). `on_graph` hears of each that is done.
+    torch than `tolerance` (a share of its largest number). Adapters that are on are not in it: merge them into a checkpoint first. `on_graph` hears of each that is done.
     """
     from acestep_lab.models import onnx_parity
 

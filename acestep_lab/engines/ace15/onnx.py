@@ -40,7 +40,10 @@ def parts(checkpoint: Checkpoint, vae_mark: str) -> OnnxParts:
 
 def _files(checkpoint: Checkpoint) -> Iterator[tuple[str, Path]]:
     """Configs and tokenizers where a diffusers folder has them, whichever layout they come from."""
-    for name, place in checkpoint.places.items():
+    places = dict(checkpoint.places)
+    if "codes" in places:
+        places.setdefault("codes_back", places["codes"])  # as published, one config is of both halves
+    for name, place in places.items():
         for file in sorted(place.iterdir()):
             if file.suffix in SMALL and file.is_file() and not file.name.endswith(".index.json"):
                 yield f"{DIFFUSERS_FOLDERS[name]}/{file.name}", file
