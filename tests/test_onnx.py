@@ -19,6 +19,7 @@ from acestep_lab.cli import main
 from acestep_lab.engines import registry
 from acestep_lab.engines.ace15 import onnx as ace15
 from acestep_lab.engines.ace15.onnx_engine import OnnxAce15Engine, OnnxCodes, OnnxPlanner
+from acestep_lab.engines.contract import check_engine
 from acestep_lab.engines.exporting import export_onnx
 from acestep_lab.engines.musicgen import onnx as musicgen
 from acestep_lab.engines.musicgen.checkpoint import Checkpoint as MusicGenCheckpoint
@@ -110,6 +111,10 @@ def test_exported_tokens_are_torchs_also_after_a_prompt(checkpoints: dict[str, P
     assert farthest(found.latent, wanted.latent) == 0
     assert farthest(again.latent, longer.latent) == 0
     assert farthest(found.audio.samples, wanted.audio.samples) < CLOSE
+
+
+def test_an_exported_engine_keeps_the_contract(tokens: Path) -> None:
+    assert check_engine(lambda: registry.open_engine(tokens), seconds=0.5) == []
 
 
 def test_the_manifest_says_of_each_graph_what_it_takes_and_how_far_it_is(song: Path, tokens: Path) -> None:
