@@ -171,19 +171,19 @@ def _time_vae(work: Path) -> None:
 
 @torch.inference_mode()
 def _compare(what: str, ways: dict[str, Callable[[], object]], rounds: int = 5) -> None:
-    """The median of some rounds, in which each way has its turn."""
+    """Processor time: the median of some rounds in which each way has its turn, and of the ratio within a round."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(rounds + 1):
         for name, way in ways.items():
-            before = time.perf_counter()
+            before = time.process_time()
             way()
             if turn:  # the first warms up
-                seconds[name].append(time.perf_counter() - before)
-    medians = {name: statistics.median(found) for name, found in seconds.items()}
-    first = next(iter(medians.values()))
+                seconds[name].append(time.process_time() - before)
+    first = next(iter(seconds.values()))
     print(f"\n{what}, one thread")
-    for name, median in medians.items():
-        print(f"{name:<28} {median:8.3f} s   {first / median:5.2f} x", flush=True)
+    for name, found in seconds.items():
+        ratio = statistics.median(stock / own for stock, own in zip(first, found, strict=True))
+        print(f"{name:<28} {statistics.median(found):8.3f} s   {ratio:5.2f} x", flush=True)
 
 
 def main() -> None:
