@@ -365,6 +365,6 @@ def test_the_command_line_tells_of_each_graph(
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("decoder_conditions")
     assert said[0].endswith("of 1e-04")
-    assert said[1].startswith(f"{folder}: 1 graph")
+    assert said[1].startswith(f"{folder}: 1 graph,")
     assert main(["export-onnx", str(checkpoints["tokens"]), "--to", str(folder), "--component", "dit"]) == 2
     assert "exports no 'dit'" in capsys.readouterr().err

@@ -46,7 +46,8 @@ def export_onnx(
         checkpoint, folder, components, dtype, tolerance, on_graph=lambda graph: print(row(graph), flush=True)
     )
     size = gb(sum(made.components.values()))
-    print(f"{folder}: {len(made.graphs)} graphs, {size}, of {', '.join(made.components)}.")
+    count = f"{len(made.graphs)} graph{'s' * (len(made.graphs) != 1)}"
+    print(f"{folder}: {count}, {size}, of {', '.join(made.components)}.")
 
 
 def row(graph: Graph) -> str:
