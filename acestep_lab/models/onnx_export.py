@@ -45,6 +45,21 @@ TOLERANCES: Mapping[str, float] = {"fp32": 1e-4, "fp16": 2e-2, "int8": 2e-1}
 OPSETS = {"dynamo": 18, "legacy": 17}
 _CANNOT_FOLLOW = (RuntimeError, ValueError, TypeError, AssertionError, NotImplementedError, LookupError)
 """What torch's exporters raise of their own accord."""
+_OF_ANGLES = (
+    "Mul",
+    "Div",
+    "MatMul",
+    "Einsum",
+    "Cast",
+    "Unsqueeze",
+    "Squeeze",
+    "Reshape",
+    "Expand",
+    "Concat",
+    "Transpose",
+    "Range",
+)
+"""Operators between a position or time and its sine."""
 _TALKING = ("torch.onnx", "torch.onnx._internal.exporter._registration", "torch.__trace")
 _QUANTIZED = ["MatMul", "Gemm"]
 """Operators kept in eight bits: products with weights. Convolutions in eight bits are slower than in 32 on a CPU."""
@@ -338,10 +353,26 @@ def _in_numbers(draft: Path, dtype: str) -> Any:
 
 def _halved(whole: Path) -> Any:
     """In half precision inside; what goes in and comes out stays float32."""
+    import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
+    kept = _angles(onnx.load(str(whole), load_external_data=False))
     with _quietly():
-        return convert_float_to_float16(str(whole), keep_io_types=True)
+        return convert_float_to_float16(str(whole), keep_io_types=True, node_block_list=kept)
+
+
+def _angles(model: Any) -> list[str]:
+    """Names of sines and cosines and of what their angles are made by: at 1000 · t half precision has lost the turn."""
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    asked = [node for node in model.graph.node if node.op_type in ("Sin", "Cos")]
+    kept: dict[str, None] = {}
+    while asked:
+        node = asked.pop()
+        if node.name not in kept:
+            kept[node.name] = None
+            before = (made_by[name] for name in node.input if name in made_by)
+            asked += [one for one in before if one.op_type in _OF_ANGLES]
+    return list(kept)
 
 
 def _quantized(whole: Path, file: Path) -> None:
