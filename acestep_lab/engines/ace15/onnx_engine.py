@@ -52,7 +52,7 @@ class OnnxAce15Engine(Ace15Engine):
 
     @cached_property
     def capabilities(self) -> Capabilities:
-        return replace(super().capabilities, attaches=False, trains=False, takes_lm=False)
+        return replace(super().capabilities, attaches=False, trains=False, takes_lm=False, aligns=False)
 
     def component_specs(self) -> Sequence[ComponentSpec]:
         return self.runner.specs([TRAITS[name] for name in self.checkpoint.components])
