@@ -147,7 +147,7 @@ def overhear(dit: Any, x: Tensor, t: float, states: Tensor, context: Tensor, *, 
         raise RecipeError("This DiT cannot be listened to yet: call attention.install(dit) first.")
     like = dit.scale_shift_table
     times = torch.as_tensor(t, dtype=like.dtype, device=like.device).expand(len(x))
-    shift_scale, _ = _times(dit, times, times)
+    shift_scale, _ = time_states(dit, times, times)
     hidden, _ = _patched(dit, torch.cat([context.to(like), x.to(like)], dim=-1), None)
     positions = rotary_tables(hidden.shape[1], dit.head_dim, dit.rope_theta, hidden)
     cross = CrossInputs(dit.condition_embedder(_as(states, like)), None)
@@ -200,7 +200,7 @@ def _forward(
         raise RecipeError(
             "A LoRA's strength is set where it is attached, with lab.lora((adapter, 0.5)), not in a call."
         )
-    shift_scale, temb = times(dit, timestep, timestep_r)
+    shift_scale, temb = time_states(dit, timestep, timestep_r)
     frames = hidden_states.shape[1]
     hidden, lengths = _patched(dit, torch.cat([context_latents, hidden_states], dim=-1), frame_mask)
     cross = _cross_inputs(dit, encoder_hidden_states, encoder_mask, cache)
@@ -228,7 +228,7 @@ def _forward(
     return diffusers_outputs.Transformer2DModelOutput(sample=out) if return_dict else (out,)
 
 
-def times(dit: AceStepTransformer1DModel, t: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+def time_states(dit: AceStepTransformer1DModel, t: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
     """What the layers [items, 6, width] and the output [items, width] make of the two times."""
     temb_t, proj_t = dit.time_embed(t)
     temb_r, proj_r = dit.time_embed_r(t - r)

@@ -144,7 +144,7 @@ class VelocityGraph(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, states: Tensor, mask: Tensor, context: Tensor) -> Tensor:
         dit: Any = self.dit
-        shift_scale, temb = attention.times(dit, t, t)
+        shift_scale, temb = attention.time_states(dit, t, t)
         hidden = dit.proj_in_conv(torch.cat([context, x], dim=-1).transpose(1, 2)).transpose(1, 2)
         words, tokens = dit.condition_embedder(states), hidden.shape[1]
         positions = attention.rotary_tables(tokens, dit.head_dim, dit.rope_theta, hidden)
