@@ -176,9 +176,12 @@ def evaluate(checkpoint: str, prompts: int, seconds: float, out: Path | None, on
 
 @options.command()
 @click.option("--deep", is_flag=True, help="Also read what was downloaded, for its checksums.")
+@click.option(
+    "--speed", is_flag=True, help="Also render with what is installed (or --checkpoint): speed and peak memory."
+)
 @options.machine_options
 @options.checkpoint_option
-def doctor(deep: bool, device: str | None, dtype: str | None, checkpoint: str | None) -> int:
+def doctor(deep: bool, speed: bool, device: str | None, dtype: str | None, checkpoint: str | None) -> int:
     """Look this machine over: what works, and what would help."""
     from acestep_lab.doctor import DeviceRequest, examine
 
@@ -189,4 +192,8 @@ def doctor(deep: bool, device: str | None, dtype: str | None, checkpoint: str | 
     )
     for finding in findings:
         print(finding)
+    if speed:
+        from acestep_lab.evaluate.speed import speeds
+
+        print(speeds([checkpoint] if checkpoint else None, device=device, dtype=dtype))
     return 1 if any(finding.state == "bad" for finding in findings) else 0

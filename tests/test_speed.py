@@ -1,0 +1,60 @@
+"""Speed and memory are measured, and what others publish is written beside and never mixed in."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from acestep_lab.cli import main
+from acestep_lab.errors import RecipeError
+from acestep_lab.evaluate import speed
+from acestep_lab.evaluate.speed import PUBLISHED, Speed, SpeedTable, measure, peak_memory
+from acestep_lab.models.tiers import GB
+
+
+def test_the_pocket_is_measured_and_its_factor_is_music_by_time() -> None:
+    found = measure("pocket", seconds=2.0)
+    assert found.checkpoint == "pocket"
+    assert found.seconds == pytest.approx(2.0, abs=0.05)
+    assert found.real_time_factor == pytest.approx(found.seconds / found.took)
+    assert found.took > 0
+    assert found.memory_bytes > 10 * 2**20
+    with pytest.raises(RecipeError):
+        measure("pocket", rounds=0)
+
+
+def test_the_peak_counts_what_was_held_meanwhile_and_given_back() -> None:
+    with peak_memory("cpu") as small:
+        pass
+    with peak_memory("cpu") as large:
+        held = np.ones(12_000_000)
+        held += 1
+        del held
+    assert large.of == "process"
+    assert large.bytes - small.bytes > 60e6
+
+
+def test_the_table_has_each_row_once_and_says_which_cards_are_too_small() -> None:
+    ours = Speed("pocket", "CPU", 10.0, 4.0, 16, GB // 2, "process")
+    printed = str(SpeedTable((ours,)))
+    assert printed.count("\n") == len(PUBLISHED) + 1
+    assert "2.50" in printed.splitlines()[1]
+    assert "0.50 GB (process)" in printed.splitlines()[1]
+    assert [one.machine for one in PUBLISHED if one.fits is False] == ["RTX 3080"]
+    assert SpeedTable((ours,))._repr_html_().count("<tr>") == len(PUBLISHED) + 2
+    assert [one.real_time_factor for one in PUBLISHED] == sorted((p.real_time_factor for p in PUBLISHED), reverse=True)
+
+
+def test_the_doctor_measures_when_asked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    asked: list[object] = []
+
+    def table(names: object, **how: object) -> SpeedTable:
+        asked.append(names)
+        return SpeedTable((Speed("pocket", "CPU", 10.0, 4.0, 16, GB, "process"),))
+
+    monkeypatch.setattr(speed, "speeds", table)
+    monkeypatch.setattr("acestep_lab.doctor.examine", lambda *_, **__: [])
+    assert main(["doctor", "--speed", "--checkpoint", "pocket"]) == 0
+    assert main(["doctor"]) == 0
+    assert asked == [["pocket"]]
+    assert "real-time factor" in capsys.readouterr().out
