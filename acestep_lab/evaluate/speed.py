@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html import escape
-from typing import TYPE_CHECKING
 
 from acestep_lab.engines.offered import offered
 from acestep_lab.errors import RecipeError
@@ -24,9 +23,6 @@ from acestep_lab.models.tiers import GB
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import Text2Music
 from acestep_lab.session import Session
-
-if TYPE_CHECKING:
-    import torch
 
 CAPTION = "bright house with piano chords, bass and a steady kick"
 PUBLISHED_STEPS = 27

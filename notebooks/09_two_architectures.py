@@ -1,0 +1,372 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 09 · Two architectures
+#
+# **What this lesson teaches.** ACE-Step v1 and ACE-Step 1.5 answer the same three questions differently: how frames of a song
+# look at each other, what a song is made *into* before a model touches it, and how noise becomes that. We measure all three,
+# then hold what is written about v1 against what its classes say.
+#
+# What is here: the pocket, small, trained, built like 1.5. And v1's classes at their true sizes, **without weights**: they are
+# not published with this package. So nothing of v1 is *played* below unless `ace-step-v1` is installed on your machine; its
+# sizes, its costs and what it throws away can be measured all the same.
+
+# %%
+import statistics
+import time
+
+import numpy as np
+import pandas as pd
+import torch
+from IPython.display import Image, display
+
+from acestep_lab import Audio, Session
+from acestep_lab.engines.ace_v1 import dcae, geometry, languages, layout, schedules
+from acestep_lab.engines.ace_v1.codec import EXPORT_RATE
+from acestep_lab.engines.ace_v1.linear_attention import CrossAttention, LinearAttention, turned, turns
+from acestep_lab.engines.ace_v1.log_mel import LogMel
+from acestep_lab.engines.ace_v1.transformer import AceStepV1Transformer
+from acestep_lab.engines.ace_v1.vocoder import Vocoder, VocoderConfig
+from acestep_lab.evaluate.speed import installed, speeds
+from acestep_lab.train.synthetic_music import compose, render
+from acestep_lab.ui.line_chart import Axis, Line, LineChart
+from acestep_lab.ui.mel_image import mel_levels, sound_png
+
+lab = Session.open()
+lab.jobs.progress = False
+here = installed()
+print("installed here:", ", ".join(here))
+
+# %% [markdown]
+# ## 1 · How frames look at each other
+# In attention every frame asks all others a question: a *query* meets every *key*, and the better they match, the more of that
+# frame's *value* is taken. Twice the song: twice the frames, four times the pairs.
+#
+# v1 has both kinds. Frames look at the conditions (words, lyrics) by **softmax** attention; at each other by **linear** attention.
+# Here is one layer of each, from its own classes, narrow and with random weights; the softmax layer is made to look at the
+# frames as well.
+#
+# **Predict, then look:** which of the two is quicker for ten seconds of music? For four minutes? Where do they cross?
+
+# %%
+HEADS, HEAD = 4, 32
+torch.manual_seed(0)
+linear, softmax = LinearAttention(HEADS, HEAD).eval(), CrossAttention(HEADS, HEAD).eval()
+
+
+def milliseconds(work, rounds=5):
+    """The median of some rounds, after one that does not count."""
+    took = []
+    for _ in range(rounds + 1):
+        start = time.perf_counter()
+        work()
+        took.append(1000 * (time.perf_counter() - start))
+    return statistics.median(took[1:])
+
+
+lengths, cost = (10, 30, 60, 120, 240), {"linear": [], "softmax": []}
+threads = torch.get_num_threads()
+torch.set_num_threads(1)
+with torch.inference_mode():
+    for seconds in lengths:
+        frames = torch.randn(1, geometry.frames_of(seconds), HEADS * HEAD)
+        by = turns(torch.arange(frames.shape[1])[None], HEAD, 1e6)
+        cost["linear"].append(milliseconds(lambda: linear(frames, by)))
+        cost["softmax"].append(milliseconds(lambda: softmax(frames, by, *softmax.prepare(frames, by), None)))
+torch.set_num_threads(threads)
+
+
+def slope(took):
+    """The power of the length that the cost grew with, from one minute to four."""
+    return np.log(took[-1] / took[2]) / np.log(lengths[-1] / lengths[2])
+
+
+for name, took in cost.items():
+    print(f"{name:>8}: " + "  ".join(f"{s} s {ms:.2f} ms" for s, ms in zip(lengths, took)) +
+          f"   grows with length to the power {slope(took):.2f}")  # fmt: skip
+LineChart(
+    "One attention layer, 4 heads of 32, one thread",
+    Axis("seconds of music", log=True, ticks=lengths),
+    Axis("milliseconds (median of 5)", log=True),
+    tuple(Line(name, lengths, took) for name, took in cost.items()),
+)
+
+# %% [markdown]
+# ### Why
+# Softmax needs `exp(q·k)` of every pair before anything can be summed. Linear attention takes `relu(q)·relu(k)` instead: a plain
+# product, and products may be bracketed as one likes. `(q·k)·v` is a table of all pairs; `q·(k·v)` **sums first**: one small matrix
+# holds all that any query will ever need to know of the song.
+
+# %%
+frames = torch.randn(1, 300, HEADS * HEAD)
+by = turns(torch.arange(300)[None], HEAD, 1e6)
+with torch.inference_mode():
+    q, k, v = (linear.split(layer(frames)) for layer in (linear.to_q, linear.to_k, linear.to_v))
+    q, k = turned(q, by).relu()[0].transpose(0, 1), turned(k, by).relu()[0].transpose(0, 1)  # [heads, frames, head]
+    v = v[0].transpose(0, 1)
+    pairs = q @ k.mT  # [heads, frames, frames]
+    by_pairs = pairs @ v / pairs.sum(-1, keepdim=True)
+    sums_first = q @ (k.mT @ v) / (q @ k.sum(1)[..., None])  # k.mT @ v: [heads, head, head], whatever the length
+    mine = [linear.to_out(one.transpose(0, 1).flatten(1)) for one in (by_pairs, sums_first)]
+    module = linear(frames, by)[0]
+
+print("numbers kept meanwhile:", f"{pairs.numel():,} of all pairs, {(k.mT @ v).numel():,} of the sums")
+print("largest difference to the module:", *(f"{float((one - module).abs().max()):.1e}" for one in mine))
+assert all(torch.allclose(one, module, atol=1e-5) for one in mine)
+
+# %% [markdown]
+# What it pays: no weight can be sharp. Softmax can look at *one* frame and no other; a sum of products is a mean over many. 1.5 went
+# back to softmax, lets every other layer see its neighbourhood only, and halves the frames in a patch.
+#
+# ## 2 · What a song is made into
+# Neither model touches samples. 1.5's autoencoder (**Oobleck**) reads the waveform. v1's (**DCAE**) reads a picture, the *log-mel*:
+# how loud each of 128 bands is, 86 times a second. A second model, the *vocoder*, has to make sound of the picture again.
+
+# %%
+with torch.device("meta"), torch.no_grad():  # true sizes, no memory: a tensor on "meta" has a shape and no numbers
+    autoencoder = dcae.build().eval()
+    mel = LogMel()
+    latent = autoencoder.encode(torch.empty(1, 2, mel.bands, 80)).latent
+    picture = autoencoder.decode(latent).sample
+_, channels, rows, columns = latent.shape
+mel_frames = picture.shape[-1] // columns
+ours = lab.capabilities.latent
+sizes = {  # name: (samples a second, channels of sound, frames a second, numbers in a frame)
+    "v1: log-mel, DCAE": (mel.rate, 2, mel.rate / mel.hop / mel_frames, channels * rows),
+    "1.5: Oobleck": (48_000, 2, 48_000 / np.prod((2, 4, 4, 6, 10)), 64),  # its published strides
+    "pocket: Oobleck": (ours.rate, ours.audio_channels, ours.frames_per_second, ours.channels),
+}
+pd.DataFrame(
+    {
+        "frames a second": {name: f"{one[2]:.2f}" for name, one in sizes.items()},
+        "numbers a frame": {name: one[3] for name, one in sizes.items()},
+        "latent, kB a minute": {name: f"{2 * 60 * one[2] * one[3] / 1000:,.0f}" for name, one in sizes.items()},
+        "sound, kB a minute": {name: f"{2 * 60 * one[0] * one[1] / 1000:,.0f}" for name, one in sizes.items()},
+        "smaller by": {name: f"{one[0] * one[1] / one[2] / one[3]:.0f}×" for name, one in sizes.items()},
+    }
+)
+
+# %% [markdown]
+# (Two bytes a number, on both sides.) In numbers the two large ones hardly differ. In *kind* they do: a log-mel has no **phase**. It
+# knows how loud, never where in its swing a wave is. And bands are wide:
+
+# %%
+filters = mel.filters()
+hertz = torch.linspace(0, mel.rate / 2, len(filters), dtype=filters.dtype)
+centres = (filters * hertz[:, None]).sum(0) / filters.sum(0)
+for note, at in (("A2", 110.0), ("A4", 440.0), ("A6", 1760.0), ("A8", 7040.0)):
+    low = centres[centres < at].max()
+    high = centres[centres >= at].min()
+    print(f"{note} ({at:5.0f} Hz): the next bands are {high - low:4.0f} Hz apart, {12 * np.log2(high / low):.1f} semitones")
+
+# %% [markdown]
+# ### A round trip
+# A song that no model made, so that we know the truth. Its way through the pocket's Oobleck and back is the real thing. v1's way is
+# too where you have its checkpoint. Where not, a random DCAE would make noise and prove nothing. So we show what comes *before* it and
+# cannot be undone: the picture is taken as perfect, and sound made of it by **Griffin–Lim**, which guesses a phase until sound and
+# picture agree. Two stations: all frequencies kept (only phase is lost), and the 128 bands (the picture that DCAE reads).
+#
+# **Predict, then listen:** what goes first when phase is guessed: the bass, the attacks, or the cymbals?
+
+# %%
+master = Audio(render(compose(3, seconds=4, style="house"), mel.rate).mix, mel.rate).with_channels(1)
+samples = torch.from_numpy(master.samples[0]).double()
+SIZE = {"n_fft": mel.n_fft, "hop_length": mel.hop, "window": torch.hann_window(mel.n_fft, dtype=torch.float64)}
+
+
+def griffin_lim(loudness, rounds=60):
+    """Sound of which a spectrum [bins, frames] could be: go back and forth, keep the loudness, take the phase that came."""
+    phase = torch.rand(loudness.shape, generator=torch.Generator().manual_seed(0), dtype=loudness.dtype) * 2 * np.pi
+    spectrum, before = torch.polar(loudness, phase), 0
+    for _ in range(rounds):
+        found = torch.stft(torch.istft(spectrum, **SIZE, length=len(samples)), **SIZE, return_complex=True)
+        pushed = found + 0.9 * (found - before)  # Perraudin 2013: a little further the same way
+        spectrum, before = torch.polar(loudness, pushed.angle()), found
+    return Audio(torch.istft(spectrum, **SIZE, length=len(samples)).float().numpy()[None], mel.rate)
+
+
+loudness = torch.stft(samples, **SIZE, return_complex=True).abs()
+bands = mel(torch.nn.functional.pad(samples, (256, 256)))  # its frames lie where those of `loudness` do
+unmixed = (torch.linalg.pinv(filters.T) @ bands.exp()).clamp_min(0)
+exact = (filters.T @ loudness).clamp_min(1e-5).log()
+assert torch.allclose(bands.exp()[:, 4:-4], exact.exp()[:, 4:-4], atol=1e-3)  # the picture DCAE reads, but for the ends
+trips = {
+    "the song": master,
+    "spectrum, phase guessed": griffin_lim(loudness),
+    "log-mel, phase guessed": griffin_lim(unmixed),
+    "pocket's Oobleck": lab.decode(lab.encode(master)),
+}
+if "ace-step-v1" in here:
+    v1 = Session.open("ace-step-v1")
+    trips["v1's DCAE and vocoder"] = v1.decode(v1.encode(master))
+
+
+# %%
+def compared(sound):
+    """A sound and the song as the pocket has them: one channel at its rate, equally long."""
+    made, true = (one.with_channels(1).resample(ours.rate).samples[0] for one in (sound, master))
+    length = min(len(made), len(true))
+    return made[:length], true[:length]
+
+
+def against(sound):
+    """dB by which its picture is off, where there is something to see; dB by which the song is above the waveform's error."""
+    made, true = compared(sound)
+    levels, wanted = (mel_levels(Audio(one[None], ours.rate), 300) for one in (made, true))
+    floor = np.percentile(wanted, 99.5) - 60
+    off = np.abs(np.maximum(levels, floor) - np.maximum(wanted, floor)).mean()
+    error = true - made * (made @ true) / (made @ made)
+    return float(off), float(10 * np.log10((true @ true) / (error @ error)))
+
+
+print(f"{'':<26} picture off by   song above the waveform's error by")
+for name, sound in trips.items():
+    if sound is not master:
+        off, above = against(sound)
+        print(f"{name:<26} {off:11.1f} dB {above:20.1f} dB")
+for name, sound in trips.items():
+    print(f"{name}: 4 s to the right, 40 Hz to 12 kHz upwards, 60 dB from dark to bright")
+    made, _ = compared(sound)
+    display(Image(sound_png(mel_levels(Audio(made[None], ours.rate), 300)), width=640, height=110))
+
+# %% [markdown]
+# Pictures that are alike, and waveforms that are not. Listen: the song,
+
+# %%
+trips["the song"]
+
+# %% [markdown]
+# from its log-mel,
+
+# %%
+trips["log-mel, phase guessed"]
+
+# %% [markdown]
+# and through the pocket.
+
+# %%
+trips["pocket's Oobleck"]
+
+# %%
+trips.get("v1's DCAE and vocoder", "v1's own round trip: install ace-step-v1 and run this lesson again.")
+
+# %% [markdown]
+# Attacks go first: a kick is many frequencies in step, and step is what phase is. A trained vocoder guesses far better than
+# Griffin–Lim, but it guesses, so v1 always gives *another* waveform back. Oobleck needs no guess. (The pocket's is tiny and spends
+# more numbers a second than either large one: take it as the kind, not as 1.5's quality.)
+#
+# ## 3 · How noise becomes music
+# Both models use flow matching; the older way is DDPM. Of v1 one reads: *27 to 60 steps, where DDPM requires 1000 and more.* No
+# network is needed to test that. Let "music" be five spots in a plane: then the best guess of the music, given a noisy point, is a
+# formula, and whatever error is left is the sampler's.
+
+# %%
+angle = 2 * np.pi * np.arange(5) / 5 + np.pi / 2
+SPOTS, SPREAD, COUNT = 1.3 * np.stack([np.cos(angle), np.sin(angle)], 1), 0.12, 2000
+
+
+def exactly(random, count):
+    return SPOTS[random.integers(0, 5, count)] + SPREAD * random.standard_normal((count, 2))
+
+
+def best_guess(x, signal, noise):
+    """E[music | x] where x = signal · music + noise · (a standard normal): exact for a mixture of normals."""
+    variance = (signal * SPREAD) ** 2 + noise**2
+    apart = x[:, None] - signal * SPOTS  # [points, spots, 2]
+    likely = -(apart**2).sum(-1) / (2 * variance)
+    weight = np.exp(likely - likely.max(1, keepdims=True))
+    guess = SPOTS + signal * SPREAD**2 / variance * apart
+    return (weight[..., None] * guess).sum(1) / weight.sum(1)[:, None]
+
+
+def flow(x, steps):
+    """Euler along v = (x − guess) / t, on v1's own schedule."""
+    times = (*schedules.times(steps), 0.0)
+    for t, after in zip(times, times[1:]):
+        yield x
+        x = x + (after - t) * (x - best_guess(x, 1 - t, t)) / t
+    yield x
+
+
+KEPT = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))  # Ho 2020: how much of the music's power is left at each of 1000 times
+
+
+def ddpm(x, steps, random=None):
+    """Ancestral: go towards the guess, add new noise. Without `random` none is added: DDIM."""
+    chain = np.append(KEPT[np.linspace(999, 0, steps).round().astype(int)], 1.0)
+    for now, after in zip(chain, chain[1:]):
+        yield x
+        guess = best_guess(x, now**0.5, (1 - now) ** 0.5)
+        if random is None:
+            x = after**0.5 * guess + (1 - after) ** 0.5 * (x - now**0.5 * guess) / (1 - now) ** 0.5
+        else:
+            ratio = now / after
+            mean = (after**0.5 * (1 - ratio) * guess + ratio**0.5 * (1 - after) * x) / (1 - now)
+            x = mean + ((1 - ratio) * (1 - after) / (1 - now)) ** 0.5 * random.standard_normal(x.shape)
+    yield x
+
+
+def paths(title, states):
+    """Eight points on their way, over the music."""
+    way = np.stack(list(states))[:, :8].transpose(1, 0, 2)  # [points, steps + 1, 2]
+    way = np.concatenate([way, np.full((8, 1, 2), np.nan)], 1).reshape(-1, 2)
+    spots = Line("the music", *exactly(np.random.default_rng(5), 200).T, joined=False)
+    went = Line("8 points, from noise to music", *way.T, marked=False)
+    return LineChart(title, Axis("first coordinate"), Axis("second coordinate"), (spots, went))
+
+
+start = np.random.default_rng(1).standard_normal((COUNT, 2))
+paths("Flow matching, 27 steps", flow(start, 27))
+
+# %%
+paths("DDPM, 27 steps", ddpm(start, 27, np.random.default_rng(2)))
+
+# %% [markdown]
+# **Predict, then look:** how does the error fall with the steps, and where does it stop falling?
+
+# %%
+turned_by = np.linspace(0, np.pi, 16, endpoint=False)
+AXES = np.stack([np.cos(turned_by), np.sin(turned_by)])
+WANTED = np.sort(exactly(np.random.default_rng(3), 100_000) @ AXES, axis=0)[25::50]  # 2000 quantiles on each of 16 axes
+
+
+def error(points):
+    """Sliced Wasserstein distance: how far points must move, seen along 16 axes, to lie as the music does."""
+    return float(np.sqrt(((np.sort(points @ AXES, axis=0) - WANTED) ** 2).mean()))
+
+
+def after(states):
+    *_, x = states
+    return error(x)
+
+
+COUNTS = (1, 2, 4, 8, 16, 27, 40, 60, 125, 250, 500, 1000)
+errors = {
+    "flow, Euler": [after(flow(start, n)) for n in COUNTS[:10]],
+    "DDPM": [after(ddpm(start, n, np.random.default_rng(2))) for n in COUNTS],
+    "DDIM": [after(ddpm(start, n)) for n in COUNTS[:10]],
+}
+drawn = [error(exactly(np.random.default_rng(seed), COUNT)) for seed in range(20)]
+floor = float(np.mean(drawn))
+table = pd.DataFrame({name: pd.Series(found, COUNTS[: len(found)]) for name, found in errors.items()}).round(3)
+print(f"2000 points drawn exactly are off by {floor:.3f}, at most {max(drawn):.3f}: nothing can be told below that\n")
+print(table.loc[[27, 40, 60, 1000]].rename_axis("steps").to_string(na_rep="–"))
+for name, found in errors.items():
+    enough = next((n for n, one in zip(COUNTS, found) if one <= max(drawn)), None)
+    print(f"{name}: as good as drawn exactly from {enough} steps" if enough else f"{name}: never as good as drawn exactly")
+lines = [Line(name, COUNTS[: len(found)], found) for name, found in errors.items()]
+lines.append(Line("drawn exactly", (1, 1000), (floor, floor), marked=False))
+LineChart("Error against steps", Axis("steps", log=True), Axis("sliced Wasserstein distance", log=True), tuple(lines))
