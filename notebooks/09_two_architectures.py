@@ -34,13 +34,17 @@ import torch
 from IPython.display import Image, display
 
 from acestep_lab import Audio, Session
+from acestep_lab._libraries import transformers
+from acestep_lab.diffusion.sampler import rotate_noise
 from acestep_lab.engines.ace_v1 import dcae, geometry, languages, layout, schedules
+from acestep_lab.engines.ace_v1.catalog import V1
 from acestep_lab.engines.ace_v1.codec import EXPORT_RATE
 from acestep_lab.engines.ace_v1.linear_attention import CrossAttention, LinearAttention, turned, turns
 from acestep_lab.engines.ace_v1.log_mel import LogMel
 from acestep_lab.engines.ace_v1.transformer import AceStepV1Transformer
 from acestep_lab.engines.ace_v1.vocoder import Vocoder, VocoderConfig
 from acestep_lab.evaluate.speed import installed, speeds
+from acestep_lab.train.alignment import distance
 from acestep_lab.train.synthetic_music import compose, render
 from acestep_lab.ui.line_chart import Axis, Line, LineChart
 from acestep_lab.ui.mel_image import mel_levels, sound_png
@@ -77,16 +81,22 @@ def milliseconds(work, rounds=5):
     return statistics.median(took[1:])
 
 
-lengths, cost = (10, 30, 60, 120, 240), {"linear": [], "softmax": []}
-threads = torch.get_num_threads()
+def cost_of(seconds):
+    """Milliseconds of each layer for so much music at v1's rate of frames."""
+    frames = torch.randn(1, geometry.frames_of(seconds), HEADS * HEAD)
+    by = turns(torch.arange(frames.shape[1])[None], HEAD, 1e6)
+    return {
+        "linear": milliseconds(lambda: linear(frames, by)),
+        "softmax": milliseconds(lambda: softmax(frames, by, *softmax.prepare(frames, by), None)),
+    }
+
+
+lengths, threads = (10, 30, 60, 120, 240), torch.get_num_threads()
 torch.set_num_threads(1)
 with torch.inference_mode():
-    for seconds in lengths:
-        frames = torch.randn(1, geometry.frames_of(seconds), HEADS * HEAD)
-        by = turns(torch.arange(frames.shape[1])[None], HEAD, 1e6)
-        cost["linear"].append(milliseconds(lambda: linear(frames, by)))
-        cost["softmax"].append(milliseconds(lambda: softmax(frames, by, *softmax.prepare(frames, by), None)))
+    costs = [cost_of(seconds) for seconds in lengths]
 torch.set_num_threads(threads)
+cost = {name: [one[name] for one in costs] for name in ("linear", "softmax")}
 
 
 def slope(took):
@@ -170,7 +180,8 @@ centres = (filters * hertz[:, None]).sum(0) / filters.sum(0)
 for note, at in (("A2", 110.0), ("A4", 440.0), ("A6", 1760.0), ("A8", 7040.0)):
     low = centres[centres < at].max()
     high = centres[centres >= at].min()
-    print(f"{note} ({at:5.0f} Hz): the next bands are {high - low:4.0f} Hz apart, {12 * np.log2(float(high / low)):.1f} semitones")
+    semitones = 12 * np.log2(float(high / low))
+    print(f"{note} ({at:5.0f} Hz): the next bands are {high - low:4.0f} Hz apart, {semitones:.1f} semitones")
 
 # %% [markdown]
 # ### A round trip
@@ -245,7 +256,8 @@ def alike(sound):
     row = {"picture off, dB": np.abs(np.maximum(picture_of(made), floor) - np.maximum(wanted, floor)).mean()}
     for name, band in BANDS.items():
         a, b = only(made, *band), only(true, *band)
-        row[f"{name}: loudness"] = np.corrcoef(*(one.reshape(-1, 480).std(axis=1) for one in (a, b)))[0, 1]  # every 20 ms
+        each_20_ms = [one.reshape(-1, 480).std(axis=1) for one in (a, b)]
+        row[f"{name}: loudness"] = np.corrcoef(*each_20_ms)[0, 1]
         row[f"{name}: waveform"] = np.corrcoef(a, b)[0, 1]
     return row
 
@@ -292,7 +304,7 @@ trips.get("v1's DCAE and vocoder", "v1's own round trip: install ace-step-v1 and
 
 # %%
 fifths = 2 * np.pi * np.arange(5) / 5
-SPOTS, SPREAD, COUNT = 1.3 * np.stack([np.sin(fifths), np.cos(fifths)], 1), 0.12, 2000
+SPOTS, SPREAD, COUNT = 1.3 * np.stack([np.sin(fifths), np.cos(fifths)], 1), 0.12, 1000
 
 
 def exactly(random, count):
@@ -319,7 +331,7 @@ def flow(x, steps):
     yield x
 
 
-KEPT = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))  # Ho 2020: how much of the music's power is left at each of 1000 times
+KEPT = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))  # Ho 2020: the share of music left at each of 1000 times
 
 
 def ddpm(x, steps, random=None):
@@ -388,7 +400,9 @@ errors = {
 drawn = [error(exactly(np.random.default_rng(seed), COUNT)) for seed in range(20)]
 floor = float(np.mean(drawn))
 table = pd.DataFrame({name: pd.Series(found, COUNTS[: len(found)]) for name, found in errors.items()}).round(3)
-print(f"2000 points drawn exactly are off by {floor:.3f}, at most {max(drawn):.3f}: nothing can be told below that\n")
+print(
+    f"{COUNT} points drawn exactly are off by {floor:.3f}, at most {max(drawn):.3f}: nothing can be told below that\n"
+)
 print(table.loc[[27, 40, 60, 1000]].rename_axis("steps").to_string(na_rep="–"))
 for name, found in errors.items():
     enough = next((n for n, one in zip(COUNTS, found) if one <= max(drawn)), None)
@@ -409,11 +423,6 @@ LineChart("Error against steps", Axis("steps", log=True), Axis("sliced Wasserste
 # A number is right (✓) where the measured one, rounded to as many digits, is the same, or within 1 %.
 
 # %%
-from acestep_lab._libraries import transformers
-from acestep_lab.diffusion.sampler import rotate_noise
-from acestep_lab.engines.ace_v1.catalog import V1
-from acestep_lab.train.alignment import distance
-
 with torch.device("meta"):
     config = geometry.V1Config()
     dit, vocoder = AceStepV1Transformer(config, projectors=True), Vocoder(VocoderConfig())
@@ -440,8 +449,14 @@ with torch.inference_mode():
     one, other = torch.zeros(1, 9, small.config.dim), torch.zeros(1, 9, small.config.dim)
     other[:, 4] = 1
     changed = (small.transformer_blocks[0].ff(one, None) - small.transformer_blocks[0].ff(other, None)).abs().sum(-1)
-    first, second = torch.randn(2, 100_000)
     hears = int((changed > 0).sum())
+    told = []  # what scales and shifts all blocks, at two times, then with other conditions
+    small.t_block.register_forward_hook(lambda _, __, found: told.append(found))
+    states = torch.randn(2, 1, 5, small.config.dim)
+    for t, condition in ((0.5, states[0]), (0.7, states[0]), (0.5, states[1])):
+        small.velocity(torch.ones(1, 8, 16, 4), torch.tensor([t]), condition, torch.ones(1, 5, dtype=torch.bool))
+    follows = [what for what, now in (("time", told[1]), ("text", told[2])) if not torch.equal(now, told[0])]
+    first, second = torch.randn(2, 100_000)
     mixed, rotated = float((0.5 * first + 0.5 * second).std()), float(rotate_noise(first, second, 0.5).std())
     heard = torch.randn(50, 8)
     doubled = float(distance(heard, 2 * heard))
@@ -459,7 +474,7 @@ rows = [  # what, A says, B says, measured
     ("its network widens by", 4, 2.5, block.ff.point_conv.conv.in_features / config.dim),
     ("frames its network hears", 1, None, hears),
     ("attentions that are linear, of 48", 48, None, attentions.count("LinearAttention")),
-    ("width of what tells a block to scale and shift", 1024 + 1536, None, dit.t_block[1].in_features),
+    ("what scales and shifts a block follows", "time and text", None, " and ".join(follows)),
     ("width of the text encoder's states", 1024, 768, dit.genre_embedder.in_features),
     ("width of the lyric encoder", None, 1024, dit.lyric_embs.embedding_dim),
     ("channels of a latent", 16, 8, channels),
@@ -482,8 +497,8 @@ rows = [  # what, A says, B says, measured
     ("languages it sings", 19, None, len(languages.NAMES)),
     ("steps where nothing is said", 27, 27, schedules.USUAL.steps),
     ("GiB on a card that holds one part at a time", 8, 1, max(V1.sizes.values()) / GIB, at_least),
-    ("spread of a variation's start, half way", round(mixed, 2), None, rotated),
-    ("REPA: features from their double", round(float((heard**2).mean()), 2), None, doubled),
+    ("spread of a variation's start, by its formula", round(mixed, 2), None, rotated),
+    ("REPA loss of features and their double", round(float((heard**2).mean()), 2), None, doubled),
 ]
 
 
@@ -514,7 +529,7 @@ print(f"{len(stored)} tensors in the transformer's file, {in_file:,} numbers; {n
 verdicts
 
 # %% [markdown]
-# Where A is wrong about sizes it quotes the *defaults of a class*, which the published config overrides. Its 16 channels are rows. Its
+# Where A is wrong about widths it quotes the *defaults of a class*, which the published config overrides. Its 16 channels are rows. Its
 # "variation" adds noises whose spread falls below the 1 that the model was taught, where v1 *turns* one noise into another. Its REPA
 # loss punishes a feature for its size, the true one compares directions. B's one gigabyte is what is busy, not what has to be there.
 #

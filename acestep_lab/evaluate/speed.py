@@ -165,7 +165,7 @@ def measure(
 
 def _measured(session: Session, seconds: float, rounds: int) -> Speed:
     recipe = _recipe(session, seconds)
-    session.make(recipe.replace(seconds=max(session.capabilities.seconds[0], min(seconds, 3.0))))
+    session.make(recipe.replace(seconds=max(session.capabilities.seconds[0], min(seconds, 1.0))))
     plan = session.explain()
     took: list[float] = []
     with peak_memory(plan.device) as peak:
