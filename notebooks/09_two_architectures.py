@@ -542,11 +542,11 @@ verdicts
 
 # %%
 lab.free()
-speeds(seconds=3)
+speeds(seconds=2)
 
 # %% [markdown]
-# Do not compare rows of different models: the pocket has a few million numbers, v1 three billion. And look at the RTX 3080: a speed is
-# published for a card that, by the same page, cannot hold the model.
+# Do not compare rows of different models: the pocket has a few million numbers, v1 three billion. And look at the RTX 3080: 16 GB
+# are called for, and it has 10; whether its speed is one with parts kept elsewhere, the page does not say.
 #
 # ## Words
 # - **linear attention**: attention whose weights are products, so that sums can be made once for all queries.

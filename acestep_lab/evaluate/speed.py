@@ -127,7 +127,7 @@ def _need(one: Published) -> str:
     need = f"{PUBLISHED_NEED_GB:g} GB"
     if one.card_gb is None:
         return need
-    return f"{need} of {one.card_gb:g}" + ("" if one.fits else " (does not fit)")
+    return f"{need} of {one.card_gb:g}" + ("" if one.fits else " (only offloaded)")
 
 
 def installed() -> tuple[str, ...]:
