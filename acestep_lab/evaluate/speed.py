@@ -20,7 +20,7 @@ from html import escape
 from acestep_lab.engines.offered import offered
 from acestep_lab.errors import RecipeError
 from acestep_lab.models.tiers import GB
-from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.prompt.recipe import Planning, Recipe
 from acestep_lab.prompt.tasks import Text2Music
 from acestep_lab.session import Session
 
@@ -95,7 +95,7 @@ class SpeedTable:
 
     def rows(self) -> list[tuple[str, ...]]:
         """What is written, cell by cell; measured rows first."""
-        ours = [
+        ours: list[tuple[str, ...]] = [
             (one.checkpoint, f"{one.machine}, measured", str(one.steps or "–"), f"{one.real_time_factor:.2f}",
              f"{60 / one.real_time_factor:.1f} s", f"{one.memory_bytes / GB:.2f} GB ({one.memory_of})")
             for one in self.measured
@@ -190,7 +190,7 @@ def _machine(name: str, device: str) -> str:
 
 def _recipe(session: Session, seconds: float) -> Recipe:
     """An instrumental song, with the engine's own number of steps or as many as the published figures have."""
-    asked = Recipe(CAPTION, seconds=seconds, seed=0, thinking=False)
+    asked = Recipe(CAPTION, seconds=seconds, seed=0, planning=Planning(thinking=False))
     usual = session.defaults(Text2Music())
     if session.capabilities.family == "ace-step-v1":
         return asked.replace(sampling=usual.replace(steps=PUBLISHED_STEPS))
