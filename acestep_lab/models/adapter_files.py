@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from typing import Any
 from acestep_lab import files
 from acestep_lab.errors import CheckpointError, shown
 from acestep_lab.models import weights
+from acestep_lab.models.adapter_names import ACE15, Family, Named, bare, named
 from acestep_lab.models.weights import Entry, short
 
 PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -46,24 +47,6 @@ _WORD = re.compile(
 _SAME_WORD = {
     "lora_down": "lora_A", "lora.down": "lora_A", "lora_linear_layer.down": "lora_A",
     "lora_up": "lora_B", "lora.up": "lora_B", "lora_linear_layer.up": "lora_B",
-}  # fmt: skip
-
-_WRAPPERS = {
-    "base_model", "model", "module", "_orig_mod", "orig_mod", "base_layer", "diffusion_model", "transformer", "decoder",
-    "dit", "unet", "lora", "lycoris", "net", "processor", "pipe",
-}  # fmt: skip
-"""Words around a layer's name that say who wrapped the model: PEFT, torch.compile, a data-parallel trainer, ComfyUI, kohya."""
-
-_LAYER = re.compile(
-    r"layers_(?P<index>\d{1,4})_(?P<block>self_attn|cross_attn)_(?P<of>to_[qkv]|to_out_0|to_out|[qkvo]_proj)"
-    r"|layers_(?P<place>\d{1,4})_mlp_(?P<mlp>gate_proj|up_proj|down_proj)"
-    r"|(?P<embed>time_embed_r|time_embed)_(?P<inner>linear_1|linear_2|time_proj)"
-    r"|(?P<plain>condition_embedder)"
-)
-"""The linear layers of the transformer with "_" for every ".", by the reference's names and by diffusers'."""
-
-_OURS = {
-    "q_proj": "to_q", "k_proj": "to_k", "v_proj": "to_v", "o_proj": "to_out.0", "to_out_0": "to_out.0", "to_out": "to_out.0",
 }  # fmt: skip
 
 _FACTORS = {
@@ -130,6 +113,8 @@ class Found:
     name: str
     layers: Mapping[str, Layer]
     biases: bool = False
+    family: str = ACE15.name
+    """The family of models whose layers these are."""
 
 
 # --- which file -------------------------------------------------------------------------------------------------------
@@ -332,14 +317,18 @@ def read(file: Path, name: str) -> Found:
     """Every layer an adapter file changes; CheckpointError naming the first that is no layer of the transformer."""
     found = _grouped(file)
     settings = _settings(file)
+    places = {module: named(module) for module in found}
+    family = _family(places, file)
     layers: dict[str, Layer] = {}
-    for module, tensors in found.items():
-        ours = ours_of(module)
+    for module, stored in found.items():
+        at = places[module]
+        ours = None if at is None else at.layer
+        tensors = _tables(stored) if at is not None and at.is_pointwise else stored
         if _was_never_trained(ours, tensors, settings):
             continue
         layer = _layer(module, tensors, settings, file)
         if ours is None:
-            raise CheckpointError(_no_such_layer(module, layer, file))
+            raise CheckpointError(_no_such_layer(module, layer, file, family))
         if ours in layers:
             raise CheckpointError(
                 f"In {short(file)}, the layer {ours} is adapted twice ({layers[ours].theirs}, {module})."
@@ -347,7 +336,31 @@ def read(file: Path, name: str) -> Found:
         layers[ours] = layer
     if not layers:
         raise CheckpointError(f"The adapter {short(file)} adds nothing: every one of its weights is zero.")
-    return Found(file, name, layers, any("lora_B.bias" in layer.tensors for layer in layers.values()))
+    biases = any("lora_B.bias" in layer.tensors for layer in layers.values())
+    return Found(file, name, layers, biases, family.name)
+
+
+def _family(places: Mapping[str, Named | None], file: Path) -> Family:
+    """The family whose layers a file names; CheckpointError where it names two families' layers."""
+    of = {at.family.name: (module, at.family) for module, at in places.items() if at is not None}
+    if len(of) > 1:
+        (first, one), (second, other) = of.values()
+        raise CheckpointError(
+            f"In {short(file)}, {shown(first, 60)} is a layer of {one.title} and {shown(second, 60)} of {other.title}; an "
+            "adapter is for one of them."
+        )
+    return next((family for _, family in of.values()), ACE15)
+
+
+def _tables(tensors: Mapping[str, Entry]) -> dict[str, Entry]:
+    """Tensors of a convolution over single frames as a linear layer has them: without sides of 1 at the end."""
+    return {word: replace(entry, shape=_table(entry.shape)) for word, entry in tensors.items()}
+
+
+def _table(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if len(shape) < 3 or any(side != 1 for side in shape[2:]):
+        return shape
+    return (shape[1],) if len(shape) == 3 and shape[0] == 1 and shape[1] != 1 else shape[:2]
 
 
 def _grouped(file: Path) -> dict[str, dict[str, Entry]]:
@@ -372,32 +385,11 @@ def _grouped(file: Path) -> dict[str, dict[str, Entry]]:
     return found
 
 
-def bare(module: str) -> str:
-    """A layer's name without what wraps it, dots kept as they are."""
-    parts = [part for part in module.split(".") if part not in _WRAPPERS]
-    return ".".join(parts) or module
-
-
-def ours_of(module: str) -> str | None:
-    """diffusers' name of a layer, however it is written; None if the transformer has no linear layer of that name."""
-    flat = module.replace(".", "_").replace("__orig_mod_", "_")
-    while (head := next((word for word in _WRAPPERS if flat.startswith(f"{word}_")), None)) is not None:
-        flat = flat[len(head) + 1 :]
-    match = _LAYER.fullmatch(flat)
-    if match is None:
-        return None
-    if match["block"]:
-        return f"layers.{int(match['index'])}.{match['block']}.{_OURS.get(match['of'], match['of'])}"
-    if match["mlp"]:
-        return f"layers.{int(match['place'])}.mlp.{match['mlp']}"
-    return f"{match['embed']}.{match['inner']}" if match["embed"] else match["plain"]
-
-
-def _no_such_layer(module: str, layer: Layer, file: Path) -> str:
+def _no_such_layer(module: str, layer: Layer, file: Path, family: Family) -> str:
     out, into = layer.shape
     return (
         f"In {short(file)}, {shown(module, 80)} ({out}×{into}) is no linear layer of the transformer; it has "
-        "layers.N.self_attn and .cross_attn (q_proj, k_proj, v_proj, o_proj), .mlp, time_embed, condition_embedder."
+        f"{family.layers}."
     )
 
 

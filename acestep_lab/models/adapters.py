@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from acestep_lab._libraries import peft, peft_layers
 from acestep_lab.errors import CheckpointError, shown
-from acestep_lab.models import adapter_files, weights
+from acestep_lab.models import adapter_files, adapter_names, weights
 from acestep_lab.models.adapter_files import Layer
 from acestep_lab.models.loading import is_hub_id, snapshot
 from acestep_lab.prompt.checks import is_a, plain_number
@@ -39,10 +39,11 @@ class Adapter:
     name: str = field(compare=False)
     layers: Mapping[str, Layer] = field(compare=False, repr=False)  # by diffusers' name of the layer
     biases: bool = field(compare=False, default=False, repr=False)
+    family: str = field(compare=False, default=adapter_names.ACE15.name, repr=False)  # of the checkpoints it is for
 
     @classmethod
     def open(cls, place: str | Path) -> Adapter:
-        """Read an adapter's config and the headers of its weights; CheckpointError where it is none for ACE-Step 1.5.
+        """Read an adapter's config and the headers of its weights; CheckpointError where it is none for ACE-Step.
 
         A safetensors file, a folder with one (or a trainer's output folder), or a hub id in the local cache.
         """
@@ -60,7 +61,7 @@ class Adapter:
             raise CheckpointError(
                 f"The adapter {shown(str(place), 100)} cannot be read ({shown(str(reason))})."
             ) from reason
-        return cls(found.file, stamp, found.name, found.layers, found.biases)
+        return cls(found.file, stamp, found.name, found.layers, found.biases, found.family)
 
     @property
     def kind(self) -> str:
@@ -92,7 +93,8 @@ class Adapter:
 
 def _leaf(theirs: str) -> str:
     """The last word of a layer's name, with dots or underscores."""
-    match = re.search(r"([qkvo]_proj|to_[qkv]|to_out(?:[._]0)?|(?:gate|up|down)_proj)$", theirs)
+    match = re.search(r"([qkvo]_proj|to_[qkv]|to_out(?:[._]0)?|(?:gate|up|down)_proj|linear_(?:q|k|v|out|pos)|w_[12])$", theirs)
+    match = match or re.search(r"((?:inverted|point)_conv)[._]conv$", theirs)
     return match[1] if match else theirs.split(".")[-1]
 
 
@@ -171,9 +173,14 @@ def _attached(dit: nn.Module) -> dict[Adapter, str]:
 
 
 def check_fits(adapter: Adapter, dit: nn.Module) -> None:
-    """CheckpointError if the adapter was trained for a transformer of another size, MachineError if fp8 forbids it."""
+    """CheckpointError if the adapter was trained for another family's transformer or one of another size, MachineError if fp8
+    forbids it.
+    """
     from acestep_lab.models.storage import refuse_adapter
 
+    of = adapter_names.family_of(dit)
+    if of is not None and of.name != adapter.family:
+        check_family(adapter, of.name)
     refuse_adapter(dit, "dora" if adapter.decomposed else adapter.kind)
     for name, layer in adapter.layers.items():
         here, trained = _linear(dit, name), layer.shape
@@ -189,6 +196,17 @@ def check_fits(adapter: Adapter, dit: nn.Module) -> None:
             )
 
 
+def check_family(adapter: Adapter, family: str) -> None:
+    """CheckpointError where an adapter was taught on a checkpoint of another family; no weights are needed to know."""
+    titles = {one.name: one.title for one in adapter_names.FAMILIES}
+    if adapter.family != family:
+        own, here = titles[adapter.family], titles.get(family, family)
+        raise CheckpointError(
+            f"The adapter {adapter.name} is for {own}, and this checkpoint is {here}: open a checkpoint of {own}, or take an "
+            f"adapter that was taught on {here}."
+        )
+
+
 def _linear(dit: nn.Module, name: str) -> Any:
     """The bare linear layer of a name, under whatever is attached to it; None if there is none."""
     try:
@@ -199,7 +217,8 @@ def _linear(dit: nn.Module, name: str) -> Any:
 
 
 def _depth(dit: nn.Module) -> int:
-    layers: Any = getattr(dit, "layers", ())
+    of = adapter_names.family_of(dit)
+    layers: Any = () if of is None else getattr(dit, of.trunk)
     return len(layers)
 
 
@@ -335,7 +354,8 @@ def _read(layer: Layer) -> dict[str, Tensor]:
 
     from acestep_lab.models.assembly import read
 
-    return read(layer.tensors, torch.float32)
+    stored = read(layer.tensors, torch.float32)
+    return {word: tensor.reshape(layer.tensors[word].shape) for word, tensor in stored.items()}
 
 
 def _weigh(dit: nn.Module, strengths: Mapping[str, float]) -> None:
