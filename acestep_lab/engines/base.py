@@ -349,11 +349,13 @@ class Lesson:
     states: Tensor
     """What is listened to `[tokens, width]`, made by the very code that a render uses."""
     null: Tensor
-    """What is listened to where nothing is asked `[1, width]`."""
+    """What is listened to where nothing is asked `[kinds, width]`: a row for each kind of words, one where all are of a kind."""
     context: Tensor
-    """What the task shows of a source `[frames, channels of the context]`."""
+    """What the task shows of a source `[frames, channels of the context]`; no channels where the loop is shown nothing."""
     notes: tuple[str, ...] = ()
     """Sentences that came up while the words were read."""
+    kinds: Tensor | None = None
+    """Of which kind each token is `[tokens]`, 0 and up: each kind is left out on its own; None: all of kind 0."""
 
 
 @dataclass(frozen=True)
@@ -363,7 +365,9 @@ class TrainingRule:
     times: str
     """The rule its times are drawn by, as a sentence."""
     dropout: float
-    """Share of lessons without words: what guidance needs; 0 where guidance is distilled into the weights."""
+    """Share of lessons without words, of each kind of words on its own: what guidance needs; 0 where guidance is distilled into
+    the weights.
+    """
     learning_rate: float
     """What is usual for it."""
     targets: Mapping[str, tuple[str, ...]]
@@ -371,6 +375,8 @@ class TrainingRule:
     frames_per_second: float
     most_rank: int
     """The smallest side of a layer: a larger rank learns nothing more."""
+    error: Literal["velocity", "song"] = "velocity"
+    """Of what the squared error is taken: the velocity, or the song that it leads to (t² of the former)."""
 
 
 @runtime_checkable

@@ -10,7 +10,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -58,11 +58,37 @@ class Merged:
         return f"{self.folder.name}: {self.layers} layers merged; {', '.join(shares)}.{lost}"
 
 
+@dataclass(frozen=True, eq=False)
+class Base:
+    """A checkpoint as something that adapters can be merged into."""
+
+    name: str
+    make: Callable[[], nn.Module]
+    """Its transformer without weights, to see whether an adapter fits."""
+    entries: Mapping[str, Entry]
+    """The transformer's stored tensors by the names that its module gives them."""
+    targets: Callable[[Path, str], Iterable[tuple[Path, Path]]]
+    """Each of its folders and where it goes in a draft for a name."""
+    verify: Callable[[Path], None]
+    """CheckpointError where what was written is no checkpoint of the kind."""
+    beside: Path | None = None
+    """A folder whose own small files go along."""
+
+
+def base_of(checkpoint: Checkpoint) -> Base:
+    """An ACE-Step 1.5 checkpoint as something to merge into."""
+    return Base(
+        checkpoint.name, maker(checkpoint, "dit"), checkpoint._entries("dit"),
+        lambda draft, name: _targets(checkpoint, draft, name), lambda draft: Checkpoint.open(draft).verify("dit"),
+        checkpoint.folder if checkpoint.layout == "diffusers" else None,
+    )  # fmt: skip
+
+
 @dataclass
 class _Work:
     """A merge under way."""
 
-    checkpoint: Checkpoint
+    base: Base
     wanted: Sequence[tuple[Adapter, float]]
     linking: bool
     exact: bool
@@ -72,7 +98,7 @@ class _Work:
 
 
 def merge(
-    checkpoint: Checkpoint,
+    base: Base | Checkpoint,
     wanted: Sequence[tuple[Adapter, float]],
     folder: Path,
     link: bool = True,
@@ -83,20 +109,21 @@ def merge(
     `exact` stores what changes in float32 where the checkpoint has half precision. CheckpointError where an adapter does not
     fit, the folder holds something already, or the disk refuses.
     """
+    base = base if isinstance(base, Base) else base_of(base)
     acting = [(adapter, strength) for adapter, strength in wanted if strength != 0.0]
     if not acting:
         raise CheckpointError("There is nothing to merge; name an adapter, such as 'zafu' or ('zafu', 0.8).")
-    module = empty(maker(checkpoint, "dit"))
+    module = empty(base.make)
     for adapter, _ in acting:
         check_fits(adapter, module)
-    work = _Work(checkpoint, acting, link, exact)
+    work = _Work(base, acting, link, exact)
     draft = folder.with_name(f".draft-{secrets.token_hex(4)}-{folder.name}")
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise CheckpointError(f"{shown(folder.name)} holds something already; name another folder.")
         draft.mkdir(parents=True)
         layers = _write_all(work, draft, folder.name)
-        Checkpoint.open(draft).verify("dit")
+        base.verify(draft)
         if folder.exists():
             folder.rmdir()  # it is empty
         draft.rename(folder)
@@ -124,12 +151,12 @@ def size(count: int) -> str:
 
 def _write_all(work: _Work, draft: Path, name: str) -> int:
     """Every file of the checkpoint, the transformer's with other numbers; how many layers changed."""
-    entries = work.checkpoint._entries("dit")
+    entries = work.base.entries
     changed = _changed(work, entries)
     by_file: dict[Path, dict[str, str]] = {}
     for tensor in changed:
         by_file.setdefault(entries[tensor].file, {})[entries[tensor].key] = tensor
-    for place, target in _targets(work.checkpoint, draft, name):
+    for place, target in work.base.targets(draft, name):
         for file in _files(place):
             into = target / file.relative_to(place)
             into.parent.mkdir(parents=True, exist_ok=True)
@@ -138,7 +165,7 @@ def _write_all(work: _Work, draft: Path, name: str) -> int:
             else:
                 _share(work, file, into)
     _root_files(work, draft)
-    note = {"checkpoint": work.checkpoint.name, "adapters": {one.name: strength for one, strength in work.wanted}}
+    note = {"checkpoint": work.base.name, "adapters": {one.name: strength for one, strength in work.wanted}}
     (draft / NOTE).write_text(json.dumps(note, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return len({_layer(tensor) for tensor in changed})
 
@@ -175,9 +202,9 @@ def _files(place: Path) -> list[Path]:
 
 def _root_files(work: _Work, draft: Path) -> None:
     """What lies beside a diffusers checkpoint's components: its index, our own settings, a licence."""
-    if work.checkpoint.layout != "diffusers":
+    if work.base.beside is None:
         return
-    for file in sorted(work.checkpoint.folder.iterdir()):
+    for file in sorted(work.base.beside.iterdir()):
         if file.is_file() and not file.name.startswith(".") and file.name != NOTE and file.stat().st_size <= SMALL:
             _share(work, file, draft / file.name)
 
@@ -253,8 +280,9 @@ def _new(work: _Work, tensor: str, entries: Mapping[str, Entry], dtype: torch.dt
     layer = _layer(tensor)
     names = [name for name in (f"{layer}.weight", f"{layer}.bias") if name in entries]
     stored = read({name: entries[name] for name in names}, torch.float32)
-    weight, bias = merged_layer(work.wanted, layer, stored[f"{layer}.weight"].clone(), stored.get(f"{layer}.bias"))
-    exact = weight if tensor.endswith(".weight") else bias
+    table = stored[f"{layer}.weight"].flatten(1).clone()  # a convolution over single frames is one too
+    weight, bias = merged_layer(work.wanted, layer, table, stored.get(f"{layer}.bias"))
+    exact = weight.reshape(stored[f"{layer}.weight"].shape) if tensor.endswith(".weight") else bias
     assert exact is not None
     kept = exact.to(dtype)
     work.change += float((exact - stored[tensor]).double().square().sum())

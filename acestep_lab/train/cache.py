@@ -34,7 +34,8 @@ TOGETHER = 32
 FORMAT = 1
 IN_MEMORY = 64
 """Lessons kept in RAM; the others are read when they are heard."""
-_PARTS = ("target", "states", "null", "context")
+_PARTS = ("target", "states", "null", "context", "kinds")
+"""Of a lesson; the last is there where its words are of several kinds."""
 
 
 class TrainableEngine(Engine, Trains, Protocol):
@@ -131,16 +132,18 @@ class LessonCache:
         try:
             with safe_open(self._file(key), "pt") as opened:
                 about = json.loads(opened.metadata()["acestep_lab"])
-                parts = {name: opened.get_tensor(name) for name in _PARTS}
+                there = opened.keys()
+                parts = {name: opened.get_tensor(name) for name in _PARTS if name in there}
         except (OSError, SafetensorError, KeyError, ValueError, TypeError):
             return None
         if about.get("key") != key or about.get("digest") != _digest(parts):
             return None
-        whole = {name: part.float() for name, part in parts.items()}
+        whole = {name: part.float() if part.is_floating_point() else part for name, part in parts.items()}
         return Lesson(**whole, notes=tuple(about["notes"]))
 
     def _write(self, kept: Kept, lesson: Lesson) -> None:
-        parts = {name: _smallest(getattr(lesson, name)) for name in _PARTS}
+        whole: dict[str, Tensor | None] = {name: getattr(lesson, name) for name in _PARTS}
+        parts = {name: _smallest(part) for name, part in whole.items() if part is not None}
         about = {"key": kept.key, "song": kept.name, "road": kept.road, "notes": lesson.notes, "digest": _digest(parts)}
         data = save(parts, {"format": "pt", "acestep_lab": json.dumps(about)})
         files.write_whole(self._file(kept.key), lambda draft: draft.write_bytes(data), "The lesson")
@@ -197,6 +200,8 @@ def _no_source(source: object) -> Sound:
 def _smallest(tensor: Tensor) -> Tensor:
     """A tensor in sixteen bits where that loses nothing, else as it is."""
     tensor = tensor.detach().cpu().contiguous()
+    if not tensor.is_floating_point():
+        return tensor
     for dtype in (torch.float16, torch.bfloat16):
         short = tensor.to(dtype)
         if torch.equal(short.to(tensor.dtype), tensor):
@@ -206,7 +211,7 @@ def _smallest(tensor: Tensor) -> Tensor:
 
 def _digest(parts: dict[str, Tensor]) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    for name in _PARTS:
+    for name in (name for name in _PARTS if name in parts):
         part = parts[name]
         digest.update(f"{name} {part.dtype} {tuple(part.shape)}".encode())
         digest.update(part.contiguous().view(torch.uint8).numpy().data)

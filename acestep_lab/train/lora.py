@@ -1,7 +1,7 @@
 """Teaching an adapter: a loop over lessons that tells what happens, and can be stopped and taken up again exactly.
 
 x_t = t·noise + (1 - t)·x0, target v = noise - x0, mean squared error over all frames and channels (flow matching, as the
-published model code trains); the engine says by which rule t is drawn. Every draw of a step comes from (seed, step) alone: a
+published model code trains); the engine says by which rule t is drawn, and whether the error is the velocity's or the song's. Every draw of a step comes from (seed, step) alone: a
 run that was interrupted goes on to the same weights as one that was not. Knows no files, no session, no sound.
 
 ::
@@ -71,7 +71,7 @@ class LoraConfig:
     """Steps in which the rate rises; at most a tenth of all."""
     clip: float = 1.0
     dropout: float | None = None
-    """Share of lessons without words."""
+    """Share of lessons without words; where words are of several kinds, without each of them."""
     adapter_dropout: float = 0.0
     """Share of the adapter's inputs that is silenced while it learns."""
     ema: float = 0.0
@@ -187,6 +187,7 @@ class Trainer:
         rule = engine.training_rule
         self.dropout = rule.dropout if config.dropout is None else config.dropout
         self.learning_rate = rule.learning_rate if config.learning_rate is None else config.learning_rate
+        self.is_song_error = rule.error == "song"
         self.frames = (
             None if config.crop_seconds is None else max(2, round(config.crop_seconds * rule.frames_per_second))
         )
@@ -282,7 +283,7 @@ class Trainer:
         batch = batched(lessons, self._cut(places))
         t = self.engine.draw_times(len(places), generator)[mine]
         noise = torch.randn((len(places), *batch.target.shape[1:]), generator=generator)[mine]
-        dropped = (torch.rand(len(places), generator=generator) < self.dropout)[mine]
+        dropped = (torch.rand((len(places), batch.null.shape[1]), generator=generator) < self.dropout)[mine]
         heard = () if self.alignment is None else [self.alignment.lessons[place] for place in places[mine]]
         with _seeded(self.config.seed, turn + 1 + self.ranks.number * 2**33, self.device):
             errors, apart = self._judge(batch, t, noise, dropped, heard)
@@ -325,6 +326,7 @@ class Trainer:
         with nullcontext() if aligner is None else aligner.watch(self.module) as hidden:
             found = self.engine.velocity(self.module, x, t, states, mask, context)
         errors = (found.float() - wanted).square().mean(dim=(1, 2))
+        errors = errors * t.square() if self.is_song_error else errors
         if aligner is None or hidden is None or self.alignment is None:
             return errors, None
         frames = batch.target.shape[1]
@@ -390,7 +392,7 @@ class Trainer:
         batch = batched([self.held_out[place]], self.frames)
         noise = torch.randn(batch.target.shape, generator=_generator(self.config.seed, -1 - place))
         heard = () if self.alignment is None else (self.alignment.held_out[place],)
-        error, apart = self._judge(batch, torch.tensor([t]), noise, torch.tensor([False]), heard)
+        error, apart = self._judge(batch, torch.tensor([t]), noise, torch.zeros((1, 1), dtype=torch.bool), heard)
         return _Told(float(error.mean()), 0.0 if apart is None else float(apart.mean()))
 
     # -- what is kept --------------------------------------------------------------------------------------------------
@@ -460,12 +462,15 @@ class Batch:
     mask: Tensor
     """`[items, tokens]`, True where there is something to hear: padding is never heard."""
     null: Tensor
-    """`[items, 1, width]`."""
+    """`[items, kinds, width]`."""
+    kinds: Tensor
+    """`[items, tokens]`."""
 
     def heard(self, dropped: Tensor) -> tuple[Tensor, Tensor]:
-        """States and mask with nothing asked where `dropped` `[items]` is True."""
-        states = torch.where(dropped[:, None, None], self.null.expand_as(self.states), self.states)
-        return states, self.mask
+        """States and mask with nothing asked where `dropped` `[items, kinds]` is True of a token's kind."""
+        gone = dropped.expand(-1, self.null.shape[1]).gather(1, self.kinds)
+        null = self.null.gather(1, self.kinds[..., None].expand_as(self.states))
+        return torch.where(gone[..., None], null, self.states), self.mask
 
 
 def batched(lessons: Sequence[Lesson], most_frames: int | None = None) -> Batch:
@@ -474,12 +479,15 @@ def batched(lessons: Sequence[Lesson], most_frames: int | None = None) -> Batch:
     tokens = max(len(one.states) for one in lessons)
     states = torch.zeros(len(lessons), tokens, lessons[0].states.shape[-1])
     mask = torch.zeros(len(lessons), tokens, dtype=torch.bool)
+    kinds = torch.zeros(len(lessons), tokens, dtype=torch.long)
     for place, one in enumerate(lessons):
+        if one.kinds is not None:
+            kinds[place, : len(one.kinds)] = one.kinds
         states[place, : len(one.states)], mask[place, : len(one.states)] = one.states.float(), True
     return Batch(
         torch.stack([one.target[:frames].float() for one in lessons]),
         torch.stack([one.context[:frames].float() for one in lessons]),
-        states, mask, torch.stack([one.null.float() for one in lessons]),
+        states, mask, torch.stack([one.null.float() for one in lessons]), kinds,
     )  # fmt: skip
 
 
@@ -490,7 +498,7 @@ def inject(module: nn.Module, config: LoraConfig, ends: Sequence[str]) -> None:
     """Put a new adapter on a frozen module, on its layers whose names end so, in float32; RecipeError for a rank too large."""
     names = [
         name for name, one in module.named_modules()
-        if isinstance(one, nn.Linear) and any(name.endswith(f".{end}") for end in ends) and ".layers." in f".{name}"
+        if isinstance(one, nn.Linear) and any(name.endswith(f".{end}") for end in ends)
     ]  # fmt: skip
     smallest = min((min(module.get_submodule(name).weight.shape) for name in names), default=0)  # type: ignore[arg-type]
     check_rank(config, smallest)

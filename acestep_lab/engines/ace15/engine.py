@@ -54,7 +54,7 @@ from acestep_lab.engines.base import (
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import MachineError, RecipeError, SourceError, shown
 from acestep_lab.listen.plan_score import PlanScore, plan_score
-from acestep_lab.models.adapters import Adapter
+from acestep_lab.models.adapters import Adapter, check_family
 from acestep_lab.models.adapters import apply as attach_adapters
 from acestep_lab.models.component_spec import ComponentSpec
 from acestep_lab.models.loading import Checkpoint, component_specs
@@ -446,6 +446,8 @@ class Ace15Engine:
         return self._adapters
 
     def attach(self, adapters: Sequence[tuple[Adapter, float]]) -> tuple[str, ...]:
+        for adapter, _ in adapters:
+            check_family(adapter, self.capabilities.family)
         with self.devices.on("dit") as dit:
             attach_adapters(dit, adapters)
         self._adapters = tuple(adapters)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 COMPONENTS = ("text", "dit", "codec")
 """In the order a render uses them."""
 TRANSFORMER, DCAE, VOCODER, TEXT = "ace_step_transformer", "music_dcae_f8c8", "music_vocoder", "umt5-base"
+LYRICS = "lyric_tokenizer"
+"""The folder that the vocabulary of lyrics may be in."""
 FOLDERS: Mapping[str, str] = {
     TRANSFORMER: "the transformer", DCAE: "the autoencoder (DCAE)", VOCODER: "the vocoder", TEXT: "the text encoder (UMT5)",
 }  # fmt: skip
@@ -62,6 +64,11 @@ class Checkpoint:
     def place(self, part: str) -> Path:
         """The folder of a part."""
         return self.folder / part
+
+    def folders(self) -> list[Path]:
+        """Every folder of the checkpoint: its four parts, and the lyric tokenizer where somebody put one."""
+        words = self.folder / LYRICS
+        return [self.place(part) for part in FOLDERS] + ([words] if words.is_dir() else [])
 
     def parts(self, component: str) -> tuple[str, ...]:
         """The folders that a component's weights are in; CheckpointError for an unknown one."""

@@ -8,8 +8,10 @@ import math
 import os
 import threading
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +20,9 @@ from torch import Tensor, nn
 
 from acestep_lab.audio.audio import Audio, normalizing_gain, splice
 from acestep_lab.audio.mastering import gain_for, mastered
-from acestep_lab.engines.ace_v1 import TASKS, catalog, erg, loop, schedules, text_encoder
+from acestep_lab.engines.ace_v1 import TASKS, catalog, erg, loop, schedules, text_encoder, training
 from acestep_lab.engines.ace_v1 import resolve as resolving
-from acestep_lab.engines.ace_v1.checkpoint import COMPONENTS, DCAE, TEXT, Checkpoint
+from acestep_lab.engines.ace_v1.checkpoint import COMPONENTS, DCAE, TEXT, TRANSFORMER, Checkpoint
 from acestep_lab.engines.ace_v1.codec import TILE, Codec
 from acestep_lab.engines.ace_v1.geometry import FRAMES_PER_SECOND
 from acestep_lab.engines.ace_v1.guidance import Branch, Branches
@@ -32,23 +34,31 @@ from acestep_lab.engines.ace_v1.request import Words as AskedWords
 from acestep_lab.engines.ace_v1.resolve import ResolveContext
 from acestep_lab.engines.ace_v1.task_rows import FIXED, SHORTEST_SECONDS, Splice, Start, audio_of, frames_for, row_of
 from acestep_lab.engines.ace_v1.text_encoder import PromptReader
+from acestep_lab.engines.ace_v1.transformer import AceStepV1Transformer
 from acestep_lab.engines.base import (
     Capabilities,
     Check,
     Devices,
     Find,
+    Hidden,
     LatentSpec,
+    Lesson,
     Prepared,
     Progress,
     Rendered,
     Request,
     Sound,
+    TrainingRule,
     Vocabulary,
 )
+from acestep_lab.engines.hidden import after_block
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import MachineError, RecipeError, SourceError, shown
 from acestep_lab.lru_cache import LRUCache
+from acestep_lab.models.adapters import Adapter, check_family
+from acestep_lab.models.adapters import apply as attach_adapters
 from acestep_lab.models.component_spec import ComponentSpec, WorkingMemory
+from acestep_lab.models.merging import Base, Merged, merge
 from acestep_lab.models.stored_content import StoredContent
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt import checks
@@ -123,6 +133,7 @@ class AceV1Engine:
         self.checkpoint = checkpoint
         self.lyrics = LyricReader(checkpoint.folder, checkpoint.config.lyric_encoder_vocab_size)
         self._latents = LRUCache[Tensor](16)
+        self._adapters: tuple[tuple[Adapter, float], ...] = ()
         self._devices: Devices | None = None
 
     @property
@@ -146,7 +157,9 @@ class AceV1Engine:
             latent=LatentSpec("continuous", CHANNELS, FRAMES_PER_SECOND, RATE, 2),
             seconds=(SHORTEST_SECONDS, self._longest),
             licence=catalog.LICENCE if row is None else row.licence,
+            trains=True,
             previews=True,
+            attaches=True,
             fixed=FIXED,
         )
 
@@ -173,7 +186,8 @@ class AceV1Engine:
         return 2
 
     def build(self, component: str, dtype: torch.dtype) -> nn.Module:
-        return self.checkpoint.build(component, dtype)
+        module = self.checkpoint.build(component, dtype)
+        return attach_adapters(module, self._adapters) if component == "dit" and self._adapters else module
 
     def verify(self, component: str) -> None:
         self.checkpoint.verify(component)
@@ -386,7 +400,76 @@ class AceV1Engine:
         return self.checkpoint.mark(DCAE)
 
     def made_with(self) -> Mapping[str, Any]:
-        return {"checkpoint": self.name, "vae": self.vae_mark}
+        return {
+            "checkpoint": self.name,
+            "vae": self.vae_mark,
+            "adapters": {adapter.name: strength for adapter, strength in self._adapters},
+        }
+
+    # -- adapters and training -----------------------------------------------------------------------------------------
+
+    @property
+    def attached(self) -> tuple[tuple[Adapter, float], ...]:
+        return self._adapters
+
+    def attach(self, adapters: Sequence[tuple[Adapter, float]]) -> tuple[str, ...]:
+        for adapter, _ in adapters:
+            check_family(adapter, self.capabilities.family)  # before the weights are asked for
+        with self.devices.on("dit") as dit:
+            attach_adapters(dit, adapters)
+        self._adapters = tuple(adapters)
+        return tuple(adapter.name for adapter, _ in adapters)
+
+    def merged(self, adapters: Sequence[tuple[Adapter, float]], folder: Path, link: bool, exact: bool) -> Merged:
+        return merge(self._base, adapters, folder, link, exact)
+
+    @property
+    def _base(self) -> Base:
+        """The checkpoint as something to merge into: its own folders, and what lies beside them."""
+        checkpoint = self.checkpoint
+        return Base(
+            checkpoint.name, lambda: AceStepV1Transformer(checkpoint.config), checkpoint.entries("dit"),
+            lambda draft, _: [(place, draft / place.name) for place in checkpoint.folders()],
+            lambda draft: Checkpoint.open(draft).verify("dit"), checkpoint.folder,
+        )  # fmt: skip
+
+    @cached_property
+    def training_rule(self) -> TrainingRule:
+        return training.rule_of(self.checkpoint.config)
+
+    @cached_property
+    def lesson_mark(self) -> str:
+        return training.lesson_mark(self.checkpoint)
+
+    @cached_property
+    def training_mark(self) -> str:
+        return self.checkpoint.mark(TRANSFORMER)
+
+    def lesson(self, prepared: Prepared, sound: Sound, stop: threading.Event | None = None) -> Lesson:
+        """The words as a render would hear them, the sound as this DCAE's latent."""
+        own = checks.instance("What is learnt", prepared, V1Prepared)
+        words = self._words([own], 0)
+        return training.lesson_of(words, self.encode(sound, stop)[: own.start.frames], own.remarks)
+
+    def training_module(self, dtype: torch.dtype) -> nn.Module:
+        module = self.checkpoint.build("dit", dtype).to(self.devices.device)
+        return module.requires_grad_(False).train()
+
+    def draw_times(self, count: int, generator: torch.Generator) -> Tensor:
+        return training.draw_times(count, generator)
+
+    def velocity(
+        self, module: nn.Module, x: Tensor, t: Tensor, states: Tensor, mask: Tensor, context: Tensor
+    ) -> Tensor:
+        return training.velocity(module, x, t, states, mask)
+
+    @property
+    def hidden_shape(self) -> tuple[int, int]:
+        return self.checkpoint.config.num_layers, self.checkpoint.config.dim
+
+    def hidden_after(self, module: nn.Module, block: int) -> AbstractContextManager[Hidden]:
+        dit: Any = module
+        return after_block(dit.transformer_blocks, block, 1.0)
 
 
 def _song(one: V1Prepared) -> Song:
