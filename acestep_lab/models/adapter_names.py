@@ -7,7 +7,7 @@ family of models has its own names, so that a name alone says which family an ad
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 WRAPPERS = frozenset({
@@ -132,8 +132,3 @@ def bare(module: str) -> str:
 def family_of(module: object) -> Family | None:
     """Which family a transformer is of; None for a part of one."""
     return next((family for family in FAMILIES if hasattr(module, family.trunk)), None)
-
-
-def family_of_layers(layers: Sequence[str]) -> Family:
-    """Which family modules of these names are of; the first that a name says."""
-    return next((found.family for one in layers if (found := named(one)) is not None), ACE15)

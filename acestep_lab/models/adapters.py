@@ -93,7 +93,9 @@ class Adapter:
 
 def _leaf(theirs: str) -> str:
     """The last word of a layer's name, with dots or underscores."""
-    match = re.search(r"([qkvo]_proj|to_[qkv]|to_out(?:[._]0)?|(?:gate|up|down)_proj|linear_(?:q|k|v|out|pos)|w_[12])$", theirs)
+    match = re.search(
+        r"([qkvo]_proj|to_[qkv]|to_out(?:[._]0)?|(?:gate|up|down)_proj|linear_(?:q|k|v|out|pos)|w_[12])$", theirs
+    )
     match = match or re.search(r"((?:inverted|point)_conv)[._]conv$", theirs)
     return match[1] if match else theirs.split(".")[-1]
 

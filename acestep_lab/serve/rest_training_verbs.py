@@ -42,6 +42,7 @@ from acestep_lab.serve.rest_training_fields import (
 )
 from acestep_lab.serve.rest_verbs import Fields, is_on, planner_of, text_of
 from acestep_lab.settings import planner
+from acestep_lab.train import adapter_export
 from acestep_lab.train.activation_tag import USUAL_POSITION, tagged
 from acestep_lab.train.dataset import Dataset
 from acestep_lab.train.label import Lab, Labelled, Listeners, label, labelled
@@ -49,7 +50,7 @@ from acestep_lab.train.rows import OVERRIDES, by_genre, genre_share, override_of
 
 MANIFEST = "manifest.json"
 """What stands in a folder of encoded songs: which songs they are, with everything said of them."""
-ADAPTER, ADAPTER_FILES = "last", ("adapter_config.json", "adapter_model.safetensors", "lokr_weights.safetensors")
+ADAPTER, ADAPTER_FILES = "last", (adapter_export.CONFIG, *adapter_export.FILES)
 HELD_OUT = 0.1
 """Share of the songs that `lab.train` holds out where nobody says otherwise."""
 MOST_HISTORY = 1000

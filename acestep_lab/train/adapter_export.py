@@ -3,6 +3,8 @@
 A LoRA is a PEFT folder under the reference's names with alpha baked into B: PEFT and diffusers take the strength from
 `adapter_config.json`, ComfyUI from an `.alpha` that PEFT never writes, and else 1; baked (B ← B·alpha/r, alpha = r) all agree.
 A LoKr is one file under LyCORIS' names, its scale baked into the first factor and alpha = rank for the same reason.
+For ACE-Step v1 it is the file that diffusers' `save_lora_adapter` writes and the original reads: the published names, the
+settings (rank, alpha) in its header.
 """
 
 from __future__ import annotations
@@ -20,9 +22,14 @@ from torch import Tensor
 
 from acestep_lab import files
 from acestep_lab._libraries import peft
+from acestep_lab.models.adapter_files import DIFFUSERS_CONFIG, DIFFUSERS_WEIGHTS
+from acestep_lab.models.adapter_names import ACE15, V1, named
 from acestep_lab.train.lora import LoraConfig
 
 WEIGHTS, CONFIG, LYCORIS = "adapter_model.safetensors", "adapter_config.json", "lokr_weights.safetensors"
+DIFFUSERS = DIFFUSERS_WEIGHTS
+FILES = (WEIGHTS, LYCORIS, DIFFUSERS)
+"""Every name that an adapter's weights may be written under."""
 _THEIRS = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out.0": "o_proj"}
 _WORD = re.compile(r"\.(lora_[AB]\.weight|lora_magnitude_vector(?:\.weight)?|lokr_w[12](?:_[ab])?)$")
 
@@ -42,6 +49,8 @@ class AdapterFacts:
     """What the lessons heard: "words", "codes"."""
     config: Mapping[str, Any] = field(default_factory=dict)
     """As it was taught: `LoraConfig`, alpha and all."""
+    family: str = ACE15.name
+    """Of the checkpoint: it decides under which names the weights are written."""
 
 
 def write_adapter(folder: Path, state: Mapping[str, Tensor], config: LoraConfig, facts: AdapterFacts) -> Path:
@@ -52,7 +61,10 @@ def write_adapter(folder: Path, state: Mapping[str, Tensor], config: LoraConfig,
     folder.mkdir(parents=True, exist_ok=True)
     header = {"format": "pt", "acestep_lab": json.dumps(asdict(facts), sort_keys=True)}
     if config.kind == "lokr":
-        return _write(folder / LYCORIS, _lycoris(state, config), header | {"lokr_config": _lokr_config(config)})
+        tensors = _lycoris(state, config, facts.family)
+        return _write(folder / LYCORIS, tensors, header | {"lokr_config": _lokr_config(config)})
+    if facts.family == V1.name:
+        return _write(folder / DIFFUSERS, _diffusers(state, config), header | _settings(state, config))
     tensors = {f"base_model.model.{theirs(name)}": tensor for name, tensor in _baked(state, config).items()}
     settings: Any = peft.LoraConfig(
         r=config.rank, lora_alpha=config.rank, use_dora=config.kind == "dora", inference_mode=True,
@@ -84,12 +96,34 @@ def _baked(state: Mapping[str, Tensor], config: LoraConfig) -> dict[str, Tensor]
     }
 
 
-def _lycoris(state: Mapping[str, Tensor], config: LoraConfig) -> dict[str, Tensor]:
+def _diffusers(state: Mapping[str, Tensor], config: LoraConfig) -> dict[str, Tensor]:
+    """The published names, and the shapes of convolutions where the original has those."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in _baked(state, config).items():
+        at, word = named(_layer(name)), name.removesuffix(".weight")
+        is_magnitude = word.endswith(".lora_magnitude_vector")
+        if at is not None and at.is_pointwise:
+            tensor = tensor.reshape(1, -1, 1) if is_magnitude else tensor.unsqueeze(-1)
+        found[word if is_magnitude else name] = tensor
+    return found
+
+
+def _settings(state: Mapping[str, Tensor], config: LoraConfig) -> dict[str, str]:
+    """Rank and alpha in the header, as diffusers keeps them."""
+    layers = sorted({_layer(name) for name in state})
+    told = {
+        "r": config.rank, "lora_alpha": config.rank, "target_modules": layers, "use_dora": config.kind == "dora",
+        "use_rslora": False, "peft_type": "LORA",
+    }  # fmt: skip
+    return {DIFFUSERS_CONFIG: json.dumps(told, sort_keys=True)}
+
+
+def _lycoris(state: Mapping[str, Tensor], config: LoraConfig, family: str) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for name, tensor in state.items():
         match = _WORD.search(name)
         assert match is not None, name
-        word, layer = match[1], theirs(_layer(name))
+        word, layer = match[1], _layer(name) if family == V1.name else theirs(_layer(name))
         scaled = tensor * config.scale if word in ("lokr_w1", "lokr_w1_b") else tensor
         module = f"lycoris_{layer.replace('.', '_')}"
         found[f"{module}.{word}"] = scaled

@@ -16,10 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from acestep_lab import files
+from acestep_lab.engines import registry
+from acestep_lab.engines.catalog_entry import CatalogEntry
 from acestep_lab.jobs.training import Preview
 from acestep_lab.models import catalog
+from acestep_lab.models.adapter_names import V1
 from acestep_lab.takes.page import base64_of, escaped
-from acestep_lab.train.adapter_export import LYCORIS, WEIGHTS, AdapterFacts
+from acestep_lab.train.adapter_export import DIFFUSERS, LYCORIS, WEIGHTS, AdapterFacts
 from acestep_lab.train.loss_history import LossHistory
 
 FILE = "README.md"
@@ -75,12 +78,18 @@ def plain(text: object, most: int = 200) -> str:
 
 def _front(card: Card) -> str:
     """What a hub reads: JSON strings are YAML's too."""
-    row = catalog.find(card.facts.checkpoint)
+    row = _row(card.facts.checkpoint)
     lines = ["---", "library_name: peft" if card.kind != "lokr" else "library_name: lycoris"]
     lines += [f"base_model: {_literal(row.repo)}"] if row is not None and row.repo else []
     lines += ["pipeline_tag: text-to-audio", f"tags: [{', '.join(map(_literal, ('music', 'ace-step', card.kind)))}]"]
     lines += [f"instance_prompt: {_literal(card.facts.tag)}"] if card.facts.tag else []
     return "\n".join([*lines, "---"])
+
+
+def _row(checkpoint: str) -> catalog.Row | CatalogEntry | None:
+    """What a catalog says of a checkpoint, whichever family's it is in."""
+    of_others = (one for one in registry.entries() if one.name == checkpoint)
+    return catalog.find(checkpoint) or next(of_others, None)
 
 
 def _sentence(card: Card) -> str:
@@ -228,6 +237,9 @@ def _ways(card: Card) -> Iterator[str]:
         f'lab = Session.open({checkpoint})\nlab.lora("folder of this file")              # or ("folder of this file", 0.7)\n'
         f"take = lab.make(Recipe({words}, seconds=30))",
     )
+    if card.facts.family == V1.name:
+        yield from _ways_of_v1(card)
+        return
     if card.kind == "lokr":
         yield f"**ComfyUI and the reference's LoKr loader**: `{LYCORIS}` has LyCORIS' names; put it into `models/loras`."
         return
@@ -240,10 +252,25 @@ def _ways(card: Card) -> Iterator[str]:
     yield "**The reference's page**: name this folder as the LoRA path, and load it."
 
 
+def _ways_of_v1(card: Card) -> Iterator[str]:
+    """The programs that read an adapter of ACE-Step v1."""
+    if card.kind == "lokr":
+        yield f"**ComfyUI**: `{LYCORIS}` has LyCORIS' names; put it into `models/loras`. The original reads no LoKr."
+        return
+    yield f"**The original (ACE-Step)**: name this folder as the LoRA; it holds `{DIFFUSERS}` as `save_lora_adapter` writes it."
+    yield _code(
+        "diffusers, on the original's transformer",
+        f'transformer.load_lora_adapter("folder of this file/{DIFFUSERS}", prefix=None)',
+    )
+    if card.kind != "dora":
+        yield f"**ComfyUI**: put `{DIFFUSERS}` into `models/loras` under another name, and load it with strength 1."
+
+
 def _remarks(card: Card) -> Iterator[str]:
     if card.kind == "dora":
-        yield "A DoRA is read here and by PEFT; ComfyUI and diffusers leave its magnitudes out."
-    if card.facts.roads == ("words",):
+        others = "ComfyUI leaves" if card.facts.family == V1.name else "ComfyUI and diffusers leave"
+        yield f"A DoRA is read here and by PEFT; {others} its magnitudes out."
+    if card.facts.roads == ("words",) and card.facts.family != V1.name:
         yield "It was taught without audio codes: where a planner writes codes first, less of it is heard. Render without the planner."
     if card.facts.checkpoint:
         yield f"It fits checkpoints of the size of {plain(card.facts.checkpoint)} only."

@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from acestep_lab import files
 from acestep_lab.errors import LibraryError, RecipeError, shown
+from acestep_lab.models.adapter_names import ACE15
 from acestep_lab.train.adapter_export import AdapterFacts, write_adapter
 from acestep_lab.train.lora import UNTOLD, LoraConfig, Trainer
 from acestep_lab.train.repa import SoundEncoder
@@ -44,6 +45,8 @@ class RunFacts:
     config: Mapping[str, Any] = field(default_factory=dict)
     tag: str = ""
     songs: int = 0
+    family: str = ACE15.name
+    """Of the checkpoint."""
 
     @classmethod
     def of(
@@ -56,7 +59,9 @@ class RunFacts:
 
     def adapter(self, steps: int) -> AdapterFacts:
         """What the adapter should remember after so many steps."""
-        return AdapterFacts(self.checkpoint, self.tag, self.songs, self.data, steps, self.roads, self.config)
+        return AdapterFacts(
+            self.checkpoint, self.tag, self.songs, self.data, steps, self.roads, self.config, self.family
+        )
 
 
 class RunFolder:

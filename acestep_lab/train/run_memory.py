@@ -20,11 +20,11 @@ from acestep_lab.jobs.changes import Changes
 from acestep_lab.jobs.training import Loss, Preview, TrainingRun
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.takes.take import Take
+from acestep_lab.train import adapter_export
 from acestep_lab.train.loss_history import LossHistory
 from acestep_lab.train.run_folder import ADAPTER, RUN
 
 PREVIEWS, CHANGES = "previews.json", "changes.json"
-ADAPTER_FILES = ("adapter_model.safetensors", "lokr_weights.safetensors")
 LoadTake = Callable[[str], Take]
 
 
@@ -133,7 +133,7 @@ def _facts(folder: Path) -> dict[str, Any]:
 
 def _saved_step(folder: Path) -> int:
     """The step of the adapter that is kept there, by its own header; 0 where there is none."""
-    for name in ADAPTER_FILES:
+    for name in adapter_export.FILES:
         try:
             with safe_open(folder / ADAPTER / name, "np") as file:
                 return int(json.loads(file.metadata()["acestep_lab"])["steps"])

@@ -432,7 +432,7 @@ class Teaching:
         return RunFacts.of(
             asked.config, asked.encoders, asked.ranks.count, data=hashlib.sha256(json.dumps(kept).encode()).hexdigest(), checkpoint=asked.engine.name,
             mark=asked.engine.training_mark, dtype=str(self._dtype(asked)).removeprefix("torch."), roads=asked.roads,
-            tag=asked.tag, songs=len({one.name for one in training.lessons}),
+            tag=asked.tag, songs=len({one.name for one in training.lessons}), family=asked.engine.capabilities.family,
         )  # fmt: skip
 
     def _trainer(self, training: Training) -> Trainer:
