@@ -33,6 +33,7 @@ from acestep_lab.engines.base import (
     Rendered,
     Request,
     Sound,
+    Trains,
     groups,
 )
 from acestep_lab.engines.step import Step
@@ -72,6 +73,7 @@ PROTOCOLS: Mapping[str, type[Any]] = {
     "codes": HasCodes,
     "attaches": Attaches,
     "aligns": Aligns,
+    "trains": Trains,
 }
 """What a capability's flag promises that the engine can do."""
 FOREIGN: Mapping[str, tuple[str, Any]] = {

@@ -255,7 +255,7 @@ def _ways(card: Card) -> Iterator[str]:
 def _ways_of_v1(card: Card) -> Iterator[str]:
     """The programs that read an adapter of ACE-Step v1."""
     if card.kind == "lokr":
-        yield f"**ComfyUI**: `{LYCORIS}` has LyCORIS' names; put it into `models/loras`. The original reads no LoKr."
+        yield f"`{LYCORIS}` has LyCORIS' names. The original reads no LoKr; a LoRA is what it takes."
         return
     yield f"**The original (ACE-Step)**: name this folder as the LoRA; it holds `{DIFFUSERS}` as `save_lora_adapter` writes it."
     yield _code(
