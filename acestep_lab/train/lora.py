@@ -467,8 +467,8 @@ class Batch:
     """`[items, tokens]`."""
 
     def heard(self, dropped: Tensor) -> tuple[Tensor, Tensor]:
-        """States and mask with nothing asked where `dropped` `[items, kinds]` is True of a token's kind."""
-        gone = dropped.expand(-1, self.null.shape[1]).gather(1, self.kinds)
+        """States and mask with nothing asked where `dropped` is True, of an item `[items]` or of a kind `[items, kinds]`."""
+        gone = dropped.reshape(len(dropped), -1).expand(-1, self.null.shape[1]).gather(1, self.kinds)
         null = self.null.gather(1, self.kinds[..., None].expand_as(self.states))
         return torch.where(gone[..., None], null, self.states), self.mask
 
