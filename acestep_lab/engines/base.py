@@ -349,7 +349,7 @@ class Lesson:
     states: Tensor
     """What is listened to `[tokens, width]`, made by the very code that a render uses."""
     null: Tensor
-    """What is listened to where nothing is asked `[kinds, width]`: a row for each kind of words, one where all are of a kind."""
+    """What is listened to where nothing is asked, a row for each kind of words (one where all are of a kind): `[rows, width]`."""
     context: Tensor
     """What the task shows of a source `[frames, channels of the context]`; no channels where the loop is shown nothing."""
     notes: tuple[str, ...] = ()
@@ -375,6 +375,10 @@ class TrainingRule:
     frames_per_second: float
     most_rank: int
     """The smallest side of a layer: a larger rank learns nothing more."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """How long AdamW remembers."""
+    original: str = ""
+    """What the model's own trainer teaches with, as a sentence, where that is other than usual here."""
     error: Literal["velocity", "song"] = "velocity"
     """Of what the squared error is taken: the velocity, or the song that it leads to (t² of the former)."""
 

@@ -62,6 +62,8 @@ class TrainingPlan:
     seconds_per_hearing: float = 0.0
     aligned: str = ""
     """With `repa`: with what, and after which block; as words."""
+    original: str = ""
+    """What the model's own trainer teaches with, where that is other than usual here; a sentence."""
     projectors: int = 0
     """Numbers that are learnt beside the adapter, and not exported."""
 
@@ -139,7 +141,7 @@ def foretold(
         len(learnt), len(held_out), to_read, config, measured.parameters, reading * share, measured.seconds,
         (*shares, *measured.shares), machine.memory_bytes if machine.free_bytes is None else machine.free_bytes,
         machine.name or machine.kind, folder, engine.training_rule.times,
-        to_hear, hearing * share, measured.aligned, measured.projectors,
+        to_hear, hearing * share, measured.aligned, engine.training_rule.original, measured.projectors,
     )  # fmt: skip
 
 
@@ -232,6 +234,7 @@ def _words(plan: TrainingPlan) -> list[str]:
         f"song{'s' * (config.batch * config.accumulation != 1)}: each is heard {rounds:.1f} times.",
         f"A {config.kind} of rank {config.rank} on {' and '.join(config.targets)}: {plan.parameters:,} numbers. "
         f"Times: {plan.times}.",
+        *([plan.original] if plan.original else []),
         f"About {_span(plan.seconds)}: {plan.to_read} songs to read, then {step}.",
         f"Kept in {plan.folder}.",
     ]

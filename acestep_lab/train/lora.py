@@ -203,7 +203,7 @@ class Trainer:
         self.aligner = self._aligner()
         self.ranks.from_main([one.data for one in self.parameters.values()])
         self.optimiser: Optimiser = optimiser_for(
-            config.optimiser, list(self.parameters.values()), self.learning_rate, config.weight_decay
+            config.optimiser, list(self.parameters.values()), self.learning_rate, config.weight_decay, rule.betas
         )
         self.step, self.best, self.since_best = 0, math.inf, 0
         self._average = {name: one.detach().clone() for name, one in self.parameters.items()} if config.ema else {}

@@ -91,10 +91,16 @@ class ScheduleFree(Optimiser):
         getattr(self.inner, name)()
 
 
-def optimiser_for(name: str, parameters: list[nn.Parameter], rate: float, weight_decay: float) -> Optimiser:
-    """An optimiser by its name; RecipeError for an unknown one, MachineError where its package is missing."""
+def optimiser_for(
+    name: str,
+    parameters: list[nn.Parameter],
+    rate: float,
+    weight_decay: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+) -> Optimiser:
+    """An optimiser by its name, `betas` being AdamW's; RecipeError for an unknown one, MachineError where its package is missing."""
     if name == "adamw":
-        return Optimiser(torch.optim.AdamW(parameters, lr=rate, weight_decay=weight_decay))
+        return Optimiser(torch.optim.AdamW(parameters, lr=rate, betas=betas, weight_decay=weight_decay))
     if name == "prodigy":
         return Prodigy(_package("prodigyopt").Prodigy(parameters, lr=1.0, weight_decay=weight_decay))
     if name == "schedule_free":
