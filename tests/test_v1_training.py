@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from acestep_lab import Recipe, Session
-from acestep_lab._libraries import transformers
+from acestep_lab._libraries import load, transformers
 from acestep_lab.engines.ace_v1 import erg, training
 from acestep_lab.engines.ace_v1.engine import AceV1Engine
 from acestep_lab.engines.ace_v1.geometry import to_image
@@ -24,6 +24,7 @@ from acestep_lab.models.adapters import Adapter, apply, opened
 from acestep_lab.models.adapters import remove as take_off
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.take import Take
+from acestep_lab.train.adapter_export import AdapterFacts, write_adapter
 from acestep_lab.train.cache import LessonCache
 from acestep_lab.train.lora import HeldOut, LoraConfig, Trainer, batched
 from tests.tiny_v1 import _config as tiny_config
@@ -86,6 +87,13 @@ def alpha_file(folder: Path) -> Path:
     tensors |= {f"diffusion_model.{name}.alpha": torch.tensor(ALPHA * RANK**0.5) for name in LAYERS}
     save_file(tensors, folder / "chinese rap.safetensors")
     return folder / "chinese rap.safetensors"
+
+
+def test_of_the_originals_own_output_the_newest_is_taken(tmp_path: Path) -> None:
+    for step in (2000, 10000, 4000):
+        diffusers_file(tmp_path / "rap" / "checkpoints" / f"epoch=0-step={step}_lora")
+    found = Adapter.open(tmp_path / "rap")
+    assert (found.name, found.file.parent.name) == ("rap", "epoch=0-step=10000_lora")
 
 
 def peft_folder(folder: Path) -> Path:
@@ -314,31 +322,29 @@ def test_layers_that_read_lyrics_are_taught_too(taught: Path) -> None:
     assert stored["transformer_blocks.0.ff.inverted_conv.conv.lora_A.weight"].shape[-1] == 1
 
 
-def test_diffusers_own_loader_reads_it_to_the_same_velocity(taught: Path) -> None:
-    from diffusers.loaders import PeftAdapterMixin
-
-    class Original(AceStepV1Transformer, PeftAdapterMixin):  # type: ignore[misc]
+def test_diffusers_own_loader_reads_the_file_to_the_same_velocity(
+    engine: AceV1Engine, lessons: list[Any], tmp_path: Path
+) -> None:
+    class Original(AceStepV1Transformer, load("diffusers.loaders").PeftAdapterMixin):  # type: ignore[misc]
         """The original's transformer is a diffusers model with this loader."""
 
+    config = LoraConfig(**QUICK | {"steps": 1})
+    trainer = Trainer(engine, lessons[2:3], config)
+    list(trainer.run())
+    write_adapter(tmp_path, trainer.adapter_state(), config, AdapterFacts("v1", family="ace-step-v1"))
     torch.manual_seed(1)
-    theirs = Original(tiny_config()).requires_grad_(False).eval()
-    stored = {
-        name: one.squeeze(-1) if one.ndim == 3 else one
-        for name, one in load_file(next(taught.glob("last/*.safetensors"))).items()
-    }
-    theirs.load_lora_adapter(stored, prefix=None, adapter_name="ace_step_lora")
+    theirs = Original(tiny_config()).requires_grad_(False)
+    theirs.load_lora_adapter(str(tmp_path), weight_name="pytorch_lora_weights.safetensors", prefix=None)
     torch.manual_seed(1)
     ours = AceStepV1Transformer(tiny_config()).requires_grad_(False).eval()
     plain = velocity(ours)
-    apply(ours, opened([taught]))
+    apply(ours, opened([tmp_path]))
     torch.testing.assert_close(velocity(theirs.eval()), velocity(ours), rtol=1e-5, atol=1e-5)
     assert not torch.allclose(velocity(ours), plain)
 
 
 @pytest.mark.parametrize("kind", ["dora", "rslora", "lokr"])
 def test_every_kind_leaves_as_it_acted(kind: str, engine: AceV1Engine, lessons: list[Any], tmp_path: Path) -> None:
-    from acestep_lab.train.adapter_export import AdapterFacts, write_adapter
-
     config = LoraConfig(**QUICK | {"kind": kind, "steps": 1, "targets": ("attention", "mlp")})
     trainer = Trainer(engine, lessons[:1], config)
     list(trainer.run())

@@ -59,7 +59,7 @@ _OVERWRITES_BASE = ("pissa", "olora", "corda", "loftq", "mica", "orthogonal", "l
 
 _SERIES = re.compile(
     r"(adapters?|final|last|latest|best|output|checkpoints?|(lora|lokr|peft)_?weights)"
-    r"|(checkpoint|epoch|step|iter|ckpt)s?[-_ ]?(?P<at>\d+)(\D.*)?",
+    r"|(?:epoch=\d+-)?(checkpoint|epoch|step|iter|ckpt)s?[-_= ]?(?P<at>\d+)(\D.*)?",
     re.IGNORECASE,
 )
 """Folders of a trainer's output: where the adapter lies, and which of several is the newest."""
