@@ -307,6 +307,7 @@ def test_what_was_taught_is_heard_and_taken_off_again(lab: Session, taught: Path
         merged = lab.merge(taught.parent / "merged")
     finally:
         lab.lora()
+    assert lab.training(taught).step == 4
     assert with_it.made_with["adapters"] == {taught.name: 1.0}
     assert not np.array_equal(with_it.latent, without.latent)
     assert np.array_equal(lab.make(recipe).latent, without.latent)
