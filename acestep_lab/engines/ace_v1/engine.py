@@ -30,7 +30,7 @@ from acestep_lab.engines.ace_v1.lyric_tokenizer import LyricReader
 from acestep_lab.engines.ace_v1.request import V1Request
 from acestep_lab.engines.ace_v1.request import Words as AskedWords
 from acestep_lab.engines.ace_v1.resolve import ResolveContext
-from acestep_lab.engines.ace_v1.task_rows import FIXED, SHORTEST_SECONDS, Splice, Start, audio_of, frames_for, row_of
+from acestep_lab.engines.ace_v1.task_rows import COVER_STRENGTH, FIXED, SHORTEST_SECONDS, Splice, Start, audio_of, frames_for, row_of
 from acestep_lab.engines.ace_v1.text_encoder import PromptReader
 from acestep_lab.engines.base import (
     Capabilities,
@@ -150,6 +150,8 @@ class AceV1Engine:
             licence=catalog.LICENCE if row is None else row.licence,
             previews=True,
             fixed=FIXED,
+            usual={"Cover.noise_strength": COVER_STRENGTH},
+            presets=schedules.NAMED,
         )
 
     @property

@@ -49,7 +49,8 @@ class Repainting(Controller):
         connect(self.picker, repaint=self._repaint, changed=self.studio.composing.prompt.refresh)
 
     def adopted(self, name: str, can: Capabilities) -> None:
-        self.picker.cannot = refusals(name, can)["Repaint"] or ""
+        unused = [field.removeprefix("Repaint.") for field in can.fixed if field.startswith("Repaint.")]
+        self.picker.adopt(refusals(name, can)["Repaint"] or "", unused)
         self.picker.offer_codes(self._codes if can.codes else None)
 
     def _codes(self, sound: Take | Audio) -> tuple[int, ...]:
