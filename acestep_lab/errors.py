@@ -62,6 +62,8 @@ class CheckpointError(LabError):
 class NotFoundError(CheckpointError):
     """A checkpoint, or one of its files, is not on this machine."""
 
+    code = "NOT_FOUND"
+
 
 class DownloadError(CheckpointError):
     """A checkpoint could not be fetched whole."""

@@ -227,9 +227,9 @@ class WaveformPicker(Component):
         self.crossfades = list(self._crossfades(self.mode, self.strength))
         self._show(force=True)
 
-    def adopt(self, cannot: str, unused: Collection[str]) -> None:
-        """Take over what a checkpoint can do: why it cannot repaint, "" where it can, and which settings it has no use for."""
-        self.cannot, self.unused = cannot, [name for name in _HOW if name in unused]
+    def adopt(self, cannot: str, fixed: Collection[str]) -> None:
+        """Take over what a checkpoint can do: why it cannot repaint, "" where it can, and its `Capabilities.fixed`."""
+        self.cannot, self.unused = cannot, [name for name in _HOW if f"{Repaint.__name__}.{name}" in fixed]
         self._show(force=True)
 
     def _settings(self) -> dict[str, Any]:

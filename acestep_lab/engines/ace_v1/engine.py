@@ -30,7 +30,16 @@ from acestep_lab.engines.ace_v1.lyric_tokenizer import LyricReader
 from acestep_lab.engines.ace_v1.request import V1Request
 from acestep_lab.engines.ace_v1.request import Words as AskedWords
 from acestep_lab.engines.ace_v1.resolve import ResolveContext
-from acestep_lab.engines.ace_v1.task_rows import COVER_STRENGTH, FIXED, SHORTEST_SECONDS, Splice, Start, audio_of, frames_for, row_of
+from acestep_lab.engines.ace_v1.task_rows import (
+    COVER_STRENGTH,
+    FIXED,
+    SHORTEST_SECONDS,
+    Splice,
+    Start,
+    audio_of,
+    frames_for,
+    row_of,
+)
 from acestep_lab.engines.ace_v1.text_encoder import PromptReader
 from acestep_lab.engines.base import (
     Capabilities,

@@ -49,8 +49,7 @@ class Repainting(Controller):
         connect(self.picker, repaint=self._repaint, changed=self.studio.composing.prompt.refresh)
 
     def adopted(self, name: str, can: Capabilities) -> None:
-        unused = [field.removeprefix("Repaint.") for field in can.fixed if field.startswith("Repaint.")]
-        self.picker.adopt(refusals(name, can)["Repaint"] or "", unused)
+        self.picker.adopt(refusals(name, can)["Repaint"] or "", can.fixed)
         self.picker.offer_codes(self._codes if can.codes else None)
 
     def _codes(self, sound: Take | Audio) -> tuple[int, ...]:
