@@ -224,7 +224,7 @@ export default mount(
           range.value = String(value ?? spec.default ?? 0);
           tell(Number(range.value));
         };
-        return { input: h("div.row.share", {}, range, number), inputs: [range], set };
+        return { input: h(spec.rest ? "div.stack.share" : "div.row.share", {}, range, number), inputs: [range], set };
       },
       stems(spec) {
         const checks = spec.options.map((option) => [
