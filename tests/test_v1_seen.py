@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from torch import nn
 
+from acestep_lab._libraries import transformers
+from acestep_lab.engines.ace_v1.catalog import V1
+from acestep_lab.engines.ace_v1.engine import _INT8
+from acestep_lab.engines.ace_v1.geometry import V1Config
+from acestep_lab.engines.ace_v1.transformer import AceStepV1Transformer
 from acestep_lab.engines.offered import OfferedCheckpoint
+from acestep_lab.engines.registry import open_engine
+from acestep_lab.models.device_manager import DeviceManager
+from acestep_lab.models.memory_plan import budget
+from acestep_lab.models.tiers import GB, OFFLOAD_LEVELS, Machine
 from acestep_lab.prompt import settings
+from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.sampling import FlowSamplingV1
 from acestep_lab.prompt.tasks import Cover, Extend, FlowEdit, Region, Repaint, Retake, Text2Music
 from acestep_lab.serve.backends import Backends
@@ -19,7 +33,13 @@ from acestep_lab.serve.jsonrpc import RpcError
 from acestep_lab.serve.rest_fields import read_request
 from acestep_lab.serve.track_cache import TrackCache
 from acestep_lab.session import Session
+from acestep_lab.takes.library import Library
+from acestep_lab.ui.forms import WHOLE, Form
+from acestep_lab.ui.prompt_editor import PromptEditorWidget
+from acestep_lab.ui.waveform_picker import WaveformPickerWidget
+from tests.pretend import tone
 from tests.test_daemon import Editor
+from tests.test_small_machine import WatchedMover
 from tests.tiny_v1 import tiny_v1
 
 WRITTEN: dict[str, Any] = {
@@ -208,3 +228,67 @@ def test_weights_that_go_after_opening_are_told_by_name(
     else:
         weights.write_bytes(weights.read_bytes()[:5000])
     assert failed(Editor(Daemon(lab, TrackCache(tmp_path / "tracks")))) == code
+
+
+# -- the form, and memory
+
+
+def test_the_form_has_its_presets_and_its_own_defaults_and_another_checkpoints_has_not(lab: Session) -> None:
+    form = Form.of(lab.capabilities)
+    assert form.presets["Fast: 27 steps"] == {"steps": 27}
+    assert form.of_task("Cover")["Cover.noise_strength"].default == 0.5
+    assert "Cover.strength" not in form.of_task("Cover")
+    assert [form.by_name[name].kind for name in ("guidance_share", "guidance_decay")] == ["number", "number"]
+    editor = PromptEditorWidget(form=form)
+    editor.do_edit("caption", "dub")
+    editor.do_preset("Edit: remix")
+    shown = editor.draft
+    assert (shown["task"], shown["values"]["FlowEdit.n_min"], shown["caption"]) == ("FlowEdit", 0.2, "dub")
+    assert "Best: 60 steps" in editor.presets
+    editor.adopt(WHOLE)
+    assert "Best: 60 steps" not in editor.presets
+    assert editor.draft["caption"] == "dub"
+
+
+def test_what_a_repaint_has_no_use_for_is_neither_shown_nor_sent(lab: Session) -> None:
+    picker = WaveformPickerWidget(tone(2.0))
+    picker.do_setting("injection", "0.5")
+    picker.adopt("", lab.capabilities.fixed)
+    assert picker.unused == ["injection", "latent_crossfade"]
+    picker.mark([Region(0.5, 1.0)])
+    assert "injection" not in picker.code
+    picker.adopt("", ())
+    assert "injection" in picker.code
+
+
+def test_the_shares_of_int8_are_those_of_the_published_sizes() -> None:
+    with torch.device("meta"):
+        sizes = transformers.UMT5Config(
+            vocab_size=256_384, d_model=768, d_kv=64, d_ff=2048, num_layers=12, num_heads=12,
+            feed_forward_proj="gated-gelu",
+        )  # fmt: skip
+        modules = {"dit": AceStepV1Transformer(V1Config()), "text": transformers.UMT5EncoderModel(sizes)}
+    for name, module in modules.items():
+        layers = {id(one.weight) for one in module.modules() if type(one) is nn.Linear}
+        kept = [(one.numel() + 2 * len(one) if id(one) in layers else 2 * one.numel()) for one in module.parameters()]
+        whole = 2 * sum(one.numel() for one in module.parameters())
+        assert sum(kept) / whole == pytest.approx(_INT8[name], abs=0.005)
+        assert whole == V1.sizes[name]
+
+
+@pytest.mark.parametrize("level", ["in turn", "in turn int8"])
+def test_a_take_made_in_turn_is_the_resident_one(folder: Path, tmp_path: Path, level: str) -> None:
+    """Load, run, drop: UMT5 and the DiT take turns beside DCAE and vocoder."""
+    takes = []
+    for name in ("all", level):
+        engine = open_engine(folder)
+        plan = budget(Machine("cuda", 80 * GB, simulated=True), engine.component_specs(), passes=2)
+        way = next(one for one in OFFLOAD_LEVELS if one.name == name)
+        devices = DeviceManager(engine.build, replace(plan, level=way, dtype="float32"), WatchedMover)
+        with Session(engine, library=Library(tmp_path / name), devices=devices) as lab:
+            takes.append(lab.make(Recipe("dub", seconds=1, steps=2, seed=1)).latent)
+            assert devices.mover.peak == (3 if name == "all" else 2)
+    if level == "in turn":
+        assert np.array_equal(*takes)
+    else:
+        assert 0 < float(np.abs(takes[0] - takes[1]).max()) < 0.1 * float(np.abs(takes[0]).max())
