@@ -62,7 +62,13 @@ def test_a_file_of_the_originals_page_is_understood_to_the_last_field() -> None:
     recipe, how = found.recipe, found.recipe.sampling
     assert isinstance(how, FlowSamplingV1)
     assert (recipe.caption, recipe.seconds, recipe.seed, recipe.task) == ("dub", 30.0, 3299954530, Text2Music())
-    assert (how.steps, how.solver, how.guidance, how.guidance_share, how.erg_lyric) == (27, "pingpong", "cfg_star", 0.65, False)
+    assert (how.steps, how.solver, how.guidance, how.guidance_share, how.erg_lyric) == (
+        27,
+        "pingpong",
+        "cfg_star",
+        0.65,
+        False,
+    )
     assert how.own_steps is None
     adapted = settings.understand({**WRITTEN, "lora_name_or_path": "someone/rap", "lora_weight": 0.8})
     assert any("someone/rap" in remark and "0.8" in remark for remark in adapted.remarks)
@@ -208,7 +214,14 @@ def failed(editor: Editor) -> str:
 
 def test_an_editor_gets_a_track_of_v1_and_its_errors_by_name(lab: Session, folder: Path, tmp_path: Path) -> None:
     editor = Editor(Daemon(lab, TrackCache(tmp_path / "tracks")))
-    asked = {"prompt": "dub", "duration_sec": 5, "seed": 1, "inference_steps": 1, "backend": "ace-step", "scheduler": "pingpong"}
+    asked = {
+        "prompt": "dub",
+        "duration_sec": 5,
+        "seed": 1,
+        "inference_steps": 1,
+        "backend": "ace-step",
+        "scheduler": "pingpong",
+    }
     for seconds in (4, 241):
         error = editor.call("generate", **{**asked, "duration_sec": seconds})["error"]
         assert error["data"]["error_code"] == "INVALID_DURATION"

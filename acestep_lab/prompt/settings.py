@@ -730,7 +730,6 @@ class _ReaderV1(_Reader):
         return Repaint(self._needs("a repaint"), region, strength=variance)  # type: ignore[arg-type]
 
 
-
 # -- single values -----------------------------------------------------------------------------------------------------
 
 _ID = re.compile(r"(?:take|audio)-[0-9a-f]{4,64}")
