@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from acestep_lab._libraries import transformers
+from acestep_lab.doctor import checkpoint_files
 from acestep_lab.engines.ace_v1.catalog import V1
 from acestep_lab.engines.ace_v1.engine import _INT8
 from acestep_lab.engines.ace_v1.geometry import V1Config
@@ -305,3 +306,11 @@ def test_a_take_made_in_turn_is_the_resident_one(folder: Path, tmp_path: Path, l
         assert np.array_equal(*takes)
     else:
         assert 0 < float(np.abs(takes[0] - takes[1]).max()) < 0.1 * float(np.abs(takes[0]).max())
+
+
+def test_the_doctor_says_what_a_checkpoint_lacks_to_sing(folder: Path, tmp_path: Path) -> None:
+    wordless = tiny_v1(tmp_path / "wordless", words=False)
+    said = {one: [row for row in checkpoint_files(one) if row.name == "lyrics"] for one in (folder, wordless)}
+    assert said[folder] == []
+    (row,) = said[wordless]
+    assert (row.state, "vocab.json" in row.message) == ("warn", True)
