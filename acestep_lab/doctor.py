@@ -19,14 +19,15 @@ from functools import partial
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from packaging.requirements import Requirement
 
-from acestep_lab.errors import LabError
+from acestep_lab.errors import CheckpointError, LabError
 from acestep_lab.settings import NOT_NEEDED, VARIABLES, Settings
 
 if TYPE_CHECKING:
+    from acestep_lab.engines.base import Engine
     from acestep_lab.models.tiers import Machine, Tier
 
 STATES = ("ok", "warn", "bad")
@@ -419,6 +420,8 @@ def checkpoint_files(
     yield Finding("checkpoint", "ok", f"{engine.name} ({can.family}): {', '.join(can.components)}; {size}, {known}")
     if note := licence_note(can.licence):
         yield Finding("licence", "ok", note)
+    if can.vocabulary.lyrics:
+        yield from _singing(engine)
     requested = requested or DeviceRequest()
     machine = requested.machine(environ)
     tier = requested.tier(machine, environ)
@@ -426,6 +429,19 @@ def checkpoint_files(
     fix = "" if plan.fits else "Close other programs, or take a smaller checkpoint or LM."
     summary = f"{plan.summary()}; computes in {plan.dtype_name} on {plan.device}"
     yield Finding("plan", "ok" if plan.fits else "warn", summary, fix)
+
+
+def _singing(engine: Engine) -> Iterator[Finding]:
+    """What a checkpoint lacks to sing, where it lacks something; asked by a song that is never made."""
+    from acestep_lab.prompt.recipe import Recipe
+
+    def find(source: Any) -> Any:
+        return source  # this song has none
+
+    try:
+        engine.resolve(Recipe("a song", lyrics="[verse]\nla la"), None, find, engine.capabilities.seconds[1])
+    except CheckpointError as error:
+        yield Finding("lyrics", "warn", str(error), "Put the file there, or leave the words away.")
 
 
 def _checkpoint_fix(checkpoint: str) -> str:

@@ -59,6 +59,12 @@ class CheckpointError(LabError):
     code = "CHECKPOINT"
 
 
+class NotFoundError(CheckpointError):
+    """A checkpoint, or one of its files, is not on this machine."""
+
+    code = "NOT_FOUND"
+
+
 class DownloadError(CheckpointError):
     """A checkpoint could not be fetched whole."""
 

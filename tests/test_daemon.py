@@ -23,7 +23,7 @@ from acestep_lab.serve.daemon import METHODS, MOST_TRACKS, Daemon, Peer
 from acestep_lab.serve.track_cache import TrackCache, key_of
 from tests.pretend import PretendSession, tone
 
-FAMILIES = {"ace_step": "pretend-flow", "musicgen": "pretend-tokens"}
+FAMILIES = {"ace_step": ("pretend-flow",), "musicgen": ("pretend-tokens",)}
 CATALOG = [
     OfferedCheckpoint("pretend", "pretend-flow", "MIT"),
     OfferedCheckpoint("pretend-tokens", "pretend-tokens", "MIT"),

@@ -272,7 +272,7 @@ class Shelf:
         self.here = True
 
     def daemon(self, folder: Path) -> Daemon:
-        families = {"ace_step": "pretend-flow", "musicgen": "pretend-tokens"}
+        families = {"ace_step": ("pretend-flow",), "musicgen": ("pretend-tokens",)}
         lab = PretendSession(folder / "takes", pause=0.0)
         return over(folder, lab, families=families, catalog=self.offered, fetch=self.fetch)
 

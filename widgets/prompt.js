@@ -205,6 +205,10 @@ export default mount(
       },
       share(spec, id) {
         const number = h("output.num.tiny");
+        const tell = (value) => {
+          const text = formatNumber(value, 2);
+          setText(number, spec.rest ? t(`prompt.rest_${spec.rest}`, { text, rest: formatNumber(1 - value, 2) }) : text);
+        };
         const range = h("input", {
           id,
           type: "range",
@@ -212,15 +216,15 @@ export default mount(
           max: "1",
           step: "0.01",
           oninput: () => {
-            setText(number, formatNumber(Number(range.value), 2));
+            tell(Number(range.value));
             editSoon(spec.name, () => Number(range.value));
           },
         });
         const set = (value) => {
           range.value = String(value ?? spec.default ?? 0);
-          setText(number, formatNumber(Number(range.value), 2));
+          tell(Number(range.value));
         };
-        return { input: h("div.row.share", {}, range, number), inputs: [range], set };
+        return { input: h(spec.rest ? "div.stack.share" : "div.row.share", {}, range, number), inputs: [range], set };
       },
       stems(spec) {
         const checks = spec.options.map((option) => [

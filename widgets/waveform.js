@@ -804,6 +804,7 @@ export default mount(
       for (const label of boxes) {
         const input = label.querySelector("input"),
           name = input.dataset.setting;
+        label.hidden = host.list("unused").includes(name);
         if (input !== focus) input.value = textOf(host.get(name));
         const own = { wave_crossfade: host.list("crossfades")[1], latent_crossfade: host.list("crossfades")[0] }[name];
         input.placeholder = own ? `${t("waveform.auto")} ${formatNumber(Number(own), 2)}` : t("waveform.auto");
@@ -991,6 +992,7 @@ export default mount(
         "wave_crossfade",
         "latent_crossfade",
         "crossfades",
+        "unused",
         "snap",
         "snaps",
         "finding",

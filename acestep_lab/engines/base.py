@@ -16,7 +16,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -122,6 +122,10 @@ class Capabilities:
     """Whether sounds have audio codes that a cover can follow."""
     fixed: frozenset[str] = frozenset()
     """Fields of its tasks that stay at their defaults here, as "Extend.before": what a form leaves out."""
+    usual: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """What a field of a task is where nothing is said, where that is another than elsewhere: {"Cover.noise_strength": 0.5}."""
+    presets: Mapping[str, Mapping[str, str | float]] = field(default_factory=dict, hash=False)
+    """Settings worth a name, as its publisher has them: {"Fast, 27 steps": {"steps": 27}}; a form offers them."""
 
     def allows(self, task: Task) -> bool:
         """Whether this engine does such a task."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from acestep_lab.engines.catalog_entry import CatalogEntry
-from acestep_lab.errors import CheckpointError, EngineWarning, LabError, MachineError, shown, warn_caller
+from acestep_lab.errors import CheckpointError, EngineWarning, LabError, MachineError, NotFoundError, shown, warn_caller
 
 if TYPE_CHECKING:
     from acestep_lab.engines.base import Engine
@@ -144,7 +144,7 @@ def family_of(name: str | os.PathLike[str]) -> Family:
         if claiming:
             return families[claiming[0]]
     if _is_bare_name(name):
-        raise CheckpointError(f"No checkpoint is called {shown(name)}; {_nearest(str(name))}")
+        raise NotFoundError(f"No checkpoint is called {shown(name)}; {_nearest(str(name))}")
     return families["ace-step-1.5"]
 
 
@@ -183,6 +183,16 @@ def names() -> tuple[str, ...]:
 def entries() -> tuple[CatalogEntry, ...]:
     """What the catalogs of all families say of their checkpoints, in the order of `names()`."""
     return tuple(family.entry(name) for family in reversed(all_families().values()) for name in family.NAMES)
+
+
+def catalog_name(name: str) -> str:
+    """The catalog name of a checkpoint by any name it was published under; the name itself where no catalog knows it."""
+    for family in all_families().values():
+        try:
+            return family.entry(name).name
+        except CheckpointError:
+            continue
+    return name
 
 
 def download(name: str, lm: str | None = None) -> tuple[FileSelection, ...]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from acestep_lab._libraries import transformers
-from acestep_lab.errors import CheckpointError, LabError, shown
+from acestep_lab.errors import CheckpointError, LabError, NotFoundError, shown
 from acestep_lab.models import catalog, published_layout, weights
 from acestep_lab.models.catalog import Row
 from acestep_lab.models.component_spec import ComponentSpec
@@ -253,8 +253,8 @@ def _locate(name: str | Path) -> tuple[Path, Row | None]:
     if isinstance(name, str) and is_hub_id(name):
         return snapshot(name, f"{shown(name)} is not in the cache on this machine"), None
     if isinstance(name, Path) or "/" in name or "\\" in name:
-        raise CheckpointError(f"There is no folder {shown(str(folder), 120)}; {weights.holds(folder.parent)}")
-    raise CheckpointError(f"No checkpoint is called {shown(name)}; {catalog.nearest(name, catalog.ROWS)}")
+        raise NotFoundError(f"There is no folder {shown(str(folder), 120)}; {weights.holds(folder.parent)}")
+    raise NotFoundError(f"No checkpoint is called {shown(name)}; {catalog.nearest(name, catalog.ROWS)}")
 
 
 def is_folder_of_ours(name: str | os.PathLike[str]) -> bool:
@@ -280,7 +280,7 @@ def _cached(row: Row) -> Path:
     otherwise = f"The checkpoint {row.name} has not been downloaded yet"
     folder = snapshot(row.repo, otherwise, row.name) / row.folder
     if not folder.is_dir():  # another checkpoint brought what all share, from the same repo
-        raise CheckpointError(_not_here(otherwise, row.repo, row.name))
+        raise NotFoundError(_not_here(otherwise, row.repo, row.name))
     return folder
 
 
@@ -302,7 +302,7 @@ def snapshot(repo: str, otherwise: str, name: str = "") -> Path:
     try:
         return Path(snapshot_download(repo, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError) as reason:
-        raise CheckpointError(_not_here(otherwise, repo, name or repo)) from reason
+        raise NotFoundError(_not_here(otherwise, repo, name or repo)) from reason
 
 
 def _places(folder: Path, row: Row | None) -> tuple[dict[str, Path], str]:
@@ -316,9 +316,9 @@ def _diffusers_places(folder: Path) -> dict[str, Path]:
     found = {component: folder / name for component, name in DIFFUSERS_FOLDERS.items()}
     for component in ("dit", "condition", "vae", "text"):
         if not (found[component] / "config.json").is_file():
-            raise CheckpointError(_incomplete(folder, f"{DIFFUSERS_FOLDERS[component]}/config.json"))
+            raise NotFoundError(_incomplete(folder, f"{DIFFUSERS_FOLDERS[component]}/config.json"))
     if not found["tokenizer"].is_dir():
-        raise CheckpointError(_incomplete(folder, "tokenizer/"))
+        raise NotFoundError(_incomplete(folder, "tokenizer/"))
     if found["codes"].is_dir() != found["codes_back"].is_dir():
         raise CheckpointError(
             _incomplete(folder, f"{DIFFUSERS_FOLDERS['codes']}/ and {DIFFUSERS_FOLDERS['codes_back']}/ together")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from acestep_lab import files
-from acestep_lab.errors import CheckpointError, shown
+from acestep_lab.errors import CheckpointError, NotFoundError, shown
 
 STEMS = ("diffusion_pytorch_model", "model", "adapter_model")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -60,7 +60,7 @@ def short(path: Path) -> str:
 def read_json(file: Path) -> dict[str, object]:
     """A JSON table from a file; CheckpointError naming the file when it is missing or damaged."""
     if not os.path.lexists(file):
-        raise CheckpointError(f"The file {short(file)} is missing; {holds(file.parent)}")
+        raise NotFoundError(f"The file {short(file)} is missing; {holds(file.parent)}")
     what = f"The file {short(file)}"
     text = files.decode_text(files.read_bytes(file, what, CheckpointError), what, CheckpointError)
     found = files.parse_json(text, what, CheckpointError)
@@ -132,7 +132,7 @@ def stored_tensors(folder: Path) -> dict[str, Entry]:
         variants = sorted(folder.glob(f"{stem}.*.safetensors"))
         if len(variants) == 1:
             return header(variants[0])
-    raise CheckpointError(_nothing(folder))
+    raise NotFoundError(_nothing(folder))
 
 
 def _sharded(index: Path) -> dict[str, Entry]:
@@ -147,7 +147,7 @@ def _sharded(index: Path) -> dict[str, Entry]:
         )
     missing = [name for name in names if not (index.parent / name).is_file()]
     if missing:
-        raise CheckpointError(
+        raise NotFoundError(
             f"The shard {short(index.parent / missing[0])} is missing "
             f"({len(names) - len(missing)} of {len(names)} are there)."
         )

@@ -242,6 +242,16 @@ def read_sampling(value: Any) -> Sampling:
     return found
 
 
+def _known_as(kind: type[Any], name: str, choices: tuple[str, ...]) -> Reader:
+    """Reads a choice, also by the name that another kind gives the same thing."""
+
+    def read(what: str, value: Any) -> Any:
+        same = _SAME[kind].get(value.lower(), value) if checks.is_a(value, str) else value
+        return checks.choice(what, same, choices)
+
+    return given(name, read)
+
+
 def _times(value: Any) -> tuple[float, ...]:
     times = tuple(
         checks.real("A timestep", v, 0.0, 1.0)
@@ -280,8 +290,8 @@ _FLOW: Mapping[str, Reader] = {
     "steps": given("The number of steps", checks.whole, 1, 1000),
     "shift": given("The shift", checks.real, 0.1, 20.0),
     "timesteps": _times,
-    "solver": given("solver", checks.choice, SOLVERS),
-    "guidance": given("guidance", checks.choice, GUIDANCE),
+    "solver": _known_as(FlowSampling, "solver", SOLVERS),
+    "guidance": _known_as(FlowSampling, "guidance", GUIDANCE),
     "guidance_scale": given("The guidance scale", checks.real, 0.0, 30.0),
     "guidance_interval": _interval,
     "velocity_clamp": given("The velocity clamp", checks.real, 0.01, 100.0),
@@ -304,9 +314,9 @@ _FLOW_V1: Mapping[str, Reader] = {
     "steps": given("The number of steps", checks.whole, 1, MOST_STEPS_V1),
     "shift": given("The shift", checks.real, 0.1, 20.0),
     "own_steps": _own_steps,
-    "solver": given("solver of ACE-Step v1", checks.choice, SOLVERS_V1),
+    "solver": _known_as(FlowSamplingV1, "solver of ACE-Step v1", SOLVERS_V1),
     "omega": given("omega", checks.real, -100.0, 100.0),
-    "guidance": given("guidance of ACE-Step v1", checks.choice, GUIDANCE_V1),
+    "guidance": _known_as(FlowSamplingV1, "guidance of ACE-Step v1", GUIDANCE_V1),
     "guidance_scale": given("The guidance scale", checks.real, 0.0, 30.0),
     "guidance_share": given("The share of the steps that are guided", checks.share),
     "guidance_decay": given("The decay of guidance", checks.share),

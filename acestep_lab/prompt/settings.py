@@ -24,11 +24,13 @@ from acestep_lab.prompt.sampling import KNOBS, FlowSamplingV1
 from acestep_lab.prompt.tasks import (
     Complete,
     Cover,
+    Extend,
     Extract,
     FlowEdit,
     Lego,
     Region,
     Repaint,
+    Retake,
     Source,
     Task,
     Text2Music,
@@ -39,6 +41,8 @@ FRAMES_PER_SECOND = 25.0
 """Latent frames a second of ACE-Step 1.5, in which the reference counts a crossfade."""
 
 
+USUAL_VARIANCE = 0.5
+"""`retake_variance` of ACE-Step v1, where a file leaves it out."""
 _FIRST_STRENGTH = 0.05
 """`dcw_scaler` of the reference, where a file leaves it out."""
 
@@ -138,7 +142,8 @@ def understand(data: object, source: Source | None = None, *, paths: bool = True
     if _is_ours(values):
         task = values.get("task")
         return Settings(Recipe.from_json({**values, "task": _own_task(task, source, paths)} if task else values))
-    return _Reader(values, source, paths).settings()
+    reader = _Reader(values, source, paths)
+    return (_ReaderV1(values, source, paths) if reader.is_v1 else reader).settings()
 
 
 def _is_ours(values: Mapping[str, object]) -> bool:
@@ -201,7 +206,10 @@ def _open(value: object) -> bool:
     return value is None or (isinstance(value, str) and value.strip().lower() in languages.AUTO)
 
 
-_ONLY_V1 = ("omega", "own_steps", "guidance_share", "guidance_decay", "erg_tag", "erg_lyric", "erg_diffusion")
+_ONLY_V1 = (
+    "omega", "own_steps", "guidance_share", "guidance_decay", "min_guidance_scale", "guidance_scale_text",
+    "guidance_scale_lyric", "erg_tag", "erg_lyric", "erg_diffusion", "audio2audio", "kept_of_reference",
+)  # fmt: skip
 """What only the files of ACE-Step v1 say."""
 _NESTED = (
     "metas", "meta", "metadata", "user_metadata", "param_obj", "params", "generation_params", "generation_config",
@@ -241,6 +249,14 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "erg_tag": ("erg_tag", "use_erg_tag"),
     "erg_lyric": ("erg_lyric", "use_erg_lyric"),
     "erg_diffusion": ("erg_diffusion", "use_erg_diffusion"),
+    "audio2audio": ("audio2audio_enable", "audio2audio"),
+    "kept_of_reference": ("ref_audio_strength",),
+    "retake_seed": ("retake_seeds", "retake_seed"),
+    "retake_variance": ("retake_variance",),
+    "adapter": ("lora_name_or_path",),
+    "adapter_weight": ("lora_weight",),
+    "goal_caption": ("edit_target_prompt",),
+    "goal_lyrics": ("edit_target_lyrics",),
     "cfg_start": ("cfg_interval_start",),
     "cfg_end": ("cfg_interval_end",),
     "infer_method": ("infer_method",),
@@ -293,9 +309,9 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "flow_edit": ("flow_edit_morph",),
     "flow_caption": ("flow_edit_source_caption",),
     "flow_lyrics": ("flow_edit_source_lyrics",),
-    "n_min": ("flow_edit_n_min",),
-    "n_max": ("flow_edit_n_max",),
-    "n_avg": ("flow_edit_n_avg",),
+    "n_min": ("flow_edit_n_min", "edit_n_min"),
+    "n_max": ("flow_edit_n_max", "edit_n_max"),
+    "n_avg": ("flow_edit_n_avg", "edit_n_avg"),
     "model": ("model", "dit_model", "model_name", "config_path", "checkpoint"),
 }  # fmt: skip
 """What a field means here → the names it goes by elsewhere, the likeliest first; camelCase is read as snake_case."""
@@ -310,8 +326,8 @@ _ELSEWHERE = frozenset(
     full_analysis_only extract_codes_only title id song_id created_at saved_at timestamp version status status_message
     progress stage wave file url env create_time generation_info generation_time time_costs genres genre custom_mode
     ai_token stream modalities messages thinking_mode save_path audio_path cover_url audio_url lora_path lora_scale
-    use_lora cot_bpm cot_keyscale cot_timesignature cot_duration cot_vocal_language cot_caption_text cot_lyrics retake_seed
-    retake_variance task_id code error extra success key sample_rate path silent format_version success_message
+    use_lora cot_bpm cot_keyscale cot_timesignature cot_duration cot_vocal_language cot_caption_text cot_lyrics timecosts
+    debug torch_compile cpu_offload overlapped_decode task_id code error extra success key sample_rate path silent format_version success_message
     """.split()
 )  # fmt: skip
 """Names that speak of a file, a machine, a page or a result and not of the song: passed over in silence."""
@@ -320,7 +336,7 @@ _TASKS = {
     "text2music": "text2music", "text_to_music": "text2music", "generate": "text2music", "": "text2music",
     "repaint": "repaint", "cover": "cover", "remix": "cover", "audio2audio": "cover", "cover-nofsq": "cover-nofsq",
     "cover_nofsq": "cover-nofsq", "extract": "extract", "lego": "lego", "complete": "complete", "edit": "flow",
-    "flow_edit": "flow",
+    "flow_edit": "flow", "retake": "retake", "extend": "extend",
 }  # fmt: skip
 
 
@@ -373,6 +389,11 @@ class _Reader:
         value = self.get(meaning)
         value = value[0] if isinstance(value, list) and value else value
         return "" if _open(value) or value == [] else checks.text(f"The settings' {meaning}", value)
+
+    @property
+    def is_v1(self) -> bool:
+        """Whether these are settings of ACE-Step v1, by fields that no other family has."""
+        return any(name in self.given for meaning in _ONLY_V1 for name in ALIASES[meaning])
 
     # -- the whole ------------------------------------------------------------------------------------------------------
 
@@ -433,17 +454,8 @@ class _Reader:
         }
 
     def _seeds(self) -> tuple[int, ...]:
-        """Every seed that is one; -1 stands for a fresh one."""
-        value = self.get("seed")
-        items = (
-            value
-            if isinstance(value, list)
-            else re.split(r"[,;\s]+", value.strip())
-            if isinstance(value, str)
-            else [value]
-        )
-        found = [number for item in items if (number := _seed_of(item)) is not None and number >= 0]
-        seeds = tuple(checks.whole("The settings' seed", number, 0, 2**63 - 1) for number in found)
+        """Every seed that is one, where they are not to be drawn anew."""
+        seeds = self._whole_numbers("seed")
         wanted = self.truth("use_random_seed") or (
             self.spelt.get("random_seed") == "randomSeed" and self.given["random_seed"]
         )
@@ -452,10 +464,20 @@ class _Reader:
             return ()
         return seeds
 
+    def _whole_numbers(self, meaning: str) -> tuple[int, ...]:
+        """The seeds of a field, one or several; -1 stands for a fresh one."""
+        value = self.get(meaning)
+        items = (
+            value
+            if isinstance(value, list)
+            else re.split(r"[,;\s]+", value.strip())
+            if isinstance(value, str)
+            else [value]
+        )
+        found = [number for item in items if (number := _seed_of(item)) is not None and number >= 0]
+        return tuple(checks.whole("The settings' seed", number, 0, 2**63 - 1) for number in found)
+
     def _sampling(self) -> dict[str, Any]:
-        if any(self.get(name) is not None for name in _ONLY_V1):
-            self.remarks.append("These are settings of ACE-Step v1; another family has not all of their knobs.")
-            return {"sampling": self._sampling_v1()}
         solver, method = self.text("solver").lower(), self.text("infer_method").lower()
         if solver == "pingpong":
             self.remarks.append("The solver pingpong is sde here.")
@@ -474,24 +496,6 @@ class _Reader:
             "velocity_ema": self.number("velocity_ema", _not_positive),
             **self._dcw(),
         }  # fmt: skip
-
-    def _sampling_v1(self) -> FlowSamplingV1:
-        """The knobs of a file of ACE-Step v1, whose `guidance_interval` is a share."""
-        steps = self.get("own_steps")
-        numbers = ("omega", "guidance_decay", "min_guidance_scale", "guidance_scale_text", "guidance_scale_lyric")
-        shares = [self.number(name) for name in ("guidance_share", "guidance_interval")]
-        return FlowSamplingV1(
-            steps=self.number("steps", _not_positive),  # type: ignore[arg-type]
-            shift=self.number("shift", _not_positive),
-            own_steps=tuple(_number(one) for one in re.findall(r"[^,;\s\[\]()]+", steps))  # type: ignore[misc]
-            if isinstance(steps, str) else steps or None,
-            solver=self.text("solver").lower() or None,
-            guidance=self.text("guidance").lower() or None,
-            guidance_scale=self.number("guidance_scale", _negative),
-            guidance_share=next((share for share in shares if share is not None), None),
-            **{name: self.number(name) for name in numbers},  # type: ignore[arg-type]
-            **{name: self.truth(name) for name in ("erg_tag", "erg_lyric", "erg_diffusion")},
-        )  # fmt: skip
 
     def _guidance(self) -> str | None:
         if self.truth("use_adg"):
@@ -548,11 +552,15 @@ class _Reader:
         own = self.get("task")
         if isinstance(own, Mapping):
             return task_from_json(_own_task(own, self.source, self.paths))
-        name = self.text("task").strip().lower()
+        return getattr(self, "_" + self.kind.replace("-", "_"))()
+
+    @property
+    def kind(self) -> str:
+        """Which task, as `_TASKS` calls it; RecipeError for one that nobody knows."""
+        name = self.text("task").strip().lower() if isinstance(self.get("task"), str) else ""
         if name not in _TASKS:
             raise RecipeError(f"{shown(name)} is no task.{vocabulary.nearest(name, _TASKS)}")
-        kind = "flow" if self.truth("flow_edit") and _TASKS[name] == "text2music" else _TASKS[name]
-        return getattr(self, "_" + kind.replace("-", "_"))()
+        return "flow" if self.truth("flow_edit") and _TASKS[name] == "text2music" else _TASKS[name]
 
     def _sound(self, meaning: str) -> Any:
         """A path or id; None where there is none, or where paths are not wanted."""
@@ -635,8 +643,91 @@ class _Reader:
             self.number("n_min"), self.number("n_max"), self.number("n_avg"),  # type: ignore[arg-type]
         )  # fmt: skip
 
+    def _retake(self) -> Task:
+        seeds, variance = self._whole_numbers("retake_seed"), self.number("retake_variance")
+        if not seeds:
+            raise RecipeError("These settings are for a retake and name no seed to turn towards: retake_seeds=[7].")
+        return Retake(self._needs("a retake"), USUAL_VARIANCE if variance is None else variance, seeds[0])
+
+    def _extend(self) -> Task:
+        """What is added before and after: the region goes beyond the source's length on both sides."""
+        start, end, length = self.number("start"), self.number("end"), self.number("seconds", _not_positive)
+        source = self._needs("an extension")
+        if end is not None and length is None:
+            raise RecipeError("These settings are for an extension and do not say how long the sound was: duration=30.")
+        return Extend(source, max(0.0, -(start or 0.0)), max(0.0, (end or 0.0) - (length or 0.0)))
+
     def _stem(self) -> str:
         return self.text("stem") or self.text("stems")
+
+
+class _ReaderV1(_Reader):
+    """A settings file of ACE-Step v1, as its page writes one beside every song (`…_input_params.json`)."""
+
+    def settings(self) -> Settings:
+        self.remarks.append("These are settings of ACE-Step v1; another family has not all of their knobs.")
+        if (adapter := self.text("adapter")) and adapter.lower() != "none":
+            weight = self.number("adapter_weight")
+            self.remarks.append(
+                f"The song was made with the LoRA {shown(adapter, 60)}, weight {1.0 if weight is None else weight:g}; load it to "
+                "hear the same."
+            )
+        return super().settings()
+
+    def _words(self) -> dict[str, Any]:
+        """The words; of an edit those of its goal."""
+        said = super()._words()
+        return said | {
+            "caption": said["caption"] or self.text("goal_caption"),
+            "lyrics": said["lyrics"] or self.text("goal_lyrics"),
+        }
+
+    def _numbers(self) -> dict[str, Any]:
+        """The numbers; the length only where no source says it."""
+        said = super()._numbers()
+        return said if self.kind in ("text2music", "retake") else said | {"seconds": None}
+
+    @property
+    def kind(self) -> str:
+        """Which task: audio2audio is text2music with a sound to begin from."""
+        kind = super().kind
+        wanted = kind == "text2music" and self.truth("audio2audio")
+        return "cover" if wanted and (self.get("reference") or self.source is not None) else kind
+
+    def _sampling(self) -> dict[str, Any]:
+        """The knobs of a file of ACE-Step v1, whose `guidance_interval` is a share."""
+        steps = self.get("own_steps")
+        numbers = ("omega", "guidance_decay", "min_guidance_scale", "guidance_scale_text", "guidance_scale_lyric")
+        shares = [self.number(name) for name in ("guidance_share", "guidance_interval")]
+        how = FlowSamplingV1(
+            steps=self.number("steps", _not_positive),  # type: ignore[arg-type]
+            shift=self.number("shift", _not_positive),
+            own_steps=tuple(_number(one) for one in re.findall(r"[^,;\s\[\]()]+", steps))  # type: ignore[misc]
+            if isinstance(steps, str) else steps or None,
+            solver=self.text("solver").lower() or None,
+            guidance=self.text("guidance").lower() or None,
+            guidance_scale=self.number("guidance_scale", _negative),
+            guidance_share=next((share for share in shares if share is not None), None),
+            **{name: self.number(name) for name in numbers},  # type: ignore[arg-type]
+            **{name: self.truth(name) for name in ("erg_tag", "erg_lyric", "erg_diffusion")},
+        )  # fmt: skip
+        return {"sampling": how}
+
+    def _text2music(self) -> Task:
+        if self.get("reference"):
+            self.remarks.append("The reference sound is left out: audio2audio is off, and nothing else hears it.")
+        return Text2Music()
+
+    def _cover(self, through_codes: bool = True) -> Task:
+        """audio2audio: `ref_audio_strength` of the sound is kept."""
+        if self.source is None and self._sound("reference") is not None:
+            self.source = self._sound("reference")
+        return Cover(self._needs("audio2audio"), noise_strength=self.number("kept_of_reference"))  # type: ignore[arg-type]
+
+    def _repaint(self) -> Task:
+        """A repaint that may vary as much as the file says."""
+        region, variance = self._region(Region(0.0, SECONDS_RANGE[1])), self.number("retake_variance")
+        return Repaint(self._needs("a repaint"), region, strength=variance)  # type: ignore[arg-type]
 
 
 # -- single values -----------------------------------------------------------------------------------------------------

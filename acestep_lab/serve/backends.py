@@ -8,14 +8,23 @@ from typing import Any
 
 from acestep_lab.engines import registry
 from acestep_lab.engines.offered import OfferedCheckpoint, offered
-from acestep_lab.errors import LabError, sentence, shown
+from acestep_lab.errors import LabError, NotFoundError, sentence, shown
 from acestep_lab.models.download import Progress, fetch
 from acestep_lab.serve.jsonrpc import RpcError
 from acestep_lab.serve.track_request import refusal
 from acestep_lab.session_like import SessionLike
 
-FAMILIES: Mapping[str, str] = {"ace_step": "ace-step-1.5", "musicgen": "musicgen"}
-"""The family of engines behind each backend."""
+FAMILIES: Mapping[str, tuple[str, ...]] = {
+    "ace_step": ("ace-step-v1", "ace-step-1.5"),
+    "musicgen": ("musicgen",),
+    "ace_step_v1": ("ace-step-v1",),
+    "ace_step_1.5": ("ace-step-1.5",),
+}
+"""The families of engines behind each backend, the one that is meant first first: by "ace_step" clients that know one ACE-Step,
+which was v1 when they were written, mean v1 where it is on this machine, else 1.5; the last two name one of them.
+"""
+POCKET = "pocket"
+"""The checkpoint that is always there, and is used where nothing else is."""
 Tell = Callable[[str, Mapping[str, Any]], None]
 Fetch = Callable[[str, Callable[[Progress], None]], object]
 
@@ -31,7 +40,7 @@ class Backends:
     def __init__(
         self,
         lab: SessionLike,
-        families: Mapping[str, str] = FAMILIES,
+        families: Mapping[str, tuple[str, ...]] = FAMILIES,
         catalog: Callable[[], Iterable[OfferedCheckpoint]] = offered,
         fetch: Fetch = fetch_checkpoint,
     ) -> None:
@@ -47,15 +56,19 @@ class Backends:
         return bool(self._fetching)
 
     def choose(self, asked: str | None) -> tuple[str, str]:
-        """Backend and checkpoint for what a client asked for, opened where it is not yet; RpcError where there is none."""
+        """Backend and checkpoint for what a client asked for, opened where it is not yet; RpcError where there is none.
+
+        A backend is named, or a checkpoint by any of its names. The checkpoint that the daemon was started with is taken before
+        others of its backend; the pocket one only where there is no other.
+        """
         if asked is None:
             return self._backend_of(self._usual), self._usual
         if asked in self._lab.checkpoints:
             return self._backend_of(asked), asked
-        backend = self._named(asked)
-        opened = [self._usual, *self._lab.checkpoints]
-        found = next((name for name in opened if self._backend_of(name) == backend), None)
-        return backend, found or self._open(backend)
+        if (backend := self._backend_named(asked)) is None:
+            return self._checkpoint_named(asked)
+        best = self._best(backend)
+        return backend, best if best in self._lab.checkpoints else self._open(backend, best)
 
     def rows(self) -> list[dict[str, Any]]:
         """Every backend and how it stands."""
@@ -66,9 +79,9 @@ class Backends:
     def download(self, asked: str, tell: Tell) -> tuple[dict[str, Any], Callable[[], None]]:
         """The answer to who wants a backend fetched, and what begins it; `tell` hears how far it is, from another thread."""
         backend = self._named(asked)
-        missing = [one for one in self._catalog() if one.family == self._family(backend) and one.missing]
-        installed = [one for one in self._catalog() if one.family == self._family(backend) and not one.missing]
-        published = [one for one in installed if one.name != "pocket"]  # the pocket checkpoint is always there
+        offers = self._of(backend)
+        missing, installed = [one for one in offers if one.missing], [one for one in offers if not one.missing]
+        published = [one for one in installed if one.name != POCKET]
         if published or not missing:
             names = [one.name for one in published or installed] or [self._usual]
             return {"backend": backend, "checkpoint": names[0], "status": "ready"}, lambda: None
@@ -78,39 +91,71 @@ class Backends:
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
-    def _family(self, backend: str) -> str:
-        return self._families.get(backend, backend)
+    def _behind(self, backend: str) -> tuple[str, ...]:
+        """The families behind a backend."""
+        return self._families.get(backend, (backend,))
+
+    def _of(self, backend: str) -> list[OfferedCheckpoint]:
+        """The catalog's checkpoints of a backend, those of its first family first."""
+        order = self._behind(backend)
+        return sorted((one for one in self._catalog() if one.family in order), key=lambda one: order.index(one.family))
 
     def _backend_of(self, checkpoint: str) -> str:
         family = self._lab.capabilities_of(checkpoint).family
-        return next((name for name, behind in self._families.items() if behind == family), family)
+        return next((name for name, behind in self._families.items() if family in behind), family)
+
+    def _backend_named(self, asked: str) -> str | None:
+        """The backend that a client calls so; None where it is none's name."""
+        plain = asked.lower().replace("-", "_")
+        plain = {"acestep": "ace_step", "music_gen": "musicgen", "ace_step_15": "ace_step_1.5"}.get(plain, plain)
+        usual = self._backend_of(self._usual)
+        return plain if plain in self._families else usual if usual in (asked, plain) else None
 
     def _named(self, asked: str) -> str:
-        plain = asked.lower().replace("-", "_")
-        backend = {"acestep": "ace_step", "music_gen": "musicgen"}.get(plain, plain)
-        usual = self._backend_of(self._usual)
-        if backend in self._families or usual in (asked, backend):
-            return backend if backend in self._families else usual
-        there = ", ".join(dict.fromkeys([*self._families, usual]))
+        if (backend := self._backend_named(asked)) is not None:
+            return backend
+        there = ", ".join(dict.fromkeys([*self._families, self._backend_of(self._usual)]))
         raise refusal("INVALID_BACKEND", f"There is no backend {shown(asked)}; there are {there}.")
 
-    def _open(self, backend: str) -> str:
-        """Open the first checkpoint of a backend that is on this machine, a published one before the pocket one."""
-        offers = [one for one in self._catalog() if one.family == self._family(backend)]
-        here = sorted((one for one in offers if not one.missing), key=lambda one: one.name == "pocket")
+    def _checkpoint_named(self, asked: str) -> tuple[str, str]:
+        """A checkpoint of the catalog by one of its names, and its backend; RpcError where it is unknown or not here."""
+        name = registry.catalog_name(asked)
+        found = next((one for one in self._catalog() if one.name == name), None)
+        if found is None:
+            return self._named(asked), name
+        if found.missing and name not in self._lab.checkpoints:
+            raise refusal("MODEL_NOT_FOUND", found.missing[:300])
+        backend = next((one for one, behind in self._families.items() if found.family in behind), found.family)
+        return backend, name if name in self._lab.checkpoints else self._open(backend, name)
+
+    def _best(self, backend: str) -> str:
+        """The checkpoint of a backend that is on this machine and meant first; RpcError where none is."""
+        order = self._behind(backend)
+        opened = [name for name in self._lab.checkpoints if self._lab.capabilities_of(name).family in order]
+        if self._usual in opened and self._usual != POCKET:
+            return self._usual
+        offers = self._of(backend)
+        here = [(self._lab.capabilities_of(name).family, name) for name in opened]
+        here += [(one.family, one.name) for one in offers if not one.missing and one.name not in opened]
         if not here:
             why = offers[0].missing if offers else "No checkpoint of it is known."
             raise refusal("BACKEND_NOT_INSTALLED", f"{backend} is not on this machine. {why}"[:300])
+        return min(here, key=lambda one: (one[1] == POCKET, order.index(one[0])))[1]
+
+    def _open(self, backend: str, name: str) -> str:
+        """Open a checkpoint, which the lab then has beside the others."""
         try:
             with self._lock:
-                self._lab.use(here[0].name)
+                self._lab.use(name)
         except LabError as problem:
-            raise refusal("MODEL_LOAD_FAILED", str(problem)) from None
-        return here[0].name
+            failed = "MODEL_NOT_FOUND" if isinstance(problem, NotFoundError) else "MODEL_LOAD_FAILED"
+            raise refusal(failed, str(problem)) from None
+        return name
 
     def _row(self, backend: str, offers: Iterable[OfferedCheckpoint]) -> dict[str, Any]:
-        opened = [name for name in self._lab.checkpoints if self._backend_of(name) == backend]
-        kin = [one for one in offers if one.family == self._family(backend)]
+        order = self._behind(backend)
+        opened = [name for name in self._lab.checkpoints if self._lab.capabilities_of(name).family in order]
+        kin = [one for family in order for one in offers if one.family == family]
         here = [*dict.fromkeys([*opened, *(one.name for one in kin if not one.missing)])]
         status = "ready" if here else "error" if backend in self._problems else "not_installed"
         row = {

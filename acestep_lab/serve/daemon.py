@@ -14,14 +14,14 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from acestep_lab.errors import CheckpointError, LabError, MachineError, RecipeError, sentence, shown
+from acestep_lab.errors import LabError, RecipeError, sentence, shown
 from acestep_lab.jobs.client import Host
 from acestep_lab.serve import jsonrpc
 from acestep_lab.serve.backends import Backends
 from acestep_lab.serve.jsonrpc import INVALID_PARAMS, NO_METHOD, Reply, RpcError
 from acestep_lab.serve.track_cache import TrackCache, key_of
 from acestep_lab.serve.track_jobs import Finisher, TrackJob, told
-from acestep_lab.serve.track_request import TrackRequest, known, refusal, text, whole
+from acestep_lab.serve.track_request import TrackRequest, known, name_of, refusal, text, whole
 from acestep_lab.session_like import SessionLike
 from acestep_lab.versions import version_of
 
@@ -117,10 +117,7 @@ class Daemon:
         except RecipeError as problem:
             raise RpcError(INVALID_PARAMS, str(problem)) from None
         except LabError as problem:
-            name = (
-                "MODEL_LOAD_FAILED" if isinstance(problem, CheckpointError | MachineError) else "MODEL_INFERENCE_FAILED"
-            )
-            raise refusal(name, sentence(problem)) from None
+            raise refusal(name_of(problem), sentence(problem)) from None
         if asked.urgent:
             self.lab.jobs.prioritise(run, 1)
         job = self._jobs[key] = TrackJob(key, run, facts)

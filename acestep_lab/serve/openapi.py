@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from acestep_lab.serve.rest_fields import FIELDS, WITHOUT_EFFECT
+from acestep_lab.serve.rest_fields import FIELDS, TASKS, WITHOUT_EFFECT
 from acestep_lab.serve.rest_training_fields import TRAINING
 from acestep_lab.versions import version_of
 
@@ -17,7 +17,7 @@ _IDS = {"type": "array", "items": {"type": "string"}}
 
 _RENDER: dict[str, dict[str, Any]] = {
     "prompt": _TEXT, "lyrics": _TEXT, "task_type": {
-        "type": "string", "enum": ["text2music", "cover", "repaint", "lego", "extract", "complete"],
+        "type": "string", "enum": list(TASKS),
     },
     "audio_duration": {**_NUMBER, "description": "seconds; absent, 0 or -1: decided by the checkpoint"},
     "bpm": _WHOLE, "key_scale": _TEXT, "time_signature": _TEXT, "vocal_language": _TEXT,

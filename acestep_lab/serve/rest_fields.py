@@ -9,38 +9,55 @@ from __future__ import annotations
 
 import math
 import re
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from acestep_lab.engines import registry
 from acestep_lab.errors import RecipeError, shown
 from acestep_lab.files import parse_json
 from acestep_lab.prompt import checks, languages, vocabulary
 from acestep_lab.prompt.recipe import SECONDS_RANGE, Planning, Recipe
-from acestep_lab.prompt.tasks import MAX_SEED, Complete, Cover, Extract, Lego, Region, Repaint, Task, Text2Music
+from acestep_lab.prompt.tasks import (
+    MAX_SEED,
+    Complete,
+    Cover,
+    Extend,
+    Extract,
+    FlowEdit,
+    Lego,
+    Region,
+    Repaint,
+    Retake,
+    Task,
+    Text2Music,
+)
 
 FIELDS: Mapping[str, tuple[str, ...]] = {
     "prompt": ("prompt", "caption"),
     "lyrics": ("lyrics",),
     "global_caption": ("global_caption",),
-    "task_type": ("task_type", "taskType"),
+    "task_type": ("task_type", "taskType", "task"),
     "audio_duration": ("audio_duration", "duration", "audioDuration", "target_duration", "targetDuration"),
     "bpm": ("bpm",),
     "key_scale": ("key_scale", "keyscale", "keyScale", "key"),
     "time_signature": ("time_signature", "timesignature", "timeSignature"),
     "vocal_language": ("vocal_language", "vocalLanguage", "language"),
     "batch_size": ("batch_size",),
-    "seed": ("seed",),
+    "seed": ("seed", "manual_seeds"),
     "use_random_seed": ("use_random_seed", "useRandomSeed"),
-    "inference_steps": ("inference_steps", "inferenceSteps"),
+    "inference_steps": ("inference_steps", "inferenceSteps", "infer_steps", "infer_step"),
     "guidance_scale": ("guidance_scale", "guidanceScale"),
     "shift": ("shift",),
     "use_adg": ("use_adg",),
+    "guidance": ("guidance", "cfg_type"),
+    "guidance_interval": ("guidance_interval",),
     "cfg_interval_start": ("cfg_interval_start",),
     "cfg_interval_end": ("cfg_interval_end",),
     "infer_method": ("infer_method", "inferMethod"),
-    "sampler_mode": ("sampler_mode",),
+    "sampler_mode": ("sampler_mode", "scheduler_type"),
     "velocity_norm_threshold": ("velocity_norm_threshold",),
     "velocity_ema_factor": ("velocity_ema_factor",),
     "omega": ("omega", "omega_scale"),
@@ -53,17 +70,31 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "erg_tag": ("erg_tag", "use_erg_tag"),
     "erg_lyric": ("erg_lyric", "use_erg_lyric"),
     "erg_diffusion": ("erg_diffusion", "use_erg_diffusion"),
+    "retake_variance": ("retake_variance",),
+    "retake_seed": ("retake_seed", "retake_seeds"),
+    "audio2audio_enable": ("audio2audio_enable",),
+    "ref_audio_strength": ("ref_audio_strength",),
+    "edit_target_prompt": ("edit_target_prompt",),
+    "edit_target_lyrics": ("edit_target_lyrics",),
+    "edit_n_min": ("edit_n_min",),
+    "edit_n_max": ("edit_n_max",),
+    "edit_n_avg": ("edit_n_avg",),
+    "left_extend_length": ("left_extend_length",),
+    "right_extend_length": ("right_extend_length",),
     "latent_shift": ("latent_shift",),
     "latent_rescale": ("latent_rescale",),
     "timesteps": ("timesteps",),
-    "reference_audio_path": ("reference_audio_path", "ref_audio_path", "referenceAudioPath", "refAudioPath"),
+    "reference_audio_path": (
+        "reference_audio_path", "ref_audio_path", "referenceAudioPath", "refAudioPath",
+        "ref_audio_input",
+    ),
     "src_audio_path": (
         "src_audio_path", "ctx_audio_path", "sourceAudioPath", "srcAudioPath", "ctxAudioPath",
     ),
     "audio_cover_strength": ("audio_cover_strength", "audioCoverStrength", "cover_strength", "coverStrength"),
     "cover_noise_strength": ("cover_noise_strength", "coverNoiseStrength"),
-    "repainting_start": ("repainting_start",),
-    "repainting_end": ("repainting_end",),
+    "repainting_start": ("repainting_start", "repaint_start"),
+    "repainting_end": ("repainting_end", "repaint_end"),
     "repaint_mode": ("repaint_mode",),
     "repaint_strength": ("repaint_strength",),
     "repaint_latent_crossfade_frames": ("repaint_latent_crossfade_frames",),
@@ -103,6 +134,8 @@ WITHOUT_EFFECT: Mapping[str, str] = {
     "constrained_decoding": "the planner's answers are always held to their form",
     "eta": "APG has one, which is its own",
     "momentum": "APG has one, which is its own",
+    "lora_name_or_path": "an adapter is loaded by /v1/lora/load",
+    "lora_weight": "an adapter's weight is set by /v1/lora/scale",
 }
 """Fields that clients send, are understood, and change nothing here, with the reason."""
 METAS = ("metas", "meta", "metadata", "user_metadata", "userMetadata")
@@ -121,7 +154,11 @@ MOST_IDS = 1000
 """Tasks asked about in one request."""
 FRAMES_PER_SECOND, USUAL_CROSSFADE = 25.0, 10
 """Latent frames a second, and of the reference's own crossfade, which is left to the repaint's mode."""
-TASKS = ("text2music", "repaint", "cover", "cover-nofsq", "extract", "lego", "complete")
+TASKS = (
+    "text2music", "repaint", "cover", "cover-nofsq", "extract", "lego", "complete", "retake", "extend", "edit", "audio2audio",
+)  # fmt: skip
+USUAL_KEPT, USUAL_ADDED = 0.5, 8.0
+"""What audio2audio keeps of its sound, and a retake leaves of its noise, where nobody says; seconds that are added."""
 _TRUE = {"1", "true", "yes", "y", "on"}
 Place = Callable[[str], str]
 """What a source that a request names becomes: the file or id it may start from; RecipeError for any other."""
@@ -293,7 +330,10 @@ class _Body:
     def _model(self) -> str | None:
         """The open checkpoint of this name; None for any other, as those clients expect."""
         name = self.text("model").strip()
-        return next((known for known in self.models if name and name in (known, f"acestep/{known}")), None)
+        if not name:
+            return None
+        meant = {name, name.removeprefix("acestep/"), registry.catalog_name(name)}
+        return next((known for known in self.models if known in meant), None)
 
     def _sketch(self) -> str:
         query = self.text("sample_query").strip()
@@ -304,11 +344,15 @@ class _Body:
     def _seeds(self, count: int) -> list[int | None]:
         """A seed for each song; None where it is drawn: all of them unless use_random_seed is false."""
         found: list[int | None] = []
-        if not self.truth("use_random_seed", True):
+        if not self.truth("use_random_seed", not self._names_manual_seeds()):
             value = self.get("seed")
             items = value if isinstance(value, list) else str(value if value is not None else "").split(",")
             found = [_seed(item) for item in items]
         return (found + [None] * count)[:count]
+
+    def _names_manual_seeds(self) -> bool:
+        """Whether seeds are given as ACE-Step v1's clients do, who have no switch beside them."""
+        return any(layer.get("manual_seeds") not in (None, "", []) for layer in self.layers)
 
     def _asked(self) -> dict[str, Any]:
         names = {"bpm": "bpm", "duration": "audio_duration", "keyscale": "key_scale", "timesignature": "time_signature"}
@@ -318,9 +362,10 @@ class _Body:
 
     def _recipes(self, task: Task, sketch: str, count: int) -> tuple[Recipe, ...]:
         starts = any(name == "source" for name in task.sources())
+        edits = isinstance(task, FlowEdit)
         first = Recipe(
-            self.text("prompt") or sketch,
-            self.text("lyrics"),
+            (self.text("edit_target_prompt") if edits else "") or self.text("prompt") or sketch,
+            (self.text("edit_target_lyrics") if edits else "") or self.text("lyrics"),
             seconds=None if starts else self.positive("audio_duration"),
             bpm=self.whole("bpm"),
             keyscale=self.text("key_scale").strip() if self._is_said("key_scale") else None,
@@ -367,8 +412,8 @@ class _Body:
         knobs = {
             "steps": self.whole("inference_steps"),
             "shift": self.positive("shift"),
-            "guidance_scale": self.positive("guidance_scale"),
-            "guidance": "adg" if self.truth("use_adg") else None,
+            "guidance_scale": None if (scale := self.number("guidance_scale")) is None or scale < 0 else scale,
+            "guidance": "adg" if self.truth("use_adg") else self.word("guidance") or None,
             "guidance_interval": None if ends == (0.0, 1.0) else ends,
             "solver": self._solver(),
             "timesteps": self._row("timesteps"),
@@ -387,8 +432,11 @@ class _Body:
             "omega", "guidance_share", "guidance_decay", "min_guidance_scale", "guidance_scale_text", "guidance_scale_lyric",
         )  # fmt: skip
         truths = ("erg_tag", "erg_lyric", "erg_diffusion")
+        said = {name: self.number(name) for name in numbers}
+        if said["guidance_share"] is None:
+            said["guidance_share"] = self.number("guidance_interval")
         return {
-            **{name: self.number(name) for name in numbers},
+            **said,
             **{name: None if self.get(name) is None else self.truth(name) for name in truths},
             "own_steps": self._row("own_steps"),
         }
@@ -420,6 +468,7 @@ class _Body:
         if work in ("codes", "full_analysis") or (work == "analysis" and self._source() is not None):
             return None
         name = self.word("task_type").replace("_", "-") or "text2music"
+        name = "audio2audio" if name == "text2music" and self.truth("audio2audio_enable") else name
         if name not in TASKS:
             raise RecipeError(f"{shown(name)} is no task; there are {', '.join(TASKS)}.")
         made: Task = getattr(self, "_" + name.replace("-", "_"))()
@@ -488,6 +537,37 @@ class _Body:
             wave_crossfade=self.positive("repaint_wav_crossfade_sec"),
             mask=self._mask(),
         )
+
+    def _audio2audio(self) -> Task:
+        """A cover that begins from a sound of which a share is kept."""
+        source, kept = self._source() or self._reference(), self.number("ref_audio_strength")
+        if source is None:
+            raise RecipeError("audio2audio starts from a sound: send ref_audio, or name it in ref_audio_input.")
+        return Cover(source, noise_strength=USUAL_KEPT if kept is None else kept)
+
+    def _retake(self) -> Task:
+        """A take again, its noise turned towards that of a second seed, which is drawn where none is named."""
+        seeds, variance = self.get("retake_seed"), self.number("retake_variance")
+        found = _seed(seeds[0] if isinstance(seeds, list) and seeds else str(seeds).split(",")[0])
+        towards = secrets.randbelow(2**32) if found is None else found
+        return Retake(self._needed("retake"), USUAL_KEPT if variance is None else variance, towards)
+
+    def _extend(self) -> Task:
+        """More music before or after a sound: as seconds, or as a region that goes beyond its length."""
+        start, end, length = (self.number(name) for name in ("repainting_start", "repainting_end", "audio_duration"))
+        before, after = self.number("left_extend_length"), self.number("right_extend_length")
+        before = max(0.0, -(start or 0.0)) if before is None else before
+        if after is None and end is not None and length is not None:
+            after = max(0.0, end - length)
+        usual = 0.0 if before else USUAL_ADDED
+        return Extend(self._needed("extend"), before, usual if after is None else after)
+
+    def _edit(self) -> Task:
+        """A sound moved to other words (FlowEdit): `prompt` and `lyrics`, or the goal's, are those it is moved to."""
+        goal = self.get("edit_target_prompt"), self.get("edit_target_lyrics")
+        told = (self.text("prompt"), self.text("lyrics")) if any(goal) else ("", "")
+        ends = (self.number("edit_n_min") or 0.0, 1.0 if (n_max := self.number("edit_n_max")) is None else n_max)
+        return FlowEdit(self._needed("edit"), *told, *ends, self.whole("edit_n_avg") or 1)
 
     def _extract(self) -> Task:
         return Extract(self._needed("extract"), self._stems("extract")[0])

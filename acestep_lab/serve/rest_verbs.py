@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
+from acestep_lab.engines import registry
 from acestep_lab.errors import LabError, RecipeError, shown
 from acestep_lab.jobs.client import Client
 from acestep_lab.plan.plan import Plan
@@ -24,7 +25,7 @@ Fields = Mapping[str, Any]
 _ON = ("1", "true", "yes", "y", "on")
 _TASK_NAMES = {
     "Text2Music": "text2music", "Repaint": "repaint", "Cover": "cover", "Extract": "extract", "Lego": "lego",
-    "Complete": "complete",
+    "Complete": "complete", "Retake": "retake", "Extend": "extend", "FlowEdit": "edit",
 }  # fmt: skip
 
 
@@ -100,7 +101,7 @@ def init(session: SessionLike, fields: Fields, owner: str = "") -> dict[str, Any
     """
     if owner:
         raise HostOnly("Only the host's key can change the checkpoint everybody uses.")
-    wanted = text_of(fields, "model", "model_name").removeprefix("acestep/") or session.name
+    wanted = _named(session, text_of(fields, "model", "model_name"))
     planner = text_of(fields, "lm_model_path") or None
     if wanted not in session.checkpoints and any(mark in wanted for mark in "/\\~"):
         raise RecipeError("A model is named as the inventory names it; a path is opened on the machine itself.")
@@ -118,6 +119,12 @@ def init(session: SessionLike, fields: Fields, owner: str = "") -> dict[str, Any
         "loaded_lm_model": found["loaded_lm_model"], "models": found["models"], "lm_models": found["lm_models"],
         "llm_initialized": found["llm_initialized"],
     }  # fmt: skip
+
+
+def _named(session: SessionLike, name: str) -> str:
+    """The checkpoint of a name: the one in use where none is said, an open one, or the catalog's by any published name."""
+    plain = name.removeprefix("acestep/") or session.name
+    return plain if plain in session.checkpoints else registry.catalog_name(plain)
 
 
 def reinitialize(session: SessionLike, owner: str = "") -> dict[str, Any]:

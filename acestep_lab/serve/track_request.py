@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from acestep_lab.engines.base import Capabilities
-from acestep_lab.errors import CheckpointError, DownloadError, MachineError, RecipeError, shown
+from acestep_lab.errors import CheckpointError, DownloadError, MachineError, NotFoundError, RecipeError, shown
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import MAX_SEED
 from acestep_lab.serve.jsonrpc import INVALID_PARAMS, RpcError
@@ -58,6 +58,8 @@ def name_of(problem: BaseException | None) -> str:
     """The name of what made a run fail."""
     if isinstance(problem, DownloadError):
         return "MODEL_DOWNLOAD_FAILED"
+    if isinstance(problem, NotFoundError):
+        return "MODEL_NOT_FOUND"
     return "MODEL_LOAD_FAILED" if isinstance(problem, CheckpointError | MachineError) else "MODEL_INFERENCE_FAILED"
 
 

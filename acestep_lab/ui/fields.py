@@ -42,6 +42,8 @@ class Field:
     """What Auto means, where that is known whatever the checkpoint."""
     tries: tuple[object, ...] = ()
     """Values worth hearing side by side; () where they follow from what Auto means."""
+    rest: Literal["", "similarity"] = ""
+    """What the rest of a share is called, up to 1: of a distance the similarity."""
 
     @property
     def key(self) -> str:
@@ -81,7 +83,7 @@ class Field:
         """Plain data for the browser half."""
         return {
             "name": self.name, "label": self.label, "kind": self.kind, "hint": self.hint, "options": list(self.options),
-            "unit": self.unit, "default": self.default, "group": self.group, "usual": self.usual,
+            "unit": self.unit, "default": self.default, "group": self.group, "usual": self.usual, "rest": self.rest,
             "attempt": "both" if self.kind == "flag" else "with" if self.is_free and not self.tries else "three",
         }  # fmt: skip
 

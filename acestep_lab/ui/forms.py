@@ -7,7 +7,7 @@ Knows no browser and no model, but for what its capabilities say. A field's name
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 from acestep_lab.engines.base import Capabilities
 from acestep_lab.prompt import vocabulary
@@ -107,9 +107,10 @@ FLOW_V1 = (
     Field("guidance", "Guidance", "choice", "How the words are made to count more.", GUIDANCE_V1, group="Guidance"),
     Field("guidance_scale", "Guidance scale", "number", "How much more the words count; 0 and 1 are no guidance.",
           group="Guidance"),
-    Field("guidance_share", "Guided steps", "share", "The share of the steps, in their middle, in which guidance acts.",
-          group="Guidance", tries=(0.3, 0.5, 1.0)),
-    Field("guidance_decay", "Guidance decay", "share",
+    Field("guidance_share", "Guided steps", "number",
+          "The share of the steps, in their middle, in which guidance acts: 0 to 1.", group="Guidance",
+          tries=(0.3, 0.5, 1.0)),
+    Field("guidance_decay", "Guidance decay", "number",
           "How far guidance falls to the smallest over these steps: 0 not at all, 1 all the way.", group="Guidance",
           tries=(0.0, 0.5, 1.0)),
     Field("min_guidance_scale", "Smallest guidance", "number", "The scale that guidance falls to.", group="Guidance"),
@@ -233,7 +234,7 @@ TASK_FORMS = (
     )),
     TaskForm("Retake", "Vary", "The same piece, turned a little towards another seed.", (
         Field("variance", "Distance", "share", "0 is the same take, 1 another one.", default=0.3,
-              tries=(0.1, 0.3, 0.6)),
+              tries=(0.1, 0.3, 0.6), rest="similarity"),
         Field("seed", "Towards seed", "whole", "The seed the take is turned towards.", default=1, tries=(1, 2, 3)),
     )),
     TaskForm("Extract", "Extract a stem", "One instrument of the take, alone.", (
@@ -277,6 +278,8 @@ class Form:
     tasks: tuple[TaskForm, ...] = TASK_FORMS
     fixed: frozenset[str] = frozenset()
     """Fields of tasks that it has no use for, as "Extend.before"."""
+    presets: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    """Settings that come with the checkpoint's family, by name."""
     codes: bool = True
     """Whether a cover follows the source's codes."""
     plans: bool = True
@@ -291,6 +294,7 @@ class Form:
             sampling=can.sampling,
             tasks=tuple(replace(form, fields=_task_fields(form, can)) for form in TASK_FORMS),
             fixed=can.fixed,
+            presets=can.presets,
             codes=can.codes,
             plans=can.plans if plans is None else plans,
         )
@@ -343,10 +347,16 @@ def _lasting(field: Field, can: Capabilities) -> Field:
 
 def _task_fields(form: TaskForm, can: Capabilities) -> tuple[Field, ...]:
     """A task's fields without those the checkpoint has no use for, and with the stems it knows."""
-    found = [f for f in form.fields if f"{form.name}.{f.name}" not in can.fixed]
+    found = [_as_usual(f, can.usual.get(f"{form.name}.{f.name}")) for f in form.fields]
+    found = [f for f in found if f"{form.name}.{f.name}" not in can.fixed]
     if not can.codes:
         found = [f for f in found if f.name not in ("codes", "through_codes")]
     return tuple(_known_stems(f, can.vocabulary.stems) if f.name in ("stem", "stems") else f for f in found)
+
+
+def _as_usual(field: Field, usual: float | None) -> Field:
+    """A field that is something else where nothing is said than with other checkpoints."""
+    return field if usual is None else replace(field, default=usual, tries=(0.3, 0.5, 0.7))
 
 
 def _known_stems(field: Field, stems: tuple[str, ...]) -> Field:

@@ -115,7 +115,6 @@ class PromptEditor(Component):
         self._draft = first if first.values.get("seed") is not None else first.put("seed", new_seed())
         self._defaults = defaults
         self.adopt(form, refusals)
-        self._own_presets()
         self.kept_for = kept_for
 
     # -- what the page asks --------------------------------------------------------------------------------------------
@@ -124,6 +123,7 @@ class PromptEditor(Component):
         """Offer what another checkpoint lets be asked; what was typed stays, also where it is not offered for now."""
         self._form, self._refusals = form, refusals
         self._show_form()
+        self._own_presets()
         self._show(force=True)
 
     def _show_form(self) -> None:
@@ -306,9 +306,13 @@ class PromptEditor(Component):
 
     def do_preset(self, name: Line) -> None:
         """Take a preset into the editor; locked fields stay."""
-        values = {**PRESETS, **self._own_presets()}.get(name)
+        own = self._own_presets()
+        values = {**self._form.presets, **PRESETS, **own}.get(name)
         if values is None:
             raise LabError(next(iter(self._kept.problems), f"There is no preset {shown(name)}."))
+        if name not in own and name in self._form.presets:
+            self.fill(values)  # settings beside the words, not a song of its own
+            return
         cleared = dict.fromkeys(f.name for f in METADATA)
         self.fill({**cleared, **values})
 
@@ -585,7 +589,9 @@ class PromptEditor(Component):
     def _own_presets(self) -> dict[str, dict[str, object]]:
         """The presets in the musician's file; the page is told their names, and what had to be left out."""
         found = self._kept.read()
-        self.presets, self.supplied = sorted({**PRESETS, **found}), sorted(set(PRESETS) - set(found))
+        theirs = [name for name in self._form.presets if name not in found]
+        self.presets = [*theirs, *sorted({**PRESETS, **found})]
+        self.supplied = sorted({*theirs, *(set(PRESETS) - set(found))})
         self.left_out = self._kept.problems[:_MOST_TOLD]
         return found
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -82,6 +82,7 @@ class WaveformPicker(Component):
         "chain": "",
         "code": "",
         "cannot": "",
+        "unused": [],
         "has_codes": False,
         "can_find_codes": False,
         "standalone": True,
@@ -221,10 +222,19 @@ class WaveformPicker(Component):
     def adopt_task(self, task: Repaint) -> None:
         """Take over all that a repaint was asked with: its regions, on its source, and its settings."""
         self.mark(task.regions, source_id(task.source))
-        for name in ("mode", "strength", "injection", "latent_crossfade", "wave_crossfade"):
+        for name in _HOW:
             setattr(self, name, getattr(task, name))
         self.crossfades = list(self._crossfades(self.mode, self.strength))
         self._show(force=True)
+
+    def adopt(self, cannot: str, fixed: Collection[str]) -> None:
+        """Take over what a checkpoint can do: why it cannot repaint, "" where it can, and its `Capabilities.fixed`."""
+        self.cannot, self.unused = cannot, [name for name in _HOW if f"{Repaint.__name__}.{name}" in fixed]
+        self._show(force=True)
+
+    def _settings(self) -> dict[str, Any]:
+        """How regions are made anew; what the checkpoint has no use for is left open."""
+        return {name: None if name in self.unused else getattr(self, name) for name in _HOW}
 
     def offer_codes(self, find: Callable[[Take | Audio], Sequence[int]] | None) -> None:
         """What finds the audio codes of a sound from now on; None: the checkpoint in use has none."""
@@ -403,11 +413,7 @@ class WaveformPicker(Component):
             "repaint",
             take=self._take,
             links=links,
-            mode=self.mode,
-            strength=self.strength,
-            injection=self.injection,
-            latent_crossfade=self.latent_crossfade,
-            wave_crossfade=self.wave_crossfade,
+            **self._settings(),
         )
 
     # -- regions -------------------------------------------------------------------------------------------------------
@@ -478,9 +484,8 @@ class WaveformPicker(Component):
             links = self._marks.links()
         except RecipeError:
             return "# the regions overlap: make one shorter first"
-        names = ("mode", "strength", "injection", "latent_crossfade", "wave_crossfade")
         own = getattr(getattr(self._take, "recipe", None), "caption", "")
-        return code_of(links, own, [(name, getattr(self, name)) for name in names])
+        return code_of(links, own, list(self._settings().items()))
 
     # -- what regions snap to ------------------------------------------------------------------------------------------
 
@@ -680,6 +685,8 @@ def _between(high: float, default: float | None = None) -> Callable[[str, object
     return read
 
 
+_HOW = ("mode", "strength", "injection", "latent_crossfade", "wave_crossfade")
+"""Settings of a repaint beside its words."""
 _SETTINGS: dict[str, Callable[[str, object], object]] = {
     "mode": _mode,
     "caption": _caption,

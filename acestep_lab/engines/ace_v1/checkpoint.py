@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from acestep_lab.engines.ace_v1 import catalog
 from acestep_lab.engines.ace_v1.catalog import Row
 from acestep_lab.engines.ace_v1.geometry import V1Config
-from acestep_lab.errors import CheckpointError, shown
+from acestep_lab.errors import CheckpointError, NotFoundError, shown
 from acestep_lab.models import loading, weights
 from acestep_lab.models.catalog import nearest
 from acestep_lab.models.weights import Entry, read_config, short
@@ -54,7 +54,7 @@ class Checkpoint:
         folder, row = _locate(name)
         for part, what in FOLDERS.items():
             if not (folder / part / "config.json").is_file():
-                raise CheckpointError(
+                raise NotFoundError(
                     f"{short(folder)} lacks {what}: there is no {part}/config.json. ACE-Step v1 has the four folders "
                     f"{', '.join(FOLDERS)}."
                 )
@@ -158,5 +158,5 @@ def _locate(name: str | os.PathLike[str]) -> tuple[Path, Row | None]:
     if isinstance(name, str) and loading.is_hub_id(name):
         return loading.snapshot(name, f"{shown(name)} is not in the cache on this machine"), None
     if isinstance(name, str) and "/" not in name:
-        raise CheckpointError(f"No checkpoint is called {shown(name)}; {nearest(name, catalog.ROWS)}")
-    raise CheckpointError(f"There is no folder {shown(str(folder), 120)}; {weights.holds(folder.parent)}")
+        raise NotFoundError(f"No checkpoint is called {shown(name)}; {nearest(name, catalog.ROWS)}")
+    raise NotFoundError(f"There is no folder {shown(str(folder), 120)}; {weights.holds(folder.parent)}")

@@ -6,7 +6,7 @@ the times at which a step begins; the final 0 is not in it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,14 @@ PRESETS = {"fast": 27, "balanced": 40, "best": 60}
 """Steps by what they are good for."""
 EDITS = {"only_lyrics": (0.6, 1.0), "remix": (0.2, 0.4)}
 """(n_min, n_max) of the usual edits: other words to the same music, or the same song in another dress."""
+NAMED: Mapping[str, Mapping[str, str | float]] = {
+    **{f"{name.capitalize()}: {steps} steps": {"steps": steps} for name, steps in PRESETS.items()},
+    **{
+        name: {"task": "FlowEdit", "FlowEdit.n_min": EDITS[key][0], "FlowEdit.n_max": EDITS[key][1]}
+        for key, name in {"only_lyrics": "Edit: only the lyrics", "remix": "Edit: remix"}.items()
+    },
+}
+"""The same as settings of a form, by the names it offers them under."""
 USUAL = FlowSamplingV1(
     steps=PRESETS["best"], shift=3.0, solver="euler", omega=10.0, guidance="apg", guidance_scale=15.0, guidance_share=0.5,
     guidance_decay=0.0, min_guidance_scale=3.0, guidance_scale_text=0.0, guidance_scale_lyric=0.0, erg_tag=True,

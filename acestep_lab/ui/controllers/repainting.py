@@ -49,7 +49,7 @@ class Repainting(Controller):
         connect(self.picker, repaint=self._repaint, changed=self.studio.composing.prompt.refresh)
 
     def adopted(self, name: str, can: Capabilities) -> None:
-        self.picker.cannot = refusals(name, can)["Repaint"] or ""
+        self.picker.adopt(refusals(name, can)["Repaint"] or "", can.fixed)
         self.picker.offer_codes(self._codes if can.codes else None)
 
     def _codes(self, sound: Take | Audio) -> tuple[int, ...]:
