@@ -83,6 +83,7 @@ class TaskFeed:
         with self._lock:
             self._wakes.append(entry)
             if not self._stops:
+                self._happened += 1  # nobody has heard what happened before
                 self._stops = [self._tasks.session.jobs.subscribe(self._heard), self._tasks.listen(self._wake)]
         return lambda: self._leave(entry)
 
@@ -105,9 +106,14 @@ class TaskFeed:
             if owner is None or whose == owner:
                 wake()
 
-    def since(self, number: int, owner: str, only: str = "") -> list[Told]:
-        """The states of somebody's tasks that changed after a number, in that order; of one task alone where it is named."""
+    def since(self, number: int, owner: str, only: str = "", anew: bool = False) -> list[Told]:
+        """The states of somebody's tasks that changed after a number, in that order; of one task alone where it is named.
+
+        `anew`: as they are this moment, though nothing was heard since they were last found out.
+        """
         with self._lock:
+            if anew:
+                self._fresh.pop(owner, None)
             self._refresh(owner)
             mine = [one for one in self._told.values() if one.owner == owner and one.number > number]
         return sorted((one for one in mine if not only or one.task_id == only), key=lambda one: one.number)

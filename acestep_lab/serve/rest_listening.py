@@ -78,7 +78,7 @@ class Events(ApiHandler):
                 self.write(": still here\n\n")
                 quiet = 0.0
             await self.flush()
-            if only and self._is_over(only) and not self.door.feed.since(number, self.owner, only):
+            if only and self._is_over(only) and not self.door.feed.since(number, self.owner, only, anew=True):
                 self.write(f"id: {self.door.feed.id_of(number, last=True)}\nevent: end\ndata: {last}\n\n")
                 return
             quiet += await news.wait(min(0.5, HEARTBEAT))
