@@ -37,9 +37,10 @@ from acestep_lab.takes.take import Take
 from acestep_lab.train.alignment import Alignment, block_of
 from acestep_lab.train.cache import ROADS, CachedLessons, Failed, Kept, LessonCache, TrainableEngine
 from acestep_lab.train.forecast import TrainingPlan, foretold
-from acestep_lab.train.lora import UNTOLD, HeldOut, LoraConfig, Trainer, check_rank
+from acestep_lab.train.lora import UNTOLD, HeldOut, LoraConfig, Trainer, check_rank, ends_of
 from acestep_lab.train.loss_history import LossHistory
 from acestep_lab.train.model_card import Card
+from acestep_lab.train.optimisers import must_be_here
 from acestep_lab.train.ranks import Ranks
 from acestep_lab.train.repa import FeatureCache, HeardSongs, KeptFeatures, SoundEncoder, encoders_of
 from acestep_lab.train.rows import (
@@ -196,6 +197,8 @@ class Teaching:
         if "codes" in found and not trainable.capabilities.codes:
             raise RecipeError(f"{trainable.name} has no audio codes to learn from; train with roads=('words',).")
         check_rank(settled, engine.training_rule.most_rank)
+        ends_of(settled.targets, engine.training_rule.targets)
+        must_be_here(settled.optimiser)
         encoders = _encoders(trainable, repa, settled)
         together = checks.instance("ranks", ranks, (Ranks, type(None))) or Ranks()
         learnt, held_out = split(rows, settled.held_out, settled.seed)
@@ -354,7 +357,7 @@ class Teaching:
                 self._keep(training, trainer, facts, folder.save)
             raise run.stopped() from None
         except MachineError:  # no number any more: the last good weights, but not the state that led there
-            if trainer.step:
+            if trainer.has_good:  # else what lies there is older, and better
                 self._keep(training, trainer, facts, folder.save_adapter)
             raise
         self._keep(training, trainer, facts, folder.save)
