@@ -86,13 +86,19 @@ class RunFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Let no other process train here meanwhile; LibraryError where one does."""
+        lock = FileLock(self.folder / ".lock", timeout=0, thread_local=False)
         try:
-            with FileLock(self.folder / ".lock", timeout=0, thread_local=False):
-                yield
+            lock.acquire()
         except Timeout:
             raise LibraryError(
                 f"Another training is at work in {shown(self.folder.name)}; wait, or name another folder."
             ) from None
+        except OSError as problem:
+            raise LibraryError(f"Nothing can be written in {shown(self.folder.name)} ({problem.strerror}).") from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def claim(self, facts: RunFacts) -> None:
         """Be the folder of this training: a new one, or the one it holds; RecipeError, saying what differs, for another's."""
@@ -152,7 +158,9 @@ def _must_be_same(known: Mapping[str, Any], facts: RunFacts, name: str) -> None:
         )
     if known.get("roads") != wanted["roads"] or known.get("data") != wanted["data"]:
         raise RecipeError(f"The training there learns from other songs, other words or other roads. {other}")
-    before, now = dict(known.get("config") or {}), wanted["config"]
+    before, now = known.get("config") or {}, wanted["config"]
+    if not isinstance(before, dict) or not isinstance(before.get("repa") or [], list):
+        raise LibraryError(f"The run.json in {shown(name)} is damaged; begin anew in another folder.")
     if _weights(before) != _weights(now):
         was, is_ = (", ".join(map(str, one.get("repa") or ["nothing"])) for one in (before, now))
         raise RecipeError(f"The training there is aligned with {shown(was)}, not with {shown(is_)}. {other}")
