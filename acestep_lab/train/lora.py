@@ -15,6 +15,7 @@ run that was interrupted goes on to the same weights as one that was not. Knows 
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -41,6 +42,8 @@ HELD_OUT_TIMES = (0.3, 0.6, 0.9)
 NAME = "trained"
 """What PEFT calls the adapter while it is taught."""
 MOST_RANK = 512
+DRAWING = threading.RLock()
+"""Held by whoever draws from torch's own generator."""
 PROJECTORS = -(2**31)
 """The number of the draw that projectors begin from: no pass and no held-out song has it."""
 BY_RULE = ("learning_rate", "dropout", "crop_seconds")
@@ -198,7 +201,8 @@ class Trainer:
             None if config.crop_seconds is None else max(2, round(config.crop_seconds * rule.frames_per_second))
         )
         ends = ends_of(config.targets, rule.targets)
-        self.module = engine.training_module(dtype)
+        with DRAWING:  # a module is born with drawn weights, before it reads its own
+            self.module = engine.training_module(dtype)
         self.device = next(self.module.parameters()).device
         with _seeded(config.seed, 0, self.device):
             inject(self.module, config, ends)
@@ -308,7 +312,8 @@ class Trainer:
         )  # fmt: skip
         if bad := [place for one in told for place in one.bad]:
             self._refuse(bad)
-        (whole.mean() / self.config.accumulation).backward()
+        with DRAWING if self.config.gradient_checkpointing else nullcontext():  # it draws again what was drawn
+            (whole.mean() / self.config.accumulation).backward()
         return _Told(float(np.mean([one.loss for one in told])), float(np.mean([one.alignment for one in told])))
 
     def _cut(self, places: Sequence[int]) -> int | None:
@@ -360,7 +365,7 @@ class Trainer:
         songs = ", ".join(shown(name, 40) for name in list(dict.fromkeys(self.names[place] for place in places))[:3])
         raise MachineError(
             f"The loss is no number any more at step {self.step + 1} ({songs}); the weights of the step before are kept. "
-            "A lower learning_rate usually helps."
+            "A lower learning_rate usually helps; else look at that song."
         )
 
     def _remember(self) -> None:
@@ -578,9 +583,12 @@ def _generator(seed: int, number: int) -> torch.Generator:
 
 @contextmanager
 def _seeded(seed: int, number: int, device: torch.device) -> Iterator[None]:
-    """Draws that a library takes from torch's own generator, from a seed too; that generator is left as it was."""
+    """Draws that a library takes from torch's own generator, from a seed too; that generator is left as it was.
+
+    There is one for all threads, so that two sessions of one process take turns.
+    """
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
+    with DRAWING, torch.random.fork_rng(devices):
         torch.manual_seed(_generator(seed, number).initial_seed() % 2**63)
         yield
 

@@ -73,10 +73,7 @@ class RunFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as problem:
-            raise LibraryError(f"The folder {shown(folder.name)} cannot be made ({problem.strerror}).") from None
+        _made(folder)
 
     @property
     def adapter(self) -> Path:
@@ -108,13 +105,20 @@ class RunFolder:
             return
         if (self.folder / STATE).exists() or self.adapter.exists():
             raise LibraryError(f"{shown(self.folder.name)} holds something else already; name another folder.")
+        self._begin(facts)
+
+    def _begin(self, facts: RunFacts) -> None:
+        """Say what training this is."""
         text = json.dumps({"format": FORMAT, **asdict(facts)}, indent=2, sort_keys=True)
-        files.write_whole(file, lambda draft: draft.write_text(text + "\n", encoding="utf-8"), "The training")
+        files.write_whole(
+            self.folder / RUN, lambda draft: draft.write_text(text + "\n", encoding="utf-8"), "The training"
+        )
 
     def save(self, trainer: Trainer, facts: RunFacts) -> Path:
         """Keep how far a training is, and its adapter as of now; LibraryError where the disk refuses, what was there stays."""
         data = io.BytesIO()
         torch.save(trainer.state(), data)
+        self._be_there(facts)
         files.write_whole(
             self.folder / STATE, lambda draft: draft.write_bytes(data.getbuffer()), "The training's state"
         )
@@ -122,7 +126,14 @@ class RunFolder:
 
     def save_adapter(self, trainer: Trainer, facts: RunFacts) -> Path:
         """Keep the adapter alone, such as after a loss that was no number; its file."""
+        self._be_there(facts)
         return self.write(self.adapter, trainer, facts)
+
+    def _be_there(self, facts: RunFacts) -> None:
+        """Be made anew where somebody removed the folder meanwhile: what was learnt is still at hand."""
+        if not (self.folder / RUN).is_file():
+            _made(self.folder)
+            self._begin(facts)
 
     def write(self, folder: Path, trainer: Trainer, facts: RunFacts) -> Path:
         """Write the adapter as of now into any folder."""
@@ -146,6 +157,13 @@ class RunFolder:
                 f"The state in {shown(self.folder.name)} is damaged; delete state.pt to begin anew, or name another folder."
             ) from None
         return trainer.step
+
+
+def _made(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise LibraryError(f"The folder {shown(folder.name)} cannot be made ({problem.strerror}).") from None
 
 
 def _must_be_same(known: Mapping[str, Any], facts: RunFacts, name: str) -> None:
