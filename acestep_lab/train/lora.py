@@ -15,7 +15,6 @@ run that was interrupted goes on to the same weights as one that was not. Knows 
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -29,6 +28,7 @@ from torch import Tensor, nn
 from acestep_lab._libraries import peft
 from acestep_lab.engines.base import Check, Lesson, Trains
 from acestep_lab.errors import MachineError, RecipeError, shown
+from acestep_lab.models.assembly import DRAWING
 from acestep_lab.prompt import checks
 from acestep_lab.train.alignment import PREFIX, Aligner, Alignment, features_of
 from acestep_lab.train.optimisers import NAMES as OPTIMISERS
@@ -42,8 +42,6 @@ HELD_OUT_TIMES = (0.3, 0.6, 0.9)
 NAME = "trained"
 """What PEFT calls the adapter while it is taught."""
 MOST_RANK = 512
-DRAWING = threading.RLock()
-"""Held by whoever draws from torch's own generator."""
 PROJECTORS = -(2**31)
 """The number of the draw that projectors begin from: no pass and no held-out song has it."""
 BY_RULE = ("learning_rate", "dropout", "crop_seconds")
