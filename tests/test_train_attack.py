@@ -74,7 +74,8 @@ def test_a_name_in_two_characters_is_the_one_of_a_single_character(tmp_path: Pat
     file = tmp_path / (table if table != "beside" else f"{said[:-4]}.json")
     file.write_text("file_name,caption\n" + ",".join(row.values()) if table == "m.csv" else json.dumps(row))
     songs = Dataset.scan(tmp_path)
-    assert songs[0].caption == "warm" and not songs.problems
+    assert songs[0].caption == "warm"
+    assert not songs.problems
 
 
 def test_a_sound_named_letter_for_letter_is_meant_where_two_differ_in_case(tmp_path: Path) -> None:
@@ -86,7 +87,8 @@ def test_a_sound_named_letter_for_letter_is_meant_where_two_differ_in_case(tmp_p
 
 def test_lines_of_two_encodings_are_each_read_in_theirs() -> None:
     text, guessed = decoded("uma canção é\n".encode() + "Ça va là, été\n".encode("cp1252"), "A table")
-    assert text == "uma canção é\nÇa va là, été\n" and guessed == "cp1252"
+    assert text == "uma canção é\nÇa va là, été\n"
+    assert guessed == "cp1252"
 
 
 def test_a_row_that_cannot_be_read_costs_itself(tmp_path: Path) -> None:
@@ -132,7 +134,8 @@ def test_every_optimiser_begins_without_a_held_out_song(name: str, capsys: pytes
     one.grad = torch.ones(3)
     optimiser.step()
     optimiser.load_state(optimiser.state())
-    assert bool(torch.isfinite(one).all()) and not capsys.readouterr().out
+    assert bool(torch.isfinite(one).all())
+    assert not capsys.readouterr().out
 
 
 # -- a folder that somebody else filled --------------------------------------------------------------------------------

@@ -106,7 +106,9 @@ def _rows(text: str, name: str, problems: list[Problem]) -> Iterator[tuple[int, 
         if cells is None:
             return
         if reader.line_num - begun > 1 and reader.line_num == len(lines) and _is_open(lines[begun:], reader.dialect):
-            problems.append(Problem(name, f"Row {number} opens a quotation mark that nothing closes; the rest is left out."))
+            problems.append(
+                Problem(name, f"Row {number} opens a quotation mark that nothing closes; the rest is left out.")
+            )
             return
         yield number, cells
 

@@ -76,8 +76,9 @@ class Optimiser:
             {**group, "params": [torch.ones_like(one, device="cpu") for one in group["params"]]}
             for group in self.inner.param_groups
         ]
+        kind: Any = type(self.inner)
         with redirect_stdout(io.StringIO()):  # Prodigy talks
-            twin = type(self)(type(self.inner)(groups))
+            twin = type(self)(kind(groups))
         for one in (one for group in groups for one in group["params"]):
             one.requires_grad_().grad = torch.ones_like(one)
         twin.step()
@@ -198,4 +199,6 @@ def _is_like(value: Any, wanted: Any) -> bool:
         return same and all(_is_like(one, other) for one, other in zip(value, wanted, strict=True))
     if type(value) is type(wanted) and value == wanted:
         return True
-    return all(isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one) for one in (value, wanted))
+    return all(
+        isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one) for one in (value, wanted)
+    )
