@@ -195,7 +195,8 @@ def _wanted(
 
 def _sound(lesson: Lesson) -> Lesson:
     """A lesson whose numbers are some; SourceError for a sound, such as one far too loud, that gives none."""
-    if all(bool(torch.isfinite(getattr(lesson, name)).all()) for name in _PARTS):
+    parts = (part for name in _PARTS if (part := getattr(lesson, name)) is not None)
+    if all(bool(torch.isfinite(part).all()) for part in parts):
         return lesson
     raise SourceError("What the encoder makes of this sound is no number; it may be far too loud, or damaged.")
 
