@@ -84,7 +84,9 @@ def empty(make: Callable[[], nn.Module]) -> nn.Module:
         return make()
 
 
-_ONE_AT_A_TIME = threading.RLock()
+DRAWING = threading.RLock()
+"""Held by whoever draws from torch's own generator, of which there is one for all threads: modules are born with drawn weights,
+before they read their own, and a training draws from a seed meanwhile."""
 
 
 @contextmanager
@@ -94,7 +96,7 @@ def parameters_without_memory() -> Iterator[None]:
     accelerate's `init_empty_weights` does the same for the whole process: two sessions that build at once left it switched
     on for ever, and every module made later came out empty.
     """
-    with _ONE_AT_A_TIME:
+    with DRAWING:
         register, owner = nn.Module.register_parameter, threading.get_ident()
 
         def without_memory(module: nn.Module, name: str, param: nn.Parameter | None) -> None:

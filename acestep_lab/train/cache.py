@@ -111,7 +111,7 @@ class LessonCache:
         prepared = engine.prepare([one.request for one in missing], stop)
         for one, ready in zip(missing, prepared, strict=True):
             try:
-                lesson = engine.lesson(ready, sound_of(one.row), stop)
+                lesson = _sound(engine.lesson(ready, sound_of(one.row), stop))
             except (SourceError, RecipeError) as problem:
                 yield Failed(one.row.name, str(problem))
                 continue
@@ -191,6 +191,14 @@ def _wanted(
         coder = able(engine, HasCodes, "has no audio codes to learn from", engine.capabilities.codes)
         recipe = recipe.replace(task=Text2Music(codes=coder.codes(sound_of(row), stop)))
     return _Wanted(kept, row, engine.resolve(recipe, None, _no_source, longest))
+
+
+def _sound(lesson: Lesson) -> Lesson:
+    """A lesson whose numbers are some; SourceError for a sound, such as one far too loud, that gives none."""
+    parts = (part for name in _PARTS if (part := getattr(lesson, name)) is not None)
+    if all(bool(torch.isfinite(part).all()) for part in parts):
+        return lesson
+    raise SourceError("What the encoder makes of this sound is no number; it may be far too loud, or damaged.")
 
 
 def _no_source(source: object) -> Sound:

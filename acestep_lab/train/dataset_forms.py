@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,8 +48,8 @@ class Found:
     def find(self, name: str) -> Path | None:
         """A file by its place, whatever the case of its letters; None where there is none."""
         if self._by_case is None:
-            self._by_case = {one.casefold(): one for one in self.files}
-        return self.files.get(name) or self.files.get(self._by_case.get(name.casefold(), ""))
+            self._by_case = {folded(one): one for one in self.files}
+        return self.files.get(name) or self.files.get(self._by_case.get(folded(name), ""))
 
     def sounds(self) -> list[str]:
         """Places of all sounds, in order."""
@@ -73,18 +74,24 @@ class Found:
         """The one sound of this place, else of this file name, else of this name without an ending."""
         if self._by_name is None:
             self._by_name = _by_name(self.sounds())
-        base = posixpath.basename(place.replace("\\", "/")).casefold()
-        exact = self._by_name.get("/" + name.casefold(), []) if name else []
+        base = folded(posixpath.basename(place.replace("\\", "/")))
+        alike = self._by_name.get("/" + folded(name), []) if name else []
+        exact = [name] if name in alike else alike  # letter for letter, where several differ in case alone
         found = exact or self._by_name.get(base, []) or self._by_name.get("." + base, [])
         return found if len(found) == 1 else []
 
 
+def folded(name: str) -> str:
+    """A name as it is compared: small letters in one normal form, as a Mac writes "é" as two characters and a table as one."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
 def _by_name(sounds: Iterable[str]) -> dict[str, list[str]]:
-    """Sounds by "/" and their place, by their file name, and by "." and that without its ending; in small letters."""
+    """Sounds by "/" and their place, by their file name, and by "." and that without its ending; `folded`."""
     found: dict[str, list[str]] = {}
     for name in sounds:
-        base = posixpath.basename(name).casefold()
-        for key in ("/" + name.casefold(), base, "." + posixpath.splitext(base)[0]):
+        base = folded(posixpath.basename(name))
+        for key in ("/" + folded(name), base, "." + posixpath.splitext(base)[0]):
             found.setdefault(key, []).append(name)
     return found
 
@@ -106,7 +113,9 @@ def listing(root: Path) -> Found:
         above = "" if Path(folder) == root else Path(folder).relative_to(root).as_posix() + "/"
         for name in [n for n in folders if os.path.islink(os.path.join(folder, n))]:
             found.problems.append(Problem(above + _printable(name), "This link to a folder is not followed."))
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
+        for name in [n for n in folders if _printable(n) != n]:
+            found.problems.append(Problem(above + _printable(name), "This name is no text (UTF-8); rename the folder."))
+        folders[:] = sorted(n for n in folders if not n.startswith((".", "__")) and _printable(n) == n)
         for name in sorted(names):
             _list(found, folder, above, name)
         if len(found.files) > MOST_SONGS:
@@ -215,13 +224,13 @@ class _Scan:
 
     def _tables(self, sounds: list[str]) -> tuple[dict[str, list[Entry]], dict[str, list[Entry]]]:
         """What tables say of each sound: metadata files, which come before what lies beside it, and others."""
-        beside = {posixpath.splitext(name)[0].casefold() for name in sounds}
+        beside = {folded(posixpath.splitext(name)[0]) for name in sounds}
         first: dict[str, list[Entry]] = {}
         later: dict[str, list[Entry]] = {}
         names = [n for n in sorted(self.found.files) if posixpath.splitext(n)[1].lower() in TABLES]
         for name in sorted(names, key=_table_order):
             stem, kind = posixpath.splitext(name)
-            if kind.lower() == ".json" and stem.casefold() in beside:
+            if kind.lower() == ".json" and folded(stem) in beside:
                 continue
             table = read_table(self.found.files[name], name)
             if table is not None:

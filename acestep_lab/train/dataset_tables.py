@@ -6,7 +6,7 @@ Knows text and names; it resolves no path. A line that cannot be read costs one 
 from __future__ import annotations
 
 import csv
-import io
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -72,15 +72,16 @@ def read_csv(data: bytes, name: str) -> Table:
     where = Path(name).name
     text, guessed = decoded(data, shown(where))
     wrong = guess_remark(where, guessed) if guessed else None
-    rows = csv.reader(io.StringIO(text), delimiter=_delimiter(text))
-    header = next(rows, [])
+    problems: list[Problem] = []
+    rows = _rows(text, name, problems)
+    _, header = next(rows, (1, []))
     column = _file_column(header)
     if column is None:
         if not _is_about_songs(header):
-            return Table(name)
+            return Table(name, problems=tuple(problems))
         raise SourceError(f"no column of {where} names a sound; call it file_name or File.")
-    entries, problems = [], []
-    for number, cells in enumerate(rows, start=2):
+    entries = []
+    for number, cells in rows:
         if not any(cell.strip() for cell in cells):
             continue
         if len(cells) <= column or not cells[column].strip():
@@ -89,6 +90,36 @@ def read_csv(data: bytes, name: str) -> Table:
         entries.append(_csv_entry(header, cells, column, where, number, wrong))
     problems += [Problem(name, wrong.text)] if wrong else []
     return Table(name, tuple(entries), tuple(problems))
+
+
+def _rows(text: str, name: str, problems: list[Problem]) -> Iterator[tuple[int, list[str]]]:
+    """Rows by number, the head being 1; one that cannot be read, or whose quotation mark is never closed, is a problem."""
+    lines = [f"{line}\n" for line in text.split("\n")]
+    reader = csv.reader(lines, delimiter=_delimiter(text))
+    for number in itertools.count(1):
+        begun = reader.line_num
+        try:
+            cells = next(reader, None)
+        except csv.Error as problem:
+            problems.append(Problem(name, f"Row {number} is not read ({problem}); it is left out."))
+            continue
+        if cells is None:
+            return
+        if reader.line_num - begun > 1 and reader.line_num == len(lines) and _is_open(lines[begun:], reader.dialect):
+            problems.append(
+                Problem(name, f"Row {number} opens a quotation mark that nothing closes; the rest is left out.")
+            )
+            return
+        yield number, cells
+
+
+def _is_open(lines: list[str], dialect: Any) -> bool:
+    """Whether a last row ends inside a quotation."""
+    try:
+        list(csv.reader(lines, dialect, strict=True))
+    except csv.Error as problem:
+        return "end of data" in str(problem)
+    return False
 
 
 def _csv_entry(

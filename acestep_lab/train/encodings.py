@@ -23,6 +23,9 @@ _SCRIPTS = {
     "euc_kr": re.compile("[\uac00-\ud7a3]"),
     "gb18030": re.compile("[\u4e00-\u9fff]"),
 }
+LEAST_MIXED = 0.2
+"""Share of the high bytes that stands in lines of UTF-8, from which on a text is of two encodings; below, lines are so by accident."""
+_HIGH = bytes(range(0x80, 0x100))
 _RUN = re.compile(rb"[\x80-\xff]{2,}")
 _TWICE = re.compile(
     "[\u00c2-\u00f4][\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122]"
@@ -36,8 +39,21 @@ def decoded(data: bytes, what: str, error: type[LabError] = RecipeError) -> tupl
     except LabError:
         if data.count(0):
             raise
-    coding = guessed(data)
-    return clean_text(data.decode(coding, "replace"), what, error), coding
+    text, coding = _by_line(data)
+    return clean_text(text, what, error), coding
+
+
+def _by_line(data: bytes) -> tuple[str, str]:
+    """A text that is no UTF-8, and how it was read: lines that are UTF-8 stay it where that is no accident, as of tables put together."""
+    lines = data.split(b"\n")
+    fine = [bool(_strictly(line, "utf-8")) or not line for line in lines]
+    high = [len(line) - len(line.translate(None, _HIGH)) for line in lines]
+    inside = sum(count for count, one in zip(high, fine, strict=True) if one)
+    if inside < LEAST_MIXED * sum(high):
+        fine = [False] * len(lines)
+    coding = guessed(b"\n".join(line for line, one in zip(lines, fine, strict=True) if not one))
+    codings = ("utf-8" if one else coding for one in fine)
+    return "\n".join(line.decode(one, "replace") for line, one in zip(lines, codings, strict=True)), coding
 
 
 def guessed(data: bytes) -> str:

@@ -28,7 +28,10 @@ from torch import Tensor, nn
 from acestep_lab._libraries import peft
 from acestep_lab.engines.base import Check, Lesson, Trains
 from acestep_lab.errors import MachineError, RecipeError, shown
+from acestep_lab.models.assembly import DRAWING
+from acestep_lab.prompt import checks
 from acestep_lab.train.alignment import PREFIX, Aligner, Alignment, features_of
+from acestep_lab.train.optimisers import NAMES as OPTIMISERS
 from acestep_lab.train.optimisers import Optimiser, optimiser_for
 from acestep_lab.train.ranks import Ranks
 from acestep_lab.train.repa import Features
@@ -41,6 +44,8 @@ NAME = "trained"
 MOST_RANK = 512
 PROJECTORS = -(2**31)
 """The number of the draw that projectors begin from: no pass and no held-out song has it."""
+BY_RULE = ("learning_rate", "dropout", "crop_seconds")
+"""Numbers of a config that may be left to the checkpoint's rule, or to the songs."""
 UNTOLD = {"repa_block": None, "repa_coefficient": 1.0}
 """Values of a config that are said nowhere while they are these: files of trainings without them stay what they were."""
 Worded = Callable[[int, int], Lesson]
@@ -105,11 +110,13 @@ class LoraConfig:
             ("alpha", 1e-6, 1e6), ("learning_rate", 1e-9, 10.0), ("weight_decay", 0.0, 1.0), ("clip", 1e-6, 1e6),
             ("dropout", 0.0, 0.99), ("adapter_dropout", 0.0, 0.99), ("repa_coefficient", 1e-6, 1e3), ("ema", 0.0, 0.99999), ("crop_seconds", 0.4, 3600.0), ("held_out", 0.0, 0.9),
         ):  # fmt: skip
-            _number(name, getattr(self, name), least, most)
+            if getattr(self, name) is not None or name not in BY_RULE:
+                _number(name, getattr(self, name), least, most)
         if self.repa_block is not None:
             _whole("repa_block", self.repa_block, 1, 1000)
-        if isinstance(self.targets, str) or not self.targets:
-            raise RecipeError('targets is a tuple of groups of layers, such as ("attention", "mlp").')
+        _choice("optimiser", self.optimiser, OPTIMISERS)
+        checks.truth("gradient_checkpointing", self.gradient_checkpointing)
+        object.__setattr__(self, "targets", _groups(self.targets))
 
     @property
     def scale(self) -> float:
@@ -191,8 +198,9 @@ class Trainer:
         self.frames = (
             None if config.crop_seconds is None else max(2, round(config.crop_seconds * rule.frames_per_second))
         )
-        ends = _ends(config.targets, rule.targets)
-        self.module = engine.training_module(dtype)
+        ends = ends_of(config.targets, rule.targets)
+        with DRAWING:  # a module is born with drawn weights, before it reads its own
+            self.module = engine.training_module(dtype)
         self.device = next(self.module.parameters()).device
         with _seeded(config.seed, 0, self.device):
             inject(self.module, config, ends)
@@ -235,6 +243,11 @@ class Trainer:
             if judged is not None:
                 yield judged
             yield learnt  # once all of the step is done, so that what is saved now is gone on from exactly
+
+    @property
+    def has_good(self) -> bool:
+        """Whether a step was made here whose loss was a number: weights from before it are known."""
+        return bool(self._good)
 
     @property
     def is_satisfied(self) -> bool:
@@ -297,7 +310,8 @@ class Trainer:
         )  # fmt: skip
         if bad := [place for one in told for place in one.bad]:
             self._refuse(bad)
-        (whole.mean() / self.config.accumulation).backward()
+        with DRAWING if self.config.gradient_checkpointing else nullcontext():  # it draws again what was drawn
+            (whole.mean() / self.config.accumulation).backward()
         return _Told(float(np.mean([one.loss for one in told])), float(np.mean([one.alignment for one in told])))
 
     def _cut(self, places: Sequence[int]) -> int | None:
@@ -349,7 +363,7 @@ class Trainer:
         songs = ", ".join(shown(name, 40) for name in list(dict.fromkeys(self.names[place] for place in places))[:3])
         raise MachineError(
             f"The loss is no number any more at step {self.step + 1} ({songs}); the weights of the step before are kept. "
-            "A lower learning_rate usually helps."
+            "A lower learning_rate usually helps; else look at that song."
         )
 
     def _remember(self) -> None:
@@ -421,21 +435,44 @@ class Trainer:
         }  # fmt: skip
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state of the same adapter; RecipeError where it is of another shape."""
-        shapes = {name: tuple(one.shape) for name, one in state["parameters"].items()}
-        if shapes != {name: tuple(one.shape) for name, one in self.parameters.items()}:
+        """Go on from a state of the same adapter; RecipeError where it is of another shape, ValueError where it is none."""
+        if _shapes(state["parameters"]) != _shapes(self.parameters):
             raise RecipeError(
                 "This state is of another adapter: its kind, rank or targets are others than those asked for."
             )
+        self._must_be_sound(state)
+        self.optimiser.load_state(state["optimiser"])
         with torch.no_grad():
             for name, one in state["parameters"].items():
                 self.parameters[name].copy_(one)
             for name, one in state["average"].items():
                 self._average[name].copy_(one)
         self._best = {name: one.to(self.device) for name, one in state["best_weights"].items()}
-        self.optimiser.load_state(state["optimiser"])
-        self.step, self.best, self.since_best = int(state["step"]), float(state["best"]), int(state["since_best"])
+        self.step, self.best, self.since_best = state["step"], float(state["best"]), state["since_best"]
         self.ranks.from_main([one.data for one in self.parameters.values()])
+
+    def _must_be_sound(self, state: Mapping[str, Any]) -> None:
+        """ValueError for a state that no training of this adapter leaves: a file may be anybody's."""
+        for name, wanted in (("parameters", self.parameters), ("average", self._average), ("best_weights", None)):
+            kept = state[name]
+            if not (wanted is None and kept == {}) and _shapes(kept) != _shapes(
+                self.parameters if wanted is None else wanted
+            ):
+                raise ValueError(f"its {name} are of other shapes")
+            if not all(one.is_floating_point() and bool(torch.isfinite(one).all()) for one in kept.values()):
+                raise ValueError(f"its {name} are no numbers")
+        for name, most in (("step", self.config.steps), ("since_best", self.config.steps + 1)):
+            if not checks.is_a(state[name], int) or not 0 <= state[name] <= most:
+                raise ValueError(f"its {name} is none of this training's")
+        if not checks.is_a(state["best"], float) or math.isnan(state["best"]):
+            raise ValueError("its best loss is no number")
+
+
+def _shapes(tensors: Any) -> dict[str, tuple[int, ...]]:
+    """Shapes by name; ValueError for what is no table of tensors."""
+    if not isinstance(tensors, Mapping) or not all(isinstance(one, Tensor) for one in tensors.values()):
+        raise ValueError("it holds no weights")
+    return {name: tuple(one.shape) for name, one in tensors.items()}
 
 
 def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -526,7 +563,8 @@ def check_rank(config: LoraConfig, most: int) -> None:
         )
 
 
-def _ends(asked: Sequence[str], known: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+def ends_of(asked: Sequence[str], known: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Names that the layers of some groups end with; RecipeError for a group that is not known."""
     for group in asked:
         _choice("targets", group, tuple(known))
     return tuple(end for group in dict.fromkeys(asked) for end in known[group])
@@ -543,9 +581,12 @@ def _generator(seed: int, number: int) -> torch.Generator:
 
 @contextmanager
 def _seeded(seed: int, number: int, device: torch.device) -> Iterator[None]:
-    """Draws that a library takes from torch's own generator, from a seed too; that generator is left as it was."""
+    """Draws that a library takes from torch's own generator, from a seed too; that generator is left as it was.
+
+    There is one for all threads, so that two sessions of one process take turns.
+    """
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
+    with DRAWING, torch.random.fork_rng(devices):
         torch.manual_seed(_generator(seed, number).initial_seed() % 2**63)
         yield
 
@@ -563,8 +604,13 @@ def _whole(name: str, value: object, least: int, most: int) -> None:
         raise RecipeError(f"{name} is a whole number from {least} to {most}, not {shown(value)}.")
 
 
+def _groups(targets: Any) -> tuple[str, ...]:
+    """Groups of layers as a tuple, from a list too; their names are the engine's to know."""
+    if not isinstance(targets, list | tuple) or not targets or not all(isinstance(one, str) for one in targets):
+        raise RecipeError('targets is a tuple of groups of layers, such as ("attention", "mlp").')
+    return tuple(targets)
+
+
 def _number(name: str, value: object, least: float, most: float) -> None:
-    if value is None:
-        return
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
         raise RecipeError(f"{name} is a number from {least:g} to {most:g}, not {shown(value)}.")

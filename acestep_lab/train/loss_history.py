@@ -40,14 +40,14 @@ class LossHistory:
             found = files.read_json(folder / FILE, "The losses", LibraryError)
             learnt = tuple((int(step), float(loss)) for step, loss in found["learnt"])  # type: ignore[attr-defined]
             held_out = tuple(
-                (int(step), {str(t): float(loss) for t, loss in losses.items()})
+                (int(step), {str(float(t)): float(loss) for t, loss in losses.items()})
                 for step, losses in found["held_out"]  # type: ignore[attr-defined]
             )
             aligned, aligned_held_out = (
                 tuple((int(step), float(apart)) for step, apart in found.get(name, ()))  # type: ignore[attr-defined]
                 for name in ("aligned", "aligned_held_out")
             )
-        except (LibraryError, KeyError, TypeError, ValueError, AttributeError):
+        except (LibraryError, KeyError, TypeError, ValueError, AttributeError, OverflowError):
             return cls()
         return cls(learnt, held_out, aligned, aligned_held_out)
 

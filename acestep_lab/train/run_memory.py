@@ -25,6 +25,8 @@ from acestep_lab.train.loss_history import LossHistory
 from acestep_lab.train.run_folder import ADAPTER, RUN
 
 PREVIEWS, CHANGES = "previews.json", "changes.json"
+MOST = 10**7
+"""Songs or steps that a training may have."""
 LoadTake = Callable[[str], Take]
 
 
@@ -44,7 +46,7 @@ def read_previews(folder: Path, load: LoadTake, until: int, asked: Recipe | None
             if asked is not None and row["words"] != _words(asked):
                 continue
             preview = Preview(int(row["step"]), load(str(row["take"])), load(str(row["bare"])))
-        except (LabError, OSError, KeyError, TypeError, ValueError):
+        except (LabError, OSError, KeyError, TypeError, ValueError, OverflowError):
             continue
         if preview.step <= until:
             found.append(preview)
@@ -80,7 +82,7 @@ def read_changes(folder: Path, until: int) -> Changes | None:
     try:
         found: Any = files.read_json(folder / CHANGES, "What changed", LibraryError)
         changes = Changes.from_json(found)
-    except (LibraryError, KeyError, TypeError, ValueError, AttributeError):
+    except (LibraryError, KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return None
     return changes if changes.step <= until else None
 
@@ -121,7 +123,7 @@ def _facts(folder: Path) -> dict[str, Any]:
     found: Any = files.read_json(folder / RUN, "The training's run.json", LibraryError)
     config = found.get("config") if isinstance(found, dict) else None
     numbers = (found.get("songs"), config.get("steps")) if isinstance(config, dict) else (None,)
-    if not all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in numbers):
+    if not all(isinstance(one, int) and not isinstance(one, bool) and 0 <= one <= MOST for one in numbers):
         raise LibraryError(f"The run.json in {shown(str(folder), 120)} is damaged; its adapter can still be put on.")
     return {
         "tag": str(found.get("tag") or ""),
@@ -136,8 +138,9 @@ def _saved_step(folder: Path) -> int:
     for name in adapter_export.FILES:
         try:
             with safe_open(folder / ADAPTER / name, "np") as file:
-                return int(json.loads(file.metadata()["acestep_lab"])["steps"])
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+                about: Any = files.parse_json(file.metadata()["acestep_lab"], "The adapter's header", LibraryError)
+                return max(0, int(about["steps"]))
+        except (OSError, SafetensorError, LibraryError, KeyError, TypeError, ValueError, OverflowError):
             continue
     return 0
 

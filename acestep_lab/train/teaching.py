@@ -32,14 +32,17 @@ from acestep_lab.models.device_manager import is_out_of_memory
 from acestep_lab.prompt import checks
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import MAX_SEED
+from acestep_lab.takes.library import Problem
 from acestep_lab.takes.sounds import Sounds
 from acestep_lab.takes.take import Take
 from acestep_lab.train.alignment import Alignment, block_of
 from acestep_lab.train.cache import ROADS, CachedLessons, Failed, Kept, LessonCache, TrainableEngine
+from acestep_lab.train.dataset import Dataset
 from acestep_lab.train.forecast import TrainingPlan, foretold
-from acestep_lab.train.lora import UNTOLD, HeldOut, LoraConfig, Trainer, check_rank
+from acestep_lab.train.lora import UNTOLD, HeldOut, LoraConfig, Trainer, check_rank, ends_of
 from acestep_lab.train.loss_history import LossHistory
 from acestep_lab.train.model_card import Card
+from acestep_lab.train.optimisers import must_be_here
 from acestep_lab.train.ranks import Ranks
 from acestep_lab.train.repa import FeatureCache, HeardSongs, KeptFeatures, SoundEncoder, encoders_of
 from acestep_lab.train.rows import (
@@ -64,6 +67,8 @@ NOT_LOOKED_INTO = "cannot be looked into between its blocks, as repa needs; trai
 PREVIEW_SECONDS = 10.0
 """Length of a preview, unless a recipe for it says otherwise."""
 MOST_NAME = 40
+MOST_NAMED = 10
+"""Files left out that are named one by one."""
 TRAININGS, LESSONS = "adapters", "lessons"
 """Where trainings lie in a library's folder, and their lessons beside them."""
 
@@ -90,6 +95,8 @@ class Asked:
     """Those to learn from that are also taught by their genre."""
     genre_share: float = 0.0
     """Share of their lessons that is."""
+    left_out: tuple[Problem, ...] = ()
+    """Files that scanning left out, where the training scanned; nobody else has told of them."""
 
     @property
     def name(self) -> str:
@@ -149,6 +156,8 @@ class Teaching:
         run = TrainingRun(asked.title, steps, songs_read, previews, asked.folder, seconds)
         self._equip(run, asked.engine.name)
         run.sounds = partial(_sounds, asked.rows)
+        for sentence in _not_scanned(asked.left_out):
+            run.message(sentence)
         return self.queue.submit(run, partial(self.work, asked=asked))
 
     def look(self, folder: Any) -> TrainingRun:
@@ -196,6 +205,8 @@ class Teaching:
         if "codes" in found and not trainable.capabilities.codes:
             raise RecipeError(f"{trainable.name} has no audio codes to learn from; train with roads=('words',).")
         check_rank(settled, engine.training_rule.most_rank)
+        ends_of(settled.targets, engine.training_rule.targets)
+        must_be_here(settled.optimiser)
         encoders = _encoders(trainable, repa, settled)
         together = checks.instance("ranks", ranks, (Ranks, type(None))) or Ranks()
         learnt, held_out = split(rows, settled.held_out, settled.seed)
@@ -209,8 +220,9 @@ class Teaching:
         names = {row.name for row in learnt}
         genres, share = tuple(one for one in by_genre(said) if one.name in names), genre_share(said)
         asked = Asked(
-            trainable, learnt, held_out, settled, found, Path(), wanted, title, tag, encoders, together, genres, share
-        )
+            trainable, learnt, held_out, settled, found, Path(), wanted, title, tag, encoders, together, genres, share,
+            () if isinstance(songs, Dataset) else said.problems,
+        )  # fmt: skip
         return replace(asked, folder=self._folder(folder, asked))
 
     def _folder(self, folder: Any, asked: Asked) -> Path:
@@ -354,7 +366,7 @@ class Teaching:
                 self._keep(training, trainer, facts, folder.save)
             raise run.stopped() from None
         except MachineError:  # no number any more: the last good weights, but not the state that led there
-            if trainer.step:
+            if trainer.has_good:  # else what lies there is older, and better
                 self._keep(training, trainer, facts, folder.save_adapter)
             raise
         self._keep(training, trainer, facts, folder.save)
@@ -578,6 +590,13 @@ def _in_order(lessons: Sequence[Kept], rows: Sequence[Song], roads: Sequence[str
     made = {(one.road, one.name): one for one in lessons}
     wanted = ((made.get((road, row.name)), row.repeat) for road in roads for row in rows)
     return [one for one, repeat in wanted if one is not None for _ in range(repeat)]
+
+
+def _not_scanned(problems: Sequence[Problem]) -> list[str]:
+    """Sentences on files that were left out when a folder was scanned: on the first of them, and how many more there are."""
+    told = [f"{one.name} is left out: {one.sentence}" for one in problems[:MOST_NAMED]]
+    more = len(problems) - MOST_NAMED
+    return [*told, f"{more} more files are left out; Dataset.scan(…).problems names them."] if more > 0 else told
 
 
 def _none_held_out(songs: int) -> str:
