@@ -355,15 +355,21 @@ def test_an_odd_choice_is_said_once(tiny_base: Path, tmp_path: Path, capsys: pyt
 
 def test_a_reader_that_goes_away_is_no_accident(tmp_path: Path) -> None:
     environment = os.environ | {"ACESTEP_LAB_TAKES": str(tmp_path / "takes")}
-    speak = "import sys, time; from acestep_lab.cli import main; time.sleep(1); sys.exit(main(['doctor']))"
+    speak = "import sys; from acestep_lab.cli import main; sys.stdin.read(); sys.exit(main(['checkpoints']))"
     with subprocess.Popen(
-        [sys.executable, "-c", speak], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
-    ) as doctor:
-        assert doctor.stdout is not None
-        assert doctor.stderr is not None
-        doctor.stdout.close()
-        assert "Traceback" not in doctor.stderr.read().decode()
-    assert doctor.returncode == 141
+        [sys.executable, "-c", speak],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+    ) as speaker:
+        assert speaker.stdin is not None
+        assert speaker.stdout is not None
+        assert speaker.stderr is not None
+        speaker.stdout.close()
+        speaker.stdin.close()  # it speaks when nobody reads any more
+        assert "Traceback" not in speaker.stderr.read().decode()
+    assert speaker.returncode == 141
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")

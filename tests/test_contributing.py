@@ -7,6 +7,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -179,6 +180,7 @@ def required(group: str | None = None) -> set[str]:
     return {re.split(r"[<>=\[; ]", one)[0].lower() for one in named}
 
 
+@cache
 def imported() -> dict[str, str]:
     """Every package of others that ours imports, with a file that does."""
     found: dict[str, str] = {}

@@ -15,7 +15,7 @@ SONG = """
 import tempfile
 from acestep_lab import Recipe, Session
 with tempfile.TemporaryDirectory() as folder, Session.open(library=folder) as lab:
-    take = lab.make(Recipe("warm lo-fi with keys, bass and drums", seconds=10, seed=7))
+    take = lab.make(Recipe("warm lo-fi with keys, bass and drums", seconds=10, steps=4, seed=7))
     lab.codes(take)
 with open("/proc/self/status") as status:
     print(int(next(line for line in status if line.startswith("VmHWM")).split()[1]) // 1024)

@@ -119,7 +119,7 @@ def test_thinking_is_never_guided_whatever_the_negative_layout(planner: Planner,
     assert len({plan.codes for plan in plans}) == 3
 
 
-def test_two_hundred_random_generations_read_back_to_their_plans(planner: Planner, lm: Qwen3ForCausalLM) -> None:
+def test_random_generations_read_back_to_their_plans_whatever_is_fixed(planner: Planner, lm: Qwen3ForCausalLM) -> None:
     everything: dict[str, Any] = {
         "bpm": 99,
         "keyscale": "F# major",
@@ -127,10 +127,10 @@ def test_two_hundred_random_generations_read_back_to_their_plans(planner: Planne
         "language": "ja",
         "seconds": 33.0,
     }
-    for group in range(25):
+    for group in range(32):
         fixed = {name: value for bit, (name, value) in enumerate(everything.items()) if group >> bit & 1}
         words = {"caption": "dub"} if group % 12 else {"caption": "", "lyrics": "la"}
-        for plan in planner.plan(lm, Recipe(**words, **fixed), range(8), codes=False):
+        for plan in planner.plan(lm, Recipe(**words, **fixed), range(3), codes=False):
             values, problems = prompt_template.parse_thought(plan.thought)
             assert problems == {}
             assert all(getattr(plan, name) == value for name, value in fixed.items())

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -151,8 +152,15 @@ def open_lab(window: Window, host: Host) -> Any:
 
 def _runs(page: Any) -> bool:
     """Ask JupyterLab to run all cells; before its kernel is really there it asks back which one, or does nothing at all."""
-    if _choose(page, "Run", "Run All Cells"):
-        page.wait_for_timeout(3000)
+    patience = 3.0 if _choose(page, "Run", "Run All Cells") else 0.0
+    end = time.monotonic() + patience
+    while not _begun(page) and time.monotonic() < end:
+        page.wait_for_timeout(100)
+    return _begun(page)
+
+
+def _begun(page: Any) -> bool:
+    """Whether the first cell has run or waits for its turn."""
     return page.locator(".jp-CodeCell .jp-InputPrompt").first.inner_text().strip() not in ("", "[ ]:", "[]:")
 
 
