@@ -22,6 +22,7 @@ PAGES = {
     "CONTRIBUTING.md": "How to work on it",
     "CHANGELOG.md": "What changed",
     "acestep_lab/engines/ace15/REFERENCE.md": "Where its numbers are the reference's",
+    "acestep_lab/engines/ace_v1/REFERENCE.md": "ACE-Step v1 beside the original",
     "acestep_lab/train/README.md": "How the pocket checkpoint was made",
 }
 NO_NETWORK = ("mathjax_url", "require_js_url", "jquery_url", "mermaid_js_url")

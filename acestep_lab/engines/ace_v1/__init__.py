@@ -1,7 +1,7 @@
 """ACE-Step v1-3.5B: a linear-attention DiT over pictures of log-mels, with a lyric conformer and a vocoder, behind the contract.
 
 The first ACE-Step (Gong et al. 2025, arXiv 2506.00045) in the folder it was published in. It sings, repaints, extends, retakes,
-edits and covers from a sound; it has no planner, no audio codes and no stems.
+edits and covers from a sound; it has no planner, no audio codes and no stems. Where it follows the original and where not: REFERENCE.md.
 """
 
 from __future__ import annotations
