@@ -23,7 +23,7 @@ from acestep_lab.engines.ace_v1.geometry import to_frames, to_image
 from acestep_lab.engines.ace_v1.guidance import Branch, Branches, Guide, Strength, apart, cfg, cfg_star
 from acestep_lab.engines.ace_v1.loop import Settings, Song, sample
 from acestep_lab.engines.ace_v1.regions import extend_window, repaint_mask
-from acestep_lab.engines.ace_v1.schedules import Walk, decided, edit_walk, repaint_walk, source_walk, walk
+from acestep_lab.engines.ace_v1.schedules import EDITING, USUAL, Walk, decided, edit_walk, repaint_walk, source_walk, walk
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import RecipeError, Stopped
 from acestep_lab.pipeline.arguments import Model, read
@@ -69,7 +69,7 @@ def last(steps: Sequence[Step] | Any) -> Tensor:
 def made(
     how: FlowSamplingV1, songs: Sequence[Song], branches: Branches, velocity: Any, way: Walk | None = None, **more: Any
 ) -> list[Step]:
-    how = decided(how, edit=way is not None and way.edit is not None)
+    how = decided(how, EDITING if way is not None and way.edit is not None else USUAL)
     return list(sample(songs, velocity, branches, Settings.of(how), walk(how) if way is None else way, **more))
 
 
@@ -280,7 +280,7 @@ def source_and_goal() -> tuple[Tensor, Tensor, Tensor]:
 def test_defect_1_an_edit_arrives_with_every_solver(solver: str, n_max: float) -> None:
     source, there, goal = source_and_goal()
     how = FlowSamplingV1(steps=6, solver=solver, guidance="none")
-    way = edit_walk(decided(how, edit=True), 0.0, n_max, 2)
+    way = edit_walk(decided(how, EDITING), 0.0, n_max, 2)
     found = last(made(how, [Song(1, FRAMES, source=source)], heard(goal), Pull(), way, old=heard(there)))
     assert torch.allclose(found, to_frames(goal), atol=1e-4)
 
@@ -290,7 +290,7 @@ def test_an_edit_between_the_same_words_leaves_the_source_and_one_of_the_presets
     song = Song(1, FRAMES, source=source)
     for solver in ("euler", "heun", "pingpong"):
         how = FlowSamplingV1(steps=10, solver=solver)
-        way = edit_walk(decided(how, edit=True), *schedules.EDITS["only_lyrics"], 1)
+        way = edit_walk(decided(how, EDITING), *schedules.EDITS["only_lyrics"], 1)
         run = partial(made, how, [song], velocity=Pull(0.1), way=way)
         assert torch.allclose(last(run(branches=heard(there), old=heard(there))), source[None], atol=1e-3)
         steps = run(branches=heard(goal), old=heard(there))
@@ -437,7 +437,7 @@ def test_defect_8_both_descriptions_of_an_edit_are_guided_with_a_memory_of_their
     """The same words on both sides cancel at every step, which they would not with momentum on one side only."""
     source, there, _ = source_and_goal()
     how = FlowSamplingV1(steps=6)
-    way = edit_walk(decided(how, edit=True), 0.0, 1.0, 1)
+    way = edit_walk(decided(how, EDITING), 0.0, 1.0, 1)
     steps = made(how, [Song(1, FRAMES, source=source)], heard(there), Pull(0.5), way, old=heard(there))
     assert all(torch.allclose(step.state, source[None], atol=1e-5) for step in steps)  # type: ignore[arg-type]
 
@@ -508,6 +508,6 @@ def test_check_is_called_before_every_look_and_stops_between_steps() -> None:
 def test_presets_and_what_is_decided_of_an_edit() -> None:
     assert schedules.PRESETS == {"fast": 27, "balanced": 40, "best": 60}
     assert decided(FlowSamplingV1(own_steps=(3, 9))).steps == 2
-    assert decided(FlowSamplingV1(), edit=True).omega == 0.0
+    assert decided(FlowSamplingV1(), EDITING).omega == 0.0
     assert decided(decided(FlowSamplingV1(steps=9))) == decided(FlowSamplingV1(steps=9))
     assert np.isclose(schedules.times(60)[-1], 0.00893, atol=1e-5)

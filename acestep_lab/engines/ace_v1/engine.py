@@ -220,7 +220,7 @@ class AceV1Engine:
     # -- before any work -----------------------------------------------------------------------------------------------
 
     def defaults(self, task: Task) -> FlowSamplingV1:
-        return schedules.decided(FlowSamplingV1(), row_of(task).edits)
+        return schedules.decided(FlowSamplingV1(), row_of(task).sampling)
 
     def resolve(self, recipe: Recipe, plan: Plan | None, find: Find, longest: float) -> V1Request:
         context = ResolveContext(self.name, longest, self._longest, find, self.lyrics.read)
@@ -300,7 +300,7 @@ class AceV1Engine:
         whole = Branch(Heard(self._encoded(words, erg.WHOLE)))
         if not strength.acts:
             return Branches(whole, whole)
-        away = erg.null_hearing(bool(how.erg_tag), bool(how.erg_lyric))
+        away = erg.null_hearing(bool(how.erg_tag), bool(how.erg_lyric), edits=len(group[0].texts) > 1)
         null = Branch(Heard(self._encoded(words, away), bool(how.erg_diffusion)))
         text = erg.text_hearing(bool(how.erg_lyric))
         return Branches(whole, null, Branch(Heard(self._encoded(words, text))) if strength.apart else None)

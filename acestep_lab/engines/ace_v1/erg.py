@@ -37,7 +37,7 @@ class Hearing:
     text: str = "whole"
     """whole, dampened (read with quieter queries) or nothing."""
     lyrics: str = "whole"
-    """whole, dampened or nothing."""
+    """whole, dampened, nothing (erased, and heard as that) or silence (not heard at all)."""
     speaker: bool = True
     """Whether the voice is heard."""
 
@@ -45,9 +45,12 @@ class Hearing:
 WHOLE = Hearing()
 
 
-def null_hearing(erg_tag: bool, erg_lyric: bool) -> Hearing:
-    """What the branch hears that guidance leads away from: caption and lyrics each on its own switch."""
-    return Hearing(_quiet(erg_tag), _quiet(erg_lyric), speaker=False)
+def null_hearing(erg_tag: bool, erg_lyric: bool, edits: bool = False) -> Hearing:
+    """What the branch hears that guidance leads away from: caption and lyrics each on its own switch; in an edit, erased lyrics
+    are not heard at all.
+    """
+    lyrics = "silence" if edits and not erg_lyric else _quiet(erg_lyric)
+    return Hearing(_quiet(erg_tag), lyrics, speaker=False)
 
 
 def text_hearing(erg_lyric: bool) -> Hearing:
@@ -84,6 +87,7 @@ def encoded(
     """The states of a branch and their mask; `lyric_queries` are the layers of `module` that hear dampened lyrics quietly."""
     texts = {"whole": words.text, "dampened": words.dampened_text, "nothing": torch.zeros_like(words.text)}
     speaker = words.speaker if hearing.speaker else torch.zeros_like(words.speaker)
-    lyrics = torch.zeros_like(words.lyric_ids) if hearing.lyrics == "nothing" else words.lyric_ids
+    lyrics = torch.zeros_like(words.lyric_ids) if hearing.lyrics in ("nothing", "silence") else words.lyric_ids
+    heard = torch.zeros_like(words.lyric_mask) if hearing.lyrics == "silence" else words.lyric_mask
     with dampened(module, lyric_queries if hearing.lyrics == "dampened" else ()):
-        return encode(texts[hearing.text], words.text_mask, speaker, lyrics, words.lyric_mask)
+        return encode(texts[hearing.text], words.text_mask, speaker, lyrics, heard)

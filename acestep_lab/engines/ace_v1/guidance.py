@@ -100,7 +100,7 @@ class Guide:
     """The guided velocity of one description in one run. Its memory (momentum) is its own: make one for each description.
 
     `index` is the step of the whole schedule that is being taken, and stays the same for all looks of a step. With cfg_star the first
-    guided step of a run from noise stands still (zero-init): see `still`.
+    guided step of a run from noise stands still (zero-init, see `still`), unless it is the last: noise would be heard.
     """
 
     def __init__(
@@ -110,7 +110,8 @@ class Guide:
         acting = guided_steps(walk.schedule_steps, strength.share)
         self.steps = acting if strength.acts else range(0)
         self.index = walk.skipped
-        self._first = None if walk.edit is not None else max(self.steps.start, walk.skipped)
+        first = max(self.steps.start, walk.skipped)
+        self._first = None if walk.edit is not None or first == walk.schedule_steps - 1 else first
         self._direction = apg_direction(draws=walk.edit is not None, dims=CHANNEL)
 
     def still(self, index: int) -> bool:

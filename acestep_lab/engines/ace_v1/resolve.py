@@ -76,7 +76,7 @@ def _decided(asked: Recipe, context: ResolveContext) -> Recipe:
         seconds=_seconds(root, asked.seconds, context),
         seed=secrets.randbelow(2**32) if asked.seed is None else asked.seed,
         language=asked.language or "unknown",
-        sampling=schedules.decided(flow(asked), row_of(root).edits),
+        sampling=schedules.decided(flow(asked), row_of(root).sampling),
     )
 
 

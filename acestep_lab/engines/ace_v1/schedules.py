@@ -35,13 +35,15 @@ USUAL = FlowSamplingV1(
     erg_lyric=True, erg_diffusion=True,
 )  # fmt: skip
 """What is meant where nothing is said."""
-EDITING = USUAL.replace(omega=0.0, guidance_share=1.0)
-"""The same for an edit, which follows a difference and is guided all the way."""
+HELD = USUAL.replace(omega=0.0)
+"""The same where a source is held outside of what is new: repaint and extend step plainly."""
+EDITING = HELD.replace(guidance_share=1.0, erg_tag=False, erg_lyric=False, erg_diffusion=False)
+"""The same for an edit, which follows a difference, and is guided all the way from no words at all."""
 
 
-def decided(how: FlowSamplingV1, edit: bool = False) -> FlowSamplingV1:
-    """The knobs with every "auto" a number; RecipeError where caption and lyrics are guided apart by only one scale."""
-    found = (EDITING if edit else USUAL).replace(**how.given())
+def decided(how: FlowSamplingV1, usual: FlowSamplingV1 = USUAL) -> FlowSamplingV1:
+    """The knobs with every "auto" that of `usual`; RecipeError where caption and lyrics are guided apart by only one scale."""
+    found = usual.replace(**how.given())
     assert found.guidance_scale_text is not None
     assert found.guidance_scale_lyric is not None
     if (found.guidance_scale_text > 1.0) != (found.guidance_scale_lyric > 1.0):

@@ -104,6 +104,8 @@ class TaskRow:
     """Whether a song may get longer than the model looks at at once."""
     edits: bool = False
     """Whether two descriptions are followed."""
+    sampling: FlowSamplingV1 = schedules.USUAL
+    """The knobs where nobody sets them."""
     walk: Callable[[Any, FlowSamplingV1], Walk] = lambda task, how: schedules.walk(how)
     """How the loop goes, of knobs that are decided."""
     start: Callable[[Any, Tensor | None, float], Start] = lambda task, latent, seconds: Start(frames_for(seconds))
@@ -252,17 +254,20 @@ TASK_ROWS: Mapping[type[Any], TaskRow] = {
     Repaint: TaskRow(
         "repaint", usual=(("injection", None), ("latent_crossfade", None), ("mask", "explicit")), takes_silence=True,
         seconds=_source_seconds, walk=_repaint_walk, start=_repaint_start, splice=_repaint_splice,
-        regions=lambda task: task.regions, remarks=_repaint_remarks,
+        regions=lambda task: task.regions, remarks=_repaint_remarks, sampling=schedules.HELD,
     ),
     Extend: TaskRow(
         "extend a sound", takes_silence=True, seconds=_extended_seconds, grows=True, start=_extend_start, splice=_extend_splice,
+        sampling=schedules.HELD,
     ),
     Cover: TaskRow(
         "make covers", usual=(("strength", 1.0), ("codes", None), ("reference", None)), decided=_decided_cover,
         seconds=_source_seconds, walk=lambda task, how: schedules.source_walk(how, task.noise_strength), start=_from_source,
         remarks=_cover_remarks,
     ),
-    FlowEdit: TaskRow("edit a sound", seconds=_source_seconds, edits=True, walk=_edit_walk, start=_from_source),
+    FlowEdit: TaskRow(
+        "edit a sound", seconds=_source_seconds, edits=True, walk=_edit_walk, start=_from_source, sampling=schedules.EDITING,
+    ),
     Extract: TaskRow("take a stem out of a sound (Extract)", instead=_STEMS),
     Lego: TaskRow("add a stem to a sound (Lego)", instead=_STEMS),
     Complete: TaskRow("accompany a stem (Complete)", instead=_STEMS),
