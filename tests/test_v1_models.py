@@ -135,6 +135,7 @@ def test_a_tiny_one_has_less_than_two_megabytes_and_its_config_makes_the_same_ag
         ({"num_layers": "many"}, "whole number"), ({"ssl_latent_dims": [1]}, "as many"), ({"patch_size": 16}, "a list"),
         ({"lyric_heads": 7}, "does not divide"), ({"ssl_encoder_depths": [8, 24]}, "24 blocks"),
          ({"damped_blocks": [1, 99]}, "damped_blocks"), ({"max_height": 0, "patch_size": [0, 1]}, "max_height"),
+        ({"rope_theta": 0}, "rope_theta"), ({"rope_theta": -5.0}, "rope_theta"), ({"mlp_ratio": 0}, "mlp_ratio"),
     ],
 )  # fmt: skip
 def test_a_config_of_another_model_is_refused_in_a_sentence(change: dict[str, Any], said: str) -> None:

@@ -25,6 +25,8 @@ LONGEST_NAME = 500
 """Characters in the name of a tensor."""
 LARGEST_NUMBER, LARGEST_COUNT = 2**24, 512
 """In a config: of any whole number (the largest published is a vocabulary of 217,204), and of what is built one by one."""
+COUNTED = ("layers", "quantizers", "per_block", "depths")
+"""How the names of what is built one by one end."""
 
 BYTES = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1,
@@ -73,7 +75,7 @@ def read_config(file: Path) -> dict[str, object]:
     """The config of a module: JSON whose numbers are of a size that a module can be built from."""
     config = read_json(file)
     for name, value in _numbers(config):
-        most = LARGEST_COUNT if name.endswith(("layers", "quantizers")) else LARGEST_NUMBER
+        most = LARGEST_COUNT if name.endswith(COUNTED) else LARGEST_NUMBER
         if isinstance(value, int) and abs(value) > most:
             raise CheckpointError(f"In {short(file)}, {shown(name)} is {shown(value)}; no model is that large.")
     return config

@@ -59,6 +59,7 @@ class Checkpoint:
                     f"{', '.join(FOLDERS)}."
                 )
         config = V1Config.from_config(read_config(folder / TRANSFORMER / "config.json"))
+        _check_together(folder, config)
         return cls(row, row.name if row else folder.name, folder, config)
 
     def place(self, part: str) -> Path:
@@ -133,6 +134,25 @@ def claims(name: str | os.PathLike[str]) -> bool:
     except (OSError, ValueError, TypeError, RuntimeError):  # a name that no disk has
         return False
     return isinstance(name, str) and loading.is_hub_id(name) and _is_cached(name)
+
+
+def _check_together(folder: Path, config: V1Config) -> None:
+    """Refuse parts that are each whole and not of one model, before one of them hands the other what it cannot take."""
+    if not config.in_channels == config.out_channels == 8 or config.max_height != 16:
+        raise CheckpointError(
+            f"The transformer in {short(folder)} takes latents of {config.in_channels} channels with {config.max_height} rows and "
+            f"makes {config.out_channels}; ACE-Step v1's have 8 and 16."
+        )
+    text, dcae = (read_config(folder / part / "config.json") for part in (TEXT, DCAE))
+    for part, what, there, wanted in (
+        (TEXT, "states of", text.get("d_model") if text.get("model_type") == "umt5" else None, config.text_embedding_dim),
+        (DCAE, "latents of", dcae.get("latent_channels"), config.in_channels),
+    ):
+        if there is not None and there != wanted:
+            raise CheckpointError(
+                f"{short(folder / part)} makes {what} {shown(there)} numbers where the transformer beside it takes {wanted}: they "
+                "are parts of different models."
+            )
 
 
 def _is_cached(repo: str) -> bool:

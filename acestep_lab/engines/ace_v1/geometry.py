@@ -86,6 +86,13 @@ class V1Config:
             raise CheckpointError(
                 f"The config of the v1 transformer has {self.attention_head_dim} for attention_head_dim; rotation needs pairs."
             )
+        for name, fits in (
+            ("rope_theta", self.rope_theta > 0), ("mlp_ratio", self.mlp_ratio > 0), ("lyric_dropout", 0 <= self.lyric_dropout < 1)
+        ):  # fmt: skip
+            if not fits:
+                raise CheckpointError(
+                    f"The config of the v1 transformer has {shown(getattr(self, name))} for {name}, where no model works with that."
+                )
         for whole, part in (("lyric_hidden_size", "lyric_heads"), ("patch_channels", "patch_groups")):
             if getattr(self, whole) % getattr(self, part):
                 raise CheckpointError(
