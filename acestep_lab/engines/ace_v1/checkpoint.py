@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from acestep_lab.engines.ace_v1 import catalog
 from acestep_lab.engines.ace_v1.catalog import Row
-from acestep_lab.engines.ace_v1.geometry import V1Config
+from acestep_lab.engines.ace_v1.geometry import HOP, SAMPLE_RATE, V1Config
 from acestep_lab.errors import CheckpointError, NotFoundError, shown
 from acestep_lab.models import loading, weights
 from acestep_lab.models.catalog import nearest
@@ -143,7 +143,12 @@ def _check_together(folder: Path, config: V1Config) -> None:
             f"The transformer in {short(folder)} takes latents of {config.in_channels} channels with {config.max_height} rows and "
             f"makes {config.out_channels}; ACE-Step v1's have 8 and 16."
         )
-    text, dcae = (read_config(folder / part / "config.json") for part in (TEXT, DCAE))
+    text, dcae, vocoder = (read_config(folder / part / "config.json") for part in (TEXT, DCAE, VOCODER))
+    if [vocoder.get("sampling_rate", SAMPLE_RATE), vocoder.get("hop_length", HOP)] != [SAMPLE_RATE, HOP]:
+        raise CheckpointError(
+            f"The vocoder in {short(folder)} makes {shown(vocoder.get('sampling_rate'))} samples a second, "
+            f"{shown(vocoder.get('hop_length'))} a frame; ACE-Step v1's makes {SAMPLE_RATE} and {HOP}."
+        )
     for part, what, there, wanted in (
         (TEXT, "states of", text.get("d_model") if text.get("model_type") == "umt5" else None, config.text_embedding_dim),
         (DCAE, "latents of", dcae.get("latent_channels"), config.in_channels),

@@ -22,6 +22,7 @@ from acestep_lab.errors import CheckpointError, shown
 
 _T = TypeVar("_T")
 _NORM_EPS, _GAMMA = 1e-6, 1e-6
+_LONGEST_WINDOW = 2**16  # samples; its mel bands are a table of as many rows
 _MEL = "mel_transform."
 _WINDOW, _FILTERS = f"{_MEL}spectrogram.window", f"{_MEL}mel_scale.fb"
 _NEW_NAMES = {".weight_g": ".parametrizations.weight.original0", ".weight_v": ".parametrizations.weight.original1"}
@@ -76,6 +77,12 @@ class VocoderConfig:
             raise CheckpointError(
                 f"The vocoder's halves do not fit: dims ends with {self.dims[-1]} where num_mels is {self.num_mels}, and "
                 f"{self.input_channels} input_channels read {self.n_mels} n_mels."
+            )
+        heard = self.f_min < self.f_max <= self.sampling_rate / 2
+        if not (heard and self.hop_length <= self.win_length <= self.n_fft <= _LONGEST_WINDOW and self.n_mels < self.n_fft):
+            raise CheckpointError(
+                f"The vocoder hears {self.f_min:g} to {self.f_max:g} Hz of {self.sampling_rate} samples a second, in windows of "
+                f"{self.win_length} of {self.n_fft}: there is no such picture."
             )
         odd = (*self.kernel_sizes, *self.resblock_kernel_sizes, self.pre_conv_kernel_size, self.post_conv_kernel_size)
         steps = zip(self.upsample_kernel_sizes, self.upsample_rates, strict=True)
