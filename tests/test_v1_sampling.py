@@ -23,7 +23,16 @@ from acestep_lab.engines.ace_v1.geometry import to_frames, to_image
 from acestep_lab.engines.ace_v1.guidance import Branch, Branches, Guide, Strength, apart, cfg, cfg_star
 from acestep_lab.engines.ace_v1.loop import Settings, Song, sample
 from acestep_lab.engines.ace_v1.regions import extend_window, repaint_mask
-from acestep_lab.engines.ace_v1.schedules import EDITING, USUAL, Walk, decided, edit_walk, repaint_walk, source_walk, walk
+from acestep_lab.engines.ace_v1.schedules import (
+    EDITING,
+    USUAL,
+    Walk,
+    decided,
+    edit_walk,
+    repaint_walk,
+    source_walk,
+    walk,
+)
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import RecipeError, Stopped
 from acestep_lab.pipeline.arguments import Model, read

@@ -150,7 +150,12 @@ def _check_together(folder: Path, config: V1Config) -> None:
             f"{shown(vocoder.get('hop_length'))} a frame; ACE-Step v1's makes {SAMPLE_RATE} and {HOP}."
         )
     for part, what, there, wanted in (
-        (TEXT, "states of", text.get("d_model") if text.get("model_type") == "umt5" else None, config.text_embedding_dim),
+        (
+            TEXT,
+            "states of",
+            text.get("d_model") if text.get("model_type") == "umt5" else None,
+            config.text_embedding_dim,
+        ),
         (DCAE, "latents of", dcae.get("latent_channels"), config.in_channels),
     ):
         if there is not None and there != wanted:

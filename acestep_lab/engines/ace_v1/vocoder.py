@@ -79,7 +79,9 @@ class VocoderConfig:
                 f"{self.input_channels} input_channels read {self.n_mels} n_mels."
             )
         heard = self.f_min < self.f_max <= self.sampling_rate / 2
-        if not (heard and self.hop_length <= self.win_length <= self.n_fft <= _LONGEST_WINDOW and self.n_mels < self.n_fft):
+        if not (
+            heard and self.hop_length <= self.win_length <= self.n_fft <= _LONGEST_WINDOW and self.n_mels < self.n_fft
+        ):
             raise CheckpointError(
                 f"The vocoder hears {self.f_min:g} to {self.f_max:g} Hz of {self.sampling_rate} samples a second, in windows of "
                 f"{self.win_length} of {self.n_fft}: there is no such picture."
