@@ -98,7 +98,7 @@ def _number(value: float | None) -> float:
 
 class Guide:
     """The guided velocity of one description in one run. Its memory (momentum) is its own: make one for each description. It goes
-    on at each look, as in the original; of an edit, which looks with several noises at a time, once for each time.
+    on at each look, as in the original: at both of a heun step's, and at each of an edit's noises.
 
     `index` is the step of the whole schedule that is being taken, and stays the same for all looks of a step. With cfg_star the first
     guided step of a run from noise stands still (zero-init, see `still`), unless it is the last: noise would be heard.
@@ -113,8 +113,7 @@ class Guide:
         self.index = walk.skipped
         first = max(self.steps.start, walk.skipped)
         self._first = None if walk.edit is not None or first == walk.schedule_steps - 1 else first
-        self._averages, self._looks = walk.edit is not None, 0
-        self._direction = apg_direction(draws=self._averages, dims=CHANNEL)
+        self._direction, self._looks = apg_direction(dims=CHANNEL), 0
 
     def still(self, index: int) -> bool:
         """Whether nothing moves in a step: where guidance begins, cfg_star's first velocity is nought (CFG-Zero*)."""
@@ -137,8 +136,7 @@ class Guide:
         scale = self.strength.at(self.index, self.steps)
         if self.strength.rule == "apg":
             self._looks += 1
-            moment = t if self._averages else float(self._looks)
-            return whole + (scale - 1.0) * self._direction(whole, null, moment)
+            return whole + (scale - 1.0) * self._direction(whole, null, float(self._looks))
         return cfg(whole, null, scale) if self.strength.rule == "cfg" else cfg_star(whole, null, scale)
 
     def _ask(self, branch: Branch, x: Tensor, t: float) -> Tensor:
