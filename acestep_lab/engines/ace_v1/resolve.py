@@ -27,6 +27,7 @@ from acestep_lab.engines.base import Find
 from acestep_lab.errors import RecipeError, SourceError
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.prompt.sampling import FlowSamplingV1
 from acestep_lab.prompt.tasks import Extend, FlowEdit, Retake, Task
 from acestep_lab.takes.take import Take
 
@@ -154,6 +155,10 @@ def _of_its_source(recipe: Recipe) -> Recipe:
     if not isinstance(recipe.task, Retake):
         return recipe
     source, here = turned(recipe.task).recipe, flow(recipe)
+    if not isinstance(source.sampling, FlowSamplingV1):
+        raise SourceError(
+            "That take was made by a model of another family, whose noise means nothing to ACE-Step v1. Use Cover or FlowEdit for it."
+        )
     words = {name: getattr(source, name) for name in _WORDS if getattr(recipe, name) in (None, "")}
     knobs = flow(source).given() | here.given()
     return recipe.replace(caption=recipe.caption or source.caption, **words, sampling=type(here)(**knobs))
