@@ -15,6 +15,7 @@ from acestep_lab.engines.ace_v1 import erg, schedules
 from acestep_lab.engines.ace_v1.checkpoint import Checkpoint
 from acestep_lab.engines.ace_v1.guidance import Branch, Branches, Guide, Strength
 from acestep_lab.engines.ace_v1.loop import Settings, Song, sample
+from acestep_lab.engines.ace_v1.regions import extend_window
 from acestep_lab.engines.ace_v1.task_rows import TASK_ROWS
 from acestep_lab.engines.ace_v1.vocoder import VocoderConfig
 from acestep_lab.errors import CheckpointError
@@ -45,6 +46,16 @@ def test_erased_lyrics_are_masked_in_an_edit_and_heard_as_nothing_elsewhere(edit
         ids, mask = erg.encoded(encode, words, hearing, torch.nn.Identity(), ())
         assert int(mask.sum()) == expected
         assert int(ids.sum()) == (3 if lyric else 0)
+
+
+@pytest.mark.parametrize(("before", "after", "longer"), [(30, 0, 0), (0, 30, 0), (0, 30, 1)])
+def test_defect_2_the_whole_song_is_in_the_latent_on_whichever_side_it_grows(
+    before: int, after: int, longer: int
+) -> None:
+    source, window = torch.randn(50 + longer, 2), extend_window(50, before, after, most=64)
+    whole = window.whole(source, torch.zeros(window.frames, 2))
+    assert torch.equal(whole[before : before + 50], source[:50])
+    assert len(whole) == 80, "a last frame that the source fills in part is made anew"
 
 
 def test_the_only_step_of_cfg_star_is_taken_and_not_stood_still_in() -> None:

@@ -149,18 +149,17 @@ def _check_together(folder: Path, config: V1Config) -> None:
             f"The vocoder in {short(folder)} makes {shown(vocoder.get('sampling_rate'))} samples a second, "
             f"{shown(vocoder.get('hop_length'))} a frame; ACE-Step v1's makes {SAMPLE_RATE} and {HOP}."
         )
-    for part, what, there, wanted in (
+    for part, there, wanted in (
         (
             TEXT,
-            "states of",
             text.get("d_model") if text.get("model_type") == "umt5" else None,
             config.text_embedding_dim,
         ),
-        (DCAE, "latents of", dcae.get("latent_channels"), config.in_channels),
+        (DCAE, dcae.get("latent_channels"), config.in_channels),
     ):
         if there is not None and there != wanted:
             raise CheckpointError(
-                f"{short(folder / part)} makes {what} {shown(there)} numbers where the transformer beside it takes {wanted}: they "
+                f"{short(folder / part)} is {shown(there)} numbers wide where the transformer beside it takes {wanted}: they "
                 "are parts of different models."
             )
 

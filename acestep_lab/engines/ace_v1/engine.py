@@ -338,7 +338,7 @@ class AceV1Engine:
         request, recipe, window = prepared.request, prepared.request.recipe, prepared.start.window
         if window is not None:
             assert prepared.source is not None
-            latent = window.whole(prepared.source[: window.last], latent)
+            latent = window.whole(prepared.source, latent)
         length = round(request.seconds * RATE)
         samples = _of_length(self._decoded(latent, stop, progress).samples, length)
         gain = prepared.source_gain if prepared.splice else gain_for(recipe, samples)

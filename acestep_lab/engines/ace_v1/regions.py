@@ -58,8 +58,9 @@ class Window:
         return mask
 
     def whole(self, latent: Tensor, made: Tensor) -> Tensor:
-        """The whole song: the source as it is, and what was made before and behind it."""
-        return torch.cat([made[: self.before], latent.to(made), made[self.frames - self.after :]])
+        """The whole song: the source as it is, but for a last frame that is made anew, and what was made before and behind it."""
+        kept = latent[: self.last] if self.after else latent
+        return torch.cat([made[: self.before], kept.to(made), made[self.frames - self.after :]])
 
 
 def extend_window(frames: int, before: int, after: int, most: int = frames_of(LONGEST)) -> Window:
