@@ -7,9 +7,10 @@
 
 Knows no model. An engine says what its graphs are (`OnnxParts`, by the protocol `engines.base.Exports`); a family that comes later
 offers the same: one `OnnxGraph` for each of its components, with a wrapper module that takes and gives plain tensors,
-two examples of different lengths, and the exporter that works for it. Which one that is was measured: "dynamo" for
-transformers and convolutions with dynamic lengths (padding that depends on a length's remainder must be done outside the graph,
-so say `multiples={"frames": 2}`), "legacy" for UMT5 and for recurrent layers, which it alone writes as one node.
+two examples of different lengths, and the exporter that works for it. "legacy" traces: a deep model in a second, recurrent layers as
+one node, UMT5; whatever a trace takes for a constant is found at the second length. "dynamo" proves its lengths, for which it
+takes 10 to 50 times as long, and cannot follow UMT5. Padding that depends on a length's remainder is done outside of the graph, so say
+`multiples={"frames": 2}`.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class OnnxGraph:
     outputs: tuple[Slot, ...]
     examples: Callable[[], tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]
     """Inputs of two lengths, always the same ones: the first is exported with, both are compared."""
-    exporter: Literal["dynamo", "legacy"] = "dynamo"
+    exporter: Literal["dynamo", "legacy"] = "legacy"
     multiples: Mapping[str, int] = field(default_factory=dict)
     """Axes whose length must be a multiple of something."""
     int8: bool = True
@@ -324,12 +325,39 @@ def _by_dynamo(one: OnnxGraph, module: nn.Module, inputs: tuple[Tensor, ...], fi
 
 
 def _by_legacy(one: OnnxGraph, module: nn.Module, inputs: tuple[Tensor, ...], file: Path) -> None:
-    """By tracing: a recurrent layer stays one node."""
+    """By tracing: a recurrent layer stays one node, and a deep model takes seconds where a proof takes minutes."""
+    for name, symbolic in (("rms_norm", _rms_norm), ("movedim", _movedim)):
+        torch.onnx.register_custom_op_symbolic(f"aten::{name}", symbolic, OPSETS["legacy"])
     torch.onnx.export(
         module, inputs, str(file), dynamo=False, verbose=False, opset_version=OPSETS["legacy"],
         input_names=[slot.name for slot in one.inputs], output_names=[slot.name for slot in one.outputs],
         dynamic_axes={slot.name: dict(slot.axes) for slot in (*one.inputs, *one.outputs)},
     )  # fmt: skip
+
+
+def _rms_norm(graph: Any, x: Any, shape: Any, weight: Any, eps: Any) -> Any:
+    """The tracer's missing operator, by plain ones; `shape` is of the last axes."""
+    from torch.onnx import symbolic_helper as said
+
+    axes = range(-len(said._unpack_list(shape)), 0)
+    least = torch.finfo(torch.float32).eps if said._is_none(eps) else said._maybe_get_const(eps, "f")
+    square = graph.op("ReduceMean", graph.op("Mul", x, x), axes_i=list(axes), keepdims_i=1)
+    length = graph.op("Sqrt", graph.op("Add", square, graph.op("Constant", value_t=torch.tensor(float(least)))))
+    unit = graph.op("Div", x, length)
+    return unit if said._is_none(weight) else graph.op("Mul", unit, weight)
+
+
+def _movedim(graph: Any, x: Any, source: Any, destination: Any) -> Any:
+    """The tracer's own takes no axis counted from the end."""
+    from torch.onnx import symbolic_helper as said
+
+    count = said._get_tensor_rank(x)
+    if count is None:
+        raise RuntimeError("movedim of a tensor whose number of axes is not known")
+    moved, to = (range(count)[said._maybe_get_const(axis, "i")] for axis in (source, destination))
+    order = [axis for axis in range(count) if axis != moved]
+    order.insert(to, moved)
+    return graph.op("Transpose", x, perm_i=order)
 
 
 def _lengths(one: OnnxGraph, inputs: Sequence[Tensor]) -> dict[str, int]:

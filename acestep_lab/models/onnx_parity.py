@@ -87,7 +87,8 @@ def difference(found: Tensor, wanted: Tensor) -> float:
         return 0.0
     if not wanted.is_floating_point():
         return float((found != wanted).double().mean())
-    gap, most = (found.double() - wanted.double()).abs().max(), wanted.double().abs().max()
+    gap = (found.double() - wanted.double()).abs().masked_fill(found == wanted, 0.0).max()  # -inf is -inf
+    most = wanted.double().abs().masked_fill(wanted.isinf(), 0.0).max()
     share = float(gap / most.clamp_min(_least(wanted.dtype)))
     return share if math.isfinite(share) else math.inf
 

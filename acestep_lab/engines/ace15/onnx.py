@@ -87,7 +87,7 @@ class ConditionGraph(nn.Module):
 
     def __init__(self, encoder: Any) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder = _followed(encoder)
         encoder.timbre_encoder.unpack_timbre_embeddings = _alone
 
     def forward(self, text: Tensor, lyrics: Tensor, timbre: Tensor) -> Tensor:
@@ -96,6 +96,44 @@ class ConditionGraph(nn.Module):
         heard = self.encoder.lyric_encoder(inputs_embeds=lyrics, attention_mask=words)
         voice, _ = self.encoder.timbre_encoder(timbre, order)
         return torch.cat([heard, voice, self.encoder.text_projector(text)], dim=1)
+
+
+class PlainAttention:
+    """diffusers' attention of ACE-Step 1.5 in operations that a tracer can follow at every length."""
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        image_rotary_emb: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        heard = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        query, key, value = (
+            part(of).unflatten(-1, (-1, attn.head_dim))
+            for part, of in ((attn.to_q, hidden_states), (attn.to_k, heard), (attn.to_v, heard))
+        )
+        query, key, value = attn.norm_q(query).transpose(1, 2), attn.norm_k(key).transpose(1, 2), value.transpose(1, 2)
+        if image_rotary_emb is not None:
+            query, key = _rotated(query, image_rotary_emb), _rotated(key, image_rotary_emb)
+        key, value = (_repeated(one, attn.heads // attn.kv_heads) for one in (key, value))
+        mixed = F.scaled_dot_product_attention(query, key, value, attention_mask, scale=attn.scaling)
+        found: Tensor = attn.to_out[1](attn.to_out[0](mixed.transpose(1, 2).flatten(2)))
+        return found
+
+
+def _repeated(heads: Tensor, times: int) -> Tensor:
+    """Keys or values `[items, heads, tokens, width]` once for each query head that shares them."""
+    return heads if times == 1 else heads[:, :, None].expand(-1, -1, times, -1, -1).flatten(1, 2)
+
+
+def _followed(module: Any) -> Any:
+    """A module with attention that exporters can follow."""
+    for part in module.modules():
+        if hasattr(part, "set_processor") and hasattr(part, "kv_heads"):
+            part.processor = PlainAttention()
+    return module
 
 
 def _alone(packed: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
@@ -140,7 +178,7 @@ class VelocityGraph(nn.Module):
 
     def __init__(self, dit: Any) -> None:
         super().__init__()
-        self.dit = attention.install(dit, quick=False)
+        self.dit = _followed(dit)
 
     def forward(self, x: Tensor, t: Tensor, states: Tensor, mask: Tensor, context: Tensor) -> Tensor:
         dit: Any = self.dit
@@ -219,7 +257,7 @@ class ToCodes(nn.Module):
 
     def __init__(self, codes: Any) -> None:
         super().__init__()
-        self.tokenizer = codes.tokenizer
+        self.tokenizer = _followed(codes.tokenizer)
 
     def forward(self, windows: Tensor) -> Tensor:
         indices: Tensor = self.tokenizer(windows)[1]
@@ -231,7 +269,7 @@ class FromCodes(nn.Module):
 
     def __init__(self, codes: Any) -> None:
         super().__init__()
-        self.quantizer, self.detokenizer = codes.tokenizer.quantizer, codes.detokenizer
+        self.quantizer, self.detokenizer = codes.tokenizer.quantizer, _followed(codes.detokenizer)
 
     def forward(self, indices: Tensor) -> Tensor:
         latent: Tensor = self.detokenizer(self.quantizer.get_output_from_indices(indices))
@@ -312,9 +350,9 @@ class PlannerGraph(nn.Module):
         )
         query = _rotated(layer.q_norm(query).transpose(1, 2), rotation)
         key, value = _rotated(layer.k_norm(key).transpose(1, 2), rotation), value.transpose(1, 2)
-        mixed = F.scaled_dot_product_attention(
-            query, torch.cat([past_key, key], dim=2), torch.cat([past_value, value], dim=2), visible[:, None], enable_gqa=True
-        )  # fmt: skip
+        keys, values = torch.cat([past_key, key], dim=2), torch.cat([past_value, value], dim=2)
+        keys, values = (_repeated(one, query.shape[1] // one.shape[1]) for one in (keys, values))
+        mixed = F.scaled_dot_product_attention(query, keys, values, visible[:, None])
         return layer.o_proj(mixed.transpose(1, 2).flatten(2)), key, value
 
 

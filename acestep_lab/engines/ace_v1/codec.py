@@ -42,13 +42,21 @@ Progress = Callable[[float], None]
 class Codec:
     """A DCAE and a vocoder at work; latents are `[frames, channels · rows]`, sound `[2, samples]` at 44,100 a second, float32.
 
-    `tile` is the length of a tile in latent frames, context and all; it changes the result by rounding only.
+    `tile` is the length of a tile in latent frames, context and all; it changes the result by rounding only. A DCAE that works
+    elsewhere brings its `halves` along.
     """
 
-    def __init__(self, dcae: nn.Module, vocoder: Vocoder, tile: int = TILE, overlapped: bool = False):
+    def __init__(
+        self,
+        dcae: nn.Module,
+        vocoder: Vocoder,
+        tile: int = TILE,
+        overlapped: bool = False,
+        halves: tuple[DcaeEncoder, DcaeDecoder] | None = None,
+    ):
         found: Any = dcae
         self.dcae, self.vocoder, self.tile, self.overlapped = found, vocoder, tile, overlapped
-        self.encoder, self.decoder = DcaeEncoder(found.encoder), DcaeDecoder(found.decoder)
+        self.encoder, self.decoder = halves or (DcaeEncoder(found.encoder), DcaeDecoder(found.decoder))
         self.log_mel: LogMel = vocoder.config.log_mel
         self.rate, self.channels = self.log_mel.rate, int(found.config.in_channels)
         self.rows = self.log_mel.bands // self.decoder.factor

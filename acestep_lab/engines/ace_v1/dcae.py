@@ -65,24 +65,42 @@ class Attention:
     def sums(self, source: Source, frames: int, tile: int, check: Check) -> list[Tensor]:
         """Of each block, the sum of [value; 1]·keyᵀ over a piece's frames: `[1, heads, head_dim + 1, head_dim]`."""
         found: list[Tensor] = []
-        for block in self.blocks:
+        for _ in self.blocks:
             total: Tensor | None = None
             for part in tiles(frames, tile, self.reach):
                 check()
-                inside = self.run(source(part.start, part.end), found)
-                _, key, value = _qkv(block.attn, inside)
-                key, value = (x.unflatten(-1, inside.shape[-2:])[..., part.core].flatten(-2) for x in (key, value))
-                summed = F.pad(value, (0, 0, 0, 1), value=1.0) @ key.transpose(-1, -2)
+                summed = self.summed(source(part.start, part.end), found, part.core)
                 total = summed if total is None else total + summed
             assert total is not None
             found.append(total)
         return found
 
+    def summed(self, x: Tensor, sums: list[Tensor], core: slice) -> Tensor:
+        """What the block after those whose sums are known sums over a tile's core."""
+        inside = self.run(x, sums)
+        _, key, value = _qkv(self.blocks[len(sums)].attn, inside)
+        return _summed(*(part.unflatten(-1, inside.shape[-2:])[..., core].flatten(-2) for part in (key, value)))
+
+    def weighed(self, x: Tensor, index: int, core: Tensor) -> Tensor:
+        """What a block that hears a tile sums over it, each frame counted as often as `core` `[frames]` says."""
+        _, key, value = _qkv(self.blocks[index].attn, x)
+        return _summed((key.unflatten(-1, (-1, x.shape[-1])) * core).flatten(-2), value)
+
     def run(self, x: Tensor, sums: list[Tensor]) -> Tensor:
         """A tile through as many blocks as there are sums; true but for `reach` frames beside an edge that is not the piece's."""
-        for block, total in zip(self.blocks, sums, strict=False):
-            x = block.conv_out(_attended(block.attn, x, total))
+        for index, total in enumerate(sums):
+            x = self.step(x, index, total)
         return x
+
+    def step(self, x: Tensor, index: int, total: Tensor) -> Tensor:
+        """A tile through one block."""
+        block = self.blocks[index]
+        made: Tensor = block.conv_out(_attended(block.attn, x, total))
+        return made
+
+
+def _summed(key: Tensor, value: Tensor) -> Tensor:
+    return F.pad(value, (0, 0, 0, 1), value=1.0) @ key.transpose(-1, -2)
 
 
 def _qkv(attn: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -136,23 +154,24 @@ class DcaeDecoder:
         low, high = max(0, first - self.reach + 1), min(frames, last + self.reach - 1)
         x = self.attention.run(self._source(inside)(low, high), span.sums)
         near, far = max(0, first - self.local_reach), min(frames, last + self.local_reach)
-        picture = self._up(x[..., near - low : far - low])
+        picture = self.up(x[..., near - low : far - low])
         return picture[..., (first - near) * self.factor : (last - near) * self.factor]
 
     def _source(self, latent: Tensor) -> Source:
-        """The first convolution and the shortcut around it, of frames start to end."""
+        """What `into` makes of frames start to end."""
 
         def source(start: int, end: int) -> Tensor:
             low, high = max(0, start - 1), min(latent.shape[-1], end + 1)
-            x = latent[..., low:high]
-            made = self.decoder.conv_in(x)
-            if self.decoder.in_shortcut:
-                made = made + x.repeat_interleave(self.decoder.in_shortcut_repeats, dim=1)
-            return made[..., start - low : end - low]
+            return self.into(latent[..., low:high])[..., start - low : end - low]
 
         return source
 
-    def _up(self, x: Tensor) -> Tensor:
+    def into(self, x: Tensor) -> Tensor:
+        """The first convolution and the shortcut around it."""
+        made: Tensor = self.decoder.conv_in(x)
+        return made + x.repeat_interleave(self.decoder.in_shortcut_repeats, dim=1) if self.decoder.in_shortcut else made
+
+    def up(self, x: Tensor) -> Tensor:
         """The levels that only convolve."""
         for level in reversed(self.decoder.up_blocks[:-1]):
             x = level(x)
@@ -179,7 +198,7 @@ class DcaeEncoder:
         inner: Tensor | None = None
         for part in tiles(frames, tile, self.local_reach):
             check()
-            made, first = self._down(picture(part.start, part.end))[..., part.core], part.start + part.core.start
+            made, first = self.down(picture(part.start, part.end))[..., part.core], part.start + part.core.start
             inner = made.new_empty(*made.shape[:-1], frames) if inner is None else inner
             inner[..., first : first + made.shape[-1]] = made
         assert inner is not None
@@ -194,15 +213,17 @@ class DcaeEncoder:
     def _latents(self, source: Source, sums: list[Tensor], frames: int, tile: int, check: Check) -> Iterator[Tensor]:
         for part in tiles(frames, tile, self.attention.reach + 1):
             check()
-            yield self._out(self.attention.run(source(part.start, part.end), sums))[..., part.core]
+            yield self.out(self.attention.run(source(part.start, part.end), sums))[..., part.core]
 
-    def _down(self, x: Tensor) -> Tensor:
+    def down(self, x: Tensor) -> Tensor:
+        """A picture up to the attention level."""
         x = self.encoder.conv_in(x)
         for level in self.encoder.down_blocks[:-1]:
             x = level(x)
         return x
 
-    def _out(self, x: Tensor) -> Tensor:
+    def out(self, x: Tensor) -> Tensor:
+        """What attention made as a latent."""
         latent: Tensor = self.encoder.conv_out(x)
         if self.encoder.out_shortcut:
             latent = latent + x.unflatten(1, (-1, self.encoder.out_shortcut_average_group_size)).mean(dim=2)

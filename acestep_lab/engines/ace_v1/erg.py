@@ -18,7 +18,7 @@ TAU = 0.01
 
 
 @contextmanager
-def dampened(module: nn.Module, names: Iterable[str], by: float = TAU) -> Iterator[None]:
+def dampened(module: nn.Module, names: Iterable[str], by: float | Tensor = TAU) -> Iterator[None]:
     """Inside, what the named layers of a module say is multiplied; afterwards nothing is left of it, whatever happened."""
 
     def quieter(_: nn.Module, __: tuple[object, ...], said: Tensor) -> Tensor:

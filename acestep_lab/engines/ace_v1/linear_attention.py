@@ -55,7 +55,7 @@ def turned(heads: Tensor, by: Turns) -> Tensor:
 
 def is_recorded() -> bool:
     """Whether somebody looks on who wants plain operations, none in place: autograd, a compiler, an exporter."""
-    return torch.is_grad_enabled() or torch.compiler.is_compiling()
+    return torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 class Sums(NamedTuple):
@@ -80,8 +80,9 @@ def found_in(sums: Sums, query: Tensor) -> Tensor:
 
 def slabs(length: int) -> list[slice]:
     """A song's frames in slabs that stay in a CPU's cache, or all as one where somebody records."""
-    size = length if is_recorded() or length <= SLAB else SLAB
-    return [slice(start, start + size) for start in range(0, length, size)]
+    if is_recorded() or length <= SLAB:
+        return [slice(None)]
+    return [slice(start, start + SLAB) for start in range(0, length, SLAB)]
 
 
 class _Attention(nn.Module):

@@ -27,6 +27,9 @@ def relative_positions(length: int, dim: int, like: Tensor) -> Tensor:
 def by_distance(scores: Tensor) -> Tensor:
     """Scores of a token with every distance [..., length, 2 * length - 1] as scores with every token [..., length, length]."""
     length = scores.shape[-2]
+    if torch.jit.is_tracing():  # a trace takes the lengths of a view for constants
+        places = torch.arange(length, device=scores.device)
+        return scores.gather(-1, (places[None] - places[:, None] + (length - 1)).expand_as(scores[..., :length]))
     rows = nn.functional.pad(scores, (1, 0)).flatten(-2)[..., length:]
     return rows.unflatten(-1, (length, 2 * length - 1))[..., :length]
 

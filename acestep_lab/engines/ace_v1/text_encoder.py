@@ -114,6 +114,8 @@ def open_tokenizer(folder: Path, config: Mapping[str, Any] | None = None) -> Tok
 
 def queries(module: Any) -> list[str]:
     """The query modules that the second reading dampens: of two blocks from two thirds of the depth on (UMT5-base: 8 and 9)."""
+    if hasattr(module, "damped_queries"):
+        return list(module.damped_queries)
     count = len(module.encoder.block)
     first = count * 2 // 3
     return [f"encoder.block.{place}.layer.0.SelfAttention.q" for place in range(first, min(first + 2, count))]

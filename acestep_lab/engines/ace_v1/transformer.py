@@ -62,6 +62,16 @@ class PreparedStates(NamedTuple):
     bias: Tensor | None
 
 
+def without_unheard(prepared: PreparedStates, mask: Tensor) -> PreparedStates:
+    """The same without the states that no item hears, by their mask [batch, states]; no bias where all that stay count."""
+    heard = (mask != 0).any(0)
+    bias = prepared.bias[..., heard] if prepared.bias is not None and not bool((mask != 0)[:, heard].all()) else None
+    if bool(heard.all()):
+        return prepared._replace(bias=bias)
+    keys, values = (tuple(one[:, :, heard] for one in each) for each in (prepared.keys, prepared.values))
+    return PreparedStates(keys, values, bias)
+
+
 class Pointwise(nn.Module):
     """A 1x1 convolution: a linear layer in memory, the published `conv.weight` [out, in, 1] in a state dict."""
 
@@ -361,20 +371,8 @@ class AceStepV1Transformer(nn.Module):
 
         They are of the weights and adapters as they are now: prepare again after a change.
         """
-        prepared = self._prepared(states, mask)
-        if mask is None:
-            return prepared
-        heard = (mask != 0).any(0)
-        bias = (
-            prepared.bias[..., heard] if prepared.bias is not None and not bool((mask != 0)[:, heard].all()) else None
-        )
-        if bool(heard.all()):
-            return prepared._replace(bias=bias)
-        return PreparedStates(
-            tuple(key[:, :, heard] for key in prepared.keys),
-            tuple(value[:, :, heard] for value in prepared.values),
-            bias,
-        )
+        prepared = self.states_prepared(states, mask)
+        return prepared if mask is None else without_unheard(prepared, mask)
 
     def velocity(
         self, latent: Tensor, t: Tensor, states: Tensor | PreparedStates, mask: Tensor | None = None,
@@ -392,7 +390,7 @@ class AceStepV1Transformer(nn.Module):
         frame_mask: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """See `velocity`, latent [batch, channels, rows, frames]."""
-        prepared = states if isinstance(states, PreparedStates) else self._prepared(states, mask)
+        prepared = states if isinstance(states, PreparedStates) else self.states_prepared(states, mask)
         here = None if frame_mask is None else frame_mask[..., None].to(self.dtype)
         embedded = self.timestep_embedder(t, self.dtype)
         time = self.t_block(embedded).unflatten(-1, (6, -1))
@@ -419,7 +417,7 @@ class AceStepV1Transformer(nn.Module):
         finally:
             listeners[:] = [one for one in listeners if one is not heard]
 
-    def _prepared(self, states: Tensor, mask: Tensor | None) -> PreparedStates:
+    def states_prepared(self, states: Tensor, mask: Tensor | None) -> PreparedStates:
         """Keys and values with nothing left out; its shapes follow from those of the states alone."""
         states = states.to(self.dtype)
         heard = torch.ones(states.shape[:2], dtype=torch.bool, device=states.device) if mask is None else mask != 0
