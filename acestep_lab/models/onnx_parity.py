@@ -48,15 +48,20 @@ def session(file: Path) -> Any:
         raise MachineError(f"onnxruntime cannot open {file.name} ({said}); a newer onnxruntime may.") from reason
 
 
-def answers(opened: Any, tensors: Sequence[Tensor]) -> list[Tensor]:
-    """What a session makes of tensors, in the order of its ports; on the CPU."""
+def answers(opened: Any, tensors: Sequence[Tensor], only: Sequence[str] = ()) -> list[Tensor]:
+    """What a session makes of tensors, in the order of its ports; on the CPU. `only` these outputs: what they do not need is not
+    worked out.
+    """
+    import onnxruntime
     import torch
 
     asked = {}
     for port, tensor in zip(opened.get_inputs(), tensors, strict=True):
         array = tensor.detach().cpu().numpy() if tensor.dtype != torch.bfloat16 else tensor.float().cpu().numpy()
         asked[port.name] = np.ascontiguousarray(array, dtype=_FLOATS.get(port.type, array.dtype))
-    return [torch.from_numpy(found) for found in opened.run(None, asked)]
+    options = onnxruntime.RunOptions()
+    options.only_execute_path_to_fetches = bool(only)
+    return [torch.from_numpy(found) for found in opened.run(list(only) or None, asked, options)]
 
 
 @dataclass(frozen=True)

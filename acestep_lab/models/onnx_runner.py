@@ -64,10 +64,10 @@ class OnnxRunner:
                     f"The file {shown(missing[0])} of {short(self.folder)} is missing; export the checkpoint again."
                 )
 
-    def ask(self, name: str, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """What a graph makes of tensors, where the first of them lies."""
+    def ask(self, name: str, *tensors: Tensor, only: Sequence[str] = ()) -> tuple[Tensor, ...]:
+        """What a graph makes of tensors, where the first of them lies; `only` these of its outputs."""
         with self._lock:  # who listens to a step asks for the autoencoder from another thread
-            found = onnx_parity.answers(self._session(self.manifest.named(name)), tensors)
+            found = onnx_parity.answers(self._session(self.manifest.named(name)), tensors, only)
         device = tensors[0].device
         return tuple(one.to(device) for one in found)
 
@@ -127,6 +127,6 @@ class OnnxModule(nn.Module):
         self.like = nn.Parameter(torch.zeros(1), requires_grad=False)
         self.eval()
 
-    def ask(self, graph: str, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """What a graph makes of tensors, where this module is."""
-        return tuple(one.to(self.like.device) for one in self.runner.ask(graph, *tensors))
+    def ask(self, graph: str, *tensors: Tensor, only: Sequence[str] = ()) -> tuple[Tensor, ...]:
+        """What a graph makes of tensors, where this module is; `only` these of its outputs."""
+        return tuple(one.to(self.like.device) for one in self.runner.ask(graph, *tensors, only=only))

@@ -7,6 +7,7 @@ edits and covers from a sound; it has no planner, no audio codes and no stems. W
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from acestep_lab.engines.ace_v1 import catalog
@@ -26,7 +27,10 @@ _NO_PLANNER = "ACE-Step v1 has no planner; lm= is for ACE-Step 1.5 checkpoints. 
 def claims(name: str | os.PathLike[str]) -> bool:
     """Whether a name or folder is this family's: a name of the catalog, or a folder with a part that only this family has."""
     from acestep_lab.engines.ace_v1.checkpoint import claims
+    from acestep_lab.models import onnx_manifest
 
+    if onnx_manifest.is_exported(name):
+        return onnx_manifest.family_of(name) == "ace-step-v1"
     return claims(name)
 
 
@@ -57,6 +61,12 @@ def open_engine(
         raise CheckpointError(_NO_PLANNER)
     if precision != "auto":
         raise CheckpointError('ACE-Step v1 is sampled as it is; leave precision= at "auto".')
+    from acestep_lab.models import onnx_manifest
+
+    if onnx_manifest.is_exported(name):
+        from acestep_lab.engines.ace_v1.onnx_engine import OnnxAceV1Engine
+
+        return OnnxAceV1Engine.open(Path(name).expanduser())
     from acestep_lab.engines.ace_v1.checkpoint import Checkpoint
     from acestep_lab.engines.ace_v1.engine import AceV1Engine
 

@@ -68,6 +68,7 @@ from acestep_lab.models.adapters import Adapter, check_family
 from acestep_lab.models.adapters import apply as attach_adapters
 from acestep_lab.models.component_spec import ComponentSpec, WorkingMemory
 from acestep_lab.models.merging import Base, Merged, merge
+from acestep_lab.models.onnx_export import OnnxParts
 from acestep_lab.models.stored_content import StoredContent
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt import checks
@@ -78,8 +79,8 @@ from acestep_lab.takes.take import Take
 
 RATE = 48_000
 """Samples a second of a finished song; inside, the model's own rate is 44,100."""
-_ROLES = {"text": "encoder", "dit": "loop", "codec": "decoder"}
-_LABELS = {"text": "UMT5", "dit": "DiT", "codec": "DCAE and vocoder"}
+ROLES = {"text": "encoder", "dit": "loop", "codec": "decoder"}
+LABELS = {"text": "UMT5", "dit": "DiT", "codec": "DCAE and vocoder"}
 """What a component is to a plan for memory, and how a sentence calls it."""
 _INT8 = {"text": 0.85, "dit": 0.504}
 """Which share of its bytes is left where its linear layers are kept in eight bits, counted on the published sizes; UMT5's table of
@@ -190,7 +191,7 @@ class AceV1Engine:
         working = {"codec": WorkingMemory(fixed=float(sizes["codec"]), per_tile_frame=0.0)}
         return [
             ComponentSpec(
-                name, sizes[name], _ROLES[name], _LABELS[name], int8=_INT8.get(name), working=working.get(name),
+                name, sizes[name], ROLES[name], LABELS[name], int8=_INT8.get(name), working=working.get(name),
                 content=StoredContent.of(f"ace-step-v1 {name}", checkpoint.config_of(name), checkpoint.entries(name)),
             )
             for name in COMPONENTS
@@ -413,6 +414,11 @@ class AceV1Engine:
     def vae_mark(self) -> str:
         """Which DCAE this is, from the first bytes of its weights: takes made with it keep their latents."""
         return self.checkpoint.mark(DCAE)
+
+    def onnx_parts(self) -> OnnxParts:
+        from acestep_lab.engines.ace_v1 import onnx
+
+        return onnx.parts(self.checkpoint, self.vae_mark)
 
     def made_with(self) -> Mapping[str, Any]:
         return {

@@ -24,12 +24,8 @@ def relative_positions(length: int, dim: int, like: Tensor) -> Tensor:
     return torch.stack((angles.sin(), angles.cos()), -1).flatten(1).to(like.dtype)
 
 
-def by_distance(scores: Tensor) -> Tensor:
+def by_distance(scores: Tensor, length: int) -> Tensor:
     """Scores of a token with every distance [..., length, 2 * length - 1] as scores with every token [..., length, length]."""
-    length = scores.shape[-2]
-    if torch.jit.is_tracing():  # a trace takes the lengths of a view for constants
-        places = torch.arange(length, device=scores.device)
-        return scores.gather(-1, (places[None] - places[:, None] + (length - 1)).expand_as(scores[..., :length]))
     rows = nn.functional.pad(scores, (1, 0)).flatten(-2)[..., length:]
     return rows.unflatten(-1, (length, 2 * length - 1))[..., :length]
 
@@ -56,7 +52,7 @@ class RelativeAttention(nn.Module):
             )
         )  # fmt: skip
         content = (query + self.pos_bias_u).transpose(1, 2) @ key.permute(0, 2, 3, 1)
-        distance = by_distance((query + self.pos_bias_v).transpose(1, 2) @ place.permute(1, 2, 0))
+        distance = by_distance((query + self.pos_bias_v).transpose(1, 2) @ place.permute(1, 2, 0), silent.shape[-1])
         scores = (content + distance) / math.sqrt(query.shape[-1])
         weights = scores.masked_fill(silent, -torch.inf).softmax(-1).masked_fill(silent, 0.0)
         return self.linear_out((weights @ value.transpose(1, 2)).transpose(1, 2).flatten(2))
