@@ -34,6 +34,7 @@ from acestep_lab.models import onnx_export, onnx_parity
 from acestep_lab.models.onnx_export import OnnxGraph, OnnxParts, Slot, export
 from tests.tiny import tiny_diffusers
 from tests.tiny_musicgen import tiny_musicgen
+from tests.tiny_v1 import tiny_v1
 
 DTYPES = ("fp32", "fp16", "int8")
 FRAMES, TOKENS = 750, 200  # 30 s of music, words and lyrics
@@ -189,7 +190,7 @@ def _compare(what: str, ways: dict[str, Callable[[], object]], rounds: int = 5) 
 def main() -> None:
     """Print the tables."""
     asked = argparse.ArgumentParser(description="ONNX graphs against torch.")
-    asked.add_argument("--only", choices=["tiny", "tokens", "melody", "pocket", "times"])
+    asked.add_argument("--only", choices=["tiny", "v1", "tokens", "melody", "pocket", "times"])
     only = asked.parse_args().only
     torch.set_num_threads(1)
     song = Recipe("slow dub", lyrics="[verse]\nla", seconds=2, seed=4)
@@ -198,6 +199,8 @@ def main() -> None:
         work = Path(place)
         if only in (None, "tiny"):
             parity("tiny-ace-step-1.5", tiny_diffusers(work / "tiny"), song, work)
+        if only in (None, "v1"):
+            parity("tiny-ace-step-v1", tiny_v1(work / "v1"), song, work)
         if only in (None, "tokens"):
             parity("tiny-musicgen", tiny_musicgen(work / "tokens"), greedy, work)
         if only in (None, "melody"):

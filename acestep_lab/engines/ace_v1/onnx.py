@@ -182,7 +182,7 @@ def _dit(checkpoint: Checkpoint) -> Iterator[OnnxGraph]:
     yield OnnxGraph(
         "dit", "dit", lambda: VelocityGraph(make()),
         (Slot("latent", image), Slot("t", {0: "items"}), Slot("keys", kept), Slot("values", kept), bias, Slot("tau")),
-        (Slot("velocity", image),), lambda: (music(2, 20, 9, 1.0), music(3, 37, 17, erg.TAU)),
+        (Slot("velocity", image),), lambda: (music(2, 20, 9, 1.0), music(3, 37, 17, erg.TAU)), wide=(r"/attn/[A-Z]",),
     )  # fmt: skip
 
 
@@ -204,7 +204,8 @@ class AttentionGraph(nn.Module):
     """A tile of the DCAE's attention level `[1, channels, rows, frames]`, 1 for its core's frames `[frames]`, and what each block sums
     over the piece `[blocks, 1, groups, head + 1, head]` → the tile worked out, and what each block sums over the core.
 
-    A block's own sum depends on those before it alone, so they are found one after another.
+    A block's own sum depends on those before it alone, so they are found one after another. Where a query is all but nought, this
+    attention jumps, and sums over minutes leave the range of half precision: so it stays in float32.
     """
 
     def __init__(self, half: nn.Module, attention: dcae.Attention) -> None:
@@ -285,7 +286,7 @@ def _codec(checkpoint: Checkpoint) -> Iterator[OnnxGraph]:
             )  # fmt: skip
         yield OnnxGraph(
             f"{name}_attention", "codec", partial(attention, name), (x, Slot("core", {0: "frames"}), Slot("sums")),
-            (Slot("y", frames), *(Slot(f"sums_{index}") for index in range(count))), partial(tiles, name), int8=False,
+            (Slot("y", frames), *(Slot(f"sums_{index}") for index in range(count))), partial(tiles, name), int8=False, fp16=False,
         )  # fmt: skip
     heard, states, bands = {0: "items", 2: "mel_frames"}, vocoder.dims[-1], vocoder.n_mels
     for name, taken_as, width, given_as in (
