@@ -311,6 +311,16 @@ class Session(Verbs):
         """
         return self._renderer.merge(folder, adapters, link, exact)
 
+    def export_onnx(
+        self, folder: Place, *components: str, dtype: str = "fp32", tolerance: float | None = None
+    ) -> Manifest:
+        """Write the checkpoint in use as ONNX graphs (all, or these components), each held against torch: `Session.open(folder)`.
+
+        `dtype` is "fp32", "fp16" or "int8". CheckpointError, and nothing written, for a graph further from torch than
+        `tolerance`, a share of its largest number. Adapters are not in it: `merge` them into a checkpoint first.
+        """
+        return self._renderer.export_onnx(folder, components, dtype, tolerance)
+
     @overload
     def train(self, songs: Any, config: LoraConfig | None = None, *, dry_run: Literal[False] = False,
               **options: Any) -> TrainingRun: ...  # fmt: skip

@@ -89,6 +89,9 @@ class SessionLike(Protocol):
     def merge(
         self, folder: Place, *adapters: Place | tuple[Place, float], link: bool = True, exact: bool = False
     ) -> Any: ...  # fmt: skip
+    def export_onnx(
+        self, folder: Place, *components: str, dtype: str = "fp32", tolerance: float | None = None
+    ) -> Any: ...  # fmt: skip
     def label(self, songs: Any, *, seeds: int = 3, lyrics: bool = False, folder: Place | None = None) -> Any: ...
     def plan_score(self, source: Source, plan: Plan | None = None, scale: float = 0.1) -> PlanScore: ...
     def keep(self, take: Take) -> Take: ...

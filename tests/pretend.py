@@ -327,6 +327,11 @@ class PretendSession:
         Path(folder).mkdir(parents=True)
         return f"{Path(folder).name}: {', '.join(f'{name} {strength:g}' for name, _, strength in wanted)} merged."
 
+    def export_onnx(
+        self, folder: Any, *components: str, dtype: str = "fp32", tolerance: float | None = None
+    ) -> Any:  # fmt: skip
+        raise CheckpointError(f"{self.name} is of a family that cannot be exported to ONNX.")
+
     def label(self, songs: Any, *, seeds: int = 3, lyrics: bool = False, folder: Any = None) -> Any:
         return labelling.begin(self, songs, seeds=seeds, lyrics=lyrics, folder=folder)
 

@@ -42,6 +42,8 @@ from acestep_lab.versions import version_of
 
 EXTERNAL_ABOVE = 2_000_000_000
 """Bytes of weights from which on they lie in a file beside the graph: a protobuf ends at 2 GiB."""
+LARGE = 100_000_000
+"""Bytes of a module from which on its memory is asked back at once."""
 TOLERANCES: Mapping[str, float] = {"fp32": 1e-4, "fp16": 2e-2, "int8": 2e-1}
 """How far a graph may be from torch, as a share of the largest number, unless told otherwise."""
 OPSETS = {"dynamo": 18, "legacy": 17}
@@ -296,8 +298,10 @@ def _traced(one: OnnxGraph, file: Path) -> list[Case]:
     module.eval()  # the exporter puts a module's parts back into the mode of the whole
     with torch.inference_mode():
         cases = [Case(inputs, _tuple(module(*inputs)), _lengths(one, inputs)) for inputs in examples]
+    large = sum(one.nbytes for one in (*module.parameters(), *module.buffers())) > LARGE
     del module
-    gc.collect()
+    if large:  # looking through all of Python's objects takes a second
+        gc.collect()
     return cases
 
 
@@ -351,7 +355,8 @@ def _rms_norm(graph: Any, x: Any, shape: Any, weight: Any, eps: Any) -> Any:
     """The tracer's missing operator, by plain ones; `shape` is of the last axes."""
     from torch.onnx import symbolic_helper as said
 
-    axes = range(-len(said._unpack_list(shape)), 0)
+    known = said._maybe_get_const(shape, "is")
+    axes = range(-len(known if isinstance(known, Sequence) else said._unpack_list(shape)), 0)
     least = torch.finfo(torch.float32).eps if said._is_none(eps) else said._maybe_get_const(eps, "f")
     square = graph.op("ReduceMean", graph.op("Mul", x, x), axes_i=list(axes), keepdims_i=1)
     length = graph.op("Sqrt", graph.op("Add", square, graph.op("Constant", value_t=torch.tensor(float(least)))))

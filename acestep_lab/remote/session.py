@@ -207,6 +207,14 @@ class RemoteSession(Verbs):
             "--to FOLDER`. lab.lora(…) puts them on there without writing anything."
         )
 
+    def export_onnx(
+        self, folder: Place, *components: str, dtype: str = "fp32", tolerance: float | None = None
+    ) -> NoReturn:  # fmt: skip
+        """CheckpointError: graphs are written where the weights lie, by `acestep-lab export-onnx` on that machine."""
+        raise CheckpointError(
+            "A checkpoint is exported where it lies: on the other machine, by `acestep-lab export-onnx CHECKPOINT --to FOLDER`."
+        )
+
     def label(self, songs: Any, *, seeds: int = 3, lyrics: bool = False, folder: Place | None = None) -> LabelRun:
         """Label songs of this machine, as `Session.label` does: they are sent there to be heard, what is said stays here."""
         from acestep_lab.train.labelling import begin
