@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from acestep_lab.models.device_manager import DeviceManager
     from acestep_lab.models.memory_plan import MemoryPlan
     from acestep_lab.models.merging import Merged
+    from acestep_lab.models.onnx_manifest import Manifest
     from acestep_lab.models.precision import Int8Mode
     from acestep_lab.models.shared_memory_plan import CheckpointCost
     from acestep_lab.models.tiers import Tier
@@ -319,7 +320,10 @@ class Session(Verbs):
         `dtype` is "fp32", "fp16" or "int8". CheckpointError, and nothing written, for a graph further from torch than
         `tolerance`, a share of its largest number. Adapters are not in it: `merge` them into a checkpoint first.
         """
-        return self._renderer.export_onnx(folder, components, dtype, tolerance)
+        from acestep_lab.engines.exporting import export_onnx
+
+        self._renderer.queue.must_be_open()
+        return export_onnx(self._renderer.engines.current, folder, components, dtype, tolerance)
 
     @overload
     def train(self, songs: Any, config: LoraConfig | None = None, *, dry_run: Literal[False] = False,

@@ -186,22 +186,6 @@ class Renderer:
             partial(maker.merged, wanted, place, checks.truth("link", link), checks.truth("exact", exact))
         )
 
-    def export_onnx(
-        self, folder: object, components: Sequence[str], dtype: str, tolerance: float | None
-    ) -> Manifest:  # fmt: skip
-        """Write the checkpoint in use as ONNX graphs, from its files and beside what is running."""
-        from acestep_lab.engines.exporting import export_onnx
-
-        engine = self.engines.current
-        on = engine.attached if isinstance(engine, Attaches) else ()
-        if on:
-            raise CheckpointError(
-                "Adapters are on, and an ONNX export is of the checkpoint's own weights: lab.merge(folder) first and export "
-                "that, or put them off with lab.lora()."
-            )
-        self.queue.must_be_open()
-        return export_onnx(engine, cast("Any", folder), components, dtype, tolerance)
-
     @property
     def attached(self) -> tuple[tuple[str, str, float], ...]:
         """The adapters that are on the engine in use: name, file and strength of each."""

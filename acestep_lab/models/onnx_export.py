@@ -436,7 +436,9 @@ def _casts_to(node: Any, dtype: int) -> bool:
 def _without_unused(model: Any) -> Any:
     """A graph without casts that nobody looks at any more."""
     while True:
-        looked_at = {name for node in model.graph.node for name in node.input} | {one.name for one in model.graph.output}
+        looked_at = {name for node in model.graph.node for name in node.input} | {
+            one.name for one in model.graph.output
+        }
         idle = [node for node in model.graph.node if node.op_type == "Cast" and node.output[0] not in looked_at]
         if not idle:
             return model

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from acestep_lab.engines.ace_v1 import dcae, erg, lyric_tokenizer
@@ -194,7 +193,8 @@ class CallGraph(nn.Module):
 
     def __init__(self, module: nn.Module, function: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
-        self.module, self.function = module, function
+        self.module = module
+        self.function: Callable[[Tensor], Tensor] = function
 
     def forward(self, x: Tensor) -> Tensor:
         return self.function(x)
@@ -240,7 +240,10 @@ def _codec(checkpoint: Checkpoint) -> Iterator[OnnxGraph]:
     vocoder, sizes = VocoderConfig.from_config(config[VOCODER]), config[DCAE]
     channels, inner = int(sizes["latent_channels"]), {"dcae_encoder": "encoder", "dcae_decoder": "decoder"}
     factor = 2 ** (len(sizes["encoder_block_out_channels"]) - 1)
-    rows, wide = vocoder.n_mels // factor, {name: int(sizes[f"{inner[name]}_block_out_channels"][-1]) for name in HALVES}
+    rows, wide = (
+        vocoder.n_mels // factor,
+        {name: int(sizes[f"{inner[name]}_block_out_channels"][-1]) for name in HALVES},
+    )
     make: Callable[[], Any] = partial(checkpoint.build, "codec", torch.float32)
 
     def call(name: str, function: str) -> nn.Module:

@@ -66,7 +66,7 @@ class OnnxAceV1Engine(AceV1Engine):
         return Codec(found.dcae, found.vocoder, TILE, halves=found.halves)
 
     @property
-    def vae_mark(self) -> str:  # type: ignore[override]
+    def vae_mark(self) -> str:
         """Which DCAE this is, as it was written down when it was exported."""
         return str(self.runner.manifest.facts.get("vae_mark", ""))
 
