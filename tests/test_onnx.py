@@ -98,12 +98,13 @@ def test_an_exported_song_is_torchs_and_never_more_than_one_component_is_in_memo
 
 
 def test_exported_tokens_are_torchs_also_after_a_prompt(checkpoints: dict[str, Path], tokens: Path) -> None:
-    recipe = Recipe("slow dub", seconds=1, seed=4)
+    recipe, greedy = Recipe("slow dub", seconds=1, seed=4), Recipe("slow dub", seconds=1, seed=4, top_k=1)
     with Session.open(checkpoints["tokens"]) as lab:
-        wanted = lab.make(recipe)
+        wanted, likeliest = lab.make(recipe), lab.make(greedy)
         longer = lab.make(Recipe("slow dub", task=Extend(wanted.audio, after=1), seed=5))
     with Session.open(tokens) as lab:
         found = lab.make(recipe)
+        assert farthest(lab.make(greedy).latent, likeliest.latent) == 0
         again = lab.make(Recipe("slow dub", task=Extend(wanted.audio, after=1), seed=5))
     assert farthest(found.latent, wanted.latent) == 0
     assert farthest(again.latent, longer.latent) == 0

@@ -98,6 +98,7 @@ def test_tiles_through_the_graphs_are_torchs_whole(checkpoint: Path, folder: Pat
     built: Any = Checkpoint.open(checkpoint).build("codec", torch.float32)
     engine = registry.open_engine(folder)
     assert isinstance(engine, OnnxAceV1Engine)
+    assert (engine.capabilities.attaches, engine.capabilities.trains, engine.attach(())) == (False, False, ())
     graphs: Any = engine.build("codec", torch.float32)
     whole, tiled = Codec(built.dcae, built.vocoder), Codec(graphs.dcae, graphs.vocoder, 23, halves=graphs.halves)
     latent = torch.randn(60, 128, generator=torch.Generator().manual_seed(1))

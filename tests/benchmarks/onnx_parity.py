@@ -81,10 +81,11 @@ def parity(name: str, checkpoint: object, recipe: Recipe, work: Path) -> None:
 
 def _songs(checkpoint: Any, songs: dict[str, Path], recipe: Recipe) -> None:
     with Session.open(checkpoint) as lab:
-        wanted = lab.make(recipe)
+        wanted, steps = _watched(lab, recipe)
     for dtype, folder in songs.items():
         with Session.open(folder) as lab:
             found, runner = lab.make(recipe), lab.engine.runner  # type: ignore[attr-defined]
+            _divergence(lab, dtype, recipe, wanted.plan, steps)
         total = sum(runner.manifest.components.values())
         if found.latent.dtype.kind == "f" and registry.open_engine(checkpoint).capabilities.latent.kind == "tokens":
             says = f"tokens that differ {float((found.latent != wanted.latent).mean()):.1%}"
@@ -96,6 +97,28 @@ def _songs(checkpoint: Any, songs: dict[str, Path], recipe: Recipe) -> None:
             f"{total / 1e6:.1f} MB, loads {' '.join(runner.loads)}",
             flush=True,
         )
+
+
+def _watched(lab: Session, recipe: Recipe, plan: Any = None) -> tuple[Any, list[np.ndarray]]:
+    """A take, and the latent after each step of the way to it."""
+    states: list[np.ndarray] = []
+    sample: Any = lab.engine.sample
+
+    def watched(*args: Any, **named: Any) -> Any:
+        for step in sample(*args, **named):
+            states.append(np.array(step.state if step.state is not None else 0.0, dtype=np.float32))
+            yield step
+
+    with mock.patch.object(lab.engine, "sample", watched):
+        return lab.make(recipe, plan), states
+
+
+def _divergence(lab: Session, dtype: str, recipe: Recipe, plan: Any, wanted: list[np.ndarray]) -> None:
+    """How far the latent is from torch's after each step, with torch's plan."""
+    _, found = _watched(lab, recipe, plan)
+    if any(state.ndim for state in wanted):
+        shares = [np.abs(one - other).max() / np.abs(other).max() for one, other in zip(found, wanted, strict=True)]
+        print(f"song {dtype} with torch's plan, step by step: {' '.join(f'{share:.1e}' for share in shares)}", flush=True)
 
 
 # --- times --------------------------------------------------------------------------------------------------------------
@@ -194,7 +217,7 @@ def main() -> None:
     only = asked.parse_args().only
     torch.set_num_threads(1)
     song = Recipe("slow dub", lyrics="[verse]\nla", seconds=2, seed=4)
-    greedy = Recipe("slow dub", seconds=2, seed=4)
+    greedy = Recipe("slow dub", seconds=2, seed=4, top_k=1)
     with tempfile.TemporaryDirectory() as place:
         work = Path(place)
         if only in (None, "tiny"):

@@ -208,9 +208,9 @@ class AttentionGraph(nn.Module):
     attention jumps, and sums over minutes leave the range of half precision: so it stays in float32.
     """
 
-    def __init__(self, half: nn.Module, attention: dcae.Attention) -> None:
+    def __init__(self, whole: nn.Module, attention: dcae.Attention) -> None:
         super().__init__()
-        self.half, self.attention = half, attention
+        self.whole, self.attention = whole, attention
 
     def forward(self, x: Tensor, core: Tensor, sums: Tensor) -> tuple[Tensor, ...]:
         found = []

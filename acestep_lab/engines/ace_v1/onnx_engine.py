@@ -1,6 +1,6 @@
 """ACE-Step v1 out of an exported folder: the same loop, tasks, guidance and tiles, each component asked through onnxruntime.
 
-`Session.open("folder")` opens it. Adapters and training need weights that torch can reach.
+`Session.open("folder")` opens it. Adapters and training need weights that torch can reach, and are refused.
 """
 
 from __future__ import annotations
@@ -24,11 +24,15 @@ from acestep_lab.engines.ace_v1.transformer import PreparedStates, without_unhea
 from acestep_lab.engines.ace_v1.vocoder import Vocoder, VocoderConfig
 from acestep_lab.engines.base import Capabilities, Rendered
 from acestep_lab.errors import CheckpointError
+from acestep_lab.models.adapters import Adapter
 from acestep_lab.models.component_spec import ComponentSpec
 from acestep_lab.models.onnx_export import OnnxParts
 from acestep_lab.models.onnx_runner import OnnxModule, OnnxRunner
 from acestep_lab.models.weights import read_config
 
+FIXED = (
+    "The weights of an ONNX export are fixed: adapters, merging and training need the checkpoint that it was made from."
+)
 NEEDED = (
     "text_encoder", "condition_encoder", "dit_states", "dit", "dcae_decoder_into", "dcae_decoder_attention", "dcae_decoder_up",
     "vocoder_backbone", "vocoder_head",
@@ -69,6 +73,17 @@ class OnnxAceV1Engine(AceV1Engine):
     def vae_mark(self) -> str:
         """Which DCAE this is, as it was written down when it was exported."""
         return str(self.runner.manifest.facts.get("vae_mark", ""))
+
+    def attach(self, adapters: Sequence[tuple[Adapter, float]]) -> tuple[str, ...]:
+        if adapters:
+            raise CheckpointError(FIXED)
+        return ()
+
+    def merged(self, *args: Any, **named: Any) -> Any:
+        raise CheckpointError(FIXED)
+
+    def training_module(self, dtype: torch.dtype) -> nn.Module:
+        raise CheckpointError(FIXED)
 
     def onnx_parts(self) -> OnnxParts:
         raise CheckpointError("This is an ONNX export already; export the checkpoint that it was made from.")
