@@ -118,7 +118,9 @@ def _divergence(lab: Session, dtype: str, recipe: Recipe, plan: Any, wanted: lis
     _, found = _watched(lab, recipe, plan)
     if any(state.ndim for state in wanted):
         shares = [np.abs(one - other).max() / np.abs(other).max() for one, other in zip(found, wanted, strict=True)]
-        print(f"song {dtype} with torch's plan, step by step: {' '.join(f'{share:.1e}' for share in shares)}", flush=True)
+        print(
+            f"song {dtype} with torch's plan, step by step: {' '.join(f'{share:.1e}' for share in shares)}", flush=True
+        )
 
 
 # --- times --------------------------------------------------------------------------------------------------------------
