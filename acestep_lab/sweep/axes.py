@@ -38,7 +38,7 @@ class Between:
 
     def at(self, share: float) -> float:
         """The number at a share of the span, from 0 to below 1."""
-        if checks.is_whole(self.low) and checks.is_whole(self.high):
+        if isinstance(self.low, int) and isinstance(self.high, int):
             return int(min(self.high, self.low + int(share * (self.high - self.low + 1))))
         return self.low + share * (self.high - self.low)
 

@@ -67,7 +67,7 @@ class Sweep:
             raise RecipeError(f"A sweep of {self.size:,} cells is too large; {MOST_CELLS:,} at most, or draw some: .random(100).")
 
     @classmethod
-    def grid(cls, recipe: Recipe, *, adapters: Any = None, name: str = "", **axes: Any) -> Self:
+    def grid(cls, recipe: Recipe, /, *, adapters: Any = None, name: str = "", **axes: Any) -> Self:
         """Every combination of what the axes go over; RecipeError for a name or a value that makes no sense.
 
         An axis is any field or knob of a recipe (`shift`, `seconds`, `checkpoint`), a field of its task (`task__strength`) or of its
