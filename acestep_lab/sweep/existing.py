@@ -57,7 +57,8 @@ def _wears(made: Mapping[str, Any], worn: Worn) -> bool:
     left = dict(made)
     for place, strength in worn:
         path = Path(place)
-        name = next((one for one in (path.stem, path.name, path.parent.name) if one in left), None)
+        called = (path.stem, path.name, *(folder.name for folder in path.parents))  # as `adapter_files` names them
+        name = next((one for one in called if one in left), None)
         if name is None or float(left.pop(name)) != float(strength):
             return False
     return not left
