@@ -8,7 +8,6 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -46,9 +45,14 @@ class Here:
         """The checkpoint in use in all of them."""
         return str(self._sessions[0].name)
 
-    def open(self, checkpoints: Iterable[str]) -> None:
-        """Have these checkpoints open in every session, and the one in use still in use; CheckpointError where one cannot be."""
-        for lab in self._sessions:
+    is_local = True
+
+    def open(self, checkpoints: Iterable[str], really: bool = True) -> None:
+        """Have these checkpoints open in every session, and the one in use still in use; CheckpointError where one cannot be.
+
+        Not `really`: nothing is opened, and nothing said.
+        """
+        for lab in self._sessions if really else ():
             missing = [name for name in checkpoints if name not in lab.checkpoints]
             before = lab.name
             try:
@@ -64,7 +68,7 @@ class Here:
 
     def run(self, jobs: Iterable[Job], news: Callable[[News], None], stopped: Callable[[], bool]) -> None:
         """Do all jobs, each session one at a time."""
-        waiting, heard = deque(jobs), queue.SimpleQueue[News | None]()
+        waiting, heard = _Waiting(jobs), queue.SimpleQueue[News | None]()
         threads = [
             threading.Thread(
                 target=_work, args=(lab, _name(lab, at), waiting, heard.put, stopped), name="acestep_lab sweep", daemon=True
@@ -84,6 +88,18 @@ class Here:
         """The sessions stay open: they are not ours."""
 
 
+class _Waiting:
+    """Jobs that several threads take from, one after another."""
+
+    def __init__(self, jobs: Iterable[Job]) -> None:
+        self._jobs, self._lock = iter(jobs), threading.Lock()
+
+    def next(self) -> Job | None:
+        """The next job; None where there is none left."""
+        with self._lock:
+            return next(self._jobs, None)
+
+
 def resolved(lab: Any, recipe: Recipe) -> Recipe | str:
     """A recipe as a session's engine decides it, with ids for sounds, or the sentence it is refused with."""
     try:
@@ -98,14 +114,13 @@ def _name(lab: Any, at: int) -> str:
 
 
 def _work(
-    lab: Any, name: str, waiting: deque[Job], tell: Callable[[News | None], None], stopped: Callable[[], bool]
+    lab: Any, name: str, waiting: _Waiting, tell: Callable[[News | None], None], stopped: Callable[[], bool]
 ) -> None:
     """One session's work, job after job."""
     try:
         while not stopped():
-            try:
-                job = waiting.popleft()
-            except IndexError:
+            job = waiting.next()
+            if job is None:
                 return
             tell(News(job.place, "begun", by=name))
             tell(_done(lab, name, job, tell, stopped))
@@ -119,7 +134,7 @@ def _done(
     """What became of a job."""
     watch, began = Watch(lambda said: tell(News(job.place, "told", said, name)), stopped), time.monotonic()
     try:
-        value = job.work(lab, watch, **job.arguments)
+        value = job.work(lab, watch, **job.arguments())
     except Stopped:
         return News(job.place, "stopped", by=name)
     except Exception as problem:  # noqa: BLE001 - whatever happens in a job belongs to the job, the others go on

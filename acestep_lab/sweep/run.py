@@ -14,6 +14,7 @@ import html
 import io
 import math
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,6 +36,8 @@ from acestep_lab.takes.take import Take
 
 SWEEP = "sweeping"
 """Its stage."""
+NAP = 0.05
+"""Seconds between two looks at who makes the takes."""
 ENDED = ("done", "there", "failed", "refused")
 Measure = str | Callable[[Take], float]
 MEASURES: Mapping[str, Callable[[Any, Take], float]] = {
@@ -94,7 +97,7 @@ class SweepRun(Run[CellState, "list[str]"]):
         cells = self.sweep.cells
         self._cells = [self._first(cell) for cell in cells]
         self._guard = threading.RLock()
-        self.pace = Pace(budget.to_make)
+        self.pace, self._since = Pace(budget.to_make), time.monotonic()
         seconds = sum(cell.recipe.seconds or USUAL_SECONDS for cell in cells if self._cells[cell.place].state == "waiting")
         super().__init__(f"sweep {self.sweep.full_name}", seconds)
         self.messages.append(str(budget))
@@ -240,6 +243,7 @@ class SweepRun(Run[CellState, "list[str]"]):
 
     def begin(self) -> None:
         """The work begins; Stopped where a stop was asked for."""
+        self._since = time.monotonic()
         self.enter(SWEEP)
 
     def hear(self, news: News) -> None:
@@ -250,7 +254,9 @@ class SweepRun(Run[CellState, "list[str]"]):
                 return
             self._cells[news.place] = one = _changed(now, news)
             if one.state in ENDED:
-                self.pace.add(news.seconds or 0.0)
+                now_at = time.monotonic()
+                self.pace.add(now_at - self._since)
+                self._since = now_at
                 self._add(one)
                 self._measure(self.pace.done / max(1, self.pace.whole))
         self._emit("cell", one)

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from acestep_lab.jobs.client import Client, at_priority
+from acestep_lab.jobs.client import at_priority
 from acestep_lab.jobs.events import Event
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.sweep.axes import Worn
@@ -46,11 +45,11 @@ Result = tuple[str, Any]
 
 @dataclass(frozen=True)
 class Job:
-    """A piece of work for somebody: its place, what to do, with what."""
+    """A piece of work for somebody: its place, what to do, and what gives its arguments once its turn comes."""
 
     place: int
     work: Work
-    arguments: Mapping[str, Any]
+    arguments: Callable[[], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -78,8 +77,15 @@ class Pool(Protocol):
         """Who that is, in words: "2 workers at tcp://…"."""
 
     @property
+    def is_local(self) -> bool:
+        """Whether it works in sessions of this process."""
+
+    @property
     def checkpoint(self) -> str:
         """What a recipe that names no checkpoint is made by."""
+
+    def open(self, checkpoints: Iterable[str], really: bool = True) -> None:
+        """Have checkpoints open, if `really`; CheckpointError where one cannot be."""
 
     def resolve(self, recipes: Iterable[Recipe]) -> list[Recipe | str]:
         """Each recipe as its engine decides it, or the sentence it is refused with."""
@@ -91,9 +97,9 @@ class Pool(Protocol):
         """Let go of what was opened for it."""
 
 
-def make(lab: Any, watch: Watch, recipe: Recipe, adapters: Worn | None = None, client: Client | None = None) -> Take:
+def make(lab: Any, watch: Watch, recipe: Recipe, adapters: Worn | None = None) -> Take:
     """A cell's take, made when nobody else wants the machine. Stopped where somebody asked for that."""
-    with nullcontext() if client is None else client.acting(), at_priority(MODEST):
+    with at_priority(MODEST):
         run = lab.start(recipe, adapters=adapters)
     previews = _Previews(watch)
     done = run.subscribe(previews.hear)
