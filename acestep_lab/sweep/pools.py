@@ -19,7 +19,7 @@ def pool_for(session: Any, on: Any, resource: str | None = None) -> Pool:
         return Here([on])
     if isinstance(on, Sequence) and not isinstance(on, str) and on and all(_is_session(one) for one in on):
         return Here(on)
-    if isinstance(on, str) or checks.is_a(on, object) and hasattr(on, "scheduler_info") and hasattr(on, "submit"):
+    if isinstance(on, str) or (checks.is_a(on, object) and hasattr(on, "scheduler_info") and hasattr(on, "submit")):
         from acestep_lab.sweep.cluster import Cluster
 
         return Cluster(on, resource)

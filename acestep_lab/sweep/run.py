@@ -151,8 +151,14 @@ class SweepRun(Run[CellState, "list[str]"]):
     def _result(self) -> list[str]:
         return list(self.made.values())
 
+    @property
+    def doing(self) -> str:
+        """What it is doing: it stands back in the queue while its own cells are rendered, and works all the same."""
+        waits = self._state == "queued" and not self.held and not self.stopping
+        return self._at_work() if waits and self._began is not None else super().doing
+
     def _at_work(self) -> str:
-        if self._state != SWEEP:
+        if self._state not in (SWEEP, "queued"):
             return self._state
         return f"cell {min(self.pace.done + 1, self.pace.whole)} of {self.pace.whole}"
 
