@@ -9,6 +9,7 @@ Dask's port runs whatever code comes: keep it on loopback, behind an ssh tunnel,
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -163,6 +164,7 @@ class _Round:
         self._topic, self._halt = f"acestep-lab-{self._id}", f"acestep-lab-stop-{self._id}"
         self._out: dict[Any, tuple[Job, int]] = {}
         self._begun: set[int] = set()
+        self._news_came = threading.Event()
         self._alone_since: float | None = None
 
     def run(self) -> None:
@@ -199,6 +201,7 @@ class _Round:
                 key=f"acestep-lab-{self._id}-{job.place}-{tries}", resources={self._pool._resource: 1}, retries=0,
             )  # fmt: skip
         self._out[future] = (job, tries)
+        future.add_done_callback(lambda _: self._news_came.set())
 
     def _hear(self, event: tuple[float, Mapping[str, Any]]) -> None:
         """What a worker tells of a song."""
@@ -210,11 +213,8 @@ class _Round:
 
     def _collect(self, seconds: float) -> None:
         """Take over what has come, and let its future go at once: what is held would be made again after a kill."""
-        if self._out:
-            try:
-                self._pool._dask.wait(list(self._out), timeout=seconds, return_when="FIRST_COMPLETED")
-            except TimeoutError:
-                return
+        self._news_came.wait(seconds)
+        self._news_came.clear()
         for future in [one for one in self._out if one.done()]:
             job, tries = self._out.pop(future)
             try:

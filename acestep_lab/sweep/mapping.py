@@ -106,7 +106,7 @@ class MapRun(Run[Mapped, "list[Any]"]):
             state = {"begun": "working"}.get(news.kind, news.kind)
             said = {"value": news.value} if state == "done" else {}
             problem = sentence(news.value) if state == "failed" else ""
-            self._songs[news.place] = one = replace(now, state=state, problem=problem, by=news.by, **said)
+            self._songs[news.place] = one = replace(now, state=state, problem=problem, by=news.by or now.by, **said)
             if state in ("done", "failed"):
                 self.pace.add(time.monotonic() - self._since)
                 self._since = time.monotonic()

@@ -288,10 +288,10 @@ def _changed(now: CellState, news: News) -> CellState:
         estimate = estimate_of(news.value)
         return replace(now, by=news.by, **said, **({} if estimate is None else {"estimate": estimate}))
     if news.kind == "done":
-        return replace(now, state="done", take=str(news.value), by=news.by, seconds=news.seconds, estimate=None)
+        return replace(now, state="done", take=str(news.value), by=news.by or now.by, seconds=news.seconds, estimate=None)
     if news.kind == "failed":
-        return replace(now, state="failed", problem=sentence(news.value), by=news.by)
-    return replace(now, state="stopped", by=news.by)
+        return replace(now, state="failed", problem=sentence(news.value), by=news.by or now.by)
+    return replace(now, state="stopped", by=news.by or now.by)
 
 
 def _in_csv(value: Any) -> Any:

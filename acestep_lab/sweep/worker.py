@@ -126,9 +126,10 @@ class _Stopped:
     """Whether the client asked to stop: a thread asks the scheduler, so that the work never waits for it."""
 
     def __init__(self, name: str) -> None:
-        from distributed import Event
+        from distributed import Event, get_client
 
-        self._event, self._set, self._over = Event(name), threading.Event(), threading.Event()
+        self._event = Event(name, client=get_client())  # found from a task's own thread only
+        self._set, self._over = threading.Event(), threading.Event()
 
     def __call__(self) -> bool:
         return self._set.is_set()
