@@ -239,6 +239,17 @@ run.wait()
 run.state
 
 # %% [markdown]
+# ## SweepView — many takes that differ in what is named, as a grid of players
+# In Python: `lab.sweep(recipe, shift=[1, 3, 5], seed=range(4))` shows itself; `run.best(by="loudness")`, `run.to_records()`.
+
+# %%
+swept = lab.sweep(take.recipe.replace(seconds=1.0, steps=2), seed=[1, 2], name="components")
+SweepViewWidget(swept)
+
+# %%
+len(swept.result())
+
+# %% [markdown]
 # ## All of it on one page
 # `studio(lab)` shows the page that `acestep-lab serve` serves. Panel needs its JavaScript in this notebook once; without the
 # internet that is 6 MB in the file, so it is not run here:
