@@ -40,6 +40,7 @@ from acestep_lab.ui import (
     SongBuilderWidget,
     SoundDropWidget,
     StemsViewWidget,
+    SweepViewWidget,
     TakeTreeWidget,
     TrainingFormWidget,
     TrainingViewWidget,

@@ -89,7 +89,11 @@ export default mount(
         value: h("strong.num"),
         node: h("td"),
       };
-      part.node.append(part.picture, h("div.row", {}, button, part.state, part.value), h("div.track", {}, part.reached));
+      part.node.append(
+        part.picture,
+        h("div.row", {}, button, part.state, part.value),
+        h("div.track", {}, part.reached),
+      );
       parts.set(place, part);
       return part.node;
     }
@@ -101,7 +105,10 @@ export default mount(
         made = Boolean(textOf(cell.take)),
         steps = numberOf(cell.steps);
       const word = STATES[state] ? t(STATES[state]) : say(state);
-      setText(part.state, state === "rendering" && steps ? t("sweep.step", { at: numberOf(cell.step), of: steps }) : word);
+      setText(
+        part.state,
+        state === "rendering" && steps ? t("sweep.step", { at: numberOf(cell.step), of: steps }) : word,
+      );
       part.node.dataset.state = state;
       part.node.classList.toggle("best", cell.best === true);
       part.node.title = textOf(cell.problem) ? say(textOf(cell.problem)) : textOf(cell.by);
@@ -122,7 +129,11 @@ export default mount(
         drawn = shape;
         parts.clear();
         const heads = columns.map((one) => h("th", { scope: "col" }, one || t("sweep.take")));
-        const corner = h("th", { scope: "col" }, [textOf(host.get("down")), textOf(host.get("across"))].filter(Boolean).join(" / "));
+        const corner = h(
+          "th",
+          { scope: "col" },
+          [textOf(host.get("down")), textOf(host.get("across"))].filter(Boolean).join(" / "),
+        );
         table.replaceChildren(
           h("caption.hidden", {}, t("titles.Sweep")),
           h("thead", {}, h("tr", {}, corner, ...heads)),
@@ -141,7 +152,9 @@ export default mount(
         percent = Math.round(100 * Math.max(0, Math.min(1, host.number("fraction")))),
         eta = host.number("eta");
       setText(title, host.text("title") || t("titles.Sweep"));
-      const ended = { done: "sweep.over_done", stopped: "sweep.over_stopped", failed: "sweep.over_failed" }[host.text("doing")];
+      const ended = { done: "sweep.over_done", stopped: "sweep.over_stopped", failed: "sweep.over_failed" }[
+        host.text("doing")
+      ];
       setText(doing, ended ? t(ended) : say(host.text("doing")));
       setText(time, over ? "" : eta >= 0 ? `${percent} %, ${formatWait(eta)}` : `${percent} %`);
       bar.firstChild.style.inlineSize = `${percent}%`;

@@ -22,7 +22,9 @@ PLACE = click.Path(path_type=Path, readable=False)
 
 
 @options.command()
-@click.argument("recipe", help="Settings as JSON or TOML, one of our sounds, or the name of an earlier sweep, which goes on.")
+@click.argument(
+    "recipe", help="Settings as JSON or TOML, one of our sounds, or the name of an earlier sweep, which goes on."
+)
 @click.option(
     "--axis", "axes", multiple=True, metavar="FIELD=VALUES",
     help="What to go over: shift=1,3,5 or seed=0..3; 1.0..5.0 is a span to draw from. May be repeated.",
@@ -32,7 +34,9 @@ PLACE = click.Path(path_type=Path, readable=False)
 @click.option("--draw-seed", type=options.WholeNumber(0), default=0, help="The same seed draws the same cells.")
 @click.option("--adapter", "adapters", multiple=True, metavar="FILE", help="An adapter that all cells are made with.")
 @click.option("--name", default="", metavar="NAME", help="What the sweep is called.")
-@click.option("--on", metavar="ADDRESS", help="A Dask scheduler whose workers make the takes, such as tcp://127.0.0.1:8786.")
+@click.option(
+    "--on", metavar="ADDRESS", help="A Dask scheduler whose workers make the takes, such as tcp://127.0.0.1:8786."
+)
 @click.option("--skip-refused", is_flag=True, help="Leave out cells that their engine refuses.")
 @click.option("--dry-run", is_flag=True, help="Only say what it costs.")
 @click.option("--table", type=PLACE, metavar="FILE", help="Write the table as CSV.")
@@ -120,14 +124,28 @@ def _tell(run: SweepRun, best: str | None, as_json: bool) -> None:
     for row in rows:
         cell = run.cells[row["cell"]]
         measure = "" if best is None or row.get(best) is None else f"  {best} {row[best]:.4g}"
-        print(f"{row['take'] or row['state']:<24} {cell.cell.title}{measure}{'  ' + row['problem'] if row['problem'] else ''}")
+        print(
+            f"{row['take'] or row['state']:<24} {cell.cell.title}{measure}{'  ' + row['problem'] if row['problem'] else ''}"
+        )
 
 
 @options.command()
-@click.option("--local", "count", type=options.WholeNumber(1, 64), default=1, show_default=True, help="How many, on this machine.")
-@click.option("--checkpoint", "checkpoints", multiple=True, type=options.CHECKPOINT, help="What they work with; may be repeated.")
-@click.option("--threads", type=options.WholeNumber(1, 256), help="Threads each computes with; else the cores are shared out.")
-@click.option("--port", type=options.WholeNumber(0, 65535), default=8786, show_default=True, help="Of the scheduler, on loopback; 0: any.")
+@click.option(
+    "--local", "count", type=options.WholeNumber(1, 64), default=1, show_default=True, help="How many, on this machine."
+)
+@click.option(
+    "--checkpoint", "checkpoints", multiple=True, type=options.CHECKPOINT, help="What they work with; may be repeated."
+)
+@click.option(
+    "--threads", type=options.WholeNumber(1, 256), help="Threads each computes with; else the cores are shared out."
+)
+@click.option(
+    "--port",
+    type=options.WholeNumber(0, 65535),
+    default=8786,
+    show_default=True,
+    help="Of the scheduler, on loopback; 0: any.",
+)
 def workers(count: int, checkpoints: tuple[str, ...], threads: int | None, port: int) -> None:
     """Start workers for sweeps on this machine, and say their address.
 

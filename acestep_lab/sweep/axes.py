@@ -34,7 +34,9 @@ class Between:
             if not checks.is_number(one) or abs(one) > 1e15:
                 raise RecipeError(f"A span lies between two numbers, such as Between(1.0, 5.0), not {shown(one)}.")
         if not self.low < self.high:
-            raise RecipeError(f"A span goes from the lower number to the higher one; {self.low:g} is not below {self.high:g}.")
+            raise RecipeError(
+                f"A span goes from the lower number to the higher one; {self.low:g} is not below {self.high:g}."
+            )
 
     def at(self, share: float) -> float:
         """The number at a share of the span, from 0 to below 1."""
@@ -95,7 +97,9 @@ def _settled(value: Any) -> Any:
 def with_values(recipe: Recipe, worn: Worn | None, values: Mapping[str, Any]) -> tuple[Recipe, Worn | None]:
     """A recipe and its adapters with the values of a cell; RecipeError for a value that makes no sense."""
     recipe = values.get(RECIPE, recipe)
-    plain = {name: value for name, value in values.items() if "." not in name and name not in (ADAPTER, STRENGTH, RECIPE)}
+    plain = {
+        name: value for name, value in values.items() if "." not in name and name not in (ADAPTER, STRENGTH, RECIPE)
+    }
     task = {name.removeprefix("task."): value for name, value in values.items() if name.startswith("task.")}
     planning = {name.removeprefix("planning."): value for name, value in values.items() if name.startswith("planning.")}
     changes: dict[str, Any] = dict(plain)
@@ -128,9 +132,7 @@ def adapters(asked: Any) -> Worn:
     found = []
     for one in checks.sequence("adapters", asked, 100):
         place, strength = one if checks.is_a(one, tuple, list) and len(one) == 2 else (one, 1.0)
-        found.append(
-            (checks.place("An adapter", place), checks.real("An adapter's strength", strength, -10.0, 10.0))
-        )
+        found.append((checks.place("An adapter", place), checks.real("An adapter's strength", strength, -10.0, 10.0)))
     return tuple(found)
 
 
@@ -146,7 +148,11 @@ def plain(value: Any) -> Any:
         return value.to_json()
     if isinstance(value, tuple):
         return [plain(one) for one in value]
-    return value if value is None or isinstance(value, str | int | float | bool | Mapping) else str(getattr(value, "id", value))
+    return (
+        value
+        if value is None or isinstance(value, str | int | float | bool | Mapping)
+        else str(getattr(value, "id", value))
+    )
 
 
 def from_plain(name: str, value: Any) -> Any:

@@ -72,11 +72,15 @@ def _record(session: Any, asked: Any, name: str, adapters: Any, axes: Mapping[st
     library = session.library
     if checks.is_a(asked, str):
         if axes or adapters is not None or name:
-            raise RecipeError("A sweep that is gone on with is what it was: lab.sweep('its name'), and nothing more of it.")
+            raise RecipeError(
+                "A sweep that is gone on with is what it was: lab.sweep('its name'), and nothing more of it."
+            )
         return record.opened(library, asked)
     if checks.is_a(asked, Sweep):
         if axes or adapters is not None:
-            raise RecipeError("A Sweep has its axes and adapters already; name them where it is made: Sweep.grid(recipe, shift=[1, 3]).")
+            raise RecipeError(
+                "A Sweep has its axes and adapters already; name them where it is made: Sweep.grid(recipe, shift=[1, 3])."
+            )
         found = replace(asked, name=name) if name else asked
     elif checks.is_a(asked, Recipe):
         found = Sweep.grid(asked, adapters=adapters, name=name, **axes)
@@ -150,9 +154,7 @@ class _Found:
         seconds = budget.seconds_of(to_make, pool.width, session.library, checkpoint, kept.seconds)
         music = sum(one.seconds or 30.0 for one in to_make)
         size = int(music * budget.BYTES_A_SECOND)
-        return budget.Budget(
-            kept.sweep, len(kept.takes), len(to_make), dict(self.refused), seconds, size, pool.where
-        )
+        return budget.Budget(kept.sweep, len(kept.takes), len(to_make), dict(self.refused), seconds, size, pool.where)
 
 
 def _look(session: Any, kept: Record, pool: Pool, opens: bool) -> _Found:

@@ -64,7 +64,9 @@ class Sweep:
         if name and not _NAME.fullmatch(name):
             raise RecipeError(f"A sweep's name is letters, figures, spaces and . , + = -, not {shown(name)}.")
         if self.size > MOST_CELLS:
-            raise RecipeError(f"A sweep of {self.size:,} cells is too large; {MOST_CELLS:,} at most, or draw some: .random(100).")
+            raise RecipeError(
+                f"A sweep of {self.size:,} cells is too large; {MOST_CELLS:,} at most, or draw some: .random(100)."
+            )
 
     @classmethod
     def grid(cls, recipe: Recipe, /, *, adapters: Any = None, name: str = "", **axes: Any) -> Self:

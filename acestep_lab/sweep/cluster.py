@@ -86,7 +86,9 @@ class Cluster:
         there, able = self._workers(), self._able()
         address = self.client.scheduler.address if self.client.scheduler else "it"
         if not there:
-            raise MachineError(f"The scheduler at {address} has no workers yet; start some, such as `acestep-lab workers --local 2`.")
+            raise MachineError(
+                f"The scheduler at {address} has no workers yet; start some, such as `acestep-lab workers --local 2`."
+            )
         if not able:
             offered = sorted({name for one in there.values() for name in one.get("resources", {})})
             raise MachineError(
@@ -156,9 +158,7 @@ class Cluster:
 class _Round:
     """One run over a cluster: tasks out, results in, nothing held."""
 
-    def __init__(
-        self, pool: Cluster, jobs: Any, news: Callable[[News], None], stopped: Callable[[], bool]
-    ) -> None:
+    def __init__(self, pool: Cluster, jobs: Any, news: Callable[[News], None], stopped: Callable[[], bool]) -> None:
         self._pool, self._jobs, self._news, self._stopped = pool, jobs, news, stopped
         self._client, self._id = pool.client, secrets.token_hex(8)
         self._topic, self._halt = f"acestep-lab-{self._id}", f"acestep-lab-stop-{self._id}"
@@ -243,13 +243,17 @@ class _Round:
     def _look_after(self) -> None:
         """MachineError where the scheduler, or every worker, has been gone for long."""
         if self._client.status not in ("running", "connecting"):
-            raise MachineError("The Dask scheduler went away; what is made is kept, and the same call goes on once it is back.")
+            raise MachineError(
+                "The Dask scheduler went away; what is made is kept, and the same call goes on once it is back."
+            )
         if self._pool._able():
             self._alone_since = None
             return
         self._alone_since = self._alone_since or time.monotonic()
         if time.monotonic() - self._alone_since > PATIENCE:
-            raise MachineError(f"No worker has been there for {PATIENCE:.0f} s; what is made is kept, and the same call goes on.")
+            raise MachineError(
+                f"No worker has been there for {PATIENCE:.0f} s; what is made is kept, and the same call goes on."
+            )
 
     def _leave(self) -> None:
         """After a stop: drop what waits, and take what is finished meanwhile."""
@@ -281,5 +285,7 @@ def _ours(problem: Any) -> BaseException:
     if isinstance(problem, LabError):
         return problem
     if type(problem).__name__ == "KilledWorker":
-        return MachineError("Several workers died over this song, one after another; it may need more memory than they have.")
+        return MachineError(
+            "Several workers died over this song, one after another; it may need more memory than they have."
+        )
     return problem if isinstance(problem, BaseException) else RecipeError(str(problem))

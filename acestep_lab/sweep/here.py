@@ -128,9 +128,7 @@ def _work(
         tell(None)
 
 
-def _done(
-    lab: Any, name: str, job: Job, tell: Callable[[News | None], None], stopped: Callable[[], bool]
-) -> News:
+def _done(lab: Any, name: str, job: Job, tell: Callable[[News | None], None], stopped: Callable[[], bool]) -> News:
     """What became of a job."""
     watch, began = Watch(lambda said: tell(News(job.place, "told", said, name)), stopped), time.monotonic()
     try:

@@ -122,7 +122,9 @@ def map_songs(
     """Begin work on many songs; RecipeError for what is no work, or no list of songs."""
     session.jobs.must_be_open()
     if not (isinstance(work, str) and work in VERBS) and not (callable(work) and not isinstance(work, str)):
-        raise RecipeError(f"The work is one of {', '.join(VERBS)}, or a function of a session and a song, not {shown(work)}.")
+        raise RecipeError(
+            f"The work is one of {', '.join(VERBS)}, or a function of a session and a song, not {shown(work)}."
+        )
     songs = checks.sequence("The songs", items, MOST_SONGS, ordered=True)
     if not songs:
         raise RecipeError("There is no song to work at; hand over at least one.")
@@ -160,7 +162,9 @@ def _align(lab: Any, song: Take | Audio, options: Mapping[str, Any]) -> tuple[di
     return found.to_json(), kept
 
 
-def do_function(lab: Any, watch: Watch, song: Take | Audio, function: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+def do_function(
+    lab: Any, watch: Watch, song: Take | Audio, function: Callable[..., Any], options: Mapping[str, Any]
+) -> Any:
     """Somebody's own function of a session and a song."""
     with at_priority(MODEST):
         return function(lab, song, **options)

@@ -105,7 +105,9 @@ def folder_of(library: Any) -> Path | None:
 def names(library: Any) -> list[str]:
     """The sweeps that are kept beside a library, by name."""
     folder = folder_of(library)
-    return [] if folder is None else sorted(path.stem for path in folder.glob("*.json") if not path.name.startswith("."))
+    return (
+        [] if folder is None else sorted(path.stem for path in folder.glob("*.json") if not path.name.startswith("."))
+    )
 
 
 def opened(library: Any, name: str) -> Record:
@@ -114,7 +116,9 @@ def opened(library: Any, name: str) -> Record:
     folder = folder_of(library)
     if folder is None or asked not in known:
         kept = f"kept are {', '.join(known[:8])}" if known else "none is kept beside this library"
-        raise RecipeError(f"There is no sweep {shown(asked)}; {kept}. A new one begins with lab.sweep(recipe, shift=[1, 3]).")
+        raise RecipeError(
+            f"There is no sweep {shown(asked)}; {kept}. A new one begins with lab.sweep(recipe, shift=[1, 3])."
+        )
     return _read(folder / f"{asked}.json")
 
 

@@ -98,7 +98,9 @@ class SweepRun(Run[CellState, "list[str]"]):
         self._cells = [self._first(cell) for cell in cells]
         self._guard = threading.RLock()
         self.pace, self._since = Pace(budget.to_make), time.monotonic()
-        seconds = sum(cell.recipe.seconds or USUAL_SECONDS for cell in cells if self._cells[cell.place].state == "waiting")
+        seconds = sum(
+            cell.recipe.seconds or USUAL_SECONDS for cell in cells if self._cells[cell.place].state == "waiting"
+        )
         super().__init__(f"sweep {self.sweep.full_name}", seconds)
         self.messages.append(str(budget))
 
@@ -288,7 +290,9 @@ def _changed(now: CellState, news: News) -> CellState:
         estimate = estimate_of(news.value)
         return replace(now, by=news.by, **said, **({} if estimate is None else {"estimate": estimate}))
     if news.kind == "done":
-        return replace(now, state="done", take=str(news.value), by=news.by or now.by, seconds=news.seconds, estimate=None)
+        return replace(
+            now, state="done", take=str(news.value), by=news.by or now.by, seconds=news.seconds, estimate=None
+        )
     if news.kind == "failed":
         return replace(now, state="failed", problem=sentence(news.value), by=news.by or now.by)
     return replace(now, state="stopped", by=news.by or now.by)

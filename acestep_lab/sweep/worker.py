@@ -49,7 +49,9 @@ def resident() -> Any:
 
 
 @click.command()
-@click.option("--checkpoint", "checkpoints", multiple=True, help="What it works with; may be repeated, the first is in use.")
+@click.option(
+    "--checkpoint", "checkpoints", multiple=True, help="What it works with; may be repeated, the first is in use."
+)
 @click.option("--cold", is_flag=True, help="Leave the weights unread until the first song.")
 def dask_setup(worker: Any, checkpoints: tuple[str, ...] = (), cold: bool = False) -> None:
     """Open the session of a worker, before it says that it is there."""

@@ -51,7 +51,12 @@ def one_and_two(lab: Session, client: Any, recipe: Recipe, count: int) -> dict[s
     one = timed(lab, recipe, range(2000, 2000 + count), address)
     Event(HELD, client=client).set()
     held.result()
-    return {"takes": count, "one_process_s": round(one, 1), "two_processes_s": round(two, 1), "ratio": round(one / two, 2)}
+    return {
+        "takes": count,
+        "one_process_s": round(one, 1),
+        "two_processes_s": round(two, 1),
+        "ratio": round(one / two, 2),
+    }
 
 
 def with_a_kill(lab: Session, client: Any, recipe: Recipe, count: int) -> dict[str, Any]:
