@@ -160,8 +160,8 @@ class _Found:
 def _look(session: Any, kept: Record, pool: Pool, opens: bool) -> _Found:
     """Look at every cell before any work: resolve it, and find its take."""
     cells, existing = kept.sweep.cells, Existing(session.library)
-    for place, id in list(kept.takes.items()):
-        if id not in session.library:
+    for place, known_id in list(kept.takes.items()):
+        if known_id not in session.library:
             kept.forget(place)
     wanted = dict.fromkeys(one.recipe.checkpoint for one in cells if one.recipe.checkpoint)
     pool.open(wanted, opens)

@@ -100,7 +100,13 @@ class Sweep:
         """How many cells there are; RecipeError for a grid over a span."""
         if self.picks is not None:
             return len(self.picks)
-        return 0 if self._span else prod(len(values) for _, values in self.axes)  # type: ignore[arg-type]
+        return 0 if self._span else self._whole
+
+    @property
+    def _whole(self) -> int:
+        """How many combinations the values of a grid have."""
+        counts: list[int] = [len(values) for _, values in self.axes if not isinstance(values, Between)]
+        return prod(counts)
 
     @property
     def _span(self) -> str:
@@ -113,7 +119,7 @@ class Sweep:
         if self._span:
             picks = [tuple(_drawn(values, rng.random()) for _, values in self.axes) for _ in range(count)]
         else:
-            whole = prod(len(values) for _, values in self.axes)  # type: ignore[arg-type]
+            whole = self._whole
             if count > whole:
                 raise RecipeError(f"This sweep has {whole} cells; {count} cannot be drawn of them.")
             picks = [self._at(place) for place in sorted(rng.sample(range(whole), count))]
