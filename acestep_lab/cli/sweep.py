@@ -96,10 +96,11 @@ def axis_of(text: str) -> tuple[str, Any]:
     if not equals or not name.strip() or not values.strip():
         raise RecipeError(f"An axis is a field and its values, such as shift=1,3,5 or seed=0..3, not {shown(text)}.")
     low, dots, high = values.partition("..")
-    ends = (_value(low), _value(high)) if dots else ("", "")
-    if all(isinstance(one, int | float) and not isinstance(one, bool) for one in ends):
-        whole = all(isinstance(one, int) for one in ends)
-        return name.strip(), range(ends[0], ends[1] + 1) if whole else Between(*ends)  # type: ignore[arg-type]
+    first, last = (_value(low), _value(high)) if dots else (None, None)
+    if type(first) is int and type(last) is int:
+        return name.strip(), range(first, last + 1)
+    if isinstance(first, int | float) and isinstance(last, int | float):
+        return name.strip(), Between(first, last)
     listed = _value(values)
     return name.strip(), listed if isinstance(listed, list) else [_value(one) for one in values.split(",")]
 

@@ -40,11 +40,15 @@ NAP = 0.05
 """Seconds between two looks at who makes the takes."""
 ENDED = ("done", "there", "failed", "refused")
 Measure = str | Callable[[Take], float]
+
+
+def _heard(name: str) -> Callable[[Any, Take], float]:
+    """A field of an analysis, as a measure."""
+    return lambda lab, take: float(getattr(lab.analyze(take), name))
+
+
 MEASURES: Mapping[str, Callable[[Any, Take], float]] = {
-    **{
-        name: lambda lab, take, name=name: getattr(lab.analyze(take), name)
-        for name in ("bpm", "pulse", "key_confidence", "meter_confidence", "loudness")
-    },
+    **{name: _heard(name) for name in ("bpm", "pulse", "key_confidence", "meter_confidence", "loudness")},
     "plan_score": lambda lab, take: lab.plan_score(take).total,
     "coverage": lambda lab, take: lab.align(take).scores["coverage"],
     "sureness": lambda lab, take: lab.align(take).scores["sureness"],
@@ -286,9 +290,9 @@ def _changed(now: CellState, news: News) -> CellState:
     if news.kind == "begun":
         return replace(now, state="queued", by=news.by, step=0, steps=0, problem="")
     if news.kind == "told":
-        said = {name: news.value[name] for name in ("state", "step", "steps") if name in news.value}
+        said: dict[str, Any] = {name: news.value[name] for name in ("state", "step", "steps") if name in news.value}
         estimate = estimate_of(news.value)
-        return replace(now, by=news.by, **said, **({} if estimate is None else {"estimate": estimate}))
+        return replace(now, by=news.by, estimate=now.estimate if estimate is None else estimate, **said)
     if news.kind == "done":
         return replace(
             now, state="done", take=str(news.value), by=news.by or now.by, seconds=news.seconds, estimate=None

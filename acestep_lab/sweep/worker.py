@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from acestep_lab.errors import LabError, MachineError, Stopped
-from acestep_lab.prompt.recipe import Recipe
+from acestep_lab.prompt.recipe import Planning, Recipe
 from acestep_lab.sweep.here import resolved
 from acestep_lab.sweep.packing import pack, unpack
 from acestep_lab.sweep.work import Watch, Work
@@ -82,7 +82,7 @@ def dask_teardown(worker: Any) -> None:
 def _warm(lab: Session) -> None:
     """Make a second of music, so that weights are read; a checkpoint that refuses warms up with its first song."""
     try:
-        lab.start(Recipe("warming up", seconds=1.0, seed=1, thinking=False)).wait()
+        lab.start(Recipe("warming up", seconds=1.0, seed=1, planning=Planning(thinking=False))).wait()
     except LabError as problem:
         _log.warning("The session is not warm: %s", problem)
 
