@@ -91,7 +91,9 @@ def test_every_cell_is_made_once_and_the_same_call_or_its_name_makes_nothing_aga
     assert [lab.load(id).recipe.shift for id in ids] == [1, 1, 3, 3]
 
 
-def test_a_take_that_is_there_already_is_found_by_recipe_checkpoint_and_adapters(lab: PretendSession, tmp_path: Path) -> None:
+def test_a_take_that_is_there_already_is_found_by_recipe_checkpoint_and_adapters(
+    lab: PretendSession, tmp_path: Path
+) -> None:
     mine = lab.keep(lab.make(SONG.replace(shift=3, seed=7)))
     (tmp_path / "growl.safetensors").touch()
     run = lab.sweep(SONG.replace(seed=7), shift=[1, 3])
@@ -225,7 +227,9 @@ def cluster(tmp_path: Path) -> Iterator[Any]:
     resident.close()
 
 
-def test_a_cluster_makes_what_a_session_makes_and_takes_travel_to_it_and_back(lab: PretendSession, cluster: Any) -> None:
+def test_a_cluster_makes_what_a_session_makes_and_takes_travel_to_it_and_back(
+    lab: PretendSession, cluster: Any
+) -> None:
     source = lab.make(SONG.replace(seed=5))
     run: SweepRun = lab.sweep(Recipe("a cover", seed=2, task=Cover(source)), task__strength=[0.2, 0.8], on=cluster)
     ids = run.result()

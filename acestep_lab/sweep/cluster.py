@@ -20,6 +20,7 @@ from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.sweep import worker
 from acestep_lab.sweep.packing import pack, unpack
 from acestep_lab.sweep.work import Job, News
+from acestep_lab.versions import version_of
 
 CONNECT = 15.0
 """Seconds for a scheduler to answer."""
@@ -268,15 +269,13 @@ class _Round:
 
 def _check(address: str, said: Any) -> None:
     """Refuse a worker that cannot do this; what is wrong, and what would be right."""
-    from acestep_lab import __version__
-
     if isinstance(said, BaseException):
         raise MachineError(
             f"The worker {address} has no session ({str(said)[:80]}): start it with --preload acestep_lab.sweep.worker."
         )
-    if said["version"] != __version__:
+    if said["version"] != (own := version_of("acestep_lab")):
         raise MachineError(
-            f"The worker {address} has acestep_lab {said['version']}, and here it is {__version__}: install the same on both."
+            f"The worker {address} has acestep_lab {said['version']}, and here it is {own}: install the same on both."
         )
 
 

@@ -24,6 +24,7 @@ from acestep_lab.prompt.recipe import Planning, Recipe
 from acestep_lab.sweep.here import resolved
 from acestep_lab.sweep.packing import pack, unpack
 from acestep_lab.sweep.work import Watch, Work
+from acestep_lab.versions import version_of
 
 if TYPE_CHECKING:
     from acestep_lab.session import Session
@@ -92,10 +93,8 @@ def _warm(lab: Session) -> None:
 
 def facts() -> dict[str, Any]:
     """What works here: version, checkpoints, the one in use."""
-    from acestep_lab import __version__
-
     lab = resident()
-    return {"version": __version__, "checkpoint": str(lab.name), "checkpoints": list(lab.checkpoints)}
+    return {"version": version_of("acestep_lab"), "checkpoint": str(lab.name), "checkpoints": list(lab.checkpoints)}
 
 
 def resolve(packed: Iterable[Any]) -> list[Any]:
