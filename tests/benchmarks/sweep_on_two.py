@@ -16,12 +16,14 @@ import signal
 import tempfile
 import time
 from collections import Counter
+from statistics import median
 from typing import Any
 
 from acestep_lab import Recipe, Session
 from acestep_lab.sweep.local import local_cluster
 
 HELD = "acestep-lab-bench-held"
+ROUNDS = 3
 
 
 def hold(name: str) -> None:
@@ -39,7 +41,7 @@ def timed(lab: Session, recipe: Recipe, seeds: range, address: str) -> float:
     return time.monotonic() - began
 
 
-def one_and_two(lab: Session, client: Any, recipe: Recipe, count: int) -> dict[str, float]:
+def one_and_two(lab: Session, client: Any, recipe: Recipe, count: int) -> dict[str, Any]:
     """Wall time of the same number of takes on two workers, then on one of them while the other is held."""
     from distributed import Event
 
@@ -85,7 +87,7 @@ def main() -> None:
     """Both, as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--takes", type=int, default=24)
-    parser.add_argument("--timed", type=int, default=12)
+    parser.add_argument("--timed", type=int, default=6)
     parser.add_argument("--seconds", type=float, default=3.0)
     asked = parser.parse_args()
     from distributed import Client

@@ -54,7 +54,9 @@ def test_cells_fill_as_they_are_made_play_and_are_ranked_and_a_stop_keeps_them(
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Pause shift=1, seed=1").wait_for()
     page.keyboard.press("ArrowRight")
-    assert page.evaluate("() => document.activeElement.shadowRoot.activeElement.getAttribute('aria-label')").endswith("seed=2")
+    assert page.evaluate("() => document.activeElement.shadowRoot.activeElement.getAttribute('aria-label')").endswith(
+        "seed=2"
+    )
     page.get_by_role("combobox", name="Best by").select_option("loudness")
     page.locator(".acl-sweep td.best").wait_for()
     best = max(run.measure("loudness").items(), key=lambda one: one[1])[0]
