@@ -243,12 +243,12 @@ def test_a_cluster_makes_what_a_session_makes_and_takes_travel_to_it_and_back(
     again = here.sweep(Recipe("a cover", seed=2, task=Cover(source)), task__strength=[0.2, 0.8])
     assert again.result() == ids
     here.close()
-    with pytest.raises(MachineError, match="No worker has the resource 'GPU'.*they have SONG"):
+    with pytest.raises(MachineError, match=r"No worker has the resource 'GPU'.*they have SONG"):
         lab.sweep(SONG, seed=[1], on=cluster, resource="GPU")
     with pytest.raises(CheckpointError, match="open and not 'turbo'"):
         lab.sweep(SONG, checkpoint=["turbo"], on=cluster)
     worker._resident.clear()
-    with pytest.raises(MachineError, match="--preload acestep_lab.sweep.worker"):
+    with pytest.raises(MachineError, match=r"--preload acestep_lab.sweep.worker"):
         lab.sweep(SONG, seed=[1], on=cluster)
 
 
