@@ -220,7 +220,7 @@ def cluster(tmp_path: Path) -> Iterator[Any]:
     resident = PretendSession(tmp_path / "worker", pause=0.01)
     worker.reside(resident)
     with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=2, processes=False, resources={"SONG": 1}, dashboard_address=None, protocol="inproc://"
+        n_workers=1, threads_per_worker=2, processes=False, resources={"SONG": 1}, dashboard_address="127.0.0.1:0", protocol="inproc://"
     ) as found, distributed.Client(found, set_as_default=False) as client:  # fmt: skip
         yield client
     worker._resident.clear()

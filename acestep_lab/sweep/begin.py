@@ -269,6 +269,7 @@ class _Driver:
         if news.kind == "done":
             try:
                 take = self._session.keep(news.value)
+                self._session.library.mark(take.id, batch=self._run.id)  # a gallery shows what one run made together
                 self._kept.made(news.place, take.id, news.seconds)
                 news = replace(news, value=take.id)
             except (LabError, OSError) as problem:

@@ -142,7 +142,10 @@ class Cluster:
         with self._large():
             answer = self.client.run(worker.resolve, packed, workers=[first], on_error="return")[first]
         if isinstance(answer, BaseException):
-            raise _ours(answer)
+            told = answer if isinstance(answer, LabError) else None
+            raise told or MachineError(
+                f"The worker {first} cannot say what it makes of these recipes: {str(answer)[:100]}"
+            )
         return [unpack(one) for one in answer]
 
     def run(self, jobs: Iterable[Job], news: Callable[[News], None], stopped: Callable[[], bool]) -> None:

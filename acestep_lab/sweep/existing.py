@@ -12,13 +12,17 @@ from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.sweep.axes import Worn
 from acestep_lab.takes.library import Library
 
+Found = dict[str, list[tuple[str, Mapping[str, Any]]]]
+"""Takes by the recipe they were asked for with, or made by, as text: id, and what they were made with."""
+
 
 class Existing:
-    """The takes of a library, found by the recipe they were asked for with."""
+    """The takes of a library, found by the recipe they were asked for with; each manifest is read once."""
 
     def __init__(self, library: Library) -> None:
         self._library = library
         self._by_seed: dict[int | None, list[str]] = {}
+        self._read: dict[int | None, Found] = {}
         for card in library.cards():
             self._by_seed.setdefault(card.seed, []).append(card.id)
 
@@ -28,23 +32,27 @@ class Existing:
         A planner adds to a recipe what nobody asked for, so what was asked counts, and the resolved recipe for takes that
         have nothing else. A step kept in the middle of a render is no take of it.
         """
-        wanted = {_key(one) for one in (asked.to_json(), *(() if resolved is None else (resolved.to_json(),)))}
-        for id in self._by_seed.get(asked.seed, ()):
-            try:
-                told = self._library.told(id)[0]
-            except LibraryError:  # gone since it was listed
-                continue
-            if _is_of(told, wanted, checkpoint, worn):
-                return id
+        found = self._of_seed(asked.seed)
+        for recipe in (asked, *(() if resolved is None else (resolved,))):
+            for id, made in found.get(_key(recipe.to_json()), ()):
+                if made.get("checkpoint", checkpoint) == checkpoint and _wears(made.get("adapters") or {}, worn):
+                    return id
         return None
 
-
-def _is_of(told: Mapping[str, Any], wanted: set[str], checkpoint: str, worn: Worn) -> bool:
-    made = told.get("made_with") or {}
-    if "step" in made or made.get("checkpoint", checkpoint) != checkpoint:
-        return False
-    recipes = [told["recipe"], *([told["asked"]] if told.get("asked") else [])]
-    return any(_key(one) in wanted for one in recipes) and _wears(made.get("adapters") or {}, worn)
+    def _of_seed(self, seed: int | None) -> Found:
+        """The takes of a seed, by their recipes."""
+        if seed not in self._read:
+            found = self._read[seed] = Found()
+            for id in self._by_seed.get(seed, ()):
+                try:
+                    told = self._library.told(id)[0]
+                except LibraryError:  # gone since it was listed
+                    continue
+                made = told.get("made_with") or {}
+                for recipe in (told["recipe"], told.get("asked")) if "step" not in made else ():
+                    if recipe:
+                        found.setdefault(_key(recipe), []).append((id, made))
+        return self._read[seed]
 
 
 def _key(recipe: Mapping[str, Any]) -> str:

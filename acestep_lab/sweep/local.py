@@ -22,12 +22,12 @@ def local_cluster(
     """
     count = checks.whole("The number of workers", workers, 1, MOST_WORKERS)
     each = threads or max(1, (os.cpu_count() or 1) // count)
-    argv = [word for name in checkpoints for word in ("--checkpoint", name)] + ["--cold"] * cold
+    argv = [word for name in checkpoints for word in ("--checkpoint", name)] + ["--of-another"] + ["--cold"] * cold
     dask = distributed()
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     cluster = dask.LocalCluster(
         n_workers=count, threads_per_worker=1, processes=True, host="127.0.0.1", scheduler_port=port, memory_limit=0,
-        resources={RESOURCE: 1}, dashboard_address=None, preload=["acestep_lab.sweep.worker"], preload_argv=argv,
-        env={name: str(each) for name in names}, worker_dashboard_address=None,
+        resources={RESOURCE: 1}, dashboard_address="127.0.0.1:0", preload=["acestep_lab.sweep.worker"], preload_argv=argv,
+        env={name: str(each) for name in names}, worker_dashboard_address="127.0.0.1:0",
     )  # fmt: skip
     return cluster

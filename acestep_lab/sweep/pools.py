@@ -20,6 +20,10 @@ def pool_for(session: Any, on: Any, resource: str | None = None) -> Pool:
     if isinstance(on, Sequence) and not isinstance(on, str) and on and all(_is_session(one) for one in on):
         return Here(on)
     if isinstance(on, str) or (checks.is_a(on, object) and hasattr(on, "scheduler_info") and hasattr(on, "submit")):
+        if getattr(on, "asynchronous", False):
+            raise RecipeError(
+                "An asynchronous Client of Dask cannot be waited for; hand over the scheduler's address, such as on='tcp://…'."
+            )
         from acestep_lab.sweep.cluster import Cluster
 
         return Cluster(on, resource)

@@ -11,6 +11,7 @@ is a folder of its own that goes with it: takes are kept by whoever asked for th
 from __future__ import annotations
 
 import logging
+import signal
 import tempfile
 import threading
 import time
@@ -54,10 +55,13 @@ def resident() -> Any:
     "--checkpoint", "checkpoints", multiple=True, help="What it works with; may be repeated, the first is in use."
 )
 @click.option("--cold", is_flag=True, help="Leave the weights unread until the first song.")
-def dask_setup(worker: Any, checkpoints: tuple[str, ...] = (), cold: bool = False) -> None:
+@click.option("--of-another", is_flag=True, help="Leave Ctrl-C to the process that started this one, which ends it.")
+def dask_setup(worker: Any, checkpoints: tuple[str, ...] = (), cold: bool = False, of_another: bool = False) -> None:
     """Open the session of a worker, before it says that it is there."""
     from acestep_lab.session import Session
 
+    if of_another:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     began = time.monotonic()
     folder = tempfile.TemporaryDirectory(prefix="acestep-lab-worker-")
     lab = Session.open(checkpoints[0] if checkpoints else None, library=folder.name)
