@@ -51,7 +51,7 @@ def sweep(
         undo.enter_context(kept.alone())
         run = SweepRun(session, kept, cost)
         run.subscribe(partial(_let_go, run, undo))
-        session.jobs.submit(run, _Driver(session, run, kept, pool, found).work, OWN)
+        session.jobs.submit(run, _Driver(session, run, kept, pool, found, undo).work, OWN)
     except BaseException:
         undo.close()
         raise
@@ -59,7 +59,7 @@ def sweep(
 
 
 def _let_go(run: SweepRun, undo: ExitStack, event: Event) -> None:
-    """Once a run is over, others may work at its sweep, and what was opened for it is closed."""
+    """Once a run is over, begun or not, others may work at its sweep, and what was opened for it is closed."""
     if event.kind == "state" and run.over:
         undo.close()
 
@@ -205,8 +205,11 @@ def _refusal(sweep: Sweep, refused: Mapping[int, str]) -> RecipeError:
 class _Driver:
     """A thread that has the takes made and keeps them; the run in the queue gives way to the very renders this asks for."""
 
-    def __init__(self, session: Any, run: SweepRun, kept: Record, pool: Pool, found: _Found) -> None:
+    def __init__(
+        self, session: Any, run: SweepRun, kept: Record, pool: Pool, found: _Found, undo: ExitStack
+    ) -> None:  # fmt: skip
         self._session, self._run, self._kept, self._pool = session, run, kept, pool
+        self._undo = undo
         self._found = found
         self._over, self._halt = threading.Event(), threading.Event()
         self._error: BaseException | None = None
@@ -220,6 +223,7 @@ class _Driver:
                 yield
         finally:
             self._halt.set()
+            self._undo.close()  # before anybody who waits for the run goes on: they may begin the next
         if self._error is not None and not run.stopping:
             raise self._error
         run.check()
