@@ -165,6 +165,7 @@ def _look(session: Any, kept: Record, pool: Pool, opens: bool) -> _Found:
             kept.forget(place)
     wanted = dict.fromkeys(one.recipe.checkpoint for one in cells if one.recipe.checkpoint)
     pool.open(wanted, opens)
+    pool.wear(dict.fromkeys(place for one in cells for place, _ in one.adapters or ()))
     asked = {one.place: _with_sounds(session, one.recipe) for one in cells if one.place not in kept.takes}
     known = {place: one for place, one in asked.items() if opens or _is_open(session, pool, one)}
     answers = dict(zip(known, pool.resolve(known.values()), strict=True))

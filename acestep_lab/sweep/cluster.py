@@ -131,6 +131,14 @@ class Cluster:
                         f"--checkpoint {name}."
                     )
 
+    def wear(self, adapters: Iterable[str]) -> None:
+        """Have every worker look at adapters, as files of its own machine; CheckpointError for one that is none there."""
+        listed = list(adapters)
+        found = self.client.run(worker.wear, listed, workers=list(self._facts), on_error="return") if listed else {}
+        for address, one in found.items():
+            if isinstance(one, BaseException):
+                raise CheckpointError(f"The worker {address} cannot put these adapters on: {str(one)[:160]}")
+
     # -- the work
 
     def resolve(self, recipes: Iterable[Recipe]) -> list[Recipe | str]:

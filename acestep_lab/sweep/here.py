@@ -62,6 +62,11 @@ class Here:
                 if lab.name != before:
                     lab.use(before)
 
+    def wear(self, adapters: Iterable[str]) -> None:
+        """Look at adapters that cells will have on; those of a session elsewhere are files there, which it looks at itself."""
+        for lab in self._sessions:
+            look_at(lab, adapters)
+
     def resolve(self, recipes: Iterable[Recipe]) -> list[Recipe | str]:
         """Each recipe as its engine decides it, or the sentence it is refused with."""
         return [resolved(self._sessions[0], recipe) for recipe in recipes]
@@ -107,6 +112,15 @@ def resolved(lab: Any, recipe: Recipe) -> Recipe | str:
     except LabError as problem:
         return sentence(problem)
     return found.replace(task=found.task.with_ids())
+
+
+def look_at(lab: Any, adapters: Iterable[str]) -> None:
+    """Read adapters where a session of this process will wear them; CheckpointError for one that is none."""
+    if hasattr(lab, "engines"):
+        from acestep_lab.models.adapters import opened
+
+        for place in adapters:
+            opened([place])
 
 
 def _name(lab: Any, at: int) -> str:

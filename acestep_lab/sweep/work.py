@@ -87,6 +87,9 @@ class Pool(Protocol):
     def open(self, checkpoints: Iterable[str], really: bool = True) -> None:
         """Have checkpoints open, if `really`; CheckpointError where one cannot be."""
 
+    def wear(self, adapters: Iterable[str]) -> None:
+        """Look at adapters that cells will have on; CheckpointError for one that is none."""
+
     def resolve(self, recipes: Iterable[Recipe]) -> list[Recipe | str]:
         """Each recipe as its engine decides it, or the sentence it is refused with."""
 

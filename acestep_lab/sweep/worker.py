@@ -22,7 +22,7 @@ import click
 
 from acestep_lab.errors import LabError, MachineError, Stopped
 from acestep_lab.prompt.recipe import Planning, Recipe
-from acestep_lab.sweep.here import resolved
+from acestep_lab.sweep.here import look_at, resolved
 from acestep_lab.sweep.packing import pack, unpack
 from acestep_lab.sweep.work import Watch, Work
 from acestep_lab.versions import version_of
@@ -99,6 +99,11 @@ def facts() -> dict[str, Any]:
     """What works here: version, checkpoints, the one in use."""
     lab = resident()
     return {"version": version_of("acestep_lab"), "checkpoint": str(lab.name), "checkpoints": list(lab.checkpoints)}
+
+
+def wear(adapters: Iterable[str]) -> None:
+    """Look at adapters, as files of this machine; CheckpointError for one that is none."""
+    look_at(resident(), adapters)
 
 
 def resolve(packed: Iterable[Any]) -> list[Any]:
