@@ -14,6 +14,8 @@ import pytest
 
 from acestep_lab import Audio, Between, Cover, Recipe, Sweep, Take
 from acestep_lab.errors import CheckpointError, LabError, LibraryError, MachineError, RecipeError
+from acestep_lab.remote.session import RemoteSession
+from acestep_lab.serve.api import ApiServer
 from acestep_lab.sweep import worker
 from acestep_lab.sweep.packing import pack, unpack
 from acestep_lab.sweep.run import SweepRun
@@ -301,3 +303,19 @@ def _until(ready: Any, seconds: float = 8.0) -> None:
     while not ready():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.01)
+
+
+def test_a_session_behind_a_door_makes_cells_from_a_sound_that_only_this_library_has(
+    lab: PretendSession, tmp_path: Path
+) -> None:
+    source, there = lab.keep(lab.make(SONG.replace(seed=5))), PretendSession(tmp_path / "there", pause=0.0)
+    with ApiServer(there, port=0) as door:
+        far = RemoteSession.connect(door.address)
+        run = lab.sweep(Recipe("a cover", seed=2, task=Cover(source)), task__strength=[0.2, 0.8], on=[far])
+        ids = run.result()
+        assert run.failed == ()
+        assert [lab.library.card(id).parents for id in ids] == 2 * [(source.id,)]
+        assert {cell.by for cell in run.cells} == {far.url}
+        assert lab.sweep(run.sweep, on=[far]).budget.to_make == 0
+        far.close()
+    there.close()

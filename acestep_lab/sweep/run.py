@@ -260,6 +260,9 @@ class SweepRun(Run[CellState, "list[str]"]):
 
     def hear(self, news: News) -> None:
         """Something happened to a cell; of one that is done, the value is the id of its take."""
+        if news.kind == "told" and "message" in news.value:
+            self.message(str(news.value["message"]))
+            return
         with self._guard:
             now = self._cells[news.place]
             if now.state in ENDED:

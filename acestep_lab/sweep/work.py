@@ -104,6 +104,8 @@ def make(lab: Any, watch: Watch, recipe: Recipe, adapters: Worn | None = None) -
     """A cell's take, made when nobody else wants the machine. Stopped where somebody asked for that."""
     with at_priority(MODEST):
         run = lab.start(recipe, adapters=adapters)
+    for message in run.messages:
+        watch.tell({"message": message})
     previews = _Previews(watch)
     done = run.subscribe(previews.hear)
     try:
