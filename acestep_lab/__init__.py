@@ -17,6 +17,7 @@ The package, room by room; imports point down this list, never up::
     engines/    a folder for each model family (ace15, musicgen), behind the contract in base.py
     session     the verbs; session_like: the protocol of every session
     remote/     a session on another machine: the same verbs over HTTP, without torch
+    sweep/      many takes that differ in what is named, here or on many machines
     pipeline/   the short way in: load, call, save, as diffusers' pipelines are called
     doctor      what works on this machine, and what helps
     train/      adapters taught by songs: data sets, lessons, training; and how the pocket checkpoint is made
@@ -88,6 +89,9 @@ if TYPE_CHECKING:
     )
     from acestep_lab.remote.session import RemoteSession
     from acestep_lab.session import Session
+    from acestep_lab.sweep.axes import Between
+    from acestep_lab.sweep.cells import Sweep
+    from acestep_lab.sweep.run import SweepRun
     from acestep_lab.takes.library import Library
     from acestep_lab.takes.take import Take
     from acestep_lab.train.dataset import Dataset
@@ -100,6 +104,7 @@ _HOMES = {
     "Alignment": "listen.timed_lyrics",
     "Analysis": "listen.analysis",
     "Audio": "audio.audio",
+    "Between": "sweep.axes",
     "CheckpointError": "errors",
     "Complete": "prompt.tasks",
     "Cover": "prompt.tasks",
@@ -133,6 +138,8 @@ _HOMES = {
     "Step": "engines.step",
     "Stitch": "prompt.tasks",
     "Stopped": "errors",
+    "Sweep": "sweep.cells",
+    "SweepRun": "sweep.run",
     "Take": "takes.take",
     "Text2Music": "prompt.tasks",
     "Tier": "models.tiers",
@@ -146,6 +153,7 @@ __all__ = [
     "Alignment",
     "Analysis",
     "Audio",
+    "Between",
     "CheckpointError",
     "Complete",
     "Cover",
@@ -179,6 +187,8 @@ __all__ = [
     "Step",
     "Stitch",
     "Stopped",
+    "Sweep",
+    "SweepRun",
     "Take",
     "Text2Music",
     "Tier",
@@ -189,6 +199,8 @@ __all__ = [
 ]
 
 
+upstairs.provide("sweep", lambda: importlib.import_module("acestep_lab.sweep.begin").sweep)
+upstairs.provide("map_songs", lambda: importlib.import_module("acestep_lab.sweep.mapping").map_songs)
 upstairs.provide("serve", lambda: importlib.import_module("acestep_lab.serve.api_background").serve)
 
 

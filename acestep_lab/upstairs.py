@@ -17,6 +17,6 @@ def provide(name: str, look_up: Callable[[], Callable[..., Any]]) -> None:
     _LOOK_UP[name] = look_up
 
 
-def call(name: str, *values: Any, **options: Any) -> Any:
+def call(name: str, /, *values: Any, **options: Any) -> Any:
     """Call what a name means."""
     return _LOOK_UP[name]()(*values, **options)

@@ -40,6 +40,7 @@ from acestep_lab.ui import (
     SongBuilderWidget,
     SoundDropWidget,
     StemsViewWidget,
+    SweepViewWidget,
     TakeTreeWidget,
     TrainingFormWidget,
     TrainingViewWidget,
@@ -237,6 +238,17 @@ TrainingViewWidget(run)
 # %%
 run.wait()
 run.state
+
+# %% [markdown]
+# ## SweepView — many takes that differ in what is named, as a grid of players
+# In Python: `lab.sweep(recipe, shift=[1, 3, 5], seed=range(4))` shows itself; `run.best(by="loudness")`, `run.to_records()`.
+
+# %%
+swept = lab.sweep(take.recipe.replace(seconds=1.0, steps=2), seed=[1, 2], name="components")
+SweepViewWidget(swept)
+
+# %%
+len(swept.result())
 
 # %% [markdown]
 # ## All of it on one page

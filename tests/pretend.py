@@ -31,6 +31,8 @@ from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.sampling import FlowSampling, Sampling, TokenSampling, converted
 from acestep_lab.prompt.tasks import MODEL_TASKS, Repaint, Retake, Task
+from acestep_lab.sweep.begin import sweep
+from acestep_lab.sweep.mapping import map_songs
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.sounds import Sounds
 from acestep_lab.takes.take import Take
@@ -334,6 +336,18 @@ class PretendSession:
 
     def label(self, songs: Any, *, seeds: int = 3, lyrics: bool = False, folder: Any = None) -> Any:
         return labelling.begin(self, songs, seeds=seeds, lyrics=lyrics, folder=folder)
+
+    def sweep(
+        self, recipe: Any, *, on: Any = None, name: str = "", adapters: Any = None, dry_run: bool = False,
+        skip_refused: bool = False, resource: str | None = None, **axes: Any,
+    ) -> Any:  # fmt: skip
+        return sweep(
+            self, recipe, on=on, name=name, adapters=adapters, dry_run=dry_run, skip_refused=skip_refused, resource=resource,
+            axes=axes,
+        )  # fmt: skip
+
+    def map_songs(self, work: Any, items: Any, *, on: Any = None, resource: str | None = None, **options: Any) -> Any:
+        return map_songs(self, work, items, on=on, resource=resource, options=options)
 
     # -- keeping and looking
 

@@ -142,6 +142,8 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "saved": (4, 4),
     "measured": (CHANGES, CHANGES.to_json()),
     "labelled": (SimpleNamespace(to_json=lambda: {"done": 1}), {"done": 1}),
+    "cell": (SimpleNamespace(to_json=lambda: {"place": 1}), {"place": 1}),
+    "mapped": (SimpleNamespace(to_json=lambda: {"place": 1}), {"place": 1}),
 }
 
 

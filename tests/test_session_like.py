@@ -202,3 +202,12 @@ def test_a_closed_session_says_that_it_is_closed(kind: type[Any], tmp_path: Path
         session.close()
         with pytest.raises(LabError, match="closed"):
             session.make(song())
+
+
+def test_a_sweep_keeps_each_cell_in_its_library_and_makes_none_twice(lab: Any) -> None:
+    for to_make in (2, 0):
+        run = lab.sweep(song(caption="swept keys"), seed=[31, 32])
+        ids = run.result()
+        assert (run.budget.to_make, len({*ids})) == (to_make, 2)
+        assert all(id in lab.library for id in ids)
+    assert None not in lab.map_songs("analyze", ids).result()

@@ -30,7 +30,7 @@ STAIRS = (
     ("session_like",),
     ("remote",),
     ("session",),
-    ("pipeline",),
+    ("pipeline", "sweep"),
     ("train.synthetic_music", "doctor"),
     ("train.pocket",),
     ("train.tagger",),

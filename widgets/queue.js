@@ -11,6 +11,8 @@ const STATES = [
   "done",
   "stopped",
   "failed",
+  "sweeping",
+  "working",
 ];
 const OVER = ["done", "stopped", "failed"];
 const wordOf = (state) => (STATES.includes(state) ? t(`queue.state_${state}`) : textOf(state));

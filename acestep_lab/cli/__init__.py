@@ -7,6 +7,7 @@
     outputs      paths to write to, refused before any work
     compose      compose, demo
     batch        batch: many recipes from one file
+    sweep        sweep, workers: many takes that differ in what is named, here or on many machines
     rework       repaint, extend, cover, extract, lego, complete, edit, vary: a sound that is there, changed
     song         stitch, stems: a song out of pieces, a take in lanes
     words        plan, sketch, polish, understand, analyze: what the planner says, and what can be measured
@@ -57,6 +58,7 @@ from acestep_lab.cli import (
     schemas,
     song,
     studio,
+    sweep,
     train,
     words,
 )
@@ -68,7 +70,8 @@ if TYPE_CHECKING:
 PROGRAM = completion.PROGRAM
 COMMANDS = (
     compose.compose, rework.repaint, rework.extend, rework.cover, rework.extract, rework.lego, rework.complete, rework.edit,
-    rework.vary, song.stitch, song.stems, batch.batch, words.plan, words.sketch, words.polish, words.understand, words.analyze, kept.takes, kept.export,
+    rework.vary, song.stitch, song.stems, batch.batch, sweep.sweep, sweep.workers,
+    words.plan, words.sketch, words.polish, words.understand, words.analyze, kept.takes, kept.export,
     kept.mark, kept.to_bin, kept.restore, dataset.dataset, train.train, merge.merge, compose.demo, studio.serve, api.api, daemon.daemon,
     checkpoints.list_checkpoints, checkpoints.download, checkpoints.evaluate, checkpoints.doctor,
     onnx.export_onnx, schemas.schema,

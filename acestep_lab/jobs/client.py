@@ -78,6 +78,22 @@ class Host(Client):
     counted = False
 
 
+@contextmanager
+def at_priority(priority: int) -> Iterator[None]:
+    """Runs that begin inside, in this thread, and name no priority have this one (see `JobQueue.submit`)."""
+    token = _priority.set(priority)
+    try:
+        yield
+    finally:
+        _priority.reset(token)
+
+
+def usual_priority() -> int:
+    """The priority of a run that names none: 0, or that of the `at_priority` around it."""
+    return _priority.get()
+
+
+_priority: ContextVar[int] = ContextVar("acestep_lab priority", default=0)
 _acting: ContextVar[tuple[Client, str] | None] = ContextVar("acestep_lab client", default=None)
 
 

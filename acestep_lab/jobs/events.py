@@ -22,6 +22,8 @@ preview    `{"step": 40, "take": "take-…", "bare": "take-…"}`: two takes, wi
 saved      the step whose adapter, and all that going on needs, is on disk now
 measured   `{"step": 40, "rows": […], …}`: what an adapter changed was measured (`changes.py`)
 labelled   `{"done": 3, "of": 12, "song": "a.wav", …}`: a song was listened to, and what is said of it
+cell       `{"place": 3, "state": "rendering", "step": 4, "steps": 8, "take": "", …}`: how a cell of a sweep stands
+mapped     `{"place": 3, "state": "done", "problem": "", "by": "…"}`: a song of a library was worked at
 =========  =======================================================================================================
 
 A number that is not finite becomes null. Fields may be added to a value; a change of what one means raises the version.
@@ -40,7 +42,7 @@ from acestep_lab.errors import sentence
 VERSION = 1
 Kind = Literal[
     "state", "error", "step", "token", "plan", "take", "message", "progress", "position", "held", "eta",
-    "learnt", "held_out", "preview", "saved", "measured", "labelled",
+    "learnt", "held_out", "preview", "saved", "measured", "labelled", "cell", "mapped",
 ]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(Kind)
 
@@ -119,4 +121,5 @@ _PLAIN: Mapping[str, Callable[[Any], object]] = {
     "progress": _number, "position": int, "held": bool, "eta": _number,
     "learnt": _learnt, "held_out": _held_out, "preview": _preview, "saved": int,
     "measured": lambda changes: changes.to_json(), "labelled": lambda labelled: labelled.to_json(),
+    "cell": lambda cell: cell.to_json(), "mapped": lambda mapped: mapped.to_json(),
 }  # fmt: skip

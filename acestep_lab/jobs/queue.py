@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from acestep_lab.errors import LabError, shown
-from acestep_lab.jobs.client import Client
+from acestep_lab.jobs.client import Client, usual_priority
 from acestep_lab.jobs.eta import Clock, StageHistory
 from acestep_lab.jobs.events import Event
 from acestep_lab.jobs.ids import SHORT
@@ -70,9 +70,9 @@ class JobQueue:
         """Queue a run; `work(run)` is called on the worker thread, and what it raises becomes the run's failure.
 
         A priority above 0 goes before its owner's other runs, one below 0 lets everybody's others go first. LabError where
-        the owner has enough to wait for already.
+        the owner has enough to wait for already. 0 inside `client.at_priority` is the priority said there.
         """
-        priority = checks.whole("A priority", priority, -MOST_PRIORITY, MOST_PRIORITY)
+        priority = checks.whole("A priority", priority or usual_priority(), -MOST_PRIORITY, MOST_PRIORITY)
         self._worker.must_be_open()
         with self._lock:
             if run.is_submitted or run.id in self._known:

@@ -28,6 +28,7 @@ from acestep_lab.engines.base import (
 )
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import CheckpointError, LintWarning, RecipeError, shown, warn_caller
+from acestep_lab.jobs.client import usual_priority
 from acestep_lab.jobs.eta import DECODE, ENCODE, PLAN, RENDER, Work
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.latents import NO_PREVIEW
@@ -376,7 +377,9 @@ class Renderer:
         """Say once what usually comes of an odd choice, what of a plan is not followed, and what is done only in part."""
         for sentence in dict.fromkeys(line for item in items for line in item.engine.lint(item.asked, plan)):
             run.message(sentence)
-            if sentence not in self._warned:
+            if (
+                sentence not in self._warned and usual_priority() >= 0
+            ):  # a sweep's cell has no caller's line: its run says it
                 self._warned.add(sentence)
                 warn_caller(sentence, LintWarning)
         for remark in (remark for item in items for remark in item.request.remarks):

@@ -174,6 +174,35 @@ class Verbs:
         """Serve the page and a REST door in the background; the card says where. `key`, `open`, `address`, `token`, `origins`."""
         return upstairs.call("serve", self, port, api=api, studio=studio, **how)
 
+    def sweep(
+        self, recipe: Any, *, on: Any = None, name: str = "", adapters: Any = None, dry_run: bool = False,
+        skip_refused: bool = False, resource: str | None = None, **axes: Any,
+    ) -> Any:  # fmt: skip
+        """A take for every combination of what the axes go over, in a run beside which the session goes on, kept one by one.
+
+        ::
+
+            run = lab.sweep(recipe, shift=[1, 3, 5], seed=range(4), checkpoint=["turbo", "base"])
+            run.best(by="loudness"), run.to_records()
+
+        An axis is any field or knob of a recipe, of its task or planning, `adapter` or `adapter_strength`; a `Sweep` drawn by chance,
+        a list of recipes, or the name of an earlier sweep come in the recipe's place. What the library has is not made again: the same
+        call goes on after a stop or a kill. `on` says who makes the takes: this session, a list of sessions, or the workers of a Dask
+        cluster ("tcp://…" or its Client). `dry_run` only says what it costs. RecipeError for what cannot be made, before any work.
+        """
+        return upstairs.call(
+            "sweep", self, recipe, on=on, name=name, adapters=adapters, dry_run=dry_run, skip_refused=skip_refused,
+            resource=resource, axes=axes,
+        )  # fmt: skip
+
+    def map_songs(self, work: Any, items: Any, *, on: Any = None, resource: str | None = None, **options: Any) -> Any:
+        """Something done for each of many songs, in a run beside which the session goes on: `lab.map_songs("align", lab.library.ids())`.
+
+        `work` is the name of a verb ("analyze", "align", "understand", "plan_score", "codes") or a function of a session and a song;
+        `options` go to it, and `on` is that of `sweep`. `run.result()` has what came of each, None where nothing could.
+        """
+        return upstairs.call("map_songs", self, work, items, on=on, resource=resource, options=options)
+
     def __enter__(self) -> Self:
         return self
 

@@ -29,6 +29,7 @@ _HOMES = {
     "SongBuilder": "song_builder",
     "SoundDrop": "sound_drop",
     "StemsView": "stems_view",
+    "SweepView": "sweep_view",
     "Tabs": "tabs",
     "TakeTree": "take_tree",
     "Topbar": "topbar",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from acestep_lab.jobs.stems import Stems
     from acestep_lab.jobs.training import TrainingRun
     from acestep_lab.session import Session
+    from acestep_lab.sweep.run import SweepRun
     from acestep_lab.takes.take import Take
     from acestep_lab.train.dataset import Dataset
     from acestep_lab.train.labelling import LabelRun
@@ -77,6 +78,13 @@ def training_bundle(run: TrainingRun) -> Bundle:
     from acestep_lab.ui.training_view import TrainingViewWidget
 
     return _with_html(_widget_bundle(TrainingViewWidget(run), run), run._repr_html_())
+
+
+def sweep_bundle(run: SweepRun) -> Bundle:
+    """Its cells as a grid of players, live; where there are no widgets, its table."""
+    from acestep_lab.ui.sweep_view import SweepViewWidget
+
+    return _with_html(_widget_bundle(SweepViewWidget(run), run), run._repr_html_())
 
 
 def label_bundle(run: LabelRun) -> Bundle:
@@ -143,6 +151,7 @@ FORMATTERS: Mapping[tuple[str, str], Callable[[Any], Bundle]] = {
     ("acestep_lab.jobs.stems", "Stems"): stems_bundle,
     ("acestep_lab.jobs.training", "TrainingRun"): training_bundle,
     ("acestep_lab.session", "Session"): session_bundle,
+    ("acestep_lab.sweep.run", "SweepRun"): sweep_bundle,
     ("acestep_lab.takes.take", "Take"): sound_bundle,
     ("acestep_lab.train.dataset", "Dataset"): dataset_bundle,
     ("acestep_lab.train.labelling", "LabelRun"): label_bundle,

@@ -1,0 +1,177 @@
+"""SweepView: a sweep as a grid of players, while it is made and after. The browser half is `widgets/sweep.js`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar
+
+from acestep_lab.errors import LabError, RecipeError
+from acestep_lab.jobs.events import Event
+from acestep_lab.jobs.run import OVER
+from acestep_lab.sweep import axes
+from acestep_lab.sweep.cells import Sweep
+from acestep_lab.sweep.run import MEASURES, CellState, SweepRun
+from acestep_lab.ui import tracks
+from acestep_lab.ui.component import Component, widget_and_pane
+from acestep_lab.ui.controllers.base import start_thread
+from acestep_lab.ui.latent_image import picture, png_bytes
+from acestep_lab.ui.messages import Id, Name
+from acestep_lab.ui.throttle import Throttle
+
+LOOKS_PER_SECOND = 3.0
+ROW_PIXELS = 1
+"""Pixels of a channel in the picture of a cell under way."""
+
+
+class SweepView(Component):
+    """Cells by their axes: how far each is, with a picture as it forms; its player once it is made; the best by any measure.
+
+    ::
+
+        SweepViewWidget(lab.sweep(recipe, shift=[1, 3, 5], seed=range(4)))
+    """
+
+    module = "sweep"
+    includes = ("audio_player",)
+    fields: ClassVar[Mapping[str, object]] = {
+        "title": "", "doing": "", "fraction": 0.0, "eta": -1.0, "over": True, "note": "", "across": "", "columns": [], "down": "",
+        "rows": [], "cells": [], "measures": [], "measure": "", "measuring": False,
+    }  # fmt: skip
+
+    title: str
+    doing: str
+    fraction: float
+    eta: float
+    over: bool
+    note: str
+    cells: list[dict[str, Any]]
+    measure: str
+    measuring: bool
+
+    def setup(self, run: SweepRun | None = None) -> None:
+        """Show a sweep, if one is given."""
+        self._run: SweepRun | None = None
+        self._throttle = Throttle(LOOKS_PER_SECOND)
+        self._measured: dict[int, float] = {}
+        self._pictured: dict[int, int] = {}
+        self.measures = list(MEASURES)
+        if run is not None:
+            self.follow(run)
+
+    def follow(self, run: SweepRun) -> None:
+        """Show a sweep from here to its end."""
+        self._run, self._measured, self.measure = run, {}, ""
+        self.across, self.columns, self.down, self.rows = layout(run.sweep)
+        if not run.over:
+            run.subscribe(partial(self._on_event, run))
+        self._show(run)
+
+    # -- what the browser asks
+
+    def do_stop(self) -> None:
+        """Ask the sweep to stop; what is made stays."""
+        run = self._shown()
+        run.stop()
+        self._show(run)
+
+    def do_ready(self) -> None:
+        """A view was drawn: show the sweep as it stands."""
+        if self._run is not None:
+            self._pictured.clear()
+            self._show(self._run)
+        super().do_ready()
+
+    def do_bytes(self, id: Id) -> None:
+        """Send the take of a cell as a WAV file."""
+        run = self._shown()
+        place = next((place for place, take in run.made.items() if take == id), None)
+        if place is None:
+            raise RecipeError("There is no such take in this sweep.")
+        self.emit("bytes", tracks.wav_of(run.take(place).audio), id=id)
+
+    def do_at(self, seconds: float) -> None:
+        """Where the player in hand stands."""
+        self.notify("at", seconds=seconds)
+
+    def do_measure(self, by: Name) -> None:
+        """Measure every take there is, so that the best can be seen."""
+        run = self._shown()
+        if by not in MEASURES:
+            raise RecipeError(f"A take is measured by one of {', '.join(MEASURES)}.")
+        if self.measuring:
+            raise LabError("These takes are being measured already.")
+        self.measuring = True
+        start_thread(self, partial(self._measure, run, by), self._measured_all)
+
+    def _measure(self, run: SweepRun, by: str) -> None:
+        self._measured, self.measure = run.measure(by), by
+        self._show(run)
+
+    def _measured_all(self) -> None:
+        self.measuring = False
+
+    # -- inside
+
+    def _shown(self) -> SweepRun:
+        if self._run is None:
+            raise LabError("There is no sweep here; show one: SweepView(lab.sweep(recipe, shift=[1, 3])).")
+        return self._run
+
+    def _on_event(self, run: SweepRun, event: Event) -> None:
+        if run is not self._run:
+            return
+        if event.kind == "state" and event.value in OVER:
+            self._throttle.flush()
+            self._show(run)
+        else:
+            self._throttle.offer(partial(self._show, run))
+
+    def _show(self, run: SweepRun) -> None:
+        eta: Any = run.remaining
+        self.title, self.doing, self.fraction = run.sweep.full_name, run.doing, float(run.fraction)
+        self.eta = -1.0 if eta is None or run.over else round(float(eta), 1)
+        self.note, self.over = run.problem or " ".join(run.messages), run.over
+        states, best = run.cells, self._best()
+        self.cells = [self._cell(one, one.place == best) for one in states]
+        if self.has_views:
+            for one in states:
+                self._picture(one)
+
+    def _best(self) -> int | None:
+        """The place of the cell with the highest measure."""
+        return max(self._measured, key=lambda place: self._measured[place], default=None)
+
+    def _cell(self, one: CellState, best: bool) -> dict[str, Any]:
+        return {
+            "place": one.place, "title": one.cell.title, "state": one.state, "step": one.step, "steps": one.steps, "take": one.take,
+            "by": one.by, "problem": one.problem, "value": self._measured.get(one.place), "best": best,
+            "seconds": one.cell.recipe.seconds or 0.0,
+        }  # fmt: skip
+
+    def _picture(self, one: CellState) -> None:
+        """Send the estimate of a cell under way, once for each step."""
+        if one.estimate is not None and self._pictured.get(one.place) != one.step and not one.take:
+            self._pictured[one.place] = one.step
+            self.emit("picture", png_bytes(picture(one.estimate, row_height=ROW_PIXELS)), place=one.place)
+
+
+def layout(sweep: Sweep) -> tuple[str, list[str], str, list[str]]:
+    """How a sweep lies as a table: what goes across and its values, what goes down and its values; one column where it was drawn."""
+    names = [name for name, _ in sweep.axes]
+    if sweep.picks is not None or len(sweep.axes) == 1:
+        return "", [""], ", ".join(names), [cell.title for cell in sweep.cells]
+    across, values = sweep.axes[-1]
+    assert isinstance(values, Sequence)
+    columns = [axes.label(one) for one in values]
+    rows = [_row(cell.values, across) for cell in sweep.cells[:: len(columns)]]
+    return across, columns, ", ".join(names[:-1]), rows
+
+
+def _row(values: Mapping[str, Any], across: str) -> str:
+    """The head of a row: its values without the one that goes across."""
+    others = [(name, value) for name, value in values.items() if name != across]
+    return ", ".join(f"{name.rpartition('.')[2]}={axes.label(value)}" for name, value in others)
+
+
+SweepViewWidget, SweepViewPane = widget_and_pane(SweepView)
