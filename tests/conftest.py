@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what 
 def pytest_configure() -> None:
     """Before tests import diffusers and transformers by themselves."""
     patch_torchaudio()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def what_stays_is_looked_at_once() -> Iterator[None]:
+    """After each file, what lives on (modules, code, caches) is put aside, so that later collections need not walk through it:
+    beside a few thousand tests a collection takes half a second, and every component that leaves a device asks for one.
+    """
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -259,7 +259,7 @@ def test_what_is_no_number_is_said_beside_its_box_and_the_editor_goes_on(field: 
     kind = next((kind for kind, knobs in SAMPLING.items() if field in {one.name for one in knobs}), FlowSampling)
     prompt = PromptEditorWidget(Draft("dub", {"seed": 5, "bpm": 120}), form=Form(sampling=kind))
     said = sent(prompt)
-    small = ("top_p", "velocity_ema", "dcw_low", "dcw_high", "planning.top_p")
+    small = ("top_p", "velocity_ema", "dcw_low", "dcw_high", "planning.top_p", "guidance_share", "guidance_decay")
     right = {"bpm": "40", "shift": "3,5", "peak_db": "-5", **dict.fromkeys(small, "0,5")}.get(field, "5")
     right = "1,5" if field in ("planning.temperature", "planning.repetition_penalty") else right
     for value in NO_NUMBERS:

@@ -19,6 +19,7 @@ from typing import Any, NoReturn, cast
 
 from acestep_lab.errors import LabError, LibraryError, RecipeError, SourceError, Stopped, sentence, shown
 from acestep_lab.jobs.training import TrainingRun
+from acestep_lab.models.adapter_files import NAMED, PEFT_CONFIG
 from acestep_lab.serve import rest_training_manifest as manifest
 from acestep_lab.serve.rest_training_desk import (
     LABEL,
@@ -42,7 +43,6 @@ from acestep_lab.serve.rest_training_fields import (
 )
 from acestep_lab.serve.rest_verbs import Fields, is_on, planner_of, text_of
 from acestep_lab.settings import planner
-from acestep_lab.train import adapter_export
 from acestep_lab.train.activation_tag import USUAL_POSITION, tagged
 from acestep_lab.train.dataset import Dataset
 from acestep_lab.train.label import Lab, Labelled, Listeners, label, labelled
@@ -50,7 +50,7 @@ from acestep_lab.train.rows import OVERRIDES, by_genre, genre_share, override_of
 
 MANIFEST = "manifest.json"
 """What stands in a folder of encoded songs: which songs they are, with everything said of them."""
-ADAPTER, ADAPTER_FILES = "last", (adapter_export.CONFIG, *adapter_export.FILES)
+ADAPTER, ADAPTER_FILES = "last", (PEFT_CONFIG, *NAMED)
 HELD_OUT = 0.1
 """Share of the songs that `lab.train` holds out where nobody says otherwise."""
 MOST_HISTORY = 1000

@@ -22,13 +22,19 @@ from torch import Tensor
 
 from acestep_lab import files
 from acestep_lab._libraries import peft
-from acestep_lab.models.adapter_files import DIFFUSERS_CONFIG, DIFFUSERS_WEIGHTS
+from acestep_lab.models.adapter_files import (
+    DIFFUSERS_CONFIG,
+    DIFFUSERS_WEIGHTS,
+    LYCORIS_WEIGHTS,
+    NAMED,
+    PEFT_CONFIG,
+    PEFT_WEIGHTS,
+)
 from acestep_lab.models.adapter_names import ACE15, V1, named
 from acestep_lab.train.lora import LoraConfig
 
-WEIGHTS, CONFIG, LYCORIS = "adapter_model.safetensors", "adapter_config.json", "lokr_weights.safetensors"
-DIFFUSERS = DIFFUSERS_WEIGHTS
-FILES = (WEIGHTS, LYCORIS, DIFFUSERS)
+WEIGHTS, CONFIG, LYCORIS, DIFFUSERS = PEFT_WEIGHTS, PEFT_CONFIG, LYCORIS_WEIGHTS, DIFFUSERS_WEIGHTS
+FILES = NAMED
 """Every name that an adapter's weights may be written under."""
 _THEIRS = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out.0": "o_proj"}
 _WORD = re.compile(r"\.(lora_[AB]\.weight|lora_magnitude_vector(?:\.weight)?|lokr_w[12](?:_[ab])?)$")
