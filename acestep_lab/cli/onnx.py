@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 def export_onnx(
     checkpoint: str, folder: Path, components: tuple[str, ...], dtype: str, tolerance: float | None
 ) -> None:
-    """Write a checkpoint as ONNX graphs, each held against torch, in a folder that opens like any checkpoint; one that is there
-    already is added to, so that components can be kept in different numbers."""
+    """Write a checkpoint as ONNX graphs, each held against torch.
+
+    The folder opens like any checkpoint; one that is there already is added to, so that components can differ in numbers."""
     from acestep_lab.engines.exporting import export_onnx as export
     from acestep_lab.models.memory_plan import gb
 

@@ -47,9 +47,9 @@ def sweep(
     recipe: str, axes: tuple[str, ...], drawn: int | None, spread: int | None, draw_seed: int, adapters: tuple[str, ...], name: str,
     on: str | None, skip_refused: bool, dry_run: bool, table: Path | None, best: str | None, as_json: bool, **session: Any,
 ) -> int:  # fmt: skip
-    """Make a take for every combination of values; go on where it ended.
+    """Make a take for every combination of values.
 
-    For example: `acestep-lab sweep recipe.json --axis shift=1,3,5 --axis seed=0..3 --table shift.csv`."""
+    It goes on where it ended. For example: `acestep-lab sweep recipe.json --axis shift=1,3,5 --axis seed=0..3 --table shift.csv`."""
     asked = _asked(recipe, axes, drawn, spread, draw_seed, adapters, name)
     with open_session(**session) as lab:
         made = lab.sweep(asked, on=on, dry_run=dry_run, skip_refused=skip_refused)
@@ -148,9 +148,9 @@ def _tell(run: SweepRun, best: str | None, as_json: bool) -> None:
     help="Of the scheduler, on loopback; 0: any.",
 )
 def workers(count: int, checkpoints: tuple[str, ...], threads: int | None, port: int) -> None:
-    """Start workers for sweeps on this machine, and say their address.
+    """Start workers for sweeps on this machine.
 
-    Ctrl-C ends them. On other machines: `dask worker ADDRESS --nthreads 1 --resources SONG=1 --preload acestep_lab.sweep.worker`."""
+    Their address is said; Ctrl-C ends them. On other machines: `dask worker ADDRESS --nthreads 1 --resources SONG=1 --preload acestep_lab.sweep.worker`."""
     from acestep_lab.sweep.local import local_cluster
 
     print(f"Opening {count} session{'s' * (count != 1)} …", file=sys.stderr)
