@@ -94,9 +94,10 @@ def test_a_token_model_shows_calmly_how_far_it_is(browser: Any, gated: Studio) -
     phone = Window(browser, width=390, height=844, dark=True)
     page = open_page(phone, gated)
     compose(page, "token by token")
-    release(gated, 3)
     page.set_default_timeout(12_000)
-    until(page, ".acl-watch", "latest", "2", 12)
+    for step in range(3):  # each is seen before the next is let go: the panel turns to a run that has begun
+        release(gated, 1)
+        until(page, ".acl-watch", "latest", str(step), 12)
     page.get_by_role("tab", name="Listen").click()
     page.get_by_text("1.5 s of at most 6.0 s written").wait_for()
     assert not page.get_by_role("button", name="Keep this step").is_visible()
