@@ -60,6 +60,7 @@ SETTINGS = (
     Setting("adapters", ("ACESTEP_LAB_ADAPTERS",), "path", "this user's data folder", "adapters the REST door may load"),
     Setting("training", ("ACESTEP_LAB_TRAINING",), "path", "this user's data folder", "songs the REST door may learn from"),
     Setting("lyric_vocabulary", ("ACESTEP_LAB_LYRIC_VOCABULARY",), "path", "the checkpoint's own", "vocab.json of ACE-Step v1"),
+    Setting("compile_model", ("ACESTEP_COMPILE_MODEL",), "flag", "false", "whether the blocks of ACE-Step v1 are compiled"),
     Setting("mirror", ("ACESTEP_LAB_MIRROR_GB",), "gigabytes", "2", "how many GB of another machine's sounds are kept here"),
     Setting(
         "download_source", ("ACESTEP_DOWNLOAD_SOURCE",), "text", "auto", "the hub that is asked",
@@ -96,7 +97,6 @@ NOT_NEEDED: Mapping[str, str] = {
     **dict.fromkeys(("ACESTEP_SAVE_MEMORY", "ACESTEP_BATCH_SIZE"), _PLANNED),
     **dict.fromkeys(("ACESTEP_INIT_LLM", "ACESTEP_NO_INIT"), _LAZY),
     "ACESTEP_USE_FLASH_ATTENTION": "torch picks the quickest exact attention",
-    "ACESTEP_COMPILE_MODEL": "nothing is compiled before a run",
     "ACESTEP_GPU_MAPPING": "one device does the work; ACESTEP_DEVICE names it",
     "ACESTEP_QUEUE_WORKERS": "runs wait in one queue before one worker",
     **dict.fromkeys(("ACESTEP_AVG_JOB_SECONDS", "ACESTEP_AVG_WINDOW"), "how long a run takes is measured on this machine"),
@@ -167,6 +167,10 @@ class Settings:
     def value(self, name: str) -> str | None:
         """What a setting is set to; None where nothing sets it."""
         return self.values[name].text
+
+    def on(self, name: str) -> bool:
+        """Whether a flag is set to yes."""
+        return self.value(name) in ON
 
     def number(self, name: str) -> int | None:
         """What a port, a count or seconds are set to; None where nothing sets it."""

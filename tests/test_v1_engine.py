@@ -5,20 +5,25 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 
 from acestep_lab.audio.audio import Audio
+from acestep_lab.engines.ace_v1.checkpoint import Checkpoint
+from acestep_lab.engines.ace_v1.engine import AceV1Engine
 from acestep_lab.engines.contract import Bench, tone
 from acestep_lab.engines.registry import open_engine
-from acestep_lab.errors import CheckpointError, RecipeError, SourceError
+from acestep_lab.errors import CheckpointError, MachineError, RecipeError, SourceError
+from acestep_lab.models.adapters import Adapter
+from acestep_lab.models.precision import Int8Mode
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.sampling import FlowSamplingV1
 from acestep_lab.prompt.tasks import Cover, Extend, FlowEdit, Region, Repaint, Retake, Task, Text2Music
 from acestep_lab.takes.take import Take
+from tests.test_v1_training import diffusers_file
 from tests.tiny_v1 import tiny_v1
 
 WORDS = "[verse]\nhello there\nmy friend"
@@ -225,3 +230,49 @@ def test_a_preview_is_what_is_heard_in_the_whole(bench: Bench) -> None:
     heard, whole = engine.preview(take.latent, 0.3, 0.6).samples, engine.decode_latent(take.latent).samples
     inner = slice(0, heard.shape[1] - 2_000)  # resampling hears nothing beyond the preview's end
     assert np.abs(heard[:, inner] - whole[:, inner]).max() < 1e-4 * np.abs(whole).max()
+
+
+def test_compiled_blocks_give_the_same_music_and_hear_erg_and_adapters_put_on_later(
+    folder: Path, bench: Bench, tmp_path: Path
+) -> None:
+    looked_at: list[object] = []
+
+    def watched(graph: Any, examples: Any) -> Any:
+        looked_at.append(graph)
+        return graph.forward
+
+    engine = AceV1Engine(Checkpoint.open(folder), compiler=lambda block: block.compile(backend=watched, dynamic=True))
+    compiled = Bench(engine, 2.0, {"steps": 4})
+    for knobs in ({}, {"erg_diffusion": False}, {"guidance_scale": 0.0}):
+        recipe = bench.recipe(lyrics=WORDS).replace(sampling=FlowSamplingV1(steps=4, **knobs))
+        mine, plain = compiled.rendered([recipe])[0].latent, bench.rendered([recipe])[0].latent
+        assert float((mine - plain).abs().max()) <= 1e-5 * float(plain.abs().max()), knobs
+    assert looked_at, "nothing was compiled"
+    engines, adapter = (engine, cast("AceV1Engine", bench.engine)), Adapter.open(diffusers_file(tmp_path / "rap"))
+    before = bench.rendered([bench.recipe()])[0].latent
+    try:
+        for one in engines:
+            one.attach([(adapter, 1.0)])
+        mine, plain = (one.rendered([bench.recipe()])[0].latent for one in (compiled, bench))
+    finally:
+        for one in engines:
+            one.attach([])
+    assert float((plain - before).abs().max()) > 1e-3 * float(plain.abs().max()), "the adapter is heard"
+    assert float((mine - plain).abs().max()) <= 1e-5 * float(plain.abs().max())
+    assert list(engine.build("dit", torch.float32).state_dict()) == list(
+        bench.engine.build("dit", torch.float32).state_dict()
+    )
+
+
+def test_whole_numbers_are_measured_on_the_first_song_and_taken_where_close(folder: Path, bench: Bench) -> None:
+    mode = Int8Mode(compare_speed=lambda *_: (2.0, 1.0))
+    made_so = Bench(AceV1Engine(Checkpoint.open(folder), mode), 2.0, {"steps": 4})
+    prepared = made_so.engine.prepare([made_so.resolve(made_so.recipe(lyrics=WORDS))])
+    assert mode.decision is not None
+    assert str(mode.decision) in prepared[0].remarks
+    assert made_so.engine.made_with()["precision"] == mode.chosen
+    plain, whole = (one.rendered([bench.recipe(lyrics=WORDS)])[0].latent for one in (bench, made_so))
+    distance = float((whole - plain).norm() / plain.norm())
+    assert (0 < distance < 0.5) == mode.decision.open, str(mode.decision)
+    with pytest.raises(MachineError, match="precision is"):
+        Bench(open_engine(folder, precision="int4"), 1.0, {})

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from acestep_lab.engines.ace_v1 import catalog
 from acestep_lab.engines.catalog_entry import CatalogEntry
 from acestep_lab.errors import CheckpointError, shown
+from acestep_lab.settings import Settings
 
 if TYPE_CHECKING:
     from acestep_lab.engines.ace_v1.engine import AceV1Engine
@@ -59,15 +60,16 @@ def open_engine(
     """Open a checkpoint of this family; reads small JSON files only. CheckpointError says what is missing."""
     if lm is not None:
         raise CheckpointError(_NO_PLANNER)
-    if precision != "auto":
-        raise CheckpointError('ACE-Step v1 is sampled as it is; leave precision= at "auto".')
     from acestep_lab.models import onnx_manifest
 
     if onnx_manifest.is_exported(name):
+        if precision != "auto":
+            raise CheckpointError("An exported checkpoint has the numbers it was exported with; leave precision= away.")
         from acestep_lab.engines.ace_v1.onnx_engine import OnnxAceV1Engine
 
         return OnnxAceV1Engine.open(Path(name).expanduser())
     from acestep_lab.engines.ace_v1.checkpoint import Checkpoint
-    from acestep_lab.engines.ace_v1.engine import AceV1Engine
+    from acestep_lab.engines.ace_v1.engine import AceV1Engine, compile_block
 
-    return AceV1Engine(Checkpoint.open(name))
+    wanted = Settings.read().on("compile_model")
+    return AceV1Engine(Checkpoint.open(name), precision, compile_block if wanted else None)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,7 +24,7 @@ from acestep_lab.engines.ace_v1 import TASKS, catalog, erg, loop, schedules, tex
 from acestep_lab.engines.ace_v1 import resolve as resolving
 from acestep_lab.engines.ace_v1.checkpoint import COMPONENTS, DCAE, TEXT, TRANSFORMER, Checkpoint
 from acestep_lab.engines.ace_v1.codec import TILE, Codec
-from acestep_lab.engines.ace_v1.geometry import FRAMES_PER_SECOND
+from acestep_lab.engines.ace_v1.geometry import FRAMES_PER_SECOND, to_image
 from acestep_lab.engines.ace_v1.guidance import Branch, Branches
 from acestep_lab.engines.ace_v1.languages import NAMES
 from acestep_lab.engines.ace_v1.loop import CHANNELS, Song
@@ -69,6 +69,7 @@ from acestep_lab.models.adapters import apply as attach_adapters
 from acestep_lab.models.component_spec import ComponentSpec, WorkingMemory
 from acestep_lab.models.merging import Base, Merged, merge
 from acestep_lab.models.onnx_export import OnnxParts
+from acestep_lab.models.precision import Int8Mode
 from acestep_lab.models.stored_content import StoredContent
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt import checks
@@ -86,6 +87,12 @@ _INT8 = {"text": 0.85, "dit": 0.504}
 """Which share of its bytes is left where its linear layers are kept in eight bits, counted on the published sizes; UMT5's table of
 256,384 words, two thirds of it, stays.
 """
+
+
+PROBED_FRAMES, PROBED_TIMES = 108, (0.95, 0.6, 0.25)
+"""Where a change of the transformer is measured: ten seconds of a song, at three times."""
+Compiler = Callable[[nn.Module], None]
+"""Has a block compiled, in place, at its first look."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +115,8 @@ class V1Prepared:
     source: Tensor | None = None
     """The source's whole latent `[frames, 128]`."""
     source_gain: float = 1.0
+    notes: tuple[str, ...] = ()
+    """What came up while it was prepared, in sentences."""
     splice: tuple[tuple[Audio, Splice], ...] = ()
     """The source where it lies in the song, and where new sound replaces it; () where all is new."""
 
@@ -121,7 +130,7 @@ class V1Prepared:
     @property
     def remarks(self) -> tuple[str, ...]:
         """Sentences that came up while words were read."""
-        return tuple(dict.fromkeys(remark for text in self.texts for remark in text.remarks))
+        return tuple(dict.fromkeys([*self.notes, *(remark for text in self.texts for remark in text.remarks)]))
 
     def after_sampling(self) -> V1Prepared:
         """The same without its words, which only the loop listens to."""
@@ -141,8 +150,10 @@ class Heard:
 class AceV1Engine:
     """One ACE-Step v1 checkpoint; see `engines.base.Engine` for what each method promises."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self.checkpoint = checkpoint
+    def __init__(self, checkpoint: Checkpoint, precision: object = "auto", compiler: Compiler | None = None) -> None:
+        """`precision` is "auto" or "int8"; `compiler` is what makes a block quicker before its first look, None: nothing."""
+        self.checkpoint, self._precision, self._compiler = checkpoint, precision, compiler
+        self._int8_mode: Int8Mode | None = None
         self.lyrics = LyricReader(checkpoint.folder, checkpoint.config.lyric_encoder_vocab_size)
         self._latents = LRUCache[Tensor](16)
         self._adapters: tuple[tuple[Adapter, float], ...] = ()
@@ -203,13 +214,26 @@ class AceV1Engine:
 
     def build(self, component: str, dtype: torch.dtype) -> nn.Module:
         module = self.checkpoint.build(component, dtype)
-        return attach_adapters(module, self._adapters) if component == "dit" and self._adapters else module
+        if component != "dit":
+            return module
+        if self._int8_mode is not None:
+            self._int8_mode.quantize(module)
+        return self._compiled(attach_adapters(module, self._adapters) if self._adapters else module)
+
+    def _compiled(self, dit: Any) -> nn.Module:
+        """The same transformer with its blocks compiled, where that is asked for."""
+        if self._compiler is not None:
+            for block in dit.transformer_blocks:
+                self._compiler(block)
+        found: nn.Module = dit
+        return found
 
     def verify(self, component: str) -> None:
         self.checkpoint.verify(component)
 
     def connect(self, devices: Devices) -> None:
         self._devices = devices
+        self._int8_mode = Int8Mode.asked(self._precision, devices.device)
         self.prompts = PromptReader(self.checkpoint.place(TEXT), devices)
 
     @property
@@ -235,7 +259,8 @@ class AceV1Engine:
     def prepare(self, requests: Sequence[Request], stop: threading.Event | None = None) -> list[V1Prepared]:
         """Sources encoded, then words read: component after component."""
         drafts = [self._draft(self._own(request), stop) for request in requests]
-        return [replace(one, texts=self._texts(one.request)) for one in drafts]
+        prepared = [replace(one, texts=self._texts(one.request)) for one in drafts]
+        return [replace(prepared[0], notes=self._measure(prepared[0])), *prepared[1:]]
 
     def _own(self, request: Request) -> V1Request:
         if not isinstance(request, V1Request):
@@ -252,7 +277,7 @@ class AceV1Engine:
             return V1Prepared(request, start, source=latent)
         placed = self._placed(audio_of(source), where, request.seconds)
         assert source is not None
-        return V1Prepared(request, start, (), latent, self._gain(source), ((placed, where),))
+        return V1Prepared(request, start, source=latent, source_gain=self._gain(source), splice=((placed, where),))
 
     def _placed(self, source: Audio, where: Splice, seconds: float) -> Audio:
         """The source where it lies in the song, with nothing around it."""
@@ -289,9 +314,11 @@ class AceV1Engine:
 
         @torch.inference_mode()
         def ask(dit: Any) -> Tensor:
-            with erg.dampened(dit, dit.damped_queries if heard.quietly else ()):
-                found: Tensor = dit.velocity(x, t, heard.states)
-            return found
+            if not heard.quietly:
+                return velocity(dit, x, t, heard)
+            # what was compiled would not notice that its queries are dampened now
+            with erg.dampened(dit, dit.damped_queries), torch.compiler.set_stance("force_eager"):
+                return velocity(dit, x, t, heard)
 
         return self.devices.run_with_retry("dit", ask)
 
@@ -329,6 +356,29 @@ class AceV1Engine:
             return dit.prepare_states(states, mask)
 
         return self.devices.run_with_retry("dit", ask)
+
+    def _measure(self, prepared: V1Prepared) -> tuple[str, ...]:
+        """Before the first song in int8: have it measured when the transformer is built, and say what came of it."""
+        mode = self._int8_mode
+        if mode is None or mode.decision is not None:
+            return ()
+        mode.probe = self._probe(prepared)
+        self.devices.free()  # a transformer built before there was a song to measure with
+        with self.devices.on("dit"):
+            pass
+        return (str(mode.decision),)
+
+    def _probe(self, prepared: V1Prepared) -> Callable[[Any], Tensor]:
+        """What asks a transformer for its velocities at three times of a song's first seconds: how far a change moves it."""
+        words, noise = self._words([prepared], 0), _song(prepared).start_noise()[:PROBED_FRAMES]
+        image = to_image(noise[None]).to(self.devices.device)
+
+        @torch.inference_mode()
+        def probe(dit: Any) -> Tensor:
+            heard = Heard(dit.prepare_states(*erg.encoded(dit.encode, words, erg.WHOLE, dit, ())))
+            return torch.cat([velocity(dit, t * image, image.new_full((1,), t), heard) for t in PROBED_TIMES])
+
+        return probe
 
     # -- after the loop ------------------------------------------------------------------------------------------------
 
@@ -424,6 +474,7 @@ class AceV1Engine:
         return {
             "checkpoint": self.name,
             "vae": self.vae_mark,
+            "precision": "auto" if self._int8_mode is None else self._int8_mode.chosen,
             "adapters": {adapter.name: strength for adapter, strength in self._adapters},
         }
 
@@ -437,7 +488,7 @@ class AceV1Engine:
         for adapter, _ in adapters:
             check_family(adapter, self.capabilities.family)  # before the weights are asked for
         with self.devices.on("dit") as dit:
-            attach_adapters(dit, adapters)
+            self._compiled(attach_adapters(dit, adapters))
         self._adapters = tuple(adapters)
         return tuple(adapter.name for adapter, _ in adapters)
 
@@ -491,6 +542,17 @@ class AceV1Engine:
     def hidden_after(self, module: nn.Module, block: int) -> AbstractContextManager[Hidden]:
         dit: Any = module
         return after_block(dit.transformer_blocks, block, 1.0)
+
+
+def compile_block(block: nn.Module) -> None:
+    """Have a block compiled at its first look, for every length of song; its names stay. Needs a C++ compiler on a CPU."""
+    block.compile(dynamic=True)
+
+
+def velocity(dit: Any, x: Tensor, t: Tensor, heard: Heard) -> Tensor:
+    """A transformer's velocity `[items, 8, 16, frames]` at times `[items]`."""
+    found: Tensor = dit.velocity(x, t, heard.states)
+    return found
 
 
 def _song(one: V1Prepared) -> Song:
