@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from acestep_lab._libraries import transformers
 from acestep_lab.errors import CheckpointError, LabError, NotFoundError, shown
@@ -429,3 +429,37 @@ def _only_ordinary_files(folder: Path) -> None:
     for file in sorted(folder.iterdir()):
         if file.suffix in (".json", ".txt", ".model", ".jinja") and file.exists() and not file.is_file():
             raise CheckpointError(f"The file {short(file)} of the tokenizer is no ordinary file.")
+
+
+class _Published(Protocol):
+    """A catalog's row, as far as finding its files goes."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def repo(self) -> str: ...
+
+
+R = TypeVar("R", bound=_Published)
+
+
+def located(
+    name: str | os.PathLike[str], find: Callable[[str], R | None], names: Iterable[str]
+) -> tuple[Path, R | None]:
+    """The folder of a catalog name, a folder or a hub id, and its row of the catalog, which a folder of somebody's own has not.
+
+    `find` is the family's way from a name to a row, `names` all that it has. CheckpointError says what is missing.
+    """
+    if not isinstance(name, str | os.PathLike) or not str(name).strip():
+        raise CheckpointError(f"A checkpoint is a name, a folder or a hub id, not {shown(name)}.")
+    row = find(name) if isinstance(name, str) else None
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder, None
+    if row is not None:
+        return snapshot(row.repo, f"The checkpoint {row.name} has not been downloaded yet", row.name), row
+    if isinstance(name, str) and is_hub_id(name):
+        return snapshot(name, f"{shown(name)} is not in the cache on this machine"), None
+    if isinstance(name, str) and "/" not in name:
+        raise CheckpointError(f"No checkpoint is called {shown(name)}; {catalog.nearest(name, names)}")
+    raise CheckpointError(f"There is no folder {shown(str(folder), 120)}; {weights.holds(folder.parent)}")

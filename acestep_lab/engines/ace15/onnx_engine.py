@@ -20,13 +20,12 @@ from torch import Tensor, nn
 from acestep_lab.engines.ace15.engine import Ace15Engine
 from acestep_lab.engines.ace15.onnx import FAMILY
 from acestep_lab.engines.ace15.render import PredictFn
-from acestep_lab.engines.base import Capabilities, Check, Rendered
+from acestep_lab.engines.base import Capabilities, Check
+from acestep_lab.engines.exported import ExportedEngine, FixedWeights
 from acestep_lab.errors import CheckpointError
 from acestep_lab.models import catalog, components
-from acestep_lab.models.adapters import Adapter
 from acestep_lab.models.component_spec import ComponentSpec
 from acestep_lab.models.loading import TRAITS, Checkpoint
-from acestep_lab.models.onnx_export import OnnxParts
 from acestep_lab.models.onnx_runner import OnnxModule, OnnxRunner
 from acestep_lab.plan.decoder import Decoder, KVCache
 
@@ -34,12 +33,8 @@ NEEDED = ("text_encoder", "condition_encoder", "dit", "vae_decoder")
 """Graphs without which there is no song."""
 
 
-class OnnxAce15Engine(Ace15Engine):
+class OnnxAce15Engine(ExportedEngine, FixedWeights, Ace15Engine):
     """An exported checkpoint; see `engines.base.Engine` for what each method promises."""
-
-    def __init__(self, checkpoint: OnnxCheckpoint) -> None:
-        super().__init__(checkpoint)
-        self.runner = checkpoint.runner
 
     @classmethod
     def open(cls, folder: Path, lm: object = None, precision: object = "auto") -> OnnxAce15Engine:
@@ -66,35 +61,6 @@ class OnnxAce15Engine(Ace15Engine):
             return self.devices.run_with_retry("dit", lambda dit: dit(x, t, states, mask, context))
 
         return predict
-
-    def decode(self, *args: Any, **named: Any) -> Rendered:
-        """The same, and then nothing is held any more."""
-        try:
-            return super().decode(*args, **named)
-        finally:
-            self.runner.drop()
-
-    def attach(self, adapters: Sequence[tuple[Adapter, float]]) -> tuple[str, ...]:
-        if adapters:
-            raise CheckpointError(_FIXED)
-        return ()
-
-    def merged(self, *args: Any, **named: Any) -> Any:
-        raise CheckpointError(_FIXED)
-
-    def training_module(self, dtype: torch.dtype) -> nn.Module:
-        raise CheckpointError(_FIXED)
-
-    def onnx_parts(self) -> OnnxParts:
-        raise CheckpointError("This is an ONNX export already; export the checkpoint that it was made from.")
-
-    def made_with(self) -> Mapping[str, Any]:
-        return {**super().made_with(), "onnx": self.runner.dtypes}
-
-
-_FIXED = (
-    "The weights of an ONNX export are fixed: adapters, merging and training need the checkpoint that it was made from."
-)
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,7 @@ from acestep_lab.engines.ace_v1 import catalog
 from acestep_lab.engines.ace_v1.catalog import Row
 from acestep_lab.engines.ace_v1.geometry import HOP, SAMPLE_RATE, V1Config
 from acestep_lab.errors import CheckpointError, NotFoundError, shown
-from acestep_lab.models import loading, weights
-from acestep_lab.models.catalog import nearest
+from acestep_lab.models import loading
 from acestep_lab.models.weights import Entry, read_config, short
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ class Checkpoint:
     @classmethod
     def open(cls, name: str | os.PathLike[str]) -> Checkpoint:
         """Find a checkpoint by catalog name, folder or hub id; light. CheckpointError says which part is missing."""
-        folder, row = _locate(name)
+        folder, row = loading.located(name, catalog.find, catalog.ROWS)
         for part, what in FOLDERS.items():
             if not (folder / part / "config.json").is_file():
                 raise NotFoundError(
@@ -173,19 +172,3 @@ def _is_cached(repo: str) -> bool:
         return isinstance(try_to_load_from_cache(repo, f"{TRANSFORMER}/config.json"), str)
     except HFValidationError:
         return False
-
-
-def _locate(name: str | os.PathLike[str]) -> tuple[Path, Row | None]:
-    if not isinstance(name, str | os.PathLike) or not str(name).strip():
-        raise CheckpointError(f"A checkpoint is a name, a folder or a hub id, not {shown(name)}.")
-    row = catalog.find(name) if isinstance(name, str) else None
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder, None
-    if row is not None:
-        return loading.snapshot(row.repo, f"The checkpoint {row.name} has not been downloaded yet", row.name), row
-    if isinstance(name, str) and loading.is_hub_id(name):
-        return loading.snapshot(name, f"{shown(name)} is not in the cache on this machine"), None
-    if isinstance(name, str) and "/" not in name:
-        raise NotFoundError(f"No checkpoint is called {shown(name)}; {nearest(name, catalog.ROWS)}")
-    raise NotFoundError(f"There is no folder {shown(str(folder), 120)}; {weights.holds(folder.parent)}")

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,17 +22,12 @@ from acestep_lab.engines.ace_v1.engine import LABELS, ROLES, AceV1Engine
 from acestep_lab.engines.ace_v1.onnx import FAMILY, HALVES, skeleton, sums_shape
 from acestep_lab.engines.ace_v1.transformer import PreparedStates, without_unheard
 from acestep_lab.engines.ace_v1.vocoder import Vocoder, VocoderConfig
-from acestep_lab.engines.base import Capabilities, Rendered
-from acestep_lab.errors import CheckpointError
-from acestep_lab.models.adapters import Adapter
+from acestep_lab.engines.base import Capabilities
+from acestep_lab.engines.exported import ExportedEngine, FixedWeights
 from acestep_lab.models.component_spec import ComponentSpec
-from acestep_lab.models.onnx_export import OnnxParts
 from acestep_lab.models.onnx_runner import OnnxModule, OnnxRunner
 from acestep_lab.models.weights import read_config
 
-FIXED = (
-    "The weights of an ONNX export are fixed: adapters, merging and training need the checkpoint that it was made from."
-)
 NEEDED = (
     "text_encoder", "condition_encoder", "dit_states", "dit", "dcae_decoder_into", "dcae_decoder_attention", "dcae_decoder_up",
     "vocoder_backbone", "vocoder_head",
@@ -40,12 +35,8 @@ NEEDED = (
 """Graphs without which there is no song."""
 
 
-class OnnxAceV1Engine(AceV1Engine):
+class OnnxAceV1Engine(ExportedEngine, FixedWeights, AceV1Engine):
     """An exported checkpoint; see `engines.base.Engine` for what each method promises."""
-
-    def __init__(self, checkpoint: OnnxCheckpoint) -> None:
-        super().__init__(checkpoint)
-        self.runner = checkpoint.runner
 
     @classmethod
     def open(cls, folder: Path) -> OnnxAceV1Engine:
@@ -59,13 +50,6 @@ class OnnxAceV1Engine(AceV1Engine):
     def component_specs(self) -> Sequence[ComponentSpec]:
         return self.runner.specs([ComponentSpec(name, 0, ROLES[name], LABELS[name]) for name in COMPONENTS])
 
-    def decode(self, *args: Any, **named: Any) -> Rendered:
-        """The same, and then nothing is held any more."""
-        try:
-            return super().decode(*args, **named)
-        finally:
-            self.runner.drop()
-
     def _codec(self, found: Any) -> Codec:
         return Codec(found.dcae, found.vocoder, TILE, halves=found.halves)
 
@@ -73,23 +57,6 @@ class OnnxAceV1Engine(AceV1Engine):
     def vae_mark(self) -> str:
         """Which DCAE this is, as it was written down when it was exported."""
         return str(self.runner.manifest.facts.get("vae_mark", ""))
-
-    def attach(self, adapters: Sequence[tuple[Adapter, float]]) -> tuple[str, ...]:
-        if adapters:
-            raise CheckpointError(FIXED)
-        return ()
-
-    def merged(self, *args: Any, **named: Any) -> Any:
-        raise CheckpointError(FIXED)
-
-    def training_module(self, dtype: torch.dtype) -> nn.Module:
-        raise CheckpointError(FIXED)
-
-    def onnx_parts(self) -> OnnxParts:
-        raise CheckpointError("This is an ONNX export already; export the checkpoint that it was made from.")
-
-    def made_with(self) -> Mapping[str, Any]:
-        return {**super().made_with(), "onnx": self.runner.dtypes}
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from acestep_lab.engines.musicgen import catalog
 from acestep_lab.engines.musicgen.catalog import Row
 from acestep_lab.errors import CheckpointError, shown
 from acestep_lab.models import loading, weights
-from acestep_lab.models.catalog import nearest
 from acestep_lab.models.weights import Entry, number, read_config, short, whole_number
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ class Checkpoint:
     @classmethod
     def open(cls, name: str | os.PathLike[str]) -> Checkpoint:
         """Find a checkpoint by catalog name, folder or hub id; light. CheckpointError says what is missing."""
-        folder, row = _locate(name)
+        folder, row = loading.located(name, catalog.find, catalog.ROWS)
         config = read_config(folder / "config.json")
         if config.get("model_type") not in KINDS:
             raise CheckpointError(
@@ -184,22 +183,6 @@ def _config_file(name: str | os.PathLike[str]) -> Path | None:
     except HFValidationError:
         return None
     return Path(found) if isinstance(found, str) else None
-
-
-def _locate(name: str | os.PathLike[str]) -> tuple[Path, Row | None]:
-    if not isinstance(name, str | os.PathLike) or not str(name).strip():
-        raise CheckpointError(f"A checkpoint is a name, a folder or a hub id, not {shown(name)}.")
-    row = catalog.find(name) if isinstance(name, str) else None
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder, None
-    if row is not None:
-        return loading.snapshot(row.repo, f"The checkpoint {row.name} has not been downloaded yet", row.name), row
-    if isinstance(name, str) and loading.is_hub_id(name):
-        return loading.snapshot(name, f"{shown(name)} is not in the cache on this machine"), None
-    if isinstance(name, str) and "/" not in name:
-        raise CheckpointError(f"No checkpoint is called {shown(name)}; {nearest(name, catalog.ROWS)}")
-    raise CheckpointError(f"There is no folder {shown(str(folder), 120)}; {weights.holds(folder.parent)}")
 
 
 def _table(config: Mapping[str, object], component: str, folder: Path) -> dict[str, Any]:

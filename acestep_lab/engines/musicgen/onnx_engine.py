@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from acestep_lab.engines.base import Rendered
+from acestep_lab.engines.exported import ExportedEngine
 from acestep_lab.engines.musicgen import catalog
 from acestep_lab.engines.musicgen.checkpoint import COMPONENTS, Checkpoint
 from acestep_lab.engines.musicgen.engine import LABELS, ROLES, MusicGenEngine
@@ -19,19 +19,14 @@ from acestep_lab.engines.musicgen.generation import rows_of, with_null
 from acestep_lab.engines.musicgen.onnx import FAMILY
 from acestep_lab.errors import CheckpointError
 from acestep_lab.models.component_spec import ComponentSpec
-from acestep_lab.models.onnx_export import OnnxParts
 from acestep_lab.models.onnx_runner import OnnxModule, OnnxRunner
 
 NEEDED = ("text_encoder", "decoder_conditions", "decoder", "codec_decoder_inner", "codec_decoder_outer")
 """Graphs without which there is no song."""
 
 
-class OnnxMusicGenEngine(MusicGenEngine):
+class OnnxMusicGenEngine(ExportedEngine, MusicGenEngine):
     """An exported checkpoint; see `engines.base.Engine` for what each method promises."""
-
-    def __init__(self, checkpoint: OnnxCheckpoint) -> None:
-        super().__init__(checkpoint)
-        self.runner = checkpoint.runner
 
     @classmethod
     def open(cls, folder: Path) -> OnnxMusicGenEngine:
@@ -41,23 +36,10 @@ class OnnxMusicGenEngine(MusicGenEngine):
     def component_specs(self) -> Sequence[ComponentSpec]:
         return self.runner.specs([ComponentSpec(name, 0, ROLES[name], LABELS[name]) for name in COMPONENTS])
 
-    def decode(self, *args: Any, **named: Any) -> Rendered:
-        """The same, and then nothing is held any more."""
-        try:
-            return super().decode(*args, **named)
-        finally:
-            self.runner.drop()
-
     @property
     def codec_mark(self) -> str:
         """Which EnCodec this is, as it was written down when it was exported."""
         return str(self.runner.manifest.facts.get("codec_mark", ""))
-
-    def onnx_parts(self) -> OnnxParts:
-        raise CheckpointError("This is an ONNX export already; export the checkpoint that it was made from.")
-
-    def made_with(self) -> Mapping[str, Any]:
-        return {**super().made_with(), "onnx": self.runner.dtypes}
 
 
 @dataclass(frozen=True)
