@@ -217,6 +217,19 @@ _NESTED = (
 )  # fmt: skip
 """Names under which a file keeps more fields of the same song; those outside win."""
 
+V1_KNOBS: Mapping[str, tuple[str, ...]] = {
+    "omega": ("omega", "omega_scale"),
+    "own_steps": ("own_steps", "oss_steps"),
+    "guidance_share": ("guidance_share",),
+    "guidance_decay": ("guidance_decay", "guidance_interval_decay"),
+    "min_guidance_scale": ("min_guidance_scale",),
+    "guidance_scale_text": ("guidance_scale_text",),
+    "guidance_scale_lyric": ("guidance_scale_lyric",),
+    "erg_tag": ("erg_tag", "use_erg_tag"),
+    "erg_lyric": ("erg_lyric", "use_erg_lyric"),
+    "erg_diffusion": ("erg_diffusion", "use_erg_diffusion"),
+}
+"""The knobs that only ACE-Step v1 has, and what the original calls them."""
 ALIASES: dict[str, tuple[str, ...]] = {
     "caption": ("caption", "prompt", "captions", "tags", "style", "text_prompt", "src_caption"),
     "query": ("sample_query", "description", "desc", "song_description", "query"),
@@ -239,16 +252,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "use_adg": ("use_adg",),
     "guidance": ("guidance", "guidance_variant", "cfg_type"),
     "guidance_interval": ("guidance_interval",),
-    "omega": ("omega", "omega_scale"),
-    "own_steps": ("own_steps", "oss_steps"),
-    "guidance_share": ("guidance_share",),
-    "guidance_decay": ("guidance_decay", "guidance_interval_decay"),
-    "min_guidance_scale": ("min_guidance_scale",),
-    "guidance_scale_text": ("guidance_scale_text",),
-    "guidance_scale_lyric": ("guidance_scale_lyric",),
-    "erg_tag": ("erg_tag", "use_erg_tag"),
-    "erg_lyric": ("erg_lyric", "use_erg_lyric"),
-    "erg_diffusion": ("erg_diffusion", "use_erg_diffusion"),
+    **V1_KNOBS,
     "audio2audio": ("audio2audio_enable", "audio2audio"),
     "kept_of_reference": ("ref_audio_strength",),
     "retake_seed": ("retake_seeds", "retake_seed"),

@@ -20,6 +20,7 @@ from acestep_lab.errors import RecipeError, shown
 from acestep_lab.files import parse_json
 from acestep_lab.prompt import checks, languages, vocabulary
 from acestep_lab.prompt.recipe import SECONDS_RANGE, Planning, Recipe
+from acestep_lab.prompt.settings import V1_KNOBS
 from acestep_lab.prompt.tasks import (
     MAX_SEED,
     Complete,
@@ -60,16 +61,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "sampler_mode": ("sampler_mode", "scheduler_type"),
     "velocity_norm_threshold": ("velocity_norm_threshold",),
     "velocity_ema_factor": ("velocity_ema_factor",),
-    "omega": ("omega", "omega_scale"),
-    "own_steps": ("own_steps", "oss_steps"),
-    "guidance_share": ("guidance_share",),
-    "guidance_decay": ("guidance_decay", "guidance_interval_decay"),
-    "min_guidance_scale": ("min_guidance_scale",),
-    "guidance_scale_text": ("guidance_scale_text",),
-    "guidance_scale_lyric": ("guidance_scale_lyric",),
-    "erg_tag": ("erg_tag", "use_erg_tag"),
-    "erg_lyric": ("erg_lyric", "use_erg_lyric"),
-    "erg_diffusion": ("erg_diffusion", "use_erg_diffusion"),
+    **V1_KNOBS,
     "retake_variance": ("retake_variance",),
     "retake_seed": ("retake_seed", "retake_seeds"),
     "audio2audio_enable": ("audio2audio_enable",),
