@@ -186,3 +186,33 @@ def test_a_lab_error_in_a_request_is_told_and_not_raised(bell: Any) -> None:
     bell.on("ring", lambda by: (_ for _ in ()).throw(LabError("no")))
     send(bell, {"kind": "ring", "by": "a"})
     assert bell.rung == 1
+
+
+def test_what_another_thread_changed_is_told_as_it_stands_and_covers_nothing_newer() -> None:
+    from bokeh.document import Document
+
+    pane, document = BellPane(), Document()
+    root = pane.get_root(document)
+    pane.rung = 2  # by the page's own thread, while a change of another thread still waits for its turn
+    pane._update_model({}, {"rung": 1}, root, root, document, None)
+    assert root.data.rung == 2
+
+
+def test_what_a_throttle_does_from_two_threads_is_done_one_after_another() -> None:
+    throttle, inside, most = Throttle(1000.0), 0, 0
+
+    def work() -> None:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        threading.Event().wait(0.01)
+        inside -= 1
+
+    threads = [threading.Thread(target=throttle.now, args=(work,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    throttle.offer(work)
+    for thread in threads:
+        thread.join()
+    throttle.flush()
+    assert most == 1

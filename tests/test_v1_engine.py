@@ -246,7 +246,7 @@ def test_compiled_blocks_give_the_same_music_and_hear_erg_and_adapters_put_on_la
     for knobs in ({}, {"erg_diffusion": False}, {"guidance_scale": 0.0}):
         recipe = bench.recipe(lyrics=WORDS).replace(sampling=FlowSamplingV1(steps=4, **knobs))
         mine, plain = compiled.rendered([recipe])[0].latent, bench.rendered([recipe])[0].latent
-        assert float((mine - plain).abs().max()) <= 1e-5 * float(plain.abs().max()), knobs
+        assert float((mine - plain).abs().max()) <= 1e-4 * float(plain.abs().max()), knobs
     assert looked_at, "nothing was compiled"
     engines, adapter = (engine, cast("AceV1Engine", bench.engine)), Adapter.open(diffusers_file(tmp_path / "rap"))
     before = bench.rendered([bench.recipe()])[0].latent
@@ -257,8 +257,8 @@ def test_compiled_blocks_give_the_same_music_and_hear_erg_and_adapters_put_on_la
     finally:
         for one in engines:
             one.attach([])
-    assert float((plain - before).abs().max()) > 1e-3 * float(plain.abs().max()), "the adapter is heard"
-    assert float((mine - plain).abs().max()) <= 1e-5 * float(plain.abs().max())
+    assert float((plain - before).abs().max()) > 1e-2 * float(plain.abs().max()), "the adapter is heard"
+    assert float((mine - plain).abs().max()) <= 1e-4 * float(plain.abs().max())
     assert list(engine.build("dit", torch.float32).state_dict()) == list(
         bench.engine.build("dit", torch.float32).state_dict()
     )

@@ -224,6 +224,11 @@ class _PaneHost(AnyWidgetComponent):
     def _handle_msg(self, data: object) -> None:
         self.receive(data, data.get("_buffers") if isinstance(data, Mapping) else None)  # type: ignore[attr-defined]
 
+    def _update_model(self, events: Any, msg: dict[str, Any], *where: Any) -> None:
+        """Tell a page what stands now: what another thread changed is told later, and would cover what came since."""
+        fields = self.fields  # type: ignore[attr-defined]
+        super()._update_model(events, {k: getattr(self, k) if k in fields else v for k, v in msg.items()}, *where)
+
     def _process_events(self, events: object) -> None:
         for name in self.stale_fields(events):  # type: ignore[attr-defined]
             self.param.trigger(name)

@@ -89,8 +89,11 @@ class LatentPreview(Component):
         self.sounds, self.colours = sounds is not None, colours.scales()
 
     def begin(self, run: str, seconds: float, steps: int = 0, song: int = 0, songs: int = 1) -> None:
-        """Look at another run, or at another song of it."""
+        """Look at another run, or at another song of it; no step of the one before is shown after this."""
         self._generation += 1
+        self._throttle.now(partial(self._empty, run, seconds, steps, song, songs))
+
+    def _empty(self, run: str, seconds: float, steps: int, song: int, songs: int) -> None:
         self._by_index, self._finished, self._length = {}, None, float(seconds)
         self.latest, self.steps, self.seconds, self.note, self.track = -1, steps, float(seconds), "", {}
         self.take, self.took, self.song, self.songs, self.live, self.unfolded = "", 0.0, song, songs, True, True
@@ -124,7 +127,7 @@ class LatentPreview(Component):
     def catch_up(self, steps: Iterable[Step]) -> None:
         """Take over the steps a run has shown already; the latest is drawn once somebody looks."""
         self._by_index.update((step.index, step) for step in steps)
-        self._show_newest()
+        self._throttle.now(self._show_newest)
 
     def add(self, step: Step) -> None:
         """Show one more step; called from the worker thread, also while `begin` and `catch_up` are at work."""
@@ -156,7 +159,7 @@ class LatentPreview(Component):
 
     def do_ready(self) -> None:
         """A view was drawn: show it the latest step."""
-        self._show_newest()
+        self._throttle.now(self._show_newest)
         if self._finished is not None and self.hears:
             self._ask("take", partial(self._send_take, self._view))
         super().do_ready()
@@ -207,11 +210,8 @@ class LatentPreview(Component):
         return max(self._by_index, default=-1)
 
     def _show_newest(self) -> None:
-        """Show the newest step, and again if the worker brought a newer one meanwhile: ours may have covered it."""
-        shown = -1
-        while self._by_index and (newest := self._newest()) != shown:
-            self._push(self._by_index[newest])
-            shown = newest
+        if self._by_index:
+            self._push(self._by_index[self._newest()])
 
     def _push(self, step: Step) -> None:
         self.steps, self.latest, self.hears = int(step.steps), int(step.index), step.estimate is not None

@@ -121,8 +121,7 @@ class PlanView(Component):
         """The planner has ended, with a plan or without."""
         if not self.live:
             return
-        self._throttle.flush()
-        self._push()
+        self._throttle.now(self._push)
         self.live = False
         if self._plan is not None:
             self._show(force=True)

@@ -51,27 +51,26 @@ class RunView(Component):
         self._run = run
         if not run.over:
             run.subscribe(partial(self._on_event, run))
-        self._show(run)
+        self._throttle.now(partial(self._show, run))
 
     def do_stop(self) -> None:
         """Ask the run to stop."""
         if self._run is None:
             raise LabError("There is no run here to stop; show one: RunView(lab.start(recipe)).")
         self._run.stop()
-        self._show(self._run)
+        self._throttle.now(partial(self._show, self._run))
 
     def do_ready(self) -> None:
         """A view was drawn: show the run as it stands."""
         if self._run is not None:
-            self._show(self._run)
+            self._throttle.now(partial(self._show, self._run))
         super().do_ready()
 
     def _on_event(self, run: AnyRun, event: Event) -> None:
         if run is not self._run:
             return
         if event.kind == "state" and event.value in OVER:
-            self._throttle.flush()
-            self._show(run)
+            self._throttle.now(partial(self._show, run))
         else:
             self._throttle.offer(partial(self._show, run))
 

@@ -65,7 +65,7 @@ class SweepView(Component):
         self.across, self.columns, self.down, self.rows = layout(run.sweep)
         if not run.over:
             run.subscribe(partial(self._on_event, run))
-        self._show(run)
+        self._throttle.now(partial(self._show, run))
 
     # -- what the browser asks
 
@@ -73,13 +73,13 @@ class SweepView(Component):
         """Ask the sweep to stop; what is made stays."""
         run = self._shown()
         run.stop()
-        self._show(run)
+        self._throttle.now(partial(self._show, run))
 
     def do_ready(self) -> None:
         """A view was drawn: show the sweep as it stands."""
         if self._run is not None:
             self._pictured.clear()
-            self._show(self._run)
+            self._throttle.now(partial(self._show, self._run))
         super().do_ready()
 
     def do_bytes(self, id: Id) -> None:
@@ -106,7 +106,7 @@ class SweepView(Component):
 
     def _measure(self, run: SweepRun, by: str) -> None:
         self._measured, self.measure = run.measure(by), by
-        self._show(run)
+        self._throttle.now(partial(self._show, run))
 
     def _measured_all(self) -> None:
         self.measuring = False
@@ -122,8 +122,7 @@ class SweepView(Component):
         if run is not self._run:
             return
         if event.kind == "state" and event.value in OVER:
-            self._throttle.flush()
-            self._show(run)
+            self._throttle.now(partial(self._show, run))
         else:
             self._throttle.offer(partial(self._show, run))
 

@@ -86,7 +86,7 @@ class TrainingView(Component):
         self._followed, self.worn = run, {}
         self._show_changes(run)
         run.subscribe(partial(self._on_event, run))
-        self._show(run)
+        self._throttle.now(partial(self._show, run))
 
     def fold(self, on: bool) -> None:
         """Hide the view on a page that has no use for it now; alone, it stays."""
@@ -102,8 +102,7 @@ class TrainingView(Component):
         if event.kind == "measured":
             self._show_changes(run)
         elif event.kind == "state" and event.value in OVER:
-            self._throttle.flush()
-            self._show(run)
+            self._throttle.now(partial(self._show, run))
         else:
             self._throttle.offer(partial(self._show, run))
 
@@ -145,14 +144,14 @@ class TrainingView(Component):
     def do_ready(self) -> None:
         """A view was drawn: show the training as it stands."""
         if self._followed is not None:
-            self._show(self._followed)
+            self._throttle.now(partial(self._show, self._followed))
         super().do_ready()
 
     def do_stop(self) -> None:
         """Ask the training to stop; what it has learnt is kept."""
         run = self._now()
         run.stop()
-        self._show(run)
+        self._throttle.now(partial(self._show, run))
 
     def do_peaks(self, id: Id, pixels: int = 400) -> None:
         """Send the waveform of a preview for a picture this wide."""

@@ -334,7 +334,8 @@ def _drop(room: Room, page: Studio) -> bool:
 
 
 def _preview(room: Room, page: Studio) -> bool:
-    page.watching.attach()  # a sound of no run may have come in hand meanwhile
+    # Another run may have come in hand meanwhile, or a sound of no run.
+    page.watching.watch(next(run for run in page.watching.renders() if run.steps))
     room.send({"kind": "picture", "step": max(room.it._by_index)})
     return any("picture" in [one["kind"] for one in room.heard] or threading.Event().wait(0.05) for _ in range(40))
 

@@ -82,8 +82,7 @@ class Watching(Controller):
             self._show_watched(self.watched, event)
         self._throttle.offer(self._show_queue)
         if run is not None and run.over and event is not None and event.kind == "state":
-            self._throttle.flush()
-            self._show_queue()
+            self._throttle.now(self._show_queue)
 
     def finished(self, run: AnyRun) -> None:
         waiting = next((one for one in reversed(self.renders()) if not one.over), None)
