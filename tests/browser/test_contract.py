@@ -191,7 +191,7 @@ def answers(port: int) -> bool:
 def keeps_the_contract(page: Any, host: Host, folder: Path) -> None:
     """Render with bytes from Python, drag, key, bytes to Python."""
     picker = page.locator(".acl-waveform")
-    picker.first.wait_for(timeout=240_000)
+    _in_sight(page, picker.first)
     wait_for(lambda: (picker.first.get_attribute("data-bins") or "0") != "0", 240, "the waveform")
     stage = page.locator(".acl-waveform .stage").first
     stage.focus()
@@ -212,6 +212,16 @@ def keeps_the_contract(page: Any, host: Host, folder: Path) -> None:
     sound = tone(2.0).write(folder / "sound.flac")
     page.get_by_label("Sound files").set_input_files(str(sound))
     wait_for(lambda: host.heard()["sounds"] == [["sound.flac", 2.0]], what="the bytes to Python")
+
+
+def _in_sight(page: Any, part: Any) -> None:
+    """Wait for a part of the page; where it never comes, say what is there instead."""
+    from playwright.sync_api import TimeoutError as TooSlow
+
+    try:
+        part.wait_for(timeout=240_000)
+    except TooSlow:
+        raise AssertionError(f"It did not come; the page says: {page.locator('body').inner_text()[-2000:]}") from None
 
 
 @pytest.fixture
