@@ -22,6 +22,7 @@ The package, room by room; imports point down this list, never up::
     doctor      what works on this machine, and what helps
     train/      adapters taught by songs: data sets, lessons, training; and how the pocket checkpoint is made
     evaluate/   what a checkpoint can do, with chance and ceiling beside
+    lessons/    exercises of the notebooks, and how an answer is checked
     ui/ serve/  what people see: widgets, formatters for notebooks, the studio page
     cli         the command line
 

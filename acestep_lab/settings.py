@@ -67,6 +67,7 @@ SETTINGS = (
         ("auto", "huggingface", "modelscope"),
     ),
     Setting("progress", ("ACESTEP_LAB_PROGRESS",), "flag", "on", "whether whoever waits for a run sees how far it is"),
+    Setting("stills", ("ACESTEP_LAB_STILLS",), "flag", "off", "whether a notebook keeps short sounds beside its widgets"),
     Setting("max_cuda_vram", ("MAX_CUDA_VRAM",), "gigabytes", "all there is", _CARD),
     Setting("max_mps_vram", ("MAX_MPS_VRAM",), "gigabytes", "all there is", _CARD),
     Setting("max_xpu_vram", ("MAX_XPU_VRAM",), "gigabytes", "all there is", _CARD),

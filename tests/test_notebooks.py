@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 from collections.abc import Iterator
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,14 @@ SMALLER = {
     },
 }
 """By lesson, what is computed less here than there: fewer steps of as long songs, so that pages are as large as a reader's."""
+_SPEC = spec_from_file_location("lessons", Path(__file__).parent.parent / ".ci/lessons.py")
+assert _SPEC is not None
+assert _SPEC.loader is not None
+runner = module_from_spec(_SPEC)
+_SPEC.loader.exec_module(runner)
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
+TIMED = ("09",)
+"""Lessons whose figures show seconds of this machine, which are never the same twice."""
 LESSONS = sorted((Path(__file__).parent.parent / "notebooks").glob("[0-9]*.py"))
 
 
@@ -32,14 +42,20 @@ def test_the_lessons_are_all_there() -> None:
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
-def test_a_lesson_says_what_it_teaches_and_its_notebook_carries_no_outputs(lesson: Path) -> None:
+def test_a_lesson_is_committed_as_it_ran_with_sound_and_figures_and_says_what_it_teaches(lesson: Path) -> None:
     import jupytext
 
     source = jupytext.read(lesson)
     assert "What this lesson teaches" in source.cells[0].source
-    paired = jupytext.read(lesson.with_suffix(".ipynb"))
-    assert [cell.source for cell in paired.cells] == [cell.source for cell in source.cells]
-    assert not any(cell.get("outputs") for cell in paired.cells)
+    text = lesson.with_suffix(".ipynb").read_text(encoding="utf-8")
+    paired = json.loads(text)
+    assert ["".join(cell["source"]) for cell in paired["cells"]] == [cell.source for cell in source.cells]
+    assert paired["metadata"]["acestep_lab"]["ran"] == runner.digest(lesson), "make lessons runs what has changed"
+    runner.refuse(lesson, text)
+    shown = pictures(paired)
+    assert any("<audio" in one for one in shown), "music that plays where no kernel is"
+    assert any("<svg" in one and "role" in one and "Waveform" not in one for one in shown) or "image/png" in text
+    assert runner.WIDGET not in text
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +80,7 @@ def test_a_lesson_runs_top_to_bottom_stays_under_a_megabyte_and_gives_the_same_b
     again = executed(lesson, tmp_path, used)
     assert sounds(tmp_path) == made, "A second run made other sounds."
     assert digests(again) == digests(first), "A second run made other files."
+    assert lesson.stem[:2] in TIMED or near(pictures(again), pictures(first)), "A second run drew other pictures."
     assert bool(digests(first)) == lesson.stem.startswith("07"), "The adapter's digest is printed, and nothing else's."
 
 
@@ -81,6 +98,22 @@ def executed(lesson: Path, takes: Path, kernel: Any = None) -> Any:
     notebook.cells.insert(0, nbformat.v4.new_code_cell(setting))
     where = {"metadata": {"path": str(takes)}}
     return NotebookClient(notebook, km=kernel, timeout=300, kernel_name="python3", resources=where).execute()
+
+
+def pictures(notebook: Any) -> list[str]:
+    """What HTML a notebook's cells gave, in order."""
+    outputs = [out for cell in notebook["cells"] for out in cell.get("outputs", ())]
+    return ["".join(out["data"]["text/html"]) for out in outputs if "text/html" in out.get("data", {})]
+
+
+def near(mine: list[str], others: list[str]) -> bool:
+    """Whether the same is shown: words are equal, and numbers, such as where a line runs, but for their last digits."""
+    if [NUMBER.sub("", one) for one in mine] != [NUMBER.sub("", one) for one in others]:
+        return False
+    pairs = [(NUMBER.findall(a), NUMBER.findall(b)) for a, b in zip(mine, others, strict=True)]
+    return all(
+        math.isclose(float(x), float(y), rel_tol=0.05, abs_tol=2) for a, b in pairs for x, y in zip(a, b, strict=True)
+    )
 
 
 def digests(notebook: Any) -> list[str]:

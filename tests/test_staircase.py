@@ -34,7 +34,7 @@ STAIRS = (
     ("train.synthetic_music", "doctor"),
     ("train.pocket",),
     ("train.tagger",),
-    ("evaluate",),
+    ("evaluate", "lessons"),
     ("ui",),
     ("serve",),
     ("__init__",),

@@ -59,11 +59,21 @@ def embed(take: Take, seconds: float = 10.0, start: float | None = None) -> Embe
         start = liveliest(take.audio, seconds)
     else:
         start = min(checks.real("The start of a preview in seconds", start, 0.0, 1e6), last)
+    return _embedded(take.audio, take.recipe.caption or take.id, start, seconds, _facts(take))
+
+
+def embed_audio(audio: Audio, title: str, seconds: float = 10.0) -> Embedded:
+    """The preview of a sound that is no take, called by `title`: so many seconds of it, where it is liveliest."""
+    seconds = min(checks.real("The length of a preview in seconds", seconds, LEAST, MOST), audio.seconds)
+    return _embedded(audio, title, liveliest(audio, seconds), seconds, [])
+
+
+def _embedded(audio: Audio, title: str, start: float, seconds: float, facts: list[str]) -> Embedded:
     if seconds <= 0:
-        raise RecipeError("This take has no sound to make a preview of.")
-    part = _part(take.audio, start, seconds)
-    title = " ".join((take.recipe.caption or take.id).split())[:120]
-    return Embedded(title, round(start, 3), round(seconds, 3), _html(take, part, title, start))
+        raise RecipeError("There is no sound here to make a preview of.")
+    part, title = _part(audio, start, seconds), " ".join(title.split())[:120]
+    span = f"{start:.1f}–{start + part.seconds:.1f} of {audio.seconds:.1f} s"
+    return Embedded(title, round(start, 3), round(seconds, 3), _html(part, title, [span, *facts]))
 
 
 def liveliest(audio: Audio, seconds: float) -> float:
@@ -88,14 +98,15 @@ def _part(audio: Audio, start: float, seconds: float) -> Audio:
     return Audio(samples, cut.rate, cut.layout)
 
 
-def _html(take: Take, part: Audio, title: str, start: float) -> str:
+def _facts(take: Take) -> list[str]:
     plan, recipe = take.plan, take.recipe
     bpm = recipe.bpm or getattr(plan, "bpm", None)
     key = recipe.keyscale or getattr(plan, "keyscale", None)
-    facts = [f"{start:.1f}–{start + part.seconds:.1f} of {take.seconds:.1f} s", f"seed {recipe.seed}"]
-    facts += [f"{bpm} bpm"] if bpm else []
-    facts += [str(key)] if key else []
+    return [f"seed {recipe.seed}", *([f"{bpm} bpm"] if bpm else []), *([str(key)] if key else []), take.id]
+
+
+def _html(part: Audio, title: str, facts: list[str]) -> str:
     return _HTML.format(
-        title=escaped(title), facts=escaped(" · ".join([*facts, take.id])), width=_WIDTH, height=_HEIGHT,
+        title=escaped(title), facts=escaped(" · ".join(facts)), width=_WIDTH, height=_HEIGHT,
         wave=wave_path(part, _WIDTH, _HEIGHT, _POINTS), sound=base64_of(part.encoded("opus", bitrate=BITRATE)),
     )  # fmt: skip

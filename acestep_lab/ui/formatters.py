@@ -137,9 +137,11 @@ def _with_html(bundle: Bundle, html: str) -> Bundle:
 
 def _widget_bundle(widget: Any, value: object) -> Bundle:
     """A widget's own bundle, with the repr of the value it shows as its text."""
+    from acestep_lab.ui.stills import still
+
     shown = widget._repr_mimebundle_()
     data, *rest = shown if isinstance(shown, tuple) else (shown or {},)
-    data = {**data, "text/plain": repr(value)}
+    data = {**still(value), **data, "text/plain": repr(value)}
     return (data, *rest) if rest else data
 
 
