@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,8 @@ _BREAK = re.compile(r"[;:!?…](?=\s|$)|\.(?=\s|$)|(?<!\d),|,(?!\d)|[、，。�
 _EDGE = " \t\n,;:.!?…、，。；：！？،؛؟।|"
 _LEANING = frozenset("a an the with and or of in on at by for to from like into over under without".split())
 """Words that belong to the one behind them."""
+_MOST_LETTERS = {"CJK": 2, "KATAKANA": 12}
+"""Letters that go together as a word, where a script has no spaces to tell."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,9 @@ def variants(recipe: Recipe, what: Sequence[str] = WHAT, swap: Mapping[str, Any]
             f"{', '.join(FIELDS)}, each as it stands in the take."
         )
     if not found:
-        raise RecipeError("This take has no words and no fields of that kind to leave out; give it a caption and make it again.")
+        raise RecipeError(
+            "This take has no words and no fields of that kind to leave out; give it a caption and make it again."
+        )
     return tuple(found)
 
 
@@ -115,7 +120,25 @@ def _between_breaks(text: str) -> Iterator[Span]:
 
 def _words(text: str) -> list[Span]:
     found = (span for line in LyricText.of(text.replace("[", " ").replace("]", " ")).lines for span in line.words)
-    return [_bare(text, span) for span in found]
+    return _runs(text, [_bare(text, span) for span in found])
+
+
+def _runs(text: str, found: Sequence[Span]) -> list[Span]:
+    """Words, where letters of one script without spaces go together, a few at most; in Japanese, with the kana behind them."""
+    runs: list[Span] = []
+    for span in found:
+        last = runs[-1] if runs and runs[-1][1] == span[0] else None
+        script, before = _script(text[span[0]]), "" if last is None else _script(text[last[1] - 1])
+        joins = last is not None and (script == "HIRAGANA" or script == before)
+        if joins and last is not None and span[1] - last[0] <= _MOST_LETTERS.get(script, 6):
+            runs[-1] = (last[0], span[1])
+        else:
+            runs.append(span)
+    return runs
+
+
+def _script(letter: str) -> str:
+    return unicodedata.name(letter, "").partition(" ")[0]
 
 
 def _bare(text: str, span: Span) -> Span:
@@ -178,7 +201,9 @@ def _sections(text: str) -> list[tuple[int, int, str]]:
     """Sections from which letter to which, with what their tags say; neighbours together where there are too many."""
     tags = LyricText.of(text).tags or ()
     starts = sorted({0, *(tag.start for tag in tags)})
-    spans = [(start, end) for start, end in zip(starts, [*starts[1:], len(text)], strict=True) if text[start:end].strip()]
+    spans = [
+        (start, end) for start, end in zip(starts, [*starts[1:], len(text)], strict=True) if text[start:end].strip()
+    ]
     return [(start, end, _tag(text[start:end])) for start, end in _grouped(spans, MOST_SECTIONS)]
 
 
