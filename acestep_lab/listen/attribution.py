@@ -114,8 +114,6 @@ class Attribution:
     effects: tuple[Effect, ...] = ()
     control: Effect | None = None
     """Another seed and nothing else: the scale for all others. None where only attention was looked at."""
-    floor: float = 0.0
-    """How far the same recipe moves from itself, made twice: below that nothing can be told."""
     heard: Heard | None = None
     """What is heard without any change."""
     attention: WordAttention | None = None
@@ -219,7 +217,7 @@ class Attribution:
             }  # fmt: skip
             for name in ("take", "caption", "lyrics", "checkpoint", "of"):
                 plain[name] = checks.text(name, told.get(name, "x0" if name == "of" else None), verbatim=True)
-            plain |= {name: checks.real(name, told.get(name, 0.0), 0.0, 1e9) for name in ("seconds", "floor")}
+            plain |= {name: checks.real(name, told.get(name, 0.0), 0.0, 1e9) for name in ("seconds",)}
             return cls(**plain | nested | {"steps": checks.whole("steps", told.get("steps"), 0, 10_000)})
         except (TypeError, KeyError, AttributeError) as odd:
             raise RecipeError(f"This is no attribution that Attribution.to_json() wrote: {shown(str(odd))}.") from None
