@@ -123,4 +123,5 @@ _PLAIN: Mapping[str, Callable[[Any], object]] = {
     "learnt": _learnt, "held_out": _held_out, "preview": _preview, "saved": int,
     "measured": lambda changes: changes.to_json(), "labelled": lambda labelled: labelled.to_json(),
     "cell": lambda cell: cell.to_json(), "mapped": lambda mapped: mapped.to_json(),
+    "effect": lambda effect: effect.to_json(),
 }  # fmt: skip

@@ -82,6 +82,15 @@ class Effect:
     problem: str = ""
     """Why this change could not be made; then nothing moved."""
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, out of which `from_json` makes the same again."""
+        return _plain(asdict(self))
+
+    @classmethod
+    def from_json(cls, data: Any) -> Effect:
+        """An effect out of plain data; RecipeError for what is none."""
+        return effect_from(data)
+
 
 @dataclass(frozen=True)
 class WordAttention:
@@ -198,7 +207,7 @@ class Attribution:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, out of which `from_json` makes the same again."""
-        return asdict(self)
+        return _plain(asdict(self))
 
     @classmethod
     def from_json(cls, data: Any) -> Self:
@@ -221,6 +230,13 @@ class Attribution:
             return cls(**plain | nested | {"steps": checks.whole("steps", told.get("steps"), 0, 10_000)})
         except (TypeError, KeyError, AttributeError) as odd:
             raise RecipeError(f"This is no attribution that Attribution.to_json() wrote: {shown(str(odd))}.") from None
+
+
+def _plain(value: Any) -> Any:
+    """Data whose tuples are lists, as JSON has them."""
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _cell(value: object) -> str:
