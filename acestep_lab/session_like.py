@@ -109,5 +109,9 @@ class SessionLike(Protocol):
         self, source: Source, lyrics: str | None = None, *, language: str | None = None,
         by: Literal["sound", "plan"] = "sound", checkpoint: str | None = None, reference: bool = False, anew: bool = False,
     ) -> Alignment: ...  # fmt: skip
+    def attribute(
+        self, take: Source, *, what: Any = None, swap: Any = None, steps: int | None = None,
+        by: Literal["change", "attention"] = "change", anew: bool = False, dry_run: bool = False,
+    ) -> Any: ...  # fmt: skip
     def preview(self, step: Step | Take, at: float, seconds: float = 3.0) -> Audio: ...
     def close(self) -> None: ...

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -27,7 +27,7 @@ from acestep_lab.jobs.stitching import is_stitch
 from acestep_lab.jobs.work import item_work, work_key
 from acestep_lab.listen import attribution
 from acestep_lab.listen.attribution import Attribution, Effect, Heard, WordAttention
-from acestep_lab.listen.variants import WHAT, Variant, variants, words
+from acestep_lab.listen.variants import LEFT_OUT, WHAT, Variant, variants, words
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt import checks
 from acestep_lab.prompt.recipe import Recipe
@@ -96,6 +96,21 @@ class Asked:
             None if steps is None else checks.whole("steps", steps, 1, 1000), checks.choice("by", by, BY),
             checks.truth("anew", anew),
         )  # fmt: skip
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data, as it goes to another machine."""
+        swap = dict(self.swap) or None
+        return {"what": list(self.what), "swap": swap, "steps": self.steps, "by": self.by, "anew": self.anew}
+
+
+class Attributes(Protocol):
+    """Who finds out what each word did: here, or on another machine."""
+
+    def begin(self, source: Source, asked: Asked) -> AttributionRun:
+        """Queue a run that finds out."""
+
+    def cost(self, source: Source, asked: Asked) -> AttributionCost:
+        """What it would take."""
 
 
 @dataclass(frozen=True)
@@ -276,9 +291,7 @@ class Job:
         said = []
         if self.plan is not None and self.changes:
             said.append(NO_CODES_CHANGE)
-        if dict(self.take.made_with.get("adapters") or {}) != {
-            name: strength for name, strength in adapters_of(self.engine)
-        }:
+        if dict(self.take.made_with.get("adapters") or {}) != dict(adapters_of(self.engine)):
             said.append("This take was made with other adapters than are on now; what is measured here is those.")
         if not _attends(self.engine):
             said.append(f"{self.engine.name} shows no attention; what was left out and swapped is all there is to see.")
@@ -312,7 +325,7 @@ class Attributing:
         if asked.by == "attention" and not words(take.recipe.caption):
             raise RecipeError("This take has no caption that the model could look at; take one with words.")
         base = quick(take.recipe, asked.steps)
-        changes = variants(base, asked.what, asked.swap) if asked.by == "change" else ()
+        changes = _read_by(engine, variants(base, asked.what, asked.swap)) if asked.by == "change" else ()
         job = Job(take, engine, asked, base, _codes_alone(take.plan), changes, self._annotation(take.id))
         self._resolve(job)
         return job
@@ -417,7 +430,7 @@ class Attributing:
         self, run: AttributionRun, job: Job, prepared: Mapping[int, Prepared]
     ) -> Iterator[tuple[int, Measured]]:  # fmt: skip
         """Render some changes in one loop, and measure each."""
-        places, states = list(prepared), {}
+        places, states = list(prepared), dict[int, Any]()
         with run.stage(RENDER):
             for step in job.engine.sample(list(prepared.values()), run.check):
                 states |= {one.item: one.state for one in step.each() if one.state is not None}
@@ -439,7 +452,7 @@ class Attributing:
         """What is known by now goes beside a kept take; where the disk refuses it is only told."""
         if job.take.id not in self.sounds.library:
             return
-        effects = {key: asdict(one) for key, one in job.found.effects.items()}
+        effects = {key: one.to_json() for key, one in job.found.effects.items()}
         told = {"key": job.key, "effects": effects, "attribution": job.attribution().to_json()}
         try:
             self.sounds.library.annotate(job.take.id, NAME, told)
@@ -509,6 +522,22 @@ def quick(recipe: Recipe, steps: int | None) -> Recipe:
 def adapters_of(engine: Engine) -> list[list[Any]]:
     """The adapters that are on an engine, each with its strength, as plain data."""
     return [[one.name, strength] for one, strength in (engine.attached if isinstance(engine, Attaches) else ())]
+
+
+def _read_by(engine: Engine, changes: Sequence[Variant]) -> tuple[Variant, ...]:
+    """The changes of what an engine reads at all, and those that were asked for by name; RecipeError where none is left."""
+    can = engine.capabilities.vocabulary
+    read = {
+        "bpm": can.bpm is not None, "keyscale": bool(can.keyscales), "timesignature": bool(can.timesignatures),
+        "language": bool(can.languages),
+    }  # fmt: skip
+    found = tuple(
+        one for one in changes
+        if one.change != LEFT_OUT or one.kind == "phrase" or (read[one.name] if one.kind == "field" else can.lyrics)
+    )  # fmt: skip
+    if not found:
+        raise RecipeError(f"{engine.name} reads no words of this take but a caption, which it has not.")
+    return found
 
 
 def _attends(engine: Engine) -> bool:

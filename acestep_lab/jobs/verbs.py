@@ -5,13 +5,14 @@ Knows recipes, takes and a queue; no engine, no network. A session brings `start
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from acestep_lab import upstairs
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Capabilities
 from acestep_lab.jobs import stems, stitching
+from acestep_lab.jobs.attributing import Asked, Attributes, AttributionCost, AttributionRun
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.rendering import one_recipe, recipe_from
@@ -34,6 +35,7 @@ class Verbs:
 
     jobs: JobQueue
     _sounds: Sounds
+    _attributes: Attributes
 
     if TYPE_CHECKING:
 
@@ -164,6 +166,28 @@ class Verbs:
     def compare(self, one: Take, other: Take) -> Comparison:
         """What differs between two takes: the fields of their recipes, and their sounds."""
         return Comparison.of(*(checks.instance("What is compared", take, Take) for take in (one, other)))
+
+    @overload
+    def attribute(self, take: Source, *, what: str | Iterable[str] | None = None, swap: Mapping[str, object] | None = None,
+                  steps: int | None = None, by: Literal["change", "attention"] = "change", anew: bool = False,
+                  dry_run: Literal[False] = False) -> AttributionRun: ...  # fmt: skip
+    @overload
+    def attribute(self, take: Source, *, what: str | Iterable[str] | None = None, swap: Mapping[str, object] | None = None,
+                  steps: int | None = None, by: Literal["change", "attention"] = "change", anew: bool = False,
+                  dry_run: Literal[True]) -> AttributionCost: ...  # fmt: skip
+    def attribute(self, take: Source, *, what: str | Iterable[str] | None = None, swap: Mapping[str, object] | None = None,
+                  steps: int | None = None, by: Literal["change", "attention"] = "change", anew: bool = False,
+                  dry_run: bool = False) -> AttributionRun | AttributionCost:  # fmt: skip
+        """What each phrase, tag and field of a take did, in a run beside which the session goes on: `lab.attribute(take).result()`.
+
+        One at a time they are left out, or swapped (`swap={"warm pad": "organ", "bpm": 140}`), on the same noise in few `steps`; how
+        far the music moves is held against what another seed does. `what` names kinds of changes ("phrases", "tags", "sections",
+        "fields"); `by="attention"` renders nothing and only shows where the model looks, which is no cause. What is measured is kept
+        beside the take; `dry_run` says what it takes. RecipeError for a sound that was not made from words.
+        """
+        asked = Asked.of(what, swap, steps, by, anew)
+        wants_cost = checks.truth("dry_run", dry_run)
+        return self._attributes.cost(take, asked) if wants_cost else self._attributes.begin(take, asked)
 
     @property
     def runs(self) -> tuple[AnyRun, ...]:

@@ -32,6 +32,7 @@ from acestep_lab.prompt.checks import Place
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.sampling import Sampling
 from acestep_lab.prompt.tasks import TASKS, Retake, Source, Task
+from acestep_lab.remote.attributing import FarAttributing
 from acestep_lab.remote.bench import Bench
 from acestep_lab.remote.connection import Connection, ConnectionLost
 from acestep_lab.remote.facts import Facts, FarTier
@@ -75,6 +76,7 @@ class RemoteSession(Verbs):
         self._bench = Bench(connection, library)
         self._sounds = self._bench.sounds
         self.jobs = jobs or JobQueue()
+        self._attributes = FarAttributing(self._line, self._bench, self.jobs)
 
     @classmethod
     def connect(cls, url: str, key: str = "", library: Library | Place | None = None) -> Self:
