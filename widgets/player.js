@@ -322,6 +322,10 @@ export default mount(
         show();
       }
     });
+    host.on("seek", (body) => {
+      player.seek(numberOf(body.seconds));
+      player.play();
+    });
     host.on("error", (body) => {
       tell("");
       waits = false;

@@ -102,6 +102,10 @@ class WordAttention:
     """`[words][slices]`, shares of all attention; most of it lies on no word of the caption."""
     note: str = NO_CAUSE
 
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return dict(_plain(asdict(self)))
+
     def mean(self) -> tuple[float, ...]:
         """The share of each word, over the whole song."""
         return tuple(float(np.mean(row)) if row else 0.0 for row in self.shares)
@@ -175,8 +179,9 @@ class Attribution:
             lines += [f"How far {of} moves on the same noise; 100 % is what another seed does.", ""]
             lines += [self._line(one) for one in (*self.ranked, *((self.control,) if self.control else ()))]
         if self.attention is not None:
-            lines += ["", "Where the model looks, in shares of its attention (no cause):"]
-            lines += [f"{100 * share:5.1f} %  {word}" for word, share in self.looked_at()[:12]]
+            whole = sum(self.attention.mean()) or 1.0
+            lines += ["", f"Where the model looks among its {len(self.attention.words)} words (no cause):"]
+            lines += [f"{100 * share / whole:4.0f} %  {word}" for word, share in self.looked_at()[:12]]
         return "\n".join([*lines, *(["", *self.remarks] if self.remarks else [])])
 
     def looked_at(self) -> list[tuple[str, float]]:

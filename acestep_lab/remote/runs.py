@@ -24,6 +24,7 @@ from acestep_lab.errors import LabError, MachineError, RecipeError, Stopped, sho
 from acestep_lab.jobs.ids import new_id
 from acestep_lab.jobs.kinds import PlanRun, RenderRun
 from acestep_lab.jobs.queue import JobQueue
+from acestep_lab.jobs.run import Run
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.remote.connection import Connection, ConnectionLost, error_of
 from acestep_lab.remote.steps import FarStep

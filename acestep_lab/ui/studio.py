@@ -29,6 +29,7 @@ from acestep_lab.ui import tracks
 from acestep_lab.ui.backend import Backend
 from acestep_lab.ui.component import Component
 from acestep_lab.ui.controllers.adapting import Adapting
+from acestep_lab.ui.controllers.attributing import Attributing
 from acestep_lab.ui.controllers.base import Controller, tell
 from acestep_lab.ui.controllers.bringing import Bringing
 from acestep_lab.ui.controllers.checkpoints import Checkpoints
@@ -100,6 +101,7 @@ class Studio:
         self.exporting = Exporting(self)
         self.describing = Describing(self)
         self.adapting = Adapting(self)
+        self.attributing = Attributing(self)
         self.mixing = StemMixing(self)
         self.building = SongBuilding(self)
         self.training = Training(self)
