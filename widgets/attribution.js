@@ -73,7 +73,9 @@ export default mount(
     const label = (one) =>
       [
         `${kind(one)} ${textOf(one.name)} (${how(one)})`,
-        textOf(one.problem) ? say(textOf(one.problem)) : t("attribution.moves", { share: percent(numberOf(one.share, -1)) }),
+        textOf(one.problem)
+          ? say(textOf(one.problem))
+          : t("attribution.moves", { share: percent(numberOf(one.share, -1)) }),
         ...textsOf(one.heard),
       ].join("; ");
 
@@ -95,7 +97,9 @@ export default mount(
     /** The caption with its phrases as switches, each with its heat and number under it. */
     function drawCaption() {
       const text = host.text("caption"),
-        marked = (looks ? lookedAt() : effects().filter((one) => one.kind === "phrase" && listOf(one.span).length === 2))
+        marked = (
+          looks ? lookedAt() : effects().filter((one) => one.kind === "phrase" && listOf(one.span).length === 2)
+        )
           .map((one) => ({ one, from: numberOf(one.span[0]), to: numberOf(one.span[1]) }))
           .sort((a, b) => a.from - b.from);
       const parts = [];
@@ -116,7 +120,12 @@ export default mount(
       /** @type {HTMLElement} */ (heat.firstChild).style.opacity = String(Math.max(0.06, Math.min(1, share)));
       return h(
         "button.word",
-        { "aria-pressed": String(id === chosen), "aria-label": label(one), title: label(one), onclick: () => choose(id) },
+        {
+          "aria-pressed": String(id === chosen),
+          "aria-label": label(one),
+          title: label(one),
+          onclick: () => choose(id),
+        },
         h("bdi", {}, text),
         heat,
         h("span.tiny.num.share", { "aria-hidden": "true" }, percent(share)),
@@ -147,14 +156,22 @@ export default mount(
 
     function drawRows() {
       const all = shown(),
-        most = Math.max(0, ...all.filter((one) => one.kind !== "seed").map((one) => Math.max(0, ...numbers(one.over_time)))),
+        most = Math.max(
+          0,
+          ...all.filter((one) => one.kind !== "seed").map((one) => Math.max(0, ...numbers(one.over_time))),
+        ),
         seconds = host.number("seconds");
       rows.replaceChildren(
         ...all.map((one) => {
           const id = idOf(one),
             button = h(
               "button.name",
-              { "aria-pressed": String(id === chosen), "aria-label": label(one), onclick: () => choose(id), onkeydown: walk },
+              {
+                "aria-pressed": String(id === chosen),
+                "aria-label": label(one),
+                onclick: () => choose(id),
+                onkeydown: walk,
+              },
               h("bdi", {}, textOf(one.kind) === "seed" ? t("attribution.seed") : textOf(one.name)),
               h("span.tiny.num", {}, percent(numberOf(one.share, -1))),
             ),
@@ -165,7 +182,11 @@ export default mount(
         }),
       );
       setText(axis, "");
-      axis.append(h("span", {}, formatSeconds(0, 0)), h("span", {}, t("attribution.time")), h("span", {}, formatSeconds(seconds)));
+      axis.append(
+        h("span", {}, formatSeconds(0, 0)),
+        h("span", {}, t("attribution.time")),
+        h("span", {}, formatSeconds(seconds)),
+      );
       axis.hidden = !all.length;
     }
 
@@ -181,12 +202,21 @@ export default mount(
         h("p", {}, label(one)),
         h(
           "div.bands",
-          { role: "img", "aria-label": bands.map((value, n) => `${edges[n]} Hz: ${formatNumber(value, 1)} dB`).join("; ") },
+          {
+            role: "img",
+            "aria-label": bands.map((value, n) => `${edges[n]} Hz: ${formatNumber(value, 1)} dB`).join("; "),
+          },
           ...bands.map((value, n) => {
             const column = h("div.column", {}, h("div.level"));
             /** @type {HTMLElement} */ (column.firstChild).style.blockSize = `${(100 * value) / most}%`;
             const from = edges[n] >= 1000 ? `${Math.round(edges[n] / 1000)} k` : String(Math.round(edges[n]));
-            return h("div.band", {}, h("span.tiny.num", {}, formatNumber(value, 1)), column, h("span.tiny.num", {}, from));
+            return h(
+              "div.band",
+              {},
+              h("span.tiny.num", {}, formatNumber(value, 1)),
+              column,
+              h("span.tiny.num", {}, from),
+            );
           }),
         ),
         h("p.tiny", {}, t("attribution.bands")),
@@ -202,7 +232,11 @@ export default mount(
           h(
             "tr",
             {},
-            h("th", { scope: "row" }, h("bdi", {}, textOf(one.kind) === "seed" ? t("attribution.seed") : textOf(one.name))),
+            h(
+              "th",
+              { scope: "row" },
+              h("bdi", {}, textOf(one.kind) === "seed" ? t("attribution.seed") : textOf(one.name)),
+            ),
             h("td", {}, how(one)),
             h("td.num", {}, percent(numberOf(one.share, -1))),
             h("td", {}, textOf(one.problem) ? say(textOf(one.problem)) : textsOf(one.heard).join(", ")),
@@ -228,16 +262,24 @@ export default mount(
           },
           t(name),
         );
-      views.replaceChildren(...(can && effects().length ? [one("attribution.by_change", false), one("attribution.by_look", true)] : []));
+      views.replaceChildren(
+        ...(can && effects().length ? [one("attribution.by_change", false), one("attribution.by_look", true)] : []),
+      );
       views.setAttribute("aria-label", t("attribution.views"));
       setText(
         why,
-        looks ? t("attribution.no_cause") : effects().length ? t(host.text("of") === "spectrogram" ? "attribution.spectrogram" : "attribution.x0") : "",
+        looks
+          ? t("attribution.no_cause")
+          : effects().length
+            ? t(host.text("of") === "spectrogram" ? "attribution.spectrogram" : "attribution.x0")
+            : "",
       );
     }
 
     function draw(force = false) {
-      const state = JSON.stringify(["caption", "effects", "control", "attention", "seconds", "over"].map((one) => host.get(one)));
+      const state = JSON.stringify(
+        ["caption", "effects", "control", "attention", "seconds", "over"].map((one) => host.get(one)),
+      );
       if (!force && state === drawn) return;
       drawn = state;
       const focused = /** @type {any} */ (host.root.getRootNode()).activeElement?.getAttribute?.("aria-label");
@@ -247,7 +289,10 @@ export default mount(
       drawDetail();
       drawTable();
       tableFold.hidden = !shown().length;
-      if (focused) /** @type {any} */ ([...host.root.querySelectorAll("button")].find((one) => one.ariaLabel === focused))?.focus();
+      if (focused)
+        /** @type {any} */ (
+          [...host.root.querySelectorAll("button")].find((one) => one.ariaLabel === focused)
+        )?.focus();
     }
 
     // -- how far it is
@@ -280,7 +325,12 @@ export default mount(
     }
 
     host.on("error", (message) => setText(error, say(message.text)));
-    host.root.append(h("div.head", {}, h("h2", {}, titleOf("Attribution")), said, h("span.spring"), find, stop, fold), body, error, live);
+    host.root.append(
+      h("div.head", {}, h("h2", {}, titleOf("Attribution")), said, h("span.spring"), find, stop, fold),
+      body,
+      error,
+      live,
+    );
     host.watch(
       ["take", "caption", "seconds", "effects", "control", "attention", "remarks", "doing", "fraction", "eta", "over"],
       show,

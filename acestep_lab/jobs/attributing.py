@@ -191,6 +191,7 @@ class AttributionRun(Run[Effect, Attribution]):
     def measured(self, effect: Effect) -> None:
         """A change was measured."""
         self._add(effect)
+        self._measure(len(self._pieces) / max(1, self.cost.changes))
         self._emit("effect", effect)
 
     def found(self, what: Attribution) -> None:
