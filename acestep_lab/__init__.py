@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from acestep_lab.jobs.run import Run
     from acestep_lab.jobs.stems import Stems
     from acestep_lab.listen.analysis import Analysis, analyze
+    from acestep_lab.listen.attribution import Attribution
     from acestep_lab.listen.timed_lyrics import Alignment
     from acestep_lab.models.tiers import Tier
     from acestep_lab.pipeline.pipeline import Pipeline, load
@@ -102,6 +103,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Alignment": "listen.timed_lyrics",
+    "Attribution": "listen.attribution",
     "Analysis": "listen.analysis",
     "Audio": "audio.audio",
     "Between": "sweep.axes",
@@ -152,6 +154,7 @@ _HOMES = {
 __all__ = [
     "Alignment",
     "Analysis",
+    "Attribution",
     "Audio",
     "Between",
     "CheckpointError",

@@ -29,6 +29,7 @@
 
 # %%
 from acestep_lab import Recipe, Session
+from acestep_lab.listen.variants import without
 from acestep_lab.ui.line_chart import Axis, Line, LineChart
 
 lab = Session.open()
@@ -57,7 +58,7 @@ print(lab.attribute(take, dry_run=True))
 # with one of sixteen.
 #
 # **Predict, then look.** Which of the six, four phrases and two fields, moves the music most? Which one least? Write two names
-# down. It is no shame to be wrong: so were we.
+# down. It is no shame to be wrong: the surprise is the lesson.
 
 # %%
 run = lab.attribute(take)
@@ -130,10 +131,9 @@ LineChart(
 
 # %%
 strongest = max(phrases, key=lambda one: one.moved)
-start, end = strongest.span
-without = (CAPTION[:start] + CAPTION[end:]).strip(" ,").replace(", ,", ",")
-print(f"without {strongest.name!r}: {without!r}")
-lab.make(take.recipe.replace(caption=without))
+caption = without(CAPTION, strongest.span)
+print(f"without {strongest.name!r}: {caption!r}")
+lab.make(take.recipe.replace(caption=caption))
 
 # %% [markdown]
 # ## 6 · Where the model looks
@@ -209,7 +209,7 @@ verdict(answer, other.moved > left_out.moved, "Print `swapped`, and compare its 
 # %% [markdown]
 # **A harder question.** One seed made the ruler, and one noise the song. Make the same take with three other seeds and attribute
 # each. Does the *order* of the phrases stay? If it does not, what may you still say about "deep bass"? And what of two words that
-# only work together: leave out each alone, then both (`swap={"warm pad, deep bass": ""}` is no phrase; write the recipe yourself).
+# only work together: leave out each alone, then both at once (`swap={"warm pad, deep bass": ""}`).
 #
 # ## What was said, in words
 # - **Attribution**: how much of a result is due to one part of what went in. Here by **ablation**: leaving that part out.

@@ -173,10 +173,14 @@ def _phrases(recipe: Recipe, what: Sequence[str], swaps: Mapping[str, Any], used
     for name, at in own:
         used.add(name)
         span, instead = (at, at + len(name)), checks.text("What is swapped in", swaps[name])
-        yield _phrase(recipe, span, without(caption, span, instead), f"→ {instead}")
+        yield _phrase(recipe, span, without(caption, span, instead), _swapped(instead))
     for span in phrases(caption) if "phrases" in what else ():
         if not any(at < span[1] and at + len(name) > span[0] for name, at in own):
             yield _phrase(recipe, span, without(caption, span), LEFT_OUT)
+
+
+def _swapped(instead: str) -> str:
+    return f"→ {instead}" if instead else LEFT_OUT
 
 
 def _phrase(recipe: Recipe, span: Span, caption: str, change: str) -> Variant:
@@ -222,7 +226,7 @@ def _section(
         used.add(tag)
         instead = checks.text("What is swapped in", swaps[tag])
         changed = without(text, (head, head + len(tag)), instead)
-        yield Variant("tag", tag, f"→ {instead}", recipe.replace(lyrics=changed), (head, head + len(tag)))
+        yield Variant("tag", tag, _swapped(instead), recipe.replace(lyrics=changed), (head, head + len(tag)))
     elif tag and "tags" in what and _still_words(recipe, lyrics := text[:head] + text[head + len(tag) :].lstrip()):
         yield Variant("tag", tag, LEFT_OUT, recipe.replace(lyrics=lyrics), (head, head + len(tag)))
     gone = text[: span[0]] + text[span[1] :]

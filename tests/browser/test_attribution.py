@@ -36,10 +36,12 @@ def test_the_strip_is_asked_for_read_by_keyboard_and_holds_in_a_narrow_dark_page
 ) -> None:
     _, url = asked
     page = window.page
-    page.emulate_media(color_scheme="dark")
     page.set_viewport_size({"width": 390, "height": 900})
     page.goto(url)
     page.locator(".acl-attribution[data-ready]").wait_for()
+    page.evaluate(
+        "() => { document.documentElement.dataset.aclTheme = 'dark'; document.body.style.background = '#111'; }"
+    )
     page.get_by_role("button", name="What each word did").click()
     page.get_by_text("6 renders of 2 steps").wait_for()
     page.get_by_role("button", name="Find out").click()
