@@ -168,6 +168,13 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(lab: Session, take: Take) -
     assert len(lab.attribute(take).result().effects) == left.changes
 
 
+def test_what_it_takes_is_said_in_seconds_once_a_take_was_made(lab: Session, take: Take) -> None:
+    cost = lab.attribute(take, anew=True, dry_run=True)
+    assert (cost.changes, cost.renders, cost.steps) == (6, 8, 2)
+    assert cost.seconds is not None
+    assert "8 renders of 2 steps, about" in str(cost)
+
+
 def test_attention_alone_renders_nothing(lab: Session, take: Take) -> None:
     assert lab.attribute(take, by="attention", dry_run=True).renders == 0
     found = lab.attribute(take, by="attention").result()

@@ -356,9 +356,15 @@ class Attributing:
         made = job.to_make
         requests = [job.requests[""], *(job.requests[one.key] for one in made)] if made else []
         work = self._work_of(job, requests) if requests else Work()
-        seconds = EtaEstimator(work, self.queue.history).remaining if requests else 0.0
+        seconds = self._seconds(work) if requests else 0.0
         known = sum(one.key in job.found.effects for one in job.changes)
         return AttributionCost(len(job.changes), known, len(requests), job.steps, seconds), work
+
+    def _seconds(self, work: Work) -> float | None:
+        """How long it should take, from what renders took here; before anything was measured in a sound, without that."""
+        known = self.queue.history.knows(work.key, LISTEN)
+        stages = {name: rounds for name, rounds in work.stages.items() if known or name != LISTEN}
+        return EtaEstimator(Work(work.key, stages), self.queue.history).remaining
 
     def _work_of(self, job: Job, requests: Sequence[Request]) -> Work:
         """Words, loops, sounds, and what is measured in them."""
