@@ -25,6 +25,7 @@ from acestep_lab.jobs.rendering import recipes_of, varied_seeds
 from acestep_lab.jobs.verbs import Verbs
 from acestep_lab.listen.analysis import Analysis
 from acestep_lab.listen.plan_score import PlanScore
+from acestep_lab.listen.scores import Scores
 from acestep_lab.listen.timed_lyrics import Alignment
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt import checks
@@ -354,6 +355,12 @@ class RemoteSession(Verbs):
         asked = {"lyrics": lyrics, "language": language, "by": by, "checkpoint": checkpoint}
         there = self._bench.there(source)
         found: Alignment = self._do("align", Alignment, source=there, **asked, reference=reference, anew=anew)
+        return found
+
+    def scores(self, source: Source, *, reference: bool = False, anew: bool = False) -> Scores:
+        """What a take was asked for against what is heard of it, found there behind all renders and kept beside the take there."""
+        there = self._bench.there(source)
+        found: Scores = self._do("scores", Scores, source=there, reference=reference, anew=anew)
         return found
 
     def codes(self, source: Source, *, checkpoint: str | None = None) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ from acestep_lab.engines.base import Capabilities, LatentSpec, Vocabulary
 from acestep_lab.errors import LabError, RecipeError, code_of, sentence, shown
 from acestep_lab.listen.analysis import Analysis
 from acestep_lab.listen.plan_score import PlanScore
+from acestep_lab.listen.scores import Scores
 from acestep_lab.listen.timed_lyrics import Alignment
 from acestep_lab.plan.plan import Plan
 from acestep_lab.plan.token import Token
@@ -218,6 +219,7 @@ _WIRE: dict[str, _Kind] = {
     "sampling": _Kind(tuple(SAMPLINGS.values()), _sampling, read_sampling),
     "capabilities": _Kind((Capabilities,), _capabilities, _read_capabilities),
     "analysis": _Kind((Analysis,), _flat, _read_analysis),
+    "scores": _Kind((Scores,), Scores.to_json, Scores.from_json),
     "alignment": _Kind((Alignment,), Alignment.to_json, Alignment.from_json),
     "plan_score": _Kind((PlanScore,), _flat, partial(_read, PlanScore)),
     "price": _Kind((Price,), _flat, partial(_read, Price)),

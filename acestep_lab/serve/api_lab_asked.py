@@ -203,6 +203,11 @@ def _align(asked: Asked) -> Any:
     return asked.session.align(asked.sound(), **how)
 
 
+def _scores(asked: Asked) -> Any:
+    how = {name: value for name in ("reference", "anew") if (value := asked.read(name)) is not None}
+    return asked.session.scores(asked.take("source"), **how)
+
+
 VERBS: Mapping[str, Callable[[Asked], Any]] = {
     "use": _use,
     "cost": _cost,
@@ -213,6 +218,7 @@ VERBS: Mapping[str, Callable[[Asked], Any]] = {
     "analyze": lambda asked: asked.session.analyze(asked.sound(), asked.read("bpm")),
     "plan_score": _score,
     "align": _align,
+    "scores": _scores,
     "capabilities_of": lambda asked: asked.session.capabilities_of(**asked.some("checkpoint")),
     "has_planner_of": lambda asked: asked.session.has_planner_of(**asked.some("checkpoint")),
 }

@@ -54,7 +54,7 @@ MOST_NAME = 200
 """Characters of what a recording is called."""
 """The folder of recordings, inside the library's."""
 
-ANNOTATIONS = ("alignment",)
+ANNOTATIONS = ("alignment", "scores")
 """What may be kept beside a take: lyrics in time."""
 
 KINDS = ("flac", "wav")
@@ -507,7 +507,7 @@ class Library:
     # -- what was heard in a take, beside it -----------------------------------------------------------------------------
 
     def annotation(self, name: str, kind: str) -> dict[str, Any] | None:
-        """What was worked out about a take and kept beside it ("alignment"), as plain data; None where nothing is, or where its
+        """What was worked out about a take and kept beside it ("alignment", "scores"), as plain data; None where nothing is, or where its
         file is damaged: it can be worked out again.
         """
         file = self.folder / f"{take_id(name)}.{choice('An annotation', kind, ANNOTATIONS)}.json"
