@@ -1,13 +1,13 @@
 """A take scored: what was asked for against what is heard, part by part, behind everybody's renders, and kept beside the take.
 
-Knows the verbs of a session, and no model. One take is scored at a time; before each part it waits until no render is under way
-or waits its turn, so that one that comes meanwhile waits for a part at most, and none of them is longer than a step.
+Knows the verbs of a session, and no model. One take is scored at a time; each part, and each small job of one, waits until no
+render is under way or about to begin, so that one that comes meanwhile waits for one such job at most, which is no longer than a
+step.
 """
 
 from __future__ import annotations
 
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +16,6 @@ from typing import Any, Protocol, TypeVar
 from acestep_lab.errors import LabError, LibraryError, Stopped, sentence
 from acestep_lab.jobs.planning import plan_asked_by
 from acestep_lab.jobs.queue import JobQueue
-from acestep_lab.jobs.worker import AnyRun
 from acestep_lab.listen import alignment, scores
 from acestep_lab.listen.analysis import Analysis, analyze
 from acestep_lab.listen.lyric_text import LyricText
@@ -31,8 +30,6 @@ from acestep_lab.takes.take import Take
 
 METHOD = 1
 """Which version of the scores is kept; another one scores anew."""
-NAP = 0.05
-"""Seconds between two looks at whether somebody renders."""
 T = TypeVar("T")
 
 
@@ -99,8 +96,10 @@ class Scoring:
 
     def _part(self, work: Callable[[], T]) -> T:
         """One part, once nobody renders."""
-        wait_for_renders(self.session.jobs)
-        return work()
+        jobs = self.session.jobs
+        jobs.wait_for_renders()
+        with jobs.behind_renders():
+            return work()
 
     def _try(self, work: Callable[[], T]) -> tuple[T | None, str]:
         """What a part gives, or the sentence by which it is refused."""
@@ -155,17 +154,6 @@ class Scoring:
             return [scores.language_row(asked, self.sings, {}), scores.nothing("agreement", why)]
         fields_of_plan = getattr(judged, "scores", {})
         return [scores.language_row(asked, self.sings, fields_of_plan), scores.agreement_row(judged.total)]
-
-
-def wait_for_renders(queue: JobQueue) -> None:
-    """Wait until no run is under way or about to begin; long ones that give way, and what is held up, are not waited for."""
-
-    def comes(run: AnyRun) -> bool:
-        return not run.gives_way and (run.state != "queued" or not (run.held or queue.paused))
-
-    while any(map(comes, queue.waiting)):
-        queue.must_be_open()
-        time.sleep(NAP)
 
 
 def _within(row: Score) -> Score:

@@ -91,8 +91,8 @@ class Score:
             return f"{self.name}: — ({self.why})" if self.why else f"{self.name}: —"
         number = f"{self.value:.2f}" + ("" if self.chance is None else f" (chance {self.chance:.2f})")
         both = f", {self.asked} asked, {self.heard} heard" if self.asked and self.heard else ""
-        said = f" {self.said}" if self.said else ""
-        return f"{self.name}:{said}{'' if self.sure else ' (unsure)'}, {number}{both}"
+        said = f"{self.said}{'' if self.sure else ' (unsure)'}, " if self.said else ""
+        return f"{self.name}: {said}{number}{both}"
 
 
 @dataclass(frozen=True, repr=False)
