@@ -53,7 +53,8 @@ function lyricLane(host, { track, part, at, hear, mark, listed = true }) {
   const strip = h("div.strip", { role: "group", "aria-label": t("lyric_lane.sections") }),
     lines = h("div.lines", { role: "group", "aria-label": t("lyric_lane.lines") }),
     draft = h("div.draft", { hidden: true }, h("span")),
-    lane = h("div.lyric-lane", { dir: "ltr" }, strip, lines, draft),
+    here = h("div.here"),
+    lane = h("div.lyric-lane", { dir: "ltr" }, strip, lines, draft, here),
     why = h("span.why"),
     find = h("button.small", { "data-do": "find-lyrics", onclick: () => ask("sound") }, t("lyric_lane.find")),
     plan = h("button.small", { "data-do": "plan-lyrics", onclick: () => ask("plan") }, t("lyric_lane.plan")),
@@ -255,6 +256,9 @@ function lyricLane(host, { track, part, at, hear, mark, listed = true }) {
   /** The sound is here now: light the line and the word. */
   function follow(time) {
     now = time;
+    const place = part(time);
+    here.hidden = !(place >= 0 && place <= 1);
+    here.style.left = `${(place * 100).toFixed(2)}%`;
     let found = -1;
     lyrics.lines.forEach((line, index) => {
       if (line.start <= time + 0.05 && time < line.end) found = index;

@@ -17,7 +17,7 @@ from acestep_lab.errors import LabError, LibraryError, Stopped, sentence
 from acestep_lab.jobs.planning import plan_asked_by
 from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.listen import alignment, scores
-from acestep_lab.listen.analysis import Analysis, analyze
+from acestep_lab.listen.analysis import analyze
 from acestep_lab.listen.lyric_text import LyricText
 from acestep_lab.listen.plan_score import PlanScore
 from acestep_lab.listen.scores import Score, Scores
@@ -82,7 +82,7 @@ class Scoring:
     def __init__(self, session: Judge, take: Take, reference: bool, anew: bool) -> None:
         self.session, self.take, self.reference, self.anew = session, take, reference, anew
         self.sings = bool(LyricText.of(take.recipe.lyrics).lines)
-        self.remarks: list[str] = []
+        self.measures: dict[str, float] = {}
         self.plan = plan_asked_by(take)
         """What was asked for, and what the planner made of what was not."""
 
@@ -92,7 +92,7 @@ class Scoring:
         lyric_rows = scores.lyric_rows(aligned) if aligned else scores.no_lyric_rows(why)
         rows = [*self._measured(), self._sections(aligned), *self._judged(), *lyric_rows]
         said = aligned.remarks if aligned else ()
-        return Scores(tuple(_within(row) for row in rows), tuple(dict.fromkeys((*said, *self.remarks))))
+        return Scores(tuple(_within(row) for row in rows), tuple(said), self.measures)
 
     def _part(self, work: Callable[[], T]) -> T:
         """One part, once nobody renders."""
@@ -116,12 +116,12 @@ class Scoring:
         found, why = self._try(lambda: analyze(self.take, recipe.bpm or plan.bpm))
         if found is None:
             return [scores.nothing(name, why) for name in ("tempo", "key", "meter", "instruments")]
-        heard: Analysis = found
+        self.measures = scores.measures_of(found)
         return [
-            scores.tempo_row(recipe.bpm or plan.bpm, heard),
-            scores.key_row(recipe.keyscale or plan.keyscale, heard),
-            scores.meter_row(recipe.timesignature or plan.timesignature, heard),
-            scores.instruments_row(recipe.caption, heard),
+            scores.tempo_row(recipe.bpm or plan.bpm, found),
+            scores.key_row(recipe.keyscale or plan.keyscale, found),
+            scores.meter_row(recipe.timesignature or plan.timesignature, found),
+            scores.instruments_row(recipe.caption, found),
         ]
 
     def _aligned(self) -> tuple[Alignment | None, str]:

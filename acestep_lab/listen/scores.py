@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 import numpy as np
@@ -101,6 +101,8 @@ class Scores:
 
     rows: tuple[Score, ...]
     remarks: tuple[str, ...] = ()
+    measures: Mapping[str, float] = field(default_factory=dict)
+    """What was measured on the way: fields of an `Analysis` that are numbers, without those that are not finite."""
 
     def __getitem__(self, name: str) -> Score:
         for row in self.rows:
@@ -120,16 +122,19 @@ class Scores:
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
-        return {"rows": [asdict(row) for row in self.rows], "remarks": list(self.remarks)}
+        rows = [asdict(row) for row in self.rows]
+        return {"rows": rows, "remarks": list(self.remarks), "measures": dict(self.measures)}
 
     @classmethod
     def from_json(cls, data: object) -> Self:
         """Out of plain data; RecipeError for what is none."""
         given = checks.mapping("Scores", data)
-        checks.known_fields("Scores", given, {"rows", "remarks"})
+        checks.known_fields("Scores", given, {"rows", "remarks", "measures"})
         rows = checks.sequence("The rows of scores", given.get("rows", []), MOST_ROWS)
         remarks = checks.sequence("Remarks", given.get("remarks", []), MOST_ROWS)
-        return cls(tuple(map(_read, rows)), tuple(checks.text("A remark", one) for one in remarks))
+        numbers = checks.mapping("The measures of scores", given.get("measures", {}))
+        measures = {name: checks.real(f"The measure {name}", one, -1e6, 1e6) for name, one in numbers.items()}
+        return cls(tuple(map(_read, rows)), tuple(checks.text("A remark", one) for one in remarks), measures)
 
 
 def _read(row: object) -> Score:
@@ -148,9 +153,15 @@ def _share(name: str, value: object) -> float | None:
     return None if value is None else checks.real(f"The {name} of a score", value, 0.0, 1.0)
 
 
-def nothing(name: str, why: str) -> Score:
-    """A row that cannot be said, and why."""
-    return Score(name, None, why=why)
+def nothing(name: str, why: str, heard: str = "") -> Score:
+    """A row that cannot be said, and why; perhaps something is heard all the same."""
+    return Score(name, None, heard=heard, why=why)
+
+
+def measures_of(found: Analysis) -> dict[str, float]:
+    """The numbers of an analysis that are finite."""
+    numbers = {name: value for name, value in vars(found).items() if isinstance(value, float)}
+    return {name: value for name, value in numbers.items() if math.isfinite(value)}
 
 
 # -- asked against heard
@@ -178,7 +189,7 @@ def key_said(asked: str, heard: str) -> str:
 def tempo_row(asked: float | None, found: Analysis) -> Score:
     """How the tempo is as asked."""
     if asked is None:
-        return nothing("tempo", "No tempo was asked for.")
+        return nothing("tempo", "No tempo was asked for.", f"{found.bpm:.0f} bpm")
     said = tempo_said(asked, found.bpm)
     value = 1.0 if said == "as asked" else 0.5 if said.endswith("asked") else 0.0
     spans = ((1.0, 1.0), (2.0, 0.5), (0.5, 0.5))
@@ -195,7 +206,7 @@ def _chance_of(bpm: float) -> float:
 def key_row(asked: str | None, found: Analysis) -> Score:
     """How the key is as asked."""
     if not asked:
-        return nothing("key", "No key was asked for.")
+        return nothing("key", "No key was asked for.", found.keyscale)
     said = key_said(asked, found.keyscale)
     sure = found.key_confidence >= SURE_KEY
     return Score("key", KEY_WEIGHTS[said], said, asked, found.keyscale, KEY_CHANCE, sure)
@@ -204,7 +215,7 @@ def key_row(asked: str | None, found: Analysis) -> Score:
 def meter_row(asked: str | None, found: Analysis) -> Score:
     """Whether the meter is as asked."""
     if not asked:
-        return nothing("meter", "No meter was asked for.")
+        return nothing("meter", "No meter was asked for.", found.timesignature)
     same = str(asked) == found.timesignature
     said, sure = "as asked" if same else "another meter", found.meter_confidence >= SURE_METER
     return Score("meter", float(same), said, str(asked), found.timesignature, 1 / len(TIMESIGNATURES), sure)
@@ -221,7 +232,7 @@ def instruments_row(caption: str, found: Analysis) -> Score:
     """How many of the instruments that a caption names are heard."""
     asked = stems_named(caption)
     if not asked:
-        return nothing("instruments", "The caption names no instrument.")
+        return nothing("instruments", "The caption names no instrument.", ", ".join(found.present))
     heard = set(found.present)
     number = len(heard & set(asked))
     said = "all heard" if number == len(asked) else f"{number} of {len(asked)} heard"

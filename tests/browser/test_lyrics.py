@@ -28,7 +28,10 @@ def aligned(lyrics: str, seconds: float) -> Alignment:
     for line in lines:
         parts = line.text.split()
         long = (line.end - line.start) / len(parts)
-        words += [Timed(word, line.start + k * long, line.start + (k + 1) * long, 0.9, line.line) for k, word in enumerate(parts)]
+        words += [
+            Timed(word, line.start + k * long, line.start + (k + 1) * long, 0.9, line.line)
+            for k, word in enumerate(parts)
+        ]
     tags = [row.strip("[]") for row in lyrics.split("\n") if row.startswith("[")]
     half = seconds / 2
     sections = tuple(Timed(tag, n * half, (n + 1) * half, 1.0, n) for n, tag in enumerate(tags))
@@ -91,7 +94,9 @@ def test_a_line_is_heard_by_a_click_marked_by_a_drag_and_lit_as_it_is_sung(windo
     assert findings(page) == []
 
 
-def test_a_take_without_times_says_why_has_its_sections_planned_and_its_words_found(browser: Any, studio: Studio) -> None:
+def test_a_take_without_times_says_why_has_its_sections_planned_and_its_words_found(
+    browser: Any, studio: Studio
+) -> None:
     with_take(studio, HEBREW, found=False)
     window = Window(browser, 390, 844, dark=True)
     page = open_page(window, studio)
