@@ -649,7 +649,7 @@ export default mount(
         ),
       );
     }
-    /** The least and the best of a score among takes of the same words, chance among them; 0 to 1 where there is one only. */
+    /** The least and the best of a score among takes of the same words and chance; 0 to 1 where there is one only. */
     function rangeOf(kin, name) {
       const alike = cards.filter((c) => textOf(c.kin) === kin),
         values = alike.map((c) => c.scores[name]).filter((v) => typeof v === "number"),
