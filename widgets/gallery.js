@@ -4,7 +4,9 @@
 /** What a card has in its line of facts needs no chip. */
 const IN_FACTS = ["seed", "bpm", "keyscale", "seconds"];
 const MOST_CHIPS = 4;
-const STANDING = ["", "title", "tempo", "key", "meter", "loudness", "length", "seed", "task", "when"];
+/** Columns before the scores, and behind them. */
+const FIRST = ["", "title", "tempo", "key", "meter", "loudness"];
+const LAST = ["length", "seed", "task", "when"];
 const valueOf = (v) => (Array.isArray(v) ? textsOf(v).join("–") : typeof v === "boolean" ? String(v) : textOf(v));
 const minus = (text) => textOf(text).replace("-", "−");
 const decibels = (gain) => `${minus(formatNumber(gain, 1))} dB`;
@@ -666,7 +668,7 @@ export default mount(
           if (!ranges.has(key)) ranges.set(key, rangeOf(kin, name));
           return ranges.get(key);
         };
-      const heads = STANDING.map((name) => (name ? header(name, t(`gallery.column_${name}`), "") : h("td")));
+      const heads = (names) => names.map((name) => (name ? header(name, t(`gallery.column_${name}`), "") : h("td")));
       const lines = cards.map((c) => {
         const { tempo, key, meter, loudness } = c.measured;
         return h(
@@ -694,11 +696,11 @@ export default mount(
           h("td.said", {}, heardWords(tableOf(key))),
           h("td.said", {}, heardWords(tableOf(meter))),
           h("td.said", {}, loudnessWords(loudness)),
+          columns.map(({ name }) => scoreCell(c, name, range(textOf(c.kin), name))),
           h("td.num", {}, formatTime(c.seconds)),
           h("td.num", {}, textOf(c.seed)),
           h("td.said", {}, taskWords(textOf(c.task))),
           h("td.num", {}, whenWords(c.created)),
-          columns.map(({ name }) => scoreCell(c, name, range(textOf(c.kin), name))),
         );
       });
       table.replaceChildren(
@@ -711,8 +713,9 @@ export default mount(
             h(
               "tr",
               {},
-              heads,
+              heads(FIRST),
               columns.map((c) => header(c.name, scoreName(c.name), say(c.meaning))),
+              heads(LAST),
             ),
           ),
           h("tbody", {}, lines),

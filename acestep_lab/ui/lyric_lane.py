@@ -41,7 +41,7 @@ def without(sound: Take | Audio, session: SessionLike | None = None) -> Without:
     if not isinstance(sound, Take):
         return Without(RECORDING)
     text = LyricText.of(sound.recipe.lyrics)
-    plan = ("plan",) if any(tag.text for tag in text.tags) else ()
+    plan = ("plan",) if sum(bool(tag.text) for tag in text.tags) > 1 else ()
     if not text.lines:
         return Without(NO_WORDS, plan)
     if session is None:

@@ -120,3 +120,30 @@ def test_a_take_without_times_says_why_has_its_sections_planned_and_its_words_fo
     assert window.errors == []
     assert errors_shown(page) == []
     window.close()
+
+
+def test_scores_are_columns_in_words_beside_chance_and_an_exported_page_lights_its_words(
+    window: Window, studio: Studio, tmp_path: Any
+) -> None:
+    for seed, lyrics in ((1, SONG), (2, "[Instrumental]")):
+        recipe = Recipe("drums and piano about rain", lyrics=lyrics, seconds=2.0, seed=seed, bpm=100, keyscale="G major")
+        studio.session.library.keep(studio.session.make(recipe))
+    page = open_page(window, studio)
+    page.get_by_role("button", name="Measure").click()
+    table = page.locator(".acl-gallery table")
+    wait_for(lambda: table.get_by_text("4 of 4 lines").count() == 1, what="scores of what is sung")
+    wait_for(lambda: table.get_by_text("—", exact=True).count() >= 3, what="an instrumental without lyric scores")
+    assert table.locator("td.score .bar .chance").count() >= 3
+    table.get_by_role("button", name="Lines found").click()
+    wait_for(lambda: table.locator("th[aria-sort=ascending]").count() == 1, what="the order")
+    table.scroll_into_view_if_needed()
+    window.picture("lyrics-columns")
+    assert errors_shown(page) == []
+
+    take = studio.session.library.open(with_take(studio, SONG, found=True))
+    page.goto(take.export(tmp_path / "song.html", lyrics=aligned(SONG, 12.0)).as_uri())
+    page.get_by_role("button", name="Stay a little longer").click()
+    page.locator(".now .word.on").first.wait_for()
+    assert page.locator(".now").inner_text() == "Stay a little longer"
+    assert page.locator(".lyrics li[aria-current]").count() == 1
+    window.picture("lyrics-page")
