@@ -126,7 +126,9 @@ def test_scores_are_columns_in_words_beside_chance_and_an_exported_page_lights_i
     window: Window, studio: Studio, tmp_path: Any
 ) -> None:
     for seed, lyrics in ((1, SONG), (2, "[Instrumental]")):
-        recipe = Recipe("drums and piano about rain", lyrics=lyrics, seconds=2.0, seed=seed, bpm=100, keyscale="G major")
+        recipe = Recipe(
+            "drums and piano about rain", lyrics=lyrics, seconds=2.0, seed=seed, bpm=100, keyscale="G major"
+        )
         studio.session.library.keep(studio.session.make(recipe))
     page = open_page(window, studio)
     page.get_by_role("button", name="Measure").click()
