@@ -31,7 +31,7 @@ MEANING = {
     "sections": "How far the sound turns where the lyrics do.",
     "language": "How near the planner's reading is to the language asked for.",
     "agreement": "How well codes and words fit by the planner's own measure; compare takes of one recipe only.",
-    "dit_score": "ACE-Step's own lyric score, near the sound; compare takes of one lyric only.",
+    "dit_score": "The lyric score of the model's own authors, near the sound; compare takes of one lyric only.",
     "lm_score": "The same on noise: what is planned before any sound.",
     "blind": "Preferred in blind comparisons, out of how many.",
 }
