@@ -329,8 +329,18 @@ function lyricLane(host, { track, part, at, hear, mark, listed = true }) {
       now = 0;
       build();
     }
-    if (track().id) host.send("lyrics", { id: textOf(track().id) });
+    askLyrics();
   }
+  /** Ask until they are here: a kernel that was busy may never have heard it. */
+  function askLyrics(times = 0) {
+    clearTimeout(asking);
+    const id = textOf(track().id);
+    if (!id || times > 30 || (times && shownFor === id)) return;
+    host.send("lyrics", { id });
+    asking = setTimeout(() => askLyrics(times + 1), 4000);
+  }
+  let asking = 0;
+  host.onClose(() => clearTimeout(asking));
   host.on("lyrics", told);
   host.on("error", () => {
     if (find.hidden && plan.hidden && !lyrics.lines.length && track().id)
