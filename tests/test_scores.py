@@ -90,6 +90,13 @@ def test_sections_that_turn_where_the_lyrics_do_score_above_chance_and_others_ne
     assert one.value == pytest.approx(one.chance)
 
 
+def test_the_agreement_of_sections_is_rands_over_every_two_moments() -> None:
+    one, other = np.random.default_rng(0).integers(-1, 3, (2, 60))
+    first, second = np.triu_indices(60, 1)
+    agree = (one[first] == one[second]) == (other[first] == other[second])
+    assert scores._rand(one, other) == pytest.approx(agree.mean())
+
+
 # -- a take scored
 
 

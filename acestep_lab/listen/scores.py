@@ -267,8 +267,10 @@ def _labels(at: np.ndarray, starts: Sequence[tuple[float, str]]) -> np.ndarray:
 
 def _rand(one: np.ndarray, other: np.ndarray) -> float:
     """Of every two moments, how often both say the same of whether these belong together."""
-    first, second = np.triu_indices(len(one), 1)
-    return float(((one[first] == one[second]) == (other[first] == other[second])).mean())
+    both = np.bincount((one - one.min()) * (other.max() + 2) + other + 1)
+    pairs = [float((count * (count - 1.0)).sum()) for count in (both, np.bincount(one + 1), np.bincount(other + 1))]
+    every = len(one) * (len(one) - 1.0)
+    return (every + 2 * pairs[0] - pairs[1] - pairs[2]) / every
 
 
 # -- lyrics and the planner
