@@ -322,7 +322,7 @@ function lyricLane(host, { track, part, at, hear, mark, listed = true }) {
   }
   /** Another sound is shown. */
   function load() {
-    if (shownFor !== textOf(track().id)) {
+    if (shownFor !== textOf(track().id) || !shownFor) {
       lyrics = readLyrics({});
       setText(why, "");
       missing.hidden = true;

@@ -993,15 +993,13 @@ export default mount(
       table,
       hint,
       h("div.row.how", {}, caption, modes, h("label.inline", {}, t("waveform.strength"), strength, strong), go),
-      h("div.row.under", {}, more, busy, cannot, chain),
+      h("div.row.under", {}, more, lyric.all, lyric.missing, busy, cannot, chain),
     );
     host.root.append(
       h("div.head", {}, h("h2", {}, t("waveform.title")), h("span.spring"), tools),
       empty,
       stage,
       ...(host.get("standalone") ? [lyric.sung] : []),
-      lyric.missing,
-      lyric.all,
       proof,
       knobs,
       error,
