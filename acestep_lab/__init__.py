@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from acestep_lab.jobs.stems import Stems
     from acestep_lab.listen.analysis import Analysis, analyze
     from acestep_lab.listen.attribution import Attribution
+    from acestep_lab.listen.scores import Scores
     from acestep_lab.listen.timed_lyrics import Alignment
     from acestep_lab.models.tiers import Tier
     from acestep_lab.pipeline.pipeline import Pipeline, load
@@ -134,6 +135,7 @@ _HOMES = {
     "Result": "pipeline.result",
     "Retake": "prompt.tasks",
     "Run": "jobs.run",
+    "Scores": "listen.scores",
     "Session": "session",
     "SourceError": "errors",
     "Stems": "jobs.stems",
@@ -184,6 +186,7 @@ __all__ = [
     "Result",
     "Retake",
     "Run",
+    "Scores",
     "Session",
     "SourceError",
     "Stems",

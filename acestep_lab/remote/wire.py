@@ -20,6 +20,7 @@ from acestep_lab.jobs.attributing import AttributionCost
 from acestep_lab.listen.analysis import Analysis
 from acestep_lab.listen.attribution import Attribution
 from acestep_lab.listen.plan_score import PlanScore
+from acestep_lab.listen.scores import Scores
 from acestep_lab.listen.timed_lyrics import Alignment
 from acestep_lab.plan.plan import Plan
 from acestep_lab.plan.token import Token
@@ -220,6 +221,7 @@ _WIRE: dict[str, _Kind] = {
     "sampling": _Kind(tuple(SAMPLINGS.values()), _sampling, read_sampling),
     "capabilities": _Kind((Capabilities,), _capabilities, _read_capabilities),
     "analysis": _Kind((Analysis,), _flat, _read_analysis),
+    "scores": _Kind((Scores,), Scores.to_json, Scores.from_json),
     "alignment": _Kind((Alignment,), Alignment.to_json, Alignment.from_json),
     "attribution": _Kind((Attribution,), Attribution.to_json, Attribution.from_json),
     "attribution_cost": _Kind((AttributionCost,), AttributionCost.to_json, partial(_read, AttributionCost)),

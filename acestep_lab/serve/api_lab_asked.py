@@ -214,6 +214,11 @@ def _attribution_cost(asked: Asked) -> Any:
     return asked.session.attribute(take, **how, dry_run=True)
 
 
+def _scores(asked: Asked) -> Any:
+    how = {name: value for name in ("reference", "anew") if (value := asked.read(name)) is not None}
+    return asked.session.scores(asked.take("source"), **how)
+
+
 VERBS: Mapping[str, Callable[[Asked], Any]] = {
     "use": _use,
     "cost": _cost,
@@ -225,6 +230,7 @@ VERBS: Mapping[str, Callable[[Asked], Any]] = {
     "plan_score": _score,
     "align": _align,
     "attribution_cost": _attribution_cost,
+    "scores": _scores,
     "capabilities_of": lambda asked: asked.session.capabilities_of(**asked.some("checkpoint")),
     "has_planner_of": lambda asked: asked.session.has_planner_of(**asked.some("checkpoint")),
 }

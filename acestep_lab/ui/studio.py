@@ -40,6 +40,7 @@ from acestep_lab.ui.controllers.exporting import Exporting
 from acestep_lab.ui.controllers.listening import Listening
 from acestep_lab.ui.controllers.planning import Planning
 from acestep_lab.ui.controllers.repainting import Repainting
+from acestep_lab.ui.controllers.singing import Singing
 from acestep_lab.ui.controllers.song_building import SongBuilding
 from acestep_lab.ui.controllers.stem_mixing import StemMixing
 from acestep_lab.ui.controllers.training import Training
@@ -90,6 +91,7 @@ class Studio:
         self._attach()
 
     def _make_controllers(self) -> None:
+        self.singing = Singing(self)
         self.listening = Listening(self)
         self.repainting = Repainting(self)
         self.composing = Composing(self)
