@@ -68,6 +68,8 @@ if TYPE_CHECKING:
     from acestep_lab.jobs.run import Run
     from acestep_lab.jobs.stems import Stems
     from acestep_lab.listen.analysis import Analysis, analyze
+    from acestep_lab.listen.attribution import Attribution
+    from acestep_lab.listen.scores import Scores
     from acestep_lab.listen.timed_lyrics import Alignment
     from acestep_lab.models.tiers import Tier
     from acestep_lab.pipeline.pipeline import Pipeline, load
@@ -103,6 +105,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Alignment": "listen.timed_lyrics",
+    "Attribution": "listen.attribution",
     "Analysis": "listen.analysis",
     "Audio": "audio.audio",
     "Between": "sweep.axes",
@@ -133,6 +136,7 @@ _HOMES = {
     "Result": "pipeline.result",
     "Retake": "prompt.tasks",
     "Run": "jobs.run",
+    "Scores": "listen.scores",
     "Session": "session",
     "SourceError": "errors",
     "Stems": "jobs.stems",
@@ -153,6 +157,7 @@ _HOMES = {
 __all__ = [
     "Alignment",
     "Analysis",
+    "Attribution",
     "Audio",
     "Between",
     "CheckpointError",
@@ -182,6 +187,7 @@ __all__ = [
     "Result",
     "Retake",
     "Run",
+    "Scores",
     "Session",
     "SourceError",
     "Stems",

@@ -16,6 +16,7 @@ from acestep_lab.engines.base import Capabilities, Engine
 from acestep_lab.engines.step import Step
 from acestep_lab.features import Feature, require
 from acestep_lab.jobs.aligning import Aligning
+from acestep_lab.jobs.attributing import Attributing
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.latents import Latents
 from acestep_lab.jobs.planning import OnToken, Planning
@@ -79,6 +80,7 @@ class Session(Verbs):
         self._planning = Planning(self.engines, self.jobs)
         self._latents = Latents(self.engines, self.sound, self.jobs)
         self._aligning = Aligning(self.engines, self._sounds, self.jobs)
+        self._attributes = Attributing(self.engines, self._sounds, self.jobs)
 
     @classmethod
     def open(

@@ -17,6 +17,7 @@ from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.stems import Stems
 from acestep_lab.listen.analysis import Analysis
 from acestep_lab.listen.plan_score import PlanScore
+from acestep_lab.listen.scores import Scores
 from acestep_lab.listen.timed_lyrics import Alignment
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.checks import Place
@@ -109,5 +110,11 @@ class SessionLike(Protocol):
         self, source: Source, lyrics: str | None = None, *, language: str | None = None,
         by: Literal["sound", "plan"] = "sound", checkpoint: str | None = None, reference: bool = False, anew: bool = False,
     ) -> Alignment: ...  # fmt: skip
+    def attribute(
+        self, take: Source, *, what: Any = None, swap: Any = None, steps: int | None = None,
+        by: Literal["change", "attention"] = "change", anew: bool = False, dry_run: bool = False,
+    ) -> Any: ...  # fmt: skip
+
+    def scores(self, source: Source, *, reference: bool = False, anew: bool = False) -> Scores: ...
     def preview(self, step: Step | Take, at: float, seconds: float = 3.0) -> Audio: ...
     def close(self) -> None: ...

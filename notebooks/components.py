@@ -25,6 +25,7 @@
 from acestep_lab import Dataset, Recipe, Session
 from acestep_lab.ui import (
     AdaptersWidget,
+    AttributionWidget,
     CheckpointSwitchWidget,
     DatasetTableWidget,
     DescribeStripWidget,
@@ -249,6 +250,18 @@ SweepViewWidget(swept)
 
 # %%
 len(swept.result())
+
+# %% [markdown]
+# ## Attribution — what each word of a take did
+# A heat strip under the caption and along the song: how far the music moves without each phrase, tag and field, held against what
+# another seed does. In Python: `lab.attribute(take)` shows itself; `run.result().ranked`, `.to_records()`.
+
+# %%
+asked = lab.attribute(take, steps=2, what="phrases")
+AttributionWidget(asked)
+
+# %%
+len(asked.result().effects)
 
 # %% [markdown]
 # ## All of it on one page

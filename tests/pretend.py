@@ -18,7 +18,8 @@ from acestep_lab.audio.audio import Audio, splice
 from acestep_lab.engines.base import Capabilities, LatentSpec, Vocabulary
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import CheckpointError, RecipeError, shown
-from acestep_lab.jobs import stems, stitching
+from acestep_lab.jobs import scoring, stems, stitching
+from acestep_lab.jobs.attributing import Asked, AttributionCost, AttributionRun, attributable
 from acestep_lab.jobs.eta import Round, Work
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.queue import JobQueue
@@ -26,7 +27,10 @@ from acestep_lab.jobs.rendering import recipes_of
 from acestep_lab.jobs.run import Run
 from acestep_lab.listen.alignment import planned, text_with_words
 from acestep_lab.listen.analysis import Analysis, analyze
+from acestep_lab.listen.attribution import Attribution, Effect, Heard, WordAttention
+from acestep_lab.listen.scores import Scores
 from acestep_lab.listen.timed_lyrics import Alignment, Timed
+from acestep_lab.listen.variants import Variant, variants, words
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.sampling import FlowSampling, Sampling, TokenSampling, converted
@@ -384,6 +388,57 @@ class PretendSession:
         if lyrics is None and sound.id in self.library:
             self.library.annotate(sound.id, "alignment", {"key": {}, "alignment": found.to_json()})
         return found
+
+    def attribute(
+        self, take: Any, *, what: Any = None, swap: Any = None, steps: int | None = None,
+        by: Literal["change", "attention"] = "change", anew: bool = False, dry_run: bool = False,
+    ) -> Any:  # fmt: skip
+        """Every change moves the music a little more than the one before it, and ever more towards the end."""
+        asked, found = Asked.of(what, swap, steps, by, anew), attributable(self.sound(take))
+        changes = variants(found.recipe, asked.what, asked.swap) if by == "change" else ()
+        cost = AttributionCost(len(changes), 0, len(changes) + 2 if changes else 0, 2, 3.0 if changes else 0.0)
+        if dry_run:
+            return cost
+        return self.jobs.submit(AttributionRun(found, cost), lambda run: self._attribute(run, changes))
+
+    def _attribute(self, run: AttributionRun, changes: Sequence[Variant]) -> Any:
+        take, name = run.take, self._engine.name
+        heard = Heard(100.0, "A minor", "4", -14.0, ("bass", "drums"))
+        run.enter("listen")
+        for place, one in enumerate(changes):
+            run.check()
+            self._wait(run)
+            share = (place + 1) / len(changes)
+            over = tuple(round(share * n / 8, 3) for n in range(8))
+            run.measured(
+                Effect(one.kind, one.name, one.change, one.span, share, over, (1.0, 2.0 * share), (over, over), heard)
+            )
+            yield
+        spans = words(take.recipe.caption)
+        looks = WordAttention(
+            tuple(take.recipe.caption[a:b] for a, b in spans), spans, tuple((0.01,) * 8 for _ in spans)
+        )
+        seed = Effect("seed", "8", "→ another seed", None, 1.25, (1.2,) * 8, (9.0, 9.0), ((9.0,) * 8,) * 2,
+                      Heard(140.0, "C major", "4", -14.0, ("drums",)))  # fmt: skip
+        words_of = (take.recipe.caption, take.recipe.lyrics, name, take.audio.seconds)
+        told = Attribution(
+            take.id,
+            *words_of,
+            2,
+            "x0",
+            run.effects,
+            seed if changes else None,
+            heard,
+            looks,
+            edges=(31.0, 1000.0, 8000.0),
+        )
+        run.found(told)
+        if take.id in self.library:
+            self.library.annotate(take.id, "attribution", {"attribution": told.to_json()})
+        run.finish()
+
+    def scores(self, source: Any, *, reference: bool = False, anew: bool = False) -> Scores:
+        return scoring.scores_of(self, source, reference, anew)
 
     # -- the work
 

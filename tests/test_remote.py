@@ -603,3 +603,17 @@ def test_opening_where_a_server_is_set_connects_to_it(tmp_path: Path, monkeypatc
             assert there.name == lab.name
     with Session.open("pocket") as here:  # one that is named is opened here
         assert isinstance(here, Session)
+
+
+def test_what_each_word_did_is_found_out_there_and_told_here_as_it_is_measured(shared: Box) -> None:
+    far = shared.far()
+    take = far.make(SONG.replace(caption="dub, warm pad, bass", lyrics=""))
+    assert far.attribute(take, dry_run=True) == shared.lab.attribute(take.id, dry_run=True)
+    run = far.attribute(take, swap={"bass": "flute"})
+    told = list(run)
+    found = run.result()
+    assert tuple(told) == found.effects
+    assert [(one.name, one.change) for one in told][:1] == [("bass", "→ flute")]
+    assert found == shared.lab.attribute(take.id, swap={"bass": "flute"}).result()
+    with pytest.raises(RecipeError, match=r"not made from words here"):
+        far.attribute(tone(2.0, 5).on_grid())

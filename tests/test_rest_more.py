@@ -355,6 +355,9 @@ def test_scores_come_when_they_are_asked_for_and_say_why_where_there_are_none(
     assert (item["scores"], item["lrc"]) == (None, None)
     assert "get_lrc=true" in item["lrc_reason"]
     (found,) = data(door.get(f"/v1/scores?task_id={plain}"))
+    assert "heard" not in found
+    (heard,) = data(door.get(f"/v1/scores?task_id={plain}&heard=true"))
+    assert {row["name"] for row in heard["heard"]} >= {"tempo", "key", "coverage", "agreement"}
     assert (found["lm_score"], found["dit_score"], found["take_id"]) == (0.5, 0.5, item["take_id"])
     assert (found["sung"]["coverage"], "chance" in found["sung"]) == (1.0, True)
     (item,) = json.loads(until_over(door, plain)["result"])

@@ -119,6 +119,10 @@ def test_a_take_carries_its_recipe_with_everything_decided_and_is_found_again(la
     assert lab.load(take.id).audio == take.audio
     assert lab.sound(take.id).id == take.id
     assert lab.analyze(take).bpm > 0
+    found = lab.scores(take)
+    assert found["key"].heard
+    assert found["coverage"].value is None, "nothing is sung"
+    assert lab.library.annotation(take.id, "scores")["scores"] == found.to_json()
     planned = lab.align(take, "[Verse]\nla la\n[Chorus]\nlo", by="plan")
     assert ([one.text for one in planned.sections], planned.heard) == (["Verse", "Chorus"], False)
     with pytest.raises(RecipeError, match=r"no words|no lyrics"):

@@ -139,8 +139,9 @@ def test_what_was_measured_is_said_with_how_sure_it_is(lab: PretendSession) -> N
         heard={"keyscale": "A minor", "timesignature": "3"},
     )
     seen = card(GalleryWidget(lab.library), one.id)["measured"]
-    assert seen["tempo"] == {"heard": 118.0, "asked": 120, "sure": False, "same": True}
-    assert seen["key"] == {"heard": "A minor", "asked": "F# minor", "sure": True, "same": False}
+    assert seen["tempo"] == {"heard": 118.0, "asked": 120, "sure": False, "same": True, "said": "as asked"}
+    apart = {"heard": "A minor", "asked": "F# minor", "sure": True, "same": False, "said": "another key"}
+    assert seen["key"] == apart
     assert (seen["meter"]["heard"], seen["loudness"]) == ("3/4", -14.0)
 
 

@@ -124,7 +124,11 @@ function audioPlayer(host, trackOf, onTick) {
       use(track.id, new URL(track.url, document.baseURI).href);
       return then();
     }
-    wanted = then;
+    const before = wanted; // to go somewhere and play are two wishes: both hold once the sound is here
+    wanted = () => {
+      before?.();
+      then();
+    };
     host.send("bytes", { id: track.id });
   };
   const api = {
@@ -197,7 +201,7 @@ function audioPlayer(host, trackOf, onTick) {
     },
     reset: () => {
       audio.pause();
-      loaded = span = null;
+      loaded = span = wanted = null;
       loop.start = 0;
       loop.end = Infinity;
       dropSecond();

@@ -4,7 +4,9 @@
 /** What a card has in its line of facts needs no chip. */
 const IN_FACTS = ["seed", "bpm", "keyscale", "seconds"];
 const MOST_CHIPS = 4;
-const STANDING = ["", "title", "tempo", "key", "meter", "loudness", "length", "seed", "task", "when"];
+/** Columns before the scores, and behind them. */
+const FIRST = ["", "title", "tempo", "key", "meter", "loudness"];
+const LAST = ["length", "seed", "task", "when"];
 const valueOf = (v) => (Array.isArray(v) ? textsOf(v).join("–") : typeof v === "boolean" ? String(v) : textOf(v));
 const minus = (text) => textOf(text).replace("-", "−");
 const decibels = (gain) => `${minus(formatNumber(gain, 1))} dB`;
@@ -17,17 +19,19 @@ const LOUDNESS = [
   [-Infinity, "quiet"],
 ];
 const PEAKS_AGAIN = 8000;
+/** A score less than this from chance is near it. */
+const NEAR_CHANCE = 0.1;
 
 /** Heard and asked for, as a musician says it: "118, as asked", "F# minor (unsure)". */
 function heardWords(pair) {
   const heard = typeof pair.heard === "number" ? String(Math.round(pair.heard)) : textOf(pair.heard),
     asked = textOf(pair.asked),
-    values = { heard, asked };
+    values = { heard, asked, said: say(textOf(pair.said)) };
   if (!heard) return asked ? t("gallery.asked_only", values) : "";
   const said = pair.same
     ? t("gallery.as_asked", values)
     : asked
-      ? t("gallery.heard_and_asked", values)
+      ? t(values.said ? "gallery.heard_off" : "gallery.heard_and_asked", values)
       : t("gallery.heard_only", values);
   return pair.sure === false ? t("gallery.unsure", { said }) : said;
 }
@@ -36,6 +40,9 @@ function loudnessWords(value) {
   const [, word] = LOUDNESS.find(([from]) => value >= from) ?? LOUDNESS[3];
   return t("gallery.loudness_words", { lufs: minus(formatNumber(value)), how: t(`gallery.loudness_${word}`) });
 }
+/** What a score is called; one of somebody's own by its name. */
+const scoreName = (name) =>
+  t(`gallery.score_${name}`) === `gallery.score_${name}` ? say(name) : t(`gallery.score_${name}`);
 const whenWords = (created) => {
   const at = new Date(textOf(created));
   return Number.isNaN(at.getTime())
@@ -56,6 +63,7 @@ const readCard = (c) => ({
   scores: tableOf(c.scores),
   differs: tableOf(c.differs),
   measured: tableOf(c.measured),
+  said: tableOf(c.said),
 });
 
 /** A menu under a button: arrows move, Enter chooses, Escape leaves. Items are [word, what, work, title]. */
@@ -611,25 +619,56 @@ export default mount(
         meaning ? h("p.tiny.meaning", {}, meaning) : null,
       );
     }
-    function scoreCell(value, [low, high]) {
-      if (typeof value !== "number" || high <= low) return h("td.num", {}, minus(value ?? ""));
-      const share = (value - low) / (high - low);
-      return h(
-        "td.num",
-        {},
-        minus(value),
-        h("span.bar", { "aria-hidden": "true" }, h("span", { style: `width:${Math.round(100 * share)}%` })),
+    /** How a score lies to what chance gets, in words. */
+    function besideChance(value, chance) {
+      if (typeof chance !== "number") return formatNumber(value, 2);
+      const by = value - chance;
+      return t(
+        by > NEAR_CHANCE ? "gallery.above_chance" : by < -NEAR_CHANCE ? "gallery.below_chance" : "gallery.near_chance",
       );
     }
+    /** A score in words, over a bar from the least to the best of its kin, with a mark where chance lies. */
+    function scoreCell(card, name, [low, high]) {
+      const value = card.scores[name],
+        chance = card.scores[`${name} chance`];
+      if (typeof value !== "number")
+        return h("td.num", {}, minus(value ?? "") || (card.measured.loudness == null ? "" : "—"));
+      const share = (at) => `${Math.round(100 * Math.max(0, Math.min(1, (at - low) / (high - low || 1))))}%`,
+        exact = t(typeof chance === "number" ? "gallery.score_beside" : "gallery.score_alone", {
+          value: formatNumber(value, 2),
+          chance: formatNumber(numberOf(chance), 2),
+        });
+      return h(
+        "td.said.score",
+        { title: exact },
+        say(textOf(card.said[name])) || besideChance(value, chance),
+        h("span.hidden", {}, ` ${exact}`),
+        h(
+          "span.bar",
+          { "aria-hidden": "true" },
+          h("span", { style: `width:${share(value)}` }),
+          typeof chance === "number" ? h("i.chance", { style: `inset-inline-start:${share(chance)}` }) : null,
+        ),
+      );
+    }
+    /** The least and the best of a score among takes of the same words and chance; 0 to 1 where there is one only. */
+    function rangeOf(kin, name) {
+      const alike = cards.filter((c) => textOf(c.kin) === kin),
+        values = alike.map((c) => c.scores[name]).filter((v) => typeof v === "number"),
+        chances = alike.map((c) => c.scores[`${name} chance`]).filter((v) => typeof v === "number"),
+        low = Math.min(...values, ...chances),
+        high = Math.max(...values, ...chances);
+      return new Set(values).size > 1 ? [low, high] : [Math.min(0, low), Math.max(1, high)];
+    }
     function showTable() {
-      const columns = tablesOf(host.get("columns")).map((c) => ({ name: textOf(c.name), meaning: textOf(c.meaning) })),
-        /** @type {(name: string) => [number, number]} */
-        range = (name) => {
-          const found = cards.map((c) => c.scores[name]).filter((v) => typeof v === "number");
-          return [Math.min(...found), Math.max(...found)];
+      const columns = tablesOf(host.get("columns")).map((c) => ({ name: textOf(c.name), meaning: textOf(c.meaning) }));
+      const ranges = new Map(),
+        range = (kin, name) => {
+          const key = `${kin} ${name}`;
+          if (!ranges.has(key)) ranges.set(key, rangeOf(kin, name));
+          return ranges.get(key);
         };
-      const ranges = new Map(columns.map(({ name }) => [name, range(name)]));
-      const heads = STANDING.map((name) => (name ? header(name, t(`gallery.column_${name}`), "") : h("td")));
+      const heads = (names) => names.map((name) => (name ? header(name, t(`gallery.column_${name}`), "") : h("td")));
       const lines = cards.map((c) => {
         const { tempo, key, meter, loudness } = c.measured;
         return h(
@@ -657,11 +696,11 @@ export default mount(
           h("td.said", {}, heardWords(tableOf(key))),
           h("td.said", {}, heardWords(tableOf(meter))),
           h("td.said", {}, loudnessWords(loudness)),
+          columns.map(({ name }) => scoreCell(c, name, range(textOf(c.kin), name))),
           h("td.num", {}, formatTime(c.seconds)),
           h("td.num", {}, textOf(c.seed)),
           h("td.said", {}, taskWords(textOf(c.task))),
           h("td.num", {}, whenWords(c.created)),
-          columns.map(({ name }) => scoreCell(c.scores[name], ranges.get(name) ?? [0, 0])),
         );
       });
       table.replaceChildren(
@@ -674,8 +713,9 @@ export default mount(
             h(
               "tr",
               {},
-              heads,
-              columns.map((c) => header(c.name, say(c.name), say(c.meaning))),
+              heads(FIRST),
+              columns.map((c) => header(c.name, scoreName(c.name), say(c.meaning))),
+              heads(LAST),
             ),
           ),
           h("tbody", {}, lines),

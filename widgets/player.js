@@ -10,6 +10,8 @@ export default mount(
     ["player.key_volume", "player.key_volume_what"],
     ["L", "player.key_loop_what"],
     ["B", "player.key_pair_what"],
+    ["Enter", "lyric_lane.key_hear"],
+    ["M", "lyric_lane.key_mark"],
   ],
   (host) => {
     let peaks = null,
@@ -37,7 +39,6 @@ export default mount(
     const title = h("h3", { dir: "auto" }),
       facts = h("p.tiny.facts"),
       time = h("span.num.tiny.time", { dir: "ltr" }),
-      line = h("p.line", { "aria-live": "off", dir: "auto" }),
       error = h("p.error", { role: "alert" }),
       note = h("p.quiet.note", { role: "status" });
     const volume = h("input.volume", {
@@ -87,6 +88,18 @@ export default mount(
     });
     wave.canvas.addEventListener("pointermove", (event) => {
       if (event.buttons) seekAt(event);
+    });
+
+    const lyric = lyricLane(host, {
+      track,
+      part: (time) => time / (numberOf(track().seconds) || 1),
+      at: (share) => share * numberOf(track().seconds),
+      hear: (time) => broadcast("play", { id: track().id, start: time }),
+      mark: (start, end) => {
+        looping = true;
+        region = { id: textOf(track().id), start, end };
+        applyLoop();
+      },
     });
 
     /** What was just done; in the bar it lies over the page, so it leaves by itself. */
@@ -192,15 +205,14 @@ export default mount(
     }
 
     function show() {
-      const seconds = numberOf(track().seconds),
-        lines = listOf(track().lines).filter(Array.isArray);
+      const seconds = numberOf(track().seconds);
       setText(time, `${formatTenths(at)} / ${formatTime(seconds)}`);
       wave.canvas.setAttribute("aria-valuenow", at.toFixed(1));
       wave.canvas.setAttribute(
         "aria-valuetext",
         t("player.at_of", { at: formatNumber(at, 1), all: formatNumber(seconds, 1) }),
       );
-      setText(line, lines.reverse().find(([from]) => from <= at + 0.05)?.[1] ?? "");
+      lyric.follow(at);
       wave.paint();
     }
     const showTitle = () => {
@@ -240,6 +252,7 @@ export default mount(
           .map(([form, name]) => h("option", { value: form }, say(name))),
       );
       askPeaks();
+      lyric.load();
       showStar();
       showPair();
       applyLoop();
@@ -322,6 +335,10 @@ export default mount(
         show();
       }
     });
+    host.on("seek", (body) => {
+      player.seek(numberOf(body.seconds));
+      player.play();
+    });
     host.on("error", (body) => {
       tell("");
       waits = false;
@@ -350,13 +367,17 @@ export default mount(
           code,
         );
     const messages = h("div.messages", {}, note, error);
-    if (bar) host.root.append(h("div.rail", {}, button, words, star, wave.canvas, time, tools), line, messages);
+    if (bar) host.root.append(h("div.rail", {}, button, words, star, wave.canvas, time, tools), lyric.sung, messages);
     else
       host.root.append(
         h("div.top", {}, button, words, h("span.spring"), star, time),
         wave.canvas,
-        line,
+        lyric.lane,
+        lyric.sung,
+        lyric.next,
         tools,
+        lyric.missing,
+        lyric.all,
         messages,
       );
     host.onTheme(show);

@@ -25,6 +25,8 @@ export default mount(
     ["0", "waveform.key_whole"],
     ["Z", "waveform.key_undo"],
     ["R", "waveform.key_repaint"],
+    ["Enter", "lyric_lane.key_hear"],
+    ["M", "lyric_lane.key_mark"],
   ],
   (host) => {
     const coarse = matchMedia("(pointer: coarse)");
@@ -72,10 +74,21 @@ export default mount(
       codes: h("div.lane.codes", { hidden: true }, h("span.label", {}, t("waveform.lane_codes"))),
     };
     const timeline = h("div.timeline", {}, h("div.main", {}, glass), lanes.difference, lanes.codes, headLine);
+    const lyric = lyricLane(host, {
+      track,
+      part: view.part,
+      at: view.at,
+      hear: (time) => {
+        broadcast("play", { id: track().id, start: time });
+        moveHead(time);
+      },
+      mark: markSpan,
+    });
     const stage = h(
       "div.stage",
       { tabIndex: 0, role: "group", "aria-label": t("waveform.stage") },
       h("div.picture", { dir: "ltr" }, figure.node, timeline, overview),
+      lyric.lane,
     );
     /** Peaks may be here before the field that names their sound, or after it. */
     const peaksOf = (name) => (pending[name]?.id === track().id ? pending[name] : null);
@@ -93,6 +106,7 @@ export default mount(
     const paint = () => {
       figure.update();
       placeMarks();
+      lyric.place();
       moveHead(head);
     };
     /** For whoever watches: whose picture this is. */
@@ -119,6 +133,7 @@ export default mount(
       const to = (share) => `translateX(${(share * (timeline.clientWidth || 0)).toFixed(1)}px)`;
       headLine.style.transform = to(part);
       overviewHead.style.transform = to(time / (total() || 1));
+      lyric.follow(time);
       host.root.dataset.head = time.toFixed(3);
     }
     // -- regions above the picture: these elements and the numbers below it are two views of `local`
@@ -472,6 +487,16 @@ export default mount(
         keep: local.length,
         snap: true,
       });
+    }
+    /** A region of what is free in a span; where nothing is, the one that lies there is chosen. */
+    function markSpan(start, end) {
+      const taken = local.filter((r) => r.start < end && r.end > start).sort((a, b) => a.start - b.start),
+        edges = [start, ...taken.flatMap((r) => [Math.max(start, r.start), Math.min(end, r.end)]), end],
+        [from, to] = edges
+          .flatMap((edge, i) => (i % 2 ? [] : [[edge, edges[i + 1]]]))
+          .reduce((best, one) => (one[1] - one[0] > best[1] - best[0] ? one : best));
+      if (to - from < 0.1 && taken.length) return choose(local.indexOf(taken[0]));
+      change([...local, { name: freeName(), start: from, end: to, words: "" }], { keep: local.length });
     }
     const remove = (place) => {
       if (!local[place]) return;
@@ -968,12 +993,13 @@ export default mount(
       table,
       hint,
       h("div.row.how", {}, caption, modes, h("label.inline", {}, t("waveform.strength"), strength, strong), go),
-      h("div.row.under", {}, more, busy, cannot, chain),
+      h("div.row.under", {}, more, lyric.all, lyric.missing, busy, cannot, chain),
     );
     host.root.append(
       h("div.head", {}, h("h2", {}, t("waveform.title")), h("span.spring"), tools),
       empty,
       stage,
+      ...(host.get("standalone") ? [lyric.sung] : []),
       proof,
       knobs,
       error,
@@ -1024,6 +1050,7 @@ export default mount(
       afterButton.setAttribute("aria-pressed", "false");
       lastHeard = "after";
       fromPython();
+      lyric.load();
       moveHead(0);
       view.whole();
       tellDrawn();

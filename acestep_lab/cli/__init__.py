@@ -43,6 +43,7 @@ import click
 from acestep_lab import __version__
 from acestep_lab.cli import (
     api,
+    attribute,
     batch,
     checkpoints,
     completion,
@@ -51,6 +52,7 @@ from acestep_lab.cli import (
     dataset,
     habits,
     kept,
+    listening,
     merge,
     onnx,
     options,
@@ -71,7 +73,8 @@ PROGRAM = completion.PROGRAM
 COMMANDS = (
     compose.compose, rework.repaint, rework.extend, rework.cover, rework.extract, rework.lego, rework.complete, rework.edit,
     rework.vary, song.stitch, song.stems, batch.batch, sweep.sweep, sweep.workers,
-    words.plan, words.sketch, words.polish, words.understand, words.analyze, kept.takes, kept.export,
+    attribute.attribute, words.plan, words.sketch, words.polish, words.understand, words.analyze, listening.align, listening.scores,
+    kept.takes, kept.export,
     kept.mark, kept.to_bin, kept.restore, dataset.dataset, train.train, merge.merge, compose.demo, studio.serve, api.api, daemon.daemon,
     checkpoints.list_checkpoints, checkpoints.download, checkpoints.evaluate, checkpoints.doctor,
     onnx.export_onnx, schemas.schema,

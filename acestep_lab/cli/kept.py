@@ -108,13 +108,17 @@ def export(sources: tuple[str, ...], file: Path, as_json: bool, library: Path | 
     """Write takes as a sound file, a .zip or an .html page."""
     from acestep_lab.audio.exporting import ExportOptions
     from acestep_lab.takes.exchange import export as write
+    from acestep_lab.takes.library import aligned
     from acestep_lab.takes.sounds import Sounds
 
     how = ExportOptions.of(None, asked)
-    sounds = Sounds(_library(library))
+    shelf = _library(library)
+    sounds = Sounds(shelf)
     with remarks_as_sentences():
         found = [sounds.load(source) for source in sources]
-    written, remarks = write(found, file, how)
+    written, remarks = write(
+        found, file, how, {take.id: lyrics for take in found if (lyrics := aligned(shelf, take.id))}
+    )
     for remark in remarks:
         print(remark, file=sys.stderr)
     if as_json:

@@ -113,6 +113,8 @@ class Capabilities:
     """The planner's name, as its publisher has it; "" where there is none."""
     aligns: bool = False
     """Whether it is known which heads listen to the lyrics, so that words can be found in time."""
+    attends: bool = False
+    """Whether one may look at how much of its attention lies on each word of the caption."""
     trains: bool = False
     previews: bool = False
     """Whether a step's estimate can be heard."""
@@ -444,14 +446,14 @@ class ShowsHidden(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class LyricAttention:
-    """How much of a song's attention lies on each token of its lyrics, frame by frame."""
+    """How much of a song's attention lies on each token of its lyrics, or of its caption, frame by frame."""
 
     log: np.ndarray
     """float32 `[tokens, frames]`: natural logarithm of the share of a frame's attention."""
     rest: np.ndarray
-    """float32 `[frames]`: the same for all that is no lyrics: header, end, caption, timbre."""
+    """float32 `[frames]`: the same for all the rest: header, end, timbre, and the words of the other kind."""
     spans: tuple[tuple[int, int], ...]
-    """The letters of the lyrics that each token stands for, from which to which."""
+    """The letters of the words that each token stands for, from which to which."""
     seconds_per_frame: float
     tokens: int
     """How many tokens the lyrics have, those beyond the reading limit counted."""
@@ -474,6 +476,19 @@ class Aligns(Protocol):
     ) -> LyricAttention:  # fmt: skip
         """What a latent `[frames, channels]` attends to of a request's lyrics, averaged over draws: times (1 is noise), each with
         the seed of its noise. Stopped between two draws where `stop` is set.
+        """
+
+
+@runtime_checkable
+class ShowsAttention(Protocol):
+    """An engine whose attention on the words of a caption can be looked at. Where a model looks is no cause of what it makes."""
+
+    def caption_attention(
+        self, prepared: Prepared, latent: Tensor, draws: Sequence[tuple[float, int]],
+        stop: threading.Event | None = None,
+    ) -> LyricAttention:  # fmt: skip
+        """What a latent `[frames, channels]` attends to of a request's caption, averaged over draws: times (1 is noise), each with
+        the seed of its noise. Stopped between two draws where `stop` is set; RecipeError for a caption without words.
         """
 
 

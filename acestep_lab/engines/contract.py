@@ -27,11 +27,13 @@ from acestep_lab.engines.base import (
     Capabilities,
     Engine,
     HasCodes,
+    LyricAttention,
     Plans,
     Prepared,
     Previews,
     Rendered,
     Request,
+    ShowsAttention,
     Sound,
     Trains,
     groups,
@@ -73,6 +75,7 @@ PROTOCOLS: Mapping[str, type[Any]] = {
     "codes": HasCodes,
     "attaches": Attaches,
     "aligns": Aligns,
+    "attends": ShowsAttention,
     "trains": Trains,
 }
 """What a capability's flag promises that the engine can do."""
@@ -471,16 +474,29 @@ def hears_its_lyrics(bench: Bench) -> Iterator[str]:
     """Attention on lyrics: shares of a whole, of tokens that stand in the lyrics, at the same rate as the sound, the same twice."""
     if not (bench.can.aligns and isinstance(bench.engine, Aligns)):
         return
-    lyrics, engine = "[verse]\nla la la\nlo", bench.engine
+    lyrics = "[verse]\nla la la\nlo"
+    yield from _attends(bench, bench.engine.lyric_attention, bench.recipe(lyrics=lyrics), "lyrics", lyrics)
+
+
+def shows_where_it_looks(bench: Bench) -> Iterator[str]:
+    """Attention on the caption, as on the lyrics."""
+    if bench.can.attends and isinstance(bench.engine, ShowsAttention):
+        recipe = bench.recipe(lyrics="la la")
+        yield from _attends(bench, bench.engine.caption_attention, recipe, "caption", CAPTION)
+
+
+def _attends(
+    bench: Bench, listen: Callable[..., LyricAttention], recipe: Recipe, called: str, words: str
+) -> Iterator[str]:
     sound = tone(bench.seconds, bench.can.latent.rate, bench.can.latent.audio_channels)
-    prepared = bench.engine.prepare([bench.resolve(bench.recipe(lyrics=lyrics))])[0]
+    prepared = bench.engine.prepare([bench.resolve(recipe)])[0]
     latent = bench.engine.encode(sound)
-    found, again = (engine.lyric_attention(prepared, latent, ((0.5, 3),)) for _ in range(2))
+    found, again = (listen(prepared, latent, ((0.5, 3),)) for _ in range(2))
     whole = np.exp(found.log).sum(axis=0) + np.exp(found.rest)
     if not np.allclose(whole, 1.0, atol=1e-2):
-        yield "Shares of attention on the lyrics and on the rest are no whole."
-    if "".join(lyrics[start:end] for start, end in found.spans) != lyrics:
-        yield "The tokens of the lyrics do not spell them."
+        yield f"Shares of attention on the {called} and on the rest are no whole."
+    if "".join(words[start:end] for start, end in found.spans) != words:
+        yield f"The tokens of the {called} do not spell them."
     if abs(found.log.shape[1] * found.seconds_per_frame - bench.seconds) > 2 * found.seconds_per_frame:
         yield "Attention does not last as long as the sound."
     if not np.array_equal(found.log, again.log):
@@ -521,6 +537,7 @@ CHECKS: tuple[Callable[[Bench], Iterator[str]], ...] = (
     stops_within_a_step,
     encodes_and_decodes,
     hears_its_lyrics,
+    shows_where_it_looks,
 )
 
 

@@ -23,6 +23,7 @@ saved      the step whose adapter, and all that going on needs, is on disk now
 measured   `{"step": 40, "rows": […], …}`: what an adapter changed was measured (`changes.py`)
 labelled   `{"done": 3, "of": 12, "song": "a.wav", …}`: a song was listened to, and what is said of it
 cell       `{"place": 3, "state": "rendering", "step": 4, "steps": 8, "take": "", …}`: how a cell of a sweep stands
+effect     `{"kind": "phrase", "name": "warm pad", "moved": 0.4, …}`: what one word of a take did was measured
 mapped     `{"place": 3, "state": "done", "problem": "", "by": "…"}`: a song of a library was worked at
 =========  =======================================================================================================
 
@@ -42,7 +43,7 @@ from acestep_lab.errors import sentence
 VERSION = 1
 Kind = Literal[
     "state", "error", "step", "token", "plan", "take", "message", "progress", "position", "held", "eta",
-    "learnt", "held_out", "preview", "saved", "measured", "labelled", "cell", "mapped",
+    "learnt", "held_out", "preview", "saved", "measured", "labelled", "cell", "mapped", "effect",
 ]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(Kind)
 
@@ -122,4 +123,5 @@ _PLAIN: Mapping[str, Callable[[Any], object]] = {
     "learnt": _learnt, "held_out": _held_out, "preview": _preview, "saved": int,
     "measured": lambda changes: changes.to_json(), "labelled": lambda labelled: labelled.to_json(),
     "cell": lambda cell: cell.to_json(), "mapped": lambda mapped: mapped.to_json(),
+    "effect": lambda effect: effect.to_json(),
 }  # fmt: skip

@@ -13,8 +13,10 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, TypeVar
 
@@ -34,11 +36,14 @@ MOST_WAITING = 12
 MOST_ASIDE = 8
 """Small things, such as hearing a step, that are done at once for one person, or one address; they go before all runs."""
 MOST_PRIORITY = 100
+NAP = 0.05
+"""Seconds between two looks at whether somebody renders."""
 SOMEBODY = "Somebody else's run"
 R = TypeVar("R", bound=AnyRun)
 T = TypeVar("T")
 Listener = Callable[[AnyRun | None, Event | None], None]
 _log = logging.getLogger(__name__)
+_modest: ContextVar[bool] = ContextVar("acestep_lab behind renders", default=False)
 
 
 class JobQueue:
@@ -97,6 +102,8 @@ class JobQueue:
         self._worker.must_be_open()
         if self.is_current:
             return job()
+        if _modest.get():
+            self.wait_for_renders()
         future: Future[T] = Future()
         self._worker.put_aside(future, job, between)
         try:
@@ -113,6 +120,25 @@ class JobQueue:
         """As `call`, for a job that heeds an event: Ctrl-C sets it."""
         stop = threading.Event()
         return self.call(partial(job, stop), stop)
+
+    @contextmanager
+    def behind_renders(self) -> Iterator[None]:
+        """Small jobs asked for inside, in this thread, each wait until nobody renders: a render that comes waits for one at most."""
+        token = _modest.set(True)
+        try:
+            yield
+        finally:
+            _modest.reset(token)
+
+    def wait_for_renders(self) -> None:
+        """Wait until no run is under way or about to begin; long ones that give way, and what is held up, are not waited for."""
+
+        def comes(run: AnyRun) -> bool:
+            return not run.gives_way and (run.state != "queued" or not (run.held or self.paused))
+
+        while any(map(comes, self.waiting)):
+            self.must_be_open()
+            time.sleep(NAP)
 
     def run_small_jobs(self) -> None:
         """Do the small jobs that wait; a run calls this between two steps."""

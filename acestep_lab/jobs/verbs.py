@@ -5,19 +5,21 @@ Knows recipes, takes and a queue; no engine, no network. A session brings `start
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from acestep_lab import upstairs
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Capabilities
-from acestep_lab.jobs import stems, stitching
+from acestep_lab.jobs import scoring, stems, stitching
+from acestep_lab.jobs.attributing import Asked, Attributes, AttributionCost, AttributionRun
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.rendering import one_recipe, recipe_from
 from acestep_lab.jobs.stems import Stems
 from acestep_lab.jobs.worker import AnyRun
 from acestep_lab.listen.analysis import Analysis
+from acestep_lab.listen.scores import Scores
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt import checks, tasks
 from acestep_lab.prompt.checks import Place
@@ -34,6 +36,7 @@ class Verbs:
 
     jobs: JobQueue
     _sounds: Sounds
+    _attributes: Attributes
 
     if TYPE_CHECKING:
 
@@ -165,6 +168,37 @@ class Verbs:
         """What differs between two takes: the fields of their recipes, and their sounds."""
         return Comparison.of(*(checks.instance("What is compared", take, Take) for take in (one, other)))
 
+    @overload
+    def attribute(self, take: Source, *, what: str | Iterable[str] | None = None, swap: Mapping[str, object] | None = None,
+                  steps: int | None = None, by: Literal["change", "attention"] = "change", anew: bool = False,
+                  dry_run: Literal[False] = False) -> AttributionRun: ...  # fmt: skip
+    @overload
+    def attribute(self, take: Source, *, what: str | Iterable[str] | None = None, swap: Mapping[str, object] | None = None,
+                  steps: int | None = None, by: Literal["change", "attention"] = "change", anew: bool = False,
+                  dry_run: Literal[True]) -> AttributionCost: ...  # fmt: skip
+    def attribute(self, take: Source, *, what: str | Iterable[str] | None = None, swap: Mapping[str, object] | None = None,
+                  steps: int | None = None, by: Literal["change", "attention"] = "change", anew: bool = False,
+                  dry_run: bool = False) -> AttributionRun | AttributionCost:  # fmt: skip
+        """What each phrase, tag and field of a take did, in a run beside which the session goes on: `lab.attribute(take).result()`.
+
+        One at a time they are left out, or swapped (`swap={"warm pad": "organ", "bpm": 140}`), on the same noise in few `steps`; how
+        far the music moves is held against what another seed does. `what` names kinds of changes ("phrases", "tags", "sections",
+        "fields"); `by="attention"` renders nothing and only shows where the model looks, which is no cause. What is measured is kept
+        beside the take; `dry_run` says what it takes. RecipeError for a sound that was not made from words.
+        """
+        asked = Asked.of(what, swap, steps, by, anew)
+        wants_cost = checks.truth("dry_run", dry_run)
+        return self._attributes.cost(take, asked) if wants_cost else self._attributes.begin(take, asked)
+
+    def scores(self, source: Source, *, reference: bool = False, anew: bool = False) -> Scores:
+        """What a take was asked for against what is heard of it: tempo, key, meter, instruments, sections, language, lyrics.
+
+        Each row is 0 to 1 beside chance, None where it cannot be said, and compares takes of one recipe: `print(lab.scores(take))`.
+        Found behind all renders and kept beside the take, found again only `anew`; `reference` adds the two lyric scores of
+        ACE-Step's own code.
+        """
+        return scoring.scores_of(self, source, reference, anew)  # type: ignore[arg-type]
+
     @property
     def runs(self) -> tuple[AnyRun, ...]:
         """Runs under way or waiting, as they will be done."""
@@ -198,7 +232,7 @@ class Verbs:
     def map_songs(self, work: Any, items: Any, *, on: Any = None, resource: str | None = None, **options: Any) -> Any:
         """Something done for each of many songs, in a run beside which the session goes on: `lab.map_songs("align", lab.library.ids())`.
 
-        `work` is the name of a verb ("analyze", "align", "understand", "plan_score", "codes") or a function of a session and a song;
+        `work` is the name of a verb ("analyze", "align", "understand", "plan_score", "scores", "codes") or a function of a session and a song;
         `options` go to it, and `on` is that of `sweep`. `run.result()` has what came of each, None where nothing could.
         """
         return upstairs.call("map_songs", self, work, items, on=on, resource=resource, options=options)

@@ -5,7 +5,8 @@ Knows text and seconds; nobody listens here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
@@ -67,7 +68,8 @@ class Alignment:
 
     def __str__(self) -> str:
         rows = [f"{_stamp(line.start)}–{_stamp(line.end)}  {line.sure:4.0%}  {line.text}" for line in self.found]
-        return "\n".join([repr(self), *rows, *self.remarks])
+        tags = [f"{_stamp(one.start)}–{_stamp(one.end)}  [{one.text}]" for one in self.sections]
+        return "\n".join([repr(self), *(rows or tags), *self.remarks])
 
     def at(self, seconds: float) -> Timed | None:
         """The line that is sung at a time in seconds; None in a rest."""
@@ -101,6 +103,10 @@ class Alignment:
         ]
         return "\n".join(cues)
 
+    def written(self, form: str) -> str:
+        """As the text of a file of one of `FORMS`; RecipeError for another."""
+        return FORMS[checks.choice("A form of timed lyrics", form, tuple(FORMS))](self)
+
     @classmethod
     def from_file_text(cls, text: str, seconds: float | None = None) -> Self:
         """Out of LRC (also with words), SRT or WebVTT; a line without an end lasts until the next, the last one until `seconds`,
@@ -131,6 +137,16 @@ class Alignment:
             heard=checks.truth("heard", given.get("heard", True)),
             lyrics=checks.text("The lyrics", given.get("lyrics", "")),
         )
+
+
+FORMS: Mapping[str, Callable[[Alignment], str]] = {
+    "lrc": Alignment.lrc,
+    "word-lrc": lambda found: found.lrc(words=True),
+    "vtt": Alignment.vtt,
+    "srt": Alignment.srt,
+    "json": lambda found: json.dumps(found.to_json(), ensure_ascii=False) + "\n",
+}
+"""What timed lyrics are written as."""
 
 
 def _row(one: Timed) -> list[Any]:

@@ -24,6 +24,7 @@ from acestep_lab.errors import LabError, MachineError, RecipeError, Stopped, sho
 from acestep_lab.jobs.ids import new_id
 from acestep_lab.jobs.kinds import PlanRun, RenderRun
 from acestep_lab.jobs.queue import JobQueue
+from acestep_lab.jobs.run import Run
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.remote.connection import Connection, ConnectionLost, error_of
 from acestep_lab.remote.steps import FarStep
@@ -71,14 +72,14 @@ class Shelf(Protocol):
         """A take that was made there from these sounds, brought over whole; what there is to say of it is told."""
 
 
-class FarRun(RenderRun):
-    """A render of another machine, as it stands there."""
+class Standing(Run[Any, Any]):
+    """A run of another machine, as it stands there."""
 
-    def __init__(self, recipes: Any, title: str = "") -> None:
+    def __init__(self, *values: Any, **options: Any) -> None:
         self._told: Mapping[str, Any] = {}
         self._told_at = 0.0
         self._is_cut_off = False
-        super().__init__(recipes, title=title)
+        super().__init__(*values, **options)
 
     def stands(self, told: Mapping[str, Any]) -> None:
         """Be told how far it is there: "fraction", "eta", "doing", or some of them."""
@@ -109,6 +110,13 @@ class FarRun(RenderRun):
 
     def _measure(self, share: float = 0.0) -> None:
         super()._measure(self._told.get("fraction", 0.0) or share)
+
+
+class FarRun(Standing, RenderRun):
+    """A render of another machine, as it stands there."""
+
+    def __init__(self, recipes: Any, title: str = "") -> None:
+        super().__init__(recipes, title=title)
 
 
 class Followed(Protocol):
@@ -268,7 +276,7 @@ class Following:
 
     def _say_of_line(self, down: bool) -> None:
         """Let whoever waits know why nothing is heard."""
-        if isinstance(self._run, FarRun):
+        if isinstance(self._run, Standing):
             self._run.lose_line(down)
         where = shown(self._line.connection.url)
         if down:
@@ -361,7 +369,7 @@ def follow_render(
         if place not in run.made:
             bring(place, id)
     run.problem = run.problem or outcome["problem"]
-    _raise_failure(run, outcome)
+    raise_failure(run, outcome)
     run.finish()
     return outcome["value"]
 
@@ -383,14 +391,14 @@ def follow_plan(line: Line, jobs: JobQueue, run: PlanRun, kind: str, fields: Map
     except ConnectionLost:
         run.check()
         raise
-    _raise_failure(run, outcome)
+    raise_failure(run, outcome)
     value = outcome["value"]
     with understood(line.connection.url):
         run.written(plans_from(value if isinstance(value, list) else [value]))
     run.finish()
 
 
-def _raise_failure(run: RenderRun | PlanRun, outcome: Mapping[str, Any]) -> None:
+def raise_failure(run: Run[Any, Any], outcome: Mapping[str, Any]) -> None:
     """Raise what a run ended with on the other machine, where it did not end well."""
     if outcome["state"] == "stopped":
         raise run.stopped()

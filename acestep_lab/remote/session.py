@@ -6,6 +6,7 @@ their turn in a queue of this machine, so that pages and notebooks see them as t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, overload
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Capabilities
 from acestep_lab.engines.step import Step
-from acestep_lab.errors import CheckpointError, RecipeError, shown
+from acestep_lab.errors import CheckpointError, LibraryError, RecipeError, shown
 from acestep_lab.jobs.kinds import PlanRun, RenderRun
 from acestep_lab.jobs.planning import OnToken
 from acestep_lab.jobs.queue import JobQueue
@@ -25,6 +26,7 @@ from acestep_lab.jobs.rendering import recipes_of, varied_seeds
 from acestep_lab.jobs.verbs import Verbs
 from acestep_lab.listen.analysis import Analysis
 from acestep_lab.listen.plan_score import PlanScore
+from acestep_lab.listen.scores import Scores
 from acestep_lab.listen.timed_lyrics import Alignment
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt import checks
@@ -32,6 +34,7 @@ from acestep_lab.prompt.checks import Place
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.sampling import Sampling
 from acestep_lab.prompt.tasks import TASKS, Retake, Source, Task
+from acestep_lab.remote.attributing import FarAttributing
 from acestep_lab.remote.bench import Bench
 from acestep_lab.remote.connection import Connection, ConnectionLost
 from acestep_lab.remote.facts import Facts, FarTier
@@ -75,6 +78,7 @@ class RemoteSession(Verbs):
         self._bench = Bench(connection, library)
         self._sounds = self._bench.sounds
         self.jobs = jobs or JobQueue()
+        self._attributes = FarAttributing(self._line, self._bench, self.jobs)
 
     @classmethod
     def connect(cls, url: str, key: str = "", library: Library | Place | None = None) -> Self:
@@ -354,6 +358,21 @@ class RemoteSession(Verbs):
         asked = {"lyrics": lyrics, "language": language, "by": by, "checkpoint": checkpoint}
         there = self._bench.there(source)
         found: Alignment = self._do("align", Alignment, source=there, **asked, reference=reference, anew=anew)
+        if lyrics is None and by == "sound":
+            self._mirror(there, "alignment", found.to_json())
+        return found
+
+    def _mirror(self, id: str, kind: str, found: Mapping[str, Any]) -> None:
+        """Keep beside a take here, too, what was found beside it there, for pages to show."""
+        if id in self.library:
+            with contextlib.suppress(LibraryError):  # it lies there, and can be asked for again
+                self.library.annotate(id, kind, {"key": {}, kind: dict(found)})
+
+    def scores(self, source: Source, *, reference: bool = False, anew: bool = False) -> Scores:
+        """What a take was asked for against what is heard of it, found there behind all renders and kept beside the take there."""
+        there = self._bench.there(source)
+        found: Scores = self._do("scores", Scores, source=there, reference=reference, anew=anew)
+        self._mirror(there, "scores", found.to_json())
         return found
 
     def codes(self, source: Source, *, checkpoint: str | None = None) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from acestep_lab.errors import LibraryError, MachineError, shown
 from acestep_lab.jobs.run import OVER
+from acestep_lab.listen.attribution import Effect
 from acestep_lab.plan.plan import Plan
 from acestep_lab.plan.token import Token
 from acestep_lab.prompt.recipe import Recipe
@@ -140,6 +141,7 @@ _EVENTS: Mapping[str, Mapping[str, Read]] = {
     "recipes": {"recipes": lambda value: recipes_from(from_wire(value)), "plans": lambda value: _checked(from_wire(value), list[Plan | None])},
     "token": {"token": lambda value: _checked(from_wire(value), Token | str)},
     "message": {"message": _text},
+    "effect": {"effect": Effect.from_json},
     "outcome": {
         "state": _outcome, "error": lambda value: _checked(from_wire(value), Problem | None), "value": from_wire,
         "takes": _takes, "problem": _text,

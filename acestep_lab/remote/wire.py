@@ -16,8 +16,11 @@ import numpy as np
 
 from acestep_lab.engines.base import Capabilities, LatentSpec, Vocabulary
 from acestep_lab.errors import LabError, RecipeError, code_of, sentence, shown
+from acestep_lab.jobs.attributing import AttributionCost
 from acestep_lab.listen.analysis import Analysis
+from acestep_lab.listen.attribution import Attribution
 from acestep_lab.listen.plan_score import PlanScore
+from acestep_lab.listen.scores import Scores
 from acestep_lab.listen.timed_lyrics import Alignment
 from acestep_lab.plan.plan import Plan
 from acestep_lab.plan.token import Token
@@ -218,7 +221,10 @@ _WIRE: dict[str, _Kind] = {
     "sampling": _Kind(tuple(SAMPLINGS.values()), _sampling, read_sampling),
     "capabilities": _Kind((Capabilities,), _capabilities, _read_capabilities),
     "analysis": _Kind((Analysis,), _flat, _read_analysis),
+    "scores": _Kind((Scores,), Scores.to_json, Scores.from_json),
     "alignment": _Kind((Alignment,), Alignment.to_json, Alignment.from_json),
+    "attribution": _Kind((Attribution,), Attribution.to_json, Attribution.from_json),
+    "attribution_cost": _Kind((AttributionCost,), AttributionCost.to_json, partial(_read, AttributionCost)),
     "plan_score": _Kind((PlanScore,), _flat, partial(_read, PlanScore)),
     "price": _Kind((Price,), _flat, partial(_read, Price)),
     "problem": _Kind((Problem,), _flat, partial(_read, Problem)),

@@ -157,6 +157,7 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
 
 
 ALIGNED_WITH = ("lyrics", "language", "by", "checkpoint", "reference", "anew")
+ATTRIBUTED_WITH = ("what", "swap", "steps", "by", "anew")
 
 # -- short verbs
 
@@ -203,6 +204,21 @@ def _align(asked: Asked) -> Any:
     return asked.session.align(asked.sound(), **how)
 
 
+def _attributed(asked: Asked) -> tuple[Take, Fields]:
+    """A take of theirs, and how its words are to be tried; what a choice means, the session says."""
+    return asked.take_to_remake("take"), {name: one for name in ATTRIBUTED_WITH if (one := asked.get(name)) is not None}
+
+
+def _attribution_cost(asked: Asked) -> Any:
+    take, how = _attributed(asked)
+    return asked.session.attribute(take, **how, dry_run=True)
+
+
+def _scores(asked: Asked) -> Any:
+    how = {name: value for name in ("reference", "anew") if (value := asked.read(name)) is not None}
+    return asked.session.scores(asked.take("source"), **how)
+
+
 VERBS: Mapping[str, Callable[[Asked], Any]] = {
     "use": _use,
     "cost": _cost,
@@ -213,6 +229,8 @@ VERBS: Mapping[str, Callable[[Asked], Any]] = {
     "analyze": lambda asked: asked.session.analyze(asked.sound(), asked.read("bpm")),
     "plan_score": _score,
     "align": _align,
+    "attribution_cost": _attribution_cost,
+    "scores": _scores,
     "capabilities_of": lambda asked: asked.session.capabilities_of(**asked.some("checkpoint")),
     "has_planner_of": lambda asked: asked.session.has_planner_of(**asked.some("checkpoint")),
 }
@@ -276,9 +294,14 @@ def _understand(asked: Asked) -> Work:
     return lambda client, run: asked.session.understand(sound, **how, on_token=_told(run))
 
 
+def _attribute(asked: Asked) -> Work:
+    take, how = _attributed(asked)
+    return lambda client, run: asked.session.attribute(take, **how).result()
+
+
 RUNS: Mapping[str, Callable[[Asked], Work]] = {
     "render": _render, "vary": _vary, "verify": _verify, "plan": _plan, "sketch": _sketch, "polish": _polish,
-    "understand": _understand,
+    "understand": _understand, "attribute": _attribute,
 }  # fmt: skip
 """Kinds of runs: what is asked for, read and checked, and what begins it."""
 

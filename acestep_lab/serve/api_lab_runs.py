@@ -338,5 +338,6 @@ def token_row(token: Any) -> dict[str, Any]:
 _PLAIN: Mapping[str, Callable[[Any], dict[str, Any]]] = {
     "token": token_row,
     "take": lambda value: {"place": int(value[0]), "id": str(value[1].id)},
+    "effect": lambda value: {"effect": value.to_json()},
     "message": lambda value: {"message": str(value)},
 }

@@ -90,7 +90,12 @@ _ROWS: tuple[Row, ...] = (
         "A picture (PNG) of a step of a task that is being rendered",
         {"task_id": _TEXT, "step": _WHOLE, "song": _WHOLE},
     ),
-    ("get", "/v1/scores", "How well a task's songs agree with their plans", {"task_id": _TEXT, "scale": _NUMBER}),
+    (
+        "get",
+        "/v1/scores",
+        "How well a task's songs agree with their plans, and what is heard",
+        {"task_id": _TEXT, "scale": _NUMBER, "heard": _YES},
+    ),
     (
         "post",
         "/v1/lora/load",

@@ -231,7 +231,8 @@ class Scores(ApiHandler):
         if not 0 < asked < 1e6:
             raise Refused(400, f"scale is a number above 0, such as {SCORE_SCALE}, not {shown(scale)}.")
         task = self.get_query_argument("task_id", "")
-        found = await self.ask(partial(self.door.tasks.scores, task, self.owner, asked))
+        heard = rest_verbs.is_on(self.get_query_argument("heard", ""))
+        found = await self.ask(partial(self.door.tasks.scores, task, self.owner, asked, heard))
         if found is None:
             raise Refused(404, "There is no such task of yours.")
         self.answer(found)

@@ -409,9 +409,10 @@ class RestTasks:
     def _scores(self, task: RestTask, take: Take, scale: float) -> dict[str, Any]:
         return self.backend.ask(task.client, lambda: scores_of(self.session, take, scale))
 
-    def scores(self, id: str, owner: str, scale: float) -> list[dict[str, Any]] | None:
+    def scores(self, id: str, owner: str, scale: float, heard: bool = False) -> list[dict[str, Any]] | None:
         """The scores of a task's songs, found now; they are in its results from now on. None for an unknown task, NotDone
-        for one that is not over. Waits for the planner.
+        for one that is not over. Waits for the planner; where `heard` asks for it, also for what is heard against what was
+        asked, behind all renders.
         """
         task = self.find(id, owner)
         if task is None:
@@ -425,7 +426,9 @@ class RestTasks:
                 client = Client(owner, task.client.address)  # the task's own may have been stopped
                 item["scores"] = self.backend.ask(client, lambda: scores_of(self.session, take, scale))  # noqa: B023
                 item |= self.backend.ask(client, lambda: timed(self.session, take))  # noqa: B023
-                found.append({"take_id": item["take_id"], "file": item["file"], **item["scores"]})
+                rows = self.backend.ask(client, lambda: self.session.scores(take)).to_json() if heard else None  # noqa: B023
+                told = {} if rows is None else {"heard": rows["rows"]}
+                found.append({"take_id": item["take_id"], "file": item["file"], **item["scores"], **told})
         return found
 
     def _watch(self, run: RenderRun) -> None:

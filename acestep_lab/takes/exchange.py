@@ -9,7 +9,7 @@ import math
 import os
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -98,9 +98,12 @@ def write_latent(path: Path, latent: np.ndarray) -> None:
 
 
 def export(
-    takes: Take | Sequence[Take], path: str | os.PathLike[str], options: ExportOptions = AS_IT_IS
-) -> tuple[Path, tuple[str, ...]]:
+    takes: Take | Sequence[Take], path: str | os.PathLike[str], options: ExportOptions = AS_IT_IS,
+    lyrics: Mapping[str, Mapping[str, Any]] | None = None,
+) -> tuple[Path, tuple[str, ...]]:  # fmt: skip
     """Write a take by the file's ending, or several as .zip or .html; the path, and what could not be done as asked.
+
+    `lyrics` are alignments as plain data by the ids of their takes: a page lights them as they are sung.
 
     The manifest is inside the file. Where level, rate or fades were changed it says so, and the file opened again is a new
     take; a lossy file, or one of fewer bits, is recognised as a copy.
@@ -113,7 +116,7 @@ def export(
         raise SourceError(f"{len(several)} takes go into a .zip or an .html page, not into {shown(target.name)}.")
     try:
         if kind == ".html":
-            return _export_page(several, target, options), ()
+            return _export_page(several, target, options, lyrics or {}), ()
         if kind == ".zip":
             return _export_zip(several, target, options)
         return _export_sound(several[0], target, options)
@@ -157,11 +160,13 @@ def _as_read_back(audio: Audio, kind: str, options: ExportOptions) -> dict[str, 
         return identity.sound_facts(Audio.read(audio.write(Path(place) / f"sound.{kind}", bits=options.bits)))
 
 
-def _export_page(takes: Sequence[Take], target: Path, options: ExportOptions) -> Path:
+def _export_page(
+    takes: Sequence[Take], target: Path, options: ExportOptions, lyrics: Mapping[str, Mapping[str, Any]]
+) -> Path:
     from acestep_lab.takes import page
 
     sounds = [ready(take.audio, "opus", replace(options, bits=None, rate=None)).audio for take in takes]
-    text = page.pages(takes, sounds=sounds, bitrate=options.bitrate or page.BITRATE)
+    text = page.pages(takes, sounds=sounds, bitrate=options.bitrate or page.BITRATE, lyrics=lyrics)
     return write_whole(target, lambda draft: draft.write_text(text, encoding="utf-8"), "The page", LibraryError)
 
 

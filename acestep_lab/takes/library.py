@@ -54,8 +54,8 @@ MOST_NAME = 200
 """Characters of what a recording is called."""
 """The folder of recordings, inside the library's."""
 
-ANNOTATIONS = ("alignment",)
-"""What may be kept beside a take: lyrics in time."""
+ANNOTATIONS = ("alignment", "attribution", "scores")
+"""What may be kept beside a take: lyrics in time, what each word did, what was asked against what is heard."""
 
 KINDS = ("flac", "wav")
 """A sound is in one of these."""
@@ -507,7 +507,7 @@ class Library:
     # -- what was heard in a take, beside it -----------------------------------------------------------------------------
 
     def annotation(self, name: str, kind: str) -> dict[str, Any] | None:
-        """What was worked out about a take and kept beside it ("alignment"), as plain data; None where nothing is, or where its
+        """What was worked out about a take and kept beside it, by its kind (`ANNOTATIONS`); None where nothing is, or where its
         file is damaged: it can be worked out again.
         """
         file = self.folder / f"{take_id(name)}.{choice('An annotation', kind, ANNOTATIONS)}.json"
@@ -784,6 +784,12 @@ def check_can_be_kept(take: object) -> None:
         raise LibraryError("The take's sound has no samples: there is nothing to keep.")
     if not np.isfinite(take.audio.samples).all():
         raise LibraryError("The take's sound holds samples that are not numbers (NaN or infinite): it cannot be kept.")
+
+
+def aligned(library: Library, id: str) -> dict[str, Any]:
+    """The lyrics of a take in time as they lie beside it, as plain data; {} where nobody found them."""
+    kept = (library.annotation(id, "alignment") or {}).get("alignment") if id in library else None
+    return kept if isinstance(kept, dict) else {}
 
 
 def new_marks(asked: dict[str, object]) -> dict[str, object]:

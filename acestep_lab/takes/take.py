@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     from acestep_lab.takes.embedding import Embedded
 
 
+class Aligned(Protocol):
+    """Lyrics in time: an `Alignment`."""
+
+    def to_json(self) -> dict[str, Any]: ...
+
+
 class Maker(Protocol):
     """Anything that can make a take: a Session."""
 
@@ -154,7 +160,9 @@ class Take:
         other = again if isinstance(again, Take) else again.make(self.recipe, self.plan)
         return replace(compare(self.audio, other.audio), remark=making_differences(self.made_with, other.made_with))
 
-    def export(self, path: str | os.PathLike[str], options: ExportOptions | None = None, **changes: object) -> Path:
+    def export(
+        self, path: str | os.PathLike[str], options: ExportOptions | None = None, *, lyrics: Aligned | None = None, **changes: object
+    ) -> Path:  # fmt: skip
         """Write it as .flac, .wav, .opus, .ogg, .mp3, .m4a, a .zip with latent and manifest, or an .html page that plays.
 
         ::
@@ -162,13 +170,14 @@ class Take:
             take.export("song.wav", bits=16, lufs=-14, fade_out=3)
             take.export("song.mp3", bitrate=320, rate=44100)
 
-        What can be asked for says `ExportOptions`. Warns (`TakeWarning`) of what could not be done as asked; where samples
+        `lyrics=lab.align(take)` lights a page's words as they are sung. What can be asked for says `ExportOptions`. Warns (`TakeWarning`) of what could not be done as asked; where samples
         were changed the file says so, and opened again it is a new take with this one as its parent.
         """
         from acestep_lab.audio.exporting import ExportOptions
         from acestep_lab.takes.exchange import export
 
-        target, remarks = export(self, path, ExportOptions.of(options, changes))
+        timed = None if lyrics is None else {self.id: lyrics.to_json()}
+        target, remarks = export(self, path, ExportOptions.of(options, changes), timed)
         for remark in remarks:
             warn_caller(remark, TakeWarning)
         return target

@@ -14,6 +14,7 @@ from acestep_lab.ui import formatters
 
 _HOMES = {
     "Adapters": "adapters",
+    "Attribution": "attribution",
     "CheckpointSwitch": "checkpoint_switch",
     "DatasetTable": "dataset_table",
     "Export": "export",

@@ -7,28 +7,24 @@ reader's language.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from acestep_lab.jobs.owned_library import OwnedLibrary
+from acestep_lab.listen.scores import SURE_KEY, SURE_METER, SURE_PULSE, key_said, tempo_said
 from acestep_lab.takes.ids import is_sound_id
 from acestep_lab.takes.index import MOST_REMEMBERED, Card
 from acestep_lab.takes.take import Take
 from acestep_lab.takes.titles import cut, taken_apart
 from acestep_lab.ui import tracks
 
-SURE_PULSE = 0.15
-"""A tempo heard with a weaker beat than this (0 to 1) is called unsure."""
-SURE_KEY = 0.05
-"""A key that leads the next one by less (0 to about 0.5) is called unsure."""
-SURE_METER = 0.5
-"""A meter found with less confidence than this (0 to 1) is called unsure."""
-SAME_TEMPO = 0.03
-"""A tempo within this share of what was asked for is as asked; so is its half or double, which one hears as well."""
 MEASURED = ("tempo", "pulse", "key", "loudness", "meter")
 """Scores that the page puts into words; any other has a column of its own."""
+CHANCE = " chance"
+"""What the name of a score ends with that says what chance gets of another."""
 METERS = {"2": "2/4", "3": "3/4", "4": "4/4", "6": "6/8"}
 
 
@@ -53,7 +49,7 @@ def plain_card(card: Card, title: str = "", mine: bool = True) -> dict[str, Any]
         "seconds": float(card.seconds), "created": card.created, "task": card.task, "seed": card.seed,
         "parents": list(card.parents), "star": mine and card.star, "reject": mine and card.reject,
         "note": card.note if mine else "", "tags": list(card.tags) if mine else [], "batch": card.batch,
-        "scores": scores, "measured": measured(card, scores), "recipe": card.recipe,
+        "scores": scores, "said": said_of(card) if mine else {}, "measured": measured(card, scores), "recipe": card.recipe,
     }  # fmt: skip
 
 
@@ -74,7 +70,7 @@ def measured(card: Card, scores: Mapping[str, float]) -> dict[str, Any]:
     sign = card.recipe.get("timesignature")
     return {
         "tempo": _tempo(scores.get("tempo"), card.bpm, scores.get("pulse", 1.0)),
-        "key": _pair(heard.get("keyscale"), card.keyscale, scores.get("key", 1.0) >= SURE_KEY),
+        "key": _key(heard.get("keyscale"), card.keyscale, scores.get("key", 1.0) >= SURE_KEY),
         "meter": _pair(
             METERS.get(heard.get("timesignature", "")), METERS.get(str(sign)), scores.get("meter", 1.0) >= SURE_METER
         ),
@@ -83,13 +79,30 @@ def measured(card: Card, scores: Mapping[str, float]) -> dict[str, Any]:
 
 
 def _tempo(heard: float | None, asked: int | None, pulse: float) -> dict[str, Any]:
-    ratios = (1.0, 2.0, 0.5)
-    near = bool(heard and asked) and any(abs(heard / (asked * r) - 1) <= SAME_TEMPO for r in ratios)  # type: ignore[operator]
-    return {**_pair(_finite(heard), asked, pulse >= SURE_PULSE), "same": near}
+    """Half and double of a tempo are as asked too: one hears them as well."""
+    said = tempo_said(asked, heard) if heard and asked else ""
+    return {**_pair(_finite(heard), asked, pulse >= SURE_PULSE), "same": said.endswith("asked"), "said": said}
+
+
+def _key(heard: str | None, asked: str | None, sure: bool) -> dict[str, Any]:
+    said = key_said(asked, heard) if heard and asked else ""
+    return {**_pair(heard, asked, sure), "same": said == "as asked", "said": said}
 
 
 def _pair(heard: object, asked: object, sure: bool) -> dict[str, Any]:
     return {"heard": heard, "asked": asked or None, "sure": sure, "same": bool(asked) and heard == asked}
+
+
+def kin_of(card: Mapping[str, Any]) -> str:
+    """What takes of the same words and task have in common: scores compare those."""
+    recipe = card.get("recipe") or {}
+    said = repr([recipe.get(name) for name in ("caption", "lyrics", "task")])
+    return hashlib.blake2b(said.encode(), digest_size=6).hexdigest()
+
+
+def said_of(card: Card) -> dict[str, str]:
+    """What was heard of what was asked for, in words, by the name of its score."""
+    return {name: words for name, words in card.heard.items() if name not in ("keyscale", "timesignature")}
 
 
 def _finite(value: float | None) -> float | None:

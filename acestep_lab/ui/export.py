@@ -12,6 +12,7 @@ from acestep_lab.audio import pyav
 from acestep_lab.audio.audio import Audio
 from acestep_lab.audio.exporting import BITRATES, LOSSY, ExportOptions, ready
 from acestep_lab.errors import LabError, RecipeError, SourceError, code_of, sentence, shown
+from acestep_lab.listen.timed_lyrics import Alignment
 from acestep_lab.takes.exchange import export
 from acestep_lab.takes.take import Take
 from acestep_lab.ui import tracks
@@ -78,9 +79,11 @@ class Export(Component):
         takes: Take | Audio | Sequence[Take] = (),
         *,
         find: Callable[[str], Take | Audio] | None = None,
+        lyrics: Callable[[Take | Audio], Alignment | tuple[()]] = lambda sound: (),
         standalone: bool = True,
     ) -> None:
-        """Offer these, if any are given; `find` gives what a page asks for by its id."""
+        """Offer these, if any are given; `find` gives what a page asks for by its id, `lyrics` a sound's words in time."""
+        self._lyrics_of = lyrics
         self._find = find
         self._sounds: list[Take | Audio] = []
         self._counting = threading.Lock()
@@ -173,7 +176,8 @@ class Export(Component):
     def _write(self, sounds: list[Take | Audio], form: str, options: ExportOptions) -> None:
         try:
             with tempfile.TemporaryDirectory(prefix="acestep-lab-") as folder:
-                path, remarks = _written(sounds, Path(folder) / f"sound.{form}", options)
+                timed = {one.id: found.to_json() for one in sounds if (found := self._lyrics_of(one))}
+                path, remarks = _written(sounds, Path(folder) / f"sound.{form}", options, timed)
                 data = path.read_bytes()
             self.emit("file", data, name=f"{name_of(sounds)}.{form}", remarks=list(remarks))
         except (LabError, OSError, MemoryError) as problem:
@@ -183,11 +187,13 @@ class Export(Component):
                 self.writing = self.writing - 1
 
 
-def _written(sounds: list[Take | Audio], path: Path, options: ExportOptions) -> tuple[Path, tuple[str, ...]]:
+def _written(
+    sounds: list[Take | Audio], path: Path, options: ExportOptions, lyrics: Mapping[str, Mapping[str, Any]]
+) -> tuple[Path, tuple[str, ...]]:
     """Write takes, or one sound alone, to a path; what could not be done as asked."""
     takes = [one for one in sounds if isinstance(one, Take)]
     if takes:
-        return export(takes, path, options)
+        return export(takes, path, options, lyrics)
     made = ready(tracks.audio_of(sounds[0]), path.suffix[1:], options)
     return made.audio.write(path, bits=options.bits, bitrate=options.bitrate), made.remarks
 

@@ -87,6 +87,15 @@ def sweep_bundle(run: SweepRun) -> Bundle:
     return _with_html(_widget_bundle(SweepViewWidget(run), run), run._repr_html_())
 
 
+def attribution_bundle(shown: Any) -> Bundle:
+    """A heat strip under the words and along the song, live; where there are no widgets, its table."""
+    from acestep_lab.ui.attribution import AttributionWidget
+
+    found = getattr(shown, "attribution", None) if hasattr(shown, "result") else shown
+    bundle = _widget_bundle(AttributionWidget(shown), shown)
+    return bundle if found is None else _with_html(bundle, found._repr_html_())
+
+
 def label_bundle(run: LabelRun) -> Bundle:
     """A bar with Stop; once it is over the table of its songs."""
     if run.over:
@@ -154,6 +163,8 @@ FORMATTERS: Mapping[tuple[str, str], Callable[[Any], Bundle]] = {
     ("acestep_lab.jobs.training", "TrainingRun"): training_bundle,
     ("acestep_lab.session", "Session"): session_bundle,
     ("acestep_lab.sweep.run", "SweepRun"): sweep_bundle,
+    ("acestep_lab.jobs.attributing", "AttributionRun"): attribution_bundle,
+    ("acestep_lab.listen.attribution", "Attribution"): attribution_bundle,
     ("acestep_lab.takes.take", "Take"): sound_bundle,
     ("acestep_lab.train.dataset", "Dataset"): dataset_bundle,
     ("acestep_lab.train.labelling", "LabelRun"): label_bundle,

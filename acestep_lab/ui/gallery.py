@@ -18,13 +18,21 @@ from acestep_lab.takes.library import Library
 from acestep_lab.takes.take import Take
 from acestep_lab.takes.titles import MOST_TITLE
 from acestep_lab.ui import tracks
-from acestep_lab.ui.cards import MEASURED, ORDERS, batch_of, batches, card_of, ordered
+from acestep_lab.ui.cards import CHANCE, MEASURED, ORDERS, batch_of, batches, card_of, kin_of, ordered
 from acestep_lab.ui.component import Component, widget_and_pane
 from acestep_lab.ui.messages import Id, Ids, Line, list_of, optional, text
 from acestep_lab.ui.thumbnails import Thumbnails
 
 MEANING = {
+    "coverage": "The lyrics' lines that stand out where they should be sung.",
+    "order": "How often the earlier of two lines comes first; one half is chance.",
+    "sureness": "How much the lines stand out, against the same words shuffled.",
+    "instruments": "Those the words name, heard.",
+    "sections": "How far the sound turns where the lyrics do.",
+    "language": "How near the planner's reading is to the language asked for.",
     "agreement": "How well codes and words fit by the planner's own measure; compare takes of one recipe only.",
+    "dit_score": "The lyric score of the model's own authors, near the sound; compare takes of one lyric only.",
+    "lm_score": "The same on noise: what is planned before any sound.",
     "blind": "Preferred in blind comparisons, out of how many.",
 }
 """What each score means; a column without a line here shows its name only."""
@@ -372,8 +380,11 @@ class Gallery(Component):
         for card in page:
             own = recipes[card["id"]]
             card["differs"] = {name: own.get(name) for name in shared if name in own}
-        scored = {name for card in listed for name in card.get("scores") or {}} - set(MEASURED)
-        names = sorted(scored | ({"blind"} if any(card["id"] in self._wins for card in listed) else set()))
+        scored = {name for card in listed for name in card.get("scores") or {} if not name.endswith(CHANCE)} - set(
+            MEASURED
+        )
+        scored |= {"blind"} if any(card["id"] in self._wins for card in listed) else set()
+        names = [*(name for name in MEANING if name in scored), *sorted(scored - set(MEANING))]
         self.columns = [{"name": name, "meaning": MEANING.get(name, "")} for name in names]
         self.known_tags = sorted({tag for card in self._cards for tag in card.get("tags", ())}, key=str.casefold)
         self.batch = self._batch()
@@ -397,7 +408,7 @@ class Gallery(Component):
     def _as_shown(self, card: Mapping[str, Any]) -> dict[str, Any]:
         """A card as the page wants it, but for what tells it from the others."""
         code = f"take = lab.library.open({literal(card['id'])})"
-        return {"recipe": None, **card, "scores": self._scores(card), "code": code}
+        return {"recipe": None, **card, "kin": kin_of(card), "scores": self._scores(card), "code": code}
 
     def _scores(self, card: Mapping[str, Any]) -> dict[str, Any]:
         scores = {

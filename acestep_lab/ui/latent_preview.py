@@ -91,7 +91,7 @@ class LatentPreview(Component):
     def begin(self, run: str, seconds: float, steps: int = 0, song: int = 0, songs: int = 1) -> None:
         """Look at another run, or at another song of it; no step of the one before is shown after this."""
         self._generation += 1
-        self._throttle.now(partial(self._empty, run, seconds, steps, song, songs))
+        self._throttle.anew(partial(self._empty, run, seconds, steps, song, songs))
 
     def _empty(self, run: str, seconds: float, steps: int, song: int, songs: int) -> None:
         self._by_index, self._finished, self._length = {}, None, float(seconds)

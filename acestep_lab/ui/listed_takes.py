@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from acestep_lab.errors import SourceError
 from acestep_lab.jobs.owned_library import OwnedLibrary
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.session_like import SessionLike
 from acestep_lab.takes.take import Take
-from acestep_lab.ui.cards import cards_of
+from acestep_lab.ui.cards import CHANCE, cards_of
 from acestep_lab.ui.draft import new_seed
 
 if TYPE_CHECKING:
@@ -86,16 +87,24 @@ def more_like(take: Take) -> list[Recipe]:
 
 
 def heard_in(session: SessionLike, take: Take) -> tuple[dict[str, float], dict[str, str]]:
-    """What can be measured in a take, as scores and as words; and how well it agrees with its words where there is a
-    planner.
+    """What is heard in a take against what was asked for, as numbers (each beside its chance) and as words; SourceError where
+    nothing can be measured.
     """
-    found = session.analyze(take)
+    found = session.scores(take)
+    measures = found.measures
+    if "bpm" not in measures:
+        raise SourceError(found["tempo"].why)
     scores = {
-        "tempo": found.bpm,
-        "pulse": found.pulse,
-        "key": found.key_confidence,
-        "meter": found.meter_confidence,
-        "loudness": max(found.loudness, -120.0),
+        "tempo": measures["bpm"],
+        "pulse": measures["pulse"],
+        "key": measures["key_confidence"],
+        "meter": measures["meter_confidence"],
+        "loudness": max(measures.get("loudness", -120.0), -120.0),
     }
-    scores |= {"agreement": session.plan_score(take).total} if session.has_planner else {}
-    return scores, {"keyscale": found.keyscale, "timesignature": found.timesignature}
+    heard = {"keyscale": found["key"].heard, "timesignature": found["meter"].heard}
+    for row in found:
+        if row.name in scores or row.value is None:
+            continue
+        scores |= {row.name: row.value} | ({} if row.chance is None else {row.name + CHANCE: row.chance})
+        heard |= {row.name: row.said} if row.said else {}
+    return scores, heard

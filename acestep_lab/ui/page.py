@@ -18,7 +18,7 @@ from acestep_lab.ui.studio import Studio
 
 LEFT = ("describe", "prompt", "lyrics", "adapters", "drop")
 """What one composes with, by name, in order; a name that a studio has no component for takes no place."""
-LISTEN, REPAINT, AFTER = ("queue", "plan", "preview"), ("picker",), ("stems", "song")
+LISTEN, REPAINT, AFTER = ("queue", "plan", "preview"), ("picker",), ("attribution", "stems", "song")
 TRAIN = ("train_form", "dataset_table", "training_view")
 TAKES = ("gallery", "tree")
 OVER = ("export",)

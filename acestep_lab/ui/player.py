@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,8 +14,9 @@ from acestep_lab.errors import LabError, SourceError, code_of, sentence, shown
 from acestep_lab.takes.take import Take
 from acestep_lab.takes.titles import file_name
 from acestep_lab.ui import tracks
-from acestep_lab.ui.component import Component, widget_and_pane
+from acestep_lab.ui.component import widget_and_pane
 from acestep_lab.ui.gallery import loudness_of
+from acestep_lab.ui.lyric_lane import Lines, LyricLane, Without, without
 from acestep_lab.ui.messages import Id, Name
 
 FILES = (
@@ -30,16 +31,16 @@ MOST_WRITTEN = 2
 """Files that one player writes at once."""
 
 
-class Player(Component):
-    """A waveform one can play: keyboard, −6 dB at the start, one voice at a time, lyrics following where timed, a loop,
-    and the switch between a take and its parent.
+class Player(LyricLane):
+    """A waveform one can play: keyboard, −6 dB at the start, one voice at a time, its lyrics in a lane and lit as they are sung
+    (`PlayerWidget(take, lines=lab.align(take))`), a loop, and the switch between a take and its parent.
 
     The sound travels by message into a Blob, or by URL in an app; nothing of it is stored in a notebook. `bar` makes it
     the thin bar at the foot of a page, which plays at the space bar wherever one is. Listeners: "star" (id, on), "at".
     """
 
     module = "player"
-    includes = ("audio_player",)
+    includes = ("audio_player", "lyric_lane")
     fields: ClassVar[Mapping[str, object]] = {
         "track": {},
         "code": "",
@@ -58,9 +59,13 @@ class Player(Component):
         url: tracks.UrlOf | None = None,
         open: Callable[[str], Take] | None = None,
         bar: bool = False,
+        lyrics: Callable[[Take | Audio], Without] = without,
         **about: Any,
     ) -> None:
-        """Show a take or a sound, if one is given; `open` finds the parent of a take, to compare it with."""
+        """Show a take or a sound, if one is given; `open` finds the parent of a take, to compare it with; `lyrics` says why a
+        sound has none in time, and what may be done.
+        """
+        self._without = lyrics
         self._url, self._open = url, open
         self._sound: Take | Audio | None = None
         self._parent: Take | None = None
@@ -69,10 +74,8 @@ class Player(Component):
         if take is not None:
             self.load(take, **about)
 
-    def load(
-        self, take: Take | Audio, lines: Sequence[tuple[float, str]] = (), title: str = "", code: str = ""
-    ) -> None:
-        """Show another sound; `lines` are (seconds, words) for lyrics that follow."""
+    def load(self, take: Take | Audio, lines: Lines = (), title: str = "", code: str = "") -> None:
+        """Show another sound; `lines` are its lyrics in time: an alignment, or (seconds, words)."""
         if not isinstance(take, Take | Audio):
             raise SourceError(f"A player plays a take or an audio, not {shown(take)}.")
         self._sound, self._parent = take, None
@@ -80,7 +83,7 @@ class Player(Component):
         self.starrable, self.starred = self.bar and isinstance(take, Take), False
         self.code = code or getattr(take, "code", str)()
         self.forms = [list(form) for form in FILES if form[0] != "zip" or isinstance(take, Take)]
-        self.track = tracks.track(take, self._url, lines, title)
+        self.track = tracks.track(take, self._url, self._hold_lyrics(take, lines), title)
 
     def find_parent(self) -> None:
         """Look for the take that this one was made from and offer to compare the two; say why where that cannot be.

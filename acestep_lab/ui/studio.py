@@ -29,6 +29,7 @@ from acestep_lab.ui import tracks
 from acestep_lab.ui.backend import Backend
 from acestep_lab.ui.component import Component
 from acestep_lab.ui.controllers.adapting import Adapting
+from acestep_lab.ui.controllers.attributing import Attributing
 from acestep_lab.ui.controllers.base import Controller, tell
 from acestep_lab.ui.controllers.bringing import Bringing
 from acestep_lab.ui.controllers.checkpoints import Checkpoints
@@ -39,6 +40,7 @@ from acestep_lab.ui.controllers.exporting import Exporting
 from acestep_lab.ui.controllers.listening import Listening
 from acestep_lab.ui.controllers.planning import Planning
 from acestep_lab.ui.controllers.repainting import Repainting
+from acestep_lab.ui.controllers.singing import Singing
 from acestep_lab.ui.controllers.song_building import SongBuilding
 from acestep_lab.ui.controllers.stem_mixing import StemMixing
 from acestep_lab.ui.controllers.training import Training
@@ -89,6 +91,7 @@ class Studio:
         self._attach()
 
     def _make_controllers(self) -> None:
+        self.singing = Singing(self)
         self.listening = Listening(self)
         self.repainting = Repainting(self)
         self.composing = Composing(self)
@@ -100,6 +103,7 @@ class Studio:
         self.exporting = Exporting(self)
         self.describing = Describing(self)
         self.adapting = Adapting(self)
+        self.attributing = Attributing(self)
         self.mixing = StemMixing(self)
         self.building = SongBuilding(self)
         self.training = Training(self)

@@ -51,6 +51,12 @@ class Throttle:
         with self._working:
             work()
 
+    def anew(self, work: Callable[[], None]) -> None:
+        """Do `work` instead of what is waiting, and let the next offer through at once: something else is told of now."""
+        self.now(work)
+        with self._lock:
+            self._next = 0.0
+
     def _dropped(self) -> Callable[[], None] | None:
         """Take away what is waiting, and its timer."""
         with self._lock:

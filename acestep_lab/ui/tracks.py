@@ -11,10 +11,8 @@ from functools import lru_cache
 from typing import Any
 
 from acestep_lab.audio.audio import Audio
-from acestep_lab.jobs.aligning import kept_alignment
-from acestep_lab.listen.timed_lyrics import GAP_SECONDS
+from acestep_lab.listen.timed_lyrics import GAP_SECONDS, Alignment
 from acestep_lab.takes import titles
-from acestep_lab.takes.library import Library
 from acestep_lab.takes.take import Take
 from acestep_lab.takes.titles import LONGEST, Find, TitleParts
 from acestep_lab.ui.peaks import Peaks, View
@@ -69,10 +67,9 @@ def facts_of(sound: Take | Audio) -> list[str]:
     return facts
 
 
-def timed_lines(library: Library, sound: Take | Audio) -> list[tuple[float, str]]:
-    """The lines of a take whose words were found in time, each with its start; "" where a rest begins. Nothing is listened to."""
-    found = kept_alignment(library, sound.id) if isinstance(sound, Take) else None
-    lines = () if found is None else found.found
+def lines_of(found: Alignment) -> list[tuple[float, str]]:
+    """The lines of an alignment, each with its start; "" where a rest begins."""
+    lines = found.found
     rows = [(line.start, line.text) for line in lines]
     for line, after in zip(lines, [*(one.start for one in lines[1:]), math.inf], strict=True) if lines else ():
         rows += [(line.end, "")] if after - line.end >= GAP_SECONDS else []

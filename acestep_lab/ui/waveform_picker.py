@@ -21,6 +21,7 @@ from acestep_lab.listen.analysis import Analysis, analyze
 from acestep_lab.listen.beats import bar_times, beat_times
 from acestep_lab.listen.meter import meter
 from acestep_lab.listen.silence import cut_points
+from acestep_lab.listen.timed_lyrics import Alignment
 from acestep_lab.prompt.tasks import MOST_CROSSFADE_SECONDS, REPAINT_MODES, Region, Repaint, source_id
 from acestep_lab.prompt.tasks import regions as checked
 from acestep_lab.takes.take import Take
@@ -29,6 +30,7 @@ from acestep_lab.ui.component import Component, widget_and_pane
 from acestep_lab.ui.controllers.base import start_thread
 from acestep_lab.ui.difference import Difference
 from acestep_lab.ui.fields import Field
+from acestep_lab.ui.lyric_lane import Lines, LyricLane, Without, without
 from acestep_lab.ui.marks import Marks, MarksByTake, code_of
 from acestep_lab.ui.messages import Id, Name, Typed, field_of, list_of, optional, table, text, typed
 
@@ -49,7 +51,7 @@ Spans = Annotated[
 ChangeId = Annotated[str, text(100)]
 
 
-class WaveformPicker(Component):
+class WaveformPicker(LyricLane):
     """Named regions on a waveform, each with words of its own: drawn, dragged, typed, moved by keys, snapped, looped.
 
     `load` shows a take or a sound with its own regions; the playhead follows the page's player in the browser. After a
@@ -58,7 +60,7 @@ class WaveformPicker(Component):
     """
 
     module = "waveform"
-    includes = ("audio_player", "waveform_view", "waveform_figure")
+    includes = ("audio_player", "waveform_view", "waveform_figure", "lyric_lane")
     fields: ClassVar[Mapping[str, object]] = {
         "track": {},
         "before": {},
@@ -113,14 +115,16 @@ class WaveformPicker(Component):
         listen: Callable[[Take | Audio], Analysis] = analyze,
         codes: Callable[[Take | Audio], Sequence[int]] | None = None,
         background: Callable[[Component, Callable[[], None]], None] = start_thread,
+        lyrics: Callable[[Take | Audio], Without] = without,
     ) -> None:
         """Show a take or a sound, if one is given; `cannot` is why this checkpoint cannot repaint, if it cannot.
 
         `standalone`: it plays the sound itself; on a page with a Player, that one does. `crossfades` gives the
         crossfades (of latents, of samples; seconds) that a mode and strength bring along, to be drawn where none is set
         by hand. `listen` measures a tempo that nobody knows, `codes` finds the audio codes of a sound, if anything can;
-        what takes a while is done by `background`, for this component.
+        what takes a while is done by `background`, for this component; `lyrics` says why a sound has none in time.
         """
+        self._without = lyrics
         self._url, self._listen, self._find_codes = url, listen, codes
         self._later = partial(background, self)
         self._in_hand = threading.RLock()
@@ -150,7 +154,7 @@ class WaveformPicker(Component):
         self,
         take: Take | Audio,
         beats: Iterable[float] = (),
-        lines: Iterable[tuple[float, str]] = (),
+        lines: Lines = (),
         bars: Iterable[float] = (),
     ) -> None:
         """Show another sound with the regions that were marked on it; `beats`, `bars` and lyric `lines` are what they may
@@ -158,8 +162,8 @@ class WaveformPicker(Component):
         """
         if not isinstance(take, Take | Audio):
             raise SourceError(f"A take or an audio has a waveform, {shown(take)} has none.")
-        timed = [(float(at), str(words)) for at, words in lines]
         with self._in_hand:
+            timed = [(at, words) for at, words in self._hold_lyrics(take, lines) if words]
             self._take, self._difference, self._lane, self._total = take, None, None, float(take.seconds)
             self._marks = self._kept_marks.of(take.id)
             self._marks.regions = _within(self._marks.regions, self._total)
@@ -253,6 +257,13 @@ class WaveformPicker(Component):
         """Give a take, which nobody has marked yet, the marks of another."""
         if id not in self._kept_marks:
             self._kept_marks.put(id, marks.copied())
+
+    def show_lyrics(self, found: Alignment) -> None:
+        """Show lyrics in time of the sound in hand; from now on regions may snap to their lines."""
+        with self._in_hand:
+            super().show_lyrics(found)
+            self._grids["lines"] = [line.start for line in found.found]
+            self._offer_snaps()
 
     # -- what the browser asks -----------------------------------------------------------------------------------------
 

@@ -54,6 +54,14 @@ def knows_heads(config: Mapping[str, Any]) -> bool:
         return config.get(CONFIG) is not None
 
 
+def all_heads(config: Mapping[str, Any]) -> Heads:
+    """Every head of every layer, by a transformer's config; CheckpointError where it does not say how many there are."""
+    layers, heads = config.get("num_hidden_layers"), config.get("num_attention_heads")
+    if not isinstance(layers, int) or not isinstance(heads, int):
+        raise CheckpointError("The config of this transformer does not say how many layers and heads it has.")
+    return {layer: tuple(range(heads)) for layer in range(layers)}
+
+
 def _checked(own: object, layers: object, heads: object) -> Heads:
     """A config's map, layer → heads, as numbers that are there."""
     wrong = CheckpointError(f"The config's {CONFIG} is a map from layers to lists of heads, not {shown(own)}.")
@@ -99,10 +107,13 @@ class HeadCollector:
 def lyric_attention(
     dit: Any, prepared: FlowPrepared, latent: Tensor, tokens: LyricTokens, heads: Heads,
     draws: Sequence[tuple[float, int]], patch: int, seconds_per_frame: float, stop: threading.Event | None = None,
+    limit: int = conditioning.LYRIC_TOKENS,
 ) -> LyricAttention:  # fmt: skip
-    """What a latent `[frames, channels]` attends to of the lyrics, averaged over heads and over draws (time, seed of the noise)."""
+    """What a latent `[frames, channels]` attends to of the tokens of its lyrics, or of its caption, averaged over heads and over
+    draws (time, seed of the noise); `limit` of them are read.
+    """
     if not tokens.spans:
-        raise RecipeError("There are no words in these lyrics, so that nothing can be attended to.")
+        raise RecipeError("There are no words here, so that nothing can be attended to.")
     x0, context = _fitted(prepared, latent)
     collector = _collector(dit, prepared, tokens, heads, -(-len(x0) // patch))
     for t, seed in draws:
@@ -114,7 +125,7 @@ def lyric_attention(
     rest = (1.0 - share.sum(dim=0)).clamp_min(1e-9)
     return LyricAttention(
         share.clamp_min_(1e-9).log_().numpy(), rest.log().numpy(), tokens.spans, seconds_per_frame, tokens.count,
-        conditioning.LYRIC_TOKENS,
+        limit,
     )  # fmt: skip
 
 

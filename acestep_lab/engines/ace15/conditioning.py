@@ -191,7 +191,7 @@ def _lyric_ids(tokenizer: Tokenizer, lyrics: str) -> tuple[list[int], tuple[str,
 
 @dataclass(frozen=True)
 class LyricTokens:
-    """Which of the states an item is heard by are tokens of its lyrics, and the letters that each of those stands for."""
+    """Which of the states an item is heard by are tokens of its lyrics, or its caption, and the letters that each stands for."""
 
     rows: tuple[int, ...]
     """Places among the states; the lyrics, header and end included, come first there."""
@@ -214,6 +214,28 @@ def lyric_tokens(tokenizer: Any, words: PromptFields) -> LyricTokens:
         if end > header and start < header + len(words.lyrics) and end > start
     ]
     return LyricTokens(tuple(row for row, _ in found), tuple(span for _, span in found), len(offsets))
+
+
+def caption_tokens(tokenizer: Any, words: PromptFields) -> LyricTokens:
+    """The tokens of an item's caption by the tokenizer's own offsets; rows count back from the end of the states (-1 is the last),
+    where the prompt comes. What was cut from a caption too long to be read has none.
+    """
+    fitted, _ = _fitted(tokenizer, words)
+    text, whole = prompt_texts(fitted)[0], len(_ids(tokenizer, prompt_texts(words)[0]))
+    block = _caption(fitted)
+    start = text.index(f"# Caption\n{block}\n\n# Metas") + len("# Caption\n") + len(block) - len(_own(fitted, block))
+    offsets = tokenizer(text, truncation=False, verbose=False, return_offsets_mapping=True).offset_mapping
+    found = [
+        (row - len(offsets), (max(first - start, 0), min(last - start, len(fitted.caption))))
+        for row, (first, last) in enumerate(offsets)
+        if last > start and first < start + len(fitted.caption) and last > first
+    ]
+    return LyricTokens(tuple(row for row, _ in found), tuple(span for _, span in found), whole)
+
+
+def _own(words: PromptFields, block: str) -> str:
+    """From where the caption itself begins to the end of its block."""
+    return block if words.mask_control is None else block[block.index("Local: ") + len("Local: ") :]
 
 
 # --- fusing ----------------------------------------------------------------------------------------------------------

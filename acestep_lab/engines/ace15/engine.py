@@ -113,6 +113,7 @@ class Ace15Engine:
             previews=True,
             attaches=True,
             aligns=alignment.knows_heads(self.checkpoint.config("dit")),
+            attends=True,
             trains=True,
             codes="codes" in self.checkpoint.components,
         )
@@ -216,6 +217,23 @@ class Ace15Engine:
         each = g.patch / g.frames_per_second
         return self.devices.run_with_retry(
             "dit", lambda dit: alignment.lyric_attention(dit, one, latent, tokens, heads, draws, g.patch, each, stop)
+        )
+
+    def caption_attention(
+        self, prepared: Prepared, latent: Tensor, draws: Sequence[tuple[float, int]],
+        stop: threading.Event | None = None,
+    ) -> LyricAttention:  # fmt: skip
+        """What a latent attends to of a request's caption, averaged over all heads of all layers."""
+        one, g = checks.instance("What is looked into", prepared, FlowPrepared), self.geometry
+        fields, heads = (
+            self.reader.wanted(one.request, one.spec)[0].fields,
+            alignment.all_heads(self.checkpoint.config("dit")),
+        )
+        tokens = conditioning.caption_tokens(self.checkpoint.tokenizer(), fields)
+        each, most = g.patch / g.frames_per_second, conditioning.TEXT_TOKENS
+        return self.devices.run_with_retry(
+            "dit",
+            lambda dit: alignment.lyric_attention(dit, one, latent, tokens, heads, draws, g.patch, each, stop, most),
         )
 
     # -- training ------------------------------------------------------------------------------------------------------

@@ -47,7 +47,7 @@ class OnnxAce15Engine(ExportedEngine, FixedWeights, Ace15Engine):
 
     @cached_property
     def capabilities(self) -> Capabilities:
-        return replace(super().capabilities, attaches=False, trains=False, takes_lm=False, aligns=False)
+        return replace(super().capabilities, attaches=False, trains=False, takes_lm=False, aligns=False, attends=False)
 
     def component_specs(self) -> Sequence[ComponentSpec]:
         return self.runner.specs([TRAITS[name] for name in self.checkpoint.components])

@@ -15,7 +15,7 @@ class Exporting(Controller):
     """The export dialog; alone, in a cell, it follows the take in hand."""
 
     def build(self, made: Callable[..., Any]) -> None:
-        self.export = made(export, "Export", find=self._find, standalone=False)
+        self.export = made(export, "Export", find=self._find, lyrics=self.studio.singing.found, standalone=False)
 
     def selected(self, sound: Take | Audio, title: str) -> None:
         if self.export.inline:

@@ -12,7 +12,7 @@ from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.worker import AnyRun
 from acestep_lab.session_like import SessionLike
 from acestep_lab.takes.take import Take
-from acestep_lab.ui import player, tabs, topbar, tracks
+from acestep_lab.ui import player, tabs, topbar
 from acestep_lab.ui.controllers.base import Controller, connect, start_thread
 
 
@@ -22,7 +22,9 @@ class Listening(Controller):
     def build(self, made: Callable[..., Any]) -> None:
         self.top = made(topbar, "Topbar")
         self.tabs = made(tabs, "Tabs")
-        self.player = made(player, "Player", url=self.studio.url, open=self.studio.open, bar=True)
+        self.player = made(
+            player, "Player", url=self.studio.url, open=self.studio.open, bar=True, lyrics=self.studio.singing.without
+        )  # fmt: skip
 
     def connect(self) -> None:
         connect(self.top, retry=self._save_again)
@@ -34,7 +36,7 @@ class Listening(Controller):
         self.top.about = about(self.backend.session, name)
 
     def selected(self, sound: Take | Audio, title: str) -> None:
-        self.player.load(sound, tracks.timed_lines(self.backend.session.library, sound), title)
+        self.player.load(sound, self.studio.singing.found(sound), title)
         self._show_star()
         if getattr(sound, "parents", ()):
             start_thread(self.player, self.player.find_parent)

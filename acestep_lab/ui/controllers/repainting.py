@@ -42,6 +42,7 @@ class Repainting(Controller):
             crossfades=self.crossfades or crossfades_of,
             listen=self.backend.session.analyze,
             background=self.in_background,
+            lyrics=self.studio.singing.without,
         )
         self._shown: Chain | None = None
 
@@ -67,8 +68,7 @@ class Repainting(Controller):
             self.picker.hand_on(chain.marks, sound.id)
         elif task is not None and not self.picker.has_marks(sound.id):
             self.picker.mark(task.regions, sound.id)
-        timed = tracks.timed_lines(self.backend.session.library, sound)
-        self.picker.load(sound, lines=[(at, words) for at, words in timed if words])
+        self.picker.load(sound, lines=self.studio.singing.found(sound))
         if task is not None and isinstance(sound, Take):
             self.in_background(self.picker, lambda: self.compare(sound))
 
