@@ -374,10 +374,9 @@ class Session(Verbs):
         """Give back the memory of all components; the next render loads them again."""
         self.jobs.call(self.engines.devices.free)
 
-    def verify(self, take: Take) -> Verdict:
-        """Make a take again from its recipe and say: same, same to the ear, or different."""
+    def _verified(self, take: Take) -> Verdict:
         self.jobs.refuse_to_wait()
-        return checks.instance("What is verified", take, Take).verify(self._renderer.again(take))
+        return take.verify(self._renderer.again(take))
 
     def close(self) -> None:
         """Stop what runs, waits and serves, and end the worker thread; a session nobody holds any more does so itself."""

@@ -257,10 +257,9 @@ class RemoteSession(Verbs):
         fields = {"source": there, "seeds": listed, "variance": variance}
         return self._submit(FarRun(recipes), "vary", fields, _with_sounds(recipes)).takes()
 
-    def verify(self, take: Take) -> Verdict:
-        """Make a take again there from its recipe and say: same, same to the ear, or different."""
+    def _verified(self, take: Take) -> Verdict:
         self.jobs.refuse_to_wait()
-        there = self._bench.there(checks.instance("What is verified", take, Take))
+        there = self._bench.there(take)
         found: list[Verdict] = []
         run = FarRun([take.recipe])
         work = partial(

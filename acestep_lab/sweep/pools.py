@@ -15,10 +15,9 @@ def pool_for(session: Any, on: Any, resource: str | None = None) -> Pool:
     """A pool: None is this session, a list its sessions, an address or a Dask client its workers. RecipeError for anything else."""
     if on is None:
         return Here([session])
-    if _is_session(on):
-        return Here([on])
-    if isinstance(on, Sequence) and not isinstance(on, str) and on and all(_is_session(one) for one in on):
-        return Here(on)
+    sessions = list(on) if isinstance(on, Sequence) and not isinstance(on, str) else [on]
+    if sessions and all(_is_session(one) for one in sessions):
+        return Here(sessions, "this session" if sessions[0] is session else "another session")
     if isinstance(on, str) or (checks.is_a(on, object) and hasattr(on, "scheduler_info") and hasattr(on, "submit")):
         if getattr(on, "asynchronous", False):
             raise RecipeError(

@@ -14,6 +14,7 @@ import numpy as np
 
 from acestep_lab.jobs.client import at_priority
 from acestep_lab.jobs.events import Event
+from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.sweep.axes import Worn
 from acestep_lab.takes.take import Take
@@ -100,10 +101,12 @@ class Pool(Protocol):
         """Let go of what was opened for it."""
 
 
-def make(lab: Any, watch: Watch, recipe: Recipe, adapters: Worn | None = None) -> Take:
+def make(
+    lab: Any, watch: Watch, recipe: Recipe, adapters: Worn | None = None, plan: Plan | None = None
+) -> Take:  # fmt: skip
     """A cell's take, made when nobody else wants the machine. Stopped where somebody asked for that."""
     with at_priority(MODEST):
-        run = lab.start(recipe, adapters=adapters)
+        run = lab.start(recipe, plan, adapters=adapters)
     for message in run.messages:
         watch.tell({"message": message})
     previews = _Previews(watch)

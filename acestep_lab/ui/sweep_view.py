@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar
 
 from acestep_lab.errors import LabError, RecipeError
 from acestep_lab.jobs.events import Event
 from acestep_lab.jobs.run import OVER
-from acestep_lab.sweep import axes
-from acestep_lab.sweep.cells import Sweep
+from acestep_lab.sweep.layout import layout
 from acestep_lab.sweep.run import MEASURES, CellState, SweepRun
 from acestep_lab.ui import tracks
 from acestep_lab.ui.component import Component, widget_and_pane
@@ -153,24 +152,6 @@ class SweepView(Component):
         if one.estimate is not None and self._pictured.get(one.place) != one.step and not one.take:
             self._pictured[one.place] = one.step
             self.emit("picture", png_bytes(picture(one.estimate, row_height=ROW_PIXELS)), place=one.place)
-
-
-def layout(sweep: Sweep) -> tuple[str, list[str], str, list[str]]:
-    """How a sweep lies as a table: what goes across and its values, what goes down and its values; one column where it was drawn."""
-    names = [name for name, _ in sweep.axes]
-    if sweep.picks is not None or len(sweep.axes) == 1:
-        return "", [""], ", ".join(names), [cell.title for cell in sweep.cells]
-    across, values = sweep.axes[-1]
-    assert isinstance(values, Sequence)
-    columns = [axes.label(one) for one in values]
-    rows = [_row(cell.values, across) for cell in sweep.cells[:: len(columns)]]
-    return across, columns, ", ".join(names[:-1]), rows
-
-
-def _row(values: Mapping[str, Any], across: str) -> str:
-    """The head of a row: its values without the one that goes across."""
-    others = [(name, value) for name, value in values.items() if name != across]
-    return ", ".join(f"{name.rpartition('.')[2]}={axes.label(value)}" for name, value in others)
 
 
 SweepViewWidget, SweepViewPane = widget_and_pane(SweepView)
