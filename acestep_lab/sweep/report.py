@@ -48,7 +48,7 @@ body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 s
 main { max-inline-size: 1100px; margin: 0 auto; padding: 40px 20px 80px }
 h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 6px } h2 { font-size: 1.15rem; margin: 44px 0 10px } h3 { font-size: 1rem }
 p { max-inline-size: 75ch; margin: 0 0 10px } .soft { color: var(--soft) }
-.scroll { overflow-x: auto } table { border-collapse: collapse; font-size: .9rem }
+.scroll { overflow-x: auto } .scroll + .scroll { margin-block-start: 14px } table { border-collapse: collapse; font-size: .9rem }
 th, td { text-align: start; padding: 6px 10px; border: 1px solid var(--line); vertical-align: top }
 th, td, h1, p, li, dd { unicode-bidi: isolate } audio { inline-size: 230px; display: block } td svg { display: block }
 path.wave, rect.span { fill: var(--mark) } circle { fill: var(--other) } line { stroke: var(--soft) }
