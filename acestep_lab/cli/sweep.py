@@ -90,27 +90,12 @@ def _asked(
 
 def axis_of(text: str) -> tuple[str, Any]:
     """A field and its values out of FIELD=VALUES; RecipeError for anything else."""
-    from acestep_lab.sweep.axes import Between
+    from acestep_lab.sweep.axes import from_text
 
     name, equals, values = text.partition("=")
     if not equals or not name.strip() or not values.strip():
         raise RecipeError(f"An axis is a field and its values, such as shift=1,3,5 or seed=0..3, not {shown(text)}.")
-    low, dots, high = values.partition("..")
-    first, last = (_value(low), _value(high)) if dots else (None, None)
-    if type(first) is int and type(last) is int:
-        return name.strip(), range(first, last + 1)
-    if isinstance(first, int | float) and isinstance(last, int | float):
-        return name.strip(), Between(first, last)
-    listed = _value(values)
-    return name.strip(), listed if isinstance(listed, list) else [_value(one) for one in values.split(",")]
-
-
-def _value(text: str) -> Any:
-    """A value as JSON says it, else the words themselves."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text.strip()
+    return name.strip(), from_text(values)
 
 
 def _tell(run: SweepRun, best: str | None, as_json: bool) -> None:

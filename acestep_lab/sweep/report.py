@@ -75,7 +75,13 @@ def report(
     measures: Iterable[str] = (),
 ) -> Path:  # fmt: skip
     """Write the report of a sweep, its value or its name; RecipeError where nothing of it is made, LibraryError where the disk refuses."""
-    run = seen(session, sweep)
+    return written(seen(session, sweep), path, question=question, answer=answer, seconds=seconds, measures=measures)
+
+
+def written(
+    run: SweepRun, path: Any = None, *, question: str = "", answer: str = "", seconds: float = 20.0, measures: Iterable[str] = ()
+) -> Path:
+    """The same of a run at hand."""
     if not run.made:
         raise RecipeError(f"No take of the sweep {run.sweep.full_name!r} is made yet; there is nothing to report.")
     asked = _Asked(
