@@ -176,8 +176,8 @@ def test_the_table_and_the_report_come_as_files(lab: PretendSession) -> None:
     studio.sweep_form.do_sweep()
     until(lambda: view.over and view.followed is not None and view.followed.over)
     said = told(view)
-    for kind in ("csv", "html"):
-        view.do_file(kind)
+    for form in ("csv", "html"):
+        view.receive({"kind": "file", "form": form})
         until(lambda: not view.writing)
     sent = [one for one in said if one["kind"] == "file"]
     assert [one["name"].rpartition(".")[2] for one in sent] == ["csv", "html"]

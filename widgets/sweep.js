@@ -39,7 +39,7 @@ export default mount(
       who = h("input.who", { maxLength: 60, autocomplete: "off" }),
       ballot = h("div.row.ballot"),
       votes = h("ul.tiny.votes"),
-      files = ["csv", "html"].map((kind) => h("button.plain", { onclick: () => host.send("file", { kind }) }));
+      files = ["csv", "html"].map((form) => h("button.plain", { onclick: () => host.send("file", { form }) }));
     const pictures = new Map(),
       parts = new Map();
     let inHand = null,

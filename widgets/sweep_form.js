@@ -57,25 +57,30 @@ export default mount("SweepForm", [], (host) => {
       remove = h("button.plain", { onclick: () => draft(typed().filter((_, place) => place !== at)) }, "✕");
     field.value = row.field;
     field.setAttribute("aria-label", t("sweep_form.field", { n: at + 1 }));
-    values.setAttribute("aria-label", t("sweep_form.values", { name: row.field }));
     values.placeholder = "1,3,5   0..3";
-    remove.setAttribute("aria-label", t("sweep_form.remove", { name: row.field }));
+    const call = () => {
+      values.setAttribute("aria-label", t("sweep_form.values", { name: field.value }));
+      remove.setAttribute("aria-label", t("sweep_form.remove", { name: field.value }));
+    };
+    field.addEventListener("change", call);
+    call();
     return h("div.row.axis", {}, field, values, remove);
   }
   let drawn = "";
+  /** The lines as Python has them; while somebody types in one, what stands there is newer. */
   function showRows() {
     const rows = tablesOf(host.get("rows")).map((row) => ({ field: textOf(row.field), values: textOf(row.values) })),
-      shape = JSON.stringify([rows, host.get("names")]);
-    if (shape !== drawn) {
-      drawn = shape;
-      if (JSON.stringify(rows) !== JSON.stringify(typed()) || !lines.contains(lines.getRootNode().activeElement))
-        lines.replaceChildren(...rows.map(line));
+      names = JSON.stringify(host.get("names")),
+      types = lines.contains(/** @type {any} */ (lines.getRootNode()).activeElement);
+    if (!types || rows.length !== lines.childElementCount) {
+      if (names !== drawn || JSON.stringify(rows) !== JSON.stringify(typed())) lines.replaceChildren(...rows.map(line));
+      drawn = names;
     }
     add.disabled = rows.length >= 8;
     how.value = host.text("how");
     count.value = String(host.number("count"));
     count.hidden = how.value === "grid";
-    if (called !== called.getRootNode().activeElement) called.value = host.text("called");
+    if (called !== /** @type {any} */ (called.getRootNode()).activeElement) called.value = host.text("called");
   }
 
   // -- earlier ones

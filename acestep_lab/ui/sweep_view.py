@@ -180,15 +180,15 @@ class SweepView(Component):
 
     # -- files
 
-    def do_file(self, kind: Name) -> None:
+    def do_file(self, form: Name) -> None:
         """Hand the table (csv) or the report (html) to the browser."""
         run = self._shown()
-        if kind not in FILES:
-            raise RecipeError(f"A sweep is written as one of {', '.join(FILES)}, not {shown(kind)}.")
+        if form not in FILES:
+            raise RecipeError(f"A sweep is written as one of {', '.join(FILES)}, not {shown(form)}.")
         if self.writing:
             raise LabError("One moment: a file is being written already.")
         self.writing = True
-        start_thread(self, partial(self._write, run, kind), self._written)
+        start_thread(self, partial(self._write, run, form), self._written)
 
     def _write(self, run: SweepRun, kind: str) -> None:
         with tempfile.TemporaryDirectory() as folder:

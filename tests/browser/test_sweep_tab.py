@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.browser.conftest import Studio, Window, wait_for
+from tests.browser.test_studio import field
+
+pytestmark = pytest.mark.browser
 
 
 def test_a_sweep_is_priced_begun_reloaded_in_the_middle_ended_and_heard_blind(window: Window, studio: Studio) -> None:
     page = window.page
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(8_000)
     page.goto(studio.url)
     page.wait_for_selector(".acl-sweepform[data-ready=true]", state="attached")
-    page.get_by_label("Caption", exact=True).first.fill("a sine")
+    page.locator(".acl-compose textarea").first.fill("a sine")
+    field(page, "Length").fill("2")
     page.get_by_role("button", name="Sweep: Open").click()
     form = page.locator(".acl-sweepform")
     assert form.get_by_label("Axis 1").input_value() == "seed"
