@@ -97,7 +97,7 @@ export default mount("SweepForm", [], (host) => {
   }
 
   const foretell = h("button", { onclick: () => send("foretell") }, t("sweep_form.foretell")),
-    start = h("button.primary", {}, t("sweep_form.start"));
+    start = h("button.go", {}, t("sweep_form.start"));
   start.addEventListener("click", () => {
     if (!justPressed(800, start)) send("sweep");
   });

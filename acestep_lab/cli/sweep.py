@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from acestep_lab.cli import options
-from acestep_lab.cli.render import open_session, print_json
+from acestep_lab.cli.render import open_client, open_session, print_json
 from acestep_lab.errors import RecipeError, shown
 
 if TYPE_CHECKING:
@@ -35,24 +35,28 @@ PLACE = click.Path(path_type=Path, readable=False)
 @click.option("--adapter", "adapters", multiple=True, metavar="FILE", help="An adapter that all cells are made with.")
 @click.option("--name", default="", metavar="NAME", help="What the sweep is called.")
 @click.option(
-    "--on", metavar="ADDRESS", help="A Dask scheduler whose workers make the takes, such as tcp://127.0.0.1:8786."
-)
+    "--on", multiple=True, metavar="ADDRESS",
+    help="Who makes the takes: a Dask scheduler (tcp://127.0.0.1:8786), or doors of other machines (http://box:8001); may be repeated.",
+)  # fmt: skip
 @click.option("--skip-refused", is_flag=True, help="Leave out cells that their engine refuses.")
 @click.option("--dry-run", is_flag=True, help="Only say what it costs.")
+@click.option("--report", type=PLACE, metavar="FILE", help="Write a page with players, table and versions.")
 @click.option("--table", type=PLACE, metavar="FILE", help="Write the table as CSV.")
 @click.option("--best", metavar="MEASURE", help="Rank the takes, such as by loudness or plan_score.")
 @options.json_option
 @options.session_options
 def sweep(
     recipe: str, axes: tuple[str, ...], drawn: int | None, spread: int | None, draw_seed: int, adapters: tuple[str, ...], name: str,
-    on: str | None, skip_refused: bool, dry_run: bool, table: Path | None, best: str | None, as_json: bool, **session: Any,
+    on: tuple[str, ...], skip_refused: bool, dry_run: bool, report: Path | None, table: Path | None, best: str | None, as_json: bool,
+    **session: Any,
 ) -> int:  # fmt: skip
     """Make a take for every combination of values.
 
     It goes on where it ended. For example: `acestep-lab sweep recipe.json --axis shift=1,3,5 --axis seed=0..3 --table shift.csv`."""
     asked = _asked(recipe, axes, drawn, spread, draw_seed, adapters, name)
-    with open_session(**session) as lab:
-        made = lab.sweep(asked, on=on, dry_run=dry_run, skip_refused=skip_refused)
+    elsewhere = _elsewhere(on)
+    with open_session(**session) if elsewhere is None else open_client(elsewhere, **session) as lab:
+        made = lab.sweep(asked, on=elsewhere, dry_run=dry_run, skip_refused=skip_refused)
         if dry_run:
             print_json(made.to_json()) if as_json else print(made)
             return 0
@@ -64,8 +68,21 @@ def sweep(
             made.measure(best)
         if table is not None:
             print(f"{made.to_csv(table)}: the table", file=sys.stderr)
+        if report is not None:
+            page = lab.report(made, report, measures=[best] if best else ())
+            print(f"{page}: the report", file=sys.stderr)
         _tell(made, best, as_json)
         return 2 if made.failed else 0
+
+
+def _elsewhere(on: tuple[str, ...]) -> str | list[str] | None:
+    """What `--on` names, as `lab.sweep` takes it: nothing, one scheduler, or the doors of several machines."""
+    doors = [one for one in on if one.startswith(("http://", "https://"))]
+    if not on or doors == list(on):
+        return doors or None
+    if len(on) > 1:
+        raise RecipeError("One scheduler or several doors make a sweep: --on tcp://…, or --on http://… --on http://….")
+    return on[0]
 
 
 def _asked(

@@ -182,7 +182,7 @@ def _look(session: Any, kept: Record, pool: Pool, opens: bool) -> _Found:
     pool.open(wanted, opens)
     pool.wear(dict.fromkeys(place for one in cells for place, _ in one.adapters or ()))
     asked = {one.place: with_sounds(session, one.recipe) for one in cells if one.place not in kept.takes}
-    known = {place: one for place, one in asked.items() if opens or _is_open(session, pool, one)}
+    known = {place: one for place, one in asked.items() if opens or _is_open(pool, one)}
     answers = dict(zip(known, pool.resolve(known.values()), strict=True))
     refused = {place: one for place, one in answers.items() if isinstance(one, str)}
     resolved = {place: one for place, one in answers.items() if isinstance(one, Recipe)}
@@ -196,9 +196,9 @@ def _look(session: Any, kept: Record, pool: Pool, opens: bool) -> _Found:
     return _Found(recipes, resolved, refused)
 
 
-def _is_open(session: Any, pool: Pool, recipe: Recipe) -> bool:
+def _is_open(pool: Pool, recipe: Recipe) -> bool:
     """Whether anything can be asked about a recipe without opening a checkpoint for it."""
-    return not pool.is_local or recipe.checkpoint is None or recipe.checkpoint in session.checkpoints
+    return not pool.is_local or recipe.checkpoint is None or pool.is_open(recipe.checkpoint)
 
 
 def with_sounds(session: Any, recipe: Recipe) -> Recipe:
@@ -207,11 +207,11 @@ def with_sounds(session: Any, recipe: Recipe) -> Recipe:
     return recipe.replace(task=recipe.task.with_sources(sources)) if sources else recipe
 
 
-def worn_by(session: Any, pool: Pool, cell: Cell) -> Worn | None:
+def worn_by(pool: Pool, cell: Cell) -> Worn | None:
     """What a cell wears: of one that names nothing, nothing, where there could be something."""
     if cell.adapters is not None or not pool.is_local:
         return cell.adapters
-    return () if session.capabilities_of(cell.recipe.checkpoint or pool.checkpoint).attaches else None
+    return () if pool.attaches(cell.recipe.checkpoint or pool.checkpoint) else None
 
 
 def _refusal(sweep: Sweep, refused: Mapping[int, str]) -> RecipeError:
@@ -284,7 +284,7 @@ class _Driver:
             Job(
                 place,
                 make,
-                partial(dict, recipe=recipes[place], adapters=worn_by(self._session, self._pool, cells[place])),
+                partial(dict, recipe=recipes[place], adapters=worn_by(self._pool, cells[place])),
             )
             for place in order
         ]

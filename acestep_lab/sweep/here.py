@@ -67,6 +67,14 @@ class Here:
                 if lab.name != before:
                     lab.use(before)
 
+    def is_open(self, checkpoint: str) -> bool:
+        """Whether all sessions have a checkpoint open."""
+        return all(checkpoint in lab.checkpoints for lab in self._sessions)
+
+    def attaches(self, checkpoint: str) -> bool:
+        """Whether an open checkpoint takes adapters."""
+        return bool(self._sessions[0].capabilities_of(checkpoint).attaches)
+
     def wear(self, adapters: Iterable[str]) -> None:
         """Look at adapters that cells will have on; those of a session elsewhere are files there, which it looks at itself."""
         for lab in self._sessions:

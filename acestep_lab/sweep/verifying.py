@@ -74,7 +74,7 @@ def verify(session: Any, what: Any, *, on: Any = None, resource: str | None = No
 
 
 def _sweep(session: Any, run: SweepRun, pool: Pool) -> VerifyRun:
-    made = [(place, id, worn_by(session, pool, run.sweep.cells[place])) for place, id in run.made.items()]
+    made = [(place, id, worn_by(pool, run.sweep.cells[place])) for place, id in run.made.items()]
     if not made:
         raise RecipeError(
             f"No take of the sweep {shown(run.sweep.full_name)} is made yet, so there is none to make again."

@@ -88,6 +88,12 @@ class Pool(Protocol):
     def open(self, checkpoints: Iterable[str], really: bool = True) -> None:
         """Have checkpoints open, if `really`; CheckpointError where one cannot be."""
 
+    def is_open(self, checkpoint: str) -> bool:
+        """Whether a checkpoint is open everywhere in it."""
+
+    def attaches(self, checkpoint: str) -> bool:
+        """Whether an open checkpoint takes adapters, as far as that is known here."""
+
     def wear(self, adapters: Iterable[str]) -> None:
         """Look at adapters that cells will have on; CheckpointError for one that is none."""
 
