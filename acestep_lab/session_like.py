@@ -92,7 +92,10 @@ class SessionLike(Protocol):
     def export_onnx(
         self, folder: Place, *components: str, dtype: str = "fp32", tolerance: float | None = None
     ) -> Any: ...  # fmt: skip
-    def label(self, songs: Any, *, seeds: int = 3, lyrics: bool = False, folder: Place | None = None) -> Any: ...
+    def label(
+        self, songs: Any, *, seeds: int = 3, lyrics: bool = False, folder: Place | None = None, on: Any = None,
+        resource: str | None = None,
+    ) -> Any: ...  # fmt: skip
     def sweep(
         self, recipe: Any, *, on: Any = None, name: str = "", adapters: Any = None, dry_run: bool = False,
         skip_refused: bool = False, resource: str | None = None, **axes: Any,

@@ -339,8 +339,17 @@ class PretendSession:
     ) -> Any:  # fmt: skip
         raise CheckpointError(f"{self.name} is of a family that cannot be exported to ONNX.")
 
-    def label(self, songs: Any, *, seeds: int = 3, lyrics: bool = False, folder: Any = None) -> Any:
-        return labelling.begin(self, songs, seeds=seeds, lyrics=lyrics, folder=folder)
+    def label(
+        self,
+        songs: Any,
+        *,
+        seeds: int = 3,
+        lyrics: bool = False,
+        folder: Any = None,
+        on: Any = None,
+        resource: str | None = None,
+    ) -> Any:
+        return labelling.begin(self, songs, seeds=seeds, lyrics=lyrics, folder=folder, on=on, resource=resource)
 
     def sweep(
         self, recipe: Any, *, on: Any = None, name: str = "", adapters: Any = None, dry_run: bool = False,

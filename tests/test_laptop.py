@@ -105,7 +105,9 @@ for command in (["checkpoints"], ["download", "turbo"]):
     assert told == ["2", "2"], "refused, and no trace of calls"
 
 
-def test_a_sweep_is_driven_from_there_by_the_command_line_and_its_measures_are_taken_where_the_models_are(tmp_path: Path):
+def test_a_sweep_is_driven_from_there_by_the_command_line_and_its_measures_are_taken_where_the_models_are(
+    tmp_path: Path,
+):
     there = PretendSession(tmp_path / "there", pause=0.0)
     recipe = tmp_path / "recipe.json"
     recipe.write_text('{"caption": "a sine", "seconds": 1.0, "steps": 2, "seed": 5}')

@@ -58,7 +58,9 @@ def open_client(on: str | list[str], checkpoint: str | None = None, **options: A
     from acestep_lab.sweep.client import ClientSession
 
     if checkpoint is not None:
-        raise RecipeError("With --on the checkpoint is that of the other machines; name another as an axis: --axis checkpoint=turbo.")
+        raise RecipeError(
+            "With --on the checkpoint is that of the other machines; name another as an axis: --axis checkpoint=turbo."
+        )
     return ClientSession(on, options.get("library"))
 
 

@@ -217,11 +217,12 @@ class RemoteSession(Verbs):
             "A checkpoint is exported where it lies: on the other machine, by `acestep-lab export-onnx CHECKPOINT --to FOLDER`."
         )
 
-    def label(self, songs: Any, *, seeds: int = 3, lyrics: bool = False, folder: Place | None = None) -> LabelRun:
+    def label(self, songs: Any, *, seeds: int = 3, lyrics: bool = False, folder: Place | None = None,
+              on: Any = None, resource: str | None = None) -> LabelRun:  # fmt: skip
         """Label songs of this machine, as `Session.label` does: they are sent there to be heard, what is said stays here."""
         from acestep_lab.train.labelling import begin
 
-        return begin(self, songs, seeds=seeds, lyrics=lyrics, folder=folder)
+        return begin(self, songs, seeds=seeds, lyrics=lyrics, folder=folder, on=on, resource=resource)
 
     # -- making
 

@@ -79,7 +79,13 @@ def report(
 
 
 def written(
-    run: SweepRun, path: Any = None, *, question: str = "", answer: str = "", seconds: float = 20.0, measures: Iterable[str] = ()
+    run: SweepRun,
+    path: Any = None,
+    *,
+    question: str = "",
+    answer: str = "",
+    seconds: float = 20.0,
+    measures: Iterable[str] = (),
 ) -> Path:
     """The same of a run at hand."""
     if not run.made:

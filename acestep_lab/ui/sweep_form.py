@@ -13,7 +13,9 @@ from acestep_lab.ui.messages import Name
 HOW = ("grid", "random", "latin_hypercube")
 """Every combination, or so many: drawn by chance, or spread evenly."""
 MOST_AXES = 8
-Rows = Annotated[Sequence[Any], messages.list_of(messages.table(field=messages.text(60), values=messages.text(2_000)), MOST_AXES)]
+Rows = Annotated[
+    Sequence[Any], messages.list_of(messages.table(field=messages.text(60), values=messages.text(2_000)), MOST_AXES)
+]
 
 
 class SweepForm(Component):

@@ -193,7 +193,9 @@ class SweepView(Component):
     def _write(self, run: SweepRun, kind: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"{run.sweep.full_name}.{kind}"
-            run.to_csv(path) if kind == "csv" else report.written(run, path, measures=[self.measure] if self.measure else ())
+            run.to_csv(path) if kind == "csv" else report.written(
+                run, path, measures=[self.measure] if self.measure else ()
+            )
             self.emit("file", path.read_bytes(), name=path.name)
 
     def _written(self) -> None:

@@ -103,7 +103,12 @@ class Sweeping(Controller):
         self.studio.listening.tabs.sweep = form.offered
         if not form.offered:
             return
-        form.rows, form.how, form.count, form.called = [dict(row) for row in draft.rows], draft.how, draft.count, draft.name
+        form.rows, form.how, form.count, form.called = (
+            [dict(row) for row in draft.rows],
+            draft.how,
+            draft.count,
+            draft.name,
+        )
         form.kept = record.names(self.backend.session.library)
         form.names = self._names()
 
