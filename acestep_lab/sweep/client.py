@@ -11,7 +11,6 @@ from typing import Any, NoReturn
 from acestep_lab.errors import MachineError
 from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.verbs import Verbs
-from acestep_lab.sweep.mapping import map_songs
 from acestep_lab.takes.library import library_at
 from acestep_lab.takes.sounds import Sounds
 from acestep_lab.takes.take import Take
@@ -25,7 +24,7 @@ class ClientSession(Verbs):
     ::
 
         with ClientSession("tcp://127.0.0.1:8786", library="takes") as lab:
-            lab.sweep(recipe, seed=range(300), on=lab.on).result()
+            lab.sweep(recipe, seed=range(300)).result()
 
     Measures of takes are taken where the models are, too.
     """
@@ -38,6 +37,21 @@ class ClientSession(Verbs):
         self.on = on
         self.jobs = JobQueue()
         self._sounds = Sounds(library_at(library))
+
+    def sweep(self, recipe: Any, *, on: Any = None, **how: Any) -> Any:
+        """A sweep, made where this session has things made unless told otherwise."""
+        return super().sweep(recipe, on=self.on if on is None else on, **how)
+
+    def map_songs(self, work: Any, items: Any, *, on: Any = None, **how: Any) -> Any:
+        """Work on many songs, done where this session has things done unless told otherwise."""
+        return super().map_songs(work, items, on=self.on if on is None else on, **how)
+
+    def label(self, songs: Any, *, on: Any = None, **how: Any) -> Any:
+        """Labels for songs of this machine, which are sent there to be heard; what is said stays here."""
+        from acestep_lab.train.labelling import begin
+
+        asker: Any = self  # its queue and library: the listeners are elsewhere
+        return begin(asker, songs, on=self.on if on is None else on, **how)
 
     def analyze(self, source: Any, bpm: float | None = None) -> Any:
         """What can be measured in a take or sound, measured elsewhere."""
@@ -52,7 +66,7 @@ class ClientSession(Verbs):
         return self._elsewhere("plan_score", source, plan=plan, scale=scale)
 
     def _elsewhere(self, verb: str, source: Any, **options: Any) -> Any:
-        run = map_songs(self, verb, [source], on=self.on, options=options)
+        run = self.map_songs(verb, [source], **options)
         [found] = run.result()
         if run.failed:
             raise MachineError(run.failed[0].problem)
