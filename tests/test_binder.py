@@ -29,6 +29,8 @@ shell = InteractiveShell.instance()
 for cell in jupytext.read({lesson!r}).cells:
     if cell.cell_type == "code":
         shell.run_cell(cell.source.replace("seed=7, bpm", "seed=7, steps=4, bpm")).raise_error()
+        if "parameters" in cell.metadata.get("tags", ()):
+            shell.run_cell("SEEDS, SECONDS, VALUES = 2, 2.0, [2, 3]").raise_error()
 """
 STUDIO = """
 import sys
@@ -71,8 +73,9 @@ def peak_megabytes(code: str, takes: Path) -> int:
 
 
 @pytest.mark.slow
-def test_the_first_lesson_fits(tmp_path: Path) -> None:
-    lesson = str(ROOT / "notebooks/01_first_song.py")
+@pytest.mark.parametrize("name", ["01_first_song", "10_an_experiment"])
+def test_a_lesson_fits(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lesson = str(ROOT / "notebooks" / f"{name}.py")
     assert peak_megabytes(LESSON.format(lesson=lesson), tmp_path) < 1500
 
 

@@ -64,6 +64,16 @@ def open_client(on: str | list[str], checkpoint: str | None = None, **options: A
     return ClientSession(on, options.get("library"))
 
 
+def places_of(on: tuple[str, ...]) -> str | list[str] | None:
+    """What `--on` names, as `lab.sweep` takes it: nothing, one scheduler, or the doors of several machines."""
+    doors = [one for one in on if one.startswith(("http://", "https://"))]
+    if not on or doors == list(on):
+        return doors or None
+    if len(on) > 1:
+        raise RecipeError("One scheduler or several doors make a sweep: --on tcp://…, or --on http://… --on http://….")
+    return on[0]
+
+
 @dataclass(frozen=True)
 class Output:
     """Where takes go, how many there are to be, and how what was made is told."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from acestep_lab.cli import options
-from acestep_lab.cli.render import open_client, open_session, print_json
+from acestep_lab.cli.render import open_client, open_session, places_of, print_json
 from acestep_lab.errors import RecipeError, shown
 
 if TYPE_CHECKING:
@@ -33,10 +33,7 @@ PLACE = click.Path(path_type=Path, readable=False)
 @click.option("--draw-seed", type=options.WholeNumber(0), default=0, help="The same seed draws the same cells.")
 @click.option("--adapter", "adapters", multiple=True, metavar="FILE", help="An adapter that all cells are made with.")
 @click.option("--name", default="", metavar="NAME", help="What the sweep is called.")
-@click.option(
-    "--on", multiple=True, metavar="ADDRESS",
-    help="Who makes the takes: a Dask scheduler (tcp://127.0.0.1:8786), or doors of other machines (http://box:8001); may be repeated.",
-)  # fmt: skip
+@options.on_option
 @click.option("--skip-refused", is_flag=True, help="Leave out cells that their engine refuses.")
 @click.option("--dry-run", is_flag=True, help="Only say what it costs.")
 @click.option("--report", type=PLACE, metavar="FILE", help="Write a page with players, table and versions.")
@@ -53,7 +50,7 @@ def sweep(
 
     It goes on where it ended. For example: `acestep-lab sweep recipe.json --axis shift=1,3,5 --axis seed=0..3 --table shift.csv`."""
     asked = _asked(recipe, axes, drawn, spread, draw_seed, adapters, name)
-    elsewhere = _elsewhere(on)
+    elsewhere = places_of(on)
     with open_session(**session) if elsewhere is None else open_client(elsewhere, **session) as lab:
         made = lab.sweep(asked, on=elsewhere, dry_run=dry_run, skip_refused=skip_refused)
         if dry_run:
@@ -72,16 +69,6 @@ def sweep(
             print(f"{page}: the report", file=sys.stderr)
         _tell(made, best, as_json)
         return 2 if made.failed else 0
-
-
-def _elsewhere(on: tuple[str, ...]) -> str | list[str] | None:
-    """What `--on` names, as `lab.sweep` takes it: nothing, one scheduler, or the doors of several machines."""
-    doors = [one for one in on if one.startswith(("http://", "https://"))]
-    if not on or doors == list(on):
-        return doors or None
-    if len(on) > 1:
-        raise RecipeError("One scheduler or several doors make a sweep: --on tcp://…, or --on http://… --on http://….")
-    return on[0]
 
 
 def _asked(
