@@ -62,8 +62,14 @@ def peak_megabytes(code: str, takes: Path) -> int:
     """Peak memory of a program that may not have more than 2 GB of data."""
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code) + PEAK],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "ACESTEP_LAB_TAKES": str(takes), "MPLBACKEND": "agg"},
+        cwd=takes,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+            "ACESTEP_LAB_TAKES": str(takes),
+            "MPLBACKEND": "agg",
+        },
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (LIMIT, LIMIT)),
         capture_output=True,
         text=True,
@@ -74,7 +80,7 @@ def peak_megabytes(code: str, takes: Path) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["01_first_song", "10_an_experiment"])
-def test_a_lesson_fits(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lesson_fits(name: str, tmp_path: Path) -> None:
     lesson = str(ROOT / "notebooks" / f"{name}.py")
     assert peak_megabytes(LESSON.format(lesson=lesson), tmp_path) < 1500
 
