@@ -30,7 +30,7 @@ for cell in jupytext.read({lesson!r}).cells:
     if cell.cell_type == "code":
         shell.run_cell(cell.source.replace("seed=7, bpm", "seed=7, steps=4, bpm")).raise_error()
         if "parameters" in cell.metadata.get("tags", ()):
-            shell.run_cell("SEEDS, SECONDS, VALUES = 2, 2.0, [2, 3]").raise_error()
+            shell.run_cell("SEEDS, SECONDS, VALUES = 1, 1.0, [2, 3]").raise_error()
 """
 STUDIO = """
 import sys
