@@ -109,6 +109,7 @@ def test_a_page_opened_in_the_middle_takes_up_the_sweep_and_what_was_typed(tmp_p
         ([{"field": "shift", "values": " "}], "Write what shift goes over"),
         ([*TWO, {"field": "seed", "values": "9"}], "twice"),
         ([{"field": "seed", "values": "0..9999"}, {"field": "shift", "values": "1,2"}], "20,000 cells is too large"),
+        ([{"field": "seed", "values": "1..1001"}], "at most 1,000 cells"),
         ([{"field": "colour", "values": "1"}], "colour"),
     ],
 )

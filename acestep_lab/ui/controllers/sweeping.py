@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from acestep_lab.engines.base import Capabilities
 from acestep_lab.errors import RecipeError
@@ -17,6 +17,8 @@ from acestep_lab.ui import sweep_form, sweep_view
 from acestep_lab.ui.controllers.base import Controller, connect, start_thread
 from acestep_lab.ui.listeners import Listeners
 
+MOST_SHOWN = 1000
+"""Cells of a grid that a page draws; larger sweeps are for Python and the command line."""
 MOST_SAID = 5
 """Refused cells of which the budget says why."""
 
@@ -60,7 +62,7 @@ class Sweeping(Controller):
 
     def heard(self, run: AnyRun | None, event: Event | None) -> None:
         """A sweep that a notebook or another page began is followed here too."""
-        if isinstance(run, SweepRun) and not run.over and not self.studio.owner and not self._is_live:
+        if _is_shown(run) and not run.over and not self.studio.owner and not self._is_live:
             self._follow(run)
 
     def finished(self, run: AnyRun) -> None:
@@ -83,7 +85,7 @@ class Sweeping(Controller):
 
     def _attach(self) -> None:
         """A page that (re)opens takes up the sweep under way, or the last one."""
-        runs = [] if self.studio.owner else [one for one in self.backend.jobs.runs("") if isinstance(one, SweepRun)]
+        runs = [] if self.studio.owner else [one for one in self.backend.jobs.runs("") if _is_shown(one)]
         live = next((run for run in runs if not run.over), runs[0] if runs else None)
         if live is not None and self.sweep_view.followed is None:
             self.sweep_view.follow(live)
@@ -154,6 +156,8 @@ class Sweeping(Controller):
 
     def _sweep(self) -> None:
         asked = self._asked()
+        if asked.size > MOST_SHOWN:
+            raise RecipeError(f"A page shows at most {MOST_SHOWN:,} cells; draw some, or begin this sweep in Python.")
         self._aside("sweep", lambda: self._begin(asked, skip_refused=bool(self.sweep_form.plan.get("refused"))))
 
     def _resume(self, name: str) -> None:
@@ -161,7 +165,9 @@ class Sweeping(Controller):
 
     def _begin(self, asked: Sweep | str, skip_refused: bool) -> None:
         """Begin or go on; cells that are refused are left out only where the budget has said so."""
-        self._follow(self.backend.session.sweep(asked, skip_refused=skip_refused))
+        run = self.backend.session.sweep(asked, skip_refused=skip_refused)
+        if _is_shown(run):
+            self._follow(run)
 
     def _aside(self, busy: str, work: Callable[[], None]) -> None:
         """Do what looks at every cell on a thread of its own; until it is done, nothing else is asked for."""
@@ -177,3 +183,8 @@ class Sweeping(Controller):
                 self._show()
 
         start_thread(form, theirs)
+
+
+def _is_shown(run: AnyRun | None) -> TypeGuard[SweepRun]:
+    """Whether a run is a sweep of as many cells as a page can draw."""
+    return isinstance(run, SweepRun) and len(run.cells) <= MOST_SHOWN
