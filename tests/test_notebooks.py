@@ -24,11 +24,15 @@ SMALLER = {
     },
 }
 """By lesson, what is computed less here than there: fewer steps of as long songs, so that pages are as large as a reader's."""
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "10": {"SEEDS": 2, "SECONDS": 1.0, "VALUES": [2, 3], "QUESTION": "Do steps matter?"}
+}
+"""By lesson, what is put in after its cell tagged `parameters`, as papermill does it."""
 LESSONS = sorted((Path(__file__).parent.parent / "notebooks").glob("[0-9]*.py"))
 
 
 def test_the_lessons_are_all_there() -> None:
-    assert [lesson.stem[:2] for lesson in LESSONS] == ["01", "02", "03", "04", "05", "06", "07", "08", "09"]
+    assert [lesson.stem[:2] for lesson in LESSONS] == ["01", "02", "03", "04", "05", "06", "07", "08", "09", "10"]
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
@@ -77,10 +81,35 @@ def executed(lesson: Path, takes: Path, kernel: Any = None) -> Any:
     for cell in notebook.cells:
         for there, here in SMALLER.get(lesson.stem[:2], {}).items():
             cell.source = cell.source.replace(there, here)
+    inject(notebook, PARAMETERS.get(lesson.stem[:2], {}))
     setting = f"%reset -f\nimport os\nos.chdir({str(takes)!r})\nos.environ['ACESTEP_LAB_TAKES'] = {str(takes)!r}"
     notebook.cells.insert(0, nbformat.v4.new_code_cell(setting))
     where = {"metadata": {"path": str(takes)}}
     return NotebookClient(notebook, km=kernel, timeout=300, kernel_name="python3", resources=where).execute()
+
+
+def inject(notebook: Any, parameters: dict[str, Any]) -> None:
+    """Put values in as papermill does: a cell of assignments after the one that is tagged."""
+    import nbformat
+
+    tagged = [at for at, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", ())]
+    assert len(tagged) == bool(parameters)
+    for at in tagged:
+        text = "\n".join(f"{name} = {value!r}" for name, value in parameters.items())
+        notebook.cells.insert(at + 1, nbformat.v4.new_code_cell(text, metadata={"tags": ["injected-parameters"]}))
+
+
+def test_the_parameters_that_papermill_may_set_are_plain_values_in_one_cell() -> None:
+    import jupytext
+
+    for number, asked in PARAMETERS.items():
+        cells = jupytext.read(next(one for one in LESSONS if one.stem.startswith(number))).cells
+        [cell] = [one for one in cells if "parameters" in one.metadata.get("tags", ())]
+        scope: dict[str, Any] = {}
+        exec(cell.source, scope)
+        plain = {name: value for name, value in scope.items() if name.isupper()}
+        assert json.loads(json.dumps(plain)) == plain
+        assert asked.keys() <= plain.keys()
 
 
 def digests(notebook: Any) -> list[str]:

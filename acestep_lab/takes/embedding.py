@@ -61,7 +61,7 @@ def embed(take: Take, seconds: float = 10.0, start: float | None = None) -> Embe
         start = min(checks.real("The start of a preview in seconds", start, 0.0, 1e6), last)
     if seconds <= 0:
         raise RecipeError("This take has no sound to make a preview of.")
-    part = _part(take.audio, start, seconds)
+    part = excerpt(take.audio, start, seconds)
     title = " ".join((take.recipe.caption or take.id).split())[:120]
     return Embedded(title, round(start, 3), round(seconds, 3), _html(take, part, title, start))
 
@@ -76,7 +76,7 @@ def liveliest(audio: Audio, seconds: float) -> float:
     return float(min(0.5 * int(np.argmax(sums)), max(0.0, audio.seconds - seconds)))
 
 
-def _part(audio: Audio, start: float, seconds: float) -> Audio:
+def excerpt(audio: Audio, start: float, seconds: float) -> Audio:
     """The cut, its ends faded, within full scale, in at most two channels."""
     from acestep_lab.audio.mastering import fade
 
