@@ -208,6 +208,10 @@ __all__ = [
 
 upstairs.provide("sweep", lambda: importlib.import_module("acestep_lab.sweep.begin").sweep)
 upstairs.provide("map_songs", lambda: importlib.import_module("acestep_lab.sweep.mapping").map_songs)
+upstairs.provide("pool_for", lambda: importlib.import_module("acestep_lab.sweep.pools").pool_for)
+upstairs.provide("label_on", lambda: importlib.import_module("acestep_lab.sweep.labels").label_on)
+upstairs.provide("verify", lambda: importlib.import_module("acestep_lab.sweep.verifying").verify)
+upstairs.provide("report", lambda: importlib.import_module("acestep_lab.sweep.report").report)
 upstairs.provide("serve", lambda: importlib.import_module("acestep_lab.serve.api_background").serve)
 
 

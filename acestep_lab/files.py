@@ -206,3 +206,20 @@ def flush_folder(folder: Path) -> None:
 def to_json(data: Mapping[str, object]) -> str:
     """Plain data as one line of JSON."""
     return json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def append_line(path: Path, text: str, what: str = "The line", error: type[LabError] = LibraryError) -> None:
+    """Add a line to a file and have it on the disk; a half-written line before it is ended first. `error` where the disk refuses."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+") as file:
+            half = False
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                half = file.read(1) != b"\n"
+            file.write(b"\n" * half + text.encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as problem:
+        why = problem.strerror or type(problem).__name__
+        raise error(f"{what} cannot be written to {shown(path.name)} ({why}).") from None

@@ -346,16 +346,17 @@ class Session(Verbs):
         require(Feature.LORA_TRAINING)
         return Teaching(self.engines, self._renderer, self._sounds, self.jobs).begin(songs, config, dry_run, **options)
 
-    def label(self, songs: Any, *, seeds: int = 3, lyrics: bool = False, folder: Place | None = None) -> LabelRun:
+    def label(self, songs: Any, *, seeds: int = 3, lyrics: bool = False, folder: Place | None = None,
+              on: Any = None, resource: str | None = None) -> LabelRun:  # fmt: skip
         """Listen to a data set, a folder of songs or takes, and say what may be said of each, in a run beside which the session goes on.
 
         Tempo, key, meter and instruments are measured, words guessed by the planner `seeds` times and voted on; what a person wrote
         or locked stays; `lyrics` are guessed only if asked for. What is finished is kept in `folder` (the library's, where none is
-        named): the same call goes on after a stop or a kill. `result()` is the data set. RecipeError for what is none.
+        named): the same call goes on after a stop or a kill. `on` is that of `sweep`. `result()` is the data set. RecipeError for none.
         """
         from acestep_lab.train.labelling import begin
 
-        return begin(self, songs, seeds=seeds, lyrics=lyrics, folder=folder)
+        return begin(self, songs, seeds=seeds, lyrics=lyrics, folder=folder, on=on, resource=resource)
 
     def training(self, folder: Place) -> TrainingRun:
         """A training to look at, from its folder or its name in the library: curves, previews, what it changed. Nothing is trained.
@@ -374,10 +375,9 @@ class Session(Verbs):
         """Give back the memory of all components; the next render loads them again."""
         self.jobs.call(self.engines.devices.free)
 
-    def verify(self, take: Take) -> Verdict:
-        """Make a take again from its recipe and say: same, same to the ear, or different."""
+    def _verified(self, take: Take) -> Verdict:
         self.jobs.refuse_to_wait()
-        return checks.instance("What is verified", take, Take).verify(self._renderer.again(take))
+        return take.verify(self._renderer.again(take))
 
     def close(self) -> None:
         """Stop what runs, waits and serves, and end the worker thread; a session nobody holds any more does so itself."""

@@ -93,7 +93,10 @@ class SessionLike(Protocol):
     def export_onnx(
         self, folder: Place, *components: str, dtype: str = "fp32", tolerance: float | None = None
     ) -> Any: ...  # fmt: skip
-    def label(self, songs: Any, *, seeds: int = 3, lyrics: bool = False, folder: Place | None = None) -> Any: ...
+    def label(
+        self, songs: Any, *, seeds: int = 3, lyrics: bool = False, folder: Place | None = None, on: Any = None,
+        resource: str | None = None,
+    ) -> Any: ...  # fmt: skip
     def sweep(
         self, recipe: Any, *, on: Any = None, name: str = "", adapters: Any = None, dry_run: bool = False,
         skip_refused: bool = False, resource: str | None = None, **axes: Any,
@@ -101,6 +104,11 @@ class SessionLike(Protocol):
     def map_songs(
         self, work: Any, items: Any, *, on: Any = None, resource: str | None = None, **options: Any
     ) -> Any: ...
+    def verify(self, what: Any, *, on: Any = None, resource: str | None = None) -> Any: ...
+    def report(
+        self, sweep: Any, path: Place | None = None, *, question: str = "", answer: str = "", seconds: float = 20.0,
+        measures: Sequence[str] = (),
+    ) -> Any: ...  # fmt: skip
     def plan_score(self, source: Source, plan: Plan | None = None, scale: float = 0.1) -> PlanScore: ...
     def keep(self, take: Take) -> Take: ...
     def load(self, name: Place) -> Take: ...

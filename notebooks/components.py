@@ -41,6 +41,7 @@ from acestep_lab.ui import (
     SongBuilderWidget,
     SoundDropWidget,
     StemsViewWidget,
+    SweepFormWidget,
     SweepViewWidget,
     TakeTreeWidget,
     TrainingFormWidget,
@@ -247,6 +248,13 @@ run.state
 # %%
 swept = lab.sweep(take.recipe.replace(seconds=1.0, steps=2), seed=[1, 2], name="components")
 SweepViewWidget(swept)
+
+# %% [markdown]
+# ## SweepForm — what a sweep goes over, and what it would cost
+# With a session it asks for the sweep of the recipe in the form; here it only shows itself. `on("sweep", function)` hears the button.
+
+# %%
+SweepFormWidget(standalone=True)
 
 # %%
 len(swept.result())

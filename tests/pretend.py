@@ -37,6 +37,8 @@ from acestep_lab.prompt.sampling import FlowSampling, Sampling, TokenSampling, c
 from acestep_lab.prompt.tasks import MODEL_TASKS, Repaint, Retake, Task
 from acestep_lab.sweep.begin import sweep
 from acestep_lab.sweep.mapping import map_songs
+from acestep_lab.sweep.report import report
+from acestep_lab.sweep.verifying import verify
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.sounds import Sounds
 from acestep_lab.takes.take import Take
@@ -338,8 +340,17 @@ class PretendSession:
     ) -> Any:  # fmt: skip
         raise CheckpointError(f"{self.name} is of a family that cannot be exported to ONNX.")
 
-    def label(self, songs: Any, *, seeds: int = 3, lyrics: bool = False, folder: Any = None) -> Any:
-        return labelling.begin(self, songs, seeds=seeds, lyrics=lyrics, folder=folder)
+    def label(
+        self,
+        songs: Any,
+        *,
+        seeds: int = 3,
+        lyrics: bool = False,
+        folder: Any = None,
+        on: Any = None,
+        resource: str | None = None,
+    ) -> Any:
+        return labelling.begin(self, songs, seeds=seeds, lyrics=lyrics, folder=folder, on=on, resource=resource)
 
     def sweep(
         self, recipe: Any, *, on: Any = None, name: str = "", adapters: Any = None, dry_run: bool = False,
@@ -352,6 +363,23 @@ class PretendSession:
 
     def map_songs(self, work: Any, items: Any, *, on: Any = None, resource: str | None = None, **options: Any) -> Any:
         return map_songs(self, work, items, on=on, resource=resource, options=options)
+
+    def verify(self, what: Any, *, on: Any = None, resource: str | None = None) -> Any:
+        if on is None and isinstance(what, Take):
+            return what.verify(self)
+        return verify(self, what, on=on, resource=resource)
+
+    def report(
+        self,
+        sweep: Any,
+        path: Any = None,
+        *,
+        question: str = "",
+        answer: str = "",
+        seconds: float = 20.0,
+        measures: Any = (),
+    ) -> Any:
+        return report(self, sweep, path, question=question, answer=answer, seconds=seconds, measures=measures)
 
     # -- keeping and looking
 

@@ -29,6 +29,8 @@ shell = InteractiveShell.instance()
 for cell in jupytext.read({lesson!r}).cells:
     if cell.cell_type == "code":
         shell.run_cell(cell.source.replace("seed=7, bpm", "seed=7, steps=4, bpm")).raise_error()
+        if "parameters" in cell.metadata.get("tags", ()):
+            shell.run_cell("SEEDS, SECONDS, VALUES = 1, 1.0, [2, 3]").raise_error()
 """
 STUDIO = """
 import sys
@@ -60,8 +62,14 @@ def peak_megabytes(code: str, takes: Path) -> int:
     """Peak memory of a program that may not have more than 2 GB of data."""
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code) + PEAK],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "ACESTEP_LAB_TAKES": str(takes), "MPLBACKEND": "agg"},
+        cwd=takes,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+            "ACESTEP_LAB_TAKES": str(takes),
+            "MPLBACKEND": "agg",
+        },
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (LIMIT, LIMIT)),
         capture_output=True,
         text=True,
@@ -71,8 +79,9 @@ def peak_megabytes(code: str, takes: Path) -> int:
 
 
 @pytest.mark.slow
-def test_the_first_lesson_fits(tmp_path: Path) -> None:
-    lesson = str(ROOT / "notebooks/01_first_song.py")
+@pytest.mark.parametrize("name", ["01_first_song", "10_an_experiment"])
+def test_a_lesson_fits(name: str, tmp_path: Path) -> None:
+    lesson = str(ROOT / "notebooks" / f"{name}.py")
     assert peak_megabytes(LESSON.format(lesson=lesson), tmp_path) < 1500
 
 

@@ -15,8 +15,10 @@ ROWS = [
 ]
 
 
-def test_all_sixty_four_are_there_in_order() -> None:
-    assert [int(row.split("|")[1]) for row in ROWS] == list(range(1, 65))
+def test_the_sixty_four_are_there_and_what_came_since_in_order() -> None:
+    numbers = [int(row.split("|")[1]) for row in ROWS]
+    assert len(numbers) >= 64
+    assert numbers == list(range(1, len(numbers) + 1))
 
 
 def test_every_row_names_a_test_that_exists() -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from acestep_lab.doctor import MODEL_PACKAGES
+from acestep_lab.serve.api import ApiServer
+from tests.pretend import PretendSession
 
 ROOT = Path(__file__).parent.parent
 MODULES = (
@@ -101,3 +103,42 @@ for command in (["checkpoints"], ["download", "turbo"]):
 """
     told = on_a_laptop(script + "\nimport sys").split()
     assert told == ["2", "2"], "refused, and no trace of calls"
+
+
+def test_a_sweep_is_driven_from_there_by_the_command_line_and_its_measures_are_taken_where_the_models_are(
+    tmp_path: Path,
+):
+    there = PretendSession(tmp_path / "there", pause=0.0)
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text('{"caption": "a sine", "seconds": 1.0, "steps": 2, "seed": 5}')
+    with ApiServer(there, port=0) as door:
+        script = f"""
+import os
+os.environ["ACESTEP_LAB_TAKES"] = {str(tmp_path / "here")!r}
+from acestep_lab.cli import main
+command = ["sweep", {str(recipe)!r}, "--axis", "shift=1,3", "--on", {door.address!r}, "--best", "loudness", "--report"]
+print(main([*command, {str(tmp_path / "report.html")!r}]))
+"""
+        told = on_a_laptop(script)
+    there.close()
+    assert told.split()[-1] == "0"
+    assert told.count("loudness -") == 2
+    assert (tmp_path / "report.html").read_text().count("<audio") == 2
+    assert len(list((tmp_path / "here").glob("take-*.flac"))) == 2
+
+
+def test_what_drives_a_cluster_imports_where_no_model_can_run():
+    told = on_a_laptop(
+        """
+from acestep_lab import Recipe
+from acestep_lab.errors import MachineError
+from acestep_lab.sweep.client import ClientSession
+import acestep_lab.sweep.cluster, acestep_lab.sweep.report, acestep_lab.sweep.verifying, acestep_lab.cli.sweep, tempfile
+with tempfile.TemporaryDirectory() as folder, ClientSession("tcp://127.0.0.1:9", folder) as lab:
+    try:
+        lab.make(Recipe("a sine"))
+    except MachineError as problem:
+        print(problem)
+"""
+    )
+    assert "no model of its own" in told

@@ -34,11 +34,15 @@ _SPEC.loader.exec_module(runner)
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
 TIMED = ("09",)
 """Lessons whose figures show seconds of this machine, which are never the same twice."""
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "10": {"SEEDS": 2, "SECONDS": 1.0, "VALUES": [2, 3], "QUESTION": "Do steps matter?"}
+}
+"""By lesson, what is put in after its cell tagged `parameters`, as papermill does it."""
 LESSONS = sorted((Path(__file__).parent.parent / "notebooks").glob("[0-9]*.py"))
 
 
 def test_the_lessons_are_all_there() -> None:
-    assert [lesson.stem[:2] for lesson in LESSONS] == ["01", "02", "03", "04", "05", "06", "07", "08", "09"]
+    assert [lesson.stem[:2] for lesson in LESSONS] == ["01", "02", "03", "04", "05", "06", "07", "08", "09", "10"]
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
@@ -94,6 +98,7 @@ def executed(lesson: Path, takes: Path, kernel: Any = None) -> Any:
     for cell in notebook.cells:
         for there, here in SMALLER.get(lesson.stem[:2], {}).items():
             cell.source = cell.source.replace(there, here)
+    inject(notebook, PARAMETERS.get(lesson.stem[:2], {}))
     setting = f"%reset -f\nimport os\nos.chdir({str(takes)!r})\nos.environ['ACESTEP_LAB_TAKES'] = {str(takes)!r}"
     notebook.cells.insert(0, nbformat.v4.new_code_cell(setting))
     where = {"metadata": {"path": str(takes)}}
@@ -114,6 +119,30 @@ def near(mine: list[str], others: list[str]) -> bool:
     return all(
         math.isclose(float(x), float(y), rel_tol=0.05, abs_tol=2) for a, b in pairs for x, y in zip(a, b, strict=True)
     )
+
+
+def inject(notebook: Any, parameters: dict[str, Any]) -> None:
+    """Put values in as papermill does: a cell of assignments after the one that is tagged."""
+    import nbformat
+
+    tagged = [at for at, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", ())]
+    assert len(tagged) == bool(parameters)
+    for at in tagged:
+        text = "\n".join(f"{name} = {value!r}" for name, value in parameters.items())
+        notebook.cells.insert(at + 1, nbformat.v4.new_code_cell(text, metadata={"tags": ["injected-parameters"]}))
+
+
+def test_the_parameters_that_papermill_may_set_are_plain_values_in_one_cell() -> None:
+    import jupytext
+
+    for number, asked in PARAMETERS.items():
+        cells = jupytext.read(next(one for one in LESSONS if one.stem.startswith(number))).cells
+        [cell] = [one for one in cells if "parameters" in one.metadata.get("tags", ())]
+        scope: dict[str, Any] = {}
+        exec(cell.source, scope)
+        plain = {name: value for name, value in scope.items() if name.isupper()}
+        assert json.loads(json.dumps(plain)) == plain
+        assert asked.keys() <= plain.keys()
 
 
 def digests(notebook: Any) -> list[str]:

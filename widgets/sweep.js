@@ -34,6 +34,12 @@ export default mount(
       table = h("table.cells"),
       measure = h("select", { onchange: () => measure.value && host.send("measure", { by: measure.value }) }),
       measuring = h("span.tiny", { role: "status" });
+    const by = h("select"),
+      blind = h("button", { onclick: () => host.send("blind", { axis: by.value }) }),
+      who = h("input.who", { maxLength: 60, autocomplete: "off" }),
+      ballot = h("div.row.ballot"),
+      votes = h("ul.tiny.votes"),
+      files = ["csv", "html"].map((form) => h("button.plain", { onclick: () => host.send("file", { form }) }));
     const pictures = new Map(),
       parts = new Map();
     let inHand = null,
@@ -57,11 +63,7 @@ export default mount(
 
     function toggle(cell) {
       const id = textOf(cell.take);
-      if (!id) return;
-      if (inHand?.id === id) return player.toggle();
-      player.reset();
-      inHand = { id, seconds: numberOf(cell.seconds) };
-      player.play();
+      if (id) toggleSound({ id, seconds: numberOf(cell.seconds) });
     }
 
     function move(event, place) {
@@ -143,11 +145,60 @@ export default mount(
       cells.forEach(fill);
       follow();
     }
+
+    // -- two takes without their names
+    let letters = [];
+    function showBallot() {
+      const open = host.table("ballot"),
+        sounds = tablesOf(open.sounds),
+        said = textOf(open.said);
+      letters = sounds.map((one) => {
+        const letter = textOf(one.letter),
+          sound = { id: textOf(one.id), seconds: 0 },
+          play = h("button.hear", { onclick: () => toggleSound(sound) }, letter),
+          choose = h(
+            "button.choose",
+            { "data-vote": letter, onclick: () => host.send("vote", { letter, by: who.value }) },
+            t("sweep.better", { letter }),
+          );
+        play.setAttribute("aria-label", t("sweep.hear", { letter }));
+        choose.hidden = Boolean(said);
+        return { sound, play, choose };
+      });
+      ballot.replaceChildren(
+        ...letters.flatMap((one) => [one.play, one.choose]),
+        h("span.tiny", { role: "status" }, said ? t("sweep.were", { said, winner: textOf(open.winner) }) : ""),
+      );
+      ballot.hidden = !sounds.length;
+      setText(blind, t(said ? "sweep.next" : "sweep.blind"));
+      if (said) blind.focus();
+    }
+    function toggleSound(sound) {
+      if (inHand?.id === sound.id) return player.toggle();
+      player.reset();
+      inHand = sound;
+      player.play();
+    }
+    function showVotes() {
+      const names = textsOrEmpty(host.get("axes")),
+        chosen = by.value,
+        made = tablesOf(host.get("cells")).filter((one) => textOf(one.take)).length;
+      if (by.options.length !== names.length || names.some((name, at) => by.options[at].value !== name)) {
+        by.replaceChildren(...names.map((name) => h("option", { value: name }, name)));
+        if (names.includes(chosen)) by.value = chosen;
+      }
+      blind.disabled = by.disabled = made < 2;
+      for (const one of files) one.disabled = !made || Boolean(host.get("writing"));
+      votes.replaceChildren(...textsOrEmpty(host.get("preferred")).map((one) => h("li", {}, say(one))));
+      votes.hidden = !votes.childElementCount;
+    }
+
     const textsOrEmpty = (value) => listOf(value).map(textOf);
     const line = (row, at, wide) =>
       h("tr", {}, h("th", { scope: "row" }, row), ...Array.from({ length: wide }, (_, x) => build(at * wide + x)));
 
     function show() {
+      host.hide(Boolean(host.get("hidden")));
       const over = host.get("over") !== false,
         percent = Math.round(100 * Math.max(0, Math.min(1, host.number("fraction")))),
         eta = host.number("eta");
@@ -167,6 +218,7 @@ export default mount(
       if (over && told !== host.text("doing")) setText(live, `${host.text("title")}: ${doing.textContent}`);
       told = host.text("doing");
       draw();
+      showVotes();
     }
 
     function offer() {
@@ -196,14 +248,25 @@ export default mount(
       h("div.row", {}, doing, title, h("span.spring"), time, stop),
       bar,
       h("div.scroll", {}, table),
-      h("div.row", {}, measure, measuring),
+      h("div.row", {}, measure, measuring, h("span.spring"), ...files),
+      h("div.row", {}, by, blind, who),
+      ballot,
+      votes,
       note,
       error,
       live,
     );
-    host.watch(["title", "doing", "fraction", "eta", "over", "note", "rows", "columns", "cells"], show);
+    host.on("file", (body, [bytes]) => saveFile(host.root, bytes, textOf(body.name)));
+    by.setAttribute("aria-label", t("sweep.by_axis"));
+    who.setAttribute("aria-label", t("sweep.who"));
+    who.placeholder = t("sweep.who");
+    files.forEach((one, at) => setText(one, t(["sweep.file_csv", "sweep.file_html"][at])));
+    host.watch(["title", "doing", "fraction", "eta", "over", "note", "rows", "columns", "cells", "hidden"], show);
+    host.watch(["axes", "votes", "preferred", "writing"], showVotes);
+    host.watch("ballot", showBallot);
     host.watch(["measures", "measure", "measuring"], offer);
     show();
     offer();
+    showBallot();
   },
 );

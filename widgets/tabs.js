@@ -1,7 +1,7 @@
 // Tabs: which part of a narrow page is shown. A wide page shows all parts, and no tabs.
 // Python half: acestep_lab/ui/tabs.py. The page's columns (acestep_lab/ui/page.py) ask `--acl-tab-…` whether they show.
 
-const TABS = ["compose", "listen", "repaint", "takes", "train"];
+const TABS = ["compose", "listen", "repaint", "takes", "sweep", "train"];
 const WIDE = 900;
 
 export default mount("Tabs", [["← →", "tabs.key_move"]], (host) => {
@@ -9,8 +9,8 @@ export default mount("Tabs", [["← →", "tabs.key_move"]], (host) => {
     list = h("div.list", { role: "tablist", "aria-label": t("tabs.label") });
   let on = "compose",
     fresh = false;
-  /** The last one is only there where something can be trained. */
-  const offered = () => (host.get("train") ? TABS : TABS.slice(0, -1));
+  /** The last two are only there where something can be swept, and trained. */
+  const offered = () => TABS.filter((name) => !["sweep", "train"].includes(name) || host.get(name));
   const buttons = TABS.map((name) =>
     h(
       "button.tab",
@@ -76,7 +76,7 @@ export default mount("Tabs", [["← →", "tabs.key_move"]], (host) => {
   host.root.append(list);
   const kept = textOf(tableOf(history.state).aclTab);
   if (TABS.includes(kept)) on = kept;
-  host.watch("train", show);
+  host.watch(["sweep", "train"], show);
   show();
 });
 

@@ -156,7 +156,10 @@ class DownloadProgress:
     help="Folder for the table (JSON, Markdown) and the picture.",
 )  # fmt: skip
 @click.option("--only", metavar="MEASURES", help="Some of the measures, with commas between.")
-def evaluate(checkpoint: str, prompts: int, seconds: float, out: Path | None, only: str | None) -> None:
+@click.option("--on", metavar="ADDRESS", help="A Dask scheduler whose workers measure their own checkpoint.")
+def evaluate(
+    checkpoint: str, prompts: int, seconds: float, out: Path | None, only: str | None, on: str | None
+) -> None:  # fmt: skip
     """Measure what a checkpoint can do, beside chance and ceiling."""
     if out:
         ensure_folder(out)
@@ -168,6 +171,7 @@ def evaluate(checkpoint: str, prompts: int, seconds: float, out: Path | None, on
         seconds=seconds,
         only=only.split(",") if only else None,
         progress=lambda sentence: print(sentence, file=sys.stderr, flush=True),
+        on=on,
     )
     print(report.table())
     if out:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from acestep_lab.cli import options
-from acestep_lab.cli.render import open_session, print_json
+from acestep_lab.cli.render import open_client, open_session, places_of, print_json
 from acestep_lab.errors import LabError, shown
 
 if TYPE_CHECKING:
@@ -174,13 +174,14 @@ def check(place: Path, as_json: bool) -> int:
 @click.option("--tag-position", type=TAG_POSITION, help="Where it stands: before the caption, behind it, in its place.")
 @click.option("--lyrics", is_flag=True, help="Guess lyrics too, where nobody wrote any; a planner invents them.")
 @click.option("--again", is_flag=True, help="Listen anew to what is labelled already, and write over what --out holds.")
+@options.on_option
 @options.json_option
 @options.checkpoint_option
 @options.planner_option
 @options.machine_options
 def label(
     place: Path, out: Path | None, seeds: int, tag: str | None, tag_position: str | None, lyrics: bool, again: bool,
-    as_json: bool, **session: Any,
+    on: tuple[str, ...], as_json: bool, **session: Any,
 ) -> int:  # fmt: skip
     """Measure tempo, key, meter and instruments; guess the words.
 
@@ -189,7 +190,7 @@ def label(
     songs = with_tag(scanned(place), tag, tag_position)
     tell_problems(songs)
     folder = _writable(songs, out, again)
-    with _listening(session) as lab:
+    with _listening(session, places_of(on)) as lab:
         run = _labelled(songs, lab, folder, seeds, lyrics, as_json)
     songs, failed = run.result(), run.failed
     songs.write(folder, overwrite=True)
@@ -263,10 +264,10 @@ def _left_alone(folder: Path) -> str:
 
 
 @contextmanager
-def _listening(session: dict[str, Any]) -> Iterator[Any]:
+def _listening(session: dict[str, Any], on: str | list[str] | None) -> Iterator[Any]:
     """A session whose takes nobody wants: a voice that is extracted to be measured. Its songs are told, and not its runs."""
     with TemporaryDirectory(prefix="acestep-lab-", ignore_cleanup_errors=True) as folder, \
-            open_session(**session, library=folder) as lab:  # fmt: skip
+            (open_session(**session, library=folder) if on is None else open_client(on, **session, library=folder)) as lab:  # fmt: skip
         lab.jobs.progress = False
         yield lab
 

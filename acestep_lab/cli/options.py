@@ -264,3 +264,8 @@ session_options = together(
     machine_options,
 )  # fmt: skip
 """How a session is opened."""
+
+on_option = click.option(
+    "--on", multiple=True, metavar="ADDRESS",
+    help="Who does it: a Dask scheduler (tcp://127.0.0.1:8786), or doors of other machines (http://box:8001); may be repeated.",
+)  # fmt: skip

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from acestep_lab.cli.outputs import check_outputs, numbered, unused_name
-from acestep_lab.errors import LibraryError, Stopped
+from acestep_lab.errors import LibraryError, RecipeError, Stopped
 from acestep_lab.settings import VARIABLES
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from acestep_lab.prompt.recipe import Recipe
     from acestep_lab.prompt.tasks import Task
     from acestep_lab.session import Session
+    from acestep_lab.sweep.client import ClientSession
     from acestep_lab.takes.take import Take
 
 MOST_PICTURES = 12
@@ -50,6 +51,27 @@ def open_session(checkpoint: str | None, **options: Any) -> Session:
     if note := licence_note(lab.capabilities.licence):
         print(f"{lab.name}: {note}", file=sys.stderr)
     return lab
+
+
+def open_client(on: str | list[str], checkpoint: str | None = None, **options: Any) -> ClientSession:
+    """A session that has its takes made elsewhere and needs no model here; RecipeError for a checkpoint that only others can open."""
+    from acestep_lab.sweep.client import ClientSession
+
+    if checkpoint is not None:
+        raise RecipeError(
+            "With --on the checkpoint is that of the other machines; name another as an axis: --axis checkpoint=turbo."
+        )
+    return ClientSession(on, options.get("library"))
+
+
+def places_of(on: tuple[str, ...]) -> str | list[str] | None:
+    """What `--on` names, as `lab.sweep` takes it: nothing, one scheduler, or the doors of several machines."""
+    doors = [one for one in on if one.startswith(("http://", "https://"))]
+    if not on or doors == list(on):
+        return doors or None
+    if len(on) > 1:
+        raise RecipeError("One scheduler or several doors make a sweep: --on tcp://…, or --on http://… --on http://….")
+    return on[0]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from acestep_lab.cli import options
-from acestep_lab.cli.render import open_session, print_json
+from acestep_lab.cli.render import open_client, open_session, places_of, print_json
 from acestep_lab.errors import RecipeError, shown
 
 if TYPE_CHECKING:
@@ -34,25 +33,26 @@ PLACE = click.Path(path_type=Path, readable=False)
 @click.option("--draw-seed", type=options.WholeNumber(0), default=0, help="The same seed draws the same cells.")
 @click.option("--adapter", "adapters", multiple=True, metavar="FILE", help="An adapter that all cells are made with.")
 @click.option("--name", default="", metavar="NAME", help="What the sweep is called.")
-@click.option(
-    "--on", metavar="ADDRESS", help="A Dask scheduler whose workers make the takes, such as tcp://127.0.0.1:8786."
-)
+@options.on_option
 @click.option("--skip-refused", is_flag=True, help="Leave out cells that their engine refuses.")
 @click.option("--dry-run", is_flag=True, help="Only say what it costs.")
+@click.option("--report", type=PLACE, metavar="FILE", help="Write a page with players, table and versions.")
 @click.option("--table", type=PLACE, metavar="FILE", help="Write the table as CSV.")
 @click.option("--best", metavar="MEASURE", help="Rank the takes, such as by loudness or plan_score.")
 @options.json_option
 @options.session_options
 def sweep(
     recipe: str, axes: tuple[str, ...], drawn: int | None, spread: int | None, draw_seed: int, adapters: tuple[str, ...], name: str,
-    on: str | None, skip_refused: bool, dry_run: bool, table: Path | None, best: str | None, as_json: bool, **session: Any,
+    on: tuple[str, ...], skip_refused: bool, dry_run: bool, report: Path | None, table: Path | None, best: str | None, as_json: bool,
+    **session: Any,
 ) -> int:  # fmt: skip
     """Make a take for every combination of values.
 
     It goes on where it ended. For example: `acestep-lab sweep recipe.json --axis shift=1,3,5 --axis seed=0..3 --table shift.csv`."""
     asked = _asked(recipe, axes, drawn, spread, draw_seed, adapters, name)
-    with open_session(**session) as lab:
-        made = lab.sweep(asked, on=on, dry_run=dry_run, skip_refused=skip_refused)
+    elsewhere = places_of(on)
+    with open_session(**session) if elsewhere is None else open_client(elsewhere, **session) as lab:
+        made = lab.sweep(asked, on=elsewhere, dry_run=dry_run, skip_refused=skip_refused)
         if dry_run:
             print_json(made.to_json()) if as_json else print(made)
             return 0
@@ -64,6 +64,9 @@ def sweep(
             made.measure(best)
         if table is not None:
             print(f"{made.to_csv(table)}: the table", file=sys.stderr)
+        if report is not None:
+            page = lab.report(made, report, measures=[best] if best else ())
+            print(f"{page}: the report", file=sys.stderr)
         _tell(made, best, as_json)
         return 2 if made.failed else 0
 
@@ -90,27 +93,12 @@ def _asked(
 
 def axis_of(text: str) -> tuple[str, Any]:
     """A field and its values out of FIELD=VALUES; RecipeError for anything else."""
-    from acestep_lab.sweep.axes import Between
+    from acestep_lab.sweep.axes import from_text
 
     name, equals, values = text.partition("=")
     if not equals or not name.strip() or not values.strip():
         raise RecipeError(f"An axis is a field and its values, such as shift=1,3,5 or seed=0..3, not {shown(text)}.")
-    low, dots, high = values.partition("..")
-    first, last = (_value(low), _value(high)) if dots else (None, None)
-    if type(first) is int and type(last) is int:
-        return name.strip(), range(first, last + 1)
-    if isinstance(first, int | float) and isinstance(last, int | float):
-        return name.strip(), Between(first, last)
-    listed = _value(values)
-    return name.strip(), listed if isinstance(listed, list) else [_value(one) for one in values.split(",")]
-
-
-def _value(text: str) -> Any:
-    """A value as JSON says it, else the words themselves."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text.strip()
+    return name.strip(), from_text(values)
 
 
 def _tell(run: SweepRun, best: str | None, as_json: bool) -> None:

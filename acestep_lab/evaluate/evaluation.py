@@ -10,18 +10,19 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Capabilities, Plans
-from acestep_lab.errors import RecipeError
+from acestep_lab.errors import MachineError, RecipeError
 from acestep_lab.evaluate import measures
 from acestep_lab.evaluate.prompts import Prompt
 from acestep_lab.evaluate.prompts import prompts as fixed_prompts
 from acestep_lab.evaluate.report import Metric, Report
+from acestep_lab.jobs.client import at_priority
 from acestep_lab.listen.discontinuities import discontinuity
 from acestep_lab.listen.instruments import InstrumentTagger, default_tagger
 from acestep_lab.listen.key import chroma_correlation, key, same_key
@@ -31,6 +32,8 @@ from acestep_lab.prompt import checks
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import Region, Repaint, Text2Music
 from acestep_lab.session import Session
+from acestep_lab.sweep.pools import pool_for
+from acestep_lab.sweep.work import MODEST, Job, News, Pool, Watch
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.take import Take
 from acestep_lab.train.synthetic_music import Rendering, render
@@ -109,11 +112,14 @@ def evaluate(
     seconds: float = 10.0,
     only: Iterable[str] | None = None,
     progress: Callable[[str], None] = lambda sentence: None,
+    on: Any = None,
+    resource: str | None = None,
 ) -> Report:
     """Measure a checkpoint (or an open session) on the first `prompts` fixed prompts, each `seconds` long.
 
     `only` names groups of MEASURES; `progress` is told a sentence now and then. A group that the engine cannot be measured by is
-    left out, and the report says why. Raises RecipeError, before anything is loaded, for an unknown group, groups none of which
+    left out, and the report says why. With `on` (that of `lab.sweep`: sessions, or the workers of a Dask cluster) each group is measured
+    by whoever is free there, by the checkpoint in use there, which `checkpoint` then does not name. Raises RecipeError, before anything is loaded, for an unknown group, groups none of which
     can be measured, more prompts than there are, or a length that no song can have.
     """
     chosen = tuple(MEASURES) if only is None else tuple(only)
@@ -121,6 +127,8 @@ def evaluate(
         raise RecipeError(f"There is no measure {sorted(unknown)[0]!r}; there are {', '.join(MEASURES)}.")
     count = _checked_count(prompts)
     seconds = checks.real("The length of a song", seconds, *SECONDS, "seconds")
+    if on is not None:
+        return _evaluated_on(pool_for(None, on, resource), chosen, count, seconds, progress)
     with tempfile.TemporaryDirectory() as folder:
         session = checkpoint if isinstance(checkpoint, Session) else Session.open(checkpoint, library=Library(folder))
         try:
@@ -146,6 +154,49 @@ def _evaluated(
     knobs = {knob: value for knob, value in decided.given().items() if value is not None}
     settings = {"prompts": len(context.prompts), "seconds": f"{seconds:g}", **knobs}
     return Report(session.name, settings, tuple(metrics), left_out)
+
+
+def measured(lab: Any, watch: Watch, group: str, prompts: int, seconds: float) -> Report:
+    """One group of measures, as a piece of work for a session that computes here."""
+    if not isinstance(lab, Session):
+        raise MachineError(
+            "Measuring needs a session that computes where it is asked, such as a worker's; this one is elsewhere."
+        )
+    if why := MEASURES[group].missing(lab):
+        return Report(lab.name, {}, (), {group: why})
+    with at_priority(MODEST):
+        return _evaluated(lab, (group,), prompts, seconds, lambda said: watch.tell({"message": said}))
+
+
+def _evaluated_on(
+    pool: Pool, chosen: Sequence[str], count: int, seconds: float, progress: Callable[[str], None]
+) -> Report:  # fmt: skip
+    """The report on groups that others measure, in the order they were asked for; a group that fails ends it with its reason."""
+    found: dict[int, Report] = {}
+
+    def hear(news: News) -> None:
+        if news.kind == "told" and "message" in news.value:
+            progress(str(news.value["message"]))
+        elif news.kind == "failed":
+            raise news.value
+        elif news.kind == "done":
+            found[news.place] = news.value
+            progress(f"{chosen[news.place]}: done by {news.by or pool.where}")
+
+    jobs = [
+        Job(place, measured, partial(dict, group=name, prompts=count, seconds=seconds))
+        for place, name in enumerate(chosen)
+    ]
+    try:
+        pool.run(jobs, hear, lambda: False)
+    finally:
+        pool.close()
+    reports = [found[place] for place in sorted(found)]
+    left_out = {name: why for one in reports for name, why in one.left_out.items()}
+    if len(left_out) == len(chosen):
+        raise RecipeError(f"Nothing of this can be measured: {next(iter(left_out.values()))}")
+    settings = next(one.settings for one in reports if one.metrics)
+    return Report(reports[0].checkpoint, settings, tuple(metric for one in reports for metric in one.metrics), left_out)
 
 
 def _checked_count(count: int) -> int:

@@ -28,7 +28,7 @@ from acestep_lab.prompt.tasks import Region, Source, Task, regions
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.sounds import Sounds
 from acestep_lab.takes.take import Take
-from acestep_lab.takes.verdict import Comparison
+from acestep_lab.takes.verdict import Comparison, Verdict
 
 
 class Verbs:
@@ -48,6 +48,7 @@ class Verbs:
         def resolve(self, recipe: Recipe, plan: Plan | None = None) -> Recipe: ...
         def analyze(self, source: Source, bpm: float | None = None) -> Analysis: ...
         def close(self) -> None: ...
+        def _verified(self, take: Take) -> Verdict: ...
         def start(
             self, recipe: Recipe | Sequence[Recipe], plan: Plan | None = None, *,
             adapters: Sequence[Place | tuple[Place, float]] | None = None,
@@ -227,6 +228,34 @@ class Verbs:
         return upstairs.call(
             "sweep", self, recipe, on=on, name=name, adapters=adapters, dry_run=dry_run, skip_refused=skip_refused,
             resource=resource, axes=axes,
+        )  # fmt: skip
+
+    def verify(self, what: Any, *, on: Any = None, resource: str | None = None) -> Any:
+        """Make a take again from its recipe and say: same, same to the ear, or different; of a sweep (or its name), a run of verdicts.
+
+        ::
+
+            lab.verify(take), lab.verify(take, on=Session.connect("http://other-box:8001"))
+            again = lab.verify(run, on="tcp://127.0.0.1:8786"); again.result(); print(again)
+
+        `on` is that of `sweep`: who makes it again. *Same to the ear* is a mean difference of at most 1 dB between the levels of
+        third-octave bands, 20 times a second: what another processor's rounding leaves, and another seed does not.
+        """
+        if on is None and isinstance(what, Take):
+            return self._verified(what)
+        return upstairs.call("verify", self, what, on=on, resource=resource)
+
+    def report(
+        self, sweep: Any, path: Place | None = None, *, question: str = "", answer: str = "", seconds: float = 20.0,
+        measures: Sequence[str] = (),
+    ) -> Any:  # fmt: skip
+        """Write a sweep as one HTML file that needs nothing else, and give its path: players, table, votes, intervals, how to repeat it.
+
+        `question` and `answer` are your own words; `seconds` of each take sound in it, where it is liveliest; `measures` are those of
+        `run.measure`, each shown by axis with intervals. Where no path is given, it is named as the sweep is, in the current folder.
+        """
+        return upstairs.call(
+            "report", self, sweep, path, question=question, answer=answer, seconds=seconds, measures=measures
         )  # fmt: skip
 
     def map_songs(self, work: Any, items: Any, *, on: Any = None, resource: str | None = None, **options: Any) -> Any:

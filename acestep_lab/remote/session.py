@@ -219,11 +219,12 @@ class RemoteSession(Verbs):
             "A checkpoint is exported where it lies: on the other machine, by `acestep-lab export-onnx CHECKPOINT --to FOLDER`."
         )
 
-    def label(self, songs: Any, *, seeds: int = 3, lyrics: bool = False, folder: Place | None = None) -> LabelRun:
+    def label(self, songs: Any, *, seeds: int = 3, lyrics: bool = False, folder: Place | None = None,
+              on: Any = None, resource: str | None = None) -> LabelRun:  # fmt: skip
         """Label songs of this machine, as `Session.label` does: they are sent there to be heard, what is said stays here."""
         from acestep_lab.train.labelling import begin
 
-        return begin(self, songs, seeds=seeds, lyrics=lyrics, folder=folder)
+        return begin(self, songs, seeds=seeds, lyrics=lyrics, folder=folder, on=on, resource=resource)
 
     # -- making
 
@@ -259,10 +260,9 @@ class RemoteSession(Verbs):
         fields = {"source": there, "seeds": listed, "variance": variance}
         return self._submit(FarRun(recipes), "vary", fields, _with_sounds(recipes)).takes()
 
-    def verify(self, take: Take) -> Verdict:
-        """Make a take again there from its recipe and say: same, same to the ear, or different."""
+    def _verified(self, take: Take) -> Verdict:
         self.jobs.refuse_to_wait()
-        there = self._bench.there(checks.instance("What is verified", take, Take))
+        there = self._bench.there(take)
         found: list[Verdict] = []
         run = FarRun([take.recipe])
         work = partial(

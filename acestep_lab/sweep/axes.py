@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from acestep_lab.errors import RecipeError, shown
+from acestep_lab.files import parse_json
 from acestep_lab.prompt import checks
 from acestep_lab.prompt.recipe import FLAT_PLANNING, Planning, Recipe
 from acestep_lab.prompt.sampling import KNOBS
@@ -171,3 +172,25 @@ def label(value: Any) -> str:
     if hasattr(value, "with_ids"):
         return type(value).__name__
     return "–" if value is None else " ".join(str(plain(value)).split())[:40]
+
+
+def from_text(text: str) -> Any:
+    """Values as they are typed: "1,3,5" a list, "0..3" whole numbers from one to the other, "1.0..5.0" a span to draw from."""
+    low, dots, high = text.partition("..")
+    first, last = (_typed(low), _typed(high)) if dots else (None, None)
+    if type(first) is int and type(last) is int:
+        if abs(last - first) > MOST_VALUES:
+            raise RecipeError(f"An axis has at most {MOST_VALUES:,} values; {shown(text)} has more.")
+        return range(first, last + 1)
+    if isinstance(first, int | float) and isinstance(last, int | float):
+        return Between(first, last)
+    listed = _typed(text)
+    return listed if isinstance(listed, list) else [_typed(one) for one in text.split(",") if one.strip()]
+
+
+def _typed(text: str) -> Any:
+    """A value as JSON says it, else the words themselves."""
+    try:
+        return parse_json(text)
+    except RecipeError:
+        return text.strip()

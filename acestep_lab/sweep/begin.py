@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from acestep_lab.audio.audio import Audio
-from acestep_lab.errors import LabError, RecipeError
+from acestep_lab.errors import LabError, RecipeError, shown
 from acestep_lab.jobs.events import Event
 from acestep_lab.prompt import checks
 from acestep_lab.prompt.recipe import Recipe
@@ -56,6 +56,21 @@ def sweep(
         undo.close()
         raise
     return run
+
+
+def seen(session: Any, asked: Any) -> SweepRun:
+    """A sweep to look at, by itself, its value or its name, as far as it is made; RecipeError where nothing of it is."""
+    if checks.is_a(asked, SweepRun):
+        found: SweepRun = asked
+        return found
+    if not checks.is_a(asked, str, Sweep):
+        raise RecipeError(f"A sweep is what lab.sweep(…) gave, a Sweep, or the name of one, not {shown(asked)}.")
+    kept = _settled(session, _record(session, asked, "", None, {}, dry_run=True), pool_for(session, None)).as_seen()
+    for place in [place for place, id in kept.takes.items() if id not in session.library]:
+        kept.forget(place)
+    if not kept.takes:
+        raise RecipeError(f"No take of the sweep {shown(kept.sweep.full_name)} is here; make some first: lab.sweep(…).")
+    return SweepRun(session, kept, budget.Budget(kept.sweep, len(kept.takes), 0))
 
 
 def _let_go(run: SweepRun, undo: ExitStack, event: Event) -> None:
@@ -166,8 +181,8 @@ def _look(session: Any, kept: Record, pool: Pool, opens: bool) -> _Found:
     wanted = dict.fromkeys(one.recipe.checkpoint for one in cells if one.recipe.checkpoint)
     pool.open(wanted, opens)
     pool.wear(dict.fromkeys(place for one in cells for place, _ in one.adapters or ()))
-    asked = {one.place: _with_sounds(session, one.recipe) for one in cells if one.place not in kept.takes}
-    known = {place: one for place, one in asked.items() if opens or _is_open(session, pool, one)}
+    asked = {one.place: with_sounds(session, one.recipe) for one in cells if one.place not in kept.takes}
+    known = {place: one for place, one in asked.items() if opens or _is_open(pool, one)}
     answers = dict(zip(known, pool.resolve(known.values()), strict=True))
     refused = {place: one for place, one in answers.items() if isinstance(one, str)}
     resolved = {place: one for place, one in answers.items() if isinstance(one, Recipe)}
@@ -181,15 +196,22 @@ def _look(session: Any, kept: Record, pool: Pool, opens: bool) -> _Found:
     return _Found(recipes, resolved, refused)
 
 
-def _is_open(session: Any, pool: Pool, recipe: Recipe) -> bool:
+def _is_open(pool: Pool, recipe: Recipe) -> bool:
     """Whether anything can be asked about a recipe without opening a checkpoint for it."""
-    return not pool.is_local or recipe.checkpoint is None or recipe.checkpoint in session.checkpoints
+    return not pool.is_local or recipe.checkpoint is None or pool.is_open(recipe.checkpoint)
 
 
-def _with_sounds(session: Any, recipe: Recipe) -> Recipe:
+def with_sounds(session: Any, recipe: Recipe) -> Recipe:
     """A recipe with the sounds it starts from, wherever it is made; SourceError where one is gone."""
     sources = {name: session.sound(one) for name, one in recipe.task.sources().items()}
     return recipe.replace(task=recipe.task.with_sources(sources)) if sources else recipe
+
+
+def worn_by(pool: Pool, cell: Cell) -> Worn | None:
+    """What a cell wears: of one that names nothing, nothing, where there could be something."""
+    if cell.adapters is not None or not pool.is_local:
+        return cell.adapters
+    return () if pool.attaches(cell.recipe.checkpoint or pool.checkpoint) else None
 
 
 def _refusal(sweep: Sweep, refused: Mapping[int, str]) -> RecipeError:
@@ -259,15 +281,13 @@ class _Driver:
         order = sorted(self._found.recipes, key=lambda place: str(cells[place].recipe.checkpoint or ""))
         recipes = self._found.recipes
         return [
-            Job(place, make, partial(dict, recipe=recipes[place], adapters=self._worn(cells[place]))) for place in order
+            Job(
+                place,
+                make,
+                partial(dict, recipe=recipes[place], adapters=worn_by(self._pool, cells[place])),
+            )
+            for place in order
         ]
-
-    def _worn(self, cell: Cell) -> Worn | None:
-        """What a cell wears: of one that names nothing, nothing, where there could be something."""
-        if cell.adapters is not None or not self._pool.is_local:
-            return cell.adapters
-        checkpoint = cell.recipe.checkpoint or self._pool.checkpoint
-        return () if self._session.capabilities_of(checkpoint).attaches else None
 
     def _hear(self, news: News) -> None:
         """Keep what was made the moment it is here, then tell of it."""

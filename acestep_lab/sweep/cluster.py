@@ -131,6 +131,14 @@ class Cluster:
                         f"--checkpoint {name}."
                     )
 
+    def is_open(self, checkpoint: str) -> bool:
+        """Whether all workers have a checkpoint open."""
+        return all(checkpoint in one["checkpoints"] for one in self._facts.values())
+
+    def attaches(self, checkpoint: str) -> bool:
+        """Nobody knows here: what a worker wears is its own."""
+        return False
+
     def wear(self, adapters: Iterable[str]) -> None:
         """Have every worker look at adapters, as files of its own machine; CheckpointError for one that is none there."""
         listed = list(adapters)

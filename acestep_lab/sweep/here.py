@@ -19,8 +19,9 @@ from acestep_lab.sweep.work import Job, News, Watch
 class Here:
     """Sessions, each with one piece of work at a time; RecipeError where their checkpoints differ."""
 
-    def __init__(self, sessions: Sequence[Any]) -> None:
-        self._sessions = tuple(sessions)
+    def __init__(self, sessions: Sequence[Any], called: str = "this session") -> None:
+        """`called`: what a session alone is called that has no address."""
+        self._sessions, self._called = tuple(sessions), called
         if len({id(one) for one in self._sessions}) < len(self._sessions):
             raise RecipeError("A session is named twice; each works at one song at a time.")
         names = dict.fromkeys(one.name for one in self._sessions)
@@ -38,7 +39,11 @@ class Here:
     @property
     def where(self) -> str:
         """In words."""
-        return "this session" if self.width == 1 else f"{self.width} sessions"
+        return self._name(0) if self.width == 1 else f"{self.width} sessions"
+
+    def _name(self, at: int) -> str:
+        alone = self._called if self.width == 1 else f"session {at + 1}"
+        return str(getattr(self._sessions[at], "url", "")) or alone
 
     @property
     def checkpoint(self) -> str:
@@ -62,6 +67,14 @@ class Here:
                 if lab.name != before:
                     lab.use(before)
 
+    def is_open(self, checkpoint: str) -> bool:
+        """Whether all sessions have a checkpoint open."""
+        return all(checkpoint in lab.checkpoints for lab in self._sessions)
+
+    def attaches(self, checkpoint: str) -> bool:
+        """Whether an open checkpoint takes adapters."""
+        return bool(self._sessions[0].capabilities_of(checkpoint).attaches)
+
     def wear(self, adapters: Iterable[str]) -> None:
         """Look at adapters that cells will have on; those of a session elsewhere are files there, which it looks at itself."""
         for lab in self._sessions:
@@ -76,7 +89,7 @@ class Here:
         waiting, heard = _Waiting(jobs), queue.SimpleQueue[News | None]()
         threads = [
             threading.Thread(
-                target=_work, args=(lab, _name(lab, at), waiting, heard.put, stopped), name="acestep_lab sweep", daemon=True
+                target=_work, args=(lab, self._name(at), waiting, heard.put, stopped), name="acestep_lab sweep", daemon=True
             )
             for at, lab in enumerate(self._sessions)
         ]  # fmt: skip
@@ -121,10 +134,6 @@ def look_at(lab: Any, adapters: Iterable[str]) -> None:
 
         for place in adapters:
             opened([place])
-
-
-def _name(lab: Any, at: int) -> str:
-    return str(getattr(lab, "url", "")) or (f"session {at + 1}" if at else "this session")
 
 
 def _work(

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import LabError, RecipeError, Stopped, sentence, shown
@@ -30,6 +30,7 @@ VERBS = ("analyze", "align", "understand", "plan_score", "scores", "codes")
 MOST_SONGS = 100_000
 MAP = "working"
 NAP = 0.05
+_Run = TypeVar("_Run", bound="MapRun")
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,11 @@ def map_songs(
     pool = pool_for(session, on, resource)
     name = work if isinstance(work, str) else str(getattr(work, "__name__", "work")).strip("<>")
     run = MapRun(name, [Mapped(place, _name(song)) for place, song in enumerate(songs)])
-    body = _Songs(session, run, pool, work, songs, dict(options or {}))
+    return submitted(session, run, pool, Verbs(session, run, pool, songs, work, dict(options or {})))
+
+
+def submitted(session: Any, run: _Run, pool: Pool, body: Songs) -> _Run:
+    """Queue work on songs; its pool is let go once it is over, begun or not."""
     run.subscribe(lambda event: pool.close() if event.kind == "state" and run.over else None)
     try:
         session.jobs.submit(run, body.work, OWN)
@@ -171,18 +176,17 @@ def do_function(
 
 
 @dataclass
-class _Songs:
+class Songs:
     """A thread that has the songs worked at; the run in the queue gives way to what this asks for."""
 
     session: Any
     run: MapRun
     pool: Pool
-    what: Any
-    songs: tuple[Any, ...]
-    options: dict[str, Any]
-    error: BaseException | None = None
-    over: threading.Event = field(default_factory=threading.Event)
-    halt: threading.Event = field(default_factory=threading.Event)
+    songs: Sequence[Any]
+
+    def __post_init__(self) -> None:
+        self.error: BaseException | None = None
+        self.over, self.halt = threading.Event(), threading.Event()
 
     def work(self, run: MapRun) -> Iterator[None]:
         """The run's body."""
@@ -208,6 +212,22 @@ class _Songs:
             self.error = error
         finally:
             self.over.set()
+
+    def _jobs(self) -> Iterator[Job]:
+        """What is to be done, one song after another."""
+        raise NotImplementedError
+
+    def _hear(self, news: News) -> None:
+        """Something happened to a song."""
+        self.run.hear(news)
+
+
+@dataclass
+class Verbs(Songs):
+    """Has a verb of a session, or somebody's function, done for each song."""
+
+    what: Any
+    options: dict[str, Any]
 
     def _jobs(self) -> Iterator[Job]:
         """What is to be done; a sound is read when its turn comes."""

@@ -18,8 +18,11 @@ from acestep_lab.errors import LibraryError, RecipeError, shown
 from acestep_lab.files import read_json, to_json, write_whole
 from acestep_lab.prompt import checks
 from acestep_lab.sweep.cells import Sweep
+from acestep_lab.sweep.remarks import Remarks
 
 FOLDER = "sweeps"
+REMARKS = ".remarks.jsonl"
+"""What votes and verdicts are kept in, after a sweep's name."""
 
 
 class Record:
@@ -35,7 +38,15 @@ class Record:
         }
         self.seconds: list[float] = [float(one) for one in data.get("seconds") or []]
         """What the cells took, in seconds of one place at work."""
+        self.remarks = Remarks(None if path is None else path.with_name(f"{sweep.full_name}{REMARKS}"), sweep.size)
         self._lock = threading.Lock()
+
+    def as_seen(self) -> Record:
+        """The same to look at: what is measured by it is not written, so that it stands in no running sweep's way."""
+        seen = Record(self.sweep, None)
+        seen.takes, seen.remarks, seen.seconds = dict(self.takes), self.remarks, list(self.seconds)
+        seen.measured = {name: dict(rows) for name, rows in self.measured.items()}
+        return seen
 
     def made(self, place: int, id: str, seconds: float | None = None) -> None:
         """A cell has its take; LibraryError where the disk refuses."""

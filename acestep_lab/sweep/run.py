@@ -30,6 +30,7 @@ from acestep_lab.prompt import checks
 from acestep_lab.sweep import axes
 from acestep_lab.sweep.budget import Budget
 from acestep_lab.sweep.cells import Cell, Sweep
+from acestep_lab.sweep.judged import Judged
 from acestep_lab.sweep.record import Record
 from acestep_lab.sweep.work import News, estimate_of
 from acestep_lab.takes.take import Take
@@ -90,7 +91,7 @@ class CellState:
         }  # fmt: skip
 
 
-class SweepRun(Run[CellState, "list[str]"]):
+class SweepRun(Judged, Run[CellState, "list[str]"]):
     """A sweep on its way: iterate it for each cell as it is done; `result()` waits and gives the ids of its takes."""
 
     kind = "sweep"

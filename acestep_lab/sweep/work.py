@@ -14,6 +14,7 @@ import numpy as np
 
 from acestep_lab.jobs.client import at_priority
 from acestep_lab.jobs.events import Event
+from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.sweep.axes import Worn
 from acestep_lab.takes.take import Take
@@ -87,6 +88,12 @@ class Pool(Protocol):
     def open(self, checkpoints: Iterable[str], really: bool = True) -> None:
         """Have checkpoints open, if `really`; CheckpointError where one cannot be."""
 
+    def is_open(self, checkpoint: str) -> bool:
+        """Whether a checkpoint is open everywhere in it."""
+
+    def attaches(self, checkpoint: str) -> bool:
+        """Whether an open checkpoint takes adapters, as far as that is known here."""
+
     def wear(self, adapters: Iterable[str]) -> None:
         """Look at adapters that cells will have on; CheckpointError for one that is none."""
 
@@ -100,10 +107,12 @@ class Pool(Protocol):
         """Let go of what was opened for it."""
 
 
-def make(lab: Any, watch: Watch, recipe: Recipe, adapters: Worn | None = None) -> Take:
+def make(
+    lab: Any, watch: Watch, recipe: Recipe, adapters: Worn | None = None, plan: Plan | None = None
+) -> Take:  # fmt: skip
     """A cell's take, made when nobody else wants the machine. Stopped where somebody asked for that."""
     with at_priority(MODEST):
-        run = lab.start(recipe, adapters=adapters)
+        run = lab.start(recipe, plan, adapters=adapters)
     for message in run.messages:
         watch.tell({"message": message})
     previews = _Previews(watch)

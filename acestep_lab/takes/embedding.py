@@ -74,6 +74,10 @@ def _embedded(audio: Audio, title: str, start: float, seconds: float, facts: lis
     part, title = _part(audio, start, seconds), " ".join(title.split())[:120]
     span = f"{start:.1f}–{start + part.seconds:.1f} of {audio.seconds:.1f} s"
     return Embedded(title, round(start, 3), round(seconds, 3), _html(part, title, [span, *facts]))
+        raise RecipeError("This take has no sound to make a preview of.")
+    part = excerpt(take.audio, start, seconds)
+    title = " ".join((take.recipe.caption or take.id).split())[:120]
+    return Embedded(title, round(start, 3), round(seconds, 3), _html(take, part, title, start))
 
 
 def liveliest(audio: Audio, seconds: float) -> float:
@@ -86,7 +90,7 @@ def liveliest(audio: Audio, seconds: float) -> float:
     return float(min(0.5 * int(np.argmax(sums)), max(0.0, audio.seconds - seconds)))
 
 
-def _part(audio: Audio, start: float, seconds: float) -> Audio:
+def excerpt(audio: Audio, start: float, seconds: float) -> Audio:
     """The cut, its ends faded, within full scale, in at most two channels."""
     from acestep_lab.audio.mastering import fade
 

@@ -15,6 +15,9 @@ import numpy as np
 from acestep_lab.audio.audio import Audio
 
 EAR_DECIBELS = 1.0
+Word = Literal["same", "same to the ear", "different"]
+WORDS: tuple[Word, ...] = ("same", "same to the ear", "different")
+"""The three verdicts, from none to all."""
 _FLOOR_DECIBELS = -70.0
 
 
@@ -22,7 +25,7 @@ _FLOOR_DECIBELS = -70.0
 class Verdict:
     """What comparing two sounds gave."""
 
-    word: Literal["same", "same to the ear", "different"]
+    word: Word
     decibels: float
     """Mean difference of third-octave band levels, in dB; 0 for the same samples, inf for different lengths."""
     largest: float

@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from acestep_lab import upstairs
 from acestep_lab.errors import LibraryError, RecipeError, Stopped
 from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.run import Run
@@ -34,6 +35,8 @@ PROGRESS = ".labels.jsonl"
 """The file, in a folder that is named, that knows which songs are finished."""
 LIBRARY_PROGRESS = ("adapters", "labels.jsonl")
 """Where it lies in a library where none is named."""
+MODEST = -3
+"""The priority of a run whose songs are listened to elsewhere: it gives way to what is asked for here."""
 NAP = 0.05
 """Seconds between two looks at the thread that listens."""
 
@@ -58,12 +61,13 @@ class LabelRun(Run[Labelled, Dataset]):
     kind = "labelling"
     gives_way = True
 
-    def __init__(self, songs: Dataset, listeners: Listeners) -> None:
+    def __init__(self, songs: Dataset, lacks: str = "") -> None:
+        """`lacks` says what nobody will say of a song."""
         self._songs = songs
         self.pace = Pace(len(songs))
         super().__init__(f"labels for {len(songs)} song{'s' * (len(songs) != 1)}", songs.seconds)
-        if listeners.lacks:
-            self.messages.append(listeners.lacks)
+        if lacks:
+            self.messages.append(lacks)
 
     @property
     def events(self) -> tuple[Labelled, ...]:
@@ -139,23 +143,31 @@ class _Wish:
     seeds: int
     lyrics: bool
     progress: Path | None
+    pool: Any = None
+    """Who listens elsewhere; None: the listeners here."""
 
 
 def begin(
     session: LabSession, songs: Any, *, seeds: Any = 3, lyrics: Any = False, folder: Any = None,
-    listeners: Listeners | None = None,
+    listeners: Listeners | None = None, on: Any = None, resource: str | None = None,
 ) -> LabelRun:  # fmt: skip
     """Queue a labelling; RecipeError for what cannot be labelled, LibraryError for a folder that is none, before any work."""
     session.jobs.must_be_open()
     found = as_dataset(songs)
     if not found.songs:
         raise RecipeError("There is nothing to label; a data set has at least one song.")
+    count, words = checks.whole("The number of readings", seeds, 1, MOST_SEEDS), checks.truth("lyrics", lyrics)
+    progress = _progress(session, folder)
+    if on is not None:
+        pool = upstairs.call("pool_for", session, on, resource)
+        run = LabelRun(found)
+        run.subscribe(lambda event: pool.close() if event.kind == "state" and run.over else None)
+        return session.jobs.submit(
+            run, partial(_work, wish=_Wish(found, Listeners(), count, words, progress, pool)), MODEST
+        )
     who = Listeners.of(session) if listeners is None else listeners
-    wish = _Wish(
-        found, who, checks.whole("The number of readings", seeds, 1, MOST_SEEDS), checks.truth("lyrics", lyrics),
-        _progress(session, folder),
-    )  # fmt: skip
-    return session.jobs.submit(LabelRun(found, who), partial(_work, wish=wish))
+    wish = _Wish(found, who, count, words, progress)
+    return session.jobs.submit(LabelRun(found, who.lacks), partial(_work, wish=wish))
 
 
 def _progress(session: LabSession, folder: Any) -> Path | None:
@@ -204,18 +216,30 @@ class _Listening:
         return said is None
 
     def _listen(self, wish: _Wish) -> None:
-        run, began = self._run, time.monotonic()
+        run = self._run
+        self._since = time.monotonic()
         try:
             with (
                 run.client.acting() if run.owner else nullcontext()
             ):  # the host's page takes no voice for its own new take
-                for event in label(
-                    wish.songs, wish.listeners, seeds=wish.seeds, lyrics=wish.lyrics, progress=wish.progress,
-                    stop=lambda: run.stopping or self.halt.is_set(),
-                ):  # fmt: skip
-                    self._news.put((event, time.monotonic() - began))
-                    began = time.monotonic()
+                self._label(wish)
         except BaseException as error:  # noqa: BLE001 - whatever happens in it belongs to the run
             self.error = error
         finally:
             self._news.put(None)
+
+    def _label(self, wish: _Wish) -> None:
+        how: dict[str, Any] = {"seeds": wish.seeds, "lyrics": wish.lyrics, "progress": wish.progress}
+        if wish.pool is not None:
+            upstairs.call("label_on", wish.pool, wish.songs, self._tell, self._stopped, **how)
+            return
+        for event in label(wish.songs, wish.listeners, stop=self._stopped, **how):
+            self._tell(event)
+
+    def _stopped(self) -> bool:
+        return self._run.stopping or self.halt.is_set()
+
+    def _tell(self, event: Labelled) -> None:
+        now = time.monotonic()
+        self._news.put((event, now - self._since))
+        self._since = now

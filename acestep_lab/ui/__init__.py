@@ -30,6 +30,7 @@ _HOMES = {
     "SongBuilder": "song_builder",
     "SoundDrop": "sound_drop",
     "StemsView": "stems_view",
+    "SweepForm": "sweep_form",
     "SweepView": "sweep_view",
     "Tabs": "tabs",
     "TakeTree": "take_tree",

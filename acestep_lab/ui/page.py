@@ -20,6 +20,7 @@ LEFT = ("describe", "prompt", "lyrics", "adapters", "drop")
 """What one composes with, by name, in order; a name that a studio has no component for takes no place."""
 LISTEN, REPAINT, AFTER = ("queue", "plan", "preview"), ("picker",), ("attribution", "stems", "song")
 TRAIN = ("train_form", "dataset_table", "training_view")
+SWEEP = ("sweep_form", "sweep_view")
 TAKES = ("gallery", "tree")
 OVER = ("export",)
 """Dialogs: they lie over the page and take no room in it."""
@@ -117,7 +118,7 @@ def _whole(studio: Studio) -> Viewable:
     """The page of an app: head, form, work and takes, the player, and on a narrow page its tabs."""
     of = _finder(studio)
     studio.prompt.stylesheets = [*studio.prompt.stylesheets, _FORM]
-    parts = (("listen", LISTEN), ("repaint", REPAINT), ("listen", AFTER), ("train", TRAIN))
+    parts = (("listen", LISTEN), ("repaint", REPAINT), ("listen", AFTER), ("sweep", SWEEP), ("train", TRAIN))
     work = [_box(_TAB.replace("NAME", tab), *of(names)) for tab, names in parts if of(names)]
     right = _box(_RIGHT, _box(_WORK, *work), _box(_TAKES, *of(TAKES)))
     frame = _box(_FRAME, _box(_LEFT, *of(LEFT)), right)
@@ -128,7 +129,7 @@ def _whole(studio: Studio) -> Viewable:
 def _flowing(studio: Studio) -> Viewable:
     """The output of a notebook: as tall as it is, the player at the foot of what is seen of it."""
     of = _finder(studio)
-    grid = _box(_FLOWING_GRID, _box(_PLAIN, *of(LEFT)), _box(_PLAIN, *of(LISTEN + REPAINT + AFTER + TRAIN)))
+    grid = _box(_FLOWING_GRID, _box(_PLAIN, *of(LEFT)), _box(_PLAIN, *of(LISTEN + REPAINT + AFTER + SWEEP + TRAIN)))
     bar = _box(_FLOWING_BAR, studio.player)
     bar.css_classes = ["acl-foot"]
     return _box(_PLAIN + _FOOT, studio.top, studio.switch, grid, *of(TAKES), bar, *_over(of))

@@ -43,6 +43,7 @@ from acestep_lab.ui.controllers.repainting import Repainting
 from acestep_lab.ui.controllers.singing import Singing
 from acestep_lab.ui.controllers.song_building import SongBuilding
 from acestep_lab.ui.controllers.stem_mixing import StemMixing
+from acestep_lab.ui.controllers.sweeping import Sweeping
 from acestep_lab.ui.controllers.training import Training
 from acestep_lab.ui.controllers.watching import Watching
 
@@ -107,6 +108,7 @@ class Studio:
         self.mixing = StemMixing(self)
         self.building = SongBuilding(self)
         self.training = Training(self)
+        self.sweeping = Sweeping(self)
         self.controllers: list[Controller] = [one for one in vars(self).values() if isinstance(one, Controller)]
         """The parts of the page, in the order in which they hear what happens."""
 

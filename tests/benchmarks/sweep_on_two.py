@@ -4,7 +4,8 @@
 
     OMP_NUM_THREADS=1 python -m tests.benchmarks.sweep_on_two [--takes 24] [--timed 12] [--seconds 3]
 
-Real pocket checkpoint, real processes of one thread each; on a machine that does something else besides, the ratio says little.
+Real pocket checkpoint, real processes of one thread each; on a machine that does something else besides, the ratio says little;
+what was computed says more: on two idle cores the wall time of two workers is at least half of what they and the client compute.
 """
 
 from __future__ import annotations
@@ -33,36 +34,46 @@ def hold(name: str) -> None:
     Event(name).wait()
 
 
-def timed(lab: Session, recipe: Recipe, seeds: range, address: str) -> float:
-    """Seconds that a sweep of so many takes took."""
-    began = time.monotonic()
-    made = lab.sweep(recipe, seed=seeds, on=address).result()
+def timed(lab: Session, client: Any, recipe: Recipe, seeds: range) -> tuple[float, float, float]:
+    """Seconds that a sweep of so many takes took, and those that its workers and this process computed meanwhile."""
+    began, own, theirs = time.monotonic(), time.process_time(), computed(client)
+    made = lab.sweep(recipe, seed=seeds, on=client.scheduler.address).result()
     assert len(made) == len(seeds)
-    return time.monotonic() - began
+    return time.monotonic() - began, computed(client) - theirs, time.process_time() - own
+
+
+def computed(client: Any) -> float:
+    """Seconds that all workers have computed so far."""
+    return float(sum(client.run(time.process_time).values()))
 
 
 def one_and_two(lab: Session, client: Any, recipe: Recipe, count: int) -> dict[str, Any]:
     """Wall time of the same number of takes on two workers, then on one of them while the other is held."""
     from distributed import Event
 
-    address = client.scheduler.address
     busy = sorted(client.scheduler_info(n_workers=-1)["workers"])[0]
-    ones, twos = list[float](), list[float]()
+    ones, twos = list[tuple[float, float, float]](), list[tuple[float, float, float]]()
     for turn in range(ROUNDS):  # in turns, since the machine does other things besides
         first, name = 1000 * (turn + 1), f"{HELD}-{turn}"
-        twos.append(timed(lab, recipe, range(first, first + count), address))
+        twos.append(timed(lab, client, recipe, range(first, first + count)))
         held = client.submit(hold, name, workers=[busy], resources={"SONG": 1}, pure=False)
         time.sleep(1.0)
-        ones.append(timed(lab, recipe, range(first + 500, first + 500 + count), address))
+        ones.append(timed(lab, client, recipe, range(first + 500, first + 500 + count)))
         Event(name, client=client).set()
         held.result()
-    ratios = [one / two for one, two in zip(ones, twos, strict=True)]
-    rounded = [[round(one, 1) for one in each] for each in (ones, twos)]
+    ratios = [one / two for (one, _, _), (two, _, _) in zip(ones, twos, strict=True)]
+    rounded = [[round(one, 1) for one, _, _ in each] for each in (ones, twos)]
+    work, own = median(workers for _, workers, _ in ones), median(mine for _, _, mine in twos)
+    twice = median(workers for _, workers, _ in twos)
     return {
         "takes": count,
         "one_process_s": rounded[0],
         "two_processes_s": rounded[1],
         "ratio": round(median(ratios), 2),
+        "computed_by_one_s": round(work, 2),
+        "computed_by_two_s": round(twice, 2),
+        "computed_by_the_client_s": round(own, 2),
+        "ratio_on_two_idle_cores": round(2 * work / (twice + own), 2),
     }
 
 
