@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from acestep_lab._libraries import diffusers
 from acestep_lab.engines.ace15 import attention
 from acestep_lab.models import precision
 from tests.benchmarks.meter import error, race, show, write
@@ -25,10 +26,8 @@ ROUNDS = {10: 5, 240: 1}
 
 def real_size(layers: int = LAYERS) -> Any:
     """The 2B DiT with fewer layers; biases, norms and gates moved, so that nothing is a plain one or zero."""
-    from diffusers import AceStepTransformer1DModel
-
     torch.manual_seed(0)
-    dit = AceStepTransformer1DModel(num_hidden_layers=layers).eval().requires_grad_(False)
+    dit = diffusers.AceStepTransformer1DModel(num_hidden_layers=layers).eval().requires_grad_(False)
     for name, weight in dit.named_parameters():
         if "norm" in name:
             weight.add_(0.3 * torch.randn_like(weight))

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from acestep_lab._libraries import oobleck
 from acestep_lab.engines.ace15.fast_vae import prepare_vae
 from tests.benchmarks.meter import error, race, show, write
 
@@ -23,12 +24,10 @@ ROUNDS = 3
 
 def real_size() -> Any:
     """The decoder of the published VAE with random weights."""
-    from diffusers.models.autoencoders.autoencoder_oobleck import OobleckDecoder
-
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        decoder = OobleckDecoder(128, CHANNELS, 2, RATIOS, [1, 2, 4, 8, 16])
+        decoder = oobleck.OobleckDecoder(128, CHANNELS, 2, RATIOS, [1, 2, 4, 8, 16])
     return decoder.eval().requires_grad_(False)
 
 
