@@ -1,7 +1,7 @@
 """A long convolution in float32 with two and a half products per output instead of seven. Knows steps and taps, no VAE.
 
     quick = MinimalFilter.of(weight, bias, dilation=3)   # [out, in, taps], worked out once
-    made = quick(steps)                                  # [steps, in] -> [steps, out], as long, zeros beyond both ends
+    made = quick(steps, padding=9)                       # [steps, in] -> [steps, out], zeros beyond both ends
 
 Four outputs of a filter of seven taps are coefficients of a product of polynomials, and ten values of that product say all of
 it (Toom and Cook; Winograd, "Arithmetic Complexity of Computations", 1980): ten products of matrices instead of 28. What is
@@ -16,23 +16,24 @@ from functools import cache
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-OUTPUTS = 4
-"""Outputs found together. More would need fewer products each, and round worse."""
+OUTPUTS = {7: 4, 2: 3}
+"""Outputs found together, by the number of taps. More would need fewer products each, and round worse."""
 POINTS = (0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0, 0.75, -0.75)
 """Where polynomials are looked at (and at infinity, last): near to 1, so that powers stay small. The second is 1 itself."""
-TAPS, LEAST_CHANNELS = 7, 128
-"""What it is for; in narrower layers the sums around the products cost what they save."""
+LEAST_CHANNELS = 128
+"""In narrower layers the sums around the products cost what they save."""
 ROWS = 256
 """Rows of a product worked on together, so that what lies between input and output stays in a core's cache."""
 
 
 @cache
-def transforms(taps: int = TAPS, outputs: int = OUTPUTS) -> tuple[Tensor, Tensor, Tensor]:
+def transforms(taps: int) -> tuple[Tensor, Tensor, Tensor]:
     """`before` [points, points], `filters` [points, taps] and `after` [outputs, points] in float64:
     `after @ ((filters @ taps) * (before @ steps))` are the outputs of a filter over `outputs + taps - 1` steps.
     """
+    outputs = OUTPUTS[taps]
     count = outputs + taps - 1
     before = torch.linalg.inv(_powers(count, count)).t()
     size = before.abs().sum(1, keepdim=True)  # moved to the filters, so that sums stay as large as what goes in
@@ -65,21 +66,18 @@ class MinimalFilter:
         return cls(values.float().contiguous(), bias, before.float(), after.float(), dilation, weight.shape[2])
 
     @staticmethod
-    def fits(conv: nn.Conv1d) -> bool:
-        """Whether a convolution is one of those it is for: wide, seven taps, as long afterwards, in float32."""
-        plain = conv.groups == 1 and conv.stride == (1,) and conv.kernel_size == (TAPS,)
-        wide = min(conv.in_channels, conv.out_channels) >= LEAST_CHANNELS
-        same_length = conv.padding == (conv.dilation[0] * (TAPS // 2),)
-        return plain and wide and same_length and conv.weight.dtype == torch.float32
+    def fits(weight: Tensor, taps: int, outputs: int, inputs: int) -> bool:
+        """Whether it is worth it for a filter of so many taps and channels: wide, and in float32 on a CPU."""
+        return weight.dtype == torch.float32 and taps in OUTPUTS and min(outputs, inputs) >= LEAST_CHANNELS
 
-    def __call__(self, steps: Tensor, out: Tensor | None = None) -> Tensor:
-        """[steps, in] -> [steps, out]."""
-        length, channels = steps.shape
+    def __call__(self, steps: Tensor, padding: int) -> Tensor:
+        """[steps, in] -> [steps + 2 * padding - dilation * (taps - 1), out]."""
+        context = self.dilation * (self.taps - 1)
+        length, channels = len(steps) + 2 * padding - context, steps.shape[1]
         outputs, points = self.after.shape
         stride = outputs * self.dilation  # a dilated filter is as many filters side by side, their channels together
         count = -(-length // stride)
-        context = self.dilation * (self.taps - 1)
-        padded = F.pad(steps, (0, 0, context // 2, count * stride - length + context - context // 2))
+        padded = F.pad(steps, (0, 0, padding, padding + count * stride - length))
         together = self.dilation * channels
         heard = padded.as_strided((count, points, together), (stride * channels, together, 1))
         made = steps.new_empty(count * stride, self.values.shape[2])
@@ -91,11 +89,11 @@ class MinimalFilter:
 
     def _tiles(self, heard: Tensor, told: Tensor) -> None:
         """Tiles [tiles, points, dilation * in] filtered into [tiles, outputs, dilation * out]."""
-        count, points, _ = heard.shape
-        values = heard.new_empty(points, count, heard.shape[2])
-        torch.bmm(self.before.expand(count, -1, -1), heard, out=values.transpose(0, 1))
+        points = len(self.before)
+        side_by_side = heard.transpose(0, 1).reshape(points, -1)  # one wide product is much quicker than one for each tile
+        values = self.before @ side_by_side
         products = torch.bmm(values.view(points, -1, self.values.shape[1]), self.values)
         if self.bias is not None:
             products[1] += self.bias  # the value at 1 goes into every output once
-        turned = products.view(points, count, -1).transpose(0, 1)
-        torch.bmm(self.after.expand(count, -1, -1), turned, out=told)
+        made = self.after @ products.view(points, -1)
+        told.copy_(made.view(-1, *told.shape[::2]).transpose(0, 1))
