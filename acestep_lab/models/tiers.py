@@ -317,8 +317,9 @@ def describe_device(kind: str, index: int | None) -> Machine:
         return Machine("xpu", properties.total_memory, None, properties.name, ram, index=index)
     if kind == "mps":
         return Machine("mps", int(torch.mps.recommended_max_memory()), None, "Apple GPU", ram)
-    bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return Machine("cpu", ram, free_ram, "CPU", None, bf16)
+    from acestep_lab.models.precision import cpu_dtype
+
+    return Machine("cpu", ram, free_ram, "CPU", None, cpu_dtype() == torch.bfloat16)
 
 
 def _cuda(ram: int, index: int | None = None) -> Machine:

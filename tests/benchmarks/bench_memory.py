@@ -58,7 +58,7 @@ def peak_above(work: Callable[[], Any]) -> int:
 
 
 def dit_case(seconds: int, stock: bool = False) -> int:
-    dit = bench_dit.real_size(layers=2).bfloat16()
+    dit = bench_dit.real_size(layers=2).to(DTYPE)
     x, states, context = bench_dit.inputs(seconds)
     if stock:
         dit.requires_grad_(True)
@@ -70,8 +70,6 @@ def dit_case(seconds: int, stock: bool = False) -> int:
 
 def vae_case(seconds: int, width: int = 128) -> int:
     """Streaming the decode: what is played or written away is not counted, what is held is."""
-    from diffusers import AutoencoderOobleck
-
     config: dict[str, Any] = {
         "downsampling_ratios": [2, 4, 4, 6, 10],
         "sampling_rate": 48_000,
@@ -80,9 +78,9 @@ def vae_case(seconds: int, width: int = 128) -> int:
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        vae = AutoencoderOobleck(**config)
+        vae = diffusers.AutoencoderOobleck(**config)
     vae.encoder = torch.nn.Sequential()  # not at work here
-    codec = Codec(prepare_vae(vae.eval().requires_grad_(False)).bfloat16())
+    codec = Codec(prepare_vae(vae.eval().requires_grad_(False)).to(DTYPE))
     latent = torch.randn(round(seconds * codec.frames_per_second), codec.latent_channels)
     return peak_above(lambda: [None for _ in codec.stream(latent)])
 
