@@ -33,17 +33,17 @@ from tests.benchmarks.meter import DTYPE, by_dtype, cpu_seconds, known, show, wr
 from tests.tiny import tiny_lm, tiny_tokenizer
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
+    from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 TEXT, CODES = 151_669, 65_535
 FIRST = TEXT
 """The published shape: 151,669 words of Qwen3, then 65,535 codes of which 64,000 are used."""
 
 
-def language_model(layers: int, dtype: torch.dtype) -> Qwen3ForCausalLM:
-    """A random model of the 0.6B shape."""
-    config = transformers.Qwen3Config(
-        vocab_size=TEXT + CODES,
+def planner_config(words: int, layers: int) -> Qwen3Config:
+    """The 0.6B shape over so many words."""
+    return transformers.Qwen3Config(  # type: ignore[no-any-return]
+        vocab_size=words,
         hidden_size=1024,
         intermediate_size=3072,
         num_hidden_layers=layers,
@@ -54,7 +54,11 @@ def language_model(layers: int, dtype: torch.dtype) -> Qwen3ForCausalLM:
         eos_token_id=151_645,
         pad_token_id=151_643,
     )
-    return transformers.Qwen3ForCausalLM(config).to(dtype).eval()
+
+
+def language_model(layers: int, dtype: torch.dtype) -> Qwen3ForCausalLM:
+    """A random model of the 0.6B shape."""
+    return transformers.Qwen3ForCausalLM(planner_config(TEXT + CODES, layers)).to(dtype).eval()
 
 
 class OnlyCodes(transformers.LogitsProcessor):
