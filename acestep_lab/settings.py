@@ -54,6 +54,9 @@ _CARD = "simulate a card of so many GB, or cap a real one"
 SETTINGS = (
     Setting("device", ("ACESTEP_DEVICE",), "text", "auto", "where the work runs", pattern=_DEVICES),
     Setting("dtype", ("ACESTEP_DTYPE",), "text", "auto", "what it computes in", _DTYPES),
+    Setting(
+        "threads", ("ACESTEP_LAB_THREADS",), "text", "auto", "how many threads a CPU works with", pattern=r"auto|torch|[1-9]\d{0,2}"
+    ),
     Setting("checkpoint", ("ACESTEP_LAB_CHECKPOINT", "ACESTEP_CONFIG_PATH"), "text", "pocket", "what is opened"),
     Setting("lm", ("ACESTEP_LAB_LM", "ACESTEP_LM_MODEL_PATH"), "text", "the checkpoint's own", "its planner"),
     Setting("takes", ("ACESTEP_LAB_TAKES",), "path", "this user's data folder", "where takes are kept"),

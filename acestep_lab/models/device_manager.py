@@ -33,7 +33,7 @@ from torch import nn
 
 from acestep_lab._libraries import diffusers_hooks
 from acestep_lab.errors import MachineError, shown
-from acestep_lab.models import storage
+from acestep_lab.models import storage, threads
 from acestep_lab.models.component_spec import ComponentSpec
 from acestep_lab.models.memory_plan import MemoryPlan, budget, gb
 from acestep_lab.models.shared_memory_plan import CheckpointCost, Place, SharedMemoryPlan
@@ -539,6 +539,8 @@ class DeviceManager:
         was planned for.
         """
         key, name = place
+        if plan.device == "cpu" and not is_small(plan.components):
+            threads.settle_once()
         module = self._open[key].build(name, plan.torch_dtype)
         if not is_a(module, nn.Module):
             raise MachineError(f"The engine built {shown(module)} for {shown(name)}, where a torch module belongs.")
