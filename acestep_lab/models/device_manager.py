@@ -35,7 +35,7 @@ from acestep_lab._libraries import diffusers_hooks
 from acestep_lab.errors import MachineError, shown
 from acestep_lab.models import storage, threads
 from acestep_lab.models.component_spec import ComponentSpec
-from acestep_lab.models.memory_plan import MemoryPlan, budget, gb
+from acestep_lab.models.memory_plan import MemoryPlan, budget, gb, is_small
 from acestep_lab.models.shared_memory_plan import CheckpointCost, Place, SharedMemoryPlan
 from acestep_lab.models.tiers import Machine, ram_bytes
 from acestep_lab.prompt.checks import is_a
