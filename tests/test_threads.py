@@ -28,7 +28,14 @@ def four_cores(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 @pytest.mark.parametrize(
     ("cores", "tried"),
-    [(1, (2,)), (2, (2,)), (4, (2, 3, 4)), (12, (3, 4, 6, 9, 12)), (64, (16, 21, 32, 48, 64)), (200, (16, 21, 32, 48, 64))],
+    [
+        (1, (2,)),
+        (2, (2,)),
+        (4, (2, 3, 4)),
+        (12, (3, 4, 6, 9, 12)),
+        (64, (16, 21, 32, 48, 64)),
+        (200, (16, 21, 32, 48, 64)),
+    ],
 )
 def test_what_is_tried_lies_between_two_and_sixty_four(cores: int, tried: tuple[int, ...]) -> None:
     assert threads.counts(cores) == tried
@@ -57,7 +64,9 @@ def test_a_machine_is_measured_once_and_chooses_the_same_again(four_cores: list[
 
 
 @pytest.mark.parametrize(("asked", "found"), [("7", 7), ("torch", 4)])
-def test_what_is_set_comes_before_any_measurement(four_cores: list[int], tmp_path: Path, asked: str, found: int) -> None:
+def test_what_is_set_comes_before_any_measurement(
+    four_cores: list[int], tmp_path: Path, asked: str, found: int
+) -> None:
     assert threads.settle(four_cores.append, {"ACESTEP_LAB_THREADS": asked}, tmp_path / "t.json") == found  # type: ignore[arg-type]
     assert four_cores == []
 

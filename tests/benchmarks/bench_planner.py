@@ -1,6 +1,6 @@
 """How fast the planner is, on random weights of the 0.6B shape with a few layers and the full vocabulary.
 
-    python -m tests.benchmarks.bench_planner                   # two minutes of processor time
+    python -m tests.benchmarks.bench_planner                   # three minutes of processor time
     python -m tests.benchmarks.bench_planner --parts grammar   # or: steps, company, walks
 
 Figures: the code-phase step with guidance against `transformers.generate` with its two forward passes, the set-up of the
@@ -228,7 +228,10 @@ def company(options: argparse.Namespace) -> dict[str, Any]:
         lm = language_model(2, dtype)
         (alone, apart), (together, among) = codes_of(lm, [5]), codes_of(lm, [4, 5, 6, 7])
         same = sum(a == b for a, b in zip(alone[0], together[1], strict=True))
-        rows[str(dtype).removeprefix("torch.")] = {"same codes": f"{same} of 40", "logits apart": float((apart[0] - among[1]).abs().max())}
+        rows[str(dtype).removeprefix("torch.")] = {
+            "same codes": f"{same} of 40",
+            "logits apart": float((apart[0] - among[1]).abs().max()),
+        }
     return {"alone and among four, 2 layers": rows}
 
 
@@ -255,7 +258,8 @@ def walks(options: argparse.Namespace) -> dict[str, Any]:
                 Plan(**whole.fields, codes=whole.codes, lyrics=plan.lyrics, thought=plan.thought, asked=plan.asked)
                 == plan
             )
-            assert all(getattr(plan, name) == value for name, value in words.items() if value)
+            kept = {name: value for name, value in words.items() if value and name != "caption"}  # that is written anew
+            assert all(getattr(plan, name) == value for name, value in kept.items())
             assert plan.seconds is not None
             assert len(plan.codes) == 5 * plan.seconds
             seconds.append(plan.seconds)

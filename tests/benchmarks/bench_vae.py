@@ -45,7 +45,7 @@ def main(compiled: bool) -> None:
     latent = torch.randn(1, CHANNELS, FRAMES, generator=torch.Generator().manual_seed(1))
     seen = latent.to(DTYPE)
     decoders = {"diffusers fp32": (stock, latent), "ours fp32": (prepare_vae(copy.deepcopy(stock)), latent)}
-    if DTYPE == torch.bfloat16:
+    if DTYPE is torch.bfloat16:
         decoders |= {
             "diffusers bf16": (copy.deepcopy(stock).bfloat16(), seen),
             "ours bf16": (prepare_vae(copy.deepcopy(stock)).bfloat16(), seen),

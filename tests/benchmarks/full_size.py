@@ -28,7 +28,7 @@ import psutil
 import torch
 from torch import nn
 
-from acestep_lab import Recipe, Session
+from acestep_lab import Planning, Recipe, Session
 from acestep_lab._libraries import ace_step_modules, diffusers, transformers
 from acestep_lab.errors import MachineError
 from acestep_lab.models.tiers import GB, Tier
@@ -42,7 +42,11 @@ if TYPE_CHECKING:
 DISK_BYTES = 8 * GB
 NUMBERS = 999_983
 """Random numbers that are laid end to end over a weight: a prime, so that no two rows are alike."""
-SONG = Recipe("warm dub techno with tape hiss", lyrics="[verse]\nslow and deep\nwe go to sleep", seconds=10, seed=1)
+SONG = Recipe(
+    "warm dub techno with tape hiss", lyrics="[verse]\nslow and deep\nwe go to sleep", seconds=10, seed=1, bpm=100,
+    keyscale="C minor", timesignature="4", language="en", planning=Planning(writes_caption=False),
+)  # fmt: skip
+"""Everything is said, so that the planner writes its codes alone: what a random one says of a song has no end."""
 
 
 # --- the checkpoint ------------------------------------------------------------------------------------------------------
@@ -154,9 +158,12 @@ class Watch:
 def render(checkpoint: Path, memory: float) -> dict[str, Any]:
     """Seconds of each stage and memory of one song, planned, rendered and decoded."""
     tier = Tier.for_memory(memory, "cpu")
-    with tempfile.TemporaryDirectory() as library, Session.open(
-        checkpoint, library=library, device="cpu", tier=tier, dtype=str(DTYPE).removeprefix("torch.")
-    ) as lab:
+    with (
+        tempfile.TemporaryDirectory() as library,
+        Session.open(
+            checkpoint, library=library, device="cpu", tier=tier, dtype=str(DTYPE).removeprefix("torch.")
+        ) as lab,
+    ):
         watch, processor = Watch(lab), time.process_time()
         with watch.running():
             take = lab.make(SONG)

@@ -71,7 +71,7 @@ def show(title: str, table: Mapping[str, Mapping[str, Any]]) -> None:
 
 def by_dtype(name: str) -> str:
     """The name under which figures are kept that depend on what a machine computes in: float32 has a file of its own."""
-    return name if DTYPE == torch.bfloat16 else f"{name}_{SHORT}"
+    return name if DTYPE is torch.bfloat16 else f"{name}_{SHORT}"
 
 
 def write(name: str, figures: Mapping[str, Any]) -> None:

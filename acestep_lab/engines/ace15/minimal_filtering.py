@@ -90,7 +90,9 @@ class MinimalFilter:
     def _tiles(self, heard: Tensor, told: Tensor) -> None:
         """Tiles [tiles, points, dilation * in] filtered into [tiles, outputs, dilation * out]."""
         points = len(self.before)
-        side_by_side = heard.transpose(0, 1).reshape(points, -1)  # one wide product is much quicker than one for each tile
+        side_by_side = heard.transpose(0, 1).reshape(
+            points, -1
+        )  # one wide product is much quicker than one for each tile
         values = self.before @ side_by_side
         products = torch.bmm(values.view(points, -1, self.values.shape[1]), self.values)
         if self.bias is not None:
