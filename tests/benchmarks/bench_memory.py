@@ -22,11 +22,12 @@ from typing import Any
 
 import torch
 
+from acestep_lab._libraries import diffusers
 from acestep_lab.engines.ace15 import attention
 from acestep_lab.engines.ace15.codec import Codec
 from acestep_lab.engines.ace15.fast_vae import prepare_vae
 from tests.benchmarks import bench_dit
-from tests.benchmarks.meter import known, show, write
+from tests.benchmarks.meter import DTYPE, by_dtype, known, show, write
 
 CASES = [
     ("narrow vae", 60),
@@ -121,12 +122,12 @@ def in_a_process_of_its_own(case: str, seconds: int) -> int:
 
 
 def main(cases: list[tuple[str, int]]) -> None:
-    table = {} if cases is CASES else known("memory").get("peak above the weights", {})
+    table = {} if cases is CASES else known(by_dtype("memory")).get("peak above the weights", {})
     for case, seconds in cases:
         row = {"MB": round(in_a_process_of_its_own(case, seconds) / MB)}
         table[f"{case}, {seconds} s"] = row
         show("peak memory above the weights", {f"{case}, {seconds} s": row})
-        write("memory", {"peak above the weights": table})
+        write(by_dtype("memory"), {"peak above the weights": table})
 
 
 if __name__ == "__main__":

@@ -57,7 +57,9 @@ def random_checkpoint(folder: Path, layers: int = 24) -> Path:
     if shutil.disk_usage(folder).free < DISK_BYTES:
         raise MachineError(f"A checkpoint of full size takes {DISK_BYTES // GB} GB of disk; there are fewer left.")
     makers: dict[str, Callable[[], nn.Module]] = {
-        "transformer": lambda: diffusers.AceStepTransformer1DModel(num_hidden_layers=layers),
+        "transformer": lambda: diffusers.AceStepTransformer1DModel(
+            num_hidden_layers=layers, is_turbo=True, model_version="turbo"
+        ),
         "condition_encoder": ace_step_modules.AceStepConditionEncoder,
         "audio_tokenizer": ace_step_modules.AceStepAudioTokenizer,
         "audio_token_detokenizer": ace_step_modules.AceStepAudioTokenDetokenizer,
