@@ -38,7 +38,14 @@ def prepare_vae(vae: nn.Module) -> nn.Module:
         _drop_silence(vae)
         for module in list(vae.modules()):
             _replace_layers(module)
+        if sum(weight.numel() for weight in vae.parameters()) < LARGE:
+            for module in vae.modules():
+                vars(module)["as_before"] = True
     return vae
+
+
+LARGE = 40_000_000
+"""Numbers of a VAE worth fewer products; smaller ones, such as the pocket's, make the bytes they always made."""
 
 
 def fuse_weight_norms(vae: nn.Module) -> nn.Module:
@@ -229,7 +236,11 @@ class Convolution(nn.Conv1d):
         if not _use_own_layers(input):
             return super().forward(input)
         stride, padding, dilation = self.stride[0], int(self.padding[0]), self.dilation[0]
-        if stride == self.groups == 1 and MinimalFilter.fits(self.weight, *reversed(self.weight.shape)):
+        if (
+            stride == self.groups == 1
+            and not vars(self).get("as_before")
+            and MinimalFilter.fits(self.weight, *reversed(self.weight.shape))
+        ):
             quick = _minimal(self, lambda: MinimalFilter.of(self.weight, self.bias, dilation))
             return _each_item(input, lambda steps: quick(steps, padding)).transpose(1, 2)
         table, weight = input.unsqueeze(2), self.weight.unsqueeze(2)  # a picture one pixel high
@@ -305,7 +316,7 @@ class Upsampling(nn.ConvTranspose1d):
             return F.conv_transpose1d(input, self.kernel, self.bias, stride, padding)
         items, channels, steps = input.shape
         bias = None if self.bias is None else self.bias.repeat(stride)
-        if MinimalFilter.fits(self.weight, 2, channels, self.out_channels):
+        if not vars(self).get("as_before") and MinimalFilter.fits(self.weight, 2, channels, self.out_channels):
             quick = _minimal(self, lambda: MinimalFilter.of(self.weight.unflatten(1, (2, channels)).mT, bias))
             made = _each_item(input, lambda steps: quick(steps, 1))
         else:
