@@ -145,7 +145,8 @@ class _Ledger(TorchDispatchMode):
         name = func._schema.name.split("::")[1]
         made = [one for one in tree_leaves(found) if isinstance(one, Tensor)]
         self._note_copy(name, given, made)
-        if name.rstrip("_") not in VIEWS and any(one.device.type == NAME for one in made):
+        idle = name == "to" and found is args[0]  # already there: nothing is launched
+        if name.rstrip("_") not in VIEWS and not idle and any(one.device.type == NAME for one in made):
             self.count.launches[name] += 1
         for one in made:
             self._hold(one, name)

@@ -41,7 +41,7 @@ class Backend:
     graphs: bool  # whether a step can be recorded and replayed
     compiles: bool  # whether torch.compile makes kernels for it
     float64: bool
-    fp8: bool  # whether weights may be kept in fp8
+    fp8: bool  # whether weights may be kept in fp8 (they are computed with in what the row computes in)
     on_the_cpu: tuple[str, ...] = ()  # what falls back to the CPU there
     notes: tuple[str, ...] = ()
 
@@ -58,7 +58,7 @@ class Backend:
         yield "recorded steps", "yes" if self.graphs else "no"
         yield "torch.compile", "yes" if self.compiles else "no"
         yield "float64", "yes" if self.float64 else "no: what needs it is worked out on the CPU"
-        yield "fp8 weights", "yes" if self.fp8 else "no"
+        yield "fp8 weights", "kept, not computed in" if self.fp8 else "no"
         if self.on_the_cpu:
             yield "on the CPU", ", ".join(self.on_the_cpu)
 
@@ -71,9 +71,9 @@ ROWS = (
     Backend("cuda", "NVIDIA, Ampere or newer", "bf16", "bf16", ("flash", "flex", "banded"), True, True, True, True, True),
     Backend("turing", "NVIDIA before Ampere", "float32", "float16", ("banded",), False, True, True, True, True, notes=(
         "It has no bfloat16 of its own; flash attention needs Ampere.",)),
-    Backend("rocm", "AMD (ROCm)", "bf16", "bf16", ("banded",), False, False, True, True, False, notes=(
+    Backend("rocm", "AMD (ROCm)", "bf16", "bf16", ("banded",), False, False, True, True, True, notes=(
         'Its device is called "cuda"; MIOpen tunes each new shape at first.',)),
-    Backend("xpu", "Intel GPU", "bf16", "bf16", ("banded",), False, False, True, True, False, notes=(
+    Backend("xpu", "Intel GPU", "bf16", "bf16", ("banded",), False, False, True, True, True, notes=(
         "Some of its GPUs have no float64 in hardware and emulate it.",)),
     Backend("mps", "Apple GPU", "bf16", "bf16", ("banded",), False, False, False, False, False, (
         "guidance by projection (float64)", "the complex spectra of a sound"), (

@@ -263,17 +263,22 @@ def patched(
     """Tokens [items, tokens, width] of frames, and how many of them belong to each item (None: all)."""
     lengths = None
     if frame_mask is not None:
-        counts = frame_mask.sum(dim=1)
-        steps = torch.arange(frame_mask.shape[1], device=frame_mask.device)
-        if not torch.equal(steps[None] < counts[:, None], frame_mask.bool()):
-            raise RecipeError("A frame mask is True from each item's first frame to its last, and nowhere else.")
+        lengths = lengths_of(dit, frame_mask)
         seen = seen * frame_mask[..., None].to(seen)
-        lengths = tuple(math.ceil(int(count) / dit.patch_size) for count in counts)
     seen = F.pad(seen, (0, 0, 0, -seen.shape[1] % dit.patch_size))
     tokens = dit.proj_in_conv(seen.transpose(1, 2)).transpose(1, 2)
     tokens = tokens.contiguous()  # or every linear layer copies its frozen weight: torch folds only what is contiguous
     whole = lengths is None or min(lengths) == tokens.shape[1]
     return tokens, None if whole else lengths
+
+
+def lengths_of(dit: AceStepTransformer1DModel, frame_mask: Tensor) -> tuple[int, ...]:
+    """How many tokens belong to each item; RecipeError for a mask with holes."""
+    counts = frame_mask.sum(dim=1)
+    steps = torch.arange(frame_mask.shape[1], device=frame_mask.device)
+    if not torch.equal(steps[None] < counts[:, None], frame_mask.bool()):
+        raise RecipeError("A frame mask is True from each item's first frame to its last, and nowhere else.")
+    return tuple(math.ceil(int(count) / dit.patch_size) for count in counts)
 
 
 # --- what processors are handed ------------------------------------------------------------------------------------------

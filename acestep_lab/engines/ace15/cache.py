@@ -77,6 +77,12 @@ def fingerprint(layer: Any) -> tuple[Any, ...]:
     return numbers, tuple(_adapters_on(layer))
 
 
+def whole_fingerprint(module: nn.Module) -> tuple[Any, ...]:
+    """The same of a module of any depth, with the adapters on every layer inside."""
+    numbers = tuple(_number(parameter) for parameter in module.parameters())
+    return numbers, tuple(tuple(_adapters_on(one)) for one in module.modules() if hasattr(one, "base_layer"))
+
+
 def _number(parameter: Tensor) -> tuple[int, int, int]:
     """Where a parameter's numbers lie and how often they were written into; asks for no address, which a pretended device lacks."""
     written = 0 if parameter.is_inference() else parameter._version

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from acestep_lab._libraries import ace_step_transformer
 from acestep_lab.engines.ace15 import attention
 from acestep_lab.engines.ace15.attention import CrossInputs
-from acestep_lab.engines.ace15.cache import fingerprint
+from acestep_lab.engines.ace15.cache import whole_fingerprint
 from acestep_lab.lru_cache import LRUCache
 from acestep_lab.models.backends import Backend, backend_of
 from acestep_lab.models.islands import level_of
@@ -62,18 +62,19 @@ INNER_WIDTHS = 12
 class Reach(NamedTuple):
     """How self-attention looks: which kernel, how far, and what tells items and slabs apart."""
 
-    kernel: str
+    kernel: str  # "flash", "flex", "banded" or "plain"
     window: int | None
     ends: Tensor | None = None
     """Flash: where each stretch of tokens ends, int32 `[stretches + 1]`, the first of them 0."""
     mask: Any = None
     """Added to scores, or flex_attention's own; None: everything is seen."""
+    flash: Any = None
+    """What runs the kernel "flash"."""
 
 
 class Heard(NamedTuple):
     """What a layer's cross-attention listens to."""
 
-    kernel: str
     key: Tensor
     value: Tensor
     asked: Tensor | None = None
@@ -82,6 +83,8 @@ class Heard(NamedTuple):
     """Flash: where the words of each item end."""
     mask: Tensor | None = None
     """`[items, 1, 1, words]`, added to scores."""
+    flash: Any = None
+    """What runs flash attention; None: torch's own."""
 
 
 class Layout(NamedTuple):
@@ -120,6 +123,8 @@ class CardRoad:
     row: Callable[[torch.device], Backend] = backend_of
     everywhere: bool = False
     kernel: str = ""
+    flash: Any = None
+    """What runs flash attention over stretches; None: torch's own."""
     graphs: StepGraphs = field(default_factory=lambda: StepGraphs(None))
     _layouts: LRUCache[Layout] = field(default_factory=lambda: LRUCache[Layout](8))
 
@@ -133,14 +138,14 @@ class CardRoad:
     ) -> Tensor:  # fmt: skip
         """The DiT's velocity `[items, frames, channels]`, of tensors that are where it is."""
         frames = x.shape[1]
-        _, lengths = attention.patched(dit, x[..., :0], frame_mask) if frame_mask is not None else (None, None)
+        lengths = None if frame_mask is None else attention.lengths_of(dit, frame_mask)
         if frame_mask is not None:
             kept = frame_mask[..., None].to(x)
             x, context = x * kept, context * kept
         whole = math.ceil(frames / dit.patch_size)
-        tokens = self._room(x.device, whole)
+        tokens = self._room(x.device, x.dtype, whole)
         layout = self._layout(dit, x, whole, tokens, lengths)
-        packed = self._packed(dit, x.device, cross)
+        packed = self._packed(dit, x, cross)
         fill = (0, 0, 0, tokens * dit.patch_size - frames)
         given = (F.pad(torch.cat([context, x], dim=-1), fill), t, r, *_tensors(layout), *_tensors(packed))
         step = partial(_step, dit, layout, packed)
@@ -148,15 +153,19 @@ class CardRoad:
         return out if frame_mask is None else out * frame_mask[..., None].to(out)
 
     def _weights(self, dit: Any) -> object:
-        return fingerprint(dit) if self.graphs.recorder is not None else None
+        return whole_fingerprint(dit) if self.graphs.recorder is not None else None
 
-    def _room(self, device: torch.device, tokens: int) -> int:
+    def _room(self, device: torch.device, dtype: torch.dtype, tokens: int) -> int:
         """Tokens with what fills them up: to few sizes where steps are recorded and filling costs no mask."""
-        records = self.graphs.recorder is not None and self._best(device) == "flash"
+        records = self.graphs.recorder is not None and self._best(device, dtype) == "flash"
         return roomy(tokens) if records else tokens
 
-    def _best(self, device: torch.device) -> str:
-        return self.kernel or next(one for one in self.row(device).attention if is_here(one))
+    def _best(self, device: torch.device, dtype: torch.dtype) -> str:
+        """The first kernel of the row that this torch has; flash attention knows no float32."""
+        if self.kernel:
+            return self.kernel
+        usual = self.row(device).attention
+        return next(one for one in usual if is_here(one) and not (one == "flash" and dtype == torch.float32))
 
     def _layout(
         self, dit: Any, x: Tensor, whole: int, tokens: int, lengths: tuple[int, ...] | None
@@ -166,7 +175,7 @@ class CardRoad:
         return self._layouts.recall(key, lambda: self._laid_out(dit, x, tokens, lengths or (whole,) * len(x)))
 
     def _laid_out(self, dit: Any, x: Tensor, tokens: int, lengths: tuple[int, ...]) -> Layout:
-        kernel, window = self._best(x.device), dit.config.sliding_window
+        kernel, window = self._best(x.device, x.dtype), dit.config.sliding_window
         near: int | None = None if window is None or window >= tokens - 1 else window
         turns = turning(tokens, dit.head_dim, dit.rope_theta, x)
         filled = any(length < tokens for length in lengths)
@@ -174,7 +183,8 @@ class CardRoad:
             stretches = [place * tokens + end for place, length in enumerate(lengths) for end in (length, tokens)]
             ends = _ends(stretches, x.device)
             asked = _ends([(place + 1) * tokens for place in range(len(lengths))], x.device)
-            return Layout(turns, Reach("flash", near, ends), Reach("flash", None, ends), asked)
+            flash = self.flash or _varlen()
+            return Layout(turns, Reach(kernel, near, ends, None, flash), Reach(kernel, None, ends, None, flash), asked)
         keep = _kept(lengths, tokens, x.device) if filled else None
         far = Reach("plain", None, mask=None if keep is None else attention.dense_mask(tokens, x, None, keep))
         if near is None:
@@ -185,10 +195,10 @@ class CardRoad:
             return Layout(turns, Reach("plain", near, mask=attention.dense_mask(tokens, x, near, keep)), far, None)
         return Layout(turns, Reach("banded", near, mask=_band(tokens, near, x)), far, None)
 
-    def _packed(self, dit: Any, device: torch.device, cross: CrossInputs) -> Packed:
+    def _packed(self, dit: Any, like: Tensor, cross: CrossInputs) -> Packed:
         """Keys and values of the conditions for all layers, made once a run."""
         if cross.packed is None:
-            best, shares = self._best(device), self.row(device).shares_keys
+            best, shares = self._best(like.device, like.dtype), self.row(like.device).shares_keys
             cross.packed = _packed_ends(dit, cross) if best == "flash" else _packed_rows(dit, cross, shares)
         packed: Packed = cross.packed
         return packed
@@ -232,7 +242,6 @@ def _step(dit: Any, layout: Layout, packed: Packed, *given: Tensor) -> Tensor:
     seen, t, r, cos, sin, near_ends, far_ends, near_mask, far_mask, asked, keys, values, ends, words = given
     near = layout.near._replace(ends=near_ends, mask=layout.near.mask if near_mask is None else near_mask)
     far = layout.far._replace(ends=far_ends, mask=layout.far.mask if far_mask is None else far_mask)
-    kernel = "flash" if ends is not None else "plain"
     shift_scale, temb = attention.time_states(dit, t, r)
     hidden = dit.proj_in_conv(seen.transpose(1, 2)).transpose(1, 2).contiguous()
     if hidden.dtype == torch.float16:
@@ -244,16 +253,12 @@ def _step(dit: Any, layout: Layout, packed: Packed, *given: Tensor) -> Tensor:
             hidden_states=hidden, position_embeddings=(cos, sin), temb=scaled[place] if scaled else shift_scale,
             attention_mask=near if kind == "sliding_attention" else far,
             encoder_hidden_states=None if scaled else shift_scale,
-            encoder_attention_mask=Heard(kernel, keys[place], values[place], asked, ends, words),
+            encoder_attention_mask=Heard(keys[place], values[place], asked, ends, words, layout.far.flash),
         )  # fmt: skip
     shift, scale = (dit.scale_shift_table + temb.unsqueeze(1)).chunk(2, dim=1)
     hidden = torch.addcmul(shift.to(hidden), dit.norm_out(hidden).to(hidden), 1 + scale.to(hidden))
     found: Tensor = dit.proj_out_conv(hidden.to(temb.dtype).transpose(1, 2)).transpose(1, 2)
     return found
-
-
-_ONES = (0.0, 1.0, 0.0, 0.0, 1.0, 0.0)
-"""What is added to shift, scale, gate, shift, scale, gate of a layer: a scale of nothing leaves things as they are."""
 
 
 def _modulations(blocks: Any, time: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
@@ -266,9 +271,9 @@ def _modulations(blocks: Any, time: Tensor, hidden: Tensor) -> tuple[Tensor, ...
 
 def _modulated(tables: Tensor, time: Tensor, hidden: Tensor) -> Tensor:
     """Rows `[…, 6, width]` for `time` `[items, 6, width]`, their scales with 1 added, in the dtype of what they act on."""
-    ones = torch.zeros(6, 1, dtype=hidden.dtype, device=hidden.device)
-    ones[1::3] = 1.0
-    return (tables + time).to(hidden.dtype) + ones
+    rows = (tables + time).to(hidden.dtype)
+    rows[..., 1::3, :] += 1.0  # a scale of nothing leaves things as they are
+    return rows
 
 
 def _layer(
@@ -313,11 +318,11 @@ def cast_of(layer: Any) -> Dtypes:
 
 def _looking(attn: AceStepAttention, x: Tensor, turns: tuple[Tensor, Tensor], reach: Reach) -> Tensor:
     """Frames attending to frames; queries and keys are turned together."""
-    heads = partial(Tensor.unflatten, dim=-1, sizes=(-1, attn.head_dim))
-    query, key = attn.norm_q(heads(attn.to_q(x))).to(x.dtype), attn.norm_k(heads(attn.to_k(x))).to(x.dtype)
+    shape = (-1, attn.head_dim)
+    query, key = attn.norm_q(attn.to_q(x).unflatten(-1, shape)), attn.norm_k(attn.to_k(x).unflatten(-1, shape))
     count = query.shape[2]
     both = turned(torch.cat([query, key], dim=2), turns)
-    found = attend(both[:, :, :count], both[:, :, count:], heads(attn.to_v(x)), attn.scaling, reach)
+    found = attend(both[:, :, :count], both[:, :, count:], attn.to_v(x).unflatten(-1, shape), attn.scaling, reach)
     said: Tensor = attn.to_out[1](attn.to_out[0](found.flatten(2)))
     return said
 
@@ -325,8 +330,8 @@ def _looking(attn: AceStepAttention, x: Tensor, turns: tuple[Tensor, Tensor], re
 def _listening(attn: AceStepAttention, x: Tensor, heard: Heard) -> Tensor:
     """Frames attending to words, lyrics and timbre."""
     query = attn.norm_q(attn.to_q(x).unflatten(-1, (-1, attn.head_dim))).to(heard.key.dtype)
-    if heard.kernel == "flash":
-        found = _flash(query, heard.key, heard.value, attn.scaling, heard.asked, heard.ends, None, x.shape[1])
+    if heard.flash is not None:
+        found = _flash(heard.flash, query, heard.key, heard.value, attn.scaling, heard.asked, heard.ends)
     else:
         grouped = query.shape[2] != heard.key.shape[1]
         found = F.scaled_dot_product_attention(
@@ -378,8 +383,9 @@ def turned(x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
 
 def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, reach: Reach) -> Tensor:
     """Self-attention `[items, tokens, heads, size]` by one of the kernels."""
-    if reach.kernel == "flash" and query.dtype != torch.float32:
-        return _flash(query, key.flatten(0, 1), value.flatten(0, 1), scale, reach.ends, reach.ends, reach.window, query.shape[1])
+    if reach.kernel == "flash":
+        keys, values = key.flatten(0, 1), value.flatten(0, 1)
+        return _flash(reach.flash, query, keys, values, scale, reach.ends, reach.ends, reach.window)
     if reach.kernel == "flex":
         return _flex(query, key, value, scale, reach.mask)
     if reach.kernel == "banded":
@@ -389,18 +395,17 @@ def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, reach: Reach
 
 
 def _flash(
-    query: Tensor, key: Tensor, value: Tensor, scale: float, asked: Tensor | None, ends: Tensor | None,
-    window: int | None, most: int,
+    flash: Any, query: Tensor, key: Tensor, value: Tensor, scale: float, asked: Tensor | None, ends: Tensor | None,
+    window: int | None = None,
 ) -> Tensor:  # fmt: skip
-    """torch's flash attention over stretches of tokens `[all, heads, size]` that do not see each other; a query sees keys at most
-    `window` away.
+    """Flash attention over stretches of keys `[all, heads, size]` and queries that do not see each other's; a query sees keys at
+    most `window` away. The longest stretch is at most an item, or all words.
     """
-    assert asked is not None
-    found = _varlen()(
-        query.flatten(0, 1), key, value, asked, ends, most, max(most, key.shape[0]), scale=scale, enable_gqa=True,
-        window_size=(-1, -1) if window is None else (window, window),
+    found = flash(
+        query.flatten(0, 1), key, value, asked, ends, query.shape[1], max(query.shape[1], key.shape[0]), scale=scale,
+        window_size=(-1, -1) if window is None else (window, window), enable_gqa=True,
     )  # fmt: skip
-    out: Tensor = found.view(*query.shape[:2], *found.shape[1:])
+    out: Tensor = found.unflatten(0, query.shape[:2])
     return out
 
 
@@ -410,6 +415,7 @@ def _plain(query: Tensor, key: Tensor, value: Tensor, scale: float, mask: Tensor
     """
     if mask is not None:
         key, value = (spread(one, query.shape[2] // one.shape[2]) for one in (key, value))
+        mask = mask.to(query.dtype)
     grouped = query.shape[2] != key.shape[2]
     found = F.scaled_dot_product_attention(
         query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), attn_mask=mask, scale=scale, enable_gqa=grouped
@@ -432,7 +438,7 @@ def _banded(query: Tensor, key: Tensor, value: Tensor, scale: float, window: int
     cut = wide.unfold(1, SLAB + 2 * window, SLAB)  # [items, slabs, 2, key heads, size, stretch]
     cut = cut.permute(2, 0, 1, 3, 5, 4)[:, :, :, :, None].expand(-1, -1, -1, -1, group, -1, -1)
     keys, values = cut.reshape(2, items * slabs, heads, SLAB + 2 * window, size).unbind(0)
-    band = mask[None].expand(items, -1, -1, -1, -1).flatten(0, 1) if items > 1 else mask
+    band = (mask[None].expand(items, -1, -1, -1, -1).flatten(0, 1) if items > 1 else mask).to(asked.dtype)
     found = F.scaled_dot_product_attention(asked.transpose(1, 2), keys, values, attn_mask=band, scale=scale)
     return found.transpose(1, 2).unflatten(0, (items, slabs)).flatten(1, 2)[:, :tokens]
 
