@@ -89,7 +89,9 @@ class StepGraphs:
     most: int = 4
     first: int = 2
     reason: str = ""
-    """Why steps are not recorded; "" while they are."""
+    """Why recording was given up; "" while it was not."""
+    held: str = ""
+    """Why nothing is recorded for now."""
     recorded: int = 0
     replayed: int = 0
     _kept: OrderedDict[Hashable, _Recording] = field(default_factory=OrderedDict)
@@ -98,7 +100,7 @@ class StepGraphs:
 
     def run(self, key: Hashable, weights: Hashable, function: Function, given: Given) -> Tensor:
         """What `function(*given)` gives; `weights` changes whenever what it reads besides `given` may have."""
-        if self.recorder is None:
+        if not self.records:
             return function(*given)
         if weights != self._weights:
             self.clear()
@@ -111,6 +113,17 @@ class StepGraphs:
         recording.fill(given)
         self.replayed += 1
         return recording.replay().clone()
+
+    @property
+    def records(self) -> bool:
+        """Whether steps are recorded."""
+        return self.recorder is not None and not self.held
+
+    def hold(self, why: str) -> None:
+        """Record nothing for now, for a reason; "": go on."""
+        self.held = why
+        if why:
+            self.clear()
 
     def _made(self, key: Hashable, function: Function, given: Given) -> _Recording | None:
         """A recording of this shape, once it has been seen often enough."""

@@ -153,11 +153,11 @@ class CardRoad:
         return out if frame_mask is None else out * frame_mask[..., None].to(out)
 
     def _weights(self, dit: Any) -> object:
-        return whole_fingerprint(dit) if self.graphs.recorder is not None else None
+        return whole_fingerprint(dit) if self.graphs.records else None
 
     def _room(self, device: torch.device, dtype: torch.dtype, tokens: int) -> int:
         """Tokens with what fills them up: to few sizes where steps are recorded and filling costs no mask."""
-        records = self.graphs.recorder is not None and self._best(device, dtype) == "flash"
+        records = self.graphs.records and self._best(device, dtype) == "flash"
         return roomy(tokens) if records else tokens
 
     def _best(self, device: torch.device, dtype: torch.dtype) -> str:
