@@ -7,7 +7,7 @@ column of ones, as in the original), and shift, scale and gate of all blocks are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -55,10 +55,10 @@ def parts(frames: Tensor) -> list[slice]:
     return [slice(None)] if length <= most else [slice(start, start + most) for start in range(0, length, most)]
 
 
-def modulations(blocks: Sequence[Any], time: Tensor) -> tuple[Tensor | None, ...]:
+def modulations(blocks: Iterable[Any], time: Tensor) -> tuple[Tensor | None, ...]:
     """What the time `[batch, 6, dim]` makes of each block's rows, scales with 1 added; None where a block's are not here yet."""
     tables = [block.scale_shift_table for block in blocks]
-    if time.device.type == "cpu" or any(table.device != time.device for table in tables):
+    if any(table.device != time.device for table in tables):
         return (None,) * len(tables)
     rows = torch.stack(tables)[:, None] + time
     rows[:, :, 1::3] += 1.0
