@@ -66,6 +66,6 @@ class BlockCompiling:
 
     def _undo(self, error: Exception) -> None:
         """Let the blocks run as they are."""
-        self.reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        self.reason = " ".join(str(error).split("\n\n")[0].split())[:200] or type(error).__name__
         for block in self._waiting:
             block._compiled_call_impl = None

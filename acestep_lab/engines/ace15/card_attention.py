@@ -83,6 +83,8 @@ class Heard(NamedTuple):
     """Flash: where the words of each item end."""
     mask: Tensor | None = None
     """`[items, 1, 1, words]`, added to scores."""
+    grouped: bool = False
+    """Whether several query heads share a key head."""
     flash: Any = None
     """What runs flash attention; None: torch's own."""
 
@@ -104,6 +106,7 @@ class Packed:
     values: Tensor
     ends: Tensor | None = None
     mask: Tensor | None = None
+    grouped: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -209,12 +212,13 @@ def install(dit: AceStepTransformer1DModel, road: CardRoad | None = None) -> Ace
     road = road or CardRoad()
     attention.install(dit)
     vars(dit)["card_road"] = road
+    network, norm = partial(_network, road), partial(_norm, road)  # one for all: a compiler tells functions apart by what they are
     for layer in attention.layers_of(dit):
         vars(layer)["forward"] = MethodType(_layer, layer)
-        vars(layer.mlp)["forward"] = MethodType(partial(_network, road), layer.mlp)
+        vars(layer.mlp)["forward"] = MethodType(network, layer.mlp)
     for module in dit.modules():
         if isinstance(module, ace_step_transformer.RMSNorm):
-            vars(module)["forward"] = MethodType(partial(_norm, road), module)
+            vars(module)["forward"] = MethodType(norm, module)
     return dit
 
 
@@ -253,7 +257,7 @@ def _step(dit: Any, layout: Layout, packed: Packed, *given: Tensor) -> Tensor:
             hidden_states=hidden, position_embeddings=(cos, sin), temb=scaled[place] if scaled else shift_scale,
             attention_mask=near if kind == "sliding_attention" else far,
             encoder_hidden_states=None if scaled else shift_scale,
-            encoder_attention_mask=Heard(keys[place], values[place], asked, ends, words, layout.far.flash),
+            encoder_attention_mask=Heard(keys[place], values[place], asked, ends, words, packed.grouped, layout.far.flash),
         )  # fmt: skip
     shift, scale = (dit.scale_shift_table + temb.unsqueeze(1)).chunk(2, dim=1)
     hidden = torch.addcmul(shift.to(hidden), dit.norm_out(hidden).to(hidden), 1 + scale.to(hidden))
@@ -320,9 +324,9 @@ def _looking(attn: AceStepAttention, x: Tensor, turns: tuple[Tensor, Tensor], re
     """Frames attending to frames; queries and keys are turned together."""
     shape = (-1, attn.head_dim)
     query, key = attn.norm_q(attn.to_q(x).unflatten(-1, shape)), attn.norm_k(attn.to_k(x).unflatten(-1, shape))
-    count = query.shape[2]
     both = turned(torch.cat([query, key], dim=2), turns)
-    found = attend(both[:, :, :count], both[:, :, count:], attn.to_v(x).unflatten(-1, shape), attn.scaling, reach)
+    query, key = both[:, :, : attn.heads], both[:, :, attn.heads :]
+    found = attend(query, key, attn.to_v(x).unflatten(-1, shape), attn.scaling, reach, attn.heads // attn.kv_heads)
     said: Tensor = attn.to_out[1](attn.to_out[0](found.flatten(2)))
     return said
 
@@ -333,9 +337,8 @@ def _listening(attn: AceStepAttention, x: Tensor, heard: Heard) -> Tensor:
     if heard.flash is not None:
         found = _flash(heard.flash, query, heard.key, heard.value, attn.scaling, heard.asked, heard.ends)
     else:
-        grouped = query.shape[2] != heard.key.shape[1]
         found = F.scaled_dot_product_attention(
-            query.transpose(1, 2), heard.key, heard.value, attn_mask=heard.mask, scale=attn.scaling, enable_gqa=grouped
+            query.transpose(1, 2), heard.key, heard.value, attn_mask=heard.mask, scale=attn.scaling, enable_gqa=heard.grouped
         ).transpose(1, 2)
     said: Tensor = attn.to_out[1](attn.to_out[0](found.flatten(2).to(x.dtype)))
     return said
@@ -381,8 +384,8 @@ def turned(x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
 # --- attention -------------------------------------------------------------------------------------------------------------
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, reach: Reach) -> Tensor:
-    """Self-attention `[items, tokens, heads, size]` by one of the kernels."""
+def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, reach: Reach, group: int) -> Tensor:
+    """Self-attention `[items, tokens, heads, size]` by one of the kernels; `group` query heads share a key head."""
     if reach.kernel == "flash":
         keys, values = key.flatten(0, 1), value.flatten(0, 1)
         return _flash(reach.flash, query, keys, values, scale, reach.ends, reach.ends, reach.window)
@@ -390,8 +393,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, reach: Reach
         return _flex(query, key, value, scale, reach.mask)
     if reach.kernel == "banded":
         assert reach.window is not None
-        return _banded(query, key, value, scale, reach.window, reach.mask)
-    return _plain(query, key, value, scale, reach.mask)
+        return _banded(query, key, value, scale, reach.window, reach.mask, group)
+    return _plain(query, key, value, scale, reach.mask, group)
 
 
 def _flash(
@@ -409,16 +412,14 @@ def _flash(
     return out
 
 
-def _plain(query: Tensor, key: Tensor, value: Tensor, scale: float, mask: Tensor | None) -> Tensor:
+def _plain(query: Tensor, key: Tensor, value: Tensor, scale: float, mask: Tensor | None, group: int) -> Tensor:
     """torch's own attention. With a mask its fused kernels want as many key heads as query heads: one head for several, they
     would be left for a square of scores.
     """
     if mask is not None:
-        key, value = (spread(one, query.shape[2] // one.shape[2]) for one in (key, value))
-        mask = mask.to(query.dtype)
-    grouped = query.shape[2] != key.shape[2]
+        key, value, mask, group = spread(key, group), spread(value, group), mask.to(query.dtype), 1
     found = F.scaled_dot_product_attention(
-        query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), attn_mask=mask, scale=scale, enable_gqa=grouped
+        query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), attn_mask=mask, scale=scale, enable_gqa=group > 1
     )
     return found.transpose(1, 2)
 
@@ -428,10 +429,10 @@ def spread(x: Tensor, group: int) -> Tensor:
     return x if group == 1 else x[:, :, :, None].expand(-1, -1, -1, group, -1).flatten(2, 3)
 
 
-def _banded(query: Tensor, key: Tensor, value: Tensor, scale: float, window: int, mask: Tensor) -> Tensor:
+def _banded(query: Tensor, key: Tensor, value: Tensor, scale: float, window: int, mask: Tensor, group: int) -> Tensor:
     """Slabs of queries, each against its own stretch of keys, in one call; `mask` `[slabs, 1, slab, stretch]`."""
     items, tokens, heads, size = query.shape
-    slabs, group = mask.shape[0], heads // key.shape[2]
+    slabs = mask.shape[0]
     fill = slabs * SLAB - tokens
     asked = (F.pad(query, (0, 0, 0, 0, 0, fill)) if fill else query).unflatten(1, (slabs, SLAB)).flatten(0, 1)
     wide = F.pad(torch.stack([key, value], 2), (0, 0, 0, 0, 0, 0, window, fill + window))
@@ -512,13 +513,15 @@ def _packed_rows(dit: Any, cross: CrossInputs, shares: bool) -> Packed:
         states, mask = states[:, heard], mask[:, heard]
         mask = None if bool(mask.all()) else mask
     keys, values = _made(dit, states)
-    if mask is not None or not shares:
-        group = attention.layers_of(dit)[0].cross_attn.heads // keys.shape[-2]
+    attn = attention.layers_of(dit)[0].cross_attn
+    group = attn.heads // attn.kv_heads
+    spreads = mask is not None or not shares
+    if spreads:
         keys, values = (spread(one.flatten(0, 1), group).unflatten(0, one.shape[:2]) for one in (keys, values))
     bias = None
     if mask is not None:
         bias = torch.zeros_like(mask, dtype=states.dtype).masked_fill_(~mask, -torch.inf)[:, None, None]
-    return Packed(keys.transpose(2, 3).contiguous(), values.transpose(2, 3).contiguous(), None, bias)
+    return Packed(keys.transpose(2, 3).contiguous(), values.transpose(2, 3).contiguous(), None, bias, not spreads and group > 1)
 
 
 def _made(dit: Any, states: Tensor) -> tuple[Tensor, Tensor]:
