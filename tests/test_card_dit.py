@@ -62,13 +62,34 @@ FRAMES = torch.stack([torch.arange(LONG) < LONG, torch.arange(LONG) < 533])
 
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without:UserWarning")  # there is nothing to compile for here
-@pytest.mark.parametrize("kernel", ["flash", "flex", "banded"])
-@pytest.mark.parametrize("frames", [SHORT, LONG])
+@pytest.mark.parametrize(
+    ("kernel", "frames"), [("flash", SHORT), ("flash", LONG), ("banded", SHORT), ("banded", LONG), ("flex", SHORT)]
+)
 def test_every_kernel_gives_the_numbers_of_the_cpu(stock: Any, kernel: str, frames: int) -> None:
     x, states, context = inputs(frames)
-    usual, card = attention.install(copy.deepcopy(stock)), on_road(stock, kernel)
+    usual = attention.install(copy.deepcopy(stock))
+    card = on_road(stock, kernel, row=lambda device: BY_NAME["turing" if frames == SHORT else "cpu"])
     with torch.inference_mode():
         assert_near(velocity(card, x, 0.7, states, context), velocity(usual, x, 0.7, states, context))
+
+
+@pytest.mark.parametrize("frames", [20, SHORT, LONG])
+def test_no_kernel_that_cannot_share_key_heads_is_asked_to(
+    stock: Any, frames: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    plain = nn.functional.scaled_dot_product_attention
+
+    def spy(*heads: Tensor, attn_mask: Tensor | None, enable_gqa: bool = False, **more: Any) -> Tensor:
+        asked.append(enable_gqa)
+        return plain(*heads, attn_mask=attn_mask, enable_gqa=enable_gqa, **more)
+
+    monkeypatch.setattr(nn.functional, "scaled_dot_product_attention", spy)
+    card, given = on_road(stock, "", row=lambda device: BY_NAME["turing"]), inputs(frames)
+    with torch.inference_mode():
+        velocity(card, given[0], 0.7, *given[1:], mask=WORDS)
+    assert len(asked) == 2 * len(stock.layers)
+    assert not any(asked), "it would be left for one that holds a square of scores"
 
 
 @pytest.mark.parametrize("kernel", ["flash", "banded"])
@@ -102,7 +123,7 @@ def hollow() -> Any:
         ).requires_grad_(False)  # fmt: skip
 
 
-@pytest.mark.parametrize(("row", "most"), [("cuda", 34), ("turing", 44), ("rocm", 40)])
+@pytest.mark.parametrize(("row", "most"), [("cuda", 34), ("turing", 48), ("rocm", 40)])
 def test_a_step_launches_few_kernels_and_asks_nothing_of_the_device(hollow: Any, row: str, most: int) -> None:
     dit = card_attention.install(copy.deepcopy(hollow), CardRoad(row=lambda device: BY_NAME[row]))
     with PhantomCard() as card:

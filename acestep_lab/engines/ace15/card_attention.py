@@ -70,6 +70,8 @@ class Reach(NamedTuple):
     """Added to scores, or flex_attention's own; None: everything is seen."""
     flash: Any = None
     """What runs the kernel "flash"."""
+    shares: bool = True
+    """Whether torch's own attention takes fewer key heads than query heads and stays one kernel."""
 
 
 class Heard(NamedTuple):
@@ -170,9 +172,11 @@ class CardRoad:
         usual = self.row(device).attention
         return next(one for one in usual if is_here(one) and not (one == "flash" and dtype == torch.float32))
 
-    def _layout(
-        self, dit: Any, x: Tensor, whole: int, tokens: int, lengths: tuple[int, ...] | None
-    ) -> Layout:  # fmt: skip
+    def _shares(self, x: Tensor) -> bool:
+        """Whether torch's own attention shares key heads here: its kernels for float32 on a card do not."""
+        return self.row(x.device).shares_keys and (x.device.type == "cpu" or x.dtype != torch.float32)
+
+    def _layout(self, dit: Any, x: Tensor, whole: int, tokens: int, lengths: tuple[int, ...] | None) -> Layout:
         """Made once for a length and a batch."""
         key = len(x), whole, tokens, lengths, x.device, x.dtype, dit.head_dim, dit.config.sliding_window
         return self._layouts.recall(key, lambda: self._laid_out(dit, x, tokens, lengths or (whole,) * len(x)))
@@ -188,8 +192,9 @@ class CardRoad:
             asked = _ends([(place + 1) * tokens for place in range(len(lengths))], x.device)
             flash = self.flash or _varlen()
             return Layout(turns, Reach(kernel, near, ends, None, flash), Reach(kernel, None, ends, None, flash), asked)
-        keep = _kept(lengths, tokens, x.device) if filled else None
-        far = Reach("plain", None, mask=None if keep is None else attention.dense_mask(tokens, x, None, keep))
+        keep, shares = _kept(lengths, tokens, x.device) if filled else None, self._shares(x)
+        whole = None if keep is None else attention.dense_mask(tokens, x, None, keep)
+        far = Reach("plain", None, mask=whole, shares=shares)
         if near is None:
             return Layout(turns, far, far, None)
         if kernel == "flex" and keep is None:
@@ -201,7 +206,7 @@ class CardRoad:
     def _packed(self, dit: Any, like: Tensor, cross: CrossInputs) -> Packed:
         """Keys and values of the conditions for all layers, made once a run."""
         if cross.packed is None:
-            best, shares = self._best(like.device, like.dtype), self.row(like.device).shares_keys
+            best, shares = self._best(like.device, like.dtype), self._shares(like)
             cross.packed = _packed_ends(dit, cross) if best == "flash" else _packed_rows(dit, cross, shares)
         packed: Packed = cross.packed
         return packed
@@ -394,7 +399,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, reach: Reach
     if reach.kernel == "banded":
         assert reach.window is not None
         return _banded(query, key, value, scale, reach.window, reach.mask, group)
-    return _plain(query, key, value, scale, reach.mask, group)
+    return _plain(query, key, value, scale, reach, group)
 
 
 def _flash(
@@ -412,15 +417,16 @@ def _flash(
     return out
 
 
-def _plain(query: Tensor, key: Tensor, value: Tensor, scale: float, mask: Tensor | None, group: int) -> Tensor:
-    """torch's own attention. With a mask its fused kernels want as many key heads as query heads: one head for several, they
-    would be left for a square of scores.
+def _plain(query: Tensor, key: Tensor, value: Tensor, scale: float, reach: Reach, group: int) -> Tensor:
+    """torch's own attention. Where its fused kernels do not share key heads, with a mask nowhere, each is said as often as it is
+    shared: they would be left for a square of scores.
     """
-    if mask is not None:
-        key, value, mask, group = spread(key, group), spread(value, group), mask.to(query.dtype), 1
-    found = F.scaled_dot_product_attention(
-        query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), attn_mask=mask, scale=scale, enable_gqa=group > 1
-    )
+    mask = reach.mask
+    if mask is not None or not reach.shares:
+        key, value, group = spread(key, group), spread(value, group), 1
+        mask = None if mask is None else mask.to(query.dtype)
+    asked, keys, values = (one.transpose(1, 2) for one in (query, key, value))
+    found = F.scaled_dot_product_attention(asked, keys, values, attn_mask=mask, scale=scale, enable_gqa=group > 1)
     return found.transpose(1, 2)
 
 
