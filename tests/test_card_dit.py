@@ -33,7 +33,9 @@ def flash(
     assert int(asked.diff().max()) <= most
     out = torch.zeros_like(query)
     for (a, b), (c, d) in zip(asked.unfold(0, 2, 1).tolist(), ends.unfold(0, 2, 1).tolist(), strict=True):
-        near = (torch.arange(b - a)[:, None] - torch.arange(d - c)).abs() <= (window_size[0] if window_size[0] >= 0 else 10**6)
+        near = (torch.arange(b - a)[:, None] - torch.arange(d - c)).abs() <= (
+            window_size[0] if window_size[0] >= 0 else 10**6
+        )
         heads = (one.transpose(0, 1)[None] for one in (query[a:b], key[c:d], value[c:d]))
         found = nn.functional.scaled_dot_product_attention(*heads, attn_mask=near, scale=scale, enable_gqa=enable_gqa)
         out[a:b] = found[0].transpose(0, 1)
@@ -136,7 +138,9 @@ def test_a_step_launches_few_kernels_and_asks_nothing_of_the_device(hollow: Any,
             velocity(dit, x, 0.4, states, context, cache=cache)
     assert count.copies == []
     assert (count.kernels - 50) / 4 <= most, count.launches
-    assert count.launches["mm"] == 4 * 9  # projections and networks: keys and values of the conditions are not made again
+    assert (
+        count.launches["mm"] == 4 * 9
+    )  # projections and networks: keys and values of the conditions are not made again
 
 
 class Counting:

@@ -35,7 +35,9 @@ def test_a_card_turns_and_attends_as_a_cpu_does() -> None:
 
 def test_a_long_song_launches_as_few_kernels_as_a_short_one() -> None:
     with torch.device("meta"):
-        dit = AceStepV1Transformer(V1Config(num_layers=2, damped_blocks=(0, 1), ssl_encoder_depths=(1, 1))).requires_grad_(False)
+        dit = AceStepV1Transformer(
+            V1Config(num_layers=2, damped_blocks=(0, 1), ssl_encoder_depths=(1, 1))
+        ).requires_grad_(False)
     config, counts = dit.config, list[int]()
     with PhantomCard() as card:
         card.holds(dit, torch.bfloat16)

@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from acestep_lab.errors import MachineError, shown
-
 if TYPE_CHECKING:
     import torch
 
@@ -117,10 +115,3 @@ def row_of(facts: DeviceFacts) -> Backend:
 def backend_of(device: torch.device) -> Backend:
     """The row of a device that is here."""
     return row_of(DeviceFacts.of(device))
-
-
-def named(name: str) -> Backend:
-    """The row of a name; MachineError offers the names there are."""
-    if name not in BY_NAME:
-        raise MachineError(f"No kind of accelerator is called {shown(name)}; known: {', '.join(BY_NAME)}.")
-    return BY_NAME[name]

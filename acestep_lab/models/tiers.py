@@ -329,7 +329,10 @@ def _cuda(ram: int, index: int | None = None) -> Machine:
     try:
         free, total = torch.cuda.mem_get_info(index)
         hip = torch.version.hip is not None
-        bf16 = hip or torch.cuda.get_device_capability(index) >= (8, 0)  # before Ampere: `models.backends` has its rules
+        bf16 = hip or torch.cuda.get_device_capability(index) >= (
+            8,
+            0,
+        )  # before Ampere: `models.backends` has its rules
         return Machine("cuda", total, free, torch.cuda.get_device_name(index), ram, bf16, hip, index)
     except RuntimeError as reason:
         raise MachineError(

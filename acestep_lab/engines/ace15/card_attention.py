@@ -217,7 +217,10 @@ def install(dit: AceStepTransformer1DModel, road: CardRoad | None = None) -> Ace
     road = road or CardRoad()
     attention.install(dit)
     vars(dit)["card_road"] = road
-    network, norm = partial(_network, road), partial(_norm, road)  # one for all: a compiler tells functions apart by what they are
+    network, norm = (
+        partial(_network, road),
+        partial(_norm, road),
+    )  # one for all: a compiler tells functions apart by what they are
     for layer in attention.layers_of(dit):
         vars(layer)["forward"] = MethodType(_layer, layer)
         vars(layer.mlp)["forward"] = MethodType(network, layer.mlp)
@@ -297,7 +300,13 @@ def _layer(
     """A block: as diffusers has it, or, handed what this road hands over, with one kernel for what is one thought."""
     if not isinstance(encoder_attention_mask, Heard):
         plain: Tensor = type(layer).forward(
-            layer, hidden_states, position_embeddings, temb, attention_mask, encoder_hidden_states, encoder_attention_mask
+            layer,
+            hidden_states,
+            position_embeddings,
+            temb,
+            attention_mask,
+            encoder_hidden_states,
+            encoder_attention_mask,
         )
         return plain
     hidden, block = hidden_states, cast_of(layer)
@@ -343,7 +352,12 @@ def _listening(attn: AceStepAttention, x: Tensor, heard: Heard) -> Tensor:
         found = _flash(heard.flash, query, heard.key, heard.value, attn.scaling, heard.asked, heard.ends)
     else:
         found = F.scaled_dot_product_attention(
-            query.transpose(1, 2), heard.key, heard.value, attn_mask=heard.mask, scale=attn.scaling, enable_gqa=heard.grouped
+            query.transpose(1, 2),
+            heard.key,
+            heard.value,
+            attn_mask=heard.mask,
+            scale=attn.scaling,
+            enable_gqa=heard.grouped,
         ).transpose(1, 2)
     said: Tensor = attn.to_out[1](attn.to_out[0](found.flatten(2).to(x.dtype)))
     return said
@@ -527,12 +541,16 @@ def _packed_rows(dit: Any, cross: CrossInputs, shares: bool) -> Packed:
     bias = None
     if mask is not None:
         bias = torch.zeros_like(mask, dtype=states.dtype).masked_fill_(~mask, -torch.inf)[:, None, None]
-    return Packed(keys.transpose(2, 3).contiguous(), values.transpose(2, 3).contiguous(), None, bias, not spreads and group > 1)
+    return Packed(
+        keys.transpose(2, 3).contiguous(), values.transpose(2, 3).contiguous(), None, bias, not spreads and group > 1
+    )
 
 
 def _made(dit: Any, states: Tensor) -> tuple[Tensor, Tensor]:
     """Keys and values `[layers, …, key heads, size]` of embedded states `[…, width]`."""
-    pairs = [_pair(layer.cross_attn, states.to(cast_of(layer).attention), states.dtype) for layer in attention.layers_of(dit)]
+    pairs = [
+        _pair(layer.cross_attn, states.to(cast_of(layer).attention), states.dtype) for layer in attention.layers_of(dit)
+    ]
     keys, values = zip(*pairs, strict=True)
     return torch.stack(keys), torch.stack(values)
 
