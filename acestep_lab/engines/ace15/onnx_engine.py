@@ -50,7 +50,7 @@ class OnnxAce15Engine(ExportedEngine, FixedWeights, Ace15Engine):
         return replace(super().capabilities, attaches=False, trains=False, takes_lm=False, aligns=False, attends=False)
 
     def component_specs(self) -> Sequence[ComponentSpec]:
-        return self.runner.specs([TRAITS[name] for name in self.checkpoint.components])
+        return self.runner.specs([replace(TRAITS[name], halves=False) for name in self.checkpoint.components])
 
     def build(self, component: str, dtype: torch.dtype) -> nn.Module:
         return self.checkpoint.build(component, dtype)
