@@ -60,6 +60,7 @@ SETTINGS = (
     Setting("adapters", ("ACESTEP_LAB_ADAPTERS",), "path", "this user's data folder", "adapters the REST door may load"),
     Setting("training", ("ACESTEP_LAB_TRAINING",), "path", "this user's data folder", "songs the REST door may learn from"),
     Setting("lyric_vocabulary", ("ACESTEP_LAB_LYRIC_VOCABULARY",), "path", "the checkpoint's own", "vocab.json of ACE-Step v1"),
+    Setting("beat_this", ("ACESTEP_LAB_BEAT_THIS",), "path", "our own ears", "a beat-this checkpoint that hears the beats"),
     Setting("compile_model", ("ACESTEP_COMPILE_MODEL",), "flag", "false", "whether the blocks of ACE-Step v1 are compiled"),
     Setting("mirror", ("ACESTEP_LAB_MIRROR_GB",), "gigabytes", "2", "how many GB of another machine's sounds are kept here"),
     Setting(

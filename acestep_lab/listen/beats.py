@@ -68,15 +68,23 @@ def beats_near(sound: Sound, at: float, bpm: float | None = None) -> Beats | Non
 
 def beat_times(sound: Sound, bpm: float) -> np.ndarray:
     """Seconds at which the beats of a tempo fall, `[beats]`, ascending; where none are heard those before go on."""
+    return followed_beats(sound, bpm)[0]
+
+
+def followed_beats(sound: Sound, bpm: float) -> tuple[np.ndarray, float]:
+    """The times of `beat_times`, and how clearly they are heard: 0 to 1, the mean over pieces of 16 s; 0 where none is heard."""
     seconds, found = sound.samples.shape[-1] / sound.rate, Beats(60.0 / bpm, 0.0, 0.0)
     times: list[float] = []
+    clear: list[float] = []
     for start in np.arange(0.0, seconds, 2 * AROUND):
-        found = beats_near(sound, start + AROUND, bpm) or found
+        heard = beats_near(sound, start + AROUND, bpm)
+        clear.append(0.0 if heard is None else heard.clear)
+        found = heard or found
         first = start + (found.phase - start) % found.period
         if times:  # neither two beats in one place nor one left out where the pieces meet
             first = times[-1] + (first - times[-1] - found.period / 2) % found.period + found.period / 2
         times += np.arange(first, min(start + 2 * AROUND, seconds), found.period).tolist()
-    return np.array(times)
+    return np.array(times), float(np.mean(clear)) if clear else 0.0
 
 
 def bar_times(sound: Sound, beats: np.ndarray, beats_per_bar: int) -> np.ndarray:

@@ -27,6 +27,8 @@ CHANGE = 0.035
 """How likely a chord gives way to another one within a frame of 85 ms."""
 QUIET = 0.02
 """Chroma below this share of the song's median sounds no chord."""
+LEAST_SECONDS = 0.25
+"""A shorter sound is too short for a chord."""
 SHORTEST = 0.2
 """Seconds; a shorter chord is a slip between two others."""
 
@@ -45,9 +47,9 @@ class ChordSpan:
 
 def chord_spans(sound: Audio) -> tuple[ChordSpan, ...]:
     """The chords of a sound from its start to its end; one span "N" where it has no pitch."""
-    whole, bass, per_second = _chroma(sound)
-    if len(whole) == 0:
+    if sound.seconds < LEAST_SECONDS:
         return (ChordSpan(0.0, sound.seconds, "N", 1.0),)
+    whole, bass, per_second = _chroma(sound)
     likeness = _likeness(whole, bass)
     path, sure = _decoded(likeness)
     edges = [0, *(np.flatnonzero(np.diff(path)) + 1).tolist(), len(path)]

@@ -24,6 +24,8 @@ PER_SECOND = RATE / HOP
 PIECE = 30 * RATE
 SIZES = {"melody": 2048, "bass": 4096}
 """Samples under a window: a bass needs a longer one to tell neighbours apart."""
+TOPS = {"melody": RATE / 2, "bass": 800.0}
+"""Hz from which on a voice is not listened to: a mix has other things there."""
 RANGES = {"melody": (45.0, 90.0), "bass": (24.0, 55.0)}
 """Lowest and highest pitch, in MIDI."""
 STEPS = 4
@@ -31,7 +33,7 @@ STEPS = 4
 HARMONICS = 8
 DECAY = 0.82
 """How much less each harmonic says than the one before it."""
-VOICED = {"melody": 0.30, "bass": 0.30}
+VOICED = {"melody": 0.12, "bass": 0.28}
 """Share of a moment's spectrum that a pitch must explain to be sung or played."""
 GLIDE = 0.05
 """What a step of a quarter semitone costs from one look to the next."""
@@ -39,8 +41,8 @@ JUMP = 0.6
 """What any other change costs."""
 SHORTEST = 0.06
 """Seconds of the shortest note."""
-RISE_DB = 4.0
-"""How much louder a pitch gets, within 40 ms, where the same note is struck again."""
+RISES_DB = {"melody": 8.0, "bass": 4.0}
+"""How much louder a pitch gets, within 40 ms, where the same note is struck again: a singer swells, a bass is plucked."""
 QUIET = 1e-4
 
 
@@ -66,6 +68,8 @@ class PitchLine(NamedTuple):
     """`[looks]`, fractional MIDI; nan where nothing is sung or played."""
     sure: np.ndarray
     """`[looks]`, 0 to 1."""
+    level: np.ndarray
+    """`[looks]`, how loud it is, in dB."""
 
 
 class PitchTracker(Protocol):
@@ -88,12 +92,14 @@ class HarmonicSum:
 
     def line(self, sound: Audio) -> PitchLine:
         """The pitch of a mono sound at `RATE`."""
-        salience = np.concatenate([piece @ _harmonics(self.voice) for piece in _spectra(sound, SIZES[self.voice])])
+        pieces = [(rows @ _harmonics(self.voice), loud) for rows, loud in _spectra(sound, self.voice)]
+        salience, loud = (np.concatenate([piece[n] for piece in pieces]) for n in range(2))
         path = _path(salience, VOICED[self.voice])
         voiced = path < salience.shape[1]
         at = np.where(voiced, path, 0)
         midi = np.where(voiced, RANGES[self.voice][0] + at / STEPS, np.nan)
-        return PitchLine(midi, np.clip(salience[np.arange(len(at)), at] * voiced, 0, 1))
+        explained = np.clip(salience[np.arange(len(at)), at] * voiced, 0, 1)
+        return PitchLine(midi, explained, 40 * np.log10(explained * loud + 1e-3))
 
 
 class SwiftPitch:
@@ -118,7 +124,7 @@ class SwiftPitch:
         near = np.clip(np.searchsorted(found.timestamps, times), 0, len(found.timestamps) - 1)
         sure, hertz = found.confidence[near], np.maximum(found.pitch_hz[near], 1.0)
         midi = 69 + 12 * np.log2(hertz / 440)
-        return PitchLine(np.where(sure >= 0.5, midi, np.nan), sure)
+        return PitchLine(np.where(sure >= 0.5, midi, np.nan), sure, _level(sound))
 
 
 @cache
@@ -136,30 +142,31 @@ def listened(sound: Any) -> Audio:
     return mono if mono.rate == RATE else mono.resample(RATE)
 
 
-def notes_of(sound: Audio, tracker: PitchTracker) -> tuple[Note, ...]:
-    """The notes of one voice in a sound as `listened` gives it; none for silence."""
+def notes_of(sound: Audio, tracker: PitchTracker, voice: str = "melody") -> tuple[Note, ...]:
+    """The notes of one voice, "melody" or "bass", in a sound as `listened` gives it; none for silence."""
     if sound.samples.shape[-1] < HOP or float(np.abs(sound.samples).max(initial=0.0)) < QUIET:
         return ()
     line = tracker.line(sound)
-    level = _level(sound)
-    return tuple(_notes(line, level, _struck(level)))
+    return tuple(_notes(line, _struck(line.level, RISES_DB[voice])))
 
 
 def _looks(sound: Audio) -> int:
     return sound.samples.shape[-1] // HOP + 1
 
 
-def _spectra(sound: Audio, size: int) -> Iterator[np.ndarray]:
-    """Compressed spectra `[looks, bins]` of length one, piece by piece."""
-    mono, looks = sound.samples[0], _looks(sound)
+def _spectra(sound: Audio, voice: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Compressed spectra `[looks, bins]` of length one, and the length they had `[looks]`, piece by piece."""
+    mono, looks, size = sound.samples[0], _looks(sound), SIZES[voice]
     each = PIECE // HOP
     for first in range(0, looks, each):
         count, before = min(each, looks - first), min(first * HOP, -(-size // HOP) * HOP)
         piece = mono[first * HOP - before : (first + count) * HOP + size]
         rows = magnitudes(piece, size, HOP)[before // HOP : before // HOP + count]
         rows = np.pad(rows, ((0, count - len(rows)), (0, 0))) ** 0.5
+        rows[:, round(TOPS[voice] * size / RATE) :] = 0
         rows[rows.max(axis=1) < QUIET**0.5] = 0
-        yield rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+        loud = np.linalg.norm(rows, axis=1)
+        yield rows / np.maximum(loud, 1e-9)[:, None], loud
 
 
 @cache
@@ -208,20 +215,18 @@ def _level(sound: Audio) -> np.ndarray:
     return 10 * np.log10((sums[at + 2 * HOP] - sums[at]) / (2 * HOP) + 1e-9)
 
 
-def _struck(level: np.ndarray) -> np.ndarray:
+def _struck(level: np.ndarray, least: float) -> np.ndarray:
     """Looks at which something is struck: the level rises steeply and most there, `[looks]` bool."""
     rise = np.zeros(len(level))
     rise[2:-2] = level[4:] - level[:-4]
     highest = np.array([rise[max(0, at - 4) : at + 5].max() for at in range(len(rise))]) if len(rise) else rise
-    return (rise >= RISE_DB) & (rise >= highest)
+    return (rise >= least) & (rise >= highest)
 
 
-def _notes(line: PitchLine, level: np.ndarray, struck: np.ndarray) -> Iterator[Note]:
+def _notes(line: PitchLine, struck: np.ndarray) -> Iterator[Note]:
     """Stretches of one semitone; a stretch struck again is two notes."""
-    count = min(len(line.midi), len(level))
-    midi = np.where(np.isfinite(line.midi[:count]), np.round(line.midi[:count]), -1).astype(int)
-    turns = np.flatnonzero((np.diff(midi, prepend=-2) != 0) | struck[:count])
-    edges = [*turns.tolist(), count]
+    midi, level = np.where(np.isfinite(line.midi), np.round(line.midi), -1).astype(int), line.level
+    edges = [*np.flatnonzero((np.diff(midi, prepend=-2) != 0) | struck).tolist(), len(midi)]
     loudest = float(level.max(initial=-90.0))
     for start, end in zip(edges, edges[1:]):
         if midi[start] >= 0 and (end - start) / PER_SECOND >= SHORTEST:
