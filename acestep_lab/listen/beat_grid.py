@@ -18,7 +18,7 @@ import numpy as np
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import CheckpointError, shown
-from acestep_lab.listen.beats import bar_times, followed_beats
+from acestep_lab.listen.beats import bar_times, followed_beats, on_the_beat
 from acestep_lab.listen.meter import SIGNS, meter
 from acestep_lab.listen.tempo import tempo
 from acestep_lab.settings import VARIABLES
@@ -90,6 +90,7 @@ class OwnBeats:
         beats, clear = followed_beats(sound, bpm)
         if clear == 0 or len(beats) < 2:
             return BeatGrid()
+        beats = on_the_beat(sound, beats)
         if beats[0] - 60 / bpm > -EARLY:  # a beat at the very start is found a little before it
             beats = np.concatenate([[0.0], beats])
         per_bar = self.beats_per_bar or beats_per_bar(meter(part, bpm)[0])
