@@ -16,6 +16,7 @@ from acestep_lab.jobs.planning import OnToken
 from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.stems import Stems
 from acestep_lab.listen.analysis import Analysis
+from acestep_lab.listen.notes import Notes
 from acestep_lab.listen.plan_score import PlanScore
 from acestep_lab.listen.timed_lyrics import Alignment
 from acestep_lab.plan.plan import Plan
@@ -109,5 +110,6 @@ class SessionLike(Protocol):
         self, source: Source, lyrics: str | None = None, *, language: str | None = None,
         by: Literal["sound", "plan"] = "sound", checkpoint: str | None = None, reference: bool = False, anew: bool = False,
     ) -> Alignment: ...  # fmt: skip
+    def notes(self, source: Source, stem: str | None = None, *, anew: bool = False) -> Notes: ...
     def preview(self, step: Step | Take, at: float, seconds: float = 3.0) -> Audio: ...
     def close(self) -> None: ...

@@ -18,7 +18,7 @@ from acestep_lab.audio.audio import Audio, splice
 from acestep_lab.engines.base import Capabilities, LatentSpec, Vocabulary
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import CheckpointError, RecipeError, shown
-from acestep_lab.jobs import stems, stitching
+from acestep_lab.jobs import noting, stems, stitching
 from acestep_lab.jobs.eta import Round, Work
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.queue import JobQueue
@@ -26,6 +26,7 @@ from acestep_lab.jobs.rendering import recipes_of
 from acestep_lab.jobs.run import Run
 from acestep_lab.listen.alignment import planned, text_with_words
 from acestep_lab.listen.analysis import Analysis, analyze
+from acestep_lab.listen.notes import Notes
 from acestep_lab.listen.timed_lyrics import Alignment, Timed
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
@@ -384,6 +385,9 @@ class PretendSession:
         if lyrics is None and sound.id in self.library:
             self.library.annotate(sound.id, "alignment", {"key": {}, "alignment": found.to_json()})
         return found
+
+    def notes(self, source: Any, stem: str | None = None, *, anew: bool = False) -> Notes:
+        return noting.notes_for(self, source, stem, anew)
 
     # -- the work
 

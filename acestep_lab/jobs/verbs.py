@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Self
 from acestep_lab import upstairs
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Capabilities
-from acestep_lab.jobs import stems, stitching
+from acestep_lab.jobs import noting, stems, stitching
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.rendering import one_recipe, recipe_from
 from acestep_lab.jobs.stems import Stems
 from acestep_lab.jobs.worker import AnyRun
 from acestep_lab.listen.analysis import Analysis
+from acestep_lab.listen.notes import Notes
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt import checks, tasks
 from acestep_lab.prompt.checks import Place
@@ -133,6 +134,14 @@ class Verbs:
         """
         return stems.of(self, source, which, **changes)
 
+    def notes(self, source: Source, stem: str | None = None, *, anew: bool = False) -> Notes:
+        """What is played: melody, bass, chords, beats and bars; `lab.notes(take, stem="vocals").to_midi("song.mid")`.
+
+        `stem` is made once and its line listened to alone; without one, the melody is picked out of the mix. What was heard in
+        a kept take lies beside it, and is listened for again only `anew`. RecipeError for a stem without a pitch.
+        """
+        return noting.notes_for(self, source, stem, anew)
+
     def recipe_from(self, source: Source, task: Task, **changes: object) -> Recipe:
         """A recipe for a task on a source: a take's words and choices come along, its seed and length do not."""
         return recipe_from(self.sound(source), task, changes)
@@ -198,7 +207,7 @@ class Verbs:
     def map_songs(self, work: Any, items: Any, *, on: Any = None, resource: str | None = None, **options: Any) -> Any:
         """Something done for each of many songs, in a run beside which the session goes on: `lab.map_songs("align", lab.library.ids())`.
 
-        `work` is the name of a verb ("analyze", "align", "understand", "plan_score", "codes") or a function of a session and a song;
+        `work` is the name of a verb ("analyze", "align", "notes", "understand", "plan_score", "codes") or a function of a session and a song;
         `options` go to it, and `on` is that of `sweep`. `run.result()` has what came of each, None where nothing could.
         """
         return upstairs.call("map_songs", self, work, items, on=on, resource=resource, options=options)

@@ -88,6 +88,8 @@ class OwnBeats:
         part = _middle(sound, LISTENED_SECONDS)
         bpm = self.bpm or tempo(part)[0]
         beats, clear = followed_beats(sound, bpm)
+        if clear == 0 and self.bpm:  # it is not played as it was asked for
+            return OwnBeats(None, self.beats_per_bar).grid(sound)
         if clear == 0 or len(beats) < 2:
             return BeatGrid()
         beats = on_the_beat(sound, beats)

@@ -17,6 +17,7 @@ import numpy as np
 from acestep_lab.engines.base import Capabilities, LatentSpec, Vocabulary
 from acestep_lab.errors import LabError, RecipeError, code_of, sentence, shown
 from acestep_lab.listen.analysis import Analysis
+from acestep_lab.listen.notes import Notes
 from acestep_lab.listen.plan_score import PlanScore
 from acestep_lab.listen.timed_lyrics import Alignment
 from acestep_lab.plan.plan import Plan
@@ -219,6 +220,7 @@ _WIRE: dict[str, _Kind] = {
     "capabilities": _Kind((Capabilities,), _capabilities, _read_capabilities),
     "analysis": _Kind((Analysis,), _flat, _read_analysis),
     "alignment": _Kind((Alignment,), Alignment.to_json, Alignment.from_json),
+    "notes": _Kind((Notes,), Notes.to_json, Notes.from_json),
     "plan_score": _Kind((PlanScore,), _flat, partial(_read, PlanScore)),
     "price": _Kind((Price,), _flat, partial(_read, Price)),
     "problem": _Kind((Problem,), _flat, partial(_read, Problem)),

@@ -54,8 +54,8 @@ MOST_NAME = 200
 """Characters of what a recording is called."""
 """The folder of recordings, inside the library's."""
 
-ANNOTATIONS = ("alignment",)
-"""What may be kept beside a take: lyrics in time."""
+ANNOTATIONS = ("alignment", "notes")
+"""What may be kept beside a take: lyrics in time; notes, chords and beats."""
 
 KINDS = ("flac", "wav")
 """A sound is in one of these."""
@@ -507,7 +507,7 @@ class Library:
     # -- what was heard in a take, beside it -----------------------------------------------------------------------------
 
     def annotation(self, name: str, kind: str) -> dict[str, Any] | None:
-        """What was worked out about a take and kept beside it ("alignment"), as plain data; None where nothing is, or where its
+        """What was worked out about a take and kept beside it ("alignment", "notes"), as plain data; None where nothing is, or where its
         file is damaged: it can be worked out again.
         """
         file = self.folder / f"{take_id(name)}.{choice('An annotation', kind, ANNOTATIONS)}.json"

@@ -17,6 +17,7 @@ from bokeh.models import Column
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import RecipeError, SourceError, shown
+from acestep_lab.jobs.noting import known_tempo
 from acestep_lab.listen.analysis import Analysis, analyze
 from acestep_lab.listen.beats import bar_times, beat_times
 from acestep_lab.listen.meter import meter
@@ -616,23 +617,6 @@ class WaveformPicker(Component):
             return
         seen = self._difference.peaks.view(start, self._total if end is None else end, pixels)
         self.emit("peaks", seen.pairs.tobytes(), lane="difference", id=self._take.id, start=seen.start, end=seen.end)
-
-
-def known_tempo(take: Take | Audio) -> tuple[float, int] | None:
-    """Beats per minute and beats per bar (0: not known) that a take was made with; None where there is no tempo."""
-    recipe, plan = getattr(take, "recipe", None), getattr(take, "plan", None)
-
-    def found(name: str) -> Any:  # a recipe stands against its plan
-        return getattr(recipe, name, None) or getattr(plan, name, None)
-
-    bpm, signature = found("bpm"), found("timesignature")
-    return (float(bpm), beats_per_bar(str(signature)) if signature else 0) if bpm else None
-
-
-def beats_per_bar(signature: str) -> int:
-    """How many beats a bar of a meter has; six eighths are felt as two."""
-    first = str(signature).split("/")[0].strip()
-    return {"2": 2, "3": 3, "6": 2}.get(first, 4)
 
 
 def codes_of(take: Take | Audio) -> tuple[int, ...]:
