@@ -151,14 +151,18 @@ def test_a_midi_file_has_every_note_once_and_downbeats_on_bars() -> None:
         on = sorted(data[0] for _, status, data in track if status & 0xF0 == 0x90)
         assert on == sorted(one.pitch for one in notes)
         assert len(on) == sum(status & 0xF0 == 0x80 for _, status, _ in track)
-    assert [data[1:].decode() for _, _, data in conductor if data[:1] == b"\x06"] == [one.name for one in found.named_chords]
+    assert [data[1:].decode() for _, _, data in conductor if data[:1] == b"\x06"] == [
+        one.name for one in found.named_chords
+    ]
     tempos = [60e6 / int.from_bytes(data[1:], "big") for _, _, data in conductor if data[:1] == b"\x51"]
     assert np.median(tempos) == pytest.approx(found.bpm, rel=0.02)
 
 
 def test_a_note_on_a_downbeat_stands_at_the_start_of_a_bar() -> None:
     beats = tuple(np.arange(0.3, 8.0, 0.5).round(3))
-    notes = Notes(8.0, melody=(Note(float(beats[3]), float(beats[4]), 60, 1.0),), beats=beats, downbeats=beats[3::4], bpm=120.0)
+    notes = Notes(
+        8.0, melody=(Note(float(beats[3]), float(beats[4]), 60, 1.0),), beats=beats, downbeats=beats[3::4], bpm=120.0
+    )
     _, melody, *_ = midi_events(notes.midi())
     (start,) = (tick for tick, status, _ in melody if status & 0xF0 == 0x90)
     assert start % (4 * 480) == 0

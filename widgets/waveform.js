@@ -72,10 +72,20 @@ export default mount(
       codes: h("div.lane.codes", { hidden: true }, h("span.label", {}, t("waveform.lane_codes"))),
     };
     const timeline = h("div.timeline", {}, h("div.main", {}, glass), lanes.difference, lanes.codes, headLine);
+    const notes = noteLane(host, {
+      track,
+      part: view.part,
+      at: view.at,
+      hear: (time) => {
+        broadcast("play", { id: track().id, start: time });
+        moveHead(time);
+      },
+    });
     const stage = h(
       "div.stage",
       { tabIndex: 0, role: "group", "aria-label": t("waveform.stage") },
       h("div.picture", { dir: "ltr" }, figure.node, timeline, overview),
+      notes.lane,
     );
     /** Peaks may be here before the field that names their sound, or after it. */
     const peaksOf = (name) => (pending[name]?.id === track().id ? pending[name] : null);
@@ -93,6 +103,7 @@ export default mount(
     const paint = () => {
       figure.update();
       placeMarks();
+      notes.place();
       moveHead(head);
     };
     /** For whoever watches: whose picture this is. */
@@ -119,6 +130,7 @@ export default mount(
       const to = (share) => `translateX(${(share * (timeline.clientWidth || 0)).toFixed(1)}px)`;
       headLine.style.transform = to(part);
       overviewHead.style.transform = to(time / (total() || 1));
+      notes.follow(time);
       host.root.dataset.head = time.toFixed(3);
     }
     // -- regions above the picture: these elements and the numbers below it are two views of `local`
@@ -928,6 +940,7 @@ export default mount(
       "div.row.tools",
       {},
       looking,
+      notes.find,
       findBeat,
       snap,
       markButton,
@@ -974,6 +987,7 @@ export default mount(
       h("div.head", {}, h("h2", {}, t("waveform.title")), h("span.spring"), tools),
       empty,
       stage,
+      notes.under,
       proof,
       knobs,
       error,
@@ -1024,6 +1038,7 @@ export default mount(
       afterButton.setAttribute("aria-pressed", "false");
       lastHeard = "after";
       fromPython();
+      notes.load();
       moveHead(0);
       view.whole();
       tellDrawn();

@@ -20,9 +20,16 @@ if TYPE_CHECKING:
 
 @options.command()
 @click.argument("sources", type=options.SOURCE, nargs=-1, required=True, help="Sound files, or ids of kept takes.")
-@click.option("--stem", type=options.STEM, help="Listen to this stem alone, such as vocals; a checkpoint takes it out of the sound.")
 @click.option(
-    "-o", "--midi", type=click.Path(path_type=Path, readable=False), metavar="FILE",
+    "--stem",
+    type=options.STEM,
+    help="Listen to this stem alone, such as vocals; a checkpoint takes it out of the sound.",
+)
+@click.option(
+    "-o",
+    "--midi",
+    type=click.Path(path_type=Path, readable=False),
+    metavar="FILE",
     help="Write a MIDI file; of several sounds, a folder of them.",
 )
 @click.option("--anew", is_flag=True, help="Listen again, whatever is kept beside the take.")
@@ -68,6 +75,8 @@ def _target(midi: Path, source: str, count: int) -> Path:
     if count == 1 and midi.suffix.lower() in (".mid", ".midi"):
         return midi
     if midi.suffix:
-        raise RecipeError(f"The notes of {count} sounds go into a folder, not into one file {midi.name}; name a folder.")
+        raise RecipeError(
+            f"The notes of {count} sounds go into a folder, not into one file {midi.name}; name a folder."
+        )
     midi.mkdir(parents=True, exist_ok=True)
     return midi / f"{Path(source).stem}.mid"

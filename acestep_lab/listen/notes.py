@@ -28,8 +28,12 @@ MOST = 100_000
 NO_SOUND = "This sound is silent: there are no notes, chords or beats in it."
 NO_BEAT = "No beat is heard clearly, so that there are no bars."
 NO_PITCH = "No pitch is heard clearly: no melody, no bass and no chord."
-IN_A_MIX = "The melody was listened to in the mix, where others play over it; notes(…, stem='vocals') hears a stem alone."
-NO_EXTRA = "One voice alone is followed better by swift-f0: pip install 'acestep_lab[melody]'; our own ears listened instead."
+IN_A_MIX = (
+    "The melody was listened to in the mix, where others play over it; notes(…, stem='vocals') hears a stem alone."
+)
+NO_EXTRA = (
+    "One voice alone is followed better by swift-f0: pip install 'acestep_lab[melody]'; our own ears listened instead."
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -131,7 +135,9 @@ def listen_for_notes(
     return _notes(sound.seconds, melody, bass, chords, grid, stem, heard_by, remarks)
 
 
-def _melody(mix: Audio, alone: Audio | None, voice: PitchTracker | None) -> tuple[tuple[Note, ...], str, tuple[str, ...]]:
+def _melody(
+    mix: Audio, alone: Audio | None, voice: PitchTracker | None
+) -> tuple[tuple[Note, ...], str, tuple[str, ...]]:
     """The melody, who heard it, and what is to be said of that: a network for one voice does not listen to a mix."""
     if alone is None:
         return notes_of(mix, HarmonicSum()), HarmonicSum.name, (IN_A_MIX,)

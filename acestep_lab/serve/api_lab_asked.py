@@ -148,7 +148,9 @@ def _id(value: Any) -> str:
 
 
 _READERS: Mapping[str, Callable[[str, Any], Any]] = {
-    **dict.fromkeys(("sentence", "caption", "lyrics", "language", "checkpoint", "lm", "title", "by", "stem"), checks.text),
+    **dict.fromkeys(
+        ("sentence", "caption", "lyrics", "language", "checkpoint", "lm", "title", "by", "stem"), checks.text
+    ),
     **dict.fromkeys(("instrumental", "codes", "reference", "anew"), lambda what, value: checks.truth(what, value)),
     "seed": lambda what, value: checks.whole(what, value, 0, MAX_SEED),
     "n": lambda what, value: checks.whole(what, value, 1, 1000),

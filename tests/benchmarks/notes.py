@@ -46,7 +46,9 @@ class Known:
         """The song of a seed."""
         song = compose(seed, seconds)
         sound = render(song)
-        return cls(song, Audio(sound.mix, sound.rate), {name: Audio(one, sound.rate) for name, one in sound.stems.items()})
+        return cls(
+            song, Audio(sound.mix, sound.rate), {name: Audio(one, sound.rate) for name, one in sound.stems.items()}
+        )
 
     @property
     def lead(self) -> str:
@@ -84,7 +86,12 @@ def chord_accuracy(found: Sequence[ChordSpan], written: Sequence[Chord], seconds
     labels = [_written(one) for one in written if one.start < seconds]
     heard = np.array([[one.start, one.end] for one in found])
     heard, names = mir_eval.util.adjust_intervals(
-        heard, [_label(one.name) for one in found], spans.min(), spans.max(), mir_eval.chord.NO_CHORD, mir_eval.chord.NO_CHORD
+        heard,
+        [_label(one.name) for one in found],
+        spans.min(),
+        spans.max(),
+        mir_eval.chord.NO_CHORD,
+        mir_eval.chord.NO_CHORD,
     )
     merged, wanted, got = mir_eval.util.merge_labeled_intervals(spans, labels, heard, names)
     return float(
@@ -135,14 +142,19 @@ def in_frames(written: Sequence[Chord], seconds: float) -> tuple[ChordSpan, ...]
     at = (np.arange(int(seconds / 0.085) + 1) + 0.5) * 0.085
     names = [next((_written(one) for one in written if one.start <= time < one.end), "N") for time in at]
     plain = [name.replace(":maj", "").replace(":min", "m").split(":")[0] for name in names]
-    return tuple(ChordSpan(time - 0.0425, min(time + 0.0425, seconds), name, 1.0) for time, name in zip(at, plain) if time < seconds)
+    return tuple(
+        ChordSpan(time - 0.0425, min(time + 0.0425, seconds), name, 1.0)
+        for time, name in zip(at, plain)
+        if time < seconds
+    )
 
 
 def _by_model(whole: np.ndarray, bass: np.ndarray, seconds: float) -> tuple[ChordSpan, ...]:
     path, sure = chord_ears._decoded(chord_ears._likeness(whole, bass))
     each = seconds / len(path)
     return tuple(
-        ChordSpan(place * each, (place + 1) * each, chord_ears.NAMES[one], float(sure[place])) for place, one in enumerate(path)
+        ChordSpan(place * each, (place + 1) * each, chord_ears.NAMES[one], float(sure[place]))
+        for place, one in enumerate(path)
     )
 
 
@@ -155,7 +167,10 @@ def measured(known: Known, other: Known, table: Table) -> None:
         table.add("chords, ceiling", chord_accuracy(in_frames(song.chords, seconds), song.chords, seconds))
         table.add("chords, chance", chord_accuracy(chord_spans(other.mix), song.chords, seconds))
         table.add("chords, the key's tonic all along", chord_accuracy([_tonic(song)], song.chords, seconds))
-    for name, stem, heard in (("melody", known.lead, found.melody), ("bass", "bass" * ("bass" in known.stems), found.bass)):
+    for name, stem, heard in (
+        ("melody", known.lead, found.melody),
+        ("bass", "bass" * ("bass" in known.stems), found.bass),
+    ):
         if stem:
             _lines(known, other, table, name, stem, heard)
     table.add("beats", beat_f1(found.beats, song.beats))
@@ -202,7 +217,9 @@ def by_librosa(known: Known, table: Table, pyin: bool) -> None:
     found = librosa.beat.beat_track(y=mono, sr=rate, units="time")[1]
     table.add("beats, librosa", beat_f1(found, song.beats))
     if pyin and known.lead:
-        table.add("melody, in its stem, librosa's pyin", note_f1(_pyin(known.stems[known.lead]), known.notes(known.lead)))
+        table.add(
+            "melody, in its stem, librosa's pyin", note_f1(_pyin(known.stems[known.lead]), known.notes(known.lead))
+        )
 
 
 def _pyin(stem: Audio) -> tuple[Note, ...]:
@@ -237,6 +254,8 @@ def bench(songs: int = 40, seconds: float = 20.0, more: Callable[[Known, Table, 
 if __name__ == "__main__":
     named = dict(one.split("=") for one in sys.argv[1:] if "=" in one)
     began = time.process_time()
-    found = bench(int(named.get("songs", 40)), float(named.get("seconds", 20)), by_librosa if "librosa" in sys.argv else None)
+    found = bench(
+        int(named.get("songs", 40)), float(named.get("seconds", 20)), by_librosa if "librosa" in sys.argv else None
+    )
     print(found)
     print(f"{time.process_time() - began:.0f} s of processor time")
