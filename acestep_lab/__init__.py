@@ -67,6 +67,8 @@ if TYPE_CHECKING:
     from acestep_lab.jobs.run import Run
     from acestep_lab.jobs.stems import Stems
     from acestep_lab.listen.analysis import Analysis, analyze
+    from acestep_lab.listen.comparison import TakeComparison
+    from acestep_lab.listen.notes import Notes
     from acestep_lab.listen.timed_lyrics import Alignment
     from acestep_lab.models.tiers import Tier
     from acestep_lab.pipeline.pipeline import Pipeline, load
@@ -120,6 +122,7 @@ _HOMES = {
     "LibraryError": "errors",
     "LoraConfig": "train.lora",
     "MachineError": "errors",
+    "Notes": "listen.notes",
     "Piece": "prompt.tasks",
     "Pipeline": "pipeline.pipeline",
     "Plan": "plan.plan",
@@ -141,6 +144,7 @@ _HOMES = {
     "Sweep": "sweep.cells",
     "SweepRun": "sweep.run",
     "Take": "takes.take",
+    "TakeComparison": "listen.comparison",
     "Text2Music": "prompt.tasks",
     "Tier": "models.tiers",
     "analyze": "listen.analysis",
@@ -169,6 +173,7 @@ __all__ = [
     "LibraryError",
     "LoraConfig",
     "MachineError",
+    "Notes",
     "Piece",
     "Pipeline",
     "Plan",
@@ -190,6 +195,7 @@ __all__ = [
     "Sweep",
     "SweepRun",
     "Take",
+    "TakeComparison",
     "Text2Music",
     "Tier",
     "__version__",
@@ -201,6 +207,9 @@ __all__ = [
 
 upstairs.provide("sweep", lambda: importlib.import_module("acestep_lab.sweep.begin").sweep)
 upstairs.provide("map_songs", lambda: importlib.import_module("acestep_lab.sweep.mapping").map_songs)
+upstairs.provide(
+    "comparison_page", lambda: importlib.import_module("acestep_lab.ui.comparison_view").comparison_page
+)
 upstairs.provide("serve", lambda: importlib.import_module("acestep_lab.serve.api_background").serve)
 
 

@@ -6,7 +6,7 @@ Knows recipes, takes and a queue; no engine, no network. A session brings `start
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 
 from acestep_lab import upstairs
 from acestep_lab.audio.audio import Audio
@@ -17,7 +17,10 @@ from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.rendering import one_recipe, recipe_from
 from acestep_lab.jobs.stems import Stems
 from acestep_lab.jobs.worker import AnyRun
+from acestep_lab.jobs.aligning import kept_alignment
+from acestep_lab.listen import comparison
 from acestep_lab.listen.analysis import Analysis
+from acestep_lab.listen.comparison import Comparisons, TakeComparison
 from acestep_lab.listen.notes import Notes
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt import checks, tasks
@@ -27,7 +30,6 @@ from acestep_lab.prompt.tasks import Region, Source, Task, regions
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.sounds import Sounds
 from acestep_lab.takes.take import Take
-from acestep_lab.takes.verdict import Comparison
 
 
 class Verbs:
@@ -170,9 +172,24 @@ class Verbs:
         """The take or sound that a source stands for: itself, an id this session or its library knows, or a file."""
         return self._sounds.find(source)
 
-    def compare(self, one: Take, other: Take) -> Comparison:
-        """What differs between two takes: the fields of their recipes, and their sounds."""
-        return Comparison.of(*(checks.instance("What is compared", take, Take) for take in (one, other)))
+    @overload
+    def compare(self, one: Take, other: Take, /) -> TakeComparison: ...
+    @overload
+    def compare(self, one: Take, other: Take, third: Take, /, *more: Take) -> Comparisons: ...
+    def compare(self, one: Take, other: Take, /, *more: Take) -> TakeComparison | Comparisons:
+        """What differs between two takes, words first: sound, spectrum, loudness, tempo, key, sections, lyrics, recipe.
+
+        Of several, the first beside each of the others: `lab.compare(a, b, c).export("differences.html")` for two of them,
+        print for all. Lyrics that were found in time (`lab.align`) are compared as well.
+        """
+        takes = [checks.instance("What is compared", take, Take) for take in (one, other, *more)]
+        known = [comparison.measured(self.analyze, take) for take in takes]
+        sung = [kept_alignment(self.library, take.id) for take in takes]
+        found = Comparisons(
+            TakeComparison.between(one, take, (known[0], heard), (sung[0], lines))
+            for take, heard, lines in zip(takes[1:], known[1:], sung[1:], strict=True)
+        )
+        return found if more else found[0]
 
     @property
     def runs(self) -> tuple[AnyRun, ...]:

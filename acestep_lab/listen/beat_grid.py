@@ -61,6 +61,19 @@ class BeatGrid:
         return str(self.beats_per_bar) if str(self.beats_per_bar) in SIGNS else "4"
 
 
+    @property
+    def steadiness(self) -> float:
+        """Share of the beats, 0 to 1, whose length is within a tenth of the usual."""
+        gaps = np.diff(self.beats)
+        return float((np.abs(gaps / np.median(gaps) - 1) < 0.1).mean()) if len(gaps) else 0.0
+
+    @property
+    def evenness(self) -> float:
+        """Share of the bars, 0 to 1, that have as many beats as most."""
+        counts = np.diff(np.searchsorted(self.beats, np.array(self.downbeats) - 0.02))
+        return float((counts == self.beats_per_bar).mean()) if len(counts) else 0.0
+
+
 class BeatTracker(Protocol):
     """Whoever hears beats."""
 
@@ -139,10 +152,15 @@ def _opened(path: str) -> Callable[[np.ndarray, int], tuple[Any, Any]]:
     return found
 
 
+def named_tracker() -> BeatTracker | None:
+    """The checkpoint that the setting names; None where it names none."""
+    file = VARIABLES.get(SETTING)
+    return BeatThis.open(file) if file else None
+
+
 def tracker_of(bpm: float | None = None, per_bar: int = 0) -> BeatTracker:
     """Who hears beats here: the checkpoint that the setting names, else our own ears, told what is known."""
-    file = VARIABLES.get(SETTING)
-    return BeatThis.open(file) if file else OwnBeats(bpm, per_bar)
+    return named_tracker() or OwnBeats(bpm, per_bar)
 
 
 def beats_per_bar(signature: str) -> int:

@@ -15,6 +15,7 @@ from acestep_lab.ui import formatters
 _HOMES = {
     "Adapters": "adapters",
     "CheckpointSwitch": "checkpoint_switch",
+    "ComparisonView": "comparison_view",
     "DatasetTable": "dataset_table",
     "Export": "export",
     "DescribeStrip": "describe",
