@@ -37,7 +37,14 @@ export default mount("ComparisonView", [], (host) => {
         "tbody",
         {},
         ...rows.map(([what, words, one, other]) =>
-          h("tr", {}, h("th", { scope: "row" }, textOf(what)), cell(textOf(words)), cell(textOf(one)), cell(textOf(other))),
+          h(
+            "tr",
+            {},
+            h("th", { scope: "row" }, textOf(what)),
+            cell(textOf(words)),
+            cell(textOf(one)),
+            cell(textOf(other)),
+          ),
         ),
       ),
     );

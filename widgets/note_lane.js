@@ -89,7 +89,15 @@ function noteLane(host, { track, part, at, hear }) {
     for (let pitch = low; pitch <= high; pitch++)
       if ([1, 3, 6, 8, 10].includes(((pitch % 12) + 12) % 12)) context.fillRect(0, (high - pitch) * row, width, row);
     drawBars(context, width, height, x, colour);
-    drawNotes(context, heard.bass, x, (pitch) => (high - pitch) * row, row, colour("region"), true);
+    drawNotes(
+      context,
+      heard.bass,
+      x,
+      (pitch) => Math.min((high - pitch) * row, height - 4),
+      row,
+      colour("region"),
+      true,
+    );
     drawNotes(context, heard.melody, x, (pitch) => (high - pitch) * row, row, colour("wave"), false);
   }
   /** Bars as lines, and beats where there is room for them. */

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from acestep_lab.errors import SourceError, shown
+from acestep_lab.errors import SourceError
 from acestep_lab.files import write_whole
 from acestep_lab.listen.comparison import Row, TakeComparison
 from acestep_lab.prompt import checks
@@ -39,16 +39,16 @@ class ComparisonView(Component):
         """Show a comparison, if one is given."""
         self._shown: TakeComparison | None = None
         if comparison is not None:
-            self.show(comparison)
+            self.hold(comparison)
 
     @property
     def value(self) -> TakeComparison | None:
         """The comparison that is shown."""
         return self._shown
 
-    def show(self, comparison: TakeComparison) -> None:
+    def hold(self, comparison: TakeComparison) -> None:
         """Show another comparison; RecipeError for what is none."""
-        self._shown = checks.instance("A view of differences", comparison, TakeComparison, " lab.compare(one, other) is one.")
+        self._shown = checks.instance("A view of differences", comparison, TakeComparison)
         self.titles = list(comparison.titles)
         self.rows = [list(row) for row in comparison.rows]
         self.picture, self.axis, self.seconds = _picture(comparison)
@@ -88,7 +88,7 @@ def comparison_page(comparison: TakeComparison, path: Path) -> Path:
         f"<title>{first} and {then}</title><style>{_STYLE}</style><h1 dir='auto'>{first} → {then}</h1>"
         f"{comparison_table(comparison)}</html>"
     )
-    return write_whole(path, lambda draft: draft.write_text(text, encoding="utf-8"), f"The page {shown(path.name)}")
+    return write_whole(path, lambda draft: draft.write_text(text, encoding="utf-8"))
 
 
 ComparisonViewWidget, ComparisonViewPane = widget_and_pane(ComparisonView)

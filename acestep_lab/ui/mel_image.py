@@ -11,7 +11,6 @@ import numpy as np
 from acestep_lab.listen.mel_levels import (
     CHANGE_DB,
     RANGE_DB,
-    Change,
     Levels,
     axis,
     difference,
@@ -22,7 +21,7 @@ from acestep_lab.listen.mel_levels import (
 from acestep_lab.ui.colours import CHANGE, LOUDNESS, Table
 from acestep_lab.ui.latent_image import png_bytes
 
-__all__ = ["Change", "axis", "change_png", "mel_levels", "sound_png", "summary"]
+__all__ = ["axis", "change_png", "mel_levels", "sound_png", "summary"]
 WIDEST = 1200
 """Frames of the widest picture."""
 
