@@ -207,9 +207,7 @@ __all__ = [
 
 upstairs.provide("sweep", lambda: importlib.import_module("acestep_lab.sweep.begin").sweep)
 upstairs.provide("map_songs", lambda: importlib.import_module("acestep_lab.sweep.mapping").map_songs)
-upstairs.provide(
-    "comparison_page", lambda: importlib.import_module("acestep_lab.ui.comparison_view").comparison_page
-)
+upstairs.provide("comparison_page", lambda: importlib.import_module("acestep_lab.ui.comparison_view").comparison_page)
 upstairs.provide("serve", lambda: importlib.import_module("acestep_lab.serve.api_background").serve)
 
 

@@ -88,13 +88,15 @@ def test_it_is_a_page_a_table_and_a_widget_that_escape_what_titles_say(tmp_path:
     assert "<script" not in page + comparison_table(found)
     assert page.count("data:image/png;base64,") == 1
     view = ComparisonViewWidget(found)
-    assert len(view.core.rows if hasattr(view, "core") else view.rows) == len(found.rows)
+    assert [row[0] for row in view.rows] == [row.what for row in found.rows]
     with pytest.raises(RecipeError, match=r"\.html page"):
         found.export(tmp_path / "differences.txt")
 
 
 def test_words_come_before_figures_in_plain_text() -> None:
-    line = next(line for line in str(compared(take(), take(), right=replace(HEARD, bpm=112.0))).splitlines() if "tempo" in line)
+    line = next(
+        line for line in str(compared(take(), take(), right=replace(HEARD, bpm=112.0))).splitlines() if "tempo" in line
+    )
     assert line.split("  ")[-1] == "faster by 12 bpm (100 bpm → 112 bpm)"
 
 
@@ -127,5 +129,5 @@ def test_stranger_sounds_are_never_surer() -> None:
     trust = shipped()
     for measure in MEASURES:
         said = [trust.probability(measure, 0.4, strange) for strange in (0.0, 1.0, 2.0, 4.0)]
-        assert all(then <= before or then <= 0.5 for before, then in zip(said, said[1:], strict=False)) or max(said) < 0.5
+        assert all(then <= before or then <= 0.5 for before, then in zip(said, said[1:], strict=False))
     assert abs(trust.instrument(0.95, 3.0) - 0.5) < abs(trust.instrument(0.95, 0.0) - 0.5)

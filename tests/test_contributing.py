@@ -28,6 +28,7 @@ IMPORTED_AS = {
     "python-dotenv": "dotenv",
     "python-multipart": "python_multipart",
     "pyyaml": "yaml",
+    "swift-f0": "swift_f0",
 }
 NOT_IMPORTED = {"ipywidgets"}
 """Required without an import of ours: what shows widgets in a notebook."""

@@ -12,12 +12,12 @@ from acestep_lab import upstairs
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Capabilities
 from acestep_lab.jobs import noting, stems, stitching
+from acestep_lab.jobs.aligning import kept_alignment
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.rendering import one_recipe, recipe_from
 from acestep_lab.jobs.stems import Stems
 from acestep_lab.jobs.worker import AnyRun
-from acestep_lab.jobs.aligning import kept_alignment
 from acestep_lab.listen import comparison
 from acestep_lab.listen.analysis import Analysis
 from acestep_lab.listen.comparison import Comparisons, TakeComparison

@@ -18,7 +18,6 @@ from acestep_lab.listen.tempo import tempo
 from acestep_lab.prompt import checks
 from acestep_lab.takes.take import Take
 
-
 SURE = 0.6
 """From this probability on a measure is told without a remark."""
 CLEAR = 0.2

@@ -60,7 +60,6 @@ class BeatGrid:
         """The meter as our recipes write it: "2", "3", "4" or "6", the nearest there is."""
         return str(self.beats_per_bar) if str(self.beats_per_bar) in SIGNS else "4"
 
-
     @property
     def steadiness(self) -> float:
         """Share of the beats, 0 to 1, whose length is within a tenth of the usual."""

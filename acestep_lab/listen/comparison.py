@@ -95,7 +95,9 @@ class TakeComparison(Comparison):
     @property
     def titles(self) -> tuple[str, str]:
         """What both are called."""
-        first, then = (titles.title(TitleParts.of(take), lambda id: "", 60) or take.id for take in (self.one, self.other))
+        first, then = (
+            titles.title(TitleParts.of(take), lambda id: "", 60) or take.id for take in (self.one, self.other)
+        )
         return (first, then) if first != then else (f"{first} ({self.one.id})", f"{then} ({self.other.id})")
 
     @cached_property
@@ -114,7 +116,9 @@ class TakeComparison(Comparison):
         rate = min(self.one.audio.rate, self.other.audio.rate)
         sounds = [take.audio.resample(rate) for take in (self.one, self.other)]
         count = min(sound.samples.shape[-1] for sound in sounds)
-        first, then = (mel_levels(Audio(sound.samples[:, :count], rate), min(FRAMES, max(1, count // 256))) for sound in sounds)
+        first, then = (
+            mel_levels(Audio(sound.samples[:, :count], rate), min(FRAMES, max(1, count // 256))) for sound in sounds
+        )
         return first, then
 
     @cached_property
@@ -126,7 +130,9 @@ class TakeComparison(Comparison):
     def rows(self) -> tuple[Row, ...]:
         """Every difference in words and figures, those of the sound first."""
         rows = [self._sound(), self._spectrum(), self._loudness(), *self._measured(), self._sections(), *self._lyrics()]
-        asked = [Row(f"asked: {name}", "differs", shown(left), shown(right)) for name, (left, right) in self.fields.items()]
+        asked = [
+            Row(f"asked: {name}", "differs", shown(left), shown(right)) for name, (left, right) in self.fields.items()
+        ]
         return (*(row for row in rows if row is not None), *(row for row in asked if row.what != "asked: lyrics"))
 
     def __str__(self) -> str:
@@ -177,8 +183,12 @@ class TakeComparison(Comparison):
     def _sections(self) -> Row:
         one, other = self.sections
         forms = ["".join(section.letter for section in found) for found in (one, other)]
-        starts = [", ".join(f"{section.letter} {section.start:.0f}" for section in found) + " s" for found in (one, other)]
-        moved = len(one) != len(other) or any(abs(a.start - b.start) > SAME_START for a, b in zip(one, other, strict=False))
+        starts = [
+            ", ".join(f"{section.letter} {section.start:.0f}" for section in found) + " s" for found in (one, other)
+        ]
+        moved = len(one) != len(other) or any(
+            abs(a.start - b.start) > SAME_START for a, b in zip(one, other, strict=False)
+        )
         words = "another form" if forms[0] != forms[1] else "the same form at other times" if moved else "the same"
         return Row("sections", words, *starts)
 
@@ -186,7 +196,11 @@ class TakeComparison(Comparison):
         found = self.lyrics
         if not (found.gone or found.new or found.kept):
             return []
-        words = "the same" if not (found.gone or found.new) else f"{len(found.new)} new lines, {len(found.gone)} gone, {found.kept} kept"
+        words = (
+            "the same"
+            if not (found.gone or found.new)
+            else f"{len(found.new)} new lines, {len(found.gone)} gone, {found.kept} kept"
+        )
         rows = [Row("lyrics", words, _some(found.gone), _some(found.new))]
         if self.sung[0] is not None and self.sung[1] is not None:
             shares = [f"{len(one.found)} of {len(one.lines)} lines found" for one in self.sung if one is not None]
@@ -226,7 +240,13 @@ def _key_words(one: Analysis, other: Analysis) -> str:
     (left, was_minor), (right, is_minor) = (key_parts(found.keyscale) for found in (one, other))
     step = (right - left) % 12
     if was_minor != is_minor:
-        return "its relative" if step == (3 if was_minor else 9) else "its parallel" if step == 0 else "another key and mode"
+        return (
+            "its relative"
+            if step == (3 if was_minor else 9)
+            else "its parallel"
+            if step == 0
+            else "another key and mode"
+        )
     return f"{INTERVALS[min(step, 12 - step)]} {'up' if step <= 6 else 'down'}"
 
 

@@ -114,5 +114,3 @@ def _centres(rate: int) -> NDArray[np.float64]:
     """The middle frequency of each band, in Hz."""
     mels = np.linspace(_mel(LOWEST_HZ), _mel(top_of(rate)), BANDS + 2)[1:-1]
     return np.asarray(700 * (10**mels - 1))
-
-

@@ -28,9 +28,7 @@ MOST = 100_000
 NO_SOUND = "This sound is silent: there are no notes, chords or beats in it."
 NO_BEAT = "No beat is heard clearly, so that there are no bars."
 NO_PITCH = "No pitch is heard clearly: no melody, no bass and no chord."
-IN_A_MIX = (
-    "The melody was picked out of the mix, where others play over it; in a stem alone, such as vocals, it is heard better."
-)
+IN_A_MIX = "The melody was picked out of the mix, where others play over it; in a stem alone, such as vocals, it is heard better."
 NO_EXTRA = (
     "One voice alone is followed better by swift-f0: pip install 'acestep_lab[melody]'; our own ears listened instead."
 )

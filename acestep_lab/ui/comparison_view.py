@@ -71,7 +71,9 @@ def comparison_table(comparison: TakeComparison) -> str:
     rows = "".join(map(_row, comparison.rows))
     head = f"<tr><th></th><th>what differs</th><th dir='auto'>{first}</th><th dir='auto'>{then}</th></tr>"
     picture = _picture(comparison)[0]
-    shown_as = f"<figure><img src='{picture}' alt='{LEGEND}'><figcaption>{LEGEND}</figcaption></figure>" if picture else ""
+    shown_as = (
+        f"<figure><img src='{picture}' alt='{LEGEND}'><figcaption>{LEGEND}</figcaption></figure>" if picture else ""
+    )
     return f"<table>{head}{rows}</table>{shown_as}"
 
 

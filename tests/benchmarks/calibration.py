@@ -77,7 +77,10 @@ def damaged(mix: np.ndarray, random: np.random.Generator) -> np.ndarray:
 def another_orchestra(song: Song, random: np.random.Generator) -> np.ndarray:
     """The written notes by random harmonic tones, one timbre a part; drums by noise of random length."""
     mix = np.zeros(round(song.seconds * RATE) + RATE)
-    timbres = {stem: (random.dirichlet(np.full(8, 0.5)), random.uniform(0.002, 0.08), random.uniform(1, 8)) for stem in song.instruments}
+    timbres = {
+        stem: (random.dirichlet(np.full(8, 0.5)), random.uniform(0.002, 0.08), random.uniform(1, 8))
+        for stem in song.instruments
+    }
     for one in song.notes:
         weights, attack, decay = timbres[one.stem]
         time = np.arange(round(min(one.length + 0.1, 4.0) * RATE)) / RATE
@@ -86,7 +89,11 @@ def another_orchestra(song: Song, random: np.random.Generator) -> np.ndarray:
             tone = random.standard_normal(len(time)) * np.exp(-20 * decay * time)
         else:
             hertz = 440 * 2 ** ((one.pitch - 69) / 12)
-            tone = sum(weight * np.sin(2 * np.pi * hertz * (n + 1) * time) for n, weight in enumerate(weights) if hertz * (n + 1) < RATE / 2)
+            tone = sum(
+                weight * np.sin(2 * np.pi * hertz * (n + 1) * time)
+                for n, weight in enumerate(weights)
+                if hertz * (n + 1) < RATE / 2
+            )
         at = round(one.start * RATE)
         piece = (tone * envelope * one.velocity)[: max(0, len(mix) - at)]
         mix[at : at + len(piece)] += piece
@@ -117,8 +124,12 @@ def no_music(random: np.random.Generator, seconds: float) -> np.ndarray:
     if kind == 1:
         noise = np.fft.rfft(random.standard_normal(len(time)))
         return 0.1 * np.fft.irfft(noise / np.arange(1, len(noise) + 1) ** random.uniform(0, 0.5), len(time))[None]
-    hertz = random.uniform(40, 1000, 3)[:, None] * (1 if kind == 2 else 2 ** np.sin(time * random.uniform(0.1, 3, (3, 1))))
-    return (0.1 * np.sin(2 * np.pi * np.cumsum(np.broadcast_to(hertz, (3, len(time))), axis=1) / RATE)).sum(axis=0)[None]
+    hertz = random.uniform(40, 1000, 3)[:, None] * (
+        1 if kind == 2 else 2 ** np.sin(time * random.uniform(0.1, 3, (3, 1)))
+    )
+    return (0.1 * np.sin(2 * np.pi * np.cumsum(np.broadcast_to(hertz, (3, len(time))), axis=1) / RATE)).sum(axis=0)[
+        None
+    ]
 
 
 # -- fitting
@@ -135,7 +146,9 @@ def fitted(rows: list[Heard]) -> Calibration:
     strange = np.array([_strange(plain, one) for one in rows])
     right = np.stack([one.right for one in rows])
     strengths = np.stack([one.strengths for one in rows])
-    curves = np.stack([_logistic(np.stack([np.ones(len(rows)), strengths[:, n], strange], 1), right[:, n]) for n in range(3)])
+    curves = np.stack(
+        [_logistic(np.stack([np.ones(len(rows)), strengths[:, n], strange], 1), right[:, n]) for n in range(3)]
+    )
     said, present = (np.stack([getattr(one, name) for one in rows]) for name in ("said", "present"))
     best = min(
         ((slope, loss) for slope in np.linspace(0.2, 1.6, 29) for loss in (0, 0.25, 0.5, 1, 2, 4, 8)),
@@ -174,7 +187,11 @@ def _log_loss(said: np.ndarray | float, right: np.ndarray) -> float:
 def reliability(said: np.ndarray, right: np.ndarray, bins: int = 10) -> tuple[float, list[tuple[float, float, int]]]:
     """ECE, and for each bin what is said, what is so, and of how many."""
     place = np.minimum((said * bins).astype(int), bins - 1)
-    rows = [(float(said[place == n].mean()), float(right[place == n].mean()), int((place == n).sum())) for n in range(bins) if (place == n).any()]
+    rows = [
+        (float(said[place == n].mean()), float(right[place == n].mean()), int((place == n).sum()))
+        for n in range(bins)
+        if (place == n).any()
+    ]
     return sum(count * abs(told - so) for told, so, count in rows) / len(said), rows
 
 
@@ -203,7 +220,9 @@ def report(rows: list[Heard], found: Calibration) -> dict[str, tuple[float, floa
         after = np.concatenate([[found.instrument(float(p), _strange(found, one)) for p in one.said] for one in chosen])
         ece = (reliability(said, present)[0], reliability(after, present)[0])
         told[f"{form}, instruments"] = ece
-        print(f"{form:18} instruments  right {((said > 0.5) == present).mean():.2f}   ECE {ece[0]:.3f} → {ece[1]:.3f}   strangeness {np.mean([_strange(found, one) for one in chosen]):.2f}")
+        print(
+            f"{form:18} instruments  right {((said > 0.5) == present).mean():.2f}   ECE {ece[0]:.3f} → {ece[1]:.3f}   strangeness {np.mean([_strange(found, one) for one in chosen]):.2f}"
+        )
     for name, column in zip(MEASURES, range(3)):
         now = np.array([found.probability(name, one.strengths[column], _strange(found, one)) for one in rows])
         curve = reliability(now, np.array([one.right[column] for one in rows]))[1]
@@ -217,6 +236,8 @@ if __name__ == "__main__":
     if "fit" in sys.argv:
         made = fitted(list(sounds(FIT_SEED, int(named.get("songs", 120)), seconds)))
         parts = {name: getattr(made, name) for name in ("centre", "whiten", "curves", "instruments")}
-        np.savez_compressed(calibration.SHIPPED, usual=made.usual, **{name: one.astype(np.float32) for name, one in parts.items()})
+        np.savez_compressed(
+            calibration.SHIPPED, usual=made.usual, **{name: one.astype(np.float32) for name, one in parts.items()}
+        )
         print(made.curves.round(2), made.instruments, made.usual)
     report(list(sounds(TEST_SEED, int(named.get("songs", 60)), seconds)), Calibration.load())
