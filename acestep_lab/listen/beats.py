@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from acestep_lab.audio.audio import Audio
+from acestep_lab.listen.chords import harmony_share
 from acestep_lab.listen.key import chroma_frames
 from acestep_lab.listen.meter import band_flux
 from acestep_lab.listen.spectra import Sound
@@ -27,6 +28,8 @@ LOUD = 0.004
 HARMONICS = 4
 HARMONY = 4.0
 """How much a change of harmony says of where a bar begins, beside the bass."""
+HARMONIC = 0.45
+"""Share of the time that must have a harmony for its turns to move the beats."""
 OFF_BEAT = 0.9
 """Share of the harmony's turns halfway between beats that those on them must reach to be the beats."""
 BASS = 3
@@ -97,7 +100,8 @@ def bar_times(sound: Sound, beats: np.ndarray, beats_per_bar: int) -> np.ndarray
     count = max(1, beats_per_bar)
     if len(beats) <= count:
         return beats[:1]
-    says = _evened(_bass_at(sound, beats)) + HARMONY * _evened(_turns_at(sound, beats))
+    turns, heard = _turns_at(sound, beats)
+    says = _evened(_bass_at(sound, beats)) + (HARMONY if heard > HARMONIC else 0.0) * _evened(turns)
     means = [says[first::count].mean() for first in range(count)]
     return beats[int(np.argmax(means)) :: count]
 
@@ -107,8 +111,8 @@ def on_the_beat(sound: Sound, beats: np.ndarray) -> np.ndarray:
     if len(beats) < 4:
         return beats
     halves = (beats[1:] + beats[:-1]) / 2
-    turns = _turns_at(sound, np.sort(np.concatenate([beats, halves])))
-    if turns[0::2].mean() >= OFF_BEAT * turns[1::2].mean():
+    turns, heard = _turns_at(sound, np.sort(np.concatenate([beats, halves])))
+    if heard < HARMONIC or turns[0::2].mean() >= OFF_BEAT * turns[1::2].mean():
         return beats
     period, seconds = float(beats[1] - beats[0]), sound.samples.shape[-1] / sound.rate
     around = np.concatenate([[halves[0] - period], halves, [halves[-1] + period]])
@@ -120,13 +124,15 @@ def _evened(line: np.ndarray) -> np.ndarray:
     return (line - line.mean()) / max(float(line.std()), 1e-9)
 
 
-def _turns_at(sound: Sound, times: np.ndarray) -> np.ndarray:
-    """How unlike the harmony of each beat is to that of the beat before it, `[times]`; the first is as the mean."""
+def _turns_at(sound: Sound, times: np.ndarray) -> tuple[np.ndarray, float]:
+    """How unlike the harmony of each beat is to that of the beat before it, `[times]`, and the share of the time that has a harmony."""
     harmony, seconds = np.zeros((len(times), 12)), sound.samples.shape[-1] / sound.rate
+    heard: list[float] = []
     for start in np.arange(0.0, seconds, 2 * AROUND):
         here = np.flatnonzero((times >= start) & (times < start + 2 * AROUND))
         end = min(start + 3 * AROUND, seconds)
         frames = chroma_frames(_cut(sound, start, end))
+        heard.append(harmony_share(frames))
         if not len(here):
             continue
         ends = np.append(times[here], min(end, 2 * times[here[-1]] - times[max(0, here[-1] - 1)]))
@@ -135,7 +141,7 @@ def _turns_at(sound: Sound, times: np.ndarray) -> np.ndarray:
             harmony[place] = frames[int(first) : max(int(last), int(first) + 1)].sum(axis=0)
     harmony /= np.maximum(np.linalg.norm(harmony, axis=1, keepdims=True), 1e-9)
     turns = 1 - (harmony[1:] * harmony[:-1]).sum(axis=1)
-    return np.concatenate([[turns.mean()], turns])
+    return np.concatenate([[turns.mean()], turns]), float(np.mean(heard))
 
 
 def _bass_at(sound: Sound, times: np.ndarray) -> np.ndarray:

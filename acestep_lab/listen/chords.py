@@ -27,6 +27,8 @@ CHANGE = 0.035
 """How likely a chord gives way to another one within a frame of 85 ms."""
 QUIET = 0.02
 """Chroma below this share of the song's median sounds no chord."""
+SOUNDING, LIKE_A_CHORD = 0.2, 0.75
+"""A moment has a harmony from this share of the loud moments, and this likeness to some chord, on."""
 LEAST_SECONDS = 0.25
 """A shorter sound is too short for a chord."""
 SHORTEST = 0.2
@@ -73,6 +75,15 @@ def _templates() -> np.ndarray:
     """The tones of each chord, `[24, 12]`, every row of length one."""
     rows = [np.roll(np.bincount((0, third, 7), minlength=12), root) for third in (4, 3) for root in range(12)]
     return np.array(rows) / 3**0.5
+
+
+def harmony_share(chroma: np.ndarray) -> float:
+    """Share of the moments of a chroma `[moments, 12]`, 0 to 1, that sound like a chord: music has 0.7 and more, drums under 0.25."""
+    loud = np.linalg.norm(chroma, axis=1)
+    if not len(loud):
+        return 0.0
+    alike = (chroma / np.maximum(loud, 1e-9)[:, None] @ _templates().T).max(axis=1)
+    return float(((loud > SOUNDING * np.quantile(loud, 0.9)) & (alike > LIKE_A_CHORD)).mean())
 
 
 def _likeness(whole: np.ndarray, bass: np.ndarray) -> np.ndarray:
