@@ -189,6 +189,17 @@ def _fused() -> Any:
     return torch.ops.phantom.fused_attention.default
 
 
+@cache
+def _fused_norm() -> Any:
+    """One operator for RMSNorm, as torch has it on a card."""
+    device()
+    library = torch.library.Library("phantom", "FRAGMENT")
+    library.define("fused_rms_norm(Tensor x, Tensor? weight) -> Tensor")
+    torch.library.register_fake("phantom::fused_rms_norm", lib=library)(lambda x, weight: x.new_empty(x.shape))
+    _kept.append(library)
+    return torch.ops.phantom.fused_rms_norm.default
+
+
 _kept: list[Any] = []
 
 
@@ -203,6 +214,8 @@ class _CardFunctions(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is torch.nn.functional.scaled_dot_product_attention:
             return _attention(*args, **kwargs)
+        if func is torch.nn.functional.rms_norm and args[0].device.type == NAME:
+            return _norm(*args, **kwargs)
         if func in (torch.tensor, torch.as_tensor, torch.asarray) and _is_card(kwargs.get("device")):
             return self._carried(func, *args, **kwargs)
         return func(*args, **kwargs)
@@ -219,6 +232,14 @@ class _CardFunctions(TorchFunctionMode):
 
 def _is_card(device: Any) -> bool:
     return device is not None and torch.device(device).type == NAME
+
+
+def _norm(x: Tensor, shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
+    """RMSNorm: one kernel where everything is of one dtype, and several otherwise."""
+    if weight is not None and weight.dtype != x.dtype:
+        with torch._C.DisableTorchFunction():
+            return torch.nn.functional.rms_norm(x, shape, weight, eps)
+    return _fused_norm()(x.contiguous(), weight)
 
 
 def _attention(
