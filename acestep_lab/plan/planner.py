@@ -26,9 +26,11 @@ from acestep_lab.plan import prompt_template
 from acestep_lab.plan.decode_batch import Choice, DecodeBatch
 from acestep_lab.plan.decoder import Decoder, decoder_of
 from acestep_lab.plan.fields import ATTRIBUTES, FIELDS, ROWS
+from acestep_lab.plan.fixed_batch import FixedBatch
 from acestep_lab.plan.grammar import GrammarMatcher, TokenTable, pattern
 from acestep_lab.plan.plan import Plan
 from acestep_lab.plan.prompt_template import PromptTemplate, Tokenizer
+from acestep_lab.plan.recorder import Recorder, recorder_for
 from acestep_lab.plan.token import Token
 from acestep_lab.plan.token_sampler import TokenSampler
 from acestep_lab.prompt import checks, vocabulary
@@ -47,7 +49,10 @@ ModelProvider: TypeAlias = "nn.Module | Callable[[], AbstractContextManager[nn.M
 """A language model, or what provides one for the time of a call: `lambda: devices.on("lm")`."""
 
 
-Batch: TypeAlias = "DecodeBatch[_Sequence]"
+Batch: TypeAlias = "DecodeBatch[_Sequence] | FixedBatch[_Sequence]"
+
+Road: TypeAlias = "Callable[[torch.device], Recorder | None]"
+"""How steps are run on a device: what records them, or None where the host computes and shapes may change."""
 
 
 class CodeGeometry(Protocol):
@@ -86,8 +91,13 @@ class PlanRequest:
 class Planner:
     """Plans for one tokenizer and one geometry; cheap to make, the tables are built when first used and kept."""
 
-    def __init__(self, tokenizer: Tokenizer, geometry: CodeGeometry, repeats_caption: bool = False) -> None:
-        """`repeats_caption`: the model was taught to repeat the asked caption in its thought; others write their own."""
+    def __init__(
+        self, tokenizer: Tokenizer, geometry: CodeGeometry, repeats_caption: bool = False, road: Road = recorder_for
+    ) -> None:
+        """`repeats_caption`: the model was taught to repeat the asked caption in its thought; others write their own.
+        `road` says how steps are run on the model's device.
+        """
+        self.road = road
         self.token_table = TokenTable(tokenizer)
         self.geometry = geometry
         self.repeats_caption = repeats_caption
@@ -397,7 +407,13 @@ class Generation:
             _Sequence(i, TokenSampler(request.planning, seed), GrammarMatcher(token_table, rule))
             for i, seed in enumerate(self.seeds)
         ]
-        return DecodeBatch.prefill(decoder, rows, prompt, request.planning.cfg_scale, THOUGHT_TOKENS)
+        scale, recorder = (
+            request.planning.cfg_scale,
+            self.planner.road(decoder.device) if decoder.open_weights else None,
+        )
+        if recorder is None:
+            return DecodeBatch.prefill(decoder, rows, prompt, scale, THOUGHT_TOKENS)
+        return FixedBatch.prefill(decoder, rows, prompt, scale, THOUGHT_TOKENS, recorder)
 
     def _longest(self, decoder: Decoder, prompt: int) -> float:
         """The longest song, in seconds, the model has room to write after this prompt; RecipeError where there is none."""
@@ -511,7 +527,7 @@ class Generation:
     def _running(self, rows: Iterable[_Sequence]) -> list[_Sequence]:
         return [row for row in rows if row.index not in self._stopped]
 
-    def _finish_rows(self, batch: DecodeBatch, done: Callable[[_Sequence], bool]) -> None:
+    def _finish_rows(self, batch: Batch, done: Callable[[_Sequence], bool]) -> None:
         """Make plans of the rows that are done, and go on with the rest."""
         for row in self._running(batch.rows):
             if done(row):
