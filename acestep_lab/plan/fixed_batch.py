@@ -147,7 +147,8 @@ class FixedBatch(Generic[Row]):
         self._tell(slots, choices, end, planning)
         most = self._tell_tokens()
         self._played(("choose", most, end), lambda: self._choosing(most, end, planning))()
-        return [self._found[0].tolist()[slot] for slot in slots]
+        [chosen] = self._chosen(1)
+        return [chosen[slot] for slot in slots]
 
     @torch.inference_mode()
     def write(self, choices: Sequence[Choice], ids: Tensor, last: Sequence[Sequence[int]]) -> list[list[int]]:
@@ -161,7 +162,7 @@ class FixedBatch(Generic[Row]):
         for slot, choice in zip(slots, choices, strict=True):
             numbers[:count, slot] = choice.sampler.uniforms(count, numbers.dtype)
         self._numbers.copy_(numbers)
-        self._at.zero_()
+        self._at.copy_(torch.zeros(1, dtype=torch.long))  # a copy, for to set it there is a kernel
         if "write" not in self._steps and planning.repetition_penalty != 1.0:
             self._repeated = self._marked(slots, choices, int(ids[-1]) + 1)
         play = self._played("write", lambda: self._writing(ids, planning))
@@ -169,7 +170,11 @@ class FixedBatch(Generic[Row]):
             play()
         self._lengths, self._unfed = [length + count for length in self._lengths], 1
         self._cfg_length += count if self.guided else 0
-        return [[column[slot] for slot in slots] for column in self._found[:count].tolist()]
+        return [[column[slot] for slot in slots] for column in self._chosen(count)]
+
+    def _chosen(self, count: int) -> list[list[int]]:
+        """What the last steps chose, all rows of the room: here the host waits for the card."""
+        return self._found[:count].tolist()  # type: ignore[no-any-return]
 
     def _feed_pending(self, left: int) -> None:
         """Tell the card what waits to be fed, until at most `left` tokens a row wait."""
