@@ -11,7 +11,8 @@ card with graphs each is one launch.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -55,10 +56,6 @@ class Layout:
 
 SMALL = Layout(28, 1024, 3072, 16, 8, 128, 217_204, (151_669, 215_669))
 """The published planner of 0.6B."""
-NARROW = Layout(28, 64, 96, 4, 2, 16, 400, (100, 300))
-"""As deep and quickly made: kernels are counted, not their work."""
-
-
 class Plainly(TorchDispatchMode):
     """Takes operators that are made of others apart, as a card is handed them; tells whoever waits for a number one, and counts it."""
 
@@ -126,20 +123,25 @@ def before(layout: Layout, planning: Planning) -> PerToken:
 
 
 def after(layout: Layout, planning: Planning) -> PerToken:
-    """A token in a FixedBatch, of the second window: the first records."""
+    """A token in a FixedBatch: a window of them, by the window."""
     with PhantomCard() as card:
         decoder, played = on_card(card, layout), Counter[str]()
         room = FixedRoom(decoder, 2, PROMPT + 64)
         batch = Shapes(decoder, lambda step, state, cache: lambda: played.update(token=1) or step(), [0], 2.0, room)
         batch.guided, batch._lengths, batch._cfg_length = True, [PROMPT], CFG_PROMPT
         choices, ids = [Choice(TokenSampler(planning, 0))], range(*layout.codes)
-        batch.write(choices, ids, [])
-        played.clear()
         with card.counting() as count, Plainly(answers=False):
             batch.write(choices, ids, [])
     return PerToken(
         count.kernels / WINDOW, len(count.copies) / WINDOW, 1 / WINDOW, count.launches, played["token"] / WINDOW
     )
+
+
+def of_deep(cost: Callable[[Layout, Planning], PerToken], planning: Planning) -> float:
+    """The kernels of `SMALL`, worked out from narrow models of one and of two layers."""
+    narrow = Layout(1, 64, 96, 4, 2, 16, 400, (100, 300))
+    one, two = (cost(replace(narrow, layers=layers), planning).kernels for layers in (1, 2))
+    return one + (two - one) * (SMALL.layers - 1)
 
 
 def main() -> None:
