@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from acestep_lab.engines.catalog_entry import CatalogEntry
 from acestep_lab.models import catalog
 from acestep_lab.prompt.tasks import MODEL_TASKS
+from acestep_lab.settings import Settings
 
 if TYPE_CHECKING:
     from acestep_lab.engines.ace15.engine import Ace15Engine
@@ -61,4 +62,4 @@ def open_engine(
         from acestep_lab.engines.ace15.onnx_engine import OnnxAce15Engine
 
         return OnnxAce15Engine.open(Path(name).expanduser(), lm, precision)
-    return Ace15Engine(Checkpoint.open(name, lm), precision)
+    return Ace15Engine(Checkpoint.open(name, lm), precision, Settings.read().value("lm_step") or "auto")

@@ -65,6 +65,7 @@ from acestep_lab.models.roofline import measured_peak
 from acestep_lab.plan.following import plan_conflicts
 from acestep_lab.plan.plan import Plan
 from acestep_lab.plan.planner import Planner
+from acestep_lab.plan.recorder import recorder_for
 from acestep_lab.prompt import checks
 from acestep_lab.prompt.recipe import SECONDS_RANGE, Recipe
 from acestep_lab.prompt.sampling import FlowSampling
@@ -78,7 +79,9 @@ PROBED_FRAMES, PROBED_TIMES = 250, (0.95, 0.6, 0.25)
 class Ace15Engine:
     """One ACE-Step 1.5 checkpoint; see `engines.base.Engine` for what each method promises."""
 
-    def __init__(self, checkpoint: Checkpoint, precision: object = "auto") -> None:
+    def __init__(self, checkpoint: Checkpoint, precision: object = "auto", lm_step: str = "auto") -> None:
+        """`lm_step` says how the planner's steps run on its device: see `plan.recorder.recorder_for`."""
+        self._lm_step = lm_step
         self.checkpoint, self.geometry = checkpoint, checkpoint.geometry
         self._precision = precision
         self._int8_mode: Int8Mode | None = None
@@ -164,7 +167,8 @@ class Ace15Engine:
         """What asks this checkpoint's language model; its tables are built once."""
         checkpoint = self.checkpoint
         own = checkpoint.places["lm"].parent == checkpoint.folder  # another planner may have been opened with it
-        return Planner(checkpoint.lm_tokenizer(), self.geometry, own and checkpoint.row.repeats_caption)
+        road = partial(recorder_for, wish=self._lm_step)
+        return Planner(checkpoint.lm_tokenizer(), self.geometry, own and checkpoint.row.repeats_caption, road)
 
     def lm(self) -> Any:
         """The language model on its device, for the time of a `with`."""
