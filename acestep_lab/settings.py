@@ -62,7 +62,7 @@ SETTINGS = (
     Setting("lyric_vocabulary", ("ACESTEP_LAB_LYRIC_VOCABULARY",), "path", "the checkpoint's own", "vocab.json of ACE-Step v1"),
     Setting("compile_model", ("ACESTEP_COMPILE_MODEL",), "flag", "false", "whether the blocks of ACE-Step v1 are compiled"),
     Setting(
-        "lm_step", ("ACESTEP_LM_STEP",), "text", "auto", "how the planner's steps run on a card",
+        "lm_step", ("ACESTEP_LM_STEP",), "text", "auto", "how the steps of the planner and of MusicGen run on a card",
         ("auto", "graph", "compile", "plain"),
     ),
     Setting("mirror", ("ACESTEP_LAB_MIRROR_GB",), "gigabytes", "2", "how many GB of another machine's sounds are kept here"),

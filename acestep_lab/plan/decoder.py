@@ -34,7 +34,7 @@ class LinearMaps:
 
     def __call__(self, state: Tensor) -> Tensor:
         if len(self.maps) == 1:
-            return self.maps[0](state)  # type: ignore[no-any-return]
+            return self.maps[0](state)
         if self.weight is None:
             return torch.cat([one(state) for one in self.maps], dim=-1)
         return F.linear(state, self.weight)

@@ -174,7 +174,7 @@ class FixedBatch(Generic[Row]):
 
     def _chosen(self, count: int) -> list[list[int]]:
         """What the last steps chose, all rows of the room: here the host waits for the card."""
-        return self._found[:count].tolist()  # type: ignore[no-any-return]
+        return self._found[:count].tolist()
 
     def _feed_pending(self, left: int) -> None:
         """Tell the card what waits to be fed, until at most `left` tokens a row wait."""

@@ -8,6 +8,8 @@ beforehand (`TokenSampler.uniforms`): a seed means the same tokens there as on a
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
@@ -15,6 +17,17 @@ from acestep_lab.prompt.recipe import Planning
 
 _FIRST_TOP_K = 1024
 """So many of the likeliest tokens usually hold the nucleus; sorting all of them is the exception."""
+
+
+class Drawing(Protocol):
+    """How tokens are drawn: a `Planning` says so, and so do other families' rules."""
+
+    @property
+    def temperature(self) -> float: ...
+    @property
+    def top_k(self) -> int: ...
+    @property
+    def top_p(self) -> float: ...
 
 
 class TokenSampler:
@@ -45,7 +58,7 @@ class TokenSampler:
         return drawn.clamp(max=1 - torch.finfo(dtype).eps)  # times a sum of chances it stays below the sum
 
 
-def drawn(logits: Tensor, uniforms: Tensor, planning: Planning) -> Tensor:
+def drawn(logits: Tensor, uniforms: Tensor, planning: Drawing) -> Tensor:
     """What `TokenSampler.sample` samples, for all rows of `logits` [rows, allowed] with a number each [rows]: indices [rows].
 
     Every shape is known beforehand and no number goes to the host; what is not allowed has a logit of minus infinity.
@@ -55,7 +68,9 @@ def drawn(logits: Tensor, uniforms: Tensor, planning: Planning) -> Tensor:
     kept, indices = nuclei(logits, planning.top_k, planning.top_p)
     cumulative = (kept.to(uniforms.dtype) / planning.temperature).softmax(dim=-1).cumsum(dim=-1)
     thresholds = uniforms[:, None] * cumulative[:, -1:]
-    index = torch.searchsorted(cumulative, thresholds, right=True)
+    index = torch.searchsorted(cumulative, thresholds, right=True).clamp_(
+        max=kept.shape[1] - 1
+    )  # of no numbers, the last
     return (index if indices is None else indices.gather(1, index))[:, 0]
 
 

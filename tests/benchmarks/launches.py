@@ -56,6 +56,8 @@ class Layout:
 
 SMALL = Layout(28, 1024, 3072, 16, 8, 128, 217_204, (151_669, 215_669))
 """The published planner of 0.6B."""
+
+
 class Plainly(TorchDispatchMode):
     """Takes operators that are made of others apart, as a card is handed them; tells whoever waits for a number one, and counts it."""
 
