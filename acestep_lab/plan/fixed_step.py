@@ -35,6 +35,8 @@ class FixedRoom:
         self.hidden = like.new_zeros(rows, decoder.head.shape[1])
         """The hidden state after each row's last token."""
         self._places = torch.arange(self.capacity, device=like.device)
+        self._seen = like.new_zeros(()), like.new_full((), float("-inf"))
+        """What is added to the scores of a token that is seen, and of one that is not: kernels would make it of a mask in each layer."""
         self._row_numbers = torch.arange(rows, device=like.device)[:, None]
         self._rotations = _rotations(*decoder.rotary_table(self.capacity), self.capacity)
         self._norms = _head_norms(decoder)
@@ -68,7 +70,7 @@ class FixedRoom:
         """
         d, most = self.decoder, ids.shape[1]
         positions = self.lengths[:, None] + self._places[:most] if most > 1 else self.lengths[:, None]
-        visible = self._places <= positions[..., None]  # [rows, most, capacity]
+        visible = torch.where(self._places <= positions[..., None], *self._seen)  # [rows, most, capacity], to be added
         turns = self._rotations[positions][None, :, :, None] * self._norms
         state = d.embed(ids.flatten())  # [rows · most, hidden]
         for layer, cache, turn in zip(d.layers, self.layers, turns.unbind(), strict=True):

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from acestep_lab.engines.musicgen.request import Rules
 from acestep_lab.plan.decoder import LinearMaps
+from acestep_lab.plan.fixed_step import STEP
 from acestep_lab.plan.recorder import Recorder
 from acestep_lab.plan.token_sampler import drawn
 
@@ -53,13 +54,14 @@ class FixedColumns:
         self._tables, self._norm = list(inner.embed_tokens), inner.layer_norm
         self._layers, self._heads = [_Layer(block) for block in inner.layers], LinearMaps(*decoder.decoder.lm_heads)
         past = own.get_seq_length()
-        room = past + grid.shape[1] - at + AHEAD
+        room = -(-(past + grid.shape[1] - at + AHEAD) // STEP) * STEP
         self._keys = [_with_room(layer.keys, room) for layer in own.layers]
         self._values = [_with_room(layer.values, room) for layer in own.layers]
         self._words = [
             (layer.keys, layer.values) for layer in cache.cross_attention_cache.layers if layer.is_initialized
         ]
         self._sines = inner.embed_positions.get_embedding(room, inner.embed_positions.embedding_dim).to(logits)
+        self._seen = logits.new_zeros(()), logits.new_full((), float("-inf"))
         self._places, self._length = torch.arange(room, device=device), torch.full((1,), past, device=device)
         spare = torch.zeros(len(grid), AHEAD, dtype=torch.long)  # a step that is tried out may go past the end
         self.grid = torch.cat([grid, spare], dim=1).to(device)
@@ -102,7 +104,9 @@ class FixedColumns:
         tables = [table(code) for table, code in zip(self._tables, column.unbind(), strict=True)]
         sines = self._sines.index_select(0, self._length)
         state = (sum(tables[1:], tables[0]) + sines).expand(self.rules.rows, -1).contiguous()  # [rows, width]
-        visible = self._places <= self._length  # [room]
+        visible = torch.where(self._places <= self._length, *self._seen)[
+            None, None, None
+        ]  # [1, 1, 1, room], to be added
         for index, layer in enumerate(self._layers):
             self._hear(layer, index, state, visible)
             if layer.asks is not None:
@@ -119,7 +123,7 @@ class FixedColumns:
         query, key, value = heads.unbind(1)  # [rows, heads, 1, width]
         self._keys[index].index_copy_(2, self._length, key)
         self._values[index].index_copy_(2, self._length, value)
-        mixed = F.scaled_dot_product_attention(query, self._keys[index], self._values[index], visible[None, None, None])
+        mixed = F.scaled_dot_product_attention(query, self._keys[index], self._values[index], visible)
         layer.out.add_to(state, mixed.flatten(1))
 
 
