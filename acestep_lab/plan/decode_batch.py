@@ -50,6 +50,9 @@ class DecodeBatch(Generic[Row]):
         self.decoder, self.rows, self.cache, self.hidden = decoder, rows, cache, hidden
         self.scale, self.guided = scale, guided
         self._parked: list[DecodeBatch[Row]] = []
+        self._ids: Tensor | None = None
+        self._places: Tensor | None = None
+        self._span: slice | Tensor = slice(0)
 
     @classmethod
     def prefill(
@@ -117,12 +120,13 @@ class DecodeBatch(Generic[Row]):
 
     def _logits_of(self, ids: Tensor) -> Tensor:
         """Logits of some tokens; their rows of the head are copied only where they are few and do not follow one another."""
-        first, past = int(ids[0]), int(ids[-1]) + 1
-        if past - first == len(ids):
-            return self.logits(slice(first, past))
-        if len(ids) <= FEW_TOKENS:
-            return self.logits(ids.to(self.hidden.device))
-        return self.logits(slice(0, past))[:, ids.to(self.hidden.device)]
+        if self._ids is not ids:  # what is asked is the same for every token
+            first, past = int(ids[0]), int(ids[-1]) + 1
+            few, follow = len(ids) <= FEW_TOKENS, past - first == len(ids)
+            self._ids, self._places = ids, None if few or follow else ids.to(self.hidden.device)
+            self._span = slice(first, past) if follow else ids.to(self.hidden.device) if few else slice(0, past)
+        logits = self.logits(self._span)
+        return logits if self._places is None else logits[:, self._places]
 
     def merge(self, batches: Sequence[DecodeBatch[Row]]) -> None:
         """Become all the rows of these batches, in their order."""

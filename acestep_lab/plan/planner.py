@@ -351,7 +351,8 @@ class _Sequence:
     @property
     def choice(self) -> Choice:
         """How its next token is chosen where all rows may write the same."""
-        return Choice(self.sampler, self.thought + self.output)
+        is_asked = self.sampler.planning.repetition_penalty != 1.0
+        return Choice(self.sampler, self.thought + self.output if is_asked else ())
 
     @property
     def thinking(self) -> Choice:
