@@ -191,7 +191,7 @@ def _fused() -> Any:
 
 
 @cache
-def _norm() -> Any:
+def _fused_norm() -> Any:
     """One operator for a norm of root mean squares, as a card has it."""
     device()
     library = torch.library.Library("phantom", "FRAGMENT")
@@ -216,7 +216,7 @@ class _CardFunctions(TorchFunctionMode):
         if func is torch.nn.functional.scaled_dot_product_attention:
             return _attention(*args, **kwargs)
         if func is torch.nn.functional.rms_norm and args[0].device.type == NAME:
-            return _norm()(*args[:1], *[one for one in args[2:3] if isinstance(one, Tensor)])
+            return _norm(*args, **kwargs)
         if func in (torch.tensor, torch.as_tensor, torch.asarray) and _is_card(kwargs.get("device")):
             return self._carried(func, *args, **kwargs)
         return func(*args, **kwargs)
@@ -233,6 +233,14 @@ class _CardFunctions(TorchFunctionMode):
 
 def _is_card(device: Any) -> bool:
     return device is not None and torch.device(device).type == NAME
+
+
+def _norm(x: Tensor, shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
+    """RMSNorm: one kernel over rows that lie together where all is of one dtype, several otherwise."""
+    if weight is not None and weight.dtype != x.dtype:
+        with torch._C.DisableTorchFunction():
+            return torch.nn.functional.rms_norm(x, shape, weight, eps)
+    return _fused_norm()(x.contiguous(), weight)
 
 
 def _attention(

@@ -67,4 +67,4 @@ def open_engine(
     wanted = Settings.read()
     compiler = compile_block if wanted.on("compile_model") else None
     recorder = CudaRecorder() if wanted.on("graphs") else None
-    return Ace15Engine(Checkpoint.open(name, lm), precision, compiler, recorder)
+    return Ace15Engine(Checkpoint.open(name, lm), precision, compiler, recorder, str(wanted.value("lm_step") or "auto"))

@@ -69,6 +69,7 @@ from acestep_lab.models.step_running import StepRunning
 from acestep_lab.plan.following import plan_conflicts
 from acestep_lab.plan.plan import Plan
 from acestep_lab.plan.planner import Planner
+from acestep_lab.plan.recorder import recorder_for
 from acestep_lab.prompt import checks
 from acestep_lab.prompt.recipe import SECONDS_RANGE, Recipe
 from acestep_lab.prompt.sampling import FlowSampling
@@ -86,11 +87,12 @@ class Ace15Engine:
 
     def __init__(
         self, checkpoint: Checkpoint, precision: object = "auto", compiler: Compiler | None = None,
-        recorder: Recorder | None = None,
+        recorder: Recorder | None = None, lm_step: str = "auto",
     ) -> None:  # fmt: skip
         """`precision` is "auto" or "int8"; `compiler` makes a block quicker before its first look, `recorder` records steps of the
-        DiT on a card; None: nothing does.
+        DiT on a card; None: nothing does. `lm_step` says how the planner's steps run: see `plan.recorder.recorder_for`.
         """
+        self._lm_step = lm_step
         self.checkpoint, self.geometry = checkpoint, checkpoint.geometry
         self._running = StepRunning(attention.layers_of, WIDENED, compiler, recorder)
         self._road = CardRoad(everywhere=compiler is not None, graphs=self._running.graphs)
@@ -183,7 +185,8 @@ class Ace15Engine:
         """What asks this checkpoint's language model; its tables are built once."""
         checkpoint = self.checkpoint
         own = checkpoint.places["lm"].parent == checkpoint.folder  # another planner may have been opened with it
-        return Planner(checkpoint.lm_tokenizer(), self.geometry, own and checkpoint.row.repeats_caption)
+        road = partial(recorder_for, wish=self._lm_step)
+        return Planner(checkpoint.lm_tokenizer(), self.geometry, own and checkpoint.row.repeats_caption, road)
 
     def lm(self) -> Any:
         """The language model on its device, for the time of a `with`."""
