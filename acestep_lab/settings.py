@@ -63,7 +63,13 @@ SETTINGS = (
     Setting("adapters", ("ACESTEP_LAB_ADAPTERS",), "path", "this user's data folder", "adapters the REST door may load"),
     Setting("training", ("ACESTEP_LAB_TRAINING",), "path", "this user's data folder", "songs the REST door may learn from"),
     Setting("lyric_vocabulary", ("ACESTEP_LAB_LYRIC_VOCABULARY",), "path", "the checkpoint's own", "vocab.json of ACE-Step v1"),
-    Setting("compile_model", ("ACESTEP_COMPILE_MODEL",), "flag", "false", "whether the blocks of ACE-Step v1 are compiled"),
+    Setting("compile_model", ("ACESTEP_COMPILE_MODEL",), "flag", "false", "whether the blocks of a DiT are compiled"),
+    Setting("graphs", ("ACESTEP_LAB_GRAPHS",), "flag", "false", "whether steps of a DiT are recorded and replayed on a card"),
+    Setting("beat_this", ("ACESTEP_LAB_BEAT_THIS",), "path", "our own ears", "a beat-this checkpoint that hears the beats"),
+    Setting(
+        "lm_step", ("ACESTEP_LM_STEP",), "text", "auto", "how the steps of the planner and of MusicGen run on a card",
+        ("auto", "graph", "compile", "plain"),
+    ),
     Setting("mirror", ("ACESTEP_LAB_MIRROR_GB",), "gigabytes", "2", "how many GB of another machine's sounds are kept here"),
     Setting(
         "download_source", ("ACESTEP_DOWNLOAD_SOURCE",), "text", "auto", "the hub that is asked",
