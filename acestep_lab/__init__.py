@@ -69,6 +69,8 @@ if TYPE_CHECKING:
     from acestep_lab.jobs.stems import Stems
     from acestep_lab.listen.analysis import Analysis, analyze
     from acestep_lab.listen.attribution import Attribution
+    from acestep_lab.listen.comparison import TakeComparison
+    from acestep_lab.listen.notes import Notes
     from acestep_lab.listen.scores import Scores
     from acestep_lab.listen.timed_lyrics import Alignment
     from acestep_lab.models.tiers import Tier
@@ -124,6 +126,7 @@ _HOMES = {
     "LibraryError": "errors",
     "LoraConfig": "train.lora",
     "MachineError": "errors",
+    "Notes": "listen.notes",
     "Piece": "prompt.tasks",
     "Pipeline": "pipeline.pipeline",
     "Plan": "plan.plan",
@@ -146,6 +149,7 @@ _HOMES = {
     "Sweep": "sweep.cells",
     "SweepRun": "sweep.run",
     "Take": "takes.take",
+    "TakeComparison": "listen.comparison",
     "Text2Music": "prompt.tasks",
     "Tier": "models.tiers",
     "analyze": "listen.analysis",
@@ -175,6 +179,7 @@ __all__ = [
     "LibraryError",
     "LoraConfig",
     "MachineError",
+    "Notes",
     "Piece",
     "Pipeline",
     "Plan",
@@ -197,6 +202,7 @@ __all__ = [
     "Sweep",
     "SweepRun",
     "Take",
+    "TakeComparison",
     "Text2Music",
     "Tier",
     "__version__",
@@ -212,6 +218,7 @@ upstairs.provide("pool_for", lambda: importlib.import_module("acestep_lab.sweep.
 upstairs.provide("label_on", lambda: importlib.import_module("acestep_lab.sweep.labels").label_on)
 upstairs.provide("verify", lambda: importlib.import_module("acestep_lab.sweep.verifying").verify)
 upstairs.provide("report", lambda: importlib.import_module("acestep_lab.sweep.report").report)
+upstairs.provide("comparison_page", lambda: importlib.import_module("acestep_lab.ui.comparison_view").comparison_page)
 upstairs.provide("serve", lambda: importlib.import_module("acestep_lab.serve.api_background").serve)
 
 

@@ -171,8 +171,9 @@ def torch_build(build: TorchBuild | None = None) -> Iterator[Finding]:
     elif build.capability is not None and build.capability < (8, 0):
         older = f"{summary}; the card (compute capability {build.capability[0]}.{build.capability[1]}) has no bf16 of its own"
         yield Finding(
-            "torch", "warn", older, "Components compute in float32, which doubles their size: choose a smaller LM."
-        )
+            "torch", "warn", older,
+            "The DiT of ACE-Step 1.5 computes in float16; all else in float32, which doubles its size: choose a smaller LM.",
+        )  # fmt: skip
     else:
         yield Finding("torch", "ok", summary)
 
@@ -269,8 +270,17 @@ def device(requested: DeviceRequest | None = None) -> Iterator[Finding]:
         yield Finding("device", "warn", summary, fix)
     else:
         yield Finding("device", "ok", summary)
+    yield from backend(machine)
     if machine.device == "cpu":
         yield from int8_support()
+
+
+def backend(machine: Machine) -> Iterator[Finding]:
+    """Which row of `models.backends` holds for a machine: what it computes in, by which attention, and what it cannot do."""
+    from acestep_lab.models.backends import DeviceFacts, row_of
+
+    row = row_of(DeviceFacts.of_machine(machine))
+    yield Finding("backend", "ok", str(row), " ".join(row.notes))
 
 
 def int8_support(exact: bool | None = None) -> Iterator[Finding]:

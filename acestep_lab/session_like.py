@@ -16,6 +16,7 @@ from acestep_lab.jobs.planning import OnToken
 from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.stems import Stems
 from acestep_lab.listen.analysis import Analysis
+from acestep_lab.listen.notes import Notes
 from acestep_lab.listen.plan_score import PlanScore
 from acestep_lab.listen.scores import Scores
 from acestep_lab.listen.timed_lyrics import Alignment
@@ -124,5 +125,7 @@ class SessionLike(Protocol):
     ) -> Any: ...  # fmt: skip
 
     def scores(self, source: Source, *, reference: bool = False, anew: bool = False) -> Scores: ...
+
+    def notes(self, source: Source, stem: str | None = None, *, anew: bool = False) -> Notes: ...
     def preview(self, step: Step | Take, at: float, seconds: float = 3.0) -> Audio: ...
     def close(self) -> None: ...

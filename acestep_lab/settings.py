@@ -54,13 +54,22 @@ _CARD = "simulate a card of so many GB, or cap a real one"
 SETTINGS = (
     Setting("device", ("ACESTEP_DEVICE",), "text", "auto", "where the work runs", pattern=_DEVICES),
     Setting("dtype", ("ACESTEP_DTYPE",), "text", "auto", "what it computes in", _DTYPES),
+    Setting(
+        "threads", ("ACESTEP_LAB_THREADS",), "text", "auto", "how many threads a CPU works with", pattern=r"auto|torch|[1-9]\d{0,2}"
+    ),
     Setting("checkpoint", ("ACESTEP_LAB_CHECKPOINT", "ACESTEP_CONFIG_PATH"), "text", "pocket", "what is opened"),
     Setting("lm", ("ACESTEP_LAB_LM", "ACESTEP_LM_MODEL_PATH"), "text", "the checkpoint's own", "its planner"),
     Setting("takes", ("ACESTEP_LAB_TAKES",), "path", "this user's data folder", "where takes are kept"),
     Setting("adapters", ("ACESTEP_LAB_ADAPTERS",), "path", "this user's data folder", "adapters the REST door may load"),
     Setting("training", ("ACESTEP_LAB_TRAINING",), "path", "this user's data folder", "songs the REST door may learn from"),
     Setting("lyric_vocabulary", ("ACESTEP_LAB_LYRIC_VOCABULARY",), "path", "the checkpoint's own", "vocab.json of ACE-Step v1"),
-    Setting("compile_model", ("ACESTEP_COMPILE_MODEL",), "flag", "false", "whether the blocks of ACE-Step v1 are compiled"),
+    Setting("compile_model", ("ACESTEP_COMPILE_MODEL",), "flag", "false", "whether the blocks of a DiT are compiled"),
+    Setting("graphs", ("ACESTEP_LAB_GRAPHS",), "flag", "false", "whether steps of a DiT are recorded and replayed on a card"),
+    Setting("beat_this", ("ACESTEP_LAB_BEAT_THIS",), "path", "our own ears", "a beat-this checkpoint that hears the beats"),
+    Setting(
+        "lm_step", ("ACESTEP_LM_STEP",), "text", "auto", "how the steps of the planner and of MusicGen run on a card",
+        ("auto", "graph", "compile", "plain"),
+    ),
     Setting("mirror", ("ACESTEP_LAB_MIRROR_GB",), "gigabytes", "2", "how many GB of another machine's sounds are kept here"),
     Setting(
         "download_source", ("ACESTEP_DOWNLOAD_SOURCE",), "text", "auto", "the hub that is asked",

@@ -27,6 +27,7 @@ from acestep_lab.ui import (
     AdaptersWidget,
     AttributionWidget,
     CheckpointSwitchWidget,
+    ComparisonViewWidget,
     DatasetTableWidget,
     DescribeStripWidget,
     ExportWidget,
@@ -153,6 +154,13 @@ view.hold(take, known=lab.capabilities.vocabulary.stems)
 view.lay(Lane("drums", "stem", "drums", stems["drums"].id, stems.sound("drums")))
 view.lay(Lane("residual", "residual", audio=stems.residual))
 view
+
+# %% [markdown]
+# ## ComparisonView — what differs between two takes, words first
+# As a cell's last line `lab.compare(one, other)` shows the same; `.export("differences.html")` writes a page.
+
+# %%
+ComparisonViewWidget(lab.compare(take, bridge))
 
 # %% [markdown]
 # ## TakeTree — who came from whom

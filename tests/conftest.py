@@ -21,6 +21,7 @@ from acestep_lab._torchaudio import patch_torchaudio
 for _name in [name for name in os.environ if name.startswith("ACESTEP_")]:  # what this shell sets is not what is tested
     del os.environ[_name]
 os.environ["ACESTEP_LAB_PROGRESS"] = "0"
+os.environ["ACESTEP_LAB_THREADS"] = "torch"  # nothing is measured
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what it runs in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)

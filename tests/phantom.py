@@ -10,7 +10,7 @@
 
 What it shows: a tensor left on the wrong side raises, as on a real card; a number asked for on the host (`.item()`, `.tolist()`,
 `if tensor:`) raises, where a real card would wait; copies between the card and the host, kernels launched, and the peak of bytes
-that live on the card are counted. Attention is one fused kernel here, as it is on a real card, so that peaks are a card's.
+that live on the card are counted. Attention is one fused kernel here, as it is on a real card, so that peaks are a card's; so is `rms_norm`.
 
 How: torch lets Python stand in for a device (privateuse1, here "card"); under FakeTensorMode tensors have shapes, dtypes and
 devices and no numbers. "cuda" cannot be pretended on a build of torch without it.
@@ -145,7 +145,8 @@ class _Ledger(TorchDispatchMode):
         name = func._schema.name.split("::")[1]
         made = [one for one in tree_leaves(found) if isinstance(one, Tensor)]
         self._note_copy(name, given, made)
-        if name.rstrip("_") not in VIEWS and any(one.device.type == NAME for one in made):
+        idle = name == "to" and found is args[0]  # already there: nothing is launched
+        if name.rstrip("_") not in VIEWS and not idle and any(one.device.type == NAME for one in made):
             self.count.launches[name] += 1
         for one in made:
             self._hold(one, name)
@@ -181,12 +182,23 @@ class _Ledger(TorchDispatchMode):
 def _fused() -> Any:
     """One operator for attention, as a card has it: what comes in, what goes out, nothing between."""
     device()
-    library = torch.library.Library("phantom", "DEF")
+    library = torch.library.Library("phantom", "FRAGMENT")
     library.define("fused_attention(Tensor query, Tensor key, Tensor value, Tensor? mask) -> Tensor")
     shape = torch.library.register_fake("phantom::fused_attention", lib=library)
     shape(lambda query, key, value, mask: query.new_empty((*query.shape[:-1], value.shape[-1])))
     _kept.append(library)
     return torch.ops.phantom.fused_attention.default
+
+
+@cache
+def _fused_norm() -> Any:
+    """One operator for a norm of root mean squares, as a card has it."""
+    device()
+    library = torch.library.Library("phantom", "FRAGMENT")
+    library.define("fused_rms_norm(Tensor x, Tensor? weight=None) -> Tensor")
+    torch.library.register_fake("phantom::fused_rms_norm", lib=library)(lambda x, weight=None: torch.empty_like(x))
+    _kept.append(library)
+    return torch.ops.phantom.fused_rms_norm.default
 
 
 _kept: list[Any] = []
@@ -203,6 +215,8 @@ class _CardFunctions(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is torch.nn.functional.scaled_dot_product_attention:
             return _attention(*args, **kwargs)
+        if func is torch.nn.functional.rms_norm and args[0].device.type == NAME:
+            return _norm(*args, **kwargs)
         if func in (torch.tensor, torch.as_tensor, torch.asarray) and _is_card(kwargs.get("device")):
             return self._carried(func, *args, **kwargs)
         return func(*args, **kwargs)
@@ -219,6 +233,14 @@ class _CardFunctions(TorchFunctionMode):
 
 def _is_card(device: Any) -> bool:
     return device is not None and torch.device(device).type == NAME
+
+
+def _norm(x: Tensor, shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
+    """RMSNorm: one kernel over rows that lie together where all is of one dtype, several otherwise."""
+    if weight is not None and weight.dtype != x.dtype:
+        with torch._C.DisableTorchFunction():
+            return torch.nn.functional.rms_norm(x, shape, weight, eps)
+    return _fused_norm()(x.contiguous(), weight)
 
 
 def _attention(

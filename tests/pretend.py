@@ -18,7 +18,7 @@ from acestep_lab.audio.audio import Audio, splice
 from acestep_lab.engines.base import Capabilities, LatentSpec, Vocabulary
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import CheckpointError, RecipeError, shown
-from acestep_lab.jobs import scoring, stems, stitching
+from acestep_lab.jobs import noting, scoring, stems, stitching
 from acestep_lab.jobs.attributing import Asked, AttributionCost, AttributionRun, attributable
 from acestep_lab.jobs.eta import Round, Work
 from acestep_lab.jobs.kinds import RenderRun
@@ -28,6 +28,7 @@ from acestep_lab.jobs.run import Run
 from acestep_lab.listen.alignment import planned, text_with_words
 from acestep_lab.listen.analysis import Analysis, analyze
 from acestep_lab.listen.attribution import Attribution, Effect, Heard, WordAttention
+from acestep_lab.listen.notes import Notes
 from acestep_lab.listen.scores import Scores
 from acestep_lab.listen.timed_lyrics import Alignment, Timed
 from acestep_lab.listen.variants import Variant, variants, words
@@ -467,6 +468,9 @@ class PretendSession:
 
     def scores(self, source: Any, *, reference: bool = False, anew: bool = False) -> Scores:
         return scoring.scores_of(self, source, reference, anew)
+
+    def notes(self, source: Any, stem: str | None = None, *, anew: bool = False) -> Notes:
+        return noting.notes_for(self, source, stem, anew)
 
     # -- the work
 

@@ -28,6 +28,7 @@ IMPORTED_AS = {
     "python-dotenv": "dotenv",
     "python-multipart": "python_multipart",
     "pyyaml": "yaml",
+    "swift-f0": "swift_f0",
 }
 NOT_IMPORTED = {"ipywidgets"}
 """Required without an import of ours: what shows widgets in a notebook."""
@@ -194,7 +195,7 @@ def imported() -> dict[str, str]:
 
 def test_what_is_imported_is_required_and_what_is_required_is_imported() -> None:
     needed = {IMPORTED_AS.get(name, name) for name in required()}
-    chosen = set[str]().union(*map(required, ("codecs", "proxy", "ace-v1", "onnx", "many")))
+    chosen = set[str]().union(*map(required, ("codecs", "melody", "proxy", "ace-v1", "onnx", "many")))
     by_choice = {IMPORTED_AS.get(name, name) for name in chosen}
     undeclared = {name: file for name, file in imported().items() if name not in needed | by_choice | OF_OTHERS}
     assert undeclared == {}

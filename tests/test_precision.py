@@ -141,8 +141,12 @@ def test_a_lora_speaks_the_same_whether_it_comes_before_or_after(dit: nn.Module,
 
 
 def test_the_dtype_of_a_cpu_is_what_it_has_instructions_for() -> None:
-    assert cpu_dtype(SimpleNamespace(_is_amx_tile_supported=lambda: True)) == torch.bfloat16
-    assert cpu_dtype(SimpleNamespace(_is_avx512_bf16_supported=lambda: False)) == torch.float32
+    able, unable = (SimpleNamespace(_is_amx_tile_supported=lambda yes=yes: yes) for yes in (True, False))
+    assert cpu_dtype(able, "AVX512", {}) == cpu_dtype(able, "AVX512", {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_AMX"})
+    assert cpu_dtype(able, "AVX512", {}) == torch.bfloat16
+    assert cpu_dtype(unable, "AVX512", {}) == torch.float32
+    assert cpu_dtype(able, "AVX2", {}) == torch.float32, "torch was told not to use what is there"
+    assert cpu_dtype(able, "AVX512", {"ONEDNN_MAX_CPU_ISA": "AVX2"}) == torch.float32
     assert precision.cpu_dtype() in (torch.bfloat16, torch.float32)
 
 

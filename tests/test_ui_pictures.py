@@ -13,6 +13,7 @@ import pytest
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import RecipeError, SourceError
+from acestep_lab.listen import mel_levels
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.tasks import Text2Music
@@ -49,8 +50,8 @@ def until(ready: Any) -> None:
 def test_a_change_is_told_by_where_it_is_and_which_way_it_goes(hz: float, where: str) -> None:
     quiet = mel_image.mel_levels(sine(hz, level=0.01), 40)
     loud = mel_image.mel_levels(sine(hz, level=0.5), 40)
-    assert mel_image.summary(loud, quiet, RATE) == mel_image.Change(where, "louder")
-    assert mel_image.summary(quiet, loud, RATE) == mel_image.Change(where, "quieter")
+    assert mel_image.summary(loud, quiet, RATE) == mel_levels.Change(where, "louder")
+    assert mel_image.summary(quiet, loud, RATE) == mel_levels.Change(where, "quieter")
     assert mel_image.summary(loud, loud, RATE).where == "little"
 
 

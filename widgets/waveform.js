@@ -74,7 +74,7 @@ export default mount(
       codes: h("div.lane.codes", { hidden: true }, h("span.label", {}, t("waveform.lane_codes"))),
     };
     const timeline = h("div.timeline", {}, h("div.main", {}, glass), lanes.difference, lanes.codes, headLine);
-    const lyric = lyricLane(host, {
+    const beneath = {
       track,
       part: view.part,
       at: view.at,
@@ -82,13 +82,15 @@ export default mount(
         broadcast("play", { id: track().id, start: time });
         moveHead(time);
       },
-      mark: markSpan,
-    });
+    };
+    const lyric = lyricLane(host, { ...beneath, mark: markSpan });
+    const notes = noteLane(host, beneath);
     const stage = h(
       "div.stage",
       { tabIndex: 0, role: "group", "aria-label": t("waveform.stage") },
       h("div.picture", { dir: "ltr" }, figure.node, timeline, overview),
       lyric.lane,
+      notes.lane,
     );
     /** Peaks may be here before the field that names their sound, or after it. */
     const peaksOf = (name) => (pending[name]?.id === track().id ? pending[name] : null);
@@ -107,6 +109,7 @@ export default mount(
       figure.update();
       placeMarks();
       lyric.place();
+      notes.place();
       moveHead(head);
     };
     /** For whoever watches: whose picture this is. */
@@ -134,6 +137,7 @@ export default mount(
       headLine.style.transform = to(part);
       overviewHead.style.transform = to(time / (total() || 1));
       lyric.follow(time);
+      notes.follow(time);
       host.root.dataset.head = time.toFixed(3);
     }
     // -- regions above the picture: these elements and the numbers below it are two views of `local`
@@ -953,6 +957,7 @@ export default mount(
       "div.row.tools",
       {},
       looking,
+      notes.find,
       findBeat,
       snap,
       markButton,
@@ -1000,6 +1005,7 @@ export default mount(
       empty,
       stage,
       ...(host.get("standalone") ? [lyric.sung] : []),
+      notes.under,
       proof,
       knobs,
       error,
@@ -1051,6 +1057,7 @@ export default mount(
       lastHeard = "after";
       fromPython();
       lyric.load();
+      notes.load();
       moveHead(0);
       view.whole();
       tellDrawn();

@@ -11,6 +11,7 @@
     rework       repaint, extend, cover, extract, lego, complete, edit, vary: a sound that is there, changed
     song         stitch, stems: a song out of pieces, a take in lanes
     words        plan, sketch, polish, understand, analyze: what the planner says, and what can be measured
+    notes        notes: melody, bass, chords and beats, also as MIDI
     dataset      dataset scan, label, check: songs to learn from
     train        train: an adapter out of songs
     merge        merge: adapters made part of a checkpoint
@@ -54,6 +55,7 @@ from acestep_lab.cli import (
     kept,
     listening,
     merge,
+    notes,
     onnx,
     options,
     rework,
@@ -74,7 +76,7 @@ COMMANDS = (
     compose.compose, rework.repaint, rework.extend, rework.cover, rework.extract, rework.lego, rework.complete, rework.edit,
     rework.vary, song.stitch, song.stems, batch.batch, sweep.sweep, sweep.workers,
     attribute.attribute, words.plan, words.sketch, words.polish, words.understand, words.analyze, listening.align, listening.scores,
-    kept.takes, kept.export,
+    notes.notes, kept.takes, kept.export,
     kept.mark, kept.to_bin, kept.restore, dataset.dataset, train.train, merge.merge, compose.demo, studio.serve, api.api, daemon.daemon,
     checkpoints.list_checkpoints, checkpoints.download, checkpoints.evaluate, checkpoints.doctor,
     onnx.export_onnx, schemas.schema,

@@ -27,7 +27,7 @@ NOTHING = {
     "auth_username": "nothing here: visitors need no name, the word alone",
     "share": "nothing here: no tunnel is dug; --address 0.0.0.0 lets in whoever reaches this machine and knows the token",
     **dict.fromkeys(("cpu_offload", "offload_to_cpu", "offload_dit_to_cpu", "overlapped_decode", "batch_size"), _CARD),
-    "torch_compile": "nothing here: ACESTEP_COMPILE_MODEL compiles the blocks of ACE-Step v1",
+    "torch_compile": "nothing here: ACESTEP_COMPILE_MODEL compiles the blocks of the DiT",
     "use_flash_attention": "nothing here: torch picks the quickest exact attention",
     "backend": "nothing here: the planner has one way of running",
     "download_source": "nothing here: serving fetches nothing; `acestep-lab download` heeds ACESTEP_DOWNLOAD_SOURCE",

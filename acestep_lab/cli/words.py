@@ -160,10 +160,9 @@ def _analyze(measure: Callable[[str], Analysis], sources: tuple[str, ...], as_js
             click.echo(str(problem), err=True)
             continue
         if as_json:
-            print_json({"source": source, **vars(found), "instruments": dict(found.instruments)})
-        else:
-            print(
-                f"{source}: {found.bpm:g} bpm, {found.keyscale}, {found.timesignature} beats in a bar, "
-                f"{found.loudness:.1f} LUFS; {', '.join(found.present) or 'no instrument for certain'}"
+            print_json(
+                {"source": source, **vars(found), "instruments": dict(found.instruments), "unsure": found.unsure}
             )
+        else:
+            print(f"{source}: {found}")
     return 2 if failed else 0

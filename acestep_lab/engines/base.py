@@ -206,6 +206,9 @@ class Devices(Protocol):
     def free(self) -> None:
         """Give back the memory of what only this engine uses and is not at work."""
 
+    def say(self, sentence: str) -> None:
+        """Tell whoever waits for the music something of the machine."""
+
 
 class Engine(Protocol):
     """One checkpoint of one model family."""

@@ -101,13 +101,14 @@ def _longer_than_nothing(*spans: tuple[float, float]) -> list[Region]:
 
 
 class PlainDevices:
-    """All components on the CPU, built when first wanted; `wanted` lists each time one was asked for."""
+    """All components on the CPU, built when first wanted; `wanted` lists each time one was asked for, `said` what was told."""
 
     device = torch.device("cpu")
 
     def __init__(self, engine: Engine):
         self.engine = engine
         self.wanted: list[str] = []
+        self.said: list[str] = []
         self._built: dict[str, Any] = {}
         engine.connect(self)
 
@@ -128,6 +129,9 @@ class PlainDevices:
 
     def free(self) -> None:
         self._built.clear()
+
+    def say(self, sentence: str) -> None:
+        self.said.append(sentence)
 
 
 @dataclass

@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 from acestep_lab import upstairs
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Capabilities
-from acestep_lab.jobs import scoring, stems, stitching
+from acestep_lab.jobs import noting, scoring, stems, stitching
+from acestep_lab.jobs.aligning import kept_alignment
 from acestep_lab.jobs.attributing import Asked, Attributes, AttributionCost, AttributionRun
 from acestep_lab.jobs.kinds import RenderRun
 from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.rendering import one_recipe, recipe_from
 from acestep_lab.jobs.stems import Stems
 from acestep_lab.jobs.worker import AnyRun
+from acestep_lab.listen import comparison
 from acestep_lab.listen.analysis import Analysis
+from acestep_lab.listen.comparison import Comparisons, TakeComparison
+from acestep_lab.listen.notes import Notes
 from acestep_lab.listen.scores import Scores
 from acestep_lab.plan.plan import Plan
 from acestep_lab.prompt import checks, tasks
@@ -28,7 +32,7 @@ from acestep_lab.prompt.tasks import Region, Source, Task, regions
 from acestep_lab.takes.library import Library
 from acestep_lab.takes.sounds import Sounds
 from acestep_lab.takes.take import Take
-from acestep_lab.takes.verdict import Comparison, Verdict
+from acestep_lab.takes.verdict import Verdict
 
 
 class Verbs:
@@ -137,6 +141,14 @@ class Verbs:
         """
         return stems.of(self, source, which, **changes)
 
+    def notes(self, source: Source, stem: str | None = None, *, anew: bool = False) -> Notes:
+        """What is played: melody, bass, chords, beats and bars; `lab.notes(take, stem="vocals").to_midi("song.mid")`.
+
+        `stem` is made once and its line listened to alone; without one, the melody is picked out of the mix. What was heard in
+        a kept take lies beside it, and is listened for again only `anew`. RecipeError for a stem without a pitch.
+        """
+        return noting.notes_for(self, source, stem, anew)
+
     def recipe_from(self, source: Source, task: Task, **changes: object) -> Recipe:
         """A recipe for a task on a source: a take's words and choices come along, its seed and length do not."""
         return recipe_from(self.sound(source), task, changes)
@@ -165,9 +177,24 @@ class Verbs:
         """The take or sound that a source stands for: itself, an id this session or its library knows, or a file."""
         return self._sounds.find(source)
 
-    def compare(self, one: Take, other: Take) -> Comparison:
-        """What differs between two takes: the fields of their recipes, and their sounds."""
-        return Comparison.of(*(checks.instance("What is compared", take, Take) for take in (one, other)))
+    @overload
+    def compare(self, one: Take, other: Take, /) -> TakeComparison: ...
+    @overload
+    def compare(self, one: Take, other: Take, third: Take, /, *more: Take) -> Comparisons: ...
+    def compare(self, one: Take, other: Take, /, *more: Take) -> TakeComparison | Comparisons:
+        """What differs between two takes, words first: sound, spectrum, loudness, tempo, key, sections, lyrics, recipe.
+
+        Of several, the first beside each of the others: `lab.compare(a, b, c).export("differences.html")` for two of them,
+        print for all. Lyrics that were found in time (`lab.align`) are compared as well.
+        """
+        takes = [checks.instance("What is compared", take, Take) for take in (one, other, *more)]
+        known = [comparison.measured(self.analyze, take) for take in takes]
+        sung = [kept_alignment(self.library, take.id) for take in takes]
+        found = Comparisons(
+            TakeComparison.between(one, take, (known[0], heard), (sung[0], lines))
+            for take, heard, lines in zip(takes[1:], known[1:], sung[1:], strict=True)
+        )
+        return found if more else found[0]
 
     @overload
     def attribute(self, take: Source, *, what: str | Iterable[str] | None = None, swap: Mapping[str, object] | None = None,
@@ -261,7 +288,8 @@ class Verbs:
     def map_songs(self, work: Any, items: Any, *, on: Any = None, resource: str | None = None, **options: Any) -> Any:
         """Something done for each of many songs, in a run beside which the session goes on: `lab.map_songs("align", lab.library.ids())`.
 
-        `work` is the name of a verb ("analyze", "align", "understand", "plan_score", "scores", "codes") or a function of a session and a song;
+        `work` is the name of a verb ("analyze", "align", "notes", "understand", "plan_score", "scores", "codes") or a function of a
+        session and a song;
         `options` go to it, and `on` is that of `sweep`. `run.result()` has what came of each, None where nothing could.
         """
         return upstairs.call("map_songs", self, work, items, on=on, resource=resource, options=options)

@@ -25,6 +25,8 @@ LOWEST_HZ, HIGHEST_HZ = 55.0, 1800.0
 FLOOR = 0.01  # of the loudest peak
 COMPRESSION = 0.75  # exponent on magnitudes
 THIRD_HARMONIC = 0.3
+HIGHEST_BASS = 53.0
+"""MIDI pitch below which a peak is the bass."""
 
 
 def _peaks(audio: Sound) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
@@ -54,14 +56,24 @@ def chroma_frames(audio: Sound) -> np.ndarray:
     A peak speaks for its own pitch class and, more softly, for the one whose third harmonic it would be
     (Gomez 2006): without that a loud fifth above the root passes for the tonic.
     """
+    return chroma_and_bass(audio)[0]
+
+
+def chroma_and_bass(audio: Sound) -> tuple[np.ndarray, np.ndarray]:
+    """The chroma of `chroma_frames`, and that of the bass alone, each `[frames, 12]`; a frame lasts about 85 ms."""
     frame, midi, magnitude, count = _peaks(audio)
     keep = magnitude > FLOOR * magnitude.max(initial=0.0)
     frame, midi, weight = frame[keep], midi[keep], magnitude[keep] ** COMPRESSION
     midi = midi - _tuning(midi, weight)
     near = weight * np.exp(-0.5 * ((midi - np.round(midi)) / 0.2) ** 2)
     place = frame * 12 + np.round(midi).astype(int) % 12
-    own = np.bincount(place, near, minlength=count * 12)[: count * 12].reshape(count, 12)
-    return own + THIRD_HARMONIC * np.roll(own, -7, axis=1)
+    own = _folded(place, near, count)
+    low = _folded(place, near * (midi < HIGHEST_BASS), count)
+    return own + THIRD_HARMONIC * np.roll(own, -7, axis=1), low
+
+
+def _folded(place: np.ndarray, weight: np.ndarray, count: int) -> np.ndarray:
+    return np.bincount(place, weight, minlength=count * 12)[: count * 12].reshape(count, 12)
 
 
 def chroma(audio: Sound) -> np.ndarray:

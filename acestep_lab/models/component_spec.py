@@ -70,6 +70,9 @@ class ComponentSpec:
     int8: float | None = None  # share of `bytes` when its linear layers are kept in int8; None: never kept so
     fp8: float | None = None  # share of `bytes` when it is cast layer by layer; None: never
     streams: bool = False  # works through its own `forward` only, so that hooks can bring its blocks one at a time
+    halves: bool = (
+        False  # on a card without bfloat16 computes in float16, with float32 where it has to (`models.islands`)
+    )
     optional: bool = False  # may be left out where there is no room for it
     working: WorkingMemory | None = None  # None: what is usual for its role and size
     content: StoredContent | None = None  # which weights it is, for sharing; None: changed in place, so never shared

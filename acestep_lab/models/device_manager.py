@@ -33,9 +33,9 @@ from torch import nn
 
 from acestep_lab._libraries import diffusers_hooks
 from acestep_lab.errors import MachineError, shown
-from acestep_lab.models import storage
+from acestep_lab.models import storage, threads
 from acestep_lab.models.component_spec import ComponentSpec
-from acestep_lab.models.memory_plan import MemoryPlan, budget, gb
+from acestep_lab.models.memory_plan import MemoryPlan, budget, gb, is_small
 from acestep_lab.models.shared_memory_plan import CheckpointCost, Place, SharedMemoryPlan
 from acestep_lab.models.tiers import Machine, ram_bytes
 from acestep_lab.prompt.checks import is_a
@@ -151,6 +151,10 @@ class EngineDevices:
     def notifying(self, listener: Callable[[str], None]) -> AbstractContextManager[None]:
         """For a time, tell somebody more of every change."""
         return self.manager.notifying(listener)
+
+    def say(self, sentence: str) -> None:
+        """Tell whoever waits for the music something of the machine."""
+        self.manager.say(sentence)
 
     @property
     def memory_plan(self) -> MemoryPlan:
@@ -500,7 +504,7 @@ class DeviceManager:
         """Whether a module is already kept as a checkpoint's plan wants it."""
         plan, name = self.plans[place[0]], place[1]
         streamed = plan.mechanism(name) if plan.mechanism(name) in ("block", "leaf") else ""
-        wanted = (plan.device, plan.dtype, plan.stored(name), streamed)
+        wanted = (plan.device, plan.kept_in(name), plan.stored(name), streamed)
         return wanted == (loaded.device, loaded.dtype, loaded.stored, loaded.streamed)
 
     def _come(self, place: Place) -> _Loaded:
@@ -539,13 +543,16 @@ class DeviceManager:
         was planned for.
         """
         key, name = place
-        module = self._open[key].build(name, plan.torch_dtype)
+        if plan.device == "cpu" and not is_small(plan.components):
+            threads.settle_once()
+        dtype = plan.dtype_of(name)
+        module = self._open[key].build(name, dtype)
         if not is_a(module, nn.Module):
             raise MachineError(f"The engine built {shown(module)} for {shown(name)}, where a torch module belongs.")
-        promised, size = plan.component(name).bytes * plan.torch_dtype.itemsize // 2, module_bytes(module)
+        promised, size = plan.component(name).bytes * dtype.itemsize // 2, module_bytes(module)
         if size > promised * (1 + TOLERATED) + TOLERATED_BYTES:
             self._notify(f"The {name} is {gb(size)} and was planned for with {gb(promised)}; memory may run out.")
-        return _Loaded(module, self._mover(plan), plan.device, plan.dtype, {place})
+        return _Loaded(module, self._mover(plan), plan.device, plan.kept_in(name), {place})
 
     def _make_room(self, place: Place) -> None:
         """Send components away that are not at work: other checkpoints' as far as there is no room for them, then of its own
@@ -623,7 +630,7 @@ class DeviceManager:
         """Whether what was done to a component may stay under the plan at hand, or be gone on from."""
         plan, name = self.plans[place[0]], place[1]
         kept = loaded.stored in ("full", plan.stored(name)) or (loaded.stored, plan.stored(name)) == ("int8", "fp8")
-        return kept and loaded.dtype == plan.dtype and loaded.streamed in ("", plan.mechanism(name))
+        return kept and loaded.dtype == plan.kept_in(name) and loaded.streamed in ("", plan.mechanism(name))
 
     # -- devices that are lost -------------------------------------------------------------------------------------------
 
@@ -659,6 +666,10 @@ class DeviceManager:
         if plan.device not in self._movers:
             self._movers[plan.device] = self._mover_for(plan)
         return self._movers[plan.device]
+
+    def say(self, sentence: str) -> None:
+        """Tell whoever waits for the music something of the machine."""
+        self._notify(sentence)
 
     def _notify(self, sentence: str) -> None:
         self.messages.append(sentence)

@@ -53,7 +53,7 @@ TRAITS: Mapping[str, ComponentSpec] = {
     for spec in (
         ComponentSpec("text", 0, "encoder", "text encoder", int8=0.65, fp8=0.51, streams=True),
         ComponentSpec("condition", 0, "encoder", "condition encoder", int8=0.52, fp8=0.54, streams=True),
-        ComponentSpec("dit", 0, "loop", "DiT", int8=0.52, fp8=0.54, streams=True),
+        ComponentSpec("dit", 0, "loop", "DiT", int8=0.52, fp8=0.54, streams=True, halves=True),
         ComponentSpec("vae", 0, "decoder", "VAE"),
         ComponentSpec("codes", 0, "encoder", "audio codes"),
         ComponentSpec("lm", 0, "planner", "LM", optional=True),

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from acestep_lab.errors import MachineError, shown
+from acestep_lab.models.backends import DeviceFacts, row_of
 from acestep_lab.models.component_spec import ComponentSpec, checked
 from acestep_lab.models.tiers import (
     CONTEXT_BYTES,
@@ -90,6 +91,18 @@ class MemoryPlan:
         """What the components compute in, by torch's name: "bfloat16", "float32" or "float16"."""
         return "bfloat16" if self.dtype == "bf16" else self.dtype
 
+    def kept_in(self, name: str) -> str:
+        """What one component computes in: as the others, but float16 where it knows how to and a card has no bfloat16."""
+        halves = self.component(name).halves and self.tier.dtype == "auto" and self.device != "cpu"
+        return row_of(DeviceFacts.of_machine(self.machine)).loop_dtype if halves else self.dtype
+
+    def dtype_of(self, name: str) -> torch.dtype:
+        """What to build one component in."""
+        import torch
+
+        found: torch.dtype = getattr(torch, {"bf16": "bfloat16"}.get(self.kept_in(name), self.kept_in(name)))
+        return found
+
     @property
     def names(self) -> tuple[str, ...]:
         """The components by name, in the order a render uses them; those left out are not among them."""
@@ -139,12 +152,12 @@ class MemoryPlan:
         """What a component takes of the memory while it is on the device."""
         component = self.component(name)
         share = component.share(self.stored(name))
-        return int(component.bytes * (share or self._scale) * STREAM_SHARE.get(self.mechanism(name), 1.0))
+        return int(component.bytes * (share or self._scale(name)) * STREAM_SHARE.get(self.mechanism(name), 1.0))
 
     def working_bytes(self, name: str) -> int:
         """What a component takes besides its weights while it works."""
         working = self.component(name).working_bytes(self.seconds, self.takes, self.passes, self.tile_frames)
-        return int(working * self._scale)
+        return int(working * self._scale(name))
 
     @property
     def need_bytes(self) -> int:
@@ -159,7 +172,7 @@ class MemoryPlan:
 
     def _peak_bytes(self, name: str, moving: bool) -> int:
         """The most one component adds: its weights at work, or (in RAM) while they are read, before they are shrunk."""
-        reading = self.component(name).bytes * self._scale if self.machine.kind in ("cpu", "mps") else 0
+        reading = self.component(name).bytes * self._scale(name) if self.machine.kind in ("cpu", "mps") else 0
         if not moving:
             return max(self.working_bytes(name), reading - self.device_bytes(name))
         return max(self.device_bytes(name) + self.working_bytes(name), reading)
@@ -181,9 +194,8 @@ class MemoryPlan:
         """Whether what is needed is there."""
         return self.need_bytes <= self.have_bytes
 
-    @property
-    def _scale(self) -> int:
-        return 2 if self.dtype == "float32" else 1
+    def _scale(self, name: str) -> int:
+        return 2 if self.kept_in(name) == "float32" else 1
 
     def fit(self, recipe: HasSeconds | None = None, takes: int = 1, passes: int | None = None) -> MemoryPlan:
         """The plan for another recipe, on the same machine with the same components."""
@@ -242,8 +254,8 @@ class MemoryPlan:
         """The row of one component in the table."""
         return (
             name,
-            gb(self.component(name).bytes * self._scale),
-            self.dtype if self.stored(name) == "full" else self.stored(name),
+            gb(self.component(name).bytes * self._scale(name)),
+            self.kept_in(name) if self.stored(name) == "full" else self.stored(name),
             MECHANISMS[self.mechanism(name)],
             gb(self.device_bytes(name) + self.working_bytes(name)),
         )

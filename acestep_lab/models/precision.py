@@ -14,7 +14,8 @@ was unless int8 is close and quicker.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from statistics import median
@@ -279,8 +280,20 @@ class Int8Mode:
             self.probe = None  # it holds a song
 
 
-def cpu_dtype(capabilities: object = torch.cpu) -> torch.dtype:
-    """The dtype a CPU is quickest in: bfloat16 where it has instructions for it, else float32."""
+def cpu_dtype(
+    capabilities: object = torch.cpu, instructions: str | None = None, environ: Mapping[str, str] = os.environ
+) -> torch.dtype:
+    """The dtype a CPU is quickest in: bfloat16 where it has instructions for it and torch may use them, else float32.
+
+    `ATEN_CPU_CAPABILITY=avx2` and `ONEDNN_MAX_CPU_ISA=AVX2` forbid them, so that a server can stand in for a laptop.
+    """
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    quick = any(getattr(capabilities, name, lambda: False)() for name in names)
-    return torch.bfloat16 if quick else torch.float32
+    there = any(getattr(capabilities, name, lambda: False)() for name in names)
+    used = (instructions or torch.backends.cpu.get_cpu_capability()).upper().startswith("AVX512")
+    most = environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper()
+    allowed = most in ("", "ALL", "DEFAULT") or any(word in most for word in _KNOW_BFLOAT16)
+    return torch.bfloat16 if there and used and allowed else torch.float32
+
+
+_KNOW_BFLOAT16 = ("BF16", "FP16", "AMX", "AVX10")
+"""What stands in oneDNN's names of instruction sets that multiply bfloat16."""

@@ -69,7 +69,7 @@ class SharedMemoryPlan:
     def _kept(self, place: Place) -> tuple[str, str, str, str]:
         plan, name = self[place[0]], place[1]
         mechanism = plan.mechanism(name)
-        return plan.device, plan.dtype, plan.stored(name), mechanism if mechanism in ("block", "leaf") else ""
+        return plan.device, plan.kept_in(name), plan.stored(name), mechanism if mechanism in ("block", "leaf") else ""
 
     def modules(self) -> tuple[Place, ...]:
         """One place for each module there is once everything is loaded: what is shared is named once."""

@@ -120,6 +120,7 @@ class Machine:
     name: str = ""
     ram_bytes: int | None = None  # where components wait that left the accelerator; None: enough
     bf16: bool = True  # computes in bfloat16 natively
+    is_hip: bool = False  # an AMD card, which torch calls "cuda" too
     index: int | None = None  # of several cards; None: the first
     simulated: bool = False  # there is no such card here: the work runs on the CPU
     real_bytes: int | None = None  # what the card has where this is less: the process is then capped
@@ -317,8 +318,9 @@ def describe_device(kind: str, index: int | None) -> Machine:
         return Machine("xpu", properties.total_memory, None, properties.name, ram, index=index)
     if kind == "mps":
         return Machine("mps", int(torch.mps.recommended_max_memory()), None, "Apple GPU", ram)
-    bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return Machine("cpu", ram, free_ram, "CPU", None, bf16)
+    from acestep_lab.models.precision import cpu_dtype
+
+    return Machine("cpu", ram, free_ram, "CPU", None, cpu_dtype() == torch.bfloat16)
 
 
 def _cuda(ram: int, index: int | None = None) -> Machine:
@@ -327,8 +329,12 @@ def _cuda(ram: int, index: int | None = None) -> Machine:
 
     try:
         free, total = torch.cuda.mem_get_info(index)
-        bf16 = torch.cuda.get_device_capability(index) >= (8, 0)  # before Ampere: fp16 gives NaN, so full precision
-        return Machine("cuda", total, free, torch.cuda.get_device_name(index), ram, bf16, index)
+        hip = torch.version.hip is not None
+        bf16 = hip or torch.cuda.get_device_capability(index) >= (
+            8,
+            0,
+        )  # before Ampere: `models.backends` has its rules
+        return Machine("cuda", total, free, torch.cuda.get_device_name(index), ram, bf16, hip, index)
     except RuntimeError as reason:
         raise MachineError(
             f"A CUDA card is listed but does not answer ({str(reason).splitlines()[0]}). Restart the kernel; "

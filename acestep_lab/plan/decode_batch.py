@@ -7,17 +7,38 @@ batch (a CFG row), which is fed the same tokens after another prompt.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from acestep_lab.plan.decoder import Decoder, KVCache
+from acestep_lab.plan.token_sampler import TokenSampler
 
 Row = TypeVar("Row")
 
-_FEW_TOKENS = 4096
+FEW_TOKENS = 4096
 """Up to so many allowed tokens, only their rows of the head are computed."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How a row's next token is chosen."""
+
+    sampler: TokenSampler
+    written: Sequence[int] = ()
+    """The tokens that row has written itself: what a repetition penalty looks at."""
+    allowed: Tensor | None = None
+    """Which tokens may come, bool [vocabulary]; None where they are the same for all rows and all tokens."""
+    greedy: bool = False
+
+    def index(self, ids: Tensor, logits: Tensor) -> int:
+        """The place of the chosen token in `ids`, of which `logits` are given."""
+        repeated = None
+        if self.sampler.planning.repetition_penalty != 1.0:
+            repeated = torch.isin(ids, torch.tensor(list(self.written), dtype=ids.dtype))
+        return self.sampler.sample(logits, repeated, self.greedy)
 
 
 class DecodeBatch(Generic[Row]):
@@ -28,6 +49,10 @@ class DecodeBatch(Generic[Row]):
     ) -> None:
         self.decoder, self.rows, self.cache, self.hidden = decoder, rows, cache, hidden
         self.scale, self.guided = scale, guided
+        self._parked: list[DecodeBatch[Row]] = []
+        self._ids: Tensor | None = None
+        self._places: Tensor | None = None
+        self._span: slice | Tensor = slice(0)
 
     @classmethod
     def prefill(
@@ -70,6 +95,39 @@ class DecodeBatch(Generic[Row]):
             self.decoder, alone, self.cache.select(kept_indices), self.hidden[kept_indices], self.scale, False
         )
 
+    def park(self, rows: list[Row]) -> None:
+        """Put some rows aside until the others have come as far."""
+        self._parked.append(self.subset(rows))
+        self.keep([row for row in self.rows if not any(row is parked for parked in rows)])
+
+    def unpark(self) -> None:
+        """Go on with the rows that were put aside, first come first, and with no others."""
+        parked, self._parked = self._parked, []
+        self.merge(parked)
+
+    def choose(self, choices: Sequence[Choice], end: int) -> list[int]:
+        """Each row's next token, of those its choice allows; `end` is past the last that any may."""
+        masks = [choice.allowed for choice in choices if choice.allowed is not None]
+        found = self.allowed_logits(masks, end)
+        return [int(ids[choice.index(ids, logits)]) for choice, (ids, logits) in zip(choices, found, strict=True)]
+
+    def write(self, choices: Sequence[Choice], ids: Tensor, last: Sequence[Sequence[int]]) -> list[list[int]]:
+        """Each row's next tokens, of `ids` (increasing), in columns: here one. `last` are those of the column before."""
+        if any(last):
+            self.feed(last)
+        rows = self._logits_of(ids)
+        return [[int(ids[choice.index(ids, logits)]) for choice, logits in zip(choices, rows, strict=True)]]
+
+    def _logits_of(self, ids: Tensor) -> Tensor:
+        """Logits of some tokens; their rows of the head are copied only where they are few and do not follow one another."""
+        if self._ids is not ids:  # what is asked is the same for every token
+            first, past = int(ids[0]), int(ids[-1]) + 1
+            few, follow = len(ids) <= FEW_TOKENS, past - first == len(ids)
+            self._ids, self._places = ids, None if few or follow else ids.to(self.hidden.device)
+            self._span = slice(first, past) if follow else ids.to(self.hidden.device) if few else slice(0, past)
+        logits = self.logits(self._span)
+        return logits if self._places is None else logits[:, self._places]
+
     def merge(self, batches: Sequence[DecodeBatch[Row]]) -> None:
         """Become all the rows of these batches, in their order."""
         batches = [batch for batch in batches if batch.rows]
@@ -106,7 +164,7 @@ class DecodeBatch(Generic[Row]):
     def allowed_logits(self, masks: Sequence[Tensor], end: int) -> list[tuple[Tensor, Tensor]]:
         """For each row the allowed ids and their logits; `end` is past the last id that any mask may allow."""
         allowed = [mask[:end].nonzero()[:, 0] for mask in masks]
-        if max(len(ids) for ids in allowed) > _FEW_TOKENS:
+        if max(len(ids) for ids in allowed) > FEW_TOKENS:
             rows = self.logits(slice(0, end)).unbind()
             return [(ids, row[ids.to(row.device)]) for ids, row in zip(allowed, rows, strict=True)]
         union = torch.cat(allowed).unique()

@@ -9,7 +9,7 @@ there on a CPU), query, key and value come from one product, gate and up from an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,18 +20,45 @@ from torch import Tensor, nn
 from acestep_lab.errors import CheckpointError
 
 
+class LinearMaps:
+    """Linear maps of one input, side by side.
+
+    Plain weights of several are laid next to each other once and multiplied as one, and the modules keep views of them, so nothing
+    is held twice; adapted or quantised ones are called one by one.
+    """
+
+    def __init__(self, *maps: nn.Module) -> None:
+        self.maps = maps
+        plain = all(type(one) is nn.Linear and type(one.weight) is nn.Parameter and one.bias is None for one in maps)
+        self.weight: Tensor | None = _contiguous([one.weight for one in maps]) if plain else None  # type: ignore[misc]
+
+    def __call__(self, state: Tensor) -> Tensor:
+        if len(self.maps) == 1:
+            return self.maps[0](state)
+        if self.weight is None:
+            return torch.cat([one(state) for one in self.maps], dim=-1)
+        return F.linear(state, self.weight)
+
+    def add_to(self, base: Tensor, state: Tensor) -> None:
+        """Add the maps of `state` [rows, …] to `base` [rows, …], in one product where the weights are plain."""
+        if self.weight is None or self.weight.dtype != base.dtype:
+            base += self(state)
+        else:
+            base.addmm_(state, self.weight.T)
+
+
 @dataclass(frozen=True)
-class _Layer:
+class Layer:
     """One block's weights in the order they are used."""
 
     input_norm: Tensor
-    qkv: Callable[[Tensor], Tensor]
+    qkv: LinearMaps
     query_norm: Tensor
     key_norm: Tensor
-    out: Callable[[Tensor], Tensor]
+    out: LinearMaps
     post_attention_norm: Tensor
-    gate_up: Callable[[Tensor], Tensor]
-    down: Callable[[Tensor], Tensor]
+    gate_up: LinearMaps
+    down: LinearMaps
 
 
 @dataclass
@@ -74,6 +101,9 @@ def _copied(cached: Tensor, rows: Sequence[int], used: int, capacity: int) -> Te
 class Decoder:
     """A causal Qwen3 as a function of (KV cache, new tokens)."""
 
+    open_weights = True
+    """Whether its layers can be read one by one, as a step of fixed shapes does."""
+
     def __init__(self, lm: nn.Module) -> None:
         config: Any = lm.config
         if set(getattr(config, "layer_types", None) or ["full_attention"]) != {"full_attention"}:
@@ -84,25 +114,25 @@ class Decoder:
         self.width, self.eps = config.head_dim, config.rms_norm_eps
         self.max_positions = int(config.max_position_embeddings)
         body: Any = lm.model
-        self._embed: nn.Module = body.embed_tokens
+        self.embed: nn.Module = body.embed_tokens
         self._rotary: nn.Module = body.rotary_emb
-        self._norm: Tensor = body.norm.weight
-        self._head: Tensor = lm.get_output_embeddings().weight  # type: ignore[operator]
-        self._layers = [_layer(block) for block in body.layers]
+        self.norm: Tensor = body.norm.weight
+        self.head: Tensor = lm.get_output_embeddings().weight  # type: ignore[operator]
+        self.layers = [_layer(block) for block in body.layers]
         self._rotary_table: tuple[Tensor, Tensor] | None = None
 
     @property
     def vocabulary(self) -> int:
-        return self._head.shape[0]
+        return self.head.shape[0]
 
     @property
     def device(self) -> torch.device:
-        return self._head.device
+        return self.head.device
 
     def new_cache(self, rows: int, capacity: int) -> KVCache:
         """Empty rows with capacity for so many tokens."""
         shape = (rows, self.kv_heads, capacity, self.width)
-        empty = [[self._head.new_zeros(shape, dtype=self._norm.dtype) for _ in self._layers] for _ in range(2)]
+        empty = [[self.head.new_zeros(shape, dtype=self.norm.dtype) for _ in self.layers] for _ in range(2)]
         return KVCache(empty[0], empty[1], [0] * rows)
 
     def feed(self, cache: KVCache, tokens: Sequence[Sequence[int]]) -> Tensor:
@@ -119,26 +149,26 @@ class Decoder:
         starts = torch.tensor(cache.lengths, device=self.device)
         positions = starts[:, None] + torch.arange(most, device=self.device)  # [rows, most]
         attend = _Attention(self, cache, counts, positions)
-        state = self._embed(ids)  # [rows, most, hidden]
-        for index, layer in enumerate(self._layers):
+        state = self.embed(ids)  # [rows, most, hidden]
+        for index, layer in enumerate(self.layers):
             state = state + attend(index, layer, F.rms_norm(state, state.shape[-1:], layer.input_norm, self.eps))
             gate, up = layer.gate_up(F.rms_norm(state, state.shape[-1:], layer.post_attention_norm, self.eps)).chunk(
                 2, dim=-1
             )
             state = state + layer.down(F.silu(gate) * up)
         cache.lengths = [length + count for length, count in zip(cache.lengths, counts, strict=True)]
-        return F.rms_norm(state, state.shape[-1:], self._norm, self.eps)
+        return F.rms_norm(state, state.shape[-1:], self.norm, self.eps)
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor, wanted: slice | Tensor) -> Tensor:
         """Logits of the wanted token ids only, float32 [rows, wanted]."""
-        return F.linear(hidden, self._head[wanted]).float()
+        return F.linear(hidden, self.head[wanted]).float()
 
     def rotary_table(self, capacity: int) -> tuple[Tensor, Tensor]:
         """Rotary cosines and sines of the first `capacity` positions, [capacity, width]."""
         if self._rotary_table is None or self._rotary_table[0].shape[0] < capacity:
             positions = torch.arange(capacity, device=self.device)[None]
-            cosines, sines = self._rotary(self._norm, positions)
+            cosines, sines = self._rotary(self.norm, positions)
             self._rotary_table = cosines[0], sines[0]
         return self._rotary_table
 
@@ -164,7 +194,7 @@ class _Attention:
         self.visible = visible[:, None]  # [rows, 1, most, used]
         self.rows, self.columns = torch.arange(len(counts), device=positions.device), positions[:, 0]
 
-    def __call__(self, index: int, layer: _Layer, state: Tensor) -> Tensor:
+    def __call__(self, index: int, layer: Layer, state: Tensor) -> Tensor:
         d = self.decoder
         heads = layer.qkv(state).unflatten(-1, (d.heads + 2 * d.kv_heads, d.width))  # [rows, most, heads, width]
         query, key, value = heads.split((d.heads, d.kv_heads, d.kv_heads), dim=2)
@@ -213,43 +243,30 @@ class _Attention:
         return mixed.transpose(1, 2)
 
 
-def _layer(block: Any) -> _Layer:
+def _layer(block: Any) -> Layer:
     attention, mlp = block.self_attn, block.mlp
-    return _Layer(
+    return Layer(
         input_norm=block.input_layernorm.weight,
-        qkv=_fused(attention.q_proj, attention.k_proj, attention.v_proj),
+        qkv=LinearMaps(attention.q_proj, attention.k_proj, attention.v_proj),
         query_norm=attention.q_norm.weight,
         key_norm=attention.k_norm.weight,
-        out=attention.o_proj,
+        out=LinearMaps(attention.o_proj),
         post_attention_norm=block.post_attention_layernorm.weight,
-        gate_up=_fused(mlp.gate_proj, mlp.up_proj),
-        down=mlp.down_proj,
+        gate_up=LinearMaps(mlp.gate_proj, mlp.up_proj),
+        down=LinearMaps(mlp.down_proj),
     )
-
-
-def _fused(*maps: nn.Module) -> Callable[[Tensor], Tensor]:
-    """Several linear maps of one input as one product.
-
-    Plain weights are laid next to each other in cache once, and the modules keep views of them, so nothing is held twice;
-    adapted or quantised ones are called one by one.
-    """
-    if not all(type(one) is nn.Linear and type(one.weight) is nn.Parameter and one.bias is None for one in maps):
-        return lambda state: torch.cat([one(state) for one in maps], dim=-1)
-    weight = _contiguous([one.weight for one in maps])  # type: ignore[misc]
-    return lambda state: F.linear(state, weight)
 
 
 def _contiguous(weights: list[nn.Parameter]) -> Tensor:
     """The weights as one tensor without a copy where they lie in a row already, else laid so."""
     first = weights[0].data
-    rows, ends = sum(w.shape[0] for w in weights), first.data_ptr()
+    home, end = first.untyped_storage()._cdata, first.storage_offset()
     for weight in weights:
-        if weight.data_ptr() != ends or not weight.is_contiguous():
+        if weight.untyped_storage()._cdata != home or weight.storage_offset() != end or not weight.is_contiguous():
             break
-        ends += weight.numel() * weight.element_size()
+        end += weight.numel()
     else:
-        if first.untyped_storage().data_ptr() + first.untyped_storage().nbytes() >= ends:
-            return first.as_strided((rows, first.shape[1]), (first.shape[1], 1))
+        return first.as_strided((sum(w.shape[0] for w in weights), first.shape[1]), (first.shape[1], 1))
     joined = torch.cat([weight.data for weight in weights])
     for weight, view in zip(weights, joined.split([w.shape[0] for w in weights]), strict=True):
         weight.data = view

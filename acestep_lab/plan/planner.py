@@ -23,12 +23,14 @@ from torch import Tensor, nn
 from acestep_lab.errors import RecipeError, Stopped, shown
 from acestep_lab.files import mended_text
 from acestep_lab.plan import prompt_template
-from acestep_lab.plan.decode_batch import DecodeBatch
+from acestep_lab.plan.decode_batch import Choice, DecodeBatch
 from acestep_lab.plan.decoder import Decoder, decoder_of
 from acestep_lab.plan.fields import ATTRIBUTES, FIELDS, ROWS
+from acestep_lab.plan.fixed_batch import FixedBatch
 from acestep_lab.plan.grammar import GrammarMatcher, TokenTable, pattern
 from acestep_lab.plan.plan import Plan
 from acestep_lab.plan.prompt_template import PromptTemplate, Tokenizer
+from acestep_lab.plan.recorder import Recorder, recorder_for
 from acestep_lab.plan.token import Token
 from acestep_lab.plan.token_sampler import TokenSampler
 from acestep_lab.prompt import checks, vocabulary
@@ -45,6 +47,12 @@ UNDERSTANDING = Planning(temperature=0.3)
 
 ModelProvider: TypeAlias = "nn.Module | Callable[[], AbstractContextManager[nn.Module]]"
 """A language model, or what provides one for the time of a call: `lambda: devices.on("lm")`."""
+
+
+Batch: TypeAlias = "DecodeBatch[_Sequence] | FixedBatch[_Sequence]"
+
+Road: TypeAlias = "Callable[[torch.device], Recorder | None]"
+"""How steps are run on a device: what records them, or None where the host computes and shapes may change."""
 
 
 class CodeGeometry(Protocol):
@@ -83,8 +91,13 @@ class PlanRequest:
 class Planner:
     """Plans for one tokenizer and one geometry; cheap to make, the tables are built when first used and kept."""
 
-    def __init__(self, tokenizer: Tokenizer, geometry: CodeGeometry, repeats_caption: bool = False) -> None:
-        """`repeats_caption`: the model was taught to repeat the asked caption in its thought; others write their own."""
+    def __init__(
+        self, tokenizer: Tokenizer, geometry: CodeGeometry, repeats_caption: bool = False, road: Road = recorder_for
+    ) -> None:
+        """`repeats_caption`: the model was taught to repeat the asked caption in its thought; others write their own.
+        `road` says how steps are run on the model's device.
+        """
+        self.road = road
         self.token_table = TokenTable(tokenizer)
         self.geometry = geometry
         self.repeats_caption = repeats_caption
@@ -335,6 +348,18 @@ class _Sequence:
         """The field the thought has come to."""
         return heads[-1] if (heads := _HEAD.findall(self.text)) else FIELDS[0]
 
+    @property
+    def choice(self) -> Choice:
+        """How its next token is chosen where all rows may write the same."""
+        is_asked = self.sampler.planning.repetition_penalty != 1.0
+        return Choice(self.sampler, self.thought + self.output if is_asked else ())
+
+    @property
+    def thinking(self) -> Choice:
+        """How its next token is chosen under its grammar."""
+        allowed, greedy = torch.from_numpy(self.matcher.allowed()), ROWS[self.current_field].greedy
+        return Choice(self.sampler, self.thought, allowed, greedy)
+
 
 class Generation:
     """Several plans being written in one batch: iterate its tokens, `stop(plan_index)` one of them, read `plans` at the end.
@@ -374,7 +399,7 @@ class Generation:
 
     # ── the stages ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _prefill(self, decoder: Decoder) -> DecodeBatch:
+    def _prefill(self, decoder: Decoder) -> Batch:
         """All rows behind the prompt, which is read once."""
         request, token_table = self.request, self.planner.token_table
         prompt = request.prompt.encode(token_table.tokenizer)
@@ -383,7 +408,13 @@ class Generation:
             _Sequence(i, TokenSampler(request.planning, seed), GrammarMatcher(token_table, rule))
             for i, seed in enumerate(self.seeds)
         ]
-        return DecodeBatch.prefill(decoder, rows, prompt, request.planning.cfg_scale, THOUGHT_TOKENS)
+        scale, recorder = (
+            request.planning.cfg_scale,
+            self.planner.road(decoder.device) if decoder.open_weights else None,
+        )
+        if recorder is None:
+            return DecodeBatch.prefill(decoder, rows, prompt, scale, THOUGHT_TOKENS)
+        return FixedBatch.prefill(decoder, rows, prompt, scale, THOUGHT_TOKENS, recorder)
 
     def _longest(self, decoder: Decoder, prompt: int) -> float:
         """The longest song, in seconds, the model has room to write after this prompt; RecipeError where there is none."""
@@ -408,35 +439,30 @@ class Generation:
             )
         return most
 
-    def _think(self, batch: DecodeBatch) -> Generator[Token, None, None]:
+    def _think(self, batch: Batch) -> Generator[Token, None, None]:
         """The thought under its grammar; rows that have finished wait until all have."""
-        waiting: list[DecodeBatch] = []
         tokens = [[self.planner.token_table.think, *self._forced(row)] for row in batch.rows]
         while batch.rows:
             for row in batch.rows:
                 yield from self._events(row)
             tokens = batch.keep(self._running(batch.rows), tokens)
             batch.feed(tokens)
-            waiting.append(batch.subset([row for row in batch.rows if row.matcher.done]))
-            batch.keep([row for row in batch.rows if not row.matcher.done])
+            batch.park([row for row in batch.rows if row.matcher.done])
             tokens = self._next_tokens(batch)
-        batch.merge(waiting)
+        batch.unpark()
         batch.keep(self._running(batch.rows))
         for row in batch.rows:
             row.code_count = self._code_count(row)
             if not self.request.writes:
                 self.plans[row.index] = self._plan(row)
 
-    def _next_tokens(self, batch: DecodeBatch) -> list[list[int]]:
+    def _next_tokens(self, batch: Batch) -> list[list[int]]:
         """Each row's next token and what is forced after it."""
         if not batch.rows:
             return []
-        masks = [torch.from_numpy(row.matcher.allowed()) for row in batch.rows]
+        chosen = batch.choose([row.thinking for row in batch.rows], self.planner.text_end)
         tokens = []
-        for row, (ids, logits) in zip(batch.rows, batch.allowed_logits(masks, self.planner.text_end), strict=True):
-            token = int(
-                ids[row.sampler.sample(logits, self._repeated(row, ids), greedy=ROWS[row.current_field].greedy)]
-            )
+        for row, token in zip(batch.rows, chosen, strict=True):
             row.matcher.accept(token)
             row.thought.append(token)
             tokens.append([token, *self._forced(row)])
@@ -452,22 +478,32 @@ class Generation:
         token_table, after = self.planner.token_table, "\n\n# Lyric\n" if self.request.writes == "lyrics" else "\n\n"
         return [token_table.think_end, *prompt_template.encode_plain(after, token_table.tokenizer)]
 
-    def _write_codes(self, batch: DecodeBatch) -> Generator[Token, None, None]:
+    def _write_codes(self, batch: Batch) -> Generator[Token, None, None]:
         """Exactly as many codes a row as its length needs; the head is computed for codes only."""
-        ids = torch.from_numpy(self.planner.code_ids)
-        wanted = _span(ids)
         self._begin_codes(batch)
-        while batch.rows:
-            logits = batch.logits(wanted)
-            for row, own in zip(batch.rows, logits, strict=True):
-                code = row.sampler.sample(own, self._repeated(row, ids))
-                row.output.append(int(ids[code]))
-                yield Token(row.index, "codes", f"<|audio_code_{code}|>", 0.1 + 0.9 * len(row.output) / row.code_count)
-            self._finish_rows(batch, lambda row: len(row.output) >= row.code_count)
-            if batch.rows:
-                batch.feed([[row.output[-1]] for row in batch.rows])
+        ids = torch.from_numpy(self.planner.code_ids)
+        for row in self._written(batch, ids, self._codes_done, lambda: False):
+            code = self.planner.code_of[row.output[-1]]
+            yield Token(row.index, "codes", f"<|audio_code_{code}|>", 0.1 + 0.9 * len(row.output) / row.code_count)
 
-    def _begin_codes(self, batch: DecodeBatch) -> None:
+    def _written(
+        self, batch: Batch, ids: Tensor, done: Callable[[_Sequence], bool], full: Callable[[], bool]
+    ) -> Generator[_Sequence, None, None]:
+        """Let all rows write tokens of `ids` until each is `done` or the model is `full`; a row whenever it has a token more.
+
+        A batch may write several tokens before it hands them over; a row takes none after its last, and none once it is stopped.
+        """
+        while batch.rows:
+            columns = batch.write([row.choice for row in batch.rows], ids, [row.output[-1:] for row in batch.rows])
+            rows, over = list(batch.rows), full()
+            for place, column in enumerate(columns):
+                for row, token in zip(rows, column, strict=True):
+                    if place == 0 or not (done(row) or row.index in self._stopped):
+                        row.output.append(token)
+                        yield row
+            self._finish_rows(batch, lambda row, over=over: over or done(row))  # type: ignore[misc]
+
+    def _begin_codes(self, batch: Batch) -> None:
         """From thinking to codes: each row gets its unconditional row (classifier-free guidance), whose thought is empty."""
         negative = self.request.negative_codes
         self._finish_rows(batch, lambda row: row.code_count == 0)
@@ -475,46 +511,35 @@ class Generation:
             most = max(row.code_count for row in batch.rows)
             batch.add_cfg_rows(negative.encode(self.planner.token_table.tokenizer) if negative else None, most)
 
-    def _write_lyrics(self, batch: DecodeBatch) -> Generator[Token, None, None]:
+    def _write_lyrics(self, batch: Batch) -> Generator[Token, None, None]:
         """Free text up to the end token, or until the room for lyrics is full."""
         token_table = self.planner.token_table
         mask = torch.from_numpy(token_table.is_text.copy())
         mask[token_table.end] = True
-        stop = max(self.planner.text_end, token_table.end + 1)
         batch.add_cfg_rows(None, 0)
-        while batch.rows:
-            for row, (ids, logits) in zip(
-                batch.rows, batch.allowed_logits([mask] * len(batch.rows), stop), strict=True
-            ):
-                row.output.append(int(ids[row.sampler.sample(logits, self._repeated(row, ids))]))
-                if row.output[-1] != token_table.end:
-                    text = row.text_decoder.decode(token_table.bytes[row.output[-1]])
-                    yield Token(row.index, "lyrics", text, 0.3 + 0.7 * len(row.output) / LYRIC_TOKENS)
-            full = batch.remaining() == 0
-            self._finish_rows(batch, lambda row, full=full: full or self._lyrics_done(row))  # type: ignore[misc]
-            if batch.rows:
-                batch.feed([[row.output[-1]] for row in batch.rows])
+        ids = mask.nonzero()[:, 0]
+        for row in self._written(batch, ids, self._lyrics_done, lambda: batch.remaining() == 0):
+            if row.output[-1] != token_table.end:
+                text = row.text_decoder.decode(token_table.bytes[row.output[-1]])
+                yield Token(row.index, "lyrics", text, 0.3 + 0.7 * len(row.output) / LYRIC_TOKENS)
 
     # ── rows ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _running(self, rows: Iterable[_Sequence]) -> list[_Sequence]:
         return [row for row in rows if row.index not in self._stopped]
 
-    def _finish_rows(self, batch: DecodeBatch, done: Callable[[_Sequence], bool]) -> None:
+    def _finish_rows(self, batch: Batch, done: Callable[[_Sequence], bool]) -> None:
         """Make plans of the rows that are done, and go on with the rest."""
         for row in self._running(batch.rows):
             if done(row):
                 self.plans[row.index] = self._plan(row)
         batch.keep([row for row in self._running(batch.rows) if not done(row)])
 
+    def _codes_done(self, row: _Sequence) -> bool:
+        return len(row.output) >= row.code_count
+
     def _lyrics_done(self, row: _Sequence) -> bool:
         return row.output[-1] == self.planner.token_table.end or len(row.output) >= LYRIC_TOKENS
-
-    def _repeated(self, row: _Sequence, ids: Tensor) -> Tensor | None:
-        """Which of `ids` this row has written itself; None where no penalty asks for it."""
-        if self.request.planning.repetition_penalty == 1.0:
-            return None
-        return torch.isin(ids, torch.tensor(row.thought + row.output, dtype=ids.dtype))
 
     def _events(self, row: _Sequence) -> Iterator[Token]:
         """What a row has thought since the last call, one event for each line it touches."""
@@ -557,12 +582,6 @@ class Generation:
 
 
 _HEAD = re.compile(rf"^({'|'.join(FIELDS)}):", re.MULTILINE)
-
-
-def _span(ids: Tensor) -> slice | Tensor:
-    """Ids as a slice where they follow one another, so that their rows of the head need no copy."""
-    first, last = int(ids[0]), int(ids[-1])
-    return slice(first, last + 1) if last - first + 1 == len(ids) and bool((ids.diff() == 1).all()) else ids
 
 
 def _seeds(seeds: int | Iterable[int], n: int | None) -> list[int]:

@@ -19,12 +19,14 @@ from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.base import Capabilities
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import CheckpointError, LibraryError, RecipeError, shown
+from acestep_lab.jobs import noting
 from acestep_lab.jobs.kinds import PlanRun, RenderRun
 from acestep_lab.jobs.planning import OnToken
 from acestep_lab.jobs.queue import JobQueue
 from acestep_lab.jobs.rendering import recipes_of, varied_seeds
 from acestep_lab.jobs.verbs import Verbs
 from acestep_lab.listen.analysis import Analysis
+from acestep_lab.listen.notes import Notes
 from acestep_lab.listen.plan_score import PlanScore
 from acestep_lab.listen.scores import Scores
 from acestep_lab.listen.timed_lyrics import Alignment
@@ -373,6 +375,14 @@ class RemoteSession(Verbs):
         there = self._bench.there(source)
         found: Scores = self._do("scores", Scores, source=there, reference=reference, anew=anew)
         self._mirror(there, "scores", found.to_json())
+        return found
+
+    def notes(self, source: Source, stem: str | None = None, *, anew: bool = False) -> Notes:
+        """What is played, as `Session.notes` says; listened to there, and kept beside the take there."""
+        name = None if stem is None else noting.pitched_stem(stem)
+        sound, anew = self.sound(source), checks.truth("anew", anew)
+        alone = None if name is None else self._bench.there(self.stems(sound, [name])[name])
+        found: Notes = self._do("notes", Notes, source=self._bench.there(sound), stem=name, alone=alone, anew=anew)
         return found
 
     def codes(self, source: Source, *, checkpoint: str | None = None) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from acestep_lab.errors import LabError, RecipeError, code_of, sentence, shown
 from acestep_lab.jobs.attributing import AttributionCost
 from acestep_lab.listen.analysis import Analysis
 from acestep_lab.listen.attribution import Attribution
+from acestep_lab.listen.notes import Notes
 from acestep_lab.listen.plan_score import PlanScore
 from acestep_lab.listen.scores import Scores
 from acestep_lab.listen.timed_lyrics import Alignment
@@ -225,6 +226,7 @@ _WIRE: dict[str, _Kind] = {
     "alignment": _Kind((Alignment,), Alignment.to_json, Alignment.from_json),
     "attribution": _Kind((Attribution,), Attribution.to_json, Attribution.from_json),
     "attribution_cost": _Kind((AttributionCost,), AttributionCost.to_json, partial(_read, AttributionCost)),
+    "notes": _Kind((Notes,), Notes.to_json, Notes.from_json),
     "plan_score": _Kind((PlanScore,), _flat, partial(_read, PlanScore)),
     "price": _Kind((Price,), _flat, partial(_read, Price)),
     "problem": _Kind((Problem,), _flat, partial(_read, Problem)),

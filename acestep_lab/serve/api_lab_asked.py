@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import LabError, RecipeError, shown
+from acestep_lab.jobs import noting
 from acestep_lab.jobs.client import Client
 from acestep_lab.jobs.rendering import recipes_of, varied_seeds
 from acestep_lab.listen.plan_score import PlanScore
@@ -147,7 +148,9 @@ def _id(value: Any) -> str:
 
 
 _READERS: Mapping[str, Callable[[str, Any], Any]] = {
-    **dict.fromkeys(("sentence", "caption", "lyrics", "language", "checkpoint", "lm", "title", "by"), checks.text),
+    **dict.fromkeys(
+        ("sentence", "caption", "lyrics", "language", "checkpoint", "lm", "title", "by", "stem"), checks.text
+    ),
     **dict.fromkeys(("instrumental", "codes", "reference", "anew"), lambda what, value: checks.truth(what, value)),
     "seed": lambda what, value: checks.whole(what, value, 0, MAX_SEED),
     "n": lambda what, value: checks.whole(what, value, 1, 1000),
@@ -219,6 +222,15 @@ def _scores(asked: Asked) -> Any:
     return asked.session.scores(asked.take("source"), **how)
 
 
+def _notes(asked: Asked) -> Any:
+    stem, anew = asked.read("stem"), bool(asked.read("anew"))
+    name = noting.MIX if stem is None else noting.pitched_stem(stem)
+    if name and asked.get("alone") is None:
+        raise RecipeError("Notes of a stem need the stem as well: its id in the field alone.")
+    alone = asked.sound("alone") if name else None
+    return noting.notes_of_sound(asked.session.library, asked.sound(), name, alone, anew)
+
+
 VERBS: Mapping[str, Callable[[Asked], Any]] = {
     "use": _use,
     "cost": _cost,
@@ -231,6 +243,7 @@ VERBS: Mapping[str, Callable[[Asked], Any]] = {
     "align": _align,
     "attribution_cost": _attribution_cost,
     "scores": _scores,
+    "notes": _notes,
     "capabilities_of": lambda asked: asked.session.capabilities_of(**asked.some("checkpoint")),
     "has_planner_of": lambda asked: asked.session.has_planner_of(**asked.some("checkpoint")),
 }

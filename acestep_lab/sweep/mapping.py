@@ -25,7 +25,7 @@ from acestep_lab.sweep.work import MODEST, OWN, Job, News, Pool, Watch
 from acestep_lab.takes.ids import is_take_id
 from acestep_lab.takes.take import Take
 
-VERBS = ("analyze", "align", "understand", "plan_score", "scores", "codes")
+VERBS = ("analyze", "align", "notes", "understand", "plan_score", "scores", "codes")
 """Verbs of a session that take one song."""
 MOST_SONGS = 100_000
 MAP = "working"

@@ -54,8 +54,8 @@ MOST_NAME = 200
 """Characters of what a recording is called."""
 """The folder of recordings, inside the library's."""
 
-ANNOTATIONS = ("alignment", "attribution", "scores")
-"""What may be kept beside a take: lyrics in time, what each word did, what was asked against what is heard."""
+ANNOTATIONS = ("alignment", "attribution", "notes", "scores")
+"""What may be kept beside a take: lyrics in time; what each word did; notes, chords and beats; asked against heard."""
 
 KINDS = ("flac", "wav")
 """A sound is in one of these."""

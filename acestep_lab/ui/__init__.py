@@ -16,6 +16,7 @@ _HOMES = {
     "Adapters": "adapters",
     "Attribution": "attribution",
     "CheckpointSwitch": "checkpoint_switch",
+    "ComparisonView": "comparison_view",
     "DatasetTable": "dataset_table",
     "Export": "export",
     "DescribeStrip": "describe",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from acestep_lab.jobs.kinds import PlanRun, RenderRun
     from acestep_lab.jobs.stems import Stems
     from acestep_lab.jobs.training import TrainingRun
+    from acestep_lab.listen.comparison import Comparisons, TakeComparison
     from acestep_lab.session import Session
     from acestep_lab.sweep.run import SweepRun
     from acestep_lab.takes.take import Take
@@ -121,6 +122,20 @@ def session_bundle(session: Session) -> Bundle:
     return {"text/html": card(session), "text/plain": repr(session)}
 
 
+def comparison_bundle(found: TakeComparison) -> Bundle:
+    """A table of what differs, words first, with the difference of the spectrograms; plain HTML where there are no widgets."""
+    from acestep_lab.ui.comparison_view import ComparisonViewWidget, comparison_table
+
+    return _with_html(_widget_bundle(ComparisonViewWidget(found), found), comparison_table(found))
+
+
+def comparisons_bundle(found: Comparisons) -> Bundle:
+    """The tables of several comparisons, one under another."""
+    from acestep_lab.ui.comparison_view import comparison_table
+
+    return {"text/html": "".join(map(comparison_table, found)), "text/plain": str(found)}
+
+
 def step_bundle(step: Step) -> Bundle:
     """The estimate (x0) as a picture: rows are channels, columns are time; of a batch, item under item."""
     if step.estimate is None:
@@ -162,6 +177,8 @@ FORMATTERS: Mapping[tuple[str, str], Callable[[Any], Bundle]] = {
     ("acestep_lab.jobs.stems", "Stems"): stems_bundle,
     ("acestep_lab.jobs.training", "TrainingRun"): training_bundle,
     ("acestep_lab.session", "Session"): session_bundle,
+    ("acestep_lab.listen.comparison", "Comparisons"): comparisons_bundle,
+    ("acestep_lab.listen.comparison", "TakeComparison"): comparison_bundle,
     ("acestep_lab.sweep.run", "SweepRun"): sweep_bundle,
     ("acestep_lab.jobs.attributing", "AttributionRun"): attribution_bundle,
     ("acestep_lab.listen.attribution", "Attribution"): attribution_bundle,
@@ -169,7 +186,7 @@ FORMATTERS: Mapping[tuple[str, str], Callable[[Any], Bundle]] = {
     ("acestep_lab.train.dataset", "Dataset"): dataset_bundle,
     ("acestep_lab.train.labelling", "LabelRun"): label_bundle,
 }
-"""Module and name of each value's class, and what shows it. Plans, profiles and comparisons are tables: they write
+"""Module and name of each value's class, and what shows it. Plans and profiles are tables: they write
 their own.
 """
 

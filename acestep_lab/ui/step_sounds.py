@@ -19,11 +19,11 @@ import numpy as np
 from acestep_lab.audio.audio import Audio
 from acestep_lab.engines.step import Step
 from acestep_lab.errors import LabError
+from acestep_lab.listen.mel_levels import Levels
 from acestep_lab.session_like import SessionLike
 from acestep_lab.takes.take import Take
 from acestep_lab.ui import mel_image
 from acestep_lab.ui.latent_image import Probe
-from acestep_lab.ui.mel_image import Levels
 
 SHARE = 0.04
 """Of a render's time, so much may go to pictures; what is measured a little late is on top."""

@@ -17,9 +17,12 @@ from bokeh.models import Column
 
 from acestep_lab.audio.audio import Audio
 from acestep_lab.errors import RecipeError, SourceError, shown
+from acestep_lab.jobs.noting import WITHOUT_PITCH, known_tempo
 from acestep_lab.listen.analysis import Analysis, analyze
+from acestep_lab.listen.beat_grid import beats_per_bar, tracker_of
 from acestep_lab.listen.beats import bar_times, beat_times
 from acestep_lab.listen.meter import meter
+from acestep_lab.listen.notes import Notes
 from acestep_lab.listen.silence import cut_points
 from acestep_lab.listen.timed_lyrics import Alignment
 from acestep_lab.prompt.tasks import MOST_CROSSFADE_SECONDS, REPAINT_MODES, Region, Repaint, source_id
@@ -33,6 +36,7 @@ from acestep_lab.ui.fields import Field
 from acestep_lab.ui.lyric_lane import Lines, LyricLane, Without, without
 from acestep_lab.ui.marks import Marks, MarksByTake, code_of
 from acestep_lab.ui.messages import Id, Name, Typed, field_of, list_of, optional, table, text, typed
+from acestep_lab.ui.note_lane import NoteLane, notes_in_mix
 
 SHORTEST = 0.1
 """Seconds; a shorter region is widened to this."""
@@ -51,7 +55,7 @@ Spans = Annotated[
 ChangeId = Annotated[str, text(100)]
 
 
-class WaveformPicker(LyricLane):
+class WaveformPicker(LyricLane, NoteLane):
     """Named regions on a waveform, each with words of its own: drawn, dragged, typed, moved by keys, snapped, looped.
 
     `load` shows a take or a sound with its own regions; the playhead follows the page's player in the browser. After a
@@ -60,7 +64,7 @@ class WaveformPicker(LyricLane):
     """
 
     module = "waveform"
-    includes = ("audio_player", "waveform_view", "waveform_figure", "lyric_lane")
+    includes = ("audio_player", "waveform_view", "waveform_figure", "lyric_lane", "note_lane")
     fields: ClassVar[Mapping[str, object]] = {
         "track": {},
         "before": {},
@@ -87,6 +91,7 @@ class WaveformPicker(LyricLane):
         "unused": [],
         "has_codes": False,
         "can_find_codes": False,
+        "note_stems": [],
         "standalone": True,
         "crossfades": [0.0, 0.0],
         "clicks": 0,
@@ -116,17 +121,19 @@ class WaveformPicker(LyricLane):
         codes: Callable[[Take | Audio], Sequence[int]] | None = None,
         background: Callable[[Component, Callable[[], None]], None] = start_thread,
         lyrics: Callable[[Take | Audio], Without] = without,
+        notes: Callable[[Take | Audio, str | None], Notes] = notes_in_mix,
     ) -> None:
         """Show a take or a sound, if one is given; `cannot` is why this checkpoint cannot repaint, if it cannot.
 
         `standalone`: it plays the sound itself; on a page with a Player, that one does. `crossfades` gives the
         crossfades (of latents, of samples; seconds) that a mode and strength bring along, to be drawn where none is set
         by hand. `listen` measures a tempo that nobody knows, `codes` finds the audio codes of a sound, if anything can;
-        what takes a while is done by `background`, for this component; `lyrics` says why a sound has none in time.
+        what takes a while is done by `background`, for this component; `lyrics` says why a sound has none in time, `notes` hears
+        what is played, in a stem where one is named.
         """
         self._without = lyrics
         self._url, self._listen, self._find_codes = url, listen, codes
-        self._later = partial(background, self)
+        self._later, self._hear_notes = partial(background, self), notes
         self._in_hand = threading.RLock()
         self._take: Take | Audio | None = None
         self._total = 0.0
@@ -156,15 +163,17 @@ class WaveformPicker(LyricLane):
         beats: Iterable[float] = (),
         lines: Lines = (),
         bars: Iterable[float] = (),
+        notes: Notes | None = None,
     ) -> None:
         """Show another sound with the regions that were marked on it; `beats`, `bars` and lyric `lines` are what they may
-        snap to. A take of known tempo has its beats found where they lie, once they are asked for.
+        snap to, `notes` what was heard in it. A take of known tempo has its beats found where they lie, once they are asked for.
         """
         if not isinstance(take, Take | Audio):
             raise SourceError(f"A take or an audio has a waveform, {shown(take)} has none.")
         with self._in_hand:
             timed = [(at, words) for at, words in self._hold_lyrics(take, lines) if words]
             self._take, self._difference, self._lane, self._total = take, None, None, float(take.seconds)
+            self._hold_notes(take, notes)
             self._marks = self._kept_marks.of(take.id)
             self._marks.regions = _within(self._marks.regions, self._total)
             self._grids = {
@@ -173,6 +182,7 @@ class WaveformPicker(LyricLane):
                 "lines": [at for at, _ in timed],
             }
             self._tempo = known_tempo(take)
+            self._snap_to_notes()
             self.verdict, self.kept, self.before = "", 0.0, {}
             self.has_codes = bool(codes_of(take))
             self.can_find_codes = self._find_codes is not None and not self.has_codes
@@ -393,6 +403,43 @@ class WaveformPicker(LyricLane):
 
         self._later(work)
 
+    def do_find_notes(self, id: Id, stem: Name = "") -> None:
+        """Listen for melody, bass, chords and beats, of a stem where one is named, and show them."""
+        take = self._take
+        if take is None or take.id != id or self.finding == "notes":
+            return
+
+        def work() -> None:
+            self._look_for(take, "notes")
+            try:
+                found = self._hear_notes(take, stem or None)
+                with self._in_hand:
+                    if take is self._take:
+                        self.show_notes(found)
+            finally:
+                self._found(take)
+
+        self._later(work)
+
+    def show_notes(self, found: Notes) -> None:
+        """Show what was heard in the sound in hand; from now on regions may snap to its beats and bars."""
+        with self._in_hand:
+            super().show_notes(found)
+            self._snap_to_notes()
+            self._offer_snaps()
+            self._send_grid()
+
+    def _snap_to_notes(self) -> None:
+        """Beats and bars that were heard are those to snap to."""
+        found = self._noted
+        if found is not None and found.beats and found.bpm:
+            self._tempo = (found.bpm, found.beats_per_bar)
+            self._grids |= {"beats": list(found.beats), "bars": list(found.downbeats)}
+
+    def offer_stems(self, stems: Sequence[str]) -> None:
+        """Stems whose melody may be asked for: those the checkpoint in use can take out of a sound."""
+        self.note_stems = [stem for stem in stems if stem not in WITHOUT_PITCH]
+
     def do_setting(self, name: Name, value: Typed = None) -> None:
         """Change how the repaint will be done."""
         if name not in _SETTINGS:
@@ -530,9 +577,7 @@ class WaveformPicker(LyricLane):
             self._look_for(take, "beat")
             try:
                 tempo = self._tempo_of(take)
-                beats = beat_times(tracks.audio_of(take), tempo[0])
-                bars = bar_times(tracks.audio_of(take), beats, tempo[1])
-                self._found_beats(take, tempo, beats.tolist(), bars.tolist())
+                self._found_beats(take, tempo, *_beats_of(tracks.audio_of(take), tempo))
             finally:
                 self._found(take)
 
@@ -629,21 +674,13 @@ class WaveformPicker(LyricLane):
         self.emit("peaks", seen.pairs.tobytes(), lane="difference", id=self._take.id, start=seen.start, end=seen.end)
 
 
-def known_tempo(take: Take | Audio) -> tuple[float, int] | None:
-    """Beats per minute and beats per bar (0: not known) that a take was made with; None where there is no tempo."""
-    recipe, plan = getattr(take, "recipe", None), getattr(take, "plan", None)
-
-    def found(name: str) -> Any:  # a recipe stands against its plan
-        return getattr(recipe, name, None) or getattr(plan, name, None)
-
-    bpm, signature = found("bpm"), found("timesignature")
-    return (float(bpm), beats_per_bar(str(signature)) if signature else 0) if bpm else None
-
-
-def beats_per_bar(signature: str) -> int:
-    """How many beats a bar of a meter has; six eighths are felt as two."""
-    first = str(signature).split("/")[0].strip()
-    return {"2": 2, "3": 3, "6": 2}.get(first, 4)
+def _beats_of(audio: Audio, tempo: tuple[float, int]) -> tuple[list[float], list[float]]:
+    """Beats and bars as they are heard, by whoever hears them here; where none are, those of the tempo go on."""
+    grid = tracker_of(*tempo).grid(audio)
+    if grid.beats:
+        return list(grid.beats), list(grid.downbeats)
+    beats = beat_times(audio, tempo[0])
+    return beats.tolist(), bar_times(audio, beats, tempo[1]).tolist()
 
 
 def codes_of(take: Take | Audio) -> tuple[int, ...]:

@@ -22,11 +22,12 @@ from typing import Any
 
 import torch
 
+from acestep_lab._libraries import diffusers
 from acestep_lab.engines.ace15 import attention
 from acestep_lab.engines.ace15.codec import Codec
 from acestep_lab.engines.ace15.fast_vae import prepare_vae
 from tests.benchmarks import bench_dit
-from tests.benchmarks.meter import known, show, write
+from tests.benchmarks.meter import DTYPE, by_dtype, known, show, write
 
 CASES = [
     ("narrow vae", 60),
@@ -58,7 +59,7 @@ def peak_above(work: Callable[[], Any]) -> int:
 
 
 def dit_case(seconds: int, stock: bool = False) -> int:
-    dit = bench_dit.real_size(layers=2).bfloat16()
+    dit = bench_dit.real_size(layers=2).to(DTYPE)
     x, states, context = bench_dit.inputs(seconds)
     if stock:
         dit.requires_grad_(True)
@@ -70,8 +71,6 @@ def dit_case(seconds: int, stock: bool = False) -> int:
 
 def vae_case(seconds: int, width: int = 128) -> int:
     """Streaming the decode: what is played or written away is not counted, what is held is."""
-    from diffusers import AutoencoderOobleck
-
     config: dict[str, Any] = {
         "downsampling_ratios": [2, 4, 4, 6, 10],
         "sampling_rate": 48_000,
@@ -80,9 +79,9 @@ def vae_case(seconds: int, width: int = 128) -> int:
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        vae = AutoencoderOobleck(**config)
+        vae = diffusers.AutoencoderOobleck(**config)
     vae.encoder = torch.nn.Sequential()  # not at work here
-    codec = Codec(prepare_vae(vae.eval().requires_grad_(False)).bfloat16())
+    codec = Codec(prepare_vae(vae.eval().requires_grad_(False)).to(DTYPE))
     latent = torch.randn(round(seconds * codec.frames_per_second), codec.latent_channels)
     return peak_above(lambda: [None for _ in codec.stream(latent)])
 
@@ -123,12 +122,12 @@ def in_a_process_of_its_own(case: str, seconds: int) -> int:
 
 
 def main(cases: list[tuple[str, int]]) -> None:
-    table = {} if cases is CASES else known("memory").get("peak above the weights", {})
+    table = {} if cases is CASES else known(by_dtype("memory")).get("peak above the weights", {})
     for case, seconds in cases:
         row = {"MB": round(in_a_process_of_its_own(case, seconds) / MB)}
         table[f"{case}, {seconds} s"] = row
         show("peak memory above the weights", {f"{case}, {seconds} s": row})
-        write("memory", {"peak above the weights": table})
+        write(by_dtype("memory"), {"peak above the weights": table})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Decoding one second of sound with the VAE at its real size (random weights): diffusers, and ours.
+"""Decoding one second of sound with the VAE at its real size (random weights): diffusers, and ours, in what this machine computes in.
 
 python -m tests.benchmarks.bench_vae            # under a minute of processor time
 python -m tests.benchmarks.bench_vae compile    # and torch.compile (a C++ compiler, half a minute more)
@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from acestep_lab._libraries import oobleck
 from acestep_lab.engines.ace15.fast_vae import prepare_vae
-from tests.benchmarks.meter import error, race, show, write
+from tests.benchmarks.meter import DTYPE, SHORT, by_dtype, error, race, show, write
 
 RATIOS, FRAMES, FRAMES_PER_SECOND, CHANNELS = [10, 6, 4, 4, 2], 25, 25, 64
 ROUNDS = 3
@@ -23,12 +24,10 @@ ROUNDS = 3
 
 def real_size() -> Any:
     """The decoder of the published VAE with random weights."""
-    from diffusers.models.autoencoders.autoencoder_oobleck import OobleckDecoder
-
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        decoder = OobleckDecoder(128, CHANNELS, 2, RATIOS, [1, 2, 4, 8, 16])
+        decoder = oobleck.OobleckDecoder(128, CHANNELS, 2, RATIOS, [1, 2, 4, 8, 16])
     return decoder.eval().requires_grad_(False)
 
 
@@ -44,17 +43,17 @@ def fused(decoder: nn.Module) -> nn.Module:
 def main(compiled: bool) -> None:
     stock = real_size()
     latent = torch.randn(1, CHANNELS, FRAMES, generator=torch.Generator().manual_seed(1))
-    half = latent.bfloat16()
-    decoders = {
-        "diffusers fp32": (stock, latent),
-        "diffusers bf16": (copy.deepcopy(stock).bfloat16(), half),
-        "bf16, weight norm fused": (fused(copy.deepcopy(stock)).bfloat16(), half),
-        "ours bf16": (prepare_vae(copy.deepcopy(stock)).bfloat16(), half),
-        "ours fp32": (prepare_vae(copy.deepcopy(stock)), latent),
-    }
+    seen = latent.to(DTYPE)
+    decoders = {"diffusers fp32": (stock, latent), "ours fp32": (prepare_vae(copy.deepcopy(stock)), latent)}
+    if DTYPE is torch.bfloat16:
+        decoders |= {
+            "diffusers bf16": (copy.deepcopy(stock).bfloat16(), seen),
+            "ours bf16": (prepare_vae(copy.deepcopy(stock)).bfloat16(), seen),
+        }
+    decoders[f"{SHORT}, weight norm fused"] = (fused(copy.deepcopy(stock)).to(DTYPE), seen)
     if compiled:
-        whole = torch.compile(fused(copy.deepcopy(stock)).bfloat16(), dynamic=False)
-        decoders["bf16, fused, torch.compile"] = (whole, half)
+        whole = torch.compile(fused(copy.deepcopy(stock)).to(DTYPE), dynamic=False)
+        decoders[f"{SHORT}, fused, torch.compile"] = (whole, seen)
     exact = stock(latent)
     errors = {name: error(decoder(z), exact) for name, (decoder, z) in decoders.items()}  # and everything is warm
     works = {name: lambda d=d, z=z: d(z) for name, (d, z) in decoders.items()}
@@ -62,7 +61,7 @@ def main(compiled: bool) -> None:
     for name in decoders:
         table[name]["error"] = float(f"{errors[name]:.2e}")
     show("decoding, processor milliseconds per second of sound", table)
-    write("vae", {"decode 1 s": table})
+    write(by_dtype("vae"), {"decode 1 s": table})
 
 
 if __name__ == "__main__":

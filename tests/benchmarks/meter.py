@@ -18,7 +18,12 @@ from typing import Any
 
 import torch
 
+from acestep_lab.models.precision import cpu_dtype
+
 RESULTS = Path(__file__).parent / "results"
+DTYPE = cpu_dtype()
+"""What this machine would compute in."""
+SHORT = {torch.bfloat16: "bf16", torch.float32: "fp32"}[DTYPE]
 torch.set_num_threads(1)
 
 
@@ -64,10 +69,16 @@ def show(title: str, table: Mapping[str, Mapping[str, Any]]) -> None:
         print(f"  {name:<34}" + "  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
 
 
+def by_dtype(name: str) -> str:
+    """The name under which figures are kept that depend on what a machine computes in: float32 has a file of its own."""
+    return name if DTYPE is torch.bfloat16 else f"{name}_{SHORT}"
+
+
 def write(name: str, figures: Mapping[str, Any]) -> None:
     """Keep figures as results/<name>.json, with the machine they are of."""
     RESULTS.mkdir(exist_ok=True)
-    whole = {"command": f"python -m tests.benchmarks.{Path(sys.argv[0]).stem}", "machine": machine(), **figures}
+    made = {"command": f"python -m tests.benchmarks.{Path(sys.argv[0]).stem}", "machine": machine()}
+    whole = made | {title: table for title, table in figures.items() if title not in made}
     (RESULTS / f"{name}.json").write_text(json.dumps(whole, indent=1) + "\n")
 
 

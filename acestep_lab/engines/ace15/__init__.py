@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from acestep_lab.engines.catalog_entry import CatalogEntry
 from acestep_lab.models import catalog
 from acestep_lab.prompt.tasks import MODEL_TASKS
+from acestep_lab.settings import Settings
 
 if TYPE_CHECKING:
     from acestep_lab.engines.ace15.engine import Ace15Engine
@@ -55,10 +56,15 @@ def open_engine(
     """Open a checkpoint of this family; reads small JSON files only. CheckpointError says what is missing."""
     from acestep_lab.engines.ace15.engine import Ace15Engine
     from acestep_lab.models import onnx_manifest
+    from acestep_lab.models.compiling import compile_block
     from acestep_lab.models.loading import Checkpoint
+    from acestep_lab.models.step_graph import CudaRecorder
 
     if onnx_manifest.is_exported(name):
         from acestep_lab.engines.ace15.onnx_engine import OnnxAce15Engine
 
         return OnnxAce15Engine.open(Path(name).expanduser(), lm, precision)
-    return Ace15Engine(Checkpoint.open(name, lm), precision)
+    wanted = Settings.read()
+    compiler = compile_block if wanted.on("compile_model") else None
+    recorder = CudaRecorder() if wanted.on("graphs") else None
+    return Ace15Engine(Checkpoint.open(name, lm), precision, compiler, recorder, str(wanted.value("lm_step") or "auto"))

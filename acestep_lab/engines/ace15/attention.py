@@ -15,7 +15,7 @@ What changes against the forward of diffusers:
   batch equal to the item alone; diffusers and the reference hear the padding.
 
 Layers are called, never looked into, so a LoRA around a projection works as ever. The stock processors stay usable:
-`install(dit, quick=False)` only adds the masks, as dense ones.
+`install(dit, quick=False)` only adds the masks, as dense ones. On an accelerator `card_attention` takes the step over.
 """
 
 from __future__ import annotations
@@ -74,29 +74,36 @@ def install(dit: AceStepTransformer1DModel, quick: bool = True) -> AceStepTransf
 
     Do it before hooks are put on the module (offloading, layer-wise casting): they wrap the forward they find.
     """
-    for layer in _blocks(dit):
+    uninstall(dit)
+    for layer in layers_of(dit):
         for attention, ours in ((layer.self_attn, SelfAttention), (layer.cross_attn, CrossAttention)):
             processor: Any = ours() if quick else _stock_processor()  # diffusers names each kind of its own
             attention.set_processor(processor)
         if quick:
-            vars(layer.mlp)["forward"] = MethodType(_in_slabs, layer.mlp)
-        else:
-            vars(layer.mlp).pop("forward", None)
+            vars(layer.mlp)["forward"] = MethodType(in_slabs, layer.mlp)
     dit.forward = MethodType(_forward, dit)
     return dit
 
 
 def uninstall(dit: AceStepTransformer1DModel) -> AceStepTransformer1DModel:
     """Leave the DiT as diffusers made it."""
-    dit.__dict__.pop("forward", None)
-    for layer in _blocks(dit):
+    vars(dit).pop("card_road", None)
+    for module in dit.modules():
+        if _is_our_forward(vars(module).get("forward")):
+            del vars(module)["forward"]
+    for layer in layers_of(dit):
         layer.self_attn.set_processor(_stock_processor())
         layer.cross_attn.set_processor(_stock_processor())
-        layer.mlp.__dict__.pop("forward", None)
     return dit
 
 
-def _blocks(dit: AceStepTransformer1DModel) -> Sequence[AceStepTransformerBlock]:
+def _is_our_forward(forward: object) -> bool:
+    """Whether a module's forward was put there by this file or its card's road, and not by a hook or an adapter."""
+    function = getattr(forward, "__func__", None)
+    return getattr(getattr(function, "func", function), "__module__", "").startswith(__package__)
+
+
+def layers_of(dit: AceStepTransformer1DModel) -> Sequence[AceStepTransformerBlock]:
     """A DiT's layers as what they are; torch says of a list of modules only that they are modules."""
     return cast("Sequence[AceStepTransformerBlock]", dit.layers)
 
@@ -104,7 +111,7 @@ def _blocks(dit: AceStepTransformer1DModel) -> Sequence[AceStepTransformerBlock]
 def installed(dit: AceStepTransformer1DModel) -> bool:
     """Whether `install` has been here."""
     return getattr(dit.__dict__.get("forward"), "__func__", None) is _forward or isinstance(
-        _blocks(dit)[0].self_attn.processor, SelfAttention
+        layers_of(dit)[0].self_attn.processor, SelfAttention
     )
 
 
@@ -125,14 +132,22 @@ def velocity(
     True from the start of each item to its end, is for items of different lengths. Inputs are cast and brought to the DiT.
     """
     like = dit.scale_shift_table  # stays in the computing dtype however the layers are stored
-    times = torch.as_tensor(t, dtype=like.dtype, device=like.device).expand(len(x))
+    times = _times(t, like, len(x))
     extra: dict[str, object] = {}
     if mask is not None or frame_mask is not None or cache is not None:
         if not installed(dit):
             raise RecipeError("This DiT knows no masks and no cache yet: call attention.install(dit) first.")
         extra = {"encoder_mask": mask, "frame_mask": frame_mask, "cache": cache}
-    found = dit(x.to(like), times, times, _as(states, like), context.to(like), return_dict=False, **extra)[0]
+    heard = _as(states, like) if cache is None else states  # a cache knows them again as they are
+    found = dit(x.to(like), times, times, heard, context.to(like), return_dict=False, **extra)[0]
     return found.to(x)
+
+
+def _times(t: float | Tensor, like: Tensor, items: int) -> Tensor:
+    """A time for each of so many items; a number is written where the DiT is and not carried there."""
+    if isinstance(t, Tensor):
+        return t.to(like).expand(items)
+    return torch.full((items,), t, dtype=like.dtype, device=like.device)
 
 
 Listen = Callable[[int, Tensor, Tensor], None]
@@ -146,12 +161,12 @@ def overhear(dit: Any, x: Tensor, t: float, states: Tensor, context: Tensor, *, 
     if not installed(dit):
         raise RecipeError("This DiT cannot be listened to yet: call attention.install(dit) first.")
     like = dit.scale_shift_table
-    times = torch.as_tensor(t, dtype=like.dtype, device=like.device).expand(len(x))
+    times = _times(t, like, len(x))
     shift_scale, _ = time_states(dit, times, times)
-    hidden, _ = _patched(dit, torch.cat([context.to(like), x.to(like)], dim=-1), None)
+    hidden, _ = patched(dit, torch.cat([context.to(like), x.to(like)], dim=-1), None)
     positions = rotary_tables(hidden.shape[1], dit.head_dim, dit.rope_theta, hidden)
     cross = CrossInputs(dit.condition_embedder(_as(states, like)), None)
-    for place, (kind, layer) in enumerate(zip(dit.layer_types[: last + 1], _blocks(dit), strict=False)):
+    for place, (kind, layer) in enumerate(zip(dit.layer_types[: last + 1], layers_of(dit), strict=False)):
         span = _span(dit, layer.self_attn, kind, hidden, None)
         heard = replace(cross, listen=partial(listen, place))
         hidden = layer(
@@ -171,7 +186,7 @@ def _as(states: Tensor, like: Tensor) -> Tensor:
     return states[:, :1].to(like).expand(states.shape) if states.stride(1) == 0 else states.to(like)
 
 
-def _in_slabs(mlp: nn.Module, x: Tensor) -> Tensor:
+def in_slabs(mlp: nn.Module, x: Tensor) -> Tensor:
     """What the network of a layer makes of tokens [items, tokens, width], some of them at a time: each is looked at by itself."""
     plain = type(mlp).forward
     rows = x.flatten(0, 1)  # cut along [items, tokens], torch would copy the weights for every slab
@@ -200,15 +215,22 @@ def _forward(
         raise RecipeError(
             "A LoRA's strength is set where it is attached, with lab.lora((adapter, 0.5)), not in a call."
         )
+    road = vars(dit).get("card_road")
+    if road is not None and road.takes(hidden_states):
+        out = road.velocity(
+            dit, hidden_states, timestep, timestep_r, context_latents,
+            cross_inputs(dit, encoder_hidden_states, encoder_mask, cache), frame_mask,
+        )  # fmt: skip
+        return diffusers_outputs.Transformer2DModelOutput(sample=out) if return_dict else (out,)
     shift_scale, temb = time_states(dit, timestep, timestep_r)
     frames = hidden_states.shape[1]
-    hidden, lengths = _patched(dit, torch.cat([context_latents, hidden_states], dim=-1), frame_mask)
-    cross = _cross_inputs(dit, encoder_hidden_states, encoder_mask, cache)
+    hidden, lengths = patched(dit, torch.cat([context_latents, hidden_states], dim=-1), frame_mask)
+    cross = cross_inputs(dit, encoder_hidden_states, encoder_mask, cache)
     again = (
         torch.is_grad_enabled() and dit.gradient_checkpointing
     )  # what a layer knew is computed again on the way back
     positions = rotary_tables(hidden.shape[1], dit.head_dim, dit.rope_theta, hidden)
-    blocks = _blocks(dit)
+    blocks = layers_of(dit)
     for kind, layer in zip(dit.layer_types, blocks, strict=True):
         # the last layer is the first on the way back: what it knew is held at the peak either way
         call: Any = partial(checkpoint, layer, use_reentrant=False) if again and layer is not blocks[-1] else layer
@@ -235,23 +257,28 @@ def time_states(dit: AceStepTransformer1DModel, t: Tensor, r: Tensor) -> tuple[T
     return proj_t + proj_r, temb_t + temb_r
 
 
-def _patched(
+def patched(
     dit: AceStepTransformer1DModel, seen: Tensor, frame_mask: Tensor | None
 ) -> tuple[Tensor, tuple[int, ...] | None]:
     """Tokens [items, tokens, width] of frames, and how many of them belong to each item (None: all)."""
     lengths = None
     if frame_mask is not None:
-        counts = frame_mask.sum(dim=1)
-        steps = torch.arange(frame_mask.shape[1], device=frame_mask.device)
-        if not torch.equal(steps[None] < counts[:, None], frame_mask.bool()):
-            raise RecipeError("A frame mask is True from each item's first frame to its last, and nowhere else.")
+        lengths = lengths_of(dit, frame_mask)
         seen = seen * frame_mask[..., None].to(seen)
-        lengths = tuple(math.ceil(int(count) / dit.patch_size) for count in counts)
     seen = F.pad(seen, (0, 0, 0, -seen.shape[1] % dit.patch_size))
     tokens = dit.proj_in_conv(seen.transpose(1, 2)).transpose(1, 2)
     tokens = tokens.contiguous()  # or every linear layer copies its frozen weight: torch folds only what is contiguous
     whole = lengths is None or min(lengths) == tokens.shape[1]
     return tokens, None if whole else lengths
+
+
+def lengths_of(dit: AceStepTransformer1DModel, frame_mask: Tensor) -> tuple[int, ...]:
+    """How many tokens belong to each item; RecipeError for a mask with holes."""
+    counts = frame_mask.sum(dim=1)
+    steps = torch.arange(frame_mask.shape[1], device=frame_mask.device)
+    if not torch.equal(steps[None] < counts[:, None], frame_mask.bool()):
+        raise RecipeError("A frame mask is True from each item's first frame to its last, and nowhere else.")
+    return tuple(math.ceil(int(count) / dit.patch_size) for count in counts)
 
 
 # --- what processors are handed ------------------------------------------------------------------------------------------
@@ -293,6 +320,8 @@ class CrossInputs:
     kept: dict[nn.Module, tuple[Tensor, Tensor]] | None = None
     listen: Callable[[Tensor, Tensor], None] | None = None
     """Is told what is asked, and of what, while somebody listens."""
+    packed: Any = None
+    """Keys and values of all layers as an accelerator takes them (`card_attention.Packed`), once made."""
 
     @property
     def dense(self) -> Tensor | None:
@@ -300,19 +329,25 @@ class CrossInputs:
         return None if self.mask is None else self.mask[:, None, None, :]
 
 
-def _cross_inputs(
+def cross_inputs(
     dit: AceStepTransformer1DModel, states: Tensor, mask: Tensor | None, cache: CrossAttentionCache | None
 ) -> CrossInputs:
     """The states cross-attention reads, from the cache if they are in it. One row repeated (expanded) is read once: equal keys
-    share their weight equally, so the answer is the same.
+    share their weight equally, so the answer is the same. The same tensors again, as at every step of a run, are looked at no more:
+    on an accelerator each look would wait for it.
     """
-    if states.shape[1] > 1 and states.stride(1) == 0 and _ours(_blocks(dit)[0].cross_attn):
+    known = None if cache is None else cache.same_tensors(dit, states, mask)
+    if known is not None:
+        return known
+    asked, like = (states, mask), dit.scale_shift_table
+    states = _as(states, like)
+    if states.shape[1] > 1 and states.stride(1) == 0 and _ours(layers_of(dit)[0].cross_attn):
         states, mask = states[:, :1], None
     if mask is not None:
         mask = None if bool(mask.all()) else mask.to(states.device, torch.bool)
     if cache is None:
         return CrossInputs(dit.condition_embedder(states), mask)
-    return cache.of(dit, states, mask)
+    return cache.of(dit, states, mask, asked)
 
 
 # --- cache ------------------------------------------------------------------------------------------------------------
@@ -331,14 +366,34 @@ class CrossAttentionCache:
     hits: int = 0
     misses: int = 0
     _kept: OrderedDict[int, tuple[Tensor, Tensor | None, object, CrossInputs]] = field(default_factory=OrderedDict)
+    _asked: dict[int, tuple[tuple[Tensor, Tensor | None], tuple[int, ...]]] = field(default_factory=dict)
     _count: int = 0
 
-    def of(self, dit: AceStepTransformer1DModel, states: Tensor, mask: Tensor | None) -> CrossInputs:
-        """These states embedded, with their keys and values, kept from before if nothing has changed."""
-        now = _weights_of(dit)
+    def same_tensors(
+        self, dit: AceStepTransformer1DModel, states: Tensor, mask: Tensor | None
+    ) -> CrossInputs | None:  # fmt: skip
+        """What was made of these very tensors, if neither they nor the weights were written into since."""
+        for key, (asked, versions) in self._asked.items():
+            if asked[0] is states and asked[1] is mask and versions == _versions(asked):
+                if self._kept[key][2] != _weights_of(dit):
+                    return None
+                self._kept.move_to_end(key)
+                self.hits += 1
+                return self._kept[key][3]
+        return None
+
+    def of(
+        self, dit: AceStepTransformer1DModel, states: Tensor, mask: Tensor | None,
+        asked: tuple[Tensor, Tensor | None] | None = None,
+    ) -> CrossInputs:  # fmt: skip
+        """These states embedded, with their keys and values, kept from before if nothing has changed; `asked` are the tensors
+        they were when somebody asked.
+        """
+        now, asked = _weights_of(dit), asked or (states, mask)
         for key, (known, masked, weights, cross) in reversed(self._kept.items()):
             if weights == now and same(known, states) and same(masked, mask):
                 self._kept.move_to_end(key)
+                self._asked[key] = asked, _versions(asked)
                 self.hits += 1
                 return cross
         self.misses += 1
@@ -347,12 +402,14 @@ class CrossAttentionCache:
             return CrossInputs(cross.states, mask)
         self._count += 1
         self._kept[self._count] = (states, mask, now, cross)
+        self._asked[self._count] = asked, _versions(asked)
         self._trim()
         return cross
 
     def clear(self) -> None:
         """Forget everything and give the memory back."""
         self._kept.clear()
+        self._asked.clear()
 
     @property
     def size(self) -> int:
@@ -361,18 +418,25 @@ class CrossAttentionCache:
 
     def _trim(self) -> None:
         while len(self._kept) > 1 and (len(self._kept) > self.entries or self.size > self.limit):
-            self._kept.popitem(last=False)
+            key, _ = self._kept.popitem(last=False)
+            del self._asked[key]
+
+
+def _versions(asked: tuple[Tensor, Tensor | None]) -> tuple[int, ...]:
+    """How often tensors were written into, as far as torch counts it."""
+    return tuple(one._version for one in asked if one is not None and not one.is_inference())
 
 
 def _size(cross: CrossInputs) -> int:
     kept = cross.kept or {}
-    return cross.states.nbytes + sum(key.nbytes + value.nbytes for key, value in kept.values())
+    packed = 0 if cross.packed is None else cross.packed.nbytes
+    return cross.states.nbytes + packed + sum(key.nbytes + value.nbytes for key, value in kept.values())
 
 
 def _weights_of(dit: AceStepTransformer1DModel) -> tuple[object, ...]:
     """What keys and values depend on besides the states: which numbers the layers hold, and which adapters speak."""
     layers: list[nn.Module] = [dit.condition_embedder]
-    for layer in _blocks(dit):
+    for layer in layers_of(dit):
         layers += [layer.cross_attn.to_k, layer.cross_attn.to_v, layer.cross_attn.norm_k]
     return tuple(fingerprint(layer) for layer in layers)
 
@@ -528,7 +592,7 @@ def _banded(query: Tensor, key: Tensor, value: Tensor, scale: float, window: int
     fill = blocks * SLAB - tokens
     asked = F.pad(query, (0, 0, 0, 0, 0, fill)).reshape(items * blocks, SLAB, *query.shape[2:])
     keys, values = (_stretches(x, window, fill, items * blocks) for x in (key, value))
-    found = _full(asked, keys, values, scale, _band(tokens, window, items, query.device))
+    found = _full(asked, keys, values, scale, band(tokens, window, items, query.device))
     return found.reshape(items, blocks * SLAB, *query.shape[2:])[:, :tokens]
 
 
@@ -539,7 +603,7 @@ def _stretches(x: Tensor, window: int, fill: int, count: int) -> Tensor:
     return cut.permute(0, 1, 4, 2, 3).reshape(count, SLAB + 2 * window, *x.shape[2:])
 
 
-def _band(tokens: int, window: int, items: int, device: torch.device) -> Tensor:
+def band(tokens: int, window: int, items: int, device: torch.device) -> Tensor:
     """Which key of its stretch each query of a block may see, [items * blocks, 1, block, stretch]; a query that only
     fills up its block sees what it likes, so that no row is empty.
     """

@@ -73,8 +73,20 @@ def same(one: Tensor | None, other: Tensor | None) -> bool:
 
 def fingerprint(layer: Any) -> tuple[Any, ...]:
     """Changes whenever a module's numbers may have: written into, moved, replaced, or a LoRA on it at another strength."""
-    numbers = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in layer.parameters())
+    numbers = tuple(_number(parameter) for parameter in layer.parameters())
     return numbers, tuple(_adapters_on(layer))
+
+
+def whole_fingerprint(module: nn.Module) -> tuple[Any, ...]:
+    """The same of a module of any depth, with the adapters on every layer inside."""
+    numbers = tuple(_number(parameter) for parameter in module.parameters())
+    return numbers, tuple(tuple(_adapters_on(one)) for one in module.modules() if hasattr(one, "base_layer"))
+
+
+def _number(parameter: Tensor) -> tuple[int, int, int]:
+    """Where a parameter's numbers lie and how often they were written into; asks for no address, which a pretended device lacks."""
+    written = 0 if parameter.is_inference() else parameter._version
+    return parameter.untyped_storage()._cdata, int(parameter.storage_offset()), written
 
 
 def _adapters_on(layer: object) -> Iterator[tuple[object, ...]]:

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 
 from acestep_lab.audio.audio import Audio, normalizing_gain, splice
 from acestep_lab.audio.mastering import gain_for, mastered
-from acestep_lab.engines.ace15 import alignment, attention, conditioning, onnx, training
+from acestep_lab.engines.ace15 import alignment, attention, card_attention, conditioning, onnx, training
 from acestep_lab.engines.ace15.cache import remember
+from acestep_lab.engines.ace15.card_attention import CardRoad
 from acestep_lab.engines.ace15.codec import Codec
 from acestep_lab.engines.ace15.edit_spec import SourceLatents, put_back
 from acestep_lab.engines.ace15.fast_vae import prepare_vae
@@ -56,21 +57,27 @@ from acestep_lab.errors import MachineError, RecipeError, SourceError, shown
 from acestep_lab.listen.plan_score import PlanScore, plan_score
 from acestep_lab.models.adapters import Adapter, check_family
 from acestep_lab.models.adapters import apply as attach_adapters
+from acestep_lab.models.compiling import Compiler
 from acestep_lab.models.component_spec import ComponentSpec
 from acestep_lab.models.loading import Checkpoint, component_specs
 from acestep_lab.models.merging import Merged, merge
 from acestep_lab.models.onnx_export import OnnxParts
 from acestep_lab.models.precision import Int8Mode
 from acestep_lab.models.roofline import measured_peak
+from acestep_lab.models.step_graph import Recorder
+from acestep_lab.models.step_running import StepRunning
 from acestep_lab.plan.following import plan_conflicts
 from acestep_lab.plan.plan import Plan
 from acestep_lab.plan.planner import Planner
+from acestep_lab.plan.recorder import recorder_for
 from acestep_lab.prompt import checks
 from acestep_lab.prompt.recipe import SECONDS_RANGE, Recipe
 from acestep_lab.prompt.sampling import FlowSampling
 from acestep_lab.prompt.tasks import MOST_SECONDS, Task
 from acestep_lab.takes.take import Take
 
+WIDENED = (("mlp",), ("mlp", "self_attn", "cross_attn"))
+"""What of a block computes in float32 where float16 overflows in it, the likeliest first."""
 PROBED_FRAMES, PROBED_TIMES = 250, (0.95, 0.6, 0.25)
 """Where a change of the DiT is measured: enough of a song to hear it, little beside rendering one."""
 
@@ -78,8 +85,17 @@ PROBED_FRAMES, PROBED_TIMES = 250, (0.95, 0.6, 0.25)
 class Ace15Engine:
     """One ACE-Step 1.5 checkpoint; see `engines.base.Engine` for what each method promises."""
 
-    def __init__(self, checkpoint: Checkpoint, precision: object = "auto") -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, precision: object = "auto", compiler: Compiler | None = None,
+        recorder: Recorder | None = None, lm_step: str = "auto",
+    ) -> None:  # fmt: skip
+        """`precision` is "auto" or "int8"; `compiler` makes a block quicker before its first look, `recorder` records steps of the
+        DiT on a card; None: nothing does. `lm_step` says how the planner's steps run: see `plan.recorder.recorder_for`.
+        """
+        self._lm_step = lm_step
         self.checkpoint, self.geometry = checkpoint, checkpoint.geometry
+        self._running = StepRunning(attention.layers_of, WIDENED, compiler, recorder)
+        self._road = CardRoad(everywhere=compiler is not None, graphs=self._running.graphs)
         self._precision = precision
         self._int8_mode: Int8Mode | None = None
         self._adapters: tuple[tuple[Adapter, float], ...] = ()
@@ -134,10 +150,15 @@ class Ace15Engine:
         self.reader = ConditionReader(self.checkpoint, devices, self.sources)
 
     def build(self, component: str, dtype: torch.dtype) -> nn.Module:
-        module = build(self.checkpoint, component, dtype)
-        if component == "dit" and self._int8_mode is not None:
+        module: nn.Module = build(self.checkpoint, component, dtype, self._road)
+        if component != "dit":
+            return module
+        if self._int8_mode is not None:
             self._int8_mode.quantize(module)
-        return attach_adapters(module, self._adapters) if component == "dit" and self._adapters else module
+        if self._adapters:
+            attach_adapters(module, self._adapters)
+        self._running.ready(module)
+        return module
 
     def verify(self, component: str) -> None:
         self.checkpoint.verify(component)
@@ -164,7 +185,8 @@ class Ace15Engine:
         """What asks this checkpoint's language model; its tables are built once."""
         checkpoint = self.checkpoint
         own = checkpoint.places["lm"].parent == checkpoint.folder  # another planner may have been opened with it
-        return Planner(checkpoint.lm_tokenizer(), self.geometry, own and checkpoint.row.repeats_caption)
+        road = partial(recorder_for, wish=self._lm_step)
+        return Planner(checkpoint.lm_tokenizer(), self.geometry, own and checkpoint.row.repeats_caption, road)
 
     def lm(self) -> Any:
         """The language model on its device, for the time of a `with`."""
@@ -336,6 +358,8 @@ class Ace15Engine:
     def sample(self, prepared: Sequence[Prepared], check: Check) -> Iterator[Step]:
         """`check` is called before every call of the DiT."""
         group = [checks.instance("What is sampled", one, FlowPrepared) for one in prepared]
+        if why := self._running.may_record(self.devices.memory_plan, "dit"):
+            self.devices.say(why)
         for step in render(group, self._predict(check), together=self.devices.device.type != "cpu"):
             yield replace(step, items=tuple(range(len(group))))
 
@@ -344,7 +368,10 @@ class Ace15Engine:
 
         def predict(x: Tensor, t: float, states: Tensor, mask: Tensor, context: Tensor) -> Tensor:
             check()
-            return self.devices.run_with_retry("dit", lambda dit: ask(dit, x, t, states, context, mask=mask))
+            return self.devices.run_with_retry("dit", lambda dit: looked(dit, x, t, states, context, mask=mask))
+
+        def looked(dit: Any, *given: Any, **more: Any) -> Tensor:
+            return self._running.asked(dit, partial(ask, dit, *given, **more), self.devices.say)
 
         return predict
 
@@ -352,12 +379,20 @@ class Ace15Engine:
         """Before the first song in int8: have it measured when the DiT is built, and say what came of it."""
         mode = self._int8_mode
         if mode is None or mode.decision is not None:
-            return ()
+            return self._measure_float16(prepared)
         mode.probe = self._probe(prepared)
         self.devices.free()  # a DiT built before there was a song to measure with
         with self.devices.on("dit"):
             pass
         return (str(mode.decision),)
+
+    def _measure_float16(self, prepared: FlowPrepared) -> tuple[str, ...]:
+        """Before the first song in float16: find out where it overflows, and say so."""
+        if self.devices.memory_plan.kept_in("dit") != "float16":
+            return ()
+        probe = torch.inference_mode()(self._probe(prepared))
+        found = self.devices.run_with_retry("dit", lambda dit: self._running.measure(dit, probe))
+        return (found,) if found else ()
 
     def _probe(self, prepared: FlowPrepared) -> Any:
         """What asks a DiT for its velocities at three times of a song's first seconds: how far a change moves it."""
@@ -468,6 +503,7 @@ class Ace15Engine:
             check_family(adapter, self.capabilities.family)
         with self.devices.on("dit") as dit:
             attach_adapters(dit, adapters)
+            self._running.ready(dit)
         self._adapters = tuple(adapters)
         return tuple(adapter.name for adapter, _ in adapters)
 
@@ -496,12 +532,14 @@ def _finite(piece: Tensor) -> Tensor:
     return piece
 
 
-def build(checkpoint: Checkpoint, component: str, dtype: torch.dtype) -> Any:
-    """Make a component in a dtype; autoencoder and DiT are made quicker on the way (same numbers, less work)."""
+def build(checkpoint: Checkpoint, component: str, dtype: torch.dtype, road: CardRoad | None = None) -> Any:
+    """Make a component in a dtype; autoencoder and DiT are made quicker on the way (same numbers, less work). `road` is the DiT's
+    on an accelerator.
+    """
     if component == "vae":
         vae = prepare_vae(checkpoint.build(component))
         return vae if dtype == torch.float32 else vae.to(dtype)
     module: Any = checkpoint.build(component, dtype)
     if component == "condition":
         remember(module.get_submodule("timbre_encoder"))  # without reference audio it hears the same silence every time
-    return attention.install(module) if component == "dit" else module
+    return card_attention.install(module, road) if component == "dit" else module

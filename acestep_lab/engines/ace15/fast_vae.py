@@ -13,6 +13,7 @@ float32 (`tests/benchmarks/bench_vae.py`). On a GPU, and while gradients flow, t
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from acestep_lab.engines.ace15.cache import fingerprint
+from acestep_lab.engines.ace15.minimal_filtering import MinimalFilter
 from acestep_lab.engines.tiles import tiles
 
 
@@ -35,7 +38,14 @@ def prepare_vae(vae: nn.Module) -> nn.Module:
         _drop_silence(vae)
         for module in list(vae.modules()):
             _replace_layers(module)
+        if sum(weight.numel() for weight in vae.parameters()) < LARGE:
+            for module in vae.modules():
+                vars(module)["as_before"] = True
     return vae
+
+
+LARGE = 40_000_000
+"""Numbers of a VAE worth fewer products; smaller ones, such as the pocket's, make the bytes they always made."""
 
 
 def fuse_weight_norms(vae: nn.Module) -> nn.Module:
@@ -177,7 +187,7 @@ class Snake(nn.Module):
 
     def into(self, x: Tensor, out: Tensor) -> Tensor:
         """The same, written into `out`."""
-        exact = x.dtype not in (torch.bfloat16, torch.float16)
+        exact, direct = x.dtype not in (torch.bfloat16, torch.float16), x.dtype == torch.float32
         wave = _squared_sine if exact else _nearly_squared_sine
         frequency, height = self.frequency[0, :, 0].float(), self.height[0, :, 0].float()
         if not exact:
@@ -187,9 +197,11 @@ class Snake(nn.Module):
         for here, there in zip(x.transpose(1, 2), out.transpose(1, 2), strict=True):
             for some, place in zip(here.split(rows), there.split(rows), strict=True):
                 wide, turned, spare = scratch[:, : len(some)]
-                wide.copy_(some)
-                torch.mul(wide, frequency, out=turned)
-                place.copy_(wide.addcmul_(wave(turned, spare), height))
+                wide = some if direct else wide.copy_(some)
+                waved = wave(torch.mul(wide, frequency, out=turned), spare)
+                made = torch.addcmul(wide, waved, height, out=place if direct else wide)
+                if not direct:
+                    place.copy_(made)
         return out
 
 
@@ -224,8 +236,30 @@ class Convolution(nn.Conv1d):
         if not _use_own_layers(input):
             return super().forward(input)
         stride, padding, dilation = self.stride[0], int(self.padding[0]), self.dilation[0]
+        if (
+            stride == self.groups == 1
+            and not vars(self).get("as_before")
+            and MinimalFilter.fits(self.weight, *reversed(self.weight.shape))
+        ):
+            quick = _minimal(self, lambda: MinimalFilter.of(self.weight, self.bias, dilation))
+            return _each_item(input, lambda steps: quick(steps, padding)).transpose(1, 2)
         table, weight = input.unsqueeze(2), self.weight.unsqueeze(2)  # a picture one pixel high
         return F.conv2d(table, weight, self.bias, (1, stride), (0, padding), (1, dilation), self.groups).squeeze(2)
+
+
+def _minimal(layer: nn.Module, make: Callable[[], MinimalFilter]) -> MinimalFilter:
+    """What quicker products need of a layer's weight, worked out when the weight is new."""
+    now = fingerprint(layer)
+    known: tuple[object, MinimalFilter] | None = vars(layer).get("_minimal_filter")
+    if known is None or known[0] != now:
+        known = vars(layer)["_minimal_filter"] = now, make()
+    return known[1]
+
+
+def _each_item(x: Tensor, work: Callable[[Tensor], Tensor]) -> Tensor:
+    """What work makes of the steps [steps, channels] of each item; one item alone is not copied."""
+    first, *others = x.transpose(1, 2)
+    return torch.stack([work(first), *map(work, others)]) if others else work(first)[None]
 
 
 class ResidualUnit(nn.Module):
@@ -281,12 +315,22 @@ class Upsampling(nn.ConvTranspose1d):
         if not _use_own_layers(input):
             return F.conv_transpose1d(input, self.kernel, self.bias, stride, padding)
         items, channels, steps = input.shape
-        pairs = input.new_zeros(items, steps + 1, 2 * channels)
-        pairs[:, 1:, :channels] = pairs[:, :-1, channels:] = input.transpose(1, 2)
         bias = None if self.bias is None else self.bias.repeat(stride)
-        made = F.linear(pairs, self.weight, bias)  # [items, steps + 1, stride * out]
+        if not vars(self).get("as_before") and MinimalFilter.fits(self.weight, 2, channels, self.out_channels):
+            quick = _minimal(self, lambda: MinimalFilter.of(self.weight.unflatten(1, (2, channels)).mT, bias))
+            made = _each_item(input, lambda steps: quick(steps, 1))
+        else:
+            made = F.linear(self._pairs(input), self.weight, bias)  # [items, steps + 1, stride * out]
         rows = made.view(items, (steps + 1) * stride, self.out_channels)
         return rows[:, padding : (steps + 1) * stride - padding].transpose(1, 2)
+
+    @staticmethod
+    def _pairs(input: Tensor) -> Tensor:
+        """Each step beside the one before, [items, steps + 1, 2 * channels]."""
+        items, channels, steps = input.shape
+        pairs = input.new_zeros(items, steps + 1, 2 * channels)
+        pairs[:, 1:, :channels] = pairs[:, :-1, channels:] = input.transpose(1, 2)
+        return pairs
 
 
 class EncoderBlock(nn.Module):

@@ -50,7 +50,7 @@ class OnnxAce15Engine(ExportedEngine, FixedWeights, Ace15Engine):
         return replace(super().capabilities, attaches=False, trains=False, takes_lm=False, aligns=False, attends=False)
 
     def component_specs(self) -> Sequence[ComponentSpec]:
-        return self.runner.specs([TRAITS[name] for name in self.checkpoint.components])
+        return self.runner.specs([replace(TRAITS[name], halves=False) for name in self.checkpoint.components])
 
     def build(self, component: str, dtype: torch.dtype) -> nn.Module:
         return self.checkpoint.build(component, dtype)
@@ -207,12 +207,14 @@ class OnnxPlanner(OnnxModule):
 class OnnxDecoder(Decoder):
     """The planner's graph as a function of (KV cache, new tokens)."""
 
+    open_weights = False
+
     def __init__(self, lm: OnnxPlanner) -> None:
         self.lm, config = lm, lm.facts
         heads = int(config["num_attention_heads"])
         self.kv_heads = int(config.get("num_key_value_heads") or heads)
         self.width = int(config.get("head_dim") or int(config["hidden_size"]) // heads)
-        self.layers, self.words = int(config["num_hidden_layers"]), int(config["vocab_size"])
+        self.depth, self.words = int(config["num_hidden_layers"]), int(config["vocab_size"])
         self.max_positions = int(config["max_position_embeddings"])
 
     @property
@@ -225,7 +227,7 @@ class OnnxDecoder(Decoder):
 
     def new_cache(self, rows: int, capacity: int) -> KVCache:
         shape = (rows, self.kv_heads, capacity, self.width)
-        keys, values = ([torch.zeros(shape, device=self.device) for _ in range(self.layers)] for _ in range(2))
+        keys, values = ([torch.zeros(shape, device=self.device) for _ in range(self.depth)] for _ in range(2))
         return KVCache(keys, values, [0] * rows)
 
     @torch.inference_mode()

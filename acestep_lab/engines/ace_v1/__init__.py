@@ -69,7 +69,8 @@ def open_engine(
 
         return OnnxAceV1Engine.open(Path(name).expanduser())
     from acestep_lab.engines.ace_v1.checkpoint import Checkpoint
-    from acestep_lab.engines.ace_v1.engine import AceV1Engine, compile_block
+    from acestep_lab.engines.ace_v1.engine import AceV1Engine
+    from acestep_lab.models.compiling import compile_block
 
     wanted = Settings.read().on("compile_model")
     return AceV1Engine(Checkpoint.open(name), precision, compile_block if wanted else None)

@@ -66,6 +66,7 @@ from acestep_lab.errors import MachineError, RecipeError, SourceError, shown
 from acestep_lab.lru_cache import LRUCache
 from acestep_lab.models.adapters import Adapter, check_family
 from acestep_lab.models.adapters import apply as attach_adapters
+from acestep_lab.models.compiling import BlockCompiling, Compiler
 from acestep_lab.models.component_spec import ComponentSpec, WorkingMemory
 from acestep_lab.models.merging import Base, Merged, merge
 from acestep_lab.models.onnx_export import OnnxParts
@@ -91,8 +92,6 @@ _INT8 = {"text": 0.85, "dit": 0.504}
 
 PROBED_FRAMES, PROBED_TIMES = 108, (0.95, 0.6, 0.25)
 """Where a change of the transformer is measured: ten seconds of a song, at three times."""
-Compiler = Callable[[nn.Module], None]
-"""Has a block compiled, in place, at its first look."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +144,8 @@ class Heard:
     """Keys and values of the conditions, for every step of a run."""
     quietly: bool = False
     """Whether the transformer itself listens with quieter queries."""
+    by: float | Tensor = erg.TAU
+    """How much quieter: `[rows, 1, 1]` where branches are heard together, 1 for those that are not quieter."""
 
 
 class AceV1Engine:
@@ -152,8 +153,9 @@ class AceV1Engine:
 
     def __init__(self, checkpoint: Checkpoint, precision: object = "auto", compiler: Compiler | None = None) -> None:
         """`precision` is "auto" or "int8"; `compiler` is what makes a block quicker before its first look, None: nothing."""
-        self.checkpoint, self._precision, self._compiler = checkpoint, precision, compiler
+        self.checkpoint, self._precision = checkpoint, precision
         self._int8_mode: Int8Mode | None = None
+        self._compiling = BlockCompiling(compiler)
         self.lyrics = LyricReader(checkpoint.folder, checkpoint.config.lyric_encoder_vocab_size)
         self._latents = LRUCache[Tensor](16)
         self._adapters: tuple[tuple[Adapter, float], ...] = ()
@@ -222,9 +224,7 @@ class AceV1Engine:
 
     def _compiled(self, dit: Any) -> nn.Module:
         """The same transformer with its blocks compiled, where that is asked for."""
-        if self._compiler is not None:
-            for block in dit.transformer_blocks:
-                self._compiler(block)
+        self._compiling.take(dit.transformer_blocks)
         found: nn.Module = dit
         return found
 
@@ -315,9 +315,10 @@ class AceV1Engine:
         @torch.inference_mode()
         def ask(dit: Any) -> Tensor:
             if not heard.quietly:
+                self._compiling.warm_up(lambda: velocity(dit, x, t, heard), self.devices.say)
                 return velocity(dit, x, t, heard)
             # what was compiled would not notice that its queries are dampened now
-            with erg.dampened(dit, dit.damped_queries), torch.compiler.set_stance("force_eager"):
+            with erg.dampened(dit, dit.damped_queries, heard.by), torch.compiler.set_stance("force_eager"):
                 return velocity(dit, x, t, heard)
 
         return self.devices.run_with_retry("dit", ask)
@@ -327,11 +328,22 @@ class AceV1Engine:
         how, strength, words = group[0].request.how, group[0].request.settings.strength, self._words(group, side)
         whole = Branch(Heard(self._encoded(words, erg.WHOLE)))
         if not strength.acts:
-            return Branches(whole, whole)
-        away = erg.null_hearing(bool(how.erg_tag), bool(how.erg_lyric), edits=len(group[0].texts) > 1)
-        null = Branch(Heard(self._encoded(words, away), bool(how.erg_diffusion)))
-        text = erg.text_hearing(bool(how.erg_lyric))
-        return Branches(whole, null, Branch(Heard(self._encoded(words, text))) if strength.apart else None)
+            return Branches(whole)
+        hearings = [erg.WHOLE, erg.null_hearing(bool(how.erg_tag), bool(how.erg_lyric), edits=len(group[0].texts) > 1)]
+        if strength.apart:
+            hearings.append(erg.text_hearing(bool(how.erg_lyric)))
+        if self.devices.device.type != "cpu":
+            return Branches(whole, together=self._at_once(words, hearings, bool(how.erg_diffusion)))
+        null = Branch(Heard(self._encoded(words, hearings[1]), bool(how.erg_diffusion)))
+        text = Branch(Heard(self._encoded(words, hearings[2]))) if strength.apart else None
+        return Branches(whole, null, text)
+
+    def _at_once(self, words: erg.Words, hearings: Sequence[erg.Hearing], quietly: bool) -> Branch:
+        """All branches as one batch, one behind the other; the second is the one that may listen quietly."""
+        items = len(words.text)
+        quieter = torch.ones(len(hearings) * items, 1, 1, device=self.devices.device)
+        quieter[items : 2 * items] = erg.TAU
+        return Branch(Heard(self._encoded(words, *hearings), quietly, quieter))
 
     def _words(self, group: Sequence[V1Prepared], side: int) -> erg.Words:
         """What the songs of a group are asked for, each its own, filled up to the longest."""
@@ -347,13 +359,14 @@ class AceV1Engine:
         device = self.devices.device
         return erg.Words(*(one.to(device) for one in (whole, dampened, mask, speaker, *padded)))
 
-    def _encoded(self, words: erg.Words, hearing: erg.Hearing) -> Any:
-        """Keys and values of a branch's conditions."""
+    def _encoded(self, words: erg.Words, *hearings: erg.Hearing) -> Any:
+        """Keys and values of a branch's conditions, of several branches one behind the other."""
 
         @torch.inference_mode()
         def ask(dit: Any) -> Any:
-            states, mask = erg.encoded(dit.encode, words, hearing, dit, dit.damped_lyric_queries)
-            return dit.prepare_states(states, mask)
+            heard = [erg.encoded(dit.encode, words, one, dit, dit.damped_lyric_queries) for one in hearings]
+            states, masks = zip(*heard, strict=True)
+            return dit.prepare_states(torch.cat(states), torch.cat(masks))
 
         return self.devices.run_with_retry("dit", ask)
 
@@ -542,11 +555,6 @@ class AceV1Engine:
     def hidden_after(self, module: nn.Module, block: int) -> AbstractContextManager[Hidden]:
         dit: Any = module
         return after_block(dit.transformer_blocks, block, 1.0)
-
-
-def compile_block(block: nn.Module) -> None:
-    """Have a block compiled at its first look, for every length of song; its names stay. Needs a C++ compiler on a CPU."""
-    block.compile(dynamic=True)
 
 
 def velocity(dit: Any, x: Tensor, t: Tensor, heard: Heard) -> Tensor:

@@ -22,7 +22,7 @@ def dampened(module: nn.Module, names: Iterable[str], by: float | Tensor = TAU) 
     """Inside, what the named layers of a module say is multiplied; afterwards nothing is left of it, whatever happened."""
 
     def quieter(_: nn.Module, __: tuple[object, ...], said: Tensor) -> Tensor:
-        return said * by
+        return said * (by.to(said) if isinstance(by, Tensor) else by)
 
     with ExitStack() as hooks:
         for name in names:

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from acestep_lab.diffusion.guidance import apg_direction
@@ -40,10 +41,12 @@ class Branches:
     """What the velocities of guidance hear."""
 
     whole: Branch
-    null: Branch
-    """What guidance leads away from."""
+    null: Branch | None = None
+    """What guidance leads away from; None: there is no guidance, or `together` has it."""
     text: Branch | None = None
     """All but the lyrics; needed where caption and lyrics are guided apart."""
+    together: Branch | None = None
+    """All that a guided step hears as one batch, one behind the other: quicker on an accelerator."""
 
 
 @dataclass(frozen=True)
@@ -125,19 +128,26 @@ class Guide:
         )
 
     def __call__(self, x: Tensor, t: float) -> Tensor:
-        whole = self._ask(self.branches.whole, x, t)
         if self.index not in self.steps:
-            return whole
-        null = self._ask(self.branches.null, x, t)
+            return self._ask(self.branches.whole, x, t)
+        whole, null, *more = self._sides(x, t)
         if self.strength.apart:
-            assert self.branches.text is not None
-            text = self._ask(self.branches.text, x, t)
+            (text,) = more
             return apart(whole, text, null, self.strength.text, self.strength.lyric)
         scale = self.strength.at(self.index, self.steps)
         if self.strength.rule == "apg":
             self._looks += 1
             return whole + (scale - 1.0) * self._direction(whole, null, float(self._looks))
         return cfg(whole, null, scale) if self.strength.rule == "cfg" else cfg_star(whole, null, scale)
+
+    def _sides(self, x: Tensor, t: float) -> list[Tensor]:
+        """What each branch says of a guided step: whole, null, and text where that is apart."""
+        branches = self.branches
+        if branches.together is not None:
+            count = self.strength.passes
+            return list(self._ask(branches.together, torch.cat([x] * count), t).chunk(count))
+        sides = (branches.whole, branches.null, *([branches.text] if self.strength.apart else []))
+        return [self._ask(one, x, t) for one in sides if one is not None]
 
     def _ask(self, branch: Branch, x: Tensor, t: float) -> Tensor:
         """One look of one branch, in the numbers of x."""

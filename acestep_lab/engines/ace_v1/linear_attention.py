@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from acestep_lab.engines.ace_v1 import card_attention
+
 EPSILON = 1e-15
 """Added to the sum of a query's weights, which may be zero."""
 SLAB = 512
@@ -27,6 +29,8 @@ class Turns(NamedTuple):
 
     cos: Tensor
     sin: Tensor
+    signed: Tensor | None = None
+    """On a card: the sines as `card_attention.turned` takes them."""
 
 
 def turns(positions: Tensor, head_dim: int, theta: float) -> Turns:
@@ -34,7 +38,8 @@ def turns(positions: Tensor, head_dim: int, theta: float) -> Turns:
     exponents = torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions.device) / head_dim
     angles = positions[..., None].float() * (1.0 / theta**exponents)
     angles = torch.cat((angles, angles), -1)[:, :, None]
-    return Turns(angles.cos(), angles.sin())
+    cos, sin = angles.cos(), angles.sin()
+    return Turns(cos, sin, None if angles.device.type == "cpu" else card_attention.signed(sin))
 
 
 def turned(heads: Tensor, by: Turns) -> Tensor:
@@ -42,7 +47,9 @@ def turned(heads: Tensor, by: Turns) -> Tensor:
 
     Where a CPU only infers, in place: several times quicker than to take the pairs apart and weave them together again.
     """
-    heads, (cos, sin) = heads.float(), by
+    if on_card(heads):
+        return card_attention.turned(heads, by)
+    heads, cos, sin = heads.float(), by.cos, by.sin
     even, odd = heads[..., 0::2], heads[..., 1::2]
     if is_recorded() or heads.device.type != "cpu":
         ahead, behind = even * cos[..., 0::2] - odd * sin[..., 0::2], odd * cos[..., 1::2] + even * sin[..., 1::2]
@@ -51,6 +58,11 @@ def turned(heads: Tensor, by: Turns) -> Tensor:
     found[..., 0::2].addcmul_(odd, sin[..., 0::2], value=-1)
     found[..., 1::2].addcmul_(even, sin[..., 1::2])
     return found
+
+
+def on_card(x: Tensor) -> bool:
+    """Whether a tensor is on an accelerator and nobody records what is done with it."""
+    return x.device.type != "cpu" and not is_recorded()
 
 
 def is_recorded() -> bool:
@@ -78,8 +90,11 @@ def found_in(sums: Sums, query: Tensor) -> Tensor:
     return (query @ sums.values / (query @ sums.keys + EPSILON)).transpose(1, 2)
 
 
-def slabs(length: int) -> list[slice]:
-    """A song's frames in slabs that stay in a CPU's cache, or all as one where somebody records."""
+def slabs(frames: Tensor) -> list[slice]:
+    """A song's frames [batch, frames, dim] in slabs that stay in a CPU's cache, or all as one where somebody records; on a card few."""
+    length = frames.shape[1]
+    if on_card(frames):
+        return card_attention.parts(frames)
     if is_recorded() or length <= SLAB:
         return [slice(None)]
     return [slice(start, start + SLAB) for start in range(0, length, SLAB)]
@@ -103,9 +118,13 @@ class _Attention(nn.Module):
 class LinearAttention(_Attention):
     """Frames look at frames."""
 
+    epsilon = EPSILON
+
     def forward(self, frames: Tensor, by: Turns, frame_mask: Tensor | None = None) -> Tensor:
         """[batch, frames, dim] → the same; `frame_mask` [batch, frames, 1] has 0 for frames that are not music."""
-        parts = slabs(frames.shape[1])
+        if on_card(frames):
+            return card_attention.attended(self, frames, by, frame_mask)
+        parts = slabs(frames)
         each = [self._sums(*of(part, frames, by, frame_mask)) for part in parts]
         sums = Sums(
             sum((one.values for one in each[1:]), each[0].values), sum((one.keys for one in each[1:]), each[0].keys)

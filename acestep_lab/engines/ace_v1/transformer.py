@@ -30,12 +30,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from acestep_lab.engines.ace_v1 import layout
+from acestep_lab.engines.ace_v1.card_attention import modulations
 from acestep_lab.engines.ace_v1.geometry import V1Config
 from acestep_lab.engines.ace_v1.linear_attention import (
     CrossAttention,
     LinearAttention,
     Turns,
     is_recorded,
+    on_card,
     slabs,
     turns,
 )
@@ -152,7 +154,7 @@ class GatedConvolution(nn.Module):
         A long song goes through in slabs with one frame of their neighbours on each side: the wide inner states (five times the
         song's) are never there for all of it, and come from memory that is at hand.
         """
-        parts = slabs(frames.shape[1])
+        parts = slabs(frames)
         if len(parts) == 1:
             return self._whole(frames, frame_mask)
         return torch.cat([self._slab(frames, frame_mask, part) for part in parts], 1)
@@ -194,18 +196,24 @@ class Block(nn.Module):
 
     def forward(
         self, frames: Tensor, time: Tensor, by: Turns, key: Tensor, value: Tensor, bias: Tensor | None,
-        frame_mask: Tensor | None,
+        frame_mask: Tensor | None, rows: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
-        """[batch, frames, dim] → the same; `time` [batch, 6, dim] is what every block's own table is added to."""
-        shift, scale, gate, shift_ff, scale_ff, gate_ff = (self.scale_shift_table + time).chunk(6, 1)
+        """[batch, frames, dim] → the same; `time` [batch, 6, dim] is what every block's own table is added to, `rows` what became of
+        it where that was done for all blocks at once.
+        """
+        if rows is None:
+            shift, scale, gate, shift_ff, scale_ff, gate_ff = (self.scale_shift_table + time).chunk(6, 1)
+            scale, scale_ff = 1 + scale, 1 + scale_ff
+        else:
+            shift, scale, gate, shift_ff, scale_ff, gate_ff = rows.chunk(6, 1)
         frames = torch.addcmul(frames, gate, self.attn(modulated(frames, shift, scale), by, frame_mask))
         frames = frames + self.cross_attn(frames, by, key, value, bias)
         return torch.addcmul(frames, gate_ff, self.ff(modulated(frames, shift_ff, scale_ff), frame_mask))
 
 
 def modulated(frames: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """[batch, frames, dim] brought to length one, scaled and shifted; the last two [batch, 1, dim]."""
-    return torch.addcmul(shift, F.rms_norm(frames, frames.shape[-1:], eps=EPSILON), 1 + scale)
+    """[batch, frames, dim] brought to length one, scaled and shifted; the last two [batch, 1, dim], the scale with its 1."""
+    return torch.addcmul(shift, F.rms_norm(frames, frames.shape[-1:], eps=EPSILON), scale)
 
 
 class PatchConvolution(nn.Conv2d):
@@ -266,7 +274,7 @@ class FinalLayer(nn.Module):
     def forward(self, frames: Tensor, time: Tensor) -> Tensor:
         """[batch, frames, dim] and the embedded time [batch, dim] → [batch, channels, rows, frames]."""
         shift, scale = (self.scale_shift_table + time[:, None]).chunk(2, 1)
-        return self.linear(modulated(frames, shift, scale)).unflatten(-1, (-1, self.channels)).permute(0, 3, 2, 1)
+        return self.linear(modulated(frames, shift, 1 + scale)).unflatten(-1, (-1, self.channels)).permute(0, 3, 2, 1)
 
 
 class TimeEmbedding(nn.Module):
@@ -396,9 +404,10 @@ class AceStepV1Transformer(nn.Module):
         time = self.t_block(embedded).unflatten(-1, (6, -1))
         frames = self.proj_in(latent.to(self.dtype), here)
         by = self._turns(torch.arange(latent.shape[-1], device=latent.device)[None])
+        rows = modulations(self.transformer_blocks, time) if on_card(frames) else (None,) * self.config.num_layers
         for index, block in enumerate(self.transformer_blocks):
             heard = (prepared.keys[index], prepared.values[index], prepared.bias)
-            frames = self._through(block, frames, time, by, *heard, here)
+            frames = self._through(block, frames, time, by, *heard, here, rows[index])
             for listener in self._listeners.get(index, ()):
                 listener.append(frames)
         return self.final_layer(frames, embedded).to(latent.dtype)

@@ -7,12 +7,14 @@ on from a sound (Extend after), and its melody checkpoints follow the melody of 
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from acestep_lab.engines.catalog_entry import CatalogEntry
 from acestep_lab.engines.musicgen import catalog
 from acestep_lab.errors import CheckpointError, shown
+from acestep_lab.settings import Settings
 
 if TYPE_CHECKING:
     from acestep_lab.engines.musicgen.engine import MusicGenEngine
@@ -67,5 +69,7 @@ def open_engine(
         return OnnxMusicGenEngine.open(Path(name).expanduser())
     from acestep_lab.engines.musicgen.checkpoint import Checkpoint
     from acestep_lab.engines.musicgen.engine import MusicGenEngine
+    from acestep_lab.plan.recorder import recorder_for
 
-    return MusicGenEngine(Checkpoint.open(name))
+    step = Settings.read().value("lm_step") or "auto"
+    return MusicGenEngine(Checkpoint.open(name), road=partial(recorder_for, wish=step))

@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -48,6 +48,7 @@ from acestep_lab.models.onnx_export import OnnxParts
 from acestep_lab.models.stored_content import StoredContent
 from acestep_lab.models.weights import number, whole_number
 from acestep_lab.plan.plan import Plan
+from acestep_lab.plan.recorder import Recorder, recorder_for
 from acestep_lab.prompt import checks
 from acestep_lab.prompt.recipe import Recipe
 from acestep_lab.prompt.sampling import TokenSampling
@@ -123,7 +124,10 @@ class MusicGenEngine:
         checkpoint: Checkpoint,
         window_seconds: float = catalog.WINDOW_SECONDS,
         stride_seconds: float = catalog.STRIDE_SECONDS,
+        road: Callable[[torch.device], Recorder | None] = recorder_for,
     ):
+        """`road` says how the decoder's steps are run on its device."""
+        self._road = road
         self.checkpoint, self.window_seconds, self.stride_seconds = checkpoint, window_seconds, stride_seconds
         self.shape = checkpoint.shape
         self.late = delays(self.shape.codebooks, self.shape.channels)
@@ -340,7 +344,7 @@ class MusicGenEngine:
         assert one.conditions is not None
         known = torch.zeros(0, self.shape.codebooks, dtype=torch.long) if one.prompt is None else one.prompt.codes
         return Generation(
-            request.windows, known, self.late, self.shape.pad, one.conditions, request.rules, request.seed
+            request.windows, known, self.late, self.shape.pad, one.conditions, request.rules, request.seed, self._road
         )
 
     # -- after the loop

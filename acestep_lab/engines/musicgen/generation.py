@@ -15,9 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from acestep_lab._libraries import transformers
+from acestep_lab.engines.musicgen.fixed_columns import AHEAD, FixedColumns, addresses
 from acestep_lab.engines.musicgen.request import Rules
 from acestep_lab.engines.musicgen.windows import Window, delayed, undelayed
 from acestep_lab.errors import MachineError
+from acestep_lab.plan.recorder import Recorder, recorder_for
 from acestep_lab.plan.token_sampler import nucleus
 
 
@@ -89,11 +91,16 @@ class Generation:
         conditions: Conditions,
         rules: Rules,
         seed: int,
+        road: Callable[[torch.device], Recorder | None] = recorder_for,
     ):
+        """`road` says how steps are run on a device: what records them, or None where the host computes."""
+        self._road = road
         self.windows, self.late, self.pad, self.conditions, self.rules = windows, late, pad, conditions, rules
         self.codes = torch.zeros(windows[-1].end, len(late), dtype=torch.long)
         self.codes[: len(known)] = known
         self.generator = torch.Generator("cpu").manual_seed(seed)
+        self._numbers: Tensor | None = None
+        """The random numbers of the columns that are being written on a card."""
         self.steps = sum(window.end - window.start + max(late) for window in windows)
         self._begin(0)
 
@@ -106,22 +113,51 @@ class Generation:
         self._cache: Any = None
         self._heard: dict[str, Any] = {}
         self._read, self._where = 0, torch.device("cpu")
+        self._fixed: FixedColumns | None = None
+        self._ahead: Tensor | None = None
+        self._ahead_from = 0
 
     def advance(self, ask: Callable[[Callable[[Decoder], Tensor]], Tensor], device: Callable[[], torch.device]) -> None:
         """Write one column of the grid; `ask` hands the decoder to what is given to it, perhaps more than once."""
-        logits = ask(lambda decoder: self.logits(decoder, device()))
-        if not torch.isfinite(logits).all():
-            raise MachineError(
-                "MusicGen's decoder produced values that are not numbers; its weights may be damaged. Fetch them again, or "
-                'compute in dtype="float32".'
-            )
-        self._read = self.at
-        drawn = draw(logits.cpu(), self.rules, self.generator)
-        is_open = self._open[:, self.at]
-        self._grid[is_open, self.at] = drawn[is_open]
+        written = self._ahead[:, self.at - self._ahead_from :] if self._ahead is not None else None
+        if written is None or not written.shape[1]:
+            written = ask(lambda decoder: self._next(decoder, device()))
+        self._grid[:, self.at] = written[:, 0]
         self.at += 1
         if self.at == self._grid.shape[1]:
             self._finish()
+
+    def _next(self, decoder: Decoder, device: torch.device) -> Tensor:
+        """The next columns of the grid [codebooks, columns]: one, or on a card several that are kept for later."""
+        recorder = self._road(device) if isinstance(decoder, Decoder) else None
+        if recorder is None:
+            return self._one(self.logits(decoder, device))
+        if self._numbers is None:  # drawn once, whatever fails
+            count = min(AHEAD, self._grid.shape[1] - self.at)
+            self._numbers = torch.stack([numbers(len(self.late), self.generator) for _ in range(count)])
+        fixed, self._fixed = self._fixed, None  # a failure leaves none behind
+        if fixed is None or self._where != device or fixed.weights != addresses(decoder):
+            fixed = self._begun(decoder, device, recorder)
+        written, finite = fixed.write(self._numbers, self.at)
+        _check(finite)
+        self._fixed, self._ahead, self._ahead_from, self._numbers = fixed, written, self.at, None
+        return written
+
+    @torch.inference_mode()
+    def _begun(self, decoder: Decoder, device: torch.device, recorder: Recorder) -> FixedColumns:
+        """The window at hand on a card: what is known of it is read as everywhere, and goes on in fixed shapes."""
+        self._cache, self._where = None, device
+        found = self._asked(decoder, device)
+        cache, self._cache = self._cache, None
+        return FixedColumns(decoder, cache, found, self._grid, self._open, self.at, self.rules, recorder)
+
+    def _one(self, logits: Tensor) -> Tensor:
+        """The column of these logits [codebooks, 1]: drawn where it is open."""
+        _check(bool(torch.isfinite(logits).all()))
+        self._read = self.at
+        found, is_open = self._grid[:, self.at].clone(), self._open[:, self.at]
+        found[is_open] = draw(logits.cpu(), self.rules, self.generator)[is_open]
+        return found[:, None]
 
     def _finish(self) -> None:
         """Take over what a window has written, and begin the next."""
@@ -134,7 +170,12 @@ class Generation:
 
     @torch.inference_mode()
     def logits(self, decoder: Decoder, device: torch.device) -> Tensor:
-        """Guided logits of the next column: float32 `[codebooks, words]`.
+        """Guided logits of the next column: float32 `[codebooks, words]`."""
+        rows = self._asked(decoder, device).float().reshape(self.rules.rows, len(self.late), -1)
+        return guided(rows, self.rules.guidance_scale)
+
+    def _asked(self, decoder: Decoder, device: torch.device) -> Tensor:
+        """Logits of the next column as the decoder gives them, `[rows * codebooks, words]`.
 
         What failed halfway, or was begun on another device, is read again from the window's begin.
         """
@@ -150,8 +191,7 @@ class Generation:
         )  # stands before the music, read once
         found = decoder.next(ids, cache, heard)
         self._cache = cache
-        rows = found.float().reshape(self.rules.rows, len(self.late), -1)
-        return guided(rows, self.rules.guidance_scale)
+        return found
 
 
 def with_null(chroma: Tensor, rows: int) -> Tensor:
@@ -176,12 +216,25 @@ def draw(logits: Tensor, rules: Rules, generator: torch.Generator) -> Tensor:
 
     Temperature, then top-k, then top-p, as in transformers and audiocraft.
     """
-    chances = torch.rand(len(logits), generator=generator, dtype=torch.float64)
+    chances = numbers(len(logits), generator)
     if rules.temperature == 0.0:
         return logits.argmax(dim=-1)
     return torch.tensor(
         [_drawn(row / rules.temperature, rules, float(chance)) for row, chance in zip(logits, chances, strict=True)]
     )
+
+
+def numbers(codebooks: int, generator: torch.Generator) -> Tensor:
+    """The random numbers of one column."""
+    return torch.rand(codebooks, generator=generator, dtype=torch.float64)
+
+
+def _check(finite: bool) -> None:
+    if not finite:
+        raise MachineError(
+            "MusicGen's decoder produced values that are not numbers; its weights may be damaged. Fetch them again, or "
+            'compute in dtype="float32".'
+        )
 
 
 def _drawn(logits: Tensor, rules: Rules, chance: float) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from acestep_lab.engines.base import Request
 from acestep_lab.engines.musicgen.windows import Window
@@ -21,6 +21,11 @@ class Rules:
     def rows(self) -> int:
         """Rows the decoder is asked in: with the words, and without where the two are weighed against each other."""
         return 1 if self.guidance_scale == 1.0 else 2
+
+    @property
+    def after_temperature(self) -> Rules:
+        """What is left to be done with logits that were divided by the temperature; 0 stays."""
+        return replace(self, temperature=1.0 if self.temperature else 0.0)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,9 @@ from acestep_lab.engines.base import Capabilities
 from acestep_lab.errors import LabError, LibraryError, sentence
 from acestep_lab.jobs.events import Event
 from acestep_lab.jobs.kinds import RenderRun
+from acestep_lab.jobs.noting import kept_notes
 from acestep_lab.jobs.worker import AnyRun
+from acestep_lab.listen.notes import Notes
 from acestep_lab.prompt.tasks import Repaint, keep_strength, source_id
 from acestep_lab.takes.take import Take
 from acestep_lab.ui import tracks, waveform_picker
@@ -43,6 +45,7 @@ class Repainting(Controller):
             listen=self.backend.session.analyze,
             background=self.in_background,
             lyrics=self.studio.singing.without,
+            notes=self.backend.session.notes,
         )
         self._shown: Chain | None = None
 
@@ -52,6 +55,7 @@ class Repainting(Controller):
     def adopted(self, name: str, can: Capabilities) -> None:
         self.picker.adopt(refusals(name, can)["Repaint"] or "", can.fixed)
         self.picker.offer_codes(self._codes if can.codes else None)
+        self.picker.offer_stems(can.vocabulary.stems if "Extract" in can.tasks else ())
 
     def _codes(self, sound: Take | Audio) -> tuple[int, ...]:
         """The audio codes of a sound, by the checkpoint of this page."""
@@ -68,9 +72,13 @@ class Repainting(Controller):
             self.picker.hand_on(chain.marks, sound.id)
         elif task is not None and not self.picker.has_marks(sound.id):
             self.picker.mark(task.regions, sound.id)
-        self.picker.load(sound, lines=self.studio.singing.found(sound))
+        self.picker.load(sound, lines=self.studio.singing.found(sound), notes=self._kept_notes(sound))
         if task is not None and isinstance(sound, Take):
             self.in_background(self.picker, lambda: self.compare(sound))
+
+    def _kept_notes(self, sound: Take | Audio) -> Notes | None:
+        """What was heard in a take before; nothing is listened to."""
+        return kept_notes(self.backend.session.library, sound.id) if isinstance(sound, Take) else None
 
     def compare(self, take: Take) -> None:
         """Prove what a repaint did not change, from the first sound on where it is the last of several."""
