@@ -61,22 +61,28 @@ class LineChart:
 
     def svg(self) -> str:
         """The picture, white behind, so that it reads in a dark notebook too."""
-        along = _Scale(self.x, [v for line in self.lines for v in line.x], LEFT, WIDTH - RIGHT)
-        up = _Scale(self.y, [v for line in self.lines for v in line.y], HEIGHT - BOTTOM, TOP)
+        along = Scale(self.x, [v for line in self.lines for v in line.x], LEFT, WIDTH - RIGHT)
+        up = Scale(self.y, [v for line in self.lines for v in line.y], HEIGHT - BOTTOM, TOP)
         drawn = "".join(_drawn(line, number, along, up) for number, line in enumerate(self.lines))
         names = "; ".join(line.name for line in self.lines)
-        said = escape(f"{self.title}. {self.y.label} over {self.x.label}: {names}", quote=True)
-        return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" direction="ltr" '
-            f'style="max-width:100%" role="img" aria-label="{said}" font-family="sans-serif" font-size="12" fill="#222">'
-            f'<rect width="100%" height="100%" fill="#fff"/>{_frame(self, along, up)}{drawn}{_legend(self.lines)}</svg>'
-        )
+        said = f"{self.title}. {self.y.label} over {self.x.label}: {names}"
+        named = legend([(line.name, line.joined) for line in self.lines], [line.marked for line in self.lines])
+        return sheet(said, f"{frame(self.title, along, up)}{drawn}{named}")
 
     def _repr_html_(self) -> str:
         return self.svg()
 
 
-class _Scale:
+def sheet(said: str, drawn: str, height: float = HEIGHT) -> str:
+    """A picture around what is drawn, with what it says to a screen reader."""
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" width="{WIDTH}" direction="ltr" '
+        f'style="max-width:100%" role="img" aria-label="{escape(said, quote=True)}" font-family="sans-serif" '
+        f'font-size="12" fill="#222"><rect width="100%" height="100%" fill="#fff"/>{drawn}</svg>'
+    )
+
+
+class Scale:
     """Where on the picture a value of an axis lies, from `start` to `end` in its units."""
 
     def __init__(self, axis: Axis, values: Sequence[float], start: float, end: float):
@@ -120,9 +126,14 @@ def _log_ticks(low: float, high: float) -> list[float]:
     return [one for one in found if low <= math.log10(one) <= high]
 
 
-def _frame(chart: LineChart, along: _Scale, up: _Scale) -> str:
+def heading(title: str) -> str:
+    """The title of a picture."""
+    return f'<text x="{LEFT}" y="20" font-size="14" font-weight="bold">{escape(title)}</text>'
+
+
+def frame(title: str, along: Scale, up: Scale) -> str:
     """Title, grid, values and names of the axes."""
-    inside: list[str] = [f'<text x="{LEFT}" y="20" font-size="14" font-weight="bold">{escape(chart.title)}</text>']
+    inside: list[str] = [heading(title)]
     for value in along.ticks():
         x = along.place(value)
         inside.append(f'<path d="M{x:.1f} {TOP}V{HEIGHT - BOTTOM}" stroke="#ddd"/>')
@@ -133,13 +144,13 @@ def _frame(chart: LineChart, along: _Scale, up: _Scale) -> str:
         inside.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>')
     middle = (TOP + HEIGHT - BOTTOM) / 2
     label = (
-        f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 10}" text-anchor="middle">{escape(chart.x.label)}</text>'
+        f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 10}" text-anchor="middle">{escape(along.axis.label)}</text>'
     )
-    turned = f'<text transform="translate(16 {middle}) rotate(-90)" text-anchor="middle">{escape(chart.y.label)}</text>'
+    turned = f'<text transform="translate(16 {middle}) rotate(-90)" text-anchor="middle">{escape(up.axis.label)}</text>'
     return "".join((*inside, label, turned))
 
 
-def _drawn(line: Line, number: int, along: _Scale, up: _Scale) -> str:
+def _drawn(line: Line, number: int, along: Scale, up: Scale) -> str:
     """One line, its colour and mark by its number."""
     colour, mark = COLOURS[number % len(COLOURS)], MARKS[number % len(MARKS)]
     places = [(along.place(x), up.place(y)) for x, y in zip(line.x, line.y, strict=True)]
@@ -164,14 +175,15 @@ def _is_there(x: float, y: float) -> bool:
     return math.isfinite(x) and math.isfinite(y)
 
 
-def _legend(lines: Sequence[Line]) -> str:
-    """Names beside a piece of each line, in a row above the picture."""
-    room = (WIDTH - LEFT - RIGHT) / max(1, len(lines))
+def legend(named: Sequence[tuple[str, bool]], marked: Sequence[bool] = ()) -> str:
+    """Names, each beside its colour, a piece of its line where it is joined, and its mark; in a row above the picture."""
+    room = (WIDTH - LEFT - RIGHT) / max(1, len(named))
     found = []
-    for number, line in enumerate(lines):
+    for number, (text, joined) in enumerate(named):
         x, colour = LEFT + number * room, COLOURS[number % len(COLOURS)]
-        stroke = f'<path d="M0 0h22" stroke="{colour}" stroke-width="1.6"/>' if line.joined else ""
+        stroke = f'<path d="M0 0h22" stroke="{colour}" stroke-width="1.6"/>' if joined else ""
         mark = f'<path d="{MARKS[number % len(MARKS)]}" transform="translate(11 0)" fill="{colour}" stroke="{colour}"/>'
-        name = f'<text x="28" y="4">{escape(line.name)}</text>'
-        found.append(f'<g transform="translate({x:.1f} 44)">{stroke}{mark if line.marked else ""}{name}</g>')
+        name = f'<text x="28" y="4">{escape(text)}</text>'
+        put = mark if not marked or marked[number] else ""
+        found.append(f'<g transform="translate({x:.1f} 44)">{stroke}{put}{name}</g>')
     return "".join(found)
